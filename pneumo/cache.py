@@ -1,0 +1,207 @@
+"""The images of a table as one memory-mapped uint8 array on disk, written once."""
+
+import hashlib
+import json
+import logging
+import os
+import sys
+import zlib
+from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+from filelock import FileLock
+from tqdm import tqdm
+
+from pneumo import image
+
+log = logging.getLogger(__name__)
+
+NUM_SHOWN = 5  # unreadable files in an error message
+CHECK_BYTES = 1 << 24  # read at once for the checksum, so that memory stays flat
+
+
+@dataclass(frozen=True)
+class Cache:
+    """The prepared images and what was learnt while reading them, in the order of the table."""
+
+    images: np.ndarray  # (N, S, S) uint8, memory-mapped, read-only
+    digests: list[str]  # SHA-256 of each file's bytes, hexadecimal
+    means: np.ndarray  # (N,) float64, mean grey value of each image, 0 to 255
+    squares: np.ndarray  # (N,) float64, mean squared grey value of each image
+
+
+def load(
+    root: Path,
+    paths: Sequence[str],
+    *,
+    cache_dir: Path,
+    image_size: int = 256,
+    aspect: str = "stretch",
+    num_workers: int | None = None,
+) -> Cache:
+    """Returns the images of ``paths`` (relative to ``root``), prepared by pneumo.image.
+
+    They are written to ``cache_dir`` on the first call, in a file named by what they depend on:
+    each path with its size and time of change, the image size, the aspect, and the version of the
+    preprocessing. The file appears whole or not at all; of two processes that want it at once,
+    one writes and the other waits. One that no longer matches its checksum is said and rewritten.
+
+    Raises:
+        ValueError: images that cannot be read, with the first few names; no room or permission
+            for ``cache_dir``.
+    """
+    cache_dir = Path(cache_dir).expanduser()
+    stem = cache_dir / key(root, paths, image_size=image_size, aspect=aspect)
+    shape = (len(paths), image_size, image_size)
+    try:
+        cache_dir.mkdir(parents=True, exist_ok=True)
+        with FileLock(f"{stem}.lock"):
+            found = _open(stem, shape)
+            if found is None:
+                _build(root, paths, stem, shape, aspect=aspect, num_workers=num_workers)
+                found = _open(stem, shape)
+    except OSError as error:
+        raise ValueError(
+            f"data.cache_dir must be a folder with room for {np.prod(shape) / 1e6:,.0f} MB; "
+            f"{cache_dir}: {error.strerror}. Name another: data.cache_dir=DIR"
+        ) from None
+    assert found is not None
+    return found
+
+
+def key(root: Path, paths: Sequence[str], *, image_size: int, aspect: str) -> str:
+    """Returns the name of the cache: a digest of all that its content depends on."""
+    digest = hashlib.sha256(
+        json.dumps([image.VERSION, image_size, aspect, str(Path(root).resolve())]).encode()
+    )
+    for path in paths:
+        try:
+            stat = os.stat(os.path.join(root, path))  # noqa: PTH116, PTH118  (twice as fast)
+        except OSError as error:
+            raise ValueError(f"{path}: cannot be read ({error.strerror})") from None
+        digest.update(f"{path}\0{stat.st_size}\0{stat.st_mtime_ns}\n".encode())
+    return f"images-{image_size}-{digest.hexdigest()[:16]}"
+
+
+def statistics(cache: Cache, rows: np.ndarray) -> tuple[float, float]:
+    """Returns mean and standard deviation of all pixels of ``rows``, in grey values (0 to 255)."""
+    mean = float(cache.means[rows].mean())
+    variance = float(cache.squares[rows].mean()) - mean**2
+    return mean, max(variance, 1e-6) ** 0.5
+
+
+def _build(
+    root: Path,
+    paths: Sequence[str],
+    stem: Path,
+    shape: tuple[int, ...],
+    *,
+    aspect: str,
+    num_workers: int | None,
+) -> None:
+    for left in stem.parent.glob(f"{stem.name}.*.tmp"):  # of a process that was killed
+        left.unlink()
+    array_path = stem.with_name(f"{stem.name}.{os.getpid()}.tmp")
+    try:
+        images = np.memmap(array_path, np.uint8, "w+", shape=shape)
+        rows, errors = _prepare_all(root, paths, images, aspect=aspect, num_workers=num_workers)
+        if errors:
+            more = len(errors) - NUM_SHOWN
+            raise ValueError(
+                f"every image must be readable; {len(errors):,} of {len(paths):,} are not:\n  "
+                + "\n  ".join(errors[:NUM_SHOWN])
+                + (f"\n  and {more:,} more" if more > 0 else "")
+                + f"\nRepair them or move them out of {root}"
+            )
+        images.flush()
+        del images
+        table = pd.DataFrame(rows, columns=["digest", "mean", "square"])
+        table.to_csv(f"{stem}.csv", index=False, float_format="%.17g")
+        meta = {"shape": shape, "crc32": _checksum(array_path), "csv_crc32": _csv_checksum(stem)}
+        _path(stem, "json").write_text(json.dumps(meta))
+        array_path.replace(_path(stem, "u8"))  # last, so that it stands for the whole
+    finally:
+        array_path.unlink(missing_ok=True)
+
+
+def _prepare_all(
+    root: Path,
+    paths: Sequence[str],
+    images: np.ndarray,
+    *,
+    aspect: str,
+    num_workers: int | None,
+) -> tuple[list[tuple[str, float, float]], list[str]]:
+    errors: list[str] = []
+
+    def prepare(number: int) -> tuple[str, float, float]:
+        try:
+            data = image.read(Path(root, paths[number]))
+            pixels = image.prepare(data, size=images.shape[1], aspect=aspect, name=paths[number])
+        except ValueError as error:
+            errors.append(str(error))
+            return "", 0.0, 0.0
+        images[number] = pixels
+        values = pixels.astype(np.float64)
+        return hashlib.sha256(data).hexdigest(), values.mean(), (values**2).mean()
+
+    workers = num_workers or os.cpu_count() or 1
+    log.info("Preparing %s images once, with %d threads", f"{len(paths):,}", workers)
+    with ThreadPoolExecutor(workers) as pool:  # decoding and resizing release the interpreter
+        rows = list(
+            tqdm(
+                pool.map(prepare, range(len(paths))),
+                total=len(paths),
+                unit="image",
+                disable=not sys.stderr.isatty(),
+            )
+        )
+    return rows, sorted(errors)
+
+
+def _open(stem: Path, shape: tuple[int, ...]) -> Cache | None:
+    if not _path(stem, "u8").exists():
+        return None
+    problem = _problem(stem, shape)
+    if problem:
+        log.warning("The cache %s is broken (%s): writing it anew", stem, problem)
+        return None
+    table = pd.read_csv(_path(stem, "csv"))
+    images = np.memmap(_path(stem, "u8"), np.uint8, "r", shape=shape)
+    return Cache(
+        images, table["digest"].tolist(), table["mean"].to_numpy(), table["square"].to_numpy()
+    )
+
+
+def _problem(stem: Path, shape: tuple[int, ...]) -> str | None:
+    try:
+        meta = json.loads(_path(stem, "json").read_text())
+        if tuple(meta["shape"]) != shape or _path(stem, "u8").stat().st_size != np.prod(shape):
+            return "its size is wrong"
+        if meta["csv_crc32"] != _csv_checksum(stem) or meta["crc32"] != _checksum(
+            _path(stem, "u8")
+        ):
+            return "its checksum is wrong"
+    except (OSError, ValueError, KeyError, TypeError) as error:
+        return str(error) or type(error).__name__
+    return None
+
+
+def _path(stem: Path, suffix: str) -> Path:
+    return stem.with_name(f"{stem.name}.{suffix}")
+
+
+def _csv_checksum(stem: Path) -> int:
+    return zlib.crc32(_path(stem, "csv").read_bytes())
+
+
+def _checksum(path: Path) -> int:
+    value = 0
+    with path.open("rb") as file:
+        while block := file.read(CHECK_BYTES):
+            value = zlib.crc32(block, value)
+    return value

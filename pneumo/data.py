@@ -1,0 +1,149 @@
+"""The LightningDataModule: index, cache and split become batches of images."""
+
+from collections.abc import Iterator, Sequence
+from typing import NamedTuple
+
+import numpy as np
+import pandas as pd
+import pytorch_lightning as pl
+import torch
+from torch import Tensor
+from torch.utils.data import DataLoader, Dataset, Sampler
+
+from pneumo.augment import Augment, ImageAugment
+from pneumo.cache import Cache, statistics
+from pneumo.index import targets
+
+
+class Batch(NamedTuple):
+    """What a step gets."""
+
+    image: Tensor  # (B, 1, S, S) uint8 grey values
+    target: Tensor  # (B,) int64 class numbers
+    row: Tensor  # (B,) int64 rows of the table
+
+
+class Images(Dataset[Batch]):
+    """Rows of the cache, augmented where asked; an item is (epoch, row), a fetch is a batch."""
+
+    def __init__(
+        self, images: np.ndarray, target: np.ndarray, *, augment: Augment | None, seed: int
+    ):
+        self.images, self.target, self.seed = images, target, seed
+        self.augment = ImageAugment(augment) if augment else None
+
+    def __getitems__(self, items: Sequence[tuple[int, int]]) -> Batch:
+        """Returns the batch of ``items``; the DataLoader asks for whole batches by this name."""
+        rows = [row for _, row in items]
+        image = self.images[rows]  # a copy, written to below
+        if self.augment:
+            for place, (epoch, row) in enumerate(items):
+                image[place] = self.augment(image[place], seed=draw_seed(self.seed, epoch, row))
+        return Batch(
+            torch.from_numpy(image)[:, None],
+            torch.from_numpy(self.target[rows]),
+            torch.tensor(rows),
+        )
+
+
+class EpochSampler(Sampler[tuple[int, int]]):
+    """All ``rows`` once an epoch as (epoch, row), in an order that depends on seed and epoch only.
+
+    So a resumed run sees the images in the order, and with the augmentation, of an uninterrupted
+    one, however many workers load them. Lightning calls set_epoch.
+    """
+
+    def __init__(self, rows: np.ndarray, *, seed: int, shuffle: bool):
+        self.rows, self.seed, self.shuffle, self.epoch = rows, seed, shuffle, 0
+
+    def __len__(self) -> int:
+        return len(self.rows)
+
+    def __iter__(self) -> Iterator[tuple[int, int]]:
+        rows = self.rows
+        if self.shuffle:
+            generator = np.random.Generator(np.random.PCG64([self.seed, self.epoch]))
+            rows = generator.permutation(rows)
+        return iter([(self.epoch, int(row)) for row in rows])
+
+    def set_epoch(self, epoch: int) -> None:
+        """Chooses the order of the next pass."""
+        self.epoch = epoch
+
+
+class XrayDataModule(pl.LightningDataModule):
+    """Batches of a split table.
+
+    Args:
+        table: columns split, label and subtype; its index gives each row's place in the cache.
+        cache: the images of the whole data set.
+        batch_size: images in a training batch.
+        augment: what is done to training images; None for nothing.
+        seed: of the order and the augmentation.
+        num_classes: 2 or 3, see pneumo.index.targets.
+        num_workers: processes that load and augment; 0 does it in the training process.
+    """
+
+    def __init__(
+        self,
+        table: pd.DataFrame,
+        cache: Cache,
+        *,
+        batch_size: int,
+        augment: Augment | None,
+        seed: int,
+        num_classes: int = 2,
+        num_workers: int = 0,
+    ):
+        super().__init__()
+        self.cache, self.augment, self.seed = cache, augment, seed
+        self.batch_size, self.num_workers = batch_size, num_workers
+        self.rows = {str(part): rows.index.to_numpy() for part, rows in table.groupby("split")}
+        self.target = np.zeros(len(cache.images), np.int64)
+        self.target[table.index] = targets(table, num_classes=num_classes)
+
+    @property
+    def eval_parts(self) -> list[str]:
+        """The parts that are scored after each epoch, in the order of val_dataloader."""
+        return [part for part in ("val", "test") if part in self.rows]
+
+    def train_statistics(self) -> tuple[float, float]:
+        """Mean and standard deviation of the train part's pixels, in grey values (0 to 255)."""
+        return statistics(self.cache, self.rows["train"])
+
+    def train_dataloader(self) -> DataLoader[Batch]:
+        """Augmented batches of the train part in a new order each epoch."""
+        loader = self.loader("train", augment=self.augment, shuffle=True)
+        # Lightning tells the sampler its epoch too late for the first one of a resumed run
+        assert isinstance(loader.sampler, EpochSampler)
+        loader.sampler.set_epoch(self.trainer.current_epoch if self.trainer else 0)
+        return loader
+
+    def val_dataloader(self) -> list[DataLoader[Batch]]:
+        """One loader for each of eval_parts: every image once, in the table's order."""
+        return [self.loader(part) for part in self.eval_parts]
+
+    def loader(
+        self, part: str, *, augment: Augment | None = None, shuffle: bool = False
+    ) -> DataLoader[Batch]:
+        """Batches of one part."""
+        dataset = Images(self.cache.images, self.target, augment=augment, seed=self.seed)
+        return DataLoader(
+            dataset,
+            batch_size=self.batch_size,
+            sampler=EpochSampler(self.rows[part], seed=self.seed, shuffle=shuffle),
+            num_workers=self.num_workers,
+            persistent_workers=self.num_workers > 0,
+            collate_fn=_as_it_is,  # type: ignore[arg-type]
+            generator=torch.Generator(),  # its own: starting must draw nothing from dropout's
+            pin_memory=torch.cuda.is_available(),
+        )
+
+
+def draw_seed(seed: int, epoch: int, row: int) -> int:
+    """Returns the seed of one image's augmentation in one epoch: 32 bits of a hash of the three."""
+    return int(np.random.SeedSequence([seed, epoch, row]).generate_state(1)[0])
+
+
+def _as_it_is(batch: Batch) -> Batch:
+    return batch

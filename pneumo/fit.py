@@ -1,0 +1,197 @@
+"""One run from its configuration to its run folder: data, network, training, final scores."""
+
+import logging
+import sys
+import time
+import warnings
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import pytorch_lightning as pl
+import torch
+from hydra.utils import instantiate
+from torch import Tensor
+from torch.utils.data import DataLoader
+
+from pneumo import cache, index, nets, record, runs, split, tensorboard
+from pneumo.callbacks import history_table
+from pneumo.data import Batch, XrayDataModule
+from pneumo.module import Classifier
+from pneumo.source import Source
+
+log = logging.getLogger("pneumo")
+# its adverts, and its notes of what hardware it does not see
+logging.getLogger("pytorch_lightning").setLevel(logging.ERROR)
+
+# Lightning's advice that does not hold here, and its use of what torch 2.15 calls old
+NOT_NEWS = (
+    ".*does not have many workers",  # the training process augments faster than a CPU can train
+    ".*treespec, LeafSpec",
+    "Checkpoint directory .* exists and is not empty",  # a run that goes on
+)
+
+
+def fit(config: dict[str, Any], run_dir: Path) -> None:
+    """Trains as ``config`` (plain, resolved) says, or goes on where ``run_dir`` stopped.
+
+    Leaves in ``run_dir`` what the README lists. Raises ValueError or FileNotFoundError for what
+    the user can mend, KeyboardInterrupt where the user stopped it.
+    """
+    start = time.monotonic()
+    if config["num_threads"]:
+        torch.set_num_threads(config["num_threads"])
+    source: Source = instantiate(config["data"]["source"])
+    if source.note:
+        log.warning(source.note)
+    table, images = read_data(config, source.root)
+    digest = split.digest(table)
+    check_same_data(run_dir, digest)
+    runs.write_table(run_dir / "split.csv", table[split.COLUMNS])
+    torch.manual_seed(config["seed"])
+    network = build_network(config["model"])
+    data = XrayDataModule(
+        table,
+        images,
+        batch_size=config["data"]["batch_size"],
+        augment=instantiate(config["augment"]),
+        seed=config["seed"],
+        num_classes=config["model"]["num_classes"],
+        num_workers=config["data"]["num_workers"],
+    )
+    mean, std = data.train_statistics()
+    network.mean.fill_(mean)
+    network.std.fill_(std)
+    module = Classifier(
+        network,
+        optimizer=instantiate(config["optimizer"]),
+        schedule=instantiate(config["schedule"]),
+        eval_parts=data.eval_parts,
+        seed=config["seed"],
+    )
+    trainer = build_trainer(config["trainer"])
+    facts = record.describe(config, source, table, digest, network, trainer)
+    record.announce(facts, trainer)
+    tensorboard.open_run(trainer, config)
+
+    before = time.monotonic()
+    train(trainer, module, data, run_dir)
+    start += time.monotonic() - before
+    predictions = predict_best(module, data, table, run_dir)
+    runs.write_table(run_dir / "predictions.csv", predictions)
+    runs.write_table(run_dir / "history.csv", history_table(module.history))
+    best = record.best_epoch(module.history, config["protocol"]["select_on"])
+    # a run that was gone on with counts the epochs of all its starts
+    training = sum(row["seconds"] for row in module.history)
+    seconds = {"train": training, "total": training + time.monotonic() - start}
+    metrics = {**facts, **record.results(module.history, best), "seconds": seconds}
+    tensorboard.close_run(trainer, metrics, predictions, data)
+    runs.write_json(run_dir / "metrics.json", metrics)
+    runs.write_status(
+        run_dir, "done", epoch=len(module.history), max_epochs=config["trainer"]["max_epochs"]
+    )
+    record.conclude(metrics, source, run_dir)
+
+
+def read_data(config: Mapping[str, Any], root: Path) -> tuple[pd.DataFrame, cache.Cache]:
+    """Returns the split table of the images under ``root``, and the images."""
+    data = config["data"]
+    table = index.index(
+        root, patient_key=data["patient_key"], on_unknown_name=data["on_unknown_name"]
+    )
+    images = cache.load(
+        root,
+        table["path"].tolist(),
+        cache_dir=Path(data["cache_dir"]),
+        image_size=data["image_size"],
+        aspect=data["aspect"],
+    )
+    table = table.assign(digest=images.digests, group=index.join_duplicates(table, images.digests))
+    protocol = instantiate(config["protocol"]["split"])
+    return split.split(table, protocol, seed=config["seed"]), images
+
+
+def check_same_data(run_dir: Path, digest: str) -> None:
+    """Raises ValueError where the run in ``run_dir`` began with another split than ``digest``."""
+    path = run_dir / "split.csv"
+    if path.exists() and split.digest(pd.read_csv(path)) != digest:
+        raise ValueError(
+            f"a run goes on with the images it began with; those of {run_dir} were others. Name "
+            "their folder with data.root=DIR, or start a new run"
+        )
+
+
+def build_network(model: Mapping[str, Any]) -> nets.Encoder:
+    """Returns the network of a model configuration, channels-last, which is faster on a CPU."""
+    arguments = {key: value for key, value in model.items() if key != "name"}
+    network: nets.Encoder = instantiate(arguments)
+    return network.to(memory_format=torch.channels_last)
+
+
+def build_trainer(trainer: Mapping[str, Any]) -> pl.Trainer:
+    """Returns the Trainer; a bar only on a terminal.
+
+    Raises:
+        ValueError: the accelerator asked for is not there.
+    """
+    try:
+        return instantiate(  # type: ignore[no-any-return]
+            {"enable_progress_bar": sys.stderr.isatty(), **trainer}
+        )
+    except Exception as error:
+        cause = error.__cause__ or error
+        if type(cause).__name__ != "MisconfigurationException":
+            raise
+        raise ValueError(
+            f"trainer.accelerator={trainer['accelerator']} needs such a device: {cause}. Train on "
+            "what is there with trainer=auto"
+        ) from None
+
+
+def train(trainer: pl.Trainer, module: Classifier, data: XrayDataModule, run_dir: Path) -> None:
+    """Fits, from the last checkpoint where there is one."""
+    last = run_dir / runs.LAST
+    if last.exists():
+        log.info("Going on from %s", last)
+    start_from = last if last.exists() else None
+    try:
+        with warnings.catch_warnings():
+            for message in NOT_NEWS:
+                warnings.filterwarnings("ignore", message)
+            trainer.fit(module, datamodule=data, ckpt_path=start_from, weights_only=True)
+    except SystemExit:  # how Lightning ends after Ctrl-C
+        raise KeyboardInterrupt from None
+    finally:
+        torch.set_grad_enabled(True)
+    if trainer.interrupted:
+        raise KeyboardInterrupt
+
+
+def predict_best(
+    module: Classifier, data: XrayDataModule, table: pd.DataFrame, run_dir: Path
+) -> pd.DataFrame:
+    """Returns a row for each scored image, with the probabilities by the best checkpoint."""
+    checkpoint = torch.load(run_dir / runs.BEST, map_location="cpu", weights_only=True)
+    module.load_state_dict(checkpoint["state_dict"])
+    parts = [_probabilities(module, data.loader(part)) for part in data.eval_parts]
+    rows = np.concatenate([rows for rows, _ in parts])
+    probability = np.concatenate([probability for _, probability in parts])
+    names = ["normal", "pneumonia"] if probability.shape[1] == 2 else list(index.SUBTYPES)
+    columns = {f"p_{name}": probability[:, number] for number, name in enumerate(names)}
+    columns["p_pneumonia"] = 1 - probability[:, 0]
+    return (
+        table.loc[rows, ["path", "patient", "label", "split"]].assign(**columns).sort_values("path")
+    )
+
+
+@torch.inference_mode()
+def _probabilities(module: Classifier, loader: DataLoader[Batch]) -> tuple[np.ndarray, np.ndarray]:
+    module.eval()
+    rows: list[Tensor] = []
+    probability: list[Tensor] = []
+    for batch in loader:
+        rows.append(batch.row)
+        probability.append(module(batch.image.to(module.device)).softmax(1).double().cpu())
+    return torch.cat(rows).numpy(), torch.cat(probability).numpy()

@@ -1,0 +1,196 @@
+"""A folder of chest X-rays becomes a table: path, label, subtype, patient, source part."""
+
+import logging
+import os
+import re
+from collections.abc import Iterable, Iterator, Sequence
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+
+log = logging.getLogger(__name__)
+
+LABELS = ("NORMAL", "PNEUMONIA")
+SUBTYPES = ("normal", "bacteria", "virus")
+SOURCES = ("train", "val", "test")
+SUFFIXES = (".jpeg", ".jpg", ".png")
+PATIENT_KEYS = ("person", "split_person", "series")
+UNKNOWN_NAME = ("error", "skip")
+COLUMNS = ("path", "label", "subtype", "patient", "source")
+NUM_SHOWN = 5  # names in an error message
+
+# The grammar of the names: Kaggle's and Mendeley version 2's first, version 3's last (facts.md)
+PNEUMONIA = re.compile(r"person(?P<number>\d+)_(?P<subtype>bacteria|virus)_\d+(_\d+)?")
+NORMAL = re.compile(r"(?P<series>IM|NORMAL2-IM)-(?P<number>\d+)-\d+(-\d+)?")
+VERSION_3 = re.compile(r"(?P<subtype>BACTERIA|NORMAL|VIRUS)-(?P<number>\d+)-\d+")
+
+
+def index(
+    root: Path, *, patient_key: str = "person", on_unknown_name: str = "error"
+) -> pd.DataFrame:
+    """Returns the table of all images under ``root``, sorted by path.
+
+    Columns, all of str: path (relative to ``root``, with slashes), label (NORMAL, PNEUMONIA),
+    subtype (normal, bacteria, virus), patient, source (train, val, test; val is Kaggle's, whose
+    images were taken from train). ``root`` may be the set's folder or one that holds it as
+    ``chest_xray``; nested second copies and ``__MACOSX`` are left out.
+
+    Raises:
+        FileNotFoundError: ``root`` is missing, or holds no images in the layout of the set.
+        ValueError: a name does not parse (unless ``on_unknown_name`` is "skip"), or a label has
+            no image.
+    """
+    table, skipped = index_names(
+        list_images(root), patient_key=patient_key, on_unknown_name=on_unknown_name
+    )
+    if skipped:
+        log.warning(
+            "Left out %d images whose names do not parse: %s", len(skipped), _first(skipped)
+        )
+    for label in LABELS:
+        if not (table["label"] == label).any():
+            raise ValueError(f"the data need images of both labels; got none of {label} in {root}")
+    return table
+
+
+def index_names(
+    names: Sequence[str], *, patient_key: str = "person", on_unknown_name: str = "error"
+) -> tuple[pd.DataFrame, list[str]]:
+    """Returns the table of ``names`` (such as train/NORMAL/IM-0115-0001.jpeg) and those skipped."""
+    _check_choice("data.patient_key", patient_key, PATIENT_KEYS)
+    _check_choice("data.on_unknown_name", on_unknown_name, UNKNOWN_NAME)
+    parsed = [parse_name(name, patient_key=patient_key) for name in names]
+    unknown = [name for name, row in zip(names, parsed, strict=True) if row is None]
+    if unknown and on_unknown_name == "error":
+        raise ValueError(
+            "each image's name must follow the set's grammar (person<N>_<bacteria|virus>_<M>, "
+            "[NORMAL2-]IM-<N>-<M>, or version 3's BACTERIA-<N>-<M>, in the folder of its label); "
+            f"got {_first(unknown)}. Rename them, or leave them out with data.on_unknown_name=skip"
+        )
+    table = pd.DataFrame([row for row in parsed if row is not None], columns=list(COLUMNS))
+    return table.sort_values("path", ignore_index=True), unknown
+
+
+def parse_name(name: str, *, patient_key: str = "person") -> tuple[str, ...] | None:
+    """Returns the row of one relative path, in the order of COLUMNS; None where it does not parse.
+
+    The patient of a pneumonia image is, by ``patient_key``:
+        person: its number alone: 1,674 in the set, the paper's count. Merges most, so it is the
+            one that cannot leak.
+        split_person: its number within train or test, which reuse numbers: 1,844.
+        series: its number within train or test and bacteria or virus: 2,653.
+    A NORMAL patient is always the number within its series and source part.
+    """
+    folders, _, file = name.rpartition("/")
+    source, _, label = folders.rpartition("/")
+    stem = file[: file.rfind(".")]
+    if source not in SOURCES or label not in LABELS:
+        return None
+    part = "test" if source == "test" else "train"
+    for pattern in (PNEUMONIA, NORMAL, VERSION_3):
+        match = pattern.fullmatch(stem)
+        if match:
+            break
+    else:
+        return None
+    found = match.groupdict()
+    subtype = found.get("subtype", "normal").lower()
+    if (label == "NORMAL") != (subtype == "normal"):
+        return None
+    number = found["number"].lstrip("0") or "0"
+    if subtype == "normal":
+        patient = f"{part}/{found.get('series', 'NORMAL')}-{number}"
+    else:
+        patient = {
+            "person": f"person{number}",
+            "split_person": f"{part}/person{number}",
+            "series": f"{part}/{subtype}{number}",
+        }[patient_key]
+    return name, label, subtype, patient, source
+
+
+def list_images(root: Path) -> list[str]:
+    """Returns the images of the set under ``root``, relative to it, sorted.
+
+    Only <source>/<label>/<file> is looked at, directly under ``root`` or under
+    ``root``/chest_xray: a recursive scan would find Kaggle's nested second copy and count every
+    image twice.
+    """
+    root = Path(root)
+    if not root.is_dir():
+        raise FileNotFoundError(
+            f"data.root must be the folder of the data set; there is no folder {root}. "
+            "Get the set with python -m pneumo.download, or train on generated images: data=phantom"
+        )
+    base = set_folder(root)
+    names = sorted(_walk(base)) if base else []
+    if not names:
+        raise FileNotFoundError(
+            f"data.root must hold train/NORMAL, train/PNEUMONIA, test/NORMAL and test/PNEUMONIA "
+            f"with images ({', '.join(SUFFIXES)}); found none in {root}"
+        )
+    return names
+
+
+def set_folder(root: Path) -> Path | None:
+    """Returns the folder that holds train/ and test/: ``root`` or a chest_xray in it, or None."""
+    candidates = (root, root / "chest_xray", root / "chest_xray" / "chest_xray")
+    return next((c for c in candidates if (c / "train").is_dir() or (c / "test").is_dir()), None)
+
+
+def join_duplicates(table: pd.DataFrame, digests: Sequence[str]) -> pd.Series:
+    """Returns the group of each row: its patient, joined with all who share an identical image.
+
+    Args:
+        table: with a column ``patient``.
+        digests: a digest of each image's bytes, in the order of ``table``.
+
+    Returns:
+        str, the name of the alphabetically first patient of the group.
+    """
+    parent = {patient: patient for patient in table["patient"]}
+
+    def find(patient: str) -> str:
+        while parent[patient] != patient:
+            parent[patient] = parent[parent[patient]]
+            patient = parent[patient]
+        return patient
+
+    first: dict[str, str] = {}
+    for patient, digest in zip(table["patient"], digests, strict=True):
+        one, other = find(patient), find(first.setdefault(digest, patient))
+        parent[max(one, other)] = min(one, other)
+    return pd.Series(
+        [find(patient) for patient in table["patient"]], index=table.index, dtype="str"
+    )
+
+
+def targets(table: pd.DataFrame, *, num_classes: int) -> np.ndarray:
+    """Returns (N,) int64 class numbers: NORMAL 0, PNEUMONIA 1; of three, bacteria 1 and virus 2."""
+    names: Iterable[str] = LABELS if num_classes == 2 else SUBTYPES
+    column = table["label" if num_classes == 2 else "subtype"]
+    return column.map({name: number for number, name in enumerate(names)}).to_numpy(np.int64)
+
+
+def _walk(base: Path) -> Iterator[str]:
+    for source in SOURCES:
+        for label in LABELS:
+            folder = base / source / label
+            if not folder.is_dir():
+                continue
+            with os.scandir(folder) as entries:
+                for entry in entries:
+                    hidden = entry.name.startswith(".")
+                    if not hidden and entry.name.lower().endswith(SUFFIXES) and entry.is_file():
+                        yield f"{source}/{label}/{entry.name}"
+
+
+def _first(names: Sequence[str]) -> str:
+    more = len(names) - NUM_SHOWN
+    return ", ".join(names[:NUM_SHOWN]) + (f" and {more:,} more" if more > 0 else "")
+
+
+def _check_choice(key: str, value: str, choices: Sequence[str]) -> None:
+    if value not in choices:
+        raise ValueError(f"{key} must be one of {', '.join(choices)}; got {value!r}")

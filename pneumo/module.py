@@ -1,0 +1,180 @@
+"""The LightningModule: how a network is trained, and what its scores are after each epoch."""
+
+import math
+import time
+from collections.abc import Callable, Iterable, Mapping
+from typing import Any
+
+import pytorch_lightning as pl
+import torch
+from torch import Tensor, nn
+from torch.nn import functional
+from torchmetrics import ClasswiseWrapper, MetricCollection
+from torchmetrics.classification import (
+    BinaryAUROC,
+    BinaryAveragePrecision,
+    MulticlassAccuracy,
+    MulticlassF1Score,
+    MulticlassPrecision,
+    MulticlassRecall,
+)
+
+from pneumo.data import Batch
+
+NAMES = ["normal", "pneumonia"]
+MAIN = "f1_normal"  # the paper's F1: with 73 % PNEUMONIA its figures fit NORMAL only (facts.md)
+
+OptimizerFactory = Callable[[Iterable[nn.Parameter]], torch.optim.Optimizer]
+ScheduleFactory = Callable[[torch.optim.Optimizer], torch.optim.lr_scheduler.LRScheduler]
+
+
+class Scores(nn.Module):
+    """Every score of one part, by torchmetrics, from all its probabilities at once."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        options: dict[str, Any] = {"num_classes": 2, "average": None, "validate_args": False}
+        by_class = {
+            "precision": MulticlassPrecision(**options),
+            "recall": MulticlassRecall(**options),
+            "f1": MulticlassF1Score(**options),
+        }
+        accuracy = MulticlassAccuracy(num_classes=2, average="micro", validate_args=False)
+        self.decided = MetricCollection(
+            {
+                "accuracy": accuracy,
+                **{n: ClasswiseWrapper(m, NAMES, prefix=f"{n}_") for n, m in by_class.items()},
+            }
+        )
+        self.ranked = MetricCollection(
+            {
+                "auroc": BinaryAUROC(validate_args=False),
+                "average_precision": BinaryAveragePrecision(validate_args=False),
+            }
+        )
+
+    def forward(self, probability: Tensor, label: Tensor) -> dict[str, float]:
+        """Returns the scores of (N,) probabilities of PNEUMONIA and (N,) labels (1 PNEUMONIA).
+
+        Decisions are at 0.5. AUROC and average precision take PNEUMONIA as the positive class.
+        """
+        decision = (probability >= 0.5).long()
+        values = {**self.decided(decision, label), **self.ranked(probability, label)}
+        self.decided.reset()
+        self.ranked.reset()
+        return {name: float(value) for name, value in values.items()}
+
+
+class Classifier(pl.LightningModule):
+    """Trains a network with cross-entropy and scores it on every part after each epoch.
+
+    Args:
+        network: (B, 1, S, S) grey values to (B, num_classes) logits.
+        optimizer: makes the optimizer of the parameters.
+        schedule: makes the schedule of an optimizer's learning rate, stepped after each epoch.
+        eval_parts: names of the validation loaders, in their order.
+        seed: of the dropout; with the epoch it sets torch's generator, so that a resumed run
+            draws what an uninterrupted one would.
+    """
+
+    def __init__(
+        self,
+        network: nn.Module,
+        *,
+        optimizer: OptimizerFactory,
+        schedule: ScheduleFactory,
+        eval_parts: list[str],
+        seed: int,
+    ):
+        super().__init__()
+        self.network = network
+        self.optimizer, self.schedule = optimizer, schedule
+        self.eval_parts = eval_parts
+        self.seed = seed
+        self.scores = Scores()
+        self.history: list[dict[str, Any]] = []
+        self.seen: dict[str, list[tuple[Tensor, Tensor]]] = {}
+        self.start = 0.0  # of the epoch, time.monotonic()
+
+    def forward(self, image: Tensor) -> Tensor:
+        """(B, 1, S, S) uint8 or float grey values to (B, num_classes) logits."""
+        x = image.float()
+        # a network on the CPU is faster channels-last; with one input channel the layouts are
+        # the same memory, so only the strides say it
+        return self.network(x.contiguous(memory_format=torch.channels_last))  # type: ignore[no-any-return]
+
+    def configure_optimizers(self) -> Any:
+        """The optimizer of all parameters, with its schedule."""
+        optimizer = self.optimizer(self.parameters())
+        return {"optimizer": optimizer, "lr_scheduler": self.schedule(optimizer)}
+
+    def on_train_epoch_start(self) -> None:
+        """Draws the epoch's dropout from the seed and the epoch's number."""
+        torch.manual_seed(self.seed * 100_003 + self.current_epoch)
+        self.start = time.monotonic()
+
+    def training_step(self, batch: Batch, _batch_idx: int) -> Tensor:
+        """Returns the mean cross-entropy of the batch."""
+        return self._step(batch, "train")
+
+    def validation_step(self, batch: Batch, _batch_idx: int, dataloader_idx: int = 0) -> None:
+        """Keeps the probabilities of one batch for the end of the epoch."""
+        self._step(batch, self.eval_parts[dataloader_idx])
+
+    def on_validation_epoch_end(self) -> None:
+        """Scores all parts, logs the scores and appends them to the history."""
+        scores = {part: self._score(self.seen[part]) for part in sorted(self.seen)}
+        self.seen.clear()
+        rate = self.optimizers().param_groups[0]["lr"]  # type: ignore[union-attr]
+        seconds = time.monotonic() - self.start
+        self.history.append({"epoch": self.current_epoch, "lr": rate, "seconds": seconds, **scores})
+        if not math.isfinite(scores["train"]["loss"]):
+            raise ValueError(
+                f"the training loss must stay finite; in epoch {self.current_epoch + 1} it is "
+                f"{scores['train']['loss']}. Try a smaller optimizer.lr than {rate:g}"
+            )
+        for part, values in scores.items():
+            # test and train of a score share the first half of the name, so TensorBoard puts
+            # them side by side
+            self.log_dict(
+                {f"{k}/{part}": v for k, v in values.items() if k != "confusion"}, on_epoch=True
+            )
+        self.log("learning_rate", rate)
+
+    def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
+        """Keeps the history, so that a resumed run ends with the whole of it."""
+        checkpoint["history"] = self.history
+
+    def on_load_checkpoint(self, checkpoint: Mapping[str, Any]) -> None:
+        """Takes up the history."""
+        self.history = list(checkpoint["history"])
+
+    def _step(self, batch: Batch, part: str) -> Tensor:
+        logit = self(batch.image)
+        loss = functional.cross_entropy(logit, batch.target)
+        self.seen.setdefault(part, []).append((logit.detach(), batch.target))
+        return loss
+
+    def _score(self, seen: list[tuple[Tensor, Tensor]]) -> dict[str, Any]:
+        logit = torch.cat([logit for logit, _ in seen]).float().cpu()
+        target = torch.cat([target for _, target in seen]).cpu()
+        return score(logit, target, scores=self.scores)
+
+
+def score(logit: Tensor, target: Tensor, *, scores: Scores) -> dict[str, Any]:
+    """Returns the scores of (N, num_classes) logits and (N,) class numbers.
+
+    Of three classes, bacteria and virus are added up to PNEUMONIA, except in the loss, which is
+    the one that was trained.
+    """
+    probability = pneumonia_probability(logit)
+    label = (target > 0).long()
+    decision = (probability >= 0.5).long()
+    confusion = torch.bincount(label * 2 + decision, minlength=4).reshape(2, 2).tolist()
+    loss = float(functional.cross_entropy(logit, target))
+    return {**scores(probability, label), "loss": loss, "confusion": confusion}
+
+
+def pneumonia_probability(logit: Tensor) -> Tensor:
+    """(N, num_classes) logits to (N,) probabilities of PNEUMONIA: of all classes but the first."""
+    return 1 - logit.softmax(1)[:, 0]

@@ -1,0 +1,169 @@
+"""The U-Net encoder of the paper: five levels of two convolutions, then two dense layers."""
+
+import math
+from collections.abc import Sequence
+from typing import cast
+
+import torch
+from torch import Tensor, nn
+
+LEVEL_DROPOUT = (0.0, 0.0, 0.10, 0.15, 0.20)  # paper, section II
+DENSE_DROPOUT = 0.25  # paper, section II
+
+
+def num_filters(level: int, *, f: int, d: int) -> int:
+    """Filters of a level, N(l) = f · 2^(l/d), rounded up.
+
+    The paper does not say how it rounds; up, with batch normalisation and a third class, gives
+    its 115,407 parameters exactly.
+    """
+    # 2^(3/3) comes out as 2.0000000000000004 on some machines, which must not round up to one more
+    return math.ceil(round(f * 2 ** (level / d), 9))
+
+
+class Level(nn.Module):
+    """Two 3 x 3 convolutions, a pooling that halves the sides, normalisation, spatial dropout.
+
+    The second ReLU comes after the pooling: a monotone function and a maximum commute, so the
+    result is the paper's, with a quarter of the element-wise work.
+    """
+
+    def __init__(self, in_channels: int, out_channels: int, *, dropout: float, batch_norm: bool):
+        super().__init__()
+        self.convolutions = nn.Sequential(
+            nn.Conv2d(in_channels, out_channels, 3, padding=1),
+            nn.ReLU(inplace=True),
+            nn.Conv2d(out_channels, out_channels, 3, padding=1),
+            nn.MaxPool2d(2),
+            nn.ReLU(inplace=True),
+        )
+        self.norm = nn.BatchNorm2d(out_channels) if batch_norm else nn.Identity()
+        self.dropout = nn.Dropout2d(dropout)
+
+    def forward(self, x: Tensor, *, micro_batch: int = 0) -> Tensor:
+        """(B, C, S, S) to (B, C', S/2, S/2); the convolutions see ``micro_batch`` images at once.
+
+        The normalisation sees the whole batch, so the result does not depend on ``micro_batch``.
+        """
+        if 0 < micro_batch < len(x):
+            x = torch.cat([self.convolutions(part) for part in torch.split(x, micro_batch)])
+        else:
+            x = self.convolutions(x)
+        return cast(Tensor, self.dropout(self.norm(x)))
+
+
+class Encoder(nn.Module):
+    """The classifier of the paper.
+
+    Input: (B, 1, S, S) grey values, any float range; ``mean`` and ``std`` (statistics of the train
+    part, kept in the checkpoint) standardise them. Output: (B, num_classes) float32 logits.
+
+    Args:
+        f: filters of level 0.
+        d: divider of the exponent; the filters double every ``d`` levels.
+        c: units of the first dense layer.
+        num_classes: 2 (NORMAL, PNEUMONIA) or 3 (NORMAL, bacteria, virus).
+        batch_norm: normalise the input and the output of each level's pooling.
+        image_size: side of the input in pixels; a multiple of 32.
+        level_dropout: probability of dropping a channel, for each level.
+        dense_dropout: probability of dropping a unit of the first dense layer.
+        micro_batch: images that go through the convolutions together on a CPU, so that they stay
+            in its cache; 0 for the whole batch. Changes the speed only.
+    """
+
+    mean: Tensor
+    std: Tensor
+
+    def __init__(
+        self,
+        *,
+        f: int,
+        d: int,
+        c: int,
+        num_classes: int = 2,
+        batch_norm: bool = True,
+        image_size: int = 256,
+        level_dropout: Sequence[float] = LEVEL_DROPOUT,
+        dense_dropout: float = DENSE_DROPOUT,
+        micro_batch: int = 4,
+    ):
+        super().__init__()
+        check_arguments(f, d, c, num_classes, image_size, len(level_dropout))
+        self.micro_batch = micro_batch
+        self.num_classes = num_classes
+        self.register_buffer("mean", torch.tensor(0.0))
+        self.register_buffer("std", torch.tensor(1.0))
+        self.norm = nn.BatchNorm2d(1) if batch_norm else nn.Identity()
+        levels, channels, side = [], 1, image_size
+        for number, dropout in enumerate(level_dropout):
+            filters = num_filters(number, f=f, d=d)
+            levels.append(Level(channels, filters, dropout=dropout, batch_norm=batch_norm))
+            channels, side = filters, side // 2
+        self.levels = nn.ModuleList(levels)
+        self.dense = nn.Linear(channels * side * side, c)
+        self.dropout = nn.Dropout(dense_dropout)
+        self.head = nn.Linear(c, num_classes)
+        self.apply(initialise)
+
+    def features(self, x: Tensor) -> Tensor:
+        """(B, 1, S, S) grey values to (B, c) activations of the first dense layer."""
+        x = self.norm((x - self.mean) / self.std)
+        micro_batch = self.micro_batch if x.device.type == "cpu" else 0
+        for level in self.levels:
+            x = level(x, micro_batch=micro_batch)
+        return torch.relu(self.dense(x.flatten(1)))
+
+    def forward(self, x: Tensor) -> Tensor:
+        """(B, 1, S, S) grey values to (B, num_classes) logits."""
+        return cast(Tensor, self.head(self.dropout(self.features(x))))
+
+
+def check_arguments(f: int, d: int, c: int, classes: int, image_size: int, levels: int) -> None:
+    """Raises ValueError where no network can be built from the numbers."""
+    for name, value in (("f", f), ("d", d), ("c", c)):
+        if value < 1:
+            raise ValueError(f"model.{name} must be at least 1; got {value}")
+    if classes not in (2, 3):
+        raise ValueError(f"model.num_classes must be 2 or 3; got {classes}")
+    step = 2**levels
+    if image_size < step or image_size % step:
+        raise ValueError(f"data.image_size must be a multiple of {step}; got {image_size}")
+
+
+def initialise(module: nn.Module) -> None:
+    """Xavier's normal initialisation, biases at zero (paper, section II; reference 13)."""
+    if isinstance(module, nn.Conv2d | nn.Linear):
+        nn.init.xavier_normal_(module.weight)
+        if module.bias is not None:
+            nn.init.zeros_(module.bias)
+
+
+def num_parameters(network: nn.Module, *, running_statistics: bool = False) -> int:
+    """Trainable numbers; with ``running_statistics`` also those of the normalisation, as Keras."""
+    count = sum(parameter.numel() for parameter in network.parameters())
+    if running_statistics:
+        norms = [m for m in network.modules() if isinstance(m, nn.BatchNorm2d)]
+        count += sum(2 * norm.num_features for norm in norms)
+    return count
+
+
+def multiply_adds(network: nn.Module, *, image_size: int) -> int:
+    """Multiplications of the convolutions and dense layers for one image (biases not counted)."""
+    counts: list[int] = []
+
+    def count(module: nn.Module, _inputs: tuple[Tensor, ...], output: Tensor) -> None:
+        if isinstance(module, nn.Conv2d):
+            counts.append(module.weight.numel() * output.shape[-2] * output.shape[-1])
+        elif isinstance(module, nn.Linear):
+            counts.append(module.weight.numel())
+
+    leaves = [m for m in network.modules() if isinstance(m, nn.Conv2d | nn.Linear)]
+    handles = [leaf.register_forward_hook(count) for leaf in leaves]
+    training = network.training
+    device = next(network.parameters()).device
+    with torch.no_grad():
+        network.eval()(torch.zeros(1, 1, image_size, image_size, device=device))
+    network.train(training)
+    for handle in handles:
+        handle.remove()
+    return sum(counts)

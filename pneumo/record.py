@@ -1,0 +1,186 @@
+"""What a run says of itself: metrics.json, its first lines and its last ones."""
+
+import logging
+import os
+import platform
+import subprocess
+from collections.abc import Mapping
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import pytorch_lightning as pl
+import torch
+
+from pneumo import nets, runs, split
+from pneumo.module import MAIN
+from pneumo.paper import TINY
+from pneumo.source import Source
+
+log = logging.getLogger(__name__)
+
+
+def best_epoch(history: list[dict[str, Any]], select_on: str) -> int:
+    """Returns the first epoch with the largest F1 of NORMAL on ``select_on``, as the checkpoint."""
+    return int(np.argmax([row[select_on][MAIN] for row in history]))
+
+
+def results(history: list[dict[str, Any]], best: int) -> dict[str, Any]:
+    """Returns the keys best, last and history of metrics.json."""
+
+    def scores(row: dict[str, Any]) -> dict[str, Any]:
+        return {key: value for key, value in row.items() if key not in ("lr", "seconds")}
+
+    return {"best": scores(history[best]), "last": scores(history[-1]), "history": history}
+
+
+def describe(
+    config: Mapping[str, Any],
+    source: Source,
+    table: pd.DataFrame,
+    digest: str,
+    network: nets.Encoder,
+    trainer: pl.Trainer,
+) -> dict[str, Any]:
+    """Returns what metrics.json says of a run before it has begun."""
+    model, data, protocol = config["model"], config["data"], config["protocol"]
+    return {
+        "schema": runs.SCHEMA,
+        "model": model["name"],
+        "seed": config["seed"],
+        "protocol": protocol["name"],
+        "fold": protocol["fold"],
+        "data": {
+            "kind": source.kind,
+            "note": source.note,
+            "root_name": source.root.name,
+            "images": len(table),
+            "patients": int(table["group"].nunique()),
+            "patient_key": data["patient_key"],
+            "index_sha256": _digest(table["path"]),
+            "split_sha256": digest,
+            "parts": split.summary(table),
+        },
+        "num_classes": model["num_classes"],
+        "batch_norm": model["batch_norm"],
+        "parameters": nets.num_parameters(network),
+        "multiply_adds": nets.multiply_adds(network, image_size=data["image_size"]),
+        "selection": {"monitor": MAIN, "on": protocol["select_on"]},
+        "hyperparameters": hyperparameters(config),
+        "machine": {
+            "device": device_name(trainer),
+            "accelerator": type(trainer.accelerator).__name__,
+            "threads": torch.get_num_threads(),
+            "cores": os.cpu_count(),
+        },
+        "versions": {
+            "python": platform.python_version(),
+            **{n: version(n) for n in ("torch", "pytorch-lightning", "torchmetrics", "pneumo")},
+        },
+        "git_commit": _git_commit(),
+    }
+
+
+def hyperparameters(config: Mapping[str, Any]) -> dict[str, Any]:
+    """Returns the settings that TensorBoard's HParams compares, flat."""
+    model, data = config["model"], config["data"]
+    augment, optimizer = config["augment"], config["optimizer"]
+    return {
+        "model": model["name"],
+        "seed": config["seed"],
+        "protocol": config["protocol"]["name"],
+        "fold": config["protocol"]["fold"],
+        "f": model["f"],
+        "d": model["d"],
+        "c": model["c"],
+        "batch_norm": model["batch_norm"],
+        "num_classes": model["num_classes"],
+        "image_size": data["image_size"],
+        "aspect": data["aspect"],
+        "patient_key": data["patient_key"],
+        "batch_size": data["batch_size"],
+        "optimizer": optimizer["_target_"].rpartition(".")[2],
+        "lr": optimizer["lr"],
+        "schedule": config["schedule"]["_target_"].rpartition(".")[2],
+        "max_epochs": config["trainer"]["max_epochs"],
+        "rotation": augment["rotation"],
+        "zoom": "-".join(f"{z:g}" for z in augment["zoom"]),
+        "flip": augment["flip"],
+    }
+
+
+def announce(facts: Mapping[str, Any], trainer: pl.Trainer) -> None:
+    """Says what will be trained, on what, where."""
+    log.info(
+        "%s: %s parameters, %.1f M multiply-adds an image; on %s",
+        facts["model"],
+        f"{facts['parameters']:,}",
+        facts["multiply_adds"] / 1e6,
+        device_name(trainer),
+    )
+    for part in split.PARTS:
+        if part in facts["data"]["parts"]:
+            numbers = facts["data"]["parts"][part]
+            log.info(
+                "%-5s %6s images of %5s patients: %5s NORMAL, %5s PNEUMONIA",
+                part,
+                *(f"{numbers[k]:,}" for k in ("images", "patients", "NORMAL", "PNEUMONIA")),
+            )
+
+
+def conclude(metrics: Mapping[str, Any], source: Source, run_dir: Path) -> None:
+    """Says what came out, what it means, and where it lies."""
+    best, on = metrics["best"], metrics["selection"]["on"]
+    seconds = metrics["seconds"]
+    log.info("")
+    log.info(
+        "Test part, epoch %d of %d, chosen on the %s part:",
+        best["epoch"] + 1,
+        len(metrics["history"]),
+        on,
+    )
+    test = best["test"]
+    log.info(
+        "  F1 NORMAL %.3f   F1 PNEUMONIA %.3f   accuracy %.3f   AUROC %.3f",
+        *(test[key] for key in ("f1_normal", "f1_pneumonia", "accuracy", "auroc")),
+    )
+    if on == "test":
+        log.info(
+            "  This flatters, since the epoch was chosen on the part it is scored on, as in the\n"
+            "  paper (F1 NORMAL %.3f). The last epoch has %.3f; protocol=holdout is honest.",
+            TINY["f1_normal"],
+            metrics["last"]["test"][MAIN],
+        )
+    if source.note:
+        log.warning("  " + source.note)
+    log.info("Took %.0f s, of which training %.0f s.", seconds["total"], seconds["train"])
+    shown = run_dir.relative_to(Path.cwd()) if run_dir.is_relative_to(Path.cwd()) else run_dir
+    log.info("Run folder:  %s", shown)
+    log.info("TensorBoard: tensorboard --logdir '%s'", shown)
+
+
+def _digest(paths: "pd.Series[str]") -> str:
+    return split.digest(pd.DataFrame({"path": paths, "split": ""}))
+
+
+def device_name(trainer: pl.Trainer) -> str:
+    """Returns the name of what the trainer computes on."""
+    if trainer.strategy.root_device.type == "cuda":
+        return torch.cuda.get_device_name(trainer.strategy.root_device)
+    return f"the CPU, {torch.get_num_threads()} threads"
+
+
+def _git_commit() -> str | None:
+    try:
+        found = subprocess.run(
+            ["git", "rev-parse", "HEAD"],
+            cwd=Path(__file__).parent,
+            capture_output=True,
+            text=True,
+            check=True,
+        )
+    except (OSError, subprocess.CalledProcessError):
+        return None
+    return found.stdout.strip()

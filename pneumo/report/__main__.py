@@ -1,0 +1,6 @@
+"""python -m pneumo.report."""
+
+from pneumo.report import main
+
+if __name__ == "__main__":
+    raise SystemExit(main())

@@ -1,0 +1,94 @@
+"""What a reader must know before trusting a group's numbers, a sentence each."""
+
+from collections import Counter, defaultdict
+from collections.abc import Callable, Sequence
+
+import numpy as np
+
+from pneumo.report.groups import Group, short, varying_keys
+from pneumo.report.trials import number
+
+TRAINING = ("lr", "batch_size", "max_epochs", "optimizer", "weight_decay", "precision", "size")
+SHARE_VARIES = 0.03  # of the test part: splits by patient differ a little, protocols more
+
+
+def caveats(group: Group) -> list[str]:
+    """Missing runs, single trials, mixed settings, versions and machines, undefined scores."""
+    checks: Sequence[Callable[[Group], list[str]]] = (
+        _note_missing,
+        _note_few,
+        _note_settings,
+        _note_versions,
+        _note_shares,
+        _note_remarks,
+    )
+    return [note for check in checks for note in check(group)]
+
+
+def _note_missing(group: Group) -> list[str]:
+    return [
+        f"{cell.label}: {len(cell.trials)} of {len(cell.trials) + len(cell.missing)} runs; "
+        f"missing {'; '.join(cell.missing)}."
+        for cell in group.cells
+        if cell.missing
+    ]
+
+
+def _note_few(group: Group) -> list[str]:
+    single = [cell.label for cell in group.cells if len(cell.trials) == 1]
+    if not single:
+        return []
+    return [f"{', '.join(single)}: one trial only, so no spread and no paired comparison."]
+
+
+def _note_settings(group: Group) -> list[str]:
+    notes = []
+    by_model = defaultdict(list)
+    for cell in group.cells:
+        if cell.trials:
+            by_model[cell.model].append(cell.settings)
+    for model, settings in by_model.items():
+        if keys := varying_keys(settings):
+            notes.append(
+                f"{model} was trained with different {', '.join(keys)}: "
+                "each setting has a row of its own, none averaged with another."
+            )
+    firsts = {model: settings[0] for model, settings in by_model.items()}
+    for key in varying_keys(list(firsts.values())):
+        if key in (*TRAINING, "batch_norm", "num_classes", "chosen_on"):
+            told = ", ".join(f"{model} {short(one.get(key))}" for model, one in firsts.items())
+            notes.append(f"The networks do not share {key}: {told}.")
+    return notes
+
+
+def _note_versions(group: Group) -> list[str]:
+    commits = Counter(str(t.metrics.get("git_commit"))[:9] for t in group.trials)
+    machines = Counter(str((t.metrics.get("machine") or {}).get("device")) for t in group.trials)
+    notes = []
+    if len(commits) > 1:
+        told = ", ".join(f"{n} at {commit}" for commit, n in commits.most_common())
+        notes.append(f"The runs are of {len(commits)} versions of the code: {told}.")
+    if len(machines) > 1:
+        told = ", ".join(f"{n} on {machine}" for machine, n in machines.most_common())
+        notes.append(f"The seconds are of different machines: {told}.")
+    return notes
+
+
+def _note_shares(group: Group) -> list[str]:
+    share = {
+        t.name: t.count("test", "images") / number(t.metrics["data"], "images")
+        for t in group.trials
+        if number(t.metrics["data"], "images") > 0
+    }
+    known = {name: value for name, value in share.items() if np.isfinite(value)}
+    if not known or max(known.values()) - min(known.values()) <= SHARE_VARIES:
+        return []
+    least, most = min(known, key=lambda n: known[n]), max(known, key=lambda n: known[n])
+    return [
+        f"The test parts differ in size, from {known[least]:.0%} of the images ({least}) to "
+        f"{known[most]:.0%} ({most})."
+    ]
+
+
+def _note_remarks(group: Group) -> list[str]:
+    return [f"{trial.name}: {remark}." for trial in group.trials for remark in trial.remarks]

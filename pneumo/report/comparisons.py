@@ -1,0 +1,132 @@
+"""How sure it is that networks differ, and what choosing the epoch on the test part adds."""
+
+from collections.abc import Sequence
+from typing import Any, NamedTuple
+
+import numpy as np
+
+from pneumo.intervals import Comparison, corrected_t_test, holm
+from pneumo.report.groups import Cell, Group
+from pneumo.report.trials import Trial
+
+COMPARED = ("f1_normal", "accuracy", "auroc")
+MOST_COMPARED = 8  # networks; more make a table that no one reads
+
+
+class Difference(NamedTuple):
+    """One network's score minus another's over the splits that both were tried on."""
+
+    score: str
+    first: str
+    second: str
+    pairs: int
+    test: Comparison
+    p_holm: float
+
+
+class Optimism(NamedTuple):
+    """By how much choosing the epoch on the test part flatters a network's score."""
+
+    label: str
+    score: str
+    how: str
+    n: int
+    test: Comparison
+
+
+def differences(group: Group) -> list[Difference]:
+    """Every pair of the group's first networks, on each score of `COMPARED`.
+
+    Only splits that both networks were tried on, with the same images in each part, make a pair.
+    p is adjusted by Holm over the pairs of one score.
+    """
+    cells = [cell for cell in group.cells if cell.trials][:MOST_COMPARED]
+    rows = []
+    for score in COMPARED:
+        pairs = [
+            (first, second, *_paired(first, second, score))
+            for index, first in enumerate(cells)
+            for second in cells[index + 1 :]
+        ]
+        adjusted = holm([test.p for *_, test in pairs])
+        rows += [
+            Difference(score, first.label, second.label, n, test, float(p))
+            for (first, second, n, test), p in zip(pairs, adjusted, strict=True)
+        ]
+    return rows
+
+
+def optimism(group: Group, *, groups: Sequence[Group]) -> list[Optimism]:
+    """What choosing the epoch on the test part adds, by each way that the runs allow.
+
+    Best minus last epoch, where the epoch was chosen on the test part; best of all epochs on the
+    test part minus the epoch chosen on validation data, where it was chosen there; and, for the
+    paper's protocol, its score minus that of the holdout protocol on the same data and seeds.
+    """
+    rows = []
+    for cell in group.cells:
+        for score in COMPARED[:2]:
+            if cell.settings.get("chosen_on") == "test":
+                gain = [_best(t, score) - t.score("last", "test", score) for t in cell.trials]
+                rows.append(_gain(cell, score, "best minus last epoch", gain))
+            elif any(trial.history("test", score).size for trial in cell.trials):
+                gain = [_highest(t, score) - _best(t, score) for t in cell.trials]
+                rows.append(_gain(cell, score, "best on test minus chosen on validation", gain))
+            for other in _holdout(group, cell, groups):
+                n, test = _paired(cell, other, score, same_split=False)
+                rows.append(Optimism(cell.label, score, "paper minus holdout protocol", n, test))
+    return [row for row in rows if row.n]
+
+
+def _gain(cell: Cell, score: str, how: str, gain: Sequence[float]) -> Optimism:
+    test = corrected_t_test(gain, test_to_train=_test_to_train(cell.trials))
+    return Optimism(cell.label, score, how, int(np.isfinite(gain).sum()), test)
+
+
+def _best(trial: Trial, score: str) -> float:
+    return trial.score("best", "test", score)
+
+
+def _highest(trial: Trial, score: str) -> float:
+    known = trial.history("test", score)
+    known = known[np.isfinite(known)]
+    return float(known.max()) if known.size else float("nan")
+
+
+def _holdout(group: Group, cell: Cell, groups: Sequence[Group]) -> list[Cell]:
+    def learned(settings: dict[str, Any]) -> dict[str, Any]:
+        return {k: v for k, v in settings.items() if k not in ("chosen_on", "chosen_by")}
+
+    return [
+        other
+        for candidate in groups
+        if (group.protocol, candidate.protocol) == ("paper", "holdout")
+        and (candidate.kind, candidate.index) == (group.kind, group.index)
+        for other in candidate.cells
+        if other.model == cell.model and learned(other.settings) == learned(cell.settings)
+    ]
+
+
+def _paired(
+    first: Cell, second: Cell, score: str, *, same_split: bool = True
+) -> tuple[int, Comparison]:
+    ours, theirs = first.by_split(), second.by_split()
+    pairs = [(ours[split], theirs[split]) for split in ours if split in theirs]
+    if same_split:
+        pairs = [(one, two) for one, two in pairs if _split_hash(one) == _split_hash(two)]
+    gap = [_best(one, score) - _best(two, score) for one, two in pairs]
+    ratio = _test_to_train([one for one, _ in pairs])
+    return int(np.isfinite(gap).sum()), corrected_t_test(gap, test_to_train=ratio)
+
+
+def _test_to_train(trials: Sequence[Trial]) -> float:
+    """Test over train images; 0 if all trials share one split, which then cannot overlap others."""
+    if len({_split_hash(trial) for trial in trials}) < 2:
+        return 0.0
+    ratios = [trial.count("test", "images") / trial.count("train", "images") for trial in trials]
+    known = [ratio for ratio in ratios if np.isfinite(ratio)]
+    return float(np.mean(known)) if known else 0.3 / 0.7  # the paper's split, if none is written
+
+
+def _split_hash(trial: Trial) -> Any:
+    return trial.metrics["data"].get("split_sha256")

@@ -1,0 +1,97 @@
+"""What the pictures show: which networks, their curves on one grid, their mean confusion."""
+
+from collections.abc import Callable, Sequence
+
+import numpy as np
+
+from pneumo.intervals import patient_weights
+from pneumo.metrics import Array, precision_recall_curve, ratio, roc_curve
+from pneumo.report.groups import Cell, Group
+from pneumo.report.trials import Trial
+
+MOST_SHOWN = 8  # networks in one picture: as many as there are colours that are told apart
+GRID = np.linspace(0, 1, 201)
+RESAMPLES = 200  # of the patients of a single trial, for a band of the central 95 %
+
+
+def shown(group: Group) -> list[Cell]:
+    """The networks that the pictures show: with trials, at most `MOST_SHOWN`, most trials first."""
+    cells = [cell for cell in group.cells if cell.trials]
+    most = sorted(cells, key=lambda cell: -len(cell.trials))[:MOST_SHOWN]
+    return [cell for cell in cells if any(cell is one for one in most)]
+
+
+def has_long_labels(cells: Sequence[Cell]) -> bool:
+    """Whether labels need more room than the names of the paper's networks."""
+    return any(" (" in cell.label or len(cell.label) > 9 for cell in cells)
+
+
+def roc_band(cell: Cell) -> tuple[Array, Array]:
+    """1 - specificity (201,) and sensitivity for PNEUMONIA, one curve a row."""
+    return GRID, _curves(cell, _sensitivity)
+
+
+def precision_recall_band(cell: Cell) -> tuple[Array, Array]:
+    """Recall of NORMAL (201,) and the best precision of NORMAL at that recall, one curve a row."""
+    return GRID, _curves(cell, _precision)
+
+
+def history_table(cell: Cell, part: str, score: str) -> Array:
+    """(trials, epochs) of a score by epoch, NaN where a trial is shorter or has none."""
+    curves = [trial.history(part, score) for trial in cell.trials]
+    table = np.full((len(curves), max((curve.size for curve in curves), default=0)), np.nan)
+    for row, curve in zip(table, curves, strict=True):
+        row[: curve.size] = curve
+    return table
+
+
+def mean_confusion(cell: Cell) -> tuple[Array, Array]:
+    """Share of each true class called each class, and images: means over trials, (2, 2) each."""
+    counts = np.array([_confusion(trial) for trial in cell.trials])
+    return _known_mean(ratio(counts, counts.sum(-1, keepdims=True))), _known_mean(counts)
+
+
+def _confusion(trial: Trial) -> Array:
+    written = trial.metrics["best"]["test"].get("confusion")
+    try:
+        counts = np.array(written, dtype=np.float64)
+    except (TypeError, ValueError):
+        counts = np.empty(0)
+    return counts if counts.shape == (2, 2) else np.full((2, 2), np.nan)
+
+
+def _known_mean(values: Array) -> Array:
+    known = np.isfinite(values)
+    return ratio(np.where(known, values, 0).sum(0), known.sum(0))
+
+
+def _curves(cell: Cell, curve: Callable[[Array, Array], Array]) -> Array:
+    """A curve for each trial; of a single trial its own and the ends of a 95 % bootstrap band."""
+    trials = [trial for trial in cell.trials if trial.label.size]
+    own = np.array([curve(trial.label, trial.probability) for trial in trials])
+    if len(trials) != 1:
+        return own
+    ends = np.quantile(_resampled(trials[0], curve), (0.025, 0.975), axis=0)
+    return np.array([np.minimum(own[0], ends[0]), own[0], np.maximum(own[0], ends[1])])
+
+
+def _resampled(trial: Trial, curve: Callable[[Array, Array], Array]) -> Array:
+    weight = patient_weights(trial.patient, resamples=RESAMPLES)(0, RESAMPLES).astype(np.int64)
+    drawn = [np.repeat(np.arange(trial.label.size), times) for times in weight.T]
+    return np.array([curve(trial.label[index], trial.probability[index]) for index in drawn])
+
+
+def _sensitivity(label: Array, probability: Array) -> Array:
+    fall_out, recall = roc_curve(label, probability)
+    if np.isnan(fall_out).any() or np.isnan(recall).any():
+        return np.full(GRID.shape, np.nan)
+    return np.asarray(recall[np.searchsorted(fall_out, GRID, "right") - 1])
+
+
+def _precision(label: Array, probability: Array) -> Array:
+    recall, precision = precision_recall_curve(1 - label, 1 - probability)
+    if np.isnan(recall).any() or recall.size == 0:
+        return np.full(GRID.shape, np.nan)
+    highest_from_here = np.maximum.accumulate(precision[::-1])[::-1]
+    at = np.minimum(np.searchsorted(recall, GRID - 1e-12), recall.size - 1)
+    return np.asarray(highest_from_here[at])

@@ -1,0 +1,186 @@
+"""How the pictures look and are written: one journal column, colour-blind-safe, no dates."""
+
+import io
+import re
+from collections.abc import Callable
+from typing import Any
+
+import matplotlib as mpl
+import numpy as np
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+from matplotlib.ticker import FuncFormatter, NullLocator
+
+WIDTH = 3.5  # inches: one column of a journal, and a phone's screen at a readable size
+INK, PAPER, LINE, MUTED = "#1b1f24", "#fdfefe", "#d8dce1", "#6b7280"
+# Okabe & Ito, Color Universal Design (2008), without black and yellow; each has a marker and a
+# line of its own, so that nothing rests on colour.
+STYLES = (
+    ("#0072b2", "o", "-"),
+    ("#d55e00", "s", (0, (5, 1.5))),
+    ("#009e73", "^", (0, (4, 1.2, 1, 1.2))),
+    ("#cc79a7", "D", (0, (1, 1))),
+    ("#e69f00", "v", (0, (7, 2))),
+    ("#56b4e9", "P", (0, (3, 1, 1, 1, 1, 1))),
+    ("#999999", "X", (0, (2, 2))),
+    ("#7a5195", "<", (0, (8, 1, 2, 1))),
+)
+SETTINGS: dict[Any, Any] = {
+    "font.size": 8,
+    "axes.titlesize": 8.5,
+    "axes.titlelocation": "left",
+    "axes.titleweight": "bold",
+    "axes.labelsize": 8,
+    "xtick.labelsize": 7.5,
+    "ytick.labelsize": 7.5,
+    "legend.fontsize": 7,
+    "legend.frameon": False,
+    "axes.spines.top": False,
+    "axes.spines.right": False,
+    "axes.grid": True,
+    "axes.axisbelow": True,
+    "axes.linewidth": 0.7,
+    "grid.color": LINE,
+    "grid.linewidth": 0.5,
+    "text.color": INK,
+    "axes.labelcolor": INK,
+    "axes.edgecolor": INK,
+    "xtick.color": INK,
+    "ytick.color": INK,
+    "axes.facecolor": "none",
+    "lines.linewidth": 1.3,
+    "lines.markersize": 4,
+    "hatch.linewidth": 0.5,
+    "text.parse_math": False,  # a network's name may hold a dollar sign
+    "svg.fonttype": "none",  # text stays text: it can be searched, read aloud and edited
+    "svg.hashsalt": "pneumo",  # the same runs give the same bytes
+}
+
+
+def settings() -> Any:
+    """A context in which figures are drawn with the settings of this file."""
+    return mpl.rc_context(SETTINGS)
+
+
+def render(figure: Figure) -> tuple[bytes, str]:
+    """PNG on white and SVG without a background, without dates, so that they can be compared."""
+    raster, vector = io.BytesIO(), io.StringIO()
+    figure.savefig(vector, format="svg", transparent=True, metadata={"Date": None})
+    figure.savefig(
+        raster,
+        format="png",
+        dpi=200,
+        metadata={"Software": None},
+        facecolor="white",
+        pil_kwargs={"compress_level": 4},
+    )
+    return raster.getvalue(), vector.getvalue()
+
+
+def inline_svg(vector: str, *, label: str) -> str:
+    """An SVG to stand in a page: it takes the page's colours, width and a label for readers."""
+    body = vector[vector.index("<svg") :]
+    body = re.sub(r"<metadata>.*?</metadata>", "", body, flags=re.DOTALL)
+    body = re.sub(r'(<svg [^>]*?)width="[^"]*"', r"\1", body, count=1)
+    body = re.sub(r'(<svg [^>]*?)height="[^"]*"', r"\1", body, count=1)
+    for colour, name in ((INK, "ink"), (LINE, "line"), (MUTED, "muted"), (PAPER, "paper")):
+        body = body.replace(colour, f"var(--{name})")
+    return body.replace("<svg ", f'<svg role="img" aria-label="{label}" ', 1)
+
+
+def panels(
+    *,
+    rows: int,
+    columns: int = 1,
+    height: float,
+    top: float = 0.2,
+    bottom: float = 0.4,
+    gap: float = 0.3,
+    sharex: bool = False,
+    sharey: bool = False,
+) -> tuple[Figure, list[Axes]]:
+    """A figure one column wide, and its axes row by row.
+
+    All in inches: height of the figure, room above and below the panels, gap between two rows.
+    The room is given, not measured: measuring all text takes longer than drawing it.
+    """
+    left, right, between = 0.52, 0.14, 0.14
+    panel_height = (height - top - bottom - gap * (rows - 1)) / rows
+    panel_width = (WIDTH - left - right - between * (columns - 1)) / columns
+    figure = Figure(figsize=(WIDTH, height))
+    axes = figure.subplots(
+        rows,
+        columns,
+        squeeze=False,
+        sharex=sharex,
+        sharey=sharey,
+        gridspec_kw={
+            "left": left / WIDTH,
+            "right": 1 - right / WIDTH,
+            "top": 1 - top / height,
+            "bottom": bottom / height,
+            "hspace": gap / panel_height,
+            "wspace": between / panel_width,
+        },
+    )
+    return figure, list(axes.flat)
+
+
+def band(ax: Axes, x: Any, curves: Any, colour: str, line: Any, label: str) -> Any:
+    """Draws the middle of curves (K, points) over their range, and returns that middle."""
+    middle, low, high = (_over(reduce, curves) for reduce in (np.nanmedian, np.nanmin, np.nanmax))
+    ax.fill_between(x, low, high, color=colour, alpha=0.18, lw=0)
+    ax.plot(x, middle, color=colour, ls=line, label=label)
+    return middle
+
+
+def _over(reduce: Callable[..., Any], curves: Any) -> Any:
+    middle = np.full(curves.shape[1], np.nan)
+    known = np.isfinite(curves).any(0)
+    if known.any():
+        middle[known] = reduce(curves[:, known], axis=0)
+    return middle
+
+
+def size_axis(ax: Axes, label: str) -> None:
+    """Makes x logarithmic with ticks such as 100 k, 10 M, 1 G."""
+    ax.set_xscale("log")
+    ax.set_xlabel(label)
+    ax.xaxis.set_major_formatter(FuncFormatter(_short))
+    ax.xaxis.set_minor_locator(NullLocator())
+
+
+def _short(value: float, _place: float) -> str:
+    for size, unit in ((1e9, " G"), (1e6, " M"), (1e3, " k")):
+        if value >= size:
+            return f"{value / size:g}{unit}"
+    return f"{value:g}"
+
+
+def star(ax: Axes, x: float, y: float, label: str) -> None:
+    """Draws a figure of the paper."""
+    ax.plot(x, y, "*", ms=10, mfc="none", mec=INK, mew=0.9, ls="none", label=label, zorder=5)
+
+
+def legend_above(figure: Figure, ax: Axes, *, columns: int) -> None:
+    """Draws the legend of ax above the whole figure."""
+    handles, labels = ax.get_legend_handles_labels()
+    figure.legend(
+        handles,
+        labels,
+        loc="upper center",
+        ncols=columns,
+        columnspacing=1.0,
+        handlelength=1.6,
+        handletextpad=0.4,
+    )
+
+
+def wrapped(label: str) -> str:
+    """A network's label for a small panel: its settings on a second line, both clipped."""
+    return "\n".join(clipped(line, 19) for line in label.replace(" (", "\n(", 1).split("\n"))
+
+
+def clipped(text: str, most: int) -> str:
+    """The text, or its beginning and an ellipsis if it has more characters than that."""
+    return text if len(text) <= most else text[: most - 1] + "\N{HORIZONTAL ELLIPSIS}"

@@ -1,0 +1,239 @@
+"""What a report says in words and numbers, ready to print: sentences and table cells."""
+
+from collections import Counter
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from math import isnan
+
+from pneumo import paper
+from pneumo.intervals import Comparison
+from pneumo.report.caveats import caveats
+from pneumo.report.comparisons import Difference, Optimism, differences, optimism
+from pneumo.report.groups import Cell, Group, Spread
+from pneumo.report.tables import paper_figure, sizes
+from pneumo.report.trials import Problem
+from pneumo.report.wording import DASH, count, decimal, duration, interval, mean_and_sd, p_value
+
+COLUMNS = {
+    "accuracy": "Accuracy",
+    "precision_normal": "Precision of NORMAL",
+    "recall_normal": "Recall of NORMAL",
+    "f1_normal": "F1 of NORMAL",
+    "precision_pneumonia": "Precision of PNEUMONIA",
+    "recall_pneumonia": "Recall of PNEUMONIA",
+    "f1_pneumonia": "F1 of PNEUMONIA",
+    "auroc": "AUROC",
+}
+PROTOCOLS = {
+    "paper": "a random 70/30 split by patient in every trial, no validation part",
+    "holdout": "a random split by patient in every trial, with a validation part",
+    "official": "the data set's own train and test folders, the same in every trial",
+    "kfold": "folds by patient, each the test part once",
+}
+
+
+@dataclass
+class Section:
+    """One group, in words and table cells."""
+
+    group: Group
+    title: str
+    about: str
+    scores: list[dict[str, str]]
+    sizes: list[dict[str, str]]
+    differences: list[dict[str, str]]
+    optimism: list[dict[str, str]]
+    caveats: list[str]
+    pictures: dict[str, str] = field(default_factory=dict)  # name to SVG for the page
+
+    @property
+    def num_runs(self) -> int:
+        """Finished runs in the group."""
+        return len(self.group.trials)
+
+    @property
+    def num_networks(self) -> int:
+        """Networks, or settings of one, with a finished run."""
+        return sum(bool(cell.trials) for cell in self.group.cells)
+
+
+def sections(groups: Sequence[Group]) -> list[Section]:
+    """Every group in words and table cells, in the order of the report."""
+    return [_section(group, groups) for group in groups]
+
+
+def headline(groups: Sequence[Group], *, problems: Sequence[Problem]) -> list[str]:
+    """What was found, in sentences; the first stands alone."""
+    lead = next((cell for group in groups for cell in _ranked(group)), None)
+    if lead is None:
+        return [f"No finished run was found: {_states(problems)}, each named below."]
+    group = next(g for g in groups if any(cell is lead for cell in g.cells))
+    said = [_lead(lead, group, groups)]
+    others = [cell for cell in _ranked(group) if cell is not lead]
+    if others:
+        told = ", ".join(f"{c.label} {decimal(_f1(c).median)}" for c in others[:6])
+        more = f" and {len(others) - 6} more" if len(others) > 6 else ""
+        said.append(f"The other networks' medians are {told}{more}.")
+    if problems:
+        said.append(f"Left out and named below: {_states(problems)}.")
+    return said
+
+
+def _section(group: Group, groups: Sequence[Group]) -> Section:
+    return Section(
+        group,
+        title=f"{group.kind}, {group.protocol} protocol",
+        about=_about(group),
+        scores=[row for cell in group.cells for row in _score_cells(group, cell)],
+        sizes=[_size_cells(cell) for cell in group.cells if cell.trials],
+        differences=[_difference_cells(row) for row in differences(group)],
+        optimism=[_optimism_cells(row) for row in optimism(group, groups=groups)],
+        caveats=caveats(group),
+    )
+
+
+def _about(group: Group) -> str:
+    trial = group.trials[0]
+    data = trial.metrics["data"]
+    chosen = sorted({str(c.settings.get("chosen_on")) for c in group.cells if c.trials})
+    held = f"{data.get('images') or 0:,} images of {data.get('patients') or 0:,} patients"
+    split = PROTOCOLS.get(group.protocol, "a protocol of its own")
+    parts = ", ".join(
+        f"{trial.count(part, 'images'):,.0f} {part}"
+        for part in ("train", "val", "test")
+        if trial.count(part, "images") > 0
+    )
+    networks = len({trial.model for trial in group.trials})
+    return (
+        f"{held}; {split}. The first trial has {parts} images. "
+        f"The epoch was chosen on the {' or '.join(chosen)} part. "
+        f"Finished runs: {len(group.trials)}, of {networks} network{'s' * (networks > 1)}."
+    )
+
+
+def _score_cells(group: Group, cell: Cell) -> list[dict[str, str]]:
+    runs = f"{len(cell.trials)} of {len(cell.trials) + len(cell.missing)}"
+    values = {name: cell.spread("best", "test", name) for name in COLUMNS}
+    row = {"kind": "ours", "network": cell.label, "runs": runs}
+    for name, value in values.items():
+        short = f" (n = {value.n})" if 0 < value.n < len(cell.trials) else ""
+        row[name] = decimal(value.median) + short
+        row[f"{name}_mean"] = _mean(value)
+        row[f"{name}_range"] = interval(value.low, value.high) if value.n > 1 else ""
+    gap = {
+        name: decimal(value.median - paper_figure(cell, name), sign=True)
+        for name, value in values.items()
+        if group.kind != "phantom"
+    }
+    if cell.model == "tiny":
+        return [row, _paper_cells(cell, gap)]
+    if not isnan(paper_figure(cell, "f1_normal")):
+        gap_words = f"\nours {gap['f1_normal']}" if gap else ""
+        row["f1_normal_gap"] = f"paper about {decimal(paper.ALL_F1, digits=2)}{gap_words}"
+    return [row]
+
+
+def _paper_cells(cell: Cell, gap: dict[str, str]) -> dict[str, str]:
+    row = {"kind": "paper", "network": "the paper's tiny", "runs": "5 of 5"}
+    for name in COLUMNS:
+        row[name] = decimal(paper_figure(cell, name))
+        if gap.get(name, DASH) != DASH:
+            row[f"{name}_gap"] = f"ours {gap[name]}"
+    row["accuracy_mean"] = mean_and_sd(paper.TINY_MEAN_ACCURACY, paper.TINY_SD_ACCURACY)
+    return row
+
+
+def _size_cells(cell: Cell) -> dict[str, str]:
+    size = sizes(cell)
+    train, test = (cell.spread("best", part, "f1_normal").median for part in ("train", "test"))
+    return {
+        "network": cell.label,
+        "parameters": f"{size['parameters'].median:,.0f}" if size["parameters"].n else DASH,
+        "multiply_adds": count(size["multiply_adds"].median),
+        "seconds": duration(size["seconds_total"].median),
+        "epoch": _epochs(size["best_epoch"]),
+        "train": decimal(train),
+        "gap": decimal(train - test, sign=True),
+        "last": decimal(cell.spread("last", "test", "f1_normal").median),
+    }
+
+
+def _epochs(value: Spread) -> str:
+    if value.low == value.high:
+        return f"{value.low:.0f}"
+    return interval(value.low, value.high, digits=0)
+
+
+def _difference_cells(row: Difference) -> dict[str, str]:
+    return {
+        "score": COLUMNS[row.score],
+        "pair": f"{row.first} minus {row.second}",
+        "pairs": str(row.pairs),
+        **_test_cells(row.test),
+        "p": p_value(row.test.p),
+        "holm": p_value(row.p_holm),
+    }
+
+
+def _optimism_cells(row: Optimism) -> dict[str, str]:
+    return {
+        "score": COLUMNS[row.score],
+        "network": row.label,
+        "how": row.how,
+        "pairs": str(row.n),
+        **_test_cells(row.test),
+    }
+
+
+def _test_cells(test: Comparison) -> dict[str, str]:
+    return {
+        "difference": decimal(test.difference, sign=True),
+        "interval": interval(test.low, test.high, sign=True),
+    }
+
+
+def _mean(value: Spread) -> str:
+    return mean_and_sd(value.mean, value.sd) if value.n > 1 else ""
+
+
+def _f1(cell: Cell) -> Spread:
+    return cell.spread("best", "test", "f1_normal")
+
+
+def _ranked(group: Group) -> list[Cell]:
+    """The group's networks with scores: tiny, the paper's own, first, then the best."""
+    cells = [cell for cell in group.cells if _f1(cell).n]
+    return sorted(cells, key=lambda cell: (cell.model != "tiny", -_f1(cell).median))
+
+
+def _lead(cell: Cell, group: Group, groups: Sequence[Group]) -> str:
+    value = _f1(cell)
+    ground = "On phantoms, which are drawn and not radiographs, " if group.kind == "phantom" else ""
+    trials = "1 trial" if value.n == 1 else f"{value.n} trials"
+    reach = f" (lowest {decimal(value.low)}, highest {decimal(value.high)})" if value.n > 1 else ""
+    name = cell.label if ground else cell.label[:1].upper() + cell.label[1:]
+    middle, over = ("a", "in") if value.n == 1 else ("a median", "over")
+    said = (
+        f"{ground}{name} reached {middle} test F1 of NORMAL of {decimal(value.median)}{reach} "
+        f"{over} {trials} of the {group.protocol} protocol"
+    )
+    figure = paper_figure(cell, "f1_normal")
+    if not isnan(figure) and group.kind != "phantom":
+        about = "" if cell.model == "tiny" else "about "
+        said += f"; the paper reports {about}{decimal(figure)}"
+    for row in optimism(group, groups=groups):
+        if (row.label, row.score) == (cell.label, "f1_normal"):
+            return f"{said}; {_flattery(row)}."
+    return f"{said}."
+
+
+def _flattery(row: Optimism) -> str:
+    gain = decimal(row.test.difference)
+    if row.how.startswith("best minus last"):
+        return f"choosing the epoch on the test part flattered it by {gain} against the last epoch"
+    return f"choosing the epoch on the test part would have flattered it by {gain}"
+
+
+def _states(problems: Sequence[Problem]) -> str:
+    states = Counter(problem.state for problem in problems)
+    return ", ".join(f"{n} {state}" for state, n in states.most_common()) or "nothing"

@@ -1,0 +1,194 @@
+"""Trials to comparable groups: same data, same protocol, then by network and settings."""
+
+from collections import defaultdict
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, field
+from typing import Any, NamedTuple
+
+import numpy as np
+from numpy.typing import ArrayLike
+
+from pneumo import paper
+from pneumo.report.trials import Problem, Trial, split_name
+
+PROTOCOLS = ("paper", "holdout", "official", "kfold")  # the order in which they are reported
+
+
+class Spread(NamedTuple):
+    """Numbers over trials: how many are known, and their middle and spread (sd with n - 1)."""
+
+    n: int
+    median: float
+    mean: float
+    sd: float
+    low: float
+    high: float
+
+
+@dataclass
+class Cell:
+    """The comparable trials of one network in one group, by seed and fold."""
+
+    label: str
+    model: str
+    settings: dict[str, Any]
+    trials: list[Trial]
+    missing: list[str] = field(default_factory=list)
+
+    def spread(self, when: str, part: str, name: str) -> Spread:
+        """The spread of one score over the trials; those where it is undefined are not counted."""
+        return spread([trial.score(when, part, name) for trial in self.trials])
+
+    def by_split(self) -> dict[tuple[Any, Any], Trial]:
+        """The trials by seed and fold."""
+        return {trial.split: trial for trial in self.trials}
+
+
+@dataclass
+class Group:
+    """Trials on the same data under the same protocol: the only ones that are put side by side."""
+
+    kind: str
+    protocol: str
+    index: str
+    slug: str
+    cells: list[Cell]
+
+    @property
+    def trials(self) -> list[Trial]:
+        """All trials of the group."""
+        return [trial for cell in self.cells for trial in cell.trials]
+
+
+def spread(values: ArrayLike) -> Spread:
+    """The spread of the finite values; NaN for what too few of them leave open."""
+    known = np.asarray(values, dtype=np.float64)
+    known = known[np.isfinite(known)]
+    nan = float("nan")
+    if known.size == 0:
+        return Spread(0, nan, nan, nan, nan, nan)
+    sd = float(known.std(ddof=1)) if known.size > 1 else nan
+    middle, mean = float(np.median(known)), float(known.mean())
+    return Spread(known.size, middle, mean, sd, float(known.min()), float(known.max()))
+
+
+def group_trials(
+    trials: Iterable[Trial], *, problems: Sequence[Problem] = ()
+) -> tuple[list[Group], list[Problem]]:
+    """Groups of comparable trials, real data and the paper's protocol first, and all problems.
+
+    Trials of one network and split are not counted twice: the one finished last stays, the others
+    join the problems. Runs that are missing from the grid of a group are named in its cells.
+    """
+    kept, twice = _without_duplicates(trials)
+    problems = [*problems, *twice]
+    by_key: dict[tuple[str, str, str], list[Trial]] = defaultdict(list)
+    for trial in kept:
+        by_key[_group_key(trial)].append(trial)
+    groups: list[Group] = []
+    for key in sorted(by_key, key=_group_order):
+        kind, protocol, index = key
+        same = sum(group.slug.startswith(f"{kind}-{protocol}") for group in groups)
+        slug = f"{kind}-{protocol}" + (f"-{same + 1}" if same else "")
+        groups.append(Group(kind, protocol, index, slug, _cells(by_key[key])))
+    for group in groups:
+        own = [p for p in problems if _belongs(p, group, groups=groups)]
+        _name_missing(group, problems=own)
+    return groups, problems
+
+
+def _group_key(trial: Trial) -> tuple[str, str, str]:
+    data = trial.metrics["data"]
+    index = str(data.get("index_sha256") or f"{data.get('images')} images")
+    return str(data["kind"]), str(trial.metrics["protocol"]), index
+
+
+def _group_order(key: tuple[str, str, str]) -> tuple[Any, ...]:
+    kind, protocol, index = key
+    place = PROTOCOLS.index(protocol) if protocol in PROTOCOLS else len(PROTOCOLS)
+    return kind == "phantom", kind, place, protocol, index
+
+
+def _frozen(settings: dict[str, Any]) -> str:
+    return repr(sorted(settings.items(), key=lambda item: item[0]))
+
+
+def _without_duplicates(trials: Iterable[Trial]) -> tuple[list[Trial], list[Problem]]:
+    def finished(trial: Trial) -> tuple[str, str]:
+        return str(trial.status.get("time", "")), trial.name
+
+    kept: dict[Any, Trial] = {}
+    twice = []
+    for trial in sorted(trials, key=finished, reverse=True):
+        key = (_group_key(trial), trial.model, trial.split, _frozen(trial.settings()))
+        if key in kept:
+            reason = f"the same network, split and settings as {kept[key].name}, which is newer"
+            twice.append(
+                Problem(trial.name, "duplicate", reason, trial.model, *trial.split, key[0][1])
+            )
+        kept.setdefault(key, trial)
+    return sorted(kept.values(), key=lambda trial: trial.name), twice
+
+
+def _cells(trials: Sequence[Trial]) -> list[Cell]:
+    by_settings: dict[tuple[str, str], list[Trial]] = defaultdict(list)
+    for trial in trials:
+        by_settings[trial.model, _frozen(trial.settings())].append(trial)
+    cells = [
+        Cell(model, model, own[0].settings(), sorted(own, key=lambda t: str(t.split)))
+        for (model, _), own in by_settings.items()
+    ]
+    for cell in cells:
+        rivals = [other for other in cells if other.model == cell.model]
+        keys = varying_keys([other.settings for other in rivals])
+        if keys:
+            told = ", ".join(f"{key}={short(cell.settings.get(key))}" for key in keys)
+            cell.label = f"{cell.model} ({told})"
+    place = {name: index for index, name in enumerate(paper.NETWORKS)}
+    return sorted(
+        cells, key=lambda c: (place.get(c.model, len(place)), c.model, -len(c.trials), c.label)
+    )
+
+
+def short(value: Any) -> str:
+    """A setting's value in as few characters as tell it."""
+    return f"{value:g}" if isinstance(value, float) else str(value)
+
+
+def varying_keys(settings: Sequence[dict[str, Any]]) -> list[str]:
+    """The keys whose values are not the same in all of them."""
+    keys = dict.fromkeys(key for one in settings for key in one)
+    return [key for key in keys if len({repr(one.get(key)) for one in settings}) > 1]
+
+
+def _belongs(problem: Problem, group: Group, *, groups: Sequence[Group]) -> bool:
+    """Whether a run that is left out was meant for this group, as far as its place tells."""
+    if len(groups) == 1:
+        return problem.protocol in (None, group.protocol)
+    sweep = problem.name.rpartition("/")[0]
+    homes = [
+        candidate
+        for candidate in groups
+        if problem.protocol in (None, candidate.protocol)
+        and any(trial.name.rpartition("/")[0] == sweep for trial in candidate.trials)
+    ]
+    if len(homes) > 1:
+        homes = [home for home in homes if any(c.model == problem.model for c in home.cells)]
+    return len(homes) == 1 and homes[0] is group
+
+
+def _name_missing(group: Group, *, problems: Sequence[Problem]) -> None:
+    """Names the splits of the group's grid that a network was not finished on, and why if known."""
+    why = {(p.model, p.seed, p.fold): p for p in problems if p.state != "duplicate"}
+    known = {cell.model for cell in group.cells}
+    for model in dict.fromkeys(p.model for p in why.values() if p.model):
+        if model not in known:
+            group.cells.append(Cell(model, model, {}, []))
+    splits = dict.fromkeys(trial.split for trial in group.trials)
+    splits |= dict.fromkeys((p.seed, p.fold) for p in why.values() if p.seed is not None)
+    for cell in group.cells:
+        has = cell.by_split()
+        for split in sorted(set(splits) - set(has), key=str):
+            problem = why.get((cell.model, *split))
+            told = f" ({problem.state}: {problem.reason})" if problem else " (no such run)"
+            cell.missing.append(split_name(split) + told)

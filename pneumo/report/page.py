@@ -1,0 +1,102 @@
+"""The report as one self-contained page: no script, nothing loaded, pictures inline."""
+
+from collections.abc import Sequence
+from pathlib import Path
+
+from jinja2 import Environment, StrictUndefined
+
+from pneumo import paper
+from pneumo.report.curves import MOST_SHOWN
+from pneumo.report.findings import COLUMNS, Section
+from pneumo.report.groups import Group
+from pneumo.report.markdown import DIFFERENCES, OPTIMISM, SIZES
+from pneumo.report.tables import Intervals
+from pneumo.report.trials import Problem, Trial, split_name
+from pneumo.report.wording import DASH, decimal, interval
+
+TEMPLATE = Path(__file__).with_name("report.html.j2")
+MOST_RUNS = 100  # listed on the page; runs.csv has all
+WITH_INTERVAL = ("accuracy", "f1_normal", "f1_pneumonia", "auroc")
+CAPTIONS = {
+    "figure1": (
+        "F1 by network (figure 1 of the paper)",
+        "Each point is a trial, at its chosen epoch; open on the train part, filled on the test "
+        "part. Box: quartiles and median; whiskers: lowest and highest.",
+    ),
+    "learning-curves": (
+        "Learning curves",
+        "F1 of NORMAL by epoch: median over trials, and the range from lowest to highest. "
+        "Filled line: test part; grey dashes: train part. Markers: the epochs chosen.",
+    ),
+    "roc-precision-recall": (
+        "ROC and precision-recall",
+        "Test part at the chosen epoch: median over trials, band from lowest to highest; of a "
+        "single trial its own curve, band the central 95 % of 200 resamples of its patients.",
+    ),
+    "confusion": (
+        "Confusion matrices",
+        "Of each true class (row), the share called each class at a probability of 0.5, and the "
+        "images: means over trials of the test part.",
+    ),
+    "accuracy-size": (
+        "Accuracy and size",
+        "Median and range over trials. The sizes of the other papers' networks are not in the "
+        "paper: they are those of torchvision's weight tables (1,000 classes, at 224 px; "
+        "InceptionV3 at 299 px) and, for Xception, of the Keras documentation, which gives no "
+        "multiply-adds. Rahman and Ayan name several networks: a tick each, joined by a line. "
+        "Hashmi is the sum of its members; in multiply-adds, without Xception's. Left out: "
+        "Sirazitdinov (other data) and Hamoldi (0.957, network not named).",
+    ),
+}
+
+
+def html(
+    said: Sequence[str],
+    *,
+    parts: Sequence[Section],
+    problems: Sequence[Problem],
+    intervals: Intervals,
+    files: Sequence[str],
+) -> str:
+    """The page's text; names that come from run folders are escaped."""
+    environment = Environment(
+        autoescape=True, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True
+    )
+    template = environment.from_string(TEMPLATE.read_text(encoding="utf-8"))
+    return template.render(
+        said=said,
+        parts=parts,
+        problems=problems,
+        runs={part.group.slug: _runs(part.group, intervals) for part in parts},
+        most_runs=MOST_RUNS,
+        most_shown=MOST_SHOWN,
+        phantom=[part.title for part in parts if part.group.kind == "phantom"],
+        real=any(part.group.kind == "kermany" for part in parts),
+        captions=CAPTIONS,
+        columns=COLUMNS,
+        sizes=SIZES,
+        optimism=OPTIMISM,
+        differences=DIFFERENCES,
+        run_columns={name: COLUMNS[name] for name in WITH_INTERVAL},
+        paper=paper,
+        files=files,
+    )
+
+
+def _runs(group: Group, intervals: Intervals) -> list[dict[str, str]]:
+    pairs = [(cell.label, trial) for cell in group.cells for trial in cell.trials]
+    return [_run(label, trial, intervals=intervals) for label, trial in pairs[:MOST_RUNS]]
+
+
+def _run(label: str, trial: Trial, *, intervals: Intervals) -> dict[str, str]:
+    row = {
+        "network": label,
+        "split": split_name(trial.split),
+        "epoch": str(trial.metrics["best"]["epoch"] + 1),
+        "last": decimal(trial.score("last", "test", "f1_normal")),
+    }
+    for score in WITH_INTERVAL:
+        ends = intervals.get(trial.name, {}).get(score)
+        row[score] = decimal(trial.score("best", "test", score))
+        row[f"{score}_interval"] = interval(*ends) if ends else DASH
+    return row

@@ -1,0 +1,184 @@
+"""Run folders to trials: what each finished run scored, and why each other one is left out."""
+
+import csv
+import json
+import os
+from collections.abc import Mapping
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from pneumo.metrics import CLASS_NAMES, SCORES, Array, scores
+from pneumo.report.trials import Problem, Trial
+
+SCHEMA = 1  # of metrics.json; another schema means other numbers under the same names
+NEEDED: dict[str, type] = {
+    "model": str,
+    "protocol": str,
+    "data": dict,
+    "data.kind": str,
+    "best": dict,
+    "best.epoch": int,
+    "best.test": dict,
+    "last": dict,
+    "last.test": dict,
+}
+OPTIONAL: dict[str, type] = {
+    "data.parts": dict,
+    "history": list,
+    "hyperparameters": dict,
+    "machine": dict,
+    "seconds": dict,
+    "selection": dict,
+}
+AGREES = 0.005  # accuracy of predictions.csv may differ from metrics.json by rounding, not by more
+
+
+def find_runs(root: Path) -> list[Path]:
+    """Run folders at and below root, sorted; a folder `report` or one starting with . is skipped.
+
+    Raises:
+        FileNotFoundError: if root is not a folder.
+    """
+    if not root.is_dir():
+        raise FileNotFoundError(
+            f"DIR must be a folder with runs; got {root}, which is not there; "
+            "give the folder of a sweep or of one run, as under multirun/"
+        )
+    runs = []
+    for folder, children, files in os.walk(root):
+        if {"status.json", "metrics.json"} & set(files) or (
+            ".hydra" in children and (Path(folder) / ".hydra" / "config.yaml").is_file()
+        ):
+            runs.append(Path(folder))
+            children.clear()
+        children[:] = [c for c in children if c != "report" and not c.startswith(".")]
+    return sorted(runs)
+
+
+def read_run(path: Path, *, name: str) -> Trial | Problem:
+    """The trial in a run folder, or why there is none; no content of the folder raises."""
+    about = _identity(path)
+    try:
+        status = _json(path / "status.json")
+        metrics = _json(path / "metrics.json")
+    except ValueError as error:
+        return Problem(name, "unreadable", str(error), **about)
+    state = str(status.get("status", "unfinished"))
+    if state != "done":
+        return Problem(name, state, _unfinished(status), **about)
+    if not metrics:
+        return Problem(name, "unreadable", "says done, but has no metrics.json", **about)
+    about = {key: metrics.get(key, about.get(key)) for key in about}
+    if metrics.get("schema") != SCHEMA:
+        reason = (
+            f"metrics.json has schema {metrics.get('schema')}, this report reads {SCHEMA}; "
+            "report it with the version that wrote it"
+        )
+        return Problem(name, "other schema", reason, **about)
+    if wrong := _wrong(metrics):
+        return Problem(name, "unreadable", f"metrics.json has {wrong}; run it again", **about)
+    return _trial(path, name=name, metrics=metrics, status=status)
+
+
+def _trial(path: Path, *, name: str, metrics: dict[str, Any], status: dict[str, Any]) -> Trial:
+    remarks = []
+    trial = Trial(name, metrics, status)
+    try:
+        label, probability, patient = _predictions(path / "predictions.csv")
+        _check_agreement(trial, label=label, probability=probability)
+        trial = replace(trial, label=label, probability=probability, patient=patient)
+    except (OSError, ValueError, csv.Error) as error:
+        remarks.append(f"no interval and no curve: {error}")
+    undefined = [s for s in SCORES if np.isnan(trial.score("best", "test", s))]
+    if undefined:
+        gone = [c for c in CLASS_NAMES if trial.count("test", c) == 0]
+        why = f"the test part has no {' and no '.join(gone)}" if gone else "not a number"
+        remarks.append(f"{', '.join(undefined)} undefined ({why}): left out of the summary")
+    return replace(trial, remarks=tuple(remarks))
+
+
+def _predictions(path: Path) -> tuple[Array, Array, Array]:
+    if not path.is_file():
+        raise FileNotFoundError("predictions.csv is missing")
+    with path.open(newline="", encoding="utf-8") as file:
+        header, *rows = csv.reader(file) if path.stat().st_size else [[]]
+    if lacking := {"split", "label", "p_pneumonia", "patient"} - set(header):
+        raise ValueError(f"predictions.csv lacks the column {', '.join(sorted(lacking))}")
+    split, label, probability, patient = (
+        header.index(c) for c in ("split", "label", "p_pneumonia", "patient")
+    )
+    test = [row for row in rows if len(row) == len(header) and row[split] == "test"]
+    if strange := {row[label] for row in test} - set(CLASS_NAMES):
+        raise ValueError(f"predictions.csv has a label {min(strange)!r}")
+    code = {name: index for index, name in enumerate(dict.fromkeys(row[patient] for row in test))}
+    return (
+        np.array([CLASS_NAMES.index(row[label]) for row in test], dtype=np.int64),
+        np.array([row[probability] or "nan" for row in test], dtype=np.float64),
+        np.array([code[row[patient]] for row in test], dtype=np.int64),
+    )
+
+
+def _check_agreement(trial: Trial, *, label: Array, probability: Array) -> None:
+    """Raises ValueError if predictions and metrics.json cannot be of the same epoch and images."""
+    images = trial.count("test", "images")
+    if np.isfinite(images) and images != label.size:
+        raise ValueError(f"predictions.csv has {label.size:,} of {images:,.0f} test images")
+    if unknown := int(np.isnan(probability).sum()):
+        raise ValueError(f"{unknown:,} of the probabilities in predictions.csv are not a number")
+    accuracy, written = (
+        scores(label, probability)["accuracy"],
+        trial.score("best", "test", "accuracy"),
+    )
+    if abs(accuracy - written) > AGREES:
+        raise ValueError(
+            f"predictions.csv gives an accuracy of {accuracy:.3f}, metrics.json says {written:.3f}"
+        )
+
+
+def _json(path: Path) -> dict[str, Any]:
+    """The object in a JSON file, {} if there is no file; ValueError if it is anything else."""
+    try:
+        content = json.loads(path.read_text(encoding="utf-8"))
+    except FileNotFoundError:
+        return {}
+    except (OSError, ValueError, csv.Error) as error:
+        raise ValueError(f"{path.name} cannot be read ({error}); run it again") from error
+    if not isinstance(content, dict):
+        raise ValueError(f"{path.name} must hold an object; got {type(content).__name__}")
+    return content
+
+
+def _unfinished(status: Mapping[str, Any]) -> str:
+    if not status:
+        return "no status.json, so it is not known to have finished; start it again"
+    error = str(status.get("error") or "").strip()
+    at = f"at epoch {status.get('epoch', '?')} of {status.get('max_epochs', '?')}"
+    return f"{at}: {error.splitlines()[-1]}" if error else at
+
+
+def _identity(path: Path) -> dict[str, Any]:
+    """Network, seed, fold and protocol as far as the overrides or the folder's name tell them."""
+    try:
+        lines = (path / ".hydra" / "overrides.yaml").read_text(encoding="utf-8").splitlines()
+    except (OSError, ValueError):
+        lines = []
+    told: dict[str, Any] = dict.fromkeys(("model", "seed", "fold", "protocol"))
+    for text in [*path.name.split(","), *(line.strip("-'\" ") for line in lines)]:
+        key, equals, value = text.partition("=")
+        if equals and key in told:
+            told[key] = int(value) if value.isdigit() else value
+    return told
+
+
+def _wrong(metrics: Mapping[str, Any]) -> str | None:
+    """The first key of metrics.json that is missing or of another type; None if all are right."""
+    for key, kind in (NEEDED | OPTIONAL).items():
+        value: Any = metrics
+        for step in key.split("."):
+            value = value.get(step) if isinstance(value, Mapping) else None
+        if not isinstance(value, kind) and not (value is None and key in OPTIONAL):
+            return f"no {key}" if value is None else f"a {type(value).__name__} as {key}"
+    return None

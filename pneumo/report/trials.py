@@ -1,0 +1,120 @@
+"""One finished run as a report sees it, and a run that it leaves out."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+
+from pneumo.metrics import CLASS_NAMES, RANK_SCORES, Array
+
+
+def _nothing() -> Array:
+    return np.empty(0)
+
+
+@dataclass(frozen=True)
+class Trial:
+    """One finished run: one network on one split, with what it scored."""
+
+    name: str
+    metrics: Mapping[str, Any]
+    status: Mapping[str, Any]
+    # of the test part at the best epoch, all empty if unknown:
+    label: Array = field(default_factory=_nothing)  # (N,) int64, 0 NORMAL, 1 PNEUMONIA
+    probability: Array = field(default_factory=_nothing)  # (N,) float64, of PNEUMONIA
+    patient: Array = field(default_factory=_nothing)  # (N,) int64, a number for each patient
+    remarks: tuple[str, ...] = ()
+
+    @property
+    def model(self) -> str:
+        """The network's name: tiny, small, medium, large or a baseline's."""
+        return str(self.metrics["model"])
+
+    @property
+    def split(self) -> tuple[Any, Any]:
+        """What tells the trials of one network apart: its seed and its fold, None for no fold."""
+        return self.metrics.get("seed"), self.metrics.get("fold")
+
+    def score(self, when: str, part: str, name: str) -> float:
+        """A score at the "best" or "last" epoch; NaN if undefined or not there."""
+        if self._class_is_missing(part, name):
+            return float("nan")
+        return number(self.metrics[when].get(part), name)
+
+    def history(self, part: str, name: str) -> Array:
+        """(epochs,) float64 of one score of one part, NaN where unknown."""
+        epochs = self.metrics.get("history") or []
+        if self._class_is_missing(part, name):
+            return np.full(len(epochs), np.nan)
+        return np.array([number(_part(epoch, part), name) for epoch in epochs], dtype=np.float64)
+
+    def count(self, part: str, what: str) -> float:
+        """How many "images", "patients", "NORMAL" or "PNEUMONIA" a part holds; NaN if not said.
+
+        A class that is not listed where the other one is has none.
+        """
+        sizes = (self.metrics["data"].get("parts") or {}).get(part)
+        known = number(sizes, what)
+        listed = isinstance(sizes, Mapping) and any(name in sizes for name in CLASS_NAMES)
+        return 0.0 if np.isnan(known) and listed and what in CLASS_NAMES else known
+
+    def settings(self) -> dict[str, Any]:
+        """What makes two runs of one network incomparable if it differs, flat."""
+        selection = self.metrics.get("selection") or {}
+        flat = {
+            "batch_norm": self.metrics.get("batch_norm"),
+            "num_classes": self.metrics.get("num_classes"),
+            "chosen_on": selection.get("on"),
+            "chosen_by": selection.get("monitor"),
+            "max_epochs": self.status.get("max_epochs"),
+            **(self.metrics.get("hyperparameters") or {}),
+        }
+        return {key: _plain(value) for key, value in flat.items() if not _is_incidental(key)}
+
+    def _class_is_missing(self, part: str, name: str) -> bool:
+        needs = CLASS_NAMES if name in RANK_SCORES else (name.rsplit("_", 1)[-1].upper(),)
+        return any(self.count(part, class_name) == 0 for class_name in needs)
+
+
+@dataclass(frozen=True)
+class Problem:
+    """A run that is left out of every number, and why."""
+
+    name: str
+    state: str  # running, failed, stopped, unreadable, other schema, duplicate
+    reason: str
+    model: str | None = None
+    seed: Any = None
+    fold: Any = None
+    protocol: str | None = None
+
+
+def number(table: Any, key: str) -> float:
+    """A value of a mapping as a float; NaN if either is missing, null or of another type."""
+    value = table.get(key) if isinstance(table, Mapping) else None
+    if isinstance(value, int | float) and not isinstance(value, bool) and np.isfinite(value):
+        return float(value)
+    return float("nan")
+
+
+def split_name(split: tuple[Any, Any]) -> str:
+    """The words for a seed and fold: "seed 0", "seed 0 fold 2"."""
+    seed, fold = split
+    return f"seed {seed}" if fold is None else f"seed {seed} fold {fold}"
+
+
+def _part(epoch: Any, part: str) -> Any:
+    return epoch.get(part) if isinstance(epoch, Mapping) else None
+
+
+def _plain(value: Any) -> Any:
+    """Numbers as float, so that 1 and 1.0 are one setting."""
+    return float(value) if type(value) is int else value
+
+
+def _is_incidental(key: str) -> bool:
+    """Whether a setting changes where or how fast a run goes, not what it learns."""
+    last = key.rsplit(".", 1)[-1]
+    ends = ("seed", "fold", "dir", "path", "workers", "devices", "accelerator", "threads", "name")
+    return last.endswith(ends)

@@ -1,0 +1,50 @@
+"""Numbers as words: decimals with a true minus sign, ranges, p values, sizes, durations."""
+
+from math import isnan
+
+MINUS, DASH, PLUS_MINUS = "\N{MINUS SIGN}", "\N{EN DASH}", "\N{PLUS-MINUS SIGN}"
+
+
+def decimal(value: float, *, digits: int = 3, sign: bool = False) -> str:
+    """A number with a true minus sign; a dash if it is not known."""
+    if isnan(value):
+        return DASH
+    text = f"{value:+.{digits}f}" if sign else f"{value:.{digits}f}"
+    zero = not text.strip("+-0.")
+    return (text.lstrip("+-") if zero else text).replace("-", MINUS)
+
+
+def interval(low: float, high: float, *, digits: int = 3, sign: bool = False) -> str:
+    """The words for a range: "0.925 to 0.940"; a dash if it is not known."""
+    ends = [decimal(end, digits=digits, sign=sign) for end in (low, high)]
+    return DASH if DASH in ends else " to ".join(ends)
+
+
+def mean_and_sd(mean: float, sd: float) -> str:
+    """A mean and its standard deviation, with a plus-minus sign between them."""
+    return f"{decimal(mean)} {PLUS_MINUS} {decimal(sd)}"
+
+
+def p_value(p: float) -> str:
+    """A p value with three digits, "< 0.001" if it is smaller, a dash if it is not known."""
+    return "< 0.001" if p < 0.001 else decimal(p)
+
+
+def count(value: float) -> str:
+    """A large number in short: 115,062; 83.3 M; 1.2 G."""
+    if isnan(value):
+        return DASH
+    for size, unit in ((1e9, "G"), (1e6, "M")):
+        if value >= size:
+            return f"{value / size:.1f} {unit}"
+    return f"{value:,.0f}"
+
+
+def duration(seconds: float) -> str:
+    """Seconds in short: 48 s, 5.2 min, 1.3 h."""
+    if isnan(seconds):
+        return DASH
+    for size, unit in ((3600, "h"), (60, "min")):
+        if seconds >= 2 * size:
+            return f"{seconds / size:.1f} {unit}"
+    return f"{seconds:.0f} s"

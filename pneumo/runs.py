@@ -1,0 +1,172 @@
+"""The run folder, the only thing that passes between commands: writing it and reading it."""
+
+import json
+import os
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import yaml
+from filelock import FileLock, Timeout
+
+if TYPE_CHECKING:  # half a second that a wrong setting need not wait for
+    import pandas as pd
+
+SCHEMA = 1  # of metrics.json; raised when a key changes its meaning
+CONFIG = ".hydra/config.yaml"
+LAST, BEST = "checkpoints/last.ckpt", "checkpoints/best.ckpt"
+
+# What may differ when a run is gone on with: where and how fast it is trained, not what
+MAY_CHANGE = (
+    "callbacks",
+    "data.cache_dir",
+    "data.num_workers",
+    "data.root",
+    "data.source.cache_dir",
+    "data.source.root",
+    "logger",
+    "model.micro_batch",
+    "num_threads",
+    "run_dir",
+    "trainer.accelerator",
+    "trainer.devices",
+    "trainer.enable_progress_bar",
+)
+
+
+@contextmanager
+def claim(run_dir: Path) -> Iterator[None]:
+    """Holds ``run_dir`` for this process; a killed one lets go of it by itself.
+
+    Raises:
+        ValueError: another process trains there, or the folder cannot be written.
+    """
+    lock = FileLock(run_dir / ".lock")
+    try:
+        run_dir.mkdir(parents=True, exist_ok=True)
+        lock.acquire(timeout=0)
+    except Timeout:
+        raise ValueError(
+            f"a run folder belongs to one process; another one is training in {run_dir}. Wait for "
+            "it, or choose another folder with hydra.run.dir=DIR"
+        ) from None
+    except OSError as error:
+        raise ValueError(
+            f"the run folder must be writable; {run_dir}: {error.strerror}. Choose another with "
+            "hydra.run.dir=DIR"
+        ) from None
+    try:
+        yield
+    finally:
+        lock.release()
+
+
+def write_config(run_dir: Path, config: Mapping[str, Any], overrides: Sequence[str]) -> None:
+    """Writes the composed configuration; refuses to change that of a run that has begun.
+
+    Raises:
+        ValueError: the folder holds a run whose configuration differs in more than MAY_CHANGE.
+    """
+    path = run_dir / CONFIG
+    if path.exists():
+        before, after = _flat(read_config(run_dir)), _flat(config)
+        keys = sorted(k for k in before | after if before.get(k) != after.get(k))
+        changed = [key for key in keys if not key.startswith(MAY_CHANGE)]
+        if changed:
+            raise ValueError(
+                f"a run goes on with the settings it began with; in {run_dir} these differ: "
+                + "; ".join(f"{k} was {before.get(k)}, now {after.get(k)}" for k in changed)
+                + ". Start it in a new folder, or take the change back"
+            )
+    path.parent.mkdir(exist_ok=True)
+    write_text(path, yaml.safe_dump(dict(config), sort_keys=False))
+    write_text(path.with_name("overrides.yaml"), yaml.safe_dump(list(overrides)))
+
+
+def read_config(run_dir: Path) -> dict[str, Any]:
+    """Returns the configuration a run began with, its interpolations not resolved.
+
+    Raises:
+        FileNotFoundError: no run has begun in the folder.
+        ValueError: the file is broken.
+    """
+    path = Path(run_dir, CONFIG)
+    if not path.is_file():
+        raise FileNotFoundError(
+            f"a run folder holds {CONFIG}; {run_dir} does not. Name the folder that the run "
+            "printed at its end, such as multirun/<date>/<time>/model=tiny,seed=0"
+        )
+    try:
+        config = yaml.safe_load(path.read_text())
+    except yaml.YAMLError as error:
+        raise ValueError(f"{path} must be YAML; it is broken: {error}") from None
+    if not isinstance(config, dict):
+        raise ValueError(f"{path} must hold settings by name; got {type(config).__name__}")
+    return config
+
+
+def write_status(
+    run_dir: Path, status: str, *, epoch: int = 0, max_epochs: int = 0, error: str | None = None
+) -> None:
+    """Writes status.json: running, done, stopped or failed; epoch counts the finished ones."""
+    write_json(
+        run_dir / "status.json",
+        {
+            "status": status,
+            "error": error,
+            "epoch": epoch,
+            "max_epochs": max_epochs,
+            "time": datetime.now(UTC).isoformat(timespec="seconds"),
+        },
+    )
+
+
+def read_status(run_dir: Path) -> dict[str, Any]:
+    """Returns status.json; the status is "new" where there is none that can be read."""
+    try:
+        status = json.loads(Path(run_dir, "status.json").read_text())
+        return status if isinstance(status, dict) and "status" in status else {"status": "new"}
+    except (OSError, ValueError):
+        return {"status": "new"}
+
+
+def write_json(path: Path, value: Any) -> None:
+    """Writes ``value`` whole or not at all; numbers that are not finite become null."""
+    write_text(path, json.dumps(_finite(value), indent=1, allow_nan=False) + "\n")
+
+
+def write_table(path: Path, table: "pd.DataFrame") -> None:
+    """Writes ``table`` as CSV, whole or not at all."""
+    write_text(path, table.to_csv(index=False, lineterminator="\n"))
+
+
+def write_text(path: Path, text: str) -> None:
+    """Writes ``text`` to a file beside ``path`` that then takes its place."""
+    part = path.with_name(f".{path.name}.{os.getpid()}.tmp")
+    try:
+        part.write_text(text, encoding="utf-8", newline="\n")
+        part.replace(path)
+    finally:
+        part.unlink(missing_ok=True)
+
+
+def _finite(value: Any) -> Any:
+    if isinstance(value, float):
+        return value if abs(value) < float("inf") else None
+    if isinstance(value, Mapping):
+        return {str(k): _finite(v) for k, v in value.items()}
+    if isinstance(value, list | tuple):
+        return [_finite(v) for v in value]
+    return value
+
+
+def _flat(config: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
+    flat: dict[str, Any] = {}
+    for name, value in config.items():
+        if isinstance(value, Mapping):
+            flat |= _flat(value, f"{prefix}{name}.")
+        else:
+            flat[f"{prefix}{name}"] = value
+    return flat

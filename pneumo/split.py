@@ -1,0 +1,140 @@
+"""A table becomes a table with a column ``split``: train, val or test, never both for a patient."""
+
+import hashlib
+import logging
+from collections.abc import Callable, Mapping
+from typing import Any
+
+import numpy as np
+import pandas as pd
+
+PARTS = ("train", "val", "test")
+LEFT_OUT = ""
+COLUMNS = ["path", "patient", "group", "label", "subtype", "source", "split"]
+
+log = logging.getLogger(__name__)
+
+Protocol = Callable[..., "pd.Series[str]"]
+
+
+def split(table: pd.DataFrame, protocol: Protocol, *, seed: int) -> pd.DataFrame:
+    """Returns ``table`` with a column ``split``, checked: the one way to a split.
+
+    Args:
+        table: columns group and label (and source, for ``official``); one row an image.
+        protocol: by_fraction, official or k_fold, with its own arguments filled in.
+        seed: any integer; the same seed gives the same split on any machine.
+
+    Raises:
+        ValueError: too few patients for the parts, or impossible numbers.
+    """
+    result = table.assign(split=protocol(table, seed=seed))
+    left_out = result["split"] == LEFT_OUT
+    if left_out.any():
+        log.warning("%d images are left out: their patients are in train and test", left_out.sum())
+        result = result[~left_out]
+    check(result)
+    return result
+
+
+def by_fraction(
+    table: pd.DataFrame, *, seed: int, fractions: Mapping[str, float]
+) -> "pd.Series[str]":
+    """Returns the part of each row, a random split by patient with about these shares of images.
+
+    Args:
+        table: columns group and label.
+        seed: of the random order of the patients.
+        fractions: share of the images of each part, such as {"train": 0.7, "test": 0.3}; sum 1.
+            The last part does not depend on how the others share the rest.
+    """
+    parts = list(fractions)
+    bounds = np.cumsum([fractions[part] for part in parts])[:-1]
+    return _place(table, seed=seed, names=parts, bounds=bounds)
+
+
+def official(table: pd.DataFrame, *, seed: int, val: float) -> "pd.Series[str]":
+    """Returns the part of each row: the set's own test part, and ``val`` of the rest by patient.
+
+    A group with images in both of the set's parts is tested on, and its train images are left
+    out, so that no patient is in two. Train and test number different people alike, so
+    protocol=official sets data.patient_key to split_person.
+    """
+    own = table["source"] == "test"
+    both = set(table.loc[own, "group"]) & set(table.loc[~own, "group"])
+    rest = ~own & ~table["group"].isin(both)
+    part = pd.Series("test", index=table.index, dtype="str")
+    part[~own & ~rest] = LEFT_OUT
+    part[rest] = by_fraction(table[rest], seed=seed, fractions={"train": 1 - val, "val": val})
+    return part
+
+
+def k_fold(table: pd.DataFrame, *, seed: int, k: int, fold: int, val: float) -> "pd.Series[str]":
+    """Returns the part of each row: fold ``fold`` of ``k`` is test, ``val`` of the others val."""
+    folds = _place(table, seed=seed, names=[str(f) for f in range(k)], bounds=np.arange(1, k) / k)
+    part = pd.Series("test", index=table.index, dtype="str")
+    rest = folds != str(fold)
+    part[rest] = by_fraction(table[rest], seed=seed, fractions={"train": 1 - val, "val": val})
+    return part
+
+
+def check(table: pd.DataFrame) -> None:
+    """Raises where a part lacks a label, or a group or an identical image is in two parts.
+
+    Args:
+        table: columns split, group, label, and digest where the images' digests are known.
+    """
+    for part in dict.fromkeys(table["split"]):
+        for label in sorted(set(table["label"])):
+            if not ((table["split"] == part) & (table["label"] == label)).any():
+                raise ValueError(
+                    f"each part needs at least one patient of each label; {part} has none of "
+                    f"{label}. Use more patients, or other fractions"
+                )
+    if "train" not in set(table["split"]) or "test" not in set(table["split"]):
+        raise ValueError("a split needs a train and a test part")
+    for column in ("group", "digest"):
+        if column in table:
+            parts = table.groupby(column)["split"].nunique()
+            assert (parts == 1).all(), f"{column} in two parts: {parts[parts > 1].index[0]}"
+
+
+def digest(table: pd.DataFrame) -> str:
+    """Returns the SHA-256 of the sorted pairs of path and part: equal for equal splits."""
+    lines = sorted(
+        f"{path},{part}\n" for path, part in zip(table["path"], table["split"], strict=True)
+    )
+    return hashlib.sha256("".join(lines).encode()).hexdigest()
+
+
+def summary(table: pd.DataFrame) -> dict[str, dict[str, Any]]:
+    """Returns images, patients and images of each label for each part."""
+    return {
+        str(part): {
+            "images": len(rows),
+            "patients": int(rows["group"].nunique()),
+            **{str(k): int(v) for k, v in rows["label"].value_counts().sort_index().items()},
+        }
+        for part, rows in table.groupby("split", sort=True)
+    }
+
+
+def _place(
+    table: pd.DataFrame, *, seed: int, names: list[str], bounds: np.ndarray
+) -> "pd.Series[str]":
+    """Each label's groups in the order of a hash, cut where the running share passes a bound.
+
+    A hash rather than a random generator, whose stream may change with NumPy's version.
+    """
+    groups = table.groupby("group").agg(label=("label", "first"), size=("label", "size"))
+    groups["order"] = [_hash(seed, str(name)) for name in groups.index]
+    groups = groups.sort_values(["label", "order"])
+    total = groups.groupby("label")["size"].transform("sum")
+    middle = (groups.groupby("label")["size"].cumsum() - groups["size"] / 2) / total
+    place = np.searchsorted(bounds, middle.to_numpy(), side="right")
+    part = pd.Series(np.array(names)[place], index=groups.index)
+    return table["group"].map(part).astype("str")
+
+
+def _hash(seed: int, name: str) -> str:
+    return hashlib.sha256(f"{seed}:{name}".encode()).hexdigest()

@@ -1,0 +1,74 @@
+"""What the tests share: generated images, a place for caches, the command in this process."""
+
+import os
+import sys
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+os.environ.setdefault("MPLBACKEND", "agg")
+
+from pneumo import phantom
+
+NAMES = Path(__file__).with_name("kermany_names.txt")  # of all 5,856 images, train/NORMAL/…
+SMALL = ("data.image_size=64", "num_threads=1", "trainer=cpu")
+
+
+@pytest.fixture(scope="session")
+def kermany_names() -> list[str]:
+    return NAMES.read_text().split()
+
+
+@pytest.fixture(scope="session")
+def phantoms(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder of 120 generated images; only for reading."""
+    root = tmp_path_factory.mktemp("phantoms") / "set"
+    return phantom.generate(root, num_images=120, seed=1, num_workers=1, progress=False)
+
+
+@pytest.fixture(scope="session")
+def cache_dir(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return tmp_path_factory.mktemp("cache")
+
+
+@pytest.fixture(scope="session")
+def real_data() -> Path:
+    folder = os.environ.get("PNEUMO_DATA")
+    if not folder or not Path(folder).is_dir():
+        pytest.skip("PNEUMO_DATA does not name the folder of the real images")
+    return Path(folder).resolve()
+
+
+Command = Callable[..., int]
+
+
+@pytest.fixture
+def train(
+    phantoms: Path, cache_dir: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> Command:
+    """Runs python -m pneumo.train in this process, in tmp_path; returns its exit code."""
+    from pneumo.train import main
+
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("PNEUMO_DATA", str(phantoms))
+    monkeypatch.setenv("PNEUMO_CACHE", str(cache_dir))
+
+    def run(*arguments: str) -> int:
+        monkeypatch.setattr(sys, "argv", ["pneumo.train", *arguments])
+        try:
+            main()
+        except SystemExit as end:
+            return end.code if isinstance(end.code, int) else 2
+        return 0
+
+    return run
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    import torch
+
+    no_gpu = pytest.mark.skip(reason="no CUDA device")
+    for item in items:
+        if "gpu" in item.keywords and not torch.cuda.is_available():
+            item.add_marker(no_gpu)

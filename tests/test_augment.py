@@ -1,0 +1,56 @@
+import numpy as np
+import pytest
+
+from pneumo.augment import Augment, ImageAugment
+
+
+@pytest.fixture
+def picture() -> np.ndarray:
+    return np.random.default_rng(0).integers(1, 256, (64, 64), dtype=np.uint8)
+
+
+def test_same_seed_same_change(picture: np.ndarray) -> None:
+    augment = ImageAugment(Augment())
+    first, other = augment(picture, seed=1), augment(picture, seed=2)
+    assert (first == ImageAugment(Augment())(picture, seed=1)).all()
+    assert (first != other).any()
+    assert first.shape == picture.shape
+    assert first.dtype == np.uint8
+
+
+def test_everything_off_is_the_identity(picture: np.ndarray) -> None:
+    augment = ImageAugment(Augment(rotation=0, zoom=(1, 1), flip=0))
+    assert (augment(picture, seed=3) == picture).all()
+
+
+def test_certain_flip_twice_is_the_identity(picture: np.ndarray) -> None:
+    flip = ImageAugment(Augment(rotation=0, zoom=(1, 1), flip=1))
+    assert (flip(picture, seed=3) == picture[:, ::-1]).all()
+    assert (flip(flip(picture, seed=3), seed=4) == picture).all()
+
+
+def test_zoom_shows_less_or_adds_fill() -> None:
+    square = np.zeros((65, 65), np.uint8)
+    square[22:43, 22:43] = 255
+
+    def area(zoom: float, fill: int = 0) -> np.ndarray:
+        options = Augment(rotation=0, zoom=(zoom, zoom), flip=0, fill=fill)
+        return ImageAugment(options)(square, seed=0)
+
+    assert (area(2.0) > 127).sum() == pytest.approx(4 * 21**2, rel=0.1)
+    assert (area(0.5) > 127).sum() == pytest.approx(21**2 / 4, rel=0.2)
+    assert area(0.5, fill=77)[0, 0] == 77
+
+
+def test_rotation_stays_within_its_range() -> None:
+    line = np.zeros((101, 101), np.uint8)
+    line[50, 51:] = 255  # from the centre to the right
+    augment = ImageAugment(Augment(rotation=45, zoom=(1, 1), flip=0))
+    angles = []
+    for seed in range(200):
+        rows, columns = np.nonzero(augment(line, seed=seed) > 60)
+        angles.append(np.degrees(np.arctan2(50 - rows.mean(), columns.mean() - 50)))
+    assert max(np.abs(angles)) < 46
+    assert min(angles) < -38
+    assert max(angles) > 38
+    assert abs(np.mean(angles)) < 6

@@ -1,0 +1,93 @@
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import pytest
+import torch
+
+from pneumo.augment import Augment
+from pneumo.cache import Cache
+from pneumo.data import XrayDataModule
+
+
+@pytest.fixture
+def table() -> pd.DataFrame:
+    """20 rows of which the second is left out, so places in the table and the cache differ."""
+    labels = ["NORMAL", "PNEUMONIA"] * 10
+    parts = ["train"] * 12 + ["val"] * 3 + ["test"] * 5
+    table = pd.DataFrame({"label": labels, "split": parts, "subtype": ["normal", "virus"] * 10})
+    return table.drop(index=1)
+
+
+@pytest.fixture
+def images() -> Cache:
+    pixels = np.random.default_rng(0).integers(0, 256, (20, 32, 32), dtype=np.uint8)
+    values = pixels.reshape(20, -1).astype(float)
+    return Cache(pixels, [""] * 20, values.mean(1), (values**2).mean(1))
+
+
+def module(table: pd.DataFrame, images: Cache, **options: object) -> XrayDataModule:
+    defaults: dict[str, object] = {"batch_size": 4, "augment": Augment(), "seed": 0}
+    return XrayDataModule(table, images, **{**defaults, **options})  # type: ignore[arg-type]
+
+
+def test_parts_are_scored_whole_and_as_they_are(table: pd.DataFrame, images: Cache) -> None:
+    data = module(table, images)
+    assert data.eval_parts == ["val", "test"]
+    for part, loader in zip(data.eval_parts, data.val_dataloader(), strict=True):
+        rows = torch.cat([batch.row for batch in loader])
+        assert sorted(rows.tolist()) == table.index[table["split"] == part].tolist()
+        for batch in loader:
+            assert (batch.image[:, 0].numpy() == images.images[batch.row]).all()
+            assert (batch.target.numpy() == batch.row.numpy() % 2).all()
+            assert batch.image.dtype == torch.uint8
+
+
+def epoch(data: XrayDataModule, number: int) -> list[torch.Tensor]:
+    loader = data.train_dataloader()
+    loader.sampler.set_epoch(number)  # type: ignore[attr-defined]
+    return [torch.cat(column) for column in zip(*loader, strict=True)]
+
+
+def test_epochs_differ_and_repeat_with_the_seed(table: pd.DataFrame, images: Cache) -> None:
+    data = module(table, images)
+    image, _, row = epoch(data, 0)
+    assert sorted(row.tolist()) == [0, *range(2, 12)]
+    assert row.tolist() != epoch(data, 1)[2].tolist()
+    assert row.tolist() != epoch(module(table, images, seed=1), 0)[2].tolist()
+    again = epoch(module(table, images), 0)
+    assert torch.equal(again[0], image)
+    assert torch.equal(again[2], row)
+
+
+def test_one_image_is_augmented_differently_in_each_epoch(
+    table: pd.DataFrame, images: Cache
+) -> None:
+    data = module(table, images)
+    looks = []
+    for number in range(6):
+        image, _, row = epoch(data, number)
+        looks.append(image[row == 5].numpy().tobytes())
+    assert len(set(looks)) == 6
+
+
+def test_workers_change_nothing(table: pd.DataFrame, images: Cache) -> None:
+    for alone, shared in zip(
+        epoch(module(table, images), 2),
+        epoch(module(table, images, num_workers=2), 2),
+        strict=True,
+    ):
+        assert torch.equal(alone, shared)
+
+
+def test_the_cache_is_not_written_to(table: pd.DataFrame, images: Cache, tmp_path: Path) -> None:
+    before = images.images.copy()
+    epoch(module(table, images), 0)
+    assert (images.images == before).all()
+
+
+def test_statistics_are_of_the_train_part_only(table: pd.DataFrame, images: Cache) -> None:
+    mean, std = module(table, images).train_statistics()
+    train = images.images[table.index[table["split"] == "train"]]
+    assert mean == pytest.approx(train.mean())
+    assert std == pytest.approx(train.std())

@@ -1,0 +1,119 @@
+import io
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from pneumo import image
+
+
+def encode(picture: Image.Image, kind: str = "PNG", **options: object) -> bytes:
+    file = io.BytesIO()
+    picture.save(file, kind, **options)
+    return file.getvalue()
+
+
+@pytest.fixture
+def grey() -> np.ndarray:
+    return np.random.default_rng(0).integers(0, 256, (40, 60), dtype=np.uint8)
+
+
+def test_grey_png_is_read_as_it_is(grey: np.ndarray) -> None:
+    assert (image.decode(encode(Image.fromarray(grey))) == grey).all()
+
+
+@pytest.mark.parametrize("mode", ["RGB", "RGBA", "LA"])
+def test_colour_of_equal_channels_is_its_grey(grey: np.ndarray, mode: str) -> None:
+    assert (image.decode(encode(Image.fromarray(grey).convert(mode))) == grey).all()
+
+
+def test_palette_is_looked_up(grey: np.ndarray) -> None:
+    picture = Image.fromarray(grey // 16).convert("P")
+    picture.putpalette([level for n in range(256) for level in 3 * [255 - n]])
+    assert (image.decode(encode(picture)) == 255 - grey // 16).all()
+
+
+def test_cmyk_jpeg_is_read(grey: np.ndarray) -> None:
+    smooth = np.tile(np.arange(0, 240, 4, dtype=np.uint8), (40, 1))
+    found = image.decode(encode(Image.fromarray(smooth).convert("CMYK"), "JPEG", quality=95))
+    assert np.abs(found.astype(int) - smooth).mean() < 4
+
+
+def test_transparency_lies_on_black(grey: np.ndarray) -> None:
+    clear = np.dstack([grey, np.zeros_like(grey)])
+    assert (image.decode(encode(Image.fromarray(clear, "LA"))) == 0).all()
+
+
+@pytest.mark.parametrize("bits", [8, 10, 12, 14, 16])
+def test_more_bits_are_scaled_from_those_in_use(bits: int) -> None:
+    ramp = np.linspace(0, 2**bits - 1, 256).round().astype(np.uint16)
+    found = image.decode(encode(Image.fromarray(np.tile(ramp, (4, 1)))))
+    assert np.abs(found[0].astype(int) - np.arange(256)).max() <= 1
+
+
+def test_orientation_tag_is_followed(grey: np.ndarray) -> None:
+    picture = Image.fromarray(grey)
+    exif = picture.getexif()
+    exif[0x0112] = 6  # Orientation: turned by a quarter
+    assert image.decode(encode(picture, "JPEG", exif=exif)).shape == (60, 40)
+
+
+@pytest.mark.parametrize(
+    ("data", "message"),
+    [
+        (b"", "film.png: an image must not be empty"),
+        (b"no image at all", "film.png: must be a PNG or JPEG image"),
+    ],
+)
+def test_what_is_no_image_is_named(data: bytes, message: str) -> None:
+    with pytest.raises(ValueError, match=message):
+        image.decode(data, name="film.png")
+
+
+@pytest.mark.parametrize("kind", ["PNG", "JPEG"])
+def test_truncated_images_are_named(grey: np.ndarray, kind: str) -> None:
+    data = encode(Image.fromarray(np.tile(grey, (8, 8))), kind)
+    with pytest.raises(ValueError, match=r"film\.x: the image is damaged or cut off"):
+        image.decode(data[: len(data) // 2], name="film.x")
+
+
+def test_decompression_bombs_are_refused() -> None:
+    data = encode(Image.new("1", (12_000, 12_000)))
+    with pytest.raises(ValueError, match=r"bomb: an image may have at most 100,000,000 pixels"):
+        image.decode(data, name="bomb")
+
+
+def test_several_frames_are_refused(grey: np.ndarray) -> None:
+    frames = [Image.fromarray(grey), Image.fromarray(255 - grey)]
+    data = encode(frames[0], "PNG", save_all=True, append_images=frames[1:])
+    with pytest.raises(ValueError, match="must hold one picture; got 2 frames"):
+        image.decode(data)
+
+
+def test_other_formats_are_refused(grey: np.ndarray) -> None:
+    with pytest.raises(ValueError, match="must be a PNG or JPEG image"):
+        image.decode(encode(Image.fromarray(grey), "TIFF"))
+
+
+def test_resize_stretches_or_pads() -> None:
+    white = np.full((40, 80), 255, np.uint8)
+    assert (image.resize(white, size=32) == 255).all()
+    padded = image.resize(white, size=32, aspect="pad")
+    assert (padded[8:24] == 255).all()
+    assert (padded[:8] == 0).all()
+    assert (padded[24:] == 0).all()
+    with pytest.raises(ValueError, match=r"data\.aspect must be one of stretch, pad; got 'crop'"):
+        image.resize(white, size=32, aspect="crop")
+
+
+def test_resize_keeps_the_mean_and_an_image_of_its_own_size(grey: np.ndarray) -> None:
+    large = np.tile(grey, (10, 10))
+    assert image.resize(large, size=64).mean() == pytest.approx(large.mean(), abs=1)
+    square = grey[:40, :40]
+    assert (image.resize(square, size=40) == square).all()
+
+
+def test_missing_file_is_named(tmp_path: Path) -> None:
+    with pytest.raises(ValueError, match=r"gone\.png: cannot be read"):
+        image.read(tmp_path / "gone.png")

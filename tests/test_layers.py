@@ -1,0 +1,47 @@
+"""Imports go one way: a file imports only from files of the levels below it."""
+
+import ast
+from pathlib import Path
+
+import pneumo
+
+ROOT = Path(pneumo.__file__).parent
+LEVELS = (
+    {"augment", "cache", "image", "index", "metrics", "nets", "paper", "phantom", "settings"}
+    | {"split", "runs"},
+    {"calibration", "data", "intervals", "source"},
+    {"module"},
+    {"callbacks", "record", "report", "tensorboard"},
+    {"fit"},
+    {"download", "train"},
+)
+BESIDE = {("cache", "image")}  # the cache holds what the one preprocessing makes
+
+
+def imports(path: Path) -> set[str]:
+    """The files of pneumo that a file imports."""
+    found = set()
+    for node in ast.walk(ast.parse(path.read_text())):
+        if isinstance(node, ast.ImportFrom) and node.module == "pneumo":
+            found |= {alias.name for alias in node.names} - {"__version__"}
+        elif isinstance(node, ast.ImportFrom) and (node.module or "").startswith("pneumo."):
+            found.add(str(node.module).split(".")[1])
+    return found
+
+
+def name(path: Path) -> str:
+    return path.relative_to(ROOT).with_suffix("").parts[0]
+
+
+def test_every_file_has_a_level() -> None:
+    files = {name(path) for path in ROOT.rglob("*.py")} - {"__init__"}
+    assert files == set().union(*LEVELS)
+
+
+def test_imports_go_down() -> None:
+    level = {file: number for number, files in enumerate(LEVELS) for file in files}
+    for path in ROOT.rglob("*.py"):
+        file = name(path)
+        for other in imports(path) - {file}:
+            if file != "__init__" and (file, other) not in BESIDE:
+                assert level[other] < level[file], f"{file} imports {other}"

@@ -1,0 +1,329 @@
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import pytest
+import torch
+from PIL import Image
+
+from pneumo import callbacks, runs
+from tests.conftest import SMALL, Command
+
+RUN = "hydra.run.dir=run"
+FEW = ("trainer.max_epochs=3", *SMALL)
+
+
+def metrics(folder: Path) -> dict[str, Any]:
+    found = json.loads((folder / "metrics.json").read_text())
+    assert isinstance(found, dict)
+    return found
+
+
+def scores(folder: Path) -> dict[str, Any]:
+    """What must not depend on when and how often a run was started."""
+    found = metrics(folder)
+    history = [{k: v for k, v in row.items() if k != "seconds"} for row in found["history"]]
+    return {**{k: found[k] for k in ("best", "last", "data", "model")}, "history": history}
+
+
+def status(folder: Path) -> Any:
+    return json.loads((folder / "status.json").read_text())["status"]
+
+
+def test_run_folder_holds_what_the_readme_says(train: Command, tmp_path: Path) -> None:
+    assert train(RUN, *FEW, "protocol=holdout", "seed=0") == 0
+    run = tmp_path / "run"
+    found = metrics(run)
+    assert status(run) == "done"
+    assert found["schema"] == 1
+    assert (found["model"], found["seed"], found["protocol"]) == ("tiny", 0, "holdout")
+    assert [row["epoch"] for row in found["history"]] == [0, 1, 2]
+    assert found["last"]["epoch"] == 2
+    assert found["selection"] == {"monitor": "f1_normal", "on": "val"}
+    best = max(row["val"]["f1_normal"] for row in found["history"])
+    assert found["best"]["val"]["f1_normal"] == best
+    assert set(found["best"]) == {"epoch", "train", "val", "test"}
+    split = pd.read_csv(run / "split.csv")
+    assert set(split["split"]) == {"train", "val", "test"}
+    assert (split.groupby("group")["split"].nunique() == 1).all()
+    predictions = pd.read_csv(run / "predictions.csv")
+    assert list(predictions.columns[:4]) == ["path", "patient", "label", "split"]
+    np.testing.assert_allclose(predictions[["p_normal", "p_pneumonia"]].sum(axis=1), 1)
+    history = pd.read_csv(run / "history.csv")
+    assert list(history["test/f1_normal"]) == [
+        pytest.approx(row["test"]["f1_normal"]) for row in found["history"]
+    ]
+    assert list(run.glob("events.out.tfevents.*"))
+    assert (run / ".hydra" / "config.yaml").is_file()
+
+
+def test_predictions_are_those_of_the_best_epoch(train: Command, tmp_path: Path) -> None:
+    assert train(RUN, *FEW) == 0
+    table = pd.read_csv(tmp_path / "run" / "predictions.csv")
+    best = metrics(tmp_path / "run")["best"]["test"]
+    decided = np.where(table["p_pneumonia"] >= 0.5, "PNEUMONIA", "NORMAL")
+    assert (decided == table["label"]).mean() == pytest.approx(best["accuracy"])
+
+
+def test_checkpoints_load_safely_and_hold_the_standardisation(
+    train: Command, tmp_path: Path
+) -> None:
+    assert train(RUN, *FEW) == 0
+    for name in ("best", "last"):
+        path = tmp_path / "run" / "checkpoints" / f"{name}.ckpt"
+        state = torch.load(path, weights_only=True)["state_dict"]
+        assert 20 < state["network.mean"] < 220
+        assert state["network.std"] > 5
+
+
+def test_same_seed_same_scores_other_seed_others(train: Command, tmp_path: Path) -> None:
+    for folder, seed in (("a", 0), ("b", 0), ("c", 1)):
+        assert train(f"hydra.run.dir={folder}", f"seed={seed}", *FEW) == 0
+    assert scores(tmp_path / "a") == scores(tmp_path / "b")
+    assert scores(tmp_path / "a")["history"] != scores(tmp_path / "c")["history"]
+
+
+def stop_in_third(_: object, __: object, module: Any) -> None:
+    if len(module.history) == 3:
+        raise KeyboardInterrupt
+
+
+def test_resume_ends_as_an_uninterrupted_run(
+    train: Command, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    arguments = ("trainer.max_epochs=4", *SMALL)
+    assert train("hydra.run.dir=whole", *arguments) == 0
+    with monkeypatch.context() as patch:
+        patch.setattr(callbacks.History, "on_train_epoch_end", stop_in_third)
+        assert train("hydra.run.dir=parts", *arguments) == 130
+    assert status(tmp_path / "parts") == "stopped"
+    assert train("resume=parts") == 0
+    whole, parts = tmp_path / "whole", tmp_path / "parts"
+    assert scores(whole) == scores(parts)
+    assert (whole / "predictions.csv").read_text() == (parts / "predictions.csv").read_text()
+
+
+def test_finished_run_is_not_run_again(
+    train: Command, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert train(RUN, *FEW) == 0
+    before = (tmp_path / "run" / "metrics.json").read_bytes()
+    assert train("resume=run") == 0
+    assert "nothing to do" in capsys.readouterr().err
+    assert (tmp_path / "run" / "metrics.json").read_bytes() == before
+
+
+def test_resume_refuses_other_settings_and_other_images(
+    train: Command, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert train(RUN, *FEW) == 0
+    before = (tmp_path / "run" / "metrics.json").read_bytes()
+    assert train("resume=run", "optimizer.lr=0.5") == 2
+    assert "optimizer.lr was 0.004, now 0.5" in capsys.readouterr().err
+    assert train("resume=missing") == 2
+    (tmp_path / "run" / "split.csv").write_text("path,split\na,train\n")
+    runs.write_status(tmp_path / "run", "stopped")
+    assert train("resume=run") == 2
+    assert "goes on with the images it began with" in capsys.readouterr().err
+    assert (tmp_path / "run" / "metrics.json").read_bytes() == before
+
+
+@pytest.mark.slow
+def test_killed_run_resumes_to_the_same_scores(
+    train: Command, tmp_path: Path, phantoms: Path, cache_dir: Path
+) -> None:
+    arguments = ("trainer.max_epochs=6", *SMALL)
+    assert train("hydra.run.dir=whole", *arguments) == 0
+    process = subprocess.Popen(
+        [sys.executable, "-m", "pneumo.train", "hydra.run.dir=killed", *arguments],
+        env={**os.environ, "PNEUMO_DATA": str(phantoms), "PNEUMO_CACHE": str(cache_dir)},
+    )
+    last = tmp_path / "killed" / "checkpoints" / "last.ckpt"
+    while not last.exists() and process.poll() is None:
+        time.sleep(0.05)
+    process.send_signal(signal.SIGKILL)
+    process.wait()
+    assert status(tmp_path / "killed") == "running"
+    assert train("resume=killed") == 0
+    assert scores(tmp_path / "whole") == scores(tmp_path / "killed")
+
+
+@pytest.mark.slow
+def test_ctrl_c_stops_cleanly_and_says_how_to_go_on(
+    tmp_path: Path, phantoms: Path, cache_dir: Path
+) -> None:
+    process = subprocess.Popen(
+        [sys.executable, "-m", "pneumo.train", RUN, "trainer.max_epochs=500", *SMALL],
+        env={**os.environ, "PNEUMO_DATA": str(phantoms), "PNEUMO_CACHE": str(cache_dir)},
+        cwd=tmp_path,
+        stderr=subprocess.PIPE,
+        text=True,
+    )
+    while not (tmp_path / "run" / "history.csv").exists() and process.poll() is None:
+        time.sleep(0.05)
+    process.send_signal(signal.SIGINT)
+    _, errors = process.communicate(timeout=60)
+    assert process.returncode == 130, errors
+    assert "resume=" in errors
+    assert "Traceback" not in errors
+    assert status(tmp_path / "run") == "stopped"
+    log = (tmp_path / "run" / "train.log").read_text()
+    assert "resume=" in log
+
+
+def test_log_holds_what_the_screen_shows(
+    train: Command, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert train(RUN, *FEW) == 0
+    log = (tmp_path / "run" / "train.log").read_text()
+    for line in capsys.readouterr().err.splitlines():
+        assert line in log
+
+
+def test_phantoms_are_said_at_both_ends_and_kept_in_the_results(
+    train: Command, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert train(RUN, "data=phantom", "data.num_images=60", *FEW) == 0
+    shown = capsys.readouterr().err
+    assert shown.count("GENERATED IMAGES") == 2
+    assert "GENERATED IMAGES" in metrics(tmp_path / "run")["data"]["note"]
+    assert metrics(tmp_path / "run")["data"]["kind"] == "phantom"
+
+
+def test_only_auto_falls_back(
+    train: Command, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: Any
+) -> None:
+    monkeypatch.delenv("PNEUMO_DATA")
+    assert train(RUN, "data=kermany", *FEW) == 2
+    assert "there is no such folder" in capsys.readouterr().err
+    assert status(tmp_path / "run") == "failed"
+    assert not (tmp_path / "run" / "metrics.json").exists()
+
+
+@pytest.mark.parametrize("protocol", ["official", "kfold", "holdout"])
+def test_protocols(train: Command, tmp_path: Path, protocol: str) -> None:
+    assert train(RUN, f"protocol={protocol}", "trainer=debug", *SMALL[:2]) == 0
+    assert metrics(tmp_path / "run")["protocol"] == protocol
+
+
+@pytest.mark.parametrize("choice", ["model.num_classes=3", "model.batch_norm=false"])
+def test_variants_of_the_network(train: Command, tmp_path: Path, choice: str) -> None:
+    assert train(RUN, choice, "augment=none", "data.aspect=pad", *FEW) == 0
+    table = pd.read_csv(tmp_path / "run" / "predictions.csv")
+    classes = [c for c in table.columns if c.startswith("p_")]
+    assert len(classes) == (4 if "3" in choice else 2)
+
+
+def copy_of(folder: Path, to: Path) -> Path:
+    for path in folder.rglob("*.jpeg"):
+        target = to / path.relative_to(folder)
+        target.parent.mkdir(parents=True, exist_ok=True)
+        target.symlink_to(path)
+    return to
+
+
+def test_unreadable_image_is_named_and_nothing_is_half_written(
+    train: Command, tmp_path: Path, phantoms: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    root = copy_of(phantoms, tmp_path / "set")
+    broken = sorted((root / "train" / "NORMAL").iterdir())[2]
+    broken.unlink()
+    broken.write_bytes(b"\xff\xd8\xff broken")
+    assert train(RUN, "data=kermany", f"data.root={root}", *FEW) == 2
+    assert broken.name in capsys.readouterr().err
+    assert not (tmp_path / "run" / "metrics.json").exists()
+    assert not (tmp_path / "run" / "split.csv").exists()
+
+
+def test_sixteen_bit_and_colour_images_train(
+    train: Command, tmp_path: Path, phantoms: Path
+) -> None:
+    root = copy_of(phantoms, tmp_path / "set")
+    for number, path in enumerate(sorted((root / "train" / "NORMAL").iterdir())[:2]):
+        grey = np.asarray(Image.open(path).convert("L"))
+        path.unlink()
+        picture = Image.fromarray(grey.astype(np.uint16) * 257 if number else grey)
+        (picture if number else picture.convert("RGBA")).save(path.with_suffix(".png"))
+    assert train(RUN, "data=kermany", f"data.root={root}", *FEW) == 0
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["optimizer.lr=-1"], "optimizer.lr must be a number above 0"),
+        (["model=huge"], "Could not find 'model/huge'"),
+        (["optimzer.lr=1"], "Did you mean optimizer"),
+        (["trainer=gpu"], "trainer=auto"),
+        (["protocol.split.fractions.test=0.5"], "shares that sum to 1"),
+        (["data.patient_key=name"], "data.patient_key must be one of"),
+        (["hydra.run.dir=/proc/nowhere"], "/proc/nowhere"),
+    ],
+)
+def test_mistakes_get_one_message_and_no_traceback(
+    train: Command, arguments: list[str], message: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    if arguments == ["trainer=gpu"] and torch.cuda.is_available():
+        pytest.skip("there is a GPU")
+    assert train(*(["hydra.run.dir=run", *arguments])) != 0
+    shown = capsys.readouterr().err
+    assert message in shown
+    assert "Traceback" not in shown
+
+
+def test_no_room_for_the_run_folder(
+    train: Command, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: Any
+) -> None:
+    def full(*_: object, **__: object) -> None:
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr(runs, "write_table", full)
+    assert train(RUN, *FEW) == 2
+    shown = capsys.readouterr().err
+    assert "No space left on device" in shown
+    assert "Traceback" not in shown
+
+
+def test_diverging_loss_is_told(
+    train: Command, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert train(RUN, "optimizer.lr=1e30", "model.batch_norm=false", *FEW) == 2
+    assert "Try a smaller optimizer.lr" in capsys.readouterr().err
+    assert status(tmp_path / "run") == "failed"
+
+
+def test_bug_leaves_its_traceback_in_the_log(
+    train: Command, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from pneumo import fit
+
+    def bug(*_: object) -> None:
+        raise RuntimeError("a bug")
+
+    monkeypatch.setattr(fit, "read_data", bug)
+    assert train(RUN, *FEW) == 1
+    log = (tmp_path / "run" / "train.log").read_text()
+    assert "Traceback" in log
+    assert status(tmp_path / "run") == "failed"
+
+
+@pytest.mark.parametrize("arguments", [["--help"], ["--cfg", "job"], ["optimizer.lr=-1", RUN]])
+def test_quick_answers_import_no_torch(arguments: list[str], tmp_path: Path) -> None:
+    code = (
+        "import sys; sys.argv[1:] = sys.argv[1:]\n"
+        "from pneumo.train import main\n"
+        "try: main()\n"
+        "except SystemExit: pass\n"
+        "heavy = {'torch', 'pytorch_lightning', 'pandas', 'cv2'} & set(sys.modules)\n"
+        "raise SystemExit(f'imported {heavy}' if heavy else 0)"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", code, *arguments], cwd=tmp_path, capture_output=True, text=True
+    )
+    assert done.returncode == 0, done.stderr
