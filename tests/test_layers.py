@@ -10,7 +10,7 @@ LEVELS = (
     {"augment", "cache", "image", "index", "metrics", "nets", "paper", "phantom", "settings"}
     | {"split", "runs"},
     {"calibration", "data", "intervals", "source"},
-    {"module"},
+    {"module", "trained"},
     {"callbacks", "record", "report", "tensorboard"},
     {"fit"},
     {"download", "train"},
