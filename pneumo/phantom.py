@@ -398,8 +398,8 @@ def generate(
     """Returns root, which then holds train/ and test/, each with NORMAL/ and PNEUMONIA/.
 
     The folder appears whole or not at all, and is left as it is if it is already there. The same
-    seed gives the same bytes, whatever num_workers (default: all cores). `progress` shows a bar on
-    a terminal and one line elsewhere, on stderr.
+    seed gives the same bytes, whatever num_workers (default: all cores). `progress` logs a line,
+    and shows a bar on a terminal.
 
     Raises:
         ValueError: if num_images is under MIN_IMAGES, seed is negative, or root holds other files.

@@ -1,4 +1,5 @@
 import itertools
+import logging
 import re
 from collections import Counter
 from collections.abc import Sequence
@@ -236,12 +237,12 @@ def test_a_folder_that_lost_a_file_is_refused(tmp_path: Path) -> None:
 
 @pytest.mark.usefixtures("no_drawing")
 def test_off_a_terminal_progress_is_one_line(
-    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], caplog: pytest.LogCaptureFixture
 ) -> None:
-    phantom.generate(tmp_path / "set", num_images=24)
-    output = capsys.readouterr()
-    assert output.out == ""
-    assert output.err == f"drawing 24 phantoms into {tmp_path / 'set'}\n"
+    with caplog.at_level(logging.INFO, "pneumo"):
+        phantom.generate(tmp_path / "set", num_images=24)
+    assert capsys.readouterr() == ("", "")
+    assert caplog.messages == [f"Drawing 24 phantoms into {tmp_path / 'set'}"]
 
 
 @pytest.mark.parametrize("num_images", [23, 3, 0, -5])
