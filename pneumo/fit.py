@@ -71,7 +71,7 @@ def fit(config: dict[str, Any], run_dir: Path) -> None:
         eval_parts=data.eval_parts,
         seed=config["seed"],
     )
-    trainer = build_trainer(config["trainer"])
+    trainer = build_trainer(config["trainer"], job_number=config.get("job_number"))
     facts = record.describe(config, source, table, digest, network, trainer)
     record.announce(facts, trainer)
     tensorboard.open_run(trainer, config)
@@ -130,12 +130,19 @@ def build_network(model: Mapping[str, Any]) -> nets.Encoder:
     return network.to(memory_format=torch.channels_last)
 
 
-def build_trainer(trainer: Mapping[str, Any]) -> pl.Trainer:
+def build_trainer(trainer: Mapping[str, Any], *, job_number: int | None = None) -> pl.Trainer:
     """Returns the Trainer; a bar only on a terminal.
+
+    Args:
+        trainer: its configuration.
+        job_number: of a run in a sweep; where there are several GPUs, runs take turns on them.
 
     Raises:
         ValueError: the accelerator asked for is not there.
     """
+    num_gpus = torch.cuda.device_count()
+    if job_number is not None and num_gpus > 1 and trainer["accelerator"] != "cpu":
+        trainer = {**trainer, "devices": [job_number % num_gpus]}
     try:
         return instantiate(  # type: ignore[no-any-return]
             {"enable_progress_bar": sys.stderr.isatty(), **trainer}

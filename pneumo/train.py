@@ -2,7 +2,10 @@
 
 # Only what --help, --cfg and a wrong setting need is imported here: torch and Lightning take
 # seconds, and wait until a run really starts.
+import contextlib
+import json
 import logging
+import math
 import os
 import re
 import sys
@@ -15,26 +18,38 @@ import hydra
 from hydra.core.global_hydra import GlobalHydra
 from hydra.core.hydra_config import HydraConfig
 from hydra.errors import HydraException, InstantiationException
+from hydra.types import RunMode
 from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
-from pneumo import runs, settings
+from pneumo import runs, settings, sweep
 
 HERE = Path(__file__).parent
 CONF = next(p for p in (HERE.parent / "conf", HERE / "conf") if (p / "train.yaml").is_file())
 
 log = logging.getLogger("pneumo")
 
+INTERRUPTED = 130  # exit code of Ctrl-C, as shells have it
+
 
 @hydra.main(version_base="1.3", config_path=str(CONF), config_name="train")
-def job(cfg: DictConfig) -> None:
-    """Does one run; in a sweep, one of its runs. Exits with 0, 1 (a bug), 2 (a mistake) or 130."""
-    code = guarded(cfg, Path(cfg.run_dir))
-    if code:
+def job(cfg: DictConfig) -> float:
+    """Does one run, alone or of a sweep; returns its best F1 on the part that chooses the epoch.
+
+    Alone it exits with 0, 1 (a bug), 2 (a mistake) or 130 (Ctrl-C). In a sweep a run that fails
+    does not stop the others, and returns NaN.
+    """
+    run_dir = Path(cfg.run_dir)
+    sweeping = HydraConfig.get().mode is RunMode.MULTIRUN
+    code = guarded(cfg, run_dir, sweeping=sweeping)
+    if sweeping and code == INTERRUPTED:
+        raise KeyboardInterrupt
+    if code and not sweeping:
         raise SystemExit(code)
+    return math.nan if code else best_score(run_dir)
 
 
-def guarded(cfg: DictConfig, run_dir: Path) -> int:
+def guarded(cfg: DictConfig, run_dir: Path, *, sweeping: bool) -> int:
     """Does one run; what goes wrong is told in one message, in train.log and in status.json."""
     try:
         config: dict[str, Any] = OmegaConf.to_container(cfg, resolve=True)  # type: ignore[assignment]
@@ -42,17 +57,41 @@ def guarded(cfg: DictConfig, run_dir: Path) -> int:
         with runs.claim(run_dir):
             raw: dict[str, Any] = OmegaConf.to_container(cfg)  # type: ignore[assignment]
             runs.write_config(run_dir, raw, HydraConfig.get().overrides.task)
-            return logged(config, run_dir)
+            if sweeping:
+                (run_dir / sweep.REFUSED).unlink(missing_ok=True)
+                config["trainer"]["enable_progress_bar"] = False
+                config["job_number"] = HydraConfig.get().job.num
+            return logged(config, run_dir, quiet=sweeping)
     except (ValueError, FileNotFoundError, OmegaConfBaseException) as error:
         sys.stderr.write(f"Error: {error}\n")
+        refuse(run_dir, str(error), sweeping=sweeping)
         return 2
 
 
-def logged(config: dict[str, Any], run_dir: Path) -> int:
+def refuse(run_dir: Path, error: str, *, sweeping: bool) -> None:
+    """Leaves word of a run that was not begun where a sweep looks for it, otherwise nothing."""
+    if sweeping:
+        if not (run_dir / "status.json").exists():
+            runs.write_status(run_dir, "failed", error=error)
+        runs.write_text(run_dir / sweep.REFUSED, error)
+        return
+    with contextlib.suppress(OSError):  # the empty folders that Hydra has made
+        for folder in (run_dir, *run_dir.parents[:2]):
+            folder.rmdir()
+
+
+def best_score(run_dir: Path) -> float:
+    """Returns the best F1 of NORMAL of a finished run, on the part that chose the epoch."""
+    metrics = json.loads((run_dir / "metrics.json").read_text())
+    selection = metrics["selection"]
+    return float(metrics["best"][selection["on"]][selection["monitor"]])
+
+
+def logged(config: dict[str, Any], run_dir: Path, *, quiet: bool) -> int:
     """Does one run in a folder that is ours, with its log."""
     status = runs.read_status(run_dir)
     epochs = config["trainer"]["max_epochs"]
-    with log_to(run_dir / "train.log"):
+    with log_to(run_dir / "train.log", quiet=quiet):
         if status["status"] == "done" and status["epoch"] >= epochs:
             log.info("Done before, nothing to do: %s", run_dir)
             return 0
@@ -63,7 +102,7 @@ def logged(config: dict[str, Any], run_dir: Path) -> int:
             fit(config, run_dir)
         except KeyboardInterrupt:
             log.warning("Stopped. Go on with: python -m pneumo.train resume=%s", run_dir)
-            end, error, code = "stopped", "interrupted", 130
+            end, error, code = "stopped", "interrupted", INTERRUPTED
         except Exception as problem:
             cause = problem.__cause__ if isinstance(problem, InstantiationException) else problem
             end, error, code = "failed", f"{cause}", 2
@@ -80,12 +119,16 @@ def logged(config: dict[str, Any], run_dir: Path) -> int:
 
 
 @contextmanager
-def log_to(path: Path) -> Iterator[None]:
-    """Sends what is logged to the screen and to ``path``; Python's warnings to ``path`` only."""
+def log_to(path: Path, *, quiet: bool) -> Iterator[None]:
+    """Sends what is logged to the screen and to ``path``; Python's warnings to ``path`` only.
+
+    ``quiet``, for a run of a sweep: only errors on the screen, which has the sweep's progress.
+    """
     logger, warned = logging.getLogger("pneumo"), logging.getLogger("py.warnings")
     file = logging.FileHandler(path, encoding="utf-8")
     file.setFormatter(logging.Formatter("%(asctime)s %(message)s", "%Y-%m-%d %H:%M:%S"))
     screen = logging.StreamHandler(sys.stderr)
+    screen.setLevel(logging.ERROR if quiet else logging.INFO)
     logger.setLevel(logging.INFO)
     logger.propagate = warned.propagate = False
     logger.handlers = [screen, file]
@@ -97,22 +140,33 @@ def log_to(path: Path) -> Iterator[None]:
         logging.captureWarnings(False)
         logger.handlers = []
         warned.handlers = []
+        logger.propagate = warned.propagate = True
         file.close()
 
 
 def main() -> None:
-    """The command; resume=RUN_DIR becomes Hydra's own arguments."""
-    sys.argv[1:] = resume_arguments(sys.argv[1:])
-    if os.environ.get("HYDRA_FULL_ERROR") == "1":
-        job()
-        return
+    """The command; resume=RUN_DIR and sweep=DIR become Hydra's own arguments."""
+    try:
+        sys.argv[1:] = sweep_arguments(resume_arguments(sys.argv[1:]))
+    except FileNotFoundError as error:
+        raise SystemExit(mistake(error)) from None
+    full = os.environ.get("HYDRA_FULL_ERROR")
     os.environ["HYDRA_FULL_ERROR"] = "1"  # so that Hydra leaves its errors to us
+    sweep.failed = False
     try:
         job()
     except (HydraException, OmegaConfBaseException, OSError) as error:
+        if full == "1":
+            raise
         raise SystemExit(mistake(error)) from None
+    except KeyboardInterrupt:
+        sys.stderr.write("\nStopped. Go on with: python -m pneumo.train sweep=DIR, its folder\n")
+        raise SystemExit(INTERRUPTED) from None
     finally:
-        os.environ.pop("HYDRA_FULL_ERROR")
+        if full is None:
+            os.environ.pop("HYDRA_FULL_ERROR")
+    if sweep.failed:
+        raise SystemExit(1)
 
 
 def mistake(error: Exception) -> int:
@@ -142,18 +196,20 @@ def composed() -> dict[str, Any]:
 
 
 def resume_arguments(arguments: list[str]) -> list[str]:
-    """Returns the arguments with resume=RUN_DIR replaced by that run's configuration and folder."""
+    """Returns the arguments with resume=RUN_DIR replaced by that run's configuration and folder.
+
+    Raises:
+        FileNotFoundError: no run has begun there.
+    """
     folders = [a.partition("=")[2] for a in arguments if a.startswith("resume=")]
     if not folders:
         return arguments
     run_dir = Path(folders[-1]).expanduser().resolve()
-    config = run_dir / ".hydra" / "config.yaml"
+    config = run_dir / runs.CONFIG
     if not config.is_file():
-        sys.stderr.write(
-            f"Error: resume must name a run folder, which holds .hydra/config.yaml; got "
-            f"{folders[-1]}\n"
+        raise FileNotFoundError(
+            f"resume must name a run folder, which holds {runs.CONFIG}; got {folders[-1]}"
         )
-        raise SystemExit(2)
     rest = [a for a in arguments if not a.startswith("resume=")]
     return [
         f"--config-path={config.parent}",
@@ -164,6 +220,15 @@ def resume_arguments(arguments: list[str]) -> list[str]:
         "hydra/hydra_logging=none",
         *rest,
     ]
+
+
+def sweep_arguments(arguments: list[str]) -> list[str]:
+    """Returns the arguments with sweep=DIR replaced by those that sweep began with."""
+    folders = [a.partition("=")[2] for a in arguments if a.startswith("sweep=")]
+    if not folders:
+        return arguments
+    begun = sweep.arguments_of(Path(folders[-1]).expanduser())
+    return [*begun, *(a for a in arguments if not a.startswith("sweep="))]
 
 
 def _quoted(path: Path) -> str:

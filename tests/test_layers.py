@@ -12,7 +12,7 @@ LEVELS = (
     {"calibration", "data", "intervals", "source"},
     {"module", "trained"},
     {"callbacks", "record", "report", "tensorboard"},
-    {"fit"},
+    {"fit", "sweep"},
     {"download", "train"},
 )
 BESIDE = {("cache", "image")}  # the cache holds what the one preprocessing makes

@@ -1,0 +1,200 @@
+"""A sweep of runs seen as one: its progress, what failed and why, starting it again, its report."""
+
+import json
+import logging
+import math
+import sys
+import threading
+import time
+from collections import Counter
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from hydra.core.override_parser.overrides_parser import OverridesParser
+from hydra.experimental.callback import Callback
+from omegaconf import DictConfig, OmegaConf
+
+from pneumo import runs
+
+log = logging.getLogger(__name__)
+
+BEGAN = "sweep.json"  # in the sweep's folder: the arguments it began with
+REFUSED = "refused.txt"  # in a run's folder: why it was not gone on with; its files are untouched
+SECONDS = 2.0  # between two looks at the runs
+
+failed = False  # whether the last sweep of this process left a run undone
+
+
+class Sweep(Callback):
+    """Hydra's hooks around a sweep, whatever launcher does its runs."""
+
+    def __init__(self) -> None:
+        self.stop = threading.Event()
+        self.watcher: threading.Thread | None = None
+
+    def __reduce__(self) -> tuple[type["Sweep"], tuple[()]]:
+        """Lets launchers send it to other processes, where nothing is watched."""
+        return Sweep, ()
+
+    def on_multirun_start(self, config: DictConfig, **_: Any) -> None:
+        """Notes the arguments, or what has changed in them, and starts the progress line."""
+        folder = Path(config.hydra.sweep.dir)
+        # not resolved: an argument may name other settings, as ${seed}
+        given: Any = OmegaConf.to_container(config.hydra.overrides, resolve=False)
+        arguments = [*given["task"], *given["hydra"]]
+        begin(folder, arguments)
+        total = num_runs(arguments, config.hydra.sweeper.get("params") or {})
+        self.watcher = threading.Thread(
+            target=watch, args=(folder, total, self.stop), daemon=True, name="sweep"
+        )
+        self.watcher.start()
+
+    def on_multirun_end(self, config: DictConfig, **_: Any) -> None:
+        """Ends the progress line, tells what failed, and writes the report."""
+        global failed
+        folder = Path(config.hydra.sweep.dir)
+        self.stop.set()
+        if self.watcher:
+            self.watcher.join()
+        failed = conclude(folder)
+
+
+def begin(folder: Path, arguments: Sequence[str]) -> None:
+    """Writes ``arguments`` into ``folder``; of a sweep begun before, says what is different now."""
+    now = sorted(a for a in arguments if not a.startswith(("hydra.sweep.dir=", "hydra.mode=")))
+    path = folder / BEGAN
+    if path.is_file():
+        before = json.loads(path.read_text())["arguments"]
+        gone, new = sorted(set(before) - set(now)), sorted(set(now) - set(before))
+        if gone or new:
+            sys.stderr.write(
+                f"This sweep began with {' '.join(before)}; now without {' '.join(gone) or 'none'}"
+                f", and with {' '.join(new) or 'none'}. Runs of the same name must still agree.\n"
+            )
+        return
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        runs.write_json(path, {"arguments": now})
+    except OSError as error:
+        raise OSError(error.errno, error.strerror, str(folder)) from None
+
+
+def arguments_of(folder: Path) -> list[str]:
+    """Returns the arguments that do the sweep in ``folder`` again, what is done left out.
+
+    Raises:
+        FileNotFoundError: no sweep has begun there.
+    """
+    path = folder / BEGAN
+    if not path.is_file():
+        raise FileNotFoundError(
+            f"sweep must name the folder of a sweep, which holds {BEGAN}; got {folder}. It is the "
+            "one above the run folders, multirun/<date>/<time>"
+        )
+    before = [str(argument) for argument in json.loads(path.read_text())["arguments"]]
+    return ["--multirun", *before, f"hydra.sweep.dir={folder}"]
+
+
+def num_runs(arguments: Sequence[str], params: Any) -> int | None:
+    """Returns how many runs the arguments ask for; None where the sweeper decides."""
+    if any(argument.startswith("hydra/sweeper=") for argument in arguments):
+        return None
+    given = {a.partition("=")[0] for a in arguments}
+    texts = [*arguments, *(f"{k}={v}" for k, v in params.items() if k not in given)]
+    parsed = OverridesParser.create().parse_overrides(texts)
+    return math.prod(len(list(p.sweep_iterator())) for p in parsed if p.is_sweep_override())
+
+
+def states(folder: Path) -> list[tuple[str, dict[str, Any]]]:
+    """Returns name and status of each run in a sweep's folder, by name."""
+    found = []
+    for path in sorted(folder.iterdir()) if folder.is_dir() else []:
+        if (path / "status.json").is_file():
+            status = runs.read_status(path)
+            if (path / REFUSED).is_file():
+                status = {**status, "status": "failed", "error": (path / REFUSED).read_text()}
+            found.append((path.name, status))
+    return found
+
+
+def progress(folder: Path, total: int | None, *, began: float, done_before: float) -> str:
+    """Returns one line: runs done, running, failed, and the time left.
+
+    Args:
+        folder: of the sweep.
+        total: runs in all; None where it is not known.
+        began: time.monotonic() at the start of this process's part.
+        done_before: share of the work, in runs, that was done before.
+    """
+    found = states(folder)
+    count = Counter(status["status"] for _, status in found)
+    share = work_done(found)
+    parts = [f"{count['done']} of {total or '?'} runs done"]
+    parts += [f"{count[s]} {s}" for s in ("running", "failed", "stopped") if count[s]]
+    if total and share > done_before:
+        left = (time.monotonic() - began) * (total - share) / (share - done_before)
+        parts.append(f"{duration(left)} left")
+    epochs = [f"{s['epoch']}/{s['max_epochs']}" for _, s in found if s["status"] == "running"]
+    return ", ".join(parts) + (f" (epoch {', '.join(epochs[:4])})" if epochs else "")
+
+
+def work_done(found: Sequence[tuple[str, dict[str, Any]]]) -> float:
+    """Returns the runs done, a run under way as the share of its epochs, a failed one as done."""
+    return sum(
+        s.get("epoch", 0) / max(s.get("max_epochs", 1), 1) if s["status"] == "running" else 1.0
+        for _, s in found
+        if s["status"] in ("running", "done", "failed")
+    )
+
+
+def duration(seconds: float) -> str:
+    """Returns such as "2 h 05 min", "12 min" or "40 s"."""
+    if seconds < 90:
+        return f"{seconds:.0f} s"
+    hours, minutes = divmod(round(seconds / 60), 60)
+    return f"{hours} h {minutes:02d} min" if hours else f"{minutes} min"
+
+
+def watch(folder: Path, total: int | None, stop: threading.Event) -> None:
+    """Shows the progress until ``stop``: in place on a terminal, else a line for each change."""
+    began, done_before = time.monotonic(), work_done(states(folder))
+    shown: Any = None
+    while True:
+        ended = stop.wait(SECONDS)
+        line = progress(folder, total, began=began, done_before=done_before)
+        if sys.stderr.isatty():
+            sys.stderr.write(f"\r{line[:79]:<79}" + ("\n" if ended else ""))
+            sys.stderr.flush()
+        else:
+            count = Counter(status["status"] for _, status in states(folder))
+            if count != shown:
+                sys.stderr.write(line + "\n")
+            shown = count
+        if ended:
+            return
+
+
+def conclude(folder: Path) -> bool:
+    """Tells how the runs ended, writes the report of those that did; whether any is not done."""
+    found = states(folder)
+    undone = [(name, status) for name, status in found if status["status"] != "done"]
+    for name, status in undone:
+        reason = str(status.get("error") or "cut off").strip().splitlines()[0]
+        sys.stderr.write(f"{status['status']:8} {name}: {reason}\n")
+        sys.stderr.write(f"         {folder / name / 'train.log'}\n")
+    if len(undone) < len(found):
+        from pneumo.report import write_report  # matplotlib, which only the end needs
+
+        try:
+            report = write_report([folder])
+            sys.stderr.write(f"Report:      {report / 'report.html'}\n")
+        except (OSError, ValueError) as error:
+            sys.stderr.write(f"No report: {error}\n")
+    sys.stderr.write(f"TensorBoard: tensorboard --logdir '{folder}'\n")
+    if undone:
+        sys.stderr.write(
+            f"{len(undone)} of {len(found)} runs are not done; go on with: "
+            f"python -m pneumo.train sweep={folder}\n"
+        )
+    return bool(undone)
