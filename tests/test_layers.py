@@ -7,13 +7,13 @@ import pneumo
 
 ROOT = Path(pneumo.__file__).parent
 LEVELS = (
-    {"augment", "cache", "image", "index", "metrics", "nets", "paper", "phantom", "settings"}
-    | {"split", "runs"},
-    {"calibration", "data", "intervals", "source"},
-    {"module", "trained"},
-    {"callbacks", "record", "report", "tensorboard"},
-    {"fit", "sweep"},
-    {"download", "train"},
+    {"augment", "cache", "image", "index", "metrics", "nets", "output", "paper", "phantom"}
+    | {"runs", "settings", "split", "unlike"},
+    {"calibration", "data", "dicom", "graph", "intervals", "saliency", "source"},
+    {"films", "module", "operating", "trained"},
+    {"assess", "callbacks", "evidence", "members", "record", "report", "tensorboard"},
+    {"card", "fit", "overlap", "sweep"},
+    {"download", "evaluate", "export", "heatmap", "predict", "train"},
 )
 BESIDE = {("cache", "image")}  # the cache holds what the one preprocessing makes
 

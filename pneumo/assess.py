@@ -1,0 +1,166 @@
+"""Labels and probabilities of one network or ensemble become all that evaluate says of it."""
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import numpy as np
+import pandas as pd
+
+from pneumo.calibration import brier, expected_calibration_error
+from pneumo.intervals import Interval, bootstrap
+from pneumo.metrics import Array, net_benefit, predictive_values, scores
+from pneumo.metrics import operating_point as at_threshold
+from pneumo.operating import Fixed, calibrated
+
+# Per image of a clinic; the set's own 73 % is none's. Stated, not measured: name yours.
+PREVALENCES = (0.05, 0.1, 0.2, 0.4)
+NET_BENEFIT_AT = (0.05, 0.1, 0.2, 0.3, 0.5)  # chance of pneumonia at which one would treat
+OF_SCORE = {  # PNEUMONIA is positive
+    "sensitivity": "recall_pneumonia",
+    "specificity": "recall_normal",
+    "ppv": "precision_pneumonia",
+    "npv": "precision_normal",
+}
+NUM_SIZES = 3  # groups of image sizes, of about as many images each
+MIN_IMAGES = 5  # of a subgroup; fewer are named but not scored
+
+
+def assess(
+    table: pd.DataFrame,
+    probability: Array,
+    *,
+    fixed: Fixed | str,
+    prevalences: Sequence[float] = PREVALENCES,
+) -> dict[str, Any]:
+    """Returns every number of one network or ensemble, by name.
+
+    Args:
+        table: columns label, group (who, for the bootstrap), subtype, source, and pixels (of the
+            file, NaN where not known).
+        probability: (N,) raw, of PNEUMONIA.
+        fixed: on validation data, or why nothing is.
+        prevalences: at which PPV and NPV are stated, each in (0, 1).
+    """
+    label = (table["label"] == "PNEUMONIA").to_numpy(np.int64)
+    threshold = 0.5 if isinstance(fixed, str) else fixed.threshold
+    value = scores(label, probability)
+    interval = bootstrap(label, probability, patient=table["group"])
+    return {
+        "scores": {k: {"value": value[k], **interval[k]._asdict()} for k in value},
+        "operating_point": _point(table, label, probability, fixed, prevalences),
+        "calibration": _calibration(label, probability, fixed),
+        "subgroups": _subgroups(table, label, probability, threshold),
+        "net_benefit": _net_benefit(label, probability, fixed),
+    }
+
+
+def _point(
+    table: pd.DataFrame,
+    label: Array,
+    probability: Array,
+    fixed: Fixed | str,
+    prevalences: Sequence[float],
+) -> dict[str, Any]:
+    """The operating point; at 0.5, and said so, where validation fixes none."""
+    if isinstance(fixed, str):
+        known: dict[str, Any] = {"fixed_on": None, "why_not": fixed, "threshold": 0.5}
+    else:
+        known = {"fixed_on": "val", "val_images": fixed.images, "threshold": fixed.threshold}
+        known["val_sensitivity_at_least"] = fixed.sensitivity
+    point = at_threshold(label, probability, threshold=known["threshold"])
+    interval = bootstrap(
+        label,
+        probability,
+        patient=table["group"],
+        threshold=known["threshold"],
+        names=tuple(OF_SCORE.values()),
+    )
+    values = {k: {"value": point[k], **interval[v]._asdict()} for k, v in OF_SCORE.items()}
+    ppv, npv = predictive_values(
+        sensitivity=point["sensitivity"],
+        specificity=point["specificity"],
+        prevalence=np.asarray(prevalences, dtype=np.float64),
+    )
+    stated = [
+        {"prevalence": p, "ppv": float(a), "npv": float(b)}
+        for p, a, b in zip(prevalences, ppv, npv, strict=True)
+    ]
+    return {**known, **values, "own_prevalence": float(label.mean()), "at_prevalence": stated}
+
+
+def _calibration(label: Array, probability: Array, fixed: Fixed | str) -> dict[str, Any]:
+    def both(p: Array) -> dict[str, float]:
+        return {"ece": expected_calibration_error(label, p), "brier": brier(label, p)}
+
+    if isinstance(fixed, str):
+        return {"temperature": None, "why_not": fixed, "before": both(probability), "after": None}
+    after = calibrated(probability, temperature=fixed.temperature)
+    return {"temperature": fixed.temperature, "before": both(probability), "after": both(after)}
+
+
+def _subgroups(
+    table: pd.DataFrame, label: Array, probability: Array, threshold: float
+) -> list[dict[str, Any]]:
+    """Bacterial and viral ones each against all NORMAL; source parts and sizes with both labels."""
+    normal = (table["label"] == "NORMAL").to_numpy()
+    masks: dict[tuple[str, str], Any] = {}
+    for subtype in ("bacteria", "virus"):
+        masks["subtype", subtype] = normal | (table["subtype"] == subtype).to_numpy()
+    sources = [s for s in sorted(set(table["source"])) if s]
+    if len(sources) > 1:
+        masks |= {("source", s): (table["source"] == s).to_numpy() for s in sources}
+    masks |= _sizes(table)
+    return [
+        {"by": by, "group": name, "threshold": threshold}
+        | _subgroup(table[mask], label[mask], probability[mask], threshold)
+        for (by, name), mask in masks.items()
+    ]
+
+
+def _sizes(table: pd.DataFrame) -> dict[tuple[str, str], Any]:
+    """Masks of small, middle and large files; none where sizes are unknown or all the same."""
+    pixels = table["pixels"].to_numpy(np.float64)
+    if np.isnan(pixels).any() or np.unique(pixels).size < NUM_SIZES:
+        return {}
+    ends = np.quantile(pixels, np.arange(1, NUM_SIZES) / NUM_SIZES)
+    place = np.searchsorted(ends, pixels)
+    masks: dict[tuple[str, str], Any] = {}
+    for number in range(NUM_SIZES):
+        mask = place == number
+        if mask.any():
+            name = f"{pixels[mask].min() / 1e6:.2f}-{pixels[mask].max() / 1e6:.2f} MP"
+            masks["size", name] = mask
+    return masks
+
+
+def _subgroup(
+    table: pd.DataFrame, label: Array, probability: Array, threshold: float
+) -> dict[str, Any]:
+    sick, well = int(label.sum()), int(label.size - label.sum())
+    counts: dict[str, Any] = {"PNEUMONIA": sick, "NORMAL": well}
+    if min(sick, well) < MIN_IMAGES:
+        return counts | {"why_not": f"fewer than {MIN_IMAGES} images of a label"}
+    names = ("recall_pneumonia", "recall_normal", "auroc")
+    value = scores(label, probability, threshold=threshold)
+    interval: Mapping[str, Interval] = bootstrap(
+        label, probability, patient=table["group"], threshold=threshold, names=names
+    )
+    shown = zip(("sensitivity", "specificity", "auroc"), names, strict=True)
+    return counts | {k: {"value": value[v], **interval[v]._asdict()} for k, v in shown}
+
+
+def _net_benefit(label: Array, probability: Array, fixed: Fixed | str) -> dict[str, Any]:
+    """Net benefit per image beside that of treating everyone; treating no one is 0."""
+    raw = isinstance(fixed, str)
+    used = (
+        probability
+        if isinstance(fixed, str)
+        else calibrated(probability, temperature=fixed.temperature)
+    )
+    own = net_benefit(label, used, threshold=NET_BENEFIT_AT)
+    everyone = net_benefit(label, np.ones(label.size), threshold=NET_BENEFIT_AT)
+    rows = [
+        {"threshold": t, "network": float(a), "treat_all": float(b)}
+        for t, a, b in zip(NET_BENEFIT_AT, own, everyone, strict=True)
+    ]
+    return {"probability": "raw" if raw else "calibrated", "at": rows}

@@ -1,0 +1,434 @@
+"""Finished runs are scored on their test part, or on another labelled folder."""
+
+import argparse
+import sys
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+from PIL import Image
+from tqdm import tqdm
+
+from pneumo import films, members, runs
+from pneumo.assess import PREVALENCES, assess
+from pneumo.members import Member, Networks
+from pneumo.metrics import Array
+from pneumo.operating import Fixed, fit_weights, fix
+from pneumo.output import check_out
+from pneumo.overlap import labelled, overlap
+from pneumo.trained import CHECKPOINTS
+
+EXAMPLES = """\
+examples:
+  python -m pneumo.evaluate RUN
+      its own test part; from predictions.csv, so that no image is needed
+  python -m pneumo.evaluate RUN --data other_hospital --prevalence 0.03
+      a folder with NORMAL/ and PNEUMONIA/ in it, or one like the set
+  python -m pneumo.evaluate RUN1 RUN2 RUN3 --out scores.json
+      also their mean, and a mean with weights fitted on validation data
+
+Intervals are of 95 %, by bootstrap over patients. The operating point, the temperature and the
+weights are fixed on validation data only; a run with protocol=paper has none, and it is said.
+--out replaces a file that exists, whole or not at all.
+exit codes: 0 done; 2 a mistake in the command or a refusal; 3 an image could not be read;
+130 stopped. Not a medical device.
+"""
+BATCH_SIZE = 32  # images
+THREADS = 2  # that decode ahead
+WIDTH = 80  # columns of what is printed
+
+
+class UnreadableError(ValueError):
+    """An image of the part to score cannot be read, so that there is no score of the whole."""
+
+
+@dataclass(frozen=True)
+class Part:
+    """The images to score: what, where, and how it was made sure that they are new to the runs."""
+
+    what: str
+    table: pd.DataFrame  # path, label, subtype, source, group
+    root: Path | None  # of the images; None where predictions.csv is enough
+    notes: tuple[str, ...] = ()
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """The command; returns its exit code."""
+    given = _parser().parse_args(arguments)
+    try:
+        if given.out:
+            check_out(given.out, run_dirs=given.runs)
+        found = evaluate(
+            given.runs,
+            data=given.data,
+            checkpoint=given.checkpoint,
+            prevalences=given.prevalence,
+            allow_overlap=given.allow_overlap,
+        )
+        if given.out:
+            runs.write_json(given.out, found)
+    except UnreadableError as error:
+        sys.stderr.write(f"error: {error}\n")
+        return 3
+    except (ValueError, FileNotFoundError, PermissionError) as error:
+        sys.stderr.write(f"error: {error}\n")
+        return 2
+    except KeyboardInterrupt:
+        sys.stderr.write("stopped\n")
+        return 130
+    sys.stdout.write(text(found))
+    return 0
+
+
+def evaluate(
+    run_dirs: Sequence[Path],
+    *,
+    data: Path | None = None,
+    checkpoint: str = "best",
+    prevalences: Sequence[float] = PREVALENCES,
+    allow_overlap: bool = False,
+) -> dict[str, Any]:
+    """Returns what ``--out`` writes: each run, their mean, their weighted mean, all scored alike.
+
+    Raises:
+        FileNotFoundError, ValueError: a run is broken; a folder has no labelled images, or shares
+            some with a train part; the runs have no test images in common.
+        UnreadableError: an image cannot be read.
+    """
+    if len({run_dir.resolve() for run_dir in run_dirs}) < len(run_dirs):
+        raise ValueError("each run may be named once; got one of them twice")
+    known = [members.read(run_dir) for run_dir in run_dirs]
+    if data is None:
+        part = own_part(known, allow_overlap=allow_overlap)
+    else:
+        part = other_part(known, data, allow_overlap=allow_overlap)
+    if checkpoint != "best":
+        known = [_rescored(one, checkpoint=checkpoint, test=data is None) for one in known]
+    table, probability = _probabilities(part, known, checkpoint=checkpoint)
+    names = ["NORMAL", "PNEUMONIA"]
+    found: dict[str, Any] = {
+        "schema": 1,
+        "scored_on": {
+            "what": part.what,
+            "images": len(table),
+            "patients": int(table["group"].nunique()),
+            **{name: int((table["label"] == name).sum()) for name in names},
+        },
+        "notes": [*part.notes, *_warnings(known, own=data is None, checkpoint=checkpoint)],
+        "checkpoint": checkpoint,
+    }
+    return found | _entries(known, table, probability, prevalences)
+
+
+def own_part(known: Sequence[Member], *, allow_overlap: bool) -> Part:
+    """Returns the test part of the runs, or of several those images that all of them tested on.
+
+    Raises:
+        ValueError: the runs are of different data, or too few images were tested on by all.
+    """
+    first = known[0]
+    tests = [one.part("test") for one in known]
+    if len(known) == 1:
+        return Part(f"the test part of {first.name}", tests[0], None)
+    kinds = {(one.metrics["data"].get("kind"), _generated(one)) for one in known}
+    if len(kinds) > 1:
+        raise ValueError("several runs must be of the same data; name one set with --data DIR")
+    if len({one.metrics["data"]["split_sha256"] for one in known}) == 1:
+        return Part(f"the test part of all {len(known)} runs", tests[0], None)
+    common = set.intersection(*(set(test["path"]) for test in tests))
+    trained = set().union(*(one.split.loc[one.split["split"] == "train", "group"] for one in known))
+    rows = tests[0][tests[0]["path"].isin(common) & ~tests[0]["group"].isin(trained)]
+    if rows["label"].nunique() == 2:
+        share = f"{len(rows):,} of {len(tests[0]):,} test images are left"
+        note = f"the runs have different splits: {share}, on which no run was trained"
+        return Part("the test images that all runs share", _sorted(rows), None, (note,))
+    if not allow_overlap:
+        raise ValueError(
+            "an ensemble must be scored on images that no run was trained on; these runs have "
+            f"different splits, and {len(rows):,} such images are left. Take runs of one split, or "
+            "--data DIR (--allow-overlap scores on the first run's test part, and flatters)"
+        )
+    note = "LEAK: other runs were trained on some of these images; the scores flatter"
+    return Part(f"the test part of {first.name}", tests[0], _own_root(first), (note,))
+
+
+def other_part(known: Sequence[Member], data: Path, *, allow_overlap: bool) -> Part:
+    """Returns the images of a labelled folder.
+
+    Raises:
+        FileNotFoundError, ValueError: see pneumo.overlap.labelled; or it shares patients or images
+            with a run's train part, and ``allow_overlap`` is not set.
+    """
+    notes = []
+    for one in known:
+        key = str(one.metrics["data"].get("patient_key", "person"))
+        root, table = labelled(data, patient_key=key)
+        shared, compared = overlap(one, root, table)
+        if shared and not allow_overlap:
+            raise ValueError(
+                f"--data must be new to the run; it shares {shared} with the train part of "
+                f"{one.name}. For the run's own test part leave --data out; to score all the same, "
+                "and flatter, give --allow-overlap"
+            )
+        leak = f"LEAK: shares {shared} with the train part; the scores flatter; " if shared else ""
+        notes.append(f"{one.name}: {leak}compared {compared}")
+    root, table = labelled(
+        data, patient_key=str(known[0].metrics["data"].get("patient_key", "person"))
+    )
+    return Part(str(data), table.assign(group=table["patient"]), root, tuple(notes))
+
+
+def _generated(one: Member) -> str:
+    """The name of generated images; the real set's folder may be called anything."""
+    data = one.metrics["data"]
+    return str(data.get("root_name")) if data.get("kind") == "phantom" else ""
+
+
+def _sorted(table: pd.DataFrame) -> pd.DataFrame:
+    return table.sort_values("path", ignore_index=True)
+
+
+def _own_root(one: Member) -> Path:
+    root = members.own_images(one)
+    if root is None:
+        raise FileNotFoundError(
+            f"the images of {one.name} must be read, and are not where it found them. Set "
+            "PNEUMO_DATA (or, for generated ones, PNEUMO_CACHE) as it was for the training"
+        )
+    return root
+
+
+def _rescored(one: Member, *, checkpoint: str, test: bool) -> Member:
+    """Returns the run with probabilities of another checkpoint than that of predictions.csv."""
+    parts = ("val", "test") if test else ("val",)
+    rows = _sorted(one.predictions[one.predictions["split"].isin(parts)])
+    if rows.empty:
+        return replace(one, predictions=rows)
+    networks = Networks([one.run_dir], checkpoint=checkpoint)
+    probability, _ = _score(networks, _own_root(one), rows["path"].tolist())
+    return replace(one, predictions=rows.assign(p_pneumonia=probability[0]))
+
+
+def _probabilities(
+    part: Part, known: Sequence[Member], *, checkpoint: str
+) -> tuple[pd.DataFrame, Array]:
+    """Returns the table with each file's pixels, and (M, N) probabilities of PNEUMONIA."""
+    paths = part.table["path"].tolist()
+    if part.root is not None:
+        networks = Networks([one.run_dir for one in known], checkpoint=checkpoint)
+        probability, pixels = _score(networks, part.root, paths)
+        return part.table.assign(pixels=pixels), probability
+    columns = [one.part("test").set_index("path")["p_pneumonia"][paths] for one in known]
+    root = members.own_images(known[0])
+    pixels = [_pixels(root / path) if root else float("nan") for path in paths]
+    return part.table.assign(pixels=pixels), np.stack([each.to_numpy() for each in columns])
+
+
+def _score(networks: Networks, root: Path, paths: Sequence[str]) -> tuple[Array, list[float]]:
+    """Returns (M, N) probabilities and each file's number of pixels."""
+    stream = films.read_all(
+        [str(root / path) for path in paths], shapes=networks.shapes, threads=THREADS
+    )
+    parts, pixels = [], []
+    with tqdm(
+        total=len(paths), desc="scoring", unit="image", disable=not sys.stderr.isatty()
+    ) as bar:
+        for batch in members.batches(stream, batch_size=BATCH_SIZE):
+            for film in batch:
+                if film.error:
+                    raise UnreadableError(
+                        f"{film.name}: {film.error}. Scores are of all images or none; repair it "
+                        "or take it out"
+                    )
+                pixels.append(float(film.size[0] * film.size[1]))
+            parts.append(networks.score(batch).pneumonia)
+            bar.update(len(batch))
+    return np.concatenate(parts, axis=1), pixels
+
+
+def _pixels(path: Path) -> float:
+    try:
+        with Image.open(path) as image:
+            return float(image.width * image.height)
+    except OSError:
+        return float("nan")
+
+
+def _warnings(known: Sequence[Member], *, own: bool, checkpoint: str) -> list[str]:
+    notes = [str(n) for n in dict.fromkeys(o.metrics["data"].get("note") for o in known) if n]
+    chosen_on_test = [
+        one.name for one in known if (one.metrics.get("selection") or {}).get("on") == "test"
+    ]
+    if own and checkpoint == "best" and chosen_on_test:
+        notes.append(
+            f"the epoch of {', '.join(chosen_on_test)} was chosen on the test part, which "
+            "flatters; --checkpoint last was not chosen"
+        )
+    return notes
+
+
+def _entries(
+    known: Sequence[Member], table: pd.DataFrame, probability: Array, prevalences: Sequence[float]
+) -> dict[str, Any]:
+    """Returns members, and of several their ensemble and weighted mean."""
+
+    def entry(p: Array, fixed: Fixed | str) -> dict[str, Any]:
+        return assess(table, p, fixed=fixed, prevalences=prevalences)
+
+    found: dict[str, Any] = {
+        "members": [
+            {"run": one.name, **entry(probability[number], members.fixed_mean([one]))}
+            for number, one in enumerate(known)
+        ]
+    }
+    if len(known) == 1:
+        return found
+    found["ensemble"] = entry(probability.mean(0), members.fixed_mean(known))
+    val = members.common_val(known)
+    if isinstance(val, str):
+        return found | {"weighted": {"why_not": val}}
+    weights = fit_weights(*val)
+    weighted = entry(weights @ probability, fix(val[0], weights @ val[1]))
+    return found | {"weighted": {"weights": weights.tolist(), **weighted}}
+
+
+def text(found: dict[str, Any]) -> str:
+    """Returns the result for a terminal of 80 columns; all of it is in the JSON."""
+    on = found["scored_on"]
+    lines = [
+        f"Scored on {on['what']}:",
+        f"{on['images']:,} images of {on['patients']:,} patients, {on['NORMAL']:,} NORMAL, "
+        f"{on['PNEUMONIA']:,} PNEUMONIA; the {found['checkpoint']} checkpoint",
+        *(f"! {note}" for note in found["notes"]),
+        "",
+        f"{'':19}{'AUROC':20}{'F1 NORMAL':20}accuracy",
+    ]
+    entries = {one["run"]: one for one in found["members"]}
+    if "ensemble" in found:
+        entries["mean of the runs"] = found["ensemble"]
+        if "scores" in found["weighted"]:
+            entries["weighted mean"] = found["weighted"]
+    for name, one in entries.items():
+        shown = (_number(one["scores"][k]) for k in ("auroc", "f1_normal", "accuracy"))
+        lines.append(f"{_short(name, 18):19}" + "".join(f"{one:20}" for one in shown).rstrip())
+    if "why_not" in found.get("weighted", {}):
+        lines.append(f"no weights could be fitted: {found['weighted']['why_not']}")
+    if "weights" in found.get("weighted", {}):
+        lines.append("weights " + " ".join(f"{w:.3f}" for w in found["weighted"]["weights"]))
+    name = "mean of the runs" if "ensemble" in found else found["members"][0]["run"]
+    blocks: tuple[Callable[[dict[str, Any]], list[str]], ...] = (
+        *(_point_lines, _calibration_lines, _subgroup_lines, _benefit_lines),
+    )
+    lines += ["", f"Of {name}:", *(line for block in blocks for line in block(entries[name]))]
+    return "\n".join(wrapped for line in lines for wrapped in _wrap(line)) + "\n"
+
+
+def _point_lines(one: dict[str, Any]) -> list[str]:
+    point = one["operating_point"]
+    if point["fixed_on"] is None:
+        said = f"no operating point: {point['why_not']}. At 0.5, which nothing speaks for:"
+    else:
+        said = (
+            f"operating point {point['threshold']:.4f}, sensitivity at least "
+            f"{point['val_sensitivity_at_least']} on {point['val_images']:,} validation images:"
+        )
+    values = [f"  {k:12}{_number(point[k])}" for k in ("sensitivity", "specificity", "ppv", "npv")]
+    stated = [
+        f"  at a prevalence of {row['prevalence']:.0%}: PPV {_decimal(row['ppv'])}, "
+        f"NPV {_decimal(row['npv'])}"
+        for row in point["at_prevalence"]
+    ]
+    return [said, *values, f"  (prevalence here {point['own_prevalence']:.0%})", *stated]
+
+
+def _calibration_lines(one: dict[str, Any]) -> list[str]:
+    found = one["calibration"]
+    before = f"ECE {_decimal(found['before']['ece'])}, Brier {_decimal(found['before']['brier'])}"
+    if found["after"] is None:
+        return [f"calibration: {before}; no temperature: {found['why_not']}"]
+    after = f"ECE {_decimal(found['after']['ece'])}, Brier {_decimal(found['after']['brier'])}"
+    return [f"calibration: {before}; with temperature {found['temperature']:.3f} {after}"]
+
+
+def _subgroup_lines(one: dict[str, Any]) -> list[str]:
+    lines = [f"{'subgroup':19}{'AUROC':20}{'sensitivity':20}specificity"]
+    for row in one["subgroups"]:
+        name = _short(f"{row['by']} {row['group']}", 18)
+        if "why_not" in row:
+            lines.append(f"{name:19}{row['why_not']}")
+            continue
+        shown = (f"{_number(row[k]):20}" for k in ("auroc", "sensitivity", "specificity"))
+        lines.append(f"{name:19}" + "".join(shown).rstrip())
+    return lines
+
+
+def _benefit_lines(one: dict[str, Any]) -> list[str]:
+    found = one["net_benefit"]
+    return [f"net benefit of the {found['probability']} probability (treating everyone):"] + [
+        f"  at {row['threshold']:.2f}: {row['network']:.3f} ({row['treat_all']:.3f})"
+        for row in found["at"]
+    ]
+
+
+def _number(found: dict[str, float]) -> str:
+    value, low, high = (found[key] for key in ("value", "low", "high"))
+    return f"{_decimal(value)} {_decimal(low)}-{_decimal(high)}"
+
+
+def _decimal(value: float) -> str:
+    return "?" if np.isnan(value) else f"{value:.3f}"
+
+
+def _short(name: str, width: int) -> str:
+    return name if len(name) <= width else "…" + name[1 - width :]
+
+
+def _wrap(line: str) -> list[str]:
+    """Breaks a long line at a space; what goes on is indented."""
+    wrapped = []
+    while len(line) > WIDTH and (at := line.rfind(" ", 4, WIDTH + 1)) > 4:
+        wrapped.append(line[:at])
+        line = "    " + line[at + 1 :]
+    return [*wrapped, line]
+
+
+def _prevalence(text: str) -> float:
+    try:
+        value = float(text)
+    except ValueError:
+        value = 0.0
+    if not 0 < value < 1:
+        raise argparse.ArgumentTypeError(f"must be between 0 and 1; got {text}")
+    return value
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(
+        prog="python -m pneumo.evaluate",
+        description="Scores of finished runs on images they were not trained on.",
+        epilog=EXAMPLES,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    parser.add_argument("runs", nargs="+", type=Path, metavar="RUN", help="a finished run's folder")
+    parser.add_argument("--data", type=Path, metavar="DIR", help="other labelled images")
+    parser.add_argument("--checkpoint", choices=CHECKPOINTS, default="best", help="default: best")
+    parser.add_argument("--out", type=Path, metavar="FILE.json", help="everything as JSON")
+    parser.add_argument(
+        "--prevalence",
+        nargs="+",
+        type=_prevalence,
+        default=PREVALENCES,
+        metavar="P",
+        help=f"at which PPV and NPV are stated; default: {' '.join(map(str, PREVALENCES))}",
+    )
+    parser.add_argument(
+        "--allow-overlap", action="store_true", help="score on what a run was trained on"
+    )
+    return parser
+
+
+if __name__ == "__main__":
+    raise SystemExit(main())

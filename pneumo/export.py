@@ -1,0 +1,346 @@
+"""A finished run becomes one ONNX file, preprocessing inside, and a model card beside it."""
+
+import argparse
+import os
+import sys
+import tempfile
+from collections.abc import Sequence
+from dataclasses import replace
+from pathlib import Path
+from typing import TYPE_CHECKING, NamedTuple
+
+import numpy as np
+from jinja2 import UndefinedError
+from tqdm import tqdm
+
+from pneumo import card, dicom, films, image, members, output, phantom, runs, split, trained
+from pneumo.members import Member
+from pneumo.operating import Fixed
+from pneumo.trained import CHECKPOINTS, Trained
+
+if TYPE_CHECKING:  # the extra is asked for when it is needed
+    from onnx import ModelProto
+
+FILE, CARD = "model.onnx", "MODEL_CARD.md"
+PACKAGES = ("onnx", "onnxruntime", "onnxscript")
+MAX_CHECKED = 32  # of the run's own images, spread over its test part
+GRAPH_TOLERANCE = 1e-3  # of a logit, the same pixels: 1e-5 was seen, float32 summed in other order
+WHOLE_TOLERANCE = 0.02  # of a probability, resized by the file: 0.004 was seen; a resized pixel may
+# differ by one grey level of 255, where Pillow and ONNX Runtime round a half differently
+
+EXAMPLE = """\
+import sys
+import numpy, onnxruntime
+from PIL import Image
+session = onnxruntime.InferenceSession(sys.argv[1])
+about = session.get_modelmeta().custom_metadata_map
+image = numpy.asarray(Image.open(sys.argv[2]).convert("L"))[None, None]
+probability = session.run(["probability"], {"image": image})[0][0]
+for name, value in zip(about["classes"].split(","), probability):
+    print(f"{name}: {value:.4f}")
+print(about["limits"])
+"""
+EPILOG = f"""\
+examples:
+  python -m pneumo.export RUN
+      writes RUN/export/model.onnx and RUN/export/MODEL_CARD.md
+  python -m pneumo.export RUN --out pneumonia.onnx --check films/
+      checked on the films of a folder instead of the run's own; the card goes beside the file
+
+The file takes uint8 grey images (N, 1, H, W) of any size and gives logits and probability, both
+(N, classes). It is checked against the network with ONNX Runtime before it is written. Its use
+needs neither torch nor pneumo, as saved in use.py and run with python use.py model.onnx film.png:
+
+{"".join("    " + line for line in EXAMPLE.splitlines(keepends=True))}
+This is enough for 8-bit grey and colour PNG and JPEG. For films of more than 8 bits, transparency,
+a camera's orientation tag, or DICOM, prepare the pixels as pneumo.image.decode tells.
+
+exit codes: 0 done; 2 a mistake; 3 written, but some files of --check could not be read;
+130 stopped. Not a medical device.
+"""
+LIMITS = (
+    "Research only, not a medical device. Children of one hospital; frontal chest films only; "
+    "no external validation. Accuracy on this set may come from how films were saved."
+)
+LIMITS_PHANTOM = "Trained on generated images: its answers mean nothing medically. " + LIMITS
+
+
+class Difference(NamedTuple):
+    """How far ONNX Runtime's answers are from the network's, the largest over the images."""
+
+    images: int
+    graph: float  # of a logit, given the same prepared pixels
+    whole: float  # of a probability, from the image as it is
+    source: str  # of the images
+    unread: tuple[str, ...]  # files that could not be read, with the reason
+
+
+class Checked(NamedTuple):
+    """The images a model is checked on."""
+
+    names: list[str]
+    source: str
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """The command; returns its exit code."""
+    given = _parser().parse_args(arguments)
+    try:
+        model_path, found = export(
+            given.run, checkpoint=given.checkpoint, out=given.out, check=given.check
+        )
+    except (ValueError, OSError) as error:
+        sys.stderr.write(f"Error: {error}\n")
+        return 2
+    except KeyboardInterrupt:
+        sys.stderr.write("Stopped; nothing was written.\n")
+        return 130
+    for reason in found.unread:
+        sys.stderr.write(f"Not read: {reason}\n")
+    sys.stdout.write(
+        f"Largest difference to the network on {found.images} images ({found.source}):\n"
+        f"  of a probability, from the image as it is: {found.whole:.1e} "
+        f"(at most {WHOLE_TOLERANCE:g})\n"
+        f"  of a logit, from the same prepared pixels: {found.graph:.1e} "
+        f"(at most {GRAPH_TOLERANCE:g})\n"
+        f"{model_path}\n{model_path.with_name(CARD)}\n"
+    )
+    return 3 if found.unread else 0
+
+
+def export(
+    run_dir: Path,
+    *,
+    checkpoint: str = "best",
+    out: Path | None = None,
+    check: Sequence[str] | None = None,
+) -> tuple[Path, Difference]:
+    """Writes the ONNX file and the card of a run; returns the file's path and its check.
+
+    Args:
+        run_dir: a finished run.
+        checkpoint: best or last.
+        out: the file (ends in .onnx) or its folder; by default export in ``run_dir``.
+        check: files or folders of images to check on; by default the run's own test images where
+            they are still there, otherwise generated ones.
+
+    Raises:
+        FileNotFoundError: the run, a file of it or an image is missing.
+        ValueError: the run is not finished or broken, an extra is not installed, ``out`` holds
+            something else, no image could be read, or the answers differ by too much.
+    """
+    _check_packages()
+    one = trained.load(run_dir, checkpoint=checkpoint)
+    member = replace(members.read(run_dir), name="this run")  # no file names in what is handed on
+    model_path = _place(out if out is not None else run_dir / "export", run_dir)
+    best = checkpoint == "best"
+    fixed: Fixed | str = members.fixed_mean([member]) if best else card.NOT_BEST
+    train_sha256 = split.digest(member.split[member.split["split"] == "train"])
+    try:
+        properties = _properties(one, checkpoint, fixed, train_sha256)
+        text = card.write(
+            one.metrics,
+            classes=one.classes,
+            image_size=one.image_size,
+            aspect=one.aspect,
+            checkpoint=checkpoint,
+            test=member.part("test") if best else None,
+            fixed=fixed,
+            train_sha256=train_sha256,
+        )
+    except (KeyError, TypeError, UndefinedError) as error:
+        raise ValueError(
+            f"metrics.json must tell what the card says; that of {run_dir} lacks {error}"
+        ) from None
+    model = _build(one, properties)
+    with tempfile.TemporaryDirectory() as place:
+        found = _compare(model, one, _images(check, member, Path(place)))
+    _write(model_path, model.SerializeToString(), text)
+    return model_path, found
+
+
+def _check_packages() -> None:
+    """Raises ValueError where a package of the extra is missing, before anything takes time."""
+    for name in PACKAGES:
+        try:
+            __import__(name)
+        except ImportError:
+            raise ValueError(
+                f"python -m pneumo.export needs {', '.join(PACKAGES)}; {name} is not installed. "
+                "Install them with python -m pip install 'pneumo[export]'"
+            ) from None
+
+
+def _build(one: Trained, properties: dict[str, str]) -> "ModelProto":
+    from pneumo import graph
+
+    return graph.build(
+        one.network, image_size=one.image_size, aspect=one.aspect, properties=properties
+    )
+
+
+def _properties(
+    one: Trained, checkpoint: str, fixed: Fixed | str, train_sha256: str
+) -> dict[str, str]:
+    """The metadata of the file: plain text by name."""
+    metrics, data = one.metrics, one.metrics["data"]
+    properties = {
+        "classes": ",".join(one.classes),
+        "input": "image: uint8 (N, 1, H, W), grey, 0 is black, any size; resized inside",
+        "output": "logits and probability (softmax, no temperature applied): float32 (N, classes)",
+        "image_size": str(one.image_size),
+        "aspect": one.aspect,
+        "model": str(metrics["model"]),
+        "checkpoint": checkpoint,
+        "epoch": str(metrics[checkpoint]["epoch"] + 1),
+        "epoch_chosen_on": "none" if checkpoint == "last" else str(metrics["selection"]["on"]),
+        "protocol": str(metrics["protocol"]),
+        "seed": str(metrics["seed"]),
+        "data_kind": str(data["kind"]),
+        "split_sha256": str(data["split_sha256"]),
+        "train_sha256": train_sha256,
+        "pneumo_version": str(metrics["versions"]["pneumo"]),
+        "git_commit": str(metrics.get("git_commit") or "not recorded"),
+        "licence_code": "MIT",
+        "licence_data": "CC BY 4.0, doi 10.17632/rscbjbr9sj",
+        "limits": LIMITS_PHANTOM if data["kind"] == "phantom" else LIMITS,
+    }
+    if data["kind"] == "phantom":
+        properties["licence_data"] = "generated by pneumo, MIT"
+    if isinstance(fixed, str):
+        return properties | {
+            "operating_point": f"none: {fixed}",
+            "calibration": f"none: {fixed}",
+        }
+    return properties | {
+        "operating_point": (
+            "the highest probability of PNEUMONIA with a sensitivity of at least "
+            f"{fixed.sensitivity:g} on the {fixed.images} validation images"
+        ),
+        "operating_threshold": repr(fixed.threshold),
+        "calibration": f"temperature fitted on the {fixed.images} validation images",
+        "temperature": repr(fixed.temperature),
+    }
+
+
+def _images(check: Sequence[str] | None, member: Member, place: Path) -> Checked:
+    """The images to check on; generated ones go to the folder ``place``."""
+    if check is not None:
+        names, _ = films.find(check)
+        if not names:
+            raise ValueError(f"--check must name images; found none in {', '.join(check)}")
+        return Checked(names, "of --check")
+    folder, paths = members.own_images(member), member.part("test")["path"]
+    if folder is not None:
+        step = max(1, len(paths) // MAX_CHECKED)
+        return Checked([str(folder / p) for p in paths[::step][:MAX_CHECKED]], "its test part")
+    root = phantom.generate(
+        place / "set", num_images=phantom.MIN_IMAGES, seed=0, num_workers=1, progress=False
+    )
+    return Checked(films.find([str(root)])[0], "generated; the run's own are not there")
+
+
+def _compare(model: "ModelProto", one: Trained, chosen: Checked) -> Difference:
+    """Returns the largest differences; ValueError where one is over its tolerance."""
+    from pneumo import graph
+
+    session = graph.open_session(model)
+    largest, images, unread = np.zeros(2), 0, []
+    for name in tqdm(chosen.names, desc="checking", unit=" images", disable=None):
+        try:
+            picture = _decode(name)
+        except ValueError as error:
+            unread.append(str(error))
+            continue
+        prepared = image.resize(picture, size=one.image_size, aspect=one.aspect)
+        wanted = graph.network_answers(one.network, prepared)
+        graph_off = np.abs(graph.answers(session, prepared) - wanted)[0].max()
+        whole_off = np.abs(graph.answers(session, picture) - wanted)[1].max()
+        largest, images = np.maximum(largest, [graph_off, whole_off]), images + 1
+    if not images:
+        raise ValueError(f"at least one image must be readable for the check; {unread[0]}")
+    graph_most, whole_most = map(float, largest)
+    found = Difference(images, graph_most, whole_most, chosen.source, tuple(unread))
+    if not (found.graph <= GRAPH_TOLERANCE and found.whole <= WHOLE_TOLERANCE):
+        raise ValueError(
+            f"ONNX Runtime must agree with the network to {GRAPH_TOLERANCE:g} of a logit and "
+            f"{WHOLE_TOLERANCE:g} of a probability; they differ by {found.graph:.1e} and "
+            f"{found.whole:.1e}. Nothing was written; try another version of onnxruntime"
+        )
+    return found
+
+
+def _decode(name: str) -> np.ndarray:
+    data = image.read(Path(name))
+    decode = dicom.decode if dicom.is_dicom(data) else image.decode
+    return decode(data, name=name)
+
+
+def _place(out: Path, run_dir: Path) -> Path:
+    """The path of the ONNX file; ValueError where it or the card would replace something else."""
+    if out.suffix != ".onnx" and out.is_file():
+        raise ValueError(f"--out must be a folder or a file that ends in .onnx; got {out}")
+    model_path = out if out.suffix == ".onnx" else out / FILE
+    for path in (model_path, model_path.with_name(CARD)):
+        if path.exists() and not _is_own(path):
+            raise ValueError(
+                f"--out must not replace what no export wrote; {path} is such. Move it, or name "
+                "another place"
+            )
+    nearest = next(p for p in model_path.absolute().parents if p.exists())
+    if not nearest.is_dir() or not os.access(nearest, os.W_OK):
+        raise ValueError(f"--out must lie in a folder that can be written; {nearest} cannot")
+    if model_path.parent.is_dir():
+        output.check_out(model_path, run_dirs=[run_dir])
+    return model_path
+
+
+def _is_own(path: Path) -> bool:
+    if not path.is_file():
+        return False
+    if path.name == CARD:
+        with path.open("rb") as file:
+            return file.readline().strip() == card.MARK.encode()
+    import onnx
+
+    try:
+        return bool(onnx.load(path).producer_name == "pneumo")
+    except Exception:  # whatever protobuf says of a file that is no ONNX model
+        return False
+
+
+def _write(model_path: Path, model: bytes, text: str) -> None:
+    """Writes the file and the card, each whole or not at all."""
+    model_path.parent.mkdir(parents=True, exist_ok=True)
+    part = model_path.with_name(f".{model_path.name}.{os.getpid()}.tmp")
+    try:
+        part.write_bytes(model)
+        runs.write_text(model_path.with_name(CARD), text)
+        part.replace(model_path)
+    finally:
+        part.unlink(missing_ok=True)
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(
+        prog="python -m pneumo.export",
+        description="A finished run as one ONNX file, preprocessing inside, with a model card.",
+        epilog=EPILOG,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    parser.add_argument("run", type=Path, metavar="RUN", help="the folder of a finished run")
+    parser.add_argument("--to", choices=("onnx",), default="onnx", help="the format")
+    parser.add_argument(
+        "--checkpoint", choices=CHECKPOINTS, default="best", help="default: %(default)s"
+    )
+    parser.add_argument(
+        "--out", type=Path, metavar="PLACE", help="a folder, or a file that ends in .onnx"
+    )
+    parser.add_argument(
+        "--check", nargs="+", metavar="PATH", help="images or folders to check on, all of them"
+    )
+    return parser
+
+
+if __name__ == "__main__":
+    raise SystemExit(main())

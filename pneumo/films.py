@@ -1,0 +1,147 @@
+"""Files become prepared images, decoded ahead in threads, in the order in which they were named."""
+
+import os
+import sys
+from collections import deque
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TypeVar
+
+import numpy as np
+
+from pneumo import dicom, image, unlike
+
+STANDARD_INPUT = "-"
+SUFFIXES = (".jpeg", ".jpg", ".png", ".dcm", ".dicom")
+MAX_BYTES = 512_000_000  # 100 million pixels of 16 bits are 200 MB
+MAGIC_BYTES = 132
+
+Shape = tuple[int, str]  # image size and aspect, what pneumo.image.resize is told
+Item = TypeVar("Item")
+Result = TypeVar("Result")
+
+
+@dataclass(frozen=True)
+class Film:
+    """One file as the networks want it, or why it cannot be read."""
+
+    name: str  # as it was given
+    prepared: dict[Shape, np.ndarray] = field(default_factory=dict)  # (S, S) uint8 each
+    size: tuple[int, int] = (0, 0)  # width and height of the file, pixels
+    odd: tuple[str, ...] = ()  # why its pixels cannot be a film, see pneumo.unlike
+    error: str = ""
+
+
+def find(paths: Sequence[str]) -> tuple[list[str], int]:
+    """Returns the files that ``paths`` name, and how many others their folders hold.
+
+    A file stays as it is named, whether it exists or not. A folder stands for its images and
+    those of its folders, sorted: files ending in SUFFIXES, and DICOM files without an ending.
+    Hidden files and folders and ``__MACOSX`` are left out, links to folders are not followed.
+    """
+    names: list[str] = []
+    others = 0
+    for path in paths:
+        if path == STANDARD_INPUT or not os.path.isdir(path):  # noqa: PTH112  (may hold a NUL)
+            names.append(path)
+            continue
+        for file in _walk(path):
+            if _is_image(file):
+                names.append(file)
+            else:
+                others += 1
+    return names, others
+
+
+def read_all(names: Iterable[str], *, shapes: Sequence[Shape], threads: int) -> Iterator[Film]:
+    """Yields the film of each name, in order; at most a few for each thread are held at once."""
+
+    def read_one(name: str) -> Film:
+        return read(name, shapes=shapes)
+
+    return _ordered(read_one, names, threads=threads)
+
+
+def read(name: str, *, shapes: Sequence[Shape]) -> Film:
+    """Returns one film, prepared for each of ``shapes``; one that cannot be read has an error."""
+    try:
+        data = _bytes(name)
+        if dicom.is_dicom(data):
+            grey, colour = dicom.decode(data, name=name), 0.0
+        else:
+            grey = _decode(data, name)
+            colour = unlike.chroma(data)
+        prepared = {
+            (size, aspect): image.resize(grey, size=size, aspect=aspect) for size, aspect in shapes
+        }
+    except ValueError as error:
+        return Film(name, error=str(error).removeprefix(f"{name}: "))
+    except Exception as error:  # one bad file must not end the reading of ten thousand
+        return Film(name, error=f"cannot be read ({type(error).__name__}: {error})")
+    height, width = grey.shape
+    odd = tuple(unlike.odd_pixels(grey, chroma=colour))
+    return Film(name, prepared, (width, height), odd)
+
+
+def _decode(data: bytes, name: str) -> np.ndarray:
+    try:
+        return image.decode(data, name=name)
+    except ValueError as error:
+        if "its content is neither" in str(error):
+            raise ValueError(f"{name}: must be a PNG, JPEG or DICOM image; it is none") from None
+        raise
+
+
+def _bytes(name: str) -> bytes:
+    if name == STANDARD_INPUT:
+        data = sys.stdin.buffer.read(MAX_BYTES + 1)
+    else:
+        path = Path(name)
+        if path.exists() and not path.is_file():
+            raise ValueError(f"{name}: must be a regular file; give - to read standard input")
+        if path.exists() and path.stat().st_size > MAX_BYTES:
+            raise ValueError(f"{name}: a file may have at most {MAX_BYTES:,} bytes")
+        data = image.read(path)
+    if len(data) > MAX_BYTES:
+        raise ValueError(f"{name}: a file may have at most {MAX_BYTES:,} bytes")
+    return data
+
+
+def _walk(folder: str) -> Iterator[str]:
+    for place, folders, files in os.walk(folder):
+        folders[:] = sorted(f for f in folders if not f.startswith(".") and f != "__MACOSX")
+        for file in sorted(files):
+            if not file.startswith("."):
+                yield str(Path(place, file))
+
+
+def _is_image(path: str) -> bool:
+    suffix = Path(path).suffix.lower()
+    if not Path(path).is_file() or suffix in SUFFIXES:
+        return Path(path).is_file()
+    if suffix.strip(".0123456789"):  # DICOM's own names are such as 1.2.840.10008.1
+        return False
+    try:
+        with Path(path).open("rb") as file:
+            return dicom.is_dicom(file.read(MAGIC_BYTES))
+    except OSError:
+        return False
+
+
+def _ordered(
+    function: Callable[[Item], Result], items: Iterable[Item], *, threads: int
+) -> Iterator[Result]:
+    waiting: deque[Future[Result]] = deque()
+    with ThreadPoolExecutor(threads) as pool:  # decoding and resizing release the interpreter
+        try:
+            for item in items:
+                waiting.append(pool.submit(function, item))
+                if len(waiting) > 4 * threads:
+                    yield waiting.popleft().result()
+            while waiting:
+                yield waiting.popleft().result()
+        finally:
+            for future in waiting:
+                future.cancel()

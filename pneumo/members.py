@@ -1,0 +1,224 @@
+"""Finished runs as members of an ensemble: tables, networks, and what validation fixed for them."""
+
+import hashlib
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass
+from itertools import islice
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import torch
+from omegaconf import OmegaConf
+from omegaconf.errors import OmegaConfBaseException
+
+from pneumo import phantom, runs, split, unlike
+from pneumo.films import Film, Shape
+from pneumo.index import LABELS, set_folder
+from pneumo.metrics import Array
+from pneumo.operating import Fixed, fix
+from pneumo.trained import Trained, load, read_metrics
+
+DEVICES = ("auto", "cpu", "cuda")
+MARKS = (".hydra", "metrics.json", "status.json", "checkpoints")  # one of them: a run, maybe broken
+
+
+@dataclass(frozen=True)
+class Member:
+    """The tables of one finished run."""
+
+    name: str  # its folder as it was given
+    run_dir: Path
+    metrics: dict[str, Any]  # metrics.json
+    split: pd.DataFrame  # split.csv: path, patient, group, label, subtype, source, split
+    predictions: pd.DataFrame  # of the best checkpoint: the same columns and p_pneumonia
+
+    def part(self, name: str) -> pd.DataFrame:
+        """The rows of ``predictions`` of one part, sorted by path."""
+        rows = self.predictions[self.predictions["split"] == name]
+        return rows.sort_values("path", ignore_index=True)
+
+
+def looks_like_run(path: Path) -> bool:
+    """Returns whether a folder is meant as a run, finished or not."""
+    return path.is_dir() and any((path / mark).exists() for mark in MARKS)
+
+
+def read(run_dir: Path) -> Member:
+    """Returns the tables of a finished run; ValueError or FileNotFoundError as trained.load."""
+    runs.read_config(run_dir)  # says best what a folder that is no run lacks
+    metrics = read_metrics(run_dir)
+    if not isinstance(metrics.get("data"), dict) or "split_sha256" not in metrics["data"]:
+        raise ValueError(f"{run_dir / 'metrics.json'} must say which data the run had; it does not")
+    table = _read_table(run_dir / "split.csv", split.COLUMNS)
+    if split.digest(table) != metrics["data"]["split_sha256"]:
+        raise ValueError(
+            f"{run_dir / 'split.csv'} must be the split that metrics.json names by its digest; it "
+            "is another. Take the run folder anew from where it was trained"
+        )
+    columns = ["path", "label", "split", "p_pneumonia"]
+    scored = _read_table(run_dir / "predictions.csv", columns)
+    probability = pd.to_numeric(scored["p_pneumonia"], errors="coerce")
+    if not probability.between(0, 1).all():
+        raise ValueError(f"{run_dir / 'predictions.csv'} must hold probabilities from 0 to 1")
+    scored = scored[["path", "split"]].assign(p_pneumonia=probability)
+    joined = table.merge(scored, on=["path", "split"])
+    if len(joined) != len(scored):
+        raise ValueError(f"{run_dir / 'predictions.csv'} must be of the images in split.csv")
+    return Member(str(run_dir), run_dir, metrics, table, joined)
+
+
+def _read_table(path: Path, columns: Sequence[str]) -> pd.DataFrame:
+    if not path.is_file():
+        raise FileNotFoundError(f"a finished run has {path.name}; no file {path}")
+    try:
+        table = pd.read_csv(path, keep_default_na=False)
+    except (ValueError, OSError) as error:
+        raise ValueError(f"{path} must be a table; it is broken: {error}") from None
+    missing = [name for name in columns if name not in table]
+    if missing or not table["label"].isin(LABELS).all() or table["path"].duplicated().any():
+        wrong = f"lacks {', '.join(missing)}" if missing else "holds other labels, or a path twice"
+        raise ValueError(f"{path} must have a row for each image; it {wrong}")
+    return table
+
+
+def labels(table: pd.DataFrame) -> np.ndarray:
+    """(N,) int64, 1 for PNEUMONIA."""
+    return (table["label"] == "PNEUMONIA").to_numpy(np.int64)
+
+
+def common_val(members: Sequence[Member]) -> tuple[np.ndarray, Array] | str:
+    """Returns (N,) labels and (M, N) probabilities of the validation part, or why there is none.
+
+    Several members must have the same validation part: an image that one of them was trained on
+    would flatter that one.
+    """
+    parts = [member.part("val") for member in members]
+    for member, part in zip(members, parts, strict=True):
+        if part.empty:
+            protocol = member.metrics.get("protocol")
+            return f"{member.name} has no validation part (protocol={protocol})"
+    if any(set(part["path"]) != set(parts[0]["path"]) for part in parts[1:]):
+        return "the runs have different validation parts"
+    if any((part["label"] != parts[0]["label"]).any() for part in parts[1:]):
+        return "the runs label the images of their validation parts differently"
+    return labels(parts[0]), np.stack([part["p_pneumonia"].to_numpy() for part in parts])
+
+
+def fixed_mean(members: Sequence[Member]) -> Fixed | str:
+    """Returns what the validation part fixes for the mean of the members, or why nothing."""
+    val = common_val(members)
+    return val if isinstance(val, str) else fix(val[0], val[1].mean(0))
+
+
+def own_images(member: Member) -> Path | None:
+    """Returns the folder of the images a run was trained on, if it is where the run found it.
+
+    Nothing is generated or fetched. All images of split.csv must be there.
+    """
+    try:
+        data = OmegaConf.create({"data": runs.read_config(member.run_dir)["data"]}).data
+        source = OmegaConf.to_container(data.source, resolve=True)
+    except (OmegaConfBaseException, KeyError, AttributeError, ValueError):
+        return None
+    folder = _source_folder(source if isinstance(source, dict) else {})
+    if folder is None or not all((folder / path).is_file() for path in member.split["path"]):
+        return None
+    return folder
+
+
+def _source_folder(source: dict[Any, Any]) -> Path | None:
+    kind = str(source.get("_target_")).removeprefix("pneumo.source.")
+    root = Path(str(source.get("root"))).expanduser()
+    if kind == "kermany" or (kind == "auto" and root.exists()):
+        return set_folder(root)
+    if kind not in ("auto", "phantom"):
+        return None
+    number, seed = source.get("num_images", phantom.NUM_IMAGES), source.get("seed", 0)
+    cache_dir = Path(str(source.get("cache_dir"))).expanduser()
+    return cache_dir / f"phantom-{phantom.VERSION}-{number}-{seed}"
+
+
+@dataclass(frozen=True)
+class Scored:
+    """A batch of films through all networks."""
+
+    classes: list[Array]  # (B, C) probabilities of each network
+    features: np.ndarray  # (B, c) of the first network
+    layout: Array  # (B, 73) of the images as the first network gets them, see pneumo.unlike
+
+    @property
+    def pneumonia(self) -> Array:
+        """(M, B) probabilities of PNEUMONIA."""
+        return np.stack([1 - each[:, 0] for each in self.classes])
+
+
+class Networks:
+    """The networks of some runs on one device.
+
+    The same film has the same probability on a CPU and a GPU to within 1e-4: both compute in
+    float32, TF32 being off.
+    """
+
+    def __init__(self, run_dirs: Sequence[Path], *, checkpoint: str, device: str = "auto") -> None:
+        self.device = pick_device(device)
+        self.trained = [load(run_dir, checkpoint=checkpoint) for run_dir in run_dirs]
+        for each in self.trained:
+            each.network.to(self.device)
+
+    @property
+    def shapes(self) -> list[Shape]:
+        """What the films must be prepared for."""
+        return list(dict.fromkeys((each.image_size, each.aspect) for each in self.trained))
+
+    @torch.inference_mode()
+    def score(self, films: Sequence[Film]) -> Scored:
+        """Probabilities of each network, and what pneumo.unlike judges, for films without error."""
+        with torch.backends.cudnn.flags(enabled=True, allow_tf32=False):
+            pairs = [self._one(each, films) for each in self.trained]
+        layout = unlike.layout(np.stack([film.prepared[self.shapes[0]] for film in films]))
+        return Scored([probability for probability, _ in pairs], pairs[0][1], layout)
+
+    def _one(self, one: Trained, films: Sequence[Film]) -> tuple[Array, np.ndarray]:
+        pixels = np.stack([film.prepared[one.image_size, one.aspect] for film in films])
+        image = torch.from_numpy(pixels)[:, None].to(self.device).float()
+        features = one.network.features(image)
+        probability = one.network.head(features).double().softmax(1)
+        return probability.cpu().numpy(), features.cpu().numpy()
+
+
+def pick_device(device: str) -> torch.device:
+    """Returns the device; auto is a GPU where there is one. ValueError: cuda, and there is none."""
+    if device not in DEVICES:
+        raise ValueError(f"--device must be one of {', '.join(DEVICES)}; got {device!r}")
+    if device == "cuda" and not torch.cuda.is_available():
+        raise ValueError("--device cuda needs a GPU that torch can use; there is none. Use cpu")
+    gpu = device == "cuda" or (device == "auto" and torch.cuda.is_available())
+    return torch.device("cuda" if gpu else "cpu")
+
+
+def batches(films: Iterable[Film], *, batch_size: int) -> Iterator[list[Film]]:
+    """Yields lists of up to ``batch_size`` films."""
+    films = iter(films)
+    while batch := list(islice(films, batch_size)):
+        yield batch
+
+
+def weights_digest(trained: Trained) -> str:
+    """Returns the SHA-256 of a network's weights, for the features they make."""
+    digest = hashlib.sha256()
+    for name, tensor in trained.network.state_dict().items():
+        digest.update(name.encode() + tensor.cpu().contiguous().numpy().tobytes())
+    return digest.hexdigest()
+
+
+def reference_path(run_dir: Path, *, checkpoint: str) -> Path:
+    """Where a run keeps the summary of its features, see pneumo.unlike."""
+    return run_dir / ("reference.npz" if checkpoint == "best" else f"reference-{checkpoint}.npz")
+
+
+def stored_reference(trained: Trained, *, checkpoint: str) -> unlike.Reference | None:
+    """Returns the run's summary of its features, if an earlier command has left a fitting one."""
+    path = reference_path(trained.run_dir, checkpoint=checkpoint)
+    return unlike.load(path, weights_sha256=weights_digest(trained))

@@ -1,0 +1,52 @@
+"""The file a command writes: whole or not at all, and never in place of one it reads."""
+
+import os
+from collections.abc import Iterable, Iterator, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TextIO
+
+# What the training leaves in a run folder, besides its events and the two folders
+RUN_FILES = (
+    *("metrics.json", "status.json", "split.csv", "predictions.csv", "history.csv"),
+    *("train.log", "hparams.yaml", ".lock", "reference.npz", "reference-last.npz"),
+)
+RUN_FOLDERS = (".hydra", "checkpoints")
+
+
+def check_out(out: Path, *, run_dirs: Sequence[Path], inputs: Iterable[Path] = ()) -> None:
+    """Raises ValueError where ``out`` cannot be written, or is what a command reads.
+
+    A file that exists is replaced, since the user named it; not so a folder, one of ``inputs``,
+    or what the training wrote to one of ``run_dirs``.
+    """
+    place = out.resolve()
+    if not place.parent.is_dir():
+        raise ValueError(f"--out must lie in a folder that exists; there is no {out.parent}")
+    if place.exists() and not place.is_file():
+        raise ValueError(f"--out must name a file; {out} is none")
+    if not os.access(place.parent, os.W_OK):
+        raise ValueError(f"--out must lie in a folder that can be written; {out.parent} cannot")
+    for run_dir in map(Path.resolve, run_dirs):
+        inside = place.relative_to(run_dir).parts if place.is_relative_to(run_dir) else ("-",)
+        events = inside[0].startswith("events.")
+        if inside[0] in RUN_FOLDERS or inside[0] in RUN_FILES or events:
+            raise ValueError(f"--out must not replace a part of a run; {out} is one. Name another")
+    if place.exists() and any(path.resolve() == place for path in inputs):
+        raise ValueError(f"--out must not replace an image that is read; {out} is one")
+
+
+@contextmanager
+def opened(out: Path | None, *, standard: TextIO) -> Iterator[TextIO]:
+    """Yields a text file that takes ``out``'s place when all is written, or ``standard``."""
+    if out is None:
+        yield standard
+        standard.flush()
+        return
+    part = out.with_name(f".{out.name}.{os.getpid()}.tmp")
+    try:
+        with part.open("w", encoding="utf-8", newline="\n") as file:
+            yield file
+        part.replace(out)
+    finally:
+        part.unlink(missing_ok=True)

@@ -1,0 +1,340 @@
+"""Finished runs and files of radiographs become a table: what the networks say of each film."""
+
+import argparse
+import csv
+import json
+import os
+import random
+import sys
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, TextIO
+
+import numpy as np
+import torch
+from tqdm import tqdm
+
+from pneumo import films, members, unlike
+from pneumo.films import Film
+from pneumo.members import Member, Networks, Scored
+from pneumo.operating import Fixed, calibrated
+from pneumo.output import check_out, opened
+from pneumo.trained import CHECKPOINTS, Trained
+
+EXAMPLES = """\
+examples:
+  python -m pneumo.predict RUN film.png other.dcm
+  python -m pneumo.predict RUN films/ --out predictions.csv
+      all images in a folder and its folders; an existing predictions.csv is replaced at the end
+  python -m pneumo.predict RUN1 RUN2 RUN3 films/ --format jsonl
+      the mean of three networks
+  find films -name '*.dcm' | python -m pneumo.predict RUN --list -
+  python -m pneumo.predict RUN - < film.png
+
+Columns: p_* are the networks' probabilities, *_calibrated those after the temperature that the
+run's validation part fixes (empty without one); decision is PNEUMONIA where p_pneumonia is at least
+threshold, and threshold_from says where that comes from: validation (sensitivity at least 0.95
+there), given, or default (0.5). unlike is true for a film unlike the training data, unlike_score
+its distance in units of the limit that 99 % of the run's films keep, unlike_reason why. error says
+why a file could not be read.
+exit codes: 0 done; 2 a mistake in the command; 3 done, but some files could not be read;
+130 stopped. Not a medical device.
+"""
+MANY = 500  # images that say what is ordinary; more changes the limit little
+
+
+@dataclass(frozen=True)
+class Decision:
+    """How a probability becomes a decision, and what is known of its calibration."""
+
+    threshold: float
+    threshold_from: str  # given, validation or default
+    temperature: float | None
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """The command; returns its exit code."""
+    given = _parser().parse_args(arguments)
+    try:
+        return predict(given)
+    except (ValueError, FileNotFoundError, PermissionError) as error:
+        sys.stderr.write(f"error: {error}\n")
+        return 2
+    except KeyboardInterrupt:
+        sys.stderr.write("stopped\n")
+        return 130
+    except BrokenPipeError:  # the reader of standard output has enough, as head has
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return 0
+
+
+def predict(given: argparse.Namespace) -> int:
+    """Writes the table of predictions; returns 3 if a file could not be read, else 0."""
+    run_dirs, paths = split_paths(given.paths)
+    names = _names(paths, given.list)
+    if given.out:
+        check_out(given.out, run_dirs=run_dirs, inputs=_files(names))
+    if given.threads:
+        torch.set_num_threads(given.threads)
+    threads = given.threads or os.cpu_count() or 1
+    runs = [members.read(run_dir) for run_dir in run_dirs]
+    networks = Networks(run_dirs, checkpoint=given.checkpoint, device=given.device)
+    decision = decide(runs, checkpoint=given.checkpoint, threshold=given.threshold)
+    reference = reference_of(
+        runs[0], networks, checkpoint=given.checkpoint, threads=threads, batch_size=given.batch_size
+    )
+    errors = 0
+    stream = films.read_all(names, shapes=networks.shapes, threads=threads)
+    with opened(given.out, standard=sys.stdout) as file, _progress(len(names)) as bar:
+        write = _writer(file, columns(networks.trained), form=_form(given.format, given.out))
+        for batch in members.batches(stream, batch_size=given.batch_size):
+            for row in rows(batch, networks, decision=decision, reference=reference):
+                write(row)
+                errors += bool(row["error"])
+            bar.update(len(batch))
+    if errors:
+        _say(f"{errors:,} of {len(names):,} files could not be read: see the column error")
+    return 3 if errors else 0
+
+
+def split_paths(paths: Sequence[str]) -> tuple[list[Path], list[str]]:
+    """Returns the run folders, which come first, and what follows them."""
+    number = 1
+    while number < len(paths) and members.looks_like_run(Path(paths[number])):
+        number += 1
+    return [Path(path) for path in paths[:number]], list(paths[number:])
+
+
+def decide(runs: Sequence[Member], *, checkpoint: str, threshold: float | None) -> Decision:
+    """Returns the decision's threshold and the temperature; says on stderr what is not fixed."""
+    fixed: Fixed | str = "predictions.csv, with the validation part, is of the best checkpoint"
+    if checkpoint == "best":
+        fixed = members.fixed_mean(runs)
+    if isinstance(fixed, str):
+        used = "the default threshold of 0.5" if threshold is None else "the threshold given"
+        _say(f"no calibration and no operating point: {fixed}. Decisions are at {used}")
+        return Decision(*((0.5, "default") if threshold is None else (threshold, "given")), None)
+    if threshold is not None:
+        return Decision(threshold, "given", fixed.temperature)
+    return Decision(fixed.threshold, "validation", fixed.temperature)
+
+
+def reference_of(
+    member: Member, networks: Networks, *, checkpoint: str, threads: int, batch_size: int
+) -> unlike.Reference | None:
+    """Returns where the first run's own images lie, see pneumo.unlike.
+
+    It lies in the run folder; where it does not, it is made of up to MANY images of the run's
+    validation and test part, if they are still where the run found them, and left there.
+    """
+    trained = networks.trained[0]
+    found = members.stored_reference(trained, checkpoint=checkpoint)
+    if found is not None:
+        return found
+    root = members.own_images(member)
+    if root is None:
+        _say(
+            f"unlike speaks of files only: {member.name} has no fitting reference.npz, and its "
+            "images are not where it found them"
+        )
+        return None
+    paths = sorted(member.predictions["path"])
+    paths = random.Random(0).sample(paths, min(MANY, len(paths)))  # noqa: S311  (a fixed choice)
+    stream = films.read_all(
+        [str(root / path) for path in paths], shapes=networks.shapes, threads=threads
+    )
+    parts = []
+    with _progress(len(paths), label="features of the run's own images") as bar:
+        for batch in members.batches(stream, batch_size=batch_size):
+            if whole := [film for film in batch if not film.error]:
+                parts.append(networks.score(whole))
+            bar.update(len(batch))
+    if sum(len(part.features) for part in parts) < unlike.MIN_IMAGES:
+        _say(f"unlike speaks of files only: {member.name} has too few images of its own")
+        return None
+    made = unlike.Reference(
+        unlike.make_cloud(np.concatenate([part.layout for part in parts])),
+        unlike.make_cloud(np.concatenate([part.features for part in parts])),
+        members.weights_digest(trained),
+    )
+    path = members.reference_path(member.run_dir, checkpoint=checkpoint)
+    try:
+        unlike.save(made, path)
+    except OSError as error:
+        _say(f"{path} could not be written ({error.strerror}): the next command makes it again")
+    return made
+
+
+def columns(trained: Sequence[Trained]) -> list[str]:
+    """Returns the columns of the table; bacteria and virus if every network tells them apart."""
+    three = all(len(each.classes) == 3 for each in trained)
+    return [
+        *("path", "p_normal", "p_pneumonia"),
+        *(("p_bacteria", "p_virus") if three else ()),
+        *("p_normal_calibrated", "p_pneumonia_calibrated"),
+        *("decision", "threshold", "threshold_from"),
+        *("unlike", "unlike_score", "unlike_reason", "error"),
+    ]
+
+
+def rows(
+    batch: Sequence[Film],
+    networks: Networks,
+    *,
+    decision: Decision,
+    reference: unlike.Reference | None,
+) -> Iterator[dict[str, Any]]:
+    """Yields a row for each film, by column; what is not known is None."""
+    whole = [film for film in batch if not film.error]
+    scored = networks.score(whole) if whole else None
+    place = 0
+    for film in batch:
+        row: dict[str, Any] = dict.fromkeys(columns(networks.trained))
+        row |= {"path": _printable(film.name), "error": _printable(film.error) or None}
+        if scored is not None and not film.error:
+            row |= _probabilities(scored, place, decision)
+            row |= _oddness(film, scored, place, reference)
+            place += 1
+        yield row
+
+
+def _probabilities(scored: Scored, place: int, decision: Decision) -> dict[str, Any]:
+    p = float(scored.pneumonia[:, place].mean())
+    row: dict[str, Any] = {"p_normal": 1 - p, "p_pneumonia": p}
+    if all(each.shape[1] == 3 for each in scored.classes):
+        mean = np.mean([each[place] for each in scored.classes], axis=0)
+        row |= {"p_bacteria": float(mean[1]), "p_virus": float(mean[2])}
+    if decision.temperature is not None:
+        after = float(calibrated([p], temperature=decision.temperature)[0])
+        row |= {"p_normal_calibrated": 1 - after, "p_pneumonia_calibrated": after}
+    called = "PNEUMONIA" if p >= decision.threshold else "NORMAL"
+    return row | {
+        "decision": called,
+        "threshold": decision.threshold,
+        "threshold_from": decision.threshold_from,
+    }
+
+
+def _oddness(
+    film: Film, scored: Scored, place: int, reference: unlike.Reference | None
+) -> dict[str, Any]:
+    reasons, score = list(film.odd), None
+    if reference is not None:
+        score, far = reference.judge(scored.layout[place], scored.features[place])
+        reasons += far
+    return {
+        "unlike": bool(reasons),
+        "unlike_score": score,
+        "unlike_reason": "; ".join(reasons) or None,
+    }
+
+
+def _writer(file: TextIO, names: Sequence[str], *, form: str) -> Any:
+    """Returns a function that writes one row."""
+    if form == "jsonl":
+        return lambda row: file.write(json.dumps(row, allow_nan=False) + "\n")
+    table = csv.DictWriter(file, names, lineterminator="\n")
+    table.writeheader()
+
+    def write(row: dict[str, Any]) -> None:
+        flag = row["unlike"]
+        table.writerow({**row, "unlike": None if flag is None else str(flag).lower()})
+
+    return write
+
+
+def _form(chosen: str | None, out: Path | None) -> str:
+    return chosen or ("jsonl" if out is not None and out.suffix == ".jsonl" else "csv")
+
+
+def _names(paths: Sequence[str], list_path: str | None) -> list[str]:
+    if list_path == films.STANDARD_INPUT and films.STANDARD_INPUT in paths:
+        raise ValueError("standard input is either one image (-) or a list (--list -), not both")
+    if list(paths).count(films.STANDARD_INPUT) > 1:
+        raise ValueError("standard input holds one image; - may be given once")
+    names, others = films.find(paths)
+    if others:
+        _say(f"left out {others:,} files that are no images ({', '.join(films.SUFFIXES)})")
+    if list_path is not None:
+        names += _listed(list_path)
+    if not names:
+        raise ValueError(
+            "there must be something to predict: name images, folders that hold some, - for an "
+            "image on standard input, or --list FILE. The runs come first; got no image"
+        )
+    return names
+
+
+def _listed(path: str) -> list[str]:
+    if path == films.STANDARD_INPUT:
+        data = sys.stdin.buffer.read()
+    elif Path(path).is_file():
+        data = Path(path).read_bytes()
+    else:
+        raise FileNotFoundError(f"--list must name a file with a path a line; there is no {path}")
+    return [line for line in os.fsdecode(data).splitlines() if line.strip()]
+
+
+def _files(names: Sequence[str]) -> list[Path]:
+    return [Path(name) for name in names if "\0" not in name]
+
+
+def _printable(text: str) -> str:
+    """Names of files need not be UTF-8; what is not is escaped."""
+    return os.fsencode(text).decode("utf-8", "backslashreplace")
+
+
+def _progress(total: int, *, label: str = "predicting") -> Any:
+    return tqdm(total=total, desc=label, unit="image", disable=not sys.stderr.isatty())
+
+
+def _say(text: str) -> None:
+    sys.stderr.write(f"note: {text}\n")
+
+
+def _share(text: str) -> float:
+    try:
+        value = float(text)
+    except ValueError:
+        value = -1.0
+    if not 0 <= value <= 1:
+        raise argparse.ArgumentTypeError(f"must be from 0 to 1; got {text}")
+    return value
+
+
+def _count(text: str) -> int:
+    if not text.isdecimal() or int(text) < 1:
+        raise argparse.ArgumentTypeError(f"must be a whole number from 1; got {text}")
+    return int(text)
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(
+        prog="python -m pneumo.predict",
+        description="What finished runs say of radiographs: PNG, JPEG and DICOM to CSV or JSON.",
+        epilog=EXAMPLES,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    parser.add_argument(
+        "paths", nargs="+", metavar="RUN... FILE", help="run folders, then images, folders or -"
+    )
+    parser.add_argument("--out", type=Path, metavar="FILE", help="whole or not at all; else stdout")
+    parser.add_argument("--format", choices=("csv", "jsonl"), help="default: as --out ends, or csv")
+    parser.add_argument("--list", metavar="FILE", help="more images, a path a line; - is stdin")
+    parser.add_argument("--checkpoint", choices=CHECKPOINTS, default="best", help="default: best")
+    parser.add_argument(
+        "--threshold", type=_share, metavar="P", help="default: fixed on validation, or 0.5"
+    )
+    parser.add_argument("--batch-size", type=_count, default=32, metavar="N", help="default: 32")
+    parser.add_argument(
+        "--device", choices=members.DEVICES, default="auto", help="default: a GPU if there is one"
+    )
+    parser.add_argument(
+        "--threads", type=_count, metavar="N", help="that compute and decode; default: all cores"
+    )
+    return parser
+
+
+if __name__ == "__main__":
+    raise SystemExit(main())

@@ -1,0 +1,251 @@
+import json
+import os
+import re
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import onnx
+import pytest
+import torch
+import yaml
+from PIL import Image
+
+from pneumo import card, graph, image, trained
+from pneumo.export import EXAMPLE, _properties, main
+from pneumo.nets import Encoder
+from pneumo.operating import Fixed
+from tests.conftest import SMALL
+
+
+@pytest.fixture(scope="module")
+def run(phantoms: Path, cache_dir: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A finished run with a validation part; only for reading."""
+    from pneumo.train import main as train
+
+    folder = tmp_path_factory.mktemp("export") / "run"
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("PNEUMO_DATA", str(phantoms))
+        patch.setenv("PNEUMO_CACHE", str(cache_dir))
+        patch.setattr(
+            sys,
+            "argv",
+            [
+                "train",
+                f"hydra.run.dir={folder}",
+                "trainer.max_epochs=2",
+                "protocol=holdout",
+                *SMALL,
+            ],
+        )
+        train()
+    return folder
+
+
+@pytest.fixture
+def films(phantoms: Path) -> list[str]:
+    return [str(path) for path in sorted(phantoms.rglob("*.jpeg"))[::30]]
+
+
+@pytest.fixture(scope="module")
+def exported(run: Path, phantoms: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    out = tmp_path_factory.mktemp("exported") / "new"
+    film = next(iter(sorted(phantoms.rglob("*.jpeg"))))
+    assert main([str(run), "--out", str(out), "--check", str(film)]) == 0
+    return out
+
+
+def about(path: Path) -> dict[str, str]:
+    return {p.key: p.value for p in onnx.load(path).metadata_props}
+
+
+def test_export_writes_the_file_and_the_card_and_nothing_else(exported: Path) -> None:
+    assert sorted(p.name for p in exported.iterdir()) == ["MODEL_CARD.md", "model.onnx"]
+
+
+def test_metadata_say_what_is_needed(exported: Path, run: Path) -> None:
+    found, metrics = about(exported / "model.onnx"), trained.read_metrics(run)
+    assert found["classes"] == "NORMAL,PNEUMONIA"
+    assert (found["image_size"], found["aspect"]) == ("64", "stretch")
+    assert found["split_sha256"] == metrics["data"]["split_sha256"]
+    assert 0 <= float(found["operating_threshold"]) <= 1
+    assert 0.05 <= float(found["temperature"]) <= 20
+    assert (found["licence_code"], found["epoch_chosen_on"]) == ("MIT", "val")
+    assert "not a medical device" in found["limits"]
+
+
+def test_the_file_tells_no_place_of_this_machine(exported: Path, run: Path) -> None:
+    for path in exported.iterdir():
+        content = path.read_bytes()
+        for place in (run, Path(graph.__file__).parent, Path(torch.__file__).parent):
+            assert str(place).encode() not in content
+
+
+def test_example_is_ten_lines_and_needs_no_torch(
+    exported: Path, run: Path, films: list[str], tmp_path: Path
+) -> None:
+    assert len(EXAMPLE.splitlines()) == 10
+    end = "assert not {'torch', 'pneumo', 'pandas'} & set(sys.modules)\n"
+    (tmp_path / "use.py").write_text(EXAMPLE + end)
+    told = subprocess.run(
+        [sys.executable, "use.py", exported / "model.onnx", films[0]],
+        cwd=tmp_path,
+        env={**os.environ, "PYTHONWARNINGS": "error"},
+        capture_output=True,
+        text=True,
+        check=True,
+    ).stdout.splitlines()
+    one = trained.load(run)
+    prepared = image.prepare(Path(films[0]).read_bytes(), size=64)
+    wanted = graph.network_answers(one.network, prepared)[1]
+    for line, name, value in zip(told, one.classes, wanted, strict=False):
+        assert line.partition(": ")[0] == name
+        assert float(line.partition(": ")[2]) == pytest.approx(value, abs=0.02)
+
+
+@pytest.mark.parametrize("aspect", ["stretch", "pad"])
+def test_the_graph_prepares_as_the_training_does(aspect: str) -> None:
+    torch.manual_seed(0)
+    network = Encoder(f=4, d=4, c=8, image_size=32, num_classes=3).eval()
+    model = graph.build(network, image_size=32, aspect=aspect, properties={"a": "b"})
+    session = graph.open_session(model)
+    rng = np.random.default_rng(0)
+    for size in [(32, 32), (31, 33), (20, 90), (90, 20), (200, 301), (1, 5), (64, 64)]:
+        pixels = np.full(size, rng.integers(256), np.uint8)
+        pixels[: size[0] // 2] = rng.integers(0, 256, (size[0] // 2, size[1]))
+        prepared = image.resize(pixels, size=32, aspect=aspect)
+        got = graph.answers(session, pixels)
+        assert got.shape == (2, 3)
+        np.testing.assert_allclose(got, graph.network_answers(network, prepared), atol=0.02)
+        same = graph.answers(session, prepared)
+        np.testing.assert_allclose(same, graph.network_answers(network, prepared), atol=1e-4)
+    both = session.run(["probability"], {"image": np.stack([prepared, prepared])[:, None]})[0]
+    np.testing.assert_allclose(both[0], both[1], atol=1e-6)
+
+
+def test_an_answer_too_far_off_is_refused(
+    run: Path, films: list[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: Any
+) -> None:
+    true = graph.network_answers
+    monkeypatch.setattr(graph, "network_answers", lambda *given: true(*given) + 0.1)
+    assert main([str(run), "--out", str(tmp_path / "new"), "--check", films[0]]) == 2
+    assert "ONNX Runtime must agree with the network" in capsys.readouterr().err
+    assert not (tmp_path / "new").exists()
+
+
+def test_unreadable_check_files_are_told_and_the_rest_goes_on(
+    run: Path, films: list[str], tmp_path: Path, capsys: Any
+) -> None:
+    (tmp_path / "broken.png").write_bytes(b"no image")
+    given = [str(run), "--out", str(tmp_path / "a.onnx"), "--check"]
+    assert main([*given, films[0], str(tmp_path / "broken.png")]) == 3
+    assert "broken.png" in capsys.readouterr().err
+    assert (tmp_path / "a.onnx").is_file()
+    assert main([*given, str(tmp_path / "broken.png")]) == 2
+
+
+def test_what_no_export_wrote_is_not_replaced(
+    run: Path, exported: Path, tmp_path: Path, capsys: Any
+) -> None:
+    (tmp_path / "MODEL_CARD.md").write_text("mine")
+    assert main([str(run), "--out", str(tmp_path)]) == 2
+    assert "--out must not replace" in capsys.readouterr().err
+    (tmp_path / "MODEL_CARD.md").unlink()
+    (tmp_path / "model.onnx").write_bytes(b"mine")
+    assert main([str(run), "--out", str(tmp_path)]) == 2
+    assert (tmp_path / "model.onnx").read_bytes() == b"mine"
+    assert main([str(run), "--out", str(tmp_path / "model.onnx" / "under")]) == 2
+    (tmp_path / "file").write_text("mine")
+    assert main([str(run), "--out", str(tmp_path / "file")]) == 2
+
+
+def broken(kind: str, run: Path, tmp_path: Path) -> Path:
+    copy = tmp_path / "copy"
+    shutil.copytree(run, copy)
+    config = yaml.safe_load((copy / ".hydra/config.yaml").read_text())
+    metrics = json.loads((copy / "metrics.json").read_text())
+    match kind:
+        case "foreign class":
+            config["model"]["_target_"] = "os.system"
+            (copy / ".hydra/config.yaml").write_text(yaml.safe_dump(config))
+        case "older schema":
+            (copy / "metrics.json").write_text(json.dumps(metrics | {"schema": 0}))
+        case "half-written":
+            (copy / "metrics.json").unlink()
+        case "other network":
+            config["model"]["f"] = 9
+            (copy / ".hydra/config.yaml").write_text(yaml.safe_dump(config))
+        case "no checkpoint":
+            (copy / "checkpoints/best.ckpt").unlink()
+        case "another split":
+            text = (copy / "split.csv").read_text()
+            (copy / "split.csv").write_text(text.replace(",val", ",train"))
+        case "lacks versions":
+            del metrics["versions"]
+            (copy / "metrics.json").write_text(json.dumps(metrics))
+        case "empty":
+            shutil.rmtree(copy)
+    return copy
+
+
+BROKEN = {
+    "foreign class": "is not run",
+    "older schema": "must have schema",
+    "half-written": "metrics.json; .* has none",
+    "other network": "does not fit its configuration",
+    "no checkpoint": "no file",
+    "another split": "by its digest",
+    "lacks versions": "lacks 'versions'",
+    "empty": "does not",
+}
+
+
+@pytest.mark.parametrize("kind", BROKEN)
+def test_broken_runs_are_told_in_one_line(
+    kind: str, run: Path, tmp_path: Path, capsys: Any
+) -> None:
+    copy = broken(kind, run, tmp_path)
+    assert main([str(copy), "--out", str(tmp_path / "out")]) == 2
+    error = capsys.readouterr().err
+    assert re.search(BROKEN[kind], error)
+    assert error.startswith("Error: ")
+    assert error.count("\n") == 1
+    assert not (tmp_path / "out").exists()
+
+
+def test_a_missing_extra_is_named(
+    run: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: Any
+) -> None:
+    monkeypatch.setitem(sys.modules, "onnxruntime", None)
+    assert main([str(run), "--out", str(tmp_path / "out")]) == 2
+    assert "pip install 'pneumo[export]'" in capsys.readouterr().err
+
+
+def test_interrupted_says_so(
+    run: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: Any
+) -> None:
+    def stop(*_: object, **__: object) -> None:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(trained, "load", stop)
+    assert main([str(run), "--out", str(tmp_path / "out")]) == 130
+
+
+def test_without_validation_nothing_is_pretended(run: Path) -> None:
+    one = trained.load(run)
+    found = _properties(one, "last", card.NOT_BEST, "0")
+    assert found["operating_point"].startswith("none: ")
+    assert not {"operating_threshold", "temperature"} & set(found)
+    assert found["epoch_chosen_on"] == "none"
+    assert "operating_threshold" in _properties(one, "best", Fixed(0.5, 1.0, 10), "0")
+
+
+def test_films_of_any_format_are_checked(run: Path, tmp_path: Path) -> None:
+    Image.new("RGB", (70, 50), (10, 200, 30)).save(tmp_path / "colour.png")
+    Image.fromarray(np.arange(64 * 48, dtype=np.uint16).reshape(64, 48)).save(tmp_path / "16.png")
+    given = [str(run), "--out", str(tmp_path / "out"), "--checkpoint", "last"]
+    assert main([*given, "--check", str(tmp_path)]) == 0
+    assert about(tmp_path / "out" / "model.onnx")["checkpoint"] == "last"

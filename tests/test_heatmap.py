@@ -1,0 +1,225 @@
+import json
+import shutil
+import sys
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+
+from pneumo import image, saliency, trained
+from pneumo.heatmap import main, unprepared
+from pneumo.nets import Encoder
+from pneumo.saliency import LogOdds
+from tests.conftest import SMALL
+
+SIDE = 64
+
+
+@pytest.fixture(scope="module")
+def run(phantoms: Path, cache_dir: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A finished run; only for reading."""
+    from pneumo.train import main as train
+
+    folder = tmp_path_factory.mktemp("heatmap") / "run"
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("PNEUMO_DATA", str(phantoms))
+        patch.setenv("PNEUMO_CACHE", str(cache_dir))
+        patch.setattr(
+            sys, "argv", ["train", f"hydra.run.dir={folder}", "trainer.max_epochs=2", *SMALL]
+        )
+        train()
+    return folder
+
+
+@pytest.fixture
+def films(phantoms: Path, tmp_path: Path) -> Path:
+    folder = tmp_path / "films"
+    (folder / "more").mkdir(parents=True)
+    for number, path in enumerate(sorted(phantoms.rglob("*.jpeg"))[::50]):
+        shutil.copy(path, folder / ("more" if number else "") / "film.jpeg")
+    return folder
+
+
+class Corner(Encoder):
+    """Calls PNEUMONIA by the texture of the upper left quarter only, which a blur takes away."""
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        texture = x[:, 0, : SIDE // 2, : SIDE // 2].diff(dim=2).abs().mean((1, 2)) / 4 - 2.5
+        return torch.stack([-texture, texture], 1)
+
+
+@pytest.fixture
+def corner() -> LogOdds:
+    network = Corner(f=2, d=4, c=4, image_size=SIDE).eval()
+    return LogOdds(network, [1]).eval()
+
+
+def noise() -> saliency.Map:
+    return np.random.default_rng(0).integers(0, 60, (SIDE, SIDE)).astype(np.float32)
+
+
+def test_occlusion_finds_the_place_that_matters(corner: LogOdds) -> None:
+    heat = saliency.explain(corner, noise(), method="occlusion")
+    assert heat.shape == (SIDE, SIDE)
+    assert heat.max() == 1
+    assert heat.min() >= 0
+    assert heat[: SIDE // 2, : SIDE // 2].mean() > 0.4
+    assert heat[SIDE // 2 + SIDE // saliency.WINDOW :].max() == 0
+
+
+def test_a_map_of_the_right_place_beats_chance_and_one_of_the_wrong_place_does_not(
+    corner: LogOdds,
+) -> None:
+    place = np.arange(SIDE, dtype=np.float32)
+    right = -np.maximum(place[:, None], place[None, :])  # from the corner that matters outwards
+    wrong = -right
+    assert saliency.faithfulness(corner, noise(), right).gap > 0.1
+    assert saliency.faithfulness(corner, noise(), wrong).gap < 0
+    for value in saliency.faithfulness(corner, noise(), right)[:2]:
+        assert 0 <= value <= 1
+
+
+def test_the_score_is_the_same_each_time(corner: LogOdds) -> None:
+    heat = saliency.explain(corner, noise(), method="occlusion")
+    one, other = (saliency.faithfulness(corner, noise(), heat) for _ in range(2))
+    assert one == other
+
+
+def test_a_map_of_the_image_alone_is_found_out(corner: LogOdds) -> None:
+    heat = saliency.explain(corner, noise(), method="occlusion")
+    same = saliency.randomised_correlation(corner, noise(), heat, method="occlusion")
+    assert same == pytest.approx(1)  # its weights do nothing, so random ones change nothing
+
+
+def test_randomised_weights_are_others_and_the_network_keeps_its_own() -> None:
+    model = LogOdds(Encoder(f=2, d=4, c=4, image_size=SIDE).eval(), [1]).eval()
+    before = {name: value.clone() for name, value in model.state_dict().items()}
+    other = saliency.randomised(model, seed=0).state_dict()
+    assert not torch.equal(other["network.dense.weight"], before["network.dense.weight"])
+    for name, value in model.state_dict().items():
+        assert torch.equal(value, before[name])
+
+
+@pytest.mark.parametrize("method", saliency.METHODS)
+@pytest.mark.parametrize("num_classes", [2, 3])
+def test_maps_are_in_0_to_1_for_each_class(method: str, num_classes: int) -> None:
+    torch.manual_seed(0)
+    network = Encoder(f=2, d=4, c=4, image_size=SIDE, num_classes=num_classes).eval()
+    for chosen in ([0], list(range(1, num_classes))):
+        heat = saliency.explain(LogOdds(network, chosen).eval(), noise(), method=method)
+        assert heat.dtype == np.float32
+        assert heat.min() >= 0
+        assert heat.max() in (0, 1)
+
+
+def test_log_odds_are_those_of_the_softmax() -> None:
+    network = Encoder(f=2, d=4, c=4, image_size=SIDE, num_classes=3).eval()
+    images = np.stack([noise(), noise()[::-1]])
+    with torch.no_grad():
+        share = network(torch.from_numpy(images)[:, None]).softmax(1).numpy()
+    sick = saliency.probabilities(LogOdds(network, [1, 2]).eval(), images)
+    np.testing.assert_allclose(sick, 1 - share[:, 0], atol=1e-6)
+
+
+def test_rank_correlation_of_a_flat_map_is_unknown() -> None:
+    one, flat = noise(), np.zeros((SIDE, SIDE), np.float32)
+    assert saliency.rank_correlation(one, one**3) == pytest.approx(1)
+    assert np.isnan(saliency.rank_correlation(one, flat))
+
+
+@pytest.mark.parametrize("shape", [(64, 64), (50, 200), (201, 50), (20, 300)])
+@pytest.mark.parametrize("aspect", ["stretch", "pad"])
+def test_a_place_keeps_its_place_in_the_film(shape: tuple[int, int], aspect: str) -> None:
+    film = np.zeros(shape, np.uint8)
+    film[shape[0] // 2 :, : shape[1] // 2] = 255
+    prepared = image.resize(film, size=SIDE, aspect=aspect)
+    back = unprepared(prepared.astype(np.float32), shape, aspect=aspect)
+    assert back.shape == shape
+    assert np.abs(back - film).mean() < 40  # the edges are soft; another place would be 128
+
+
+def test_command_writes_a_picture_for_each_film(run: Path, films: Path, tmp_path: Path) -> None:
+    out = tmp_path / "out"
+    assert main([str(run), str(films), "--out", str(out)]) == 0
+    pictures = sorted(p.name for p in out.glob("*.png"))
+    assert pictures == [
+        "film.jpeg.gradcam-PNEUMONIA.png",
+        "more__film.jpeg.gradcam-PNEUMONIA.png",
+    ]
+    with Image.open(out / pictures[0]) as picture:
+        assert picture.size[0] > 800
+    listed = json.loads((out / "heatmaps.json").read_text())
+    assert [row["picture"] for row in listed["films"]] == pictures
+    assert str(tmp_path) not in json.dumps(listed)
+    one = trained.load(run)
+    prepared = image.prepare((films / "film.jpeg").read_bytes(), size=SIDE)
+    with torch.no_grad():
+        wanted = one.network(torch.tensor(prepared)[None, None].float()).softmax(1)[0, 1]
+    assert listed["films"][0]["probability"] == pytest.approx(float(wanted), abs=1e-5)
+
+
+def test_scores_are_written_with_their_meaning(run: Path, films: Path, tmp_path: Path) -> None:
+    given = [str(run), str(films / "film.jpeg"), "--out", str(tmp_path / "out"), "--score"]
+    assert main([*given, "--method", "occlusion", "--class", "NORMAL"]) == 0
+    found = json.loads((tmp_path / "out" / "scores.json").read_text())
+    assert set(found["meaning"]) <= set(found["mean"])
+    film = found["films"][0]
+    assert film["gap"] == pytest.approx(film["random"] - film["deletion"])
+    assert (found["class"], found["method"]) == ("NORMAL", "occlusion")
+
+
+def test_an_unreadable_film_is_told_and_the_rest_go_on(
+    run: Path, films: Path, tmp_path: Path, capsys: Any
+) -> None:
+    (films / "broken.png").write_bytes(b"no image")
+    out = tmp_path / "out"
+    assert main([str(run), str(films), str(films / "gone.png"), "--out", str(out)]) == 3
+    told = capsys.readouterr().err
+    assert "broken.png" in told
+    assert "gone.png" in told
+    assert len(list(out.glob("*.png"))) == 2
+    rows = json.loads((out / "heatmaps.json").read_text())["films"]
+    assert sum("error" in row for row in rows) == 2
+
+
+def test_a_folder_of_others_is_refused_and_an_own_one_is_used_again(
+    run: Path, films: Path, tmp_path: Path, capsys: Any
+) -> None:
+    given = [str(run), str(films / "film.jpeg"), "--out"]
+    for foreign in (films, run):
+        before = sorted(foreign.rglob("*"))
+        assert main([*given, str(foreign)]) == 2
+        assert "--out must be new, empty or hold earlier heatmaps" in capsys.readouterr().err
+        assert sorted(foreign.rglob("*")) == before
+    assert main([*given, str(films / "film.jpeg")]) == 2
+    for _ in range(2):
+        assert main([*given, str(tmp_path / "out")]) == 0
+
+
+def test_a_broken_run_and_an_empty_folder_are_told_in_one_line(
+    run: Path, films: Path, tmp_path: Path, capsys: Any
+) -> None:
+    copy, empty = tmp_path / "copy", tmp_path / "empty"
+    shutil.copytree(run, copy)
+    (copy / "metrics.json").write_text('{"schema": 99}')
+    empty.mkdir()
+    for arguments in ([str(copy), str(films)], [str(empty), str(films)], [str(run), str(empty)]):
+        assert main([*arguments, "--out", str(tmp_path / "out")]) == 2
+        told = capsys.readouterr().err
+        assert told.startswith("Error: ")
+        assert told.count("\n") == 1
+        assert not (tmp_path / "out").exists()
+
+
+def test_a_missing_extra_is_named(
+    run: Path, films: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: Any
+) -> None:
+    monkeypatch.delitem(sys.modules, "pneumo.saliency", raising=False)
+    monkeypatch.delattr("pneumo.saliency", raising=False)
+    monkeypatch.setitem(sys.modules, "captum.attr", None)
+    assert main([str(run), str(films), "--out", str(tmp_path / "out")]) == 2
+    assert "pip install 'pneumo[heatmap]'" in capsys.readouterr().err
+    assert not (tmp_path / "out").exists()

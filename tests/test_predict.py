@@ -1,0 +1,523 @@
+import csv
+import io
+import json
+import os
+import shutil
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import cv2
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+
+from pneumo import films, image, members, metrics, phantom, predict, runs, unlike
+from pneumo.index import index
+from tests.conftest import SMALL
+
+Rows = list[dict[str, str]]
+
+
+@pytest.fixture(scope="module", autouse=True)
+def _environment(phantoms: Path, cache_dir: Path) -> Iterator[None]:
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("PNEUMO_DATA", str(phantoms))
+        patch.setenv("PNEUMO_CACHE", str(cache_dir))
+        yield
+
+
+def fit(run_dir: Path, *settings: str) -> Path:
+    """Trains a small network into ``run_dir``."""
+    from pneumo.train import main
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.chdir(run_dir.parent)
+        patch.setattr(sys, "argv", ["train", f"hydra.run.dir={run_dir.name}", *SMALL, *settings])
+        main()
+    return run_dir
+
+
+@pytest.fixture(scope="module")
+def finished(_environment: None, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A run with a validation part; only for reading, but for its reference.npz."""
+    folder = tmp_path_factory.mktemp("runs") / "holdout"
+    return fit(folder, "protocol=holdout", "trainer.max_epochs=5", "optimizer.lr=0.005")
+
+
+@pytest.fixture
+def run(finished: Path, tmp_path: Path) -> Path:
+    return Path(shutil.copytree(finished, tmp_path / "run"))
+
+
+@pytest.fixture
+def paths(phantoms: Path) -> list[str]:
+    table = index(phantoms)
+    return [str(phantoms / path) for path in table["path"][:7]]
+
+
+def call(*arguments: str | Path) -> int:
+    return predict.main([*map(str, arguments), "--threads", "1"])
+
+
+def table(text: str) -> Rows:
+    return list(csv.DictReader(io.StringIO(text)))
+
+
+def png(pixels: np.ndarray) -> bytes:
+    file = io.BytesIO()
+    Image.fromarray(pixels).save(file, "PNG")
+    return file.getvalue()
+
+
+def test_probabilities_are_those_of_the_training(
+    finished: Path, phantoms: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    known = members.read(finished).part("test")
+    assert call(finished, *(phantoms / path for path in known["path"])) == 0
+    found = table(capsys.readouterr().out)
+    assert [row["path"] for row in found] == [str(phantoms / path) for path in known["path"]]
+    p = np.array([float(row["p_pneumonia"]) for row in found])
+    np.testing.assert_allclose(p, known["p_pneumonia"], atol=1e-5)
+    np.testing.assert_allclose(1 - p, [float(row["p_normal"]) for row in found], atol=1e-12)
+    fixed = members.fixed_mean([members.read(finished)])
+    assert not isinstance(fixed, str)
+    assert {row["threshold_from"] for row in found} == {"validation"}
+    for row, value in zip(found, p, strict=True):
+        assert float(row["threshold"]) == fixed.threshold
+        assert row["decision"] == ("PNEUMONIA" if value >= fixed.threshold else "NORMAL")
+        logit = np.log(value / (1 - value)) / fixed.temperature
+        assert float(row["p_pneumonia_calibrated"]) == pytest.approx(1 / (1 + np.exp(-logit)))
+
+
+def test_batches_and_threads_change_nothing(finished: Path, paths: list[str]) -> None:
+    found = []
+    for batch_size, threads in ((1, 1), (3, 2), (32, 3)):
+        networks = members.Networks([finished], checkpoint="best", device="cpu")
+        stream = films.read_all(paths, shapes=networks.shapes, threads=threads)
+        batches = members.batches(stream, batch_size=batch_size)
+        found.append(np.concatenate([networks.score(b).pneumonia for b in batches], axis=1))
+    np.testing.assert_allclose(found[0], found[1], atol=1e-6)
+    np.testing.assert_allclose(found[0], found[2], atol=1e-6)
+
+
+@pytest.mark.gpu
+def test_gpu_and_cpu_agree(finished: Path, paths: list[str]) -> None:
+    both = []
+    for device in ("cpu", "cuda"):
+        networks = members.Networks([finished], checkpoint="best", device=device)
+        batch = list(films.read_all(paths, shapes=networks.shapes, threads=2))
+        both.append(networks.score(batch).pneumonia)
+    np.testing.assert_allclose(both[0], both[1], atol=1e-4)
+
+
+def test_several_runs_are_averaged(
+    finished: Path, run: Path, paths: list[str], capsys: pytest.CaptureFixture[str]
+) -> None:
+    state = torch.load(run / runs.BEST, weights_only=True)
+    state["state_dict"]["network.head.bias"] += torch.tensor([1.0, 0.0])
+    torch.save(state, run / runs.BEST)
+    p = []
+    for folders in ([finished], [run], [finished, run]):
+        assert call(*folders, *paths) == 0
+        p.append([float(row["p_pneumonia"]) for row in table(capsys.readouterr().out)])
+    np.testing.assert_allclose(np.mean(p[:2], axis=0), p[2], atol=1e-9)
+
+
+def test_json_lines_and_csv_say_the_same(
+    finished: Path, paths: list[str], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert call(finished, *paths) == 0
+    rows = table(capsys.readouterr().out)
+    out = tmp_path / "a.jsonl"
+    assert call(finished, *paths, "--out", out) == 0
+    assert capsys.readouterr().out == ""
+    lines = [json.loads(line) for line in out.read_text().splitlines()]
+    assert [line["path"] for line in lines] == paths
+    for line, row in zip(lines, rows, strict=True):
+        assert line["unlike"] is (row["unlike"] == "true")
+        assert line["p_pneumonia"] == float(row["p_pneumonia"])
+        assert line["error"] is None
+
+
+def test_bad_files_are_rows_and_the_others_go_on(
+    finished: Path, paths: list[str], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    whole = Path(paths[0]).read_bytes()
+    bad = {
+        "cut.jpeg": (whole[: len(whole) // 2], "damaged or cut off"),
+        "empty.png": (b"", "must not be empty"),
+        "text.png": (b"hello", "must be a PNG, JPEG or DICOM image"),
+        "bomb.png": (_bomb(), "at most 100,000,000 pixels"),
+    }
+    for name, (data, _) in bad.items():
+        (tmp_path / name).write_bytes(data)
+    names = [paths[0], *(str(tmp_path / name) for name in bad), "gone.png", "a\0b", paths[1]]
+    assert call(finished, *names) == 3
+    captured = capsys.readouterr()
+    rows = table(captured.out)
+    assert [bool(row["error"]) for row in rows] == [False, *[True] * 6, False]
+    for row, (_, message) in zip(rows[1:5], bad.values(), strict=True):
+        assert message in row["error"]
+        assert row["p_pneumonia"] == row["decision"] == row["unlike"] == ""
+    assert "cannot be read (No such file" in rows[5]["error"]
+    assert "6 of 8 files could not be read" in captured.err
+    assert "Traceback" not in captured.err
+
+
+def _bomb() -> bytes:
+    file = io.BytesIO()
+    Image.new("1", (12_000, 12_000)).save(file, "PNG")
+    return file.getvalue()
+
+
+def test_special_files_are_not_waited_for(tmp_path: Path) -> None:
+    os.mkfifo(tmp_path / "pipe.png")
+    film = films.read(str(tmp_path / "pipe.png"), shapes=[])
+    assert film.error == "must be a regular file; give - to read standard input"
+
+
+def test_folders_are_walked_sorted_without_what_is_hidden(
+    paths: list[str], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    for name in ("b/2.jpeg", "b/1.JPG", "a.jpeg", "__MACOSX/x.jpeg", ".hid/x.jpeg", "b/._1.jpeg"):
+        (tmp_path / name).parent.mkdir(exist_ok=True)
+        shutil.copy(paths[0], tmp_path / name)
+    (tmp_path / "notes.txt").write_text("no image")
+    (tmp_path / "1.2.3").write_bytes(bytes(128) + b"DICM")
+    (tmp_path / "loop").symlink_to(tmp_path)
+    names, others = films.find([str(tmp_path), "x"])
+    inside = [name.removeprefix(f"{tmp_path}/") for name in names]
+    assert inside == ["1.2.3", "a.jpeg", "b/1.JPG", "b/2.jpeg", "x"]
+    assert others == 1
+
+
+def test_standard_input_is_an_image_or_a_list(
+    finished: Path,
+    paths: list[str],
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    def standard(data: bytes) -> None:
+        monkeypatch.setattr(sys, "stdin", io.TextIOWrapper(io.BytesIO(data)))
+
+    standard(Path(paths[0]).read_bytes())
+    assert call(finished, "-", paths[0]) == 0
+    one, other = table(capsys.readouterr().out)
+    assert one["path"] == "-"
+    assert one["p_pneumonia"] == other["p_pneumonia"]
+    standard(f"{paths[1]}\n\n{paths[2]}\n".encode())
+    assert call(finished, "--list", "-") == 0
+    assert [row["path"] for row in table(capsys.readouterr().out)] == paths[1:3]
+    (tmp_path / "list").write_text(paths[3])
+    assert call(finished, paths[4], "--list", tmp_path / "list") == 0
+    assert [row["path"] for row in table(capsys.readouterr().out)] == [paths[4], paths[3]]
+    for arguments in (("-", "--list", "-"), ("-", "-"), ("--list", "gone"), ()):
+        assert call(finished, *arguments) == 2
+        assert capsys.readouterr().err.count("error: ") == 1
+
+
+def test_names_that_are_not_utf8_are_written(
+    finished: Path, paths: list[str], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    name = os.fsdecode(os.fsencode(str(tmp_path)) + b'/\xff,"new\nline.jpeg')
+    shutil.copy(paths[0], name)
+    assert call(finished, tmp_path) == 0
+    (row,) = table(capsys.readouterr().out)
+    assert row["path"] == f'{tmp_path}/\\xff,"new\nline.jpeg'
+
+
+def test_threshold_of_the_user_counts(
+    finished: Path, paths: list[str], capsys: pytest.CaptureFixture[str]
+) -> None:
+    for threshold, decision in (("0", "PNEUMONIA"), ("1", "NORMAL")):
+        assert call(finished, *paths, "--threshold", threshold) == 0
+        rows = table(capsys.readouterr().out)
+        assert {(row["decision"], row["threshold_from"]) for row in rows} == {(decision, "given")}
+    for wrong in ("1.1", "nan", "x"):
+        with pytest.raises(SystemExit, match="2"):
+            call(finished, *paths, "--threshold", wrong)
+
+
+def test_without_validation_nothing_is_made_up(
+    run: Path, paths: list[str], capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert call(run, *paths, "--checkpoint", "last") == 0
+    captured = capsys.readouterr()
+    assert "note: no calibration and no operating point: " in captured.err
+    for row in table(captured.out):
+        assert (row["threshold"], row["threshold_from"]) == ("0.5", "default")
+        assert row["p_pneumonia_calibrated"] == row["p_normal_calibrated"] == ""
+
+
+def test_output_is_whole_or_not_at_all(
+    finished: Path, paths: list[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    out = tmp_path / "a.csv"
+    out.write_text("before")
+
+    def stop(*_: Any) -> None:
+        raise KeyboardInterrupt
+
+    with monkeypatch.context() as patch:
+        patch.setattr(members.Networks, "score", stop)
+        assert call(finished, *paths, "--out", out) == 130
+    assert out.read_text() == "before"
+    assert [path.name for path in tmp_path.iterdir()] == ["a.csv"]
+    assert call(finished, *paths, "--out", out) == 0
+    assert len(table(out.read_text())) == len(paths)
+    assert [path.name for path in tmp_path.iterdir()] == ["a.csv"]
+
+
+@pytest.mark.parametrize("name", ["metrics.json", "checkpoints/best.ckpt", ".hydra/x", "split.csv"])
+def test_output_does_not_replace_a_run(
+    run: Path, paths: list[str], name: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    before = {p: p.read_bytes() for p in run.rglob("*") if p.is_file()}
+    assert call(run, *paths, "--out", run / "checkpoints" / ".." / name) == 2
+    assert "error: --out must not replace a part of a run" in capsys.readouterr().err
+    assert before == {p: p.read_bytes() for p in run.rglob("*") if p.is_file()}
+
+
+def test_output_must_be_a_new_kind_of_file(
+    finished: Path, paths: list[str], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    film = Path(shutil.copy(paths[0], tmp_path / "film.jpeg"))
+    for out, message in (
+        (tmp_path, "--out must name a file"),
+        (tmp_path / "gone" / "a.csv", "--out must lie in a folder that exists"),
+        (film, "--out must not replace an image that is read"),
+    ):
+        assert call(finished, film, "--out", out) == 2
+        assert message in capsys.readouterr().err
+    assert film.read_bytes() == Path(paths[0]).read_bytes()
+
+
+def _foreign(run: Path) -> None:
+    path = run / runs.CONFIG
+    path.write_text(path.read_text().replace("pneumo.nets.Encoder", "os.system"))
+
+
+def _older(run: Path) -> None:
+    found = json.loads((run / "metrics.json").read_text())
+    (run / "metrics.json").write_text(json.dumps({**found, "schema": 0}))
+
+
+def _other_split(run: Path) -> None:
+    text = (run / "split.csv").read_text()
+    (run / "split.csv").write_text(text.replace(",train\n", ",test\n", 1))
+
+
+def _pickle(run: Path) -> None:
+    torch.save({"state_dict": {}, "x": Path("x")}, run / runs.BEST)
+
+
+def _half(name: str) -> Any:
+    def cut(run: Path) -> None:
+        data = (run / name).read_bytes()
+        (run / name).write_bytes(data[: len(data) // 2])
+
+    return cut
+
+
+@pytest.mark.parametrize(
+    ("spoil", "message"),
+    [
+        (_foreign, "'os.system', which is not run"),
+        (_older, "must have schema 1; got 0"),
+        (_other_split, "must be the split that metrics.json names"),
+        (_pickle, "must be a checkpoint of weights only"),
+        (_half(runs.BEST), "must be a checkpoint of weights only"),
+        (_half("metrics.json"), "must be JSON; it is broken"),
+        (_half("split.csv"), "split.csv must"),
+        (lambda run: (run / "metrics.json").unlink(), "a finished run has metrics.json"),
+        (lambda run: (run / "predictions.csv").unlink(), "a finished run has predictions.csv"),
+        (lambda run: (run / "split.csv").write_text(""), "split.csv must be a table"),
+        (lambda run: shutil.rmtree(run / ".hydra"), "a run folder holds .hydra/config.yaml"),
+        (lambda run: shutil.rmtree(run), "a run folder"),
+    ],
+)
+def test_broken_runs_are_named(
+    run: Path, paths: list[str], spoil: Any, message: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    spoil(run)
+    assert call(run, *paths) == 2
+    captured = capsys.readouterr()
+    assert message in captured.err
+    assert captured.err.count("error: ") == 1
+    assert captured.out == ""
+
+
+def test_films_are_held_for_a_few_threads_only(paths: list[str]) -> None:
+    asked = 0
+
+    def names() -> Iterator[str]:
+        nonlocal asked
+        for _ in range(200):
+            asked += 1
+            yield paths[0]
+
+    stream = films.read_all(names(), shapes=[(32, "stretch")], threads=2)
+    for number, _ in enumerate(stream, start=1):
+        assert asked <= number + 9
+    assert asked == 200
+
+
+# What is unlike the training data
+
+
+def test_pixels_that_cannot_be_a_film_are_named(paths: list[str], tmp_path: Path) -> None:
+    grey = image.decode(Path(paths[0]).read_bytes())
+    rng = np.random.default_rng(0)
+    coloured = rng.integers(0, 256, (200, 200, 3), dtype=np.uint8)
+    cases = {
+        "": png(grey),
+        " ": png(np.dstack([grey] * 3)),
+        "colour": png(coloured),
+        "nearly uniform": png(np.full((200, 300), 90, np.uint8)),
+        "small: 90 x 40 pixels": png(grey[:40, :90]),
+        "shape: 500 x 100 pixels": png(np.tile(grey[:100, :100], (1, 5))),
+    }
+    for reason, data in cases.items():
+        (tmp_path / "film.png").write_bytes(data)
+        film = films.read(str(tmp_path / "film.png"), shapes=[])
+        assert not film.error
+        assert "; ".join(film.odd) == reason.strip()
+
+
+@pytest.mark.parametrize("mode", ["1", "L", "LA", "P", "RGB", "RGBA", "I;16"])
+def test_grey_in_any_coding_is_not_coloured(mode: str) -> None:
+    grey = np.tile(np.arange(200, dtype=np.uint8), (200, 1))
+    picture = Image.fromarray(grey)
+    picture = picture.convert("RGB").convert(mode) if mode != "I;16" else picture.convert(mode)
+    file = io.BytesIO()
+    picture.save(file, "PNG")
+    assert unlike.chroma(file.getvalue()) < unlike.MAX_CHROMA
+
+
+def _odd(films_: np.ndarray) -> dict[str, np.ndarray]:
+    """What no chest film looks like, as many as there are films (N, S, S)."""
+    rng = np.random.default_rng(0)
+    side = films_.shape[1]
+
+    def clouds() -> np.ndarray:
+        small = rng.integers(0, 256, (6, 6), dtype=np.uint8)
+        return np.asarray(cv2.resize(small, (side, side), interpolation=cv2.INTER_CUBIC))
+
+    def discs() -> np.ndarray:
+        picture = np.full((side, side), int(rng.integers(256)), np.uint8)
+        for _ in range(25):
+            x, y, grey = (int(v) for v in rng.integers(0, (side, side, 256)))
+            cv2.circle(picture, (x, y), int(rng.integers(1, side // 4)), grey, -1)
+        return picture
+
+    return {
+        "inverted": 255 - films_,
+        "upside down": films_[:, ::-1],
+        "on its side": np.rot90(films_, axes=(1, 2)),
+        "noise": rng.integers(0, 256, films_.shape, dtype=np.uint8),
+        "clouds": np.stack([clouds() for _ in films_]),
+        "discs": np.stack([discs() for _ in films_]),
+    }
+
+
+def test_distance_ranks_what_is_no_film_behind_films(
+    finished: Path, phantoms: Path, tmp_path: Path
+) -> None:
+    """The score of the flag: AUROC of odd pictures against films of new patients."""
+    networks = members.Networks([finished], checkpoint="best", device="cpu")
+    size, aspect = networks.shapes[0]
+    fresh = phantom.generate(
+        tmp_path / "fresh", num_images=60, seed=9, num_workers=1, progress=False
+    )
+
+    def prepared(paths: list[Path]) -> np.ndarray:
+        found = [films.read(str(path), shapes=[(size, aspect)]) for path in paths]
+        return np.stack([film.prepared[size, aspect] for film in found])
+
+    own = prepared([phantoms / path for path in sorted(members.read(finished).predictions["path"])])
+    new = prepared([fresh / path for path in index(fresh)["path"]])
+
+    def score(pictures: np.ndarray) -> members.Scored:
+        batch = [films.Film("", {(size, aspect): np.ascontiguousarray(p)}) for p in pictures]
+        return networks.score(batch)
+
+    reference, films_ = score(own), score(new)
+    layout = unlike.make_cloud(reference.layout)
+    features = unlike.make_cloud(reference.features)
+    for cloud, values in ((layout, films_.layout), (features, films_.features)):
+        assert (cloud.distance(values) > 1).mean() <= 0.05
+    for name, pictures in _odd(new).items():
+        odd = score(pictures)
+        assert _auroc(layout.distance(films_.layout), layout.distance(odd.layout)) > 0.95, name
+        assert (layout.distance(odd.layout) > 1).mean() > 0.7, name
+        if name == "inverted":  # the little that so small a network finds strange
+            ordinary = features.distance(films_.features)
+            assert _auroc(ordinary, features.distance(odd.features)) > 0.8
+
+
+def _auroc(ordinary: np.ndarray, odd: np.ndarray) -> float:
+    rank = np.concatenate([ordinary, odd]).argsort().argsort()
+    return metrics.auroc(np.repeat([0, 1], [len(ordinary), len(odd)]), rank / rank.size)
+
+
+def test_reference_is_made_once_and_anew_for_other_weights(
+    run: Path, paths: list[str], capsys: pytest.CaptureFixture[str]
+) -> None:
+    path = run / "reference.npz"
+    path.unlink(missing_ok=True)
+    assert call(run, *paths) == 0
+    first = table(capsys.readouterr().out)
+    assert all(float(row["unlike_score"]) > 0 for row in first)
+    before = path.stat().st_mtime_ns
+    assert call(run, *paths) == 0
+    assert table(capsys.readouterr().out) == first
+    assert path.stat().st_mtime_ns == before
+    path.write_bytes(path.read_bytes()[:200])
+    assert call(run, *paths) == 0
+    assert table(capsys.readouterr().out) == first
+    state = torch.load(run / runs.BEST, weights_only=True)
+    state["state_dict"]["network.dense.bias"] += 1
+    torch.save(state, run / runs.BEST)
+    assert call(run, *paths) == 0
+    assert table(capsys.readouterr().out) != first
+
+
+def test_without_the_runs_images_the_test_of_features_is_left_out(
+    run: Path,
+    paths: list[str],
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    (run / "reference.npz").unlink(missing_ok=True)
+    monkeypatch.setenv("PNEUMO_DATA", str(tmp_path / "gone"))
+    assert call(run, *paths) == 0
+    captured = capsys.readouterr()
+    assert "note: unlike speaks of files only" in captured.err
+    assert {row["unlike_score"] for row in table(captured.out)} == {""}
+    assert not (run / "reference.npz").exists()
+
+
+def test_pickled_reference_is_not_run(tmp_path: Path) -> None:
+    path = tmp_path / "reference.npz"
+    with path.open("wb") as file:
+        hostile = np.array([Path("x")], dtype=object)
+        np.savez(file, layout_mean=hostile, version=1, weights_sha256="x")
+    assert unlike.load(path, weights_sha256="x") is None
+
+
+def test_help_has_examples(capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit, match="0"):
+        predict.main(["--help"])
+    assert "python -m pneumo.predict RUN film.png other.dcm" in capsys.readouterr().out
+
+
+def test_cuda_that_is_not_there_is_named(finished: Path, paths: list[str]) -> None:
+    if torch.cuda.is_available():
+        pytest.skip("there is a GPU")
+    with pytest.raises(ValueError, match="--device cuda needs a GPU"):
+        members.Networks([finished], checkpoint="best", device="cuda")
