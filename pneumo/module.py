@@ -56,10 +56,15 @@ class Scores(nn.Module):
     def forward(self, probability: Tensor, label: Tensor) -> dict[str, float]:
         """Returns the scores of (N,) probabilities of PNEUMONIA and (N,) labels (1 PNEUMONIA).
 
-        Decisions are at 0.5. AUROC and average precision take PNEUMONIA as the positive class.
+        Decisions are at 0.5. AUROC and average precision take PNEUMONIA as the positive class,
+        and are NaN where there is one class only (a debug run's few batches).
         """
         decision = (probability >= 0.5).long()
-        values = {**self.decided(decision, label), **self.ranked(probability, label)}
+        values = self.decided(decision, label)
+        if len(label.unique()) == 2:
+            values |= self.ranked(probability, label)
+        else:
+            values |= dict.fromkeys(self.ranked, math.nan)
         self.decided.reset()
         self.ranked.reset()
         return {name: float(value) for name, value in values.items()}

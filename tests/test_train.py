@@ -327,3 +327,21 @@ def test_quick_answers_import_no_torch(arguments: list[str], tmp_path: Path) -> 
         [sys.executable, "-c", code, *arguments], cwd=tmp_path, capture_output=True, text=True
     )
     assert done.returncode == 0, done.stderr
+
+
+@pytest.mark.realdata
+@pytest.mark.slow
+@pytest.mark.parametrize(
+    ("protocol", "images", "patients"),
+    [("paper", 5856, 3117), ("official", 5856, 3287)],  # by person, and by part and person
+)
+def test_real_images_train(
+    train: Command, real_data: Path, tmp_path: Path, protocol: str, images: int, patients: int
+) -> None:
+    options = (f"protocol={protocol}", "trainer=debug", "num_threads=1", "data.image_size=64")
+    assert train(RUN, "data=kermany", f"data.root={real_data}", *options) == 0
+    found = metrics(tmp_path / "run")["data"]
+    assert (found["kind"], found["note"]) == ("kermany", None)
+    assert (found["images"], found["patients"]) == (images, patients)
+    if protocol == "official":
+        assert found["parts"]["test"]["images"] == 624
