@@ -58,17 +58,18 @@ NUM_LINES = 10  # of progress, where there is no terminal to draw a bar on
 # What zipfile raises on a file that is no zip, or a broken one.
 DAMAGE = (zipfile.BadZipFile, zlib.error, struct.error, EOFError, NotImplementedError, ValueError)
 
-BY_HAND = f"""By hand: open https://doi.org/{DOI} in a browser and take the zip of chest X-rays
-(or Kaggle's data set "chest-xray-pneumonia"), unpack it, and name the folder that has train/
-in it: set PNEUMO_DATA=DIR, or give data.root=DIR to the training."""
+BY_HAND = f"""By hand: open https://doi.org/{DOI} in a browser, take the zip of
+chest X-rays (or Kaggle's data set "chest-xray-pneumonia"), unpack it, and name
+the folder that has train/ in it: set PNEUMO_DATA=DIR, or give data.root=DIR to
+the training."""
 
 EXAMPLES = f"""examples:
-  python -m pneumo.download                           to {TARGET_DIR}, where data=auto looks
+  python -m pneumo.download                 to {TARGET_DIR}, for data=auto
   python -m pneumo.download --to /big/disk/chest_xray
-  python -m pneumo.download --keep-zip                the zip stays beside the folder
-  python -m pneumo.download --sha256 HEX              refuse any other file
+  python -m pneumo.download --keep-zip      the zip stays beside the folder
+  python -m pneumo.download --sha256 HEX    refuse any other file
 
-A download that broke off goes on from where it was when the same command is given again.
+A download that broke off goes on from where it was, by the same command again.
 {BY_HAND}
 """
 

@@ -61,7 +61,7 @@ class Scores(nn.Module):
         """
         decision = (probability >= 0.5).long()
         values = self.decided(decision, label)
-        if len(label.unique()) == 2:
+        if 0 < int(label.sum()) < len(label):
             values |= self.ranked(probability, label)
         else:
             values |= dict.fromkeys(self.ranked, math.nan)
