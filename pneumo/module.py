@@ -28,46 +28,38 @@ OptimizerFactory = Callable[[Iterable[nn.Parameter]], torch.optim.Optimizer]
 ScheduleFactory = Callable[[torch.optim.Optimizer], torch.optim.lr_scheduler.LRScheduler]
 
 
-class Scores(nn.Module):
-    """Every score of one part, by torchmetrics, from all its probabilities at once."""
+def torchmetrics_scores(probability: Tensor, label: Tensor) -> dict[str, float]:
+    """Returns every score of (N,) probabilities of PNEUMONIA and (N,) labels (1 PNEUMONIA).
 
-    def __init__(self) -> None:
-        super().__init__()
-        options: dict[str, Any] = {"num_classes": 2, "average": None, "validate_args": False}
-        by_class = {
-            "precision": MulticlassPrecision(**options),
-            "recall": MulticlassRecall(**options),
-            "f1": MulticlassF1Score(**options),
+    Both on the CPU. The metrics are made anew each time (about a millisecond): as parts of the
+    LightningModule they would move to its GPU. Decisions are at 0.5. AUROC and average precision
+    take PNEUMONIA as the positive class, and are NaN where there is one class only (a debug run's
+    few batches).
+    """
+    options: dict[str, Any] = {"num_classes": 2, "average": None, "validate_args": False}
+    by_class = {
+        "precision": MulticlassPrecision(**options),
+        "recall": MulticlassRecall(**options),
+        "f1": MulticlassF1Score(**options),
+    }
+    decided = MetricCollection(
+        {
+            "accuracy": MulticlassAccuracy(num_classes=2, average="micro", validate_args=False),
+            **{n: ClasswiseWrapper(m, NAMES, prefix=f"{n}_") for n, m in by_class.items()},
         }
-        accuracy = MulticlassAccuracy(num_classes=2, average="micro", validate_args=False)
-        self.decided = MetricCollection(
-            {
-                "accuracy": accuracy,
-                **{n: ClasswiseWrapper(m, NAMES, prefix=f"{n}_") for n, m in by_class.items()},
-            }
-        )
-        self.ranked = MetricCollection(
-            {
-                "auroc": BinaryAUROC(validate_args=False),
-                "average_precision": BinaryAveragePrecision(validate_args=False),
-            }
-        )
-
-    def forward(self, probability: Tensor, label: Tensor) -> dict[str, float]:
-        """Returns the scores of (N,) probabilities of PNEUMONIA and (N,) labels (1 PNEUMONIA).
-
-        Decisions are at 0.5. AUROC and average precision take PNEUMONIA as the positive class,
-        and are NaN where there is one class only (a debug run's few batches).
-        """
-        decision = (probability >= 0.5).long()
-        values = self.decided(decision, label)
-        if 0 < int(label.sum()) < len(label):
-            values |= self.ranked(probability, label)
-        else:
-            values |= dict.fromkeys(self.ranked, math.nan)
-        self.decided.reset()
-        self.ranked.reset()
-        return {name: float(value) for name, value in values.items()}
+    )
+    ranked = MetricCollection(
+        {
+            "auroc": BinaryAUROC(validate_args=False),
+            "average_precision": BinaryAveragePrecision(validate_args=False),
+        }
+    )
+    values = decided((probability >= 0.5).long(), label)
+    if 0 < int(label.sum()) < len(label):
+        values |= ranked(probability, label)
+    else:
+        values |= dict.fromkeys(ranked, math.nan)
+    return {name: float(value) for name, value in values.items()}
 
 
 class Classifier(pl.LightningModule):
@@ -96,7 +88,6 @@ class Classifier(pl.LightningModule):
         self.optimizer, self.schedule = optimizer, schedule
         self.eval_parts = eval_parts
         self.seed = seed
-        self.scores = Scores()
         self.history: list[dict[str, Any]] = []
         self.seen: dict[str, list[tuple[Tensor, Tensor]]] = {}
         self.start = 0.0  # of the epoch, time.monotonic()
@@ -163,11 +154,11 @@ class Classifier(pl.LightningModule):
     def _score(self, seen: list[tuple[Tensor, Tensor]]) -> dict[str, Any]:
         logit = torch.cat([logit for logit, _ in seen]).float().cpu()
         target = torch.cat([target for _, target in seen]).cpu()
-        return score(logit, target, scores=self.scores)
+        return score(logit, target)
 
 
-def score(logit: Tensor, target: Tensor, *, scores: Scores) -> dict[str, Any]:
-    """Returns the scores of (N, num_classes) logits and (N,) class numbers.
+def score(logit: Tensor, target: Tensor) -> dict[str, Any]:
+    """Returns the scores of (N, num_classes) logits and (N,) class numbers, both on the CPU.
 
     Of three classes, bacteria and virus are added up to PNEUMONIA, except in the loss, which is
     the one that was trained.
@@ -177,7 +168,7 @@ def score(logit: Tensor, target: Tensor, *, scores: Scores) -> dict[str, Any]:
     decision = (probability >= 0.5).long()
     confusion = torch.bincount(label * 2 + decision, minlength=4).reshape(2, 2).tolist()
     loss = float(functional.cross_entropy(logit, target))
-    return {**scores(probability, label), "loss": loss, "confusion": confusion}
+    return {**torchmetrics_scores(probability, label), "loss": loss, "confusion": confusion}
 
 
 def pneumonia_probability(logit: Tensor) -> Tensor:

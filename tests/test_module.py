@@ -3,7 +3,7 @@ import pytest
 import torch
 from sklearn import metrics
 
-from pneumo.module import Scores, pneumonia_probability, score
+from pneumo.module import pneumonia_probability, score
 
 
 @pytest.fixture
@@ -17,7 +17,7 @@ def target() -> torch.Tensor:
 
 
 def test_scores_are_those_of_scikit_learn(logit: torch.Tensor, target: torch.Tensor) -> None:
-    found = score(logit, target, scores=Scores())
+    found = score(logit, target)
     probability = pneumonia_probability(logit).numpy()
     label, decision = target.numpy(), (probability >= 0.5).astype(int)
     by_class = metrics.precision_recall_fscore_support(label, decision)
@@ -36,9 +36,7 @@ def test_scores_are_those_of_scikit_learn(logit: torch.Tensor, target: torch.Ten
 
 def test_order_changes_no_score(logit: torch.Tensor, target: torch.Tensor) -> None:
     order = torch.randperm(len(target), generator=torch.Generator().manual_seed(2))
-    scores = Scores()
-    first, second = score(logit, target, scores=scores), None
-    second = score(logit[order], target[order], scores=scores)
+    first, second = score(logit, target), score(logit[order], target[order])
     assert first.pop("confusion") == second.pop("confusion")
     assert first == pytest.approx(second, abs=1e-6)
 
@@ -46,6 +44,13 @@ def test_order_changes_no_score(logit: torch.Tensor, target: torch.Tensor) -> No
 def test_three_classes_are_scored_as_two() -> None:
     logit = torch.log(torch.tensor([[0.4, 0.3, 0.3], [0.6, 0.1, 0.3], [0.1, 0.1, 0.8]]))
     np.testing.assert_allclose(pneumonia_probability(logit), [0.6, 0.4, 0.9], atol=1e-6)
-    found = score(logit, torch.tensor([2, 0, 1]), scores=Scores())
+    found = score(logit, torch.tensor([2, 0, 1]))
     assert found["accuracy"] == 1
     assert found["confusion"] == [[1, 0], [0, 2]]
+
+
+def test_one_class_leaves_what_ranks_unknown(logit: torch.Tensor) -> None:
+    found = score(logit, torch.ones(len(logit), dtype=torch.long))
+    assert np.isnan(found["auroc"])
+    assert np.isnan(found["average_precision"])
+    assert found["recall_pneumonia"] == found["accuracy"]
