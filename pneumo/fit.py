@@ -16,7 +16,7 @@ from hydra.utils import instantiate
 from torch import Tensor
 from torch.utils.data import DataLoader
 
-from pneumo import cache, index, nets, record, runs, split, tensorboard
+from pneumo import cache, cpu, index, nets, record, runs, split, tensorboard
 from pneumo.callbacks import history_table
 from pneumo.data import Batch, XrayDataModule
 from pneumo.module import Classifier
@@ -72,6 +72,8 @@ def fit(config: dict[str, Any], run_dir: Path) -> None:
         seed=config["seed"],
     )
     trainer = build_trainer(config["trainer"], job_number=config.get("job_number"))
+    if trainer.strategy.root_device.type == "cpu":
+        cpu.keep_memory()
     facts = record.describe(config, source, table, digest, network, trainer)
     record.announce(facts, trainer)
     tensorboard.open_run(trainer, config)

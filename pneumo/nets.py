@@ -7,6 +7,8 @@ from typing import cast
 import torch
 from torch import Tensor, nn
 
+from pneumo import cpu
+
 LEVEL_DROPOUT = (0.0, 0.0, 0.10, 0.15, 0.20)  # paper, section II
 DENSE_DROPOUT = 0.25  # paper, section II
 
@@ -40,12 +42,21 @@ class Level(nn.Module):
         self.norm = nn.BatchNorm2d(out_channels) if batch_norm else nn.Identity()
         self.dropout = nn.Dropout2d(dropout)
 
-    def forward(self, x: Tensor, *, micro_batch: int = 0) -> Tensor:
+    def forward(
+        self, x: Tensor, *, micro_batch: int = 0, first_weight: Tensor | None = None
+    ) -> Tensor:
         """(B, C, S, S) to (B, C', S/2, S/2); the convolutions see ``micro_batch`` images at once.
 
         The normalisation sees the whole batch, so the result does not depend on ``micro_batch``.
+        ``first_weight`` takes the place of the first convolution's weight and bias.
         """
-        if 0 < micro_batch < len(x):
+        if trains_on_cpu(self, x):
+            first, second = self.convolutions[0], self.convolutions[2]
+            weight, bias = (
+                (first.weight, first.bias) if first_weight is None else (first_weight, None)
+            )
+            x = cpu.Pooled.apply(x, weight, bias, second.weight, second.bias, micro_batch)
+        elif 0 < micro_batch < len(x):
             x = torch.cat([self.convolutions(part) for part in torch.split(x, micro_batch)])
         else:
             x = self.convolutions(x)
@@ -107,11 +118,45 @@ class Encoder(nn.Module):
 
     def features(self, x: Tensor) -> Tensor:
         """(B, 1, S, S) grey values to (B, c) activations of the first dense layer."""
-        x = self.norm((x - self.mean) / self.std)
+        first_weight = None
+        if isinstance(self.norm, nn.BatchNorm2d) and trains_on_cpu(self, x):
+            x, first_weight = self._normalised(x, self.norm)
+        else:
+            x = self.norm((x - self.mean) / self.std)
         micro_batch = self.micro_batch if x.device.type == "cpu" else 0
         for level in self.levels:
-            x = level(x, micro_batch=micro_batch)
+            x = level(x, micro_batch=micro_batch, first_weight=first_weight)
+            first_weight = None
         return torch.relu(self.dense(x.flatten(1)))
+
+    def _normalised(self, x: Tensor, norm: nn.BatchNorm2d) -> tuple[Tensor, Tensor]:
+        """Returns the normalised input beside a channel of ones, and the weight that takes both.
+
+        The scale and shift of the input's normalisation, and the bias of the convolution that
+        follows, become a part of its weight, on the ones: zeros around the image then mean what
+        they mean in the plain form. So no gradient of the input is needed, the dearest of the
+        first convolution's.
+        """
+        count = x.numel()
+        centred = x - x.mean()
+        flat = centred.flatten()
+        variance = (flat @ flat) / count / self.std**2
+        with torch.no_grad():
+            assert norm.running_mean is not None
+            assert norm.running_var is not None
+            assert norm.num_batches_tracked is not None
+            assert norm.momentum is not None
+            norm.running_mean.lerp_((x.mean() - self.mean) / self.std, norm.momentum)
+            norm.running_var.lerp_(variance * count / (count - 1), norm.momentum)
+            norm.num_batches_tracked.add_(1)
+        both = x.new_ones((len(x), 2, *x.shape[2:])).contiguous(memory_format=torch.channels_last)
+        torch.mul(centred, (variance + norm.eps).rsqrt() / self.std, out=both[:, :1])
+        convolution = cast(nn.Conv2d, cast(Level, self.levels[0]).convolutions[0])
+        assert convolution.bias is not None
+        centre = nn.functional.pad(convolution.bias[:, None, None, None], (1, 1, 1, 1))
+        weight = convolution.weight
+        weight = torch.cat([weight * norm.weight, weight * norm.bias + centre], 1)
+        return both, weight.contiguous(memory_format=torch.channels_last)
 
     def forward(self, x: Tensor) -> Tensor:
         """(B, 1, S, S) grey values to (B, num_classes) logits."""
@@ -128,6 +173,11 @@ def check_arguments(f: int, d: int, c: int, classes: int, image_size: int, level
     step = 2**levels
     if image_size < step or image_size % step:
         raise ValueError(f"data.image_size must be a multiple of {step}; got {image_size}")
+
+
+def trains_on_cpu(module: nn.Module, x: Tensor) -> bool:
+    """Whether the forms of pneumo.cpu serve: they know no other device and no graph export."""
+    return module.training and x.device.type == "cpu" and torch.is_grad_enabled()
 
 
 def initialise(module: nn.Module) -> None:

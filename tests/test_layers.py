@@ -7,7 +7,7 @@ import pneumo
 
 ROOT = Path(pneumo.__file__).parent
 LEVELS = (
-    {"augment", "cache", "image", "index", "metrics", "nets", "output", "paper", "phantom"}
+    {"augment", "cache", "cpu", "image", "index", "metrics", "nets", "output", "paper", "phantom"}
     | {"runs", "settings", "split", "unlike"},
     {"calibration", "data", "dicom", "graph", "intervals", "saliency", "source"},
     {"films", "module", "operating", "trained"},
@@ -15,7 +15,8 @@ LEVELS = (
     {"card", "fit", "overlap", "sweep"},
     {"download", "evaluate", "export", "heatmap", "predict", "train"},
 )
-BESIDE = {("cache", "image")}  # the cache holds what the one preprocessing makes
+# the cache holds what the one preprocessing makes; the networks have a form for the CPU
+BESIDE = {("cache", "image"), ("nets", "cpu")}
 
 
 def imports(path: Path) -> set[str]:
