@@ -2,11 +2,15 @@
 
 import os
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 
 os.environ.setdefault("NO_ALBUMENTATIONS_UPDATE", "1")  # it asks the network for news otherwise
 import albumentations as A  # noqa: N812
+import cv2
+
+REFLECT = "reflect"
 
 
 @dataclass(frozen=True)
@@ -18,16 +22,24 @@ class Augment:
         zoom: smallest and largest scale; 1 is the image as it is, above shows less of it;
             (1, 1) is off (the paper gives no range).
         flip: probability of a horizontal flip; 0 is off.
-        fill: grey value, 0 to 255, of what comes in from outside the image.
+        fill: what comes in from outside the image: "reflect", the image mirrored at its border, or
+            a grey value, 0 to 255 (the paper does not say).
     """
 
     rotation: float = 45.0
     zoom: tuple[float, float] = (0.8, 1.2)
     flip: float = 0.5
-    fill: int = 0
+    fill: int | str = REFLECT
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "zoom", tuple(self.zoom))
+
+
+def border(augment: Augment) -> dict[str, Any]:
+    """Returns what albumentations' Affine is told of the fill."""
+    if augment.fill == REFLECT:
+        return {"border_mode": cv2.BORDER_REFLECT}
+    return {"border_mode": cv2.BORDER_CONSTANT, "fill": augment.fill}
 
 
 class ImageAugment:
@@ -37,7 +49,7 @@ class ImageAugment:
         steps: list[A.BasicTransform] = []
         if augment.rotation or augment.zoom != (1, 1):
             limits = (-augment.rotation, augment.rotation)
-            steps.append(A.Affine(rotate=limits, scale=augment.zoom, fill=augment.fill, p=1.0))
+            steps.append(A.Affine(rotate=limits, scale=augment.zoom, p=1.0, **border(augment)))
         if augment.flip:
             steps.append(A.HorizontalFlip(p=augment.flip))
         self.compose = A.Compose(steps, seed=0)

@@ -78,8 +78,8 @@ RULES: dict[str, Rule] = {
     ),
     "augment.flip": PROBABILITY,
     "augment.fill": (
-        "a grey value, a whole number from 0 to 255",
-        lambda v: _whole(v) and 0 <= v < 256,
+        "reflect or a grey value, a whole number from 0 to 255",
+        lambda v: v == "reflect" or (_whole(v) and 0 <= v < 256),
     ),
     "optimizer.lr": POSITIVE,
     "optimizer.weight_decay": NOT_NEGATIVE,

@@ -42,10 +42,17 @@ def test_zoom_shows_less_or_adds_fill() -> None:
     assert area(0.5, fill=77)[0, 0] == 77
 
 
+def test_reflection_brings_in_nothing_that_was_not_there() -> None:
+    image = np.full((64, 64), 200, np.uint8)
+    augment = Augment(rotation=45, zoom=(0.5, 0.5), flip=0)
+    assert augment.fill == "reflect"
+    assert (ImageAugment(augment)(image, seed=0) == 200).all()
+
+
 def test_rotation_stays_within_its_range() -> None:
     line = np.zeros((101, 101), np.uint8)
     line[50, 51:] = 255  # from the centre to the right
-    augment = ImageAugment(Augment(rotation=45, zoom=(1, 1), flip=0))
+    augment = ImageAugment(Augment(rotation=45, zoom=(1, 1), flip=0, fill=0))
     angles = []
     for seed in range(200):
         rows, columns = np.nonzero(augment(line, seed=seed) > 60)
