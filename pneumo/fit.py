@@ -86,7 +86,11 @@ def fit(config: dict[str, Any], run_dir: Path) -> None:
     # a run that was gone on with counts the epochs of all its starts
     training = sum(row["seconds"] for row in module.history)
     seconds = {"train": training, "total": training + time.monotonic() - start}
-    metrics = {**facts, **record.results(module.history, best), "seconds": seconds}
+    found = record.assessment(
+        table, predictions, root=source.root, protocol=config["protocol"]["name"]
+    )
+    results = record.results(module.history, best)
+    metrics = {**facts, **results, "assessment": found, "seconds": seconds}
     tensorboard.close_run(trainer, metrics, predictions, data)
     runs.write_json(run_dir / "metrics.json", metrics)
     runs.write_status(

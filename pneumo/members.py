@@ -1,7 +1,7 @@
 """Finished runs as members of an ensemble: tables, networks, and what validation fixed for them."""
 
 import hashlib
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import islice
 from pathlib import Path
@@ -14,6 +14,7 @@ from omegaconf import OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
 from pneumo import phantom, runs, split, unlike
+from pneumo.assess import assess_run
 from pneumo.films import Film, Shape
 from pneumo.index import LABELS, set_folder
 from pneumo.metrics import Array
@@ -110,6 +111,12 @@ def fixed_mean(members: Sequence[Member]) -> Fixed | str:
     """Returns what the validation part fixes for the mean of the members, or why nothing."""
     val = common_val(members)
     return val if isinstance(val, str) else fix(val[0], val[1].mean(0))
+
+
+def assessment(member: Member) -> Mapping[str, Any]:
+    """Returns metrics.json's assessment; made anew for a run of a version that did not write it."""
+    found: Mapping[str, Any] | None = member.metrics.get("assessment")
+    return found or assess_run(member.predictions, protocol=str(member.metrics.get("protocol")))
 
 
 def own_images(member: Member) -> Path | None:
