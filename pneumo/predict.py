@@ -4,7 +4,6 @@ import argparse
 import csv
 import json
 import os
-import random
 import sys
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
@@ -43,7 +42,6 @@ with --heatmap only, names the film's picture. error says why a file could not b
 exit codes: 0 done; 2 a mistake in the command; 3 done, but some files could not be read;
 130 stopped. Not a medical device.
 """
-MANY = 500  # images that say what is ordinary; more changes the limit little
 
 
 @dataclass(frozen=True)
@@ -84,9 +82,7 @@ def predict(given: argparse.Namespace) -> int:
     networks = Networks(run_dirs, checkpoint=given.checkpoint, device=given.device)
     decision = decide(runs, checkpoint=given.checkpoint, threshold=given.threshold)
     pictures = _pictures(given, run_dirs, names)
-    reference = reference_of(
-        runs[0], networks, checkpoint=given.checkpoint, threads=threads, batch_size=given.batch_size
-    )
+    reference = reference_of(runs[0], networks, checkpoint=given.checkpoint, threads=threads)
     errors = 0
     stream = films.read_all(names, shapes=networks.shapes, threads=threads)
     header = columns(networks.trained) + ["heatmap"] * (pictures is not None)
@@ -163,12 +159,12 @@ def decide(runs: Sequence[Member], *, checkpoint: str, threshold: float | None) 
 
 
 def reference_of(
-    member: Member, networks: Networks, *, checkpoint: str, threads: int, batch_size: int
+    member: Member, networks: Networks, *, checkpoint: str, threads: int
 ) -> unlike.Reference | None:
     """Returns where the first run's own images lie, see pneumo.unlike.
 
-    It lies in the run folder; where it does not, it is made of up to MANY images of the run's
-    validation and test part, if they are still where the run found them, and left there.
+    The training leaves it in the run folder; where it is missing or of other weights, it is made of
+    the run's own images, if they are still where the run found them, and left there.
     """
     trained = networks.trained[0]
     found = members.stored_reference(trained, checkpoint=checkpoint)
@@ -181,25 +177,18 @@ def reference_of(
             "images are not where it found them"
         )
         return None
-    paths = sorted(member.predictions["path"])
-    paths = random.Random(0).sample(paths, min(MANY, len(paths)))  # noqa: S311  (a fixed choice)
-    stream = films.read_all(
-        [str(root / path) for path in paths], shapes=networks.shapes, threads=threads
-    )
-    parts = []
-    with _progress(len(paths), label="features of the run's own images") as bar:
-        for batch in members.batches(stream, batch_size=batch_size):
-            if whole := [film for film in batch if not film.error]:
-                parts.append(networks.score(whole))
-            bar.update(len(batch))
-    if sum(len(part.features) for part in parts) < unlike.MIN_IMAGES:
+    names = [str(root / path) for path in members.reference_paths(member.predictions)]
+    shape = networks.shapes[0]
+    prepared = []
+    stream = films.read_all(names, shapes=[shape], threads=threads)
+    with _progress(len(names), label="the run's own images") as bar:
+        for film in stream:
+            prepared += [] if film.error else [film.prepared[shape]]
+            bar.update()
+    made = members.make_reference(trained.network, np.stack(prepared)) if prepared else None
+    if made is None:
         _say(f"unlike speaks of files only: {member.name} has too few images of its own")
         return None
-    made = unlike.Reference(
-        unlike.make_cloud(np.concatenate([part.layout for part in parts])),
-        unlike.make_cloud(np.concatenate([part.features for part in parts])),
-        members.weights_digest(trained),
-    )
     path = members.reference_path(member.run_dir, checkpoint=checkpoint)
     try:
         unlike.save(made, path)

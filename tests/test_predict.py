@@ -527,6 +527,21 @@ def test_reference_is_made_once_and_anew_for_other_weights(
     assert table(capsys.readouterr().out) != first
 
 
+def test_training_leaves_the_reference_that_predict_would_make(
+    run: Path, paths: list[str], capsys: pytest.CaptureFixture[str]
+) -> None:
+    digest = members.weights_digest(members.Networks([run], checkpoint="best").trained[0].network)
+    left = unlike.load(run / "reference.npz", weights_sha256=digest)
+    (run / "reference.npz").unlink()
+    assert call(run, *paths) == 0
+    made = unlike.load(run / "reference.npz", weights_sha256=digest)
+    assert left is not None
+    assert made is not None
+    for one, other in ((left.layout, made.layout), (left.features, made.features)):
+        np.testing.assert_allclose(one.mean, other.mean, rtol=1e-3, atol=1e-5)
+        assert one.limit == pytest.approx(other.limit, rel=0.02)
+
+
 def test_without_the_runs_images_the_test_of_features_is_left_out(
     run: Path,
     paths: list[str],
