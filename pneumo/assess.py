@@ -1,4 +1,11 @@
-"""Labels and probabilities of one network or ensemble become all that evaluate says of it."""
+"""Labels and probabilities of one network or ensemble become all that is said of its worth.
+
+The same numbers stand in metrics.json, in what pneumo.evaluate prints, in the report and in the
+model card. Intervals are of 95 %, by bootstrap over patients. DeLong's interval of the AUROC is
+left out: it takes images as independent, which several of one patient are not, and the packages
+that have it (pauc, MLstatkit, confidenceinterval) are of one author each, and below version 1 or
+without a release for two years.
+"""
 
 from collections.abc import Mapping, Sequence
 from typing import Any
@@ -6,15 +13,16 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from pneumo.calibration import brier, expected_calibration_error
+from pneumo.calibration import brier, expected_calibration_error, reliability
 from pneumo.intervals import Interval, bootstrap
 from pneumo.metrics import Array, net_benefit, predictive_values, scores
 from pneumo.metrics import operating_point as at_threshold
-from pneumo.operating import Fixed, calibrated
+from pneumo.operating import Fixed, calibrated, fix
 
 # Per image of a clinic; the set's own 73 % is none's. Stated, not measured: name yours.
 PREVALENCES = (0.05, 0.1, 0.2, 0.4)
-NET_BENEFIT_AT = (0.05, 0.1, 0.2, 0.3, 0.5)  # chance of pneumonia at which one would treat
+# Chance of pneumonia at which one would treat: a twentieth to nineteen twentieths
+NET_BENEFIT_AT = tuple(number / 20 for number in range(1, 20))
 OF_SCORE = {  # PNEUMONIA is positive
     "sensitivity": "recall_pneumonia",
     "specificity": "recall_normal",
@@ -36,7 +44,7 @@ def assess(
 
     Args:
         table: columns label, group (who, for the bootstrap), subtype, source, and pixels (of the
-            file, NaN where not known).
+            file, NaN where not known; may be missing).
         probability: (N,) raw, of PNEUMONIA.
         fixed: on validation data, or why nothing is.
         prevalences: at which PPV and NPV are stated, each in (0, 1).
@@ -52,6 +60,20 @@ def assess(
         "subgroups": _subgroups(table, label, probability, threshold),
         "net_benefit": _net_benefit(label, probability, fixed),
     }
+
+
+def assess_run(table: pd.DataFrame, *, protocol: str) -> dict[str, Any]:
+    """Returns what `assess` says of a run's test part, with what its validation part fixes.
+
+    Args:
+        table: columns as in assess, p_pneumonia, and split (val, test).
+        protocol: its name, for what is said where there is no validation part.
+    """
+    val, test = (table[table["split"] == part] for part in ("val", "test"))
+    fixed: Fixed | str = f"the run has no validation part (protocol={protocol})"
+    if not val.empty:
+        fixed = fix((val["label"] == "PNEUMONIA").to_numpy(np.int64), val["p_pneumonia"])
+    return assess(test, test["p_pneumonia"].to_numpy(np.float64), fixed=fixed)
 
 
 def _point(
@@ -89,8 +111,15 @@ def _point(
 
 
 def _calibration(label: Array, probability: Array, fixed: Fixed | str) -> dict[str, Any]:
-    def both(p: Array) -> dict[str, float]:
-        return {"ece": expected_calibration_error(label, p), "brier": brier(label, p)}
+    def both(p: Array) -> dict[str, Any]:
+        rows = zip(*reliability(label, p), strict=True)
+        names = ("images", "probability", "observed")
+        bins = [dict(zip(names, map(float, row), strict=True)) for row in rows if row[0]]
+        return {
+            "ece": expected_calibration_error(label, p),
+            "brier": brier(label, p),
+            "reliability": bins,
+        }
 
     if isinstance(fixed, str):
         return {"temperature": None, "why_not": fixed, "before": both(probability), "after": None}
@@ -101,7 +130,10 @@ def _calibration(label: Array, probability: Array, fixed: Fixed | str) -> dict[s
 def _subgroups(
     table: pd.DataFrame, label: Array, probability: Array, threshold: float
 ) -> list[dict[str, Any]]:
-    """Bacterial and viral ones each against all NORMAL; source parts and sizes with both labels."""
+    """Bacterial and viral ones each against all NORMAL; source parts and sizes with both labels.
+
+    Each bootstraps its own patients: those without a mask's image say nothing of it.
+    """
     normal = (table["label"] == "NORMAL").to_numpy()
     masks: dict[tuple[str, str], Any] = {}
     for subtype in ("bacteria", "virus"):
@@ -119,6 +151,8 @@ def _subgroups(
 
 def _sizes(table: pd.DataFrame) -> dict[tuple[str, str], Any]:
     """Masks of small, middle and large files; none where sizes are unknown or all the same."""
+    if "pixels" not in table:
+        return {}
     pixels = table["pixels"].to_numpy(np.float64)
     if np.isnan(pixels).any() or np.unique(pixels).size < NUM_SIZES:
         return {}
@@ -137,7 +171,11 @@ def _subgroup(
     table: pd.DataFrame, label: Array, probability: Array, threshold: float
 ) -> dict[str, Any]:
     sick, well = int(label.sum()), int(label.size - label.sum())
-    counts: dict[str, Any] = {"PNEUMONIA": sick, "NORMAL": well}
+    counts: dict[str, Any] = {
+        "PNEUMONIA": sick,
+        "NORMAL": well,
+        "patients": int(table["group"].nunique()),
+    }
     if min(sick, well) < MIN_IMAGES:
         return counts | {"why_not": f"fewer than {MIN_IMAGES} images of a label"}
     names = ("recall_pneumonia", "recall_normal", "auroc")

@@ -27,7 +27,7 @@ class Augment:
     """
 
     rotation: float = 45.0
-    zoom: tuple[float, float] = (0.8, 1.2)
+    zoom: tuple[float, float] = (0.9, 1.1)
     flip: float = 0.5
     fill: int | str = REFLECT
 

@@ -1,15 +1,13 @@
 """The model card of a run: what it is, what it scores, and what it must not be used for."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
-import pandas as pd
 from jinja2 import Environment, StrictUndefined
 
-from pneumo import evidence, paper
-from pneumo.operating import Fixed
-from pneumo.report.wording import decimal, interval
+from pneumo import paper
+from pneumo.report.wording import DASH, decimal, interval
 
 TEMPLATE = Path(__file__).with_name("card.md.j2")
 MARK = "<!-- Written by pneumo.export; a new export replaces it. -->"
@@ -18,6 +16,15 @@ PREPARATION = {
     "pad": "a triangle filter without aliasing shrinks the film in proportion, with black margins,",
 }
 NOT_BEST = "predictions of single images are kept for the best checkpoint only"
+SCORES = {
+    "accuracy": "accuracy",
+    "AUROC": "auroc",
+    "average precision": "average_precision",
+    "F1 of NORMAL": "f1_normal",
+    "F1 of PNEUMONIA": "f1_pneumonia",
+}
+POINT = {"sensitivity": "sensitivity", "specificity": "specificity", "PPV": "ppv", "NPV": "npv"}
+BENEFIT_AT = (0.05, 0.1, 0.2, 0.3, 0.5)  # of the thresholds in metrics.json
 
 
 class Item(NamedTuple):
@@ -42,10 +49,10 @@ CHECKLIST = (
     Item("Selection of the final model", "26", "12c", "Data, how the epoch was chosen"),
     Item("Measures and their intervals", "28, 36", "12e, 23a", "Scores, Operating point"),
     Item("Calibration, output", "28", "12e, 15", "Calibration, Operating point"),
-    Item("Subgroups", "36", "14, 23b", "Subgroups; bacteria and virus only"),
+    Item("Subgroups", "36", "14, 23b", "Subgroups; by germ, source part and file size"),
     Item("Limits", "38", "26", "Limits"),
     Item("Code, data, licences", "41", "18e, 18f", "What it is, Data"),
-    Item("Explanation", "31", "none", "not here: python -m pneumo.heatmap with --score"),
+    Item("Explanation", "31", "none", "Heat maps"),
     Item("Dates of the films", "7", "5b", "no: not in the set"),
     Item("Treatment of the patients", "none", "6c", "no: not in the set"),
     Item("Agreement of readers, blinding", "17, 18", "8c", "no: not in the set"),
@@ -67,8 +74,8 @@ def write(
     image_size: int,
     aspect: str,
     checkpoint: str,
-    test: pd.DataFrame | None,
-    fixed: Fixed | str,
+    found: Mapping[str, Any] | None,
+    maps: Sequence[Mapping[str, Any]] = (),
     train_sha256: str | None,
 ) -> str:
     """Returns the card as Markdown.
@@ -79,9 +86,8 @@ def write(
         image_size: side of the prepared image, pixels.
         aspect: stretch or pad.
         checkpoint: best or last.
-        test: predictions of this checkpoint for the test part (columns label, patient, subtype,
-            p_pneumonia); None where there are none.
-        fixed: what the validation part fixes, or why nothing is fixed.
+        found: the assessment of this checkpoint, see pneumo.assess; None where there is none.
+        maps: numbers on heat maps, see runs.read_maps.
         train_sha256: split.digest of the train part; None where it is not known.
     """
     environment = Environment(
@@ -110,30 +116,26 @@ def write(
         train_sha256=train_sha256,
         paper=paper,
         checklist=CHECKLIST,
-        decimal=decimal,
-        interval=interval,
-        plain={n: metrics[checkpoint]["test"][key] for n, key in evidence.SCORES.items()},
-        **_findings(test, fixed),
+        found=found,
+        maps=maps,
+        scores=SCORES,
+        point=POINT,
+        benefit_at=BENEFIT_AT,
+        decimal=_decimal,
+        score=_score,
     )
     return _tidy(text)
 
 
-def _findings(test: pd.DataFrame | None, fixed: Fixed | str) -> dict[str, Any]:
-    if test is None:
-        return {"scores": None}
-    known = fixed if isinstance(fixed, Fixed) else None
-    threshold = known.threshold if known else 0.5
-    temperature = known.temperature if known else None
-    return {
-        "scores": evidence.scored(test),
-        "fixed": known,
-        "not_fixed": fixed,
-        "threshold": threshold,
-        "point": evidence.scored(test, names=evidence.AT_THRESHOLD, threshold=threshold),
-        "predictive": evidence.at_prevalences(test, threshold=threshold),
-        "calibration": evidence.calibrations(test, temperature=temperature),
-        "groups": evidence.subgroups(test, threshold=threshold),
-    }
+def _decimal(value: float | None) -> str:
+    """A number, or a dash; metrics.json has null where a number is not known."""
+    return DASH if value is None else decimal(value)
+
+
+def _score(row: Mapping[str, float | None], *, between: str = " | ") -> str:
+    """A score and its interval: two cells of a table."""
+    ends = [float("nan") if row[end] is None else row[end] for end in ("low", "high")]
+    return f"{_decimal(row['value'])}{between}{interval(*ends)}"  # type: ignore[arg-type]
 
 
 def _chosen(metrics: Mapping[str, Any], checkpoint: str) -> str:

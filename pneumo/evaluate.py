@@ -9,10 +9,9 @@ from typing import Any
 
 import numpy as np
 import pandas as pd
-from PIL import Image
 from tqdm import tqdm
 
-from pneumo import films, members, runs
+from pneumo import films, image, members, runs
 from pneumo.assess import PREVALENCES, assess
 from pneumo.members import Member, Networks
 from pneumo.metrics import Array
@@ -38,6 +37,7 @@ exit codes: 0 done; 2 a mistake in the command or a refusal; 3 an image could no
 """
 BATCH_SIZE = 32  # images
 THREADS = 2  # that decode ahead
+SHOWN = (0.05, 0.1, 0.2, 0.3, 0.5)  # of the net benefit's thresholds, on a terminal
 WIDTH = 80  # columns of what is printed
 
 
@@ -223,8 +223,8 @@ def _probabilities(
         return part.table.assign(pixels=pixels), probability
     columns = [one.part("test").set_index("path")["p_pneumonia"][paths] for one in known]
     root = members.own_images(known[0])
-    pixels = [_pixels(root / path) if root else float("nan") for path in paths]
-    return part.table.assign(pixels=pixels), np.stack([each.to_numpy() for each in columns])
+    sizes = {} if root is None else {"pixels": [image.num_pixels(root / path) for path in paths]}
+    return part.table.assign(**sizes), np.stack([each.to_numpy() for each in columns])
 
 
 def _score(networks: Networks, root: Path, paths: Sequence[str]) -> tuple[Array, list[float]]:
@@ -247,14 +247,6 @@ def _score(networks: Networks, root: Path, paths: Sequence[str]) -> tuple[Array,
             parts.append(networks.score(batch).pneumonia)
             bar.update(len(batch))
     return np.concatenate(parts, axis=1), pixels
-
-
-def _pixels(path: Path) -> float:
-    try:
-        with Image.open(path) as image:
-            return float(image.width * image.height)
-    except OSError:
-        return float("nan")
 
 
 def _warnings(known: Sequence[Member], *, own: bool, checkpoint: str) -> list[str]:
@@ -370,6 +362,7 @@ def _benefit_lines(one: dict[str, Any]) -> list[str]:
     return [f"net benefit of the {found['probability']} probability (treating everyone):"] + [
         f"  at {row['threshold']:.2f}: {row['network']:.3f} ({row['treat_all']:.3f})"
         for row in found["at"]
+        if row["threshold"] in SHOWN
     ]
 
 

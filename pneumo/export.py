@@ -13,7 +13,7 @@ import numpy as np
 from jinja2 import UndefinedError
 from tqdm import tqdm
 
-from pneumo import card, dicom, films, image, members, output, phantom, runs, split, trained
+from pneumo import card, films, image, members, output, phantom, runs, split, trained
 from pneumo.members import Member
 from pneumo.operating import Fixed
 from pneumo.trained import CHECKPOINTS, Trained
@@ -144,8 +144,8 @@ def export(
             image_size=one.image_size,
             aspect=one.aspect,
             checkpoint=checkpoint,
-            test=member.part("test") if best else None,
-            fixed=fixed,
+            found=members.assessment(member) if best else None,
+            maps=runs.read_maps(run_dir, checkpoint=checkpoint),
             train_sha256=train_sha256,
         )
     except (KeyError, TypeError, UndefinedError) as error:
@@ -248,7 +248,7 @@ def _compare(model: "ModelProto", one: Trained, chosen: Checked) -> Difference:
     largest, images, unread = np.zeros(2), 0, []
     for name in tqdm(chosen.names, desc="checking", unit=" images", disable=None):
         try:
-            picture = _decode(name)
+            picture = films.decode(name)[0]
         except ValueError as error:
             unread.append(str(error))
             continue
@@ -268,12 +268,6 @@ def _compare(model: "ModelProto", one: Trained, chosen: Checked) -> Difference:
             f"{found.whole:.1e}. Nothing was written; try another version of onnxruntime"
         )
     return found
-
-
-def _decode(name: str) -> np.ndarray:
-    data = image.read(Path(name))
-    decode = dicom.decode if dicom.is_dicom(data) else image.decode
-    return decode(data, name=name)
 
 
 def _place(out: Path, run_dir: Path) -> Path:

@@ -67,12 +67,7 @@ def read_all(names: Iterable[str], *, shapes: Sequence[Shape], threads: int) -> 
 def read(name: str, *, shapes: Sequence[Shape]) -> Film:
     """Returns one film, prepared for each of ``shapes``; one that cannot be read has an error."""
     try:
-        data = _bytes(name)
-        if dicom.is_dicom(data):
-            grey, colour = dicom.decode(data, name=name), 0.0
-        else:
-            grey = _decode(data, name)
-            colour = unlike.chroma(data)
+        grey, colour = decode(name)
         prepared = {
             (size, aspect): image.resize(grey, size=size, aspect=aspect) for size, aspect in shapes
         }
@@ -83,6 +78,18 @@ def read(name: str, *, shapes: Sequence[Shape]) -> Film:
     height, width = grey.shape
     odd = tuple(unlike.odd_pixels(grey, chroma=colour))
     return Film(name, prepared, (width, height), odd)
+
+
+def decode(name: str) -> tuple[np.ndarray, float]:
+    """Returns (H, W) uint8 grey values of a PNG, JPEG or DICOM file, and its `unlike.chroma`.
+
+    Raises:
+        ValueError: with ``name``: it is none of these, or cannot be read.
+    """
+    data = _bytes(name)
+    if dicom.is_dicom(data):
+        return dicom.decode(data, name=name), 0.0
+    return _decode(data, name), unlike.chroma(data)
 
 
 def _decode(data: bytes, name: str) -> np.ndarray:

@@ -16,7 +16,7 @@ from hydra.utils import instantiate
 from torch import Tensor
 from torch.utils.data import DataLoader
 
-from pneumo import cache, cpu, index, nets, record, runs, split, tensorboard
+from pneumo import cache, cpu, index, members, nets, record, runs, split, tensorboard, unlike
 from pneumo.callbacks import history_table
 from pneumo.data import Batch, XrayDataModule
 from pneumo.module import Classifier
@@ -83,12 +83,17 @@ def fit(config: dict[str, Any], run_dir: Path) -> None:
     start += time.monotonic() - before
     predictions = predict_best(module, data, table, run_dir)
     runs.write_table(run_dir / "predictions.csv", predictions)
+    keep_reference(network, images, table, predictions, run_dir)
     runs.write_table(run_dir / "history.csv", history_table(module.history))
     best = record.best_epoch(module.history, config["protocol"]["select_on"])
     # a run that was gone on with counts the epochs of all its starts
     training = sum(row["seconds"] for row in module.history)
     seconds = {"train": training, "total": training + time.monotonic() - start}
-    metrics = {**facts, **record.results(module.history, best), "seconds": seconds}
+    found = record.assessment(
+        table, predictions, root=source.root, protocol=config["protocol"]["name"]
+    )
+    results = record.results(module.history, best)
+    metrics = {**facts, **results, "assessment": found, "seconds": seconds}
     tensorboard.close_run(trainer, metrics, predictions, data)
     runs.write_json(run_dir / "metrics.json", metrics)
     runs.write_status(
@@ -193,6 +198,20 @@ def predict_best(
     return (
         table.loc[rows, ["path", "patient", "label", "split"]].assign(**columns).sort_values("path")
     )
+
+
+def keep_reference(
+    network: nets.Encoder,
+    images: cache.Cache,
+    table: pd.DataFrame,
+    predictions: pd.DataFrame,
+    run_dir: Path,
+) -> None:
+    """Leaves what tells an ordinary film from an odd one, so that the run folder is enough."""
+    rows = table.index[table["path"].isin(members.reference_paths(predictions))].to_numpy()
+    made = members.make_reference(network, images.images[rows])
+    if made is not None:
+        unlike.save(made, members.reference_path(run_dir, checkpoint="best"))
 
 
 @torch.inference_mode()

@@ -67,6 +67,15 @@ def read(path: Path) -> bytes:
         raise ValueError(f"{path}: cannot be read ({error.strerror})") from None
 
 
+def num_pixels(path: Path) -> float:
+    """Returns width times height as the header of an image file says; NaN where it is none."""
+    try:
+        with Image.open(path) as image:
+            return float(image.width * image.height)
+    except OSError:
+        return float("nan")
+
+
 def _check(image: Image.Image, name: str) -> None:
     if image.width * image.height > MAX_PIXELS:
         raise ValueError(

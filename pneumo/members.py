@@ -1,7 +1,8 @@
 """Finished runs as members of an ensemble: tables, networks, and what validation fixed for them."""
 
 import hashlib
-from collections.abc import Iterable, Iterator, Sequence
+import random
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import islice
 from pathlib import Path
@@ -14,13 +15,17 @@ from omegaconf import OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
 from pneumo import phantom, runs, split, unlike
+from pneumo.assess import assess_run
 from pneumo.films import Film, Shape
 from pneumo.index import LABELS, set_folder
 from pneumo.metrics import Array
+from pneumo.nets import Encoder
 from pneumo.operating import Fixed, fix
 from pneumo.trained import Trained, load, read_metrics
 
 DEVICES = ("auto", "cpu", "cuda")
+MANY = 500  # images that say what is ordinary; more changes the limit little
+FEW = 32  # of them at once through the network
 MARKS = (".hydra", "metrics.json", "status.json", "checkpoints")  # one of them: a run, maybe broken
 
 
@@ -110,6 +115,12 @@ def fixed_mean(members: Sequence[Member]) -> Fixed | str:
     """Returns what the validation part fixes for the mean of the members, or why nothing."""
     val = common_val(members)
     return val if isinstance(val, str) else fix(val[0], val[1].mean(0))
+
+
+def assessment(member: Member) -> Mapping[str, Any]:
+    """Returns metrics.json's assessment; made anew for a run of a version that did not write it."""
+    found: Mapping[str, Any] | None = member.metrics.get("assessment")
+    return found or assess_run(member.predictions, protocol=str(member.metrics.get("protocol")))
 
 
 def own_images(member: Member) -> Path | None:
@@ -205,12 +216,34 @@ def batches(films: Iterable[Film], *, batch_size: int) -> Iterator[list[Film]]:
         yield batch
 
 
-def weights_digest(trained: Trained) -> str:
+def weights_digest(network: Encoder) -> str:
     """Returns the SHA-256 of a network's weights, for the features they make."""
     digest = hashlib.sha256()
-    for name, tensor in trained.network.state_dict().items():
+    for name, tensor in network.state_dict().items():
         digest.update(name.encode() + tensor.cpu().contiguous().numpy().tobytes())
     return digest.hexdigest()
+
+
+def reference_paths(predictions: pd.DataFrame) -> list[str]:
+    """The images that say what is ordinary: up to MANY of the validation and test part."""
+    paths = sorted(predictions["path"])
+    return random.Random(0).sample(paths, min(MANY, len(paths)))  # noqa: S311  (a fixed choice)
+
+
+@torch.inference_mode()
+def make_reference(network: Encoder, prepared: np.ndarray) -> unlike.Reference | None:
+    """Returns where (N, S, S) uint8 prepared images lie; None where they are too few to say."""
+    if len(prepared) < unlike.MIN_IMAGES:
+        return None
+    images = torch.from_numpy(prepared)[:, None].to(network.mean.device)
+    with torch.backends.cudnn.flags(enabled=True, allow_tf32=False):
+        parts = [network.features(part.float()) for part in torch.split(images, FEW)]
+    features = torch.cat(parts)
+    return unlike.Reference(
+        unlike.make_cloud(unlike.layout(prepared)),
+        unlike.make_cloud(features.cpu().numpy()),
+        weights_digest(network),
+    )
 
 
 def reference_path(run_dir: Path, *, checkpoint: str) -> Path:
@@ -221,4 +254,4 @@ def reference_path(run_dir: Path, *, checkpoint: str) -> Path:
 def stored_reference(trained: Trained, *, checkpoint: str) -> unlike.Reference | None:
     """Returns the run's summary of its features, if an earlier command has left a fitting one."""
     path = reference_path(trained.run_dir, checkpoint=checkpoint)
-    return unlike.load(path, weights_sha256=weights_digest(trained))
+    return unlike.load(path, weights_sha256=weights_digest(trained.network))

@@ -10,6 +10,7 @@ from typing import TextIO
 RUN_FILES = (
     *("metrics.json", "status.json", "split.csv", "predictions.csv", "history.csv"),
     *("train.log", "hparams.yaml", ".lock", "reference.npz", "reference-last.npz"),
+    "heatmap.json",
 )
 RUN_FOLDERS = (".hydra", "checkpoints")
 

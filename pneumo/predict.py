@@ -4,7 +4,6 @@ import argparse
 import csv
 import json
 import os
-import random
 import sys
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
@@ -15,18 +14,20 @@ import numpy as np
 import torch
 from tqdm import tqdm
 
-from pneumo import films, members, unlike
+from pneumo import films, members, overlay, unlike
 from pneumo.films import Film
 from pneumo.members import Member, Networks, Scored
 from pneumo.operating import Fixed, calibrated
 from pneumo.output import check_out, opened
-from pneumo.trained import CHECKPOINTS, Trained
+from pneumo.trained import CHECKPOINTS, Trained, load
 
 EXAMPLES = """\
 examples:
   python -m pneumo.predict RUN film.png other.dcm
   python -m pneumo.predict RUN films/ --out predictions.csv
       all images in a folder and its folders; an existing predictions.csv is replaced at the end
+  python -m pneumo.predict RUN films/ --out predictions.csv --heatmap maps
+      also a picture for each film of what spoke for PNEUMONIA; see python -m pneumo.heatmap --help
   python -m pneumo.predict RUN1 RUN2 RUN3 films/ --format jsonl
       the mean of three networks
   find films -name '*.dcm' | python -m pneumo.predict RUN --list -
@@ -36,12 +37,11 @@ Columns: p_* are the networks' probabilities, *_calibrated those after the tempe
 run's validation part fixes (empty without one); decision is PNEUMONIA where p_pneumonia is at least
 threshold, and threshold_from says where that comes from: validation (sensitivity at least 0.95
 there), given, or default (0.5). unlike is true for a film unlike the training data, unlike_score
-its distance in units of the limit that 99 % of the run's films keep, unlike_reason why. error says
-why a file could not be read.
+its distance in units of the limit that 99 % of the run's films keep, unlike_reason why. heatmap,
+with --heatmap only, names the film's picture. error says why a file could not be read.
 exit codes: 0 done; 2 a mistake in the command; 3 done, but some files could not be read;
 130 stopped. Not a medical device.
 """
-MANY = 500  # images that say what is ordinary; more changes the limit little
 
 
 @dataclass(frozen=True)
@@ -81,21 +81,59 @@ def predict(given: argparse.Namespace) -> int:
     runs = [members.read(run_dir) for run_dir in run_dirs]
     networks = Networks(run_dirs, checkpoint=given.checkpoint, device=given.device)
     decision = decide(runs, checkpoint=given.checkpoint, threshold=given.threshold)
-    reference = reference_of(
-        runs[0], networks, checkpoint=given.checkpoint, threads=threads, batch_size=given.batch_size
-    )
+    pictures = _pictures(given, run_dirs, names)
+    reference = reference_of(runs[0], networks, checkpoint=given.checkpoint, threads=threads)
     errors = 0
     stream = films.read_all(names, shapes=networks.shapes, threads=threads)
+    header = columns(networks.trained) + ["heatmap"] * (pictures is not None)
     with opened(given.out, standard=sys.stdout) as file, _progress(len(names)) as bar:
-        write = _writer(file, columns(networks.trained), form=_form(given.format, given.out))
+        write = _writer(file, header, form=_form(given.format, given.out))
         for batch in members.batches(stream, batch_size=given.batch_size):
-            for row in rows(batch, networks, decision=decision, reference=reference):
+            found = rows(batch, networks, decision=decision, reference=reference)
+            for film, row in zip(batch, found, strict=True):
+                if pictures is not None:
+                    row["heatmap"] = None if film.error else pictures.draw(film)
                 write(row)
                 errors += bool(row["error"])
             bar.update(len(batch))
+    if pictures is not None:
+        pictures.album.write_list()
     if errors:
         _say(f"{errors:,} of {len(names):,} files could not be read: see the column error")
     return 3 if errors else 0
+
+
+@dataclass(frozen=True)
+class Pictures:
+    """Draws where the network looked in each film."""
+
+    question: overlay.Question
+    album: overlay.Album
+
+    def draw(self, film: Film) -> str | None:
+        """Returns the name of the film's picture; of standard input, the image as prepared."""
+        try:
+            (prepared,) = film.prepared.values()
+            from_pipe = film.name == films.STANDARD_INPUT
+            grey = prepared if from_pipe else films.decode(film.name)[0]
+            return self.album.add(film.name, overlay.answer(self.question, grey))
+        except ValueError as error:  # it was there a moment ago
+            _say(f"no picture of {error}")
+            return None
+
+
+def _pictures(
+    given: argparse.Namespace, run_dirs: Sequence[Path], names: Sequence[str]
+) -> Pictures | None:
+    if given.heatmap is None:
+        return None
+    if len(run_dirs) > 1:
+        raise ValueError(
+            f"--heatmap shows where one network looked; got {len(run_dirs)} runs. Name one of them"
+        )
+    one = load(run_dirs[0], checkpoint=given.checkpoint)  # another on the CPU, as captum wants it
+    question = overlay.ask(one, checkpoint=given.checkpoint)
+    return Pictures(question, overlay.Album(given.heatmap, question, names, flag="--heatmap"))
 
 
 def split_paths(paths: Sequence[str]) -> tuple[list[Path], list[str]]:
@@ -121,12 +159,12 @@ def decide(runs: Sequence[Member], *, checkpoint: str, threshold: float | None) 
 
 
 def reference_of(
-    member: Member, networks: Networks, *, checkpoint: str, threads: int, batch_size: int
+    member: Member, networks: Networks, *, checkpoint: str, threads: int
 ) -> unlike.Reference | None:
     """Returns where the first run's own images lie, see pneumo.unlike.
 
-    It lies in the run folder; where it does not, it is made of up to MANY images of the run's
-    validation and test part, if they are still where the run found them, and left there.
+    The training leaves it in the run folder; where it is missing or of other weights, it is made of
+    the run's own images, if they are still where the run found them, and left there.
     """
     trained = networks.trained[0]
     found = members.stored_reference(trained, checkpoint=checkpoint)
@@ -139,25 +177,18 @@ def reference_of(
             "images are not where it found them"
         )
         return None
-    paths = sorted(member.predictions["path"])
-    paths = random.Random(0).sample(paths, min(MANY, len(paths)))  # noqa: S311  (a fixed choice)
-    stream = films.read_all(
-        [str(root / path) for path in paths], shapes=networks.shapes, threads=threads
-    )
-    parts = []
-    with _progress(len(paths), label="features of the run's own images") as bar:
-        for batch in members.batches(stream, batch_size=batch_size):
-            if whole := [film for film in batch if not film.error]:
-                parts.append(networks.score(whole))
-            bar.update(len(batch))
-    if sum(len(part.features) for part in parts) < unlike.MIN_IMAGES:
+    names = [str(root / path) for path in members.reference_paths(member.predictions)]
+    shape = networks.shapes[0]
+    prepared = []
+    stream = films.read_all(names, shapes=[shape], threads=threads)
+    with _progress(len(names), label="the run's own images") as bar:
+        for film in stream:
+            prepared += [] if film.error else [film.prepared[shape]]
+            bar.update()
+    made = members.make_reference(trained.network, np.stack(prepared)) if prepared else None
+    if made is None:
         _say(f"unlike speaks of files only: {member.name} has too few images of its own")
         return None
-    made = unlike.Reference(
-        unlike.make_cloud(np.concatenate([part.layout for part in parts])),
-        unlike.make_cloud(np.concatenate([part.features for part in parts])),
-        members.weights_digest(trained),
-    )
     path = members.reference_path(member.run_dir, checkpoint=checkpoint)
     try:
         unlike.save(made, path)
@@ -322,6 +353,7 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--out", type=Path, metavar="FILE", help="whole or not at all; else stdout")
     parser.add_argument("--format", choices=("csv", "jsonl"), help="default: as --out ends, or csv")
     parser.add_argument("--list", metavar="FILE", help="more images, a path a line; - is stdin")
+    parser.add_argument("--heatmap", type=Path, metavar="DIR", help="a picture for each film")
     parser.add_argument("--checkpoint", choices=CHECKPOINTS, default="best", help="default: best")
     parser.add_argument(
         "--threshold", type=_share, metavar="P", help="default: fixed on validation, or 0.5"

@@ -14,7 +14,8 @@ import pandas as pd
 import pytorch_lightning as pl
 import torch
 
-from pneumo import nets, runs, split
+from pneumo import image, nets, runs, split
+from pneumo.assess import assess_run
 from pneumo.module import MAIN
 from pneumo.paper import TINY
 from pneumo.source import Source
@@ -34,6 +35,22 @@ def results(history: list[dict[str, Any]], best: int) -> dict[str, Any]:
         return {key: value for key, value in row.items() if key not in ("lr", "seconds")}
 
     return {"best": scores(history[best]), "last": scores(history[-1]), "history": history}
+
+
+def assessment(
+    table: pd.DataFrame, predictions: pd.DataFrame, *, root: Path, protocol: str
+) -> dict[str, Any]:
+    """Returns the key assessment of metrics.json: what the best checkpoint's scores are worth.
+
+    Args:
+        table: the split table of the run.
+        predictions: path and p_pneumonia of the images that were scored, as in predictions.csv.
+        root: the folder that paths are relative to.
+        protocol: its name.
+    """
+    scored = table.merge(predictions[["path", "p_pneumonia"]], on="path")
+    scored["pixels"] = [image.num_pixels(root / path) for path in scored["path"]]
+    return {"checkpoint": "best", "part": "test", **assess_run(scored, protocol=protocol)}
 
 
 def describe(

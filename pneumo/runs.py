@@ -16,6 +16,8 @@ if TYPE_CHECKING:  # half a second that a wrong setting need not wait for
 
 SCHEMA = 1  # of metrics.json; raised when a key changes its meaning
 CONFIG = ".hydra/config.yaml"
+MAPS = "heatmap.json"
+MAP_NUMBERS = ("films", "flat", "deletion", "random", "gap", "randomised", "share_of_gaps_above_0")
 LAST, BEST = "checkpoints/last.ckpt", "checkpoints/best.ckpt"
 
 # What may differ when a run is gone on with: where and how fast it is trained, not what
@@ -130,6 +132,40 @@ def read_status(run_dir: Path) -> dict[str, Any]:
         return status if isinstance(status, dict) and "status" in status else {"status": "new"}
     except (OSError, ValueError):
         return {"status": "new"}
+
+
+def write_maps(run_dir: Path, found: Mapping[str, Any]) -> None:
+    """Adds what heat maps of one method, class and checkpoint are worth to heatmap.json."""
+    key = [found[name] for name in ("method", "class", "checkpoint")]
+    kept = [
+        row
+        for row in _read_maps(run_dir)
+        if [row["method"], row["class"], row["checkpoint"]] != key
+    ]
+    write_json(run_dir / MAPS, {"schema": SCHEMA, "scores": [*kept, found]})
+
+
+def read_maps(run_dir: Path, *, checkpoint: str) -> list[dict[str, Any]]:
+    """Returns the scores in heatmap.json of one checkpoint; [] where there are none to read.
+
+    Each has method, class, and mean, which has all of MAP_NUMBERS, None where not known.
+    """
+    return [row for row in _read_maps(run_dir) if row["checkpoint"] == checkpoint]
+
+
+def _read_maps(run_dir: Path) -> list[dict[str, Any]]:
+    try:
+        found = json.loads((run_dir / MAPS).read_text(encoding="utf-8"))
+        rows = found["scores"] if found["schema"] == SCHEMA else []
+        return [row for row in rows if _is_map(row)]
+    except (OSError, ValueError, KeyError, TypeError):
+        return []
+
+
+def _is_map(row: Any) -> bool:
+    named = all(isinstance(row[key], str) for key in ("method", "class", "checkpoint"))
+    numbers = [row["mean"][key] for key in MAP_NUMBERS]
+    return named and all(one is None or isinstance(one, int | float) for one in numbers)
 
 
 def write_json(path: Path, value: Any) -> None:

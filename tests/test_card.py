@@ -1,3 +1,4 @@
+import json
 from itertools import pairwise
 from typing import Any
 
@@ -5,9 +6,11 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from pneumo import card, evidence
+from pneumo import card
+from pneumo.assess import assess
 from pneumo.metrics import scores
 from pneumo.operating import Fixed, fix
+from pneumo.runs import MAP_NUMBERS
 
 
 def metrics(**changed: Any) -> dict[str, Any]:
@@ -44,10 +47,15 @@ def table(seed: int = 0) -> pd.DataFrame:
         {
             "label": np.where(sick, "PNEUMONIA", "NORMAL"),
             "subtype": subtype,
-            "patient": [f"p{number // 2}" for number in range(60)],
+            "group": [f"p{number // 2}" for number in range(60)],
+            "source": [("train", "test")[number % 2] for number in range(60)],
             "p_pneumonia": 1 / (1 + np.exp(-(sick * 3 - 1 + rng.normal(size=60)))),
         }
     )
+
+
+def assessed(fixed: Fixed | str) -> dict[str, Any]:
+    return assess(table(), table()["p_pneumonia"].to_numpy(float), fixed=fixed)
 
 
 def written(
@@ -64,32 +72,47 @@ def written(
         "checkpoint": "best",
         "train_sha256": "cd" * 32,
     }
-    test = table() if with_table else None
-    return card.write(found, test=test, fixed=fixed, **(given | other))
+    return card.write(found, found=assessed(fixed) if with_table else None, **(given | other))
 
 
 def test_scores_of_the_card_are_those_of_metrics() -> None:
-    rows = table()
-    label = (rows["label"] == "PNEUMONIA").to_numpy(int)
-    wanted = scores(label, rows["p_pneumonia"])
-    for score in evidence.scored(rows):
-        assert score.value == wanted[evidence.SCORES[score.name]]
-        assert score.interval.low <= score.value <= score.interval.high
-    assert f"| accuracy | {wanted['accuracy']:.3f} |" in written(metrics())
+    rows, text = table(), written(metrics())
+    wanted = scores((rows["label"] == "PNEUMONIA").to_numpy(int), rows["p_pneumonia"])
+    for name, key in card.SCORES.items():
+        assert f"| {name} | {wanted[key]:.3f} | " in text
 
 
 def test_subgroups_are_each_against_all_normal_images() -> None:
-    bacteria, virus = evidence.subgroups(table(), threshold=0.5)
-    assert (bacteria.images, virus.images) == (25, 15)
     rows = table()
     own = rows[rows["subtype"] == "virus"]
-    assert virus.scores[0].value == pytest.approx((own["p_pneumonia"] >= 0.5).mean())
+    sensitivity = (own["p_pneumonia"] >= 0.5).mean()
+    (line,) = [row for row in written(metrics()).splitlines() if row.startswith("| subtype virus")]
+    assert line.startswith("| subtype virus | 15 | 20 | ")
+    assert f" | {sensitivity:.3f} (" in line
 
 
-def test_temperature_does_not_move_0_5_and_changes_the_brier_score() -> None:
-    before, after = evidence.calibrations(table(), temperature=3.0)
-    assert before.brier != after.brier
-    assert [c.name for c in evidence.calibrations(table(), temperature=None)] == ["as predicted"]
+def test_what_is_not_known_is_a_dash() -> None:
+    rows = table()
+    found = json.loads(json.dumps(assess(rows, rows["p_pneumonia"].to_numpy(), fixed="why")))
+    found["scores"]["f1_normal"] = dict.fromkeys(("value", "low", "high"))  # null in metrics.json
+    text = card.write(
+        metrics(),
+        classes=("NORMAL", "PNEUMONIA"),
+        image_size=256,
+        aspect="stretch",
+        checkpoint="best",
+        found=found,
+        train_sha256=None,
+    )
+    assert "| F1 of NORMAL | \N{EN DASH} | \N{EN DASH} |" in text
+
+
+def test_heat_maps_are_told_where_they_were_scored() -> None:
+    assert "Not scored." in written(metrics())
+    mean = dict.fromkeys(MAP_NUMBERS, 0.25) | {"films": 30, "flat": 2, "randomised": None}
+    text = written(metrics(), maps=[{"method": "gradcam", "class": "PNEUMONIA", "mean": mean}])
+    assert "| gradcam | PNEUMONIA | 30 | 2 | 0.250 | 0.250 | 0.250 | 0.250 | \N{EN DASH} |" in text
+    assert "Not scored." not in text
 
 
 def test_operating_point_is_that_of_the_validation_part() -> None:

@@ -2,6 +2,7 @@ import json
 import shutil
 import sys
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -90,7 +91,8 @@ def test_operating_point_and_temperature_are_of_validation_only(folder: Path) ->
     expected = calibration.fit_temperature(label, logits)
     assert one["calibration"]["temperature"] == pytest.approx(expected)
     for state in ("before", "after"):
-        assert set(one["calibration"][state]) == {"ece", "brier"}
+        bins = one["calibration"][state]["reliability"]
+        assert sum(row["images"] for row in bins) == len(members.read(folder / "a").part("test"))
     assert one["net_benefit"]["probability"] == "calibrated"
 
 
@@ -104,6 +106,35 @@ def test_paper_protocol_fixes_nothing_and_says_so(folder: Path, capsys: Capture)
     assert one["operating_point"]["fixed_on"] is None
     assert one["operating_point"]["threshold"] == 0.5
     assert one["calibration"]["after"] is one["calibration"]["temperature"] is None
+
+
+@pytest.mark.parametrize("name", ["a", "paper"])
+def test_metrics_of_the_training_say_the_same(folder: Path, name: str) -> None:
+    told = json.loads((folder / name / "metrics.json").read_text())["assessment"]
+    (one,) = evaluate.evaluate([folder / name])["members"]
+    assert (told["checkpoint"], told["part"]) == ("best", "test")
+    for key in ("scores", "subgroups", "net_benefit"):
+        assert told[key] == _as_written(one[key])
+    point, wanted = told["operating_point"], _as_written(one["operating_point"])
+    if name == "paper":
+        for found in (point, told["calibration"]):
+            assert found.pop("why_not") == "the run has no validation part (protocol=paper)"
+        del wanted["why_not"], one["calibration"]["why_not"]
+    assert point == wanted
+    assert told["calibration"] == _as_written(one["calibration"])
+
+
+def _as_written(found: Any) -> Any:
+    return json.loads(json.dumps(runs._finite(found)))
+
+
+def test_run_of_an_earlier_version_is_assessed_from_its_predictions(folder: Path) -> None:
+    member = members.read(folder / "a")
+    told = members.assessment(member)
+    earlier = {key: value for key, value in member.metrics.items() if key != "assessment"}
+    made = members.assessment(replace(member, metrics=earlier))
+    for key in ("scores", "operating_point", "calibration", "net_benefit"):
+        assert told[key] == _as_written(made[key])
 
 
 def test_predictive_values_are_of_the_stated_prevalence(folder: Path) -> None:
@@ -168,8 +199,9 @@ def test_order_of_the_runs_changes_no_score(folder: Path) -> None:
     one, other = (
         evaluate.evaluate([folder / name for name in names])["ensemble"] for names in ("ab", "ba")
     )
-    assert one["scores"] == other["scores"]
-    assert one["operating_point"] == other["operating_point"]
+    # two-epoch networks call everything PNEUMONIA, so some scores are NaN, in both alike
+    np.testing.assert_equal(one, other)
+    assert np.isfinite(one["scores"]["auroc"]["value"])
 
 
 def test_weights_find_the_better_member() -> None:

@@ -9,9 +9,10 @@ import pytest
 import torch
 from PIL import Image
 
-from pneumo import image, saliency, trained
-from pneumo.heatmap import main, unprepared
+from pneumo import heatmap, image, overlay, runs, saliency, trained
+from pneumo.heatmap import main
 from pneumo.nets import Encoder
+from pneumo.overlay import unprepared
 from pneumo.saliency import LogOdds
 from tests.conftest import SMALL
 
@@ -169,6 +170,50 @@ def test_scores_are_written_with_their_meaning(run: Path, films: Path, tmp_path:
     film = found["films"][0]
     assert film["gap"] == pytest.approx(film["random"] - film["deletion"])
     assert (found["class"], found["method"]) == ("NORMAL", "occlusion")
+
+
+def test_scores_of_the_own_test_part_go_into_the_run_folder(
+    run: Path, films: Path, tmp_path: Path, phantoms: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("PNEUMO_DATA", str(phantoms))
+    monkeypatch.setattr(heatmap, "MAX_OWN", 3)
+    copy = Path(shutil.copytree(run, tmp_path / "run"))
+    out = str(tmp_path / "out")
+    assert main([str(copy), str(films / "film.jpeg"), "--out", out, "--score"]) == 0
+    assert runs.read_maps(copy, checkpoint="best") == []  # of films that someone chose
+    for method in ("gradcam", "occlusion", "gradcam"):
+        assert main([str(copy), "--out", out, "--score", "--method", method]) == 0
+    found = runs.read_maps(copy, checkpoint="best")
+    assert [row["method"] for row in found] == ["occlusion", "gradcam"]
+    assert all(row["mean"]["films"] + row["mean"]["flat"] == 3 for row in found)
+    assert runs.read_maps(copy, checkpoint="last") == []
+    listed = json.loads((tmp_path / "out" / "scores.json").read_text())
+    assert listed["mean"]["gap"] == found[1]["mean"]["gap"]
+
+
+@pytest.mark.parametrize("text", ["", "[]", '{"schema": 1}', '{"schema": 1, "scores": [{}]}'])
+def test_a_broken_list_of_scores_is_none(tmp_path: Path, text: str) -> None:
+    (tmp_path / "heatmap.json").write_text(text)
+    assert runs.read_maps(tmp_path, checkpoint="best") == []
+
+
+def test_own_films_that_are_gone_are_asked_for(
+    run: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: Any
+) -> None:
+    monkeypatch.setenv("PNEUMO_DATA", str(tmp_path / "gone"))
+    assert main([str(run), "--out", str(tmp_path / "out")]) == 2
+    assert "name some films" in capsys.readouterr().err
+    assert not (tmp_path / "out").exists()
+
+
+@pytest.mark.parametrize("name", ["a" * 250 + ".png", "-", "../../up.png", "/abs.png", "nul\0.png"])
+def test_a_picture_stays_in_its_folder(name: str) -> None:
+    (target,) = overlay._targets([name], suffix=".gradcam-NORMAL.png").values()
+    assert target == Path(target).name
+    assert len(target) < 255
+    assert not target.startswith("-")
+    both = overlay._targets([name, "b/" + name.strip("/")], suffix=".png")
+    assert len(set(both.values())) == 2
 
 
 def test_an_unreadable_film_is_told_and_the_rest_go_on(

@@ -11,7 +11,8 @@ LEVELS = (
     | {"runs", "settings", "split", "unlike"},
     {"calibration", "data", "dicom", "graph", "intervals", "saliency", "source"},
     {"films", "module", "operating", "trained"},
-    {"assess", "callbacks", "evidence", "members", "record", "report", "tensorboard"},
+    {"assess", "callbacks", "overlay", "tensorboard"},
+    {"members", "record", "report"},
     {"card", "fit", "overlap", "sweep"},
     {"download", "evaluate", "export", "heatmap", "predict", "train"},
 )

@@ -179,6 +179,47 @@ def test_special_files_are_not_waited_for(tmp_path: Path) -> None:
     assert film.error == "must be a regular file; give - to read standard input"
 
 
+def test_pictures_are_drawn_beside_the_table(
+    finished: Path, paths: list[str], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (tmp_path / "broken.png").write_bytes(b"no image")
+    maps = tmp_path / "maps"
+    given: list[str | Path] = [finished, *paths[:2], tmp_path / "broken.png"]
+    assert call(*given, "--heatmap", maps) == 3
+    found = table(capsys.readouterr().out)
+    assert [bool(row["heatmap"]) for row in found] == [True, True, False]
+    pictures = [row["heatmap"] for row in found if row["heatmap"]]
+    assert sorted(p.name for p in maps.glob("*.png")) == sorted(pictures)
+    listed = json.loads((maps / "heatmaps.json").read_text())["films"]
+    for row, one in zip(found, listed, strict=False):
+        assert one["probability"] == pytest.approx(float(row["p_pneumonia"]), abs=1e-5)
+    assert call(finished, paths[0]) == 0
+    assert "heatmap" not in capsys.readouterr().out
+
+
+def test_folder_of_pictures_must_be_ours_and_of_one_run(
+    finished: Path, run: Path, paths: list[str], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    film = Path(shutil.copy(paths[0], tmp_path / "film.jpeg"))
+    out = tmp_path / "a.csv"
+    for folder in (run, film):
+        assert call(finished, film, "--heatmap", folder, "--out", out) == 2
+        assert "error: --heatmap must" in capsys.readouterr().err
+    assert call(finished, run, film, "--heatmap", tmp_path / "maps", "--out", out) == 2
+    assert "--heatmap shows where one network looked" in capsys.readouterr().err
+    assert not out.exists()
+    assert not (tmp_path / "maps").exists()
+
+
+def test_picture_of_standard_input(
+    finished: Path, paths: list[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    stdin = io.TextIOWrapper(io.BytesIO(Path(paths[0]).read_bytes()))
+    monkeypatch.setattr(sys, "stdin", stdin)
+    assert call(finished, "-", "--heatmap", tmp_path / "maps") == 0
+    assert (tmp_path / "maps" / "stdin.gradcam-PNEUMONIA.png").is_file()
+
+
 def test_folders_are_walked_sorted_without_what_is_hidden(
     paths: list[str], tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -484,6 +525,21 @@ def test_reference_is_made_once_and_anew_for_other_weights(
     torch.save(state, run / runs.BEST)
     assert call(run, *paths) == 0
     assert table(capsys.readouterr().out) != first
+
+
+def test_training_leaves_the_reference_that_predict_would_make(
+    run: Path, paths: list[str], capsys: pytest.CaptureFixture[str]
+) -> None:
+    digest = members.weights_digest(members.Networks([run], checkpoint="best").trained[0].network)
+    left = unlike.load(run / "reference.npz", weights_sha256=digest)
+    (run / "reference.npz").unlink()
+    assert call(run, *paths) == 0
+    made = unlike.load(run / "reference.npz", weights_sha256=digest)
+    assert left is not None
+    assert made is not None
+    for one, other in ((left.layout, made.layout), (left.features, made.features)):
+        np.testing.assert_allclose(one.mean, other.mean, rtol=1e-3, atol=1e-5)
+        assert one.limit == pytest.approx(other.limit, rel=0.02)
 
 
 def test_without_the_runs_images_the_test_of_features_is_left_out(

@@ -37,6 +37,7 @@ from pneumo.report.drawing import (
 from pneumo.report.groups import Cell, Group
 from pneumo.report.size_figure import accuracy_by_size
 from pneumo.report.trials import number
+from pneumo.report.worth_figures import decision_curve, reliability
 
 
 def draw(picture: Callable[[Group], Figure | None], group: Group) -> tuple[bytes, str] | None:
@@ -201,6 +202,8 @@ PICTURES = {
     "confusion": confusion_matrices,
     "roc-precision-recall": roc_and_precision_recall,
     "accuracy-size": accuracy_by_size,
+    "reliability": reliability,
+    "decision-curve": decision_curve,
 }
 
 

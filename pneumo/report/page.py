@@ -3,9 +3,10 @@
 from collections.abc import Sequence
 from pathlib import Path
 
-from jinja2 import Environment, StrictUndefined
+from jinja2 import Environment, FileSystemLoader, StrictUndefined
 
 from pneumo import paper
+from pneumo.report import worth, worth_figures
 from pneumo.report.curves import MOST_SHOWN
 from pneumo.report.findings import COLUMNS, Section
 from pneumo.report.groups import Group
@@ -17,7 +18,7 @@ from pneumo.report.wording import DASH, decimal, interval
 TEMPLATE = Path(__file__).with_name("report.html.j2")
 MOST_RUNS = 100  # listed on the page; runs.csv has all
 WITH_INTERVAL = ("accuracy", "f1_normal", "f1_pneumonia", "auroc")
-CAPTIONS = {
+CAPTIONS = worth_figures.CAPTIONS | {
     "figure1": (
         "F1 by network (figure 1 of the paper)",
         "Each point is a trial, at its chosen epoch; open on the train part, filled on the test "
@@ -60,9 +61,13 @@ def html(
 ) -> str:
     """The page's text; names that come from run folders are escaped."""
     environment = Environment(
-        autoescape=True, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True
+        loader=FileSystemLoader(TEMPLATE.parent),
+        autoescape=True,
+        undefined=StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
     )
-    template = environment.from_string(TEMPLATE.read_text(encoding="utf-8"))
+    template = environment.get_template(TEMPLATE.name)
     return template.render(
         said=said,
         parts=parts,
@@ -73,6 +78,8 @@ def html(
         phantom=[part.title for part in parts if part.group.kind == "phantom"],
         real=any(part.group.kind == "kermany" for part in parts),
         captions=CAPTIONS,
+        worth={part.group.slug: worth.tables(part.group) for part in parts},
+        worth_columns=worth.TABLES,
         columns=COLUMNS,
         sizes=SIZES,
         optimism=OPTIMISM,

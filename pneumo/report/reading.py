@@ -11,6 +11,7 @@ from typing import Any
 import numpy as np
 
 from pneumo.metrics import CLASS_NAMES, SCORES, Array, scores
+from pneumo.report import worth
 from pneumo.report.trials import Problem, Trial
 
 SCHEMA = 1  # of metrics.json; another schema means other numbers under the same names
@@ -85,7 +86,7 @@ def read_run(path: Path, *, name: str) -> Trial | Problem:
 
 def _trial(path: Path, *, name: str, metrics: dict[str, Any], status: dict[str, Any]) -> Trial:
     remarks = []
-    trial = Trial(name, metrics, status)
+    trial = Trial(name, metrics | worth.read(path, metrics), status)
     try:
         label, probability, patient = _predictions(path / "predictions.csv")
         _check_agreement(trial, label=label, probability=probability)

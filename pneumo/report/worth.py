@@ -1,0 +1,221 @@
+"""What the scores are worth: operating point, calibration, subgroups, heat maps, as table cells."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import numpy as np
+
+from pneumo import runs
+from pneumo.metrics import Array
+from pneumo.report.groups import Cell, Group, spread
+from pneumo.report.trials import Trial, number
+from pneumo.report.wording import DASH, decimal, interval
+
+SCORES = ("sensitivity", "specificity", "ppv", "npv")
+POINT = {
+    "network": "Network",
+    "threshold": "Threshold",
+    "sensitivity": "Sensitivity",
+    "specificity": "Specificity",
+    "ppv": "PPV",
+    "npv": "NPV",
+}
+CALIBRATION = {
+    "network": "Network",
+    "temperature": "Temperature",
+    "ece_before": "ECE",
+    "ece_after": "ECE, calibrated",
+    "brier_before": "Brier score",
+    "brier_after": "Brier score, calibrated",
+}
+SUBGROUPS = {
+    "network": "Network",
+    "group": "Subgroup",
+    "images": "PNEUMONIA / NORMAL",
+    "auroc": "AUROC",
+    "sensitivity": "Sensitivity",
+    "specificity": "Specificity",
+}
+MAPS = {
+    "network": "Network",
+    "run": "Trial",
+    "method": "Method",
+    "class": "Class",
+    "films": "Films",
+    "deletion": "Deletion",
+    "random": "Random order",
+    "gap": "Gap",
+    "share_of_gaps_above_0": "Films with gap above 0",
+    "randomised": "Randomised network",
+}
+TABLES = {"point": POINT, "calibration": CALIBRATION, "subgroups": SUBGROUPS, "maps": MAPS}
+
+
+class Value(NamedTuple):
+    """A number of one trial, with its interval; NaN for what is not known."""
+
+    value: float
+    low: float = float("nan")
+    high: float = float("nan")
+
+
+@dataclass(frozen=True)
+class Worth:
+    """What one trial's scores on its test part are worth, at the best epoch."""
+
+    numbers: dict[str, Value]  # by column of POINT and CALIBRATION, and ppv and npv by prevalence
+    subgroups: dict[str, dict[str, Any]]  # by name: images, and a Value for each score
+    before: Array  # (bins, 3): images, mean probability, share of PNEUMONIA
+    after: Array  # (bins, 3), or (0, 3) without a temperature
+    benefit: Array  # (thresholds, 3): threshold, net benefit, that of treating everyone
+    why_not: str  # nothing is fixed on validation data; "" where it is
+
+
+def read(path: Path, metrics: Mapping[str, Any]) -> dict[str, Any]:
+    """Returns the keys worth (a Worth, or None where it is not known) and maps of a run folder.
+
+    A run of a version that did not write its assessment is assessed from its predictions, if
+    they are whole. No content of the folder raises.
+    """
+    worth = _worth(metrics.get("assessment"))
+    if worth is None:
+        worth = _worth(_from_predictions(path, str(metrics.get("protocol"))))
+    return {"worth": worth, "maps": runs.read_maps(path, checkpoint="best")}
+
+
+def tables(group: Group) -> dict[str, Any]:
+    """Returns rows by name of TABLES, prevalences with their rows, and what cannot be said."""
+    known = [(cell, known_worths(cell)) for cell in group.cells]
+    known = [(cell, worths) for cell, worths in known if worths]
+    every = [worth for _, worths in known for worth in worths]
+    stated = sorted({key for worth in every for key in worth.numbers if "@" in key})
+    shares = sorted({key.partition("@")[2] for key in stated}, key=float)
+    return {
+        "point": [_row(cell, worths, POINT) for cell, worths in known],
+        "calibration": [_row(cell, worths, CALIBRATION) for cell, worths in known],
+        "prevalence_columns": {"network": "Network"}
+        | {f"{v}@{p}": f"{v.upper()} at {float(p):.0%}" for p in shares for v in ("ppv", "npv")},
+        "prevalence": [_row(cell, worths, dict.fromkeys(stated)) for cell, worths in known],
+        "subgroups": [row for cell, worths in known for row in _subgroups(cell, worths)],
+        "maps": [row for trial in group.trials for row in _maps(trial)],
+        "why_not": sorted({worth.why_not for worth in every} - {""}),
+        "unknown": len(group.trials) - len(every),
+    }
+
+
+def pooled(tables: Sequence[Array]) -> Array:
+    """(bins, 3) of several trials as one, sorted by probability; images are added up."""
+    rows = np.concatenate([*tables, np.empty((0, 3))])
+    places = np.minimum((rows[:, 1] * 15).astype(int), 14)  # bins as in pneumo.calibration
+    out = []
+    for place in np.unique(places):
+        own = rows[places == place]
+        images = own[:, 0].sum()
+        out.append([images, *(own[:, 1:] * own[:, :1]).sum(0) / images])
+    return np.array(out).reshape(-1, 3)
+
+
+def known_worths(cell: Cell) -> list[Worth]:
+    """The trials' worths, as far as they are known."""
+    found = [trial.metrics.get("worth") for trial in cell.trials]
+    return [worth for worth in found if isinstance(worth, Worth)]
+
+
+def _worth(found: Any) -> Worth | None:
+    """What an assessment, see pneumo.assess, says; None where it is not one."""
+    try:
+        point, calibration = found["operating_point"], found["calibration"]
+        values = {name: _value(point[name]) for name in SCORES}
+        values["threshold"] = Value(number(point, "threshold"))
+        values["temperature"] = Value(number(calibration, "temperature"))
+        for state in ("before", "after"):
+            for name in ("ece", "brier"):
+                values[f"{name}_{state}"] = Value(number(calibration[state], name))
+        for row in point["at_prevalence"]:
+            for name in ("ppv", "npv"):
+                values[f"{name}@{float(row['prevalence'])}"] = Value(number(row, name))
+        bins = ("images", "probability", "observed")
+        after = calibration["after"] or {"reliability": []}
+        return Worth(
+            values,
+            {f"{row['by']} {row['group']}": _subgroup(row) for row in found["subgroups"]},
+            before=_array(calibration["before"]["reliability"], bins),
+            after=_array(after["reliability"], bins),
+            benefit=_array(found["net_benefit"]["at"], ("threshold", "network", "treat_all")),
+            why_not="" if point["fixed_on"] else str(point["why_not"]),
+        )
+    except (KeyError, TypeError, ValueError, AttributeError):
+        return None
+
+
+def _value(row: Any) -> Value:
+    return Value(*(number(row, key) for key in Value._fields))
+
+
+def _subgroup(row: Any) -> dict[str, Any]:
+    images = f"{int(row['PNEUMONIA']):,} / {int(row['NORMAL']):,}"
+    scores = ("auroc", "sensitivity", "specificity")
+    return {"images": images, **{name: _value(row.get(name)) for name in scores}}
+
+
+def _array(rows: Any, names: Sequence[str]) -> Array:
+    return np.array([[number(row, key) for key in names] for row in rows]).reshape(-1, len(names))
+
+
+def _from_predictions(path: Path, protocol: str) -> dict[str, Any] | None:
+    import pandas as pd  # late: half a second that reports of newer runs need not wait for
+
+    from pneumo.assess import assess_run
+
+    try:
+        split, scored = (pd.read_csv(path / f"{name}.csv") for name in ("split", "predictions"))
+        columns = ["path", "group", "label", "subtype", "source", "split"]
+        table = split[columns].merge(scored[["path", "p_pneumonia"]], on="path")
+        return assess_run(table.fillna({"source": ""}), protocol=protocol)
+    except (OSError, ValueError, KeyError, IndexError, TypeError):
+        return None
+
+
+def _row(cell: Cell, worths: Sequence[Worth], columns: Mapping[str, Any]) -> dict[str, Any]:
+    row: dict[str, Any] = {"network": (cell.label, "")}
+    for key in columns:
+        if key != "network":
+            row[key] = _cell([worth.numbers.get(key, Value(np.nan)) for worth in worths])
+    return row
+
+
+def _cell(values: Sequence[Value]) -> tuple[str, str]:
+    """A number and what stands below it: of one trial its interval, of several the range."""
+    if len(values) == 1:
+        (one,) = values
+        ends = interval(one.low, one.high)
+        return decimal(one.value), "" if ends == DASH else ends
+    over = spread([value.value for value in values])
+    same = over.n < 2 or over.low == over.high
+    return decimal(over.median), "" if same else interval(over.low, over.high)
+
+
+def _subgroups(cell: Cell, worths: Sequence[Worth]) -> list[dict[str, Any]]:
+    rows = []
+    for name in dict.fromkeys(name for worth in worths for name in worth.subgroups):
+        own = [worth.subgroups[name] for worth in worths if name in worth.subgroups]
+        images = own[0]["images"] if len({one["images"] for one in own}) == 1 else "varies"
+        row: dict[str, Any] = {"network": (cell.label, ""), "group": (name, "")}
+        row["images"] = (images, "")
+        for key in ("auroc", "sensitivity", "specificity"):
+            row[key] = _cell([one[key] for one in own])
+        rows.append(row)
+    return rows
+
+
+def _maps(trial: Trial) -> list[dict[str, Any]]:
+    rows = []
+    for found in trial.metrics.get("maps") or []:
+        mean = found["mean"]
+        row = {"network": trial.model, "run": f"seed {trial.split[0]}", "class": found["class"]}
+        row |= {"method": found["method"], "films": f"{number(mean, 'films'):.0f}"}
+        row |= {key: decimal(number(mean, key)) for key in MAPS if key not in row}
+        rows.append({key: (str(value), "") for key, value in row.items()})
+    return rows

@@ -1,0 +1,86 @@
+"""Pictures of what the scores are worth: reliability before and after, and decision curves."""
+
+import numpy as np
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+
+from pneumo.metrics import Array
+from pneumo.report.curves import shown
+from pneumo.report.drawing import MUTED, PAPER, STYLES, band, clipped, legend_above, panels
+from pneumo.report.groups import Group
+from pneumo.report.worth import known_worths, pooled
+
+CAPTIONS = {
+    "reliability": (
+        "Reliability",
+        "Share of PNEUMONIA among the test images with about the same probability, against that "
+        "probability, in 15 bins; a larger mark is more images; on the diagonal, a probability "
+        "means what it says. Trials are pooled. Right: after the temperature that the validation "
+        "part fixes, where there is one.",
+    ),
+    "decision-curve": (
+        "Decision curve",
+        "Net benefit per test image of treating at a chance of pneumonia (Vickers and Elkin, "
+        "2006): median over trials, band from lowest to highest; calibrated where that could be "
+        "fitted. Above both grey lines, the network is of use at that threshold.",
+    ),
+}
+
+
+def reliability(group: Group) -> Figure | None:
+    """Observed share against probability, before and after the temperature."""
+    cells = [(cell, known_worths(cell)) for cell in shown(group)]
+    if not any(worths for _, worths in cells):
+        return None
+    states = ["before"]
+    if any(worth.after.size for _, worths in cells for worth in worths):
+        states.append("after")
+    rows = (len([1 for _, worths in cells if worths]) + 2) // 3  # of the legend
+    top = 0.2 + 0.17 * rows
+    figure, axes = panels(
+        rows=1, columns=len(states), height=1.35 + top + (2 - len(states)), top=top + 0.1,
+        sharex=True, sharey=True,
+    )  # fmt: skip
+    for ax, state in zip(axes, states, strict=True):
+        ax.plot([0, 1], [0, 1], color=MUTED, lw=0.8, ls=(0, (4, 2)))
+        for (cell, worths), style in zip(cells, STYLES, strict=False):
+            if worths:
+                bins = pooled([getattr(worth, state) for worth in worths])
+                _bins(ax, bins, style[0], style[1], style[2], clipped(cell.label, 20))
+        ax.set(title="as predicted" if state == "before" else "calibrated")
+        ax.set(xlim=(-0.03, 1.03), ylim=(-0.03, 1.03))
+    legend_above(figure, axes[0], columns=3)
+    figure.supxlabel("probability of PNEUMONIA", fontsize=8, y=0.01)
+    axes[0].set_ylabel("share of PNEUMONIA")
+    return figure
+
+
+def decision_curve(group: Group) -> Figure | None:
+    """Net benefit against the threshold, beside treating everyone and no one."""
+    cells = [(cell, known_worths(cell)) for cell in shown(group)]
+    grids = [worth.benefit for _, worths in cells for worth in worths if worth.benefit.size]
+    if not grids:
+        return None
+    figure, (ax,) = panels(rows=1, height=3.2, top=0.2 + 0.17 * ((len(cells) + 3) // 3))
+    x = grids[0][:, 0]
+    for (cell, worths), style in zip(cells, STYLES, strict=False):
+        same = [w.benefit[:, 1] for w in worths if np.array_equal(w.benefit[:, 0], x)]
+        if same:
+            band(ax, x, np.array(same), style[0], style[2], clipped(cell.label, 24))
+    everyone = np.median([grid[:, 2] for grid in grids if np.array_equal(grid[:, 0], x)], axis=0)
+    ax.plot(x, everyone, color=MUTED, lw=1, ls=(0, (4, 2)), label="treating everyone")
+    ax.axhline(0, color=MUTED, lw=0.8)
+    highest = float(np.nanmax([grid[:, 1].max() for grid in grids]))
+    ax.set(xlim=(0, 1), ylim=(-0.1 * highest - 0.02, 1.08 * highest + 0.02))
+    ax.set(xlabel="chance of pneumonia at which one would treat", ylabel="net benefit an image")
+    legend_above(figure, ax, columns=3)
+    return figure
+
+
+def _bins(ax: Axes, bins: Array, colour: str, marker: str, line: object, label: str) -> None:
+    if not bins.size:
+        return
+    ax.plot(bins[:, 1], bins[:, 2], color=colour, ls=line, lw=1)
+    sizes = 3 + 60 * bins[:, 0] / bins[:, 0].sum()
+    ax.scatter(bins[:, 1], bins[:, 2], s=sizes, c=colour, marker=marker, ec=PAPER, lw=0.3, zorder=3)
+    ax.plot([], [], color=colour, ls=line, marker=marker, label=label)
