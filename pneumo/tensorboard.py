@@ -74,7 +74,7 @@ def close_run(
     if metrics["data"]["note"]:
         writer.add_text("data", f"**{metrics['data']['note']}**", epoch)
     add_hparams(writer, metrics)
-    writer.flush()
+    writer.close()  # its thread too, which a sweep would gather
 
 
 def add_hparams(writer: SummaryWriter, metrics: Mapping[str, Any]) -> None:
