@@ -1,5 +1,6 @@
 """A sweep of runs seen as one: its progress, what failed and why, starting it again, its report."""
 
+import contextlib
 import json
 import logging
 import math
@@ -89,7 +90,18 @@ class Sweep(Callback):
         self.stop.set()
         if self.watcher:
             self.watcher.join()
+        if self.folder and not states(self.folder):
+            discard(self.folder)
         return conclude(self.folder) if self.folder else False
+
+
+def discard(folder: Path) -> None:
+    """Takes away what Hydra and this file write before the first run, and folders left empty."""
+    for name in (BEGAN, "multirun.yaml"):
+        (folder / name).unlink(missing_ok=True)
+    with contextlib.suppress(OSError):
+        for empty in (folder, folder.parent):
+            empty.rmdir()
 
 
 def check_launch(config: DictConfig) -> None:
@@ -231,6 +243,8 @@ def watch(folder: Path, total: int | None, stop: threading.Event) -> None:
 def conclude(folder: Path) -> bool:
     """Tells how the runs ended, writes the report of those that did; whether any is not done."""
     found = states(folder)
+    if not found:
+        return False
     undone = [(name, status) for name, status in found if status["status"] != "done"]
     for name, status in undone:
         reason = str(status.get("error") or "cut off").strip().splitlines()[0]

@@ -174,13 +174,18 @@ def main() -> None:
 
 def told(error: Exception) -> int:
     """Tells what ended Hydra and returns the exit code; raises ``error`` where it is a bug."""
-    if str(error) == "No trials are completed yet." and sweep.under_way:  # Optuna's: all failed
-        sweep.under_way.end()
-        return 1
     both = str(error).startswith("Only one of --run")  # Hydra's, of --multirun with --cfg
     if both or isinstance(error, HydraException | OmegaConfBaseException | OSError):
-        return mistake(error)
-    raise error
+        code = mistake(error)
+    elif sweep.under_way:  # its runs tell of themselves: this is the launcher's or the sweeper's
+        reason = (str(error) or "no reason given").strip().splitlines()[0]
+        sys.stderr.write(f"Error: the sweep ended early: {type(error).__name__}: {reason}\n")
+        code = 1
+    else:
+        raise error
+    if sweep.under_way:
+        sweep.under_way.end()
+    return code
 
 
 def mistake(error: Exception) -> int:

@@ -13,7 +13,7 @@ import pytest
 import yaml
 
 from pneumo import fit, runs, sweep
-from tests.conftest import SMALL, Command
+from tests.conftest import ROOT, SMALL, Command
 
 SWEEP = ("--multirun", "hydra.sweep.dir=sweep", "hydra.sweep.subdir='${model.name},seed=${seed}'")
 FEW = ("trainer.max_epochs=2", *SMALL)
@@ -142,7 +142,12 @@ def test_memory_stays_flat_over_twenty_runs(
     arguments = ("-m", "seed=range(20)", "trainer.max_epochs=1", "+trainer.limit_train_batches=2")
     done = subprocess.run(
         [sys.executable, "-c", code, *arguments, *SMALL, "~callbacks.pictures"],
-        env={**os.environ, "PNEUMO_DATA": str(phantoms), "PNEUMO_CACHE": str(cache_dir)},
+        env={
+            **os.environ,
+            "PNEUMO_DATA": str(phantoms),
+            "PNEUMO_CACHE": str(cache_dir),
+            "PYTHONPATH": str(ROOT),
+        },
         cwd=tmp_path,
         stdout=subprocess.PIPE,
         text=True,
@@ -150,6 +155,23 @@ def test_memory_stays_flat_over_twenty_runs(
     megabytes = [float(line) for line in done.stdout.split()]
     assert len(megabytes) == 20
     assert megabytes[-1] - megabytes[4] < 40, megabytes  # the first runs fill pools and caches
+
+
+@pytest.mark.parametrize("launcher", ["joblib", "submitit_local", "submitit_slurm", "ray"])
+def test_settings_of_launchers_are_those_of_their_plugins(launcher: str) -> None:
+    from hydra import compose, initialize_config_dir
+    from hydra.utils import instantiate
+
+    from pneumo.train import CONF
+
+    pytest.importorskip(f"hydra_plugins.hydra_{launcher.partition('_')[0]}_launcher")
+    with initialize_config_dir(str(CONF), version_base="1.3"):
+        cfg = compose("train", [f"launcher={launcher}"], return_hydra_config=True)
+    name = launcher.rpartition("_")[2]
+    # submitit's own folder hangs on the moment of a real start
+    given = {"submitit_folder": "logs"} if "submitit" in launcher else {}
+    instantiate(cfg.hydra.launcher, **given)
+    assert name in cfg.hydra.launcher["_target_"].lower()
 
 
 @pytest.mark.slow
@@ -221,6 +243,32 @@ def test_more_than_one_process_in_a_run_is_refused(
     assert train("-m", "seed=0,1", "trainer.devices=2", "hydra.sweep.dir=sweep") == 2
     assert "one process for each run (try several runs in a sweep" in capsys.readouterr().err
     assert not (tmp_path / "sweep").exists()
+
+
+def test_mistake_in_the_arguments_leaves_nothing(
+    train: Command, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert train("-m", "optimzer.lr=0.1,0.2", "hydra.sweep.dir=sweep") == 2
+    assert "Did you mean optimizer.lr?" in capsys.readouterr().err
+    assert not (tmp_path / "sweep").exists()
+
+
+def test_launcher_that_gives_up_is_told_with_what_its_runs_did(
+    train: Command, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: Any
+) -> None:
+    from hydra._internal.core_plugins.basic_launcher import BasicLauncher
+
+    def killed(*_: object, **__: object) -> None:
+        (tmp_path / "sweep" / "a").mkdir(parents=True)
+        runs.write_status(tmp_path / "sweep" / "a", "running", epoch=1, max_epochs=2)
+        raise RuntimeError("a worker was killed\nmuch more")
+
+    monkeypatch.setattr(BasicLauncher, "launch", killed)
+    assert train("-m", "seed=0,1", "hydra.sweep.dir=sweep") == 1
+    shown = capsys.readouterr().err
+    assert "the sweep ended early: RuntimeError: a worker was killed\n" in shown
+    assert "running  a: cut off" in shown
+    assert "go on with: python -m pneumo.train sweep=sweep" in shown
 
 
 def test_sweeps_of_one_second_have_folders_of_their_own(train: Command, tmp_path: Path) -> None:
