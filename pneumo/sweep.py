@@ -1,21 +1,24 @@
 """A sweep of runs seen as one: its progress, what failed and why, starting it again, its report."""
 
+import contextlib
 import json
 import logging
 import math
+import os
 import sys
 import threading
 import time
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+import yaml
 from hydra.core.override_parser.overrides_parser import OverridesParser
 from hydra.experimental.callback import Callback
 from omegaconf import DictConfig, OmegaConf
 
-from pneumo import runs
+from pneumo import runs, settings
 
 log = logging.getLogger(__name__)
 
@@ -23,13 +26,23 @@ BEGAN = "sweep.json"  # in the sweep's folder: the arguments it began with
 REFUSED = "refused.txt"  # in a run's folder: why it was not gone on with; its files are untouched
 SECONDS = 2.0  # between two looks at the runs
 
+# A run's folder is named by network and seed first, then by what else was asked for
+OmegaConf.register_new_resolver("and_more", lambda text: f",{text}" if text else "", replace=True)
+
 failed = False  # whether the last sweep of this process left a run undone
+under_way: "Sweep | None" = None  # of this process
+
+NOT_NEWS = (
+    "optuna.storages._in_memory",
+    "hydra_plugins.hydra_optuna_sweeper._impl",
+)  # what they say, the table tells
 
 
 class Sweep(Callback):
     """Hydra's hooks around a sweep, whatever launcher does its runs."""
 
     def __init__(self) -> None:
+        self.folder: Path | None = None
         self.stop = threading.Event()
         self.watcher: threading.Thread | None = None
 
@@ -38,13 +51,28 @@ class Sweep(Callback):
         return Sweep, ()
 
     def on_multirun_start(self, config: DictConfig, **_: Any) -> None:
-        """Notes the arguments, or what has changed in them, and starts the progress line."""
+        """Notes the arguments, or what has changed in them, and starts the progress line.
+
+        Raises:
+            SystemExit: with 2, what no run of the sweep could do; nothing has been written.
+        """
+        os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")  # Ray would phone home
+        try:
+            check_launch(config)
+        except ValueError as error:  # Hydra would only warn of another exception
+            sys.stderr.write(f"Error: {error}\n")
+            raise SystemExit(2) from None
+        for name in NOT_NEWS:
+            logging.getLogger(name).setLevel(logging.ERROR)
+        global under_way
         folder = Path(config.hydra.sweep.dir)
         # not resolved: an argument may name other settings, as ${seed}
         given: Any = OmegaConf.to_container(config.hydra.overrides, resolve=False)
         arguments = [*given["task"], *given["hydra"]]
         begin(folder, arguments)
-        total = num_runs(arguments, config.hydra.sweeper.get("params") or {})
+        self.folder, under_way = folder, self
+        sweeper = config.hydra.sweeper
+        total = sweeper.get("n_trials") or num_runs(arguments, sweeper.get("params") or {})
         self.watcher = threading.Thread(
             target=watch, args=(folder, total, self.stop), daemon=True, name="sweep"
         )
@@ -53,11 +81,48 @@ class Sweep(Callback):
     def on_multirun_end(self, config: DictConfig, **_: Any) -> None:
         """Ends the progress line, tells what failed, and writes the report."""
         global failed
-        folder = Path(config.hydra.sweep.dir)
+        failed = self.end()
+
+    def end(self) -> bool:
+        """Ends the progress line, tells what came out; whether any run is not done."""
+        global under_way
+        under_way = None
         self.stop.set()
         if self.watcher:
             self.watcher.join()
-        failed = conclude(folder)
+        if self.folder and not states(self.folder):
+            discard(self.folder)
+        return conclude(self.folder) if self.folder else False
+
+
+def discard(folder: Path) -> None:
+    """Takes away what Hydra and this file write before the first run, and folders left empty."""
+    for name in (BEGAN, "multirun.yaml"):
+        (folder / name).unlink(missing_ok=True)
+    with contextlib.suppress(OSError):
+        for empty in (folder, folder.parent):
+            empty.rmdir()
+
+
+def check_launch(config: DictConfig) -> None:
+    """Raises ValueError for what would fail every run of the sweep, before the first one."""
+    parts: Any = {
+        "trainer": {"devices": config.trainer.devices},
+        "protocol": {key: config.protocol[key] for key in ("name", "select_on")},
+    }
+    settings.check({"trainer": parts["trainer"]})
+    check(parts, config.hydra)
+
+
+def check(config: Mapping[str, Any], hydra: Any) -> None:
+    """Raises ValueError where a search would choose settings by the part they are scored on."""
+    protocol = config["protocol"]
+    if "optuna" in hydra.sweeper["_target_"] and protocol["select_on"] == "test":
+        raise ValueError(
+            "a search must choose on a validation part, so that no setting is fitted to the test "
+            f"part; got protocol={protocol['name']}, which has none. Use protocol=holdout, "
+            "official or kfold, then train what it finds with protocol=paper"
+        )
 
 
 def begin(folder: Path, arguments: Sequence[str]) -> None:
@@ -178,11 +243,15 @@ def watch(folder: Path, total: int | None, stop: threading.Event) -> None:
 def conclude(folder: Path) -> bool:
     """Tells how the runs ended, writes the report of those that did; whether any is not done."""
     found = states(folder)
+    if not found:
+        return False
     undone = [(name, status) for name, status in found if status["status"] != "done"]
     for name, status in undone:
         reason = str(status.get("error") or "cut off").strip().splitlines()[0]
         sys.stderr.write(f"{status['status']:8} {name}: {reason}\n")
-        sys.stderr.write(f"         {folder / name / 'train.log'}\n")
+        if (folder / name / "train.log").is_file():
+            sys.stderr.write(f"         {folder / name / 'train.log'}\n")
+    show_search(folder)
     if len(undone) < len(found):
         from pneumo.report import write_report  # matplotlib, which only the end needs
 
@@ -198,3 +267,12 @@ def conclude(folder: Path) -> bool:
             f"python -m pneumo.train sweep={folder}\n"
         )
     return bool(undone)
+
+
+def show_search(folder: Path) -> None:
+    """Tells what a search found, where the sweep was one."""
+    path = folder / "optimization_results.yaml"
+    if path.is_file():
+        found = yaml.safe_load(path.read_text())
+        best = " ".join(f"{name}={value}" for name, value in found["best_params"].items())
+        sys.stderr.write(f"Best of the search, {found['best_value']:.3f} on validation: {best}\n")

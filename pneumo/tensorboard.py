@@ -9,11 +9,14 @@ import pytorch_lightning as pl
 import yaml
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
+from tensorboard.plugins.hparams.plugin_data_pb2 import HParamsPluginData
 from torch.utils.tensorboard import SummaryWriter
 from torch.utils.tensorboard.summary import hparams
 
 from pneumo.data import XrayDataModule
 
+# What the HParams page shows at first, which are five columns, by name
+COMPARED = ("batch_size", "lr", "model", "protocol", "seed")
 NUM_WRONG = 16  # pictures of images the network gets wrong
 CURVES = (
     "f1_normal",
@@ -43,7 +46,7 @@ def open_run(trainer: pl.Trainer, config: Mapping[str, Any]) -> None:
     text = yaml.safe_dump(dict(config), sort_keys=False)
     writer.add_text("configuration", "```yaml\n" + text + "```", 0)
     charts = {name: ["Multiline", [f"^{name}/(train|val|test)$"]] for name in CURVES}
-    writer.add_custom_scalars({"Scores by epoch": charts})
+    writer.add_custom_scalars({"Train, validation and test in one chart": charts})
 
 
 def close_run(
@@ -71,7 +74,7 @@ def close_run(
     if metrics["data"]["note"]:
         writer.add_text("data", f"**{metrics['data']['note']}**", epoch)
     add_hparams(writer, metrics)
-    writer.flush()
+    writer.close()  # its thread too, which a sweep would gather
 
 
 def add_hparams(writer: SummaryWriter, metrics: Mapping[str, Any]) -> None:
@@ -83,7 +86,13 @@ def add_hparams(writer: SummaryWriter, metrics: Mapping[str, Any]) -> None:
     }
     settings = {k: "none" if v is None else v for k, v in metrics["hyperparameters"].items()}
     settings["data"] = metrics["data"]["kind"]
-    for summary in hparams(settings, values):  # type: ignore[no-untyped-call]
+    summaries = hparams(settings, values)  # type: ignore[no-untyped-call]
+    plugin = summaries[0].value[0].metadata.plugin_data
+    page = HParamsPluginData.FromString(plugin.content)
+    for info in page.experiment.hparam_infos:
+        info.differs = info.name in COMPARED
+    plugin.content = page.SerializeToString()
+    for summary in summaries:
         writer._get_file_writer().add_summary(summary)  # type: ignore[no-untyped-call]
     for name, value in values.items():
         writer.add_scalar(name, value, metrics["best"]["epoch"])

@@ -5,7 +5,6 @@
 import contextlib
 import json
 import logging
-import math
 import os
 import re
 import sys
@@ -33,11 +32,11 @@ INTERRUPTED = 130  # exit code of Ctrl-C, as shells have it
 
 
 @hydra.main(version_base="1.3", config_path=str(CONF), config_name="train")
-def job(cfg: DictConfig) -> float:
+def job(cfg: DictConfig) -> float | None:
     """Does one run, alone or of a sweep; returns its best F1 on the part that chooses the epoch.
 
     Alone it exits with 0, 1 (a bug), 2 (a mistake) or 130 (Ctrl-C). In a sweep a run that fails
-    does not stop the others, and returns NaN.
+    does not stop the others, and returns None, which a search counts as a failure.
     """
     run_dir = Path(cfg.run_dir)
     sweeping = HydraConfig.get().mode is RunMode.MULTIRUN
@@ -46,7 +45,7 @@ def job(cfg: DictConfig) -> float:
         raise KeyboardInterrupt
     if code and not sweeping:
         raise SystemExit(code)
-    return math.nan if code else best_score(run_dir)
+    return None if code else best_score(run_dir)
 
 
 def guarded(cfg: DictConfig, run_dir: Path, *, sweeping: bool) -> int:
@@ -54,6 +53,8 @@ def guarded(cfg: DictConfig, run_dir: Path, *, sweeping: bool) -> int:
     try:
         config: dict[str, Any] = OmegaConf.to_container(cfg, resolve=True)  # type: ignore[assignment]
         settings.check(config)
+        if sweeping:
+            sweep.check(config, HydraConfig.get())
         with runs.claim(run_dir):
             raw: dict[str, Any] = OmegaConf.to_container(cfg)  # type: ignore[assignment]
             runs.write_config(run_dir, raw, HydraConfig.get().overrides.task)
@@ -155,12 +156,14 @@ def main() -> None:
     sweep.failed = False
     try:
         job()
-    except (HydraException, OmegaConfBaseException, OSError) as error:
+    except Exception as error:
         if full == "1":
             raise
-        raise SystemExit(mistake(error)) from None
+        raise SystemExit(told(error)) from None
     except KeyboardInterrupt:
-        sys.stderr.write("\nStopped. Go on with: python -m pneumo.train sweep=DIR, its folder\n")
+        sys.stderr.write("\nStopped.\n")
+        if sweep.under_way:
+            sweep.under_way.end()
         raise SystemExit(INTERRUPTED) from None
     finally:
         if full is None:
@@ -169,14 +172,35 @@ def main() -> None:
         raise SystemExit(1)
 
 
+def told(error: Exception) -> int:
+    """Tells what ended Hydra and returns the exit code; raises ``error`` where it is a bug."""
+    both = str(error).startswith("Only one of --run")  # Hydra's, of --multirun with --cfg
+    if both or isinstance(error, HydraException | OmegaConfBaseException | OSError):
+        code = mistake(error)
+    elif sweep.under_way:  # its runs tell of themselves: this is the launcher's or the sweeper's
+        reason = (str(error) or "no reason given").strip().splitlines()[0]
+        sys.stderr.write(f"Error: the sweep ended early: {type(error).__name__}: {reason}\n")
+        code = 1
+    else:
+        raise error
+    if sweep.under_way:
+        sweep.under_way.end()
+    return code
+
+
 def mistake(error: Exception) -> int:
     """Tells what is wrong with the arguments, with the nearest key there is; returns 2."""
     message = str(error).partition("\nConfig search path")[0].rstrip()
     wrong = re.search(r"Could not override '([^']+)'", message)
+    plugin = re.search(r"Could not find 'hydra/\w+/(joblib|optuna|ray|submitit)", message)
     if wrong:
         message = (
             f"a setting must be one that --cfg job shows; got {wrong[1]!r}."
             + settings.nearest(wrong[1], settings.keys(composed()))
+        )
+    elif plugin:
+        message = (
+            f"{plugin[1]} must be installed for this; add it: pip install 'pneumo[{plugin[1]}]'"
         )
     elif isinstance(error, OSError) and error.strerror:
         message = (
@@ -223,12 +247,21 @@ def resume_arguments(arguments: list[str]) -> list[str]:
 
 
 def sweep_arguments(arguments: list[str]) -> list[str]:
-    """Returns the arguments with sweep=DIR replaced by those that sweep began with."""
+    """Returns the arguments with sweep=DIR replaced by those it began with, new ones instead."""
     folders = [a.partition("=")[2] for a in arguments if a.startswith("sweep=")]
     if not folders:
         return arguments
+    new = [a for a in arguments if not a.startswith("sweep=")]
+    replaced = {a.partition("=")[0] for a in new}
+    if replaced & {"launcher", "hydra/launcher"}:  # the settings of the one before go with it
+        replaced |= {"launcher", "hydra/launcher", "hydra.launcher"}
     begun = sweep.arguments_of(Path(folders[-1]).expanduser())
-    return [*begun, *(a for a in arguments if not a.startswith("sweep="))]
+    kept = [a for a in begun if not _is_one_of(a.partition("=")[0], replaced)]
+    return [*kept, *new]
+
+
+def _is_one_of(key: str, keys: set[str]) -> bool:
+    return key in keys or ("hydra.launcher" in keys and key.startswith("hydra.launcher."))
 
 
 def _quoted(path: Path) -> str:

@@ -11,6 +11,7 @@ os.environ.setdefault("MPLBACKEND", "agg")
 
 from pneumo import phantom
 
+ROOT = Path(__file__).parents[1]
 NAMES = Path(__file__).with_name("kermany_names.txt")  # of all 5,856 images, train/NORMAL/…
 SMALL = ("data.image_size=64", "num_threads=1", "trainer=cpu")
 
@@ -53,6 +54,7 @@ def train(
     monkeypatch.chdir(tmp_path)
     monkeypatch.setenv("PNEUMO_DATA", str(phantoms))
     monkeypatch.setenv("PNEUMO_CACHE", str(cache_dir))
+    monkeypatch.setenv("PYTHONPATH", str(ROOT))  # of processes that a test or a launcher starts
 
     def run(*arguments: str) -> int:
         monkeypatch.setattr(sys, "argv", ["pneumo.train", *arguments])

@@ -1,5 +1,6 @@
 import json
 import os
+import random
 import signal
 import subprocess
 import sys
@@ -9,9 +10,10 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import yaml
 
 from pneumo import fit, runs, sweep
-from tests.conftest import SMALL, Command
+from tests.conftest import ROOT, SMALL, Command
 
 SWEEP = ("--multirun", "hydra.sweep.dir=sweep", "hydra.sweep.subdir='${model.name},seed=${seed}'")
 FEW = ("trainer.max_epochs=2", *SMALL)
@@ -88,41 +90,205 @@ def test_wrong_value_in_one_run_is_that_runs_failure(
 
 
 @pytest.mark.slow
-def test_killed_sweep_goes_on(
-    train: Command, tmp_path: Path, phantoms: Path, cache_dir: Path
+@pytest.mark.parametrize("again", ["sweep=sweep", "hydra.sweep.dir=sweep"])
+def test_sweep_killed_at_a_random_moment_goes_on(
+    train: Command, tmp_path: Path, phantoms: Path, cache_dir: Path, again: str
 ) -> None:
-    arguments = (*SWEEP, "seed=0,1,2", "trainer.max_epochs=8", *SMALL)
+    few = ("model=tiny", "seed=0,1,2", "trainer.max_epochs=3", *SMALL)
+    arguments = ("-m", "experiment=paper", *few, "hydra.sweep.dir=sweep")
     process = subprocess.Popen(
         [sys.executable, "-m", "pneumo.train", *arguments],
         env={**os.environ, "PNEUMO_DATA": str(phantoms), "PNEUMO_CACHE": str(cache_dir)},
     )
-    second = tmp_path / "sweep" / "tiny,seed=1" / "checkpoints" / "last.ckpt"
-    while not second.exists() and process.poll() is None:
+    folder = tmp_path / "sweep"
+    while not statuses(folder) and process.poll() is None:
         time.sleep(0.02)
+    time.sleep(wait := random.SystemRandom().uniform(0, 8))
     process.send_signal(signal.SIGKILL)
     process.wait()
-    first = (tmp_path / "sweep" / "tiny,seed=0" / "metrics.json").read_bytes()
-    assert statuses(tmp_path / "sweep")["tiny,seed=1"] == "running"
-    assert train("sweep=sweep") == 0
-    assert list(statuses(tmp_path / "sweep").values()) == ["done"] * 3
-    assert (tmp_path / "sweep" / "tiny,seed=0" / "metrics.json").read_bytes() == first
-    log = (tmp_path / "sweep" / "tiny,seed=1" / "train.log").read_text()
-    assert "Going on from" in log
+    before = statuses(folder)
+    told = f"killed {wait:.3f} s after the first run began: {before}"
+    done = {n: (folder / n / "metrics.json").read_bytes() for n, s in before.items() if s == "done"}
+    begun = {n for n in before if (folder / n / "checkpoints" / "last.ckpt").exists()}
+    if again.startswith("sweep="):
+        assert train(again) == 0, told
+    else:
+        assert train("-m", "experiment=paper", *few, again) == 0, told
+    assert list(statuses(folder).values()) == ["done"] * 3, told
+    for name, content in done.items():
+        assert (folder / name / "metrics.json").read_bytes() == content, told
+    for name in begun - set(done):
+        assert "Going on from" in (folder / name / "train.log").read_text(), told
 
 
 @pytest.mark.slow
-def test_joblib_runs_several_at_once(train: Command, tmp_path: Path) -> None:
-    pytest.importorskip("hydra_plugins.hydra_joblib_launcher")
-    arguments = (*SWEEP, "hydra/launcher=joblib", "hydra.launcher.n_jobs=2", "seed=0,1,2,-1")
-    assert train(*arguments, *FEW) == 1
-    assert sorted(statuses(tmp_path / "sweep").values()) == ["done"] * 3 + ["failed"]
+def test_memory_stays_flat_over_twenty_runs(
+    tmp_path: Path, phantoms: Path, cache_dir: Path
+) -> None:
+    code = (
+        "import sys\n"
+        "from pathlib import Path\n"
+        "from pneumo import fit, train\n"
+        "once = fit.fit\n"
+        "def measured(*arguments):\n"
+        "    once(*arguments)\n"
+        "    kilobytes = Path('/proc/self/status').read_text().split('VmRSS:')[1].split()[0]\n"
+        "    print(int(kilobytes) / 1024, flush=True)\n"
+        "fit.fit = measured\n"
+        "train.main()\n"
+    )
+    if not Path("/proc/self/status").exists():
+        pytest.skip("memory is measured where there is /proc")
+    arguments = ("-m", "seed=range(20)", "trainer.max_epochs=1", "+trainer.limit_train_batches=2")
+    done = subprocess.run(
+        [sys.executable, "-c", code, *arguments, *SMALL, "~callbacks.pictures"],
+        env={
+            **os.environ,
+            "PNEUMO_DATA": str(phantoms),
+            "PNEUMO_CACHE": str(cache_dir),
+            "PYTHONPATH": str(ROOT),
+        },
+        cwd=tmp_path,
+        stdout=subprocess.PIPE,
+        text=True,
+    )
+    megabytes = [float(line) for line in done.stdout.split()]
+    assert len(megabytes) == 20
+    assert megabytes[-1] - megabytes[4] < 40, megabytes  # the first runs fill pools and caches
+
+
+@pytest.mark.parametrize("launcher", ["joblib", "submitit_local", "submitit_slurm", "ray"])
+def test_settings_of_launchers_are_those_of_their_plugins(launcher: str) -> None:
+    from hydra import compose, initialize_config_dir
+    from hydra.utils import instantiate
+
+    from pneumo.train import CONF
+
+    pytest.importorskip(f"hydra_plugins.hydra_{launcher.partition('_')[0]}_launcher")
+    with initialize_config_dir(str(CONF), version_base="1.3"):
+        cfg = compose("train", [f"launcher={launcher}"], return_hydra_config=True)
+    name = launcher.rpartition("_")[2]
+    # submitit's own folder hangs on the moment of a real start
+    given = {"submitit_folder": "logs"} if "submitit" in launcher else {}
+    instantiate(cfg.hydra.launcher, **given)
+    assert name in cfg.hydra.launcher["_target_"].lower()
 
 
 @pytest.mark.slow
-def test_submitit_runs_jobs_of_its_own(train: Command, tmp_path: Path) -> None:
-    pytest.importorskip("hydra_plugins.hydra_submitit_launcher")
-    assert train(*SWEEP, "hydra/launcher=submitit_local", "seed=0,1", *FEW) == 0
-    assert list(statuses(tmp_path / "sweep").values()) == ["done"] * 2
+@pytest.mark.parametrize("launcher", ["joblib", "submitit_local", "ray"])
+def test_launchers(train: Command, tmp_path: Path, launcher: str) -> None:
+    plugin = launcher.partition("_")[0]
+    pytest.importorskip(f"hydra_plugins.hydra_{plugin}_launcher")
+    size = {"joblib": "hydra.launcher.n_jobs=2", "ray": "hydra.launcher.ray.init.num_cpus=2"}
+    sizes = [size[launcher]] if launcher in size else []
+    threads = [a for a in SMALL if not a.startswith("num_threads") or not sizes]
+    few = ("seed=0,1,-1", "trainer.max_epochs=1", *threads)
+    assert train(*SWEEP, f"launcher={launcher}", *sizes, *few) == 1
+    found = statuses(tmp_path / "sweep")
+    assert found == {"tiny,seed=0": "done", "tiny,seed=1": "done", "tiny,seed=-1": "failed"}
+    for name in ("tiny,seed=0", "tiny,seed=1"):
+        machine = json.loads((tmp_path / "sweep" / name / "metrics.json").read_text())["machine"]
+        assert machine["threads"] == max(1, (os.cpu_count() or 1) // 2 if not sizes else 1)
+    assert train("sweep=sweep", "launcher=null", "seed=0,1") == 1  # seed=-1 failed for good
+
+
+@pytest.mark.slow
+def test_search_chooses_on_validation_data_and_goes_on(
+    train: Command, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    pytest.importorskip("hydra_plugins.hydra_optuna_sweeper")
+    arguments = ("trainer.max_epochs=1", *SMALL, "hydra.sweep.dir=sweep")
+    assert train("-m", "hparams_search=optuna", "hydra.sweeper.n_trials=2", *arguments) == 0
+    folder = tmp_path / "sweep"
+    before = statuses(folder)
+    assert list(before.values()) == ["done"] * 2
+    assert "Best of the search" in capsys.readouterr().err
+    best = yaml.safe_load((folder / "optimization_results.yaml").read_text())
+    on = [json.loads((folder / n / "metrics.json").read_text()) for n in before]
+    assert {run["selection"]["on"] for run in on} == {"val"}
+    assert best["best_value"] == max(run["best"]["val"]["f1_normal"] for run in on)
+    assert set(best["best_params"]) == {"optimizer.lr", "data.batch_size", "augment.zoom"}
+    assert train("sweep=sweep", "hydra.sweeper.n_trials=3") == 0
+    assert set(before) < set(statuses(folder))
+    assert len(statuses(folder)) == 3
+
+
+@pytest.mark.slow
+def test_search_without_a_finished_run_says_why(
+    train: Command, capsys: pytest.CaptureFixture[str]
+) -> None:
+    pytest.importorskip("hydra_plugins.hydra_optuna_sweeper")
+    search = ("-m", "hparams_search=optuna", "hydra.sweeper.n_trials=2", "data.root=nowhere")
+    assert train(*search, "data=kermany", "hydra.sweep.dir=sweep") == 1
+    shown = capsys.readouterr().err
+    assert "there is no such folder" in shown
+    assert "2 of 2 runs are not done" in shown
+
+
+@pytest.mark.parametrize("arguments", [["protocol=paper"], ["trainer.devices=2", "protocol=kfold"]])
+def test_what_no_run_could_do_is_refused_at_once(
+    train: Command, tmp_path: Path, arguments: list[str], capsys: pytest.CaptureFixture[str]
+) -> None:
+    pytest.importorskip("hydra_plugins.hydra_optuna_sweeper")
+    code = train("-m", "hparams_search=optuna", *arguments, "hydra.sweep.dir=sweep")
+    shown = capsys.readouterr().err
+    assert (code, shown.count("Error"), "Traceback" in shown) == (2, 1, False)
+    assert "validation part" in shown if "paper" in arguments[0] else "one process" in shown
+    assert not (tmp_path / "sweep").exists()
+
+
+def test_more_than_one_process_in_a_run_is_refused(
+    train: Command, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert train("-m", "seed=0,1", "trainer.devices=2", "hydra.sweep.dir=sweep") == 2
+    assert "one process for each run (try several runs in a sweep" in capsys.readouterr().err
+    assert not (tmp_path / "sweep").exists()
+
+
+def test_mistake_in_the_arguments_leaves_nothing(
+    train: Command, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert train("-m", "optimzer.lr=0.1,0.2", "hydra.sweep.dir=sweep") == 2
+    assert "Did you mean optimizer.lr?" in capsys.readouterr().err
+    assert not (tmp_path / "sweep").exists()
+
+
+def test_launcher_that_gives_up_is_told_with_what_its_runs_did(
+    train: Command, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: Any
+) -> None:
+    from hydra._internal.core_plugins.basic_launcher import BasicLauncher
+
+    def killed(*_: object, **__: object) -> None:
+        (tmp_path / "sweep" / "a").mkdir(parents=True)
+        runs.write_status(tmp_path / "sweep" / "a", "running", epoch=1, max_epochs=2)
+        raise RuntimeError("a worker was killed\nmuch more")
+
+    monkeypatch.setattr(BasicLauncher, "launch", killed)
+    assert train("-m", "seed=0,1", "hydra.sweep.dir=sweep") == 1
+    shown = capsys.readouterr().err
+    assert "the sweep ended early: RuntimeError: a worker was killed\n" in shown
+    assert "running  a: cut off" in shown
+    assert "go on with: python -m pneumo.train sweep=sweep" in shown
+
+
+def test_sweeps_of_one_second_have_folders_of_their_own(train: Command, tmp_path: Path) -> None:
+    # a value that each run refuses, so that both begin and end within a moment
+    for _ in range(2):
+        assert train("-m", "seed=-1,-2") == 1
+    folders = [path.parent for path in (tmp_path / "multirun").glob("*/*/sweep.json")]
+    assert len(set(folders)) == 2
+    assert all(len(statuses(folder)) == 2 for folder in folders)
+
+
+def test_new_arguments_take_the_place_of_those_a_sweep_began_with(tmp_path: Path) -> None:
+    from pneumo.train import sweep_arguments
+
+    begun = ["launcher=joblib", "hydra.launcher.n_jobs=2", "seed=0,1", "model=tiny"]
+    sweep.begin(tmp_path, begun)
+    assert sweep_arguments([f"sweep={tmp_path}", "seed=0,1,2", "launcher=null"]) == [
+        *("--multirun", "model=tiny", f"hydra.sweep.dir={tmp_path}"),
+        *("seed=0,1,2", "launcher=null"),
+    ]
 
 
 def test_missing_sweep_is_named(train: Command, capsys: pytest.CaptureFixture[str]) -> None:

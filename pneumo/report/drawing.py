@@ -9,7 +9,7 @@ import matplotlib as mpl
 import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
-from matplotlib.ticker import FuncFormatter, NullLocator
+from matplotlib.ticker import FuncFormatter, LogLocator, NullLocator
 
 WIDTH = 3.5  # inches: one column of a journal, and a phone's screen at a readable size
 INK, PAPER, LINE, MUTED = "#1b1f24", "#fdfefe", "#d8dce1", "#6b7280"
@@ -104,7 +104,7 @@ def panels(
     All in inches: height of the figure, room above and below the panels, gap between two rows.
     The room is given, not measured: measuring all text takes longer than drawing it.
     """
-    left, right, between = 0.52, 0.14, 0.14
+    left, right, between = 0.6, 0.14, 0.14
     panel_height = (height - top - bottom - gap * (rows - 1)) / rows
     panel_width = (WIDTH - left - right - between * (columns - 1)) / columns
     figure = Figure(figsize=(WIDTH, height))
@@ -146,6 +146,8 @@ def size_axis(ax: Axes, label: str) -> None:
     """Makes x logarithmic with ticks such as 100 k, 10 M, 1 G."""
     ax.set_xscale("log")
     ax.set_xlabel(label)
+    low, high = ax.get_xlim()
+    ax.xaxis.set_major_locator(LogLocator(subs=(1,) if high > 100 * low else (1, 2, 5)))
     ax.xaxis.set_major_formatter(FuncFormatter(_short))
     ax.xaxis.set_minor_locator(NullLocator())
 

@@ -63,6 +63,7 @@ def f1_by_network(group: Group) -> Figure | None:
                 _box(ax, place + shift, scores, style=style, hollow=part == "train")
         ax.set_title(f"F1 of {name.upper()}")
         ax.set_ylabel("F1 at the best epoch")
+        ax.yaxis.set_major_locator(MaxNLocator(6, steps=[1, 2, 5, 10]))
         ax.grid(axis="x", visible=False)
     if group.kind == "kermany":
         _paper_f1(axes[0], cells)

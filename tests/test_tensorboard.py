@@ -1,0 +1,86 @@
+"""What a real TensorBoard server says of two small runs."""
+
+import json
+import re
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+from urllib.error import URLError
+from urllib.request import Request, urlopen
+
+import pytest
+
+from tests.conftest import SMALL, Command
+
+pytestmark = pytest.mark.slow
+
+
+def ask(address: str, body: dict[str, Any] | None = None) -> Any:
+    data = None if body is None else json.dumps(body).encode()
+    request = Request(address, data=data, headers={"Content-Type": "application/json"})
+    with urlopen(request, timeout=30) as answer:
+        return json.load(answer)
+
+
+@pytest.fixture
+def server(train: Command, tmp_path: Path) -> Iterator[str]:
+    """The address of a server over a sweep of two networks."""
+    few = ("model=tiny,small", "trainer.max_epochs=1", *SMALL)
+    assert train("-m", *few, "hydra.sweep.dir=sweep") == 0
+    with (tmp_path / "server.log").open("w") as log:
+        process = subprocess.Popen(
+            [
+                *(sys.executable, "-m", "tensorboard.main", "--logdir", "sweep"),
+                *("--host", "127.0.0.1", "--port", "0", "--load_fast", "false"),
+            ],
+            stdout=log,
+            stderr=log,
+        )
+    try:
+        yield wait_for(tmp_path / "server.log", process)
+    finally:
+        process.terminate()
+        process.wait()
+
+
+def wait_for(log: Path, process: "subprocess.Popen[bytes]") -> str:
+    for _ in range(240):
+        found = re.search(r"http://127\.0\.0\.1:\d+", log.read_text())
+        try:
+            if found and len(ask(f"{found[0]}/data/runs")) == 2:
+                return found[0]
+        except URLError:
+            pass
+        assert process.poll() is None, log.read_text()
+        time.sleep(0.5)
+    raise AssertionError(log.read_text())
+
+
+def test_a_real_server_compares_the_runs(server: str) -> None:
+    names = ask(f"{server}/data/runs")
+    assert sorted(name[:18] for name in names) == ["model=small,seed=0", "model=tiny,seed=0,"]
+
+    layout = ask(f"{server}/data/plugin/custom_scalars/layout")
+    charts = {c["title"]: c["multiline"]["tag"] for c in layout["category"][0]["chart"]}
+    tags = ask(f"{server}/data/plugin/scalars/tags")
+    for name in names:
+        (pattern,) = charts["f1_normal"]
+        shown = {tag for tag in tags[name] if re.search(pattern, tag)}
+        assert shown == {"f1_normal/train", "f1_normal/test"}
+
+    page = f"{server}/data/plugin/hparams"
+    experiment = ask(f"{page}/experiment", {"experimentName": ""})
+    first = [info["name"] for info in experiment["hparamInfos"][:5]]
+    assert first == ["batch_size", "lr", "model", "protocol", "seed"]
+    metrics = [info["name"] for info in experiment["metricInfos"]]
+    assert "best/f1_normal" in {metric["tag"] for metric in metrics}
+    columns = [{"metric": metric} for metric in metrics]
+    wanted = {"colParams": columns, "startIndex": 0, "sliceSize": 10, "experimentName": ""}
+    groups = ask(f"{page}/session_groups", wanted)["sessionGroups"]
+    assert {group["hparams"]["model"] for group in groups} == {"tiny", "small"}
+    for group in groups:
+        assert len(group["metricValues"]) == len(metrics)
+        assert all(0 <= value["value"] <= 1 for value in group["metricValues"])
