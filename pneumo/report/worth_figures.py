@@ -38,7 +38,7 @@ def reliability(group: Group) -> Figure | None:
     rows = (len([1 for _, worths in cells if worths]) + 2) // 3  # of the legend
     top = 0.2 + 0.17 * rows
     figure, axes = panels(
-        rows=1, columns=len(states), height=1.35 + top + (2 - len(states)), top=top + 0.1,
+        rows=1, columns=len(states), height=1.85 + top + (2 - len(states)), top=top + 0.1,
         sharex=True, sharey=True,
     )  # fmt: skip
     for ax, state in zip(axes, states, strict=True):
