@@ -28,6 +28,8 @@ CONF = next(p for p in (HERE.parent / "conf", HERE / "conf") if (p / "train.yaml
 
 log = logging.getLogger("pneumo")
 
+# How Hydra begins its ValueErrors of --multirun with --cfg, and of GROUP=null
+MISTAKES = ("Only one of --run", "Config group override must be")
 INTERRUPTED = 130  # exit code of Ctrl-C, as shells have it
 
 
@@ -174,8 +176,8 @@ def main() -> None:
 
 def told(error: Exception) -> int:
     """Tells what ended Hydra and returns the exit code; raises ``error`` where it is a bug."""
-    both = str(error).startswith("Only one of --run")  # Hydra's, of --multirun with --cfg
-    if both or isinstance(error, HydraException | OmegaConfBaseException | OSError):
+    asked = str(error).startswith(MISTAKES)
+    if asked or isinstance(error, HydraException | OmegaConfBaseException | OSError):
         code = mistake(error)
     elif sweep.under_way:  # its runs tell of themselves: this is the launcher's or the sweeper's
         reason = (str(error) or "no reason given").strip().splitlines()[0]

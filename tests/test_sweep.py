@@ -141,7 +141,7 @@ def test_memory_stays_flat_over_twenty_runs(
         pytest.skip("memory is measured where there is /proc")
     arguments = ("-m", "seed=range(20)", "trainer.max_epochs=1", "+trainer.limit_train_batches=2")
     done = subprocess.run(
-        [sys.executable, "-c", code, *arguments, *SMALL, "~callbacks.pictures"],
+        [sys.executable, "-c", code, *arguments, *SMALL],
         env={
             **os.environ,
             "PNEUMO_DATA": str(phantoms),
@@ -189,7 +189,7 @@ def test_launchers(train: Command, tmp_path: Path, launcher: str) -> None:
     for name in ("tiny,seed=0", "tiny,seed=1"):
         machine = json.loads((tmp_path / "sweep" / name / "metrics.json").read_text())["machine"]
         assert machine["threads"] == max(1, (os.cpu_count() or 1) // 2 if not sizes else 1)
-    assert train("sweep=sweep", "launcher=null", "seed=0,1") == 1  # seed=-1 failed for good
+    assert train("sweep=sweep", "launcher=basic", "seed=0,1") == 1  # seed=-1 failed for good
 
 
 @pytest.mark.slow
@@ -285,9 +285,9 @@ def test_new_arguments_take_the_place_of_those_a_sweep_began_with(tmp_path: Path
 
     begun = ["launcher=joblib", "hydra.launcher.n_jobs=2", "seed=0,1", "model=tiny"]
     sweep.begin(tmp_path, begun)
-    assert sweep_arguments([f"sweep={tmp_path}", "seed=0,1,2", "launcher=null"]) == [
+    assert sweep_arguments([f"sweep={tmp_path}", "seed=0,1,2", "launcher=basic"]) == [
         *("--multirun", "model=tiny", f"hydra.sweep.dir={tmp_path}"),
-        *("seed=0,1,2", "launcher=null"),
+        *("seed=0,1,2", "launcher=basic"),
     ]
 
 
