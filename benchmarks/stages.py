@@ -104,8 +104,8 @@ def epochs(settings: dict[str, Any], folder: Path) -> tuple[float, float]:
             eval_parts=data.eval_parts,
             seed=0,
         )
-        module.network.mean.fill_(120.0)  # type: ignore[operator, union-attr]
-        module.network.std.fill_(60.0)  # type: ignore[operator, union-attr]
+        module.network.mean.fill_(120.0)  # type: ignore[operator]
+        module.network.std.fill_(60.0)  # type: ignore[operator]
         return module, data
 
     module, data = parts()

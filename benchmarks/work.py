@@ -90,7 +90,7 @@ def fast_batches(data: XrayDataModule, part: str) -> Batches:
     """Batches as training gets them."""
     for number in itertools.count():
         loader = data.loader(part, augment=data.augment if part == "train" else None, shuffle=True)
-        loader.sampler.set_epoch(number)  # type: ignore[attr-defined]
+        loader.sampler.set_epoch(number)  # type: ignore[union-attr]
         for batch in loader:
             image = batch.image.float()
             yield image.contiguous(memory_format=torch.channels_last), batch.target

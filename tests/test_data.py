@@ -45,7 +45,7 @@ def test_parts_are_scored_whole_and_as_they_are(table: pd.DataFrame, images: Cac
 
 def epoch(data: XrayDataModule, number: int) -> list[torch.Tensor]:
     loader = data.train_dataloader()
-    loader.sampler.set_epoch(number)  # type: ignore[attr-defined]
+    loader.sampler.set_epoch(number)  # type: ignore[union-attr]
     return [torch.cat(column) for column in zip(*loader, strict=True)]
 
 
