@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 from torch.utils.data import DataLoader, Dataset, Sampler
 
-from pneumo.augment import Augment, ImageAugment
+from pneumo.augment import Augment, BatchAugment, ImageAugment
 from pneumo.cache import Cache, statistics
 from pneumo.index import targets
 
@@ -71,6 +71,46 @@ class EpochSampler(Sampler[tuple[int, int]]):
         self.epoch = epoch
 
 
+class Resident:
+    """Batches of images that lie on a device: cut out there by index, augmented there at once.
+
+    Nothing but the order and the augmentation's numbers goes to the device, once an epoch.
+    """
+
+    def __init__(
+        self,
+        images: Tensor,
+        target: Tensor,
+        *,
+        sampler: EpochSampler,
+        batch_size: int,
+        augment: Augment | None,
+    ):
+        self.images, self.target, self.batch_size = images, target, batch_size
+        self.sampler = sampler  # Lightning looks for it here, to tell it its epoch
+        self.augment = BatchAugment(augment) if augment else None
+
+    def __len__(self) -> int:
+        return -(-len(self.sampler) // self.batch_size)
+
+    def __iter__(self) -> Iterator[Batch]:
+        device = self.images.device
+        rows = torch.tensor([row for _, row in self.sampler])
+        drawn = None
+        if self.augment:
+            drawn = self.augment.draw(
+                len(self.images), seed=self.sampler.seed, epoch=self.sampler.epoch
+            ).to(device)
+        for part in torch.split(rows.to(device), self.batch_size):
+            image = self.images[part][:, None]
+            if self.augment and drawn is not None:
+                image = self.augment(image, drawn[part])
+            yield Batch(image, self.target[part], part)
+
+
+Loader = DataLoader[Batch] | Resident
+
+
 class XrayDataModule(pl.LightningDataModule):
     """Batches of a split table.
 
@@ -82,6 +122,8 @@ class XrayDataModule(pl.LightningDataModule):
         seed: of the order and the augmentation.
         num_classes: 2 or 3, see pneumo.index.targets.
         num_workers: processes that load and augment; 0 does it in the training process.
+        resident: a device that takes the whole set, where batches are then cut and augmented;
+            None leaves it on disk, from where batches are read.
     """
 
     def __init__(
@@ -94,6 +136,7 @@ class XrayDataModule(pl.LightningDataModule):
         seed: int,
         num_classes: int = 2,
         num_workers: int = 0,
+        resident: torch.device | None = None,
     ):
         super().__init__()
         self.cache, self.augment, self.seed = cache, augment, seed
@@ -101,6 +144,12 @@ class XrayDataModule(pl.LightningDataModule):
         self.rows = {str(part): rows.index.to_numpy() for part, rows in table.groupby("split")}
         self.target = np.zeros(len(cache.images), np.int64)
         self.target[table.index] = targets(table, num_classes=num_classes)
+        self.on_device: tuple[Tensor, Tensor] | None = None
+        if resident:
+            self.on_device = (
+                torch.from_numpy(np.array(cache.images)).to(resident),
+                torch.from_numpy(self.target).to(resident),
+            )
 
     @property
     def eval_parts(self) -> list[str]:
@@ -111,7 +160,7 @@ class XrayDataModule(pl.LightningDataModule):
         """Mean and standard deviation of the train part's pixels, in grey values (0 to 255)."""
         return statistics(self.cache, self.rows["train"])
 
-    def train_dataloader(self) -> DataLoader[Batch]:
+    def train_dataloader(self) -> Loader:
         """Augmented batches of the train part in a new order each epoch."""
         loader = self.loader("train", augment=self.augment, shuffle=True)
         # Lightning tells the sampler its epoch too late for the first one of a resumed run
@@ -119,19 +168,22 @@ class XrayDataModule(pl.LightningDataModule):
         loader.sampler.set_epoch(self.trainer.current_epoch if self.trainer else 0)
         return loader
 
-    def val_dataloader(self) -> list[DataLoader[Batch]]:
+    def val_dataloader(self) -> list[Loader]:
         """One loader for each of eval_parts: every image once, in the table's order."""
         return [self.loader(part) for part in self.eval_parts]
 
-    def loader(
-        self, part: str, *, augment: Augment | None = None, shuffle: bool = False
-    ) -> DataLoader[Batch]:
+    def loader(self, part: str, *, augment: Augment | None = None, shuffle: bool = False) -> Loader:
         """Batches of one part."""
+        sampler = EpochSampler(self.rows[part], seed=self.seed, shuffle=shuffle)
+        if self.on_device:
+            return Resident(
+                *self.on_device, sampler=sampler, batch_size=self.batch_size, augment=augment
+            )
         dataset = Images(self.cache.images, self.target, augment=augment, seed=self.seed)
         return DataLoader(
             dataset,
             batch_size=self.batch_size,
-            sampler=EpochSampler(self.rows[part], seed=self.seed, shuffle=shuffle),
+            sampler=sampler,
             num_workers=self.num_workers,
             persistent_workers=self.num_workers > 0,
             collate_fn=_as_it_is,  # type: ignore[arg-type]

@@ -14,11 +14,10 @@ import pytorch_lightning as pl
 import torch
 from hydra.utils import instantiate
 from torch import Tensor
-from torch.utils.data import DataLoader
 
 from pneumo import cache, cpu, index, members, nets, record, runs, split, tensorboard, unlike
 from pneumo.callbacks import history_table
-from pneumo.data import Batch, XrayDataModule
+from pneumo.data import Loader, XrayDataModule
 from pneumo.module import Classifier
 from pneumo.source import Source
 
@@ -52,6 +51,7 @@ def fit(config: dict[str, Any], run_dir: Path) -> None:
     runs.write_table(run_dir / "split.csv", table[split.COLUMNS])
     torch.manual_seed(config["seed"])
     network = build_network(config["model"])
+    trainer = build_trainer(config["trainer"], job_number=config.get("job_number"))
     data = XrayDataModule(
         table,
         images,
@@ -60,6 +60,10 @@ def fit(config: dict[str, Any], run_dir: Path) -> None:
         seed=config["seed"],
         num_classes=config["model"]["num_classes"],
         num_workers=config["data"]["num_workers"],
+        # a run that was begun by an older version has no such setting
+        resident=resident_device(
+            config["data"].get("resident", "auto"), trainer.strategy.root_device
+        ),
     )
     mean, std = data.train_statistics()
     network.mean.fill_(mean)
@@ -71,7 +75,6 @@ def fit(config: dict[str, Any], run_dir: Path) -> None:
         eval_parts=data.eval_parts,
         seed=config["seed"],
     )
-    trainer = build_trainer(config["trainer"], job_number=config.get("job_number"))
     if trainer.strategy.root_device.type == "cpu":
         cpu.keep_memory()
     facts = record.describe(config, source, table, digest, network, trainer)
@@ -135,6 +138,18 @@ def build_network(model: Mapping[str, Any]) -> nets.Encoder:
     arguments = {key: value for key, value in model.items() if key != "name"}
     network: nets.Encoder = instantiate(arguments)
     return network.to(memory_format=torch.channels_last)
+
+
+def resident_device(resident: str | bool, device: torch.device) -> torch.device | None:
+    """Returns where the images lie while training: on ``device``, or None for the disk; says so."""
+    on_device = device.type == "cuda" if resident == "auto" else bool(resident)
+    log.info(
+        "Images are %s",
+        f"on the device ({device}), augmented there by the batch"
+        if on_device
+        else "read from the cache on disk, augmented one at a time",
+    )
+    return device if on_device else None
 
 
 def build_trainer(trainer: Mapping[str, Any], *, job_number: int | None = None) -> pl.Trainer:
@@ -215,11 +230,11 @@ def keep_reference(
 
 
 @torch.inference_mode()
-def _probabilities(module: Classifier, loader: DataLoader[Batch]) -> tuple[np.ndarray, np.ndarray]:
+def _probabilities(module: Classifier, loader: Loader) -> tuple[np.ndarray, np.ndarray]:
     module.eval()
     rows: list[Tensor] = []
     probability: list[Tensor] = []
     for batch in loader:
-        rows.append(batch.row)
+        rows.append(batch.row.cpu())
         probability.append(module(batch.image.to(module.device)).softmax(1).double().cpu())
     return torch.cat(rows).numpy(), torch.cat(probability).numpy()

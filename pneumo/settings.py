@@ -59,6 +59,7 @@ RULES: dict[str, Rule] = {
     "data.aspect": one_of("stretch", "pad"),
     "data.batch_size": at_least(1),
     "data.num_workers": at_least(0),
+    "data.resident": one_of("auto", True, False),
     "data.num_images": at_least(24),
     "data.seed": at_least(0),
     "protocol.k": at_least(2),

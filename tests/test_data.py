@@ -45,7 +45,7 @@ def test_parts_are_scored_whole_and_as_they_are(table: pd.DataFrame, images: Cac
 
 def epoch(data: XrayDataModule, number: int) -> list[torch.Tensor]:
     loader = data.train_dataloader()
-    loader.sampler.set_epoch(number)  # type: ignore[attr-defined]
+    loader.sampler.set_epoch(number)  # type: ignore[union-attr]
     return [torch.cat(column) for column in zip(*loader, strict=True)]
 
 
@@ -91,3 +91,30 @@ def test_statistics_are_of_the_train_part_only(table: pd.DataFrame, images: Cach
     train = images.images[table.index[table["split"] == "train"]]
     assert mean == pytest.approx(train.mean())
     assert std == pytest.approx(train.std())
+
+
+def test_resident_images_come_in_the_same_batches(table: pd.DataFrame, images: Cache) -> None:
+    read = module(table, images, augment=None)
+    kept = module(table, images, augment=None, resident=torch.device("cpu"))
+    assert len(read.train_dataloader()) == len(kept.train_dataloader())
+    for one, other in zip(epoch(read, 3), epoch(kept, 3), strict=True):
+        assert torch.equal(one, other)
+    for one_loader, other_loader in zip(read.val_dataloader(), kept.val_dataloader(), strict=True):
+        for batch, same in zip(one_loader, other_loader, strict=True):
+            for one, other in zip(batch, same, strict=True):
+                assert torch.equal(one, other)
+                assert one.dtype == other.dtype
+
+
+def test_resident_images_are_augmented_anew_in_each_epoch(
+    table: pd.DataFrame, images: Cache
+) -> None:
+    data = module(table, images, resident=torch.device("cpu"))
+    looks = []
+    for number in range(6):
+        image, _, row = epoch(data, number)
+        looks.append(image[row == 5].numpy().tobytes())
+        assert image.dtype == torch.uint8
+    assert len(set(looks)) == 6
+    again = epoch(module(table, images, resident=torch.device("cpu"), batch_size=3), 0)
+    assert again[0][again[2] == 5].numpy().tobytes() == looks[0]

@@ -5,6 +5,7 @@ import pytest
 import torch
 from torch import nn
 
+from benchmarks.plain import forward as plain
 from pneumo.nets import Encoder, multiply_adds, num_filters, num_parameters
 
 SIZES = {"tiny": (8, 4, 100), "small": (8, 3, 250), "medium": (8, 2, 500), "large": (16, 2, 1000)}
@@ -43,16 +44,6 @@ def test_size_of_each_network(name: str, parameters: int, operations: int) -> No
     network = build(name)
     assert num_parameters(network) == parameters
     assert multiply_adds(network, image_size=256) == operations
-
-
-def plain(network: Any, x: torch.Tensor) -> Any:
-    """The network as the paper writes it: ReLU before the pooling, the whole batch at once."""
-    x = network.norm((x - network.mean) / network.std)
-    for level in network.levels:
-        first, _, second, _, _ = level.convolutions
-        x = torch.relu(second(torch.relu(first(x))))
-        x = level.norm(nn.functional.max_pool2d(x, 2))
-    return network.head(torch.relu(network.dense(x.flatten(1))))
 
 
 @pytest.mark.parametrize("name", SIZES)

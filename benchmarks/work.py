@@ -1,0 +1,148 @@
+"""One process of the benchmark: trains and evaluates for some seconds, prints what it measured."""
+
+import argparse
+import itertools
+import json
+import resource
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import hydra
+import torch
+from hydra.utils import instantiate
+from omegaconf import OmegaConf
+from torch import Tensor
+from torch.nn import functional
+from torch.utils.data import DataLoader
+
+from benchmarks import plain
+from pneumo import cpu, fit, nets
+from pneumo.data import XrayDataModule
+from pneumo.index import targets
+from pneumo.train import CONF
+
+Batches = Iterator[tuple[Tensor, Tensor]]  # float images and classes, without end
+WARM_UP = 3  # steps that are not timed
+
+
+def config(*overrides: str) -> dict[str, Any]:
+    """Returns the training's configuration, as the command composes it."""
+    with hydra.initialize_config_dir(str(CONF), version_base="1.3"):
+        composed = hydra.compose("train", [*overrides, "run_dir=unused"])
+    found: dict[str, Any] = OmegaConf.to_container(composed, resolve=True)  # type: ignore[assignment]
+    return found
+
+
+def measure(form: str, settings: dict[str, Any], seconds: float) -> dict[str, float]:
+    """Returns images/s of training and evaluation, CPU ms of an image, and peak MB of memory.
+
+    Args:
+        form: plain or fast.
+        settings: of the training.
+        seconds: how long to train; evaluation takes a third of it.
+    """
+    table, images = fit.read_data(settings, Path(settings["data"]["root"]))
+    network = fit.build_network(settings["model"])
+    if form == "plain":
+        state = network.state_dict()
+        arguments = {key: value for key, value in settings["model"].items() if key != "name"}
+        network = instantiate(arguments)  # its layers were never channels-last
+        network.load_state_dict(state)
+    network.mean.fill_(120.0)
+    network.std.fill_(60.0)
+    data = XrayDataModule(
+        table,
+        images,
+        batch_size=settings["data"]["batch_size"],
+        augment=instantiate(settings["augment"]),
+        seed=0,
+    )
+    forward: Callable[[Tensor], Tensor] = network
+    batches: Callable[[str], Batches] = lambda part: fast_batches(data, part)  # noqa: E731
+    if form == "plain":
+        forward = lambda image: plain.forward(network, image)  # noqa: E731
+        batches = lambda part: plain_batches(settings, data, table, part)  # noqa: E731
+    else:
+        cpu.keep_memory()
+    optimizer = instantiate(settings["optimizer"])(network.parameters())
+
+    def train_step(image: Tensor, target: Tensor) -> None:
+        optimizer.zero_grad(set_to_none=True)
+        torch.autograd.backward(functional.cross_entropy(forward(image), target))
+        optimizer.step()
+
+    training = timed(train_step, batches("train"), seconds)
+    network.eval()
+    with torch.inference_mode():
+        evaluation = timed(lambda image, _: forward(image), batches("test"), seconds / 3)
+    return {
+        "training": training[0],
+        "cpu_ms": training[1],
+        "evaluation": evaluation[0],
+        "peak_mb": resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024,
+        "multiply_adds": nets.multiply_adds(network, image_size=settings["data"]["image_size"]),
+    }
+
+
+def fast_batches(data: XrayDataModule, part: str) -> Batches:
+    """Batches as training gets them."""
+    for number in itertools.count():
+        loader = data.loader(part, augment=data.augment if part == "train" else None, shuffle=True)
+        loader.sampler.set_epoch(number)  # type: ignore[union-attr]
+        for batch in loader:
+            image = batch.image.float()
+            yield image.contiguous(memory_format=torch.channels_last), batch.target
+
+
+def plain_batches(settings: dict[str, Any], data: XrayDataModule, table: Any, part: str) -> Batches:
+    """Batches of decoded and augmented files."""
+    rows = table[table["split"] == part]
+    files = plain.Files(
+        Path(settings["data"]["root"]),
+        rows["path"].tolist(),
+        targets(rows, num_classes=2),
+        image_size=settings["data"]["image_size"],
+        augment=data.augment if part == "train" else None,
+    )
+    while True:
+        yield from DataLoader(
+            files,
+            batch_size=data.batch_size,
+            shuffle=True,
+            num_workers=settings["data"]["num_workers"],
+        )
+
+
+def timed(
+    step: Callable[[Tensor, Tensor], object], batches: Batches, seconds: float
+) -> tuple[float, float]:
+    """Returns images/s and CPU milliseconds of an image, of steps with their batches."""
+    for image, target in itertools.islice(batches, WARM_UP):
+        step(image, target)
+    count, start, start_cpu = 0, time.perf_counter(), time.process_time()
+    while time.perf_counter() - start < seconds or not count:
+        image, target = next(batches)
+        step(image, target)
+        count += len(image)
+    spent, spent_cpu = time.perf_counter() - start, time.process_time() - start_cpu
+    return count / spent, 1e3 * spent_cpu / count
+
+
+def main() -> None:
+    """Prints the measurements as JSON."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("form", choices=("plain", "fast"))
+    parser.add_argument("--threads", type=int, required=True)
+    parser.add_argument("--seconds", type=float, required=True)
+    parser.add_argument("overrides", nargs="*", help="settings of the training")
+    arguments = parser.parse_args()
+    torch.set_num_threads(arguments.threads)
+    torch.manual_seed(0)
+    settings = config(*arguments.overrides)
+    print(json.dumps(measure(arguments.form, settings, arguments.seconds)))  # noqa: T201
+
+
+if __name__ == "__main__":
+    main()

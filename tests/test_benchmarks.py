@@ -1,0 +1,35 @@
+import json
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+
+from benchmarks import plain, run
+from pneumo import cache, index
+
+
+def test_plain_files_are_the_prepared_images(phantoms: Path, cache_dir: Path) -> None:
+    paths = index.list_images(phantoms)[:6]
+    files = plain.Files(phantoms, paths, np.arange(6), image_size=64, augment=None)
+    prepared = cache.load(phantoms, paths, cache_dir=cache_dir, image_size=64).images
+    for number in range(6):
+        image, target = files[number]
+        assert target == number
+        assert torch.equal(image[0], torch.from_numpy(prepared[number]).float())
+
+
+@pytest.mark.slow
+def test_one_command_prints_and_saves_a_table(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr(sys, "argv", ["benchmarks.run", "--quick", "--out", str(tmp_path)])
+    monkeypatch.setenv("PNEUMO_CACHE", "")  # put back afterwards
+    run.main()
+    text = capsys.readouterr().out
+    assert max(map(len, text.splitlines())) <= 80
+    assert (tmp_path / "benchmark.txt").read_text() == text
+    found = json.loads((tmp_path / "benchmark.json").read_text())
+    for form in ("plain", "fast", "two"):
+        assert found["networks"]["tiny"][form]["training"] > 0
