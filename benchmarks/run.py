@@ -26,7 +26,9 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--data", type=Path, help="folder of the real set; else phantoms")
     parser.add_argument("--out", type=Path, default=Path("multirun/benchmark"))
-    parser.add_argument("--quick", action="store_true", help="seconds, small images, tiny only")
+    parser.add_argument(
+        "--quick", action="store_true", help="a trial of the command: its figures mean nothing"
+    )
     parser.add_argument("--seconds", type=float, default=10, help="of training in a measurement")
     parser.add_argument("--rounds", type=int, default=2, help="measurements of each, in turns")
     arguments = parser.parse_args()

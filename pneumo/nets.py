@@ -96,7 +96,7 @@ class Encoder(nn.Module):
         image_size: int = 256,
         level_dropout: Sequence[float] = LEVEL_DROPOUT,
         dense_dropout: float = DENSE_DROPOUT,
-        micro_batch: int = 4,
+        micro_batch: int = 0,
     ):
         super().__init__()
         check_arguments(f, d, c, num_classes, image_size, len(level_dropout))

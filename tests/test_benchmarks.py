@@ -17,7 +17,7 @@ def test_plain_files_are_the_prepared_images(phantoms: Path, cache_dir: Path) ->
     for number in range(6):
         image, target = files[number]
         assert target == number
-        assert torch.equal(image[0], torch.from_numpy(prepared[number]).float())
+        assert torch.equal(image[0], torch.from_numpy(np.array(prepared[number])).float())
 
 
 @pytest.mark.slow
