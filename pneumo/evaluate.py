@@ -29,11 +29,12 @@ examples:
   python -m pneumo.evaluate RUN1 RUN2 RUN3 --out scores.json
       also their mean, and a mean with weights fitted on validation data
 
-Intervals are of 95 %, by bootstrap over patients. The operating point, the temperature and the
-weights are fixed on validation data only; a run with protocol=paper has none, and it is said.
---out replaces a file that exists, whole or not at all.
-exit codes: 0 done; 2 a mistake in the command or a refusal; 3 an image could not be read;
-130 stopped. Not a medical device.
+Intervals are of 95 %, by bootstrap over patients. The operating point, the
+temperature and the weights are fixed on validation data only; a run with
+protocol=paper has none, and it is said. --out replaces a file that exists,
+whole or not at all.
+exit codes: 0 done; 2 a mistake in the command or a refusal; 3 an image could
+not be read; 130 stopped. Not a medical device.
 """
 BATCH_SIZE = 32  # images
 THREADS = 2  # that decode ahead

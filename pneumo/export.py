@@ -45,18 +45,21 @@ examples:
   python -m pneumo.export RUN
       writes RUN/export/model.onnx and RUN/export/MODEL_CARD.md
   python -m pneumo.export RUN --out pneumonia.onnx --check films/
-      checked on the films of a folder instead of the run's own; the card goes beside the file
+      checked on the films of a folder instead of the run's own; the card goes
+      beside the file
 
-The file takes uint8 grey images (N, 1, H, W) of any size and gives logits and probability, both
-(N, classes). It is checked against the network with ONNX Runtime before it is written. Its use
-needs neither torch nor pneumo, as saved in use.py and run with python use.py model.onnx film.png:
+The file takes uint8 grey images (N, 1, H, W) of any size and gives logits and
+probability, both (N, classes). It is checked against the network with ONNX
+Runtime before it is written. Its use needs neither torch nor pneumo, as saved
+in use.py and run with python use.py model.onnx film.png:
 
 {"".join("    " + line for line in EXAMPLE.splitlines(keepends=True))}
-This is enough for 8-bit grey and colour PNG and JPEG. For films of more than 8 bits, transparency,
-a camera's orientation tag, or DICOM, prepare the pixels as pneumo.image.decode tells.
+This is enough for 8-bit grey and colour PNG and JPEG. For films of more than 8
+bits, transparency, a camera's orientation tag, or DICOM, prepare the pixels as
+pneumo.image.decode tells.
 
-exit codes: 0 done; 2 a mistake; 3 written, but some files of --check could not be read;
-130 stopped. Not a medical device.
+exit codes: 0 done; 2 a mistake; 3 written, but some files of --check could not
+be read; 130 stopped. Not a medical device.
 """
 LIMITS = (
     "Research only, not a medical device. Children of one hospital; frontal chest films only; "

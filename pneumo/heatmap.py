@@ -19,31 +19,40 @@ MAX_OWN = 32  # films spread over the run's test part, where none are named
 EXAMPLES = """\
 examples:
   python -m pneumo.heatmap RUN --out maps --score
-      32 films spread over the run's own test part; the scores also go into the run folder, as
-      heatmap.json, from where the report and the model card take them
+      32 films spread over the run's own test part; the scores also go into the
+      run folder, as heatmap.json, from where the report and the model card
+      take them
   python -m pneumo.heatmap RUN film.png --out maps
-  python -m pneumo.heatmap RUN films/ --out maps --method occlusion --class NORMAL
+  python -m pneumo.heatmap RUN films/ --out maps --method occlusion \\
+      --class NORMAL
   python -m pneumo.heatmap RUN films/ --out maps --score
       also maps/scores.json, what the maps are worth
 
-Each picture shows the film, and over it what speaks for the class asked for: bright is most, and
-the scale is that picture's own, so two pictures do not compare. gradcam is coarse (the film in
-8 x 8 fields at 256 pixels) and quick; occlusion covers one window after another and measures what
-that costs; it needs no gradient and takes seconds a film.
+Each picture shows the film, and over it what speaks for the class asked for:
+bright is most, and the scale is that picture's own, so two pictures do not
+compare. gradcam is coarse (the film in 8 x 8 fields at 256 pixels) and quick;
+occlusion covers one window after another and measures what that costs; it
+needs no gradient and takes seconds a film.
 
 The numbers of --score, means over the films and each film's:
-  deletion   area under the class's probability while the brightest places are blurred away first
+  deletion   area under the class's probability while the brightest places are
+             blurred away first
   random     the same with places in random order, the baseline
-  gap        random - deletion: above 0, the map knows more than chance; near 0, it explains nothing
-  randomised rank correlation with the maps of networks of random weights (Adebayo et al., 2018):
-             near 0 is right; near 1, the map shows the film and not what was learnt
-  flat       films on which nothing spoke for the class, so that there is no map to score
+  gap        random - deletion: above 0, the map knows more than chance; near
+             0, it explains nothing
+  randomised rank correlation with the maps of networks of random weights
+             (Adebayo et al., 2018): near 0 is right; near 1, the map shows the
+             film and not what was learnt
+  flat       films on which nothing spoke for the class, so that there is no
+             map to score
 
-A second call into the same folder replaces its list, heatmaps.json, and its scores.
-A map tells where, not why: a place that matters may be a letter, a tube or the edge of the film.
+A second call into the same folder replaces its list, heatmaps.json, and its
+scores.
+A map tells where, not why: a place that matters may be a letter, a tube or the
+edge of the film.
 
-exit codes: 0 done; 2 a mistake; 3 done, but some files could not be read; 130 stopped.
-Not a medical device.
+exit codes: 0 done; 2 a mistake; 3 done, but some files could not be read; 130
+stopped. Not a medical device.
 """
 MEANING = {
     "deletion": "area under the class's probability, brightest places blurred first; low is good",

@@ -25,22 +25,26 @@ EXAMPLES = """\
 examples:
   python -m pneumo.predict RUN film.png other.dcm
   python -m pneumo.predict RUN films/ --out predictions.csv
-      all images in a folder and its folders; an existing predictions.csv is replaced at the end
+      all images in a folder and its folders; an existing predictions.csv is
+      replaced at the end
   python -m pneumo.predict RUN films/ --out predictions.csv --heatmap maps
-      also a picture for each film of what spoke for PNEUMONIA; see python -m pneumo.heatmap --help
+      also a picture for each film of what spoke for PNEUMONIA; see python -m
+      pneumo.heatmap --help
   python -m pneumo.predict RUN1 RUN2 RUN3 films/ --format jsonl
       the mean of three networks
   find films -name '*.dcm' | python -m pneumo.predict RUN --list -
   python -m pneumo.predict RUN - < film.png
 
-Columns: p_* are the networks' probabilities, *_calibrated those after the temperature that the
-run's validation part fixes (empty without one); decision is PNEUMONIA where p_pneumonia is at least
-threshold, and threshold_from says where that comes from: validation (sensitivity at least 0.95
-there), given, or default (0.5). unlike is true for a film unlike the training data, unlike_score
-its distance in units of the limit that 99 % of the run's films keep, unlike_reason why. heatmap,
-with --heatmap only, names the film's picture. error says why a file could not be read.
-exit codes: 0 done; 2 a mistake in the command; 3 done, but some files could not be read;
-130 stopped. Not a medical device.
+Columns: p_* are the networks' probabilities, *_calibrated those after the
+temperature that the run's validation part fixes (empty without one); decision
+is PNEUMONIA where p_pneumonia is at least threshold, and threshold_from says
+where that comes from: validation (sensitivity at least 0.95 there), given, or
+default (0.5). unlike is true for a film unlike the training data, unlike_score
+its distance in units of the limit that 99 % of the run's films keep,
+unlike_reason why. heatmap, with --heatmap only, names the film's picture.
+error says why a file could not be read.
+exit codes: 0 done; 2 a mistake in the command; 3 done, but some files could
+not be read; 130 stopped. Not a medical device.
 """
 
 

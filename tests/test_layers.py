@@ -1,7 +1,10 @@
-"""Imports go one way: a file imports only from files of the levels below it."""
+"""What all files have in common: imports go one way, from files of the levels below."""
 
 import ast
+from importlib import import_module
 from pathlib import Path
+
+import pytest
 
 import pneumo
 
@@ -47,3 +50,17 @@ def test_imports_go_down() -> None:
         for other in imports(path) - {file}:
             if file != "__init__" and (file, other) not in BESIDE:
                 assert level[other] < level[file], f"{file} imports {other}"
+
+
+@pytest.mark.parametrize(
+    "command", ["download", "evaluate", "export", "heatmap", "predict", "report"]
+)
+def test_help_fits_80_columns(
+    command: str, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("COLUMNS", "80")
+    with pytest.raises(SystemExit):
+        import_module(f"pneumo.{command}").main(["--help"])
+    shown = capsys.readouterr().out
+    assert "examples:" in shown
+    assert [line for line in shown.splitlines() if len(line) > 80] == []
