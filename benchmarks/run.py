@@ -159,8 +159,8 @@ def lines(found: dict[str, Any]) -> list[str]:
         f"epoch of up to 320 + 80 images {full:37.2f}",
         f"epoch, bare loop {bare:50.2f}   ratio {full / bare:.3f}",
         "",
-        "limit: multiply-adds a second of a matrix product on one core, times cores, over 3 x",
-        "the network's multiply-adds (forward, gradient of inputs, gradient of weights).",
+        "limit: multiply-adds a second of a matrix product on one core, times cores, over",
+        "3 x the network's multiply-adds (forward, gradients of inputs and of weights).",
     ]
     return text
 

@@ -193,6 +193,7 @@ def test_launchers(train: Command, tmp_path: Path, launcher: str) -> None:
 
 
 @pytest.mark.slow
+@pytest.mark.filterwarnings("default")  # Optuna 2 calls what SQLAlchemy 2 has moved
 def test_search_chooses_on_validation_data_and_goes_on(
     train: Command, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -214,6 +215,7 @@ def test_search_chooses_on_validation_data_and_goes_on(
 
 
 @pytest.mark.slow
+@pytest.mark.filterwarnings("default")  # Optuna 2 calls what SQLAlchemy 2 has moved
 def test_search_without_a_finished_run_says_why(
     train: Command, capsys: pytest.CaptureFixture[str]
 ) -> None:
