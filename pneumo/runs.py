@@ -9,7 +9,6 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import yaml
-from filelock import FileLock, Timeout
 
 if TYPE_CHECKING:  # half a second that a wrong setting need not wait for
     import pandas as pd
@@ -45,6 +44,8 @@ def claim(run_dir: Path) -> Iterator[None]:
     Raises:
         ValueError: another process trains there, or the folder cannot be written.
     """
+    from filelock import FileLock, Timeout  # a seventh of the time that --help takes
+
     lock = FileLock(run_dir / ".lock")
     try:
         run_dir.mkdir(parents=True, exist_ok=True)
