@@ -2,6 +2,7 @@
 
 import logging
 import sys
+import textwrap
 import time
 import warnings
 from collections.abc import Mapping
@@ -44,7 +45,7 @@ def fit(config: dict[str, Any], run_dir: Path) -> None:
         torch.set_num_threads(config["num_threads"])
     source: Source = instantiate(config["data"]["source"])
     if source.note:
-        log.warning(source.note)
+        log.warning(textwrap.fill(source.note, record.WIDTH))
     table, images = read_data(config, source.root)
     digest = split.digest(table)
     check_same_data(run_dir, digest)

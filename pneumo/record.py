@@ -4,6 +4,7 @@ import logging
 import os
 import platform
 import subprocess
+import textwrap
 from collections.abc import Mapping
 from importlib.metadata import version
 from pathlib import Path
@@ -21,6 +22,8 @@ from pneumo.paper import TINY
 from pneumo.source import Source
 
 log = logging.getLogger(__name__)
+
+WIDTH = 79  # of the lines on the screen
 
 
 def best_epoch(history: list[dict[str, Any]], select_on: str) -> int:
@@ -165,13 +168,13 @@ def conclude(metrics: Mapping[str, Any], source: Source, run_dir: Path) -> None:
     )
     if on == "test":
         log.info(
-            "  This flatters, since the epoch was chosen on the part it is scored on, as in the\n"
+            "  This flatters: the epoch was chosen on the part it is scored on, as in the\n"
             "  paper (F1 NORMAL %.3f). The last epoch has %.3f; protocol=holdout is honest.",
             TINY["f1_normal"],
             metrics["last"]["test"][MAIN],
         )
     if source.note:
-        log.warning("  " + source.note)
+        log.warning(textwrap.fill(source.note, WIDTH, initial_indent="  ", subsequent_indent="  "))
     log.info("Took %.0f s, of which training %.0f s.", seconds["total"], seconds["train"])
     shown = run_dir.relative_to(Path.cwd()) if run_dir.is_relative_to(Path.cwd()) else run_dir
     log.info("Run folder:  %s", shown)
