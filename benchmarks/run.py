@@ -157,7 +157,7 @@ def lines(found: dict[str, Any]) -> list[str]:
         f"a run of one step, from command to end {found['first_step']:28.2f}",
         f"report of two runs {found['report']:48.2f}",
         f"epoch of up to 320 + 80 images {full:37.2f}",
-        f"epoch, bare loop {bare:50.2f}   ratio {full / bare:.3f}",
+        f"epoch, bare loop {bare:50.2f}  ratio {full / bare:.2f}",
         "",
         "limit: multiply-adds a second of a matrix product on one core, times cores, over",
         "3 x the network's multiply-adds (forward, gradients of inputs and of weights).",
