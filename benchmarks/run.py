@@ -69,7 +69,7 @@ def measure(arguments: argparse.Namespace, folder: Path) -> dict[str, Any]:
     found["report"] = stages.command("pneumo.report", "runs", cwd=folder)
     (folder / "epoch").mkdir()
     torch.set_num_threads(os.cpu_count() or 1)
-    found["epoch"] = stages.epochs(config(*common), folder / "epoch")
+    found["epoch"] = stages.epochs(config(*common, run_dir=folder / "epoch"))
     found["networks"] = {
         model: side_by_side([f"model={model}", *common], seconds, rounds)
         for model in (MODELS[:1] if quick else MODELS)

@@ -77,13 +77,12 @@ class Clock(pl.Callback):
         self.times.append(time.perf_counter())
 
 
-def epochs(settings: dict[str, Any], folder: Path) -> tuple[float, float]:
+def epochs(settings: dict[str, Any]) -> tuple[float, float]:
     """Returns seconds of an epoch: of Lightning with all callbacks, and of a bare loop.
 
     Both have the same network, loaders, optimizer, evaluation and scores; the bare loop has no
     checkpoint, log or TensorBoard. The faster of two epochs each, after one that warms up.
     """
-    settings["run_dir"] = str(folder)
     table, images = fit.read_data(settings, Path(settings["data"]["root"]))
     table = pd.concat([table[table["split"] == part][:count] for part, count in PER_PART.items()])
     cpu.keep_memory()
@@ -112,7 +111,7 @@ def epochs(settings: dict[str, Any], folder: Path) -> tuple[float, float]:
     trainer = fit.build_trainer({**settings["trainer"], "max_epochs": 4})
     clock = Clock()
     trainer.callbacks.append(clock)  # type: ignore[attr-defined]
-    fit.train(trainer, module, data, folder)
+    fit.train(trainer, module, data, Path(settings["run_dir"]))
     module, data = parts()
     bare = [seconds(lambda: bare_epoch(module, data)) for _ in range(3)]
     full = [b - a for a, b in zip(clock.times, clock.times[1:], strict=False)]

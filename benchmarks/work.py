@@ -27,10 +27,10 @@ Batches = Iterator[tuple[Tensor, Tensor]]  # float images and classes, without e
 WARM_UP = 3  # steps that are not timed
 
 
-def config(*overrides: str) -> dict[str, Any]:
+def config(*overrides: str, run_dir: Path | None = None) -> dict[str, Any]:
     """Returns the training's configuration, as the command composes it."""
     with hydra.initialize_config_dir(str(CONF), version_base="1.3"):
-        composed = hydra.compose("train", [*overrides, "run_dir=unused"])
+        composed = hydra.compose("train", [*overrides, f"run_dir='{run_dir}'"])
     found: dict[str, Any] = OmegaConf.to_container(composed, resolve=True)  # type: ignore[assignment]
     return found
 
