@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import Any
 
 import hydra
+import yaml
 from hydra.core.global_hydra import GlobalHydra
 from hydra.core.hydra_config import HydraConfig
 from hydra.errors import HydraException, InstantiationException
@@ -149,6 +150,9 @@ def log_to(path: Path, *, quiet: bool) -> Iterator[None]:
 
 def main() -> None:
     """The command; resume=RUN_DIR and sweep=DIR become Hydra's own arguments."""
+    if sys.argv[1:] in (["--help"], ["-h"]):
+        sys.stdout.write(help_text())
+        return
     try:
         sys.argv[1:] = sweep_arguments(resume_arguments(sys.argv[1:]))
     except FileNotFoundError as error:
@@ -188,6 +192,14 @@ def told(error: Exception) -> int:
     if sweep.under_way:
         sweep.under_way.end()
     return code
+
+
+def help_text() -> str:
+    """Returns what Hydra's own --help prints, without loading each choice: a second faster."""
+    template: str = yaml.safe_load((CONF / "train.yaml").read_text())["hydra"]["help"]["template"]
+    groups = sorted(p for p in CONF.iterdir() if p.is_dir() and any(p.glob("*.yaml")))
+    lines = [f"{g.name}: {', '.join(sorted(p.stem for p in g.glob('*.yaml')))}\n" for g in groups]
+    return template.replace("$APP_CONFIG_GROUPS", "".join(lines)) + "\n"
 
 
 def mistake(error: Exception) -> int:
