@@ -1,6 +1,7 @@
 """python -m benchmarks.run: plain and fast side by side on this machine, as a table."""
 
 import argparse
+import contextlib
 import json
 import os
 import platform
@@ -65,8 +66,11 @@ def measure(arguments: argparse.Namespace, folder: Path) -> dict[str, Any]:
     for seed in (0, 1):
         one_step = ["+trainer.limit_train_batches=1", "+trainer.limit_val_batches=1"]
         short = [*common, f"seed={seed}", "trainer.max_epochs=1", f"hydra.run.dir=runs/{seed}"]
-        found["first_step"] = stages.command("pneumo.train", *short, *one_step, cwd=folder)
+        found["one_step"] = stages.training(*short, *one_step, cwd=folder)
     found["report"] = stages.command("pneumo.report", "runs", cwd=folder)
+    found["memory"] = {
+        str(count): memory_of(count, size, folder) for count in ((24, 48) if quick else (400, 1600))
+    }
     (folder / "epoch").mkdir()
     torch.set_num_threads(os.cpu_count() or 1)
     found["epoch"] = stages.epochs(config(*common, run_dir=folder / "epoch"))
@@ -75,6 +79,14 @@ def measure(arguments: argparse.Namespace, folder: Path) -> dict[str, Any]:
         for model in (MODELS[:1] if quick else MODELS)
     }
     return found
+
+
+def memory_of(count: int, size: int, folder: Path) -> float:
+    """Returns MB of its own that a process has after it trained on ``count`` phantoms once."""
+    root = phantom.generate(folder / str(count), num_images=count, seed=0, progress=False)
+    options = ["data=kermany", f"data.image_size={size}", "trainer=cpu", "trainer.max_epochs=1"]
+    run_dir = f"hydra.run.dir={folder}/memory/{count}"
+    return stages.training(f"data.root={root}", *options, run_dir, cwd=folder)["own_mb"]
 
 
 def side_by_side(overrides: list[str], seconds: float, rounds: int) -> dict[str, Result]:
@@ -99,11 +111,28 @@ def processes(
     """Returns what ``count`` processes measure at the same time."""
     arguments = [sys.executable, "-m", "benchmarks.work", form, *overrides]
     arguments += ["--threads", str(threads), "--seconds", str(seconds)]
-    started = [subprocess.Popen(arguments, stdout=subprocess.PIPE) for _ in range(count)]
+    pipe = subprocess.PIPE
+    started = [
+        subprocess.Popen(arguments, stdin=pipe, stdout=pipe, text=True) for _ in range(count)
+    ]
+    for _ in ("training", "evaluation"):
+        go_at_once(started)
     outputs = [process.communicate()[0] for process in started]
     if any(process.returncode for process in started):
         raise SystemExit(f"{form}: a measuring process failed; its error is above")
     return [json.loads(output) for output in outputs]
+
+
+def go_at_once(started: list[subprocess.Popen[str]]) -> None:
+    """Waits until all processes are warm, then lets them go; one that failed is left alone."""
+    for process in started:
+        assert process.stdout
+        process.stdout.readline()
+    for process in started:
+        assert process.stdin
+        with contextlib.suppress(BrokenPipeError):
+            process.stdin.write("\n")
+            process.stdin.flush()
 
 
 def machine() -> str:
@@ -154,10 +183,16 @@ def lines(found: dict[str, Any]) -> list[str]:
         f"cache, {images:6,} images: {built:6.0f} images/s; decoding alone {decoded:6.0f}"
         f"{images / built:12.2f}",
         f"--help {found['help']:60.2f}",
-        f"a run of one step, from command to end {found['first_step']:28.2f}",
+        f"from command to the end of the first step {found['one_step']['first_step']:26.2f}",
+        f"a run of one step, from command to end {found['one_step']['total']:28.2f}",
         f"report of two runs {found['report']:48.2f}",
         f"epoch of up to 320 + 80 images {full:37.2f}",
         f"epoch, bare loop {bare:50.2f}  ratio {full / bare:.2f}",
+        "",
+        *(
+            f"memory that no file holds, {int(n):5,} images {mb:30.0f} MB"
+            for n, mb in found["memory"].items()
+        ),
         "",
         "limit: multiply-adds a second of a matrix product on one core, times cores, over",
         "3 x the network's multiply-adds (forward, gradients of inputs and of weights).",

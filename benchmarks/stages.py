@@ -1,5 +1,7 @@
 """Seconds of the stages of a run: index, cache, start, epoch, report."""
 
+import json
+import math
 import os
 import subprocess
 import sys
@@ -13,7 +15,6 @@ from typing import Any
 import pandas as pd
 import pytorch_lightning as pl
 import torch
-from hydra.utils import instantiate
 from torch.nn import functional
 
 from pneumo import cache, cpu, fit, image, index, split
@@ -63,6 +64,45 @@ def command(*arguments: str, cwd: Path) -> float:
     )
 
 
+class FirstStep(pl.Callback):
+    """Writes when the first training step ended, and the memory at the end, to a JSON file.
+
+    Args:
+        path: of the file.
+    """
+
+    def __init__(self, path: str):
+        self.path, self.found = Path(path), dict[str, float]()
+
+    def on_train_batch_end(self, *_: object) -> None:
+        """Notes the time, once."""
+        self.found.setdefault("first_step", time.time())
+
+    def on_train_end(self, *_: object) -> None:
+        """Notes the memory in MB that is the process's own, not mapped from files, and writes."""
+        self.found["own_mb"] = own_memory()
+        self.path.write_text(json.dumps(self.found))
+
+
+def own_memory() -> float:
+    """Returns MB of this process's resident set that no file holds; NaN where not on Linux."""
+    status = Path("/proc/self/status")
+    lines = status.read_text().splitlines() if status.exists() else []
+    return next((int(x.split()[1]) / 1024 for x in lines if x.startswith("RssAnon")), math.nan)
+
+
+def training(*overrides: str, cwd: Path) -> dict[str, float]:
+    """Returns seconds to the first step and to the end of a run, and MB that are its own."""
+    path, began = cwd / "first-step.json", time.time()
+    clock = [
+        "+callbacks.clock._target_=benchmarks.stages.FirstStep",
+        f"+callbacks.clock.path={path}",
+    ]
+    total = command("pneumo.train", *overrides, *clock, cwd=cwd)
+    found = json.loads(path.read_text())
+    return {**found, "first_step": found["first_step"] - began, "total": total}
+
+
 PER_PART = {"train": 320, "test": 80}  # images of an epoch here: its fixed costs weigh more
 
 
@@ -87,40 +127,20 @@ def epochs(settings: dict[str, Any]) -> tuple[float, float]:
     table = pd.concat([table[table["split"] == part][:count] for part, count in PER_PART.items()])
     cpu.keep_memory()
 
-    def parts() -> tuple[Classifier, XrayDataModule]:
-        torch.manual_seed(0)
-        data = XrayDataModule(
-            table,
-            images,
-            batch_size=settings["data"]["batch_size"],
-            augment=instantiate(settings["augment"]),
-            seed=0,
-        )
-        module = Classifier(
-            fit.build_network(settings["model"]),
-            optimizer=instantiate(settings["optimizer"]),
-            schedule=instantiate(settings["schedule"]),
-            eval_parts=data.eval_parts,
-            seed=0,
-        )
-        module.network.mean.fill_(120.0)  # type: ignore[operator]
-        module.network.std.fill_(60.0)  # type: ignore[operator]
-        return module, data
-
-    module, data = parts()
+    _, module, data = fit.build(settings, table, images)
     trainer = fit.build_trainer({**settings["trainer"], "max_epochs": 4})
     clock = Clock()
     trainer.callbacks.append(clock)  # type: ignore[attr-defined]
     fit.train(trainer, module, data, Path(settings["run_dir"]))
-    module, data = parts()
-    bare = [seconds(lambda: bare_epoch(module, data)) for _ in range(3)]
+    _, module, data = fit.build(settings, table, images)
+    optimizer = module.optimizer(module.parameters())
+    bare = [seconds(lambda: bare_epoch(module, data, optimizer)) for _ in range(3)]
     full = [b - a for a, b in zip(clock.times, clock.times[1:], strict=False)]
     return min(full[1:]), min(bare[1:])
 
 
-def bare_epoch(module: Classifier, data: XrayDataModule) -> None:
+def bare_epoch(module: Classifier, data: XrayDataModule, optimizer: torch.optim.Optimizer) -> None:
     """Trains and evaluates once, as short as it can be written."""
-    optimizer = instantiate_once(module)
     module.train()
     seen = []
     for batch in data.loader("train", augment=data.augment, shuffle=True):
@@ -134,11 +154,6 @@ def bare_epoch(module: Classifier, data: XrayDataModule) -> None:
     with torch.inference_mode():
         for part in data.eval_parts:
             module._score([(module(b.image), b.target) for b in data.loader(part)])
-
-
-def instantiate_once(module: Classifier) -> torch.optim.Optimizer:
-    """Returns the module's optimizer."""
-    return module.optimizer(module.parameters())
 
 
 def best_arithmetic(threads: int) -> float:

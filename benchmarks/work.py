@@ -4,6 +4,7 @@ import argparse
 import itertools
 import json
 import resource
+import sys
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -25,6 +26,7 @@ from pneumo.train import CONF
 
 Batches = Iterator[tuple[Tensor, Tensor]]  # float images and classes, without end
 WARM_UP = 3  # steps that are not timed
+READY = "ready"
 
 
 def config(*overrides: str, run_dir: Path | None = None) -> dict[str, Any]:
@@ -44,21 +46,12 @@ def measure(form: str, settings: dict[str, Any], seconds: float) -> dict[str, fl
         seconds: how long to train; evaluation takes a third of it.
     """
     table, images = fit.read_data(settings, Path(settings["data"]["root"]))
-    network = fit.build_network(settings["model"])
+    network, _, data = fit.build(settings, table, images)
     if form == "plain":
         state = network.state_dict()
         arguments = {key: value for key, value in settings["model"].items() if key != "name"}
         network = instantiate(arguments)  # its layers were never channels-last
         network.load_state_dict(state)
-    network.mean.fill_(120.0)
-    network.std.fill_(60.0)
-    data = XrayDataModule(
-        table,
-        images,
-        batch_size=settings["data"]["batch_size"],
-        augment=instantiate(settings["augment"]),
-        seed=0,
-    )
     forward: Callable[[Tensor], Tensor] = network
     batches: Callable[[str], Batches] = lambda part: fast_batches(data, part)  # noqa: E731
     if form == "plain":
@@ -121,6 +114,7 @@ def timed(
     """Returns images/s and CPU milliseconds of an image, of steps with their batches."""
     for image, target in itertools.islice(batches, WARM_UP):
         step(image, target)
+    wait_for_others()
     count, start, start_cpu = 0, time.perf_counter(), time.process_time()
     while time.perf_counter() - start < seconds or not count:
         image, target = next(batches)
@@ -128,6 +122,12 @@ def timed(
         count += len(image)
     spent, spent_cpu = time.perf_counter() - start, time.process_time() - start_cpu
     return count / spent, 1e3 * spent_cpu / count
+
+
+def wait_for_others() -> None:
+    """Says that this process is warm, and waits for a line: those of one measurement go at once."""
+    print(READY, flush=True)  # noqa: T201
+    sys.stdin.readline()
 
 
 def main() -> None:

@@ -31,13 +31,13 @@ class EpochLines(pl.Callback):
         row = _history(pl_module)[-1]
         f1 = row[self.select_on]["f1_normal"]
         best = max((r[self.select_on]["f1_normal"] for r in _history(pl_module)[:-1]), default=-1)
-        parts = "  ".join(
-            f"{part} loss {row[part]['loss']:.3f} F1 {row[part]['f1_normal']:.3f}"
+        parts = " ".join(
+            f"{part} {row[part]['loss']:.3f}/{row[part]['f1_normal']:.3f}"
             for part in ("train", "val", "test")
             if part in row
         )
         log.info(
-            "epoch %*d/%d  %s  %.0f s%s",
+            "epoch %*d/%d loss/F1 %s  %.0f s%s",
             len(str(trainer.max_epochs)),
             row["epoch"] + 1,
             trainer.max_epochs,

@@ -50,33 +50,12 @@ def fit(config: dict[str, Any], run_dir: Path) -> None:
     digest = split.digest(table)
     check_same_data(run_dir, digest)
     runs.write_table(run_dir / "split.csv", table[split.COLUMNS])
-    torch.manual_seed(config["seed"])
-    network = build_network(config["model"])
     trainer = build_trainer(config["trainer"], job_number=config.get("job_number"))
-    data = XrayDataModule(
-        table,
-        images,
-        batch_size=config["data"]["batch_size"],
-        augment=instantiate(config["augment"]),
-        seed=config["seed"],
-        num_classes=config["model"]["num_classes"],
-        num_workers=config["data"]["num_workers"],
-        # a run that was begun by an older version has no such setting
-        resident=resident_device(
-            config["data"].get("resident", "auto"), trainer.strategy.root_device
-        ),
-    )
-    mean, std = data.train_statistics()
-    network.mean.fill_(mean)
-    network.std.fill_(std)
-    module = Classifier(
-        network,
-        optimizer=instantiate(config["optimizer"]),
-        schedule=instantiate(config["schedule"]),
-        eval_parts=data.eval_parts,
-        seed=config["seed"],
-    )
-    if trainer.strategy.root_device.type == "cpu":
+    device = trainer.strategy.root_device
+    # a run that was begun by an older version has no such setting
+    resident = resident_device(config["data"].get("resident", "auto"), device)
+    network, module, data = build(config, table, images, resident=resident)
+    if device.type == "cpu":
         cpu.keep_memory()
     facts = record.describe(config, source, table, digest, network, trainer)
     record.announce(facts, trainer)
@@ -132,6 +111,46 @@ def check_same_data(run_dir: Path, digest: str) -> None:
             f"a run goes on with the images it began with; those of {run_dir} were others. Name "
             "their folder with data.root=DIR, or start a new run"
         )
+
+
+def build(
+    config: Mapping[str, Any],
+    table: pd.DataFrame,
+    images: cache.Cache,
+    *,
+    resident: torch.device | None = None,
+) -> tuple[nets.Encoder, Classifier, XrayDataModule]:
+    """Returns the network, the module that trains it, and its batches, as ``config`` says.
+
+    Args:
+        config: plain, resolved.
+        table: split, as read_data returns it.
+        images: of all rows of the table.
+        resident: a device that takes all images, see XrayDataModule.
+    """
+    torch.manual_seed(config["seed"])
+    network = build_network(config["model"])
+    data = XrayDataModule(
+        table,
+        images,
+        batch_size=config["data"]["batch_size"],
+        augment=instantiate(config["augment"]),
+        seed=config["seed"],
+        num_classes=config["model"]["num_classes"],
+        num_workers=config["data"]["num_workers"],
+        resident=resident,
+    )
+    mean, std = data.train_statistics()
+    network.mean.fill_(mean)
+    network.std.fill_(std)
+    module = Classifier(
+        network,
+        optimizer=instantiate(config["optimizer"]),
+        schedule=instantiate(config["schedule"]),
+        eval_parts=data.eval_parts,
+        seed=config["seed"],
+    )
+    return network, module, data
 
 
 def build_network(model: Mapping[str, Any]) -> nets.Encoder:

@@ -25,6 +25,7 @@ log = logging.getLogger(__name__)
 BEGAN = "sweep.json"  # in the sweep's folder: the arguments it began with
 REFUSED = "refused.txt"  # in a run's folder: why it was not gone on with; its files are untouched
 SECONDS = 2.0  # between two looks at the runs
+QUIET = 300.0  # between two lines where there is no terminal, if no run begins or ends
 
 # A run's folder is named by network and seed first, then by what else was asked for
 OmegaConf.register_new_resolver("and_more", lambda text: f",{text}" if text else "", replace=True)
@@ -222,9 +223,10 @@ def duration(seconds: float) -> str:
 
 
 def watch(folder: Path, total: int | None, stop: threading.Event) -> None:
-    """Shows the progress until ``stop``: in place on a terminal, else a line for each change."""
+    """Shows the progress until ``stop``: in place on a terminal, else now and then."""
     began, done_before = time.monotonic(), work_done(states(folder))
     shown: Any = None
+    said = began
     while True:
         ended = stop.wait(SECONDS)
         line = progress(folder, total, began=began, done_before=done_before)
@@ -233,8 +235,9 @@ def watch(folder: Path, total: int | None, stop: threading.Event) -> None:
             sys.stderr.flush()
         else:
             count = Counter(status["status"] for _, status in states(folder))
-            if count != shown:
+            if count != shown or time.monotonic() - said > QUIET:
                 sys.stderr.write(line + "\n")
+                said = time.monotonic()
             shown = count
         if ended:
             return

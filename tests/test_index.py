@@ -1,5 +1,4 @@
 import itertools
-import time
 from pathlib import Path
 
 import pandas as pd
@@ -133,17 +132,6 @@ def test_targets_of_two_and_three_classes() -> None:
     )
     assert list(targets(table, num_classes=2)) == [0, 1, 1]
     assert list(targets(table, num_classes=3)) == [0, 1, 2]
-
-
-def test_time_grows_with_the_number_of_names() -> None:
-    def seconds(count: int) -> float:
-        names = [f"train/PNEUMONIA/person{n}_virus_1.jpeg" for n in range(count)]
-        start = time.perf_counter()
-        table, _ = index_names(names)
-        assert len(table) == count
-        return time.perf_counter() - start
-
-    assert seconds(40_000) < 60 * min(seconds(2_000) for _ in range(3))  # 20 times, with room
 
 
 @pytest.mark.realdata

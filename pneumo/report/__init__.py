@@ -21,7 +21,7 @@ from pneumo.report.findings import Section, headline, sections
 from pneumo.report.groups import group_trials
 from pneumo.report.markdown import summary_markdown
 from pneumo.report.reading import find_runs, read_run
-from pneumo.report.trials import Problem, Trial
+from pneumo.report.trials import Problem, Trial, number
 
 EXAMPLES = """\
 examples:
@@ -129,11 +129,23 @@ def _read(
         # as many patients, the same resamples: drawn once if they follow each other
         for trial in sorted(trials, key=lambda trial: np.unique(trial.patient).size):
             if trial.label.size:
-                intervals[trial.name] = bootstrap(
+                intervals[trial.name] = _written(trial) or bootstrap(
                     trial.label, trial.probability, patient=trial.patient, names=BOOTSTRAPPED
                 )
             progress.update()
     return trials, problems, intervals
+
+
+def _written(trial: Trial) -> dict[str, Interval]:
+    """The intervals that the run itself found, by the same bootstrap; {} where any is missing."""
+    try:
+        rows = trial.metrics["assessment"]["scores"]
+        return {
+            name: Interval(*(number(rows[name], end) for end in Interval._fields))
+            for name in BOOTSTRAPPED
+        }
+    except (KeyError, TypeError):
+        return {}
 
 
 def _pictures(part: Section) -> dict[str, str | bytes]:

@@ -40,6 +40,9 @@ from pneumo.report.trials import number
 from pneumo.report.worth_figures import decision_curve, reliability
 
 
+LEAST_F1_SHOWN = 0.02  # of the axis, where all scores are alike
+
+
 def draw(picture: Callable[[Group], Figure | None], group: Group) -> tuple[bytes, str] | None:
     """A picture of a group as the bytes of a PNG (200 dpi) and the text of an SVG, if there is one.
 
@@ -63,6 +66,10 @@ def f1_by_network(group: Group) -> Figure | None:
                 _box(ax, place + shift, scores, style=style, hollow=part == "train")
         ax.set_title(f"F1 of {name.upper()}")
         ax.set_ylabel("F1 at the best epoch")
+        low, high = ax.get_ylim()
+        spare = max(0.0, LEAST_F1_SHOWN - (high - low)) / 2  # else ticks of four decimals
+        high = min(high + spare, 1.0 + 0.002)
+        ax.set_ylim(min(low - spare, high - LEAST_F1_SHOWN), high)
         ax.yaxis.set_major_locator(MaxNLocator(6, steps=[1, 2, 5, 10]))
         ax.grid(axis="x", visible=False)
     if group.kind == "kermany":
@@ -84,12 +91,13 @@ def learning_curves(group: Group) -> Figure | None:
     cells = [c for c in shown(group) if np.isfinite(history_table(c, "test", "f1_normal")).any()]
     if not cells:
         return None
+    columns = min(2, len(cells))
     rows = (len(cells) + 1) // 2
     lines = 0.12 if has_long_labels(cells) else 0  # inches, for a second line of each title
     figure, axes = panels(
         rows=rows,
-        columns=2,
-        height=0.75 + (1.6 + lines) * rows,
+        columns=columns,
+        height=0.75 + (1.6 + lines) * rows + (0.6 if columns == 1 else 0),
         top=0.45 + lines,
         gap=0.3 + lines,
         sharex=True,
@@ -163,12 +171,13 @@ def roc_and_precision_recall(group: Group) -> Figure | None:
 def confusion_matrices(group: Group) -> Figure:
     """Of each true class, the share that was called each class: the mean over trials, in %."""
     cells = shown(group)
+    columns = min(2, len(cells))
     rows = (len(cells) + 1) // 2
     lines = 0.12 if has_long_labels(cells) else 0
     figure, axes = panels(
         rows=rows,
-        columns=2,
-        height=0.3 + (1.72 + lines) * rows,
+        columns=columns,
+        height=0.3 + (1.72 + lines) * rows + (0.6 if columns == 1 else 0),
         top=0.2 + lines,
         gap=0.25 + lines,
         sharex=True,
