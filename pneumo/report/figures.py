@@ -39,7 +39,6 @@ from pneumo.report.size_figure import accuracy_by_size
 from pneumo.report.trials import number
 from pneumo.report.worth_figures import decision_curve, reliability
 
-
 LEAST_F1_SHOWN = 0.02  # of the axis, where all scores are alike
 
 
@@ -177,7 +176,7 @@ def confusion_matrices(group: Group) -> Figure:
     figure, axes = panels(
         rows=rows,
         columns=columns,
-        height=0.3 + (1.72 + lines) * rows + (0.6 if columns == 1 else 0),
+        height=0.3 + (1.72 + lines) * rows + (1.1 if columns == 1 else 0),
         top=0.2 + lines,
         gap=0.25 + lines,
         sharex=True,
