@@ -1,6 +1,7 @@
 """The LightningDataModule: index, cache and split become batches of images."""
 
 from collections.abc import Iterator, Sequence
+from functools import lru_cache
 from typing import NamedTuple
 
 import numpy as np
@@ -147,7 +148,7 @@ class XrayDataModule(pl.LightningDataModule):
         self.on_device: tuple[Tensor, Tensor] | None = None
         if resident:
             self.on_device = (
-                torch.from_numpy(np.array(cache.images)).to(resident),
+                on_device(cache.images, resident),
                 torch.from_numpy(self.target).to(resident),
             )
 
@@ -190,6 +191,18 @@ class XrayDataModule(pl.LightningDataModule):
             generator=torch.Generator(),  # its own: starting must draw nothing from dropout's
             pin_memory=torch.cuda.is_available(),
         )
+
+
+def on_device(images: np.ndarray, device: torch.device) -> Tensor:
+    """Returns all images on a device; those of a cache's file once for all runs of a process."""
+    if isinstance(images, np.memmap) and images.filename:
+        return _file_on_device(str(images.filename), images.shape, device)
+    return torch.from_numpy(images.copy()).to(device)
+
+
+@lru_cache(maxsize=1)
+def _file_on_device(path: str, shape: tuple[int, ...], device: torch.device) -> Tensor:
+    return torch.from_numpy(np.fromfile(path, np.uint8).reshape(shape)).to(device)
 
 
 def draw_seed(seed: int, epoch: int, row: int) -> int:

@@ -1,9 +1,9 @@
 """A sweep of runs seen as one: its progress, what failed and why, starting it again, its report."""
 
 import contextlib
+import itertools
 import json
 import logging
-import math
 import os
 import sys
 import threading
@@ -15,6 +15,7 @@ from typing import Any
 
 import yaml
 from hydra.core.override_parser.overrides_parser import OverridesParser
+from hydra.core.override_parser.types import Override, ValueType
 from hydra.experimental.callback import Callback
 from omegaconf import DictConfig, OmegaConf
 
@@ -22,7 +23,6 @@ from pneumo import runs, settings
 
 log = logging.getLogger(__name__)
 
-BEGAN = "sweep.json"  # in the sweep's folder: the arguments it began with
 REFUSED = "refused.txt"  # in a run's folder: why it was not gone on with; its files are untouched
 SECONDS = 2.0  # between two looks at the runs
 QUIET = 300.0  # between two lines where there is no terminal, if no run begins or ends
@@ -70,10 +70,11 @@ class Sweep(Callback):
         # not resolved: an argument may name other settings, as ${seed}
         given: Any = OmegaConf.to_container(config.hydra.overrides, resolve=False)
         arguments = [*given["task"], *given["hydra"]]
-        begin(folder, arguments)
-        self.folder, under_way = folder, self
         sweeper = config.hydra.sweeper
-        total = sweeper.get("n_trials") or num_runs(arguments, sweeper.get("params") or {})
+        wanted = planned(config, arguments)
+        begin(folder, arguments, wanted)
+        self.folder, under_way = folder, self
+        total = sweeper.get("n_trials") or (None if wanted is None else len(wanted))
         self.watcher = threading.Thread(
             target=watch, args=(folder, total, self.stop), daemon=True, name="sweep"
         )
@@ -98,7 +99,7 @@ class Sweep(Callback):
 
 def discard(folder: Path) -> None:
     """Takes away what Hydra and this file write before the first run, and folders left empty."""
-    for name in (BEGAN, "multirun.yaml"):
+    for name in (runs.SWEEP, "multirun.yaml"):
         (folder / name).unlink(missing_ok=True)
     with contextlib.suppress(OSError):
         for empty in (folder, folder.parent):
@@ -113,6 +114,14 @@ def check_launch(config: DictConfig) -> None:
     }
     settings.check({"trainer": parts["trainer"]})
     check(parts, config.hydra)
+    hidden = set(config.hydra.job.config.override_dirname.exclude_keys) - {"model", "seed"}
+    given = [*config.hydra.overrides.task, *config.hydra.overrides.hydra]
+    for override in swept(given, config.hydra.sweeper.get("params") or {}):
+        if override.key_or_group in hidden:
+            raise ValueError(
+                f"a sweep must change what its runs' folders are named by; {override.key_or_group} "
+                "is not. Start a sweep for each of its values"
+            )
 
 
 def check(config: Mapping[str, Any], hydra: Any) -> None:
@@ -126,12 +135,20 @@ def check(config: Mapping[str, Any], hydra: Any) -> None:
         )
 
 
-def begin(folder: Path, arguments: Sequence[str]) -> None:
-    """Writes ``arguments`` into ``folder``; of a sweep begun before, says what is different now."""
+def begin(
+    folder: Path, arguments: Sequence[str], wanted: Sequence[Mapping[str, Any]] | None = None
+) -> None:
+    """Writes into ``folder`` with what arguments a sweep began, and which runs they ask for.
+
+    Of a sweep begun before, says what is different now, and adds the runs.
+    """
     now = sorted(a for a in arguments if not a.startswith(("hydra.sweep.dir=", "hydra.mode=")))
-    path = folder / BEGAN
+    path = folder / runs.SWEEP
     if path.is_file():
-        before = json.loads(path.read_text())["arguments"]
+        begun = json.loads(path.read_text())
+        before = begun["arguments"]
+        if more := [one for one in wanted or [] if one not in (begun.get("planned") or [])]:
+            runs.write_json(path, begun | {"planned": [*(begun.get("planned") or []), *more]})
         gone, new = sorted(set(before) - set(now)), sorted(set(now) - set(before))
         if gone or new:
             sys.stderr.write(
@@ -141,7 +158,7 @@ def begin(folder: Path, arguments: Sequence[str]) -> None:
         return
     try:
         folder.mkdir(parents=True, exist_ok=True)
-        runs.write_json(path, {"arguments": now})
+        runs.write_json(path, {"arguments": now, "planned": wanted})
     except OSError as error:
         raise OSError(error.errno, error.strerror, str(folder)) from None
 
@@ -152,24 +169,52 @@ def arguments_of(folder: Path) -> list[str]:
     Raises:
         FileNotFoundError: no sweep has begun there.
     """
-    path = folder / BEGAN
+    path = folder / runs.SWEEP
     if not path.is_file():
         raise FileNotFoundError(
-            f"sweep must name the folder of a sweep, which holds {BEGAN}; got {folder}. It is the "
-            "one above the run folders, multirun/<date>/<time>"
+            f"sweep must name the folder of a sweep, which holds {runs.SWEEP}; got {folder}. It is "
+            "the one above the run folders, multirun/<date>/<time>"
         )
     before = [str(argument) for argument in json.loads(path.read_text())["arguments"]]
-    return ["--multirun", *before, f"hydra.sweep.dir={folder}"]
+    return ["--multirun", *before, f"hydra.sweep.dir={quoted(folder)}"]
 
 
-def num_runs(arguments: Sequence[str], params: Any) -> int | None:
-    """Returns how many runs the arguments ask for; None where the sweeper decides."""
-    if any(argument.startswith("hydra/sweeper=") for argument in arguments):
+def quoted(path: Path) -> str:
+    """Returns a path as Hydra's grammar takes it, whatever characters it has."""
+    text = str(path).replace("\\", "\\\\").replace("'", "\\'")
+    return f"'{text}'"
+
+
+def planned(config: DictConfig, arguments: Sequence[str]) -> list[dict[str, Any]] | None:
+    """Returns the identity, see runs.identity, of each run asked for.
+
+    None where the sweeper decides, or where the choices of a group are asked for (glob), which
+    only Hydra's own loader can tell.
+    """
+    if "basic_sweeper" not in config.hydra.sweeper["_target_"]:
         return None
+    choices = swept(arguments, config.hydra.sweeper.get("params") or {})
+    if any(override.value_type is ValueType.GLOB_CHOICE_SWEEP for override in choices):
+        return None
+    first = (config.model.name, config.seed, config.protocol.name, config.protocol.fold)
+    default = dict(zip(runs.IDENTITY, first, strict=True))
+    return [
+        runs.identity_by(default, one)
+        for one in itertools.product(
+            *(
+                [f"{o.get_key_element()}={value}" for value in o.sweep_string_iterator()]
+                for o in choices
+            )
+        )
+    ]
+
+
+def swept(arguments: Sequence[str], params: Mapping[str, Any]) -> list[Override]:
+    """Returns the overrides that have several values, those of an experiment's ``params`` too."""
     given = {a.partition("=")[0] for a in arguments}
     texts = [*arguments, *(f"{k}={v}" for k, v in params.items() if k not in given)]
     parsed = OverridesParser.create().parse_overrides(texts)
-    return math.prod(len(list(p.sweep_iterator())) for p in parsed if p.is_sweep_override())
+    return [override for override in parsed if override.is_sweep_override()]
 
 
 def states(folder: Path) -> list[tuple[str, dict[str, Any]]]:
@@ -244,32 +289,43 @@ def watch(folder: Path, total: int | None, stop: threading.Event) -> None:
 
 
 def conclude(folder: Path) -> bool:
-    """Tells how the runs ended, writes the report of those that did; whether any is not done."""
+    """Tells how the runs ended, and writes the report of those that did.
+
+    Returns whether any is not done, or the report could not be written.
+    """
     found = states(folder)
     if not found:
         return False
     undone = [(name, status) for name, status in found if status["status"] != "done"]
+    missing = runs.not_begun(folder)
     for name, status in undone:
         reason = str(status.get("error") or "cut off").strip().splitlines()[0]
         sys.stderr.write(f"{status['status']:8} {name}: {reason}\n")
         if (folder / name / "train.log").is_file():
             sys.stderr.write(f"         {folder / name / 'train.log'}\n")
+    for one in missing:
+        sys.stderr.write(f"not begun model={one['model']},seed={one['seed']}\n")
     show_search(folder)
-    if len(undone) < len(found):
-        from pneumo.report import write_report  # matplotlib, which only the end needs
-
-        try:
-            report = write_report([folder])
-            sys.stderr.write(f"Report:      {report / 'report.html'}\n")
-        except (OSError, ValueError) as error:
-            sys.stderr.write(f"No report: {error}\n")
+    reported = len(undone) == len(found) or report(folder)
     sys.stderr.write(f"TensorBoard: tensorboard --logdir '{folder}'\n")
-    if undone:
+    if undone or missing:
         sys.stderr.write(
-            f"{len(undone)} of {len(found)} runs are not done; go on with: "
-            f"python -m pneumo.train sweep={folder}\n"
+            f"{len(undone) + len(missing)} of {len(found) + len(missing)} runs are not done; go on "
+            f"with: python -m pneumo.train sweep={folder}\n"
         )
-    return bool(undone)
+    return bool(undone or missing) or not reported
+
+
+def report(folder: Path) -> bool:
+    """Writes the report of the finished runs, or tells why there is none; whether it did."""
+    from pneumo.report import write_report  # matplotlib, which only the end needs
+
+    try:
+        sys.stderr.write(f"Report:      {write_report([folder]) / 'report.html'}\n")
+    except Exception as error:  # whatever it is, the runs are done and their states must be told
+        sys.stderr.write(f"No report: {type(error).__name__}: {error}\n")
+        return False
+    return True
 
 
 def show_search(folder: Path) -> None:

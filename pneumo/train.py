@@ -252,7 +252,7 @@ def resume_arguments(arguments: list[str]) -> list[str]:
     return [
         f"--config-path={config.parent}",
         "--config-name=config",
-        f"hydra.run.dir={_quoted(run_dir)}",
+        f"hydra.run.dir={sweep.quoted(run_dir)}",
         "hydra.output_subdir=null",
         "hydra/job_logging=none",
         "hydra/hydra_logging=none",
@@ -276,11 +276,6 @@ def sweep_arguments(arguments: list[str]) -> list[str]:
 
 def _is_one_of(key: str, keys: set[str]) -> bool:
     return key in keys or ("hydra.launcher" in keys and key.startswith("hydra.launcher."))
-
-
-def _quoted(path: Path) -> str:
-    text = str(path).replace("\\", "\\\\").replace("'", "\\'")
-    return f"'{text}'"
 
 
 if __name__ == "__main__":

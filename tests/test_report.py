@@ -13,9 +13,11 @@ from typing import Any
 
 import numpy as np
 import pytest
+import yaml
 
 from pneumo import metrics
-from pneumo.report import main, write_report
+from pneumo.report import comparisons, main, write_report
+from pneumo.report.trials import Trial
 
 SIZES = {"tiny": (115_062, 83_304_648), "small": (281_000, 120_000_000),
          "medium": (1_020_000, 210_000_000), "large": (4_060_000, 800_000_000)}  # fmt: skip
@@ -116,6 +118,13 @@ def write_status(folder: Path, **status: Any) -> None:
     folder.mkdir(parents=True, exist_ok=True)
     content = {"error": None, "time": "2025-01-01T00:00:00"} | status
     (folder / "status.json").write_text(json.dumps(content))
+
+
+def configure(folder: Path, **changed: dict[str, Any] | int) -> None:
+    """Leaves the configuration that a run of pneumo.train leaves."""
+    (folder / ".hydra").mkdir()
+    content = {"seed": 0, "model": {"name": "tiny"}, "protocol": {"name": "paper", "fold": None}}
+    (folder / ".hydra" / "config.yaml").write_text(yaml.safe_dump(content | changed))
 
 
 def edit(folder: Path, change: Callable[[dict[str, Any]], None]) -> None:
@@ -274,6 +283,24 @@ def test_another_type_in_metrics_is_named(sweep: Path) -> None:
     assert "metrics.json has a str as history" in text
 
 
+@pytest.mark.parametrize(("key", "value"), [("seed", [1]), ("fold", {}), ("data.images", "many")])
+def test_what_tells_runs_apart_must_be_numbers(sweep: Path, key: str, value: Any) -> None:
+    def change(content: dict[str, Any]) -> None:
+        *groups, last = key.split(".")
+        for group in groups:
+            content = content[group]
+        content[last] = value
+
+    edit(sweep / "model=tiny,protocol=paper,seed=0", change)
+    assert f"metrics.json has a {type(value).__name__} as {key}" in said(write_report([sweep]))
+
+
+def test_a_part_without_images_stops_no_report(sweep: Path) -> None:
+    for folder in sweep.iterdir():
+        edit(folder, lambda c: c["data"]["parts"]["train"].update(images=0))
+    assert table(write_report([sweep]) / "comparisons.csv")
+
+
 def test_runs_of_other_data_and_protocols_are_reported_apart(sweep: Path) -> None:
     make_run(sweep, seed=0, protocol="official")
     make_run(sweep / "b", seed=0, index="bb22")
@@ -392,6 +419,68 @@ def test_other_settings_are_named_and_not_averaged(sweep: Path) -> None:
     assert found(rows, network="tiny (lr=0.01)", **wanted)["n"] == "1"
 
 
+def test_settings_are_those_of_the_runs_configuration(tmp_path: Path) -> None:
+    for seed in (0, 1):
+        for fill in ("reflect", 0):
+            folder = make_run(tmp_path / f"{fill}", seed=seed)
+            configure(folder, augment={"fill": fill}, num_threads=seed, data={"root": str(fill)})
+    rows = table(write_report([tmp_path]) / "summary.csv")
+    told = {row["network"]: row["runs"] for row in rows}
+    assert told == {"tiny (augment.fill=reflect)": "2", "tiny (augment.fill=0)": "2"}
+
+
+def test_the_best_of_several_settings_is_told_by_validation(tmp_path: Path) -> None:
+    for lr, on_validation, on_test in ((0.1, 0.99, 0.8), (0.2, 0.9, 0.97)):
+        folder = make_run(tmp_path / f"{lr}", protocol="holdout", settings={"lr": lr})
+        edit(folder, lambda m, v=on_validation: m["best"]["val"].update(f1_normal=v))  # type: ignore[misc]
+        edit(folder, lambda m, v=on_test: m["best"]["test"].update(f1_normal=v))  # type: ignore[misc]
+    report = write_report([tmp_path])
+    first = (report / "summary.md").read_text().splitlines()[2]
+    assert first.startswith("Tiny (lr=0.1) reached a test F1 of NORMAL of 0.800 in 1 trial")
+    assert "the best of 2 settings on the val part" in first
+    assert not [r for r in table(report / "comparisons.csv") if " minus tiny" in r["what"]]
+
+
+def test_runs_that_a_sweep_did_not_begin_are_named(tmp_path: Path) -> None:
+    one = {"model": "tiny", "protocol": "paper", "fold": None}
+    planned = [one | {"seed": seed} for seed in (0, 1, 2)]
+    make_run(tmp_path, seed=1)
+    (tmp_path / "sweep.json").write_text(json.dumps({"arguments": [], "planned": planned}))
+    report = write_report([tmp_path])
+    rows = [row for row in table(report / "runs.csv") if row["state"] == "not begun"]
+    assert [row["seed"] for row in rows] == ["0", "2"]
+    assert "1 of 3 runs; missing seed 0 (not begun" in (report / "summary.md").read_text()
+
+
+def test_a_failed_fold_is_missing_under_its_own_number(tmp_path: Path) -> None:
+    for fold in (0, 1):
+        make_run(tmp_path / str(fold), protocol="kfold", fold=fold)
+    failed = tmp_path / "model=tiny,seed=0,protocol.fold=2,protocol=kfold"
+    write_status(failed, status="failed", error="no room")
+    text = (write_report([tmp_path]) / "summary.md").read_text()
+    assert "2 of 3 runs; missing seed 0 fold 2 (failed" in text
+
+
+@pytest.mark.parametrize(
+    ("protocol", "hashes", "ratio"),
+    [
+        ("paper", ("a", "b"), 3 / 7),
+        ("paper", ("a", "a"), 0.0),
+        ("paper", (None, None), 3 / 7),
+        ("official", ("a", "b"), 0.0),
+    ],
+)
+def test_only_trials_of_one_test_part_do_not_overlap(
+    protocol: str, hashes: tuple[str | None, ...], ratio: float
+) -> None:
+    parts = {"test": {"images": 300}, "train": {"images": 700}}
+    trials = [
+        Trial(str(h), {"protocol": protocol, "data": {"split_sha256": h, "parts": parts}}, {})
+        for h in hashes
+    ]
+    assert comparisons._test_to_train(trials) == pytest.approx(ratio)
+
+
 def test_networks_trained_differently_and_mixed_code_are_named(tmp_path: Path) -> None:
     make_run(tmp_path)
     make_run(tmp_path, model="small", settings={"batch_size": 8}, git_commit="fff0000")
@@ -454,12 +543,13 @@ def test_the_command_prints_the_finding_and_the_page(
     assert "examples:" in capsys.readouterr().out
 
 
-def test_a_folder_with_other_files_is_not_replaced(sweep: Path) -> None:
+@pytest.mark.parametrize("name", ["notes.txt", "mine.png", "kermany-paper-figure1.png"])
+def test_a_folder_with_other_files_is_not_replaced(sweep: Path, name: str) -> None:
     (sweep / "report").mkdir()
-    (sweep / "report" / "notes.txt").write_text("mine")
-    with pytest.raises(ValueError, match=r"got .*, which holds notes\.txt; move it, or name"):
+    (sweep / "report" / name).write_text("mine")
+    with pytest.raises(ValueError, match=rf"got .*, which holds {name}; move it, or name"):
         write_report([sweep])
-    assert (sweep / "report" / "notes.txt").read_text() == "mine"
+    assert (sweep / "report" / name).read_text() == "mine"
 
 
 def test_an_earlier_report_stays_if_writing_fails(

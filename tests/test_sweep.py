@@ -9,10 +9,14 @@ import time
 from pathlib import Path
 from typing import Any
 
+import hydra
 import pytest
 import yaml
+from hydra.core.override_parser.overrides_parser import OverridesParser
+from omegaconf import DictConfig
 
 from pneumo import fit, runs, sweep
+from pneumo.train import CONF
 from tests.conftest import ROOT, SMALL, Command
 
 SWEEP = ("--multirun", "hydra.sweep.dir=sweep", "hydra.sweep.subdir='${model.name},seed=${seed}'")
@@ -288,7 +292,7 @@ def test_new_arguments_take_the_place_of_those_a_sweep_began_with(tmp_path: Path
     begun = ["launcher=joblib", "hydra.launcher.n_jobs=2", "seed=0,1", "model=tiny"]
     sweep.begin(tmp_path, begun)
     assert sweep_arguments([f"sweep={tmp_path}", "seed=0,1,2", "launcher=basic"]) == [
-        *("--multirun", "model=tiny", f"hydra.sweep.dir={tmp_path}"),
+        *("--multirun", "model=tiny", f"hydra.sweep.dir='{tmp_path}'"),
         *("seed=0,1,2", "launcher=basic"),
     ]
 
@@ -304,17 +308,65 @@ def test_missing_sweep_is_named(train: Command, capsys: pytest.CaptureFixture[st
         (["model=tiny,small", "seed=0,1,2"], 6),
         (["model=tiny", "seed=range(5)"], 5),
         (["model=tiny"], 1),
-        (["hydra/sweeper=optuna", "seed=0,1"], None),
+        (["model=glob(*)"], None),
+        (["experiment=paper"], 20),
+        (["experiment=paper", "seed=0,1"], 8),
     ],
 )
 def test_number_of_runs(arguments: list[str], count: int | None) -> None:
-    assert sweep.num_runs(arguments, {}) == count
+    wanted = sweep.planned(multirun_config(arguments), arguments)
+    assert (None if wanted is None else len(wanted)) == count
 
 
-def test_number_of_runs_of_the_papers_grid() -> None:
-    params = {"model": "tiny,small,medium,large", "seed": "0,1,2,3,4"}
-    assert sweep.num_runs(["experiment=paper"], params) == 20
-    assert sweep.num_runs(["experiment=paper", "seed=0,1"], params) == 8
+def test_runs_that_are_wanted_are_known_by_network_seed_and_fold() -> None:
+    arguments = ["protocol=kfold", "protocol.fold=0,1", "seed=-1,2", "optimizer.lr=0.1,0.2"]
+    wanted = sweep.planned(multirun_config(arguments), arguments)
+    assert wanted is not None
+    assert len(wanted) == 8
+    first = {"model": "tiny", "seed": -1, "protocol": "kfold", "fold": 0}
+    assert wanted.count(first) == 2
+
+
+def test_a_search_says_how_many_runs_it_will_do_itself() -> None:
+    arguments = ["hparams_search=optuna"]
+    assert sweep.planned(multirun_config(arguments), arguments) is None
+
+
+@pytest.mark.parametrize("argument", ["data.root=a,b", "num_threads=1,2", "launcher=basic,joblib"])
+def test_what_folders_are_not_named_by_cannot_be_swept(
+    train: Command, capsys: pytest.CaptureFixture[str], argument: str, tmp_path: Path
+) -> None:
+    assert train("--multirun", argument, f"hydra.sweep.dir={tmp_path}/sweep") == 2
+    assert argument.partition("=")[0] in capsys.readouterr().err
+    assert not (tmp_path / "sweep").exists()
+
+
+def test_runs_that_a_sweep_never_began_are_named(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    wanted = sweep.planned(multirun_config(["seed=0,1,2"]), ["seed=0,1,2"])
+    sweep.begin(tmp_path, ["seed=0,1,2"], wanted)
+    (tmp_path / "model=tiny,seed=1,protocol=paper").mkdir()
+    runs.write_status(tmp_path / "model=tiny,seed=1,protocol=paper", "failed", error="a reason")
+    assert sweep.conclude(tmp_path)
+    text = capsys.readouterr().err
+    assert "not begun model=tiny,seed=0\nnot begun model=tiny,seed=2\n" in text
+    assert "3 of 3 runs are not done" in text
+
+
+def test_a_folder_of_any_name_is_gone_on_with(tmp_path: Path) -> None:
+    folder = tmp_path / "it's (a=b, c)"
+    sweep.begin(folder, ["seed=0,1"])
+    (last,) = [a for a in sweep.arguments_of(folder) if a.startswith("hydra.sweep.dir=")]
+    assert OverridesParser.create().parse_override(last).value() == str(folder)
+
+
+def multirun_config(arguments: list[str]) -> DictConfig:
+    """What Hydra hands to its callbacks at the start of a sweep."""
+    parser = OverridesParser.create()
+    fixed = [a for a in arguments if not parser.parse_override(a).is_sweep_override()]
+    with hydra.initialize_config_dir(str(CONF), version_base="1.3"):
+        return hydra.compose("train", fixed, return_hydra_config=True)
 
 
 def test_progress_counts_epochs_and_estimates_the_rest(tmp_path: Path) -> None:

@@ -4,8 +4,9 @@ import argparse
 import os
 import shutil
 import sys
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
+from typing import Any
 from uuid import uuid4
 
 import numpy as np
@@ -22,6 +23,7 @@ from pneumo.report.groups import group_trials
 from pneumo.report.markdown import summary_markdown
 from pneumo.report.reading import find_runs, read_run
 from pneumo.report.trials import Problem, Trial, number
+from pneumo.runs import not_begun
 
 EXAMPLES = """\
 examples:
@@ -91,26 +93,39 @@ def write_report(roots: Sequence[Path], *, out: Path | None = None) -> Path:
 
 
 def _found(roots: Sequence[Path]) -> tuple[dict[Path, str], list[Problem]]:
-    """Run folders with the names to show for them, each once, and the roots that hold none."""
+    """Run folders with the names to show for them, each once; and what is not there.
+
+    That is: roots that hold no run, and runs that a sweep among them asks for and never began.
+    """
     resolved = [root.resolve() for root in roots]
     top = Path(os.path.commonpath(resolved))
     top = top.parent if top in resolved else top
     paths: dict[Path, str] = {}
-    empty = []
+    problems = []
     for given, root in zip(roots, resolved, strict=True):
         runs = find_runs(root if root.is_dir() else given)
         paths |= {run: run.relative_to(top).as_posix() for run in runs}
         if not runs:
-            empty.append(
+            problems.append(
                 Problem(root.relative_to(top).as_posix(), "no runs", "holds no run folder")
             )
+        for sweep in sorted({root, *(run.parent for run in runs if run != root)}):
+            problems += [_not_begun(sweep.relative_to(top).as_posix(), p) for p in not_begun(sweep)]
     if not paths:
         raise FileNotFoundError(
             "DIR must hold a run folder, one with status.json, metrics.json or "
             f".hydra/config.yaml; got {', '.join(map(str, roots))}; "
             "make runs with `python -m pneumo.train`"
         )
-    return paths, empty
+    return paths, problems
+
+
+def _not_begun(sweep: str, planned: Mapping[str, Any]) -> Problem:
+    name = f"{sweep}/model={planned['model']},seed={planned['seed']}"
+    fold = "" if planned["fold"] is None else f",protocol.fold={planned['fold']}"
+    return Problem(
+        name + fold, "not begun", "the sweep asks for it; go on with sweep=DIR", **planned
+    )
 
 
 def _read(
@@ -165,9 +180,12 @@ def _pictures(part: Section) -> dict[str, str | bytes]:
 def _check_replaceable(folder: Path) -> None:
     if not folder.exists():
         return
-    own = {*TABLES, "report.html"}
+    own = (*TABLES, "report.html")
+    drawn = tuple(f"-{name}.{kind}" for name in PICTURES for kind in ("png", "svg"))
     names = sorted(child.name for child in folder.iterdir()) if folder.is_dir() else [folder.name]
-    foreign = [n for n in names if n not in own and not n.endswith((".png", ".svg"))]
+    foreign = [n for n in names if n not in own and not n.endswith(drawn)]
+    if names and "report.html" not in names:
+        foreign = foreign or names
     if foreign:
         raise ValueError(
             f"the report's folder must be new or hold an earlier report; got {folder}, "

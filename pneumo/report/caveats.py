@@ -5,10 +5,14 @@ from collections.abc import Callable, Sequence
 
 import numpy as np
 
+from pneumo.report.comparisons import MOST_COMPARED
 from pneumo.report.groups import Group, short, varying_keys
 from pneumo.report.trials import number
 
-TRAINING = ("lr", "batch_size", "max_epochs", "optimizer", "weight_decay", "precision", "size")
+TRAINING = (
+    *("lr", "batch_size", "max_epochs", "optimizer", "weight_decay", "precision", "size"),
+    *("image_size", "rotation", "zoom", "flip", "fill"),
+)
 SHARE_VARIES = 0.03  # of the test part: splits by patient differ a little, protocols more
 
 
@@ -17,6 +21,7 @@ def caveats(group: Group) -> list[str]:
     checks: Sequence[Callable[[Group], list[str]]] = (
         _note_missing,
         _note_few,
+        _note_most,
         _note_settings,
         _note_versions,
         _note_shares,
@@ -41,6 +46,13 @@ def _note_few(group: Group) -> list[str]:
     return [f"{', '.join(single)}: one trial only, so no spread and no paired comparison."]
 
 
+def _note_most(group: Group) -> list[str]:
+    count = sum(bool(cell.trials) for cell in group.cells)
+    if count <= MOST_COMPARED:
+        return []
+    return [f"Of {count} networks the first {MOST_COMPARED} are compared with each other."]
+
+
 def _note_settings(group: Group) -> list[str]:
     notes = []
     by_model = defaultdict(list)
@@ -55,7 +67,7 @@ def _note_settings(group: Group) -> list[str]:
             )
     firsts = {model: settings[0] for model, settings in by_model.items()}
     for key in varying_keys(list(firsts.values())):
-        if key in (*TRAINING, "batch_norm", "num_classes", "chosen_on"):
+        if key.rpartition(".")[2] in (*TRAINING, "batch_norm", "num_classes", "chosen_on"):
             told = ", ".join(f"{model} {short(one.get(key))}" for model, one in firsts.items())
             notes.append(f"The networks do not share {key}: {told}.")
     return notes

@@ -48,6 +48,8 @@ def differences(group: Group) -> list[Difference]:
             for index, first in enumerate(cells)
             for second in cells[index + 1 :]
         ]
+        # settings of one network, a trial each, make a table without a single interval
+        pairs = [p for p in pairs if p[2] > 1 or p[0].model != p[1].model]
         adjusted = holm([test.p for *_, test in pairs])
         rows += [
             Difference(score, first.label, second.label, n, test, float(p))
@@ -95,7 +97,8 @@ def _highest(trial: Trial, score: str) -> float:
 
 def _holdout(group: Group, cell: Cell, groups: Sequence[Group]) -> list[Cell]:
     def learned(settings: dict[str, Any]) -> dict[str, Any]:
-        return {k: v for k, v in settings.items() if k not in ("chosen_on", "chosen_by")}
+        other = ("chosen_on", "chosen_by", "protocol.")
+        return {k: v for k, v in settings.items() if not k.startswith(other)}
 
     return [
         other
@@ -120,11 +123,18 @@ def _paired(
 
 
 def _test_to_train(trials: Sequence[Trial]) -> float:
-    """Test over train images; 0 if all trials share one split, which then cannot overlap others."""
-    if len({_split_hash(trial) for trial in trials}) < 2:
+    """Test over train images; 0 if all trials share one test part, which then overlaps no other.
+
+    The protocol official has one test part; of others, trials of one split do. Where the splits
+    are not written, they are taken for random ones.
+    """
+    splits = {_split_hash(trial) for trial in trials}
+    if {trial.metrics["protocol"] for trial in trials} == {"official"} or (
+        len(splits) == 1 and None not in splits
+    ):
         return 0.0
-    ratios = [trial.count("test", "images") / trial.count("train", "images") for trial in trials]
-    known = [ratio for ratio in ratios if np.isfinite(ratio)]
+    counts = [[trial.count(part, "images") for part in ("test", "train")] for trial in trials]
+    known = [test / train for test, train in counts if train > 0 and np.isfinite(test)]
     return float(np.mean(known)) if known else 0.3 / 0.7  # the paper's split, if none is written
 
 

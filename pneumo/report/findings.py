@@ -202,9 +202,18 @@ def _f1(cell: Cell) -> Spread:
 
 
 def _ranked(group: Group) -> list[Cell]:
-    """The group's networks with scores: tiny, the paper's own, first, then the best."""
+    """The group's networks with scores: tiny, the paper's own, first, then the best.
+
+    Which of several settings is the best, the part tells that chose their epochs: where that is
+    the validation part, no setting is put forward for its score on the test part.
+    """
+
+    def merit(cell: Cell) -> float:
+        on = cell.spread("best", str(cell.settings.get("chosen_on")), "f1_normal")
+        return on.median if on.n else _f1(cell).median
+
     cells = [cell for cell in group.cells if _f1(cell).n]
-    return sorted(cells, key=lambda cell: (cell.model != "tiny", -_f1(cell).median))
+    return sorted(cells, key=lambda cell: (cell.model != "tiny", -merit(cell)))
 
 
 def _lead(cell: Cell, group: Group, groups: Sequence[Group]) -> str:
@@ -218,10 +227,18 @@ def _lead(cell: Cell, group: Group, groups: Sequence[Group]) -> str:
         f"{ground}{name} reached {middle} test F1 of NORMAL of {decimal(value.median)}{reach} "
         f"{over} {trials} of the {group.protocol} protocol"
     )
+    rivals = sum(other.model == cell.model and bool(_f1(other).n) for other in group.cells)
+    if rivals > 1:
+        on = cell.settings.get("chosen_on")
+        flatters = ", which flatters it" if on == "test" else ""
+        said += f", the best of {rivals} settings on the {on} part{flatters}"
     figure = paper_figure(cell, "f1_normal")
     if not isnan(figure) and group.kind != "phantom":
         about = "" if cell.model == "tiny" else "about "
-        said += f"; the paper reports {about}{decimal(figure)}"
+        where = (
+            "" if group.protocol == "paper" else ", on random splits and its best epoch on them,"
+        )
+        said += f"; the paper{where} reports {about}{decimal(figure)}"
     for row in optimism(group, groups=groups):
         if (row.label, row.score) == (cell.label, "f1_normal"):
             return f"{said}; {_flattery(row)}."

@@ -48,6 +48,7 @@ def summary_markdown(
         lines += ["Medians over trials of the test part, at the epoch chosen:", ""]
         lines += _scores(part)
         lines += _table(part.sizes, SIZES)
+        lines += ["Train F1 is of the training steps: augmented, with dropout, weights moving.", ""]
         lines += _titled("Choosing the epoch on the test part", part.optimism, OPTIMISM)
         lines += _titled("Differences between networks", part.differences, DIFFERENCES)
         lines += [f"- {_escaped(caveat)}" for caveat in part.caveats]

@@ -22,7 +22,8 @@ CAPTIONS = worth_figures.CAPTIONS | {
     "figure1": (
         "F1 by network (figure 1 of the paper)",
         "Each point is a trial, at its chosen epoch; open on the train part, filled on the test "
-        "part. Box: quartiles and median; whiskers: lowest and highest.",
+        "part. Box: quartiles and median; whiskers: lowest and highest. Train F1 is that of the "
+        "training steps themselves: images augmented, dropout on, weights still moving.",
     ),
     "learning-curves": (
         "Learning curves",

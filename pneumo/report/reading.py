@@ -10,6 +10,7 @@ from typing import Any
 
 import numpy as np
 
+from pneumo import runs
 from pneumo.metrics import CLASS_NAMES, SCORES, Array, scores
 from pneumo.report import worth
 from pneumo.report.trials import Problem, Trial
@@ -27,6 +28,10 @@ NEEDED: dict[str, type] = {
     "last.test": dict,
 }
 OPTIONAL: dict[str, type] = {
+    "seed": int,
+    "fold": int,
+    "data.images": int,
+    "data.patients": int,
     "data.parts": dict,
     "history": list,
     "hyperparameters": dict,
@@ -34,6 +39,20 @@ OPTIONAL: dict[str, type] = {
     "seconds": dict,
     "selection": dict,
 }
+# Of a run's configuration: what is reported by itself, or bears on nothing that is learnt. What
+# the data are is told by their index.
+TELL_NOTHING = (
+    *runs.MAY_CHANGE,
+    "data.on_unknown_name",
+    "data.resident",
+    "data.source",
+    "protocol.select_on",
+    "trainer.callbacks",
+    "trainer.enable_model_summary",
+    "trainer.log_every_n_steps",
+    "trainer.logger",
+    "trainer.num_sanity_val_steps",
+)
 AGREES = 0.005  # accuracy of predictions.csv may differ from metrics.json by rounding, not by more
 
 
@@ -48,20 +67,20 @@ def find_runs(root: Path) -> list[Path]:
             f"DIR must be a folder with runs; got {root}, which is not there; "
             "give the folder of a sweep or of one run, as under multirun/"
         )
-    runs = []
+    found = []
     for folder, children, files in os.walk(root):
         if {"status.json", "metrics.json"} & set(files) or (
             ".hydra" in children and (Path(folder) / ".hydra" / "config.yaml").is_file()
         ):
-            runs.append(Path(folder))
+            found.append(Path(folder))
             children.clear()
         children[:] = [c for c in children if c != "report" and not c.startswith(".")]
-    return sorted(runs)
+    return sorted(found)
 
 
 def read_run(path: Path, *, name: str) -> Trial | Problem:
     """The trial in a run folder, or why there is none; no content of the folder raises."""
-    about = _identity(path)
+    about = runs.identity(path)
     try:
         status = _json(path / "status.json")
         metrics = _json(path / "metrics.json")
@@ -72,7 +91,7 @@ def read_run(path: Path, *, name: str) -> Trial | Problem:
         return Problem(name, state, _unfinished(status), **about)
     if not metrics:
         return Problem(name, "unreadable", "says done, but has no metrics.json", **about)
-    about = {key: metrics.get(key, about.get(key)) for key in about}
+    about |= {key: metrics[key] for key in about if isinstance(metrics.get(key), int | str)}
     if metrics.get("schema") != SCHEMA:
         reason = (
             f"metrics.json has schema {metrics.get('schema')}, this report reads {SCHEMA}; "
@@ -86,7 +105,7 @@ def read_run(path: Path, *, name: str) -> Trial | Problem:
 
 def _trial(path: Path, *, name: str, metrics: dict[str, Any], status: dict[str, Any]) -> Trial:
     remarks = []
-    trial = Trial(name, metrics | worth.read(path, metrics), status)
+    trial = Trial(name, metrics | worth.read(path, metrics), status, told=_settings(path))
     try:
         label, probability, patient = _predictions(path / "predictions.csv")
         _check_agreement(trial, label=label, probability=probability)
@@ -99,6 +118,15 @@ def _trial(path: Path, *, name: str, metrics: dict[str, Any], status: dict[str, 
         why = f"the test part has no {' and no '.join(gone)}" if gone else "not a number"
         remarks.append(f"{', '.join(undefined)} undefined ({why}): left out of the summary")
     return replace(trial, remarks=tuple(remarks))
+
+
+def _settings(path: Path) -> dict[str, Any]:
+    """What a run was told that bears on what it learns, flat; {} where it left no configuration."""
+    try:
+        flat = runs.flat(runs.read_config(path))
+    except (OSError, ValueError):
+        return {}
+    return {key: value for key, value in flat.items() if not key.startswith(TELL_NOTHING)}
 
 
 def _predictions(path: Path) -> tuple[Array, Array, Array]:
@@ -158,20 +186,6 @@ def _unfinished(status: Mapping[str, Any]) -> str:
     error = str(status.get("error") or "").strip()
     at = f"at epoch {status.get('epoch', '?')} of {status.get('max_epochs', '?')}"
     return f"{at}: {error.splitlines()[-1]}" if error else at
-
-
-def _identity(path: Path) -> dict[str, Any]:
-    """Network, seed, fold and protocol as far as the overrides or the folder's name tell them."""
-    try:
-        lines = (path / ".hydra" / "overrides.yaml").read_text(encoding="utf-8").splitlines()
-    except (OSError, ValueError):
-        lines = []
-    told: dict[str, Any] = dict.fromkeys(("model", "seed", "fold", "protocol"))
-    for text in [*path.name.split(","), *(line.strip("-'\" ") for line in lines)]:
-        key, equals, value = text.partition("=")
-        if equals and key in told:
-            told[key] = int(value) if value.isdigit() else value
-    return told
 
 
 def _wrong(metrics: Mapping[str, Any]) -> str | None:

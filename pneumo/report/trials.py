@@ -25,6 +25,8 @@ class Trial:
     probability: Array = field(default_factory=_nothing)  # (N,) float64, of PNEUMONIA
     patient: Array = field(default_factory=_nothing)  # (N,) int64, a number for each patient
     remarks: tuple[str, ...] = ()
+    # what bears on what is learnt, as optimizer.lr; empty if the run left no configuration:
+    told: Mapping[str, Any] = field(default_factory=dict)
 
     @property
     def model(self) -> str:
@@ -62,11 +64,10 @@ class Trial:
     def settings(self) -> dict[str, Any]:
         """What makes two runs of one network incomparable if it differs, flat."""
         selection = self.metrics.get("selection") or {}
-        flat = {
+        flat = {"chosen_on": selection.get("on"), "chosen_by": selection.get("monitor")}
+        flat |= self.told or {
             "batch_norm": self.metrics.get("batch_norm"),
             "num_classes": self.metrics.get("num_classes"),
-            "chosen_on": selection.get("on"),
-            "chosen_by": selection.get("monitor"),
             "max_epochs": self.status.get("max_epochs"),
             **(self.metrics.get("hyperparameters") or {}),
         }
