@@ -158,7 +158,7 @@ def lines(found: dict[str, Any]) -> list[str]:
     cores = os.cpu_count() or 1
     for model, one in found["networks"].items():
         plain, fast, two = one["plain"], one["fast"], one["two"]
-        limit = cores * found["arithmetic"] / (3 * fast["multiply_adds"])
+        limit = cores * found["arithmetic"] / fast["training_multiply_adds"]
         best = max(fast["training"], two["training"])
         text.append(
             f"{model:22} {plain['training']:8.1f}{fast['training']:8.1f}"
@@ -195,7 +195,8 @@ def lines(found: dict[str, Any]) -> list[str]:
         ),
         "",
         "limit: multiply-adds a second of a matrix product on one core, times cores, over",
-        "3 x the network's multiply-adds (forward, gradients of inputs and of weights).",
+        "3 x the network's multiply-adds (forward, gradients of inputs and of weights),",
+        "less those of the image's own gradient.",
     ]
     return text
 

@@ -59,9 +59,11 @@ def command(*arguments: str, cwd: Path) -> float:
     where = os.pathsep.join([str(Path.cwd()), os.environ.get("PYTHONPATH", "")])
     run: list[str] = [sys.executable, "-m", *arguments]
     environment = {**os.environ, "PYTHONPATH": where}
-    return seconds(
-        lambda: subprocess.run(run, cwd=cwd, env=environment, check=True, stdout=subprocess.DEVNULL)
-    )
+    start = time.perf_counter()
+    ended = subprocess.run(run, cwd=cwd, env=environment, capture_output=True, text=True)
+    if ended.returncode:
+        raise SystemExit(f"{' '.join(run[1:])} failed:\n{ended.stderr}")
+    return time.perf_counter() - start
 
 
 class FirstStep(pl.Callback):
