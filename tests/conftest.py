@@ -13,6 +13,7 @@ from pneumo import phantom
 
 ROOT = Path(__file__).parents[1]
 NAMES = Path(__file__).with_name("kermany_names.txt")  # of all 5,856 images, train/NORMAL/…
+DEVICES = ["cpu", pytest.param("cuda", marks=pytest.mark.gpu)]
 SMALL = ("data.image_size=64", "num_threads=1", "trainer=cpu")
 
 

@@ -5,6 +5,7 @@ import pytest
 import torch
 
 from pneumo.augment import Augment, BatchAugment, ImageAugment, border
+from tests.conftest import DEVICES
 
 
 @pytest.fixture
@@ -77,12 +78,16 @@ def by_albumentations(image: np.ndarray, drawn: np.ndarray, *, augment: Augment)
 
 
 @pytest.mark.parametrize("fill", [0, 90, "reflect"])
-def test_batch_is_changed_as_albumentations_changes_each_image(fill: int | str) -> None:
+@pytest.mark.parametrize("device", DEVICES)
+def test_batch_is_changed_as_albumentations_changes_each_image(
+    fill: int | str, device: str
+) -> None:
     noise = np.random.default_rng(0).integers(0, 256, (24, 96, 96), dtype=np.uint8)
     images = np.stack([cv2.GaussianBlur(image, (0, 0), 2) for image in noise])
     augment = BatchAugment(Augment(zoom=(0.7, 1.3), fill=fill))
     drawn = augment.draw(24, seed=1, epoch=3)
-    found = augment(torch.from_numpy(images)[:, None], drawn)[:, 0].numpy().astype(float)
+    batch = torch.from_numpy(images)[:, None].to(device)
+    found = augment(batch, drawn.to(device))[:, 0].cpu().numpy().astype(float)
     for number in range(24):
         expected = by_albumentations(images[number], drawn[number].numpy(), augment=augment.augment)
         difference = np.abs(found[number] - expected)

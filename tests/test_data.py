@@ -8,6 +8,7 @@ import torch
 from pneumo.augment import Augment
 from pneumo.cache import Cache
 from pneumo.data import XrayDataModule
+from tests.conftest import DEVICES
 
 
 @pytest.fixture
@@ -93,17 +94,34 @@ def test_statistics_are_of_the_train_part_only(table: pd.DataFrame, images: Cach
     assert std == pytest.approx(train.std())
 
 
-def test_resident_images_come_in_the_same_batches(table: pd.DataFrame, images: Cache) -> None:
+@pytest.mark.parametrize("device", DEVICES)
+def test_resident_images_come_in_the_same_batches(
+    table: pd.DataFrame, images: Cache, device: str
+) -> None:
     read = module(table, images, augment=None)
-    kept = module(table, images, augment=None, resident=torch.device("cpu"))
+    kept = module(table, images, augment=None, resident=torch.device(device))
     assert len(read.train_dataloader()) == len(kept.train_dataloader())
     for one, other in zip(epoch(read, 3), epoch(kept, 3), strict=True):
-        assert torch.equal(one, other)
+        assert other.device.type == device
+        assert torch.equal(one, other.cpu())
     for one_loader, other_loader in zip(read.val_dataloader(), kept.val_dataloader(), strict=True):
         for batch, same in zip(one_loader, other_loader, strict=True):
             for one, other in zip(batch, same, strict=True):
-                assert torch.equal(one, other)
+                assert torch.equal(one, other.cpu())
                 assert one.dtype == other.dtype
+
+
+def test_runs_of_a_process_share_the_resident_images(
+    table: pd.DataFrame, images: Cache, tmp_path: Path
+) -> None:
+    file = np.memmap(tmp_path / "images.u8", np.uint8, "w+", shape=images.images.shape)
+    file[:] = images.images
+    kept = Cache(file, images.digests, images.means, images.squares)
+    one, other = (module(table, kept, resident=torch.device("cpu")) for _ in range(2))
+    assert one.on_device is not None
+    assert other.on_device is not None
+    assert one.on_device[0] is other.on_device[0]
+    assert torch.equal(one.on_device[0], torch.from_numpy(images.images))
 
 
 def test_resident_images_are_augmented_anew_in_each_epoch(

@@ -7,6 +7,7 @@ from torch import nn
 
 from benchmarks.plain import forward as plain
 from pneumo.nets import Encoder, multiply_adds, num_filters, num_parameters
+from tests.conftest import DEVICES
 
 SIZES = {"tiny": (8, 4, 100), "small": (8, 3, 250), "medium": (8, 2, 500), "large": (16, 2, 1000)}
 
@@ -49,14 +50,15 @@ def test_size_of_each_network(name: str, parameters: int, operations: int) -> No
 @pytest.mark.parametrize("name", SIZES)
 @pytest.mark.parametrize("batch_norm", [False, True])
 @pytest.mark.parametrize("micro_batch", [0, 2])
+@pytest.mark.parametrize("device", DEVICES)
 def test_fast_forms_compute_the_plain_network(
-    name: str, batch_norm: bool, micro_batch: int
+    name: str, batch_norm: bool, micro_batch: int, device: str
 ) -> None:
     options = {"level_dropout": [0.0] * 5, "dense_dropout": 0.0, "image_size": 32}
     reference = build(name, batch_norm=batch_norm, **options).double()
     for number, parameter in enumerate(reference.parameters()):  # biases and scales too
         torch.nn.init.normal_(parameter, 0.1, 0.3 if number < 2 else parameter.std().item() + 0.02)
-    fast = copy.deepcopy(reference).to(memory_format=torch.channels_last)
+    fast = copy.deepcopy(reference).to(device).to(memory_format=torch.channels_last)
     fast.micro_batch = micro_batch
     x = 255 * torch.rand(5, 1, 32, 32, dtype=torch.float64)
     x[:, :, :, :12] = 0  # a border, where whole windows tie in the pooling
@@ -64,15 +66,17 @@ def test_fast_forms_compute_the_plain_network(
     for network, forward in ((reference, plain), (fast, Encoder.forward)):
         network.mean.fill_(120.0)
         network.std.fill_(60.0)
-        logit = forward(network, x)
+        logit = forward(network, x.to(network.mean.device)).cpu()
         loss = nn.functional.cross_entropy(logit, torch.tensor([0, 1, 1, 0, 1]))
         torch.autograd.backward(loss)
-        outputs.append((loss, logit, [parameter.grad for parameter in network.parameters()]))
+        gradients = [p.grad.cpu() for p in network.parameters() if p.grad is not None]
+        outputs.append((loss, logit, gradients))
     torch.testing.assert_close(outputs[0][:2], outputs[1][:2], rtol=1e-9, atol=1e-9)
     for expected, found in zip(outputs[0][2], outputs[1][2], strict=True):
-        assert expected is not None
         assert expected.abs().max() > 0
         torch.testing.assert_close(expected, found, rtol=1e-8, atol=1e-9)
+    assert len(outputs[0][2]) == len(list(reference.parameters()))
+    fast.cpu()
     for (key, a), b in zip(reference.named_buffers(), fast.buffers(), strict=True):
         torch.testing.assert_close(a, b, msg=key)  # the running statistics too
     torch.testing.assert_close(plain(reference.eval(), x), fast.eval()(x), rtol=1e-9, atol=1e-9)
