@@ -65,14 +65,15 @@ def f1_by_network(group: Group) -> Figure | None:
                 _box(ax, place + shift, scores, style=style, hollow=part == "train")
         ax.set_title(f"F1 of {name.upper()}")
         ax.set_ylabel("F1 at the best epoch")
-        low, high = ax.get_ylim()
-        spare = max(0.0, LEAST_F1_SHOWN - (high - low)) / 2  # else ticks of four decimals
-        high = min(high + spare, 1.0 + 0.002)
-        ax.set_ylim(min(low - spare, high - LEAST_F1_SHOWN), high)
         ax.yaxis.set_major_locator(MaxNLocator(6, steps=[1, 2, 5, 10]))
         ax.grid(axis="x", visible=False)
     if group.kind == "kermany":
         _paper_f1(axes[0], cells)
+    for ax in axes:
+        low, high = ax.get_ylim()
+        spare = max(0.0, LEAST_F1_SHOWN - (high - low)) / 2  # else ticks of four decimals
+        high = min(high + spare, 1.0 + 0.002)
+        ax.set_ylim(min(low - spare, high - LEAST_F1_SHOWN), high)
     axes[0].plot([], [], "o", mfc="none", mec=INK, label="train")
     axes[0].plot([], [], "o", mfc=INK, mec=INK, label="test")
     legend_above(figure, axes[0], columns=4)
