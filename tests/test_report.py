@@ -15,8 +15,10 @@ import numpy as np
 import pytest
 import yaml
 
-from pneumo import metrics
-from pneumo.report import comparisons, main, write_report
+from pneumo import metrics, paper
+from pneumo.report import comparisons, figures, main, write_report
+from pneumo.report.groups import group_trials
+from pneumo.report.reading import read_run
 from pneumo.report.trials import Trial
 
 SIZES = {"tiny": (115_062, 83_304_648), "small": (281_000, 120_000_000),
@@ -479,6 +481,21 @@ def test_only_trials_of_one_test_part_do_not_overlap(
         for h in hashes
     ]
     assert comparisons._test_to_train(trials) == pytest.approx(ratio)
+
+
+def test_figure_1_shows_the_papers_figures_however_close_ours_are(tmp_path: Path) -> None:
+    folder = make_run(tmp_path)
+    for part in ("train", "test"):
+        edit(folder, lambda m, p=part: m["best"][p].update(f1_normal=0.91, f1_pneumonia=0.97))  # type: ignore[misc]
+    run = read_run(folder, name="one")
+    assert isinstance(run, Trial)
+    (group,), _ = group_trials([run])
+    normal, pneumonia = figures.f1_by_network(group).axes[:2]  # type: ignore[union-attr]
+    low, high = normal.get_ylim()
+    assert low < 0.91 < paper.ALL_F1 < high
+    low, high = pneumonia.get_ylim()
+    assert low < 0.97 < high
+    assert high - low >= figures.LEAST_F1_SHOWN - 1e-9
 
 
 def test_networks_trained_differently_and_mixed_code_are_named(tmp_path: Path) -> None:
