@@ -26,7 +26,6 @@ from pneumo.train import CONF
 
 Batches = Iterator[tuple[Tensor, Tensor]]  # float images and classes, without end
 WARM_UP = 3  # steps that are not timed
-READY = "ready"
 
 
 def config(*overrides: str, run_dir: Path | None = None) -> dict[str, Any]:
@@ -135,7 +134,7 @@ def timed(
 
 def wait_for_others() -> None:
     """Says that this process is warm, and waits for a line: those of one measurement go at once."""
-    print(READY, flush=True)  # noqa: T201
+    print(flush=True)  # noqa: T201
     sys.stdin.readline()
 
 

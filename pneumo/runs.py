@@ -121,14 +121,12 @@ def identity(run_dir: Path) -> dict[str, Any]:
     """
     try:
         config = read_config(run_dir)
-        protocol = config["protocol"]
-        return dict(
-            zip(
-                IDENTITY,
-                (config["model"]["name"], config["seed"], protocol["name"], protocol["fold"]),
-                strict=True,
-            )
-        )
+        return {
+            "model": config["model"]["name"],
+            "seed": config["seed"],
+            "protocol": config["protocol"]["name"],
+            "fold": config["protocol"]["fold"],
+        }
     except (OSError, ValueError, KeyError, TypeError):
         pass
     try:

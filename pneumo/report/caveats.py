@@ -10,8 +10,18 @@ from pneumo.report.groups import Group, short, varying_keys
 from pneumo.report.trials import number
 
 TRAINING = (
-    *("lr", "batch_size", "max_epochs", "optimizer", "weight_decay", "precision", "size"),
-    *("image_size", "rotation", "zoom", "flip", "fill"),
+    "lr",
+    "batch_size",
+    "max_epochs",
+    "optimizer",
+    "weight_decay",
+    "precision",
+    "size",
+    "image_size",
+    "rotation",
+    "zoom",
+    "flip",
+    "fill",
 )
 SHARE_VARIES = 0.03  # of the test part: splits by patient differ a little, protocols more
 

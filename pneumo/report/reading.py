@@ -80,26 +80,31 @@ def find_runs(root: Path) -> list[Path]:
 
 def read_run(path: Path, *, name: str) -> Trial | Problem:
     """The trial in a run folder, or why there is none; no content of the folder raises."""
-    about = runs.identity(path)
+    metrics: dict[str, Any] = {}
+
+    def left_out(state: str, reason: str) -> Problem:
+        about = runs.identity(path)
+        known = {key: metrics[key] for key in about if isinstance(metrics.get(key), int | str)}
+        return Problem(name, state, reason, **(about | known))
+
     try:
         status = _json(path / "status.json")
         metrics = _json(path / "metrics.json")
     except ValueError as error:
-        return Problem(name, "unreadable", str(error), **about)
+        return left_out("unreadable", str(error))
     state = str(status.get("status", "unfinished"))
     if state != "done":
-        return Problem(name, state, _unfinished(status), **about)
+        return left_out(state, _unfinished(status))
     if not metrics:
-        return Problem(name, "unreadable", "says done, but has no metrics.json", **about)
-    about |= {key: metrics[key] for key in about if isinstance(metrics.get(key), int | str)}
+        return left_out("unreadable", "says done, but has no metrics.json")
     if metrics.get("schema") != SCHEMA:
-        reason = (
+        return left_out(
+            "other schema",
             f"metrics.json has schema {metrics.get('schema')}, this report reads {SCHEMA}; "
-            "report it with the version that wrote it"
+            "report it with the version that wrote it",
         )
-        return Problem(name, "other schema", reason, **about)
     if wrong := _wrong(metrics):
-        return Problem(name, "unreadable", f"metrics.json has {wrong}; run it again", **about)
+        return left_out("unreadable", f"metrics.json has {wrong}; run it again")
     return _trial(path, name=name, metrics=metrics, status=status)
 
 
