@@ -10,7 +10,7 @@ MAX_PIXELS = 100_000_000  # the largest radiographs have about 20 million
 Image.MAX_IMAGE_PIXELS = None  # Pillow's own bound only warns; ours refuses, before decoding
 FORMATS = ("PNG", "JPEG")
 ASPECTS = ("stretch", "pad")
-VERSION = 1  # part of the cache's key; raise it with every change of what a pixel becomes
+VERSION = 2  # part of the cache's key; raise it with every change of what a pixel becomes
 
 
 def prepare(data: bytes, *, size: int, aspect: str = "stretch", name: str = "image") -> np.ndarray:
@@ -33,6 +33,8 @@ def decode(data: bytes, *, name: str = "image") -> np.ndarray:
     try:
         with Image.open(io.BytesIO(data), formats=FORMATS) as image:
             _check(image, name)
+            if image.mode == "RGB":  # a JPEG's luma as it is stored: half the time, for a grey
+                image.draft("L", None)  # film the same values; no other format has a draft
             image.load()
             upright = ImageOps.exif_transpose(image)
             return _grey(upright)

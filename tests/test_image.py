@@ -40,6 +40,15 @@ def test_cmyk_jpeg_is_read(grey: np.ndarray) -> None:
     assert np.abs(found.astype(int) - smooth).mean() < 4
 
 
+@pytest.mark.parametrize(("colours", "most"), [(1, 0), (3, 3)])
+def test_luma_of_a_jpeg_is_that_of_its_colours(colours: int, most: int) -> None:
+    values = np.random.default_rng(0).integers(60, 200, (5, 8, colours)).astype(np.uint8)
+    picture = Image.fromarray(np.broadcast_to(values.repeat(8, 0).repeat(8, 1), (40, 64, 3)))
+    data = encode(picture, "JPEG", quality=95, subsampling=0)
+    by_colours = np.asarray(Image.open(io.BytesIO(data)).convert("L"))
+    assert np.abs(image.decode(data).astype(int) - by_colours).max() <= most
+
+
 def test_transparency_lies_on_black(grey: np.ndarray) -> None:
     clear = np.dstack([grey, np.zeros_like(grey)])
     assert (image.decode(encode(Image.fromarray(clear, "LA"))) == 0).all()
