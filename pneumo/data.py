@@ -15,6 +15,9 @@ from pneumo.augment import Augment, BatchAugment, ImageAugment
 from pneumo.cache import Cache, statistics
 from pneumo.index import targets
 
+AHEAD = 512  # resident images that are augmented together; at 256 px this takes 0.6 GB for a while
+EVAL_BATCH = 128  # resident images that are scored together, at least; of large's take 1.3 GB
+
 
 class Batch(NamedTuple):
     """What a step gets."""
@@ -75,7 +78,9 @@ class EpochSampler(Sampler[tuple[int, int]]):
 class Resident:
     """Batches of images that lie on a device: cut out there by index, augmented there at once.
 
-    Nothing but the order and the augmentation's numbers goes to the device, once an epoch.
+    Nothing but the order and the augmentation's numbers goes to the device, once an epoch. What a
+    GPU is asked costs more than what it does: AHEAD images are cut and augmented together, and a
+    batch is a part of them.
     """
 
     def __init__(
@@ -88,7 +93,8 @@ class Resident:
         augment: Augment | None,
     ):
         self.images, self.target, self.batch_size = images, target, batch_size
-        self.sampler = sampler  # Lightning looks for it here, to tell it its epoch
+        # where Lightning looks, to tell it its epoch
+        self.sampler, self.batch_sampler = sampler, None
         self.augment = BatchAugment(augment) if augment else None
 
     def __len__(self) -> int:
@@ -96,17 +102,18 @@ class Resident:
 
     def __iter__(self) -> Iterator[Batch]:
         device = self.images.device
-        rows = torch.tensor([row for _, row in self.sampler])
+        rows = torch.tensor([row for _, row in self.sampler]).to(device)
         drawn = None
         if self.augment:
             drawn = self.augment.draw(
                 len(self.images), seed=self.sampler.seed, epoch=self.sampler.epoch
             ).to(device)
-        for part in torch.split(rows.to(device), self.batch_size):
-            image = self.images[part][:, None]
+        for many in torch.split(rows, max(AHEAD // self.batch_size, 1) * self.batch_size):
+            image = self.images[many][:, None]
             if self.augment and drawn is not None:
-                image = self.augment(image, drawn[part])
-            yield Batch(image, self.target[part], part)
+                image = self.augment(image, drawn[many])
+            parts = (torch.split(x, self.batch_size) for x in (image, self.target[many], many))
+            yield from map(Batch, *parts)
 
 
 Loader = DataLoader[Batch] | Resident
@@ -177,9 +184,8 @@ class XrayDataModule(pl.LightningDataModule):
         """Batches of one part."""
         sampler = EpochSampler(self.rows[part], seed=self.seed, shuffle=shuffle)
         if self.on_device:
-            return Resident(
-                *self.on_device, sampler=sampler, batch_size=self.batch_size, augment=augment
-            )
+            size = self.batch_size if shuffle else max(self.batch_size, EVAL_BATCH)
+            return Resident(*self.on_device, sampler=sampler, batch_size=size, augment=augment)
         dataset = Images(self.cache.images, self.target, augment=augment, seed=self.seed)
         return DataLoader(
             dataset,

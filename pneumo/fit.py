@@ -16,7 +16,19 @@ import torch
 from hydra.utils import instantiate
 from torch import Tensor
 
-from pneumo import cache, cpu, index, members, nets, record, runs, split, tensorboard, unlike
+from pneumo import (
+    cache,
+    captured,
+    cpu,
+    index,
+    members,
+    nets,
+    record,
+    runs,
+    split,
+    tensorboard,
+    unlike,
+)
 from pneumo.callbacks import history_table
 from pneumo.data import Loader, XrayDataModule
 from pneumo.module import Classifier
@@ -30,6 +42,7 @@ logging.getLogger("pytorch_lightning").setLevel(logging.ERROR)
 NOT_NEWS = (
     ".*does not have many workers",  # the training process augments faster than a CPU can train
     ".*treespec, LeafSpec",
+    ".*`training_step` returned `None`",  # a captured step has done the rest itself
     "Checkpoint directory .* exists and is not empty",  # a run that goes on
 )
 
@@ -52,7 +65,10 @@ def fit(config: dict[str, Any], run_dir: Path) -> None:
     runs.write_table(run_dir / "split.csv", table[split.COLUMNS])
     trainer = build_trainer(config["trainer"], job_number=config.get("job_number"))
     device = trainer.strategy.root_device
-    # a run that was begun by an older version has no such setting
+    # a run that was begun by an older version has no such settings
+    if config.get("capture", False):
+        captured.check(trainer)
+        log.info("Training steps are captured as one CUDA graph")
     resident = resident_device(config["data"].get("resident", "auto"), device)
     network, module, data = build(config, table, images, resident=resident)
     if device.type == "cpu":
@@ -64,6 +80,7 @@ def fit(config: dict[str, Any], run_dir: Path) -> None:
     before = time.monotonic()
     train(trainer, module, data, run_dir)
     start += time.monotonic() - before
+    module.to(device)  # Lightning has taken it off
     predictions = predict_best(module, data, table, run_dir)
     runs.write_table(run_dir / "predictions.csv", predictions)
     keep_reference(network, images, table, predictions, run_dir)
@@ -149,6 +166,7 @@ def build(
         schedule=instantiate(config["schedule"]),
         eval_parts=data.eval_parts,
         seed=config["seed"],
+        capture=config.get("capture", False),
     )
     return network, module, data
 

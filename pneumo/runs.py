@@ -26,6 +26,7 @@ LAST, BEST = "checkpoints/last.ckpt", "checkpoints/best.ckpt"
 # What may differ when a run is gone on with: where and how fast it is trained, not what
 MAY_CHANGE = (
     "callbacks",
+    "capture",
     "data.cache_dir",
     "data.num_workers",
     "data.root",

@@ -39,6 +39,7 @@ PROBABILITY = between(0, 1)
 RULES: dict[str, Rule] = {
     "seed": at_least(0),
     "num_threads": optional(at_least(1)),
+    "capture": YES_NO,
     "model.f": at_least(1),
     "model.d": at_least(1),
     "model.c": at_least(1),

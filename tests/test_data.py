@@ -5,6 +5,7 @@ import pandas as pd
 import pytest
 import torch
 
+import pneumo.data
 from pneumo.augment import Augment
 from pneumo.cache import Cache
 from pneumo.data import XrayDataModule
@@ -104,11 +105,24 @@ def test_resident_images_come_in_the_same_batches(
     for one, other in zip(epoch(read, 3), epoch(kept, 3), strict=True):
         assert other.device.type == device
         assert torch.equal(one, other.cpu())
-    for one_loader, other_loader in zip(read.val_dataloader(), kept.val_dataloader(), strict=True):
-        for batch, same in zip(one_loader, other_loader, strict=True):
-            for one, other in zip(batch, same, strict=True):
-                assert torch.equal(one, other.cpu())
-                assert one.dtype == other.dtype
+    for loader, (same,) in zip(read.val_dataloader(), kept.val_dataloader(), strict=True):
+        whole = [torch.cat(column) for column in zip(*loader, strict=True)]
+        for one, other in zip(whole, same, strict=True):  # in one batch: they are few
+            assert torch.equal(one, other.cpu())
+            assert one.dtype == other.dtype
+
+
+def test_resident_images_augmented_ahead_are_those_of_any_batch(
+    table: pd.DataFrame, images: Cache, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    looks = []
+    for ahead in (1, 8, 512):  # a batch, two of the three, all
+        monkeypatch.setattr(pneumo.data, "AHEAD", ahead)
+        data = module(table, images, resident=torch.device("cpu"))
+        assert [len(batch.row) for batch in data.train_dataloader()] == [4, 4, 3]
+        looks.append(epoch(data, 1))
+    for one, *others in zip(*looks, strict=True):
+        assert all(torch.equal(one, other) for other in others)
 
 
 def test_runs_of_a_process_share_the_resident_images(

@@ -10,7 +10,19 @@ import pneumo
 
 ROOT = Path(pneumo.__file__).parent
 LEVELS = (
-    {"augment", "cache", "cpu", "image", "index", "metrics", "nets", "output", "paper", "phantom"}
+    {
+        "augment",
+        "cache",
+        "captured",
+        "cpu",
+        "image",
+        "index",
+        "metrics",
+        "nets",
+        "output",
+        "paper",
+        "phantom",
+    }
     | {"runs", "settings", "split", "unlike"},
     {"calibration", "data", "dicom", "graph", "intervals", "saliency", "source"},
     {"films", "module", "operating", "trained"},

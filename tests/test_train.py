@@ -90,15 +90,29 @@ def test_same_seed_same_scores_other_seed_others(train: Command, tmp_path: Path)
     assert scores(tmp_path / "a")["history"] != scores(tmp_path / "c")["history"]
 
 
+@pytest.mark.gpu
+def test_a_gpu_trains_with_and_without_captured_steps(train: Command, tmp_path: Path) -> None:
+    few = ("trainer=gpu", "trainer.max_epochs=3", "data.image_size=64", "data.batch_size=8")
+    for folder, capture in (("a", "false"), ("b", "true"), ("c", "true")):
+        assert train(f"hydra.run.dir={folder}", f"capture={capture}", *few) == 0
+    losses = {
+        folder: [row["train"]["loss"] for row in metrics(tmp_path / folder)["history"]]
+        for folder in "abc"
+    }
+    assert losses["c"] == pytest.approx(losses["b"], abs=0.01)  # a GPU adds in any order
+    assert losses["a"] == pytest.approx(losses["b"], abs=0.1)  # and their dropout differs
+
+
 def stop_in_third(_: object, __: object, module: Any) -> None:
     if len(module.history) == 3:
         raise KeyboardInterrupt
 
 
+@pytest.mark.parametrize("resident", ["false", "true"])
 def test_resume_ends_as_an_uninterrupted_run(
-    train: Command, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    train: Command, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, resident: str
 ) -> None:
-    arguments = ("trainer.max_epochs=4", *SMALL)
+    arguments = ("trainer.max_epochs=4", f"data.resident={resident}", *SMALL)
     assert train("hydra.run.dir=whole", *arguments) == 0
     with monkeypatch.context() as patch:
         patch.setattr(callbacks.History, "on_train_epoch_end", stop_in_third)
