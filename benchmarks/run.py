@@ -55,6 +55,7 @@ def measure(arguments: argparse.Namespace, folder: Path) -> dict[str, Any]:
     os.environ["PNEUMO_CACHE"] = str(folder / "cache")
     common = [f"data.root={root}", f"data.image_size={size}", "data=kermany", "trainer=cpu"]
     names = 20_000 if quick else 1_000_000
+    cores = os.cpu_count() or 1
     found: dict[str, Any] = {
         "machine": machine(),
         "arithmetic": stages.best_arithmetic(1),
@@ -72,12 +73,20 @@ def measure(arguments: argparse.Namespace, folder: Path) -> dict[str, Any]:
         str(count): memory_of(count, size, folder) for count in ((24, 48) if quick else (400, 1600))
     }
     (folder / "epoch").mkdir()
-    torch.set_num_threads(os.cpu_count() or 1)
+    torch.set_num_threads(cores)
     found["epoch"] = stages.epochs(config(*common, run_dir=folder / "epoch"))
     found["networks"] = {
         model: side_by_side([f"model={model}", *common], seconds, rounds)
         for model in (MODELS[:1] if quick else MODELS)
     }
+    if torch.cuda.is_available():
+        found["gpu"] = on_gpu(common, seconds, cores)
+        on_the_gpu = [word for word in common if word != "trainer=cpu"] + ["trainer=gpu"]
+        found["gpu_run"] = {
+            word: stages.whole_run(f"capture={word}", *on_the_gpu, cwd=folder)
+            for word in ("false", "true")
+        }
+    found["sweep"] = stages.two_trials(*common, batches=2 if quick else 60, cwd=folder)
     return found
 
 
@@ -105,12 +114,30 @@ def side_by_side(overrides: list[str], seconds: float, rounds: int) -> dict[str,
     }
 
 
+def on_gpu(common: list[str], seconds: float, cores: int) -> dict[str, dict[str, Result]]:
+    """Returns what plain, fast and captured training measure on the GPU, for each network."""
+    return {
+        model: {
+            form: processes(form, [f"model={model}", *common], seconds, cores, 1, gpu=True)[0]
+            for form in ("plain", "fast", "captured")
+        }
+        for model in MODELS
+    }
+
+
 def processes(
-    form: str, overrides: list[str], seconds: float, threads: int, count: int
+    form: str,
+    overrides: list[str],
+    seconds: float,
+    threads: int,
+    count: int,
+    *,
+    gpu: bool = False,
 ) -> list[Result]:
     """Returns what ``count`` processes measure at the same time."""
     arguments = [sys.executable, "-m", "benchmarks.work", form, *overrides]
     arguments += ["--threads", str(threads), "--seconds", str(seconds)]
+    arguments += ["--gpu"] if gpu else []
     pipe = subprocess.PIPE
     started = [
         subprocess.Popen(arguments, stdin=pipe, stdout=pipe, text=True) for _ in range(count)
@@ -173,8 +200,23 @@ def lines(found: dict[str, Any]) -> list[str]:
             f"{model:22} {plain['cpu_ms']:8.1f}{fast['cpu_ms']:8.1f}"
             f"{plain['cpu_ms'] / fast['cpu_ms']:8.2f}{plain['peak_mb']:12.0f}{fast['peak_mb']:8.0f}"
         )
+    sweep, plain = found["sweep"], found["networks"]["tiny"]["plain"]
+    text.append(
+        f"{'tiny, epochs of a sweep, two trials at once':47}{sweep:9.1f}"
+        f"{sweep / plain['training']:8.2f}"
+    )
     text += ["", "evaluation, images/s      plain    fast   ratio", *evaluation]
     text += ["", "CPU ms an image           plain    fast   ratio    MB plain    fast", *memory]
+    if "gpu" in found:
+        text += ["", "on the GPU, images/s      plain    fast   ratio captured   ratio"]
+        for model, forms in found["gpu"].items():
+            plain, fast, graph = (forms[form]["training"] for form in ("plain", "fast", "captured"))
+            text.append(
+                f"{model:22} {plain:8.0f}{fast:8.0f}{fast / plain:8.2f}{graph:9.0f}"
+                f"{graph / plain:8.2f}"
+            )
+        for word, (total, training) in found["gpu_run"].items():
+            text.append(f"a run of tiny, capture={word:5} {total:8.1f} s, epochs {training:8.1f} s")
     images, built, decoded = found["cache"]
     full, bare = found["epoch"]
     text += ["", "stage                                                       seconds"]

@@ -3,6 +3,7 @@
 import json
 import math
 import os
+import shutil
 import subprocess
 import sys
 import time
@@ -15,6 +16,7 @@ from typing import Any
 import pandas as pd
 import pytorch_lightning as pl
 import torch
+import yaml
 from torch.nn import functional
 
 from pneumo import cache, cpu, fit, image, index, split
@@ -103,6 +105,32 @@ def training(*overrides: str, cwd: Path) -> dict[str, float]:
     total = command("pneumo.train", *overrides, *clock, cwd=cwd)
     found = json.loads(path.read_text())
     return {**found, "first_step": found["first_step"] - began, "total": total}
+
+
+def whole_run(*overrides: str, cwd: Path) -> tuple[float, float]:
+    """Returns seconds of a run from command to end, and of those the seconds of its epochs."""
+    total = command("pneumo.train", *overrides, "hydra.run.dir=whole", cwd=cwd)
+    metrics = json.loads((cwd / "whole" / "metrics.json").read_text())
+    shutil.rmtree(cwd / "whole")
+    return total, metrics["seconds"]["train"]
+
+
+def two_trials(*overrides: str, batches: int, cwd: Path) -> float:
+    """Images/s of two trials at a time through the sweep, added up.
+
+    Of whole epochs of ``batches`` training steps, scores and checkpoints included: the second of
+    three, in which both are at work.
+    """
+    short = [f"+trainer.limit_train_batches={batches}", "+trainer.limit_val_batches=1"]
+    pair = ["seed=0,1", "launcher=joblib", "hydra.launcher.n_jobs=2", "hydra.sweep.dir=sweep"]
+    command("pneumo.train", "-m", *overrides, *pair, *short, "trainer.max_epochs=3", cwd=cwd)
+    rate = 0.0
+    for run in (cwd / "sweep").glob("*/history.csv"):
+        settings = yaml.safe_load((run.parent / ".hydra" / "config.yaml").read_text())
+        images = int((pd.read_csv(run.parent / "split.csv")["split"] == "train").sum())
+        images = min(images, batches * settings["data"]["batch_size"])
+        rate += images / pd.read_csv(run)["seconds"][1]
+    return rate
 
 
 PER_PART = {"train": 320, "test": 80}  # images of an epoch here: its fixed costs weigh more

@@ -20,12 +20,13 @@ from torch.utils.data import DataLoader
 
 from benchmarks import plain
 from pneumo import cpu, fit, nets
+from pneumo.captured import CapturedStep
 from pneumo.data import XrayDataModule
 from pneumo.index import targets
 from pneumo.train import CONF
 
 Batches = Iterator[tuple[Tensor, Tensor]]  # float images and classes, without end
-WARM_UP = 3  # steps that are not timed
+WARM_UP = 5  # steps that are not timed
 
 
 def config(*overrides: str, run_dir: Path | None = None) -> dict[str, Any]:
@@ -36,21 +37,26 @@ def config(*overrides: str, run_dir: Path | None = None) -> dict[str, Any]:
     return found
 
 
-def measure(form: str, settings: dict[str, Any], seconds: float) -> dict[str, float]:
+def measure(
+    form: str, settings: dict[str, Any], seconds: float, device: torch.device
+) -> dict[str, float]:
     """Returns images/s of training and evaluation, CPU ms of an image, and peak MB of memory.
 
     Args:
-        form: plain or fast.
+        form: plain, fast, or captured, which is fast by captured steps.
         settings: of the training.
         seconds: how long to train; evaluation takes a third of it.
+        device: where to train; a GPU holds the images of all forms but plain.
     """
     table, images = fit.read_data(settings, Path(settings["data"]["root"]))
-    network, _, data = fit.build(settings, table, images)
+    resident = device if device.type == "cuda" and form != "plain" else None
+    network, _, data = fit.build(settings, table, images, resident=resident)
     if form == "plain":
         state = network.state_dict()
         arguments = {key: value for key, value in settings["model"].items() if key != "name"}
         network = instantiate(arguments)  # its layers were never channels-last
         network.load_state_dict(state)
+    network.to(device)
     forward: Callable[[Tensor], Tensor] = network
     batches: Callable[[str], Batches] = lambda part: fast_batches(data, part)  # noqa: E731
     if form == "plain":
@@ -60,15 +66,21 @@ def measure(form: str, settings: dict[str, Any], seconds: float) -> dict[str, fl
         cpu.keep_memory()
     optimizer = instantiate(settings["optimizer"])(network.parameters())
 
+    def loss_of(image: Tensor, target: Tensor) -> tuple[Tensor, Tensor]:
+        logit = forward(image)
+        return logit, functional.cross_entropy(logit, target)
+
     def train_step(image: Tensor, target: Tensor) -> None:
         optimizer.zero_grad(set_to_none=True)
-        torch.autograd.backward(functional.cross_entropy(forward(image), target))
+        torch.autograd.backward(loss_of(image, target)[1])
         optimizer.step()
 
-    training = timed(train_step, batches("train"), seconds)
+    step = CapturedStep(loss_of, optimizer) if form == "captured" else train_step
+    training = timed(step, moved(batches("train"), device), seconds)
     network.eval()
     with torch.inference_mode():
-        evaluation = timed(lambda image, _: forward(image), batches("test"), seconds / 3)
+        test = moved(batches("test"), device)
+        evaluation = timed(lambda image, _: forward(image), test, seconds / 3)
     return {
         "training": training[0],
         "cpu_ms": training[1],
@@ -116,18 +128,32 @@ def plain_batches(settings: dict[str, Any], data: XrayDataModule, table: Any, pa
         )
 
 
+def moved(batches: Batches, device: torch.device) -> Batches:
+    """The same batches on a device."""
+    for image, target in batches:
+        yield image.to(device), target.to(device)
+
+
+def wait_for_gpu() -> None:
+    """Returns when a GPU, if there is one in use, has done what it was asked."""
+    if torch.cuda.is_initialized():  # type: ignore[no-untyped-call]
+        torch.cuda.synchronize()
+
+
 def timed(
     step: Callable[[Tensor, Tensor], object], batches: Batches, seconds: float
 ) -> tuple[float, float]:
     """Returns images/s and CPU milliseconds of an image, of steps with their batches."""
     for image, target in itertools.islice(batches, WARM_UP):
         step(image, target)
+    wait_for_gpu()
     wait_for_others()
     count, start, start_cpu = 0, time.perf_counter(), time.process_time()
     while time.perf_counter() - start < seconds or not count:
         image, target = next(batches)
         step(image, target)
         count += len(image)
+    wait_for_gpu()
     spent, spent_cpu = time.perf_counter() - start, time.process_time() - start_cpu
     return count / spent, 1e3 * spent_cpu / count
 
@@ -141,15 +167,17 @@ def wait_for_others() -> None:
 def main() -> None:
     """Prints the measurements as JSON."""
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("form", choices=("plain", "fast"))
+    parser.add_argument("form", choices=("plain", "fast", "captured"))
     parser.add_argument("--threads", type=int, required=True)
     parser.add_argument("--seconds", type=float, required=True)
+    parser.add_argument("--gpu", action="store_true")
     parser.add_argument("overrides", nargs="*", help="settings of the training")
     arguments = parser.parse_args()
     torch.set_num_threads(arguments.threads)
     torch.manual_seed(0)
     settings = config(*arguments.overrides)
-    print(json.dumps(measure(arguments.form, settings, arguments.seconds)))  # noqa: T201
+    device = torch.device("cuda" if arguments.gpu else "cpu")
+    print(json.dumps(measure(arguments.form, settings, arguments.seconds, device)))  # noqa: T201
 
 
 if __name__ == "__main__":

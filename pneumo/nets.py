@@ -176,8 +176,9 @@ def check_arguments(f: int, d: int, c: int, classes: int, image_size: int, level
 
 
 def trains_on_cpu(module: nn.Module, x: Tensor) -> bool:
-    """Whether the forms of pneumo.cpu serve: they know no other device and no graph export."""
-    return module.training and x.device.type == "cpu" and torch.is_grad_enabled()
+    """Whether the forms of pneumo.cpu serve: without autocast, another device or an export."""
+    on_cpu = x.device.type == "cpu" and not torch.is_autocast_enabled("cpu")
+    return module.training and on_cpu and torch.is_grad_enabled()
 
 
 def initialise(module: nn.Module) -> None:

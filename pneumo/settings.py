@@ -88,6 +88,7 @@ RULES: dict[str, Rule] = {
     "optimizer.eps": POSITIVE,
     "trainer.max_epochs": at_least(1),
     "trainer.num_nodes": one_of(1),
+    "trainer.precision": one_of("32-true", "bf16-mixed", "16-mixed"),
     "trainer.devices": (
         "1, one process for each run (try several runs in a sweep instead)",
         lambda v: v == 1 or v == [0] or (isinstance(v, list) and len(v) == 1),

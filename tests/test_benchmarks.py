@@ -33,3 +33,4 @@ def test_one_command_prints_and_saves_a_table(
     found = json.loads((tmp_path / "benchmark.json").read_text())
     for form in ("plain", "fast", "two"):
         assert found["networks"]["tiny"][form]["training"] > 0
+    assert found["sweep"] > 0

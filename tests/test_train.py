@@ -83,6 +83,13 @@ def test_checkpoints_load_safely_and_hold_the_standardisation(
         assert state["network.std"] > 5
 
 
+def test_half_precision_is_trained_with(train: Command, tmp_path: Path) -> None:
+    options = ("trainer=debug", "data.image_size=32", "num_threads=1", "trainer.accelerator=cpu")
+    assert train(RUN, *options, "trainer.precision=bf16-mixed") == 0
+    weights = torch.load(tmp_path / "run/checkpoints/last.ckpt", weights_only=True)["state_dict"]
+    assert weights["network.head.weight"].dtype == torch.float32
+
+
 def test_same_seed_same_scores_other_seed_others(train: Command, tmp_path: Path) -> None:
     for folder, seed in (("a", 0), ("b", 0), ("c", 1)):
         assert train(f"hydra.run.dir={folder}", f"seed={seed}", *FEW) == 0
