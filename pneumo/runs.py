@@ -39,6 +39,7 @@ MAY_CHANGE = (
     "trainer.accelerator",
     "trainer.devices",
     "trainer.enable_progress_bar",
+    "trainer.log_every_n_steps",
 )
 
 

@@ -49,7 +49,6 @@ TELL_NOTHING = (
     "protocol.select_on",
     "trainer.callbacks",
     "trainer.enable_model_summary",
-    "trainer.log_every_n_steps",
     "trainer.logger",
     "trainer.num_sanity_val_steps",
 )
