@@ -41,9 +41,14 @@ def check(trainer: pl.Trainer) -> None:
 
 
 def cuda_graph(work: Work) -> Work:
-    """Captures the kernels that ``work`` starts, without running them; returns what runs them."""
+    """Captures the kernels that ``work`` starts, without running them; returns what runs them.
+
+    On a stream of the current device: torch's own for it stays on the first that a process used.
+    Other threads (one that pins memory for a loader) may go on.
+    """
     graph = torch.cuda.CUDAGraph()
-    with torch.cuda.graph(graph):
+    stream = torch.cuda.Stream()  # type: ignore[no-untyped-call]
+    with torch.cuda.graph(graph, stream=stream, capture_error_mode="thread_local"):
         work()
     return graph.replay
 

@@ -195,7 +195,7 @@ class XrayDataModule(pl.LightningDataModule):
             persistent_workers=self.num_workers > 0,
             collate_fn=_as_it_is,  # type: ignore[arg-type]
             generator=torch.Generator(),  # its own: starting must draw nothing from dropout's
-            pin_memory=torch.cuda.is_available(),
+            pin_memory=bool(self.trainer and self.trainer.strategy.root_device.type == "cuda"),
         )
 
 

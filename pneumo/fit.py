@@ -204,9 +204,11 @@ def build_trainer(trainer: Mapping[str, Any], *, job_number: int | None = None) 
     if job_number is not None and num_gpus > 1 and trainer["accelerator"] != "cpu":
         trainer = {**trainer, "devices": [job_number % num_gpus]}
     try:
-        return instantiate(  # type: ignore[no-any-return]
-            {"enable_progress_bar": sys.stderr.isatty(), **trainer}
-        )
+        with warnings.catch_warnings():
+            warnings.filterwarnings("ignore", "GPU available but not used")  # as asked for
+            return instantiate(  # type: ignore[no-any-return]
+                {"enable_progress_bar": sys.stderr.isatty(), **trainer}
+            )
     except Exception as error:
         cause = error.__cause__ or error
         if type(cause).__name__ != "MisconfigurationException":
@@ -231,6 +233,7 @@ def train(trainer: pl.Trainer, module: Classifier, data: XrayDataModule, run_dir
     except SystemExit:  # how Lightning ends after Ctrl-C
         raise KeyboardInterrupt from None
     finally:
+        module.captured = None  # gives back its memory, also where training was cut off
         torch.set_grad_enabled(True)
     if trainer.interrupted:
         raise KeyboardInterrupt
@@ -272,7 +275,9 @@ def _probabilities(module: Classifier, loader: Loader) -> tuple[np.ndarray, np.n
     module.eval()
     rows: list[Tensor] = []
     probability: list[Tensor] = []
-    for batch in loader:
-        rows.append(batch.row.cpu())
-        probability.append(module(batch.image.to(module.device)).softmax(1).double().cpu())
+    # as pneumo.predict computes them: a GPU would round convolutions to 10 bits
+    with torch.backends.cudnn.flags(enabled=True, allow_tf32=False):
+        for batch in loader:
+            rows.append(batch.row.cpu())
+            probability.append(module(batch.image.to(module.device)).softmax(1).double().cpu())
     return torch.cat(rows).numpy(), torch.cat(probability).numpy()

@@ -117,10 +117,6 @@ class Classifier(pl.LightningModule):
             optimizer = self.optimizers(use_pl_optimizer=False)
             self.captured = CapturedStep(self._forward, optimizer)  # type: ignore[arg-type]
 
-    def on_train_end(self) -> None:
-        """Gives back the captured step's memory."""
-        self.captured = None
-
     def on_train_epoch_start(self) -> None:
         """Draws the epoch's dropout from the seed and the epoch's number."""
         torch.manual_seed(self.seed * 100_003 + self.current_epoch)

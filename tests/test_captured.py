@@ -66,7 +66,7 @@ def test_a_captured_step_is_the_plain_one(device: str, batch_norm: bool) -> None
         logit, loss = forward_of(plain)(image, target)
         loss.backward()
         by_plain.step()
-        torch.testing.assert_close(step(image, target), logit.detach(), rtol=1e-5, atol=1e-6)
+        torch.testing.assert_close(step(image, target), logit.detach(), rtol=1e-4, atol=1e-5)
     state = other.state_dict()
     for name, value in plain.state_dict().items():
         torch.testing.assert_close(state[name], value, rtol=1e-5, atol=1e-6)
@@ -172,6 +172,7 @@ class Peeks(pl.Callback):
         pass
 
 
+@pytest.mark.filterwarnings("ignore:GPU available but not used")
 @pytest.mark.parametrize(
     ("options", "message"),
     [

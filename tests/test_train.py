@@ -107,7 +107,7 @@ def test_a_gpu_trains_with_and_without_captured_steps(train: Command, tmp_path: 
         for folder in "abc"
     }
     assert losses["c"] == pytest.approx(losses["b"], abs=0.01)  # a GPU adds in any order
-    assert losses["a"] == pytest.approx(losses["b"], abs=0.1)  # and their dropout differs
+    assert losses["a"] == pytest.approx(losses["b"], abs=0.05)
 
 
 def stop_in_third(_: object, __: object, module: Any) -> None:
