@@ -1,5 +1,6 @@
 """The images of a table as one memory-mapped uint8 array on disk, written once."""
 
+import errno
 import hashlib
 import json
 import logging
@@ -9,8 +10,10 @@ import zlib
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
+from io import BufferedWriter
 from pathlib import Path
 
+import cv2
 import numpy as np
 import pandas as pd
 from filelock import FileLock
@@ -104,8 +107,11 @@ def _build(
         left.unlink()
     array_path = stem.with_name(f"{stem.name}.{os.getpid()}.tmp")
     try:
-        images = np.memmap(array_path, np.uint8, "w+", shape=shape)
-        rows, errors = _prepare_all(root, paths, images, aspect=aspect, num_workers=num_workers)
+        with array_path.open("wb") as file:
+            rows, errors = _prepare_all(
+                root, paths, file, size=shape[1], aspect=aspect, num_workers=num_workers
+            )
+            os.fsync(file.fileno())
         if errors:
             more = len(errors) - NUM_SHOWN
             raise ValueError(
@@ -114,8 +120,6 @@ def _build(
                 + (f"\n  and {more:,} more" if more > 0 else "")
                 + f"\nRepair them or move them out of {root}"
             )
-        images.flush()
-        del images
         table = pd.DataFrame(rows, columns=["digest", "mean", "square"])
         table.to_csv(f"{stem}.csv", index=False, float_format="%.17g")
         meta = {"shape": shape, "crc32": _checksum(array_path), "csv_crc32": _csv_checksum(stem)}
@@ -128,8 +132,9 @@ def _build(
 def _prepare_all(
     root: Path,
     paths: Sequence[str],
-    images: np.ndarray,
+    file: BufferedWriter,
     *,
+    size: int,
     aspect: str,
     num_workers: int | None,
 ) -> tuple[list[tuple[str, float, float]], list[str]]:
@@ -138,13 +143,16 @@ def _prepare_all(
     def prepare(number: int) -> tuple[str, float, float]:
         try:
             data = image.read(Path(root, paths[number]))
-            pixels = image.prepare(data, size=images.shape[1], aspect=aspect, name=paths[number])
+            pixels = image.prepare(data, size=size, aspect=aspect, name=paths[number])
         except ValueError as error:
             errors.append(str(error))
             return "", 0.0, 0.0
-        images[number] = pixels
-        values = pixels.astype(np.float64)
-        return hashlib.sha256(data).hexdigest(), values.mean(), (values**2).mean()
+        # like decoding, this and OpenCV's sums leave the interpreter to the other threads
+        written = os.pwrite(file.fileno(), pixels.data, number * size * size)
+        if written < pixels.size:
+            raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+        total, squared = cv2.sumElems(pixels)[0], cv2.norm(pixels, cv2.NORM_L2SQR)
+        return hashlib.sha256(data).hexdigest(), total / size**2, squared / size**2
 
     workers = num_workers or os.cpu_count() or 1
     log.info("Preparing %s images once, with %d threads", f"{len(paths):,}", workers)
