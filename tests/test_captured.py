@@ -141,6 +141,7 @@ def trained(folder: Path, *overrides: str, capture: bool) -> tuple[Classifier, p
     return module, trainer
 
 
+@pytest.mark.slow
 def test_lightning_trains_by_captured_steps_as_without(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

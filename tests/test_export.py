@@ -136,6 +136,7 @@ def test_an_answer_too_far_off_is_refused(
     assert not (tmp_path / "new").exists()
 
 
+@pytest.mark.slow
 def test_unreadable_check_files_are_told_and_the_rest_goes_on(
     run: Path, films: list[str], tmp_path: Path, capsys: Any
 ) -> None:

@@ -27,6 +27,7 @@ def statuses(folder: Path) -> dict[str, str]:
     return {name: status["status"] for name, status in sweep.states(folder)}
 
 
+@pytest.mark.slow
 def test_runs_lie_in_folders_named_by_their_overrides(
     train: Command, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -41,6 +42,7 @@ def test_runs_lie_in_folders_named_by_their_overrides(
     assert {"runs.csv", "summary.md", "report.html"} <= {p.name for p in report.iterdir()}
 
 
+@pytest.mark.slow
 def test_failing_run_does_not_stop_the_others_and_is_mended_by_starting_again(
     train: Command, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: Any
 ) -> None:
@@ -66,6 +68,7 @@ def test_failing_run_does_not_stop_the_others_and_is_mended_by_starting_again(
     assert (folder / "small,seed=0" / "metrics.json").read_bytes() == before
 
 
+@pytest.mark.slow
 def test_changed_settings_are_noticed_and_change_no_finished_run(
     train: Command, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -83,6 +86,7 @@ def test_changed_settings_are_noticed_and_change_no_finished_run(
     assert statuses(tmp_path / "sweep")["tiny,seed=0"] == "done"
 
 
+@pytest.mark.slow
 def test_wrong_value_in_one_run_is_that_runs_failure(
     train: Command, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:

@@ -90,6 +90,7 @@ def test_half_precision_is_trained_with(train: Command, tmp_path: Path) -> None:
     assert weights["network.head.weight"].dtype == torch.float32
 
 
+@pytest.mark.slow
 def test_same_seed_same_scores_other_seed_others(train: Command, tmp_path: Path) -> None:
     for folder, seed in (("a", 0), ("b", 0), ("c", 1)):
         assert train(f"hydra.run.dir={folder}", f"seed={seed}", *FEW) == 0
@@ -115,6 +116,7 @@ def stop_in_third(_: object, __: object, module: Any) -> None:
         raise KeyboardInterrupt
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("resident", ["false", "true"])
 def test_resume_ends_as_an_uninterrupted_run(
     train: Command, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, resident: str
