@@ -16,10 +16,9 @@ from typing import Any
 import pandas as pd
 import pytorch_lightning as pl
 import torch
-import yaml
 from torch.nn import functional
 
-from pneumo import cache, cpu, fit, image, index, split
+from pneumo import cache, cpu, fit, image, index, runs, split
 from pneumo.data import XrayDataModule
 from pneumo.module import Classifier
 
@@ -126,7 +125,7 @@ def two_trials(*overrides: str, batches: int, cwd: Path) -> float:
     command("pneumo.train", "-m", *overrides, *pair, *short, "trainer.max_epochs=3", cwd=cwd)
     rate = 0.0
     for run in (cwd / "sweep").glob("*/history.csv"):
-        settings = yaml.safe_load((run.parent / ".hydra" / "config.yaml").read_text())
+        settings = runs.read_config(run.parent)
         images = int((pd.read_csv(run.parent / "split.csv")["split"] == "train").sum())
         images = min(images, batches * settings["data"]["batch_size"])
         rate += images / pd.read_csv(run)["seconds"][1]

@@ -275,8 +275,8 @@ def _probabilities(module: Classifier, loader: Loader) -> tuple[np.ndarray, np.n
     module.eval()
     rows: list[Tensor] = []
     probability: list[Tensor] = []
-    # as pneumo.predict computes them: a GPU would round convolutions to 10 bits
-    with torch.backends.cudnn.flags(enabled=True, allow_tf32=False):
+    # as pneumo.predict computes them
+    with nets.without_tf32():
         for batch in loader:
             rows.append(batch.row.cpu())
             probability.append(module(batch.image.to(module.device)).softmax(1).double().cpu())

@@ -19,7 +19,7 @@ from pneumo.assess import assess_run
 from pneumo.films import Film, Shape
 from pneumo.index import LABELS, set_folder
 from pneumo.metrics import Array
-from pneumo.nets import Encoder
+from pneumo.nets import Encoder, without_tf32
 from pneumo.operating import Fixed, fix
 from pneumo.trained import Trained, load, read_metrics
 
@@ -186,7 +186,7 @@ class Networks:
     @torch.inference_mode()
     def score(self, films: Sequence[Film]) -> Scored:
         """Probabilities of each network, and what pneumo.unlike judges, for films without error."""
-        with torch.backends.cudnn.flags(enabled=True, allow_tf32=False):
+        with without_tf32():
             pairs = [self._one(each, films) for each in self.trained]
         layout = unlike.layout(np.stack([film.prepared[self.shapes[0]] for film in films]))
         return Scored([probability for probability, _ in pairs], pairs[0][1], layout)
@@ -236,7 +236,7 @@ def make_reference(network: Encoder, prepared: np.ndarray) -> unlike.Reference |
     if len(prepared) < unlike.MIN_IMAGES:
         return None
     images = torch.from_numpy(prepared)[:, None].to(network.mean.device)
-    with torch.backends.cudnn.flags(enabled=True, allow_tf32=False):
+    with without_tf32():
         parts = [network.features(part.float()) for part in torch.split(images, FEW)]
     features = torch.cat(parts)
     return unlike.Reference(

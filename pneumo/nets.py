@@ -2,6 +2,7 @@
 
 import math
 from collections.abc import Sequence
+from functools import partial
 from typing import cast
 
 import torch
@@ -11,6 +12,9 @@ from pneumo import cpu
 
 LEVEL_DROPOUT = (0.0, 0.0, 0.10, 0.15, 0.20)  # paper, section II
 DENSE_DROPOUT = 0.25  # paper, section II
+
+# a context in which a GPU does not round the convolutions' inputs to 10 bits
+without_tf32 = partial(torch.backends.cudnn.flags, enabled=True, allow_tf32=False)
 
 
 def num_filters(level: int, *, f: int, d: int) -> int:

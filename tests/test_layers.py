@@ -10,20 +10,8 @@ import pneumo
 
 ROOT = Path(pneumo.__file__).parent
 LEVELS = (
-    {
-        "augment",
-        "cache",
-        "captured",
-        "cpu",
-        "image",
-        "index",
-        "metrics",
-        "nets",
-        "output",
-        "paper",
-        "phantom",
-    }
-    | {"runs", "settings", "split", "unlike"},
+    {"augment", "cache", "captured", "cpu", "image", "index", "metrics", "nets", "output"}
+    | {"paper", "phantom", "runs", "settings", "split", "unlike"},
     {"calibration", "data", "dicom", "graph", "intervals", "saliency", "source"},
     {"films", "module", "operating", "trained"},
     {"assess", "callbacks", "overlay", "tensorboard"},
