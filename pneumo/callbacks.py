@@ -6,10 +6,12 @@ from typing import Any
 
 import pandas as pd
 import pytorch_lightning as pl
+from pytorch_lightning.callbacks import Checkpoint
 from torchvision.utils import make_grid
 
 from pneumo import runs
 from pneumo.data import XrayDataModule
+from pneumo.module import Selection
 
 log = logging.getLogger(__name__)
 
@@ -20,17 +22,16 @@ class EpochLines(pl.Callback):
     """One line an epoch, on the screen and in train.log.
 
     Args:
-        select_on: the part whose F1 chooses the epoch.
+        monitor, mode: what chooses the epoch, as of Checkpoints.
     """
 
-    def __init__(self, select_on: str):
-        self.select_on = select_on
+    def __init__(self, monitor: str, mode: str):
+        self.selection = Selection.parse(monitor, mode)
 
     def on_train_epoch_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
         """Logs the epoch's scores; a star marks the best so far."""
-        row = _history(pl_module)[-1]
-        f1 = row[self.select_on]["f1_normal"]
-        best = max((r[self.select_on]["f1_normal"] for r in _history(pl_module)[:-1]), default=-1)
+        history = _history(pl_module)
+        row = history[-1]
         parts = " ".join(
             f"{part} {row[part]['loss']:.3f}/{row[part]['f1_normal']:.3f}"
             for part in ("train", "val", "test")
@@ -43,8 +44,33 @@ class EpochLines(pl.Callback):
             trainer.max_epochs,
             parts,
             row["seconds"],
-            " *" if f1 > best else "",
+            " *" if self.selection.best(history) == len(history) - 1 else "",
         )
+
+
+class Checkpoints(Checkpoint):
+    """Keeps last.ckpt, and best.ckpt of the epoch that the run's own history calls the best.
+
+    Lightning's ModelCheckpoint remembers its best score beside the folder's path and forgets it
+    when the folder is moved, and takes the first of equal epochs. The history is in the checkpoint,
+    so what is saved here is always what metrics.json will name.
+
+    Args:
+        run_dir: the run folder; both files go into its checkpoints/.
+        monitor: the score and the split that choose the epoch, such as f1_normal/val.
+        mode: max or min.
+    """
+
+    def __init__(self, run_dir: str, monitor: str, mode: str):
+        self.run_dir = Path(run_dir)
+        self.selection = Selection.parse(monitor, mode)
+
+    def on_train_epoch_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
+        """Writes last.ckpt, after best.ckpt where this epoch is the best so far."""
+        history = _history(pl_module)
+        if self.selection.best(history) == len(history) - 1:
+            trainer.save_checkpoint(self.run_dir / runs.BEST)
+        trainer.save_checkpoint(self.run_dir / runs.LAST)
 
 
 class History(pl.Callback):

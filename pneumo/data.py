@@ -177,12 +177,27 @@ class XrayDataModule(pl.LightningDataModule):
         return loader
 
     def val_dataloader(self) -> list[Loader]:
-        """One loader for each of eval_parts: every image once, in the table's order."""
-        return [self.loader(part) for part in self.eval_parts]
+        """One loader for each of eval_parts: every image once, in the table's order.
 
-    def loader(self, part: str, *, augment: Augment | None = None, shuffle: bool = False) -> Loader:
-        """Batches of one part."""
-        sampler = EpochSampler(self.rows[part], seed=self.seed, shuffle=shuffle)
+        Where the trainer takes only a few batches of them, in an order that holds every class.
+        """
+        limit = self.trainer.limit_val_batches if self.trainer else None
+        few = limit is not None and not (isinstance(limit, float) and limit == 1.0)
+        return [self.loader(part, mixed=few) for part in self.eval_parts]
+
+    def loader(
+        self,
+        part: str,
+        *,
+        augment: Augment | None = None,
+        shuffle: bool = False,
+        mixed: bool = False,
+    ) -> Loader:
+        """Batches of one part; ``mixed``, in an order whose beginning holds every class."""
+        rows = self.rows[part]
+        if mixed:
+            rows = mixed_order(rows, self.target[rows])
+        sampler = EpochSampler(rows, seed=self.seed, shuffle=shuffle)
         if self.on_device:
             size = self.batch_size if shuffle else max(self.batch_size, EVAL_BATCH)
             return Resident(*self.on_device, sampler=sampler, batch_size=size, augment=augment)
@@ -197,6 +212,15 @@ class XrayDataModule(pl.LightningDataModule):
             generator=torch.Generator(),  # its own: starting must draw nothing from dropout's
             pin_memory=bool(self.trainer and self.trainer.strategy.root_device.type == "cuda"),
         )
+
+
+def mixed_order(rows: np.ndarray, target: np.ndarray) -> np.ndarray:
+    """Returns ``rows`` ordered so that any first few hold the classes in their own proportions."""
+    place = np.empty(len(rows))
+    for number in np.unique(target):
+        own = np.flatnonzero(target == number)
+        place[own] = (np.arange(len(own)) + 0.5) / len(own)
+    return rows[np.argsort(place, kind="stable")]
 
 
 def on_device(images: np.ndarray, device: torch.device) -> Tensor:

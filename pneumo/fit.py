@@ -9,12 +9,10 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import pandas as pd
 import pytorch_lightning as pl
 import torch
 from hydra.utils import instantiate
-from torch import Tensor
 
 from pneumo import (
     cache,
@@ -25,12 +23,13 @@ from pneumo import (
     nets,
     record,
     runs,
+    scoring,
     split,
     tensorboard,
     unlike,
 )
 from pneumo.callbacks import history_table
-from pneumo.data import Loader, XrayDataModule
+from pneumo.data import XrayDataModule
 from pneumo.module import Classifier
 from pneumo.source import Source
 
@@ -70,7 +69,13 @@ def fit(config: dict[str, Any], run_dir: Path) -> None:
         captured.check(trainer)
         log.info("Training steps are captured as one CUDA graph")
     resident = resident_device(config["data"].get("resident", "auto"), device)
-    network, module, data = build(config, table, images, resident=resident)
+    arithmetic = {
+        "device": device.type,
+        "threads": torch.get_num_threads(),
+        "micro_batch": config["model"].get("micro_batch", 0),
+        "resident": resident is not None,
+    }
+    network, module, data = build(config, table, images, resident=resident, arithmetic=arithmetic)
     if device.type == "cpu":
         cpu.keep_memory()
     facts = record.describe(config, source, table, digest, network, trainer)
@@ -81,19 +86,25 @@ def fit(config: dict[str, Any], run_dir: Path) -> None:
     train(trainer, module, data, run_dir)
     start += time.monotonic() - before
     module.to(device)  # Lightning has taken it off
-    predictions = predict_best(module, data, table, run_dir)
+    last = scoring.score_checkpoint(module, data, run_dir / runs.LAST, splits=["train"])
+    # the one that stays in the network: keep_reference takes its features
+    best = scoring.score_checkpoint(
+        module, data, run_dir / runs.BEST, splits=["train", *data.eval_parts]
+    )
+    predictions = scoring.predictions(best, table, splits=data.eval_parts)
     runs.write_table(run_dir / "predictions.csv", predictions)
     keep_reference(network, images, table, predictions, run_dir)
     runs.write_table(run_dir / "history.csv", history_table(module.history))
-    best = record.best_epoch(module.history, config["protocol"]["select_on"])
     # a run that was gone on with counts the epochs of all its starts
     training = sum(row["seconds"] for row in module.history)
     seconds = {"train": training, "total": training + time.monotonic() - start}
     found = record.assessment(
         table, predictions, root=source.root, protocol=config["protocol"]["name"]
     )
-    results = record.results(module.history, best)
+    results = record.results(module.history, best=best, last=last)
+    record.check_best(module.history, best.epoch, config)
     metrics = {**facts, **results, "assessment": found, "seconds": seconds}
+    metrics["machine"] = {**facts["machine"], "arithmetic": module.arithmetic}
     tensorboard.close_run(trainer, metrics, predictions, data)
     runs.write_json(run_dir / "metrics.json", metrics)
     runs.write_status(
@@ -136,6 +147,7 @@ def build(
     images: cache.Cache,
     *,
     resident: torch.device | None = None,
+    arithmetic: Mapping[str, Any] | None = None,
 ) -> tuple[nets.Encoder, Classifier, XrayDataModule]:
     """Returns the network, the module that trains it, and its batches, as ``config`` says.
 
@@ -144,6 +156,7 @@ def build(
         table: split, as read_data returns it.
         images: of all rows of the table.
         resident: a device that takes all images, see XrayDataModule.
+        arithmetic: see Classifier.
     """
     torch.manual_seed(config["seed"])
     network = build_network(config["model"])
@@ -167,6 +180,7 @@ def build(
         eval_parts=data.eval_parts,
         seed=config["seed"],
         capture=config.get("capture", False),
+        arithmetic=arithmetic,
     )
     return network, module, data
 
@@ -239,23 +253,6 @@ def train(trainer: pl.Trainer, module: Classifier, data: XrayDataModule, run_dir
         raise KeyboardInterrupt
 
 
-def predict_best(
-    module: Classifier, data: XrayDataModule, table: pd.DataFrame, run_dir: Path
-) -> pd.DataFrame:
-    """Returns a row for each scored image, with the probabilities by the best checkpoint."""
-    checkpoint = torch.load(run_dir / runs.BEST, map_location="cpu", weights_only=True)
-    module.load_state_dict(checkpoint["state_dict"])
-    parts = [_probabilities(module, data.loader(part)) for part in data.eval_parts]
-    rows = np.concatenate([rows for rows, _ in parts])
-    probability = np.concatenate([probability for _, probability in parts])
-    names = ["normal", "pneumonia"] if probability.shape[1] == 2 else list(index.SUBTYPES)
-    columns = {f"p_{name}": probability[:, number] for number, name in enumerate(names)}
-    columns["p_pneumonia"] = 1 - probability[:, 0]
-    return (
-        table.loc[rows, ["path", "patient", "label", "split"]].assign(**columns).sort_values("path")
-    )
-
-
 def keep_reference(
     network: nets.Encoder,
     images: cache.Cache,
@@ -268,16 +265,3 @@ def keep_reference(
     made = members.make_reference(network, images.images[rows])
     if made is not None:
         unlike.save(made, members.reference_path(run_dir, checkpoint="best"))
-
-
-@torch.inference_mode()
-def _probabilities(module: Classifier, loader: Loader) -> tuple[np.ndarray, np.ndarray]:
-    module.eval()
-    rows: list[Tensor] = []
-    probability: list[Tensor] = []
-    # as pneumo.predict computes them
-    with nets.without_tf32():
-        for batch in loader:
-            rows.append(batch.row.cpu())
-            probability.append(module(batch.image.to(module.device)).softmax(1).double().cpu())
-    return torch.cat(rows).numpy(), torch.cat(probability).numpy()

@@ -1,8 +1,10 @@
 """The LightningModule: how a network is trained, and what its scores are after each epoch."""
 
+import logging
 import math
 import time
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass
 from typing import Any
 
 import pytorch_lightning as pl
@@ -22,11 +24,71 @@ from torchmetrics.classification import (
 from pneumo.captured import CapturedStep
 from pneumo.data import Batch
 
+log = logging.getLogger("pneumo")
+
 NAMES = ["normal", "pneumonia"]
 MAIN = "f1_normal"  # the paper's F1: with 73 % PNEUMONIA its figures fit NORMAL only (facts.md)
 
+MODES = ("max", "min")
+
 OptimizerFactory = Callable[[Iterable[nn.Parameter]], torch.optim.Optimizer]
 ScheduleFactory = Callable[[torch.optim.Optimizer], torch.optim.lr_scheduler.LRScheduler]
+
+
+@dataclass(frozen=True)
+class Selection:
+    """The rule that chooses an epoch: the one truth for best.ckpt, the screen and metrics.json.
+
+    Args:
+        monitor: a score of `score`, such as f1_normal or loss.
+        on: the split it is taken from, such as val.
+        mode: max or min, which of its values is best.
+    """
+
+    monitor: str
+    on: str
+    mode: str = "max"
+
+    @classmethod
+    def parse(cls, monitor: str, mode: str) -> "Selection":
+        """Returns the rule of a setting such as "f1_normal/val"; ValueError for another form."""
+        name, slash, on = monitor.partition("/")
+        if not (name and slash and on):
+            raise ValueError(
+                "callbacks.checkpoint.monitor must be a score and a split, such as f1_normal/val; "
+                f"got {monitor!r}"
+            )
+        if mode not in MODES:
+            raise ValueError(f"callbacks.checkpoint.mode must be max or min; got {mode!r}")
+        return cls(name, on, mode)
+
+    def best(self, history: Sequence[Mapping[str, Any]]) -> int:
+        """Returns the place in ``history`` of the best epoch.
+
+        Of equal scores the one with the lower loss on the same split is better, of equal losses
+        the earlier one. A score that is not a number is never better than one that is.
+
+        Raises:
+            ValueError: the history has no such score or split.
+        """
+        return max(range(len(history)), key=lambda place: self._rank(history[place], place))
+
+    def _rank(self, row: Mapping[str, Any], place: int) -> tuple[float, float, int]:
+        scores = row.get(self.on)
+        if not isinstance(scores, Mapping) or self.monitor not in scores:
+            known = [f"{n}/{part}" for part, s in row.items() if isinstance(s, dict) for n in s]
+            raise ValueError(
+                "callbacks.checkpoint.monitor must be one of "
+                f"{', '.join(n for n in known if not n.startswith('confusion'))}; got "
+                f"{self.monitor}/{self.on}"
+            )
+        value, loss = float(scores[self.monitor]), float(scores["loss"])
+        signed = value if self.mode == "max" else -value
+        return _or_worst(signed), _or_worst(-loss), -place
+
+
+def _or_worst(value: float) -> float:
+    return -math.inf if math.isnan(value) else value
 
 
 def torchmetrics_scores(probability: Tensor, label: Tensor) -> dict[str, float]:
@@ -34,8 +96,8 @@ def torchmetrics_scores(probability: Tensor, label: Tensor) -> dict[str, float]:
 
     Both on the CPU. The metrics are made anew each time (about a millisecond): as parts of the
     LightningModule they would move to its GPU. Decisions are at 0.5. AUROC and average precision
-    take PNEUMONIA as the positive class, and are NaN where there is one class only (a debug run's
-    few batches).
+    take PNEUMONIA as the positive class, and are NaN where there is one class only. Give float64:
+    in float32 the probabilities of confident images are all 1, ties that the network has not.
     """
     options: dict[str, Any] = {"num_classes": 2, "average": None, "validate_args": False}
     by_class = {
@@ -76,6 +138,8 @@ class Classifier(pl.LightningModule):
         capture: train by captured steps. Optimization stays Lightning's: its loop, schedules,
             checkpoints and counts; only what it would do between training_step and the update is
             done within training_step, by the graph.
+        arithmetic: what the last digits of the weights depend on besides the seed, such as the
+            number of threads. A run that is resumed with another keeps a record of both.
     """
 
     def __init__(
@@ -87,6 +151,7 @@ class Classifier(pl.LightningModule):
         eval_parts: list[str],
         seed: int,
         capture: bool = False,
+        arithmetic: Mapping[str, Any] | None = None,
     ):
         super().__init__()
         self.network = network
@@ -95,6 +160,7 @@ class Classifier(pl.LightningModule):
         self.optimizer, self.schedule = optimizer, schedule
         self.eval_parts = eval_parts
         self.seed = seed
+        self.arithmetic: list[dict[str, Any]] = [{"from_epoch": 0, **(arithmetic or {})}]
         self.history: list[dict[str, Any]] = []
         self.seen: dict[str, list[tuple[Tensor, Tensor]]] = {}
         self.start = 0.0  # of the epoch, time.monotonic()
@@ -164,10 +230,25 @@ class Classifier(pl.LightningModule):
     def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
         """Keeps the history, so that a resumed run ends with the whole of it."""
         checkpoint["history"] = self.history
+        checkpoint["arithmetic"] = self.arithmetic
 
     def on_load_checkpoint(self, checkpoint: Mapping[str, Any]) -> None:
-        """Takes up the history."""
+        """Takes up the history; says so where the run is computed otherwise than before."""
         self.history = list(checkpoint["history"])
+        before = list(checkpoint.get("arithmetic", []))
+        if not before:  # a run begun by an older version
+            return
+        now = {**self.arithmetic[-1], "from_epoch": len(self.history)}
+        changed = [k for k in now if k != "from_epoch" and now[k] != before[-1].get(k)]
+        if changed:
+            told = ", ".join(f"{key} {now[key]} for {before[-1].get(key)}" for key in changed)
+            log.warning(
+                "Resumed with other arithmetic: %s.\nThe scores will differ a little from those of "
+                "an uninterrupted run;\nmetrics.json records both.",
+                told,
+            )
+            before.append(now)
+        self.arithmetic = before
 
     def _step(self, batch: Batch, part: str) -> Tensor:
         logit, loss = self._forward(batch.image, batch.target)
@@ -202,5 +283,9 @@ def score(logit: Tensor, target: Tensor) -> dict[str, Any]:
 
 
 def pneumonia_probability(logit: Tensor) -> Tensor:
-    """(N, num_classes) logits to (N,) probabilities of PNEUMONIA: of all classes but the first."""
-    return 1 - logit.softmax(1)[:, 0]
+    """(N, num_classes) logits to (N,) float64 probabilities of PNEUMONIA, all classes but NORMAL.
+
+    In float64 two logits up to 36 apart stay apart; in float32 images are tied from 17 on, and
+    whatever ranks them saturates.
+    """
+    return logit.double().softmax(1)[:, 1:].sum(1)

@@ -6,38 +6,85 @@ import platform
 import subprocess
 import textwrap
 from collections.abc import Mapping
+from dataclasses import asdict
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import pandas as pd
 import pytorch_lightning as pl
 import torch
 
-from pneumo import image, nets, runs, split
+from pneumo import image, nets, runs, scoring, split
 from pneumo.assess import assess_run
-from pneumo.module import MAIN
+from pneumo.module import MAIN, Selection
 from pneumo.paper import TINY
 from pneumo.source import Source
 
 log = logging.getLogger(__name__)
 
 WIDTH = 79  # of the lines on the screen
+LIMITS = ("limit_train_batches", "limit_val_batches", "overfit_batches", "fast_dev_run")
+DEBUG_NOTE = (
+    "DEBUG RUN: it trained on a few batches an epoch. It shows that the software works; its scores "
+    "mean nothing."
+)
 
 
-def best_epoch(history: list[dict[str, Any]], select_on: str) -> int:
-    """Returns the first epoch with the largest F1 of NORMAL on ``select_on``, as the checkpoint."""
-    return int(np.argmax([row[select_on][MAIN] for row in history]))
+def is_debug(trainer: Mapping[str, Any]) -> bool:
+    """Returns whether a Trainer's settings leave out images; in Lightning 1.0 is all, 1 a batch."""
+    given = (trainer.get(name) for name in LIMITS)
+    return any(v is not None and v != 0 and not (v == 1 and isinstance(v, float)) for v in given)
 
 
-def results(history: list[dict[str, Any]], best: int) -> dict[str, Any]:
-    """Returns the keys best, last and history of metrics.json."""
+def selection(config: Mapping[str, Any]) -> Selection:
+    """Returns the rule that chooses the epoch, as the checkpoint callback was told."""
+    told = (config.get("callbacks") or {}).get("checkpoint") or {}
+    if "monitor" not in told:
+        raise ValueError(
+            "callbacks.checkpoint must name the score that chooses the epoch, such as "
+            "callbacks.checkpoint.monitor=f1_normal/val; it is left out"
+        )
+    return Selection.parse(told["monitor"], told.get("mode", "max"))
 
-    def scores(row: dict[str, Any]) -> dict[str, Any]:
-        return {key: value for key, value in row.items() if key not in ("lr", "seconds")}
 
-    return {"best": scores(history[best]), "last": scores(history[-1]), "history": history}
+def check_best(history: list[dict[str, Any]], saved: int, config: Mapping[str, Any]) -> None:
+    """Says so where best.ckpt is not of the epoch that the history calls the best.
+
+    Only a checkpoint callback of another kind, or one of an older version, can leave that.
+    """
+    best = history[selection(config).best(history)]["epoch"]
+    if saved != best:
+        log.warning(
+            "best.ckpt is of epoch %d, though epoch %d scored best: what is reported is of epoch "
+            "%d, which was saved",
+            saved + 1,
+            best + 1,
+            saved + 1,
+        )
+
+
+def results(
+    history: list[dict[str, Any]], *, best: scoring.Scored, last: scoring.Scored
+) -> dict[str, Any]:
+    """Returns the keys best, last and history of metrics.json.
+
+    The epochs are those that the checkpoints were saved after, so what is reported is what was
+    saved. Scores are the checkpoint's own, of all images in evaluation mode, where it was scored;
+    "train" stays that of the training steps.
+    """
+    rows = {row["epoch"]: row for row in history}
+    return {
+        "best": _scores(rows[best.epoch], best),
+        "last": _scores(rows[last.epoch], last),
+        "history": history,
+    }
+
+
+def _scores(row: Mapping[str, Any], scored: scoring.Scored) -> dict[str, Any]:
+    kept = {key: value for key, value in row.items() if key not in ("lr", "seconds")}
+    own = {k: v for k, v in scored.scores.items() if k != "train"}
+    return {**kept, **own, scoring.TRAIN_EVAL: scored.scores["train"]}
 
 
 def assessment(
@@ -72,6 +119,7 @@ def describe(
         "seed": config["seed"],
         "protocol": protocol["name"],
         "fold": protocol["fold"],
+        "debug": is_debug(config["trainer"]),
         "data": {
             "kind": source.kind,
             "note": source.note,
@@ -87,7 +135,7 @@ def describe(
         "batch_norm": model["batch_norm"],
         "parameters": nets.num_parameters(network),
         "multiply_adds": nets.multiply_adds(network, image_size=data["image_size"]),
-        "selection": {"monitor": MAIN, "on": protocol["select_on"]},
+        "selection": asdict(selection(config)),
         "hyperparameters": hyperparameters(config),
         "machine": {
             "device": device_name(trainer),
@@ -133,6 +181,8 @@ def hyperparameters(config: Mapping[str, Any]) -> dict[str, Any]:
 
 def announce(facts: Mapping[str, Any], trainer: pl.Trainer) -> None:
     """Says what will be trained, on what, where."""
+    if facts["debug"]:
+        log.warning(textwrap.fill(DEBUG_NOTE, WIDTH))
     log.info(
         "%s: %s parameters, %.1f M multiply-adds an image; on %s",
         facts["model"],
@@ -152,14 +202,16 @@ def announce(facts: Mapping[str, Any], trainer: pl.Trainer) -> None:
 
 def conclude(metrics: Mapping[str, Any], source: Source, run_dir: Path) -> None:
     """Says what came out, what it means, and where it lies."""
-    best, on = metrics["best"], metrics["selection"]["on"]
+    best, by = metrics["best"], metrics["selection"]
+    on = by["on"]
     seconds = metrics["seconds"]
     log.info("")
     log.info(
-        "Test part, epoch %d of %d, chosen on the %s part:",
+        "Test part, epoch %d of %d, chosen on the %s part%s:",
         best["epoch"] + 1,
         len(metrics["history"]),
         on,
+        "" if by["monitor"] == MAIN else f" by {by['monitor']} ({by['mode']})",
     )
     test = best["test"]
     log.info(
@@ -173,8 +225,9 @@ def conclude(metrics: Mapping[str, Any], source: Source, run_dir: Path) -> None:
             TINY["f1_normal"],
             metrics["last"]["test"][MAIN],
         )
-    if source.note:
-        log.warning(textwrap.fill(source.note, WIDTH, initial_indent="  ", subsequent_indent="  "))
+    for note in (DEBUG_NOTE if metrics["debug"] else "", source.note):
+        if note:
+            log.warning(textwrap.fill(note, WIDTH, initial_indent="  ", subsequent_indent="  "))
     log.info("Took %.0f s, of which training %.0f s.", seconds["total"], seconds["train"])
     shown = run_dir.relative_to(Path.cwd()) if run_dir.is_relative_to(Path.cwd()) else run_dir
     log.info("Run folder:  %s", shown)

@@ -87,6 +87,10 @@ RULES: dict[str, Rule] = {
     "optimizer.weight_decay": NOT_NEGATIVE,
     "optimizer.eps": POSITIVE,
     "trainer.max_epochs": at_least(1),
+    "trainer.val_check_interval": (
+        "null or 1.0, since an epoch is scored at its end",
+        lambda v: v is None or (isinstance(v, float) and v == 1.0),
+    ),
     "trainer.num_nodes": one_of(1),
     "trainer.precision": one_of("32-true", "bf16-mixed", "16-mixed"),
     "trainer.devices": (

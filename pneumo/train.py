@@ -87,8 +87,7 @@ def refuse(run_dir: Path, error: str, *, sweeping: bool) -> None:
 def best_score(run_dir: Path) -> float:
     """Returns the best F1 of NORMAL of a finished run, on the part that chose the epoch."""
     metrics = json.loads((run_dir / "metrics.json").read_text())
-    selection = metrics["selection"]
-    return float(metrics["best"][selection["on"]][selection["monitor"]])
+    return float(metrics["best"][metrics["selection"]["on"]]["f1_normal"])
 
 
 def logged(config: dict[str, Any], run_dir: Path, *, quiet: bool) -> int:

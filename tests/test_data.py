@@ -150,3 +150,11 @@ def test_resident_images_are_augmented_anew_in_each_epoch(
     assert len(set(looks)) == 6
     again = epoch(module(table, images, resident=torch.device("cpu"), batch_size=3), 0)
     assert again[0][again[2] == 5].numpy().tobytes() == looks[0]
+
+
+def test_any_beginning_of_a_mixed_order_holds_every_class() -> None:
+    target = np.repeat([0, 1], [30, 70])
+    rows = pneumo.data.mixed_order(np.arange(100), target)
+    assert sorted(rows) == list(range(100))
+    for number in (4, 10, 50):
+        assert target[rows[:number]].mean() == pytest.approx(0.7, abs=0.5 / number + 0.06)

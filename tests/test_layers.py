@@ -14,7 +14,7 @@ LEVELS = (
     | {"paper", "phantom", "runs", "settings", "split", "unlike"},
     {"calibration", "data", "dicom", "graph", "intervals", "saliency", "source"},
     {"films", "module", "operating", "trained"},
-    {"assess", "callbacks", "overlay", "tensorboard"},
+    {"assess", "callbacks", "overlay", "scoring", "tensorboard"},
     {"members", "record", "report"},
     {"card", "fit", "overlap", "sweep"},
     {"download", "evaluate", "export", "heatmap", "predict", "train"},

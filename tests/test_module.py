@@ -3,7 +3,7 @@ import pytest
 import torch
 from sklearn import metrics
 
-from pneumo.module import pneumonia_probability, score
+from pneumo.module import Selection, pneumonia_probability, score
 
 
 @pytest.fixture
@@ -54,3 +54,46 @@ def test_one_class_leaves_what_ranks_unknown(logit: torch.Tensor) -> None:
     assert np.isnan(found["auroc"])
     assert np.isnan(found["average_precision"])
     assert found["recall_pneumonia"] == found["accuracy"]
+
+
+def test_confident_images_are_not_tied(logit: torch.Tensor, target: torch.Tensor) -> None:
+    sure = score(logit * 8, target)  # float32 has no probability between 1 - 6e-8 and 1
+    for name in ("auroc", "average_precision"):
+        assert sure[name] == pytest.approx(score(logit, target)[name], abs=1e-12)
+
+
+def row(epoch: int, f1: float, loss: float) -> dict[str, object]:
+    return {"epoch": epoch, "val": {"f1_normal": f1, "loss": loss}}
+
+
+@pytest.mark.parametrize(
+    ("pairs", "best"),
+    [
+        ([(0.8, 0.3), (0.9, 0.3), (0.7, 0.1)], 1),
+        ([(0.9, 0.3), (0.9, 0.2), (0.9, 0.2)], 1),  # a tie goes to the lower loss, then the earlier
+        ([(float("nan"), 0.1), (0.1, 0.3)], 1),
+        ([(float("nan"), 0.3), (float("nan"), float("nan"))], 0),
+    ],
+)
+def test_selection_breaks_ties_by_loss(pairs: list[tuple[float, float]], best: int) -> None:
+    history = [row(epoch, *pair) for epoch, pair in enumerate(pairs)]
+    assert Selection("f1_normal", "val").best(history) == best
+
+
+def test_selection_takes_the_lowest_where_told() -> None:
+    history = [row(0, 0.9, 0.3), row(1, 0.8, 0.2), row(2, 0.7, 0.4)]
+    assert Selection.parse("loss/val", "min").best(history) == 1
+
+
+@pytest.mark.parametrize(
+    ("monitor", "mode", "message"),
+    [
+        ("loss", "min", "must be a score and a split, such as f1_normal/val; got 'loss'"),
+        ("loss/val", "least", "must be max or min; got 'least'"),
+        ("nothing/val", "max", "must be one of f1_normal/val, loss/val; got nothing/val"),
+        ("loss/test", "min", "must be one of f1_normal/val, loss/val; got loss/test"),
+    ],
+)
+def test_selection_says_what_there_is(monitor: str, mode: str, message: str) -> None:
+    with pytest.raises(ValueError, match=message):
+        Selection.parse(monitor, mode).best([row(0, 0.9, 0.3)])

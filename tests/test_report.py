@@ -653,3 +653,26 @@ def test_the_report_needs_no_torch() -> None:
     environment = os.environ | {"PYTHONPATH": str(Path(__file__).parents[1])}
     done = subprocess.run([sys.executable, "-c", code], env=environment, capture_output=True)
     assert (done.returncode, done.stderr) == (0, b"")
+
+
+def test_train_scores_are_those_of_evaluation_mode_where_all_runs_have_them(
+    tmp_path: Path,
+) -> None:
+    for seed in (0, 1):
+        folder = make_run(tmp_path, seed=seed)
+        edit(folder, lambda c: c["best"].update(train_eval={"f1_normal": 0.987}))
+    text = (write_report([tmp_path]) / "summary.md").read_text()
+    assert "0.987" in text
+    edit(folder, lambda c: c["best"].pop("train_eval"))
+    assert "0.987" not in (write_report([tmp_path]) / "summary.md").read_text()
+
+
+def test_debug_runs_are_a_group_of_their_own_and_said_first(tmp_path: Path) -> None:
+    make_run(tmp_path, seed=0)
+    make_run(tmp_path, seed=1, debug=True)
+    text = (write_report([tmp_path]) / "summary.md").read_text()
+    assert "debug protocol" in text
+    assert "DEBUG" not in text.splitlines()[2]
+    make_run(tmp_path / "only", seed=1, debug=True)
+    text = (write_report([tmp_path / "only"]) / "summary.md").read_text()
+    assert text.splitlines()[2].startswith("DEBUG RUNS of a few batches an epoch")

@@ -4,6 +4,7 @@ import signal
 import subprocess
 import sys
 import time
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -12,6 +13,7 @@ import pandas as pd
 import pytest
 import torch
 from PIL import Image
+from sklearn.metrics import roc_auc_score
 
 from pneumo import callbacks, runs
 from tests.conftest import SMALL, Command
@@ -46,10 +48,11 @@ def test_run_folder_holds_what_the_readme_says(train: Command, tmp_path: Path) -
     assert (found["model"], found["seed"], found["protocol"]) == ("tiny", 0, "holdout")
     assert [row["epoch"] for row in found["history"]] == [0, 1, 2]
     assert found["last"]["epoch"] == 2
-    assert found["selection"] == {"monitor": "f1_normal", "on": "val"}
+    assert found["selection"] == {"monitor": "f1_normal", "on": "val", "mode": "max"}
     best = max(row["val"]["f1_normal"] for row in found["history"])
     assert found["best"]["val"]["f1_normal"] == best
-    assert set(found["best"]) == {"epoch", "train", "val", "test"}
+    assert set(found["best"]) == {"epoch", "train", "train_eval", "val", "test"}
+    assert found["debug"] is False
     split = pd.read_csv(run / "split.csv")
     assert set(split["split"]) == {"train", "val", "test"}
     assert (split.groupby("group")["split"].nunique() == 1).all()
@@ -70,6 +73,96 @@ def test_predictions_are_those_of_the_best_epoch(train: Command, tmp_path: Path)
     best = metrics(tmp_path / "run")["best"]["test"]
     decided = np.where(table["p_pneumonia"] >= 0.5, "PNEUMONIA", "NORMAL")
     assert (decided == table["label"]).mean() == pytest.approx(best["accuracy"])
+
+
+def test_a_file_of_scores_has_one_value_for_each(train: Command, tmp_path: Path) -> None:
+    assert train(RUN, *FEW, "protocol=holdout") == 0
+    found = metrics(tmp_path / "run")
+    table = pd.read_csv(tmp_path / "run" / "predictions.csv")
+    test = table[table["split"] == "test"]
+    own = roc_auc_score(test["label"] == "PNEUMONIA", test["p_pneumonia"])
+    row = found["history"][found["best"]["epoch"]]["test"]
+    assert found["best"]["test"].pop("confusion") == row.pop("confusion")
+    assert found["best"]["test"] == pytest.approx(row, abs=1e-6)  # the loss is a float32 sum
+    assert found["best"]["test"]["auroc"] == pytest.approx(own, abs=1e-7)  # torchmetrics' float32
+    assert found["assessment"]["scores"]["auroc"]["value"] == pytest.approx(own, abs=1e-12)
+
+
+@pytest.mark.parametrize(
+    ("settings", "best"),
+    [
+        (("callbacks.checkpoint.monitor=loss/val", "callbacks.checkpoint.mode=min"), min),
+        (("callbacks.checkpoint.monitor=auroc/val",), max),
+    ],
+)
+def test_what_is_reported_is_what_was_saved(
+    train: Command, tmp_path: Path, settings: tuple[str, ...], best: Callable[..., Any]
+) -> None:
+    assert train(RUN, *FEW, "protocol=holdout", *settings) == 0
+    found = metrics(tmp_path / "run")
+    score = found["selection"]["monitor"]
+    history = found["history"]
+    assert found["best"]["val"][score] == best(row["val"][score] for row in history)
+    saved = torch.load(tmp_path / "run" / runs.BEST, weights_only=True)
+    assert saved["epoch"] == found["best"]["epoch"]
+    table = pd.read_csv(tmp_path / "run" / "predictions.csv").query("split == 'test'")
+    decided = np.where(table["p_pneumonia"] >= 0.5, "PNEUMONIA", "NORMAL")
+    assert (decided == table["label"]).mean() == pytest.approx(found["best"]["test"]["accuracy"])
+
+
+def test_a_moved_run_resumes_to_the_best_of_all_its_epochs(
+    train: Command, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with monkeypatch.context() as patch:
+        patch.setattr(callbacks.History, "on_train_epoch_end", stop_in_third)
+        assert train("hydra.run.dir=before", "trainer.max_epochs=4", *SMALL) == 130
+    moved = (tmp_path / "before").rename(tmp_path / "after")
+    # the first epoch beats all that follow: a rule that has forgotten it would save the last
+    for name in (runs.BEST, runs.LAST):
+        saved = torch.load(moved / name, weights_only=True)
+        saved["history"][0]["test"]["f1_normal"] = 2.0
+        torch.save(saved, moved / name)
+    first = torch.load(moved / runs.BEST, weights_only=True)["epoch"]
+    assert train("resume=after") == 0
+    assert torch.load(moved / runs.BEST, weights_only=True)["epoch"] == first
+    assert metrics(moved)["best"]["epoch"] == first
+
+
+def test_the_train_split_is_scored_in_evaluation_mode(train: Command, tmp_path: Path) -> None:
+    assert train(RUN, *FEW, "augment=none", "optimizer.lr=1e-12", "data.batch_size=73") == 0
+    found = metrics(tmp_path / "run")
+    images = found["data"]["parts"]["train"]["images"]
+    for when in ("best", "last"):
+        scored = found[when]["train_eval"]
+        assert sum(map(sum, scored["confusion"])) == images
+        assert scored["loss"] != found[when]["train"]["loss"]  # that one had dropout
+
+
+def test_a_debug_run_sees_both_classes_and_says_what_it_is(
+    train: Command, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    few = ("trainer=debug", "data.image_size=32", "num_threads=1", "trainer.accelerator=cpu")
+    assert train(RUN, *few, "data.batch_size=4", "trainer.max_epochs=1") == 0
+    found = metrics(tmp_path / "run")
+    assert found["debug"] is True
+    assert all(map(sum, found["history"][0]["test"]["confusion"]))
+    assert " ".join(capsys.readouterr().err.split()).count("DEBUG RUN: it trained on a few") == 2
+
+
+def test_a_resume_with_other_threads_is_said_and_recorded(
+    train: Command, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with monkeypatch.context() as patch:
+        patch.setattr(callbacks.History, "on_train_epoch_end", stop_in_third)
+        assert train(RUN, "trainer.max_epochs=4", *SMALL) == 130
+    assert train("resume=run", "num_threads=2") == 0
+    torch.set_num_threads(1)
+    computed = metrics(tmp_path / "run")["machine"]["arithmetic"]
+    assert [(c["from_epoch"], c["threads"]) for c in computed] == [(0, 1), (2, 2)]
+    assert (
+        "Resumed with other arithmetic: threads 2 for 1"
+        in (tmp_path / "run" / "train.log").read_text()
+    )
 
 
 def test_checkpoints_load_safely_and_hold_the_standardisation(

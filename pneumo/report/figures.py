@@ -60,9 +60,9 @@ def f1_by_network(group: Group) -> Figure | None:
     figure, axes = panels(rows=2, height=4.6 + room, top=0.45, bottom=0.35 + room, sharex=True)
     for ax, name in zip(axes, ("normal", "pneumonia"), strict=True):
         for place, (cell, style) in enumerate(zip(cells, STYLES, strict=False)):
-            for part, shift in (("train", -0.2), ("test", 0.2)):
+            for part, shift in ((cell.train_part, -0.2), ("test", 0.2)):
                 scores = [trial.score("best", part, f"f1_{name}") for trial in cell.trials]
-                _box(ax, place + shift, scores, style=style, hollow=part == "train")
+                _box(ax, place + shift, scores, style=style, hollow=part != "test")
         ax.set_title(f"F1 of {name.upper()}")
         ax.set_ylabel("F1 at the best epoch")
         ax.yaxis.set_major_locator(MaxNLocator(6, steps=[1, 2, 5, 10]))

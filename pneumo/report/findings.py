@@ -9,7 +9,7 @@ from pneumo import paper
 from pneumo.intervals import Comparison
 from pneumo.report.caveats import caveats
 from pneumo.report.comparisons import Difference, Optimism, differences, optimism
-from pneumo.report.groups import Cell, Group, Spread
+from pneumo.report.groups import DEBUG, Cell, Group, Spread
 from pneumo.report.tables import paper_figure, sizes
 from pneumo.report.trials import Problem
 from pneumo.report.wording import DASH, count, decimal, duration, interval, mean_and_sd, p_value
@@ -29,6 +29,7 @@ PROTOCOLS = {
     "holdout": "a random split by patient in every trial, with a validation part",
     "official": "the data set's own train and test folders, the same in every trial",
     "kfold": "folds by patient, each the test part once",
+    DEBUG: "debug runs of a few batches an epoch, which try the software: no score means anything",
 }
 
 
@@ -69,6 +70,8 @@ def headline(groups: Sequence[Group], *, problems: Sequence[Problem]) -> list[st
         return [f"No finished run was found: {_states(problems)}, each named below."]
     group = next(g for g in groups if any(cell is lead for cell in g.cells))
     said = [_lead(lead, group, groups)]
+    if group.protocol == DEBUG:
+        said.insert(0, "DEBUG RUNS of a few batches an epoch: the scores mean nothing.")
     others = [cell for cell in _ranked(group) if cell is not lead]
     if others:
         told = ", ".join(f"{c.label} {decimal(_f1(c).median)}" for c in others[:6])
@@ -147,7 +150,9 @@ def _paper_cells(group: Group, cell: Cell, gap: dict[str, str]) -> dict[str, str
 
 def _size_cells(cell: Cell) -> dict[str, str]:
     size = sizes(cell)
-    train, test = (cell.spread("best", part, "f1_normal").median for part in ("train", "test"))
+    train, test = (
+        cell.spread("best", part, "f1_normal").median for part in (cell.train_part, "test")
+    )
     return {
         "network": cell.label,
         "parameters": f"{size['parameters'].median:,.0f}" if size["parameters"].n else DASH,

@@ -11,6 +11,7 @@ from numpy.typing import ArrayLike
 from pneumo import paper
 from pneumo.report.trials import Problem, Trial, split_name
 
+DEBUG = "debug"  # trials of a few batches: a group of their own, never beside whole ones
 PROTOCOLS = ("paper", "holdout", "official", "kfold")  # the order in which they are reported
 
 
@@ -34,6 +35,12 @@ class Cell:
     settings: dict[str, Any]
     trials: list[Trial]
     missing: list[str] = field(default_factory=list)
+
+    @property
+    def train_part(self) -> str:
+        """The part with the train scores: in evaluation mode, if every trial has them."""
+        scored = self.trials and all(t.metrics["best"].get("train_eval") for t in self.trials)
+        return "train_eval" if scored else "train"
 
     def spread(self, when: str, part: str, name: str) -> Spread:
         """The spread of one score over the trials; those where it is undefined are not counted."""
@@ -100,7 +107,8 @@ def group_trials(
 def _group_key(trial: Trial) -> tuple[str, str, str]:
     data = trial.metrics["data"]
     index = str(data.get("index_sha256") or f"{data.get('images')} images")
-    return str(data["kind"]), str(trial.metrics["protocol"]), index
+    protocol = DEBUG if trial.metrics.get("debug") else str(trial.metrics["protocol"])
+    return str(data["kind"]), protocol, index
 
 
 def _group_order(key: tuple[str, str, str]) -> tuple[Any, ...]:

@@ -4,6 +4,7 @@ from collections.abc import Mapping, Sequence
 
 from pneumo.report.findings import COLUMNS, Section
 from pneumo.report.trials import Problem
+from pneumo.report.wording import TRAIN_NOTE
 
 SIZES = {
     "network": "Network",
@@ -48,7 +49,7 @@ def summary_markdown(
         lines += ["Medians over trials of the test part, at the epoch chosen:", ""]
         lines += _scores(part)
         lines += _table(part.sizes, SIZES)
-        lines += ["Train F1 is of the training steps: augmented, with dropout, weights moving.", ""]
+        lines += [TRAIN_NOTE, ""]
         lines += _titled("Choosing the epoch on the test part", part.optimism, OPTIMISM)
         lines += _titled("Differences between networks", part.differences, DIFFERENCES)
         lines += [f"- {_escaped(caveat)}" for caveat in part.caveats]

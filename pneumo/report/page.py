@@ -13,7 +13,7 @@ from pneumo.report.groups import Group
 from pneumo.report.markdown import DIFFERENCES, OPTIMISM, SIZES
 from pneumo.report.tables import Intervals
 from pneumo.report.trials import Problem, Trial, split_name
-from pneumo.report.wording import DASH, decimal, interval
+from pneumo.report.wording import DASH, TRAIN_NOTE, decimal, interval
 
 TEMPLATE = Path(__file__).with_name("report.html.j2")
 MOST_RUNS = 100  # listed on the page; runs.csv has all
@@ -22,8 +22,7 @@ CAPTIONS = worth_figures.CAPTIONS | {
     "figure1": (
         "F1 by network (figure 1 of the paper)",
         "Each point is a trial, at its chosen epoch; open on the train part, filled on the test "
-        "part. Box: quartiles and median; whiskers: lowest and highest. Train F1 is that of the "
-        "training steps themselves: images augmented, dropout on, weights still moving.",
+        "part. Box: quartiles and median; whiskers: lowest and highest. " + TRAIN_NOTE,
     ),
     "learning-curves": (
         "Learning curves",
@@ -90,6 +89,7 @@ def html(
         differences=DIFFERENCES,
         run_columns={name: COLUMNS[name] for name in WITH_INTERVAL},
         paper=paper,
+        train_note=TRAIN_NOTE,
         files=files,
     )
 

@@ -14,6 +14,7 @@ from pneumo.report.trials import Problem, Trial, number
 
 Intervals = Mapping[str, Mapping[str, Interval]]  # run's name to score to interval
 WRITTEN = (*SCORES, "loss")
+PARTS = ("test", "val", "train", "train_eval")
 CONFUSED = (
     "normal_as_normal",
     "normal_as_pneumonia",
@@ -140,7 +141,7 @@ def _run_row(
         "seconds_train": number(metrics.get("seconds"), "train"),
     }
     for when in ("best", "last"):
-        for part in ("test", "val", "train"):
+        for part in PARTS:
             for score in WRITTEN if metrics[when].get(part) else ():
                 row[f"{when}_{part}_{score}"] = trial.score(when, part, score)
                 if (when, part) == ("best", "test") and score in intervals:
@@ -169,7 +170,7 @@ def _confusion_columns(trial: Trial, when: str) -> dict[str, Any]:
 def _score_rows(group: Group, cell: Cell) -> list[dict[str, Any]]:
     rows = []
     for when in ("best", "last"):
-        for part in ("test", "val", "train"):
+        for part in PARTS:
             if not any(trial.metrics[when].get(part) for trial in cell.trials):
                 continue
             for score in WRITTEN:

@@ -5,6 +5,13 @@ from math import isnan
 MINUS, DASH, PLUS_MINUS = "\N{MINUS SIGN}", "\N{EN DASH}", "\N{PLUS-MINUS SIGN}"
 
 
+TRAIN_NOTE = (
+    "Train F1 is of the chosen checkpoint on the train part in evaluation mode: plain images, no "
+    "dropout. Runs of an earlier version did not score that; theirs is of the training steps, "
+    "images augmented, dropout on and weights still moving, and lies lower."
+)
+
+
 def decimal(value: float, *, digits: int = 3, sign: bool = False) -> str:
     """A number with a true minus sign; a dash if it is not known."""
     if isnan(value):
