@@ -1,27 +1,46 @@
 """A DICOM radiograph becomes (H, W) uint8, as pneumo.image makes of a PNG or JPEG."""
 
 import io
+import struct
 import warnings
 from typing import Any
 
 import numpy as np
+from PIL import Image
 
-from pneumo.image import MAX_PIXELS
+from pneumo.image import MAX_PIXELS, ImageError
 
 MAGIC = b"DICM"  # at byte 128 of a file (DICOM PS3.10, section 7.1)
 # Computed, digital and plain radiographs (DICOM PS3.3, C.7.3.1.1.1), not mammograms (MG);
 # OT (other) and SC (a film scanned afterwards) are how scanned films are stored
 MODALITIES = ("CR", "DX", "RG", "OT", "SC")
+COLOUR = ("RGB", "YBR_FULL", "YBR_FULL_422")  # as screens are stored, whose three channels are grey
+MAX_CHROMA = 6.0  # mean difference of their channels, grey values; as pneumo.unlike has it
 GREY = ("MONOCHROME1", "MONOCHROME2")  # DICOM PS3.3, C.7.6.3.1.2; the first shows 0 as white
 DEFLATED = b"1.2.840.10008.1.2.1.99"  # transfer syntax, named in a file's first bytes (PS3.10)
 HEADER_BYTES = 2000
+DIRECTORY = b"1.2.840.10008.1.3.10"  # SOP class of a DICOMDIR, the index of a disk (PS3.10)
+RAW = "1.2.840.10008.5.1.4.1.1.1.1.1"  # SOP class Digital X-Ray, For Processing (PS3.4, B.5)
+END_OF_IMAGE = b"\xff\xd9"  # of JPEG, JPEG-LS and JPEG 2000 alike (ITU-T T.81, T.87, T.800)
+END_BYTES = 64  # in which it must be: a fragment is padded to an even length, some pad more
+# markers that begin a frame and say its height (T.81 table B.1; 0xF7 of T.87)
+FRAMES = (*range(0xC0, 0xC4), *range(0xC5, 0xC8), *range(0xC9, 0xCC), *range(0xCD, 0xD0), 0xF7)
 NO_DECODER = "missing dependencies"  # in what pydicom says where it has none
 INSTALL = "python -m pip install 'pneumo[dicom]'"
 
 
 def is_dicom(data: bytes) -> bool:
-    """Returns whether the bytes begin as a DICOM file does: 128 of any kind, then DICM."""
-    return data[128:132] == MAGIC
+    """Returns whether the bytes begin as a DICOM file does: 128 of any kind, then DICM.
+
+    Or without that preamble, as old archives write: with an element of group 0002 or 0008.
+    """
+    bare = data[:2] in (b"\x02\x00", b"\x08\x00") and data[3:4] == b"\x00" and data[2:3] < b"\x20"
+    return data[128:132] == MAGIC or bare
+
+
+def is_directory(data: bytes) -> bool:
+    """Returns whether the bytes begin as a DICOMDIR does, which lists images and holds none."""
+    return DIRECTORY in data[:HEADER_BYTES]
 
 
 def decode(data: bytes, *, name: str = "image") -> np.ndarray:
@@ -30,92 +49,169 @@ def decode(data: bytes, *, name: str = "image") -> np.ndarray:
     In the order of DICOM PS3.3, C.11: the modality's rescaling (or lookup table), then its VOI
     lookup table or its first window. Without either, 8 bits stay as they are, as in a PNG, and
     more are spread from the smallest to the largest value. Padding (0028,0120) does not count and
-    becomes black. MONOCHROME1 is turned around.
+    becomes black. MONOCHROME1 is turned around. Of three equal channels the luma counts.
+    A compressed picture must be whole, since decoders fill up what is missing.
 
     A file without Modality (0008,0060) is taken for a radiograph; one without
     PhotometricInterpretation (0028,0004) is refused, since black and white could not be told.
 
     Raises:
-        ValueError: with ``name``: pydicom or a decoder is missing, the file is damaged, no
-            radiograph, in colour, of several frames, over MAX_PIXELS, or lacks its pixels.
+        ImageError: with ``name``: pydicom or a decoder is missing, the file is damaged or cut off,
+            no radiograph, not for presentation, in colour, of several frames, over MAX_PIXELS, or
+            lacks its pixels.
     """
+    try:
+        return _decode(data, name)
+    except ImageError:
+        raise
+    except Exception as error:  # pydicom and the decoders raise of many kinds on broken files
+        raise _damaged(name, error) from None
+
+
+def _decode(data: bytes, name: str) -> np.ndarray:
     pydicom = _pydicom(name)
     if DEFLATED in data[:HEADER_BYTES]:  # it would be inflated whole before any check
-        raise ValueError(f"{name}: must not be a deflated DICOM file; store it in another syntax")
+        raise ImageError(f"{name}: must not be a deflated DICOM file; store it in another syntax")
+    if is_directory(data):
+        raise ImageError(f"{name}: must be an image; it is a DICOMDIR, the index of a disk")
     with warnings.catch_warnings(), np.errstate(all="ignore"):
         warnings.simplefilter("ignore")  # of values that break the standard's form, not its sense
-        try:
-            dataset = pydicom.dcmread(io.BytesIO(data))
-        except Exception as error:  # pydicom raises of many kinds on broken files
-            raise _damaged(name, error) from None
+        dataset = _dataset(pydicom, data)
         _check(dataset, name)
+        _check_whole(dataset, name)
         stored = _stored(dataset, name)
-        try:
-            values, padding = _shown(dataset, stored), _padding(dataset, stored)
-        except Exception as error:
-            raise _damaged(name, error) from None
+        if stored.ndim == 3:
+            return _from_colour(stored, name)
+        values, padding = _shown(dataset, stored), _padding(dataset, stored)
     if dataset.PhotometricInterpretation == "MONOCHROME1":
         values = 255 - values
     values[padding] = 0
     return values
 
 
+def _dataset(pydicom: Any, data: bytes) -> Any:
+    """Returns the dataset; of a file without preamble, with the transfer syntax that was found."""
+    dataset = pydicom.dcmread(io.BytesIO(data), force=data[128:132] != MAGIC)
+    if "TransferSyntaxUID" not in dataset.file_meta:
+        implicit, little = dataset.original_encoding
+        explicit = pydicom.uid.ExplicitVRLittleEndian if little else pydicom.uid.ExplicitVRBigEndian
+        dataset.file_meta.TransferSyntaxUID = (
+            pydicom.uid.ImplicitVRLittleEndian if implicit else explicit
+        )
+    return dataset
+
+
 def _pydicom(name: str) -> Any:
     try:
         import pydicom  # late: an extra, and a third of a second
     except ImportError:
-        raise ValueError(f"{name}: DICOM needs pydicom and its decoders: {INSTALL}") from None
+        raise ImageError(f"{name}: DICOM needs pydicom and its decoders: {INSTALL}") from None
     return pydicom
 
 
-def _damaged(name: str, error: Exception) -> ValueError:
+def _damaged(name: str, error: Exception) -> ImageError:
     reason = " ".join(str(error).split())[:200] or type(error).__name__
-    return ValueError(f"{name}: the DICOM file is damaged or cut off ({reason})")
+    return ImageError(f"{name}: the DICOM file is damaged or cut off ({reason})")
 
 
 def _check(dataset: Any, name: str) -> None:
-    """Raises ValueError where the header already says that this is no single grey radiograph."""
+    """Raises ImageError where the header already says that this is no single grey radiograph."""
     modality = dataset.get("Modality") or "CR"
     if modality not in MODALITIES:
-        raise ValueError(
+        raise ImageError(
             f"{name}: Modality (0008,0060) must be one of {', '.join(MODALITIES)}, a radiograph; "
             f"got {modality!r}"
         )
     for tag in ("PixelData", "PhotometricInterpretation", "Rows", "Columns", "BitsAllocated"):
         if dataset.get(tag) in (None, "", b""):
-            raise ValueError(f"{name}: a DICOM image must have {tag}; this one does not")
+            raise ImageError(
+                f"{name}: a DICOM image must have {tag}; this one does not. It is cut off, or "
+                "holds no image"
+            )
+    raw = dataset.get("PresentationIntentType") == "FOR PROCESSING"
+    if raw or dataset.get("SOPClassUID") == RAW:
+        raise ImageError(
+            f"{name}: PresentationIntentType (0008,0068) must be FOR PRESENTATION; this one is FOR "
+            "PROCESSING, the detector's raw values. Export the image that a viewer shows"
+        )
     frames = int(dataset.get("NumberOfFrames") or 1)
     if frames != 1:
-        raise ValueError(f"{name}: must hold one picture; got {frames} frames. Export one of them")
-    if dataset.PhotometricInterpretation not in GREY or dataset.get("SamplesPerPixel", 1) != 1:
-        raise ValueError(
-            f"{name}: PhotometricInterpretation (0028,0004) must be one of {', '.join(GREY)}; got "
-            f"{dataset.PhotometricInterpretation!r}"
+        raise ImageError(f"{name}: must hold one picture; got {frames} frames. Export one of them")
+    kinds = COLOUR if dataset.get("SamplesPerPixel", 1) == 3 else GREY
+    if dataset.PhotometricInterpretation not in kinds:
+        raise ImageError(
+            f"{name}: PhotometricInterpretation (0028,0004) must be one of "
+            f"{', '.join((*GREY, *COLOUR))}; got {dataset.PhotometricInterpretation!r} of "
+            f"{dataset.get('SamplesPerPixel', 1)} samples"
         )
     if dataset.BitsAllocated not in (8, 16):
-        raise ValueError(f"{name}: must have 8 or 16 bits allocated; got {dataset.BitsAllocated}")
+        raise ImageError(f"{name}: must have 8 or 16 bits allocated; got {dataset.BitsAllocated}")
     if dataset.Rows * dataset.Columns > MAX_PIXELS:
-        raise ValueError(
+        raise ImageError(
             f"{name}: an image may have at most {MAX_PIXELS:,} pixels; "
             f"this one says {dataset.Columns:,} x {dataset.Rows:,}"
         )
 
 
 def _stored(dataset: Any, name: str) -> np.ndarray:
-    """Returns the (H, W) stored values, decompressed."""
+    """Returns the (H, W) stored values, decompressed; (H, W, 3) RGB where there are three."""
+    from pydicom.pixels.utils import pixel_array  # late too; of YBR it makes RGB
+
     try:
-        stored: np.ndarray = dataset.pixel_array
+        stored: np.ndarray = pixel_array(dataset)
     except Exception as error:
         if isinstance(error, NotImplementedError) or NO_DECODER in str(error):
             syntax = dataset.file_meta.TransferSyntaxUID.name
-            raise ValueError(
+            raise ImageError(
                 f"{name}: its compression ({syntax}) could not be decoded; {INSTALL} brings the "
                 f"decoders ({' '.join(str(error).split())[:200]})"
             ) from None
         raise _damaged(name, error) from None
-    if stored.ndim != 2:
-        raise ValueError(f"{name}: must hold one grey picture; got values of {stored.shape}")
+    if stored.ndim != 2 and stored.shape[2:] != (3,):
+        raise ImageError(f"{name}: must hold one picture; got values of {stored.shape}")
     return stored
+
+
+def _from_colour(rgb: np.ndarray, name: str) -> np.ndarray:
+    """(H, W, 3) uint8 with grey channels to (H, W) luma; ImageError where it is in colour."""
+    chroma = float((rgb.max(2).astype(np.int16) - rgb.min(2)).mean())
+    if rgb.dtype != np.uint8 or chroma > MAX_CHROMA:
+        raise ImageError(f"{name}: must be a grey radiograph; this one is in colour")
+    luma: np.ndarray = np.asarray(Image.fromarray(rgb).convert("L"))
+    return luma
+
+
+def _check_whole(dataset: Any, name: str) -> None:
+    """Raises ImageError where a compressed picture lacks its end or some of its lines.
+
+    Decoders of JPEG fill up what is missing with grey. Run-length coding (RLE) and uncompressed
+    values need no check here: pydicom counts them.
+    """
+    syntax = dataset.file_meta.TransferSyntaxUID
+    if not syntax.is_encapsulated or "RLE" in syntax.name:
+        return
+    from pydicom.encaps import get_frame  # late too
+
+    frame = get_frame(dataset.PixelData, 0, number_of_frames=1)
+    if END_OF_IMAGE not in frame[-END_BYTES:]:
+        raise ImageError(f"{name}: its compressed picture is cut off: the end marker is missing")
+    lines = _lines(frame)
+    if lines is not None and lines != dataset.Rows:
+        raise ImageError(
+            f"{name}: its compressed picture must have the {dataset.Rows} lines that Rows "
+            f"(0028,0010) says; it has {lines}"
+        )
+
+
+def _lines(frame: bytes) -> int | None:
+    """Returns the height that a JPEG or JPEG-LS frame header says; None where there is none."""
+    place = 2
+    while frame[:2] == b"\xff\xd8" and place + 9 <= len(frame) and frame[place] == 0xFF:
+        marker, length = frame[place + 1], int(struct.unpack_from(">H", frame, place + 2)[0])
+        if marker in FRAMES:
+            return int(struct.unpack_from(">H", frame, place + 5)[0]) or None
+        place += 2 + length
+    return None
 
 
 def _shown(dataset: Any, stored: np.ndarray) -> np.ndarray:
@@ -124,8 +220,11 @@ def _shown(dataset: Any, stored: np.ndarray) -> np.ndarray:
 
     values = np.asarray(apply_modality_lut(stored, dataset), dtype=np.float64)
     if dataset.get("VOILUTSequence"):
-        bits = int(dataset.VOILUTSequence[0].LUTDescriptor[2])
-        shown, ends = apply_voi_lut(values.round().astype(int), dataset), np.array([0, 2**bits - 1])
+        shown = apply_voi_lut(values.round().astype(int), dataset)
+        # white is the table's own largest value: some declare 16 bits and use 12
+        entries, first, _ = dataset.VOILUTSequence[0].LUTDescriptor
+        whole = np.arange(first, first + (entries or 2**16))  # 0 stands for 65,536 (PS3.3, C.11.2)
+        ends = np.array([0, apply_voi_lut(whole, dataset).max()])
     elif dataset.get("WindowCenter") not in (None, "") and dataset.get("WindowWidth"):
         shown = apply_voi_lut(values, dataset)
         ends = apply_voi_lut(np.array([-1e12, 1e12]), dataset)  # what it calls black and white

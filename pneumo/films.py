@@ -16,7 +16,6 @@ from pneumo import dicom, image, unlike
 STANDARD_INPUT = "-"
 SUFFIXES = (".jpeg", ".jpg", ".png", ".dcm", ".dicom")
 MAX_BYTES = 512_000_000  # 100 million pixels of 16 bits are 200 MB
-MAGIC_BYTES = 132
 
 Shape = tuple[int, str]  # image size and aspect, what pneumo.image.resize is told
 Item = TypeVar("Item")
@@ -73,8 +72,6 @@ def read(name: str, *, shapes: Sequence[Shape]) -> Film:
         }
     except ValueError as error:
         return Film(name, error=str(error).removeprefix(f"{name}: "))
-    except Exception as error:  # one bad file must not end the reading of ten thousand
-        return Film(name, error=f"cannot be read ({type(error).__name__}: {error})")
     height, width = grey.shape
     odd = tuple(unlike.odd_pixels(grey, chroma=colour))
     return Film(name, prepared, (width, height), odd)
@@ -84,20 +81,29 @@ def decode(name: str) -> tuple[np.ndarray, float]:
     """Returns (H, W) uint8 grey values of a PNG, JPEG or DICOM file, and its `unlike.chroma`.
 
     Raises:
-        ValueError: with ``name``: it is none of these, or cannot be read.
+        ImageError: with ``name``: it is none of these, or cannot be read.
     """
-    data = _bytes(name)
-    if dicom.is_dicom(data):
-        return dicom.decode(data, name=name), 0.0
-    return _decode(data, name), unlike.chroma(data)
+    try:
+        data = _bytes(name)
+        if dicom.is_dicom(data):
+            return dicom.decode(data, name=name), 0.0
+        return _decode(data, name), unlike.chroma(data)
+    except image.ImageError:
+        raise
+    except Exception as error:  # one bad file must not end the reading of ten thousand
+        raise image.ImageError(
+            f"{name}: cannot be read ({type(error).__name__}: {error})"
+        ) from None
 
 
 def _decode(data: bytes, name: str) -> np.ndarray:
     try:
         return image.decode(data, name=name)
-    except ValueError as error:
+    except image.ImageError as error:
         if "its content is neither" in str(error):
-            raise ValueError(f"{name}: must be a PNG, JPEG or DICOM image; it is none") from None
+            raise image.ImageError(
+                f"{name}: must be a PNG, JPEG or DICOM image; it is none"
+            ) from None
         raise
 
 
@@ -107,12 +113,12 @@ def _bytes(name: str) -> bytes:
     else:
         path = Path(name)
         if path.exists() and not path.is_file():
-            raise ValueError(f"{name}: must be a regular file; give - to read standard input")
+            raise image.ImageError(f"{name}: must be a regular file; give - to read standard input")
         if path.exists() and path.stat().st_size > MAX_BYTES:
-            raise ValueError(f"{name}: a file may have at most {MAX_BYTES:,} bytes")
+            raise image.ImageError(f"{name}: a file may have at most {MAX_BYTES:,} bytes")
         data = image.read(path)
     if len(data) > MAX_BYTES:
-        raise ValueError(f"{name}: a file may have at most {MAX_BYTES:,} bytes")
+        raise image.ImageError(f"{name}: a file may have at most {MAX_BYTES:,} bytes")
     return data
 
 
@@ -132,7 +138,8 @@ def _is_image(path: str) -> bool:
         return False
     try:
         with Path(path).open("rb") as file:
-            return dicom.is_dicom(file.read(MAGIC_BYTES))
+            head = file.read(dicom.HEADER_BYTES)
+            return dicom.is_dicom(head) and not dicom.is_directory(head)
     except OSError:
         return False
 

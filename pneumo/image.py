@@ -1,6 +1,8 @@
 """One image file becomes (S, S) uint8: the one preprocessing of training, prediction and export."""
 
 import io
+import logging
+from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
@@ -10,7 +12,17 @@ MAX_PIXELS = 100_000_000  # the largest radiographs have about 20 million
 Image.MAX_IMAGE_PIXELS = None  # Pillow's own bound only warns; ours refuses, before decoding
 FORMATS = ("PNG", "JPEG")
 ASPECTS = ("stretch", "pad")
-VERSION = 2  # part of the cache's key; raise it with every change of what a pixel becomes
+VERSION = 3  # part of the cache's key; raise it with every change of what a pixel becomes
+
+DEPTHS = (8, 10, 12, 14, 16)  # bits that detectors have
+DEPTH_SHARE = 0.99  # of the pixels, which the depth must hold; the rest may be marks or defects
+BAND = 256  # rows that are converted together, so that a large image is not held several times
+
+log = logging.getLogger(__name__)
+
+
+class ImageError(ValueError):
+    """A file that cannot be used as an image; the message begins with its name."""
 
 
 def prepare(data: bytes, *, size: int, aspect: str = "stretch", name: str = "image") -> np.ndarray:
@@ -22,14 +34,15 @@ def decode(data: bytes, *, name: str = "image") -> np.ndarray:
     """Returns (H, W) uint8 grey values of an encoded image; 0 is black.
 
     Colour becomes luma (ITU-R 601), transparency lies on black, a camera's orientation tag is
-    followed. More than 8 bits are scaled from the smallest of 8, 10, 12, 14 and 16 bits that
-    holds the largest value, since 12-bit films are often stored in 16.
+    followed. Of a camera's JPEG with several pictures (MPO) the first counts. More than 8 bits are
+    scaled from the smallest of DEPTHS that holds DEPTH_SHARE of the pixels, since 12-bit films are
+    often stored in 16; what is brighter becomes white, and that is logged.
 
     Raises:
-        ValueError: not an image, truncated, several frames, or over MAX_PIXELS; with ``name``.
+        ImageError: not an image, truncated, several frames, or over MAX_PIXELS; with ``name``.
     """
     if not data:
-        raise ValueError(f"{name}: an image must not be empty; the file has 0 bytes")
+        raise ImageError(f"{name}: an image must not be empty; the file has 0 bytes")
     try:
         with Image.open(io.BytesIO(data), formats=FORMATS) as image:
             _check(image, name)
@@ -37,11 +50,14 @@ def decode(data: bytes, *, name: str = "image") -> np.ndarray:
                 image.draft("L", None)  # film the same values; no other format has a draft
             image.load()
             upright = ImageOps.exif_transpose(image)
-            return _grey(upright)
+            return _grey(upright, name)
     except UnidentifiedImageError:
-        raise ValueError(f"{name}: must be a PNG or JPEG image; its content is neither") from None
-    except (OSError, SyntaxError, EOFError) as error:
-        raise ValueError(f"{name}: the image is damaged or cut off ({error})") from None
+        raise ImageError(f"{name}: must be a PNG or JPEG image; its content is neither") from None
+    except ImageError:
+        raise
+    except Exception as error:  # Pillow raises of many kinds on broken files
+        reason = str(error) or type(error).__name__
+        raise ImageError(f"{name}: the image is damaged or cut off ({reason})") from None
 
 
 def resize(image: np.ndarray, *, size: int, aspect: str = "stretch") -> np.ndarray:
@@ -66,7 +82,7 @@ def read(path: Path) -> bytes:
     try:
         return Path(path).read_bytes()
     except OSError as error:
-        raise ValueError(f"{path}: cannot be read ({error.strerror})") from None
+        raise ImageError(f"{path}: cannot be read ({error.strerror})") from None
 
 
 def num_pixels(path: Path) -> float:
@@ -74,31 +90,60 @@ def num_pixels(path: Path) -> float:
     try:
         with Image.open(path) as image:
             return float(image.width * image.height)
-    except OSError:
+    except Exception:  # see decode
         return float("nan")
 
 
 def _check(image: Image.Image, name: str) -> None:
     if image.width * image.height > MAX_PIXELS:
-        raise ValueError(
+        raise ImageError(
             f"{name}: an image may have at most {MAX_PIXELS:,} pixels; "
             f"this one says {image.width:,} x {image.height:,}"
         )
-    if getattr(image, "n_frames", 1) > 1:
-        raise ValueError(f"{name}: must hold one picture; got {image.n_frames} frames")  # type: ignore[attr-defined]
+    if getattr(image, "n_frames", 1) > 1 and image.format != "MPO":
+        raise ImageError(f"{name}: must hold one picture; got {image.n_frames} frames")  # type: ignore[attr-defined]
 
 
-def _grey(image: Image.Image) -> np.ndarray:
+def bit_depth(values: np.ndarray) -> int:
+    """Returns the smallest of DEPTHS that holds DEPTH_SHARE of (…) whole numbers, 0 to 65,535."""
+    counts = sum(np.bincount(part.ravel(), minlength=2**16) for part in _bands(values))
+    held = np.cumsum(counts) / values.size
+    return next(bits for bits in DEPTHS if held[2**bits - 1] >= DEPTH_SHARE)
+
+
+def _grey(image: Image.Image, name: str) -> np.ndarray:
     if image.mode.startswith("I"):
-        values = np.asarray(image)
-        bits = next(bits for bits in (8, 10, 12, 14, 16) if values.max() < 2**bits)
-        scaled: np.ndarray = np.round(values * (255 / (2**bits - 1))).astype(np.uint8)
-        return scaled
+        return _scaled(np.asarray(image), name)
+    grey = np.empty((image.height, image.width), np.uint8)
+    for top in range(0, image.height, BAND):
+        bottom = min(top + BAND, image.height)
+        grey[top:bottom] = _luma(image.crop((0, top, image.width, bottom)))
+    return grey
+
+
+def _scaled(values: np.ndarray, name: str) -> np.ndarray:
+    bits = bit_depth(values)
+    top = 2**bits - 1
+    if brighter := int(sum(np.count_nonzero(part > top) for part in _bands(values))):
+        log.warning(
+            "%s: taken as %d bits; %d of its pixels are brighter and become white",
+            name,
+            bits,
+            brighter,
+        )
+    of_value = np.round(np.arange(top + 1) * (255 / top)).astype(np.uint8)
+    return np.concatenate([of_value[np.minimum(part, top)] for part in _bands(values)])
+
+
+def _bands(values: np.ndarray) -> Iterator[np.ndarray]:
+    return (values[top : top + BAND] for top in range(0, len(values), BAND))
+
+
+def _luma(image: Image.Image) -> np.ndarray:
     if image.mode in ("RGBA", "LA", "PA") or "transparency" in image.info:
         rgba = image.convert("RGBA")
         black = Image.new("RGBA", rgba.size, (0, 0, 0, 255))
         image = Image.alpha_composite(black, rgba).convert("RGB")
     elif image.mode in ("P", "CMYK", "YCbCr", "HSV", "LAB"):
         image = image.convert("RGB")
-    grey: np.ndarray = np.asarray(image.convert("L"))
-    return grey
+    return np.asarray(image.convert("L"))

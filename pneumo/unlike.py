@@ -30,6 +30,7 @@ ASPECTS = (0.5, 3.5)  # width over height; the set's films have about 0.9 to 3.4
 MIN_DEVIATION = 8.0  # grey values; 309 films of the set have at least 31
 MAX_CHROMA = 6.0  # grey values, mean of the largest less the smallest channel; the set's have 0
 DRAFT = 256  # pixels to which a JPEG is shrunk while it is decoded, enough to see colour
+MANY_PIXELS = 25_000_000  # more are sampled for colour
 SHRINKAGE = 0.5  # share of the covariance's diagonal; with fewer images than features it is needed
 QUANTILE = 0.99  # of the run's own distances: about 1 of 100 ordinary films is flagged
 FLOOR = 0.01  # of the mean variance, added to each: units that are hardly ever active
@@ -68,7 +69,9 @@ def chroma(data: bytes) -> float:
         if image.mode in ("1", "L", "LA") or image.mode.startswith("I"):
             return 0.0
         image.draft("RGB", (DRAFT, DRAFT))
-        channels = np.asarray(image.convert("RGB"))
+        many = image.width * image.height > MANY_PIXELS
+        some = image.resize((DRAFT, DRAFT), Image.Resampling.NEAREST) if many else image
+        channels = np.asarray(some.convert("RGB"))
     return float((channels.max(2).astype(np.int16) - channels.min(2)).mean())
 
 

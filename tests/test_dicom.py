@@ -6,6 +6,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+from PIL import Image
 
 from pneumo import dicom, films
 
@@ -148,7 +149,6 @@ def test_compressed_files_are_the_same_picture(syntax: str) -> None:
 
 
 def test_jpeg_inside_dicom_is_decoded() -> None:
-    from PIL import Image
     from pydicom.encaps import encapsulate
 
     pytest.importorskip("pylibjpeg")
@@ -160,6 +160,103 @@ def test_jpeg_inside_dicom_is_decoded() -> None:
     found.PixelData = encapsulate([file.getvalue()])
     found["PixelData"].VR = "OB"
     assert np.abs(dicom.decode(encode(found)).astype(int) - grey).max() <= 4
+
+
+def compressed(stream: bytes, *, syntax: str, **tags: Any) -> bytes:
+    """A DICOM file of a (40, 60) picture around a compressed stream."""
+    from pydicom.encaps import encapsulate
+
+    found = dataset(np.zeros((40, 60), np.uint8), bits=8, **tags)
+    found.file_meta.TransferSyntaxUID = getattr(uid, syntax)
+    found.PixelData = encapsulate([stream])
+    found["PixelData"].VR = "OB"
+    return encode(found)
+
+
+def stream(kind: str, *, height: int = 40) -> bytes:
+    file = io.BytesIO()
+    noise = np.random.default_rng(0).integers(0, 256, (height, 60), dtype=np.uint8)
+    options = {"no_jp2": True, "irreversible": False} if kind == "JPEG2000" else {}
+    Image.fromarray(noise).save(file, kind, **options)
+    return file.getvalue()
+
+
+@pytest.mark.parametrize(
+    ("kind", "syntax"), [("JPEG", "JPEGBaseline8Bit"), ("JPEG2000", "JPEG2000Lossless")]
+)
+def test_a_picture_cut_inside_a_whole_file_is_refused(kind: str, syntax: str) -> None:
+    whole = stream(kind)
+    assert dicom.decode(compressed(whole, syntax=syntax)).shape == (40, 60)
+    for share in (0.5, 0.9, 0.99):
+        cut = compressed(whole[: int(len(whole) * share)], syntax=syntax)
+        with pytest.raises(ValueError, match=r"^a\.dcm: its compressed picture is cut off"):
+            dicom.decode(cut, name="a.dcm")
+
+
+@pytest.mark.parametrize("syntax", ["JPEGLossless", "JPEGExtended12Bit", "JPEGLSLossless"])
+def test_no_stream_without_its_end_reaches_a_decoder(syntax: str) -> None:
+    half = stream("JPEG")[:600]
+    with pytest.raises(ValueError, match=r"^a\.dcm: its compressed picture is cut off"):
+        dicom.decode(compressed(half, syntax=syntax), name="a.dcm")
+
+
+def test_fewer_lines_than_declared_are_refused() -> None:
+    short = compressed(stream("JPEG", height=24), syntax="JPEGBaseline8Bit")
+    with pytest.raises(ValueError, match=r"must have the 40 lines that Rows .* says; it has 24"):
+        dicom.decode(short)
+
+
+def test_white_of_a_lookup_table_is_its_largest_value() -> None:
+    twelve = lut(first=0, values=np.arange(4096), bits=16)
+    assert np.abs(decoded(VOILUTSequence=[twelve]).astype(int) - decoded()).max() <= 1
+
+
+def test_grey_in_three_channels_is_taken_and_colour_refused() -> None:
+    grey = np.tile(np.arange(0, 240, 4, dtype=np.uint8), (40, 1))
+    tags: dict[str, Any] = {"SamplesPerPixel": 3, "PhotometricInterpretation": "RGB"}
+    tags |= {"PlanarConfiguration": 0, "Rows": 40, "Columns": 60, "Modality": "SC"}
+    rgb = np.repeat(grey[..., None], 3, axis=2)
+    assert (decoded(rgb, bits=8, **tags) == grey).all()
+    rgb[..., 0] = 255
+    with pytest.raises(ValueError, match="must be a grey radiograph; this one is in colour"):
+        decoded(rgb, bits=8, **tags)
+
+
+@pytest.mark.parametrize(
+    "tags", [{"PresentationIntentType": "FOR PROCESSING"}, {"SOPClassUID": dicom.RAW}]
+)
+def test_raw_detector_values_are_refused(tags: dict[str, Any]) -> None:
+    with pytest.raises(ValueError, match="must be FOR PRESENTATION; this one is FOR PROCESSING"):
+        decoded(**tags)
+
+
+@pytest.mark.parametrize("implicit", [True, False])
+def test_a_file_without_preamble_is_read(implicit: bool) -> None:
+    found = dataset()
+    del found.file_meta
+    file = io.BytesIO()
+    pydicom.dcmwrite(file, found, implicit_vr=implicit, little_endian=True)
+    assert dicom.is_dicom(file.getvalue())
+    assert (dicom.decode(file.getvalue()) == decoded()).all()
+
+
+def test_the_index_of_a_disk_is_left_out(tmp_path: Path) -> None:
+    listing = b"\0" * 128 + b"DICM" + dicom.DIRECTORY
+    (tmp_path / "DICOMDIR").write_bytes(listing)
+    (tmp_path / "IM000001").write_bytes(encode(dataset()))
+    names, others = films.find([str(tmp_path)])
+    assert ([Path(name).name for name in names], others) == (["IM000001"], 1)
+    with pytest.raises(ValueError, match="it is a DICOMDIR, the index of a disk"):
+        dicom.decode(listing)
+
+
+def test_what_a_decoder_raises_carries_the_name(monkeypatch: pytest.MonkeyPatch) -> None:
+    def fails(*_: Any, **__: Any) -> None:
+        raise IndexError("tuple index out of range")
+
+    monkeypatch.setattr(dicom, "_shown", fails)
+    with pytest.raises(ValueError, match=r"^a\.dcm: .*\(tuple index out of range\)"):
+        dicom.decode(encode(dataset()), name="a.dcm")
 
 
 @pytest.mark.parametrize("tag", PIXELS)
@@ -177,7 +274,7 @@ def test_missing_modality_is_taken_for_a_radiograph() -> None:
     [
         ({"Modality": "CT"}, r"Modality \(0008,0060\) must be one of CR, DX.*got 'CT'"),
         ({"NumberOfFrames": 2}, r"must hold one picture; got 2 frames"),
-        ({"PhotometricInterpretation": "RGB"}, "PhotometricInterpretation .* must be one of MONO"),
+        ({"PhotometricInterpretation": "RGB"}, "must be one of MONO.* got 'RGB' of 1 samples"),
         ({"PhotometricInterpretation": "PALETTE COLOR"}, "must be one of MONOCHROME1"),
         ({"Rows": 60000, "Columns": 60000}, "at most 100,000,000 pixels; this one says 60,000"),
         ({"PixelData": b"\0\0\0\0"}, r"damaged or cut off"),

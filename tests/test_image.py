@@ -1,4 +1,6 @@
 import io
+import resource
+import struct
 from pathlib import Path
 
 import numpy as np
@@ -59,6 +61,47 @@ def test_more_bits_are_scaled_from_those_in_use(bits: int) -> None:
     ramp = np.linspace(0, 2**bits - 1, 256).round().astype(np.uint16)
     found = image.decode(encode(Image.fromarray(np.tile(ramp, (4, 1)))))
     assert np.abs(found[0].astype(int) - np.arange(256)).max() <= 1
+
+
+@pytest.mark.parametrize("bits", [10, 12, 14])
+def test_a_few_bright_pixels_do_not_change_the_depth(
+    bits: int, caplog: pytest.LogCaptureFixture
+) -> None:
+    ramp = np.tile(np.linspace(0, 2**bits - 1, 64).astype(np.uint16), (64, 1))
+    plain = image.decode(encode(Image.fromarray(ramp)))
+    marked = ramp.copy()
+    marked[0, 0] = 2**bits + 900
+    found = image.decode(encode(Image.fromarray(marked)), name="film.png")
+    assert (found[1:] == plain[1:]).all()
+    assert found[0, 0] == 255
+    assert caplog.messages == [
+        f"film.png: taken as {bits} bits; 1 of its pixels are brighter and become white"
+    ]
+
+
+def test_of_a_cameras_jpeg_the_first_picture_counts(grey: np.ndarray) -> None:
+    first, second = Image.fromarray(grey), Image.fromarray(255 - grey)
+    data = encode(first, "MPO", save_all=True, append_images=[second], quality=95)
+    assert np.abs(image.decode(data).astype(int) - grey).mean() < 8
+
+
+def test_what_a_decoder_raises_carries_the_name(
+    grey: np.ndarray, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def fails(*_: object) -> None:
+        raise struct.error("unpack requires a buffer")
+
+    monkeypatch.setattr(image, "_luma", fails)
+    with pytest.raises(ValueError, match=r"^film\.png: .*\(unpack requires a buffer\)"):
+        image.decode(encode(Image.fromarray(grey)), name="film.png")
+
+
+def test_a_large_picture_is_held_once() -> None:
+    data = encode(Image.new("RGBA", (4000, 4000)))
+    before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    image.decode(data)
+    # 64 MB of pixels and 16 of grey values; five copies of the pixels were held before
+    assert resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before < 160_000
 
 
 def test_orientation_tag_is_followed(grey: np.ndarray) -> None:
