@@ -5,7 +5,7 @@ import os
 import platform
 import subprocess
 import textwrap
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import asdict
 from importlib.metadata import version
 from pathlib import Path
@@ -111,15 +111,40 @@ def describe(
     network: nets.Encoder,
     trainer: pl.Trainer,
 ) -> dict[str, Any]:
-    """Returns what metrics.json says of a run before it has begun."""
-    model, data, protocol = config["model"], config["data"], config["protocol"]
+    """Returns what metrics.json says of a network's run before it has begun."""
+    model, data = config["model"], config["data"]
+    facts = describe_run(config, source, table, digest)
+    return facts | {
+        "debug": is_debug(config["trainer"]),
+        "num_classes": model["num_classes"],
+        "batch_norm": model["batch_norm"],
+        "parameters": nets.num_parameters(network),
+        "multiply_adds": nets.multiply_adds(network, image_size=data["image_size"]),
+        "selection": asdict(selection(config)),
+        "hyperparameters": hyperparameters(config),
+        "machine": {
+            "device": device_name(trainer),
+            "accelerator": type(trainer.accelerator).__name__,
+            **facts["machine"],
+        },
+        "versions": {
+            **facts["versions"],
+            **{n: version(n) for n in ("torch", "pytorch-lightning", "torchmetrics")},
+        },
+    }
+
+
+def describe_run(
+    config: Mapping[str, Any], source: Source, table: pd.DataFrame, digest: str
+) -> dict[str, Any]:
+    """Returns what metrics.json says of any run: its name, its data, what it ran on."""
+    data, protocol = config["data"], config["protocol"]
     return {
         "schema": runs.SCHEMA,
-        "model": model["name"],
+        "model": config["model"]["name"],
         "seed": config["seed"],
         "protocol": protocol["name"],
         "fold": protocol["fold"],
-        "debug": is_debug(config["trainer"]),
         "data": {
             "kind": source.kind,
             "note": source.note,
@@ -131,22 +156,8 @@ def describe(
             "split_sha256": digest,
             "parts": split.summary(table),
         },
-        "num_classes": model["num_classes"],
-        "batch_norm": model["batch_norm"],
-        "parameters": nets.num_parameters(network),
-        "multiply_adds": nets.multiply_adds(network, image_size=data["image_size"]),
-        "selection": asdict(selection(config)),
-        "hyperparameters": hyperparameters(config),
-        "machine": {
-            "device": device_name(trainer),
-            "accelerator": type(trainer.accelerator).__name__,
-            "threads": torch.get_num_threads(),
-            "cores": os.cpu_count(),
-        },
-        "versions": {
-            "python": platform.python_version(),
-            **{n: version(n) for n in ("torch", "pytorch-lightning", "torchmetrics", "pneumo")},
-        },
+        "machine": {"threads": torch.get_num_threads(), "cores": os.cpu_count()},
+        "versions": {"python": platform.python_version(), "pneumo": version("pneumo")},
         "git_commit": _git_commit(),
     }
 
@@ -190,6 +201,11 @@ def announce(facts: Mapping[str, Any], trainer: pl.Trainer) -> None:
         facts["multiply_adds"] / 1e6,
         device_name(trainer),
     )
+    announce_splits(facts)
+
+
+def announce_splits(facts: Mapping[str, Any]) -> None:
+    """Says how many images, patients and images of each label each split has."""
     for part in split.PARTS:
         if part in facts["data"]["parts"]:
             numbers = facts["data"]["parts"][part]
@@ -204,7 +220,6 @@ def conclude(metrics: Mapping[str, Any], source: Source, run_dir: Path) -> None:
     """Says what came out, what it means, and where it lies."""
     best, by = metrics["best"], metrics["selection"]
     on = by["on"]
-    seconds = metrics["seconds"]
     log.info("")
     log.info(
         "Test part, epoch %d of %d, chosen on the %s part%s:",
@@ -213,11 +228,7 @@ def conclude(metrics: Mapping[str, Any], source: Source, run_dir: Path) -> None:
         on,
         "" if by["monitor"] == MAIN else f" by {by['monitor']} ({by['mode']})",
     )
-    test = best["test"]
-    log.info(
-        "  F1 NORMAL %.3f   F1 PNEUMONIA %.3f   accuracy %.3f   AUROC %.3f",
-        *(test[key] for key in ("f1_normal", "f1_pneumonia", "accuracy", "auroc")),
-    )
+    show_scores(best["test"])
     if on == "test":
         log.info(
             "  This flatters: the epoch was chosen on the part it is scored on, as in the\n"
@@ -225,13 +236,28 @@ def conclude(metrics: Mapping[str, Any], source: Source, run_dir: Path) -> None:
             TINY["f1_normal"],
             metrics["last"]["test"][MAIN],
         )
-    for note in (DEBUG_NOTE if metrics["debug"] else "", source.note):
+    notes = (DEBUG_NOTE if metrics["debug"] else "", source.note)
+    shown = show_end(notes, seconds=metrics["seconds"], run_dir=run_dir)
+    log.info("TensorBoard: tensorboard --logdir '%s'", shown)
+
+
+def show_scores(test: Mapping[str, float]) -> None:
+    """Says the four main scores of a test split."""
+    log.info(
+        "  F1 NORMAL %.3f   F1 PNEUMONIA %.3f   accuracy %.3f   AUROC %.3f",
+        *(test[key] for key in ("f1_normal", "f1_pneumonia", "accuracy", "auroc")),
+    )
+
+
+def show_end(notes: Iterable[str | None], *, seconds: Mapping[str, float], run_dir: Path) -> Path:
+    """Says the notes, the time it took, and the run folder, which it returns as it was shown."""
+    for note in notes:
         if note:
             log.warning(textwrap.fill(note, WIDTH, initial_indent="  ", subsequent_indent="  "))
     log.info("Took %.0f s, of which training %.0f s.", seconds["total"], seconds["train"])
     shown = run_dir.relative_to(Path.cwd()) if run_dir.is_relative_to(Path.cwd()) else run_dir
     log.info("Run folder:  %s", shown)
-    log.info("TensorBoard: tensorboard --logdir '%s'", shown)
+    return shown
 
 
 def _digest(paths: "pd.Series[str]") -> str:

@@ -51,6 +51,8 @@ RULES: dict[str, Rule] = {
         lambda v: isinstance(v, list) and len(v) == 5 and all(_number(x) and 0 <= x < 1 for x in v),
     ),
     "model.micro_batch": at_least(0),
+    "model.C": POSITIVE,
+    "model.gamma": ("scale or a number above 0", lambda v: v == "scale" or POSITIVE[1](v)),
     "data.patient_key": one_of("person", "split_person", "series"),
     "data.on_unknown_name": one_of("error", "skip"),
     "data.image_size": (

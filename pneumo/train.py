@@ -8,7 +8,7 @@ import logging
 import os
 import re
 import sys
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -19,6 +19,7 @@ from hydra.core.global_hydra import GlobalHydra
 from hydra.core.hydra_config import HydraConfig
 from hydra.errors import HydraException, InstantiationException
 from hydra.types import RunMode
+from hydra.utils import get_class
 from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
@@ -48,7 +49,7 @@ def job(cfg: DictConfig) -> float | None:
         raise KeyboardInterrupt
     if code and not sweeping:
         raise SystemExit(code)
-    return None if code else best_score(run_dir)
+    return None if code else best_score(run_dir, select_on=cfg.protocol.select_on)
 
 
 def guarded(cfg: DictConfig, run_dir: Path, *, sweeping: bool) -> int:
@@ -84,10 +85,14 @@ def refuse(run_dir: Path, error: str, *, sweeping: bool) -> None:
             folder.rmdir()
 
 
-def best_score(run_dir: Path) -> float:
-    """Returns the best F1 of NORMAL of a finished run, on the part that chose the epoch."""
+def best_score(run_dir: Path, *, select_on: str) -> float:
+    """Returns the best F1 of NORMAL of a finished run, on the part that chose the epoch.
+
+    Of a baseline, which has no epochs, on the part ``select_on``.
+    """
     metrics = json.loads((run_dir / "metrics.json").read_text())
-    return float(metrics["best"][metrics["selection"]["on"]]["f1_normal"])
+    on = (metrics["selection"] or {"on": select_on})["on"]
+    return float(metrics["best"][on]["f1_normal"])
 
 
 def logged(config: dict[str, Any], run_dir: Path, *, quiet: bool) -> int:
@@ -95,14 +100,13 @@ def logged(config: dict[str, Any], run_dir: Path, *, quiet: bool) -> int:
     status = runs.read_status(run_dir)
     epochs = config["trainer"]["max_epochs"]
     with log_to(run_dir / "train.log", quiet=quiet):
-        if status["status"] == "done" and status["epoch"] >= epochs:
+        # a baseline is done after one
+        if status["status"] == "done" and status["epoch"] >= min(epochs, status["max_epochs"]):
             log.info("Done before, nothing to do: %s", run_dir)
             return 0
         runs.write_status(run_dir, "running", epoch=status.get("epoch", 0), max_epochs=epochs)
         try:
-            from pneumo.fit import fit
-
-            fit(config, run_dir)
+            fitter(config["model"])(config, run_dir)
         except KeyboardInterrupt:
             log.warning("Stopped. Go on with: python -m pneumo.train resume=%s", run_dir)
             end, error, code = "stopped", "interrupted", INTERRUPTED
@@ -119,6 +123,20 @@ def logged(config: dict[str, Any], run_dir: Path, *, quiet: bool) -> int:
         epoch = runs.read_status(run_dir).get("epoch", 0)
         runs.write_status(run_dir, end, epoch=epoch, max_epochs=epochs, error=error)
         return code
+
+
+def fitter(model: Mapping[str, Any]) -> Callable[[dict[str, Any], Path], None]:
+    """Returns what does the run of a model: by Lightning, or at once where it is a baseline."""
+    from pneumo.baselines.base import Baseline
+
+    kind = get_class(model["_target_"])
+    if issubclass(kind, Baseline):
+        from pneumo.baselines.run import fit as fit_baseline
+
+        return fit_baseline
+    from pneumo.fit import fit
+
+    return fit
 
 
 @contextmanager

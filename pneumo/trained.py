@@ -16,6 +16,7 @@ from pneumo.nets import Encoder
 
 CHECKPOINTS = ("best", "last")
 KNOWN = {"pneumo.nets.Encoder": Encoder}  # what a run folder may ask for
+BASELINES = "pneumo.baselines."  # where those are that have no network
 
 
 @dataclass(frozen=True)
@@ -82,6 +83,11 @@ def read_metrics(run_dir: Path) -> dict[str, Any]:
 
 def _build(model: Any, run_dir: Path) -> Encoder:
     target = model.get("_target_") if isinstance(model, Mapping) else None
+    if str(target).startswith(BASELINES):
+        raise ValueError(
+            f"this needs a network; {run_dir} holds a baseline ({model['name']}), which has none. "
+            f"Its scores: python -m pneumo.evaluate {run_dir}"
+        )
     if target not in KNOWN:
         raise ValueError(
             f"model._target_ of a run folder must be one of {', '.join(KNOWN)}; {run_dir} names "

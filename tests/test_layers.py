@@ -17,6 +17,7 @@ LEVELS = (
     {"assess", "callbacks", "overlay", "scoring", "tensorboard"},
     {"members", "record", "report"},
     {"card", "fit", "overlap", "sweep"},
+    {"baselines"},
     {"download", "evaluate", "export", "heatmap", "predict", "train"},
 )
 # the cache holds what the one preprocessing makes; the networks have a form for the CPU

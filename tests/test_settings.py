@@ -59,7 +59,7 @@ def test_rules_name_keys_of_the_configuration() -> None:
     from pneumo.train import CONF
 
     found: set[str] = set()
-    for overrides in ([], ["data=phantom"], ["protocol=kfold"]):
+    for overrides in ([], ["data=phantom"], ["protocol=kfold"], ["model=thumbnail_svm"]):
         with initialize_config_dir(str(CONF), version_base="1.3"):
             cfg: Any = compose("train", overrides)
         for key in RULES:

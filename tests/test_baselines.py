@@ -1,0 +1,166 @@
+"""Baselines: what they look at, what they learn from, and the run folder they leave."""
+
+import json
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import pytest
+from PIL import Image
+
+from pneumo import evaluate, export, heatmap, predict
+from pneumo.baselines.base import Baseline
+from pneumo.baselines.file_header import FileHeader, header
+from pneumo.baselines.prior import Prior
+from pneumo.baselines.thumbnail_svm import ThumbnailSVM
+from tests.conftest import SMALL, Command
+
+NAMES = ("thumbnail_svm", "file_header", "prior")
+
+
+def some_images(num: int = 80) -> tuple[pd.DataFrame, np.ndarray]:
+    """Half NORMAL and darker than the others, two a patient; the last quarter is the test part."""
+    rng = np.random.default_rng(0)
+    label = np.arange(num) // 2 % 2
+    images = rng.normal(100 + 15 * label[:, None, None], 20, (num, 64, 64)).clip(0, 255)
+    table = pd.DataFrame(
+        {
+            "path": [f"{row}.jpeg" for row in range(num)],
+            "label": np.where(label == 1, "PNEUMONIA", "NORMAL"),
+            "subtype": np.where(label == 1, "virus", "normal"),
+            "group": [f"p{row // 2}" for row in range(num)],
+            "split": np.where(np.arange(num) < 3 * num // 4, "train", "test"),
+        }
+    )
+    return table, images.astype(np.uint8)
+
+
+def save_jpegs(table: pd.DataFrame, images: np.ndarray, root: Path) -> Path:
+    """NORMAL images at quality 95, the others at 75, as the set has them."""
+    root.mkdir()
+    for row, path, label in zip(table.index, table["path"], table["label"], strict=True):
+        Image.fromarray(images[row]).save(root / path, quality=95 if label == "NORMAL" else 75)
+    return root
+
+
+def metrics(run: Path) -> dict[str, Any]:
+    found = json.loads((run / "metrics.json").read_text())
+    assert isinstance(found, dict)
+    return found
+
+
+@pytest.mark.parametrize("baseline", [ThumbnailSVM(), FileHeader(), Prior()])
+def test_only_train_rows_are_learnt_from(baseline: Baseline, tmp_path: Path) -> None:
+    table, images = some_images()
+    root = save_jpegs(table, images, tmp_path / "set")
+    before = baseline.fit(table, images, root=root)
+    test = table["split"] == "test"
+    swapped = table["label"].map({"NORMAL": "PNEUMONIA", "PNEUMONIA": "NORMAL"})
+    other = table.assign(label=table["label"].mask(test, swapped))
+    changed = images.copy()
+    changed[70:] = 0  # half of the test images
+    after = baseline.fit(other, changed, root=root)
+    np.testing.assert_array_equal(before[:70], after[:70])
+    assert ((before >= 0) & (before <= 1)).all()
+
+
+def test_thumbnails_are_of_the_tables_rows() -> None:
+    table, images = some_images()
+    found = ThumbnailSVM().features(table[::2], images, root=Path())
+    assert found.shape == (40, 32 * 32)
+    np.testing.assert_allclose(found.mean(1), images[::2].mean((1, 2)), atol=0.5)
+
+
+def test_folds_of_the_sigmoid_keep_patients_together_and_the_order() -> None:
+    table, images = some_images()
+    train = table[table["split"] == "train"]
+    model = ThumbnailSVM().classifier(train, seed=0)
+    for fitted, held_out in model.cv:
+        assert not set(train["group"].iloc[fitted]) & set(train["group"].iloc[held_out])
+    pixels = ThumbnailSVM().features(train, images, root=Path())
+    model.fit(pixels, (train["label"] == "PNEUMONIA").to_numpy())
+    machine = model.calibrated_classifiers_[0].estimator
+    order = np.argsort(machine.decision_function(pixels))
+    assert (np.diff(model.predict_proba(pixels)[order, 1]) >= 0).all()
+
+
+def test_the_header_says_quality_and_the_classifier_sees_no_pixel(tmp_path: Path) -> None:
+    table, images = some_images()
+    root = save_jpegs(table, images, tmp_path / "set")
+    assert header(root / "0.jpeg")[6] < header(root / "2.jpeg")[6]  # NORMAL, PNEUMONIA
+    before = FileHeader().fit(table, images, root=root)
+    called = np.where(before >= 0.5, "PNEUMONIA", "NORMAL")
+    assert (called == table["label"]).all()
+    permuted = np.random.default_rng(1).permutation(images.ravel()).reshape(images.shape)
+    np.testing.assert_array_equal(FileHeader().fit(table, permuted, root=root), before)
+
+
+def test_a_header_without_quantisation_tables(tmp_path: Path) -> None:
+    Image.new("RGB", (30, 20)).save(tmp_path / "a.png")
+    found = header(tmp_path / "a.png")
+    assert found[:3] == [30, 20, 1.5]
+    assert found[5] == 3
+    assert found[6:] == [0, 0]
+
+
+def test_a_baseline_leaves_the_run_folder_of_a_network(train: Command, tmp_path: Path) -> None:
+    few = ("trainer.max_epochs=1", *SMALL, "protocol=holdout", "seed=3")
+    assert train("hydra.run.dir=net", "model=tiny", *few) == 0
+    assert train("hydra.run.dir=svm", "model=thumbnail_svm", *few) == 0
+    net, svm = (metrics(tmp_path / name) for name in ("net", "svm"))
+    assert svm["data"] == net["data"]
+    assert svm["best"]["test"].keys() == net["best"]["test"].keys()
+    assert svm["assessment"]["operating_point"]["fixed_on"] == "val"
+    assert svm["selection"] is None
+    tables = [pd.read_csv(tmp_path / name / "predictions.csv") for name in ("net", "svm")]
+    assert list(tables[0]) == list(tables[1])
+    assert list(tables[0]["path"]) == list(tables[1]["path"])
+    test = tables[1][tables[1]["split"] == "test"]
+    called = np.where(test["p_pneumonia"] >= 0.5, "PNEUMONIA", "NORMAL")
+    assert (called == test["label"]).mean() == pytest.approx(svm["best"]["test"]["accuracy"])
+    assert not (tmp_path / "svm" / "checkpoints").exists()
+
+
+def test_a_finished_baseline_is_not_fitted_again(
+    train: Command, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    arguments = ("hydra.run.dir=run", "model=file_header", *SMALL)
+    assert train(*arguments) == 0
+    written = (tmp_path / "run" / "metrics.json").stat().st_mtime_ns
+    capsys.readouterr()
+    assert train("resume=run") == 0
+    assert "Done before" in capsys.readouterr().err
+    assert (tmp_path / "run" / "metrics.json").stat().st_mtime_ns == written
+
+
+def test_the_commands_that_need_a_network_say_so(
+    train: Command, tmp_path: Path, capsys: pytest.CaptureFixture[str], phantoms: Path
+) -> None:
+    assert train("hydra.run.dir=run", "model=prior", *SMALL) == 0
+    capsys.readouterr()
+    film = str(next(phantoms.rglob("*.jpeg")))
+    told = "this needs a network; run holds a baseline (prior), which has none."
+    for main, arguments in (
+        (predict.main, ["run", film]),
+        (heatmap.main, ["run", film, "--out", "maps"]),
+        (export.main, ["run"]),
+        (evaluate.main, ["run", "--data", str(phantoms), "--allow-overlap"]),
+        (evaluate.main, ["run", "--checkpoint", "last"]),
+    ):
+        assert main(arguments) == 2
+        error = capsys.readouterr().err
+        assert told in error
+        assert error.count("\n") == 1
+    assert evaluate.main(["run"]) == 0
+    assert "0.500" in capsys.readouterr().out  # its AUROC
+
+
+@pytest.mark.parametrize("setting", ["model.C=0", "model.gamma=wide", "model.gamma=0"])
+def test_settings_are_checked(
+    train: Command, capsys: pytest.CaptureFixture[str], setting: str
+) -> None:
+    assert train("model=thumbnail_svm", setting) == 2
+    key, _, value = setting.partition("=")
+    assert f"{key} must be" in (told := capsys.readouterr().err)
+    assert value in told
