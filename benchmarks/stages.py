@@ -47,7 +47,7 @@ def index_and_split(count: int) -> float:
 
 def build_cache(root: Path, folder: Path, limit: int, image_size: int) -> tuple[int, float, float]:
     """Returns images, images/s of building the cache, and of decoding alone with all cores."""
-    paths = index.list_images(root)[:limit]
+    paths = index.list_images(root)[0][:limit]
     built = seconds(lambda: cache.load(root, paths, cache_dir=folder, image_size=image_size))
     files = [(root / path).read_bytes() for path in paths]
     with ThreadPoolExecutor(os.cpu_count()) as pool:

@@ -1,15 +1,12 @@
 """Rotation, zoom and flip of training images: one at a time, or a whole batch on its device."""
 
-import os
 from dataclasses import dataclass
 from functools import partial
 from typing import Any
 
-import numpy as np
-
-os.environ.setdefault("NO_ALBUMENTATIONS_UPDATE", "1")  # it asks the network for news otherwise
 import albumentations as A  # noqa: N812
 import cv2
+import numpy as np
 import torch
 from torch import Tensor
 from torch.nn import functional

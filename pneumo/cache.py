@@ -19,7 +19,7 @@ import pandas as pd
 from filelock import FileLock
 from tqdm import tqdm
 
-from pneumo import image
+from pneumo import cli, image
 
 log = logging.getLogger(__name__)
 
@@ -155,7 +155,11 @@ def _prepare_all(
         return hashlib.sha256(data).hexdigest(), total / size**2, squared / size**2
 
     workers = num_workers or os.cpu_count() or 1
-    log.info("Preparing %s images once, with %d threads", f"{len(paths):,}", workers)
+    log.info(
+        "Preparing %s once, with %s",
+        cli.counted(len(paths), "image"),
+        cli.counted(workers, "thread"),
+    )
     with ThreadPoolExecutor(workers) as pool:  # decoding and resizing release the interpreter
         rows = list(
             tqdm(

@@ -92,6 +92,7 @@ def write(
     """
     environment = Environment(
         autoescape=False,  # noqa: S701  (Markdown, not HTML)
+        finalize=_without_markup,
         undefined=StrictUndefined,
         trim_blocks=True,
         lstrip_blocks=True,
@@ -125,6 +126,12 @@ def write(
         score=_score,
     )
     return _tidy(text)
+
+
+def _without_markup(value: Any) -> Any:
+    """What is put into the card, so that a name of a run folder cannot be HTML in it."""
+    keep = not isinstance(value, str) or value == MARK
+    return value if keep else value.replace("<", "&lt;")
 
 
 def _decimal(value: float | None) -> str:

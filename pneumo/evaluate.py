@@ -11,7 +11,7 @@ import numpy as np
 import pandas as pd
 from tqdm import tqdm
 
-from pneumo import films, image, members, runs
+from pneumo import cli, films, image, members, runs
 from pneumo.assess import PREVALENCES, assess
 from pneumo.members import Member, Networks
 from pneumo.metrics import Array
@@ -58,10 +58,14 @@ class Part:
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """The command; returns its exit code."""
-    given = _parser().parse_args(arguments)
+    given = _parser().parse(arguments)
+    return cli.run(lambda: _command(given))
+
+
+def _command(given: argparse.Namespace) -> int:
+    if given.out:
+        check_out(given.out, run_dirs=given.runs)
     try:
-        if given.out:
-            check_out(given.out, run_dirs=given.runs)
         found = evaluate(
             given.runs,
             data=given.data,
@@ -69,17 +73,11 @@ def main(arguments: Sequence[str] | None = None) -> int:
             prevalences=given.prevalence,
             allow_overlap=given.allow_overlap,
         )
-        if given.out:
-            runs.write_json(given.out, found)
     except UnreadableError as error:
         sys.stderr.write(f"error: {error}\n")
-        return 3
-    except (ValueError, FileNotFoundError, PermissionError) as error:
-        sys.stderr.write(f"error: {error}\n")
-        return 2
-    except KeyboardInterrupt:
-        sys.stderr.write("stopped\n")
-        return 130
+        return cli.UNREADABLE
+    if given.out:
+        runs.write_json(given.out, found)
     sys.stdout.write(text(found))
     return 0
 
@@ -399,12 +397,11 @@ def _prevalence(text: str) -> float:
     return value
 
 
-def _parser() -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser(
-        prog="python -m pneumo.evaluate",
+def _parser() -> cli.Parser:
+    parser = cli.Parser(
+        "evaluate",
         description="Scores of finished runs on images they were not trained on.",
         epilog=EXAMPLES,
-        formatter_class=argparse.RawDescriptionHelpFormatter,
     )
     parser.add_argument("runs", nargs="+", type=Path, metavar="RUN", help="a finished run's folder")
     parser.add_argument("--data", type=Path, metavar="DIR", help="other labelled images")

@@ -13,7 +13,7 @@ import numpy as np
 from jinja2 import UndefinedError
 from tqdm import tqdm
 
-from pneumo import card, films, image, members, output, phantom, runs, split, trained
+from pneumo import card, cli, films, image, members, output, phantom, runs, split, trained
 from pneumo.members import Member
 from pneumo.operating import Fixed
 from pneumo.trained import CHECKPOINTS, Trained
@@ -21,7 +21,7 @@ from pneumo.trained import CHECKPOINTS, Trained
 if TYPE_CHECKING:  # the extra is asked for when it is needed
     from onnx import ModelProto
 
-FILE, CARD = "model.onnx", "MODEL_CARD.md"
+FILE = "model.onnx"
 PACKAGES = ("onnx", "onnxruntime", "onnxscript")
 MAX_CHECKED = 32  # of the run's own images, spread over its test part
 GRAPH_TOLERANCE = 1e-3  # of a logit, the same pixels: 1e-5 was seen, float32 summed in other order
@@ -43,7 +43,7 @@ print(about["limits"])
 EPILOG = f"""\
 examples:
   python -m pneumo.export RUN
-      writes RUN/export/model.onnx and RUN/export/MODEL_CARD.md
+      writes RUN/export/model.onnx and RUN/export/model-card.md
   python -m pneumo.export RUN --out pneumonia.onnx --check films/
       checked on the films of a folder instead of the run's own; the card goes
       beside the file
@@ -87,28 +87,31 @@ class Checked(NamedTuple):
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """The command; returns its exit code."""
-    given = _parser().parse_args(arguments)
-    try:
-        model_path, found = export(
-            given.run, checkpoint=given.checkpoint, out=given.out, check=given.check
-        )
-    except (ValueError, OSError) as error:
-        sys.stderr.write(f"Error: {error}\n")
-        return 2
-    except KeyboardInterrupt:
-        sys.stderr.write("Stopped; nothing was written.\n")
-        return 130
+    given = _parser().parse(arguments)
+    return cli.run(lambda: _command(given), stopped="stopped; nothing was written")
+
+
+def _command(given: argparse.Namespace) -> int:
+    model_path, found = export(
+        given.run, checkpoint=given.checkpoint, out=given.out, check=given.check
+    )
     for reason in found.unread:
-        sys.stderr.write(f"Not read: {reason}\n")
+        sys.stderr.write(f"not read: {reason}\n")
+    images = cli.counted(found.images, "image")
     sys.stdout.write(
-        f"Largest difference to the network on {found.images} images ({found.source}):\n"
+        f"Largest difference to the network on {images} ({found.source}):\n"
         f"  of a probability, from the image as it is: {found.whole:.1e} "
         f"(at most {WHOLE_TOLERANCE:g})\n"
         f"  of a logit, from the same prepared pixels: {found.graph:.1e} "
         f"(at most {GRAPH_TOLERANCE:g})\n"
-        f"{model_path}\n{model_path.with_name(CARD)}\n"
+        f"{model_path}\n{card_path(model_path)}\n"
     )
-    return 3 if found.unread else 0
+    return cli.UNREADABLE if found.unread else 0
+
+
+def card_path(model_path: Path) -> Path:
+    """Returns where a model's card lies: beside it, under its name, so that two do not collide."""
+    return model_path.with_name(f"{model_path.stem}-card.md")
 
 
 def export(
@@ -229,9 +232,12 @@ def _properties(
 def _images(check: Sequence[str] | None, member: Member, place: Path) -> Checked:
     """The images to check on; generated ones go to the folder ``place``."""
     if check is not None:
-        names, _ = films.find(check)
+        names, others = films.find(check)
         if not names:
             raise ValueError(f"--check must name images; found none in {', '.join(check)}")
+        if others:
+            left = cli.counted(others, "file")
+            sys.stderr.write(f"note: left out {left} in these folders: no image\n")
         return Checked(names, "of --check")
     folder, paths = members.own_images(member), member.part("test")["path"]
     if folder is not None:
@@ -278,7 +284,7 @@ def _place(out: Path, run_dir: Path) -> Path:
     if out.suffix != ".onnx" and out.is_file():
         raise ValueError(f"--out must be a folder or a file that ends in .onnx; got {out}")
     model_path = out if out.suffix == ".onnx" else out / FILE
-    for path in (model_path, model_path.with_name(CARD)):
+    for path in (model_path, card_path(model_path)):
         if path.exists() and not _is_own(path):
             raise ValueError(
                 f"--out must not replace what no export wrote; {path} is such. Move it, or name "
@@ -295,7 +301,7 @@ def _place(out: Path, run_dir: Path) -> Path:
 def _is_own(path: Path) -> bool:
     if not path.is_file():
         return False
-    if path.name == CARD:
+    if path.suffix == ".md":
         with path.open("rb") as file:
             return file.readline().strip() == card.MARK.encode()
     import onnx
@@ -312,18 +318,17 @@ def _write(model_path: Path, model: bytes, text: str) -> None:
     part = model_path.with_name(f".{model_path.name}.{os.getpid()}.tmp")
     try:
         part.write_bytes(model)
-        runs.write_text(model_path.with_name(CARD), text)
+        runs.write_text(card_path(model_path), text)
         part.replace(model_path)
     finally:
         part.unlink(missing_ok=True)
 
 
-def _parser() -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser(
-        prog="python -m pneumo.export",
+def _parser() -> cli.Parser:
+    parser = cli.Parser(
+        "export",
         description="A finished run as one ONNX file, preprocessing inside, with a model card.",
         epilog=EPILOG,
-        formatter_class=argparse.RawDescriptionHelpFormatter,
     )
     parser.add_argument("run", type=Path, metavar="RUN", help="the folder of a finished run")
     parser.add_argument("--to", choices=("onnx",), default="onnx", help="the format")

@@ -38,7 +38,8 @@ def find(paths: Sequence[str]) -> tuple[list[str], int]:
 
     A file stays as it is named, whether it exists or not. A folder stands for its images and
     those of its folders, sorted: files ending in SUFFIXES, and DICOM files without an ending.
-    Hidden files and folders and ``__MACOSX`` are left out, links to folders are not followed.
+    Hidden files and folders and ``__MACOSX`` are left out, links to folders are not followed. A
+    folder that cannot be read is returned as if it were a file, so that it becomes an error.
     """
     names: list[str] = []
     others = 0
@@ -112,6 +113,8 @@ def _bytes(name: str) -> bytes:
         data = sys.stdin.buffer.read(MAX_BYTES + 1)
     else:
         path = Path(name)
+        if path.is_dir() and not os.access(path, os.R_OK | os.X_OK):
+            raise image.ImageError(f"{name}: the folder cannot be read")
         if path.exists() and not path.is_file():
             raise image.ImageError(f"{name}: must be a regular file; give - to read standard input")
         if path.exists() and path.stat().st_size > MAX_BYTES:
@@ -123,15 +126,19 @@ def _bytes(name: str) -> bytes:
 
 
 def _walk(folder: str) -> Iterator[str]:
-    for place, folders, files in os.walk(folder):
+    closed: list[str] = []
+    for place, folders, files in os.walk(folder, onerror=lambda e: closed.append(str(e.filename))):
         folders[:] = sorted(f for f in folders if not f.startswith(".") and f != "__MACOSX")
         for file in sorted(files):
             if not file.startswith("."):
                 yield str(Path(place, file))
+    yield from closed
 
 
 def _is_image(path: str) -> bool:
     suffix = Path(path).suffix.lower()
+    if Path(path).is_dir():  # that cannot be read
+        return True
     if not Path(path).is_file() or suffix in SUFFIXES:
         return Path(path).is_file()
     if suffix.strip(".0123456789"):  # DICOM's own names are such as 1.2.840.10008.1

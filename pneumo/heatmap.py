@@ -1,6 +1,5 @@
 """Where a trained network looked in films: pictures, and numbers on what these are worth."""
 
-import argparse
 import sys
 from collections.abc import Sequence
 from pathlib import Path
@@ -9,7 +8,7 @@ from typing import Any
 import numpy as np
 from tqdm import tqdm
 
-from pneumo import films, members, overlay, runs, trained
+from pneumo import cli, films, members, output, overlay, runs, trained
 from pneumo.overlay import CLASSES, METHODS, Answer, Question
 from pneumo.trained import CHECKPOINTS
 
@@ -64,9 +63,9 @@ MEANING = {
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """The command; returns its exit code."""
-    given = _parser().parse_args(arguments)
-    try:
-        return heatmaps(
+    given = _parser().parse(arguments)
+    return cli.run(
+        lambda: heatmaps(
             given.run,
             given.paths,
             out=given.out,
@@ -74,13 +73,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
             class_name=given.class_name,
             checkpoint=given.checkpoint,
             score=given.score,
-        )
-    except (ValueError, OSError) as error:
-        sys.stderr.write(f"Error: {error}\n")
-        return 2
-    except KeyboardInterrupt:
-        sys.stderr.write("Stopped; the pictures so far are whole.\n")
-        return 130
+        ),
+        stopped="stopped; the pictures so far are whole",
+    )
 
 
 def heatmaps(
@@ -111,7 +106,11 @@ def heatmaps(
     """
     one = trained.load(run_dir, checkpoint=checkpoint)
     question = overlay.ask(one, checkpoint=checkpoint, class_name=class_name, method=method)
-    names = films.find(paths)[0] if paths else _own_films(run_dir)
+    names, others = films.find(paths) if paths else (_own_films(run_dir), 0)
+    if others:
+        sys.stderr.write(
+            f"note: left out {cli.counted(others, 'file')} in these folders: no image\n"
+        )
     if not names:
         raise ValueError(f"name at least one film; found none in {', '.join(paths)}")
     album = overlay.Album(out, question, names, flag="--out")
@@ -120,19 +119,19 @@ def heatmaps(
         try:
             answer = overlay.answer(question, films.decode(name)[0])
         except ValueError as error:
-            sys.stderr.write(f"Not read: {error}\n")
+            sys.stderr.write(f"not read: {error}\n")
             reason = str(error).removeprefix(f"{name}: ")
-            album.films.append({"file": Path(name).name, "error": reason})
+            album.films.append({"file": output.printable(Path(name).name), "error": reason})
             failed += 1
             continue
         album.add(name, answer, **(_scores(question, answer) if score else {}))
     album.write_list()
-    sys.stdout.write(f"{len(names) - failed} pictures in {out}\n")
+    sys.stdout.write(f"{cli.counted(len(names) - failed, 'picture')} in {out}\n")
     if score:
         summary = _write_scores(out / SCORES, album)
         if not paths:
             runs.write_maps(run_dir, album.about | {"of": "the test part", "mean": summary})
-    return 3 if failed else 0
+    return cli.UNREADABLE if failed else 0
 
 
 def _own_films(run_dir: Path) -> list[str]:
@@ -175,12 +174,11 @@ def _write_scores(path: Path, album: overlay.Album) -> dict[str, Any]:
     return summary
 
 
-def _parser() -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser(
-        prog="python -m pneumo.heatmap",
+def _parser() -> cli.Parser:
+    parser = cli.Parser(
+        "heatmap",
         description="Where a trained network looked, and what such a picture is worth.",
         epilog=EXAMPLES,
-        formatter_class=argparse.RawDescriptionHelpFormatter,
     )
     parser.add_argument("run", type=Path, metavar="RUN", help="the folder of a finished run")
     parser.add_argument(

@@ -3,7 +3,7 @@
 import logging
 import os
 import re
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 
 import numpy as np
@@ -41,9 +41,14 @@ def index(
         ValueError: a name does not parse (unless ``on_unknown_name`` is "skip"), or a label has
             no image.
     """
-    table, skipped = index_names(
-        list_images(root), patient_key=patient_key, on_unknown_name=on_unknown_name
-    )
+    names, left_out = list_images(root)
+    if left_out:
+        log.warning(
+            "Left out %d in the folders of the set that are no images: %s",
+            len(left_out),
+            _first(left_out),
+        )
+    table, skipped = index_names(names, patient_key=patient_key, on_unknown_name=on_unknown_name)
     if skipped:
         log.warning(
             "Left out %d images whose names do not parse: %s", len(skipped), _first(skipped)
@@ -110,8 +115,8 @@ def parse_name(name: str, *, patient_key: str = "person") -> tuple[str, ...] | N
     return name, label, subtype, patient, source
 
 
-def list_images(root: Path) -> list[str]:
-    """Returns the images of the set under ``root``, relative to it, sorted.
+def list_images(root: Path) -> tuple[list[str], list[str]]:
+    """Returns the images of the set under ``root``, relative to it, sorted, and what is no image.
 
     Only <source>/<label>/<file> is looked at, directly under ``root`` or under
     ``root``/chest_xray: a recursive scan would find Kaggle's nested second copy and count every
@@ -124,13 +129,13 @@ def list_images(root: Path) -> list[str]:
             "Get the set with python -m pneumo.download, or train on generated images: data=phantom"
         )
     base = set_folder(root)
-    names = sorted(_walk(base)) if base else []
+    names, left_out = _walk(base) if base else ([], [])
     if not names:
         raise FileNotFoundError(
             f"data.root must hold train/NORMAL, train/PNEUMONIA, test/NORMAL and test/PNEUMONIA "
             f"with images ({', '.join(SUFFIXES)}); found none in {root}"
         )
-    return names
+    return names, left_out
 
 
 def set_folder(root: Path) -> Path | None:
@@ -173,17 +178,38 @@ def targets(table: pd.DataFrame, *, num_classes: int) -> np.ndarray:
     return column.map({name: number for number, name in enumerate(names)}).to_numpy(np.int64)
 
 
-def _walk(base: Path) -> Iterator[str]:
+def images_in(folder: Path) -> tuple[list[str], list[str]]:
+    """Returns the names of the images in a folder, and of what else is there, both sorted.
+
+    Hidden files, which systems leave, are neither. Folders are not looked into.
+
+    Raises:
+        ValueError: the folder cannot be read.
+    """
+    try:
+        entries = sorted(os.scandir(folder), key=lambda entry: entry.name)
+    except OSError as error:
+        raise ValueError(f"{folder} must be readable; it is not ({error.strerror})") from None
+    shown = [entry for entry in entries if not entry.name.startswith(".")]
+    images = [e.name for e in shown if e.name.lower().endswith(SUFFIXES) and e.is_file()]
+    return images, sorted({entry.name for entry in shown} - set(images))
+
+
+def _walk(base: Path) -> tuple[list[str], list[str]]:
+    """The images below <source>/<label>, and what is left out there and beside them."""
+    names, left_out = [], []
     for source in SOURCES:
         for label in LABELS:
-            folder = base / source / label
-            if not folder.is_dir():
-                continue
-            with os.scandir(folder) as entries:
-                for entry in entries:
-                    hidden = entry.name.startswith(".")
-                    if not hidden and entry.name.lower().endswith(SUFFIXES) and entry.is_file():
-                        yield f"{source}/{label}/{entry.name}"
+            if (base / source / label).is_dir():
+                images, others = images_in(base / source / label)
+                names += [f"{source}/{label}/{name}" for name in images]
+                left_out += [f"{source}/{label}/{name}" for name in others]
+    # such as valid/, which this set has not; its nested copy and a Mac's are known
+    known = {*SOURCES, "chest_xray", "__MACOSX"}
+    for folder in sorted(base.iterdir()):
+        if folder.name not in known and any((folder / label).is_dir() for label in LABELS):
+            left_out.append(f"{folder.name}/")
+    return sorted(names), left_out
 
 
 def _first(names: Sequence[str]) -> str:

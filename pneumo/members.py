@@ -71,6 +71,13 @@ def read(run_dir: Path) -> Member:
     joined = table.merge(scored, on=["path", "split"])
     if len(joined) != len(scored):
         raise ValueError(f"{run_dir / 'predictions.csv'} must be of the images in split.csv")
+    wanted = int(table["split"].isin(("val", "test")).sum())
+    if len(scored) != wanted:
+        raise ValueError(
+            f"{run_dir / 'predictions.csv'} must have a row for each of the {wanted:,} validation "
+            f"and test images of split.csv; it has {len(scored):,}: it is cut off. Take the run "
+            "folder anew from where it was trained"
+        )
     return Member(str(run_dir), run_dir, metrics, table, joined)
 
 
@@ -162,7 +169,7 @@ class Scored:
     @property
     def pneumonia(self) -> Array:
         """(M, B) probabilities of PNEUMONIA."""
-        return np.stack([1 - each[:, 0] for each in self.classes])
+        return np.stack([each[:, 1:].sum(1) for each in self.classes])
 
 
 class Networks:
@@ -196,6 +203,11 @@ class Networks:
         image = torch.from_numpy(pixels)[:, None].to(self.device).float()
         features = one.network.features(image)
         probability = one.network.head(features).double().softmax(1)
+        if not torch.isfinite(probability).all():
+            raise ValueError(
+                f"a network's probabilities must be finite; those of {one.run_dir} are not. Its "
+                "weights or its statistics are broken: take the run folder anew, or train again"
+            )
         return probability.cpu().numpy(), features.cpu().numpy()
 
 

@@ -4,7 +4,7 @@ import os
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
-from typing import TextIO
+from typing import Any, TextIO
 
 # What the training leaves in a run folder, besides its events and the two folders
 RUN_FILES = (
@@ -12,6 +12,7 @@ RUN_FILES = (
     *("train.log", "hparams.yaml", ".lock", "reference.npz", "reference-last.npz"),
     "heatmap.json",
 )
+FORMULA = ("=", "+", "-", "@", "\t", "\r")  # how text begins that spreadsheets compute
 RUN_FOLDERS = (".hydra", "checkpoints")
 
 
@@ -24,6 +25,8 @@ def check_out(out: Path, *, run_dirs: Sequence[Path], inputs: Iterable[Path] = (
     place = out.resolve()
     if not place.parent.is_dir():
         raise ValueError(f"--out must lie in a folder that exists; there is no {out.parent}")
+    if place.is_char_device():  # such as /dev/null
+        return
     if place.exists() and not place.is_file():
         raise ValueError(f"--out must name a file; {out} is none")
     if not os.access(place.parent, os.W_OK):
@@ -44,6 +47,10 @@ def opened(out: Path | None, *, standard: TextIO) -> Iterator[TextIO]:
         yield standard
         standard.flush()
         return
+    if out.is_char_device():
+        with out.open("w", encoding="utf-8") as device:
+            yield device
+        return
     part = out.with_name(f".{out.name}.{os.getpid()}.tmp")
     try:
         with part.open("w", encoding="utf-8", newline="\n") as file:
@@ -51,3 +58,14 @@ def opened(out: Path | None, *, standard: TextIO) -> Iterator[TextIO]:
         part.replace(out)
     finally:
         part.unlink(missing_ok=True)
+
+
+def spreadsheet_safe(value: Any) -> Any:
+    """Returns what a table's cell may hold: text that a spreadsheet would compute gets a quote."""
+    computed = isinstance(value, str) and len(value) > 1 and value.startswith(FORMULA)
+    return f"'{value}" if computed else value
+
+
+def printable(text: str) -> str:
+    """Returns a file's name as UTF-8, which it need not be; what is not is escaped."""
+    return os.fsencode(text).decode("utf-8", "backslashreplace")

@@ -14,7 +14,7 @@ import numpy as np
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 
-from pneumo import image, runs
+from pneumo import image, output, runs
 from pneumo.films import STANDARD_INPUT
 from pneumo.trained import Trained
 
@@ -131,7 +131,7 @@ class Album:
         finally:
             part.unlink(missing_ok=True)
         row = {"probability": answer.probability, "flat": answer.flat, **more}
-        self.films.append({"file": Path(name).name, "picture": path.name, **row})
+        self.films.append({"file": output.printable(Path(name).name), "picture": path.name, **row})
         return path.name
 
     def write_list(self) -> None:
@@ -229,7 +229,8 @@ def _targets(names: Sequence[str], *, suffix: str) -> dict[str, str]:
 
 def _fitting(name: str, suffix: str) -> str:
     """The name as it is, or its end behind a digest of all of it where a file's may not be so."""
-    data = os.fsencode(name)
+    name = output.printable(name)
+    data = name.encode()
     if len(data) <= MAX_NAME and "\0" not in name:
         return name + suffix
     digest = hashlib.sha256(data).hexdigest()[:12]

@@ -1,6 +1,7 @@
 """Finished runs and files of radiographs become a table: what the networks say of each film."""
 
 import argparse
+import codecs
 import csv
 import json
 import os
@@ -8,18 +9,21 @@ import sys
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, TextIO
+from typing import TYPE_CHECKING, Any, TextIO
 
 import numpy as np
 import torch
 from tqdm import tqdm
 
-from pneumo import films, members, overlay, unlike
+from pneumo import cli, films, members, output, unlike
 from pneumo.films import Film
 from pneumo.members import Member, Networks, Scored
 from pneumo.operating import Fixed, calibrated
 from pneumo.output import check_out, opened
 from pneumo.trained import CHECKPOINTS, Trained, load
+
+if TYPE_CHECKING:  # matplotlib, for pictures only
+    from pneumo import overlay
 
 EXAMPLES = """\
 examples:
@@ -59,18 +63,8 @@ class Decision:
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """The command; returns its exit code."""
-    given = _parser().parse_args(arguments)
-    try:
-        return predict(given)
-    except (ValueError, FileNotFoundError, PermissionError) as error:
-        sys.stderr.write(f"error: {error}\n")
-        return 2
-    except KeyboardInterrupt:
-        sys.stderr.write("stopped\n")
-        return 130
-    except BrokenPipeError:  # the reader of standard output has enough, as head has
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-        return 0
+    given = _parser().parse(arguments)
+    return cli.run(lambda: predict(given))
 
 
 def predict(given: argparse.Namespace) -> int:
@@ -103,19 +97,24 @@ def predict(given: argparse.Namespace) -> int:
     if pictures is not None:
         pictures.album.write_list()
     if errors:
-        _say(f"{errors:,} of {len(names):,} files could not be read: see the column error")
-    return 3 if errors else 0
+        _say(
+            f"{errors:,} of {cli.counted(len(names), 'file')} could not be read: see the column "
+            "error"
+        )
+    return cli.UNREADABLE if errors else 0
 
 
 @dataclass(frozen=True)
 class Pictures:
     """Draws where the network looked in each film."""
 
-    question: overlay.Question
-    album: overlay.Album
+    question: "overlay.Question"
+    album: "overlay.Album"
 
     def draw(self, film: Film) -> str | None:
         """Returns the name of the film's picture; of standard input, the image as prepared."""
+        from pneumo import overlay
+
         try:
             (prepared,) = film.prepared.values()
             from_pipe = film.name == films.STANDARD_INPUT
@@ -135,6 +134,8 @@ def _pictures(
         raise ValueError(
             f"--heatmap shows where one network looked; got {len(run_dirs)} runs. Name one of them"
         )
+    from pneumo import overlay
+
     one = load(run_dirs[0], checkpoint=given.checkpoint)  # another on the CPU, as captum wants it
     question = overlay.ask(one, checkpoint=given.checkpoint)
     return Pictures(question, overlay.Album(given.heatmap, question, names, flag="--heatmap"))
@@ -226,7 +227,7 @@ def rows(
     place = 0
     for film in batch:
         row: dict[str, Any] = dict.fromkeys(columns(networks.trained))
-        row |= {"path": _printable(film.name), "error": _printable(film.error) or None}
+        row |= {"path": output.printable(film.name), "error": output.printable(film.error) or None}
         if scored is not None and not film.error:
             row |= _probabilities(scored, place, decision)
             row |= _oddness(film, scored, place, reference)
@@ -274,7 +275,8 @@ def _writer(file: TextIO, names: Sequence[str], *, form: str) -> Any:
 
     def write(row: dict[str, Any]) -> None:
         flag = row["unlike"]
-        table.writerow({**row, "unlike": None if flag is None else str(flag).lower()})
+        cells = {**row, "unlike": None if flag is None else str(flag).lower()}
+        table.writerow({name: output.spreadsheet_safe(value) for name, value in cells.items()})
 
     return write
 
@@ -290,7 +292,8 @@ def _names(paths: Sequence[str], list_path: str | None) -> list[str]:
         raise ValueError("standard input holds one image; - may be given once")
     names, others = films.find(paths)
     if others:
-        _say(f"left out {others:,} files that are no images ({', '.join(films.SUFFIXES)})")
+        found = cli.counted(others, "file")
+        _say(f"left out {found} in these folders: no image ({', '.join(films.SUFFIXES)})")
     if list_path is not None:
         names += _listed(list_path)
     if not names:
@@ -308,16 +311,18 @@ def _listed(path: str) -> list[str]:
         data = Path(path).read_bytes()
     else:
         raise FileNotFoundError(f"--list must name a file with a path a line; there is no {path}")
-    return [line for line in os.fsdecode(data).splitlines() if line.strip()]
+    return [line for line in _decoded(data).replace("\r\n", "\n").split("\n") if line.strip()]
+
+
+def _decoded(data: bytes) -> str:
+    """The text of a list; its byte-order mark says UTF-8 or UTF-16, which Windows writes."""
+    if data.startswith((codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)):
+        return data.decode("utf-16")
+    return os.fsdecode(data.removeprefix(codecs.BOM_UTF8))
 
 
 def _files(names: Sequence[str]) -> list[Path]:
     return [Path(name) for name in names if "\0" not in name]
-
-
-def _printable(text: str) -> str:
-    """Names of files need not be UTF-8; what is not is escaped."""
-    return os.fsencode(text).decode("utf-8", "backslashreplace")
 
 
 def _progress(total: int, *, label: str = "predicting") -> Any:
@@ -344,12 +349,11 @@ def _count(text: str) -> int:
     return int(text)
 
 
-def _parser() -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser(
-        prog="python -m pneumo.predict",
+def _parser() -> cli.Parser:
+    parser = cli.Parser(
+        "predict",
         description="What finished runs say of radiographs: PNG, JPEG and DICOM to CSV or JSON.",
         epilog=EXAMPLES,
-        formatter_class=argparse.RawDescriptionHelpFormatter,
     )
     parser.add_argument(
         "paths", nargs="+", metavar="RUN... FILE", help="run folders, then images, folders or -"

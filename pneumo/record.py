@@ -15,7 +15,8 @@ import pandas as pd
 import pytorch_lightning as pl
 import torch
 
-from pneumo import image, nets, runs, scoring, split
+import pneumo
+from pneumo import cli, image, nets, runs, scoring, split
 from pneumo.assess import assess_run
 from pneumo.module import MAIN, Selection
 from pneumo.paper import TINY
@@ -23,6 +24,7 @@ from pneumo.source import Source
 
 log = logging.getLogger(__name__)
 
+PACKAGE = Path(pneumo.__file__).resolve().parent
 WIDTH = 79  # of the lines on the screen
 LIMITS = ("limit_train_batches", "limit_val_batches", "overfit_batches", "fast_dev_run")
 DEBUG_NOTE = (
@@ -268,18 +270,20 @@ def device_name(trainer: pl.Trainer) -> str:
     """Returns the name of what the trainer computes on."""
     if trainer.strategy.root_device.type == "cuda":
         return torch.cuda.get_device_name(trainer.strategy.root_device)
-    return f"the CPU, {torch.get_num_threads()} threads"
+    return f"the CPU, {cli.counted(torch.get_num_threads(), 'thread')}"
 
 
 def _git_commit() -> str | None:
+    """The commit of this project's own repository; None where the package lies in another's."""
     try:
         found = subprocess.run(
-            ["git", "rev-parse", "HEAD"],
-            cwd=Path(__file__).parent,
+            ["git", "rev-parse", "--show-toplevel", "HEAD"],
+            cwd=PACKAGE,
             capture_output=True,
             text=True,
             check=True,
         )
     except (OSError, subprocess.CalledProcessError):
         return None
-    return found.stdout.strip()
+    top, commit = found.stdout.splitlines()
+    return commit if Path(top).resolve() == PACKAGE.parent else None

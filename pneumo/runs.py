@@ -236,6 +236,9 @@ def write_table(path: Path, table: "pd.DataFrame") -> None:
 
 def write_text(path: Path, text: str) -> None:
     """Writes ``text`` to a file beside ``path`` that then takes its place."""
+    if path.is_char_device():  # such as /dev/null, which must not be replaced
+        path.write_text(text, encoding="utf-8")
+        return
     part = path.with_name(f".{path.name}.{os.getpid()}.tmp")
     try:
         part.write_text(text, encoding="utf-8", newline="\n")

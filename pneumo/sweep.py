@@ -4,7 +4,6 @@ import contextlib
 import itertools
 import json
 import logging
-import os
 import sys
 import threading
 import time
@@ -57,7 +56,6 @@ class Sweep(Callback):
         Raises:
             SystemExit: with 2, what no run of the sweep could do; nothing has been written.
         """
-        os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")  # Ray would phone home
         try:
             check_launch(config)
         except ValueError as error:  # Hydra would only warn of another exception

@@ -116,3 +116,9 @@ def _fill(network: Encoder, path: Path) -> None:
     except RuntimeError as error:
         reason = " ".join(str(error).split())[:200]
         raise ValueError(f"{path} does not fit its configuration: {reason}") from None
+    broken = [name for name, value in network.state_dict().items() if not value.isfinite().all()]
+    if broken:
+        raise ValueError(
+            f"{path} must hold finite weights; {broken[0]} is not finite. Train again, with a "
+            "smaller optimizer.lr if the training left it so"
+        )

@@ -167,3 +167,7 @@ def test_tables_are_whole_markdown(aspect: str) -> None:
     assert all(lines[number + 1].startswith("|") for number in rules)
     assert "{{" not in "\n".join(lines)
     assert "{%" not in "\n".join(lines)
+
+
+def test_names_of_a_run_folder_are_no_markup() -> None:
+    assert "<script" not in written(metrics(model="<script>alert(1)</script>"))

@@ -63,7 +63,7 @@ def about(path: Path) -> dict[str, str]:
 
 
 def test_export_writes_the_file_and_the_card_and_nothing_else(exported: Path) -> None:
-    assert sorted(p.name for p in exported.iterdir()) == ["MODEL_CARD.md", "model.onnx"]
+    assert sorted(p.name for p in exported.iterdir()) == ["model-card.md", "model.onnx"]
 
 
 def test_metadata_say_what_is_needed(exported: Path, run: Path) -> None:
@@ -151,10 +151,10 @@ def test_unreadable_check_files_are_told_and_the_rest_goes_on(
 def test_what_no_export_wrote_is_not_replaced(
     run: Path, exported: Path, tmp_path: Path, capsys: Any
 ) -> None:
-    (tmp_path / "MODEL_CARD.md").write_text("mine")
+    (tmp_path / "model-card.md").write_text("mine")
     assert main([str(run), "--out", str(tmp_path)]) == 2
     assert "--out must not replace" in capsys.readouterr().err
-    (tmp_path / "MODEL_CARD.md").unlink()
+    (tmp_path / "model-card.md").unlink()
     (tmp_path / "model.onnx").write_bytes(b"mine")
     assert main([str(run), "--out", str(tmp_path)]) == 2
     assert (tmp_path / "model.onnx").read_bytes() == b"mine"
@@ -212,7 +212,7 @@ def test_broken_runs_are_told_in_one_line(
     assert main([str(copy), "--out", str(tmp_path / "out")]) == 2
     error = capsys.readouterr().err
     assert re.search(BROKEN[kind], error)
-    assert error.startswith("Error: ")
+    assert error.startswith("error: ")
     assert error.count("\n") == 1
     assert not (tmp_path / "out").exists()
 
@@ -250,3 +250,17 @@ def test_films_of_any_format_are_checked(run: Path, tmp_path: Path) -> None:
     given = [str(run), "--out", str(tmp_path / "out"), "--checkpoint", "last"]
     assert main([*given, "--check", str(tmp_path)]) == 0
     assert about(tmp_path / "out" / "model.onnx")["checkpoint"] == "last"
+
+
+def test_two_models_in_one_folder_keep_their_cards(
+    run: Path, phantoms: Path, tmp_path: Path
+) -> None:
+    film = next(iter(sorted(phantoms.rglob("*.jpeg"))))
+    for name in ("a.onnx", "b.onnx"):
+        assert main([str(run), "--out", str(tmp_path / name), "--check", str(film)]) == 0
+    assert sorted(p.name for p in tmp_path.iterdir() if p.is_file()) == [
+        "a-card.md",
+        "a.onnx",
+        "b-card.md",
+        "b.onnx",
+    ]

@@ -254,7 +254,7 @@ def test_a_broken_run_and_an_empty_folder_are_told_in_one_line(
     for arguments in ([str(copy), str(films)], [str(empty), str(films)], [str(run), str(empty)]):
         assert main([*arguments, "--out", str(tmp_path / "out")]) == 2
         told = capsys.readouterr().err
-        assert told.startswith("Error: ")
+        assert told.startswith("error: ")
         assert told.count("\n") == 1
         assert not (tmp_path / "out").exists()
 

@@ -1,4 +1,5 @@
 import itertools
+import os
 from pathlib import Path
 
 import pandas as pd
@@ -137,3 +138,28 @@ def test_targets_of_two_and_three_classes() -> None:
 @pytest.mark.realdata
 def test_real_folder_is_the_fixture(real_data: Path, kermany_names: list[str]) -> None:
     assert list(index(real_data)["path"]) == sorted(kermany_names)
+
+
+def test_what_is_left_out_is_counted_and_named(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    make(tmp_path, *NAMES, "train/NORMAL/IM-0002-0001.tiff", "train/NORMAL/more/IM-0003-0001.jpeg")
+    make(tmp_path, "valid/NORMAL/IM-0004-0001.jpeg")
+    (tmp_path / "train/NORMAL/IM-0005-0001.jpeg").symlink_to(tmp_path / "gone")
+    assert len(index(tmp_path)) == 2
+    (said,) = caplog.messages
+    assert said.startswith("Left out 4 in the folders of the set that are no images: ")
+    for name in ("IM-0002-0001.tiff", "train/NORMAL/more", "IM-0005-0001.jpeg", "valid/"):
+        assert name in said
+
+
+def test_a_folder_that_cannot_be_read_is_an_error(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def closed(folder: Path) -> None:
+        raise PermissionError(13, "Permission denied", str(folder))
+
+    make(tmp_path, *NAMES)
+    monkeypatch.setattr(os, "scandir", closed)
+    with pytest.raises(ValueError, match=r"NORMAL must be readable; it is not \(Permission denied"):
+        index(tmp_path)

@@ -3,6 +3,7 @@ import io
 import json
 import os
 import shutil
+import subprocess
 import sys
 from collections.abc import Iterator
 from pathlib import Path
@@ -16,7 +17,7 @@ from PIL import Image
 
 from pneumo import films, image, members, metrics, phantom, predict, runs, unlike
 from pneumo.index import index
-from tests.conftest import SMALL
+from tests.conftest import ROOT, SMALL
 
 Rows = list[dict[str, str]]
 
@@ -577,3 +578,91 @@ def test_cuda_that_is_not_there_is_named(finished: Path, paths: list[str]) -> No
         pytest.skip("there is a GPU")
     with pytest.raises(ValueError, match="--device cuda needs a GPU"):
         members.Networks([finished], checkpoint="best", device="cuda")
+
+
+def test_options_may_stand_anywhere(finished: Path, paths: list[str], tmp_path: Path) -> None:
+    out = tmp_path / "a.csv"
+    given = [str(finished), "--out", str(out), paths[0], "--device", "cpu", paths[1]]
+    assert predict.main(given) == 0
+    assert [row["path"] for row in table(out.read_text())] == paths[:2]
+
+
+@pytest.mark.parametrize("encoding", ["utf-8-sig", "utf-16"])
+def test_a_list_may_have_a_byte_order_mark_and_odd_characters(
+    finished: Path, paths: list[str], tmp_path: Path, encoding: str
+) -> None:
+    odd = tmp_path / "a\u2028b\u0085c.jpeg"
+    shutil.copy(paths[0], odd)
+    (tmp_path / "list").write_bytes(f"{odd}\r\n{paths[1]}\n".encode(encoding))
+    out = tmp_path / "a.csv"
+    assert call(finished, "--list", tmp_path / "list", "--out", out) == 0
+    assert [row["path"] for row in table(out.read_text())] == [str(odd), paths[1]]
+
+
+def test_a_terminal_without_utf8_keeps_the_table(
+    finished: Path, paths: list[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    shutil.copy(paths[0], tmp_path / "bildé.jpeg")
+    narrow = io.TextIOWrapper(io.BytesIO(), encoding="ascii")
+    monkeypatch.setattr(sys, "stdout", narrow)
+    assert call(finished, tmp_path / "bildé.jpeg", paths[1]) == 0
+    narrow.flush()
+    written = narrow.buffer.getvalue().decode()
+    assert [len(row["decision"]) > 0 for row in table(written)] == [True, True]
+    assert "bild\\xe9.jpeg" in written
+
+
+def test_a_name_that_is_not_utf8_keeps_table_and_picture(
+    finished: Path, paths: list[str], tmp_path: Path
+) -> None:
+    pytest.importorskip("captum")
+    name = os.fsencode(tmp_path) + b"/a\xff.jpeg"
+    Path(os.fsdecode(name)).write_bytes(Path(paths[0]).read_bytes())
+    out, maps = tmp_path / "a.csv", tmp_path / "maps"
+    assert call(finished, os.fsdecode(name), "--heatmap", maps, "--out", out) == 0
+    (row,) = table(out.read_text())
+    assert (maps / row["heatmap"]).is_file()
+
+
+def test_a_name_that_a_spreadsheet_would_compute_is_quoted(
+    finished: Path, paths: list[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    shutil.copy(paths[0], "=cmd|x.jpeg")
+    assert call(finished, "=cmd|x.jpeg", "--out", "a.csv") == 0
+    assert table(Path("a.csv").read_text())[0]["path"] == "'=cmd|x.jpeg"
+
+
+def test_output_to_a_device_is_thrown_away(finished: Path, paths: list[str]) -> None:
+    assert call(finished, paths[0], "--out", os.devnull) == 0
+    assert Path(os.devnull).is_char_device()
+
+
+def test_weights_that_are_not_finite_are_an_error(
+    finished: Path, paths: list[str], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    broken = Path(shutil.copytree(finished, tmp_path / "broken"))
+    path = broken / "checkpoints" / "best.ckpt"
+    saved = torch.load(path, weights_only=True)
+    saved["state_dict"]["network.head.bias"][0] = float("nan")
+    torch.save(saved, path)
+    assert call(broken, paths[0]) == 2
+    captured = capsys.readouterr()
+    assert "must hold finite weights; head.bias is not finite" in captured.err
+    assert captured.out == ""
+
+
+def test_a_cut_table_of_predictions_is_an_error(
+    finished: Path, paths: list[str], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    broken = Path(shutil.copytree(finished, tmp_path / "broken"))
+    lines = (broken / "predictions.csv").read_text().splitlines(keepends=True)
+    for kept in (1, len(lines) // 2):
+        (broken / "predictions.csv").write_text("".join(lines[:kept]))
+        assert call(broken, paths[0]) == 2
+        assert "must have a row for each of the" in capsys.readouterr().err
+
+
+def test_predict_needs_no_matplotlib() -> None:
+    code = "import sys, pneumo.predict; sys.exit('matplotlib' in sys.modules)"
+    assert subprocess.run([sys.executable, "-c", code], cwd=ROOT, check=False).returncode == 0

@@ -676,3 +676,10 @@ def test_debug_runs_are_a_group_of_their_own_and_said_first(tmp_path: Path) -> N
     make_run(tmp_path / "only", seed=1, debug=True)
     text = (write_report([tmp_path / "only"]) / "summary.md").read_text()
     assert text.splitlines()[2].startswith("DEBUG RUNS of a few batches an epoch")
+
+
+def test_names_of_runs_are_no_markup_and_no_formula(tmp_path: Path) -> None:
+    make_run(tmp_path, model="=cmd<script>x")
+    out = write_report([tmp_path])
+    assert "<script" not in (out / "summary.md").read_text()
+    assert table(out / "runs.csv")[0]["model"] == "'=cmd<script>x"

@@ -15,7 +15,7 @@ import torch
 from PIL import Image
 from sklearn.metrics import roc_auc_score
 
-from pneumo import callbacks, runs
+from pneumo import callbacks, record, runs
 from tests.conftest import SMALL, Command
 
 RUN = "hydra.run.dir=run"
@@ -461,3 +461,18 @@ def test_real_images_train(
     assert (found["images"], found["patients"]) == (images, patients)
     if protocol == "official":
         assert found["parts"]["test"]["images"] == 624
+
+
+def test_the_commit_of_another_repository_is_not_ours(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    theirs = tmp_path / "theirs"
+    (theirs / "lib" / "pneumo").mkdir(parents=True)
+    for command in (["init", "-q"], ["commit", "-q", "--allow-empty", "-m", "x"]):
+        who = ["-c", "user.name=x", "-c", "user.email=x@example.org"]
+        subprocess.run(["git", *who, *command], cwd=theirs, check=True)
+    monkeypatch.setattr(record, "PACKAGE", theirs / "lib" / "pneumo")
+    assert record._git_commit() is None
+    monkeypatch.setattr(record, "PACKAGE", theirs / "pneumo")
+    (theirs / "pneumo").mkdir()
+    assert len(record._git_commit() or "") == 40

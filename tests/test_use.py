@@ -47,7 +47,7 @@ def test_the_walk_goes_from_training_to_predictions(tmp_path: Path) -> None:
     assert not any(row["error"] for row in rows)
     assert {row["threshold_from"] for row in rows} == {"validation"}
     assert all((out / "maps" / row["heatmap"]).is_file() for row in rows)
-    card = (out / "MODEL_CARD.md").read_text()
+    card = (out / "model-card.md").read_text()
     assert "GENERATED IMAGES" in card
     assert "| gradcam | PNEUMONIA |" in card
     page = (out / "report" / "report.html").read_text()

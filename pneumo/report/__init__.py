@@ -13,6 +13,7 @@ import numpy as np
 from markupsafe import Markup
 from tqdm import tqdm
 
+from pneumo import cli
 from pneumo.intervals import Interval, bootstrap
 from pneumo.metrics import COUNT_SCORES
 from pneumo.report import page, tables
@@ -41,20 +42,17 @@ BOOTSTRAPPED = (*COUNT_SCORES, "auroc")
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """The command; returns its exit code, 2 for a user's mistake."""
-    parser = argparse.ArgumentParser(
-        prog="python -m pneumo.report",
-        description="Tables, pictures and one page over finished runs.",
-        epilog=EXAMPLES,
-        formatter_class=argparse.RawDescriptionHelpFormatter,
+    parser = cli.Parser(
+        "report", description="Tables, pictures and one page over finished runs.", epilog=EXAMPLES
     )
     parser.add_argument("roots", nargs="+", type=Path, metavar="DIR", help="holds runs, or is one")
     parser.add_argument("--out", type=Path, help="the report's folder; default: <first DIR>/report")
-    given = parser.parse_args(arguments)
-    try:
-        folder = write_report(given.roots, out=given.out)
-    except (OSError, ValueError) as error:
-        sys.stderr.write(f"error: {error}\n")
-        return 2
+    given = parser.parse(arguments)
+    return cli.run(lambda: _command(given))
+
+
+def _command(given: argparse.Namespace) -> int:
+    folder = write_report(given.roots, out=given.out)
     first = (folder / "summary.md").read_text(encoding="utf-8").splitlines()[2]
     sys.stdout.write(f"{first}\n{folder / 'report.html'}\n")
     return 0

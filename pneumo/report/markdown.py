@@ -43,9 +43,9 @@ def summary_markdown(
     said: Sequence[str], *, parts: Sequence[Section], problems: Sequence[Problem]
 ) -> str:
     """The sentences, and of each group its scores, sizes, differences and caveats, as Markdown."""
-    lines = ["# Report", "", " ".join(said), ""]
+    lines = ["# Report", "", _escaped(" ".join(said)), ""]
     for part in parts:
-        lines += [f"## {part.title}", "", part.about, ""]
+        lines += [f"## {_escaped(part.title)}", "", _escaped(part.about), ""]
         lines += ["Medians over trials of the test part, at the epoch chosen:", ""]
         lines += _scores(part)
         lines += _table(part.sizes, SIZES)

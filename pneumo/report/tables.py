@@ -8,6 +8,7 @@ from typing import Any
 from pneumo import paper
 from pneumo.intervals import Interval
 from pneumo.metrics import SCORES
+from pneumo.output import spreadsheet_safe
 from pneumo.report.comparisons import differences, optimism
 from pneumo.report.groups import Cell, Group, Spread, spread
 from pneumo.report.trials import Problem, Trial, number
@@ -207,4 +208,4 @@ def _field(value: Any) -> Any:
     if isinstance(value, float):
         whole = value.is_integer() and abs(value) < 1e15
         return "" if value != value else f"{value:.0f}" if whole else f"{value:.6g}"
-    return "" if value is None else value
+    return "" if value is None else spreadsheet_safe(value)

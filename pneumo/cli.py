@@ -1,0 +1,60 @@
+"""What all commands but training share: their parser, their exit codes, how they tell an error."""
+
+import argparse
+import contextlib
+import os
+import sys
+from collections.abc import Callable, Sequence
+
+MISTAKE, UNREADABLE, STOPPED = 2, 3, 130  # exit codes; 130 is Ctrl-C, as shells have it
+
+
+class Parser(argparse.ArgumentParser):
+    """A parser whose options may stand anywhere between its positional arguments.
+
+    Args:
+        command: the verb, such as predict.
+        description: one sentence.
+        epilog: examples and exit codes, printed as they are.
+    """
+
+    def __init__(self, command: str, *, description: str, epilog: str):
+        super().__init__(
+            prog=f"python -m pneumo.{command}",
+            description=description,
+            epilog=epilog,
+            formatter_class=argparse.RawDescriptionHelpFormatter,
+        )
+
+    def parse(self, arguments: Sequence[str] | None) -> argparse.Namespace:
+        """Returns the arguments; parse_args would refuse an option between two positional ones."""
+        return self.parse_intermixed_args(arguments)
+
+
+def run(command: Callable[[], int], *, stopped: str = "stopped") -> int:
+    """Returns the exit code of ``command``; an error of the user's becomes one line on stderr.
+
+    Args:
+        command: does the work, returns its exit code; ValueError or OSError for what the user can
+            mend.
+        stopped: what is said after Ctrl-C.
+    """
+    with contextlib.suppress(AttributeError, ValueError):  # replaced by an object of another kind
+        # a terminal that cannot show a name must not lose the table
+        sys.stdout.reconfigure(errors="backslashreplace")  # type: ignore[union-attr]
+    try:
+        return command()
+    except BrokenPipeError:  # the reader of standard output has enough, as head has
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return 0
+    except (ValueError, OSError) as error:
+        sys.stderr.write(f"error: {error}\n")
+        return MISTAKE
+    except KeyboardInterrupt:
+        sys.stderr.write(f"{stopped}\n")
+        return STOPPED
+
+
+def counted(number: int, noun: str) -> str:
+    """Returns a number and its noun, in the plural but for 1: 1 file, 1,200 files."""
+    return f"{number:,} {noun}" + "s" * (number != 1)

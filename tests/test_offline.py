@@ -1,0 +1,68 @@
+"""No process of ours calls anybody: commands run under a hook that ends them if they try."""
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from tests.conftest import ROOT, SMALL
+
+HOOK = """
+import os, sys
+def watch(event, arguments):
+    if event in ("socket.getaddrinfo", "socket.gethostbyname", "socket.connect"):
+        place = arguments[-1] if event == "socket.connect" else arguments[0]
+        local = isinstance(place, (str, bytes)) and event == "socket.connect"  # a Unix socket
+        host = place[0] if isinstance(place, tuple) else place
+        if not local and host not in ("127.0.0.1", "::1", "localhost"):
+            sys.stderr.write(f"CALLED {event} {place}\\n")
+            os._exit(77)
+sys.addaudithook(watch)
+"""
+
+
+@pytest.mark.slow
+def test_no_command_opens_a_connection(phantoms: Path, cache_dir: Path, tmp_path: Path) -> None:
+    (tmp_path / "hook").mkdir()
+    (tmp_path / "hook" / "sitecustomize.py").write_text(HOOK)
+    (tmp_path / "home").mkdir()
+    environment = os.environ | {
+        "PYTHONPATH": f"{tmp_path / 'hook'}:{ROOT}",
+        "HOME": str(tmp_path / "home"),
+        "PNEUMO_DATA": str(phantoms),
+        "PNEUMO_CACHE": str(cache_dir),
+    }
+    environment.pop("NO_ALBUMENTATIONS_UPDATE", None)
+    environment.pop("ORT_DISABLE_TELEMETRY", None)
+    film = str(next(iter(sorted(phantoms.rglob("*.jpeg")))))
+    for command in (
+        ("train", *SMALL, "trainer.max_epochs=1", "hydra.run.dir=run"),
+        ("evaluate", "run"),
+        ("predict", "run", film),
+        ("heatmap", "run", film, "--out", "maps"),
+        ("export", "run", "--check", film),
+        ("report", "run"),
+    ):
+        done = subprocess.run(
+            [sys.executable, "-m", f"pneumo.{command[0]}", *command[1:]],
+            cwd=tmp_path,
+            env=environment,
+            capture_output=True,
+            text=True,
+            check=False,
+        )
+        assert done.returncode == 0, done.stderr
+    # native code is out of the hook's sight: ONNX Runtime leaves its files where it reports
+    left = [p for p in (tmp_path / "home").rglob("*") if "onnx" in str(p).lower()]
+    assert left == []
+
+
+def test_libraries_are_told_before_they_are_imported() -> None:
+    code = "import pneumo, os; print(os.environ['ORT_DISABLE_TELEMETRY'], end='')"
+    bare = {k: v for k, v in os.environ.items() if not k.startswith("ORT_")}
+    told = subprocess.run(
+        [sys.executable, "-c", code], cwd=ROOT, env=bare, capture_output=True, text=True, check=True
+    )
+    assert told.stdout == "1"
