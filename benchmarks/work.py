@@ -19,10 +19,11 @@ from torch.nn import functional
 from torch.utils.data import DataLoader
 
 from benchmarks import plain
-from pneumo import cpu, fit, nets
+from pneumo import complexity, cpu, fit
 from pneumo.captured import CapturedStep
 from pneumo.data import XrayDataModule
 from pneumo.index import targets
+from pneumo.network import Network
 from pneumo.train import CONF
 
 Batches = Iterator[tuple[Tensor, Tensor]]  # float images and classes, without end
@@ -90,13 +91,15 @@ def measure(
     }
 
 
-def training_multiply_adds(network: nets.Encoder, image_size: int) -> int:
+def training_multiply_adds(network: Network, image_size: int) -> int:
     """Multiply-adds of a training step for one image: three times the network's, less one.
 
     Forward, gradient of inputs, gradient of weights; but the image itself needs no gradient.
     """
     first = next(weight for weight in network.parameters() if weight.dim() == 4)
-    return 3 * nets.multiply_adds(network, image_size=image_size) - first.numel() * image_size**2
+    return (
+        3 * complexity.multiply_adds(network, image_size=image_size) - first.numel() * image_size**2
+    )
 
 
 def fast_batches(data: XrayDataModule, part: str) -> Batches:

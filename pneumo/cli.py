@@ -26,6 +26,16 @@ class Parser(argparse.ArgumentParser):
             formatter_class=argparse.RawDescriptionHelpFormatter,
         )
 
+    def add_trust(self) -> None:
+        """Adds --trust, for run folders whose network is of somebody's own package."""
+        self.add_argument(
+            "--trust",
+            action="append",
+            default=[],
+            metavar="PACKAGE",
+            help="whose networks a run folder may ask for; may be given again",
+        )
+
     def parse(self, arguments: Sequence[str] | None) -> argparse.Namespace:
         """Returns the arguments; parse_args would refuse an option between two positional ones."""
         return self.parse_intermixed_args(arguments)

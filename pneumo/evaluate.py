@@ -72,6 +72,7 @@ def _command(given: argparse.Namespace) -> int:
             checkpoint=given.checkpoint,
             prevalences=given.prevalence,
             allow_overlap=given.allow_overlap,
+            trust=given.trust,
         )
     except UnreadableError as error:
         sys.stderr.write(f"error: {error}\n")
@@ -89,6 +90,7 @@ def evaluate(
     checkpoint: str = "best",
     prevalences: Sequence[float] = PREVALENCES,
     allow_overlap: bool = False,
+    trust: Sequence[str] = (),
 ) -> dict[str, Any]:
     """Returns what ``--out`` writes: each run, their mean, their weighted mean, all scored alike.
 
@@ -105,8 +107,8 @@ def evaluate(
     else:
         part = other_part(known, data, allow_overlap=allow_overlap)
     if checkpoint != "best":
-        known = [_rescored(one, checkpoint=checkpoint, test=data is None) for one in known]
-    table, probability = _probabilities(part, known, checkpoint=checkpoint)
+        known = [_rescored(k, checkpoint=checkpoint, test=data is None, trust=trust) for k in known]
+    table, probability = _probabilities(part, known, checkpoint=checkpoint, trust=trust)
     names = ["NORMAL", "PNEUMONIA"]
     found: dict[str, Any] = {
         "schema": 1,
@@ -200,24 +202,25 @@ def _own_root(one: Member) -> Path:
     return root
 
 
-def _rescored(one: Member, *, checkpoint: str, test: bool) -> Member:
+def _rescored(one: Member, *, checkpoint: str, test: bool, trust: Sequence[str]) -> Member:
     """Returns the run with probabilities of another checkpoint than that of predictions.csv."""
     parts = ("val", "test") if test else ("val",)
     rows = _sorted(one.predictions[one.predictions["split"].isin(parts)])
     if rows.empty:
         return replace(one, predictions=rows)
-    networks = Networks([one.run_dir], checkpoint=checkpoint)
+    networks = Networks([one.run_dir], checkpoint=checkpoint, trust=trust)
     probability, _ = _score(networks, _own_root(one), rows["path"].tolist())
     return replace(one, predictions=rows.assign(p_pneumonia=probability[0]))
 
 
 def _probabilities(
-    part: Part, known: Sequence[Member], *, checkpoint: str
+    part: Part, known: Sequence[Member], *, checkpoint: str, trust: Sequence[str]
 ) -> tuple[pd.DataFrame, Array]:
     """Returns the table with each file's pixels, and (M, N) probabilities of PNEUMONIA."""
     paths = part.table["path"].tolist()
     if part.root is not None:
-        networks = Networks([one.run_dir for one in known], checkpoint=checkpoint)
+        run_dirs = [one.run_dir for one in known]
+        networks = Networks(run_dirs, checkpoint=checkpoint, trust=trust)
         probability, pixels = _score(networks, part.root, paths)
         return part.table.assign(pixels=pixels), probability
     columns = [one.part("test").set_index("path")["p_pneumonia"][paths] for one in known]
@@ -418,6 +421,7 @@ def _parser() -> cli.Parser:
     parser.add_argument(
         "--allow-overlap", action="store_true", help="score on what a run was trained on"
     )
+    parser.add_trust()
     return parser
 
 

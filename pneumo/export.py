@@ -93,7 +93,11 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 def _command(given: argparse.Namespace) -> int:
     model_path, found = export(
-        given.run, checkpoint=given.checkpoint, out=given.out, check=given.check
+        given.run,
+        checkpoint=given.checkpoint,
+        out=given.out,
+        check=given.check,
+        trust=given.trust,
     )
     for reason in found.unread:
         sys.stderr.write(f"not read: {reason}\n")
@@ -120,6 +124,7 @@ def export(
     checkpoint: str = "best",
     out: Path | None = None,
     check: Sequence[str] | None = None,
+    trust: Sequence[str] = (),
 ) -> tuple[Path, Difference]:
     """Writes the ONNX file and the card of a run; returns the file's path and its check.
 
@@ -129,6 +134,7 @@ def export(
         out: the file (ends in .onnx) or its folder; by default export in ``run_dir``.
         check: files or folders of images to check on; by default the run's own test images where
             they are still there, otherwise generated ones.
+        trust: packages whose networks the run folder may ask for, see pneumo.trained.
 
     Raises:
         FileNotFoundError: the run, a file of it or an image is missing.
@@ -136,7 +142,7 @@ def export(
             something else, no image could be read, or the answers differ by too much.
     """
     _check_packages()
-    one = trained.load(run_dir, checkpoint=checkpoint)
+    one = trained.load(run_dir, checkpoint=checkpoint, trust=trust)
     member = replace(members.read(run_dir), name="this run")  # no file names in what is handed on
     model_path = _place(out if out is not None else run_dir / "export", run_dir)
     best = checkpoint == "best"
@@ -341,6 +347,7 @@ def _parser() -> cli.Parser:
     parser.add_argument(
         "--check", nargs="+", metavar="PATH", help="images or folders to check on, all of them"
     )
+    parser.add_trust()
     return parser
 
 

@@ -20,7 +20,6 @@ from pneumo import (
     cpu,
     index,
     members,
-    nets,
     record,
     runs,
     scoring,
@@ -31,6 +30,8 @@ from pneumo import (
 from pneumo.callbacks import history_table
 from pneumo.data import XrayDataModule
 from pneumo.module import Classifier
+from pneumo.network import Network
+from pneumo.network import build as build_any
 from pneumo.source import Source
 
 log = logging.getLogger("pneumo")
@@ -148,7 +149,7 @@ def build(
     *,
     resident: torch.device | None = None,
     arithmetic: Mapping[str, Any] | None = None,
-) -> tuple[nets.Encoder, Classifier, XrayDataModule]:
+) -> tuple[Network, Classifier, XrayDataModule]:
     """Returns the network, the module that trains it, and its batches, as ``config`` says.
 
     Args:
@@ -159,14 +160,14 @@ def build(
         arithmetic: see Classifier.
     """
     torch.manual_seed(config["seed"])
-    network = build_network(config["model"])
+    network = build_network(config)
     data = XrayDataModule(
         table,
         images,
         batch_size=config["data"]["batch_size"],
         augment=instantiate(config["augment"]),
         seed=config["seed"],
-        num_classes=config["model"]["num_classes"],
+        num_classes=network.num_classes,
         num_workers=config["data"]["num_workers"],
         resident=resident,
     )
@@ -185,11 +186,10 @@ def build(
     return network, module, data
 
 
-def build_network(model: Mapping[str, Any]) -> nets.Encoder:
-    """Returns the network of a model configuration, channels-last, which is faster on a CPU."""
-    arguments = {key: value for key, value in model.items() if key != "name"}
-    network: nets.Encoder = instantiate(arguments)
-    return network.to(memory_format=torch.channels_last)
+def build_network(config: Mapping[str, Any]) -> Network:
+    """Returns the network of a configuration; its errors are those of pneumo.network.build."""
+    size = config["data"]["image_size"]
+    return build_any(config["model"], image_size=size, make=instantiate)
 
 
 def resident_device(resident: str | bool, device: torch.device) -> torch.device | None:
@@ -254,7 +254,7 @@ def train(trainer: pl.Trainer, module: Classifier, data: XrayDataModule, run_dir
 
 
 def keep_reference(
-    network: nets.Encoder,
+    network: Network,
     images: cache.Cache,
     table: pd.DataFrame,
     predictions: pd.DataFrame,

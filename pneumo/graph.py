@@ -15,6 +15,7 @@ from torch import Tensor, nn
 from pneumo import __version__
 from pneumo.image import ASPECTS
 from pneumo.nets import Encoder
+from pneumo.network import Network
 
 OPSET = 20  # Resize with antialias came with 18; onnxruntime 1.17 and later run 20
 IR_VERSION = 10
@@ -62,10 +63,11 @@ PREPARE = dict(zip(ASPECTS, (STRETCH, PAD), strict=True))
 class Answers(nn.Module):
     """A network whose outputs are its logits and their softmax."""
 
-    def __init__(self, network: Encoder) -> None:
+    def __init__(self, network: Network) -> None:
         super().__init__()
         self.network = deepcopy(network)
-        self.network.micro_batch = 0  # the graph must not depend on the size of the batch
+        if isinstance(self.network, Encoder):
+            self.network.micro_batch = 0  # the graph must not depend on the size of the batch
 
     def forward(self, prepared: Tensor) -> tuple[Tensor, Tensor]:
         """(N, 1, S, S) grey values to (N, C) logits and (N, C) probabilities."""
@@ -74,7 +76,7 @@ class Answers(nn.Module):
 
 
 def build(
-    network: Encoder, *, image_size: int, aspect: str, properties: Mapping[str, str]
+    network: Network, *, image_size: int, aspect: str, properties: Mapping[str, str]
 ) -> ModelProto:
     """Returns the ONNX model of a network, preprocessing and softmax inside.
 
@@ -110,7 +112,7 @@ def answers(session: onnxruntime.InferenceSession, image: np.ndarray) -> np.ndar
 
 
 @torch.inference_mode()
-def network_answers(network: Encoder, prepared: np.ndarray) -> np.ndarray:
+def network_answers(network: Network, prepared: np.ndarray) -> np.ndarray:
     """(2, C) float32, logits and probabilities by the network for one prepared (S, S) image."""
     logits = network(torch.from_numpy(prepared.astype(np.float32))[None, None])
     return torch.cat([logits, logits.softmax(1)]).numpy()
@@ -121,7 +123,7 @@ def _prepare(image_size: int, aspect: str) -> ModelProto:
     return parser.parse_model(text)
 
 
-def _classify(network: Encoder, image_size: int) -> ModelProto:
+def _classify(network: Network, image_size: int) -> ModelProto:
     logging.getLogger("torch.onnx").setLevel(logging.ERROR)
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # the exporter's own, about versions to come

@@ -73,6 +73,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
             class_name=given.class_name,
             checkpoint=given.checkpoint,
             score=given.score,
+            trust=given.trust,
         ),
         stopped="stopped; the pictures so far are whole",
     )
@@ -87,6 +88,7 @@ def heatmaps(
     class_name: str = "PNEUMONIA",
     checkpoint: str = "best",
     score: bool = False,
+    trust: Sequence[str] = (),
 ) -> int:
     """Writes a picture for each film, a list, and scores if asked for; returns 0, or 3.
 
@@ -97,6 +99,7 @@ def heatmaps(
         method: gradcam or occlusion.
         class_name: NORMAL or PNEUMONIA (of three classes, bacteria and virus together).
         checkpoint: best or last.
+        trust: packages whose networks the run folder may ask for, see pneumo.trained.
         score: also write scores.json, and without ``paths`` the run's heatmap.json.
 
     Raises:
@@ -104,7 +107,7 @@ def heatmaps(
         ValueError: the run is broken, the extra is not installed, no film was named, or ``out``
             holds something else.
     """
-    one = trained.load(run_dir, checkpoint=checkpoint)
+    one = trained.load(run_dir, checkpoint=checkpoint, trust=trust)
     question = overlay.ask(one, checkpoint=checkpoint, class_name=class_name, method=method)
     names, others = films.find(paths) if paths else (_own_films(run_dir), 0)
     if others:
@@ -199,6 +202,7 @@ def _parser() -> cli.Parser:
         "--checkpoint", choices=CHECKPOINTS, default="best", help="default: %(default)s"
     )
     parser.add_argument("--score", action="store_true", help="also say what the maps are worth")
+    parser.add_trust()
     return parser
 
 

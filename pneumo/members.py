@@ -19,7 +19,8 @@ from pneumo.assess import assess_run
 from pneumo.films import Film, Shape
 from pneumo.index import LABELS, set_folder
 from pneumo.metrics import Array
-from pneumo.nets import Encoder, without_tf32
+from pneumo.nets import without_tf32
+from pneumo.network import Network
 from pneumo.operating import Fixed, fix
 from pneumo.trained import Trained, load, read_metrics
 
@@ -179,9 +180,16 @@ class Networks:
     float32, TF32 being off.
     """
 
-    def __init__(self, run_dirs: Sequence[Path], *, checkpoint: str, device: str = "auto") -> None:
+    def __init__(
+        self,
+        run_dirs: Sequence[Path],
+        *,
+        checkpoint: str,
+        device: str = "auto",
+        trust: Sequence[str] = (),
+    ) -> None:
         self.device = pick_device(device)
-        self.trained = [load(run_dir, checkpoint=checkpoint) for run_dir in run_dirs]
+        self.trained = [load(one, checkpoint=checkpoint, trust=trust) for one in run_dirs]
         for each in self.trained:
             each.network.to(self.device)
 
@@ -201,8 +209,8 @@ class Networks:
     def _one(self, one: Trained, films: Sequence[Film]) -> tuple[Array, np.ndarray]:
         pixels = np.stack([film.prepared[one.image_size, one.aspect] for film in films])
         image = torch.from_numpy(pixels)[:, None].to(self.device).float()
-        features = one.network.features(image)
-        probability = one.network.head(features).double().softmax(1)
+        features, logits = one.network.features_and_logits(image)
+        probability = logits.double().softmax(1)
         if not torch.isfinite(probability).all():
             raise ValueError(
                 f"a network's probabilities must be finite; those of {one.run_dir} are not. Its "
@@ -228,7 +236,7 @@ def batches(films: Iterable[Film], *, batch_size: int) -> Iterator[list[Film]]:
         yield batch
 
 
-def weights_digest(network: Encoder) -> str:
+def weights_digest(network: Network) -> str:
     """Returns the SHA-256 of a network's weights, for the features they make."""
     digest = hashlib.sha256()
     for name, tensor in network.state_dict().items():
@@ -243,13 +251,13 @@ def reference_paths(predictions: pd.DataFrame) -> list[str]:
 
 
 @torch.inference_mode()
-def make_reference(network: Encoder, prepared: np.ndarray) -> unlike.Reference | None:
+def make_reference(network: Network, prepared: np.ndarray) -> unlike.Reference | None:
     """Returns where (N, S, S) uint8 prepared images lie; None where they are too few to say."""
     if len(prepared) < unlike.MIN_IMAGES:
         return None
     images = torch.from_numpy(prepared)[:, None].to(network.mean.device)
     with without_tf32():
-        parts = [network.features(part.float()) for part in torch.split(images, FEW)]
+        parts = [network.features_and_logits(p.float())[0] for p in torch.split(images, FEW)]
     features = torch.cat(parts)
     return unlike.Reference(
         unlike.make_cloud(unlike.layout(prepared)),

@@ -9,6 +9,7 @@ import torch
 from torch import Tensor, nn
 
 from pneumo import cpu
+from pneumo.network import Network
 
 LEVEL_DROPOUT = (0.0, 0.0, 0.10, 0.15, 0.20)  # paper, section II
 DENSE_DROPOUT = 0.25  # paper, section II
@@ -67,7 +68,7 @@ class Level(nn.Module):
         return cast(Tensor, self.dropout(self.norm(x)))
 
 
-class Encoder(nn.Module):
+class Encoder(Network):
     """The classifier of the paper.
 
     Input: (B, 1, S, S) grey values, any float range; ``mean`` and ``std`` (statistics of the train
@@ -86,9 +87,6 @@ class Encoder(nn.Module):
             in its cache; 0 for the whole batch. Changes the speed only.
     """
 
-    mean: Tensor
-    std: Tensor
-
     def __init__(
         self,
         *,
@@ -106,8 +104,6 @@ class Encoder(nn.Module):
         check_arguments(f, d, c, num_classes, image_size, len(level_dropout))
         self.micro_batch = micro_batch
         self.num_classes = num_classes
-        self.register_buffer("mean", torch.tensor(0.0))
-        self.register_buffer("std", torch.tensor(1.0))
         self.norm = nn.BatchNorm2d(1) if batch_norm else nn.Identity()
         levels, channels, side = [], 1, image_size
         for number, dropout in enumerate(level_dropout):
@@ -119,6 +115,11 @@ class Encoder(nn.Module):
         self.dropout = nn.Dropout(dense_dropout)
         self.head = nn.Linear(c, num_classes)
         self.apply(initialise)
+
+    @property
+    def heatmap_layer(self) -> nn.Module:
+        """The last level's convolutions with their pooling, see Network."""
+        return cast(Level, self.levels[-1]).convolutions
 
     def features(self, x: Tensor) -> Tensor:
         """(B, 1, S, S) grey values to (B, c) activations of the first dense layer."""
@@ -191,34 +192,3 @@ def initialise(module: nn.Module) -> None:
         nn.init.xavier_normal_(module.weight)
         if module.bias is not None:
             nn.init.zeros_(module.bias)
-
-
-def num_parameters(network: nn.Module, *, running_statistics: bool = False) -> int:
-    """Trainable numbers; with ``running_statistics`` also those of the normalisation, as Keras."""
-    count = sum(parameter.numel() for parameter in network.parameters())
-    if running_statistics:
-        norms = [m for m in network.modules() if isinstance(m, nn.BatchNorm2d)]
-        count += sum(2 * norm.num_features for norm in norms)
-    return count
-
-
-def multiply_adds(network: nn.Module, *, image_size: int) -> int:
-    """Multiplications of the convolutions and dense layers for one image (biases not counted)."""
-    counts: list[int] = []
-
-    def count(module: nn.Module, _inputs: tuple[Tensor, ...], output: Tensor) -> None:
-        if isinstance(module, nn.Conv2d):
-            counts.append(module.weight.numel() * output.shape[-2] * output.shape[-1])
-        elif isinstance(module, nn.Linear):
-            counts.append(module.weight.numel())
-
-    leaves = [m for m in network.modules() if isinstance(m, nn.Conv2d | nn.Linear)]
-    handles = [leaf.register_forward_hook(count) for leaf in leaves]
-    training = network.training
-    device = next(network.parameters()).device
-    with torch.no_grad():
-        network.eval()(torch.zeros(1, 1, image_size, image_size, device=device))
-    network.train(training)
-    for handle in handles:
-        handle.remove()
-    return sum(counts)

@@ -77,7 +77,9 @@ def predict(given: argparse.Namespace) -> int:
         torch.set_num_threads(given.threads)
     threads = given.threads or os.cpu_count() or 1
     runs = [members.read(run_dir) for run_dir in run_dirs]
-    networks = Networks(run_dirs, checkpoint=given.checkpoint, device=given.device)
+    networks = Networks(
+        run_dirs, checkpoint=given.checkpoint, device=given.device, trust=given.trust
+    )
     decision = decide(runs, checkpoint=given.checkpoint, threshold=given.threshold)
     pictures = _pictures(given, run_dirs, names)
     reference = reference_of(runs[0], networks, checkpoint=given.checkpoint, threads=threads)
@@ -136,7 +138,8 @@ def _pictures(
         )
     from pneumo import overlay
 
-    one = load(run_dirs[0], checkpoint=given.checkpoint)  # another on the CPU, as captum wants it
+    # another on the CPU, as captum wants it
+    one = load(run_dirs[0], checkpoint=given.checkpoint, trust=given.trust)
     question = overlay.ask(one, checkpoint=given.checkpoint)
     return Pictures(question, overlay.Album(given.heatmap, question, names, flag="--heatmap"))
 
@@ -373,6 +376,7 @@ def _parser() -> cli.Parser:
     parser.add_argument(
         "--threads", type=_count, metavar="N", help="that compute and decode; default: all cores"
     )
+    parser.add_trust()
     return parser
 
 

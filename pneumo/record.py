@@ -16,9 +16,10 @@ import pytorch_lightning as pl
 import torch
 
 import pneumo
-from pneumo import cli, image, nets, runs, scoring, split
+from pneumo import cli, complexity, image, runs, scoring, split
 from pneumo.assess import assess_run
 from pneumo.module import MAIN, Selection
+from pneumo.network import Network
 from pneumo.paper import TINY
 from pneumo.source import Source
 
@@ -26,6 +27,7 @@ log = logging.getLogger(__name__)
 
 PACKAGE = Path(pneumo.__file__).resolve().parent
 WIDTH = 79  # of the lines on the screen
+MODEL_KEYS = ("f", "d", "c", "batch_norm", "num_classes")  # where a model has them
 LIMITS = ("limit_train_batches", "limit_val_batches", "overfit_batches", "fast_dev_run")
 DEBUG_NOTE = (
     "DEBUG RUN: it trained on a few batches an epoch. It shows that the software works; its scores "
@@ -110,7 +112,7 @@ def describe(
     source: Source,
     table: pd.DataFrame,
     digest: str,
-    network: nets.Encoder,
+    network: Network,
     trainer: pl.Trainer,
 ) -> dict[str, Any]:
     """Returns what metrics.json says of a network's run before it has begun."""
@@ -118,10 +120,10 @@ def describe(
     facts = describe_run(config, source, table, digest)
     return facts | {
         "debug": is_debug(config["trainer"]),
-        "num_classes": model["num_classes"],
-        "batch_norm": model["batch_norm"],
-        "parameters": nets.num_parameters(network),
-        "multiply_adds": nets.multiply_adds(network, image_size=data["image_size"]),
+        "num_classes": network.num_classes,
+        "batch_norm": model.get("batch_norm"),
+        "parameters": complexity.num_parameters(network),
+        "multiply_adds": complexity.multiply_adds(network, image_size=data["image_size"]),
         "selection": asdict(selection(config)),
         "hyperparameters": hyperparameters(config),
         "machine": {
@@ -173,11 +175,7 @@ def hyperparameters(config: Mapping[str, Any]) -> dict[str, Any]:
         "seed": config["seed"],
         "protocol": config["protocol"]["name"],
         "fold": config["protocol"]["fold"],
-        "f": model["f"],
-        "d": model["d"],
-        "c": model["c"],
-        "batch_norm": model["batch_norm"],
-        "num_classes": model["num_classes"],
+        **{key: model[key] for key in MODEL_KEYS if key in model},
         "image_size": data["image_size"],
         "aspect": data["aspect"],
         "patient_key": data["patient_key"],

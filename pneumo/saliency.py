@@ -12,7 +12,8 @@ from numpy.typing import NDArray
 from scipy.stats import rankdata
 from torch import Tensor, nn
 
-from pneumo.nets import Encoder, initialise
+from pneumo.nets import initialise
+from pneumo.network import Network
 
 Map = NDArray[np.float32]
 
@@ -36,7 +37,7 @@ class Faithfulness(NamedTuple):
 class LogOdds(nn.Module):
     """The logarithm of p / (1 - p) of some classes together: all their probability hangs on."""
 
-    def __init__(self, network: Encoder, chosen: Sequence[int]) -> None:
+    def __init__(self, network: Network, chosen: Sequence[int]) -> None:
         super().__init__()
         self.network = network
         self.chosen = list(chosen)
@@ -53,7 +54,7 @@ def explain(model: LogOdds, image: Map, *, method: str) -> Map:
     """(S, S) float32 in [0, 1]: how much each place of an image speaks for the class.
 
     The largest is 1; all are 0 where nothing speaks for it. ``gradcam`` is Selvaraju et al. (2017)
-    at the last convolutions, after their pooling, so a map of S/32 x S/32 drawn large;
+    at the network's heatmap_layer, of the paper's a map of S/32 x S/32 drawn large;
     ``occlusion`` is Zeiler & Fergus (2014), a window of the train part's mean grey.
 
     Args:
@@ -143,8 +144,7 @@ def rank_correlation(one: Map, other: Map) -> float:
 
 
 def _gradcam(model: LogOdds, image: Map) -> Map:
-    last = model.network.levels[-1]
-    method = LayerGradCam(model, last.convolutions)
+    method = LayerGradCam(model, model.network.heatmap_layer)
     with torch.enable_grad():
         coarse = method.attribute(torch.from_numpy(image)[None, None], relu_attributions=True)
     size = image.shape[::-1]

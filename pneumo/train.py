@@ -19,7 +19,7 @@ from hydra.core.global_hydra import GlobalHydra
 from hydra.core.hydra_config import HydraConfig
 from hydra.errors import HydraException, InstantiationException
 from hydra.types import RunMode
-from hydra.utils import get_class
+from hydra.utils import get_object
 from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
@@ -32,6 +32,11 @@ log = logging.getLogger("pneumo")
 
 # How Hydra begins its ValueErrors of --multirun with --cfg, and of GROUP=null
 MISTAKES = ("Only one of --run", "Config group override must be")
+# Hydra's options that are followed by a value
+WITH_VALUE = (
+    *("--config-dir", "-cd", "--config-name", "-cn", "--config-path", "-cp", "--package", "-p"),
+    *("--cfg", "-c", "--experimental-rerun"),
+)
 INTERRUPTED = 130  # exit code of Ctrl-C, as shells have it
 
 
@@ -129,8 +134,8 @@ def fitter(model: Mapping[str, Any]) -> Callable[[dict[str, Any], Path], None]:
     """Returns what does the run of a model: by Lightning, or at once where it is a baseline."""
     from pneumo.baselines.base import Baseline
 
-    kind = get_class(model["_target_"])
-    if issubclass(kind, Baseline):
+    kind = get_object(model["_target_"])  # a class, or a function that makes a network
+    if isinstance(kind, type) and issubclass(kind, Baseline):
         from pneumo.baselines.run import fit as fit_baseline
 
         return fit_baseline
@@ -171,7 +176,7 @@ def main() -> None:
         sys.stdout.write(help_text())
         return
     try:
-        sys.argv[1:] = sweep_arguments(resume_arguments(sys.argv[1:]))
+        sys.argv[1:] = options_first(sweep_arguments(resume_arguments(sys.argv[1:])))
     except FileNotFoundError as error:
         raise SystemExit(mistake(error)) from None
     full = os.environ.get("HYDRA_FULL_ERROR")
@@ -248,6 +253,21 @@ def composed() -> dict[str, Any]:
     with hydra.initialize_config_dir(str(CONF), version_base="1.3"):
         config: dict[str, Any] = OmegaConf.to_container(hydra.compose("train"))  # type: ignore[assignment]
     return config
+
+
+def options_first(arguments: list[str]) -> list[str]:
+    """Returns the options with their values, then the overrides: argparse wants these together."""
+    options: list[str] = []
+    overrides: list[str] = []
+    rest = iter(arguments)
+    for argument in rest:
+        if not argument.startswith("-"):
+            overrides.append(argument)
+            continue
+        options.append(argument)
+        if argument in WITH_VALUE:
+            options += [value for value in [next(rest, None)] if value is not None]
+    return [*options, *overrides]
 
 
 def resume_arguments(arguments: list[str]) -> list[str]:

@@ -1,21 +1,24 @@
 """A finished run folder becomes its network again; nothing in the folder is run."""
 
 import json
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from pickle import UnpicklingError
 from typing import Any
 
 import torch
+from hydra.errors import InstantiationException
+from hydra.utils import instantiate
 from omegaconf import OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
 from pneumo import runs
-from pneumo.nets import Encoder
+from pneumo.network import Network, build
 
 CHECKPOINTS = ("best", "last")
-KNOWN = {"pneumo.nets.Encoder": Encoder}  # what a run folder may ask for
+NETWORKS = ("pneumo.nets.Encoder",)  # of this package, that a run folder may ask for
+ALIASES: dict[str, str] = {}  # names of classes in folders of earlier versions
 BASELINES = "pneumo.baselines."  # where those are that have no network
 
 
@@ -24,19 +27,20 @@ class Trained:
     """What a run has learnt, and how its images must be prepared."""
 
     run_dir: Path
-    network: Encoder  # on the CPU, in evaluation mode; (B, 1, S, S) grey values 0-255 to logits
+    network: Network  # on the CPU, in evaluation mode; (B, 1, S, S) grey values 0-255 to logits
     metrics: dict[str, Any]  # metrics.json
     image_size: int  # S, pixels
     aspect: str  # stretch or pad
     classes: tuple[str, ...]  # of the logits: NORMAL, PNEUMONIA; or NORMAL, bacteria, virus
 
 
-def load(run_dir: Path, *, checkpoint: str = "best") -> Trained:
+def load(run_dir: Path, *, checkpoint: str = "best", trust: Sequence[str] = ()) -> Trained:
     """Returns the network of a finished run.
 
     Args:
         run_dir: a folder that pneumo.train wrote.
         checkpoint: "best", chosen as metrics.json says, or "last".
+        trust: packages whose networks may be built besides those of check_target.
 
     Raises:
         FileNotFoundError: the folder or a file of it is missing.
@@ -55,7 +59,7 @@ def load(run_dir: Path, *, checkpoint: str = "best") -> Trained:
         image_size, aspect = data.image_size, data.aspect
     except (OmegaConfBaseException, KeyError) as error:
         raise ValueError(f"{run_dir / runs.CONFIG} lacks or breaks {error}") from None
-    network = _build(model, run_dir)
+    network = _build(model, image_size, run_dir, trust)
     _fill(network, run_dir / "checkpoints" / f"{checkpoint}.ckpt")
     two = network.num_classes == 2
     classes = ("NORMAL", "PNEUMONIA") if two else ("NORMAL", "bacteria", "virus")
@@ -81,27 +85,79 @@ def read_metrics(run_dir: Path) -> dict[str, Any]:
     return metrics
 
 
-def _build(model: Any, run_dir: Path) -> Encoder:
+def _build(model: Any, image_size: int, run_dir: Path, trust: Sequence[str]) -> Network:
     target = model.get("_target_") if isinstance(model, Mapping) else None
     if str(target).startswith(BASELINES):
         raise ValueError(
             f"this needs a network; {run_dir} holds a baseline ({model['name']}), which has none. "
             f"Its scores: python -m pneumo.evaluate {run_dir}"
         )
-    if target not in KNOWN:
-        raise ValueError(
-            f"model._target_ of a run folder must be one of {', '.join(KNOWN)}; {run_dir} names "
-            f"{target!r}, which is not run"
-        )
-    arguments = {str(k): v for k, v in model.items() if k != "name" and not str(k).startswith("_")}
+    if target is None:
+        raise ValueError(f"{run_dir / runs.CONFIG} must name its network by model._target_")
+
+    def make(settings: dict[str, Any]) -> Any:
+        for name in targets(settings):
+            check_target(name, run_dir=run_dir, trust=trust)
+        return instantiate(_without_weights(_renamed(settings)))
+
     try:
-        network = KNOWN[str(target)](**arguments)
-    except TypeError as error:
-        raise ValueError(f"{run_dir / runs.CONFIG} does not fit this version: {error}") from None
-    return network.to(memory_format=torch.channels_last)
+        return build(model, image_size=image_size, make=make)
+    except (InstantiationException, TypeError) as error:
+        cause = error.__cause__ or error
+        raise ValueError(f"{run_dir / runs.CONFIG} does not fit this version: {cause}") from None
 
 
-def _fill(network: Encoder, path: Path) -> None:
+def targets(settings: Any) -> list[str]:
+    """Returns every _target_ in a configuration, however deep."""
+    if isinstance(settings, Mapping):
+        own = [str(settings["_target_"])] if "_target_" in settings else []
+        return own + [name for value in settings.values() for name in targets(value)]
+    if isinstance(settings, list | tuple):
+        return [name for value in settings for name in targets(value)]
+    return []
+
+
+def check_target(target: str, *, run_dir: Path, trust: Sequence[str]) -> None:
+    """Raises ValueError where a run folder asks for something that may not be a network.
+
+    Networks of this package, torchvision's and timm's by their own builders, torch.nn's layers, and
+    whatever lies in a package of ``trust``.
+    """
+    name = ALIASES.get(target, target)
+    place, _, last = name.rpartition(".")
+    top = name.partition(".")[0]
+    if name in NETWORKS or top in trust or name == "timm.create_model":
+        return
+    if place == "torchvision.models":
+        from torchvision.models import list_models
+
+        if last in list_models():
+            return
+    layer = getattr(torch.nn, last, None) if place == "torch.nn" else None
+    if isinstance(layer, type) and issubclass(layer, torch.nn.Module):
+        return
+    raise ValueError(
+        f"a run folder may ask for networks of this package, torchvision and timm; {run_dir} names "
+        f"{target}, which is not run. If you know where the folder is from, add --trust {top}"
+    )
+
+
+def _renamed(settings: Any) -> Any:
+    if isinstance(settings, Mapping):
+        return {
+            key: ALIASES.get(value, value) if key == "_target_" else _renamed(value)
+            for key, value in settings.items()
+        }
+    return [_renamed(value) for value in settings] if isinstance(settings, list) else settings
+
+
+def _without_weights(settings: dict[str, Any]) -> dict[str, Any]:
+    """The checkpoint has them: nothing is fetched."""
+    off = {"weights": None, "weights_backbone": None, "pretrained": False}
+    return {key: off.get(key, value) for key, value in settings.items()}
+
+
+def _fill(network: Network, path: Path) -> None:
     if not path.is_file():
         raise FileNotFoundError(f"a run has checkpoints/best.ckpt and last.ckpt; no file {path}")
     try:

@@ -10,7 +10,20 @@ import pneumo
 
 ROOT = Path(pneumo.__file__).parent
 LEVELS = (
-    {"augment", "cache", "captured", "cli", "cpu", "image", "index", "metrics", "nets", "output"}
+    {
+        "augment",
+        "cache",
+        "captured",
+        "cli",
+        "complexity",
+        "cpu",
+        "network",
+        "image",
+        "index",
+        "metrics",
+        "nets",
+        "output",
+    }
     | {"paper", "phantom", "runs", "settings", "split", "unlike"},
     {"calibration", "data", "dicom", "graph", "intervals", "saliency", "source"},
     {"films", "module", "operating", "trained"},
@@ -21,7 +34,7 @@ LEVELS = (
     {"download", "evaluate", "export", "heatmap", "predict", "train"},
 )
 # the cache holds what the one preprocessing makes; the networks have a form for the CPU
-BESIDE = {("cache", "image"), ("nets", "cpu"), ("cache", "cli")}
+BESIDE = {("cache", "image"), ("nets", "network"), ("nets", "cpu"), ("cache", "cli")}
 
 
 def imports(path: Path) -> set[str]:

@@ -6,7 +6,8 @@ import torch
 from torch import nn
 
 from benchmarks.plain import forward as plain
-from pneumo.nets import Encoder, multiply_adds, num_filters, num_parameters
+from pneumo.complexity import multiply_adds, num_parameters
+from pneumo.nets import Encoder, num_filters
 from tests.conftest import DEVICES
 
 SIZES = {"tiny": (8, 4, 100), "small": (8, 3, 250), "medium": (8, 2, 500), "large": (16, 2, 1000)}

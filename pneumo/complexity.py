@@ -1,0 +1,28 @@
+"""How large a network is: its parameters, and the multiply-adds of one image."""
+
+import torch
+from torch import nn
+from torch.utils.flop_counter import FlopCounterMode
+
+
+def num_parameters(network: nn.Module, *, running_statistics: bool = False) -> int:
+    """Trainable numbers; with ``running_statistics`` also those of the normalisation, as Keras."""
+    count = sum(parameter.numel() for parameter in network.parameters())
+    if running_statistics:
+        norms = [m for m in network.modules() if isinstance(m, nn.BatchNorm2d)]
+        count += sum(2 * norm.num_features for norm in norms)
+    return count
+
+
+def multiply_adds(network: nn.Module, *, image_size: int) -> int:
+    """Multiply-adds of one (1, 1, S, S) image in evaluation mode, by torch's FlopCounterMode.
+
+    It counts convolutions, matrix products and attention, two operations for each multiply-add;
+    biases, normalisation, pooling and activations are not counted.
+    """
+    training = network.training
+    device = next(network.parameters()).device
+    with torch.no_grad(), FlopCounterMode(display=False) as counter:
+        network.eval()(torch.zeros(1, 1, image_size, image_size, device=device))
+    network.train(training)
+    return int(counter.get_total_flops()) // 2
