@@ -16,6 +16,7 @@ from typing import Any
 import pandas as pd
 import pytorch_lightning as pl
 import torch
+from hydra.utils import instantiate
 from torch.nn import functional
 
 from pneumo import cache, cpu, fit, image, index, runs, split
@@ -152,7 +153,7 @@ def epochs(settings: dict[str, Any]) -> tuple[float, float]:
     Both have the same network, loaders, optimizer, evaluation and scores; the bare loop has no
     checkpoint, log or TensorBoard. The faster of two epochs each, after one that warms up.
     """
-    table, images = fit.read_data(settings, Path(settings["data"]["root"]))
+    table, images = fit.read_data(settings, instantiate(settings["data"]["source"]))
     table = pd.concat([table[table["split"] == part][:count] for part, count in PER_PART.items()])
     cpu.keep_memory()
 

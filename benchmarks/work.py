@@ -49,7 +49,7 @@ def measure(
         seconds: how long to train; evaluation takes a third of it.
         device: where to train; a GPU holds the images of all forms but plain.
     """
-    table, images = fit.read_data(settings, Path(settings["data"]["root"]))
+    table, images = fit.read_data(settings, instantiate(settings["data"]["source"]))
     resident = device if device.type == "cuda" and form != "plain" else None
     network, _, data = fit.build(settings, table, images, resident=resident)
     if form == "plain":

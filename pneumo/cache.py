@@ -19,7 +19,7 @@ import pandas as pd
 from filelock import FileLock
 from tqdm import tqdm
 
-from pneumo import cli, image
+from pneumo import cli, dicom, image
 
 log = logging.getLogger(__name__)
 
@@ -143,7 +143,9 @@ def _prepare_all(
     def prepare(number: int) -> tuple[str, float, float]:
         try:
             data = image.read(Path(root, paths[number]))
-            pixels = image.prepare(data, size=size, aspect=aspect, name=paths[number])
+            name = paths[number]
+            decode = dicom.decode if dicom.is_dicom(data) else image.decode
+            pixels = image.resize(decode(data, name=name), size=size, aspect=aspect)
         except ValueError as error:
             errors.append(str(error))
             return "", 0.0, 0.0

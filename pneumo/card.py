@@ -8,6 +8,7 @@ from jinja2 import Environment, StrictUndefined
 
 from pneumo import paper
 from pneumo.report.wording import DASH, decimal, interval
+from pneumo.source import KERMANY_LICENCE
 
 TEMPLATE = Path(__file__).with_name("card.md.j2")
 MARK = "<!-- Written by pneumo.export; a new export replaces it. -->"
@@ -104,7 +105,9 @@ def write(
         mark=MARK,
         metrics=metrics,
         phantom=phantom,
-        what="generated images" if phantom else "chest radiographs of children",
+        what=WHAT.get(metrics["data"]["kind"], "chest radiographs"),
+        children=metrics["data"]["kind"] in ("kermany", "medmnist"),
+        licence=metrics["data"].get("licence") or KERMANY_LICENCE,
         classes=classes,
         image_size=image_size,
         preparation=PREPARATION[aspect],
@@ -126,6 +129,13 @@ def write(
         score=_score,
     )
     return _tidy(text)
+
+
+WHAT = {
+    "phantom": "generated images",
+    "kermany": "chest radiographs of children",
+    "medmnist": "chest radiographs of children",
+}
 
 
 def _without_markup(value: Any) -> Any:

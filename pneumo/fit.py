@@ -29,6 +29,7 @@ from pneumo import (
 )
 from pneumo.callbacks import history_table
 from pneumo.data import XrayDataModule
+from pneumo.folder import near_duplicates
 from pneumo.module import Classifier
 from pneumo.network import Network
 from pneumo.network import build as build_any
@@ -59,7 +60,7 @@ def fit(config: dict[str, Any], run_dir: Path) -> None:
     source: Source = instantiate(config["data"]["source"])
     if source.note:
         log.warning(textwrap.fill(source.note, record.WIDTH))
-    table, images = read_data(config, source.root)
+    table, images = read_data(config, source)
     digest = split.digest(table)
     check_same_data(run_dir, digest)
     runs.write_table(run_dir / "split.csv", table[split.COLUMNS])
@@ -114,20 +115,21 @@ def fit(config: dict[str, Any], run_dir: Path) -> None:
     record.conclude(metrics, source, run_dir)
 
 
-def read_data(config: Mapping[str, Any], root: Path) -> tuple[pd.DataFrame, cache.Cache]:
-    """Returns the split table of the images under ``root``, and the images."""
+def read_data(config: Mapping[str, Any], source: Source) -> tuple[pd.DataFrame, cache.Cache]:
+    """Returns the split table of a data set's images, and the images."""
     data = config["data"]
-    table = index.index(
-        root, patient_key=data["patient_key"], on_unknown_name=data["on_unknown_name"]
-    )
+    table = source.table(patient_key=data["patient_key"], on_unknown_name=data["on_unknown_name"])
     images = cache.load(
-        root,
+        source.root,
         table["path"].tolist(),
         cache_dir=Path(data["cache_dir"]),
         image_size=data["image_size"],
         aspect=data["aspect"],
     )
-    table = table.assign(digest=images.digests, group=index.join_duplicates(table, images.digests))
+    if source.near_duplicates:
+        table = table.assign(patient=near_duplicates(table, images.images))
+    groups = index.join_duplicates(table, images.digests)
+    table = table.assign(digest=images.digests, group=groups)
     protocol = instantiate(config["protocol"]["split"])
     return split.split(table, protocol, seed=config["seed"]), images
 

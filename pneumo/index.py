@@ -14,7 +14,7 @@ log = logging.getLogger(__name__)
 LABELS = ("NORMAL", "PNEUMONIA")
 SUBTYPES = ("normal", "bacteria", "virus")
 SOURCES = ("train", "val", "test")
-SUFFIXES = (".jpeg", ".jpg", ".png")
+SUFFIXES = (".jpeg", ".jpg", ".png", ".dcm", ".dicom")
 PATIENT_KEYS = ("person", "split_person", "series")
 UNKNOWN_NAME = ("error", "skip")
 COLUMNS = ("path", "label", "subtype", "patient", "source")
@@ -175,6 +175,11 @@ def targets(table: pd.DataFrame, *, num_classes: int) -> np.ndarray:
     """Returns (N,) int64 class numbers: NORMAL 0, PNEUMONIA 1; of three, bacteria 1 and virus 2."""
     names: Iterable[str] = LABELS if num_classes == 2 else SUBTYPES
     column = table["label" if num_classes == 2 else "subtype"]
+    if not column.isin(list(names)).all():
+        raise ValueError(
+            "a network of three classes needs data that tell bacterial from viral pneumonia; these "
+            "do not, or not for every image. Use two classes: model.num_classes=2"
+        )
     return column.map({name: number for number, name in enumerate(names)}).to_numpy(np.int64)
 
 

@@ -14,6 +14,7 @@ import torch
 from omegaconf import OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
+from pneumo import medmnist as archive
 from pneumo import phantom, runs, split, unlike
 from pneumo.assess import assess_run
 from pneumo.films import Film, Shape
@@ -152,6 +153,11 @@ def _source_folder(source: dict[Any, Any]) -> Path | None:
     root = Path(str(source.get("root"))).expanduser()
     if kind == "kermany" or (kind == "auto" and root.exists()):
         return set_folder(root)
+    if kind == "folder":
+        return root
+    if kind == "medmnist":
+        cache_dir = Path(str(source.get("cache_dir"))).expanduser()
+        return archive.unpacked(root, cache_dir) if root.is_file() else None
     if kind not in ("auto", "phantom"):
         return None
     number, seed = source.get("num_images", phantom.NUM_IMAGES), source.get("seed", 0)

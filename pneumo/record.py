@@ -153,6 +153,7 @@ def describe_run(
             "kind": source.kind,
             "note": source.note,
             "root_name": source.root.name,
+            "licence": source.licence,
             "images": len(table),
             "patients": int(table["group"].nunique()),
             "patient_key": data["patient_key"],

@@ -22,7 +22,7 @@ def split(table: pd.DataFrame, protocol: Protocol, *, seed: int) -> pd.DataFrame
 
     Args:
         table: columns group and label (and source, for ``official``); one row an image.
-        protocol: by_fraction, official or k_fold, with its own arguments filled in.
+        protocol: by_fraction, official, own or k_fold, with its own arguments filled in.
         seed: any integer; the same seed gives the same split on any machine.
 
     Raises:
@@ -67,6 +67,22 @@ def official(table: pd.DataFrame, *, seed: int, val: float) -> "pd.Series[str]":
     part[~own & ~rest] = LEFT_OUT
     part[rest] = by_fraction(table[rest], seed=seed, fractions={"train": 1 - val, "val": val})
     return part
+
+
+def own(table: pd.DataFrame, *, seed: int) -> "pd.Series[str]":
+    """Returns the part of each row as the data set itself says; the seed changes nothing.
+
+    Raises:
+        ValueError: an image has none, or there is no validation part.
+    """
+    parts = set(table["source"])
+    if parts != set(PARTS):
+        found = ", ".join(sorted(part or "no part" for part in parts))
+        raise ValueError(
+            f"protocol=own needs data that put every image into train, val or test; these have "
+            f"{found}. Use protocol=official for a train and a test part, or protocol=holdout"
+        )
+    return table["source"]
 
 
 def k_fold(table: pd.DataFrame, *, seed: int, k: int, fold: int, val: float) -> "pd.Series[str]":

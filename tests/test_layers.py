@@ -25,8 +25,8 @@ LEVELS = (
         "output",
     }
     | {"paper", "phantom", "runs", "settings", "split", "unlike"},
-    {"calibration", "data", "dicom", "graph", "intervals", "saliency", "source"},
-    {"films", "module", "operating", "trained"},
+    {"calibration", "data", "dicom", "graph", "intervals", "saliency", "folder", "medmnist"},
+    {"films", "module", "operating", "source", "trained"},
     {"assess", "callbacks", "overlay", "scoring", "tensorboard"},
     {"members", "record", "report"},
     {"card", "fit", "overlap", "sweep"},
@@ -34,7 +34,13 @@ LEVELS = (
     {"download", "evaluate", "export", "heatmap", "predict", "train"},
 )
 # the cache holds what the one preprocessing makes; the networks have a form for the CPU
-BESIDE = {("cache", "image"), ("nets", "network"), ("nets", "cpu"), ("cache", "cli")}
+BESIDE = {
+    ("cache", "image"),
+    ("nets", "network"),
+    ("nets", "cpu"),
+    ("cache", "cli"),
+    ("cache", "dicom"),
+}
 
 
 def imports(path: Path) -> set[str]:

@@ -36,7 +36,7 @@ def fit(config: dict[str, Any], run_dir: Path) -> None:
     source: Source = instantiate(config["data"]["source"])
     if source.note:
         log.warning(textwrap.fill(source.note, record.WIDTH))
-    table, images = read_data(config, source.root)
+    table, images = read_data(config, source)
     digest = split.digest(table)
     check_same_data(run_dir, digest)
     runs.write_table(run_dir / "split.csv", table[split.COLUMNS])
