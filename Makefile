@@ -1,8 +1,9 @@
-# make train: set up and train on what is there; make test: set up and run all checks.
+# make train: set up and train on what is there; make test: set up and run all checks; make check:
+# the quick ones.
 PYTHON ?= python3
 BIN = .venv/bin
 
-.PHONY: train test clean
+.PHONY: train test check clean
 
 train: .venv/ready
 	$(BIN)/python -m pneumo.train model=tiny
@@ -12,6 +13,12 @@ test: .venv/ready
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
 	$(BIN)/pytest -n 2
+
+check: .venv/ready
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy
+	$(BIN)/pytest -n 2 -m 'not slow'
 
 .venv/ready: pyproject.toml constraints.txt
 	$(PYTHON) -c "import sys; sys.exit(not (3, 11) <= sys.version_info < (3, 14) and 'Python 3.11 to 3.13 is needed; make PYTHON=python3.12 names one')"
