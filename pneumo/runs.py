@@ -131,11 +131,7 @@ def identity(run_dir: Path) -> dict[str, Any]:
         }
     except (OSError, ValueError, KeyError, TypeError):
         pass
-    try:
-        lines = (run_dir / CONFIG).with_name("overrides.yaml").read_text("utf-8").splitlines()
-    except (OSError, ValueError):
-        lines = []
-    named = [*run_dir.name.split(","), *(line.strip("-'\" ") for line in lines)]
+    named = [*run_dir.name.split(","), *_overrides(run_dir)]
     return identity_by(dict.fromkeys(IDENTITY), named)
 
 
@@ -160,9 +156,22 @@ def not_begun(sweep: Path) -> list[dict[str, Any]]:
     except (OSError, ValueError, KeyError, TypeError):
         return []
     begun = [path.parent for path in sweep.glob("*/status.json")]
-    there = Counter(tuple(found[name] for name in names) for found in map(identity, begun))
+    there = Counter(tuple(found[name] for name in names) for found in map(_asked, begun))
     left = (wanted - there).elements()
     return [{**dict.fromkeys(IDENTITY), **dict(zip(names, one, strict=True))} for one in left]
+
+
+def _asked(run_dir: Path) -> dict[str, Any]:
+    """A run's identity as its sweep asked for it: a model by its choice, not by its name."""
+    return identity_by(identity(run_dir), _overrides(run_dir))
+
+
+def _overrides(run_dir: Path) -> list[str]:
+    try:
+        lines = (run_dir / CONFIG).with_name("overrides.yaml").read_text("utf-8").splitlines()
+    except (OSError, ValueError):
+        return []
+    return [line.strip("-'\" ") for line in lines]
 
 
 def write_status(

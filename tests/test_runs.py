@@ -87,3 +87,16 @@ def test_broken_configurations_are_named(tmp_path: Path, text: str) -> None:
     (tmp_path / runs.CONFIG).write_text(text)
     with pytest.raises(ValueError, match=r"config\.yaml must"):
         runs.read_config(tmp_path)
+
+
+def test_a_run_is_begun_whatever_its_model_calls_itself(tmp_path: Path) -> None:
+    asked = {"model": "mobilenet", "seed": 0, "protocol": "paper", "fold": None}
+    runs.write_json(tmp_path / runs.SWEEP, {"arguments": [], "planned": [asked]})
+    run = tmp_path / "model=mobilenet_v3_small,seed=0"
+    run.mkdir()
+    own = {"model": {"name": "mobilenet_v3_small"}, "seed": 0}
+    own["protocol"] = {"name": "paper", "fold": None}
+    runs.write_config(run, own, ["model=mobilenet", "seed=0"])
+    assert runs.not_begun(tmp_path) == [asked]  # no status yet
+    runs.write_status(run, "running")
+    assert runs.not_begun(tmp_path) == []

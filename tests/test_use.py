@@ -1,4 +1,4 @@
-"""The walk of docs/use.md is run as it stands there."""
+"""The walks of docs/use.md and docs/extending.md are run as they stand there."""
 
 import csv
 import os
@@ -15,9 +15,28 @@ ROOT = Path(__file__).parents[1]
 PAGE = ROOT / "docs" / "use.md"
 
 
-def block() -> str:
-    (found,) = re.findall(r"runs this block -->\n```bash\n(.*?)```", PAGE.read_text(), re.DOTALL)
+def block(page: Path = PAGE) -> str:
+    (found,) = re.findall(r"runs this block -->\n```bash\n(.*?)```", page.read_text(), re.DOTALL)
     return str(found)
+
+
+def walk(page: Path, place: Path) -> "subprocess.CompletedProcess[str]":
+    environment = os.environ | {
+        "PATH": f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}",
+        "PYTHONPATH": str(ROOT),
+        "PNEUMO_CACHE": str(place / "cache"),
+    }
+    done = subprocess.run(
+        ["bash", "-eu", "-c", block(page)],
+        cwd=place,
+        env=environment,
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert done.returncode == 0, done.stderr
+    assert "Traceback" not in done.stderr
+    return done
 
 
 def test_the_example_without_torch_is_that_of_the_help() -> None:
@@ -26,20 +45,7 @@ def test_the_example_without_torch_is_that_of_the_help() -> None:
 
 @pytest.mark.slow
 def test_the_walk_goes_from_training_to_predictions(tmp_path: Path) -> None:
-    environment = os.environ | {
-        "PATH": f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}",
-        "PYTHONPATH": str(ROOT),
-        "PNEUMO_CACHE": str(tmp_path / "cache"),
-    }
-    done = subprocess.run(
-        ["bash", "-eu", "-c", block()],
-        cwd=tmp_path,
-        env=environment,
-        capture_output=True,
-        text=True,
-    )
-    assert done.returncode == 0, done.stderr
-    assert "Traceback" not in done.stderr
+    done = walk(PAGE, tmp_path)
     out = tmp_path / "try"
     with (out / "predictions.csv").open(newline="") as file:
         rows = list(csv.DictReader(file))
@@ -56,3 +62,12 @@ def test_the_walk_goes_from_training_to_predictions(tmp_path: Path) -> None:
     assert re.search(r"^NORMAL: 0\.\d{4}\nPNEUMONIA: 0\.\d{4}\n", done.stdout, re.MULTILINE)
     columns = re.findall(r"`(\w+)`", PAGE.read_text().partition("| column")[2].partition("\n\n")[0])
     assert set(rows[0]) <= set(columns)
+
+
+@pytest.mark.slow
+def test_networks_of_ones_own_are_trained_reported_and_exported(tmp_path: Path) -> None:
+    walk(ROOT / "docs" / "extending.md", tmp_path)
+    text = (tmp_path / "mine" / "report" / "summary.md").read_text()
+    for name in ("shallow", "mobilenet_v3_small", "tiny"):
+        assert f"| {name} |" in text
+    assert (tmp_path / "mine" / "shallow-card.md").is_file()
