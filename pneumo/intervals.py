@@ -48,6 +48,33 @@ def bootstrap(
         level: the share of resamples between low and high, in (0, 1).
         seed: of the draws.
     """
+    values = resampled_scores(
+        label,
+        probability,
+        patient=patient,
+        threshold=threshold,
+        names=names,
+        resamples=resamples,
+        seed=seed,
+    )
+    return {name: percentile_interval(value, level=level) for name, value in values.items()}
+
+
+def resampled_scores(
+    label: ArrayLike,
+    probability: ArrayLike,
+    *,
+    patient: ArrayLike,
+    threshold: float = 0.5,
+    names: Sequence[str] = SCORES,
+    resamples: int = 1000,
+    seed: int = 0,
+) -> dict[str, Array]:
+    """Returns (resamples,) of each score, one for each time that the patients are drawn.
+
+    Arguments as in `bootstrap`. Of two models on the same images in the same order the resamples
+    are the same, so that their difference is a paired bootstrap.
+    """
     label, probability = np.asarray(label), np.asarray(probability)
     step = max(1, CHUNK // max(1, label.size))
     weight = patient_weights(patient, resamples=resamples, seed=seed)
@@ -57,10 +84,7 @@ def bootstrap(
         )
         for at in range(0, resamples, step)
     ]
-    return {
-        name: percentile_interval(np.concatenate([part[name] for part in parts]), level=level)
-        for name in names
-    }
+    return {name: np.concatenate([part[name] for part in parts]) for name in names}
 
 
 class PatientWeights:

@@ -52,9 +52,3 @@ PEERS = (
         (0.714e9, 1.814e9, 4.291e9, 0.819e9),
     ),
 )
-
-# Baselines measured on this data set, random 70/30 by patient: an RBF-SVM on 32 x 32 thumbnails,
-# and a classifier that sees the file's header only (size, JPEG quality), no pixel.
-THUMBNAIL_F1_NORMAL, THUMBNAIL_ACCURACY = 0.920, 0.956
-HEADER_ACCURACY = 0.955
-THUMBNAIL_OFFICIAL_ACCURACY, HEADER_OFFICIAL_ACCURACY = 0.766, 0.620

@@ -164,3 +164,25 @@ def test_settings_are_checked(
     key, _, value = setting.partition("=")
     assert f"{key} must be" in (told := capsys.readouterr().err)
     assert value in told
+
+
+@pytest.mark.slow
+def test_a_sweep_with_networks_reports_margins_on_the_same_splits(
+    train: Command, tmp_path: Path
+) -> None:
+    models = f"model=tiny,{','.join(NAMES)}"
+    arguments = ("-m", models, "seed=0,1", "hydra.sweep.dir=sweep", "trainer.max_epochs=1", *SMALL)
+    assert train(*arguments) == 0
+    runs = {
+        path.parent.name: metrics(path.parent) for path in tmp_path.glob("sweep/*/metrics.json")
+    }
+    assert len(runs) == 8
+    for seed in (0, 1):
+        own = [found["data"] for found in runs.values() if found["seed"] == seed]
+        assert all(data == own[0] for data in own)
+    text = (tmp_path / "sweep" / "report" / "summary.md").read_text()
+    for name in NAMES:
+        assert f"| tiny minus {name} | Accuracy |" in text
+    written = [path.stat().st_mtime_ns for path in tmp_path.glob("sweep/*/metrics.json")]
+    assert train("sweep=sweep") == 0
+    assert written == [path.stat().st_mtime_ns for path in tmp_path.glob("sweep/*/metrics.json")]

@@ -235,6 +235,68 @@ def test_differences_pair_the_same_splits_only(sweep: Path) -> None:
     assert float(row["low"]) <= float(row["difference"]) <= float(row["high"])
 
 
+def make_baseline(sweep: Path, **changed: Any) -> Path:
+    return make_run(sweep, model="thumbnail_svm", baseline=True, selection=None, history=[],
+                    parameters=None, multiply_adds=None, **changed)  # fmt: skip
+
+
+def test_margins_are_paired_over_trials_and_within_each(sweep: Path) -> None:
+    baselines = [make_baseline(sweep, seed=seed) for seed in range(3)]
+    report = write_report([sweep])
+    rows = table(report / "comparisons.csv")
+    pairs = [
+        (read_run(sweep / f"model=tiny,protocol=paper,seed={seed}", name="t"),
+         read_run(path, name="b")) for seed, path in enumerate(baselines)
+    ]  # fmt: skip
+    gaps = [
+        one.score("best", "test", "accuracy") - other.score("best", "test", "accuracy")
+        for one, other in pairs
+        if isinstance(one, Trial) and isinstance(other, Trial)
+    ]
+    whole = found(rows, what="tiny minus thumbnail_svm", score="accuracy", over="3 trials")
+    assert float(whole["difference"]) == pytest.approx(np.mean(gaps), abs=1e-6)
+    for seed, gap in enumerate(gaps):
+        over = f"patients of seed {seed}"
+        row = found(rows, what="tiny minus thumbnail_svm", score="accuracy", over=over)
+        assert float(row["difference"]) == pytest.approx(gap, abs=1e-6)
+        assert float(row["low"]) < gap < float(row["high"])
+    assert not [row for row in rows if "thumbnail_svm: " in row["what"]]  # no epoch was chosen
+    text = said(report)
+    assert "margin over the best baseline, thumbnail_svm, is " in text
+    assert "The baselines' medians are thumbnail_svm" in text
+    assert "of 2 networks and 1 baseline" in text
+    assert "No baseline was run" not in text
+    assert "margins over the baselines flatter the network" in text
+    assert "do not share" not in text
+
+
+def test_one_common_trial_is_compared_by_its_patients(sweep: Path) -> None:
+    make_baseline(sweep, seed=1)
+    report = write_report([sweep])
+    assert ", over patients of seed 1)" in said(report)
+    rows = table(report / "comparisons.csv")
+    assert {r["over"] for r in rows if "minus thumb" in r["what"]} == {"patients of seed 1"}
+
+
+def test_equal_predictions_have_no_margin(tmp_path: Path) -> None:
+    tiny = make_run(tmp_path)
+    svm = make_baseline(tmp_path)
+    (svm / "predictions.csv").write_text((tiny / "predictions.csv").read_text())
+    scored = json.loads((tiny / "metrics.json").read_text())["best"]
+    edit(svm, lambda content: content.update(best=scored))
+    rows = table(write_report([tmp_path]) / "comparisons.csv")
+    row = found(rows, what="tiny minus thumbnail_svm", score="auroc")
+    assert (row["difference"], row["low"], row["high"]) == ("0", "0", "0")
+
+
+def test_baselines_alone_are_reported(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.undo()  # with its pictures
+    make_baseline(tmp_path)
+    text = said(write_report([tmp_path]))
+    assert "Thumbnail_svm reached a test F1 of NORMAL" in text
+    assert "The epoch was chosen" not in text
+
+
 def test_failed_running_and_missing_runs_are_named_and_not_averaged(sweep: Path) -> None:
     write_status(sweep / "model=small,protocol=paper,seed=3", status="failed", epoch=2,
                  max_epochs=6, error="Traceback ...\nRuntimeError: out of memory")  # fmt: skip
@@ -329,7 +391,7 @@ def test_phantoms_get_a_banner_and_real_images_the_caution(sweep: Path, tmp_path
     assert "thumbnails" not in drawn
     assert "the paper reports" not in drawn
     assert "Phantoms" not in real
-    assert "thumbnails reaches an F1 of NORMAL of 0.920" in real
+    assert "No baseline was run on these splits" in real
 
 
 def test_one_seed_has_no_spread_and_no_comparison(tmp_path: Path) -> None:
@@ -338,7 +400,7 @@ def test_one_seed_has_no_spread_and_no_comparison(tmp_path: Path) -> None:
     report = write_report([tmp_path])
     text = said(report)
     assert re.search(r"reached a test F1 of NORMAL of 0\.\d{3} in 1 trial of", text)
-    assert "tiny, small: one trial only, so no spread and no paired comparison." in text
+    assert "tiny, small: one trial only, so no spread and no comparison over splits." in text
     row = found(table(report / "comparisons.csv"), what="tiny minus small", score="accuracy")
     assert (row["trials"], row["low"], row["p"]) == ("1", "", "")
     assert "nan" not in (report / "report.html").read_text().lower()

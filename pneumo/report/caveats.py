@@ -6,7 +6,7 @@ from collections.abc import Callable, Sequence
 import numpy as np
 
 from pneumo.report.comparisons import MOST_COMPARED
-from pneumo.report.groups import Group, short, varying_keys
+from pneumo.report.groups import DEBUG, Group, short, varying_keys
 from pneumo.report.trials import number
 
 TRAINING = (
@@ -32,6 +32,8 @@ def caveats(group: Group) -> list[str]:
         _note_missing,
         _note_few,
         _note_most,
+        _note_no_baseline,
+        _note_choice,
         _note_settings,
         _note_versions,
         _note_shares,
@@ -53,29 +55,53 @@ def _note_few(group: Group) -> list[str]:
     single = [cell.label for cell in group.cells if len(cell.trials) == 1]
     if not single:
         return []
-    return [f"{', '.join(single)}: one trial only, so no spread and no paired comparison."]
+    return [f"{', '.join(single)}: one trial only, so no spread and no comparison over splits."]
 
 
 def _note_most(group: Group) -> list[str]:
-    count = sum(bool(cell.trials) for cell in group.cells)
+    count = len(group.networks)
     if count <= MOST_COMPARED:
         return []
     return [f"Of {count} networks the first {MOST_COMPARED} are compared with each other."]
 
 
+def _note_no_baseline(group: Group) -> list[str]:
+    if group.baselines or group.protocol == DEBUG:
+        return []
+    seeds = sorted({int(t.split[0]) for t in group.trials if isinstance(t.split[0], int)})
+    told = f" seed={','.join(map(str, seeds))}" if seeds else ""
+    folds = sorted({t.split[1] for t in group.trials if t.split[1] is not None})
+    told += f" protocol.fold={','.join(map(str, folds))}" if folds else ""
+    data = " data=phantom" if group.kind == "phantom" else ""
+    return [
+        "No baseline was run on these splits, so nothing here says what a network adds to the "
+        "file's header or a thumbnail. To have them in this report: python -m pneumo.train -m "
+        f"model=thumbnail_svm,file_header,prior protocol={group.protocol}{data}{told}"
+    ]
+
+
+def _note_choice(group: Group) -> list[str]:
+    chosen = [cell.label for cell in group.networks if cell.settings.get("chosen_on") == "test"]
+    if not chosen or not group.baselines:
+        return []
+    return [
+        f"The epoch of {', '.join(chosen)} was chosen on the test part, and a baseline has none to "
+        "choose: margins over the baselines flatter the network."
+    ]
+
+
 def _note_settings(group: Group) -> list[str]:
     notes = []
     by_model = defaultdict(list)
-    for cell in group.cells:
-        if cell.trials:
-            by_model[cell.model].append(cell.settings)
+    for cell in (*group.networks, *group.baselines):
+        by_model[cell.model].append(cell.settings)
     for model, settings in by_model.items():
         if keys := varying_keys(settings):
             notes.append(
                 f"{model} was trained with different {', '.join(keys)}: "
                 "each setting has a row of its own, none averaged with another."
             )
-    firsts = {model: settings[0] for model, settings in by_model.items()}
+    firsts = {cell.model: by_model[cell.model][0] for cell in group.networks}
     for key in varying_keys(list(firsts.values())):
         if key.rpartition(".")[2] in (*TRAINING, "batch_norm", "num_classes", "chosen_on"):
             told = ", ".join(f"{model} {short(one.get(key))}" for model, one in firsts.items())

@@ -5,11 +5,10 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from pneumo.intervals import Comparison, corrected_t_test, holm
+from pneumo.intervals import Comparison, corrected_t_test, holm, percentile_interval
 from pneumo.report.groups import Cell, Group
-from pneumo.report.trials import Trial
+from pneumo.report.trials import COMPARED, Trial, split_name
 
-COMPARED = ("f1_normal", "accuracy", "auroc")
 MOST_COMPARED = 8  # networks; more make a table that no one reads
 
 
@@ -22,6 +21,17 @@ class Difference(NamedTuple):
     pairs: int
     test: Comparison
     p_holm: float
+
+
+class Margin(NamedTuple):
+    """A network's score minus a baseline's on the same splits."""
+
+    score: str
+    network: str
+    baseline: str
+    over: str  # "4 trials", or "patients of seed 3": what the interval is over
+    pairs: int  # trials
+    test: Comparison  # p and df only over several trials
 
 
 class Optimism(NamedTuple):
@@ -40,7 +50,7 @@ def differences(group: Group) -> list[Difference]:
     Only splits that both networks were tried on, with the same images in each part, make a pair.
     p is adjusted by Holm over the pairs of one score.
     """
-    cells = [cell for cell in group.cells if cell.trials][:MOST_COMPARED]
+    cells = group.networks[:MOST_COMPARED]
     rows = []
     for score in COMPARED:
         pairs = [
@@ -58,6 +68,69 @@ def differences(group: Group) -> list[Difference]:
     return rows
 
 
+def margins(group: Group) -> list[Margin]:
+    """Every network minus every baseline of the group, on each score of `COMPARED`.
+
+    Only splits that both were tried on, with the same images in each part, make a pair. First
+    over the trials, by the corrected t-test, where there are several; then within each trial, by
+    a paired bootstrap over the patients of its test part, which says nothing of other splits.
+    """
+    return [
+        margin
+        for network in group.networks[:MOST_COMPARED]
+        for baseline in group.baselines
+        for margin in _margins(network, baseline)
+    ]
+
+
+def best_margins(rows: Sequence[Margin]) -> dict[str, Margin]:
+    """Each network's margin of accuracy over the baseline that leaves it the least.
+
+    Over all trials where there are several, else within the first. A network that shares no split
+    with a baseline has none.
+    """
+    found: dict[str, Margin] = {}
+    whole = {(row.network, row.baseline): row for row in reversed(rows) if row.score == "accuracy"}
+    for row in whole.values():
+        least = found.get(row.network)
+        if least is None or row.test.difference < least.test.difference:
+            found[row.network] = row
+    return found
+
+
+def main_margins(rows: Sequence[Margin]) -> list[Margin]:
+    """Of ``rows`` those over several trials, and within each trial those over the best baseline."""
+    best = {name: margin.baseline for name, margin in best_margins(rows).items()}
+    several = {(row.network, row.baseline) for row in rows if row.pairs > 1}
+    return [
+        row
+        for row in rows
+        if row.pairs > 1
+        or row.baseline == best.get(row.network)
+        or (row.network, row.baseline) not in several
+    ]
+
+
+def _margins(network: Cell, baseline: Cell) -> list[Margin]:
+    names = network.label, baseline.label
+    rows = []
+    for score in COMPARED:
+        n, test = _paired(network, baseline, score)
+        if n > 1:
+            rows.append(Margin(score, *names, f"{n} trials", n, test))
+    for one, other in _pairs(network, baseline):
+        if one.path.size and np.array_equal(one.path, other.path):
+            over = f"patients of {split_name(one.split)}"
+            rows += [Margin(s, *names, over, 1, _within(one, other, s)) for s in COMPARED]
+    return rows
+
+
+def _within(one: Trial, other: Trial, score: str) -> Comparison:
+    gap = _best(one, score) - _best(other, score)
+    ends = percentile_interval(one.resampled[score] - other.resampled[score])
+    return Comparison(gap, *ends, float("nan"), 0)
+
+
 def optimism(group: Group, *, groups: Sequence[Group]) -> list[Optimism]:
     """What choosing the epoch on the test part adds, by each way that the runs allow.
 
@@ -66,7 +139,7 @@ def optimism(group: Group, *, groups: Sequence[Group]) -> list[Optimism]:
     paper's protocol, its score minus that of the holdout protocol on the same data and seeds.
     """
     rows = []
-    for cell in group.cells:
+    for cell in group.networks:
         for score in COMPARED[:2]:
             if cell.settings.get("chosen_on") == "test":
                 gain = [_best(t, score) - t.score("last", "test", score) for t in cell.trials]
@@ -113,13 +186,18 @@ def _holdout(group: Group, cell: Cell, groups: Sequence[Group]) -> list[Cell]:
 def _paired(
     first: Cell, second: Cell, score: str, *, same_split: bool = True
 ) -> tuple[int, Comparison]:
+    pairs = _pairs(first, second, same_split=same_split)
+    gap = [_best(one, score) - _best(two, score) for one, two in pairs]
+    ratio = _test_to_train([one for one, _ in pairs])
+    return int(np.isfinite(gap).sum()), corrected_t_test(gap, test_to_train=ratio)
+
+
+def _pairs(first: Cell, second: Cell, *, same_split: bool = True) -> list[tuple[Trial, Trial]]:
     ours, theirs = first.by_split(), second.by_split()
     pairs = [(ours[split], theirs[split]) for split in ours if split in theirs]
     if same_split:
         pairs = [(one, two) for one, two in pairs if _split_hash(one) == _split_hash(two)]
-    gap = [_best(one, score) - _best(two, score) for one, two in pairs]
-    ratio = _test_to_train([one for one, _ in pairs])
-    return int(np.isfinite(gap).sum()), corrected_t_test(gap, test_to_train=ratio)
+    return pairs
 
 
 def _test_to_train(trials: Sequence[Trial]) -> float:

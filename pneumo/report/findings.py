@@ -8,7 +8,16 @@ from math import isnan
 from pneumo import paper
 from pneumo.intervals import Comparison
 from pneumo.report.caveats import caveats
-from pneumo.report.comparisons import Difference, Optimism, differences, optimism
+from pneumo.report.comparisons import (
+    Difference,
+    Margin,
+    Optimism,
+    best_margins,
+    differences,
+    main_margins,
+    margins,
+    optimism,
+)
 from pneumo.report.groups import DEBUG, Cell, Group, Spread
 from pneumo.report.tables import paper_figure, sizes
 from pneumo.report.trials import Problem
@@ -42,6 +51,7 @@ class Section:
     about: str
     scores: list[dict[str, str]]
     sizes: list[dict[str, str]]
+    margins: list[dict[str, str]]
     differences: list[dict[str, str]]
     optimism: list[dict[str, str]]
     caveats: list[str]
@@ -53,8 +63,8 @@ class Section:
         return len(self.group.trials)
 
     @property
-    def num_networks(self) -> int:
-        """Networks, or settings of one, with a finished run."""
+    def num_models(self) -> int:
+        """Networks and baselines, or settings of one, with a finished run."""
         return sum(bool(cell.trials) for cell in self.group.cells)
 
 
@@ -65,7 +75,8 @@ def sections(groups: Sequence[Group]) -> list[Section]:
 
 def headline(groups: Sequence[Group], *, problems: Sequence[Problem]) -> list[str]:
     """What was found, in sentences; the first stands alone."""
-    lead = next((cell for group in groups for cell in _ranked(group)), None)
+    ranked = [cell for group in groups for cell in _ranked(group)]
+    lead = next((cell for cell in ranked if not cell.is_baseline), next(iter(ranked), None))
     if lead is None:
         return [f"No finished run was found: {_states(problems)}, each named below."]
     group = next(g for g in groups if any(cell is lead for cell in g.cells))
@@ -73,13 +84,17 @@ def headline(groups: Sequence[Group], *, problems: Sequence[Problem]) -> list[st
     if group.protocol == DEBUG:
         said.insert(0, "DEBUG RUNS of a few batches an epoch: the scores mean nothing.")
     others = [cell for cell in _ranked(group) if cell is not lead]
-    if others:
-        told = ", ".join(f"{c.label} {decimal(_f1(c).median)}" for c in others[:6])
-        more = f" and {len(others) - 6} more" if len(others) > 6 else ""
-        said.append(f"The other networks' medians are {told}{more}.")
+    for name, baseline in (("other networks", False), ("baselines", True)):
+        if told := _medians([cell for cell in others if cell.is_baseline is baseline]):
+            said.append(f"The {name}' medians are {told}.")
     if problems:
         said.append(f"Left out and named below: {_states(problems)}.")
     return said
+
+
+def _medians(cells: Sequence[Cell]) -> str:
+    told = ", ".join(f"{cell.label} {decimal(_f1(cell).median)}" for cell in cells[:6])
+    return told + (f" and {len(cells) - 6} more" if len(cells) > 6 else "")
 
 
 def _section(group: Group, groups: Sequence[Group]) -> Section:
@@ -89,6 +104,7 @@ def _section(group: Group, groups: Sequence[Group]) -> Section:
         about=_about(group),
         scores=[row for cell in group.cells for row in _score_cells(group, cell)],
         sizes=[_size_cells(cell) for cell in group.cells if cell.trials],
+        margins=[_margin_cells(row) for row in main_margins(margins(group))],
         differences=[_difference_cells(row) for row in differences(group)],
         optimism=[_optimism_cells(row) for row in optimism(group, groups=groups)],
         caveats=caveats(group),
@@ -98,7 +114,8 @@ def _section(group: Group, groups: Sequence[Group]) -> Section:
 def _about(group: Group) -> str:
     trial = group.trials[0]
     data = trial.metrics["data"]
-    chosen = sorted({str(c.settings.get("chosen_on")) for c in group.cells if c.trials})
+    chosen = sorted({str(cell.settings.get("chosen_on")) for cell in group.networks})
+    epoch = f"The epoch was chosen on the {' or '.join(chosen)} part. " if chosen else ""
     held = f"{data.get('images') or 0:,} images of {data.get('patients') or 0:,} patients"
     split = PROTOCOLS.get(group.protocol, "a protocol of its own")
     parts = ", ".join(
@@ -106,11 +123,14 @@ def _about(group: Group) -> str:
         for part in ("train", "val", "test")
         if trial.count(part, "images") > 0
     )
-    networks = len({trial.model for trial in group.trials})
+    counts = [
+        (len({cell.model for cell in cells}), name)
+        for cells, name in ((group.networks, "network"), (group.baselines, "baseline"))
+    ]
+    models = " and ".join(f"{n} {name}{'s' * (n > 1)}" for n, name in counts if n)
     return (
         f"{held}; {split}. The first trial has {parts} images. "
-        f"The epoch was chosen on the {' or '.join(chosen)} part. "
-        f"Finished runs: {len(group.trials)}, of {networks} network{'s' * (networks > 1)}."
+        f"{epoch}Finished runs: {len(group.trials)}, of {models}."
     )
 
 
@@ -161,7 +181,9 @@ def _size_cells(cell: Cell) -> dict[str, str]:
         "epoch": _epochs(size["best_epoch"]),
         "train": decimal(train),
         "gap": decimal(train - test, sign=True),
-        "last": decimal(cell.spread("last", "test", "f1_normal").median),
+        "last": DASH
+        if cell.is_baseline
+        else decimal(cell.spread("last", "test", "f1_normal").median),
     }
 
 
@@ -169,6 +191,16 @@ def _epochs(value: Spread) -> str:
     if value.low == value.high:
         return f"{value.low:.0f}"
     return interval(value.low, value.high, digits=0)
+
+
+def _margin_cells(row: Margin) -> dict[str, str]:
+    return {
+        "pair": f"{row.network} minus {row.baseline}",
+        "score": COLUMNS[row.score],
+        "over": row.over,
+        **_test_cells(row.test),
+        "p": p_value(row.test.p),
+    }
 
 
 def _difference_cells(row: Difference) -> dict[str, str]:
@@ -208,7 +240,7 @@ def _f1(cell: Cell) -> Spread:
 
 
 def _ranked(group: Group) -> list[Cell]:
-    """The group's networks with scores: tiny, the paper's own, first, then the best.
+    """The group's networks with scores: tiny, the paper's own, first, then the best; baselines.
 
     Which of several settings is the best, the part tells that chose their epochs: where that is
     the validation part, no setting is put forward for its score on the test part.
@@ -219,7 +251,7 @@ def _ranked(group: Group) -> list[Cell]:
         return on.median if on.n else _f1(cell).median
 
     cells = [cell for cell in group.cells if _f1(cell).n]
-    return sorted(cells, key=lambda cell: (cell.model != "tiny", -merit(cell)))
+    return sorted(cells, key=lambda c: (c.is_baseline, c.model != "tiny", -merit(c)))
 
 
 def _lead(cell: Cell, group: Group, groups: Sequence[Group]) -> str:
@@ -238,6 +270,7 @@ def _lead(cell: Cell, group: Group, groups: Sequence[Group]) -> str:
         on = cell.settings.get("chosen_on")
         flatters = ", which flatters it" if on == "test" else ""
         said += f", the best of {rivals} settings on the {on} part{flatters}"
+    said += _margin(cell, group)
     figure = paper_figure(cell, "f1_normal")
     if not isnan(figure) and group.kind != "phantom":
         about = "" if cell.model == "tiny" else "about "
@@ -249,6 +282,19 @@ def _lead(cell: Cell, group: Group, groups: Sequence[Group]) -> str:
         if (row.label, row.score) == (cell.label, "f1_normal"):
             return f"{said}; {_flattery(row)}."
     return f"{said}."
+
+
+def _margin(cell: Cell, group: Group) -> str:
+    """Its margin over the baseline that leaves it the least; "" where none shares a split."""
+    row = best_margins(margins(group)).get(cell.label)
+    if row is None:
+        return ""
+    over = f"over {row.over} on the same splits" if row.pairs > 1 else f"over {row.over}"
+    return (
+        f"; its margin over the best baseline, {row.baseline}, is "
+        f"{decimal(row.test.difference, sign=True)} of accuracy "
+        f"({interval(row.test.low, row.test.high, sign=True)}, {over})"
+    )
 
 
 def _flattery(row: Optimism) -> str:

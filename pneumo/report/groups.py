@@ -37,6 +37,11 @@ class Cell:
     missing: list[str] = field(default_factory=list)
 
     @property
+    def is_baseline(self) -> bool:
+        """Whether its trials are of a classifier of pneumo.baselines."""
+        return any(trial.is_baseline for trial in self.trials)
+
+    @property
     def train_part(self) -> str:
         """The part with the train scores: in evaluation mode, if every trial has them."""
         scored = self.trials and all(t.metrics["best"].get("train_eval") for t in self.trials)
@@ -65,6 +70,16 @@ class Group:
     def trials(self) -> list[Trial]:
         """All trials of the group."""
         return [trial for cell in self.cells for trial in cell.trials]
+
+    @property
+    def networks(self) -> list[Cell]:
+        """The cells with trials of networks."""
+        return [cell for cell in self.cells if cell.trials and not cell.is_baseline]
+
+    @property
+    def baselines(self) -> list[Cell]:
+        """The cells with trials of baselines."""
+        return [cell for cell in self.cells if cell.is_baseline]
 
 
 def spread(values: ArrayLike) -> Spread:
@@ -153,9 +168,12 @@ def _cells(trials: Sequence[Trial]) -> list[Cell]:
             told = ", ".join(f"{key}={short(cell.settings.get(key))}" for key in keys)
             cell.label = f"{cell.model} ({told})"
     place = {name: index for index, name in enumerate(paper.NETWORKS)}
-    return sorted(
-        cells, key=lambda c: (place.get(c.model, len(place)), c.model, -len(c.trials), c.label)
-    )
+
+    def order(cell: Cell) -> tuple[Any, ...]:
+        first = cell.is_baseline, place.get(cell.model, len(place))
+        return *first, cell.model, -len(cell.trials), cell.label
+
+    return sorted(cells, key=order)
 
 
 def short(value: Any) -> str:

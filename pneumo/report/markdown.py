@@ -24,6 +24,14 @@ OPTIMISM = {
     "interval": "95 % interval",
     "pairs": "Trials",
 }
+MARGINS = {
+    "pair": "Network and baseline",
+    "score": "Score",
+    "difference": "Difference",
+    "interval": "95 % interval",
+    "p": "p",
+    "over": "Over",
+}
 DIFFERENCES = {
     "pair": "Networks",
     "score": "Score",
@@ -51,6 +59,7 @@ def summary_markdown(
         lines += _table(part.sizes, SIZES)
         lines += [TRAIN_NOTE, ""]
         lines += _titled("Choosing the epoch on the test part", part.optimism, OPTIMISM)
+        lines += _titled("Margins over the baselines", part.margins, MARGINS)
         lines += _titled("Differences between networks", part.differences, DIFFERENCES)
         lines += [f"- {_escaped(caveat)}" for caveat in part.caveats]
         lines += [""] * bool(part.caveats)

@@ -10,7 +10,7 @@ from pneumo.report import worth, worth_figures
 from pneumo.report.curves import MOST_SHOWN
 from pneumo.report.findings import COLUMNS, Section
 from pneumo.report.groups import Group
-from pneumo.report.markdown import DIFFERENCES, OPTIMISM, SIZES
+from pneumo.report.markdown import DIFFERENCES, MARGINS, OPTIMISM, SIZES
 from pneumo.report.tables import Intervals
 from pneumo.report.trials import Problem, Trial, split_name
 from pneumo.report.wording import DASH, TRAIN_NOTE, decimal, interval
@@ -78,7 +78,6 @@ def html(
         most_runs=MOST_RUNS,
         most_shown=MOST_SHOWN,
         phantom=[part.title for part in parts if part.group.kind == "phantom"],
-        real=any(part.group.kind == "kermany" for part in parts),
         captions=CAPTIONS,
         worth={part.group.slug: worth.tables(part.group) for part in parts},
         worth_columns=worth.TABLES,
@@ -86,6 +85,7 @@ def html(
         columns=COLUMNS,
         sizes=SIZES,
         optimism=OPTIMISM,
+        margins=MARGINS,
         differences=DIFFERENCES,
         run_columns={name: COLUMNS[name] for name in WITH_INTERVAL},
         paper=paper,
@@ -103,8 +103,8 @@ def _run(label: str, trial: Trial, *, intervals: Intervals) -> dict[str, str]:
     row = {
         "network": label,
         "split": split_name(trial.split),
-        "epoch": str(trial.metrics["best"]["epoch"] + 1),
-        "last": decimal(trial.score("last", "test", "f1_normal")),
+        "epoch": DASH if trial.is_baseline else str(trial.metrics["best"]["epoch"] + 1),
+        "last": DASH if trial.is_baseline else decimal(trial.score("last", "test", "f1_normal")),
     }
     for score in WITH_INTERVAL:
         ends = intervals.get(trial.name, {}).get(score)

@@ -52,6 +52,7 @@ TELL_NOTHING = (
     "trainer.logger",
     "trainer.num_sanity_val_steps",
 )
+TELL_OF_BASELINES = ("model.", "data.aspect", "data.image_size", "data.patient_key", "protocol.")
 AGREES = 0.005  # accuracy of predictions.csv may differ from metrics.json by rounding, not by more
 
 
@@ -109,11 +110,14 @@ def read_run(path: Path, *, name: str) -> Trial | Problem:
 
 def _trial(path: Path, *, name: str, metrics: dict[str, Any], status: dict[str, Any]) -> Trial:
     remarks = []
-    trial = Trial(name, metrics | worth.read(path, metrics), status, told=_settings(path))
+    told = _settings(path)
+    if metrics.get("baseline") is True:
+        told = {key: value for key, value in told.items() if key.startswith(TELL_OF_BASELINES)}
+    trial = Trial(name, metrics | worth.read(path, metrics), status, told=told)
     try:
-        label, probability, patient = _predictions(path / "predictions.csv")
+        names, label, probability, patient = _predictions(path / "predictions.csv")
         _check_agreement(trial, label=label, probability=probability)
-        trial = replace(trial, label=label, probability=probability, patient=patient)
+        trial = replace(trial, path=names, label=label, probability=probability, patient=patient)
     except (OSError, ValueError, csv.Error) as error:
         remarks.append(f"no interval and no curve: {error}")
     undefined = [s for s in SCORES if np.isnan(trial.score("best", "test", s))]
@@ -133,21 +137,24 @@ def _settings(path: Path) -> dict[str, Any]:
     return {key: value for key, value in flat.items() if not key.startswith(TELL_NOTHING)}
 
 
-def _predictions(path: Path) -> tuple[Array, Array, Array]:
+def _predictions(path: Path) -> tuple[Array, Array, Array, Array]:
+    """Path, label, probability and patient of the test images, as a Trial has them."""
     if not path.is_file():
         raise FileNotFoundError("predictions.csv is missing")
     with path.open(newline="", encoding="utf-8") as file:
         header, *rows = csv.reader(file) if path.stat().st_size else [[]]
-    if lacking := {"split", "label", "p_pneumonia", "patient"} - set(header):
+    if lacking := {"path", "split", "label", "p_pneumonia", "patient"} - set(header):
         raise ValueError(f"predictions.csv lacks the column {', '.join(sorted(lacking))}")
-    split, label, probability, patient = (
-        header.index(c) for c in ("split", "label", "p_pneumonia", "patient")
+    name, split, label, probability, patient = (
+        header.index(c) for c in ("path", "split", "label", "p_pneumonia", "patient")
     )
     test = [row for row in rows if len(row) == len(header) and row[split] == "test"]
+    test.sort(key=lambda row: row[name])
     if strange := {row[label] for row in test} - set(CLASS_NAMES):
         raise ValueError(f"predictions.csv has a label {min(strange)!r}")
     code = {name: index for index, name in enumerate(dict.fromkeys(row[patient] for row in test))}
     return (
+        np.array([row[name] for row in test], dtype=np.str_),
         np.array([CLASS_NAMES.index(row[label]) for row in test], dtype=np.int64),
         np.array([row[probability] or "nan" for row in test], dtype=np.float64),
         np.array([code[row[patient]] for row in test], dtype=np.int64),

@@ -19,13 +19,17 @@ from pneumo.report.groups import Group
 from pneumo.report.trials import number
 
 
-def accuracy_by_size(group: Group) -> Figure:
+def accuracy_by_size(group: Group) -> Figure | None:
     """Accuracy against parameters and against multiply-adds, with the paper's table as points."""
+    if not group.networks:
+        return None
     columns = 2 if has_long_labels(shown(group)) else 3
     top = 0.28 + 0.16 * (1 + len(shown(group)) // columns)  # inches: the title, the legend's rows
     figure, axes = panels(rows=2, height=4.6 + top, top=top, gap=0.45, sharey=True)
     for ax, size in zip(axes, ("parameters", "multiply_adds"), strict=True):
         for cell, (colour, marker, _) in zip(shown(group), STYLES, strict=False):
+            if cell.is_baseline:  # of no size that could be compared
+                continue
             score = cell.spread("best", "test", "accuracy")
             reach = [[score.median - score.low], [score.high - score.median]]
             at = number(cell.trials[0].metrics, size)

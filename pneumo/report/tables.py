@@ -9,7 +9,7 @@ from pneumo import paper
 from pneumo.intervals import Interval
 from pneumo.metrics import SCORES
 from pneumo.output import spreadsheet_safe
-from pneumo.report.comparisons import differences, optimism
+from pneumo.report.comparisons import differences, margins, optimism
 from pneumo.report.groups import Cell, Group, Spread, spread
 from pneumo.report.trials import Problem, Trial, number
 
@@ -74,13 +74,21 @@ def summary_rows(groups: Sequence[Group]) -> list[dict[str, Any]]:
 
 
 def comparison_rows(groups: Sequence[Group]) -> list[dict[str, Any]]:
-    """A row a difference between two networks, then a row a network and way of choosing epochs."""
+    """A row a difference of two networks, of a network and a baseline, and a way to choose epochs.
+
+    The column over says of what the interval is: of several trials, or of one trial's patients.
+    """
     rows: list[dict[str, Any]] = []
     for group in groups:
         rows += [
             {"group": group.slug, "what": f"{row.first} minus {row.second}", "score": row.score}
             | {"trials": row.pairs, **row.test._asdict(), "p_holm": row.p_holm}
             for row in differences(group)
+        ]
+        rows += [
+            {"group": group.slug, "what": f"{row.network} minus {row.baseline}"}
+            | {"score": row.score, "over": row.over, "trials": row.pairs, **row.test._asdict()}
+            for row in margins(group)
         ]
         rows += [
             {"group": group.slug, "what": f"{row.label}: {row.how}", "score": row.score}
@@ -106,7 +114,9 @@ def sizes(cell: Cell) -> dict[str, Spread]:
         "multiply_adds": spread([number(t.metrics, "multiply_adds") for t in cell.trials]),
         "seconds_total": spread([number(table, "total") for table in seconds]),
         "seconds_train": spread([number(table, "train") for table in seconds]),
-        "best_epoch": spread([number(t.metrics["best"], "epoch") + 1 for t in cell.trials]),
+        "best_epoch": spread(
+            [number(t.metrics["best"], "epoch") + 1 for t in cell.trials if not t.is_baseline]
+        ),
     }
 
 
@@ -134,7 +144,7 @@ def _run_row(
         "num_classes": metrics.get("num_classes"),
         "chosen_on": cell.settings.get("chosen_on"),
         "chosen_by": cell.settings.get("chosen_by"),
-        "best_epoch": number(metrics["best"], "epoch") + 1,
+        "best_epoch": None if trial.is_baseline else number(metrics["best"], "epoch") + 1,
         "epochs": len(metrics.get("history") or []) or None,
         "parameters": number(metrics, "parameters"),
         "multiply_adds": number(metrics, "multiply_adds"),

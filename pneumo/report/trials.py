@@ -2,11 +2,15 @@
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from functools import cached_property
 from typing import Any
 
 import numpy as np
 
+from pneumo.intervals import resampled_scores
 from pneumo.metrics import CLASS_NAMES, RANK_SCORES, Array
+
+COMPARED = ("f1_normal", "accuracy", "auroc")  # between two models on the same splits
 
 
 def _nothing() -> Array:
@@ -20,7 +24,8 @@ class Trial:
     name: str
     metrics: Mapping[str, Any]
     status: Mapping[str, Any]
-    # of the test part at the best epoch, all empty if unknown:
+    # of the test part at the best epoch, sorted by path, all empty if unknown:
+    path: Array = field(default_factory=_nothing)  # (N,) str
     label: Array = field(default_factory=_nothing)  # (N,) int64, 0 NORMAL, 1 PNEUMONIA
     probability: Array = field(default_factory=_nothing)  # (N,) float64, of PNEUMONIA
     patient: Array = field(default_factory=_nothing)  # (N,) int64, a number for each patient
@@ -32,6 +37,16 @@ class Trial:
     def model(self) -> str:
         """The network's name: tiny, small, medium, large or a baseline's."""
         return str(self.metrics["model"])
+
+    @property
+    def is_baseline(self) -> bool:
+        """Whether it is of a classifier of pneumo.baselines, which has no network and no epochs."""
+        return self.metrics.get("baseline") is True
+
+    @cached_property
+    def resampled(self) -> dict[str, Array]:
+        """(resamples,) of each score of COMPARED: of trials on one test part the same resamples."""
+        return resampled_scores(self.label, self.probability, patient=self.patient, names=COMPARED)
 
     @property
     def split(self) -> tuple[Any, Any]:
