@@ -111,7 +111,8 @@ def _note_settings(group: Group) -> list[str]:
 
 def _note_versions(group: Group) -> list[str]:
     commits = Counter(str(t.metrics.get("git_commit"))[:9] for t in group.trials)
-    machines = Counter(str((t.metrics.get("machine") or {}).get("device")) for t in group.trials)
+    timed = [trial for cell in group.networks for trial in cell.trials]
+    machines = Counter(str((t.metrics.get("machine") or {}).get("device")) for t in timed)
     notes = []
     if len(commits) > 1:
         told = ", ".join(f"{n} at {commit}" for commit, n in commits.most_common())
@@ -139,4 +140,12 @@ def _note_shares(group: Group) -> list[str]:
 
 
 def _note_remarks(group: Group) -> list[str]:
-    return [f"{trial.name}: {remark}." for trial in group.trials for remark in trial.remarks]
+    """Each remark once a row of the report, with the trial's name where it is of one only."""
+    notes = []
+    for cell in group.cells:
+        count = Counter(remark for trial in cell.trials for remark in trial.remarks)
+        for remark, n in count.items():
+            name = next(t.name for t in cell.trials if remark in t.remarks)
+            who = name if n == 1 else f"{cell.label}, {n} of {len(cell.trials)} trials"
+            notes.append(f"{who}: {remark}.")
+    return notes
