@@ -104,6 +104,12 @@ def test_a_header_without_quantisation_tables(tmp_path: Path) -> None:
     assert found[6:] == [0, 0]
 
 
+def test_another_format_is_refused(tmp_path: Path) -> None:
+    (tmp_path / "a.dcm").write_bytes(b"\0" * 128 + b"DICM" + b"\0" * 100)
+    with pytest.raises(ValueError, match=r"a\.dcm is neither"):
+        header(tmp_path / "a.dcm")
+
+
 def test_a_baseline_leaves_the_run_folder_of_a_network(train: Command, tmp_path: Path) -> None:
     few = ("trainer.max_epochs=1", *SMALL, "protocol=holdout", "seed=3")
     assert train("hydra.run.dir=net", "model=tiny", *few) == 0

@@ -5,10 +5,11 @@ from typing import Any
 
 import numpy as np
 import pandas as pd
-from PIL import Image
+from PIL import Image, UnidentifiedImageError
 from sklearn.ensemble import HistGradientBoostingClassifier
 
 from pneumo.baselines.base import Baseline
+from pneumo.image import FORMATS
 from pneumo.metrics import Array
 
 
@@ -31,9 +32,19 @@ def header(path: Path) -> list[float]:
     of channels; mean of the JPEG's luma quantisation table, which falls as quality rises (29 at
     75, 5 at 95), and that of its chroma table; 0 for a table that is not there. The number of bytes
     is no part of the header, and rises with the detail in the picture.
+
+    Raises:
+        ValueError: the file is no JPEG or PNG, such as a DICOM file.
     """
     size = path.stat().st_size
-    with Image.open(path) as image:
+    try:
+        opened = Image.open(path, formats=FORMATS)
+    except UnidentifiedImageError:
+        raise ValueError(
+            f"model=file_header reads the headers of JPEG and PNG files; {path} is neither. Leave "
+            "it out, or take model=thumbnail_svm"
+        ) from None
+    with opened as image:
         tables: dict[int, list[int]] = getattr(image, "quantization", None) or {}
         luma, chroma = (
             float(np.mean(tables[number])) if number in tables else 0.0 for number in (0, 1)

@@ -72,7 +72,7 @@ def _note_no_baseline(group: Group) -> list[str]:
     told = f" seed={','.join(map(str, seeds))}" if seeds else ""
     folds = sorted({t.split[1] for t in group.trials if t.split[1] is not None})
     told += f" protocol.fold={','.join(map(str, folds))}" if folds else ""
-    data = " data=phantom" if group.kind == "phantom" else ""
+    data = "" if group.kind == "kermany" else f" data={group.kind}"
     return [
         "No baseline was run on these splits, so nothing here says what a network adds to the "
         "file's header or a thumbnail. To have them in this report: python -m pneumo.train -m "
