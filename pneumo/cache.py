@@ -7,6 +7,7 @@ import logging
 import os
 import sys
 import zlib
+from collections import Counter
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
@@ -139,13 +140,17 @@ def _prepare_all(
     num_workers: int | None,
 ) -> tuple[list[tuple[str, float, float]], list[str]]:
     errors: list[str] = []
+    depths: list[int] = []  # of the images of more than 8 bits
 
     def prepare(number: int) -> tuple[str, float, float]:
         try:
             data = image.read(Path(root, paths[number]))
             name = paths[number]
-            decode = dicom.decode if dicom.is_dicom(data) else image.decode
-            pixels = image.resize(decode(data, name=name), size=size, aspect=aspect)
+            if dicom.is_dicom(data):
+                grey = dicom.decode(data, name=name)
+            else:
+                grey = image.decode(data, name=name, depths=depths)
+            pixels = image.resize(grey, size=size, aspect=aspect)
         except ValueError as error:
             errors.append(str(error))
             return "", 0.0, 0.0
@@ -171,6 +176,12 @@ def _prepare_all(
                 disable=not sys.stderr.isatty(),
             )
         )
+    if depths:
+        found = (
+            f"{bits} bits ({cli.counted(n, 'image')})"
+            for bits, n in sorted(Counter(depths).items())
+        )
+        log.info("16-bit images were taken as %s; brighter pixels are white", ", ".join(found))
     return rows, sorted(errors)
 
 

@@ -8,13 +8,14 @@ from typing import Any
 import numpy as np
 from PIL import Image
 
-from pneumo.image import MAX_PIXELS, ImageError
+from pneumo.image import MAX_PIXELS, ImageError, bands
 
 MAGIC = b"DICM"  # at byte 128 of a file (DICOM PS3.10, section 7.1)
 # Computed, digital and plain radiographs (DICOM PS3.3, C.7.3.1.1.1), not mammograms (MG);
 # OT (other) and SC (a film scanned afterwards) are how scanned films are stored
 MODALITIES = ("CR", "DX", "RG", "OT", "SC")
-COLOUR = ("RGB", "YBR_FULL", "YBR_FULL_422")  # as screens are stored, whose three channels are grey
+# as screens are stored, whose three channels are grey; the last two within JPEG 2000
+COLOUR = ("RGB", "YBR_FULL", "YBR_FULL_422", "YBR_RCT", "YBR_ICT")
 MAX_CHROMA = 6.0  # mean difference of their channels, grey values; as pneumo.unlike has it
 GREY = ("MONOCHROME1", "MONOCHROME2")  # DICOM PS3.3, C.7.6.3.1.2; the first shows 0 as white
 DEFLATED = b"1.2.840.10008.1.2.1.99"  # transfer syntax, named in a file's first bytes (PS3.10)
@@ -23,8 +24,9 @@ DIRECTORY = b"1.2.840.10008.1.3.10"  # SOP class of a DICOMDIR, the index of a d
 RAW = "1.2.840.10008.5.1.4.1.1.1.1.1"  # SOP class Digital X-Ray, For Processing (PS3.4, B.5)
 END_OF_IMAGE = b"\xff\xd9"  # of JPEG, JPEG-LS and JPEG 2000 alike (ITU-T T.81, T.87, T.800)
 END_BYTES = 64  # in which it must be: a fragment is padded to an even length, some pad more
-# markers that begin a frame and say its height (T.81 table B.1; 0xF7 of T.87)
+# markers that begin a frame and say its size (T.81 table B.1; 0xF7 of T.87)
 FRAMES = (*range(0xC0, 0xC4), *range(0xC5, 0xC8), *range(0xC9, 0xCC), *range(0xCD, 0xD0), 0xF7)
+SIZE_OF_J2K = b"\xff\x4f\xff\x51"  # a JPEG 2000 codestream and its size (T.800, A.5.1)
 NO_DECODER = "missing dependencies"  # in what pydicom says where it has none
 INSTALL = "python -m pip install 'pneumo[dicom]'"
 
@@ -82,11 +84,7 @@ def _decode(data: bytes, name: str) -> np.ndarray:
         stored = _stored(dataset, name)
         if stored.ndim == 3:
             return _from_colour(stored, name)
-        values, padding = _shown(dataset, stored), _padding(dataset, stored)
-    if dataset.PhotometricInterpretation == "MONOCHROME1":
-        values = 255 - values
-    values[padding] = 0
-    return values
+        return _grey(dataset, stored)
 
 
 def _dataset(pydicom: Any, data: bytes) -> Any:
@@ -174,20 +172,24 @@ def _stored(dataset: Any, name: str) -> np.ndarray:
 
 def _from_colour(rgb: np.ndarray, name: str) -> np.ndarray:
     """(H, W, 3) uint8 with grey channels to (H, W) luma; ImageError where it is in colour."""
-    chroma = float((rgb.max(2).astype(np.int16) - rgb.min(2)).mean())
-    if rgb.dtype != np.uint8 or chroma > MAX_CHROMA:
+    apart = sum(int(np.ptp(part, axis=2).sum()) for part in bands(rgb))
+    if rgb.dtype != np.uint8 or apart > MAX_CHROMA * rgb[..., 0].size:
         raise ImageError(f"{name}: must be a grey radiograph; this one is in colour")
-    luma: np.ndarray = np.asarray(Image.fromarray(rgb).convert("L"))
-    return luma
+    return np.concatenate([np.asarray(Image.fromarray(part).convert("L")) for part in bands(rgb)])
 
 
 def _check_whole(dataset: Any, name: str) -> None:
-    """Raises ImageError where a compressed picture lacks its end or some of its lines.
+    """Raises ImageError where a compressed picture lacks its end or has another size than it says.
 
-    Decoders of JPEG fill up what is missing with grey. Run-length coding (RLE) and uncompressed
-    values need no check here: pydicom counts them.
+    Decoders of JPEG fill up what is missing with grey, and ask for memory by the size in the
+    stream. Run-length coding (RLE) and uncompressed values need no check here: pydicom counts them.
     """
     syntax = dataset.file_meta.TransferSyntaxUID
+    if not syntax.is_encapsulated and dataset["PixelData"].is_undefined_length:
+        raise ImageError(
+            f"{name}: its picture is compressed, but its transfer syntax (0002,0010) says that it "
+            f"is not: {syntax.name}"
+        )
     if not syntax.is_encapsulated or "RLE" in syntax.name:
         return
     from pydicom.encaps import get_frame  # late too
@@ -195,55 +197,106 @@ def _check_whole(dataset: Any, name: str) -> None:
     frame = get_frame(dataset.PixelData, 0, number_of_frames=1)
     if END_OF_IMAGE not in frame[-END_BYTES:]:
         raise ImageError(f"{name}: its compressed picture is cut off: the end marker is missing")
-    lines = _lines(frame)
-    if lines is not None and lines != dataset.Rows:
+    lines, columns = _size(frame)
+    if (lines, columns) != (dataset.Rows, dataset.Columns):
         raise ImageError(
-            f"{name}: its compressed picture must have the {dataset.Rows} lines that Rows "
-            f"(0028,0010) says; it has {lines}"
+            f"{name}: its compressed picture must have the {dataset.Rows} lines and "
+            f"{dataset.Columns} columns that Rows (0028,0010) and Columns say; "
+            f"it has {lines} and {columns}"
         )
 
 
-def _lines(frame: bytes) -> int | None:
-    """Returns the height that a JPEG or JPEG-LS frame header says; None where there is none."""
+def _size(frame: bytes) -> tuple[int, int]:
+    """Returns lines and columns as a JPEG, JPEG-LS or JPEG 2000 stream says; zeros where none."""
+    place = frame.find(SIZE_OF_J2K, 0, HEADER_BYTES)  # not at 0 within a JP2 file
+    if place >= 0:
+        right, bottom, left, top = struct.unpack_from(">4I", frame, place + 8)
+        return bottom - top, right - left
     place = 2
     while frame[:2] == b"\xff\xd8" and place + 9 <= len(frame) and frame[place] == 0xFF:
         marker, length = frame[place + 1], int(struct.unpack_from(">H", frame, place + 2)[0])
         if marker in FRAMES:
-            return int(struct.unpack_from(">H", frame, place + 5)[0]) or None
-        place += 2 + length
-    return None
+            lines, columns = struct.unpack_from(">HH", frame, place + 5)
+            return int(lines), int(columns)
+        place += 1 if marker == 0xFF else 2 + length  # a marker may follow fill bytes
+    return 0, 0
 
 
-def _shown(dataset: Any, stored: np.ndarray) -> np.ndarray:
-    """Returns (H, W) uint8 as a viewer shows it, before MONOCHROME1 is turned around."""
-    from pydicom.pixels.processing import apply_modality_lut, apply_voi_lut  # late too
+def _grey(dataset: Any, stored: np.ndarray) -> np.ndarray:
+    """Returns (H, W) uint8 of the stored values; 0 is black.
 
-    values = np.asarray(apply_modality_lut(stored, dataset), dtype=np.float64)
-    if dataset.get("VOILUTSequence"):
-        shown = apply_voi_lut(values.round().astype(int), dataset)
-        # white is the table's own largest value: some declare 16 bits and use 12
-        entries, first, _ = dataset.VOILUTSequence[0].LUTDescriptor
-        whole = np.arange(first, first + (entries or 2**16))  # 0 stands for 65,536 (PS3.3, C.11.2)
-        ends = np.array([0, apply_voi_lut(whole, dataset).max()])
-    elif dataset.get("WindowCenter") not in (None, "") and dataset.get("WindowWidth"):
-        shown = apply_voi_lut(values, dataset)
-        ends = apply_voi_lut(np.array([-1e12, 1e12]), dataset)  # what it calls black and white
+    Each value is worked out once, not each pixel: floats of a large film would take gigabytes.
+    """
+    first = int(stored.min())
+    levels = np.arange(first, int(stored.max()) + 1)  # at most 65,536
+    used = np.zeros(levels.size, bool)
+    for part in bands(stored):
+        used[part.astype(np.int32) - first] = True
+    padding = _padding(dataset, levels)
+    shown = _shown(dataset, levels, used & ~padding)
+    if dataset.PhotometricInterpretation == "MONOCHROME1":
+        shown = 255 - shown
+    shown[padding] = 0
+    return np.concatenate([shown[part.astype(np.int32) - first] for part in bands(stored)])
+
+
+def _shown(dataset: Any, levels: np.ndarray, used: np.ndarray) -> np.ndarray:
+    """Returns (n,) uint8, the stored ``levels`` as a viewer shows them, before any turning around.
+
+    ``used``: (n,) bool, those that the picture has.
+    """
+    from pydicom.pixels.processing import apply_modality_lut, apply_windowing  # late too
+
+    if dataset.get("ModalityLUTSequence"):
+        values = _looked_up(levels, *_table(dataset, dataset.ModalityLUTSequence[0]))
     else:
-        seen = values[~_padding(dataset, stored)]
+        values = np.asarray(apply_modality_lut(levels, dataset), dtype=np.float64)
+    if dataset.get("VOILUTSequence"):
+        first, entries = _table(dataset, dataset.VOILUTSequence[0])
+        # white is the table's own largest value: some declare 16 bits and use 12
+        shown, ends = _looked_up(values, first, entries), np.array([0, entries.max()])
+    elif dataset.get("WindowCenter") not in (None, "") and dataset.get("WindowWidth"):
+        dataset.VOILUTFunction = dataset.get("VOILUTFunction") or "LINEAR"  # it may be empty
+        shown = apply_windowing(values, dataset)
+        ends = apply_windowing(np.array([-1e12, 1e12]), dataset)  # what it calls black and white
+    else:
+        seen = values[used]
         shown, ends = values, np.array([seen.min(), seen.max()] if seen.size else [0, 1])
-        if dataset.BitsStored == 8 and (values == stored).all():
+        if dataset.BitsStored == 8 and (values == levels)[used].all() and levels[0] >= 0:
             ends = np.array([0, 255])
     low, high = float(ends[0]), float(ends[1])
-    scaled = (np.asarray(shown, dtype=np.float64) - low) * (255 / ((high - low) or 1))
+    scaled = (shown - low) * (255 / ((high - low) or 1))
     return np.clip(np.round(scaled), 0, 255).astype(np.uint8)
 
 
-def _padding(dataset: Any, stored: np.ndarray) -> np.ndarray:
-    """Returns (H, W) bool, where the file says that there is no picture."""
+def _table(dataset: Any, item: Any) -> tuple[int, np.ndarray]:
+    """Returns the first value that a lookup table maps, and its (n,) entries (PS3.3, C.11.1.1).
+
+    pydicom looks up by an index of the entries' own type, which wraps where 8 bits have more than
+    256 entries.
+    """
+    number, first, _ = item.LUTDescriptor
+    data = item.LUTData
+    if isinstance(data, bytes):
+        wide = "<u2" if dataset.file_meta.TransferSyntaxUID.is_little_endian else ">u2"
+        data = np.frombuffer(data, wide if len(data) >= 2 * (number or 2**16) else np.uint8)
+    entries = np.atleast_1d(data).astype(np.float64)[: number or 2**16]
+    if entries.size < (number or 2**16):  # 0 stands for 65,536
+        raise ValueError(f"its lookup table has {entries.size} entries instead of {number}")
+    return int(first), entries
+
+
+def _looked_up(values: np.ndarray, first: int, entries: np.ndarray) -> np.ndarray:
+    found: np.ndarray = entries[np.clip(np.round(values) - first, 0, entries.size - 1).astype(int)]
+    return found
+
+
+def _padding(dataset: Any, levels: np.ndarray) -> np.ndarray:
+    """Returns (n,) bool, which of the stored ``levels`` say that there is no picture."""
     value = dataset.get("PixelPaddingValue")
     if value in (None, ""):
-        return np.zeros(stored.shape, bool)
+        return np.zeros(levels.shape, bool)
     end = dataset.get("PixelPaddingRangeLimit")
     low, high = sorted((int(value), int(value if end in (None, "") else end)))
-    padding: np.ndarray = (stored >= low) & (stored <= high)
+    padding: np.ndarray = (levels >= low) & (levels <= high)
     return padding

@@ -30,13 +30,14 @@ def prepare(data: bytes, *, size: int, aspect: str = "stretch", name: str = "ima
     return resize(decode(data, name=name), size=size, aspect=aspect)
 
 
-def decode(data: bytes, *, name: str = "image") -> np.ndarray:
+def decode(data: bytes, *, name: str = "image", depths: list[int] | None = None) -> np.ndarray:
     """Returns (H, W) uint8 grey values of an encoded image; 0 is black.
 
     Colour becomes luma (ITU-R 601), transparency lies on black, a camera's orientation tag is
     followed. Of a camera's JPEG with several pictures (MPO) the first counts. More than 8 bits are
     scaled from the smallest of DEPTHS that holds DEPTH_SHARE of the pixels, since 12-bit films are
-    often stored in 16; what is brighter becomes white, and that is logged.
+    often stored in 16; what is brighter becomes white. That depth is appended to ``depths``, and
+    logged at the level DEBUG.
 
     Raises:
         ImageError: not an image, truncated, several frames, or over MAX_PIXELS; with ``name``.
@@ -50,7 +51,7 @@ def decode(data: bytes, *, name: str = "image") -> np.ndarray:
                 image.draft("L", None)  # film the same values; no other format has a draft
             image.load()
             upright = ImageOps.exif_transpose(image)
-            return _grey(upright, name)
+            return _grey(upright, name, depths)
     except UnidentifiedImageError:
         raise ImageError(f"{name}: must be a PNG or JPEG image; its content is neither") from None
     except ImageError:
@@ -69,10 +70,16 @@ def resize(image: np.ndarray, *, size: int, aspect: str = "stretch") -> np.ndarr
     if aspect not in ASPECTS:
         raise ValueError(f"data.aspect must be one of {', '.join(ASPECTS)}; got {aspect!r}")
     picture = Image.fromarray(image)
-    if aspect == "pad":
-        picture = ImageOps.pad(picture, (size, size), method=Image.Resampling.BILINEAR)
-    elif picture.size != (size, size):
-        picture = picture.resize((size, size), Image.Resampling.BILINEAR)
+    fitted = (size, size)
+    if aspect == "pad":  # as ImageOps.pad, which fails where the shorter side comes to nothing
+        width, height = (max(1, round(side / max(picture.size) * size)) for side in picture.size)
+        fitted = (width, height)
+    if picture.size != fitted:
+        picture = picture.resize(fitted, Image.Resampling.BILINEAR)
+    if fitted != (size, size):
+        black = Image.new("L", (size, size))
+        black.paste(picture, (round((size - fitted[0]) / 2), round((size - fitted[1]) / 2)))
+        picture = black
     pixels: np.ndarray = np.asarray(picture)
     return pixels
 
@@ -106,14 +113,23 @@ def _check(image: Image.Image, name: str) -> None:
 
 def bit_depth(values: np.ndarray) -> int:
     """Returns the smallest of DEPTHS that holds DEPTH_SHARE of (…) whole numbers, 0 to 65,535."""
-    counts = sum(np.bincount(part.ravel(), minlength=2**16) for part in _bands(values))
+    counts = sum(np.bincount(part.ravel(), minlength=2**16) for part in bands(values))
     held = np.cumsum(counts) / values.size
     return next(bits for bits in DEPTHS if held[2**bits - 1] >= DEPTH_SHARE)
 
 
-def _grey(image: Image.Image, name: str) -> np.ndarray:
+def bands(values: np.ndarray) -> Iterator[np.ndarray]:
+    """Yields views of BAND rows at a time."""
+    return (values[top : top + BAND] for top in range(0, len(values), BAND))
+
+
+def _grey(image: Image.Image, name: str, depths: list[int] | None) -> np.ndarray:
     if image.mode.startswith("I"):
-        return _scaled(np.asarray(image), name)
+        values = np.asarray(image)
+        bits = bit_depth(values)
+        if depths is not None:
+            depths.append(bits)
+        return _scaled(values, bits, name)
     grey = np.empty((image.height, image.width), np.uint8)
     for top in range(0, image.height, BAND):
         bottom = min(top + BAND, image.height)
@@ -121,22 +137,12 @@ def _grey(image: Image.Image, name: str) -> np.ndarray:
     return grey
 
 
-def _scaled(values: np.ndarray, name: str) -> np.ndarray:
-    bits = bit_depth(values)
+def _scaled(values: np.ndarray, bits: int, name: str) -> np.ndarray:
     top = 2**bits - 1
-    if brighter := int(sum(np.count_nonzero(part > top) for part in _bands(values))):
-        log.warning(
-            "%s: taken as %d bits; %d of its pixels are brighter and become white",
-            name,
-            bits,
-            brighter,
-        )
+    brighter = int(sum(np.count_nonzero(part > top) for part in bands(values)))
+    log.debug("%s: taken as %d bits; %d pixels are brighter and become white", name, bits, brighter)
     of_value = np.round(np.arange(top + 1) * (255 / top)).astype(np.uint8)
-    return np.concatenate([of_value[np.minimum(part, top)] for part in _bands(values)])
-
-
-def _bands(values: np.ndarray) -> Iterator[np.ndarray]:
-    return (values[top : top + BAND] for top in range(0, len(values), BAND))
+    return np.concatenate([of_value[np.minimum(part, top)] for part in bands(values)])
 
 
 def _luma(image: Image.Image) -> np.ndarray:

@@ -3,6 +3,7 @@ import os
 import signal
 import time
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -84,6 +85,21 @@ def test_unreadable_images_are_listed_and_nothing_is_left(folder: tuple[Path, li
     assert {path.suffix for path in (root / "cache").iterdir()} <= {".lock"}
 
 
+def test_bit_depths_are_logged_in_one_line(
+    folder: tuple[Path, list[str]], caplog: pytest.LogCaptureFixture
+) -> None:
+    root, names = folder
+    for name in names[:3]:
+        ramp = np.tile(np.linspace(0, 4095, 64).astype(np.uint16), (64, 1))
+        ramp[0, 0] = 5000
+        Image.fromarray(ramp).save(root / name)
+    caplog.set_level("INFO")
+    load(folder, root / "cache")
+    assert [text for text in caplog.messages if "bits" in text] == [
+        "16-bit images were taken as 12 bits (3 images); brighter pixels are white"
+    ]
+
+
 def test_unwritable_folder_is_named(folder: tuple[Path, list[str]]) -> None:
     where = folder[0] / "not_a_folder"
     where.write_text("a file")
@@ -92,13 +108,13 @@ def test_unwritable_folder_is_named(folder: tuple[Path, list[str]]) -> None:
 
 
 def _load_slowly(root: Path, names: list[str], where: Path) -> None:
-    prepare = image.prepare
+    decode = image.decode
 
-    def slow(data: bytes, *, size: int, aspect: str = "stretch", name: str = "") -> np.ndarray:
+    def slow(data: bytes, **settings: Any) -> np.ndarray:
         time.sleep(0.1)
-        return prepare(data, size=size, aspect=aspect, name=name)
+        return decode(data, **settings)
 
-    image.prepare = slow
+    image.decode = slow
     cache.load(root, names, cache_dir=where, image_size=32, num_workers=1)
 
 
@@ -107,7 +123,7 @@ def test_killed_or_at_once_does_no_harm(folder: tuple[Path, list[str]]) -> None:
     context = multiprocessing.get_context("spawn")
     first, second = (context.Process(target=_load_slowly, args=(*folder, where)) for _ in range(2))
     first.start()
-    while not list(where.glob("*.tmp")):
+    while first.is_alive() and not list(where.glob("*.tmp")):
         time.sleep(0.02)
     assert first.pid
     os.kill(first.pid, signal.SIGKILL)

@@ -1,5 +1,6 @@
 import builtins
 import io
+import resource
 import sys
 from pathlib import Path
 from typing import Any
@@ -202,8 +203,70 @@ def test_no_stream_without_its_end_reaches_a_decoder(syntax: str) -> None:
 
 def test_fewer_lines_than_declared_are_refused() -> None:
     short = compressed(stream("JPEG", height=24), syntax="JPEGBaseline8Bit")
-    with pytest.raises(ValueError, match=r"must have the 40 lines that Rows .* says; it has 24"):
+    with pytest.raises(ValueError, match=r"must have the 40 lines .*; it has 24 and 60"):
         dicom.decode(short)
+
+
+@pytest.mark.parametrize(
+    ("kind", "syntax"), [("JPEG", "JPEGBaseline8Bit"), ("JPEG2000", "JPEG2000Lossless")]
+)
+def test_another_size_than_declared_is_refused_before_decoding(
+    kind: str, syntax: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(dicom, "_stored", None)
+    with pytest.raises(ValueError, match=r"and 50 columns that .*; it has 40 and 60$"):
+        dicom.decode(compressed(stream(kind), syntax=syntax, Columns=50))
+
+
+def test_compression_that_the_transfer_syntax_denies_is_refused() -> None:
+    whole = compressed(stream("JPEG") * 2, syntax="JPEGBaseline8Bit")
+    syntax = uid.JPEGBaseline8Bit.encode()
+    denied = whole.replace(syntax, uid.ExplicitVRLittleEndian.encode().ljust(len(syntax), b"\0"))
+    with pytest.raises(ValueError, match="its picture is compressed, but its transfer syntax"):
+        dicom.decode(denied)
+
+
+def test_fill_bytes_before_a_marker_are_no_marker() -> None:
+    whole = stream("JPEG")
+    filled = whole[:2] + b"\xff\xff" + whole[2:]
+    found = dicom.decode(compressed(filled, syntax="JPEGBaseline8Bit"))
+    assert (found == dicom.decode(compressed(whole, syntax="JPEGBaseline8Bit"))).all()
+
+
+@pytest.mark.parametrize("bits", [8, 16])
+@pytest.mark.parametrize("vr", ["US", "OW"])
+@pytest.mark.parametrize("sequence", ["VOILUTSequence", "ModalityLUTSequence"])
+def test_lookup_tables_of_any_width_are_the_same_picture(sequence: str, vr: str, bits: int) -> None:
+    item = lut(first=0, values=np.arange(4096) // 16, bits=bits)
+    if vr == "OW":
+        entries = (np.arange(4096) // 16).astype(np.uint8 if bits == 8 else "<u2")
+        item.add_new("LUTData", "OW", entries.tobytes())
+    tags: dict[str, Any] = {sequence: [item]}
+    assert np.abs(decoded(**tags).astype(int) - decoded()).max() <= 1
+
+
+def test_a_cut_lookup_table_is_refused() -> None:
+    item = lut(first=0, values=np.arange(4096), bits=16)
+    item.LUTData = list(range(100))
+    with pytest.raises(ValueError, match="lookup table has 100 entries instead of 4096"):
+        decoded(VOILUTSequence=[item])
+
+
+def test_signed_eight_bits_keep_their_lower_half() -> None:
+    signed = np.tile(np.arange(-128, 128, dtype=np.int16).astype(np.int8), (40, 1))
+    assert (decoded(signed, bits=8) == np.arange(256)).all()
+
+
+def test_an_empty_window_function_is_linear() -> None:
+    window: dict[str, Any] = {"WindowCenter": 2000, "WindowWidth": 500}
+    assert (decoded(**window, VOILUTFunction="") == decoded(**window)).all()
+
+
+def test_a_large_picture_takes_no_floats() -> None:
+    data = encode(dataset(np.zeros((4000, 4000), np.uint16)))  # 32 MB
+    before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    dicom.decode(data)
+    assert resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before < 150_000  # 640 MB before
 
 
 def test_white_of_a_lookup_table_is_its_largest_value() -> None:
@@ -220,6 +283,21 @@ def test_grey_in_three_channels_is_taken_and_colour_refused() -> None:
     rgb[..., 0] = 255
     with pytest.raises(ValueError, match="must be a grey radiograph; this one is in colour"):
         decoded(rgb, bits=8, **tags)
+
+
+@pytest.mark.parametrize(
+    ("photometric", "syntax"), [("YBR_RCT", "JPEG2000Lossless"), ("YBR_ICT", "JPEG2000")]
+)
+def test_grey_in_the_colours_of_jpeg_2000_is_taken(photometric: str, syntax: str) -> None:
+    grey = np.tile(np.arange(0, 240, 4, dtype=np.uint8), (40, 1))
+    file = io.BytesIO()
+    lossy = photometric == "YBR_ICT"
+    Image.fromarray(np.dstack([grey] * 3)).save(
+        file, "JPEG2000", no_jp2=True, mct=1, irreversible=lossy
+    )
+    tags = {"PhotometricInterpretation": photometric, "SamplesPerPixel": 3}
+    data = compressed(file.getvalue(), syntax=syntax, PlanarConfiguration=0, **tags)
+    assert np.abs(dicom.decode(data).astype(int) - grey).max() <= 1
 
 
 @pytest.mark.parametrize(
