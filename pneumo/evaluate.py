@@ -16,7 +16,7 @@ from pneumo.assess import PREVALENCES, assess
 from pneumo.members import Member, Networks
 from pneumo.metrics import Array
 from pneumo.operating import Fixed, fit_weights, fix
-from pneumo.output import check_out
+from pneumo.output import check_out, opened
 from pneumo.overlap import labelled, overlap
 from pneumo.trained import CHECKPOINTS
 
@@ -78,7 +78,8 @@ def _command(given: argparse.Namespace) -> int:
         sys.stderr.write(f"error: {error}\n")
         return cli.UNREADABLE
     if given.out:
-        runs.write_json(given.out, found)
+        with opened(given.out, standard=sys.stdout) as file:
+            file.write(runs.json_text(found))
     sys.stdout.write(text(found))
     return 0
 
@@ -164,9 +165,10 @@ def other_part(known: Sequence[Member], data: Path, *, allow_overlap: bool) -> P
             with a run's train part, and ``allow_overlap`` is not set.
     """
     notes = []
-    for one in known:
-        key = str(one.metrics["data"].get("patient_key", "person"))
-        root, table = labelled(data, patient_key=key)
+    keys = [str(one.metrics["data"].get("patient_key", "person")) for one in known]
+    tables = {key: labelled(data, patient_key=key) for key in dict.fromkeys(keys)}
+    for one, key in zip(known, keys, strict=True):
+        root, table = tables[key]
         shared, compared = overlap(one, root, table)
         if shared and not allow_overlap:
             raise ValueError(
@@ -176,9 +178,7 @@ def other_part(known: Sequence[Member], data: Path, *, allow_overlap: bool) -> P
             )
         leak = f"LEAK: shares {shared} with the train part; the scores flatter; " if shared else ""
         notes.append(f"{one.name}: {leak}compared {compared}")
-    root, table = labelled(
-        data, patient_key=str(known[0].metrics["data"].get("patient_key", "person"))
-    )
+    root, table = tables[keys[0]]
     return Part(str(data), table.assign(group=table["patient"]), root, tuple(notes))
 
 

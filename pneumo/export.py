@@ -248,7 +248,9 @@ def _images(check: Sequence[str] | None, member: Member, place: Path) -> Checked
             raise ValueError(f"--check must name images; found none in {', '.join(check)}")
         if others:
             left = cli.counted(others, "file")
-            sys.stderr.write(f"note: left out {left} in these folders: no image\n")
+            sys.stderr.write(
+                f"note: left out {left} in these folders: no image, or a linked folder\n"
+            )
         return Checked(names, "of --check")
     folder, paths = members.own_images(member), member.part("test")["path"]
     if folder is not None:
@@ -274,6 +276,7 @@ def _compare(model: "ModelProto", one: Trained, chosen: Checked) -> Difference:
             continue
         prepared = image.resize(picture, size=one.image_size, aspect=one.aspect)
         wanted = graph.network_answers(one.network, prepared)
+        trained.check_finite(wanted, one.run_dir)
         graph_off = np.abs(graph.answers(session, prepared) - wanted)[0].max()
         whole_off = np.abs(graph.answers(session, picture) - wanted)[1].max()
         largest, images = np.maximum(largest, [graph_off, whole_off]), images + 1

@@ -34,7 +34,7 @@ class Film:
 
 
 def find(paths: Sequence[str]) -> tuple[list[str], int]:
-    """Returns the files that ``paths`` name, and how many others their folders hold.
+    """Returns the files that ``paths`` name, and how many others and linked folders theirs hold.
 
     A file stays as it is named, whether it exists or not. A folder stands for its images and
     those of its folders, sorted: files ending in SUFFIXES, and DICOM files without an ending.
@@ -132,13 +132,14 @@ def _walk(folder: str) -> Iterator[str]:
         for file in sorted(files):
             if not file.startswith("."):
                 yield str(Path(place, file))
+        yield from (str(Path(place, f)) for f in folders if Path(place, f).is_symlink())
     yield from closed
 
 
 def _is_image(path: str) -> bool:
     suffix = Path(path).suffix.lower()
-    if Path(path).is_dir():  # that cannot be read
-        return True
+    if Path(path).is_dir():  # one that cannot be read is to become an error, a linked one is not
+        return not Path(path).is_symlink() or not os.access(path, os.R_OK | os.X_OK)
     if not Path(path).is_file() or suffix in SUFFIXES:
         return Path(path).is_file()
     if suffix.strip(".0123456789"):  # DICOM's own names are such as 1.2.840.10008.1

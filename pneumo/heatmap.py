@@ -112,7 +112,8 @@ def heatmaps(
     names, others = films.find(paths) if paths else (_own_films(run_dir), 0)
     if others:
         sys.stderr.write(
-            f"note: left out {cli.counted(others, 'file')} in these folders: no image\n"
+            f"note: left out {cli.counted(others, 'file')} in these folders: no image, "
+            "or a linked folder\n"
         )
     if not names:
         raise ValueError(f"name at least one film; found none in {', '.join(paths)}")
@@ -120,13 +121,14 @@ def heatmaps(
     failed = 0
     for name in tqdm(names, desc=method, unit=" films", disable=None):
         try:
-            answer = overlay.answer(question, films.decode(name)[0])
+            film = films.decode(name)[0]
         except ValueError as error:
             sys.stderr.write(f"not read: {error}\n")
             reason = str(error).removeprefix(f"{name}: ")
             album.films.append({"file": output.printable(Path(name).name), "error": reason})
             failed += 1
             continue
+        answer = overlay.answer(question, film)
         album.add(name, answer, **(_scores(question, answer) if score else {}))
     album.write_list()
     sys.stdout.write(f"{cli.counted(len(names) - failed, 'picture')} in {out}\n")

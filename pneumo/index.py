@@ -44,7 +44,7 @@ def index(
     names, left_out = list_images(root)
     if left_out:
         log.warning(
-            "Left out %d in the folders of the set that are no images: %s",
+            "Left out %d in the folders of the set that are not used: %s",
             len(left_out),
             _first(left_out),
         )
@@ -191,19 +191,37 @@ def images_in(folder: Path) -> tuple[list[str], list[str]]:
     Raises:
         ValueError: the folder cannot be read.
     """
+    shown = _shown(folder)
+    images = [e.name for e in shown if e.name.lower().endswith(SUFFIXES) and e.is_file()]
+    return images, sorted({entry.name for entry in shown} - set(images))
+
+
+def _shown(folder: Path) -> list[os.DirEntry[str]]:
     try:
         entries = sorted(os.scandir(folder), key=lambda entry: entry.name)
     except OSError as error:
         raise ValueError(f"{folder} must be readable; it is not ({error.strerror})") from None
-    shown = [entry for entry in entries if not entry.name.startswith(".")]
-    images = [e.name for e in shown if e.name.lower().endswith(SUFFIXES) and e.is_file()]
-    return images, sorted({entry.name for entry in shown} - set(images))
+    return [entry for entry in entries if not entry.name.startswith(".")]
+
+
+def beside(folder: Path, *, known: Iterable[str]) -> list[str]:
+    """Returns the folders and images in ``folder``, sorted, but for those of the names ``known``.
+
+    Folders end in a slash. ValueError: the folder cannot be read.
+    """
+    others = [entry for entry in _shown(folder) if entry.name not in {*known}]
+    return [
+        f"{entry.name}/" if entry.is_dir() else entry.name
+        for entry in others
+        if entry.is_dir() or entry.name.lower().endswith(SUFFIXES)
+    ]
 
 
 def _walk(base: Path) -> tuple[list[str], list[str]]:
     """The images below <source>/<label>, and what is left out there and beside them."""
     names, left_out = [], []
-    for source in SOURCES:
+    for source in (source for source in SOURCES if (base / source).is_dir()):
+        left_out += [f"{source}/{name}" for name in beside(base / source, known=LABELS)]
         for label in LABELS:
             if (base / source / label).is_dir():
                 images, others = images_in(base / source / label)
@@ -211,9 +229,10 @@ def _walk(base: Path) -> tuple[list[str], list[str]]:
                 left_out += [f"{source}/{label}/{name}" for name in others]
     # such as valid/, which this set has not; its nested copy and a Mac's are known
     known = {*SOURCES, "chest_xray", "__MACOSX"}
-    for folder in sorted(base.iterdir()):
-        if folder.name not in known and any((folder / label).is_dir() for label in LABELS):
-            left_out.append(f"{folder.name}/")
+    for name in beside(base, known=known):
+        # of folders, those with images only; isdir is no error where a disk has its lost+found
+        labels = (os.path.isdir(base / name / label) for label in LABELS)  # noqa: PTH112
+        left_out += [name] if any(labels) or not name.endswith("/") else []
     return sorted(names), left_out
 
 

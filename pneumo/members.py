@@ -23,7 +23,7 @@ from pneumo.metrics import Array
 from pneumo.nets import without_tf32
 from pneumo.network import Network
 from pneumo.operating import Fixed, fix
-from pneumo.trained import Trained, load, read_metrics
+from pneumo.trained import Trained, check_finite, load, read_metrics
 
 DEVICES = ("auto", "cpu", "cuda")
 MANY = 500  # images that say what is ordinary; more changes the limit little
@@ -90,6 +90,11 @@ def _read_table(path: Path, columns: Sequence[str]) -> pd.DataFrame:
         table = pd.read_csv(path, keep_default_na=False)
     except (ValueError, OSError) as error:
         raise ValueError(f"{path} must be a table; it is broken: {error}") from None
+    if not path.read_bytes().endswith(b"\n"):  # half a number would be taken for one
+        raise ValueError(
+            f"{path} must end with a whole line; it is cut off. Take the run folder anew from "
+            "where it was trained"
+        )
     missing = [name for name in columns if name not in table]
     if missing or not table["label"].isin(LABELS).all() or table["path"].duplicated().any():
         wrong = f"lacks {', '.join(missing)}" if missing else "holds other labels, or a path twice"
@@ -216,13 +221,9 @@ class Networks:
         pixels = np.stack([film.prepared[one.image_size, one.aspect] for film in films])
         image = torch.from_numpy(pixels)[:, None].to(self.device).float()
         features, logits = one.network.features_and_logits(image)
-        probability = logits.double().softmax(1)
-        if not torch.isfinite(probability).all():
-            raise ValueError(
-                f"a network's probabilities must be finite; those of {one.run_dir} are not. Its "
-                "weights or its statistics are broken: take the run folder anew, or train again"
-            )
-        return probability.cpu().numpy(), features.cpu().numpy()
+        probability = logits.double().softmax(1).cpu().numpy()
+        check_finite(probability, one.run_dir)
+        return probability, features.cpu().numpy()
 
 
 def pick_device(device: str) -> torch.device:

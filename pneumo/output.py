@@ -12,7 +12,7 @@ RUN_FILES = (
     *("train.log", "hparams.yaml", ".lock", "reference.npz", "reference-last.npz"),
     "heatmap.json",
 )
-FORMULA = ("=", "+", "-", "@", "\t", "\r")  # how text begins that spreadsheets compute
+FORMULA = ("=", "+", "-", "@", "\t", "\r", "\n")  # how text begins that spreadsheets compute
 RUN_FOLDERS = (".hydra", "checkpoints")
 
 
@@ -22,11 +22,11 @@ def check_out(out: Path, *, run_dirs: Sequence[Path], inputs: Iterable[Path] = (
     A file that exists is replaced, since the user named it; not so a folder, one of ``inputs``,
     or what the training wrote to one of ``run_dirs``.
     """
+    if is_stream(out):
+        return
     place = out.resolve()
     if not place.parent.is_dir():
         raise ValueError(f"--out must lie in a folder that exists; there is no {out.parent}")
-    if place.is_char_device():  # such as /dev/null
-        return
     if place.exists() and not place.is_file():
         raise ValueError(f"--out must name a file; {out} is none")
     if not os.access(place.parent, os.W_OK):
@@ -40,6 +40,11 @@ def check_out(out: Path, *, run_dirs: Sequence[Path], inputs: Iterable[Path] = (
         raise ValueError(f"--out must not replace an image that is read; {out} is one")
 
 
+def is_stream(path: Path) -> bool:
+    """Returns whether a path is written to and never replaced: /dev/null, /dev/stdout, a pipe."""
+    return path.is_char_device() or path.is_fifo()
+
+
 @contextmanager
 def opened(out: Path | None, *, standard: TextIO) -> Iterator[TextIO]:
     """Yields a text file that takes ``out``'s place when all is written, or ``standard``."""
@@ -47,10 +52,11 @@ def opened(out: Path | None, *, standard: TextIO) -> Iterator[TextIO]:
         yield standard
         standard.flush()
         return
-    if out.is_char_device():
-        with out.open("w", encoding="utf-8") as device:
-            yield device
+    if is_stream(out):
+        with out.open("w", encoding="utf-8") as stream:
+            yield stream
         return
+    out = out.resolve()  # a link stays one
     part = out.with_name(f".{out.name}.{os.getpid()}.tmp")
     try:
         with part.open("w", encoding="utf-8", newline="\n") as file:

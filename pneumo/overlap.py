@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pandas as pd
 
-from pneumo.index import LABELS, SOURCES, images_in, index, parse_name, set_folder
+from pneumo.index import LABELS, SOURCES, beside, images_in, index, parse_name, set_folder
 from pneumo.members import Member, own_images
 
 log = logging.getLogger(__name__)
@@ -38,13 +38,13 @@ def labelled(root: Path, *, patient_key: str) -> tuple[Path, pd.DataFrame]:
             f"test/NORMAL and so on; got {root}"
         )
     source = root.resolve().name if root.resolve().name in SOURCES else ""
-    rows, left_out = [], []
+    rows, left_out = [], beside(root, known=LABELS)
     for label in (label for label in LABELS if (root / label).is_dir()):
         images, others = images_in(root / label)
         rows += [_row(root / label / name, label, source, patient_key) for name in images]
         left_out += [f"{label}/{name}" for name in others]
     if left_out:
-        log.warning("Left out %d that are no images: %s", len(left_out), ", ".join(left_out[:5]))
+        log.warning("Left out %d that are not used: %s", len(left_out), ", ".join(left_out[:5]))
     table = pd.DataFrame(rows, columns=list(COLUMNS)).sort_values("path", ignore_index=True)
     for label in LABELS:
         if not (table["label"] == label).any():

@@ -16,7 +16,7 @@ from matplotlib.figure import Figure
 
 from pneumo import image, output, runs
 from pneumo.films import STANDARD_INPUT
-from pneumo.trained import Trained
+from pneumo.trained import Trained, check_finite
 
 if TYPE_CHECKING:  # the extra is asked for when it is needed
     from pneumo.saliency import LogOdds
@@ -82,13 +82,18 @@ def ask(
 
 
 def answer(question: Question, film: np.ndarray) -> Answer:
-    """Returns the answer of one film, (H, W) uint8 as pneumo.films.decode gives it."""
+    """Returns the answer of one film, (H, W) uint8 as pneumo.films.decode gives it.
+
+    Raises:
+        ValueError: the network's answer is not finite.
+    """
     from pneumo import saliency
 
     one, model, method = question.one, question.model, question.method
     prepared = image.resize(film, size=one.image_size, aspect=one.aspect).astype(np.float32)
     heat = saliency.explain(model, prepared, method=method)
     probability = float(saliency.probabilities(model, prepared[None])[0])
+    check_finite(np.append(heat, probability), one.run_dir)
     told = "Bright: what speaks most" if heat.any() else "Nothing in the film speaks"
     legend = (
         f"{question.name}: probability {probability:.3f}\n"

@@ -296,7 +296,10 @@ def _names(paths: Sequence[str], list_path: str | None) -> list[str]:
     names, others = films.find(paths)
     if others:
         found = cli.counted(others, "file")
-        _say(f"left out {found} in these folders: no image ({', '.join(films.SUFFIXES)})")
+        _say(
+            f"left out {found} in these folders: no image ({', '.join(films.SUFFIXES)}), "
+            "or a linked folder"
+        )
     if list_path is not None:
         names += _listed(list_path)
     if not names:
@@ -310,7 +313,7 @@ def _names(paths: Sequence[str], list_path: str | None) -> list[str]:
 def _listed(path: str) -> list[str]:
     if path == films.STANDARD_INPUT:
         data = sys.stdin.buffer.read()
-    elif Path(path).is_file():
+    elif Path(path).exists() and not Path(path).is_dir():  # a pipe, too: --list <(find films)
         data = Path(path).read_bytes()
     else:
         raise FileNotFoundError(f"--list must name a file with a path a line; there is no {path}")

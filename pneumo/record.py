@@ -282,6 +282,9 @@ def _git_commit() -> str | None:
             text=True,
             check=True,
         )
+        # untracked: installed into somebody's repository, as pip's --target may do
+        tracked = ["git", "ls-files", "--error-unmatch", "__init__.py"]
+        subprocess.run(tracked, cwd=PACKAGE, capture_output=True, check=True)
     except (OSError, subprocess.CalledProcessError):
         return None
     top, commit = found.stdout.splitlines()

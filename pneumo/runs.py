@@ -235,7 +235,12 @@ def _is_map(row: Any) -> bool:
 
 def write_json(path: Path, value: Any) -> None:
     """Writes ``value`` whole or not at all; numbers that are not finite become null."""
-    write_text(path, json.dumps(_finite(value), indent=1, allow_nan=False) + "\n")
+    write_text(path, json_text(value))
+
+
+def json_text(value: Any) -> str:
+    """Returns ``value`` as JSON; numbers that are not finite become null."""
+    return json.dumps(_finite(value), indent=1, allow_nan=False) + "\n"
 
 
 def write_table(path: Path, table: "pd.DataFrame") -> None:
@@ -245,9 +250,6 @@ def write_table(path: Path, table: "pd.DataFrame") -> None:
 
 def write_text(path: Path, text: str) -> None:
     """Writes ``text`` to a file beside ``path`` that then takes its place."""
-    if path.is_char_device():  # such as /dev/null, which must not be replaced
-        path.write_text(text, encoding="utf-8")
-        return
     part = path.with_name(f".{path.name}.{os.getpid()}.tmp")
     try:
         part.write_text(text, encoding="utf-8", newline="\n")

@@ -7,6 +7,7 @@ from pathlib import Path
 from pickle import UnpicklingError
 from typing import Any
 
+import numpy as np
 import torch
 from hydra.errors import InstantiationException
 from hydra.utils import instantiate
@@ -64,6 +65,15 @@ def load(run_dir: Path, *, checkpoint: str = "best", trust: Sequence[str] = ()) 
     two = network.num_classes == 2
     classes = ("NORMAL", "PNEUMONIA") if two else ("NORMAL", "bacteria", "virus")
     return Trained(run_dir, network.eval(), metrics, image_size, aspect, classes)
+
+
+def check_finite(answers: np.ndarray, run_dir: Path) -> None:
+    """Raises ValueError where what a run's network says is not finite, as of broken weights."""
+    if not np.isfinite(answers).all():
+        raise ValueError(
+            f"a network's probabilities must be finite; those of {run_dir} are not. Its weights or "
+            "its statistics are broken: take the run folder anew, or train again"
+        )
 
 
 def read_metrics(run_dir: Path) -> dict[str, Any]:

@@ -272,6 +272,18 @@ def test_other_folder_is_scored(folder: Path, fresh: Path, capsys: Capture) -> N
     assert found["members"][0]["operating_point"]["fixed_on"] == "val"
 
 
+def test_what_lies_beside_the_labels_is_told_once(
+    folder: Path, fresh: Path, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    data = Path(shutil.copytree(fresh, tmp_path / "data"))
+    (data / "VIRUS").mkdir()
+    (data / "NORMAL" / "notes.txt").touch()
+    (data / "loose.jpeg").touch()
+    assert call(folder / "a", folder / "paper", "--data", data) == 0
+    said = "Left out 3 that are not used: VIRUS/, loose.jpeg, NORMAL/notes.txt"
+    assert caplog.messages.count(said) == len(caplog.messages) == 1
+
+
 def test_folder_of_the_training_is_refused(folder: Path, phantoms: Path, capsys: Capture) -> None:
     assert call(folder / "a", "--data", phantoms) == 2
     error = capsys.readouterr().err

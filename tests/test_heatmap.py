@@ -268,3 +268,14 @@ def test_a_missing_extra_is_named(
     assert main([str(run), str(films), "--out", str(tmp_path / "out")]) == 2
     assert "pip install 'pneumo[heatmap]'" in capsys.readouterr().err
     assert not (tmp_path / "out").exists()
+
+
+def test_a_network_whose_answers_are_not_finite_is_an_error_not_a_bad_film(
+    run: Path, films: Path, tmp_path: Path, capsys: Any
+) -> None:
+    broken = Path(shutil.copytree(run, tmp_path / "broken"))
+    saved = torch.load(broken / runs.BEST, weights_only=True)
+    saved["state_dict"]["network.head.weight"][:] = 3e38  # finite, but not what comes of it
+    torch.save(saved, broken / runs.BEST)
+    assert main([str(broken), str(films), "--out", str(tmp_path / "out")]) == 2
+    assert "probabilities must be finite; those of" in capsys.readouterr().err

@@ -148,9 +148,19 @@ def test_what_is_left_out_is_counted_and_named(
     (tmp_path / "train/NORMAL/IM-0005-0001.jpeg").symlink_to(tmp_path / "gone")
     assert len(index(tmp_path)) == 2
     (said,) = caplog.messages
-    assert said.startswith("Left out 4 in the folders of the set that are no images: ")
+    assert said.startswith("Left out 4 in the folders of the set that are not used: ")
     for name in ("IM-0002-0001.tiff", "train/NORMAL/more", "IM-0005-0001.jpeg", "valid/"):
         assert name in said
+
+
+def test_images_beside_the_labels_are_counted(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    make(tmp_path, *NAMES, "train/VIRUS/person9_virus_1.jpeg", "test/loose.jpeg", "top.png")
+    (tmp_path / "lost+found").mkdir()
+    (tmp_path / "README.txt").touch()
+    assert len(index(tmp_path)) == 2
+    assert caplog.messages[0].endswith("not used: train/VIRUS/, test/loose.jpeg, top.png")
 
 
 def test_a_folder_that_cannot_be_read_is_an_error(
@@ -161,5 +171,5 @@ def test_a_folder_that_cannot_be_read_is_an_error(
 
     make(tmp_path, *NAMES)
     monkeypatch.setattr(os, "scandir", closed)
-    with pytest.raises(ValueError, match=r"NORMAL must be readable; it is not \(Permission denied"):
+    with pytest.raises(ValueError, match=r"train must be readable; it is not \(Permission denied"):
         index(tmp_path)

@@ -6,6 +6,7 @@ import shutil
 import subprocess
 import sys
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
@@ -15,7 +16,7 @@ import pytest
 import torch
 from PIL import Image
 
-from pneumo import films, image, members, metrics, phantom, predict, runs, unlike
+from pneumo import evaluate, films, image, members, metrics, phantom, predict, runs, unlike
 from pneumo.index import index
 from tests.conftest import ROOT, SMALL
 
@@ -233,7 +234,7 @@ def test_folders_are_walked_sorted_without_what_is_hidden(
     names, others = films.find([str(tmp_path), "x"])
     inside = [name.removeprefix(f"{tmp_path}/") for name in names]
     assert inside == ["1.2.3", "a.jpeg", "b/1.JPG", "b/2.jpeg", "x"]
-    assert others == 1
+    assert others == 2  # the notes, and the link to a folder, which is not followed
 
 
 def test_standard_input_is_an_image_or_a_list(
@@ -599,6 +600,32 @@ def test_a_list_may_have_a_byte_order_mark_and_odd_characters(
     assert [row["path"] for row in table(out.read_text())] == [str(odd), paths[1]]
 
 
+@pytest.mark.parametrize("command", [predict.main, evaluate.main])
+def test_output_to_a_pipe_is_written_into_it(
+    finished: Path, paths: list[str], tmp_path: Path, command: Any
+) -> None:
+    os.mkfifo(tmp_path / "list")
+    os.mkfifo(tmp_path / "out")
+    text = "" if command is evaluate.main else f"{paths[0]}\n"
+    given = [] if command is evaluate.main else ["--list", str(tmp_path / "list")]
+    with ThreadPoolExecutor(2) as pool:
+        found = pool.submit((tmp_path / "out").read_text)
+        if given:
+            pool.submit((tmp_path / "list").write_text, text)
+        assert command([str(finished), *given, "--out", str(tmp_path / "out")]) == 0
+        assert "0." in found.result(timeout=10)
+    assert (tmp_path / "out").is_fifo()
+
+
+def test_output_through_a_link_is_written_where_it_leads(
+    finished: Path, paths: list[str], tmp_path: Path
+) -> None:
+    (tmp_path / "link.csv").symlink_to(tmp_path / "real.csv")
+    assert call(finished, paths[0], "--out", tmp_path / "link.csv") == 0
+    assert (tmp_path / "link.csv").is_symlink()
+    assert len(table((tmp_path / "real.csv").read_text())) == 1
+
+
 def test_a_terminal_without_utf8_keeps_the_table(
     finished: Path, paths: list[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -661,6 +688,9 @@ def test_a_cut_table_of_predictions_is_an_error(
         (broken / "predictions.csv").write_text("".join(lines[:kept]))
         assert call(broken, paths[0]) == 2
         assert "must have a row for each of the" in capsys.readouterr().err
+    (broken / "predictions.csv").write_text("".join(lines)[:-10])  # half a number is one, too
+    assert call(broken, paths[0]) == 2
+    assert "must end with a whole line; it is cut off" in capsys.readouterr().err
 
 
 def test_predict_needs_no_matplotlib() -> None:

@@ -475,4 +475,7 @@ def test_the_commit_of_another_repository_is_not_ours(
     assert record._git_commit() is None
     monkeypatch.setattr(record, "PACKAGE", theirs / "pneumo")
     (theirs / "pneumo").mkdir()
+    (theirs / "pneumo" / "__init__.py").touch()
+    assert record._git_commit() is None  # put there by pip install --target, say
+    subprocess.run(["git", "add", "pneumo"], cwd=theirs, check=True)
     assert len(record._git_commit() or "") == 40
