@@ -369,7 +369,7 @@ def _half(name: str) -> Any:
 @pytest.mark.parametrize(
     ("spoil", "message"),
     [
-        (_foreign, "'os.system', which is not run"),
+        (_foreign, "names os.system, which is not run"),
         (_older, "must have schema 1; got 0"),
         (_other_split, "must be the split that metrics.json names"),
         (_pickle, "must be a checkpoint of weights only"),
