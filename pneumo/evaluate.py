@@ -2,6 +2,7 @@
 
 import argparse
 import sys
+import textwrap
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -383,11 +384,15 @@ def _short(name: str, width: int) -> str:
 
 def _wrap(line: str) -> list[str]:
     """Breaks a long line at a space; what goes on is indented."""
-    wrapped = []
-    while len(line) > WIDTH and (at := line.rfind(" ", 4, WIDTH + 1)) > 4:
-        wrapped.append(line[:at])
-        line = "    " + line[at + 1 :]
-    return [*wrapped, line]
+    return textwrap.wrap(
+        line,
+        WIDTH,
+        subsequent_indent="    ",
+        break_long_words=False,
+        break_on_hyphens=False,
+        drop_whitespace=True,
+        replace_whitespace=False,
+    ) or [""]
 
 
 def _prevalence(text: str) -> float:

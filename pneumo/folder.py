@@ -7,6 +7,8 @@ import imagehash
 import numpy as np
 import pandas as pd
 from PIL import Image
+from scipy.sparse import coo_array
+from scipy.sparse.csgraph import connected_components
 
 from pneumo.index import COLUMNS, LABELS, SOURCES, SUBTYPES, images_in, join_duplicates
 
@@ -94,14 +96,11 @@ def near_duplicates(table: pd.DataFrame, images: np.ndarray) -> "pd.Series[str]"
     hashes = np.array(
         [imagehash.phash(Image.fromarray(image)).hash.ravel() for image in images], dtype=np.uint8
     )
-    group = table["patient"]
-    for number in range(len(hashes)):
-        near = np.flatnonzero((hashes[number] != hashes[number:]).sum(1) <= MAX_BITS) + number
-        if len(near) > 1:
-            marks = np.arange(len(hashes)).astype(str)
-            marks[near] = marks[number]
-            group = join_duplicates(table.assign(patient=group), marks.tolist())
-    return group
+    near = [np.flatnonzero((one != hashes).sum(1) <= MAX_BITS) for one in hashes]
+    rows = np.repeat(np.arange(len(near)), [len(others) for others in near])
+    edges = (np.ones(len(rows)), (rows, np.concatenate(near)))
+    _, alike = connected_components(coo_array(edges, shape=(len(near), len(near))), directed=False)
+    return join_duplicates(table, [str(number) for number in alike])
 
 
 def _row(

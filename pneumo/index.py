@@ -8,6 +8,8 @@ from pathlib import Path
 
 import numpy as np
 import pandas as pd
+from scipy.sparse import coo_array
+from scipy.sparse.csgraph import connected_components
 
 log = logging.getLogger(__name__)
 
@@ -154,21 +156,14 @@ def join_duplicates(table: pd.DataFrame, digests: Sequence[str]) -> pd.Series:
     Returns:
         str, the name of the alphabetically first patient of the group.
     """
-    parent = {patient: patient for patient in table["patient"]}
-
-    def find(patient: str) -> str:
-        while parent[patient] != patient:
-            parent[patient] = parent[parent[patient]]
-            patient = parent[patient]
-        return patient
-
-    first: dict[str, str] = {}
-    for patient, digest in zip(table["patient"], digests, strict=True):
-        one, other = find(patient), find(first.setdefault(digest, patient))
-        parent[max(one, other)] = min(one, other)
-    return pd.Series(
-        [find(patient) for patient in table["patient"]], index=table.index, dtype="str"
-    )
+    patients, patient = np.unique(table["patient"].to_numpy(str), return_inverse=True)
+    images, image = np.unique(np.asarray(digests), return_inverse=True)
+    # a graph of patients and images, an edge where a patient has an image
+    size = len(patients) + len(images)
+    edges = coo_array((np.ones(len(table)), (patient, image + len(patients))), shape=(size, size))
+    _, component = connected_components(edges, directed=False)
+    first = pd.Series(patients).groupby(component[: len(patients)]).transform("min")
+    return pd.Series(first.to_numpy()[patient], index=table.index, dtype="str")
 
 
 def targets(table: pd.DataFrame, *, num_classes: int) -> np.ndarray:

@@ -9,7 +9,7 @@ import numpy as np
 import torch
 from captum.attr import LayerGradCam, Occlusion
 from numpy.typing import NDArray
-from scipy.stats import rankdata
+from scipy.stats import spearmanr
 from torch import Tensor, nn
 
 from pneumo.nets import initialise
@@ -137,10 +137,9 @@ def randomised(model: LogOdds, *, seed: int) -> LogOdds:
 
 def rank_correlation(one: Map, other: Map) -> float:
     """Spearman's correlation of two maps in [-1, 1]; NaN where one of them is flat."""
-    ranks = [rankdata(heat.ravel()) for heat in (one, other)]
-    if any(rank.min() == rank.max() for rank in ranks):
+    if any(heat.min() == heat.max() for heat in (one, other)):
         return float("nan")
-    return float(np.corrcoef(ranks)[0, 1])
+    return float(spearmanr(one.ravel(), other.ravel()).statistic)
 
 
 def _gradcam(model: LogOdds, image: Map) -> Map:
