@@ -82,10 +82,7 @@ def measure(arguments: argparse.Namespace, folder: Path) -> dict[str, Any]:
     if torch.cuda.is_available():
         found["gpu"] = on_gpu(common, seconds, cores)
         on_the_gpu = [word for word in common if word != "trainer=cpu"] + ["trainer=gpu"]
-        found["gpu_run"] = {
-            word: stages.whole_run(f"capture={word}", *on_the_gpu, cwd=folder)
-            for word in ("false", "true")
-        }
+        found["gpu_run"] = stages.whole_run(*on_the_gpu, cwd=folder)
     found["sweep"] = stages.two_trials(*common, batches=2 if quick else 60, cwd=folder)
     return found
 
@@ -115,11 +112,11 @@ def side_by_side(overrides: list[str], seconds: float, rounds: int) -> dict[str,
 
 
 def on_gpu(common: list[str], seconds: float, cores: int) -> dict[str, dict[str, Result]]:
-    """Returns what plain, fast and captured training measure on the GPU, for each network."""
+    """Returns what plain and fast training measure on the GPU, for each network."""
     return {
         model: {
             form: processes(form, [f"model={model}", *common], seconds, cores, 1, gpu=True)[0]
-            for form in ("plain", "fast", "captured")
+            for form in ("plain", "fast")
         }
         for model in MODELS
     }
@@ -208,15 +205,12 @@ def lines(found: dict[str, Any]) -> list[str]:
     text += ["", "evaluation, images/s      plain    fast   ratio", *evaluation]
     text += ["", "CPU ms an image           plain    fast   ratio    MB plain    fast", *memory]
     if "gpu" in found:
-        text += ["", "on the GPU, images/s      plain    fast   ratio captured   ratio"]
+        text += ["", "on the GPU, images/s      plain    fast   ratio"]
         for model, forms in found["gpu"].items():
-            plain, fast, graph = (forms[form]["training"] for form in ("plain", "fast", "captured"))
-            text.append(
-                f"{model:22} {plain:8.0f}{fast:8.0f}{fast / plain:8.2f}{graph:9.0f}"
-                f"{graph / plain:8.2f}"
-            )
-        for word, (total, training) in found["gpu_run"].items():
-            text.append(f"a run of tiny, capture={word:5} {total:8.1f} s, epochs {training:8.1f} s")
+            plain, fast = (forms[form]["training"] for form in ("plain", "fast"))
+            text.append(f"{model:22} {plain:8.0f}{fast:8.0f}{fast / plain:8.2f}")
+        total, training = found["gpu_run"]
+        text.append(f"a run of tiny: {total:8.1f} s, of which epochs {training:8.1f} s")
     images, built, decoded = found["cache"]
     full, bare = found["epoch"]
     text += ["", "stage                                                       seconds"]

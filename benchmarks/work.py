@@ -20,7 +20,6 @@ from torch.utils.data import DataLoader
 
 from benchmarks import plain
 from pneumo import complexity, cpu, fit
-from pneumo.captured import CapturedStep
 from pneumo.data import XrayDataModule
 from pneumo.index import targets
 from pneumo.network import Network
@@ -44,7 +43,7 @@ def measure(
     """Returns images/s of training and evaluation, CPU ms of an image, and peak MB of memory.
 
     Args:
-        form: plain, fast, or captured, which is fast by captured steps.
+        form: plain or fast.
         settings: of the training.
         seconds: how long to train; evaluation takes a third of it.
         device: where to train; a GPU holds the images of all forms but plain.
@@ -67,17 +66,12 @@ def measure(
         cpu.keep_memory()
     optimizer = instantiate(settings["optimizer"])(network.parameters())
 
-    def loss_of(image: Tensor, target: Tensor) -> tuple[Tensor, Tensor]:
-        logit = forward(image)
-        return logit, functional.cross_entropy(logit, target)
-
     def train_step(image: Tensor, target: Tensor) -> None:
         optimizer.zero_grad(set_to_none=True)
-        torch.autograd.backward(loss_of(image, target)[1])
+        torch.autograd.backward(functional.cross_entropy(forward(image), target))
         optimizer.step()
 
-    step = CapturedStep(loss_of, optimizer) if form == "captured" else train_step
-    training = timed(step, moved(batches("train"), device), seconds)
+    training = timed(train_step, moved(batches("train"), device), seconds)
     network.eval()
     with torch.inference_mode():
         test = moved(batches("test"), device)
@@ -170,7 +164,7 @@ def wait_for_others() -> None:
 def main() -> None:
     """Prints the measurements as JSON."""
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("form", choices=("plain", "fast", "captured"))
+    parser.add_argument("form", choices=("plain", "fast"))
     parser.add_argument("--threads", type=int, required=True)
     parser.add_argument("--seconds", type=float, required=True)
     parser.add_argument("--gpu", action="store_true")

@@ -16,7 +16,6 @@ from hydra.utils import instantiate
 
 from pneumo import (
     cache,
-    captured,
     cpu,
     index,
     members,
@@ -43,7 +42,6 @@ logging.getLogger("pytorch_lightning").setLevel(logging.ERROR)
 NOT_NEWS = (
     ".*does not have many workers",  # the training process augments faster than a CPU can train
     ".*treespec, LeafSpec",
-    ".*`training_step` returned `None`",  # a captured step has done the rest itself
     "Checkpoint directory .* exists and is not empty",  # a run that goes on
 )
 
@@ -66,10 +64,7 @@ def fit(config: dict[str, Any], run_dir: Path) -> None:
     runs.write_table(run_dir / "split.csv", table[split.COLUMNS])
     trainer = build_trainer(config["trainer"], job_number=config.get("job_number"))
     device = trainer.strategy.root_device
-    # a run that was begun by an older version has no such settings
-    if config.get("capture", False):
-        captured.check(trainer)
-        log.info("Training steps are captured as one CUDA graph")
+    # a run that was begun by an older version has no such setting
     resident = resident_device(config["data"].get("resident", "auto"), device)
     arithmetic = {
         "device": device.type,
@@ -182,7 +177,6 @@ def build(
         schedule=instantiate(config["schedule"]),
         eval_parts=data.eval_parts,
         seed=config["seed"],
-        capture=config.get("capture", False),
         arithmetic=arithmetic,
     )
     return network, module, data
@@ -249,7 +243,6 @@ def train(trainer: pl.Trainer, module: Classifier, data: XrayDataModule, run_dir
     except SystemExit:  # how Lightning ends after Ctrl-C
         raise KeyboardInterrupt from None
     finally:
-        module.captured = None  # gives back its memory, also where training was cut off
         torch.set_grad_enabled(True)
     if trainer.interrupted:
         raise KeyboardInterrupt

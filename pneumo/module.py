@@ -21,7 +21,6 @@ from torchmetrics.classification import (
     MulticlassRecall,
 )
 
-from pneumo.captured import CapturedStep
 from pneumo.data import Batch
 
 log = logging.getLogger("pneumo")
@@ -135,9 +134,6 @@ class Classifier(pl.LightningModule):
         eval_parts: names of the validation loaders, in their order.
         seed: of the dropout; with the epoch it sets torch's generator, so that a resumed run
             draws what an uninterrupted one would.
-        capture: train by captured steps. Optimization stays Lightning's: its loop, schedules,
-            checkpoints and counts; only what it would do between training_step and the update is
-            done within training_step, by the graph.
         arithmetic: what the last digits of the weights depend on besides the seed, such as the
             number of threads. A run that is resumed with another keeps a record of both.
     """
@@ -150,13 +146,10 @@ class Classifier(pl.LightningModule):
         schedule: ScheduleFactory,
         eval_parts: list[str],
         seed: int,
-        capture: bool = False,
         arithmetic: Mapping[str, Any] | None = None,
     ):
         super().__init__()
         self.network = network
-        self.capture = capture
-        self.captured: CapturedStep | None = None
         self.optimizer, self.schedule = optimizer, schedule
         self.eval_parts = eval_parts
         self.seed = seed
@@ -177,31 +170,14 @@ class Classifier(pl.LightningModule):
         optimizer = self.optimizer(self.parameters())
         return {"optimizer": optimizer, "lr_scheduler": self.schedule(optimizer)}
 
-    def on_train_start(self) -> None:
-        """Prepares the captured step, once the optimizer's state is on the device."""
-        if self.capture:
-            optimizer = self.optimizers(use_pl_optimizer=False)
-            self.captured = CapturedStep(self._forward, optimizer)  # type: ignore[arg-type]
-
     def on_train_epoch_start(self) -> None:
         """Draws the epoch's dropout from the seed and the epoch's number."""
         torch.manual_seed(self.seed * 100_003 + self.current_epoch)
         self.start = time.monotonic()
 
-    def training_step(self, batch: Batch, _batch_idx: int) -> Tensor | None:
-        """Returns the mean cross-entropy of the batch; None where the step was done already."""
-        if self.captured is None:
-            return self._step(batch, "train")
-        self._keep(self.captured(batch.image, batch.target), batch, "train")
-        return None
-
-    def optimizer_step(self, *arguments: Any, **options: Any) -> None:
-        """Updates the weights, which a captured step has done when the closure has run."""
-        if self.captured is None:
-            super().optimizer_step(*arguments, **options)
-        else:
-            closure = options.get("optimizer_closure") or arguments[3]
-            closure()
+    def training_step(self, batch: Batch, _batch_idx: int) -> Tensor:
+        """Returns the mean cross-entropy of the batch."""
+        return self._step(batch, "train")
 
     def validation_step(self, batch: Batch, _batch_idx: int, dataloader_idx: int = 0) -> None:
         """Keeps the probabilities of one batch for the end of the epoch."""
@@ -251,16 +227,9 @@ class Classifier(pl.LightningModule):
         self.arithmetic = before
 
     def _step(self, batch: Batch, part: str) -> Tensor:
-        logit, loss = self._forward(batch.image, batch.target)
-        self._keep(logit.detach(), batch, part)
-        return loss
-
-    def _forward(self, image: Tensor, target: Tensor) -> tuple[Tensor, Tensor]:
-        logit = self(image)
-        return logit, functional.cross_entropy(logit, target)
-
-    def _keep(self, logit: Tensor, batch: Batch, part: str) -> None:
-        self.seen.setdefault(part, []).append((logit, batch.target))
+        logit = self(batch.image)
+        self.seen.setdefault(part, []).append((logit.detach(), batch.target))
+        return functional.cross_entropy(logit, batch.target)
 
     def _score(self, seen: list[tuple[Tensor, Tensor]]) -> dict[str, Any]:
         logit = torch.cat([logit for logit, _ in seen]).float().cpu()

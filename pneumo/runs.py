@@ -26,7 +26,7 @@ LAST, BEST = "checkpoints/last.ckpt", "checkpoints/best.ckpt"
 # What may differ when a run is gone on with: where and how fast it is trained, not what
 MAY_CHANGE = (
     "callbacks",
-    "capture",
+    "capture",  # of an earlier version
     "data.cache_dir",
     "data.num_workers",
     "data.root",

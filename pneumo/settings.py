@@ -39,7 +39,6 @@ PROBABILITY = between(0, 1)
 RULES: dict[str, Rule] = {
     "seed": at_least(0),
     "num_threads": optional(at_least(1)),
-    "capture": YES_NO,
     "model.f": at_least(1),
     "model.d": at_least(1),
     "model.c": at_least(1),

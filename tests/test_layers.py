@@ -13,7 +13,6 @@ LEVELS = (
     {
         "augment",
         "cache",
-        "captured",
         "cli",
         "complexity",
         "cpu",

@@ -68,7 +68,12 @@ def test_rules_name_keys_of_the_configuration() -> None:
                 place = place.get(name, {}) if place is not None else {}
             if place != {}:
                 found.add(key)
-    assert set(RULES) - found == {"optimizer.weight_decay", "optimizer.eps", "trainer.num_nodes"}
+    assert set(RULES) - found == {
+        "optimizer.weight_decay",
+        "optimizer.eps",
+        "trainer.num_nodes",
+        "trainer.val_check_interval",
+    }
 
 
 def test_nearest_word() -> None:

@@ -192,16 +192,14 @@ def test_same_seed_same_scores_other_seed_others(train: Command, tmp_path: Path)
 
 
 @pytest.mark.gpu
-def test_a_gpu_trains_with_and_without_captured_steps(train: Command, tmp_path: Path) -> None:
+def test_a_gpu_trains(train: Command, tmp_path: Path) -> None:
     few = ("trainer=gpu", "trainer.max_epochs=3", "data.image_size=64", "data.batch_size=8")
-    for folder, capture in (("a", "false"), ("b", "true"), ("c", "true")):
-        assert train(f"hydra.run.dir={folder}", f"capture={capture}", *few) == 0
-    losses = {
-        folder: [row["train"]["loss"] for row in metrics(tmp_path / folder)["history"]]
-        for folder in "abc"
-    }
-    assert losses["c"] == pytest.approx(losses["b"], abs=0.01)  # a GPU adds in any order
-    assert losses["a"] == pytest.approx(losses["b"], abs=0.05)
+    for folder in ("a", "b"):
+        assert train(f"hydra.run.dir={folder}", *few) == 0
+    losses = [
+        [row["train"]["loss"] for row in metrics(tmp_path / folder)["history"]] for folder in "ab"
+    ]
+    assert losses[0] == pytest.approx(losses[1], abs=0.01)  # a GPU adds in any order
 
 
 def stop_in_third(_: object, __: object, module: Any) -> None:
