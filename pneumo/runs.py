@@ -2,7 +2,6 @@
 
 import json
 import os
-from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from datetime import UTC, datetime
@@ -43,12 +42,17 @@ MAY_CHANGE = (
 )
 
 
+class TakenError(ValueError):
+    """Another process trains in the run folder."""
+
+
 @contextmanager
 def claim(run_dir: Path) -> Iterator[None]:
     """Holds ``run_dir`` for this process; a killed one lets go of it by itself.
 
     Raises:
-        ValueError: another process trains there, or the folder cannot be written.
+        TakenError: another process trains there.
+        ValueError: the folder cannot be written.
     """
     from filelock import FileLock, Timeout  # a seventh of the time that --help takes
 
@@ -57,7 +61,7 @@ def claim(run_dir: Path) -> Iterator[None]:
         run_dir.mkdir(parents=True, exist_ok=True)
         lock.acquire(timeout=0)
     except Timeout:
-        raise ValueError(
+        raise TakenError(
             f"a run folder belongs to one process; another one is training in {run_dir}. Wait for "
             "it, or choose another folder with hydra.run.dir=DIR"
         ) from None
@@ -152,13 +156,18 @@ def not_begun(sweep: Path) -> list[dict[str, Any]]:
         planned = json.loads((sweep / SWEEP).read_text())["planned"] or []
         # where protocols are swept the folds are the protocols' own
         names = IDENTITY if any(one["fold"] is not None for one in planned) else IDENTITY[:-1]
-        wanted = Counter(tuple(one[name] for name in names) for one in planned)
+        left = [
+            {**dict.fromkeys(IDENTITY), **{name: one[name] for name in names}} for one in planned
+        ]
     except (OSError, ValueError, KeyError, TypeError):
         return []
-    begun = [path.parent for path in sweep.glob("*/status.json")]
-    there = Counter(tuple(found[name] for name in names) for found in map(_asked, begun))
-    left = (wanted - there).elements()
-    return [{**dict.fromkeys(IDENTITY), **dict(zip(names, one, strict=True))} for one in left]
+    begun = [_asked(path.parent) for path in sweep.glob("*/status.json")]
+    # a run that was refused has no configuration: what its folder's name does not tell is not known
+    for found in sorted(begun, key=lambda one: list(one.values()).count(None)):
+        alike = (w for w in left if all(found[name] in (None, w[name]) for name in names))
+        if (one := next(alike, None)) is not None:
+            left.remove(one)
+    return left
 
 
 def _asked(run_dir: Path) -> dict[str, Any]:

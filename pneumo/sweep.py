@@ -1,9 +1,14 @@
 """A sweep of runs seen as one: its progress, what failed and why, starting it again, its report."""
 
 import contextlib
+import hashlib
 import itertools
 import json
 import logging
+import os
+import re
+import shlex
+import signal
 import sys
 import threading
 import time
@@ -18,7 +23,7 @@ from hydra.core.override_parser.types import Override, ValueType
 from hydra.experimental.callback import Callback
 from omegaconf import DictConfig, OmegaConf
 
-from pneumo import runs, settings
+from pneumo import runs, settings, trust
 
 log = logging.getLogger(__name__)
 
@@ -26,8 +31,28 @@ REFUSED = "refused.txt"  # in a run's folder: why it was not gone on with; its f
 SECONDS = 2.0  # between two looks at the runs
 QUIET = 300.0  # between two lines where there is no terminal, if no run begins or ends
 
-# A run's folder is named by network and seed first, then by what else was asked for
-OmegaConf.register_new_resolver("and_more", lambda text: f",{text}" if text else "", replace=True)
+QUOTES = "\"'"
+CUT_OFF = "cut off, by a kill or a full disk"
+IN_OTHER = "in another process, or cut off"
+LONGEST = 255  # bytes in the name of a folder, on most file systems
+
+
+def folder_name(first: str, more: str) -> str:
+    """Returns the name of a run's folder: network and seed, then what else was asked for.
+
+    A slash is written %2F, so that the run stays in the sweep's folder; a name that is too long
+    ends in the first digits of its SHA-256.
+    """
+    name = f"{first},{more}" if more else first
+    name = name.replace("%", "%25").replace("/", "%2F").replace("\0", "%00")
+    encoded = name.encode()
+    if len(encoded) <= LONGEST:
+        return name
+    end = "-" + hashlib.sha256(encoded).hexdigest()[:12]
+    return encoded[: LONGEST - len(end)].decode(errors="ignore") + end
+
+
+OmegaConf.register_new_resolver("folder_name", folder_name, replace=True)
 
 failed = False  # whether the last sweep of this process left a run undone
 under_way: "Sweep | None" = None  # of this process
@@ -41,14 +66,26 @@ NOT_NEWS = (
 class Sweep(Callback):
     """Hydra's hooks around a sweep, whatever launcher does its runs."""
 
-    def __init__(self) -> None:
+    def __init__(
+        self, sweep_pid: int | None = None, trusted: tuple[str, ...] | None = None
+    ) -> None:
+        self.sweep_pid, self.trusted = sweep_pid, trusted  # known in other processes only
         self.folder: Path | None = None
+        self.begun_here = False  # whether there was no such sweep before
         self.stop = threading.Event()
         self.watcher: threading.Thread | None = None
 
-    def __reduce__(self) -> tuple[type["Sweep"], tuple[()]]:
+    def __reduce__(self) -> tuple[type["Sweep"], tuple[int, tuple[str, ...] | None]]:
         """Lets launchers send it to other processes, where nothing is watched."""
-        return Sweep, ()
+        return Sweep, (os.getpid(), trust.trusted)
+
+    def on_job_start(self, config: DictConfig, **_: Any) -> None:
+        """In a process of a launcher: what is trusted, and that joblib's end with the sweep."""
+        if self.sweep_pid in (None, os.getpid()):
+            return
+        trust.trusted = self.trusted
+        if "joblib" in config.hydra.launcher["_target_"]:  # jobs of the others may run on
+            end_with(self.sweep_pid)
 
     def on_multirun_start(self, config: DictConfig, **_: Any) -> None:
         """Notes the arguments, or what has changed in them, and starts the progress line.
@@ -70,7 +107,7 @@ class Sweep(Callback):
         arguments = [*given["task"], *given["hydra"]]
         sweeper = config.hydra.sweeper
         wanted = planned(config, arguments)
-        begin(folder, arguments, wanted)
+        self.begun_here = begin(folder, arguments, wanted)
         self.folder, under_way = folder, self
         total = sweeper.get("n_trials") or (None if wanted is None else len(wanted))
         self.watcher = threading.Thread(
@@ -90,16 +127,24 @@ class Sweep(Callback):
         self.stop.set()
         if self.watcher:
             self.watcher.join()
-        if self.folder and not states(self.folder):
+        if self.folder is None:
+            return False
+        if self.begun_here:
             discard(self.folder)
-        return conclude(self.folder) if self.folder else False
+        return conclude(self.folder)
 
 
 def discard(folder: Path) -> None:
-    """Takes away what Hydra and this file write before the first run, and folders left empty."""
-    for name in (runs.SWEEP, "multirun.yaml"):
-        (folder / name).unlink(missing_ok=True)
+    """Takes away what Hydra and this file write before the first run, and folders left empty.
+
+    Nothing where there is anything else, which may be of a run.
+    """
+    written = {runs.SWEEP, "multirun.yaml"}
     with contextlib.suppress(OSError):
+        if {path.name for path in folder.iterdir()} - written:
+            return
+        for name in written:
+            (folder / name).unlink(missing_ok=True)
         for empty in (folder, folder.parent):
             empty.rmdir()
 
@@ -112,13 +157,20 @@ def check_launch(config: DictConfig) -> None:
     }
     settings.check({"trainer": parts["trainer"]})
     check(parts, config.hydra)
+    subdir = OmegaConf.to_container(config.hydra.sweep, resolve=False)["subdir"]  # type: ignore[call-overload, index]
+    if "/" in str(subdir):
+        raise ValueError(
+            "hydra.sweep.subdir must be the name of one folder, where the sweep finds its runs; "
+            f"got {subdir}"
+        )
     hidden = set(config.hydra.job.config.override_dirname.exclude_keys) - {"model", "seed"}
     given = [*config.hydra.overrides.task, *config.hydra.overrides.hydra]
     for override in swept(given, config.hydra.sweeper.get("params") or {}):
         if override.key_or_group in hidden:
             raise ValueError(
                 f"a sweep must change what its runs' folders are named by; {override.key_or_group} "
-                "is not. Start a sweep for each of its values"
+                "is not. Start a sweep for each of its values, or quote a comma that belongs to "
+                f"it: {example(override.input_line or '')}"
             )
 
 
@@ -135,15 +187,19 @@ def check(config: Mapping[str, Any], hydra: Any) -> None:
 
 def begin(
     folder: Path, arguments: Sequence[str], wanted: Sequence[Mapping[str, Any]] | None = None
-) -> None:
+) -> bool:
     """Writes into ``folder`` with what arguments a sweep began, and which runs they ask for.
 
-    Of a sweep begun before, says what is different now, and adds the runs.
+    Of a sweep begun before, says what is different now, and adds the runs. Returns whether there
+    was none before.
+
+    Raises:
+        OSError: the folder cannot be written.
     """
     now = sorted(a for a in arguments if not a.startswith(("hydra.sweep.dir=", "hydra.mode=")))
     path = folder / runs.SWEEP
     if path.is_file():
-        begun = json.loads(path.read_text())
+        begun = read_begun(path)
         before = begun["arguments"]
         if more := [one for one in wanted or [] if one not in (begun.get("planned") or [])]:
             runs.write_json(path, begun | {"planned": [*(begun.get("planned") or []), *more]})
@@ -153,19 +209,21 @@ def begin(
                 f"This sweep began with {' '.join(before)}; now without {' '.join(gone) or 'none'}"
                 f", and with {' '.join(new) or 'none'}. Runs of the same name must still agree.\n"
             )
-        return
+        return False
     try:
         folder.mkdir(parents=True, exist_ok=True)
         runs.write_json(path, {"arguments": now, "planned": wanted})
     except OSError as error:
         raise OSError(error.errno, error.strerror, str(folder)) from None
+    return True
 
 
 def arguments_of(folder: Path) -> list[str]:
-    """Returns the arguments that do the sweep in ``folder`` again, what is done left out.
+    """Returns the arguments that the sweep in ``folder`` began with.
 
     Raises:
         FileNotFoundError: no sweep has begun there.
+        ValueError: sweep.json is broken.
     """
     path = folder / runs.SWEEP
     if not path.is_file():
@@ -173,14 +231,44 @@ def arguments_of(folder: Path) -> list[str]:
             f"sweep must name the folder of a sweep, which holds {runs.SWEEP}; got {folder}. It is "
             "the one above the run folders, multirun/<date>/<time>"
         )
-    before = [str(argument) for argument in json.loads(path.read_text())["arguments"]]
-    return ["--multirun", *before, f"hydra.sweep.dir={quoted(folder)}"]
+    return list(read_begun(path)["arguments"])
 
 
-def quoted(path: Path) -> str:
-    """Returns a path as Hydra's grammar takes it, whatever characters it has."""
-    text = str(path).replace("\\", "\\\\").replace("'", "\\'")
-    return f"'{text}'"
+def read_begun(path: Path) -> dict[str, Any]:
+    """Returns sweep.json; its arguments are a list of texts.
+
+    Raises:
+        ValueError: it is broken.
+    """
+    try:
+        begun = json.loads(path.read_text(encoding="utf-8"))
+        arguments = begun["arguments"]
+        whole = isinstance(arguments, list) and all(isinstance(a, str) for a in arguments)
+    except (ValueError, KeyError, TypeError):
+        whole = False
+    if not whole:
+        raise ValueError(
+            f"{path} must hold the arguments that the sweep began with; it is broken. Give them "
+            f"again, with hydra.sweep.dir={path.parent}"
+        )
+    return dict(begun)
+
+
+def quoted(path: Path | str, *, mark: str = "'") -> str:
+    """Returns a text as Hydra's grammar takes it, whatever characters it has.
+
+    There a backslash stands for itself but before a quotation mark, at the end, and before ``${``,
+    which OmegaConf would fill in.
+    """
+    text = re.sub(r"(\\*)\$\{", r"\1\1\\${", str(path))
+    text = re.sub(rf"(\\*){mark}", lambda found: f"{found[1]}{found[1]}\\{mark}", text)
+    return mark + re.sub(r"(\\+)$", r"\1\1", text) + mark
+
+
+def example(override: str) -> str:
+    """Returns an override with its value quoted for Hydra, and all of it for the shell."""
+    key, _, value = override.partition("=")
+    return shlex.quote(f"{key}={quoted(value.strip(QUOTES), mark=QUOTES[0])}")
 
 
 def planned(config: DictConfig, arguments: Sequence[str]) -> list[dict[str, Any]] | None:
@@ -265,6 +353,21 @@ def duration(seconds: float) -> str:
     return f"{hours} h {minutes:02d} min" if hours else f"{minutes} min"
 
 
+def end_with(parent: int) -> None:
+    """Ends this process by SIGKILL as soon as its parent is not ``parent`` any more.
+
+    A sweep that is killed cannot end its workers itself. A killed run goes on from its last epoch.
+    """
+
+    def wait() -> None:
+        while os.getppid() == parent:
+            time.sleep(SECONDS / 10)
+        os.kill(os.getpid(), signal.SIGKILL)
+
+    if not any(thread.name == "parent" for thread in threading.enumerate()):
+        threading.Thread(target=wait, daemon=True, name="parent").start()
+
+
 def watch(folder: Path, total: int | None, stop: threading.Event) -> None:
     """Shows the progress until ``stop``: in place on a terminal, else now and then."""
     began, done_before = time.monotonic(), work_done(states(folder))
@@ -291,13 +394,17 @@ def conclude(folder: Path) -> bool:
 
     Returns whether any is not done, or the report could not be written.
     """
+    settle(folder)
     found = states(folder)
     if not found:
-        return False
+        sys.stderr.write(f"No run of the sweep has begun: {folder}\n")
+        return True
     undone = [(name, status) for name, status in found if status["status"] != "done"]
     missing = runs.not_begun(folder)
     for name, status in undone:
-        reason = str(status.get("error") or "cut off").strip().splitlines()[0]
+        reason = (
+            str(status.get("error") or "in another process, or cut off").strip().splitlines()[0]
+        )
         sys.stderr.write(f"{status['status']:8} {name}: {reason}\n")
         if (folder / name / "train.log").is_file():
             sys.stderr.write(f"         {folder / name / 'train.log'}\n")
@@ -312,6 +419,17 @@ def conclude(folder: Path) -> bool:
             f"with: python -m pneumo.train sweep={folder}\n"
         )
     return bool(undone or missing) or not reported
+
+
+def settle(folder: Path) -> None:
+    """Corrects the status of each run that ended before it could write one itself."""
+    for name, status in states(folder):
+        if status["status"] != "running":
+            continue
+        epochs = {key: status.get(key, 0) for key in ("epoch", "max_epochs")}
+        # where another process trains it, or the disk is still full, it stays as it is
+        with contextlib.suppress(ValueError, OSError), runs.claim(folder / name):
+            runs.write_status(folder / name, "failed", error=CUT_OFF, **epochs)
 
 
 def report(folder: Path) -> bool:

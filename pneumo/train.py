@@ -2,6 +2,7 @@
 
 # Only what --help, --cfg and a wrong setting need is imported here: torch and Lightning take
 # seconds, and wait until a run really starts.
+import argparse
 import contextlib
 import json
 import logging
@@ -15,15 +16,16 @@ from typing import Any
 
 import hydra
 import yaml
+from hydra.core.config_store import ConfigStore
 from hydra.core.global_hydra import GlobalHydra
 from hydra.core.hydra_config import HydraConfig
-from hydra.errors import HydraException, InstantiationException
+from hydra.errors import HydraException, InstantiationException, OverrideParseException
 from hydra.types import RunMode
 from hydra.utils import get_object
 from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
-from pneumo import runs, settings, sweep
+from pneumo import runs, settings, sweep, trust
 
 HERE = Path(__file__).parent
 CONF = next(p for p in (HERE.parent / "conf", HERE / "conf") if (p / "train.yaml").is_file())
@@ -37,6 +39,7 @@ WITH_VALUE = (
     *("--config-dir", "-cd", "--config-name", "-cn", "--config-path", "-cp", "--package", "-p"),
     *("--cfg", "-c", "--experimental-rerun"),
 )
+RESUMED = "resumed"  # name under which Hydra finds the configuration of a run that is resumed
 INTERRUPTED = 130  # exit code of Ctrl-C, as shells have it
 
 
@@ -49,6 +52,12 @@ def job(cfg: DictConfig) -> float | None:
     """
     run_dir = Path(cfg.run_dir)
     sweeping = HydraConfig.get().mode is RunMode.MULTIRUN
+    if sweeping and run_dir.parent != Path(HydraConfig.get().sweep.dir).absolute():
+        sys.stderr.write(
+            f"Error: the runs of a sweep lie in its folder, {HydraConfig.get().sweep.dir}; got "
+            f"{run_dir}. Name them by hydra.sweep.subdir, and leave run_dir as it is\n"
+        )
+        return None
     code = guarded(cfg, run_dir, sweeping=sweeping)
     if sweeping and code == INTERRUPTED:
         raise KeyboardInterrupt
@@ -62,6 +71,8 @@ def guarded(cfg: DictConfig, run_dir: Path, *, sweeping: bool) -> int:
     try:
         config: dict[str, Any] = OmegaConf.to_container(cfg, resolve=True)  # type: ignore[assignment]
         settings.check(config)
+        if trust.trusted is not None:
+            trust.check_config(config, CONF)
         if sweeping:
             sweep.check(config, HydraConfig.get())
         with runs.claim(run_dir):
@@ -72,7 +83,12 @@ def guarded(cfg: DictConfig, run_dir: Path, *, sweeping: bool) -> int:
                 config["trainer"]["enable_progress_bar"] = False
                 config["job_number"] = HydraConfig.get().job.num
             return logged(config, run_dir, quiet=sweeping)
-    except (ValueError, FileNotFoundError, OmegaConfBaseException) as error:
+    except runs.TakenError as error:  # it is no failure of the run
+        sys.stderr.write(f"Error: {error}\n")
+        return 2
+    except (ValueError, OSError, OmegaConfBaseException) as error:
+        if isinstance(error, OSError) and not sweeping:
+            raise
         sys.stderr.write(f"Error: {error}\n")
         refuse(run_dir, str(error), sweeping=sweeping)
         return 2
@@ -81,9 +97,10 @@ def guarded(cfg: DictConfig, run_dir: Path, *, sweeping: bool) -> int:
 def refuse(run_dir: Path, error: str, *, sweeping: bool) -> None:
     """Leaves word of a run that was not begun where a sweep looks for it, otherwise nothing."""
     if sweeping:
-        if not (run_dir / "status.json").exists():
-            runs.write_status(run_dir, "failed", error=error)
-        runs.write_text(run_dir / sweep.REFUSED, error)
+        with contextlib.suppress(OSError):  # a full disk, which ends this run and not the sweep
+            if not (run_dir / "status.json").exists():
+                runs.write_status(run_dir, "failed", error=error)
+            runs.write_text(run_dir / sweep.REFUSED, error)
         return
     with contextlib.suppress(OSError):  # the empty folders that Hydra has made
         for folder in (run_dir, *run_dir.parents[:2]):
@@ -176,8 +193,9 @@ def main() -> None:
         sys.stdout.write(help_text())
         return
     try:
-        sys.argv[1:] = options_first(sweep_arguments(resume_arguments(sys.argv[1:])))
-    except FileNotFoundError as error:
+        given = trust_arguments(sys.argv[1:])
+        sys.argv[1:] = options_first(sweep_arguments(resume_arguments(given)))
+    except (ValueError, FileNotFoundError, HydraException) as error:
         raise SystemExit(mistake(error)) from None
     full = os.environ.get("HYDRA_FULL_ERROR")
     os.environ["HYDRA_FULL_ERROR"] = "1"  # so that Hydra leaves its errors to us
@@ -228,6 +246,7 @@ def mistake(error: Exception) -> int:
     """Tells what is wrong with the arguments, with the nearest key there is; returns 2."""
     message = str(error).partition("\nConfig search path")[0].rstrip()
     wrong = re.search(r"Could not override '([^']+)'", message)
+    ambiguous = re.match("Ambiguous value for argument '(.+)'\n", message)
     plugin = re.search(r"Could not find 'hydra/\w+/(joblib|optuna|ray|submitit)", message)
     if wrong:
         message = (
@@ -237,6 +256,18 @@ def mistake(error: Exception) -> int:
     elif plugin:
         message = (
             f"{plugin[1]} must be installed for this; add it: pip install 'pneumo[{plugin[1]}]'"
+        )
+    elif isinstance(error, OverrideParseException):
+        message = (
+            f"an override must be KEY=VALUE; got {error.override!r}. A value with other characters "
+            "than ASCII letters, digits and -_./:%+@?* needs quotes of its own, inside those of "
+            f"the shell: {sweep.example(error.override)}"
+        )
+    elif ambiguous:
+        message = (
+            f"one run takes one value; got {ambiguous[1]!r}. For a run of each add --multirun; a "
+            f"comma that belongs to a value is quoted, inside the shell's quotes: "
+            f"{sweep.example(ambiguous[1])}; for a list write KEY=[VALUE,VALUE]"
         )
     elif isinstance(error, OSError) and error.strerror:
         message = (
@@ -270,11 +301,34 @@ def options_first(arguments: list[str]) -> list[str]:
     return [*options, *overrides]
 
 
+def trust_arguments(arguments: list[str]) -> list[str]:
+    """Returns the arguments without --trust PACKAGE, which pneumo.trust then knows.
+
+    Raises:
+        ValueError: it is given without a package, or with neither resume=RUN_DIR nor sweep=DIR.
+    """
+    parser = argparse.ArgumentParser(add_help=False, allow_abbrev=False, exit_on_error=False)
+    parser.add_argument("--trust", action="append", default=[])
+    try:
+        given, rest = parser.parse_known_args(arguments)
+    except argparse.ArgumentError as error:
+        raise ValueError(f"{error}") from None
+    others = any(argument.startswith(("resume=", "sweep=")) for argument in rest)
+    if given.trust and not others:
+        raise ValueError("--trust PACKAGE belongs to resume=RUN_DIR or sweep=DIR")
+    trust.trusted = tuple(given.trust) if others else None
+    return rest
+
+
 def resume_arguments(arguments: list[str]) -> list[str]:
     """Returns the arguments with resume=RUN_DIR replaced by that run's configuration and folder.
 
+    Hydra gets the configuration as it was read and checked here: pointed to the file, it would also
+    read what others lie beside it.
+
     Raises:
         FileNotFoundError: no run has begun there.
+        ValueError: the configuration is broken or sets up Hydra.
     """
     folders = [a.partition("=")[2] for a in arguments if a.startswith("resume=")]
     if not folders:
@@ -286,9 +340,11 @@ def resume_arguments(arguments: list[str]) -> list[str]:
             f"resume must name a run folder, which holds {runs.CONFIG}; got {folders[-1]}"
         )
     rest = [a for a in arguments if not a.startswith("resume=")]
+    settings_then = runs.read_config(run_dir)
+    trust.check_no_hydra(settings_then, config)
+    ConfigStore.instance().store(RESUMED, OmegaConf.create(settings_then))
     return [
-        f"--config-path={config.parent}",
-        "--config-name=config",
+        f"--config-name={RESUMED}",
         f"hydra.run.dir={sweep.quoted(run_dir)}",
         "hydra.output_subdir=null",
         "hydra/job_logging=none",
@@ -298,7 +354,13 @@ def resume_arguments(arguments: list[str]) -> list[str]:
 
 
 def sweep_arguments(arguments: list[str]) -> list[str]:
-    """Returns the arguments with sweep=DIR replaced by those it began with, new ones instead."""
+    """Returns the arguments with sweep=DIR replaced by those it began with, new ones instead.
+
+    Raises:
+        FileNotFoundError: no sweep has begun there.
+        ValueError: sweep.json is broken, or has what could run code.
+        HydraException: an argument in it is no override.
+    """
     folders = [a.partition("=")[2] for a in arguments if a.startswith("sweep=")]
     if not folders:
         return arguments
@@ -306,9 +368,11 @@ def sweep_arguments(arguments: list[str]) -> list[str]:
     replaced = {a.partition("=")[0] for a in new}
     if replaced & {"launcher", "hydra/launcher"}:  # the settings of the one before go with it
         replaced |= {"launcher", "hydra/launcher", "hydra.launcher"}
-    begun = sweep.arguments_of(Path(folders[-1]).expanduser())
+    folder = Path(folders[-1]).expanduser()
+    begun = sweep.arguments_of(folder)
     kept = [a for a in begun if not _is_one_of(a.partition("=")[0], replaced)]
-    return [*kept, *new]
+    trust.check_arguments(kept, folder / runs.SWEEP)
+    return ["--multirun", *kept, f"hydra.sweep.dir={sweep.quoted(folder)}", *new]
 
 
 def _is_one_of(key: str, keys: set[str]) -> bool:

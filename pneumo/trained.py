@@ -16,6 +16,7 @@ from omegaconf.errors import OmegaConfBaseException
 
 from pneumo import runs
 from pneumo.network import Network, build
+from pneumo.trust import check_timm, targets
 
 CHECKPOINTS = ("best", "last")
 NETWORKS = ("pneumo.nets.Encoder",)  # of this package, that a run folder may ask for
@@ -106,6 +107,7 @@ def _build(model: Any, image_size: int, run_dir: Path, trust: Sequence[str]) -> 
         raise ValueError(f"{run_dir / runs.CONFIG} must name its network by model._target_")
 
     def make(settings: dict[str, Any]) -> Any:
+        check_timm(settings, packages=trust)
         for name in targets(settings):
             check_target(name, run_dir=run_dir, trust=trust)
         return instantiate(_without_weights(_renamed(settings)))
@@ -115,16 +117,6 @@ def _build(model: Any, image_size: int, run_dir: Path, trust: Sequence[str]) -> 
     except (InstantiationException, TypeError) as error:
         cause = error.__cause__ or error
         raise ValueError(f"{run_dir / runs.CONFIG} does not fit this version: {cause}") from None
-
-
-def targets(settings: Any) -> list[str]:
-    """Returns every _target_ in a configuration, however deep."""
-    if isinstance(settings, Mapping):
-        own = [str(settings["_target_"])] if "_target_" in settings else []
-        return own + [name for value in settings.values() for name in targets(value)]
-    if isinstance(settings, list | tuple):
-        return [name for value in settings for name in targets(value)]
-    return []
 
 
 def check_target(target: str, *, run_dir: Path, trust: Sequence[str]) -> None:

@@ -13,10 +13,11 @@ import hydra
 import pytest
 import yaml
 from hydra.core.override_parser.overrides_parser import OverridesParser
-from omegaconf import DictConfig
+from omegaconf import DictConfig, OmegaConf
 
 from pneumo import fit, runs, sweep
-from pneumo.train import CONF
+from pneumo import train as train_module
+from pneumo.train import CONF, resume_arguments, sweep_arguments
 from tests.conftest import ROOT, SMALL, Command
 
 SWEEP = ("--multirun", "hydra.sweep.dir=sweep", "hydra.sweep.subdir='${model.name},seed=${seed}'")
@@ -277,7 +278,7 @@ def test_launcher_that_gives_up_is_told_with_what_its_runs_did(
     assert train("-m", "seed=0,1", "hydra.sweep.dir=sweep") == 1
     shown = capsys.readouterr().err
     assert "the sweep ended early: RuntimeError: a worker was killed\n" in shown
-    assert "running  a: cut off" in shown
+    assert "failed   a: cut off" in shown
     assert "go on with: python -m pneumo.train sweep=sweep" in shown
 
 
@@ -291,14 +292,144 @@ def test_sweeps_of_one_second_have_folders_of_their_own(train: Command, tmp_path
 
 
 def test_new_arguments_take_the_place_of_those_a_sweep_began_with(tmp_path: Path) -> None:
-    from pneumo.train import sweep_arguments
-
     begun = ["launcher=joblib", "hydra.launcher.n_jobs=2", "seed=0,1", "model=tiny"]
     sweep.begin(tmp_path, begun)
     assert sweep_arguments([f"sweep={tmp_path}", "seed=0,1,2", "launcher=basic"]) == [
         *("--multirun", "model=tiny", f"hydra.sweep.dir='{tmp_path}'"),
         *("seed=0,1,2", "launcher=basic"),
     ]
+
+
+@pytest.mark.parametrize(
+    "argument", ["+trainer.default_root_dir=/tmp/x", f"+data.note='{'long and é ' * 50}'"]
+)
+def test_a_value_of_any_characters_hides_no_run(
+    train: Command, tmp_path: Path, argument: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert train("-m", "seed=-1,-2", argument, "hydra.sweep.dir=sweep") == 1
+    assert list(statuses(tmp_path / "sweep").values()) == ["failed"] * 2
+    assert (tmp_path / "sweep" / "sweep.json").is_file()
+    # each is counted once, though it has no configuration
+    assert "2 of 2 runs are not done" in capsys.readouterr().err
+    assert train("sweep=sweep") == 1
+    assert len(statuses(tmp_path / "sweep")) == 2
+
+
+def test_names_of_folders_are_unique_and_short_enough() -> None:
+    first, slash = "model=tiny,seed=0", "a=x/y"
+    assert sweep.folder_name(first, "") == first
+    assert sweep.folder_name(first, slash) == f"{first},a=x%2Fy"
+    names = [sweep.folder_name(first, more) for more in (slash, "a=x%2Fy", "é" * 200, "é" * 201)]
+    assert len(set(names)) == 4
+    assert all(len(name.encode()) <= 255 and "/" not in name for name in names)
+
+
+def test_runs_must_lie_in_the_folder_of_their_sweep(
+    train: Command, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert train("-m", "seed=-1,-2", "hydra.sweep.subdir='a/${seed}'") == 2
+    assert "must be the name of one folder" in capsys.readouterr().err
+    assert train("-m", "seed=-1,-2", "run_dir=elsewhere", "hydra.sweep.dir=sweep") == 1
+    assert "the runs of a sweep lie in its folder" in capsys.readouterr().err
+    assert (tmp_path / "sweep" / "sweep.json").is_file()
+    assert not (tmp_path / "elsewhere").exists()
+
+
+def test_a_sweep_that_another_process_began_is_kept(tmp_path: Path) -> None:
+    sweep.begin(tmp_path / "sweep", ["seed=0,1"])
+    one = sweep.Sweep()
+    one.folder = tmp_path / "sweep"
+    assert one.end()  # no run has begun
+    assert (tmp_path / "sweep" / "sweep.json").is_file()
+
+
+def test_a_run_of_another_process_is_not_called_failed(
+    train: Command, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    folder = tmp_path / "sweep" / "seed=0"
+    with runs.claim(folder):
+        runs.write_status(folder, "running", epoch=1, max_epochs=2)
+        subdir = "hydra.sweep.subdir='seed=${seed}'"
+        assert train("-m", "seed=0,-1", "hydra.sweep.dir=sweep", subdir) == 1
+        assert statuses(tmp_path / "sweep") == {"seed=-1": "failed", "seed=0": "running"}
+    assert "running  seed=0: in another process, or cut off" in capsys.readouterr().err
+    runs.write_status(folder, "done", epoch=2, max_epochs=2)
+    assert statuses(tmp_path / "sweep")["seed=0"] == "done"
+
+
+def test_a_full_disk_ends_one_run_and_not_the_sweep(
+    train: Command, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: Any
+) -> None:
+    write, full = runs.write_text, {"now": False}
+
+    def fit(config: dict[str, Any], run_dir: Path) -> None:
+        if config["seed"] == 0:
+            full["now"] = True
+            raise OSError(28, "No space left on device")
+        full["now"] = False
+        raise ValueError("the second run has begun")
+
+    def write_text(path: Path, text: str) -> None:
+        if full["now"] and "seed=0" in str(path):
+            raise OSError(28, "No space left on device")
+        write(path, text)
+
+    monkeypatch.setattr(train_module, "fitter", lambda _: fit)
+    monkeypatch.setattr(runs, "write_text", write_text)
+    assert train("-m", "seed=0,1", "hydra.sweep.dir=sweep") == 1
+    assert list(statuses(tmp_path / "sweep").values()) == ["failed"] * 2
+    shown = capsys.readouterr().err
+    assert "the second run has begun" in shown
+    assert "cut off, by a kill or a full disk" in shown
+    assert "Traceback" not in shown
+
+
+def test_a_worker_ends_with_its_sweep() -> None:
+    worker = "import os, time; from pneumo import sweep; sweep.end_with(os.getppid());"
+    worker += "print(os.getpid(), flush=True); time.sleep(60)"
+    parent = f"import subprocess, sys; subprocess.run([sys.executable, '-c', {worker!r}])"
+    python = [sys.executable, "-c", parent]
+    with subprocess.Popen(python, stdout=subprocess.PIPE, text=True, cwd=ROOT) as process:
+        assert process.stdout is not None
+        pid = int(process.stdout.readline())
+        process.kill()
+        assert process.stdout.read() == ""  # the worker had it open too, and has ended
+    assert not alive(pid)
+
+
+def alive(pid: int) -> bool:
+    """Whether a process is there that is not merely waiting to be collected."""
+    stat = Path(f"/proc/{pid}/stat")
+    try:
+        return stat.read_text().rpartition(")")[2].split()[0] != "Z"
+    except OSError:
+        return False
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("name", ["SIGKILL", "SIGTERM", "SIGHUP"])
+def test_workers_of_joblib_end_with_a_killed_sweep_which_goes_on_at_once(
+    train: Command, tmp_path: Path, name: str
+) -> None:
+    pytest.importorskip("hydra_plugins.hydra_joblib_launcher")
+    few = ("seed=0,1", "trainer.max_epochs=300", "data.image_size=32", "trainer=cpu")
+    launcher = ("launcher=joblib", "hydra.launcher.n_jobs=2")
+    process = subprocess.Popen(
+        [sys.executable, "-m", "pneumo.train", *SWEEP, *launcher, *few], start_new_session=True
+    )
+    folder, children = tmp_path / "sweep", Path(f"/proc/{process.pid}/task/{process.pid}/children")
+    while not list(folder.glob("*/checkpoints/last.ckpt")):
+        assert process.poll() is None
+        time.sleep(0.1)
+    workers = [int(pid) for pid in children.read_text().split()]
+    assert workers
+    process.send_signal(getattr(signal, name))
+    process.wait()
+    time.sleep(1)
+    assert [pid for pid in workers if alive(pid)] == []
+    for run in folder.glob("*/status.json"):
+        with runs.claim(run.parent):  # which a run that is resumed will ask for
+            pass
 
 
 def test_missing_sweep_is_named(train: Command, capsys: pytest.CaptureFixture[str]) -> None:
@@ -358,10 +489,82 @@ def test_runs_that_a_sweep_never_began_are_named(
     assert "3 of 3 runs are not done" in text
 
 
+EVIL = [
+    "--config-dir=evil",
+    "hydra.callbacks.x._target_=os.system",
+    "hydra.launcher._target_=os.system",
+    "+hydra.launcher.setup=[reboot]",
+    "hydra={callbacks: {x: {_target_: os.system}}}",
+    "hydra.searchpath=[pkg://evil]",
+    "hydra.launcher.ray.init.address=ray://evil",
+    "hydra.sweeper.params.hydra.job_logging.x=1,2",
+    "hydra.sweeper.params.experiment='../../evil'",
+    "+callbacks@hydra.callbacks=default",
+    "experiment=../../evil",
+    "hydra/launcher=../evil",
+    "hydra.launcher.name='x\nreboot'",
+]
+
+
+@pytest.mark.parametrize("argument", EVIL)
+def test_arguments_of_a_foreign_sweep_run_no_code(
+    train: Command, tmp_path: Path, argument: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    sweep.begin(tmp_path / "sweep", ["seed=-1,-2", argument])
+    assert train("sweep=sweep") == 2
+    assert "could run code" in capsys.readouterr().err
+
+
+def test_arguments_of_an_own_sweep_are_taken(tmp_path: Path) -> None:
+    own = [
+        *("hparams_search=optuna", "hydra.sweeper.n_trials=3", "model=glob(*)", "seed=range(5)"),
+        *("launcher=joblib", "hydra.launcher.n_jobs=-1", "hydra.sweep.subdir='${model.name}'"),
+        *("hydra.sweeper.params.optimizer.lr='tag(log, interval(0.1, 0.2))'", "data.root=../x"),
+        *("experiment=mine/quick", "augment.zoom=[1,1],[0.9,1.1]", "~callbacks.pictures"),
+    ]
+    sweep.begin(tmp_path, own)
+    assert sweep_arguments([f"sweep={tmp_path}"])[1:-1] == sorted(own)
+
+
+def test_a_foreign_sweep_names_only_known_classes(
+    train: Command, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    sweep.begin(tmp_path / "sweep", ["seed=1,2", "data.source._target_=pandas.read_pickle"])
+    assert train("sweep=sweep") == 1
+    shown = capsys.readouterr().err
+    assert "it names pandas.read_pickle, which is not called" in shown
+    assert "add --trust pandas" in shown
+    (tmp_path / "sweep" / "sweep.json").write_text("{")
+    assert train("sweep=sweep") == 2
+    assert "it is broken" in capsys.readouterr().err
+
+
+def test_a_path_of_any_characters_is_one_value_of_hydra() -> None:
+    parser, draw = OverridesParser.create(), random.Random(0)
+    for _ in range(300):
+        text = "".join(draw.choices("a\\'\"é=,(${} ", k=draw.randint(1, 8)))
+        for mark in "'\"":
+            value = parser.parse_override(f"x={sweep.quoted(text, mark=mark)}").value()
+            assert OmegaConf.create({"x": value}).x == text
+
+
+def test_a_folder_of_any_name_is_resumed(tmp_path: Path) -> None:
+    for name in ("back\\slash", "it's", "a${b}"):
+        runs.write_config(make(tmp_path / name), {"seed": 0}, [])
+        (last,) = [a for a in resume_arguments([f"resume={tmp_path / name}"]) if "run.dir" in a]
+        value = OverridesParser.create().parse_override(last).value()
+        assert OmegaConf.create({"x": value}).x == str(tmp_path / name)
+
+
+def make(folder: Path) -> Path:
+    folder.mkdir()
+    return folder
+
+
 def test_a_folder_of_any_name_is_gone_on_with(tmp_path: Path) -> None:
     folder = tmp_path / "it's (a=b, c)"
     sweep.begin(folder, ["seed=0,1"])
-    (last,) = [a for a in sweep.arguments_of(folder) if a.startswith("hydra.sweep.dir=")]
+    (last,) = [a for a in sweep_arguments([f"sweep={folder}"]) if "hydra.sweep.dir=" in a]
     assert OverridesParser.create().parse_override(last).value() == str(folder)
 
 
@@ -398,4 +601,4 @@ def test_arguments_are_kept_as_they_began(tmp_path: Path) -> None:
         "model=tiny",
         "seed=0,1",
     ]
-    assert sweep.arguments_of(tmp_path)[0] == "--multirun"
+    assert sweep.arguments_of(tmp_path) == ["model=tiny", "seed=0,1"]

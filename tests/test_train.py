@@ -1,5 +1,6 @@
 import json
 import os
+import re
 import signal
 import subprocess
 import sys
@@ -8,14 +9,17 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import hydra
 import numpy as np
 import pandas as pd
 import pytest
 import torch
+from omegaconf import OmegaConf
 from PIL import Image
 from sklearn.metrics import roc_auc_score
 
-from pneumo import callbacks, record, runs
+from pneumo import callbacks, record, runs, trust
+from pneumo.train import CONF, trust_arguments
 from tests.conftest import SMALL, Command
 
 RUN = "hydra.run.dir=run"
@@ -477,3 +481,81 @@ def test_the_commit_of_another_repository_is_not_ours(
     assert record._git_commit() is None  # put there by pip install --target, say
     subprocess.run(["git", "add", "pneumo"], cwd=theirs, check=True)
     assert len(record._git_commit() or "") == 40
+
+
+CODE = [  # in a configuration from elsewhere
+    "data.source._target_=pandas.read_pickle",
+    "+x=[{_target_: torch.load, f: x}]",
+    "+y={_target_: '${z}'} +z=pneumo.runs.write_text",
+    "callbacks.folder._target_=torch.optim.lr_scheduler.warnings.sys.exit",
+    "model._target_=torch.hub.load",
+    "optimizer._target_=timm.create_model",
+]
+
+
+@pytest.mark.parametrize("changed", CODE)
+def test_a_foreign_run_that_is_resumed_runs_no_code(
+    train: Command, tmp_path: Path, changed: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    with hydra.initialize_config_dir(str(CONF), version_base="1.3"):
+        cfg = hydra.compose("train", ["trainer.max_epochs=1", *re.split(r" (?=\+)", changed)])
+    config: Any = OmegaConf.to_container(cfg)
+    (tmp_path / "run").mkdir()
+    runs.write_config(tmp_path / "run", config, [])
+    before = sorted(tmp_path.rglob("*"))
+    assert train("resume=run") == 2
+    shown = capsys.readouterr().err
+    assert (shown.count("Error"), "add --trust" in shown) == (1, True)
+    assert sorted(tmp_path.rglob("*")) == before
+
+
+@pytest.mark.parametrize("key", ["hydra", "defaults"])
+def test_a_run_that_is_resumed_does_not_set_up_hydra(
+    train: Command, tmp_path: Path, key: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    config = {key: {"callbacks": {"x": {"_target_": "os.system"}}}, "seed": 0}
+    (tmp_path / "run").mkdir()
+    runs.write_config(tmp_path / "run", config, [])
+    assert train("resume=run") == 2
+    assert "which no run has written" in capsys.readouterr().err
+
+
+def test_packages_are_trusted_on_the_command_line(
+    train: Command, capsys: pytest.CaptureFixture[str]
+) -> None:
+    given = ["-m", "a=1", "--trust", "mine", "--cfg", "job", "resume=x", "--trust=others"]
+    assert trust_arguments(given) == ["-m", "a=1", "--cfg", "job", "resume=x"]
+    assert trust.trusted == ("mine", "others")
+    config = {"run_dir": "x", "a": {"_target_": "mine.A"}, "model": {"_target_": "others.b.C"}}
+    trust.check_config(config, CONF)
+    assert train("--trust", "mine", "seed=-1") == 2
+    assert "belongs to resume=RUN_DIR or sweep=DIR" in capsys.readouterr().err
+    assert train("seed=-1") == 2
+    assert trust.trusted is None
+
+
+def test_no_file_is_handed_to_timm() -> None:
+    good = {"_target_": "timm.create_model", "model_name": "resnet18", "pretrained": False}
+    trust.check_timm({"body": [good]}, packages=())
+    for bad in ({"checkpoint_path": "x"}, {"_args_": ["a"]}, {"model_name": "hf-hub:a/b"}):
+        with pytest.raises(ValueError, match="add --trust timm"):
+            trust.check_timm({"body": [good | bad]}, packages=())
+        trust.check_timm({"body": [good | bad]}, packages=("timm",))
+
+
+@pytest.mark.parametrize(
+    ("override", "way_out"),
+    [
+        ("data.root=/x/andré", "'data.root=\"/x/andré\"'"),
+        ("data.root=/x/a=b", "'data.root=\"/x/a=b\"'"),
+        ("data.root=/x/a,b", "'data.root=\"/x/a,b\"'"),
+    ],
+)
+def test_a_path_that_needs_quotes_is_shown_with_them(
+    train: Command, override: str, way_out: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert train(override) == 2
+    shown = capsys.readouterr().err
+    assert way_out in shown
+    assert "Exception" not in shown
+    assert train("--cfg", "job", way_out.strip("'")) == 0
