@@ -342,6 +342,8 @@ def resume_arguments(arguments: list[str]) -> list[str]:
     rest = [a for a in arguments if not a.startswith("resume=")]
     settings_then = runs.read_config(run_dir)
     trust.check_no_hydra(settings_then, config)
+    # wherever the folder lies now, and not where its configuration may point to
+    settings_then["run_dir"] = "${hydra:runtime.output_dir}"
     ConfigStore.instance().store(RESUMED, OmegaConf.create(settings_then))
     return [
         f"--config-name={RESUMED}",

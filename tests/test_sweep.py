@@ -49,10 +49,10 @@ def test_failing_run_does_not_stop_the_others_and_is_mended_by_starting_again(
 ) -> None:
     build = fit.build_network
 
-    def bug(model: Any) -> Any:
-        if model["name"] == "tiny":
+    def bug(config: Any) -> Any:
+        if config["model"]["name"] == "tiny":
             raise RuntimeError("a bug of tiny")
-        return build(model)
+        return build(config)
 
     with monkeypatch.context() as patch:
         patch.setattr(fit, "build_network", bug)

@@ -520,6 +520,17 @@ def test_a_run_that_is_resumed_does_not_set_up_hydra(
     assert "which no run has written" in capsys.readouterr().err
 
 
+def test_a_run_is_resumed_in_its_own_folder(train: Command, tmp_path: Path) -> None:
+    with hydra.initialize_config_dir(str(CONF), version_base="1.3"):
+        cfg = hydra.compose("train", ["run_dir=elsewhere", "data.root=nowhere", "data=kermany"])
+    config: Any = OmegaConf.to_container(cfg)
+    (tmp_path / "run").mkdir()
+    runs.write_config(tmp_path / "run", config, [])
+    assert train("resume=run") == 2
+    assert status(tmp_path / "run") == "failed"
+    assert not (tmp_path / "elsewhere").exists()
+
+
 def test_packages_are_trusted_on_the_command_line(
     train: Command, capsys: pytest.CaptureFixture[str]
 ) -> None:
