@@ -158,10 +158,10 @@ def epochs(settings: dict[str, Any]) -> tuple[float, float]:
     cpu.keep_memory()
 
     _, module, data = fit.build(settings, table, images)
-    trainer = fit.build_trainer({**settings["trainer"], "max_epochs": 4})
+    trainer = fit.build_trainer({**settings["trainer"], "max_epochs": 4}, Path(settings["run_dir"]))
     clock = Clock()
     trainer.callbacks.append(clock)  # type: ignore[attr-defined]
-    fit.train(trainer, module, data, Path(settings["run_dir"]))
+    fit.train(trainer, module, data)
     _, module, data = fit.build(settings, table, images)
     optimizer = module.optimizer(module.parameters())
     bare = [seconds(lambda: bare_epoch(module, data, optimizer)) for _ in range(3)]

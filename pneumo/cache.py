@@ -1,5 +1,6 @@
 """The images of a table as one memory-mapped uint8 array on disk, written once."""
 
+import contextlib
 import errno
 import hashlib
 import json
@@ -17,7 +18,7 @@ from pathlib import Path
 import cv2
 import numpy as np
 import pandas as pd
-from filelock import FileLock
+from filelock import FileLock, Timeout
 from tqdm import tqdm
 
 from pneumo import cli, dicom, image
@@ -61,8 +62,11 @@ def load(
     cache_dir = Path(cache_dir).expanduser()
     stem = cache_dir / key(root, paths, image_size=image_size, aspect=aspect)
     shape = (len(paths), image_size, image_size)
+    if _problem(stem, shape) is None:  # also in a folder that cannot be written
+        return _open(stem, shape)
     try:
         cache_dir.mkdir(parents=True, exist_ok=True)
+        _clear_left(cache_dir)
         with FileLock(f"{stem}.lock"):
             if not _is_whole(stem, shape):
                 _build(root, paths, stem, shape, aspect=aspect, num_workers=num_workers)
@@ -95,6 +99,17 @@ def statistics(cache: Cache, rows: np.ndarray) -> tuple[float, float]:
     return mean, max(variance, 1e-6) ** 0.5
 
 
+def _clear_left(cache_dir: Path) -> None:
+    """Deletes what processes that were killed had half written: nobody holds its lock."""
+    for left in cache_dir.glob("images-*.tmp"):
+        with contextlib.suppress(Timeout), FileLock(f"{_stem(left)}.lock", timeout=0):
+            left.unlink(missing_ok=True)
+
+
+def _stem(path: Path) -> Path:
+    return path.with_name(path.name.partition(".")[0])
+
+
 def _build(
     root: Path,
     paths: Sequence[str],
@@ -104,8 +119,6 @@ def _build(
     aspect: str,
     num_workers: int | None,
 ) -> None:
-    for left in stem.parent.glob(f"{stem.name}.*.tmp"):  # of a process that was killed
-        left.unlink()
     array_path = stem.with_name(f"{stem.name}.{os.getpid()}.tmp")
     try:
         with array_path.open("wb") as file:

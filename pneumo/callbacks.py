@@ -72,6 +72,21 @@ class Checkpoints(Checkpoint):
             trainer.save_checkpoint(self.run_dir / runs.BEST)
         trainer.save_checkpoint(self.run_dir / runs.LAST)
 
+    def on_save_checkpoint(
+        self, trainer: pl.Trainer, pl_module: pl.LightningModule, checkpoint: dict[str, Any]
+    ) -> None:
+        """Keeps whether training ends here, as early stopping asks for."""
+        checkpoint["stopped"] = trainer.should_stop
+
+    def on_load_checkpoint(
+        self, trainer: pl.Trainer, pl_module: pl.LightningModule, checkpoint: dict[str, Any]
+    ) -> None:
+        """Ends the training of a run that was killed after its last epoch.
+
+        Early stopping itself looks only after an epoch, so that one more would be trained.
+        """
+        trainer.should_stop = bool(checkpoint.get("stopped", False))
+
 
 class History(pl.Callback):
     """Keeps history.csv and status.json of the run folder up to date.

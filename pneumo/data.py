@@ -2,6 +2,7 @@
 
 from collections.abc import Iterator, Sequence
 from functools import lru_cache
+from itertools import islice
 from typing import NamedTuple
 
 import numpy as np
@@ -9,7 +10,7 @@ import pandas as pd
 import pytorch_lightning as pl
 import torch
 from torch import Tensor
-from torch.utils.data import DataLoader, Dataset, Sampler
+from torch.utils.data import DataLoader, Dataset, Sampler, get_worker_info
 
 from pneumo.augment import Augment, BatchAugment, ImageAugment
 from pneumo.cache import Cache, statistics
@@ -75,6 +76,35 @@ class EpochSampler(Sampler[tuple[int, int]]):
         self.epoch = epoch
 
 
+class Batches(Sampler[list[tuple[int, int]]]):
+    """The items of a sampler in lists of these sizes."""
+
+    def __init__(self, sampler: EpochSampler, sizes: Sequence[int]):
+        self.sampler, self.sizes = sampler, sizes  # by this name Lightning finds what has epochs
+
+    def __len__(self) -> int:
+        return len(self.sizes)
+
+    def __iter__(self) -> Iterator[list[tuple[int, int]]]:
+        items = iter(self.sampler)
+        for size in self.sizes:
+            yield list(islice(items, size))
+
+
+def batch_sizes(num_images: int, *, batch_size: int, train: bool) -> list[int]:
+    """Returns the number of images in each batch of an epoch.
+
+    All have ``batch_size`` but the last one, which has what is left. In training, a single image
+    that is left joins the batch before: batch normalisation has no variance of one value, which is
+    what an image of 32 pixels comes to in the last layer.
+    """
+    sizes = [batch_size] * (num_images // batch_size)
+    left = num_images % batch_size
+    if left == 1 and train and sizes:
+        return [*sizes[:-1], batch_size + 1]
+    return [*sizes, left] if left else sizes
+
+
 class Resident:
     """Batches of images that lie on a device: cut out there by index, augmented there at once.
 
@@ -89,16 +119,16 @@ class Resident:
         target: Tensor,
         *,
         sampler: EpochSampler,
-        batch_size: int,
+        sizes: Sequence[int],
         augment: Augment | None,
     ):
-        self.images, self.target, self.batch_size = images, target, batch_size
+        self.images, self.target, self.sizes = images, target, sizes
         # where Lightning looks, to tell it its epoch
         self.sampler, self.batch_sampler = sampler, None
         self.augment = BatchAugment(augment) if augment else None
 
     def __len__(self) -> int:
-        return -(-len(self.sampler) // self.batch_size)
+        return len(self.sizes)
 
     def __iter__(self) -> Iterator[Batch]:
         device = self.images.device
@@ -108,11 +138,13 @@ class Resident:
             drawn = self.augment.draw(
                 len(self.images), seed=self.sampler.seed, epoch=self.sampler.epoch
             ).to(device)
-        for many in torch.split(rows, max(AHEAD // self.batch_size, 1) * self.batch_size):
+        step = max(AHEAD // max(self.sizes), 1)
+        groups = [list(self.sizes[i : i + step]) for i in range(0, len(self.sizes), step)]
+        for sizes, many in zip(groups, torch.split(rows, [sum(g) for g in groups]), strict=True):
             image = self.images[many][:, None]
             if self.augment and drawn is not None:
                 image = self.augment(image, drawn[many])
-            parts = (torch.split(x, self.batch_size) for x in (image, self.target[many], many))
+            parts = (torch.split(x, sizes) for x in (image, self.target[many], many))
             yield from map(Batch, *parts)
 
 
@@ -170,11 +202,12 @@ class XrayDataModule(pl.LightningDataModule):
 
     def train_dataloader(self) -> Loader:
         """Augmented batches of the train part in a new order each epoch."""
-        loader = self.loader("train", augment=self.augment, shuffle=True)
-        # Lightning tells the sampler its epoch too late for the first one of a resumed run
-        assert isinstance(loader.sampler, EpochSampler)
-        loader.sampler.set_epoch(self.trainer.current_epoch if self.trainer else 0)
-        return loader
+        # Lightning tells the sampler its epoch too late for the first one of a resumed run, whose
+        # current_epoch is still that of the checkpoint
+        epoch = 0
+        if self.trainer:
+            epoch = self.trainer.fit_loop.epoch_progress.current.processed  # type: ignore[attr-defined]
+        return self.loader("train", augment=self.augment, shuffle=True, epoch=epoch)
 
     def val_dataloader(self) -> list[Loader]:
         """One loader for each of eval_parts: every image once, in the table's order.
@@ -192,23 +225,28 @@ class XrayDataModule(pl.LightningDataModule):
         augment: Augment | None = None,
         shuffle: bool = False,
         mixed: bool = False,
+        epoch: int = 0,
     ) -> Loader:
-        """Batches of one part; ``mixed``, in an order whose beginning holds every class."""
+        """Batches of one part; ``mixed``, in an order whose beginning holds every class.
+
+        ``shuffle``, for training: in the order of ``epoch``.
+        """
         rows = self.rows[part]
         if mixed:
             rows = mixed_order(rows, self.target[rows])
         sampler = EpochSampler(rows, seed=self.seed, shuffle=shuffle)
+        sampler.set_epoch(epoch)
+        size = max(self.batch_size, EVAL_BATCH if self.on_device and not shuffle else 0)
+        sizes = batch_sizes(len(rows), batch_size=size, train=shuffle)
         if self.on_device:
-            size = self.batch_size if shuffle else max(self.batch_size, EVAL_BATCH)
-            return Resident(*self.on_device, sampler=sampler, batch_size=size, augment=augment)
+            return Resident(*self.on_device, sampler=sampler, sizes=sizes, augment=augment)
         dataset = Images(self.cache.images, self.target, augment=augment, seed=self.seed)
         return DataLoader(
             dataset,
-            batch_size=self.batch_size,
-            sampler=sampler,
+            batch_sampler=Batches(sampler, sizes),
             num_workers=self.num_workers,
             persistent_workers=self.num_workers > 0,
-            collate_fn=_as_it_is,  # type: ignore[arg-type]
+            collate_fn=_shared,  # type: ignore[arg-type]
             generator=torch.Generator(),  # its own: starting must draw nothing from dropout's
             pin_memory=bool(self.trainer and self.trainer.strategy.root_device.type == "cuda"),
         )
@@ -240,5 +278,13 @@ def draw_seed(seed: int, epoch: int, row: int) -> int:
     return int(np.random.SeedSequence([seed, epoch, row]).generate_state(1)[0])
 
 
-def _as_it_is(batch: Batch) -> Batch:
+def _shared(batch: Batch) -> Batch:
+    """Returns the batch; in a loading process, in memory that the training process can read.
+
+    Where there is no room for it (/dev/shm) the error ends the run. Left to the queue between the
+    two, it would be printed, the batch dropped, and the training would wait for ever.
+    """
+    if get_worker_info() is not None:
+        for values in batch:
+            values.share_memory_()  # type: ignore[no-untyped-call]
     return batch

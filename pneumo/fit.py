@@ -1,6 +1,8 @@
 """One run from its configuration to its run folder: data, network, training, final scores."""
 
+import json
 import logging
+import re
 import sys
 import textwrap
 import time
@@ -16,6 +18,7 @@ from hydra.utils import instantiate
 
 from pneumo import (
     cache,
+    checkpoint,
     cpu,
     index,
     members,
@@ -44,6 +47,9 @@ NOT_NEWS = (
     ".*treespec, LeafSpec",
     "Checkpoint directory .* exists and is not empty",  # a run that goes on
 )
+WHOLE_FILES = {"_target_": "pneumo.checkpoint.WholeFiles"}
+# How torch says that a loading process was killed, or has no room for its batch
+WORKER = re.compile(r"DataLoader worker \(pid.*|unable to allocate shared memory.*")
 
 
 def fit(config: dict[str, Any], run_dir: Path) -> None:
@@ -59,10 +65,9 @@ def fit(config: dict[str, Any], run_dir: Path) -> None:
     if source.note:
         log.warning(textwrap.fill(source.note, record.WIDTH))
     table, images = read_data(config, source)
-    digest = split.digest(table)
-    check_same_data(run_dir, digest)
-    runs.write_table(run_dir / "split.csv", table[split.COLUMNS])
-    trainer = build_trainer(config["trainer"], job_number=config.get("job_number"))
+    digest = keep_split(run_dir, table)
+    start_from = checkpoint.resume_from(run_dir, record.selection(config))
+    trainer = build_trainer(config["trainer"], run_dir, job_number=config.get("job_number"))
     device = trainer.strategy.root_device
     # a run that was begun by an older version has no such setting
     resident = resident_device(config["data"].get("resident", "auto"), device)
@@ -80,7 +85,7 @@ def fit(config: dict[str, Any], run_dir: Path) -> None:
     tensorboard.open_run(trainer, config)
 
     before = time.monotonic()
-    train(trainer, module, data, run_dir)
+    train(trainer, module, data, start_from)
     start += time.monotonic() - before
     module.to(device)  # Lightning has taken it off
     last = scoring.score_checkpoint(module, data, run_dir / runs.LAST, splits=["train"])
@@ -104,6 +109,7 @@ def fit(config: dict[str, Any], run_dir: Path) -> None:
     metrics["machine"] = {**facts["machine"], "arithmetic": module.arithmetic}
     tensorboard.close_run(trainer, metrics, predictions, data)
     runs.write_json(run_dir / "metrics.json", metrics)
+    (run_dir / runs.PREVIOUS).unlink(missing_ok=True)
     runs.write_status(
         run_dir, "done", epoch=len(module.history), max_epochs=config["trainer"]["max_epochs"]
     )
@@ -129,14 +135,40 @@ def read_data(config: Mapping[str, Any], source: Source) -> tuple[pd.DataFrame, 
     return split.split(table, protocol, seed=config["seed"]), images
 
 
-def check_same_data(run_dir: Path, digest: str) -> None:
-    """Raises ValueError where the run in ``run_dir`` began with another split than ``digest``."""
-    path = run_dir / "split.csv"
-    if path.exists() and split.digest(pd.read_csv(path)) != digest:
+def keep_split(run_dir: Path, table: pd.DataFrame) -> str:
+    """Writes split.csv, and split.json with its digest and that of the images; returns the former.
+
+    Args:
+        run_dir: the run folder.
+        table: of split.split, with the column digest.
+
+    Raises:
+        ValueError: the run began with another split, or with other images of the same names.
+    """
+    path, kept = run_dir / "split.csv", run_dir / "split.json"
+    found = {"split_sha256": split.digest(table), "images_sha256": split.images_digest(table)}
+    if path.exists() and split.digest(pd.read_csv(path)) != found["split_sha256"]:
         raise ValueError(
             f"a run goes on with the images it began with; those of {run_dir} were others. Name "
             "their folder with data.root=DIR, or start a new run"
         )
+    if _images_before(kept) not in (None, found["images_sha256"]):
+        raise ValueError(
+            f"a run goes on with the images it began with; since {run_dir} began, files have "
+            "changed under the same names. Name the folder of the first ones with data.root=DIR, "
+            "or start a new run"
+        )
+    runs.write_table(path, table[split.COLUMNS])
+    runs.write_json(kept, found)
+    return found["split_sha256"]
+
+
+def _images_before(kept: Path) -> Any:
+    """The digest of the images a run began with; None for a run of a version that kept none."""
+    try:
+        return json.loads(kept.read_text())["images_sha256"]
+    except (OSError, ValueError, KeyError, TypeError):
+        return None
 
 
 def build(
@@ -200,11 +232,15 @@ def resident_device(resident: str | bool, device: torch.device) -> torch.device 
     return device if on_device else None
 
 
-def build_trainer(trainer: Mapping[str, Any], *, job_number: int | None = None) -> pl.Trainer:
+def build_trainer(
+    trainer: Mapping[str, Any], run_dir: Path, *, job_number: int | None = None
+) -> pl.Trainer:
     """Returns the Trainer; a bar only on a terminal.
 
     Args:
         trainer: its configuration.
+        run_dir: where Lightning puts what it writes of itself. Under SLURM it begins with what it
+            finds there: in a folder that runs share, with another run's weights.
         job_number: of a run in a sweep; where there are several GPUs, runs take turns on them.
 
     Raises:
@@ -217,7 +253,12 @@ def build_trainer(trainer: Mapping[str, Any], *, job_number: int | None = None) 
         with warnings.catch_warnings():
             warnings.filterwarnings("ignore", "GPU available but not used")  # as asked for
             return instantiate(  # type: ignore[no-any-return]
-                {"enable_progress_bar": sys.stderr.isatty(), **trainer}
+                {
+                    "enable_progress_bar": sys.stderr.isatty(),
+                    **trainer,
+                    "default_root_dir": str(run_dir),
+                    "plugins": [*(trainer.get("plugins") or []), WHOLE_FILES],
+                }
             )
     except Exception as error:
         cause = error.__cause__ or error
@@ -229,12 +270,15 @@ def build_trainer(trainer: Mapping[str, Any], *, job_number: int | None = None) 
         ) from None
 
 
-def train(trainer: pl.Trainer, module: Classifier, data: XrayDataModule, run_dir: Path) -> None:
-    """Fits, from the last checkpoint where there is one."""
-    last = run_dir / runs.LAST
-    if last.exists():
-        log.info("Going on from %s", last)
-    start_from = last if last.exists() else None
+def train(
+    trainer: pl.Trainer, module: Classifier, data: XrayDataModule, start_from: Path | None = None
+) -> None:
+    """Fits, going on from a checkpoint where one is given.
+
+    Raises:
+        ValueError: a process that loads images has died.
+        KeyboardInterrupt: the user stopped it.
+    """
     try:
         with warnings.catch_warnings():
             for message in NOT_NEWS:
@@ -242,6 +286,13 @@ def train(trainer: pl.Trainer, module: Classifier, data: XrayDataModule, run_dir
             trainer.fit(module, datamodule=data, ckpt_path=start_from, weights_only=True)
     except SystemExit:  # how Lightning ends after Ctrl-C
         raise KeyboardInterrupt from None
+    except RuntimeError as error:
+        if found := WORKER.search(str(error)):
+            raise ValueError(
+                f"the processes that load images must stay alive; {found[0]}. They need memory, "
+                "and room in /dev/shm. Resume without them: data.num_workers=0"
+            ) from None
+        raise
     finally:
         torch.set_grad_enabled(True)
     if trainer.interrupted:

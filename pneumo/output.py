@@ -6,14 +6,9 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, TextIO
 
-# What the training leaves in a run folder, besides its events and the two folders
-RUN_FILES = (
-    *("metrics.json", "status.json", "split.csv", "predictions.csv", "history.csv"),
-    *("train.log", "hparams.yaml", ".lock", "reference.npz", "reference-last.npz"),
-    "heatmap.json",
-)
+from pneumo import runs
+
 FORMULA = ("=", "+", "-", "@", "\t", "\r", "\n")  # how text begins that spreadsheets compute
-RUN_FOLDERS = (".hydra", "checkpoints")
 
 
 def check_out(out: Path, *, run_dirs: Sequence[Path], inputs: Iterable[Path] = ()) -> None:
@@ -34,7 +29,7 @@ def check_out(out: Path, *, run_dirs: Sequence[Path], inputs: Iterable[Path] = (
     for run_dir in map(Path.resolve, run_dirs):
         inside = place.relative_to(run_dir).parts if place.is_relative_to(run_dir) else ("-",)
         events = inside[0].startswith("events.")
-        if inside[0] in RUN_FOLDERS or inside[0] in RUN_FILES or events:
+        if inside[0] in runs.RUN_FOLDERS or inside[0] in runs.RUN_FILES or events:
             raise ValueError(f"--out must not replace a part of a run; {out} is one. Name another")
     if place.exists() and any(path.resolve() == place for path in inputs):
         raise ValueError(f"--out must not replace an image that is read; {out} is one")

@@ -3,8 +3,10 @@
 import json
 import logging
 import os
+import shutil
 import sys
 import tempfile
+import time
 from collections.abc import Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
@@ -30,6 +32,7 @@ IMAGES_OF_PATIENTS = {  # taken in turn; the real set's means are 1.1 (NORMAL), 
 }
 NUM_IMAGES = 400
 MIN_IMAGES = 24  # with fewer, a subtype has no patient with several images
+LEFT_FOR = 86_400  # seconds after which a folder half written is that of a killed process
 STAMP = "phantom.json"  # beside train/ and test/: what was asked for
 VERSION = 1  # of the drawing: raise it when the same seed gives other pictures
 
@@ -416,7 +419,10 @@ def generate(
     if progress:
         log.info("Drawing %d phantoms into %s", num_images, root)
     root.parent.mkdir(parents=True, exist_ok=True)
-    with tempfile.TemporaryDirectory(prefix=f".{root.name}-", dir=root.parent) as folder:
+    for left in root.parent.glob(f".{root.name}-*.draft"):
+        if time.time() - left.stat().st_mtime > LEFT_FOR:
+            shutil.rmtree(left, ignore_errors=True)
+    with tempfile.TemporaryDirectory(".draft", f".{root.name}-", root.parent) as folder:
         draft = Path(folder) / root.name
         num_workers = num_workers or os.cpu_count() or 1
         _write_all(films, root=draft, seed=seed, num_workers=num_workers, bar=bar)

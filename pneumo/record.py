@@ -159,6 +159,7 @@ def describe_run(
             "patient_key": data["patient_key"],
             "index_sha256": _digest(table["path"]),
             "split_sha256": digest,
+            "images_sha256": split.images_digest(table),
             "parts": split.summary(table),
         },
         "machine": {"threads": torch.get_num_threads(), "cores": os.cpu_count()},

@@ -1,9 +1,9 @@
 """The run folder, the only thing that passes between commands: writing it and reading it."""
 
+import contextlib
 import json
 import os
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -15,12 +15,21 @@ if TYPE_CHECKING:  # half a second that a wrong setting need not wait for
 
 SCHEMA = 1  # of metrics.json; raised when a key changes its meaning
 CONFIG = ".hydra/config.yaml"
+MOST_SAID = 1000  # characters of an error, so that status.json stays in one block of the disk
+STATES = ("running", "done", "stopped", "failed")  # in status.json
 SWEEP = "sweep.json"  # in a sweep's folder: the arguments it began with, and the runs they ask for
 YAML = getattr(yaml, "CSafeLoader", yaml.SafeLoader)  # in C where it is there, ten times faster
 IDENTITY = ("model", "seed", "protocol", "fold")
 MAPS = "heatmap.json"
 MAP_NUMBERS = ("films", "flat", "deletion", "random", "gap", "randomised", "share_of_gaps_above_0")
 LAST, BEST = "checkpoints/last.ckpt", "checkpoints/best.ckpt"
+PREVIOUS = "checkpoints/last-previous.ckpt"  # the last.ckpt before, until the run is done
+# What the training leaves in a run folder, besides its events and the two folders
+RUN_FILES = (
+    *("metrics.json", "status.json", "split.csv", "split.json", "predictions.csv", "history.csv"),
+    *("train.log", "hparams.yaml", ".lock", "reference.npz", "reference-last.npz", MAPS),
+)
+RUN_FOLDERS = (".hydra", "checkpoints")
 
 # What may differ when a run is gone on with: where and how fast it is trained, not what
 MAY_CHANGE = (
@@ -46,19 +55,21 @@ class TakenError(ValueError):
     """Another process trains in the run folder."""
 
 
-@contextmanager
+@contextlib.contextmanager
 def claim(run_dir: Path) -> Iterator[None]:
     """Holds ``run_dir`` for this process; a killed one lets go of it by itself.
 
     Raises:
         TakenError: another process trains there.
-        ValueError: the folder cannot be written.
+        ValueError: the folder holds files of others that would be overwritten, or it cannot be
+            written.
     """
     from filelock import FileLock, Timeout  # a seventh of the time that --help takes
 
     lock = FileLock(run_dir / ".lock")
     try:
         run_dir.mkdir(parents=True, exist_ok=True)
+        _check_own(run_dir)
         lock.acquire(timeout=0)
     except Timeout:
         raise TakenError(
@@ -66,14 +77,62 @@ def claim(run_dir: Path) -> Iterator[None]:
             "it, or choose another folder with hydra.run.dir=DIR"
         ) from None
     except OSError as error:
-        raise ValueError(
-            f"the run folder must be writable; {run_dir}: {error.strerror}. Choose another with "
-            "hydra.run.dir=DIR"
-        ) from None
+        raise ValueError(unwritable(run_dir, error)) from None
     try:
+        _clear_left(run_dir)
         yield
     finally:
         lock.release()
+
+
+def unwritable(run_dir: Path | None, error: OSError) -> str:
+    """Returns what to tell of ``error``, a full disk's or a lack of permission."""
+    place = error.filename or run_dir or "no folder is known"
+    return (
+        f"the run folder must be writable; {place}: {error.strerror}. Make room, or choose another "
+        "with hydra.run.dir=DIR, of a sweep with hydra.sweep.dir=DIR"
+    )
+
+
+def _check_own(run_dir: Path) -> None:
+    """Raises ValueError where the files that a run would write are not its own."""
+    for name in (*RUN_FILES, *RUN_FOLDERS, CONFIG):
+        if (run_dir / name).is_symlink():
+            raise ValueError(
+                f"the files of a run must lie in its folder; {run_dir / name} is a link, and what "
+                "it names would be changed. Put a copy in its place"
+            )
+    if (run_dir / CONFIG).exists():
+        return
+    # a sweep leaves status.json of a run that was not begun
+    names = {*RUN_FILES, LAST, PREVIOUS, BEST} - {"status.json"}
+    if read_status(run_dir)["status"] not in STATES:
+        names.add("status.json")
+    others = sorted(n for n in names if (run_dir / n).exists() and (run_dir / n).stat().st_size)
+    if others:
+        raise ValueError(
+            f"a run folder must be new or hold a run; {run_dir} holds {', '.join(others)}, which "
+            f"would be overwritten, and no {CONFIG}. Choose another with hydra.run.dir=DIR"
+        )
+
+
+def _clear_left(run_dir: Path) -> None:
+    """Deletes what a process that was killed had half written."""
+    for folder in (run_dir, *(run_dir / name for name in RUN_FOLDERS)):
+        for path in folder.glob(".*.tmp"):
+            process = path.suffixes[-2:-1]
+            if process and process[0][1:].isdigit() and not _is_alive(int(process[0][1:])):
+                path.unlink(missing_ok=True)
+
+
+def _is_alive(process: int) -> bool:
+    try:
+        os.kill(process, 0)
+    except ProcessLookupError:
+        return False
+    except (PermissionError, OverflowError):
+        return True
+    return process != os.getpid()
 
 
 def write_config(run_dir: Path, config: Mapping[str, Any], overrides: Sequence[str]) -> None:
@@ -187,16 +246,32 @@ def write_status(
     run_dir: Path, status: str, *, epoch: int = 0, max_epochs: int = 0, error: str | None = None
 ) -> None:
     """Writes status.json: running, done, stopped or failed; epoch counts the finished ones."""
-    write_json(
-        run_dir / "status.json",
-        {
-            "status": status,
-            "error": error,
-            "epoch": epoch,
-            "max_epochs": max_epochs,
-            "time": datetime.now(UTC).isoformat(timespec="seconds"),
-        },
-    )
+    value = {
+        "status": status,
+        "error": error,
+        "epoch": epoch,
+        "max_epochs": max_epochs,
+        "time": datetime.now(UTC).isoformat(timespec="seconds"),
+    }
+    write_json(run_dir / "status.json", value)
+
+
+def end_status(
+    run_dir: Path, status: str, *, epoch: int, max_epochs: int, error: str | None
+) -> None:
+    """Writes status.json of a run that has ended, if need be over the one there: no error is lost.
+
+    A full disk has no room for a second file, but keeps that of the first.
+    """
+    try:
+        write_status(run_dir, status, epoch=epoch, max_epochs=max_epochs, error=error)
+    except OSError:
+        path = run_dir / "status.json"
+        with contextlib.suppress(OSError, ValueError):
+            told = {"status": status, "error": error and error[:MOST_SAID]}
+            text = json.dumps({**json.loads(path.read_text()), **told})
+            with path.open("r+", encoding="utf-8") as file:
+                file.write(text.ljust(path.stat().st_size))
 
 
 def read_status(run_dir: Path) -> dict[str, Any]:

@@ -9,6 +9,7 @@ import logging
 import os
 import re
 import sys
+import threading
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
@@ -87,11 +88,19 @@ def guarded(cfg: DictConfig, run_dir: Path, *, sweeping: bool) -> int:
         sys.stderr.write(f"Error: {error}\n")
         return 2
     except (ValueError, OSError, OmegaConfBaseException) as error:
-        if isinstance(error, OSError) and not sweeping:
-            raise
-        sys.stderr.write(f"Error: {error}\n")
-        refuse(run_dir, str(error), sweeping=sweeping)
+        message = told_of(error, run_dir)
+        sys.stderr.write(f"Error: {message}\n")
+        refuse(run_dir, message, sweeping=sweeping)
         return 2
+
+
+def told_of(error: BaseException, run_dir: Path) -> str:
+    """Returns an error's message; for one of the disk's, what to do about it."""
+    if isinstance(error, OSError) and error.strerror:
+        place = error.filename or run_dir
+        if isinstance(place, str | Path) and Path(place).is_relative_to(run_dir):
+            return runs.unwritable(run_dir, error)
+    return str(error)
 
 
 def refuse(run_dir: Path, error: str, *, sweeping: bool) -> None:
@@ -122,8 +131,7 @@ def logged(config: dict[str, Any], run_dir: Path, *, quiet: bool) -> int:
     status = runs.read_status(run_dir)
     epochs = config["trainer"]["max_epochs"]
     with log_to(run_dir / "train.log", quiet=quiet):
-        # a baseline is done after one
-        if status["status"] == "done" and status["epoch"] >= min(epochs, status["max_epochs"]):
+        if status["status"] == "done":  # after fewer epochs too: early stopping, a baseline
             log.info("Done before, nothing to do: %s", run_dir)
             return 0
         runs.write_status(run_dir, "running", epoch=status.get("epoch", 0), max_epochs=epochs)
@@ -133,17 +141,18 @@ def logged(config: dict[str, Any], run_dir: Path, *, quiet: bool) -> int:
             log.warning("Stopped. Go on with: python -m pneumo.train resume=%s", run_dir)
             end, error, code = "stopped", "interrupted", INTERRUPTED
         except Exception as problem:
-            cause = problem.__cause__ if isinstance(problem, InstantiationException) else problem
-            end, error, code = "failed", f"{cause}", 2
-            if isinstance(cause, ValueError | FileNotFoundError | OSError):
-                log.error("Error: %s", cause)
+            wrapped = isinstance(problem, InstantiationException) and problem.__cause__
+            cause = wrapped or problem
+            end, error, code = "failed", told_of(cause, run_dir), 2
+            if isinstance(cause, ValueError | OSError):
+                log.error("Error: %s", error)
             else:
                 log.exception("Error: %s", type(cause).__name__)
                 error, code = f"{type(cause).__name__}: {cause}", 1
         else:
             return 0
         epoch = runs.read_status(run_dir).get("epoch", 0)
-        runs.write_status(run_dir, end, epoch=epoch, max_epochs=epochs, error=error)
+        runs.end_status(run_dir, end, epoch=epoch, max_epochs=epochs, error=error)
         return code
 
 
@@ -161,6 +170,18 @@ def fitter(model: Mapping[str, Any]) -> Callable[[dict[str, Any], Path], None]:
     return fit
 
 
+class LogFile(logging.FileHandler):
+    """train.log, which a full disk cuts short: what is logged is on the screen too."""
+
+    def handleError(self, record: logging.LogRecord) -> None:  # noqa: N802  (logging's name)
+        """Says nothing where logging would print a traceback for each line."""
+
+    def close(self) -> None:
+        """Closes the file, what is not written yet is lost."""
+        with contextlib.suppress(OSError):
+            super().close()
+
+
 @contextmanager
 def log_to(path: Path, *, quiet: bool) -> Iterator[None]:
     """Sends what is logged to the screen and to ``path``; Python's warnings to ``path`` only.
@@ -168,7 +189,7 @@ def log_to(path: Path, *, quiet: bool) -> Iterator[None]:
     ``quiet``, for a run of a sweep: only errors on the screen, which has the sweep's progress.
     """
     logger, warned = logging.getLogger("pneumo"), logging.getLogger("py.warnings")
-    file = logging.FileHandler(path, encoding="utf-8")
+    file = LogFile(path, encoding="utf-8")
     file.setFormatter(logging.Formatter("%(asctime)s %(message)s", "%Y-%m-%d %H:%M:%S"))
     screen = logging.StreamHandler(sys.stderr)
     screen.setLevel(logging.ERROR if quiet else logging.INFO)
@@ -177,14 +198,22 @@ def log_to(path: Path, *, quiet: bool) -> Iterator[None]:
     logger.handlers = [screen, file]
     warned.handlers = [file]
     logging.captureWarnings(True)
+    hook, threading.excepthook = threading.excepthook, _leave_disk_errors
     try:
         yield
     finally:
+        threading.excepthook = hook
         logging.captureWarnings(False)
         logger.handlers = []
         warned.handlers = []
         logger.propagate = warned.propagate = True
         file.close()
+
+
+def _leave_disk_errors(problem: threading.ExceptHookArgs) -> None:
+    """Shows what ended a thread, unless it is a full disk, which TensorBoard's raises again."""
+    if not isinstance(problem.exc_value, OSError):
+        threading.__excepthook__(problem)
 
 
 def main() -> None:
@@ -270,10 +299,7 @@ def mistake(error: Exception) -> int:
             f"{sweep.example(ambiguous[1])}; for a list write KEY=[VALUE,VALUE]"
         )
     elif isinstance(error, OSError) and error.strerror:
-        message = (
-            f"the run folder must be writable; {error.filename}: {error.strerror}. Choose another "
-            "with hydra.run.dir=DIR, of a sweep with hydra.sweep.dir=DIR"
-        )
+        message = runs.unwritable(None, error)
     sys.stderr.write(f"Error: {message}\n")
     return 2
 

@@ -7,6 +7,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+from filelock import FileLock
 from PIL import Image
 
 from pneumo import cache, image
@@ -135,3 +136,29 @@ def test_killed_or_at_once_does_no_harm(folder: tuple[Path, list[str]]) -> None:
     assert second.exitcode == 0
     assert (found.images[3] == image.prepare((folder[0] / "3.png").read_bytes(), size=32)).all()
     assert not list(where.glob("*.tmp"))
+
+
+def test_a_whole_cache_needs_no_writing(
+    folder: tuple[Path, list[str]], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    first = load(folder, folder[0] / "cache")
+
+    def read_only(*_: object, **__: object) -> None:
+        raise OSError(30, "Read-only file system")
+
+    monkeypatch.setattr(cache, "FileLock", read_only)
+    assert load(folder, folder[0] / "cache").digests == first.digests
+    with pytest.raises(ValueError, match="Read-only file system"):
+        load((folder[0], folder[1][1:]), folder[0] / "cache")
+
+
+def test_what_killed_processes_left_of_other_images_is_cleared(
+    folder: tuple[Path, list[str]],
+) -> None:
+    where = folder[0] / "cache"
+    where.mkdir()
+    for name in ("images-32-dead.1.tmp", "images-32-alive.1.tmp"):
+        (where / name).write_text("")
+    with FileLock(where / "images-32-alive.lock"):
+        load(folder, where)
+    assert [path.name for path in where.glob("*.tmp")] == ["images-32-alive.1.tmp"]

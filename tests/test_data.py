@@ -4,11 +4,12 @@ import numpy as np
 import pandas as pd
 import pytest
 import torch
+from lightning_fabric.utilities.data import _set_sampler_epoch
 
 import pneumo.data
 from pneumo.augment import Augment
 from pneumo.cache import Cache
-from pneumo.data import XrayDataModule
+from pneumo.data import XrayDataModule, batch_sizes
 from tests.conftest import DEVICES
 
 
@@ -47,7 +48,7 @@ def test_parts_are_scored_whole_and_as_they_are(table: pd.DataFrame, images: Cac
 
 def epoch(data: XrayDataModule, number: int) -> list[torch.Tensor]:
     loader = data.train_dataloader()
-    loader.sampler.set_epoch(number)  # type: ignore[union-attr]
+    _set_sampler_epoch(loader, number)  # as Lightning does
     return [torch.cat(column) for column in zip(*loader, strict=True)]
 
 
@@ -158,3 +159,28 @@ def test_any_beginning_of_a_mixed_order_holds_every_class() -> None:
     assert sorted(rows) == list(range(100))
     for number in (4, 10, 50):
         assert target[rows[:number]].mean() == pytest.approx(0.7, abs=0.5 / number + 0.06)
+
+
+@pytest.mark.parametrize("train", [True, False])
+def test_a_single_last_image_joins_the_batch_before_in_training(train: bool) -> None:
+    for size in (1, 2, 3, 16):
+        for number in range(1, 70):
+            sizes = batch_sizes(number, batch_size=size, train=train)
+            usual = [len(part) for part in torch.split(torch.arange(number), size)]
+            if train and number > size > 1 and number % size == 1:
+                assert sizes == [*usual[:-2], size + 1]
+            else:
+                assert sizes == usual
+
+
+@pytest.mark.parametrize("resident", [None, torch.device("cpu")])
+def test_no_batch_of_one_and_no_image_lost(
+    table: pd.DataFrame, images: Cache, resident: torch.device | None
+) -> None:
+    data = module(table, images, batch_size=5, resident=resident)  # 11 images
+    assert [len(batch.row) for batch in data.train_dataloader()] == [5, 6]
+    assert sorted(epoch(data, 2)[2].tolist()) == [0, *range(2, 12)]
+    usual = epoch(module(table, images, batch_size=4, resident=resident), 2)
+    for one, other in zip(epoch(data, 2), usual, strict=True):
+        assert torch.equal(one, other)
+    assert len(next(iter(data.loader("val"))).row) == 3

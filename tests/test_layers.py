@@ -21,12 +21,12 @@ LEVELS = (
         "index",
         "metrics",
         "nets",
-        "output",
     }
     | {"paper", "phantom", "runs", "settings", "split", "unlike"},
-    {"calibration", "data", "dicom", "graph", "intervals", "saliency", "folder", "medmnist"},
+    {"calibration", "data", "dicom", "graph", "intervals", "saliency", "folder", "medmnist"}
+    | {"output"},
     {"films", "module", "operating", "source", "trained"},
-    {"assess", "callbacks", "overlay", "scoring", "tensorboard"},
+    {"assess", "callbacks", "checkpoint", "overlay", "scoring", "tensorboard"},
     {"members", "record", "report"},
     {"card", "fit", "overlap", "sweep"},
     {"baselines"},

@@ -1,5 +1,8 @@
 import json
 import multiprocessing
+import os
+import subprocess
+import sys
 from pathlib import Path
 
 import pandas as pd
@@ -100,3 +103,64 @@ def test_a_run_is_begun_whatever_its_model_calls_itself(tmp_path: Path) -> None:
     assert runs.not_begun(tmp_path) == [asked]  # no status yet
     runs.write_status(run, "running")
     assert runs.not_begun(tmp_path) == []
+
+
+@pytest.mark.parametrize("name", ["predictions.csv", "status.json", runs.LAST])
+def test_files_of_others_are_not_overwritten(tmp_path: Path, name: str) -> None:
+    (tmp_path / "checkpoints").mkdir()
+    (tmp_path / name).write_text("mine")
+    with pytest.raises(ValueError, match=rf"holds {name}, which\s+would be overwritten"):
+        runs.claim(tmp_path).__enter__()
+    assert (tmp_path / name).read_text() == "mine"
+    assert not (tmp_path / ".lock").exists()
+
+
+def test_a_run_that_a_sweep_could_not_begin_is_tried_again(tmp_path: Path) -> None:
+    runs.write_status(tmp_path, "failed", error="optimizer.lr must be")
+    with runs.claim(tmp_path):
+        pass
+
+
+@pytest.mark.parametrize("name", ["train.log", "checkpoints", ".hydra", ".lock", "status.json"])
+def test_links_are_not_followed(tmp_path: Path, name: str) -> None:
+    (tmp_path / "run").mkdir()
+    runs.write_config(tmp_path / "run", {"seed": 0}, [])
+    (tmp_path / "other").mkdir()
+    if name == ".hydra":
+        (tmp_path / "run" / ".hydra").rename(tmp_path / "moved")
+    (tmp_path / "run" / name).symlink_to(tmp_path / "other")
+    with (
+        pytest.raises(ValueError, match=rf"{name} is a link"),
+        runs.claim(tmp_path / "run"),
+    ):
+        pass
+
+
+def test_what_a_killed_process_left_is_cleared(tmp_path: Path) -> None:
+    process = subprocess.Popen([sys.executable, "-c", ""])
+    process.wait()
+    (tmp_path / "checkpoints").mkdir()
+    left = [f".metrics.json.{process.pid}.tmp", f"checkpoints/.last.ckpt.{process.pid}.tmp"]
+    kept = [f".heatmap.json.{os.getppid()}.tmp", ".mine.tmp", "a.1.tmp"]
+    for name in (*left, *kept):
+        (tmp_path / name).write_text("")
+    with runs.claim(tmp_path):
+        assert [name for name in (*left, *kept) if (tmp_path / name).exists()] == kept
+
+
+def test_a_full_disk_still_takes_the_status_of_a_failed_run(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    runs.write_status(tmp_path, "running", epoch=3, max_epochs=9)
+
+    def full(*_: object) -> None:
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr(runs, "write_text", full)
+    for error in ("no room " * 1000, "no room"):
+        runs.end_status(tmp_path, "failed", epoch=3, max_epochs=9, error=error)
+        found = runs.read_status(tmp_path)
+        assert (found["status"], found["epoch"]) == ("failed", 3)
+        assert found["error"].startswith("no room")
+    (tmp_path / "status.json").unlink()
+    runs.end_status(tmp_path, "failed", epoch=3, max_epochs=9, error=None)

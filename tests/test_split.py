@@ -1,10 +1,22 @@
+import subprocess
+import sys
 from functools import partial
 
 import pandas as pd
 import pytest
 
 from pneumo.index import index_names
-from pneumo.split import Protocol, by_fraction, check, digest, k_fold, official, split, summary
+from pneumo.split import (
+    Protocol,
+    by_fraction,
+    check,
+    digest,
+    images_digest,
+    k_fold,
+    official,
+    split,
+    summary,
+)
 
 PAPER = partial(by_fraction, fractions={"train": 0.7, "test": 0.3})
 HOLDOUT = partial(by_fraction, fractions={"train": 0.6, "val": 0.1, "test": 0.3})
@@ -99,3 +111,19 @@ def test_check_notices_a_leak() -> None:
         check(table.assign(group=["p0", "p0", "p2", "p3"]))
     with pytest.raises(AssertionError, match="digest in two parts: x"):
         check(table.assign(digest=["x", "x", "y", "z"]))
+
+
+def test_the_check_holds_with_python_o() -> None:
+    code = (
+        "import pandas as pd\nfrom pneumo.split import check\n"
+        "table = {'split': ['train', 'test'] * 2, 'label': ['a', 'a', 'b', 'b'], 'group': '1'}\n"
+        "check(pd.DataFrame(table))"
+    )
+    done = subprocess.run([sys.executable, "-O", "-c", code], capture_output=True, text=True)
+    assert "group in two parts: 1" in done.stderr
+
+
+def test_digest_of_images_follows_the_files_not_their_order() -> None:
+    table = pd.DataFrame({"path": ["a", "b"], "digest": ["1", "2"]})
+    assert images_digest(table) == images_digest(table[::-1])
+    assert images_digest(table) != images_digest(table.assign(digest=["2", "1"]))

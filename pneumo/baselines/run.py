@@ -16,7 +16,7 @@ from threadpoolctl import threadpool_limits
 
 from pneumo import record, runs, split
 from pneumo.baselines.base import Baseline
-from pneumo.fit import check_same_data, read_data
+from pneumo.fit import keep_split, read_data
 from pneumo.index import targets
 from pneumo.metrics import Array, confusion, scores
 from pneumo.source import Source
@@ -37,9 +37,7 @@ def fit(config: dict[str, Any], run_dir: Path) -> None:
     if source.note:
         log.warning(textwrap.fill(source.note, record.WIDTH))
     table, images = read_data(config, source)
-    digest = split.digest(table)
-    check_same_data(run_dir, digest)
-    runs.write_table(run_dir / "split.csv", table[split.COLUMNS])
+    digest = keep_split(run_dir, table)
     facts = describe(config, source, table, digest)
     log.info("%s: a baseline of scikit-learn, no network", facts["model"])
     record.announce_splits(facts)
