@@ -159,38 +159,6 @@ def test_a_tiny_shared_memory_ends_the_run(train: Command) -> None:
     assert "room in /dev/shm" in done.stderr
 
 
-def test_a_full_disk_fails_one_run_not_the_sweep(
-    train: Command,
-    tmp_path: Path,
-    monkeypatch: pytest.MonkeyPatch,
-    capsys: pytest.CaptureFixture[str],
-) -> None:
-    write = runs.write_text
-
-    def full(path: Path, text: str) -> None:
-        begun = (path.parent / "history.csv").exists()
-        if "seed=0" in str(path) and (begun or path.name == "history.csv"):
-            raise OSError(28, "No space left on device")
-        write(path, text)
-
-    monkeypatch.setattr(runs, "write_text", full)
-    monkeypatch.setattr("pneumo.sweep.report", lambda _: True)
-    few = ("trainer.max_epochs=1", "hydra.sweep.dir=sweep")
-    assert train("--multirun", "seed=0,1", *few, *TINY) == 1
-    shown = capsys.readouterr().err
-    assert "the run folder must be writable; " in shown
-    assert "None:" not in shown
-    found = {
-        path.parent.name[11:17]: runs.read_status(path.parent)
-        for path in (tmp_path / "sweep").glob("*/status.json")
-    }
-    assert {name: one["status"] for name, one in found.items()} == {
-        "seed=0": "failed",
-        "seed=1": "done",
-    }
-    assert "No space left on device" in found["seed=0"]["error"]
-
-
 def test_a_folder_of_others_files_is_refused(
     train: Command, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:

@@ -380,7 +380,12 @@ def test_a_full_disk_ends_one_run_and_not_the_sweep(
     assert list(statuses(tmp_path / "sweep").values()) == ["failed"] * 2
     shown = capsys.readouterr().err
     assert "the second run has begun" in shown
-    assert "cut off, by a kill or a full disk" in shown
+    assert shown.count("the run folder must be writable; ") == 2  # when it happens and at the end
+    assert "None:" not in shown
+    ended = {
+        p.parent.name: runs.read_status(p.parent) for p in tmp_path.glob("sweep/*/status.json")
+    }
+    assert {one["status"] for one in ended.values()} == {"failed"}
     assert "Traceback" not in shown
 
 
