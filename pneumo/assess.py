@@ -1,20 +1,17 @@
 """Labels and probabilities of one network or ensemble become all that is said of its worth.
 
 The same numbers stand in metrics.json, in what pneumo.evaluate prints, in the report and in the
-model card. Intervals are of 95 %, by bootstrap over patients. DeLong's interval of the AUROC is
-left out: it takes images as independent, which several of one patient are not, and the packages
-that have it (pauc, MLstatkit, confidenceinterval) are of one author each, and below version 1 or
-without a release for two years.
+model card. Intervals are of 95 %, over patients, see pneumo.intervals.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
 import pandas as pd
 
-from pneumo.calibration import brier, expected_calibration_error, reliability
-from pneumo.intervals import Interval, bootstrap
+from pneumo.calibration import at_prevalence, brier, expected_calibration_error, reliability
+from pneumo.intervals import LEVEL, METHOD, few_patients, score_intervals, warning
 from pneumo.metrics import Array, net_benefit, predictive_values, scores
 from pneumo.metrics import operating_point as at_threshold
 from pneumo.operating import Fixed, calibrated, fix
@@ -43,22 +40,26 @@ def assess(
     """Returns every number of one network or ensemble, by name.
 
     Args:
-        table: columns label, group (who, for the bootstrap), subtype, source, and pixels (of the
+        table: columns label, group (who, for the intervals), subtype, source, and pixels (of the
             file, NaN where not known; may be missing).
         probability: (N,) raw, of PNEUMONIA.
         fixed: on validation data, or why nothing is.
-        prevalences: at which PPV and NPV are stated, each in (0, 1).
+        prevalences: at which PPV, NPV and net benefit are stated, each in (0, 1).
     """
     label = (table["label"] == "PNEUMONIA").to_numpy(np.int64)
     threshold = 0.5 if isinstance(fixed, str) else fixed.threshold
     value = scores(label, probability)
-    interval = bootstrap(label, probability, patient=table["group"])
+    interval = score_intervals(label, probability, patient=table["group"])
+    subgroups = _subgroups(table, label, probability, threshold)
+    few = ["all images"] if few_patients(label, patient=table["group"]) else []
+    few += [f"{one['by']} {one['group']}" for one in subgroups if one.get("few_patients")]
     return {
+        "interval": {"method": METHOD, "level": LEVEL, "warning": warning(few)},
         "scores": {k: {"value": value[k], **interval[k]._asdict()} for k in value},
         "operating_point": _point(table, label, probability, fixed, prevalences),
         "calibration": _calibration(label, probability, fixed),
-        "subgroups": _subgroups(table, label, probability, threshold),
-        "net_benefit": _net_benefit(label, probability, fixed),
+        "subgroups": subgroups,
+        "net_benefit": _net_benefit(label, probability, fixed, prevalences),
     }
 
 
@@ -90,7 +91,7 @@ def _point(
         known = {"fixed_on": "val", "val_images": fixed.images, "threshold": fixed.threshold}
         known["val_sensitivity_at_least"] = fixed.sensitivity
     point = at_threshold(label, probability, threshold=known["threshold"])
-    interval = bootstrap(
+    interval = score_intervals(
         label,
         probability,
         patient=table["group"],
@@ -132,7 +133,7 @@ def _subgroups(
 ) -> list[dict[str, Any]]:
     """Bacterial and viral ones each against all NORMAL; source parts and sizes with both labels.
 
-    Each bootstraps its own patients: those without a mask's image say nothing of it.
+    Intervals are over each one's own patients: those without its images say nothing of it.
     """
     normal = (table["label"] == "NORMAL").to_numpy()
     masks: dict[tuple[str, str], Any] = {}
@@ -180,25 +181,53 @@ def _subgroup(
         return counts | {"why_not": f"fewer than {MIN_IMAGES} images of a label"}
     names = ("recall_pneumonia", "recall_normal", "auroc")
     value = scores(label, probability, threshold=threshold)
-    interval: Mapping[str, Interval] = bootstrap(
+    interval = score_intervals(
         label, probability, patient=table["group"], threshold=threshold, names=names
     )
+    counts["few_patients"] = few_patients(label, patient=table["group"])
     shown = zip(("sensitivity", "specificity", "auroc"), names, strict=True)
     return counts | {k: {"value": value[v], **interval[v]._asdict()} for k, v in shown}
 
 
-def _net_benefit(label: Array, probability: Array, fixed: Fixed | str) -> dict[str, Any]:
-    """Net benefit per image beside that of treating everyone; treating no one is 0."""
-    raw = isinstance(fixed, str)
-    used = (
-        probability
-        if isinstance(fixed, str)
-        else calibrated(probability, temperature=fixed.temperature)
+def _net_benefit(
+    label: Array, probability: Array, fixed: Fixed | str, prevalences: Sequence[float]
+) -> dict[str, Any]:
+    """Net benefit per image beside that of treating everyone; treating no one is 0.
+
+    At the images' own share of PNEUMONIA, and at the prevalences stated: there the same images
+    count by Bayes' rule, and so does the probability, which is of the share it was fitted to.
+    """
+    if isinstance(fixed, str):
+        name, used, share = "raw", probability, float(label.mean())
+    else:
+        name, share = "calibrated", fixed.prevalence
+        used = calibrated(probability, temperature=fixed.temperature)
+    stated = [
+        {
+            "prevalence": prevalence,
+            "at": _benefit_rows(
+                label, at_prevalence(used, fitted_at=share, prevalence=prevalence), prevalence
+            ),
+        }
+        for prevalence in prevalences
+    ]
+    return {
+        "probability": name,
+        "own_prevalence": float(label.mean()),
+        "at": _benefit_rows(label, used, None),
+        "fitted_at": share,
+        "at_prevalence": stated,
+    }
+
+
+def _benefit_rows(
+    label: Array, probability: Array, prevalence: float | None
+) -> list[dict[str, float]]:
+    own, everyone = (
+        net_benefit(label, p, threshold=NET_BENEFIT_AT, prevalence=prevalence)
+        for p in (probability, np.ones(label.size))
     )
-    own = net_benefit(label, used, threshold=NET_BENEFIT_AT)
-    everyone = net_benefit(label, np.ones(label.size), threshold=NET_BENEFIT_AT)
-    rows = [
+    return [
         {"threshold": t, "network": float(a), "treat_all": float(b)}
         for t, a, b in zip(NET_BENEFIT_AT, own, everyone, strict=True)
     ]
-    return {"probability": "raw" if raw else "calibrated", "at": rows}

@@ -37,11 +37,26 @@ def reliability(label: ArrayLike, probability: ArrayLike, *, bins: int = 15) -> 
 def expected_calibration_error(
     label: ArrayLike, probability: ArrayLike, *, bins: int = 15
 ) -> float:
-    """Mean distance of probability and observed share over the bins, weighted by images; [0, 1]."""
+    """Mean distance of probability and observed share over the bins, weighted by images; [0, 1].
+
+    Of the probability of PNEUMONIA, whichever class is called: not of the called class's
+    probability (the top label), which Guo et al. (2017) and most packages mean by ECE.
+    """
     count, mean, observed = reliability(label, probability, bins=bins)
     if count.sum() == 0:
         return float("nan")
     return float(np.nansum(count * np.abs(mean - observed)) / count.sum())
+
+
+def at_prevalence(probability: ArrayLike, *, fitted_at: float, prevalence: float) -> Array:
+    """(N,) probabilities that fit a share `fitted_at` of PNEUMONIA, as they fit `prevalence`.
+
+    By Bayes' rule the odds change as the prior odds do; both shares are in (0, 1).
+    """
+    probability = np.asarray(probability, dtype=np.float64)
+    sick = probability * prevalence / fitted_at
+    well = (1 - probability) * (1 - prevalence) / (1 - fitted_at)
+    return ratio(sick, sick + well)
 
 
 def fit_temperature(label: ArrayLike, logits: ArrayLike) -> float:

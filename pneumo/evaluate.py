@@ -30,7 +30,7 @@ examples:
   python -m pneumo.evaluate RUN1 RUN2 RUN3 --out scores.json
       also their mean, and a mean with weights fitted on validation data
 
-Intervals are of 95 %, by bootstrap over patients. The operating point, the
+Intervals are of 95 %, over patients. The operating point, the
 temperature and the weights are fixed on validation data only; a run with
 protocol=paper has none, and it is said. --out replaces a file that exists,
 whole or not at all.
@@ -39,7 +39,7 @@ not be read; 130 stopped. Not a medical device.
 """
 BATCH_SIZE = 32  # images
 THREADS = 2  # that decode ahead
-SHOWN = (0.05, 0.1, 0.2, 0.3, 0.5)  # of the net benefit's thresholds, on a terminal
+SHOWN = (0.05, 0.1, 0.2, 0.5)  # of the net benefit's thresholds, on a terminal
 WIDTH = 80  # columns of what is printed
 
 
@@ -317,6 +317,8 @@ def text(found: dict[str, Any]) -> str:
     blocks: tuple[Callable[[dict[str, Any]], list[str]], ...] = (
         *(_point_lines, _calibration_lines, _subgroup_lines, _benefit_lines),
     )
+    if entries[name]["interval"]["warning"]:
+        lines.append(f"! {entries[name]['interval']['warning']}")
     lines += ["", f"Of {name}:", *(line for block in blocks for line in block(entries[name]))]
     return "\n".join(wrapped for line in lines for wrapped in _wrap(line)) + "\n"
 
@@ -342,10 +344,11 @@ def _point_lines(one: dict[str, Any]) -> list[str]:
 def _calibration_lines(one: dict[str, Any]) -> list[str]:
     found = one["calibration"]
     before = f"ECE {_decimal(found['before']['ece'])}, Brier {_decimal(found['before']['brier'])}"
+    what = "calibration of PNEUMONIA's probability"
     if found["after"] is None:
-        return [f"calibration: {before}; no temperature: {found['why_not']}"]
+        return [f"{what}: {before}; no temperature: {found['why_not']}"]
     after = f"ECE {_decimal(found['after']['ece'])}, Brier {_decimal(found['after']['brier'])}"
-    return [f"calibration: {before}; with temperature {found['temperature']:.3f} {after}"]
+    return [f"{what}: {before}; with temperature {found['temperature']:.3f} {after}"]
 
 
 def _subgroup_lines(one: dict[str, Any]) -> list[str]:
@@ -362,11 +365,20 @@ def _subgroup_lines(one: dict[str, Any]) -> list[str]:
 
 def _benefit_lines(one: dict[str, Any]) -> list[str]:
     found = one["net_benefit"]
-    return [f"net benefit of the {found['probability']} probability (treating everyone):"] + [
-        f"  at {row['threshold']:.2f}: {row['network']:.3f} ({row['treat_all']:.3f})"
-        for row in found["at"]
-        if row["threshold"] in SHOWN
+    curves = [(f"{found['own_prevalence']:.0%} here", found["at"])]
+    curves += [(f"{stated['prevalence']:.1%}", stated["at"]) for stated in found["at_prevalence"]]
+    lines = [
+        f"net benefit of the {found['probability']} probability (treating everyone), by prevalence:",
+        f"  {'if treated at':14}" + "".join(f"{at:<16.2f}" for at in SHOWN).rstrip(),
     ]
+    for name, rows in curves:
+        cells = (
+            f"{row['network']:.3f} ({row['treat_all']:.3f})"
+            for row in rows
+            if row["threshold"] in SHOWN
+        )
+        lines.append(f"  {name:14}" + "".join(f"{cell:16}" for cell in cells).rstrip())
+    return lines
 
 
 def _number(found: dict[str, float]) -> str:
@@ -421,7 +433,7 @@ def _parser() -> cli.Parser:
         type=_prevalence,
         default=PREVALENCES,
         metavar="P",
-        help=f"at which PPV and NPV are stated; default: {' '.join(map(str, PREVALENCES))}",
+        help=f"at which PPV, NPV and net benefit are stated; default: {' '.join(map(str, PREVALENCES))}",
     )
     parser.add_argument(
         "--allow-overlap", action="store_true", help="score on what a run was trained on"

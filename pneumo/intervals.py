@@ -1,16 +1,23 @@
-"""How sure a number is: bootstrap over patients within a run, paired comparison over runs."""
+"""How sure a number is: intervals over patients within a run, paired comparison over runs."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from functools import lru_cache
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import ArrayLike
 from scipy.special import stdtr, stdtrit  # Student's t; scipy.stats loads far slower
 
-from pneumo.metrics import SCORES, Array, weighted_scores
+from pneumo.influence import RANKED, Linear, counted, proportion
+from pneumo.metrics import CLASS_NAMES, SCORES, Array, checked, weighted_scores
 
 CHUNK = 250_000  # images x resamples in one go: about 1 MB of float32, which stays in the cache
+LEVEL = 0.95
+METHOD = "clustered Wilson"  # of the intervals that metrics.json keeps; name another if it changes
+# Of what a few errors cannot tell, chosen by the simulation in docs/intervals.md:
+CORRELATION = 0.3  # of two images of one patient, in being right or wrong
+PRIOR_ERRORS = 2.0  # as many as this tell the expected design effect
+MIN_PATIENTS = 20  # of a class; with fewer, a quarter of samples have no error that tells anything
 
 
 class Interval(NamedTuple):
@@ -20,7 +27,143 @@ class Interval(NamedTuple):
     high: float
 
 
-def bootstrap(
+UNKNOWN = Interval(float("nan"), float("nan"))
+
+
+def score_intervals(
+    label: ArrayLike,
+    score: ArrayLike,
+    *,
+    patient: ArrayLike,
+    threshold: float = 0.5,
+    names: Sequence[str] = SCORES,
+    level: float = LEVEL,
+) -> dict[str, Interval]:
+    """Interval of every score of `metrics.SCORES`, patients and not images being independent.
+
+    A Wilson interval on as many independent images as would give the score's variance over
+    patients, see `_wilson`: never of no width, within [0, 1]. docs/intervals.md has the simulation
+    that chose it, with what it covers. Both ends are NaN where the score is undefined.
+
+    Args:
+        label: (N,) int, 0 NORMAL, 1 PNEUMONIA.
+        score: (N,) float, higher for PNEUMONIA: a probability, or anything that ranks as it does.
+        patient: (N,) of any type, who each image is of.
+        threshold: PNEUMONIA is called at this score or above.
+        names: which of `metrics.SCORES`.
+        level: of the interval, in (0, 1).
+    """
+    label, score = checked(label, score)
+    _, who = np.unique(np.asarray(patient), return_inverse=True)
+    if np.isnan(score).any():  # an unknown probability leaves every score unknown
+        return dict.fromkeys(names, UNKNOWN)
+    called = (score >= threshold).astype(np.int64)
+    return {
+        name: _of_ranking(name, label, score, who, level)
+        if name in RANKED
+        else _of_decisions(name, label, called, who, level)
+        for name in names
+    }
+
+
+def few_patients(label: ArrayLike, *, patient: ArrayLike) -> bool:
+    """Whether a class has so few patients that intervals rest on assumption, as `warning` says."""
+    label, patient = np.asarray(label), np.asarray(patient)
+    return any(np.unique(patient[label == index]).size < MIN_PATIENTS for index in (0, 1))
+
+
+def warning(names: Sequence[str]) -> str | None:
+    """The one sentence on intervals of the images so named, few of whose patients are of a class."""
+    if not names:
+        return None
+    return (
+        f"fewer than {MIN_PATIENTS} patients of a class among {', '.join(names)}: these intervals "
+        "rest more on how alike a patient's images are taken to be than on the images"
+    )
+
+
+def has_intervals(assessment: Any) -> bool:
+    """Whether an assessment's intervals are of today's method; earlier ones are not to be shown."""
+    about = assessment.get("interval") if isinstance(assessment, Mapping) else None
+    return isinstance(about, Mapping) and about.get("method") == METHOD
+
+
+def _of_decisions(name: str, label: Array, called: Array, who: Array, level: float) -> Interval:
+    class_name = name.partition("_")[2].upper()
+    if class_name and not (label == CLASS_NAMES.index(class_name)).any():
+        return UNKNOWN
+    among, right = counted(name, label, called)
+    found = proportion(among, right)
+    images = np.bincount(who[among])
+    if not images.any():
+        return UNKNOWN
+    patients, number = np.count_nonzero(images), images.sum()
+    expected = 1 + CORRELATION * ((images**2).sum() / number - 1)
+    low, high = _wilson(
+        found, who, patients=patients, images=number, expected=expected, least=1, level=level
+    )
+    if name.startswith("f1"):
+        return Interval(2 * low / (1 + low), 2 * high / (1 + high))
+    return Interval(low, high)
+
+
+def _of_ranking(name: str, label: Array, score: Array, who: Array, level: float) -> Interval:
+    sick, well = (np.unique(who[label == index]).size for index in (1, 0))
+    if not (sick and well):
+        return UNKNOWN
+    # of that many patients Hanley and McNeil's variance (1982) of an area near 1 would be twice
+    # that of a proportion; those of normal scores are about half as large as theirs
+    images = 8 * sick * well / (sick + well + 2)
+    return _wilson(
+        RANKED[name](label, score),
+        who,
+        patients=min(sick, well),
+        images=images,
+        expected=1,
+        least=0,
+        level=level,
+    )
+
+
+def _wilson(
+    found: Linear,
+    who: Array,
+    *,
+    patients: int,
+    images: float,
+    expected: float,
+    least: float,
+    level: float,
+) -> Interval:
+    """Wilson's interval (1927) of a share, with the effective sample size of Korn & Graubard (1998).
+
+    The design effect, by how much the variance over patients exceeds that of independent images,
+    is told by few errors only: it leans on the expected one as if `PRIOR_ERRORS` errors more had
+    told that. Without any error it is the expected one, so that the interval still has a width.
+
+    Args:
+        found: the score and its derivative with the weight of each image.
+        who: (N,) int, the patient of each.
+        patients: who tell the variance; Student's t has one degree of freedom less.
+        images: of which the design effect is taken.
+        expected: design effect.
+        least: design effect.
+        level: of the interval.
+    """
+    share = min(max(found.value, 0.0), 1.0)
+    moved = np.bincount(who, found.change)
+    variance = (moved**2).sum() * max(patients, 2) / (max(patients, 2) - 1)
+    seen, errors = variance * images**2 / max(share, 1 - share), images * min(share, 1 - share)
+    effect = max((seen + PRIOR_ERRORS * expected) / (errors + PRIOR_ERRORS), least)
+    number = images / effect
+    t = float(stdtrit(max(patients - 1, 1), (1 + level) / 2))
+    middle = share + t**2 / (2 * number)
+    half = t * np.sqrt(share * (1 - share) / number + t**2 / (4 * number**2))
+    low, high = ((middle + side) / (1 + t**2 / number) for side in (-half, half))
+    return Interval(float(min(max(low, 0.0), share)), float(max(min(high, 1.0), share)))
+
+
+def resampled_scores(
     label: ArrayLike,
     probability: ArrayLike,
     *,
@@ -28,15 +171,13 @@ def bootstrap(
     threshold: float = 0.5,
     names: Sequence[str] = SCORES,
     resamples: int = 1000,
-    level: float = 0.95,
     seed: int = 0,
-) -> dict[str, Interval]:
-    """Percentile interval of every score of `metrics.SCORES`, resampling patients, not images.
+) -> dict[str, Array]:
+    """Returns (resamples,) of each score, one for each time that the patients are drawn.
 
-    Images of one patient are alike, so resampling images would make the intervals too narrow.
-    The same seed and number of patients give the same resamples. A score that is undefined in a
-    resample (a class drawn by no one) is left out of that score's percentiles; if it is undefined
-    in all of them, both ends are NaN.
+    Images of one patient are alike, so patients are drawn, not images. The same seed and number of
+    patients give the same resamples: of two models on the same images in the same order, their
+    difference is a paired bootstrap. Undefined scores (a class drawn by no one) are NaN.
 
     Args:
         label: (N,) int, 0 NORMAL, 1 PNEUMONIA.
@@ -45,7 +186,6 @@ def bootstrap(
         threshold: PNEUMONIA is called at this probability or above.
         names: which of `metrics.SCORES`; average precision takes the longest.
         resamples: how many times the patients are drawn with replacement.
-        level: the share of resamples between low and high, in (0, 1).
         seed: of the draws.
     """
     values = resampled_scores(

@@ -17,6 +17,7 @@ from omegaconf.errors import OmegaConfBaseException
 from pneumo import medmnist as archive
 from pneumo import phantom, runs, split, unlike
 from pneumo.assess import assess_run
+from pneumo.intervals import has_intervals
 from pneumo.films import Film, Shape
 from pneumo.index import LABELS, set_folder
 from pneumo.metrics import Array
@@ -132,9 +133,11 @@ def fixed_mean(members: Sequence[Member]) -> Fixed | str:
 
 
 def assessment(member: Member) -> Mapping[str, Any]:
-    """Returns metrics.json's assessment; made anew for a run of a version that did not write it."""
+    """Returns metrics.json's assessment; made anew where its intervals are not today's."""
     found: Mapping[str, Any] | None = member.metrics.get("assessment")
-    return found or assess_run(member.predictions, protocol=str(member.metrics.get("protocol")))
+    if found is not None and has_intervals(found):
+        return found
+    return assess_run(member.predictions, protocol=str(member.metrics.get("protocol")))
 
 
 def own_images(member: Member) -> Path | None:

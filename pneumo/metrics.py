@@ -173,17 +173,28 @@ def sensitivity_threshold(
     return float(sick[needed - 1]) if sick.size else float("nan")
 
 
-def net_benefit(label: ArrayLike, probability: ArrayLike, *, threshold: ArrayLike) -> Array:
+def net_benefit(
+    label: ArrayLike,
+    probability: ArrayLike,
+    *,
+    threshold: ArrayLike,
+    prevalence: float | None = None,
+) -> Array:
     """Net benefit per image of treating at each threshold (K,) in [0, 1): a decision curve, (K,).
 
     TP/N - FP/N * t/(1 - t), Vickers & Elkin, Med Decis Making 26 (2006) 565. Treating everyone is
-    this with all probabilities 1; treating no one is 0.
+    this with all probabilities 1; treating no one is 0. It is at the images' own share of
+    PNEUMONIA, or, by Bayes' rule, at `prevalence` in [0, 1].
     """
     label, probability = checked(label, probability)
     chance = np.atleast_1d(np.asarray(threshold, dtype=np.float64))
     sick, well = np.sort(probability[label == 1]), np.sort(probability[label == 0])
     true_yes, false_yes = (g.size - np.searchsorted(g, chance, "left") for g in (sick, well))
-    return ratio(true_yes - false_yes * chance / (1 - chance), np.full(chance.shape, label.size))
+    odds = chance / (1 - chance)
+    if prevalence is None:
+        return ratio(true_yes - false_yes * odds, np.full(chance.shape, label.size))
+    treated, for_nothing = ratio(true_yes, sick.size), ratio(false_yes, well.size)
+    return np.asarray(prevalence * treated - (1 - prevalence) * for_nothing * odds)
 
 
 def checked(label: ArrayLike, probability: ArrayLike) -> tuple[Array, Array]:

@@ -20,6 +20,7 @@ class Fixed:
     threshold: float  # on the raw probability of PNEUMONIA
     temperature: float  # softmax(logits / temperature)
     images: int  # of the validation part
+    prevalence: float  # share of PNEUMONIA among them
     sensitivity: float = SENSITIVITY  # at least this on the validation part
 
 
@@ -27,7 +28,8 @@ def fix(label: ArrayLike, probability: ArrayLike) -> Fixed:
     """Returns what (N,) labels and (N,) raw probabilities of a validation part fix."""
     label, probability = np.asarray(label), np.asarray(probability, dtype=np.float64)
     threshold = sensitivity_threshold(label, probability, sensitivity=SENSITIVITY)
-    return Fixed(threshold, fit_temperature(label, _logits(probability)), label.size)
+    temperature = fit_temperature(label, _logits(probability))
+    return Fixed(threshold, temperature, label.size, prevalence=float(label.mean()))
 
 
 def calibrated(probability: ArrayLike, *, temperature: float) -> Array:

@@ -164,7 +164,7 @@ def test_real_card_names_limits_licences_and_the_shortcut() -> None:
 
 @pytest.mark.parametrize("aspect", ["stretch", "pad"])
 def test_tables_are_whole_markdown(aspect: str) -> None:
-    lines = written(metrics(), fixed=Fixed(0.4, 1.2, 10), aspect=aspect).splitlines()
+    lines = written(metrics(), fixed=Fixed(0.4, 1.2, 10, 0.7), aspect=aspect).splitlines()
     assert lines[0] == card.MARK
     for before, line in pairwise(lines):
         if before.startswith("|") and line.startswith("|"):

@@ -241,7 +241,7 @@ def test_without_validation_nothing_is_pretended(run: Path) -> None:
     assert found["operating_point"].startswith("none: ")
     assert not {"operating_threshold", "temperature"} & set(found)
     assert found["epoch_chosen_on"] == "none"
-    assert "operating_threshold" in _properties(one, "best", Fixed(0.5, 1.0, 10), "0")
+    assert "operating_threshold" in _properties(one, "best", Fixed(0.5, 1.0, 10, 0.7), "0")
 
 
 def test_films_of_any_format_are_checked(run: Path, tmp_path: Path) -> None:

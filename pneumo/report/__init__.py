@@ -9,12 +9,11 @@ from pathlib import Path
 from typing import Any
 from uuid import uuid4
 
-import numpy as np
 from markupsafe import Markup
 from tqdm import tqdm
 
 from pneumo import cli
-from pneumo.intervals import Interval, bootstrap
+from pneumo.intervals import Interval, score_intervals
 from pneumo.metrics import COUNT_SCORES
 from pneumo.report import page, tables
 from pneumo.report.drawing import inline_svg
@@ -23,7 +22,7 @@ from pneumo.report.findings import Section, headline, sections
 from pneumo.report.groups import group_trials
 from pneumo.report.markdown import summary_markdown
 from pneumo.report.reading import find_runs, read_run
-from pneumo.report.trials import Problem, Trial, number
+from pneumo.report.trials import Problem, Trial
 from pneumo.runs import not_begun
 
 EXAMPLES = """\
@@ -37,7 +36,7 @@ examples:
       with both protocols, also what choosing the epoch on the test part adds
 """
 TABLES = ("runs.csv", "summary.csv", "comparisons.csv", "summary.md")
-BOOTSTRAPPED = (*COUNT_SCORES, "auroc")
+WITH_INTERVAL = (*COUNT_SCORES, "auroc")
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -129,7 +128,7 @@ def _not_begun(sweep: str, planned: Mapping[str, Any]) -> Problem:
 def _read(
     paths: dict[Path, str],
 ) -> tuple[list[Trial], list[Problem], dict[str, dict[str, Interval]]]:
-    """Trials, problems, and for each trial with predictions its bootstrap intervals."""
+    """Trials, problems, and for each trial with predictions its intervals."""
     trials, problems, intervals = [], [], {}
     with tqdm(total=2 * len(paths), desc="reading runs", unit=" steps", disable=None) as progress:
         for path, name in paths.items():
@@ -139,26 +138,13 @@ def _read(
             else:
                 trials.append(run)
             progress.update(2 if isinstance(run, Problem) else 1)
-        # as many patients, the same resamples: drawn once if they follow each other
-        for trial in sorted(trials, key=lambda trial: np.unique(trial.patient).size):
+        for trial in trials:
             if trial.label.size:
-                intervals[trial.name] = _written(trial) or bootstrap(
-                    trial.label, trial.probability, patient=trial.patient, names=BOOTSTRAPPED
+                intervals[trial.name] = score_intervals(
+                    trial.label, trial.probability, patient=trial.patient, names=WITH_INTERVAL
                 )
             progress.update()
     return trials, problems, intervals
-
-
-def _written(trial: Trial) -> dict[str, Interval]:
-    """The intervals that the run itself found, by the same bootstrap; {} where any is missing."""
-    try:
-        rows = trial.metrics["assessment"]["scores"]
-        return {
-            name: Interval(*(number(rows[name], end) for end in Interval._fields))
-            for name in BOOTSTRAPPED
-        }
-    except (KeyError, TypeError):
-        return {}
 
 
 def _pictures(part: Section) -> dict[str, str | bytes]:

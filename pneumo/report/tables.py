@@ -39,7 +39,7 @@ def run_rows(
 ) -> list[dict[str, Any]]:
     """A row a run: what it is, every score at the best and the last epoch, sizes; then the others.
 
-    Scores are in [0, 1]; `_low` and `_high` are the 95 % bootstrap interval over patients.
+    Scores are in [0, 1]; `_low` and `_high` are the 95 % interval over patients.
     """
     rows = [
         _run_row(group, cell, trial, intervals.get(trial.name, {}))

@@ -1,18 +1,20 @@
 """What the scores are worth: operating point, calibration, subgroups, heat maps, as table cells."""
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, NamedTuple
 
 import numpy as np
 
 from pneumo import runs
+from pneumo.intervals import has_intervals
 from pneumo.metrics import Array
 from pneumo.report.groups import Cell, Group, spread
 from pneumo.report.trials import Trial, number
 from pneumo.report.wording import DASH, decimal, interval
 
+CURVE = ("threshold", "network", "treat_all")  # of a decision curve
 SCORES = ("sensitivity", "specificity", "ppv", "npv")
 POINT = {
     "network": "Network",
@@ -25,8 +27,8 @@ POINT = {
 CALIBRATION = {
     "network": "Network",
     "temperature": "Temperature",
-    "ece_before": "ECE",
-    "ece_after": "ECE, calibrated",
+    "ece_before": "ECE of PNEUMONIA's probability",
+    "ece_after": "the same, calibrated",
     "brier_before": "Brier score",
     "brier_after": "Brier score, calibrated",
 }
@@ -50,7 +52,17 @@ MAPS = {
     "share_of_gaps_above_0": "Films with gap above 0",
     "randomised": "Randomised network",
 }
-TABLES = {"point": POINT, "calibration": CALIBRATION, "subgroups": SUBGROUPS, "maps": MAPS}
+BENEFIT_AT = (0.05, 0.1, 0.2, 0.3, 0.5)  # of the thresholds, in the table
+BENEFIT = {"network": "Network", "prevalence": "PNEUMONIA"} | {
+    f"{at:.2f}": f"Treat at {at:.2f}" for at in BENEFIT_AT
+}
+TABLES = {
+    "benefit": BENEFIT,
+    "point": POINT,
+    "calibration": CALIBRATION,
+    "subgroups": SUBGROUPS,
+    "maps": MAPS,
+}
 
 
 class Value(NamedTuple):
@@ -70,18 +82,24 @@ class Worth:
     before: Array  # (bins, 3): images, mean probability, share of PNEUMONIA
     after: Array  # (bins, 3), or (0, 3) without a temperature
     benefit: Array  # (thresholds, 3): threshold, net benefit, that of treating everyone
+    stated: dict[str, Array]  # by prevalence, (thresholds, 3) as benefit
     why_not: str  # nothing is fixed on validation data; "" where it is
+    warning: str = ""  # on intervals of few patients
+    outdated: bool = False  # its intervals, of an earlier method, were left out
 
 
 def read(path: Path, metrics: Mapping[str, Any]) -> dict[str, Any]:
     """Returns the keys worth (a Worth, or None where it is not known) and maps of a run folder.
 
-    A run of a version that did not write its assessment is assessed from its predictions, if
-    they are whole. No content of the folder raises.
+    A run of a version that did not write its assessment, or wrote intervals of another method, is
+    assessed from its predictions, if they are whole; otherwise intervals of another method are
+    left out. No content of the folder raises.
     """
-    worth = _worth(metrics.get("assessment"))
-    if worth is None:
-        worth = _worth(_from_predictions(path, str(metrics.get("protocol"))))
+    written = metrics.get("assessment")
+    worth = _worth(written)
+    if worth is None or not has_intervals(written):
+        anew = _worth(_from_predictions(path, str(metrics.get("protocol"))))
+        worth = anew if worth is None else _without_intervals(worth, anew)
     return {"worth": worth, "maps": runs.read_maps(path, checkpoint="best")}
 
 
@@ -100,7 +118,10 @@ def tables(group: Group) -> dict[str, Any]:
         "prevalence": [_row(cell, worths, dict.fromkeys(stated)) for cell, worths in known],
         "subgroups": [row for cell, worths in known for row in _subgroups(cell, worths)],
         "maps": [row for trial in group.trials for row in _maps(trial)],
+        "benefit": [row for cell, worths in known for row in _benefit(cell, worths)],
         "why_not": sorted({worth.why_not for worth in every} - {""}),
+        "warnings": sorted({worth.warning for worth in every} - {""}),
+        "outdated": sum(worth.outdated for worth in every),
         "unknown": len(group.trials) - len(every),
     }
 
@@ -143,11 +164,31 @@ def _worth(found: Any) -> Worth | None:
             {f"{row['by']} {row['group']}": _subgroup(row) for row in found["subgroups"]},
             before=_array(calibration["before"]["reliability"], bins),
             after=_array(after["reliability"], bins),
-            benefit=_array(found["net_benefit"]["at"], ("threshold", "network", "treat_all")),
+            benefit=_array(found["net_benefit"]["at"], CURVE),
+            stated={
+                str(float(row["prevalence"])): _array(row["at"], CURVE)
+                for row in found["net_benefit"].get("at_prevalence", ())
+            },
             why_not="" if point["fixed_on"] else str(point["why_not"]),
+            warning=str((found.get("interval") or {}).get("warning") or ""),
         )
     except (KeyError, TypeError, ValueError, AttributeError):
         return None
+
+
+def _without_intervals(written: Worth, anew: Worth | None) -> Worth:
+    """What is known anew, and of what is written (subgroups by size of file) only the scores."""
+    subgroups = {
+        name: {
+            key: v._replace(low=np.nan, high=np.nan) if key != "images" else v
+            for key, v in one.items()
+        }
+        for name, one in written.subgroups.items()
+    }
+    if anew is not None:
+        return replace(anew, subgroups=subgroups | anew.subgroups)
+    numbers = {key: Value(value.value) for key, value in written.numbers.items()}
+    return replace(written, numbers=numbers, subgroups=subgroups, outdated=True)
 
 
 def _value(row: Any) -> Value:
@@ -206,6 +247,24 @@ def _subgroups(cell: Cell, worths: Sequence[Worth]) -> list[dict[str, Any]]:
         row["images"] = (images, "")
         for key in ("auroc", "sensitivity", "specificity"):
             row[key] = _cell([one[key] for one in own])
+        rows.append(row)
+    return rows
+
+
+def _benefit(cell: Cell, worths: Sequence[Worth]) -> list[dict[str, Any]]:
+    """Net benefit at the images' own share of PNEUMONIA and at those stated, a row each."""
+    curves = {"own share": [worth.benefit for worth in worths]}
+    for share in dict.fromkeys(share for worth in worths for share in worth.stated):
+        curves[f"{float(share):.4g}"] = [w.stated[share] for w in worths if share in w.stated]
+    rows = []
+    for name, found in curves.items():
+        row: dict[str, Any] = {"network": (cell.label, "")}
+        row["prevalence"] = (name if name == "own share" else f"{float(name):.4g}", "")
+        for at in BENEFIT_AT:
+            here = [curve[np.isclose(curve[:, 0], at)][:, 1:] for curve in found]
+            both = np.concatenate([*here, np.empty((0, 2))])
+            own, everyone = (decimal(spread(column).median) for column in both.T)
+            row[f"{at:.2f}"] = (own, f"everyone {everyone}")
         rows.append(row)
     return rows
 

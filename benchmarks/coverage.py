@@ -1,0 +1,221 @@
+"""How often intervals of scores hold the truth, on simulated patients like those of the set.
+
+`python -m benchmarks.coverage` prints the table of docs/intervals.md, a scenario at a time.
+
+A patient has one label and as many images as one of the set's, drawn with replacement. An image's
+score is normal, shifted for PNEUMONIA by what the AUROC asks for; images of one patient share a
+part of it. The threshold has a sensitivity of 0.96. With `--heavy`, one in 200 patients has the
+score of the other label, as where a label is wrong. The truth is that of a million patients.
+"""
+
+import argparse
+from collections.abc import Callable, Iterator, Mapping
+from pathlib import Path
+from typing import NamedTuple
+
+import numpy as np
+from scipy.special import betaincinv, expit, logit, ndtr, ndtri, stdtrit
+
+from pneumo import index
+from pneumo.influence import RANKED, counted, proportion
+from pneumo.intervals import Interval, percentile_interval, resampled_scores, score_intervals
+from pneumo.metrics import SCORES, Array, scores
+
+NAMES = Path(__file__).parents[1] / "tests" / "kermany_names.txt"
+SENSITIVITY = 0.96  # at the threshold, which is 0
+TRUTH = 1_000_000  # patients
+WRONG = 0.005  # share of patients with the score of the other label, with --heavy
+TAIL = 0.025  # nominal level of 95 %
+Bounds = Mapping[str, Interval]
+
+
+class Sample(NamedTuple):
+    """Images of a draw, each (N,)."""
+
+    label: Array  # int, 0 or 1
+    score: Array  # float; PNEUMONIA is called at 0 or above
+    patient: Array  # int
+
+
+class Scenario(NamedTuple):
+    """What is simulated."""
+
+    patients: int
+    auroc: float
+    correlation: float  # of the scores of two images of one patient with one label
+    heavy: bool
+
+    def draw(self, rng: np.random.Generator, sizes: Array, *, patients: int = 0) -> Sample:
+        """A sample of patients; `sizes` (P, 2) has images and label of each of the set's."""
+        number = patients or self.patients
+        images, label = sizes[rng.integers(len(sizes), size=number)].T
+        patient = np.repeat(np.arange(number), images)
+        looks = label ^ (rng.random(number) < WRONG) if self.heavy else label
+        own, shared = rng.normal(size=patient.size), rng.normal(size=number)[patient]
+        distance = np.sqrt(2) * ndtri(self.auroc)
+        noise = np.sqrt(self.correlation) * shared + np.sqrt(1 - self.correlation) * own
+        score = noise + distance * (looks[patient] - 1) + ndtri(SENSITIVITY)
+        return Sample(label[patient], score, patient)
+
+
+class Spread(NamedTuple):
+    """A score, its variance over patients, and what the other intervals need besides."""
+
+    value: float
+    variance: float
+    patients: int  # who tell it
+    images: int
+    acceleration: float
+
+
+def main() -> None:
+    """Prints the table."""
+    parser = argparse.ArgumentParser(prog="python -m benchmarks.coverage")
+    parser.add_argument("--patients", nargs="+", type=int, default=[950, 100, 30])
+    parser.add_argument("--auroc", nargs="+", type=float, default=[0.99, 0.95])
+    parser.add_argument("--correlation", type=float, default=0.4, help="within a patient")
+    parser.add_argument("--heavy", action="store_true", help="some patients wrongly labelled")
+    parser.add_argument("--draws", type=int, default=2000)
+    parser.add_argument("--resamples", type=int, default=1000, help="0 leaves the bootstraps out")
+    given = parser.parse_args()
+    first = True
+    for patients in given.patients:
+        for auroc in given.auroc:
+            scenario = Scenario(patients, auroc, given.correlation, given.heavy)
+            lines = table(scenario, draws=given.draws, resamples=given.resamples)
+            print("\n".join(lines[0 if first else 2 :]), flush=True)  # noqa: T201
+            first = False
+
+
+def table(scenario: Scenario, *, draws: int, resamples: int) -> list[str]:
+    """Markdown: a row a score, a column a method with coverage, mean width, share of no width."""
+    hold: dict[tuple[str, str], list[tuple[bool, float, bool]]] = {}
+    truth = scores_of(scenario.draw(np.random.default_rng(1), _sizes(), patients=TRUTH))
+    for method, found in simulate(scenario, draws=draws, resamples=resamples):
+        for name, (low, high) in found.items():
+            if np.isfinite(low):
+                row = (low <= truth[name] <= high, high - low, high - low < 1e-9)
+                hold.setdefault((name, method), []).append(row)
+    methods = list(dict.fromkeys(method for _, method in hold))
+    lines = [f"| patients | AUROC | score | truth | {' | '.join(methods)} |"]
+    lines.append("| ---: | ---: | --- | ---: |" + " --- |" * len(methods))
+    for name in SCORES:
+        cells = (np.mean(hold[name, method], axis=0) for method in methods)
+        told = " | ".join(f"{c:.3f}, {w:.3f}, {z:.0%}" for c, w, z in cells)
+        head = f"| {scenario.patients} | {scenario.auroc} | {name} | {truth[name]:.3f}"
+        lines.append(f"{head} | {told} |")
+    return lines
+
+
+def simulate(
+    scenario: Scenario, *, draws: int, resamples: int
+) -> Iterator[tuple[str, Mapping[str, Interval]]]:
+    """Each draw's intervals by each method; a sample without one of the labels is left out."""
+    rng = np.random.default_rng([0, scenario.patients, round(1000 * scenario.auroc)])
+    sizes = _sizes()
+    for number in range(draws):
+        sample = scenario.draw(rng, sizes)
+        if sample.label.min() == sample.label.max():
+            continue
+        spreads = {name: spread(name, sample) for name in SCORES}
+        if resamples:
+            yield from _bootstraps(sample, spreads, resamples=resamples, seed=number)
+        for method, of_one in (("logit, t", _logit), ("Clopper-Pearson", _clopper_pearson)):
+            yield method, {name: _f1(name, spreads[name], of_one) for name in SCORES}
+        yield (
+            "clustered Wilson",
+            score_intervals(sample.label, sample.score, patient=sample.patient, threshold=0),
+        )
+
+
+def scores_of(sample: Sample) -> dict[str, float]:
+    """The scores of a sample."""
+    return scores(sample.label, sample.score, threshold=0)
+
+
+def spread(name: str, sample: Sample) -> Spread:
+    """A score's variance by patient; of F1 that of the Jaccard index."""
+    label, score, patient = sample
+    if name in RANKED:
+        found = RANKED[name](label, score)
+        patients = min(np.unique(patient[label == one]).size for one in (0, 1))
+        images = label.size
+    else:
+        among, right = counted(name, label, (score >= 0).astype(np.int64))
+        found = proportion(among, right)
+        patients, images = np.unique(patient[among]).size, int(among.sum())
+    moved = np.bincount(patient, found.change)
+    squares = (moved**2).sum()
+    skew = (moved**3).sum() / (6 * squares**1.5) if squares else 0.0
+    variance = squares * patients / max(patients - 1, 1)
+    return Spread(found.value, variance, max(patients, 2), images, skew)
+
+
+def _bootstraps(
+    sample: Sample, spreads: Mapping[str, Spread], *, resamples: int, seed: int
+) -> Iterator[tuple[str, Bounds]]:
+    """The percentile and the BCa interval (Efron, 1987), of the same resamples."""
+    drawn = resampled_scores(
+        sample.label,
+        sample.score,
+        patient=sample.patient,
+        threshold=0,
+        resamples=resamples,
+        seed=seed,
+    )
+    value = scores_of(sample)
+    yield "percentile", {name: percentile_interval(drawn[name]) for name in SCORES}
+    yield "BCa", {name: _bca(drawn[name], value[name], spreads[name]) for name in SCORES}
+
+
+def _bca(drawn: Array, value: float, found: Spread) -> Interval:
+    drawn = drawn[np.isfinite(drawn)]
+    if not drawn.size or np.isnan(value):
+        return Interval(np.nan, np.nan)
+    lower = np.mean(drawn < value) + np.mean(drawn == value) / 2
+    bias = ndtri(np.clip(lower, 1 / drawn.size, 1 - 1 / drawn.size))
+    normal = bias + ndtri([TAIL, 1 - TAIL])
+    low, high = np.quantile(drawn, ndtr(bias + normal / (1 - found.acceleration * normal)))
+    return Interval(float(low), float(high))
+
+
+def _logit(found: Spread) -> Interval:
+    value = found.value
+    if not 0 < value < 1:
+        return Interval(value, value)
+    half = stdtrit(found.patients - 1, 1 - TAIL) * np.sqrt(found.variance) / (value * (1 - value))
+    return Interval(float(expit(logit(value) - half)), float(expit(logit(value) + half)))
+
+
+def _clopper_pearson(found: Spread) -> Interval:
+    """Korn and Graubard's (1998): the design effect is 1 or more, and 1 where there is no error."""
+    value, images = found.value, found.images
+    if np.isnan(value):
+        return Interval(value, value)
+    alone = value * (1 - value) / images
+    effect = max(found.variance / alone, 1.0) if alone > 0 else 1.0
+    number = images / effect * (ndtri(1 - TAIL) / stdtrit(found.patients - 1, 1 - TAIL)) ** 2
+    right = value * number
+    low = betaincinv(right, number - right + 1, TAIL) if right > 0 else 0.0
+    high = betaincinv(right + 1, number - right, 1 - TAIL) if right < number else 1.0
+    return Interval(float(low), float(high))
+
+
+def _f1(name: str, found: Spread, of_one: Callable[[Spread], Interval]) -> Interval:
+    low, high = of_one(found)
+    if name.startswith("f1"):
+        return Interval(2 * low / (1 + low), 2 * high / (1 + high))
+    return Interval(low, high)
+
+
+def _sizes() -> Array:
+    """(P, 2) int: images and label of each patient of the set."""
+    names = NAMES.read_text(encoding="utf-8").split()
+    table, _ = index.index_names(names)
+    sick = (table["label"] == "PNEUMONIA").astype(int)
+    found = sick.groupby(table["patient"]).agg(["size", "max"])
+    return np.asarray(found.to_numpy())
+
+
+if __name__ == "__main__":
+    main()
