@@ -368,7 +368,8 @@ def _benefit_lines(one: dict[str, Any]) -> list[str]:
     curves = [(f"{found['own_prevalence']:.0%} here", found["at"])]
     curves += [(f"{stated['prevalence']:.1%}", stated["at"]) for stated in found["at_prevalence"]]
     lines = [
-        f"net benefit of the {found['probability']} probability (treating everyone), by prevalence:",
+        f"net benefit of the {found['probability']} probability (treating everyone),",
+        "by prevalence:",
         f"  {'if treated at':14}" + "".join(f"{at:<16.2f}" for at in SHOWN).rstrip(),
     ]
     for name, rows in curves:
@@ -433,7 +434,7 @@ def _parser() -> cli.Parser:
         type=_prevalence,
         default=PREVALENCES,
         metavar="P",
-        help=f"at which PPV, NPV and net benefit are stated; default: {' '.join(map(str, PREVALENCES))}",
+        help=f"of PPV, NPV and net benefit; default: {' '.join(map(str, PREVALENCES))}",
     )
     parser.add_argument(
         "--allow-overlap", action="store_true", help="score on what a run was trained on"

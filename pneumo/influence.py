@@ -39,7 +39,7 @@ def counted(name: str, label: Array, called: Array) -> tuple[Array, Array]:
 
 
 def proportion(among: Array, right: Array) -> Linear:
-    """The share of the images `among` that are `right`, (N,) bool each; NaN where there are none."""
+    """The share of the images `among` that are `right`, (N,) bool each; NaN without any."""
     total = among.sum()
     if not total:
         return Linear(float("nan"), np.zeros(among.shape))
@@ -48,7 +48,7 @@ def proportion(among: Array, right: Array) -> Linear:
 
 
 def auroc(label: Array, score: Array) -> Linear:
-    """The area under the ROC curve, ties counting half (DeLong et al., 1988); both labels needed."""
+    """The area under the ROC curve, ties counting half (DeLong et al., 1988); of both labels."""
     group, negative, positive = _by_score(label, score)
     below = negative.sum() - negative.cumsum() + negative / 2  # NORMAL images that one outranks
     above = positive.cumsum() - positive / 2  # PNEUMONIA images that outrank one

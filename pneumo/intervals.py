@@ -73,7 +73,7 @@ def few_patients(label: ArrayLike, *, patient: ArrayLike) -> bool:
 
 
 def warning(names: Sequence[str]) -> str | None:
-    """The one sentence on intervals of the images so named, few of whose patients are of a class."""
+    """The one sentence on intervals of the images so named, with few patients of a class."""
     if not names:
         return None
     return (
@@ -97,7 +97,7 @@ def _of_decisions(name: str, label: Array, called: Array, who: Array, level: flo
     images = np.bincount(who[among])
     if not images.any():
         return UNKNOWN
-    patients, number = np.count_nonzero(images), images.sum()
+    patients, number = int(np.count_nonzero(images)), float(images.sum())
     expected = 1 + CORRELATION * ((images**2).sum() / number - 1)
     low, high = _wilson(
         found, who, patients=patients, images=number, expected=expected, least=1, level=level
@@ -135,7 +135,7 @@ def _wilson(
     least: float,
     level: float,
 ) -> Interval:
-    """Wilson's interval (1927) of a share, with the effective sample size of Korn & Graubard (1998).
+    """Wilson's interval (1927) of a share, with Korn & Graubard's effective sample size (1998).
 
     The design effect, by how much the variance over patients exceeds that of independent images,
     is told by few errors only: it leans on the expected one as if `PRIOR_ERRORS` errors more had
@@ -187,33 +187,6 @@ def resampled_scores(
         names: which of `metrics.SCORES`; average precision takes the longest.
         resamples: how many times the patients are drawn with replacement.
         seed: of the draws.
-    """
-    values = resampled_scores(
-        label,
-        probability,
-        patient=patient,
-        threshold=threshold,
-        names=names,
-        resamples=resamples,
-        seed=seed,
-    )
-    return {name: percentile_interval(value, level=level) for name, value in values.items()}
-
-
-def resampled_scores(
-    label: ArrayLike,
-    probability: ArrayLike,
-    *,
-    patient: ArrayLike,
-    threshold: float = 0.5,
-    names: Sequence[str] = SCORES,
-    resamples: int = 1000,
-    seed: int = 0,
-) -> dict[str, Array]:
-    """Returns (resamples,) of each score, one for each time that the patients are drawn.
-
-    Arguments as in `bootstrap`. Of two models on the same images in the same order the resamples
-    are the same, so that their difference is a paired bootstrap.
     """
     label, probability = np.asarray(label), np.asarray(probability)
     step = max(1, CHUNK // max(1, label.size))

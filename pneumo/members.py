@@ -17,9 +17,9 @@ from omegaconf.errors import OmegaConfBaseException
 from pneumo import medmnist as archive
 from pneumo import phantom, runs, split, unlike
 from pneumo.assess import assess_run
-from pneumo.intervals import has_intervals
 from pneumo.films import Film, Shape
 from pneumo.index import LABELS, set_folder
+from pneumo.intervals import has_intervals
 from pneumo.metrics import Array
 from pneumo.nets import without_tf32
 from pneumo.network import Network

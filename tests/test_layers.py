@@ -19,6 +19,7 @@ LEVELS = (
         "network",
         "image",
         "index",
+        "influence",
         "metrics",
         "nets",
     }

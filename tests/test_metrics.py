@@ -97,10 +97,8 @@ def test_the_order_of_images_changes_nothing() -> None:
     assert metrics.scores(label[order], probability[order]) == pytest.approx(
         metrics.scores(label, probability)
     )
-    one = intervals.bootstrap(label, probability, patient=patient, resamples=50)
-    two = intervals.bootstrap(
-        label[order], probability[order], patient=patient[order], resamples=50
-    )
+    one = intervals.score_intervals(label, probability, patient=patient)
+    two = intervals.score_intervals(label[order], probability[order], patient=patient[order])
     np.testing.assert_allclose(list(one.values()), list(two.values()), rtol=1e-5)
 
 
@@ -122,7 +120,7 @@ def test_a_missing_class_is_nan_not_zero(label: Array, missing: str) -> None:
         *metrics.RANK_SCORES,
     }
     assert values[f"recall_{other}"] == 0.5
-    ends = intervals.bootstrap(label, probability, patient=np.arange(6), resamples=20)
+    ends = intervals.score_intervals(label, probability, patient=np.arange(6))
     assert np.isnan(ends["auroc"]).all()
     assert np.isfinite(ends["accuracy"]).all()
 
@@ -221,39 +219,71 @@ def test_patients_are_drawn_whole_and_as_often_as_there_are() -> None:
 
 def test_intervals_by_patient_are_wider_than_by_image() -> None:
     label, probability = (np.repeat(values, 4) for values in cases(9, num=100))
-    by_patient = intervals.bootstrap(label, probability, patient=np.arange(400) // 4)
-    by_image = intervals.bootstrap(label, probability, patient=np.arange(400))
+    by_patient = intervals.score_intervals(label, probability, patient=np.arange(400) // 4)
+    by_image = intervals.score_intervals(label, probability, patient=np.arange(400))
     for name in ("accuracy", "auroc", "f1_normal"):
         width = by_patient[name].high - by_patient[name].low
         assert width > 1.5 * (by_image[name].high - by_image[name].low)
 
 
-def test_a_bootstrap_interval_covers_the_truth_about_as_often_as_it_says() -> None:
-    hits = 0
-    for seed in range(150):
-        rng = np.random.default_rng(seed)
-        label = np.tile([0, 1], 60)
-        right = rng.random(120) < 0.8
-        ends = intervals.bootstrap(
-            label,
-            np.where(right, label, 1 - label),
-            patient=np.arange(120),
-            resamples=200,
-            names=("accuracy",),
-        )["accuracy"]
-        hits += ends.low <= 0.8 <= ends.high
-    assert 0.88 <= hits / 150 <= 0.99
+@pytest.mark.parametrize(("patients", "least"), [(100, 0.9), (30, 0.9)])
+def test_intervals_cover_the_truth_as_often_as_they_say(patients: int, least: float) -> None:
+    from benchmarks.coverage import Scenario, _sizes, scores_of
+
+    scenario = Scenario(patients, auroc=0.99, correlation=0.4, heavy=False)
+    rng, sizes = np.random.default_rng(0), _sizes()
+    truth = scores_of(scenario.draw(np.random.default_rng(1), sizes, patients=100_000))
+    hits: dict[str, list[bool]] = {}
+    for _ in range(200):
+        sample = scenario.draw(rng, sizes)
+        found = intervals.score_intervals(
+            sample.label, sample.score, patient=sample.patient, threshold=0
+        )
+        for name, (low, high) in found.items():
+            if np.isfinite(low):
+                hits.setdefault(name, []).append(low <= truth[name] <= high)
+    assert min(np.mean(hit) for hit in hits.values()) >= least
 
 
-def test_a_bootstrap_of_a_test_part_is_fast() -> None:
+def test_no_error_has_the_width_that_so_many_images_leave_open() -> None:
+    label = np.tile([0, 1], 60)
+    ends = intervals.score_intervals(label, label.astype(float), patient=np.arange(120))
+    low, high = ends["accuracy"]
+    # one-sided Clopper-Pearson for no error among 120: 0.025 ** (1 / 120)
+    assert low == pytest.approx(0.025 ** (1 / 120), abs=0.003)
+    assert high == 1
+    for name, (low, high) in ends.items():
+        assert high - low > 0.01, name
+
+
+def test_wilson_of_independent_images_is_that_of_the_textbook() -> None:
+    # 90 of 100 right: 0.8256 to 0.9448 (Wilson, 1927), here with t of 99 degrees for 1.96
+    label = np.tile([0, 1], 50)
+    called = label.copy()
+    called[:10] = 1 - called[:10]
+    ends = intervals.score_intervals(label, called.astype(float), patient=np.arange(100))
+    assert ends["accuracy"] == pytest.approx((0.8256, 0.9448), abs=0.004)
+
+
+def test_few_patients_of_a_class_are_warned_of_in_one_sentence() -> None:
+    label = np.repeat([0, 1], [19, 40])
+    assert intervals.few_patients(label, patient=np.arange(59))
+    assert not intervals.few_patients(np.repeat([0, 1], 40), patient=np.arange(80))
+    assert "fewer than 20 patients of a class among all images" in str(
+        intervals.warning(["all images"])
+    )
+    assert intervals.warning([]) is None
+
+
+def test_intervals_of_a_test_part_are_fast() -> None:
     label, probability = cases(10, num=1757)
     patient = np.random.default_rng(0).integers(0, 935, 1757)
     seconds = []
     for _ in range(3):
         start = time.process_time()
-        intervals.bootstrap(label, probability, patient=patient)
+        intervals.score_intervals(label, probability, patient=patient)
         seconds.append(time.process_time() - start)
-    assert min(seconds) < 0.5  # 0.03 to 0.06 on two cores; far more if it were to loop
+    assert min(seconds) < 0.5
 
 
 def test_the_corrected_t_test_by_hand() -> None:
