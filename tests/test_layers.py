@@ -27,7 +27,7 @@ LEVELS = (
     {"calibration", "data", "dicom", "graph", "intervals", "saliency", "folder", "medmnist"}
     | {"output"},
     {"films", "module", "operating", "source", "trained"},
-    {"assess", "callbacks", "checkpoint", "overlay", "scoring", "tensorboard"},
+    {"assess", "callbacks", "checkpoint", "overlay", "scoring", "tensorboard", "trust"},
     {"members", "record", "report"},
     {"card", "fit", "overlap", "sweep"},
     {"baselines"},
@@ -39,6 +39,7 @@ BESIDE = {
     ("nets", "network"),
     ("nets", "cpu"),
     ("cache", "cli"),
+    ("influence", "metrics"),
     ("cache", "dicom"),
 }
 
