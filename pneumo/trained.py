@@ -16,11 +16,9 @@ from omegaconf.errors import OmegaConfBaseException
 
 from pneumo import runs
 from pneumo.network import Network, build
-from pneumo.trust import check_timm, targets
+from pneumo.trust import check_target, check_timm, targets
 
 CHECKPOINTS = ("best", "last")
-NETWORKS = ("pneumo.nets.Encoder",)  # of this package, that a run folder may ask for
-ALIASES: dict[str, str] = {}  # names of classes in folders of earlier versions
 BASELINES = "pneumo.baselines."  # where those are that have no network
 
 
@@ -110,47 +108,13 @@ def _build(model: Any, image_size: int, run_dir: Path, trust: Sequence[str]) -> 
         check_timm(settings, packages=trust)
         for name in targets(settings):
             check_target(name, run_dir=run_dir, trust=trust)
-        return instantiate(_without_weights(_renamed(settings)))
+        return instantiate(_without_weights(settings))
 
     try:
         return build(model, image_size=image_size, make=make)
     except (InstantiationException, TypeError) as error:
         cause = error.__cause__ or error
         raise ValueError(f"{run_dir / runs.CONFIG} does not fit this version: {cause}") from None
-
-
-def check_target(target: str, *, run_dir: Path, trust: Sequence[str]) -> None:
-    """Raises ValueError where a run folder asks for something that may not be a network.
-
-    Networks of this package, torchvision's and timm's by their own builders, torch.nn's layers, and
-    whatever lies in a package of ``trust``.
-    """
-    name = ALIASES.get(target, target)
-    place, _, last = name.rpartition(".")
-    top = name.partition(".")[0]
-    if name in NETWORKS or top in trust or name == "timm.create_model":
-        return
-    if place == "torchvision.models":
-        from torchvision.models import list_models
-
-        if last in list_models():
-            return
-    layer = getattr(torch.nn, last, None) if place == "torch.nn" else None
-    if isinstance(layer, type) and issubclass(layer, torch.nn.Module):
-        return
-    raise ValueError(
-        f"a run folder may ask for networks of this package, torchvision and timm; {run_dir} names "
-        f"{target}, which is not run. If you know where the folder is from, add --trust {top}"
-    )
-
-
-def _renamed(settings: Any) -> Any:
-    if isinstance(settings, Mapping):
-        return {
-            key: ALIASES.get(value, value) if key == "_target_" else _renamed(value)
-            for key, value in settings.items()
-        }
-    return [_renamed(value) for value in settings] if isinstance(settings, list) else settings
 
 
 def _without_weights(settings: dict[str, Any]) -> dict[str, Any]:

@@ -14,6 +14,7 @@ from hydra.core.override_parser.overrides_parser import OverridesParser
 
 # One class name after it, such as torch.optim.SGD; the packages have functions that read pickles
 CLASSES_OF = ("pytorch_lightning.callbacks", "torch.optim", "torch.optim.lr_scheduler")
+NETWORKS = ("pneumo.nets.Encoder",)  # of this package, that a run folder may ask for
 CLASSES = ("pytorch_lightning.loggers.CSVLogger",)
 
 TIMM_FILES = ("_args_", "checkpoint_path", "pretrained_cfg", "pretrained_cfg_overlay")
@@ -75,6 +76,33 @@ def check_timm(config: Any, *, packages: Sequence[str]) -> None:
             check_timm(value, packages=packages)
 
 
+def check_target(target: str, *, run_dir: Path, trust: Sequence[str]) -> None:
+    """Raises ValueError where a run folder asks for something that may not be a network.
+
+    Networks of this package, torchvision's and timm's by their own builders, torch.nn's layers, and
+    whatever lies in a package of ``trust``.
+    """
+    place, _, last = target.rpartition(".")
+    top = target.partition(".")[0]
+    if target in NETWORKS or top in trust or target == "timm.create_model":
+        return
+    if place == "torchvision.models":
+        from torchvision.models import list_models  # late, as torch below: seconds
+
+        if last in list_models():
+            return
+    if place == "torch.nn":
+        from torch import nn
+
+        layer = getattr(nn, last, None)
+        if isinstance(layer, type) and issubclass(layer, nn.Module):
+            return
+    raise ValueError(
+        f"a run folder may ask for networks of this package, torchvision and timm; {run_dir} names "
+        f"{target}, which is not run. If you know where the folder is from, add --trust {top}"
+    )
+
+
 def check_config(config: Mapping[str, Any], conf: Path) -> None:
     """Raises ValueError where a resumed configuration names what may not be called.
 
@@ -96,8 +124,6 @@ def check_config(config: Mapping[str, Any], conf: Path) -> None:
             )
     check_timm(config.get("model"), packages=packages)
     if unknown := set(targets(config.get("model"))) - known:
-        from pneumo.trained import check_target  # it imports torch, which takes seconds
-
         for name in sorted(unknown):
             check_target(name, run_dir=Path(config["run_dir"]), trust=packages)
 

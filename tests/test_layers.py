@@ -24,10 +24,20 @@ LEVELS = (
         "nets",
     }
     | {"paper", "phantom", "runs", "settings", "split", "unlike"},
-    {"calibration", "data", "dicom", "graph", "intervals", "saliency", "folder", "medmnist"}
+    {
+        "calibration",
+        "data",
+        "dicom",
+        "graph",
+        "intervals",
+        "saliency",
+        "folder",
+        "medmnist",
+        "trust",
+    }
     | {"output"},
     {"films", "module", "operating", "source", "trained"},
-    {"assess", "callbacks", "checkpoint", "overlay", "scoring", "tensorboard", "trust"},
+    {"assess", "callbacks", "checkpoint", "overlay", "scoring", "tensorboard"},
     {"members", "record", "report"},
     {"card", "fit", "overlap", "sweep"},
     {"baselines"},
