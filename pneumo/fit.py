@@ -22,6 +22,7 @@ from pneumo import (
     cpu,
     index,
     members,
+    objects,
     record,
     runs,
     scoring,
@@ -41,6 +42,10 @@ log = logging.getLogger("pneumo")
 # its adverts, and its notes of what hardware it does not see
 logging.getLogger("pytorch_lightning").setLevel(logging.ERROR)
 
+SECTIONS = (  # whose objects are looked at before a run
+    *("model", "data.source", "protocol.split", "augment", "optimizer", "schedule", "callbacks"),
+    *("logger", "trainer"),
+)
 # Lightning's advice that does not hold here, and its use of what torch 2.15 calls old
 NOT_NEWS = (
     ".*does not have many workers",  # the training process augments faster than a CPU can train
@@ -52,8 +57,25 @@ WHOLE_FILES = {"_target_": "pneumo.checkpoint.WholeFiles"}
 WORKER = re.compile(r"DataLoader worker \(pid.*|unable to allocate shared memory.*")
 
 
+def check(config: Mapping[str, Any]) -> None:
+    """Makes and tries all that ``config`` (plain, resolved) names, before any image is read.
+
+    Raises:
+        ValueError: a setting that what it is for does not take, or cannot be used with.
+    """
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # they come again in the run, and go to its log
+        objects.check(config, sections=SECTIONS)
+        trainer = build_trainer(
+            config["trainer"], Path(config["run_dir"]), job_number=config.get("job_number")
+        )
+        objects.try_optimizer(config, device=trainer.strategy.root_device)
+        objects.attempt("augment", lambda: instantiate(config["augment"]))
+        objects.attempt("model", lambda: build_network(config))
+
+
 def fit(config: dict[str, Any], run_dir: Path) -> None:
-    """Trains as ``config`` (plain, resolved) says, or goes on where ``run_dir`` stopped.
+    """Trains as ``config`` (plain, resolved, checked) says, or goes on where ``run_dir`` stopped.
 
     Leaves in ``run_dir`` what the README lists. Raises ValueError or FileNotFoundError for what
     the user can mend, KeyboardInterrupt where the user stopped it.
@@ -244,7 +266,7 @@ def build_trainer(
         job_number: of a run in a sweep; where there are several GPUs, runs take turns on them.
 
     Raises:
-        ValueError: the accelerator asked for is not there.
+        ValueError: the device asked for is not there, or the Trainer refuses a setting.
     """
     num_gpus = torch.cuda.device_count()
     if job_number is not None and num_gpus > 1 and trainer["accelerator"] != "cpu":
@@ -261,13 +283,14 @@ def build_trainer(
                 }
             )
     except Exception as error:
-        cause = error.__cause__ or error
-        if type(cause).__name__ != "MisconfigurationException":
-            raise
-        raise ValueError(
-            f"trainer.accelerator={trainer['accelerator']} needs such a device: {cause}. Train on "
-            "what is there with trainer=auto"
-        ) from None
+        reason = " ".join(str(error.__cause__ or error).split())
+        if re.search("device|accelerator|gpu|cuda", reason, re.IGNORECASE):
+            raise ValueError(
+                f"trainer.accelerator={trainer['accelerator']} and trainer.devices="
+                f"{trainer.get('devices')} must name a device of this machine: {reason} Train on "
+                "what is there with trainer=auto"
+            ) from None
+        raise ValueError(f"trainer cannot be used as it is set: {reason}") from None
 
 
 def train(

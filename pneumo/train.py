@@ -51,7 +51,8 @@ def job(cfg: DictConfig) -> float | None:
     Alone it exits with 0, 1 (a bug), 2 (a mistake) or 130 (Ctrl-C). In a sweep a run that fails
     does not stop the others, and returns None, which a search counts as a failure.
     """
-    run_dir = Path(cfg.run_dir)
+    told = cfg.get("run_dir")
+    run_dir = Path(told if isinstance(told, str) else HydraConfig.get().runtime.output_dir)
     sweeping = HydraConfig.get().mode is RunMode.MULTIRUN
     if sweeping and run_dir.parent != Path(HydraConfig.get().sweep.dir).absolute():
         sys.stderr.write(
@@ -71,18 +72,20 @@ def guarded(cfg: DictConfig, run_dir: Path, *, sweeping: bool) -> int:
     """Does one run; what goes wrong is told in one message, in train.log and in status.json."""
     try:
         config: dict[str, Any] = OmegaConf.to_container(cfg, resolve=True)  # type: ignore[assignment]
-        settings.check(config)
+        settings.check_run(config)
         if trust.trusted is not None:
             trust.check_config(config, CONF)
         if sweeping:
             sweep.check(config, HydraConfig.get())
+            config["trainer"]["enable_progress_bar"] = False
+            config["job_number"] = HydraConfig.get().job.num
+        if runs.read_status(run_dir)["status"] != "done":  # torch takes seconds
+            check_objects(config)
         with runs.claim(run_dir):
             raw: dict[str, Any] = OmegaConf.to_container(cfg)  # type: ignore[assignment]
             runs.write_config(run_dir, raw, HydraConfig.get().overrides.task)
             if sweeping:
                 (run_dir / sweep.REFUSED).unlink(missing_ok=True)
-                config["trainer"]["enable_progress_bar"] = False
-                config["job_number"] = HydraConfig.get().job.num
             return logged(config, run_dir, quiet=sweeping)
     except runs.TakenError as error:  # it is no failure of the run
         sys.stderr.write(f"Error: {error}\n")
@@ -95,7 +98,13 @@ def guarded(cfg: DictConfig, run_dir: Path, *, sweeping: bool) -> int:
 
 
 def told_of(error: BaseException, run_dir: Path) -> str:
-    """Returns an error's message; for one of the disk's, what to do about it."""
+    """Returns an error's message; for one of the disk's, what to do about it.
+
+    Of OmegaConf's the first line, with the setting's name before it.
+    """
+    if isinstance(error, OmegaConfBaseException):
+        key = f"{error.full_key}: " if error.full_key else ""
+        return key + (str(error).splitlines() or [type(error).__name__])[0]
     if isinstance(error, OSError) and error.strerror:
         place = error.filename or run_dir
         if isinstance(place, str | Path) and Path(place).is_relative_to(run_dir):
@@ -144,7 +153,9 @@ def logged(config: dict[str, Any], run_dir: Path, *, quiet: bool) -> int:
             wrapped = isinstance(problem, InstantiationException) and problem.__cause__
             cause = wrapped or problem
             end, error, code = "failed", told_of(cause, run_dir), 2
-            if isinstance(cause, ValueError | OSError):
+            # Lightning's own, of settings that do not go together
+            refused = type(cause).__name__ == "MisconfigurationException"
+            if refused or isinstance(cause, ValueError | OSError):
                 log.error("Error: %s", error)
             else:
                 log.exception("Error: %s", type(cause).__name__)
@@ -156,12 +167,28 @@ def logged(config: dict[str, Any], run_dir: Path, *, quiet: bool) -> int:
         return code
 
 
-def fitter(model: Mapping[str, Any]) -> Callable[[dict[str, Any], Path], None]:
-    """Returns what does the run of a model: by Lightning, or at once where it is a baseline."""
+def check_objects(config: dict[str, Any]) -> None:
+    """Raises ValueError for a setting that the object it is for does not take, before any work."""
+    from pneumo import fit, objects
+
+    objects.check(config, sections=["model"])
+    if is_baseline(config["model"]):
+        objects.check(config, sections=["data.source", "protocol.split"])
+    else:
+        fit.check(config)
+
+
+def is_baseline(model: Mapping[str, Any]) -> bool:
+    """Whether a model is no network, but learns at once."""
     from pneumo.baselines.base import Baseline
 
     kind = get_object(model["_target_"])  # a class, or a function that makes a network
-    if isinstance(kind, type) and issubclass(kind, Baseline):
+    return isinstance(kind, type) and issubclass(kind, Baseline)
+
+
+def fitter(model: Mapping[str, Any]) -> Callable[[dict[str, Any], Path], None]:
+    """Returns what does the run of a model: by Lightning, or at once where it is a baseline."""
+    if is_baseline(model):
         from pneumo.baselines.run import fit as fit_baseline
 
         return fit_baseline
@@ -265,8 +292,11 @@ def told(error: Exception) -> int:
 
 def help_text() -> str:
     """Returns what Hydra's own --help prints, without loading each choice: a second faster."""
-    template: str = yaml.safe_load((CONF / "train.yaml").read_text())["hydra"]["help"]["template"]
-    groups = sorted(p for p in CONF.iterdir() if p.is_dir() and any(p.glob("*.yaml")))
+    primary = yaml.safe_load((CONF / "train.yaml").read_text())
+    template: str = primary["hydra"]["help"]["template"]
+    # without conf/base, whose files are parts of choices
+    named = {str(name) for one in primary["defaults"] if isinstance(one, dict) for name in one}
+    groups = sorted(CONF / name for name in named if (CONF / name).is_dir())
     lines = [f"{g.name}: {', '.join(sorted(p.stem for p in g.glob('*.yaml')))}\n" for g in groups]
     return template.replace("$APP_CONFIG_GROUPS", "".join(lines)) + "\n"
 
@@ -277,7 +307,12 @@ def mistake(error: Exception) -> int:
     wrong = re.search(r"Could not override '([^']+)'", message)
     ambiguous = re.match("Ambiguous value for argument '(.+)'\n", message)
     plugin = re.search(r"Could not find 'hydra/\w+/(joblib|optuna|ray|submitit)", message)
-    if wrong:
+    if wrong and wrong[1] in settings.RULES:
+        message = (
+            f"{wrong[1]} is left to its library's default; write +{wrong[1]}=VALUE to set it, "
+            f"{settings.RULES[wrong[1]][0]}"
+        )
+    elif wrong:
         message = (
             f"a setting must be one that --cfg job shows; got {wrong[1]!r}."
             + settings.nearest(wrong[1], settings.keys(composed()))

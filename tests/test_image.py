@@ -71,7 +71,7 @@ def test_a_few_bright_pixels_do_not_change_the_depth(
     plain = image.decode(encode(Image.fromarray(ramp)))
     marked = ramp.copy()
     marked[0, 0] = 2**bits + 900
-    caplog.set_level("DEBUG")
+    caplog.set_level("DEBUG", logger=image.log.name)
     found = image.decode(encode(Image.fromarray(marked)), name="film.png")
     assert (found[1:] == plain[1:]).all()
     assert found[0, 0] == 255

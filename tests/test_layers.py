@@ -30,6 +30,7 @@ LEVELS = (
         "dicom",
         "graph",
         "intervals",
+        "objects",
         "saliency",
         "folder",
         "medmnist",

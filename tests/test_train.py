@@ -19,8 +19,8 @@ from PIL import Image
 from sklearn.metrics import roc_auc_score
 
 from pneumo import callbacks, record, runs, trust
-from pneumo.train import CONF, trust_arguments
-from tests.conftest import SMALL, Command
+from pneumo.train import CONF, help_text, trust_arguments
+from tests.conftest import ROOT, SMALL, Command
 
 RUN = "hydra.run.dir=run"
 FEW = ("trainer.max_epochs=3", *SMALL)
@@ -379,9 +379,17 @@ def test_sixteen_bit_and_colour_images_train(
         (["model=huge"], "Could not find 'model/huge'"),
         (["optimzer.lr=1"], "Did you mean optimizer"),
         (["trainer=gpu"], "trainer=auto"),
-        (["protocol.split.fractions.test=0.5"], "shares that sum to 1"),
+        (["protocol.split.fractions.test=0.5"], "that sum to 1"),
         (["data.patient_key=name"], "data.patient_key must be one of"),
         (["hydra.run.dir=/proc/nowhere"], "/proc/nowhere"),
+        (["lr=0.1"], "Did you mean optimizer.lr?"),
+        (["trainer.limit_val_batches=2"], "write +trainer.limit_val_batches=VALUE to set it"),
+        (["+optimizer.nothing=1"], "optimizer.nothing must be an argument"),
+        (["model=base"], "Could not find 'model/base'"),
+        (["base=model"], "got 'base'"),
+        (["run_dir=null"], "run_dir must be a folder"),
+        (["~augment"], "augment._target_ must be set"),
+        (["data=folder"], "data.root"),
     ],
 )
 def test_mistakes_get_one_message_and_no_traceback(
@@ -393,6 +401,30 @@ def test_mistakes_get_one_message_and_no_traceback(
     shown = capsys.readouterr().err
     assert message in shown
     assert "Traceback" not in shown
+    assert not Path("run").exists()  # nothing was begun
+
+
+def test_parts_of_choices_are_no_choices() -> None:
+    from hydra._internal.config_loader_impl import ConfigLoaderImpl
+    from hydra._internal.utils import create_config_search_path
+
+    loader = ConfigLoaderImpl(create_config_search_path(str(CONF)))
+    for group in ("model", "data"):
+        assert "base" not in loader.get_group_options(group)
+    assert not re.search(r"^base:|\bbase\b,", help_text(), re.MULTILINE)
+
+
+def test_a_wrong_setting_is_told_before_torch_is_imported(tmp_path: Path) -> None:
+    told = subprocess.run(
+        [sys.executable, "-X", "importtime", "-m", "pneumo.train", "schedule.T_max=abc"],
+        cwd=tmp_path,
+        env={**os.environ, "PYTHONPATH": str(ROOT)},
+        capture_output=True,
+        text=True,
+    )
+    assert told.returncode == 2
+    assert "schedule.T_max must be a whole number" in told.stderr
+    assert not re.search(r"\| +(torch|pytorch_lightning|pandas)$", told.stderr, re.MULTILINE)
 
 
 def test_no_room_for_the_run_folder(
