@@ -99,8 +99,8 @@ def training_multiply_adds(network: Network, image_size: int) -> int:
 def fast_batches(data: XrayDataModule, part: str) -> Batches:
     """Batches as training gets them."""
     for number in itertools.count():
-        loader = data.loader(part, augment=data.augment if part == "train" else None, shuffle=True)
-        loader.sampler.set_epoch(number)  # type: ignore[union-attr]
+        augment = data.augment if part == "train" else None
+        loader = data.loader(part, augment=augment, shuffle=True, epoch=number)
         for batch in loader:
             image = batch.image.float()
             yield image.contiguous(memory_format=torch.channels_last), batch.target
