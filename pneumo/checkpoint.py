@@ -3,21 +3,18 @@
 import io
 import logging
 import os
-import zipfile
 from pathlib import Path
-from pickle import UnpicklingError
 from typing import Any
 
 import torch
 from lightning_fabric.plugins.io.torch_io import TorchCheckpointIO
 
-from pneumo import runs
+from pneumo import atomic, runs, weights
 from pneumo.module import Selection
 
 log = logging.getLogger("pneumo")
 
 REQUEUED = "hpc_ckpt_*.ckpt"  # what Lightning leaves in mid-epoch when SLURM queues a job again
-BROKEN = (OSError, EOFError, RuntimeError, ValueError, KeyError, zipfile.BadZipFile)
 
 
 class WholeFiles(TorchCheckpointIO):
@@ -45,17 +42,13 @@ class WholeFiles(TorchCheckpointIO):
 
 def _write(path: Path, content: bytes | memoryview) -> None:
     path.parent.mkdir(parents=True, exist_ok=True)
-    part = path.with_name(f".{path.name}.{os.getpid()}.tmp")
-    try:
+    with atomic.replacing(path) as part:
         with part.open("wb") as file:
             file.write(content)
             file.flush()
             os.fsync(file.fileno())
         if path.name == Path(runs.LAST).name and path.exists():
             path.replace(path.with_name(Path(runs.PREVIOUS).name))
-        part.replace(path)
-    finally:
-        part.unlink(missing_ok=True)
 
 
 def resume_from(run_dir: Path, selection: Selection) -> Path | None:
@@ -93,15 +86,11 @@ def resume_from(run_dir: Path, selection: Selection) -> Path | None:
 def read(path: Path) -> dict[str, Any] | str:
     """Returns a run's checkpoint, on the CPU; or what is wrong: "missing", "broken (why)"."""
     try:
-        with zipfile.ZipFile(path) as file:
-            if damaged := file.testzip():  # torch itself does not look at the checksums
-                return f"broken ({Path(damaged).name} has changed)"
-        found = torch.load(path, map_location="cpu", weights_only=True)
+        found = weights.load(path)
     except FileNotFoundError:
         return "missing"
-    except (*BROKEN, UnpicklingError) as error:
-        reason = str(error).partition("\n")[0]
-        return f"broken ({reason or type(error).__name__})"
+    except ValueError as error:
+        return f"broken ({error})"
     history = found.get("history") if isinstance(found, dict) else None
     if not isinstance(history, list) or not history or "state_dict" not in found:
         return "broken (it is no checkpoint of a run)"

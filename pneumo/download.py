@@ -32,7 +32,7 @@ from urllib.request import HTTPRedirectHandler, Request, build_opener
 
 from tqdm import tqdm
 
-from pneumo import __version__
+from pneumo import __version__, atomic, untrusted
 
 if sys.platform != "win32":
     import fcntl
@@ -46,8 +46,9 @@ URL = (
 TARGET_DIR = Path("data/chest_xray")
 
 TIMEOUT_S = 30.0  # silence on the line that counts as a broken connection
-RETRY_WAITS_S: tuple[float, ...] = (1, 2, 4, 8)  # between attempts that bring no new bytes
+RETRY_WAITS_S: tuple[float, ...] = (1, 2, 4, 8)  # between attempts that bring too few bytes
 CHUNK_BYTES = 1 << 18
+MIN_NEW_BYTES = CHUNK_BYTES  # that an attempt must bring to count as one that goes on
 # The set is 1.2 GB of 5,856 JPEGs, which zip hardly shrinks; more than these is another file.
 MAX_BYTES = 8_000_000_000
 MAX_ENTRIES = 100_000
@@ -230,6 +231,8 @@ def download(url: str, *, target_dir: Path, sha256: str | None, keep_zip: bool) 
         OSError: the disk does not take what is written.
     """
     require_new(target_dir, keep_zip=keep_zip)
+    require_plain(part_path_of(target_dir))
+    require_plain(remote_path_of(part_path_of(target_dir)))
     target_dir.parent.mkdir(parents=True, exist_ok=True)
     part_path = part_path_of(target_dir)
     with only_one(part_path):
@@ -268,10 +271,23 @@ def require_new(target_dir: Path, *, keep_zip: bool) -> None:
             f"the target must be new or empty, nothing is overwritten; {target_dir} has files in "
             "it: use it as it is, move it away, or choose another folder with --to"
         )
-    if keep_zip and zip_path_of(target_dir).exists():
+    if keep_zip and os.path.lexists(zip_path_of(target_dir)):
         raise DownloadError(
             f"nothing is overwritten; {zip_path_of(target_dir)} exists: move it away, or leave out "
             "--keep-zip"
+        )
+
+
+def require_plain(path: Path) -> None:
+    """Return if writing ``path`` writes no other file. DownloadError: it is a link, or no file."""
+    try:
+        info = path.lstat()
+    except FileNotFoundError:
+        return
+    if not stat.S_ISREG(info.st_mode) or info.st_nlink > 1:
+        raise DownloadError(
+            f"{path} is where the zip is kept until it is whole; it is there already, as a link or "
+            "no file: move it away, or choose another folder with --to"
         )
 
 
@@ -297,7 +313,7 @@ def only_one(part_path: Path) -> Iterator[None]:
 def fetch(url: str, *, part_path: Path) -> None:
     """Bring ``part_path`` to the whole file at ``url``, in as many requests as it takes.
 
-    Attempts that bring new bytes do not count; after too many that do not, or when no server
+    Attempts that bring MIN_NEW_BYTES do not count; after too many that do not, or when no server
     answers the first, DownloadError, and what there is stays for the next call.
     """
     longest = start = num_bytes(part_path)
@@ -306,7 +322,8 @@ def fetch(url: str, *, part_path: Path) -> None:
         try:
             return request_rest(url, part_path=part_path)
         except TransientError as error:
-            num_failures = 1 if num_bytes(part_path) > longest else num_failures + 1
+            goes_on = num_bytes(part_path) >= longest + MIN_NEW_BYTES
+            num_failures = 1 if goes_on else num_failures + 1
             longest = max(longest, num_bytes(part_path))
             is_offline = isinstance(error, OfflineError) and longest == start
             if is_offline or num_failures > len(RETRY_WAITS_S):
@@ -409,8 +426,9 @@ def require_continued(
     response: HTTPResponse, *, offset: int, remote: Remote, known: Remote | None
 ) -> None:
     """Return if the part goes on where ours ends. StaleError: it does not."""
-    start, _ = content_range(response)
-    if start != offset or (known is not None and not remote.is_same(known)):
+    start, size = content_range(response)
+    is_beyond = size is None or size <= offset
+    if start != offset or is_beyond or (known is not None and not remote.is_same(known)):
         raise StaleError("the file on the server has changed")
 
 
@@ -453,7 +471,7 @@ def chunks(response: HTTPResponse, *, size: int | None) -> Iterator[bytes]:
         DownloadError: it did not end within MAX_BYTES.
     """
     left = MAX_BYTES + 1 if size is None else size
-    while left:
+    while left > 0:
         try:
             chunk = response.read1(min(left, CHUNK_BYTES))
         except (OSError, HTTPException) as error:
@@ -488,12 +506,11 @@ def unpack(zip_path: Path, *, target_dir: Path, url: str, sha256: str) -> None:
         RefusedZipError: not a zip, damaged, unsafe, or not the set; nothing was written.
         DownloadError: no room.
     """
-    new_dir = target_dir.with_name(target_dir.name + ".unpacking")
+    new_dir = atomic.temporary(target_dir)
     try:
         with zipfile.ZipFile(zip_path) as file:
             entries = entries_by_path(file.infolist(), num_zip_bytes=num_bytes(zip_path))
             require_space(zip_path.parent, size=sum(e.file_size for e in entries.values()))
-            remove_tree(new_dir)  # left by a run that was killed
             extract(file, entries=entries, to=new_dir)
         write_source(new_dir, zip_path=zip_path, url=url, sha256=sha256, num_files=len(entries))
         if target_dir.exists():
@@ -631,13 +648,18 @@ def remote_path_of(part_path: Path) -> Path:
 def read_remote(part_path: Path) -> Remote | None:
     """The file that the part belongs to; None if that is not known."""
     with suppress(FileNotFoundError, ValueError, TypeError):
-        return Remote(**json.loads(remote_path_of(part_path).read_text(encoding="utf-8")))
+        remote = Remote(**untrusted.read_json(remote_path_of(part_path)))
+        texts = [text for text in (remote.url, remote.etag, remote.modified) if text is not None]
+        whole = remote.size is None or isinstance(remote.size, int)
+        if whole and all(isinstance(text, str) and text.isprintable() for text in texts):
+            return remote
     return None
 
 
 def save_remote(part_path: Path, remote: Remote) -> None:
     """Note which file the part belongs to."""
-    remote_path_of(part_path).write_text(json.dumps(asdict(remote)), encoding="utf-8")
+    with atomic.replacing(remote_path_of(part_path)) as path:
+        path.write_text(json.dumps(asdict(remote)), encoding="utf-8")
 
 
 def forget(part_path: Path) -> None:

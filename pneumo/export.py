@@ -13,7 +13,7 @@ import numpy as np
 from jinja2 import UndefinedError
 from tqdm import tqdm
 
-from pneumo import card, cli, films, image, members, output, phantom, runs, split, trained
+from pneumo import atomic, card, cli, films, image, members, output, phantom, runs, split, trained
 from pneumo.members import Member
 from pneumo.operating import Fixed
 from pneumo.source import KERMANY_LICENCE
@@ -329,13 +329,9 @@ def _is_own(path: Path) -> bool:
 def _write(model_path: Path, model: bytes, text: str) -> None:
     """Writes the file and the card, each whole or not at all."""
     model_path.parent.mkdir(parents=True, exist_ok=True)
-    part = model_path.with_name(f".{model_path.name}.{os.getpid()}.tmp")
-    try:
+    with atomic.replacing(model_path) as part:
         part.write_bytes(model)
         runs.write_text(card_path(model_path), text)
-        part.replace(model_path)
-    finally:
-        part.unlink(missing_ok=True)
 
 
 def _parser() -> cli.Parser:

@@ -10,6 +10,7 @@ from PIL import Image
 from scipy.sparse import coo_array
 from scipy.sparse.csgraph import connected_components
 
+from pneumo import untrusted
 from pneumo.index import COLUMNS, LABELS, SOURCES, SUBTYPES, images_in, join_duplicates
 
 NUM_SHOWN = 3  # rows or names in a message
@@ -78,10 +79,11 @@ def csv_table(path: Path, root: Path) -> pd.DataFrame:
         )
         for row in listed.to_dict("records")
     ]
-    gone = [row[0] for row in rows if not (root / row[0]).is_file()]
+    gone = [row[0] for row in rows if untrusted.leads_out(row[0]) or not (root / row[0]).is_file()]
     if gone:
         raise FileNotFoundError(
-            f"each path of data.csv must be a file below data.root={root}; not so {_first(gone)}"
+            f"each path of data.csv must be a file below data.root={root}, without .. in it; not "
+            f"so {_first(gone)}"
         )
     return _checked(rows, root)
 

@@ -18,13 +18,14 @@ from pneumo import medmnist as archive
 from pneumo import phantom, runs, split, unlike
 from pneumo.assess import assess_run
 from pneumo.films import Film, Shape
+from pneumo.finished import read_metrics, read_table
 from pneumo.index import LABELS, set_folder
 from pneumo.intervals import has_intervals
 from pneumo.metrics import Array
 from pneumo.nets import without_tf32
 from pneumo.network import Network
 from pneumo.operating import Fixed, fix
-from pneumo.trained import Trained, check_finite, load, read_metrics
+from pneumo.trained import Trained, check_finite, load
 
 DEVICES = ("auto", "cpu", "cuda")
 MANY = 500  # images that say what is ordinary; more changes the limit little
@@ -57,16 +58,16 @@ def read(run_dir: Path) -> Member:
     """Returns the tables of a finished run; ValueError or FileNotFoundError as trained.load."""
     runs.read_config(run_dir)  # says best what a folder that is no run lacks
     metrics = read_metrics(run_dir)
-    if not isinstance(metrics.get("data"), dict) or "split_sha256" not in metrics["data"]:
+    if not metrics["data"].get("split_sha256"):
         raise ValueError(f"{run_dir / 'metrics.json'} must say which data the run had; it does not")
-    table = _read_table(run_dir / "split.csv", split.COLUMNS)
+    table = read_table(run_dir / "split.csv", split.COLUMNS, labels=LABELS)
     if split.digest(table) != metrics["data"]["split_sha256"]:
         raise ValueError(
             f"{run_dir / 'split.csv'} must be the split that metrics.json names by its digest; it "
             "is another. Take the run folder anew from where it was trained"
         )
     columns = ["path", "label", "split", "p_pneumonia"]
-    scored = _read_table(run_dir / "predictions.csv", columns)
+    scored = read_table(run_dir / "predictions.csv", columns, labels=LABELS)
     probability = pd.to_numeric(scored["p_pneumonia"], errors="coerce")
     if not probability.between(0, 1).all():
         raise ValueError(f"{run_dir / 'predictions.csv'} must hold probabilities from 0 to 1")
@@ -82,25 +83,6 @@ def read(run_dir: Path) -> Member:
             "folder anew from where it was trained"
         )
     return Member(str(run_dir), run_dir, metrics, table, joined)
-
-
-def _read_table(path: Path, columns: Sequence[str]) -> pd.DataFrame:
-    if not path.is_file():
-        raise FileNotFoundError(f"a finished run has {path.name}; no file {path}")
-    try:
-        table = pd.read_csv(path, keep_default_na=False)
-    except (ValueError, OSError) as error:
-        raise ValueError(f"{path} must be a table; it is broken: {error}") from None
-    if not path.read_bytes().endswith(b"\n"):  # half a number would be taken for one
-        raise ValueError(
-            f"{path} must end with a whole line; it is cut off. Take the run folder anew from "
-            "where it was trained"
-        )
-    missing = [name for name in columns if name not in table]
-    if missing or not table["label"].isin(LABELS).all() or table["path"].duplicated().any():
-        wrong = f"lacks {', '.join(missing)}" if missing else "holds other labels, or a path twice"
-        raise ValueError(f"{path} must have a row for each image; it {wrong}")
-    return table
 
 
 def labels(table: pd.DataFrame) -> np.ndarray:
@@ -148,12 +130,12 @@ def own_images(member: Member) -> Path | None:
     try:
         data = OmegaConf.create({"data": runs.read_config(member.run_dir)["data"]}).data
         source = OmegaConf.to_container(data.source, resolve=True)
-    except (OmegaConfBaseException, KeyError, AttributeError, ValueError):
+        folder = _source_folder(source if isinstance(source, dict) else {})
+        there = folder and all((folder / path).is_file() for path in member.split["path"])
+    # OSError of a name that is too long, RuntimeError of ~nosuchuser
+    except (OmegaConfBaseException, KeyError, AttributeError, ValueError, OSError, RuntimeError):
         return None
-    folder = _source_folder(source if isinstance(source, dict) else {})
-    if folder is None or not all((folder / path).is_file() for path in member.split["path"]):
-        return None
-    return folder
+    return folder if there else None
 
 
 def _source_folder(source: dict[Any, Any]) -> Path | None:

@@ -6,7 +6,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, TextIO
 
-from pneumo import runs
+from pneumo import atomic, runs
 
 FORMULA = ("=", "+", "-", "@", "\t", "\r", "\n")  # how text begins that spreadsheets compute
 
@@ -52,13 +52,8 @@ def opened(out: Path | None, *, standard: TextIO) -> Iterator[TextIO]:
             yield stream
         return
     out = out.resolve()  # a link stays one
-    part = out.with_name(f".{out.name}.{os.getpid()}.tmp")
-    try:
-        with part.open("w", encoding="utf-8", newline="\n") as file:
-            yield file
-        part.replace(out)
-    finally:
-        part.unlink(missing_ok=True)
+    with atomic.replacing(out) as part, part.open("w", encoding="utf-8", newline="\n") as file:
+        yield file
 
 
 def spreadsheet_safe(value: Any) -> Any:

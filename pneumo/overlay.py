@@ -2,7 +2,6 @@
 
 import hashlib
 import io
-import json
 import os
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -14,7 +13,7 @@ import numpy as np
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 
-from pneumo import image, output, runs
+from pneumo import atomic, image, output, runs, untrusted
 from pneumo.films import STANDARD_INPUT
 from pneumo.trained import Trained, check_finite
 
@@ -129,12 +128,8 @@ class Album:
     def add(self, name: str, answer: Answer, **more: Any) -> str:
         """Writes the picture of a film, whole or not at all, and returns its file's name."""
         path = self.out / self.targets[name]
-        part = path.with_name(f".{os.getpid()}.tmp")
-        try:
+        with atomic.replacing(path) as part:
             part.write_bytes(answer.png)
-            part.replace(path)
-        finally:
-            part.unlink(missing_ok=True)
         row = {"probability": answer.probability, "flat": answer.flat, **more}
         self.films.append({"file": output.printable(Path(name).name), "picture": path.name, **row})
         return path.name
@@ -216,10 +211,9 @@ def _check_out(out: Path, flag: str) -> None:
 
 def _is_own(out: Path) -> bool:
     try:
-        found = json.loads((out / LIST).read_text(encoding="utf-8"))
+        return untrusted.read_json(out / LIST).get("written_by") == WRITER
     except (OSError, ValueError):
         return False
-    return isinstance(found, dict) and found.get("written_by") == WRITER
 
 
 def _targets(names: Sequence[str], *, suffix: str) -> dict[str, str]:

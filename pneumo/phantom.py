@@ -5,8 +5,6 @@ import logging
 import os
 import shutil
 import sys
-import tempfile
-import time
 from collections.abc import Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
@@ -20,6 +18,8 @@ from numpy.typing import NDArray
 from PIL import Image
 from tqdm import tqdm
 
+from pneumo import atomic
+
 log = logging.getLogger(__name__)
 
 SUBTYPES = ("normal", "bacteria", "virus")
@@ -32,7 +32,6 @@ IMAGES_OF_PATIENTS = {  # taken in turn; the real set's means are 1.1 (NORMAL), 
 }
 NUM_IMAGES = 400
 MIN_IMAGES = 24  # with fewer, a subtype has no patient with several images
-LEFT_FOR = 86_400  # seconds after which a folder half written is that of a killed process
 STAMP = "phantom.json"  # beside train/ and test/: what was asked for
 VERSION = 1  # of the drawing: raise it when the same seed gives other pictures
 
@@ -419,12 +418,9 @@ def generate(
     if progress:
         log.info("Drawing %d phantoms into %s", num_images, root)
     root.parent.mkdir(parents=True, exist_ok=True)
-    for left in root.parent.glob(f".{root.name}-*.draft"):
-        if time.time() - left.stat().st_mtime > LEFT_FOR:
-            shutil.rmtree(left, ignore_errors=True)
-    with tempfile.TemporaryDirectory(".draft", f".{root.name}-", root.parent) as folder:
-        draft = Path(folder) / root.name
-        num_workers = num_workers or os.cpu_count() or 1
+    draft = atomic.temporary(root)
+    num_workers = num_workers or os.cpu_count() or 1
+    try:
         _write_all(films, root=draft, seed=seed, num_workers=num_workers, bar=bar)
         (draft / STAMP).write_text(stamp)
         try:
@@ -432,4 +428,6 @@ def generate(
         except OSError:
             if not _is_there(root, films=films, stamp=stamp):  # else another process was first
                 raise
+    finally:
+        shutil.rmtree(draft, ignore_errors=True)
     return root

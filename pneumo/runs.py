@@ -2,13 +2,14 @@
 
 import contextlib
 import json
-import os
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import yaml
+
+from pneumo import atomic, untrusted
 
 if TYPE_CHECKING:  # half a second that a wrong setting need not wait for
     import pandas as pd
@@ -18,10 +19,11 @@ CONFIG = ".hydra/config.yaml"
 MOST_SAID = 1000  # characters of an error, so that status.json stays in one block of the disk
 STATES = ("running", "done", "stopped", "failed")  # in status.json
 SWEEP = "sweep.json"  # in a sweep's folder: the arguments it began with, and the runs they ask for
-YAML = getattr(yaml, "CSafeLoader", yaml.SafeLoader)  # in C where it is there, ten times faster
 IDENTITY = ("model", "seed", "protocol", "fold")
 MAPS = "heatmap.json"
 MAP_NUMBERS = ("films", "flat", "deletion", "random", "gap", "randomised", "share_of_gaps_above_0")
+COUNTED = {"epoch": 0, "max_epochs": 0}  # of status.json
+MAX_DIGITS = 19  # of a whole number in an override
 LAST, BEST = "checkpoints/last.ckpt", "checkpoints/best.ckpt"
 PREVIOUS = "checkpoints/last-previous.ckpt"  # the last.ckpt before, until the run is done
 # What the training leaves in a run folder, besides its events and the two folders
@@ -119,20 +121,7 @@ def _check_own(run_dir: Path) -> None:
 def _clear_left(run_dir: Path) -> None:
     """Deletes what a process that was killed had half written."""
     for folder in (run_dir, *(run_dir / name for name in RUN_FOLDERS)):
-        for path in folder.glob(".*.tmp"):
-            process = path.suffixes[-2:-1]
-            if process and process[0][1:].isdigit() and not _is_alive(int(process[0][1:])):
-                path.unlink(missing_ok=True)
-
-
-def _is_alive(process: int) -> bool:
-    try:
-        os.kill(process, 0)
-    except ProcessLookupError:
-        return False
-    except (PermissionError, OverflowError):
-        return True
-    return process != os.getpid()
+        atomic.clear(folder)
 
 
 def write_config(run_dir: Path, config: Mapping[str, Any], overrides: Sequence[str]) -> None:
@@ -164,19 +153,13 @@ def read_config(run_dir: Path) -> dict[str, Any]:
         FileNotFoundError: no run has begun in the folder.
         ValueError: the file is broken.
     """
-    path = Path(run_dir, CONFIG)
-    if not path.is_file():
+    try:
+        return untrusted.read_yaml(Path(run_dir, CONFIG))
+    except FileNotFoundError:
         raise FileNotFoundError(
             f"a run folder holds {CONFIG}; {run_dir} does not. Name the folder that the run "
             "printed at its end, such as multirun/<date>/<time>/model=tiny,seed=0"
-        )
-    try:
-        config = yaml.load(path.read_text(), Loader=YAML)  # noqa: S506  (a safe one)
-    except yaml.YAMLError as error:
-        raise ValueError(f"{path} must be YAML; it is broken: {error}") from None
-    if not isinstance(config, dict):
-        raise ValueError(f"{path} must hold settings by name; got {type(config).__name__}")
-    return config
+        ) from None
 
 
 def identity(run_dir: Path) -> dict[str, Any]:
@@ -186,16 +169,25 @@ def identity(run_dir: Path) -> dict[str, Any]:
     """
     try:
         config = read_config(run_dir)
-        return {
-            "model": config["model"]["name"],
-            "seed": config["seed"],
-            "protocol": config["protocol"]["name"],
-            "fold": config["protocol"]["fold"],
-        }
+        return _checked_identity(
+            {
+                "model": config["model"]["name"],
+                "seed": config["seed"],
+                "protocol": config["protocol"]["name"],
+                "fold": config["protocol"]["fold"],
+            }
+        )
     except (OSError, ValueError, KeyError, TypeError):
         pass
     named = [*run_dir.name.split(","), *_overrides(run_dir)]
     return identity_by(dict.fromkeys(IDENTITY), named)
+
+
+def _checked_identity(told: dict[str, Any]) -> dict[str, Any]:
+    """Returns ``told``; TypeError where a value is no text, no number and not null."""
+    if not all(value is None or isinstance(value, str | int) for value in told.values()):
+        raise TypeError(f"not what tells a run: {told}")
+    return told
 
 
 def identity_by(default: Mapping[str, Any], overrides: Iterable[str]) -> dict[str, Any]:
@@ -205,14 +197,16 @@ def identity_by(default: Mapping[str, Any], overrides: Iterable[str]) -> dict[st
         key, equals, value = text.partition("=")
         key = key.removeprefix("protocol.")
         if equals and key in IDENTITY:
-            told[key] = int(value) if value.removeprefix("-").isdigit() else value
+            whole = value.removeprefix("-").isdecimal() and len(value) < MAX_DIGITS
+            told[key] = int(value) if whole else value
     return told
 
 
 def not_begun(sweep: Path) -> list[dict[str, Any]]:
     """Returns the identities of the runs that a sweep's folder asks for and has no folder of."""
     try:
-        planned = json.loads((sweep / SWEEP).read_text())["planned"] or []
+        planned = untrusted.read_json(sweep / SWEEP)["planned"] or []
+        planned = [_checked_identity({name: one[name] for name in IDENTITY}) for one in planned]
         # where protocols are swept the folds are the protocols' own
         names = IDENTITY if any(one["fold"] is not None for one in planned) else IDENTITY[:-1]
         left = [
@@ -236,10 +230,10 @@ def _asked(run_dir: Path) -> dict[str, Any]:
 
 def _overrides(run_dir: Path) -> list[str]:
     try:
-        lines = (run_dir / CONFIG).with_name("overrides.yaml").read_text("utf-8").splitlines()
+        text = untrusted.read_text((run_dir / CONFIG).with_name("overrides.yaml"))
     except (OSError, ValueError):
         return []
-    return [line.strip("-'\" ") for line in lines]
+    return [line.strip("-'\" ") for line in text.splitlines()]
 
 
 def write_status(
@@ -275,12 +269,18 @@ def end_status(
 
 
 def read_status(run_dir: Path) -> dict[str, Any]:
-    """Returns status.json; the status is "new" where there is none that can be read."""
+    """Returns status.json; the status is "new" where there is none that can be read.
+
+    Any other has epoch and max_epochs, 0 where the file does not tell.
+    """
     try:
-        status = json.loads(Path(run_dir, "status.json").read_text())
-        return status if isinstance(status, dict) and "status" in status else {"status": "new"}
+        status = untrusted.read_json(Path(run_dir, "status.json"))
     except (OSError, ValueError):
         return {"status": "new"}
+    whole = all(isinstance(status.get(key, empty), type(empty)) for key, empty in COUNTED.items())
+    return (
+        COUNTED | status if whole and isinstance(status.get("status"), str) else {"status": "new"}
+    )
 
 
 def write_maps(run_dir: Path, found: Mapping[str, Any]) -> None:
@@ -304,7 +304,7 @@ def read_maps(run_dir: Path, *, checkpoint: str) -> list[dict[str, Any]]:
 
 def _read_maps(run_dir: Path) -> list[dict[str, Any]]:
     try:
-        found = json.loads((run_dir / MAPS).read_text(encoding="utf-8"))
+        found = untrusted.read_json(run_dir / MAPS)
         rows = found["scores"] if found["schema"] == SCHEMA else []
         return [row for row in rows if _is_map(row)]
     except (OSError, ValueError, KeyError, TypeError):
@@ -333,13 +333,9 @@ def write_table(path: Path, table: "pd.DataFrame") -> None:
 
 
 def write_text(path: Path, text: str) -> None:
-    """Writes ``text`` to a file beside ``path`` that then takes its place."""
-    part = path.with_name(f".{path.name}.{os.getpid()}.tmp")
-    try:
+    """Writes ``text`` whole or not at all."""
+    with atomic.replacing(path) as part:
         part.write_text(text, encoding="utf-8", newline="\n")
-        part.replace(path)
-    finally:
-        part.unlink(missing_ok=True)
 
 
 def _finite(value: Any) -> Any:

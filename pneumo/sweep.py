@@ -3,7 +3,6 @@
 import contextlib
 import hashlib
 import itertools
-import json
 import logging
 import os
 import re
@@ -23,7 +22,7 @@ from hydra.core.override_parser.types import Override, ValueType
 from hydra.experimental.callback import Callback
 from omegaconf import DictConfig, OmegaConf
 
-from pneumo import runs, settings, trust
+from pneumo import runs, settings, trust, untrusted
 
 log = logging.getLogger(__name__)
 
@@ -241,7 +240,7 @@ def read_begun(path: Path) -> dict[str, Any]:
         ValueError: it is broken.
     """
     try:
-        begun = json.loads(path.read_text(encoding="utf-8"))
+        begun = untrusted.read_json(path)
         arguments = begun["arguments"]
         whole = isinstance(arguments, list) and all(isinstance(a, str) for a in arguments)
     except (ValueError, KeyError, TypeError):
@@ -251,7 +250,7 @@ def read_begun(path: Path) -> dict[str, Any]:
             f"{path} must hold the arguments that the sweep began with; it is broken. Give them "
             f"again, with hydra.sweep.dir={path.parent}"
         )
-    return dict(begun)
+    return begun
 
 
 def quoted(path: Path | str, *, mark: str = "'") -> str:
@@ -310,9 +309,16 @@ def states(folder: Path) -> list[tuple[str, dict[str, Any]]]:
         if (path / "status.json").is_file():
             status = runs.read_status(path)
             if (path / REFUSED).is_file():
-                status = {**status, "status": "failed", "error": (path / REFUSED).read_text()}
+                status = {**status, "status": "failed", "error": _refusal(path / REFUSED)}
             found.append((path.name, status))
     return found
+
+
+def _refusal(path: Path) -> str:
+    try:
+        return untrusted.read_text(path)
+    except ValueError as error:
+        return str(error)
 
 
 def progress(folder: Path, total: int | None, *, began: float, done_before: float) -> str:

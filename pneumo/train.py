@@ -405,7 +405,10 @@ def resume_arguments(arguments: list[str]) -> list[str]:
     trust.check_no_hydra(settings_then, config)
     # wherever the folder lies now, and not where its configuration may point to
     settings_then["run_dir"] = "${hydra:runtime.output_dir}"
-    ConfigStore.instance().store(RESUMED, OmegaConf.create(settings_then))
+    try:
+        ConfigStore.instance().store(RESUMED, OmegaConf.create(settings_then))
+    except OmegaConfBaseException as error:  # of an interpolation that is none
+        raise ValueError(f"{config} is broken: {error}") from None
     return [
         f"--config-name={RESUMED}",
         f"hydra.run.dir={sweep.quoted(run_dir)}",

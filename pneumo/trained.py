@@ -1,25 +1,27 @@
 """A finished run folder becomes its network again; nothing in the folder is run."""
 
-import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from pickle import UnpicklingError
 from typing import Any
 
 import numpy as np
-import torch
 from hydra.errors import InstantiationException
 from hydra.utils import instantiate
 from omegaconf import OmegaConf
 from omegaconf.errors import OmegaConfBaseException
+from torch import Tensor
 
 from pneumo import runs
+from pneumo.finished import read_metrics
 from pneumo.network import Network, build
 from pneumo.trust import check_target, check_timm, targets
+from pneumo.weights import bounded, read_weights
 
 CHECKPOINTS = ("best", "last")
 BASELINES = "pneumo.baselines."  # where those are that have no network
+ASPECTS = ("stretch", "pad")
+MAX_SIDE = 4096  # pixels of a prepared image; a larger one would fill the memory
 
 
 @dataclass(frozen=True)
@@ -55,12 +57,15 @@ def load(run_dir: Path, *, checkpoint: str = "best", trust: Sequence[str] = ()) 
     try:
         resolved = OmegaConf.create({key: config[key] for key in ("model", "data")})
         model = OmegaConf.to_container(resolved.model, resolve=True)
-        data = resolved.data
-        image_size, aspect = data.image_size, data.aspect
-    except (OmegaConfBaseException, KeyError) as error:
+        image_size, aspect = resolved.data.image_size, resolved.data.aspect
+    except (OmegaConfBaseException, KeyError, AttributeError, ValueError) as error:
         raise ValueError(f"{run_dir / runs.CONFIG} lacks or breaks {error}") from None
-    network = _build(model, image_size, run_dir, trust)
-    _fill(network, run_dir / "checkpoints" / f"{checkpoint}.ckpt")
+    _check_shape(image_size, aspect, run_dir)
+    wanted = _network_settings(model, run_dir)
+    path = run_dir / "checkpoints" / f"{checkpoint}.ckpt"
+    weights = read_weights(path)
+    network = _build(wanted, image_size, run_dir, trust, weights)
+    _fill(network, weights, path)
     two = network.num_classes == 2
     classes = ("NORMAL", "PNEUMONIA") if two else ("NORMAL", "bacteria", "virus")
     return Trained(run_dir, network.eval(), metrics, image_size, aspect, classes)
@@ -75,44 +80,49 @@ def check_finite(answers: np.ndarray, run_dir: Path) -> None:
         )
 
 
-def read_metrics(run_dir: Path) -> dict[str, Any]:
-    """Returns metrics.json of a finished run; errors as in load."""
-    path = Path(run_dir, "metrics.json")
-    if not path.is_file():
-        status = runs.read_status(Path(run_dir))["status"]
-        raise FileNotFoundError(
-            f"a finished run has metrics.json; {run_dir} has none (status: {status}). Finish it "
-            f"with python -m pneumo.train resume={run_dir}"
+def _check_shape(image_size: Any, aspect: Any, run_dir: Path) -> None:
+    whole = isinstance(image_size, int) and not isinstance(image_size, bool)
+    if not (whole and 0 < image_size <= MAX_SIDE):
+        raise ValueError(
+            f"data.image_size of a run must be a whole number of pixels, at most {MAX_SIDE:,}; "
+            f"{run_dir} has {image_size!r}"
         )
-    try:
-        metrics = json.loads(path.read_text(encoding="utf-8"))
-    except ValueError as error:
-        raise ValueError(f"{path} must be JSON; it is broken: {error}") from None
-    if not isinstance(metrics, dict) or metrics.get("schema") != runs.SCHEMA:
-        found = metrics.get("schema") if isinstance(metrics, dict) else None
-        raise ValueError(f"{path} must have schema {runs.SCHEMA}; got {found}")
-    return metrics
+    if aspect not in ASPECTS:
+        raise ValueError(
+            f"data.aspect of a run must be one of {', '.join(ASPECTS)}; {run_dir} has {aspect!r}"
+        )
 
 
-def _build(model: Any, image_size: int, run_dir: Path, trust: Sequence[str]) -> Network:
+def _network_settings(model: Any, run_dir: Path) -> dict[str, Any]:
+    """Returns ``model``; ValueError where it is of a baseline, or of nothing."""
     target = model.get("_target_") if isinstance(model, Mapping) else None
     if str(target).startswith(BASELINES):
         raise ValueError(
-            f"this needs a network; {run_dir} holds a baseline ({model['name']}), which has none. "
-            f"Its scores: python -m pneumo.evaluate {run_dir}"
+            f"this needs a network; {run_dir} holds a baseline ({model.get('name')}), which has "
+            f"none. Its scores: python -m pneumo.evaluate {run_dir}"
         )
     if target is None:
         raise ValueError(f"{run_dir / runs.CONFIG} must name its network by model._target_")
+    return dict(model)
 
+
+def _build(
+    model: Mapping[str, Any],
+    image_size: int,
+    run_dir: Path,
+    trust: Sequence[str],
+    weights: Mapping[str, Tensor],
+) -> Network:
     def make(settings: dict[str, Any]) -> Any:
         check_timm(settings, packages=trust)
         for name in targets(settings):
             check_target(name, run_dir=run_dir, trust=trust)
-        return instantiate(_without_weights(settings))
+        wanted = _without_weights(settings)
+        return bounded(lambda: instantiate(wanted), weights=weights)
 
     try:
         return build(model, image_size=image_size, make=make)
-    except (InstantiationException, TypeError) as error:
+    except (InstantiationException, OmegaConfBaseException, TypeError) as error:
         cause = error.__cause__ or error
         raise ValueError(f"{run_dir / runs.CONFIG} does not fit this version: {cause}") from None
 
@@ -123,16 +133,7 @@ def _without_weights(settings: dict[str, Any]) -> dict[str, Any]:
     return {key: off.get(key, value) for key, value in settings.items()}
 
 
-def _fill(network: Network, path: Path) -> None:
-    if not path.is_file():
-        raise FileNotFoundError(f"a run has checkpoints/best.ckpt and last.ckpt; no file {path}")
-    try:
-        state = torch.load(path, map_location="cpu", weights_only=True)["state_dict"]
-    except (RuntimeError, UnpicklingError, EOFError, KeyError, ValueError, OSError) as error:
-        reason = str(error).partition("\n")[0]
-        raise ValueError(f"{path} must be a checkpoint of weights only; {reason}") from None
-    prefix = "network."
-    weights = {k.removeprefix(prefix): v for k, v in state.items() if k.startswith(prefix)}
+def _fill(network: Network, weights: Mapping[str, Tensor], path: Path) -> None:
     try:
         network.load_state_dict(weights)
     except RuntimeError as error:

@@ -13,9 +13,6 @@ phantoms give 1.00, 0.87, 0.96, 1.00, 0.94, 1.00; k-nearest neighbours instead d
 """
 
 import io
-import os
-import zipfile
-import zlib
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -24,6 +21,8 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
+
+from pneumo import atomic, untrusted
 
 MIN_SIDE = 64  # pixels; the smallest film of the set has a side of 127
 ASPECTS = (0.5, 3.5)  # width over height; the set's films have about 0.9 to 3.4
@@ -148,22 +147,19 @@ def save(reference: Reference, path: Path) -> None:
         for space in SPACES
         for name, value in vars(getattr(reference, space)).items()
     }
-    part = path.with_name(f".{path.name}.{os.getpid()}.tmp")
-    try:
-        with part.open("wb") as file:
-            np.savez(file, version=VERSION, weights_sha256=reference.weights_sha256, **arrays)
-        part.replace(path)
-    finally:
-        part.unlink(missing_ok=True)
+    with atomic.replacing(path) as part, part.open("wb") as file:
+        np.savez(file, version=VERSION, weights_sha256=reference.weights_sha256, **arrays)
 
 
 def load(path: Path, *, weights_sha256: str) -> Reference | None:
     """Returns the reference in ``path``; None where it is missing, broken or of other weights."""
     try:
-        with path.open("rb") as opened, np.load(opened, allow_pickle=False) as file:
+        with untrusted.open_regular(path) as opened:
+            untrusted.check_stored(opened)
+            file = np.load(opened, allow_pickle=False)
             version, found = int(file["version"]), str(file["weights_sha256"])
             layout_cloud, features_cloud = (_cloud(file, space) for space in SPACES)
-    except (OSError, ValueError, KeyError, TypeError, EOFError, zipfile.BadZipFile, zlib.error):
+    except Exception:  # whatever zipfile and NumPy say of a file that is none
         return None
     if version != VERSION or found != weights_sha256:
         return None
@@ -174,7 +170,8 @@ def _cloud(file: Mapping[str, np.ndarray], space: str) -> Cloud:
     cloud = Cloud(file[f"{space}_mean"], file[f"{space}_precision"], float(file[f"{space}_limit"]))
     if cloud.mean.ndim != 1 or cloud.precision.shape != cloud.mean.shape * 2:
         raise ValueError("shapes do not fit")
-    if not (np.isfinite(cloud.precision).all() and np.isfinite(cloud.mean).all()):
+    known = np.isfinite(cloud.precision).all() and np.isfinite(cloud.mean).all()
+    if not (known and 0 < cloud.limit < np.inf):
         raise ValueError("numbers are not finite")
     return cloud
 

@@ -24,7 +24,7 @@ from typing import Any, NamedTuple
 
 import pytest
 
-from pneumo import download
+from pneumo import atomic, download
 
 
 class Entry(NamedTuple):
@@ -77,6 +77,7 @@ class Served:
     length_error: int = 0
     content_type: str = "application/zip"
     redirect: str | None = None
+    range_size: int | None = None  # that a part claims for the whole
     pause_s: float = 0.0
     num_sent: int = 0
     ranges: list[str | None] = field(default_factory=list)
@@ -115,6 +116,7 @@ class Served:
             handler.send_header("Content-Length", str(num_left))
         if status == 206:
             end, size = len(self.content) - 1, len(self.content) + self.length_error
+            size = size if self.range_size is None else self.range_size
             handler.send_header("Content-Range", f"bytes {offset}-{end}/{size}")
         handler.end_headers()
 
@@ -283,9 +285,15 @@ def test_refused_redirect_is_one_message(
 
 
 def test_resumes_a_broken_connection_and_fetches_no_byte_twice(
-    run: Callable[..., int], served: Served, target: Path, capsys: pytest.CaptureFixture[str]
+    run: Callable[..., int],
+    served: Served,
+    target: Path,
+    capsys: pytest.CaptureFixture[str],
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    served.cuts = [len(SET) // 4] * 3  # more cuts than retries: those that bring bytes do not count
+    # more cuts than retries: those that bring enough bytes do not count
+    monkeypatch.setattr(download, "MIN_NEW_BYTES", len(SET) // 4)
+    served.cuts = [len(SET) // 4] * 3
     assert run() == 0
     assert served.num_sent == len(SET)
     assert len(served.ranges) == 4
@@ -709,11 +717,62 @@ def test_empty_target_is_filled(run: Callable[..., int], target: Path) -> None:
 
 
 def test_leftovers_of_a_killed_run_are_replaced(run: Callable[..., int], target: Path) -> None:
-    left_dir = target.with_name("chest_xray.unpacking") / "train"
-    left_dir.mkdir(parents=True)
-    (left_dir / "half.jpeg").write_bytes(b"half")
+    mine, left_dir = target.with_name("chest_xray.unpacking"), atomic.temporary(target)
+    dead = left_dir.with_name(left_dir.name.replace(str(os.getpid()), "999999999"))
+    for folder in (mine, dead / "train"):
+        folder.mkdir(parents=True)
+        (folder / "half.jpeg").write_bytes(b"half")
+    atomic._clear_once.cache_clear()  # as in another process
     assert run() == 0
-    assert files_in(target.parent) == {f"chest_xray/{name}" for name in FILES}
+    wanted = {f"chest_xray/{name}" for name in FILES} | {"chest_xray.unpacking/half.jpeg"}
+    assert files_in(target.parent) == wanted
+
+
+@pytest.mark.parametrize("name", ["chest_xray.zip.part", "chest_xray.zip.part.json"])
+@pytest.mark.parametrize("kind", [os.symlink, os.link])
+def test_nothing_is_written_through_a_link(
+    run: Callable[..., int],
+    target: Path,
+    name: str,
+    kind: Callable[[Path, Path], None],
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    target.parent.mkdir()
+    mine = target.parent / "mine"
+    mine.write_text("mine")
+    kind(mine, target.with_name(name))
+    assert run() == 1
+    assert "as a link or no file: move it away" in capsys.readouterr().err
+    assert mine.read_text() == "mine"
+
+
+def test_a_pipe_in_the_place_of_the_zip_is_not_waited_for(
+    run: Callable[..., int], target: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    target.parent.mkdir()
+    os.mkfifo(part_of(target))
+    assert run() == 1
+    assert "as a link or no file" in capsys.readouterr().err
+
+
+def test_a_size_below_the_offset_is_that_of_another_file(
+    run: Callable[..., int], served: Served, target: Path
+) -> None:
+    """Less than no bytes to come would be a bound that is never reached."""
+    served.cuts = [100_000]
+    served.range_size = 10
+    assert run() == 0
+    assert served.ranges == [None, "bytes=100000-", None]
+    assert files_in(target) == FILES
+
+
+def test_a_server_of_one_byte_an_answer_is_given_up(
+    run: Callable[..., int], served: Served, target: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    served.cuts = [1] * 50
+    assert run() == 1
+    assert len(served.ranges) == 3
+    assert "the same command goes on from there" in capsys.readouterr().err
 
 
 def test_disk_too_small_is_said_before_a_byte_is_written(

@@ -14,7 +14,7 @@ import torch
 import yaml
 from PIL import Image
 
-from pneumo import card, graph, image, trained
+from pneumo import card, finished, graph, image, trained
 from pneumo.export import EXAMPLE, _properties, main
 from pneumo.nets import Encoder
 from pneumo.operating import Fixed
@@ -67,7 +67,7 @@ def test_export_writes_the_file_and_the_card_and_nothing_else(exported: Path) ->
 
 
 def test_metadata_say_what_is_needed(exported: Path, run: Path) -> None:
-    found, metrics = about(exported / "model.onnx"), trained.read_metrics(run)
+    found, metrics = about(exported / "model.onnx"), finished.read_metrics(run)
     assert found["classes"] == "NORMAL,PNEUMONIA"
     assert (found["image_size"], found["aspect"]) == ("64", "stretch")
     assert found["split_sha256"] == metrics["data"]["split_sha256"]

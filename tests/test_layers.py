@@ -10,6 +10,7 @@ import pneumo
 
 ROOT = Path(pneumo.__file__).parent
 LEVELS = (
+    {"atomic", "untrusted"},
     {
         "augment",
         "cache",
@@ -32,9 +33,11 @@ LEVELS = (
         "intervals",
         "objects",
         "saliency",
+        "finished",
         "folder",
         "medmnist",
         "trust",
+        "weights",
     }
     | {"output"},
     {"films", "module", "operating", "source", "trained"},

@@ -1,6 +1,5 @@
 import itertools
 import logging
-import os
 import re
 from collections import Counter
 from collections.abc import Sequence
@@ -197,15 +196,6 @@ def test_a_failure_half_way_leaves_nothing(tmp_path: Path, monkeypatch: pytest.M
     with pytest.raises(OSError, match="No space left on device"):
         phantom.generate(tmp_path / "set", num_images=24, progress=False)
     assert list(tmp_path.iterdir()) == []
-
-
-@pytest.mark.usefixtures("no_drawing")
-def test_what_a_killed_process_left_is_cleared_after_a_day(tmp_path: Path) -> None:
-    for name in (".set-old.draft", ".set-new.draft"):
-        (tmp_path / name).mkdir()
-    os.utime(tmp_path / ".set-old.draft", (0, 0))
-    phantom.generate(tmp_path / "set", num_images=24, progress=False)
-    assert sorted(path.name for path in tmp_path.iterdir()) == [".set-new.draft", "set"]
 
 
 @pytest.mark.usefixtures("no_drawing")

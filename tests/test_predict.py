@@ -14,6 +14,7 @@ import cv2
 import numpy as np
 import pytest
 import torch
+import yaml
 from PIL import Image
 
 from pneumo import evaluate, films, image, members, metrics, phantom, predict, runs, unlike
@@ -366,9 +367,46 @@ def _half(name: str) -> Any:
     return cut
 
 
+def _metrics(change: Any) -> Any:
+    def spoil(run: Path) -> None:
+        found = json.loads((run / "metrics.json").read_text())
+        change(found)
+        (run / "metrics.json").write_text(json.dumps(found))
+
+    return spoil
+
+
+def _setting(group: str, name: Any, value: Any) -> Any:
+    def spoil(run: Path) -> None:
+        found = yaml.safe_load((run / runs.CONFIG).read_text())
+        found[group][name] = value
+        (run / runs.CONFIG).write_text(yaml.safe_dump(found))
+
+    return spoil
+
+
+def _pipe(name: str) -> Any:
+    def spoil(run: Path) -> None:
+        (run / name).unlink()
+        os.mkfifo(run / name)
+
+    return spoil
+
+
 @pytest.mark.parametrize(
     ("spoil", "message"),
     [
+        (lambda run: (run / "metrics.json").write_text('{"a":' * 1000), "is nested too deep"),
+        (_metrics(lambda found: found["best"].update(epoch=10**400)), "more than 64 bits"),
+        (_metrics(lambda found: found.update(selection=[])), "it has a list as selection"),
+        (_setting("model", 1, 2), "the name of a value is not text"),
+        (_setting("model", "f", 10**7), "far more than its checkpoint holds"),
+        (_setting("data", "image_size", 32_000), "at most 4,096"),
+        (_setting("data", "image_size", "64"), "must be a whole number of pixels"),
+        (_setting("data", "aspect", [1]), "data.aspect of a run must be one of"),
+        (_setting("model", "_partial_", True), "must make a torch.nn.Module"),
+        (lambda run: torch.save(None, run / runs.BEST), "holds no state_dict but a NoneType"),
+        *((_pipe(name), f"{name} must be a regular file") for name in ("split.csv", runs.BEST)),
         (_foreign, "names os.system, which is not run"),
         (_older, "must have schema 1; got 0"),
         (_other_split, "must be the split that metrics.json names"),
@@ -392,6 +430,12 @@ def test_broken_runs_are_named(
     assert message in captured.err
     assert captured.err.count("error: ") == 1
     assert captured.out == ""
+
+
+def test_an_unknown_user_in_the_configuration_ends_nothing(run: Path, paths: list[str]) -> None:
+    _setting("data", "source", {"_target_": "pneumo.source.kermany", "root": "~nosuchuser/x"})(run)
+    assert members.own_images(members.read(run)) is None
+    assert call(run, *paths, "--out", run.parent / "a.csv") == 0
 
 
 def test_films_are_held_for_a_few_threads_only(paths: list[str]) -> None:

@@ -321,9 +321,9 @@ def test_failed_running_and_missing_runs_are_named_and_not_averaged(sweep: Path)
 @pytest.mark.parametrize(
     ("content", "reason"),
     [
-        ('{"schema": 1, "model": "ti', "metrics.json cannot be read"),
-        ("", "metrics.json cannot be read"),
-        ("[1]", "metrics.json must hold an object; got list"),
+        ('{"schema": 1, "model": "ti', "metrics.json must be JSON; it is broken"),
+        ("", "metrics.json must be JSON; it is broken"),
+        ("[1]", "metrics.json must be JSON; it is broken: it must hold values by name; got list"),
         ('{"schema": 2, "model": "tiny"}', "metrics.json has schema 2, this report reads 1"),
         ('{"model": "tiny"}', "metrics.json has schema None, this report reads 1"),
         ('{"schema": 1, "model": "tiny"}', "metrics.json has no protocol"),
@@ -337,6 +337,37 @@ def test_half_written_and_foreign_metrics_are_named(sweep: Path, content: str, r
     row = found(table(report / "summary.csv"), network="tiny", epoch="best", part="test",
                 score="accuracy")  # fmt: skip
     assert row["n"] == "2"
+
+
+@pytest.mark.parametrize(
+    ("name", "content", "reason"),
+    [
+        ("status.json", None, "status.json must be a regular file"),
+        ("metrics.json", None, "metrics.json must be a regular file"),
+        ("status.json", '{"a":' * 9000, "it is nested too deep"),
+        ("metrics.json", '{"a":' * 500 + "1" + "}" * 500, "it is nested too deep"),
+        ("status.json", '{"status": "done", "epoch": ' + "9" * 400 + "}", "more than 64 bits"),
+        (".hydra/config.yaml", "a: &a [x]\nb: &b [*a, *a]\nc: [*b, *b]\n", ""),
+        (".hydra/config.yaml", None, ""),
+        (".hydra/config.yaml", "model: {name: [1]}\nseed: {}\nprotocol: {name: 1, fold: 2}\n", ""),
+        (".hydra/overrides.yaml", "- seed=" + "9" * 5000 + "\n- seed=²\n", ""),
+    ],
+)
+def test_one_hostile_run_stops_no_report(
+    sweep: Path, name: str, content: str | None, reason: str
+) -> None:
+    path = sweep / "model=tiny,protocol=paper,seed=1" / name
+    path.parent.mkdir(exist_ok=True)
+    path.unlink(missing_ok=True)
+    if content is None:
+        os.mkfifo(path)
+    else:
+        path.write_text(content)
+    if ".hydra" in name:
+        write_status(path.parents[1], status="failed", error="why")
+    text = said(write_report([sweep]))
+    assert reason in text
+    assert "over 2 trials" in text
 
 
 def test_another_type_in_metrics_is_named(sweep: Path) -> None:
@@ -645,6 +676,12 @@ def test_an_earlier_report_stays_if_writing_fails(
     monkeypatch.undo()
     assert said(sweep / "report") == before
     assert [p.name for p in sweep.iterdir() if p.name.startswith(".")] == []
+
+
+def test_probabilities_out_of_range_leave_the_interval_out(tmp_path: Path) -> None:
+    path = make_run(tmp_path) / "predictions.csv"
+    path.write_text(re.sub(r"[0-9.]+\n$", "1e999\n", path.read_text()))
+    assert "must hold probabilities from 0 to 1" in said(write_report([tmp_path]))
 
 
 def test_names_are_escaped(tmp_path: Path) -> None:

@@ -8,7 +8,7 @@ from pathlib import Path
 import pandas as pd
 import pytest
 
-from pneumo import runs
+from pneumo import atomic, runs
 
 
 def test_json_is_whole_and_has_no_nan(tmp_path: Path) -> None:
@@ -140,8 +140,10 @@ def test_what_a_killed_process_left_is_cleared(tmp_path: Path) -> None:
     process = subprocess.Popen([sys.executable, "-c", ""])
     process.wait()
     (tmp_path / "checkpoints").mkdir()
-    left = [f".metrics.json.{process.pid}.tmp", f"checkpoints/.last.ckpt.{process.pid}.tmp"]
-    kept = [f".heatmap.json.{os.getppid()}.tmp", ".mine.tmp", "a.1.tmp"]
+    one = atomic.temporary(tmp_path / "metrics.json").name
+    dead = one.replace(f"-{os.getpid()}-", f"-{process.pid}-")
+    left = [dead, f"checkpoints/{dead.replace('metrics.json', 'last.ckpt')}"]
+    kept = [one.replace(f"-{os.getpid()}-", f"-{os.getppid()}-"), ".mine.tmp", "a.1.tmp"]
     for name in (*left, *kept):
         (tmp_path / name).write_text("")
     with runs.claim(tmp_path):

@@ -2,17 +2,15 @@
 
 import argparse
 import os
-import shutil
 import sys
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
-from uuid import uuid4
 
 from markupsafe import Markup
 from tqdm import tqdm
 
-from pneumo import cli
+from pneumo import atomic, cli
 from pneumo.intervals import Interval, score_intervals
 from pneumo.metrics import COUNT_SCORES
 from pneumo.report import page, tables
@@ -180,15 +178,7 @@ def _check_replaceable(folder: Path) -> None:
 def _replace(folder: Path, *, files: dict[str, str | bytes]) -> None:
     """Writes all files into a folder beside it, then puts that in its place."""
     folder.parent.mkdir(parents=True, exist_ok=True)
-    new, old = (folder.with_name(f".{folder.name}-{uuid4().hex}") for _ in range(2))
-    try:
-        new.mkdir()
+    with atomic.replacing_folder(folder) as new:
         for name, content in files.items():
             data = content.encode() if isinstance(content, str) else content
             (new / name).write_bytes(data)
-        if folder.exists():
-            folder.rename(old)
-        new.rename(folder)
-    finally:
-        shutil.rmtree(new, ignore_errors=True)
-        shutil.rmtree(old, ignore_errors=True)

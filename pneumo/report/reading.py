@@ -1,7 +1,7 @@
 """Run folders to trials: what each finished run scored, and why each other one is left out."""
 
 import csv
-import json
+import io
 import os
 from collections.abc import Mapping
 from dataclasses import replace
@@ -10,35 +10,13 @@ from typing import Any
 
 import numpy as np
 
-from pneumo import runs
+from pneumo import runs, untrusted
+from pneumo.finished import what_is_wrong
 from pneumo.metrics import CLASS_NAMES, SCORES, Array, scores
 from pneumo.report import worth
 from pneumo.report.trials import Problem, Trial
 
 SCHEMA = 1  # of metrics.json; another schema means other numbers under the same names
-NEEDED: dict[str, type] = {
-    "model": str,
-    "protocol": str,
-    "data": dict,
-    "data.kind": str,
-    "best": dict,
-    "best.epoch": int,
-    "best.test": dict,
-    "last": dict,
-    "last.test": dict,
-}
-OPTIONAL: dict[str, type] = {
-    "seed": int,
-    "fold": int,
-    "data.images": int,
-    "data.patients": int,
-    "data.parts": dict,
-    "history": list,
-    "hyperparameters": dict,
-    "machine": dict,
-    "seconds": dict,
-    "selection": dict,
-}
 # Of a run's configuration: what is reported by itself, or bears on nothing that is learnt. What
 # the data are is told by their index.
 TELL_NOTHING = (
@@ -103,7 +81,7 @@ def read_run(path: Path, *, name: str) -> Trial | Problem:
             f"metrics.json has schema {metrics.get('schema')}, this report reads {SCHEMA}; "
             "report it with the version that wrote it",
         )
-    if wrong := _wrong(metrics):
+    if wrong := what_is_wrong(metrics):
         return left_out("unreadable", f"metrics.json has {wrong}; run it again")
     return _trial(path, name=name, metrics=metrics, status=status)
 
@@ -139,10 +117,11 @@ def _settings(path: Path) -> dict[str, Any]:
 
 def _predictions(path: Path) -> tuple[Array, Array, Array, Array]:
     """Path, label, probability and patient of the test images, as a Trial has them."""
-    if not path.is_file():
-        raise FileNotFoundError("predictions.csv is missing")
-    with path.open(newline="", encoding="utf-8") as file:
-        header, *rows = csv.reader(file) if path.stat().st_size else [[]]
+    try:
+        text = untrusted.read_text(path, limit=untrusted.MAX_TABLE)
+    except FileNotFoundError:
+        raise FileNotFoundError("predictions.csv is missing") from None
+    header, *rows = csv.reader(io.StringIO(text, newline="")) if text else [[]]
     if lacking := {"path", "split", "label", "p_pneumonia", "patient"} - set(header):
         raise ValueError(f"predictions.csv lacks the column {', '.join(sorted(lacking))}")
     name, split, label, probability, patient = (
@@ -168,6 +147,8 @@ def _check_agreement(trial: Trial, *, label: Array, probability: Array) -> None:
         raise ValueError(f"predictions.csv has {label.size:,} of {images:,.0f} test images")
     if unknown := int(np.isnan(probability).sum()):
         raise ValueError(f"{unknown:,} of the probabilities in predictions.csv are not a number")
+    if not ((probability >= 0) & (probability <= 1)).all():
+        raise ValueError("predictions.csv must hold probabilities from 0 to 1")
     accuracy, written = (
         scores(label, probability)["accuracy"],
         trial.score("best", "test", "accuracy"),
@@ -181,14 +162,11 @@ def _check_agreement(trial: Trial, *, label: Array, probability: Array) -> None:
 def _json(path: Path) -> dict[str, Any]:
     """The object in a JSON file, {} if there is no file; ValueError if it is anything else."""
     try:
-        content = json.loads(path.read_text(encoding="utf-8"))
+        return untrusted.read_json(path)
     except FileNotFoundError:
         return {}
-    except (OSError, ValueError, csv.Error) as error:
-        raise ValueError(f"{path.name} cannot be read ({error}); run it again") from error
-    if not isinstance(content, dict):
-        raise ValueError(f"{path.name} must hold an object; got {type(content).__name__}")
-    return content
+    except ValueError as error:
+        raise ValueError(f"{str(error).replace(str(path), path.name)}; run it again") from None
 
 
 def _unfinished(status: Mapping[str, Any]) -> str:
@@ -197,14 +175,3 @@ def _unfinished(status: Mapping[str, Any]) -> str:
     error = str(status.get("error") or "").strip()
     at = f"at epoch {status.get('epoch', '?')} of {status.get('max_epochs', '?')}"
     return f"{at}: {error.splitlines()[-1]}" if error else at
-
-
-def _wrong(metrics: Mapping[str, Any]) -> str | None:
-    """The first key of metrics.json that is missing or of another type; None if all are right."""
-    for key, kind in (NEEDED | OPTIONAL).items():
-        value: Any = metrics
-        for step in key.split("."):
-            value = value.get(step) if isinstance(value, Mapping) else None
-        if not isinstance(value, kind) and not (value is None and key in OPTIONAL):
-            return f"no {key}" if value is None else f"a {type(value).__name__} as {key}"
-    return None

@@ -8,8 +8,9 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from pneumo import runs
+from pneumo.finished import read_table
 from pneumo.intervals import has_intervals
-from pneumo.metrics import Array
+from pneumo.metrics import CLASS_NAMES, Array
 from pneumo.report.groups import Cell, Group, spread
 from pneumo.report.trials import Trial, number
 from pneumo.report.wording import DASH, decimal, interval
@@ -211,10 +212,14 @@ def _from_predictions(path: Path, protocol: str) -> dict[str, Any] | None:
     from pneumo.assess import assess_run
 
     try:
-        split, scored = (pd.read_csv(path / f"{name}.csv") for name in ("split", "predictions"))
         columns = ["path", "group", "label", "subtype", "source", "split"]
+        split = read_table(path / "split.csv", columns, labels=CLASS_NAMES)
+        scored = read_table(
+            path / "predictions.csv", ["path", "label", "p_pneumonia"], labels=CLASS_NAMES
+        )
         table = split[columns].merge(scored[["path", "p_pneumonia"]], on="path")
-        return assess_run(table.fillna({"source": ""}), protocol=protocol)
+        table["p_pneumonia"] = pd.to_numeric(table["p_pneumonia"])
+        return assess_run(table, protocol=protocol)
     except (OSError, ValueError, KeyError, IndexError, TypeError):
         return None
 
