@@ -124,6 +124,17 @@ def _clear_left(run_dir: Path) -> None:
         atomic.clear(folder)
 
 
+def remove_empty(folder: Path, *, levels: int) -> None:
+    """Removes a folder that was made and not used, and folders around it, as far as they are empty.
+
+    Of those around it only what lies below the working directory: others are the user's own.
+    """
+    around = folder.resolve().parents[: levels - 1]
+    with contextlib.suppress(OSError):
+        for one in (folder, *(p for p in around if Path.cwd() in p.parents)):
+            one.rmdir()
+
+
 def write_config(run_dir: Path, config: Mapping[str, Any], overrides: Sequence[str]) -> None:
     """Writes the composed configuration; refuses to change that of a run that has begun.
 

@@ -144,8 +144,7 @@ def discard(folder: Path) -> None:
             return
         for name in written:
             (folder / name).unlink(missing_ok=True)
-        for empty in (folder, folder.parent):
-            empty.rmdir()
+        runs.remove_empty(folder, levels=2)
 
 
 def check_launch(config: DictConfig) -> None:

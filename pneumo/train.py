@@ -120,9 +120,7 @@ def refuse(run_dir: Path, error: str, *, sweeping: bool) -> None:
                 runs.write_status(run_dir, "failed", error=error)
             runs.write_text(run_dir / sweep.REFUSED, error)
         return
-    with contextlib.suppress(OSError):  # the empty folders that Hydra has made
-        for folder in (run_dir, *run_dir.parents[:2]):
-            folder.rmdir()
+    runs.remove_empty(run_dir, levels=3)  # multirun/<date>/<time>/ that Hydra has made
 
 
 def best_score(run_dir: Path, *, select_on: str) -> float:

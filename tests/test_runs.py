@@ -166,3 +166,18 @@ def test_a_full_disk_still_takes_the_status_of_a_failed_run(
         assert found["error"].startswith("no room")
     (tmp_path / "status.json").unlink()
     runs.end_status(tmp_path, "failed", epoch=3, max_epochs=9, error=None)
+
+
+def test_a_folder_of_the_users_is_not_removed(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    for name in ("a", "multirun/day/time/run"):
+        (tmp_path / name).mkdir(parents=True)
+        runs.remove_empty(Path(name), levels=3)
+    assert [path.name for path in tmp_path.iterdir()] == ["multirun"]
+    (tmp_path / "theirs" / "run").mkdir(parents=True)
+    (tmp_path / "here").mkdir()
+    monkeypatch.chdir(tmp_path / "here")
+    runs.remove_empty(tmp_path / "theirs" / "run", levels=3)
+    assert (tmp_path / "theirs").is_dir()
