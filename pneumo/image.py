@@ -5,12 +5,14 @@ import logging
 from collections.abc import Iterator
 from pathlib import Path
 
+import cv2
 import numpy as np
 from PIL import Image, ImageOps, UnidentifiedImageError
 
 MAX_PIXELS = 100_000_000  # the largest radiographs have about 20 million
 Image.MAX_IMAGE_PIXELS = None  # Pillow's own bound only warns; ours refuses, before decoding
 FORMATS = ("PNG", "JPEG")
+PNG_MAGIC = b"\x89PNG\r\n\x1a\n"
 ASPECTS = ("stretch", "pad")
 VERSION = 3  # part of the cache's key; raise it with every change of what a pixel becomes
 
@@ -47,6 +49,8 @@ def decode(data: bytes, *, name: str = "image", depths: list[int] | None = None)
     try:
         with Image.open(io.BytesIO(data), formats=FORMATS) as image:
             _check(image, name)
+            if _is_deep(data):  # of 16 bits in several channels Pillow drops the lower 8
+                return _grey(Image.fromarray(_deep_luma(data)), name, depths)
             if image.mode == "RGB":  # a JPEG's luma as it is stored: half the time, for a grey
                 image.draft("L", None)  # film the same values; no other format has a draft
             image.load()
@@ -143,6 +147,25 @@ def _scaled(values: np.ndarray, bits: int, name: str) -> np.ndarray:
     log.debug("%s: taken as %d bits; %d pixels are brighter and become white", name, bits, brighter)
     of_value = np.round(np.arange(top + 1) * (255 / top)).astype(np.uint8)
     return np.concatenate([of_value[np.minimum(part, top)] for part in bands(values)])
+
+
+def _is_deep(data: bytes) -> bool:
+    """Whether a PNG has 16 bits in several channels (its header, W3C PNG, section 11.2.1)."""
+    return data[:8] == PNG_MAGIC and data[24] == 16 and data[25] in (2, 4, 6)
+
+
+def _deep_luma(data: bytes) -> np.ndarray:
+    """(H, W) uint16 luma of a PNG of 16 bits in several channels, on black where it has alpha."""
+    pixels = cv2.imdecode(np.frombuffer(data, np.uint8), cv2.IMREAD_UNCHANGED)
+    if pixels is None:
+        raise OSError("OpenCV cannot decode it")
+    parts = []
+    for part in bands(pixels):
+        luma = part[..., :3] @ np.array([0.114, 0.587, 0.299])  # ITU-R 601; OpenCV has blue first
+        if part.shape[2] == 4:
+            luma *= part[..., 3] / 65535
+        parts.append(np.round(luma).astype(np.uint16))
+    return np.concatenate(parts)
 
 
 def _luma(image: Image.Image) -> np.ndarray:

@@ -3,6 +3,7 @@ import resource
 import struct
 from pathlib import Path
 
+import cv2
 import numpy as np
 import pytest
 from PIL import Image, ImageOps
@@ -76,6 +77,18 @@ def test_a_few_bright_pixels_do_not_change_the_depth(
     assert (found[1:] == plain[1:]).all()
     assert found[0, 0] == 255
     assert f"film.png: taken as {bits} bits; 1 pixels are brighter and become white" in caplog.text
+
+
+@pytest.mark.parametrize("channels", [3, 4])
+def test_twelve_bits_in_colour_are_as_bright_as_in_grey(channels: int) -> None:
+    ramp = np.tile(np.linspace(0, 4095, 64).astype(np.uint16), (64, 1))
+    plain = image.decode(encode(Image.fromarray(ramp)))
+    colour = np.repeat(ramp[..., None], channels, 2)
+    colour[..., 3:] = 65535  # opaque
+    data = cv2.imencode(".png", colour)[1].tobytes()
+    assert np.abs(image.decode(data).astype(int) - plain).max() <= 1
+    with pytest.raises(ValueError, match=r"^film\.png: the image is damaged or cut off"):
+        image.decode(data[: len(data) // 2], name="film.png")
 
 
 def test_of_a_cameras_jpeg_the_first_picture_counts(grey: np.ndarray) -> None:
