@@ -47,15 +47,15 @@ def test_runs_lie_in_folders_named_by_their_overrides(
 def test_failing_run_does_not_stop_the_others_and_is_mended_by_starting_again(
     train: Command, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: Any
 ) -> None:
-    build = fit.build_network
+    build = fit.build
 
-    def bug(config: Any) -> Any:
+    def bug(config: Any, *arguments: Any, **options: Any) -> Any:
         if config["model"]["name"] == "tiny":
             raise RuntimeError("a bug of tiny")
-        return build(config)
+        return build(config, *arguments, **options)
 
     with monkeypatch.context() as patch:
-        patch.setattr(fit, "build_network", bug)
+        patch.setattr(fit, "build", bug)
         assert train(*SWEEP, "model=tiny,small", *FEW) == 1
     folder = tmp_path / "sweep"
     assert statuses(folder) == {"small,seed=0": "done", "tiny,seed=0": "failed"}
