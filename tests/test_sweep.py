@@ -398,7 +398,10 @@ def test_a_worker_ends_with_its_sweep() -> None:
         assert process.stdout is not None
         pid = int(process.stdout.readline())
         process.kill()
-        assert process.stdout.read() == ""  # the worker had it open too, and has ended
+        assert process.stdout.read() == ""  # the worker had it open too, and has closed it
+    deadline = time.monotonic() + 10  # a process that ends closes its files first
+    while alive(pid) and time.monotonic() < deadline:
+        time.sleep(0.05)
     assert not alive(pid)
 
 
