@@ -54,8 +54,8 @@ def at_prevalence(probability: ArrayLike, *, fitted_at: float, prevalence: float
     By Bayes' rule the odds change as the prior odds do; both shares are in (0, 1).
     """
     probability = np.asarray(probability, dtype=np.float64)
-    sick = probability * prevalence / fitted_at
-    well = (1 - probability) * (1 - prevalence) / (1 - fitted_at)
+    sick = probability * prevalence * (1 - fitted_at)
+    well = (1 - probability) * (1 - prevalence) * fitted_at
     return ratio(sick, sick + well)
 
 

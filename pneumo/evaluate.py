@@ -366,7 +366,9 @@ def _subgroup_lines(one: dict[str, Any]) -> list[str]:
 def _benefit_lines(one: dict[str, Any]) -> list[str]:
     found = one["net_benefit"]
     curves = [(f"{found['own_prevalence']:.0%} here", found["at"])]
-    curves += [(f"{stated['prevalence']:.1%}", stated["at"]) for stated in found["at_prevalence"]]
+    curves += [
+        (f"{100 * stated['prevalence']:.3g}%", stated["at"]) for stated in found["at_prevalence"]
+    ]
     lines = [
         f"net benefit of the {found['probability']} probability (treating everyone),",
         "by prevalence:",
@@ -374,7 +376,7 @@ def _benefit_lines(one: dict[str, Any]) -> list[str]:
     ]
     for name, rows in curves:
         cells = (
-            f"{row['network']:.3f} ({row['treat_all']:.3f})"
+            f"{_decimal(row['network'])} ({_decimal(row['treat_all'])})"
             for row in rows
             if row["threshold"] in SHOWN
         )

@@ -17,7 +17,7 @@ METHOD = "clustered Wilson"  # of the intervals that metrics.json keeps; name an
 # Of what a few errors cannot tell, chosen by the simulation in docs/intervals.md:
 CORRELATION = 0.3  # of two images of one patient, in being right or wrong
 PRIOR_ERRORS = 2.0  # as many as this tell the expected design effect
-MIN_PATIENTS = 20  # of a class; with fewer, a quarter of samples have no error that tells anything
+MIN_PATIENTS = 20  # of a class; with fewer, a quarter of samples have no error to tell the variance
 
 
 class Interval(NamedTuple):

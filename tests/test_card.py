@@ -133,6 +133,14 @@ def test_without_a_validation_part_the_card_says_so_and_that_scores_flatter() ->
     assert "0.700 instead of 0.900" in text
 
 
+def test_ece_prevalence_and_few_patients_are_told() -> None:
+    text = written(metrics())
+    assert "ECE is of PNEUMONIA's probability, not of that of the class called" in text
+    assert "| chance | 67 % here | 5 % | 10 % | 20 % | 40 % |" in text
+    assert "| 0.05 | " in text
+    assert "**Few patients:** fewer than 20 patients of a class among all images" in text
+
+
 def test_the_last_checkpoint_has_no_intervals_and_says_why() -> None:
     text = written(metrics(), with_table=False, checkpoint="last")
     assert "epoch 10 of 10" in text

@@ -360,6 +360,15 @@ def test_text_fits_a_terminal(folder: Path, fresh: Path, capsys: Capture) -> Non
     assert max(map(len, lines)) <= 80
 
 
+def test_text_says_what_ece_prevalence_and_intervals_are_of(folder: Path, capsys: Capture) -> None:
+    assert call(folder / "a", "--prevalence", "0.005", "0.1") == 0
+    text = capsys.readouterr().out
+    assert "calibration of PNEUMONIA's probability: ECE" in text
+    starts = [line[:8].strip() for line in text.split("by prevalence:\n")[1].splitlines()]
+    assert starts[2:] == ["0.5%", "10%"]
+    assert "fewer than 20 patients of a class among" in text.replace("\n    ", " ")
+
+
 def test_json_is_whole_and_replaces_only_what_was_named(folder: Path, tmp_path: Path) -> None:
     out = tmp_path / "a.json"
     out.write_text("before")

@@ -5,7 +5,7 @@ import time
 import numpy as np
 import pytest
 
-from pneumo import calibration, intervals, metrics
+from pneumo import calibration, influence, intervals, metrics
 from pneumo.metrics import Array
 
 ONE_CLASS = [(np.zeros(6, int), "pneumonia"), (np.ones(6, int), "normal")]
@@ -191,6 +191,31 @@ def test_net_benefit_of_all_and_none() -> None:
     assert true_no > 0
 
 
+def test_net_benefit_at_a_prevalence_is_that_of_images_so_composed() -> None:
+    label, probability = cases(8)
+    threshold = np.array([0.1, 0.5])
+    own = metrics.net_benefit(label, probability, threshold=threshold)
+    same = metrics.net_benefit(
+        label, probability, threshold=threshold, prevalence=float(label.mean())
+    )
+    np.testing.assert_allclose(same, own)
+    often = np.concatenate([np.arange(label.size), *[np.flatnonzero(label == 0)] * 3])
+    np.testing.assert_allclose(
+        metrics.net_benefit(
+            label, probability, threshold=threshold, prevalence=float(label[often].mean())
+        ),
+        metrics.net_benefit(label[often], probability[often], threshold=threshold),
+    )
+
+
+def test_a_probability_moves_to_another_prevalence_by_the_odds() -> None:
+    moved = calibration.at_prevalence([0.5, 0.0, 1.0], fitted_at=0.75, prevalence=0.5)
+    assert moved == pytest.approx([0.25, 0, 1])  # odds 1 by (1 / 1) / (3 / 1)
+    np.testing.assert_allclose(
+        calibration.at_prevalence([0.2, 0.9], fitted_at=0.3, prevalence=0.3), [0.2, 0.9]
+    )
+
+
 @pytest.mark.parametrize("temperature", [0.5, 1.0, 2.5])
 def test_a_known_temperature_is_recovered(temperature: float) -> None:
     rng = np.random.default_rng(0)
@@ -273,6 +298,32 @@ def test_few_patients_of_a_class_are_warned_of_in_one_sentence() -> None:
         intervals.warning(["all images"])
     )
     assert intervals.warning([]) is None
+
+
+@pytest.mark.parametrize("name", metrics.SCORES)
+def test_influence_is_the_derivative_with_an_images_weight(name: str) -> None:
+    label, probability = cases(4, num=60)
+    probability = probability.round(1)  # with ties
+    step = 1e-6
+    weight = 1 + step * np.eye(label.size)
+    change = metrics.weighted_scores(label, probability, weight=weight, names=[name])[name]
+    change = (change - metrics.scores(label, probability)[name]) / step
+    if name in influence.RANKED:
+        found = influence.RANKED[name](label, probability)
+    else:
+        called = (probability >= 0.5).astype(int)
+        found = influence.proportion(*influence.counted(name, label, called))
+    scale = 2 / (1 + found.value) ** 2 if name.startswith("f1") else 1.0  # F1 = 2 J / (1 + J)
+    np.testing.assert_allclose(scale * found.change, change, atol=1e-6)
+
+
+def test_only_the_order_of_scores_counts_in_ranking() -> None:
+    label, probability = cases(11)
+    logit = 7 * probability - 3.5  # anything that ranks alike and has the threshold at 0
+    who = np.arange(label.size) // 2
+    kinds = (probability, 0.5), (logit, 0.0)
+    one, two = (intervals.score_intervals(label, s, patient=who, threshold=t) for s, t in kinds)
+    assert one == two
 
 
 def test_intervals_of_a_test_part_are_fast() -> None:

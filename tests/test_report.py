@@ -714,7 +714,8 @@ def test_pictures_and_page_are_whole_and_the_same_again(
     monkeypatch.undo()
     report = write_report([sweep])
     files = {path.name: path.read_bytes() for path in report.iterdir()}
-    names = ("figure1", "learning-curves", "confusion", "roc-precision-recall", "accuracy-size")
+    names = ("figure1", "learning-curves", "confusion", "roc-precision-recall", "accuracy-size",
+             "reliability", "decision-curve")  # fmt: skip
     for name in names:
         assert files[f"kermany-paper-{name}.png"].startswith(b"\x89PNG")
         assert b"</svg>" in files[f"kermany-paper-{name}.svg"]

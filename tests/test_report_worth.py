@@ -14,6 +14,7 @@ from pneumo.assess import assess_run
 from pneumo.report import worth, write_report
 from pneumo.report.reading import read_run
 from pneumo.report.trials import Trial
+from pneumo.report.worth_figures import CAPTIONS
 from tests.test_report import make_run
 
 
@@ -111,6 +112,70 @@ def test_a_run_of_an_earlier_version_is_assessed_from_its_tables(tmp_path: Path)
     np.testing.assert_allclose(earlier.benefit, now.benefit)
 
 
+def _earlier(folder: Path) -> None:
+    """Makes the assessment an earlier version's: other intervals, no word of the method."""
+    metrics = json.loads((folder / "metrics.json").read_text())
+    found = metrics["assessment"]
+    del found["interval"], found["net_benefit"]["at_prevalence"]
+    for name in worth.SCORES:
+        found["operating_point"][name] |= {"low": 0.111, "high": 0.999}
+    (folder / "metrics.json").write_text(json.dumps(metrics))
+
+
+@pytest.mark.parametrize("with_split", [True, False])
+def test_intervals_of_an_earlier_method_are_made_anew(tmp_path: Path, with_split: bool) -> None:
+    folder, tables = run(tmp_path / "a"), run(tmp_path / "b", written=False)
+    wanted = trial(folder).metrics["worth"]
+    for name in ("split.csv", "predictions.csv") if with_split else ("predictions.csv",):
+        (folder / name).write_bytes((tables / name).read_bytes())
+    if not with_split:
+        (folder / "split.csv").unlink(missing_ok=True)
+    _earlier(folder)
+    found = trial(folder).metrics["worth"]
+    assert not found.outdated
+    for name in worth.SCORES:
+        assert found.numbers[name] == pytest.approx(wanted.numbers[name])
+    assert found.stated.keys() == wanted.stated.keys()
+    virus = found.subgroups["subtype virus"]["auroc"]
+    assert virus.value == pytest.approx(wanted.subgroups["subtype virus"]["auroc"].value)
+    assert np.isfinite(virus.low) == with_split  # else nobody knows which images are viral
+
+
+@pytest.mark.parametrize("cut", [True, False])
+def test_intervals_of_an_earlier_method_are_never_shown(tmp_path: Path, cut: bool) -> None:
+    folder = run(tmp_path)
+    (folder / "split.csv").unlink(missing_ok=True)
+    (folder / "predictions.csv").unlink()
+    if cut:
+        rows = table(5, val=True)  # another run's
+        rows[rows["split"] != "train"].to_csv(folder / "predictions.csv", index=False)
+    _earlier(folder)
+    text = page(tmp_path)
+    assert "<b>No intervals of 1 runs:</b>" in text
+    assert "0.111" not in text
+    assert trial(folder).metrics["worth"].numbers["ppv"].value > 0.5
+
+
+def test_few_patients_ece_and_prevalence_are_told(tmp_path: Path) -> None:
+    folder = run(tmp_path)
+    metrics = json.loads((folder / "metrics.json").read_text())
+    assert metrics["assessment"]["interval"] == {
+        "method": "clustered Wilson", "level": 0.95, "warning": None
+    }  # fmt: skip
+    rows = table(0, val=True).iloc[:100]
+    metrics["assessment"] = assess_run(rows, protocol="holdout")
+    assert "among all images" in metrics["assessment"]["interval"]["warning"]
+    runs.write_json(folder / "metrics.json", metrics)
+    text = page(tmp_path)
+    assert "fewer than 20 patients of a class among all images" in text
+    assert "ECE of PNEUMONIA&#39;s probability" in text
+    curve = metrics["assessment"]["net_benefit"]["at_prevalence"][0]
+    assert curve["prevalence"] == 0.05
+    assert curve["at"][0]["treat_all"] == pytest.approx(0)  # treated at their own prevalence
+    assert f"<td>{curve['at'][0]['network']:.3f}<small>everyone 0.000</small></td>" in text
+    assert "share of PNEUMONIA (73 % in the set)" in CAPTIONS["decision-curve"][1]
+
+
 def _drop(metrics: dict[str, Any]) -> None:
     del metrics["assessment"]["operating_point"]["ppv"]
 
@@ -124,6 +189,7 @@ def test_a_foreign_assessment_is_left_out(
     tmp_path: Path, spoil: Callable[[dict[str, Any]], None]
 ) -> None:
     folder = run(tmp_path)
+    (folder / "predictions.csv").unlink()  # or it would be assessed anew
     metrics = json.loads((folder / "metrics.json").read_text())
     spoil(metrics)
     (folder / "metrics.json").write_text(json.dumps(metrics))

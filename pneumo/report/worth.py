@@ -3,7 +3,7 @@
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 
@@ -14,6 +14,9 @@ from pneumo.metrics import CLASS_NAMES, Array
 from pneumo.report.groups import Cell, Group, spread
 from pneumo.report.trials import Trial, number
 from pneumo.report.wording import DASH, decimal, interval
+
+if TYPE_CHECKING:
+    import pandas as pd
 
 CURVE = ("threshold", "network", "treat_all")  # of a decision curve
 SCORES = ("sensitivity", "specificity", "ppv", "npv")
@@ -53,6 +56,7 @@ MAPS = {
     "share_of_gaps_above_0": "Films with gap above 0",
     "randomised": "Randomised network",
 }
+AGREES = 0.005  # scores of predictions may differ from those written by rounding, not by more
 BENEFIT_AT = (0.05, 0.1, 0.2, 0.3, 0.5)  # of the thresholds, in the table
 BENEFIT = {"network": "Network", "prevalence": "PNEUMONIA"} | {
     f"{at:.2f}": f"Treat at {at:.2f}" for at in BENEFIT_AT
@@ -178,18 +182,28 @@ def _worth(found: Any) -> Worth | None:
 
 
 def _without_intervals(written: Worth, anew: Worth | None) -> Worth:
-    """What is known anew, and of what is written (subgroups by size of file) only the scores."""
+    """What is known anew, and of what is written (subgroups by size of file) only the scores.
+
+    Predictions that do not give the scores that are written are of other images: not used.
+    """
     subgroups = {
-        name: {
-            key: v._replace(low=np.nan, high=np.nan) if key != "images" else v
-            for key, v in one.items()
-        }
+        name: {key: Value(v.value) if isinstance(v, Value) else v for key, v in one.items()}
         for name, one in written.subgroups.items()
     }
-    if anew is not None:
-        return replace(anew, subgroups=subgroups | anew.subgroups)
+    if anew is not None and all(_agree(written, anew, name) for name in SCORES):
+        known = {
+            name: one
+            for name, one in anew.subgroups.items()
+            if name not in subgroups or one["images"] == subgroups[name]["images"]
+        }
+        return replace(anew, subgroups=subgroups | known)
     numbers = {key: Value(value.value) for key, value in written.numbers.items()}
     return replace(written, numbers=numbers, subgroups=subgroups, outdated=True)
+
+
+def _agree(one: Worth, other: Worth, name: str) -> bool:
+    gap = abs(one.numbers[name].value - other.numbers[name].value)
+    return not gap > AGREES  # what is unknown in either agrees
 
 
 def _value(row: Any) -> Value:
@@ -212,16 +226,30 @@ def _from_predictions(path: Path, protocol: str) -> dict[str, Any] | None:
     from pneumo.assess import assess_run
 
     try:
-        columns = ["path", "group", "label", "subtype", "source", "split"]
-        split = read_table(path / "split.csv", columns, labels=CLASS_NAMES)
         scored = read_table(
             path / "predictions.csv", ["path", "label", "p_pneumonia"], labels=CLASS_NAMES
         )
+        scored["p_pneumonia"] = pd.to_numeric(scored["p_pneumonia"])
+        if not scored["p_pneumonia"].between(0, 1).all():
+            return None
+        if not (path / "split.csv").is_file():
+            return assess_run(_named(scored), protocol=protocol)
+        columns = ["path", "group", "label", "subtype", "source", "split"]
+        split = read_table(path / "split.csv", columns, labels=CLASS_NAMES)
         table = split[columns].merge(scored[["path", "p_pneumonia"]], on="path")
-        table["p_pneumonia"] = pd.to_numeric(table["p_pneumonia"])
         return assess_run(table, protocol=protocol)
     except (OSError, ValueError, KeyError, IndexError, TypeError):
         return None
+
+
+def _named(scored: "pd.DataFrame") -> "pd.DataFrame":
+    """Predictions with group, subtype and source, of which paths of the set tell as much."""
+    from pneumo.index import parse_name  # late: it imports pandas
+
+    told = [parse_name(name) or ("", "", "", "", "") for name in scored["path"]]
+    return scored.assign(
+        group=scored["patient"], subtype=[row[2] for row in told], source=[row[4] for row in told]
+    )
 
 
 def _row(cell: Cell, worths: Sequence[Worth], columns: Mapping[str, Any]) -> dict[str, Any]:
@@ -260,18 +288,19 @@ def _benefit(cell: Cell, worths: Sequence[Worth]) -> list[dict[str, Any]]:
     """Net benefit at the images' own share of PNEUMONIA and at those stated, a row each."""
     curves = {"own share": [worth.benefit for worth in worths]}
     for share in dict.fromkeys(share for worth in worths for share in worth.stated):
-        curves[f"{float(share):.4g}"] = [w.stated[share] for w in worths if share in w.stated]
-    rows = []
-    for name, found in curves.items():
-        row: dict[str, Any] = {"network": (cell.label, "")}
-        row["prevalence"] = (name if name == "own share" else f"{float(name):.4g}", "")
-        for at in BENEFIT_AT:
-            here = [curve[np.isclose(curve[:, 0], at)][:, 1:] for curve in found]
-            both = np.concatenate([*here, np.empty((0, 2))])
-            own, everyone = (decimal(spread(column).median) for column in both.T)
-            row[f"{at:.2f}"] = (own, f"everyone {everyone}")
-        rows.append(row)
-    return rows
+        name = f"{100 * float(share):.3g} %"
+        curves[name] = [worth.stated[share] for worth in worths if share in worth.stated]
+    return [
+        {"network": (cell.label, ""), "prevalence": (name, "")}
+        | {f"{at:.2f}": _benefit_cell(found, at) for at in BENEFIT_AT}
+        for name, found in curves.items()
+    ]
+
+
+def _benefit_cell(curves: Sequence[Array], threshold: float) -> tuple[str, str]:
+    here = [curve[np.isclose(curve[:, 0], threshold)][:, 1:] for curve in curves]
+    own, everyone = (decimal(spread(values).median) for values in np.concatenate(here).T)
+    return own, f"everyone {everyone}"
 
 
 def _maps(trial: Trial) -> list[dict[str, Any]]:
