@@ -1,6 +1,5 @@
 """One run from its configuration to its run folder: data, network, training, final scores."""
 
-import json
 import logging
 import re
 import sys
@@ -29,9 +28,11 @@ from pneumo import (
     split,
     tensorboard,
     unlike,
+    untrusted,
 )
 from pneumo.callbacks import history_table
 from pneumo.data import XrayDataModule
+from pneumo.finished import read_table
 from pneumo.folder import near_duplicates
 from pneumo.module import Classifier
 from pneumo.network import Network
@@ -169,7 +170,7 @@ def keep_split(run_dir: Path, table: pd.DataFrame) -> str:
     """
     path, kept = run_dir / "split.csv", run_dir / "split.json"
     found = {"split_sha256": split.digest(table), "images_sha256": split.images_digest(table)}
-    if path.exists() and split.digest(pd.read_csv(path)) != found["split_sha256"]:
+    if _split_before(path) not in (None, found["split_sha256"]):
         raise ValueError(
             f"a run goes on with the images it began with; those of {run_dir} were others. Name "
             "their folder with data.root=DIR, or start a new run"
@@ -185,11 +186,19 @@ def keep_split(run_dir: Path, table: pd.DataFrame) -> str:
     return found["split_sha256"]
 
 
+def _split_before(path: Path) -> str | None:
+    """The digest of the split a run began with; None for a new run. Errors as read_table's."""
+    try:
+        return split.digest(read_table(path, split.COLUMNS, labels=index.LABELS))
+    except FileNotFoundError:
+        return None
+
+
 def _images_before(kept: Path) -> Any:
     """The digest of the images a run began with; None for a run of a version that kept none."""
     try:
-        return json.loads(kept.read_text())["images_sha256"]
-    except (OSError, ValueError, KeyError, TypeError):
+        return untrusted.read_json(kept)["images_sha256"]
+    except (OSError, ValueError, KeyError):
         return None
 
 

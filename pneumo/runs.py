@@ -274,7 +274,7 @@ def end_status(
         path = run_dir / "status.json"
         with contextlib.suppress(OSError, ValueError):
             told = {"status": status, "error": error and error[:MOST_SAID]}
-            text = json.dumps({**json.loads(path.read_text()), **told})
+            text = json.dumps({**untrusted.read_json(path), **told})
             with path.open("r+", encoding="utf-8") as file:
                 file.write(text.ljust(path.stat().st_size))
 

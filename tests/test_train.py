@@ -246,7 +246,9 @@ def test_resume_refuses_other_settings_and_other_images(
     assert train("resume=run", "optimizer.lr=0.5") == 2
     assert "optimizer.lr was 0.004, now 0.5" in capsys.readouterr().err
     assert train("resume=missing") == 2
-    (tmp_path / "run" / "split.csv").write_text("path,split\na,train\n")
+    (tmp_path / "run" / "split.csv").write_text(
+        "path,patient,group,label,subtype,source,split\na,p,p,NORMAL,normal,train,train\n"
+    )
     runs.write_status(tmp_path / "run", "stopped")
     assert train("resume=run") == 2
     assert "goes on with the images it began with" in capsys.readouterr().err
