@@ -2,6 +2,7 @@
 
 import os
 import re
+import sys
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from difflib import SequenceMatcher
 from itertools import pairwise
@@ -76,8 +77,12 @@ def explained(rule: Rule, why: str) -> Rule:
     return f"{rule[0]}, {why}", rule[1]
 
 
-POSITIVE: Rule = ("a number above 0", lambda v: _number(v) and 0 < v < float("inf"))
-NOT_NEGATIVE: Rule = ("a number, 0 or more", lambda v: _number(v) and 0 <= v < float("inf"))
+def _is_version(value: Any) -> bool:
+    return value is None or TEXT[1](value) or _whole(value)
+
+
+POSITIVE: Rule = ("a number above 0", lambda v: _number(v) and 0 < v <= sys.float_info.max)
+NOT_NEGATIVE: Rule = ("a number, 0 or more", lambda v: _number(v) and 0 <= v <= sys.float_info.max)
 YES_NO: Rule = ("true or false", lambda v: isinstance(v, bool))
 PROBABILITY = between(0, 1)
 BELOW_1: Rule = ("a number from 0, below 1", lambda v: _number(v) and 0 <= v < 1)
@@ -91,6 +96,9 @@ FOLDER: Rule = (
     # this one leaves an unknown ~ as it is, where Path.expanduser raises RuntimeError
     lambda v: TEXT[1](v) and bool(v) and not os.path.expanduser(v).startswith("~"),  # noqa: PTH111
 )
+# Hydra makes it, a folder named ~ too
+RUN_DIR: Rule = ("a folder, without ~", lambda v: FOLDER[1](v) and not v.startswith("~"))
+CACHE_DIR = explained(FOLDER, "or set PNEUMO_CACHE=DIR")
 TARGET: Rule = (
     "a dotted name that can be imported, such as torch.optim.Adamax",
     lambda v: isinstance(v, str) and re.fullmatch(r"[^\W\d]\w*(\.[^\W\d]\w*)+", v) is not None,
@@ -113,15 +121,19 @@ MONITOR: Rule = (
 RULES: dict[str, Rule] = {
     "seed": whole(0, MAX_SEED),
     "num_threads": optional(whole(1, MAX_THREADS)),
-    "run_dir": ("a folder, without ~", lambda v: FOLDER[1](v) and not v.startswith("~")),
+    "run_dir": RUN_DIR,
     "model._target_": TARGET,
     "model.name": NAME,
     "model.num_classes": one_of(2, 3),
     "data.source": OBJECT,
     "data.root": FOLDER,
     "data.csv": optional(FOLDER),
+    "data.source.csv": optional(FOLDER),
     "data.licence": TEXT,
-    "data.cache_dir": explained(FOLDER, "or set PNEUMO_CACHE=DIR"),
+    "data.source.licence": TEXT,
+    "data.source.root": FOLDER,
+    "data.cache_dir": CACHE_DIR,
+    "data.source.cache_dir": CACHE_DIR,
     "data.patient_key": one_of("person", "split_person", "series"),
     "data.on_unknown_name": one_of("error", "skip"),
     "data.image_size": (
@@ -146,7 +158,7 @@ RULES: dict[str, Rule] = {
         lambda v: (
             isinstance(v, Mapping)
             and {"train", "test"} <= set(v) <= set(SPLITS)
-            and all(_number(x) and x > 0 for x in v.values())
+            and all(_number(x) and 0 < x < 1 for x in v.values())
             and abs(sum(v.values()) - 1) < 1e-9
         ),
     ),
@@ -190,10 +202,15 @@ RULES: dict[str, Rule] = {
     "schedule.factor": PROBABILITY,
     "schedule.total_iters": whole(0, 10**6),
     "callbacks.*": explained(OBJECT, "or left out with ~callbacks.NAME"),
+    "callbacks.checkpoint.monitor": MONITOR,
+    "callbacks.lines.monitor": MONITOR,
     "callbacks.*.monitor": optional(MONITOR),
     "callbacks.*.mode": one_of("max", "min"),
     "logger": OBJECT,
-    "logger.save_dir": FOLDER,
+    "logger.save_dir": RUN_DIR,
+    "logger.name": optional(TEXT),
+    "logger.version": ("null, text or a whole number", _is_version),
+    "logger.default_hp_metric": YES_NO,
     "trainer._target_": one_of("pytorch_lightning.Trainer"),
     "trainer._convert_": one_of("all"),
     "trainer.accelerator": one_of("auto", "cpu", "gpu", "cuda", "mps"),
@@ -207,11 +224,6 @@ RULES: dict[str, Rule] = {
     "trainer.num_nodes": one_of(1),
     "trainer.strategy": explained(one_of("auto"), "one process for each run"),
     "trainer.precision": one_of("32-true", "bf16-mixed", "16-mixed"),
-    "trainer.callbacks": (
-        "a list of settings with a _target_",
-        lambda v: isinstance(v, list) and all(map(OBJECT[1], v)),
-    ),
-    "trainer.logger": ("settings with a _target_, or false", lambda v: v is False or OBJECT[1](v)),
     "trainer.max_epochs": whole(1, 10**6),
     "trainer.min_epochs": optional(whole(0)),
     "trainer.max_steps": explained(one_of(-1), "since a run ends after trainer.max_epochs"),
@@ -317,14 +329,25 @@ FOLLOWS = {
 
 def check_run(config: Mapping[str, Any]) -> None:
     """Raises ValueError as check does, also with what is missing for a run."""
-    missing = [
-        f"{key} must be set; leave out what takes it away (~{key})"
-        for key in NEEDED
-        if not list(_find(config, key))
-    ]
-    if missing:
-        raise ValueError("\n".join(missing))
+    lacking = dict.fromkeys(place for key in NEEDED for place in _missing(config, key))
+    if lacking:
+        raise ValueError(
+            "\n".join(
+                f"{key} must be set; leave out what takes it away (~{key})" for key in lacking
+            )
+        )
     check(config)
+
+
+def _missing(config: Mapping[str, Any], key: str) -> list[str]:
+    """Returns the first part of a dotted key that is not there, or holds no settings, if any."""
+    parts = key.split(".")
+    for end in range(1, len(parts) + 1):
+        place = ".".join(parts[:end])
+        found = [value for _, value in _find(config, place)]
+        if not found or (place != key and not isinstance(found[0], Mapping)):
+            return [place]
+    return []
 
 
 def check(config: Mapping[str, Any]) -> None:
@@ -340,7 +363,7 @@ def check(config: Mapping[str, Any]) -> None:
             if not holds(value):  # what follows another setting breaks the rule with it
                 broken.setdefault(f"must be {rule}; got {shown(value)}", key)
     lines = [f"{key} {what}" for what, key in broken.items()]
-    lines = lines or [*_not_following(config), *_wrong_split(config), *_no_checkpoint(config)]
+    lines = lines or [*_not_following(config), *_wrong_split(config), *_wrong_lists(config)]
     lines = lines or [*_too_large(config)]
     if lines:
         raise ValueError("\n".join(lines))
@@ -363,6 +386,8 @@ def _wrong_split(config: Mapping[str, Any]) -> Iterator[str]:
     """What names a fold or a split that the protocol does not have."""
     protocol = config.get("protocol") or {}
     fold, k = protocol.get("fold"), protocol.get("k", 0)
+    if not k and fold is not None:
+        yield f"protocol.fold must be null but for protocol=kfold; got {shown(fold)}"
     if k and not (_whole(fold) and 0 <= fold < k):
         yield f"protocol.fold must be from 0 to {k - 1}; got {shown(fold)}"
     splits = list((protocol.get("split") or {}).get("fractions") or SPLITS)
@@ -378,10 +403,16 @@ def _wrong_split(config: Mapping[str, Any]) -> Iterator[str]:
         )
 
 
-def _no_checkpoint(config: Mapping[str, Any]) -> Iterator[str]:
+def _wrong_lists(config: Mapping[str, Any]) -> Iterator[str]:
+    """What the trainer does not get, though callbacks and logger are as they should be."""
     for _, listed in _find(config, "trainer.callbacks"):
-        if not any(one in listed for _, one in _find(config, "callbacks.checkpoint")):
+        if not isinstance(listed, list) or not all(map(OBJECT[1], listed)):
+            yield f"trainer.callbacks must be a list of {OBJECT[0]}; got {shown(listed)}"
+        elif not any(one in listed for _, one in _find(config, "callbacks.checkpoint")):
             yield "trainer.callbacks must hold callbacks.checkpoint, which keeps the weights"
+    for _, logger in _find(config, "trainer.logger"):
+        if logger is not False and not OBJECT[1](logger):
+            yield f"trainer.logger must be {OBJECT[0]}, or false; got {shown(logger)}"
 
 
 def _too_large(config: Mapping[str, Any]) -> Iterator[str]:

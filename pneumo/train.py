@@ -33,8 +33,8 @@ CONF = next(p for p in (HERE.parent / "conf", HERE / "conf") if (p / "train.yaml
 
 log = logging.getLogger("pneumo")
 
-# How Hydra begins its ValueErrors of --multirun with --cfg, and of GROUP=null
-MISTAKES = ("Only one of --run", "Config group override must be")
+# How ValueErrors begin of --multirun with --cfg, of GROUP=null, and of 5,000 digits
+MISTAKES = ("Only one of --run", "Config group override must be", "Exceeds the limit")
 # Hydra's options that are followed by a value
 WITH_VALUE = (
     *("--config-dir", "-cd", "--config-name", "-cn", "--config-path", "-cp", "--package", "-p"),
@@ -379,6 +379,14 @@ def trust_arguments(arguments: list[str]) -> list[str]:
     return rest
 
 
+def folder_named(text: str) -> Path:
+    """Returns a path with its ~ resolved; as it is where that is no user's, so that none is there.
+
+    Path.expanduser would raise RuntimeError.
+    """
+    return Path(os.path.expanduser(text))  # noqa: PTH111
+
+
 def resume_arguments(arguments: list[str]) -> list[str]:
     """Returns the arguments with resume=RUN_DIR replaced by that run's configuration and folder.
 
@@ -392,7 +400,7 @@ def resume_arguments(arguments: list[str]) -> list[str]:
     folders = [a.partition("=")[2] for a in arguments if a.startswith("resume=")]
     if not folders:
         return arguments
-    run_dir = Path(folders[-1]).expanduser().resolve()
+    run_dir = folder_named(folders[-1]).resolve()
     config = run_dir / runs.CONFIG
     if not config.is_file():
         raise FileNotFoundError(
@@ -432,7 +440,7 @@ def sweep_arguments(arguments: list[str]) -> list[str]:
     replaced = {a.partition("=")[0] for a in new}
     if replaced & {"launcher", "hydra/launcher"}:  # the settings of the one before go with it
         replaced |= {"launcher", "hydra/launcher", "hydra.launcher"}
-    folder = Path(folders[-1]).expanduser()
+    folder = folder_named(folders[-1])
     begun = sweep.arguments_of(folder)
     kept = [a for a in begun if not _is_one_of(a.partition("=")[0], replaced)]
     trust.check_arguments(kept, folder / runs.SWEEP)

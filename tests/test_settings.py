@@ -61,7 +61,7 @@ def nested(key: str, value: Any) -> dict[str, Any]:
         ("schedule._target_", "torch.optim.lr_scheduler.ReduceLROnPlateau", "could not repeat it"),
         ("optimizer._target_", "torch.optim.LBFGS", "scores a batch several times in a step"),
         ("optimizer._target_", None, "dotted name .*; got null"),
-        ("callbacks.checkpoint.monitor", "nothing", "must be null or a score and a split"),
+        ("callbacks.checkpoint.monitor", "nothing", "must be a score and a split"),
         ("callbacks.stop.monitor", "f1/val", "callbacks.stop.monitor must be null or a score"),
         ("callbacks.pictures", None, "left out with ~callbacks.NAME; got null"),
         ("protocol.select_on", "nothing", "must be one of val, test; got 'nothing'"),
@@ -70,6 +70,16 @@ def nested(key: str, value: Any) -> dict[str, Any]:
         pytest.param("seed", 10**5000, "got a whole number of 16610 bits", id="digits"),
         ("data.cache_dir", "~nosuchuser/x", "no home is known for its ~, or set PNEUMO_CACHE=DIR"),
         ("data.root", "~nosuchuser/x", "data.root must be a folder, written in full"),
+        ("data.source.cache_dir", 5, "data.source.cache_dir must be a folder"),
+        ("protocol.fold", 1, "protocol.fold must be null but for protocol=kfold; got 1"),
+        ("protocol.fold", "odd", "protocol.fold must be null but for"),
+        ("callbacks.checkpoint.monitor", None, "must be a score and a split"),
+        ("logger.version", [1], "logger.version must be null, text or a whole number"),
+        ("trainer.callbacks", None, "must be a list of settings with a _target_; got null"),
+        pytest.param("optimizer.lr", 10**400, "a number above 0; got a whole", id="overflow"),
+        pytest.param(
+            "protocol.split.fractions", {"train": 10**400, "test": 1}, "positive shares", id="share"
+        ),
     ],
 )
 def test_broken_rules_are_told(key: str, value: Any, message: str) -> None:
@@ -161,7 +171,7 @@ def test_a_network_too_large_for_memory_is_refused() -> None:
 
 
 def test_a_run_cannot_do_without_some_settings() -> None:
-    with pytest.raises(ValueError, match=r"(?s)seed must be set.*optimizer.lr must be set"):
+    with pytest.raises(ValueError, match=r"(?s)seed must be set.*optimizer must be set"):
         check_run({})
     assert len(set(NEEDED)) == len(NEEDED)
 

@@ -390,7 +390,10 @@ def test_sixteen_bit_and_colour_images_train(
         (["model=base"], "Could not find 'model/base'"),
         (["base=model"], "got 'base'"),
         (["run_dir=null"], "run_dir must be a folder"),
-        (["~augment"], "augment._target_ must be set"),
+        (["~augment"], "augment must be set"),
+        (["resume=~nosuchuser/run"], "got ~nosuchuser/run"),
+        (["sweep=~nosuchuser/x"], "got ~nosuchuser/x"),
+        ([f"seed={'9' * 5000}"], "Exceeds the limit"),
         (["data=folder"], "data.root"),
     ],
 )
