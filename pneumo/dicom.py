@@ -9,6 +9,7 @@ import numpy as np
 from PIL import Image
 
 from pneumo.image import MAX_PIXELS, ImageError, bands
+from pneumo.unlike import MAX_CHROMA
 
 MAGIC = b"DICM"  # at byte 128 of a file (DICOM PS3.10, section 7.1)
 # Computed, digital and plain radiographs (DICOM PS3.3, C.7.3.1.1.1), not mammograms (MG);
@@ -16,7 +17,6 @@ MAGIC = b"DICM"  # at byte 128 of a file (DICOM PS3.10, section 7.1)
 MODALITIES = ("CR", "DX", "RG", "OT", "SC")
 # as screens are stored, whose three channels are grey; the last two within JPEG 2000
 COLOUR = ("RGB", "YBR_FULL", "YBR_FULL_422", "YBR_RCT", "YBR_ICT")
-MAX_CHROMA = 6.0  # mean difference of their channels, grey values; as pneumo.unlike has it
 GREY = ("MONOCHROME1", "MONOCHROME2")  # DICOM PS3.3, C.7.6.3.1.2; the first shows 0 as white
 DEFLATED = b"1.2.840.10008.1.2.1.99"  # transfer syntax, named in a file's first bytes (PS3.10)
 HEADER_BYTES = 2000

@@ -32,7 +32,6 @@ QUIET = 300.0  # between two lines where there is no terminal, if no run begins 
 
 QUOTES = "\"'"
 CUT_OFF = "cut off, by a kill or a full disk"
-IN_OTHER = "in another process, or cut off"
 LONGEST = 255  # bytes in the name of a folder, on most file systems
 
 
