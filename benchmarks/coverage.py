@@ -16,10 +16,15 @@ from typing import NamedTuple
 import numpy as np
 from scipy.special import betaincinv, expit, logit, ndtr, ndtri, stdtrit
 
-from pneumo import index
-from pneumo.influence import RANKED, counted, proportion
-from pneumo.intervals import Interval, percentile_interval, resampled_scores, score_intervals
-from pneumo.metrics import SCORES, Array, scores
+from pneumo.data import kermany
+from pneumo.evaluation.influence import RANKED, counted, proportion
+from pneumo.evaluation.intervals import (
+    Interval,
+    percentile_interval,
+    resampled_scores,
+    score_intervals,
+)
+from pneumo.evaluation.metrics import SCORES, Array, scores
 
 NAMES = Path(__file__).parents[1] / "tests" / "kermany_names.txt"
 SENSITIVITY = 0.96  # at the threshold, which is 0
@@ -211,7 +216,7 @@ def _f1(name: str, found: Spread, of_one: Callable[[Spread], Interval]) -> Inter
 def _sizes() -> Array:
     """(P, 2) int: images and label of each patient of the set."""
     names = NAMES.read_text(encoding="utf-8").split()
-    table, _ = index.index_names(names)
+    table, _ = kermany.index_names(names)
     sick = (table["label"] == "PNEUMONIA").astype(int)
     found = sick.groupby(table["patient"]).agg(["size", "max"])
     return np.asarray(found.to_numpy())

@@ -11,14 +11,14 @@ from torch import Tensor
 from torch.nn import functional
 from torch.utils.data import Dataset
 
-from pneumo.augment import Augment, ImageAugment
+from pneumo.data.augment import Augment, ImageAugment
 
 
 def forward(network: Any, image: Tensor) -> Tensor:
     """The logits of (B, 1, S, S) grey values, as the paper writes its network.
 
     Args:
-        network: a pneumo.nets.Encoder, of which only the layers are used.
+        network: a pneumo.models.unet_encoder.Encoder, of which only the layers are used.
         image: any float grey values.
     """
     x = network.norm((image - network.mean) / network.std)

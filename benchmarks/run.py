@@ -16,7 +16,7 @@ import torch
 
 from benchmarks import stages
 from benchmarks.work import config
-from pneumo import phantom
+from pneumo.data import phantom
 
 MODELS = ("tiny", "small", "medium", "large")
 Result = dict[str, float]

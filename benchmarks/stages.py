@@ -19,9 +19,12 @@ import torch
 from hydra.utils import instantiate
 from torch.nn import functional
 
-from pneumo import cache, cpu, fit, image, index, runs, split
-from pneumo.data import XrayDataModule
-from pneumo.module import Classifier
+from pneumo.data import cache, image, kermany, split
+from pneumo.data.datamodule import XrayDataModule
+from pneumo.models import fused_cpu
+from pneumo.runs import run_folder
+from pneumo.training import fit
+from pneumo.training.task import Classifier
 
 
 def seconds(work: Callable[[], object]) -> float:
@@ -37,8 +40,8 @@ def index_and_split(count: int) -> float:
     names += [f"train/PNEUMONIA/person{n}_virus_{n}.jpeg" for n in range(1, count, 2)]
 
     def work() -> None:
-        table, _ = index.index_names(names)
-        table = table.assign(group=index.join_duplicates(table, table["path"].tolist()))
+        table, _ = kermany.index_names(names)
+        table = table.assign(group=kermany.join_duplicates(table, table["path"].tolist()))
         split.split(
             table, partial(split.by_fraction, fractions={"train": 0.7, "test": 0.3}), seed=0
         )
@@ -48,7 +51,7 @@ def index_and_split(count: int) -> float:
 
 def build_cache(root: Path, folder: Path, limit: int, image_size: int) -> tuple[int, float, float]:
     """Returns images, images/s of building the cache, and of decoding alone with all cores."""
-    paths = index.list_images(root)[0][:limit]
+    paths = kermany.list_images(root)[0][:limit]
     built = seconds(lambda: cache.load(root, paths, cache_dir=folder, image_size=image_size))
     files = [(root / path).read_bytes() for path in paths]
     with ThreadPoolExecutor(os.cpu_count()) as pool:
@@ -126,7 +129,7 @@ def two_trials(*overrides: str, batches: int, cwd: Path) -> float:
     command("pneumo.train", "-m", *overrides, *pair, *short, "trainer.max_epochs=3", cwd=cwd)
     rate = 0.0
     for run in (cwd / "sweep").glob("*/history.csv"):
-        settings = runs.read_config(run.parent)
+        settings = run_folder.read_config(run.parent)
         images = int((pd.read_csv(run.parent / "split.csv")["split"] == "train").sum())
         images = min(images, batches * settings["data"]["batch_size"])
         rate += images / pd.read_csv(run)["seconds"][1]
@@ -155,7 +158,7 @@ def epochs(settings: dict[str, Any]) -> tuple[float, float]:
     """
     table, images = fit.read_data(settings, instantiate(settings["data"]["source"]))
     table = pd.concat([table[table["split"] == part][:count] for part, count in PER_PART.items()])
-    cpu.keep_memory()
+    fused_cpu.keep_memory()
 
     _, module, data = fit.build(settings, table, images)
     trainer = fit.build_trainer({**settings["trainer"], "max_epochs": 4}, Path(settings["run_dir"]))

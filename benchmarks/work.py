@@ -19,11 +19,12 @@ from torch.nn import functional
 from torch.utils.data import DataLoader
 
 from benchmarks import plain
-from pneumo import complexity, cpu, fit
-from pneumo.data import XrayDataModule
-from pneumo.index import targets
-from pneumo.network import Network
+from pneumo.data.datamodule import XrayDataModule
+from pneumo.data.kermany import targets
+from pneumo.models import complexity, fused_cpu
+from pneumo.models.base import Network
 from pneumo.train import CONF
+from pneumo.training import fit
 
 Batches = Iterator[tuple[Tensor, Tensor]]  # float images and classes, without end
 WARM_UP = 5  # steps that are not timed
@@ -63,7 +64,7 @@ def measure(
         forward = lambda image: plain.forward(network, image)  # noqa: E731
         batches = lambda part: plain_batches(settings, data, table, part)  # noqa: E731
     else:
-        cpu.keep_memory()
+        fused_cpu.keep_memory()
     optimizer = instantiate(settings["optimizer"])(network.parameters())
 
     def train_step(image: Tensor, target: Tensor) -> None:

@@ -12,14 +12,17 @@ import numpy as np
 import pandas as pd
 from tqdm import tqdm
 
-from pneumo import cli, films, image, members, runs
-from pneumo.assess import PREVALENCES, assess
-from pneumo.members import Member, Networks
-from pneumo.metrics import Array
-from pneumo.operating import Fixed, fit_weights, fix
-from pneumo.output import check_out, opened
-from pneumo.overlap import labelled, overlap
-from pneumo.trained import CHECKPOINTS
+from pneumo import cli
+from pneumo.data import image, reader
+from pneumo.evaluation.assessment import PREVALENCES, assess
+from pneumo.evaluation.metrics import Array
+from pneumo.evaluation.operating_point import Fixed, fit_weights, fix
+from pneumo.inference import ensemble
+from pneumo.inference.ensemble import Member, Networks
+from pneumo.inference.leakage import labelled, overlap
+from pneumo.runs import run_folder
+from pneumo.runs.checkpoint import CHECKPOINTS
+from pneumo.runs.output import check_out, opened
 
 EXAMPLES = """\
 examples:
@@ -80,7 +83,7 @@ def _command(given: argparse.Namespace) -> int:
         return cli.UNREADABLE
     if given.out:
         with opened(given.out, standard=sys.stdout) as file:
-            file.write(runs.json_text(found))
+            file.write(run_folder.json_text(found))
     sys.stdout.write(text(found))
     return 0
 
@@ -103,7 +106,7 @@ def evaluate(
     """
     if len({run_dir.resolve() for run_dir in run_dirs}) < len(run_dirs):
         raise ValueError("each run may be named once; got one of them twice")
-    known = [members.read(run_dir) for run_dir in run_dirs]
+    known = [ensemble.read(run_dir) for run_dir in run_dirs]
     if data is None:
         part = own_part(known, allow_overlap=allow_overlap)
     else:
@@ -162,7 +165,7 @@ def other_part(known: Sequence[Member], data: Path, *, allow_overlap: bool) -> P
     """Returns the images of a labelled folder.
 
     Raises:
-        FileNotFoundError, ValueError: see pneumo.overlap.labelled; or it shares patients or images
+        FileNotFoundError, ValueError: see leakage.labelled; or it shares patients or images
             with a run's train part, and ``allow_overlap`` is not set.
     """
     notes = []
@@ -194,7 +197,7 @@ def _sorted(table: pd.DataFrame) -> pd.DataFrame:
 
 
 def _own_root(one: Member) -> Path:
-    root = members.own_images(one)
+    root = ensemble.own_images(one)
     if root is None:
         raise FileNotFoundError(
             f"the images of {one.name} must be read, and are not where it found them. Set "
@@ -225,21 +228,21 @@ def _probabilities(
         probability, pixels = _score(networks, part.root, paths)
         return part.table.assign(pixels=pixels), probability
     columns = [one.part("test").set_index("path")["p_pneumonia"][paths] for one in known]
-    root = members.own_images(known[0])
+    root = ensemble.own_images(known[0])
     sizes = {} if root is None else {"pixels": [image.num_pixels(root / path) for path in paths]}
     return part.table.assign(**sizes), np.stack([each.to_numpy() for each in columns])
 
 
 def _score(networks: Networks, root: Path, paths: Sequence[str]) -> tuple[Array, list[float]]:
     """Returns (M, N) probabilities and each file's number of pixels."""
-    stream = films.read_all(
+    stream = reader.read_all(
         [str(root / path) for path in paths], shapes=networks.shapes, threads=THREADS
     )
     parts, pixels = [], []
     with tqdm(
         total=len(paths), desc="scoring", unit="image", disable=not sys.stderr.isatty()
     ) as bar:
-        for batch in members.batches(stream, batch_size=BATCH_SIZE):
+        for batch in ensemble.batches(stream, batch_size=BATCH_SIZE):
             for film in batch:
                 if film.error:
                     raise UnreadableError(
@@ -275,14 +278,14 @@ def _entries(
 
     found: dict[str, Any] = {
         "members": [
-            {"run": one.name, **entry(probability[number], members.fixed_mean([one]))}
+            {"run": one.name, **entry(probability[number], ensemble.fixed_mean([one]))}
             for number, one in enumerate(known)
         ]
     }
     if len(known) == 1:
         return found
-    found["ensemble"] = entry(probability.mean(0), members.fixed_mean(known))
-    val = members.common_val(known)
+    found["ensemble"] = entry(probability.mean(0), ensemble.fixed_mean(known))
+    val = ensemble.common_val(known)
     if isinstance(val, str):
         return found | {"weighted": {"why_not": val}}
     weights = fit_weights(*val)

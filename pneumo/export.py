@@ -13,11 +13,15 @@ import numpy as np
 from jinja2 import UndefinedError
 from tqdm import tqdm
 
-from pneumo import atomic, card, cli, films, image, members, output, phantom, runs, split, trained
-from pneumo.members import Member
-from pneumo.operating import Fixed
-from pneumo.source import KERMANY_LICENCE
-from pneumo.trained import CHECKPOINTS, Trained
+from pneumo import atomic, cli
+from pneumo.data import image, phantom, reader, split
+from pneumo.data.base import KERMANY_LICENCE
+from pneumo.evaluation.operating_point import Fixed
+from pneumo.inference import ensemble
+from pneumo.inference.ensemble import Member
+from pneumo.report import model_card
+from pneumo.runs import output, run_folder
+from pneumo.runs.checkpoint import CHECKPOINTS, Trained, check_finite, load
 
 if TYPE_CHECKING:  # the extra is asked for when it is needed
     from onnx import ModelProto
@@ -57,7 +61,7 @@ in use.py and run with python use.py model.onnx film.png:
 {"".join("    " + line for line in EXAMPLE.splitlines(keepends=True))}
 This is enough for 8-bit grey and colour PNG and JPEG. For films of more than 8
 bits, transparency, a camera's orientation tag, or DICOM, prepare the pixels as
-pneumo.image.decode tells.
+pneumo.data.image.decode tells.
 
 exit codes: 0 done; 2 a mistake; 3 written, but some files of --check could not
 be read; 130 stopped. Not a medical device.
@@ -141,7 +145,7 @@ def export(
         out: the file (ends in .onnx) or its folder; by default export in ``run_dir``.
         check: files or folders of images to check on; by default the run's own test images where
             they are still there, otherwise generated ones.
-        trust: packages whose networks the run folder may ask for, see pneumo.trained.
+        trust: packages whose networks the run folder may ask for, see pneumo.runs.checkpoint.
 
     Raises:
         FileNotFoundError: the run, a file of it or an image is missing.
@@ -149,22 +153,22 @@ def export(
             something else, no image could be read, or the answers differ by too much.
     """
     _check_packages()
-    one = trained.load(run_dir, checkpoint=checkpoint, trust=trust)
-    member = replace(members.read(run_dir), name="this run")  # no file names in what is handed on
+    one = load(run_dir, checkpoint=checkpoint, trust=trust)
+    member = replace(ensemble.read(run_dir), name="this run")  # no file names in what is handed on
     model_path = _place(out if out is not None else run_dir / "export", run_dir)
     best = checkpoint == "best"
-    fixed: Fixed | str = members.fixed_mean([member]) if best else card.NOT_BEST
+    fixed: Fixed | str = ensemble.fixed_mean([member]) if best else model_card.NOT_BEST
     train_sha256 = split.digest(member.split[member.split["split"] == "train"])
     try:
         properties = _properties(one, checkpoint, fixed, train_sha256)
-        text = card.write(
+        text = model_card.write(
             one.metrics,
             classes=one.classes,
             image_size=one.image_size,
             aspect=one.aspect,
             checkpoint=checkpoint,
-            found=members.assessment(member) if best else None,
-            maps=runs.read_maps(run_dir, checkpoint=checkpoint),
+            found=ensemble.assessment(member) if best else None,
+            maps=run_folder.read_maps(run_dir, checkpoint=checkpoint),
             train_sha256=train_sha256,
         )
     except (KeyError, TypeError, UndefinedError) as error:
@@ -191,9 +195,9 @@ def _check_packages() -> None:
 
 
 def _build(one: Trained, properties: dict[str, str]) -> "ModelProto":
-    from pneumo import graph
+    from pneumo.inference import onnx_model
 
-    return graph.build(
+    return onnx_model.build(
         one.network, image_size=one.image_size, aspect=one.aspect, properties=properties
     )
 
@@ -243,7 +247,7 @@ def _properties(
 def _images(check: Sequence[str] | None, member: Member, place: Path) -> Checked:
     """The images to check on; generated ones go to the folder ``place``."""
     if check is not None:
-        names, others = films.find(check)
+        names, others = reader.find(check)
         if not names:
             raise ValueError(f"--check must name images; found none in {', '.join(check)}")
         if others:
@@ -252,33 +256,33 @@ def _images(check: Sequence[str] | None, member: Member, place: Path) -> Checked
                 f"note: left out {left} in these folders: no image, or a linked folder\n"
             )
         return Checked(names, "of --check")
-    folder, paths = members.own_images(member), member.part("test")["path"]
+    folder, paths = ensemble.own_images(member), member.part("test")["path"]
     if folder is not None:
         step = max(1, len(paths) // MAX_CHECKED)
         return Checked([str(folder / p) for p in paths[::step][:MAX_CHECKED]], "its test part")
     root = phantom.generate(
         place / "set", num_images=phantom.MIN_IMAGES, seed=0, num_workers=1, progress=False
     )
-    return Checked(films.find([str(root)])[0], "generated; the run's own are not there")
+    return Checked(reader.find([str(root)])[0], "generated; the run's own are not there")
 
 
 def _compare(model: "ModelProto", one: Trained, chosen: Checked) -> Difference:
     """Returns the largest differences; ValueError where one is over its tolerance."""
-    from pneumo import graph
+    from pneumo.inference import onnx_model
 
-    session = graph.open_session(model)
+    session = onnx_model.open_session(model)
     largest, images, unread = np.zeros(2), 0, []
     for name in tqdm(chosen.names, desc="checking", unit=" images", disable=None):
         try:
-            picture = films.decode(name)[0]
+            picture = reader.decode(name)[0]
         except ValueError as error:
             unread.append(str(error))
             continue
         prepared = image.resize(picture, size=one.image_size, aspect=one.aspect)
-        wanted = graph.network_answers(one.network, prepared)
-        trained.check_finite(wanted, one.run_dir)
-        graph_off = np.abs(graph.answers(session, prepared) - wanted)[0].max()
-        whole_off = np.abs(graph.answers(session, picture) - wanted)[1].max()
+        wanted = onnx_model.network_answers(one.network, prepared)
+        check_finite(wanted, one.run_dir)
+        graph_off = np.abs(onnx_model.answers(session, prepared) - wanted)[0].max()
+        whole_off = np.abs(onnx_model.answers(session, picture) - wanted)[1].max()
         largest, images = np.maximum(largest, [graph_off, whole_off]), images + 1
     if not images:
         raise ValueError(f"at least one image must be readable for the check; {unread[0]}")
@@ -317,7 +321,7 @@ def _is_own(path: Path) -> bool:
         return False
     if path.suffix == ".md":
         with path.open("rb") as file:
-            return file.readline().strip() == card.MARK.encode()
+            return file.readline().strip() == model_card.MARK.encode()
     import onnx
 
     try:
@@ -331,7 +335,7 @@ def _write(model_path: Path, model: bytes, text: str) -> None:
     model_path.parent.mkdir(parents=True, exist_ok=True)
     with atomic.replacing(model_path) as part:
         part.write_bytes(model)
-        runs.write_text(card_path(model_path), text)
+        run_folder.write_text(card_path(model_path), text)
 
 
 def _parser() -> cli.Parser:

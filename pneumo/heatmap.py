@@ -8,9 +8,12 @@ from typing import Any
 import numpy as np
 from tqdm import tqdm
 
-from pneumo import cli, films, members, output, overlay, runs, trained
-from pneumo.overlay import CLASSES, METHODS, Answer, Question
-from pneumo.trained import CHECKPOINTS
+from pneumo import cli
+from pneumo.data import reader
+from pneumo.inference import ensemble, heatmap_images
+from pneumo.inference.heatmap_images import CLASSES, METHODS, Answer, Question
+from pneumo.runs import output, run_folder
+from pneumo.runs.checkpoint import CHECKPOINTS, load
 
 SCORES = "scores.json"
 MAX_OWN = 32  # films spread over the run's test part, where none are named
@@ -99,7 +102,7 @@ def heatmaps(
         method: gradcam or occlusion.
         class_name: NORMAL or PNEUMONIA (of three classes, bacteria and virus together).
         checkpoint: best or last.
-        trust: packages whose networks the run folder may ask for, see pneumo.trained.
+        trust: packages whose networks the run folder may ask for, see pneumo.runs.checkpoint.
         score: also write scores.json, and without ``paths`` the run's heatmap.json.
 
     Raises:
@@ -107,9 +110,9 @@ def heatmaps(
         ValueError: the run is broken, the extra is not installed, no film was named, or ``out``
             holds something else.
     """
-    one = trained.load(run_dir, checkpoint=checkpoint, trust=trust)
-    question = overlay.ask(one, checkpoint=checkpoint, class_name=class_name, method=method)
-    names, others = films.find(paths) if paths else (_own_films(run_dir), 0)
+    one = load(run_dir, checkpoint=checkpoint, trust=trust)
+    question = heatmap_images.ask(one, checkpoint=checkpoint, class_name=class_name, method=method)
+    names, others = reader.find(paths) if paths else (_own_films(run_dir), 0)
     if others:
         sys.stderr.write(
             f"note: left out {cli.counted(others, 'file')} in these folders: no image, "
@@ -117,32 +120,32 @@ def heatmaps(
         )
     if not names:
         raise ValueError(f"name at least one film; found none in {', '.join(paths)}")
-    album = overlay.Album(out, question, names, flag="--out")
+    album = heatmap_images.Album(out, question, names, flag="--out")
     failed = 0
     for name in tqdm(names, desc=method, unit=" films", disable=None):
         try:
-            film = films.decode(name)[0]
+            film = reader.decode(name)[0]
         except ValueError as error:
             sys.stderr.write(f"not read: {error}\n")
             reason = str(error).removeprefix(f"{name}: ")
             album.films.append({"file": output.printable(Path(name).name), "error": reason})
             failed += 1
             continue
-        answer = overlay.answer(question, film)
+        answer = heatmap_images.answer(question, film)
         album.add(name, answer, **(_scores(question, answer) if score else {}))
     album.write_list()
     sys.stdout.write(f"{cli.counted(len(names) - failed, 'picture')} in {out}\n")
     if score:
         summary = _write_scores(out / SCORES, album)
         if not paths:
-            runs.write_maps(run_dir, album.about | {"of": "the test part", "mean": summary})
+            run_folder.write_maps(run_dir, album.about | {"of": "the test part", "mean": summary})
     return cli.UNREADABLE if failed else 0
 
 
 def _own_films(run_dir: Path) -> list[str]:
     """Up to MAX_OWN films spread evenly over the run's test part; errors as members.read."""
-    member = members.read(run_dir)
-    root = members.own_images(member)
+    member = ensemble.read(run_dir)
+    root = ensemble.own_images(member)
     if root is None:
         raise FileNotFoundError(
             "name some films; those of the run's own test part are not where it found them. Set "
@@ -154,7 +157,7 @@ def _own_films(run_dir: Path) -> list[str]:
 
 
 def _scores(question: Question, answer: Answer) -> dict[str, float]:
-    from pneumo import saliency
+    from pneumo.inference import saliency
 
     model, prepared, heat = question.model, answer.prepared, answer.heat
     found = saliency.faithfulness(model, prepared, heat)
@@ -162,7 +165,7 @@ def _scores(question: Question, answer: Answer) -> dict[str, float]:
     return {**found._asdict(), "randomised": randomised}
 
 
-def _write_scores(path: Path, album: overlay.Album) -> dict[str, Any]:
+def _write_scores(path: Path, album: heatmap_images.Album) -> dict[str, Any]:
     """Writes scores.json, prints the means and returns them."""
     rows = [row for row in album.films if "gap" in row]
     scored = [row for row in rows if not row["flat"]]
@@ -173,7 +176,9 @@ def _write_scores(path: Path, album: overlay.Album) -> dict[str, Any]:
     better = float(np.mean([row["gap"] > 0 for row in scored])) if scored else float("nan")
     counts = {"films": len(scored), "flat": len(rows) - len(scored)}
     summary = counts | means | {"share_of_gaps_above_0": better}
-    runs.write_json(path, album.about | {"meaning": MEANING, "mean": summary, "films": album.films})
+    run_folder.write_json(
+        path, album.about | {"meaning": MEANING, "mean": summary, "films": album.films}
+    )
     told = "   ".join(f"{key} {value:.3f}" for key, value in means.items())
     sys.stdout.write(f"{told}\n({len(scored)} films, {counts['flat']} flat)\n{path}\n")
     return summary

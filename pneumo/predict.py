@@ -15,15 +15,20 @@ import numpy as np
 import torch
 from tqdm import tqdm
 
-from pneumo import cli, films, members, output, unlike
-from pneumo.films import Film
-from pneumo.members import Member, Networks, Scored
-from pneumo.operating import Fixed, calibrated
-from pneumo.output import check_out, opened
-from pneumo.trained import CHECKPOINTS, Trained, load
+from pneumo import cli
+from pneumo.data import reader
+from pneumo.data.reader import Film
+from pneumo.evaluation.operating_point import Fixed, calibrated
+from pneumo.inference import ensemble, ood
+from pneumo.inference.ensemble import Member, Networks, Scored
+from pneumo.runs import output
+from pneumo.runs.checkpoint import CHECKPOINTS, Trained, load
+from pneumo.runs.output import check_out, opened
 
 if TYPE_CHECKING:  # matplotlib, for pictures only
-    from pneumo import overlay
+    from pneumo.inference import heatmap_images
+
+    pass
 
 EXAMPLES = """\
 examples:
@@ -76,7 +81,7 @@ def predict(given: argparse.Namespace) -> int:
     if given.threads:
         torch.set_num_threads(given.threads)
     threads = given.threads or os.cpu_count() or 1
-    runs = [members.read(run_dir) for run_dir in run_dirs]
+    runs = [ensemble.read(run_dir) for run_dir in run_dirs]
     networks = Networks(
         run_dirs, checkpoint=given.checkpoint, device=given.device, trust=given.trust
     )
@@ -84,11 +89,11 @@ def predict(given: argparse.Namespace) -> int:
     pictures = _pictures(given, run_dirs, names)
     reference = reference_of(runs[0], networks, checkpoint=given.checkpoint, threads=threads)
     errors = 0
-    stream = films.read_all(names, shapes=networks.shapes, threads=threads)
+    stream = reader.read_all(names, shapes=networks.shapes, threads=threads)
     header = columns(networks.trained) + ["heatmap"] * (pictures is not None)
     with opened(given.out, standard=sys.stdout) as file, _progress(len(names)) as bar:
         write = _writer(file, header, form=_form(given.format, given.out))
-        for batch in members.batches(stream, batch_size=given.batch_size):
+        for batch in ensemble.batches(stream, batch_size=given.batch_size):
             found = rows(batch, networks, decision=decision, reference=reference)
             for film, row in zip(batch, found, strict=True):
                 if pictures is not None:
@@ -110,18 +115,18 @@ def predict(given: argparse.Namespace) -> int:
 class Pictures:
     """Draws where the network looked in each film."""
 
-    question: "overlay.Question"
-    album: "overlay.Album"
+    question: "heatmap_images.Question"
+    album: "heatmap_images.Album"
 
     def draw(self, film: Film) -> str | None:
         """Returns the name of the film's picture; of standard input, the image as prepared."""
-        from pneumo import overlay
+        from pneumo.inference import heatmap_images
 
         try:
             (prepared,) = film.prepared.values()
-            from_pipe = film.name == films.STANDARD_INPUT
-            grey = prepared if from_pipe else films.decode(film.name)[0]
-            return self.album.add(film.name, overlay.answer(self.question, grey))
+            from_pipe = film.name == reader.STANDARD_INPUT
+            grey = prepared if from_pipe else reader.decode(film.name)[0]
+            return self.album.add(film.name, heatmap_images.answer(self.question, grey))
         except ValueError as error:  # it was there a moment ago
             _say(f"no picture of {error}")
             return None
@@ -136,18 +141,20 @@ def _pictures(
         raise ValueError(
             f"--heatmap shows where one network looked; got {len(run_dirs)} runs. Name one of them"
         )
-    from pneumo import overlay
+    from pneumo.inference import heatmap_images
 
     # another on the CPU, as captum wants it
     one = load(run_dirs[0], checkpoint=given.checkpoint, trust=given.trust)
-    question = overlay.ask(one, checkpoint=given.checkpoint)
-    return Pictures(question, overlay.Album(given.heatmap, question, names, flag="--heatmap"))
+    question = heatmap_images.ask(one, checkpoint=given.checkpoint)
+    return Pictures(
+        question, heatmap_images.Album(given.heatmap, question, names, flag="--heatmap")
+    )
 
 
 def split_paths(paths: Sequence[str]) -> tuple[list[Path], list[str]]:
     """Returns the run folders, which come first, and what follows them."""
     number = 1
-    while number < len(paths) and members.looks_like_run(Path(paths[number])):
+    while number < len(paths) and ensemble.looks_like_run(Path(paths[number])):
         number += 1
     return [Path(path) for path in paths[:number]], list(paths[number:])
 
@@ -156,7 +163,7 @@ def decide(runs: Sequence[Member], *, checkpoint: str, threshold: float | None) 
     """Returns the decision's threshold and the temperature; says on stderr what is not fixed."""
     fixed: Fixed | str = "predictions.csv, with the validation part, is of the best checkpoint"
     if checkpoint == "best":
-        fixed = members.fixed_mean(runs)
+        fixed = ensemble.fixed_mean(runs)
     if isinstance(fixed, str):
         used = "the default threshold of 0.5" if threshold is None else "the threshold given"
         _say(f"no calibration and no operating point: {fixed}. Decisions are at {used}")
@@ -168,38 +175,38 @@ def decide(runs: Sequence[Member], *, checkpoint: str, threshold: float | None) 
 
 def reference_of(
     member: Member, networks: Networks, *, checkpoint: str, threads: int
-) -> unlike.Reference | None:
-    """Returns where the first run's own images lie, see pneumo.unlike.
+) -> ood.Reference | None:
+    """Returns where the first run's own images lie, see pneumo.inference.ood.
 
     The training leaves it in the run folder; where it is missing or of other weights, it is made of
     the run's own images, if they are still where the run found them, and left there.
     """
     trained = networks.trained[0]
-    found = members.stored_reference(trained, checkpoint=checkpoint)
+    found = ensemble.stored_reference(trained, checkpoint=checkpoint)
     if found is not None:
         return found
-    root = members.own_images(member)
+    root = ensemble.own_images(member)
     if root is None:
         _say(
             f"unlike speaks of files only: {member.name} has no fitting reference.npz, and its "
             "images are not where it found them"
         )
         return None
-    names = [str(root / path) for path in members.reference_paths(member.predictions)]
+    names = [str(root / path) for path in ensemble.reference_paths(member.predictions)]
     shape = networks.shapes[0]
     prepared = []
-    stream = films.read_all(names, shapes=[shape], threads=threads)
+    stream = reader.read_all(names, shapes=[shape], threads=threads)
     with _progress(len(names), label="the run's own images") as bar:
         for film in stream:
             prepared += [] if film.error else [film.prepared[shape]]
             bar.update()
-    made = members.make_reference(trained.network, np.stack(prepared)) if prepared else None
+    made = ensemble.make_reference(trained.network, np.stack(prepared)) if prepared else None
     if made is None:
         _say(f"unlike speaks of files only: {member.name} has too few images of its own")
         return None
-    path = members.reference_path(member.run_dir, checkpoint=checkpoint)
+    path = ensemble.reference_path(member.run_dir, checkpoint=checkpoint)
     try:
-        unlike.save(made, path)
+        ood.save(made, path)
     except OSError as error:
         _say(f"{path} could not be written ({error.strerror}): the next command makes it again")
     return made
@@ -222,7 +229,7 @@ def rows(
     networks: Networks,
     *,
     decision: Decision,
-    reference: unlike.Reference | None,
+    reference: ood.Reference | None,
 ) -> Iterator[dict[str, Any]]:
     """Yields a row for each film, by column; what is not known is None."""
     whole = [film for film in batch if not film.error]
@@ -256,7 +263,7 @@ def _probabilities(scored: Scored, place: int, decision: Decision) -> dict[str, 
 
 
 def _oddness(
-    film: Film, scored: Scored, place: int, reference: unlike.Reference | None
+    film: Film, scored: Scored, place: int, reference: ood.Reference | None
 ) -> dict[str, Any]:
     reasons, score = list(film.odd), None
     if reference is not None:
@@ -289,15 +296,15 @@ def _form(chosen: str | None, out: Path | None) -> str:
 
 
 def _names(paths: Sequence[str], list_path: str | None) -> list[str]:
-    if list_path == films.STANDARD_INPUT and films.STANDARD_INPUT in paths:
+    if list_path == reader.STANDARD_INPUT and reader.STANDARD_INPUT in paths:
         raise ValueError("standard input is either one image (-) or a list (--list -), not both")
-    if list(paths).count(films.STANDARD_INPUT) > 1:
+    if list(paths).count(reader.STANDARD_INPUT) > 1:
         raise ValueError("standard input holds one image; - may be given once")
-    names, others = films.find(paths)
+    names, others = reader.find(paths)
     if others:
         found = cli.counted(others, "file")
         _say(
-            f"left out {found} in these folders: no image ({', '.join(films.SUFFIXES)}), "
+            f"left out {found} in these folders: no image ({', '.join(reader.SUFFIXES)}), "
             "or a linked folder"
         )
     if list_path is not None:
@@ -311,7 +318,7 @@ def _names(paths: Sequence[str], list_path: str | None) -> list[str]:
 
 
 def _listed(path: str) -> list[str]:
-    if path == films.STANDARD_INPUT:
+    if path == reader.STANDARD_INPUT:
         data = sys.stdin.buffer.read()
     elif Path(path).exists() and not Path(path).is_dir():  # a pipe, too: --list <(find films)
         data = Path(path).read_bytes()
@@ -374,7 +381,7 @@ def _parser() -> cli.Parser:
     )
     parser.add_argument("--batch-size", type=_count, default=32, metavar="N", help="default: 32")
     parser.add_argument(
-        "--device", choices=members.DEVICES, default="auto", help="default: a GPU if there is one"
+        "--device", choices=ensemble.DEVICES, default="auto", help="default: a GPU if there is one"
     )
     parser.add_argument(
         "--threads", type=_count, metavar="N", help="that compute and decode; default: all cores"

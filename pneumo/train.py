@@ -26,7 +26,8 @@ from hydra.utils import get_object
 from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
-from pneumo import runs, settings, sweep, trust
+from pneumo.runs import run_folder, trust
+from pneumo.training import settings, sweep
 
 HERE = Path(__file__).parent
 CONF = next(p for p in (HERE.parent / "conf", HERE / "conf") if (p / "train.yaml").is_file())
@@ -79,15 +80,15 @@ def guarded(cfg: DictConfig, run_dir: Path, *, sweeping: bool) -> int:
             sweep.check(config, HydraConfig.get())
             config["trainer"]["enable_progress_bar"] = False
             config["job_number"] = HydraConfig.get().job.num
-        if runs.read_status(run_dir)["status"] != "done":  # torch takes seconds
+        if run_folder.read_status(run_dir)["status"] != "done":  # torch takes seconds
             check_objects(config)
-        with runs.claim(run_dir):
+        with run_folder.claim(run_dir):
             raw: dict[str, Any] = OmegaConf.to_container(cfg)  # type: ignore[assignment]
-            runs.write_config(run_dir, raw, HydraConfig.get().overrides.task)
+            run_folder.write_config(run_dir, raw, HydraConfig.get().overrides.task)
             if sweeping:
                 (run_dir / sweep.REFUSED).unlink(missing_ok=True)
             return logged(config, run_dir, quiet=sweeping)
-    except runs.TakenError as error:  # it is no failure of the run
+    except run_folder.TakenError as error:  # it is no failure of the run
         sys.stderr.write(f"Error: {error}\n")
         return 2
     except (ValueError, OSError, OmegaConfBaseException) as error:
@@ -108,7 +109,7 @@ def told_of(error: BaseException, run_dir: Path) -> str:
     if isinstance(error, OSError) and error.strerror:
         place = error.filename or run_dir
         if isinstance(place, str | Path) and Path(place).is_relative_to(run_dir):
-            return runs.unwritable(run_dir, error)
+            return run_folder.unwritable(run_dir, error)
     return str(error)
 
 
@@ -117,10 +118,10 @@ def refuse(run_dir: Path, error: str, *, sweeping: bool) -> None:
     if sweeping:
         with contextlib.suppress(OSError):  # a full disk, which ends this run and not the sweep
             if not (run_dir / "status.json").exists():
-                runs.write_status(run_dir, "failed", error=error)
-            runs.write_text(run_dir / sweep.REFUSED, error)
+                run_folder.write_status(run_dir, "failed", error=error)
+            run_folder.write_text(run_dir / sweep.REFUSED, error)
         return
-    runs.remove_empty(run_dir, levels=3)  # multirun/<date>/<time>/ that Hydra has made
+    run_folder.remove_empty(run_dir, levels=3)  # multirun/<date>/<time>/ that Hydra has made
 
 
 def best_score(run_dir: Path, *, select_on: str) -> float:
@@ -135,13 +136,13 @@ def best_score(run_dir: Path, *, select_on: str) -> float:
 
 def logged(config: dict[str, Any], run_dir: Path, *, quiet: bool) -> int:
     """Does one run in a folder that is ours, with its log."""
-    status = runs.read_status(run_dir)
+    status = run_folder.read_status(run_dir)
     epochs = config["trainer"]["max_epochs"]
     with log_to(run_dir / "train.log", quiet=quiet):
         if status["status"] == "done":  # after fewer epochs too: early stopping, a baseline
             log.info("Done before, nothing to do: %s", run_dir)
             return 0
-        runs.write_status(run_dir, "running", epoch=status.get("epoch", 0), max_epochs=epochs)
+        run_folder.write_status(run_dir, "running", epoch=status.get("epoch", 0), max_epochs=epochs)
         try:
             fitter(config["model"])(config, run_dir)
         except KeyboardInterrupt:
@@ -160,14 +161,14 @@ def logged(config: dict[str, Any], run_dir: Path, *, quiet: bool) -> int:
                 error, code = f"{type(cause).__name__}: {cause}", 1
         else:
             return 0
-        epoch = runs.read_status(run_dir).get("epoch", 0)
-        runs.end_status(run_dir, end, epoch=epoch, max_epochs=epochs, error=error)
+        epoch = run_folder.read_status(run_dir).get("epoch", 0)
+        run_folder.end_status(run_dir, end, epoch=epoch, max_epochs=epochs, error=error)
         return code
 
 
 def check_objects(config: dict[str, Any]) -> None:
     """Raises ValueError for a setting that the object it is for does not take, before any work."""
-    from pneumo import fit, objects
+    from pneumo.training import fit, objects
 
     objects.check(config, sections=["model"])
     if is_baseline(config["model"]):
@@ -190,7 +191,7 @@ def fitter(model: Mapping[str, Any]) -> Callable[[dict[str, Any], Path], None]:
         from pneumo.baselines.run import fit as fit_baseline
 
         return fit_baseline
-    from pneumo.fit import fit
+    from pneumo.training.fit import fit
 
     return fit
 
@@ -332,7 +333,7 @@ def mistake(error: Exception) -> int:
             f"{sweep.example(ambiguous[1])}; for a list write KEY=[VALUE,VALUE]"
         )
     elif isinstance(error, OSError) and error.strerror:
-        message = runs.unwritable(None, error)
+        message = run_folder.unwritable(None, error)
     sys.stderr.write(f"Error: {message}\n")
     return 2
 
@@ -361,7 +362,7 @@ def options_first(arguments: list[str]) -> list[str]:
 
 
 def trust_arguments(arguments: list[str]) -> list[str]:
-    """Returns the arguments without --trust PACKAGE, which pneumo.trust then knows.
+    """Returns the arguments without --trust PACKAGE, which pneumo.runs.trust then knows.
 
     Raises:
         ValueError: it is given without a package, or with neither resume=RUN_DIR nor sweep=DIR.
@@ -401,13 +402,13 @@ def resume_arguments(arguments: list[str]) -> list[str]:
     if not folders:
         return arguments
     run_dir = folder_named(folders[-1]).resolve()
-    config = run_dir / runs.CONFIG
+    config = run_dir / run_folder.CONFIG
     if not config.is_file():
         raise FileNotFoundError(
-            f"resume must name a run folder, which holds {runs.CONFIG}; got {folders[-1]}"
+            f"resume must name a run folder, which holds {run_folder.CONFIG}; got {folders[-1]}"
         )
     rest = [a for a in arguments if not a.startswith("resume=")]
-    settings_then = runs.read_config(run_dir)
+    settings_then = run_folder.read_config(run_dir)
     trust.check_no_hydra(settings_then, config)
     # wherever the folder lies now, and not where its configuration may point to
     settings_then["run_dir"] = "${hydra:runtime.output_dir}"
@@ -443,7 +444,7 @@ def sweep_arguments(arguments: list[str]) -> list[str]:
     folder = folder_named(folders[-1])
     begun = sweep.arguments_of(folder)
     kept = [a for a in begun if not _is_one_of(a.partition("=")[0], replaced)]
-    trust.check_arguments(kept, folder / runs.SWEEP)
+    trust.check_arguments(kept, folder / run_folder.SWEEP)
     return ["--multirun", *kept, f"hydra.sweep.dir={sweep.quoted(folder)}", *new]
 
 

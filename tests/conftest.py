@@ -10,7 +10,7 @@ import pytest
 os.environ.setdefault("MPLBACKEND", "agg")
 os.environ.setdefault("OMP_NUM_THREADS", "1")  # pytest -n has a process for each core
 
-from pneumo import phantom
+from pneumo.data import phantom
 
 ROOT = Path(__file__).parents[1]
 NAMES = Path(__file__).with_name("kermany_names.txt")  # of all 5,856 images, train/NORMAL/…

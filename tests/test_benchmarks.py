@@ -7,11 +7,11 @@ import pytest
 import torch
 
 from benchmarks import plain, run
-from pneumo import cache, index
+from pneumo.data import cache, kermany
 
 
 def test_plain_files_are_the_prepared_images(phantoms: Path, cache_dir: Path) -> None:
-    paths = index.list_images(phantoms)[0][:6]
+    paths = kermany.list_images(phantoms)[0][:6]
     files = plain.Files(phantoms, paths, np.arange(6), image_size=64, augment=None)
     prepared = cache.load(phantoms, paths, cache_dir=cache_dir, image_size=64).images
     for number in range(6):

@@ -11,8 +11,12 @@ import pandas as pd
 import pytest
 from PIL import Image
 
-from pneumo import calibration, evaluate, members, metrics, operating, phantom, runs, split
-from pneumo.overlap import labelled, overlap
+from pneumo import evaluate
+from pneumo.data import phantom, split
+from pneumo.evaluation import calibration, metrics, operating_point
+from pneumo.inference import ensemble
+from pneumo.inference.leakage import labelled, overlap
+from pneumo.runs import run_folder
 from tests.conftest import SMALL
 
 Capture = pytest.CaptureFixture[str]
@@ -92,7 +96,7 @@ def test_operating_point_and_temperature_are_of_validation_only(folder: Path) ->
     assert one["calibration"]["temperature"] == pytest.approx(expected)
     for state in ("before", "after"):
         bins = one["calibration"][state]["reliability"]
-        assert sum(row["images"] for row in bins) == len(members.read(folder / "a").part("test"))
+        assert sum(row["images"] for row in bins) == len(ensemble.read(folder / "a").part("test"))
     assert one["net_benefit"]["probability"] == "calibrated"
 
 
@@ -125,14 +129,14 @@ def test_metrics_of_the_training_say_the_same(folder: Path, name: str) -> None:
 
 
 def _as_written(found: Any) -> Any:
-    return json.loads(json.dumps(runs._finite(found)))
+    return json.loads(json.dumps(run_folder._finite(found)))
 
 
 def test_run_of_an_earlier_version_is_assessed_from_its_predictions(folder: Path) -> None:
-    member = members.read(folder / "a")
-    told = members.assessment(member)
+    member = ensemble.read(folder / "a")
+    told = ensemble.assessment(member)
     earlier = {key: value for key, value in member.metrics.items() if key != "assessment"}
-    made = members.assessment(replace(member, metrics=earlier))
+    made = ensemble.assessment(replace(member, metrics=earlier))
     for key in ("scores", "operating_point", "calibration", "net_benefit"):
         assert told[key] == _as_written(made[key])
 
@@ -184,14 +188,14 @@ def test_images_that_are_not_there_are_asked_for(
 
 def test_ensemble_is_the_mean_and_weights_are_of_validation(folder: Path) -> None:
     found = evaluate.evaluate([folder / "a", folder / "b"])
-    both = [members.read(folder / name).part("test") for name in "ab"]
-    label, mean = members.labels(both[0]), (both[0]["p_pneumonia"] + both[1]["p_pneumonia"]) / 2
+    both = [ensemble.read(folder / name).part("test") for name in "ab"]
+    label, mean = ensemble.labels(both[0]), (both[0]["p_pneumonia"] + both[1]["p_pneumonia"]) / 2
     assert found["ensemble"]["scores"]["auroc"]["value"] == metrics.auroc(label, mean)
     assert [one["run"] for one in found["members"]] == [str(folder / name) for name in "ab"]
     weights = found["weighted"]["weights"]
-    val = members.common_val([members.read(folder / name) for name in "ab"])
+    val = ensemble.common_val([ensemble.read(folder / name) for name in "ab"])
     assert not isinstance(val, str)
-    np.testing.assert_allclose(weights, operating.fit_weights(*val))
+    np.testing.assert_allclose(weights, operating_point.fit_weights(*val))
     assert found["weighted"]["operating_point"]["fixed_on"] == "val"
 
 
@@ -208,23 +212,25 @@ def test_weights_find_the_better_member() -> None:
     rng = np.random.default_rng(0)
     label = rng.integers(0, 2, 400)
     good = np.clip(label * 0.6 + 0.2 + rng.normal(0, 0.1, 400), 0.01, 0.99)
-    weights = operating.fit_weights(label, np.stack([rng.uniform(0.01, 0.99, 400), good]))
+    weights = operating_point.fit_weights(label, np.stack([rng.uniform(0.01, 0.99, 400), good]))
     assert weights.sum() == pytest.approx(1)
     assert weights[1] > 0.95
-    np.testing.assert_allclose(operating.fit_weights(label, np.stack([good, good])), [0.5, 0.5])
+    np.testing.assert_allclose(
+        operating_point.fit_weights(label, np.stack([good, good])), [0.5, 0.5]
+    )
 
 
 def test_calibration_keeps_order_and_one_half() -> None:
     p = np.linspace(0, 1, 21)
-    after = operating.calibrated(p, temperature=2.0)
+    after = operating_point.calibrated(p, temperature=2.0)
     assert (np.diff(after) > 0).all()
     assert after[10] == pytest.approx(0.5)
-    np.testing.assert_allclose(operating.calibrated(p[1:-1], temperature=1), p[1:-1])
+    np.testing.assert_allclose(operating_point.calibrated(p[1:-1], temperature=1), p[1:-1])
 
 
 def test_runs_of_other_splits_are_scored_on_what_none_was_trained_on(folder: Path) -> None:
     found = evaluate.evaluate([folder / "a", folder / "c"])
-    tests = [set(members.read(folder / name).part("test")["path"]) for name in "ac"]
+    tests = [set(ensemble.read(folder / name).part("test")["path"]) for name in "ac"]
     assert found["scored_on"]["images"] == len(tests[0] & tests[1])
     assert "the runs have different splits" in found["notes"][0]
     assert found["weighted"]["why_not"] == "the runs have different validation parts"
@@ -233,7 +239,7 @@ def test_runs_of_other_splits_are_scored_on_what_none_was_trained_on(folder: Pat
 
 def _without_common(folder: Path, tmp_path: Path) -> list[Path]:
     """Runs a and c, whose test parts have but NORMAL films in common."""
-    known = [members.read(folder / name) for name in "ac"]
+    known = [ensemble.read(folder / name) for name in "ac"]
     both = set(known[0].part("test")["path"]) & set(known[1].part("test")["path"])
     run = Path(shutil.copytree(folder / "c", tmp_path / "c"))
     table, scored = (pd.read_csv(run / f"{name}.csv") for name in ("split", "predictions"))
@@ -256,7 +262,7 @@ def test_ensemble_without_common_test_images_is_refused(
     assert call(*both, "--allow-overlap") == 0
     text = capsys.readouterr().out
     assert "! LEAK: other runs were trained on some of these images" in text
-    assert f"{len(members.read(both[0]).part('test'))} images" in text
+    assert f"{len(ensemble.read(both[0]).part('test'))} images" in text
 
 
 # Another folder
@@ -299,7 +305,7 @@ def test_one_train_image_in_a_folder_is_found(
     folder: Path, fresh: Path, phantoms: Path, tmp_path: Path, renamed: bool
 ) -> None:
     data = Path(shutil.copytree(fresh, tmp_path / "data"))
-    member = members.read(folder / "a")
+    member = ensemble.read(folder / "a")
     path = member.split.loc[member.split["split"] == "train", "path"].iloc[-1]
     name = "x.jpeg" if renamed else Path(path).name
     shutil.copy(phantoms / path, data / "PNEUMONIA" / name)
@@ -311,7 +317,7 @@ def test_patients_are_found_where_the_bytes_cannot_be_compared(
     folder: Path, fresh: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("PNEUMO_DATA", str(tmp_path / "gone"))
-    member = members.read(folder / "a")
+    member = ensemble.read(folder / "a")
     root, table = labelled(fresh, patient_key="person")
     shared, compared = overlap(member, root, table)
     assert shared == ""
@@ -398,7 +404,7 @@ def _column(name: str, value: Any) -> Any:
 
 
 def _failed(run: Path) -> None:
-    runs.write_status(run, "failed")
+    run_folder.write_status(run, "failed")
     (run / "metrics.json").unlink()
 
 

@@ -14,10 +14,13 @@ import torch
 import yaml
 from PIL import Image
 
-from pneumo import card, finished, graph, image, trained
+from pneumo.data import image
+from pneumo.evaluation.operating_point import Fixed
 from pneumo.export import EXAMPLE, _properties, main
-from pneumo.nets import Encoder
-from pneumo.operating import Fixed
+from pneumo.inference import onnx_model
+from pneumo.models.unet_encoder import Encoder
+from pneumo.report import model_card
+from pneumo.runs import checkpoint, finished
 from tests.conftest import SMALL
 
 
@@ -80,7 +83,7 @@ def test_metadata_say_what_is_needed(exported: Path, run: Path) -> None:
 def test_the_file_tells_no_place_of_this_machine(exported: Path, run: Path) -> None:
     for path in exported.iterdir():
         content = path.read_bytes()
-        for place in (run, Path(graph.__file__).parent, Path(torch.__file__).parent):
+        for place in (run, Path(onnx_model.__file__).parent, Path(torch.__file__).parent):
             assert str(place).encode() not in content
 
 
@@ -98,9 +101,9 @@ def test_example_is_ten_lines_and_needs_no_torch(
         text=True,
         check=True,
     ).stdout.splitlines()
-    one = trained.load(run)
+    one = checkpoint.load(run)
     prepared = image.prepare(Path(films[0]).read_bytes(), size=64)
-    wanted = graph.network_answers(one.network, prepared)[1]
+    wanted = onnx_model.network_answers(one.network, prepared)[1]
     for line, name, value in zip(told, one.classes, wanted, strict=False):
         assert line.partition(": ")[0] == name
         assert float(line.partition(": ")[2]) == pytest.approx(value, abs=0.02)
@@ -110,18 +113,18 @@ def test_example_is_ten_lines_and_needs_no_torch(
 def test_the_graph_prepares_as_the_training_does(aspect: str) -> None:
     torch.manual_seed(0)
     network = Encoder(f=4, d=4, c=8, image_size=32, num_classes=3).eval()
-    model = graph.build(network, image_size=32, aspect=aspect, properties={"a": "b"})
-    session = graph.open_session(model)
+    model = onnx_model.build(network, image_size=32, aspect=aspect, properties={"a": "b"})
+    session = onnx_model.open_session(model)
     rng = np.random.default_rng(0)
     for size in [(32, 32), (31, 33), (20, 90), (90, 20), (200, 301), (1, 5), (64, 64)]:
         pixels = np.full(size, rng.integers(256), np.uint8)
         pixels[: size[0] // 2] = rng.integers(0, 256, (size[0] // 2, size[1]))
         prepared = image.resize(pixels, size=32, aspect=aspect)
-        got = graph.answers(session, pixels)
+        got = onnx_model.answers(session, pixels)
         assert got.shape == (2, 3)
-        np.testing.assert_allclose(got, graph.network_answers(network, prepared), atol=0.02)
-        same = graph.answers(session, prepared)
-        np.testing.assert_allclose(same, graph.network_answers(network, prepared), atol=1e-4)
+        np.testing.assert_allclose(got, onnx_model.network_answers(network, prepared), atol=0.02)
+        same = onnx_model.answers(session, prepared)
+        np.testing.assert_allclose(same, onnx_model.network_answers(network, prepared), atol=1e-4)
     both = session.run(["probability"], {"image": np.stack([prepared, prepared])[:, None]})[0]
     np.testing.assert_allclose(both[0], both[1], atol=1e-6)
 
@@ -129,8 +132,8 @@ def test_the_graph_prepares_as_the_training_does(aspect: str) -> None:
 def test_an_answer_too_far_off_is_refused(
     run: Path, films: list[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: Any
 ) -> None:
-    true = graph.network_answers
-    monkeypatch.setattr(graph, "network_answers", lambda *given: true(*given) + 0.1)
+    true = onnx_model.network_answers
+    monkeypatch.setattr(onnx_model, "network_answers", lambda *given: true(*given) + 0.1)
     assert main([str(run), "--out", str(tmp_path / "new"), "--check", films[0]]) == 2
     assert "ONNX Runtime must agree with the network" in capsys.readouterr().err
     assert not (tmp_path / "new").exists()
@@ -231,13 +234,13 @@ def test_interrupted_says_so(
     def stop(*_: object, **__: object) -> None:
         raise KeyboardInterrupt
 
-    monkeypatch.setattr(trained, "load", stop)
+    monkeypatch.setattr(checkpoint, "load", stop)
     assert main([str(run), "--out", str(tmp_path / "out")]) == 130
 
 
 def test_without_validation_nothing_is_pretended(run: Path) -> None:
-    one = trained.load(run)
-    found = _properties(one, "last", card.NOT_BEST, "0")
+    one = checkpoint.load(run)
+    found = _properties(one, "last", model_card.NOT_BEST, "0")
     assert found["operating_point"].startswith("none: ")
     assert not {"operating_threshold", "temperature"} & set(found)
     assert found["epoch_chosen_on"] == "none"

@@ -9,11 +9,14 @@ import pytest
 import torch
 from PIL import Image
 
-from pneumo import heatmap, image, overlay, runs, saliency, trained
+from pneumo import heatmap
+from pneumo.data import image
 from pneumo.heatmap import main
-from pneumo.nets import Encoder
-from pneumo.overlay import unprepared
-from pneumo.saliency import LogOdds
+from pneumo.inference import heatmap_images, saliency
+from pneumo.inference.heatmap_images import unprepared
+from pneumo.inference.saliency import LogOdds
+from pneumo.models.unet_encoder import Encoder
+from pneumo.runs import checkpoint, run_folder
 from tests.conftest import SMALL
 
 SIDE = 64
@@ -155,7 +158,7 @@ def test_command_writes_a_picture_for_each_film(run: Path, films: Path, tmp_path
     listed = json.loads((out / "heatmaps.json").read_text())
     assert [row["picture"] for row in listed["films"]] == pictures
     assert str(tmp_path) not in json.dumps(listed)
-    one = trained.load(run)
+    one = checkpoint.load(run)
     prepared = image.prepare((films / "film.jpeg").read_bytes(), size=SIDE)
     with torch.no_grad():
         wanted = one.network(torch.tensor(prepared)[None, None].float()).softmax(1)[0, 1]
@@ -180,13 +183,13 @@ def test_scores_of_the_own_test_part_go_into_the_run_folder(
     copy = Path(shutil.copytree(run, tmp_path / "run"))
     out = str(tmp_path / "out")
     assert main([str(copy), str(films / "film.jpeg"), "--out", out, "--score"]) == 0
-    assert runs.read_maps(copy, checkpoint="best") == []  # of films that someone chose
+    assert run_folder.read_maps(copy, checkpoint="best") == []  # of films that someone chose
     for method in ("gradcam", "occlusion", "gradcam"):
         assert main([str(copy), "--out", out, "--score", "--method", method]) == 0
-    found = runs.read_maps(copy, checkpoint="best")
+    found = run_folder.read_maps(copy, checkpoint="best")
     assert [row["method"] for row in found] == ["occlusion", "gradcam"]
     assert all(row["mean"]["films"] + row["mean"]["flat"] == 3 for row in found)
-    assert runs.read_maps(copy, checkpoint="last") == []
+    assert run_folder.read_maps(copy, checkpoint="last") == []
     listed = json.loads((tmp_path / "out" / "scores.json").read_text())
     assert listed["mean"]["gap"] == found[1]["mean"]["gap"]
 
@@ -194,7 +197,7 @@ def test_scores_of_the_own_test_part_go_into_the_run_folder(
 @pytest.mark.parametrize("text", ["", "[]", '{"schema": 1}', '{"schema": 1, "scores": [{}]}'])
 def test_a_broken_list_of_scores_is_none(tmp_path: Path, text: str) -> None:
     (tmp_path / "heatmap.json").write_text(text)
-    assert runs.read_maps(tmp_path, checkpoint="best") == []
+    assert run_folder.read_maps(tmp_path, checkpoint="best") == []
 
 
 def test_own_films_that_are_gone_are_asked_for(
@@ -208,11 +211,11 @@ def test_own_films_that_are_gone_are_asked_for(
 
 @pytest.mark.parametrize("name", ["a" * 250 + ".png", "-", "../../up.png", "/abs.png", "nul\0.png"])
 def test_a_picture_stays_in_its_folder(name: str) -> None:
-    (target,) = overlay._targets([name], suffix=".gradcam-NORMAL.png").values()
+    (target,) = heatmap_images._targets([name], suffix=".gradcam-NORMAL.png").values()
     assert target == Path(target).name
     assert len(target) < 255
     assert not target.startswith("-")
-    both = overlay._targets([name, "b/" + name.strip("/")], suffix=".png")
+    both = heatmap_images._targets([name, "b/" + name.strip("/")], suffix=".png")
     assert len(set(both.values())) == 2
 
 
@@ -262,8 +265,8 @@ def test_a_broken_run_and_an_empty_folder_are_told_in_one_line(
 def test_a_missing_extra_is_named(
     run: Path, films: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: Any
 ) -> None:
-    monkeypatch.delitem(sys.modules, "pneumo.saliency", raising=False)
-    monkeypatch.delattr("pneumo.saliency", raising=False)
+    monkeypatch.delitem(sys.modules, "pneumo.inference.saliency", raising=False)
+    monkeypatch.delattr("pneumo.inference.saliency", raising=False)
     monkeypatch.setitem(sys.modules, "captum.attr", None)
     assert main([str(run), str(films), "--out", str(tmp_path / "out")]) == 2
     assert "pip install 'pneumo[heatmap]'" in capsys.readouterr().err
@@ -274,8 +277,8 @@ def test_a_network_whose_answers_are_not_finite_is_an_error_not_a_bad_film(
     run: Path, films: Path, tmp_path: Path, capsys: Any
 ) -> None:
     broken = Path(shutil.copytree(run, tmp_path / "broken"))
-    saved = torch.load(broken / runs.BEST, weights_only=True)
+    saved = torch.load(broken / run_folder.BEST, weights_only=True)
     saved["state_dict"]["network.head.weight"][:] = 3e38  # finite, but not what comes of it
-    torch.save(saved, broken / runs.BEST)
+    torch.save(saved, broken / run_folder.BEST)
     assert main([str(broken), str(films), "--out", str(tmp_path / "out")]) == 2
     assert "probabilities must be finite; those of" in capsys.readouterr().err

@@ -9,57 +9,20 @@ import pytest
 import pneumo
 
 ROOT = Path(pneumo.__file__).parent
-LEVELS = (
-    {"atomic", "untrusted"},
-    {
-        "augment",
-        "cache",
-        "cli",
-        "complexity",
-        "cpu",
-        "network",
-        "image",
-        "index",
-        "influence",
-        "metrics",
-        "nets",
-    }
-    | {"paper", "phantom", "runs", "settings", "split", "unlike"},
-    {
-        "calibration",
-        "data",
-        "dicom",
-        "graph",
-        "intervals",
-        "objects",
-        "saliency",
-        "finished",
-        "folder",
-        "medmnist",
-        "trust",
-        "weights",
-    }
-    | {"output"},
-    {"films", "module", "operating", "source", "trained"},
-    {"assess", "callbacks", "checkpoint", "overlay", "scoring", "tensorboard"},
-    {"members", "record", "report"},
-    {"card", "fit", "overlap", "sweep"},
+ORDER = (  # a package may import those of the lines above its own, and its own
+    {"atomic", "cli", "untrusted"},
+    {"data", "evaluation", "models"},
+    {"runs"},
+    {"inference"},
+    {"report"},
+    {"training"},
     {"baselines"},
     {"download", "evaluate", "export", "heatmap", "predict", "train"},
 )
-# the cache holds what the one preprocessing makes; the networks have a form for the CPU
-BESIDE = {
-    ("cache", "image"),
-    ("nets", "network"),
-    ("nets", "cpu"),
-    ("cache", "cli"),
-    ("influence", "metrics"),
-    ("cache", "dicom"),
-}
 
 
 def imports(path: Path) -> set[str]:
-    """The files of pneumo that a file imports."""
+    """The packages of pneumo, and the files beside them, that a file imports."""
     found = set()
     for node in ast.walk(ast.parse(path.read_text())):
         if isinstance(node, ast.ImportFrom) and node.module == "pneumo":
@@ -69,22 +32,20 @@ def imports(path: Path) -> set[str]:
     return found
 
 
-def name(path: Path) -> str:
+def place(path: Path) -> str:
     return path.relative_to(ROOT).with_suffix("").parts[0]
 
 
-def test_every_file_has_a_level() -> None:
-    files = {name(path) for path in ROOT.rglob("*.py")} - {"__init__"}
-    assert files == set().union(*LEVELS)
+def test_every_package_has_its_place_in_the_order() -> None:
+    assert {place(path) for path in ROOT.rglob("*.py")} - {"__init__"} == set().union(*ORDER)
 
 
 def test_imports_go_down() -> None:
-    level = {file: number for number, files in enumerate(LEVELS) for file in files}
+    line = {name: number for number, names in enumerate(ORDER) for name in names}
     for path in ROOT.rglob("*.py"):
-        file = name(path)
-        for other in imports(path) - {file}:
-            if file != "__init__" and (file, other) not in BESIDE:
-                assert level[other] < level[file], f"{file} imports {other}"
+        for other in imports(path) - {place(path)}:
+            if place(path) != "__init__":
+                assert line[other] < line[place(path)], f"{path.relative_to(ROOT)} imports {other}"
 
 
 @pytest.mark.parametrize(

@@ -17,8 +17,12 @@ import torch
 import yaml
 from PIL import Image
 
-from pneumo import evaluate, films, image, members, metrics, phantom, predict, runs, unlike
-from pneumo.index import index
+from pneumo import evaluate, predict
+from pneumo.data import image, phantom, reader
+from pneumo.data.kermany import index
+from pneumo.evaluation import metrics
+from pneumo.inference import ensemble, ood
+from pneumo.runs import run_folder
 from tests.conftest import ROOT, SMALL
 
 Rows = list[dict[str, str]]
@@ -78,14 +82,14 @@ def png(pixels: np.ndarray) -> bytes:
 def test_probabilities_are_those_of_the_training(
     finished: Path, phantoms: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    known = members.read(finished).part("test")
+    known = ensemble.read(finished).part("test")
     assert call(finished, *(phantoms / path for path in known["path"])) == 0
     found = table(capsys.readouterr().out)
     assert [row["path"] for row in found] == [str(phantoms / path) for path in known["path"]]
     p = np.array([float(row["p_pneumonia"]) for row in found])
     np.testing.assert_allclose(p, known["p_pneumonia"], atol=1e-5)
     np.testing.assert_allclose(1 - p, [float(row["p_normal"]) for row in found], atol=1e-12)
-    fixed = members.fixed_mean([members.read(finished)])
+    fixed = ensemble.fixed_mean([ensemble.read(finished)])
     assert not isinstance(fixed, str)
     assert {row["threshold_from"] for row in found} == {"validation"}
     for row, value in zip(found, p, strict=True):
@@ -98,9 +102,9 @@ def test_probabilities_are_those_of_the_training(
 def test_batches_and_threads_change_nothing(finished: Path, paths: list[str]) -> None:
     found = []
     for batch_size, threads in ((1, 1), (3, 2), (32, 3)):
-        networks = members.Networks([finished], checkpoint="best", device="cpu")
-        stream = films.read_all(paths, shapes=networks.shapes, threads=threads)
-        batches = members.batches(stream, batch_size=batch_size)
+        networks = ensemble.Networks([finished], checkpoint="best", device="cpu")
+        stream = reader.read_all(paths, shapes=networks.shapes, threads=threads)
+        batches = ensemble.batches(stream, batch_size=batch_size)
         found.append(np.concatenate([networks.score(b).pneumonia for b in batches], axis=1))
     np.testing.assert_allclose(found[0], found[1], atol=1e-6)
     np.testing.assert_allclose(found[0], found[2], atol=1e-6)
@@ -110,8 +114,8 @@ def test_batches_and_threads_change_nothing(finished: Path, paths: list[str]) ->
 def test_gpu_and_cpu_agree(finished: Path, paths: list[str]) -> None:
     both = []
     for device in ("cpu", "cuda"):
-        networks = members.Networks([finished], checkpoint="best", device=device)
-        batch = list(films.read_all(paths, shapes=networks.shapes, threads=2))
+        networks = ensemble.Networks([finished], checkpoint="best", device=device)
+        batch = list(reader.read_all(paths, shapes=networks.shapes, threads=2))
         both.append(networks.score(batch).pneumonia)
     np.testing.assert_allclose(both[0], both[1], atol=1e-4)
 
@@ -119,9 +123,9 @@ def test_gpu_and_cpu_agree(finished: Path, paths: list[str]) -> None:
 def test_several_runs_are_averaged(
     finished: Path, run: Path, paths: list[str], capsys: pytest.CaptureFixture[str]
 ) -> None:
-    state = torch.load(run / runs.BEST, weights_only=True)
+    state = torch.load(run / run_folder.BEST, weights_only=True)
     state["state_dict"]["network.head.bias"] += torch.tensor([1.0, 0.0])
-    torch.save(state, run / runs.BEST)
+    torch.save(state, run / run_folder.BEST)
     p = []
     for folders in ([finished], [run], [finished, run]):
         assert call(*folders, *paths) == 0
@@ -178,7 +182,7 @@ def _bomb() -> bytes:
 
 def test_special_files_are_not_waited_for(tmp_path: Path) -> None:
     os.mkfifo(tmp_path / "pipe.png")
-    film = films.read(str(tmp_path / "pipe.png"), shapes=[])
+    film = reader.read(str(tmp_path / "pipe.png"), shapes=[])
     assert film.error == "must be a regular file; give - to read standard input"
 
 
@@ -232,7 +236,7 @@ def test_folders_are_walked_sorted_without_what_is_hidden(
     (tmp_path / "notes.txt").write_text("no image")
     (tmp_path / "1.2.3").write_bytes(bytes(128) + b"DICM")
     (tmp_path / "loop").symlink_to(tmp_path)
-    names, others = films.find([str(tmp_path), "x"])
+    names, others = reader.find([str(tmp_path), "x"])
     inside = [name.removeprefix(f"{tmp_path}/") for name in names]
     assert inside == ["1.2.3", "a.jpeg", "b/1.JPG", "b/2.jpeg", "x"]
     assert others == 2  # the notes, and the link to a folder, which is not followed
@@ -307,7 +311,7 @@ def test_output_is_whole_or_not_at_all(
         raise KeyboardInterrupt
 
     with monkeypatch.context() as patch:
-        patch.setattr(members.Networks, "score", stop)
+        patch.setattr(ensemble.Networks, "score", stop)
         assert call(finished, *paths, "--out", out) == 130
     assert out.read_text() == "before"
     assert [path.name for path in tmp_path.iterdir()] == ["a.csv"]
@@ -341,8 +345,8 @@ def test_output_must_be_a_new_kind_of_file(
 
 
 def _foreign(run: Path) -> None:
-    path = run / runs.CONFIG
-    path.write_text(path.read_text().replace("pneumo.nets.Encoder", "os.system"))
+    path = run / run_folder.CONFIG
+    path.write_text(path.read_text().replace("pneumo.models.unet_encoder.Encoder", "os.system"))
 
 
 def _older(run: Path) -> None:
@@ -356,7 +360,7 @@ def _other_split(run: Path) -> None:
 
 
 def _pickle(run: Path) -> None:
-    torch.save({"state_dict": {}, "x": Path("x")}, run / runs.BEST)
+    torch.save({"state_dict": {}, "x": Path("x")}, run / run_folder.BEST)
 
 
 def _half(name: str) -> Any:
@@ -378,9 +382,9 @@ def _metrics(change: Any) -> Any:
 
 def _setting(group: str, name: Any, value: Any) -> Any:
     def spoil(run: Path) -> None:
-        found = yaml.safe_load((run / runs.CONFIG).read_text())
+        found = yaml.safe_load((run / run_folder.CONFIG).read_text())
         found[group][name] = value
-        (run / runs.CONFIG).write_text(yaml.safe_dump(found))
+        (run / run_folder.CONFIG).write_text(yaml.safe_dump(found))
 
     return spoil
 
@@ -405,13 +409,19 @@ def _pipe(name: str) -> Any:
         (_setting("data", "image_size", "64"), "must be a whole number of pixels"),
         (_setting("data", "aspect", [1]), "data.aspect of a run must be one of"),
         (_setting("model", "_partial_", True), "must make a torch.nn.Module"),
-        (lambda run: torch.save(None, run / runs.BEST), "holds no state_dict but a NoneType"),
-        *((_pipe(name), f"{name} must be a regular file") for name in ("split.csv", runs.BEST)),
+        (
+            lambda run: torch.save(None, run / run_folder.BEST),
+            "holds no state_dict but a NoneType",
+        ),
+        *(
+            (_pipe(name), f"{name} must be a regular file")
+            for name in ("split.csv", run_folder.BEST)
+        ),
         (_foreign, "names os.system, which is not run"),
         (_older, "must have schema 1; got 0"),
         (_other_split, "must be the split that metrics.json names"),
         (_pickle, "must be a checkpoint of weights only"),
-        (_half(runs.BEST), "must be a checkpoint of weights only"),
+        (_half(run_folder.BEST), "must be a checkpoint of weights only"),
         (_half("metrics.json"), "must be JSON; it is broken"),
         (_half("split.csv"), "split.csv must"),
         (lambda run: (run / "metrics.json").unlink(), "a finished run has metrics.json"),
@@ -433,8 +443,10 @@ def test_broken_runs_are_named(
 
 
 def test_an_unknown_user_in_the_configuration_ends_nothing(run: Path, paths: list[str]) -> None:
-    _setting("data", "source", {"_target_": "pneumo.source.kermany", "root": "~nosuchuser/x"})(run)
-    assert members.own_images(members.read(run)) is None
+    _setting("data", "source", {"_target_": "pneumo.data.base.kermany", "root": "~nosuchuser/x"})(
+        run
+    )
+    assert ensemble.own_images(ensemble.read(run)) is None
     assert call(run, *paths, "--out", run.parent / "a.csv") == 0
 
 
@@ -447,7 +459,7 @@ def test_films_are_held_for_a_few_threads_only(paths: list[str]) -> None:
             asked += 1
             yield paths[0]
 
-    stream = films.read_all(names(), shapes=[(32, "stretch")], threads=2)
+    stream = reader.read_all(names(), shapes=[(32, "stretch")], threads=2)
     for number, _ in enumerate(stream, start=1):
         assert asked <= number + 9
     assert asked == 200
@@ -470,7 +482,7 @@ def test_pixels_that_cannot_be_a_film_are_named(paths: list[str], tmp_path: Path
     }
     for reason, data in cases.items():
         (tmp_path / "film.png").write_bytes(data)
-        film = films.read(str(tmp_path / "film.png"), shapes=[])
+        film = reader.read(str(tmp_path / "film.png"), shapes=[])
         assert not film.error
         assert "; ".join(film.odd) == reason.strip()
 
@@ -482,7 +494,7 @@ def test_grey_in_any_coding_is_not_coloured(mode: str) -> None:
     picture = picture.convert("RGB").convert(mode) if mode != "I;16" else picture.convert(mode)
     file = io.BytesIO()
     picture.save(file, "PNG")
-    assert unlike.chroma(file.getvalue()) < unlike.MAX_CHROMA
+    assert ood.chroma(file.getvalue()) < ood.MAX_CHROMA
 
 
 def _odd(films_: np.ndarray) -> dict[str, np.ndarray]:
@@ -515,26 +527,28 @@ def test_distance_ranks_what_is_no_film_behind_films(
     finished: Path, phantoms: Path, tmp_path: Path
 ) -> None:
     """The score of the flag: AUROC of odd pictures against films of new patients."""
-    networks = members.Networks([finished], checkpoint="best", device="cpu")
+    networks = ensemble.Networks([finished], checkpoint="best", device="cpu")
     size, aspect = networks.shapes[0]
     fresh = phantom.generate(
         tmp_path / "fresh", num_images=60, seed=9, num_workers=1, progress=False
     )
 
     def prepared(paths: list[Path]) -> np.ndarray:
-        found = [films.read(str(path), shapes=[(size, aspect)]) for path in paths]
+        found = [reader.read(str(path), shapes=[(size, aspect)]) for path in paths]
         return np.stack([film.prepared[size, aspect] for film in found])
 
-    own = prepared([phantoms / path for path in sorted(members.read(finished).predictions["path"])])
+    own = prepared(
+        [phantoms / path for path in sorted(ensemble.read(finished).predictions["path"])]
+    )
     new = prepared([fresh / path for path in index(fresh)["path"]])
 
-    def score(pictures: np.ndarray) -> members.Scored:
-        batch = [films.Film("", {(size, aspect): np.ascontiguousarray(p)}) for p in pictures]
+    def score(pictures: np.ndarray) -> ensemble.Scored:
+        batch = [reader.Film("", {(size, aspect): np.ascontiguousarray(p)}) for p in pictures]
         return networks.score(batch)
 
     reference, films_ = score(own), score(new)
-    layout = unlike.make_cloud(reference.layout)
-    features = unlike.make_cloud(reference.features)
+    layout = ood.make_cloud(reference.layout)
+    features = ood.make_cloud(reference.features)
     for cloud, values in ((layout, films_.layout), (features, films_.features)):
         assert (cloud.distance(values) > 1).mean() <= 0.05
     for name, pictures in _odd(new).items():
@@ -566,9 +580,9 @@ def test_reference_is_made_once_and_anew_for_other_weights(
     path.write_bytes(path.read_bytes()[:200])
     assert call(run, *paths) == 0
     assert table(capsys.readouterr().out) == first
-    state = torch.load(run / runs.BEST, weights_only=True)
+    state = torch.load(run / run_folder.BEST, weights_only=True)
     state["state_dict"]["network.dense.bias"] += 1
-    torch.save(state, run / runs.BEST)
+    torch.save(state, run / run_folder.BEST)
     assert call(run, *paths) == 0
     assert table(capsys.readouterr().out) != first
 
@@ -576,11 +590,11 @@ def test_reference_is_made_once_and_anew_for_other_weights(
 def test_training_leaves_the_reference_that_predict_would_make(
     run: Path, paths: list[str], capsys: pytest.CaptureFixture[str]
 ) -> None:
-    digest = members.weights_digest(members.Networks([run], checkpoint="best").trained[0].network)
-    left = unlike.load(run / "reference.npz", weights_sha256=digest)
+    digest = ensemble.weights_digest(ensemble.Networks([run], checkpoint="best").trained[0].network)
+    left = ood.load(run / "reference.npz", weights_sha256=digest)
     (run / "reference.npz").unlink()
     assert call(run, *paths) == 0
-    made = unlike.load(run / "reference.npz", weights_sha256=digest)
+    made = ood.load(run / "reference.npz", weights_sha256=digest)
     assert left is not None
     assert made is not None
     for one, other in ((left.layout, made.layout), (left.features, made.features)):
@@ -609,7 +623,7 @@ def test_pickled_reference_is_not_run(tmp_path: Path) -> None:
     with path.open("wb") as file:
         hostile = np.array([Path("x")], dtype=object)
         np.savez(file, layout_mean=hostile, version=1, weights_sha256="x")
-    assert unlike.load(path, weights_sha256="x") is None
+    assert ood.load(path, weights_sha256="x") is None
 
 
 def test_help_has_examples(capsys: pytest.CaptureFixture[str]) -> None:
@@ -622,7 +636,7 @@ def test_cuda_that_is_not_there_is_named(finished: Path, paths: list[str]) -> No
     if torch.cuda.is_available():
         pytest.skip("there is a GPU")
     with pytest.raises(ValueError, match="--device cuda needs a GPU"):
-        members.Networks([finished], checkpoint="best", device="cuda")
+        ensemble.Networks([finished], checkpoint="best", device="cuda")
 
 
 def test_options_may_stand_anywhere(finished: Path, paths: list[str], tmp_path: Path) -> None:

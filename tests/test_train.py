@@ -18,8 +18,9 @@ from omegaconf import OmegaConf
 from PIL import Image
 from sklearn.metrics import roc_auc_score
 
-from pneumo import callbacks, record, runs, trust
+from pneumo.runs import run_folder, trust
 from pneumo.train import CONF, help_text, trust_arguments
+from pneumo.training import callbacks, metadata
 from tests.conftest import ROOT, SMALL, Command
 
 RUN = "hydra.run.dir=run"
@@ -107,7 +108,7 @@ def test_what_is_reported_is_what_was_saved(
     score = found["selection"]["monitor"]
     history = found["history"]
     assert found["best"]["val"][score] == best(row["val"][score] for row in history)
-    saved = torch.load(tmp_path / "run" / runs.BEST, weights_only=True)
+    saved = torch.load(tmp_path / "run" / run_folder.BEST, weights_only=True)
     assert saved["epoch"] == found["best"]["epoch"]
     table = pd.read_csv(tmp_path / "run" / "predictions.csv").query("split == 'test'")
     decided = np.where(table["p_pneumonia"] >= 0.5, "PNEUMONIA", "NORMAL")
@@ -122,13 +123,13 @@ def test_a_moved_run_resumes_to_the_best_of_all_its_epochs(
         assert train("hydra.run.dir=before", "trainer.max_epochs=4", *SMALL) == 130
     moved = (tmp_path / "before").rename(tmp_path / "after")
     # the first epoch beats all that follow: a rule that has forgotten it would save the last
-    for name in (runs.BEST, runs.LAST):
+    for name in (run_folder.BEST, run_folder.LAST):
         saved = torch.load(moved / name, weights_only=True)
         saved["history"][0]["test"]["f1_normal"] = 2.0
         torch.save(saved, moved / name)
-    first = torch.load(moved / runs.BEST, weights_only=True)["epoch"]
+    first = torch.load(moved / run_folder.BEST, weights_only=True)["epoch"]
     assert train("resume=after") == 0
-    assert torch.load(moved / runs.BEST, weights_only=True)["epoch"] == first
+    assert torch.load(moved / run_folder.BEST, weights_only=True)["epoch"] == first
     assert metrics(moved)["best"]["epoch"] == first
 
 
@@ -249,7 +250,7 @@ def test_resume_refuses_other_settings_and_other_images(
     (tmp_path / "run" / "split.csv").write_text(
         "path,patient,group,label,subtype,source,split\na,p,p,NORMAL,normal,train,train\n"
     )
-    runs.write_status(tmp_path / "run", "stopped")
+    run_folder.write_status(tmp_path / "run", "stopped")
     assert train("resume=run") == 2
     assert "goes on with the images it began with" in capsys.readouterr().err
     assert (tmp_path / "run" / "metrics.json").read_bytes() == before
@@ -438,7 +439,7 @@ def test_no_room_for_the_run_folder(
     def full(*_: object, **__: object) -> None:
         raise OSError(28, "No space left on device")
 
-    monkeypatch.setattr(runs, "write_table", full)
+    monkeypatch.setattr(run_folder, "write_table", full)
     assert train(RUN, *FEW) == 2
     shown = capsys.readouterr().err
     assert "No space left on device" in shown
@@ -456,7 +457,7 @@ def test_diverging_loss_is_told(
 def test_bug_leaves_its_traceback_in_the_log(
     train: Command, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    from pneumo import fit
+    from pneumo.training import fit
 
     def bug(*_: object) -> None:
         raise RuntimeError("a bug")
@@ -510,20 +511,20 @@ def test_the_commit_of_another_repository_is_not_ours(
     for command in (["init", "-q"], ["commit", "-q", "--allow-empty", "-m", "x"]):
         who = ["-c", "user.name=x", "-c", "user.email=x@example.org"]
         subprocess.run(["git", *who, *command], cwd=theirs, check=True)
-    monkeypatch.setattr(record, "PACKAGE", theirs / "lib" / "pneumo")
-    assert record._git_commit() is None
-    monkeypatch.setattr(record, "PACKAGE", theirs / "pneumo")
+    monkeypatch.setattr(metadata, "PACKAGE", theirs / "lib" / "pneumo")
+    assert metadata._git_commit() is None
+    monkeypatch.setattr(metadata, "PACKAGE", theirs / "pneumo")
     (theirs / "pneumo").mkdir()
     (theirs / "pneumo" / "__init__.py").touch()
-    assert record._git_commit() is None  # put there by pip install --target, say
+    assert metadata._git_commit() is None  # put there by pip install --target, say
     subprocess.run(["git", "add", "pneumo"], cwd=theirs, check=True)
-    assert len(record._git_commit() or "") == 40
+    assert len(metadata._git_commit() or "") == 40
 
 
 CODE = [  # in a configuration from elsewhere
     "data.source._target_=pandas.read_pickle",
     "+x=[{_target_: torch.load, f: x}]",
-    "+y={_target_: '${z}'} +z=pneumo.runs.write_text",
+    "+y={_target_: '${z}'} +z=pneumo.runs.run_folder.write_text",
     "callbacks.folder._target_=torch.optim.lr_scheduler.warnings.sys.exit",
     "model._target_=torch.hub.load",
     "optimizer._target_=timm.create_model",
@@ -538,7 +539,7 @@ def test_a_foreign_run_that_is_resumed_runs_no_code(
         cfg = hydra.compose("train", ["trainer.max_epochs=1", *re.split(r" (?=\+)", changed)])
     config: Any = OmegaConf.to_container(cfg)
     (tmp_path / "run").mkdir()
-    runs.write_config(tmp_path / "run", config, [])
+    run_folder.write_config(tmp_path / "run", config, [])
     before = sorted(tmp_path.rglob("*"))
     assert train("resume=run") == 2
     shown = capsys.readouterr().err
@@ -552,7 +553,7 @@ def test_a_run_that_is_resumed_does_not_set_up_hydra(
 ) -> None:
     config = {key: {"callbacks": {"x": {"_target_": "os.system"}}}, "seed": 0}
     (tmp_path / "run").mkdir()
-    runs.write_config(tmp_path / "run", config, [])
+    run_folder.write_config(tmp_path / "run", config, [])
     assert train("resume=run") == 2
     assert "which no run has written" in capsys.readouterr().err
 
@@ -562,7 +563,7 @@ def test_a_run_is_resumed_in_its_own_folder(train: Command, tmp_path: Path) -> N
         cfg = hydra.compose("train", ["run_dir=elsewhere", "data.root=nowhere", "data=kermany"])
     config: Any = OmegaConf.to_container(cfg)
     (tmp_path / "run").mkdir()
-    runs.write_config(tmp_path / "run", config, [])
+    run_folder.write_config(tmp_path / "run", config, [])
     assert train("resume=run") == 2
     assert status(tmp_path / "run") == "failed"
     assert not (tmp_path / "elsewhere").exists()

@@ -7,8 +7,8 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from pneumo.index import targets
-from pneumo.metrics import Array
+from pneumo.data.kermany import targets
+from pneumo.evaluation.metrics import Array
 
 
 class Baseline(ABC):

@@ -9,8 +9,8 @@ from PIL import Image, UnidentifiedImageError
 from sklearn.ensemble import HistGradientBoostingClassifier
 
 from pneumo.baselines.base import Baseline
-from pneumo.image import FORMATS
-from pneumo.metrics import Array
+from pneumo.data.image import FORMATS
+from pneumo.evaluation.metrics import Array
 
 
 class FileHeader(Baseline):

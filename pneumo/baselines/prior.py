@@ -8,7 +8,7 @@ import pandas as pd
 from sklearn.dummy import DummyClassifier
 
 from pneumo.baselines.base import Baseline
-from pneumo.metrics import Array
+from pneumo.evaluation.metrics import Array
 
 
 class Prior(Baseline):

@@ -14,12 +14,14 @@ import torch
 from hydra.utils import instantiate
 from threadpoolctl import threadpool_limits
 
-from pneumo import record, runs, split
 from pneumo.baselines.base import Baseline
-from pneumo.fit import keep_split, read_data
-from pneumo.index import targets
-from pneumo.metrics import Array, confusion, scores
-from pneumo.source import Source
+from pneumo.data import split
+from pneumo.data.base import Source
+from pneumo.data.kermany import targets
+from pneumo.evaluation.metrics import Array, confusion, scores
+from pneumo.runs import run_folder
+from pneumo.training import metadata
+from pneumo.training.fit import keep_split, read_data
 
 log = logging.getLogger("pneumo")
 
@@ -35,12 +37,12 @@ def fit(config: dict[str, Any], run_dir: Path) -> None:
         torch.set_num_threads(config["num_threads"])  # of which the record is made
     source: Source = instantiate(config["data"]["source"])
     if source.note:
-        log.warning(textwrap.fill(source.note, record.WIDTH))
+        log.warning(textwrap.fill(source.note, metadata.WIDTH))
     table, images = read_data(config, source)
     digest = keep_split(run_dir, table)
     facts = describe(config, source, table, digest)
     log.info("%s: a baseline of scikit-learn, no network", facts["model"])
-    record.announce_splits(facts)
+    metadata.announce_splits(facts)
 
     before = time.monotonic()
     arguments = {key: value for key, value in config["model"].items() if key != "name"}
@@ -49,26 +51,26 @@ def fit(config: dict[str, Any], run_dir: Path) -> None:
         probability = baseline.fit(table, images.images, root=source.root, seed=config["seed"])
     training = time.monotonic() - before
     predictions = prediction_table(table, probability)
-    runs.write_table(run_dir / "predictions.csv", predictions)
+    run_folder.write_table(run_dir / "predictions.csv", predictions)
     best: dict[str, Any] = {"epoch": 0, **score_splits(table, probability)}
-    found = record.assessment(
+    found = metadata.assessment(
         table, predictions, root=source.root, protocol=config["protocol"]["name"]
     )
     seconds = {"train": training, "total": time.monotonic() - start}
     metrics = {**facts, "best": best, "last": best, "history": [], "assessment": found}
-    runs.write_json(run_dir / "metrics.json", {**metrics, "seconds": seconds})
-    runs.write_status(run_dir, "done", epoch=1, max_epochs=1)
+    run_folder.write_json(run_dir / "metrics.json", {**metrics, "seconds": seconds})
+    run_folder.write_status(run_dir, "done", epoch=1, max_epochs=1)
     log.info("")
     log.info("Test part:")
-    record.show_scores(best["test"])
-    record.show_end([source.note], seconds=seconds, run_dir=run_dir)
+    metadata.show_scores(best["test"])
+    metadata.show_end([source.note], seconds=seconds, run_dir=run_dir)
 
 
 def describe(
     config: Mapping[str, Any], source: Source, table: pd.DataFrame, digest: str
 ) -> dict[str, Any]:
     """Returns what metrics.json says of a baseline's run before it has begun."""
-    facts = record.describe_run(config, source, table, digest)
+    facts = metadata.describe_run(config, source, table, digest)
     told = {key: value for key, value in config["model"].items() if not key.startswith("_")}
     settings = {key: config["data"][key] for key in ("image_size", "aspect", "patient_key")}
     return facts | {

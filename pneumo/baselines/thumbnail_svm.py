@@ -11,10 +11,10 @@ from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
 from sklearn.svm import SVC
 
-from pneumo import image
 from pneumo.baselines.base import Baseline
-from pneumo.index import targets
-from pneumo.metrics import Array
+from pneumo.data import image
+from pneumo.data.kermany import targets
+from pneumo.evaluation.metrics import Array
 
 SIDE = 32  # pixels
 FOLDS = 5  # of the train split's patients

@@ -11,8 +11,8 @@ from markupsafe import Markup
 from tqdm import tqdm
 
 from pneumo import atomic, cli
-from pneumo.intervals import Interval, score_intervals
-from pneumo.metrics import COUNT_SCORES
+from pneumo.evaluation.intervals import Interval, score_intervals
+from pneumo.evaluation.metrics import COUNT_SCORES
 from pneumo.report import page, tables
 from pneumo.report.drawing import inline_svg
 from pneumo.report.figures import PICTURES, draw
@@ -21,7 +21,7 @@ from pneumo.report.groups import group_trials
 from pneumo.report.markdown import summary_markdown
 from pneumo.report.reading import find_runs, read_run
 from pneumo.report.trials import Problem, Trial
-from pneumo.runs import not_begun
+from pneumo.runs.run_folder import not_begun
 
 EXAMPLES = """\
 examples:

@@ -5,7 +5,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from pneumo.intervals import Comparison, corrected_t_test, holm, percentile_interval
+from pneumo.evaluation.intervals import Comparison, corrected_t_test, holm, percentile_interval
 from pneumo.report.groups import Cell, Group
 from pneumo.report.trials import COMPARED, Trial, split_name
 

@@ -4,8 +4,8 @@ from collections.abc import Callable, Sequence
 
 import numpy as np
 
-from pneumo.intervals import patient_weights
-from pneumo.metrics import Array, precision_recall_curve, ratio, roc_curve
+from pneumo.evaluation.intervals import patient_weights
+from pneumo.evaluation.metrics import Array, precision_recall_curve, ratio, roc_curve
 from pneumo.report.groups import Cell, Group
 from pneumo.report.trials import Trial
 

@@ -11,7 +11,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
 
-from pneumo import paper
+from pneumo.evaluation import published
 from pneumo.report.curves import (
     has_long_labels,
     history_table,
@@ -155,7 +155,12 @@ def roc_and_precision_recall(group: Group) -> Figure | None:
         grid, curves = precision_recall_band(cell)
         band(recall, grid, curves, colour, line, f"{clipped(cell.label, 24)}, F1 {f1:.3f}")
     if group.kind == "kermany":
-        star(recall, paper.TINY["recall_normal"], paper.TINY["precision_normal"], "paper's tiny")
+        star(
+            recall,
+            published.TINY["recall_normal"],
+            published.TINY["precision_normal"],
+            "paper's tiny",
+        )
     judged = [cell for cell in cells if not cell.is_baseline] or cells
     good = all(c.spread("best", "test", "auroc").low > 0.9 for c in judged)
     edge = 0.4 if good else 1.0
@@ -263,8 +268,10 @@ def _box(ax: Axes, place: float, scores: Sequence[float], *, style: Any, hollow:
 
 
 def _paper_f1(ax: Axes, cells: Sequence[Cell]) -> None:
-    ax.axhline(paper.ALL_F1, color=MUTED, lw=0.8, ls=(0, (4, 2)), label="paper, all: about 0.94")
+    ax.axhline(
+        published.ALL_F1, color=MUTED, lw=0.8, ls=(0, (4, 2)), label="paper, all: about 0.94"
+    )
     for place, cell in enumerate(cells):
         if cell.model == "tiny":
-            star(ax, place + 0.45, paper.TINY["f1_normal"], "paper's tiny")
+            star(ax, place + 0.45, published.TINY["f1_normal"], "paper's tiny")
             break

@@ -5,8 +5,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from math import isnan
 
-from pneumo import paper
-from pneumo.intervals import Comparison
+from pneumo.evaluation import published
+from pneumo.evaluation.intervals import Comparison
 from pneumo.report.caveats import caveats
 from pneumo.report.comparisons import (
     Difference,
@@ -152,7 +152,7 @@ def _score_cells(group: Group, cell: Cell) -> list[dict[str, str]]:
     if cell.model == "tiny":
         return [row, _paper_cells(group, cell, gap)]
     if not isnan(paper_figure(cell, "f1_normal")):
-        about = f"paper about {decimal(paper.ALL_F1, digits=2)}"
+        about = f"paper about {decimal(published.ALL_F1, digits=2)}"
         row["f1_normal_gap"] = f"{about}\nours {gap['f1_normal']}"
     return [row]
 
@@ -164,7 +164,7 @@ def _paper_cells(group: Group, cell: Cell, gap: dict[str, str]) -> dict[str, str
         row[name] = decimal(paper_figure(cell, name))
         if gap.get(name, DASH) != DASH:
             row[f"{name}_gap"] = f"ours {gap[name]}"
-    row["accuracy_mean"] = mean_and_sd(paper.TINY_MEAN_ACCURACY, paper.TINY_SD_ACCURACY)
+    row["accuracy_mean"] = mean_and_sd(published.TINY_MEAN_ACCURACY, published.TINY_SD_ACCURACY)
     return row
 
 

@@ -8,7 +8,7 @@ from typing import Any, NamedTuple
 import numpy as np
 from numpy.typing import ArrayLike
 
-from pneumo import paper
+from pneumo.evaluation import published
 from pneumo.report.trials import Problem, Trial, split_name
 
 DEBUG = "debug"  # trials of a few batches: a group of their own, never beside whole ones
@@ -167,7 +167,7 @@ def _cells(trials: Sequence[Trial]) -> list[Cell]:
         if keys:
             told = ", ".join(f"{key}={short(cell.settings.get(key))}" for key in keys)
             cell.label = f"{cell.model} ({told})"
-    place = {name: index for index, name in enumerate(paper.NETWORKS)}
+    place = {name: index for index, name in enumerate(published.NETWORKS)}
 
     def order(cell: Cell) -> tuple[Any, ...]:
         first = cell.is_baseline, place.get(cell.model, len(place))

@@ -5,7 +5,7 @@ from pathlib import Path
 
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
 
-from pneumo import paper
+from pneumo.evaluation import published
 from pneumo.report import worth, worth_figures
 from pneumo.report.curves import MOST_SHOWN
 from pneumo.report.findings import COLUMNS, Section
@@ -88,7 +88,7 @@ def html(
         margins=MARGINS,
         differences=DIFFERENCES,
         run_columns={name: COLUMNS[name] for name in WITH_INTERVAL},
-        paper=paper,
+        paper=published,
         train_note=TRAIN_NOTE,
         files=files,
     )

@@ -10,17 +10,18 @@ from typing import Any
 
 import numpy as np
 
-from pneumo import runs, untrusted
-from pneumo.finished import what_is_wrong
-from pneumo.metrics import CLASS_NAMES, SCORES, Array, scores
+from pneumo import untrusted
+from pneumo.evaluation.metrics import CLASS_NAMES, SCORES, Array, scores
 from pneumo.report import worth
 from pneumo.report.trials import Problem, Trial
+from pneumo.runs import run_folder
+from pneumo.runs.finished import what_is_wrong
 
 SCHEMA = 1  # of metrics.json; another schema means other numbers under the same names
 # Of a run's configuration: what is reported by itself, or bears on nothing that is learnt. What
 # the data are is told by their index.
 TELL_NOTHING = (
-    *runs.MAY_CHANGE,
+    *run_folder.MAY_CHANGE,
     "data.on_unknown_name",
     "data.resident",
     "data.source",
@@ -61,7 +62,7 @@ def read_run(path: Path, *, name: str) -> Trial | Problem:
     metrics: dict[str, Any] = {}
 
     def left_out(state: str, reason: str) -> Problem:
-        about = runs.identity(path)
+        about = run_folder.identity(path)
         known = {key: metrics[key] for key in about if isinstance(metrics.get(key), int | str)}
         return Problem(name, state, reason, **(about | known))
 
@@ -109,7 +110,7 @@ def _trial(path: Path, *, name: str, metrics: dict[str, Any], status: dict[str, 
 def _settings(path: Path) -> dict[str, Any]:
     """What a run was told that bears on what it learns, flat; {} where it left no configuration."""
     try:
-        flat = runs.flat(runs.read_config(path))
+        flat = run_folder.flat(run_folder.read_config(path))
     except (OSError, ValueError):
         return {}
     return {key: value for key, value in flat.items() if not key.startswith(TELL_NOTHING)}

@@ -3,7 +3,7 @@
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
-from pneumo import paper
+from pneumo.evaluation import published
 from pneumo.report.curves import has_long_labels, shown
 from pneumo.report.drawing import (
     MUTED,
@@ -47,9 +47,12 @@ def accuracy_by_size(group: Group) -> Figure | None:
                 label=clipped(cell.label, 21),
             )
         if group.kind == "kermany":
-            own = {"parameters": paper.TINY_PARAMETERS, "multiply_adds": paper.TINY_MULTIPLY_ADDS}
-            star(ax, own[size], paper.TINY["accuracy"], "paper's tiny")
-            for peer in paper.PEERS:
+            own = {
+                "parameters": published.TINY_PARAMETERS,
+                "multiply_adds": published.TINY_MULTIPLY_ADDS,
+            }
+            star(ax, own[size], published.TINY["accuracy"], "paper's tiny")
+            for peer in published.PEERS:
                 _peer(ax, peer, size)
         size_axis(ax, size.replace("_", "-"))
         ax.margins(x=0.08, y=0.12)
@@ -59,7 +62,7 @@ def accuracy_by_size(group: Group) -> Figure | None:
     return figure
 
 
-def _peer(ax: Axes, peer: paper.Peer, size: str) -> None:
+def _peer(ax: Axes, peer: published.Peer, size: str) -> None:
     sizes = getattr(peer, size)
     ax.plot(sizes, [peer.accuracy] * len(sizes), "|-", color=MUTED, lw=0.8, ms=7)
     partly = peer.at_least and size == "multiply_adds"

@@ -5,13 +5,13 @@ import io
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
-from pneumo import paper
-from pneumo.intervals import Interval
-from pneumo.metrics import SCORES
-from pneumo.output import spreadsheet_safe
+from pneumo.evaluation import published
+from pneumo.evaluation.intervals import Interval
+from pneumo.evaluation.metrics import SCORES
 from pneumo.report.comparisons import differences, margins, optimism
 from pneumo.report.groups import Cell, Group, Spread, spread
 from pneumo.report.trials import Problem, Trial, number
+from pneumo.runs.output import spreadsheet_safe
 
 Intervals = Mapping[str, Mapping[str, Interval]]  # run's name to score to interval
 WRITTEN = (*SCORES, "loss")
@@ -100,10 +100,10 @@ def comparison_rows(groups: Sequence[Group]) -> list[dict[str, Any]]:
 
 def paper_figure(cell: Cell, score: str) -> float:
     """The paper's median of a score on the test part for this network; NaN if it gives none."""
-    if cell.model == "tiny" and score in paper.TINY:
-        return paper.TINY[score]
-    known = cell.model in paper.NETWORKS and score == "f1_normal"
-    return paper.ALL_F1 if known else float("nan")
+    if cell.model == "tiny" and score in published.TINY:
+        return published.TINY[score]
+    known = cell.model in published.NETWORKS and score == "f1_normal"
+    return published.ALL_F1 if known else float("nan")
 
 
 def sizes(cell: Cell) -> dict[str, Spread]:
@@ -199,12 +199,12 @@ def _paper_columns(group: Group, cell: Cell, score: str, values: Spread) -> dict
     if group.kind != "phantom":
         own["median_minus_paper"] = values.median - median
     if cell.model == "tiny" and score == "accuracy":
-        own |= {"paper_mean": paper.TINY_MEAN_ACCURACY, "paper_sd": paper.TINY_SD_ACCURACY}
+        own |= {"paper_mean": published.TINY_MEAN_ACCURACY, "paper_sd": published.TINY_SD_ACCURACY}
     return own
 
 
 def _size_rows(cell: Cell) -> list[dict[str, Any]]:
-    known = {"parameters": paper.TINY_PARAMETERS, "multiply_adds": paper.TINY_MULTIPLY_ADDS}
+    known = {"parameters": published.TINY_PARAMETERS, "multiply_adds": published.TINY_MULTIPLY_ADDS}
     rows = []
     for name, values in sizes(cell).items():
         row: dict[str, Any] = {"score": name, **values._asdict()}

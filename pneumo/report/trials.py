@@ -7,8 +7,8 @@ from typing import Any
 
 import numpy as np
 
-from pneumo.intervals import resampled_scores
-from pneumo.metrics import CLASS_NAMES, RANK_SCORES, Array
+from pneumo.evaluation.intervals import resampled_scores
+from pneumo.evaluation.metrics import CLASS_NAMES, RANK_SCORES, Array
 
 COMPARED = ("f1_normal", "accuracy", "auroc")  # between two models on the same splits
 

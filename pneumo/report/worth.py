@@ -7,13 +7,13 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 
-from pneumo import runs
-from pneumo.finished import read_table
-from pneumo.intervals import has_intervals
-from pneumo.metrics import CLASS_NAMES, Array
+from pneumo.evaluation.intervals import has_intervals
+from pneumo.evaluation.metrics import CLASS_NAMES, Array
 from pneumo.report.groups import Cell, Group, spread
 from pneumo.report.trials import Trial, number
 from pneumo.report.wording import DASH, decimal, interval
+from pneumo.runs import run_folder
+from pneumo.runs.finished import read_table
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -105,7 +105,7 @@ def read(path: Path, metrics: Mapping[str, Any]) -> dict[str, Any]:
     if worth is None or not has_intervals(written):
         anew = _worth(_from_predictions(path, str(metrics.get("protocol"))))
         worth = anew if worth is None else _without_intervals(worth, anew)
-    return {"worth": worth, "maps": runs.read_maps(path, checkpoint="best")}
+    return {"worth": worth, "maps": run_folder.read_maps(path, checkpoint="best")}
 
 
 def tables(group: Group) -> dict[str, Any]:
@@ -134,7 +134,7 @@ def tables(group: Group) -> dict[str, Any]:
 def pooled(tables: Sequence[Array]) -> Array:
     """(bins, 3) of several trials as one, sorted by probability; images are added up."""
     rows = np.concatenate([*tables, np.empty((0, 3))])
-    places = np.minimum((rows[:, 1] * 15).astype(int), 14)  # bins as in pneumo.calibration
+    places = np.minimum((rows[:, 1] * 15).astype(int), 14)  # bins as in calibration.py
     out = []
     for place in np.unique(places):
         own = rows[places == place]
@@ -150,7 +150,7 @@ def known_worths(cell: Cell) -> list[Worth]:
 
 
 def _worth(found: Any) -> Worth | None:
-    """What an assessment, see pneumo.assess, says; None where it is not one."""
+    """What an assessment, see pneumo.evaluation.assessment, says; None where it is not one."""
     try:
         point, calibration = found["operating_point"], found["calibration"]
         values = {name: _value(point[name]) for name in SCORES}
@@ -223,7 +223,7 @@ def _array(rows: Any, names: Sequence[str]) -> Array:
 def _from_predictions(path: Path, protocol: str) -> dict[str, Any] | None:
     import pandas as pd  # late: half a second that reports of newer runs need not wait for
 
-    from pneumo.assess import assess_run
+    from pneumo.evaluation.assessment import assess_run
 
     try:
         scored = read_table(
@@ -244,7 +244,7 @@ def _from_predictions(path: Path, protocol: str) -> dict[str, Any] | None:
 
 def _named(scored: "pd.DataFrame") -> "pd.DataFrame":
     """Predictions with group, subtype and source, of which paths of the set tell as much."""
-    from pneumo.index import parse_name  # late: it imports pandas
+    from pneumo.data.kermany import parse_name  # late: it imports pandas
 
     told = [parse_name(name) or ("", "", "", "", "") for name in scored["path"]]
     return scored.assign(

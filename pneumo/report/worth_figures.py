@@ -4,7 +4,7 @@ import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
-from pneumo.metrics import Array
+from pneumo.evaluation.metrics import Array
 from pneumo.report.curves import shown
 from pneumo.report.drawing import MUTED, PAPER, STYLES, band, clipped, legend_above, panels
 from pneumo.report.groups import Group

@@ -1,0 +1,250 @@
+"""The images of a table as one memory-mapped uint8 array on disk, written once."""
+
+import contextlib
+import errno
+import hashlib
+import json
+import logging
+import os
+import sys
+import zlib
+from collections import Counter
+from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from io import BufferedWriter
+from pathlib import Path
+
+import cv2
+import numpy as np
+import pandas as pd
+from filelock import FileLock, Timeout
+from tqdm import tqdm
+
+from pneumo import cli
+from pneumo.data import dicom, image
+
+log = logging.getLogger(__name__)
+
+NUM_SHOWN = 5  # unreadable files in an error message
+CHECK_BYTES = 1 << 24  # a block of the checksum, so that memory stays flat
+
+
+@dataclass(frozen=True)
+class Cache:
+    """The prepared images and what was learnt while reading them, in the order of the table."""
+
+    images: np.ndarray  # (N, S, S) uint8, memory-mapped, read-only
+    digests: list[str]  # SHA-256 of each file's bytes, hexadecimal
+    means: np.ndarray  # (N,) float64, mean grey value of each image, 0 to 255
+    squares: np.ndarray  # (N,) float64, mean squared grey value of each image
+
+
+def load(
+    root: Path,
+    paths: Sequence[str],
+    *,
+    cache_dir: Path,
+    image_size: int = 256,
+    aspect: str = "stretch",
+    num_workers: int | None = None,
+) -> Cache:
+    """Returns the images of ``paths`` (relative to ``root``), prepared by pneumo.data.image.
+
+    They are written to ``cache_dir`` on the first call, in a file named by what they depend on:
+    each path with its size and time of change, the image size, the aspect, and the version of the
+    preprocessing. The file appears whole or not at all; of two processes that want it at once,
+    one writes and the other waits. One that no longer matches its checksum is said and rewritten.
+
+    Raises:
+        ValueError: images that cannot be read, with the first few names; no room or permission
+            for ``cache_dir``.
+    """
+    cache_dir = Path(cache_dir).expanduser()
+    stem = cache_dir / key(root, paths, image_size=image_size, aspect=aspect)
+    shape = (len(paths), image_size, image_size)
+    if _problem(stem, shape) is None:  # also in a folder that cannot be written
+        return _open(stem, shape)
+    try:
+        cache_dir.mkdir(parents=True, exist_ok=True)
+        _clear_left(cache_dir)
+        with FileLock(f"{stem}.lock"):
+            if not _is_whole(stem, shape):
+                _build(root, paths, stem, shape, aspect=aspect, num_workers=num_workers)
+            return _open(stem, shape)
+    except OSError as error:
+        raise ValueError(
+            f"data.cache_dir must be a folder with room for {np.prod(shape) / 1e6:,.0f} MB; "
+            f"{cache_dir}: {error.strerror}. Name another: data.cache_dir=DIR"
+        ) from None
+
+
+def key(root: Path, paths: Sequence[str], *, image_size: int, aspect: str) -> str:
+    """Returns the name of the cache: a digest of all that its content depends on."""
+    digest = hashlib.sha256(
+        json.dumps([image.VERSION, image_size, aspect, str(Path(root).resolve())]).encode()
+    )
+    for path in paths:
+        try:
+            stat = os.stat(os.path.join(root, path))  # noqa: PTH116, PTH118  (twice as fast)
+        except OSError as error:
+            raise ValueError(f"{path}: cannot be read ({error.strerror})") from None
+        digest.update(f"{path}\0{stat.st_size}\0{stat.st_mtime_ns}\n".encode())
+    return f"images-{image_size}-{digest.hexdigest()[:16]}"
+
+
+def statistics(cache: Cache, rows: np.ndarray) -> tuple[float, float]:
+    """Returns mean and standard deviation of all pixels of ``rows``, in grey values (0 to 255)."""
+    mean = float(cache.means[rows].mean())
+    variance = float(cache.squares[rows].mean()) - mean**2
+    return mean, max(variance, 1e-6) ** 0.5
+
+
+def _clear_left(cache_dir: Path) -> None:
+    """Deletes what processes that were killed had half written: nobody holds its lock."""
+    for left in cache_dir.glob("images-*.tmp"):
+        with contextlib.suppress(Timeout), FileLock(f"{_stem(left)}.lock", timeout=0):
+            left.unlink(missing_ok=True)
+
+
+def _stem(path: Path) -> Path:
+    return path.with_name(path.name.partition(".")[0])
+
+
+def _build(
+    root: Path,
+    paths: Sequence[str],
+    stem: Path,
+    shape: tuple[int, ...],
+    *,
+    aspect: str,
+    num_workers: int | None,
+) -> None:
+    array_path = stem.with_name(f"{stem.name}.{os.getpid()}.tmp")
+    try:
+        with array_path.open("wb") as file:
+            rows, errors = _prepare_all(
+                root, paths, file, size=shape[1], aspect=aspect, num_workers=num_workers
+            )
+            os.fsync(file.fileno())
+        if errors:
+            more = len(errors) - NUM_SHOWN
+            raise ValueError(
+                f"every image must be readable; {len(errors):,} of {len(paths):,} are not:\n  "
+                + "\n  ".join(errors[:NUM_SHOWN])
+                + (f"\n  and {more:,} more" if more > 0 else "")
+                + f"\nRepair them or move them out of {root}"
+            )
+        table = pd.DataFrame(rows, columns=["digest", "mean", "square"])
+        table.to_csv(f"{stem}.csv", index=False, float_format="%.17g")
+        meta = {"shape": shape, "crc32": _checksum(array_path), "csv_crc32": _csv_checksum(stem)}
+        _path(stem, "json").write_text(json.dumps(meta))
+        array_path.replace(_path(stem, "u8"))  # last, so that it stands for the whole
+    finally:
+        array_path.unlink(missing_ok=True)
+
+
+def _prepare_all(
+    root: Path,
+    paths: Sequence[str],
+    file: BufferedWriter,
+    *,
+    size: int,
+    aspect: str,
+    num_workers: int | None,
+) -> tuple[list[tuple[str, float, float]], list[str]]:
+    errors: list[str] = []
+    depths: list[int] = []  # of the images of more than 8 bits
+
+    def prepare(number: int) -> tuple[str, float, float]:
+        try:
+            data = image.read(Path(root, paths[number]))
+            name = paths[number]
+            if dicom.is_dicom(data):
+                grey = dicom.decode(data, name=name)
+            else:
+                grey = image.decode(data, name=name, depths=depths)
+            pixels = image.resize(grey, size=size, aspect=aspect)
+        except ValueError as error:
+            errors.append(str(error))
+            return "", 0.0, 0.0
+        # like decoding, this and OpenCV's sums leave the interpreter to the other threads
+        written = os.pwrite(file.fileno(), pixels.data, number * size * size)
+        if written < pixels.size:
+            raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+        total, squared = cv2.sumElems(pixels)[0], cv2.norm(pixels, cv2.NORM_L2SQR)
+        return hashlib.sha256(data).hexdigest(), total / size**2, squared / size**2
+
+    workers = num_workers or os.cpu_count() or 1
+    log.info(
+        "Preparing %s once, with %s",
+        cli.counted(len(paths), "image"),
+        cli.counted(workers, "thread"),
+    )
+    with ThreadPoolExecutor(workers) as pool:  # decoding and resizing release the interpreter
+        rows = list(
+            tqdm(
+                pool.map(prepare, range(len(paths))),
+                total=len(paths),
+                unit="image",
+                disable=not sys.stderr.isatty(),
+            )
+        )
+    if depths:
+        found = (
+            f"{bits} bits ({cli.counted(n, 'image')})"
+            for bits, n in sorted(Counter(depths).items())
+        )
+        log.info("16-bit images were taken as %s; brighter pixels are white", ", ".join(found))
+    return rows, sorted(errors)
+
+
+def _open(stem: Path, shape: tuple[int, ...]) -> Cache:
+    table = pd.read_csv(_path(stem, "csv"))
+    images = np.memmap(_path(stem, "u8"), np.uint8, "r", shape=shape)
+    return Cache(
+        images, table["digest"].tolist(), table["mean"].to_numpy(), table["square"].to_numpy()
+    )
+
+
+def _is_whole(stem: Path, shape: tuple[int, ...]) -> bool:
+    if not _path(stem, "u8").exists():
+        return False
+    problem = _problem(stem, shape)
+    if problem:
+        log.warning("The cache %s is broken (%s): writing it anew", stem, problem)
+    return not problem
+
+
+def _problem(stem: Path, shape: tuple[int, ...]) -> str | None:
+    try:
+        meta = json.loads(_path(stem, "json").read_text())
+        if tuple(meta["shape"]) != shape or _path(stem, "u8").stat().st_size != np.prod(shape):
+            return "its size is wrong"
+        if meta["csv_crc32"] != _csv_checksum(stem) or meta["crc32"] != _checksum(
+            _path(stem, "u8")
+        ):
+            return "its checksum is wrong"
+    except (OSError, ValueError, KeyError, TypeError) as error:
+        return str(error) or type(error).__name__
+    return None
+
+
+def _path(stem: Path, suffix: str) -> Path:
+    return stem.with_name(f"{stem.name}.{suffix}")
+
+
+def _csv_checksum(stem: Path) -> int:
+    return zlib.crc32(_path(stem, "csv").read_bytes())
+
+
+def _checksum(path: Path) -> list[int]:
+    """Returns the CRC-32 of each block of a file; a list, so that all cores share the work."""
+
+    def of_block(start: int) -> int:
+        with path.open("rb") as file:
+            file.seek(start)
+            return zlib.crc32(file.read(CHECK_BYTES))
+
+    with ThreadPoolExecutor(os.cpu_count()) as pool:
+        return list(pool.map(of_block, range(0, path.stat().st_size, CHECK_BYTES)))

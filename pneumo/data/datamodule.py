@@ -1,0 +1,290 @@
+"""The LightningDataModule: index, cache and split become batches of images."""
+
+from collections.abc import Iterator, Sequence
+from functools import lru_cache
+from itertools import islice
+from typing import NamedTuple
+
+import numpy as np
+import pandas as pd
+import pytorch_lightning as pl
+import torch
+from torch import Tensor
+from torch.utils.data import DataLoader, Dataset, Sampler, get_worker_info
+
+from pneumo.data.augment import Augment, BatchAugment, ImageAugment
+from pneumo.data.cache import Cache, statistics
+from pneumo.data.kermany import targets
+
+AHEAD = 512  # resident images that are augmented together; at 256 px this takes 0.6 GB for a while
+EVAL_BATCH = 128  # resident images that are scored together, at least; of large's take 1.3 GB
+
+
+class Batch(NamedTuple):
+    """What a step gets."""
+
+    image: Tensor  # (B, 1, S, S) uint8 grey values
+    target: Tensor  # (B,) int64 class numbers
+    row: Tensor  # (B,) int64 rows of the table
+
+
+class Images(Dataset[Batch]):
+    """Rows of the cache, augmented where asked; an item is (epoch, row), a fetch is a batch."""
+
+    def __init__(
+        self, images: np.ndarray, target: np.ndarray, *, augment: Augment | None, seed: int
+    ):
+        self.images, self.target, self.seed = images, target, seed
+        self.augment = ImageAugment(augment) if augment else None
+
+    def __getitems__(self, items: Sequence[tuple[int, int]]) -> Batch:
+        """Returns the batch of ``items``; the DataLoader asks for whole batches by this name."""
+        rows = [row for _, row in items]
+        image = self.images[rows]  # a copy, written to below
+        if self.augment:
+            for place, (epoch, row) in enumerate(items):
+                image[place] = self.augment(image[place], seed=draw_seed(self.seed, epoch, row))
+        return Batch(
+            torch.from_numpy(image)[:, None],
+            torch.from_numpy(self.target[rows]),
+            torch.tensor(rows),
+        )
+
+
+class EpochSampler(Sampler[tuple[int, int]]):
+    """All ``rows`` once an epoch as (epoch, row), in an order that depends on seed and epoch only.
+
+    So a resumed run sees the images in the order, and with the augmentation, of an uninterrupted
+    one, however many workers load them. Lightning calls set_epoch.
+    """
+
+    def __init__(self, rows: np.ndarray, *, seed: int, shuffle: bool):
+        self.rows, self.seed, self.shuffle, self.epoch = rows, seed, shuffle, 0
+
+    def __len__(self) -> int:
+        return len(self.rows)
+
+    def __iter__(self) -> Iterator[tuple[int, int]]:
+        rows = self.rows
+        if self.shuffle:
+            generator = np.random.Generator(np.random.PCG64([self.seed, self.epoch]))
+            rows = generator.permutation(rows)
+        return iter([(self.epoch, int(row)) for row in rows])
+
+    def set_epoch(self, epoch: int) -> None:
+        """Chooses the order of the next pass."""
+        self.epoch = epoch
+
+
+class Batches(Sampler[list[tuple[int, int]]]):
+    """The items of a sampler in lists of these sizes."""
+
+    def __init__(self, sampler: EpochSampler, sizes: Sequence[int]):
+        self.sampler, self.sizes = sampler, sizes  # by this name Lightning finds what has epochs
+
+    def __len__(self) -> int:
+        return len(self.sizes)
+
+    def __iter__(self) -> Iterator[list[tuple[int, int]]]:
+        items = iter(self.sampler)
+        for size in self.sizes:
+            yield list(islice(items, size))
+
+
+def batch_sizes(num_images: int, *, batch_size: int, train: bool) -> list[int]:
+    """Returns the number of images in each batch of an epoch.
+
+    All have ``batch_size`` but the last one, which has what is left. In training, a single image
+    that is left joins the batch before: batch normalisation has no variance of one value, which is
+    what an image of 32 pixels comes to in the last layer.
+    """
+    sizes = [batch_size] * (num_images // batch_size)
+    left = num_images % batch_size
+    if left == 1 and train and sizes:
+        return [*sizes[:-1], batch_size + 1]
+    return [*sizes, left] if left else sizes
+
+
+class Resident:
+    """Batches of images that lie on a device: cut out there by index, augmented there at once.
+
+    Nothing but the order and the augmentation's numbers goes to the device, once an epoch. What a
+    GPU is asked costs more than what it does: AHEAD images are cut and augmented together, and a
+    batch is a part of them.
+    """
+
+    def __init__(
+        self,
+        images: Tensor,
+        target: Tensor,
+        *,
+        sampler: EpochSampler,
+        sizes: Sequence[int],
+        augment: Augment | None,
+    ):
+        self.images, self.target, self.sizes = images, target, sizes
+        # where Lightning looks, to tell it its epoch
+        self.sampler, self.batch_sampler = sampler, None
+        self.augment = BatchAugment(augment) if augment else None
+
+    def __len__(self) -> int:
+        return len(self.sizes)
+
+    def __iter__(self) -> Iterator[Batch]:
+        device = self.images.device
+        rows = torch.tensor([row for _, row in self.sampler]).to(device)
+        drawn = None
+        if self.augment:
+            drawn = self.augment.draw(
+                len(self.images), seed=self.sampler.seed, epoch=self.sampler.epoch
+            ).to(device)
+        step = max(AHEAD // max(self.sizes), 1)
+        groups = [list(self.sizes[i : i + step]) for i in range(0, len(self.sizes), step)]
+        for sizes, many in zip(groups, torch.split(rows, [sum(g) for g in groups]), strict=True):
+            image = self.images[many][:, None]
+            if self.augment and drawn is not None:
+                image = self.augment(image, drawn[many])
+            parts = (torch.split(x, sizes) for x in (image, self.target[many], many))
+            yield from map(Batch, *parts)
+
+
+Loader = DataLoader[Batch] | Resident
+
+
+class XrayDataModule(pl.LightningDataModule):
+    """Batches of a split table.
+
+    Args:
+        table: columns split, label and subtype; its index gives each row's place in the cache.
+        cache: the images of the whole data set.
+        batch_size: images in a training batch.
+        augment: what is done to training images; None for nothing.
+        seed: of the order and the augmentation.
+        num_classes: 2 or 3, see pneumo.data.kermany.targets.
+        num_workers: processes that load and augment; 0 does it in the training process.
+        resident: a device that takes the whole set, where batches are then cut and augmented;
+            None leaves it on disk, from where batches are read.
+    """
+
+    def __init__(
+        self,
+        table: pd.DataFrame,
+        cache: Cache,
+        *,
+        batch_size: int,
+        augment: Augment | None,
+        seed: int,
+        num_classes: int = 2,
+        num_workers: int = 0,
+        resident: torch.device | None = None,
+    ):
+        super().__init__()
+        self.cache, self.augment, self.seed = cache, augment, seed
+        self.batch_size, self.num_workers = batch_size, num_workers
+        self.rows = {str(part): rows.index.to_numpy() for part, rows in table.groupby("split")}
+        self.target = np.zeros(len(cache.images), np.int64)
+        self.target[table.index] = targets(table, num_classes=num_classes)
+        self.on_device: tuple[Tensor, Tensor] | None = None
+        if resident:
+            self.on_device = (
+                on_device(cache.images, resident),
+                torch.from_numpy(self.target).to(resident),
+            )
+
+    @property
+    def eval_parts(self) -> list[str]:
+        """The parts that are scored after each epoch, in the order of val_dataloader."""
+        return [part for part in ("val", "test") if part in self.rows]
+
+    def train_statistics(self) -> tuple[float, float]:
+        """Mean and standard deviation of the train part's pixels, in grey values (0 to 255)."""
+        return statistics(self.cache, self.rows["train"])
+
+    def train_dataloader(self) -> Loader:
+        """Augmented batches of the train part in a new order each epoch."""
+        # Lightning tells the sampler its epoch too late for the first one of a resumed run, whose
+        # current_epoch is still that of the checkpoint
+        epoch = 0
+        if self.trainer:
+            epoch = self.trainer.fit_loop.epoch_progress.current.processed  # type: ignore[attr-defined]
+        return self.loader("train", augment=self.augment, shuffle=True, epoch=epoch)
+
+    def val_dataloader(self) -> list[Loader]:
+        """One loader for each of eval_parts: every image once, in the table's order.
+
+        Where the trainer takes only a few batches of them, in an order that holds every class.
+        """
+        limit = self.trainer.limit_val_batches if self.trainer else None
+        few = limit is not None and not (isinstance(limit, float) and limit == 1.0)
+        return [self.loader(part, mixed=few) for part in self.eval_parts]
+
+    def loader(
+        self,
+        part: str,
+        *,
+        augment: Augment | None = None,
+        shuffle: bool = False,
+        mixed: bool = False,
+        epoch: int = 0,
+    ) -> Loader:
+        """Batches of one part; ``mixed``, in an order whose beginning holds every class.
+
+        ``shuffle``, for training: in the order of ``epoch``.
+        """
+        rows = self.rows[part]
+        if mixed:
+            rows = mixed_order(rows, self.target[rows])
+        sampler = EpochSampler(rows, seed=self.seed, shuffle=shuffle)
+        sampler.set_epoch(epoch)
+        size = max(self.batch_size, EVAL_BATCH if self.on_device and not shuffle else 0)
+        sizes = batch_sizes(len(rows), batch_size=size, train=shuffle)
+        if self.on_device:
+            return Resident(*self.on_device, sampler=sampler, sizes=sizes, augment=augment)
+        dataset = Images(self.cache.images, self.target, augment=augment, seed=self.seed)
+        return DataLoader(
+            dataset,
+            batch_sampler=Batches(sampler, sizes),
+            num_workers=self.num_workers,
+            persistent_workers=self.num_workers > 0,
+            collate_fn=_shared,  # type: ignore[arg-type]
+            generator=torch.Generator(),  # its own: starting must draw nothing from dropout's
+            pin_memory=bool(self.trainer and self.trainer.strategy.root_device.type == "cuda"),
+        )
+
+
+def mixed_order(rows: np.ndarray, target: np.ndarray) -> np.ndarray:
+    """Returns ``rows`` ordered so that any first few hold the classes in their own proportions."""
+    place = np.empty(len(rows))
+    for number in np.unique(target):
+        own = np.flatnonzero(target == number)
+        place[own] = (np.arange(len(own)) + 0.5) / len(own)
+    return rows[np.argsort(place, kind="stable")]
+
+
+def on_device(images: np.ndarray, device: torch.device) -> Tensor:
+    """Returns all images on a device; those of a cache's file once for all runs of a process."""
+    if isinstance(images, np.memmap) and images.filename:
+        return _file_on_device(str(images.filename), images.shape, device)
+    return torch.from_numpy(images.copy()).to(device)
+
+
+@lru_cache(maxsize=1)
+def _file_on_device(path: str, shape: tuple[int, ...], device: torch.device) -> Tensor:
+    return torch.from_numpy(np.fromfile(path, np.uint8).reshape(shape)).to(device)
+
+
+def draw_seed(seed: int, epoch: int, row: int) -> int:
+    """Returns the seed of one image's augmentation in one epoch: 32 bits of a hash of the three."""
+    return int(np.random.SeedSequence([seed, epoch, row]).generate_state(1)[0])
+
+
+def _shared(batch: Batch) -> Batch:
+    """Returns the batch; in a loading process, in memory that the training process can read.
+
+    Where there is no room for it (/dev/shm) the error ends the run. Left to the queue between the
+    two, it would be printed, the batch dropped, and the training would wait for ever.
+    """
+    if get_worker_info() is not None:
+        for values in batch:
+            values.share_memory_()  # type: ignore[no-untyped-call]
+    return batch

@@ -1,0 +1,73 @@
+"""PneumoniaMNIST, one .npz file, as a folder of PNG files with its own train, val and test."""
+
+import hashlib
+import shutil
+import zipfile
+from pathlib import Path
+
+import numpy as np
+from filelock import FileLock
+from PIL import Image
+
+from pneumo.data.kermany import LABELS, SOURCES
+
+
+def unpack(path: Path, cache_dir: Path) -> Path:
+    """Returns the folder <source>/<label>/<number>.png of a MedMNIST file, written once.
+
+    Args:
+        path: pneumoniamnist.npz or pneumoniamnist_64.npz and so on (28 to 224 pixels), with
+            train_images (N, S, S) uint8, train_labels (N, 1), 1 is pneumonia; so for val and test.
+        cache_dir: where the folder lies, named by the file's content.
+
+    Raises:
+        FileNotFoundError: there is no such file.
+        ValueError: it is none of these.
+    """
+    if not path.is_file():
+        raise FileNotFoundError(
+            f"data.root must be PneumoniaMNIST's file, such as pneumoniamnist_224.npz; there is no "
+            f"file {path}. It is at https://doi.org/10.5281/zenodo.10519652"
+        )
+    folder = unpacked(path, cache_dir)
+    cache_dir.mkdir(parents=True, exist_ok=True)
+    with FileLock(f"{folder}.lock"):
+        if not folder.is_dir():
+            part = folder.with_name(f"{folder.name}.tmp")
+            shutil.rmtree(part, ignore_errors=True)  # of a process that was killed
+            for source, (images, labels) in _arrays(path).items():
+                _write(part / source, images, labels)
+            part.replace(folder)
+    return folder
+
+
+def unpacked(path: Path, cache_dir: Path) -> Path:
+    """Returns where unpack puts a file's images, whether they are there or not."""
+    with path.open("rb") as file:
+        digest = hashlib.file_digest(file, "sha256").hexdigest()[:16]
+    return cache_dir / f"medmnist-{digest}"
+
+
+def _arrays(path: Path) -> dict[str, tuple[np.ndarray, np.ndarray]]:
+    found = {}
+    try:
+        with np.load(path, allow_pickle=False) as file:
+            for source in SOURCES:
+                images, labels = file[f"{source}_images"], file[f"{source}_labels"].ravel()
+                right = images.ndim == 3 and images.dtype == np.uint8 and len(images) == len(labels)
+                if not right or not np.isin(labels, (0, 1)).all():
+                    raise ValueError(f"{source}_images has shape {images.shape}")
+                found[source] = images, labels
+    except (KeyError, ValueError, OSError, EOFError, zipfile.BadZipFile) as error:
+        raise ValueError(
+            "data.root must be PneumoniaMNIST's file: grey images (N, S, S) and labels 0 and 1 as "
+            f"train_images, train_labels and so on; {path}: {error}"
+        ) from None
+    return found
+
+
+def _write(place: Path, images: np.ndarray, labels: np.ndarray) -> None:
+    for label in LABELS:
+        (place / label).mkdir(parents=True)
+    for number, (image, label) in enumerate(zip(images, labels, strict=True)):
+        Image.fromarray(image).save(place / LABELS[label] / f"{number:05}.png")

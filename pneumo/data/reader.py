@@ -1,0 +1,170 @@
+"""Files become prepared images, decoded ahead in threads, in the order in which they were named."""
+
+import os
+import sys
+from collections import deque
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TypeVar
+
+import numpy as np
+
+from pneumo.data import dicom, image
+from pneumo.inference import ood
+
+STANDARD_INPUT = "-"
+SUFFIXES = (".jpeg", ".jpg", ".png", ".dcm", ".dicom")
+MAX_BYTES = 512_000_000  # 100 million pixels of 16 bits are 200 MB
+
+Shape = tuple[int, str]  # image size and aspect, what pneumo.data.image.resize is told
+Item = TypeVar("Item")
+Result = TypeVar("Result")
+
+
+@dataclass(frozen=True)
+class Film:
+    """One file as the networks want it, or why it cannot be read."""
+
+    name: str  # as it was given
+    prepared: dict[Shape, np.ndarray] = field(default_factory=dict)  # (S, S) uint8 each
+    size: tuple[int, int] = (0, 0)  # width and height of the file, pixels
+    odd: tuple[str, ...] = ()  # why its pixels cannot be a film, see pneumo.inference.ood
+    error: str = ""
+
+
+def find(paths: Sequence[str]) -> tuple[list[str], int]:
+    """Returns the files that ``paths`` name, and how many others and linked folders theirs hold.
+
+    A file stays as it is named, whether it exists or not. A folder stands for its images and
+    those of its folders, sorted: files ending in SUFFIXES, and DICOM files without an ending.
+    Hidden files and folders and ``__MACOSX`` are left out, links to folders are not followed. A
+    folder that cannot be read is returned as if it were a file, so that it becomes an error.
+    """
+    names: list[str] = []
+    others = 0
+    for path in paths:
+        if path == STANDARD_INPUT or not os.path.isdir(path):  # noqa: PTH112  (may hold a NUL)
+            names.append(path)
+            continue
+        for file in _walk(path):
+            if _is_image(file):
+                names.append(file)
+            else:
+                others += 1
+    return names, others
+
+
+def read_all(names: Iterable[str], *, shapes: Sequence[Shape], threads: int) -> Iterator[Film]:
+    """Yields the film of each name, in order; at most a few for each thread are held at once."""
+
+    def read_one(name: str) -> Film:
+        return read(name, shapes=shapes)
+
+    return _ordered(read_one, names, threads=threads)
+
+
+def read(name: str, *, shapes: Sequence[Shape]) -> Film:
+    """Returns one film, prepared for each of ``shapes``; one that cannot be read has an error."""
+    try:
+        grey, colour = decode(name)
+        prepared = {
+            (size, aspect): image.resize(grey, size=size, aspect=aspect) for size, aspect in shapes
+        }
+    except ValueError as error:
+        return Film(name, error=str(error).removeprefix(f"{name}: "))
+    height, width = grey.shape
+    odd = tuple(ood.odd_pixels(grey, chroma=colour))
+    return Film(name, prepared, (width, height), odd)
+
+
+def decode(name: str) -> tuple[np.ndarray, float]:
+    """Returns (H, W) uint8 grey values of a PNG, JPEG or DICOM file, and its `unlike.chroma`.
+
+    Raises:
+        ImageError: with ``name``: it is none of these, or cannot be read.
+    """
+    try:
+        data = _bytes(name)
+        if dicom.is_dicom(data):
+            return dicom.decode(data, name=name), 0.0
+        return _decode(data, name), ood.chroma(data)
+    except image.ImageError:
+        raise
+    except Exception as error:  # one bad file must not end the reading of ten thousand
+        raise image.ImageError(
+            f"{name}: cannot be read ({type(error).__name__}: {error})"
+        ) from None
+
+
+def _decode(data: bytes, name: str) -> np.ndarray:
+    try:
+        return image.decode(data, name=name)
+    except image.ImageError as error:
+        if "its content is neither" in str(error):
+            raise image.ImageError(
+                f"{name}: must be a PNG, JPEG or DICOM image; it is none"
+            ) from None
+        raise
+
+
+def _bytes(name: str) -> bytes:
+    if name == STANDARD_INPUT:
+        data = sys.stdin.buffer.read(MAX_BYTES + 1)
+    else:
+        path = Path(name)
+        if path.is_dir() and not os.access(path, os.R_OK | os.X_OK):
+            raise image.ImageError(f"{name}: the folder cannot be read")
+        if path.exists() and not path.is_file():
+            raise image.ImageError(f"{name}: must be a regular file; give - to read standard input")
+        if path.exists() and path.stat().st_size > MAX_BYTES:
+            raise image.ImageError(f"{name}: a file may have at most {MAX_BYTES:,} bytes")
+        data = image.read(path)
+    if len(data) > MAX_BYTES:
+        raise image.ImageError(f"{name}: a file may have at most {MAX_BYTES:,} bytes")
+    return data
+
+
+def _walk(folder: str) -> Iterator[str]:
+    closed: list[str] = []
+    for place, folders, files in os.walk(folder, onerror=lambda e: closed.append(str(e.filename))):
+        folders[:] = sorted(f for f in folders if not f.startswith(".") and f != "__MACOSX")
+        for file in sorted(files):
+            if not file.startswith("."):
+                yield str(Path(place, file))
+        yield from (str(Path(place, f)) for f in folders if Path(place, f).is_symlink())
+    yield from closed
+
+
+def _is_image(path: str) -> bool:
+    suffix = Path(path).suffix.lower()
+    if Path(path).is_dir():  # one that cannot be read is to become an error, a linked one is not
+        return not Path(path).is_symlink() or not os.access(path, os.R_OK | os.X_OK)
+    if not Path(path).is_file() or suffix in SUFFIXES:
+        return Path(path).is_file()
+    if suffix.strip(".0123456789"):  # DICOM's own names are such as 1.2.840.10008.1
+        return False
+    try:
+        with Path(path).open("rb") as file:
+            head = file.read(dicom.HEADER_BYTES)
+            return dicom.is_dicom(head) and not dicom.is_directory(head)
+    except OSError:
+        return False
+
+
+def _ordered(
+    function: Callable[[Item], Result], items: Iterable[Item], *, threads: int
+) -> Iterator[Result]:
+    waiting: deque[Future[Result]] = deque()
+    with ThreadPoolExecutor(threads) as pool:  # decoding and resizing release the interpreter
+        try:
+            for item in items:
+                waiting.append(pool.submit(function, item))
+                if len(waiting) > 4 * threads:
+                    yield waiting.popleft().result()
+            while waiting:
+                yield waiting.popleft().result()
+        finally:
+            for future in waiting:
+                future.cancel()

@@ -1,0 +1,1 @@
+"""Scores, their intervals, calibration and operating points; no files, no networks."""

@@ -1,0 +1,238 @@
+"""Labels and probabilities of one network or ensemble become all that is said of its worth.
+
+The same numbers stand in metrics.json, in what pneumo.evaluate prints, in the report and in the
+model card. Intervals are of 95 %, over patients, see pneumo.evaluation.intervals.
+"""
+
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+import pandas as pd
+
+from pneumo.evaluation.calibration import (
+    at_prevalence,
+    brier,
+    expected_calibration_error,
+    reliability,
+)
+from pneumo.evaluation.intervals import LEVEL, METHOD, few_patients, score_intervals, warning
+from pneumo.evaluation.metrics import Array, net_benefit, predictive_values, scores
+from pneumo.evaluation.metrics import operating_point as at_threshold
+from pneumo.evaluation.operating_point import Fixed, calibrated, fix
+
+# Per image of a clinic; the set's own 73 % is none's. Stated, not measured: name yours.
+PREVALENCES = (0.05, 0.1, 0.2, 0.4)
+# Chance of pneumonia at which one would treat: a twentieth to nineteen twentieths
+NET_BENEFIT_AT = tuple(number / 20 for number in range(1, 20))
+OF_SCORE = {  # PNEUMONIA is positive
+    "sensitivity": "recall_pneumonia",
+    "specificity": "recall_normal",
+    "ppv": "precision_pneumonia",
+    "npv": "precision_normal",
+}
+NUM_SIZES = 3  # groups of image sizes, of about as many images each
+MIN_IMAGES = 5  # of a subgroup; fewer are named but not scored
+
+
+def assess(
+    table: pd.DataFrame,
+    probability: Array,
+    *,
+    fixed: Fixed | str,
+    prevalences: Sequence[float] = PREVALENCES,
+) -> dict[str, Any]:
+    """Returns every number of one network or ensemble, by name.
+
+    Args:
+        table: columns label, group (who, for the intervals), subtype, source, and pixels (of the
+            file, NaN where not known; may be missing).
+        probability: (N,) raw, of PNEUMONIA.
+        fixed: on validation data, or why nothing is.
+        prevalences: at which PPV, NPV and net benefit are stated, each in (0, 1).
+    """
+    label = (table["label"] == "PNEUMONIA").to_numpy(np.int64)
+    threshold = 0.5 if isinstance(fixed, str) else fixed.threshold
+    value = scores(label, probability)
+    interval = score_intervals(label, probability, patient=table["group"])
+    subgroups = _subgroups(table, label, probability, threshold)
+    few = ["all images"] if few_patients(label, patient=table["group"]) else []
+    few += [f"{one['by']} {one['group']}" for one in subgroups if one.get("few_patients")]
+    return {
+        "interval": {"method": METHOD, "level": LEVEL, "warning": warning(few)},
+        "scores": {k: {"value": value[k], **interval[k]._asdict()} for k in value},
+        "operating_point": _point(table, label, probability, fixed, prevalences),
+        "calibration": _calibration(label, probability, fixed),
+        "subgroups": subgroups,
+        "net_benefit": _net_benefit(label, probability, fixed, prevalences),
+    }
+
+
+def assess_run(table: pd.DataFrame, *, protocol: str) -> dict[str, Any]:
+    """Returns what `assess` says of a run's test part, with what its validation part fixes.
+
+    Args:
+        table: columns as in assess, p_pneumonia, and split (val, test).
+        protocol: its name, for what is said where there is no validation part.
+    """
+    val, test = (table[table["split"] == part] for part in ("val", "test"))
+    fixed: Fixed | str = f"the run has no validation part (protocol={protocol})"
+    if not val.empty:
+        fixed = fix((val["label"] == "PNEUMONIA").to_numpy(np.int64), val["p_pneumonia"])
+    return assess(test, test["p_pneumonia"].to_numpy(np.float64), fixed=fixed)
+
+
+def _point(
+    table: pd.DataFrame,
+    label: Array,
+    probability: Array,
+    fixed: Fixed | str,
+    prevalences: Sequence[float],
+) -> dict[str, Any]:
+    """The operating point; at 0.5, and said so, where validation fixes none."""
+    if isinstance(fixed, str):
+        known: dict[str, Any] = {"fixed_on": None, "why_not": fixed, "threshold": 0.5}
+    else:
+        known = {"fixed_on": "val", "val_images": fixed.images, "threshold": fixed.threshold}
+        known["val_sensitivity_at_least"] = fixed.sensitivity
+    point = at_threshold(label, probability, threshold=known["threshold"])
+    interval = score_intervals(
+        label,
+        probability,
+        patient=table["group"],
+        threshold=known["threshold"],
+        names=tuple(OF_SCORE.values()),
+    )
+    values = {k: {"value": point[k], **interval[v]._asdict()} for k, v in OF_SCORE.items()}
+    ppv, npv = predictive_values(
+        sensitivity=point["sensitivity"],
+        specificity=point["specificity"],
+        prevalence=np.asarray(prevalences, dtype=np.float64),
+    )
+    stated = [
+        {"prevalence": p, "ppv": float(a), "npv": float(b)}
+        for p, a, b in zip(prevalences, ppv, npv, strict=True)
+    ]
+    return {**known, **values, "own_prevalence": float(label.mean()), "at_prevalence": stated}
+
+
+def _calibration(label: Array, probability: Array, fixed: Fixed | str) -> dict[str, Any]:
+    def both(p: Array) -> dict[str, Any]:
+        rows = zip(*reliability(label, p), strict=True)
+        names = ("images", "probability", "observed")
+        bins = [dict(zip(names, map(float, row), strict=True)) for row in rows if row[0]]
+        return {
+            "ece": expected_calibration_error(label, p),
+            "brier": brier(label, p),
+            "reliability": bins,
+        }
+
+    if isinstance(fixed, str):
+        return {"temperature": None, "why_not": fixed, "before": both(probability), "after": None}
+    after = calibrated(probability, temperature=fixed.temperature)
+    return {"temperature": fixed.temperature, "before": both(probability), "after": both(after)}
+
+
+def _subgroups(
+    table: pd.DataFrame, label: Array, probability: Array, threshold: float
+) -> list[dict[str, Any]]:
+    """Bacterial and viral ones each against all NORMAL; source parts and sizes with both labels.
+
+    Intervals are over each one's own patients: those without its images say nothing of it.
+    """
+    normal = (table["label"] == "NORMAL").to_numpy()
+    masks: dict[tuple[str, str], Any] = {}
+    for subtype in ("bacteria", "virus"):
+        masks["subtype", subtype] = normal | (table["subtype"] == subtype).to_numpy()
+    sources = [s for s in sorted(set(table["source"])) if s]
+    if len(sources) > 1:
+        masks |= {("source", s): (table["source"] == s).to_numpy() for s in sources}
+    masks |= _sizes(table)
+    return [
+        {"by": by, "group": name, "threshold": threshold}
+        | _subgroup(table[mask], label[mask], probability[mask], threshold)
+        for (by, name), mask in masks.items()
+    ]
+
+
+def _sizes(table: pd.DataFrame) -> dict[tuple[str, str], Any]:
+    """Masks of small, middle and large files; none where sizes are unknown or all the same."""
+    if "pixels" not in table:
+        return {}
+    pixels = table["pixels"].to_numpy(np.float64)
+    if np.isnan(pixels).any() or np.unique(pixels).size < NUM_SIZES:
+        return {}
+    ends = np.quantile(pixels, np.arange(1, NUM_SIZES) / NUM_SIZES)
+    place = np.searchsorted(ends, pixels)
+    masks: dict[tuple[str, str], Any] = {}
+    for number in range(NUM_SIZES):
+        mask = place == number
+        if mask.any():
+            name = f"{pixels[mask].min() / 1e6:.2f}-{pixels[mask].max() / 1e6:.2f} MP"
+            masks["size", name] = mask
+    return masks
+
+
+def _subgroup(
+    table: pd.DataFrame, label: Array, probability: Array, threshold: float
+) -> dict[str, Any]:
+    sick, well = int(label.sum()), int(label.size - label.sum())
+    counts: dict[str, Any] = {
+        "PNEUMONIA": sick,
+        "NORMAL": well,
+        "patients": int(table["group"].nunique()),
+    }
+    if min(sick, well) < MIN_IMAGES:
+        return counts | {"why_not": f"fewer than {MIN_IMAGES} images of a label"}
+    names = ("recall_pneumonia", "recall_normal", "auroc")
+    value = scores(label, probability, threshold=threshold)
+    interval = score_intervals(
+        label, probability, patient=table["group"], threshold=threshold, names=names
+    )
+    counts["few_patients"] = few_patients(label, patient=table["group"])
+    shown = zip(("sensitivity", "specificity", "auroc"), names, strict=True)
+    return counts | {k: {"value": value[v], **interval[v]._asdict()} for k, v in shown}
+
+
+def _net_benefit(
+    label: Array, probability: Array, fixed: Fixed | str, prevalences: Sequence[float]
+) -> dict[str, Any]:
+    """Net benefit per image beside that of treating everyone; treating no one is 0.
+
+    At the images' own share of PNEUMONIA, and at the prevalences stated: there the same images
+    count by Bayes' rule, and so does the probability, which is of the share it was fitted to.
+    """
+    if isinstance(fixed, str):
+        name, used, share = "raw", probability, float(label.mean())
+    else:
+        name, share = "calibrated", fixed.prevalence
+        used = calibrated(probability, temperature=fixed.temperature)
+    stated = [
+        {
+            "prevalence": prevalence,
+            "at": _benefit_rows(
+                label, at_prevalence(used, fitted_at=share, prevalence=prevalence), prevalence
+            ),
+        }
+        for prevalence in prevalences
+    ]
+    return {
+        "probability": name,
+        "own_prevalence": float(label.mean()),
+        "at": _benefit_rows(label, used, None),
+        "fitted_at": share,
+        "at_prevalence": stated,
+    }
+
+
+def _benefit_rows(
+    label: Array, probability: Array, prevalence: float | None
+) -> list[dict[str, float]]:
+    own, everyone = (
+        net_benefit(label, p, threshold=NET_BENEFIT_AT, prevalence=prevalence)
+        for p in (probability, np.ones(label.size))
+    )
+    return [
+        {"threshold": t, "network": float(a), "treat_all": float(b)}
+        for t, a, b in zip(NET_BENEFIT_AT, own, everyone, strict=True)
+    ]

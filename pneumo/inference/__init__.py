@@ -1,0 +1,1 @@
+"""What a trained network is asked: ensembles, heat maps, out-of-distribution flags, ONNX."""

@@ -1,0 +1,238 @@
+"""Where a trained network looked in one film, drawn over it, and the folder of such pictures."""
+
+import hashlib
+import io
+import os
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import cv2
+import numpy as np
+from matplotlib.backends.backend_agg import FigureCanvasAgg
+from matplotlib.figure import Figure
+
+from pneumo import atomic, untrusted
+from pneumo.data import image
+from pneumo.data.reader import STANDARD_INPUT
+from pneumo.runs import output, run_folder
+from pneumo.runs.checkpoint import Trained, check_finite
+
+if TYPE_CHECKING:  # the extra is asked for when it is needed
+    from pneumo.inference.saliency import LogOdds
+
+TITLES = {"gradcam": "Grad-CAM", "occlusion": "Occlusion"}
+METHODS = tuple(TITLES)
+CLASSES = ("NORMAL", "PNEUMONIA")
+LIST = "heatmaps.json"
+WRITER = "pneumo.heatmap"  # what makes a folder one of ours
+MAX_SIDE = 1024  # pixels of the film as it is drawn; larger ones are shrunk
+MAX_NAME = 200  # bytes of a picture's name; file systems take 255
+COLOURS = "inferno"  # perceptually uniform, and clear of a film's grey
+OPACITY = 0.6  # of the strongest colour; the film must be seen beneath
+
+
+@dataclass(frozen=True)
+class Question:
+    """What is asked of a network: which class, and by which method."""
+
+    one: Trained  # on the CPU
+    model: "LogOdds"
+    name: str  # of the class
+    method: str
+    checkpoint: str
+
+
+@dataclass(frozen=True)
+class Answer:
+    """What a network says of one film, and where that comes from."""
+
+    prepared: np.ndarray  # (S, S) float32 grey values 0-255
+    heat: np.ndarray  # (S, S) float32 in [0, 1]
+    probability: float  # of the class asked for
+    png: bytes
+
+    @property
+    def flat(self) -> bool:
+        """Whether nothing in the film speaks for the class."""
+        return not self.heat.any()
+
+
+def ask(
+    one: Trained, *, checkpoint: str, class_name: str = "PNEUMONIA", method: str = "gradcam"
+) -> Question:
+    """Returns the question; of three classes, bacteria and virus together are PNEUMONIA.
+
+    Raises:
+        ValueError: there is no such class, or captum is not installed.
+    """
+    if class_name not in CLASSES:
+        raise ValueError(f"--class must be one of {', '.join(CLASSES)}; got {class_name!r}")
+    try:
+        from pneumo.inference.saliency import LogOdds
+    except ImportError as error:
+        if not str(error.name).startswith("captum"):
+            raise
+        raise ValueError(
+            "heat maps need captum, which is not installed. Install it with "
+            "python -m pip install 'pneumo[heatmap]'"
+        ) from None
+    chosen = [0] if class_name == "NORMAL" else list(range(1, len(one.classes)))
+    return Question(one, LogOdds(one.network, chosen).eval(), class_name, method, checkpoint)
+
+
+def answer(question: Question, film: np.ndarray) -> Answer:
+    """Returns the answer of one film, (H, W) uint8 as pneumo.data.reader.decode gives it.
+
+    Raises:
+        ValueError: the network's answer is not finite.
+    """
+    from pneumo.inference import saliency
+
+    one, model, method = question.one, question.model, question.method
+    prepared = image.resize(film, size=one.image_size, aspect=one.aspect).astype(np.float32)
+    heat = saliency.explain(model, prepared, method=method)
+    probability = float(saliency.probabilities(model, prepared[None])[0])
+    check_finite(np.append(heat, probability), one.run_dir)
+    told = "Bright: what speaks most" if heat.any() else "Nothing in the film speaks"
+    legend = (
+        f"{question.name}: probability {probability:.3f}\n"
+        f"{TITLES[method]}. {told} for {question.name}. Not a medical device."
+    )
+    shown = _shrunk(film)
+    png = _draw(shown, unprepared(heat, shown.shape, aspect=one.aspect), legend)
+    return Answer(prepared, heat, probability, png)
+
+
+class Album:
+    """A folder of pictures with their list, heatmaps.json, which a second call replaces."""
+
+    def __init__(self, out: Path, question: Question, names: Sequence[str], *, flag: str) -> None:
+        """Makes the folder.
+
+        Args:
+            out: a folder that is new, empty, or of an earlier call.
+            question: what the pictures answer.
+            names: of the films, as they were given.
+            flag: the option that named the folder, for messages.
+
+        Raises:
+            ValueError: ``out`` holds something else.
+        """
+        _check_out(out, flag)
+        self.out, self.about = out, about(question)
+        self.targets = _targets(names, suffix=f".{question.method}-{question.name}.png")
+        self.films: list[dict[str, Any]] = []
+        out.mkdir(parents=True, exist_ok=True)
+        self.write_list()  # from now on the folder is ours
+
+    def add(self, name: str, answer: Answer, **more: Any) -> str:
+        """Writes the picture of a film, whole or not at all, and returns its file's name."""
+        path = self.out / self.targets[name]
+        with atomic.replacing(path) as part:
+            part.write_bytes(answer.png)
+        row = {"probability": answer.probability, "flat": answer.flat, **more}
+        self.films.append({"file": output.printable(Path(name).name), "picture": path.name, **row})
+        return path.name
+
+    def write_list(self) -> None:
+        """Writes the list of all films so far."""
+        run_folder.write_json(self.out / LIST, self.about | {"films": self.films})
+
+
+def about(question: Question) -> dict[str, Any]:
+    """Returns what a list of pictures says of the network, the method and the class."""
+    metrics = question.one.metrics
+    return {
+        "written_by": WRITER,
+        "model": metrics["model"],
+        "seed": metrics["seed"],
+        "data_kind": metrics["data"]["kind"],
+        "checkpoint": question.checkpoint,
+        "method": question.method,
+        "class": question.name,
+    }
+
+
+def unprepared(heat: np.ndarray, shape: tuple[int, ...], *, aspect: str) -> np.ndarray:
+    """(S, S) in the prepared image's pixels to (H, W) in those of the film, as ``aspect`` went."""
+    side, (height, width) = heat.shape[0], shape[:2]
+    if aspect == "pad":
+        longest = max(height, width)
+        rows, columns = round(height / longest * side), round(width / longest * side)
+        top, left = round((side - rows) / 2), round((side - columns) / 2)
+        heat = heat[top : top + max(1, rows), left : left + max(1, columns)]
+    drawn: np.ndarray = cv2.resize(heat, (width, height), interpolation=cv2.INTER_LINEAR)
+    return drawn
+
+
+def _draw(film: np.ndarray, heat: np.ndarray, legend: str) -> bytes:
+    """A PNG: the film, the film under the map, a scale and the legend."""
+    height, width = film.shape
+    figure = Figure(figsize=(10.6, min(16, max(2.4, 4.7 * height / width)) + 0.6), dpi=100)
+    FigureCanvasAgg(figure)
+    left, right = figure.subplots(1, 2, gridspec_kw={"wspace": 0.03})
+    for axes in (left, right):
+        axes.imshow(film, cmap="gray", vmin=0, vmax=255)
+        axes.set_axis_off()
+    colours = right.imshow(heat, cmap=COLOURS, vmin=0, vmax=1, alpha=OPACITY * heat)
+    figure.subplots_adjust(left=0.01, right=0.91, bottom=0.02, top=1 - 0.5 / figure.get_figheight())
+    box = right.get_position()
+    scale = figure.add_axes((0.92, box.y0, 0.015, box.height))
+    bar = figure.colorbar(colours, cax=scale, ticks=[0, 1])
+    if bar.solids is not None:
+        bar.solids.set_alpha(1)  # of the map it is the map's own
+    bar.ax.set_yticklabels(["none", "most"])
+    figure.text(0.01, 0.99, legend, va="top", ha="left", fontsize=11)
+    buffer = io.BytesIO()
+    figure.savefig(buffer, format="png", metadata={"Software": None})
+    return buffer.getvalue()
+
+
+def _shrunk(film: np.ndarray) -> np.ndarray:
+    height, width = film.shape
+    factor = MAX_SIDE / max(height, width)
+    if factor >= 1:
+        return film
+    size = (max(1, round(width * factor)), max(1, round(height * factor)))
+    small: np.ndarray = cv2.resize(film, size, interpolation=cv2.INTER_AREA)
+    return small
+
+
+def _check_out(out: Path, flag: str) -> None:
+    """Raises ValueError where the folder holds anything but an earlier call's files."""
+    if out.exists() and not out.is_dir():
+        raise ValueError(f"{flag} must name a folder; {out} is a file")
+    if out.is_dir() and any(out.iterdir()) and not _is_own(out):
+        raise ValueError(
+            f"{flag} must be new, empty or hold earlier heatmaps; {out} holds something else. Name "
+            "another folder"
+        )
+
+
+def _is_own(out: Path) -> bool:
+    try:
+        return untrusted.read_json(out / LIST).get("written_by") == WRITER
+    except (OSError, ValueError):
+        return False
+
+
+def _targets(names: Sequence[str], *, suffix: str) -> dict[str, str]:
+    """The picture's name for each film: what tells it from the others of the call."""
+    places = {name: Path("stdin" if name == STANDARD_INPUT else name).absolute() for name in names}
+    top = Path(os.path.commonpath([place.parent for place in places.values()]))
+    return {
+        name: _fitting("__".join(place.relative_to(top).parts), suffix)
+        for name, place in places.items()
+    }
+
+
+def _fitting(name: str, suffix: str) -> str:
+    """The name as it is, or its end behind a digest of all of it where a file's may not be so."""
+    name = output.printable(name)
+    data = name.encode()
+    if len(data) <= MAX_NAME and "\0" not in name:
+        return name + suffix
+    digest = hashlib.sha256(data).hexdigest()[:12]
+    return f"{digest}-{name.replace(chr(0), '')[-20:]}{suffix}"

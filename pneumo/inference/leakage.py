@@ -1,0 +1,114 @@
+"""A labelled folder becomes a table to score, once it is known to be new to the runs."""
+
+import hashlib
+import logging
+from collections import defaultdict
+from collections.abc import Sequence
+from pathlib import Path
+
+import pandas as pd
+
+from pneumo.data.kermany import LABELS, SOURCES, beside, images_in, index, parse_name, set_folder
+from pneumo.inference.ensemble import Member, own_images
+
+log = logging.getLogger(__name__)
+
+COLUMNS = ("path", "label", "subtype", "patient", "source")
+NUM_SHOWN = 3  # names in a message
+CHUNK_BYTES = 1 << 20
+
+
+def labelled(root: Path, *, patient_key: str) -> tuple[Path, pd.DataFrame]:
+    """Returns the folder that paths are relative to, and the table of its images, sorted by path.
+
+    ``root`` has the layout of the set (train/NORMAL/…) or holds NORMAL and PNEUMONIA itself. In the
+    second, files need not be named as the set's: one that is not is a patient of its own, without
+    a subtype. The folder's own name counts as source part if it is one.
+
+    Raises:
+        FileNotFoundError: there is no such folder, or it has neither layout.
+        ValueError: a label has no image.
+    """
+    base = set_folder(root) if root.is_dir() else None
+    if base is not None:
+        return base, index(root, patient_key=patient_key)
+    if not any((root / label).is_dir() for label in LABELS):
+        raise FileNotFoundError(
+            "--data must be a folder with NORMAL and PNEUMONIA in it, or with train/NORMAL, "
+            f"test/NORMAL and so on; got {root}"
+        )
+    source = root.resolve().name if root.resolve().name in SOURCES else ""
+    rows, left_out = [], beside(root, known=LABELS)
+    for label in (label for label in LABELS if (root / label).is_dir()):
+        images, others = images_in(root / label)
+        rows += [_row(root / label / name, label, source, patient_key) for name in images]
+        left_out += [f"{label}/{name}" for name in others]
+    if left_out:
+        log.warning("Left out %d that are not used: %s", len(left_out), ", ".join(left_out[:5]))
+    table = pd.DataFrame(rows, columns=list(COLUMNS)).sort_values("path", ignore_index=True)
+    for label in LABELS:
+        if not (table["label"] == label).any():
+            raise ValueError(f"the data need images of both labels; got none of {label} in {root}")
+    return root, table
+
+
+def _row(path: Path, label: str, source: str, patient_key: str) -> tuple[str, ...]:
+    name = f"{label}/{path.name}"
+    parsed = parse_name(f"{source or 'test'}/{name}", patient_key=patient_key)
+    if parsed is None:
+        return name, label, "", name, source
+    return name, label, parsed[2], parsed[3], source
+
+
+def overlap(member: Member, root: Path, table: pd.DataFrame) -> tuple[str, str]:
+    """Returns what a folder shares with the run's train part ("" for nothing), and what was asked.
+
+    Patients are compared by the names that the files' names give; where a folder does not say
+    whether it is the set's train or test part, a number in either counts. Files are compared by
+    their bytes, if the run's own images are still where it found them.
+    """
+    train = member.split[member.split["split"] == "train"]
+    known = bool((table["source"] != "").all())
+    ours, theirs = (_patients(one, exact=known) for one in (train, table))
+    shared = sorted(ours & theirs)
+    compared = f"{len(theirs):,} patients by name with {len(ours):,} of the train part"
+    own = own_images(member)
+    if own is None:
+        compared += "; no bytes, since the run's images are not where it found them"
+        same: list[str] = []
+    else:
+        same = _identical([own / p for p in train["path"]], [root / p for p in table["path"]])
+        compared += f"; the bytes of {len(table):,} files with {len(train):,}"
+    found = [
+        f"{len(names):,} {what} ({', '.join(names[:NUM_SHOWN])}{', …' * (len(names) > NUM_SHOWN)})"
+        for what, names in (("patients", shared), ("identical images", same))
+        if names
+    ]
+    return " and ".join(found), compared
+
+
+def _patients(table: pd.DataFrame, *, exact: bool) -> set[str]:
+    names = set(table["patient"])
+    return names if exact else {name.rpartition("/")[2] for name in names}
+
+
+def _identical(train: Sequence[Path], others: Sequence[Path]) -> list[str]:
+    """Names of ``others`` with the bytes of one of ``train``; only files of one size are read."""
+    by_size: defaultdict[int, list[Path]] = defaultdict(list)
+    for path in train:
+        by_size[path.stat().st_size].append(path)
+    digests: dict[int, set[str]] = {}
+    same = []
+    for path in others:
+        size = path.stat().st_size
+        if size in by_size:
+            if size not in digests:
+                digests[size] = {_digest(one) for one in by_size[size]}
+            if _digest(path) in digests[size]:
+                same.append(path.name)
+    return same
+
+
+def _digest(path: Path) -> str:
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()

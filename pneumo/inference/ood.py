@@ -1,0 +1,184 @@
+"""Whether an image is unlike those a network was trained for: by its file, layout, and features.
+
+The file tells what is no radiograph at all. The rest is told by two Mahalanobis distances from the
+run's own images (its validation and test part, which the network was not fitted to), each with one
+shrunk covariance, as in Lee et al., "A simple unified framework for detecting out-of-distribution
+samples" (2018), without their class means, since a film of either class is alike here:
+    layout: of a picture of 8 x 8 grey values, its contrast and its sharpness at four scales.
+    features: of the network's first dense layer; what the network itself finds strange.
+It is a warning, not a safeguard. AUROC of the layout's distance, inverted, upside-down, turned
+films, noise, smooth clouds and discs against other films of the set (500 make the reference): 1.00,
+0.96, 1.00, 1.00, 1.00, 1.00, with 1.7 % of those films flagged. The features of a network of 118
+phantoms give 1.00, 0.87, 0.96, 1.00, 0.94, 1.00; k-nearest neighbours instead did no better.
+"""
+
+import io
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+import cv2
+import numpy as np
+from numpy.typing import NDArray
+from PIL import Image
+
+from pneumo import atomic, untrusted
+
+MIN_SIDE = 64  # pixels; the smallest film of the set has a side of 127
+ASPECTS = (0.5, 3.5)  # width over height; the set's films have about 0.9 to 3.4
+MIN_DEVIATION = 8.0  # grey values; 309 films of the set have at least 31
+MAX_CHROMA = 6.0  # grey values, mean of the largest less the smallest channel; the set's have 0
+DRAFT = 256  # pixels to which a JPEG is shrunk while it is decoded, enough to see colour
+MANY_PIXELS = 25_000_000  # more are sampled for colour
+SHRINKAGE = 0.5  # share of the covariance's diagonal; with fewer images than features it is needed
+QUANTILE = 0.99  # of the run's own distances: about 1 of 100 ordinary films is flagged
+FLOOR = 0.01  # of the mean variance, added to each: units that are hardly ever active
+NUM_FOLDS = 10
+MIN_IMAGES = 20  # for a reference
+SPACES = ("layout", "features")
+VERSION = 1  # of reference.npz
+
+Array = NDArray[np.float64]
+
+
+def odd_pixels(grey: np.ndarray, *, chroma: float = 0.0) -> list[str]:
+    """Returns why (H, W) uint8 cannot be a film like the set's; [] where nothing speaks against it.
+
+    ``chroma``: of the file, see `chroma`.
+    """
+    height, width = grey.shape
+    reasons = []
+    if chroma > MAX_CHROMA:
+        reasons.append("colour")
+    if min(height, width) < MIN_SIDE:
+        reasons.append(f"small: {width} x {height} pixels")
+    if not ASPECTS[0] <= width / height <= ASPECTS[1]:
+        reasons.append(f"shape: {width} x {height} pixels")
+    if grey.std() < MIN_DEVIATION:
+        reasons.append("nearly uniform")
+    return reasons
+
+
+def chroma(data: bytes) -> float:
+    """Returns how coloured a PNG or JPEG is, 0 to 255: mean of largest less smallest channel.
+
+    ``data`` must have been decoded by pneumo.data.image before, which refuses what is too large.
+    """
+    with Image.open(io.BytesIO(data), formats=("PNG", "JPEG")) as image:
+        if image.mode in ("1", "L", "LA") or image.mode.startswith("I"):
+            return 0.0
+        image.draft("RGB", (DRAFT, DRAFT))
+        many = image.width * image.height > MANY_PIXELS
+        some = image.resize((DRAFT, DRAFT), Image.Resampling.NEAREST) if many else image
+        channels = np.asarray(some.convert("RGB"))
+    return float((channels.max(2).astype(np.int16) - channels.min(2)).mean())
+
+
+@dataclass(frozen=True)
+class Cloud:
+    """Where ordinary images lie in one space."""
+
+    mean: Array  # (c,)
+    precision: Array  # (c, c), the inverse of the shrunk covariance
+    limit: float  # a distance above this is flagged
+
+    def distance(self, values: np.ndarray) -> Array:
+        """(N, c) to (N,) Mahalanobis distances, in units of the limit."""
+        away = np.asarray(values, dtype=np.float64) - self.mean
+        squared: Array = np.einsum("ni,ij,nj->n", away, self.precision, away)
+        return np.sqrt(np.maximum(squared, 0)) / self.limit
+
+
+@dataclass(frozen=True)
+class Reference:
+    """Where a run's own images lie."""
+
+    layout: Cloud
+    features: Cloud
+    weights_sha256: str  # of the network whose features they are
+
+    def judge(self, layout: np.ndarray, features: np.ndarray) -> tuple[float, list[str]]:
+        """The larger distance of one image, (73,) and (c,), and what is beyond its limit."""
+        far = {
+            "laid out unlike the run's images": float(self.layout.distance(layout[None])[0]),
+            "far from the run's images in features": float(
+                self.features.distance(features[None])[0]
+            ),
+        }
+        return max(far.values()), [reason for reason, distance in far.items() if distance > 1]
+
+
+def layout(pixels: np.ndarray) -> Array:
+    """(N, S, S) uint8 prepared images to (N, 73): thumbnail, contrast, sharpness at four scales."""
+    return np.stack([_layout(each.astype(np.float32)) for each in pixels])
+
+
+def _layout(grey: NDArray[np.float32]) -> Array:
+    thumbnail = cv2.resize(grey, (8, 8), interpolation=cv2.INTER_AREA)
+    values = [*thumbnail.ravel().tolist(), float(grey.std())]
+    for side in (64, 32, 16, 8):
+        small = cv2.resize(grey, (side, side), interpolation=cv2.INTER_AREA)
+        values += [float(np.log(0.1 + np.abs(np.diff(small, axis=axis)).mean())) for axis in (0, 1)]
+    return np.asarray(values)
+
+
+def make_cloud(values: np.ndarray) -> Cloud:
+    """Returns where (N, c) values of ordinary images lie.
+
+    The limit is the QUANTILE of the distances of each tenth of the images from the cloud of the
+    others: in its own, an image lies too near.
+
+    Raises:
+        ValueError: fewer than MIN_IMAGES images.
+    """
+    values = np.asarray(values, dtype=np.float64)
+    if len(values) < MIN_IMAGES:
+        raise ValueError(f"a reference needs at least {MIN_IMAGES} images; got {len(values)}")
+    folds = [np.arange(len(values)) % NUM_FOLDS == fold for fold in range(NUM_FOLDS)]
+    crossed = [Cloud(*_fit(values[~out]), 1.0).distance(values[out]) for out in folds]
+    limit = float(np.quantile(np.concatenate(crossed), QUANTILE))
+    return Cloud(*_fit(values), max(limit, 1e-9))
+
+
+def save(reference: Reference, path: Path) -> None:
+    """Writes ``reference`` to ``path``, whole or not at all; OSError where that cannot be."""
+    arrays = {
+        f"{space}_{name}": value
+        for space in SPACES
+        for name, value in vars(getattr(reference, space)).items()
+    }
+    with atomic.replacing(path) as part, part.open("wb") as file:
+        np.savez(file, version=VERSION, weights_sha256=reference.weights_sha256, **arrays)
+
+
+def load(path: Path, *, weights_sha256: str) -> Reference | None:
+    """Returns the reference in ``path``; None where it is missing, broken or of other weights."""
+    try:
+        with untrusted.open_regular(path) as opened:
+            untrusted.check_stored(opened)
+            file = np.load(opened, allow_pickle=False)
+            version, found = int(file["version"]), str(file["weights_sha256"])
+            layout_cloud, features_cloud = (_cloud(file, space) for space in SPACES)
+    except Exception:  # whatever zipfile and NumPy say of a file that is none
+        return None
+    if version != VERSION or found != weights_sha256:
+        return None
+    return Reference(layout_cloud, features_cloud, found)
+
+
+def _cloud(file: Mapping[str, np.ndarray], space: str) -> Cloud:
+    cloud = Cloud(file[f"{space}_mean"], file[f"{space}_precision"], float(file[f"{space}_limit"]))
+    if cloud.mean.ndim != 1 or cloud.precision.shape != cloud.mean.shape * 2:
+        raise ValueError("shapes do not fit")
+    known = np.isfinite(cloud.precision).all() and np.isfinite(cloud.mean).all()
+    if not (known and 0 < cloud.limit < np.inf):
+        raise ValueError("numbers are not finite")
+    return cloud
+
+
+def _fit(values: Array) -> tuple[Array, Array]:
+    covariance = np.cov(values, rowvar=False)
+    diagonal = np.diag(covariance)
+    floor = FLOOR * max(float(diagonal.mean()), 1e-9)
+    shrunk = (1 - SHRINKAGE) * covariance + np.diag(SHRINKAGE * diagonal + floor)
+    return np.asarray(values.mean(0)), np.asarray(np.linalg.inv(shrunk), dtype=np.float64)

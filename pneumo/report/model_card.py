@@ -1,0 +1,179 @@
+"""The model card of a run: what it is, what it scores, and what it must not be used for."""
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any, NamedTuple
+
+from jinja2 import Environment, StrictUndefined
+
+from pneumo.data.base import KERMANY_LICENCE
+from pneumo.evaluation import published
+from pneumo.report.wording import DASH, decimal, interval
+
+TEMPLATE = Path(__file__).with_name("card.md.j2")
+MARK = "<!-- Written by pneumo.export; a new export replaces it. -->"
+PREPARATION = {
+    "stretch": "a triangle filter without aliasing stretches the film",
+    "pad": "a triangle filter without aliasing shrinks the film in proportion, with black margins,",
+}
+NOT_BEST = "predictions of single images are kept for the best checkpoint only"
+SCORES = {
+    "accuracy": "accuracy",
+    "AUROC": "auroc",
+    "average precision": "average_precision",
+    "F1 of NORMAL": "f1_normal",
+    "F1 of PNEUMONIA": "f1_pneumonia",
+}
+POINT = {"sensitivity": "sensitivity", "specificity": "specificity", "PPV": "ppv", "NPV": "npv"}
+BENEFIT_AT = (0.05, 0.1, 0.2, 0.3, 0.5)  # of the thresholds in metrics.json
+
+
+class Item(NamedTuple):
+    """One topic of the checklists: the items' numbers, and where or why not it is answered."""
+
+    topic: str
+    claim: str
+    tripod: str
+    answer: str
+
+
+# Numbers of CLAIM 2020 (doi 10.1148/ryai.2020200029) and TRIPOD+AI (doi 10.1136/bmj-2023-078378)
+CHECKLIST = (
+    Item("Goal, intended use", "3, 6", "3b, 4", "Intended use"),
+    Item(
+        "Data source, setting, eligibility", "7, 8", "5a, 6a, 6b", "Data; as far as the set tells"
+    ),
+    Item("Preprocessing", "9", "7", "What it is"),
+    Item("Reference standard", "14 to 16", "8a, 8b", "Data; as far as the set tells"),
+    Item("Parts, and no patient in two", "20, 21", "12a", "Data"),
+    Item("Model, software, training", "22, 23, 25", "12c, 22", "What it is; run folder"),
+    Item("Selection of the final model", "26", "12c", "Data, how the epoch was chosen"),
+    Item("Measures and their intervals", "28, 36", "12e, 23a", "Scores, Operating point"),
+    Item("Calibration, output", "28", "12e, 15", "Calibration, Operating point"),
+    Item("Subgroups", "36", "14, 23b", "Subgroups; by germ, source part and file size"),
+    Item("Limits", "38", "26", "Limits"),
+    Item("Code, data, licences", "41", "18e, 18f", "What it is, Data"),
+    Item("Explanation", "31", "none", "Heat maps"),
+    Item("Dates of the films", "7", "5b", "no: not in the set"),
+    Item("Treatment of the patients", "none", "6c", "no: not in the set"),
+    Item("Agreement of readers, blinding", "17, 18", "8c", "no: not in the set"),
+    Item("Missing data", "13", "11", "no: unknown which films were left out of the set"),
+    Item("Sample size", "19", "10", "no: the set was given; the intervals tell its precision"),
+    Item("Age, sex, other characteristics", "34", "20b", "no: not in the set"),
+    Item("Fairness", "none", "14", "no: nothing is known of the persons"),
+    Item("External validation", "32", "16", "no: none was made"),
+    Item("Failure analysis, robustness", "30, 37", "none", "no: not from one run"),
+    Item("Ethics, funding, registration", "40, 42", "17, 18a to 18d", "no: for who uses it"),
+    Item("Involvement of patients", "none", "19", "no: none"),
+)
+
+
+def write(
+    metrics: Mapping[str, Any],
+    *,
+    classes: tuple[str, ...],
+    image_size: int,
+    aspect: str,
+    checkpoint: str,
+    found: Mapping[str, Any] | None,
+    maps: Sequence[Mapping[str, Any]] = (),
+    train_sha256: str | None,
+) -> str:
+    """Returns the card as Markdown.
+
+    Args:
+        metrics: metrics.json of the run.
+        classes: of the outputs, in order.
+        image_size: side of the prepared image, pixels.
+        aspect: stretch or pad.
+        checkpoint: best or last.
+        found: what `evaluation.assessment` says of this checkpoint; None where there is none.
+        maps: numbers on heat maps, see runs.read_maps.
+        train_sha256: split.digest of the train part; None where it is not known.
+    """
+    environment = Environment(
+        autoescape=False,  # noqa: S701  (Markdown, not HTML)
+        finalize=_without_markup,
+        undefined=StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+        keep_trailing_newline=True,
+    )
+    phantom = metrics["data"]["kind"] == "phantom"
+    parts = metrics["data"]["parts"]
+    text = environment.from_string(TEMPLATE.read_text(encoding="utf-8")).render(
+        mark=MARK,
+        metrics=metrics,
+        phantom=phantom,
+        what=WHAT.get(metrics["data"]["kind"], "chest radiographs"),
+        children=metrics["data"]["kind"] in ("kermany", "medmnist"),
+        licence=metrics["data"].get("licence") or KERMANY_LICENCE,
+        classes=classes,
+        image_size=image_size,
+        preparation=PREPARATION[aspect],
+        checkpoint=checkpoint,
+        epoch=metrics[checkpoint]["epoch"],
+        epochs=len(metrics.get("history", ())),
+        versions=", ".join(f"{name} {text}" for name, text in metrics["versions"].items()),
+        chosen=_chosen(metrics, checkpoint),
+        prevalence=parts["test"]["PNEUMONIA"] / parts["test"]["images"],
+        train_sha256=train_sha256,
+        paper=published,
+        checklist=CHECKLIST,
+        found=found,
+        maps=maps,
+        scores=SCORES,
+        point=POINT,
+        benefit_at=BENEFIT_AT,
+        decimal=_decimal,
+        score=_score,
+    )
+    return _tidy(text)
+
+
+WHAT = {
+    "phantom": "generated images",
+    "kermany": "chest radiographs of children",
+    "medmnist": "chest radiographs of children",
+}
+
+
+def _without_markup(value: Any) -> Any:
+    """What is put into the card, so that a name of a run folder cannot be HTML in it."""
+    keep = not isinstance(value, str) or value == MARK
+    return value if keep else value.replace("<", "&lt;")
+
+
+def _decimal(value: float | None) -> str:
+    """A number, or a dash; metrics.json has null where a number is not known."""
+    return DASH if value is None else decimal(value)
+
+
+def _score(row: Mapping[str, float | None], *, between: str = " | ") -> str:
+    """A score and its interval: two cells of a table."""
+    ends = [float("nan") if row[end] is None else row[end] for end in ("low", "high")]
+    return f"{_decimal(row['value'])}{between}{interval(*ends)}"  # type: ignore[arg-type]
+
+
+def _chosen(metrics: Mapping[str, Any], checkpoint: str) -> str:
+    if checkpoint == "last":
+        return "it is the last one; nothing was chosen, so this does not flatter the test part."
+    on = metrics["selection"]["on"]
+    told = f"the epoch with the highest F1 of NORMAL on the {on} part"
+    if on == "test":
+        return (
+            f"{told}, as in the paper. **The scores below are on that same part and flatter**; "
+            f"the last epoch has an F1 of NORMAL of {decimal(metrics['last']['test']['f1_normal'])}"
+            f" instead of {decimal(metrics['best']['test']['f1_normal'])} there. Use "
+            "protocol=holdout or protocol=official for scores to rely on."
+        )
+    return f"{told}, whose patients are in no other part."
+
+
+def _tidy(text: str) -> str:
+    """At most one empty line in a row, none at the ends of tables that loops have written."""
+    lines: list[str] = []
+    for line in text.splitlines():
+        if line.strip() or (lines and lines[-1]):
+            lines.append(line.rstrip())
+    return "\n".join(lines).rstrip() + "\n"

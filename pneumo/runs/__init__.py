@@ -1,0 +1,1 @@
+"""Run folders: the one thing that passes between commands, written and read here."""

@@ -1,0 +1,149 @@
+"""A finished run folder becomes its network again; nothing in the folder is run."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from hydra.errors import InstantiationException
+from hydra.utils import instantiate
+from omegaconf import OmegaConf
+from omegaconf.errors import OmegaConfBaseException
+from torch import Tensor
+
+from pneumo.models.base import Network, build
+from pneumo.runs import run_folder
+from pneumo.runs.finished import read_metrics
+from pneumo.runs.trust import check_target, check_timm, targets
+from pneumo.runs.weights import bounded, read_weights
+
+CHECKPOINTS = ("best", "last")
+BASELINES = "pneumo.baselines."  # where those are that have no network
+ASPECTS = ("stretch", "pad")
+MAX_SIDE = 4096  # pixels of a prepared image; a larger one would fill the memory
+
+
+@dataclass(frozen=True)
+class Trained:
+    """What a run has learnt, and how its images must be prepared."""
+
+    run_dir: Path
+    network: Network  # on the CPU, in evaluation mode; (B, 1, S, S) grey values 0-255 to logits
+    metrics: dict[str, Any]  # metrics.json
+    image_size: int  # S, pixels
+    aspect: str  # stretch or pad
+    classes: tuple[str, ...]  # of the logits: NORMAL, PNEUMONIA; or NORMAL, bacteria, virus
+
+
+def load(run_dir: Path, *, checkpoint: str = "best", trust: Sequence[str] = ()) -> Trained:
+    """Returns the network of a finished run.
+
+    Args:
+        run_dir: a folder that pneumo.train wrote.
+        checkpoint: "best", chosen as metrics.json says, or "last".
+        trust: packages whose networks may be built besides those of check_target.
+
+    Raises:
+        FileNotFoundError: the folder or a file of it is missing.
+        ValueError: the run is not finished or of another schema, its configuration names something
+            unknown, a file is broken, or the checkpoint does not fit the configuration.
+    """
+    if checkpoint not in CHECKPOINTS:
+        raise ValueError(f"checkpoint must be one of best, last; got {checkpoint!r}")
+    run_dir = Path(run_dir)
+    config = run_folder.read_config(run_dir)
+    metrics = read_metrics(run_dir)
+    try:
+        resolved = OmegaConf.create({key: config[key] for key in ("model", "data")})
+        model = OmegaConf.to_container(resolved.model, resolve=True)
+        image_size, aspect = resolved.data.image_size, resolved.data.aspect
+    except (OmegaConfBaseException, KeyError, AttributeError, ValueError) as error:
+        raise ValueError(f"{run_dir / run_folder.CONFIG} lacks or breaks {error}") from None
+    _check_shape(image_size, aspect, run_dir)
+    wanted = _network_settings(model, run_dir)
+    path = run_dir / "checkpoints" / f"{checkpoint}.ckpt"
+    weights = read_weights(path)
+    network = _build(wanted, image_size, run_dir, trust, weights)
+    _fill(network, weights, path)
+    two = network.num_classes == 2
+    classes = ("NORMAL", "PNEUMONIA") if two else ("NORMAL", "bacteria", "virus")
+    return Trained(run_dir, network.eval(), metrics, image_size, aspect, classes)
+
+
+def check_finite(answers: np.ndarray, run_dir: Path) -> None:
+    """Raises ValueError where what a run's network says is not finite, as of broken weights."""
+    if not np.isfinite(answers).all():
+        raise ValueError(
+            f"a network's probabilities must be finite; those of {run_dir} are not. Its weights or "
+            "its statistics are broken: take the run folder anew, or train again"
+        )
+
+
+def _check_shape(image_size: Any, aspect: Any, run_dir: Path) -> None:
+    whole = isinstance(image_size, int) and not isinstance(image_size, bool)
+    if not (whole and 0 < image_size <= MAX_SIDE):
+        raise ValueError(
+            f"data.image_size of a run must be a whole number of pixels, at most {MAX_SIDE:,}; "
+            f"{run_dir} has {image_size!r}"
+        )
+    if aspect not in ASPECTS:
+        raise ValueError(
+            f"data.aspect of a run must be one of {', '.join(ASPECTS)}; {run_dir} has {aspect!r}"
+        )
+
+
+def _network_settings(model: Any, run_dir: Path) -> dict[str, Any]:
+    """Returns ``model``; ValueError where it is of a baseline, or of nothing."""
+    target = model.get("_target_") if isinstance(model, Mapping) else None
+    if str(target).startswith(BASELINES):
+        raise ValueError(
+            f"this needs a network; {run_dir} holds a baseline ({model.get('name')}), which has "
+            f"none. Its scores: python -m pneumo.evaluate {run_dir}"
+        )
+    if target is None:
+        raise ValueError(f"{run_dir / run_folder.CONFIG} must name its network by model._target_")
+    return dict(model)
+
+
+def _build(
+    model: Mapping[str, Any],
+    image_size: int,
+    run_dir: Path,
+    trust: Sequence[str],
+    weights: Mapping[str, Tensor],
+) -> Network:
+    def make(settings: dict[str, Any]) -> Any:
+        check_timm(settings, packages=trust)
+        for name in targets(settings):
+            check_target(name, run_dir=run_dir, trust=trust)
+        wanted = _without_weights(settings)
+        return bounded(lambda: instantiate(wanted), weights=weights)
+
+    try:
+        return build(model, image_size=image_size, make=make)
+    except (InstantiationException, OmegaConfBaseException, TypeError) as error:
+        cause = error.__cause__ or error
+        raise ValueError(
+            f"{run_dir / run_folder.CONFIG} does not fit this version: {cause}"
+        ) from None
+
+
+def _without_weights(settings: dict[str, Any]) -> dict[str, Any]:
+    """The checkpoint has them: nothing is fetched."""
+    off = {"weights": None, "weights_backbone": None, "pretrained": False}
+    return {key: off.get(key, value) for key, value in settings.items()}
+
+
+def _fill(network: Network, weights: Mapping[str, Tensor], path: Path) -> None:
+    try:
+        network.load_state_dict(weights)
+    except RuntimeError as error:
+        reason = " ".join(str(error).split())[:200]
+        raise ValueError(f"{path} does not fit its configuration: {reason}") from None
+    broken = [name for name, value in network.state_dict().items() if not value.isfinite().all()]
+    if broken:
+        raise ValueError(
+            f"{path} must hold finite weights; {broken[0]} is not finite. Train again, with a "
+            "smaller optimizer.lr if the training left it so"
+        )

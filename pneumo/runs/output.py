@@ -1,0 +1,68 @@
+"""The file a command writes: whole or not at all, and never in place of one it reads."""
+
+import os
+from collections.abc import Iterable, Iterator, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any, TextIO
+
+from pneumo import atomic
+from pneumo.runs import run_folder
+
+FORMULA = ("=", "+", "-", "@", "\t", "\r", "\n")  # how text begins that spreadsheets compute
+
+
+def check_out(out: Path, *, run_dirs: Sequence[Path], inputs: Iterable[Path] = ()) -> None:
+    """Raises ValueError where ``out`` cannot be written, or is what a command reads.
+
+    A file that exists is replaced, since the user named it; not so a folder, one of ``inputs``,
+    or what the training wrote to one of ``run_dirs``.
+    """
+    if is_stream(out):
+        return
+    place = out.resolve()
+    if not place.parent.is_dir():
+        raise ValueError(f"--out must lie in a folder that exists; there is no {out.parent}")
+    if place.exists() and not place.is_file():
+        raise ValueError(f"--out must name a file; {out} is none")
+    if not os.access(place.parent, os.W_OK):
+        raise ValueError(f"--out must lie in a folder that can be written; {out.parent} cannot")
+    for run_dir in map(Path.resolve, run_dirs):
+        inside = place.relative_to(run_dir).parts if place.is_relative_to(run_dir) else ("-",)
+        events = inside[0].startswith("events.")
+        if inside[0] in run_folder.RUN_FOLDERS or inside[0] in run_folder.RUN_FILES or events:
+            raise ValueError(f"--out must not replace a part of a run; {out} is one. Name another")
+    if place.exists() and any(path.resolve() == place for path in inputs):
+        raise ValueError(f"--out must not replace an image that is read; {out} is one")
+
+
+def is_stream(path: Path) -> bool:
+    """Returns whether a path is written to and never replaced: /dev/null, /dev/stdout, a pipe."""
+    return path.is_char_device() or path.is_fifo()
+
+
+@contextmanager
+def opened(out: Path | None, *, standard: TextIO) -> Iterator[TextIO]:
+    """Yields a text file that takes ``out``'s place when all is written, or ``standard``."""
+    if out is None:
+        yield standard
+        standard.flush()
+        return
+    if is_stream(out):
+        with out.open("w", encoding="utf-8") as stream:
+            yield stream
+        return
+    out = out.resolve()  # a link stays one
+    with atomic.replacing(out) as part, part.open("w", encoding="utf-8", newline="\n") as file:
+        yield file
+
+
+def spreadsheet_safe(value: Any) -> Any:
+    """Returns what a table's cell may hold: text that a spreadsheet would compute gets a quote."""
+    computed = isinstance(value, str) and len(value) > 1 and value.startswith(FORMULA)
+    return f"'{value}" if computed else value
+
+
+def printable(text: str) -> str:
+    """Returns a file's name as UTF-8, which it need not be; what is not is escaped."""
+    return os.fsencode(text).decode("utf-8", "backslashreplace")

@@ -1,0 +1,173 @@
+"""What a folder may ask for when its run or sweep is resumed: nothing that runs foreign code.
+
+A configuration names classes and functions by ``_target_``, and Hydra calls them. In a folder that
+somebody else wrote they could be any, such as pandas.read_pickle.
+"""
+
+import re
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import yaml
+from hydra.core.override_parser.overrides_parser import OverridesParser
+
+# One class name after it, such as torch.optim.SGD; the packages have functions that read pickles
+CLASSES_OF = ("pytorch_lightning.callbacks", "torch.optim", "torch.optim.lr_scheduler")
+NETWORKS = ("pneumo.models.unet_encoder.Encoder",)  # of this package, that a run folder may ask for
+CLASSES = ("pytorch_lightning.loggers.CSVLogger",)
+
+TIMM_FILES = ("_args_", "checkpoint_path", "pretrained_cfg", "pretrained_cfg_overlay")
+
+# Settings of Hydra that a sweep may have kept: sizes and names, no commands and no addresses
+HYDRA = {
+    "hydra.launcher": (
+        *("array_parallelism", "batch_size", "cpus_per_task", "gpus_per_node", "max_num_timeout"),
+        *("mem_gb", "n_jobs", "name", "partition", "pre_dispatch", "timeout_min"),
+        *("ray.init.num_cpus", "ray.remote.max_retries"),
+        *("ray.remote.num_cpus", "ray.remote.num_gpus"),
+    ),
+    "hydra.sweeper": (
+        *("direction", "max_batch_size", "max_failure_rate", "n_jobs", "n_trials"),
+        *("sampler.n_startup_trials", "sampler.seed"),
+    ),
+    "hydra.sweep": ("subdir",),
+}
+HYDRA_KEYS = {
+    *("hydra/launcher", "hydra/sweeper"),
+    *(f"{place}.{name}" for place, names in HYDRA.items() for name in names),
+}
+PARAMS = "hydra.sweeper.params."  # before a setting that is searched
+PLAIN = re.compile(r"[\w.,=${}:'+-]*")  # a word, a number, a folder name with interpolations
+
+trusted: tuple[str, ...] | None = None  # packages of --trust; None: the settings are the user's own
+
+
+def known_targets(conf: Path) -> set[str]:
+    """Returns every ``_target_`` that the YAML files under ``conf`` name."""
+    files = sorted(conf.rglob("*.yaml"))
+    return {name for file in files for name in targets(yaml.safe_load(file.read_text("utf-8")))}
+
+
+def targets(config: Any) -> list[str]:
+    """Returns every ``_target_`` in a configuration, however deep."""
+    if isinstance(config, Mapping):
+        own = [str(config["_target_"])] if "_target_" in config else []
+        return own + targets(list(config.values()))
+    if isinstance(config, list | tuple):
+        return [name for value in config for name in targets(value)]
+    return []
+
+
+def check_timm(config: Any, *, packages: Sequence[str]) -> None:
+    """Raises ValueError where timm.create_model is told to read a file, which it may unpickle."""
+    if "timm" in packages:
+        return
+    if isinstance(config, Mapping):
+        files = any(config.get(key) for key in TIMM_FILES) or ":" in str(config.get("model_name"))
+        if config.get("_target_") == "timm.create_model" and files:
+            raise ValueError(
+                "a run folder may name a network of timm by model_name, not a file, which could "
+                f"run code; it has {dict(config)}. If you know where it is from, add --trust timm"
+            )
+        config = list(config.values())
+    if isinstance(config, list | tuple):
+        for value in config:
+            check_timm(value, packages=packages)
+
+
+def check_target(target: str, *, run_dir: Path, trust: Sequence[str]) -> None:
+    """Raises ValueError where a run folder asks for something that may not be a network.
+
+    Networks of this package, torchvision's and timm's by their own builders, torch.nn's layers, and
+    whatever lies in a package of ``trust``.
+    """
+    place, _, last = target.rpartition(".")
+    top = target.partition(".")[0]
+    if target in NETWORKS or top in trust or target == "timm.create_model":
+        return
+    if place == "torchvision.models":
+        from torchvision.models import list_models  # late, as torch below: seconds
+
+        if last in list_models():
+            return
+    if place == "torch.nn":
+        from torch import nn
+
+        layer = getattr(nn, last, None)
+        if isinstance(layer, type) and issubclass(layer, nn.Module):
+            return
+    raise ValueError(
+        f"a run folder may ask for networks of this package, torchvision and timm; {run_dir} names "
+        f"{target}, which is not run. If you know where the folder is from, add --trust {top}"
+    )
+
+
+def check_config(config: Mapping[str, Any], conf: Path) -> None:
+    """Raises ValueError where a resumed configuration names what may not be called.
+
+    Args:
+        config: plain and resolved, so that no interpolation hides a name.
+        conf: folder of the YAML files whose own names may.
+    """
+    known = {*CLASSES, *known_targets(conf)}
+    packages = trusted or ()
+    for name in targets({key: value for key, value in config.items() if key != "model"}):
+        place, _, last = name.rpartition(".")
+        package = name.partition(".")[0]
+        a_class = place in CLASSES_OF and re.fullmatch(r"[A-Z]\w*", last)
+        if not (a_class or name in known or package in packages):
+            raise ValueError(
+                "a run or sweep that is resumed may only call what this package's settings name, "
+                f"and classes of {', '.join(CLASSES_OF)}; it names {name}, which is not called. If "
+                f"you know where the folder is from, add --trust {package}"
+            )
+    check_timm(config.get("model"), packages=packages)
+    if unknown := set(targets(config.get("model"))) - known:
+        for name in sorted(unknown):
+            check_target(name, run_dir=Path(config["run_dir"]), trust=packages)
+
+
+def check_no_hydra(config: Mapping[str, Any], path: Path) -> None:
+    """Raises ValueError where a run's configuration sets up Hydra, which no run has written."""
+    for key in ("hydra", "defaults"):
+        if key in config:
+            raise ValueError(
+                f"{path} must hold the settings of a run; it holds {key!r}, which no run has "
+                "written. Take it out of the file if you know where the folder is from"
+            )
+
+
+def check_arguments(arguments: Sequence[str], path: Path) -> None:
+    """Raises ValueError for what would run code before a run's settings are checked.
+
+    Args:
+        arguments: of the sweep in ``path``, those that are given anew left out.
+        path: of sweep.json.
+
+    Raises:
+        HydraException: it is no override.
+    """
+    for argument in arguments:
+        if argument.startswith("-") or not argument.isprintable() or not _is_setting(argument):
+            raise ValueError(
+                f"{path} may hold settings of runs and sizes of a launcher; {argument!r} is not "
+                "one, and could run code. If you know where the folder is from, give it again on "
+                "the command line, where it takes the place of the one in the file"
+            )
+
+
+def _is_setting(argument: str) -> bool:
+    """Whether an override names a setting of a run, or one of HYDRA_KEYS."""
+    override = OverridesParser.create().parse_override(argument)
+    key, value = override.key_or_group, argument.partition("=")[2]
+    if override.package is not None:  # a group loaded to another place
+        return False
+    if key.startswith(PARAMS):
+        choices = override.value()
+        return isinstance(choices, str) and _is_setting(f"{key.removeprefix(PARAMS)}={choices}")
+    if "." not in key and (".." in value or "$" in value):  # a file outside its group's folder
+        return False
+    if re.match(r"hydra\b", key):
+        return key in HYDRA_KEYS and PLAIN.fullmatch(value) is not None
+    return True

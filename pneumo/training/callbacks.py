@@ -1,0 +1,149 @@
+"""What a run shows and keeps while it trains: lines, the history file, pictures."""
+
+import logging
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+import pytorch_lightning as pl
+from pytorch_lightning.callbacks import Checkpoint
+from torchvision.utils import make_grid
+
+from pneumo.data.datamodule import XrayDataModule
+from pneumo.runs import run_folder
+from pneumo.training.task import Selection
+
+log = logging.getLogger(__name__)
+
+NUM_PICTURES = 16  # images in a picture of a batch
+
+
+class EpochLines(pl.Callback):
+    """One line an epoch, on the screen and in train.log.
+
+    Args:
+        monitor, mode: what chooses the epoch, as of Checkpoints.
+    """
+
+    def __init__(self, monitor: str, mode: str):
+        self.selection = Selection.parse(monitor, mode)
+
+    def on_train_epoch_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
+        """Logs the epoch's scores; a star marks the best so far."""
+        history = _history(pl_module)
+        row = history[-1]
+        parts = " ".join(
+            f"{part} {row[part]['loss']:.3f}/{row[part]['f1_normal']:.3f}"
+            for part in ("train", "val", "test")
+            if part in row
+        )
+        log.info(
+            "epoch %*d/%d loss/F1 %s  %.0f s%s",
+            len(str(trainer.max_epochs)),
+            row["epoch"] + 1,
+            trainer.max_epochs,
+            parts,
+            row["seconds"],
+            " *" if self.selection.best(history) == len(history) - 1 else "",
+        )
+
+
+class Checkpoints(Checkpoint):
+    """Keeps last.ckpt, and best.ckpt of the epoch that the run's own history calls the best.
+
+    Lightning's ModelCheckpoint remembers its best score beside the folder's path and forgets it
+    when the folder is moved, and takes the first of equal epochs. The history is in the checkpoint,
+    so what is saved here is always what metrics.json will name.
+
+    Args:
+        run_dir: the run folder; both files go into its checkpoints/.
+        monitor: the score and the split that choose the epoch, such as f1_normal/val.
+        mode: max or min.
+    """
+
+    def __init__(self, run_dir: str, monitor: str, mode: str):
+        self.run_dir = Path(run_dir)
+        self.selection = Selection.parse(monitor, mode)
+
+    def on_train_epoch_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
+        """Writes last.ckpt, after best.ckpt where this epoch is the best so far."""
+        history = _history(pl_module)
+        if self.selection.best(history) == len(history) - 1:
+            trainer.save_checkpoint(self.run_dir / run_folder.BEST)
+        trainer.save_checkpoint(self.run_dir / run_folder.LAST)
+
+    def on_save_checkpoint(
+        self, trainer: pl.Trainer, pl_module: pl.LightningModule, checkpoint: dict[str, Any]
+    ) -> None:
+        """Keeps whether training ends here, as early stopping asks for."""
+        checkpoint["stopped"] = trainer.should_stop
+
+    def on_load_checkpoint(
+        self, trainer: pl.Trainer, pl_module: pl.LightningModule, checkpoint: dict[str, Any]
+    ) -> None:
+        """Ends the training of a run that was killed after its last epoch.
+
+        Early stopping itself looks only after an epoch, so that one more would be trained.
+        """
+        trainer.should_stop = bool(checkpoint.get("stopped", False))
+
+
+class History(pl.Callback):
+    """Keeps history.csv and status.json of the run folder up to date.
+
+    Lightning's CSVLogger deletes its file when a run is resumed; this one writes the whole
+    history, which the checkpoint keeps, anew after each epoch.
+    """
+
+    def __init__(self, run_dir: str):
+        self.run_dir = Path(run_dir)
+
+    def on_train_epoch_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
+        """Writes both files."""
+        history = _history(pl_module)
+        run_folder.write_table(self.run_dir / "history.csv", history_table(history))
+        run_folder.write_status(
+            self.run_dir, "running", epoch=len(history), max_epochs=trainer.max_epochs or 0
+        )
+
+
+class BatchPicture(pl.Callback):
+    """A picture of the first training images, as they are and augmented, for TensorBoard."""
+
+    def on_fit_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
+        """Adds the two pictures, once."""
+        data: XrayDataModule = trainer.datamodule  # type: ignore[attr-defined]
+        writer = getattr(trainer.logger, "experiment", None)
+        if writer is None or not hasattr(writer, "add_image"):
+            return
+        for name, augment in (("1_before", None), ("2_after", data.augment)):
+            batch = next(iter(data.loader("train", augment=augment, shuffle=True)))
+            grid = make_grid(batch.image[:NUM_PICTURES], nrow=8, padding=4, pad_value=255)
+            writer.add_image(f"augmentation/{name}", grid, 0)
+
+
+def history_table(history: list[dict[str, Any]]) -> pd.DataFrame:
+    """Returns a row an epoch: epoch, lr, seconds, and train/accuracy and its like for each part."""
+    return pd.DataFrame(
+        [
+            {
+                "epoch": row["epoch"],
+                "lr": row["lr"],
+                "seconds": row["seconds"],
+                **{
+                    f"{part}/{name}": value
+                    for part, scores in row.items()
+                    if isinstance(scores, dict)
+                    for name, value in scores.items()
+                    if name != "confusion"
+                },
+            }
+            for row in history
+        ]
+    )
+
+
+def _history(module: pl.LightningModule) -> list[dict[str, Any]]:
+    history = module.history
+    assert isinstance(history, list)
+    return history

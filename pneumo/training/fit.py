@@ -1,0 +1,336 @@
+"""One run from its configuration to its run folder: data, network, training, final scores."""
+
+import logging
+import re
+import sys
+import textwrap
+import time
+import warnings
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+import pytorch_lightning as pl
+import torch
+from hydra.utils import instantiate
+
+from pneumo import untrusted
+from pneumo.data import cache, kermany, split
+from pneumo.data.base import Source
+from pneumo.data.datamodule import XrayDataModule
+from pneumo.data.folder import near_duplicates
+from pneumo.inference import ensemble, ood
+from pneumo.models import fused_cpu
+from pneumo.models.base import Network
+from pneumo.models.base import build as build_any
+from pneumo.runs import run_folder
+from pneumo.runs.finished import read_table
+from pneumo.training import metadata, objects, scoring, tensorboard_log, whole_files
+from pneumo.training.callbacks import history_table
+from pneumo.training.task import Classifier
+
+log = logging.getLogger("pneumo")
+# its adverts, and its notes of what hardware it does not see
+logging.getLogger("pytorch_lightning").setLevel(logging.ERROR)
+
+SECTIONS = (  # whose objects are looked at before a run
+    *("model", "data.source", "protocol.split", "augment", "optimizer", "schedule", "callbacks"),
+    *("logger", "trainer"),
+)
+# Lightning's advice that does not hold here, and its use of what torch 2.15 calls old
+NOT_NEWS = (
+    ".*does not have many workers",  # the training process augments faster than a CPU can train
+    ".*treespec, LeafSpec",
+    "Checkpoint directory .* exists and is not empty",  # a run that goes on
+)
+WHOLE_FILES = {"_target_": "pneumo.training.whole_files.WholeFiles"}
+# How torch says that a loading process was killed, or has no room for its batch
+WORKER = re.compile(r"DataLoader worker \(pid.*|unable to allocate shared memory.*")
+
+
+def check(config: Mapping[str, Any]) -> None:
+    """Makes and tries all that ``config`` (plain, resolved) names, before any image is read.
+
+    Raises:
+        ValueError: a setting that what it is for does not take, or cannot be used with.
+    """
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # they come again in the run, and go to its log
+        objects.check(config, sections=SECTIONS)
+        trainer = build_trainer(
+            config["trainer"], Path(config["run_dir"]), job_number=config.get("job_number")
+        )
+        objects.try_optimizer(config, device=trainer.strategy.root_device)
+        objects.attempt("augment", lambda: instantiate(config["augment"]))
+        objects.attempt("model", lambda: build_network(config))
+
+
+def fit(config: dict[str, Any], run_dir: Path) -> None:
+    """Trains as ``config`` (plain, resolved, checked) says, or goes on where ``run_dir`` stopped.
+
+    Leaves in ``run_dir`` what the README lists. Raises ValueError or FileNotFoundError for what
+    the user can mend, KeyboardInterrupt where the user stopped it.
+    """
+    start = time.monotonic()
+    if config["num_threads"]:
+        torch.set_num_threads(config["num_threads"])
+    source: Source = instantiate(config["data"]["source"])
+    if source.note:
+        log.warning(textwrap.fill(source.note, metadata.WIDTH))
+    table, images = read_data(config, source)
+    digest = keep_split(run_dir, table)
+    start_from = whole_files.resume_from(run_dir, metadata.selection(config))
+    trainer = build_trainer(config["trainer"], run_dir, job_number=config.get("job_number"))
+    device = trainer.strategy.root_device
+    # a run that was begun by an older version has no such setting
+    resident = resident_device(config["data"].get("resident", "auto"), device)
+    arithmetic = {
+        "device": device.type,
+        "threads": torch.get_num_threads(),
+        "micro_batch": config["model"].get("micro_batch", 0),
+        "resident": resident is not None,
+    }
+    network, module, data = build(config, table, images, resident=resident, arithmetic=arithmetic)
+    if device.type == "cpu":
+        fused_cpu.keep_memory()
+    facts = metadata.describe(config, source, table, digest, network, trainer)
+    metadata.announce(facts, trainer)
+    tensorboard_log.open_run(trainer, config)
+
+    before = time.monotonic()
+    train(trainer, module, data, start_from)
+    start += time.monotonic() - before
+    module.to(device)  # Lightning has taken it off
+    last = scoring.score_checkpoint(module, data, run_dir / run_folder.LAST, splits=["train"])
+    # the one that stays in the network: keep_reference takes its features
+    best = scoring.score_checkpoint(
+        module, data, run_dir / run_folder.BEST, splits=["train", *data.eval_parts]
+    )
+    predictions = scoring.predictions(best, table, splits=data.eval_parts)
+    run_folder.write_table(run_dir / "predictions.csv", predictions)
+    keep_reference(network, images, table, predictions, run_dir)
+    run_folder.write_table(run_dir / "history.csv", history_table(module.history))
+    # a run that was gone on with counts the epochs of all its starts
+    training = sum(row["seconds"] for row in module.history)
+    seconds = {"train": training, "total": training + time.monotonic() - start}
+    found = metadata.assessment(
+        table, predictions, root=source.root, protocol=config["protocol"]["name"]
+    )
+    results = metadata.results(module.history, best=best, last=last)
+    metadata.check_best(module.history, best.epoch, config)
+    metrics = {**facts, **results, "assessment": found, "seconds": seconds}
+    metrics["machine"] = {**facts["machine"], "arithmetic": module.arithmetic}
+    tensorboard_log.close_run(trainer, metrics, predictions, data)
+    run_folder.write_json(run_dir / "metrics.json", metrics)
+    (run_dir / run_folder.PREVIOUS).unlink(missing_ok=True)
+    run_folder.write_status(
+        run_dir, "done", epoch=len(module.history), max_epochs=config["trainer"]["max_epochs"]
+    )
+    metadata.conclude(metrics, source, run_dir)
+
+
+def read_data(config: Mapping[str, Any], source: Source) -> tuple[pd.DataFrame, cache.Cache]:
+    """Returns the split table of a data set's images, and the images."""
+    data = config["data"]
+    table = source.table(patient_key=data["patient_key"], on_unknown_name=data["on_unknown_name"])
+    images = cache.load(
+        source.root,
+        table["path"].tolist(),
+        cache_dir=Path(data["cache_dir"]),
+        image_size=data["image_size"],
+        aspect=data["aspect"],
+    )
+    if source.near_duplicates:
+        table = table.assign(patient=near_duplicates(table, images.images))
+    groups = kermany.join_duplicates(table, images.digests)
+    table = table.assign(digest=images.digests, group=groups)
+    protocol = instantiate(config["protocol"]["split"])
+    return split.split(table, protocol, seed=config["seed"]), images
+
+
+def keep_split(run_dir: Path, table: pd.DataFrame) -> str:
+    """Writes split.csv, and split.json with its digest and that of the images; returns the former.
+
+    Args:
+        run_dir: the run folder.
+        table: of split.split, with the column digest.
+
+    Raises:
+        ValueError: the run began with another split, or with other images of the same names.
+    """
+    path, kept = run_dir / "split.csv", run_dir / "split.json"
+    found = {"split_sha256": split.digest(table), "images_sha256": split.images_digest(table)}
+    if _split_before(path) not in (None, found["split_sha256"]):
+        raise ValueError(
+            f"a run goes on with the images it began with; those of {run_dir} were others. Name "
+            "their folder with data.root=DIR, or start a new run"
+        )
+    if _images_before(kept) not in (None, found["images_sha256"]):
+        raise ValueError(
+            f"a run goes on with the images it began with; since {run_dir} began, files have "
+            "changed under the same names. Name the folder of the first ones with data.root=DIR, "
+            "or start a new run"
+        )
+    run_folder.write_table(path, table[split.COLUMNS])
+    run_folder.write_json(kept, found)
+    return found["split_sha256"]
+
+
+def _split_before(path: Path) -> str | None:
+    """The digest of the split a run began with; None for a new run. Errors as read_table's."""
+    try:
+        return split.digest(read_table(path, split.COLUMNS, labels=kermany.LABELS))
+    except FileNotFoundError:
+        return None
+
+
+def _images_before(kept: Path) -> Any:
+    """The digest of the images a run began with; None for a run of a version that kept none."""
+    try:
+        return untrusted.read_json(kept)["images_sha256"]
+    except (OSError, ValueError, KeyError):
+        return None
+
+
+def build(
+    config: Mapping[str, Any],
+    table: pd.DataFrame,
+    images: cache.Cache,
+    *,
+    resident: torch.device | None = None,
+    arithmetic: Mapping[str, Any] | None = None,
+) -> tuple[Network, Classifier, XrayDataModule]:
+    """Returns the network, the module that trains it, and its batches, as ``config`` says.
+
+    Args:
+        config: plain, resolved.
+        table: split, as read_data returns it.
+        images: of all rows of the table.
+        resident: a device that takes all images, see XrayDataModule.
+        arithmetic: see Classifier.
+    """
+    torch.manual_seed(config["seed"])
+    network = build_network(config)
+    data = XrayDataModule(
+        table,
+        images,
+        batch_size=config["data"]["batch_size"],
+        augment=instantiate(config["augment"]),
+        seed=config["seed"],
+        num_classes=network.num_classes,
+        num_workers=config["data"]["num_workers"],
+        resident=resident,
+    )
+    mean, std = data.train_statistics()
+    network.mean.fill_(mean)
+    network.std.fill_(std)
+    module = Classifier(
+        network,
+        optimizer=instantiate(config["optimizer"]),
+        schedule=instantiate(config["schedule"]),
+        eval_parts=data.eval_parts,
+        seed=config["seed"],
+        arithmetic=arithmetic,
+    )
+    return network, module, data
+
+
+def build_network(config: Mapping[str, Any]) -> Network:
+    """Returns the network of a configuration; its errors are those of pneumo.models.base.build."""
+    size = config["data"]["image_size"]
+    return build_any(config["model"], image_size=size, make=instantiate)
+
+
+def resident_device(resident: str | bool, device: torch.device) -> torch.device | None:
+    """Returns where the images lie while training: on ``device``, or None for the disk; says so."""
+    on_device = device.type == "cuda" if resident == "auto" else bool(resident)
+    log.info(
+        "Images are %s",
+        f"on the device ({device}), augmented there by the batch"
+        if on_device
+        else "read from the cache on disk, augmented one at a time",
+    )
+    return device if on_device else None
+
+
+def build_trainer(
+    trainer: Mapping[str, Any], run_dir: Path, *, job_number: int | None = None
+) -> pl.Trainer:
+    """Returns the Trainer; a bar only on a terminal.
+
+    Args:
+        trainer: its configuration.
+        run_dir: where Lightning puts what it writes of itself. Under SLURM it begins with what it
+            finds there: in a folder that runs share, with another run's weights.
+        job_number: of a run in a sweep; where there are several GPUs, runs take turns on them.
+
+    Raises:
+        ValueError: the device asked for is not there, or the Trainer refuses a setting.
+    """
+    num_gpus = torch.cuda.device_count()
+    if job_number is not None and num_gpus > 1 and trainer["accelerator"] != "cpu":
+        trainer = {**trainer, "devices": [job_number % num_gpus]}
+    try:
+        with warnings.catch_warnings():
+            warnings.filterwarnings("ignore", "GPU available but not used")  # as asked for
+            return instantiate(  # type: ignore[no-any-return]
+                {
+                    "enable_progress_bar": sys.stderr.isatty(),
+                    **trainer,
+                    "default_root_dir": str(run_dir),
+                    "plugins": [*(trainer.get("plugins") or []), WHOLE_FILES],
+                }
+            )
+    except Exception as error:
+        reason = " ".join(str(error.__cause__ or error).split())
+        if re.search("device|accelerator|gpu|cuda", reason, re.IGNORECASE):
+            raise ValueError(
+                f"trainer.accelerator={trainer['accelerator']} and trainer.devices="
+                f"{trainer.get('devices')} must name a device of this machine: {reason} Train on "
+                "what is there with trainer=auto"
+            ) from None
+        raise ValueError(f"trainer cannot be used as it is set: {reason}") from None
+
+
+def train(
+    trainer: pl.Trainer, module: Classifier, data: XrayDataModule, start_from: Path | None = None
+) -> None:
+    """Fits, going on from a checkpoint where one is given.
+
+    Raises:
+        ValueError: a process that loads images has died.
+        KeyboardInterrupt: the user stopped it.
+    """
+    try:
+        with warnings.catch_warnings():
+            for message in NOT_NEWS:
+                warnings.filterwarnings("ignore", message)
+            trainer.fit(module, datamodule=data, ckpt_path=start_from, weights_only=True)
+    except SystemExit:  # how Lightning ends after Ctrl-C
+        raise KeyboardInterrupt from None
+    except RuntimeError as error:
+        if found := WORKER.search(str(error)):
+            raise ValueError(
+                f"the processes that load images must stay alive; {found[0]}. They need memory, "
+                "and room in /dev/shm. Resume without them: data.num_workers=0"
+            ) from None
+        raise
+    finally:
+        torch.set_grad_enabled(True)
+    if trainer.interrupted:
+        raise KeyboardInterrupt
+
+
+def keep_reference(
+    network: Network,
+    images: cache.Cache,
+    table: pd.DataFrame,
+    predictions: pd.DataFrame,
+    run_dir: Path,
+) -> None:
+    """Leaves what tells an ordinary film from an odd one, so that the run folder is enough."""
+    rows = table.index[table["path"].isin(ensemble.reference_paths(predictions))].to_numpy()
+    made = ensemble.make_reference(network, images.images[rows])
+    if made is not None:
+        ood.save(made, ensemble.reference_path(run_dir, checkpoint="best"))

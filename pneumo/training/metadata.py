@@ -1,0 +1,296 @@
+"""What a run says of itself: metrics.json, its first lines and its last ones."""
+
+import logging
+import os
+import platform
+import subprocess
+import textwrap
+from collections.abc import Iterable, Mapping
+from dataclasses import asdict
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+import pytorch_lightning as pl
+import torch
+
+import pneumo
+from pneumo import cli
+from pneumo.data import image, split
+from pneumo.data.base import Source
+from pneumo.evaluation.assessment import assess_run
+from pneumo.evaluation.published import TINY
+from pneumo.models import complexity
+from pneumo.models.base import Network
+from pneumo.runs import run_folder
+from pneumo.training import scoring
+from pneumo.training.task import MAIN, Selection
+
+log = logging.getLogger(__name__)
+
+PACKAGE = Path(pneumo.__file__).resolve().parent
+WIDTH = 79  # of the lines on the screen
+MODEL_KEYS = ("f", "d", "c", "batch_norm", "num_classes")  # where a model has them
+LIMITS = ("limit_train_batches", "limit_val_batches", "overfit_batches", "fast_dev_run")
+DEBUG_NOTE = (
+    "DEBUG RUN: it trained on a few batches an epoch. It shows that the software works; its scores "
+    "mean nothing."
+)
+
+
+def is_debug(trainer: Mapping[str, Any]) -> bool:
+    """Returns whether a Trainer's settings leave out images; in Lightning 1.0 is all, 1 a batch."""
+    given = (trainer.get(name) for name in LIMITS)
+    return any(v is not None and v != 0 and not (v == 1 and isinstance(v, float)) for v in given)
+
+
+def selection(config: Mapping[str, Any]) -> Selection:
+    """Returns the rule that chooses the epoch, as the checkpoint callback was told."""
+    told = (config.get("callbacks") or {}).get("checkpoint") or {}
+    if "monitor" not in told:
+        raise ValueError(
+            "callbacks.checkpoint must name the score that chooses the epoch, such as "
+            "callbacks.checkpoint.monitor=f1_normal/val; it is left out"
+        )
+    return Selection.parse(told["monitor"], told.get("mode", "max"))
+
+
+def check_best(history: list[dict[str, Any]], saved: int, config: Mapping[str, Any]) -> None:
+    """Says so where best.ckpt is not of the epoch that the history calls the best.
+
+    Only a checkpoint callback of another kind, or one of an older version, can leave that.
+    """
+    best = history[selection(config).best(history)]["epoch"]
+    if saved != best:
+        log.warning(
+            "best.ckpt is of epoch %d, though epoch %d scored best: what is reported is of epoch "
+            "%d, which was saved",
+            saved + 1,
+            best + 1,
+            saved + 1,
+        )
+
+
+def results(
+    history: list[dict[str, Any]], *, best: scoring.Scored, last: scoring.Scored
+) -> dict[str, Any]:
+    """Returns the keys best, last and history of metrics.json.
+
+    The epochs are those that the checkpoints were saved after, so what is reported is what was
+    saved. Scores are the checkpoint's own, of all images in evaluation mode, where it was scored;
+    "train" stays that of the training steps.
+    """
+    rows = {row["epoch"]: row for row in history}
+    return {
+        "best": _scores(rows[best.epoch], best),
+        "last": _scores(rows[last.epoch], last),
+        "history": history,
+    }
+
+
+def _scores(row: Mapping[str, Any], scored: scoring.Scored) -> dict[str, Any]:
+    kept = {key: value for key, value in row.items() if key not in ("lr", "seconds")}
+    own = {k: v for k, v in scored.scores.items() if k != "train"}
+    return {**kept, **own, scoring.TRAIN_EVAL: scored.scores["train"]}
+
+
+def assessment(
+    table: pd.DataFrame, predictions: pd.DataFrame, *, root: Path, protocol: str
+) -> dict[str, Any]:
+    """Returns the key assessment of metrics.json: what the best checkpoint's scores are worth.
+
+    Args:
+        table: the split table of the run.
+        predictions: path and p_pneumonia of the images that were scored, as in predictions.csv.
+        root: the folder that paths are relative to.
+        protocol: its name.
+    """
+    scored = table.merge(predictions[["path", "p_pneumonia"]], on="path")
+    scored["pixels"] = [image.num_pixels(root / path) for path in scored["path"]]
+    return {"checkpoint": "best", "part": "test", **assess_run(scored, protocol=protocol)}
+
+
+def describe(
+    config: Mapping[str, Any],
+    source: Source,
+    table: pd.DataFrame,
+    digest: str,
+    network: Network,
+    trainer: pl.Trainer,
+) -> dict[str, Any]:
+    """Returns what metrics.json says of a network's run before it has begun."""
+    model, data = config["model"], config["data"]
+    facts = describe_run(config, source, table, digest)
+    return facts | {
+        "debug": is_debug(config["trainer"]),
+        "num_classes": network.num_classes,
+        "batch_norm": model.get("batch_norm"),
+        "parameters": complexity.num_parameters(network),
+        "multiply_adds": complexity.multiply_adds(network, image_size=data["image_size"]),
+        "selection": asdict(selection(config)),
+        "hyperparameters": hyperparameters(config),
+        "machine": {
+            "device": device_name(trainer),
+            "accelerator": type(trainer.accelerator).__name__,
+            **facts["machine"],
+        },
+        "versions": {
+            **facts["versions"],
+            **{n: version(n) for n in ("torch", "pytorch-lightning", "torchmetrics")},
+        },
+    }
+
+
+def describe_run(
+    config: Mapping[str, Any], source: Source, table: pd.DataFrame, digest: str
+) -> dict[str, Any]:
+    """Returns what metrics.json says of any run: its name, its data, what it ran on."""
+    data, protocol = config["data"], config["protocol"]
+    return {
+        "schema": run_folder.SCHEMA,
+        "model": config["model"]["name"],
+        "seed": config["seed"],
+        "protocol": protocol["name"],
+        "fold": protocol["fold"],
+        "data": {
+            "kind": source.kind,
+            "note": source.note,
+            "root_name": source.root.name,
+            "licence": source.licence,
+            "images": len(table),
+            "patients": int(table["group"].nunique()),
+            "patient_key": data["patient_key"],
+            "index_sha256": _digest(table["path"]),
+            "split_sha256": digest,
+            "images_sha256": split.images_digest(table),
+            "parts": split.summary(table),
+        },
+        "machine": {"threads": torch.get_num_threads(), "cores": os.cpu_count()},
+        "versions": {"python": platform.python_version(), "pneumo": version("pneumo")},
+        "git_commit": _git_commit(),
+    }
+
+
+def hyperparameters(config: Mapping[str, Any]) -> dict[str, Any]:
+    """Returns the settings that TensorBoard's HParams compares, flat."""
+    model, data = config["model"], config["data"]
+    augment, optimizer = config["augment"], config["optimizer"]
+    return {
+        "model": model["name"],
+        "seed": config["seed"],
+        "protocol": config["protocol"]["name"],
+        "fold": config["protocol"]["fold"],
+        **{key: model[key] for key in MODEL_KEYS if key in model},
+        "image_size": data["image_size"],
+        "aspect": data["aspect"],
+        "patient_key": data["patient_key"],
+        "batch_size": data["batch_size"],
+        "optimizer": optimizer["_target_"].rpartition(".")[2],
+        "lr": optimizer["lr"],
+        "schedule": config["schedule"]["_target_"].rpartition(".")[2],
+        "max_epochs": config["trainer"]["max_epochs"],
+        "rotation": augment["rotation"],
+        "zoom": "-".join(f"{z:g}" for z in augment["zoom"]),
+        "flip": augment["flip"],
+    }
+
+
+def announce(facts: Mapping[str, Any], trainer: pl.Trainer) -> None:
+    """Says what will be trained, on what, where."""
+    if facts["debug"]:
+        log.warning(textwrap.fill(DEBUG_NOTE, WIDTH))
+    log.info(
+        "%s: %s parameters, %.1f M multiply-adds an image; on %s",
+        facts["model"],
+        f"{facts['parameters']:,}",
+        facts["multiply_adds"] / 1e6,
+        device_name(trainer),
+    )
+    announce_splits(facts)
+
+
+def announce_splits(facts: Mapping[str, Any]) -> None:
+    """Says how many images, patients and images of each label each split has."""
+    for part in split.PARTS:
+        if part in facts["data"]["parts"]:
+            numbers = facts["data"]["parts"][part]
+            log.info(
+                "%-5s %6s images of %5s patients: %5s NORMAL, %5s PNEUMONIA",
+                part,
+                *(f"{numbers[k]:,}" for k in ("images", "patients", "NORMAL", "PNEUMONIA")),
+            )
+
+
+def conclude(metrics: Mapping[str, Any], source: Source, run_dir: Path) -> None:
+    """Says what came out, what it means, and where it lies."""
+    best, by = metrics["best"], metrics["selection"]
+    on = by["on"]
+    log.info("")
+    log.info(
+        "Test part, epoch %d of %d, chosen on the %s part%s:",
+        best["epoch"] + 1,
+        len(metrics["history"]),
+        on,
+        "" if by["monitor"] == MAIN else f" by {by['monitor']} ({by['mode']})",
+    )
+    show_scores(best["test"])
+    if on == "test":
+        log.info(
+            "  This flatters: the epoch was chosen on the part it is scored on, as in the\n"
+            "  paper (F1 NORMAL %.3f). The last epoch has %.3f; protocol=holdout is honest.",
+            TINY["f1_normal"],
+            metrics["last"]["test"][MAIN],
+        )
+    notes = (DEBUG_NOTE if metrics["debug"] else "", source.note)
+    shown = show_end(notes, seconds=metrics["seconds"], run_dir=run_dir)
+    log.info("TensorBoard: tensorboard --logdir '%s'", shown)
+
+
+def show_scores(test: Mapping[str, float]) -> None:
+    """Says the four main scores of a test split."""
+    log.info(
+        "  F1 NORMAL %.3f   F1 PNEUMONIA %.3f   accuracy %.3f   AUROC %.3f",
+        *(test[key] for key in ("f1_normal", "f1_pneumonia", "accuracy", "auroc")),
+    )
+
+
+def show_end(notes: Iterable[str | None], *, seconds: Mapping[str, float], run_dir: Path) -> Path:
+    """Says the notes, the time it took, and the run folder, which it returns as it was shown."""
+    for note in notes:
+        if note:
+            log.warning(textwrap.fill(note, WIDTH, initial_indent="  ", subsequent_indent="  "))
+    log.info("Took %.0f s, of which training %.0f s.", seconds["total"], seconds["train"])
+    shown = run_dir.relative_to(Path.cwd()) if run_dir.is_relative_to(Path.cwd()) else run_dir
+    log.info("Run folder:  %s", shown)
+    return shown
+
+
+def _digest(paths: "pd.Series[str]") -> str:
+    return split.digest(pd.DataFrame({"path": paths, "split": ""}))
+
+
+def device_name(trainer: pl.Trainer) -> str:
+    """Returns the name of what the trainer computes on."""
+    if trainer.strategy.root_device.type == "cuda":
+        return torch.cuda.get_device_name(trainer.strategy.root_device)
+    return f"the CPU, {cli.counted(torch.get_num_threads(), 'thread')}"
+
+
+def _git_commit() -> str | None:
+    """The commit of this project's own repository; None where the package lies in another's."""
+    try:
+        found = subprocess.run(
+            ["git", "rev-parse", "--show-toplevel", "HEAD"],
+            cwd=PACKAGE,
+            capture_output=True,
+            text=True,
+            check=True,
+        )
+        # untracked: installed into somebody's repository, as pip's --target may do
+        tracked = ["git", "ls-files", "--error-unmatch", "__init__.py"]
+        subprocess.run(tracked, cwd=PACKAGE, capture_output=True, check=True)
+    except (OSError, subprocess.CalledProcessError):
+        return None
+    top, commit = found.stdout.splitlines()
+    return commit if Path(top).resolve() == PACKAGE.parent else None

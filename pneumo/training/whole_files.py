@@ -1,0 +1,134 @@
+"""Checkpoints in a run folder: written whole, and the newest whole one found again."""
+
+import io
+import logging
+import os
+from pathlib import Path
+from typing import Any
+
+import torch
+from lightning_fabric.plugins.io.torch_io import TorchCheckpointIO
+
+from pneumo import atomic
+from pneumo.runs import run_folder, weights
+from pneumo.training.task import Selection
+
+log = logging.getLogger("pneumo")
+
+REQUEUED = "hpc_ckpt_*.ckpt"  # what Lightning leaves in mid-epoch when SLURM queues a job again
+
+
+class WholeFiles(TorchCheckpointIO):
+    """Writes a checkpoint beside its place, which it takes once all of it is on the disk.
+
+    Lightning's own writes to TMPDIR and moves the file, which between two disks is a copy: a full
+    disk or a kill leaves half of it in place of the last whole one. The last.ckpt before is kept,
+    as last-previous.ckpt.
+    """
+
+    def save_checkpoint(
+        self, checkpoint: dict[str, Any], path: str | Path, storage_options: Any = None
+    ) -> None:
+        """Writes ``checkpoint`` to ``path``; OSError where there is no room, and nothing changed.
+
+        Args:
+            checkpoint: what torch can save.
+            path: the file; its folder is made.
+            storage_options: not used.
+        """
+        content = io.BytesIO()
+        torch.save(checkpoint, content)
+        _write(Path(path), content.getbuffer())
+
+
+def _write(path: Path, content: bytes | memoryview) -> None:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    with atomic.replacing(path) as part:
+        with part.open("wb") as file:
+            file.write(content)
+            file.flush()
+            os.fsync(file.fileno())
+        if path.name == Path(run_folder.LAST).name and path.exists():
+            path.replace(path.with_name(Path(run_folder.PREVIOUS).name))
+
+
+def resume_from(run_dir: Path, selection: Selection) -> Path | None:
+    """Returns the checkpoint that a run goes on from; None for a run that starts at epoch 1.
+
+    That is last.ckpt. Where it is missing or broken it is the newest other whole one, which is
+    said. Only checkpoints of whole epochs count, so that a resumed run ends as an uninterrupted
+    one. A broken best.ckpt is restored from another of the same epoch, if there is one.
+
+    Raises:
+        ValueError: the run has trained for several epochs and no checkpoint is whole, or best.ckpt
+            is lost.
+    """
+    for left in run_dir.glob(REQUEUED):
+        left.unlink()
+    found = {
+        name: read(run_dir / name)
+        for name in (run_folder.LAST, run_folder.PREVIOUS, run_folder.BEST)
+    }
+    whole = {name: each for name, each in found.items() if not isinstance(each, str)}
+    if not whole:
+        _check_new(run_dir, [f"{n} is {each}" for n, each in found.items() if each != "missing"])
+        return None
+    epochs = {name: len(each["history"]) for name, each in whole.items()}
+    start = (
+        run_folder.LAST if run_folder.LAST in whole else max(epochs, key=lambda name: epochs[name])
+    )
+    if start == run_folder.LAST:
+        log.info("Going on from %s", run_dir / start)
+    else:
+        log.warning(
+            "%s is %s: going on from %s, after epoch %d",
+            *(run_dir / run_folder.LAST, found[run_folder.LAST], start, epochs[start]),
+        )
+    if run_folder.BEST not in whole:
+        _restore_best(run_dir, selection.best(whole[start]["history"]) + 1, epochs)
+    return run_dir / start
+
+
+def read(path: Path) -> dict[str, Any] | str:
+    """Returns a run's checkpoint, on the CPU; or what is wrong: "missing", "broken (why)"."""
+    try:
+        found = weights.load(path)
+    except FileNotFoundError:
+        return "missing"
+    except ValueError as error:
+        return f"broken ({error})"
+    history = found.get("history") if isinstance(found, dict) else None
+    if not isinstance(history, list) or not history or "state_dict" not in found:
+        return "broken (it is no checkpoint of a run)"
+    return dict(found)
+
+
+def _check_new(run_dir: Path, broken: list[str]) -> None:
+    """Raises ValueError where a run without a whole checkpoint has trained for several epochs.
+
+    Its first one may have ended without a checkpoint: status.json is written before.
+    """
+    epoch = run_folder.read_status(run_dir).get("epoch")
+    epochs = epoch if isinstance(epoch, int) else 0
+    told = "; ".join(broken) or "there is none"
+    if epochs > 1:
+        raise ValueError(
+            f"a run that has trained for {epochs} epochs goes on from one of its checkpoints; in "
+            f"{run_dir}: {told}. Put {run_folder.LAST} and {run_folder.BEST} back from a copy, or "
+            "delete the folder to train the run anew"
+        )
+    if epochs or broken:
+        log.warning("No whole checkpoint to go on from (%s): starting at epoch 1 again", told)
+
+
+def _restore_best(run_dir: Path, best: int, epochs: dict[str, int]) -> None:
+    """Copies the checkpoint after ``best`` epochs to best.ckpt; ValueError where there is none."""
+    for name, number in epochs.items():
+        if number == best:
+            _write(run_dir / run_folder.BEST, (run_dir / name).read_bytes())
+            log.warning("%s was missing or broken: restored from %s", run_folder.BEST, name)
+            return
+    raise ValueError(
+        f"a run goes on with the best epoch so far, {best}; {run_dir / run_folder.BEST} is missing "
+        "or broken. Put it back from a copy, or delete the folder to train the run anew"
+    )

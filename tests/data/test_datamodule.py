@@ -1,0 +1,186 @@
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import pytest
+import torch
+from lightning_fabric.utilities.data import _set_sampler_epoch
+
+import pneumo.data.datamodule
+from pneumo.data.augment import Augment
+from pneumo.data.cache import Cache
+from pneumo.data.datamodule import XrayDataModule, batch_sizes
+from tests.conftest import DEVICES
+
+
+@pytest.fixture
+def table() -> pd.DataFrame:
+    """20 rows of which the second is left out, so places in the table and the cache differ."""
+    labels = ["NORMAL", "PNEUMONIA"] * 10
+    parts = ["train"] * 12 + ["val"] * 3 + ["test"] * 5
+    table = pd.DataFrame({"label": labels, "split": parts, "subtype": ["normal", "virus"] * 10})
+    return table.drop(index=1)
+
+
+@pytest.fixture
+def images() -> Cache:
+    pixels = np.random.default_rng(0).integers(0, 256, (20, 32, 32), dtype=np.uint8)
+    values = pixels.reshape(20, -1).astype(float)
+    return Cache(pixels, [""] * 20, values.mean(1), (values**2).mean(1))
+
+
+def module(table: pd.DataFrame, images: Cache, **options: object) -> XrayDataModule:
+    defaults: dict[str, object] = {"batch_size": 4, "augment": Augment(), "seed": 0}
+    return XrayDataModule(table, images, **{**defaults, **options})  # type: ignore[arg-type]
+
+
+def test_parts_are_scored_whole_and_as_they_are(table: pd.DataFrame, images: Cache) -> None:
+    data = module(table, images)
+    assert data.eval_parts == ["val", "test"]
+    for part, loader in zip(data.eval_parts, data.val_dataloader(), strict=True):
+        rows = torch.cat([batch.row for batch in loader])
+        assert sorted(rows.tolist()) == table.index[table["split"] == part].tolist()
+        for batch in loader:
+            assert (batch.image[:, 0].numpy() == images.images[batch.row]).all()
+            assert (batch.target.numpy() == batch.row.numpy() % 2).all()
+            assert batch.image.dtype == torch.uint8
+
+
+def epoch(data: XrayDataModule, number: int) -> list[torch.Tensor]:
+    loader = data.train_dataloader()
+    _set_sampler_epoch(loader, number)  # as Lightning does
+    return [torch.cat(column) for column in zip(*loader, strict=True)]
+
+
+def test_epochs_differ_and_repeat_with_the_seed(table: pd.DataFrame, images: Cache) -> None:
+    data = module(table, images)
+    image, _, row = epoch(data, 0)
+    assert sorted(row.tolist()) == [0, *range(2, 12)]
+    assert row.tolist() != epoch(data, 1)[2].tolist()
+    assert row.tolist() != epoch(module(table, images, seed=1), 0)[2].tolist()
+    again = epoch(module(table, images), 0)
+    assert torch.equal(again[0], image)
+    assert torch.equal(again[2], row)
+
+
+def test_one_image_is_augmented_differently_in_each_epoch(
+    table: pd.DataFrame, images: Cache
+) -> None:
+    data = module(table, images)
+    looks = []
+    for number in range(6):
+        image, _, row = epoch(data, number)
+        looks.append(image[row == 5].numpy().tobytes())
+    assert len(set(looks)) == 6
+
+
+def test_workers_change_nothing(table: pd.DataFrame, images: Cache) -> None:
+    for alone, shared in zip(
+        epoch(module(table, images), 2),
+        epoch(module(table, images, num_workers=2), 2),
+        strict=True,
+    ):
+        assert torch.equal(alone, shared)
+
+
+def test_the_cache_is_not_written_to(table: pd.DataFrame, images: Cache, tmp_path: Path) -> None:
+    before = images.images.copy()
+    epoch(module(table, images), 0)
+    assert (images.images == before).all()
+
+
+def test_statistics_are_of_the_train_part_only(table: pd.DataFrame, images: Cache) -> None:
+    mean, std = module(table, images).train_statistics()
+    train = images.images[table.index[table["split"] == "train"]]
+    assert mean == pytest.approx(train.mean())
+    assert std == pytest.approx(train.std())
+
+
+@pytest.mark.parametrize("device", DEVICES)
+def test_resident_images_come_in_the_same_batches(
+    table: pd.DataFrame, images: Cache, device: str
+) -> None:
+    read = module(table, images, augment=None)
+    kept = module(table, images, augment=None, resident=torch.device(device))
+    assert len(read.train_dataloader()) == len(kept.train_dataloader())
+    for one, other in zip(epoch(read, 3), epoch(kept, 3), strict=True):
+        assert other.device.type == device
+        assert torch.equal(one, other.cpu())
+    for loader, (same,) in zip(read.val_dataloader(), kept.val_dataloader(), strict=True):
+        whole = [torch.cat(column) for column in zip(*loader, strict=True)]
+        for one, other in zip(whole, same, strict=True):  # in one batch: they are few
+            assert torch.equal(one, other.cpu())
+            assert one.dtype == other.dtype
+
+
+def test_resident_images_augmented_ahead_are_those_of_any_batch(
+    table: pd.DataFrame, images: Cache, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    looks = []
+    for ahead in (1, 8, 512):  # a batch, two of the three, all
+        monkeypatch.setattr(pneumo.data.datamodule, "AHEAD", ahead)
+        data = module(table, images, resident=torch.device("cpu"))
+        assert [len(batch.row) for batch in data.train_dataloader()] == [4, 4, 3]
+        looks.append(epoch(data, 1))
+    for one, *others in zip(*looks, strict=True):
+        assert all(torch.equal(one, other) for other in others)
+
+
+def test_runs_of_a_process_share_the_resident_images(
+    table: pd.DataFrame, images: Cache, tmp_path: Path
+) -> None:
+    file = np.memmap(tmp_path / "images.u8", np.uint8, "w+", shape=images.images.shape)
+    file[:] = images.images
+    kept = Cache(file, images.digests, images.means, images.squares)
+    one, other = (module(table, kept, resident=torch.device("cpu")) for _ in range(2))
+    assert one.on_device is not None
+    assert other.on_device is not None
+    assert one.on_device[0] is other.on_device[0]
+    assert torch.equal(one.on_device[0], torch.from_numpy(images.images))
+
+
+def test_resident_images_are_augmented_anew_in_each_epoch(
+    table: pd.DataFrame, images: Cache
+) -> None:
+    data = module(table, images, resident=torch.device("cpu"))
+    looks = []
+    for number in range(6):
+        image, _, row = epoch(data, number)
+        looks.append(image[row == 5].numpy().tobytes())
+        assert image.dtype == torch.uint8
+    assert len(set(looks)) == 6
+    again = epoch(module(table, images, resident=torch.device("cpu"), batch_size=3), 0)
+    assert again[0][again[2] == 5].numpy().tobytes() == looks[0]
+
+
+def test_any_beginning_of_a_mixed_order_holds_every_class() -> None:
+    target = np.repeat([0, 1], [30, 70])
+    rows = pneumo.data.datamodule.mixed_order(np.arange(100), target)
+    assert sorted(rows) == list(range(100))
+    for number in (4, 10, 50):
+        assert target[rows[:number]].mean() == pytest.approx(0.7, abs=0.5 / number + 0.06)
+
+
+@pytest.mark.parametrize("train", [True, False])
+def test_a_single_last_image_joins_the_batch_before_in_training(train: bool) -> None:
+    for size in (1, 2, 3, 16):
+        for number in range(1, 70):
+            sizes = batch_sizes(number, batch_size=size, train=train)
+            usual = [len(part) for part in torch.split(torch.arange(number), size)]
+            if train and number > size > 1 and number % size == 1:
+                assert sizes == [*usual[:-2], size + 1]
+            else:
+                assert sizes == usual
+
+
+@pytest.mark.parametrize("resident", [None, torch.device("cpu")])
+def test_no_batch_of_one_and_no_image_lost(
+    table: pd.DataFrame, images: Cache, resident: torch.device | None
+) -> None:
+    data = module(table, images, batch_size=5, resident=resident)  # 11 images
+    assert [len(batch.row) for batch in data.train_dataloader()] == [5, 6]
+    assert sorted(epoch(data, 2)[2].tolist()) == [0, *range(2, 12)]
+    usual = epoch(module(table, images, batch_size=4, resident=resident), 2)
+    for one, other in zip(epoch(data, 2), usual, strict=True):
+        assert torch.equal(one, other)
+    assert len(next(iter(data.loader("val"))).row) == 3

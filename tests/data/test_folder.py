@@ -1,0 +1,171 @@
+"""Data of one's own: folders, tables and PneumoniaMNIST, from index to card."""
+
+import csv
+import io
+import json
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from pneumo import evaluate, export
+from pneumo.data import medmnist
+from pneumo.data.folder import csv_table, folder_table, near_duplicates
+from pneumo.report import main as report
+from tests.conftest import SMALL, Command
+
+RNG = np.random.default_rng(0)
+
+
+def draw(path: Path, *, bright: bool, seed: int) -> None:
+    """A picture that a network can learn at once: bright or dark in its lower half."""
+    rng = np.random.default_rng(seed)
+    pixels = rng.integers(0, 120, (40, 48), dtype=np.uint8)
+    pixels[20:] += np.uint8(120 * bright)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    Image.fromarray(np.repeat(np.repeat(pixels, 2, 0), 2, 1)).save(path)
+
+
+@pytest.fixture
+def films(tmp_path: Path) -> Path:
+    root = tmp_path / "mine"
+    for number in range(40):
+        label = ("NORMAL", "PNEUMONIA")[number % 2]
+        draw(root / label / f"film {number}.png", bright=bool(number % 2), seed=number)
+    (root / "NORMAL" / "notes.txt").write_text("no image")
+    return root
+
+
+def write_csv(path: Path, rows: list[dict[str, str]]) -> Path:
+    text = io.StringIO()
+    writer = csv.DictWriter(text, list(rows[0]))
+    writer.writeheader()
+    writer.writerows(rows)
+    path.write_text(text.getvalue())
+    return path
+
+
+def test_a_folder_says_labels_and_parts(films: Path, tmp_path: Path) -> None:
+    table, left_out = folder_table(films)
+    assert table["label"].value_counts().to_dict() == {"NORMAL": 20, "PNEUMONIA": 20}
+    assert (table["patient"] == table["path"]).all()
+    assert left_out == ["NORMAL/notes.txt"]
+    for part in ("train", "test"):
+        draw(tmp_path / "parts" / part / "NORMAL" / "a.png", bright=False, seed=1)
+        draw(tmp_path / "parts" / part / "PNEUMONIA" / "a.png", bright=True, seed=2)
+    table, _ = folder_table(tmp_path / "parts")
+    assert sorted(set(table["source"])) == ["test", "train"]
+
+
+def test_a_table_says_patients_and_parts(films: Path, tmp_path: Path) -> None:
+    paths = sorted(p.relative_to(films).as_posix() for p in films.rglob("*.png"))
+    rows = [
+        {"path": p, "label": p.partition("/")[0].lower(), "patient": f"p{n // 2}", "split": "train"}
+        for n, p in enumerate(paths)
+    ]
+    table = csv_table(write_csv(tmp_path / "a.csv", rows), films)
+    assert table["patient"].nunique() == 20
+    assert set(table["source"]) == {"train"}
+    assert set(table["label"]) == {"NORMAL", "PNEUMONIA"}
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ({"label": "sick"}, "label of data.csv must be one of NORMAL, PNEUMONIA; got 'SICK'"),
+        ({"split": "valid"}, "split of data.csv must be one of train, val, test; got 'valid'"),
+        ({"subtype": "fungi"}, "subtype of data.csv must be one of normal, bacteria, virus; got"),
+        ({"path": "gone.png"}, r"must be a file below data\.root=.*; not so 'gone\.png'"),
+        ({"path": "NORMAL/film 0.png"}, "each image may be listed once; twice there are 'NORMAL/"),
+    ],
+)
+def test_wrong_rows_are_named(
+    films: Path, tmp_path: Path, change: dict[str, str], message: str
+) -> None:
+    plain = {"label": "NORMAL", "split": "train", "subtype": ""}
+    rows = [{"path": f"NORMAL/film {n}.png", **plain} for n in (0, 2)]
+    rows[1] |= change
+    with pytest.raises((ValueError, FileNotFoundError), match=message):
+        csv_table(write_csv(tmp_path / "a.csv", rows), films)
+
+
+def test_copies_at_another_size_and_compression_are_joined(films: Path) -> None:
+    table, _ = folder_table(films)
+    images = RNG.integers(0, 256, (len(table), 64, 64), dtype=np.uint8)
+    small = [Image.fromarray(image).resize((8, 8)).resize((64, 64)) for image in images]
+    smooth = np.stack([np.asarray(image) for image in small])
+    file = io.BytesIO()
+    Image.fromarray(smooth[3]).resize((90, 90)).save(file, "JPEG", quality=40)
+    smooth[7] = np.asarray(Image.open(file).resize((64, 64)))
+    group = near_duplicates(table, smooth)
+    assert group[3] == group[7]
+    assert group.nunique() == len(table) - 1
+
+
+@pytest.mark.slow
+def test_a_folder_goes_the_whole_way(
+    train: Command, films: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    few = ("data=folder", f"data.root={films}", "protocol=holdout", "trainer.max_epochs=4")
+    licence = "data.licence='CC0'"
+    assert train("hydra.run.dir=run", *few, licence, "data.batch_size=4", *SMALL) == 0
+    told = " ".join(capsys.readouterr().err.split())
+    assert told.count("PATIENTS UNKNOWN: each image counts as a patient of its own") == 2
+    assert "Left out 1 that are no images" in told
+    assert evaluate.main(["run"]) == 0
+    assert export.main(["run"]) == 0
+    assert report(["run"]) == 0
+    card = (tmp_path / "run/export/model-card.md").read_text()
+    assert "Licence of the data: CC0" in card
+    assert "Guangzhou" not in card
+    assert "Kermany" not in (tmp_path / "run/report/report.html").read_text()
+
+
+def archive(path: Path, **changed: Any) -> Path:
+    arrays: dict[str, Any] = {}
+    for source, number in (("train", 40), ("val", 12), ("test", 16)):
+        labels = np.arange(number)[:, None] % 2
+        images = RNG.integers(0, 120, (number, 28, 28), dtype=np.uint8)
+        images[labels.ravel() == 1, 14:] += np.uint8(120)
+        arrays |= {f"{source}_images": images, f"{source}_labels": labels}
+    np.savez(path, **{k: v for k, v in (arrays | changed).items() if v is not None})
+    return path
+
+
+@pytest.mark.slow
+def test_pneumoniamnist_is_trained_on_with_its_own_split(train: Command, tmp_path: Path) -> None:
+    root = archive(tmp_path / "pneumoniamnist.npz")
+    few = ("data=medmnist", f"data.root={root}", "protocol=own", "trainer.max_epochs=1")
+    assert train("hydra.run.dir=run", *few, "data.image_size=32", "num_threads=1") == 0
+    found = json.loads((tmp_path / "run" / "metrics.json").read_text())["data"]
+    sizes = {name: part["images"] for name, part in found["parts"].items()}
+    assert sizes == {"train": 40, "val": 12, "test": 16}
+    assert found["licence"].startswith("CC BY 4.0")
+    assert evaluate.main([str(tmp_path / "run"), "--checkpoint", "last"]) == 0
+
+
+@pytest.mark.parametrize(
+    "changed",
+    [
+        {"val_images": None},
+        {"train_images": np.zeros((40, 28, 28, 3), np.uint8)},
+        {"test_labels": np.full((16, 1), 7)},
+    ],
+)
+def test_other_archives_are_refused(tmp_path: Path, changed: dict[str, Any]) -> None:
+    path = archive(tmp_path / "a.npz", **changed)
+    with pytest.raises(ValueError, match=r"data\.root must be PneumoniaMNIST's file"):
+        medmnist.unpack(path, tmp_path / "cache")
+    assert not list((tmp_path / "cache").glob("medmnist-*/*"))
+    with pytest.raises(FileNotFoundError, match="there is no file"):
+        medmnist.unpack(tmp_path / "gone.npz", tmp_path / "cache")
+
+
+def test_own_parts_are_needed_for_their_protocol(
+    train: Command, films: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    few = ("data=folder", f"data.root={films}", "protocol=own")
+    assert train("hydra.run.dir=run", *few, *SMALL) == 2
+    assert "these have no part. Use protocol=official" in capsys.readouterr().err

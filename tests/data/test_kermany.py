@@ -1,0 +1,182 @@
+import itertools
+import os
+from pathlib import Path
+
+import pandas as pd
+import pytest
+
+from pneumo.data.kermany import (
+    index,
+    index_names,
+    join_duplicates,
+    list_images,
+    parse_name,
+    targets,
+)
+
+KEYS = {"person": 1674, "split_person": 1844, "series": 2653}  # facts.md
+
+
+def test_counts_of_the_real_names(kermany_names: list[str]) -> None:
+    table, skipped = index_names(kermany_names)
+    assert not skipped
+    own_test = table["source"] == "test"
+    counts = {part: rows["subtype"].value_counts() for part, rows in table.groupby(own_test)}
+    assert dict(counts[False]) == {"bacteria": 2538, "normal": 1349, "virus": 1345}
+    assert dict(counts[True]) == {"bacteria": 242, "normal": 234, "virus": 148}
+    normal = table[table["label"] == "NORMAL"].groupby("patient").size()
+    assert len(normal) == 1444
+    assert (normal > 1).sum() == 75
+    assert normal.max() == 4
+
+
+@pytest.mark.parametrize(("key", "patients"), KEYS.items())
+def test_patients_by_key(kermany_names: list[str], key: str, patients: int) -> None:
+    table, _ = index_names(kermany_names, patient_key=key)
+    assert table.loc[table["label"] == "PNEUMONIA", "patient"].nunique() == patients
+
+
+def test_coarser_keys_only_merge(kermany_names: list[str]) -> None:
+    by_key = [index_names(kermany_names, patient_key=key)[0]["patient"] for key in KEYS]
+    for coarse, fine in itertools.pairwise(by_key):
+        assert (coarse.groupby(fine).nunique() == 1).all()
+
+
+@pytest.mark.parametrize(
+    ("name", "expected"),
+    [
+        ("train/PNEUMONIA/person447_virus_921_1.jpeg", ("virus", "person447", "train")),
+        ("test/NORMAL/NORMAL2-IM-0095-0001-0002.jpeg", ("normal", "test/NORMAL2-IM-95", "test")),
+        ("val/NORMAL/IM-0095-0001.jpeg", ("normal", "train/IM-95", "val")),
+        ("train/PNEUMONIA/BACTERIA-1008087-0001.jpeg", ("bacteria", "person1008087", "train")),
+        ("train/NORMAL/NORMAL-1049278-0001.jpeg", ("normal", "train/NORMAL-1049278", "train")),
+    ],
+)
+def test_names_that_parse(name: str, expected: tuple[str, str, str]) -> None:
+    row = parse_name(name)
+    assert row is not None
+    assert (row[2], row[3], row[4]) == expected
+
+
+@pytest.mark.parametrize(
+    "name",
+    [
+        "train/NORMAL/person1_virus_1.jpeg",
+        "train/PNEUMONIA/IM-0001-0001.jpeg",
+        "train/PNEUMONIA/person1_fungus_1.jpeg",
+        "train/PNEUMONIA/person_virus_1.jpeg",
+        "train/PNEUMONIA/person1_virus_1 (copy).jpeg",
+        "train/OTHER/IM-0001-0001.jpeg",
+        "elsewhere/NORMAL/IM-0001-0001.jpeg",
+        "train/NORMAL/IM-0001.jpeg",
+        "train/NORMAL/xIM-0001-0001.jpeg",
+    ],
+)
+def test_names_that_do_not_parse(name: str) -> None:
+    assert parse_name(name) is None
+
+
+def test_unknown_names_are_an_error_or_skipped_with_the_count() -> None:
+    names = [f"train/NORMAL/scan{n}.png" for n in range(9)] + ["train/NORMAL/IM-0001-0001.jpeg"]
+    with pytest.raises(ValueError, match=r"scan0\.png.*and 4 more.*on_unknown_name=skip"):
+        index_names(names)
+    table, skipped = index_names(names, on_unknown_name="skip")
+    assert (len(table), len(skipped)) == (1, 9)
+
+
+def make(root: Path, *names: str) -> None:
+    for name in names:
+        path = root / name
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_bytes(b"x")
+
+
+NAMES = ("train/NORMAL/IM-0001-0001.jpeg", "test/PNEUMONIA/person1_virus_2.jpeg")
+
+
+@pytest.mark.parametrize("folder", [".", "chest_xray", "chest_xray/chest_xray"])
+def test_folders_of_kaggle_and_mendeley(tmp_path: Path, folder: str) -> None:
+    make(tmp_path / folder, *NAMES)
+    assert sorted(index(tmp_path)["path"]) == sorted(NAMES)
+
+
+def test_second_copy_and_macosx_are_left_out(tmp_path: Path) -> None:
+    make(tmp_path, *NAMES)
+    make(tmp_path / "chest_xray", *NAMES)
+    make(tmp_path / "__MACOSX", *NAMES)
+    make(tmp_path, "train/NORMAL/._IM-0001-0001.jpeg", "train/NORMAL/.DS_Store")
+    assert len(index(tmp_path)) == 2
+
+
+def test_missing_empty_and_one_sided_folders(tmp_path: Path) -> None:
+    with pytest.raises(FileNotFoundError, match=r"there is no folder.*pneumo\.download"):
+        list_images(tmp_path / "missing")
+    with pytest.raises(FileNotFoundError, match="found none"):
+        index(tmp_path)
+    make(tmp_path, NAMES[0])
+    with pytest.raises(ValueError, match="images of both labels; got none of PNEUMONIA"):
+        index(tmp_path)
+
+
+def test_wrong_choices_are_named() -> None:
+    with pytest.raises(ValueError, match=r"data\.patient_key must be one of person.*got 'name'"):
+        index_names([], patient_key="name")
+
+
+def test_groups_join_patients_who_share_an_image() -> None:
+    table = pd.DataFrame({"patient": ["d", "c", "b", "a", "e"]})
+    groups = join_duplicates(table, ["1", "2", "1", "2", "3"])
+    assert list(groups) == ["b", "a", "b", "a", "e"]
+    chained = join_duplicates(pd.DataFrame({"patient": ["a", "b", "b", "c"]}), list("xxyy"))
+    assert set(chained) == {"a"}
+
+
+def test_targets_of_two_and_three_classes() -> None:
+    table = pd.DataFrame(
+        {
+            "label": ["NORMAL", "PNEUMONIA", "PNEUMONIA"],
+            "subtype": ["normal", "bacteria", "virus"],
+        }
+    )
+    assert list(targets(table, num_classes=2)) == [0, 1, 1]
+    assert list(targets(table, num_classes=3)) == [0, 1, 2]
+
+
+@pytest.mark.realdata
+def test_real_folder_is_the_fixture(real_data: Path, kermany_names: list[str]) -> None:
+    assert list(index(real_data)["path"]) == sorted(kermany_names)
+
+
+def test_what_is_left_out_is_counted_and_named(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    make(tmp_path, *NAMES, "train/NORMAL/IM-0002-0001.tiff", "train/NORMAL/more/IM-0003-0001.jpeg")
+    make(tmp_path, "valid/NORMAL/IM-0004-0001.jpeg")
+    (tmp_path / "train/NORMAL/IM-0005-0001.jpeg").symlink_to(tmp_path / "gone")
+    assert len(index(tmp_path)) == 2
+    (said,) = caplog.messages
+    assert said.startswith("Left out 4 in the folders of the set that are not used: ")
+    for name in ("IM-0002-0001.tiff", "train/NORMAL/more", "IM-0005-0001.jpeg", "valid/"):
+        assert name in said
+
+
+def test_images_beside_the_labels_are_counted(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    make(tmp_path, *NAMES, "train/VIRUS/person9_virus_1.jpeg", "test/loose.jpeg", "top.png")
+    (tmp_path / "lost+found").mkdir()
+    (tmp_path / "README.txt").touch()
+    assert len(index(tmp_path)) == 2
+    assert caplog.messages[0].endswith("not used: train/VIRUS/, test/loose.jpeg, top.png")
+
+
+def test_a_folder_that_cannot_be_read_is_an_error(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def closed(folder: Path) -> None:
+        raise PermissionError(13, "Permission denied", str(folder))
+
+    make(tmp_path, *NAMES)
+    monkeypatch.setattr(os, "scandir", closed)
+    with pytest.raises(ValueError, match=r"train must be readable; it is not \(Permission denied"):
+        index(tmp_path)

@@ -1,0 +1,129 @@
+import subprocess
+import sys
+from functools import partial
+
+import pandas as pd
+import pytest
+
+from pneumo.data.kermany import index_names
+from pneumo.data.split import (
+    Protocol,
+    by_fraction,
+    check,
+    digest,
+    images_digest,
+    k_fold,
+    official,
+    split,
+    summary,
+)
+
+PAPER = partial(by_fraction, fractions={"train": 0.7, "test": 0.3})
+HOLDOUT = partial(by_fraction, fractions={"train": 0.6, "val": 0.1, "test": 0.3})
+OFFICIAL = partial(official, val=0.1)
+FOLD = partial(k_fold, k=5, fold=0, val=0.1)
+PROTOCOLS = {"paper": PAPER, "holdout": HOLDOUT, "official": OFFICIAL, "kfold": FOLD}
+
+
+@pytest.fixture(scope="module")
+def table(kermany_names: list[str]) -> pd.DataFrame:
+    table, _ = index_names(kermany_names, patient_key="split_person")
+    return table.assign(group=table["patient"])
+
+
+@pytest.mark.parametrize("protocol", PROTOCOLS.values(), ids=PROTOCOLS)
+@pytest.mark.parametrize("seed", [0, 1, 12345])
+def test_no_group_is_in_two_parts_and_none_is_lost(
+    table: pd.DataFrame, protocol: Protocol, seed: int
+) -> None:
+    result = split(table, protocol, seed=seed)
+    assert (result.groupby("group")["split"].nunique() == 1).all()
+    assert list(result["path"]) == list(table["path"])
+
+
+@pytest.mark.parametrize("seed", range(5))
+def test_shares_and_stratification(table: pd.DataFrame, seed: int) -> None:
+    parts = summary(split(table, HOLDOUT, seed=seed))
+    for part, share in {"train": 0.6, "val": 0.1, "test": 0.3}.items():
+        assert parts[part]["images"] / len(table) == pytest.approx(share, abs=0.01)
+        assert parts[part]["NORMAL"] / parts[part]["images"] == pytest.approx(0.27, abs=0.01)
+
+
+def test_same_seed_same_split_whatever_the_order(table: pd.DataFrame) -> None:
+    first = split(table, PAPER, seed=0)
+    shuffled = split(table.sample(frac=1, random_state=3), PAPER, seed=0)
+    assert digest(first) == digest(shuffled)
+    assert digest(first) != digest(split(table, PAPER, seed=1))
+
+
+def test_split_of_seed_0_is_the_same_on_any_machine(table: pd.DataFrame) -> None:
+    expected = "f0d8702eff7ddea1f49cfe62b7c6a50030fc0887eb95f687781e3c031c2af554"
+    assert digest(split(table, PAPER, seed=0)) == expected
+
+
+def test_holdout_tests_on_what_paper_tests_on(table: pd.DataFrame) -> None:
+    paths = [
+        set(rows.loc[rows["split"] == "test", "path"])
+        for rows in (split(table, protocol, seed=4) for protocol in (PAPER, HOLDOUT))
+    ]
+    assert paths[0] == paths[1]
+
+
+def test_folds_cover_every_image_once(table: pd.DataFrame) -> None:
+    folds = [split(table, partial(k_fold, k=4, fold=f, val=0.2), seed=2) for f in range(4)]
+    tests = pd.concat([rows.loc[rows["split"] == "test", "path"] for rows in folds])
+    assert sorted(tests) == sorted(table["path"])
+
+
+def test_official_keeps_the_sets_own_test_part(table: pd.DataFrame) -> None:
+    result = split(table, OFFICIAL, seed=0)
+    assert ((result["split"] == "test") == (result["source"] == "test")).all()
+    assert (result["split"] == "test").sum() == 624
+
+
+def test_official_leaves_out_train_images_of_merged_patients(
+    kermany_names: list[str], caplog: pytest.LogCaptureFixture
+) -> None:
+    merged, _ = index_names(kermany_names, patient_key="person")
+    result = split(merged.assign(group=merged["patient"]), OFFICIAL, seed=0)
+    assert (result["split"] == "test").sum() == 624
+    assert len(result) < len(merged)
+    assert f"{len(merged) - len(result)} images are left out" in caplog.text
+
+
+def small(num_normal: int, num_pneumonia: int) -> pd.DataFrame:
+    labels = ["NORMAL"] * num_normal + ["PNEUMONIA"] * num_pneumonia
+    groups = [f"p{number}" for number in range(len(labels))]
+    return pd.DataFrame({"path": groups, "group": groups, "label": labels, "source": "train"})
+
+
+def test_too_few_patients_are_named() -> None:
+    with pytest.raises(ValueError, match="at least one patient of each label; test has none of"):
+        split(small(1, 30), PAPER, seed=0)
+    with pytest.raises(ValueError, match="needs a train and a test part"):
+        split(small(9, 30), OFFICIAL, seed=0)
+
+
+def test_check_notices_a_leak() -> None:
+    table = small(2, 2).assign(split=["train", "test", "train", "test"])
+    check(table)
+    with pytest.raises(AssertionError, match="group in two parts: p0"):
+        check(table.assign(group=["p0", "p0", "p2", "p3"]))
+    with pytest.raises(AssertionError, match="digest in two parts: x"):
+        check(table.assign(digest=["x", "x", "y", "z"]))
+
+
+def test_the_check_holds_with_python_o() -> None:
+    code = (
+        "import pandas as pd\nfrom pneumo.data.split import check\n"
+        "table = {'split': ['train', 'test'] * 2, 'label': ['a', 'a', 'b', 'b'], 'group': '1'}\n"
+        "check(pd.DataFrame(table))"
+    )
+    done = subprocess.run([sys.executable, "-O", "-c", code], capture_output=True, text=True)
+    assert "group in two parts: 1" in done.stderr
+
+
+def test_digest_of_images_follows_the_files_not_their_order() -> None:
+    table = pd.DataFrame({"path": ["a", "b"], "digest": ["1", "2"]})
+    assert images_digest(table) == images_digest(table[::-1])
+    assert images_digest(table) != images_digest(table.assign(digest=["2", "1"]))

@@ -1,0 +1,147 @@
+import copy
+from typing import Any
+
+import pytest
+import torch
+from torch import nn
+
+from benchmarks.plain import forward as plain
+from pneumo.models.complexity import multiply_adds, num_parameters
+from pneumo.models.unet_encoder import Encoder, num_filters
+from tests.conftest import DEVICES
+
+SIZES = {"tiny": (8, 4, 100), "small": (8, 3, 250), "medium": (8, 2, 500), "large": (16, 2, 1000)}
+
+
+def build(name: str = "tiny", **options: Any) -> Encoder:
+    f, d, c = SIZES[name]
+    torch.manual_seed(0)
+    return Encoder(f=f, d=d, c=c, **options)
+
+
+def test_filters_are_rounded_up() -> None:
+    assert [num_filters(level, f=8, d=4) for level in range(5)] == [8, 10, 12, 14, 16]
+    assert [num_filters(level, f=8, d=3) for level in range(5)] == [8, 11, 13, 16, 21]
+    assert [num_filters(level, f=16, d=2) for level in range(5)] == [16, 23, 32, 46, 64]
+
+
+def test_parameters_of_the_text_and_of_the_paper() -> None:
+    text = build(batch_norm=False)
+    assert num_parameters(text) == 115_062  # ceil, two classes, no normalisation (facts.md)
+    assert multiply_adds(text, image_size=256) == 83_304_648
+    paper = build(batch_norm=True, num_classes=3)
+    assert num_parameters(paper, running_statistics=True) == 115_407  # the paper, as Keras counts
+
+
+@pytest.mark.parametrize(
+    ("name", "parameters", "operations"),
+    [
+        ("tiny", 115_184, 83_304_648),
+        ("small", 353_536, 91_190_132),
+        ("medium", 1_056_621, 107_718_632),
+        ("large", 4_221_741, 410_965_968),
+    ],
+)
+def test_size_of_each_network(name: str, parameters: int, operations: int) -> None:
+    network = build(name)
+    assert num_parameters(network) == parameters
+    assert multiply_adds(network, image_size=256) == operations
+
+
+@pytest.mark.parametrize("name", SIZES)
+@pytest.mark.parametrize("batch_norm", [False, True])
+@pytest.mark.parametrize("micro_batch", [0, 2])
+@pytest.mark.parametrize("device", DEVICES)
+def test_fast_forms_compute_the_plain_network(
+    name: str, batch_norm: bool, micro_batch: int, device: str
+) -> None:
+    options = {"level_dropout": [0.0] * 5, "dense_dropout": 0.0, "image_size": 32}
+    reference = build(name, batch_norm=batch_norm, **options).double()
+    for number, parameter in enumerate(reference.parameters()):  # biases and scales too
+        torch.nn.init.normal_(parameter, 0.1, 0.3 if number < 2 else parameter.std().item() + 0.02)
+    fast = copy.deepcopy(reference).to(device).to(memory_format=torch.channels_last)
+    fast.micro_batch = micro_batch
+    x = 255 * torch.rand(5, 1, 32, 32, dtype=torch.float64)
+    x[:, :, :, :12] = 0  # a border, where whole windows tie in the pooling
+    outputs = []
+    for network, forward in ((reference, plain), (fast, Encoder.forward)):
+        network.mean.fill_(120.0)
+        network.std.fill_(60.0)
+        logit = forward(network, x.to(network.mean.device)).cpu()
+        loss = nn.functional.cross_entropy(logit, torch.tensor([0, 1, 1, 0, 1]))
+        torch.autograd.backward(loss)
+        gradients = [p.grad.cpu() for p in network.parameters() if p.grad is not None]
+        outputs.append((loss, logit, gradients))
+    torch.testing.assert_close(outputs[0][:2], outputs[1][:2], rtol=1e-9, atol=1e-9)
+    for expected, found in zip(outputs[0][2], outputs[1][2], strict=True):
+        assert expected.abs().max() > 0
+        torch.testing.assert_close(expected, found, rtol=1e-8, atol=1e-9)
+    assert len(outputs[0][2]) == len(list(reference.parameters()))
+    fast.cpu()
+    for (key, a), b in zip(reference.named_buffers(), fast.buffers(), strict=True):
+        torch.testing.assert_close(a, b, msg=key)  # the running statistics too
+    torch.testing.assert_close(plain(reference.eval(), x), fast.eval()(x), rtol=1e-9, atol=1e-9)
+
+
+def test_single_precision_gives_the_plain_network_s_gradient() -> None:
+    """Both channels-last: other layouts round differently, which moves a few maxima."""
+    network = build(level_dropout=[0.0] * 5, dense_dropout=0.0, image_size=128)
+    reference: Any = network.to(memory_format=torch.channels_last)
+    x, target = 255 * torch.rand(6, 1, 128, 128), torch.tensor([0, 1, 1, 0, 1, 1])
+    found = []
+    for network, forward in ((copy.deepcopy(reference), plain), (reference, Encoder.forward)):
+        loss = nn.functional.cross_entropy(forward(network, x), target)
+        torch.autograd.backward(loss)
+        gradient = torch.cat([p.grad.flatten() for p in network.parameters()])
+        found.append((loss.detach(), gradient))
+    torch.testing.assert_close(found[0][0], found[1][0], rtol=1e-5, atol=1e-6)
+    assert (found[0][1] - found[1][1]).norm() < 1e-3 * found[0][1].norm()
+
+
+def test_training_form_draws_the_same_dropout() -> None:
+    network = build(image_size=64, batch_norm=False)
+    x = 255 * torch.rand(4, 1, 64, 64)
+    torch.manual_seed(3)
+    fast = network(x)
+    with torch.no_grad():  # the plain modules
+        torch.manual_seed(3)
+        torch.testing.assert_close(fast, network(x), rtol=1e-4, atol=1e-4)
+
+
+def test_dropout_of_each_level_drops_whole_channels() -> None:
+    level = build(level_dropout=[0.5] * 5, image_size=64, batch_norm=False).levels[0]
+    x = torch.rand(1, 1, 64, 64).expand(200, -1, -1, -1)
+    kept, out = level.eval()(x), level.train()(x)
+    dropped = (out == 0).flatten(2).all(2) & (kept != 0).flatten(2).any(2)
+    assert 0.4 < dropped[:, (kept[0] != 0).flatten(1).any(1)].float().mean() < 0.6
+    torch.testing.assert_close(out[~dropped], 2 * kept[~dropped])
+
+
+def test_standardisation_is_in_the_checkpoint() -> None:
+    network = build(image_size=64)
+    assert {"mean", "std"} <= set(network.state_dict())
+    shifted = build(image_size=64)
+    shifted.mean.fill_(100.0)
+    shifted.std.fill_(50.0)
+    x = torch.rand(2, 1, 64, 64)
+    torch.testing.assert_close(
+        network.eval()(x), shifted.eval()(x * 50 + 100), rtol=1e-4, atol=1e-4
+    )
+
+
+def test_initialisation_is_xavier_normal() -> None:
+    weight = build("large").dense.weight
+    assert weight.std().item() == pytest.approx((2 / sum(weight.shape)) ** 0.5, rel=0.02)
+    assert build("large").dense.bias.abs().max() == 0
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ({"num_classes": 4}, "model.num_classes must be 2 or 3; got 4"),
+        ({"image_size": 100}, "data.image_size must be a multiple of 32; got 100"),
+    ],
+)
+def test_impossible_networks_are_named(options: dict[str, Any], message: str) -> None:
+    with pytest.raises(ValueError, match=message):
+        build(**options)

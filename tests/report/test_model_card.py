@@ -1,0 +1,188 @@
+import json
+from itertools import pairwise
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import pytest
+
+from pneumo.evaluation.assessment import assess
+from pneumo.evaluation.metrics import scores
+from pneumo.evaluation.operating_point import Fixed, fix
+from pneumo.report import model_card
+from pneumo.runs.run_folder import MAP_NUMBERS
+
+
+def metrics(**changed: Any) -> dict[str, Any]:
+    part = {"images": 60, "patients": 40, "NORMAL": 20, "PNEUMONIA": 40}
+    test = dict.fromkeys(("accuracy", "auroc", "f1_normal", "f1_pneumonia"), 0.9)
+    return {
+        "model": "tiny",
+        "seed": 0,
+        "protocol": "holdout",
+        "fold": None,
+        "data": {
+            "kind": "kermany",
+            "images": 120,
+            "patient_key": "person",
+            "split_sha256": "ab" * 32,
+            "parts": {"train": part, "test": part},
+        },
+        "parameters": 115184,
+        "multiply_adds": 83304648,
+        "selection": {"monitor": "f1_normal", "on": "val"},
+        "versions": {"python": "3.11.7", "pneumo": "0.1.0"},
+        "git_commit": None,
+        "best": {"epoch": 3, "test": test},
+        "last": {"epoch": 9, "test": test | {"f1_normal": 0.7}},
+        "history": [{}] * 10,
+    } | changed
+
+
+def table(seed: int = 0) -> pd.DataFrame:
+    rng = np.random.default_rng(seed)
+    subtype = np.array(["normal"] * 20 + ["bacteria"] * 25 + ["virus"] * 15)
+    sick = subtype != "normal"
+    return pd.DataFrame(
+        {
+            "label": np.where(sick, "PNEUMONIA", "NORMAL"),
+            "subtype": subtype,
+            "group": [f"p{number // 2}" for number in range(60)],
+            "source": [("train", "test")[number % 2] for number in range(60)],
+            "p_pneumonia": 1 / (1 + np.exp(-(sick * 3 - 1 + rng.normal(size=60)))),
+        }
+    )
+
+
+def assessed(fixed: Fixed | str) -> dict[str, Any]:
+    return assess(table(), table()["p_pneumonia"].to_numpy(float), fixed=fixed)
+
+
+def written(
+    found: dict[str, Any],
+    *,
+    fixed: Fixed | str = "no reason",
+    with_table: bool = True,
+    **other: Any,
+) -> str:
+    given: dict[str, Any] = {
+        "classes": ("NORMAL", "PNEUMONIA"),
+        "image_size": 256,
+        "aspect": "stretch",
+        "checkpoint": "best",
+        "train_sha256": "cd" * 32,
+    }
+    return model_card.write(found, found=assessed(fixed) if with_table else None, **(given | other))
+
+
+def test_scores_of_the_card_are_those_of_metrics() -> None:
+    rows, text = table(), written(metrics())
+    wanted = scores((rows["label"] == "PNEUMONIA").to_numpy(int), rows["p_pneumonia"])
+    for name, key in model_card.SCORES.items():
+        assert f"| {name} | {wanted[key]:.3f} | " in text
+
+
+def test_subgroups_are_each_against_all_normal_images() -> None:
+    rows = table()
+    own = rows[rows["subtype"] == "virus"]
+    sensitivity = (own["p_pneumonia"] >= 0.5).mean()
+    (line,) = [row for row in written(metrics()).splitlines() if row.startswith("| subtype virus")]
+    assert line.startswith("| subtype virus | 15 | 20 | ")
+    assert f" | {sensitivity:.3f} (" in line
+
+
+def test_what_is_not_known_is_a_dash() -> None:
+    rows = table()
+    found = json.loads(json.dumps(assess(rows, rows["p_pneumonia"].to_numpy(), fixed="why")))
+    found["scores"]["f1_normal"] = dict.fromkeys(("value", "low", "high"))  # null in metrics.json
+    text = model_card.write(
+        metrics(),
+        classes=("NORMAL", "PNEUMONIA"),
+        image_size=256,
+        aspect="stretch",
+        checkpoint="best",
+        found=found,
+        train_sha256=None,
+    )
+    assert "| F1 of NORMAL | \N{EN DASH} | \N{EN DASH} |" in text
+
+
+def test_heat_maps_are_told_where_they_were_scored() -> None:
+    assert "Not scored." in written(metrics())
+    mean = dict.fromkeys(MAP_NUMBERS, 0.25) | {"films": 30, "flat": 2, "randomised": None}
+    text = written(metrics(), maps=[{"method": "gradcam", "class": "PNEUMONIA", "mean": mean}])
+    assert "| gradcam | PNEUMONIA | 30 | 2 | 0.250 | 0.250 | 0.250 | 0.250 | \N{EN DASH} |" in text
+    assert "Not scored." not in text
+
+
+def test_operating_point_is_that_of_the_validation_part() -> None:
+    val = table(seed=1)
+    fixed = fix((val["label"] == "PNEUMONIA").to_numpy(int), val["p_pneumonia"])
+    text = written(metrics(), fixed=fixed)
+    assert f"at a probability of **{fixed.threshold:.4f}**" in text
+    assert "The test part had no say in it" in text
+    assert f"Temperature {fixed.temperature:.3f}" in text
+
+
+def test_without_a_validation_part_the_card_says_so_and_that_scores_flatter() -> None:
+    found = metrics(protocol="paper", selection={"monitor": "f1_normal", "on": "test"})
+    text = written(found, fixed="this run has no validation part (protocol=paper)")
+    assert "**None could be fixed:** this run has no validation part (protocol=paper)" in text
+    assert "No temperature could be fitted" in text
+    assert "are on that same part and flatter" in text
+    assert "0.700 instead of 0.900" in text
+
+
+def test_ece_prevalence_and_few_patients_are_told() -> None:
+    text = written(metrics())
+    assert "ECE is of PNEUMONIA's probability, not of that of the class called" in text
+    assert "| chance | 67 % here | 5 % | 10 % | 20 % | 40 % |" in text
+    assert "| 0.05 | " in text
+    assert "**Few patients:** fewer than 20 patients of a class among all images" in text
+
+
+def test_the_last_checkpoint_has_no_intervals_and_says_why() -> None:
+    text = written(metrics(), with_table=False, checkpoint="last")
+    assert "epoch 10 of 10" in text
+    assert "| F1 of NORMAL | 0.700 |" in text
+    assert "95 % interval |" not in text
+    assert "## Calibration" not in text
+
+
+def test_phantoms_are_told_loudly_and_the_real_set_is_not_described() -> None:
+    data = metrics()["data"] | {"kind": "phantom"}
+    text = written(metrics(data=data))
+    assert "**GENERATED IMAGES. The scores below mean nothing medically.**" in text
+    assert "Guangzhou" not in text
+    assert "GENERATED" not in written(metrics())
+
+
+def test_real_card_names_limits_licences_and_the_shortcut() -> None:
+    text = written(metrics())
+    for needed in (
+        "Not a medical device",
+        "Guangzhou",
+        "thumbnail_svm",
+        "CC BY 4.0",
+        "MIT",
+        "CLAIM",
+    ):
+        assert needed in text
+
+
+@pytest.mark.parametrize("aspect", ["stretch", "pad"])
+def test_tables_are_whole_markdown(aspect: str) -> None:
+    lines = written(metrics(), fixed=Fixed(0.4, 1.2, 10, 0.7), aspect=aspect).splitlines()
+    assert lines[0] == model_card.MARK
+    for before, line in pairwise(lines):
+        if before.startswith("|") and line.startswith("|"):
+            assert before.count("|") == line.count("|")
+        assert line or before, "two empty lines"
+    rules = [number for number, line in enumerate(lines) if line.startswith("| ---")]
+    assert all(lines[number + 1].startswith("|") for number in rules)
+    assert "{{" not in "\n".join(lines)
+    assert "{%" not in "\n".join(lines)
+
+
+def test_names_of_a_run_folder_are_no_markup() -> None:
+    assert "<script" not in written(metrics(model="<script>alert(1)</script>"))

@@ -1,0 +1,92 @@
+from typing import Any
+
+import pytest
+import torch
+from hydra import compose, initialize_config_dir
+from omegaconf import OmegaConf
+
+from pneumo.train import CONF
+from pneumo.training import fit
+from pneumo.training.objects import try_optimizer
+
+
+def composed(*overrides: str) -> dict[str, Any]:
+    with initialize_config_dir(str(CONF), version_base="1.3"):
+        cfg = compose("train", ["run_dir=/run", "trainer=cpu", *overrides])
+    config: dict[str, Any] = OmegaConf.to_container(cfg, resolve=True)  # type: ignore[assignment]
+    return config
+
+
+@pytest.mark.parametrize(
+    ("overrides", "message"),
+    [
+        (
+            ["+optimizer.nothing=1"],
+            r"optimizer\.nothing must be an argument of torch\.optim\.Adamax",
+        ),
+        (["+optimizer.epss=1"], r"Did you mean eps\?"),
+        (["optimizer._target_=torch.optim.Nothing"], r"optimizer\._target_ .* imported"),
+        (["optimizer._target_=torch.nn.ReLU"], r"optimizer\._target_ must be a Optimizer"),
+        (["optimizer._target_=torch.optim.SparseAdam"], "optimizer cannot be used as it is set"),
+        (["+optimizer.betas=[0.9]"], "optimizer cannot be used as it is set"),
+        (["+trainer.nothing=1"], r"trainer\.nothing must be an argument of pytorch_lightning"),
+        (["+trainer.profiler=odd"], "trainer cannot be used as it is set"),
+        (["trainer.devices=[5]"], r"trainer\.devices=\[5\] must name a device of this machine"),
+        (["+schedule.nothing=1"], r"schedule\.nothing must be an argument"),
+        (
+            ["schedule._target_=torch.optim.lr_scheduler.StepLR", "~schedule.T_max"],
+            r"schedule\.step_size must be set",
+        ),
+        (
+            [
+                "schedule._target_=torch.optim.lr_scheduler.OneCycleLR",
+                "~schedule.T_max",
+                "+schedule.max_lr=0.1",
+                "+schedule.total_steps=3",
+            ],
+            "schedule cannot be used as it is set: Tried to step 4 times",
+        ),
+        (["+callbacks.pictures.nothing=1"], r"callbacks\.pictures\.nothing must be an argument"),
+        (["+callbacks.odd._target_=builtins.dict"], r"callbacks\.odd\._target_ must be a Callback"),
+        (["+logger.nothing=1"], r"logger\.nothing must be an argument"),
+        (["+model.nothing=1"], r"model\.nothing must be an argument"),
+        (["+augment.nothing=1"], r"augment\.nothing must be an argument"),
+        (["+data.source.nothing=1"], r"data\.source\.nothing must be an argument"),
+        (["+protocol.split.nothing=1"], r"protocol\.split\.nothing must be an argument"),
+    ],
+)
+def test_what_an_object_does_not_take_is_told(overrides: list[str], message: str) -> None:
+    with pytest.raises(ValueError, match=message) as caught:
+        fit.check(composed(*overrides))
+    assert len(str(caught.value).splitlines()) == 1
+
+
+@pytest.mark.parametrize(
+    "overrides",
+    [
+        [],
+        ["protocol=kfold"],
+        ["data=phantom", "schedule=constant"],
+        ["optimizer._target_=torch.optim.AdamW", "+optimizer.weight_decay=0.01"],
+        [
+            "+callbacks.stop._target_=pytorch_lightning.callbacks.EarlyStopping",
+            "+callbacks.stop.monitor=loss/test",
+        ],
+        ["logger._target_=pytorch_lightning.loggers.CSVLogger", "~logger.default_hp_metric"],
+        [
+            "model=prior",
+            "model._target_=torchvision.models.mobilenet_v3_small",
+            "+model.num_classes=2",
+            "data.image_size=64",
+        ],
+    ],
+)
+def test_what_a_run_takes_passes(overrides: list[str]) -> None:
+    fit.check(composed(*overrides))
+
+
+def test_trying_draws_no_random_number() -> None:
+    torch.manual_seed(0)
+    before = torch.get_rng_state()
+    try_optimizer(composed(), device=torch.device("cpu"))
+    assert torch.equal(torch.get_rng_state(), before)

@@ -1,0 +1,171 @@
+"""Runs that are cut off, moved or disturbed: what they resume from, and how they end."""
+
+import os
+import shutil
+import signal
+import subprocess
+import sys
+import time
+from collections import Counter
+from pathlib import Path
+
+import pytest
+import torch
+from PIL import Image
+from torch.utils.data import get_worker_info
+
+from pneumo.data.datamodule import Batch, Images
+from pneumo.runs import run_folder
+from tests.conftest import SMALL, Command
+from tests.test_train import metrics, scores, status
+
+TINY = ("data=phantom", "data.num_images=60", "data.image_size=32", *SMALL[1:])
+STOP = (
+    "+callbacks.stop._target_=pytorch_lightning.callbacks.EarlyStopping",
+    "+callbacks.stop.monitor=loss/test",
+    "+callbacks.stop.patience=1",
+    "+callbacks.stop.min_delta=100",  # so that no epoch is better than the first
+)
+
+
+@pytest.mark.parametrize("state", ["done", "running"])
+def test_early_stopping_is_not_trained_past(train: Command, tmp_path: Path, state: str) -> None:
+    assert train("hydra.run.dir=run", *TINY, *STOP, "trainer.max_epochs=9") == 0
+    before = scores(tmp_path / "run")
+    assert len(before["history"]) == 2
+    run_folder.write_status(
+        tmp_path / "run", state, epoch=2, max_epochs=9
+    )  # running: killed at its end
+    assert train("resume=run") == 0
+    assert scores(tmp_path / "run") == before
+    assert status(tmp_path / "run") == "done"
+
+
+def test_other_images_of_the_same_names_are_refused(
+    train: Command, tmp_path: Path, phantoms: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    root = tmp_path / "set"
+    shutil.copytree(phantoms, root)
+    arguments = ("data=kermany", f"data.root={root}", "trainer.max_epochs=1", *SMALL)
+    assert train("hydra.run.dir=run", *arguments) == 0
+    run_folder.write_status(tmp_path / "run", "stopped", epoch=1, max_epochs=1)
+    pixels = Counter(path.read_bytes() for path in root.rglob("*.jpeg"))
+    one = next(path for path in root.rglob("*.jpeg") if pixels[path.read_bytes()] == 1)
+    Image.open(one).rotate(180).save(one)
+    assert train("resume=run") == 2
+    assert "files have changed under the same names" in capsys.readouterr().err
+    (tmp_path / "run" / "split.json").unlink()  # as in a run of an older version
+    assert train("resume=run") == 0
+
+
+@pytest.mark.parametrize("resident", ["false", "true"])
+def test_a_last_batch_of_one_image_trains(train: Command, tmp_path: Path, resident: str) -> None:
+    size = ("data.batch_size=8", "trainer.max_epochs=1", f"data.resident={resident}")
+    assert train("hydra.run.dir=run", *TINY, *size) == 0
+    assert metrics(tmp_path / "run")["data"]["parts"]["train"]["images"] % 8 == 1
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("workers", [0, 1])  # which ask for the order of an epoch ahead
+def test_a_truncated_last_checkpoint_costs_an_epoch(
+    train: Command, tmp_path: Path, capsys: pytest.CaptureFixture[str], workers: int
+) -> None:
+    arguments = (*TINY, "trainer.max_epochs=4", f"data.num_workers={workers}")
+    assert train("hydra.run.dir=whole", *arguments) == 0
+    process = subprocess.Popen(
+        [sys.executable, "-m", "pneumo.train", "hydra.run.dir=parts", *arguments]
+    )
+    previous = tmp_path / "parts" / run_folder.PREVIOUS
+    while not previous.exists() and process.poll() is None:
+        time.sleep(0.005)
+    process.kill()
+    process.wait()
+    last = tmp_path / "parts" / run_folder.LAST
+    last.write_bytes(last.read_bytes()[:5000])
+    assert train("resume=parts") == 0
+    assert "is broken (" in capsys.readouterr().err
+    assert scores(tmp_path / "whole") == scores(tmp_path / "parts")
+    assert not previous.exists()
+
+
+@pytest.mark.slow
+def test_slurm_queues_a_run_again_from_its_own_weights(train: Command, tmp_path: Path) -> None:
+    arguments = (*TINY, "trainer.max_epochs=4")
+    slurm = {"SLURM_NTASKS": "1", "SLURM_JOB_NAME": "x", "SLURM_JOB_ID": "7"}
+
+    def start(seed: int) -> subprocess.Popen[bytes]:
+        options = (f"seed={seed}", f"hydra.run.dir={seed}")
+        return subprocess.Popen(
+            [sys.executable, "-m", "pneumo.train", *options, *arguments],
+            env={**os.environ, **slurm},
+        )
+
+    first = start(1)
+    while not (tmp_path / "1" / run_folder.LAST).exists() and first.poll() is None:
+        time.sleep(0.01)
+    first.send_signal(signal.SIGUSR1)
+    while not list(tmp_path.rglob("hpc_ckpt*")) and first.poll() is None:
+        time.sleep(0.01)
+    first.kill()
+    first.wait()
+    assert list(tmp_path.rglob("hpc_ckpt*.ckpt")) == [tmp_path / "1" / "hpc_ckpt_1.ckpt"]
+    for seed in (2, 1):
+        assert start(seed).wait() == 0
+        assert train(f"seed={seed}", f"hydra.run.dir=plain{seed}", *arguments) == 0
+        assert scores(tmp_path / f"{seed}") == scores(tmp_path / f"plain{seed}")
+    assert not list(tmp_path.rglob("hpc_ckpt*"))
+
+
+@pytest.mark.parametrize("death", ["killed", "no room"])
+def test_a_loading_process_that_dies_ends_the_run_with_a_message(
+    train: Command,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+    death: str,
+) -> None:
+    load = Images.__getitems__
+
+    def die(self: Images, items: list[tuple[int, int]]) -> Batch:
+        if get_worker_info() is not None:
+            os.kill(os.getpid(), signal.SIGKILL)
+        return load(self, items)
+
+    def full(_: torch.Tensor) -> None:
+        raise RuntimeError("unable to allocate shared memory(shm): No space left on device (28)")
+
+    if death == "killed":
+        monkeypatch.setattr(Images, "__getitems__", die)
+    else:
+        monkeypatch.setattr(torch.Tensor, "share_memory_", full)
+    workers = ("data.num_workers=1", "trainer.max_epochs=1")
+    assert train("hydra.run.dir=run", *TINY, *workers) == 2
+    shown = capsys.readouterr().err
+    assert "processes that load images must stay alive" in shown
+    assert "data.num_workers=0" in shown
+    assert "Traceback" not in shown
+    monkeypatch.undo()
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(sys.platform != "linux", reason="mounts a small /dev/shm")
+def test_a_tiny_shared_memory_ends_the_run(train: Command) -> None:
+    small = "mount -t tmpfs -o size=64k tmpfs /dev/shm"
+    if subprocess.run(["unshare", "-m", "sh", "-c", small], capture_output=True).returncode:
+        pytest.skip("no permission to mount")
+    options = ("hydra.run.dir=run", *TINY, "data.image_size=64", "data.num_workers=2")
+    command = f"{small} && exec {sys.executable} -m pneumo.train {' '.join(options)}"
+    done = subprocess.run(
+        ["unshare", "-m", "sh", "-c", command], capture_output=True, text=True, timeout=120
+    )
+    assert done.returncode == 2, done.stderr
+    assert "room in /dev/shm" in done.stderr
+
+
+def test_a_folder_of_others_files_is_refused(
+    train: Command, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (tmp_path / "own").mkdir()
+    (tmp_path / "own" / "predictions.csv").write_text("mine")
+    assert train("hydra.run.dir=own", *TINY) == 2
+    assert "would be overwritten" in capsys.readouterr().err
+    assert [path.name for path in (tmp_path / "own").iterdir()] == ["predictions.csv"]

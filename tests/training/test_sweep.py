@@ -1,0 +1,616 @@
+import json
+import os
+import random
+import signal
+import subprocess
+import sys
+import threading
+import time
+from pathlib import Path
+from typing import Any
+
+import hydra
+import pytest
+import yaml
+from hydra.core.override_parser.overrides_parser import OverridesParser
+from omegaconf import DictConfig, OmegaConf
+
+from pneumo import train as train_module
+from pneumo.runs import run_folder
+from pneumo.train import CONF, resume_arguments, sweep_arguments
+from pneumo.training import fit, sweep
+from tests.conftest import ROOT, SMALL, Command
+
+SWEEP = ("--multirun", "hydra.sweep.dir=sweep", "hydra.sweep.subdir='${model.name},seed=${seed}'")
+FEW = ("trainer.max_epochs=2", *SMALL)
+
+
+def statuses(folder: Path) -> dict[str, str]:
+    return {name: status["status"] for name, status in sweep.states(folder)}
+
+
+@pytest.mark.slow
+def test_runs_lie_in_folders_named_by_their_overrides(
+    train: Command, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert train("-m", "model=tiny,small", "seed=0,1", "hydra.sweep.dir=sweep", *FEW) == 0
+    names = statuses(tmp_path / "sweep")
+    assert len(names) == 4
+    assert all("model=tiny" in name or "model=small" in name for name in names)
+    assert set(names.values()) == {"done"}
+    shown = capsys.readouterr().err
+    assert "4 of 4 runs done" in shown
+    report = tmp_path / "sweep" / "report"
+    assert {"runs.csv", "summary.md", "report.html"} <= {p.name for p in report.iterdir()}
+
+
+@pytest.mark.slow
+def test_failing_run_does_not_stop_the_others_and_is_mended_by_starting_again(
+    train: Command, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: Any
+) -> None:
+    build = fit.build
+
+    def bug(config: Any, *arguments: Any, **options: Any) -> Any:
+        if config["model"]["name"] == "tiny":
+            raise RuntimeError("a bug of tiny")
+        return build(config, *arguments, **options)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(fit, "build", bug)
+        assert train(*SWEEP, "model=tiny,small", *FEW) == 1
+    folder = tmp_path / "sweep"
+    assert statuses(folder) == {"small,seed=0": "done", "tiny,seed=0": "failed"}
+    shown = capsys.readouterr().err
+    assert "tiny,seed=0: RuntimeError: a bug of tiny" in shown
+    assert "1 of 2 runs are not done" in shown
+    assert "Traceback" in (folder / "tiny,seed=0" / "train.log").read_text()
+    before = (folder / "small,seed=0" / "metrics.json").read_bytes()
+    assert train("sweep=sweep") == 0
+    assert set(statuses(folder).values()) == {"done"}
+    assert (folder / "small,seed=0" / "metrics.json").read_bytes() == before
+
+
+@pytest.mark.slow
+def test_changed_settings_are_noticed_and_change_no_finished_run(
+    train: Command, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert train(*SWEEP, "seed=0,1", *FEW) == 0
+    before = (tmp_path / "sweep" / "tiny,seed=0" / "metrics.json").read_bytes()
+    capsys.readouterr()
+    assert train(*SWEEP, "seed=0,1,2", "optimizer.lr=0.5", *FEW) == 1
+    shown = capsys.readouterr().err
+    assert "This sweep began with" in shown
+    assert "optimizer.lr was 0.004, now 0.5" in shown
+    assert (tmp_path / "sweep" / "tiny,seed=0" / "metrics.json").read_bytes() == before
+    assert statuses(tmp_path / "sweep")["tiny,seed=2"] == "done"
+    capsys.readouterr()
+    assert train("sweep=sweep") == 0
+    assert statuses(tmp_path / "sweep")["tiny,seed=0"] == "done"
+
+
+@pytest.mark.slow
+def test_wrong_value_in_one_run_is_that_runs_failure(
+    train: Command, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert train("-m", "seed=0,-1", "hydra.sweep.dir=sweep", *FEW) == 1
+    found = dict(sweep.states(tmp_path / "sweep"))
+    (failed,) = [status for name, status in found.items() if "seed=-1" in name]
+    assert "seed must be a whole number" in failed["error"]
+    assert sorted(statuses(tmp_path / "sweep").values()) == ["done", "failed"]
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("again", ["sweep=sweep", "hydra.sweep.dir=sweep"])
+def test_sweep_killed_at_a_random_moment_goes_on(
+    train: Command, tmp_path: Path, phantoms: Path, cache_dir: Path, again: str
+) -> None:
+    few = ("model=tiny", "seed=0,1,2", "trainer.max_epochs=3", *SMALL)
+    arguments = ("-m", "experiment=paper", *few, "hydra.sweep.dir=sweep")
+    process = subprocess.Popen(
+        [sys.executable, "-m", "pneumo.train", *arguments],
+        env={**os.environ, "PNEUMO_DATA": str(phantoms), "PNEUMO_CACHE": str(cache_dir)},
+    )
+    folder = tmp_path / "sweep"
+    while not statuses(folder) and process.poll() is None:
+        time.sleep(0.02)
+    time.sleep(wait := random.SystemRandom().uniform(0, 8))
+    process.send_signal(signal.SIGKILL)
+    process.wait()
+    before = statuses(folder)
+    told = f"killed {wait:.3f} s after the first run began: {before}"
+    done = {n: (folder / n / "metrics.json").read_bytes() for n, s in before.items() if s == "done"}
+    begun = {n for n in before if (folder / n / "checkpoints" / "last.ckpt").exists()}
+    if again.startswith("sweep="):
+        assert train(again) == 0, told
+    else:
+        assert train("-m", "experiment=paper", *few, again) == 0, told
+    assert list(statuses(folder).values()) == ["done"] * 3, told
+    for name, content in done.items():
+        assert (folder / name / "metrics.json").read_bytes() == content, told
+    for name in begun - set(done):
+        assert "Going on from" in (folder / name / "train.log").read_text(), told
+
+
+@pytest.mark.slow
+def test_memory_stays_flat_over_twenty_runs(
+    tmp_path: Path, phantoms: Path, cache_dir: Path
+) -> None:
+    code = (
+        "import sys\n"
+        "from pathlib import Path\n"
+        "from pneumo import fit, train\n"
+        "once = fit.fit\n"
+        "def measured(*arguments):\n"
+        "    once(*arguments)\n"
+        "    kilobytes = Path('/proc/self/status').read_text().split('VmRSS:')[1].split()[0]\n"
+        "    print(int(kilobytes) / 1024, flush=True)\n"
+        "fit.fit = measured\n"
+        "train.main()\n"
+    )
+    if not Path("/proc/self/status").exists():
+        pytest.skip("memory is measured where there is /proc")
+    arguments = ("-m", "seed=range(20)", "trainer.max_epochs=1", "+trainer.limit_train_batches=2")
+    done = subprocess.run(
+        [sys.executable, "-c", code, *arguments, *SMALL],
+        env={
+            **os.environ,
+            "PNEUMO_DATA": str(phantoms),
+            "PNEUMO_CACHE": str(cache_dir),
+            "PYTHONPATH": str(ROOT),
+        },
+        cwd=tmp_path,
+        stdout=subprocess.PIPE,
+        text=True,
+    )
+    megabytes = [float(line) for line in done.stdout.split()]
+    assert len(megabytes) == 20
+    assert megabytes[-1] - megabytes[4] < 40, megabytes  # the first runs fill pools and caches
+
+
+@pytest.mark.parametrize("launcher", ["joblib", "submitit_local", "submitit_slurm", "ray"])
+def test_settings_of_launchers_are_those_of_their_plugins(launcher: str) -> None:
+    from hydra import compose, initialize_config_dir
+    from hydra.utils import instantiate
+
+    from pneumo.train import CONF
+
+    pytest.importorskip(f"hydra_plugins.hydra_{launcher.partition('_')[0]}_launcher")
+    with initialize_config_dir(str(CONF), version_base="1.3"):
+        cfg = compose("train", [f"launcher={launcher}"], return_hydra_config=True)
+    name = launcher.rpartition("_")[2]
+    # submitit's own folder hangs on the moment of a real start
+    given = {"submitit_folder": "logs"} if "submitit" in launcher else {}
+    instantiate(cfg.hydra.launcher, **given)
+    assert name in cfg.hydra.launcher["_target_"].lower()
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("launcher", ["joblib", "submitit_local", "ray"])
+def test_launchers(train: Command, tmp_path: Path, launcher: str) -> None:
+    plugin = launcher.partition("_")[0]
+    pytest.importorskip(f"hydra_plugins.hydra_{plugin}_launcher")
+    size = {"joblib": "hydra.launcher.n_jobs=2", "ray": "hydra.launcher.ray.init.num_cpus=2"}
+    sizes = [size[launcher]] if launcher in size else []
+    threads = [a for a in SMALL if not a.startswith("num_threads") or not sizes]
+    few = ("seed=0,1,-1", "trainer.max_epochs=1", *threads)
+    assert train(*SWEEP, f"launcher={launcher}", *sizes, *few) == 1
+    found = statuses(tmp_path / "sweep")
+    assert found == {"tiny,seed=0": "done", "tiny,seed=1": "done", "tiny,seed=-1": "failed"}
+    for name in ("tiny,seed=0", "tiny,seed=1"):
+        machine = json.loads((tmp_path / "sweep" / name / "metrics.json").read_text())["machine"]
+        assert machine["threads"] == max(1, (os.cpu_count() or 1) // 2 if not sizes else 1)
+    assert train("sweep=sweep", "launcher=basic", "seed=0,1") == 1  # seed=-1 failed for good
+
+
+@pytest.mark.slow
+@pytest.mark.filterwarnings("default")  # Optuna 2 calls what SQLAlchemy 2 has moved
+def test_search_chooses_on_validation_data_and_goes_on(
+    train: Command, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    pytest.importorskip("hydra_plugins.hydra_optuna_sweeper")
+    arguments = ("trainer.max_epochs=1", *SMALL, "hydra.sweep.dir=sweep")
+    assert train("-m", "hparams_search=optuna", "hydra.sweeper.n_trials=2", *arguments) == 0
+    folder = tmp_path / "sweep"
+    before = statuses(folder)
+    assert list(before.values()) == ["done"] * 2
+    assert "Best of the search" in capsys.readouterr().err
+    best = yaml.safe_load((folder / "optimization_results.yaml").read_text())
+    on = [json.loads((folder / n / "metrics.json").read_text()) for n in before]
+    assert {run["selection"]["on"] for run in on} == {"val"}
+    assert best["best_value"] == max(run["best"]["val"]["f1_normal"] for run in on)
+    assert set(best["best_params"]) == {"optimizer.lr", "data.batch_size", "augment.zoom"}
+    assert train("sweep=sweep", "hydra.sweeper.n_trials=3") == 0
+    assert set(before) < set(statuses(folder))
+    assert len(statuses(folder)) == 3
+
+
+@pytest.mark.slow
+@pytest.mark.filterwarnings("default")  # Optuna 2 calls what SQLAlchemy 2 has moved
+def test_search_without_a_finished_run_says_why(
+    train: Command, capsys: pytest.CaptureFixture[str]
+) -> None:
+    pytest.importorskip("hydra_plugins.hydra_optuna_sweeper")
+    search = ("-m", "hparams_search=optuna", "hydra.sweeper.n_trials=2", "data.root=nowhere")
+    assert train(*search, "data=kermany", "hydra.sweep.dir=sweep") == 1
+    shown = capsys.readouterr().err
+    assert "there is no such folder" in shown
+    assert "2 of 2 runs are not done" in shown
+
+
+@pytest.mark.parametrize("arguments", [["protocol=paper"], ["trainer.devices=2", "protocol=kfold"]])
+def test_what_no_run_could_do_is_refused_at_once(
+    train: Command, tmp_path: Path, arguments: list[str], capsys: pytest.CaptureFixture[str]
+) -> None:
+    pytest.importorskip("hydra_plugins.hydra_optuna_sweeper")
+    code = train("-m", "hparams_search=optuna", *arguments, "hydra.sweep.dir=sweep")
+    shown = capsys.readouterr().err
+    assert (code, shown.count("Error"), "Traceback" in shown) == (2, 1, False)
+    assert "validation part" in shown if "paper" in arguments[0] else "one process" in shown
+    assert not (tmp_path / "sweep").exists()
+
+
+def test_more_than_one_process_in_a_run_is_refused(
+    train: Command, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert train("-m", "seed=0,1", "trainer.devices=2", "hydra.sweep.dir=sweep") == 2
+    assert "one process for each run (try several runs in a sweep" in capsys.readouterr().err
+    assert not (tmp_path / "sweep").exists()
+
+
+def test_mistake_in_the_arguments_leaves_nothing(
+    train: Command, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert train("-m", "optimzer.lr=0.1,0.2", "hydra.sweep.dir=sweep") == 2
+    assert "Did you mean optimizer.lr?" in capsys.readouterr().err
+    assert not (tmp_path / "sweep").exists()
+
+
+def test_launcher_that_gives_up_is_told_with_what_its_runs_did(
+    train: Command, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: Any
+) -> None:
+    from hydra._internal.core_plugins.basic_launcher import BasicLauncher
+
+    def killed(*_: object, **__: object) -> None:
+        (tmp_path / "sweep" / "a").mkdir(parents=True)
+        run_folder.write_status(tmp_path / "sweep" / "a", "running", epoch=1, max_epochs=2)
+        raise RuntimeError("a worker was killed\nmuch more")
+
+    monkeypatch.setattr(BasicLauncher, "launch", killed)
+    assert train("-m", "seed=0,1", "hydra.sweep.dir=sweep") == 1
+    shown = capsys.readouterr().err
+    assert "the sweep ended early: RuntimeError: a worker was killed\n" in shown
+    assert "failed   a: cut off" in shown
+    assert "go on with: python -m pneumo.train sweep=sweep" in shown
+
+
+def test_sweeps_of_one_second_have_folders_of_their_own(train: Command, tmp_path: Path) -> None:
+    # a value that each run refuses, so that both begin and end within a moment
+    for _ in range(2):
+        assert train("-m", "seed=-1,-2") == 1
+    folders = [path.parent for path in (tmp_path / "multirun").glob("*/*/sweep.json")]
+    assert len(set(folders)) == 2
+    assert all(len(statuses(folder)) == 2 for folder in folders)
+
+
+def test_new_arguments_take_the_place_of_those_a_sweep_began_with(tmp_path: Path) -> None:
+    begun = ["launcher=joblib", "hydra.launcher.n_jobs=2", "seed=0,1", "model=tiny"]
+    sweep.begin(tmp_path, begun)
+    assert sweep_arguments([f"sweep={tmp_path}", "seed=0,1,2", "launcher=basic"]) == [
+        *("--multirun", "model=tiny", f"hydra.sweep.dir='{tmp_path}'"),
+        *("seed=0,1,2", "launcher=basic"),
+    ]
+
+
+@pytest.mark.parametrize(
+    "argument", ["+trainer.default_root_dir=/tmp/x", f"+data.note='{'long and é ' * 50}'"]
+)
+def test_a_value_of_any_characters_hides_no_run(
+    train: Command, tmp_path: Path, argument: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert train("-m", "seed=-1,-2", argument, "hydra.sweep.dir=sweep") == 1
+    assert list(statuses(tmp_path / "sweep").values()) == ["failed"] * 2
+    assert (tmp_path / "sweep" / "sweep.json").is_file()
+    # each is counted once, though it has no configuration
+    assert "2 of 2 runs are not done" in capsys.readouterr().err
+    assert train("sweep=sweep") == 1
+    assert len(statuses(tmp_path / "sweep")) == 2
+
+
+def test_names_of_folders_are_unique_and_short_enough() -> None:
+    first, slash = "model=tiny,seed=0", "a=x/y"
+    assert sweep.folder_name(first, "") == first
+    assert sweep.folder_name(first, slash) == f"{first},a=x%2Fy"
+    names = [sweep.folder_name(first, more) for more in (slash, "a=x%2Fy", "é" * 200, "é" * 201)]
+    assert len(set(names)) == 4
+    assert all(len(name.encode()) <= 255 and "/" not in name for name in names)
+
+
+def test_runs_must_lie_in_the_folder_of_their_sweep(
+    train: Command, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert train("-m", "seed=-1,-2", "hydra.sweep.subdir='a/${seed}'") == 2
+    assert "must be the name of one folder" in capsys.readouterr().err
+    assert train("-m", "seed=-1,-2", "run_dir=elsewhere", "hydra.sweep.dir=sweep") == 1
+    assert "the runs of a sweep lie in its folder" in capsys.readouterr().err
+    assert (tmp_path / "sweep" / "sweep.json").is_file()
+    assert not (tmp_path / "elsewhere").exists()
+
+
+def test_a_sweep_that_another_process_began_is_kept(tmp_path: Path) -> None:
+    sweep.begin(tmp_path / "sweep", ["seed=0,1"])
+    one = sweep.Sweep()
+    one.folder = tmp_path / "sweep"
+    assert one.end()  # no run has begun
+    assert (tmp_path / "sweep" / "sweep.json").is_file()
+
+
+def test_a_run_of_another_process_is_not_called_failed(
+    train: Command, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    folder = tmp_path / "sweep" / "seed=0"
+    with run_folder.claim(folder):
+        run_folder.write_status(folder, "running", epoch=1, max_epochs=2)
+        subdir = "hydra.sweep.subdir='seed=${seed}'"
+        assert train("-m", "seed=0,-1", "hydra.sweep.dir=sweep", subdir) == 1
+        assert statuses(tmp_path / "sweep") == {"seed=-1": "failed", "seed=0": "running"}
+    assert "running  seed=0: in another process, or cut off" in capsys.readouterr().err
+    run_folder.write_status(folder, "done", epoch=2, max_epochs=2)
+    assert statuses(tmp_path / "sweep")["seed=0"] == "done"
+
+
+def test_a_full_disk_ends_one_run_and_not_the_sweep(
+    train: Command, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: Any
+) -> None:
+    write, full = run_folder.write_text, {"now": False}
+
+    def fit(config: dict[str, Any], run_dir: Path) -> None:
+        if config["seed"] == 0:
+            full["now"] = True
+            raise OSError(28, "No space left on device")
+        full["now"] = False
+        raise ValueError("the second run has begun")
+
+    def write_text(path: Path, text: str) -> None:
+        if full["now"] and "seed=0" in str(path):
+            raise OSError(28, "No space left on device")
+        write(path, text)
+
+    monkeypatch.setattr(train_module, "fitter", lambda _: fit)
+    monkeypatch.setattr(run_folder, "write_text", write_text)
+    assert train("-m", "seed=0,1", "hydra.sweep.dir=sweep") == 1
+    assert list(statuses(tmp_path / "sweep").values()) == ["failed"] * 2
+    shown = capsys.readouterr().err
+    assert "the second run has begun" in shown
+    assert shown.count("the run folder must be writable; ") == 2  # when it happens and at the end
+    assert "None:" not in shown
+    ended = {
+        p.parent.name: run_folder.read_status(p.parent)
+        for p in tmp_path.glob("sweep/*/status.json")
+    }
+    assert {one["status"] for one in ended.values()} == {"failed"}
+    assert "Traceback" not in shown
+
+
+def test_a_worker_ends_with_its_sweep() -> None:
+    worker = "import os, time; from pneumo import sweep; sweep.end_with(os.getppid());"
+    worker += "print(os.getpid(), flush=True); time.sleep(60)"
+    parent = f"import subprocess, sys; subprocess.run([sys.executable, '-c', {worker!r}])"
+    python = [sys.executable, "-c", parent]
+    with subprocess.Popen(python, stdout=subprocess.PIPE, text=True, cwd=ROOT) as process:
+        assert process.stdout is not None
+        pid = int(process.stdout.readline())
+        process.kill()
+        assert process.stdout.read() == ""  # the worker had it open too, and has closed it
+    deadline = time.monotonic() + 10  # a process that ends closes its files first
+    while alive(pid) and time.monotonic() < deadline:
+        time.sleep(0.05)
+    assert not alive(pid)
+
+
+def alive(pid: int) -> bool:
+    """Whether a process is there that is not merely waiting to be collected."""
+    stat = Path(f"/proc/{pid}/stat")
+    try:
+        return stat.read_text().rpartition(")")[2].split()[0] != "Z"
+    except OSError:
+        return False
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("name", ["SIGKILL", "SIGTERM", "SIGHUP"])
+def test_workers_of_joblib_end_with_a_killed_sweep_which_goes_on_at_once(
+    train: Command, tmp_path: Path, name: str
+) -> None:
+    pytest.importorskip("hydra_plugins.hydra_joblib_launcher")
+    few = ("seed=0,1", "trainer.max_epochs=300", "data.image_size=32", "trainer=cpu")
+    launcher = ("launcher=joblib", "hydra.launcher.n_jobs=2")
+    process = subprocess.Popen(
+        [sys.executable, "-m", "pneumo.train", *SWEEP, *launcher, *few], start_new_session=True
+    )
+    folder, children = tmp_path / "sweep", Path(f"/proc/{process.pid}/task/{process.pid}/children")
+    while not list(folder.glob("*/checkpoints/last.ckpt")):
+        assert process.poll() is None
+        time.sleep(0.1)
+    workers = [int(pid) for pid in children.read_text().split()]
+    assert workers
+    process.send_signal(getattr(signal, name))
+    process.wait()
+    time.sleep(1)
+    assert [pid for pid in workers if alive(pid)] == []
+    for run in folder.glob("*/status.json"):
+        with run_folder.claim(run.parent):  # which a run that is resumed will ask for
+            pass
+
+
+def test_missing_sweep_is_named(train: Command, capsys: pytest.CaptureFixture[str]) -> None:
+    assert train("sweep=nowhere") == 2
+    assert "sweep must name the folder of a sweep" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    ("arguments", "count"),
+    [
+        (["model=tiny,small", "seed=0,1,2"], 6),
+        (["model=tiny", "seed=range(5)"], 5),
+        (["model=tiny"], 1),
+        (["model=glob(*)"], None),
+        (["experiment=paper"], 20),
+        (["experiment=paper", "seed=0,1"], 8),
+    ],
+)
+def test_number_of_runs(arguments: list[str], count: int | None) -> None:
+    wanted = sweep.planned(multirun_config(arguments), arguments)
+    assert (None if wanted is None else len(wanted)) == count
+
+
+def test_runs_that_are_wanted_are_known_by_network_seed_and_fold() -> None:
+    arguments = ["protocol=kfold", "protocol.fold=0,1", "seed=-1,2", "optimizer.lr=0.1,0.2"]
+    wanted = sweep.planned(multirun_config(arguments), arguments)
+    assert wanted is not None
+    assert len(wanted) == 8
+    first = {"model": "tiny", "seed": -1, "protocol": "kfold", "fold": 0}
+    assert wanted.count(first) == 2
+
+
+def test_a_search_says_how_many_runs_it_will_do_itself() -> None:
+    arguments = ["hparams_search=optuna"]
+    assert sweep.planned(multirun_config(arguments), arguments) is None
+
+
+@pytest.mark.parametrize("argument", ["data.root=a,b", "num_threads=1,2", "launcher=basic,joblib"])
+def test_what_folders_are_not_named_by_cannot_be_swept(
+    train: Command, capsys: pytest.CaptureFixture[str], argument: str, tmp_path: Path
+) -> None:
+    assert train("--multirun", argument, f"hydra.sweep.dir={tmp_path}/sweep") == 2
+    assert argument.partition("=")[0] in capsys.readouterr().err
+    assert not (tmp_path / "sweep").exists()
+
+
+def test_runs_that_a_sweep_never_began_are_named(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    wanted = sweep.planned(multirun_config(["seed=0,1,2"]), ["seed=0,1,2"])
+    sweep.begin(tmp_path, ["seed=0,1,2"], wanted)
+    (tmp_path / "model=tiny,seed=1,protocol=paper").mkdir()
+    run_folder.write_status(
+        tmp_path / "model=tiny,seed=1,protocol=paper", "failed", error="a reason"
+    )
+    assert sweep.conclude(tmp_path)
+    text = capsys.readouterr().err
+    assert "not begun model=tiny,seed=0\nnot begun model=tiny,seed=2\n" in text
+    assert "3 of 3 runs are not done" in text
+
+
+EVIL = [
+    "--config-dir=evil",
+    "hydra.callbacks.x._target_=os.system",
+    "hydra.launcher._target_=os.system",
+    "+hydra.launcher.setup=[reboot]",
+    "hydra={callbacks: {x: {_target_: os.system}}}",
+    "hydra.searchpath=[pkg://evil]",
+    "hydra.launcher.ray.init.address=ray://evil",
+    "hydra.sweeper.params.hydra.job_logging.x=1,2",
+    "hydra.sweeper.params.experiment='../../evil'",
+    "+callbacks@hydra.callbacks=default",
+    "experiment=../../evil",
+    "hydra/launcher=../evil",
+    "hydra.launcher.name='x\nreboot'",
+]
+
+
+@pytest.mark.parametrize("argument", EVIL)
+def test_arguments_of_a_foreign_sweep_run_no_code(
+    train: Command, tmp_path: Path, argument: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    sweep.begin(tmp_path / "sweep", ["seed=-1,-2", argument])
+    assert train("sweep=sweep") == 2
+    assert "could run code" in capsys.readouterr().err
+
+
+def test_arguments_of_an_own_sweep_are_taken(tmp_path: Path) -> None:
+    own = [
+        *("hparams_search=optuna", "hydra.sweeper.n_trials=3", "model=glob(*)", "seed=range(5)"),
+        *("launcher=joblib", "hydra.launcher.n_jobs=-1", "hydra.sweep.subdir='${model.name}'"),
+        *("hydra.sweeper.params.optimizer.lr='tag(log, interval(0.1, 0.2))'", "data.root=../x"),
+        *("experiment=mine/quick", "augment.zoom=[1,1],[0.9,1.1]", "~callbacks.pictures"),
+    ]
+    sweep.begin(tmp_path, own)
+    assert sweep_arguments([f"sweep={tmp_path}"])[1:-1] == sorted(own)
+
+
+def test_a_foreign_sweep_names_only_known_classes(
+    train: Command, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    sweep.begin(tmp_path / "sweep", ["seed=1,2", "data.source._target_=pandas.read_pickle"])
+    assert train("sweep=sweep") == 1
+    shown = capsys.readouterr().err
+    assert "it names pandas.read_pickle, which is not called" in shown
+    assert "add --trust pandas" in shown
+    (tmp_path / "sweep" / "sweep.json").write_text("{")
+    assert train("sweep=sweep") == 2
+    assert "it is broken" in capsys.readouterr().err
+
+
+def test_a_path_of_any_characters_is_one_value_of_hydra() -> None:
+    parser, draw = OverridesParser.create(), random.Random(0)
+    for _ in range(300):
+        text = "".join(draw.choices("a\\'\"é=,(${} ", k=draw.randint(1, 8)))
+        for mark in "'\"":
+            value = parser.parse_override(f"x={sweep.quoted(text, mark=mark)}").value()
+            assert OmegaConf.create({"x": value}).x == text
+
+
+def test_a_folder_of_any_name_is_resumed(tmp_path: Path) -> None:
+    for name in ("back\\slash", "it's", "a${b}"):
+        run_folder.write_config(make(tmp_path / name), {"seed": 0}, [])
+        (last,) = [a for a in resume_arguments([f"resume={tmp_path / name}"]) if "run.dir" in a]
+        value = OverridesParser.create().parse_override(last).value()
+        assert OmegaConf.create({"x": value}).x == str(tmp_path / name)
+
+
+def make(folder: Path) -> Path:
+    folder.mkdir()
+    return folder
+
+
+def test_a_folder_of_any_name_is_gone_on_with(tmp_path: Path) -> None:
+    folder = tmp_path / "it's (a=b, c)"
+    sweep.begin(folder, ["seed=0,1"])
+    (last,) = [a for a in sweep_arguments([f"sweep={folder}"]) if "hydra.sweep.dir=" in a]
+    assert OverridesParser.create().parse_override(last).value() == str(folder)
+
+
+def multirun_config(arguments: list[str]) -> DictConfig:
+    """What Hydra hands to its callbacks at the start of a sweep."""
+    parser = OverridesParser.create()
+    fixed = [a for a in arguments if not parser.parse_override(a).is_sweep_override()]
+    with hydra.initialize_config_dir(str(CONF), version_base="1.3"):
+        return hydra.compose("train", fixed, return_hydra_config=True)
+
+
+def test_progress_counts_epochs_and_estimates_the_rest(tmp_path: Path) -> None:
+    for name, state, epoch in (("a", "done", 10), ("b", "running", 5), ("c", "failed", 2)):
+        (tmp_path / name).mkdir()
+        run_folder.write_status(tmp_path / name, state, epoch=epoch, max_epochs=10)
+    line = sweep.progress(tmp_path, 4, began=time.monotonic() - 300, done_before=0)
+    assert line == "1 of 4 runs done, 1 running, 1 failed, 3 min left (epoch 5/10)"
+
+
+def test_times_read_well() -> None:
+    assert [sweep.duration(s) for s in (40, 720, 7500)] == ["40 s", "12 min", "2 h 05 min"]
+
+
+def test_watching_ends_when_told(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    stop = threading.Event()
+    stop.set()
+    sweep.watch(tmp_path, 3, stop)
+    assert capsys.readouterr().err == "0 of 3 runs done\n"
+
+
+def test_arguments_are_kept_as_they_began(tmp_path: Path) -> None:
+    sweep.begin(tmp_path, ["seed=0,1", f"hydra.sweep.dir={tmp_path}", "model=tiny"])
+    assert json.loads((tmp_path / "sweep.json").read_text())["arguments"] == [
+        "model=tiny",
+        "seed=0,1",
+    ]
+    assert sweep.arguments_of(tmp_path) == ["model=tiny", "seed=0,1"]
