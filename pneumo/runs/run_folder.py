@@ -33,6 +33,14 @@ RUN_FILES = (
 )
 RUN_FOLDERS = (".hydra", "checkpoints")
 
+MOVED = {  # modules that a run folder of an earlier version names by _target_, and where they are
+    "pneumo.augment": "pneumo.data.augment",
+    "pneumo.callbacks": "pneumo.training.callbacks",
+    "pneumo.nets": "pneumo.models.unet_encoder",
+    "pneumo.source": "pneumo.data.base",
+    "pneumo.split": "pneumo.data.split",
+}
+
 # What may differ when a run is gone on with: where and how fast it is trained, not what
 MAY_CHANGE = (
     "callbacks",
@@ -165,12 +173,27 @@ def read_config(run_dir: Path) -> dict[str, Any]:
         ValueError: the file is broken.
     """
     try:
-        return untrusted.read_yaml(Path(run_dir, CONFIG))
+        return _as_of_now(untrusted.read_yaml(Path(run_dir, CONFIG)))
     except FileNotFoundError:
         raise FileNotFoundError(
             f"a run folder holds {CONFIG}; {run_dir} does not. Name the folder that the run "
             "printed at its end, such as multirun/<date>/<time>/model=tiny,seed=0"
         ) from None
+
+
+def _as_of_now(config: dict[str, Any]) -> dict[str, Any]:
+    """Returns a configuration with the names of what MOVED as they are now."""
+
+    def mended(value: Any) -> Any:
+        if isinstance(value, list):
+            return [mended(each) for each in value]
+        return _as_of_now(value) if isinstance(value, dict) else value
+
+    found = {key: mended(value) for key, value in config.items()}
+    if isinstance(target := found.get("_target_"), str):
+        module, dot, name = target.rpartition(".")
+        found["_target_"] = MOVED.get(module, module) + dot + name
+    return found
 
 
 def identity(run_dir: Path) -> dict[str, Any]:

@@ -3,6 +3,7 @@ import multiprocessing
 import os
 import subprocess
 import sys
+from importlib import import_module
 from pathlib import Path
 
 import pandas as pd
@@ -184,3 +185,26 @@ def test_a_folder_of_the_users_is_not_removed(
     monkeypatch.chdir(tmp_path / "here")
     run_folder.remove_empty(tmp_path / "theirs" / "run", levels=3)
     assert (tmp_path / "theirs").is_dir()
+
+
+def test_a_run_of_an_earlier_version_names_its_classes_by_their_old_modules(tmp_path: Path) -> None:
+    path = tmp_path / run_folder.CONFIG
+    path.parent.mkdir()
+    path.write_text(
+        "model: {_target_: pneumo.nets.Encoder, depth: 5}\n"
+        "callbacks: [{_target_: pneumo.callbacks.History}, {_target_: torch.nn.ReLU}]\n"
+        "protocol: {split: {_target_: pneumo.split.by_fraction}}\n"
+    )
+    assert run_folder.read_config(tmp_path) == {
+        "model": {"_target_": "pneumo.models.unet_encoder.Encoder", "depth": 5},
+        "callbacks": [
+            {"_target_": "pneumo.training.callbacks.History"},
+            {"_target_": "torch.nn.ReLU"},
+        ],
+        "protocol": {"split": {"_target_": "pneumo.data.split.by_fraction"}},
+    }
+
+
+def test_what_moved_can_be_imported() -> None:
+    for place in run_folder.MOVED.values():
+        import_module(place)
