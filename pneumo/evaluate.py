@@ -20,6 +20,7 @@ from pneumo.evaluation.operating_point import Fixed, fit_weights, fix
 from pneumo.inference import ensemble
 from pneumo.inference.ensemble import Member, Networks
 from pneumo.inference.leakage import labelled, overlap
+from pneumo.labels import CLASS_NAMES
 from pneumo.runs import run_folder
 from pneumo.runs.checkpoint import CHECKPOINTS
 from pneumo.runs.output import check_out, opened
@@ -114,7 +115,7 @@ def evaluate(
     if checkpoint != "best":
         known = [_rescored(k, checkpoint=checkpoint, test=data is None, trust=trust) for k in known]
     table, probability = _probabilities(part, known, checkpoint=checkpoint, trust=trust)
-    names = ["NORMAL", "PNEUMONIA"]
+    names = list(CLASS_NAMES)
     found: dict[str, Any] = {
         "schema": 1,
         "scored_on": {

@@ -11,7 +11,8 @@ from tqdm import tqdm
 from pneumo import cli
 from pneumo.data import reader
 from pneumo.inference import ensemble, heatmap_images
-from pneumo.inference.heatmap_images import CLASSES, METHODS, Answer, Question
+from pneumo.inference.heatmap_images import METHODS, Answer, Question
+from pneumo.labels import CLASS_NAMES, PNEUMONIA
 from pneumo.runs import output, run_folder
 from pneumo.runs.checkpoint import CHECKPOINTS, load
 
@@ -88,7 +89,7 @@ def heatmaps(
     *,
     out: Path,
     method: str = "gradcam",
-    class_name: str = "PNEUMONIA",
+    class_name: str = PNEUMONIA,
     checkpoint: str = "best",
     score: bool = False,
     trust: Sequence[str] = (),
@@ -201,8 +202,8 @@ def _parser() -> cli.Parser:
     parser.add_argument(
         "--class",
         dest="class_name",
-        choices=CLASSES,
-        default="PNEUMONIA",
+        choices=CLASS_NAMES,
+        default=PNEUMONIA,
         help="default: %(default)s",
     )
     parser.add_argument(

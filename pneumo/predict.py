@@ -21,6 +21,7 @@ from pneumo.data.reader import Film
 from pneumo.evaluation.operating_point import Fixed, calibrated
 from pneumo.inference import ensemble, ood
 from pneumo.inference.ensemble import Member, Networks, Scored
+from pneumo.labels import NORMAL, PNEUMONIA
 from pneumo.runs import output
 from pneumo.runs.checkpoint import CHECKPOINTS, Trained, load
 from pneumo.runs.output import check_out, opened
@@ -254,7 +255,7 @@ def _probabilities(scored: Scored, place: int, decision: Decision) -> dict[str, 
     if decision.temperature is not None:
         after = float(calibrated([p], temperature=decision.temperature)[0])
         row |= {"p_normal_calibrated": 1 - after, "p_pneumonia_calibrated": after}
-    called = "PNEUMONIA" if p >= decision.threshold else "NORMAL"
+    called = PNEUMONIA if p >= decision.threshold else NORMAL
     return row | {
         "decision": called,
         "threshold": decision.threshold,

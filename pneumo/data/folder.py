@@ -11,7 +11,8 @@ from scipy.sparse import coo_array
 from scipy.sparse.csgraph import connected_components
 
 from pneumo import untrusted
-from pneumo.data.kermany import COLUMNS, LABELS, SOURCES, SUBTYPES, images_in, join_duplicates
+from pneumo.data.kermany import COLUMNS, SOURCES, images_in, join_duplicates
+from pneumo.labels import CLASS_NAMES, NORMAL, SUBTYPES
 
 NUM_SHOWN = 3  # rows or names in a message
 # Bits of 64 in which the perceptual hashes of copies may differ, as after another compression or
@@ -34,7 +35,7 @@ def folder_table(root: Path) -> tuple[pd.DataFrame, list[str]]:
         raise FileNotFoundError(f"data.root must be a folder; there is no folder {root}")
     rows, left_out = [], []
     for source in ("", *SOURCES):
-        for label in LABELS:
+        for label in CLASS_NAMES:
             place = f"{source}/{label}".lstrip("/")
             if (root / place).is_dir():
                 images, others = images_in(root / place)
@@ -66,7 +67,7 @@ def csv_table(path: Path, root: Path) -> pd.DataFrame:
                 f"{', '.join(listed.columns)}"
             )
     listed["label"] = listed["label"].str.upper()
-    _check_values(listed, "label", LABELS)
+    _check_values(listed, "label", CLASS_NAMES)
     _check_values(listed, "split", (*SOURCES, ""))
     _check_values(listed, "subtype", (*SUBTYPES, ""))
     rows = [
@@ -108,7 +109,7 @@ def near_duplicates(table: pd.DataFrame, images: np.ndarray) -> "pd.Series[str]"
 def _row(
     path: str, label: str, *, source: str, patient: str = "", subtype: str = ""
 ) -> tuple[str, ...]:
-    known = "normal" if label == "NORMAL" else subtype
+    known = "normal" if label == NORMAL else subtype
     return path, label, known, patient or path, source
 
 
@@ -117,7 +118,7 @@ def _checked(rows: Sequence[tuple[str, ...]], root: Path) -> pd.DataFrame:
     twice = table.loc[table["path"].duplicated(), "path"].tolist()
     if twice:
         raise ValueError(f"each image may be listed once; twice there are {_first(twice)}")
-    for label in LABELS:
+    for label in CLASS_NAMES:
         if not (table["label"] == label).any():
             raise FileNotFoundError(
                 f"data.root must hold images of both labels, in NORMAL/ and PNEUMONIA/, below "

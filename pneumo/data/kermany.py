@@ -11,10 +11,10 @@ import pandas as pd
 from scipy.sparse import coo_array
 from scipy.sparse.csgraph import connected_components
 
+from pneumo.labels import CLASS_NAMES, NORMAL, SUBTYPES
+
 log = logging.getLogger(__name__)
 
-LABELS = ("NORMAL", "PNEUMONIA")
-SUBTYPES = ("normal", "bacteria", "virus")
 SOURCES = ("train", "val", "test")
 SUFFIXES = (".jpeg", ".jpg", ".png", ".dcm", ".dicom")
 PATIENT_KEYS = ("person", "split_person", "series")
@@ -23,8 +23,8 @@ COLUMNS = ("path", "label", "subtype", "patient", "source")
 NUM_SHOWN = 5  # names in an error message
 
 # The grammar of the names: Kaggle's and Mendeley version 2's first, version 3's last (facts.md)
-PNEUMONIA = re.compile(r"person(?P<number>\d+)_(?P<subtype>bacteria|virus)_\d+(_\d+)?")
-NORMAL = re.compile(r"(?P<series>IM|NORMAL2-IM)-(?P<number>\d+)-\d+(-\d+)?")
+PERSON = re.compile(r"person(?P<number>\d+)_(?P<subtype>bacteria|virus)_\d+(_\d+)?")
+SERIES = re.compile(r"(?P<series>IM|NORMAL2-IM)-(?P<number>\d+)-\d+(-\d+)?")
 VERSION_3 = re.compile(r"(?P<subtype>BACTERIA|NORMAL|VIRUS)-(?P<number>\d+)-\d+")
 
 
@@ -55,7 +55,7 @@ def index(
         log.warning(
             "Left out %d images whose names do not parse: %s", len(skipped), _first(skipped)
         )
-    for label in LABELS:
+    for label in CLASS_NAMES:
         if not (table["label"] == label).any():
             raise ValueError(f"the data need images of both labels; got none of {label} in {root}")
     return table
@@ -92,10 +92,10 @@ def parse_name(name: str, *, patient_key: str = "person") -> tuple[str, ...] | N
     folders, _, file = name.rpartition("/")
     source, _, label = folders.rpartition("/")
     stem = file[: file.rfind(".")]
-    if source not in SOURCES or label not in LABELS:
+    if source not in SOURCES or label not in CLASS_NAMES:
         return None
     part = "test" if source == "test" else "train"
-    for pattern in (PNEUMONIA, NORMAL, VERSION_3):
+    for pattern in (PERSON, SERIES, VERSION_3):
         match = pattern.fullmatch(stem)
         if match:
             break
@@ -103,7 +103,7 @@ def parse_name(name: str, *, patient_key: str = "person") -> tuple[str, ...] | N
         return None
     found = match.groupdict()
     subtype = found.get("subtype", "normal").lower()
-    if (label == "NORMAL") != (subtype == "normal"):
+    if (label == NORMAL) != (subtype == "normal"):
         return None
     number = found["number"].lstrip("0") or "0"
     if subtype == "normal":
@@ -168,7 +168,7 @@ def join_duplicates(table: pd.DataFrame, digests: Sequence[str]) -> pd.Series:
 
 def targets(table: pd.DataFrame, *, num_classes: int) -> np.ndarray:
     """Returns (N,) int64 class numbers: NORMAL 0, PNEUMONIA 1; of three, bacteria 1 and virus 2."""
-    names: Iterable[str] = LABELS if num_classes == 2 else SUBTYPES
+    names: Iterable[str] = CLASS_NAMES if num_classes == 2 else SUBTYPES
     column = table["label" if num_classes == 2 else "subtype"]
     if not column.isin(list(names)).all():
         raise ValueError(
@@ -216,8 +216,8 @@ def _walk(base: Path) -> tuple[list[str], list[str]]:
     """The images below <source>/<label>, and what is left out there and beside them."""
     names, left_out = [], []
     for source in (source for source in SOURCES if (base / source).is_dir()):
-        left_out += [f"{source}/{name}" for name in beside(base / source, known=LABELS)]
-        for label in LABELS:
+        left_out += [f"{source}/{name}" for name in beside(base / source, known=CLASS_NAMES)]
+        for label in CLASS_NAMES:
             if (base / source / label).is_dir():
                 images, others = images_in(base / source / label)
                 names += [f"{source}/{label}/{name}" for name in images]
@@ -226,7 +226,7 @@ def _walk(base: Path) -> tuple[list[str], list[str]]:
     known = {*SOURCES, "chest_xray", "__MACOSX"}
     for name in beside(base, known=known):
         # of folders, those with images only; isdir is no error where a disk has its lost+found
-        labels = (os.path.isdir(base / name / label) for label in LABELS)  # noqa: PTH112
+        labels = (os.path.isdir(base / name / label) for label in CLASS_NAMES)  # noqa: PTH112
         left_out += [name] if any(labels) or not name.endswith("/") else []
     return sorted(names), left_out
 

@@ -9,7 +9,8 @@ import numpy as np
 from filelock import FileLock
 from PIL import Image
 
-from pneumo.data.kermany import LABELS, SOURCES
+from pneumo.data.kermany import SOURCES
+from pneumo.labels import CLASS_NAMES
 
 
 def unpack(path: Path, cache_dir: Path) -> Path:
@@ -67,7 +68,7 @@ def _arrays(path: Path) -> dict[str, tuple[np.ndarray, np.ndarray]]:
 
 
 def _write(place: Path, images: np.ndarray, labels: np.ndarray) -> None:
-    for label in LABELS:
+    for label in CLASS_NAMES:
         (place / label).mkdir(parents=True)
     for number, (image, label) in enumerate(zip(images, labels, strict=True)):
-        Image.fromarray(image).save(place / LABELS[label] / f"{number:05}.png")
+        Image.fromarray(image).save(place / CLASS_NAMES[label] / f"{number:05}.png")

@@ -19,16 +19,16 @@ from PIL import Image
 from tqdm import tqdm
 
 from pneumo import atomic
+from pneumo.labels import BACTERIA, SUBTYPES, VIRUS
 
 log = logging.getLogger(__name__)
 
-SUBTYPES = ("normal", "bacteria", "virus")
 SUBTYPE_SHARES = (0.27, 0.485, 0.245)  # of SUBTYPES, as in the real set (Kermany et al., 2018)
 TEST_SHARE = 0.15
 IMAGES_OF_PATIENTS = {  # taken in turn; the real set's means are 1.1 (NORMAL), 1.6 (PNEUMONIA)
     "normal": (1, 1, 1, 2, 1, 1, 1, 1, 1, 1),
-    "bacteria": (2, 1, 1, 3, 1),
-    "virus": (2, 1, 1, 3, 1),
+    BACTERIA: (2, 1, 1, 3, 1),
+    VIRUS: (2, 1, 1, 3, 1),
 }
 NUM_IMAGES = 400
 MIN_IMAGES = 24  # with fewer, a subtype has no patient with several images
@@ -228,9 +228,9 @@ def _attenuation(a: Anatomy, subtype: str) -> Map:
     rng = np.random.default_rng((a.seed, SUBTYPES.index(subtype)))
     air = np.maximum(_lung(a, -1), _lung(a, 1)) * (1 - _mediastinum(a))
     air *= 1 - a.markings * _vessels(np.random.default_rng(a.seed))
-    if subtype == "bacteria":
+    if subtype == BACTERIA:
         air *= 1 - _consolidation(rng, a)
-    if subtype == "virus":
+    if subtype == VIRUS:
         air *= 1 - _interstitial(rng)
     body = _body(a)
     return np.asarray(body * (0.8 - 0.52 * air) + _skeleton(a) * (body > 0.1), np.float32)

@@ -20,6 +20,7 @@ from pneumo.evaluation.intervals import LEVEL, METHOD, few_patients, score_inter
 from pneumo.evaluation.metrics import Array, net_benefit, predictive_values, scores
 from pneumo.evaluation.metrics import operating_point as at_threshold
 from pneumo.evaluation.operating_point import Fixed, calibrated, fix
+from pneumo.labels import BACTERIA, NORMAL, PNEUMONIA, VIRUS
 
 # Per image of a clinic; the set's own 73 % is none's. Stated, not measured: name yours.
 PREVALENCES = (0.05, 0.1, 0.2, 0.4)
@@ -51,7 +52,7 @@ def assess(
         fixed: on validation data, or why nothing is.
         prevalences: at which PPV, NPV and net benefit are stated, each in (0, 1).
     """
-    label = (table["label"] == "PNEUMONIA").to_numpy(np.int64)
+    label = (table["label"] == PNEUMONIA).to_numpy(np.int64)
     threshold = 0.5 if isinstance(fixed, str) else fixed.threshold
     value = scores(label, probability)
     interval = score_intervals(label, probability, patient=table["group"])
@@ -78,7 +79,7 @@ def assess_run(table: pd.DataFrame, *, protocol: str) -> dict[str, Any]:
     val, test = (table[table["split"] == part] for part in ("val", "test"))
     fixed: Fixed | str = f"the run has no validation part (protocol={protocol})"
     if not val.empty:
-        fixed = fix((val["label"] == "PNEUMONIA").to_numpy(np.int64), val["p_pneumonia"])
+        fixed = fix((val["label"] == PNEUMONIA).to_numpy(np.int64), val["p_pneumonia"])
     return assess(test, test["p_pneumonia"].to_numpy(np.float64), fixed=fixed)
 
 
@@ -140,9 +141,9 @@ def _subgroups(
 
     Intervals are over each one's own patients: those without its images say nothing of it.
     """
-    normal = (table["label"] == "NORMAL").to_numpy()
+    normal = (table["label"] == NORMAL).to_numpy()
     masks: dict[tuple[str, str], Any] = {}
-    for subtype in ("bacteria", "virus"):
+    for subtype in (BACTERIA, VIRUS):
         masks["subtype", subtype] = normal | (table["subtype"] == subtype).to_numpy()
     sources = [s for s in sorted(set(table["source"])) if s]
     if len(sources) > 1:
@@ -178,8 +179,8 @@ def _subgroup(
 ) -> dict[str, Any]:
     sick, well = int(label.sum()), int(label.size - label.sum())
     counts: dict[str, Any] = {
-        "PNEUMONIA": sick,
-        "NORMAL": well,
+        PNEUMONIA: sick,
+        NORMAL: well,
         "patients": int(table["group"].nunique()),
     }
     if min(sick, well) < MIN_IMAGES:

@@ -9,7 +9,8 @@ from typing import NamedTuple
 
 import numpy as np
 
-from pneumo.evaluation.metrics import CLASS_NAMES, Array
+from pneumo.evaluation.metrics import Array
+from pneumo.labels import CLASS_NAMES
 
 
 class Linear(NamedTuple):

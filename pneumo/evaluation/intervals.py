@@ -9,7 +9,8 @@ from numpy.typing import ArrayLike
 from scipy.special import stdtr, stdtrit  # Student's t; scipy.stats loads far slower
 
 from pneumo.evaluation.influence import RANKED, Linear, counted, proportion
-from pneumo.evaluation.metrics import CLASS_NAMES, SCORES, Array, checked, weighted_scores
+from pneumo.evaluation.metrics import SCORES, Array, checked, weighted_scores
+from pneumo.labels import CLASS_NAMES
 
 CHUNK = 250_000  # images x resamples in one go: about 1 MB of float32, which stays in the cache
 LEVEL = 0.95

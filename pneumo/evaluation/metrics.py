@@ -14,9 +14,10 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 from scipy.sparse import csr_array  # sums of rows, several times faster than reduceat
 
+from pneumo.labels import CLASS_NAMES
+
 Array = NDArray[Any]
 
-CLASS_NAMES = ("NORMAL", "PNEUMONIA")  # index = label
 COUNT_SCORES = (
     "accuracy",
     *(f"{score}_{name.lower()}" for name in CLASS_NAMES for score in ("precision", "recall", "f1")),

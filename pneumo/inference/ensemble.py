@@ -16,13 +16,14 @@ from omegaconf.errors import OmegaConfBaseException
 
 from pneumo.data import medmnist as archive
 from pneumo.data import phantom, split
-from pneumo.data.kermany import LABELS, set_folder
+from pneumo.data.kermany import set_folder
 from pneumo.data.reader import Film, Shape
 from pneumo.evaluation.assessment import assess_run
 from pneumo.evaluation.intervals import has_intervals
 from pneumo.evaluation.metrics import Array
 from pneumo.evaluation.operating_point import Fixed, fix
 from pneumo.inference import ood
+from pneumo.labels import CLASS_NAMES, PNEUMONIA
 from pneumo.models.base import Network
 from pneumo.models.unet_encoder import without_tf32
 from pneumo.runs import run_folder
@@ -62,14 +63,14 @@ def read(run_dir: Path) -> Member:
     metrics = read_metrics(run_dir)
     if not metrics["data"].get("split_sha256"):
         raise ValueError(f"{run_dir / 'metrics.json'} must say which data the run had; it does not")
-    table = read_table(run_dir / "split.csv", split.COLUMNS, labels=LABELS)
+    table = read_table(run_dir / "split.csv", split.COLUMNS, labels=CLASS_NAMES)
     if split.digest(table) != metrics["data"]["split_sha256"]:
         raise ValueError(
             f"{run_dir / 'split.csv'} must be the split that metrics.json names by its digest; it "
             "is another. Take the run folder anew from where it was trained"
         )
     columns = ["path", "label", "split", "p_pneumonia"]
-    scored = read_table(run_dir / "predictions.csv", columns, labels=LABELS)
+    scored = read_table(run_dir / "predictions.csv", columns, labels=CLASS_NAMES)
     probability = pd.to_numeric(scored["p_pneumonia"], errors="coerce")
     if not probability.between(0, 1).all():
         raise ValueError(f"{run_dir / 'predictions.csv'} must hold probabilities from 0 to 1")
@@ -89,7 +90,7 @@ def read(run_dir: Path) -> Member:
 
 def labels(table: pd.DataFrame) -> np.ndarray:
     """(N,) int64, 1 for PNEUMONIA."""
-    return (table["label"] == "PNEUMONIA").to_numpy(np.int64)
+    return (table["label"] == PNEUMONIA).to_numpy(np.int64)
 
 
 def common_val(members: Sequence[Member]) -> tuple[np.ndarray, Array] | str:

@@ -16,6 +16,7 @@ from matplotlib.figure import Figure
 from pneumo import atomic, untrusted
 from pneumo.data import image
 from pneumo.data.reader import STANDARD_INPUT
+from pneumo.labels import CLASS_NAMES, NORMAL, PNEUMONIA
 from pneumo.runs import output, run_folder
 from pneumo.runs.checkpoint import Trained, check_finite
 
@@ -24,7 +25,6 @@ if TYPE_CHECKING:  # the extra is asked for when it is needed
 
 TITLES = {"gradcam": "Grad-CAM", "occlusion": "Occlusion"}
 METHODS = tuple(TITLES)
-CLASSES = ("NORMAL", "PNEUMONIA")
 LIST = "heatmaps.json"
 WRITER = "pneumo.heatmap"  # what makes a folder one of ours
 MAX_SIDE = 1024  # pixels of the film as it is drawn; larger ones are shrunk
@@ -60,15 +60,15 @@ class Answer:
 
 
 def ask(
-    one: Trained, *, checkpoint: str, class_name: str = "PNEUMONIA", method: str = "gradcam"
+    one: Trained, *, checkpoint: str, class_name: str = PNEUMONIA, method: str = "gradcam"
 ) -> Question:
     """Returns the question; of three classes, bacteria and virus together are PNEUMONIA.
 
     Raises:
         ValueError: there is no such class, or captum is not installed.
     """
-    if class_name not in CLASSES:
-        raise ValueError(f"--class must be one of {', '.join(CLASSES)}; got {class_name!r}")
+    if class_name not in CLASS_NAMES:
+        raise ValueError(f"--class must be one of {', '.join(CLASS_NAMES)}; got {class_name!r}")
     try:
         from pneumo.inference.saliency import LogOdds
     except ImportError as error:
@@ -78,7 +78,7 @@ def ask(
             "heat maps need captum, which is not installed. Install it with "
             "python -m pip install 'pneumo[heatmap]'"
         ) from None
-    chosen = [0] if class_name == "NORMAL" else list(range(1, len(one.classes)))
+    chosen = [0] if class_name == NORMAL else list(range(1, len(one.classes)))
     return Question(one, LogOdds(one.network, chosen).eval(), class_name, method, checkpoint)
 
 

@@ -8,8 +8,9 @@ from pathlib import Path
 
 import pandas as pd
 
-from pneumo.data.kermany import LABELS, SOURCES, beside, images_in, index, parse_name, set_folder
+from pneumo.data.kermany import SOURCES, beside, images_in, index, parse_name, set_folder
 from pneumo.inference.ensemble import Member, own_images
+from pneumo.labels import CLASS_NAMES
 
 log = logging.getLogger(__name__)
 
@@ -32,21 +33,21 @@ def labelled(root: Path, *, patient_key: str) -> tuple[Path, pd.DataFrame]:
     base = set_folder(root) if root.is_dir() else None
     if base is not None:
         return base, index(root, patient_key=patient_key)
-    if not any((root / label).is_dir() for label in LABELS):
+    if not any((root / label).is_dir() for label in CLASS_NAMES):
         raise FileNotFoundError(
             "--data must be a folder with NORMAL and PNEUMONIA in it, or with train/NORMAL, "
             f"test/NORMAL and so on; got {root}"
         )
     source = root.resolve().name if root.resolve().name in SOURCES else ""
-    rows, left_out = [], beside(root, known=LABELS)
-    for label in (label for label in LABELS if (root / label).is_dir()):
+    rows, left_out = [], beside(root, known=CLASS_NAMES)
+    for label in (label for label in CLASS_NAMES if (root / label).is_dir()):
         images, others = images_in(root / label)
         rows += [_row(root / label / name, label, source, patient_key) for name in images]
         left_out += [f"{label}/{name}" for name in others]
     if left_out:
         log.warning("Left out %d that are not used: %s", len(left_out), ", ".join(left_out[:5]))
     table = pd.DataFrame(rows, columns=list(COLUMNS)).sort_values("path", ignore_index=True)
-    for label in LABELS:
+    for label in CLASS_NAMES:
         if not (table["label"] == label).any():
             raise ValueError(f"the data need images of both labels; got none of {label} in {root}")
     return root, table

@@ -1,6 +1,42 @@
-"""python -m pneumo.report."""
+"""python -m pneumo.report: the report over any set of run folders."""
 
-from pneumo.report import main
+import argparse
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+
+from pneumo import cli
+from pneumo.report.report_folder import write_report
+
+EXAMPLES = """\
+examples:
+  python -m pneumo.report multirun/2025-01-31/12-00-00
+      one sweep; the report goes into its folder report/
+  python -m pneumo.report multirun --out report
+      every run so far; sweeps of other data or protocols are reported side by
+      side
+  python -m pneumo.report sweep-paper sweep-holdout
+      with both protocols, also what choosing the epoch on the test part adds
+"""
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """The command; returns its exit code, 2 for a user's mistake."""
+    parser = cli.Parser(
+        "report", description="Tables, pictures and one page over finished runs.", epilog=EXAMPLES
+    )
+    parser.add_argument("roots", nargs="+", type=Path, metavar="DIR", help="holds runs, or is one")
+    parser.add_argument("--out", type=Path, help="the report's folder; default: <first DIR>/report")
+    given = parser.parse(arguments)
+    return cli.run(lambda: _command(given))
+
+
+def _command(given: argparse.Namespace) -> int:
+    folder = write_report(given.roots, out=given.out)
+    first = (folder / "summary.md").read_text(encoding="utf-8").splitlines()[2]
+    sys.stdout.write(f"{first}\n{folder / 'report.html'}\n")
+    return 0
+
 
 if __name__ == "__main__":
     raise SystemExit(main())

@@ -12,6 +12,7 @@ from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
 
 from pneumo.evaluation import published
+from pneumo.labels import NORMAL
 from pneumo.report.curves import (
     has_long_labels,
     history_table,
@@ -205,8 +206,8 @@ def confusion_matrices(group: Group) -> Figure:
             )
             ax.text(column, row, text, ha="center", va="center", color=colour, fontsize=7)
         ax.set_title(wrapped(cell.label))
-        ax.set_xticks([0, 1], ["NORMAL", "PNEUM."])
-        ax.set_yticks([0, 1], ["NORMAL", "PNEUM."], rotation=90, va="center")
+        ax.set_xticks([0, 1], [NORMAL, "PNEUM."])
+        ax.set_yticks([0, 1], [NORMAL, "PNEUM."], rotation=90, va="center")
         ax.grid(visible=False)
         ax.tick_params(length=0)
     for ax in axes[len(cells) :]:

@@ -8,6 +8,7 @@ from jinja2 import Environment, StrictUndefined
 
 from pneumo.data.base import KERMANY_LICENCE
 from pneumo.evaluation import published
+from pneumo.labels import PNEUMONIA
 from pneumo.report.wording import DASH, decimal, interval
 
 TEMPLATE = Path(__file__).with_name("card.md.j2")
@@ -116,7 +117,7 @@ def write(
         epochs=len(metrics.get("history", ())),
         versions=", ".join(f"{name} {text}" for name, text in metrics["versions"].items()),
         chosen=_chosen(metrics, checkpoint),
-        prevalence=parts["test"]["PNEUMONIA"] / parts["test"]["images"],
+        prevalence=parts["test"][PNEUMONIA] / parts["test"]["images"],
         train_sha256=train_sha256,
         paper=published,
         checklist=CHECKLIST,

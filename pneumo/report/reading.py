@@ -11,7 +11,8 @@ from typing import Any
 import numpy as np
 
 from pneumo import untrusted
-from pneumo.evaluation.metrics import CLASS_NAMES, SCORES, Array, scores
+from pneumo.evaluation.metrics import SCORES, Array, scores
+from pneumo.labels import CLASS_NAMES
 from pneumo.report import worth
 from pneumo.report.trials import Problem, Trial
 from pneumo.runs import run_folder

@@ -8,7 +8,8 @@ from typing import Any
 import numpy as np
 
 from pneumo.evaluation.intervals import resampled_scores
-from pneumo.evaluation.metrics import CLASS_NAMES, RANK_SCORES, Array
+from pneumo.evaluation.metrics import RANK_SCORES, Array
+from pneumo.labels import CLASS_NAMES
 
 COMPARED = ("f1_normal", "accuracy", "auroc")  # between two models on the same splits
 

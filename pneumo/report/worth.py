@@ -8,7 +8,8 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 import numpy as np
 
 from pneumo.evaluation.intervals import has_intervals
-from pneumo.evaluation.metrics import CLASS_NAMES, Array
+from pneumo.evaluation.metrics import Array
+from pneumo.labels import CLASS_NAMES, PNEUMONIA
 from pneumo.report.groups import Cell, Group, spread
 from pneumo.report.trials import Trial, number
 from pneumo.report.wording import DASH, decimal, interval
@@ -58,7 +59,7 @@ MAPS = {
 }
 AGREES = 0.005  # scores of predictions may differ from those written by rounding, not by more
 BENEFIT_AT = (0.05, 0.1, 0.2, 0.3, 0.5)  # of the thresholds, in the table
-BENEFIT = {"network": "Network", "prevalence": "PNEUMONIA"} | {
+BENEFIT = {"network": "Network", "prevalence": PNEUMONIA} | {
     f"{at:.2f}": f"Treat at {at:.2f}" for at in BENEFIT_AT
 }
 TABLES = {

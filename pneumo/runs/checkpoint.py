@@ -12,6 +12,7 @@ from omegaconf import OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 from torch import Tensor
 
+from pneumo import labels
 from pneumo.models.base import Network, build
 from pneumo.runs import run_folder
 from pneumo.runs.finished import read_metrics
@@ -66,8 +67,7 @@ def load(run_dir: Path, *, checkpoint: str = "best", trust: Sequence[str] = ()) 
     weights = read_weights(path)
     network = _build(wanted, image_size, run_dir, trust, weights)
     _fill(network, weights, path)
-    two = network.num_classes == 2
-    classes = ("NORMAL", "PNEUMONIA") if two else ("NORMAL", "bacteria", "virus")
+    classes = labels.CLASSES[network.num_classes]
     return Trained(run_dir, network.eval(), metrics, image_size, aspect, classes)
 
 

@@ -21,6 +21,7 @@ from pneumo.data.base import Source
 from pneumo.data.datamodule import XrayDataModule
 from pneumo.data.folder import near_duplicates
 from pneumo.inference import ensemble, ood
+from pneumo.labels import CLASS_NAMES
 from pneumo.models import fused_cpu
 from pneumo.models.base import Network
 from pneumo.models.base import build as build_any
@@ -180,7 +181,7 @@ def keep_split(run_dir: Path, table: pd.DataFrame) -> str:
 def _split_before(path: Path) -> str | None:
     """The digest of the split a run began with; None for a new run. Errors as read_table's."""
     try:
-        return split.digest(read_table(path, split.COLUMNS, labels=kermany.LABELS))
+        return split.digest(read_table(path, split.COLUMNS, labels=CLASS_NAMES))
     except FileNotFoundError:
         return None
 

@@ -9,8 +9,8 @@ import pandas as pd
 import torch
 from torch import Tensor
 
-from pneumo.data import kermany
 from pneumo.data.datamodule import Loader, XrayDataModule
+from pneumo.labels import SUBTYPES
 from pneumo.models import unet_encoder
 from pneumo.training.task import Classifier, pneumonia_probability, score
 
@@ -48,7 +48,7 @@ def predictions(scored: Scored, table: pd.DataFrame, *, splits: list[str]) -> pd
     rows = np.concatenate([scored.rows[split] for split in splits])
     logit = torch.cat([scored.logit[split] for split in splits])
     probability = logit.double().softmax(1).numpy()
-    names = ["normal", "pneumonia"] if probability.shape[1] == 2 else list(kermany.SUBTYPES)
+    names = ["normal", "pneumonia"] if probability.shape[1] == 2 else list(SUBTYPES)
     columns = {f"p_{name}": probability[:, number] for number, name in enumerate(names)}
     columns["p_pneumonia"] = pneumonia_probability(logit).numpy()
     return (

@@ -440,7 +440,7 @@ def settle(folder: Path) -> None:
 
 def report(folder: Path) -> bool:
     """Writes the report of the finished runs, or tells why there is none; whether it did."""
-    from pneumo.report import write_report  # matplotlib, which only the end needs
+    from pneumo.report.report_folder import write_report  # matplotlib, which only the end needs
 
     try:
         sys.stderr.write(f"Report:      {write_report([folder]) / 'report.html'}\n")

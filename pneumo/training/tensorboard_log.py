@@ -14,6 +14,7 @@ from torch.utils.tensorboard import SummaryWriter
 from torch.utils.tensorboard.summary import hparams
 
 from pneumo.data.datamodule import XrayDataModule
+from pneumo.labels import CLASS_NAMES, PNEUMONIA
 
 # What the HParams page shows at first, which are five columns, by name
 COMPARED = ("batch_size", "lr", "model", "protocol", "seed")
@@ -61,7 +62,7 @@ def close_run(
         return
     epoch = metrics["best"]["epoch"]
     for part, rows in predictions.groupby("split"):
-        positive = (rows["label"] == "PNEUMONIA").to_numpy()
+        positive = (rows["label"] == PNEUMONIA).to_numpy()
         probability = rows["p_pneumonia"].to_numpy()
         writer.add_pr_curve(f"pneumonia/{part}", positive, probability, epoch)
         writer.add_pr_curve(f"normal/{part}", ~positive, 1 - probability, epoch)
@@ -104,7 +105,7 @@ def confusion_picture(confusion: np.ndarray) -> np.ndarray:
     axes = figure.add_subplot()
     share = confusion / np.maximum(confusion.sum(1, keepdims=True), 1)
     axes.imshow(share, cmap="Blues", vmin=0, vmax=1)
-    names = ["NORMAL", "PNEUMONIA"]
+    names = list(CLASS_NAMES)
     axes.set_xticks([0, 1], names)
     axes.set_yticks([0, 1], names, rotation=90, va="center")
     axes.set_xlabel("said by the network")
@@ -123,7 +124,7 @@ def wrong_picture(test: pd.DataFrame, data: XrayDataModule) -> np.ndarray:
         test: columns label, p_pneumonia and path; its index gives the rows of the cache.
         data: has the images.
     """
-    positive = test["label"] == "PNEUMONIA"
+    positive = test["label"] == PNEUMONIA
     error = (test["p_pneumonia"] - positive).abs()
     worst = test[error > 0.5].assign(error=error).nlargest(NUM_WRONG, "error")
     figure = Figure(figsize=(11, 12), dpi=80, layout="constrained")

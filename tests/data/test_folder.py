@@ -13,7 +13,7 @@ from PIL import Image
 from pneumo import evaluate, export
 from pneumo.data import medmnist
 from pneumo.data.folder import csv_table, folder_table, near_duplicates
-from pneumo.report import main as report
+from pneumo.report.__main__ import main as report
 from tests.conftest import SMALL, Command
 
 RNG = np.random.default_rng(0)

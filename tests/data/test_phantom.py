@@ -13,6 +13,7 @@ import pytest
 from PIL import Image
 
 from pneumo.data import phantom
+from pneumo.labels import SUBTYPES
 
 NAME = re.compile(
     r"(train|test)/(?:"
@@ -65,7 +66,7 @@ def test_shares_of_parts_and_subtypes(num_images: int) -> None:
     assert count["bacteria"] / count["virus"] == pytest.approx(2, abs=0.3)
     num_test = sum(film.path.startswith("test/") for film in films)
     assert num_test / num_images == pytest.approx(0.15, abs=0.02)
-    for part, subtype in itertools.product(("train", "test"), phantom.SUBTYPES):
+    for part, subtype in itertools.product(("train", "test"), SUBTYPES):
         assert any(film.subtype == subtype and film.path.startswith(part) for film in films)
 
 
@@ -154,7 +155,7 @@ def test_viral_opacities_are_on_both_sides_bacterial_ones_on_one() -> None:
 def test_the_subtype_changes_nothing_but_the_lungs(seed: int) -> None:
     anatomy = phantom.draw_anatomy(np.random.default_rng(seed))
     shapes, means, states = set(), [], []
-    for subtype in phantom.SUBTYPES:
+    for subtype in SUBTYPES:
         rng = np.random.default_rng((seed, 1))
         film = phantom.radiograph(rng, subtype=subtype, anatomy=anatomy)
         shapes.add(film.shape)

@@ -13,7 +13,7 @@ from torch import nn
 from pneumo import evaluate, export, heatmap, predict
 from pneumo.models.base import Network, Wrapped, build
 from pneumo.models.complexity import multiply_adds, num_parameters
-from pneumo.report import main as report
+from pneumo.report.__main__ import main as report
 from pneumo.runs.checkpoint import load
 from tests.conftest import SMALL
 

@@ -16,9 +16,12 @@ import pytest
 import yaml
 
 from pneumo.evaluation import metrics, published
-from pneumo.report import comparisons, figures, main, write_report
+from pneumo.labels import CLASS_NAMES
+from pneumo.report import comparisons, figures
+from pneumo.report.__main__ import main
 from pneumo.report.groups import group_trials
 from pneumo.report.reading import read_run
+from pneumo.report.report_folder import write_report
 from pneumo.report.trials import Trial
 
 SIZES = {"tiny": (115_062, 83_304_648), "small": (281_000, 120_000_000),
@@ -102,7 +105,7 @@ def make_run(
     write_status(folder, status="done", epoch=epochs - 1, max_epochs=epochs)
     rows = zip(patient, label, probability, strict=True)
     text = "path,patient,label,split,p_normal,p_pneumonia\n" + "".join(
-        f'"a,{i}.jpeg",p{p},{metrics.CLASS_NAMES[y]},test,{1 - s:.4f},{s:.4f}\n'
+        f'"a,{i}.jpeg",p{p},{CLASS_NAMES[y]},test,{1 - s:.4f},{s:.4f}\n'
         for i, (p, y, s) in enumerate(rows)
     )
     (folder / "predictions.csv").write_text(text)
@@ -158,7 +161,7 @@ def sweep(tmp_path: Path) -> Path:
 @pytest.fixture(autouse=True)
 def no_pictures(monkeypatch: pytest.MonkeyPatch) -> None:
     """Pictures take most of the time: the tests that are about them undo this."""
-    monkeypatch.setattr("pneumo.report.PICTURES", {})
+    monkeypatch.setattr("pneumo.report.report_folder.PICTURES", {})
 
 
 def said(folder: Path) -> str:
@@ -746,7 +749,7 @@ def test_pictures_of_bad_runs_are_drawn_or_left_out(
 
 def test_the_report_needs_no_torch() -> None:
     code = (
-        "import sys, pneumo.report\n"
+        "import sys, pneumo.report.__main__, pneumo.report.report_folder\n"
         "heavy = {'torch', 'pytorch_lightning', 'hydra', 'pandas', 'matplotlib.pyplot'}\n"
         "sys.exit(', '.join(heavy & set(sys.modules)) or 0)"
     )

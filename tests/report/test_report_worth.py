@@ -10,8 +10,9 @@ import pandas as pd
 import pytest
 
 from pneumo.evaluation.assessment import assess_run
-from pneumo.report import worth, write_report
+from pneumo.report import worth
 from pneumo.report.reading import read_run
+from pneumo.report.report_folder import write_report
 from pneumo.report.trials import Trial
 from pneumo.report.worth_figures import CAPTIONS
 from pneumo.runs import run_folder
@@ -20,7 +21,7 @@ from tests.report.test_report import make_run
 
 @pytest.fixture(autouse=True)
 def no_pictures(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("pneumo.report.PICTURES", {})
+    monkeypatch.setattr("pneumo.report.report_folder.PICTURES", {})
 
 
 def table(seed: int, *, val: bool) -> pd.DataFrame:

@@ -12,8 +12,8 @@ import pytest
 import yaml
 
 from pneumo import evaluate
-from pneumo import report as report_module
 from pneumo.inference import ensemble
+from pneumo.report import report_folder as report_module
 from pneumo.runs import checkpoint, finished, run_folder
 from pneumo.training import sweep
 from tests.conftest import SMALL, Command

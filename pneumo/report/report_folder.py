@@ -1,0 +1,154 @@
+"""The folder of a report over any set of run folders: tables, pictures, one page. No torch."""
+
+import os
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from markupsafe import Markup
+from tqdm import tqdm
+
+from pneumo import atomic
+from pneumo.evaluation.intervals import Interval, score_intervals
+from pneumo.evaluation.metrics import COUNT_SCORES
+from pneumo.report import page, tables
+from pneumo.report.drawing import inline_svg
+from pneumo.report.figures import PICTURES, draw
+from pneumo.report.findings import Section, headline, sections
+from pneumo.report.groups import group_trials
+from pneumo.report.markdown import summary_markdown
+from pneumo.report.reading import find_runs, read_run
+from pneumo.report.trials import Problem, Trial
+from pneumo.runs.run_folder import not_begun
+
+TABLES = ("runs.csv", "summary.csv", "comparisons.csv", "summary.md")
+WITH_INTERVAL = (*COUNT_SCORES, "auroc")
+
+
+def write_report(roots: Sequence[Path], *, out: Path | None = None) -> Path:
+    """Writes the report of all runs at and below the folders roots, and returns its folder.
+
+    The folder, by default `report` in the first root, appears whole or not at all, and replaces an
+    earlier report. Runs that are not finished or not comparable are named in it.
+
+    Raises:
+        FileNotFoundError: if a root is not there, or none of them holds a run.
+        ValueError: if out holds files that no report wrote.
+    """
+    folder = (out or roots[0] / "report").resolve()
+    _check_replaceable(folder)
+    paths, problems = _found(roots)
+    trials, unread, intervals = _read(paths)
+    groups, problems = group_trials(trials, problems=[*problems, *unread])
+    said = headline(groups, problems=problems)
+    parts = sections(groups)
+    files: dict[str, str | bytes] = {}
+    for part in parts:
+        files |= _pictures(part)
+    rows = tables.run_rows(groups, problems=problems, intervals=intervals)
+    files["runs.csv"] = tables.to_csv(rows)
+    files["summary.csv"] = tables.to_csv(tables.summary_rows(groups))
+    files["comparisons.csv"] = tables.to_csv(tables.comparison_rows(groups))
+    files["summary.md"] = summary_markdown(said, parts=parts, problems=problems)
+    files["report.html"] = page.html(
+        said, parts=parts, problems=problems, intervals=intervals, files=TABLES
+    )
+    _replace(folder, files=files)
+    return folder
+
+
+def _found(roots: Sequence[Path]) -> tuple[dict[Path, str], list[Problem]]:
+    """Run folders with the names to show for them, each once; and what is not there.
+
+    That is: roots that hold no run, and runs that a sweep among them asks for and never began.
+    """
+    resolved = [root.resolve() for root in roots]
+    top = Path(os.path.commonpath(resolved))
+    top = top.parent if top in resolved else top
+    paths: dict[Path, str] = {}
+    problems = []
+    for given, root in zip(roots, resolved, strict=True):
+        runs = find_runs(root if root.is_dir() else given)
+        paths |= {run: run.relative_to(top).as_posix() for run in runs}
+        if not runs:
+            problems.append(
+                Problem(root.relative_to(top).as_posix(), "no runs", "holds no run folder")
+            )
+        for sweep in sorted({root, *(run.parent for run in runs if run != root)}):
+            problems += [_not_begun(sweep.relative_to(top).as_posix(), p) for p in not_begun(sweep)]
+    if not paths:
+        raise FileNotFoundError(
+            "DIR must hold a run folder, one with status.json, metrics.json or "
+            f".hydra/config.yaml; got {', '.join(map(str, roots))}; "
+            "make runs with `python -m pneumo.train`"
+        )
+    return paths, problems
+
+
+def _not_begun(sweep: str, planned: Mapping[str, Any]) -> Problem:
+    name = f"{sweep}/model={planned['model']},seed={planned['seed']}"
+    fold = "" if planned["fold"] is None else f",protocol.fold={planned['fold']}"
+    return Problem(
+        name + fold, "not begun", "the sweep asks for it; go on with sweep=DIR", **planned
+    )
+
+
+def _read(
+    paths: dict[Path, str],
+) -> tuple[list[Trial], list[Problem], dict[str, dict[str, Interval]]]:
+    """Trials, problems, and for each trial with predictions its intervals."""
+    trials, problems, intervals = [], [], {}
+    with tqdm(total=2 * len(paths), desc="reading runs", unit=" steps", disable=None) as progress:
+        for path, name in paths.items():
+            run = read_run(path, name=name)
+            if isinstance(run, Problem):
+                problems.append(run)
+            else:
+                trials.append(run)
+            progress.update(2 if isinstance(run, Problem) else 1)
+        for trial in trials:
+            if trial.label.size:
+                intervals[trial.name] = score_intervals(
+                    trial.label, trial.probability, patient=trial.patient, names=WITH_INTERVAL
+                )
+            progress.update()
+    return trials, problems, intervals
+
+
+def _pictures(part: Section) -> dict[str, str | bytes]:
+    """Draws the pictures of a group into its section, and returns them as files."""
+    files: dict[str, str | bytes] = {}
+    for name, picture in PICTURES.items():
+        drawn = draw(picture, part.group)
+        if drawn is None:
+            continue
+        raster, vector = drawn
+        stem = f"{part.group.slug}-{name}"
+        files |= {f"{stem}.png": raster, f"{stem}.svg": vector}
+        part.pictures[name] = Markup(inline_svg(vector, label=page.CAPTIONS[name][0]))  # noqa: S704
+    return files
+
+
+def _check_replaceable(folder: Path) -> None:
+    if not folder.exists():
+        return
+    own = (*TABLES, "report.html")
+    drawn = tuple(f"-{name}.{kind}" for name in PICTURES for kind in ("png", "svg"))
+    names = sorted(child.name for child in folder.iterdir()) if folder.is_dir() else [folder.name]
+    foreign = [n for n in names if n not in own and not n.endswith(drawn)]
+    if names and "report.html" not in names:
+        foreign = foreign or names
+    if foreign:
+        raise ValueError(
+            f"the report's folder must be new or hold an earlier report; got {folder}, "
+            f"which holds {foreign[0]}; move it, or name another folder with --out"
+        )
+
+
+def _replace(folder: Path, *, files: dict[str, str | bytes]) -> None:
+    """Writes all files into a folder beside it, then puts that in its place."""
+    folder.parent.mkdir(parents=True, exist_ok=True)
+    with atomic.replacing_folder(folder) as new:
+        for name, content in files.items():
+            data = content.encode() if isinstance(content, str) else content
+            (new / name).write_bytes(data)
