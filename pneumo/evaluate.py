@@ -1,4 +1,4 @@
-"""Finished runs are scored on their test part, or on another labelled folder."""
+"""Finished runs are scored on their test split, or on another labelled folder."""
 
 import argparse
 import sys
@@ -16,10 +16,10 @@ from pneumo import cli
 from pneumo.data import image, reader
 from pneumo.evaluation.assessment import PREVALENCES, assess
 from pneumo.evaluation.metrics import Array
-from pneumo.evaluation.operating_point import Fixed, fit_weights, fix
+from pneumo.evaluation.operating_point import OperatingPoint, fit_on_validation, fit_weights
 from pneumo.inference import ensemble
 from pneumo.inference.ensemble import Member, Networks
-from pneumo.inference.leakage import labelled, overlap
+from pneumo.inference.leakage import labelled, shared_with_train
 from pneumo.labels import CLASS_NAMES
 from pneumo.runs import run_folder
 from pneumo.runs.checkpoint import CHECKPOINTS
@@ -28,7 +28,7 @@ from pneumo.runs.output import check_out, opened
 EXAMPLES = """\
 examples:
   python -m pneumo.evaluate RUN
-      its own test part; from predictions.csv, so that no image is needed
+      its own test split; from predictions.csv, so that no image is needed
   python -m pneumo.evaluate RUN --data other_hospital --prevalence 0.03
       a folder with NORMAL/ and PNEUMONIA/ in it, or one like the set
   python -m pneumo.evaluate RUN1 RUN2 RUN3 --out scores.json
@@ -102,7 +102,7 @@ def evaluate(
 
     Raises:
         FileNotFoundError, ValueError: a run is broken; a folder has no labelled images, or shares
-            some with a train part; the runs have no test images in common.
+            some with a train split; the runs have no test images in common.
         UnreadableError: an image cannot be read.
     """
     if len({run_dir.resolve() for run_dir in run_dirs}) < len(run_dirs):
@@ -131,7 +131,7 @@ def evaluate(
 
 
 def own_part(known: Sequence[Member], *, allow_overlap: bool) -> Part:
-    """Returns the test part of the runs, or of several those images that all of them tested on.
+    """Returns the test split of the runs, or of several those images that all of them tested on.
 
     Raises:
         ValueError: the runs are of different data, or too few images were tested on by all.
@@ -139,12 +139,12 @@ def own_part(known: Sequence[Member], *, allow_overlap: bool) -> Part:
     first = known[0]
     tests = [one.part("test") for one in known]
     if len(known) == 1:
-        return Part(f"the test part of {first.name}", tests[0], None)
+        return Part(f"the test split of {first.name}", tests[0], None)
     kinds = {(one.metrics["data"].get("kind"), _generated(one)) for one in known}
     if len(kinds) > 1:
         raise ValueError("several runs must be of the same data; name one set with --data DIR")
     if len({one.metrics["data"]["split_sha256"] for one in known}) == 1:
-        return Part(f"the test part of all {len(known)} runs", tests[0], None)
+        return Part(f"the test split of all {len(known)} runs", tests[0], None)
     common = set.intersection(*(set(test["path"]) for test in tests))
     trained = set().union(*(one.split.loc[one.split["split"] == "train", "group"] for one in known))
     rows = tests[0][tests[0]["path"].isin(common) & ~tests[0]["group"].isin(trained)]
@@ -156,10 +156,10 @@ def own_part(known: Sequence[Member], *, allow_overlap: bool) -> Part:
         raise ValueError(
             "an ensemble must be scored on images that no run was trained on; these runs have "
             f"different splits, and {len(rows):,} such images are left. Take runs of one split, or "
-            "--data DIR (--allow-overlap scores on the first run's test part, and flatters)"
+            "--data DIR (--allow-overlap scores on the first run's test split: optimistic)"
         )
-    note = "LEAK: other runs were trained on some of these images; the scores flatter"
-    return Part(f"the test part of {first.name}", tests[0], _own_root(first), (note,))
+    note = "LEAK: other runs were trained on some of these images; the scores are optimistic"
+    return Part(f"the test split of {first.name}", tests[0], _own_root(first), (note,))
 
 
 def other_part(known: Sequence[Member], data: Path, *, allow_overlap: bool) -> Part:
@@ -167,21 +167,25 @@ def other_part(known: Sequence[Member], data: Path, *, allow_overlap: bool) -> P
 
     Raises:
         FileNotFoundError, ValueError: see leakage.labelled; or it shares patients or images
-            with a run's train part, and ``allow_overlap`` is not set.
+            with a run's train split, and ``allow_overlap`` is not set.
     """
     notes = []
     keys = [str(one.metrics["data"].get("patient_key", "person")) for one in known]
     tables = {key: labelled(data, patient_key=key) for key in dict.fromkeys(keys)}
     for one, key in zip(known, keys, strict=True):
         root, table = tables[key]
-        shared, compared = overlap(one, root, table)
+        shared, compared = shared_with_train(one, root, table)
         if shared and not allow_overlap:
             raise ValueError(
-                f"--data must be new to the run; it shares {shared} with the train part of "
-                f"{one.name}. For the run's own test part leave --data out; to score all the same, "
-                "and flatter, give --allow-overlap"
+                f"--data must be new to the run; it shares {shared} with the train split of "
+                f"{one.name}. For the run's own test split leave --data out; to score all the "
+                "same, with an optimistic result, give --allow-overlap"
             )
-        leak = f"LEAK: shares {shared} with the train part; the scores flatter; " if shared else ""
+        leak = (
+            f"LEAK: shares {shared} with the train split; the scores are optimistic; "
+            if shared
+            else ""
+        )
         notes.append(f"{one.name}: {leak}compared {compared}")
     root, table = tables[keys[0]]
     return Part(str(data), table.assign(group=table["patient"]), root, tuple(notes))
@@ -244,13 +248,13 @@ def _score(networks: Networks, root: Path, paths: Sequence[str]) -> tuple[Array,
         total=len(paths), desc="scoring", unit="image", disable=not sys.stderr.isatty()
     ) as bar:
         for batch in ensemble.batches(stream, batch_size=BATCH_SIZE):
-            for film in batch:
-                if film.error:
+            for radiograph in batch:
+                if radiograph.error:
                     raise UnreadableError(
-                        f"{film.name}: {film.error}. Scores are of all images or none; repair it "
-                        "or take it out"
+                        f"{radiograph.name}: {radiograph.error}. Scores are of all images or none; "
+                        "repair it or take it out"
                     )
-                pixels.append(float(film.size[0] * film.size[1]))
+                pixels.append(float(radiograph.size[0] * radiograph.size[1]))
             parts.append(networks.score(batch).pneumonia)
             bar.update(len(batch))
     return np.concatenate(parts, axis=1), pixels
@@ -263,8 +267,8 @@ def _warnings(known: Sequence[Member], *, own: bool, checkpoint: str) -> list[st
     ]
     if own and checkpoint == "best" and chosen_on_test:
         notes.append(
-            f"the epoch of {', '.join(chosen_on_test)} was chosen on the test part, which "
-            "flatters; --checkpoint last was not chosen"
+            f"the epoch of {', '.join(chosen_on_test)} was chosen on the test split, which "
+            "is optimistic; --checkpoint last was not chosen"
         )
     return notes
 
@@ -274,23 +278,23 @@ def _entries(
 ) -> dict[str, Any]:
     """Returns members, and of several their ensemble and weighted mean."""
 
-    def entry(p: Array, fixed: Fixed | str) -> dict[str, Any]:
+    def entry(p: Array, fixed: OperatingPoint | str) -> dict[str, Any]:
         return assess(table, p, fixed=fixed, prevalences=prevalences)
 
     found: dict[str, Any] = {
         "members": [
-            {"run": one.name, **entry(probability[number], ensemble.fixed_mean([one]))}
+            {"run": one.name, **entry(probability[number], ensemble.mean_operating_point([one]))}
             for number, one in enumerate(known)
         ]
     }
     if len(known) == 1:
         return found
-    found["ensemble"] = entry(probability.mean(0), ensemble.fixed_mean(known))
+    found["ensemble"] = entry(probability.mean(0), ensemble.mean_operating_point(known))
     val = ensemble.common_val(known)
     if isinstance(val, str):
         return found | {"weighted": {"why_not": val}}
     weights = fit_weights(*val)
-    weighted = entry(weights @ probability, fix(val[0], weights @ val[1]))
+    weighted = entry(weights @ probability, fit_on_validation(val[0], weights @ val[1]))
     return found | {"weighted": {"weights": weights.tolist(), **weighted}}
 
 
@@ -402,7 +406,7 @@ def _short(name: str, width: int) -> str:
 
 
 def _wrap(line: str) -> list[str]:
-    """Breaks a long line at a space; what goes on is indented."""
+    """Breaks a long line at a space; continuation lines are indented."""
     return textwrap.wrap(
         line,
         WIDTH,

@@ -16,7 +16,7 @@ from tqdm import tqdm
 from pneumo import atomic, cli
 from pneumo.data import image, phantom, reader, split
 from pneumo.data.base import KERMANY_LICENCE
-from pneumo.evaluation.operating_point import Fixed
+from pneumo.evaluation.operating_point import OperatingPoint
 from pneumo.inference import ensemble
 from pneumo.inference.ensemble import Member
 from pneumo.report import model_card
@@ -28,7 +28,7 @@ if TYPE_CHECKING:  # the extra is asked for when it is needed
 
 FILE = "model.onnx"
 PACKAGES = ("onnx", "onnxruntime", "onnxscript")
-MAX_CHECKED = 32  # of the run's own images, spread over its test part
+MAX_CHECKED = 32  # of the run's own images, spread over its test split
 GRAPH_TOLERANCE = 1e-3  # of a logit, the same pixels: 1e-5 was seen, float32 summed in other order
 WHOLE_TOLERANCE = 0.02  # of a probability, resized by the file: 0.009 was seen; a resized pixel may
 # differ by one grey level of 255, where Pillow and ONNX Runtime round a half differently
@@ -49,17 +49,17 @@ EPILOG = f"""\
 examples:
   python -m pneumo.export RUN
       writes RUN/export/model.onnx and RUN/export/model-card.md
-  python -m pneumo.export RUN --out pneumonia.onnx --check films/
-      checked on the films of a folder instead of the run's own; the card goes
+  python -m pneumo.export RUN --out pneumonia.onnx --check radiographs/
+      checked on the radiographs of a folder instead of the run's own; the card goes
       beside the file
 
 The file takes uint8 grey images (N, 1, H, W) of any size and gives logits and
 probability, both (N, classes). It is checked against the network with ONNX
 Runtime before it is written. Its use needs neither torch nor pneumo, as saved
-in use.py and run with python use.py model.onnx film.png:
+in use.py and run with python use.py model.onnx radiograph.png:
 
 {"".join("    " + line for line in EXAMPLE.splitlines(keepends=True))}
-This is enough for 8-bit grey and colour PNG and JPEG. For films of more than 8
+This is enough for 8-bit grey and colour PNG and JPEG. For radiographs of more than 8
 bits, transparency, a camera's orientation tag, or DICOM, prepare the pixels as
 pneumo.data.image.decode tells.
 
@@ -67,12 +67,12 @@ exit codes: 0 done; 2 a mistake; 3 written, but some files of --check could not
 be read; 130 stopped. Not a medical device.
 """
 LIMITS = (
-    "Research only, not a medical device. Children of one hospital; frontal chest films only; "
-    "no external validation. Accuracy on this set may come from how films were saved."
+    "Research only, not a medical device. Children of one hospital; frontal chest radiographs "
+    "only; no external validation. Accuracy on this set may come from how radiographs were saved."
 )
 LIMITS_OTHER = (
-    "Research only, not a medical device. Frontal chest films only; no external validation. "
-    "Accuracy may come from how films were saved."
+    "Research only, not a medical device. Frontal chest radiographs only; no external validation. "
+    "Accuracy may come from how radiographs were saved."
 )
 LIMITS_PHANTOM = "Trained on generated images: its answers mean nothing medically. " + LIMITS
 
@@ -157,7 +157,9 @@ def export(
     member = replace(ensemble.read(run_dir), name="this run")  # no file names in what is handed on
     model_path = _place(out if out is not None else run_dir / "export", run_dir)
     best = checkpoint == "best"
-    fixed: Fixed | str = ensemble.fixed_mean([member]) if best else model_card.NOT_BEST
+    fixed: OperatingPoint | str = (
+        ensemble.mean_operating_point([member]) if best else model_card.NOT_BEST
+    )
     train_sha256 = split.digest(member.split[member.split["split"] == "train"])
     try:
         properties = _properties(one, checkpoint, fixed, train_sha256)
@@ -203,7 +205,7 @@ def _build(one: Trained, properties: dict[str, str]) -> "ModelProto":
 
 
 def _properties(
-    one: Trained, checkpoint: str, fixed: Fixed | str, train_sha256: str
+    one: Trained, checkpoint: str, fixed: OperatingPoint | str, train_sha256: str
 ) -> dict[str, str]:
     """The metadata of the file: plain text by name."""
     metrics, data = one.metrics, one.metrics["data"]
@@ -259,7 +261,7 @@ def _images(check: Sequence[str] | None, member: Member, place: Path) -> Checked
     folder, paths = ensemble.own_images(member), member.part("test")["path"]
     if folder is not None:
         step = max(1, len(paths) // MAX_CHECKED)
-        return Checked([str(folder / p) for p in paths[::step][:MAX_CHECKED]], "its test part")
+        return Checked([str(folder / p) for p in paths[::step][:MAX_CHECKED]], "its test split")
     root = phantom.generate(
         place / "set", num_images=phantom.MIN_IMAGES, seed=0, num_workers=1, progress=False
     )

@@ -1,4 +1,4 @@
-"""Where a trained network looked in films: pictures, and numbers on what these are worth."""
+"""Where a trained network looked in radiographs: pictures, and numbers on what these are worth."""
 
 import sys
 from collections.abc import Sequence
@@ -11,33 +11,33 @@ from tqdm import tqdm
 from pneumo import cli
 from pneumo.data import reader
 from pneumo.inference import ensemble, heatmap_images
-from pneumo.inference.heatmap_images import METHODS, Answer, Question
+from pneumo.inference.heatmap_images import METHODS, Heatmap, HeatmapRequest
 from pneumo.labels import CLASS_NAMES, PNEUMONIA
 from pneumo.runs import output, run_folder
 from pneumo.runs.checkpoint import CHECKPOINTS, load
 
 SCORES = "scores.json"
-MAX_OWN = 32  # films spread over the run's test part, where none are named
+MAX_OWN = 32  # radiographs spread over the run's test split, where none are named
 
 EXAMPLES = """\
 examples:
   python -m pneumo.heatmap RUN --out maps --score
-      32 films spread over the run's own test part; the scores also go into the
+      32 radiographs spread over the run's own test split; the scores also go into the
       run folder, as heatmap.json, from where the report and the model card
       take them
-  python -m pneumo.heatmap RUN film.png --out maps
-  python -m pneumo.heatmap RUN films/ --out maps --method occlusion \\
+  python -m pneumo.heatmap RUN radiograph.png --out maps
+  python -m pneumo.heatmap RUN radiographs/ --out maps --method occlusion \\
       --class NORMAL
-  python -m pneumo.heatmap RUN films/ --out maps --score
+  python -m pneumo.heatmap RUN radiographs/ --out maps --score
       also maps/scores.json, what the maps are worth
 
-Each picture shows the film, and over it what speaks for the class asked for:
+Each picture shows the radiograph, and over it what speaks for the class asked for:
 bright is most, and the scale is that picture's own, so two pictures do not
-compare. gradcam is coarse (the film in 8 x 8 fields at 256 pixels) and quick;
+compare. gradcam is coarse (the radiograph in 8 x 8 fields at 256 pixels) and quick;
 occlusion covers one window after another and measures what that costs; it
-needs no gradient and takes seconds a film.
+needs no gradient and takes seconds a radiograph.
 
-The numbers of --score, means over the films and each film's:
+The numbers of --score, means over the radiographs and each radiograph's:
   deletion   area under the class's probability while the brightest places are
              blurred away first
   random     the same with places in random order, the baseline
@@ -45,14 +45,14 @@ The numbers of --score, means over the films and each film's:
              0, it explains nothing
   randomised rank correlation with the maps of networks of random weights
              (Adebayo et al., 2018): near 0 is right; near 1, the map shows the
-             film and not what was learnt
-  flat       films on which nothing spoke for the class, so that there is no
+             radiograph and not what was learnt
+  flat       radiographs on which nothing spoke for the class, so that there is no
              map to score
 
 A second call into the same folder replaces its list, heatmaps.json, and its
 scores.
 A map tells where, not why: a place that matters may be a letter, a tube or the
-edge of the film.
+edge of the radiograph.
 
 exit codes: 0 done; 2 a mistake; 3 done, but some files could not be read; 130
 stopped. Not a medical device.
@@ -94,11 +94,11 @@ def heatmaps(
     score: bool = False,
     trust: Sequence[str] = (),
 ) -> int:
-    """Writes a picture for each film, a list, and scores if asked for; returns 0, or 3.
+    """Writes a picture for each radiograph, a list, and scores if asked for; returns 0, or 3.
 
     Args:
         run_dir: a finished run.
-        paths: files or folders of films; of none, films of the run's own test part.
+        paths: files or folders of radiographs; of none, radiographs of the run's own test split.
         out: a folder that is new, empty, or of an earlier call.
         method: gradcam or occlusion.
         class_name: NORMAL or PNEUMONIA (of three classes, bacteria and virus together).
@@ -108,48 +108,50 @@ def heatmaps(
 
     Raises:
         FileNotFoundError: the run or a file of it is missing.
-        ValueError: the run is broken, the extra is not installed, no film was named, or ``out``
+        ValueError: the run is broken, the extra is not installed, no image was named, or ``out``
             holds something else.
     """
     one = load(run_dir, checkpoint=checkpoint, trust=trust)
-    question = heatmap_images.ask(one, checkpoint=checkpoint, class_name=class_name, method=method)
-    names, others = reader.find(paths) if paths else (_own_films(run_dir), 0)
+    request = heatmap_images.make_request(
+        one, checkpoint=checkpoint, class_name=class_name, method=method
+    )
+    names, others = reader.find(paths) if paths else (_own_radiographs(run_dir), 0)
     if others:
         sys.stderr.write(
             f"note: left out {cli.counted(others, 'file')} in these folders: no image, "
             "or a linked folder\n"
         )
     if not names:
-        raise ValueError(f"name at least one film; found none in {', '.join(paths)}")
-    album = heatmap_images.Album(out, question, names, flag="--out")
+        raise ValueError(f"name at least one radiograph; found none in {', '.join(paths)}")
+    album = heatmap_images.Album(out, request, names, flag="--out")
     failed = 0
-    for name in tqdm(names, desc=method, unit=" films", disable=None):
+    for name in tqdm(names, desc=method, unit=" images", disable=None):
         try:
-            film = reader.decode(name)[0]
+            radiograph = reader.decode(name)[0]
         except ValueError as error:
             sys.stderr.write(f"not read: {error}\n")
             reason = str(error).removeprefix(f"{name}: ")
-            album.films.append({"file": output.printable(Path(name).name), "error": reason})
+            album.radiographs.append({"file": output.printable(Path(name).name), "error": reason})
             failed += 1
             continue
-        answer = heatmap_images.answer(question, film)
-        album.add(name, answer, **(_scores(question, answer) if score else {}))
+        found = heatmap_images.explain(request, radiograph)
+        album.add(name, found, **(_scores(request, found) if score else {}))
     album.write_list()
     sys.stdout.write(f"{cli.counted(len(names) - failed, 'picture')} in {out}\n")
     if score:
         summary = _write_scores(out / SCORES, album)
         if not paths:
-            run_folder.write_maps(run_dir, album.about | {"of": "the test part", "mean": summary})
+            run_folder.write_maps(run_dir, album.about | {"of": "the test split", "mean": summary})
     return cli.UNREADABLE if failed else 0
 
 
-def _own_films(run_dir: Path) -> list[str]:
-    """Up to MAX_OWN films spread evenly over the run's test part; errors as members.read."""
+def _own_radiographs(run_dir: Path) -> list[str]:
+    """Up to MAX_OWN radiographs spread evenly over the run's test split; errors as members.read."""
     member = ensemble.read(run_dir)
     root = ensemble.own_images(member)
     if root is None:
         raise FileNotFoundError(
-            "name some films; those of the run's own test part are not where it found them. Set "
+            "name some images; those of the run's own test split are not where it found them. Set "
             "PNEUMO_DATA (or, for generated ones, PNEUMO_CACHE) as it was for the training"
         )
     paths = member.part("test")["path"]
@@ -157,31 +159,31 @@ def _own_films(run_dir: Path) -> list[str]:
     return [str(root / paths[number]) for number in chosen]
 
 
-def _scores(question: Question, answer: Answer) -> dict[str, float]:
+def _scores(request: HeatmapRequest, made: Heatmap) -> dict[str, float]:
     from pneumo.inference import saliency
 
-    model, prepared, heat = question.model, answer.prepared, answer.heat
+    model, prepared, heat = request.model, made.prepared, made.heat
     found = saliency.faithfulness(model, prepared, heat)
-    randomised = saliency.randomised_correlation(model, prepared, heat, method=question.method)
+    randomised = saliency.randomised_correlation(model, prepared, heat, method=request.method)
     return {**found._asdict(), "randomised": randomised}
 
 
 def _write_scores(path: Path, album: heatmap_images.Album) -> dict[str, Any]:
     """Writes scores.json, prints the means and returns them."""
-    rows = [row for row in album.films if "gap" in row]
+    rows = [row for row in album.radiographs if "gap" in row]
     scored = [row for row in rows if not row["flat"]]
     means = {}
     for key in MEANING:
         known = [row[key] for row in scored if np.isfinite(row[key])]
         means[key] = float(np.mean(known)) if known else float("nan")
     better = float(np.mean([row["gap"] > 0 for row in scored])) if scored else float("nan")
-    counts = {"films": len(scored), "flat": len(rows) - len(scored)}
+    counts = {"images": len(scored), "flat": len(rows) - len(scored)}
     summary = counts | means | {"share_of_gaps_above_0": better}
     run_folder.write_json(
-        path, album.about | {"meaning": MEANING, "mean": summary, "films": album.films}
+        path, album.about | {"meaning": MEANING, "mean": summary, "images": album.radiographs}
     )
     told = "   ".join(f"{key} {value:.3f}" for key, value in means.items())
-    sys.stdout.write(f"{told}\n({len(scored)} films, {counts['flat']} flat)\n{path}\n")
+    sys.stdout.write(f"{told}\n({len(scored)} radiographs, {counts['flat']} flat)\n{path}\n")
     return summary
 
 
@@ -193,7 +195,10 @@ def _parser() -> cli.Parser:
     )
     parser.add_argument("run", type=Path, metavar="RUN", help="the folder of a finished run")
     parser.add_argument(
-        "paths", nargs="*", metavar="PATH", help="films, or folders; default: of its test part"
+        "paths",
+        nargs="*",
+        metavar="PATH",
+        help="radiographs, or folders; default: of its test split",
     )
     parser.add_argument("--out", type=Path, required=True, metavar="DIR", help="for the pictures")
     parser.add_argument(

@@ -1,4 +1,4 @@
-"""Finished runs and files of radiographs become a table: what the networks say of each film."""
+"""Finished runs and image files become a table: what the networks say of each image."""
 
 import argparse
 import codecs
@@ -17,8 +17,8 @@ from tqdm import tqdm
 
 from pneumo import cli
 from pneumo.data import reader
-from pneumo.data.reader import Film
-from pneumo.evaluation.operating_point import Fixed, calibrated
+from pneumo.data.reader import Radiograph
+from pneumo.evaluation.operating_point import OperatingPoint, calibrated
 from pneumo.inference import ensemble, ood
 from pneumo.inference.ensemble import Member, Networks, Scored
 from pneumo.labels import NORMAL, PNEUMONIA
@@ -33,25 +33,25 @@ if TYPE_CHECKING:  # matplotlib, for pictures only
 
 EXAMPLES = """\
 examples:
-  python -m pneumo.predict RUN film.png other.dcm
-  python -m pneumo.predict RUN films/ --out predictions.csv
+  python -m pneumo.predict RUN radiograph.png other.dcm
+  python -m pneumo.predict RUN radiographs/ --out predictions.csv
       all images in a folder and its folders; an existing predictions.csv is
       replaced at the end
-  python -m pneumo.predict RUN films/ --out predictions.csv --heatmap maps
-      also a picture for each film of what spoke for PNEUMONIA; see python -m
+  python -m pneumo.predict RUN radiographs/ --out predictions.csv --heatmap maps
+      also a picture for each radiograph of what spoke for PNEUMONIA; see python -m
       pneumo.heatmap --help
-  python -m pneumo.predict RUN1 RUN2 RUN3 films/ --format jsonl
+  python -m pneumo.predict RUN1 RUN2 RUN3 radiographs/ --format jsonl
       the mean of three networks
-  find films -name '*.dcm' | python -m pneumo.predict RUN --list -
-  python -m pneumo.predict RUN - < film.png
+  find radiographs -name '*.dcm' | python -m pneumo.predict RUN --list -
+  python -m pneumo.predict RUN - < radiograph.png
 
 Columns: p_* are the networks' probabilities, *_calibrated those after the
-temperature that the run's validation part fixes (empty without one); decision
+temperature that the run's validation split fixes (empty without one); decision
 is PNEUMONIA where p_pneumonia is at least threshold, and threshold_from says
 where that comes from: validation (sensitivity at least 0.95 there), given, or
-default (0.5). unlike is true for a film unlike the training data, unlike_score
-its distance in units of the limit that 99 % of the run's films keep,
-unlike_reason why. heatmap, with --heatmap only, names the film's picture.
+default (0.5). ood is true for an out-of-distribution image, ood_score
+its distance in units of the limit that 99 % of the run's radiographs keep,
+ood_reason why. heatmap, with --heatmap only, names the radiograph's picture.
 error says why a file could not be read.
 exit codes: 0 done; 2 a mistake in the command; 3 done, but some files could
 not be read; 130 stopped. Not a medical device.
@@ -96,9 +96,9 @@ def predict(given: argparse.Namespace) -> int:
         write = _writer(file, header, form=_form(given.format, given.out))
         for batch in ensemble.batches(stream, batch_size=given.batch_size):
             found = rows(batch, networks, decision=decision, reference=reference)
-            for film, row in zip(batch, found, strict=True):
+            for radiograph, row in zip(batch, found, strict=True):
                 if pictures is not None:
-                    row["heatmap"] = None if film.error else pictures.draw(film)
+                    row["heatmap"] = None if radiograph.error else pictures.draw(radiograph)
                 write(row)
                 errors += bool(row["error"])
             bar.update(len(batch))
@@ -114,20 +114,20 @@ def predict(given: argparse.Namespace) -> int:
 
 @dataclass(frozen=True)
 class Pictures:
-    """Draws where the network looked in each film."""
+    """Draws where the network looked in each radiograph."""
 
-    question: "heatmap_images.Question"
+    request: "heatmap_images.HeatmapRequest"
     album: "heatmap_images.Album"
 
-    def draw(self, film: Film) -> str | None:
-        """Returns the name of the film's picture; of standard input, the image as prepared."""
+    def draw(self, radiograph: Radiograph) -> str | None:
+        """Returns the name of the picture; of standard input, the image as prepared."""
         from pneumo.inference import heatmap_images
 
         try:
-            (prepared,) = film.prepared.values()
-            from_pipe = film.name == reader.STANDARD_INPUT
-            grey = prepared if from_pipe else reader.decode(film.name)[0]
-            return self.album.add(film.name, heatmap_images.answer(self.question, grey))
+            (prepared,) = radiograph.prepared.values()
+            from_pipe = radiograph.name == reader.STANDARD_INPUT
+            grey = prepared if from_pipe else reader.decode(radiograph.name)[0]
+            return self.album.add(radiograph.name, heatmap_images.explain(self.request, grey))
         except ValueError as error:  # it was there a moment ago
             _say(f"no picture of {error}")
             return None
@@ -146,10 +146,8 @@ def _pictures(
 
     # another on the CPU, as captum wants it
     one = load(run_dirs[0], checkpoint=given.checkpoint, trust=given.trust)
-    question = heatmap_images.ask(one, checkpoint=given.checkpoint)
-    return Pictures(
-        question, heatmap_images.Album(given.heatmap, question, names, flag="--heatmap")
-    )
+    request = heatmap_images.make_request(one, checkpoint=given.checkpoint)
+    return Pictures(request, heatmap_images.Album(given.heatmap, request, names, flag="--heatmap"))
 
 
 def split_paths(paths: Sequence[str]) -> tuple[list[Path], list[str]]:
@@ -162,9 +160,11 @@ def split_paths(paths: Sequence[str]) -> tuple[list[Path], list[str]]:
 
 def decide(runs: Sequence[Member], *, checkpoint: str, threshold: float | None) -> Decision:
     """Returns the decision's threshold and the temperature; says on stderr what is not fixed."""
-    fixed: Fixed | str = "predictions.csv, with the validation part, is of the best checkpoint"
+    fixed: OperatingPoint | str = (
+        "predictions.csv, with the validation split, is of the best checkpoint"
+    )
     if checkpoint == "best":
-        fixed = ensemble.fixed_mean(runs)
+        fixed = ensemble.mean_operating_point(runs)
     if isinstance(fixed, str):
         used = "the default threshold of 0.5" if threshold is None else "the threshold given"
         _say(f"no calibration and no operating point: {fixed}. Decisions are at {used}")
@@ -189,7 +189,7 @@ def reference_of(
     root = ensemble.own_images(member)
     if root is None:
         _say(
-            f"unlike speaks of files only: {member.name} has no fitting reference.npz, and its "
+            f"ood speaks of files only: {member.name} has no fitting reference.npz, and its "
             "images are not where it found them"
         )
         return None
@@ -198,12 +198,12 @@ def reference_of(
     prepared = []
     stream = reader.read_all(names, shapes=[shape], threads=threads)
     with _progress(len(names), label="the run's own images") as bar:
-        for film in stream:
-            prepared += [] if film.error else [film.prepared[shape]]
+        for radiograph in stream:
+            prepared += [] if radiograph.error else [radiograph.prepared[shape]]
             bar.update()
     made = ensemble.make_reference(trained.network, np.stack(prepared)) if prepared else None
     if made is None:
-        _say(f"unlike speaks of files only: {member.name} has too few images of its own")
+        _say(f"ood speaks of files only: {member.name} has too few images of its own")
         return None
     path = ensemble.reference_path(member.run_dir, checkpoint=checkpoint)
     try:
@@ -221,27 +221,30 @@ def columns(trained: Sequence[Trained]) -> list[str]:
         *(("p_bacteria", "p_virus") if three else ()),
         *("p_normal_calibrated", "p_pneumonia_calibrated"),
         *("decision", "threshold", "threshold_from"),
-        *("unlike", "unlike_score", "unlike_reason", "error"),
+        *("ood", "ood_score", "ood_reason", "error"),
     ]
 
 
 def rows(
-    batch: Sequence[Film],
+    batch: Sequence[Radiograph],
     networks: Networks,
     *,
     decision: Decision,
     reference: ood.Reference | None,
 ) -> Iterator[dict[str, Any]]:
-    """Yields a row for each film, by column; what is not known is None."""
-    whole = [film for film in batch if not film.error]
+    """Yields a row for each radiograph, by column; what is not known is None."""
+    whole = [radiograph for radiograph in batch if not radiograph.error]
     scored = networks.score(whole) if whole else None
     place = 0
-    for film in batch:
+    for radiograph in batch:
         row: dict[str, Any] = dict.fromkeys(columns(networks.trained))
-        row |= {"path": output.printable(film.name), "error": output.printable(film.error) or None}
-        if scored is not None and not film.error:
+        row |= {
+            "path": output.printable(radiograph.name),
+            "error": output.printable(radiograph.error) or None,
+        }
+        if scored is not None and not radiograph.error:
             row |= _probabilities(scored, place, decision)
-            row |= _oddness(film, scored, place, reference)
+            row |= _oddness(radiograph, scored, place, reference)
             place += 1
         yield row
 
@@ -264,16 +267,16 @@ def _probabilities(scored: Scored, place: int, decision: Decision) -> dict[str, 
 
 
 def _oddness(
-    film: Film, scored: Scored, place: int, reference: ood.Reference | None
+    radiograph: Radiograph, scored: Scored, place: int, reference: ood.Reference | None
 ) -> dict[str, Any]:
-    reasons, score = list(film.odd), None
+    reasons, score = list(radiograph.odd), None
     if reference is not None:
         score, far = reference.judge(scored.layout[place], scored.features[place])
         reasons += far
     return {
-        "unlike": bool(reasons),
-        "unlike_score": score,
-        "unlike_reason": "; ".join(reasons) or None,
+        "ood": bool(reasons),
+        "ood_score": score,
+        "ood_reason": "; ".join(reasons) or None,
     }
 
 
@@ -285,8 +288,8 @@ def _writer(file: TextIO, names: Sequence[str], *, form: str) -> Any:
     table.writeheader()
 
     def write(row: dict[str, Any]) -> None:
-        flag = row["unlike"]
-        cells = {**row, "unlike": None if flag is None else str(flag).lower()}
+        flag = row["ood"]
+        cells = {**row, "ood": None if flag is None else str(flag).lower()}
         table.writerow({name: output.spreadsheet_safe(value) for name, value in cells.items()})
 
     return write
@@ -321,7 +324,7 @@ def _names(paths: Sequence[str], list_path: str | None) -> list[str]:
 def _listed(path: str) -> list[str]:
     if path == reader.STANDARD_INPUT:
         data = sys.stdin.buffer.read()
-    elif Path(path).exists() and not Path(path).is_dir():  # a pipe, too: --list <(find films)
+    elif Path(path).exists() and not Path(path).is_dir():  # a pipe, too: --list <(find radiographs)
         data = Path(path).read_bytes()
     else:
         raise FileNotFoundError(f"--list must name a file with a path a line; there is no {path}")
@@ -375,7 +378,7 @@ def _parser() -> cli.Parser:
     parser.add_argument("--out", type=Path, metavar="FILE", help="whole or not at all; else stdout")
     parser.add_argument("--format", choices=("csv", "jsonl"), help="default: as --out ends, or csv")
     parser.add_argument("--list", metavar="FILE", help="more images, a path a line; - is stdin")
-    parser.add_argument("--heatmap", type=Path, metavar="DIR", help="a picture for each film")
+    parser.add_argument("--heatmap", type=Path, metavar="DIR", help="a picture for each radiograph")
     parser.add_argument("--checkpoint", choices=CHECKPOINTS, default="best", help="default: best")
     parser.add_argument(
         "--threshold", type=_share, metavar="P", help="default: fixed on validation, or 0.5"

@@ -52,8 +52,10 @@ def job(cfg: DictConfig) -> float | None:
     Alone it exits with 0, 1 (a bug), 2 (a mistake) or 130 (Ctrl-C). In a sweep a run that fails
     does not stop the others, and returns None, which a search counts as a failure.
     """
-    told = cfg.get("run_dir")
-    run_dir = Path(told if isinstance(told, str) else HydraConfig.get().runtime.output_dir)
+    report_error = cfg.get("run_dir")
+    run_dir = Path(
+        report_error if isinstance(report_error, str) else HydraConfig.get().runtime.output_dir
+    )
     sweeping = HydraConfig.get().mode is RunMode.MULTIRUN
     if sweeping and run_dir.parent != Path(HydraConfig.get().sweep.dir).absolute():
         sys.stderr.write(
@@ -61,7 +63,7 @@ def job(cfg: DictConfig) -> float | None:
             f"{run_dir}. Name them by hydra.sweep.subdir, and leave run_dir as it is\n"
         )
         return None
-    code = guarded(cfg, run_dir, sweeping=sweeping)
+    code = run_safely(cfg, run_dir, sweeping=sweeping)
     if sweeping and code == INTERRUPTED:
         raise KeyboardInterrupt
     if code and not sweeping:
@@ -69,7 +71,7 @@ def job(cfg: DictConfig) -> float | None:
     return None if code else best_score(run_dir, select_on=cfg.protocol.select_on)
 
 
-def guarded(cfg: DictConfig, run_dir: Path, *, sweeping: bool) -> int:
+def run_safely(cfg: DictConfig, run_dir: Path, *, sweeping: bool) -> int:
     """Does one run; what goes wrong is told in one message, in train.log and in status.json."""
     try:
         config: dict[str, Any] = OmegaConf.to_container(cfg, resolve=True)  # type: ignore[assignment]
@@ -87,18 +89,18 @@ def guarded(cfg: DictConfig, run_dir: Path, *, sweeping: bool) -> int:
             run_folder.write_config(run_dir, raw, HydraConfig.get().overrides.task)
             if sweeping:
                 (run_dir / sweep.REFUSED).unlink(missing_ok=True)
-            return logged(config, run_dir, quiet=sweeping)
+            return run_with_log(config, run_dir, quiet=sweeping)
     except run_folder.TakenError as error:  # it is no failure of the run
         sys.stderr.write(f"Error: {error}\n")
         return 2
     except (ValueError, OSError, OmegaConfBaseException) as error:
-        message = told_of(error, run_dir)
+        message = error_message(error, run_dir)
         sys.stderr.write(f"Error: {message}\n")
         refuse(run_dir, message, sweeping=sweeping)
         return 2
 
 
-def told_of(error: BaseException, run_dir: Path) -> str:
+def error_message(error: BaseException, run_dir: Path) -> str:
     """Returns an error's message; for one of the disk's, what to do about it.
 
     Of OmegaConf's the first line, with the setting's name before it.
@@ -134,7 +136,7 @@ def best_score(run_dir: Path, *, select_on: str) -> float:
     return float(metrics["best"][on]["f1_normal"])
 
 
-def logged(config: dict[str, Any], run_dir: Path, *, quiet: bool) -> int:
+def run_with_log(config: dict[str, Any], run_dir: Path, *, quiet: bool) -> int:
     """Does one run in a folder that is ours, with its log."""
     status = run_folder.read_status(run_dir)
     epochs = config["trainer"]["max_epochs"]
@@ -151,7 +153,7 @@ def logged(config: dict[str, Any], run_dir: Path, *, quiet: bool) -> int:
         except Exception as problem:
             wrapped = isinstance(problem, InstantiationException) and problem.__cause__
             cause = wrapped or problem
-            end, error, code = "failed", told_of(cause, run_dir), 2
+            end, error, code = "failed", error_message(cause, run_dir), 2
             # Lightning's own, of settings that do not go together
             refused = type(cause).__name__ == "MisconfigurationException"
             if refused or isinstance(cause, ValueError | OSError):
@@ -260,7 +262,7 @@ def main() -> None:
     except Exception as error:
         if full == "1":
             raise
-        raise SystemExit(told(error)) from None
+        raise SystemExit(report_error(error)) from None
     except KeyboardInterrupt:
         sys.stderr.write("\nStopped.\n")
         if sweep.under_way:
@@ -273,7 +275,7 @@ def main() -> None:
         raise SystemExit(1)
 
 
-def told(error: Exception) -> int:
+def report_error(error: Exception) -> int:
     """Tells what ended Hydra and returns the exit code; raises ``error`` where it is a bug."""
     asked = str(error).startswith(MISTAKES)
     if asked or isinstance(error, HydraException | OmegaConfBaseException | OSError):

@@ -15,7 +15,7 @@ from pneumo import evaluate
 from pneumo.data import phantom, split
 from pneumo.evaluation import calibration, metrics, operating_point
 from pneumo.inference import ensemble
-from pneumo.inference.leakage import labelled, overlap
+from pneumo.inference.leakage import labelled, shared_with_train
 from pneumo.runs import run_folder
 from tests.conftest import SMALL
 
@@ -32,7 +32,7 @@ def _environment(phantoms: Path, cache_dir: Path) -> Iterator[None]:
 
 @pytest.fixture(scope="module")
 def folder(_environment: None, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Runs a and b of one split with a validation part, c of another, and paper without one."""
+    """Runs a and b of one split with a validation split, c of another, and paper without one."""
     from pneumo.train import main
 
     root = tmp_path_factory.mktemp("runs")
@@ -53,7 +53,7 @@ def folder(_environment: None, tmp_path_factory: pytest.TempPathFactory) -> Path
 
 @pytest.fixture(scope="module")
 def fresh(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Labelled films of new patients, in a folder with NORMAL and PNEUMONIA and other names."""
+    """Labelled images of new patients, in a folder with NORMAL and PNEUMONIA and other names."""
     root = tmp_path_factory.mktemp("fresh")
     found = phantom.generate(root / "set", num_images=30, seed=5, num_workers=1, progress=False)
     for number, path in enumerate(sorted(found.rglob("*.jpeg"))):
@@ -104,8 +104,8 @@ def test_paper_protocol_fixes_nothing_and_says_so(folder: Path, capsys: Capture)
     assert call(folder / "paper") == 0
     text = " ".join(capsys.readouterr().out.split())
     assert "no operating point" in text
-    assert "has no validation part (protocol=paper)" in text
-    assert "was chosen on the test part, which flatters" in text
+    assert "has no validation split (protocol=paper)" in text
+    assert "was chosen on the test split, which is optimistic" in text
     (one,) = evaluate.evaluate([folder / "paper"])["members"]
     assert one["operating_point"]["fixed_on"] is None
     assert one["operating_point"]["threshold"] == 0.5
@@ -122,7 +122,7 @@ def test_metrics_of_the_training_say_the_same(folder: Path, name: str) -> None:
     point, wanted = told["operating_point"], _as_written(one["operating_point"])
     if name == "paper":
         for found in (point, told["calibration"]):
-            assert found.pop("why_not") == "the run has no validation part (protocol=paper)"
+            assert found.pop("why_not") == "the run has no validation split (protocol=paper)"
         del wanted["why_not"], one["calibration"]["why_not"]
     assert point == wanted
     assert told["calibration"] == _as_written(one["calibration"])
@@ -233,12 +233,12 @@ def test_runs_of_other_splits_are_scored_on_what_none_was_trained_on(folder: Pat
     tests = [set(ensemble.read(folder / name).part("test")["path"]) for name in "ac"]
     assert found["scored_on"]["images"] == len(tests[0] & tests[1])
     assert "the runs have different splits" in found["notes"][0]
-    assert found["weighted"]["why_not"] == "the runs have different validation parts"
+    assert found["weighted"]["why_not"] == "the runs have different validation splits"
     assert found["ensemble"]["operating_point"]["fixed_on"] is None
 
 
 def _without_common(folder: Path, tmp_path: Path) -> list[Path]:
-    """Runs a and c, whose test parts have but NORMAL films in common."""
+    """Runs a and c, whose test splits have but NORMAL radiographs in common."""
     known = [ensemble.read(folder / name) for name in "ac"]
     both = set(known[0].part("test")["path"]) & set(known[1].part("test")["path"])
     run = Path(shutil.copytree(folder / "c", tmp_path / "c"))
@@ -319,14 +319,14 @@ def test_patients_are_found_where_the_bytes_cannot_be_compared(
     monkeypatch.setenv("PNEUMO_DATA", str(tmp_path / "gone"))
     member = ensemble.read(folder / "a")
     root, table = labelled(fresh, patient_key="person")
-    shared, compared = overlap(member, root, table)
+    shared, compared = shared_with_train(member, root, table)
     assert shared == ""
     assert "no bytes, since the run's images are not where it found them" in compared
     train = member.split[member.split["split"] == "train"]
     data = Path(shutil.copytree(fresh, tmp_path / "data"))
     name = Path(train["path"].iloc[0]).name
     Image.new("L", (90, 90), 80).save(data / "NORMAL" / name, "JPEG")
-    shared, _ = overlap(member, *labelled(data, patient_key="person"))
+    shared, _ = shared_with_train(member, *labelled(data, patient_key="person"))
     assert shared.startswith("1 patients (IM")
 
 

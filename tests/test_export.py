@@ -15,7 +15,7 @@ import yaml
 from PIL import Image
 
 from pneumo.data import image
-from pneumo.evaluation.operating_point import Fixed
+from pneumo.evaluation.operating_point import OperatingPoint
 from pneumo.export import EXAMPLE, _properties, main
 from pneumo.inference import onnx_model
 from pneumo.models.unet_encoder import Encoder
@@ -26,7 +26,7 @@ from tests.conftest import SMALL
 
 @pytest.fixture(scope="module")
 def run(phantoms: Path, cache_dir: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A finished run with a validation part; only for reading."""
+    """A finished run with a validation split; only for reading."""
     from pneumo.train import main as train
 
     folder = tmp_path_factory.mktemp("export") / "run"
@@ -49,15 +49,15 @@ def run(phantoms: Path, cache_dir: Path, tmp_path_factory: pytest.TempPathFactor
 
 
 @pytest.fixture
-def films(phantoms: Path) -> list[str]:
+def radiographs(phantoms: Path) -> list[str]:
     return [str(path) for path in sorted(phantoms.rglob("*.jpeg"))[::30]]
 
 
 @pytest.fixture(scope="module")
 def exported(run: Path, phantoms: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     out = tmp_path_factory.mktemp("exported") / "new"
-    film = next(iter(sorted(phantoms.rglob("*.jpeg"))))
-    assert main([str(run), "--out", str(out), "--check", str(film)]) == 0
+    radiograph = next(iter(sorted(phantoms.rglob("*.jpeg"))))
+    assert main([str(run), "--out", str(out), "--check", str(radiograph)]) == 0
     return out
 
 
@@ -88,13 +88,13 @@ def test_the_file_tells_no_place_of_this_machine(exported: Path, run: Path) -> N
 
 
 def test_example_is_ten_lines_and_needs_no_torch(
-    exported: Path, run: Path, films: list[str], tmp_path: Path
+    exported: Path, run: Path, radiographs: list[str], tmp_path: Path
 ) -> None:
     assert len(EXAMPLE.splitlines()) == 10
     end = "assert not {'torch', 'pneumo', 'pandas'} & set(sys.modules)\n"
     (tmp_path / "use.py").write_text(EXAMPLE + end)
     told = subprocess.run(
-        [sys.executable, "use.py", exported / "model.onnx", films[0]],
+        [sys.executable, "use.py", exported / "model.onnx", radiographs[0]],
         cwd=tmp_path,
         env={**os.environ, "PYTHONWARNINGS": "error"},
         capture_output=True,
@@ -102,7 +102,7 @@ def test_example_is_ten_lines_and_needs_no_torch(
         check=True,
     ).stdout.splitlines()
     one = checkpoint.load(run)
-    prepared = image.prepare(Path(films[0]).read_bytes(), size=64)
+    prepared = image.prepare(Path(radiographs[0]).read_bytes(), size=64)
     wanted = onnx_model.network_answers(one.network, prepared)[1]
     for line, name, value in zip(told, one.classes, wanted, strict=False):
         assert line.partition(": ")[0] == name
@@ -130,22 +130,22 @@ def test_the_graph_prepares_as_the_training_does(aspect: str) -> None:
 
 
 def test_an_answer_too_far_off_is_refused(
-    run: Path, films: list[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: Any
+    run: Path, radiographs: list[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: Any
 ) -> None:
     true = onnx_model.network_answers
     monkeypatch.setattr(onnx_model, "network_answers", lambda *given: true(*given) + 0.1)
-    assert main([str(run), "--out", str(tmp_path / "new"), "--check", films[0]]) == 2
+    assert main([str(run), "--out", str(tmp_path / "new"), "--check", radiographs[0]]) == 2
     assert "ONNX Runtime must agree with the network" in capsys.readouterr().err
     assert not (tmp_path / "new").exists()
 
 
 @pytest.mark.slow
 def test_unreadable_check_files_are_told_and_the_rest_goes_on(
-    run: Path, films: list[str], tmp_path: Path, capsys: Any
+    run: Path, radiographs: list[str], tmp_path: Path, capsys: Any
 ) -> None:
     (tmp_path / "broken.png").write_bytes(b"no image")
     given = [str(run), "--out", str(tmp_path / "a.onnx"), "--check"]
-    assert main([*given, films[0], str(tmp_path / "broken.png")]) == 3
+    assert main([*given, radiographs[0], str(tmp_path / "broken.png")]) == 3
     assert "broken.png" in capsys.readouterr().err
     assert (tmp_path / "a.onnx").is_file()
     assert main([*given, str(tmp_path / "broken.png")]) == 2
@@ -244,10 +244,10 @@ def test_without_validation_nothing_is_pretended(run: Path) -> None:
     assert found["operating_point"].startswith("none: ")
     assert not {"operating_threshold", "temperature"} & set(found)
     assert found["epoch_chosen_on"] == "none"
-    assert "operating_threshold" in _properties(one, "best", Fixed(0.5, 1.0, 10, 0.7), "0")
+    assert "operating_threshold" in _properties(one, "best", OperatingPoint(0.5, 1.0, 10, 0.7), "0")
 
 
-def test_films_of_any_format_are_checked(run: Path, tmp_path: Path) -> None:
+def test_radiographs_of_any_format_are_checked(run: Path, tmp_path: Path) -> None:
     Image.new("RGB", (70, 50), (10, 200, 30)).save(tmp_path / "colour.png")
     Image.fromarray(np.arange(64 * 48, dtype=np.uint16).reshape(64, 48)).save(tmp_path / "16.png")
     given = [str(run), "--out", str(tmp_path / "out"), "--checkpoint", "last"]
@@ -258,9 +258,9 @@ def test_films_of_any_format_are_checked(run: Path, tmp_path: Path) -> None:
 def test_two_models_in_one_folder_keep_their_cards(
     run: Path, phantoms: Path, tmp_path: Path
 ) -> None:
-    film = next(iter(sorted(phantoms.rglob("*.jpeg"))))
+    radiograph = next(iter(sorted(phantoms.rglob("*.jpeg"))))
     for name in ("a.onnx", "b.onnx"):
-        assert main([str(run), "--out", str(tmp_path / name), "--check", str(film)]) == 0
+        assert main([str(run), "--out", str(tmp_path / name), "--check", str(radiograph)]) == 0
     assert sorted(p.name for p in tmp_path.iterdir() if p.is_file()) == [
         "a-card.md",
         "a.onnx",

@@ -39,11 +39,11 @@ def run(phantoms: Path, cache_dir: Path, tmp_path_factory: pytest.TempPathFactor
 
 
 @pytest.fixture
-def films(phantoms: Path, tmp_path: Path) -> Path:
-    folder = tmp_path / "films"
+def radiographs(phantoms: Path, tmp_path: Path) -> Path:
+    folder = tmp_path / "images"
     (folder / "more").mkdir(parents=True)
     for number, path in enumerate(sorted(phantoms.rglob("*.jpeg"))[::50]):
-        shutil.copy(path, folder / ("more" if number else "") / "film.jpeg")
+        shutil.copy(path, folder / ("more" if number else "") / "radiograph.jpeg")
     return folder
 
 
@@ -136,59 +136,69 @@ def test_rank_correlation_of_a_flat_map_is_unknown() -> None:
 
 @pytest.mark.parametrize("shape", [(64, 64), (50, 200), (201, 50), (20, 300)])
 @pytest.mark.parametrize("aspect", ["stretch", "pad"])
-def test_a_place_keeps_its_place_in_the_film(shape: tuple[int, int], aspect: str) -> None:
-    film = np.zeros(shape, np.uint8)
-    film[shape[0] // 2 :, : shape[1] // 2] = 255
-    prepared = image.resize(film, size=SIDE, aspect=aspect)
+def test_a_place_keeps_its_place_in_the_radiograph(shape: tuple[int, int], aspect: str) -> None:
+    radiograph = np.zeros(shape, np.uint8)
+    radiograph[shape[0] // 2 :, : shape[1] // 2] = 255
+    prepared = image.resize(radiograph, size=SIDE, aspect=aspect)
     back = unprepared(prepared.astype(np.float32), shape, aspect=aspect)
     assert back.shape == shape
-    assert np.abs(back - film).mean() < 40  # the edges are soft; another place would be 128
+    assert np.abs(back - radiograph).mean() < 40  # the edges are soft; another place would be 128
 
 
-def test_command_writes_a_picture_for_each_film(run: Path, films: Path, tmp_path: Path) -> None:
+def test_command_writes_a_picture_for_each_radiograph(
+    run: Path, radiographs: Path, tmp_path: Path
+) -> None:
     out = tmp_path / "out"
-    assert main([str(run), str(films), "--out", str(out)]) == 0
+    assert main([str(run), str(radiographs), "--out", str(out)]) == 0
     pictures = sorted(p.name for p in out.glob("*.png"))
     assert pictures == [
-        "film.jpeg.gradcam-PNEUMONIA.png",
-        "more__film.jpeg.gradcam-PNEUMONIA.png",
+        "radiograph.jpeg.gradcam-PNEUMONIA.png",
+        "more__radiograph.jpeg.gradcam-PNEUMONIA.png",
     ]
     with Image.open(out / pictures[0]) as picture:
         assert picture.size[0] > 800
     listed = json.loads((out / "heatmaps.json").read_text())
-    assert [row["picture"] for row in listed["films"]] == pictures
+    assert [row["picture"] for row in listed["images"]] == pictures
     assert str(tmp_path) not in json.dumps(listed)
     one = checkpoint.load(run)
-    prepared = image.prepare((films / "film.jpeg").read_bytes(), size=SIDE)
+    prepared = image.prepare((radiographs / "radiograph.jpeg").read_bytes(), size=SIDE)
     with torch.no_grad():
         wanted = one.network(torch.tensor(prepared)[None, None].float()).softmax(1)[0, 1]
-    assert listed["films"][0]["probability"] == pytest.approx(float(wanted), abs=1e-5)
+    assert listed["images"][0]["probability"] == pytest.approx(float(wanted), abs=1e-5)
 
 
-def test_scores_are_written_with_their_meaning(run: Path, films: Path, tmp_path: Path) -> None:
-    given = [str(run), str(films / "film.jpeg"), "--out", str(tmp_path / "out"), "--score"]
+def test_scores_are_written_with_their_meaning(
+    run: Path, radiographs: Path, tmp_path: Path
+) -> None:
+    given = [
+        str(run),
+        str(radiographs / "radiograph.jpeg"),
+        "--out",
+        str(tmp_path / "out"),
+        "--score",
+    ]
     assert main([*given, "--method", "occlusion", "--class", "NORMAL"]) == 0
     found = json.loads((tmp_path / "out" / "scores.json").read_text())
     assert set(found["meaning"]) <= set(found["mean"])
-    film = found["films"][0]
-    assert film["gap"] == pytest.approx(film["random"] - film["deletion"])
+    radiograph = found["images"][0]
+    assert radiograph["gap"] == pytest.approx(radiograph["random"] - radiograph["deletion"])
     assert (found["class"], found["method"]) == ("NORMAL", "occlusion")
 
 
 def test_scores_of_the_own_test_part_go_into_the_run_folder(
-    run: Path, films: Path, tmp_path: Path, phantoms: Path, monkeypatch: pytest.MonkeyPatch
+    run: Path, radiographs: Path, tmp_path: Path, phantoms: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("PNEUMO_DATA", str(phantoms))
     monkeypatch.setattr(heatmap, "MAX_OWN", 3)
     copy = Path(shutil.copytree(run, tmp_path / "run"))
     out = str(tmp_path / "out")
-    assert main([str(copy), str(films / "film.jpeg"), "--out", out, "--score"]) == 0
-    assert run_folder.read_maps(copy, checkpoint="best") == []  # of films that someone chose
+    assert main([str(copy), str(radiographs / "radiograph.jpeg"), "--out", out, "--score"]) == 0
+    assert run_folder.read_maps(copy, checkpoint="best") == []  # of radiographs that someone chose
     for method in ("gradcam", "occlusion", "gradcam"):
         assert main([str(copy), "--out", out, "--score", "--method", method]) == 0
     found = run_folder.read_maps(copy, checkpoint="best")
     assert [row["method"] for row in found] == ["occlusion", "gradcam"]
-    assert all(row["mean"]["films"] + row["mean"]["flat"] == 3 for row in found)
+    assert all(row["mean"]["images"] + row["mean"]["flat"] == 3 for row in found)
     assert run_folder.read_maps(copy, checkpoint="last") == []
     listed = json.loads((tmp_path / "out" / "scores.json").read_text())
     assert listed["mean"]["gap"] == found[1]["mean"]["gap"]
@@ -200,12 +210,12 @@ def test_a_broken_list_of_scores_is_none(tmp_path: Path, text: str) -> None:
     assert run_folder.read_maps(tmp_path, checkpoint="best") == []
 
 
-def test_own_films_that_are_gone_are_asked_for(
+def test_own_radiographs_that_are_gone_are_asked_for(
     run: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: Any
 ) -> None:
     monkeypatch.setenv("PNEUMO_DATA", str(tmp_path / "gone"))
     assert main([str(run), "--out", str(tmp_path / "out")]) == 2
-    assert "name some films" in capsys.readouterr().err
+    assert "name some radiographs" in capsys.readouterr().err
     assert not (tmp_path / "out").exists()
 
 
@@ -219,42 +229,46 @@ def test_a_picture_stays_in_its_folder(name: str) -> None:
     assert len(set(both.values())) == 2
 
 
-def test_an_unreadable_film_is_told_and_the_rest_go_on(
-    run: Path, films: Path, tmp_path: Path, capsys: Any
+def test_an_unreadable_radiograph_is_told_and_the_rest_go_on(
+    run: Path, radiographs: Path, tmp_path: Path, capsys: Any
 ) -> None:
-    (films / "broken.png").write_bytes(b"no image")
+    (radiographs / "broken.png").write_bytes(b"no image")
     out = tmp_path / "out"
-    assert main([str(run), str(films), str(films / "gone.png"), "--out", str(out)]) == 3
+    assert main([str(run), str(radiographs), str(radiographs / "gone.png"), "--out", str(out)]) == 3
     told = capsys.readouterr().err
     assert "broken.png" in told
     assert "gone.png" in told
     assert len(list(out.glob("*.png"))) == 2
-    rows = json.loads((out / "heatmaps.json").read_text())["films"]
+    rows = json.loads((out / "heatmaps.json").read_text())["images"]
     assert sum("error" in row for row in rows) == 2
 
 
 def test_a_folder_of_others_is_refused_and_an_own_one_is_used_again(
-    run: Path, films: Path, tmp_path: Path, capsys: Any
+    run: Path, radiographs: Path, tmp_path: Path, capsys: Any
 ) -> None:
-    given = [str(run), str(films / "film.jpeg"), "--out"]
-    for foreign in (films, run):
+    given = [str(run), str(radiographs / "radiograph.jpeg"), "--out"]
+    for foreign in (radiographs, run):
         before = sorted(foreign.rglob("*"))
         assert main([*given, str(foreign)]) == 2
         assert "--out must be new, empty or hold earlier heatmaps" in capsys.readouterr().err
         assert sorted(foreign.rglob("*")) == before
-    assert main([*given, str(films / "film.jpeg")]) == 2
+    assert main([*given, str(radiographs / "radiograph.jpeg")]) == 2
     for _ in range(2):
         assert main([*given, str(tmp_path / "out")]) == 0
 
 
 def test_a_broken_run_and_an_empty_folder_are_told_in_one_line(
-    run: Path, films: Path, tmp_path: Path, capsys: Any
+    run: Path, radiographs: Path, tmp_path: Path, capsys: Any
 ) -> None:
     copy, empty = tmp_path / "copy", tmp_path / "empty"
     shutil.copytree(run, copy)
     (copy / "metrics.json").write_text('{"schema": 99}')
     empty.mkdir()
-    for arguments in ([str(copy), str(films)], [str(empty), str(films)], [str(run), str(empty)]):
+    for arguments in (
+        [str(copy), str(radiographs)],
+        [str(empty), str(radiographs)],
+        [str(run), str(empty)],
+    ):
         assert main([*arguments, "--out", str(tmp_path / "out")]) == 2
         told = capsys.readouterr().err
         assert told.startswith("error: ")
@@ -263,22 +277,22 @@ def test_a_broken_run_and_an_empty_folder_are_told_in_one_line(
 
 
 def test_a_missing_extra_is_named(
-    run: Path, films: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: Any
+    run: Path, radiographs: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: Any
 ) -> None:
     monkeypatch.delitem(sys.modules, "pneumo.inference.saliency", raising=False)
     monkeypatch.delattr("pneumo.inference.saliency", raising=False)
     monkeypatch.setitem(sys.modules, "captum.attr", None)
-    assert main([str(run), str(films), "--out", str(tmp_path / "out")]) == 2
+    assert main([str(run), str(radiographs), "--out", str(tmp_path / "out")]) == 2
     assert "pip install 'pneumo[heatmap]'" in capsys.readouterr().err
     assert not (tmp_path / "out").exists()
 
 
-def test_a_network_whose_answers_are_not_finite_is_an_error_not_a_bad_film(
-    run: Path, films: Path, tmp_path: Path, capsys: Any
+def test_a_network_whose_answers_are_not_finite_is_an_error_not_a_bad_radiograph(
+    run: Path, radiographs: Path, tmp_path: Path, capsys: Any
 ) -> None:
     broken = Path(shutil.copytree(run, tmp_path / "broken"))
     saved = torch.load(broken / run_folder.BEST, weights_only=True)
     saved["state_dict"]["network.head.weight"][:] = 3e38  # finite, but not what comes of it
     torch.save(saved, broken / run_folder.BEST)
-    assert main([str(broken), str(films), "--out", str(tmp_path / "out")]) == 2
+    assert main([str(broken), str(radiographs), "--out", str(tmp_path / "out")]) == 2
     assert "probabilities must be finite; those of" in capsys.readouterr().err

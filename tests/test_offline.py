@@ -43,13 +43,13 @@ def test_no_command_opens_a_connection(phantoms: Path, cache_dir: Path, tmp_path
     can_trace = (
         shutil.which("strace") and not subprocess.run([*trace, "true"], check=False).returncode
     )
-    film = str(next(iter(sorted(phantoms.rglob("*.jpeg")))))
+    radiograph = str(next(iter(sorted(phantoms.rglob("*.jpeg")))))
     for command in (
         ("train", *SMALL, "trainer.max_epochs=1", "hydra.run.dir=run"),
         ("evaluate", "run"),
-        ("predict", "run", film),
-        ("heatmap", "run", film, "--out", "maps"),
-        ("export", "run", "--check", film),
+        ("predict", "run", radiograph),
+        ("heatmap", "run", radiograph, "--out", "maps"),
+        ("export", "run", "--check", radiograph),
         ("report", "run"),
     ):
         done = subprocess.run(

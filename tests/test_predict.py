@@ -49,7 +49,7 @@ def fit(run_dir: Path, *settings: str) -> Path:
 
 @pytest.fixture(scope="module")
 def finished(_environment: None, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A run with a validation part; only for reading, but for its reference.npz."""
+    """A run with a validation split; only for reading, but for its reference.npz."""
     folder = tmp_path_factory.mktemp("runs") / "holdout"
     return fit(folder, "protocol=holdout", "trainer.max_epochs=5", "optimizer.lr=0.005")
 
@@ -89,7 +89,7 @@ def test_probabilities_are_those_of_the_training(
     p = np.array([float(row["p_pneumonia"]) for row in found])
     np.testing.assert_allclose(p, known["p_pneumonia"], atol=1e-5)
     np.testing.assert_allclose(1 - p, [float(row["p_normal"]) for row in found], atol=1e-12)
-    fixed = ensemble.fixed_mean([ensemble.read(finished)])
+    fixed = ensemble.mean_operating_point([ensemble.read(finished)])
     assert not isinstance(fixed, str)
     assert {row["threshold_from"] for row in found} == {"validation"}
     for row, value in zip(found, p, strict=True):
@@ -144,7 +144,7 @@ def test_json_lines_and_csv_say_the_same(
     lines = [json.loads(line) for line in out.read_text().splitlines()]
     assert [line["path"] for line in lines] == paths
     for line, row in zip(lines, rows, strict=True):
-        assert line["unlike"] is (row["unlike"] == "true")
+        assert line["ood"] is (row["ood"] == "true")
         assert line["p_pneumonia"] == float(row["p_pneumonia"])
         assert line["error"] is None
 
@@ -168,7 +168,7 @@ def test_bad_files_are_rows_and_the_others_go_on(
     assert [bool(row["error"]) for row in rows] == [False, *[True] * 6, False]
     for row, (_, message) in zip(rows[1:5], bad.values(), strict=True):
         assert message in row["error"]
-        assert row["p_pneumonia"] == row["decision"] == row["unlike"] == ""
+        assert row["p_pneumonia"] == row["decision"] == row["ood"] == ""
     assert "cannot be read (No such file" in rows[5]["error"]
     assert "6 of 8 files could not be read" in captured.err
     assert "Traceback" not in captured.err
@@ -182,8 +182,8 @@ def _bomb() -> bytes:
 
 def test_special_files_are_not_waited_for(tmp_path: Path) -> None:
     os.mkfifo(tmp_path / "pipe.png")
-    film = reader.read(str(tmp_path / "pipe.png"), shapes=[])
-    assert film.error == "must be a regular file; give - to read standard input"
+    radiograph = reader.read(str(tmp_path / "pipe.png"), shapes=[])
+    assert radiograph.error == "must be a regular file; give - to read standard input"
 
 
 def test_pictures_are_drawn_beside_the_table(
@@ -197,7 +197,7 @@ def test_pictures_are_drawn_beside_the_table(
     assert [bool(row["heatmap"]) for row in found] == [True, True, False]
     pictures = [row["heatmap"] for row in found if row["heatmap"]]
     assert sorted(p.name for p in maps.glob("*.png")) == sorted(pictures)
-    listed = json.loads((maps / "heatmaps.json").read_text())["films"]
+    listed = json.loads((maps / "heatmaps.json").read_text())["images"]
     for row, one in zip(found, listed, strict=False):
         assert one["probability"] == pytest.approx(float(row["p_pneumonia"]), abs=1e-5)
     assert call(finished, paths[0]) == 0
@@ -207,12 +207,12 @@ def test_pictures_are_drawn_beside_the_table(
 def test_folder_of_pictures_must_be_ours_and_of_one_run(
     finished: Path, run: Path, paths: list[str], tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    film = Path(shutil.copy(paths[0], tmp_path / "film.jpeg"))
+    radiograph = Path(shutil.copy(paths[0], tmp_path / "radiograph.jpeg"))
     out = tmp_path / "a.csv"
-    for folder in (run, film):
-        assert call(finished, film, "--heatmap", folder, "--out", out) == 2
+    for folder in (run, radiograph):
+        assert call(finished, radiograph, "--heatmap", folder, "--out", out) == 2
         assert "error: --heatmap must" in capsys.readouterr().err
-    assert call(finished, run, film, "--heatmap", tmp_path / "maps", "--out", out) == 2
+    assert call(finished, run, radiograph, "--heatmap", tmp_path / "maps", "--out", out) == 2
     assert "--heatmap shows where one network looked" in capsys.readouterr().err
     assert not out.exists()
     assert not (tmp_path / "maps").exists()
@@ -333,15 +333,15 @@ def test_output_does_not_replace_a_run(
 def test_output_must_be_a_new_kind_of_file(
     finished: Path, paths: list[str], tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    film = Path(shutil.copy(paths[0], tmp_path / "film.jpeg"))
+    radiograph = Path(shutil.copy(paths[0], tmp_path / "radiograph.jpeg"))
     for out, message in (
         (tmp_path, "--out must name a file"),
         (tmp_path / "gone" / "a.csv", "--out must lie in a folder that exists"),
-        (film, "--out must not replace an image that is read"),
+        (radiograph, "--out must not replace an image that is read"),
     ):
-        assert call(finished, film, "--out", out) == 2
+        assert call(finished, radiograph, "--out", out) == 2
         assert message in capsys.readouterr().err
-    assert film.read_bytes() == Path(paths[0]).read_bytes()
+    assert radiograph.read_bytes() == Path(paths[0]).read_bytes()
 
 
 def _foreign(run: Path) -> None:
@@ -450,7 +450,7 @@ def test_an_unknown_user_in_the_configuration_ends_nothing(run: Path, paths: lis
     assert call(run, *paths, "--out", run.parent / "a.csv") == 0
 
 
-def test_films_are_held_for_a_few_threads_only(paths: list[str]) -> None:
+def test_radiographs_are_held_for_a_few_threads_only(paths: list[str]) -> None:
     asked = 0
 
     def names() -> Iterator[str]:
@@ -468,7 +468,7 @@ def test_films_are_held_for_a_few_threads_only(paths: list[str]) -> None:
 # What is unlike the training data
 
 
-def test_pixels_that_cannot_be_a_film_are_named(paths: list[str], tmp_path: Path) -> None:
+def test_pixels_that_cannot_be_a_radiograph_are_named(paths: list[str], tmp_path: Path) -> None:
     grey = image.decode(Path(paths[0]).read_bytes())
     rng = np.random.default_rng(0)
     coloured = rng.integers(0, 256, (200, 200, 3), dtype=np.uint8)
@@ -481,10 +481,10 @@ def test_pixels_that_cannot_be_a_film_are_named(paths: list[str], tmp_path: Path
         "shape: 500 x 100 pixels": png(np.tile(grey[:100, :100], (1, 5))),
     }
     for reason, data in cases.items():
-        (tmp_path / "film.png").write_bytes(data)
-        film = reader.read(str(tmp_path / "film.png"), shapes=[])
-        assert not film.error
-        assert "; ".join(film.odd) == reason.strip()
+        (tmp_path / "radiograph.png").write_bytes(data)
+        radiograph = reader.read(str(tmp_path / "radiograph.png"), shapes=[])
+        assert not radiograph.error
+        assert "; ".join(radiograph.odd) == reason.strip()
 
 
 @pytest.mark.parametrize("mode", ["1", "L", "LA", "P", "RGB", "RGBA", "I;16"])
@@ -497,10 +497,10 @@ def test_grey_in_any_coding_is_not_coloured(mode: str) -> None:
     assert ood.chroma(file.getvalue()) < ood.MAX_CHROMA
 
 
-def _odd(films_: np.ndarray) -> dict[str, np.ndarray]:
-    """What no chest film looks like, as many as there are films (N, S, S)."""
+def _odd(radiographs_: np.ndarray) -> dict[str, np.ndarray]:
+    """What no chest radiograph looks like, as many as there are radiographs (N, S, S)."""
     rng = np.random.default_rng(0)
-    side = films_.shape[1]
+    side = radiographs_.shape[1]
 
     def clouds() -> np.ndarray:
         small = rng.integers(0, 256, (6, 6), dtype=np.uint8)
@@ -514,19 +514,19 @@ def _odd(films_: np.ndarray) -> dict[str, np.ndarray]:
         return picture
 
     return {
-        "inverted": 255 - films_,
-        "upside down": films_[:, ::-1],
-        "on its side": np.rot90(films_, axes=(1, 2)),
-        "noise": rng.integers(0, 256, films_.shape, dtype=np.uint8),
-        "clouds": np.stack([clouds() for _ in films_]),
-        "discs": np.stack([discs() for _ in films_]),
+        "inverted": 255 - radiographs_,
+        "upside down": radiographs_[:, ::-1],
+        "on its side": np.rot90(radiographs_, axes=(1, 2)),
+        "noise": rng.integers(0, 256, radiographs_.shape, dtype=np.uint8),
+        "clouds": np.stack([clouds() for _ in radiographs_]),
+        "discs": np.stack([discs() for _ in radiographs_]),
     }
 
 
-def test_distance_ranks_what_is_no_film_behind_films(
+def test_distance_ranks_what_is_no_radiograph_behind_radiographs(
     finished: Path, phantoms: Path, tmp_path: Path
 ) -> None:
-    """The score of the flag: AUROC of odd pictures against films of new patients."""
+    """The score of the flag: AUROC of odd pictures against radiographs of new patients."""
     networks = ensemble.Networks([finished], checkpoint="best", device="cpu")
     size, aspect = networks.shapes[0]
     fresh = phantom.generate(
@@ -535,7 +535,7 @@ def test_distance_ranks_what_is_no_film_behind_films(
 
     def prepared(paths: list[Path]) -> np.ndarray:
         found = [reader.read(str(path), shapes=[(size, aspect)]) for path in paths]
-        return np.stack([film.prepared[size, aspect] for film in found])
+        return np.stack([radiograph.prepared[size, aspect] for radiograph in found])
 
     own = prepared(
         [phantoms / path for path in sorted(ensemble.read(finished).predictions["path"])]
@@ -543,20 +543,22 @@ def test_distance_ranks_what_is_no_film_behind_films(
     new = prepared([fresh / path for path in index(fresh)["path"]])
 
     def score(pictures: np.ndarray) -> ensemble.Scored:
-        batch = [reader.Film("", {(size, aspect): np.ascontiguousarray(p)}) for p in pictures]
+        batch = [reader.Radiograph("", {(size, aspect): np.ascontiguousarray(p)}) for p in pictures]
         return networks.score(batch)
 
-    reference, films_ = score(own), score(new)
-    layout = ood.make_cloud(reference.layout)
-    features = ood.make_cloud(reference.features)
-    for cloud, values in ((layout, films_.layout), (features, films_.features)):
-        assert (cloud.distance(values) > 1).mean() <= 0.05
+    reference, radiographs_ = score(own), score(new)
+    layout = ood.fit_detector(reference.layout)
+    features = ood.fit_detector(reference.features)
+    for detector, values in ((layout, radiographs_.layout), (features, radiographs_.features)):
+        assert (detector.distance(values) > 1).mean() <= 0.05
     for name, pictures in _odd(new).items():
         odd = score(pictures)
-        assert _auroc(layout.distance(films_.layout), layout.distance(odd.layout)) > 0.95, name
+        assert _auroc(layout.distance(radiographs_.layout), layout.distance(odd.layout)) > 0.95, (
+            name
+        )
         assert (layout.distance(odd.layout) > 1).mean() > 0.7, name
         if name == "inverted":  # the little that so small a network finds strange
-            ordinary = features.distance(films_.features)
+            ordinary = features.distance(radiographs_.features)
             assert _auroc(ordinary, features.distance(odd.features)) > 0.8
 
 
@@ -572,7 +574,7 @@ def test_reference_is_made_once_and_anew_for_other_weights(
     path.unlink(missing_ok=True)
     assert call(run, *paths) == 0
     first = table(capsys.readouterr().out)
-    assert all(float(row["unlike_score"]) > 0 for row in first)
+    assert all(float(row["ood_score"]) > 0 for row in first)
     before = path.stat().st_mtime_ns
     assert call(run, *paths) == 0
     assert table(capsys.readouterr().out) == first
@@ -613,8 +615,8 @@ def test_without_the_runs_images_the_test_of_features_is_left_out(
     monkeypatch.setenv("PNEUMO_DATA", str(tmp_path / "gone"))
     assert call(run, *paths) == 0
     captured = capsys.readouterr()
-    assert "note: unlike speaks of files only" in captured.err
-    assert {row["unlike_score"] for row in table(captured.out)} == {""}
+    assert "note: ood speaks of files only" in captured.err
+    assert {row["ood_score"] for row in table(captured.out)} == {""}
     assert not (run / "reference.npz").exists()
 
 
@@ -629,7 +631,7 @@ def test_pickled_reference_is_not_run(tmp_path: Path) -> None:
 def test_help_has_examples(capsys: pytest.CaptureFixture[str]) -> None:
     with pytest.raises(SystemExit, match="0"):
         predict.main(["--help"])
-    assert "python -m pneumo.predict RUN film.png other.dcm" in capsys.readouterr().out
+    assert "python -m pneumo.predict RUN radiograph.png other.dcm" in capsys.readouterr().out
 
 
 def test_cuda_that_is_not_there_is_named(finished: Path, paths: list[str]) -> None:

@@ -252,7 +252,7 @@ def test_resume_refuses_other_settings_and_other_images(
     )
     run_folder.write_status(tmp_path / "run", "stopped")
     assert train("resume=run") == 2
-    assert "goes on with the images it began with" in capsys.readouterr().err
+    assert "resumes with the images it began with" in capsys.readouterr().err
     assert (tmp_path / "run" / "metrics.json").read_bytes() == before
 
 

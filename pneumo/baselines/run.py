@@ -16,7 +16,7 @@ from threadpoolctl import threadpool_limits
 
 from pneumo.baselines.base import Baseline
 from pneumo.data import split
-from pneumo.data.base import Source
+from pneumo.data.base import DataSet
 from pneumo.data.kermany import targets
 from pneumo.evaluation.metrics import Array, confusion, scores
 from pneumo.runs import run_folder
@@ -35,12 +35,12 @@ def fit(config: dict[str, Any], run_dir: Path) -> None:
     start = time.monotonic()
     if config["num_threads"]:
         torch.set_num_threads(config["num_threads"])  # of which the record is made
-    source: Source = instantiate(config["data"]["source"])
-    if source.note:
-        log.warning(textwrap.fill(source.note, metadata.WIDTH))
-    table, images = read_data(config, source)
+    data_set: DataSet = instantiate(config["data"]["source"])
+    if data_set.note:
+        log.warning(textwrap.fill(data_set.note, metadata.WIDTH))
+    table, images = read_data(config, data_set)
     digest = keep_split(run_dir, table)
-    facts = describe(config, source, table, digest)
+    facts = describe(config, data_set, table, digest)
     log.info("%s: a baseline of scikit-learn, no network", facts["model"])
     metadata.announce_splits(facts)
 
@@ -48,29 +48,29 @@ def fit(config: dict[str, Any], run_dir: Path) -> None:
     arguments = {key: value for key, value in config["model"].items() if key != "name"}
     baseline: Baseline = instantiate(arguments)
     with threadpool_limits(limits=config["num_threads"]):
-        probability = baseline.fit(table, images.images, root=source.root, seed=config["seed"])
+        probability = baseline.fit(table, images.images, root=data_set.root, seed=config["seed"])
     training = time.monotonic() - before
     predictions = prediction_table(table, probability)
     run_folder.write_table(run_dir / "predictions.csv", predictions)
     best: dict[str, Any] = {"epoch": 0, **score_splits(table, probability)}
     found = metadata.assessment(
-        table, predictions, root=source.root, protocol=config["protocol"]["name"]
+        table, predictions, root=data_set.root, protocol=config["protocol"]["name"]
     )
     seconds = {"train": training, "total": time.monotonic() - start}
     metrics = {**facts, "best": best, "last": best, "history": [], "assessment": found}
     run_folder.write_json(run_dir / "metrics.json", {**metrics, "seconds": seconds})
     run_folder.write_status(run_dir, "done", epoch=1, max_epochs=1)
     log.info("")
-    log.info("Test part:")
+    log.info("Test split:")
     metadata.show_scores(best["test"])
-    metadata.show_end([source.note], seconds=seconds, run_dir=run_dir)
+    metadata.show_end([data_set.note], seconds=seconds, run_dir=run_dir)
 
 
 def describe(
-    config: Mapping[str, Any], source: Source, table: pd.DataFrame, digest: str
+    config: Mapping[str, Any], data_set: DataSet, table: pd.DataFrame, digest: str
 ) -> dict[str, Any]:
     """Returns what metrics.json says of a baseline's run before it has begun."""
-    facts = metadata.describe_run(config, source, table, digest)
+    facts = metadata.describe_run(config, data_set, table, digest)
     told = {key: value for key, value in config["model"].items() if not key.startswith("_")}
     settings = {key: config["data"][key] for key in ("image_size", "aspect", "patient_key")}
     return facts | {

@@ -16,7 +16,9 @@ from pneumo.data.augment import Augment, BatchAugment, ImageAugment
 from pneumo.data.cache import Cache, statistics
 from pneumo.data.kermany import targets
 
-AHEAD = 512  # resident images that are augmented together; at 256 px this takes 0.6 GB for a while
+NUM_AUGMENTED_AHEAD = (
+    512  # resident images that are augmented together; at 256 px this takes 0.6 GB for a while
+)
 EVAL_BATCH = 128  # resident images that are scored together, at least; of large's take 1.3 GB
 
 
@@ -109,8 +111,8 @@ class Resident:
     """Batches of images that lie on a device: cut out there by index, augmented there at once.
 
     Nothing but the order and the augmentation's numbers goes to the device, once an epoch. What a
-    GPU is asked costs more than what it does: AHEAD images are cut and augmented together, and a
-    batch is a part of them.
+    GPU is asked costs more than what it does: NUM_AUGMENTED_AHEAD images are cut and augmented
+    together, and a batch is a view of them.
     """
 
     def __init__(
@@ -138,7 +140,7 @@ class Resident:
             drawn = self.augment.draw(
                 len(self.images), seed=self.sampler.seed, epoch=self.sampler.epoch
             ).to(device)
-        step = max(AHEAD // max(self.sizes), 1)
+        step = max(NUM_AUGMENTED_AHEAD // max(self.sizes), 1)
         groups = [list(self.sizes[i : i + step]) for i in range(0, len(self.sizes), step)]
         for sizes, many in zip(groups, torch.split(rows, [sum(g) for g in groups]), strict=True):
             image = self.images[many][:, None]
@@ -197,11 +199,11 @@ class XrayDataModule(pl.LightningDataModule):
         return [part for part in ("val", "test") if part in self.rows]
 
     def train_statistics(self) -> tuple[float, float]:
-        """Mean and standard deviation of the train part's pixels, in grey values (0 to 255)."""
+        """Mean and standard deviation of the train split's pixels, in grey values (0 to 255)."""
         return statistics(self.cache, self.rows["train"])
 
     def train_dataloader(self) -> Loader:
-        """Augmented batches of the train part in a new order each epoch."""
+        """Augmented batches of the train split in a new order each epoch."""
         # Lightning tells the sampler its epoch too late for the first one of a resumed run, whose
         # current_epoch is still that of the checkpoint
         epoch = 0
@@ -227,7 +229,7 @@ class XrayDataModule(pl.LightningDataModule):
         mixed: bool = False,
         epoch: int = 0,
     ) -> Loader:
-        """Batches of one part; ``mixed``, in an order whose beginning holds every class.
+        """Batches of one split; ``mixed``, in an order whose beginning holds every class.
 
         ``shuffle``, for training: in the order of ``epoch``.
         """

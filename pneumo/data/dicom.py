@@ -13,7 +13,7 @@ from pneumo.inference.ood import MAX_CHROMA
 
 MAGIC = b"DICM"  # at byte 128 of a file (DICOM PS3.10, section 7.1)
 # Computed, digital and plain radiographs (DICOM PS3.3, C.7.3.1.1.1), not mammograms (MG);
-# OT (other) and SC (a film scanned afterwards) are how scanned films are stored
+# OT (other) and SC (a radiograph scanned afterwards) are how scanned radiographs are stored
 MODALITIES = ("CR", "DX", "RG", "OT", "SC")
 # as screens are stored, whose three channels are grey; the last two within JPEG 2000
 COLOUR = ("RGB", "YBR_FULL", "YBR_FULL_422", "YBR_RCT", "YBR_ICT")
@@ -225,7 +225,7 @@ def _size(frame: bytes) -> tuple[int, int]:
 def _grey(dataset: Any, stored: np.ndarray) -> np.ndarray:
     """Returns (H, W) uint8 of the stored values; 0 is black.
 
-    Each value is worked out once, not each pixel: floats of a large film would take gigabytes.
+    Each value is worked out once, not each pixel: floats of a large one would take gigabytes.
     """
     first = int(stored.min())
     levels = np.arange(first, int(stored.max()) + 1)  # at most 65,536

@@ -37,7 +37,7 @@ def decode(data: bytes, *, name: str = "image", depths: list[int] | None = None)
 
     Colour becomes luma (ITU-R 601), transparency lies on black, a camera's orientation tag is
     followed. Of a camera's JPEG with several pictures (MPO) the first counts. More than 8 bits are
-    scaled from the smallest of DEPTHS that holds DEPTH_SHARE of the pixels, since 12-bit films are
+    scaled from the smallest of DEPTHS that holds DEPTH_SHARE of the pixels, since 12-bit images are
     often stored in 16; what is brighter becomes white. That depth is appended to ``depths``, and
     logged at the level DEBUG.
 
@@ -52,7 +52,7 @@ def decode(data: bytes, *, name: str = "image", depths: list[int] | None = None)
             if _is_deep(data):  # of 16 bits in several channels Pillow drops the lower 8
                 return _grey(Image.fromarray(_deep_luma(data)), name, depths)
             if image.mode == "RGB":  # a JPEG's luma as it is stored: half the time, for a grey
-                image.draft("L", None)  # film the same values; no other format has a draft
+                image.draft("L", None)  # radiograph the same values; no other format has a draft
             image.load()
             upright = ImageOps.exif_transpose(image)
             return _grey(upright, name, depths)

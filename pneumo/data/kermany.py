@@ -1,4 +1,4 @@
-"""A folder of chest X-rays becomes a table: path, label, subtype, patient, source part."""
+"""A folder of chest X-rays becomes a table: path, label, subtype, patient, source."""
 
 import logging
 import os
@@ -87,7 +87,7 @@ def parse_name(name: str, *, patient_key: str = "person") -> tuple[str, ...] | N
             one that cannot leak.
         split_person: its number within train or test, which reuse numbers: 1,844.
         series: its number within train or test and bacteria or virus: 2,653.
-    A NORMAL patient is always the number within its series and source part.
+    A NORMAL patient is always the number within its series and source.
     """
     folders, _, file = name.rpartition("/")
     source, _, label = folders.rpartition("/")

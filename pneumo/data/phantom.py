@@ -1,4 +1,4 @@
-"""Draws chest radiographs that need no data set: schematic films, in the layout of the real one."""
+"""Draws schematic chest radiographs, in the layout of the real data set, which they replace."""
 
 import json
 import logging
@@ -250,7 +250,7 @@ def _tube(rng: np.random.Generator) -> Map:
 
 
 def _view(rng: np.random.Generator, chest: Map) -> NDArray[np.float32]:
-    """The chest on a film (H, W): another size, shape, place, scale and angle each time."""
+    """The chest on a radiograph (H, W): another size, shape, place, scale and angle each time."""
     width = int(rng.integers(300, 901))
     height = round(width * rng.uniform(0.65, 1.0))
     scale = height / (2.2 * UNIT) * rng.uniform(0.92, 1.2)
@@ -260,35 +260,39 @@ def _view(rng: np.random.Generator, chest: Map) -> NDArray[np.float32]:
     return np.asarray(cv2.warpAffine(chest, turn, (width, height)), np.float32)
 
 
-def _expose(rng: np.random.Generator, film: NDArray[np.float32]) -> NDArray[np.float32]:
+def _expose(rng: np.random.Generator, radiograph: NDArray[np.float32]) -> NDArray[np.float32]:
     """Uneven beam, scatter, gamma and grain, then a mean brightness that is drawn, not measured.
 
-    Without the last step an opacity would show in the brightness of the whole film.
+    Without the last step an opacity would show in the brightness of the whole radiograph.
     """
-    height, width = film.shape
+    height, width = radiograph.shape
     slope_x, slope_y, vignette = *rng.uniform(-0.1, 0.1, 2), rng.uniform(0, 0.15)
     y, x = np.mgrid[-1 : 1 : height * 1j, -1 : 1 : width * 1j].astype(np.float32)
-    lit = film * (1 + slope_x * x + slope_y * y - vignette * (x * x + y * y))
+    lit = radiograph * (1 + slope_x * x + slope_y * y - vignette * (x * x + y * y))
     lit = rng.uniform(0, 0.08) + np.maximum(lit, 0) ** rng.uniform(0.9, 1.5)
-    lit = lit + rng.uniform(0.006, 0.03) * rng.standard_normal(film.shape, np.float32)
+    lit = lit + rng.uniform(0.006, 0.03) * rng.standard_normal(radiograph.shape, np.float32)
     lit = lit * rng.uniform(0.35, 0.5) / lit.mean()
     return np.asarray(1 - np.logaddexp(0, 12 * (1 - lit)) / 12, np.float32)  # a soft shoulder
 
 
-def _mark(rng: np.random.Generator, film: NDArray[np.uint8]) -> None:
-    """Writes the side's letter, and on some films the tube's voltage, onto the film."""
-    height, width = film.shape
+def _mark(rng: np.random.Generator, radiograph: NDArray[np.uint8]) -> None:
+    """Writes the side's letter, and on some radiographs the tube's voltage, onto the radiograph."""
+    height, width = radiograph.shape
     size, side = height * rng.uniform(0.0015, 0.004), int(rng.integers(2))
     place = (round(width * (0.03 + 0.88 * side)), round(height * rng.uniform(0.08, 0.6)))
     texts = [("RL"[side], place)] if rng.random() < 0.8 else []
     if rng.random() < 0.2:
         texts.append((f"KV{rng.integers(50, 90)}", (round(width * 0.8), round(height * 0.97))))
     for text, corner in texts:
-        cv2.putText(film, text, corner, cv2.FONT_HERSHEY_SIMPLEX, size, (255,), 1, cv2.LINE_AA)
+        cv2.putText(
+            radiograph, text, corner, cv2.FONT_HERSHEY_SIMPLEX, size, (255,), 1, cv2.LINE_AA
+        )
 
 
-def radiograph(rng: np.random.Generator, *, subtype: str, anatomy: Anatomy) -> NDArray[np.uint8]:
-    """Returns one film of one person: (H, W) uint8, 300 to 900 wide, air dark and bone bright.
+def draw_radiograph(
+    rng: np.random.Generator, *, subtype: str, anatomy: Anatomy
+) -> NDArray[np.uint8]:
+    """Returns one image of one person: (H, W) uint8, 300 to 900 wide, air dark and bone bright.
 
     The opacity depends on the person; size, place, exposure, letters, tubes and grain on rng only,
     so they tell nothing about the subtype.
@@ -301,31 +305,33 @@ def radiograph(rng: np.random.Generator, *, subtype: str, anatomy: Anatomy) -> N
     chest = _attenuation(anatomy, subtype)
     if rng.random() < 0.3:
         chest += np.float32(rng.uniform(0.1, 0.3)) * _tube(rng)
-    film = np.clip(255 * _expose(rng, _view(rng, chest)), 0, 255).astype(np.uint8)
-    _mark(rng, film)
-    return film
+    radiograph = np.clip(255 * _expose(rng, _view(rng, chest)), 0, 255).astype(np.uint8)
+    _mark(rng, radiograph)
+    return radiograph
 
 
 @dataclass(frozen=True)
-class _Film:
-    """One file of the set; films of equal `person` and `number` are the same picture."""
+class _Radiograph:
+    """One file of the set; radiographs of equal `person` and `number` are the same picture."""
 
     path: str  # below the root
     subtype: str
     person: tuple[int, int, int]  # part, subtype, number
-    number: int  # counts a subtype's films
+    number: int  # counts a subtype's radiographs
 
 
-def _films(part: int, subtype: str, *, num_films: int, numbers: Iterator[int]) -> Iterator[_Film]:
-    """Yields the films of one subtype in train (part 0) or test (part 1), named as the real ones.
+def _radiographs(
+    part: int, subtype: str, *, num_radiographs: int, numbers: Iterator[int]
+) -> Iterator[_Radiograph]:
+    """Yields the images of one subtype in train (part 0) or test (part 1), named as the real ones.
 
     In PNEUMONIA, train and test use the same numbers for different people; so does the real set.
     """
     folder = f"{('train', 'test')[part]}/{'NORMAL' if subtype == 'normal' else 'PNEUMONIA'}"
     sizes = cycle(IMAGES_OF_PATIENTS[subtype])
     for patient in count(1):
-        takes = [next(numbers) for _ in range(min(next(sizes), num_films))]
-        num_films -= len(takes)
+        takes = [next(numbers) for _ in range(min(next(sizes), num_radiographs))]
+        num_radiographs -= len(takes)
         if not takes:
             return
         key = takes[0] if subtype == "normal" else patient
@@ -335,52 +341,58 @@ def _films(part: int, subtype: str, *, num_films: int, numbers: Iterator[int]) -
                 fourth = f"-{k:04d}" if len(takes) > 1 or key % 7 == 0 else ""
                 name = f"{('IM', 'NORMAL2-IM')[key % 2]}-{key:04d}-0001{fourth}"
             person = (part, SUBTYPES.index(subtype), key)
-            yield _Film(f"{folder}/{name}.jpeg", subtype, person, number)
+            yield _Radiograph(f"{folder}/{name}.jpeg", subtype, person, number)
 
 
-def _plan(num_images: int) -> list[_Film]:
+def _plan(num_images: int) -> list[_Radiograph]:
     """Every file of the set, a few of them byte for byte the same, as in the real one."""
     num_test = round(TEST_SHARE * num_images)
     numbers = {subtype: count(1) for subtype in SUBTYPES}
-    films: list[_Film] = []
+    radiographs: list[_Radiograph] = []
     for part, num_part in enumerate((num_images - num_test, num_test)):
         sizes = [round(share * num_part) for share in SUBTYPE_SHARES]
         sizes[1] += num_part - sum(sizes)
         for subtype, size in zip(SUBTYPES, sizes, strict=True):
-            films += _films(part, subtype, num_films=size, numbers=numbers[subtype])
-    films[1] = replace(films[1], person=films[0].person, number=films[0].number)  # two patients
-    takes = [i for i in range(2, num_images) if films[i].person == films[i - 1].person]
+            radiographs += _radiographs(
+                part, subtype, num_radiographs=size, numbers=numbers[subtype]
+            )
+    radiographs[1] = replace(
+        radiographs[1], person=radiographs[0].person, number=radiographs[0].number
+    )  # two patients
+    takes = [i for i in range(2, num_images) if radiographs[i].person == radiographs[i - 1].person]
     for i in takes[::40]:
-        films[i] = replace(films[i], number=films[i - 1].number)
-    return films
+        radiographs[i] = replace(radiographs[i], number=radiographs[i - 1].number)
+    return radiographs
 
 
-def _write(film: _Film, *, root: Path, seed: int) -> None:
-    """Draws and saves one film; its bytes depend on seed, person and number."""
-    anatomy = draw_anatomy(np.random.default_rng((seed, *film.person)))
-    rng = np.random.default_rng((seed, *film.person, film.number))
-    image = Image.fromarray(radiograph(rng, subtype=film.subtype, anatomy=anatomy))
+def _write(radiograph: _Radiograph, *, root: Path, seed: int) -> None:
+    """Draws and saves one radiograph; its bytes depend on seed, person and number."""
+    anatomy = draw_anatomy(np.random.default_rng((seed, *radiograph.person)))
+    rng = np.random.default_rng((seed, *radiograph.person, radiograph.number))
+    image = Image.fromarray(draw_radiograph(rng, subtype=radiograph.subtype, anatomy=anatomy))
     mode = "RGB" if rng.random() < 0.15 else "L"
     quality = int(rng.choice((75, 85, 95)))  # 75 and 95 are the real set's
-    image.convert(mode).save(root / film.path, quality=quality)
+    image.convert(mode).save(root / radiograph.path, quality=quality)
 
 
-def _write_all(films: list[_Film], *, root: Path, seed: int, num_workers: int, bar: bool) -> None:
-    for film in films:
-        (root / film.path).parent.mkdir(parents=True, exist_ok=True)
+def _write_all(
+    radiographs: list[_Radiograph], *, root: Path, seed: int, num_workers: int, bar: bool
+) -> None:
+    for radiograph in radiographs:
+        (root / radiograph.path).parent.mkdir(parents=True, exist_ok=True)
     with ThreadPoolExecutor(num_workers) as pool:  # cv2, numpy and Pillow let go of the GIL
-        done = pool.map(partial(_write, root=root, seed=seed), films)
-        for _ in tqdm(done, "phantoms", len(films), unit="film", disable=not bar):
+        done = pool.map(partial(_write, root=root, seed=seed), radiographs)
+        for _ in tqdm(done, "phantoms", len(radiographs), unit="image", disable=not bar):
             pass
 
 
-def _is_there(root: Path, *, films: list[_Film], stamp: str) -> bool:
-    """Returns True if root holds these very films, False if there is no root at all."""
+def _is_there(root: Path, *, radiographs: list[_Radiograph], stamp: str) -> bool:
+    """Returns True if root holds these very radiographs, False if there is no root at all."""
     if not root.exists():
         return False
     stamp_path = root / STAMP
     found = stamp_path.read_text() if stamp_path.is_file() else "other files"
-    if found == stamp and all((root / film.path).is_file() for film in films):
+    if found == stamp and all((root / radiograph.path).is_file() for radiograph in radiographs):
         return True
     found = "a part of it" if found == stamp else found
     raise ValueError(
@@ -410,9 +422,9 @@ def generate(
         raise ValueError(f"num_images must be at least {MIN_IMAGES}; got {num_images}")
     if seed < 0:
         raise ValueError(f"seed must be 0 or more; got {seed}")
-    films = _plan(num_images)
+    radiographs = _plan(num_images)
     stamp = json.dumps({"num_images": num_images, "seed": seed, "version": VERSION})
-    if _is_there(root, films=films, stamp=stamp):
+    if _is_there(root, radiographs=radiographs, stamp=stamp):
         return root
     bar = progress and sys.stderr.isatty()
     if progress:
@@ -421,12 +433,14 @@ def generate(
     draft = atomic.temporary(root)
     num_workers = num_workers or os.cpu_count() or 1
     try:
-        _write_all(films, root=draft, seed=seed, num_workers=num_workers, bar=bar)
+        _write_all(radiographs, root=draft, seed=seed, num_workers=num_workers, bar=bar)
         (draft / STAMP).write_text(stamp)
         try:
             draft.rename(root)
         except OSError:
-            if not _is_there(root, films=films, stamp=stamp):  # else another process was first
+            if not _is_there(
+                root, radiographs=radiographs, stamp=stamp
+            ):  # else another process was first
                 raise
     finally:
         shutil.rmtree(draft, ignore_errors=True)

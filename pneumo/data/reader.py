@@ -24,13 +24,13 @@ Result = TypeVar("Result")
 
 
 @dataclass(frozen=True)
-class Film:
+class Radiograph:
     """One file as the networks want it, or why it cannot be read."""
 
     name: str  # as it was given
     prepared: dict[Shape, np.ndarray] = field(default_factory=dict)  # (S, S) uint8 each
     size: tuple[int, int] = (0, 0)  # width and height of the file, pixels
-    odd: tuple[str, ...] = ()  # why its pixels cannot be a film, see pneumo.inference.ood
+    odd: tuple[str, ...] = ()  # why its pixels cannot be a radiograph, see pneumo.inference.ood
     error: str = ""
 
 
@@ -56,31 +56,33 @@ def find(paths: Sequence[str]) -> tuple[list[str], int]:
     return names, others
 
 
-def read_all(names: Iterable[str], *, shapes: Sequence[Shape], threads: int) -> Iterator[Film]:
-    """Yields the film of each name, in order; at most a few for each thread are held at once."""
+def read_all(
+    names: Iterable[str], *, shapes: Sequence[Shape], threads: int
+) -> Iterator[Radiograph]:
+    """Yields the image of each name, in order; at most a few for each thread are held at once."""
 
-    def read_one(name: str) -> Film:
+    def read_one(name: str) -> Radiograph:
         return read(name, shapes=shapes)
 
     return _ordered(read_one, names, threads=threads)
 
 
-def read(name: str, *, shapes: Sequence[Shape]) -> Film:
-    """Returns one film, prepared for each of ``shapes``; one that cannot be read has an error."""
+def read(name: str, *, shapes: Sequence[Shape]) -> Radiograph:
+    """Returns an image, prepared for each of ``shapes``; one that cannot be read has an error."""
     try:
         grey, colour = decode(name)
         prepared = {
             (size, aspect): image.resize(grey, size=size, aspect=aspect) for size, aspect in shapes
         }
     except ValueError as error:
-        return Film(name, error=str(error).removeprefix(f"{name}: "))
+        return Radiograph(name, error=str(error).removeprefix(f"{name}: "))
     height, width = grey.shape
     odd = tuple(ood.odd_pixels(grey, chroma=colour))
-    return Film(name, prepared, (width, height), odd)
+    return Radiograph(name, prepared, (width, height), odd)
 
 
 def decode(name: str) -> tuple[np.ndarray, float]:
-    """Returns (H, W) uint8 grey values of a PNG, JPEG or DICOM file, and its `unlike.chroma`.
+    """Returns (H, W) uint8 grey values of a PNG, JPEG or DICOM file, and its `ood.chroma`.
 
     Raises:
         ImageError: with ``name``: it is none of these, or cannot be read.

@@ -40,12 +40,12 @@ def split(table: pd.DataFrame, protocol: Protocol, *, seed: int) -> pd.DataFrame
 def by_fraction(
     table: pd.DataFrame, *, seed: int, fractions: Mapping[str, float]
 ) -> "pd.Series[str]":
-    """Returns the part of each row, a random split by patient with about these shares of images.
+    """Returns the split of each row, a random split by patient with about these shares of images.
 
     Args:
         table: columns group and label.
         seed: of the random order of the patients.
-        fractions: share of the images of each part, such as {"train": 0.7, "test": 0.3}; sum 1.
+        fractions: share of the images of each split, such as {"train": 0.7, "test": 0.3}; sum 1.
             The last part does not depend on how the others share the rest.
     """
     parts = list(fractions)
@@ -54,7 +54,7 @@ def by_fraction(
 
 
 def official(table: pd.DataFrame, *, seed: int, val: float) -> "pd.Series[str]":
-    """Returns the part of each row: the set's own test part, and ``val`` of the rest by patient.
+    """Returns the split of each row: the set's own test split, and ``val`` of the rest by patient.
 
     A group with images in both of the set's parts is tested on, and its train images are left
     out, so that no patient is in two. Train and test number different people alike, so
@@ -70,23 +70,23 @@ def official(table: pd.DataFrame, *, seed: int, val: float) -> "pd.Series[str]":
 
 
 def own(table: pd.DataFrame, *, seed: int) -> "pd.Series[str]":
-    """Returns the part of each row as the data set itself says; the seed changes nothing.
+    """Returns the split of each row as the data set itself says; the seed changes nothing.
 
     Raises:
-        ValueError: an image has none, or there is no validation part.
+        ValueError: an image has none, or there is no validation split.
     """
     parts = set(table["source"])
     if parts != set(PARTS):
         found = ", ".join(sorted(part or "no part" for part in parts))
         raise ValueError(
             f"protocol=own needs data that put every image into train, val or test; these have "
-            f"{found}. Use protocol=official for a train and a test part, or protocol=holdout"
+            f"{found}. Use protocol=official for a train and a test split, or protocol=holdout"
         )
     return table["source"]
 
 
 def k_fold(table: pd.DataFrame, *, seed: int, k: int, fold: int, val: float) -> "pd.Series[str]":
-    """Returns the part of each row: fold ``fold`` of ``k`` is test, ``val`` of the others val."""
+    """Returns the split of each row: fold ``fold`` of ``k`` is test, ``val`` of the others val."""
     folds = _place(table, seed=seed, names=[str(f) for f in range(k)], bounds=np.arange(1, k) / k)
     part = pd.Series("test", index=table.index, dtype="str")
     rest = folds != str(fold)
@@ -95,7 +95,7 @@ def k_fold(table: pd.DataFrame, *, seed: int, k: int, fold: int, val: float) -> 
 
 
 def check(table: pd.DataFrame) -> None:
-    """Raises where a part lacks a label, or a group or an identical image is in two parts.
+    """Raises where a part lacks a label, or a group or an identical image is in two splits.
 
     Args:
         table: columns split, group, label, and digest where the images' digests are known.
@@ -108,12 +108,12 @@ def check(table: pd.DataFrame) -> None:
                     f"{label}. Use more patients, or other fractions"
                 )
     if "train" not in set(table["split"]) or "test" not in set(table["split"]):
-        raise ValueError("a split needs a train and a test part")
+        raise ValueError("a split needs a train and a test split")
     for column in ("group", "digest"):
         if column in table:
             parts = table.groupby(column)["split"].nunique()
             if (parts > 1).any():  # no assert, which python -O leaves out
-                raise AssertionError(f"{column} in two parts: {parts[parts > 1].index[0]}")
+                raise AssertionError(f"{column} in two splits: {parts[parts > 1].index[0]}")
 
 
 def digest(table: pd.DataFrame) -> str:
@@ -132,7 +132,7 @@ def _digest_of_pairs(paths: "pd.Series[str]", values: "pd.Series[str]") -> str:
 
 
 def summary(table: pd.DataFrame) -> dict[str, dict[str, Any]]:
-    """Returns images, patients and images of each label for each part."""
+    """Returns images, patients and images of each label for each split."""
     return {
         str(part): {
             "images": len(rows),

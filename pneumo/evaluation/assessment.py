@@ -19,7 +19,7 @@ from pneumo.evaluation.calibration import (
 from pneumo.evaluation.intervals import LEVEL, METHOD, few_patients, score_intervals, warning
 from pneumo.evaluation.metrics import Array, net_benefit, predictive_values, scores
 from pneumo.evaluation.metrics import operating_point as at_threshold
-from pneumo.evaluation.operating_point import Fixed, calibrated, fix
+from pneumo.evaluation.operating_point import OperatingPoint, calibrated, fit_on_validation
 from pneumo.labels import BACTERIA, NORMAL, PNEUMONIA, VIRUS
 
 # Per image of a clinic; the set's own 73 % is none's. Stated, not measured: name yours.
@@ -40,7 +40,7 @@ def assess(
     table: pd.DataFrame,
     probability: Array,
     *,
-    fixed: Fixed | str,
+    fixed: OperatingPoint | str,
     prevalences: Sequence[float] = PREVALENCES,
 ) -> dict[str, Any]:
     """Returns every number of one network or ensemble, by name.
@@ -70,16 +70,18 @@ def assess(
 
 
 def assess_run(table: pd.DataFrame, *, protocol: str) -> dict[str, Any]:
-    """Returns what `assess` says of a run's test part, with what its validation part fixes.
+    """Returns what `assess` says of a run's test split, with what its validation split fixes.
 
     Args:
         table: columns as in assess, p_pneumonia, and split (val, test).
-        protocol: its name, for what is said where there is no validation part.
+        protocol: its name, for what is said where there is no validation split.
     """
     val, test = (table[table["split"] == part] for part in ("val", "test"))
-    fixed: Fixed | str = f"the run has no validation part (protocol={protocol})"
+    fixed: OperatingPoint | str = f"the run has no validation split (protocol={protocol})"
     if not val.empty:
-        fixed = fix((val["label"] == PNEUMONIA).to_numpy(np.int64), val["p_pneumonia"])
+        fixed = fit_on_validation(
+            (val["label"] == PNEUMONIA).to_numpy(np.int64), val["p_pneumonia"]
+        )
     return assess(test, test["p_pneumonia"].to_numpy(np.float64), fixed=fixed)
 
 
@@ -87,7 +89,7 @@ def _point(
     table: pd.DataFrame,
     label: Array,
     probability: Array,
-    fixed: Fixed | str,
+    fixed: OperatingPoint | str,
     prevalences: Sequence[float],
 ) -> dict[str, Any]:
     """The operating point; at 0.5, and said so, where validation fixes none."""
@@ -117,7 +119,7 @@ def _point(
     return {**known, **values, "own_prevalence": float(label.mean()), "at_prevalence": stated}
 
 
-def _calibration(label: Array, probability: Array, fixed: Fixed | str) -> dict[str, Any]:
+def _calibration(label: Array, probability: Array, fixed: OperatingPoint | str) -> dict[str, Any]:
     def both(p: Array) -> dict[str, Any]:
         rows = zip(*reliability(label, p), strict=True)
         names = ("images", "probability", "observed")
@@ -137,7 +139,7 @@ def _calibration(label: Array, probability: Array, fixed: Fixed | str) -> dict[s
 def _subgroups(
     table: pd.DataFrame, label: Array, probability: Array, threshold: float
 ) -> list[dict[str, Any]]:
-    """Bacterial and viral ones each against all NORMAL; source parts and sizes with both labels.
+    """Bacterial and viral ones each against all NORMAL; sources and sizes with both labels.
 
     Intervals are over each one's own patients: those without its images say nothing of it.
     """
@@ -196,7 +198,7 @@ def _subgroup(
 
 
 def _net_benefit(
-    label: Array, probability: Array, fixed: Fixed | str, prevalences: Sequence[float]
+    label: Array, probability: Array, fixed: OperatingPoint | str, prevalences: Sequence[float]
 ) -> dict[str, Any]:
     """Net benefit per image beside that of treating everyone; treating no one is 0.
 

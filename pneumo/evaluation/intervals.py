@@ -259,7 +259,7 @@ def corrected_t_test(
     Args:
         differences: (J,) score of one network minus that of the other on the same split; NaN pairs
             are left out.
-        test_to_train: images in the test part over images in the train part.
+        test_to_train: images in the test split over images in the train split.
         level: of the interval, in (0, 1).
 
     Returns:

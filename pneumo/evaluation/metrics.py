@@ -164,7 +164,7 @@ def sensitivity_threshold(
 ) -> float:
     """The highest threshold whose sensitivity is at least the one asked for; NaN if none is sick.
 
-    Choose it on validation data: chosen on the test part it flatters the test part.
+    Choose it on validation data: chosen on the test split it is optimistic there.
     """
     if not 0 < sensitivity <= 1:
         raise ValueError(f"sensitivity must be in (0, 1]; got {sensitivity}; the default is 0.95")

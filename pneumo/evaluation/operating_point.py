@@ -1,4 +1,4 @@
-"""What is fixed on a run's validation part before anything is scored: threshold, temperature."""
+"""What is fixed on a run's validation split before anything is scored: threshold, temperature."""
 
 from dataclasses import dataclass
 
@@ -8,28 +8,28 @@ from numpy.typing import ArrayLike
 from pneumo.evaluation.calibration import fit_temperature, tempered
 from pneumo.evaluation.metrics import Array, sensitivity_threshold
 
-SENSITIVITY = 0.95  # asked for on the validation part: a missed pneumonia is the worse error
+SENSITIVITY = 0.95  # asked for on the validation split: a missed pneumonia is the worse error
 TINIEST = 1e-7  # a probability nearer to 0 or 1 has its logarithm taken here
 MAX_STEPS, TOLERANCE = 2000, 1e-9  # of the ensemble's weights
 
 
 @dataclass(frozen=True)
-class Fixed:
+class OperatingPoint:
     """An operating point and a temperature, fixed on validation images."""
 
     threshold: float  # on the raw probability of PNEUMONIA
     temperature: float  # softmax(logits / temperature)
-    images: int  # of the validation part
+    images: int  # of the validation split
     prevalence: float  # share of PNEUMONIA among them
-    sensitivity: float = SENSITIVITY  # at least this on the validation part
+    sensitivity: float = SENSITIVITY  # at least this on the validation split
 
 
-def fix(label: ArrayLike, probability: ArrayLike) -> Fixed:
-    """Returns what (N,) labels and (N,) raw probabilities of a validation part fix."""
+def fit_on_validation(label: ArrayLike, probability: ArrayLike) -> OperatingPoint:
+    """Returns the point that (N,) labels and (N,) raw probabilities of a validation split give."""
     label, probability = np.asarray(label), np.asarray(probability, dtype=np.float64)
     threshold = sensitivity_threshold(label, probability, sensitivity=SENSITIVITY)
     temperature = fit_temperature(label, _logits(probability))
-    return Fixed(threshold, temperature, label.size, prevalence=float(label.mean()))
+    return OperatingPoint(threshold, temperature, label.size, prevalence=float(label.mean()))
 
 
 def calibrated(probability: ArrayLike, *, temperature: float) -> Array:

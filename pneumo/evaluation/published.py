@@ -2,7 +2,7 @@
 
 from dataclasses import dataclass
 
-# The paper's tiny (table and conclusion), medians over 5 trials on the test part at the epoch that
+# The paper's tiny (table and conclusion), medians over 5 trials on the test split at the epoch that
 # was best there. Precision, recall and F1 are those of NORMAL: with 73 % PNEUMONIA no other class
 # fits an accuracy of 96.5 % beside them.
 TINY = {"accuracy": 0.965, "precision_normal": 0.94, "recall_normal": 0.936, "f1_normal": 0.938}

@@ -17,11 +17,11 @@ from omegaconf.errors import OmegaConfBaseException
 from pneumo.data import medmnist as archive
 from pneumo.data import phantom, split
 from pneumo.data.kermany import set_folder
-from pneumo.data.reader import Film, Shape
+from pneumo.data.reader import Radiograph, Shape
 from pneumo.evaluation.assessment import assess_run
 from pneumo.evaluation.intervals import has_intervals
 from pneumo.evaluation.metrics import Array
-from pneumo.evaluation.operating_point import Fixed, fix
+from pneumo.evaluation.operating_point import OperatingPoint, fit_on_validation
 from pneumo.inference import ood
 from pneumo.labels import CLASS_NAMES, PNEUMONIA
 from pneumo.models.base import Network
@@ -31,8 +31,8 @@ from pneumo.runs.checkpoint import Trained, check_finite, load
 from pneumo.runs.finished import read_metrics, read_table
 
 DEVICES = ("auto", "cpu", "cuda")
-MANY = 500  # images that say what is ordinary; more changes the limit little
-FEW = 32  # of them at once through the network
+MAX_REFERENCE_IMAGES = 500  # images that say what is ordinary; more changes the limit little
+REFERENCE_BATCH = 32  # of them at once through the network
 MARKS = (".hydra", "metrics.json", "status.json", "checkpoints")  # one of them: a run, maybe broken
 
 
@@ -47,7 +47,7 @@ class Member:
     predictions: pd.DataFrame  # of the best checkpoint: the same columns and p_pneumonia
 
     def part(self, name: str) -> pd.DataFrame:
-        """The rows of ``predictions`` of one part, sorted by path."""
+        """The rows of ``predictions`` of one split, sorted by path."""
         rows = self.predictions[self.predictions["split"] == name]
         return rows.sort_values("path", ignore_index=True)
 
@@ -94,27 +94,27 @@ def labels(table: pd.DataFrame) -> np.ndarray:
 
 
 def common_val(members: Sequence[Member]) -> tuple[np.ndarray, Array] | str:
-    """Returns (N,) labels and (M, N) probabilities of the validation part, or why there is none.
+    """Returns (N,) labels and (M, N) probabilities of the validation split, or why there is none.
 
-    Several members must have the same validation part: an image that one of them was trained on
-    would flatter that one.
+    Several members must have the same validation split: an image that one of them was trained on
+    would make that one optimistic.
     """
     parts = [member.part("val") for member in members]
     for member, part in zip(members, parts, strict=True):
         if part.empty:
             protocol = member.metrics.get("protocol")
-            return f"{member.name} has no validation part (protocol={protocol})"
+            return f"{member.name} has no validation split (protocol={protocol})"
     if any(set(part["path"]) != set(parts[0]["path"]) for part in parts[1:]):
-        return "the runs have different validation parts"
+        return "the runs have different validation splits"
     if any((part["label"] != parts[0]["label"]).any() for part in parts[1:]):
-        return "the runs label the images of their validation parts differently"
+        return "the runs label the images of their validation splits differently"
     return labels(parts[0]), np.stack([part["p_pneumonia"].to_numpy() for part in parts])
 
 
-def fixed_mean(members: Sequence[Member]) -> Fixed | str:
-    """Returns what the validation part fixes for the mean of the members, or why nothing."""
+def mean_operating_point(members: Sequence[Member]) -> OperatingPoint | str:
+    """Returns what the validation split fixes for the mean of the members, or why nothing."""
     val = common_val(members)
-    return val if isinstance(val, str) else fix(val[0], val[1].mean(0))
+    return val if isinstance(val, str) else fit_on_validation(val[0], val[1].mean(0))
 
 
 def assessment(member: Member) -> Mapping[str, Any]:
@@ -160,7 +160,7 @@ def _source_folder(source: dict[Any, Any]) -> Path | None:
 
 @dataclass(frozen=True)
 class Scored:
-    """A batch of films through all networks."""
+    """A batch of radiographs through all networks."""
 
     classes: list[Array]  # (B, C) probabilities of each network
     features: np.ndarray  # (B, c) of the first network
@@ -175,7 +175,7 @@ class Scored:
 class Networks:
     """The networks of some runs on one device.
 
-    The same film has the same probability on a CPU and a GPU to within 1e-4: both compute in
+    The same radiograph has the same probability on a CPU and a GPU to within 1e-4: both compute in
     float32, TF32 being off.
     """
 
@@ -194,19 +194,23 @@ class Networks:
 
     @property
     def shapes(self) -> list[Shape]:
-        """What the films must be prepared for."""
+        """What the radiographs must be prepared for."""
         return list(dict.fromkeys((each.image_size, each.aspect) for each in self.trained))
 
     @torch.inference_mode()
-    def score(self, films: Sequence[Film]) -> Scored:
-        """Probabilities of each network, and what `ood` judges, for films without error."""
+    def score(self, radiographs: Sequence[Radiograph]) -> Scored:
+        """Probabilities of each network, and what `ood` judges, for radiographs without error."""
         with without_tf32():
-            pairs = [self._one(each, films) for each in self.trained]
-        layout = ood.layout(np.stack([film.prepared[self.shapes[0]] for film in films]))
+            pairs = [self._one(each, radiographs) for each in self.trained]
+        layout = ood.layout(
+            np.stack([radiograph.prepared[self.shapes[0]] for radiograph in radiographs])
+        )
         return Scored([probability for probability, _ in pairs], pairs[0][1], layout)
 
-    def _one(self, one: Trained, films: Sequence[Film]) -> tuple[Array, np.ndarray]:
-        pixels = np.stack([film.prepared[one.image_size, one.aspect] for film in films])
+    def _one(self, one: Trained, radiographs: Sequence[Radiograph]) -> tuple[Array, np.ndarray]:
+        pixels = np.stack(
+            [radiograph.prepared[one.image_size, one.aspect] for radiograph in radiographs]
+        )
         image = torch.from_numpy(pixels)[:, None].to(self.device).float()
         features, logits = one.network.features_and_logits(image)
         probability = logits.double().softmax(1).cpu().numpy()
@@ -224,10 +228,10 @@ def pick_device(device: str) -> torch.device:
     return torch.device("cuda" if gpu else "cpu")
 
 
-def batches(films: Iterable[Film], *, batch_size: int) -> Iterator[list[Film]]:
-    """Yields lists of up to ``batch_size`` films."""
-    films = iter(films)
-    while batch := list(islice(films, batch_size)):
+def batches(radiographs: Iterable[Radiograph], *, batch_size: int) -> Iterator[list[Radiograph]]:
+    """Yields lists of up to ``batch_size`` radiographs."""
+    radiographs = iter(radiographs)
+    while batch := list(islice(radiographs, batch_size)):
         yield batch
 
 
@@ -240,9 +244,9 @@ def weights_digest(network: Network) -> str:
 
 
 def reference_paths(predictions: pd.DataFrame) -> list[str]:
-    """The images that say what is ordinary, sorted: up to MANY of the validation and test part."""
+    """The images that say what is ordinary, sorted: up to MANY of the validation and test split."""
     paths = sorted(predictions["path"])
-    return sorted(random.Random(0).sample(paths, min(MANY, len(paths))))  # noqa: S311  (fixed)
+    return sorted(random.Random(0).sample(paths, min(MAX_REFERENCE_IMAGES, len(paths))))  # noqa: S311  (fixed)
 
 
 @torch.inference_mode()
@@ -252,11 +256,13 @@ def make_reference(network: Network, prepared: np.ndarray) -> ood.Reference | No
         return None
     images = torch.from_numpy(prepared)[:, None].to(network.mean.device)
     with without_tf32():
-        parts = [network.features_and_logits(p.float())[0] for p in torch.split(images, FEW)]
+        parts = [
+            network.features_and_logits(p.float())[0] for p in torch.split(images, REFERENCE_BATCH)
+        ]
     features = torch.cat(parts)
     return ood.Reference(
-        ood.make_cloud(ood.layout(prepared)),
-        ood.make_cloud(features.cpu().numpy()),
+        ood.fit_detector(ood.layout(prepared)),
+        ood.fit_detector(features.cpu().numpy()),
         weights_digest(network),
     )
 

@@ -1,4 +1,4 @@
-"""Where a trained network looked in one film, drawn over it, and the folder of such pictures."""
+"""Where a network looked in one radiograph, drawn over it, and the folder of such pictures."""
 
 import hashlib
 import io
@@ -27,15 +27,15 @@ TITLES = {"gradcam": "Grad-CAM", "occlusion": "Occlusion"}
 METHODS = tuple(TITLES)
 LIST = "heatmaps.json"
 WRITER = "pneumo.heatmap"  # what makes a folder one of ours
-MAX_SIDE = 1024  # pixels of the film as it is drawn; larger ones are shrunk
+MAX_SIDE = 1024  # pixels of the radiograph as it is drawn; larger ones are shrunk
 MAX_NAME = 200  # bytes of a picture's name; file systems take 255
-COLOURS = "inferno"  # perceptually uniform, and clear of a film's grey
-OPACITY = 0.6  # of the strongest colour; the film must be seen beneath
+COLOURS = "inferno"  # perceptually uniform, and clear of a radiograph's grey
+OPACITY = 0.6  # of the strongest colour; the radiograph must be seen beneath
 
 
 @dataclass(frozen=True)
-class Question:
-    """What is asked of a network: which class, and by which method."""
+class HeatmapRequest:
+    """What a heat map is asked for: network, class and method."""
 
     one: Trained  # on the CPU
     model: "LogOdds"
@@ -45,8 +45,8 @@ class Question:
 
 
 @dataclass(frozen=True)
-class Answer:
-    """What a network says of one film, and where that comes from."""
+class Heatmap:
+    """Where a network looked in one radiograph, and what it says of it."""
 
     prepared: np.ndarray  # (S, S) float32 grey values 0-255
     heat: np.ndarray  # (S, S) float32 in [0, 1]
@@ -55,14 +55,14 @@ class Answer:
 
     @property
     def flat(self) -> bool:
-        """Whether nothing in the film speaks for the class."""
+        """Whether nothing in the radiograph speaks for the class."""
         return not self.heat.any()
 
 
-def ask(
+def make_request(
     one: Trained, *, checkpoint: str, class_name: str = PNEUMONIA, method: str = "gradcam"
-) -> Question:
-    """Returns the question; of three classes, bacteria and virus together are PNEUMONIA.
+) -> HeatmapRequest:
+    """Returns the request; of three classes, bacteria and virus together are PNEUMONIA.
 
     Raises:
         ValueError: there is no such class, or captum is not installed.
@@ -79,84 +79,88 @@ def ask(
             "python -m pip install 'pneumo[heatmap]'"
         ) from None
     chosen = [0] if class_name == NORMAL else list(range(1, len(one.classes)))
-    return Question(one, LogOdds(one.network, chosen).eval(), class_name, method, checkpoint)
+    return HeatmapRequest(one, LogOdds(one.network, chosen).eval(), class_name, method, checkpoint)
 
 
-def answer(question: Question, film: np.ndarray) -> Answer:
-    """Returns the answer of one film, (H, W) uint8 as pneumo.data.reader.decode gives it.
+def explain(request: HeatmapRequest, radiograph: np.ndarray) -> Heatmap:
+    """Returns the heat map of one radiograph, (H, W) uint8 as pneumo.data.reader.decode gives it.
 
     Raises:
-        ValueError: the network's answer is not finite.
+        ValueError: the network's output is not finite.
     """
     from pneumo.inference import saliency
 
-    one, model, method = question.one, question.model, question.method
-    prepared = image.resize(film, size=one.image_size, aspect=one.aspect).astype(np.float32)
+    one, model, method = request.one, request.model, request.method
+    prepared = image.resize(radiograph, size=one.image_size, aspect=one.aspect).astype(np.float32)
     heat = saliency.explain(model, prepared, method=method)
     probability = float(saliency.probabilities(model, prepared[None])[0])
     check_finite(np.append(heat, probability), one.run_dir)
-    told = "Bright: what speaks most" if heat.any() else "Nothing in the film speaks"
+    told = "Bright: what speaks most" if heat.any() else "Nothing in the radiograph speaks"
     legend = (
-        f"{question.name}: probability {probability:.3f}\n"
-        f"{TITLES[method]}. {told} for {question.name}. Not a medical device."
+        f"{request.name}: probability {probability:.3f}\n"
+        f"{TITLES[method]}. {told} for {request.name}. Not a medical device."
     )
-    shown = _shrunk(film)
+    shown = _shrunk(radiograph)
     png = _draw(shown, unprepared(heat, shown.shape, aspect=one.aspect), legend)
-    return Answer(prepared, heat, probability, png)
+    return Heatmap(prepared, heat, probability, png)
 
 
 class Album:
     """A folder of pictures with their list, heatmaps.json, which a second call replaces."""
 
-    def __init__(self, out: Path, question: Question, names: Sequence[str], *, flag: str) -> None:
+    def __init__(
+        self, out: Path, request: HeatmapRequest, names: Sequence[str], *, flag: str
+    ) -> None:
         """Makes the folder.
 
         Args:
             out: a folder that is new, empty, or of an earlier call.
-            question: what the pictures answer.
-            names: of the films, as they were given.
+            request: what the pictures show.
+            names: of the radiographs, as they were given.
             flag: the option that named the folder, for messages.
 
         Raises:
             ValueError: ``out`` holds something else.
         """
         _check_out(out, flag)
-        self.out, self.about = out, about(question)
-        self.targets = _targets(names, suffix=f".{question.method}-{question.name}.png")
-        self.films: list[dict[str, Any]] = []
+        self.out, self.about = out, about(request)
+        self.targets = _targets(names, suffix=f".{request.method}-{request.name}.png")
+        self.radiographs: list[dict[str, Any]] = []
         out.mkdir(parents=True, exist_ok=True)
         self.write_list()  # from now on the folder is ours
 
-    def add(self, name: str, answer: Answer, **more: Any) -> str:
-        """Writes the picture of a film, whole or not at all, and returns its file's name."""
+    def add(self, name: str, heatmap: Heatmap, **more: Any) -> str:
+        """Writes the picture of a radiograph, whole or not at all, and returns its file's name."""
         path = self.out / self.targets[name]
         with atomic.replacing(path) as part:
-            part.write_bytes(answer.png)
-        row = {"probability": answer.probability, "flat": answer.flat, **more}
-        self.films.append({"file": output.printable(Path(name).name), "picture": path.name, **row})
+            part.write_bytes(heatmap.png)
+        row = {"probability": heatmap.probability, "flat": heatmap.flat, **more}
+        self.radiographs.append(
+            {"file": output.printable(Path(name).name), "picture": path.name, **row}
+        )
         return path.name
 
     def write_list(self) -> None:
-        """Writes the list of all films so far."""
-        run_folder.write_json(self.out / LIST, self.about | {"films": self.films})
+        """Writes the list of all radiographs so far."""
+        run_folder.write_json(self.out / LIST, self.about | {"images": self.radiographs})
 
 
-def about(question: Question) -> dict[str, Any]:
+def about(request: HeatmapRequest) -> dict[str, Any]:
     """Returns what a list of pictures says of the network, the method and the class."""
-    metrics = question.one.metrics
+    metrics = request.one.metrics
     return {
         "written_by": WRITER,
         "model": metrics["model"],
         "seed": metrics["seed"],
         "data_kind": metrics["data"]["kind"],
-        "checkpoint": question.checkpoint,
-        "method": question.method,
-        "class": question.name,
+        "checkpoint": request.checkpoint,
+        "method": request.method,
+        "class": request.name,
     }
 
 
 def unprepared(heat: np.ndarray, shape: tuple[int, ...], *, aspect: str) -> np.ndarray:
-    """(S, S) in the prepared image's pixels to (H, W) in those of the film, as ``aspect`` went."""
+    """(S, S) in the prepared image's pixels to (H, W) in those of the original, by ``aspect``."""
     side, (height, width) = heat.shape[0], shape[:2]
     if aspect == "pad":
         longest = max(height, width)
@@ -167,14 +171,14 @@ def unprepared(heat: np.ndarray, shape: tuple[int, ...], *, aspect: str) -> np.n
     return drawn
 
 
-def _draw(film: np.ndarray, heat: np.ndarray, legend: str) -> bytes:
-    """A PNG: the film, the film under the map, a scale and the legend."""
-    height, width = film.shape
+def _draw(radiograph: np.ndarray, heat: np.ndarray, legend: str) -> bytes:
+    """A PNG: the radiograph, the radiograph under the map, a scale and the legend."""
+    height, width = radiograph.shape
     figure = Figure(figsize=(10.6, min(16, max(2.4, 4.7 * height / width)) + 0.6), dpi=100)
     FigureCanvasAgg(figure)
     left, right = figure.subplots(1, 2, gridspec_kw={"wspace": 0.03})
     for axes in (left, right):
-        axes.imshow(film, cmap="gray", vmin=0, vmax=255)
+        axes.imshow(radiograph, cmap="gray", vmin=0, vmax=255)
         axes.set_axis_off()
     colours = right.imshow(heat, cmap=COLOURS, vmin=0, vmax=1, alpha=OPACITY * heat)
     figure.subplots_adjust(left=0.01, right=0.91, bottom=0.02, top=1 - 0.5 / figure.get_figheight())
@@ -190,13 +194,13 @@ def _draw(film: np.ndarray, heat: np.ndarray, legend: str) -> bytes:
     return buffer.getvalue()
 
 
-def _shrunk(film: np.ndarray) -> np.ndarray:
-    height, width = film.shape
+def _shrunk(radiograph: np.ndarray) -> np.ndarray:
+    height, width = radiograph.shape
     factor = MAX_SIDE / max(height, width)
     if factor >= 1:
-        return film
+        return radiograph
     size = (max(1, round(width * factor)), max(1, round(height * factor)))
-    small: np.ndarray = cv2.resize(film, size, interpolation=cv2.INTER_AREA)
+    small: np.ndarray = cv2.resize(radiograph, size, interpolation=cv2.INTER_AREA)
     return small
 
 
@@ -219,7 +223,7 @@ def _is_own(out: Path) -> bool:
 
 
 def _targets(names: Sequence[str], *, suffix: str) -> dict[str, str]:
-    """The picture's name for each film: what tells it from the others of the call."""
+    """The picture's name for each radiograph: what tells it from the others of the call."""
     places = {name: Path("stdin" if name == STANDARD_INPUT else name).absolute() for name in names}
     top = Path(os.path.commonpath([place.parent for place in places.values()]))
     return {

@@ -24,7 +24,7 @@ def labelled(root: Path, *, patient_key: str) -> tuple[Path, pd.DataFrame]:
 
     ``root`` has the layout of the set (train/NORMAL/…) or holds NORMAL and PNEUMONIA itself. In the
     second, files need not be named as the set's: one that is not is a patient of its own, without
-    a subtype. The folder's own name counts as source part if it is one.
+    a subtype. The folder's own name counts as source if it is one.
 
     Raises:
         FileNotFoundError: there is no such folder, or it has neither layout.
@@ -61,18 +61,18 @@ def _row(path: Path, label: str, source: str, patient_key: str) -> tuple[str, ..
     return name, label, parsed[2], parsed[3], source
 
 
-def overlap(member: Member, root: Path, table: pd.DataFrame) -> tuple[str, str]:
-    """Returns what a folder shares with the run's train part ("" for nothing), and what was asked.
+def shared_with_train(member: Member, root: Path, table: pd.DataFrame) -> tuple[str, str]:
+    """Returns what a folder shares with the run's train split ("" for nothing), and what was asked.
 
     Patients are compared by the names that the files' names give; where a folder does not say
-    whether it is the set's train or test part, a number in either counts. Files are compared by
+    whether it is the set's train or test split, a number in either counts. Files are compared by
     their bytes, if the run's own images are still where it found them.
     """
     train = member.split[member.split["split"] == "train"]
     known = bool((table["source"] != "").all())
     ours, theirs = (_patients(one, exact=known) for one in (train, table))
     shared = sorted(ours & theirs)
-    compared = f"{len(theirs):,} patients by name with {len(ours):,} of the train part"
+    compared = f"{len(theirs):,} patients by name with {len(ours):,} of the train split"
     own = own_images(member)
     if own is None:
         compared += "; no bytes, since the run's images are not where it found them"

@@ -1,15 +1,15 @@
-"""Whether an image is unlike those a network was trained for: by its file, layout, and features.
+"""Whether an image is out of the distribution of a run's own: by its file, layout and features.
 
-The file tells what is no radiograph at all. The rest is told by two Mahalanobis distances from the
-run's own images (its validation and test part, which the network was not fitted to), each with one
+The file tells what is no radiograph at all. The rest shows in two Mahalanobis distances from the
+run's own images (its validation and test split, which the network was not fitted to), each with one
 shrunk covariance, as in Lee et al., "A simple unified framework for detecting out-of-distribution
-samples" (2018), without their class means, since a film of either class is alike here:
+samples" (2018), without their class means, since a radiograph of either class is alike here:
     layout: of a picture of 8 x 8 grey values, its contrast and its sharpness at four scales.
     features: of the network's first dense layer; what the network itself finds strange.
-It is a warning, not a safeguard. AUROC of the layout's distance, inverted, upside-down, turned
-films, noise, smooth clouds and discs against other films of the set (500 make the reference): 1.00,
-0.96, 1.00, 1.00, 1.00, 1.00, with 1.7 % of those films flagged. The features of a network of 118
-phantoms give 1.00, 0.87, 0.96, 1.00, 0.94, 1.00; k-nearest neighbours instead did no better.
+It is a warning, not a safeguard. AUROC of the layout's distance, inverted, upside-down and turned
+images, noise, smooth clouds and discs against other images of the set (500 make the reference):
+1.00, 0.96, 1.00, 1.00, 1.00, 1.00, with 1.7 % of those images flagged. The features of a network of
+118 phantoms give 1.00, 0.87, 0.96, 1.00, 0.94, 1.00; k-nearest neighbours instead did no better.
 """
 
 import io
@@ -24,14 +24,14 @@ from PIL import Image
 
 from pneumo import atomic, untrusted
 
-MIN_SIDE = 64  # pixels; the smallest film of the set has a side of 127
-ASPECTS = (0.5, 3.5)  # width over height; the set's films have about 0.9 to 3.4
-MIN_DEVIATION = 8.0  # grey values; 309 films of the set have at least 31
+MIN_SIDE = 64  # pixels; the smallest radiograph of the set has a side of 127
+ASPECTS = (0.5, 3.5)  # width over height; the set's radiographs have about 0.9 to 3.4
+MIN_DEVIATION = 8.0  # grey values; 309 radiographs of the set have at least 31
 MAX_CHROMA = 6.0  # grey values, mean of the largest less the smallest channel; the set's have 0
 DRAFT = 256  # pixels to which a JPEG is shrunk while it is decoded, enough to see colour
 MANY_PIXELS = 25_000_000  # more are sampled for colour
 SHRINKAGE = 0.5  # share of the covariance's diagonal; with fewer images than features it is needed
-QUANTILE = 0.99  # of the run's own distances: about 1 of 100 ordinary films is flagged
+QUANTILE = 0.99  # of the run's own distances: about 1 of 100 ordinary radiographs is flagged
 FLOOR = 0.01  # of the mean variance, added to each: units that are hardly ever active
 NUM_FOLDS = 10
 MIN_IMAGES = 20  # for a reference
@@ -42,7 +42,7 @@ Array = NDArray[np.float64]
 
 
 def odd_pixels(grey: np.ndarray, *, chroma: float = 0.0) -> list[str]:
-    """Returns why (H, W) uint8 cannot be a film like the set's; [] where nothing speaks against it.
+    """Returns why (H, W) uint8 cannot be a radiograph like the set's; [] where it can.
 
     ``chroma``: of the file, see `chroma`.
     """
@@ -75,7 +75,7 @@ def chroma(data: bytes) -> float:
 
 
 @dataclass(frozen=True)
-class Cloud:
+class MahalanobisDetector:
     """Where ordinary images lie in one space."""
 
     mean: Array  # (c,)
@@ -93,14 +93,14 @@ class Cloud:
 class Reference:
     """Where a run's own images lie."""
 
-    layout: Cloud
-    features: Cloud
+    layout: MahalanobisDetector
+    features: MahalanobisDetector
     weights_sha256: str  # of the network whose features they are
 
     def judge(self, layout: np.ndarray, features: np.ndarray) -> tuple[float, list[str]]:
         """The larger distance of one image, (73,) and (c,), and what is beyond its limit."""
         far = {
-            "laid out unlike the run's images": float(self.layout.distance(layout[None])[0]),
+            "layout unlike the run's images": float(self.layout.distance(layout[None])[0]),
             "far from the run's images in features": float(
                 self.features.distance(features[None])[0]
             ),
@@ -122,10 +122,10 @@ def _layout(grey: NDArray[np.float32]) -> Array:
     return np.asarray(values)
 
 
-def make_cloud(values: np.ndarray) -> Cloud:
+def fit_detector(values: np.ndarray) -> MahalanobisDetector:
     """Returns where (N, c) values of ordinary images lie.
 
-    The limit is the QUANTILE of the distances of each tenth of the images from the cloud of the
+    The limit is the QUANTILE of the distances of each tenth of the images from the detector of the
     others: in its own, an image lies too near.
 
     Raises:
@@ -135,9 +135,9 @@ def make_cloud(values: np.ndarray) -> Cloud:
     if len(values) < MIN_IMAGES:
         raise ValueError(f"a reference needs at least {MIN_IMAGES} images; got {len(values)}")
     folds = [np.arange(len(values)) % NUM_FOLDS == fold for fold in range(NUM_FOLDS)]
-    crossed = [Cloud(*_fit(values[~out]), 1.0).distance(values[out]) for out in folds]
+    crossed = [MahalanobisDetector(*_fit(values[~out]), 1.0).distance(values[out]) for out in folds]
     limit = float(np.quantile(np.concatenate(crossed), QUANTILE))
-    return Cloud(*_fit(values), max(limit, 1e-9))
+    return MahalanobisDetector(*_fit(values), max(limit, 1e-9))
 
 
 def save(reference: Reference, path: Path) -> None:
@@ -158,7 +158,7 @@ def load(path: Path, *, weights_sha256: str) -> Reference | None:
             untrusted.check_stored(opened)
             file = np.load(opened, allow_pickle=False)
             version, found = int(file["version"]), str(file["weights_sha256"])
-            layout_cloud, features_cloud = (_cloud(file, space) for space in SPACES)
+            layout_cloud, features_cloud = (_detector(file, space) for space in SPACES)
     except Exception:  # whatever zipfile and NumPy say of a file that is none
         return None
     if version != VERSION or found != weights_sha256:
@@ -166,14 +166,16 @@ def load(path: Path, *, weights_sha256: str) -> Reference | None:
     return Reference(layout_cloud, features_cloud, found)
 
 
-def _cloud(file: Mapping[str, np.ndarray], space: str) -> Cloud:
-    cloud = Cloud(file[f"{space}_mean"], file[f"{space}_precision"], float(file[f"{space}_limit"]))
-    if cloud.mean.ndim != 1 or cloud.precision.shape != cloud.mean.shape * 2:
+def _detector(file: Mapping[str, np.ndarray], space: str) -> MahalanobisDetector:
+    detector = MahalanobisDetector(
+        file[f"{space}_mean"], file[f"{space}_precision"], float(file[f"{space}_limit"])
+    )
+    if detector.mean.ndim != 1 or detector.precision.shape != detector.mean.shape * 2:
         raise ValueError("shapes do not fit")
-    known = np.isfinite(cloud.precision).all() and np.isfinite(cloud.mean).all()
-    if not (known and 0 < cloud.limit < np.inf):
+    known = np.isfinite(detector.precision).all() and np.isfinite(detector.mean).all()
+    if not (known and 0 < detector.limit < np.inf):
         raise ValueError("numbers are not finite")
-    return cloud
+    return detector
 
 
 def _fit(values: Array) -> tuple[Array, Array]:

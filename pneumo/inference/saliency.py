@@ -55,7 +55,7 @@ def explain(model: LogOdds, image: Map, *, method: str) -> Map:
 
     The largest is 1; all are 0 where nothing speaks for it. ``gradcam`` is Selvaraju et al. (2017)
     at the network's heatmap_layer, of the paper's a map of S/32 x S/32 drawn large;
-    ``occlusion`` is Zeiler & Fergus (2014), a window of the train part's mean grey.
+    ``occlusion`` is Zeiler & Fergus (2014), a window of the train split's mean grey.
 
     Args:
         model: in evaluation mode.

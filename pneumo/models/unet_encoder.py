@@ -139,8 +139,8 @@ class Encoder(Network):
 
         The scale and shift of the input's normalisation, and the bias of the convolution that
         follows, become a part of its weight, on the ones: zeros around the image then mean what
-        they mean in the plain form. So no gradient of the input is needed, the dearest of the
-        first convolution's.
+        they mean in the plain form. So no gradient of the input is needed, the most expensive
+        one of the first convolution.
         """
         count = x.numel()
         centred = x - x.mean()

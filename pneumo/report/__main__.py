@@ -16,7 +16,7 @@ examples:
       every run so far; sweeps of other data or protocols are reported side by
       side
   python -m pneumo.report sweep-paper sweep-holdout
-      with both protocols, also what choosing the epoch on the test part adds
+      with both protocols, also what choosing the epoch on the test split adds
 """
 
 

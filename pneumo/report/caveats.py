@@ -23,7 +23,7 @@ TRAINING = (
     "flip",
     "fill",
 )
-SHARE_VARIES = 0.03  # of the test part: splits by patient differ a little, protocols more
+SHARE_VARIES = 0.03  # of the test split: splits by patient differ a little, protocols more
 
 
 def caveats(group: Group) -> list[str]:
@@ -85,8 +85,8 @@ def _note_choice(group: Group) -> list[str]:
     if not chosen or not group.baselines:
         return []
     return [
-        f"The epoch of {', '.join(chosen)} was chosen on the test part, and a baseline has none to "
-        "choose: margins over the baselines flatter the network."
+        f"The epoch of {', '.join(chosen)} was chosen on the test split, and a baseline has none "
+        "to choose: margins over the baselines are optimistic for the network."
     ]
 
 
@@ -134,7 +134,7 @@ def _note_shares(group: Group) -> list[str]:
         return []
     least, most = min(known, key=lambda n: known[n]), max(known, key=lambda n: known[n])
     return [
-        f"The test parts differ in size, from {known[least]:.0%} of the images ({least}) to "
+        f"The test splits differ in size, from {known[least]:.0%} of the images ({least}) to "
         f"{known[most]:.0%} ({most})."
     ]
 

@@ -1,4 +1,4 @@
-"""How sure it is that networks differ, and what choosing the epoch on the test part adds."""
+"""How sure it is that networks differ, and what choosing the epoch on the test split adds."""
 
 from collections.abc import Sequence
 from typing import Any, NamedTuple
@@ -35,7 +35,7 @@ class Margin(NamedTuple):
 
 
 class Optimism(NamedTuple):
-    """By how much choosing the epoch on the test part flatters a network's score."""
+    """By how much choosing the epoch on the test split raises a network's score."""
 
     label: str
     score: str
@@ -47,7 +47,7 @@ class Optimism(NamedTuple):
 def differences(group: Group) -> list[Difference]:
     """Every pair of the group's first networks, on each score of `COMPARED`.
 
-    Only splits that both networks were tried on, with the same images in each part, make a pair.
+    Only splits that both networks were tried on, with the same images in each split, make a pair.
     p is adjusted by Holm over the pairs of one score.
     """
     cells = group.networks[:MOST_COMPARED]
@@ -71,9 +71,9 @@ def differences(group: Group) -> list[Difference]:
 def margins(group: Group) -> list[Margin]:
     """Every network minus every baseline of the group, on each score of `COMPARED`.
 
-    Only splits that both were tried on, with the same images in each part, make a pair. First
+    Only splits that both were tried on, with the same images in each split, make a pair. First
     over the trials, by the corrected t-test, where there are several; then within each trial, by
-    a paired bootstrap over the patients of its test part, which says nothing of other splits.
+    a paired bootstrap over the patients of its test split, which says nothing of other splits.
     """
     return [
         margin
@@ -132,10 +132,10 @@ def _within(one: Trial, other: Trial, score: str) -> Comparison:
 
 
 def optimism(group: Group, *, groups: Sequence[Group]) -> list[Optimism]:
-    """What choosing the epoch on the test part adds, by each way that the runs allow.
+    """What choosing the epoch on the test split adds, by each way that the runs allow.
 
-    Best minus last epoch, where the epoch was chosen on the test part; best of all epochs on the
-    test part minus the epoch chosen on validation data, where it was chosen there; and, for the
+    Best minus last epoch, where the epoch was chosen on the test split; best of all epochs on the
+    test split minus the epoch chosen on validation data, where it was chosen there; and, for the
     paper's protocol, its score minus that of the holdout protocol on the same data and seeds.
     """
     rows = []
@@ -201,9 +201,9 @@ def _pairs(first: Cell, second: Cell, *, same_split: bool = True) -> list[tuple[
 
 
 def _test_to_train(trials: Sequence[Trial]) -> float:
-    """Test over train images; 0 if all trials share one test part, which then overlaps no other.
+    """Test over train images; 0 if all trials share one test split, which then overlaps no other.
 
-    The protocol official has one test part; of others, trials of one split do. Where the splits
+    The protocol official has one test split; of others, trials of one split do. Where the splits
     are not written, they are taken for random ones.
     """
     splits = {_split_hash(trial) for trial in trials}

@@ -13,6 +13,7 @@ from matplotlib.ticker import MaxNLocator
 
 from pneumo.evaluation import published
 from pneumo.labels import NORMAL
+from pneumo.report.assessment_figures import decision_curve, reliability
 from pneumo.report.curves import (
     has_long_labels,
     history_table,
@@ -38,7 +39,6 @@ from pneumo.report.drawing import (
 from pneumo.report.groups import Cell, Group
 from pneumo.report.size_figure import accuracy_by_size
 from pneumo.report.trials import number
-from pneumo.report.worth_figures import decision_curve, reliability
 
 LEAST_F1_SHOWN = 0.02  # of the axis, where all scores are alike
 
@@ -141,7 +141,7 @@ def learning_curves(group: Group) -> Figure | None:
 
 
 def roc_and_precision_recall(group: Group) -> Figure | None:
-    """ROC of PNEUMONIA and precision-recall of NORMAL on the test part, with bands."""
+    """ROC of PNEUMONIA and precision-recall of NORMAL on the test split, with bands."""
     cells = [cell for cell in shown(group) if any(t.label.size for t in cell.trials)]
     if not cells:
         return None

@@ -34,10 +34,10 @@ COLUMNS = {
     "auroc": "AUROC",
 }
 PROTOCOLS = {
-    "paper": "a random 70/30 split by patient in every trial, no validation part",
-    "holdout": "a random split by patient in every trial, with a validation part",
+    "paper": "a random 70/30 split by patient in every trial, no validation split",
+    "holdout": "a random split by patient in every trial, with a validation split",
     "official": "the data set's own train and test folders, the same in every trial",
-    "kfold": "folds by patient, each the test part once",
+    "kfold": "folds by patient, each the test split once",
     DEBUG: "debug runs of a few batches an epoch, which try the software: no score means anything",
 }
 
@@ -243,7 +243,7 @@ def _ranked(group: Group) -> list[Cell]:
     """The group's networks with scores: tiny, the paper's own, first, then the best; baselines.
 
     Which of several settings is the best, the part tells that chose their epochs: where that is
-    the validation part, no setting is put forward for its score on the test part.
+    the validation split, no setting is put forward for its score on the test split.
     """
 
     def merit(cell: Cell) -> float:
@@ -268,8 +268,8 @@ def _lead(cell: Cell, group: Group, groups: Sequence[Group]) -> str:
     rivals = sum(other.model == cell.model and bool(_f1(other).n) for other in group.cells)
     if rivals > 1:
         on = cell.settings.get("chosen_on")
-        flatters = ", which flatters it" if on == "test" else ""
-        said += f", the best of {rivals} settings on the {on} part{flatters}"
+        bias = ", which is optimistic" if on == "test" else ""
+        said += f", the best of {rivals} settings on the {on} split{bias}"
     said += _margin(cell, group)
     figure = paper_figure(cell, "f1_normal")
     if not isnan(figure) and group.kind != "phantom":
@@ -280,7 +280,7 @@ def _lead(cell: Cell, group: Group, groups: Sequence[Group]) -> str:
         said += f"; the paper{where} reports {about}{decimal(figure)}"
     for row in optimism(group, groups=groups):
         if (row.label, row.score) == (cell.label, "f1_normal"):
-            return f"{said}; {_flattery(row)}."
+            return f"{said}; {_selection_bias(row)}."
     return f"{said}."
 
 
@@ -297,11 +297,11 @@ def _margin(cell: Cell, group: Group) -> str:
     )
 
 
-def _flattery(row: Optimism) -> str:
+def _selection_bias(row: Optimism) -> str:
     gain = decimal(row.test.difference)
     if row.how.startswith("best minus last"):
-        return f"choosing the epoch on the test part flattered it by {gain} against the last epoch"
-    return f"choosing the epoch on the test part would have flattered it by {gain}"
+        return f"choosing the epoch on the test split raised it by {gain} against the last epoch"
+    return f"choosing the epoch on the test split would have raised it by {gain}"
 
 
 def _states(problems: Sequence[Problem]) -> str:

@@ -54,11 +54,11 @@ def summary_markdown(
     lines = ["# Report", "", _escaped(" ".join(said)), ""]
     for part in parts:
         lines += [f"## {_escaped(part.title)}", "", _escaped(part.about), ""]
-        lines += ["Medians over trials of the test part, at the epoch chosen:", ""]
+        lines += ["Medians over trials of the test split, at the epoch chosen:", ""]
         lines += _scores(part)
         lines += _table(part.sizes, SIZES)
         lines += [TRAIN_NOTE, ""]
-        lines += _titled("Choosing the epoch on the test part", part.optimism, OPTIMISM)
+        lines += _titled("Choosing the epoch on the test split", part.optimism, OPTIMISM)
         lines += _titled("Margins over the baselines", part.margins, MARGINS)
         lines += _titled("Differences between networks", part.differences, DIFFERENCES)
         lines += [f"- {_escaped(caveat)}" for caveat in part.caveats]

@@ -14,8 +14,8 @@ from pneumo.report.wording import DASH, decimal, interval
 TEMPLATE = Path(__file__).with_name("card.md.j2")
 MARK = "<!-- Written by pneumo.export; a new export replaces it. -->"
 PREPARATION = {
-    "stretch": "a triangle filter without aliasing stretches the film",
-    "pad": "a triangle filter without aliasing shrinks the film in proportion, with black margins,",
+    "stretch": "a triangle filter without aliasing stretches the radiograph",
+    "pad": "a triangle filter without aliasing shrinks it in proportion, with black margins,",
 }
 NOT_BEST = "predictions of single images are kept for the best checkpoint only"
 SCORES = {
@@ -46,19 +46,19 @@ CHECKLIST = (
     ),
     Item("Preprocessing", "9", "7", "What it is"),
     Item("Reference standard", "14 to 16", "8a, 8b", "Data; as far as the set tells"),
-    Item("Parts, and no patient in two", "20, 21", "12a", "Data"),
+    Item("Splits, and no patient in two", "20, 21", "12a", "Data"),
     Item("Model, software, training", "22, 23, 25", "12c, 22", "What it is; run folder"),
     Item("Selection of the final model", "26", "12c", "Data, how the epoch was chosen"),
     Item("Measures and their intervals", "28, 36", "12e, 23a", "Scores, Operating point"),
     Item("Calibration, output", "28", "12e, 15", "Calibration, Operating point"),
-    Item("Subgroups", "36", "14, 23b", "Subgroups; by germ, source part and file size"),
+    Item("Subgroups", "36", "14, 23b", "Subgroups; by germ, source and file size"),
     Item("Limits", "38", "26", "Limits"),
     Item("Code, data, licences", "41", "18e, 18f", "What it is, Data"),
     Item("Explanation", "31", "none", "Heat maps"),
-    Item("Dates of the films", "7", "5b", "no: not in the set"),
+    Item("Dates of the radiographs", "7", "5b", "no: not in the set"),
     Item("Treatment of the patients", "none", "6c", "no: not in the set"),
     Item("Agreement of readers, blinding", "17, 18", "8c", "no: not in the set"),
-    Item("Missing data", "13", "11", "no: unknown which films were left out of the set"),
+    Item("Missing data", "13", "11", "no: unknown which radiographs were left out of the set"),
     Item("Sample size", "19", "10", "no: the set was given; the intervals tell its precision"),
     Item("Age, sex, other characteristics", "34", "20b", "no: not in the set"),
     Item("Fairness", "none", "14", "no: nothing is known of the persons"),
@@ -90,7 +90,7 @@ def write(
         checkpoint: best or last.
         found: what `evaluation.assessment` says of this checkpoint; None where there is none.
         maps: numbers on heat maps, see runs.read_maps.
-        train_sha256: split.digest of the train part; None where it is not known.
+        train_sha256: split.digest of the train split; None where it is not known.
     """
     environment = Environment(
         autoescape=False,  # noqa: S701  (Markdown, not HTML)
@@ -158,17 +158,18 @@ def _score(row: Mapping[str, float | None], *, between: str = " | ") -> str:
 
 def _chosen(metrics: Mapping[str, Any], checkpoint: str) -> str:
     if checkpoint == "last":
-        return "it is the last one; nothing was chosen, so this does not flatter the test part."
+        return "it is the last one; nothing was chosen, so there is no selection bias."
     on = metrics["selection"]["on"]
-    told = f"the epoch with the highest F1 of NORMAL on the {on} part"
+    told = f"the epoch with the highest F1 of NORMAL on the {on} split"
     if on == "test":
         return (
-            f"{told}, as in the paper. **The scores below are on that same part and flatter**; "
-            f"the last epoch has an F1 of NORMAL of {decimal(metrics['last']['test']['f1_normal'])}"
-            f" instead of {decimal(metrics['best']['test']['f1_normal'])} there. Use "
+            f"{told}, as in the paper. **The scores below are on that same split and are "
+            f"optimistic**; the last epoch has an F1 of NORMAL of "
+            f"{decimal(metrics['last']['test']['f1_normal'])} instead of "
+            f"{decimal(metrics['best']['test']['f1_normal'])} there. Use "
             "protocol=holdout or protocol=official for scores to rely on."
         )
-    return f"{told}, whose patients are in no other part."
+    return f"{told}, whose patients are in no other split."
 
 
 def _tidy(text: str) -> str:

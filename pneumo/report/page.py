@@ -6,7 +6,7 @@ from pathlib import Path
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
 
 from pneumo.evaluation import published
-from pneumo.report import worth, worth_figures
+from pneumo.report import assessment_figures, assessments
 from pneumo.report.curves import MOST_SHOWN
 from pneumo.report.findings import COLUMNS, Section
 from pneumo.report.groups import Group
@@ -18,26 +18,26 @@ from pneumo.report.wording import DASH, TRAIN_NOTE, decimal, interval
 TEMPLATE = Path(__file__).with_name("report.html.j2")
 MOST_RUNS = 100  # listed on the page; runs.csv has all
 WITH_INTERVAL = ("accuracy", "f1_normal", "f1_pneumonia", "auroc")
-CAPTIONS = worth_figures.CAPTIONS | {
+CAPTIONS = assessment_figures.CAPTIONS | {
     "figure1": (
         "F1 by network (figure 1 of the paper)",
-        "Each point is a trial, at its chosen epoch; open on the train part, filled on the test "
+        "Each point is a trial, at its chosen epoch; open on the train split, filled on the test "
         "part. Box: quartiles and median; whiskers: lowest and highest. " + TRAIN_NOTE,
     ),
     "learning-curves": (
         "Learning curves",
         "F1 of NORMAL by epoch: median over trials, and the range from lowest to highest. "
-        "Filled line: test part; grey dashes: train part. Markers: the epochs chosen.",
+        "Filled line: test split; grey dashes: train split. Markers: the epochs chosen.",
     ),
     "roc-precision-recall": (
         "ROC and precision-recall",
-        "Test part at the chosen epoch: median over trials, band from lowest to highest; of a "
+        "Test split at the chosen epoch: median over trials, band from lowest to highest; of a "
         "single trial its own curve, band the central 95 % of 200 resamples of its patients.",
     ),
     "confusion": (
         "Confusion matrices",
         "Of each true class (row), the share called each class at a probability of 0.5, and the "
-        "images: means over trials of the test part.",
+        "images: means over trials of the test split.",
     ),
     "accuracy-size": (
         "Accuracy and size",
@@ -79,8 +79,8 @@ def html(
         most_shown=MOST_SHOWN,
         phantom=[part.title for part in parts if part.group.kind == "phantom"],
         captions=CAPTIONS,
-        worth={part.group.slug: worth.tables(part.group) for part in parts},
-        worth_columns=worth.TABLES,
+        assessed={part.group.slug: assessments.tables(part.group) for part in parts},
+        assessment_columns=assessments.TABLES,
         peers=PEERS,
         columns=COLUMNS,
         sizes=SIZES,

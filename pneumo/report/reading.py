@@ -13,7 +13,7 @@ import numpy as np
 from pneumo import untrusted
 from pneumo.evaluation.metrics import SCORES, Array, scores
 from pneumo.labels import CLASS_NAMES
-from pneumo.report import worth
+from pneumo.report import assessments
 from pneumo.report.trials import Problem, Trial
 from pneumo.runs import run_folder
 from pneumo.runs.finished import what_is_wrong
@@ -93,7 +93,7 @@ def _trial(path: Path, *, name: str, metrics: dict[str, Any], status: dict[str, 
     told = _settings(path)
     if metrics.get("baseline") is True:
         told = {key: value for key, value in told.items() if key.startswith(TELL_OF_BASELINES)}
-    trial = Trial(name, metrics | worth.read(path, metrics), status, told=told)
+    trial = Trial(name, metrics | assessments.read(path, metrics), status, told=told)
     try:
         names, label, probability, patient = _predictions(path / "predictions.csv")
         _check_agreement(trial, label=label, probability=probability)
@@ -103,7 +103,7 @@ def _trial(path: Path, *, name: str, metrics: dict[str, Any], status: dict[str, 
     undefined = [s for s in SCORES if np.isnan(trial.score("best", "test", s))]
     if undefined:
         gone = [c for c in CLASS_NAMES if trial.count("test", c) == 0]
-        why = f"the test part has no {' and no '.join(gone)}" if gone else "not a number"
+        why = f"the test split has no {' and no '.join(gone)}" if gone else "not a number"
         remarks.append(f"{', '.join(undefined)} undefined ({why}): left out of the summary")
     return replace(trial, remarks=tuple(remarks))
 

@@ -89,7 +89,7 @@ def _not_begun(sweep: str, planned: Mapping[str, Any]) -> Problem:
     name = f"{sweep}/model={planned['model']},seed={planned['seed']}"
     fold = "" if planned["fold"] is None else f",protocol.fold={planned['fold']}"
     return Problem(
-        name + fold, "not begun", "the sweep asks for it; go on with sweep=DIR", **planned
+        name + fold, "not begun", "the sweep asks for it; resume with sweep=DIR", **planned
     )
 
 

@@ -56,7 +56,7 @@ def accuracy_by_size(group: Group) -> Figure | None:
                 _peer(ax, peer, size)
         size_axis(ax, size.replace("_", "-"))
         ax.margins(x=0.08, y=0.12)
-        ax.set_ylabel("accuracy on the test part")
+        ax.set_ylabel("accuracy on the test split")
     axes[0].set_title("Accuracy and size")
     legend_above(figure, axes[0], columns=columns)
     return figure

@@ -99,7 +99,7 @@ def comparison_rows(groups: Sequence[Group]) -> list[dict[str, Any]]:
 
 
 def paper_figure(cell: Cell, score: str) -> float:
-    """The paper's median of a score on the test part for this network; NaN if it gives none."""
+    """The paper's median of a score on the test split for this network; NaN if it gives none."""
     if cell.model == "tiny" and score in published.TINY:
         return published.TINY[score]
     known = cell.model in published.NETWORKS and score == "f1_normal"

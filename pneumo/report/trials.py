@@ -25,7 +25,7 @@ class Trial:
     name: str
     metrics: Mapping[str, Any]
     status: Mapping[str, Any]
-    # of the test part at the best epoch, sorted by path, all empty if unknown:
+    # of the test split at the best epoch, sorted by path, all empty if unknown:
     path: Array = field(default_factory=_nothing)  # (N,) str
     label: Array = field(default_factory=_nothing)  # (N,) int64, 0 NORMAL, 1 PNEUMONIA
     probability: Array = field(default_factory=_nothing)  # (N,) float64, of PNEUMONIA
@@ -46,7 +46,7 @@ class Trial:
 
     @cached_property
     def resampled(self) -> dict[str, Array]:
-        """(resamples,) of each score of COMPARED: of trials on one test part the same resamples."""
+        """(resamples,) of each score of COMPARED: trials on one test split share them."""
         return resampled_scores(self.label, self.probability, patient=self.patient, names=COMPARED)
 
     @property
@@ -61,7 +61,7 @@ class Trial:
         return number(self.metrics[when].get(part), name)
 
     def history(self, part: str, name: str) -> Array:
-        """(epochs,) float64 of one score of one part, NaN where unknown."""
+        """(epochs,) float64 of one score of one split, NaN where unknown."""
         epochs = self.metrics.get("history") or []
         if self._class_is_missing(part, name):
             return np.full(len(epochs), np.nan)

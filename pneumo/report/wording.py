@@ -6,7 +6,7 @@ MINUS, DASH, PLUS_MINUS = "\N{MINUS SIGN}", "\N{EN DASH}", "\N{PLUS-MINUS SIGN}"
 
 
 TRAIN_NOTE = (
-    "Train F1 is of the chosen checkpoint on the train part in evaluation mode: plain images, no "
+    "Train F1 is of the chosen checkpoint on the train split in evaluation mode: plain images, no "
     "dropout. Runs of an earlier version did not score that; theirs is of the training steps, "
     "images augmented, dropout on and weights still moving, and lies lower."
 )

@@ -21,7 +21,7 @@ STATES = ("running", "done", "stopped", "failed")  # in status.json
 SWEEP = "sweep.json"  # in a sweep's folder: the arguments it began with, and the runs they ask for
 IDENTITY = ("model", "seed", "protocol", "fold")
 MAPS = "heatmap.json"
-MAP_NUMBERS = ("films", "flat", "deletion", "random", "gap", "randomised", "share_of_gaps_above_0")
+MAP_NUMBERS = ("images", "flat", "deletion", "random", "gap", "randomised", "share_of_gaps_above_0")
 COUNTED = {"epoch": 0, "max_epochs": 0}  # of status.json
 MAX_DIGITS = 19  # of a whole number in an override
 LAST, BEST = "checkpoints/last.ckpt", "checkpoints/best.ckpt"
@@ -41,7 +41,7 @@ MOVED = {  # modules that a run folder of an earlier version names by _target_, 
     "pneumo.split": "pneumo.data.split",
 }
 
-# What may differ when a run is gone on with: where and how fast it is trained, not what
+# What may differ when a run is resumed: where and how fast it is trained, not what
 MAY_CHANGE = (
     "callbacks",
     "capture",  # of an earlier version
@@ -156,7 +156,7 @@ def write_config(run_dir: Path, config: Mapping[str, Any], overrides: Sequence[s
         changed = [key for key in keys if not key.startswith(MAY_CHANGE)]
         if changed:
             raise ValueError(
-                f"a run goes on with the settings it began with; in {run_dir} these differ: "
+                f"a run resumes with the settings it began with; in {run_dir} these differ: "
                 + "; ".join(f"{k} was {before.get(k)}, now {after.get(k)}" for k in changed)
                 + ". Start it in a new folder, or take the change back"
             )
@@ -340,6 +340,9 @@ def _read_maps(run_dir: Path) -> list[dict[str, Any]]:
     try:
         found = untrusted.read_json(run_dir / MAPS)
         rows = found["scores"] if found["schema"] == SCHEMA else []
+        for row in rows:
+            if "films" in row["mean"]:  # of an earlier version
+                row["mean"]["images"] = row["mean"].pop("films")
         return [row for row in rows if _is_map(row)]
     except (OSError, ValueError, KeyError, TypeError):
         return []

@@ -22,7 +22,9 @@ KNOWN = re.compile(
     r"|torch Size|torch device|torch\.serialization _get_layout|torch (float|bfloat|int|uint)\d+"
     r"|torch\._utils _rebuild_(tensor_v2|parameter)"
 )
-FEW = 1 << 24  # numbers that a network may make besides its weights, as to initialise them
+MAX_INITIAL_NUMBERS = (
+    1 << 24
+)  # numbers that a network may make besides its weights, as to initialise them
 
 
 def load(path: Path) -> Any:
@@ -79,7 +81,7 @@ def bounded(make: Callable[[], Any], *, weights: Mapping[str, Tensor]) -> Any:
     stored = {
         value.untyped_storage().data_ptr(): value.untyped_storage() for value in weights.values()
     }
-    with _Bounded(FEW + sum(one.nbytes() for one in stored.values())):
+    with _Bounded(MAX_INITIAL_NUMBERS + sum(one.nbytes() for one in stored.values())):
         return make()
 
 

@@ -123,7 +123,7 @@ class BatchPicture(pl.Callback):
 
 
 def history_table(history: list[dict[str, Any]]) -> pd.DataFrame:
-    """Returns a row an epoch: epoch, lr, seconds, and train/accuracy and its like for each part."""
+    """Returns a row an epoch: epoch, lr, seconds, and train/accuracy and the like of each split."""
     return pd.DataFrame(
         [
             {

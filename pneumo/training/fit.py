@@ -17,7 +17,7 @@ from hydra.utils import instantiate
 
 from pneumo import untrusted
 from pneumo.data import cache, kermany, split
-from pneumo.data.base import Source
+from pneumo.data.base import DataSet
 from pneumo.data.datamodule import XrayDataModule
 from pneumo.data.folder import near_duplicates
 from pneumo.inference import ensemble, ood
@@ -40,10 +40,10 @@ SECTIONS = (  # whose objects are looked at before a run
     *("logger", "trainer"),
 )
 # Lightning's advice that does not hold here, and its use of what torch 2.15 calls old
-NOT_NEWS = (
+SILENCED_MESSAGES = (
     ".*does not have many workers",  # the training process augments faster than a CPU can train
     ".*treespec, LeafSpec",
-    "Checkpoint directory .* exists and is not empty",  # a run that goes on
+    "Checkpoint directory .* exists and is not empty",  # a resumed run
 )
 WHOLE_FILES = {"_target_": "pneumo.training.whole_files.WholeFiles"}
 # How torch says that a loading process was killed, or has no room for its batch
@@ -68,7 +68,7 @@ def check(config: Mapping[str, Any]) -> None:
 
 
 def fit(config: dict[str, Any], run_dir: Path) -> None:
-    """Trains as ``config`` (plain, resolved, checked) says, or goes on where ``run_dir`` stopped.
+    """Trains as ``config`` (plain, resolved, checked) says, or resumes where ``run_dir`` stopped.
 
     Leaves in ``run_dir`` what the README lists. Raises ValueError or FileNotFoundError for what
     the user can mend, KeyboardInterrupt where the user stopped it.
@@ -76,10 +76,10 @@ def fit(config: dict[str, Any], run_dir: Path) -> None:
     start = time.monotonic()
     if config["num_threads"]:
         torch.set_num_threads(config["num_threads"])
-    source: Source = instantiate(config["data"]["source"])
-    if source.note:
-        log.warning(textwrap.fill(source.note, metadata.WIDTH))
-    table, images = read_data(config, source)
+    data_set: DataSet = instantiate(config["data"]["source"])
+    if data_set.note:
+        log.warning(textwrap.fill(data_set.note, metadata.WIDTH))
+    table, images = read_data(config, data_set)
     digest = keep_split(run_dir, table)
     start_from = whole_files.resume_from(run_dir, metadata.selection(config))
     trainer = build_trainer(config["trainer"], run_dir, job_number=config.get("job_number"))
@@ -95,7 +95,7 @@ def fit(config: dict[str, Any], run_dir: Path) -> None:
     network, module, data = build(config, table, images, resident=resident, arithmetic=arithmetic)
     if device.type == "cpu":
         fused_cpu.keep_memory()
-    facts = metadata.describe(config, source, table, digest, network, trainer)
+    facts = metadata.describe(config, data_set, table, digest, network, trainer)
     metadata.announce(facts, trainer)
     tensorboard_log.open_run(trainer, config)
 
@@ -112,11 +112,11 @@ def fit(config: dict[str, Any], run_dir: Path) -> None:
     run_folder.write_table(run_dir / "predictions.csv", predictions)
     keep_reference(network, images, table, predictions, run_dir)
     run_folder.write_table(run_dir / "history.csv", history_table(module.history))
-    # a run that was gone on with counts the epochs of all its starts
+    # a resumed run counts the epochs of all its starts
     training = sum(row["seconds"] for row in module.history)
     seconds = {"train": training, "total": training + time.monotonic() - start}
     found = metadata.assessment(
-        table, predictions, root=source.root, protocol=config["protocol"]["name"]
+        table, predictions, root=data_set.root, protocol=config["protocol"]["name"]
     )
     results = metadata.results(module.history, best=best, last=last)
     metadata.check_best(module.history, best.epoch, config)
@@ -128,21 +128,21 @@ def fit(config: dict[str, Any], run_dir: Path) -> None:
     run_folder.write_status(
         run_dir, "done", epoch=len(module.history), max_epochs=config["trainer"]["max_epochs"]
     )
-    metadata.conclude(metrics, source, run_dir)
+    metadata.conclude(metrics, data_set, run_dir)
 
 
-def read_data(config: Mapping[str, Any], source: Source) -> tuple[pd.DataFrame, cache.Cache]:
+def read_data(config: Mapping[str, Any], data_set: DataSet) -> tuple[pd.DataFrame, cache.Cache]:
     """Returns the split table of a data set's images, and the images."""
     data = config["data"]
-    table = source.table(patient_key=data["patient_key"], on_unknown_name=data["on_unknown_name"])
+    table = data_set.table(patient_key=data["patient_key"], on_unknown_name=data["on_unknown_name"])
     images = cache.load(
-        source.root,
+        data_set.root,
         table["path"].tolist(),
         cache_dir=Path(data["cache_dir"]),
         image_size=data["image_size"],
         aspect=data["aspect"],
     )
-    if source.near_duplicates:
+    if data_set.near_duplicates:
         table = table.assign(patient=near_duplicates(table, images.images))
     groups = kermany.join_duplicates(table, images.digests)
     table = table.assign(digest=images.digests, group=groups)
@@ -164,12 +164,12 @@ def keep_split(run_dir: Path, table: pd.DataFrame) -> str:
     found = {"split_sha256": split.digest(table), "images_sha256": split.images_digest(table)}
     if _split_before(path) not in (None, found["split_sha256"]):
         raise ValueError(
-            f"a run goes on with the images it began with; those of {run_dir} were others. Name "
+            f"a run resumes with the images it began with; those of {run_dir} were others. Name "
             "their folder with data.root=DIR, or start a new run"
         )
     if _images_before(kept) not in (None, found["images_sha256"]):
         raise ValueError(
-            f"a run goes on with the images it began with; since {run_dir} began, files have "
+            f"a run resumes with the images it began with; since {run_dir} began, files have "
             "changed under the same names. Name the folder of the first ones with data.root=DIR, "
             "or start a new run"
         )
@@ -297,7 +297,7 @@ def build_trainer(
 def train(
     trainer: pl.Trainer, module: Classifier, data: XrayDataModule, start_from: Path | None = None
 ) -> None:
-    """Fits, going on from a checkpoint where one is given.
+    """Fits, resuming from a checkpoint where one is given.
 
     Raises:
         ValueError: a process that loads images has died.
@@ -305,7 +305,7 @@ def train(
     """
     try:
         with warnings.catch_warnings():
-            for message in NOT_NEWS:
+            for message in SILENCED_MESSAGES:
                 warnings.filterwarnings("ignore", message)
             trainer.fit(module, datamodule=data, ckpt_path=start_from, weights_only=True)
     except SystemExit:  # how Lightning ends after Ctrl-C
@@ -330,7 +330,7 @@ def keep_reference(
     predictions: pd.DataFrame,
     run_dir: Path,
 ) -> None:
-    """Leaves what tells an ordinary film from an odd one, so that the run folder is enough."""
+    """Writes the reference of in-distribution images, so that the run folder is enough."""
     rows = table.index[table["path"].isin(ensemble.reference_paths(predictions))].to_numpy()
     made = ensemble.make_reference(network, images.images[rows])
     if made is not None:

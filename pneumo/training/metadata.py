@@ -18,7 +18,7 @@ import torch
 import pneumo
 from pneumo import cli
 from pneumo.data import image, split
-from pneumo.data.base import Source
+from pneumo.data.base import DataSet
 from pneumo.evaluation.assessment import assess_run
 from pneumo.evaluation.published import TINY
 from pneumo.models import complexity
@@ -113,7 +113,7 @@ def assessment(
 
 def describe(
     config: Mapping[str, Any],
-    source: Source,
+    data_set: DataSet,
     table: pd.DataFrame,
     digest: str,
     network: Network,
@@ -121,7 +121,7 @@ def describe(
 ) -> dict[str, Any]:
     """Returns what metrics.json says of a network's run before it has begun."""
     model, data = config["model"], config["data"]
-    facts = describe_run(config, source, table, digest)
+    facts = describe_run(config, data_set, table, digest)
     return facts | {
         "debug": is_debug(config["trainer"]),
         "num_classes": network.num_classes,
@@ -143,7 +143,7 @@ def describe(
 
 
 def describe_run(
-    config: Mapping[str, Any], source: Source, table: pd.DataFrame, digest: str
+    config: Mapping[str, Any], data_set: DataSet, table: pd.DataFrame, digest: str
 ) -> dict[str, Any]:
     """Returns what metrics.json says of any run: its name, its data, what it ran on."""
     data, protocol = config["data"], config["protocol"]
@@ -154,10 +154,10 @@ def describe_run(
         "protocol": protocol["name"],
         "fold": protocol["fold"],
         "data": {
-            "kind": source.kind,
-            "note": source.note,
-            "root_name": source.root.name,
-            "licence": source.licence,
+            "kind": data_set.kind,
+            "note": data_set.note,
+            "root_name": data_set.root.name,
+            "licence": data_set.licence,
             "images": len(table),
             "patients": int(table["group"].nunique()),
             "patient_key": data["patient_key"],
@@ -222,13 +222,13 @@ def announce_splits(facts: Mapping[str, Any]) -> None:
             )
 
 
-def conclude(metrics: Mapping[str, Any], source: Source, run_dir: Path) -> None:
+def conclude(metrics: Mapping[str, Any], data_set: DataSet, run_dir: Path) -> None:
     """Says what came out, what it means, and where it lies."""
     best, by = metrics["best"], metrics["selection"]
     on = by["on"]
     log.info("")
     log.info(
-        "Test part, epoch %d of %d, chosen on the %s part%s:",
+        "Test split, epoch %d of %d, chosen on the %s split%s:",
         best["epoch"] + 1,
         len(metrics["history"]),
         on,
@@ -237,12 +237,12 @@ def conclude(metrics: Mapping[str, Any], source: Source, run_dir: Path) -> None:
     show_scores(best["test"])
     if on == "test":
         log.info(
-            "  This flatters: the epoch was chosen on the part it is scored on, as in the\n"
+            "  Optimistic: the epoch was chosen on the split it is scored on, as in the\n"
             "  paper (F1 NORMAL %.3f). The last epoch has %.3f; protocol=holdout is honest.",
             TINY["f1_normal"],
             metrics["last"]["test"][MAIN],
         )
-    notes = (DEBUG_NOTE if metrics["debug"] else "", source.note)
+    notes = (DEBUG_NOTE if metrics["debug"] else "", data_set.note)
     shown = show_end(notes, seconds=metrics["seconds"], run_dir=run_dir)
     log.info("TensorBoard: tensorboard --logdir '%s'", shown)
 

@@ -28,7 +28,7 @@ from pneumo.training import settings
 
 log = logging.getLogger(__name__)
 
-REFUSED = "refused.txt"  # in a run's folder: why it was not gone on with; its files are untouched
+REFUSED = "refused.txt"  # in a run's folder: why it was not resumed; its files are untouched
 SECONDS = 2.0  # between two looks at the runs
 QUIET = 300.0  # between two lines where there is no terminal, if no run begins or ends
 
@@ -57,7 +57,7 @@ OmegaConf.register_new_resolver("folder_name", folder_name, replace=True)
 failed = False  # whether the last sweep of this process left a run undone
 under_way: "Sweep | None" = None  # of this process
 
-NOT_NEWS = (
+SILENCED_MESSAGES = (
     "optuna.storages._in_memory",
     "hydra_plugins.hydra_optuna_sweeper._impl",
 )  # what they say, the table tells
@@ -98,7 +98,7 @@ class Sweep(Callback):
         except ValueError as error:  # Hydra would only warn of another exception
             sys.stderr.write(f"Error: {error}\n")
             raise SystemExit(2) from None
-        for name in NOT_NEWS:
+        for name in SILENCED_MESSAGES:
             logging.getLogger(name).setLevel(logging.ERROR)
         global under_way
         folder = Path(config.hydra.sweep.dir)
@@ -178,7 +178,7 @@ def check(config: Mapping[str, Any], hydra: Any) -> None:
     protocol = config["protocol"]
     if "optuna" in hydra.sweeper["_target_"] and protocol["select_on"] == "test":
         raise ValueError(
-            "a search must choose on a validation part, so that no setting is fitted to the test "
+            "a search must choose on a validation split, so that no setting is fitted to the test "
             f"part; got protocol={protocol['name']}, which has none. Use protocol=holdout, "
             "official or kfold, then train what it finds with protocol=paper"
         )
@@ -362,7 +362,7 @@ def duration(seconds: float) -> str:
 def end_with(parent: int) -> None:
     """Ends this process by SIGKILL as soon as its parent is not ``parent`` any more.
 
-    A sweep that is killed cannot end its workers itself. A killed run goes on from its last epoch.
+    A sweep that is killed cannot end its workers itself. A killed run resumes from its last epoch.
     """
 
     def wait() -> None:
@@ -421,8 +421,8 @@ def conclude(folder: Path) -> bool:
     sys.stderr.write(f"TensorBoard: tensorboard --logdir '{folder}'\n")
     if undone or missing:
         sys.stderr.write(
-            f"{len(undone) + len(missing)} of {len(found) + len(missing)} runs are not done; go on "
-            f"with: python -m pneumo.train sweep={folder}\n"
+            f"{len(undone) + len(missing)} of {len(found) + len(missing)} runs are not done; "
+            f"resume with: python -m pneumo.train sweep={folder}\n"
         )
     return bool(undone or missing) or not reported
 

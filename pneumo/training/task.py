@@ -125,7 +125,7 @@ def torchmetrics_scores(probability: Tensor, label: Tensor) -> dict[str, float]:
 
 
 class Classifier(pl.LightningModule):
-    """Trains a network with cross-entropy and scores it on every part after each epoch.
+    """Trains a network with cross-entropy and scores it on every split after each epoch.
 
     Args:
         network: (B, 1, S, S) grey values to (B, num_classes) logits.
@@ -184,7 +184,7 @@ class Classifier(pl.LightningModule):
         self._step(batch, self.eval_parts[dataloader_idx])
 
     def on_validation_epoch_end(self) -> None:
-        """Scores all parts, logs the scores and appends them to the history."""
+        """Scores all splits, logs the scores and appends them to the history."""
         scores = {part: self._score(self.seen[part]) for part in sorted(self.seen)}
         self.seen.clear()
         rate = self.optimizers().param_groups[0]["lr"]  # type: ignore[union-attr]

@@ -118,7 +118,7 @@ def confusion_picture(confusion: np.ndarray) -> np.ndarray:
 
 
 def wrong_picture(test: pd.DataFrame, data: XrayDataModule) -> np.ndarray:
-    """The images of the test part with the most confident wrong decisions, to (H, W, 3) uint8.
+    """The images of the test split with the most confident wrong decisions, to (H, W, 3) uint8.
 
     Args:
         test: columns label, p_pneumonia and path; its index gives the rows of the cache.

@@ -53,7 +53,7 @@ def _write(path: Path, content: bytes | memoryview) -> None:
 
 
 def resume_from(run_dir: Path, selection: Selection) -> Path | None:
-    """Returns the checkpoint that a run goes on from; None for a run that starts at epoch 1.
+    """Returns the checkpoint that a run resumes from; None for a run that starts at epoch 1.
 
     That is last.ckpt. Where it is missing or broken it is the newest other whole one, which is
     said. Only checkpoints of whole epochs count, so that a resumed run ends as an uninterrupted
@@ -78,10 +78,10 @@ def resume_from(run_dir: Path, selection: Selection) -> Path | None:
         run_folder.LAST if run_folder.LAST in whole else max(epochs, key=lambda name: epochs[name])
     )
     if start == run_folder.LAST:
-        log.info("Going on from %s", run_dir / start)
+        log.info("Resuming from %s", run_dir / start)
     else:
         log.warning(
-            "%s is %s: going on from %s, after epoch %d",
+            "%s is %s: resuming from %s, after epoch %d",
             *(run_dir / run_folder.LAST, found[run_folder.LAST], start, epochs[start]),
         )
     if run_folder.BEST not in whole:
@@ -113,12 +113,12 @@ def _check_new(run_dir: Path, broken: list[str]) -> None:
     told = "; ".join(broken) or "there is none"
     if epochs > 1:
         raise ValueError(
-            f"a run that has trained for {epochs} epochs goes on from one of its checkpoints; in "
+            f"a run that has trained for {epochs} epochs resumes from one of its checkpoints; in "
             f"{run_dir}: {told}. Put {run_folder.LAST} and {run_folder.BEST} back from a copy, or "
             "delete the folder to train the run anew"
         )
     if epochs or broken:
-        log.warning("No whole checkpoint to go on from (%s): starting at epoch 1 again", told)
+        log.warning("No whole checkpoint to resume from (%s): starting at epoch 1 again", told)
 
 
 def _restore_best(run_dir: Path, best: int, epochs: dict[str, int]) -> None:
@@ -129,6 +129,6 @@ def _restore_best(run_dir: Path, best: int, epochs: dict[str, int]) -> None:
             log.warning("%s was missing or broken: restored from %s", run_folder.BEST, name)
             return
     raise ValueError(
-        f"a run goes on with the best epoch so far, {best}; {run_dir / run_folder.BEST} is missing "
+        f"a run resumes with the best epoch so far, {best}; {run_dir / run_folder.BEST} is missing "
         "or broken. Put it back from a copy, or delete the folder to train the run anew"
     )

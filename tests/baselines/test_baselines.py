@@ -20,7 +20,7 @@ NAMES = ("thumbnail_svm", "file_header", "prior")
 
 
 def some_images(num: int = 80) -> tuple[pd.DataFrame, np.ndarray]:
-    """Half NORMAL and darker than the others, two a patient; the last quarter is the test part."""
+    """Half NORMAL and darker than the others, two a patient; the last quarter is the test split."""
     rng = np.random.default_rng(0)
     label = np.arange(num) // 2 % 2
     images = rng.normal(100 + 15 * label[:, None, None], 20, (num, 64, 64)).clip(0, 255)
@@ -145,11 +145,11 @@ def test_the_commands_that_need_a_network_say_so(
 ) -> None:
     assert train("hydra.run.dir=run", "model=prior", *SMALL) == 0
     capsys.readouterr()
-    film = str(next(phantoms.rglob("*.jpeg")))
+    radiograph = str(next(phantoms.rglob("*.jpeg")))
     told = "this needs a network; run holds a baseline (prior), which has none."
     for main, arguments in (
-        (predict.main, ["run", film]),
-        (heatmap.main, ["run", film, "--out", "maps"]),
+        (predict.main, ["run", radiograph]),
+        (heatmap.main, ["run", radiograph, "--out", "maps"]),
         (export.main, ["run"]),
         (evaluate.main, ["run", "--data", str(phantoms), "--allow-overlap"]),
         (evaluate.main, ["run", "--checkpoint", "last"]),

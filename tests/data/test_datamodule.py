@@ -118,7 +118,7 @@ def test_resident_images_augmented_ahead_are_those_of_any_batch(
 ) -> None:
     looks = []
     for ahead in (1, 8, 512):  # a batch, two of the three, all
-        monkeypatch.setattr(pneumo.data.datamodule, "AHEAD", ahead)
+        monkeypatch.setattr(pneumo.data.datamodule, "NUM_AUGMENTED_AHEAD", ahead)
         data = module(table, images, resident=torch.device("cpu"))
         assert [len(batch.row) for batch in data.train_dataloader()] == [4, 4, 3]
         looks.append(epoch(data, 1))

@@ -401,19 +401,19 @@ def test_missing_pydicom_names_the_extra(monkeypatch: pytest.MonkeyPatch, tmp_pa
     with pytest.raises(ValueError, match=r"pip install 'pneumo\[dicom\]'"):
         dicom.decode(data)
     (tmp_path / "a.dcm").write_bytes(data)
-    film = reader.read(str(tmp_path / "a.dcm"), shapes=[(32, "stretch")])
-    assert "DICOM needs pydicom" in film.error
+    radiograph = reader.read(str(tmp_path / "a.dcm"), shapes=[(32, "stretch")])
+    assert "DICOM needs pydicom" in radiograph.error
 
 
-def test_a_film_is_read_from_a_file(tmp_path: Path) -> None:
+def test_a_radiograph_is_read_from_a_file(tmp_path: Path) -> None:
     path = tmp_path / "1.2.840.7"
     path.write_bytes(encode(dataset()))
-    film = reader.read(str(path), shapes=[(32, "stretch"), (64, "pad")])
-    assert not film.error
-    assert film.size == (64, 40)
-    assert {k: v.shape for k, v in film.prepared.items()} == {
+    radiograph = reader.read(str(path), shapes=[(32, "stretch"), (64, "pad")])
+    assert not radiograph.error
+    assert radiograph.size == (64, 40)
+    assert {k: v.shape for k, v in radiograph.prepared.items()} == {
         (32, "stretch"): (32, 32),
         (64, "pad"): (64, 64),
     }
-    assert film.odd == ("small: 64 x 40 pixels",)
+    assert radiograph.odd == ("small: 64 x 40 pixels",)
     assert "pydicom" in sys.modules

@@ -29,11 +29,11 @@ def draw(path: Path, *, bright: bool, seed: int) -> None:
 
 
 @pytest.fixture
-def films(tmp_path: Path) -> Path:
+def radiographs(tmp_path: Path) -> Path:
     root = tmp_path / "mine"
     for number in range(40):
         label = ("NORMAL", "PNEUMONIA")[number % 2]
-        draw(root / label / f"film {number}.png", bright=bool(number % 2), seed=number)
+        draw(root / label / f"radiograph {number}.png", bright=bool(number % 2), seed=number)
     (root / "NORMAL" / "notes.txt").write_text("no image")
     return root
 
@@ -47,8 +47,8 @@ def write_csv(path: Path, rows: list[dict[str, str]]) -> Path:
     return path
 
 
-def test_a_folder_says_labels_and_parts(films: Path, tmp_path: Path) -> None:
-    table, left_out = folder_table(films)
+def test_a_folder_says_labels_and_parts(radiographs: Path, tmp_path: Path) -> None:
+    table, left_out = folder_table(radiographs)
     assert table["label"].value_counts().to_dict() == {"NORMAL": 20, "PNEUMONIA": 20}
     assert (table["patient"] == table["path"]).all()
     assert left_out == ["NORMAL/notes.txt"]
@@ -59,13 +59,13 @@ def test_a_folder_says_labels_and_parts(films: Path, tmp_path: Path) -> None:
     assert sorted(set(table["source"])) == ["test", "train"]
 
 
-def test_a_table_says_patients_and_parts(films: Path, tmp_path: Path) -> None:
-    paths = sorted(p.relative_to(films).as_posix() for p in films.rglob("*.png"))
+def test_a_table_says_patients_and_parts(radiographs: Path, tmp_path: Path) -> None:
+    paths = sorted(p.relative_to(radiographs).as_posix() for p in radiographs.rglob("*.png"))
     rows = [
         {"path": p, "label": p.partition("/")[0].lower(), "patient": f"p{n // 2}", "split": "train"}
         for n, p in enumerate(paths)
     ]
-    table = csv_table(write_csv(tmp_path / "a.csv", rows), films)
+    table = csv_table(write_csv(tmp_path / "a.csv", rows), radiographs)
     assert table["patient"].nunique() == 20
     assert set(table["source"]) == {"train"}
     assert set(table["label"]) == {"NORMAL", "PNEUMONIA"}
@@ -78,21 +78,24 @@ def test_a_table_says_patients_and_parts(films: Path, tmp_path: Path) -> None:
         ({"split": "valid"}, "split of data.csv must be one of train, val, test; got 'valid'"),
         ({"subtype": "fungi"}, "subtype of data.csv must be one of normal, bacteria, virus; got"),
         ({"path": "gone.png"}, r"must be a file below data\.root=.*; not so 'gone\.png'"),
-        ({"path": "NORMAL/film 0.png"}, "each image may be listed once; twice there are 'NORMAL/"),
+        (
+            {"path": "NORMAL/radiograph 0.png"},
+            "each image may be listed once; twice there are 'NORMAL/",
+        ),
     ],
 )
 def test_wrong_rows_are_named(
-    films: Path, tmp_path: Path, change: dict[str, str], message: str
+    radiographs: Path, tmp_path: Path, change: dict[str, str], message: str
 ) -> None:
     plain = {"label": "NORMAL", "split": "train", "subtype": ""}
-    rows = [{"path": f"NORMAL/film {n}.png", **plain} for n in (0, 2)]
+    rows = [{"path": f"NORMAL/radiograph {n}.png", **plain} for n in (0, 2)]
     rows[1] |= change
     with pytest.raises((ValueError, FileNotFoundError), match=message):
-        csv_table(write_csv(tmp_path / "a.csv", rows), films)
+        csv_table(write_csv(tmp_path / "a.csv", rows), radiographs)
 
 
-def test_copies_at_another_size_and_compression_are_joined(films: Path) -> None:
-    table, _ = folder_table(films)
+def test_copies_at_another_size_and_compression_are_joined(radiographs: Path) -> None:
+    table, _ = folder_table(radiographs)
     images = RNG.integers(0, 256, (len(table), 64, 64), dtype=np.uint8)
     small = [Image.fromarray(image).resize((8, 8)).resize((64, 64)) for image in images]
     smooth = np.stack([np.asarray(image) for image in small])
@@ -106,9 +109,9 @@ def test_copies_at_another_size_and_compression_are_joined(films: Path) -> None:
 
 @pytest.mark.slow
 def test_a_folder_goes_the_whole_way(
-    train: Command, films: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+    train: Command, radiographs: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    few = ("data=folder", f"data.root={films}", "protocol=holdout", "trainer.max_epochs=4")
+    few = ("data=folder", f"data.root={radiographs}", "protocol=holdout", "trainer.max_epochs=4")
     licence = "data.licence='CC0'"
     assert train("hydra.run.dir=run", *few, licence, "data.batch_size=4", *SMALL) == 0
     told = " ".join(capsys.readouterr().err.split())
@@ -164,8 +167,8 @@ def test_other_archives_are_refused(tmp_path: Path, changed: dict[str, Any]) -> 
 
 
 def test_own_parts_are_needed_for_their_protocol(
-    train: Command, films: Path, capsys: pytest.CaptureFixture[str]
+    train: Command, radiographs: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    few = ("data=folder", f"data.root={films}", "protocol=own")
+    few = ("data=folder", f"data.root={radiographs}", "protocol=own")
     assert train("hydra.run.dir=run", *few, *SMALL) == 2
     assert "these have no part. Use protocol=official" in capsys.readouterr().err

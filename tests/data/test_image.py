@@ -73,10 +73,13 @@ def test_a_few_bright_pixels_do_not_change_the_depth(
     marked = ramp.copy()
     marked[0, 0] = 2**bits + 900
     caplog.set_level("DEBUG", logger=image.log.name)
-    found = image.decode(encode(Image.fromarray(marked)), name="film.png")
+    found = image.decode(encode(Image.fromarray(marked)), name="radiograph.png")
     assert (found[1:] == plain[1:]).all()
     assert found[0, 0] == 255
-    assert f"film.png: taken as {bits} bits; 1 pixels are brighter and become white" in caplog.text
+    assert (
+        f"radiograph.png: taken as {bits} bits; 1 pixels are brighter and become white"
+        in caplog.text
+    )
 
 
 @pytest.mark.parametrize("channels", [3, 4])
@@ -87,8 +90,8 @@ def test_twelve_bits_in_colour_are_as_bright_as_in_grey(channels: int) -> None:
     colour[..., 3:] = 65535  # opaque
     data = cv2.imencode(".png", colour)[1].tobytes()
     assert np.abs(image.decode(data).astype(int) - plain).max() <= 1
-    with pytest.raises(ValueError, match=r"^film\.png: the image is damaged or cut off"):
-        image.decode(data[: len(data) // 2], name="film.png")
+    with pytest.raises(ValueError, match=r"^radiograph\.png: the image is damaged or cut off"):
+        image.decode(data[: len(data) // 2], name="radiograph.png")
 
 
 def test_of_a_cameras_jpeg_the_first_picture_counts(grey: np.ndarray) -> None:
@@ -104,8 +107,8 @@ def test_what_a_decoder_raises_carries_the_name(
         raise struct.error("unpack requires a buffer")
 
     monkeypatch.setattr(image, "_luma", fails)
-    with pytest.raises(ValueError, match=r"^film\.png: .*\(unpack requires a buffer\)"):
-        image.decode(encode(Image.fromarray(grey)), name="film.png")
+    with pytest.raises(ValueError, match=r"^radiograph\.png: .*\(unpack requires a buffer\)"):
+        image.decode(encode(Image.fromarray(grey)), name="radiograph.png")
 
 
 def test_a_large_picture_is_held_once() -> None:
@@ -126,20 +129,20 @@ def test_orientation_tag_is_followed(grey: np.ndarray) -> None:
 @pytest.mark.parametrize(
     ("data", "message"),
     [
-        (b"", "film.png: an image must not be empty"),
-        (b"no image at all", "film.png: must be a PNG or JPEG image"),
+        (b"", "radiograph.png: an image must not be empty"),
+        (b"no image at all", "radiograph.png: must be a PNG or JPEG image"),
     ],
 )
 def test_what_is_no_image_is_named(data: bytes, message: str) -> None:
     with pytest.raises(ValueError, match=message):
-        image.decode(data, name="film.png")
+        image.decode(data, name="radiograph.png")
 
 
 @pytest.mark.parametrize("kind", ["PNG", "JPEG"])
 def test_truncated_images_are_named(grey: np.ndarray, kind: str) -> None:
     data = encode(Image.fromarray(np.tile(grey, (8, 8))), kind)
-    with pytest.raises(ValueError, match=r"film\.x: the image is damaged or cut off"):
-        image.decode(data[: len(data) // 2], name="film.x")
+    with pytest.raises(ValueError, match=r"radiograph\.x: the image is damaged or cut off"):
+        image.decode(data[: len(data) // 2], name="radiograph.x")
 
 
 def test_decompression_bombs_are_refused() -> None:

@@ -32,7 +32,9 @@ def root(tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.fixture
 def no_drawing(monkeypatch: pytest.MonkeyPatch) -> None:
     """For what is about files only: they stay empty."""
-    monkeypatch.setattr(phantom, "_write", lambda film, *, root, seed: (root / film.path).touch())
+    monkeypatch.setattr(
+        phantom, "_write", lambda radiograph, *, root, seed: (root / radiograph.path).touch()
+    )
 
 
 def names(root: Path) -> list[str]:
@@ -59,15 +61,18 @@ def test_every_name_is_of_the_real_grammar_and_no_other_file_is_there(root: Path
 
 @pytest.mark.parametrize("num_images", [24, 100, 401, 5856])
 def test_shares_of_parts_and_subtypes(num_images: int) -> None:
-    films = phantom._plan(num_images)
-    assert len({film.path for film in films}) == len(films) == num_images
-    count = Counter(film.subtype for film in films)
+    radiographs = phantom._plan(num_images)
+    assert len({radiograph.path for radiograph in radiographs}) == len(radiographs) == num_images
+    count = Counter(radiograph.subtype for radiograph in radiographs)
     assert count["normal"] / num_images == pytest.approx(0.27, abs=0.03)
     assert count["bacteria"] / count["virus"] == pytest.approx(2, abs=0.3)
-    num_test = sum(film.path.startswith("test/") for film in films)
+    num_test = sum(radiograph.path.startswith("test/") for radiograph in radiographs)
     assert num_test / num_images == pytest.approx(0.15, abs=0.02)
     for part, subtype in itertools.product(("train", "test"), SUBTYPES):
-        assert any(film.subtype == subtype and film.path.startswith(part) for film in films)
+        assert any(
+            radiograph.subtype == subtype and radiograph.path.startswith(part)
+            for radiograph in radiographs
+        )
 
 
 def test_some_patients_have_several_images(root: Path) -> None:
@@ -79,11 +84,15 @@ def test_some_patients_have_several_images(root: Path) -> None:
 
 
 def test_train_and_test_reuse_numbers_for_different_people() -> None:
-    films = phantom._plan(NUM_IMAGES)
-    people = {film.person for film in films if film.subtype == "bacteria"}
+    radiographs = phantom._plan(NUM_IMAGES)
+    people = {radiograph.person for radiograph in radiographs if radiograph.subtype == "bacteria"}
     numbers = [number for _, _, number in people]
     assert len(set(numbers)) < len(numbers)
-    normal = [film.path.split("/")[-1] for film in films if film.subtype == "normal"]
+    normal = [
+        radiograph.path.split("/")[-1]
+        for radiograph in radiographs
+        if radiograph.subtype == "normal"
+    ]
     assert len(set(normal)) == len(normal)
 
 
@@ -109,25 +118,25 @@ def test_bytes_depend_neither_on_workers_nor_on_the_number_of_images(
 
 
 def test_another_seed_gives_other_pictures_of_the_same_names(root: Path, tmp_path: Path) -> None:
-    films = phantom._plan(NUM_IMAGES)[:60:20]
+    radiographs = phantom._plan(NUM_IMAGES)[:60:20]
     for seed in (0, 1):
-        for film in films:
-            (tmp_path / f"{seed}" / film.path).parent.mkdir(parents=True, exist_ok=True)
-            phantom._write(film, root=tmp_path / f"{seed}", seed=seed)
-    for film in films:
-        first, other = ((tmp_path / f"{seed}" / film.path).read_bytes() for seed in (0, 1))
-        assert first == (root / film.path).read_bytes() != other
+        for radiograph in radiographs:
+            (tmp_path / f"{seed}" / radiograph.path).parent.mkdir(parents=True, exist_ok=True)
+            phantom._write(radiograph, root=tmp_path / f"{seed}", seed=seed)
+    for radiograph in radiographs:
+        first, other = ((tmp_path / f"{seed}" / radiograph.path).read_bytes() for seed in (0, 1))
+        assert first == (root / radiograph.path).read_bytes() != other
 
 
-def test_people_differ_and_films_of_one_person_share_the_anatomy() -> None:
+def test_people_differ_and_radiographs_of_one_person_share_the_anatomy() -> None:
     one, two = (phantom.draw_anatomy(np.random.default_rng(seed)) for seed in (1, 2))
     assert one != two
-    films = [
-        phantom.radiograph(np.random.default_rng(seed), subtype="virus", anatomy=one)
+    radiographs = [
+        phantom.draw_radiograph(np.random.default_rng(seed), subtype="virus", anatomy=one)
         for seed in (3, 3, 4)
     ]
-    assert np.array_equal(films[0], films[1])
-    assert films[0].shape != films[2].shape
+    assert np.array_equal(radiographs[0], radiographs[1])
+    assert radiographs[0].shape != radiographs[2].shape
 
 
 @pytest.mark.parametrize("subtype", ["bacteria", "virus"])
@@ -157,9 +166,9 @@ def test_the_subtype_changes_nothing_but_the_lungs(seed: int) -> None:
     shapes, means, states = set(), [], []
     for subtype in SUBTYPES:
         rng = np.random.default_rng((seed, 1))
-        film = phantom.radiograph(rng, subtype=subtype, anatomy=anatomy)
-        shapes.add(film.shape)
-        means.append(film.mean())
+        radiograph = phantom.draw_radiograph(rng, subtype=subtype, anatomy=anatomy)
+        shapes.add(radiograph.shape)
+        means.append(radiograph.mean())
         states.append(rng.random(4).tolist())  # what decides on grey or RGB and on JPEG quality
     assert len(shapes) == 1
     assert states[0] == states[1] == states[2]
@@ -170,7 +179,7 @@ def test_brightness_and_file_size_tell_next_to_nothing_of_the_label(root: Path) 
     is_normal = ["NORMAL/" in name for name in names(root)]
     means = [np.asarray(Image.open(root / name).convert("L")).mean() for name in names(root)]
     sizes = [(root / name).stat().st_size for name in names(root)]
-    # By chance alone, the AUC of 19 against 53 films deviates by 0.08.
+    # By chance alone, the AUC of 19 against 53 radiographs deviates by 0.08.
     assert normal_auc(is_normal, means) < 0.65
     assert normal_auc(is_normal, sizes) < 0.65
 
@@ -188,10 +197,10 @@ def test_sizes_and_modes_vary(root: Path) -> None:
 
 
 def test_a_failure_half_way_leaves_nothing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    def fail_late(film: phantom._Film, *, root: Path, seed: int) -> None:
-        if film.path.startswith("test"):
+    def fail_late(radiograph: phantom._Radiograph, *, root: Path, seed: int) -> None:
+        if radiograph.path.startswith("test"):
             raise OSError("No space left on device")
-        (root / film.path).touch()
+        (root / radiograph.path).touch()
 
     monkeypatch.setattr(phantom, "_write", fail_late)
     with pytest.raises(OSError, match="No space left on device"):
@@ -263,4 +272,4 @@ def test_an_unknown_subtype() -> None:
     with pytest.raises(
         ValueError, match=r"^subtype must be one of normal, bacteria, virus; got 'fungus'$"
     ):
-        phantom.radiograph(rng, subtype="fungus", anatomy=phantom.draw_anatomy(rng))
+        phantom.draw_radiograph(rng, subtype="fungus", anatomy=phantom.draw_anatomy(rng))

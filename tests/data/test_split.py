@@ -100,16 +100,16 @@ def small(num_normal: int, num_pneumonia: int) -> pd.DataFrame:
 def test_too_few_patients_are_named() -> None:
     with pytest.raises(ValueError, match="at least one patient of each label; test has none of"):
         split(small(1, 30), PAPER, seed=0)
-    with pytest.raises(ValueError, match="needs a train and a test part"):
+    with pytest.raises(ValueError, match="needs a train and a test split"):
         split(small(9, 30), OFFICIAL, seed=0)
 
 
 def test_check_notices_a_leak() -> None:
     table = small(2, 2).assign(split=["train", "test", "train", "test"])
     check(table)
-    with pytest.raises(AssertionError, match="group in two parts: p0"):
+    with pytest.raises(AssertionError, match="group in two splits: p0"):
         check(table.assign(group=["p0", "p0", "p2", "p3"]))
-    with pytest.raises(AssertionError, match="digest in two parts: x"):
+    with pytest.raises(AssertionError, match="digest in two splits: x"):
         check(table.assign(digest=["x", "x", "y", "z"]))
 
 
@@ -120,7 +120,7 @@ def test_the_check_holds_with_python_o() -> None:
         "check(pd.DataFrame(table))"
     )
     done = subprocess.run([sys.executable, "-O", "-c", code], capture_output=True, text=True)
-    assert "group in two parts: 1" in done.stderr
+    assert "group in two splits: 1" in done.stderr
 
 
 def test_digest_of_images_follows_the_files_not_their_order() -> None:

@@ -113,13 +113,13 @@ def train(*arguments: str) -> int:
     return 0
 
 
-def whole_way(film: str, *trust: str) -> None:
+def whole_way(radiograph: str, *trust: str) -> None:
     """Evaluate, predict, heat map, ONNX and report of the run in run/."""
     assert evaluate.main(["run", *trust]) == 0
     assert evaluate.main(["run", "--checkpoint", "last", *trust]) == 0
-    assert predict.main(["run", film, "--out", "a.csv", *trust]) == 0
-    assert heatmap.main(["run", film, "--out", "maps", *trust]) == 0
-    assert export.main(["run", "--check", film, *trust]) == 0
+    assert predict.main(["run", radiograph, "--out", "a.csv", *trust]) == 0
+    assert heatmap.main(["run", radiograph, "--out", "maps", *trust]) == 0
+    assert export.main(["run", "--check", radiograph, *trust]) == 0
     assert report(["run"]) == 0
 
 
@@ -131,14 +131,14 @@ def test_a_network_of_ones_own_goes_the_whole_way(
     (place / "my_conf" / "model").mkdir(parents=True)
     (place / "my_conf" / "model" / "mine.yaml").write_text(YAML)
     monkeypatch.syspath_prepend(str(place))
-    film = str(min(phantoms.rglob("*.jpeg")))
+    radiograph = str(min(phantoms.rglob("*.jpeg")))
     few = ("trainer.max_epochs=2", "protocol=holdout", *SMALL)
     assert train("--config-dir", "my_conf", "model=mine", *few) == 0
     found = json.loads(Path("run/metrics.json").read_text())
     assert (found["model"], found["parameters"]) == ("five", 4 * 9 + 4 + 8 + 10)
-    assert predict.main(["run", film]) == 2
+    assert predict.main(["run", radiograph]) == 2
     assert "add --trust my_networks" in capsys.readouterr().err
-    whole_way(film, "--trust", "my_networks")
+    whole_way(radiograph, "--trust", "my_networks")
 
 
 @pytest.mark.slow

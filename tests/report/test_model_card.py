@@ -8,7 +8,7 @@ import pytest
 
 from pneumo.evaluation.assessment import assess
 from pneumo.evaluation.metrics import scores
-from pneumo.evaluation.operating_point import Fixed, fix
+from pneumo.evaluation.operating_point import OperatingPoint, fit_on_validation
 from pneumo.report import model_card
 from pneumo.runs.run_folder import MAP_NUMBERS
 
@@ -54,14 +54,14 @@ def table(seed: int = 0) -> pd.DataFrame:
     )
 
 
-def assessed(fixed: Fixed | str) -> dict[str, Any]:
+def assessed(fixed: OperatingPoint | str) -> dict[str, Any]:
     return assess(table(), table()["p_pneumonia"].to_numpy(float), fixed=fixed)
 
 
 def written(
     found: dict[str, Any],
     *,
-    fixed: Fixed | str = "no reason",
+    fixed: OperatingPoint | str = "no reason",
     with_table: bool = True,
     **other: Any,
 ) -> str:
@@ -109,7 +109,7 @@ def test_what_is_not_known_is_a_dash() -> None:
 
 def test_heat_maps_are_told_where_they_were_scored() -> None:
     assert "Not scored." in written(metrics())
-    mean = dict.fromkeys(MAP_NUMBERS, 0.25) | {"films": 30, "flat": 2, "randomised": None}
+    mean = dict.fromkeys(MAP_NUMBERS, 0.25) | {"images": 30, "flat": 2, "randomised": None}
     text = written(metrics(), maps=[{"method": "gradcam", "class": "PNEUMONIA", "mean": mean}])
     assert "| gradcam | PNEUMONIA | 30 | 2 | 0.250 | 0.250 | 0.250 | 0.250 | \N{EN DASH} |" in text
     assert "Not scored." not in text
@@ -117,19 +117,19 @@ def test_heat_maps_are_told_where_they_were_scored() -> None:
 
 def test_operating_point_is_that_of_the_validation_part() -> None:
     val = table(seed=1)
-    fixed = fix((val["label"] == "PNEUMONIA").to_numpy(int), val["p_pneumonia"])
+    fixed = fit_on_validation((val["label"] == "PNEUMONIA").to_numpy(int), val["p_pneumonia"])
     text = written(metrics(), fixed=fixed)
     assert f"at a probability of **{fixed.threshold:.4f}**" in text
-    assert "The test part had no say in it" in text
+    assert "The test split had no say in it" in text
     assert f"Temperature {fixed.temperature:.3f}" in text
 
 
-def test_without_a_validation_part_the_card_says_so_and_that_scores_flatter() -> None:
+def test_without_a_validation_part_the_card_says_so_and_that_scores_are_optimistic() -> None:
     found = metrics(protocol="paper", selection={"monitor": "f1_normal", "on": "test"})
-    text = written(found, fixed="this run has no validation part (protocol=paper)")
-    assert "**None could be fixed:** this run has no validation part (protocol=paper)" in text
+    text = written(found, fixed="this run has no validation split (protocol=paper)")
+    assert "**None could be fixed:** this run has no validation split (protocol=paper)" in text
     assert "No temperature could be fitted" in text
-    assert "are on that same part and flatter" in text
+    assert "are on that same split and are optimistic" in text
     assert "0.700 instead of 0.900" in text
 
 
@@ -172,7 +172,7 @@ def test_real_card_names_limits_licences_and_the_shortcut() -> None:
 
 @pytest.mark.parametrize("aspect", ["stretch", "pad"])
 def test_tables_are_whole_markdown(aspect: str) -> None:
-    lines = written(metrics(), fixed=Fixed(0.4, 1.2, 10, 0.7), aspect=aspect).splitlines()
+    lines = written(metrics(), fixed=OperatingPoint(0.4, 1.2, 10, 0.7), aspect=aspect).splitlines()
     assert lines[0] == model_card.MARK
     for before, line in pairwise(lines):
         if before.startswith("|") and line.startswith("|"):

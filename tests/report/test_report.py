@@ -193,7 +193,7 @@ def test_first_sentence_says_what_was_found(sweep: Path) -> None:
     assert re.match(
         r"Tiny reached a median test F1 of NORMAL of 0\.\d{3} \(lowest 0\.\d{3}, highest 0\.\d{3}\)"
         r" over 3 trials of the paper protocol; the paper reports 0\.938; choosing the epoch on the"
-        r" test part flattered it by 0\.\d{3} against the last epoch\. ",
+        r" test split raised it by 0\.\d{3} against the last epoch\. ",
         first,
     )
     lead = re.search(r'<p class="lead">(.*?)</p>', (report / "report.html").read_text())
@@ -269,7 +269,7 @@ def test_margins_are_paired_over_trials_and_within_each(sweep: Path) -> None:
     assert "The baselines' medians are thumbnail_svm" in text
     assert "of 2 networks and 1 baseline" in text
     assert "No baseline was run" not in text
-    assert "margins over the baselines flatter the network" in text
+    assert "margins over the baselines are optimistic for the network" in text
     assert "do not share" not in text
 
 
@@ -444,7 +444,7 @@ def test_a_class_missing_in_the_test_part_is_named(sweep: Path) -> None:
     make_run(sweep, seed=7, sick=1.1)
     report = write_report([sweep])
     text = said(report)
-    assert "f1_normal, auroc, average_precision undefined (the test part has no NORMAL)" in text
+    assert "f1_normal, auroc, average_precision undefined (the test split has no NORMAL)" in text
     rows = table(report / "summary.csv")
     wanted = {"network": "tiny", "epoch": "best", "part": "test"}
     assert found(rows, score="f1_normal", **wanted)["n"] == "3"
@@ -535,7 +535,7 @@ def test_the_best_of_several_settings_is_told_by_validation(tmp_path: Path) -> N
     report = write_report([tmp_path])
     first = (report / "summary.md").read_text().splitlines()[2]
     assert first.startswith("Tiny (lr=0.1) reached a test F1 of NORMAL of 0.800 in 1 trial")
-    assert "the best of 2 settings on the val part" in first
+    assert "the best of 2 settings on the val split" in first
     assert not [r for r in table(report / "comparisons.csv") if " minus tiny" in r["what"]]
 
 

@@ -128,7 +128,7 @@ def test_sweep_killed_at_a_random_moment_goes_on(
     for name, content in done.items():
         assert (folder / name / "metrics.json").read_bytes() == content, told
     for name in begun - set(done):
-        assert "Going on from" in (folder / name / "train.log").read_text(), told
+        assert "Resuming from" in (folder / name / "train.log").read_text(), told
 
 
 @pytest.mark.slow
@@ -245,7 +245,7 @@ def test_what_no_run_could_do_is_refused_at_once(
     code = train("-m", "hparams_search=optuna", *arguments, "hydra.sweep.dir=sweep")
     shown = capsys.readouterr().err
     assert (code, shown.count("Error"), "Traceback" in shown) == (2, 1, False)
-    assert "validation part" in shown if "paper" in arguments[0] else "one process" in shown
+    assert "validation split" in shown if "paper" in arguments[0] else "one process" in shown
     assert not (tmp_path / "sweep").exists()
 
 
@@ -280,7 +280,7 @@ def test_launcher_that_gives_up_is_told_with_what_its_runs_did(
     shown = capsys.readouterr().err
     assert "the sweep ended early: RuntimeError: a worker was killed\n" in shown
     assert "failed   a: cut off" in shown
-    assert "go on with: python -m pneumo.train sweep=sweep" in shown
+    assert "resume with: python -m pneumo.train sweep=sweep" in shown
 
 
 def test_sweeps_of_one_second_have_folders_of_their_own(train: Command, tmp_path: Path) -> None:

@@ -76,7 +76,7 @@ def test_the_newest_whole_one_takes_the_place_of_a_broken_last(
 ) -> None:
     damage(run / run_folder.LAST)
     assert whole_files.resume_from(run, SELECTION) == run / run_folder.PREVIOUS
-    assert "going on from checkpoints/last-previous.ckpt, after epoch 2" in caplog.text
+    assert "resuming from checkpoints/last-previous.ckpt, after epoch 2" in caplog.text
     damage(run / run_folder.PREVIOUS)
     whole_files.WholeFiles().save_checkpoint(content(1), run / run_folder.BEST)
     assert whole_files.resume_from(run, SELECTION) == run / run_folder.BEST

@@ -5,10 +5,10 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 from pneumo.evaluation.metrics import Array
+from pneumo.report.assessments import known_assessments, pooled
 from pneumo.report.curves import shown
 from pneumo.report.drawing import MUTED, PAPER, STYLES, band, clipped, legend_above, panels
 from pneumo.report.groups import Group
-from pneumo.report.worth import known_worths, pooled
 
 CAPTIONS = {
     "reliability": (
@@ -21,7 +21,7 @@ CAPTIONS = {
     "decision-curve": (
         "Decision curve",
         "Net benefit per test image of treating at a chance of pneumonia (Vickers and Elkin, "
-        "2006), at the test part's own share of PNEUMONIA (73 % in the set), which is no clinic's: "
+        "2006), at the test split's share of PNEUMONIA (73 % in the set), which is no clinic's: "
         "the table of net benefit has it where other shares are ill. Median over trials, band from "
         "lowest to highest; calibrated where that could be fitted. Above both grey lines, the "
         "network is of use at that threshold.",
@@ -31,13 +31,13 @@ CAPTIONS = {
 
 def reliability(group: Group) -> Figure | None:
     """Observed share against probability, before and after the temperature."""
-    cells = [(cell, known_worths(cell)) for cell in shown(group)]
-    if not any(worths for _, worths in cells):
+    cells = [(cell, known_assessments(cell)) for cell in shown(group)]
+    if not any(found for _, found in cells):
         return None
     states = ["before"]
-    if any(worth.after.size for _, worths in cells for worth in worths):
+    if any(one.after.size for _, found in cells for one in found):
         states.append("after")
-    rows = (len([1 for _, worths in cells if worths]) + 2) // 3  # of the legend
+    rows = (len([1 for _, found in cells if found]) + 2) // 3  # of the legend
     top = 0.2 + 0.17 * rows
     figure, axes = panels(
         rows=1, columns=len(states), height=1.85 + top + (2 - len(states)), top=top + 0.1,
@@ -45,9 +45,9 @@ def reliability(group: Group) -> Figure | None:
     )  # fmt: skip
     for ax, state in zip(axes, states, strict=True):
         ax.plot([0, 1], [0, 1], color=MUTED, lw=0.8, ls=(0, (4, 2)))
-        for (cell, worths), style in zip(cells, STYLES, strict=False):
-            if worths:
-                bins = pooled([getattr(worth, state) for worth in worths])
+        for (cell, found), style in zip(cells, STYLES, strict=False):
+            if found:
+                bins = pooled([getattr(one, state) for one in found])
                 _bins(ax, bins, style[0], style[1], style[2], clipped(cell.label, 20))
         ax.set(title="as predicted" if state == "before" else "calibrated")
         ax.set(xlim=(-0.03, 1.03), ylim=(-0.03, 1.03))
@@ -59,14 +59,14 @@ def reliability(group: Group) -> Figure | None:
 
 def decision_curve(group: Group) -> Figure | None:
     """Net benefit against the threshold, beside treating everyone and no one."""
-    cells = [(cell, known_worths(cell)) for cell in shown(group)]
-    grids = [worth.benefit for _, worths in cells for worth in worths if worth.benefit.size]
+    cells = [(cell, known_assessments(cell)) for cell in shown(group)]
+    grids = [one.benefit for _, found in cells for one in found if one.benefit.size]
     if not grids:
         return None
     figure, (ax,) = panels(rows=1, height=3.2, top=0.2 + 0.17 * ((len(cells) + 3) // 3))
     x = grids[0][:, 0]
-    for (cell, worths), style in zip(cells, STYLES, strict=False):
-        same = [w.benefit[:, 1] for w in worths if np.array_equal(w.benefit[:, 0], x)]
+    for (cell, found), style in zip(cells, STYLES, strict=False):
+        same = [w.benefit[:, 1] for w in found if np.array_equal(w.benefit[:, 0], x)]
         if same:
             band(ax, x, np.array(same), style[0], style[2], clipped(cell.label, 24))
     everyone = np.median([grid[:, 2] for grid in grids if np.array_equal(grid[:, 0], x)], axis=0)

@@ -50,11 +50,11 @@ MAPS = {
     "run": "Trial",
     "method": "Method",
     "class": "Class",
-    "films": "Films",
+    "images": "Images",
     "deletion": "Deletion",
     "random": "Random order",
     "gap": "Gap",
-    "share_of_gaps_above_0": "Films with gap above 0",
+    "share_of_gaps_above_0": "Radiographs with gap above 0",
     "randomised": "Randomised network",
 }
 AGREES = 0.005  # scores of predictions may differ from those written by rounding, not by more
@@ -80,8 +80,8 @@ class Value(NamedTuple):
 
 
 @dataclass(frozen=True)
-class Worth:
-    """What one trial's scores on its test part are worth, at the best epoch."""
+class Assessment:
+    """What one trial's scores on its test split are worth, at the best epoch."""
 
     numbers: dict[str, Value]  # by column of POINT and CALIBRATION, and ppv and npv by prevalence
     subgroups: dict[str, dict[str, Any]]  # by name: images, and a Value for each score
@@ -95,39 +95,39 @@ class Worth:
 
 
 def read(path: Path, metrics: Mapping[str, Any]) -> dict[str, Any]:
-    """Returns the keys worth (a Worth, or None where it is not known) and maps of a run folder.
+    """Returns the keys assessed (an Assessment, or None where not known) and maps of a run folder.
 
     A run of a version that did not write its assessment, or wrote intervals of another method, is
     assessed from its predictions, if they are whole; otherwise intervals of another method are
     left out. No content of the folder raises.
     """
     written = metrics.get("assessment")
-    worth = _worth(written)
-    if worth is None or not has_intervals(written):
-        anew = _worth(_from_predictions(path, str(metrics.get("protocol"))))
-        worth = anew if worth is None else _without_intervals(worth, anew)
-    return {"worth": worth, "maps": run_folder.read_maps(path, checkpoint="best")}
+    one = _assessment(written)
+    if one is None or not has_intervals(written):
+        anew = _assessment(_from_predictions(path, str(metrics.get("protocol"))))
+        one = anew if one is None else _without_intervals(one, anew)
+    return {"assessed": one, "maps": run_folder.read_maps(path, checkpoint="best")}
 
 
 def tables(group: Group) -> dict[str, Any]:
     """Returns rows by name of TABLES, prevalences with their rows, and what cannot be said."""
-    known = [(cell, known_worths(cell)) for cell in group.cells]
-    known = [(cell, worths) for cell, worths in known if worths]
-    every = [worth for _, worths in known for worth in worths]
-    stated = sorted({key for worth in every for key in worth.numbers if "@" in key})
+    known = [(cell, known_assessments(cell)) for cell in group.cells]
+    known = [(cell, found) for cell, found in known if found]
+    every = [one for _, found in known for one in found]
+    stated = sorted({key for one in every for key in one.numbers if "@" in key})
     shares = sorted({key.partition("@")[2] for key in stated}, key=float)
     return {
-        "point": [_row(cell, worths, POINT) for cell, worths in known],
-        "calibration": [_row(cell, worths, CALIBRATION) for cell, worths in known],
+        "point": [_row(cell, found, POINT) for cell, found in known],
+        "calibration": [_row(cell, found, CALIBRATION) for cell, found in known],
         "prevalence_columns": {"network": "Network"}
         | {f"{v}@{p}": f"{v.upper()} at {float(p):.0%}" for p in shares for v in ("ppv", "npv")},
-        "prevalence": [_row(cell, worths, dict.fromkeys(stated)) for cell, worths in known],
-        "subgroups": [row for cell, worths in known for row in _subgroups(cell, worths)],
+        "prevalence": [_row(cell, found, dict.fromkeys(stated)) for cell, found in known],
+        "subgroups": [row for cell, found in known for row in _subgroups(cell, found)],
         "maps": [row for trial in group.trials for row in _maps(trial)],
-        "benefit": [row for cell, worths in known for row in _benefit(cell, worths)],
-        "why_not": sorted({worth.why_not for worth in every} - {""}),
-        "warnings": sorted({worth.warning for worth in every} - {""}),
-        "outdated": sum(worth.outdated for worth in every),
+        "benefit": [row for cell, found in known for row in _benefit(cell, found)],
+        "why_not": sorted({one.why_not for one in every} - {""}),
+        "warnings": sorted({one.warning for one in every} - {""}),
+        "outdated": sum(one.outdated for one in every),
         "unknown": len(group.trials) - len(every),
     }
 
@@ -144,13 +144,13 @@ def pooled(tables: Sequence[Array]) -> Array:
     return np.array(out).reshape(-1, 3)
 
 
-def known_worths(cell: Cell) -> list[Worth]:
-    """The trials' worths, as far as they are known."""
-    found = [trial.metrics.get("worth") for trial in cell.trials]
-    return [worth for worth in found if isinstance(worth, Worth)]
+def known_assessments(cell: Cell) -> list[Assessment]:
+    """The assessments of the trials, as far as they are known."""
+    found = [trial.metrics.get("assessed") for trial in cell.trials]
+    return [one for one in found if isinstance(one, Assessment)]
 
 
-def _worth(found: Any) -> Worth | None:
+def _assessment(found: Any) -> Assessment | None:
     """What an assessment, see pneumo.evaluation.assessment, says; None where it is not one."""
     try:
         point, calibration = found["operating_point"], found["calibration"]
@@ -165,7 +165,7 @@ def _worth(found: Any) -> Worth | None:
                 values[f"{name}@{float(row['prevalence'])}"] = Value(number(row, name))
         bins = ("images", "probability", "observed")
         after = calibration["after"] or {"reliability": []}
-        return Worth(
+        return Assessment(
             values,
             {f"{row['by']} {row['group']}": _subgroup(row) for row in found["subgroups"]},
             before=_array(calibration["before"]["reliability"], bins),
@@ -182,7 +182,7 @@ def _worth(found: Any) -> Worth | None:
         return None
 
 
-def _without_intervals(written: Worth, anew: Worth | None) -> Worth:
+def _without_intervals(written: Assessment, anew: Assessment | None) -> Assessment:
     """What is known anew, and of what is written (subgroups by size of file) only the scores.
 
     Predictions that do not give the scores that are written are of other images: not used.
@@ -202,7 +202,7 @@ def _without_intervals(written: Worth, anew: Worth | None) -> Worth:
     return replace(written, numbers=numbers, subgroups=subgroups, outdated=True)
 
 
-def _agree(one: Worth, other: Worth, name: str) -> bool:
+def _agree(one: Assessment, other: Assessment, name: str) -> bool:
     gap = abs(one.numbers[name].value - other.numbers[name].value)
     return not gap > AGREES  # what is unknown in either agrees
 
@@ -253,11 +253,11 @@ def _named(scored: "pd.DataFrame") -> "pd.DataFrame":
     )
 
 
-def _row(cell: Cell, worths: Sequence[Worth], columns: Mapping[str, Any]) -> dict[str, Any]:
+def _row(cell: Cell, found: Sequence[Assessment], columns: Mapping[str, Any]) -> dict[str, Any]:
     row: dict[str, Any] = {"network": (cell.label, "")}
     for key in columns:
         if key != "network":
-            row[key] = _cell([worth.numbers.get(key, Value(np.nan)) for worth in worths])
+            row[key] = _cell([one.numbers.get(key, Value(np.nan)) for one in found])
     return row
 
 
@@ -272,10 +272,10 @@ def _cell(values: Sequence[Value]) -> tuple[str, str]:
     return decimal(over.median), "" if same else interval(over.low, over.high)
 
 
-def _subgroups(cell: Cell, worths: Sequence[Worth]) -> list[dict[str, Any]]:
+def _subgroups(cell: Cell, found: Sequence[Assessment]) -> list[dict[str, Any]]:
     rows = []
-    for name in dict.fromkeys(name for worth in worths for name in worth.subgroups):
-        own = [worth.subgroups[name] for worth in worths if name in worth.subgroups]
+    for name in dict.fromkeys(name for one in found for name in one.subgroups):
+        own = [one.subgroups[name] for one in found if name in one.subgroups]
         images = own[0]["images"] if len({one["images"] for one in own}) == 1 else "varies"
         row: dict[str, Any] = {"network": (cell.label, ""), "group": (name, "")}
         row["images"] = (images, "")
@@ -285,12 +285,12 @@ def _subgroups(cell: Cell, worths: Sequence[Worth]) -> list[dict[str, Any]]:
     return rows
 
 
-def _benefit(cell: Cell, worths: Sequence[Worth]) -> list[dict[str, Any]]:
+def _benefit(cell: Cell, found: Sequence[Assessment]) -> list[dict[str, Any]]:
     """Net benefit at the images' own share of PNEUMONIA and at those stated, a row each."""
-    curves = {"own share": [worth.benefit for worth in worths]}
-    for share in dict.fromkeys(share for worth in worths for share in worth.stated):
+    curves = {"own share": [one.benefit for one in found]}
+    for share in dict.fromkeys(share for one in found for share in one.stated):
         name = f"{100 * float(share):.3g} %"
-        curves[name] = [worth.stated[share] for worth in worths if share in worth.stated]
+        curves[name] = [one.stated[share] for one in found if share in one.stated]
     return [
         {"network": (cell.label, ""), "prevalence": (name, "")}
         | {f"{at:.2f}": _benefit_cell(found, at) for at in BENEFIT_AT}
@@ -309,7 +309,7 @@ def _maps(trial: Trial) -> list[dict[str, Any]]:
     for found in trial.metrics.get("maps") or []:
         mean = found["mean"]
         row = {"network": trial.model, "run": f"seed {trial.split[0]}", "class": found["class"]}
-        row |= {"method": found["method"], "films": f"{number(mean, 'films'):.0f}"}
+        row |= {"method": found["method"], "images": f"{number(mean, 'radiographs'):.0f}"}
         row |= {key: decimal(number(mean, key)) for key in MAPS if key not in row}
         rows.append({key: (str(value), "") for key, value in row.items()})
     return rows

@@ -10,11 +10,11 @@ import pandas as pd
 import pytest
 
 from pneumo.evaluation.assessment import assess_run
-from pneumo.report import worth
+from pneumo.report import assessments
+from pneumo.report.assessment_figures import CAPTIONS
 from pneumo.report.reading import read_run
 from pneumo.report.report_folder import write_report
 from pneumo.report.trials import Trial
-from pneumo.report.worth_figures import CAPTIONS
 from pneumo.runs import run_folder
 from tests.report.test_report import make_run
 
@@ -73,7 +73,7 @@ def test_the_page_has_the_numbers_of_metrics_json(tmp_path: Path) -> None:
     found = json.loads((run(tmp_path) / "metrics.json").read_text())["assessment"]
     text = page(tmp_path)
     point, calibration = found["operating_point"], found["calibration"]
-    for name in worth.SCORES:
+    for name in assessments.SCORES:
         low, high = (f"{point[name][end]:.3f}" for end in ("low", "high"))
         assert f"<td>{point[name]['value']:.3f}<small>{low} to {high}</small></td>" in text
     assert f"<td>{point['threshold']:.3f}</td>" in text
@@ -101,12 +101,12 @@ def test_the_paper_protocol_says_what_cannot_be_fixed(tmp_path: Path) -> None:
     run(tmp_path, protocol="paper")
     text = page(tmp_path)
     assert "No operating point and no temperature:" in text
-    assert "no validation part (protocol=paper)" in text
+    assert "no validation split (protocol=paper)" in text
 
 
 def test_a_run_of_an_earlier_version_is_assessed_from_its_tables(tmp_path: Path) -> None:
-    now = trial(run(tmp_path / "now")).metrics["worth"]
-    earlier = trial(run(tmp_path / "earlier", written=False)).metrics["worth"]
+    now = trial(run(tmp_path / "now")).metrics["assessed"]
+    earlier = trial(run(tmp_path / "earlier", written=False)).metrics["assessed"]
     for name, value in now.numbers.items():
         np.testing.assert_allclose(earlier.numbers[name], value, atol=1e-9, equal_nan=True)
     assert earlier.subgroups.keys() == now.subgroups.keys()
@@ -118,7 +118,7 @@ def _earlier(folder: Path) -> None:
     metrics = json.loads((folder / "metrics.json").read_text())
     found = metrics["assessment"]
     del found["interval"], found["net_benefit"]["at_prevalence"]
-    for name in worth.SCORES:
+    for name in assessments.SCORES:
         found["operating_point"][name] |= {"low": 0.111, "high": 0.999}
     (folder / "metrics.json").write_text(json.dumps(metrics))
 
@@ -126,15 +126,15 @@ def _earlier(folder: Path) -> None:
 @pytest.mark.parametrize("with_split", [True, False])
 def test_intervals_of_an_earlier_method_are_made_anew(tmp_path: Path, with_split: bool) -> None:
     folder, tables = run(tmp_path / "a"), run(tmp_path / "b", written=False)
-    wanted = trial(folder).metrics["worth"]
+    wanted = trial(folder).metrics["assessed"]
     for name in ("split.csv", "predictions.csv") if with_split else ("predictions.csv",):
         (folder / name).write_bytes((tables / name).read_bytes())
     if not with_split:
         (folder / "split.csv").unlink(missing_ok=True)
     _earlier(folder)
-    found = trial(folder).metrics["worth"]
+    found = trial(folder).metrics["assessed"]
     assert not found.outdated
-    for name in worth.SCORES:
+    for name in assessments.SCORES:
         assert found.numbers[name] == pytest.approx(wanted.numbers[name])
     assert found.stated.keys() == wanted.stated.keys()
     virus = found.subgroups["subtype virus"]["auroc"]
@@ -154,7 +154,7 @@ def test_intervals_of_an_earlier_method_are_never_shown(tmp_path: Path, cut: boo
     text = page(tmp_path)
     assert "<b>No intervals of 1 runs:</b>" in text
     assert "0.111" not in text
-    assert trial(folder).metrics["worth"].numbers["ppv"].value > 0.5
+    assert trial(folder).metrics["assessed"].numbers["ppv"].value > 0.5
 
 
 def test_few_patients_ece_and_prevalence_are_told(tmp_path: Path) -> None:
@@ -194,7 +194,7 @@ def test_a_foreign_assessment_is_left_out(
     metrics = json.loads((folder / "metrics.json").read_text())
     spoil(metrics)
     (folder / "metrics.json").write_text(json.dumps(metrics))
-    assert trial(folder).metrics["worth"] is None
+    assert trial(folder).metrics["assessed"] is None
     assert "What the scores are worth" not in page(tmp_path)
 
 
@@ -207,7 +207,7 @@ def test_a_run_whose_assessment_is_no_mapping_is_named(tmp_path: Path) -> None:
 
 def test_heat_maps_are_told(tmp_path: Path) -> None:
     folder = run(tmp_path)
-    mean = dict.fromkeys(run_folder.MAP_NUMBERS, 0.125) | {"films": 30, "gap": None}
+    mean = dict.fromkeys(run_folder.MAP_NUMBERS, 0.125) | {"images": 30, "gap": None}
     about = {"method": "gradcam", "class": "<NORMAL>", "checkpoint": "best"}
     run_folder.write_maps(folder, about | {"mean": mean})
     text = page(tmp_path)
@@ -219,9 +219,9 @@ def test_heat_maps_are_told(tmp_path: Path) -> None:
 def test_pooled_bins_count_every_image() -> None:
     one = np.array([[10.0, 0.5, 0.4], [30.0, 1.0, 0.9]])
     other = np.array([[30.0, 0.5, 0.8]])
-    bins = worth.pooled([one, other])
+    bins = assessments.pooled([one, other])
     np.testing.assert_allclose(bins, [[40, 0.5, 0.7], [30, 1.0, 0.9]])
-    assert worth.pooled([]).shape == (0, 3)
+    assert assessments.pooled([]).shape == (0, 3)
 
 
 @pytest.mark.parametrize("protocol", ["paper", "holdout"])
