@@ -50,7 +50,7 @@ examples:
   python -m pneumo.export RUN
       writes RUN/export/model.onnx and RUN/export/model-card.md
   python -m pneumo.export RUN --out pneumonia.onnx --check radiographs/
-      checked on the radiographs of a folder instead of the run's own; the card goes
+      checked on the images of a folder instead of the run's own; the card goes
       beside the file
 
 The file takes uint8 grey images (N, 1, H, W) of any size and gives logits and
@@ -59,7 +59,7 @@ Runtime before it is written. Its use needs neither torch nor pneumo, as saved
 in use.py and run with python use.py model.onnx radiograph.png:
 
 {"".join("    " + line for line in EXAMPLE.splitlines(keepends=True))}
-This is enough for 8-bit grey and colour PNG and JPEG. For radiographs of more than 8
+This is enough for 8-bit grey and colour PNG and JPEG. For images of more than 8
 bits, transparency, a camera's orientation tag, or DICOM, prepare the pixels as
 pneumo.data.image.decode tells.
 

@@ -22,7 +22,7 @@ MAX_OWN = 32  # radiographs spread over the run's test split, where none are nam
 EXAMPLES = """\
 examples:
   python -m pneumo.heatmap RUN --out maps --score
-      32 radiographs spread over the run's own test split; the scores also go into the
+      32 images spread over the run's test split; the scores also go into the
       run folder, as heatmap.json, from where the report and the model card
       take them
   python -m pneumo.heatmap RUN radiograph.png --out maps
@@ -31,9 +31,9 @@ examples:
   python -m pneumo.heatmap RUN radiographs/ --out maps --score
       also maps/scores.json, what the maps are worth
 
-Each picture shows the radiograph, and over it what speaks for the class asked for:
+Each picture shows the image, and over it what speaks for the class asked for:
 bright is most, and the scale is that picture's own, so two pictures do not
-compare. gradcam is coarse (the radiograph in 8 x 8 fields at 256 pixels) and quick;
+compare. gradcam is coarse (the image in 8 x 8 fields at 256 pixels) and quick;
 occlusion covers one window after another and measures what that costs; it
 needs no gradient and takes seconds a radiograph.
 
@@ -46,7 +46,7 @@ The numbers of --score, means over the radiographs and each radiograph's:
   randomised rank correlation with the maps of networks of random weights
              (Adebayo et al., 2018): near 0 is right; near 1, the map shows the
              radiograph and not what was learnt
-  flat       radiographs on which nothing spoke for the class, so that there is no
+  flat       images on which nothing spoke for the class, so that there is no
              map to score
 
 A second call into the same folder replaces its list, heatmaps.json, and its

@@ -38,7 +38,7 @@ examples:
       all images in a folder and its folders; an existing predictions.csv is
       replaced at the end
   python -m pneumo.predict RUN radiographs/ --out predictions.csv --heatmap maps
-      also a picture for each radiograph of what spoke for PNEUMONIA; see python -m
+      also a picture for each image of what spoke for PNEUMONIA; see python -m
       pneumo.heatmap --help
   python -m pneumo.predict RUN1 RUN2 RUN3 radiographs/ --format jsonl
       the mean of three networks

@@ -234,7 +234,7 @@ def test_interrupted_says_so(
     def stop(*_: object, **__: object) -> None:
         raise KeyboardInterrupt
 
-    monkeypatch.setattr(checkpoint, "load", stop)
+    monkeypatch.setattr("pneumo.export.load", stop)
     assert main([str(run), "--out", str(tmp_path / "out")]) == 130
 
 

@@ -152,13 +152,13 @@ def test_command_writes_a_picture_for_each_radiograph(
     assert main([str(run), str(radiographs), "--out", str(out)]) == 0
     pictures = sorted(p.name for p in out.glob("*.png"))
     assert pictures == [
-        "radiograph.jpeg.gradcam-PNEUMONIA.png",
         "more__radiograph.jpeg.gradcam-PNEUMONIA.png",
+        "radiograph.jpeg.gradcam-PNEUMONIA.png",
     ]
-    with Image.open(out / pictures[0]) as picture:
+    with Image.open(out / pictures[1]) as picture:
         assert picture.size[0] > 800
     listed = json.loads((out / "heatmaps.json").read_text())
-    assert [row["picture"] for row in listed["images"]] == pictures
+    assert [row["picture"] for row in listed["images"]] == pictures[::-1]  # in the order asked for
     assert str(tmp_path) not in json.dumps(listed)
     one = checkpoint.load(run)
     prepared = image.prepare((radiographs / "radiograph.jpeg").read_bytes(), size=SIDE)
@@ -215,7 +215,7 @@ def test_own_radiographs_that_are_gone_are_asked_for(
 ) -> None:
     monkeypatch.setenv("PNEUMO_DATA", str(tmp_path / "gone"))
     assert main([str(run), "--out", str(tmp_path / "out")]) == 2
-    assert "name some radiographs" in capsys.readouterr().err
+    assert "name some images" in capsys.readouterr().err
     assert not (tmp_path / "out").exists()
 
 

@@ -18,7 +18,7 @@ import yaml
 from PIL import Image
 
 from pneumo import evaluate, predict
-from pneumo.data import image, phantom, reader
+from pneumo.data import image, phantom, pixels, reader
 from pneumo.data.kermany import index
 from pneumo.evaluation import metrics
 from pneumo.inference import ensemble, ood
@@ -494,7 +494,7 @@ def test_grey_in_any_coding_is_not_coloured(mode: str) -> None:
     picture = picture.convert("RGB").convert(mode) if mode != "I;16" else picture.convert(mode)
     file = io.BytesIO()
     picture.save(file, "PNG")
-    assert ood.chroma(file.getvalue()) < ood.MAX_CHROMA
+    assert pixels.chroma(file.getvalue()) < pixels.MAX_CHROMA
 
 
 def _odd(radiographs_: np.ndarray) -> dict[str, np.ndarray]:

@@ -16,9 +16,8 @@ from pneumo.data.augment import Augment, BatchAugment, ImageAugment
 from pneumo.data.cache import Cache, statistics
 from pneumo.data.kermany import targets
 
-NUM_AUGMENTED_AHEAD = (
-    512  # resident images that are augmented together; at 256 px this takes 0.6 GB for a while
-)
+# resident images that are augmented together; at 256 px this takes 0.6 GB for a while
+NUM_AUGMENTED_AHEAD = 512
 EVAL_BATCH = 128  # resident images that are scored together, at least; of large's take 1.3 GB
 
 

@@ -9,7 +9,7 @@ import numpy as np
 from PIL import Image
 
 from pneumo.data.image import MAX_PIXELS, ImageError, bands
-from pneumo.inference.ood import MAX_CHROMA
+from pneumo.data.pixels import MAX_CHROMA
 
 MAGIC = b"DICM"  # at byte 128 of a file (DICOM PS3.10, section 7.1)
 # Computed, digital and plain radiographs (DICOM PS3.3, C.7.3.1.1.1), not mammograms (MG);

@@ -11,8 +11,7 @@ from typing import TypeVar
 
 import numpy as np
 
-from pneumo.data import dicom, image
-from pneumo.inference import ood
+from pneumo.data import dicom, image, pixels
 
 STANDARD_INPUT = "-"
 SUFFIXES = (".jpeg", ".jpg", ".png", ".dcm", ".dicom")
@@ -77,12 +76,12 @@ def read(name: str, *, shapes: Sequence[Shape]) -> Radiograph:
     except ValueError as error:
         return Radiograph(name, error=str(error).removeprefix(f"{name}: "))
     height, width = grey.shape
-    odd = tuple(ood.odd_pixels(grey, chroma=colour))
+    odd = tuple(pixels.odd_pixels(grey, chroma=colour))
     return Radiograph(name, prepared, (width, height), odd)
 
 
 def decode(name: str) -> tuple[np.ndarray, float]:
-    """Returns (H, W) uint8 grey values of a PNG, JPEG or DICOM file, and its `ood.chroma`.
+    """Returns (H, W) uint8 grey values of a PNG, JPEG or DICOM file, and its `pixels.chroma`.
 
     Raises:
         ImageError: with ``name``: it is none of these, or cannot be read.
@@ -91,7 +90,7 @@ def decode(name: str) -> tuple[np.ndarray, float]:
         data = _bytes(name)
         if dicom.is_dicom(data):
             return dicom.decode(data, name=name), 0.0
-        return _decode(data, name), ood.chroma(data)
+        return _decode(data, name), pixels.chroma(data)
     except image.ImageError:
         raise
     except Exception as error:  # one bad file must not end the reading of ten thousand

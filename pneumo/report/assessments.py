@@ -309,7 +309,7 @@ def _maps(trial: Trial) -> list[dict[str, Any]]:
     for found in trial.metrics.get("maps") or []:
         mean = found["mean"]
         row = {"network": trial.model, "run": f"seed {trial.split[0]}", "class": found["class"]}
-        row |= {"method": found["method"], "images": f"{number(mean, 'radiographs'):.0f}"}
+        row |= {"method": found["method"], "images": f"{number(mean, 'images'):.0f}"}
         row |= {key: decimal(number(mean, key)) for key in MAPS if key not in row}
         rows.append({key: (str(value), "") for key, value in row.items()})
     return rows

@@ -22,9 +22,8 @@ KNOWN = re.compile(
     r"|torch Size|torch device|torch\.serialization _get_layout|torch (float|bfloat|int|uint)\d+"
     r"|torch\._utils _rebuild_(tensor_v2|parameter)"
 )
-MAX_INITIAL_NUMBERS = (
-    1 << 24
-)  # numbers that a network may make besides its weights, as to initialise them
+# numbers that a network may make besides its weights, as to initialise them
+MAX_INITIAL_NUMBERS = 1 << 24
 
 
 def load(path: Path) -> Any:

@@ -392,7 +392,7 @@ def test_a_full_disk_ends_one_run_and_not_the_sweep(
 
 
 def test_a_worker_ends_with_its_sweep() -> None:
-    worker = "import os, time; from pneumo import sweep; sweep.end_with(os.getppid());"
+    worker = "import os, time; from pneumo.training import sweep; sweep.end_with(os.getppid());"
     worker += "print(os.getpid(), flush=True); time.sleep(60)"
     parent = f"import subprocess, sys; subprocess.run([sys.executable, '-c', {worker!r}])"
     python = [sys.executable, "-c", parent]
