@@ -6,7 +6,7 @@ https://doi.org/10.17632/rscbjbr9sj). Its authors publish no checksum that we kn
 size, the CRC of every file in it and, where the caller gives one, a SHA-256 are what is checked.
 
 requests does redirects, proxies, time limits and retries, tqdm the bars, zipfile the safe paths and
-the CRC. What goes on from a part (Range, If-Range) is here, since neither pooch nor torchvision nor
+the CRC. Resuming a part (Range, If-Range) is done here, since neither pooch nor torchvision nor
 requests does.
 """
 
@@ -65,7 +65,7 @@ examples:
   python -m pneumo.download --keep-zip      the zip stays beside the folder
   python -m pneumo.download --sha256 HEX    refuse any other file
 
-A download that broke off goes on from where it was, by the same command again;
+A download that broke off resumes where it was, by the same command again;
 until then it is in DIR.download.
 {BY_HAND}
 
@@ -76,7 +76,7 @@ exit codes: 0 done; 2 a mistake or no download, said in the error; 130 stopped.
 def main(arguments: Sequence[str] | None = None) -> int:
     """The command; returns its exit code."""
     given = _parser().parse(arguments)
-    stopped = "\nstopped; the same command again goes on from there"
+    stopped = "\nstopped; the same command again resumes there"
     return cli.run(lambda: _command(given), stopped=stopped)
 
 
@@ -226,9 +226,9 @@ def _receive(session: requests.Session, url: str, part: Path) -> None:
         total = have + int(response.headers.get("Content-Length", 0))
         _check_space(part.parent, 2 * total - have)
         if have:
-            _say(f"going on from {_megabytes(have)}")
+            _say(f"resuming from {_megabytes(have)}")
         elif _size(part):
-            _say("from the beginning again: what there is cannot be gone on from")
+            _say("from the beginning again: what there is cannot be resumed")
         with part.open("ab" if have else "wb") as file:
             # now that the old bytes are gone and no new one has come
             part.with_suffix(".version").write_text(_version(response))
@@ -240,7 +240,7 @@ def _receive(session: requests.Session, url: str, part: Path) -> None:
 
 
 def _ask(session: requests.Session, url: str, part: Path) -> tuple[requests.Response, int]:
-    """Returns an answer below 400, and the number of bytes of ``part`` that it goes on from."""
+    """Returns an answer below 400, and the number of bytes of ``part`` that it resumes."""
     have, known = _size(part), _known(part)
     if known:
         headers = {"Range": f"bytes={have}-", "If-Range": known}
@@ -343,12 +343,12 @@ def _check_space(folder: Path, size: int) -> None:
 
 
 def _kept(path: Path) -> str:
-    """Returns a clause on what the next call can go on from, of the zip or its part."""
+    """Returns a clause on what the next call can resume, of the zip or its part."""
     part, zip_path = path.with_suffix(".part"), path.with_suffix(".zip")
     num_bytes = _size(part) if _known(part) else _size(zip_path)
     if not num_bytes:
-        return "nothing was kept to go on from"
-    return f"{_megabytes(num_bytes)} are kept, from which the same command goes on"
+        return "nothing was kept to resume from"
+    return f"{_megabytes(num_bytes)} are kept, from which the same command resumes"
 
 
 def _size(path: Path) -> int:

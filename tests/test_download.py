@@ -260,7 +260,7 @@ def test_next_call_goes_on_where_the_last_gave_up(
     give_up_at(8 * download.CHUNK_BYTES, run, served)
     message = capsys.readouterr().err
     assert "error: there must be a connection to the server that lasts" in message
-    assert "0.1 MB are kept, from which the same command goes on" in message
+    assert "0.1 MB are kept, from which the same command resumes" in message
     have = part_of(target).read_bytes()
     assert have == SET[: len(have)]
     assert run() == 0
@@ -311,7 +311,7 @@ def test_starts_again_where_the_server_names_no_version(
     served.etag = None
     served.cuts = [100_000, 50_000]
     assert run() == 2
-    assert "nothing was kept to go on from" in capsys.readouterr().err
+    assert "nothing was kept to resume from" in capsys.readouterr().err
     assert run() == 0
     assert served.ranges == [None] * 3
 
@@ -601,7 +601,7 @@ def test_ctrl_c_says_how_to_go_on(served: Served, target: Path) -> None:
         _, message = process.communicate(timeout=10)
     assert process.returncode == 130
     assert "Traceback" not in message
-    assert "the same command again goes on from there" in message
+    assert "the same command again resumes there" in message
     have = part_of(target).read_bytes()
     assert 0 < len(have) < len(SET)
     assert SET.startswith(have)
