@@ -308,10 +308,11 @@ def mistake(error: Exception) -> int:
     wrong = re.search(r"Could not override '([^']+)'", message)
     ambiguous = re.match("Ambiguous value for argument '(.+)'\n", message)
     plugin = re.search(r"Could not find 'hydra/\w+/(joblib|optuna|ray|submitit)", message)
-    if wrong and wrong[1] in settings.RULES:
+    rule = settings.rules().get(wrong[1]) if wrong else None
+    if wrong and rule:
         message = (
             f"{wrong[1]} is left to its library's default; write +{wrong[1]}=VALUE to set it, "
-            f"{settings.RULES[wrong[1]][0]}"
+            f"{rule.says}"
         )
     elif wrong:
         message = (

@@ -3,7 +3,22 @@ from typing import Any
 
 import pytest
 
-from pneumo.training.settings import NEEDED, RULES, SCORES, _find, check, check_run, nearest
+from pneumo.training.config import SCORES, OwnModel
+from pneumo.training.rules import SectionRule
+from pneumo.training.settings import check, check_run, keys, nearest, rules
+
+RULES = rules() | rules(OwnModel, "model.")
+ODD_VALUES: tuple[Any, ...] = (
+    None,
+    "odd value",
+    -1,
+    10**400,
+    float("nan"),
+    [],
+    [None],
+    {},
+    {"some": 1},
+)
 
 
 def nested(key: str, value: Any) -> dict[str, Any]:
@@ -75,6 +90,18 @@ def nested(key: str, value: Any) -> dict[str, Any]:
         ("protocol.fold", "odd", "protocol.fold must be null but for"),
         ("callbacks.checkpoint.monitor", None, "must be a score and a split"),
         ("logger.version", [1], "logger.version must be null, text or a whole number"),
+        ("loss._target_", "focal", "loss._target_ must be a dotted name"),
+        ("loss.label_smoothing", 1, "must be a number from 0, below 1; got 1"),
+        ("loss.class_weights", [1], "null, balanced or a list of 2 or 3 numbers above 0"),
+        ("loss.class_weights", "inverse", "null, balanced or a list of 2 or 3 numbers above 0"),
+        ("loss.gamma", -1, "loss.gamma must be a number, 0 or more; got -1"),
+        ("schedule.max_lr", 0, "schedule.max_lr must be a number above 0; got 0"),
+        ("schedule.pct_start", 1, "must be a number between 0 and 1; got 1"),
+        ("schedule.total_steps", 0, "must be a whole number, at least 1; got 0"),
+        ("compile", "yes", "compile must be true or false; got 'yes'"),
+        ("tags", ["a", 1], r"tags must be a list of texts; got \['a', 1\]"),
+        ("logger", 5, "logger must be settings with a _target_, several of them by name"),
+        ("optimizer", 5, r"optimizer must be set; leave out what takes it away \(~optimizer\)"),
         ("trainer.callbacks", None, "must be a list of settings with a _target_; got null"),
         pytest.param("optimizer.lr", 10**400, "a number above 0; got a whole", id="overflow"),
         pytest.param(
@@ -104,26 +131,40 @@ def test_what_is_not_there_is_not_checked() -> None:
     check({"seed": 0, "num_threads": None})
 
 
-def test_rules_name_keys_of_the_configuration() -> None:
+@pytest.fixture(scope="module")
+def composed() -> list[dict[str, Any]]:
+    """Whole configurations, in which every key of conf/ is."""
     from hydra import compose, initialize_config_dir
     from omegaconf import OmegaConf
 
     from pneumo.train import CONF
 
-    found: set[str] = set()
-    for overrides in (
-        [],
-        ["data=phantom"],
-        ["protocol=kfold"],
-        ["model=thumbnail_svm"],
-        ["data=folder"],
-    ):
+    images = "data.root=/images"
+    choices = [images], ["data=phantom"], [images, "protocol=kfold"], ["data=folder", images]
+    found: list[Any] = []
+    for overrides in (*choices, [images, "model=thumbnail_svm"]):
         with initialize_config_dir(str(CONF), version_base="1.3"):
-            cfg: Any = OmegaConf.to_container(compose("train", overrides))
-        found |= {key for key in RULES if list(_find(cfg, key))}
-    # what the libraries' own objects take besides
-    theirs = ("trainer.", "optimizer.", "schedule.", "callbacks.")
-    assert {key for key in set(RULES) - found if not key.startswith(theirs)} == set()
+            cfg = compose("train", ["run_dir=/run", *overrides])
+        found.append(OmegaConf.to_container(cfg, resolve=True))
+    return found
+
+
+def test_rules_name_keys_of_the_configuration(composed: list[dict[str, Any]]) -> None:
+    found = {key for config in composed for key in keys(config)}
+    # what the libraries' own objects take besides, and what no choice of conf/ sets
+    theirs = ("trainer.", "optimizer.", "schedule.", "callbacks.", "logger.", "loss.")
+    unset = {key for key in set(RULES) - found if not key.startswith(theirs)}
+    assert unset <= {"tags", "compile"}
+
+
+def test_a_whole_run_has_types(composed: list[dict[str, Any]]) -> None:
+    configs = [check_run(config) for config in composed]
+    assert configs[0].data.image_size == 256
+    assert configs[0].optimizer.target_ == "torch.optim.Adamax"
+    assert configs[2].protocol.k == 5
+    assert isinstance(configs[0].model, OwnModel)
+    with pytest.raises(ValueError, match="frozen"):
+        configs[0].seed = 1
 
 
 def test_nearest_word() -> None:
@@ -170,10 +211,35 @@ def test_a_network_too_large_for_memory_is_refused() -> None:
     check({"model": {"f": 16, "d": 2, "c": 1000, "image_size": 256}})
 
 
-def test_a_run_cannot_do_without_some_settings() -> None:
+def test_a_run_cannot_do_without_some_settings(composed: list[dict[str, Any]]) -> None:
     with pytest.raises(ValueError, match=r"(?s)seed must be set.*optimizer must be set"):
         check_run({})
-    assert len(set(NEEDED)) == len(NEEDED)
+    with pytest.raises(ValueError, match=r"^optimizer must be set; .* \(~optimizer\)$"):
+        check_run({key: value for key, value in composed[0].items() if key != "optimizer"})
+    with pytest.raises(ValueError, match=r"^seed must be .*; got -1\ndata must be set; .*$"):
+        check_run({**composed[0], "data": 5, "seed": -1})
+
+
+def test_what_only_follows_another_setting_is_not_told(composed: list[dict[str, Any]]) -> None:
+    trainer = {**composed[0]["trainer"], "max_epochs": 0}
+    schedule = {**composed[0]["schedule"], "T_max": 0}
+    with pytest.raises(ValueError, match=r"^trainer\.max_epochs must be .*; got 0$"):
+        check_run({**composed[0], "trainer": trainer, "schedule": schedule})
+
+
+def test_there_may_be_no_logger_one_or_several() -> None:
+    one = {"_target_": "a.b", "name": ""}
+    for logger in (None, False, one, {"a": one, "b": one}):
+        check({"logger": logger, "trainer": {"logger": logger}})
+    check({"logger": {"a": one}, "trainer": {"logger": [one]}})  # ${oc.dict.values:logger}
+    with pytest.raises(ValueError, match=r"^logger\.a\.name must be null or text; got 5$"):
+        check({"logger": {"a": {**one, "name": 5}}})
+    with pytest.raises(ValueError, match=r"^logger\.b must be settings with a _target_; got null"):
+        check({"logger": {"a": one, "b": None}})
+    with pytest.raises(
+        ValueError, match=r"^trainer\.logger must be settings .* or false; got \{\}"
+    ):
+        check({"trainer": {"logger": {}}})
 
 
 def test_scores_are_those_of_an_epoch() -> None:
@@ -185,10 +251,12 @@ def test_scores_are_those_of_an_epoch() -> None:
     assert set(SCORES) == set(found) - {"confusion"}
 
 
-@pytest.mark.parametrize("key", sorted(RULES))
-@pytest.mark.parametrize("value", [None, "odd value", -1, 10**400, float("nan"), [], [None], {}])
-def test_nothing_but_a_message_comes_of_odd_values(key: str, value: Any) -> None:
-    try:
-        check(nested(key.replace("*", "some"), value))
-    except ValueError as error:
-        assert re.search("must (be|hold)", str(error))
+@pytest.mark.parametrize("value", ODD_VALUES, ids=lambda value: str(value)[:9])
+def test_nothing_but_a_message_comes_of_odd_values(value: Any) -> None:
+    for key, rule in RULES.items():
+        try:
+            check(nested(key.replace("*", "some"), value))
+        except ValueError as error:
+            assert re.search("must (be|hold)", str(error)), key
+        else:  # of a section that lacks what a run needs, check tells nothing
+            assert rule.holds(value) or isinstance(rule, SectionRule), key
