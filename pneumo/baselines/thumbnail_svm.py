@@ -45,7 +45,11 @@ class ThumbnailSVM(Baseline):
         folds = StratifiedGroupKFold(FOLDS, shuffle=True, random_state=seed % 2**32)
         label = targets(train, num_classes=2)
         return CalibratedClassifierCV(
-            make_pipeline(StandardScaler(), SVC(C=self.C, gamma=self.gamma)),
+            self.machine(),
             cv=list(folds.split(label, label, groups=train["group"])),
             ensemble=False,
         )
+
+    def machine(self) -> Any:
+        """The machine without its sigmoid: a distance, in the order of the probability."""
+        return make_pipeline(StandardScaler(), SVC(C=self.C, gamma=self.gamma))
