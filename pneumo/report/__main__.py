@@ -17,6 +17,8 @@ examples:
       side
   python -m pneumo.report sweep-paper sweep-holdout
       with both protocols, also what choosing the epoch on the test split adds
+  python -m pneumo.report multirun --audit audit
+      its page links that of python -m pneumo.audit on the same data set
 """
 
 
@@ -27,12 +29,15 @@ def main(arguments: Sequence[str] | None = None) -> int:
     )
     parser.add_argument("roots", nargs="+", type=Path, metavar="DIR", help="holds runs, or is one")
     parser.add_argument("--out", type=Path, help="the report's folder; default: <first DIR>/report")
+    parser.add_argument(
+        "--audit", type=Path, metavar="DIR", help="links the audit of the data set in DIR"
+    )
     given = parser.parse(arguments)
     return cli.run(lambda: _command(given))
 
 
 def _command(given: argparse.Namespace) -> int:
-    folder = write_report(given.roots, out=given.out)
+    folder = write_report(given.roots, out=given.out, audit=given.audit)
     first = (folder / "summary.md").read_text(encoding="utf-8").splitlines()[2]
     sys.stdout.write(f"{first}\n{folder / 'report.html'}\n")
     return 0

@@ -7,6 +7,7 @@ from jinja2 import Environment, FileSystemLoader, StrictUndefined
 
 from pneumo.evaluation import published
 from pneumo.report import assessment_figures, assessments
+from pneumo.report.audit_link import AuditLink
 from pneumo.report.curves import MOST_SHOWN
 from pneumo.report.findings import COLUMNS, Section
 from pneumo.report.groups import Group
@@ -60,6 +61,7 @@ def html(
     problems: Sequence[Problem],
     intervals: Intervals,
     files: Sequence[str],
+    audit: AuditLink | None = None,
 ) -> str:
     """The page's text; names that come from run folders are escaped."""
     environment = Environment(
@@ -91,6 +93,7 @@ def html(
         paper=published,
         train_note=TRAIN_NOTE,
         files=files,
+        audit=audit,
     )
 
 

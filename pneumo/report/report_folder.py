@@ -12,6 +12,7 @@ from pneumo import atomic
 from pneumo.evaluation.intervals import Interval, score_intervals
 from pneumo.evaluation.metrics import COUNT_SCORES
 from pneumo.report import page, tables
+from pneumo.report.audit_link import audit_link
 from pneumo.report.drawing import inline_svg
 from pneumo.report.figures import PICTURES, draw
 from pneumo.report.findings import Section, headline, sections
@@ -25,15 +26,18 @@ TABLES = ("runs.csv", "summary.csv", "comparisons.csv", "summary.md")
 WITH_INTERVAL = (*COUNT_SCORES, "auroc")
 
 
-def write_report(roots: Sequence[Path], *, out: Path | None = None) -> Path:
+def write_report(
+    roots: Sequence[Path], *, out: Path | None = None, audit: Path | None = None
+) -> Path:
     """Writes the report of all runs at and below the folders roots, and returns its folder.
 
     The folder, by default `report` in the first root, appears whole or not at all, and replaces an
-    earlier report. Runs that are not finished or not comparable are named in it.
+    earlier report. Runs that are not finished or not comparable are named in it. Its page links the
+    audit in ``audit``, if one is given.
 
     Raises:
         FileNotFoundError: if a root is not there, or none of them holds a run.
-        ValueError: if out holds files that no report wrote.
+        ValueError: if out holds files that no report wrote, or audit is of another data set.
     """
     folder = (out or roots[0] / "report").resolve()
     _check_replaceable(folder)
@@ -42,6 +46,8 @@ def write_report(roots: Sequence[Path], *, out: Path | None = None) -> Path:
     groups, problems = group_trials(trials, problems=[*problems, *unread])
     said = headline(groups, problems=problems)
     parts = sections(groups)
+    kinds = {str(part.group.kind) for part in parts}
+    linked = audit_link(audit, report=folder, kinds=kinds) if audit else None
     files: dict[str, str | bytes] = {}
     for part in parts:
         files |= _pictures(part)
@@ -51,7 +57,7 @@ def write_report(roots: Sequence[Path], *, out: Path | None = None) -> Path:
     files["comparisons.csv"] = tables.to_csv(tables.comparison_rows(groups))
     files["summary.md"] = summary_markdown(said, parts=parts, problems=problems)
     files["report.html"] = page.html(
-        said, parts=parts, problems=problems, intervals=intervals, files=TABLES
+        said, parts=parts, problems=problems, intervals=intervals, files=TABLES, audit=linked
     )
     _replace(folder, files=files)
     return folder
