@@ -17,7 +17,8 @@ ORDER = (  # a package may import those of the lines above its own, and its own
     {"report"},
     {"training"},
     {"baselines"},
-    {"download", "evaluate", "export", "heatmap", "predict", "train"},
+    {"auditing"},
+    {"audit", "download", "evaluate", "export", "heatmap", "predict", "train"},
 )
 
 
@@ -52,7 +53,7 @@ MODULES = {"report": "pneumo.report.__main__"}
 
 
 @pytest.mark.parametrize(
-    "command", ["download", "evaluate", "export", "heatmap", "predict", "report"]
+    "command", ["audit", "download", "evaluate", "export", "heatmap", "predict", "report"]
 )
 def test_help_fits_80_columns(
     command: str, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch

@@ -1,0 +1,143 @@
+"""Every file read once: digest, how it was saved, perceptual hash, thumbnail; or why it cannot."""
+
+import hashlib
+import io
+import os
+import sys
+from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from functools import cache
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+from PIL import Image
+from tqdm import tqdm
+
+from pneumo.baselines.file_header import header
+from pneumo.baselines.thumbnail_svm import SIDE
+from pneumo.data import dicom, image
+from pneumo.data.folder import perceptual_hash
+
+SIZE = 256  # pixels an image is prepared to before it is hashed, as conf/base/data.yaml has it
+
+
+@dataclass(frozen=True)
+class Files:
+    """The files of a table that can be read, in its order, and those that cannot.
+
+    Attributes:
+        facts: path, sha256, bytes, format, mode, width, height, quality (of a JPEG, else empty).
+        numbers: (N, 8) of pneumo.baselines.file_header.header.
+        hashes: (N,) uint64 of pneumo.data.folder.perceptual_hash.
+        thumbnails: (N, 32, 32) uint8.
+        unreadable: path and reason of each.
+    """
+
+    facts: pd.DataFrame
+    numbers: np.ndarray
+    hashes: np.ndarray
+    thumbnails: np.ndarray
+    unreadable: tuple[tuple[str, str], ...]
+
+
+def read_files(root: Path, paths: Sequence[str]) -> Files:
+    """Returns what there is to know of each file of ``paths``, relative to ``root``.
+
+    Raises:
+        ValueError: none of them can be read.
+    """
+
+    def read_one(path: str) -> tuple[dict[str, Any], list[float], int, np.ndarray] | str:
+        try:
+            return _read(root, path)
+        except ValueError as error:
+            return str(error).removeprefix(f"{root / path}: ").removeprefix(f"{path}: ")
+
+    with ThreadPoolExecutor(os.cpu_count()) as pool:  # decoding releases the interpreter
+        rows = list(
+            tqdm(
+                pool.map(read_one, paths),
+                desc="reading",
+                total=len(paths),
+                unit="image",
+                disable=not sys.stderr.isatty(),
+            )
+        )
+    known = [row for row in rows if not isinstance(row, str)]
+    unreadable = [(path, row) for path, row in zip(paths, rows, strict=True) if type(row) is str]
+    if not known:
+        path, why = unreadable[0]
+        raise ValueError(
+            f"an image at least must be readable; none of {len(paths):,} is: {path}: {why}"
+        )
+    facts, numbers, hashes, thumbnails = zip(*known, strict=True)
+    return Files(
+        pd.DataFrame(facts),
+        np.array(numbers),
+        np.array(hashes, np.uint64),
+        np.stack(thumbnails),
+        tuple(unreadable),
+    )
+
+
+def _read(root: Path, path: str) -> tuple[dict[str, Any], list[float], int, np.ndarray]:
+    data = image.read(root / path)
+    if dicom.is_dicom(data):
+        grey = dicom.decode(data, name=path)
+        height, width = grey.shape
+        pixels = width * height
+        numbers: list[float] = [width, height, width / height, len(data), len(data) / pixels]
+        numbers += [1.0, 0.0, 0.0]  # one channel, no quantisation table
+        saved = {"format": "DICOM", "mode": "grey", "width": width, "height": height, "quality": ""}
+    else:
+        grey = image.decode(data, name=path)
+        numbers = header(root / path)
+        saved = saved_as(data)
+    prepared = image.resize(grey, size=SIZE)
+    digest = hashlib.sha256(data).hexdigest()
+    facts = {"path": path, "sha256": digest, "bytes": len(data), **saved}
+    return facts, numbers, perceptual_hash(prepared), image.resize(prepared, size=SIDE)
+
+
+def saved_as(data: bytes) -> dict[str, Any]:
+    """Returns format, mode, width, height and quality, as the header of a PNG or JPEG says."""
+    with Image.open(io.BytesIO(data), formats=image.FORMATS) as opened:
+        tables: dict[int, list[int]] = getattr(opened, "quantization", None) or {}
+        return {
+            "format": str(opened.format),
+            "mode": opened.mode,
+            "width": opened.width,
+            "height": opened.height,
+            "quality": jpeg_quality(tables[0]) if 0 in tables else "",
+        }
+
+
+def jpeg_quality(table: Sequence[int]) -> str:
+    """Returns the quality that libjpeg makes a luma table of, or "about" the nearest, or "".
+
+    Args:
+        table: the 64 numbers of a quantisation table; none for a file that has none.
+    """
+    given = np.array(table)
+    if given.size != 64:
+        return ""
+    known = _quality_tables()
+    apart = np.abs(known - given).sum(1)
+    # of tables that are alike, as the coarsest are, the higher quality
+    nearest = len(apart) - int(np.argmin(apart[::-1]))
+    return f"{nearest}" if apart.min() == 0 else f"about {nearest}"
+
+
+@cache
+def _quality_tables() -> np.ndarray:
+    """(100, 64): the luma table of libjpeg for each quality from 1 to 100."""
+    tables = []
+    for quality in range(1, 101):
+        file = io.BytesIO()
+        Image.new("L", (8, 8)).save(file, "JPEG", quality=quality)
+        with Image.open(file) as opened:
+            tables.append(opened.quantization[0])  # type: ignore[attr-defined]
+    return np.array(tables)
