@@ -1,4 +1,4 @@
-"""A data set is audited: copies, files, and what a classifier reaches without a radiograph."""
+"""A data set is audited: copies, files, and what classifiers reach without a network."""
 
 import argparse
 import os

@@ -1,1 +1,1 @@
-"""What a score on a data set is worth: its copies, its files, and what needs no radiograph."""
+"""What a score on a data set is worth: its copies, its files, and what needs no network."""

@@ -20,7 +20,7 @@ from pneumo.runs.run_folder import json_text
 
 PAGE, NUMBERS = "audit.html", "audit.json"
 TABLES = ("files.csv", "identical.csv", "near_identical.csv")
-NOT_LOOKED = {"copies": [], "system_files": 0, "closed": []}
+NOT_LOOKED: dict[str, Any] = {"copies": [], "system_files": 0, "closed": []}
 
 
 @dataclass(frozen=True)
@@ -50,7 +50,7 @@ def audit(source: Source) -> Audit:
     near = copies.near_identical(compared, files.facts["sha256"], files.hashes, files.thumbnails)
     nested = NOT_LOOKED
     if source.place is not None:
-        used = source.tables["paper"]["path"]
+        used = [*source.tables["paper"]["path"], *source.left_out]
         nested = nested_copies(source.place, source.root, files.facts, used)
     found = {
         "schema": 1,

@@ -111,7 +111,7 @@ def _files(found: Mapping[str, Any]) -> list[str]:
     if images:
         known = sum(one["identical"] for one in nested["copies"])
         told.append(
-            f"{counted(images, 'image')} more below the folder, {known:,} of them copies of the "
+            f"{counted(images, 'more image')} below the folder, {known:,} of them copies of the "
             "set's own; a recursive scan would count them too."
         )
     if nested["system_files"]:

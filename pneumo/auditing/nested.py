@@ -23,7 +23,9 @@ class Nested:
     identical: int = 0
 
 
-def nested_copies(place: Path, root: Path, facts: pd.DataFrame, used: Iterable[str]) -> Any:
+def nested_copies(
+    place: Path, root: Path, facts: pd.DataFrame, used: Iterable[str]
+) -> dict[str, Any]:
     """Returns a list of folders that hold images which the set's table does not, as plain values.
 
     Only a file of a size that occurs in the set is read. Links are not followed; hidden files but a
@@ -33,7 +35,7 @@ def nested_copies(place: Path, root: Path, facts: pd.DataFrame, used: Iterable[s
         place: the folder that was named.
         root: the folder that ``used`` are relative to, ``place`` or below it.
         facts: columns bytes and sha256 of the set's files.
-        used: paths of the set's table.
+        used: paths of the set's table, and of what is known to be left out.
 
     Returns:
         {"copies": [Nested as a mapping], "system_files": a Mac's files that are no images,

@@ -102,10 +102,10 @@ def _size(name: str, one: dict[str, Any]) -> str:
         f"{one[part]['images']:,} images of {one[part]['patients']:,} patients in {part}"
         for part in ("train", "test")
     ]
-    few = " Fewer than 20 patients of a class: the intervals are wide guesses."
+    few = " Few patients of a class: the intervals rest more on assumption than on the images."
     left = f" {one['left_out']:,} images are left out, whose patients are in both."
     told = f"{name}: {', '.join(parts)}."
-    return told + few * one["few_patients"] + left * bool(one["left_out"])
+    return told + few * bool(one["few_patients"]) + left * bool(one["left_out"])
 
 
 def _count(row: dict[str, Any]) -> dict[str, tuple[str, str]]:

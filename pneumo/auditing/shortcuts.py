@@ -1,4 +1,4 @@
-"""What needs no radiograph: AUROC of size, header and thumbnails on the splits of the protocols."""
+"""What needs no network: AUROC of size, header and thumbnails on the splits of two protocols."""
 
 from collections.abc import Callable
 from functools import partial

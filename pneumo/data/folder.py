@@ -16,8 +16,8 @@ from pneumo.labels import CLASS_NAMES, NORMAL, SUBTYPES
 
 NUM_SHOWN = 3  # rows or names in a message
 # Bits of 64 in which the perceptual hashes of copies may differ, as after another compression or
-# size. Of the 5,856 radiographs of Kermany et al. 15 pairs of different patients, which are no copies,
-# are as near, at 4 bits 214; joining too many cannot leak (measured).
+# size. Of the 5,856 radiographs of Kermany et al. 15 pairs of different patients are as near but no
+# copies, at 4 bits 214; joining too many cannot leak (measured).
 MAX_BITS = 2
 BLOCK = 512  # hashes that are compared with all others in one go
 

@@ -1,0 +1,626 @@
+"""The audit: what it counts, what it finds, what it says, and what it does with bad input."""
+
+import csv
+import json
+import os
+import re
+import shutil
+from collections.abc import Callable
+from html.parser import HTMLParser
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import pytest
+from PIL import Image
+
+from pneumo import audit
+from pneumo.auditing import contact_sheet, findings, nested, saved, shortcuts
+from pneumo.auditing.audit_folder import TABLES
+from pneumo.auditing.contact_sheet import sheet
+from pneumo.auditing.copies import ACROSS, about_images, identical, near_identical, summary
+from pneumo.auditing.files import jpeg_quality, read_files, saved_as
+from pneumo.auditing.sources import open_set
+from pneumo.data.folder import MAX_BITS, near_pairs
+from pneumo.data.kermany import index
+from pneumo.report import page as report_page
+from pneumo.report.__main__ import main as report
+from pneumo.report.audit_link import AuditLink, audit_link
+from pneumo.report.wording import DASH
+from tests.conftest import SMALL, Command
+
+Capture = pytest.CaptureFixture[str]
+NORMAL_1 = "train/NORMAL/IM-0001-0001.jpeg"
+
+
+def save(
+    path: Path, *, seed: int, size: tuple[int, int] = (64, 64), bright: int = 0, quality: int = 75
+) -> Path:
+    """A smooth picture of its own, which compression hardly changes."""
+    rng = np.random.default_rng(seed)
+    grid = Image.fromarray(rng.integers(0, 150 + bright, (8, 8), dtype=np.uint8) + np.uint8(bright))
+    path.parent.mkdir(parents=True, exist_ok=True)
+    grid.resize(size, Image.Resampling.BICUBIC).save(path, quality=quality)
+    return path
+
+
+def make_set(root: Path, *, num: int = 40, **how: Callable[[bool], Any]) -> Path:
+    """The set's layout, an image a patient, a quarter of them in test, half of them NORMAL.
+
+    Args:
+        root: its folder.
+        num: images.
+        how: arguments of save, each a function of whether the image is of PNEUMONIA.
+    """
+    for number in range(num):
+        sick = bool(number % 2)
+        source = "test" if number % 8 < 2 else "train"
+        name = f"PNEUMONIA/person{number}_virus_{number}" if sick else f"NORMAL/IM-{number:04}-0001"
+        arguments = {key: value(sick) for key, value in how.items()}
+        save(root / source / f"{name}.jpeg", seed=number, **arguments)
+    return root
+
+
+def call(*arguments: str | Path) -> int:
+    return audit.main(list(map(str, arguments)))
+
+
+def numbers(out: Path) -> dict[str, Any]:
+    found = json.loads((out / "audit.json").read_text())
+    assert isinstance(found, dict)
+    return found
+
+
+def rows(path: Path) -> list[dict[str, str]]:
+    with path.open(newline="") as file:
+        return list(csv.DictReader(file))
+
+
+@pytest.fixture(scope="module")
+def spoiled(phantoms: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Generated radiographs with all that an audit looks for: copies, a broken file, a Mac's."""
+    root = tmp_path_factory.mktemp("spoiled") / "set"
+    shutil.copytree(phantoms, root)
+    normal = sorted((root / "train" / "NORMAL").glob("*.jpeg"))[10]
+    # one person's radiograph in test as well, and under the other label
+    shutil.copy(normal, root / "test" / "NORMAL" / "IM-9001-0001.jpeg")
+    shutil.copy(normal, root / "train" / "PNEUMONIA" / "person9002_virus_9002.jpeg")
+    other = sorted((root / "train" / "PNEUMONIA").glob("*.jpeg"))[20]
+    with Image.open(other) as opened:
+        half = opened.resize((opened.width // 2, opened.height // 2))
+        half.save(root / "test" / "PNEUMONIA" / "person9003_bacteria_9003.jpeg", quality=60)
+    (root / "train" / "NORMAL" / "IM-9004-0001.jpeg").write_bytes(b"\xff\xd8\xff no image")
+    (root / "train" / "NORMAL" / "notes.txt").write_text("no image")
+    shutil.copytree(root / "test" / "NORMAL", root / "chest_xray" / "test" / "NORMAL")
+    save(root / "chest_xray" / "train" / "NORMAL" / "IM-0001-0001.jpeg", seed=1)
+    mac = root / "__MACOSX" / "train" / "NORMAL"
+    mac.mkdir(parents=True)
+    (mac / "._IM-0001-0001.jpeg").write_bytes(b"\0\5\26\7")
+    return root
+
+
+@pytest.fixture(scope="module")
+def out(spoiled: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The audit of it."""
+    folder = tmp_path_factory.mktemp("audits") / "audit"
+    assert call(spoiled, "--out", folder) == 3  # a file cannot be read
+    return folder
+
+
+def test_counts_and_files_that_are_not_used(out: Path, spoiled: Path) -> None:
+    found = numbers(out)
+    counted = {row["source"]: row for row in found["counts"]}
+    assert counted["all"]["images"] == found["data"]["images"] == 123
+    assert counted["test"]["NORMAL"] == len(list((spoiled / "test" / "NORMAL").iterdir()))
+    assert counted["train"]["images"] + counted["test"]["images"] == 123
+    table = index(spoiled)
+    assert found["data"]["patients"]["person"] == table["patient"].nunique()
+    (broken,) = found["unreadable"]
+    assert broken["path"] == "train/NORMAL/IM-9004-0001.jpeg"
+    assert "IM-9004" not in broken["why"]
+    assert found["left_out"] == ["train/NORMAL/notes.txt"]
+
+
+def test_nested_copies_are_counted_and_compared_by_their_bytes(out: Path, spoiled: Path) -> None:
+    found = numbers(out)["nested"]
+    copies = len(list((spoiled / "test" / "NORMAL").iterdir()))
+    assert found == {
+        "copies": [{"folder": "chest_xray", "images": copies + 1, "identical": copies}],
+        "system_files": 1,
+        "closed": [],
+    }
+
+
+def test_identical_images_are_found_across_patients_labels_and_splits(out: Path) -> None:
+    sets: dict[str, list[dict[str, str]]] = {}
+    for row in rows(out / "identical.csv"):
+        sets.setdefault(row["set"], []).append(row)
+    first = sets["1"]  # what crosses most comes first
+    assert {"test/NORMAL/IM-9001-0001.jpeg", "train/PNEUMONIA/person9002_virus_9002.jpeg"} < {
+        row["path"] for row in first
+    }
+    assert len(first) == 3
+    for row in first:
+        crossed = [row[f"across_{name}"] for name in ("patients", "labels", "own_split")]
+        assert crossed == ["True"] * 3
+        assert row["across_random_split"] == "False"  # since their patients are joined
+    found = numbers(out)["identical"]
+    assert found["sets"] == len(sets)
+    assert found["files"] == len(rows(out / "identical.csv"))
+    assert found["across"]["own_split"] == 1
+
+
+def test_a_copy_of_another_size_and_quality_is_nearly_identical(out: Path) -> None:
+    near = [row for row in rows(out / "near_identical.csv") if float(row["correlation"]) >= 0.99]
+    (row,) = near
+    assert "test/PNEUMONIA/person9003_bacteria_9003.jpeg" in (row["path"], row["other_path"])
+    assert int(row["bits"]) <= MAX_BITS
+    assert row["across_own_split"] == row["across_patients"] == "True"
+    assert numbers(out)["near_identical"]["as_copies"] == 1
+
+
+def test_the_first_sentences_say_that_generated_images_tell_nothing(out: Path) -> None:
+    said = numbers(out)["said"]
+    assert said[0] == findings.GENERATED
+    assert "pneumonia" in said[0]
+    assert "what a score on this set is worth" in said[1] or "AUROC" in said[1]
+
+
+class Page(HTMLParser):
+    """What a page loads, its figures, and whether its tags are closed."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.loaded: list[str] = []
+        self.links: list[str] = []
+        self.open: list[str] = []
+        self.tags: list[str] = []
+
+    def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
+        given = dict(attrs)
+        self.tags.append(tag)
+        if tag not in ("meta", "link", "img", "br"):
+            self.open.append(tag)
+        if tag in ("img", "script", "link", "iframe"):
+            self.loaded.append(given.get("src") or given.get("href") or "")
+            assert tag != "img" or given["alt"]
+        if tag == "a":
+            self.links.append(str(given["href"]))
+
+    def handle_endtag(self, tag: str) -> None:
+        assert self.open.pop() == tag
+
+
+def test_the_page_is_whole_and_loads_nothing(out: Path) -> None:
+    page, text = Page(), (out / "audit.html").read_text()
+    page.feed(text)
+    assert page.open == []
+    assert page.loaded
+    assert all(one.startswith("data:") for one in page.loaded)
+    assert "script" not in page.tags
+    assert page.tags.count("img") <= 24
+    assert page.tags.count("img") > 2
+    assert page.links == ["audit.json", *TABLES]
+    assert all((out / name).is_file() for name in page.links)
+    assert sorted(path.name for path in out.iterdir()) == sorted(
+        ["audit.html", "audit.json", *TABLES]
+    )
+    said = numbers(out)["said"]
+    assert f'<p class="lead">{said[0]}</p>' in text
+    assert "GENERATED IMAGES" in text
+    assert str(out.parent) not in text
+
+
+def test_each_file_is_a_row(out: Path, spoiled: Path) -> None:
+    listed = {row["path"]: row for row in rows(out / "files.csv")}
+    assert len(listed) == 123
+    path = "test/PNEUMONIA/person9003_bacteria_9003.jpeg"
+    assert listed[path]["quality"] == "60"
+    assert int(listed[path]["bytes"]) == (spoiled / path).stat().st_size
+    with Image.open(spoiled / path) as opened:
+        assert (int(listed[path]["width"]), int(listed[path]["height"])) == opened.size
+        assert listed[path]["mode"] == opened.mode
+
+
+def test_a_header_that_tells_the_classes_is_told(tmp_path: Path, capsys: Capture) -> None:
+    root = make_set(tmp_path / "set", num=160, quality=lambda sick: 75 if sick else 95)
+    assert call(root, "--out", tmp_path / "audit") == 0
+    found = numbers(tmp_path / "audit")
+    for protocol in ("paper", "official"):
+        scored = found["protocols"][protocol]["baselines"]
+        assert scored["header"]["auroc"] == 1
+        assert scored["header"]["low"] > 0.8
+        assert scored["size"] == {"auroc": 0.5, "low": None, "high": None, "all_alike": True}
+    assert found["said"][0].startswith(
+        "A network's AUROC near or below 1.000 on a random split by patient shows nothing about "
+        "pneumonia: a classifier that never sees a pixel, only a file's size, mode and JPEG "
+        "quality, reaches 1.000 there, and a support vector machine"
+    )
+    qualities = {(row["source"], row["label"]): row["quality"] for row in found["saved"]}
+    assert qualities["train", "NORMAL"] == {"95": 60}
+    assert qualities["test", "PNEUMONIA"] == {"75": 20}
+    shown = capsys.readouterr().out
+    assert " ".join(shown.split()).startswith(found["said"][0])
+    assert [
+        line for line in shown.splitlines() if len(line) > 80 and str(tmp_path) not in line
+    ] == []
+
+
+def test_of_a_copy_saved_anew_the_header_says_nothing(tmp_path: Path, capsys: Capture) -> None:
+    root = make_set(tmp_path / "set", num=80, bright=lambda sick: 60 * sick)
+    assert call(root, "--out", tmp_path / "audit") == 0
+    found = numbers(tmp_path / "audit")
+    scored = found["protocols"]["paper"]["baselines"]
+    assert scored["header"]["all_alike"]
+    assert scored["thumbnail"]["auroc"] > 0.9
+    assert found["files_alike"]
+    first = found["said"][0]
+    assert "while the file header says nothing here, since all 80 files agree in size" in first
+    assert "0.500 all alike" in capsys.readouterr().out
+
+
+def test_the_size_alone_may_tell(tmp_path: Path) -> None:
+    root = make_set(tmp_path / "set", num=160, size=lambda sick: (64, 48) if sick else (64, 64))
+    assert call(root, "--out", tmp_path / "audit") == 0
+    scored = numbers(tmp_path / "audit")["protocols"]["official"]["baselines"]
+    assert scored["size"]["auroc"] == 1
+    said = " ".join(numbers(tmp_path / "audit")["said"])
+    assert "the header 1.000, width and height 1.000." in said
+
+
+def test_where_nothing_tells_the_classes_it_is_said(tmp_path: Path) -> None:
+    root = make_set(tmp_path / "set", num=60)
+    assert call(root, "--out", tmp_path / "audit") == 0
+    first = numbers(tmp_path / "audit")["said"][0]
+    assert "This audit says little about what a score on this set is worth" in first
+    assert "no baseline can be told from chance" in first
+
+
+def test_only_the_train_split_is_learnt_from(tmp_path: Path) -> None:
+    source = open_set(make_set(tmp_path / "set", num=60), cache_dir=tmp_path)
+    files = read_files(source.root, source.tables["paper"]["path"].tolist())
+    table = shortcuts.splits(source, files)["paper"]
+    assert isinstance(table, pd.DataFrame)
+    before = shortcuts.score(table, files)["baselines"]["thumbnail"]["auroc"]
+    test = table["split"] == "test"
+    swapped = table["label"].map({"NORMAL": "PNEUMONIA", "PNEUMONIA": "NORMAL"})
+    turned = table.assign(label=table["label"].mask(test, swapped))
+    after = shortcuts.score(turned, files)["baselines"]["thumbnail"]["auroc"]
+    assert after == pytest.approx(1 - before)
+
+
+def test_a_folder_of_ones_own_without_a_test_folder(tmp_path: Path, capsys: Capture) -> None:
+    for number in range(60):
+        label = ("NORMAL", "PNEUMONIA")[number % 2]
+        save(tmp_path / "mine" / label / f"a{number}.jpg", seed=number)
+    with Image.open(tmp_path / "mine" / "NORMAL" / "a0.jpg") as opened:  # a copy saved anew
+        opened.save(tmp_path / "mine" / "NORMAL" / "copy.jpg", quality=60)
+    assert call(tmp_path / "mine", "--out", tmp_path / "audit") == 0
+    found = numbers(tmp_path / "audit")
+    assert found["data"]["kind"] == "folder"
+    assert found["data"]["patients"] == {"own": 61}
+    assert found["protocols"]["official"] == {
+        "why_not": "the set has no train and test folder of its own"
+    }
+    scored = found["protocols"]["paper"]
+    assert scored["train"]["patients"] + scored["test"]["patients"] == 60  # the copy is joined
+    assert found["near_identical"]["across"]["random_split"] == 0
+    shown = capsys.readouterr().out
+    assert "! PATIENTS UNKNOWN" in shown
+    assert (
+        "not scored; the set has no train and test folder"
+        in (tmp_path / "audit" / "audit.html").read_text()
+    )
+
+
+def test_a_table_names_the_patients(tmp_path: Path) -> None:
+    lines = ["path,label,patient,split"]
+    for number in range(40):
+        save(tmp_path / "mine" / f"{number}.jpg", seed=number)
+        part = "test" if number % 8 < 2 else "train"
+        lines.append(f"{number}.jpg,{('normal', 'pneumonia')[number % 2]},p{number // 2},{part}")
+    lines = lines[:1] + [
+        line.replace(f"p{n // 2},", f"p{n % 2}-{n // 4},") for n, line in enumerate(lines[1:])
+    ]
+    (tmp_path / "table.csv").write_text("\n".join(lines))
+    arguments = ("--csv", tmp_path / "table.csv", "--out", tmp_path / "audit")
+    assert call(tmp_path / "mine", *arguments) == 0
+    found = numbers(tmp_path / "audit")
+    assert found["data"]["patients"] == {"own": 20}
+    assert found["data"]["note"] is None
+    assert found["protocols"]["official"]["test"]["images"] == 10
+
+
+def test_pneumoniamnist(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    rng = np.random.default_rng(0)
+    arrays = {}
+    for source, number in (("train", 60), ("val", 10), ("test", 20)):
+        arrays[f"{source}_images"] = rng.integers(0, 255, (number, 28, 28), dtype=np.uint8)
+        arrays[f"{source}_labels"] = np.arange(number)[:, None] % 2
+    np.savez(tmp_path / "a.npz", **arrays)
+    monkeypatch.setenv("PNEUMO_CACHE", str(tmp_path / "cache"))
+    assert call(tmp_path / "a.npz", "--out", tmp_path / "audit") == 0
+    found = numbers(tmp_path / "audit")
+    assert (found["data"]["name"], found["data"]["kind"]) == ("a.npz", "medmnist")
+    assert found["protocols"]["official"]["train"]["images"] == 70
+    assert found["protocols"]["official"]["test"]["images"] == 20
+
+
+def test_the_quality_is_that_of_the_libjpeg_tables() -> None:
+    for quality in (1, 30, 75, 95, 100):
+        table = np.array(_luma(quality))
+        assert jpeg_quality(table.tolist()) == str(quality)
+    table[5] += 1
+    assert jpeg_quality(table.tolist()) == "about 100"
+    assert jpeg_quality([1, 2]) == ""
+
+
+def _luma(quality: int) -> list[int]:
+    """By libjpeg's rule (jcparam.c) from the table of annex K of the JPEG standard."""
+    base = [
+        *(16, 11, 10, 16, 24, 40, 51, 61, 12, 12, 14, 19, 26, 58, 60, 55),
+        *(14, 13, 16, 24, 40, 57, 69, 56, 14, 17, 22, 29, 51, 87, 80, 62),
+        *(18, 22, 37, 56, 68, 109, 103, 77, 24, 35, 55, 64, 81, 104, 113, 92),
+        *(49, 64, 78, 87, 103, 121, 120, 101, 72, 92, 95, 98, 112, 100, 103, 99),
+    ]
+    scale = 5000 // quality if quality < 50 else 200 - 2 * quality
+    return [min(max((value * scale + 50) // 100, 1), 255) for value in base]
+
+
+def test_a_png_has_no_quality(tmp_path: Path) -> None:
+    Image.new("L", (30, 20)).save(tmp_path / "a.png")
+    assert saved_as((tmp_path / "a.png").read_bytes()) == {
+        "format": "PNG", "mode": "L", "width": 30, "height": 20, "quality": ""
+    }  # fmt: skip
+
+
+def test_near_pairs_are_those_of_all_pairs() -> None:
+    rng = np.random.default_rng(0)
+    hashes = rng.integers(0, 2**63, 1100).astype(np.uint64)
+    hashes[1000:] = hashes[:100] ^ (np.uint64(1) << rng.integers(0, 64, 100).astype(np.uint64))
+    one, other, bits = near_pairs(hashes)
+    expected = {
+        (i, j): (int(a) ^ int(b)).bit_count()
+        for i, a in enumerate(hashes)
+        for j, b in enumerate(hashes)
+        if i < j and (int(a) ^ int(b)).bit_count() <= MAX_BITS
+    }
+    found = dict(zip(zip(one.tolist(), other.tolist(), strict=True), bits.tolist(), strict=True))
+    assert found == expected
+    assert len(found) >= 100
+
+
+def some_table() -> pd.DataFrame:
+    return pd.DataFrame(
+        {
+            "path": ["a", "b", "c", "d", "e"],
+            "label": ["NORMAL", "NORMAL", "PNEUMONIA", "PNEUMONIA", "NORMAL"],
+            "patient": ["1", "1", "2", "3", "4"],
+            "source": ["train", "val", "test", "train", "train"],
+        }
+    )
+
+
+def test_what_copies_cross() -> None:
+    table = about_images(some_table(), pd.Series(["train", "train", "test", "train", "test"]))
+    same = identical(table, pd.Series(["x", "x", "y", "y", "z"]))
+    assert same["path"].tolist() == ["c", "d", "a", "b"]
+    assert same["set"].tolist() == [1, 1, 2, 2]
+    crossed = same.drop_duplicates("set")[[f"across_{name}" for name in ACROSS]]
+    # Kaggle's val was taken from train, so a and b cross nothing
+    assert crossed.to_numpy().tolist() == [[True, False, True, True], [False] * 4]
+    hashes = np.array([0, 1, 2**40 - 1, 2**50 - 1, 3], np.uint64)
+    thumbnails = np.random.default_rng(0).integers(0, 255, (5, 4, 4), dtype=np.uint8)
+    thumbnails[4] = thumbnails[1] // 2
+    near = near_identical(table, pd.Series(["v", "v", "x", "y", "z"]), hashes, thumbnails)
+    assert near[["path", "other_path", "bits"]].to_numpy().tolist() == [
+        ["b", "e", 1],
+        ["a", "e", 2],
+    ]
+    assert near["correlation"][0] > 0.99
+    assert summary(same, near)["near_identical"] == {
+        "pairs": 2,
+        "as_copies": 1,
+        "across": {"patients": 2, "labels": 0, "own_split": 0, "random_split": 2},
+    }
+
+
+def test_the_sheet_shows_at_most_so_many_and_what_crosses_first(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for name in "abcde":
+        save(tmp_path / name, seed=0) if name > "e" else Image.new("L", (9, 9)).save(
+            tmp_path / name, "PNG"
+        )
+    table = about_images(some_table(), pd.Series(dtype="str"))
+    digests = pd.Series(["x", "x", "y", "z", "z"])
+    same = identical(table, digests)
+    thumbnails = np.zeros((5, 4, 4), np.uint8)
+    hashes = np.array([2**20 - 1, 2**40 - 1, 0, 1, 2**60 - 1], np.uint64)
+    near = near_identical(table, digests, hashes, thumbnails)
+    shown = sheet(tmp_path, same, near)
+    assert [pair.paths for pair in shown] == [("d", "e"), ("c", "d"), ("a", "b")]
+    assert shown[0].told == "identical bytes; different patients; different labels"
+    assert shown[1].told == "correlation 0.000; different patients; in train and test"
+    assert shown[2].told == "identical bytes; same patient"
+    assert all(pair.picture.startswith("data:image/jpeg;base64,") for pair in shown)
+    monkeypatch.setattr(contact_sheet, "MOST_PAIRS", 1)
+    assert len(sheet(tmp_path, same, near)) == 1
+
+
+def test_proportions_and_kinds_of_files() -> None:
+    facts = pd.DataFrame(
+        {
+            "format": "JPEG",
+            "mode": ["L", "L", "RGB"],
+            "width": [100, 200, 300],
+            "height": 100,
+            "bytes": [10, 20, 30],
+            "quality": ["75", "", "75"],
+        }
+    )
+    table = pd.DataFrame({"label": "NORMAL", "source": ""}, index=range(3))
+    (row,) = saved.how_saved(table, facts)
+    assert row["source"] == "no source"
+    assert row["width"] == [100, 200, 300]
+    assert row["proportions"] == [1.5, 2.0, 2.5]
+    assert row["quality"] == {"75": 2, DASH: 1}
+    assert saved.kinds_text(row["mode"], 3) == "L (2), RGB (1)"
+    assert saved.kinds_text(dict.fromkeys("abcdef", 10), 60).endswith("d (10), others (20)")
+    assert not saved.all_alike(facts)
+
+
+def test_a_folder_that_is_closed_is_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def walk(place: Path, onerror: Callable[[OSError], None]) -> list[Any]:
+        onerror(PermissionError(13, "Permission denied", str(place / "extra")))
+        return []
+
+    monkeypatch.setattr(os, "walk", walk)
+    empty = pd.DataFrame({"bytes": [], "sha256": []})
+    assert nested.nested_copies(tmp_path, tmp_path, empty, [])["closed"] == ["extra"]
+
+
+def mistakes(tmp_path: Path) -> dict[str, tuple[list[str | Path], str]]:
+    odd = make_set(tmp_path / "odd", num=24)
+    save(odd / "train" / "NORMAL" / "anna.jpeg", seed=1)
+    save(tmp_path / "one" / "NORMAL" / "a.jpeg", seed=1)
+    (tmp_path / "bare" / "train" / "NORMAL").mkdir(parents=True)
+    (tmp_path / "empty").mkdir()
+    (tmp_path / "a.txt").write_text("a")
+    (tmp_path / "b.npz").write_text("b")
+    for label in ("NORMAL", "PNEUMONIA"):
+        (tmp_path / "broken" / label).mkdir(parents=True)
+        (tmp_path / "broken" / label / "a.png").write_bytes(b"a")
+    good = make_set(tmp_path / "good", num=24)
+    return {
+        "gone": ([tmp_path / "gone"], r"DIR must be a folder of radiographs .* there is no .*gone"),
+        "empty": ([tmp_path / "empty"], "DIR must hold NORMAL/ and PNEUMONIA/, below train/"),
+        "bare": ([tmp_path / "bare"], "DIR must hold train/NORMAL, .* found none in .*bare"),
+        "one": ([tmp_path / "one"], "DIR must hold images of both labels.* got none of PNEUMONIA"),
+        "text": ([tmp_path / "a.txt"], r"DIR must be a folder, or a file that ends in \.npz; got"),
+        "archive": ([tmp_path / "b.npz"], "DIR must be PneumoniaMNIST's file"),
+        "broken": ([tmp_path / "broken"], "an image at least must be readable; none of 2 is"),
+        "odd": ([odd], "must follow the set's grammar .* got train/NORMAL/anna.jpeg.*--skip-unkno"),
+        "csv": ([good, "--csv", tmp_path / "no.csv"], "--csv must be a file; there is no"),
+        "csv of a file": (
+            [tmp_path / "b.npz", "--csv", "a"],
+            "--csv lists the images below a folder; DIR is the file",
+        ),
+        "kind": ([tmp_path / "one", "--kind", "kermany"], "DIR must hold train/NORMAL"),
+        "out": (
+            [good, "--out", good],
+            "--out must be a new folder or hold an earlier audit; .*test",
+        ),
+        "out of nowhere": (
+            [good, "--out", tmp_path / "no" / "a"],
+            "--out must lie in a folder that exists; there is no .*no",
+        ),
+    }
+
+
+def test_a_mistake_is_one_line_and_leaves_nothing(
+    tmp_path: Path, capsys: Capture, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("PNEUMO_CACHE", str(tmp_path / "cache"))
+    for name, (arguments, told) in mistakes(tmp_path).items():
+        where = [] if "--out" in arguments else ["--out", tmp_path / "audit"]
+        assert call(*arguments, *where) == 2, name
+        error = capsys.readouterr().err
+        assert re.match(rf"error: .*{told}", error), (name, error)
+        assert error.count("\n") == 1, (name, error)
+        assert not (tmp_path / "audit").exists()
+    assert not list(tmp_path.glob(".audit*"))
+
+
+def test_unknown_names_can_be_skipped_or_be_of_unknown_patients(tmp_path: Path) -> None:
+    odd = make_set(tmp_path / "odd", num=40)
+    save(odd / "train" / "NORMAL" / "anna.jpeg", seed=100)
+    assert call(odd, "--skip-unknown", "--out", tmp_path / "audit") == 0
+    found = numbers(tmp_path / "audit")
+    assert found["data"]["images"] == 40
+    assert found["left_out"] == ["train/NORMAL/anna.jpeg"]
+    assert found["nested"]["copies"] == []
+    assert call(odd, "--kind", "folder", "--out", tmp_path / "audit") == 0  # in its place
+    assert numbers(tmp_path / "audit")["data"]["images"] == 41
+
+
+def test_a_folder_that_cannot_be_read_is_an_error(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: Capture
+) -> None:
+    def closed(folder: Path) -> None:
+        raise PermissionError(13, "Permission denied", str(folder))
+
+    root = make_set(tmp_path / "set", num=24)
+    monkeypatch.setattr(os, "scandir", closed)
+    assert call(root, "--out", tmp_path / "audit") == 2
+    assert "must be readable; it is not (Permission denied)" in capsys.readouterr().err
+    monkeypatch.setattr(os, "listdir", closed)
+    assert call(root, "--out", tmp_path / "audit") == 2
+    told = f"error: DIR must be readable; {root} is not (Permission denied)\n"
+    assert capsys.readouterr().err == told
+
+
+def test_the_report_links_an_audit_of_its_own_data(out: Path, tmp_path: Path) -> None:
+    link = audit_link(out, report=out.parent / "a b" / "report", kinds={"phantom"})
+    assert link == ("set", findings.GENERATED, "../../audit/audit.html")
+    assert link == audit_link(out / "audit.html", report=out.parent / "a/report", kinds={"phantom"})
+    with pytest.raises(
+        ValueError, match=r"--audit must be of the runs' data set \(kermany\); .* ph"
+    ):
+        audit_link(out, report=out, kinds={"kermany"})
+    with pytest.raises(
+        FileNotFoundError, match=r"--audit must be the folder of an audit, with audi"
+    ):
+        audit_link(tmp_path, report=out, kinds={"phantom"})
+    (tmp_path / "audit.html").touch()
+    (tmp_path / "audit.json").write_text('{"data": []}')
+    with pytest.raises(ValueError, match=r"--audit needs the audit\.json that python -m pneumo"):
+        audit_link(tmp_path, report=out, kinds={"phantom"})
+
+
+def test_the_page_of_a_report_quotes_an_audit_or_names_the_command() -> None:
+    none: dict[str, Any] = {"parts": [], "problems": [], "intervals": {}, "files": ()}
+    link = AuditLink("a & b", "A first sentence.", "../audit/audit.html")
+    text = report_page.html(["said"], **none, audit=link)
+    assert 'Audit of a &amp; b:</b> A first sentence. <a href="../audit/audit.html">' in text
+    assert "python -m pneumo.audit" not in text
+    assert "<code>python -m pneumo.audit DIR</code>" in report_page.html(["said"], **none)
+
+
+@pytest.mark.slow
+def test_a_report_is_made_with_an_audit(
+    out: Path, train: Command, tmp_path: Path, capsys: Capture
+) -> None:
+    chosen = ("data=phantom", "data.num_images=48", "model=prior", *SMALL)
+    assert train("hydra.run.dir=run", *chosen) == 0
+    assert report(["run", "--audit", str(out)]) == 0
+    page = Page()
+    page.feed((tmp_path / "run/report/report.html").read_text())
+    (href,) = [one for one in page.links if one.endswith("audit.html")]
+    assert (tmp_path / "run" / "report" / href).resolve() == (out / "audit.html").resolve()
+    capsys.readouterr()
+    assert report(["run", "--audit", "run"]) == 2
+    assert "error: --audit must be the folder of an audit" in capsys.readouterr().err
+
+
+@pytest.mark.realdata
+@pytest.mark.slow
+def test_the_real_set(real_data: Path, tmp_path: Path) -> None:
+    assert call(real_data, "--out", tmp_path / "audit") == 0
+    found = numbers(tmp_path / "audit")
+    assert found["data"]["images"] == 5856
+    assert found["data"]["patients"] == {
+        "person": 1674 + 1444, "split_person": 1844 + 1444, "series": 2653 + 1444
+    }  # fmt: skip
+    assert (found["identical"]["sets"], found["identical"]["files"]) == (30, 62)
+    assert found["identical"]["across"] == {
+        "patients": 1, "labels": 0, "own_split": 0, "random_split": 0
+    }  # fmt: skip
+    crossing = [r["path"] for r in rows(tmp_path / "audit/identical.csv") if r["set"] == "1"]
+    assert [re.sub(r".*IM-(\d+).*", r"\1", path) for path in crossing] == ["0095", "0096"]
+    paper, official = (found["protocols"][name] for name in ("paper", "official"))
+    assert (official["train"]["images"], official["test"]["images"]) == (5232, 624)
+    assert paper["baselines"]["thumbnail"]["auroc"] == pytest.approx(0.985, abs=0.005)
+    assert official["baselines"]["thumbnail"]["auroc"] == pytest.approx(0.914, abs=0.01)
+    assert found["said"][0].startswith("A network's AUROC near or below 0.98")
