@@ -334,7 +334,7 @@ def test_a_table_names_the_patients(tmp_path: Path) -> None:
 
 def test_pneumoniamnist(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     rng = np.random.default_rng(0)
-    arrays = {}
+    arrays: dict[str, Any] = {}
     for source, number in (("train", 60), ("val", 10), ("test", 20)):
         arrays[f"{source}_images"] = rng.integers(0, 255, (number, 28, 28), dtype=np.uint8)
         arrays[f"{source}_labels"] = np.arange(number)[:, None] % 2
@@ -524,7 +524,7 @@ def test_a_mistake_is_one_line_and_leaves_nothing(
 ) -> None:
     monkeypatch.setenv("PNEUMO_CACHE", str(tmp_path / "cache"))
     for name, (arguments, told) in mistakes(tmp_path).items():
-        where = [] if "--out" in arguments else ["--out", tmp_path / "audit"]
+        where: list[str | Path] = [] if "--out" in arguments else ["--out", tmp_path / "audit"]
         assert call(*arguments, *where) == 2, name
         error = capsys.readouterr().err
         assert re.match(rf"error: .*{told}", error), (name, error)
