@@ -507,6 +507,10 @@ def mistakes(tmp_path: Path) -> dict[str, tuple[list[str | Path], str]]:
             [tmp_path / "b.npz", "--csv", "a"],
             "--csv lists the images below a folder; DIR is the file",
         ),
+        "csv and kind": (
+            [good, "--csv", "a", "--kind", "kermany"],
+            "--csv goes with --kind folder, or without --kind; got --kind kermany",
+        ),
         "kind": ([tmp_path / "one", "--kind", "kermany"], "DIR must hold train/NORMAL"),
         "out": (
             [good, "--out", good],

@@ -88,7 +88,7 @@ def _copies(found: Mapping[str, Any]) -> list[str]:
         return ["No two images are identical or look alike to a perceptual hash."]
     of_sets = f"{counted(same['sets'], 'set')} of byte-identical images"
     of_files = f"({counted(same['files'], 'file')}), {_across(same['across'], same['sets'])}"
-    of_pairs = f"{counted(near['pairs'], 'pair')} of other files look alike to a perceptual hash"
+    of_pairs = f"Other files that look alike to a perceptual hash: {counted(near['pairs'], 'pair')}"
     alike = f"{near['as_copies']:,} of these pairs agree as closely as copies do"
     return [
         f"{of_sets} {of_files}.",
@@ -119,7 +119,7 @@ def _files(found: Mapping[str, Any]) -> list[str]:
     if found["unreadable"]:
         told.append(f"{counted(len(found['unreadable']), 'file')} cannot be read.")
     if found["left_out"]:
-        told.append(f"{counted(len(found['left_out']), 'name')} in its folders not used.")
+        told.append(f"Not used in its folders: {counted(len(found['left_out']), 'name')}.")
     return told
 
 

@@ -66,6 +66,8 @@ def open_set(
         FileNotFoundError, ValueError: there is no such data set, or it cannot be read.
     """
     _check_place(place, csv)
+    if csv and kind not in (None, "folder"):
+        raise ValueError(f"--csv goes with --kind folder, or without --kind; got --kind {kind}")
     name = place.resolve().name
     try:
         kind = kind or _guess(place, csv)
