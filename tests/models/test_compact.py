@@ -1,0 +1,34 @@
+import pytest
+import torch
+
+from pneumo.models.base import Wrapped
+from pneumo.models.compact import Compact
+from pneumo.models.complexity import multiply_adds, num_parameters
+
+
+def test_size_is_within_that_of_tiny() -> None:
+    network = Wrapped(Compact(), image_size=128)
+    assert num_parameters(network) == 113_234
+    assert multiply_adds(network, image_size=128) / 1e6 == pytest.approx(18.9, abs=0.05)
+
+
+@pytest.mark.parametrize("side", [32, 64, 160])
+def test_any_side_gives_logits_of_each_class(side: int) -> None:
+    assert Compact(num_classes=3)(torch.randn(2, 1, side, side)).shape == (2, 3)
+
+
+def test_an_image_standardised_by_itself_has_no_brightness_and_no_contrast() -> None:
+    torch.manual_seed(0)
+    network = Compact(per_image=True).eval()
+    x = torch.randn(2, 1, 64, 64)
+    torch.testing.assert_close(network(x), network(0.3 * x + 2), atol=1e-4, rtol=1e-4)
+    flat = network(torch.ones(1, 1, 64, 64))
+    assert flat.isfinite().all()
+
+
+def test_a_narrower_stage_changes_the_sizes_only_there() -> None:
+    network = Compact(stem=8, widths=[[8, 8], [12]])
+    assert network(torch.randn(2, 1, 32, 32)).shape == (2, 2)
+    assert num_parameters(network) == (
+        9 * 8 + 2 * 8 + 2 * (9 * 8 * 8 + 2 * 8) + 9 * 8 * 12 + 2 * 12 + 12 * 2 + 2
+    )
