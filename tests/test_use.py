@@ -1,6 +1,7 @@
 """The walks of docs/use.md and docs/extending.md are run as they stand there."""
 
 import csv
+import json
 import os
 import re
 import subprocess
@@ -16,8 +17,8 @@ PAGE = ROOT / "docs" / "use.md"
 
 
 def block(page: Path = PAGE) -> str:
-    (found,) = re.findall(r"runs this block -->\n```bash\n(.*?)```", page.read_text(), re.DOTALL)
-    return str(found)
+    found = re.findall(r"runs this block -->\n```bash\n(.*?)```", page.read_text(), re.DOTALL)
+    return "\n".join(found)
 
 
 def walk(page: Path, place: Path) -> "subprocess.CompletedProcess[str]":
@@ -71,3 +72,8 @@ def test_networks_of_ones_own_are_trained_reported_and_exported(tmp_path: Path) 
     for name in ("shallow", "mobilenet_v3_small", "tiny"):
         assert f"| {name} |" in text
     assert (tmp_path / "mine" / "shallow-card.md").is_file()
+    recipe = tmp_path / "mine" / "recipe"
+    assert (recipe / "csv" / "version_0" / "metrics.csv").is_file()
+    assert (
+        json.loads((recipe / "metrics.json").read_text())["hyperparameters"]["schedule"] == "StepLR"
+    )

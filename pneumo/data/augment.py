@@ -1,5 +1,6 @@
-"""Rotation, zoom and flip of training images: one at a time, or a whole batch on its device."""
+"""What is drawn for each training image: the paper's augmentation, or any of albumentations."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import partial
 from typing import Any
@@ -36,6 +37,38 @@ class Augment:
     def __post_init__(self) -> None:
         object.__setattr__(self, "zoom", tuple(self.zoom))
 
+    def per_image(self) -> "ImageAugment":
+        """Returns what augments one image at a time."""
+        steps: list[A.BasicTransform] = []
+        if self.rotation or self.zoom != (1, 1):
+            limits = (-self.rotation, self.rotation)
+            steps.append(A.Affine(rotate=limits, scale=self.zoom, p=1.0, **border(self)))
+        if self.flip:
+            steps.append(A.HorizontalFlip(p=self.flip))
+        return ImageAugment(steps)
+
+
+@dataclass(frozen=True)
+class Pipeline:
+    """Any transforms of albumentations, in their order, on one image at a time.
+
+    Args:
+        transforms: on (H, W) uint8; the result must have the same height and width.
+        late: others in their place at the end of the training, such as wider crops.
+        late_from: number of the epoch, from 1, that these begin with; None: never.
+    """
+
+    transforms: Sequence[A.BasicTransform]
+    late: Sequence[A.BasicTransform] = ()
+    late_from: int | None = None
+
+    def per_image(self) -> "ImageAugment":
+        """Returns what augments one image at a time."""
+        return ImageAugment(self.transforms, late=self.late, late_from=self.late_from)
+
+
+Augmentation = Augment | Pipeline
+
 
 def border(augment: Augment) -> dict[str, Any]:
     """Returns what albumentations' Affine is told of the fill."""
@@ -47,19 +80,25 @@ def border(augment: Augment) -> dict[str, Any]:
 class ImageAugment:
     """Augments one image at a time by albumentations, on uint8."""
 
-    def __init__(self, augment: Augment):
-        steps: list[A.BasicTransform] = []
-        if augment.rotation or augment.zoom != (1, 1):
-            limits = (-augment.rotation, augment.rotation)
-            steps.append(A.Affine(rotate=limits, scale=augment.zoom, p=1.0, **border(augment)))
-        if augment.flip:
-            steps.append(A.HorizontalFlip(p=augment.flip))
-        self.compose = A.Compose(steps, seed=0)
+    def __init__(
+        self,
+        transforms: Sequence[A.BasicTransform],
+        *,
+        late: Sequence[A.BasicTransform] = (),
+        late_from: int | None = None,
+    ):
+        self.compose = A.Compose(list(transforms), seed=0)
+        self.late, self.late_from = A.Compose(list(late), seed=0), late_from
 
-    def __call__(self, image: np.ndarray, *, seed: int) -> np.ndarray:
-        """Returns (H, W) uint8 of (H, W) uint8; the same seed draws the same change."""
-        self.compose.set_random_seed(seed)
-        return self.compose(image=image)["image"]  # type: ignore[no-any-return]
+    def __call__(self, image: np.ndarray, *, seed: int, epoch: int = 0) -> np.ndarray:
+        """Returns (H, W) uint8 of (H, W) uint8; the same seed draws the same change.
+
+        ``epoch`` counts from 0.
+        """
+        is_late = self.late_from is not None and epoch + 1 >= self.late_from
+        compose = self.late if is_late else self.compose
+        compose.set_random_seed(seed)
+        return compose(image=image)["image"]  # type: ignore[no-any-return]
 
 
 class BatchAugment:

@@ -12,7 +12,7 @@ import torch
 from torch import Tensor
 from torch.utils.data import DataLoader, Dataset, Sampler, get_worker_info
 
-from pneumo.data.augment import Augment, BatchAugment, ImageAugment
+from pneumo.data.augment import Augment, Augmentation, BatchAugment
 from pneumo.data.cache import Cache, statistics
 from pneumo.data.kermany import targets
 
@@ -33,10 +33,10 @@ class Images(Dataset[Batch]):
     """Rows of the cache, augmented where asked; an item is (epoch, row), a fetch is a batch."""
 
     def __init__(
-        self, images: np.ndarray, target: np.ndarray, *, augment: Augment | None, seed: int
+        self, images: np.ndarray, target: np.ndarray, *, augment: Augmentation | None, seed: int
     ):
         self.images, self.target, self.seed = images, target, seed
-        self.augment = ImageAugment(augment) if augment else None
+        self.augment = augment.per_image() if augment else None
 
     def __getitems__(self, items: Sequence[tuple[int, int]]) -> Batch:
         """Returns the batch of ``items``; the DataLoader asks for whole batches by this name."""
@@ -44,7 +44,8 @@ class Images(Dataset[Batch]):
         image = self.images[rows]  # a copy, written to below
         if self.augment:
             for place, (epoch, row) in enumerate(items):
-                image[place] = self.augment(image[place], seed=draw_seed(self.seed, epoch, row))
+                drawn = draw_seed(self.seed, epoch, row)
+                image[place] = self.augment(image[place], seed=drawn, epoch=epoch)
         return Batch(
             torch.from_numpy(image)[:, None],
             torch.from_numpy(self.target[rows]),
@@ -173,7 +174,7 @@ class XrayDataModule(pl.LightningDataModule):
         cache: Cache,
         *,
         batch_size: int,
-        augment: Augment | None,
+        augment: Augmentation | None,
         seed: int,
         num_classes: int = 2,
         num_workers: int = 0,
@@ -181,7 +182,7 @@ class XrayDataModule(pl.LightningDataModule):
     ):
         super().__init__()
         self.cache, self.augment, self.seed = cache, augment, seed
-        self.batch_size, self.num_workers = batch_size, num_workers
+        self.batch_size, self.num_workers, self.num_classes = batch_size, num_workers, num_classes
         self.rows = {str(part): rows.index.to_numpy() for part, rows in table.groupby("split")}
         self.target = np.zeros(len(cache.images), np.int64)
         self.target[table.index] = targets(table, num_classes=num_classes)
@@ -196,6 +197,11 @@ class XrayDataModule(pl.LightningDataModule):
     def eval_parts(self) -> list[str]:
         """The parts that are scored after each epoch, in the order of val_dataloader."""
         return [part for part in ("val", "test") if part in self.rows]
+
+    @property
+    def num_train_batches(self) -> int:
+        """How many batches an epoch of the train split has."""
+        return len(batch_sizes(len(self.rows["train"]), batch_size=self.batch_size, train=True))
 
     def train_statistics(self) -> tuple[float, float]:
         """Mean and standard deviation of the train split's pixels, in grey values (0 to 255)."""
@@ -223,7 +229,7 @@ class XrayDataModule(pl.LightningDataModule):
         self,
         part: str,
         *,
-        augment: Augment | None = None,
+        augment: Augmentation | None = None,
         shuffle: bool = False,
         mixed: bool = False,
         epoch: int = 0,
@@ -240,6 +246,9 @@ class XrayDataModule(pl.LightningDataModule):
         size = max(self.batch_size, EVAL_BATCH if self.on_device and not shuffle else 0)
         sizes = batch_sizes(len(rows), batch_size=size, train=shuffle)
         if self.on_device:
+            assert augment is None or isinstance(augment, Augment), (
+                "fit.resident_device asks for it"
+            )
             return Resident(*self.on_device, sampler=sampler, sizes=sizes, augment=augment)
         dataset = Images(self.cache.images, self.target, augment=augment, seed=self.seed)
         return DataLoader(

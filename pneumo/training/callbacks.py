@@ -1,17 +1,20 @@
 """What a run shows and keeps while it trains: lines, the history file, pictures."""
 
 import logging
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 import pandas as pd
 import pytorch_lightning as pl
-from pytorch_lightning.callbacks import Checkpoint
+from pytorch_lightning.callbacks import Checkpoint, WeightAveraging
+from torch import Tensor
 from torchvision.utils import make_grid
 
 from pneumo.data.datamodule import XrayDataModule
 from pneumo.runs import run_folder
-from pneumo.training.task import Selection
+from pneumo.training import tensorboard_log
+from pneumo.training.task import Classifier, Selection
 
 log = logging.getLogger(__name__)
 
@@ -107,14 +110,59 @@ class History(pl.Callback):
         )
 
 
+class AveragedWeights(WeightAveraging):
+    """Scores and keeps a moving average of the weights and of their batch statistics.
+
+    Lightning's EMAWeightAveraging keeps the first weights at full share: of a run of a few hundred
+    steps they would be most of the average. Here, as in TensorFlow's, the share that stays is at
+    most (1 + n) / (10 + n) after n steps.
+
+    Args:
+        decay: from 0, below 1; share of the average that stays at each step, in the end.
+    """
+
+    def __init__(self, decay: float = 0.995):
+        if not 0 <= decay < 1:
+            raise ValueError(f"decay must be from 0, below 1; got {decay}")
+
+        def average(old: Tensor, new: Tensor, num_averaged: Tensor | int) -> Tensor:
+            if not new.is_floating_point():  # how many batches a normalisation has seen
+                return new
+            number = int(num_averaged)
+            return old.lerp(new, 1 - min(decay, (1 + number) / (10 + number)))
+
+        super().__init__(avg_fn=average)
+
+
+class ProgressiveResize(pl.Callback):
+    """Trains on smaller images in the first epochs; scores are of the whole size.
+
+    Args:
+        sides: pairs of the number of an epoch, from 1, and the side in pixels from there on; None
+            is the whole image's.
+    """
+
+    def __init__(self, sides: Sequence[tuple[int, int | None]]):
+        self.sides = dict(sides)
+        whole = all(isinstance(n, int) and n > 0 for n in (*self.sides, *self.sides.values()) if n)
+        if not whole or not self.sides or min(self.sides) < 1:
+            raise ValueError(f"sides must be pairs of an epoch from 1 and a side; got {sides}")
+
+    def on_train_epoch_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
+        """Sets the side of the epoch."""
+        assert isinstance(pl_module, Classifier)
+        begun = [epoch for epoch in self.sides if epoch <= trainer.current_epoch + 1]
+        pl_module.train_side = self.sides[max(begun)] if begun else None
+
+
 class BatchPicture(pl.Callback):
     """A picture of the first training images, as they are and augmented, for TensorBoard."""
 
     def on_fit_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
         """Adds the two pictures, once."""
         data: XrayDataModule = trainer.datamodule  # type: ignore[attr-defined]
-        writer = getattr(trainer.logger, "experiment", None)
-        if writer is None or not hasattr(writer, "add_image"):
+        writer = tensorboard_log.writer_of(trainer)
+        if writer is None:
             return
         for name, augment in (("1_before", None), ("2_after", data.augment)):
             batch = next(iter(data.loader("train", augment=augment, shuffle=True)))

@@ -55,7 +55,6 @@ BELOW_1 = Rule("a number from 0, below 1", lambda v: is_number(v) and 0 <= v < 1
 TWO_BELOW_1 = Rule("two numbers from 0, below 1", lambda v: is_list(v, BELOW_1, 2))
 FIVE_BELOW_1 = Rule("five numbers from 0, below 1", lambda v: is_list(v, BELOW_1, 5))
 TEXT = Rule("text", lambda v: isinstance(v, str) and "\0" not in v)
-TEXTS = Rule("a list of texts", lambda v: isinstance(v, list) and all(map(TEXT.holds, v)))
 NAME = Rule(
     "a name of letters, digits and . _ -",
     lambda v: isinstance(v, str) and re.fullmatch(r"\w[\w.-]*", v) is not None,
@@ -121,6 +120,18 @@ BATCHES = Rule(
     lambda v: v is None or (is_whole(v) and v >= 1) or (isinstance(v, float) and 0 < v <= 1),
 )
 GAMMA = Rule("scale or a number above 0", lambda v: v == "scale" or POSITIVE.holds(v))
+RATES = Rule(
+    "a number above 0, or one for each of the optimizer's groups",
+    lambda v: POSITIVE.holds(v) or (isinstance(v, list) and is_list(v, POSITIVE, len(v))),
+)
+WIDTHS = Rule(
+    "a list of stages, each a list of channels from 1",
+    lambda v: (
+        isinstance(v, list)
+        and 0 < len(v) < 8
+        and all(is_list(stage, whole(1, 10**4), *range(1, 99)) for stage in v)
+    ),
+)
 CLASS_WEIGHTS = Rule(
     "null, balanced or a list of 2 or 3 numbers above 0, one for each class",
     lambda v: v is None or v == "balanced" or is_list(v, POSITIVE, 2, 3),
@@ -205,6 +216,12 @@ class OwnModel(Model):
     dense_dropout: Annotated[float | None, BELOW_1] = None
     level_dropout: Annotated[list[float] | None, FIVE_BELOW_1] = None
     micro_batch: Annotated[int | None, whole(0, 10**6)] = None
+    stem: Annotated[int | None, whole(1, 10**4)] = None
+    widths: Annotated[list[list[int]] | None, WIDTHS] = None
+    dropout: Annotated[float | None, BELOW_1] = None
+    patches: Annotated[bool | None, YES_NO] = None
+    mirror: Annotated[bool | None, YES_NO] = None
+    per_image: Annotated[bool | None, YES_NO] = None
     C: Annotated[float | None, POSITIVE] = None
     gamma: Annotated[float | str | None, GAMMA] = None
 
@@ -214,10 +231,11 @@ class Augment(Section):
 
     target_: Annotated[str, TARGET]
     convert_: Annotated[str | None, one_of("all")] = None
-    rotation: Annotated[float, between(0, 180)]
-    zoom: Annotated[list[float], ZOOM]
-    flip: Annotated[float, between(0, 1)]
+    rotation: Annotated[float | None, between(0, 180)] = None
+    zoom: Annotated[list[float] | None, ZOOM] = None
+    flip: Annotated[float | None, between(0, 1)] = None
     fill: Annotated[int | str | None, FILL] = None
+    late_from: Annotated[int | None, optional(whole(1))] = None
 
 
 class Loss(Section):
@@ -235,6 +253,7 @@ class Optimizer(Section):
     target_: Annotated[str, OPTIMIZER]
     partial_: Annotated[bool, one_of(True)]
     lr: Annotated[float, POSITIVE]
+    adamw_lr: Annotated[float | None, POSITIVE] = None
     betas: Annotated[list[float] | None, TWO_BELOW_1] = None
     weight_decay: Annotated[float | None, NOT_NEGATIVE] = None
     momentum: Annotated[float | None, NOT_NEGATIVE] = None
@@ -249,9 +268,10 @@ class Schedule(Section):
     T_max: Annotated[int | None, whole(1, 10**6)] = None
     factor: Annotated[float | None, between(0, 1)] = None
     total_iters: Annotated[int | None, whole(0, 10**6)] = None
-    max_lr: Annotated[float | None, POSITIVE] = None
+    interval: Annotated[str | None, one_of("epoch", "step")] = None
+    max_lr: Annotated[float | list[float] | None, RATES] = None
     pct_start: Annotated[float | None, between(0, 1, open_=True)] = None
-    total_steps: Annotated[int | None, whole(1)] = None
+    total_steps: Annotated[int | None, optional(whole(1))] = None
 
 
 class Callback(Section):
@@ -364,7 +384,7 @@ def _logger(value: Any) -> Logger | Loggers | None:
     if value is None or value is False:
         return None
     named = isinstance(value, Mapping) and "_target_" not in value
-    if named and any(isinstance(one, Mapping) for one in value.values()):
+    if named and (not value or any(isinstance(one, Mapping) for one in value.values())):
         return Loggers.model_validate(value)
     return LOGGER.check_parts(value, Logger.model_validate)
 
@@ -377,8 +397,6 @@ class Config(Section):
     seed: Annotated[int, whole(0, MAX_SEED)]
     num_threads: Annotated[int | None, optional(whole(1, MAX_THREADS))]
     run_dir: Annotated[str, RUN_DIR]
-    tags: Annotated[list[str] | None, TEXTS] = None
-    compile: Annotated[bool | None, YES_NO] = None
     protocol: Protocol
     data: Data
     model: Annotated[Model, PlainValidator(_model)]

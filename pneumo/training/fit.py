@@ -1,6 +1,7 @@
 """One run from its configuration to its run folder: data, network, training, final scores."""
 
 import logging
+import math
 import re
 import sys
 import textwrap
@@ -17,6 +18,7 @@ from hydra.utils import instantiate
 
 from pneumo import untrusted
 from pneumo.data import cache, kermany, split
+from pneumo.data.augment import Augment, Augmentation
 from pneumo.data.base import DataSet
 from pneumo.data.datamodule import XrayDataModule
 from pneumo.data.folder import near_duplicates
@@ -36,8 +38,8 @@ log = logging.getLogger("pneumo")
 logging.getLogger("pytorch_lightning").setLevel(logging.ERROR)
 
 SECTIONS = (  # whose objects are looked at before a run
-    *("model", "data.source", "protocol.split", "augment", "optimizer", "schedule", "callbacks"),
-    *("logger", "trainer"),
+    *("model", "data.source", "protocol.split", "augment", "loss", "optimizer", "schedule"),
+    *("callbacks", "logger", "trainer"),
 )
 # Lightning's advice that does not hold here, and its use of what torch 2.15 calls old
 SILENCED_MESSAGES = (
@@ -63,8 +65,9 @@ def check(config: Mapping[str, Any]) -> None:
             config["trainer"], Path(config["run_dir"]), job_number=config.get("job_number")
         )
         objects.try_optimizer(config, device=trainer.strategy.root_device)
-        objects.attempt("augment", lambda: instantiate(config["augment"]))
-        objects.attempt("model", lambda: build_network(config))
+        objects.attempt("augment", lambda: instantiate(config["augment"]).per_image())
+        network = objects.attempt("model", lambda: build_network(config))
+        objects.try_loss(config, num_classes=network.num_classes)
 
 
 def fit(config: dict[str, Any], run_dir: Path) -> None:
@@ -85,7 +88,9 @@ def fit(config: dict[str, Any], run_dir: Path) -> None:
     trainer = build_trainer(config["trainer"], run_dir, job_number=config.get("job_number"))
     device = trainer.strategy.root_device
     # a run that was begun by an older version has no such setting
-    resident = resident_device(config["data"].get("resident", "auto"), device)
+    resident = resident_device(
+        config["data"].get("resident", "auto"), device, augment=instantiate(config["augment"])
+    )
     arithmetic = {
         "device": device.type,
         "threads": torch.get_num_threads(),
@@ -97,10 +102,13 @@ def fit(config: dict[str, Any], run_dir: Path) -> None:
         fused_cpu.keep_memory()
     facts = metadata.describe(config, data_set, table, digest, network, trainer)
     metadata.announce(facts, trainer)
-    tensorboard_log.open_run(trainer, config)
+    tensorboard_log.open_run(trainer, config, facts["hyperparameters"])
 
     before = time.monotonic()
     train(trainer, module, data, start_from)
+    for stopper in trainer.early_stopping_callbacks:
+        if getattr(stopper, "stopping_reason_message", None):
+            log.info("Stopped early: %s", stopper.stopping_reason_message)
     start += time.monotonic() - before
     module.to(device)  # Lightning has taken it off
     last = scoring.score_checkpoint(module, data, run_dir / run_folder.LAST, splits=["train"])
@@ -229,12 +237,26 @@ def build(
     module = Classifier(
         network,
         optimizer=instantiate(config["optimizer"]),
-        schedule=instantiate(config["schedule"]),
+        schedule=instantiate(objects.schedule_settings(config, num_steps=num_steps(config, data))),
+        interval=config["schedule"].get("interval", "epoch"),
+        loss=objects.make_loss(config, data.target[data.rows["train"]], network.num_classes),
         eval_parts=data.eval_parts,
         seed=config["seed"],
         arithmetic=arithmetic,
     )
     return network, module, data
+
+
+def num_steps(config: Mapping[str, Any], data: XrayDataModule) -> int:
+    """Returns how often the schedule steps in a run: once an epoch, or once a step."""
+    trainer, batches = config["trainer"], data.num_train_batches
+    if config["schedule"].get("interval", "epoch") == "epoch":
+        return int(trainer["max_epochs"])
+    limit = trainer.get("limit_train_batches")
+    if limit is not None:
+        batches = int(batches * limit) if isinstance(limit, float) else min(batches, limit)
+    steps = math.ceil(batches / (trainer.get("accumulate_grad_batches") or 1))
+    return int(steps * trainer["max_epochs"])
 
 
 def build_network(config: Mapping[str, Any]) -> Network:
@@ -243,9 +265,21 @@ def build_network(config: Mapping[str, Any]) -> Network:
     return build_any(config["model"], image_size=size, make=instantiate)
 
 
-def resident_device(resident: str | bool, device: torch.device) -> torch.device | None:
-    """Returns where the images lie while training: on ``device``, or None for the disk; says so."""
-    on_device = device.type == "cuda" if resident == "auto" else bool(resident)
+def resident_device(
+    resident: str | bool, device: torch.device, *, augment: Augmentation
+) -> torch.device | None:
+    """Returns where the images lie while training: on ``device``, or None for the disk; says so.
+
+    Raises:
+        ValueError: they are asked for on the device, and the augmentation has no form for it.
+    """
+    by_batch = isinstance(augment, Augment)
+    if resident is True and not by_batch:
+        raise ValueError(
+            "data.resident=true augments whole batches on the device, which augment=paper and "
+            "augment=none can; others need data.resident=false"
+        )
+    on_device = by_batch and device.type == "cuda" if resident == "auto" else bool(resident)
     log.info(
         "Images are %s",
         f"on the device ({device}), augmented there by the batch"

@@ -18,6 +18,7 @@ import torch
 import pneumo
 from pneumo import cli
 from pneumo.data import image, split
+from pneumo.data.augment import Augment
 from pneumo.data.base import DataSet
 from pneumo.evaluation.assessment import assess_run
 from pneumo.evaluation.published import TINY
@@ -190,10 +191,18 @@ def hyperparameters(config: Mapping[str, Any]) -> dict[str, Any]:
         "lr": optimizer["lr"],
         "schedule": config["schedule"]["_target_"].rpartition(".")[2],
         "max_epochs": config["trainer"]["max_epochs"],
-        "rotation": augment["rotation"],
-        "zoom": "-".join(f"{z:g}" for z in augment["zoom"]),
-        "flip": augment["flip"],
+        **_augmentation(augment),
     }
+
+
+def _augmentation(augment: Mapping[str, Any]) -> dict[str, Any]:
+    """Of a pipeline, the names of its transforms."""
+    if "transforms" in augment:
+        names = [one["_target_"].rpartition(".")[2] for one in augment["transforms"]]
+        return {"augment": "+".join(names)}
+    paper = Augment(**{key: augment[key] for key in ("rotation", "zoom", "flip") if key in augment})
+    zoom = "-".join(f"{z:g}" for z in paper.zoom)
+    return {"rotation": paper.rotation, "zoom": zoom, "flip": paper.flip}
 
 
 def announce(facts: Mapping[str, Any], trainer: pl.Trainer) -> None:

@@ -6,27 +6,33 @@ import re
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any, TypeVar
 
+import numpy as np
 import pytorch_lightning as pl
 import torch
 from hydra.utils import instantiate
 from pytorch_lightning.loggers import Logger, TensorBoardLogger
-from torch import nn
+from torch import Tensor, nn
 from torch.optim.lr_scheduler import LRScheduler
 from torch.utils.tensorboard import SummaryWriter
 
-from pneumo.training import settings
+from pneumo.training import losses, settings
 
 # How many arguments the program gives besides those of the configuration
 GIVEN = {"optimizer": 1, "schedule": 1, "protocol.split": 1}
 KINDS: dict[str, type] = {
     "optimizer": torch.optim.Optimizer,
     "schedule": LRScheduler,
+    "loss": nn.Module,
     "callbacks": pl.Callback,
     "logger": Logger,
 }
-NO_ARGUMENTS = {"model": ("name", "channels", "heatmap_layer")}  # keys that are the program's own
+NO_ARGUMENTS = {  # keys that are the program's own
+    "model": ("name", "channels", "heatmap_layer"),
+    "schedule": ("interval",),
+}
 # What takes any keyword, and hands it on to what does not
 HANDS_ON: dict[Any, Callable[..., Any]] = {TensorBoardLogger: SummaryWriter}
+CROSS_ENTROPY = {"_target_": "torch.nn.CrossEntropyLoss"}
 MAX_TRIED = 1000  # epochs that a schedule is stepped through
 
 T = TypeVar("T")
@@ -63,17 +69,62 @@ def try_optimizer(config: Mapping[str, Any], *, device: torch.device) -> None:
     Raises:
         ValueError: one of the two is of another kind or fails.
     """
-    shapes = ((4, 1, 3, 3), (4,), (2, 4))  # of a convolution, a bias, a dense layer
+    # of the first convolution, another one, a bias, a dense layer
+    shapes = ((4, 1, 3, 3), (4, 4, 3, 3), (4,), (2, 4))
     weights = [nn.Parameter(torch.ones(shape, device=device)) for shape in shapes]
     optimizer = attempt("optimizer", lambda: instantiate(config["optimizer"])(weights))
     _check_kind("optimizer", optimizer)
-    schedule = attempt("schedule", lambda: instantiate(config["schedule"])(optimizer))
+    epochs = config["trainer"]["max_epochs"]
+    settings = attempt("schedule", lambda: schedule_settings(config, num_steps=epochs))
+    schedule = attempt("schedule", lambda: instantiate(settings)(optimizer))
     _check_kind("schedule", schedule)
-    for _ in range(min(config["trainer"]["max_epochs"], MAX_TRIED)):
+    for _ in range(min(epochs, MAX_TRIED)):
         for weight in weights:
             weight.grad = torch.ones_like(weight)
         attempt("optimizer", optimizer.step)
         attempt("schedule", schedule.step)
+
+
+def schedule_settings(config: Mapping[str, Any], *, num_steps: int) -> dict[str, Any]:
+    """Returns what makes the schedule; its total_steps, where they are null, are ``num_steps``.
+
+    Raises:
+        ValueError: the schedule ends before the run, where torch would break it off.
+    """
+    settings = {key: value for key, value in config["schedule"].items() if key != "interval"}
+    if "total_steps" in settings:
+        settings["total_steps"] = total = settings["total_steps"] or num_steps
+        if total < num_steps:
+            raise ValueError(
+                f"schedule.total_steps must be at least the {num_steps} steps of the run; got "
+                f"{total}. null takes all of them"
+            )
+    return settings
+
+
+def make_loss(config: Mapping[str, Any], target: np.ndarray, num_classes: int) -> nn.Module:
+    """Returns the loss of a configuration; balanced class weights are those of ``target``.
+
+    Args:
+        config: plain, resolved; one of an older run has no loss, and means the cross-entropy.
+        target: (N,) class numbers of the train split.
+        num_classes: 2 or 3.
+    """
+    settings = dict(config.get("loss") or CROSS_ENTROPY)
+    if settings.get("class_weights") == losses.BALANCED:
+        settings["class_weights"] = losses.balance(target, num_classes=num_classes)
+    made: nn.Module = instantiate(settings)
+    return made
+
+
+def try_loss(config: Mapping[str, Any], *, num_classes: int) -> None:
+    """Raises ValueError where the loss cannot be used on logits of so many classes."""
+    target = torch.arange(num_classes)
+    loss = attempt("loss", lambda: make_loss(config, target.numpy(), num_classes))
+    _check_kind("loss", loss)
+    value = attempt("loss", lambda: loss(torch.zeros(num_classes, num_classes), target))
+    if not (isinstance(value, Tensor) and value.ndim == 0):
+        raise ValueError("loss must give one number for a batch, such as the mean over its images")
 
 
 def _check_kind(section: str, made: Any) -> None:
@@ -104,7 +155,8 @@ def _wrong(key: str, value: Mapping[str, Any]) -> list[str]:
     except Exception as error:  # whatever the import of a foreign module raises
         reason = (str(error).strip().splitlines() or [type(error).__name__])[-1]
         return [f"{key}._target_ must be something that can be imported; got {target}: {reason}"]
-    wanted = KINDS.get("callbacks" if re.fullmatch(r"callbacks\.[^.]+", key) else key)
+    many = re.fullmatch(r"(callbacks|logger)\.[^.]+", key)
+    wanted = KINDS.get(many[1] if many else key)
     if isinstance(made_by, type) and wanted and not issubclass(made_by, wanted):
         return [f"{key}._target_ must be a {wanted.__name__}; got {target}"]
     return _wrong_arguments(key, value, made_by)

@@ -131,7 +131,7 @@ def _wrong_lists(config: Mapping[str, Any]) -> Iterator[str]:
     logger = _get(config, "trainer.logger")
     if not (logger is None or logger is False or is_object(logger)):
         several = list(logger.values()) if isinstance(logger, Mapping) else logger
-        if not (several and isinstance(several, list) and all(map(is_object, several))):
+        if not (isinstance(several, list) and all(map(is_object, several))):
             yield f"trainer.logger must be {LOGGER.says}; got {shown(logger)}"
 
 

@@ -125,12 +125,15 @@ def torchmetrics_scores(probability: Tensor, label: Tensor) -> dict[str, float]:
 
 
 class Classifier(pl.LightningModule):
-    """Trains a network with cross-entropy and scores it on every split after each epoch.
+    """Trains a network and scores it on every split after each epoch.
 
     Args:
         network: (B, 1, S, S) grey values to (B, num_classes) logits.
         optimizer: makes the optimizer of the parameters.
-        schedule: makes the schedule of an optimizer's learning rate, stepped after each epoch.
+        schedule: makes the schedule of an optimizer's learning rate.
+        interval: epoch or step, after which the schedule is stepped.
+        loss: (B, num_classes) logits and (B,) class numbers to the mean over the batch that is
+            minimised; the loss among the scores is the plain cross-entropy, whatever it is.
         eval_parts: names of the validation loaders, in their order.
         seed: of the dropout; with the epoch it sets torch's generator, so that a resumed run
             draws what an uninterrupted one would.
@@ -146,17 +149,21 @@ class Classifier(pl.LightningModule):
         schedule: ScheduleFactory,
         eval_parts: list[str],
         seed: int,
+        interval: str = "epoch",
+        loss: nn.Module | None = None,
         arithmetic: Mapping[str, Any] | None = None,
     ):
         super().__init__()
         self.network = network
-        self.optimizer, self.schedule = optimizer, schedule
+        self.optimizer, self.schedule, self.interval = optimizer, schedule, interval
+        self.loss = loss or nn.CrossEntropyLoss()
         self.eval_parts = eval_parts
         self.seed = seed
         self.arithmetic: list[dict[str, Any]] = [{"from_epoch": 0, **(arithmetic or {})}]
         self.history: list[dict[str, Any]] = []
         self.seen: dict[str, list[tuple[Tensor, Tensor]]] = {}
         self.start = 0.0  # of the epoch, time.monotonic()
+        self.train_side: int | None = None  # pixels, see callbacks.ProgressiveResize
 
     def forward(self, image: Tensor) -> Tensor:
         """(B, 1, S, S) uint8 or float grey values to (B, num_classes) logits."""
@@ -168,7 +175,8 @@ class Classifier(pl.LightningModule):
     def configure_optimizers(self) -> Any:
         """The optimizer of all parameters, with its schedule."""
         optimizer = self.optimizer(self.parameters())
-        return {"optimizer": optimizer, "lr_scheduler": self.schedule(optimizer)}
+        schedule = {"scheduler": self.schedule(optimizer), "interval": self.interval}
+        return {"optimizer": optimizer, "lr_scheduler": schedule}
 
     def on_train_epoch_start(self) -> None:
         """Draws the epoch's dropout from the seed and the epoch's number."""
@@ -176,12 +184,15 @@ class Classifier(pl.LightningModule):
         self.start = time.monotonic()
 
     def training_step(self, batch: Batch, _batch_idx: int) -> Tensor:
-        """Returns the mean cross-entropy of the batch."""
-        return self._step(batch, "train")
+        """Returns the loss of the batch."""
+        if self.train_side is not None:
+            batch = batch._replace(image=smaller(batch.image, side=self.train_side))
+        loss: Tensor = self.loss(self._keep(batch, "train"), batch.target)
+        return loss
 
     def validation_step(self, batch: Batch, _batch_idx: int, dataloader_idx: int = 0) -> None:
-        """Keeps the probabilities of one batch for the end of the epoch."""
-        self._step(batch, self.eval_parts[dataloader_idx])
+        """Keeps the logits of one batch for the end of the epoch."""
+        self._keep(batch, self.eval_parts[dataloader_idx])
 
     def on_validation_epoch_end(self) -> None:
         """Scores all splits, logs the scores and appends them to the history."""
@@ -226,10 +237,11 @@ class Classifier(pl.LightningModule):
             before.append(now)
         self.arithmetic = before
 
-    def _step(self, batch: Batch, part: str) -> Tensor:
-        logit = self(batch.image)
+    def _keep(self, batch: Batch, part: str) -> Tensor:
+        """Returns the logits of a batch, and keeps them for the scores of the epoch."""
+        logit: Tensor = self(batch.image)
         self.seen.setdefault(part, []).append((logit.detach(), batch.target))
-        return functional.cross_entropy(logit, batch.target)
+        return logit
 
     def _score(self, seen: list[tuple[Tensor, Tensor]]) -> dict[str, Any]:
         logit = torch.cat([logit for logit, _ in seen]).float().cpu()
@@ -237,11 +249,16 @@ class Classifier(pl.LightningModule):
         return score(logit, target)
 
 
+def smaller(image: Tensor, *, side: int) -> Tensor:
+    """Returns (B, 1, side, side) float32 of (B, 1, S, S) grey values, by the mean over areas."""
+    return functional.interpolate(image.float(), (side, side), mode="area")
+
+
 def score(logit: Tensor, target: Tensor) -> dict[str, Any]:
     """Returns the scores of (N, num_classes) logits and (N,) class numbers, both on the CPU.
 
-    Of three classes, bacteria and virus are added up to PNEUMONIA, except in the loss, which is
-    the one that was trained.
+    Of three classes, bacteria and virus are added up to PNEUMONIA, except in the loss, the mean
+    cross-entropy of all classes.
     """
     probability = pneumonia_probability(logit)
     label = (target > 0).long()

@@ -9,6 +9,7 @@ import pytorch_lightning as pl
 import yaml
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
+from pytorch_lightning.loggers import TensorBoardLogger
 from tensorboard.plugins.hparams.plugin_data_pb2 import HParamsPluginData
 from torch.utils.tensorboard import SummaryWriter
 from torch.utils.tensorboard.summary import hparams
@@ -34,13 +35,21 @@ CURVES = (
 
 
 def writer_of(trainer: pl.Trainer) -> SummaryWriter | None:
-    """Returns the writer of the TensorBoard logger, or None where another logger is used."""
-    experiment = getattr(trainer.logger, "experiment", None)
-    return experiment if isinstance(experiment, SummaryWriter) else None
+    """Returns the writer of the TensorBoard logger, or None where there is none."""
+    loggers = (one for one in trainer.loggers if isinstance(one, TensorBoardLogger))
+    return next((one.experiment for one in loggers), None)
 
 
-def open_run(trainer: pl.Trainer, config: Mapping[str, Any]) -> None:
-    """Adds the configuration as text and the layout with train and test of a score in one chart."""
+def open_run(
+    trainer: pl.Trainer, config: Mapping[str, Any], hyperparameters: Mapping[str, Any]
+) -> None:
+    """Adds the configuration as text and the layout with train and test of a score in one chart.
+
+    Loggers other than TensorBoard's get the hyperparameters, those get them with the last scores.
+    """
+    for logger in trainer.loggers:
+        if not isinstance(logger, TensorBoardLogger):
+            logger.log_hyperparams(dict(hyperparameters))
     writer = writer_of(trainer)
     if writer is None:
         return

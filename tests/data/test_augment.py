@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 import torch
 
-from pneumo.data.augment import Augment, BatchAugment, ImageAugment, border
+from pneumo.data.augment import Augment, BatchAugment, Pipeline, border
 from tests.conftest import DEVICES
 
 
@@ -14,21 +14,21 @@ def picture() -> np.ndarray:
 
 
 def test_same_seed_same_change(picture: np.ndarray) -> None:
-    augment = ImageAugment(Augment())
+    augment = Augment().per_image()
     first, other = augment(picture, seed=1), augment(picture, seed=2)
-    assert (first == ImageAugment(Augment())(picture, seed=1)).all()
+    assert (first == Augment().per_image()(picture, seed=1)).all()
     assert (first != other).any()
     assert first.shape == picture.shape
     assert first.dtype == np.uint8
 
 
 def test_everything_off_is_the_identity(picture: np.ndarray) -> None:
-    augment = ImageAugment(Augment(rotation=0, zoom=(1, 1), flip=0))
+    augment = Augment(rotation=0, zoom=(1, 1), flip=0).per_image()
     assert (augment(picture, seed=3) == picture).all()
 
 
 def test_certain_flip_twice_is_the_identity(picture: np.ndarray) -> None:
-    flip = ImageAugment(Augment(rotation=0, zoom=(1, 1), flip=1))
+    flip = Augment(rotation=0, zoom=(1, 1), flip=1).per_image()
     assert (flip(picture, seed=3) == picture[:, ::-1]).all()
     assert (flip(flip(picture, seed=3), seed=4) == picture).all()
 
@@ -39,7 +39,7 @@ def test_zoom_shows_less_or_adds_fill() -> None:
 
     def area(zoom: float, fill: int = 0) -> np.ndarray:
         options = Augment(rotation=0, zoom=(zoom, zoom), flip=0, fill=fill)
-        return ImageAugment(options)(square, seed=0)
+        return options.per_image()(square, seed=0)
 
     assert (area(2.0) > 127).sum() == pytest.approx(4 * 21**2, rel=0.1)
     assert (area(0.5) > 127).sum() == pytest.approx(21**2 / 4, rel=0.2)
@@ -50,13 +50,13 @@ def test_reflection_brings_in_nothing_that_was_not_there() -> None:
     image = np.full((64, 64), 200, np.uint8)
     augment = Augment(rotation=45, zoom=(0.5, 0.5), flip=0)
     assert augment.fill == "reflect"
-    assert (ImageAugment(augment)(image, seed=0) == 200).all()
+    assert (augment.per_image()(image, seed=0) == 200).all()
 
 
 def test_rotation_stays_within_its_range() -> None:
     line = np.zeros((101, 101), np.uint8)
     line[50, 51:] = 255  # from the centre to the right
-    augment = ImageAugment(Augment(rotation=45, zoom=(1, 1), flip=0, fill=0))
+    augment = Augment(rotation=45, zoom=(1, 1), flip=0, fill=0).per_image()
     angles = []
     for seed in range(200):
         rows, columns = np.nonzero(augment(line, seed=seed) > 60)
@@ -99,7 +99,7 @@ def test_batch_is_changed_as_albumentations_changes_each_image(
 def test_batch_numbers_are_drawn_from_the_same_distribution() -> None:
     augment = Augment(rotation=30, zoom=(0.9, 1.4), flip=0.3)
     drawn = BatchAugment(augment).draw(4000, seed=0, epoch=0).numpy()
-    affine, _ = ImageAugment(augment).compose.transforms
+    affine, _ = augment.per_image().compose.transforms
     affine.set_random_seed(0)
     reference = [affine.get_params_dependent_on_data({"shape": (8, 8)}, {}) for _ in range(4000)]
     columns = [
@@ -130,3 +130,13 @@ def test_batch_numbers_depend_on_seed_and_epoch() -> None:
     assert torch.equal(first, augment.draw(5, seed=0, epoch=0))
     assert not torch.equal(first, augment.draw(5, seed=1, epoch=0))
     assert not torch.equal(first, augment.draw(5, seed=0, epoch=1))
+
+
+def test_a_pipeline_of_albumentations_draws_by_the_seed_alone() -> None:
+    image = np.random.default_rng(0).integers(0, 256, (32, 32), dtype=np.uint8)
+    crop = A.RandomResizedCrop(size=(32, 32), scale=(0.3, 1.0))
+    augment = Pipeline([crop, A.RandomBrightnessContrast(p=1.0)]).per_image()
+    first, other, again = (augment(image, seed=seed) for seed in (1, 2, 1))
+    assert first.shape == image.shape
+    assert (first == again).all()
+    assert (first != other).any()

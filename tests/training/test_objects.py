@@ -7,7 +7,7 @@ from omegaconf import OmegaConf
 
 from pneumo.train import CONF
 from pneumo.training import fit
-from pneumo.training.objects import try_optimizer
+from pneumo.training.objects import schedule_settings, try_loss, try_optimizer
 
 
 def composed(*overrides: str) -> dict[str, Any]:
@@ -39,16 +39,23 @@ def composed(*overrides: str) -> dict[str, Any]:
         ),
         (
             [
-                "schedule._target_=torch.optim.lr_scheduler.OneCycleLR",
+                "schedule._target_=torch.optim.lr_scheduler.PolynomialLR",
                 "~schedule.T_max",
-                "+schedule.max_lr=0.1",
-                "+schedule.total_steps=3",
+                "+schedule.power=odd",
             ],
-            "schedule cannot be used as it is set: Tried to step 4 times",
+            "schedule cannot be used as it is set",
         ),
+        (
+            ["schedule=onecycle", "schedule.total_steps=3"],
+            r"schedule\.total_steps must be at least the 50 steps of the run; got 3\. null takes",
+        ),
+        (["+loss.nothing=1"], r"loss\.nothing must be an argument"),
+        (["loss.class_weights=[1,2,3]"], "loss cannot be used as it is set"),
+        (["loss._target_=builtins.dict"], r"loss\._target_ must be a Module"),
+        (["logger.tensorboard._target_=builtins.dict"], "must be a Logger"),
         (["+callbacks.pictures.nothing=1"], r"callbacks\.pictures\.nothing must be an argument"),
         (["+callbacks.odd._target_=builtins.dict"], r"callbacks\.odd\._target_ must be a Callback"),
-        (["+logger.nothing=1"], r"logger\.nothing must be an argument"),
+        (["+logger.tensorboard.nothing=1"], r"tensorboard\.nothing must be an argument"),
         (["+model.nothing=1"], r"model\.nothing must be an argument"),
         (["+augment.nothing=1"], r"augment\.nothing must be an argument"),
         (["+data.source.nothing=1"], r"data\.source\.nothing must be an argument"),
@@ -72,7 +79,11 @@ def test_what_an_object_does_not_take_is_told(overrides: list[str], message: str
             "+callbacks.stop._target_=pytorch_lightning.callbacks.EarlyStopping",
             "+callbacks.stop.monitor=loss/test",
         ],
-        ["logger._target_=pytorch_lightning.loggers.CSVLogger", "~logger.default_hp_metric"],
+        ["logger=[tensorboard,csv]"],
+        ["logger=none"],
+        ["optimizer=adamw", "schedule=onecycle", "callbacks=[default,averaged,early_stopping]"],
+        ["optimizer=sgd", "loss=focal", "loss.class_weights=balanced"],
+        ["optimizer=adam", "loss.label_smoothing=0.1", "augment=crop", "model=compact"],
         [
             "model=prior",
             "model._target_=torchvision.models.mobilenet_v3_small",
@@ -90,3 +101,16 @@ def test_trying_draws_no_random_number() -> None:
     before = torch.get_rng_state()
     try_optimizer(composed(), device=torch.device("cpu"))
     assert torch.equal(torch.get_rng_state(), before)
+
+
+def test_a_loss_gives_one_number_for_a_batch() -> None:
+    several = {"_target_": "torch.nn.CrossEntropyLoss", "reduction": "none"}
+    with pytest.raises(ValueError, match="loss must give one number for a batch"):
+        try_loss({"loss": several}, num_classes=2)
+    try_loss({}, num_classes=3)  # of an older run, which has no such setting
+
+
+def test_the_steps_of_a_schedule_are_those_of_the_run() -> None:
+    config = composed("schedule=onecycle", "trainer.max_epochs=3")
+    assert schedule_settings(config, num_steps=42)["total_steps"] == 42
+    assert "total_steps" not in schedule_settings(composed(), num_steps=42)

@@ -10,6 +10,7 @@ from collections import Counter
 from pathlib import Path
 
 import pytest
+import pytorch_lightning as pl
 import torch
 from PIL import Image
 from torch.utils.data import get_worker_info
@@ -28,11 +29,50 @@ STOP = (
 )
 
 
+RECIPE = (  # whose state is in more places than the optimizer's moments
+    *("model=compact", "augment=crop", "augment.late_from=2", "optimizer=muon", "loss=focal"),
+    *("schedule=onecycle", "schedule.max_lr=[0.02,0.005,0.005]", "loss.class_weights=balanced"),
+    *("callbacks=[default,averaged,progressive]", "callbacks.progressive.sides=[[1,32],[2,null]]"),
+    *("logger=[tensorboard,csv]", "data.image_size=64"),
+)
+
+
+def test_averaged_weights_and_a_schedule_by_steps_resume_exactly(
+    train: Command, tmp_path: Path
+) -> None:
+    arguments = (*TINY, *RECIPE, "trainer.max_epochs=3")
+    assert train("hydra.run.dir=whole", *arguments) == 0
+    # as if killed in its third epoch: the checkpoint after the second is the last one
+    assert (
+        train(
+            "hydra.run.dir=parts",
+            *arguments,
+            "+callbacks.cut={_target_: tests.training.test_resume.Cut}",
+        )
+        == 1
+    )
+    assert train("resume=parts", "~callbacks.cut") == 0
+    assert scores(tmp_path / "whole") == scores(tmp_path / "parts")
+    assert (tmp_path / "whole" / "csv" / "version_0" / "metrics.csv").is_file()
+
+
+class Cut(pl.Callback):
+    """Breaks a run off at the start of its third epoch."""
+
+    def on_train_epoch_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
+        if trainer.current_epoch == 2:
+            raise RuntimeError("cut off")
+
+
 @pytest.mark.parametrize("state", ["done", "running"])
 def test_early_stopping_is_not_trained_past(train: Command, tmp_path: Path, state: str) -> None:
     assert train("hydra.run.dir=run", *TINY, *STOP, "trainer.max_epochs=9") == 0
     before = scores(tmp_path / "run")
     assert len(before["history"]) == 2
+    assert (
+        "Stopped early: Monitored metric loss/test did not"
+        in (tmp_path / "run" / "train.log").read_text()
+    )
     run_folder.write_status(
         tmp_path / "run", state, epoch=2, max_epochs=9
     )  # running: killed at its end

@@ -1,0 +1,66 @@
+"""Losses: modules from (B, C) logits and (B,) class numbers to a mean over the batch."""
+
+from collections.abc import Sequence
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+from torch.nn import functional
+
+BALANCED = "balanced"  # of class_weights: by their share of the train split, see `balance`
+
+
+class CrossEntropy(nn.CrossEntropyLoss):
+    """Cross-entropy, with a weight for each class and label smoothing where asked.
+
+    Args:
+        class_weights: a number for each class; None: all count alike.
+        label_smoothing: from 0 to 1, share of each target that goes to all classes alike.
+    """
+
+    def __init__(
+        self, *, class_weights: Sequence[float] | None = None, label_smoothing: float = 0.0
+    ):
+        super().__init__(weight=_tensor(class_weights), label_smoothing=label_smoothing)
+
+
+class Focal(nn.Module):
+    """Focal loss (Lin et al., "Focal loss for dense object detection", 2017), of a softmax.
+
+    Args:
+        gamma: 0 or more; an image with probability p of its class counts (1 - p) ** gamma.
+        class_weights: a number for each class; None: all count alike.
+    """
+
+    weight: Tensor | None
+
+    def __init__(self, *, gamma: float = 2.0, class_weights: Sequence[float] | None = None):
+        super().__init__()
+        self.gamma = gamma
+        self.register_buffer("weight", _tensor(class_weights))
+
+    def forward(self, logit: Tensor, target: Tensor) -> Tensor:
+        """(B, C) logits and (B,) class numbers to the weighted mean over the batch."""
+        each = functional.cross_entropy(logit, target, reduction="none")
+        weight = (1 - torch.exp(-each)) ** self.gamma
+        if self.weight is None:
+            return (weight * each).mean()
+        share = self.weight[target]
+        return (share * weight * each).sum() / share.sum()
+
+
+def balance(target: np.ndarray, *, num_classes: int) -> list[float]:
+    """Returns a weight for each class, such that each counts as much as the others.
+
+    As scikit-learn's "balanced": images / (classes * images of the class).
+
+    Args:
+        target: (N,) class numbers of the train split.
+        num_classes: 2 or 3.
+    """
+    counts = np.bincount(target, minlength=num_classes)
+    return [float(len(target) / (num_classes * count)) if count else 0.0 for count in counts]
+
+
+def _tensor(weights: Sequence[float] | None) -> Tensor | None:
+    return None if weights is None else torch.tensor(weights, dtype=torch.float32)
