@@ -56,11 +56,22 @@ class Pipeline:
         transforms: on (H, W) uint8; the result must have the same height and width.
         late: others in their place at the end of the training, such as wider crops.
         late_from: number of the epoch, from 1, that these begin with; None: never.
+
+    Raises:
+        ValueError: ``late_from`` is set, and there are no others.
     """
 
     transforms: Sequence[A.BasicTransform]
     late: Sequence[A.BasicTransform] = ()
     late_from: int | None = None
+
+    def __post_init__(self) -> None:
+        if self.late_from is not None and not self.late:
+            raise ValueError(
+                "augment.late must list transforms where augment.late_from is set, or from epoch "
+                f"{self.late_from} on nothing would be augmented; it lists none. "
+                "augment.late_from=null keeps the first ones"
+            )
 
     def per_image(self) -> "ImageAugment":
         """Returns what augments one image at a time."""
