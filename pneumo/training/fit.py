@@ -111,7 +111,9 @@ def fit(config: dict[str, Any], run_dir: Path) -> None:
             log.info("Stopped early: %s", stopper.stopping_reason_message)
     start += time.monotonic() - before
     module.to(device)  # Lightning has taken it off
-    last = scoring.score_checkpoint(module, data, run_dir / run_folder.LAST, splits=["train"])
+    last = None  # the same weights where the last epoch is the best
+    if metadata.selection(config).best(module.history) < len(module.history) - 1:
+        last = scoring.score_checkpoint(module, data, run_dir / run_folder.LAST, splits=["train"])
     # the one that stays in the network: keep_reference takes its features
     best = scoring.score_checkpoint(
         module, data, run_dir / run_folder.BEST, splits=["train", *data.eval_parts]
@@ -126,7 +128,7 @@ def fit(config: dict[str, Any], run_dir: Path) -> None:
     found = metadata.assessment(
         table, predictions, root=data_set.root, protocol=config["protocol"]["name"]
     )
-    results = metadata.results(module.history, best=best, last=last)
+    results = metadata.results(module.history, best=best, last=last or scoring.only(best, "train"))
     metadata.check_best(module.history, best.epoch, config)
     metrics = {**facts, **results, "assessment": found, "seconds": seconds}
     metrics["machine"] = {**facts["machine"], "arithmetic": module.arithmetic}

@@ -1,6 +1,6 @@
 """A run's checkpoint, scored on whole splits in evaluation mode: the last thing a run does."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -38,6 +38,11 @@ def score_checkpoint(
         rows[split], logit[split] = _logits(module, data.loader(split))
         scores[split] = score(logit[split], torch.from_numpy(data.target[rows[split]]))
     return Scored(checkpoint["history"][-1]["epoch"], rows, logit, scores)
+
+
+def only(scored: Scored, split: str) -> Scored:
+    """Returns what is said of one split alone."""
+    return replace(scored, scores={split: scored.scores[split]})
 
 
 def predictions(scored: Scored, table: pd.DataFrame, *, splits: list[str]) -> pd.DataFrame:

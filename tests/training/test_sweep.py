@@ -138,7 +138,7 @@ def test_memory_stays_flat_over_twenty_runs(
     code = (
         "import sys\n"
         "from pathlib import Path\n"
-        "from pneumo import fit, train\n"
+        "from pneumo import train\nfrom pneumo.training import fit\n"
         "once = fit.fit\n"
         "def measured(*arguments):\n"
         "    once(*arguments)\n"
