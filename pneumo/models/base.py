@@ -90,13 +90,23 @@ class Wrapped(Network):
         self.channels = _first_channels(body) if channels is None else channels
         if self.channels not in (GREY, COLOUR):
             raise ValueError(f"model.channels must be 1 or 3; got {self.channels}")
-        self.layer_name = heatmap_layer
-        if heatmap_layer is not None and heatmap_layer not in dict(body.named_modules()):
+        self.layer_name: str | None = None
+        self.draw(heatmap_layer)
+        self.num_classes = self._count_classes(image_size)
+
+    def draw(self, heatmap_layer: str | None) -> None:
+        """Names the layer of the body that Grad-CAM draws; None: the last convolution.
+
+        Raises:
+            ValueError: the body has no such layer.
+        """
+        names = [name for name, _ in self.body.named_modules()]
+        if heatmap_layer is not None and heatmap_layer not in names:
             raise ValueError(
                 f"model.heatmap_layer must name a layer of the network; got {heatmap_layer!r}. The "
-                f"last are {', '.join([name for name, _ in body.named_modules()][-3:])}"
+                f"last are {', '.join(names[-3:])}"
             )
-        self.num_classes = self._count_classes(image_size)
+        self.layer_name = heatmap_layer
 
     @property
     def heatmap_layer(self) -> nn.Module:
@@ -161,6 +171,8 @@ def build(
             channels=model.get("channels"),
             heatmap_layer=model.get("heatmap_layer"),
         )
+    elif isinstance(made, Wrapped):
+        made.draw(model.get("heatmap_layer"))
     network: Network = made.to(memory_format=torch.channels_last)
     return network
 

@@ -129,10 +129,15 @@ def _build(
         ) from None
 
 
-def _without_weights(settings: dict[str, Any]) -> dict[str, Any]:
-    """The checkpoint has them: nothing is fetched."""
+def _without_weights(settings: Any) -> Any:
+    """The checkpoint has them: nothing is fetched or read, however deep it is asked for."""
     off = {"weights": None, "weights_backbone": None, "pretrained": False}
-    return {key: off.get(key, value) for key, value in settings.items()}
+    if isinstance(settings, Mapping):
+        return {
+            key: off[key] if key in off else _without_weights(value)
+            for key, value in settings.items()
+        }
+    return [_without_weights(one) for one in settings] if isinstance(settings, list) else settings
 
 
 def _fill(network: Network, weights: Mapping[str, Tensor], path: Path) -> None:

@@ -14,7 +14,10 @@ from hydra.core.override_parser.overrides_parser import OverridesParser
 
 # One class name after it, such as torch.optim.SGD; the packages have functions that read pickles
 CLASSES_OF = ("pytorch_lightning.callbacks", "torch.optim", "torch.optim.lr_scheduler")
-NETWORKS = ("pneumo.models.unet_encoder.Encoder",)  # of this package, that a run folder may ask for
+NETWORKS = (  # of this package, that a run folder may ask for
+    "pneumo.models.library.LibraryNetwork",
+    "pneumo.models.unet_encoder.Encoder",
+)
 CLASSES = ("pytorch_lightning.loggers.CSVLogger",)
 
 TIMM_FILES = ("_args_", "checkpoint_path", "pretrained_cfg", "pretrained_cfg_overlay")

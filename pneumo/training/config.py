@@ -75,10 +75,7 @@ OBJECT = SectionRule("settings with a _target_", is_object)
 CALLBACK = explained(OBJECT, "or left out with ~callbacks.NAME")
 LOGGER = explained(OBJECT, "several of them by name, null or false")
 PATIENT_KEY = one_of("person", "split_person", "series")
-IMAGE_SIZE = Rule(
-    "a multiple of 32, from 32 to 4096",
-    lambda v: is_whole(v) and 32 <= v <= 4096 and v % 32 == 0,
-)
+PRETRAINED = Rule("true, false or a file of weights", lambda v: YES_NO.holds(v) or FOLDER.holds(v))
 FRACTIONS = Rule(
     "positive shares of train, test and, if wanted, val that sum to 1",
     lambda v: (
@@ -188,7 +185,7 @@ class Data(Section):
     seed: Annotated[int | None, whole(0, MAX_SEED)] = None
     patient_key: Annotated[str, PATIENT_KEY]
     on_unknown_name: Annotated[str, one_of("error", "skip")]
-    image_size: Annotated[int, IMAGE_SIZE]
+    image_size: Annotated[int, whole(32, 4096)]  # settings knows what the paper's network takes
     aspect: Annotated[str, one_of("stretch", "pad")]
     batch_size: Annotated[int, whole(1, 10**6)]
     num_workers: Annotated[int, whole(0, 512)]
@@ -222,6 +219,9 @@ class OwnModel(Model):
     patches: Annotated[bool | None, YES_NO] = None
     mirror: Annotated[bool | None, YES_NO] = None
     per_image: Annotated[bool | None, YES_NO] = None
+    library: Annotated[str | None, one_of("torchvision", "timm")] = None
+    architecture: Annotated[str | None, NAME] = None
+    pretrained: Annotated[bool | str | None, PRETRAINED] = None
     C: Annotated[float | None, POSITIVE] = None
     gamma: Annotated[float | str | None, GAMMA] = None
 

@@ -78,7 +78,7 @@ def _disagreeing(config: Mapping[str, Any]) -> list[str]:
     On plain settings, since pydantic calls no validator of a section where one is missing.
     """
     lines = [*_not_following(config), *_wrong_split(config), *_wrong_lists(config)]
-    return lines or [*_too_large(config)]
+    return lines or [*_beyond_the_encoder(config)]
 
 
 def _get(config: Mapping[str, Any], key: str, default: Any = None) -> Any:
@@ -135,11 +135,16 @@ def _wrong_lists(config: Mapping[str, Any]) -> Iterator[str]:
             yield f"trainer.logger must be {LOGGER.says}; got {shown(logger)}"
 
 
-def _too_large(config: Mapping[str, Any]) -> Iterator[str]:
-    """The paper's network where its weights would not fit into memory."""
+def _beyond_the_encoder(config: Mapping[str, Any]) -> Iterator[str]:
+    """Images that the paper's network cannot halve five times, and weights too large for memory."""
     model, image_size = _get(config, "model", {}), _get(config, "data.image_size", 256)
     if not is_own(model) or not {"f", "d", "c"} <= set(model):
         return
+    if image_size % 32:
+        yield (
+            f"data.image_size must be a multiple of 32, from 32 to 4096; got {shown(image_size)}. "
+            "The paper's networks halve it five times"
+        )
     filters = [1, *(model["f"] * 2 ** min(level / model["d"], 4) for level in range(5))]
     weights = sum(9 * (a * b + b * b) for a, b in pairwise(filters))
     weights += filters[-1] * (image_size / 32) ** 2 * model["c"]

@@ -35,11 +35,7 @@ def nested(key: str, value: Any) -> dict[str, Any]:
         ("optimizer.lr", -1e-3, "optimizer.lr must be a number above 0; got -0.001"),
         ("optimizer.lr", "fast", "optimizer.lr must be a number above 0; got 'fast'"),
         ("data.batch_size", 0, "data.batch_size must be a whole number from 1 to 1000000; got 0"),
-        (
-            "data.image_size",
-            100,
-            "data.image_size must be a multiple of 32, from 32 to 4096; got 100",
-        ),
+        ("data.image_size", 31, "data.image_size must be a whole number from 32 to 4096; got 31"),
         ("augment.zoom", [1.2, 0.8], r"augment.zoom must be \[low, high\].*got \[1.2, 0.8\]"),
         ("augment.rotation", 200, "augment.rotation must be a number from 0 to 180; got 200"),
         (
@@ -104,6 +100,8 @@ def nested(key: str, value: Any) -> dict[str, Any]:
             "a number above 0, or one for each of the optimizer's groups",
         ),
         ("schedule.interval", "batch", "schedule.interval must be one of epoch, step; got 'batch'"),
+        ("model.pretrained", 1, "model.pretrained must be true, false or a file of weights; got 1"),
+        ("model.library", "keras", "model.library must be one of torchvision, timm; got 'keras'"),
         ("model.widths", [[24], []], "model.widths must be a list of stages, each a list of chan"),
         ("augment.late_from", 0, "augment.late_from must be null or a whole number, at least 1"),
         ("logger", 5, "logger must be settings with a _target_, several of them by name"),
@@ -149,7 +147,8 @@ def composed() -> list[dict[str, Any]]:
     choices: tuple[list[str], ...] = ([images], ["data=phantom"], ["data=folder", images])
     choices += ([images, "protocol=kfold"], [images, "model=compact", "augment=crop"])
     found: list[Any] = []
-    for overrides in (*choices, [images, "model=thumbnail_svm"]):
+    choices += ([images, "model=thumbnail_svm"], [images, "model=resnet18"])
+    for overrides in choices:
         with initialize_config_dir(str(CONF), version_base="1.3"):
             cfg = compose("train", ["run_dir=/run", *overrides])
         found.append(OmegaConf.to_container(cfg, resolve=True))
@@ -209,6 +208,13 @@ def test_a_network_of_another_package_may_mean_something_else_by_a_name() -> Non
     check({"model": {"_target_": "mine.Net", "f": 0.5, "image_size": [3, 3]}})
     with pytest.raises(ValueError, match=r"model.f must be a whole number"):
         check({"model": {"_target_": "pneumo.models.unet_encoder.Encoder", "f": 0.5}})
+
+
+def test_the_papers_network_takes_multiples_of_32_and_others_what_they_can() -> None:
+    encoder = {"_target_": "pneumo.models.unet_encoder.Encoder", "f": 8, "d": 4, "c": 100}
+    with pytest.raises(ValueError, match=r"data\.image_size must be a multiple of 32.*; got 299\."):
+        check({"model": encoder, "data": {"image_size": 299}})
+    check({"model": {"_target_": "pneumo.models.compact.Compact"}, "data": {"image_size": 299}})
 
 
 def test_a_network_too_large_for_memory_is_refused() -> None:

@@ -456,6 +456,7 @@ def test_missing_sweep_is_named(train: Command, capsys: pytest.CaptureFixture[st
         (["model=glob(*)"], None),
         (["experiment=paper"], 20),
         (["experiment=paper", "seed=0,1"], 8),
+        (["experiment=rahman"], 12),
     ],
 )
 def test_number_of_runs(arguments: list[str], count: int | None) -> None:
