@@ -15,6 +15,7 @@ from hydra.core.override_parser.overrides_parser import OverridesParser
 # One class name after it, such as torch.optim.SGD; the packages have functions that read pickles
 CLASSES_OF = ("pytorch_lightning.callbacks", "torch.optim", "torch.optim.lr_scheduler")
 NETWORKS = (  # of this package, that a run folder may ask for
+    "pneumo.models.compact.Compact",
     "pneumo.models.library.LibraryNetwork",
     "pneumo.models.unet_encoder.Encoder",
 )

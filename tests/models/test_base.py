@@ -8,6 +8,7 @@ from pathlib import Path
 
 import pytest
 import torch
+import yaml
 from torch import nn
 
 from pneumo import evaluate, export, heatmap, predict
@@ -15,6 +16,8 @@ from pneumo.models.base import Network, Wrapped, build
 from pneumo.models.complexity import multiply_adds, num_parameters
 from pneumo.report.__main__ import main as report
 from pneumo.runs.checkpoint import load
+from pneumo.runs.trust import NETWORKS, check_target
+from pneumo.train import CONF
 from tests.conftest import SMALL
 
 MINE = """
@@ -141,12 +144,29 @@ def test_a_network_of_ones_own_goes_the_whole_way(
     whole_way(radiograph, "--trust", "my_networks")
 
 
+def test_a_run_folder_may_ask_for_every_network_of_conf() -> None:
+    files = (yaml.safe_load(path.read_text()) or {} for path in CONF.rglob("*.yaml"))
+    found = {file.get("_target_") for file in files}
+    networks = {name for name in found if str(name).startswith("pneumo.models.")}
+    assert networks == set(NETWORKS)
+    for name in networks:
+        check_target(name, run_dir=Path("run"), trust=())
+
+
+@pytest.mark.slow
+def test_compact_goes_the_whole_way(place: Path, phantoms: Path) -> None:
+    recipe = ("experiment=fast", "model.per_image=true", "model.mirror=true", "model.patches=true")
+    few = ("trainer.max_epochs=1", "protocol=holdout", *SMALL)
+    assert train(*recipe, *few) == 0
+    whole_way(str(min(phantoms.rglob("*.jpeg"))))
+
+
 @pytest.mark.slow
 @pytest.mark.parametrize("name", ["resnet18", "mobilenet_v3_small"])
 def test_networks_of_torchvision_go_the_whole_way(place: Path, phantoms: Path, name: str) -> None:
     (place / "conf" / "model").mkdir(parents=True)
-    yaml = f"_target_: torchvision.models.{name}\nname: {name}\nnum_classes: 2\nweights: null\n"
-    (place / "conf" / "model" / f"{name}.yaml").write_text(yaml)
+    text = f"_target_: torchvision.models.{name}\nname: {name}\nnum_classes: 2\nweights: null\n"
+    (place / "conf" / "model" / f"{name}.yaml").write_text(text)
     few = ("trainer.max_epochs=1", "protocol=holdout", *SMALL)
     assert train("--config-dir", "conf", f"model={name}", *few) == 0
     whole_way(str(min(phantoms.rglob("*.jpeg"))))
