@@ -14,7 +14,7 @@ from torch.nn import functional
 from pneumo.models.base import GREY, Wrapped
 
 INSTALL = "python -m pip install 'pneumo[timm]'"
-# Without the second output, which only a second loss would use and which small images have not; with
+# Without the second output, which only a second loss would use and small images do not have; with
 # torch's initial weights, since those of these two gave logits of 1e10 after an epoch of few steps
 OPTIONS = {
     "googlenet": {"aux_logits": False, "init_weights": False},
