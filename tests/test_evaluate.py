@@ -19,6 +19,8 @@ from pneumo.inference.leakage import labelled, shared_with_train
 from pneumo.runs import run_folder
 from tests.conftest import SMALL
 
+pytestmark = pytest.mark.slow  # all of it stands on a run that is trained first
+
 Capture = pytest.CaptureFixture[str]
 
 

@@ -23,6 +23,8 @@ from pneumo.report import model_card
 from pneumo.runs import checkpoint, finished
 from tests.conftest import SMALL
 
+pytestmark = pytest.mark.slow  # all of it stands on a run that is trained first
+
 
 @pytest.fixture(scope="module")
 def run(phantoms: Path, cache_dir: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:

@@ -19,6 +19,8 @@ from pneumo.models.unet_encoder import Encoder
 from pneumo.runs import checkpoint, run_folder
 from tests.conftest import SMALL
 
+pytestmark = pytest.mark.slow  # all of it stands on a run that is trained first
+
 SIDE = 64
 
 

@@ -25,6 +25,8 @@ from pneumo.inference import ensemble, ood
 from pneumo.runs import run_folder
 from tests.conftest import ROOT, SMALL
 
+pytestmark = pytest.mark.slow  # all of it stands on a run that is trained first
+
 Rows = list[dict[str, str]]
 
 

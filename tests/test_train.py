@@ -44,6 +44,7 @@ def status(folder: Path) -> Any:
     return json.loads((folder / "status.json").read_text())["status"]
 
 
+@pytest.mark.slow
 def test_run_folder_holds_what_the_readme_says(train: Command, tmp_path: Path) -> None:
     assert train(RUN, *FEW, "protocol=holdout", "seed=0") == 0
     run = tmp_path / "run"
@@ -72,6 +73,7 @@ def test_run_folder_holds_what_the_readme_says(train: Command, tmp_path: Path) -
     assert (run / ".hydra" / "config.yaml").is_file()
 
 
+@pytest.mark.slow
 def test_predictions_are_those_of_the_best_epoch(train: Command, tmp_path: Path) -> None:
     assert train(RUN, *FEW) == 0
     table = pd.read_csv(tmp_path / "run" / "predictions.csv")
@@ -80,6 +82,7 @@ def test_predictions_are_those_of_the_best_epoch(train: Command, tmp_path: Path)
     assert (decided == table["label"]).mean() == pytest.approx(best["accuracy"])
 
 
+@pytest.mark.slow
 def test_a_file_of_scores_has_one_value_for_each(train: Command, tmp_path: Path) -> None:
     assert train(RUN, *FEW, "protocol=holdout") == 0
     found = metrics(tmp_path / "run")
@@ -93,6 +96,7 @@ def test_a_file_of_scores_has_one_value_for_each(train: Command, tmp_path: Path)
     assert found["assessment"]["scores"]["auroc"]["value"] == pytest.approx(own, abs=1e-12)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("settings", "best"),
     [
@@ -115,6 +119,7 @@ def test_what_is_reported_is_what_was_saved(
     assert (decided == table["label"]).mean() == pytest.approx(found["best"]["test"]["accuracy"])
 
 
+@pytest.mark.slow
 def test_a_moved_run_resumes_to_the_best_of_all_its_epochs(
     train: Command, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -133,6 +138,7 @@ def test_a_moved_run_resumes_to_the_best_of_all_its_epochs(
     assert metrics(moved)["best"]["epoch"] == first
 
 
+@pytest.mark.slow
 def test_the_train_split_is_scored_in_evaluation_mode(train: Command, tmp_path: Path) -> None:
     assert train(RUN, *FEW, "augment=none", "optimizer.lr=1e-12", "data.batch_size=73") == 0
     found = metrics(tmp_path / "run")
@@ -143,6 +149,7 @@ def test_the_train_split_is_scored_in_evaluation_mode(train: Command, tmp_path: 
         assert scored["loss"] != found[when]["train"]["loss"]  # that one had dropout
 
 
+@pytest.mark.slow
 def test_a_debug_run_sees_both_classes_and_says_what_it_is(
     train: Command, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -154,6 +161,7 @@ def test_a_debug_run_sees_both_classes_and_says_what_it_is(
     assert " ".join(capsys.readouterr().err.split()).count("DEBUG RUN: it trained on a few") == 2
 
 
+@pytest.mark.slow
 def test_a_resume_with_other_threads_is_said_and_recorded(
     train: Command, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -170,6 +178,7 @@ def test_a_resume_with_other_threads_is_said_and_recorded(
     )
 
 
+@pytest.mark.slow
 def test_checkpoints_load_safely_and_hold_the_standardisation(
     train: Command, tmp_path: Path
 ) -> None:
@@ -181,6 +190,7 @@ def test_checkpoints_load_safely_and_hold_the_standardisation(
         assert state["network.std"] > 5
 
 
+@pytest.mark.slow
 def test_half_precision_is_trained_with(train: Command, tmp_path: Path) -> None:
     options = ("trainer=debug", "data.image_size=32", "num_threads=1", "trainer.accelerator=cpu")
     assert train(RUN, *options, "trainer.precision=bf16-mixed") == 0
@@ -229,6 +239,7 @@ def test_resume_ends_as_an_uninterrupted_run(
     assert (whole / "predictions.csv").read_text() == (parts / "predictions.csv").read_text()
 
 
+@pytest.mark.slow
 def test_finished_run_is_not_run_again(
     train: Command, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -239,6 +250,7 @@ def test_finished_run_is_not_run_again(
     assert (tmp_path / "run" / "metrics.json").read_bytes() == before
 
 
+@pytest.mark.slow
 def test_resume_refuses_other_settings_and_other_images(
     train: Command, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -299,6 +311,7 @@ def test_ctrl_c_stops_cleanly_and_says_how_to_go_on(
     assert "resume=" in log
 
 
+@pytest.mark.slow
 def test_log_holds_what_the_screen_shows(
     train: Command, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -308,6 +321,7 @@ def test_log_holds_what_the_screen_shows(
         assert line in log
 
 
+@pytest.mark.slow
 def test_phantoms_are_said_at_both_ends_and_kept_in_the_results(
     train: Command, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -328,12 +342,14 @@ def test_only_auto_falls_back(
     assert not (tmp_path / "run" / "metrics.json").exists()
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("protocol", ["official", "kfold", "holdout"])
 def test_protocols(train: Command, tmp_path: Path, protocol: str) -> None:
     assert train(RUN, f"protocol={protocol}", "trainer=debug", *SMALL[:2]) == 0
     assert metrics(tmp_path / "run")["protocol"] == protocol
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("choice", ["model.num_classes=3", "model.batch_norm=false"])
 def test_variants_of_the_network(train: Command, tmp_path: Path, choice: str) -> None:
     assert train(RUN, choice, "augment=none", "data.aspect=pad", *FEW) == 0
@@ -363,6 +379,7 @@ def test_unreadable_image_is_named_and_nothing_is_half_written(
     assert not (tmp_path / "run" / "split.csv").exists()
 
 
+@pytest.mark.slow
 def test_sixteen_bit_and_colour_images_train(
     train: Command, tmp_path: Path, phantoms: Path
 ) -> None:

@@ -110,6 +110,7 @@ def test_another_format_is_refused(tmp_path: Path) -> None:
         header(tmp_path / "a.dcm")
 
 
+@pytest.mark.slow
 def test_a_baseline_leaves_the_run_folder_of_a_network(train: Command, tmp_path: Path) -> None:
     few = ("trainer.max_epochs=1", *SMALL, "protocol=holdout", "seed=3")
     assert train("hydra.run.dir=net", "model=tiny", *few) == 0

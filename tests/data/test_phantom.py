@@ -53,6 +53,7 @@ def normal_auc(is_normal: list[bool], values: Sequence[float]) -> float:
     return max(area, 1 - area)
 
 
+@pytest.mark.slow
 def test_every_name_is_of_the_real_grammar_and_no_other_file_is_there(root: Path) -> None:
     assert len(names(root)) == NUM_IMAGES
     assert all(NAME.fullmatch(name) for name in names(root))

@@ -224,6 +224,7 @@ def test_pooled_bins_count_every_image() -> None:
     assert assessments.pooled([]).shape == (0, 3)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("protocol", ["paper", "holdout"])
 def test_pictures_are_drawn(tmp_path: Path, protocol: str, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.undo()

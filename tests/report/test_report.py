@@ -711,6 +711,7 @@ class Loads(HTMLParser):
                 self.found.append(f"{tag} {name} {value}")
 
 
+@pytest.mark.slow
 def test_pictures_and_page_are_whole_and_the_same_again(
     sweep: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -733,6 +734,7 @@ def test_pictures_and_page_are_whole_and_the_same_again(
     assert again == files
 
 
+@pytest.mark.slow
 def test_pictures_of_bad_runs_are_drawn_or_left_out(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -37,6 +37,7 @@ RECIPE = (  # whose state is in more places than the optimizer's moments
 )
 
 
+@pytest.mark.slow
 def test_averaged_weights_and_a_schedule_by_steps_resume_exactly(
     train: Command, tmp_path: Path
 ) -> None:
@@ -64,6 +65,7 @@ class Cut(pl.Callback):
             raise RuntimeError("cut off")
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("state", ["done", "running"])
 def test_early_stopping_is_not_trained_past(train: Command, tmp_path: Path, state: str) -> None:
     assert train("hydra.run.dir=run", *TINY, *STOP, "trainer.max_epochs=9") == 0
@@ -81,6 +83,7 @@ def test_early_stopping_is_not_trained_past(train: Command, tmp_path: Path, stat
     assert status(tmp_path / "run") == "done"
 
 
+@pytest.mark.slow
 def test_other_images_of_the_same_names_are_refused(
     train: Command, tmp_path: Path, phantoms: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -201,6 +204,7 @@ def test_a_tiny_shared_memory_ends_the_run(train: Command) -> None:
     assert "room in /dev/shm" in done.stderr
 
 
+@pytest.mark.slow
 def test_a_folder_of_others_files_is_refused(
     train: Command, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:

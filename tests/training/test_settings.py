@@ -155,6 +155,7 @@ def composed() -> list[dict[str, Any]]:
     return found
 
 
+@pytest.mark.slow
 def test_rules_name_keys_of_the_configuration(composed: list[dict[str, Any]]) -> None:
     found = {key for config in composed for key in keys(config)}
     # what the libraries' own objects take besides, and what no choice of conf/ sets

@@ -283,6 +283,7 @@ def test_launcher_that_gives_up_is_told_with_what_its_runs_did(
     assert "resume with: python -m pneumo.train sweep=sweep" in shown
 
 
+@pytest.mark.slow
 def test_sweeps_of_one_second_have_folders_of_their_own(train: Command, tmp_path: Path) -> None:
     # a value that each run refuses, so that both begin and end within a moment
     for _ in range(2):
@@ -301,6 +302,7 @@ def test_new_arguments_take_the_place_of_those_a_sweep_began_with(tmp_path: Path
     ]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "argument", ["+trainer.default_root_dir=/tmp/x", f"+data.note='{'long and é ' * 50}'"]
 )
@@ -325,6 +327,7 @@ def test_names_of_folders_are_unique_and_short_enough() -> None:
     assert all(len(name.encode()) <= 255 and "/" not in name for name in names)
 
 
+@pytest.mark.slow
 def test_runs_must_lie_in_the_folder_of_their_sweep(
     train: Command, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -344,6 +347,7 @@ def test_a_sweep_that_another_process_began_is_kept(tmp_path: Path) -> None:
     assert (tmp_path / "sweep" / "sweep.json").is_file()
 
 
+@pytest.mark.slow
 def test_a_run_of_another_process_is_not_called_failed(
     train: Command, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -358,6 +362,7 @@ def test_a_run_of_another_process_is_not_called_failed(
     assert statuses(tmp_path / "sweep")["seed=0"] == "done"
 
 
+@pytest.mark.slow
 def test_a_full_disk_ends_one_run_and_not_the_sweep(
     train: Command, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: Any
 ) -> None:
@@ -539,6 +544,7 @@ def test_arguments_of_an_own_sweep_are_taken(tmp_path: Path) -> None:
     assert sweep_arguments([f"sweep={tmp_path}"])[1:-1] == sorted(own)
 
 
+@pytest.mark.slow
 def test_a_foreign_sweep_names_only_known_classes(
     train: Command, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
