@@ -12,7 +12,7 @@ import torch
 from torch import Tensor
 from torch.utils.data import DataLoader, Dataset, Sampler, get_worker_info
 
-from pneumo.data.augment import Augment, Augmentation, BatchAugment
+from pneumo.data.augment import Augment, Augmentation, BatchAugment, Pipeline
 from pneumo.data.cache import Cache, statistics
 from pneumo.data.kermany import targets
 
@@ -246,9 +246,7 @@ class XrayDataModule(pl.LightningDataModule):
         size = max(self.batch_size, EVAL_BATCH if self.on_device and not shuffle else 0)
         sizes = batch_sizes(len(rows), batch_size=size, train=shuffle)
         if self.on_device:
-            assert augment is None or isinstance(augment, Augment), (
-                "fit.resident_device asks for it"
-            )
+            assert not isinstance(augment, Pipeline)  # fit.resident_device refuses it
             return Resident(*self.on_device, sampler=sampler, sizes=sizes, augment=augment)
         dataset = Images(self.cache.images, self.target, augment=augment, seed=self.seed)
         return DataLoader(

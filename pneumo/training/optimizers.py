@@ -11,7 +11,7 @@ COEFFICIENTS = (3.4445, -4.775, 2.0315)
 NUM_ITERATIONS = 5
 
 
-class MuonAdamW(torch.optim.Optimizer):
+class MuonAdamW(torch.optim.AdamW):
     """Muon (Jordan et al., 2024) for convolutions, AdamW for all else.
 
     Muon steps along the momentum with its singular values made equal. torch.optim.Muon takes
@@ -42,12 +42,12 @@ class MuonAdamW(torch.optim.Optimizer):
         left = [p for p in every if not (p.ndim == 4 and p.shape[1] > 1)]
         others = {"lr": adamw_lr, "muon": False}
         groups: list[dict[str, Any]] = [
-            {"params": muon, "muon": True},
+            {"params": muon, "lr": lr, "muon": True},
             {"params": [p for p in left if p.ndim > 1], **others},
             {"params": [p for p in left if p.ndim <= 1], **others, "weight_decay": 0.0},
         ]
-        defaults = {"lr": lr, "momentum": momentum, "weight_decay": weight_decay}
-        super().__init__([group for group in groups if group["params"]], defaults)
+        super().__init__([group for group in groups if group["params"]], weight_decay=weight_decay)
+        self.momentum = momentum
 
     @torch.no_grad()
     def step(self, closure: Callable[[], Tensor] | None = None) -> Tensor | None:  # type: ignore[override]
@@ -56,43 +56,26 @@ class MuonAdamW(torch.optim.Optimizer):
         if closure is not None:
             with torch.enable_grad():
                 loss = closure()
-        for group in self.param_groups:
-            step = self._muon if group["muon"] else self._adamw
-            for parameter in group["params"]:
-                if parameter.grad is not None:
-                    parameter.mul_(1 - group["lr"] * group["weight_decay"])
-                    step(parameter, parameter.grad, group)
+        every = self.param_groups
+        for group in (group for group in every if group["muon"]):
+            for parameter in (p for p in group["params"] if p.grad is not None):
+                parameter.mul_(1 - group["lr"] * group["weight_decay"])
+                self._muon(parameter, parameter.grad, lr=group["lr"])
+        self.param_groups = [group for group in every if not group["muon"]]
+        try:
+            super().step()
+        finally:
+            self.param_groups = every
         return loss
 
-    def _muon(self, parameter: Tensor, grad: Tensor, group: dict[str, Any]) -> None:
+    def _muon(self, parameter: Tensor, grad: Tensor, *, lr: float) -> None:
         state = self.state[parameter]
+        state.setdefault("step", torch.tensor(0.0))  # which AdamW looks for in every state it loads
         average = state.setdefault("average", torch.zeros_like(parameter))
-        average.lerp_(grad, 1 - group["momentum"])
-        matrix = orthogonal(grad.lerp(average, group["momentum"]).flatten(1))
+        average.lerp_(grad, 1 - self.momentum)
+        matrix = orthogonal(grad.lerp(average, self.momentum).flatten(1))
         scale = max(1.0, matrix.shape[0] / matrix.shape[1]) ** 0.5
-        parameter.sub_(matrix.view_as(parameter), alpha=group["lr"] * scale)
-
-    def _adamw(
-        self,
-        parameter: Tensor,
-        grad: Tensor,
-        group: dict[str, Any],
-        betas: tuple[float, float] = (0.9, 0.999),
-        eps: float = 1e-8,
-    ) -> None:
-        state = self.state[parameter]
-        if not state:
-            state |= {
-                "step": 0,
-                "average": torch.zeros_like(grad),
-                "square": torch.zeros_like(grad),
-            }
-        state["step"] += 1
-        state["average"].lerp_(grad, 1 - betas[0])
-        state["square"].lerp_(grad.square(), 1 - betas[1])
-        mean = state["average"] / (1 - betas[0] ** state["step"])
-        deviation = (state["square"] / (1 - betas[1] ** state["step"])).sqrt_().add_(eps)
-        parameter.addcdiv_(mean, deviation, value=-group["lr"])
+        parameter.sub_(matrix.view_as(parameter), alpha=lr * scale)
 
 
 def orthogonal(matrix: Tensor) -> Tensor:
