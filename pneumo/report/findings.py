@@ -115,7 +115,7 @@ def _about(group: Group) -> str:
     trial = group.trials[0]
     data = trial.metrics["data"]
     chosen = sorted({str(cell.settings.get("chosen_on")) for cell in group.networks})
-    epoch = f"The epoch was chosen on the {' or '.join(chosen)} part. " if chosen else ""
+    epoch = f"The epoch was chosen on the {' or '.join(chosen)} split. " if chosen else ""
     held = f"{data.get('images') or 0:,} images of {data.get('patients') or 0:,} patients"
     split = PROTOCOLS.get(group.protocol, "a protocol of its own")
     parts = ", ".join(
