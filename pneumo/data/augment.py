@@ -54,28 +54,13 @@ class Pipeline:
 
     Args:
         transforms: on (H, W) uint8; the result must have the same height and width.
-        late: others in their place at the end of the training, such as wider crops.
-        late_from: number of the epoch, from 1, that these begin with; None: never.
-
-    Raises:
-        ValueError: ``late_from`` is set, and there are no others.
     """
 
     transforms: Sequence[A.BasicTransform]
-    late: Sequence[A.BasicTransform] = ()
-    late_from: int | None = None
-
-    def __post_init__(self) -> None:
-        if self.late_from is not None and not self.late:
-            raise ValueError(
-                "augment.late must list transforms where augment.late_from is set, or from epoch "
-                f"{self.late_from} on nothing would be augmented; it lists none. "
-                "augment.late_from=null keeps the first ones"
-            )
 
     def per_image(self) -> "ImageAugment":
         """Returns what augments one image at a time."""
-        return ImageAugment(self.transforms, late=self.late, late_from=self.late_from)
+        return ImageAugment(self.transforms)
 
 
 Augmentation = Augment | Pipeline
@@ -91,25 +76,13 @@ def border(augment: Augment) -> dict[str, Any]:
 class ImageAugment:
     """Augments one image at a time by albumentations, on uint8."""
 
-    def __init__(
-        self,
-        transforms: Sequence[A.BasicTransform],
-        *,
-        late: Sequence[A.BasicTransform] = (),
-        late_from: int | None = None,
-    ):
+    def __init__(self, transforms: Sequence[A.BasicTransform]):
         self.compose = A.Compose(list(transforms), seed=0)
-        self.late, self.late_from = A.Compose(list(late), seed=0), late_from
 
-    def __call__(self, image: np.ndarray, *, seed: int, epoch: int = 0) -> np.ndarray:
-        """Returns (H, W) uint8 of (H, W) uint8; the same seed draws the same change.
-
-        ``epoch`` counts from 0.
-        """
-        is_late = self.late_from is not None and epoch + 1 >= self.late_from
-        compose = self.late if is_late else self.compose
-        compose.set_random_seed(seed)
-        return compose(image=image)["image"]  # type: ignore[no-any-return]
+    def __call__(self, image: np.ndarray, *, seed: int) -> np.ndarray:
+        """Returns (H, W) uint8 of (H, W) uint8; the same seed draws the same change."""
+        self.compose.set_random_seed(seed)
+        return self.compose(image=image)["image"]  # type: ignore[no-any-return]
 
 
 class BatchAugment:

@@ -45,7 +45,7 @@ class Images(Dataset[Batch]):
         if self.augment:
             for place, (epoch, row) in enumerate(items):
                 drawn = draw_seed(self.seed, epoch, row)
-                image[place] = self.augment(image[place], seed=drawn, epoch=epoch)
+                image[place] = self.augment(image[place], seed=drawn)
         return Batch(
             torch.from_numpy(image)[:, None],
             torch.from_numpy(self.target[rows]),

@@ -17,9 +17,6 @@ class Compact(nn.Module):
 
     Args:
         stem: channels of the first convolution.
-        patches: whether the first convolution is of 7 x 7 with stride 4, instead of one of 3 x 3
-            with stride 2 and a max-pool: less than half the time of a step on a CPU is then spent
-            before the first stage.
         widths: of each stage the channels of its convolutions; a max-pool lies between two stages.
         dropout: probability of dropping one of the features before the dense layer.
         num_classes: 2 (NORMAL, PNEUMONIA) or 3 (NORMAL, bacteria, virus).
@@ -33,7 +30,6 @@ class Compact(nn.Module):
         self,
         *,
         stem: int = 16,
-        patches: bool = False,
         widths: Sequence[Sequence[int]] = ((24, 24), (40, 40), (56, 56), (64,)),
         dropout: float = 0.2,
         num_classes: int = 2,
@@ -42,9 +38,7 @@ class Compact(nn.Module):
     ):
         super().__init__()
         self.per_image, self.mirror = per_image, mirror
-        layers: list[nn.Module] = [Convolution(1, stem, side=3, stride=2), nn.MaxPool2d(2)]
-        if patches:
-            layers = [Convolution(1, stem, side=7, stride=4)]
+        layers: list[nn.Module] = [Convolution(1, stem, stride=2), nn.MaxPool2d(2)]
         last = stem
         for stage, channels in enumerate(widths):
             if stage:
@@ -71,11 +65,9 @@ class Compact(nn.Module):
 class Convolution(nn.Module):
     """A convolution, batch normalisation and ReLU; the input is added where the widths agree."""
 
-    def __init__(self, num_in: int, num_out: int, *, side: int = 3, stride: int = 1):
+    def __init__(self, num_in: int, num_out: int, *, stride: int = 1):
         super().__init__()
-        self.convolution = nn.Conv2d(
-            num_in, num_out, side, stride=stride, padding=side // 2, bias=False
-        )
+        self.convolution = nn.Conv2d(num_in, num_out, 3, stride=stride, padding=1, bias=False)
         self.norm = nn.BatchNorm2d(num_out)
         self.relu = nn.ReLU(inplace=True)
         self.residual = stride == 1 and num_in == num_out

@@ -216,7 +216,6 @@ class OwnModel(Model):
     stem: Annotated[int | None, whole(1, 10**4)] = None
     widths: Annotated[list[list[int]] | None, WIDTHS] = None
     dropout: Annotated[float | None, BELOW_1] = None
-    patches: Annotated[bool | None, YES_NO] = None
     mirror: Annotated[bool | None, YES_NO] = None
     per_image: Annotated[bool | None, YES_NO] = None
     library: Annotated[str | None, one_of("torchvision", "timm")] = None
@@ -235,7 +234,6 @@ class Augment(Section):
     zoom: Annotated[list[float] | None, ZOOM] = None
     flip: Annotated[float | None, between(0, 1)] = None
     fill: Annotated[int | str | None, FILL] = None
-    late_from: Annotated[int | None, optional(whole(1))] = None
 
 
 class Loss(Section):
@@ -253,7 +251,6 @@ class Optimizer(Section):
     target_: Annotated[str, OPTIMIZER]
     partial_: Annotated[bool, one_of(True)]
     lr: Annotated[float, POSITIVE]
-    adamw_lr: Annotated[float | None, POSITIVE] = None
     betas: Annotated[list[float] | None, TWO_BELOW_1] = None
     weight_decay: Annotated[float | None, NOT_NEGATIVE] = None
     momentum: Annotated[float | None, NOT_NEGATIVE] = None

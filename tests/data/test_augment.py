@@ -140,15 +140,3 @@ def test_a_pipeline_of_albumentations_draws_by_the_seed_alone() -> None:
     assert first.shape == image.shape
     assert (first == again).all()
     assert (first != other).any()
-
-
-def test_late_transforms_take_the_place_of_the_others() -> None:
-    image = np.full((8, 8), 100, np.uint8)
-    dark = A.RandomBrightnessContrast((-0.5, -0.5), (0, 0), p=1.0)
-    light = A.RandomBrightnessContrast((0.5, 0.5), (0, 0), p=1.0)
-    augment = Pipeline([dark], late=[light], late_from=3).per_image()
-    assert [augment(image, seed=0, epoch=epoch).mean() > 100 for epoch in range(4)] == [
-        *(False, False, True, True)
-    ]
-    with pytest.raises(ValueError, match=r"augment\.late must list transforms where"):
-        Pipeline([dark], late_from=3)

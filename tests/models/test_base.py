@@ -155,8 +155,8 @@ def test_a_run_folder_may_ask_for_every_network_of_conf() -> None:
 
 @pytest.mark.slow
 def test_compact_goes_the_whole_way(place: Path, phantoms: Path) -> None:
-    recipe = ("experiment=fast", "model.per_image=true", "model.mirror=true", "model.patches=true")
-    few = ("trainer.max_epochs=1", "protocol=holdout", *SMALL)
+    recipe = ("experiment=best", "callbacks.progressive.sides=[[1,32],[2,null]]")
+    few = ("trainer.max_epochs=2", "protocol=holdout", *SMALL)
     assert train(*recipe, *few) == 0
     whole_way(str(min(phantoms.rglob("*.jpeg"))))
 

@@ -30,8 +30,8 @@ STOP = (
 
 
 RECIPE = (  # whose state is in more places than the optimizer's moments
-    *("model=compact", "augment=crop", "augment.late_from=2", "optimizer=muon", "loss=focal"),
-    *("schedule=onecycle", "schedule.max_lr=[0.02,0.005,0.005]", "loss.class_weights=balanced"),
+    *("model=compact", "augment=crop", "optimizer=adamw", "loss=focal"),
+    *("schedule=onecycle", "schedule.max_lr=0.005", "loss.class_weights=balanced"),
     *("callbacks=[default,averaged,progressive]", "callbacks.progressive.sides=[[1,32],[2,null]]"),
     *("logger=[tensorboard,csv]", "data.image_size=64"),
 )

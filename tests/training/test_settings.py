@@ -103,7 +103,6 @@ def nested(key: str, value: Any) -> dict[str, Any]:
         ("model.pretrained", 1, "model.pretrained must be true, false or a file of weights; got 1"),
         ("model.library", "keras", "model.library must be one of torchvision, timm; got 'keras'"),
         ("model.widths", [[24], []], "model.widths must be a list of stages, each a list of chan"),
-        ("augment.late_from", 0, "augment.late_from must be null or a whole number, at least 1"),
         ("logger", 5, "logger must be settings with a _target_, several of them by name"),
         ("optimizer", 5, r"optimizer must be set; leave out what takes it away \(~optimizer\)"),
         ("trainer.callbacks", None, "must be a list of settings with a _target_; got null"),
