@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 import torch
 
-from benchmarks import plain, run
+from benchmarks import plain, run, time_to_score
 from pneumo.data import cache, kermany
 
 
@@ -34,3 +34,13 @@ def test_one_command_prints_and_saves_a_table(
     for form in ("plain", "fast", "two"):
         assert found["networks"]["tiny"][form]["training"] > 0
     assert found["sweep"] > 0
+
+
+def test_minutes_to_a_score_are_those_of_the_first_epoch_with_it(tmp_path: Path) -> None:
+    curve = time_to_score.Curve("fast", "measured", [30, 60, 90], [0.9, 0.93, 0.91])
+    text = time_to_score.table([curve])
+    assert curve.reached(0.92) == 60
+    assert text[1].split()[1:] == ["1.5", "1.0", "never", "0.910"]
+    assert max(map(len, text)) <= 80
+    time_to_score.draw([curve], tmp_path / "curve.png")
+    assert (tmp_path / "curve.png").stat().st_size > 5000
