@@ -21,7 +21,7 @@ from pneumo.inference import ensemble
 from pneumo.inference.ensemble import Member, Networks
 from pneumo.inference.leakage import labelled, shared_with_train
 from pneumo.labels import CLASS_NAMES
-from pneumo.runs import run_folder
+from pneumo.runs import pretrained, run_folder
 from pneumo.runs.checkpoint import CHECKPOINTS
 from pneumo.runs.output import check_out, opened
 
@@ -31,6 +31,8 @@ examples:
       its own test split; from predictions.csv, so that no image is needed
   python -m pneumo.evaluate RUN --data other_hospital --prevalence 0.03
       a folder with NORMAL/ and PNEUMONIA/ in it, or one like the set
+  python -m pneumo.evaluate pretrained:compact --data my_radiographs
+      the network that comes with the package
   python -m pneumo.evaluate RUN1 RUN2 RUN3 --out scores.json
       also their mean, and a mean with weights fitted on validation data
 
@@ -68,11 +70,12 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 
 def _command(given: argparse.Namespace) -> int:
+    run_dirs = [pretrained.find(run) for run in given.runs]
     if given.out:
-        check_out(given.out, run_dirs=given.runs)
+        check_out(given.out, run_dirs=run_dirs)
     try:
         found = evaluate(
-            given.runs,
+            run_dirs,
             data=given.data,
             checkpoint=given.checkpoint,
             prevalences=given.prevalence,
@@ -434,7 +437,9 @@ def _parser() -> cli.Parser:
         description="Scores of finished runs on images they were not trained on.",
         epilog=EXAMPLES,
     )
-    parser.add_argument("runs", nargs="+", type=Path, metavar="RUN", help="a finished run's folder")
+    parser.add_argument(
+        "runs", nargs="+", metavar="RUN", help="a finished run's folder, or pretrained:compact"
+    )
     parser.add_argument("--data", type=Path, metavar="DIR", help="other labelled images")
     parser.add_argument("--checkpoint", choices=CHECKPOINTS, default="best", help="default: best")
     parser.add_argument("--out", type=Path, metavar="FILE.json", help="everything as JSON")

@@ -4,7 +4,8 @@ import argparse
 import os
 import sys
 import tempfile
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
@@ -19,8 +20,8 @@ from pneumo.data.base import KERMANY_LICENCE
 from pneumo.evaluation.operating_point import OperatingPoint
 from pneumo.inference import ensemble
 from pneumo.inference.ensemble import Member
-from pneumo.report import model_card
-from pneumo.runs import output, run_folder
+from pneumo.report import model_card, pretrained_card
+from pneumo.runs import output, pretrained, run_folder
 from pneumo.runs.checkpoint import CHECKPOINTS, Trained, check_finite, load
 
 if TYPE_CHECKING:  # the extra is asked for when it is needed
@@ -52,6 +53,11 @@ examples:
   python -m pneumo.export RUN --out pneumonia.onnx --check radiographs/
       checked on the images of a folder instead of the run's own; the card goes
       beside the file
+  python -m pneumo.export pretrained:compact
+      of the network that comes with the package; writes to export/
+  python -m pneumo.export RUN --to run --out small
+      a run folder to hand on: what predict, evaluate, heatmap and export need,
+      without optimizer, logs and paths of this machine
 
 The file takes uint8 grey images (N, 1, H, W) of any size and gives logits and
 probability, both (N, classes). It is checked against the network with ONNX
@@ -103,8 +109,11 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 
 def _command(given: argparse.Namespace) -> int:
+    run_dir = pretrained.find(given.run)
+    if given.to == "run":
+        return _pack(given, run_dir)
     model_path, found = export(
-        given.run,
+        run_dir,
         checkpoint=given.checkpoint,
         out=given.out,
         check=given.check,
@@ -122,6 +131,42 @@ def _command(given: argparse.Namespace) -> int:
         f"{model_path}\n{card_path(model_path)}\n"
     )
     return cli.UNREADABLE if found.unread else 0
+
+
+def _pack(given: argparse.Namespace, run_dir: Path) -> int:
+    if given.out is None or given.check or given.checkpoint != "best":
+        raise ValueError(
+            "--to run writes the best checkpoint to a folder; it needs --out DIR, and takes "
+            "neither --check nor --checkpoint last"
+        )
+    size = pack(run_dir, given.out, trust=given.trust)
+    sys.stdout.write(f"{given.out}: {size / 1e6:.2f} MB, with {pretrained.CARD}\n")
+    return 0
+
+
+def pack(run_dir: Path, out: Path, *, trust: Sequence[str] = ()) -> int:
+    """Writes a finished run as a small run folder to hand on, with its card; returns the bytes.
+
+    Args:
+        run_dir: a finished run.
+        out: a folder that is new, empty, or of an earlier call.
+        trust: packages whose networks the run folder may ask for, see pneumo.runs.checkpoint.
+
+    Raises:
+        FileNotFoundError, ValueError: see `export` and pneumo.runs.pretrained.pack.
+    """
+    one = load(run_dir, trust=trust)
+    member = ensemble.read(run_dir)
+    if ensemble.stored_reference(one, checkpoint="best") is None:
+        raise ValueError(
+            f"reference.npz of {run_dir} is not of its best weights, without which no image is "
+            "told to be out of distribution: python -m pneumo.predict makes it anew"
+        )
+    overrides = pretrained.overrides_to_tell(run_dir)
+    card = _card(one, replace(member, name="this run"), checkpoint="best")
+    with _told(run_dir):
+        text = pretrained_card.write(one.metrics, overrides=overrides, card=card)
+    return pretrained.pack(run_dir, out, card=text)
 
 
 def card_path(model_path: Path) -> Path:
@@ -142,7 +187,8 @@ def export(
     Args:
         run_dir: a finished run.
         checkpoint: best or last.
-        out: the file (ends in .onnx) or its folder; by default export in ``run_dir``.
+        out: the file (ends in .onnx) or its folder; by default export in ``run_dir``,
+            of a network of the package in the working directory.
         check: files or folders of images to check on; by default the run's own test images where
             they are still there, otherwise generated ones.
         trust: packages whose networks the run folder may ask for, see pneumo.runs.checkpoint.
@@ -155,33 +201,50 @@ def export(
     _check_packages()
     one = load(run_dir, checkpoint=checkpoint, trust=trust)
     member = replace(ensemble.read(run_dir), name="this run")  # no file names in what is handed on
-    model_path = _place(out if out is not None else run_dir / "export", run_dir)
+    beside = Path() if pretrained.is_shipped(run_dir) else run_dir
+    model_path = _place(out if out is not None else beside / "export", run_dir)
     best = checkpoint == "best"
     fixed: OperatingPoint | str = (
         ensemble.mean_operating_point([member]) if best else model_card.NOT_BEST
     )
-    train_sha256 = split.digest(member.split[member.split["split"] == "train"])
-    try:
-        properties = _properties(one, checkpoint, fixed, train_sha256)
-        text = model_card.write(
-            one.metrics,
-            classes=one.classes,
-            image_size=one.image_size,
-            aspect=one.aspect,
-            checkpoint=checkpoint,
-            found=ensemble.assessment(member) if best else None,
-            maps=run_folder.read_maps(run_dir, checkpoint=checkpoint),
-            train_sha256=train_sha256,
-        )
-    except (KeyError, TypeError, UndefinedError) as error:
-        raise ValueError(
-            f"metrics.json must tell what the card says; that of {run_dir} lacks {error}"
-        ) from None
+    with _told(run_dir):
+        properties = _properties(one, checkpoint, fixed, _train_sha256(member))
+    text = _card(one, member, checkpoint=checkpoint)
     model = _build(one, properties)
     with tempfile.TemporaryDirectory() as place:
         found = _compare(model, one, _images(check, member, Path(place)))
     _write(model_path, model.SerializeToString(), text)
     return model_path, found
+
+
+def _train_sha256(member: Member) -> str:
+    return split.digest(member.split[member.split["split"] == "train"])
+
+
+@contextmanager
+def _told(run_dir: Path) -> Iterator[None]:
+    """Turns what metrics.json lacks into one line."""
+    try:
+        yield
+    except (KeyError, TypeError, UndefinedError) as error:
+        raise ValueError(
+            f"metrics.json must tell what the card says; that of {run_dir} lacks {error}"
+        ) from None
+
+
+def _card(one: Trained, member: Member, *, checkpoint: str) -> str:
+    """The model card; ValueError where metrics.json does not tell what it says."""
+    with _told(one.run_dir):
+        return model_card.write(
+            one.metrics,
+            classes=one.classes,
+            image_size=one.image_size,
+            aspect=one.aspect,
+            checkpoint=checkpoint,
+            found=ensemble.assessment(member) if checkpoint == "best" else None,
+            maps=run_folder.read_maps(one.run_dir, checkpoint=checkpoint),
+            train_sha256=_train_sha256(member),
+        )
 
 
 def _check_packages() -> None:
@@ -346,8 +409,12 @@ def _parser() -> cli.Parser:
         description="A finished run as one ONNX file, preprocessing inside, with a model card.",
         epilog=EPILOG,
     )
-    parser.add_argument("run", type=Path, metavar="RUN", help="the folder of a finished run")
-    parser.add_argument("--to", choices=("onnx",), default="onnx", help="the format")
+    parser.add_argument(
+        "run", metavar="RUN", help="the folder of a finished run, or pretrained:compact"
+    )
+    parser.add_argument(
+        "--to", choices=("onnx", "run"), default="onnx", help="the format; default: %(default)s"
+    )
     parser.add_argument(
         "--checkpoint", choices=CHECKPOINTS, default="best", help="default: %(default)s"
     )

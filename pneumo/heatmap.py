@@ -13,7 +13,7 @@ from pneumo.data import reader
 from pneumo.inference import ensemble, heatmap_images
 from pneumo.inference.heatmap_images import METHODS, Heatmap, HeatmapRequest
 from pneumo.labels import CLASS_NAMES, PNEUMONIA
-from pneumo.runs import output, run_folder
+from pneumo.runs import output, pretrained, run_folder
 from pneumo.runs.checkpoint import CHECKPOINTS, load
 
 SCORES = "scores.json"
@@ -26,6 +26,8 @@ examples:
       run folder, as heatmap.json, from where the report and the model card
       take them
   python -m pneumo.heatmap RUN radiograph.png --out maps
+  python -m pneumo.heatmap pretrained:compact radiograph.png --out maps
+      of the network that comes with the package
   python -m pneumo.heatmap RUN radiographs/ --out maps --method occlusion \\
       --class NORMAL
   python -m pneumo.heatmap RUN radiographs/ --out maps --score
@@ -70,7 +72,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     given = _parser().parse(arguments)
     return cli.run(
         lambda: heatmaps(
-            given.run,
+            pretrained.find(given.run),
             given.paths,
             out=given.out,
             method=given.method,
@@ -140,7 +142,7 @@ def heatmaps(
     sys.stdout.write(f"{cli.counted(len(names) - failed, 'picture')} in {out}\n")
     if score:
         summary = _write_scores(out / SCORES, album)
-        if not paths:
+        if not paths and not pretrained.is_shipped(run_dir):
             run_folder.write_maps(run_dir, album.about | {"of": "the test split", "mean": summary})
     return cli.UNREADABLE if failed else 0
 
@@ -193,7 +195,9 @@ def _parser() -> cli.Parser:
         description="Where a trained network looked, and what such a picture is worth.",
         epilog=EXAMPLES,
     )
-    parser.add_argument("run", type=Path, metavar="RUN", help="the folder of a finished run")
+    parser.add_argument(
+        "run", metavar="RUN", help="the folder of a finished run, or pretrained:compact"
+    )
     parser.add_argument(
         "paths",
         nargs="*",

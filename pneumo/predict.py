@@ -22,7 +22,7 @@ from pneumo.evaluation.operating_point import OperatingPoint, calibrated
 from pneumo.inference import ensemble, ood
 from pneumo.inference.ensemble import Member, Networks, Scored
 from pneumo.labels import NORMAL, PNEUMONIA
-from pneumo.runs import output
+from pneumo.runs import output, pretrained
 from pneumo.runs.checkpoint import CHECKPOINTS, Trained, load
 from pneumo.runs.output import check_out, opened
 
@@ -33,6 +33,8 @@ if TYPE_CHECKING:  # matplotlib, for pictures only
 
 EXAMPLES = """\
 examples:
+  python -m pneumo.predict radiograph.png
+      by the network that comes with the package, pretrained:compact
   python -m pneumo.predict RUN radiograph.png other.dcm
   python -m pneumo.predict RUN radiographs/ --out predictions.csv
       all images in a folder and its folders; an existing predictions.csv is
@@ -77,6 +79,9 @@ def predict(given: argparse.Namespace) -> int:
     """Writes the table of predictions; returns 3 if a file could not be read, else 0."""
     run_dirs, paths = split_paths(given.paths)
     names = _names(paths, given.list)
+    if not run_dirs:
+        run_dirs = [pretrained.find(pretrained.DEFAULT)]
+        _say(_shipped(ensemble.read(run_dirs[0])))
     if given.out:
         check_out(given.out, run_dirs=run_dirs, inputs=_files(names))
     if given.threads:
@@ -151,11 +156,42 @@ def _pictures(
 
 
 def split_paths(paths: Sequence[str]) -> tuple[list[Path], list[str]]:
-    """Returns the run folders, which come first, and what follows them."""
-    number = 1
-    while number < len(paths) and ensemble.looks_like_run(Path(paths[number])):
+    """Returns the run folders, which come first, and what follows them.
+
+    There are none where the first is an image, a folder that holds some, or - for standard input.
+
+    Raises:
+        ValueError: the package has no such network, see pneumo.runs.pretrained.
+    """
+    number = int(bool(paths) and not _is_image(paths[0]))
+    while number and number < len(paths) and _is_run(paths[number]):
         number += 1
-    return [Path(path) for path in paths[:number]], list(paths[number:])
+    return [pretrained.find(path) for path in paths[:number]], list(paths[number:])
+
+
+def _is_run(path: str) -> bool:
+    return pretrained.is_name(path) or ensemble.looks_like_run(Path(path))
+
+
+def _is_image(path: str) -> bool:
+    """Whether a first argument is no run but an image, there or not, or a folder that has one."""
+    if _is_run(path):
+        return False
+    if Path(path).is_dir():
+        return bool(reader.find([path])[0])
+    suffix = Path(path).suffix.lower()
+    return path == reader.STANDARD_INPUT or Path(path).exists() or suffix in reader.SUFFIXES
+
+
+def _shipped(member: Member) -> str:
+    """What is said where no run was named."""
+    point = ensemble.assessment(member)["operating_point"]
+    return (
+        f"no RUN is named, so {member.name} answers. On its {len(member.part('test')):,} test "
+        f"images (protocol={member.metrics['protocol']}) its decisions have a sensitivity of "
+        f"{point['sensitivity']['value']:.3f} and a specificity of "
+        f"{point['specificity']['value']:.3f}. Research use only, not a medical device"
+    )
 
 
 def decide(runs: Sequence[Member], *, checkpoint: str, threshold: float | None) -> Decision:
@@ -373,7 +409,10 @@ def _parser() -> cli.Parser:
         epilog=EXAMPLES,
     )
     parser.add_argument(
-        "paths", nargs="+", metavar="RUN... FILE", help="run folders, then images, folders or -"
+        "paths",
+        nargs="*",
+        metavar="[RUN...] FILE",
+        help="run folders or pretrained:compact, which is the default; then images, folders or -",
     )
     parser.add_argument("--out", type=Path, metavar="FILE", help="whole or not at all; else stdout")
     parser.add_argument("--format", choices=("csv", "jsonl"), help="default: as --out ends, or csv")

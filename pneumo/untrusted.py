@@ -4,11 +4,14 @@ Whatever a file holds, a reader returns plain values or raises FileNotFoundError
 does not wait for a pipe, fill the memory, or recurse until the interpreter gives up.
 """
 
+import gzip
+import io
 import json
 import os
 import re
 import stat
 import zipfile
+import zlib
 from pathlib import Path
 from typing import Any, BinaryIO
 
@@ -54,6 +57,24 @@ def read_bytes(path: Path, *, limit: int) -> bytes:
         raise ValueError(f"{path} cannot be read: {error.strerror}") from None
     if len(data) > limit:
         raise ValueError(f"{path} must have at most {limit / 1e6:g} MB; it has more")
+    return data
+
+
+def read_bytes_or_gzip(path: Path, *, limit: int) -> bytes:
+    """Returns the bytes of a file, or of its packed form with .gz behind its name.
+
+    Errors as read_bytes'; ``limit`` is also that of what is unpacked.
+    """
+    packed = path.with_name(path.name + ".gz")
+    if path.exists() or not packed.exists():
+        return read_bytes(path, limit=limit)
+    try:
+        with gzip.GzipFile(fileobj=io.BytesIO(read_bytes(packed, limit=limit))) as file:
+            data = file.read(limit + 1)
+    except (OSError, EOFError, zlib.error) as error:
+        raise ValueError(f"{packed} must be packed by gzip; it is broken: {error}") from None
+    if len(data) > limit:
+        raise ValueError(f"{packed} must have at most {limit / 1e6:g} MB unpacked; it has more")
     return data
 
 

@@ -26,7 +26,7 @@ from pneumo.inference import ood
 from pneumo.labels import CLASS_NAMES, PNEUMONIA
 from pneumo.models.base import Network
 from pneumo.models.unet_encoder import without_tf32
-from pneumo.runs import run_folder
+from pneumo.runs import pretrained, run_folder
 from pneumo.runs.checkpoint import Trained, check_finite, load
 from pneumo.runs.finished import read_metrics, read_table
 
@@ -40,7 +40,7 @@ MARKS = (".hydra", "metrics.json", "status.json", "checkpoints")  # one of them:
 class Member:
     """The tables of one finished run."""
 
-    name: str  # its folder as it was given
+    name: str  # its folder as it was given, or pretrained:NAME
     run_dir: Path
     metrics: dict[str, Any]  # metrics.json
     split: pd.DataFrame  # split.csv: path, patient, group, label, subtype, source, split
@@ -85,7 +85,7 @@ def read(run_dir: Path) -> Member:
             f"and test images of split.csv; it has {len(scored):,}: it is cut off. Take the run "
             "folder anew from where it was trained"
         )
-    return Member(str(run_dir), run_dir, metrics, table, joined)
+    return Member(pretrained.name_of(run_dir), run_dir, metrics, table, joined)
 
 
 def labels(table: pd.DataFrame) -> np.ndarray:

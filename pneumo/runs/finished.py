@@ -109,7 +109,7 @@ def _values(value: Any, steps: Sequence[str]) -> list[Any]:
 
 
 def read_table(path: Path, columns: Sequence[str], *, labels: Sequence[str]) -> "pd.DataFrame":
-    """Returns split.csv or predictions.csv as text, a row for each image.
+    """Returns split.csv (or split.csv.gz) or predictions.csv as text, a row for each image.
 
     Raises:
         FileNotFoundError: there is none.
@@ -119,7 +119,7 @@ def read_table(path: Path, columns: Sequence[str], *, labels: Sequence[str]) -> 
     import pandas as pd
 
     try:
-        data = untrusted.read_bytes(path, limit=untrusted.MAX_TABLE)
+        data = untrusted.read_bytes_or_gzip(path, limit=untrusted.MAX_TABLE)
     except FileNotFoundError:
         raise FileNotFoundError(f"a finished run has {path.name}; no file {path}") from None
     try:

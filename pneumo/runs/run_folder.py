@@ -213,7 +213,7 @@ def identity(run_dir: Path) -> dict[str, Any]:
         )
     except (OSError, ValueError, KeyError, TypeError):
         pass
-    named = [*run_dir.name.split(","), *_overrides(run_dir)]
+    named = [*run_dir.name.split(","), *overrides_of(run_dir)]
     return identity_by(dict.fromkeys(IDENTITY), named)
 
 
@@ -259,10 +259,11 @@ def not_begun(sweep: Path) -> list[dict[str, Any]]:
 
 def _asked(run_dir: Path) -> dict[str, Any]:
     """A run's identity as its sweep asked for it: a model by its choice, not by its name."""
-    return identity_by(identity(run_dir), _overrides(run_dir))
+    return identity_by(identity(run_dir), overrides_of(run_dir))
 
 
-def _overrides(run_dir: Path) -> list[str]:
+def overrides_of(run_dir: Path) -> list[str]:
+    """Returns what the command of a run set, such as seed=1; [] where that is not known."""
     try:
         text = untrusted.read_text((run_dir / CONFIG).with_name("overrides.yaml"))
     except (OSError, ValueError):

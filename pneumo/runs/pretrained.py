@@ -1,0 +1,134 @@
+"""Trained networks that come with the package: run folders, which ``pretrained:NAME`` names.
+
+``python -m pneumo.export RUN --to run --out pneumo/pretrained/NAME`` makes one. They are only read.
+"""
+
+import gzip
+import io
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import torch
+import yaml
+
+from pneumo import untrusted
+from pneumo.runs import run_folder
+from pneumo.runs.weights import PREFIX as NETWORK
+from pneumo.runs.weights import read_weights
+
+PREFIX = "pretrained:"
+DEFAULT = "pretrained:compact"
+FOLDER = Path(__file__).parents[1] / "pretrained"
+CARD = "model-card.md"
+OVERRIDES = ".hydra/overrides.yaml"
+COPIED = ("metrics.json", "status.json", "predictions.csv", "reference.npz")
+PACKED = "split.csv"  # of 5,856 images a tenth of its size, as split.csv.gz
+# As conf/ has them, not as they were on the machine that trained
+PLACES = {
+    "root": "${oc.env:PNEUMO_DATA,data/chest_xray}",
+    "cache_dir": "${oc.env:PNEUMO_CACHE,'~/.cache/pneumo'}",
+}
+
+
+def names() -> list[str]:
+    """Returns what is there, such as pretrained:compact."""
+    return sorted(PREFIX + path.parent.name for path in FOLDER.glob("*/metrics.json"))
+
+
+def is_name(text: str | Path) -> bool:
+    """Returns whether a RUN is meant as one of the package's."""
+    return str(text).startswith(PREFIX)
+
+
+def find(run: str | Path) -> Path:
+    """Returns the folder of a RUN: of ``pretrained:NAME`` the package's, else the path as it is.
+
+    Raises:
+        ValueError: there is no such network in the package.
+
+    >>> find("pretrained:compact").name
+    'compact'
+    >>> find("multirun/mine").as_posix()
+    'multirun/mine'
+    """
+    if not is_name(run):
+        return Path(run)
+    if str(run) not in names():
+        raise ValueError(
+            f"a network of the package must be one of {', '.join(names()) or 'none'}; got {run}"
+        )
+    return FOLDER / str(run).removeprefix(PREFIX)
+
+
+def is_shipped(run_dir: Path) -> bool:
+    """Returns whether a run folder is one of the package's, into which nothing is written."""
+    return run_dir.parent == FOLDER
+
+
+def name_of(run_dir: Path) -> str:
+    """Returns what a run is called in messages: its folder, or pretrained:NAME."""
+    return PREFIX + run_dir.name if is_shipped(run_dir) else str(run_dir)
+
+
+def pack(run_dir: Path, out: Path, *, card: str) -> int:
+    """Writes what a finished run needs to be used, without optimizer and logs; returns the bytes.
+
+    The best checkpoint's weights as they are (float32), the configuration without the paths of
+    this machine, metrics.json, predictions of validation and test split, the split, the reference
+    of in-distribution images, and the card.
+
+    Args:
+        run_dir: a finished run.
+        out: a folder that is new, empty, or of an earlier call.
+        card: text of model-card.md.
+
+    Raises:
+        FileNotFoundError: the run lacks a file.
+        ValueError: ``out`` holds something else, or a file of the run is broken.
+    """
+    written = {CARD, ".hydra", "checkpoints", f"{PACKED}.gz", *COPIED}
+    if out.exists() and not out.is_dir():
+        raise ValueError(f"--out must be a folder; {out} is none")
+    others = sorted({path.name for path in out.iterdir()} - written) if out.is_dir() else []
+    if others or (out / run_folder.LAST).exists():
+        raise ValueError(
+            f"--out must be new, empty or of an earlier call; {out} holds "
+            f"{', '.join(others) or run_folder.LAST}. Name another folder"
+        )
+    weights = read_weights(run_dir / run_folder.BEST)
+    files = {
+        name: untrusted.read_bytes(run_dir / name, limit=untrusted.MAX_TABLE) for name in COPIED
+    }
+    files[f"{PACKED}.gz"] = gzip.compress(_split_bytes(run_dir), mtime=0)
+    config = _without_places(run_folder.read_config(run_dir))
+    files[run_folder.CONFIG] = yaml.safe_dump(config, sort_keys=False).encode()
+    files[OVERRIDES] = yaml.safe_dump(overrides_to_tell(run_dir)).encode()
+    files[run_folder.BEST] = _checkpoint(weights)
+    files[CARD] = card.encode()
+    for name, data in files.items():
+        (out / name).parent.mkdir(parents=True, exist_ok=True)
+        (out / name).write_bytes(data)
+    return sum(map(len, files.values()))
+
+
+def overrides_to_tell(run_dir: Path) -> list[str]:
+    """Returns what the command of a run set, but for the paths of the machine that trained."""
+    paths = ("run_dir=", "data.csv=", *(f"data.{key}=" for key in PLACES))
+    return [one for one in run_folder.overrides_of(run_dir) if not one.startswith(paths)]
+
+
+def _split_bytes(run_dir: Path) -> bytes:
+    return untrusted.read_bytes_or_gzip(run_dir / PACKED, limit=untrusted.MAX_TABLE)
+
+
+def _checkpoint(weights: Mapping[str, torch.Tensor]) -> bytes:
+    file = io.BytesIO()
+    torch.save({"state_dict": {NETWORK + name: value for name, value in weights.items()}}, file)
+    return file.getvalue()
+
+
+def _without_places(config: Mapping[str, Any]) -> dict[str, Any]:
+    """A configuration without paths of the machine that trained."""
+    data = config["data"] | {key: PLACES[key] for key in PLACES if key in config["data"]}
+    return {**config, "run_dir": "${hydra:runtime.output_dir}", "data": data}
