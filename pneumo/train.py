@@ -74,22 +74,7 @@ def job(cfg: DictConfig) -> float | None:
 def run_safely(cfg: DictConfig, run_dir: Path, *, sweeping: bool) -> int:
     """Does one run; what goes wrong is told in one message, in train.log and in status.json."""
     try:
-        config: dict[str, Any] = OmegaConf.to_container(cfg, resolve=True)  # type: ignore[assignment]
-        settings.check_run(config)
-        if trust.trusted is not None:
-            trust.check_config(config, CONF)
-        if sweeping:
-            sweep.check(config, HydraConfig.get())
-            config["trainer"]["enable_progress_bar"] = False
-            config["job_number"] = HydraConfig.get().job.num
-        if run_folder.read_status(run_dir)["status"] != "done":  # torch takes seconds
-            check_objects(config)
-        with run_folder.claim(run_dir):
-            raw: dict[str, Any] = OmegaConf.to_container(cfg)  # type: ignore[assignment]
-            run_folder.write_config(run_dir, raw, HydraConfig.get().overrides.task)
-            if sweeping:
-                (run_dir / sweep.REFUSED).unlink(missing_ok=True)
-            return run_with_log(config, run_dir, quiet=sweeping)
+        return run_checked(cfg, run_dir, sweeping=sweeping)
     except run_folder.TakenError as error:  # it is no failure of the run
         sys.stderr.write(f"Error: {error}\n")
         return 2
@@ -98,6 +83,30 @@ def run_safely(cfg: DictConfig, run_dir: Path, *, sweeping: bool) -> int:
         sys.stderr.write(f"Error: {message}\n")
         refuse(run_dir, message, sweeping=sweeping)
         return 2
+
+
+def run_checked(cfg: DictConfig, run_dir: Path, *, sweeping: bool) -> int:
+    """Does one run that its settings, its objects and its folder allow; returns its exit code.
+
+    Raises:
+        ValueError, OSError, OmegaConfBaseException: they do not, and nothing was begun.
+    """
+    config: dict[str, Any] = OmegaConf.to_container(cfg, resolve=True)  # type: ignore[assignment]
+    settings.check_run(config)
+    if trust.trusted is not None:
+        trust.check_config(config, CONF)
+    if sweeping:
+        sweep.check(config, HydraConfig.get())
+        config["trainer"]["enable_progress_bar"] = False
+        config["job_number"] = HydraConfig.get().job.num
+    if run_folder.read_status(run_dir)["status"] != "done":  # torch takes seconds
+        check_objects(config)
+    with run_folder.claim(run_dir):
+        raw: dict[str, Any] = OmegaConf.to_container(cfg)  # type: ignore[assignment]
+        run_folder.write_config(run_dir, raw, HydraConfig.get().overrides.task)
+        if sweeping:
+            (run_dir / sweep.REFUSED).unlink(missing_ok=True)
+        return run_with_log(config, run_dir, quiet=sweeping)
 
 
 def error_message(error: BaseException, run_dir: Path) -> str:
@@ -303,7 +312,13 @@ def help_text() -> str:
 
 
 def mistake(error: Exception) -> int:
-    """Tells what is wrong with the arguments, with the nearest key there is; returns 2."""
+    """Tells what is wrong with the arguments; returns 2."""
+    sys.stderr.write(f"Error: {mistake_message(error)}\n")
+    return 2
+
+
+def mistake_message(error: Exception) -> str:
+    """Returns what is wrong with the arguments, with the nearest key there is."""
     message = str(error).partition("\nConfig search path")[0].rstrip()
     wrong = re.search(r"Could not override '([^']+)'", message)
     ambiguous = re.match("Ambiguous value for argument '(.+)'\n", message)
@@ -337,8 +352,7 @@ def mistake(error: Exception) -> int:
         )
     elif isinstance(error, OSError) and error.strerror:
         message = run_folder.unwritable(None, error)
-    sys.stderr.write(f"Error: {message}\n")
-    return 2
+    return message
 
 
 def composed() -> dict[str, Any]:

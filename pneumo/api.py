@@ -1,0 +1,102 @@
+"""The commands train and predict as functions, for notebooks: docs/quickstart.ipynb."""
+
+import os
+from collections.abc import Sequence
+from pathlib import Path
+
+import hydra
+import pandas as pd
+from hydra.core.hydra_config import HydraConfig
+from hydra.errors import HydraException
+from omegaconf import DictConfig, open_dict
+from omegaconf.errors import OmegaConfBaseException
+
+from pneumo import predict as command
+from pneumo import train
+from pneumo.data import reader
+from pneumo.inference import ensemble
+from pneumo.inference.ensemble import Networks
+from pneumo.runs import pretrained, run_folder
+
+BATCH_SIZE = 32  # images at once through the network
+
+
+def fit(*overrides: str, run_dir: str | Path) -> Path:
+    """Trains as ``python -m pneumo.train OVERRIDES`` does; returns the run folder it leaves.
+
+    A line for each epoch goes to standard error, which a notebook shows as they come. In a folder
+    where a run with these settings has begun it is resumed; one that is done stays as it is.
+
+    Args:
+        overrides: as on the command line, such as "experiment=fast", "data=kermany".
+        run_dir: the run folder, new or of such a run.
+
+    Raises:
+        ValueError: a setting is wrong, the run folder holds something else, or the run failed.
+        KeyboardInterrupt: it was interrupted; the same call resumes it.
+    """
+    folder = Path(run_dir).expanduser().absolute()
+    try:
+        cfg = _compose(overrides, folder)
+    except (HydraException, OmegaConfBaseException) as error:
+        raise ValueError(train.mistake_message(error)) from None
+    try:
+        code = train.run_checked(cfg, folder, sweeping=False)
+    except (ValueError, OSError, OmegaConfBaseException) as error:
+        run_folder.remove_empty(folder, levels=1)
+        raise ValueError(train.error_message(error, folder)) from None
+    if code == train.INTERRUPTED:
+        raise KeyboardInterrupt
+    if code:
+        raise ValueError(f"the run in {folder} failed: {run_folder.read_status(folder)['error']}")
+    return folder
+
+
+def predict(
+    images: str | Path | Sequence[str | Path],
+    *,
+    run: str | Path = pretrained.DEFAULT,
+    threshold: float | None = None,
+) -> pd.DataFrame:
+    """Returns what a network says of radiographs: a row a file, with the columns of the command.
+
+    Args:
+        images: PNG, JPEG or DICOM files, or folders that hold some; one or several.
+        run: a finished run's folder, or pretrained:NAME.
+        threshold: from which probability on PNEUMONIA is called, 0 to 1; by default the run's own
+            operating point.
+
+    Raises:
+        FileNotFoundError: the run or a file of it is missing.
+        ValueError: the run is broken, or there is no image. A file that cannot be read is a row
+            with its error.
+    """
+    run_dir = pretrained.find(run)
+    paths = [images] if isinstance(images, str | Path) else images
+    names, _ = reader.find([str(path) for path in paths])
+    if not names:
+        raise ValueError(f"there must be an image to predict; found none in {images}")
+    member = ensemble.read(run_dir)
+    networks = Networks([run_dir], checkpoint="best")
+    decision = command.decide([member], checkpoint="best", threshold=threshold)
+    threads = os.cpu_count() or 1
+    reference = command.reference_of(member, networks, checkpoint="best", threads=threads)
+    stream = reader.read_all(names, shapes=networks.shapes, threads=threads)
+    rows = [
+        row
+        for batch in ensemble.batches(stream, batch_size=BATCH_SIZE)
+        for row in command.rows(batch, networks, decision=decision, reference=reference)
+    ]
+    return pd.DataFrame(rows, columns=command.columns(networks.trained))
+
+
+def _compose(overrides: Sequence[str], run_dir: Path) -> DictConfig:
+    """The configuration as hydra.main would give it to a run in ``run_dir``."""
+    with hydra.initialize_config_dir(str(train.CONF), version_base="1.3"):
+        cfg = hydra.compose("train", list(overrides), return_hydra_config=True)
+    with open_dict(cfg):
+        cfg.hydra.runtime.output_dir = str(run_dir)
+    HydraConfig.instance().set_config(cfg)
+    with open_dict(cfg):
+        del cfg["hydra"]
+    return cfg

@@ -1,0 +1,189 @@
+import gzip
+import json
+import shutil
+import subprocess
+import sys
+import zipfile
+from pathlib import Path
+
+import pytest
+
+from pneumo import evaluate, export, predict, untrusted
+from pneumo.data import phantom
+from pneumo.inference import ensemble
+from pneumo.runs import checkpoint, finished, pretrained, run_folder, weights
+from tests.conftest import ROOT, SMALL
+
+FOLDER = pretrained.find(pretrained.DEFAULT)
+Capture = pytest.CaptureFixture[str]
+
+
+@pytest.fixture(scope="module")
+def radiographs(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    root = tmp_path_factory.mktemp("radiographs") / "set"
+    return phantom.generate(root, num_images=24, seed=7, num_workers=1, progress=False)
+
+
+def test_the_folder_is_a_small_run_without_optimizer_and_places() -> None:
+    files = [path for path in FOLDER.rglob("*") if path.is_file()]
+    assert sum(path.stat().st_size for path in files) < 1_000_000
+    assert list(weights.load(FOLDER / run_folder.BEST)) == ["state_dict"]
+    metrics, member = finished.read_metrics(FOLDER), ensemble.read(FOLDER)
+    assert run_folder.read_status(FOLDER)["status"] == "done"
+    assert (metrics["protocol"], metrics["selection"]["on"]) == ("official", "val")
+    assert member.name == "pretrained:compact"
+    one = checkpoint.load(FOLDER)
+    assert ensemble.stored_reference(one, checkpoint="best") is not None
+    text = "".join(path.read_text() for path in files if path.suffix in (".yaml", ".json", ".md"))
+    assert not [place for place in ("/home/", "/root/", "/tmp/", "/work/") if place in text]
+
+
+def test_the_card_says_what_made_it_and_whose_images() -> None:
+    card = (FOLDER / pretrained.CARD).read_text()
+    metrics = finished.read_metrics(FOLDER)
+    assert "python -m pneumo.train " in card
+    assert f"| test, 624 images | {metrics['best']['test']['accuracy']:.3f} |" in card
+    for part in ("Not a medical device", "CC BY 4.0", "10.17632/rscbjbr9sj", "protocol=official"):
+        assert part in card
+    assert metrics["data"]["split_sha256"] in card
+
+
+def test_names(tmp_path: Path) -> None:
+    assert pretrained.names() == ["pretrained:compact"]
+    assert pretrained.find(tmp_path) == tmp_path
+    assert pretrained.name_of(tmp_path) == str(tmp_path)
+    with pytest.raises(ValueError, match="must be one of pretrained:compact; got pretrained:huge"):
+        pretrained.find("pretrained:huge")
+
+
+@pytest.mark.parametrize("command", [evaluate, export, predict])
+def test_an_unknown_name_is_told_in_one_line(
+    command: "type[evaluate]", tmp_path: Path, capsys: Capture
+) -> None:
+    (tmp_path / "image.png").touch()
+    more = [str(tmp_path / "image.png")] if command is predict else []
+    assert command.main(["pretrained:huge", *more]) == 2
+    error = capsys.readouterr().err
+    assert error.startswith("error: ")
+    assert "pretrained:compact" in error
+    assert error.count("\n") == 1
+
+
+def test_runs_and_images_are_told_apart(radiographs: Path, tmp_path: Path) -> None:
+    one = str(next(radiographs.rglob("*.jpeg")))
+    empty = tmp_path / "empty"
+    empty.mkdir()
+    assert predict.split_paths([one, "b.png"]) == ([], [one, "b.png"])
+    assert predict.split_paths([str(radiographs)]) == ([], [str(radiographs)])
+    assert predict.split_paths(["-"]) == ([], ["-"])
+    assert predict.split_paths(["gone.dcm"]) == ([], ["gone.dcm"])
+    assert predict.split_paths([]) == ([], [])
+    assert predict.split_paths(["pretrained:compact", one]) == ([FOLDER], [one])
+    assert predict.split_paths([str(FOLDER), "pretrained:compact", one]) == ([FOLDER] * 2, [one])
+    for no_image in ("multirun/gone", str(empty)):  # more likely a run that is not there
+        assert predict.split_paths([no_image, one]) == ([Path(no_image)], [one])
+
+
+def test_without_a_run_the_package_answers_and_says_so(radiographs: Path, capsys: Capture) -> None:
+    one = str(next(radiographs.rglob("*.jpeg")))
+    assert predict.main([one, "--format", "jsonl"]) == 0
+    shown = capsys.readouterr()
+    row = json.loads(shown.out)
+    assert 0 <= row["p_pneumonia"] <= 1
+    assert row["threshold_from"] == "validation"
+    assert row["ood_score"] > 0
+    assert shown.err.startswith("note: no RUN is named, so pretrained:compact answers.")
+    assert shown.err.count("\n") == 1
+
+
+def test_images_that_it_was_trained_on_are_refused(
+    radiographs: Path, capsys: Capture, tmp_path: Path
+) -> None:
+    trained_on = [p for p in ensemble.read(FOLDER).split["path"] if p.startswith("train/NORMAL")]
+    for name in (trained_on[0], "train/PNEUMONIA/mine.jpeg"):
+        (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
+        shutil.copy(next(radiographs.rglob("*.jpeg")), tmp_path / name)
+    data = tmp_path / "train"
+    assert evaluate.main(["pretrained:compact", "--data", str(data)]) == 2
+    assert "it shares 1 patients" in (error := capsys.readouterr().err)
+    assert "with the train split of pretrained:compact" in error
+    assert evaluate.main(["pretrained:compact", "--data", str(data), "--allow-overlap"]) == 0
+    assert "LEAK" in capsys.readouterr().out
+
+
+def test_a_packed_table_is_read_within_bounds(tmp_path: Path) -> None:
+    packed = tmp_path / "a.csv.gz"
+    packed.write_bytes(gzip.compress(b"x" * 1000))
+    assert untrusted.read_bytes_or_gzip(tmp_path / "a.csv", limit=1000) == b"x" * 1000
+    with pytest.raises(ValueError, match="unpacked"):
+        untrusted.read_bytes_or_gzip(tmp_path / "a.csv", limit=999)
+    packed.write_bytes(packed.read_bytes()[:-9])
+    with pytest.raises(ValueError, match="broken"):
+        untrusted.read_bytes_or_gzip(tmp_path / "a.csv", limit=1000)
+    with pytest.raises(FileNotFoundError, match=r"b\.csv"):
+        untrusted.read_bytes_or_gzip(tmp_path / "b.csv", limit=1000)
+    (tmp_path / "a.csv").write_bytes(b"plain")
+    assert untrusted.read_bytes_or_gzip(tmp_path / "a.csv", limit=1000) == b"plain"
+
+
+@pytest.mark.parametrize("given", [["--check", "a.png"], ["--checkpoint", "last"], []])
+def test_a_folder_to_hand_on_needs_a_place(given: list[str], capsys: Capture) -> None:
+    assert export.main(["pretrained:compact", "--to", "run", *given]) == 2
+    assert "it needs --out DIR" in capsys.readouterr().err
+
+
+def test_what_is_packed_packs_to_the_same(tmp_path: Path, capsys: Capture) -> None:
+    out = tmp_path / "again"
+    assert export.main(["pretrained:compact", "--to", "run", "--out", str(out)]) == 0
+    assert "MB, with model-card.md" in capsys.readouterr().out
+    names = {p.relative_to(FOLDER) for p in FOLDER.rglob("*") if p.is_file()}
+    assert {p.relative_to(out) for p in out.rglob("*") if p.is_file()} == names
+    one, again = checkpoint.load(FOLDER), checkpoint.load(out)
+    assert ensemble.weights_digest(one.network) == ensemble.weights_digest(again.network)
+    (out / "mine.txt").touch()
+    assert export.main(["pretrained:compact", "--to", "run", "--out", str(out)]) == 2
+    assert "holds mine.txt" in capsys.readouterr().err
+
+
+@pytest.mark.slow
+def test_a_run_that_is_packed_says_the_same(
+    phantoms: Path, cache_dir: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from pneumo.train import main as train
+
+    monkeypatch.setenv("PNEUMO_DATA", str(phantoms))
+    monkeypatch.setenv("PNEUMO_CACHE", str(cache_dir))
+    run, out = tmp_path / "run", tmp_path / "out"
+    settings = ["protocol=holdout", "trainer.max_epochs=1", "model=compact", *SMALL]
+    place = f"data.root={phantoms}"
+    monkeypatch.setattr(sys, "argv", ["train", f"hydra.run.dir={run}", place, *settings])
+    train()
+    export.pack(run, out)
+    assert not (out / run_folder.LAST).exists()
+    assert str(phantoms) not in (out / run_folder.CONFIG).read_text()
+    assert "data.root" not in (out / pretrained.CARD).read_text()
+    assert (
+        evaluate.evaluate([out])["members"][0]["scores"]
+        == (evaluate.evaluate([run])["members"][0]["scores"])
+    )
+
+
+@pytest.mark.slow
+def test_the_wheel_holds_it(tmp_path: Path) -> None:
+    subprocess.run(
+        [sys.executable, "-m", "pip", "wheel", "--quiet", "--no-deps", "-w", tmp_path, ROOT],
+        check=True,
+    )
+    (wheel,) = tmp_path.glob("*.whl")
+    assert wheel.stat().st_size < 2_000_000
+    zipfile.ZipFile(wheel).extractall(tmp_path / "target")
+    name = "pretrained:compact"
+    found = subprocess.run(
+        [sys.executable, "-m", "pneumo.evaluate", name],
+        cwd=tmp_path,
+        env={"PYTHONPATH": str(tmp_path / "target"), "PATH": ""},
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+    assert f"the test split of {name}" in found.stdout
