@@ -38,8 +38,9 @@ def test_images_are_predicted_by_the_network_of_the_package(tmp_path: Path) -> N
     assert table["error"].notna().tolist() == [False, False, False, True]
     one = api.predict(paths[0])
     assert one["p_pneumonia"][0] == pytest.approx(table["p_pneumonia"][0], abs=1e-5)
+    (tmp_path / "empty").mkdir()
     with pytest.raises(ValueError, match="there must be an image"):
-        api.predict(tmp_path / "set" / "train" / "nothing_here.d")
+        api.predict(tmp_path / "empty")
     with pytest.raises(ValueError, match="must be one of pretrained:compact"):
         api.predict(paths, run="pretrained:huge")
 

@@ -170,10 +170,15 @@ def test_a_run_that_is_packed_says_the_same(
 
 @pytest.mark.slow
 def test_the_wheel_holds_it(tmp_path: Path) -> None:
-    subprocess.run(
+    built = subprocess.run(
         [sys.executable, "-m", "pip", "wheel", "--quiet", "--no-deps", "-w", tmp_path, ROOT],
-        check=True,
+        capture_output=True,
+        text=True,
+        check=False,
     )
+    if "No matching distribution found for hatchling" in built.stderr:
+        pytest.skip("pip cannot fetch hatchling, which builds the wheel")
+    assert built.returncode == 0, built.stderr
     (wheel,) = tmp_path.glob("*.whl")
     assert wheel.stat().st_size < 2_000_000
     zipfile.ZipFile(wheel).extractall(tmp_path / "target")
