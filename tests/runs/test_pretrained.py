@@ -5,6 +5,7 @@ import subprocess
 import sys
 import zipfile
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -57,9 +58,7 @@ def test_names(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("command", [evaluate, export, predict])
-def test_an_unknown_name_is_told_in_one_line(
-    command: "type[evaluate]", tmp_path: Path, capsys: Capture
-) -> None:
+def test_an_unknown_name_is_told_in_one_line(command: Any, tmp_path: Path, capsys: Capture) -> None:
     (tmp_path / "image.png").touch()
     more = [str(tmp_path / "image.png")] if command is predict else []
     assert command.main(["pretrained:huge", *more]) == 2
