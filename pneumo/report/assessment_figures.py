@@ -7,7 +7,7 @@ from matplotlib.figure import Figure
 from pneumo.evaluation.metrics import Array
 from pneumo.report.assessments import known_assessments, pooled
 from pneumo.report.curves import shown
-from pneumo.report.drawing import MUTED, PAPER, STYLES, band, clipped, legend_above, panels
+from pneumo.report.drawing import MOST_BANDS, MUTED, PAPER, STYLES, band, clipped, legend_above, panels
 from pneumo.report.groups import Group
 
 CAPTIONS = {
@@ -15,15 +15,15 @@ CAPTIONS = {
         "Reliability",
         "Share of PNEUMONIA among the test images with about the same probability, against that "
         "probability, in 15 bins; a larger mark is more images; on the diagonal, a probability "
-        "means what it says. Trials are pooled. Right: after the temperature that the validation "
-        "part fixes, where there is one.",
+        "means what it says. Trials are pooled. Where there is a validation split, beside it the "
+        "same after the temperature that is fitted there.",
     ),
     "decision-curve": (
         "Decision curve",
         "Net benefit per test image of treating at a chance of pneumonia (Vickers and Elkin, "
         "2006), at the test split's share of PNEUMONIA (73 % in the set), which is no clinic's: "
-        "the table of net benefit has it where other shares are ill. Median over trials, band from "
-        "lowest to highest; calibrated where that could be fitted. Above both grey lines, the "
+        "the table of net benefit has it where other shares are ill. Median over trials, of up to "
+        "three networks with a band from lowest to highest; calibrated where that could be fitted. Above both grey lines, the "
         "network is of use at that threshold.",
     ),
 }
@@ -68,7 +68,8 @@ def decision_curve(group: Group) -> Figure | None:
     for (cell, found), style in zip(cells, STYLES, strict=False):
         same = [w.benefit[:, 1] for w in found if np.array_equal(w.benefit[:, 0], x)]
         if same:
-            band(ax, x, np.array(same), style[0], style[2], clipped(cell.label, 24))
+            label, filled = clipped(cell.label, 24), len(cells) <= MOST_BANDS
+            band(ax, x, np.array(same), style[0], style[2], label, filled=filled)
     everyone = np.median([grid[:, 2] for grid in grids if np.array_equal(grid[:, 0], x)], axis=0)
     ax.plot(x, everyone, color=MUTED, lw=1, ls=(0, (4, 2)), label="treating everyone")
     ax.axhline(0, color=MUTED, lw=0.8)

@@ -126,10 +126,15 @@ def tables(group: Group) -> dict[str, Any]:
         "maps": [row for trial in group.trials for row in _maps(trial)],
         "benefit": [row for cell, found in known for row in _benefit(cell, found)],
         "why_not": sorted({one.why_not for one in every} - {""}),
-        "warnings": sorted({one.warning for one in every} - {""}),
+        "warnings": warnings(group),
         "outdated": sum(one.outdated for one in every),
         "unknown": len(group.trials) - len(every),
     }
+
+
+def warnings(group: Group) -> list[str]:
+    """What is to be said of intervals over few patients."""
+    return sorted({one.warning for cell in group.cells for one in known_assessments(cell)} - {""})
 
 
 def pooled(tables: Sequence[Array]) -> Array:

@@ -1,28 +1,16 @@
 """What a reader must know before trusting a group's numbers, a sentence each."""
 
+import re
 from collections import Counter, defaultdict
 from collections.abc import Callable, Sequence
 
 import numpy as np
 
 from pneumo.report.comparisons import MOST_COMPARED
-from pneumo.report.groups import DEBUG, Group, short, varying_keys
-from pneumo.report.trials import number
+from pneumo.report.groups import DEBUG, Group, varying_keys
+from pneumo.report.recipes import recipes
+from pneumo.report.trials import Trial, number
 
-TRAINING = (
-    "lr",
-    "batch_size",
-    "max_epochs",
-    "optimizer",
-    "weight_decay",
-    "precision",
-    "size",
-    "image_size",
-    "rotation",
-    "zoom",
-    "flip",
-    "fill",
-)
 SHARE_VARIES = 0.03  # of the test split: splits by patient differ a little, protocols more
 
 
@@ -45,10 +33,19 @@ def caveats(group: Group) -> list[str]:
 def _note_missing(group: Group) -> list[str]:
     return [
         f"{cell.label}: {len(cell.trials)} of {len(cell.trials) + len(cell.missing)} runs; "
-        f"missing {'; '.join(cell.missing)}."
+        f"missing {_together(cell.missing)}."
         for cell in group.cells
         if cell.missing
     ]
+
+
+def _together(missing: Sequence[str]) -> str:
+    """Splits that are missing for one reason, told once: "seed 1, seed 2 (no such run)"."""
+    by_reason = defaultdict(list)
+    for one in missing:
+        split, _, reason = one.partition(" (")
+        by_reason[reason].append(split)
+    return "; ".join(f"{', '.join(splits)} ({reason}" for reason, splits in by_reason.items())
 
 
 def _note_few(group: Group) -> list[str]:
@@ -101,18 +98,19 @@ def _note_settings(group: Group) -> list[str]:
                 f"{model} was trained with different {', '.join(keys)}: "
                 "each setting has a row of its own, none averaged with another."
             )
-    firsts = {cell.model: by_model[cell.model][0] for cell in group.networks}
-    for key in varying_keys(list(firsts.values())):
-        if key.rpartition(".")[2] in (*TRAINING, "batch_norm", "num_classes", "chosen_on"):
-            told = ", ".join(f"{model} {short(one.get(key))}" for model, one in firsts.items())
-            notes.append(f"The networks do not share {key}: {told}.")
+    if differ := [row["setting"] for row in recipes(group)[1]]:
+        told = ", ".join(name[:1].lower() + name[1:] for name in differ)
+        notes.append(
+            f"The networks were trained by different recipes, which differ in {told}: their scores "
+            "compare recipes, not networks alone."
+        )
     return notes
 
 
 def _note_versions(group: Group) -> list[str]:
     commits = Counter(str(t.metrics.get("git_commit"))[:9] for t in group.trials)
     timed = [trial for cell in group.networks for trial in cell.trials]
-    machines = Counter(str((t.metrics.get("machine") or {}).get("device")) for t in timed)
+    machines = Counter(_device(trial) for trial in timed)
     notes = []
     if len(commits) > 1:
         told = ", ".join(f"{n} at {commit}" for commit, n in commits.most_common())
@@ -121,6 +119,12 @@ def _note_versions(group: Group) -> list[str]:
         told = ", ".join(f"{n} on {machine}" for machine, n in machines.most_common())
         notes.append(f"The seconds are of different machines: {told}.")
     return notes
+
+
+def _device(trial: Trial) -> str:
+    """What a run was timed on; earlier versions wrote "1 threads"."""
+    told = str((trial.metrics.get("machine") or {}).get("device"))
+    return re.sub(r"\b1 threads\b", "1 thread", told)
 
 
 def _note_shares(group: Group) -> list[str]:

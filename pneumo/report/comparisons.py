@@ -12,6 +12,9 @@ from pneumo.report.trials import COMPARED, Trial, split_name
 MOST_COMPARED = 8  # networks; more make a table that no one reads
 
 
+WIDEST = 1.0  # interval of a difference; of two trials it may run from -6 to 5, and tells nothing
+
+
 class Difference(NamedTuple):
     """One network's score minus another's over the splits that both were tried on."""
 
@@ -154,8 +157,15 @@ def optimism(group: Group, *, groups: Sequence[Group]) -> list[Optimism]:
 
 
 def _gain(cell: Cell, score: str, how: str, gain: Sequence[float]) -> Optimism:
-    test = corrected_t_test(gain, test_to_train=_test_to_train(cell.trials))
+    test = _possible(corrected_t_test(gain, test_to_train=_test_to_train(cell.trials)))
     return Optimism(cell.label, score, how, int(np.isfinite(gain).sum()), test)
+
+
+def _possible(test: Comparison) -> Comparison:
+    """Its interval within the -1 to 1 of a difference of scores; NaN if it spans half of that."""
+    if test.high - test.low > WIDEST:
+        return test._replace(low=float("nan"), high=float("nan"))
+    return test._replace(low=max(-1.0, test.low), high=min(1.0, test.high))
 
 
 def _best(trial: Trial, score: str) -> float:
@@ -189,7 +199,7 @@ def _paired(
     pairs = _pairs(first, second, same_split=same_split)
     gap = [_best(one, score) - _best(two, score) for one, two in pairs]
     ratio = _test_to_train([one for one, _ in pairs])
-    return int(np.isfinite(gap).sum()), corrected_t_test(gap, test_to_train=ratio)
+    return int(np.isfinite(gap).sum()), _possible(corrected_t_test(gap, test_to_train=ratio))
 
 
 def _pairs(first: Cell, second: Cell, *, same_split: bool = True) -> list[tuple[Trial, Trial]]:

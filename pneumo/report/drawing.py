@@ -25,6 +25,7 @@ STYLES = (
     ("#999999", "X", (0, (2, 2))),
     ("#7a5195", "<", (0, (8, 1, 2, 1))),
 )
+MOST_BANDS = 3  # in one panel; more lie over each other
 SETTINGS: dict[Any, Any] = {
     "font.size": 8,
     "axes.titlesize": 8.5,
@@ -126,10 +127,13 @@ def panels(
     return figure, list(axes.flat)
 
 
-def band(ax: Axes, x: Any, curves: Any, colour: str, line: Any, label: str) -> Any:
-    """Draws the middle of curves (K, points) over their range, and returns that middle."""
+def band(
+    ax: Axes, x: Any, curves: Any, colour: str, line: Any, label: str, *, filled: bool = True
+) -> Any:
+    """Draws the middle of curves (K, points), over their range if filled, and returns it."""
     middle, low, high = (_over(reduce, curves) for reduce in (np.nanmedian, np.nanmin, np.nanmax))
-    ax.fill_between(x, low, high, color=colour, alpha=0.18, lw=0)
+    if filled:
+        ax.fill_between(x, low, high, color=colour, alpha=0.18, lw=0)
     ax.plot(x, middle, color=colour, ls=line, label=label)
     return middle
 

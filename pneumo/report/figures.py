@@ -24,6 +24,7 @@ from pneumo.report.curves import (
 )
 from pneumo.report.drawing import (
     INK,
+    MOST_BANDS,
     MUTED,
     PAPER,
     STYLES,
@@ -40,6 +41,7 @@ from pneumo.report.groups import Cell, Group
 from pneumo.report.size_figure import accuracy_by_size
 from pneumo.report.trials import number
 
+FEW = 2  # trials, of which a box is none
 LEAST_F1_SHOWN = 0.02  # of the axis, where all scores are alike
 
 
@@ -61,7 +63,7 @@ def f1_by_network(group: Group) -> Figure | None:
     """
     cells = [cell for cell in shown(group) if not cell.is_baseline] or shown(group)
     slanted = len(cells) > 5 or has_long_labels(cells)
-    room = 0.8 if slanted else 0  # inches, for long labels
+    room = 0.8 if slanted else 0.14  # inches, for long labels, or a second line
     figure, axes = panels(rows=2, height=4.6 + room, top=0.45, bottom=0.35 + room, sharex=True)
     for ax, name in zip(axes, ("normal", "pneumonia"), strict=True):
         for place, (cell, style) in enumerate(zip(cells, STYLES, strict=False)):
@@ -78,11 +80,12 @@ def f1_by_network(group: Group) -> Figure | None:
         low, high = ax.get_ylim()
         spare = max(0.0, LEAST_F1_SHOWN - (high - low)) / 2  # else ticks of four decimals
         high = min(high + spare, 1.0 + 0.002)
+        low = max(low, -0.02)
         ax.set_ylim(min(low - spare, high - LEAST_F1_SHOWN), high)
     axes[0].plot([], [], "o", mfc="none", mec=INK, label="train")
     axes[0].plot([], [], "o", mfc=INK, mec=INK, label="test")
     legend_above(figure, axes[0], columns=4)
-    axes[1].set_xticks(range(len(cells)), [clipped(cell.label, 21) for cell in cells])
+    axes[1].set_xticks(range(len(cells)), [_with_trials(cell) for cell in cells])
     if slanted:
         for text in axes[1].get_xticklabels():
             text.set(rotation=45, ha="right", rotation_mode="anchor")
@@ -143,18 +146,20 @@ def learning_curves(group: Group) -> Figure | None:
 def roc_and_precision_recall(group: Group) -> Figure | None:
     """ROC of PNEUMONIA and precision-recall of NORMAL on the test split, with bands."""
     cells = [cell for cell in shown(group) if any(t.label.size for t in cell.trials)]
+    cells = [c for c in cells if not _knows_nothing(c)] or cells
     if not cells:
         return None
     figure, (roc, recall) = panels(rows=2, height=6.2, gap=0.7)
     styles = _styles(group)
+    filled = len(cells) <= MOST_BANDS
     for cell in cells:
         colour, _, line = styles[cell.label]
         auroc = cell.spread("best", "test", "auroc").median
         grid, curves = roc_band(cell)
-        band(roc, grid, curves, colour, line, f"{clipped(cell.label, 24)}, AUROC {auroc:.3f}")
+        band(roc, grid, curves, colour, line, f"{clipped(cell.label, 24)}, AUROC {auroc:.3f}", filled=filled)
         f1 = cell.spread("best", "test", "f1_normal").median
         grid, curves = precision_recall_band(cell)
-        band(recall, grid, curves, colour, line, f"{clipped(cell.label, 24)}, F1 {f1:.3f}")
+        band(recall, grid, curves, colour, line, f"{clipped(cell.label, 24)}, F1 {f1:.3f}", filled=filled)
     if group.kind == "kermany":
         star(
             recall,
@@ -228,15 +233,28 @@ PICTURES = {
 }
 
 
+def _with_trials(cell: Cell) -> str:
+    """The name, and of few trials how many: a box of them would say more than they do."""
+    if len(cell.trials) > FEW:
+        return clipped(cell.label, 21)
+    return f"{clipped(cell.label, 21)}\n{len(cell.trials)} trial{'s' * (len(cell.trials) > 1)}"
+
+
 def _styles(group: Group) -> dict[str, Any]:
     """Colour, marker and line of each network, the same in every picture."""
     return {cell.label: style for cell, style in zip(shown(group), STYLES, strict=False)}
 
 
+def _knows_nothing(cell: Cell) -> bool:
+    """Whether it is the class share or the like, whose curve is the diagonal."""
+    auroc = cell.spread("best", "test", "auroc")
+    return cell.is_baseline and auroc.low == auroc.high == 0.5
+
+
 def _box(ax: Axes, place: float, scores: Sequence[float], *, style: Any, hollow: bool) -> None:
     colour, marker, _ = style
     known = np.array([score for score in scores if np.isfinite(score)])
-    if known.size > 1:
+    if known.size > FEW:
         ax.boxplot(
             known,
             positions=[place],

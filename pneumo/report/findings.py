@@ -1,6 +1,6 @@
 """What a report says in words and numbers, ready to print: sentences and table cells."""
 
-from collections import Counter
+from collections import Counter, defaultdict
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from math import isnan
@@ -19,19 +19,20 @@ from pneumo.report.comparisons import (
     optimism,
 )
 from pneumo.report.groups import DEBUG, Cell, Group, Spread
+from pneumo.report.recipes import recipes
 from pneumo.report.tables import paper_figure, sizes
 from pneumo.report.trials import Problem
 from pneumo.report.wording import DASH, count, decimal, duration, interval, mean_and_sd, p_value
 
 COLUMNS = {
+    "f1_normal": "F1 of NORMAL",
+    "auroc": "AUROC",
     "accuracy": "Accuracy",
     "precision_normal": "Precision of NORMAL",
     "recall_normal": "Recall of NORMAL",
-    "f1_normal": "F1 of NORMAL",
+    "f1_pneumonia": "F1 of PNEUMONIA",
     "precision_pneumonia": "Precision of PNEUMONIA",
     "recall_pneumonia": "Recall of PNEUMONIA",
-    "f1_pneumonia": "F1 of PNEUMONIA",
-    "auroc": "AUROC",
 }
 PROTOCOLS = {
     "paper": "a random 70/30 split by patient in every trial, no validation split",
@@ -40,6 +41,12 @@ PROTOCOLS = {
     "kfold": "folds by patient, each the test split once",
     DEBUG: "debug runs of a few batches an epoch, which try the software: no score means anything",
 }
+
+
+NO_HONEST = (
+    "Every epoch was chosen on the split that is scored, so these scores are optimistic; "
+    "protocol=official and protocol=holdout choose it on validation data."
+)
 
 
 @dataclass
@@ -55,6 +62,8 @@ class Section:
     differences: list[dict[str, str]]
     optimism: list[dict[str, str]]
     caveats: list[str]
+    recipes: tuple[list[str], list[dict[str, str]]]  # networks, and the settings that differ
+    of_trials: dict[str, list[dict[str, str]]]  # margins within each trial, by network
     pictures: dict[str, str] = field(default_factory=dict)  # name to SVG for the page
 
     @property
@@ -75,11 +84,16 @@ def sections(groups: Sequence[Group]) -> list[Section]:
 
 def headline(groups: Sequence[Group], *, problems: Sequence[Problem]) -> list[str]:
     """What was found, in sentences; the first stands alone."""
-    ranked = [cell for group in groups for cell in _ranked(group)]
-    lead = next((cell for cell in ranked if not cell.is_baseline), next(iter(ranked), None))
-    if lead is None:
+    ranked = [(cell, group) for group in groups for cell in _ranked(group)]
+    if not ranked:
         return [f"No finished run was found: {_states(problems)}, each named below."]
-    group = next(g for g in groups if any(cell is lead for cell in g.cells))
+    networks = [pair for pair in ranked if not pair[0].is_baseline]
+    if networks:  # of the first data set; debug runs only where there is nothing else
+        first = networks[0][1]
+        whole = [(c, g) for c, g in networks if g.kind == first.kind and g.protocol != DEBUG]
+        networks = whole or networks
+    honest = [(c, g) for c, g in networks if g.protocol != DEBUG and not _is_optimistic(c)]
+    lead, group = next(iter(honest or networks or ranked))
     said = [_lead(lead, group, groups)]
     if group.protocol == DEBUG:
         said.insert(0, "DEBUG RUNS of a few batches an epoch: the scores mean nothing.")
@@ -87,9 +101,19 @@ def headline(groups: Sequence[Group], *, problems: Sequence[Problem]) -> list[st
     for name, baseline in (("other networks", False), ("baselines", True)):
         if told := _medians([cell for cell in others if cell.is_baseline is baseline]):
             said.append(f"The {name}' medians are {told}.")
+    optimistic = [(c, g) for c, g in networks if _is_optimistic(c)] if honest else []
+    optimistic.sort(key=lambda pair: pair[0].model != lead.model)
+    if optimistic:
+        said.append(f"Optimistic, scored on the split that chose: {_lead(*optimistic[0], groups)}")
+    elif not honest and networks and group.protocol != DEBUG:
+        said.append(NO_HONEST)
     if problems:
         said.append(f"Left out and named below: {_states(problems)}.")
     return said
+
+
+def _is_optimistic(cell: Cell) -> bool:
+    return cell.settings.get("chosen_on") == "test"
 
 
 def _medians(cells: Sequence[Cell]) -> str:
@@ -98,16 +122,25 @@ def _medians(cells: Sequence[Cell]) -> str:
 
 
 def _section(group: Group, groups: Sequence[Group]) -> Section:
+    shown = main_margins(margins(group))
+    several = {row.network for row in shown if row.pairs > 1}
+    whole = [row for row in shown if row.pairs > 1 or row.network not in several]
+    within = defaultdict(list)
+    for row in shown:
+        if row.pairs == 1 and row.network in several:
+            within[row.network].append(_margin_cells(row))
     return Section(
         group,
         title=f"{group.kind}, {group.protocol} protocol",
         about=_about(group),
         scores=[row for cell in group.cells for row in _score_cells(group, cell)],
         sizes=[_size_cells(cell) for cell in group.cells if cell.trials],
-        margins=[_margin_cells(row) for row in main_margins(margins(group))],
+        margins=[_margin_cells(row) for row in whole],
         differences=[_difference_cells(row) for row in differences(group)],
         optimism=[_optimism_cells(row) for row in optimism(group, groups=groups)],
         caveats=caveats(group),
+        recipes=recipes(group),
+        of_trials=dict(within),
     )
 
 
@@ -142,7 +175,7 @@ def _score_cells(group: Group, cell: Cell) -> list[dict[str, str]]:
         short = f" (n = {value.n})" if 0 < value.n < len(cell.trials) else ""
         row[name] = decimal(value.median) + short
         row[f"{name}_mean"] = _mean(value)
-        row[f"{name}_range"] = interval(value.low, value.high) if value.n > 1 else ""
+        row[f"{name}_range"] = interval(value.low, value.high) if value.low < value.high else ""
     if group.kind == "phantom":
         return [row]
     gap = {
@@ -198,7 +231,7 @@ def _margin_cells(row: Margin) -> dict[str, str]:
         "pair": f"{row.network} minus {row.baseline}",
         "score": COLUMNS[row.score],
         "over": row.over,
-        **_test_cells(row.test),
+        **_test_cells(row.test, row.pairs),
         "p": p_value(row.test.p),
     }
 
@@ -208,7 +241,7 @@ def _difference_cells(row: Difference) -> dict[str, str]:
         "score": COLUMNS[row.score],
         "pair": f"{row.first} minus {row.second}",
         "pairs": str(row.pairs),
-        **_test_cells(row.test),
+        **_test_cells(row.test, row.pairs),
         "p": p_value(row.test.p),
         "holm": p_value(row.p_holm),
     }
@@ -220,19 +253,19 @@ def _optimism_cells(row: Optimism) -> dict[str, str]:
         "network": row.label,
         "how": row.how,
         "pairs": str(row.n),
-        **_test_cells(row.test),
+        **_test_cells(row.test, row.n),
     }
 
 
-def _test_cells(test: Comparison) -> dict[str, str]:
-    return {
-        "difference": decimal(test.difference, sign=True),
-        "interval": interval(test.low, test.high, sign=True),
-    }
+def _test_cells(test: Comparison, trials: int) -> dict[str, str]:
+    ends = interval(test.low, test.high, sign=True)
+    if ends == DASH and trials > 1:
+        ends = f"withheld: {trials} trials tell too little"
+    return {"difference": decimal(test.difference, sign=True), "interval": ends}
 
 
 def _mean(value: Spread) -> str:
-    return mean_and_sd(value.mean, value.sd) if value.n > 1 else ""
+    return mean_and_sd(value.mean, value.sd) if value.low < value.high else ""
 
 
 def _f1(cell: Cell) -> Spread:
@@ -270,6 +303,8 @@ def _lead(cell: Cell, group: Group, groups: Sequence[Group]) -> str:
         on = cell.settings.get("chosen_on")
         bias = ", which is optimistic" if on == "test" else ""
         said += f", the best of {rivals} settings on the {on} split{bias}"
+    if cell.settings.get("chosen_on") == "val":
+        said += ", its epoch chosen on the validation split"
     said += _margin(cell, group)
     figure = paper_figure(cell, "f1_normal")
     if not isnan(figure) and group.kind != "phantom":
@@ -290,10 +325,11 @@ def _margin(cell: Cell, group: Group) -> str:
     if row is None:
         return ""
     over = f"over {row.over} on the same splits" if row.pairs > 1 else f"over {row.over}"
+    ends = "" if isnan(row.test.low) else f"{interval(row.test.low, row.test.high, sign=True)}, "
     return (
         f"; its margin over the best baseline, {row.baseline}, is "
         f"{decimal(row.test.difference, sign=True)} of accuracy "
-        f"({interval(row.test.low, row.test.high, sign=True)}, {over})"
+        f"({ends}{over})"
     )
 
 

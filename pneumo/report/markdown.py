@@ -1,10 +1,15 @@
 """The report's numbers as one Markdown page, for a repository or a mail."""
 
+import re
 from collections.abc import Mapping, Sequence
 
+from pneumo.report.assessments import warnings
+from pneumo.report.audit_link import AuditLink
 from pneumo.report.findings import COLUMNS, Section
+from pneumo.report.groups import DEBUG
+from pneumo.report.overview import Overview, overviews
 from pneumo.report.trials import Problem
-from pneumo.report.wording import TRAIN_NOTE
+from pneumo.report.wording import DEBUG_BANNER, TRAIN_NOTE
 
 SIZES = {
     "network": "Network",
@@ -48,25 +53,55 @@ NOTES = {"mean": "mean ± sd", "range": "lowest to highest", "gap": "beside the 
 
 
 def summary_markdown(
-    said: Sequence[str], *, parts: Sequence[Section], problems: Sequence[Problem]
+    said: Sequence[str],
+    *,
+    parts: Sequence[Section],
+    problems: Sequence[Problem],
+    audit: AuditLink | None = None,
 ) -> str:
     """The sentences, and of each group its scores, sizes, differences and caveats, as Markdown."""
-    lines = ["# Report", "", _escaped(" ".join(said)), ""]
+    lines = ["# Report", "", escaped(" ".join(said)), ""]
+    if audit:
+        lines += [
+            f"Audit of {escaped(audit.name)}: {escaped(audit.said)} [The audit]({audit.href}) shows "
+            "its copies, its files, and what needs no network.",
+            "",
+        ]
+    for overview in overviews([part.group for part in parts]):
+        lines += _overview(overview)
     for part in parts:
-        lines += [f"## {_escaped(part.title)}", "", _escaped(part.about), ""]
+        lines += [f"## {escaped(part.title)}", ""]
+        lines += [f"**{DEBUG_BANNER}**", ""] * (part.group.protocol == DEBUG)
+        lines += [escaped(part.about), ""]
+        for warning in warnings(part.group):
+            lines += [f"**Few patients:** {escaped(warning)}.", ""]
         lines += ["Medians over trials of the test split, at the epoch chosen:", ""]
         lines += _scores(part)
         lines += _table(part.sizes, SIZES)
         lines += [TRAIN_NOTE, ""]
+        names, recipe = part.recipes
+        columns = {"setting": "Setting"} | {name: name for name in names}
+        lines += _titled("How the networks were trained", recipe, columns)
         lines += _titled("Choosing the epoch on the test split", part.optimism, OPTIMISM)
         lines += _titled("Margins over the baselines", part.margins, MARGINS)
         lines += _titled("Differences between networks", part.differences, DIFFERENCES)
-        lines += [f"- {_escaped(caveat)}" for caveat in part.caveats]
+        lines += [f"- {escaped(caveat)}" for caveat in part.caveats]
         lines += [""] * bool(part.caveats)
     rows = [{"run": p.name, "state": p.state, "reason": p.reason} for p in problems]
     if rows:
         lines += ["## Left out", "", *_table(rows, LEFT_OUT)]
     return "\n".join(lines).rstrip() + "\n"
+
+
+def _overview(overview: Overview) -> list[str]:
+    columns = {"network": "Network"}
+    columns |= {slug: f"{title} ({how})" if how else title for slug, title, how in overview.columns}
+    rows = []
+    for label, scores in overview.rows:
+        cells = (f"{score} ({', '.join(below)})" if below else score for score, below in scores)
+        rows.append({"network": label} | dict(zip(list(columns)[1:], cells, strict=True)))
+    title = f"{overview.kind[:1].upper()}{overview.kind[1:]}: median test F1 of NORMAL by protocol"
+    return [f"## {escaped(title)}", "", *_table(rows, columns)]
 
 
 def _scores(part: Section) -> list[str]:
@@ -87,9 +122,11 @@ def _titled(title: str, rows: Sequence[Mapping[str, str]], columns: Mapping[str,
 
 def _table(rows: Sequence[Mapping[str, str]], columns: Mapping[str, str]) -> list[str]:
     lines = [list(columns.values()), ["---"] * len(columns)]
-    lines += [[_escaped(row[key]) for key in columns] for row in rows]
+    lines += [[escaped(row[key]) for key in columns] for row in rows]
     return [f"| {' | '.join(line)} |" for line in lines] + [""]
 
 
-def _escaped(text: str) -> str:
-    return " ".join(text.replace("|", "\\|").replace("<", "&lt;").split())
+def escaped(text: str) -> str:
+    """The text on one line of Markdown, in a table too: no markup, link or picture of its own."""
+    text = re.sub(r"([|\[\]\\])", r"\\\1", text)
+    return " ".join(text.replace("<", "&lt;").split())

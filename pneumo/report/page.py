@@ -2,6 +2,7 @@
 
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
 
@@ -10,20 +11,22 @@ from pneumo.report import assessment_figures, assessments
 from pneumo.report.audit_link import AuditLink
 from pneumo.report.curves import MOST_SHOWN
 from pneumo.report.findings import COLUMNS, Section
-from pneumo.report.groups import Group
+from pneumo.report.groups import DEBUG
 from pneumo.report.markdown import DIFFERENCES, MARGINS, OPTIMISM, SIZES
+from pneumo.report.overview import overviews
 from pneumo.report.tables import Intervals
 from pneumo.report.trials import Problem, Trial, split_name
-from pneumo.report.wording import DASH, TRAIN_NOTE, decimal, interval
+from pneumo.report.wording import DASH, DEBUG_BANNER, TRAIN_NOTE, decimal, interval
 
 TEMPLATE = Path(__file__).with_name("report.html.j2")
 MOST_RUNS = 100  # listed on the page; runs.csv has all
-WITH_INTERVAL = ("accuracy", "f1_normal", "f1_pneumonia", "auroc")
+WITH_INTERVAL = ("f1_normal", "auroc", "accuracy", "f1_pneumonia")
 CAPTIONS = assessment_figures.CAPTIONS | {
     "figure1": (
         "F1 by network (figure 1 of the paper)",
         "Each point is a trial, at its chosen epoch; open on the train split, filled on the test "
-        "part. Box: quartiles and median; whiskers: lowest and highest. " + TRAIN_NOTE,
+        "split. Box: quartiles and median; whiskers: lowest and highest; of one or two trials the "
+        "points alone. " + TRAIN_NOTE,
     ),
     "learning-curves": (
         "Learning curves",
@@ -32,8 +35,9 @@ CAPTIONS = assessment_figures.CAPTIONS | {
     ),
     "roc-precision-recall": (
         "ROC and precision-recall",
-        "Test split at the chosen epoch: median over trials, band from lowest to highest; of a "
-        "single trial its own curve, band the central 95 % of 200 resamples of its patients.",
+        "Test split at the chosen epoch: median over trials. Of up to three networks with a band "
+        "from lowest to highest; of a single trial its own curve, band the central 95 % of 200 "
+        "resamples of its patients. A baseline that ranks nothing (AUROC 0.5) is left out.",
     ),
     "confusion": (
         "Confusion matrices",
@@ -76,13 +80,14 @@ def html(
         said=said,
         parts=parts,
         problems=problems,
-        runs={part.group.slug: _runs(part.group, intervals) for part in parts},
+        networks={part.group.slug: _networks(part, intervals) for part in parts},
         most_runs=MOST_RUNS,
         most_shown=MOST_SHOWN,
         phantom=[part.title for part in parts if part.group.kind == "phantom"],
         captions=CAPTIONS,
         assessed={part.group.slug: assessments.tables(part.group) for part in parts},
         assessment_columns=assessments.TABLES,
+        subgroup_columns={k: v for k, v in assessments.SUBGROUPS.items() if k != "network"},
         peers=PEERS,
         columns=COLUMNS,
         sizes=SIZES,
@@ -90,6 +95,9 @@ def html(
         margins=MARGINS,
         differences=DIFFERENCES,
         run_columns={name: COLUMNS[name] for name in WITH_INTERVAL},
+        overviews=overviews([part.group for part in parts]),
+        debug=[part.title for part in parts if part.group.protocol == DEBUG],
+        debug_banner=DEBUG_BANNER,
         paper=published,
         train_note=TRAIN_NOTE,
         files=files,
@@ -97,14 +105,29 @@ def html(
     )
 
 
-def _runs(group: Group, intervals: Intervals) -> list[dict[str, str]]:
-    pairs = [(cell.label, trial) for cell in group.cells for trial in cell.trials]
-    return [_run(label, trial, intervals=intervals) for label, trial in pairs[:MOST_RUNS]]
+def _networks(part: Section, intervals: Intervals) -> list[dict[str, Any]]:
+    """Of each network what folds away: its runs, its margins within each, its subgroups."""
+    assessed = assessments.tables(part.group)["subgroups"]
+    left, found = MOST_RUNS, []
+    for cell in part.group.cells:
+        if not cell.trials:
+            continue
+        trials, left = cell.trials[:left], max(0, left - len(cell.trials))
+        found.append(
+            {
+                "label": cell.label,
+                "num_runs": len(cell.trials),
+                "f1": decimal(cell.spread("best", "test", "f1_normal").median),
+                "runs": [_run(trial, intervals=intervals) for trial in trials],
+                "margins": part.of_trials.get(cell.label, []),
+                "subgroups": [row for row in assessed if row["network"][0] == cell.label],
+            }
+        )
+    return found
 
 
-def _run(label: str, trial: Trial, *, intervals: Intervals) -> dict[str, str]:
+def _run(trial: Trial, *, intervals: Intervals) -> dict[str, str]:
     row = {
-        "network": label,
         "split": split_name(trial.split),
         "epoch": DASH if trial.is_baseline else str(trial.metrics["best"]["epoch"] + 1),
         "last": DASH if trial.is_baseline else decimal(trial.score("last", "test", "f1_normal")),

@@ -3,6 +3,7 @@
 import csv
 import io
 import os
+import re
 from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
@@ -33,6 +34,7 @@ TELL_NOTHING = (
     "trainer.num_sanity_val_steps",
 )
 TELL_OF_BASELINES = ("model.", "data.aspect", "data.image_size", "data.patient_key", "protocol.")
+REFERENCE = re.compile(r"\$\{([\w.]+)\}")  # of one setting to another
 AGREES = 0.005  # accuracy of predictions.csv may differ from metrics.json by rounding, not by more
 
 
@@ -114,7 +116,20 @@ def _settings(path: Path) -> dict[str, Any]:
         flat = run_folder.flat(run_folder.read_config(path))
     except (OSError, ValueError):
         return {}
-    return {key: value for key, value in flat.items() if not key.startswith(TELL_NOTHING)}
+    return {
+        key: _resolved(value, flat)
+        for key, value in flat.items()
+        if not key.startswith(TELL_NOTHING)
+    }
+
+
+def _resolved(value: Any, flat: Mapping[str, Any], *, most: int = 8) -> Any:
+    """What ``${data.image_size}`` stands for; resolvers, as ``${oc.env:…}``, stay unread."""
+    while most and isinstance(value, str) and (named := REFERENCE.fullmatch(value)):
+        if named[1] not in flat:
+            break
+        value, most = flat[named[1]], most - 1
+    return value
 
 
 def _predictions(path: Path) -> tuple[Array, Array, Array, Array]:

@@ -5,6 +5,10 @@ from math import isnan
 MINUS, DASH, PLUS_MINUS = "\N{MINUS SIGN}", "\N{EN DASH}", "\N{PLUS-MINUS SIGN}"
 
 
+DEBUG_BANNER = (
+    "Debug runs. They trained on a few batches an epoch: they show that the software works, their "
+    "scores mean nothing, and they are averaged with no other run."
+)
 TRAIN_NOTE = (
     "Train F1 is of the chosen checkpoint on the train split in evaluation mode: plain images, no "
     "dropout. Runs of an earlier version did not score that; theirs is of the training steps, "
