@@ -33,7 +33,9 @@ examples:
   python -m pneumo.heatmap RUN radiographs/ --out maps --score
       also maps/scores.json, what the maps are worth
 
-Each picture shows the image, and over it what speaks for the class asked for:
+Each picture says the file's name, the probability, the decision and its
+threshold (of the run's validation split, or 0.5), above the image; it shows
+the image, and over it what speaks for the class asked for:
 bright is most, and the scale is that picture's own, so two pictures do not
 compare. gradcam is coarse (the image in 8 x 8 fields at 256 pixels) and quick;
 occlusion covers one window after another and measures what that costs; it
@@ -136,7 +138,7 @@ def heatmaps(
             album.radiographs.append({"file": output.printable(Path(name).name), "error": reason})
             failed += 1
             continue
-        found = heatmap_images.explain(request, radiograph)
+        found = heatmap_images.explain(request, radiograph, name=name)
         album.add(name, found, **(_scores(request, found) if score else {}))
     album.write_list()
     sys.stdout.write(f"{cli.counted(len(names) - failed, 'picture')} in {out}\n")

@@ -132,7 +132,8 @@ class Pictures:
             (prepared,) = radiograph.prepared.values()
             from_pipe = radiograph.name == reader.STANDARD_INPUT
             grey = prepared if from_pipe else reader.decode(radiograph.name)[0]
-            return self.album.add(radiograph.name, heatmap_images.explain(self.request, grey))
+            made = heatmap_images.explain(self.request, grey, name=radiograph.name)
+            return self.album.add(radiograph.name, made)
         except ValueError as error:  # it was there a moment ago
             _say(f"no picture of {error}")
             return None
@@ -151,7 +152,9 @@ def _pictures(
 
     # another on the CPU, as captum wants it
     one = load(run_dirs[0], checkpoint=given.checkpoint, trust=given.trust)
-    request = heatmap_images.make_request(one, checkpoint=given.checkpoint)
+    request = heatmap_images.make_request(
+        one, checkpoint=given.checkpoint, threshold=given.threshold
+    )
     return Pictures(request, heatmap_images.Album(given.heatmap, request, names, flag="--heatmap"))
 
 

@@ -28,6 +28,7 @@ METHODS = tuple(TITLES)
 LIST = "heatmaps.json"
 WRITER = "pneumo.heatmap"  # what makes a folder one of ours
 MAX_SIDE = 1024  # pixels of the radiograph as it is drawn; larger ones are shrunk
+MOST_LETTERS = 110  # of a file's name in a picture
 MAX_NAME = 200  # bytes of a picture's name; file systems take 255
 COLOURS = "inferno"  # perceptually uniform, and clear of a radiograph's grey
 OPACITY = 0.6  # of the strongest colour; the radiograph must be seen beneath
@@ -42,6 +43,7 @@ class HeatmapRequest:
     name: str  # of the class
     method: str
     checkpoint: str
+    threshold: float = 0.5  # on the probability of PNEUMONIA, from which it is called
 
 
 @dataclass(frozen=True)
@@ -60,9 +62,17 @@ class Heatmap:
 
 
 def make_request(
-    one: Trained, *, checkpoint: str, class_name: str = PNEUMONIA, method: str = "gradcam"
+    one: Trained,
+    *,
+    checkpoint: str,
+    class_name: str = PNEUMONIA,
+    method: str = "gradcam",
+    threshold: float | None = None,
 ) -> HeatmapRequest:
     """Returns the request; of three classes, bacteria and virus together are PNEUMONIA.
+
+    Without a threshold the decision is at that which the run fixed on its validation split, or at
+    0.5 where it fixed none.
 
     Raises:
         ValueError: there is no such class, or captum is not installed.
@@ -79,11 +89,21 @@ def make_request(
             "python -m pip install 'pneumo[heatmap]'"
         ) from None
     chosen = [0] if class_name == NORMAL else list(range(1, len(one.classes)))
-    return HeatmapRequest(one, LogOdds(one.network, chosen).eval(), class_name, method, checkpoint)
+    model = LogOdds(one.network, chosen).eval()
+    at = _fixed(one, checkpoint) if threshold is None else threshold
+    return HeatmapRequest(one, model, class_name, method, checkpoint, at)
 
 
-def explain(request: HeatmapRequest, radiograph: np.ndarray) -> Heatmap:
+def _fixed(one: Trained, checkpoint: str) -> float:
+    """The threshold that the run's validation split fixed for its best checkpoint, or 0.5."""
+    point = (one.metrics.get("assessment") or {}).get("operating_point") or {}
+    return float(point["threshold"]) if checkpoint == "best" and point.get("fixed_on") else 0.5
+
+
+def explain(request: HeatmapRequest, radiograph: np.ndarray, *, name: str = "") -> Heatmap:
     """Returns the heat map of one radiograph, (H, W) uint8 as pneumo.data.reader.decode gives it.
+
+    Its picture says the file's ``name``, the probability, the decision and the threshold.
 
     Raises:
         ValueError: the network's output is not finite.
@@ -96,8 +116,12 @@ def explain(request: HeatmapRequest, radiograph: np.ndarray) -> Heatmap:
     probability = float(saliency.probabilities(model, prepared[None])[0])
     check_finite(np.append(heat, probability), one.run_dir)
     told = "Bright: what speaks most" if heat.any() else "Nothing in the radiograph speaks"
+    sick = probability if request.name == PNEUMONIA else 1 - probability
+    called = PNEUMONIA if sick >= request.threshold else NORMAL
+    file = f"{_clipped(output.printable(Path(name).name))}\n" if name else ""
     legend = (
-        f"{request.name}: probability {probability:.3f}\n"
+        f"{file}{request.name}: probability {probability:.3f}. Called {called}: PNEUMONIA "
+        f"{sick:.3f}, threshold {request.threshold:.3f}\n"
         f"{TITLES[method]}. {told} for {request.name}. Not a medical device."
     )
     shown = _shrunk(radiograph)
@@ -174,24 +198,30 @@ def unprepared(heat: np.ndarray, shape: tuple[int, ...], *, aspect: str) -> np.n
 def _draw(radiograph: np.ndarray, heat: np.ndarray, legend: str) -> bytes:
     """A PNG: the radiograph, the radiograph under the map, a scale and the legend."""
     height, width = radiograph.shape
-    figure = Figure(figsize=(10.6, min(16, max(2.4, 4.7 * height / width)) + 0.6), dpi=100)
+    band = 0.1 + 0.2 * len(legend.splitlines())  # inches above the pictures, for the legend
+    figure = Figure(figsize=(10.6, min(16, max(2.4, 4.7 * height / width)) + band), dpi=100)
     FigureCanvasAgg(figure)
     left, right = figure.subplots(1, 2, gridspec_kw={"wspace": 0.03})
     for axes in (left, right):
         axes.imshow(radiograph, cmap="gray", vmin=0, vmax=255)
         axes.set_axis_off()
     colours = right.imshow(heat, cmap=COLOURS, vmin=0, vmax=1, alpha=OPACITY * heat)
-    figure.subplots_adjust(left=0.01, right=0.91, bottom=0.02, top=1 - 0.5 / figure.get_figheight())
+    figure.subplots_adjust(left=0.01, right=0.91, bottom=0.02, top=1 - band / figure.get_figheight())
     box = right.get_position()
     scale = figure.add_axes((0.92, box.y0, 0.015, box.height))
     bar = figure.colorbar(colours, cax=scale, ticks=[0, 1])
     if bar.solids is not None:
         bar.solids.set_alpha(1)  # of the map it is the map's own
     bar.ax.set_yticklabels(["none", "most"])
-    figure.text(0.01, 0.99, legend, va="top", ha="left", fontsize=11)
+    figure.text(0.01, 0.99, legend, va="top", ha="left", fontsize=11, parse_math=False)
     buffer = io.BytesIO()
     figure.savefig(buffer, format="png", metadata={"Software": None})
     return buffer.getvalue()
+
+
+def _clipped(name: str) -> str:
+    """The end of a name that is too long for a line: what tells files apart is mostly there."""
+    return name if len(name) <= MOST_LETTERS else f"…{name[1 - MOST_LETTERS :]}"
 
 
 def _shrunk(radiograph: np.ndarray) -> np.ndarray:

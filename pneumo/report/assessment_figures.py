@@ -7,7 +7,16 @@ from matplotlib.figure import Figure
 from pneumo.evaluation.metrics import Array
 from pneumo.report.assessments import known_assessments, pooled
 from pneumo.report.curves import shown
-from pneumo.report.drawing import MOST_BANDS, MUTED, PAPER, STYLES, band, clipped, legend_above, panels
+from pneumo.report.drawing import (
+    MOST_BANDS,
+    MUTED,
+    PAPER,
+    STYLES,
+    band,
+    clipped,
+    legend_above,
+    panels,
+)
 from pneumo.report.groups import Group
 
 CAPTIONS = {

@@ -165,6 +165,8 @@ def _possible(test: Comparison) -> Comparison:
     """Its interval within the -1 to 1 of a difference of scores; NaN if it spans half of that."""
     if test.high - test.low > WIDEST:
         return test._replace(low=float("nan"), high=float("nan"))
+    if np.isnan(test.low):
+        return test
     return test._replace(low=max(-1.0, test.low), high=min(1.0, test.high))
 
 

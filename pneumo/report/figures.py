@@ -156,10 +156,26 @@ def roc_and_precision_recall(group: Group) -> Figure | None:
         colour, _, line = styles[cell.label]
         auroc = cell.spread("best", "test", "auroc").median
         grid, curves = roc_band(cell)
-        band(roc, grid, curves, colour, line, f"{clipped(cell.label, 24)}, AUROC {auroc:.3f}", filled=filled)
+        band(
+            roc,
+            grid,
+            curves,
+            colour,
+            line,
+            f"{clipped(cell.label, 24)}, AUROC {auroc:.3f}",
+            filled=filled,
+        )
         f1 = cell.spread("best", "test", "f1_normal").median
         grid, curves = precision_recall_band(cell)
-        band(recall, grid, curves, colour, line, f"{clipped(cell.label, 24)}, F1 {f1:.3f}", filled=filled)
+        band(
+            recall,
+            grid,
+            curves,
+            colour,
+            line,
+            f"{clipped(cell.label, 24)}, F1 {f1:.3f}",
+            filled=filled,
+        )
     if group.kind == "kermany":
         star(
             recall,

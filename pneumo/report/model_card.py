@@ -1,5 +1,6 @@
 """The model card of a run: what it is, what it scores, and what it must not be used for."""
 
+import re
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -17,6 +18,7 @@ PREPARATION = {
     "stretch": "a triangle filter without aliasing stretches the radiograph",
     "pad": "a triangle filter without aliasing shrinks it in proportion, with black margins,",
 }
+LEARNT = 0.6  # AUROC below which a card says that the network has learnt nothing
 NOT_BEST = "predictions of single images are kept for the best checkpoint only"
 SCORES = {
     "accuracy": "accuracy",
@@ -121,6 +123,7 @@ def write(
         train_sha256=train_sha256,
         paper=published,
         checklist=CHECKLIST,
+        learnt_nothing=(metrics[checkpoint]["test"].get("auroc") or 1.0) < LEARNT,
         found=found,
         maps=maps,
         scores=SCORES,
@@ -140,9 +143,10 @@ WHAT = {
 
 
 def _without_markup(value: Any) -> Any:
-    """What is put into the card, so that a name of a run folder cannot be HTML in it."""
-    keep = not isinstance(value, str) or value == MARK
-    return value if keep else value.replace("<", "&lt;")
+    """What is put into the card, so that a name of a run folder is no HTML and no link in it."""
+    if not isinstance(value, str) or value == MARK:
+        return value
+    return re.sub(r"([\[\]])", r"\\\1", value.replace("<", "&lt;"))
 
 
 def _decimal(value: float | None) -> str:

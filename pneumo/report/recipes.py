@@ -28,6 +28,7 @@ SETTINGS = {
     "chosen_on": "Epoch chosen on",
 }
 CLASSES = ("optimizer", "schedule", "augment")  # told by the name of a class
+OF_NETWORK = ("batch_norm", "num_classes")  # of what a network is told; else its architecture
 NOTHING = (None, "none", "None")
 
 
@@ -37,7 +38,7 @@ def recipes(group: Group) -> tuple[list[str], list[dict[str, str]]]:
     Of several settings of one network, which have rows of their own in the report, the first.
     """
     firsts = {cell.model: cell.settings for cell in reversed(group.networks)}
-    names = [name for name in dict.fromkeys(cell.model for cell in group.networks)]
+    names = list(dict.fromkeys(cell.model for cell in group.networks))
     told = {name: _told(firsts[name]) for name in names}
     rows = [
         {"setting": key} | {name: told[name].get(key, DASH) for name in names}
@@ -54,9 +55,7 @@ def _told(settings: Mapping[str, Any]) -> dict[str, str]:
         group, _, last = key.rpartition(".")
         if last == "_target_" and group in CLASSES:
             found[SETTINGS[group]] = str(value).rpartition(".")[2]
-        elif last in SETTINGS and value not in NOTHING and group != "model":
-            found[SETTINGS[last]] = _words(value)
-        elif key in ("model.batch_norm", "model.num_classes") and value not in NOTHING:
+        elif last in SETTINGS and value not in NOTHING and (group != "model" or last in OF_NETWORK):
             found[SETTINGS[last]] = _words(value)
     return found
 

@@ -55,9 +55,7 @@ def write_report(
     files["runs.csv"] = tables.to_csv(rows)
     files["summary.csv"] = tables.to_csv(tables.summary_rows(groups))
     files["comparisons.csv"] = tables.to_csv(tables.comparison_rows(groups))
-    files["summary.md"] = summary_markdown(
-        said, parts=parts, problems=problems, audit=linked
-    )
+    files["summary.md"] = summary_markdown(said, parts=parts, problems=problems, audit=linked)
     files["report.html"] = page.html(
         said, parts=parts, problems=problems, intervals=intervals, files=TABLES, audit=linked
     )

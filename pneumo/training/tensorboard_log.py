@@ -1,6 +1,6 @@
 """What TensorBoard shows of a run besides its curves."""
 
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from typing import Any
 
 import numpy as np
@@ -17,8 +17,11 @@ from torch.utils.tensorboard.summary import hparams
 from pneumo.data.datamodule import XrayDataModule
 from pneumo.labels import CLASS_NAMES, PNEUMONIA
 
-# What the HParams page shows at first, which are five columns, by name
-COMPARED = ("batch_size", "lr", "model", "protocol", "seed")
+# What runs are told apart by, in this order on the HParams page, after what the sweep varies
+TOLD_APART = ("model", "seed", "protocol", "fold", "lr", "batch_size")
+MOST_HPARAMS = 5  # of a run that is compared with no other; more push the scores out of sight
+# Of the HParams page, best epoch first: as many as are seen at 1,400 px without scrolling
+HPARAM_SCORES = ("f1_normal", "auroc", "accuracy", "f1_pneumonia")
 NUM_WRONG = 16  # pictures of images the network gets wrong
 CURVES = (
     "f1_normal",
@@ -69,7 +72,7 @@ def close_run(
     writer = writer_of(trainer)
     if writer is None:
         return
-    epoch = metrics["best"]["epoch"]
+    epoch = metrics["best"]["epoch"] + 1  # epochs count from 1, as everywhere else
     for part, rows in predictions.groupby("split"):
         positive = (rows["label"] == PNEUMONIA).to_numpy()
         probability = rows["p_pneumonia"].to_numpy()
@@ -87,25 +90,39 @@ def close_run(
     writer.close()  # its thread too, which a sweep would gather
 
 
-def add_hparams(writer: SummaryWriter, metrics: Mapping[str, Any]) -> None:
+def add_hparams(
+    writer: SummaryWriter, metrics: Mapping[str, Any], varied: Collection[str] = ()
+) -> None:
     """Adds the run to the HParams page, in its own folder, so that no score is shown as -1."""
     values = {
-        f"{when}/{name}": metrics[when]["test"][name]
+        f"test_at_{when}_epoch/{name}": metrics[when]["test"][name]
         for when in ("best", "last")
-        for name in ("f1_normal", "f1_pneumonia", "accuracy", "auroc")
+        for name in HPARAM_SCORES
     }
-    settings = {k: "none" if v is None else v for k, v in metrics["hyperparameters"].items()}
-    settings["data"] = metrics["data"]["kind"]
-    summaries = hparams(settings, values)  # type: ignore[no-untyped-call]
-    plugin = summaries[0].value[0].metadata.plugin_data
-    page = HParamsPluginData.FromString(plugin.content)
-    for info in page.experiment.hparam_infos:
-        info.differs = info.name in COMPARED
-    plugin.content = page.SerializeToString()
-    for summary in summaries:
+    settings = hparam_settings(metrics, varied)
+    for summary in hparams(settings, values):  # type: ignore[no-untyped-call]
         writer._get_file_writer().add_summary(summary)  # type: ignore[no-untyped-call]
     for name, value in values.items():
-        writer.add_scalar(name, value, metrics["best"]["epoch"])
+        when = name.partition("_at_")[2].partition("_")[0]
+        writer.add_scalar(name, value, metrics[when]["epoch"] + 1)
+
+
+def hparam_settings(metrics: Mapping[str, Any], varied: Collection[str] = ()) -> dict[str, Any]:
+    """Returns what the HParams page shows of a run, in that order.
+
+    What the sweep varies comes first, and the rest of it, which is the same in all of its runs, is
+    left out; of a run without a sweep, the first MOST_HPARAMS of what tells runs apart.
+
+    Args:
+        metrics: metrics.json.
+        varied: the sweep's settings by their names on the command line, such as optimizer.lr.
+    """
+    known = {"data": metrics["data"]["kind"]} | dict(metrics["hyperparameters"])
+    known = {k: "none" if v is None else v for k, v in known.items()}
+    last = {name.rpartition(".")[2] for name in varied}
+    names = sorted(known, key=lambda n: TOLD_APART.index(n) if n in TOLD_APART else len(TOLD_APART))
+    changed = [name for name in names if name in last or name in varied]
+    return {name: known[name] for name in changed or names[:MOST_HPARAMS]}
 
 
 def confusion_picture(confusion: np.ndarray) -> np.ndarray:
