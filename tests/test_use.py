@@ -56,6 +56,9 @@ def test_the_walk_goes_from_training_to_predictions(tmp_path: Path) -> None:
     assert all((out / "maps" / row["heatmap"]).is_file() for row in rows)
     card = (out / "model-card.md").read_text()
     assert "GENERATED IMAGES" in card
+    assert "LEARNT NOTHING" not in card
+    scores = json.loads((out / "run" / "metrics.json").read_text())["best"]["test"]
+    assert scores["auroc"] > 0.8
     assert "| gradcam | PNEUMONIA |" in card
     page = (out / "report" / "report.html").read_text()
     assert "What the scores are worth" in page

@@ -206,7 +206,9 @@ def _draw(radiograph: np.ndarray, heat: np.ndarray, legend: str) -> bytes:
         axes.imshow(radiograph, cmap="gray", vmin=0, vmax=255)
         axes.set_axis_off()
     colours = right.imshow(heat, cmap=COLOURS, vmin=0, vmax=1, alpha=OPACITY * heat)
-    figure.subplots_adjust(left=0.01, right=0.91, bottom=0.02, top=1 - band / figure.get_figheight())
+    figure.subplots_adjust(
+        left=0.01, right=0.91, bottom=0.02, top=1 - band / figure.get_figheight()
+    )
     box = right.get_position()
     scale = figure.add_axes((0.92, box.y0, 0.015, box.height))
     bar = figure.colorbar(colours, cax=scale, ticks=[0, 1])

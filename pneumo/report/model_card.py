@@ -123,7 +123,7 @@ def write(
         train_sha256=train_sha256,
         paper=published,
         checklist=CHECKLIST,
-        learnt_nothing=(metrics[checkpoint]["test"].get("auroc") or 1.0) < LEARNT,
+        learnt_nothing=_learnt_nothing(metrics[checkpoint]["test"].get("auroc")),
         found=found,
         maps=maps,
         scores=SCORES,
@@ -146,7 +146,11 @@ def _without_markup(value: Any) -> Any:
     """What is put into the card, so that a name of a run folder is no HTML and no link in it."""
     if not isinstance(value, str) or value == MARK:
         return value
-    return re.sub(r"([\[\]])", r"\\\1", value.replace("<", "&lt;"))
+    return re.sub(r"([\[\]\\])", r"\\\1", value.replace("<", "&lt;"))
+
+
+def _learnt_nothing(auroc: float | None) -> bool:
+    return auroc is not None and auroc < LEARNT
 
 
 def _decimal(value: float | None) -> str:

@@ -213,6 +213,8 @@ class Classifier(pl.LightningModule):
                 {f"{k}/{part}": v for k, v in values.items() if k != "confusion"}, on_epoch=True
             )
         self.log("learning_rate", rate)
+        # the step of all loggers is the epoch, from 1; Lightning would count batches
+        self.log("step", float(self.current_epoch + 1))
 
     def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
         """Keeps the history, so that a resumed run ends with the whole of it."""

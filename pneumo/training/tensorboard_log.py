@@ -1,6 +1,7 @@
 """What TensorBoard shows of a run besides its curves."""
 
 from collections.abc import Collection, Mapping
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -10,12 +11,12 @@ import yaml
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 from pytorch_lightning.loggers import TensorBoardLogger
-from tensorboard.plugins.hparams.plugin_data_pb2 import HParamsPluginData
 from torch.utils.tensorboard import SummaryWriter
 from torch.utils.tensorboard.summary import hparams
 
 from pneumo.data.datamodule import XrayDataModule
 from pneumo.labels import CLASS_NAMES, PNEUMONIA
+from pneumo.training import sweep
 
 # What runs are told apart by, in this order on the HParams page, after what the sweep varies
 TOLD_APART = ("model", "seed", "protocol", "fold", "lr", "batch_size")
@@ -86,8 +87,17 @@ def close_run(
     writer.add_image("wrong/test", wrong_picture(test, data), epoch, dataformats="HWC")
     if metrics["data"]["note"]:
         writer.add_text("data", f"**{metrics['data']['note']}**", epoch)
-    add_hparams(writer, metrics)
+    add_hparams(writer, metrics, varied_in(Path(writer.log_dir).parent))
     writer.close()  # its thread too, which a sweep would gather
+
+
+def varied_in(sweep_dir: Path) -> set[str]:
+    """Returns the settings that the sweep in a folder varies; none where there is no sweep."""
+    try:
+        arguments = sweep.arguments_of(sweep_dir)
+    except (OSError, ValueError):
+        return set()
+    return {override.key_or_group for override in sweep.swept(arguments, {})}
 
 
 def add_hparams(
