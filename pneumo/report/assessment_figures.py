@@ -32,8 +32,8 @@ CAPTIONS = {
         "Net benefit per test image of treating at a chance of pneumonia (Vickers and Elkin, "
         "2006), at the test split's share of PNEUMONIA (73 % in the set), which is no clinic's: "
         "the table of net benefit has it where other shares are ill. Median over trials, of up to "
-        "three networks with a band from lowest to highest; calibrated where that could be fitted. Above both grey lines, the "
-        "network is of use at that threshold.",
+        "three networks with a band from lowest to highest; calibrated where that could be fitted. "
+        "Above both grey lines, the network is of use at that threshold.",
     ),
 }
 

@@ -63,8 +63,8 @@ def summary_markdown(
     lines = ["# Report", "", escaped(" ".join(said)), ""]
     if audit:
         lines += [
-            f"Audit of {escaped(audit.name)}: {escaped(audit.said)} [The audit]({audit.href}) shows "
-            "its copies, its files, and what needs no network.",
+            f"Audit of {escaped(audit.name)}: {escaped(audit.said)} [The audit]({audit.href}) "
+            "shows its copies, its files, and what needs no network.",
             "",
         ]
     for overview in overviews([part.group for part in parts]):

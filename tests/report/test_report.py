@@ -19,7 +19,9 @@ from pneumo.evaluation import metrics, published
 from pneumo.labels import CLASS_NAMES
 from pneumo.report import comparisons, figures
 from pneumo.report.__main__ import main
+from pneumo.report.audit_link import AuditLink
 from pneumo.report.groups import group_trials
+from pneumo.report.markdown import summary_markdown
 from pneumo.report.reading import read_run
 from pneumo.report.report_folder import write_report
 from pneumo.report.trials import Trial
@@ -598,7 +600,8 @@ def test_networks_trained_differently_and_mixed_code_are_named(tmp_path: Path) -
     make_run(tmp_path)
     make_run(tmp_path, model="small", settings={"batch_size": 8}, git_commit="fff0000")
     text = said(write_report([tmp_path]))
-    assert "The networks do not share batch_size: tiny 32, small 8." in text
+    assert "different recipes, which differ in batch size: their scores compare recipes" in text
+    assert "| Batch size | 32 | 8 |" in text
     assert "The runs are of 2 versions of the code: 1 at" in text
 
 
@@ -788,3 +791,75 @@ def test_names_of_runs_are_no_markup_and_no_formula(tmp_path: Path) -> None:
     out = write_report([tmp_path])
     assert "<script" not in (out / "summary.md").read_text()
     assert table(out / "runs.csv")[0]["model"] == "'=cmd<script>x"
+
+
+def test_the_report_opens_with_the_honest_score_and_every_protocol(tmp_path: Path) -> None:
+    for protocol in ("paper", "holdout", "official"):
+        make_run(tmp_path, protocol=protocol)
+    make_baseline(tmp_path, protocol="official")
+    make_run(tmp_path / "d", protocol="official", debug=True)
+    report = write_report([tmp_path])
+    first = said(report).splitlines()[2]
+    assert re.match(r"Tiny reached .* in 1 trial of the official protocol, its epoch chosen", first)
+    assert first.index("official protocol") < first.index("Optimistic, scored on the split")
+    page = (report / "report.html").read_text()
+    shown = page[page.index('class="overview"') : page.index("<nav")]
+    assert re.findall(r'href="#kermany-(\w+)"', shown) == ["official", "holdout", "paper"]
+    assert shown.count("not run") == 2  # of the baseline
+    assert "optimistic: epoch chosen on the test split" in shown
+    for name in re.findall(r'href="#([^"]+)"', page):
+        assert f'id="{name}"' in page
+    assert "Debug runs: “kermany, debug protocol”" in page
+    assert "**Debug runs. They trained on a few batches an epoch" in said(report)
+    assert "## Kermany: median test F1 of NORMAL by protocol" in said(report)
+
+
+def test_an_interval_of_a_difference_that_says_nothing_is_withheld(tmp_path: Path) -> None:
+    for seed, value in enumerate((0.1, 0.9)):
+        make_run(tmp_path, seed=seed)
+        other = make_run(tmp_path, seed=seed, model="small")
+        edit(other, lambda c, v=value: c["best"]["test"].update(accuracy=v))  # type: ignore[misc]
+    report = write_report([tmp_path])
+    row = found(table(report / "comparisons.csv"), what="tiny minus small", score="accuracy")
+    assert (row["low"], row["high"]) == ("", "")
+    assert "withheld: 2 trials tell too little" in said(report)
+    for row in table(report / "comparisons.csv"):
+        assert all(-1 <= float(row[end]) <= 1 for end in ("low", "high") if row[end])
+
+
+def test_recipes_are_one_table_of_resolved_settings(tmp_path: Path) -> None:
+    tiny, small = make_run(tmp_path), make_run(tmp_path, model="small")
+    configure(tiny, data={"image_size": 256}, optimizer={"lr": 0.004, "weight_decay": None},
+              model={"name": "tiny", "image_size": "${data.image_size}", "f": 2})  # fmt: skip
+    configure(small, data={"image_size": 128}, optimizer={"lr": 0.006, "weight_decay": 0.02},
+              model={"name": "small", "f": "${oc.env:HOME}"})  # fmt: skip
+    edit(tiny, lambda c: c["machine"].update(device="the CPU, 1 threads"))
+    edit(small, lambda c: c["machine"].update(device="the CPU, 1 thread"))
+    report = write_report([tmp_path])
+    text = said(report)
+    assert "| Image side, pixels | 256 | 128 |" in text
+    assert "| Weight decay | \N{EN DASH} | 0.02 |" in text
+    assert "differ in image side, pixels, learning rate, weight decay:" in text
+    assert "${" not in text
+    assert "None" not in text
+    assert "different machines" not in text
+
+
+def test_summary_links_the_audit_and_no_name_is_a_link() -> None:
+    text = summary_markdown(
+        ["[a](http://b)"], parts=[], problems=[], audit=AuditLink("set", "Said.", "../audit.html")
+    )
+    assert "Audit of set: Said. [The audit](../audit.html) shows" in text
+    assert "\\[a\\](http://b)" in text
+
+
+def test_few_trials_have_no_box_and_many_networks_no_bands(tmp_path: Path) -> None:
+    runs = [make_run(tmp_path, model=model) for model in ("tiny", "small", "medium", "large")]
+    trials = [trial for run in runs if isinstance(trial := read_run(run, name="one"), Trial)]
+    (group,), _ = group_trials(trials[:1])
+    lower = figures.f1_by_network(group).axes[1]  # type: ignore[union-attr]
+    assert [text.get_text() for text in lower.get_xticklabels()] == ["tiny\n1 trial"]
+    for count, bands in ((3, 3), (4, 0)):
+        (group,), _ = group_trials(trials[:count])
+        roc = figures.roc_and_precision_recall(group).axes[0]  # type: ignore[union-attr]
+        assert len(roc.collections) == bands
