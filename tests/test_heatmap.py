@@ -298,3 +298,25 @@ def test_a_network_whose_answers_are_not_finite_is_an_error_not_a_bad_radiograph
     torch.save(saved, broken / run_folder.BEST)
     assert main([str(broken), str(radiographs), "--out", str(tmp_path / "out")]) == 2
     assert "probabilities must be finite; those of" in capsys.readouterr().err
+
+
+def test_the_picture_says_file_decision_and_threshold(
+    run: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    legends = []
+    monkeypatch.setattr(heatmap_images, "_draw", lambda *drawn: legends.append(drawn[2]) or b"")
+    one = checkpoint.load(run)
+    for threshold, called in ((0.0, "PNEUMONIA"), (1.0, "NORMAL")):
+        for name in ("NORMAL", "PNEUMONIA"):
+            request = heatmap_images.make_request(
+                one, checkpoint="best", class_name=name, threshold=threshold
+            )
+            heatmap_images.explain(request, noise().astype(np.uint8), name="folder/a.png")
+            file, said, _ = legends[-1].splitlines()
+            assert file == "a.png"
+            assert f"Called {called}: PNEUMONIA " in said
+            assert said.endswith(f"threshold {threshold:.3f}")
+    point = {"operating_point": {"threshold": 0.85, "fixed_on": "val"}}
+    one.metrics["assessment"] = point
+    assert heatmap_images.make_request(one, checkpoint="best").threshold == 0.85
+    assert heatmap_images.make_request(one, checkpoint="last").threshold == 0.5
