@@ -190,9 +190,8 @@ def test_names_of_a_run_folder_are_no_markup() -> None:
 
 def test_a_card_says_where_nothing_was_learnt_and_has_no_links_of_its_own() -> None:
     poor = dict.fromkeys(("accuracy", "f1_normal", "f1_pneumonia"), 0.9)
-    fixed = "there is no validation split"
     for auroc, told in ((0.0, True), (0.31, True), (0.6, False), (None, False)):
         best = {"epoch": 3, "test": poor | {"auroc": auroc}}
-        text = written(fixed, with_table=False, **metrics(best=best, model="[tiny](http://x)"))
+        text = written(metrics(best=best, model="[tiny](http://x)"), with_table=False)
         assert ("LEARNT NOTHING" in text) is told
         assert "[tiny](" not in text
