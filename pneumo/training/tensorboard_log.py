@@ -11,6 +11,7 @@ import yaml
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 from pytorch_lightning.loggers import TensorBoardLogger
+from tensorboard.plugins.hparams.plugin_data_pb2 import HParamsPluginData
 from torch.utils.tensorboard import SummaryWriter
 from torch.utils.tensorboard.summary import hparams
 
@@ -110,7 +111,13 @@ def add_hparams(
         for name in HPARAM_SCORES
     }
     settings = hparam_settings(metrics, varied)
-    for summary in hparams(settings, values):  # type: ignore[no-untyped-call]
+    summaries = hparams(settings, values)  # type: ignore[no-untyped-call]
+    plugin = summaries[0].value[0].metadata.plugin_data
+    page = HParamsPluginData.FromString(plugin.content)
+    for info in page.experiment.hparam_infos:
+        info.differs = True  # what does not is not shown at first
+    plugin.content = page.SerializeToString()
+    for summary in summaries:
         writer._get_file_writer().add_summary(summary)  # type: ignore[no-untyped-call]
     for name, value in values.items():
         when = name.partition("_at_")[2].partition("_")[0]
