@@ -303,8 +303,13 @@ def test_a_network_whose_answers_are_not_finite_is_an_error_not_a_bad_radiograph
 def test_the_picture_says_file_decision_and_threshold(
     run: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    legends = []
-    monkeypatch.setattr(heatmap_images, "_draw", lambda *drawn: legends.append(drawn[2]) or b"")
+    legends: list[str] = []
+
+    def draw(radiograph: np.ndarray, heat: np.ndarray, legend: str) -> bytes:
+        legends.append(legend)
+        return b""
+
+    monkeypatch.setattr(heatmap_images, "_draw", draw)
     one = checkpoint.load(run)
     for threshold, called in ((0.0, "PNEUMONIA"), (1.0, "NORMAL")):
         for name in ("NORMAL", "PNEUMONIA"):
