@@ -7,6 +7,7 @@ import sys
 from collections.abc import Callable, Sequence
 
 MISTAKE, UNREADABLE, STOPPED = 2, 3, 130  # exit codes; 130 is Ctrl-C, as shells have it
+PROGRAM = "pneumo"  # the command that pyproject.toml installs
 
 
 class Parser(argparse.ArgumentParser):
@@ -20,7 +21,7 @@ class Parser(argparse.ArgumentParser):
 
     def __init__(self, command: str, *, description: str, epilog: str):
         super().__init__(
-            prog=f"python -m pneumo.{command}",
+            prog=_program(command),
             description=description,
             epilog=epilog,
             formatter_class=argparse.RawDescriptionHelpFormatter,
@@ -39,6 +40,12 @@ class Parser(argparse.ArgumentParser):
     def parse(self, arguments: Sequence[str] | None) -> argparse.Namespace:
         """Returns the arguments; parse_args would refuse an option between two positional ones."""
         return self.parse_intermixed_args(arguments)
+
+
+def _program(command: str) -> str:
+    """How the command was called: pneumo predict, or python -m pneumo.predict."""
+    typed = f"{PROGRAM} {command}"
+    return typed if sys.argv[0] == typed else f"python -m pneumo.{command}"
 
 
 def run(command: Callable[[], int], *, stopped: str = "stopped") -> int:

@@ -19,7 +19,7 @@ ORDER = (  # a package may import those of the lines above its own, and its own
     {"baselines"},
     {"auditing"},
     {"audit", "download", "evaluate", "export", "heatmap", "predict", "train"},
-    {"api"},
+    {"__main__", "api"},
 )
 
 

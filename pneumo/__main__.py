@@ -1,0 +1,74 @@
+"""The command ``pneumo VERB ...``, the same as ``python -m pneumo.VERB ...``."""
+
+# A verb's module is imported when the verb is asked for: torch takes seconds.
+import os
+import sys
+from importlib import import_module
+
+from pneumo import cli
+
+VERBS = {  # what `pneumo --help` says of each, in the order of use
+    "download": "fetches the public radiographs",
+    "audit": "what a score on a data set is worth: copies, files, shortcuts",
+    "train": "trains a network, or a sweep of them: KEY=VALUE settings",
+    "evaluate": "scores, operating point and calibration of finished runs",
+    "predict": "a probability for each image",
+    "heatmap": "where a network looked, and how faithful that is",
+    "export": "an ONNX file and a model card",
+    "report": "tables, pictures and one page over runs",
+}
+MODULES = {"report": "pneumo.report.__main__"}
+COMPLETION = ("-sc", "--shell-completion")  # Hydra's option
+
+
+def main() -> int:
+    """The command; returns its exit code, 2 for a verb that is none."""
+    arguments = sys.argv[1:]
+    if not arguments or arguments[0] in ("-h", "--help"):
+        sys.stdout.write(help_text())
+        return 0
+    if arguments[0] in COMPLETION:
+        return complete(arguments)
+    if arguments[0] not in VERBS:
+        sys.stderr.write(
+            f"error: the first word must be one of {', '.join(VERBS)}; got {arguments[0]!r}\n"
+        )
+        return cli.MISTAKE
+    return run(arguments[0], arguments[1:])
+
+
+def run(verb: str, arguments: list[str]) -> int:
+    """Does what ``python -m pneumo.VERB`` does; returns its exit code."""
+    sys.argv = [f"{cli.PROGRAM} {verb}", *arguments]  # Hydra reads them there
+    return import_module(MODULES.get(verb, f"pneumo.{verb}")).main() or 0
+
+
+def help_text() -> str:
+    """Returns a line for each verb."""
+    lines = "".join(f"  {verb:<10}{says}\n" for verb, says in VERBS.items())
+    return (
+        "Small networks that look for pneumonia in chest X-rays. Not a medical device.\n\n"
+        f"{cli.PROGRAM} VERB ...\n{lines}\n{cli.PROGRAM} VERB --help tells of a verb.\n"
+    )
+
+
+def complete(arguments: list[str]) -> int:
+    """Answers the shell: verbs here, the settings of train by Hydra; returns the exit code.
+
+    For other verbs it answers nothing, and the shell completes names of files.
+    """
+    verb, space, rest = os.environ.get("COMP_LINE", "").partition(" ")[2].lstrip().partition(" ")
+    if not arguments[1:] or not arguments[1].startswith("query="):  # the shell's own script
+        sys.argv[0] = cli.PROGRAM
+    elif not space:
+        sys.stdout.write(" ".join(name for name in VERBS if name.startswith(verb)) + "\n")
+        return 0
+    elif verb != "train":
+        return 0
+    else:
+        os.environ["COMP_LINE"] = f"{cli.PROGRAM} {rest}"
+    return import_module("pneumo.train").main() or 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,109 @@
+import os
+import shutil
+import subprocess
+import sys
+import tomllib
+from importlib.util import find_spec
+from pathlib import Path
+
+import pytest
+
+from pneumo import __main__ as command
+from tests.conftest import ROOT
+
+
+def test_help_has_a_line_for_each_verb_that_fits_and_is_a_module() -> None:
+    lines = command.help_text().splitlines()
+    assert [line for line in lines if len(line) > 79] == []
+    assert [line.split()[0] for line in lines if line.startswith("  ")] == list(command.VERBS)
+    for verb in command.VERBS:
+        assert find_spec(command.MODULES.get(verb, f"pneumo.{verb}"))
+
+
+def test_the_installed_command_is_this_one() -> None:
+    told = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]["scripts"]
+    assert told == {"pneumo": "pneumo.__main__:main"}
+
+
+@pytest.mark.parametrize("arguments", [[], ["--help"], ["predcit"], ["-sc", "query=bash"]])
+def test_help_imports_neither_hydra_nor_torch(arguments: list[str]) -> None:
+    code = (
+        "import sys\nfrom pneumo.__main__ import main\nmain()\n"
+        "heavy = {'torch', 'hydra', 'numpy', 'pandas'} & set(sys.modules)\n"
+        "raise SystemExit(f'imported {heavy}' if heavy else 0)"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", code, *arguments],
+        env={**os.environ, "PYTHONPATH": str(ROOT), "COMP_LINE": "pneumo e"},
+        capture_output=True,
+        text=True,
+    )
+    assert done.returncode == 0, done.stderr
+
+
+def test_an_unknown_verb_is_one_line_and_2(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(sys, "argv", ["pneumo", "trian"])
+    assert command.main() == 2
+    shown = capsys.readouterr().err
+    assert shown.startswith("error: the first word must be one of download, audit, train")
+    assert shown.endswith("got 'trian'\n")
+    assert shown.count("\n") == 1
+
+
+@pytest.mark.parametrize("verb", ["download", "report"])
+def test_a_verb_is_the_command_of_its_module(
+    verb: str, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(sys, "argv", ["pneumo", verb, "--help"])
+    with pytest.raises(SystemExit, match="0"):
+        command.main()
+    assert capsys.readouterr().out.startswith(f"usage: pneumo {verb} ")
+
+
+def test_train_gets_its_settings_and_its_exit_code(tmp_path: Path) -> None:
+    done = subprocess.run(
+        [sys.executable, "-m", "pneumo", "train", "optimizer.lr=-1"],
+        env={**os.environ, "PYTHONPATH": str(ROOT)},
+        cwd=tmp_path,
+        capture_output=True,
+        text=True,
+    )
+    assert done.returncode == 2
+    assert done.stderr == "Error: optimizer.lr must be a number above 0; got -1\n"
+
+
+COMPLETE = """
+PATH={bin}:$PATH
+eval "$(pneumo -sc install=bash)"
+COMP_LINE={line!r} COMP_POINT=${{#COMP_LINE}}
+words=($COMP_LINE)
+COMP_CWORD=$(( ${{#words[@]}} - 1 ))
+hydra_bash_completion
+echo "${{COMPREPLY[@]}}"
+"""
+
+
+@pytest.mark.skipif(shutil.which("bash") is None, reason="no bash")
+@pytest.mark.parametrize(
+    ("line", "wanted"),
+    [
+        ("pneumo e", "evaluate export"),
+        ("pneumo evaluate pneu", "pneumo"),  # a file
+        pytest.param("pneumo train -m seed=1 model=ti", "model=tiny", marks=pytest.mark.slow),
+        pytest.param("pneumo train trainer.max_ep", "trainer.max_epochs=", marks=pytest.mark.slow),
+    ],
+)
+def test_bash_completes(tmp_path: Path, line: str, wanted: str) -> None:
+    script = tmp_path / "pneumo"
+    script.write_text(f'#!/bin/sh\nexec {sys.executable} -m pneumo "$@"\n')
+    script.chmod(0o755)
+    done = subprocess.run(
+        ["bash", "-c", COMPLETE.format(bin=tmp_path, line=line)],
+        cwd=tmp_path,
+        env={**os.environ, "PYTHONPATH": str(ROOT)},
+        capture_output=True,
+        text=True,
+    )
+    assert (done.stdout.strip(), done.returncode) == (wanted, 0), done.stderr
