@@ -166,6 +166,7 @@ class XrayDataModule(pl.LightningDataModule):
         num_workers: processes that load and augment; 0 does it in the training process.
         resident: a device that takes the whole set, where batches are then cut and augmented;
             None leaves it on disk, from where batches are read.
+        overfit_batches: trains on so many batches only, the same ones in each epoch; None for all.
     """
 
     def __init__(
@@ -179,6 +180,7 @@ class XrayDataModule(pl.LightningDataModule):
         num_classes: int = 2,
         num_workers: int = 0,
         resident: torch.device | None = None,
+        overfit_batches: int | None = None,
     ):
         super().__init__()
         self.cache, self.augment, self.seed = cache, augment, seed
@@ -186,6 +188,9 @@ class XrayDataModule(pl.LightningDataModule):
         self.rows = {str(part): rows.index.to_numpy() for part, rows in table.groupby("split")}
         self.target = np.zeros(len(cache.images), np.int64)
         self.target[table.index] = targets(table, num_classes=num_classes)
+        if overfit_batches:
+            train = mixed_order(self.rows["train"], self.target[self.rows["train"]])
+            self.rows["train"] = train[: overfit_batches * batch_size]
         self.on_device: tuple[Tensor, Tensor] | None = None
         if resident:
             self.on_device = (

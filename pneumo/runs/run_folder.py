@@ -45,6 +45,7 @@ MOVED = {  # modules that a run folder of an earlier version names by _target_, 
 MAY_CHANGE = (
     "callbacks",
     "capture",  # of an earlier version
+    "compile",
     "data.cache_dir",
     "data.num_workers",
     "data.root",
@@ -53,11 +54,14 @@ MAY_CHANGE = (
     "logger",
     "model.micro_batch",
     "num_threads",
+    "print_config",
     "run_dir",
+    "tags",
     "trainer.accelerator",
     "trainer.devices",
     "trainer.enable_progress_bar",
     "trainer.log_every_n_steps",
+    "trainer.profiler",
 )
 
 
@@ -387,11 +391,14 @@ def _finite(value: Any) -> Any:
 
 
 def flat(config: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
-    """Returns a configuration as one mapping, with keys such as optimizer.lr."""
+    """Returns a configuration as one mapping, with keys such as optimizer.lr.
+
+    Without what is null: an older version may have had no such setting.
+    """
     found: dict[str, Any] = {}
     for name, value in config.items():
         if isinstance(value, Mapping):
             found |= flat(value, f"{prefix}{name}.")
-        else:
+        elif value is not None:
             found[f"{prefix}{name}"] = value
     return found

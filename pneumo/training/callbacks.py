@@ -1,15 +1,17 @@
 """What a run shows and keeps while it trains: lines, the history file, pictures."""
 
 import logging
+import sys
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 import pandas as pd
 import pytorch_lightning as pl
-from pytorch_lightning.callbacks import Checkpoint, WeightAveraging
+from pytorch_lightning.callbacks import Checkpoint, ProgressBar, WeightAveraging
 from torch import Tensor
 from torchvision.utils import make_grid
+from tqdm.auto import tqdm
 
 from pneumo.data.datamodule import XrayDataModule
 from pneumo.runs import run_folder
@@ -49,6 +51,45 @@ class EpochLines(pl.Callback):
             row["seconds"],
             " *" if self.selection.best(history) == len(history) - 1 else "",
         )
+
+
+class EpochBar(ProgressBar):
+    """One bar on stderr for the epoch under way, which is gone before the epoch's line is written.
+
+    Training and scoring are one bar; epochs are counted from 1, as in the lines.
+    """
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.bar: Any = None
+
+    def on_train_epoch_start(self, trainer: pl.Trainer, *_: Any) -> None:
+        """Opens the bar."""
+        self.bar = tqdm(
+            total=int(self.total_train_batches + sum(trainer.num_val_batches)),
+            desc=f"epoch {trainer.current_epoch + 1}/{trainer.max_epochs}",
+            unit=" batches",
+            leave=False,
+            dynamic_ncols=True,
+            file=sys.stderr,
+        )
+
+    def on_train_batch_end(self, *_: Any) -> None:
+        """Counts a batch."""
+        self.bar.update()
+
+    def on_validation_batch_end(self, *_: Any) -> None:
+        """Counts a batch."""
+        self.bar.update()
+
+    def on_validation_end(self, *_: Any) -> None:
+        """Takes the bar away."""
+        self.bar.close()
+
+    def on_exception(self, *_: Any) -> None:
+        """Takes the bar away, so that the message has a line of its own."""
+        if self.bar is not None:
+            self.bar.close()
 
 
 class Checkpoints(Checkpoint):

@@ -28,6 +28,7 @@ from pneumo.training.rules import (
 MAX_SEED = 10**14  # torch's seed has 64 bits, and is made of this and the epoch
 MAX_THREADS = 1024  # where the system refuses one of many, torch crashes
 SPLITS = ("train", "val", "test")
+PROFILERS = ("simple", "advanced", "pytorch")  # Lightning's
 SCORES = (  # of each split after each epoch, named as pneumo.training.task does
     "f1_normal",
     "f1_pneumonia",
@@ -97,15 +98,14 @@ OPTIMIZER = Rule(
     f"{TARGET.says}; LBFGS is none, since it scores a batch several times in a step",
     lambda v: TARGET.holds(v) and not v.endswith(".LBFGS"),
 )
-SCHEDULE = Rule(
-    "a dotted name that can be imported, such as torch.optim.lr_scheduler.StepLR; "
-    "ReduceLROnPlateau is none, since a resumed run could not repeat it",
-    lambda v: TARGET.holds(v) and not v.endswith(".ReduceLROnPlateau"),
-)
 MONITOR = Rule(
     f"a score and a split, such as f1_normal/val, with one of the scores {', '.join(SCORES)}",
     # that there is such a split is checked with the protocol
     lambda v: isinstance(v, str) and "/" in v and v.partition("/")[0] in SCORES,
+)
+RATE_MONITOR = Rule(
+    f"{MONITOR.says}, not of the test split, by which nothing may be trained",
+    lambda v: MONITOR.holds(v) and not v.endswith("/test"),
 )
 VERSION = Rule("null, text or a whole number", lambda v: v is None or TEXT.holds(v) or is_whole(v))
 DEVICES = Rule(
@@ -115,6 +115,10 @@ DEVICES = Rule(
 BATCHES = Rule(
     "null, a whole number of batches from 1, or a share of them above 0, up to 1.0",
     lambda v: v is None or (is_whole(v) and v >= 1) or (isinstance(v, float) and 0 < v <= 1),
+)
+TAGS = Rule(
+    "a list of names, such as [first,small]",
+    lambda v: isinstance(v, list) and all(map(NAME.holds, v)),
 )
 GAMMA = Rule("scale or a number above 0", lambda v: v == "scale" or POSITIVE.holds(v))
 RATES = Rule(
@@ -260,7 +264,7 @@ class Optimizer(Section):
 class Schedule(Section):
     """Changes the learning rate."""
 
-    target_: Annotated[str, SCHEDULE]
+    target_: Annotated[str, TARGET]
     partial_: Annotated[bool, one_of(True)]
     T_max: Annotated[int | None, whole(1, 10**6)] = None
     factor: Annotated[float | None, between(0, 1)] = None
@@ -269,6 +273,9 @@ class Schedule(Section):
     max_lr: Annotated[float | list[float] | None, RATES] = None
     pct_start: Annotated[float | None, between(0, 1, open_=True)] = None
     total_steps: Annotated[int | None, optional(whole(1))] = None
+    monitor: Annotated[str | None, RATE_MONITOR] = None
+    mode: Annotated[str | None, one_of("max", "min")] = None
+    patience: Annotated[int | None, whole(0)] = None
 
 
 class Callback(Section):
@@ -314,13 +321,15 @@ class Loggers(Section):
 
 
 ONE_PROCESS = one_of("auto", why="one process for each run")
-NO_OVERFIT = explained(
-    one_of(0, 0.0), "since scores of train images say nothing; trainer=debug is a short run"
+NO_DEV_RUN = one_of(
+    None, False, why="since it leaves no checkpoint to score; trainer=one_batch is as short"
 )
-NO_DEV_RUN = one_of(False, why="since it writes no log; trainer=debug is a short run")
 NO_STEPS = one_of(-1, why="since a run ends after trainer.max_epochs")
 CHECKPOINTS = one_of(None, True, why="since a run keeps its weights")
-EACH_EPOCH = one_of(1, why="since each epoch is scored")
+EACH_EPOCH = one_of(None, 1, why="since the best epoch is chosen by the scores of each")
+NO_TEST_LIMIT = one_of(
+    None, why="since the test split is scored with the validation split: limit_val_batches"
+)
 AT_THE_END = Rule("null or 1.0, since an epoch is scored at its end", one_of(None, 1.0).holds)
 NO_SANITY = one_of(0, why="since only whole epochs are scored")
 NO_RELOAD = one_of(0, why="since the images of all epochs are the same")
@@ -344,7 +353,8 @@ class Trainer(Section):
     min_steps: Annotated[int | None, optional(whole(0))] = None
     limit_train_batches: Annotated[int | float | None, BATCHES] = None
     limit_val_batches: Annotated[int | float | None, BATCHES] = None
-    overfit_batches: Annotated[float | None, NO_OVERFIT] = None
+    limit_test_batches: Annotated[None, NO_TEST_LIMIT] = None
+    overfit_batches: Annotated[int | None, optional(whole(1))] = None
     fast_dev_run: Annotated[bool | None, NO_DEV_RUN] = None
     barebones: Annotated[bool | None, one_of(False, why="since it leaves no checkpoint")] = None
     enable_checkpointing: Annotated[bool | None, CHECKPOINTS] = None
@@ -354,8 +364,9 @@ class Trainer(Section):
     log_every_n_steps: Annotated[int | None, optional(whole(0))] = None
     enable_progress_bar: Annotated[bool | None, optional(YES_NO)] = None
     enable_model_summary: Annotated[bool | None, optional(YES_NO)] = None
-    accumulate_grad_batches: Annotated[int | None, whole(1)] = None
-    gradient_clip_val: Annotated[float | None, optional(NOT_NEGATIVE)] = None
+    profiler: Annotated[str | None, one_of(None, *PROFILERS)] = None
+    accumulate_grad_batches: Annotated[int | None, optional(whole(1))] = None
+    gradient_clip_val: Annotated[float | None, optional(POSITIVE)] = None
     gradient_clip_algorithm: Annotated[str | None, one_of(None, "norm", "value")] = None
     deterministic: Annotated[bool | str | None, one_of(None, True, False, "warn")] = None
     benchmark: Annotated[bool | None, optional(YES_NO)] = None
@@ -394,6 +405,9 @@ class Config(Section):
     seed: Annotated[int, whole(0, MAX_SEED)]
     num_threads: Annotated[int | None, optional(whole(1, MAX_THREADS))]
     run_dir: Annotated[str, RUN_DIR]
+    compile: Annotated[bool | None, YES_NO] = None
+    print_config: Annotated[bool | None, YES_NO] = None
+    tags: Annotated[list[str] | None, TAGS] = None
     protocol: Protocol
     data: Data
     model: Annotated[Model, PlainValidator(_model)]

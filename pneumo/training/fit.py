@@ -47,6 +47,12 @@ SILENCED_MESSAGES = (
     ".*treespec, LeafSpec",
     "Checkpoint directory .* exists and is not empty",  # a resumed run
 )
+BAR = {"_target_": "pneumo.training.callbacks.EpochBar"}
+PROFILERS = {
+    "simple": "SimpleProfiler",
+    "advanced": "AdvancedProfiler",
+    "pytorch": "PyTorchProfiler",
+}
 WHOLE_FILES = {"_target_": "pneumo.training.whole_files.WholeFiles"}
 # How torch says that a loading process was killed, or has no room for its batch
 WORKER = re.compile(r"DataLoader worker \(pid.*|unable to allocate shared memory.*")
@@ -68,6 +74,8 @@ def check(config: Mapping[str, Any]) -> None:
         objects.attempt("augment", lambda: instantiate(config["augment"]).per_image())
         network = objects.attempt("model", lambda: build_network(config))
         objects.try_loss(config, num_classes=network.num_classes)
+        if config.get("compile"):
+            objects.try_compile(device=trainer.strategy.root_device)
 
 
 def fit(config: dict[str, Any], run_dir: Path) -> None:
@@ -96,8 +104,12 @@ def fit(config: dict[str, Any], run_dir: Path) -> None:
         "threads": torch.get_num_threads(),
         "micro_batch": config["model"].get("micro_batch", 0),
         "resident": resident is not None,
+        "compiled": bool(config.get("compile")),
     }
     network, module, data = build(config, table, images, resident=resident, arithmetic=arithmetic)
+    if config.get("compile"):
+        # a function, so that the checkpoint's keys stay those of the network
+        module.compiled = torch.compile(lambda x: network(x))
     if device.type == "cpu":
         fused_cpu.keep_memory()
     facts = metadata.describe(config, data_set, table, digest, network, trainer)
@@ -232,6 +244,7 @@ def build(
         num_classes=network.num_classes,
         num_workers=config["data"]["num_workers"],
         resident=resident,
+        overfit_batches=config["trainer"].get("overfit_batches"),
     )
     mean, std = data.train_statistics()
     network.mean.fill_(mean)
@@ -241,6 +254,7 @@ def build(
         optimizer=instantiate(config["optimizer"]),
         schedule=instantiate(objects.schedule_settings(config, num_steps=num_steps(config, data))),
         interval=config["schedule"].get("interval", "epoch"),
+        plateau_on=config["schedule"].get("monitor"),
         loss=objects.make_loss(config, data.target[data.rows["train"]], network.num_classes),
         eval_parts=data.eval_parts,
         seed=config["seed"],
@@ -311,14 +325,7 @@ def build_trainer(
     try:
         with warnings.catch_warnings():
             warnings.filterwarnings("ignore", "GPU available but not used")  # as asked for
-            return instantiate(  # type: ignore[no-any-return]
-                {
-                    "enable_progress_bar": sys.stderr.isatty(),
-                    **trainer,
-                    "default_root_dir": str(run_dir),
-                    "plugins": [*(trainer.get("plugins") or []), WHOLE_FILES],
-                }
-            )
+            return instantiate(trainer_settings(trainer, run_dir))  # type: ignore[no-any-return]
     except Exception as error:
         reason = " ".join(str(error.__cause__ or error).split())
         if re.search("device|accelerator|gpu|cuda", reason, re.IGNORECASE):
@@ -328,6 +335,25 @@ def build_trainer(
                 "what is there with trainer=auto"
             ) from None
         raise ValueError(f"trainer cannot be used as it is set: {reason}") from None
+
+
+def trainer_settings(trainer: Mapping[str, Any], run_dir: Path) -> dict[str, Any]:
+    """Returns what the Trainer is made of: what is set of its configuration, and what is ours."""
+    given: dict[str, Any] = {"enable_progress_bar": sys.stderr.isatty()}
+    given |= {key: value for key, value in trainer.items() if value is not None}
+    given.pop(
+        "overfit_batches", None
+    )  # Lightning's would score train images: ours are XrayDataModule's
+    if given["enable_progress_bar"]:
+        given["callbacks"] = [BAR, *given["callbacks"]]
+    if "profiler" in given:
+        kind = f"pytorch_lightning.profilers.{PROFILERS[given['profiler']]}"
+        given["profiler"] = {"_target_": kind, "dirpath": str(run_dir), "filename": "profile"}
+    return {
+        **given,
+        "default_root_dir": str(run_dir),
+        "plugins": [*given.get("plugins", []), WHOLE_FILES],
+    }
 
 
 def train(

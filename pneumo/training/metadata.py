@@ -32,7 +32,7 @@ log = logging.getLogger(__name__)
 
 PACKAGE = Path(pneumo.__file__).resolve().parent
 WIDTH = 79  # of the lines on the screen
-MODEL_KEYS = ("f", "d", "c", "batch_norm", "num_classes")  # where a model has them
+MODEL_KEYS = ("f", "d", "c", "batch_norm", "num_classes", "pretrained")  # where a model has them
 LIMITS = ("limit_train_batches", "limit_val_batches", "overfit_batches", "fast_dev_run")
 DEBUG_NOTE = (
     "DEBUG RUN: it trained on a few batches an epoch. It shows that the software works; its scores "
@@ -154,6 +154,7 @@ def describe_run(
         "seed": config["seed"],
         "protocol": protocol["name"],
         "fold": protocol["fold"],
+        "tags": list(config.get("tags") or []),
         "data": {
             "kind": data_set.kind,
             "note": data_set.note,
@@ -192,6 +193,7 @@ def hyperparameters(config: Mapping[str, Any]) -> dict[str, Any]:
         "schedule": config["schedule"]["_target_"].rpartition(".")[2],
         "max_epochs": config["trainer"]["max_epochs"],
         **_augmentation(augment),
+        **({"tags": ", ".join(config["tags"])} if config.get("tags") else {}),
     }
 
 

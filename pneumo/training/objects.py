@@ -12,7 +12,7 @@ import torch
 from hydra.utils import instantiate
 from pytorch_lightning.loggers import Logger, TensorBoardLogger
 from torch import Tensor, nn
-from torch.optim.lr_scheduler import LRScheduler
+from torch.optim.lr_scheduler import LRScheduler, ReduceLROnPlateau
 from torch.utils.tensorboard import SummaryWriter
 
 from pneumo.training import losses, settings
@@ -28,7 +28,7 @@ KINDS: dict[str, type] = {
 }
 NO_ARGUMENTS = {  # keys that are the program's own
     "model": ("name", "channels", "heatmap_layer"),
-    "schedule": ("interval",),
+    "schedule": ("interval", "monitor"),
 }
 # What takes any keyword, and hands it on to what does not
 HANDS_ON: dict[Any, Callable[..., Any]] = {TensorBoardLogger: SummaryWriter}
@@ -82,7 +82,15 @@ def try_optimizer(config: Mapping[str, Any], *, device: torch.device) -> None:
         for weight in weights:
             weight.grad = torch.ones_like(weight)
         attempt("optimizer", optimizer.step)
-        attempt("schedule", schedule.step)
+        attempt("schedule", lambda: step_schedule(schedule))
+
+
+def step_schedule(schedule: LRScheduler) -> None:
+    """Steps a schedule, one that follows a score by a score that does not change."""
+    if isinstance(schedule, ReduceLROnPlateau):
+        schedule.step(1.0)
+    else:
+        schedule.step()
 
 
 def schedule_settings(config: Mapping[str, Any], *, num_steps: int) -> dict[str, Any]:
@@ -91,7 +99,8 @@ def schedule_settings(config: Mapping[str, Any], *, num_steps: int) -> dict[str,
     Raises:
         ValueError: the schedule ends before the run, where torch would break it off.
     """
-    settings = {key: value for key, value in config["schedule"].items() if key != "interval"}
+    own = NO_ARGUMENTS["schedule"]
+    settings = {key: value for key, value in config["schedule"].items() if key not in own}
     if "total_steps" in settings:
         settings["total_steps"] = total = settings["total_steps"] or num_steps
         if total < num_steps:
@@ -125,6 +134,19 @@ def try_loss(config: Mapping[str, Any], *, num_classes: int) -> None:
     value = attempt("loss", lambda: loss(torch.zeros(num_classes, num_classes), target))
     if not (isinstance(value, Tensor) and value.ndim == 0):
         raise ValueError("loss must give one number for a batch, such as the mean over its images")
+
+
+def try_compile(*, device: torch.device) -> None:
+    """Raises ValueError where torch cannot compile for ``device``, as without a C++ compiler."""
+    try:
+        torch.compile(torch.sin)(torch.ones(4, device=device))
+    except Exception as error:  # whatever torch's compilers say
+        lines = [line for line in str(error).splitlines() if line.strip()]
+        reason = (lines or [type(error).__name__])[0].strip()
+        raise ValueError(
+            f"compile=true needs what torch.compile needs, on a CPU a C++ compiler: {reason}. "
+            "Leave it out, or install that"
+        ) from None
 
 
 def _check_kind(section: str, made: Any) -> None:

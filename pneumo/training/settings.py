@@ -78,6 +78,7 @@ def _disagreeing(config: Mapping[str, Any]) -> list[str]:
     On plain settings, since pydantic calls no validator of a section where one is missing.
     """
     lines = [*_not_following(config), *_wrong_split(config), *_wrong_lists(config)]
+    lines += _wrong_plateau(config)
     return lines or [*_beyond_the_encoder(config)]
 
 
@@ -109,7 +110,7 @@ def _wrong_split(config: Mapping[str, Any]) -> Iterator[str]:
     splits = list(_get(config, "protocol.split.fractions", SPLITS))
     monitors = [f"callbacks.{name}.monitor" for name in _get(config, "callbacks", {})]
     wrong: dict[str, str] = {}
-    for key in ["protocol.select_on", *monitors]:
+    for key in ["protocol.select_on", "schedule.monitor", *monitors]:
         value = _get(config, key)
         if value is not None and value.rpartition("/")[2] not in splits:
             wrong.setdefault(value.rpartition("/")[2], f"{key} must name a split; got {value!r}")
@@ -118,6 +119,17 @@ def _wrong_split(config: Mapping[str, Any]) -> Iterator[str]:
             f"{message}. protocol={_get(config, 'protocol.name')} has {', '.join(splits)}; "
             f"protocol=holdout has {', '.join(SPLITS)}"
         )
+
+
+def _wrong_plateau(config: Mapping[str, Any]) -> Iterator[str]:
+    """A schedule that follows a score, without the score or at each step."""
+    schedule = _get(config, "schedule", {})
+    if not str(schedule.get("_target_")).endswith(".ReduceLROnPlateau"):
+        return
+    if schedule.get("monitor") is None:
+        yield "schedule.monitor must name a score and a split, such as loss/train; it is not set"
+    if schedule.get("interval") == "step":
+        yield "schedule.interval must be epoch, since the score is one of an epoch; got 'step'"
 
 
 def _wrong_lists(config: Mapping[str, Any]) -> Iterator[str]:

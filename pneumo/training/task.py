@@ -11,6 +11,7 @@ import pytorch_lightning as pl
 import torch
 from torch import Tensor, nn
 from torch.nn import functional
+from torch.optim.lr_scheduler import LRScheduler, ReduceLROnPlateau
 from torchmetrics import ClasswiseWrapper, MetricCollection
 from torchmetrics.classification import (
     BinaryAUROC,
@@ -31,7 +32,7 @@ MAIN = "f1_normal"  # the paper's F1: with 73 % PNEUMONIA its figures fit NORMAL
 MODES = ("max", "min")
 
 OptimizerFactory = Callable[[Iterable[nn.Parameter]], torch.optim.Optimizer]
-ScheduleFactory = Callable[[torch.optim.Optimizer], torch.optim.lr_scheduler.LRScheduler]
+ScheduleFactory = Callable[[torch.optim.Optimizer], LRScheduler]
 
 
 @dataclass(frozen=True)
@@ -132,6 +133,7 @@ class Classifier(pl.LightningModule):
         optimizer: makes the optimizer of the parameters.
         schedule: makes the schedule of an optimizer's learning rate.
         interval: epoch or step, after which the schedule is stepped.
+        plateau_on: the score and the split that a ReduceLROnPlateau follows, such as loss/train.
         loss: (B, num_classes) logits and (B,) class numbers to the mean over the batch that is
             minimised; the loss among the scores is the plain cross-entropy, whatever it is.
         eval_parts: names of the validation loaders, in their order.
@@ -150,12 +152,16 @@ class Classifier(pl.LightningModule):
         eval_parts: list[str],
         seed: int,
         interval: str = "epoch",
+        plateau_on: str | None = None,
         loss: nn.Module | None = None,
         arithmetic: Mapping[str, Any] | None = None,
     ):
         super().__init__()
         self.network = network
         self.optimizer, self.schedule, self.interval = optimizer, schedule, interval
+        self.plateau_on = plateau_on
+        self.plateau: ReduceLROnPlateau | None = None
+        self.compiled: Callable[[Tensor], Tensor] | None = None  # the network, by torch.compile
         self.loss = loss or nn.CrossEntropyLoss()
         self.eval_parts = eval_parts
         self.seed = seed
@@ -170,13 +176,29 @@ class Classifier(pl.LightningModule):
         x = image.float()
         # a network on the CPU is faster channels-last; with one input channel the layouts are
         # the same memory, so only the strides say it
-        return self.network(x.contiguous(memory_format=torch.channels_last))  # type: ignore[no-any-return]
+        run = self.compiled or self.network
+        return run(x.contiguous(memory_format=torch.channels_last))
 
     def configure_optimizers(self) -> Any:
         """The optimizer of all parameters, with its schedule."""
         optimizer = self.optimizer(self.parameters())
-        schedule = {"scheduler": self.schedule(optimizer), "interval": self.interval}
-        return {"optimizer": optimizer, "lr_scheduler": schedule}
+        schedule = self.schedule(optimizer)
+        if isinstance(schedule, ReduceLROnPlateau):
+            self.plateau = schedule
+            return optimizer
+        return {
+            "optimizer": optimizer,
+            "lr_scheduler": {"scheduler": schedule, "interval": self.interval},
+        }
+
+    def on_train_epoch_end(self) -> None:
+        """Steps a schedule that follows a score, before the epoch's checkpoint is written.
+
+        Lightning would do it after that, and not at all for the epoch that a run is resumed from.
+        """
+        if self.plateau:
+            name, _, part = str(self.plateau_on).partition("/")
+            self.plateau.step(self.history[-1][part][name])
 
     def on_train_epoch_start(self) -> None:
         """Draws the epoch's dropout from the seed and the epoch's number."""
@@ -220,15 +242,19 @@ class Classifier(pl.LightningModule):
         """Keeps the history, so that a resumed run ends with the whole of it."""
         checkpoint["history"] = self.history
         checkpoint["arithmetic"] = self.arithmetic
+        if self.plateau:
+            checkpoint["plateau"] = self.plateau.state_dict()
 
     def on_load_checkpoint(self, checkpoint: Mapping[str, Any]) -> None:
         """Takes up the history; says so where the run is computed otherwise than before."""
         self.history = list(checkpoint["history"])
+        if self.plateau:
+            self.plateau.load_state_dict(checkpoint["plateau"])
         before = list(checkpoint.get("arithmetic", []))
         if not before:  # a run begun by an older version
             return
         now = {**self.arithmetic[-1], "from_epoch": len(self.history)}
-        changed = [k for k in now if k != "from_epoch" and now[k] != before[-1].get(k)]
+        changed = [k for k in now if k != "from_epoch" and now[k] != before[-1].get(k, False)]
         if changed:
             told = ", ".join(f"{key} {now[key]} for {before[-1].get(key)}" for key in changed)
             log.warning(
