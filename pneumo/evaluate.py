@@ -14,6 +14,7 @@ from tqdm import tqdm
 
 from pneumo import cli
 from pneumo.data import image, reader
+from pneumo.data.kermany import check_unpacked
 from pneumo.evaluation.assessment import PREVALENCES, assess
 from pneumo.evaluation.metrics import Array
 from pneumo.evaluation.operating_point import OperatingPoint, fit_on_validation, fit_weights
@@ -128,7 +129,7 @@ def evaluate(
             **{name: int((table["label"] == name).sum()) for name in names},
         },
         "notes": [*part.notes, *_warnings(known, own=data is None, checkpoint=checkpoint)],
-        "checkpoint": checkpoint,
+        "checkpoint": None if all(k.metrics.get("baseline") for k in known) else checkpoint,
     }
     return found | _entries(known, table, probability, prevalences)
 
@@ -172,6 +173,7 @@ def other_part(known: Sequence[Member], data: Path, *, allow_overlap: bool) -> P
         FileNotFoundError, ValueError: see leakage.labelled; or it shares patients or images
             with a run's train split, and ``allow_overlap`` is not set.
     """
+    check_unpacked(data, name="--data")
     notes = []
     keys = [str(one.metrics["data"].get("patient_key", "person")) for one in known]
     tables = {key: labelled(data, patient_key=key) for key in dict.fromkeys(keys)}
@@ -307,7 +309,8 @@ def text(found: dict[str, Any]) -> str:
     lines = [
         f"Scored on {on['what']}:",
         f"{on['images']:,} images of {on['patients']:,} patients, {on['NORMAL']:,} NORMAL, "
-        f"{on['PNEUMONIA']:,} PNEUMONIA; the {found['checkpoint']} checkpoint",
+        f"{on['PNEUMONIA']:,} PNEUMONIA"
+        + (f"; the {found['checkpoint']} checkpoint" if found["checkpoint"] else ""),
         *(f"! {note}" for note in found["notes"]),
         "",
         f"{'':19}{'AUROC':20}{'F1 NORMAL':20}accuracy",

@@ -20,6 +20,7 @@ import yaml
 from hydra.core.config_store import ConfigStore
 from hydra.core.global_hydra import GlobalHydra
 from hydra.core.hydra_config import HydraConfig
+from hydra.core.override_parser.overrides_parser import OverridesParser
 from hydra.errors import HydraException, InstantiationException, OverrideParseException
 from hydra.types import RunMode
 from hydra.utils import get_object
@@ -28,6 +29,7 @@ from omegaconf.errors import OmegaConfBaseException
 
 from pneumo.runs import run_folder, trust
 from pneumo.training import settings, sweep
+from pneumo.training.rules import shown
 
 HERE = Path(__file__).parent
 CONF = next(p for p in (HERE.parent / "conf", HERE / "conf") if (p / "train.yaml").is_file())
@@ -99,6 +101,8 @@ def run_checked(cfg: DictConfig, run_dir: Path, *, sweeping: bool) -> int:
         sweep.check(config, HydraConfig.get())
         config["trainer"]["enable_progress_bar"] = False
         config["job_number"] = HydraConfig.get().job.num
+    if config.get("print_config") and not sweeping:
+        print_tree(config)
     if run_folder.read_status(run_dir)["status"] != "done":  # torch takes seconds
         check_objects(config)
     with run_folder.claim(run_dir):
@@ -132,7 +136,7 @@ def refuse(run_dir: Path, error: str, *, sweeping: bool) -> None:
                 run_folder.write_status(run_dir, "failed", error=error)
             run_folder.write_text(run_dir / sweep.REFUSED, error)
         return
-    run_folder.remove_empty(run_dir, levels=3)  # multirun/<date>/<time>/ that Hydra has made
+    run_folder.remove_empty(run_dir, levels=4)  # multirun/<date>/<time>/ that Hydra has made
 
 
 def best_score(run_dir: Path, *, select_on: str) -> float:
@@ -175,6 +179,31 @@ def run_with_log(config: dict[str, Any], run_dir: Path, *, quiet: bool) -> int:
         epoch = run_folder.read_status(run_dir).get("epoch", 0)
         run_folder.end_status(run_dir, end, epoch=epoch, max_epochs=epochs, error=error)
         return code
+
+
+def print_tree(config: Mapping[str, Any]) -> None:
+    """Writes the configuration to stderr as a tree, a branch for each section.
+
+    Raises:
+        ValueError: rich is not installed.
+    """
+    try:
+        from rich.console import Console
+        from rich.syntax import Syntax
+        from rich.tree import Tree
+    except ImportError:
+        raise ValueError(
+            "print_config=true needs rich; add it: pip install 'pneumo[rich]'. --cfg job shows "
+            "the same without"
+        ) from None
+    tree = Tree("configuration")
+    for name, value in config.items():
+        if isinstance(value, Mapping):
+            text = yaml.safe_dump(dict(value), sort_keys=False).rstrip()
+            tree.add(name).add(Syntax(text, "yaml", background_color="default"))
+        else:
+            tree.add(f"{name}: {shown(value)}")
+    Console(stderr=True).print(tree)
 
 
 def check_objects(config: dict[str, Any]) -> None:
@@ -260,6 +289,7 @@ def main() -> None:
         return
     try:
         given = trust_arguments(sys.argv[1:])
+        check_groups(given)
         sys.argv[1:] = options_first(sweep_arguments(resume_arguments(given)))
     except (ValueError, FileNotFoundError, HydraException) as error:
         raise SystemExit(mistake(error)) from None
@@ -322,6 +352,7 @@ def mistake_message(error: Exception) -> str:
     message = str(error).partition("\nConfig search path")[0].rstrip()
     wrong = re.search(r"Could not override '([^']+)'", message)
     ambiguous = re.match("Ambiguous value for argument '(.+)'\n", message)
+    missing = re.search("Could not (?:find|load) '([^']+)/([^']+)'", message)
     plugin = re.search(r"Could not find 'hydra/\w+/(joblib|optuna|ray|submitit)", message)
     rule = settings.rules().get(wrong[1]) if wrong else None
     if wrong and rule:
@@ -338,6 +369,8 @@ def mistake_message(error: Exception) -> str:
         message = (
             f"{plugin[1]} must be installed for this; add it: pip install 'pneumo[{plugin[1]}]'"
         )
+    elif missing:
+        message = no_choice(*missing.groups(), told=message)
     elif isinstance(error, OverrideParseException):
         message = (
             f"an override must be KEY=VALUE; got {error.override!r}. A value with other characters "
@@ -353,6 +386,34 @@ def mistake_message(error: Exception) -> str:
     elif isinstance(error, OSError) and error.strerror:
         message = run_folder.unwritable(None, error)
     return message
+
+
+def no_choice(group: str, choice: str, *, told: str) -> str:
+    """Returns one line for a choice that a group does not have.
+
+    Args:
+        group: such as model.
+        choice: such as huge.
+        told: Hydra's message, a choice a line where it names them; those of --config-dir too.
+    """
+    named = [line.strip() for line in told.splitlines() if line.startswith("\t")]
+    choices = named or sorted(path.stem for path in (CONF / group).glob("*.yaml"))
+    return f"{group} must be one of {', '.join(choices)}; got {choice!r}." + settings.nearest(
+        choice, choices
+    )
+
+
+def check_groups(arguments: list[str]) -> None:
+    """Raises ValueError where a list for a group, as callbacks=[a,b], holds what is no name.
+
+    Hydra would end in a traceback.
+    """
+    for argument in arguments:
+        key, _, value = argument.partition("=")
+        if value.startswith("[") and (CONF / key).is_dir():
+            parsed = OverridesParser.create().parse_override(argument).value()
+            if not all(isinstance(one, str) for one in parsed):  # type: ignore[union-attr]
+                raise ValueError(f"{key} must be names of its choices; got {value}")
 
 
 def composed() -> dict[str, Any]:

@@ -88,6 +88,7 @@ def _check_place(place: Path, csv: Path | None) -> None:
             f"DIR must be a folder of radiographs or PneumoniaMNIST's .npz file; there is no "
             f"{place}. Get the set with python -m pneumo.download"
         )
+    kermany.check_unpacked(place, name="DIR")
     if place.is_file() and place.suffix != ".npz":
         raise ValueError(f"DIR must be a folder, or a file that ends in .npz; got the file {place}")
     if csv and place.is_file():

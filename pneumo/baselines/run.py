@@ -61,8 +61,8 @@ def fit(config: dict[str, Any], run_dir: Path) -> None:
     run_folder.write_json(run_dir / "metrics.json", {**metrics, "seconds": seconds})
     run_folder.write_status(run_dir, "done", epoch=1, max_epochs=1)
     log.info("")
-    log.info("Test split:")
-    metadata.show_scores(best["test"])
+    log.info("Test split (95 % intervals):")
+    metadata.show_scores(found["scores"])
     metadata.show_end([data_set.note], seconds=seconds, run_dir=run_dir)
 
 

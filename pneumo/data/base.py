@@ -9,7 +9,7 @@ import pandas as pd
 from pneumo.data import folder as own
 from pneumo.data import medmnist as archive
 from pneumo.data import phantom as generator
-from pneumo.data.kermany import index, set_folder
+from pneumo.data.kermany import check_unpacked, index, set_folder
 
 log = logging.getLogger(__name__)
 
@@ -80,6 +80,7 @@ def folder(root: str, csv: str | None = None, licence: str = "not stated") -> Fo
         FileNotFoundError, ValueError: see pneumo.data.folder.
     """
     place = Path(root).expanduser()
+    check_unpacked(place)
     if csv is None:
         return Folder(place, "folder", UNKNOWN, licence, near_duplicates=True)
     path = Path(csv).expanduser()
@@ -109,8 +110,10 @@ def kermany(root: str) -> DataSet:
 
     Raises:
         FileNotFoundError: there is no such folder, or it holds no train/ or test/.
+        ValueError: it is an archive.
     """
     folder = Path(root).expanduser()
+    check_unpacked(folder)
     found = set_folder(folder)
     if found is None:
         what = "it holds neither train/ nor test/" if folder.is_dir() else "there is no such folder"

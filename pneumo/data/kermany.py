@@ -3,6 +3,7 @@
 import logging
 import os
 import re
+import shlex
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 
@@ -17,6 +18,7 @@ log = logging.getLogger(__name__)
 
 SOURCES = ("train", "val", "test")
 SUFFIXES = (".jpeg", ".jpg", ".png", ".dcm", ".dicom")
+ARCHIVES = (".zip", ".tar", ".tgz", ".gz", ".xz", ".7z", ".rar")
 PATIENT_KEYS = ("person", "split_person", "series")
 UNKNOWN_NAME = ("error", "skip")
 COLUMNS = ("path", "label", "subtype", "patient", "source")
@@ -138,6 +140,17 @@ def list_images(root: Path) -> tuple[list[str], list[str]]:
             f"with images ({', '.join(SUFFIXES)}); found none in {root}"
         )
     return names, left_out
+
+
+def check_unpacked(place: Path, *, name: str = "data.root") -> None:
+    """Raises ValueError where ``place``, the value of ``name``, is an archive and not a folder."""
+    if place.suffix.lower() not in ARCHIVES or not place.is_file():
+        return
+    zipped = place.suffix.lower() == ".zip"
+    how = f", by: python -m zipfile -e {shlex.quote(str(place))} DIR" if zipped else ""
+    raise ValueError(
+        f"{name} must be a folder; {place} is an archive. Unpack it{how}, then name its folder"
+    )
 
 
 def set_folder(root: Path) -> Path | None:

@@ -1,6 +1,7 @@
 """What a run says of itself: metrics.json, its first lines and its last ones."""
 
 import logging
+import math
 import os
 import platform
 import subprocess
@@ -34,6 +35,19 @@ PACKAGE = Path(pneumo.__file__).resolve().parent
 WIDTH = 79  # of the lines on the screen
 MODEL_KEYS = ("f", "d", "c", "batch_norm", "num_classes", "pretrained")  # where a model has them
 LIMITS = ("limit_train_batches", "limit_val_batches", "overfit_batches", "fast_dev_run")
+NAMES = {  # of the scores, on the screen; a decision is at 0.5
+    "f1_normal": "F1 NORMAL",
+    "f1_pneumonia": "F1 PNEUMONIA",
+    "recall_pneumonia": "sensitivity",
+    "recall_normal": "specificity",
+    "accuracy": "accuracy",
+    "auroc": "AUROC",
+}
+SHOWN = (  # at the end of a run, two in a line
+    ("f1_normal", "f1_pneumonia"),
+    ("recall_pneumonia", "recall_normal"),
+    ("accuracy", "auroc"),
+)
 DEBUG_NOTE = (
     "DEBUG RUN: it trained on a few batches an epoch. It shows that the software works; its scores "
     "mean nothing."
@@ -239,13 +253,13 @@ def conclude(metrics: Mapping[str, Any], data_set: DataSet, run_dir: Path) -> No
     on = by["on"]
     log.info("")
     log.info(
-        "Test split, epoch %d of %d, chosen on the %s split%s:",
+        "Test split, epoch %d of %d, chosen on the %s split%s (95 %% intervals):",
         best["epoch"] + 1,
         len(metrics["history"]),
         on,
         "" if by["monitor"] == MAIN else f" by {by['monitor']} ({by['mode']})",
     )
-    show_scores(best["test"])
+    show_scores(metrics["assessment"]["scores"])
     if on == "test":
         log.info(
             "  Optimistic: the epoch was chosen on the split it is scored on, as in the\n"
@@ -258,12 +272,23 @@ def conclude(metrics: Mapping[str, Any], data_set: DataSet, run_dir: Path) -> No
     log.info("TensorBoard: tensorboard --logdir '%s'", shown)
 
 
-def show_scores(test: Mapping[str, float]) -> None:
-    """Says the four main scores of a test split."""
-    log.info(
-        "  F1 NORMAL %.3f   F1 PNEUMONIA %.3f   accuracy %.3f   AUROC %.3f",
-        *(test[key] for key in ("f1_normal", "f1_pneumonia", "accuracy", "auroc")),
-    )
+def show_scores(found: Mapping[str, Mapping[str, float | None]]) -> None:
+    """Says the main scores of a test split, each with its interval.
+
+    Args:
+        found: value, low and high by score, as the assessment in metrics.json has them.
+    """
+    for left, right in SHOWN:
+        log.info(
+            "  %s   %s", score_text(left, found[left]).ljust(36), score_text(right, found[right])
+        )
+
+
+def score_text(score: str, found: Mapping[str, float | None]) -> str:
+    """Returns such as "sensitivity  0.975 (0.960-0.986)"; ? stands for what is not known."""
+    numbers = (found[key] for key in ("value", "low", "high"))
+    value, low, high = ("?" if n is None or math.isnan(n) else f"{n:.3f}" for n in numbers)
+    return f"{NAMES[score]:12} {value} ({low}-{high})"
 
 
 def show_end(notes: Iterable[str | None], *, seconds: Mapping[str, float], run_dir: Path) -> Path:

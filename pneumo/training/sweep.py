@@ -1,7 +1,9 @@
 """A sweep of runs seen as one: its progress, what failed and why, starting it again, its report."""
 
 import contextlib
+import csv
 import hashlib
+import io
 import itertools
 import logging
 import os
@@ -145,7 +147,7 @@ def discard(folder: Path) -> None:
             return
         for name in written:
             (folder / name).unlink(missing_ok=True)
-        run_folder.remove_empty(folder, levels=2)
+        run_folder.remove_empty(folder, levels=3)
 
 
 def check_launch(config: DictConfig) -> None:
@@ -443,11 +445,37 @@ def report(folder: Path) -> bool:
     from pneumo.report.report_folder import write_report  # matplotlib, which only the end needs
 
     try:
-        sys.stderr.write(f"Report:      {write_report([folder]) / 'report.html'}\n")
+        written = write_report([folder])
+        sys.stderr.write(summary((written / "summary.csv").read_text(encoding="utf-8")))
+        sys.stderr.write(f"Report:      {written / 'report.html'}\n")
     except Exception as error:  # whatever it is, the runs are done and their states must be told
         sys.stderr.write(f"No report: {type(error).__name__}: {error}\n")
         return False
     return True
+
+
+def summary(table: str) -> str:
+    """Returns the lines that end a sweep: each network's runs and medians on the test split.
+
+    Args:
+        table: the report's summary.csv.
+    """
+    networks: dict[tuple[str, ...], dict[str, str]] = {}
+    for row in csv.DictReader(io.StringIO(table, newline="")):
+        if (row["epoch"], row["part"]) == ("best", "test"):
+            key = (row["protocol"], row["network"], row["runs"])
+            networks.setdefault(key, {})[row["score"]] = f"{float(row['median'] or 'nan'):.3f}"
+    if not networks:
+        return ""
+    lines = [
+        f"{'median, test split':40} {'runs':>4} {'F1 NORMAL':>10} {'accuracy':>9} {'AUROC':>7}"
+    ]
+    for (protocol, network, runs), found in networks.items():
+        name = f"{network}, {protocol}"
+        name = name if len(name) <= 40 else f"{name[:39]}…"
+        f1, accuracy, auroc = (found.get(s, "") for s in ("f1_normal", "accuracy", "auroc"))
+        lines.append(f"{name:40} {runs:>4} {f1:>10} {accuracy:>9} {auroc:>7}")
+    return "\n".join(lines) + "\n"
 
 
 def show_search(folder: Path) -> None:
