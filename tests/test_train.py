@@ -1,6 +1,7 @@
 import json
 import os
 import re
+import shutil
 import signal
 import subprocess
 import sys
@@ -396,16 +397,19 @@ def test_sixteen_bit_and_colour_images_train(
     ("arguments", "message"),
     [
         (["optimizer.lr=-1"], "optimizer.lr must be a number above 0"),
-        (["model=huge"], "Could not find 'model/huge'"),
+        (["model=huge"], "got 'huge'. Did you mean large?"),
+        (["model=[1]"], "model must be names of its choices; got [1]"),
+        (["modle=tiny"], "Did you mean model?"),
         (["optimzer.lr=1"], "Did you mean optimizer"),
         (["trainer=gpu"], "trainer=auto"),
         (["protocol.split.fractions.test=0.5"], "that sum to 1"),
         (["data.patient_key=name"], "data.patient_key must be one of"),
         (["hydra.run.dir=/proc/nowhere"], "/proc/nowhere"),
         (["lr=0.1"], "Did you mean optimizer.lr?"),
-        (["trainer.limit_val_batches=2"], "write +trainer.limit_val_batches=VALUE to set it"),
+        (["trainer.gradient_clip_vall=1"], "Did you mean trainer.gradient_clip_val?"),
+        (["trainer.benchmark=true"], "write +trainer.benchmark=VALUE to set it"),
         (["+optimizer.nothing=1"], "optimizer.nothing must be an argument"),
-        (["model=base"], "Could not find 'model/base'"),
+        (["model=base"], "got 'base'"),
         (["base=model"], "got 'base'"),
         (["run_dir=null"], "run_dir must be a folder"),
         (["~augment"], "augment must be set"),
@@ -424,7 +428,69 @@ def test_mistakes_get_one_message_and_no_traceback(
     shown = capsys.readouterr().err
     assert message in shown
     assert "Traceback" not in shown
+    assert len(shown.splitlines()) == 1
     assert not Path("run").exists()  # nothing was begun
+
+
+def test_a_refused_run_leaves_no_folder(train: Command, tmp_path: Path) -> None:
+    assert train("optimizer.lr=-1") == 2
+    assert not (tmp_path / "multirun").exists()
+
+
+def test_an_archive_is_to_be_unpacked(
+    train: Command, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    archive = tmp_path / "archive.zip"
+    archive.write_bytes(b"PK")
+    for data in ("auto", "kermany", "folder"):
+        assert train(RUN, f"data={data}", f"data.root={archive}", *FEW) == 2
+        told = [x for x in capsys.readouterr().err.splitlines() if "is an archive" in x]
+        assert told == [
+            f"Error: data.root must be a folder; {archive} is an archive. Unpack it, by: python -m "
+            f"zipfile -e {archive} DIR, then name its folder"
+        ]
+        shutil.rmtree(tmp_path / "run")
+
+
+def test_the_configuration_is_a_tree(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from pneumo.train import print_tree
+
+    pytest.importorskip("rich")
+    print_tree({"seed": 0, "optimizer": {"lr": 0.004}})
+    shown = capsys.readouterr().err
+    assert "── seed: 0" in shown
+    assert "lr: 0.004" in shown
+    monkeypatch.setitem(sys.modules, "rich.console", None)
+    with pytest.raises(ValueError, match=r"needs rich; add it: pip install 'pneumo\[rich\]'"):
+        print_tree({})
+
+
+@pytest.mark.slow
+def test_a_rate_that_follows_a_score_resumes_as_if_uninterrupted(
+    train: Command, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    plateau = ("schedule=plateau", "schedule.patience=0", "schedule.mode=max")
+    arguments = (*plateau, "trainer.max_epochs=5", *SMALL)
+    assert train("hydra.run.dir=whole", *arguments) == 0
+    with monkeypatch.context() as patch:
+        patch.setattr(callbacks.History, "on_train_epoch_end", stop_in_third)
+        assert train("hydra.run.dir=parts", *arguments) == 130
+    assert train("resume=parts") == 0
+    whole = scores(tmp_path / "whole")
+    assert whole == scores(tmp_path / "parts")
+    assert whole["history"][-1]["lr"] < whole["history"][0]["lr"]
+
+
+@pytest.mark.slow
+def test_a_deterministic_run_is_the_same_twice(train: Command, tmp_path: Path) -> None:
+    settings = ("trainer=one_batch", "trainer.deterministic=true", "data.image_size=32")
+    for folder in "ab":
+        assert train(f"hydra.run.dir={folder}", *settings, "num_threads=1") == 0
+    assert torch.are_deterministic_algorithms_enabled()
+    torch.use_deterministic_algorithms(False)
+    assert scores(tmp_path / "a") == scores(tmp_path / "b")
 
 
 def test_parts_of_choices_are_no_choices() -> None:

@@ -621,3 +621,16 @@ def test_arguments_are_kept_as_they_began(tmp_path: Path) -> None:
         "seed=0,1",
     ]
     assert sweep.arguments_of(tmp_path) == ["model=tiny", "seed=0,1"]
+
+
+def test_a_sweep_ends_with_medians_that_fit_80_columns() -> None:
+    head = "protocol,network,runs,epoch,part,score,median\n"
+    name = "tiny (trainer.accumulate_grad_batches=2, seed)"
+    rows = [f'paper,"{name}",5,best,test,{s},0.9604\n' for s in ("f1_normal", "accuracy", "auroc")]
+    rows += ["paper,tiny,5,last,test,auroc,0.1\n", "paper,prior,1,best,test,auroc,\n"]
+    lines = sweep.summary(head + "".join(rows)).splitlines()
+    assert lines[1].split()[-4:] == ["5", "0.960", "0.960", "0.960"]
+    assert lines[2].split() == ["prior,", "paper", "1", "nan"]
+    assert len(lines) == 3
+    assert max(map(len, lines)) < 80
+    assert sweep.summary(head) == ""
