@@ -45,7 +45,6 @@ MOVED = {  # modules that a run folder of an earlier version names by _target_, 
 MAY_CHANGE = (
     "callbacks",
     "capture",  # of an earlier version
-    "compile",
     "data.cache_dir",
     "data.num_workers",
     "data.root",

@@ -405,7 +405,6 @@ class Config(Section):
     seed: Annotated[int, whole(0, MAX_SEED)]
     num_threads: Annotated[int | None, optional(whole(1, MAX_THREADS))]
     run_dir: Annotated[str, RUN_DIR]
-    compile: Annotated[bool | None, YES_NO] = None
     print_config: Annotated[bool | None, YES_NO] = None
     tags: Annotated[list[str] | None, TAGS] = None
     protocol: Protocol

@@ -74,8 +74,6 @@ def check(config: Mapping[str, Any]) -> None:
         objects.attempt("augment", lambda: instantiate(config["augment"]).per_image())
         network = objects.attempt("model", lambda: build_network(config))
         objects.try_loss(config, num_classes=network.num_classes)
-        if config.get("compile"):
-            objects.try_compile(device=trainer.strategy.root_device)
 
 
 def fit(config: dict[str, Any], run_dir: Path) -> None:
@@ -104,12 +102,8 @@ def fit(config: dict[str, Any], run_dir: Path) -> None:
         "threads": torch.get_num_threads(),
         "micro_batch": config["model"].get("micro_batch", 0),
         "resident": resident is not None,
-        "compiled": bool(config.get("compile")),
     }
     network, module, data = build(config, table, images, resident=resident, arithmetic=arithmetic)
-    if config.get("compile"):
-        # a function, so that the checkpoint's keys stay those of the network
-        module.compiled = torch.compile(lambda x: network(x))
     if device.type == "cpu":
         fused_cpu.keep_memory()
     facts = metadata.describe(config, data_set, table, digest, network, trainer)

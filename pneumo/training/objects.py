@@ -136,19 +136,6 @@ def try_loss(config: Mapping[str, Any], *, num_classes: int) -> None:
         raise ValueError("loss must give one number for a batch, such as the mean over its images")
 
 
-def try_compile(*, device: torch.device) -> None:
-    """Raises ValueError where torch cannot compile for ``device``, as without a C++ compiler."""
-    try:
-        torch.compile(torch.sin)(torch.ones(4, device=device))
-    except Exception as error:  # whatever torch's compilers say
-        lines = [line for line in str(error).splitlines() if line.strip()]
-        reason = (lines or [type(error).__name__])[0].strip()
-        raise ValueError(
-            f"compile=true needs what torch.compile needs, on a CPU a C++ compiler: {reason}. "
-            "Leave it out, or install that"
-        ) from None
-
-
 def _check_kind(section: str, made: Any) -> None:
     if not isinstance(made, KINDS[section]):
         raise ValueError(

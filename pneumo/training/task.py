@@ -161,7 +161,6 @@ class Classifier(pl.LightningModule):
         self.optimizer, self.schedule, self.interval = optimizer, schedule, interval
         self.plateau_on = plateau_on
         self.plateau: ReduceLROnPlateau | None = None
-        self.compiled: Callable[[Tensor], Tensor] | None = None  # the network, by torch.compile
         self.loss = loss or nn.CrossEntropyLoss()
         self.eval_parts = eval_parts
         self.seed = seed
@@ -176,8 +175,7 @@ class Classifier(pl.LightningModule):
         x = image.float()
         # a network on the CPU is faster channels-last; with one input channel the layouts are
         # the same memory, so only the strides say it
-        run = self.compiled or self.network
-        return run(x.contiguous(memory_format=torch.channels_last))
+        return self.network(x.contiguous(memory_format=torch.channels_last))  # type: ignore[no-any-return]
 
     def configure_optimizers(self) -> Any:
         """The optimizer of all parameters, with its schedule."""
@@ -254,7 +252,7 @@ class Classifier(pl.LightningModule):
         if not before:  # a run begun by an older version
             return
         now = {**self.arithmetic[-1], "from_epoch": len(self.history)}
-        changed = [k for k in now if k != "from_epoch" and now[k] != before[-1].get(k, False)]
+        changed = [k for k in now if k != "from_epoch" and now[k] != before[-1].get(k)]
         if changed:
             told = ", ".join(f"{key} {now[key]} for {before[-1].get(key)}" for key in changed)
             log.warning(
