@@ -176,7 +176,7 @@ def nearest(word: str, choices: Iterable[str]) -> str:
     def alike(choice: str) -> tuple[float, float]:
         whole_word = SequenceMatcher(None, word, choice).ratio()
         last = SequenceMatcher(None, word.rpartition(".")[2], choice.rpartition(".")[2]).ratio()
-        group = 1 if "." not in choice and whole_word > 0.75 else 0
+        group = 1 if "." not in word + choice and whole_word > 0.75 else 0
         return group + max(whole_word, last if last > 0.7 else 0), whole_word
 
     best = max(choices, key=alike, default="")

@@ -549,7 +549,7 @@ def test_runs_that_a_sweep_did_not_begin_are_named(tmp_path: Path) -> None:
     report = write_report([tmp_path])
     rows = [row for row in table(report / "runs.csv") if row["state"] == "not begun"]
     assert [row["seed"] for row in rows] == ["0", "2"]
-    assert "1 of 3 runs; missing seed 0 (not begun" in (report / "summary.md").read_text()
+    assert "1 of 3 runs; missing seed 0, seed 2 (not begun" in (report / "summary.md").read_text()
 
 
 def test_a_failed_fold_is_missing_under_its_own_number(tmp_path: Path) -> None:

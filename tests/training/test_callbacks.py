@@ -13,7 +13,7 @@ def test_a_bar_counts_epochs_from_1_and_is_gone_before_the_line(
     capsys: pytest.CaptureFixture[str],
 ) -> None:
     bar, trainer = EpochBar(), SimpleNamespace(current_epoch=0, max_epochs=3, num_val_batches=[1])
-    bar._trainer = SimpleNamespace(num_training_batches=2)  # type: ignore[assignment]
+    bar._trainer = SimpleNamespace(num_training_batches=2, max_epochs=3)  # type: ignore[assignment]
     bar.on_train_epoch_start(trainer)  # type: ignore[arg-type]
     for _ in range(2):
         bar.on_train_batch_end()
