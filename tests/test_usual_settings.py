@@ -1,0 +1,56 @@
+"""Each row of docs/settings.md trains, with what it promises to leave."""
+
+import json
+from importlib.util import find_spec
+from pathlib import Path
+
+import pytest
+
+from tests.conftest import ROOT, SMALL, Command
+
+FEW = ("data=phantom", "data.num_images=120", "data.image_size=32", *SMALL[1:])
+ROWS = {  # what stands in the page, several rows to a run, and a file that it leaves
+    "logger=[tensorboard,csv] tags=[first,small] optimizer=adam": "csv/version_0/metrics.csv",
+    "logger=none callbacks=[default,early_stopping] loss=focal loss.class_weights=balanced": (
+        "history.csv"
+    ),
+    "optimizer=sgd optimizer.lr=0.001 schedule=constant loss.label_smoothing=0.05": "metrics.json",
+    "optimizer=adamw schedule=onecycle trainer.accumulate_grad_batches=2": "metrics.json",
+    "schedule=cosine schedule.interval=step trainer.gradient_clip_val=1.0": "metrics.json",
+    "schedule=plateau schedule.monitor=loss/val protocol=holdout "
+    "trainer.gradient_clip_val=1.0 trainer.gradient_clip_algorithm=value": "metrics.json",
+    "trainer=profile": "fit-profile.txt",
+    "trainer=one_batch": "metrics.json",
+    "trainer=overfit augment=none": "metrics.json",
+    "trainer.limit_train_batches=4 trainer.limit_val_batches=0.5": "metrics.json",
+}
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("row", ROWS)
+def test_a_row_of_the_page_trains(train: Command, tmp_path: Path, row: str) -> None:
+    epochs = () if "trainer=" in row else ("trainer.max_epochs=1",)
+    assert train(*FEW, *epochs, "hydra.run.dir=run", *row.split()) == 0
+    assert (tmp_path / "run" / ROWS[row]).is_file()
+    told = json.loads((tmp_path / "run" / "metrics.json").read_text())["hyperparameters"]
+    assert told.get("tags") == ("first, small" if "tags" in row else None)
+
+
+def test_the_page_names_every_setting_that_is_tried() -> None:
+    page = (ROOT / "docs" / "settings.md").read_text()
+    for setting in " ".join(ROWS).split():
+        assert f"{setting.partition('=')[0]}=" in page, setting
+
+
+@pytest.mark.parametrize("name", ["wandb", "mlflow"])
+def test_a_logger_that_is_not_installed_names_its_install_line(
+    train: Command, tmp_path: Path, capsys: pytest.CaptureFixture[str], name: str
+) -> None:
+    if find_spec(name):
+        pytest.skip(f"{name} is installed")
+    assert train(*FEW, f"logger={name}", "hydra.run.dir=run") == 2
+    error = capsys.readouterr().err
+    assert "pip install" in error
+    assert name in error
+    assert len(error.splitlines()) <= 2
+    assert not (tmp_path / "run").exists()
