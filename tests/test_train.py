@@ -397,7 +397,7 @@ def test_sixteen_bit_and_colour_images_train(
     ("arguments", "message"),
     [
         (["optimizer.lr=-1"], "optimizer.lr must be a number above 0"),
-        (["model=huge"], "got 'huge'. Did you mean large?"),
+        (["model=tinny"], "got 'tinny'. Did you mean tiny?"),
         (["model=[1]"], "model must be names of its choices; got [1]"),
         (["modle=tiny"], "Did you mean model?"),
         (["optimzer.lr=1"], "Did you mean optimizer"),

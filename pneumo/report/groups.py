@@ -114,6 +114,7 @@ def group_trials(
         same = sum(group.slug.startswith(f"{kind}-{protocol}") for group in groups)
         slug = f"{kind}-{protocol}" + (f"-{same + 1}" if same else "")
         groups.append(Group(kind, protocol, index, slug, _cells(by_key[key])))
+    _label(groups)
     for group in groups:
         own = [p for p in problems if _belongs(p, group, groups=groups)]
         _name_missing(group, problems=own)
@@ -162,12 +163,6 @@ def _cells(trials: Sequence[Trial]) -> list[Cell]:
         Cell(model, model, own[0].settings(), sorted(own, key=lambda t: str(t.split)))
         for (model, _), own in by_settings.items()
     ]
-    for cell in cells:
-        rivals = [other for other in cells if other.model == cell.model]
-        keys = varying_keys([other.settings for other in rivals])
-        if keys:
-            told = ", ".join(f"{key}={short(cell.settings.get(key))}" for key in keys)
-            cell.label = f"{cell.model} ({told})"
     place = {name: index for index, name in enumerate(published.NETWORKS)}
 
     def order(cell: Cell) -> tuple[Any, ...]:
@@ -177,8 +172,33 @@ def _cells(trials: Sequence[Trial]) -> list[Cell]:
     return sorted(cells, key=order)
 
 
+def _label(groups: Sequence[Group]) -> None:
+    """Tells several recipes of one network apart by their settings, alike in all groups."""
+    for model in {cell.model for group in groups for cell in group.cells}:
+        keys: dict[str, None] = {}
+        recipes = []
+        for group in groups:
+            own = [cell for cell in group.cells if cell.model == model]
+            recipes += own
+            keys |= dict.fromkeys(varying_keys([cell.settings for cell in own]))
+        # one word tells a recipe as a rule; what only one version of the software has is left out
+        words = [k for k in keys if all(_is_word(cell.settings.get(k)) for cell in recipes)]
+        labels = {tuple(repr(cell.settings[k]) for k in words) for cell in recipes}
+        if len(labels) < len({tuple(repr(c.settings.get(k)) for k in keys) for c in recipes}):
+            words = list(keys)
+        for cell in recipes:
+            told = ", ".join(f"{key}={short(cell.settings.get(key))}" for key in words)
+            cell.label = f"{model} ({told})" if told else model
+
+
+def _is_word(value: Any) -> bool:
+    return isinstance(value, str | int | float) and "${" not in str(value)
+
+
 def short(value: Any) -> str:
-    """A setting's value in as few characters as tell it."""
+    """A setting's value in as few characters as tell it; of transforms, their names."""
+    if isinstance(value, list) and value and all(isinstance(x, dict) for x in value):
+        return "+".join(str(x.get("_target_")).rpartition(".")[2] for x in value)
     return f"{value:g}" if isinstance(value, float) else str(value)
 
 

@@ -161,6 +161,7 @@ class Classifier(pl.LightningModule):
         self.optimizer, self.schedule, self.interval = optimizer, schedule, interval
         self.plateau_on = plateau_on
         self.plateau: ReduceLROnPlateau | None = None
+        self.plateau_state: dict[str, Any] | None = None  # of the run that is resumed
         self.loss = loss or nn.CrossEntropyLoss()
         self.eval_parts = eval_parts
         self.seed = seed
@@ -183,6 +184,8 @@ class Classifier(pl.LightningModule):
         schedule = self.schedule(optimizer)
         if isinstance(schedule, ReduceLROnPlateau):
             self.plateau = schedule
+            if self.plateau_state:
+                schedule.load_state_dict(self.plateau_state)
             return optimizer
         return {
             "optimizer": optimizer,
@@ -246,8 +249,7 @@ class Classifier(pl.LightningModule):
     def on_load_checkpoint(self, checkpoint: Mapping[str, Any]) -> None:
         """Takes up the history; says so where the run is computed otherwise than before."""
         self.history = list(checkpoint["history"])
-        if self.plateau:
-            self.plateau.load_state_dict(checkpoint["plateau"])
+        self.plateau_state = checkpoint.get("plateau")  # the schedule is made after this
         before = list(checkpoint.get("arithmetic", []))
         if not before:  # a run begun by an older version
             return
