@@ -1,4 +1,5 @@
 import json
+import os
 import sys
 from pathlib import Path
 
@@ -26,7 +27,7 @@ def test_one_command_prints_and_saves_a_table(
 ) -> None:
     monkeypatch.setattr(sys, "argv", ["benchmarks.run", "--quick", "--out", str(tmp_path)])
     monkeypatch.setenv("PNEUMO_CACHE", "")  # put back afterwards
-    monkeypatch.setattr(run.os, "cpu_count", lambda: 1)  # other tests are on the other cores
+    monkeypatch.setattr(os, "cpu_count", lambda: 1)  # other tests are on the other cores
     run.main()
     text = capsys.readouterr().out
     assert max(map(len, text.splitlines())) <= 80
