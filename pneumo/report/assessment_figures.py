@@ -7,16 +7,7 @@ from matplotlib.figure import Figure
 from pneumo.evaluation.metrics import Array
 from pneumo.report.assessments import known_assessments, pooled
 from pneumo.report.curves import shown
-from pneumo.report.drawing import (
-    MOST_BANDS,
-    MUTED,
-    PAPER,
-    STYLES,
-    band,
-    clipped,
-    legend_above,
-    panels,
-)
+from pneumo.report.drawing import MUTED, PAPER, STYLES, band, clipped, legend_above, panels
 from pneumo.report.groups import Group
 
 CAPTIONS = {
@@ -77,8 +68,8 @@ def decision_curve(group: Group) -> Figure | None:
     for (cell, found), style in zip(cells, STYLES, strict=False):
         same = [w.benefit[:, 1] for w in found if np.array_equal(w.benefit[:, 0], x)]
         if same:
-            label, filled = clipped(cell.label, 24), len(cells) <= MOST_BANDS
-            band(ax, x, np.array(same), style[0], style[2], label, filled=filled)
+            label = clipped(cell.label, 24)
+            band(ax, x, np.array(same), style[0], style[2], label, among=len(cells))
     everyone = np.median([grid[:, 2] for grid in grids if np.array_equal(grid[:, 0], x)], axis=0)
     ax.plot(x, everyone, color=MUTED, lw=1, ls=(0, (4, 2)), label="treating everyone")
     ax.axhline(0, color=MUTED, lw=0.8)

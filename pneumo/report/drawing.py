@@ -128,11 +128,14 @@ def panels(
 
 
 def band(
-    ax: Axes, x: Any, curves: Any, colour: str, line: Any, label: str, *, filled: bool = True
+    ax: Axes, x: Any, curves: Any, colour: str, line: Any, label: str, *, among: int = 1
 ) -> Any:
-    """Draws the middle of curves (K, points), over their range if filled, and returns it."""
+    """Draws the middle of curves (K, points), and returns it.
+
+    Their range is drawn where the panel has few networks, ``among`` in all.
+    """
     middle, low, high = (_over(reduce, curves) for reduce in (np.nanmedian, np.nanmin, np.nanmax))
-    if filled:
+    if among <= MOST_BANDS:
         ax.fill_between(x, low, high, color=colour, alpha=0.18, lw=0)
     ax.plot(x, middle, color=colour, ls=line, label=label)
     return middle

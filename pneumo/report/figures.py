@@ -24,7 +24,6 @@ from pneumo.report.curves import (
 )
 from pneumo.report.drawing import (
     INK,
-    MOST_BANDS,
     MUTED,
     PAPER,
     STYLES,
@@ -151,31 +150,16 @@ def roc_and_precision_recall(group: Group) -> Figure | None:
         return None
     figure, (roc, recall) = panels(rows=2, height=6.2, gap=0.7)
     styles = _styles(group)
-    filled = len(cells) <= MOST_BANDS
     for cell in cells:
         colour, _, line = styles[cell.label]
         auroc = cell.spread("best", "test", "auroc").median
         grid, curves = roc_band(cell)
-        band(
-            roc,
-            grid,
-            curves,
-            colour,
-            line,
-            f"{clipped(cell.label, 24)}, AUROC {auroc:.3f}",
-            filled=filled,
-        )
+        label = f"{clipped(cell.label, 24)}, AUROC {auroc:.3f}"
+        band(roc, grid, curves, colour, line, label, among=len(cells))
         f1 = cell.spread("best", "test", "f1_normal").median
         grid, curves = precision_recall_band(cell)
-        band(
-            recall,
-            grid,
-            curves,
-            colour,
-            line,
-            f"{clipped(cell.label, 24)}, F1 {f1:.3f}",
-            filled=filled,
-        )
+        label = f"{clipped(cell.label, 24)}, F1 {f1:.3f}"
+        band(recall, grid, curves, colour, line, label, among=len(cells))
     if group.kind == "kermany":
         star(
             recall,

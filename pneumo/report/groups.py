@@ -167,7 +167,7 @@ def _cells(trials: Sequence[Trial]) -> list[Cell]:
 
     def order(cell: Cell) -> tuple[Any, ...]:
         first = cell.is_baseline, place.get(cell.model, len(place))
-        return *first, cell.model, -len(cell.trials), cell.label
+        return *first, cell.model, -len(cell.trials)
 
     return sorted(cells, key=order)
 
