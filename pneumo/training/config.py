@@ -222,7 +222,7 @@ class OwnModel(Model):
     dropout: Annotated[float | None, BELOW_1] = None
     mirror: Annotated[bool | None, YES_NO] = None
     per_image: Annotated[bool | None, YES_NO] = None
-    library: Annotated[str | None, one_of("torchvision", "timm")] = None
+    library: Annotated[str | None, one_of("torchvision", "timm", "efficientnet_lite")] = None
     architecture: Annotated[str | None, NAME] = None
     pretrained: Annotated[bool | str | None, PRETRAINED] = None
     C: Annotated[float | None, POSITIVE] = None
