@@ -13,6 +13,7 @@ from torch.nn import functional
 
 from pneumo.models import efficientnet_lite
 from pneumo.models.base import GREY, Wrapped
+from pneumo.models.blocks import head
 
 INSTALL = "python -m pip install 'pneumo[timm]'"
 # Without the second output, which only a second loss would use and small images do not have; with
@@ -234,18 +235,11 @@ def _fill(body: nn.Module, state: Mapping[str, Tensor]) -> None:
         for key, value in state.items()
         if not key.startswith(AUXILIARY)
     }
-    for name in _head(body):
+    last = head(body)
+    for name in (f"{last}.weight", f"{last}.bias"):
         if name in given and given[name].shape != wanted[name].shape:
             given[name] = wanted[name]
     body.load_state_dict(given)
-
-
-def _head(body: nn.Module) -> list[str]:
-    """The weights' names of the last dense layer, or where there is none the last convolution."""
-    for kind in (nn.Linear, nn.Conv2d):
-        if layers := [name for name, m in body.named_modules() if isinstance(m, kind)]:
-            return [f"{layers[-1]}.weight", f"{layers[-1]}.bias"]
-    return []
 
 
 def _of_timm(

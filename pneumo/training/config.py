@@ -133,6 +133,11 @@ WIDTHS = Rule(
         and all(is_list(stage, whole(1, 10**4), *range(1, 99)) for stage in v)
     ),
 )
+DECAY = Rule("a number above 0, up to 1", lambda v: is_number(v) and 0 < v <= 1)
+MODULES = Rule(
+    "a list of modules of the network, such as [features.0,features.1]",
+    lambda v: isinstance(v, list) and is_list(v, TEXT, len(v)),
+)
 CLASS_WEIGHTS = Rule(
     "null, balanced or a list of 2 or 3 numbers above 0, one for each class",
     lambda v: v is None or v == "balanced" or is_list(v, POSITIVE, 2, 3),
@@ -297,12 +302,21 @@ class Lines(Callback):
     monitor: Annotated[str | None, MONITOR] = None
 
 
+class Finetune(Callback):
+    """What of a pretrained network is trained when."""
+
+    head_epochs: Annotated[int | None, whole(0)] = None
+    layer_decay: Annotated[float | None, DECAY] = None
+    frozen: Annotated[list[str] | None, MODULES] = None
+
+
 class Callbacks(Section):
     """By name."""
 
     __pydantic_extra__: dict[str, Annotated[Callback, CALLBACK]]
     checkpoint: Annotated[Checkpoint, OBJECT]
     lines: Annotated[Lines | None, CALLBACK] = None
+    finetune: Annotated[Finetune | None, CALLBACK] = None
 
 
 class Logger(Section):

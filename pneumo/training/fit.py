@@ -31,6 +31,7 @@ from pneumo.runs import run_folder
 from pneumo.runs.finished import read_table
 from pneumo.training import metadata, objects, scoring, tensorboard_log, whole_files
 from pneumo.training.callbacks import history_table
+from pneumo.training.finetune import Finetune
 from pneumo.training.task import Classifier
 
 log = logging.getLogger("pneumo")
@@ -73,6 +74,9 @@ def check(config: Mapping[str, Any]) -> None:
         objects.try_optimizer(config, device=trainer.strategy.root_device)
         objects.attempt("augment", lambda: instantiate(config["augment"]).per_image())
         network = objects.attempt("model", lambda: build_network(config))
+        for callback in trainer.callbacks:  # type: ignore[attr-defined]
+            if isinstance(callback, Finetune):
+                callback.check(network)
         objects.try_loss(config, num_classes=network.num_classes)
 
 

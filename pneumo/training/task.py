@@ -11,7 +11,7 @@ import pytorch_lightning as pl
 import torch
 from torch import Tensor, nn
 from torch.nn import functional
-from torch.optim.lr_scheduler import LRScheduler, ReduceLROnPlateau
+from torch.optim.lr_scheduler import LRScheduler, OneCycleLR, ReduceLROnPlateau
 from torchmetrics import ClasswiseWrapper, MetricCollection
 from torchmetrics.classification import (
     BinaryAUROC,
@@ -23,6 +23,7 @@ from torchmetrics.classification import (
 )
 
 from pneumo.data.datamodule import Batch
+from pneumo.models.blocks import groups
 
 log = logging.getLogger("pneumo")
 
@@ -31,7 +32,7 @@ MAIN = "f1_normal"  # the paper's F1: with 73 % PNEUMONIA its figures fit NORMAL
 
 MODES = ("max", "min")
 
-OptimizerFactory = Callable[[Iterable[nn.Parameter]], torch.optim.Optimizer]
+OptimizerFactory = Callable[[Iterable[Any]], torch.optim.Optimizer]  # parameters or groups
 ScheduleFactory = Callable[[torch.optim.Optimizer], LRScheduler]
 
 
@@ -170,6 +171,7 @@ class Classifier(pl.LightningModule):
         self.seen: dict[str, list[tuple[Tensor, Tensor]]] = {}
         self.start = 0.0  # of the epoch, time.monotonic()
         self.train_side: int | None = None  # pixels, see callbacks.ProgressiveResize
+        self.layer_decay = 1.0  # see finetune.Finetune
 
     def forward(self, image: Tensor) -> Tensor:
         """(B, 1, S, S) uint8 or float grey values to (B, num_classes) logits."""
@@ -181,7 +183,11 @@ class Classifier(pl.LightningModule):
     def configure_optimizers(self) -> Any:
         """The optimizer of all parameters, with its schedule."""
         optimizer = self.optimizer(self.parameters())
+        if self.layer_decay < 1:
+            optimizer = self._by_depth(optimizer.defaults["lr"])
         schedule = self.schedule(optimizer)
+        if self.layer_decay < 1 and isinstance(schedule, OneCycleLR):
+            slow_down(optimizer)  # it has set the rates of all groups
         if isinstance(schedule, ReduceLROnPlateau):
             self.plateau = schedule
             if self.plateau_state:
@@ -191,6 +197,14 @@ class Classifier(pl.LightningModule):
             "optimizer": optimizer,
             "lr_scheduler": {"scheduler": schedule, "interval": self.interval},
         }
+
+    def _by_depth(self, rate: float) -> torch.optim.Optimizer:
+        """The optimizer with a group for each block, the last one's first, whose rate is logged."""
+        body = getattr(self.network, "body", self.network)
+        shares = groups(self, body, decay=self.layer_decay)
+        return self.optimizer(
+            [{"params": own, "lr": rate * share, "share": share} for share, own in shares]
+        )
 
     def on_train_epoch_end(self) -> None:
         """Steps a schedule that follows a score, before the epoch's checkpoint is written.
@@ -275,6 +289,13 @@ class Classifier(pl.LightningModule):
         logit = torch.cat([logit for logit, _ in seen]).float().cpu()
         target = torch.cat([target for _, target in seen]).cpu()
         return score(logit, target)
+
+
+def slow_down(optimizer: torch.optim.Optimizer) -> None:
+    """Takes each group's share of the rates that OneCycleLR goes through."""
+    for group in optimizer.param_groups:
+        for key in ("lr", "initial_lr", "max_lr", "min_lr"):
+            group[key] *= group["share"]
 
 
 def smaller(image: Tensor, *, side: int) -> Tensor:

@@ -44,7 +44,7 @@ def test_logits_are_those_of_the_packages_own_network() -> None:
     assert float(logits.max()) == pytest.approx(ITS_LOGIT, abs=1e-3)
     made = network()
     assert made.grey_mean == pytest.approx(MEAN)
-    made.body.classifier = body.classifier  # type: ignore[assignment]  # of 1,000 classes
+    made.body.classifier = body.classifier  # of 1,000 classes
     torch.testing.assert_close(made(ramp())[0], logits, rtol=1e-4, atol=1e-4)
 
 
