@@ -57,6 +57,8 @@ PROFILERS = {
 WHOLE_FILES = {"_target_": "pneumo.training.whole_files.WholeFiles"}
 # How torch says that a loading process was killed, or has no room for its batch
 WORKER = re.compile(r"DataLoader worker \(pid.*|unable to allocate shared memory.*")
+# How torch says that there is no memory left, on a GPU and on a CPU
+MEMORY = re.compile(r"out of memory|can't allocate memory|bad_alloc|Cannot allocate memory")
 
 
 def check(config: Mapping[str, Any]) -> None:
@@ -360,7 +362,7 @@ def train(
     """Fits, resuming from a checkpoint where one is given.
 
     Raises:
-        ValueError: a process that loads images has died.
+        ValueError: a process that loads images has died, or a batch is too large for the memory.
         KeyboardInterrupt: the user stopped it.
     """
     try:
@@ -376,11 +378,21 @@ def train(
                 f"the processes that load images must stay alive; {found[0]}. They need memory, "
                 "and room in /dev/shm. Resume without them: data.num_workers=0"
             ) from None
+        if MEMORY.search(str(error)):
+            raise ValueError(_too_large(data)) from None
         raise
     finally:
         torch.set_grad_enabled(True)
     if trainer.interrupted:
         raise KeyboardInterrupt
+
+
+def _too_large(data: XrayDataModule) -> str:
+    return (
+        f"the memory must hold a batch of {data.batch_size} images and what the network makes of "
+        "it; it does not. Try a smaller data.batch_size (with trainer.accumulate_grad_batches=N a "
+        "step has as many images), a smaller data.image_size or another model"
+    )
 
 
 def keep_reference(

