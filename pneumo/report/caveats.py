@@ -18,6 +18,7 @@ def caveats(group: Group) -> list[str]:
     """Missing runs, single trials, mixed settings, versions and machines, undefined scores."""
     checks: Sequence[Callable[[Group], list[str]]] = (
         _note_missing,
+        lambda group: group.lacking,
         _note_few,
         _note_most,
         _note_no_baseline,

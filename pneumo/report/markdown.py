@@ -49,7 +49,12 @@ DIFFERENCES = {
 LEFT_OUT = {"run": "Run", "state": "State", "reason": "Reason"}
 
 
-NOTES = {"mean": "mean ± sd", "range": "lowest to highest", "gap": "beside the paper"}
+NOTES = {
+    "mean": "mean ± sd",
+    "range": "lowest to highest",
+    "interval": "95 % interval over patients",
+    "gap": "beside the paper",
+}
 
 
 def summary_markdown(

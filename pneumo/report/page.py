@@ -1,11 +1,13 @@
 """The report as one self-contained page: no script, nothing loaded, pictures inline."""
 
 from collections.abc import Sequence
+from math import isnan
 from pathlib import Path
 from typing import Any
 
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
 
+from pneumo.cli import counted
 from pneumo.evaluation import published
 from pneumo.report import assessment_figures, assessments
 from pneumo.report.audit_link import AuditLink
@@ -15,7 +17,7 @@ from pneumo.report.groups import DEBUG
 from pneumo.report.markdown import DIFFERENCES, MARGINS, OPTIMISM, SIZES
 from pneumo.report.overview import overviews
 from pneumo.report.tables import Intervals
-from pneumo.report.trials import Problem, Trial, split_name
+from pneumo.report.trials import Problem, Trial, number, split_name
 from pneumo.report.wording import DASH, DEBUG_BANNER, TRAIN_NOTE, decimal, interval
 
 TEMPLATE = Path(__file__).with_name("report.html.j2")
@@ -109,16 +111,18 @@ def _networks(part: Section, intervals: Intervals) -> list[dict[str, Any]]:
     """Of each network what folds away: its runs, its margins within each, its subgroups."""
     assessed = assessments.tables(part.group)["subgroups"]
     left, found = MOST_RUNS, []
-    for cell in part.group.cells:
+    for cell in part.group.rows:
         if not cell.trials:
             continue
         trials, left = cell.trials[:left], max(0, left - len(cell.trials))
         found.append(
             {
                 "label": cell.label,
-                "num_runs": len(cell.trials),
+                "num_runs": counted(len(cell.trials), "seed" if cell.is_ensemble else "run"),
                 "f1": decimal(cell.spread("best", "test", "f1_normal").median),
                 "runs": [_run(trial, intervals=intervals) for trial in trials],
+                "left": len(cell.trials) - len(trials),
+                "weights": [_weights(trial) for trial in trials if _weights(trial)],
                 "margins": part.of_trials.get(cell.label, []),
                 "subgroups": [row for row in assessed if row["network"][0] == cell.label],
             }
@@ -127,9 +131,10 @@ def _networks(part: Section, intervals: Intervals) -> list[dict[str, Any]]:
 
 
 def _run(trial: Trial, *, intervals: Intervals) -> dict[str, str]:
+    epoch = number(trial.metrics["best"], "epoch")  # an ensemble has none
     row = {
         "split": split_name(trial.split),
-        "epoch": DASH if trial.is_baseline else str(trial.metrics["best"]["epoch"] + 1),
+        "epoch": DASH if trial.is_baseline or isnan(epoch) else f"{epoch + 1:.0f}",
         "last": DASH if trial.is_baseline else decimal(trial.score("last", "test", "f1_normal")),
     }
     for score in WITH_INTERVAL:
@@ -137,3 +142,10 @@ def _run(trial: Trial, *, intervals: Intervals) -> dict[str, str]:
         row[score] = decimal(trial.score("best", "test", score))
         row[f"{score}_interval"] = interval(*ends) if ends else DASH
     return row
+
+
+def _weights(trial: Trial) -> str:
+    """The weights of a weighted mean in words; "" of anything else."""
+    known = [(name, weight) for name, weight in trial.members if not isnan(weight)]
+    shown = ", ".join(f"{name} {decimal(weight, digits=2)}" for name, weight in known)
+    return f"{split_name(trial.split)}: {shown}" if shown else ""

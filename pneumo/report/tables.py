@@ -62,7 +62,7 @@ def summary_rows(groups: Sequence[Group]) -> list[dict[str, Any]]:
     """
     rows = []
     for group in groups:
-        for cell in group.cells:
+        for cell in group.rows:
             about = {
                 "group": group.slug, "data": group.kind, "protocol": group.protocol,
                 "network": cell.label, "runs": len(cell.trials), "missing": len(cell.missing),
