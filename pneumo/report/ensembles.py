@@ -128,6 +128,7 @@ def _together(named: Named, members: Sequence[Trial], way: str) -> Trial | None:
             "selection": {"on": _chosen_on(members)},
             "best": {"test": _scores(first.label, probability)},
             "last": {},
+            "history": [{"seconds": _epoch_seconds(members)}],
             **{key: _sum(members, key) for key in ("parameters", "multiply_adds")},
             "seconds": {key: _seconds(members, key) for key in ("train", "total")},
         },
@@ -167,6 +168,11 @@ def _chosen_on(members: Sequence[Trial]) -> str:
 
 def _sum(members: Sequence[Trial], key: str) -> float:
     return sum(number(member.metrics, key) for member in members)
+
+
+def _epoch_seconds(members: Sequence[Trial]) -> float:
+    """An epoch of each member, one after another, as the members' images per second tell it."""
+    return sum(m.count("train", "images") / m.images_per_second for m in members)
 
 
 def _seconds(members: Sequence[Trial], key: str) -> float:

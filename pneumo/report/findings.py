@@ -1,7 +1,7 @@
 """What a report says in words and numbers, ready to print: sentences and table cells."""
 
 from collections import Counter, defaultdict
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from math import isnan
 
@@ -20,6 +20,7 @@ from pneumo.report.comparisons import (
     optimism,
 )
 from pneumo.report.groups import DEBUG, Cell, Group, Spread
+from pneumo.report.pareto import NAMES, devices, fronts
 from pneumo.report.recipes import recipes
 from pneumo.report.tables import Intervals, paper_figure, sizes
 from pneumo.report.trials import Problem
@@ -59,6 +60,7 @@ class Section:
     about: str
     scores: list[dict[str, str]]
     sizes: list[dict[str, str]]
+    timed_on: str  # the devices of its networks' seconds
     margins: list[dict[str, str]]
     differences: list[dict[str, str]]
     optimism: list[dict[str, str]]
@@ -124,6 +126,7 @@ def _medians(cells: Sequence[Cell]) -> str:
 
 def _section(group: Group, groups: Sequence[Group], intervals: Intervals) -> Section:
     shown = main_margins(margins(group))
+    on_front = fronts(group)
     several = {row.network for row in shown if row.pairs > 1}
     whole = [row for row in shown if row.pairs > 1 or row.network not in several]
     within = defaultdict(list)
@@ -135,7 +138,8 @@ def _section(group: Group, groups: Sequence[Group], intervals: Intervals) -> Sec
         title=f"{group.kind}, {group.protocol} protocol",
         about=_about(group),
         scores=[row for cell in group.rows for row in _score_cells(group, cell, intervals)],
-        sizes=[_size_cells(cell) for cell in group.rows if cell.trials],
+        sizes=[_size_cells(cell, on_front) for cell in group.rows if cell.trials],
+        timed_on=", ".join(devices(group)),
         margins=[_margin_cells(row) for row in whole],
         differences=[_difference_cells(row) for row in differences(group)],
         optimism=[_optimism_cells(row) for row in optimism(group, groups=groups)],
@@ -210,7 +214,7 @@ def _paper_cells(group: Group, cell: Cell, gap: dict[str, str]) -> dict[str, str
     return row
 
 
-def _size_cells(cell: Cell) -> dict[str, str]:
+def _size_cells(cell: Cell, on_front: Mapping[str, Sequence[Cell]]) -> dict[str, str]:
     size = sizes(cell)
     train, test = (
         cell.spread("best", part, "f1_normal").median for part in (cell.train_part, "test")
@@ -219,6 +223,10 @@ def _size_cells(cell: Cell) -> dict[str, str]:
         "network": cell.label,
         "parameters": f"{size['parameters'].median:,.0f}" if size["parameters"].n else DASH,
         "multiply_adds": count(size["multiply_adds"].median),
+        "rate": f"{rate:,.1f}" if (rate := size["images_per_second"].median) > 0 else DASH,
+        "front": ", ".join(
+            NAMES[key] for key, cells in on_front.items() if any(cell is one for one in cells)
+        ),
         "seconds": duration(size["seconds_total"].median),
         "epoch": _epochs(size["best_epoch"]),
         "train": decimal(train),

@@ -9,8 +9,9 @@ from jinja2 import Environment, FileSystemLoader, StrictUndefined
 
 from pneumo.cli import counted
 from pneumo.evaluation import published
-from pneumo.report import assessment_figures, assessments
+from pneumo.report import assessment_figures, assessments, claims
 from pneumo.report.audit_link import AuditLink
+from pneumo.report.claims import claim_rows
 from pneumo.report.curves import MOST_SHOWN
 from pneumo.report.findings import COLUMNS, Section
 from pneumo.report.groups import DEBUG
@@ -18,7 +19,15 @@ from pneumo.report.markdown import DIFFERENCES, MARGINS, OPTIMISM, SIZES
 from pneumo.report.overview import overviews
 from pneumo.report.tables import Intervals
 from pneumo.report.trials import Problem, Trial, number, split_name
-from pneumo.report.wording import DASH, DEBUG_BANNER, TRAIN_NOTE, decimal, interval
+from pneumo.report.wording import (
+    DASH,
+    DEBUG_BANNER,
+    FRONT_NOTE,
+    RATE_NOTE,
+    TRAIN_NOTE,
+    decimal,
+    interval,
+)
 
 TEMPLATE = Path(__file__).with_name("report.html.j2")
 MOST_RUNS = 100  # listed on the page; runs.csv has all
@@ -47,8 +56,11 @@ CAPTIONS = assessment_figures.CAPTIONS | {
         "images: means over trials of the test split.",
     ),
     "accuracy-size": (
-        "Accuracy and size",
-        "Median and range over trials.",
+        "Accuracy, size and speed",
+        "Median accuracy on the test split and range over trials; hollow: ensembles. The line "
+        "joins the Pareto front: the networks that no other matches in accuracy with as few parameters, "
+        "as few multiply-adds, or at as many images/s (in training; where all were timed on one "
+        "device).",
     ),
 }
 PEERS = (  # of the picture "accuracy-size", which shows them beside real images only
@@ -97,11 +109,14 @@ def html(
         margins=MARGINS,
         differences=DIFFERENCES,
         run_columns={name: COLUMNS[name] for name in WITH_INTERVAL},
+        claims=claim_rows([part.group for part in parts]),
+        claim_columns=claims.COLUMNS,
         overviews=overviews([part.group for part in parts]),
         debug=[part.title for part in parts if part.group.protocol == DEBUG],
         debug_banner=DEBUG_BANNER,
         paper=published,
         train_note=TRAIN_NOTE,
+        size_note=f"{RATE_NOTE} {FRONT_NOTE}",
         files=files,
         audit=audit,
     )

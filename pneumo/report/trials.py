@@ -83,6 +83,19 @@ class Trial:
         """What tells the trials of one network apart: its seed and its fold, None for no fold."""
         return self.metrics.get("seed"), self.metrics.get("fold")
 
+    @property
+    def images_per_second(self) -> float:
+        """Train images of an epoch by its seconds, the median epoch; NaN where not known.
+
+        In those seconds the other splits are scored too. Of an ensemble: its members in turn.
+        """
+        epochs = self.metrics.get("history") or []
+        seconds = [number(epoch, "seconds") for epoch in epochs]
+        known = [value for value in seconds if value > 0]
+        if not known or self.metrics.get("debug"):  # a debug run leaves out images
+            return float("nan")
+        return self.count("train", "images") / float(np.median(known))
+
     def score(self, when: str, part: str, name: str) -> float:
         """A score at the "best" or "last" epoch; NaN if undefined or not there."""
         if self._class_is_missing(part, name):
