@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from pneumo.cli import counted
 from pneumo.evaluation import published
 from pneumo.report.groups import DEBUG, Cell, Group
+from pneumo.report.overview import how_chosen
 from pneumo.report.wording import DASH, decimal, interval
 
 COLUMNS = {
@@ -13,25 +14,26 @@ COLUMNS = {
     "claimed": "What it claims",
     "on": "On what",
     "ours": "Our runs: accuracy",
-    "comparable": "Comparable?",
+    "comparable": "Comparable",
 }
 
 
 @dataclass(frozen=True)
 class ClaimRow:
-    """One row of the paper's table, in words; ``ours`` is a line for each network and protocol."""
+    """One row of the paper's table, in words."""
 
     claim: published.Claim
-    ours: list[str]
+    ours: dict[str, list[str]]  # by protocol, a line for each network; {} where none was run
 
     def cells(self) -> dict[str, str]:
         """One text a column, for a table without lines in its cells."""
         claim = self.claim
+        ours = [f"{where}: {'; '.join(lines)}" for where, lines in self.ours.items()]
         return {
             "name": f"{claim.name}: {claim.networks}",
             "claimed": claim.claimed or DASH,
             "on": claim.on,
-            "ours": "; ".join(self.ours),
+            "ours": ". ".join(ours) or claim.not_run,
             "comparable": f"{claim.comparable}. {claim.why}",
         }
 
@@ -43,15 +45,21 @@ def claim_rows(groups: Sequence[Group]) -> list[ClaimRow]:
     the table says nothing that the scores do not.
     """
     real = [group for group in groups if group.kind == "kermany" and group.protocol != DEBUG]
-    cells = [(cell, group) for group in real for cell in group.rows if cell.trials]
-    if all(cell.model in published.NETWORKS for cell, _ in cells):
+    cells = [cell for group in real for cell in group.rows if cell.trials]
+    if all(cell.model in published.NETWORKS for cell in cells):
         return []
-    return [ClaimRow(claim, _ours(claim, cells)) for claim in published.CLAIMS]
+    return [ClaimRow(claim, _ours(claim, real)) for claim in published.CLAIMS]
 
 
-def _ours(claim: published.Claim, cells: Sequence[tuple[Cell, Group]]) -> list[str]:
-    found = [_line(cell, group) for cell, group in cells if _is_of(cell, claim)]
-    return found or [claim.not_run]
+def _ours(claim: published.Claim, groups: Sequence[Group]) -> dict[str, list[str]]:
+    found: dict[str, list[str]] = {}
+    for group in groups:
+        how = how_chosen(group)
+        where = f"{group.protocol} protocol" + (f" ({how})" if how.startswith("optim") else "")
+        lines = [_line(cell) for cell in group.rows if cell.trials and _is_of(cell, claim)]
+        if lines:
+            found.setdefault(where, []).extend(lines)
+    return found
 
 
 def _is_of(cell: Cell, claim: published.Claim) -> bool:
@@ -60,12 +68,10 @@ def _is_of(cell: Cell, claim: published.Claim) -> bool:
     return names <= set(claim.models)
 
 
-def _line(cell: Cell, group: Group) -> str:
+def _line(cell: Cell) -> str:
     value = cell.spread("best", "test", "accuracy")
     reach = f" ({interval(value.low, value.high)})" if value.low < value.high else ""
-    told = [f"{group.protocol} split", counted(len(cell.trials), "seed")]
-    if cell.settings.get("chosen_on") == "test":
-        told.append("epoch chosen on test")
+    told = [f"{cell.label}: {decimal(value.median)}{reach}", counted(len(cell.trials), "seed")]
     if "model.pretrained" in cell.settings:
         told.append("pretrained" if cell.settings["model.pretrained"] else "random weights")
-    return f"{cell.label} {decimal(value.median)}{reach}: {', '.join(told)}"
+    return ", ".join(told)

@@ -58,9 +58,9 @@ CAPTIONS = assessment_figures.CAPTIONS | {
     "accuracy-size": (
         "Accuracy, size and speed",
         "Median accuracy on the test split and range over trials; hollow: ensembles. The line "
-        "joins the Pareto front: the networks that no other matches in accuracy with as few parameters, "
-        "as few multiply-adds, or at as many images/s (in training; where all were timed on one "
-        "device).",
+        "joins the Pareto front: the networks that no other matches in accuracy with as few "
+        "parameters, as few multiply-adds, or at as many images/s (in training; where all were "
+        "timed on one device).",
     ),
 }
 PEERS = (  # of the picture "accuracy-size", which shows them beside real images only

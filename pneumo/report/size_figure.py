@@ -39,7 +39,7 @@ def accuracy_by_size(group: Group) -> Figure | None:
     if not cells or not keys:
         return None
     long_labels = has_long_labels(cells)
-    columns, length = (2, 27) if long_labels else (3, 21)
+    columns, length = (2, 31) if long_labels else (3, 21)
     top = 0.28 + 0.16 * (1 + len(cells) // columns)  # inches: the title, the legend's rows
     height = 0.25 + 2.1 * len(keys) + top
     figure, axes = panels(rows=len(keys), height=height, top=top, gap=0.45, sharey=True)
@@ -91,7 +91,8 @@ def _front(ax: Axes, key: str, cells: Sequence[Cell]) -> None:
         (sizes(cell)[key].median, cell.spread("best", "test", "accuracy").median) for cell in cells
     ]
     if places:
-        ax.plot(*zip(*places, strict=True), color=INK, lw=0.9, zorder=1)
+        # what can be had at most so much of it: the last point's accuracy until the next
+        ax.plot(*zip(*places, strict=True), color=INK, lw=0.9, drawstyle="steps-post", zorder=1)
 
 
 def _paper(ax: Axes, key: str) -> None:
