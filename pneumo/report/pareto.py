@@ -47,7 +47,8 @@ def fronts(group: Group) -> dict[str, list[Cell]]:
     cells = competing(group)
     if len(cells) < FEWEST:
         return {}
-    accuracy = [cell.spread("best", "test", "accuracy").median for cell in cells]
+    # rounded, since networks write float32 and ensembles are computed in float64
+    accuracy = [round(cell.spread("best", "test", "accuracy").median, 6) for cell in cells]
     found = {}
     for key in costs(group):
         sign = -1.0 if COSTS[key] else 1.0

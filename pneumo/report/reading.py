@@ -157,7 +157,7 @@ def _predictions(path: Path) -> tuple[Predictions, Predictions]:
     rows = [row for row in rows if len(row) == len(header)]
     try:
         val = _of_split("val", header, rows)
-        known = ((val.probability >= 0) & (val.probability <= 1)).all()
+        known = bool(((val.probability >= 0) & (val.probability <= 1)).all())
     except ValueError:
         known = False
     return _of_split("test", header, rows), val if known else Predictions()

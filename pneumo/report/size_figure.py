@@ -48,7 +48,6 @@ def accuracy_by_size(group: Group) -> Figure | None:
         for cell, (colour, marker) in zip(cells, _marks(group, cells), strict=True):
             score = cell.spread("best", "test", "accuracy")
             reach = [[score.median - score.low], [score.high - score.median]]
-            hollow = {"mfc": "none", "mec": colour, "mew": 1} if cell.is_ensemble else {}
             ax.errorbar(
                 sizes(cell)[key].median,
                 score.median,
@@ -58,8 +57,10 @@ def accuracy_by_size(group: Group) -> Figure | None:
                 ms=5,
                 capsize=2,
                 lw=1,
+                mfc="none" if cell.is_ensemble else colour,
+                mec=colour if cell.is_ensemble else PAPER,
+                mew=1 if cell.is_ensemble else 0.5,
                 label=clipped(cell.label, length),
-                **({"mec": PAPER, "mew": 0.5} | hollow),
             )
         _front(ax, key, on_front.get(key, []))
         if group.kind == "kermany":

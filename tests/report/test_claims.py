@@ -99,14 +99,15 @@ def test_fronts_of_runs_and_speed_of_one_device_only(tmp_path: Path) -> None:
         run = make_run(tmp_path, model=model, protocol="official")
 
         def faster(content: dict[str, Any], place: int = place) -> None:
-            content["best"]["test"]["accuracy"] = (0.9, 0.95, 0.94)[place]
+            # medium's float32 0.95 is no better than small's
+            content["best"]["test"]["accuracy"] = (0.9, 0.95, 0.9500000017)[place]
             content["history"] = [{**row, "seconds": 466 / (30, 20, 5)[place]}
                                   for row in content["history"]]  # fmt: skip
 
         edit(run, faster)
     group = group_of(tmp_path)
     found = {key: [cell.label for cell in cells] for key, cells in fronts(group).items()}
-    both = ["tiny", "small"]  # medium is larger, slower and less accurate than small
+    both = ["tiny", "small"]  # medium is larger and slower than small, and as accurate
     assert found == {"parameters": both, "multiply_adds": both, "images_per_second": both}
     report = write_report([tmp_path])
     assert re.search(r"\| tiny \| 115,062 \| 83\.3 M \| 30\.0 \| parameters, mul", said(report))

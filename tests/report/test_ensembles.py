@@ -23,7 +23,7 @@ def no_pictures(monkeypatch: pytest.MonkeyPatch) -> None:
 def make_member(root: Path, model: str, *, seed: int = 0, val: int = 60, **changed: Any) -> Path:
     """A run that names the ensemble three, on one split a seed, with a validation split."""
     run = make_run(root, model=model, seed=seed, protocol="holdout", **changed)
-    configure(run, ensembles={"three": MEMBERS})  # type: ignore[arg-type]
+    configure(run, ensembles={"three": MEMBERS})
     rng = np.random.default_rng([seed, len(model)])
     label = np.arange(val) % 2
     score = rng.normal((label - 0.5) * 2, 1)
