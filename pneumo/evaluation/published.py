@@ -72,11 +72,12 @@ OURS = "No network (our baselines)"
 CLAIMS = (
     Claim(
         "The paper",
-        "tiny",
-        "accuracy 96.5 %, precision 94 %, recall 93.6 %, F1 93.8 %, of NORMAL; medians of 5 trials",
+        "tiny; small, medium, large",
+        "tiny: accuracy 96.5 %, precision 94 %, recall 93.6 %, F1 93.8 %, of NORMAL; medians of 5 "
+        "trials. F1 of all four around 94 %",
         "The set's 5,856 images. NORMAL or PNEUMONIA. Random 70/30 splits by patient, and the "
         "epoch that is best on the test part.",
-        ("tiny",),
+        NETWORKS,
         "yes",
         "With protocol=paper: the same images, and the same way to split and to choose the epoch. "
         "Other protocols are stricter.",
@@ -132,12 +133,21 @@ CLAIMS = (
         not_run="not run: its networks are not known (experiment=hamoldi trains stand-ins)",
     ),
     Claim(
+        "Not in the paper",
+        "compact, EfficientNet-B0, ConvNeXt-T, DeiT-T",
+        "",
+        "The splits of our runs.",
+        ("compact", "efficientnet_b0", "convnext_tiny", "deit_tiny"),
+        "yes",
+        "With our other networks, on the same splits.",
+    ),
+    Claim(
         OURS,
         "SVM on thumbnails, trees on the file's header, class share",
         "",
         "The splits of our runs.",
         ("thumbnail_svm", "file_header", "prior"),
         "yes",
-        "With our networks on the same splits: what a network must beat.",
+        "With our networks, on the same splits: what a network must beat.",
     ),
 )

@@ -6,7 +6,6 @@ from dataclasses import dataclass
 from pneumo.cli import counted
 from pneumo.evaluation import published
 from pneumo.report.groups import DEBUG, Cell, Group
-from pneumo.report.overview import how_chosen
 from pneumo.report.wording import DASH, decimal, interval
 
 COLUMNS = {
@@ -54,11 +53,12 @@ def claim_rows(groups: Sequence[Group]) -> list[ClaimRow]:
 def _ours(claim: published.Claim, groups: Sequence[Group]) -> dict[str, list[str]]:
     found: dict[str, list[str]] = {}
     for group in groups:
-        how = how_chosen(group)
-        where = f"{group.protocol} protocol" + (f" ({how})" if how.startswith("optim") else "")
-        lines = [_line(cell) for cell in group.rows if cell.trials and _is_of(cell, claim)]
-        if lines:
-            found.setdefault(where, []).extend(lines)
+        cells = [cell for cell in group.rows if cell.trials and _is_of(cell, claim)]
+        where = f"{group.protocol} protocol"
+        if any(cell.settings.get("chosen_on") == "test" for cell in cells):
+            where += " (optimistic: epoch chosen on the test split)"
+        if cells:
+            found.setdefault(where, []).extend(_line(cell) for cell in cells)
     return found
 
 
