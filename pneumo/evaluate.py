@@ -16,6 +16,7 @@ from pneumo import cli
 from pneumo.data import image, reader
 from pneumo.data.kermany import check_unpacked
 from pneumo.evaluation.assessment import PREVALENCES, assess
+from pneumo.evaluation.combine import VOTE, vote_share
 from pneumo.evaluation.metrics import Array
 from pneumo.evaluation.operating_point import OperatingPoint, fit_on_validation, fit_weights
 from pneumo.inference import ensemble
@@ -35,7 +36,8 @@ examples:
   python -m pneumo.evaluate pretrained:compact --data my_radiographs
       the network that comes with the package
   python -m pneumo.evaluate RUN1 RUN2 RUN3 --out scores.json
-      also their mean, and a mean with weights fitted on validation data
+      also their mean, a mean with weights fitted on validation data, and
+      their majority vote
 
 Intervals are of 95 %, over patients. The operating point, the
 temperature and the weights are fixed on validation data only; a run with
@@ -102,16 +104,18 @@ def evaluate(
     allow_overlap: bool = False,
     trust: Sequence[str] = (),
 ) -> dict[str, Any]:
-    """Returns what ``--out`` writes: each run, their mean, their weighted mean, all scored alike.
+    """Returns what ``--out`` writes: each run, their mean, weighted mean and vote, scored alike.
 
     Raises:
         FileNotFoundError, ValueError: a run is broken; a folder has no labelled images, or shares
-            some with a train split; the runs have no test images in common.
+            some with a train split; the runs have other classes or labels, or no test images in
+            common.
         UnreadableError: an image cannot be read.
     """
     if len({run_dir.resolve() for run_dir in run_dirs}) < len(run_dirs):
         raise ValueError("each run may be named once; got one of them twice")
     known = [ensemble.read(run_dir) for run_dir in run_dirs]
+    ensemble.check_classes(known)
     if data is None:
         part = own_part(known, allow_overlap=allow_overlap)
     else:
@@ -149,18 +153,22 @@ def own_part(known: Sequence[Member], *, allow_overlap: bool) -> Part:
         raise ValueError("several runs must be of the same data; name one set with --data DIR")
     if len({one.metrics["data"]["split_sha256"] for one in known}) == 1:
         return Part(f"the test split of all {len(known)} runs", tests[0], None)
-    common = set.intersection(*(set(test["path"]) for test in tests))
-    trained = set().union(*(one.split.loc[one.split["split"] == "train", "group"] for one in known))
-    rows = tests[0][tests[0]["path"].isin(common) & ~tests[0]["group"].isin(trained)]
-    if rows["label"].nunique() == 2:
-        share = f"{len(rows):,} of {len(tests[0]):,} test images are left"
-        note = f"the runs have different splits: {share}, on which no run was trained"
-        return Part("the test images that all runs share", _sorted(rows), None, (note,))
+    common = ensemble.common_test(known)
+    left_out = (
+        f"left out are {common.trained:,} that a run was trained on, or on their patient, and "
+        f"{common.elsewhere:,} that are not in every test split"
+    )
+    if common.rows["label"].nunique() == 2:
+        note = (
+            f"the runs have different splits: of the {len(tests[0]):,} test images of {first.name} "
+            f"{len(common.rows):,} are scored, on which no run was trained; {left_out}"
+        )
+        return Part("the test images that all runs share", common.rows, None, (note,))
     if not allow_overlap:
         raise ValueError(
             "an ensemble must be scored on images that no run was trained on; these runs have "
-            f"different splits, and {len(rows):,} such images are left. Take runs of one split, or "
-            "--data DIR (--allow-overlap scores on the first run's test split: optimistic)"
+            f"different splits, and {len(common.rows):,} such images are left. Take runs of one "
+            "split, or --data DIR (--allow-overlap scores the first run's test split: optimistic)"
         )
     note = "LEAK: other runs were trained on some of these images; the scores are optimistic"
     return Part(f"the test split of {first.name}", tests[0], _own_root(first), (note,))
@@ -281,7 +289,7 @@ def _warnings(known: Sequence[Member], *, own: bool, checkpoint: str) -> list[st
 def _entries(
     known: Sequence[Member], table: pd.DataFrame, probability: Array, prevalences: Sequence[float]
 ) -> dict[str, Any]:
-    """Returns members, and of several their ensemble and weighted mean."""
+    """Returns members, and of several their mean, majority vote and weighted mean."""
 
     def entry(p: Array, fixed: OperatingPoint | str) -> dict[str, Any]:
         return assess(table, p, fixed=fixed, prevalences=prevalences)
@@ -295,6 +303,8 @@ def _entries(
     if len(known) == 1:
         return found
     found["ensemble"] = entry(probability.mean(0), ensemble.mean_operating_point(known))
+    vote = entry(vote_share(probability), VOTE)  # of which nothing that takes it as a probability
+    found["vote"] = {key: vote[key] for key in ("interval", "scores")} | {"note": VOTE}
     val = ensemble.common_val(known)
     if isinstance(val, str):
         return found | {"weighted": {"why_not": val}}
@@ -320,9 +330,12 @@ def text(found: dict[str, Any]) -> str:
         entries["mean of the runs"] = found["ensemble"]
         if "scores" in found["weighted"]:
             entries["weighted mean"] = found["weighted"]
+        entries["majority vote"] = found["vote"]
     for name, one in entries.items():
         shown = (_number(one["scores"][k]) for k in ("auroc", "f1_normal", "accuracy"))
         lines.append(f"{_short(name, 18):19}" + "".join(f"{one:20}" for one in shown).rstrip())
+    if "vote" in found:
+        lines.append(VOTE)
     if "why_not" in found.get("weighted", {}):
         lines.append(f"no weights could be fitted: {found['weighted']['why_not']}")
     if "weights" in found.get("weighted", {}):

@@ -111,6 +111,58 @@ def common_val(members: Sequence[Member]) -> tuple[np.ndarray, Array] | str:
     return labels(parts[0]), np.stack([part["p_pneumonia"].to_numpy() for part in parts])
 
 
+def check_classes(members: Sequence[Member]) -> None:
+    """Raises ValueError where members were trained on other classes than the first."""
+    first, *others = members
+    classes = first.metrics.get("num_classes") or 2  # an earlier version had no other
+    for one in others:
+        if (own := one.metrics.get("num_classes") or 2) != classes:
+            raise ValueError(
+                f"an ensemble must be of runs with the same classes; {first.name} has {classes}, "
+                f"{one.name} has {own}. Take runs of one model.num_classes"
+            )
+
+
+@dataclass(frozen=True)
+class CommonTest:
+    """The test images of an ensemble's first member, sorted by path, and what was left out."""
+
+    rows: pd.DataFrame  # on which no member was trained, and which are in all test splits
+    trained: int  # images left out: a member was trained on them, or on their patient
+    elsewhere: int  # images left out: not in every member's test split
+
+
+def common_test(members: Sequence[Member]) -> CommonTest:
+    """Returns the test images that are new to all members, and how many are left out, and why.
+
+    Who is one patient may differ between the members, by patient_key: an image is left out where
+    any member counts its patient among those that some member was trained on.
+
+    Raises:
+        ValueError: members label one of the images differently.
+    """
+    test = members[0].part("test")
+    images = set().union(*(m.split.loc[m.split["split"] == "train", "path"] for m in members))
+    trained = set().union(*(_of_same_patients(member.split, images) for member in members))
+    is_trained = test["path"].isin(trained)
+    tests = [member.part("test").set_index("path")["label"] for member in members]
+    is_common = test["path"].isin(set.intersection(*(set(labels.index) for labels in tests)))
+    rows = test[is_common & ~is_trained].reset_index(drop=True)
+    for member, labels in zip(members, tests, strict=True):
+        if (labels[rows["path"]].to_numpy() != rows["label"].to_numpy()).any():
+            raise ValueError(
+                "an ensemble must be of runs that label the images alike; "
+                f"{member.name} labels some otherwise than {members[0].name}"
+            )
+    return CommonTest(rows, int(is_trained.sum()), int((~is_common & ~is_trained).sum()))
+
+
+def _of_same_patients(table: pd.DataFrame, images: set[str]) -> set[str]:
+    """The images of a split.csv that are of a patient of one of ``images``."""
+    groups = table.loc[table["path"].isin(images), "group"]
+    return set(table.loc[table["group"].isin(groups), "path"])
+
+
 def mean_operating_point(members: Sequence[Member]) -> OperatingPoint | str:
     """Returns what the validation split fixes for the mean of the members, or why nothing."""
     val = common_val(members)

@@ -18,6 +18,7 @@ def caveats(group: Group) -> list[str]:
     """Missing runs, single trials, mixed settings, versions and machines, undefined scores."""
     checks: Sequence[Callable[[Group], list[str]]] = (
         _note_missing,
+        lambda group: group.lacking,
         _note_few,
         _note_most,
         _note_no_baseline,
@@ -110,7 +111,7 @@ def _note_settings(group: Group) -> list[str]:
 def _note_versions(group: Group) -> list[str]:
     commits = Counter(str(t.metrics.get("git_commit"))[:9] for t in group.trials)
     timed = [trial for cell in group.networks for trial in cell.trials]
-    machines = Counter(_device(trial) for trial in timed)
+    machines = Counter(device(trial) for trial in timed)
     notes = []
     if len(commits) > 1:
         told = ", ".join(f"{n} at {commit}" for commit, n in commits.most_common())
@@ -121,8 +122,8 @@ def _note_versions(group: Group) -> list[str]:
     return notes
 
 
-def _device(trial: Trial) -> str:
-    """What a run was timed on; earlier versions wrote "1 threads"."""
+def device(trial: Trial) -> str:
+    """What a run was timed on, in words; earlier versions wrote "1 threads"."""
     told = str((trial.metrics.get("machine") or {}).get("device"))
     return re.sub(r"\b1 threads\b", "1 thread", told)
 

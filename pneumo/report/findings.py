@@ -1,10 +1,11 @@
 """What a report says in words and numbers, ready to print: sentences and table cells."""
 
 from collections import Counter, defaultdict
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from math import isnan
 
+from pneumo.cli import counted
 from pneumo.evaluation import published
 from pneumo.evaluation.intervals import Comparison
 from pneumo.report.caveats import caveats
@@ -19,8 +20,9 @@ from pneumo.report.comparisons import (
     optimism,
 )
 from pneumo.report.groups import DEBUG, Cell, Group, Spread
+from pneumo.report.pareto import NAMES, devices, fronts
 from pneumo.report.recipes import recipes
-from pneumo.report.tables import paper_figure, sizes
+from pneumo.report.tables import Intervals, paper_figure, sizes
 from pneumo.report.trials import Problem
 from pneumo.report.wording import DASH, count, decimal, duration, interval, mean_and_sd, p_value
 
@@ -58,6 +60,7 @@ class Section:
     about: str
     scores: list[dict[str, str]]
     sizes: list[dict[str, str]]
+    timed_on: str  # the devices of its networks' seconds
     margins: list[dict[str, str]]
     differences: list[dict[str, str]]
     optimism: list[dict[str, str]]
@@ -77,9 +80,9 @@ class Section:
         return sum(bool(cell.trials) for cell in self.group.cells)
 
 
-def sections(groups: Sequence[Group]) -> list[Section]:
+def sections(groups: Sequence[Group], *, intervals: Intervals) -> list[Section]:
     """Every group in words and table cells, in the order of the report."""
-    return [_section(group, groups) for group in groups]
+    return [_section(group, groups, intervals) for group in groups]
 
 
 def headline(groups: Sequence[Group], *, problems: Sequence[Problem]) -> list[str]:
@@ -121,8 +124,9 @@ def _medians(cells: Sequence[Cell]) -> str:
     return told + (f" and {len(cells) - 6} more" if len(cells) > 6 else "")
 
 
-def _section(group: Group, groups: Sequence[Group]) -> Section:
+def _section(group: Group, groups: Sequence[Group], intervals: Intervals) -> Section:
     shown = main_margins(margins(group))
+    on_front = fronts(group)
     several = {row.network for row in shown if row.pairs > 1}
     whole = [row for row in shown if row.pairs > 1 or row.network not in several]
     within = defaultdict(list)
@@ -133,8 +137,9 @@ def _section(group: Group, groups: Sequence[Group]) -> Section:
         group,
         title=f"{group.kind}, {group.protocol} protocol",
         about=_about(group),
-        scores=[row for cell in group.cells for row in _score_cells(group, cell)],
-        sizes=[_size_cells(cell) for cell in group.cells if cell.trials],
+        scores=[row for cell in group.rows for row in _score_cells(group, cell, intervals)],
+        sizes=[_size_cells(cell, on_front) for cell in group.rows if cell.trials],
+        timed_on=", ".join(devices(group)),
         margins=[_margin_cells(row) for row in whole],
         differences=[_difference_cells(row) for row in differences(group)],
         optimism=[_optimism_cells(row) for row in optimism(group, groups=groups)],
@@ -167,15 +172,22 @@ def _about(group: Group) -> str:
     )
 
 
-def _score_cells(group: Group, cell: Cell) -> list[dict[str, str]]:
-    runs = f"{len(cell.trials)} of {len(cell.trials) + len(cell.missing)}"
+def _score_cells(group: Group, cell: Cell, intervals: Intervals) -> list[dict[str, str]]:
+    wanted = len(cell.trials) + len(cell.missing)
+    runs = f"{len(cell.trials)} of {wanted}"
     values = {name: cell.spread("best", "test", name) for name in COLUMNS}
     row = {"kind": "ours", "network": cell.label, "runs": runs}
+    row["told"] = f"{runs} run{'s' * (wanted > 1)}"
+    if cell.is_ensemble:
+        row |= {"kind": "ensemble", "runs": str(len(cell.trials))}
+        row["told"] = counted(len(cell.trials), "seed")
     for name, value in values.items():
         short = f" (n = {value.n})" if 0 < value.n < len(cell.trials) else ""
         row[name] = decimal(value.median) + short
         row[f"{name}_mean"] = _mean(value)
         row[f"{name}_range"] = interval(value.low, value.high) if value.low < value.high else ""
+        if len(cell.trials) == 1 and (ends := intervals.get(cell.trials[0].name, {}).get(name)):
+            row[f"{name}_interval"] = interval(*ends)
     if group.kind == "phantom":
         return [row]
     gap = {
@@ -193,6 +205,7 @@ def _score_cells(group: Group, cell: Cell) -> list[dict[str, str]]:
 def _paper_cells(group: Group, cell: Cell, gap: dict[str, str]) -> dict[str, str]:
     where = "" if group.protocol == "paper" else ", on random splits"
     row = {"kind": "paper", "network": f"the paper's tiny{where}", "runs": "5 of 5"}
+    row["told"] = "5 of 5 runs"
     for name in COLUMNS:
         row[name] = decimal(paper_figure(cell, name))
         if gap.get(name, DASH) != DASH:
@@ -201,7 +214,7 @@ def _paper_cells(group: Group, cell: Cell, gap: dict[str, str]) -> dict[str, str
     return row
 
 
-def _size_cells(cell: Cell) -> dict[str, str]:
+def _size_cells(cell: Cell, on_front: Mapping[str, Sequence[Cell]]) -> dict[str, str]:
     size = sizes(cell)
     train, test = (
         cell.spread("best", part, "f1_normal").median for part in (cell.train_part, "test")
@@ -210,6 +223,10 @@ def _size_cells(cell: Cell) -> dict[str, str]:
         "network": cell.label,
         "parameters": f"{size['parameters'].median:,.0f}" if size["parameters"].n else DASH,
         "multiply_adds": count(size["multiply_adds"].median),
+        "rate": f"{rate:,.1f}" if (rate := size["images_per_second"].median) > 0 else DASH,
+        "front": ", ".join(
+            NAMES[key] for key, cells in on_front.items() if any(cell is one for one in cells)
+        ),
         "seconds": duration(size["seconds_total"].median),
         "epoch": _epochs(size["best_epoch"]),
         "train": decimal(train),

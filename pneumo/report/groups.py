@@ -38,6 +38,11 @@ class Cell:
     missing: list[str] = field(default_factory=list)
 
     @property
+    def is_ensemble(self) -> bool:
+        """Whether its trials are of several networks together, see pneumo.report.ensembles."""
+        return any(trial.members for trial in self.trials)
+
+    @property
     def is_baseline(self) -> bool:
         """Whether its trials are of a classifier of pneumo.baselines."""
         return any(trial.is_baseline for trial in self.trials)
@@ -66,6 +71,8 @@ class Group:
     index: str
     slug: str
     cells: list[Cell]
+    ensembles: list[Cell] = field(default_factory=list)  # of its networks, by name and way
+    lacking: list[str] = field(default_factory=list)  # what its ensembles lack, a sentence each
 
     @property
     def trials(self) -> list[Trial]:
@@ -76,6 +83,12 @@ class Group:
     def networks(self) -> list[Cell]:
         """The cells with trials of networks."""
         return [cell for cell in self.cells if cell.trials and not cell.is_baseline]
+
+    @property
+    def rows(self) -> list[Cell]:
+        """What a table has a row of: networks, ensembles of them, baselines."""
+        others = [cell for cell in self.cells if not cell.is_baseline]
+        return [*others, *self.ensembles, *self.baselines]
 
     @property
     def baselines(self) -> list[Cell]:

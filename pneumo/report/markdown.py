@@ -5,16 +5,20 @@ from collections.abc import Mapping, Sequence
 
 from pneumo.report.assessments import warnings
 from pneumo.report.audit_link import AuditLink
+from pneumo.report.claims import COLUMNS as COMPARED
+from pneumo.report.claims import claim_rows
 from pneumo.report.findings import COLUMNS, Section
 from pneumo.report.groups import DEBUG
 from pneumo.report.overview import Overview, overviews
 from pneumo.report.trials import Problem
-from pneumo.report.wording import DEBUG_BANNER, TRAIN_NOTE
+from pneumo.report.wording import DEBUG_BANNER, FRONT_NOTE, RATE_NOTE, TRAIN_NOTE
 
 SIZES = {
     "network": "Network",
     "parameters": "Parameters",
     "multiply_adds": "Multiply-adds",
+    "rate": "Images/s in training",
+    "front": "On the Pareto front of",
     "seconds": "Time a run",
     "epoch": "Epoch chosen",
     "train": "Train F1 of NORMAL",
@@ -49,7 +53,12 @@ DIFFERENCES = {
 LEFT_OUT = {"run": "Run", "state": "State", "reason": "Reason"}
 
 
-NOTES = {"mean": "mean ± sd", "range": "lowest to highest", "gap": "beside the paper"}
+NOTES = {
+    "mean": "mean ± sd",
+    "range": "lowest to highest",
+    "interval": "95 % interval over patients",
+    "gap": "beside the paper",
+}
 
 
 def summary_markdown(
@@ -69,6 +78,9 @@ def summary_markdown(
         ]
     for overview in overviews([part.group for part in parts]):
         lines += _overview(overview)
+    claims = [row.cells() for row in claim_rows([part.group for part in parts])]
+    if claims:
+        lines += ["## The paper's comparison, run here", "", *_table(claims, COMPARED)]
     for part in parts:
         lines += [f"## {escaped(part.title)}", ""]
         lines += [f"**{DEBUG_BANNER}**", ""] * (part.group.protocol == DEBUG)
@@ -78,6 +90,7 @@ def summary_markdown(
         lines += ["Medians over trials of the test split, at the epoch chosen:", ""]
         lines += _scores(part)
         lines += _table(part.sizes, SIZES)
+        lines += [escaped(f"{RATE_NOTE} Timed on: {part.timed_on}. {FRONT_NOTE}"), ""]
         lines += [TRAIN_NOTE, ""]
         names, recipe = part.recipes
         columns = {"setting": "Setting"} | {name: name for name in names}

@@ -32,7 +32,7 @@ def overviews(groups: Sequence[Group]) -> list[Overview]:
 
 
 def _overview(groups: Sequence[Group]) -> Overview:
-    cells = [cell for group in groups for cell in group.cells if cell.trials]
+    cells = [cell for group in groups for cell in group.rows if cell.trials]
     labels = dict.fromkeys(c.label for c in sorted(cells, key=lambda c: c.is_baseline))
     return Overview(
         groups[0].kind,
@@ -57,7 +57,7 @@ def how_chosen(group: Group) -> str:
 
 
 def _score(group: Group, label: str) -> tuple[str, list[str]]:
-    cell = next((c for c in group.cells if c.label == label and c.trials), None)
+    cell = next((c for c in group.rows if c.label == label and c.trials), None)
     return (NOT_RUN, []) if cell is None else (_median(cell, "f1_normal"), _below(cell))
 
 

@@ -1,22 +1,33 @@
 """The report as one self-contained page: no script, nothing loaded, pictures inline."""
 
 from collections.abc import Sequence
+from math import isnan
 from pathlib import Path
 from typing import Any
 
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
 
+from pneumo.cli import counted
 from pneumo.evaluation import published
-from pneumo.report import assessment_figures, assessments
+from pneumo.report import assessment_figures, assessments, claims
 from pneumo.report.audit_link import AuditLink
+from pneumo.report.claims import claim_rows
 from pneumo.report.curves import MOST_SHOWN
 from pneumo.report.findings import COLUMNS, Section
 from pneumo.report.groups import DEBUG
 from pneumo.report.markdown import DIFFERENCES, MARGINS, OPTIMISM, SIZES
 from pneumo.report.overview import overviews
 from pneumo.report.tables import Intervals
-from pneumo.report.trials import Problem, Trial, split_name
-from pneumo.report.wording import DASH, DEBUG_BANNER, TRAIN_NOTE, decimal, interval
+from pneumo.report.trials import Problem, Trial, number, split_name
+from pneumo.report.wording import (
+    DASH,
+    DEBUG_BANNER,
+    FRONT_NOTE,
+    RATE_NOTE,
+    TRAIN_NOTE,
+    decimal,
+    interval,
+)
 
 TEMPLATE = Path(__file__).with_name("report.html.j2")
 MOST_RUNS = 100  # listed on the page; runs.csv has all
@@ -45,8 +56,11 @@ CAPTIONS = assessment_figures.CAPTIONS | {
         "images: means over trials of the test split.",
     ),
     "accuracy-size": (
-        "Accuracy and size",
-        "Median and range over trials.",
+        "Accuracy, size and speed",
+        "Median accuracy on the test split and range over trials; hollow: ensembles. The line "
+        "joins the Pareto front: the networks that no other matches in accuracy with as few "
+        "parameters, as few multiply-adds, or at as many images/s (in training; where all were "
+        "timed on one device).",
     ),
 }
 PEERS = (  # of the picture "accuracy-size", which shows them beside real images only
@@ -95,11 +109,14 @@ def html(
         margins=MARGINS,
         differences=DIFFERENCES,
         run_columns={name: COLUMNS[name] for name in WITH_INTERVAL},
+        claims=claim_rows([part.group for part in parts]),
+        claim_columns=claims.COLUMNS,
         overviews=overviews([part.group for part in parts]),
         debug=[part.title for part in parts if part.group.protocol == DEBUG],
         debug_banner=DEBUG_BANNER,
         paper=published,
         train_note=TRAIN_NOTE,
+        size_note=f"{RATE_NOTE} {FRONT_NOTE}",
         files=files,
         audit=audit,
     )
@@ -109,16 +126,18 @@ def _networks(part: Section, intervals: Intervals) -> list[dict[str, Any]]:
     """Of each network what folds away: its runs, its margins within each, its subgroups."""
     assessed = assessments.tables(part.group)["subgroups"]
     left, found = MOST_RUNS, []
-    for cell in part.group.cells:
+    for cell in part.group.rows:
         if not cell.trials:
             continue
         trials, left = cell.trials[:left], max(0, left - len(cell.trials))
         found.append(
             {
                 "label": cell.label,
-                "num_runs": len(cell.trials),
+                "num_runs": counted(len(cell.trials), "seed" if cell.is_ensemble else "run"),
                 "f1": decimal(cell.spread("best", "test", "f1_normal").median),
                 "runs": [_run(trial, intervals=intervals) for trial in trials],
+                "left": len(cell.trials) - len(trials),
+                "weights": [_weights(trial) for trial in trials if _weights(trial)],
                 "margins": part.of_trials.get(cell.label, []),
                 "subgroups": [row for row in assessed if row["network"][0] == cell.label],
             }
@@ -127,9 +146,10 @@ def _networks(part: Section, intervals: Intervals) -> list[dict[str, Any]]:
 
 
 def _run(trial: Trial, *, intervals: Intervals) -> dict[str, str]:
+    epoch = number(trial.metrics["best"], "epoch")  # an ensemble has none
     row = {
         "split": split_name(trial.split),
-        "epoch": DASH if trial.is_baseline else str(trial.metrics["best"]["epoch"] + 1),
+        "epoch": DASH if trial.is_baseline or isnan(epoch) else f"{epoch + 1:.0f}",
         "last": DASH if trial.is_baseline else decimal(trial.score("last", "test", "f1_normal")),
     }
     for score in WITH_INTERVAL:
@@ -137,3 +157,10 @@ def _run(trial: Trial, *, intervals: Intervals) -> dict[str, str]:
         row[score] = decimal(trial.score("best", "test", score))
         row[f"{score}_interval"] = interval(*ends) if ends else DASH
     return row
+
+
+def _weights(trial: Trial) -> str:
+    """The weights of a weighted mean in words; "" of anything else."""
+    known = [(name, weight) for name, weight in trial.members if not isnan(weight)]
+    shown = ", ".join(f"{name} {decimal(weight, digits=2)}" for name, weight in known)
+    return f"{split_name(trial.split)}: {shown}" if shown else ""

@@ -4,7 +4,7 @@ import csv
 import io
 import os
 import re
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -15,7 +15,7 @@ from pneumo import untrusted
 from pneumo.evaluation.metrics import SCORES, Array, scores
 from pneumo.labels import CLASS_NAMES
 from pneumo.report import assessments
-from pneumo.report.trials import Problem, Trial
+from pneumo.report.trials import Predictions, Problem, Trial
 from pneumo.runs import run_folder
 from pneumo.runs.finished import what_is_wrong
 
@@ -97,9 +97,9 @@ def _trial(path: Path, *, name: str, metrics: dict[str, Any], status: dict[str, 
         told = {key: value for key, value in told.items() if key.startswith(TELL_OF_BASELINES)}
     trial = Trial(name, metrics | assessments.read(path, metrics), status, told=told)
     try:
-        names, label, probability, patient = _predictions(path / "predictions.csv")
-        _check_agreement(trial, label=label, probability=probability)
-        trial = replace(trial, path=names, label=label, probability=probability, patient=patient)
+        test, val = _predictions(path / "predictions.csv")
+        _check_agreement(trial, label=test.label, probability=test.probability)
+        trial = replace(trial, test=test, val=val, ensembles=_ensembles(path))
     except (OSError, ValueError, csv.Error) as error:
         remarks.append(f"no interval and no curve: {error}")
     undefined = [s for s in SCORES if np.isnan(trial.score("best", "test", s))]
@@ -123,6 +123,19 @@ def _settings(path: Path) -> dict[str, Any]:
     }
 
 
+def _ensembles(path: Path) -> dict[str, list[str]]:
+    """What a run's configuration names as ensembles: members by name; {} where that is no such."""
+    try:
+        named = run_folder.read_config(path).get("ensembles") or {}
+    except (OSError, ValueError):
+        return {}
+    whole = isinstance(named, Mapping) and all(
+        isinstance(members, list) and all(isinstance(one, str) for one in members)
+        for members in named.values()
+    )
+    return {str(name): members for name, members in named.items()} if whole else {}
+
+
 def _resolved(value: Any, flat: Mapping[str, Any], *, most: int = 8) -> Any:
     """What ``${data.image_size}`` stands for; resolvers, as ``${oc.env:…}``, stay unread."""
     while most and isinstance(value, str) and (named := REFERENCE.fullmatch(value)):
@@ -132,8 +145,8 @@ def _resolved(value: Any, flat: Mapping[str, Any], *, most: int = 8) -> Any:
     return value
 
 
-def _predictions(path: Path) -> tuple[Array, Array, Array, Array]:
-    """Path, label, probability and patient of the test images, as a Trial has them."""
+def _predictions(path: Path) -> tuple[Predictions, Predictions]:
+    """Those of the test split, and of the validation split where all of that can be used."""
     try:
         text = untrusted.read_text(path, limit=untrusted.MAX_TABLE)
     except FileNotFoundError:
@@ -141,19 +154,29 @@ def _predictions(path: Path) -> tuple[Array, Array, Array, Array]:
     header, *rows = csv.reader(io.StringIO(text, newline="")) if text else [[]]
     if lacking := {"path", "split", "label", "p_pneumonia", "patient"} - set(header):
         raise ValueError(f"predictions.csv lacks the column {', '.join(sorted(lacking))}")
+    rows = [row for row in rows if len(row) == len(header)]
+    try:
+        val = _of_split("val", header, rows)
+        known = bool(((val.probability >= 0) & (val.probability <= 1)).all())
+    except ValueError:
+        known = False
+    return _of_split("test", header, rows), val if known else Predictions()
+
+
+def _of_split(wanted: str, header: Sequence[str], rows: Sequence[Sequence[str]]) -> Predictions:
+    """The rows of one split, sorted by path; ValueError for a label or a number that is none."""
     name, split, label, probability, patient = (
         header.index(c) for c in ("path", "split", "label", "p_pneumonia", "patient")
     )
-    test = [row for row in rows if len(row) == len(header) and row[split] == "test"]
-    test.sort(key=lambda row: row[name])
-    if strange := {row[label] for row in test} - set(CLASS_NAMES):
+    own = sorted((row for row in rows if row[split] == wanted), key=lambda row: row[name])
+    if strange := {row[label] for row in own} - set(CLASS_NAMES):
         raise ValueError(f"predictions.csv has a label {min(strange)!r}")
-    code = {name: index for index, name in enumerate(dict.fromkeys(row[patient] for row in test))}
-    return (
-        np.array([row[name] for row in test], dtype=np.str_),
-        np.array([CLASS_NAMES.index(row[label]) for row in test], dtype=np.int64),
-        np.array([row[probability] or "nan" for row in test], dtype=np.float64),
-        np.array([code[row[patient]] for row in test], dtype=np.int64),
+    code = {name: index for index, name in enumerate(dict.fromkeys(row[patient] for row in own))}
+    return Predictions(
+        np.array([row[name] for row in own], dtype=np.str_),
+        np.array([CLASS_NAMES.index(row[label]) for row in own], dtype=np.int64),
+        np.array([row[probability] or "nan" for row in own], dtype=np.float64),
+        np.array([code[row[patient]] for row in own], dtype=np.int64),
     )
 
 

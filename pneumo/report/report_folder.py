@@ -14,6 +14,7 @@ from pneumo.evaluation.metrics import COUNT_SCORES
 from pneumo.report import page, tables
 from pneumo.report.audit_link import audit_link
 from pneumo.report.drawing import inline_svg
+from pneumo.report.ensembles import add_ensembles
 from pneumo.report.figures import PICTURES, draw
 from pneumo.report.findings import Section, headline, sections
 from pneumo.report.groups import group_trials
@@ -44,8 +45,11 @@ def write_report(
     paths, problems = _found(roots)
     trials, unread, intervals = _read(paths)
     groups, problems = group_trials(trials, problems=[*problems, *unread])
+    add_ensembles(groups)
+    together = [t for group in groups for cell in group.ensembles for t in cell.trials]
+    intervals |= {t.name: _intervals(t) for t in together}
     said = headline(groups, problems=problems)
-    parts = sections(groups)
+    parts = sections(groups, intervals=intervals)
     kinds = {str(part.group.kind) for part in parts}
     linked = audit_link(audit, report=folder, kinds=kinds) if audit else None
     files: dict[str, str | bytes] = {}
@@ -114,11 +118,15 @@ def _read(
             progress.update(2 if isinstance(run, Problem) else 1)
         for trial in trials:
             if trial.label.size:
-                intervals[trial.name] = score_intervals(
-                    trial.label, trial.probability, patient=trial.patient, names=WITH_INTERVAL
-                )
+                intervals[trial.name] = _intervals(trial)
             progress.update()
     return trials, problems, intervals
+
+
+def _intervals(trial: Trial) -> dict[str, Interval]:
+    return score_intervals(
+        trial.label, trial.probability, patient=trial.patient, names=WITH_INTERVAL
+    )
 
 
 def _pictures(part: Section) -> dict[str, str | bytes]:

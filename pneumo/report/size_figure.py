@@ -1,4 +1,6 @@
-"""Accuracy against the size of a network, with the paper's comparison table as points."""
+"""Accuracy against size and speed, with Pareto fronts, the paper's comparison table as points."""
+
+from collections.abc import Sequence
 
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
@@ -6,6 +8,7 @@ from matplotlib.figure import Figure
 from pneumo.evaluation import published
 from pneumo.report.curves import has_long_labels, shown
 from pneumo.report.drawing import (
+    INK,
     MUTED,
     PAPER,
     STYLES,
@@ -15,26 +18,38 @@ from pneumo.report.drawing import (
     size_axis,
     star,
 )
-from pneumo.report.groups import Group
-from pneumo.report.trials import number
+from pneumo.report.groups import Cell, Group
+from pneumo.report.pareto import competing, costs, fronts
+from pneumo.report.tables import sizes
+
+MOST = 24  # networks and ensembles in the picture
+LABEL = {
+    "parameters": "parameters",
+    "multiply_adds": "multiply-adds",
+    "images_per_second": "images/s in training",
+}
 
 
 def accuracy_by_size(group: Group) -> Figure | None:
-    """Accuracy against parameters and against multiply-adds, with the paper's table as points."""
-    if not group.networks:
+    """Accuracy against parameters, multiply-adds and images/s, with the Pareto front as a line.
+
+    The paper's table is drawn as points beside it where the images are those of the paper.
+    """
+    cells, keys = competing(group)[:MOST], costs(group)
+    if not cells or not keys:
         return None
-    columns = 2 if has_long_labels(shown(group)) else 3
-    top = 0.28 + 0.16 * (1 + len(shown(group)) // columns)  # inches: the title, the legend's rows
-    figure, axes = panels(rows=2, height=4.6 + top, top=top, gap=0.45, sharey=True)
-    for ax, size in zip(axes, ("parameters", "multiply_adds"), strict=True):
-        for cell, (colour, marker, _) in zip(shown(group), STYLES, strict=False):
-            if cell.is_baseline:  # of no size that could be compared
-                continue
+    long_labels = has_long_labels(cells)
+    columns, length = (2, 31) if long_labels else (3, 21)
+    top = 0.28 + 0.16 * (1 + len(cells) // columns)  # inches: the title, the legend's rows
+    height = 0.25 + 2.1 * len(keys) + top
+    figure, axes = panels(rows=len(keys), height=height, top=top, gap=0.45, sharey=True)
+    on_front = fronts(group)
+    for ax, key in zip(axes, keys, strict=True):
+        for cell, (colour, marker) in zip(cells, _marks(group, cells), strict=True):
             score = cell.spread("best", "test", "accuracy")
             reach = [[score.median - score.low], [score.high - score.median]]
-            at = number(cell.trials[0].metrics, size)
             ax.errorbar(
-                at,
+                sizes(cell)[key].median,
                 score.median,
                 reach,
                 fmt=marker,
@@ -42,24 +57,52 @@ def accuracy_by_size(group: Group) -> Figure | None:
                 ms=5,
                 capsize=2,
                 lw=1,
-                mec=PAPER,
-                mew=0.5,
-                label=clipped(cell.label, 21),
+                mfc="none" if cell.is_ensemble else colour,
+                mec=colour if cell.is_ensemble else PAPER,
+                mew=1 if cell.is_ensemble else 0.5,
+                label=clipped(cell.label, length),
             )
+        _front(ax, key, on_front.get(key, []))
         if group.kind == "kermany":
-            own = {
-                "parameters": published.TINY_PARAMETERS,
-                "multiply_adds": published.TINY_MULTIPLY_ADDS,
-            }
-            star(ax, own[size], published.TINY["accuracy"], "paper's tiny")
-            for peer in published.PEERS:
-                _peer(ax, peer, size)
-        size_axis(ax, size.replace("_", "-"))
+            _paper(ax, key)
+        size_axis(ax, LABEL[key])
         ax.margins(x=0.08, y=0.12)
         ax.set_ylabel("accuracy on the test split")
-    axes[0].set_title("Accuracy and size")
+    axes[0].set_title("Accuracy, size and speed")
     legend_above(figure, axes[0], columns=columns)
     return figure
+
+
+def _marks(group: Group, cells: Sequence[Cell]) -> list[tuple[str, str]]:
+    """Colour and marker of each: those of the other pictures, and other pairs for the rest."""
+    known = {cell.label: style[:2] for cell, style in zip(shown(group), STYLES, strict=False)}
+    marks, rest = [], 0
+    for cell in cells:
+        if cell.label in known:
+            marks.append(known[cell.label])
+            continue
+        turn = 3 + rest // len(STYLES)
+        marks.append((STYLES[rest % len(STYLES)][0], STYLES[(rest + turn) % len(STYLES)][1]))
+        rest += 1
+    return marks
+
+
+def _front(ax: Axes, key: str, cells: Sequence[Cell]) -> None:
+    places = [
+        (sizes(cell)[key].median, cell.spread("best", "test", "accuracy").median) for cell in cells
+    ]
+    if places:
+        # what can be had at most so much of it: the last point's accuracy until the next
+        ax.plot(*zip(*places, strict=True), color=INK, lw=0.9, drawstyle="steps-post", zorder=1)
+
+
+def _paper(ax: Axes, key: str) -> None:
+    """The paper's tiny and the rows of its table, none of which has a speed."""
+    own = {"parameters": published.TINY_PARAMETERS, "multiply_adds": published.TINY_MULTIPLY_ADDS}
+    if key in own:
+        star(ax, own[key], published.TINY["accuracy"], "paper's tiny")
+        for peer in published.PEERS:
+            _peer(ax, peer, key)
 
 
 def _peer(ax: Axes, peer: published.Peer, size: str) -> None:

@@ -62,7 +62,7 @@ def summary_rows(groups: Sequence[Group]) -> list[dict[str, Any]]:
     """
     rows = []
     for group in groups:
-        for cell in group.cells:
+        for cell in group.rows:
             about = {
                 "group": group.slug, "data": group.kind, "protocol": group.protocol,
                 "network": cell.label, "runs": len(cell.trials), "missing": len(cell.missing),
@@ -107,13 +107,14 @@ def paper_figure(cell: Cell, score: str) -> float:
 
 
 def sizes(cell: Cell) -> dict[str, Spread]:
-    """Spreads over trials of parameters, multiply-adds, seconds, and the epoch chosen (from 1)."""
+    """Spreads over trials of parameters, multiply-adds, times, and the epoch chosen (from 1)."""
     seconds = [trial.metrics.get("seconds") for trial in cell.trials]
     return {
         "parameters": spread([number(t.metrics, "parameters") for t in cell.trials]),
         "multiply_adds": spread([number(t.metrics, "multiply_adds") for t in cell.trials]),
         "seconds_total": spread([number(table, "total") for table in seconds]),
         "seconds_train": spread([number(table, "train") for table in seconds]),
+        "images_per_second": spread([trial.images_per_second for trial in cell.trials]),
         "best_epoch": spread(
             [number(t.metrics["best"], "epoch") + 1 for t in cell.trials if not t.is_baseline]
         ),

@@ -1,6 +1,6 @@
 """One finished run as a report sees it, and a run that it leaves out."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
 from typing import Any
@@ -19,20 +19,49 @@ def _nothing() -> Array:
 
 
 @dataclass(frozen=True)
+class Predictions:
+    """What a run says of the images of one split at its best epoch, by path; empty if unknown."""
+
+    path: Array = field(default_factory=_nothing)  # (N,) str, sorted
+    label: Array = field(default_factory=_nothing)  # (N,) int64, 0 NORMAL, 1 PNEUMONIA
+    probability: Array = field(default_factory=_nothing)  # (N,) float64, of PNEUMONIA
+    patient: Array = field(default_factory=_nothing)  # (N,) int64, a number for each patient
+
+
+@dataclass(frozen=True)
 class Trial:
-    """One finished run: one network on one split, with what it scored."""
+    """One finished run: one network on one split, with what it scored. Or several together."""
 
     name: str
     metrics: Mapping[str, Any]
     status: Mapping[str, Any]
-    # of the test split at the best epoch, sorted by path, all empty if unknown:
-    path: Array = field(default_factory=_nothing)  # (N,) str
-    label: Array = field(default_factory=_nothing)  # (N,) int64, 0 NORMAL, 1 PNEUMONIA
-    probability: Array = field(default_factory=_nothing)  # (N,) float64, of PNEUMONIA
-    patient: Array = field(default_factory=_nothing)  # (N,) int64, a number for each patient
+    test: Predictions = field(default_factory=Predictions)
+    val: Predictions = field(default_factory=Predictions)
+    ensembles: Mapping[str, Sequence[str]] = field(default_factory=dict)  # it names: name, members
+    members: tuple[tuple[str, float], ...] = ()  # of an ensemble: network, and weight or NaN
     remarks: tuple[str, ...] = ()
     # what bears on what is learnt, as optimizer.lr; empty if the run left no configuration:
     told: Mapping[str, Any] = field(default_factory=dict)
+
+    @property
+    def path(self) -> Array:
+        """(N,) str of the test split, sorted; empty where its predictions are not known."""
+        return self.test.path
+
+    @property
+    def label(self) -> Array:
+        """(N,) int64 of the test split, 0 NORMAL, 1 PNEUMONIA."""
+        return self.test.label
+
+    @property
+    def probability(self) -> Array:
+        """(N,) float64 of the test split, of PNEUMONIA."""
+        return self.test.probability
+
+    @property
+    def patient(self) -> Array:
+        """(N,) int64 of the test split, a number for each patient."""
+        return self.test.patient
 
     @property
     def model(self) -> str:
@@ -53,6 +82,19 @@ class Trial:
     def split(self) -> tuple[Any, Any]:
         """What tells the trials of one network apart: its seed and its fold, None for no fold."""
         return self.metrics.get("seed"), self.metrics.get("fold")
+
+    @property
+    def images_per_second(self) -> float:
+        """Train images of an epoch by its seconds, the median epoch; NaN where not known.
+
+        In those seconds the other splits are scored too. Of an ensemble: its members in turn.
+        """
+        epochs = self.metrics.get("history") or []
+        seconds = [number(epoch, "seconds") for epoch in epochs]
+        known = [value for value in seconds if value > 0]
+        if not known or self.metrics.get("debug"):  # a debug run leaves out images
+            return float("nan")
+        return self.count("train", "images") / float(np.median(known))
 
     def score(self, when: str, part: str, name: str) -> float:
         """A score at the "best" or "last" epoch; NaN if undefined or not there."""

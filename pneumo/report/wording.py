@@ -16,6 +16,17 @@ TRAIN_NOTE = (
 )
 
 
+RATE_NOTE = (
+    "Images/s: train images of an epoch by its seconds, in which the other splits are scored too; "
+    "of an ensemble, its members one after another."
+)
+FRONT_NOTE = (
+    "On the Pareto front of parameters, say, is a network that no other matches in median test "
+    "accuracy with as few of them; it is read off the test split, and says nothing of how sure a "
+    "difference is. Baselines have no size to compare."
+)
+
+
 def decimal(value: float, *, digits: int = 3, sign: bool = False) -> str:
     """A number with a true minus sign; a dash if it is not known."""
     if isnan(value):

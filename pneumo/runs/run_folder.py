@@ -50,6 +50,7 @@ MAY_CHANGE = (
     "data.root",
     "data.source.cache_dir",
     "data.source.root",
+    "ensembles",
     "logger",
     "model.micro_batch",
     "num_threads",

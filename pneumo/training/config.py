@@ -120,6 +120,17 @@ TAGS = Rule(
     "a list of names, such as [first,small]",
     lambda v: isinstance(v, list) and all(map(NAME.holds, v)),
 )
+ENSEMBLES = Rule(
+    "names, each with a list of two or more different networks, such as {two: [tiny,small]}",
+    lambda v: (
+        isinstance(v, Mapping)
+        and all(map(NAME.holds, v))
+        and all(
+            isinstance(one, list) and len(one) >= 2 and is_list(one, NAME, len(set(map(str, one))))
+            for one in v.values()
+        )
+    ),
+)
 GAMMA = Rule("scale or a number above 0", lambda v: v == "scale" or POSITIVE.holds(v))
 RATES = Rule(
     "a number above 0, or one for each of the optimizer's groups",
@@ -421,6 +432,7 @@ class Config(Section):
     run_dir: Annotated[str, RUN_DIR]
     print_config: Annotated[bool | None, YES_NO] = None
     tags: Annotated[list[str] | None, TAGS] = None
+    ensembles: Annotated[dict[str, list[str]] | None, ENSEMBLES] = None
     protocol: Protocol
     data: Data
     model: Annotated[Model, PlainValidator(_model)]

@@ -293,7 +293,9 @@ def test_attention_is_counted() -> None:
     assert multiply_adds(Attention(), image_size=16) == wanted
 
 
-@pytest.mark.parametrize(("name", "count"), [("ayan", 6), ("hashmi", 15), ("rahman", 12)])
+@pytest.mark.parametrize(
+    ("name", "count"), [("ayan", 6), ("hamoldi", 6), ("hashmi", 15), ("rahman", 12)]
+)
 def test_experiment_of_a_paper_is_a_grid_of_settings_that_hold(name: str, count: int) -> None:
     with initialize_config_dir(str(CONF), version_base="1.3"):
         config = compose(

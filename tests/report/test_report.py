@@ -803,7 +803,7 @@ def test_the_report_opens_with_the_honest_score_and_every_protocol(tmp_path: Pat
     assert re.match(r"Tiny reached .* in 1 trial of the official protocol, its epoch chosen", first)
     assert first.index("official protocol") < first.index("Optimistic, scored on the split")
     page = (report / "report.html").read_text()
-    shown = page[page.index('class="overview"') : page.index("<nav")]
+    shown = page[page.index('class="overview"') : page.index("</table>")]
     assert re.findall(r'href="#kermany-(\w+)"', shown) == ["official", "holdout", "paper"]
     assert shown.count("not run") == 2  # of the baseline
     assert "optimistic: epoch chosen on the test split" in shown

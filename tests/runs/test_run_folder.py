@@ -86,6 +86,14 @@ def test_settings_of_a_run_do_not_change(tmp_path: Path) -> None:
     assert run_folder.read_config(tmp_path) == longer
 
 
+def test_ensembles_that_a_report_is_to_have_change_no_run(tmp_path: Path) -> None:
+    run_folder.write_config(tmp_path, {"seed": 0}, [])
+    named = {"seed": 0, "ensembles": {"two": ["tiny", "small"]}}
+    run_folder.write_config(tmp_path, named, [])
+    assert run_folder.read_config(tmp_path) == named
+    run_folder.write_config(tmp_path, {"seed": 0, "ensembles": None}, [])
+
+
 @pytest.mark.parametrize("text", ["a: [", "- 1", ""])
 def test_broken_configurations_are_named(tmp_path: Path, text: str) -> None:
     with pytest.raises(FileNotFoundError, match=r"a run folder holds \.hydra/config\.yaml"):

@@ -69,6 +69,14 @@ def nested(key: str, value: Any) -> dict[str, Any]:
         ("trainer.check_val_every_n_epoch", 2, "null, 1, since the best epoch is chosen by"),
         ("trainer.limit_test_batches", 2, "scored with the validation split: limit_val_batches"),
         ("trainer.profiler", "xla", "one of null, simple, advanced, pytorch; got 'xla'"),
+        (
+            "ensembles",
+            {"two": ["tiny", "tiny"]},
+            r"ensembles must be names, each with a list of two or more different networks, such as "
+            r"\{two: \[tiny,small\]\}; got",
+        ),
+        ("ensembles", {"one": ["tiny"]}, "ensembles must be names, each with a list of two"),
+        ("ensembles", ["tiny", "small"], "ensembles must be names, each with a list of two"),
         ("tags", "first", r"tags must be a list of names, such as \[first,small\]; got 'first'"),
         ("trainer._target_", "builtins.print", "must be pytorch_lightning.Trainer"),
         ("schedule.T_max", 0, "schedule.T_max must be a whole number from 1"),

@@ -1,0 +1,157 @@
+"""Ensembles over hand-made run folders: what is scored, what is left out, what is refused."""
+
+import json
+from collections.abc import Mapping
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import pytest
+import yaml
+
+from pneumo import evaluate
+from pneumo.data import split
+from pneumo.evaluation import metrics
+from pneumo.evaluation.combine import vote_share
+from pneumo.evaluation.operating_point import fit_weights
+from pneumo.inference import ensemble
+
+NUM = 60
+
+
+def make_run(
+    root: Path,
+    name: str,
+    *,
+    splits: Mapping[str, str] | None = None,
+    seed: int = 0,
+    skill: float = 2,
+    groups: Mapping[str, str] | None = None,
+    num_classes: int = 2,
+    flipped: tuple[str, ...] = (),
+) -> Path:
+    """Leaves what `evaluate` reads of a run: 60 images, a patient each unless ``groups`` says else.
+
+    By default images 0 to 19 are train, 20 to 39 val, 40 to 59 test; an even number is NORMAL.
+    """
+    run = root / name
+    (run / ".hydra").mkdir(parents=True)
+    (run / ".hydra" / "config.yaml").write_text(yaml.safe_dump({"seed": seed}))
+    paths = [f"{number:02}.jpeg" for number in range(NUM)]
+    label = np.arange(NUM) % 2
+    for path in flipped:
+        label[paths.index(path)] = 1 - label[paths.index(path)]
+    usual = ["train"] * 20 + ["val"] * 20 + ["test"] * 20
+    table = pd.DataFrame(
+        {
+            "path": paths,
+            "patient": [(groups or {}).get(path, path) for path in paths],
+            "label": np.where(label == 1, "PNEUMONIA", "NORMAL"),
+            "subtype": "",
+            "source": "test",
+            "split": [(splits or {}).get(p, u) for p, u in zip(paths, usual, strict=True)],
+        }
+    ).assign(group=lambda t: t["patient"])
+    table[split.COLUMNS].to_csv(run / "split.csv", index=False)
+    score = np.random.default_rng(seed).normal(skill * (label - 0.5), 1)
+    scored = table.assign(p_pneumonia=1 / (1 + np.exp(-2 * score)))
+    scored[scored["split"] != "train"].to_csv(run / "predictions.csv", index=False)
+    metrics_json = {
+        "schema": 1,
+        "model": name,
+        "seed": seed,
+        "protocol": "holdout",
+        "num_classes": num_classes,
+        "data": {"kind": "kermany", "split_sha256": split.digest(table)},
+        "best": {"epoch": 0, "test": {}},
+        "last": {"epoch": 0, "test": {}},
+    }
+    (run / "metrics.json").write_text(json.dumps(metrics_json))
+    return run
+
+
+def test_a_vote_is_the_share_of_members_and_a_tie_is_pneumonia(tmp_path: Path) -> None:
+    runs = [make_run(tmp_path, f"r{seed}", seed=seed) for seed in range(4)]
+    found = evaluate.evaluate(runs)
+    tests = [ensemble.read(run).part("test") for run in runs]
+    label = ensemble.labels(tests[0])
+    called = np.stack([one["p_pneumonia"] >= 0.5 for one in tests])
+    tie = called.sum(0) == 2
+    assert tie.any()
+    by_hand = called.sum(0) >= 2
+    assert found["vote"]["scores"]["accuracy"]["value"] == (by_hand == label).mean()
+    auroc = found["vote"]["scores"]["auroc"]
+    assert auroc["value"] == metrics.auroc(label, called.mean(0))
+    assert auroc["low"] < auroc["value"] <= auroc["high"]
+    assert "no probability" in found["vote"]["note"]
+    assert set(found["vote"]) == {"interval", "scores", "note"}  # no calibration of a vote
+
+
+def test_weights_are_of_validation_only(tmp_path: Path) -> None:
+    runs = [make_run(tmp_path, "a", skill=0), make_run(tmp_path, "b", seed=1, skill=3)]
+    before = evaluate.evaluate(runs)["weighted"]["weights"]
+    assert before[1] > 0.9
+    val = ensemble.common_val([ensemble.read(run) for run in runs])
+    assert not isinstance(val, str)
+    assert before == fit_weights(*val).tolist()
+    for run in runs:  # another test split changes no weight
+        table = pd.read_csv(run / "predictions.csv")
+        table.loc[table["split"] == "test", "p_pneumonia"] = 0.3
+        table.to_csv(run / "predictions.csv", index=False)
+    assert evaluate.evaluate(runs)["weighted"]["weights"] == before
+
+
+def test_images_of_any_members_train_split_are_left_out_and_counted(tmp_path: Path) -> None:
+    # of the test images 40 to 59 of a: b was trained on 40 to 43, chose its epoch on 44 and 45
+    other = {f"{n}.jpeg": "train" for n in range(40, 44)}
+    other |= {f"{n}.jpeg": "val" for n in range(44, 46)}
+    runs = [make_run(tmp_path, "a"), make_run(tmp_path, "b", splits=other, seed=1)]
+    found = evaluate.evaluate(runs)
+    assert found["scored_on"]["images"] == 14
+    (note, *_) = found["notes"]
+    assert note.startswith(f"the runs have different splits: of the 20 test images of {runs[0]}")
+    assert "14 are scored, on which no run was trained" in note
+    assert "left out are 4 that a run was trained on, or on their patient" in note
+    assert "2 that are not in every test split" in note
+    assert evaluate.evaluate(runs[::-1])["ensemble"]["scores"] == found["ensemble"]["scores"]
+
+
+def test_a_patient_that_one_member_knows_by_another_name_is_left_out(tmp_path: Path) -> None:
+    # a knows that 40 and 50 are of one patient; b does not, and was trained on 50
+    same = make_run(tmp_path, "a", groups={"40.jpeg": "p", "50.jpeg": "p"})
+    other = make_run(tmp_path, "b", splits={"50.jpeg": "train"}, seed=1)
+    for runs in ([same, other], [other, same]):
+        common = ensemble.common_test([ensemble.read(run) for run in runs])
+        assert not {"40.jpeg", "50.jpeg"} & set(common.rows["path"])
+        assert len(common.rows) == 18
+
+
+def test_other_classes_are_refused_in_one_line(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    runs = [make_run(tmp_path, "two"), make_run(tmp_path, "three", num_classes=3)]
+    assert evaluate.main([str(run) for run in runs]) == 2
+    said = capsys.readouterr().err
+    assert said.count("\n") == 1
+    assert "must be of runs with the same classes" in said
+    assert "Take runs of one model.num_classes" in said
+
+
+def test_other_labels_are_refused(tmp_path: Path) -> None:
+    one = make_run(tmp_path, "a")
+    other = make_run(tmp_path, "b", splits={"41.jpeg": "train"}, flipped=("42.jpeg",))
+    with pytest.raises(ValueError, match="must be of runs that label the images alike"):
+        evaluate.evaluate([one, other])
+
+
+def test_the_text_has_a_row_for_each_way(tmp_path: Path) -> None:
+    runs = [make_run(tmp_path, f"r{seed}", seed=seed) for seed in range(3)]
+    text = evaluate.text(evaluate.evaluate(runs))
+    for name in ("mean of the runs", "weighted mean", "majority vote"):
+        assert f"\n{name}" in text
+    assert "ranks by that share" in " ".join(text.split())
+    assert max(map(len, text.splitlines())) <= 80
+
+
+def test_a_single_member_votes_with_itself() -> None:
+    np.testing.assert_array_equal(vote_share([[0.2, 0.5, 0.9]]), [0, 1, 1])
