@@ -1,9 +1,9 @@
-"""Finished runs are scored on their test split, or on another labelled folder."""
+"""Finished runs are scored on their test split, or on other images, compared to theirs."""
 
 import argparse
 import sys
 import textwrap
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -25,13 +25,18 @@ from pneumo.labels import CLASS_NAMES
 from pneumo.runs import pretrained, run_folder
 from pneumo.runs.checkpoint import CHECKPOINTS
 from pneumo.runs.output import check_out, opened
+from pneumo.shift import page, said, sample
+from pneumo.shift.run import against_run
 
 EXAMPLES = """\
 examples:
   python -m pneumo.evaluate RUN
       its own test split; from predictions.csv, so that no image is needed
   python -m pneumo.evaluate RUN --data other_hospital --prevalence 0.03
-      a folder with NORMAL/ and PNEUMONIA/ in it, or one like the set
+      a folder with NORMAL/ and PNEUMONIA/ in it, or one like the set; also how
+      its images differ from those that the run was validated on
+  python -m pneumo.evaluate RUN --data scans --unlabelled --page shift.html
+      how images without labels differ, with pictures of the most unlike
   python -m pneumo.evaluate pretrained:compact --data my_radiographs
       the network that comes with the package
   python -m pneumo.evaluate RUN1 RUN2 RUN3 --out scores.json
@@ -44,6 +49,10 @@ whole or not at all.
 exit codes: 0 done; 2 a mistake in the command or a refusal; 3 an image could
 not be read; 130 stopped. Not a medical device.
 """
+IMAGES_GONE = (
+    "the images of {} must be read, and are not where it found them. Set PNEUMO_DATA (or, for "
+    "generated ones, PNEUMO_CACHE) as it was for the training"
+)
 BATCH_SIZE = 32  # images
 THREADS = 2  # that decode ahead
 SHOWN = (0.05, 0.1, 0.2, 0.5)  # of the net benefit's thresholds, on a terminal
@@ -72,12 +81,16 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 def _command(given: argparse.Namespace) -> int:
     run_dirs = [pretrained.find(run) for run in given.runs]
-    if given.out:
-        check_out(given.out, run_dirs=run_dirs)
+    _check_shift(given)
+    for out in filter(None, (given.out, given.page)):
+        check_out(out, run_dirs=run_dirs)
+    if given.page:
+        _own_root(ensemble.read(run_dirs[0]))  # before anything is scored
     try:
         found = evaluate(
             run_dirs,
             data=given.data,
+            labels=not given.unlabelled,
             checkpoint=given.checkpoint,
             prevalences=given.prevalence,
             allow_overlap=given.allow_overlap,
@@ -89,20 +102,38 @@ def _command(given: argparse.Namespace) -> int:
     if given.out:
         with opened(given.out, standard=sys.stdout) as file:
             file.write(run_folder.json_text(found))
+    if given.page:
+        _write_page(given.page, found, ensemble.read(run_dirs[0]))
     sys.stdout.write(text(found))
-    return 0
+    return cli.UNREADABLE if found.get("shift", {}).get("unreadable") else 0
+
+
+def _check_shift(given: argparse.Namespace) -> None:
+    for name, asked in (("--unlabelled", given.unlabelled), ("--page", given.page)):
+        if asked and (not given.data or len(given.runs) > 1):
+            raise ValueError(f"{name} compares the images of --data DIR with those of one RUN")
+
+
+def _write_page(out: Path, found: Mapping[str, Any], run: Member) -> None:
+    own = ensemble.assessment(run) if "members" in found else None
+    html = page.html(found, root=Path(found["shift"]["root"]), own_root=_own_root(run), own=own)
+    with opened(out, standard=sys.stdout) as file:
+        file.write(html)
 
 
 def evaluate(
     run_dirs: Sequence[Path],
     *,
     data: Path | None = None,
+    labels: bool = True,
     checkpoint: str = "best",
     prevalences: Sequence[float] = PREVALENCES,
     allow_overlap: bool = False,
     trust: Sequence[str] = (),
 ) -> dict[str, Any]:
     """Returns what ``--out`` writes: each run, their mean, their weighted mean, all scored alike.
+
+    Of one run and other images also how they differ from its own; without labels that alone.
 
     Raises:
         FileNotFoundError, ValueError: a run is broken; a folder has no labelled images, or shares
@@ -115,13 +146,18 @@ def evaluate(
     if data is None:
         part = own_part(known, allow_overlap=allow_overlap)
     else:
-        part = other_part(known, data, allow_overlap=allow_overlap)
+        part = other_part(known, data, labels=labels, allow_overlap=allow_overlap)
+    about: dict[str, Any] = {"schema": 1, "checkpoint": checkpoint}
+    if not labels and part.root:
+        scored_on = {"what": part.what, "images": len(part.table)}
+        shift = _shift(known[0], part, checkpoint=checkpoint, trust=trust)
+        return about | {"scored_on": scored_on, "notes": list(part.notes), "shift": shift}
     if checkpoint != "best":
         known = [_rescored(k, checkpoint=checkpoint, test=data is None, trust=trust) for k in known]
     table, probability = _probabilities(part, known, checkpoint=checkpoint, trust=trust)
     names = list(CLASS_NAMES)
     found: dict[str, Any] = {
-        "schema": 1,
+        **about,
         "scored_on": {
             "what": part.what,
             "images": len(table),
@@ -131,6 +167,8 @@ def evaluate(
         "notes": [*part.notes, *_warnings(known, own=data is None, checkpoint=checkpoint)],
         "checkpoint": None if all(k.metrics.get("baseline") for k in known) else checkpoint,
     }
+    if data and len(known) == 1:
+        found["shift"] = _shift(known[0], part, checkpoint=checkpoint, trust=trust)
     return found | _entries(known, table, probability, prevalences)
 
 
@@ -166,8 +204,20 @@ def own_part(known: Sequence[Member], *, allow_overlap: bool) -> Part:
     return Part(f"the test split of {first.name}", tests[0], _own_root(first), (note,))
 
 
-def other_part(known: Sequence[Member], data: Path, *, allow_overlap: bool) -> Part:
-    """Returns the images of a labelled folder.
+def _shift(one: Member, part: Part, *, checkpoint: str, trust: Sequence[str]) -> dict[str, Any]:
+    """How other images differ from the run's; why that is not known, where its own are gone."""
+    assert part.root is not None
+    table = part.table.assign(group=part.table["patient"])
+    if ensemble.own_images(one) is None and (part.table["label"] != "").all():
+        return {"why_not": IMAGES_GONE.format(one.name)}
+    found = against_run(one, _own_root(one), part.root, table, checkpoint=checkpoint, trust=trust)
+    return {"root": str(part.root), **found}
+
+
+def other_part(
+    known: Sequence[Member], data: Path, *, labels: bool = True, allow_overlap: bool
+) -> Part:
+    """Returns the images of a folder, labelled or not.
 
     Raises:
         FileNotFoundError, ValueError: see leakage.labelled; or it shares patients or images
@@ -176,7 +226,8 @@ def other_part(known: Sequence[Member], data: Path, *, allow_overlap: bool) -> P
     check_unpacked(data, name="--data")
     notes = []
     keys = [str(one.metrics["data"].get("patient_key", "person")) for one in known]
-    tables = {key: labelled(data, patient_key=key) for key in dict.fromkeys(keys)}
+    read = labelled if labels else sample.unlabelled
+    tables = {key: read(data, patient_key=key) for key in dict.fromkeys(keys)}
     for one, key in zip(known, keys, strict=True):
         root, table = tables[key]
         shared, compared = shared_with_train(one, root, table)
@@ -209,10 +260,7 @@ def _sorted(table: pd.DataFrame) -> pd.DataFrame:
 def _own_root(one: Member) -> Path:
     root = ensemble.own_images(one)
     if root is None:
-        raise FileNotFoundError(
-            f"the images of {one.name} must be read, and are not where it found them. Set "
-            "PNEUMO_DATA (or, for generated ones, PNEUMO_CACHE) as it was for the training"
-        )
+        raise FileNotFoundError(IMAGES_GONE.format(one.name))
     return root
 
 
@@ -306,6 +354,9 @@ def _entries(
 def text(found: dict[str, Any]) -> str:
     """Returns the result for a terminal of 80 columns; all of it is in the JSON."""
     on = found["scored_on"]
+    if "members" not in found:
+        start = [f"{on['what']}, without labels:", *(f"! {note}" for note in found["notes"]), ""]
+        return _wrapped([*start, *said.lines(found["shift"])])
     lines = [
         f"Scored on {on['what']}:",
         f"{on['images']:,} images of {on['patients']:,} patients, {on['NORMAL']:,} NORMAL, "
@@ -334,6 +385,12 @@ def text(found: dict[str, Any]) -> str:
     if entries[name]["interval"]["warning"]:
         lines.append(f"! {entries[name]['interval']['warning']}")
     lines += ["", f"Of {name}:", *(line for block in blocks for line in block(entries[name]))]
+    if "shift" in found:
+        lines += ["", *said.lines(found["shift"])]
+    return _wrapped(lines)
+
+
+def _wrapped(lines: Sequence[str]) -> str:
     return "\n".join(wrapped for line in lines for wrapped in _wrap(line)) + "\n"
 
 
@@ -444,6 +501,12 @@ def _parser() -> cli.Parser:
         "runs", nargs="+", metavar="RUN", help="a finished run's folder, or pretrained:compact"
     )
     parser.add_argument("--data", type=Path, metavar="DIR", help="other labelled images")
+    parser.add_argument(
+        "--unlabelled", action="store_true", help="those of --data have no labels: compare only"
+    )
+    parser.add_argument(
+        "--page", type=Path, metavar="FILE.html", help="how they differ, with pictures of them"
+    )
     parser.add_argument("--checkpoint", choices=CHECKPOINTS, default="best", help="default: best")
     parser.add_argument("--out", type=Path, metavar="FILE.json", help="everything as JSON")
     parser.add_argument(
