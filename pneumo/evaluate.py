@@ -18,6 +18,7 @@ from pneumo.data.kermany import check_unpacked
 from pneumo.evaluation.assessment import PREVALENCES, assess
 from pneumo.evaluation.metrics import Array
 from pneumo.evaluation.operating_point import OperatingPoint, fit_on_validation, fit_weights
+from pneumo.evaluation.paired import DIFFERENCES, draw, minus
 from pneumo.inference import ensemble
 from pneumo.inference.ensemble import Member, Networks
 from pneumo.inference.leakage import labelled, shared_with_train
@@ -40,7 +41,8 @@ examples:
   python -m pneumo.evaluate pretrained:compact --data my_radiographs
       the network that comes with the package
   python -m pneumo.evaluate RUN1 RUN2 RUN3 --out scores.json
-      also their mean, and a mean with weights fitted on validation data
+      also their mean, a mean with weights fitted on validation data, and how
+      RUN1 differs from each other one
 
 Intervals are of 95 %, over patients. The operating point, the
 temperature and the weights are fixed on validation data only; a run with
@@ -342,6 +344,7 @@ def _entries(
     }
     if len(known) == 1:
         return found
+    found["differences"] = _differences(known, table, probability)
     found["ensemble"] = entry(probability.mean(0), ensemble.mean_operating_point(known))
     val = ensemble.common_val(known)
     if isinstance(val, str):
@@ -349,6 +352,22 @@ def _entries(
     weights = fit_weights(*val)
     weighted = entry(weights @ probability, fit_on_validation(val[0], weights @ val[1]))
     return found | {"weighted": {"weights": weights.tolist(), **weighted}}
+
+
+def _differences(
+    known: Sequence[Member], table: pd.DataFrame, probability: Array
+) -> list[dict[str, Any]]:
+    """The first run minus each other one on these images, at each one's own operating point."""
+    drawn = []
+    for one, p in zip(known, probability, strict=True):
+        fixed = ensemble.mean_operating_point([one])
+        at = 0.5 if isinstance(fixed, str) else fixed.threshold
+        drawn.append(draw(ensemble.labels(table), p, patient=table["group"], threshold=at))
+    names = [one.name for one in known]
+    return [
+        {"first": names[0], "second": name, **minus(drawn[0], other)}
+        for name, other in zip(names[1:], drawn[1:], strict=True)
+    ]
 
 
 def text(found: dict[str, Any]) -> str:
@@ -378,6 +397,7 @@ def text(found: dict[str, Any]) -> str:
         lines.append(f"no weights could be fitted: {found['weighted']['why_not']}")
     if "weights" in found.get("weighted", {}):
         lines.append("weights " + " ".join(f"{w:.3f}" for w in found["weighted"]["weights"]))
+    lines += paired_lines(found.get("differences", ()))
     name = "mean of the runs" if "ensemble" in found else found["members"][0]["run"]
     blocks: tuple[Callable[[dict[str, Any]], list[str]], ...] = (
         *(_point_lines, _calibration_lines, _subgroup_lines, _benefit_lines),
@@ -392,6 +412,26 @@ def text(found: dict[str, Any]) -> str:
 
 def _wrapped(lines: Sequence[str]) -> str:
     return "\n".join(wrapped for line in lines for wrapped in _wrap(line)) + "\n"
+
+
+def paired_lines(rows: Sequence[Mapping[str, Any]]) -> list[str]:
+    """The first run minus each other one, for a terminal."""
+    if not rows:
+        return []
+    lines = ["", f"{_short(rows[0]['first'], 60)} minus:"]
+    lines.append(f"{'':19}{'AUROC':23}{'sensitivity':23}specificity")
+    for row in rows:
+        cells = "".join(f"{_signed(row[name]):23}" for name in DIFFERENCES)
+        lines.append(f"{_short(row['second'], 18):19}{cells}".rstrip())
+        lines.append(f"  {cli.counted(row['called_differently'], 'image')} decided differently")
+    return [*lines, "  (each at its own operating point; paired bootstrap over patients)"]
+
+
+def _signed(found: Mapping[str, float]) -> str:
+    value, low, high = (
+        "?" if np.isnan(found[key]) else f"{found[key]:+.3f}" for key in ("value", "low", "high")
+    )
+    return f"{value} {low} {high}"
 
 
 def _point_lines(one: dict[str, Any]) -> list[str]:

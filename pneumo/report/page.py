@@ -7,7 +7,7 @@ from typing import Any
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
 
 from pneumo.evaluation import published
-from pneumo.report import assessment_figures, assessments
+from pneumo.report import assessment_figures, assessments, paired
 from pneumo.report.audit_link import AuditLink
 from pneumo.report.curves import MOST_SHOWN
 from pneumo.report.findings import COLUMNS, Section
@@ -94,6 +94,8 @@ def html(
         optimism=OPTIMISM,
         margins=MARGINS,
         differences=DIFFERENCES,
+        paired={part.group.slug: paired.rows(part.group) for part in parts},
+        paired_columns=paired.COLUMNS,
         run_columns={name: COLUMNS[name] for name in WITH_INTERVAL},
         overviews=overviews([part.group for part in parts]),
         debug=[part.title for part in parts if part.group.protocol == DEBUG],

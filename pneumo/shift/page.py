@@ -20,7 +20,7 @@ SIDE = 224  # pixels of a picture
 SPACE_COLUMNS = {
     "space": "Told apart by",
     "group": "Images",
-    "patients": "Patients here; before",
+    "patients": "Patients here; the run's",
     "auroc": "AUROC",
     "chance": "By chance up to",
     "p": "p, Holm",
@@ -29,7 +29,7 @@ MEASURE_COLUMNS = {
     "measure": "Measure",
     "group": "Images",
     "here": "Here",
-    "before": "Before",
+    "before": "The run's",
     "larger": "Larger here",
     "p": "p, Holm",
 }
