@@ -151,6 +151,36 @@ def test_the_train_split_is_scored_in_evaluation_mode(train: Command, tmp_path: 
 
 
 @pytest.mark.slow
+@pytest.mark.parametrize("best_first", [True, False])
+def test_the_train_split_is_scored_once_where_the_last_epoch_is_the_best(
+    train: Command,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+    best_first: bool,
+) -> None:
+    asked = []
+    score = scoring.score_checkpoint
+
+    def record(module: Any, data: Any, path: Path, *, splits: list[str]) -> Any:
+        asked.extend((path.name, split) for split in splits)
+        return score(module, data, path, splits=splits)
+
+    monkeypatch.setattr(scoring, "score_checkpoint", record)
+    # of epochs without any learning the first stays the best
+    rate = ("optimizer.lr=1e-12", "trainer.max_epochs=2") if best_first else ()
+    assert train(RUN, "trainer.max_epochs=1", *SMALL, *rate) == 0
+    assert asked.count(("best.ckpt", "train")) == 1
+    assert asked.count(("last.ckpt", "train")) == best_first
+    found = metrics(tmp_path / "run")
+    said = capsys.readouterr().err
+    assert "Train split, without augmentation and dropout:" in said
+    for when, row in (("the same epoch", "best"), ("the last epoch, 2", "last")):
+        if row == "best" or best_first:
+            assert f"{when}: F1 NORMAL {found[row]['train_eval']['f1_normal']:.3f} (test" in said
+
+
+@pytest.mark.slow
 def test_a_debug_run_sees_both_classes_and_says_what_it_is(
     train: Command, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:

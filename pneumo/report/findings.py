@@ -214,9 +214,12 @@ def _size_cells(cell: Cell) -> dict[str, str]:
         "epoch": _epochs(size["best_epoch"]),
         "train": decimal(train),
         "gap": decimal(train - test, sign=True),
-        "last": DASH
-        if cell.is_baseline
-        else decimal(cell.spread("last", "test", "f1_normal").median),
+        **{
+            key: DASH
+            if cell.is_baseline
+            else decimal(cell.spread("last", part, "f1_normal").median)
+            for key, part in (("train_last", cell.train_part), ("last", "test"))
+        },
     }
 
 

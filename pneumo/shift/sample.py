@@ -195,7 +195,8 @@ def unlabelled(data: Path, *, patient_key: str) -> tuple[Path, pd.DataFrame]:
         )
     paths = [Path(os.path.relpath(path, data)) for path in found]
     rows = [(path.as_posix(), "", "", *_patient(path, data, patient_key)) for path in paths]
-    return data, pd.DataFrame(rows, columns=list(COLUMNS))
+    table = pd.DataFrame(rows, columns=list(COLUMNS))
+    return data, table.sort_values("path", ignore_index=True)
 
 
 def _patient(path: Path, data: Path, patient_key: str) -> tuple[str, str]:
