@@ -53,7 +53,8 @@ not be read; 130 stopped. Not a medical device.
 """
 IMAGES_GONE = (
     "the images of {} must be read, and are not where it found them. Set PNEUMO_DATA (or, for "
-    "generated ones, PNEUMO_CACHE) as it was for the training"
+    "generated ones, PNEUMO_CACHE) as it was for the training; python -m pneumo.download fetches "
+    "the set"
 )
 BATCH_SIZE = 32  # images
 THREADS = 2  # that decode ahead

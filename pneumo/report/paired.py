@@ -1,5 +1,6 @@
 """Networks with each other within a trial: on the same test images, over their patients."""
 
+from collections import Counter
 from collections.abc import Sequence
 from typing import Any, NamedTuple
 
@@ -41,6 +42,10 @@ def pairs(group: Group) -> list[Pair]:
         if split in second.by_split()
     ]
     common = [row for row in common if _same_images(*row[3:])]
+    # settings of one network, tried once each, are not to be chosen by the test split
+    tried = Counter(row[:2] for row in common)
+    model = {cell.label: cell.model for cell in cells}
+    common = [r for r in common if model[r[0]] != model[r[1]] or tried[r[:2]] > 1]
     # each trial once: drawing takes most of the time
     drawn = {one.name: one for row in common for one in row[3:]}
     draws = {name: _drawn(one) for name, one in drawn.items()}
