@@ -420,10 +420,10 @@ def paired_lines(rows: Sequence[Mapping[str, Any]]) -> list[str]:
     if not rows:
         return []
     lines = ["", f"{_short(rows[0]['first'], 60)} minus:"]
-    lines.append(f"{'':19}{'AUROC':23}{'sensitivity':23}specificity")
+    lines.append(f"{'':17}{'AUROC':21}{'sensitivity':21}specificity")
     for row in rows:
-        cells = "".join(f"{_signed(row[name]):23}" for name in DIFFERENCES)
-        lines.append(f"{_short(row['second'], 18):19}{cells}".rstrip())
+        cells = "".join(f"{_signed(row[name]):21}" for name in DIFFERENCES)
+        lines.append(f"{_short(row['second'], 16):17}{cells}".rstrip())
         lines.append(f"  {cli.counted(row['called_differently'], 'image')} decided differently")
     return [*lines, "  (each at its own operating point; paired bootstrap over patients)"]
 
