@@ -22,11 +22,13 @@ MEANS = {  # by whether these images have labels
 def sentences(found: Mapping[str, Any]) -> list[str]:
     """Returns what a comparison (see pneumo.shift.compare) says; the first is the answer."""
     if found["differ"] is None:
-        why = found["spaces"][0]["why_not"]
-        first = (
-            f"Whether these images are exchangeable with the validation images is not known: {why}."
-        )
-        return [first, *_distance(found)]
+        row = found["spaces"][0]
+        why = row["why_not"] + (f", of {row['group']}" if row["group"] != ALL else "")
+        return [
+            f"Whether these images are exchangeable with the run's {found['reference']} images is "
+            f"not known: {why}.",
+            *_distance(found),
+        ]
     labelled = found["groups"][0]["group"] != ALL
     if not found["differ"]:
         return [_nothing_found(found), *_untested(found), *_distance(found)]
