@@ -1,9 +1,9 @@
-"""Finished runs are scored on their test split, or on another labelled folder."""
+"""Finished runs are scored on their test split, or on other images, compared to theirs."""
 
 import argparse
 import sys
 import textwrap
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -19,6 +19,7 @@ from pneumo.evaluation.assessment import PREVALENCES, assess
 from pneumo.evaluation.combine import VOTE, vote_share
 from pneumo.evaluation.metrics import Array
 from pneumo.evaluation.operating_point import OperatingPoint, fit_on_validation, fit_weights
+from pneumo.evaluation.paired import DIFFERENCES, draw, minus
 from pneumo.inference import ensemble
 from pneumo.inference.ensemble import Member, Networks
 from pneumo.inference.leakage import labelled, shared_with_train
@@ -26,18 +27,23 @@ from pneumo.labels import CLASS_NAMES
 from pneumo.runs import pretrained, run_folder
 from pneumo.runs.checkpoint import CHECKPOINTS
 from pneumo.runs.output import check_out, opened
+from pneumo.shift import page, said, sample
+from pneumo.shift.run import against_run
 
 EXAMPLES = """\
 examples:
   python -m pneumo.evaluate RUN
       its own test split; from predictions.csv, so that no image is needed
   python -m pneumo.evaluate RUN --data other_hospital --prevalence 0.03
-      a folder with NORMAL/ and PNEUMONIA/ in it, or one like the set
+      a folder with NORMAL/ and PNEUMONIA/ in it, or one like the set; also how
+      its images differ from those that the run was validated on
+  python -m pneumo.evaluate RUN --data scans --unlabelled --page shift.html
+      how images without labels differ, with pictures of the most unlike
   python -m pneumo.evaluate pretrained:compact --data my_radiographs
       the network that comes with the package
   python -m pneumo.evaluate RUN1 RUN2 RUN3 --out scores.json
-      also their mean, a mean with weights fitted on validation data, and
-      their majority vote
+      also their mean, a mean with weights fitted on validation data, their
+      majority vote, and how RUN1 differs from each other one
 
 Intervals are of 95 %, over patients. The operating point, the
 temperature and the weights are fixed on validation data only; a run with
@@ -46,6 +52,11 @@ whole or not at all.
 exit codes: 0 done; 2 a mistake in the command or a refusal; 3 an image could
 not be read; 130 stopped. Not a medical device.
 """
+IMAGES_GONE = (
+    "the images of {} must be read, and are not where it found them. Set PNEUMO_DATA (or, for "
+    "generated ones, PNEUMO_CACHE) as it was for the training; python -m pneumo.download fetches "
+    "the set"
+)
 BATCH_SIZE = 32  # images
 THREADS = 2  # that decode ahead
 SHOWN = (0.05, 0.1, 0.2, 0.5)  # of the net benefit's thresholds, on a terminal
@@ -74,12 +85,16 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 def _command(given: argparse.Namespace) -> int:
     run_dirs = [pretrained.find(run) for run in given.runs]
-    if given.out:
-        check_out(given.out, run_dirs=run_dirs)
+    _check_shift(given)
+    for out in filter(None, (given.out, given.page)):
+        check_out(out, run_dirs=run_dirs)
+    if given.page:
+        _own_root(ensemble.read(run_dirs[0]))  # before anything is scored
     try:
         found = evaluate(
             run_dirs,
             data=given.data,
+            labels=not given.unlabelled,
             checkpoint=given.checkpoint,
             prevalences=given.prevalence,
             allow_overlap=given.allow_overlap,
@@ -91,20 +106,38 @@ def _command(given: argparse.Namespace) -> int:
     if given.out:
         with opened(given.out, standard=sys.stdout) as file:
             file.write(run_folder.json_text(found))
+    if given.page:
+        _write_page(given.page, found, ensemble.read(run_dirs[0]))
     sys.stdout.write(text(found))
-    return 0
+    return cli.UNREADABLE if found.get("shift", {}).get("unreadable") else 0
+
+
+def _check_shift(given: argparse.Namespace) -> None:
+    for name, asked in (("--unlabelled", given.unlabelled), ("--page", given.page)):
+        if asked and (not given.data or len(given.runs) > 1):
+            raise ValueError(f"{name} compares the images of --data DIR with those of one RUN")
+
+
+def _write_page(out: Path, found: Mapping[str, Any], run: Member) -> None:
+    own = ensemble.assessment(run) if "members" in found else None
+    html = page.html(found, root=Path(found["shift"]["root"]), own_root=_own_root(run), own=own)
+    with opened(out, standard=sys.stdout) as file:
+        file.write(html)
 
 
 def evaluate(
     run_dirs: Sequence[Path],
     *,
     data: Path | None = None,
+    labels: bool = True,
     checkpoint: str = "best",
     prevalences: Sequence[float] = PREVALENCES,
     allow_overlap: bool = False,
     trust: Sequence[str] = (),
 ) -> dict[str, Any]:
     """Returns what ``--out`` writes: each run, their mean, weighted mean and vote, scored alike.
+
+    Of one run and other images also how they differ from its own; without labels that alone.
 
     Raises:
         FileNotFoundError, ValueError: a run is broken; a folder has no labelled images, or shares
@@ -119,13 +152,18 @@ def evaluate(
     if data is None:
         part = own_part(known, allow_overlap=allow_overlap)
     else:
-        part = other_part(known, data, allow_overlap=allow_overlap)
+        part = other_part(known, data, labels=labels, allow_overlap=allow_overlap)
+    about: dict[str, Any] = {"schema": 1, "checkpoint": checkpoint}
+    if not labels and part.root:
+        scored_on = {"what": part.what, "images": len(part.table)}
+        shift = _shift(known[0], part, checkpoint=checkpoint, trust=trust)
+        return about | {"scored_on": scored_on, "notes": list(part.notes), "shift": shift}
     if checkpoint != "best":
         known = [_rescored(k, checkpoint=checkpoint, test=data is None, trust=trust) for k in known]
     table, probability = _probabilities(part, known, checkpoint=checkpoint, trust=trust)
     names = list(CLASS_NAMES)
     found: dict[str, Any] = {
-        "schema": 1,
+        **about,
         "scored_on": {
             "what": part.what,
             "images": len(table),
@@ -135,6 +173,8 @@ def evaluate(
         "notes": [*part.notes, *_warnings(known, own=data is None, checkpoint=checkpoint)],
         "checkpoint": None if all(k.metrics.get("baseline") for k in known) else checkpoint,
     }
+    if data and len(known) == 1:
+        found["shift"] = _shift(known[0], part, checkpoint=checkpoint, trust=trust)
     return found | _entries(known, table, probability, prevalences)
 
 
@@ -174,8 +214,20 @@ def own_part(known: Sequence[Member], *, allow_overlap: bool) -> Part:
     return Part(f"the test split of {first.name}", tests[0], _own_root(first), (note,))
 
 
-def other_part(known: Sequence[Member], data: Path, *, allow_overlap: bool) -> Part:
-    """Returns the images of a labelled folder.
+def _shift(one: Member, part: Part, *, checkpoint: str, trust: Sequence[str]) -> dict[str, Any]:
+    """How other images differ from the run's; why that is not known, where its own are gone."""
+    assert part.root is not None
+    table = part.table.assign(group=part.table["patient"])
+    if ensemble.own_images(one) is None and (part.table["label"] != "").all():
+        return {"why_not": IMAGES_GONE.format(one.name)}
+    found = against_run(one, _own_root(one), part.root, table, checkpoint=checkpoint, trust=trust)
+    return {"root": str(part.root), **found}
+
+
+def other_part(
+    known: Sequence[Member], data: Path, *, labels: bool = True, allow_overlap: bool
+) -> Part:
+    """Returns the images of a folder, labelled or not.
 
     Raises:
         FileNotFoundError, ValueError: see leakage.labelled; or it shares patients or images
@@ -184,7 +236,8 @@ def other_part(known: Sequence[Member], data: Path, *, allow_overlap: bool) -> P
     check_unpacked(data, name="--data")
     notes = []
     keys = [str(one.metrics["data"].get("patient_key", "person")) for one in known]
-    tables = {key: labelled(data, patient_key=key) for key in dict.fromkeys(keys)}
+    read = labelled if labels else sample.unlabelled
+    tables = {key: read(data, patient_key=key) for key in dict.fromkeys(keys)}
     for one, key in zip(known, keys, strict=True):
         root, table = tables[key]
         shared, compared = shared_with_train(one, root, table)
@@ -217,10 +270,7 @@ def _sorted(table: pd.DataFrame) -> pd.DataFrame:
 def _own_root(one: Member) -> Path:
     root = ensemble.own_images(one)
     if root is None:
-        raise FileNotFoundError(
-            f"the images of {one.name} must be read, and are not where it found them. Set "
-            "PNEUMO_DATA (or, for generated ones, PNEUMO_CACHE) as it was for the training"
-        )
+        raise FileNotFoundError(IMAGES_GONE.format(one.name))
     return root
 
 
@@ -302,6 +352,7 @@ def _entries(
     }
     if len(known) == 1:
         return found
+    found["differences"] = _differences(known, table, probability)
     found["ensemble"] = entry(probability.mean(0), ensemble.mean_operating_point(known))
     vote = entry(vote_share(probability), VOTE)  # of which nothing that takes it as a probability
     found["vote"] = {key: vote[key] for key in ("interval", "scores")} | {"note": VOTE}
@@ -313,9 +364,28 @@ def _entries(
     return found | {"weighted": {"weights": weights.tolist(), **weighted}}
 
 
+def _differences(
+    known: Sequence[Member], table: pd.DataFrame, probability: Array
+) -> list[dict[str, Any]]:
+    """The first run minus each other one on these images, at each one's own operating point."""
+    drawn = []
+    for one, p in zip(known, probability, strict=True):
+        fixed = ensemble.mean_operating_point([one])
+        at = 0.5 if isinstance(fixed, str) else fixed.threshold
+        drawn.append(draw(ensemble.labels(table), p, patient=table["group"], threshold=at))
+    names = [one.name for one in known]
+    return [
+        {"first": names[0], "second": name, **minus(drawn[0], other)}
+        for name, other in zip(names[1:], drawn[1:], strict=True)
+    ]
+
+
 def text(found: dict[str, Any]) -> str:
     """Returns the result for a terminal of 80 columns; all of it is in the JSON."""
     on = found["scored_on"]
+    if "members" not in found:
+        start = [f"{on['what']}, without labels:", *(f"! {note}" for note in found["notes"]), ""]
+        return _wrapped([*start, *said.lines(found["shift"])])
     lines = [
         f"Scored on {on['what']}:",
         f"{on['images']:,} images of {on['patients']:,} patients, {on['NORMAL']:,} NORMAL, "
@@ -340,6 +410,7 @@ def text(found: dict[str, Any]) -> str:
         lines.append(f"no weights could be fitted: {found['weighted']['why_not']}")
     if "weights" in found.get("weighted", {}):
         lines.append("weights " + " ".join(f"{w:.3f}" for w in found["weighted"]["weights"]))
+    lines += paired_lines(found.get("differences", ()))
     name = "mean of the runs" if "ensemble" in found else found["members"][0]["run"]
     blocks: tuple[Callable[[dict[str, Any]], list[str]], ...] = (
         *(_point_lines, _calibration_lines, _subgroup_lines, _benefit_lines),
@@ -347,7 +418,33 @@ def text(found: dict[str, Any]) -> str:
     if entries[name]["interval"]["warning"]:
         lines.append(f"! {entries[name]['interval']['warning']}")
     lines += ["", f"Of {name}:", *(line for block in blocks for line in block(entries[name]))]
+    if "shift" in found:
+        lines += ["", *said.lines(found["shift"])]
+    return _wrapped(lines)
+
+
+def _wrapped(lines: Sequence[str]) -> str:
     return "\n".join(wrapped for line in lines for wrapped in _wrap(line)) + "\n"
+
+
+def paired_lines(rows: Sequence[Mapping[str, Any]]) -> list[str]:
+    """The first run minus each other one, for a terminal."""
+    if not rows:
+        return []
+    lines = ["", f"{_short(rows[0]['first'], 60)} minus:"]
+    lines.append(f"{'':17}{'AUROC':21}{'sensitivity':21}specificity")
+    for row in rows:
+        cells = "".join(f"{_signed(row[name]):21}" for name in DIFFERENCES)
+        lines.append(f"{_short(row['second'], 16):17}{cells}".rstrip())
+        lines.append(f"  {cli.counted(row['called_differently'], 'image')} decided differently")
+    return [*lines, "  (each at its own operating point; paired bootstrap over patients)"]
+
+
+def _signed(found: Mapping[str, float]) -> str:
+    value, low, high = (
+        "?" if np.isnan(found[key]) else f"{found[key]:+.3f}" for key in ("value", "low", "high")
+    )
+    return f"{value} {low} {high}"
 
 
 def _point_lines(one: dict[str, Any]) -> list[str]:
@@ -457,6 +554,12 @@ def _parser() -> cli.Parser:
         "runs", nargs="+", metavar="RUN", help="a finished run's folder, or pretrained:compact"
     )
     parser.add_argument("--data", type=Path, metavar="DIR", help="other labelled images")
+    parser.add_argument(
+        "--unlabelled", action="store_true", help="those of --data have no labels: compare only"
+    )
+    parser.add_argument(
+        "--page", type=Path, metavar="FILE.html", help="how they differ, with pictures of them"
+    )
     parser.add_argument("--checkpoint", choices=CHECKPOINTS, default="best", help="default: best")
     parser.add_argument("--out", type=Path, metavar="FILE.json", help="everything as JSON")
     parser.add_argument(

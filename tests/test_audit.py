@@ -20,10 +20,11 @@ from pneumo.auditing import contact_sheet, findings, nested, saved, shortcuts
 from pneumo.auditing.audit_folder import TABLES
 from pneumo.auditing.contact_sheet import sheet
 from pneumo.auditing.copies import ACROSS, about_images, identical, near_identical, summary
-from pneumo.auditing.files import jpeg_quality, read_files, saved_as
+from pneumo.auditing.files import read_files
 from pneumo.auditing.sources import open_set
 from pneumo.data.folder import MAX_BITS, near_pairs
 from pneumo.data.kermany import index
+from pneumo.data.saved_as import jpeg_quality, saved_as
 from pneumo.report import page as report_page
 from pneumo.report.__main__ import main as report
 from pneumo.report.audit_link import AuditLink, audit_link

@@ -345,6 +345,108 @@ def test_unreadable_image_ends_the_scoring(
     assert not out.exists()
 
 
+# Other images compared with the run's own
+
+
+def test_other_folder_is_compared_with_validation(
+    folder: Path, fresh: Path, tmp_path: Path, capsys: Capture
+) -> None:
+    out, page = tmp_path / "a.json", tmp_path / "a.html"
+    assert call(folder / "a", "--data", fresh, "--out", out, "--page", page) == 0
+    text = " ".join(capsys.readouterr().out.split())
+    assert "Against the run's " in text
+    found = json.loads(out.read_text())
+    shift = found["shift"]
+    val = ensemble.read(folder / "a").part("val")
+    assert shift["reference"] == "validation"
+    assert shift["validation"]["images"] == len(val)
+    assert shift["here"]["images"] == 30
+    assert [one["group"] for one in shift["groups"]] == ["NORMAL", "PNEUMONIA"]
+    html = page.read_text()
+    assert "The most unlike images" in html or not shift["most_unlike"]
+    assert "Sensitivity" in html
+    assert "differences" not in found
+
+
+def test_images_without_labels_are_only_compared(
+    folder: Path, fresh: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: Capture
+) -> None:
+    monkeypatch.setattr("pneumo.shift.compare.MIN_IMAGES", 5)  # the run has few patients
+    data, page = tmp_path / "data", tmp_path / "a.html"
+    data.mkdir()
+    for path in sorted(fresh.rglob("*.jpeg")):
+        inverted = 255 - np.asarray(Image.open(path).convert("L"))
+        Image.fromarray(inverted).save(data / path.name)
+    assert call(folder / "paper", "--data", data, "--unlabelled", "--page", page) == 0
+    text = " ".join(capsys.readouterr().out.split())
+    assert "! These images are not exchangeable with the run's test images" in text
+    assert "edge brightness" in text
+    assert "AUROC F1 NORMAL" not in text
+    assert "The most unlike images" in page.read_text()
+
+
+def test_unreadable_images_are_named_and_the_others_compared(
+    folder: Path, fresh: Path, tmp_path: Path, capsys: Capture
+) -> None:
+    data = Path(shutil.copytree(fresh, tmp_path / "data"))
+    (data / "NORMAL" / "broken.jpeg").write_bytes(b"no image")
+    assert call(folder / "a", "--data", data, "--unlabelled") == 3
+    out = capsys.readouterr().out
+    assert "NORMAL/broken.jpeg: must be a PNG, JPEG or DICOM image" in " ".join(out.split())
+    for path in data.rglob("case-*"):
+        path.write_bytes(b"no image")
+    assert call(folder / "a", "--data", data, "--unlabelled") == 2
+    assert "none of 31 is" in capsys.readouterr().err
+
+
+def test_one_image_is_not_tested(
+    folder: Path, fresh: Path, tmp_path: Path, capsys: Capture
+) -> None:
+    (tmp_path / "data").mkdir()
+    shutil.copy(next(fresh.rglob("*.jpeg")), tmp_path / "data")
+    assert call(folder / "a", "--data", tmp_path / "data", "--unlabelled") == 0
+    assert "a test needs 20 patients" in " ".join(capsys.readouterr().out.split())
+
+
+def test_mistakes_about_other_images_are_named(
+    folder: Path, fresh: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: Capture
+) -> None:
+    run = folder / "a"
+    for wrong in (["--unlabelled"], ["--page", tmp_path / "a.html"]):
+        assert call(run, *wrong) == 2
+        assert "compares the images of --data DIR with those of one RUN" in capsys.readouterr().err
+    assert call(run, folder / "b", "--data", fresh, "--unlabelled") == 2
+    assert "of one RUN" in capsys.readouterr().err
+    (tmp_path / "empty").mkdir()
+    assert call(run, "--data", tmp_path / "empty", "--unlabelled") == 2
+    assert "--data must hold an image at least" in capsys.readouterr().err
+    assert call(run, "--data", tmp_path / "empty") == 2
+    assert "by --unlabelled" in capsys.readouterr().err
+    assert call(run, "--data", fresh, "--page", run / "metrics.json") == 2
+    monkeypatch.setenv("PNEUMO_DATA", str(tmp_path / "gone"))
+    assert call(run, "--data", fresh) == 0
+    assert "! not compared with the run's own images" in capsys.readouterr().out
+    for wrong in (["--unlabelled"], ["--page", tmp_path / "a.html"]):
+        assert call(run, "--data", fresh, *wrong) == 2
+        assert "Set PNEUMO_DATA" in capsys.readouterr().err
+
+
+# Runs on the same images
+
+
+def test_runs_are_paired_on_the_same_images(folder: Path, capsys: Capture) -> None:
+    found = evaluate.evaluate([folder / "a", folder / "b", folder / "c"])
+    assert [row["second"] for row in found["differences"]] == [str(folder / name) for name in "bc"]
+    first, second = (one["scores"]["auroc"]["value"] for one in found["members"][:2])
+    auroc = found["differences"][0]["auroc"]
+    assert auroc["value"] == pytest.approx(first - second)
+    assert auroc["low"] <= auroc["value"] <= auroc["high"]
+    assert call(folder / "a", folder / "b") == 0
+    text = capsys.readouterr().out
+    assert "paired bootstrap over patients" in text
+    assert "decided differently" in text
+
+
 @pytest.mark.parametrize("labels", [(), ("NORMAL",)])
 def test_folder_without_labels_is_named(
     folder: Path, fresh: Path, tmp_path: Path, labels: tuple[str, ...], capsys: Capture

@@ -15,6 +15,7 @@ ORDER = (  # a package may import those of the lines above its own, and its own
     {"runs"},
     {"inference"},
     {"report"},
+    {"shift"},
     {"training"},
     {"baselines"},
     {"auditing"},

@@ -21,7 +21,7 @@ from sklearn.metrics import roc_auc_score
 
 from pneumo.runs import run_folder, trust
 from pneumo.train import CONF, help_text, trust_arguments
-from pneumo.training import callbacks, metadata
+from pneumo.training import callbacks, metadata, scoring
 from tests.conftest import ROOT, SMALL, Command
 
 RUN = "hydra.run.dir=run"
@@ -148,6 +148,36 @@ def test_the_train_split_is_scored_in_evaluation_mode(train: Command, tmp_path: 
         scored = found[when]["train_eval"]
         assert sum(map(sum, scored["confusion"])) == images
         assert scored["loss"] != found[when]["train"]["loss"]  # that one had dropout
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("epochs", [1, 3])
+def test_the_train_split_is_scored_once_where_the_last_epoch_is_the_best(
+    train: Command,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+    epochs: int,
+) -> None:
+    asked = []
+    score = scoring.score_checkpoint
+
+    def record(module: Any, data: Any, path: Path, *, splits: list[str]) -> Any:
+        asked.extend((path.name, split) for split in splits)
+        return score(module, data, path, splits=splits)
+
+    monkeypatch.setattr(scoring, "score_checkpoint", record)
+    assert train(RUN, f"trainer.max_epochs={epochs}", *SMALL) == 0
+    found = metrics(tmp_path / "run")
+    another = found["last"]["epoch"] != found["best"]["epoch"]
+    assert epochs > 1 or not another
+    assert asked.count(("best.ckpt", "train")) == 1
+    assert asked.count(("last.ckpt", "train")) == another
+    said = capsys.readouterr().err
+    assert "Train split, without augmentation and dropout:" in said
+    for when, row in (("the same epoch", "best"), (f"the last epoch, {epochs}", "last")):
+        if row == "best" or another:
+            assert f"{when}: F1 NORMAL {found[row]['train_eval']['f1_normal']:.3f} (test" in said
 
 
 @pytest.mark.slow

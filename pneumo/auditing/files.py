@@ -1,25 +1,23 @@
 """Every file read once: digest, how it was saved, perceptual hash, thumbnail; or why it cannot."""
 
 import hashlib
-import io
 import os
 import sys
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
-from functools import cache
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pandas as pd
-from PIL import Image
 from tqdm import tqdm
 
 from pneumo.baselines.file_header import header
 from pneumo.baselines.thumbnail_svm import SIDE
 from pneumo.data import dicom, image
 from pneumo.data.folder import perceptual_hash
+from pneumo.data.saved_as import saved_as
 
 SIZE = 256  # pixels an image is prepared to before it is hashed, as conf/base/data.yaml has it
 
@@ -100,44 +98,3 @@ def _read(root: Path, path: str) -> tuple[dict[str, Any], list[float], int, np.n
     digest = hashlib.sha256(data).hexdigest()
     facts = {"path": path, "sha256": digest, "bytes": len(data), **saved}
     return facts, numbers, perceptual_hash(prepared), image.resize(prepared, size=SIDE)
-
-
-def saved_as(data: bytes) -> dict[str, Any]:
-    """Returns format, mode, width, height and quality, as the header of a PNG or JPEG says."""
-    with Image.open(io.BytesIO(data), formats=image.FORMATS) as opened:
-        tables: dict[int, list[int]] = getattr(opened, "quantization", None) or {}
-        return {
-            "format": str(opened.format),
-            "mode": opened.mode,
-            "width": opened.width,
-            "height": opened.height,
-            "quality": jpeg_quality(tables[0]) if 0 in tables else "",
-        }
-
-
-def jpeg_quality(table: Sequence[int]) -> str:
-    """Returns the quality that libjpeg makes a luma table of, or "about" the nearest, or "".
-
-    Args:
-        table: the 64 numbers of a quantisation table; none for a file that has none.
-    """
-    given = np.array(table)
-    if given.size != 64:
-        return ""
-    known = _quality_tables()
-    apart = np.abs(known - given).sum(1)
-    # of tables that are alike, as the coarsest are, the higher quality
-    nearest = len(apart) - int(np.argmin(apart[::-1]))
-    return f"{nearest}" if apart.min() == 0 else f"about {nearest}"
-
-
-@cache
-def _quality_tables() -> np.ndarray:
-    """(100, 64): the luma table of libjpeg for each quality from 1 to 100."""
-    tables = []
-    for quality in range(1, 101):
-        file = io.BytesIO()
-        Image.new("L", (8, 8)).save(file, "JPEG", quality=quality)
-        with Image.open(file) as opened:
-            tables.append(opened.quantization[0])  # type: ignore[attr-defined]
-    return np.array(tables)

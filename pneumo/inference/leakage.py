@@ -36,7 +36,8 @@ def labelled(root: Path, *, patient_key: str) -> tuple[Path, pd.DataFrame]:
     if not any((root / label).is_dir() for label in CLASS_NAMES):
         raise FileNotFoundError(
             "--data must be a folder with NORMAL and PNEUMONIA in it, or with train/NORMAL, "
-            f"test/NORMAL and so on; got {root}"
+            f"test/NORMAL and so on; got {root}. Images without labels are compared with the run's "
+            "own by --unlabelled"
         )
     source = root.resolve().name if root.resolve().name in SOURCES else ""
     rows, left_out = [], beside(root, known=CLASS_NAMES)

@@ -231,9 +231,12 @@ def _size_cells(cell: Cell, on_front: Mapping[str, Sequence[Cell]]) -> dict[str,
         "epoch": _epochs(size["best_epoch"]),
         "train": decimal(train),
         "gap": decimal(train - test, sign=True),
-        "last": DASH
-        if cell.is_baseline
-        else decimal(cell.spread("last", "test", "f1_normal").median),
+        **{
+            key: DASH
+            if cell.is_baseline
+            else decimal(cell.spread("last", part, "f1_normal").median)
+            for key, part in (("train_last", cell.train_part), ("last", "test"))
+        },
     }
 
 

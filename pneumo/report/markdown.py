@@ -23,6 +23,7 @@ SIZES = {
     "epoch": "Epoch chosen",
     "train": "Train F1 of NORMAL",
     "gap": "Train minus test",
+    "train_last": "Train F1 at the last epoch",
     "last": "Test F1 at the last epoch",
 }
 OPTIMISM = {

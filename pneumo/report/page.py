@@ -9,7 +9,7 @@ from jinja2 import Environment, FileSystemLoader, StrictUndefined
 
 from pneumo.cli import counted
 from pneumo.evaluation import published
-from pneumo.report import assessment_figures, assessments, claims
+from pneumo.report import assessment_figures, assessments, claims, paired
 from pneumo.report.audit_link import AuditLink
 from pneumo.report.claims import claim_rows
 from pneumo.report.curves import MOST_SHOWN
@@ -108,6 +108,8 @@ def html(
         optimism=OPTIMISM,
         margins=MARGINS,
         differences=DIFFERENCES,
+        paired={part.group.slug: paired.rows(part.group) for part in parts},
+        paired_columns=paired.COLUMNS,
         run_columns={name: COLUMNS[name] for name in WITH_INTERVAL},
         claims=claim_rows([part.group for part in parts]),
         claim_columns=claims.COLUMNS,

@@ -8,6 +8,8 @@ from typing import Any
 from pneumo.evaluation import published
 from pneumo.evaluation.intervals import Interval
 from pneumo.evaluation.metrics import SCORES
+from pneumo.evaluation.paired import DIFFERENCES
+from pneumo.report import paired
 from pneumo.report.comparisons import differences, margins, optimism
 from pneumo.report.groups import Cell, Group, Spread, spread
 from pneumo.report.trials import Problem, Trial, number
@@ -89,6 +91,13 @@ def comparison_rows(groups: Sequence[Group]) -> list[dict[str, Any]]:
             {"group": group.slug, "what": f"{row.network} minus {row.baseline}"}
             | {"score": row.score, "over": row.over, "trials": row.pairs, **row.test._asdict()}
             for row in margins(group)
+        ]
+        rows += [
+            {"group": group.slug, "what": f"{row.first} minus {row.second}", "score": score}
+            | {"over": row.over, "trials": 1, "difference": row.found[score]["value"]}
+            | {key: row.found[score][key] for key in ("low", "high")}
+            for row in paired.pairs(group)
+            for score in DIFFERENCES
         ]
         rows += [
             {"group": group.slug, "what": f"{row.label}: {row.how}", "score": row.score}

@@ -10,9 +10,9 @@ DEBUG_BANNER = (
     "scores mean nothing, and they are averaged with no other run."
 )
 TRAIN_NOTE = (
-    "Train F1 is of the chosen checkpoint on the train split in evaluation mode: plain images, no "
-    "dropout. Runs of an earlier version did not score that; theirs is of the training steps, "
-    "images augmented, dropout on and weights still moving, and lies lower."
+    "Train F1 is of a checkpoint, the chosen or the last, on the train split in evaluation mode: "
+    "plain images, no dropout. Runs of an earlier version did not score that; theirs is of the "
+    "training steps, images augmented, dropout on and weights still moving, and lies lower."
 )
 
 

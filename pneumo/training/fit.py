@@ -123,8 +123,8 @@ def fit(config: dict[str, Any], run_dir: Path) -> None:
             log.info("Stopped early: %s", stopper.stopping_reason_message)
     start += time.monotonic() - before
     module.to(device)  # Lightning has taken it off
-    last = None  # the same weights where the last epoch is the best
-    if metadata.selection(config).best(module.history) < len(module.history) - 1:
+    last = None  # the same weights where the last epoch is the best: not scored twice
+    if scoring.saved_epoch(run_dir / run_folder.BEST) != module.history[-1]["epoch"]:
         last = scoring.score_checkpoint(module, data, run_dir / run_folder.LAST, splits=["train"])
     # the one that stays in the network: keep_reference takes its features
     best = scoring.score_checkpoint(

@@ -260,6 +260,8 @@ def conclude(metrics: Mapping[str, Any], data_set: DataSet, run_dir: Path) -> No
         "" if by["monitor"] == MAIN else f" by {by['monitor']} ({by['mode']})",
     )
     show_scores(metrics["assessment"]["scores"])
+    for line in train_lines(metrics):
+        log.info("  %s", line)
     if on == "test":
         log.info(
             "  Optimistic: the epoch was chosen on the split it is scored on, as in the\n"
@@ -270,6 +272,27 @@ def conclude(metrics: Mapping[str, Any], data_set: DataSet, run_dir: Path) -> No
     notes = (DEBUG_NOTE if metrics["debug"] else "", data_set.note)
     shown = show_end(notes, seconds=metrics["seconds"], run_dir=run_dir)
     log.info("TensorBoard: tensorboard --logdir '%s'", shown)
+
+
+def train_lines(metrics: Mapping[str, Any]) -> list[str]:
+    """Says the train split's scores in evaluation mode, at the best and the last epoch.
+
+    Beside those of the test split they show how far a network has learnt its images by heart.
+    """
+    best, last = metrics["best"], metrics["last"]
+    told = {"the same epoch": best}
+    if last["epoch"] != best["epoch"]:
+        told[f"the last epoch, {last['epoch'] + 1}"] = last
+    lines = ["Train split, without augmentation and dropout:"]
+    for when, row in told.items():
+        train = row[scoring.TRAIN_EVAL]
+        f1, auroc, test = map(_decimal, (train[MAIN], train["auroc"], row["test"][MAIN]))
+        lines.append(f"  {when}: F1 NORMAL {f1} (test {test}), AUROC {auroc}")
+    return lines
+
+
+def _decimal(value: float | None) -> str:
+    return "?" if value is None or math.isnan(value) else f"{value:.3f}"
 
 
 def show_scores(found: Mapping[str, Mapping[str, float | None]]) -> None:
@@ -286,8 +309,7 @@ def show_scores(found: Mapping[str, Mapping[str, float | None]]) -> None:
 
 def score_text(score: str, found: Mapping[str, float | None]) -> str:
     """Returns such as "sensitivity  0.975 (0.960-0.986)"; ? stands for what is not known."""
-    numbers = (found[key] for key in ("value", "low", "high"))
-    value, low, high = ("?" if n is None or math.isnan(n) else f"{n:.3f}" for n in numbers)
+    value, low, high = (_decimal(found[key]) for key in ("value", "low", "high"))
     return f"{NAMES[score]:12} {value} ({low}-{high})"
 
 

@@ -40,6 +40,12 @@ def score_checkpoint(
     return Scored(checkpoint["history"][-1]["epoch"], rows, logit, scores)
 
 
+def saved_epoch(path: Path) -> int:
+    """Returns the epoch that a checkpoint was saved after, from 0."""
+    checkpoint = torch.load(path, map_location="cpu", weights_only=True, mmap=True)
+    return int(checkpoint["history"][-1]["epoch"])
+
+
 def only(scored: Scored, split: str) -> Scored:
     """Returns what is said of one split alone."""
     return replace(scored, scores={split: scored.scores[split]})

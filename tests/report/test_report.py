@@ -769,8 +769,11 @@ def test_train_scores_are_those_of_evaluation_mode_where_all_runs_have_them(
     for seed in (0, 1):
         folder = make_run(tmp_path, seed=seed)
         edit(folder, lambda c: c["best"].update(train_eval={"f1_normal": 0.987}))
+        edit(folder, lambda c: c["last"].update(train_eval={"f1_normal": 0.991}))
     text = (write_report([tmp_path]) / "summary.md").read_text()
     assert "0.987" in text
+    assert "Train F1 at the last epoch" in text
+    assert "0.991" in text
     edit(folder, lambda c: c["best"].pop("train_eval"))
     assert "0.987" not in (write_report([tmp_path]) / "summary.md").read_text()
 

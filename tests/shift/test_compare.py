@@ -1,0 +1,254 @@
+"""Shifts made by hand that must be found, and none that must not be."""
+
+import base64
+import io
+import json
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import cv2
+import numpy as np
+import pandas as pd
+import pytest
+from PIL import Image
+
+from pneumo.data.kermany import index
+from pneumo.data.reader import read as read_image
+from pneumo.inference import ood
+from pneumo.runs import run_folder
+from pneumo.shift import page, said, sample
+from pneumo.shift.compare import compare
+from pneumo.shift.sample import MEASURES, Sample
+
+SIZE = 64
+Change = Callable[[np.ndarray], np.ndarray]
+
+
+def cropped(pixels: np.ndarray) -> np.ndarray:
+    inner = pixels[SIZE // 8 : -SIZE // 8, SIZE // 8 : -SIZE // 8]
+    return np.asarray(cv2.resize(inner, (SIZE, SIZE), interpolation=cv2.INTER_AREA))
+
+
+def blurred(pixels: np.ndarray) -> np.ndarray:
+    return np.asarray(cv2.GaussianBlur(pixels, (0, 0), 1.2))
+
+
+def brighter(pixels: np.ndarray) -> np.ndarray:
+    values: np.ndarray = np.round(255 * (pixels / 255) ** 0.7).astype(np.uint8)
+    return values
+
+
+@pytest.fixture(scope="module")
+def drawn(phantoms: Path) -> tuple[pd.DataFrame, np.ndarray, list[dict[str, float]]]:
+    """A table of 120 images of 120 people or fewer, their pixels, and what their files say."""
+    table = index(phantoms)
+    images = [read_image(str(phantoms / p), shapes=[(SIZE, "stretch")]) for p in table["path"]]
+    pixels = np.stack([one.prepared[SIZE, "stretch"] for one in images])
+    return table.assign(group=table["patient"]), pixels, [sample.of_file(one) for one in images]
+
+
+def made(drawn: Any, rows: np.ndarray, change: Change = np.asarray, **columns: Any) -> Sample:
+    """A sample without a network: its features are the layout's first numbers."""
+    table, pixels, files = drawn
+    pixels = np.stack([change(pixels[row]) for row in rows])
+    values = [
+        files[row] | sample.of_picture(one) | {"p_pneumonia": 0.5}
+        for row, one in zip(rows, pixels, strict=True)
+    ]
+    facts = table.iloc[rows][["path", "group", "label"]].reset_index(drop=True)
+    layout = ood.layout(pixels)
+    known = pd.concat([facts, pd.DataFrame(values)], axis=1).assign(**columns)
+    return Sample(known, layout[:, :16].astype(np.float32), layout)
+
+
+def halves(seed: int = 0, size: int = 120) -> tuple[np.ndarray, np.ndarray]:
+    order = np.random.default_rng(seed).permutation(120)[:size]
+    return order[::2], order[1::2]
+
+
+@pytest.mark.parametrize(
+    ("change", "measure", "more"),
+    [(blurred, "sharpness", False), (cropped, "edge", True), (brighter, "mean", True)],
+)
+def test_a_shift_is_found_and_named(drawn: Any, change: Change, measure: str, more: bool) -> None:
+    first, second = halves()
+    found = compare(made(drawn, first, label=""), made(drawn, second, change, label=""))
+    assert found["differ"]
+    assert said.sentences(found)[0].startswith("These images are not exchangeable with the run's")
+    (row,) = (row for row in found["measures"] if row["measure"] == measure)
+    assert row["differs"]
+    assert (row["larger_here"] > 0.5) is more
+    way = "higher" if more else "lower"
+    assert f"{MEASURES[measure].title} {way} (median" in " ".join(said.sentences(found))
+    spaces = {row["space"]: row for row in found["spaces"]}
+    assert spaces["picture"]["differs"]
+    assert not spaces["file"]["differs"]
+
+
+@pytest.mark.parametrize("label", [True, False])
+def test_no_shift_is_not_found(drawn: Any, label: bool) -> None:
+    flagged = []
+    for seed in range(5):
+        both = [made(drawn, rows) for rows in halves(seed)]
+        for one in both:
+            one.table["label"] = one.table["label"] if label else ""
+        found = compare(*both, seed=seed)
+        flagged.append(found["differ"])
+    assert sum(flagged) == 0
+    first = said.sentences(found)[0]
+    assert first.startswith("No difference from the run's validation images was found (")
+    assert "would have had to tell them apart with an AUROC above" in first
+    assert not any(line.startswith("!") for line in said.lines(found))
+
+
+def test_another_share_of_pneumonia_is_no_shift_where_labels_are_known(drawn: Any) -> None:
+    label = (drawn[0]["label"] == "PNEUMONIA").to_numpy()
+    sick, well = np.flatnonzero(label), np.flatnonzero(~label)
+    first = np.concatenate([sick[::2], well[: len(well) // 2][::3]])
+    second = np.concatenate([sick[1::8], well[len(well) // 2 :]])
+    found = compare(made(drawn, first), made(drawn, second))
+    assert [group["group"] for group in found["groups"]] == ["NORMAL", "PNEUMONIA"]
+    assert not found["differ"]
+
+
+def test_only_the_class_that_was_changed_differs(drawn: Any) -> None:
+    first, second = halves()
+    own = made(drawn, first)
+    well = (drawn[0]["label"] == "PNEUMONIA").to_numpy()[second]
+    parts = [made(drawn, second[well], blurred), made(drawn, second[~well])]
+    other = Sample(
+        pd.concat([part.table for part in parts], ignore_index=True),
+        np.concatenate([part.features for part in parts]),
+        np.concatenate([part.layout for part in parts]),
+    )
+    found = compare(own, other)
+    assert {row["group"] for row in found["measures"] if row["differs"]} == {"PNEUMONIA"}
+    normal = {"Of NORMAL images no difference was found.", "NORMAL was not tested"}
+    assert any(line.startswith(tuple(normal)) for line in said.sentences(found))
+
+
+def test_of_files_saved_anew_only_the_files_differ(drawn: Any) -> None:
+    first, second = halves()
+    other = made(drawn, second, label="", quality=40.0, bytes=0.05)
+    found = compare(made(drawn, first, label=""), other)
+    assert {row["space"] for row in found["spaces"] if row["differs"]} == {"file"}
+    assert "Only the files differ" in said.sentences(found)[0]
+
+
+def test_images_of_one_patient_count_once(drawn: Any) -> None:
+    first, second = halves()
+    twice = np.concatenate([second, second, second])
+    found = compare(made(drawn, first, label=""), made(drawn, twice, label=""))
+    assert found["here"]["images"] == 3 * len(second)
+    assert found["groups"][0]["here"] == drawn[0].iloc[second]["group"].nunique()
+    assert not found["differ"]
+
+
+@pytest.mark.parametrize("size", [1, 12])
+def test_too_few_images_are_not_tested(drawn: Any, size: int) -> None:
+    first, second = halves()
+    found = compare(made(drawn, first, label=""), made(drawn, second[:size], blurred, label=""))
+    assert found["differ"] is None
+    assert "is not known: a test needs 20 patients of both" in said.sentences(found)[0]
+    assert len(found["most_unlike"]) == size
+    assert all("p" not in row for row in found["measures"])
+    assert any("too few patients" in line for line in said.lines(found))
+
+
+def test_a_run_of_few_images_has_no_distance(drawn: Any) -> None:
+    found = compare(made(drawn, np.arange(5)), made(drawn, np.arange(5, 60)))
+    assert found["most_unlike"] == found["ordinary"] == []
+    assert "No distance was measured: a reference needs 20 images" in said.sentences(found)[-1]
+
+
+def test_the_most_unlike_image_comes_first_with_what_is_odd(drawn: Any) -> None:
+    first, second = halves()
+    own = made(drawn, first)
+    parts = made(drawn, second), made(drawn, second[:1], lambda one: 255 - one, path="x.png")
+    other = Sample(
+        pd.concat([part.table for part in parts], ignore_index=True),
+        np.concatenate([part.features for part in parts]),
+        np.concatenate([part.layout for part in parts]),
+    )
+    found = compare(own, other)
+    assert found["most_unlike"][0]["path"] == "x.png"
+    assert found["most_unlike"][0]["distance"] > 1
+    assert "edge brightness high" in found["most_unlike"][0]["odd"]
+    assert found["distance"]["beyond"] >= 1
+
+
+def test_page_is_self_contained_and_escapes_names(drawn: Any, tmp_path: Path) -> None:
+    name = "<b>x.png"
+    Image.fromarray(drawn[1][0]).save(tmp_path / name)
+    found = compare(
+        made(drawn, halves()[0], label="", path=name),
+        made(drawn, halves()[1], blurred, label="", path=name),
+    )
+    whole = {
+        "scored_on": {"what": "a <i>folder"},
+        "notes": ["a note"],
+        "shift": {"run": "run", **found},
+    }
+    text = page.html(whole, root=tmp_path, own_root=tmp_path, own=None)
+    assert "<b>x" not in text
+    assert "<i>folder" not in text
+    assert "http" not in text
+    assert "<script" not in text
+    assert text.count("data:image/jpeg;base64,") == len(found["most_unlike"] + found["ordinary"])
+    picture = page.picture(tmp_path / name).partition(",")[2]
+    with Image.open(io.BytesIO(base64.b64decode(picture))) as opened:
+        assert opened.size == (page.SIDE, page.SIDE)
+    json.loads(run_folder.json_text(whole))
+
+
+# Measures
+
+
+def test_measures_of_the_picture_are_of_what_they_say() -> None:
+    pixels = np.zeros((100, 100), np.uint8)
+    pixels[:, :50] = 200
+    found = sample.of_picture(pixels)
+    assert found["mean"] == found["contrast"] == pytest.approx(100)
+    assert (found["black"], found["filled"]) == (0.5, 0.5)
+    assert found["centre_x"] == pytest.approx(0.25)
+    assert found["centre_y"] == pytest.approx(0.5)
+    assert found["symmetry"] == pytest.approx(-1)
+    flat = sample.of_picture(np.full((32, 32), 255, np.uint8))
+    assert flat["white"] == flat["edge"] == 1
+    assert flat["symmetry"] == flat["sharpness"] == 0
+    assert all(map(np.isfinite, sample.of_picture(np.zeros((32, 32), np.uint8)).values()))
+
+
+def test_measures_of_the_file_are_of_its_header(tmp_path: Path) -> None:
+    picture = Image.fromarray(np.random.default_rng(0).integers(0, 255, (80, 160), np.uint8))
+    picture.save(tmp_path / "a.jpeg", quality=60)
+    picture.convert("RGB").save(tmp_path / "a.png")
+    jpeg, png = (
+        sample.of_file(read_image(str(tmp_path / name), shapes=[(SIZE, "stretch")]))
+        for name in ("a.jpeg", "a.png")
+    )
+    assert (jpeg["width"], jpeg["height"], jpeg["aspect"]) == (160, 80, 2)
+    assert (jpeg["jpeg"], jpeg["quality"], jpeg["colour"]) == (1, 60, 0)
+    assert jpeg["bytes"] == (tmp_path / "a.jpeg").stat().st_size / (160 * 80)
+    assert (png["jpeg"], png["colour"]) == (0, 1)
+    assert np.isnan(png["quality"])
+
+
+def test_unlabelled_images_are_found_with_their_patients(tmp_path: Path) -> None:
+    folder = tmp_path / "test"
+    for name in ("a/one.png", "person7_virus_1.jpeg", "person7_bacteria_2.jpeg", "notes.txt"):
+        (folder / name).parent.mkdir(parents=True, exist_ok=True)
+        (folder / name).touch()
+    root, table = sample.unlabelled(folder, patient_key="person")
+    assert root == folder
+    assert table["patient"].tolist() == ["a/one.png", "person7", "person7"]
+    assert set(table["source"]) == {"test"}
+    assert set(table["label"]) == {""}
+
+
+def test_a_folder_without_images_is_named(tmp_path: Path) -> None:
+    with pytest.raises(FileNotFoundError, match="must hold an image at least"):
+        sample.unlabelled(tmp_path, patient_key="person")
+    with pytest.raises(FileNotFoundError, match="there is no folder"):
+        sample.unlabelled(tmp_path / "gone", patient_key="person")

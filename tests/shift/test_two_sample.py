@@ -1,0 +1,43 @@
+import numpy as np
+import pytest
+
+from pneumo.shift.two_sample import PERMUTATIONS, larger, told_apart
+
+
+def draws(n: int, *, seed: int, moved: float = 0.0) -> np.ndarray:
+    values: np.ndarray = np.random.default_rng(seed).normal(moved, 1, (n, 6))
+    return values
+
+
+def test_p_of_sets_that_do_not_differ_is_uniform() -> None:
+    p = [told_apart(draws(30, seed=n), draws(40, seed=1000 + n), seed=n).p for n in range(40)]
+    assert np.mean(np.array(p) <= 0.05) < 0.15
+    assert 0.3 < np.mean(p) < 0.7
+
+
+def test_a_moved_set_is_told_apart() -> None:
+    found = told_apart(draws(60, seed=0), draws(60, seed=1, moved=0.6))
+    assert found.auroc > 0.8 > found.chance
+    assert found.p == 1 / (1 + PERMUTATIONS)
+
+
+def test_more_images_tell_more() -> None:
+    few, many = (told_apart(draws(n, seed=0), draws(n, seed=1)).chance for n in (20, 300))
+    assert 0.5 < many < few
+
+
+def test_one_measure_is_compared() -> None:
+    rng = np.random.default_rng(0)
+    first, second = rng.normal(0, 1, 200), np.append(rng.normal(1, 1, 200), np.nan)
+    found = larger(first, second)
+    assert found.share == pytest.approx((second[:200, None] > first).mean())
+    assert found.p < 1e-6
+    spread = larger(first, rng.normal(0, 3, 200))
+    assert spread.share == pytest.approx(0.5, abs=0.1)
+    assert spread.p < 0.001
+
+
+def test_what_is_all_alike_or_unknown_has_no_p() -> None:
+    assert larger(np.ones(9), np.ones(5))[0] == 0.5
+    assert np.isnan(larger(np.ones(9), np.ones(5)).p)
+    assert np.isnan(larger(np.full(3, np.nan), np.ones(5)).share)
