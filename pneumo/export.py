@@ -1,6 +1,7 @@
 """A finished run becomes one ONNX file, preprocessing inside, and a model card beside it."""
 
 import argparse
+import json
 import os
 import sys
 import tempfile
@@ -15,7 +16,7 @@ from jinja2 import UndefinedError
 from tqdm import tqdm
 
 from pneumo import atomic, cli
-from pneumo.data import image, phantom, reader, split
+from pneumo.data import fingerprint, image, phantom, reader, split
 from pneumo.data.base import KERMANY_LICENCE
 from pneumo.evaluation.operating_point import OperatingPoint
 from pneumo.inference import ensemble
@@ -272,12 +273,15 @@ def _properties(
 ) -> dict[str, str]:
     """The metadata of the file: plain text by name."""
     metrics, data = one.metrics, one.metrics["data"]
+    mean, std = float(one.network.mean), float(one.network.std)
+    prepared = fingerprint.take(size=one.image_size, aspect=one.aspect, mean=mean, std=std)
     properties = {
         "classes": ",".join(one.classes),
         "input": "image: uint8 (N, 1, H, W), grey, 0 is black, any size; resized inside",
         "output": "logits and probability (softmax, no temperature applied): float32 (N, classes)",
         "image_size": str(one.image_size),
         "aspect": one.aspect,
+        "preprocessing": json.dumps(prepared),  # of three fixed images: see data/fingerprint.py
         "model": str(metrics["model"]),
         "checkpoint": checkpoint,
         "epoch": str(metrics[checkpoint]["epoch"] + 1),
