@@ -19,7 +19,7 @@ from pneumo import cli
 from pneumo.data import reader
 from pneumo.data.reader import Radiograph
 from pneumo.evaluation.operating_point import calibrated
-from pneumo.inference import ensemble, local_calibration, ood
+from pneumo.inference import ensemble, local_calibration, ood, structured_report
 from pneumo.inference.decision import Decision, decide
 from pneumo.inference.ensemble import Member, Networks, Scored
 from pneumo.labels import NORMAL, PNEUMONIA
@@ -29,8 +29,6 @@ from pneumo.runs.output import check_out, opened
 
 if TYPE_CHECKING:  # matplotlib, for pictures only
     from pneumo.inference import heatmap_images
-
-    pass
 
 EXAMPLES = """\
 examples:
@@ -45,6 +43,8 @@ examples:
       pneumo.heatmap --help
   python -m pneumo.predict RUN1 RUN2 RUN3 radiographs/ --format jsonl
       the mean of three networks
+  python -m pneumo.predict RUN study/ --dicom-sr reports --coverage 0.9
+      DICOM structured reports (extra dicom-sr), without the patient's tags
   find radiographs -name '*.dcm' | python -m pneumo.predict RUN --list -
   python -m pneumo.predict RUN - < radiograph.png
 
@@ -56,7 +56,7 @@ where that comes from: validation (sensitivity at least 0.95 there), calibration
 out-of-distribution image, ood_score its distance in units of the limit that
 99 % of the run's radiographs keep, ood_reason why. prediction_set, with
 --coverage only, is NORMAL, PNEUMONIA, both or neither. heatmap, with --heatmap
-only, names the radiograph's picture. error says why a file could not be read.
+only, names the radiograph's picture, dicom_sr the report. error says why a file could not be read.
 exit codes: 0 done; 2 a mistake in the command; 3 done, but some files could
 not be read; 130 stopped. Not a medical device.
 """
@@ -84,21 +84,15 @@ def predict(given: argparse.Namespace) -> int:
     networks = Networks(
         run_dirs, checkpoint=given.checkpoint, device=given.device, trust=given.trust
     )
-    decision = decide(
-        runs,
-        checkpoint=given.checkpoint,
-        threshold=given.threshold,
-        calibration=_calibration(given, networks),
-        coverage=given.coverage,
-    )
-    for note in decision.notes:
-        _say(note)
+    decision = _decision(given, runs, networks)
     shown_at = decision.threshold if given.calibration else given.threshold
     pictures = _pictures(given, run_dirs, names, threshold=shown_at)
+    reports = _reports(given, names, networks)
     reference = reference_of(runs[0], networks, checkpoint=given.checkpoint, threads=threads)
-    errors = 0
+    errors = unreported = 0
     stream = reader.read_all(names, shapes=networks.shapes, threads=threads)
     header = columns(networks.trained, decision) + ["heatmap"] * (pictures is not None)
+    header += ["dicom_sr"] * (reports is not None)
     with opened(given.out, standard=sys.stdout) as file, _progress(len(names)) as bar:
         write = _writer(file, header, form=_form(given.format, given.out))
         for batch in ensemble.batches(stream, batch_size=given.batch_size):
@@ -106,6 +100,11 @@ def predict(given: argparse.Namespace) -> int:
             for radiograph, row in zip(batch, found, strict=True):
                 if pictures is not None:
                     row["heatmap"] = None if radiograph.error else pictures.draw(radiograph)
+                if reports is not None:
+                    row["dicom_sr"] = (
+                        None if radiograph.error else _reported(reports, radiograph.name, row)
+                    )
+                    unreported += row["dicom_sr"] is None
                 write(row)
                 errors += bool(row["error"])
             bar.update(len(batch))
@@ -116,7 +115,7 @@ def predict(given: argparse.Namespace) -> int:
             f"{errors:,} of {cli.counted(len(names), 'file')} could not be read: see the column "
             "error"
         )
-    return cli.UNREADABLE if errors else 0
+    return cli.UNREADABLE if errors or unreported else 0
 
 
 @dataclass(frozen=True)
@@ -162,6 +161,30 @@ def _pictures(
     return Pictures(request, heatmap_images.Album(given.heatmap, request, names, flag="--heatmap"))
 
 
+def _reports(
+    given: argparse.Namespace, names: Sequence[str], networks: Networks
+) -> structured_report.Reports | None:
+    if given.dicom_sr is None:
+        if given.keep_patient:
+            raise ValueError("--keep-patient is about --dicom-sr, which is not given")
+        return None
+    algorithm = "; ".join(
+        f"{one.metrics['model']}, weights {ensemble.weights_digest(one.network)[:16]}"
+        for one in networks.trained
+    )
+    return structured_report.reports(
+        given.dicom_sr, names, algorithm=algorithm, keep_patient=given.keep_patient
+    )
+
+
+def _reported(reports: structured_report.Reports, name: str, row: dict[str, Any]) -> str | None:
+    try:
+        return reports.write(name, row)
+    except ValueError as error:
+        _say(f"no report of {error}")
+        return None
+
+
 def split_paths(paths: Sequence[str]) -> tuple[list[Path], list[str]]:
     """Returns the run folders, which come first, and what follows them.
 
@@ -188,6 +211,20 @@ def _is_image(path: str) -> bool:
         return bool(reader.find([path])[0])
     suffix = Path(path).suffix.lower()
     return path == reader.STANDARD_INPUT or Path(path).exists() or suffix in reader.SUFFIXES
+
+
+def _decision(given: argparse.Namespace, runs: Sequence[Member], networks: Networks) -> Decision:
+    """What decides; says on stderr what is known and not known of it."""
+    decision = decide(
+        runs,
+        checkpoint=given.checkpoint,
+        threshold=given.threshold,
+        calibration=_calibration(given, networks),
+        coverage=given.coverage,
+    )
+    for note in decision.notes:
+        _say(note)
+    return decision
 
 
 def _calibration(
@@ -433,6 +470,17 @@ def _parser() -> cli.Parser:
     parser.add_argument("--format", choices=("csv", "jsonl"), help="default: as --out ends, or csv")
     parser.add_argument("--list", metavar="FILE", help="more images, a path a line; - is stdin")
     parser.add_argument("--heatmap", type=Path, metavar="DIR", help="a picture for each radiograph")
+    parser.add_argument(
+        "--dicom-sr",
+        type=Path,
+        metavar="DIR",
+        help="a DICOM structured report for each DICOM image, in a new folder",
+    )
+    parser.add_argument(
+        "--keep-patient",
+        action="store_true",
+        help="name, numbers and dates of patient and study go into the reports",
+    )
     parser.add_argument("--checkpoint", choices=CHECKPOINTS, default="best", help="default: best")
     parser.add_argument(
         "--threshold", type=_share, metavar="P", help="default: fixed on validation, or 0.5"
