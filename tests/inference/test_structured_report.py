@@ -33,7 +33,7 @@ ROW = {"p_pneumonia": 0.7, "threshold": 0.5, "decision": "PNEUMONIA", "ood": Fal
 
 def pixels() -> np.ndarray:
     y, x = np.mgrid[:96, :80]
-    return ((x * y) % 4096).astype(np.uint16)
+    return np.asarray((x * y) % 4096, dtype=np.uint16)
 
 
 def written(path: Path, **tags: Any) -> str:
