@@ -13,6 +13,7 @@ VERBS = {  # what `pneumo --help` says of each, in the order of use
     "train": "trains a network, or a sweep of them: KEY=VALUE settings",
     "evaluate": "scores, operating point and calibration of finished runs",
     "predict": "a probability for each image",
+    "calibrate": "a threshold for your site, from a few labelled images of it",
     "heatmap": "where a network looked, and how faithful that is",
     "export": "an ONNX file and a model card",
     "report": "tables, pictures and one page over runs",

@@ -1,6 +1,7 @@
 """The commands train and predict as functions, for notebooks: docs/quickstart.ipynb."""
 
 import os
+import sys
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -15,6 +16,7 @@ from pneumo import predict as command
 from pneumo import train
 from pneumo.data import reader
 from pneumo.inference import ensemble
+from pneumo.inference.decision import decide
 from pneumo.inference.ensemble import Networks
 from pneumo.runs import pretrained, run_folder
 
@@ -57,6 +59,7 @@ def predict(
     *,
     run: str | Path = pretrained.DEFAULT,
     threshold: float | None = None,
+    coverage: float | None = None,
 ) -> pd.DataFrame:
     """Returns what a network says of radiographs: a row a file, with the columns of the command.
 
@@ -65,6 +68,8 @@ def predict(
         run: a finished run's folder, or pretrained:NAME.
         threshold: from which probability on PNEUMONIA is called, 0 to 1; by default the run's own
             operating point.
+        coverage: also a column prediction_set, which holds the label of this share of images that
+            are like the run's validation images; in (0, 1).
 
     Raises:
         FileNotFoundError: the run or a file of it is missing.
@@ -78,7 +83,9 @@ def predict(
         raise ValueError(f"there must be an image to predict; found none in {images}")
     member = ensemble.read(run_dir)
     networks = Networks([run_dir], checkpoint="best")
-    decision = command.decide([member], checkpoint="best", threshold=threshold)
+    decision = decide([member], threshold=threshold, coverage=coverage)
+    for note in decision.notes:
+        sys.stderr.write(f"note: {note}\n")
     threads = os.cpu_count() or 1
     reference = command.reference_of(member, networks, checkpoint="best", threads=threads)
     stream = reader.read_all(names, shapes=networks.shapes, threads=threads)
@@ -87,7 +94,7 @@ def predict(
         for batch in ensemble.batches(stream, batch_size=BATCH_SIZE)
         for row in command.rows(batch, networks, decision=decision, reference=reference)
     ]
-    return pd.DataFrame(rows, columns=command.columns(networks.trained))
+    return pd.DataFrame(rows, columns=command.columns(networks.trained, decision))
 
 
 def _compose(overrides: Sequence[str], run_dir: Path) -> DictConfig:

@@ -1,6 +1,7 @@
 """A finished run becomes one ONNX file, preprocessing inside, and a model card beside it."""
 
 import argparse
+import json
 import os
 import sys
 import tempfile
@@ -15,12 +16,12 @@ from jinja2 import UndefinedError
 from tqdm import tqdm
 
 from pneumo import atomic, cli
-from pneumo.data import image, phantom, reader, split
+from pneumo.data import fingerprint, image, phantom, reader, split
 from pneumo.data.base import KERMANY_LICENCE
 from pneumo.evaluation.operating_point import OperatingPoint
 from pneumo.inference import ensemble
 from pneumo.inference.ensemble import Member
-from pneumo.report import model_card, pretrained_card
+from pneumo.report import checklists, model_card, pretrained_card
 from pneumo.runs import output, pretrained, run_folder
 from pneumo.runs.checkpoint import CHECKPOINTS, Trained, check_finite, load
 
@@ -49,12 +50,15 @@ print(about["limits"])
 EPILOG = f"""\
 examples:
   python -m pneumo.export RUN
-      writes RUN/export/model.onnx and RUN/export/model-card.md
+      writes RUN/export/model.onnx, and model-card.md and model-checklists.md
+      beside it
   python -m pneumo.export RUN --out pneumonia.onnx --check radiographs/
       checked on the images of a folder instead of the run's own; the card goes
       beside the file
   python -m pneumo.export pretrained:compact
       of the network that comes with the package; writes to export/
+  python -m pneumo.export RUN --to checklists
+      CLAIM and TRIPOD+AI, filled as far as the run tells: export/checklists.md
   python -m pneumo.export RUN --to run --out small
       a run folder to hand on: what predict, evaluate, heatmap and export need,
       without optimizer, logs and paths of this machine
@@ -112,6 +116,8 @@ def _command(given: argparse.Namespace) -> int:
     run_dir = pretrained.find(given.run)
     if given.to == "run":
         return _pack(given, run_dir)
+    if given.to == "checklists":
+        return _checklists(given, run_dir)
     model_path, found = export(
         run_dir,
         checkpoint=given.checkpoint,
@@ -128,7 +134,7 @@ def _command(given: argparse.Namespace) -> int:
         f"(at most {WHOLE_TOLERANCE:g})\n"
         f"  of a logit, from the same prepared pixels: {found.graph:.1e} "
         f"(at most {GRAPH_TOLERANCE:g})\n"
-        f"{model_path}\n{card_path(model_path)}\n"
+        f"{model_path}\n{card_path(model_path)}\n{checklists_path(model_path)}\n"
     )
     return cli.UNREADABLE if found.unread else 0
 
@@ -174,6 +180,39 @@ def card_path(model_path: Path) -> Path:
     return model_path.with_name(f"{model_path.stem}-card.md")
 
 
+def checklists_path(model_path: Path) -> Path:
+    """Returns where a model's CLAIM and TRIPOD+AI tables lie, beside its card."""
+    return model_path.with_name(f"{model_path.stem}-checklists.md")
+
+
+def _checklists(given: argparse.Namespace, run_dir: Path) -> int:
+    if given.check or given.checkpoint != "best":
+        raise ValueError(
+            "--to checklists is of the run and its best checkpoint; it takes neither --check nor "
+            "--checkpoint last"
+        )
+    member = ensemble.read(run_dir)
+    beside = Path() if pretrained.is_shipped(run_dir) else run_dir
+    out = given.out if given.out is not None else beside / "export" / "checklists.md"
+    if out.suffix != ".md":
+        raise ValueError(f"--out must be a file that ends in .md; got {out}")
+    _check_place([out], run_dir)
+    text = _checklists_text(member, checkpoint="best")
+    out.parent.mkdir(parents=True, exist_ok=True)
+    run_folder.write_text(out, text)
+    sys.stdout.write(f"{out}\n")
+    return 0
+
+
+def _checklists_text(member: Member, *, checkpoint: str) -> str:
+    with _told(member.run_dir):
+        return checklists.write(
+            member.metrics,
+            found=ensemble.assessment(member) if checkpoint == "best" else None,
+            maps=run_folder.read_maps(member.run_dir, checkpoint=checkpoint),
+        )
+
+
 def export(
     run_dir: Path,
     *,
@@ -209,11 +248,13 @@ def export(
     )
     with _told(run_dir):
         properties = _properties(one, checkpoint, fixed, _train_sha256(member))
-    text = _card(one, member, checkpoint=checkpoint)
+    lists = checklists_path(model_path)
+    text = _card(one, member, checkpoint=checkpoint, checklists=lists.name)
     model = _build(one, properties)
     with tempfile.TemporaryDirectory() as place:
         found = _compare(model, one, _images(check, member, Path(place)))
-    _write(model_path, model.SerializeToString(), text)
+    about = {card_path(model_path): text, lists: _checklists_text(member, checkpoint=checkpoint)}
+    _write(model_path, model.SerializeToString(), about)
     return model_path, found
 
 
@@ -232,7 +273,7 @@ def _told(run_dir: Path) -> Iterator[None]:
         ) from None
 
 
-def _card(one: Trained, member: Member, *, checkpoint: str) -> str:
+def _card(one: Trained, member: Member, *, checkpoint: str, checklists: str | None = None) -> str:
     """The model card; ValueError where metrics.json does not tell what it says."""
     with _told(one.run_dir):
         return model_card.write(
@@ -244,6 +285,7 @@ def _card(one: Trained, member: Member, *, checkpoint: str) -> str:
             found=ensemble.assessment(member) if checkpoint == "best" else None,
             maps=run_folder.read_maps(one.run_dir, checkpoint=checkpoint),
             train_sha256=_train_sha256(member),
+            checklists=checklists,
         )
 
 
@@ -272,12 +314,15 @@ def _properties(
 ) -> dict[str, str]:
     """The metadata of the file: plain text by name."""
     metrics, data = one.metrics, one.metrics["data"]
+    mean, std = float(one.network.mean), float(one.network.std)
+    prepared = fingerprint.take(size=one.image_size, aspect=one.aspect, mean=mean, std=std)
     properties = {
         "classes": ",".join(one.classes),
         "input": "image: uint8 (N, 1, H, W), grey, 0 is black, any size; resized inside",
         "output": "logits and probability (softmax, no temperature applied): float32 (N, classes)",
         "image_size": str(one.image_size),
         "aspect": one.aspect,
+        "preprocessing": json.dumps(prepared),  # of three fixed images: see data/fingerprint.py
         "model": str(metrics["model"]),
         "checkpoint": checkpoint,
         "epoch": str(metrics[checkpoint]["epoch"] + 1),
@@ -367,18 +412,23 @@ def _place(out: Path, run_dir: Path) -> Path:
     if out.suffix != ".onnx" and out.is_file():
         raise ValueError(f"--out must be a folder or a file that ends in .onnx; got {out}")
     model_path = out if out.suffix == ".onnx" else out / FILE
-    for path in (model_path, card_path(model_path)):
+    _check_place((model_path, card_path(model_path), checklists_path(model_path)), run_dir)
+    return model_path
+
+
+def _check_place(paths: Sequence[Path], run_dir: Path) -> None:
+    """Raises ValueError where a file would replace something else, or cannot be written."""
+    for path in paths:
         if path.exists() and not _is_own(path):
             raise ValueError(
                 f"--out must not replace what no export wrote; {path} is such. Move it, or name "
                 "another place"
             )
-    nearest = next(p for p in model_path.absolute().parents if p.exists())
+    nearest = next(p for p in paths[0].absolute().parents if p.exists())
     if not nearest.is_dir() or not os.access(nearest, os.W_OK):
         raise ValueError(f"--out must lie in a folder that can be written; {nearest} cannot")
-    if model_path.parent.is_dir():
-        output.check_out(model_path, run_dirs=[run_dir])
-    return model_path
+    if paths[0].parent.is_dir():
+        output.check_out(paths[0], run_dirs=[run_dir])
 
 
 def _is_own(path: Path) -> bool:
@@ -395,12 +445,13 @@ def _is_own(path: Path) -> bool:
         return False
 
 
-def _write(model_path: Path, model: bytes, text: str) -> None:
-    """Writes the file and the card, each whole or not at all."""
+def _write(model_path: Path, model: bytes, about: dict[Path, str]) -> None:
+    """Writes the model and the texts about it, each whole or not at all."""
     model_path.parent.mkdir(parents=True, exist_ok=True)
     with atomic.replacing(model_path) as part:
         part.write_bytes(model)
-        run_folder.write_text(card_path(model_path), text)
+        for path, text in about.items():
+            run_folder.write_text(path, text)
 
 
 def _parser() -> cli.Parser:
@@ -413,7 +464,10 @@ def _parser() -> cli.Parser:
         "run", metavar="RUN", help="the folder of a finished run, or pretrained:compact"
     )
     parser.add_argument(
-        "--to", choices=("onnx", "run"), default="onnx", help="the format; default: %(default)s"
+        "--to",
+        choices=("onnx", "run", "checklists"),
+        default="onnx",
+        help="the format; default: %(default)s",
     )
     parser.add_argument(
         "--checkpoint", choices=CHECKPOINTS, default="best", help="default: %(default)s"

@@ -18,8 +18,9 @@ from tqdm import tqdm
 from pneumo import cli
 from pneumo.data import reader
 from pneumo.data.reader import Radiograph
-from pneumo.evaluation.operating_point import OperatingPoint, calibrated
-from pneumo.inference import ensemble, ood
+from pneumo.evaluation.operating_point import calibrated
+from pneumo.inference import ensemble, local_calibration, ood, structured_report
+from pneumo.inference.decision import Decision, decide
 from pneumo.inference.ensemble import Member, Networks, Scored
 from pneumo.labels import NORMAL, PNEUMONIA
 from pneumo.runs import output, pretrained
@@ -28,8 +29,6 @@ from pneumo.runs.output import check_out, opened
 
 if TYPE_CHECKING:  # matplotlib, for pictures only
     from pneumo.inference import heatmap_images
-
-    pass
 
 EXAMPLES = """\
 examples:
@@ -44,29 +43,23 @@ examples:
       pneumo.heatmap --help
   python -m pneumo.predict RUN1 RUN2 RUN3 radiographs/ --format jsonl
       the mean of three networks
+  python -m pneumo.predict RUN study/ --dicom-sr reports --coverage 0.9
+      DICOM structured reports (extra dicom-sr), without the patient's tags
   find radiographs -name '*.dcm' | python -m pneumo.predict RUN --list -
   python -m pneumo.predict RUN - < radiograph.png
 
 Columns: p_* are the networks' probabilities, *_calibrated those after the
 temperature that the run's validation split fixes (empty without one); decision
 is PNEUMONIA where p_pneumonia is at least threshold, and threshold_from says
-where that comes from: validation (sensitivity at least 0.95 there), given, or
-default (0.5). ood is true for an out-of-distribution image, ood_score
-its distance in units of the limit that 99 % of the run's radiographs keep,
-ood_reason why. heatmap, with --heatmap only, names the radiograph's picture.
-error says why a file could not be read.
+where that comes from: validation (sensitivity at least 0.95 there), calibration
+(of --calibration), given, or default (0.5). ood is true for an
+out-of-distribution image, ood_score its distance in units of the limit that
+99 % of the run's radiographs keep, ood_reason why. prediction_set, with
+--coverage only, is NORMAL, PNEUMONIA, both or neither. heatmap, with --heatmap
+only, names the radiograph's picture, dicom_sr the report. error says why a file could not be read.
 exit codes: 0 done; 2 a mistake in the command; 3 done, but some files could
 not be read; 130 stopped. Not a medical device.
 """
-
-
-@dataclass(frozen=True)
-class Decision:
-    """How a probability becomes a decision, and what is known of its calibration."""
-
-    threshold: float
-    threshold_from: str  # given, validation or default
-    temperature: float | None
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -91,12 +84,15 @@ def predict(given: argparse.Namespace) -> int:
     networks = Networks(
         run_dirs, checkpoint=given.checkpoint, device=given.device, trust=given.trust
     )
-    decision = decide(runs, checkpoint=given.checkpoint, threshold=given.threshold)
-    pictures = _pictures(given, run_dirs, names)
+    decision = _decision(given, runs, networks)
+    shown_at = decision.threshold if given.calibration else given.threshold
+    pictures = _pictures(given, run_dirs, names, threshold=shown_at)
+    reports = _reports(given, names, networks)
     reference = reference_of(runs[0], networks, checkpoint=given.checkpoint, threads=threads)
-    errors = 0
+    errors = unreported = 0
     stream = reader.read_all(names, shapes=networks.shapes, threads=threads)
-    header = columns(networks.trained) + ["heatmap"] * (pictures is not None)
+    header = columns(networks.trained, decision) + ["heatmap"] * (pictures is not None)
+    header += ["dicom_sr"] * (reports is not None)
     with opened(given.out, standard=sys.stdout) as file, _progress(len(names)) as bar:
         write = _writer(file, header, form=_form(given.format, given.out))
         for batch in ensemble.batches(stream, batch_size=given.batch_size):
@@ -104,6 +100,11 @@ def predict(given: argparse.Namespace) -> int:
             for radiograph, row in zip(batch, found, strict=True):
                 if pictures is not None:
                     row["heatmap"] = None if radiograph.error else pictures.draw(radiograph)
+                if reports is not None:
+                    row["dicom_sr"] = (
+                        None if radiograph.error else _reported(reports, radiograph.name, row)
+                    )
+                    unreported += row["dicom_sr"] is None
                 write(row)
                 errors += bool(row["error"])
             bar.update(len(batch))
@@ -114,7 +115,7 @@ def predict(given: argparse.Namespace) -> int:
             f"{errors:,} of {cli.counted(len(names), 'file')} could not be read: see the column "
             "error"
         )
-    return cli.UNREADABLE if errors else 0
+    return cli.UNREADABLE if errors or unreported else 0
 
 
 @dataclass(frozen=True)
@@ -140,7 +141,11 @@ class Pictures:
 
 
 def _pictures(
-    given: argparse.Namespace, run_dirs: Sequence[Path], names: Sequence[str]
+    given: argparse.Namespace,
+    run_dirs: Sequence[Path],
+    names: Sequence[str],
+    *,
+    threshold: float | None,
 ) -> Pictures | None:
     if given.heatmap is None:
         return None
@@ -152,10 +157,32 @@ def _pictures(
 
     # another on the CPU, as captum wants it
     one = load(run_dirs[0], checkpoint=given.checkpoint, trust=given.trust)
-    request = heatmap_images.make_request(
-        one, checkpoint=given.checkpoint, threshold=given.threshold
-    )
+    request = heatmap_images.make_request(one, checkpoint=given.checkpoint, threshold=threshold)
     return Pictures(request, heatmap_images.Album(given.heatmap, request, names, flag="--heatmap"))
+
+
+def _reports(
+    given: argparse.Namespace, names: Sequence[str], networks: Networks
+) -> structured_report.Reports | None:
+    if given.dicom_sr is None:
+        if given.keep_patient:
+            raise ValueError("--keep-patient is about --dicom-sr, which is not given")
+        return None
+    algorithm = "; ".join(
+        f"{one.metrics['model']}, weights {ensemble.weights_digest(one.network)[:16]}"
+        for one in networks.trained
+    )
+    return structured_report.reports(
+        given.dicom_sr, names, algorithm=algorithm, keep_patient=given.keep_patient
+    )
+
+
+def _reported(reports: structured_report.Reports, name: str, row: dict[str, Any]) -> str | None:
+    try:
+        return reports.write(name, row)
+    except ValueError as error:
+        _say(f"no report of {error}")
+        return None
 
 
 def split_paths(paths: Sequence[str]) -> tuple[list[Path], list[str]]:
@@ -186,6 +213,34 @@ def _is_image(path: str) -> bool:
     return path == reader.STANDARD_INPUT or Path(path).exists() or suffix in reader.SUFFIXES
 
 
+def _decision(given: argparse.Namespace, runs: Sequence[Member], networks: Networks) -> Decision:
+    """What decides; says on stderr what is known and not known of it."""
+    decision = decide(
+        runs,
+        checkpoint=given.checkpoint,
+        threshold=given.threshold,
+        calibration=_calibration(given, networks),
+        coverage=given.coverage,
+    )
+    for note in decision.notes:
+        _say(note)
+    return decision
+
+
+def _calibration(
+    given: argparse.Namespace, networks: Networks
+) -> local_calibration.LocalCalibration | None:
+    if given.calibration is None:
+        return None
+    if len(networks.trained) > 1:
+        raise ValueError(
+            f"--calibration is of one run; got {len(networks.trained)} runs. Name one of them"
+        )
+    one = networks.trained[0]
+    digest = ensemble.weights_digest(one.network)
+    return local_calibration.read(one.run_dir, given.calibration, weights_sha256=digest)
+
+
 def _shipped(member: Member) -> str:
     """What is said where no run was named."""
     point = ensemble.assessment(member)["operating_point"]
@@ -195,22 +250,6 @@ def _shipped(member: Member) -> str:
         f"{point['sensitivity']['value']:.3f} and a specificity of "
         f"{point['specificity']['value']:.3f}. Research use only, not a medical device"
     )
-
-
-def decide(runs: Sequence[Member], *, checkpoint: str, threshold: float | None) -> Decision:
-    """Returns the decision's threshold and the temperature; says on stderr what is not fixed."""
-    fixed: OperatingPoint | str = (
-        "predictions.csv, with the validation split, is of the best checkpoint"
-    )
-    if checkpoint == "best":
-        fixed = ensemble.mean_operating_point(runs)
-    if isinstance(fixed, str):
-        used = "the default threshold of 0.5" if threshold is None else "the threshold given"
-        _say(f"no calibration and no operating point: {fixed}. Decisions are at {used}")
-        return Decision(*((0.5, "default") if threshold is None else (threshold, "given")), None)
-    if threshold is not None:
-        return Decision(threshold, "given", fixed.temperature)
-    return Decision(fixed.threshold, "validation", fixed.temperature)
 
 
 def reference_of(
@@ -252,7 +291,7 @@ def reference_of(
     return made
 
 
-def columns(trained: Sequence[Trained]) -> list[str]:
+def columns(trained: Sequence[Trained], decision: Decision) -> list[str]:
     """Returns the columns of the table; bacteria and virus if every network tells them apart."""
     three = all(len(each.classes) == 3 for each in trained)
     return [
@@ -260,6 +299,7 @@ def columns(trained: Sequence[Trained]) -> list[str]:
         *(("p_bacteria", "p_virus") if three else ()),
         *("p_normal_calibrated", "p_pneumonia_calibrated"),
         *("decision", "threshold", "threshold_from"),
+        *(("prediction_set",) if decision.sets is not None else ()),
         *("ood", "ood_score", "ood_reason", "error"),
     ]
 
@@ -276,7 +316,7 @@ def rows(
     scored = networks.score(whole) if whole else None
     place = 0
     for radiograph in batch:
-        row: dict[str, Any] = dict.fromkeys(columns(networks.trained))
+        row: dict[str, Any] = dict.fromkeys(columns(networks.trained, decision))
         row |= {
             "path": output.printable(radiograph.name),
             "error": output.printable(radiograph.error) or None,
@@ -298,6 +338,8 @@ def _probabilities(scored: Scored, place: int, decision: Decision) -> dict[str, 
         after = float(calibrated([p], temperature=decision.temperature)[0])
         row |= {"p_normal_calibrated": 1 - after, "p_pneumonia_calibrated": after}
     called = PNEUMONIA if p >= decision.threshold else NORMAL
+    if decision.sets is not None:
+        row["prediction_set"] = decision.sets.name(p)
     return row | {
         "decision": called,
         "threshold": decision.threshold,
@@ -399,6 +441,13 @@ def _share(text: str) -> float:
     return value
 
 
+def _coverage(text: str) -> float:
+    value = _share(text)
+    if not 0 < value < 1:
+        raise argparse.ArgumentTypeError(f"must be between 0 and 1, such as 0.9; got {text}")
+    return value
+
+
 def _count(text: str) -> int:
     if not text.isdecimal() or int(text) < 1:
         raise argparse.ArgumentTypeError(f"must be a whole number from 1; got {text}")
@@ -421,9 +470,31 @@ def _parser() -> cli.Parser:
     parser.add_argument("--format", choices=("csv", "jsonl"), help="default: as --out ends, or csv")
     parser.add_argument("--list", metavar="FILE", help="more images, a path a line; - is stdin")
     parser.add_argument("--heatmap", type=Path, metavar="DIR", help="a picture for each radiograph")
+    parser.add_argument(
+        "--dicom-sr",
+        type=Path,
+        metavar="DIR",
+        help="a DICOM structured report for each DICOM image, in a new folder",
+    )
+    parser.add_argument(
+        "--keep-patient",
+        action="store_true",
+        help="name, numbers and dates of patient and study go into the reports",
+    )
     parser.add_argument("--checkpoint", choices=CHECKPOINTS, default="best", help="default: best")
     parser.add_argument(
         "--threshold", type=_share, metavar="P", help="default: fixed on validation, or 0.5"
+    )
+    parser.add_argument(
+        "--calibration",
+        metavar="NAME",
+        help="of local images: a name in RUN/calibrations, or a file (pneumo.calibrate)",
+    )
+    parser.add_argument(
+        "--coverage",
+        type=_coverage,
+        metavar="C",
+        help="also a set of labels, which holds the right one in a share C of images, such as 0.9",
     )
     parser.add_argument("--batch-size", type=_count, default=32, metavar="N", help="default: 32")
     parser.add_argument(

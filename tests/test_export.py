@@ -68,13 +68,16 @@ def about(path: Path) -> dict[str, str]:
 
 
 def test_export_writes_the_file_and_the_card_and_nothing_else(exported: Path) -> None:
-    assert sorted(p.name for p in exported.iterdir()) == ["model-card.md", "model.onnx"]
+    assert sorted(p.name for p in exported.iterdir()) == [
+        *("model-card.md", "model-checklists.md", "model.onnx"),
+    ]
 
 
 def test_metadata_say_what_is_needed(exported: Path, run: Path) -> None:
     found, metrics = about(exported / "model.onnx"), finished.read_metrics(run)
     assert found["classes"] == "NORMAL,PNEUMONIA"
     assert (found["image_size"], found["aspect"]) == ("64", "stretch")
+    assert json.loads(found["preprocessing"]) == metrics["preprocessing"]
     assert found["split_sha256"] == metrics["data"]["split_sha256"]
     assert 0 <= float(found["operating_threshold"]) <= 1
     assert 0.05 <= float(found["temperature"]) <= 20
@@ -264,8 +267,6 @@ def test_two_models_in_one_folder_keep_their_cards(
     for name in ("a.onnx", "b.onnx"):
         assert main([str(run), "--out", str(tmp_path / name), "--check", str(radiograph)]) == 0
     assert sorted(p.name for p in tmp_path.iterdir() if p.is_file()) == [
-        "a-card.md",
-        "a.onnx",
-        "b-card.md",
-        "b.onnx",
+        *("a-card.md", "a-checklists.md", "a.onnx"),
+        *("b-card.md", "b-checklists.md", "b.onnx"),
     ]

@@ -19,7 +19,7 @@ ORDER = (  # a package may import those of the lines above its own, and its own
     {"training"},
     {"baselines"},
     {"auditing"},
-    {"audit", "download", "evaluate", "export", "heatmap", "predict", "train"},
+    {"audit", "calibrate", "download", "evaluate", "export", "heatmap", "predict", "train"},
     {"__main__", "api"},
 )
 
@@ -55,7 +55,8 @@ MODULES = {"report": "pneumo.report.__main__"}
 
 
 @pytest.mark.parametrize(
-    "command", ["audit", "download", "evaluate", "export", "heatmap", "predict", "report"]
+    "command",
+    ["audit", "calibrate", "download", "evaluate", "export", "heatmap", "predict", "report"],
 )
 def test_help_fits_80_columns(
     command: str, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch

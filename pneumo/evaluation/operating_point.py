@@ -28,8 +28,13 @@ def fit_on_validation(label: ArrayLike, probability: ArrayLike) -> OperatingPoin
     """Returns the point that (N,) labels and (N,) raw probabilities of a validation split give."""
     label, probability = np.asarray(label), np.asarray(probability, dtype=np.float64)
     threshold = sensitivity_threshold(label, probability, sensitivity=SENSITIVITY)
-    temperature = fit_temperature(label, _logits(probability))
+    temperature = fitted_temperature(label, probability)
     return OperatingPoint(threshold, temperature, label.size, prevalence=float(label.mean()))
+
+
+def fitted_temperature(label: ArrayLike, probability: ArrayLike) -> float:
+    """The temperature for `calibrated` that (N,) labels and (N,) raw probabilities give."""
+    return fit_temperature(label, _logits(np.asarray(probability, dtype=np.float64)))
 
 
 def calibrated(probability: ArrayLike, *, temperature: float) -> Array:

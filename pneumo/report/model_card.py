@@ -3,17 +3,17 @@
 import re
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any
 
 from jinja2 import Environment, StrictUndefined
 
 from pneumo.data.base import KERMANY_LICENCE
 from pneumo.evaluation import published
 from pneumo.labels import PNEUMONIA
+from pneumo.report.checklists import MARK, shares
 from pneumo.report.wording import DASH, decimal, interval
 
 TEMPLATE = Path(__file__).with_name("card.md.j2")
-MARK = "<!-- Written by pneumo.export; a new export replaces it. -->"
 PREPARATION = {
     "stretch": "a triangle filter without aliasing stretches the radiograph",
     "pad": "a triangle filter without aliasing shrinks it in proportion, with black margins,",
@@ -31,46 +31,6 @@ POINT = {"sensitivity": "sensitivity", "specificity": "specificity", "PPV": "ppv
 BENEFIT_AT = (0.05, 0.1, 0.2, 0.3, 0.5)  # of the thresholds in metrics.json
 
 
-class Item(NamedTuple):
-    """One topic of the checklists: the items' numbers, and where or why not it is answered."""
-
-    topic: str
-    claim: str
-    tripod: str
-    answer: str
-
-
-# Numbers of CLAIM 2020 (doi 10.1148/ryai.2020200029) and TRIPOD+AI (doi 10.1136/bmj-2023-078378)
-CHECKLIST = (
-    Item("Goal, intended use", "3, 6", "3b, 4", "Intended use"),
-    Item(
-        "Data source, setting, eligibility", "7, 8", "5a, 6a, 6b", "Data; as far as the set tells"
-    ),
-    Item("Preprocessing", "9", "7", "What it is"),
-    Item("Reference standard", "14 to 16", "8a, 8b", "Data; as far as the set tells"),
-    Item("Splits, and no patient in two", "20, 21", "12a", "Data"),
-    Item("Model, software, training", "22, 23, 25", "12c, 22", "What it is; run folder"),
-    Item("Selection of the final model", "26", "12c", "Data, how the epoch was chosen"),
-    Item("Measures and their intervals", "28, 36", "12e, 23a", "Scores, Operating point"),
-    Item("Calibration, output", "28", "12e, 15", "Calibration, Operating point"),
-    Item("Subgroups", "36", "14, 23b", "Subgroups; by germ, source and file size"),
-    Item("Limits", "38", "26", "Limits"),
-    Item("Code, data, licences", "41", "18e, 18f", "What it is, Data"),
-    Item("Explanation", "31", "none", "Heat maps"),
-    Item("Dates of the radiographs", "7", "5b", "no: not in the set"),
-    Item("Treatment of the patients", "none", "6c", "no: not in the set"),
-    Item("Agreement of readers, blinding", "17, 18", "8c", "no: not in the set"),
-    Item("Missing data", "13", "11", "no: unknown which radiographs were left out of the set"),
-    Item("Sample size", "19", "10", "no: the set was given; the intervals tell its precision"),
-    Item("Age, sex, other characteristics", "34", "20b", "no: not in the set"),
-    Item("Fairness", "none", "14", "no: nothing is known of the persons"),
-    Item("External validation", "32", "16", "no: none was made"),
-    Item("Failure analysis, robustness", "30, 37", "none", "no: not from one run"),
-    Item("Ethics, funding, registration", "40, 42", "17, 18a to 18d", "no: for who uses it"),
-    Item("Involvement of patients", "none", "19", "no: none"),
-)
-
-
 def write(
     metrics: Mapping[str, Any],
     *,
@@ -81,6 +41,7 @@ def write(
     found: Mapping[str, Any] | None,
     maps: Sequence[Mapping[str, Any]] = (),
     train_sha256: str | None,
+    checklists: str | None = None,
 ) -> str:
     """Returns the card as Markdown.
 
@@ -93,6 +54,7 @@ def write(
         found: what `evaluation.assessment` says of this checkpoint; None where there is none.
         maps: numbers on heat maps, see runs.read_maps.
         train_sha256: split.digest of the train split; None where it is not known.
+        checklists: name of the file with CLAIM and TRIPOD+AI beside the card; None for none.
     """
     environment = Environment(
         autoescape=False,  # noqa: S701  (Markdown, not HTML)
@@ -122,7 +84,8 @@ def write(
         prevalence=parts["test"][PNEUMONIA] / parts["test"]["images"],
         train_sha256=train_sha256,
         paper=published,
-        checklist=CHECKLIST,
+        checklists=checklists,
+        shares=shares(metrics, found=found, maps=maps),
         learnt_nothing=_learnt_nothing(metrics[checkpoint]["test"].get("auroc")),
         found=found,
         maps=maps,

@@ -13,6 +13,7 @@ from omegaconf.errors import OmegaConfBaseException
 from torch import Tensor
 
 from pneumo import labels
+from pneumo.data import fingerprint
 from pneumo.models.base import Network, build
 from pneumo.runs import run_folder
 from pneumo.runs.finished import read_metrics
@@ -48,7 +49,8 @@ def load(run_dir: Path, *, checkpoint: str = "best", trust: Sequence[str] = ()) 
     Raises:
         FileNotFoundError: the folder or a file of it is missing.
         ValueError: the run is not finished or of another schema, its configuration names something
-            unknown, a file is broken, or the checkpoint does not fit the configuration.
+            unknown, a file is broken, the checkpoint does not fit the configuration, or images are
+            prepared here in another way than in the training.
     """
     if checkpoint not in CHECKPOINTS:
         raise ValueError(f"checkpoint must be one of best, last; got {checkpoint!r}")
@@ -67,6 +69,7 @@ def load(run_dir: Path, *, checkpoint: str = "best", trust: Sequence[str] = ()) 
     weights = read_weights(path)
     network = _build(wanted, image_size, run_dir, trust, weights)
     _fill(network, weights, path)
+    _check_preprocessing(metrics, network, image_size, aspect)
     classes = labels.CLASSES[network.num_classes]
     return Trained(run_dir, network.eval(), metrics, image_size, aspect, classes)
 
@@ -91,6 +94,16 @@ def _check_shape(image_size: Any, aspect: Any, run_dir: Path) -> None:
         raise ValueError(
             f"data.aspect of a run must be one of {', '.join(ASPECTS)}; {run_dir} has {aspect!r}"
         )
+
+
+def _check_preprocessing(
+    metrics: Mapping[str, Any], network: Network, image_size: int, aspect: str
+) -> None:
+    """Raises ValueError as fingerprint.check; earlier versions left nothing to check."""
+    kept = metrics.get("preprocessing")
+    if kept is not None:
+        mean, std = float(network.mean), float(network.std)
+        fingerprint.check(kept, size=image_size, aspect=aspect, mean=mean, std=std)
 
 
 def _network_settings(model: Any, run_dir: Path) -> dict[str, Any]:

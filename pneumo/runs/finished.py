@@ -45,6 +45,7 @@ OPTIONAL: dict[str, type | tuple[type, ...]] = {
     "history": list,
     "history.*": dict,
     "hyperparameters": dict,
+    "preprocessing": dict,
     "machine": dict,
     "machine.device": str,
     "seconds": dict,

@@ -18,7 +18,7 @@ import torch
 
 import pneumo
 from pneumo import cli
-from pneumo.data import image, split
+from pneumo.data import fingerprint, image, split
 from pneumo.data.augment import Augment
 from pneumo.data.base import DataSet
 from pneumo.evaluation.assessment import assess_run
@@ -145,6 +145,12 @@ def describe(
         "multiply_adds": complexity.multiply_adds(network, image_size=data["image_size"]),
         "selection": asdict(selection(config)),
         "hyperparameters": hyperparameters(config),
+        "preprocessing": fingerprint.take(
+            size=data["image_size"],
+            aspect=data["aspect"],
+            mean=float(network.mean),
+            std=float(network.std),
+        ),
         "machine": {
             "device": device_name(trainer),
             "accelerator": type(trainer.accelerator).__name__,

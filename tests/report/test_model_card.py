@@ -165,7 +165,7 @@ def test_real_card_names_limits_licences_and_the_shortcut() -> None:
         "thumbnail_svm",
         "CC BY 4.0",
         "MIT",
-        "CLAIM",
+        "CLAIM 2024",
     ):
         assert needed in text
 

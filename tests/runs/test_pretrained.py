@@ -126,6 +126,22 @@ def test_a_packed_table_is_read_within_bounds(tmp_path: Path) -> None:
     assert untrusted.read_bytes_or_gzip(tmp_path / "a.csv", limit=1000) == b"plain"
 
 
+def test_images_prepared_in_another_way_are_refused(
+    radiographs: Path, tmp_path: Path, capsys: Capture
+) -> None:
+    run = Path(shutil.copytree(FOLDER, tmp_path / "run"))
+    metrics = json.loads((run / "metrics.json").read_text())
+    one = str(next(radiographs.rglob("*.jpeg")))
+    kept = metrics["preprocessing"]
+    kept |= {"sha256": "", "pixels": kept["pixels"] | {"jpeg": "ff" * 256}}
+    for given in (metrics, {k: v for k, v in metrics.items() if k != "preprocessing"}):
+        (run / "metrics.json").write_text(json.dumps(given))
+        code = predict.main([str(run), one])
+        error = capsys.readouterr().err
+        assert code == (2 if "preprocessing" in given else 0)  # earlier runs have nothing to check
+        assert error.startswith("error: images must be prepared as in the run's") is bool(code)
+
+
 @pytest.mark.parametrize("given", [["--check", "a.png"], ["--checkpoint", "last"], []])
 def test_a_folder_to_hand_on_needs_a_place(given: list[str], capsys: Capture) -> None:
     assert export.main(["pretrained:compact", "--to", "run", *given]) == 2

@@ -1,0 +1,161 @@
+"""What a hospital would get: coverage of prediction sets, thresholds from a few of its images.
+
+`python -m benchmarks.local_use` prints the tables of docs/results.md, of the runs kept in
+docs/runs. The set's own test folder, taken differently from its train folder, stands for another
+hospital. No image is read.
+"""
+
+import argparse
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+
+from pneumo.data.kermany import parse_name
+from pneumo.evaluation.calibration import expected_calibration_error
+from pneumo.evaluation.intervals import percentile_interval
+from pneumo.evaluation.metrics import operating_point
+from pneumo.evaluation.operating_point import SENSITIVITY, calibrated, fit_on_validation
+from pneumo.inference import conformal, local_calibration
+from pneumo.labels import BACTERIA, CLASS_NAMES, NORMAL, PNEUMONIA, VIRUS
+from pneumo.report.wording import DASH
+from pneumo.runs.finished import read_metrics
+
+RUNS = Path(__file__).parents[1] / "docs" / "runs"
+SIZES = (25, 50, 100, 200)  # local images
+DRAWS = 100
+MODELS = ("compact", "tiny", "thumbnail_svm")  # the others' probabilities are a handful of values
+SCORES = ("sensitivity", "specificity", "ece", "NORMAL", "PNEUMONIA")
+COLUMNS = {  # of the table of sets: whose sets hold the label
+    "NORMAL": (NORMAL, "", ""),
+    "PNEUMONIA": (PNEUMONIA, "", ""),
+    "bacterial": (PNEUMONIA, "subtype", BACTERIA),
+    "viral": (PNEUMONIA, "subtype", VIRUS),
+    "NORMAL, test folder": (NORMAL, "source", "test"),
+}
+Draw = dict[str, float]
+
+
+def main() -> None:
+    """Prints the tables."""
+    parser = argparse.ArgumentParser(prog="python -m benchmarks.local_use")
+    parser.add_argument("--runs", type=Path, default=RUNS, metavar="DIR")
+    parser.add_argument("--coverage", type=float, default=0.9)
+    parser.add_argument("--draws", type=int, default=DRAWS)
+    given = parser.parse_args()
+    for lines in (
+        coverage_table(given.runs, coverage=given.coverage),
+        threshold_table(given.runs, draws=given.draws, coverage=given.coverage),
+    ):
+        print("\n".join(lines), end="\n\n", flush=True)  # noqa: T201
+
+
+def coverage_table(runs: Path, *, coverage: float) -> list[str]:
+    """Markdown: in what share of the test images the set holds the label, a row a run."""
+    lines = [f"| run | {' | '.join(COLUMNS)} | neither, NORMAL; PNEUMONIA |"]
+    lines.append("| --- |" + " ---: |" * (len(COLUMNS) + 1))
+    for name, table in kept(runs):
+        val, test = (table[table["split"] == part] for part in ("val", "test"))
+        sets = conformal.fit(_labels(val), val["p_pneumonia"], coverage=coverage, of=name)
+        found = {
+            (row["label"], row["by"], row["group"]): row for row in conformal.coverage(test, sets)
+        }
+        cells = [_share(found.get(key)) for key in COLUMNS.values()]
+        neither = "; ".join(f"{found[one, '', '']['neither']:.3f}" for one in CLASS_NAMES)
+        lines.append(f"| {name} | {' | '.join(cells)} | {neither} |")
+    return lines
+
+
+def threshold_table(runs: Path, *, draws: int, coverage: float) -> list[str]:
+    """Markdown: scores of the rest of the test folder, by how many of its images fixed a point."""
+    lines = [
+        "| run | images | sensitivity | specificity | ECE | NORMAL in its set | PNEUMONIA in its |"
+    ]
+    lines.append("| --- | ---: |" + " ---: |" * len(SCORES))
+    for name, table in kept(runs):
+        if "official" not in name or "thumbnail" in name:
+            continue
+        val, test = (table[table["split"] == part] for part in ("val", "test"))
+        fixed = fit_on_validation(_labels(val), val["p_pneumonia"])
+        point = {"threshold": fixed.threshold, "temperature": fixed.temperature}
+        lines.append(_line(name, "none", [_scored(val, test, point, coverage=coverage)]))
+        for size in SIZES:
+            found = list(local_draws(test, size=size, draws=draws, coverage=coverage))
+            lines.append(_line(name, str(size), found))
+    return lines
+
+
+def local_draws(test: pd.DataFrame, *, size: int, draws: int, coverage: float) -> Iterator[Draw]:
+    """Yields the scores of the images left when about `size` images of drawn patients fix a point.
+
+    No patient is on both sides. A draw without one of the labels is made again.
+    """
+    rng = np.random.default_rng(0)
+    names, who = np.unique(test["group"].to_numpy(), return_inverse=True)
+    made = 0
+    while made < draws:
+        rank = rng.permutation(names.size)[who]
+        used = rank < np.sort(rank)[size]  # whole patients: at most `size` images
+        label, probability = _labels(test), test["p_pneumonia"].to_numpy(np.float64)
+        if len(set(label[used])) < 2:
+            continue
+        made += 1
+        point = local_calibration.fit_point(label[used], probability[used], sensitivity=SENSITIVITY)
+        yield _scored(test[used], test[~used], point, coverage=coverage)
+
+
+def kept(runs: Path) -> Iterator[tuple[str, pd.DataFrame]]:
+    """Yields name and table (as conformal.coverage wants it) of each run that has a val split."""
+    for folder in sorted(path.parent for path in runs.glob("*/predictions.csv")):
+        metrics = read_metrics(folder)
+        table = pd.read_csv(folder / "predictions.csv")
+        if metrics["model"] in MODELS and (table["split"] == "val").any():
+            parsed = [parse_name(path) for path in table["path"]]
+            subtype, source = ([row[place] if row else "" for row in parsed] for place in (2, 4))
+            name = f"{metrics['protocol']}, {metrics['model']} {metrics['seed']}"
+            yield name, table.assign(subtype=subtype, source=source, group=table["patient"])
+
+
+def _scored(
+    used: pd.DataFrame, left: pd.DataFrame, point: dict[str, float], *, coverage: float
+) -> Draw:
+    """Scores of the images left; NaN where those used are too few for sets."""
+    label, probability = _labels(left), left["p_pneumonia"].to_numpy(np.float64)
+    after = calibrated(probability, temperature=point["temperature"])
+    found = operating_point(label, probability, threshold=point["threshold"]) | {
+        "ece": expected_calibration_error(label, after)
+    }
+    try:
+        sets = conformal.fit(_labels(used), used["p_pneumonia"], coverage=coverage, of="")
+    except ValueError:
+        return found | dict.fromkeys(CLASS_NAMES, float("nan"))
+    held = sets.contains(probability)
+    shares = [float(held[label == place, place].mean()) for place in range(len(CLASS_NAMES))]
+    return found | dict(zip(CLASS_NAMES, shares, strict=True))
+
+
+def _line(name: str, images: str, found: Sequence[Draw]) -> str:
+    cells = []
+    for score in SCORES:
+        values = np.array([one[score] for one in found])
+        if not np.isfinite(values).all():
+            cells.append(DASH)
+            continue
+        low, high = percentile_interval(values)
+        ends = f" ({low:.3f} to {high:.3f})" if len(found) > 1 else ""
+        cells.append(f"{np.median(values):.3f}{ends}")
+    return f"| {name} | {images} | {' | '.join(cells)} |"
+
+
+def _share(row: dict[str, Any] | None) -> str:
+    return DASH if row is None else f"{row['value']:.3f} ({row['low']:.3f} to {row['high']:.3f})"
+
+
+def _labels(table: pd.DataFrame) -> np.ndarray:
+    return (table["label"] == PNEUMONIA).to_numpy(np.int64)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,148 @@
+"""Sets of labels that hold the right one as often as stated: conformal prediction by class.
+
+Split conformal prediction, Mondrian by label: V. Vovk, "Conditional validity of inductive conformal
+predictors", Machine Learning 92 (2013) 349. It is one quantile for each label; a package for it
+(crepes) would load scipy.stats and scikit-learn, seconds for a command that takes seven.
+
+What is stated holds for images that are exchangeable with those that the sets were calibrated on:
+of the same hospital, the same machine, the same share of bacterial ones. It does not hold for
+images that were taken differently, and `coverage` measures that.
+"""
+
+from dataclasses import dataclass
+from math import ceil
+from typing import Any
+
+import numpy as np
+import pandas as pd
+from numpy.typing import ArrayLike
+
+from pneumo.evaluation.assessment import MIN_IMAGES
+from pneumo.evaluation.intervals import score_intervals
+from pneumo.evaluation.metrics import Array, checked, ratio
+from pneumo.labels import CLASS_NAMES
+
+NAMES = {  # of a set, by whether it holds NORMAL and whether it holds PNEUMONIA
+    (True, False): CLASS_NAMES[0],
+    (False, True): CLASS_NAMES[1],
+    (True, True): "both",
+    (False, False): "neither",
+}
+
+
+@dataclass(frozen=True)
+class PredictionSets:
+    """From which probability on each label is in the set."""
+
+    coverage: float  # stated: of each label's images, the share whose set holds it
+    least: tuple[float, float]  # probability of NORMAL, of PNEUMONIA
+    images: tuple[int, int]  # of each label, that it was calibrated on
+
+    def contains(self, probability: ArrayLike) -> Array:
+        """(N,) raw probabilities of PNEUMONIA to (N, 2) bool, whether NORMAL, PNEUMONIA is in."""
+        return _by_label(probability) >= np.asarray(self.least)
+
+    def name(self, probability: float) -> str:
+        """The set of one image: NORMAL, PNEUMONIA, both or neither.
+
+        >>> PredictionSets(0.9, (0.3, 0.4), (100, 100)).name(0.65)
+        'both'
+        """
+        normal, pneumonia = self.contains([probability])[0]
+        return NAMES[bool(normal), bool(pneumonia)]
+
+
+def fit(label: ArrayLike, probability: ArrayLike, *, coverage: float, of: str) -> PredictionSets:
+    """Returns the sets that (N,) labels and raw probabilities of PNEUMONIA give.
+
+    Of n images of a label, the set holds it where its probability is at least the k-th highest of
+    theirs, k = ceil((n + 1) coverage). Of new images, exchangeable with them, at least the share
+    ``coverage`` has it.
+
+    Args:
+        label: (N,) int, 0 NORMAL, 1 PNEUMONIA, not of the train split.
+        probability: (N,) in [0, 1], of PNEUMONIA.
+        coverage: in (0, 1).
+        of: what the images are, for the message.
+
+    Raises:
+        ValueError: a label has too few images for such a coverage: it would be in every set.
+    """
+    label, probability = checked(label, probability)
+    least, images = [], []
+    for number, name in enumerate(CLASS_NAMES):
+        own = np.sort(_by_label(probability)[label == number, number])[::-1]
+        place = ceil((own.size + 1) * coverage - 1e-9)  # 0.9 * 10 may be a little more than 9
+        if place > own.size:
+            most = own.size / (own.size + 1)
+            raise ValueError(
+                f"--coverage {coverage:g} needs {ceil(1 / (1 - coverage) - 1e-9) - 1:,} images of "
+                f"each label to calibrate on; {of} has {own.size:,} {name}, enough for {most:.2g}"
+            )
+        least.append(float(own[place - 1]))
+        images.append(int(own.size))
+    return PredictionSets(coverage, (least[0], least[1]), (images[0], images[1]))
+
+
+def coverage(table: pd.DataFrame, sets: PredictionSets) -> list[dict[str, Any]]:
+    """How often the sets hold the label: a row a label, and a subtype and source of each label.
+
+    Args:
+        table: label, subtype, source, group (who, for the intervals), p_pneumonia.
+        sets: calibrated on other images.
+
+    Returns:
+        of each with 5 images or more: label, by, group, images, value with low and high (95 %, over
+        patients), and the shares of sets that hold both labels and neither.
+    """
+    found = []
+    for number, name in enumerate(CLASS_NAMES):
+        rows = table[table["label"] == name]
+        found.append(_row(rows, sets, number, by="", group=""))
+        for by in ("subtype", "source"):
+            values = sorted(set(rows[by]) - {""})
+            if len(values) > 1:
+                groups = ((value, rows[rows[by] == value]) for value in values)
+                found += [_row(own, sets, number, by=by, group=value) for value, own in groups]
+    return [row for row in found if row["images"] >= MIN_IMAGES]
+
+
+def sentence(rows: list[dict[str, Any]], sets: PredictionSets) -> str:
+    """What `coverage` found of the two labels, and whether it is less than what was stated."""
+    own = [row for row in rows if not row["by"]]
+    told = " and ".join(
+        f"{row['value']:.3f} ({row['low']:.3f} to {row['high']:.3f}) of {row['label']}"
+        for row in own
+    )
+    short = [str(row["label"]) for row in own if row["high"] < sets.coverage]
+    warning = (
+        f"; so {sets.coverage:g} DOES NOT HOLD for {' and '.join(short)}: these images are unlike "
+        "those it was calibrated on, and yours may be, too"
+    )
+    return f"they hold the label of {told} images{warning if short else ''}"
+
+
+def _row(
+    rows: pd.DataFrame, sets: PredictionSets, number: int, *, by: str, group: str
+) -> dict[str, Any]:
+    inside = sets.contains(rows["p_pneumonia"].to_numpy(np.float64))
+    held = inside[:, number]
+    among = np.ones(len(rows), np.int64)  # the share that is right among images of one label
+    interval = score_intervals(
+        among, held.astype(np.float64), patient=rows["group"], names=("recall_pneumonia",)
+    )["recall_pneumonia"]
+    return {
+        "label": CLASS_NAMES[number],
+        "by": by,
+        "group": group,
+        "images": len(rows),
+        "value": float(ratio(held.sum(), held.size)),
+        **interval._asdict(),
+        "both": float(ratio(inside.all(1).sum(), held.size)),
+        "neither": float(ratio((~inside).all(1).sum(), held.size)),
+    }
+
+
+def _by_label(probability: ArrayLike) -> Array:
+    sick = np.asarray(probability, dtype=np.float64)
+    return np.stack([1 - sick, sick], 1)

@@ -1,0 +1,226 @@
+"""What a few labelled images of one's own fix for a run: threshold, temperature, and how surely.
+
+It is a file beside the run, `RUN/calibrations/NAME.json`, that `predict --calibration` reads.
+"""
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+
+from pneumo import untrusted
+from pneumo.evaluation.intervals import few_patients, percentile_interval, score_intervals, warning
+from pneumo.evaluation.metrics import (
+    Array,
+    operating_point,
+    sensitivity_threshold,
+    youden_threshold,
+)
+from pneumo.evaluation.operating_point import fitted_temperature
+from pneumo.labels import CLASS_NAMES, NORMAL, PNEUMONIA
+
+FOLDER = "calibrations"  # in a run folder
+SCHEMA = 1
+SIZES = (10, 25, 50, 100, 200, 400, 800, 1600)  # images, of the curve of what they buy
+DRAWS = 200  # of patients, for each size
+MIN_IMAGES = 5  # of a label; with fewer, a threshold is that of one or two images
+SHOWN = ("threshold", "sensitivity", "specificity", "temperature")
+
+
+@dataclass(frozen=True)
+class LocalCalibration:
+    """What `predict --calibration` uses of such a file."""
+
+    name: str
+    threshold: float  # on the raw probability of PNEUMONIA
+    temperature: float
+    rule: str
+    label: Array  # (N,) int of the local images
+    probability: Array  # (N,) raw, of PNEUMONIA
+
+
+def fit_point(label: Array, probability: Array, *, sensitivity: float | None) -> dict[str, float]:
+    """Threshold and temperature of (N,) labels and raw probabilities of PNEUMONIA.
+
+    ``sensitivity``: at least this on these images; None: the greatest Youden index.
+    """
+    if sensitivity is None:
+        threshold = youden_threshold(label, probability)
+    else:
+        threshold = sensitivity_threshold(label, probability, sensitivity=sensitivity)
+    return {"threshold": threshold, "temperature": fitted_temperature(label, probability)}
+
+
+def describe(table: pd.DataFrame, *, sensitivity: float | None) -> dict[str, Any]:
+    """Returns what the file holds of the images, by name; `curve` says what so many of them buy.
+
+    Args:
+        table: label, group (who, for the intervals) and p_pneumonia of each local image.
+        sensitivity: see `fit_point`.
+
+    Raises:
+        ValueError: fewer than 5 images of a label.
+    """
+    label = (table["label"] == PNEUMONIA).to_numpy(np.int64)
+    counts = {name: int((table["label"] == name).sum()) for name in CLASS_NAMES}
+    for name, number in counts.items():
+        if number < MIN_IMAGES:
+            raise ValueError(
+                f"a calibration needs at least {MIN_IMAGES} images of each label; got {number} "
+                f"{name}. Label more, or give predict --threshold"
+            )
+    probability = table["p_pneumonia"].to_numpy(np.float64)
+    few = ["these images"] if few_patients(label, patient=table["group"]) else []
+    asked = "the greatest Youden index" if sensitivity is None else f"sensitivity {sensitivity:g}"
+    return {
+        "schema": SCHEMA,
+        "rule": asked,
+        **fit_point(label, probability, sensitivity=sensitivity),
+        "images": len(table),
+        "patients": int(table["group"].nunique()),
+        **counts,
+        "warning": warning(few),
+        "curve": curve(label, probability, table["group"].to_numpy(), sensitivity=sensitivity),
+        "probabilities": {
+            name: sorted(probability[label == number].tolist())
+            for number, name in enumerate(CLASS_NAMES)
+        },
+    }
+
+
+def curve(
+    label: Array, probability: Array, patient: Array, *, sensitivity: float | None
+) -> list[dict[str, Any]]:
+    """What n images buy, a row for each of SIZES below N, and for N: median, low, high of SHOWN.
+
+    Patients are drawn with replacement until they have n images; threshold and temperature are
+    fitted on these and scored on the patients not drawn, DRAWS times. low and high are the central
+    95 % of draws, which hold how few the scored images are, too: wide rather than narrow.
+    """
+    _, who = np.unique(patient, return_inverse=True)
+    of_patient = np.split(np.argsort(who, kind="stable"), np.bincount(who).cumsum()[:-1])
+    rows = []
+    for size in [n for n in SIZES if n < label.size] + [int(label.size)]:
+        rng = np.random.default_rng(0)
+        draws = [drawn(of_patient, size=size, rng=rng) for _ in range(DRAWS)]
+        made = [
+            _fitted_and_scored(label, probability, used, left, sensitivity=sensitivity)
+            for used, left in draws
+            if len(set(label[used])) == len(set(label[left])) == len(CLASS_NAMES)
+        ]
+        row: dict[str, Any] = {"images": size, "draws": len(made)}
+        for name in SHOWN if made else ():
+            values = np.array([draw[name] for draw in made])
+            ends = percentile_interval(values)._asdict()
+            row[name] = {"median": float(np.median(values)), **ends}
+        rows.append(row)
+    return rows
+
+
+def drawn(
+    of_patient: Sequence[Array], *, size: int, rng: np.random.Generator
+) -> tuple[Array, Array]:
+    """Images of patients drawn with replacement until they are ``size`` or more, and all others."""
+    picked: list[int] = []
+    images = 0
+    while images < size:
+        picked.append(int(rng.integers(len(of_patient))))
+        images += of_patient[picked[-1]].size
+    left = sorted(set(range(len(of_patient))) - set(picked))
+    used = np.concatenate([of_patient[one] for one in picked])
+    return used, np.concatenate([used[:0], *(of_patient[one] for one in left)])
+
+
+def _fitted_and_scored(
+    label: Array, probability: Array, used: Array, left: Array, *, sensitivity: float | None
+) -> dict[str, float]:
+    point = fit_point(label[used], probability[used], sensitivity=sensitivity)
+    return point | operating_point(label[left], probability[left], threshold=point["threshold"])
+
+
+def at_threshold(table: pd.DataFrame, threshold: float) -> dict[str, dict[str, float]]:
+    """Sensitivity and specificity of the local images, with intervals over patients."""
+    label = (table["label"] == PNEUMONIA).to_numpy(np.int64)
+    probability = table["p_pneumonia"].to_numpy(np.float64)
+    value = operating_point(label, probability, threshold=threshold)
+    names = {"sensitivity": "recall_pneumonia", "specificity": "recall_normal"}
+    found = score_intervals(
+        label,
+        probability,
+        patient=table["group"],
+        threshold=threshold,
+        names=tuple(names.values()),
+    )
+    return {name: {"value": value[name], **found[key]._asdict()} for name, key in names.items()}
+
+
+def path_of(run_dir: Path, name: str) -> Path:
+    """Where the calibration lies that ``predict --calibration NAME|FILE`` names."""
+    is_file = name.endswith(".json") or len(Path(name).parts) > 1
+    return Path(name) if is_file else run_dir / FOLDER / f"{name}.json"
+
+
+def read(run_dir: Path, name: str, *, weights_sha256: str) -> LocalCalibration:
+    """Returns a calibration of a run, NAME in its folder or a FILE.
+
+    Raises:
+        FileNotFoundError: there is none of that name.
+        ValueError: it is broken, or of other weights.
+    """
+    path = path_of(run_dir, name)
+    try:
+        found = untrusted.read_json(path)
+    except FileNotFoundError:
+        there = sorted(one.stem for one in (run_dir / FOLDER).glob("*.json"))
+        raise FileNotFoundError(
+            f"--calibration must name a file, or one of the run's ({', '.join(there) or 'none'}); "
+            f"there is no {path}. python -m pneumo.calibrate makes one"
+        ) from None
+    if reason := _wrong(found):
+        raise ValueError(f"{path} must be a file of python -m pneumo.calibrate; it has {reason}")
+    if found["weights_sha256"] != weights_sha256:
+        raise ValueError(
+            f"--calibration must be of the weights that answer; {path} is of those of "
+            f"{found.get('run')}. Make one: python -m pneumo.calibrate"
+        )
+    both = [np.array(found["probabilities"][label], dtype=np.float64) for label in CLASS_NAMES]
+    return LocalCalibration(
+        path.stem,
+        float(found["threshold"]),
+        float(found["temperature"]),
+        str(found["rule"]),
+        np.repeat([0, 1], [one.size for one in both]),
+        np.concatenate(both),
+    )
+
+
+def _wrong(found: Mapping[str, Any]) -> str | None:
+    """What is wrong with such a file, or None."""
+    if found.get("schema") != SCHEMA:
+        return f"schema {found.get('schema')!r}, not {SCHEMA}"
+    ranges: dict[str, Callable[[float], bool]] = {
+        "threshold": lambda value: 0 <= value <= 1,
+        "temperature": lambda value: 0.01 <= value <= 100,
+    }
+    for name, fits in ranges.items():
+        if not (_is_number(found.get(name)) and fits(found[name])):
+            return f"{found.get(name)!r} as {name}"
+    if not isinstance(found.get("weights_sha256"), str):
+        return "no weights_sha256"
+    lists = found.get("probabilities")
+    for label in (NORMAL, PNEUMONIA):
+        values = lists.get(label) if isinstance(lists, Mapping) else None
+        if not (isinstance(values, Sequence) and all(_is_share(value) for value in values)):
+            return f"no probabilities of {label}"
+    return None
+
+
+def _is_number(value: Any) -> bool:
+    return isinstance(value, int | float) and not isinstance(value, bool)
+
+
+def _is_share(value: Any) -> bool:
+    return _is_number(value) and 0 <= value <= 1

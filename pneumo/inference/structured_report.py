@@ -1,0 +1,202 @@
+"""What a network says of a DICOM image as a DICOM structured report that refers to it.
+
+One Comprehensive SR by TID 1500 for each image (highdicom): probability, threshold, decision and
+what else a row of the table has, under codes of our own (99PNEUMO), since no standard code means
+"called by a network". It is preliminary, unverified, and says that it is for research.
+"""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any
+
+from pneumo import atomic
+from pneumo.data import dicom, reader
+
+PACKAGE = "highdicom"
+SCHEME = "99PNEUMO"  # 99: private, PS3.16, section 8.2
+MARK = "RESEARCH USE ONLY. Not a medical device. No decision about a person may rest on it."
+SERIES = "RESEARCH USE ONLY: answer of a network"  # at most 64 characters
+NEEDED = ("SOPClassUID", "SOPInstanceUID", "StudyInstanceUID", "SeriesInstanceUID")
+PATIENT = (  # type 2 of an SR: there, but empty unless the user asks for them
+    *("PatientID", "PatientName", "PatientBirthDate", "PatientSex", "AccessionNumber", "StudyID"),
+    *("StudyDate", "StudyTime", "ReferringPhysicianName"),
+)
+# By column of the table: code (at most 16 characters) and meaning (64)
+MEASURED = {
+    "p_pneumonia": ("p_pneumonia", "Probability of PNEUMONIA, raw"),
+    "p_pneumonia_calibrated": ("p_calibrated", "Probability of PNEUMONIA, calibrated"),
+    "threshold": ("threshold", "Threshold of the decision on the raw probability"),
+    "ood_score": ("ood_score", "Distance from the network's own images, in units of the limit"),
+}
+EVALUATED = {
+    "decision": ("decision", "Called by the network"),
+    "threshold_from": ("threshold_from", "What the threshold was fixed on"),
+    "prediction_set": ("prediction_set", "Labels in the prediction set"),
+    "ood": ("ood", "Out of the distribution of the network's own images"),
+}
+
+
+@dataclass(frozen=True)
+class Reports:
+    """Writes a report for each image into a folder."""
+
+    folder: Path
+    algorithm: str  # which network answers
+    keep_patient: bool
+
+    def write(self, name: str, row: Mapping[str, Any]) -> str:
+        """Writes the report of one image; returns the name of its file.
+
+        Args:
+            name: of the DICOM file.
+            row: of the table of predictions, by column.
+
+        Raises:
+            ValueError: the image lacks what a report refers to it by, or a tag of it is broken.
+        """
+        import pydicom
+
+        source = pydicom.dcmread(name, stop_before_pixels=True, force=True)
+        try:
+            report = build(source, row, algorithm=self.algorithm, keep_patient=self.keep_patient)
+        except (TypeError, AttributeError) as error:
+            raise ValueError(f"{name}: a tag is broken ({error})") from None
+        except ValueError as error:
+            raise ValueError(f"{name}: {error}") from None
+        path = self.folder / f"{report.SOPInstanceUID}.dcm"
+        with atomic.replacing(path) as part:
+            report.save_as(part, enforce_file_format=True)
+        return path.name
+
+
+def reports(
+    folder: Path, names: Sequence[str], *, algorithm: str, keep_patient: bool = False
+) -> Reports:
+    """Returns what writes the reports of DICOM files; the folder is made.
+
+    Raises:
+        ValueError: the extra is not installed, the folder is in use, or a file is no DICOM file.
+    """
+    try:
+        __import__(PACKAGE)
+    except ImportError:
+        raise ValueError(
+            f"--dicom-sr needs {PACKAGE}, which is not installed. Install it with python -m pip "
+            "install 'pneumo[dicom-sr]'"
+        ) from None
+    others = [name for name in names if not _is_dicom(name)]
+    if others:
+        raise ValueError(
+            f"--dicom-sr writes reports that refer to DICOM images; {others[0]} is none "
+            f"({len(others):,} of {len(names):,} files). Leave it out, or leave --dicom-sr out"
+        )
+    if folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
+        raise ValueError(f"--dicom-sr must name a new or empty folder; {folder} is none")
+    folder.mkdir(exist_ok=True)
+    return Reports(folder, algorithm, keep_patient)
+
+
+def build(source: Any, row: Mapping[str, Any], *, algorithm: str, keep_patient: bool) -> Any:
+    """Returns the report (highdicom.sr.ComprehensiveSR) of one image.
+
+    Study, series and image are named by their UIDs, without which a report refers to nothing.
+
+    Args:
+        source: the image's dataset; pixels are not needed.
+        row: of the table of predictions, by column.
+        algorithm: which network answers.
+        keep_patient: whether name, dates and numbers of patient and study are copied.
+    """
+    import highdicom as hd
+
+    missing = [tag for tag in NEEDED if not source.get(tag)]
+    if missing:
+        raise ValueError(f"a report needs the image's {', '.join(missing)}")
+    return hd.sr.ComprehensiveSR(
+        evidence=[_evidence(source, keep_patient=keep_patient)],
+        content=_content(source, row, algorithm)[0],
+        series_instance_uid=hd.UID(),
+        series_number=1,
+        sop_instance_uid=hd.UID(),
+        instance_number=1,
+        manufacturer="pneumo",
+        manufacturer_model_name=algorithm[:64],
+        software_versions=version("pneumo"),
+        series_description=SERIES,
+        is_complete=True,
+        is_final=False,
+        is_verified=False,
+    )
+
+
+def _evidence(source: Any, *, keep_patient: bool) -> Any:
+    """The image as the report knows it: its UIDs, and what tells the patient where it is asked."""
+    from pydicom import Dataset
+
+    evidence = Dataset()
+    for tag in NEEDED:
+        setattr(evidence, tag, source[tag].value)
+    for tag in PATIENT:
+        setattr(evidence, tag, source.get(tag, "") if keep_patient else "")
+    if keep_patient and "SpecificCharacterSet" in source:
+        evidence.SpecificCharacterSet = source.SpecificCharacterSet
+    return evidence
+
+
+def _content(source: Any, row: Mapping[str, Any], algorithm: str) -> Any:
+    import highdicom as hd
+    from pydicom.sr.codedict import codes
+
+    observer = hd.sr.DeviceObserverIdentifyingAttributes(
+        uid=hd.UID(), name="pneumo", model_name=algorithm
+    )
+    context = hd.sr.ObservationContext(
+        observer_device_context=hd.sr.ObserverContext(codes.DCM.Device, observer)
+    )
+    group = hd.sr.MeasurementsAndQualitativeEvaluations(
+        tracking_identifier=hd.sr.TrackingIdentifier(hd.UID(), "answer"),
+        algorithm_id=hd.sr.AlgorithmIdentification(
+            name="pneumo", version=version("pneumo"), parameters=[algorithm]
+        ),
+        source_images=[
+            hd.sr.SourceImageForMeasurementGroup(source.SOPClassUID, source.SOPInstanceUID)
+        ],
+        measurements=[
+            hd.sr.Measurement(_code(*code), float(row[column]), codes.UCUM.NoUnits)
+            for column, code in MEASURED.items()
+            if row.get(column) is not None
+        ],
+        qualitative_evaluations=[
+            hd.sr.QualitativeEvaluation(_code(*code), _word(row[column]))
+            for column, code in EVALUATED.items()
+            if row.get(column) is not None
+        ],
+    )
+    content = hd.sr.MeasurementReport(
+        observation_context=context,
+        procedure_reported=_code("chest-radiograph", "Radiograph of the chest"),
+        imaging_measurements=[group],
+    )
+    mark = hd.sr.TextContentItem(codes.DCM.Comment, MARK, hd.sr.RelationshipTypeValues.CONTAINS)
+    content[0].ContentSequence.append(mark)
+    return content
+
+
+def _code(value: str, meaning: str) -> Any:
+    from pydicom.sr.coding import Code
+
+    return Code(value, SCHEME, meaning)
+
+
+def _word(value: Any) -> Any:
+    text = {True: "yes", False: "no"}.get(value, value)
+    return _code(str(text), str(text))
+
+
+def _is_dicom(name: str) -> bool:
+    if name == reader.STANDARD_INPUT or "\0" in name or not Path(name).is_file():
+        return False
+    with Path(name).open("rb") as file:
+        return dicom.is_dicom(file.read(dicom.HEADER_BYTES))

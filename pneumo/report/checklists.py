@@ -1,0 +1,244 @@
+"""CLAIM 2024 and TRIPOD+AI of a run: what its folder tells, what a person must write, the share."""
+
+from collections.abc import Mapping, Sequence
+from string import Formatter
+from typing import Any, NamedTuple
+
+from pneumo.data.base import KERMANY_LICENCE
+from pneumo.report.checklist_items import CLAIM, TRIPOD, Item
+from pneumo.report.wording import decimal, interval
+
+MARK = "<!-- Written by pneumo.export; a new export replaces it. -->"
+CHECKLISTS = {
+    "CLAIM 2024 (Tejani et al., Radiol Artif Intell 6 (2024) e240300)": CLAIM,
+    "TRIPOD+AI 2024 (Collins et al., BMJ 385 (2024) e078378)": TRIPOD,
+}
+FILLED, PART, PERSON = "filled", "in part", "to write"
+KERMANY = {
+    "source": "Kermany et al., doi 10.17632/rscbjbr9sj: routine chest radiographs of children of "
+    "one hospital (Guangzhou Women and Children's Medical Center)",
+    "retrospective": "retrospective: a published set",
+    "eligibility": "those that the set's authors published",
+    "labels": "NORMAL, bacterial or viral pneumonia as graded by physicians (Cell 172 (2018) 1122)",
+}
+PHANTOM = {
+    "source": "GENERATED images; no person, no radiograph",
+    "retrospective": "neither: generated images",
+    "eligibility": "none: generated images",
+    "labels": "as the generator drew them",
+}
+OF_KIND = {"kermany": KERMANY, "medmnist": KERMANY, "phantom": PHANTOM}
+HINTS = {"maps": "python -m pneumo.heatmap RUN --score adds it"}
+PROTOCOLS = {
+    "paper": "random 70/30 split by patient, without a validation split",
+    "holdout": "random split by patient into train, validation and test",
+    "official": "the set's own test folder; validation patients drawn from its train folder",
+    "kfold": "one fold of several, drawn by patient",
+    "own": "the splits that came with the set",
+}
+
+
+class Answer(NamedTuple):
+    """What is known of one item."""
+
+    item: Item
+    status: str  # filled, in part, to write
+    text: str
+
+
+def write(metrics: Mapping[str, Any], *, found: Mapping[str, Any] | None, maps: Any = ()) -> str:
+    """Returns both tables as Markdown.
+
+    Args:
+        metrics: metrics.json of the run.
+        found: its assessment; None where there is none.
+        maps: numbers on heat maps, see runs.read_maps.
+    """
+    known = facts(metrics, found=found, maps=maps)
+    lines = [MARK, f"# Reporting checklists: {_cell(str(metrics['model']))}", ""]
+    lines += [
+        "What the run folder tells of each item, in short words of our own; the wording that "
+        "counts is that of the papers. **filled**: from the run, to be checked by a person. "
+        "**in part**: what is still to be added stands in italics. **to write**: the run knows "
+        "nothing of it.",
+        "",
+    ]
+    for name, items in CHECKLISTS.items():
+        answered = answers(items, known)
+        lines += [f"## {name}", "", f"{share(answered)}.", ""]
+        lines += ["| item | topic | | answer |", "| --- | --- | --- | --- |"]
+        lines += [
+            f"| {one.item.number} | {one.item.topic} | {one.status} | {_cell(one.text)} |"
+            for one in answered
+        ]
+        lines.append("")
+    return "\n".join(lines)
+
+
+def shares(metrics: Mapping[str, Any], *, found: Any, maps: Any = ()) -> list[str]:
+    """Returns a line for each checklist, for the model card."""
+    known = facts(metrics, found=found, maps=maps)
+    return [
+        f"{name.partition(' (')[0]}: {share(answers(items, known))}"
+        for name, items in CHECKLISTS.items()
+    ]
+
+
+def answers(items: Sequence[Item], known: Mapping[str, str | None]) -> list[Answer]:
+    """Fills the items with the facts that are known; an item that lacks one is to be written."""
+    found = []
+    for item in items:
+        names = [name for _, name, _, _ in Formatter().parse(item.told) if name]
+        unknown = [name for name in names if known[name] is None]
+        if unknown or not item.told:
+            hint = item.to_write or HINTS.get(unknown[0], "the run folder does not tell it")
+            found.append(Answer(item, PERSON, f"*{hint}*"))
+        elif item.to_write:
+            text = f"{item.told.format_map(known)}; *{item.to_write}*"
+            found.append(Answer(item, PART, text))
+        else:
+            found.append(Answer(item, FILLED, item.told.format_map(known)))
+    return found
+
+
+def share(answered: Sequence[Answer]) -> str:
+    """Returns how many items are filled, in part, and to be written."""
+    filled, part, person = (
+        sum(one.status == status for one in answered) for status in (FILLED, PART, PERSON)
+    )
+    percent = 100 * filled / len(answered)
+    return (
+        f"{filled} of {len(answered)} items filled from the run ({percent:.0f} %), "
+        f"{part} in part, {person} for a person to write"
+    )
+
+
+def facts(
+    metrics: Mapping[str, Any], *, found: Mapping[str, Any] | None, maps: Any = ()
+) -> dict[str, str | None]:
+    """Returns what the items' braces stand for; None where the run does not tell it."""
+    data, settings = metrics["data"], metrics.get("hyperparameters") or {}
+    of_set = OF_KIND.get(data["kind"], dict.fromkeys(KERMANY))
+    return {
+        **of_set,
+        "use": "research and teaching only; not a medical device",
+        "images": f"{data['images']:,}" if data.get("images") else None,
+        "splits": _splits(data["parts"]),
+        "protocol": f"protocol={metrics['protocol']}: {PROTOCOLS.get(metrics['protocol'], '')}",
+        "disjoint": f"by patient (patient_key={data['patient_key']}), checked in each run",
+        "licence": _licence(data),
+        "imbalance": _imbalance(data["parts"].get("train")),
+        "limits": "one training run, one seed; no external test; see the model card",
+        "poor": "a file that cannot be read is an error, an unusual image is flagged (ood)",
+        **_of_network(metrics, settings),
+        **_of_assessment(found),
+        "selection": _selection(metrics),
+        "failures": _failures(metrics["best"]["test"]),
+        "maps": "heat maps, with numbers on their worth: model card" if maps else None,
+    }
+
+
+def _of_network(metrics: Mapping[str, Any], settings: Mapping[str, Any]) -> dict[str, str | None]:
+    size, aspect = settings.get("image_size"), settings.get("aspect")
+    named = ("optimizer", "lr", "schedule", "batch_size", "max_epochs", "augment", "rotation")
+    training = ", ".join(f"{name} {settings[name]}" for name in named if name in settings)
+    versions = ", ".join(f"{name} {text}" for name, text in metrics["versions"].items())
+    commit = metrics.get("git_commit")
+    return {
+        "network": f"{metrics['model']}, {metrics['parameters']:,} parameters"
+        if metrics.get("parameters")
+        else None,
+        "preprocessing": f"grey values, {aspect} to {size} x {size} pixels by a triangle filter, "
+        "standardised by the train split's mean and standard deviation"
+        if size
+        else None,
+        "training": f"{training}; seed {metrics.get('seed')}" if training else None,
+        "initial": None
+        if not settings
+        else f"weights made elsewhere ({settings['pretrained']})"
+        if settings.get("pretrained")
+        else f"random, seed {metrics.get('seed')}",
+        "versions": versions or None,
+        "commit": f"code under MIT, commit {commit}" if commit else None,
+        "available": f"code under MIT; data: {_licence(metrics['data']) or 'licence not known'}",
+    }
+
+
+def _of_assessment(found: Mapping[str, Any] | None) -> dict[str, str | None]:
+    names = ("scores", "measures", "intervals", "point", "output", "subgroups")
+    if found is None:
+        return dict.fromkeys(names)
+    told = {"AUROC": "auroc", "accuracy": "accuracy", "F1 of NORMAL": "f1_normal"}
+    scores = ", ".join(f"{name} {_score(found['scores'][key])}" for name, key in told.items())
+    point = found["operating_point"]
+    rates = ", ".join(
+        f"{name} {_score(point[name])}" for name in ("sensitivity", "specificity", "ppv", "npv")
+    )
+    fixed = (
+        f"fixed on {point['val_images']:,} validation images for a sensitivity of at least "
+        f"{point['val_sensitivity_at_least']:g}"
+        if point["fixed_on"]
+        else f"not fixed: {point['why_not']}"
+    )
+    return {
+        "scores": f"{scores} (test split, at 0.5)",
+        "measures": "AUROC, average precision, accuracy, F1, sensitivity, specificity, PPV, NPV, "
+        "Brier score, calibration error, net benefit",
+        "intervals": f"95 % intervals over patients ({found['interval']['method']})",
+        "point": f"{rates} (test split, at {point['threshold']:.4f})",
+        "output": f"probabilities; threshold {point['threshold']:.4f}, {fixed}",
+        "subgroups": f"by {', '.join(dict.fromkeys(one['by'] for one in found['subgroups']))}: "
+        "model card"
+        if found["subgroups"]
+        else None,
+    }
+
+
+def _licence(data: Mapping[str, Any]) -> str | None:
+    of_set = KERMANY_LICENCE if data["kind"] in ("kermany", "medmnist") else None
+    return data.get("licence") or of_set
+
+
+def _splits(parts: Mapping[str, Mapping[str, int]]) -> str:
+    return ", ".join(
+        f"{part} {n['images']:,} images of {n['patients']:,} patients ({n['NORMAL']:,} NORMAL, "
+        f"{n['PNEUMONIA']:,} PNEUMONIA)"
+        for part, n in ((part, parts[part]) for part in ("train", "val", "test") if part in parts)
+    )
+
+
+def _imbalance(train: Mapping[str, int] | None) -> str | None:
+    return (
+        train and f"{100 * train['PNEUMONIA'] / train['images']:.0f} % PNEUMONIA in the train split"
+    )
+
+
+def _selection(metrics: Mapping[str, Any]) -> str | None:
+    told = metrics.get("selection")
+    if not told:
+        return None
+    optimistic = ", which is optimistic" if told["on"] == "test" else ""
+    return f"the epoch with the best {told['monitor']} on the {told['on']} split{optimistic}"
+
+
+def _failures(test: Mapping[str, Any]) -> str | None:
+    if "confusion" not in test:
+        return None
+    (_, false_alarm), (missed, _) = test["confusion"]
+    return (
+        f"at 0.5 {false_alarm:,} NORMAL images called PNEUMONIA, {missed:,} PNEUMONIA images missed"
+        " (predictions.csv)"
+    )
+
+
+def _score(row: Mapping[str, float | None]) -> str:
+    value, low, high = (row[key] for key in ("value", "low", "high"))
+    if value is None or low is None or high is None:
+        return "not known"
+    return f"{decimal(value)} ({interval(low, high)})"
+
+
+def _cell(text: str) -> str:
+    """Text for a table's cell, in which names of a run folder are no markup."""
+    escaped = text.replace("<", "&lt;").replace("|", "\\|")
+    return escaped.replace("[", "\\[").replace("]", "\\]")

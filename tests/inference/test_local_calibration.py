@@ -1,0 +1,122 @@
+import json
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import pytest
+
+from pneumo.evaluation.metrics import operating_point, youden_threshold
+from pneumo.inference import local_calibration as local
+from pneumo.inference.decision import decide
+
+
+def images(number: int, *, seed: int = 0) -> pd.DataFrame:
+    rng = np.random.default_rng(seed)
+    label = rng.integers(2, size=number)
+    score = rng.normal(size=number) + 2 * label
+    return pd.DataFrame(
+        {
+            "label": np.where(label == 1, "PNEUMONIA", "NORMAL"),
+            "group": [f"p{i // 2}" for i in range(number)],
+            "p_pneumonia": 1 / (1 + np.exp(-score + 1)),
+        }
+    )
+
+
+@pytest.fixture(autouse=True, scope="module")
+def _fewer_draws() -> Iterator[None]:
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(local, "DRAWS", 40)
+        yield
+
+
+@pytest.fixture(scope="module")
+def found(_fewer_draws: None) -> dict[str, Any]:
+    return local.describe(images(60), sensitivity=0.9) | {"weights_sha256": "abc", "run": "r"}
+
+
+def test_youden_is_the_best_of_all_thresholds() -> None:
+    table = images(200)
+    label, p = (table["label"] == "PNEUMONIA").to_numpy(np.int64), table["p_pneumonia"].to_numpy()
+
+    def index(threshold: float) -> float:
+        point = operating_point(label, p, threshold=threshold)
+        return point["sensitivity"] + point["specificity"]
+
+    best = youden_threshold(label, p)
+    assert index(best) == pytest.approx(max(index(one) for one in p))
+    assert np.isnan(youden_threshold(label[label == 1], p[label == 1]))
+
+
+def test_more_images_buy_a_narrower_range(found: dict[str, Any]) -> None:
+    wide = local.describe(images(400), sensitivity=0.9)["curve"]
+    assert [row["images"] for row in wide] == [10, 25, 50, 100, 200, 400]
+    width = [row["threshold"]["high"] - row["threshold"]["low"] for row in wide]
+    assert width[-1] < width[2] < width[1]
+    assert [row["images"] for row in found["curve"]] == [10, 25, 50, 60]
+    assert wide[-1]["sensitivity"]["median"] == pytest.approx(0.9, abs=0.03)
+
+
+def test_no_patient_is_fitted_to_and_scored() -> None:
+    of_patient = [np.array([2 * i, 2 * i + 1]) for i in range(20)]
+    for seed in range(20):
+        used, left = local.drawn(of_patient, size=15, rng=np.random.default_rng(seed))
+        assert used.size == 16
+        assert not set(used // 2) & set(left // 2)
+        assert set(used) | set(left) == set(range(40))
+    _, none = local.drawn(of_patient[:1], size=5, rng=np.random.default_rng(0))
+    assert none.size == 0
+
+
+def test_few_images_of_a_label_are_refused_or_warned_of(found: dict[str, Any]) -> None:
+    table = images(60)
+    few = pd.concat([table[table["label"] == "PNEUMONIA"], table[table["label"] == "NORMAL"][:4]])
+    with pytest.raises(ValueError, match="at least 5 images of each label; got 4 NORMAL"):
+        local.describe(few, sensitivity=0.9)
+    assert "fewer than 20 patients" in local.describe(images(24), sensitivity=0.9)["warning"]
+
+
+def test_it_is_read_by_name_or_as_a_file(found: dict[str, Any], tmp_path: Path) -> None:
+    path = tmp_path / local.FOLDER / "here.json"
+    path.parent.mkdir()
+    path.write_text(json.dumps(found))
+    for name in ("here", str(path)):
+        one = local.read(tmp_path, name, weights_sha256="abc")
+        assert (one.name, one.threshold) == ("here", found["threshold"])
+    decision = decide([], calibration=one, coverage=0.9)
+    assert (decision.threshold, decision.threshold_from) == (one.threshold, "calibration")
+    assert decision.temperature == found["temperature"]
+    assert decision.sets is not None
+    assert decision.sets.images == (found["NORMAL"], found["PNEUMONIA"])
+    assert decide([], calibration=one, threshold=0.3).threshold_from == "given"
+    with pytest.raises(FileNotFoundError, match=r"one of the run's \(here\); there is no"):
+        local.read(tmp_path, "there", weights_sha256="abc")
+    with pytest.raises(ValueError, match="of the weights that answer"):
+        local.read(tmp_path, "here", weights_sha256="other")
+
+
+@pytest.mark.parametrize(
+    ("key", "value"),
+    [
+        ("schema", 2),
+        ("threshold", 1.5),
+        ("threshold", None),
+        ("threshold", True),
+        ("temperature", 0),
+        ("temperature", "1"),
+        ("weights_sha256", None),
+        ("probabilities", {"NORMAL": [0.1], "PNEUMONIA": [2]}),
+        ("probabilities", {"NORMAL": "0.1"}),
+        ("probabilities", []),
+    ],
+)
+def test_a_broken_file_is_told_in_one_line(
+    found: dict[str, Any], key: str, value: Any, tmp_path: Path
+) -> None:
+    path = tmp_path / "broken.json"
+    path.write_text(json.dumps(found | {key: value}))
+    with pytest.raises(ValueError, match=r"broken\.json must be a file of python -m") as caught:
+        local.read(tmp_path, str(path), weights_sha256="abc")
+    assert "\n" not in str(caught.value)

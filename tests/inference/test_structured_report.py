@@ -1,0 +1,125 @@
+import json
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+from pneumo import predict
+from pneumo.inference import structured_report
+from tests.data.test_dicom import dataset, encode
+
+pydicom = pytest.importorskip("pydicom")
+pytest.importorskip("highdicom")
+
+Capture = pytest.CaptureFixture[str]
+SECRET = {
+    "PatientName": "Doe^Jané",
+    "PatientID": "4711",
+    "PatientBirthDate": "20200317",
+    "PatientSex": "F",
+    "AccessionNumber": "A-99",
+    "StudyID": "S-1",
+    "StudyDate": "20240229",
+    "StudyTime": "101112",
+    "ReferringPhysicianName": "House^Gregory",
+    "InstitutionName": "St. Elsewhere",
+    "PatientComments": "calls every day",
+    "SpecificCharacterSet": "ISO_IR 192",
+}
+UIDS = {"StudyInstanceUID": "1.2.9", "SeriesInstanceUID": "1.2.10"}
+ROW = {"p_pneumonia": 0.7, "threshold": 0.5, "decision": "PNEUMONIA", "ood": False}
+
+
+def pixels() -> np.ndarray:
+    y, x = np.mgrid[:96, :80]
+    return np.asarray((x * y) % 4096, dtype=np.uint16)
+
+
+def written(path: Path, **tags: Any) -> str:
+    path.write_bytes(encode(dataset(pixels(), **{**SECRET, **UIDS, **tags})))
+    return str(path)
+
+
+def answers(report: Any) -> dict[str, Any]:
+    """Code value to number or word, of a report's one measurement group."""
+    (part,) = (
+        one
+        for one in report.ContentSequence
+        if one.ConceptNameCodeSequence[0].CodeMeaning == "Imaging Measurements"
+    )
+    found: dict[str, Any] = {}
+    for one in part.ContentSequence[0].ContentSequence:
+        code = one.ConceptNameCodeSequence[0].CodeValue
+        if one.ValueType == "NUM":
+            found[code] = one.MeasuredValueSequence[0].FloatingPointValue
+        elif one.ValueType == "CODE":
+            found[code] = one.ConceptCodeSequence[0].CodeValue
+    return found
+
+
+@pytest.mark.parametrize("keep", [False, True])
+def test_reports_say_what_the_table_says_and_no_more(
+    keep: bool, tmp_path: Path, capsys: Capture
+) -> None:
+    name, folder = written(tmp_path / "a.dcm"), tmp_path / "reports"
+    more = ["--keep-patient"] * keep
+    given = [name, "--dicom-sr", str(folder), "--coverage", "0.9", "--format", "jsonl", *more]
+    assert predict.main(["pretrained:compact", *given]) == 0
+    row = json.loads(capsys.readouterr().out)
+    (path,) = folder.iterdir()
+    assert row["dicom_sr"] == path.name
+    report = pydicom.dcmread(path)
+    found = answers(report)
+    for column in ("p_pneumonia", "threshold", "ood_score", "decision", "prediction_set"):
+        assert found[column] == row[column]
+    assert found["ood"] == ("yes" if row["ood"] else "no")
+    (study,) = report.CurrentRequestedProcedureEvidenceSequence
+    (series,) = study.ReferencedSeriesSequence
+    assert (study.StudyInstanceUID, series.SeriesInstanceUID) == ("1.2.9", "1.2.10")
+    assert series.ReferencedSOPSequence[0].ReferencedSOPInstanceUID == "1.2.3"
+    assert "RESEARCH USE ONLY" in report.SeriesDescription
+    assert report.ContentSequence[-1].TextValue == structured_report.MARK
+    assert (report.PreliminaryFlag, report.VerificationFlag) == ("PRELIMINARY", "UNVERIFIED")
+    for tag in structured_report.PATIENT:
+        assert str(report[tag].value) == (SECRET[tag] if keep else "")
+    text = path.read_bytes().decode("utf-8", "replace")
+    secrets = ("Elsewhere", "calls", *(() if keep else ("Doe", "4711", "House", "20240229")))
+    assert [secret for secret in secrets if secret in text] == []
+
+
+def test_other_files_and_folders_in_use_are_refused(tmp_path: Path, capsys: Capture) -> None:
+    one, other = written(tmp_path / "a.dcm"), tmp_path / "b.png"
+    other.write_bytes(b"\x89PNG")
+    for given, message in (
+        ([one, str(other), "--dicom-sr", str(tmp_path / "new")], "refer to DICOM images; "),
+        (["-", "--dicom-sr", str(tmp_path / "new")], "refer to DICOM images; - is none"),
+        ([one, "--dicom-sr", str(tmp_path)], "must name a new or empty folder"),
+        ([one, "--keep-patient"], "--keep-patient is about --dicom-sr"),
+    ):
+        assert predict.main(["pretrained:compact", *given]) == 2
+        error = capsys.readouterr().err
+        assert message in error
+        assert error.count("\n") == 1
+    assert not (tmp_path / "new").exists()
+
+
+def test_an_image_without_uids_has_no_report_and_a_code(tmp_path: Path, capsys: Capture) -> None:
+    bad = written(tmp_path / "a.dcm", StudyInstanceUID=None)
+    good = written(tmp_path / "b.dcm")
+    given = [bad, good, "--dicom-sr", str(tmp_path / "reports"), "--format", "jsonl"]
+    assert predict.main(["pretrained:compact", *given]) == 3
+    shown = capsys.readouterr()
+    assert f"no report of {bad}: a report needs the image's StudyInstanceUID" in shown.err
+    first, second = map(json.loads, shown.out.splitlines())
+    assert first["dicom_sr"] is None
+    assert (tmp_path / "reports" / second["dicom_sr"]).is_file()
+
+
+def test_a_broken_tag_is_one_line(tmp_path: Path) -> None:
+    name = written(tmp_path / "a.dcm", PatientSex="UNSURE")
+    made = structured_report.reports(tmp_path / "r", [name], algorithm="a", keep_patient=True)
+    with pytest.raises(ValueError, match=r"a\.dcm: ") as caught:
+        made.write(name, ROW)
+    assert "\n" not in str(caught.value)
+    assert list((tmp_path / "r").iterdir()) == []

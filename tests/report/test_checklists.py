@@ -1,0 +1,91 @@
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from pneumo import export
+from pneumo.evaluation.operating_point import OperatingPoint
+from pneumo.report import checklists
+from pneumo.report.checklist_items import CLAIM, TRIPOD, Item
+from tests.report.test_model_card import assessed, metrics, written
+
+Capture = pytest.CaptureFixture[str]
+
+
+def known(**changed: Any) -> dict[str, str | None]:
+    return checklists.facts(metrics(**changed), found=assessed(OperatingPoint(0.4, 1.2, 10, 0.7)))
+
+
+def test_every_item_is_there_once_in_order() -> None:
+    assert [item.number for item in CLAIM] == [str(number) for number in range(1, 45)]
+    numbers = [int(item.number.rstrip("abcdefg")) for item in TRIPOD]
+    assert numbers == sorted(numbers)
+    assert set(numbers) == set(range(1, 28))
+    assert len({item.number for item in TRIPOD}) == len(TRIPOD) == 52
+
+
+def test_every_fact_is_one_that_is_looked_for() -> None:
+    for items in (CLAIM, TRIPOD):
+        assert len(checklists.answers(items, known())) == len(items)
+    for item in (*CLAIM, *TRIPOD):
+        assert item.told or item.to_write
+
+
+def test_an_item_is_filled_in_part_or_for_a_person() -> None:
+    items = [
+        Item("1", "a", "{model}"),
+        Item("2", "b", "{model}", "more"),
+        Item("3", "c", "{gone}"),
+        Item("4", "d", "", "all"),
+    ]
+    found = checklists.answers(items, {"model": "tiny", "gone": None})
+    assert [one.status for one in found] == ["filled", "in part", "to write", "to write"]
+    assert [one.text for one in found] == [
+        *("tiny", "tiny; *more*", "*the run folder does not tell it*", "*all*"),
+    ]
+    wanted = "1 of 4 items filled from the run (25 %), 1 in part, 2 for a person to write"
+    assert checklists.share(found) == wanted
+
+
+def test_a_folder_of_ones_own_has_no_source_that_is_made_up() -> None:
+    assert "Guangzhou" in str(known()["source"])
+    own = known(data=metrics()["data"] | {"kind": "folder"})
+    for name in ("source", "labels", "eligibility", "licence"):
+        assert own[name] is None
+    assert "GENERATED" in str(known(data=metrics()["data"] | {"kind": "phantom"})["source"])
+
+
+def test_without_an_assessment_no_score_is_told() -> None:
+    text = checklists.write(metrics(), found=None)
+    assert "| 37 | Performance and its uncertainty | to write |" in text
+
+
+def test_names_of_a_run_folder_are_no_markup_and_tables_are_whole() -> None:
+    text = checklists.write(metrics(model="<b>[x](y)|"), found=None)
+    assert "<b>" not in text
+    assert "[x](" not in text
+    rows = [line.replace("\\|", "") for line in text.splitlines() if line.startswith("|")]
+    assert {row.count("|") for row in rows} == {5}
+
+
+def test_the_card_says_the_share_and_links_the_table() -> None:
+    text = written(metrics(), checklists="model-checklists.md")
+    assert "[model-checklists.md](model-checklists.md)" in text
+    assert "of 44 items filled from the run" in text
+    assert "python -m pneumo.export RUN --to checklists" in written(metrics())
+
+
+def test_the_command_writes_them_and_replaces_only_its_own(tmp_path: Path, capsys: Capture) -> None:
+    out = tmp_path / "new" / "lists.md"
+    given = ["pretrained:compact", "--to", "checklists", "--out", str(out)]
+    for _ in range(2):
+        assert export.main(given) == 0
+        assert capsys.readouterr().out == f"{out}\n"
+    assert "sensitivity 0.992 (0.975 to 0.998)" in out.read_text()
+    out.write_text("mine")
+    assert export.main(given) == 2
+    assert "--out must not replace what no export wrote" in capsys.readouterr().err
+    assert export.main([*given[:-1], str(tmp_path / "a.txt")]) == 2
+    assert "must be a file that ends in .md" in capsys.readouterr().err
+    assert export.main([*given, "--checkpoint", "last"]) == 2
+    assert "takes neither --check" in capsys.readouterr().err

@@ -1,0 +1,130 @@
+import csv
+import io
+import json
+import shutil
+from pathlib import Path
+
+import pytest
+
+from pneumo import calibrate, predict
+from pneumo.data import phantom
+from pneumo.inference import local_calibration
+from pneumo.runs import pretrained
+
+FOLDER = pretrained.find(pretrained.DEFAULT)
+Capture = pytest.CaptureFixture[str]
+
+
+@pytest.fixture(scope="module")
+def local(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A labelled folder of 48 generated images that no run was trained on."""
+    root = tmp_path_factory.mktemp("local")
+    phantom.generate(root / "set", num_images=48, seed=7, num_workers=1, progress=False)
+    for number, path in enumerate(sorted((root / "set").rglob("*.jpeg"))):
+        target = root / "mine" / path.parent.name / f"{number}.jpeg"
+        target.parent.mkdir(parents=True, exist_ok=True)
+        shutil.copy(path, target)
+    return root / "mine"
+
+
+@pytest.fixture(autouse=True)
+def _few_draws(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(local_calibration, "DRAWS", 5)
+
+
+@pytest.fixture
+def run(tmp_path: Path) -> Path:
+    return Path(shutil.copytree(FOLDER, tmp_path / "run"))
+
+
+def test_a_threshold_is_written_beside_the_run_and_used_when_named(
+    run: Path, local: Path, capsys: Capture
+) -> None:
+    before = {p: p.read_bytes() for p in run.rglob("*") if p.is_file()}
+    assert calibrate.main([str(run), "--data", str(local)]) == 0
+    shown = capsys.readouterr().out
+    assert max(map(len, shown.splitlines()[:-1])) <= 80
+    path = run / "calibrations" / "mine.json"
+    assert shown.splitlines()[-1] == str(path)
+    assert before == {p: p.read_bytes() for p in before}
+    found = json.loads(path.read_text())
+    image = str(next((local / "PNEUMONIA").iterdir()))
+    given = [str(run), image, "--threads", "1"]
+    for more, where in (([], "validation"), (["--calibration", "mine"], "calibration")):
+        assert predict.main([*given, *more]) == 0
+        (row,) = csv.DictReader(io.StringIO(capsys.readouterr().out))
+        assert row["threshold_from"] == where
+    assert float(row["threshold"]) == found["threshold"]
+    # never replaced without asking
+    assert calibrate.main([str(run), "--data", str(local)]) == 2
+    assert "must not be there yet" in capsys.readouterr().err
+    assert calibrate.main([str(run), "--data", str(local), "--youden", "--replace"]) == 0
+    assert json.loads(path.read_text())["rule"] == "the greatest Youden index"
+
+
+def test_what_comes_with_the_package_is_only_read(local: Path, capsys: Capture) -> None:
+    assert calibrate.main(["pretrained:compact", "--data", str(local)]) == 2
+    error = "error: nothing can be written into pretrained:compact: name a file with --out\n"
+    assert capsys.readouterr().err == error
+    assert not (FOLDER / "calibrations").exists()
+
+
+@pytest.mark.parametrize(
+    ("given", "message"),
+    [
+        (["--out", "a.csv"], "--out must be a file that ends in .json"),
+        (["--out", "gone/a.json"], "--out must lie in a folder that exists"),
+        (["--out", "{run}/metrics.json", "--replace"], "--out must not replace a part of a run"),
+        (["--data", "gone"], "--data must be a folder"),
+    ],
+)
+def test_mistakes_are_one_line(
+    run: Path, local: Path, given: list[str], message: str, capsys: Capture
+) -> None:
+    before = {p: p.read_bytes() for p in run.rglob("*") if p.is_file()}
+    given = [one.format(run=run) for one in given]
+    assert calibrate.main([str(run), "--data", str(local), *given]) == 2
+    error = capsys.readouterr().err
+    assert error.startswith("error: ")
+    assert error.count("\n") == 1
+    assert message in error
+    assert before == {p: p.read_bytes() for p in run.rglob("*") if p.is_file()}
+
+
+def test_images_that_it_was_trained_on_and_broken_ones_are_refused(
+    run: Path, local: Path, tmp_path: Path, capsys: Capture
+) -> None:
+    data = Path(shutil.copytree(local, tmp_path / "data"))
+    (data / "NORMAL" / "broken.png").write_bytes(b"none")
+    assert calibrate.main([str(run), "--data", str(data)]) == 3
+    assert "must be a PNG, JPEG or DICOM image" in capsys.readouterr().err
+    (data / "NORMAL" / "broken.png").unlink()
+    shutil.copytree(data, tmp_path / "train")
+    shutil.copy(next((data / "NORMAL").iterdir()), tmp_path / "train/NORMAL/IM-0115-0001.jpeg")
+    assert calibrate.main([str(run), "--data", str(tmp_path / "train")]) == 2
+    assert "--data must be new to the run; it shares 1 patients" in capsys.readouterr().err
+
+
+def test_prediction_sets_are_a_column_and_say_where_they_fail(
+    local: Path, tmp_path: Path, capsys: Capture
+) -> None:
+    given = [str(next((local / "NORMAL").iterdir())), "--coverage", "0.9", "--threads", "1"]
+    assert predict.main(["pretrained:compact", *given]) == 0
+    shown = capsys.readouterr()
+    (row,) = csv.DictReader(io.StringIO(shown.out))
+    assert row["prediction_set"] in ("NORMAL", "PNEUMONIA", "both", "neither")
+    assert "0.9 DOES NOT HOLD for NORMAL" in shown.err  # the set's own test folder is another one
+    with pytest.raises(SystemExit, match="2"):
+        predict.main([*given[:2], "1"])
+
+
+def test_without_validation_images_sets_are_refused(
+    run: Path, local: Path, capsys: Capture
+) -> None:
+    table = (run / "predictions.csv").read_text().splitlines()
+    given = [str(run), str(next((local / "NORMAL").iterdir())), "--coverage", "0.9"]
+    (run / "predictions.csv").write_text("\n".join(r for r in table if ",val," not in r) + "\n")
+    assert predict.main(given) == 2
+    assert capsys.readouterr().err.count("\n") == 1
+    shutil.copy(FOLDER / "predictions.csv", run)
+    assert predict.main([*given, "--checkpoint", "best"]) == 0
