@@ -61,9 +61,9 @@ def hits(
     found = np.zeros((len(thresholds), len(iou)), dtype=bool)
     for at, threshold in enumerate(thresholds):
         free = np.ones(iou.shape[1], dtype=bool)
-        for number, row in enumerate(iou):
-            best = int(np.argmax(np.where(free, row, -1))) if free.any() else -1
-            if best >= 0 and row[best] > threshold:
+        for number in np.flatnonzero(iou.max(1, initial=0) > threshold):
+            best = int(np.argmax(np.where(free, iou[number], -1)))
+            if free[best] and iou[number, best] > threshold:
                 found[at, number], free[best] = True, False
     return found
 
