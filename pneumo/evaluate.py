@@ -20,7 +20,7 @@ from pneumo.evaluation.combine import VOTE, vote_share
 from pneumo.evaluation.metrics import Array
 from pneumo.evaluation.operating_point import OperatingPoint, fit_on_validation, fit_weights
 from pneumo.evaluation.paired import DIFFERENCES, draw, minus
-from pneumo.inference import ensemble
+from pneumo.inference import detection_evaluation, ensemble
 from pneumo.inference.ensemble import Member, Networks
 from pneumo.inference.leakage import labelled, shared_with_train
 from pneumo.labels import CLASS_NAMES
@@ -44,6 +44,8 @@ examples:
   python -m pneumo.evaluate RUN1 RUN2 RUN3 --out scores.json
       also their mean, a mean with weights fitted on validation data, their
       majority vote, and how RUN1 differs from each other one
+  python -m pneumo.evaluate DETECTOR1 DETECTOR2
+      runs of task=detection: the challenge's score, and their fused boxes
 
 Intervals are of 95 %, over patients. The operating point, the
 temperature and the weights are fixed on validation data only; a run with
@@ -88,6 +90,8 @@ def _command(given: argparse.Namespace) -> int:
     _check_shift(given)
     for out in filter(None, (given.out, given.page)):
         check_out(out, run_dirs=run_dirs)
+    if detection_evaluation.are_detectors(run_dirs):
+        return _detectors(given, run_dirs)
     if given.page:
         _own_root(ensemble.read(run_dirs[0]))  # before anything is scored
     try:
@@ -103,12 +107,9 @@ def _command(given: argparse.Namespace) -> int:
     except UnreadableError as error:
         sys.stderr.write(f"error: {error}\n")
         return cli.UNREADABLE
-    if given.out:
-        with opened(given.out, standard=sys.stdout) as file:
-            file.write(run_folder.json_text(found))
     if given.page:
         _write_page(given.page, found, ensemble.read(run_dirs[0]))
-    sys.stdout.write(text(found))
+    _tell(found, text(found), given.out)
     return cli.UNREADABLE if found.get("shift", {}).get("unreadable") else 0
 
 
@@ -123,6 +124,25 @@ def _write_page(out: Path, found: Mapping[str, Any], run: Member) -> None:
     html = page.html(found, root=Path(found["shift"]["root"]), own_root=_own_root(run), own=own)
     with opened(out, standard=sys.stdout) as file:
         file.write(html)
+
+
+def _detectors(given: argparse.Namespace, run_dirs: Sequence[Path]) -> int:
+    for option, is_given in (("--data", given.data), ("--checkpoint", given.checkpoint != "best")):
+        if is_given:
+            raise ValueError(
+                f"{option} is of classifiers; a detector is scored by its boxes.csv, of its own "
+                f"test split and best checkpoint. Leave {option} out"
+            )
+    found = detection_evaluation.evaluate(run_dirs)
+    _tell(found, _wrapped(detection_evaluation.text(found)), given.out)
+    return 0
+
+
+def _tell(found: dict[str, Any], said: str, out: Path | None) -> None:
+    if out:
+        with opened(out, standard=sys.stdout) as file:
+            file.write(run_folder.json_text(found))
+    sys.stdout.write(said)
 
 
 def evaluate(
@@ -519,6 +539,10 @@ def _decimal(value: float) -> str:
 
 def _short(name: str, width: int) -> str:
     return name if len(name) <= width else "…" + name[1 - width :]
+
+
+def _wrapped(lines: Sequence[str]) -> str:
+    return "\n".join(wrapped for line in lines for wrapped in _wrap(line)) + "\n"
 
 
 def _wrap(line: str) -> list[str]:

@@ -13,6 +13,7 @@ from pneumo.report import assessment_figures, assessments, claims, paired
 from pneumo.report.audit_link import AuditLink
 from pneumo.report.claims import claim_rows
 from pneumo.report.curves import MOST_SHOWN
+from pneumo.report.detection import DetectionSection, words
 from pneumo.report.findings import COLUMNS, Section
 from pneumo.report.groups import DEBUG
 from pneumo.report.markdown import DIFFERENCES, MARGINS, OPTIMISM, SIZES
@@ -80,6 +81,7 @@ def html(
     intervals: Intervals,
     files: Sequence[str],
     audit: AuditLink | None = None,
+    detection: Sequence[DetectionSection] = (),
 ) -> str:
     """The page's text; names that come from run folders are escaped."""
     environment = Environment(
@@ -121,6 +123,8 @@ def html(
         size_note=f"{RATE_NOTE} {FRONT_NOTE}",
         files=files,
         audit=audit,
+        detection=detection,
+        **words(),
     )
 
 
