@@ -69,6 +69,6 @@ def _example(test: ImageBoxes, at: int, said: str, confidence: float, root: Path
     radiograph, _ = reader.decode(str(root / name))
     boxes, scores = kept([test.predicted[at]], [test.scores[at]], confidence=confidence)
     png = box_overlay.draw(
-        radiograph, truth=test.truth[at], predicted=boxes[0], scores=scores[0], width=360
+        radiograph, truth=test.truth[at], predicted=boxes[0], scores=scores[0], width=280
     )
     return Example(name, said, base64.b64encode(png).decode())

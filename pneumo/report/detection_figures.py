@@ -26,7 +26,9 @@ CAPTIONS = {
 
 
 def draw(runs: Sequence[DetectionRun]) -> Iterator[tuple[str, tuple[bytes, str]]]:
-    """Yields the name of each picture of `CAPTIONS`, and its PNG and SVG."""
+    """Yields the name of each picture of `CAPTIONS`, its PNG and SVG; none where no box is."""
+    if not any(map(len, (scores for run in runs for scores in run.boxes.part("test").scores))):
+        return
     kinds: dict[str, tuple[Callable[..., Curve], str, str]] = {
         "precision-recall": (precision_recall_curve, "recall of boxes", "precision of boxes"),
         "froc": (froc, "false positives an image", "sensitivity"),

@@ -1,13 +1,14 @@
 import csv
 import html
 import re
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 import pytest
 from PIL import Image
 
-from pneumo.report import detection, detection_examples
+from pneumo.report import detection, detection_examples, detection_figures
 from pneumo.report.__main__ import main
 from pneumo.report.report_folder import write_report
 from pneumo.runs import detection_run
@@ -101,3 +102,11 @@ def test_debug_runs_stand_apart(tmp_path: Path) -> None:
     text = report(tmp_path)
     assert text.index('id="detection-1"') < text.index('id="detection-2"')
     assert "DEBUG RUNS, whose scores mean nothing" in text
+
+
+def test_without_a_predicted_box_there_are_no_curves(tmp_path: Path) -> None:
+    run = detection_run.read(make_detector(tmp_path / "run"), name="run")
+    number = len(run.boxes.images)
+    none, no_score = [np.zeros((0, 4))] * number, [np.zeros(0)] * number
+    empty = replace(run, boxes=replace(run.boxes, predicted=none, scores=no_score))
+    assert list(detection_figures.draw([empty])) == []
