@@ -432,7 +432,7 @@ class Config(Section):
     run_dir: Annotated[str, RUN_DIR]
     print_config: Annotated[bool | None, YES_NO] = None
     tags: Annotated[list[str] | None, TAGS] = None
-    ensembles: Annotated[dict[str, list[str]] | None, ENSEMBLES] = None
+    ensembles: Annotated[dict[str, list[str]] | None, optional(ENSEMBLES)] = None
     protocol: Protocol
     data: Data
     model: Annotated[Model, PlainValidator(_model)]

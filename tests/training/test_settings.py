@@ -72,11 +72,19 @@ def nested(key: str, value: Any) -> dict[str, Any]:
         (
             "ensembles",
             {"two": ["tiny", "tiny"]},
-            r"ensembles must be names, each with a list of two or more different networks, such as "
-            r"\{two: \[tiny,small\]\}; got",
+            r"ensembles must be null or names, each with a list of two or more different networks, "
+            r"such as \{two: \[tiny,small\]\}; got",
         ),
-        ("ensembles", {"one": ["tiny"]}, "ensembles must be names, each with a list of two"),
-        ("ensembles", ["tiny", "small"], "ensembles must be names, each with a list of two"),
+        (
+            "ensembles",
+            {"one": ["tiny"]},
+            "ensembles must be null or names, each with a list of two",
+        ),
+        (
+            "ensembles",
+            ["tiny", "small"],
+            "ensembles must be null or names, each with a list of two",
+        ),
         ("tags", "first", r"tags must be a list of names, such as \[first,small\]; got 'first'"),
         ("trainer._target_", "builtins.print", "must be pytorch_lightning.Trainer"),
         ("schedule.T_max", 0, "schedule.T_max must be a whole number from 1"),
