@@ -159,7 +159,7 @@ def test_the_train_split_is_scored_once_where_the_last_epoch_is_the_best(
     capsys: pytest.CaptureFixture[str],
     epochs: int,
 ) -> None:
-    asked = []
+    asked: list[tuple[str, str]] = []
     score = scoring.score_checkpoint
 
     def record(module: Any, data: Any, path: Path, *, splits: list[str]) -> Any:
