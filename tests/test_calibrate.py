@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from pneumo import calibrate, predict
+from pneumo import api, calibrate, predict
 from pneumo.data import phantom
 from pneumo.inference import local_calibration
 from pneumo.runs import pretrained
@@ -117,6 +117,9 @@ def test_prediction_sets_are_a_column_and_say_where_they_fail(
     (row,) = csv.DictReader(io.StringIO(shown.out))
     assert row["prediction_set"] in ("NORMAL", "PNEUMONIA", "both", "neither")
     assert "0.9 DOES NOT HOLD for NORMAL" in shown.err  # the set's own test folder is another one
+    found = api.predict(given[0], coverage=0.9)
+    assert "0.9 DOES NOT HOLD for NORMAL" in capsys.readouterr().err
+    assert found["prediction_set"].tolist() == [row["prediction_set"]]
     with pytest.raises(SystemExit, match="2"):
         predict.main([*given[:2], "1"])
 
