@@ -44,12 +44,15 @@ def main() -> None:
     parser.add_argument("--runs", type=Path, default=RUNS, metavar="DIR")
     parser.add_argument("--coverage", type=float, default=0.9)
     parser.add_argument("--draws", type=int, default=DRAWS)
+    parser.add_argument("--figure", type=Path, metavar="PNG", help="thresholds, drawn")
     given = parser.parse_args()
     for lines in (
         coverage_table(given.runs, coverage=given.coverage),
         threshold_table(given.runs, draws=given.draws, coverage=given.coverage),
     ):
         print("\n".join(lines), end="\n\n", flush=True)  # noqa: T201
+    if given.figure:
+        draw(given.runs, given.figure, draws=given.draws, coverage=given.coverage)
 
 
 def coverage_table(runs: Path, *, coverage: float) -> list[str]:
@@ -75,7 +78,7 @@ def threshold_table(runs: Path, *, draws: int, coverage: float) -> list[str]:
     ]
     lines.append("| --- | ---: |" + " ---: |" * len(SCORES))
     for name, table in kept(runs):
-        if "official" not in name or "thumbnail" in name:
+        if not _is_official_network(name):
             continue
         val, test = (table[table["split"] == part] for part in ("val", "test"))
         fixed = fit_on_validation(_labels(val), val["p_pneumonia"])
@@ -104,6 +107,36 @@ def local_draws(test: pd.DataFrame, *, size: int, draws: int, coverage: float) -
         made += 1
         point = local_calibration.fit_point(label[used], probability[used], sensitivity=SENSITIVITY)
         yield _scored(test[used], test[~used], point, coverage=coverage)
+
+
+def draw(runs: Path, path: Path, *, draws: int, coverage: float) -> None:
+    """Draws the table of thresholds: median and central 95 % of draws by number of images."""
+    import matplotlib.pyplot as plt
+
+    tables = [(name, table) for name, table in kept(runs) if _is_official_network(name)]
+    figure, axes = plt.subplots(1, 2, figsize=(9, 3.6), sharex=True, layout="constrained")
+    for number, (name, table) in enumerate(tables):
+        test = table[table["split"] == "test"]
+        by_size = [list(local_draws(test, size=n, draws=draws, coverage=coverage)) for n in SIZES]
+        for axis, score in zip(axes, ("sensitivity", "specificity"), strict=True):
+            values = np.array([[one[score] for one in found] for found in by_size])
+            low, middle, high = np.quantile(values, [0.025, 0.5, 0.975], axis=1)
+            place = np.arange(len(SIZES)) + 0.12 * (number - (len(tables) - 1) / 2)
+            bars = np.stack([middle - low, high - middle])
+            axis.errorbar(place, middle, bars, fmt="o", ms=4, label=name.partition(", ")[2])
+    for axis, score in zip(axes, ("sensitivity", "specificity"), strict=True):
+        axis.set(title=f"{score} on the rest", xlabel="local images that fixed the threshold")
+        axis.set_xticks(range(len(SIZES)), [str(size) for size in SIZES])
+        axis.set_ylim(0.4, 1.01)
+        axis.grid(axis="y", alpha=0.3)
+    axes[0].axhline(SENSITIVITY, color="0.5", linewidth=1)
+    axes[1].legend(loc="lower right", fontsize=8)
+    figure.savefig(path, dpi=110)
+    plt.close(figure)
+
+
+def _is_official_network(name: str) -> bool:
+    return name.startswith("official") and "thumbnail" not in name
 
 
 def kept(runs: Path) -> Iterator[tuple[str, pd.DataFrame]]:

@@ -63,7 +63,13 @@ def _command(given: argparse.Namespace) -> int:
     out = _place(given, run_dir)
     sensitivity = None if given.youden else given.sensitivity
     try:
-        found = calibrate(run_dir, given.data, sensitivity=sensitivity, trust=given.trust)
+        found = calibrate(
+            run_dir,
+            given.data,
+            sensitivity=sensitivity,
+            allow_overlap=given.allow_overlap,
+            trust=given.trust,
+        )
     except UnreadableError as error:
         sys.stderr.write(f"error: {error}\n")
         return cli.UNREADABLE
@@ -78,6 +84,7 @@ def calibrate(
     data: Path,
     *,
     sensitivity: float | None = SENSITIVITY,
+    allow_overlap: bool = False,
     trust: Sequence[str] = (),
 ) -> dict[str, Any]:
     """Returns what the file holds: threshold, temperature, and what so many images buy.
@@ -86,6 +93,7 @@ def calibrate(
         run_dir: a finished run.
         data: a folder with NORMAL and PNEUMONIA in it, or one like the set.
         sensitivity: of the threshold, at least, on these images; None: the greatest Youden index.
+        allow_overlap: with the run's train split; it is said in the file.
         trust: packages whose networks the run folder may ask for, see pneumo.runs.checkpoint.
 
     Raises:
@@ -97,10 +105,11 @@ def calibrate(
     member = ensemble.read(run_dir)
     root, table = labelled(data, patient_key=str(member.metrics["data"].get("patient_key")))
     shared, compared = shared_with_train(member, root, table)
-    if shared:
+    if shared and not allow_overlap:
         raise ValueError(
             f"--data must be new to the run; it shares {shared} with the train split of "
-            f"{member.name}, on which a threshold would be optimistic. Leave them out"
+            f"{member.name}, on which a threshold would be optimistic. Leave them out, or, if "
+            "these names are of other patients, give --allow-overlap"
         )
     networks = Networks([run_dir], checkpoint="best", trust=trust)
     probability = _score(networks, root, table["path"].tolist())
@@ -114,6 +123,7 @@ def calibrate(
         "own_threshold": own,
         "own_here": None if own is None else local_calibration.at_threshold(scored, own),
         "data": data.resolve().name,
+        "shared_with_train": shared,
         "compared": compared,
         "run": member.name,
         "weights_sha256": ensemble.weights_digest(networks.trained[0].network),
@@ -141,6 +151,8 @@ def text(found: dict[str, Any]) -> str:
         lines.append(
             f"{row['images']:>6,} " + ("".join(f"{cell:18}" for cell in cells) or "too few")
         )
+    if found["shared_with_train"]:
+        lines.append(f"! shares {found['shared_with_train']} with the train split")
     if found["warning"]:
         lines += textwrap.wrap(f"! {found['warning']}", WIDTH, subsequent_indent="    ")
     return "\n".join(line.rstrip() for line in lines) + "\n"
@@ -221,6 +233,9 @@ def _parser() -> cli.Parser:
         help="at least this on the images; default: %(default)s",
     )
     rule.add_argument("--youden", action="store_true", help="the greatest Youden index instead")
+    parser.add_argument(
+        "--allow-overlap", action="store_true", help="with the train split, which is optimistic"
+    )
     parser.add_argument("--replace", action="store_true", help="a file that is there already")
     parser.add_trust()
     return parser

@@ -436,7 +436,7 @@ def _is_own(path: Path) -> bool:
         return False
     if path.suffix == ".md":
         with path.open("rb") as file:
-            return file.readline().strip() == model_card.MARK.encode()
+            return file.readline().strip() == checklists.MARK.encode()
     import onnx
 
     try:

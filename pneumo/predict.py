@@ -56,9 +56,10 @@ where that comes from: validation (sensitivity at least 0.95 there), calibration
 out-of-distribution image, ood_score its distance in units of the limit that
 99 % of the run's radiographs keep, ood_reason why. prediction_set, with
 --coverage only, is NORMAL, PNEUMONIA, both or neither. heatmap, with --heatmap
-only, names the radiograph's picture, dicom_sr the report. error says why a file could not be read.
+only, names the radiograph's picture, dicom_sr, with --dicom-sr, its report.
+error says why a file could not be read.
 exit codes: 0 done; 2 a mistake in the command; 3 done, but some files could
-not be read; 130 stopped. Not a medical device.
+not be read or have no report; 130 stopped. Not a medical device.
 """
 
 

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from pneumo import calibrate, predict
+from pneumo import api, calibrate, predict
 from pneumo.data import phantom
 from pneumo.inference import local_calibration
 from pneumo.runs import pretrained
@@ -101,8 +101,11 @@ def test_images_that_it_was_trained_on_and_broken_ones_are_refused(
     (data / "NORMAL" / "broken.png").unlink()
     shutil.copytree(data, tmp_path / "train")
     shutil.copy(next((data / "NORMAL").iterdir()), tmp_path / "train/NORMAL/IM-0115-0001.jpeg")
-    assert calibrate.main([str(run), "--data", str(tmp_path / "train")]) == 2
+    given = [str(run), "--data", str(tmp_path / "train")]
+    assert calibrate.main(given) == 2
     assert "--data must be new to the run; it shares 1 patients" in capsys.readouterr().err
+    assert calibrate.main([*given, "--allow-overlap"]) == 0
+    assert "! shares 1 patients" in capsys.readouterr().out
 
 
 def test_prediction_sets_are_a_column_and_say_where_they_fail(
@@ -114,6 +117,9 @@ def test_prediction_sets_are_a_column_and_say_where_they_fail(
     (row,) = csv.DictReader(io.StringIO(shown.out))
     assert row["prediction_set"] in ("NORMAL", "PNEUMONIA", "both", "neither")
     assert "0.9 DOES NOT HOLD for NORMAL" in shown.err  # the set's own test folder is another one
+    found = api.predict(given[0], coverage=0.9)
+    assert "0.9 DOES NOT HOLD for NORMAL" in capsys.readouterr().err
+    assert found["prediction_set"].tolist() == [row["prediction_set"]]
     with pytest.raises(SystemExit, match="2"):
         predict.main([*given[:2], "1"])
 

@@ -208,9 +208,9 @@ def _splits(parts: Mapping[str, Mapping[str, int]]) -> str:
 
 
 def _imbalance(train: Mapping[str, int] | None) -> str | None:
-    return (
-        train and f"{100 * train['PNEUMONIA'] / train['images']:.0f} % PNEUMONIA in the train split"
-    )
+    if train is None:
+        return None
+    return f"{100 * train['PNEUMONIA'] / train['images']:.0f} % PNEUMONIA in the train split"
 
 
 def _selection(metrics: Mapping[str, Any]) -> str | None:

@@ -123,3 +123,12 @@ def test_a_broken_tag_is_one_line(tmp_path: Path) -> None:
         made.write(name, ROW)
     assert "\n" not in str(caught.value)
     assert list((tmp_path / "r").iterdir()) == []
+
+
+def test_without_the_extra_it_says_what_to_install(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(structured_report, "PACKAGE", "no_such_package")
+    with pytest.raises(ValueError, match=r"pip install 'pneumo\[dicom-sr\]'"):
+        structured_report.reports(tmp_path / "r", [], algorithm="a")
+    assert not (tmp_path / "r").exists()

@@ -9,7 +9,7 @@ import pytest
 from pneumo.evaluation.assessment import assess
 from pneumo.evaluation.metrics import scores
 from pneumo.evaluation.operating_point import OperatingPoint, fit_on_validation
-from pneumo.report import model_card
+from pneumo.report import checklists, model_card
 from pneumo.runs.run_folder import MAP_NUMBERS
 
 
@@ -173,7 +173,7 @@ def test_real_card_names_limits_licences_and_the_shortcut() -> None:
 @pytest.mark.parametrize("aspect", ["stretch", "pad"])
 def test_tables_are_whole_markdown(aspect: str) -> None:
     lines = written(metrics(), fixed=OperatingPoint(0.4, 1.2, 10, 0.7), aspect=aspect).splitlines()
-    assert lines[0] == model_card.MARK
+    assert lines[0] == checklists.MARK
     for before, line in pairwise(lines):
         if before.startswith("|") and line.startswith("|"):
             assert before.count("|") == line.count("|")
