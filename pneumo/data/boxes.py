@@ -29,7 +29,7 @@ def per_image(rows: pd.DataFrame) -> pd.DataFrame:
     Name: boxes, dtype: int64
     """
     first = rows.drop_duplicates("path")
-    found = {path: of_image for path, of_image in rows.dropna(subset=SIDES).groupby("path")}
+    found = dict(list(rows.dropna(subset=SIDES).groupby("path")))
     none = np.empty((0, 4))
     boxes = [found[p][SIDES].to_numpy(np.float64) if p in found else none for p in first["path"]]
     return pd.DataFrame(
@@ -48,7 +48,8 @@ def to_prepared(boxes: np.ndarray, file: Sequence[int], *, size: int, aspect: st
     Args:
         boxes: in pixels of the file.
         file: width and height of the file, pixels.
-        size, aspect: as of pneumo.data.image.resize.
+        size: as of pneumo.data.image.resize.
+        aspect: the same.
     """
     scale, start = _placement(file, size=size, aspect=aspect)
     moved: np.ndarray = boxes * scale + start

@@ -283,9 +283,7 @@ def _view(rng: np.random.Generator) -> tuple[NDArray[np.float64], tuple[int, int
     return np.asarray(turn, np.float64), (width, height)
 
 
-def _seen(
-    drawn: Map, view: tuple[NDArray[np.float64], tuple[int, int]]
-) -> NDArray[np.float32]:
+def _seen(drawn: Map, view: tuple[NDArray[np.float64], tuple[int, int]]) -> NDArray[np.float32]:
     """(H, W) of what is drawn in the units of anatomy, as `_view` places it."""
     return np.asarray(cv2.warpAffine(drawn, *view), np.float32)
 

@@ -3,7 +3,7 @@
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from functools import partial
-from typing import Any, cast
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -90,10 +90,14 @@ class Detector(nn.Module):
         """
         assert not self.training
         found = self.body([image / 255 for image in x.float()])
-        return [{key: one[key] for key in ("boxes", "scores")} for one in found]
+        there = [(one["boxes"][:, :2] < one["boxes"][:, 2:]).all(1) for one in found]
+        return [
+            {key: one[key][has_area] for key in ("boxes", "scores")}
+            for one, has_area in zip(found, there, strict=True)
+        ]
 
     def losses(self, x: Tensor, boxes: Sequence[Tensor]) -> dict[str, Tensor]:
-        """Returns torchvision's losses by name, each the mean over the batch; their sum is trained.
+        """Returns torchvision's losses, loss_… each, means over the batch; their sum is trained.
 
         In evaluation mode they are those of the running statistics, and draw the same random
         proposals each time.
@@ -106,10 +110,12 @@ class Detector(nn.Module):
         targets = [self._target(one.float(), x.shape[-1]) for one in boxes]
         images = [image / 255 for image in x.float()]
         if self.training:
-            return cast(dict[str, Tensor], self.body(images, targets))
-        with _losses_of_evaluation(self.body), torch.random.fork_rng():
-            torch.manual_seed(0)
-            return cast(dict[str, Tensor], self.body(images, targets))
+            found = self.body(images, targets)
+        else:
+            with _losses_of_evaluation(self.body), torch.random.fork_rng():
+                torch.manual_seed(0)
+                found = self.body(images, targets)
+        return {f"loss_{name.removeprefix('loss_')}": value for name, value in found.items()}
 
     def _target(self, boxes: Tensor, size: int) -> dict[str, Tensor]:
         labels = torch.full((len(boxes),), OPACITY, dtype=torch.int64, device=boxes.device)
@@ -161,7 +167,7 @@ def _backbone(name: str, pretrained: bool | str) -> tuple[float, float, Pyramid]
         extra: Callable[[int], nn.Module],
         norm_layer: Callable[..., nn.Module] | None = None,
     ) -> BackboneWithFPN:
-        """The stages that halve the image ``first`` to 5 times; ``extra``, of the last's channels."""
+        """The stages that halve the image ``first`` to 5 times, and ``extra`` after the last."""
         used = dict(list(stages.items())[first - 2 :])
         return BackboneWithFPN(
             body.features if in_features else body,

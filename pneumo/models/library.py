@@ -176,8 +176,7 @@ def existing(pretrained: str) -> str:
     path = Path(pretrained).expanduser()
     if not path.is_file():
         raise ValueError(
-            "model.pretrained must be true, false or a file of weights; there is no file "
-            f"{path}"
+            f"model.pretrained must be true, false or a file of weights; there is no file {path}"
         )
     return str(path)
 

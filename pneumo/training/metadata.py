@@ -33,7 +33,16 @@ log = logging.getLogger(__name__)
 
 PACKAGE = Path(pneumo.__file__).resolve().parent
 WIDTH = 79  # of the lines on the screen
-MODEL_KEYS = ("f", "d", "c", "batch_norm", "num_classes", "pretrained")  # where a model has them
+MODEL_KEYS = (
+    "f",
+    "d",
+    "c",
+    "batch_norm",
+    "num_classes",
+    "backbone",
+    "width",
+    "pretrained",
+)  # where a model has them
 LIMITS = ("limit_train_batches", "limit_val_batches", "overfit_batches", "fast_dev_run")
 NAMES = {  # of the scores, on the screen; a decision is at 0.5
     "f1_normal": "F1 NORMAL",
