@@ -75,8 +75,9 @@ class BoxDataModule(XrayDataModule):
         self.files = dict(
             zip(table.index, table[["width", "height"]].itertuples(index=False), strict=True)
         )
+        self.true_boxes = dict(table["boxes"])  # by row, in pixels of the files
         self.boxes = [np.empty((0, 4))] * len(cache.images)  # in pixels of the prepared images
-        for row, boxes in table["boxes"].items():
+        for row, boxes in self.true_boxes.items():
             self.boxes[row] = geometry.to_prepared(boxes, self.files[row], **self.shape)
 
     def dataset(self, augment: Augmentation | None) -> BoxImages:

@@ -137,8 +137,8 @@ WIDTHS = Rule(
     ),
 )
 WIDTH = Rule(
-    "a multiple of 32, from 32 to 1024, as group normalisation needs it",
-    lambda v: is_whole(v) and 32 <= v <= 1024 and v % 32 == 0,
+    "a multiple of 32, from 64 to 1024, as group normalisation needs it",
+    lambda v: is_whole(v) and 64 <= v <= 1024 and v % 32 == 0,
 )
 CLASS_WEIGHTS = Rule(
     "null, balanced or a list of 2 or 3 numbers above 0, one for each class",

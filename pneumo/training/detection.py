@@ -49,9 +49,9 @@ class Found:
         self.losses.append((num_images, {k: float(v.detach()) for k, v in losses.items()}))
 
     def to_files(self, data: BoxDataModule) -> None:
-        """Turns all boxes to pixels of the files; one that lies outside, in the padding, is lost."""
+        """Turns boxes to pixels of the files; one that lies outside, in the padding, is lost."""
         for place, row in enumerate(self.rows):
-            self.truth[place] = data.to_file(self.truth[place].astype(np.float64), row)
+            self.truth[place] = data.true_boxes[row]
             boxes = data.to_file(self.boxes[place].astype(np.float64), row)
             there = (boxes[:, :2] < boxes[:, 2:]).all(1)
             self.boxes[place], self.scores[place] = boxes[there], self.scores[place][there]
@@ -194,7 +194,7 @@ def box_table(scored: Scored, table: pd.DataFrame, *, splits: list[str]) -> pd.D
         ):
             parts += [_rows(row, TRUTH, np.full(len(true), np.nan), true)]
             parts += [_rows(row, PREDICTED, scores, boxes)]
-    rows = pd.concat(parts)
+    rows = pd.concat(parts, ignore_index=True)
     told = table.loc[rows.pop("row"), ["path", "patient", "split"]].set_axis(rows.index)
     ordered = told.join(rows).sort_values(["path", "kind", "score"], ascending=[True, False, False])
     return ordered.reset_index(drop=True)
