@@ -18,7 +18,7 @@ from pneumo.data.kermany import check_unpacked
 from pneumo.evaluation.assessment import PREVALENCES, assess
 from pneumo.evaluation.metrics import Array
 from pneumo.evaluation.operating_point import OperatingPoint, fit_on_validation, fit_weights
-from pneumo.inference import ensemble
+from pneumo.inference import detection_evaluation, ensemble
 from pneumo.inference.ensemble import Member, Networks
 from pneumo.inference.leakage import labelled, shared_with_train
 from pneumo.labels import CLASS_NAMES
@@ -36,6 +36,8 @@ examples:
       the network that comes with the package
   python -m pneumo.evaluate RUN1 RUN2 RUN3 --out scores.json
       also their mean, and a mean with weights fitted on validation data
+  python -m pneumo.evaluate DETECTOR1 DETECTOR2
+      runs of task=detection: the challenge's score, and their fused boxes
 
 Intervals are of 95 %, over patients. The operating point, the
 temperature and the weights are fixed on validation data only; a run with
@@ -74,6 +76,8 @@ def _command(given: argparse.Namespace) -> int:
     run_dirs = [pretrained.find(run) for run in given.runs]
     if given.out:
         check_out(given.out, run_dirs=run_dirs)
+    if detection_evaluation.are_detectors(run_dirs):
+        return _detectors(given, run_dirs)
     try:
         found = evaluate(
             run_dirs,
@@ -86,11 +90,27 @@ def _command(given: argparse.Namespace) -> int:
     except UnreadableError as error:
         sys.stderr.write(f"error: {error}\n")
         return cli.UNREADABLE
-    if given.out:
-        with opened(given.out, standard=sys.stdout) as file:
-            file.write(run_folder.json_text(found))
-    sys.stdout.write(text(found))
+    _tell(found, text(found), given.out)
     return 0
+
+
+def _detectors(given: argparse.Namespace, run_dirs: Sequence[Path]) -> int:
+    for option, is_given in (("--data", given.data), ("--checkpoint", given.checkpoint != "best")):
+        if is_given:
+            raise ValueError(
+                f"{option} is of classifiers; a detector is scored by its boxes.csv, of its own "
+                f"test split and best checkpoint. Leave {option} out"
+            )
+    found = detection_evaluation.evaluate(run_dirs)
+    _tell(found, _wrapped(detection_evaluation.text(found)), given.out)
+    return 0
+
+
+def _tell(found: dict[str, Any], said: str, out: Path | None) -> None:
+    if out:
+        with opened(out, standard=sys.stdout) as file:
+            file.write(run_folder.json_text(found))
+    sys.stdout.write(said)
 
 
 def evaluate(
@@ -334,7 +354,7 @@ def text(found: dict[str, Any]) -> str:
     if entries[name]["interval"]["warning"]:
         lines.append(f"! {entries[name]['interval']['warning']}")
     lines += ["", f"Of {name}:", *(line for block in blocks for line in block(entries[name]))]
-    return "\n".join(wrapped for line in lines for wrapped in _wrap(line)) + "\n"
+    return _wrapped(lines)
 
 
 def _point_lines(one: dict[str, Any]) -> list[str]:
@@ -409,6 +429,10 @@ def _decimal(value: float) -> str:
 
 def _short(name: str, width: int) -> str:
     return name if len(name) <= width else "…" + name[1 - width :]
+
+
+def _wrapped(lines: Sequence[str]) -> str:
+    return "\n".join(wrapped for line in lines for wrapped in _wrap(line)) + "\n"
 
 
 def _wrap(line: str) -> list[str]:

@@ -1,0 +1,131 @@
+"""Finished detectors scored on their own test split, alone and fused; what evaluate prints."""
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from pneumo.evaluation.detection_assessment import SCORES, assess
+from pneumo.inference import fusion
+from pneumo.runs import detection_run
+from pneumo.runs.detection_run import ImageBoxes
+
+MAP_SENTENCE = (
+    "mAP is another number than the challenge score: it ranks the boxes of all images together, at "
+    "IoU 0.50 and above, and needs no confidence; the challenge scores image by image at one "
+    "confidence and from IoU 0.40 on, and a single false box on an image without truth costs it "
+    "that image."
+)
+TABLES = (("challenge", "f1", "auroc"), ("precision", "recall", "map_50"))
+WIDTH = 20  # columns of a number and its interval
+
+
+def are_detectors(run_dirs: Sequence[Path]) -> bool:
+    """Whether all of the runs are detectors; ValueError where only some are."""
+    kinds = [detection_run.is_detection(run_dir) for run_dir in run_dirs]
+    if any(kinds) and not all(kinds):
+        raise ValueError(
+            f"runs must be of one task; {run_dirs[kinds.index(True)]} is a detector and "
+            f"{run_dirs[kinds.index(False)]} is not. Evaluate them one by one"
+        )
+    return all(kinds)
+
+
+def evaluate(run_dirs: Sequence[Path]) -> dict[str, Any]:
+    """Returns what ``--out`` writes: each detector, and of several their fusions, scored alike.
+
+    Raises:
+        FileNotFoundError, ValueError: a run is broken; the runs have no test images in common.
+    """
+    if len({run_dir.resolve() for run_dir in run_dirs}) < len(run_dirs):
+        raise ValueError("each run may be named once; got one of them twice")
+    runs = [detection_run.read(run_dir, name=str(run_dir)) for run_dir in run_dirs]
+    if len(runs) == 1:
+        tests, what, left_out = [runs[0].boxes.part("test")], "the test split", 0
+    else:
+        shared = fusion.common(runs, "test")
+        tests, what, left_out = shared.parts, "the test images all share", shared.left_out
+    images = tests[0].images
+    notes = [str(n) for n in dict.fromkeys(r.metrics["data"].get("note") for r in runs) if n]
+    if left_out:
+        notes.append(
+            f"{left_out:,} test images of {runs[0].name} are left out: another run was trained on "
+            "their patients, or did not test on them"
+        )
+    return {
+        "schema": 1,
+        "task": detection_run.TASK,
+        "scored_on": {
+            "what": what,
+            "images": len(images),
+            "patients": int(images["patient"].nunique()),
+            "with_boxes": int(sum(len(boxes) > 0 for boxes in tests[0].truth)),
+            "left_out": left_out,
+        },
+        "notes": notes,
+        "members": [
+            {"run": run.name, **_assess(test, run.confidence)}
+            for run, test in zip(runs, tests, strict=True)
+        ],
+        "fused": [_fused(runs, method) for method in fusion.METHODS] if len(runs) > 1 else [],
+    }
+
+
+def _assess(boxes: ImageBoxes, confidence: float) -> dict[str, Any]:
+    return assess(
+        boxes.truth,
+        boxes.predicted,
+        boxes.scores,
+        patient=boxes.images["patient"],
+        confidence=confidence,
+    )
+
+
+def _fused(runs: Sequence[detection_run.DetectionRun], method: str) -> dict[str, Any]:
+    try:
+        boxes, about = fusion.fused(runs, method=method)
+    except ValueError as error:  # no validation images in common, or no ensemble-boxes
+        return {"method": method, "why_not": str(error)}
+    return {"method": method, **about, **_assess(boxes, about["confidence"])}
+
+
+def text(found: dict[str, Any]) -> list[str]:
+    """The lines for a terminal; all of it is in the JSON."""
+    on, iou = found["scored_on"], found["members"][0]["iou"]
+    entries = {one["run"]: one for one in found["members"]}
+    entries |= {fusion.TITLES[one["method"]]: one for one in found["fused"] if "scores" in one}
+    lines = [
+        f"Scored on {on['what']}: {on['images']:,} images of {on['patients']:,} patients, "
+        f"{on['with_boxes']:,} with boxes",
+        *(f"! {note}" for note in found["notes"]),
+    ]
+    for names in TABLES:
+        heads = (f"{SCORES[name].removesuffix(f' at IoU {iou}'):{WIDTH}}" for name in names)
+        lines += ["", (" " * WIDTH + "".join(heads)).rstrip()]
+        for run, one in entries.items():
+            shown = (f"{_number(one['scores'][name]):{WIDTH}}" for name in names)
+            lines.append(f"{_short(run):{WIDTH}}" + "".join(shown).rstrip())
+    lines += ["", f"F1, precision and recall of boxes at IoU {iou} and at the confidence fixed on"]
+    lines.append("validation images:")
+    lines += [f"  {one['confidence']:.4f}  {_short(run)}" for run, one in entries.items()]
+    for one in found["fused"]:
+        if "why_not" in one:
+            lines.append(f"no {fusion.TITLES[one['method']]}: {one['why_not']}")
+    if weights := next((one["weights"] for one in found["fused"] if "weights" in one), None):
+        lines.append(
+            "weights of the fusions, from validation: " + " ".join(f"{w:.3f}" for w in weights)
+        )
+    why_no_map = found["members"][0]["why_no_map"]
+    return [*lines, f"no mAP: {why_no_map}" if why_no_map else MAP_SENTENCE]
+
+
+def _number(found: dict[str, float]) -> str:
+    value, low, high = (found[key] for key in ("value", "low", "high"))
+    if np.isnan(value):
+        return "?"
+    return f"{value:.3f}" + ("" if np.isnan(low) else f" {low:.3f}-{high:.3f}")
+
+
+def _short(name: str) -> str:
+    return name if len(name) < WIDTH else "…" + name[2 - WIDTH :]

@@ -1,0 +1,187 @@
+"""The boxes of several detectors become one detector's: weighted box fusion, or suppression.
+
+Weights, and the fused boxes' confidence, come from validation images only.
+"""
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from numpy.typing import ArrayLike
+
+from pneumo.evaluation.detection import INSTALL, challenge_score, fit_confidence, kept
+from pneumo.evaluation.metrics import Array
+from pneumo.inference import ensemble
+from pneumo.runs.detection_run import DetectionRun, ImageBoxes, same_truth
+
+WBF_IOU = 0.55  # of boxes taken for one; the default of its authors
+NMS_IOU = 0.5
+
+Fuse = Callable[..., tuple[Array, Array]]
+
+
+def weighted_box_fusion(
+    boxes: Sequence[ArrayLike],
+    scores: Sequence[ArrayLike],
+    *,
+    weights: ArrayLike,
+    iou: float = WBF_IOU,
+) -> tuple[Array, Array]:
+    """Fused boxes (K, 4) and scores (K,) of one image, the highest first.
+
+    Boxes that overlap become their mean, weighted by score and member; one that few found loses
+    score. Solovyev et al., Image and Vision Computing 107 (2021) 104117, by their own package.
+
+    Args:
+        boxes: (K_m, 4) of each of M members, in pixels.
+        scores: (K_m,) of each member, in [0, 1].
+        weights: (M,) above 0; their scale does not matter.
+        iou: boxes with more are taken for one.
+
+    Raises:
+        ValueError: ensemble-boxes is not installed.
+    """
+    try:
+        from ensemble_boxes import weighted_boxes_fusion
+    except ModuleNotFoundError as error:
+        raise ValueError(f"weighted box fusion needs {error.name}; {INSTALL}") from None
+    every = np.concatenate([np.reshape(b, (-1, 4)) for b in boxes])
+    if not len(every):
+        return np.zeros((0, 4)), np.zeros(0)
+    # it wants coordinates in [0, 1]; neither IoU nor mean depends on where 0 and 1 are
+    low = np.tile(every.reshape(-1, 2).min(0), 2)
+    size = np.tile(every.reshape(-1, 2).max(0), 2) - low
+    inside = [(np.reshape(b, (-1, 4)) - low) / size for b in boxes]
+    fused, score, _ = weighted_boxes_fusion(
+        inside,
+        [np.asarray(s, np.float64) for s in scores],
+        [np.zeros(len(b)) for b in inside],
+        weights=list(np.asarray(weights, np.float64)),
+        iou_thr=iou,
+    )
+    return _highest_first(fused * size + low, np.clip(score, 0, 1))
+
+
+def non_maximum_suppression(
+    boxes: Sequence[ArrayLike],
+    scores: Sequence[ArrayLike],
+    *,
+    weights: ArrayLike,
+    iou: float = NMS_IOU,
+) -> tuple[Array, Array]:
+    """All members' boxes of one image but those that overlap a box of higher score.
+
+    Arguments and result as of `weighted_box_fusion`; a member's scores count by its weight, the
+    greatest being 1. It is torchvision's: the one of ensemble-boxes waits for numba's compiler.
+    """
+    import torch
+    from torchvision.ops import nms
+
+    weight = np.asarray(weights, np.float64) / np.max(weights)
+    every = np.concatenate([np.reshape(b, (-1, 4)) for b in boxes]).astype(np.float64)
+    score = np.concatenate(
+        [np.asarray(s, np.float64) * w for s, w in zip(scores, weight, strict=True)]
+    )
+    keep = nms(torch.from_numpy(every), torch.from_numpy(score), iou).numpy()
+    return _highest_first(every[keep], score[keep])
+
+
+METHODS: dict[str, Fuse] = {"wbf": weighted_box_fusion, "nms": non_maximum_suppression}
+TITLES = {"wbf": "weighted box fusion", "nms": "non-max suppression"}
+
+
+@dataclass(frozen=True)
+class Common:
+    """The images of one split that all members share, on which none was trained."""
+
+    parts: list[ImageBoxes]  # of each member, the same images in the same order
+    left_out: int  # images of the first member's split that another lacks, or was trained on
+
+
+def common(runs: Sequence[DetectionRun], split: str) -> Common:
+    """Returns the images of a split that all runs have, and on whose patients none was trained.
+
+    Raises:
+        ValueError: they have different true boxes, or none is left.
+        FileNotFoundError: see ensemble.read.
+    """
+    own = [run.boxes.part(split) for run in runs]
+    splits = [ensemble.read(run.run_dir).split for run in runs]
+    trained = set[str]().union(*(each.loc[each["split"] == "train", "patient"] for each in splits))
+    shared = set.intersection(*(set(part.images["path"]) for part in own))
+    parts = [
+        part.only(
+            (part.images["path"].isin(shared) & ~part.images["patient"].isin(trained)).to_numpy()
+        )
+        for part in own
+    ]
+    if not len(parts[0].images):
+        raise ValueError(
+            f"no image of the {split} splits is shared by all runs and new to them; take runs of "
+            "one split"
+        )
+    if not same_truth(parts):
+        raise ValueError("the runs must have the same true boxes; take runs of the same data")
+    return Common(parts, len(own[0].images) - len(parts[0].images))
+
+
+def fit_weights(val: Common) -> Array:
+    """(M,) weights of sum 1: each member's challenge score on validation images, as shares.
+
+    Equal where no member scores above 0.
+    """
+    scores = [_best_score(part) for part in val.parts]
+    total = sum(scores)
+    return np.array(scores) / total if total > 0 else np.full(len(scores), 1 / len(scores))
+
+
+def fuse(parts: Sequence[ImageBoxes], *, weights: ArrayLike, method: str) -> ImageBoxes:
+    """The members' boxes of the same images, fused by a method of `METHODS`.
+
+    Members of weight 0 are left out.
+    """
+    weights = np.asarray(weights, np.float64)
+    used = [(part, weight) for part, weight in zip(parts, weights, strict=True) if weight > 0]
+    first = parts[0]
+    pairs = [
+        METHODS[method](
+            [part.predicted[i] for part, _ in used],
+            [part.scores[i] for part, _ in used],
+            weights=[weight for _, weight in used],
+        )
+        for i in range(len(first.truth))
+    ]
+    boxes, scores = ([pair[i] for pair in pairs] for i in (0, 1))
+    return ImageBoxes(first.images, first.truth, boxes, scores)
+
+
+def fused(runs: Sequence[DetectionRun], *, method: str) -> tuple[ImageBoxes, dict[str, Any]]:
+    """Returns fused boxes of the common test images, and what validation fixed for them.
+
+    That is ``weights``, ``confidence``, and how many ``val_images`` fixed them.
+
+    Raises:
+        ValueError, FileNotFoundError: see `common`; or ensemble-boxes is not installed.
+    """
+    val, test = common(runs, "val"), common(runs, "test")
+    weights = fit_weights(val)
+    on_val = fuse(val.parts, weights=weights, method=method)
+    confidence = fit_confidence(on_val.truth, on_val.predicted, on_val.scores)
+    about = {
+        "weights": weights.tolist(),
+        "confidence": confidence,
+        "val_images": len(on_val.images),
+    }
+    return fuse(test.parts, weights=weights, method=method), about
+
+
+def _best_score(part: ImageBoxes) -> float:
+    confidence = fit_confidence(part.truth, part.predicted, part.scores)
+    score = challenge_score(part.truth, *kept(part.predicted, part.scores, confidence=confidence))
+    return 0.0 if np.isnan(score) else score
+
+
+def _highest_first(boxes: Array, scores: Array) -> tuple[Array, Array]:
+    order = np.argsort(-scores, kind="stable")
+    return boxes[order], scores[order]

@@ -1,0 +1,170 @@
+import numpy as np
+import pytest
+import torch
+from torchvision.ops import box_iou as torchvision_iou
+
+from pneumo.evaluation import detection
+from pneumo.evaluation.detection import (
+    IOU_THRESHOLDS,
+    NO_BOX,
+    challenge_score,
+    fit_confidence,
+    froc,
+    hits,
+    image_auroc,
+    image_scores,
+    kept,
+    mean_average_precision,
+    precision_recall_curve,
+    precision_recall_f1,
+)
+from pneumo.evaluation.metrics import Array
+
+Boxes = list[list[float]]  # of one image
+A, B = [0.0, 0.0, 10.0, 10.0], [20.0, 20.0, 40.0, 40.0]
+NONE: Boxes = []
+
+
+def of_iou(share: float) -> list[float]:
+    """A box whose IoU with A is this."""
+    return [0.0, 0.0, 10.0, 10.0 * share]
+
+
+def random_images(seed: int, number: int = 12) -> tuple[list[Array], list[Array], list[Array]]:
+    """True boxes, predicted ones near some of them, and their scores, some of them equal."""
+    rng = np.random.default_rng(seed)
+    truth, predicted, scores = [], [], []
+    for _ in range(number):
+        corner = rng.uniform(0, 60, (rng.integers(0, 3), 2))
+        truth.append(np.hstack([corner, corner + rng.uniform(10, 30, corner.shape)]))
+        near = np.repeat(truth[-1], 2, 0) + rng.normal(0, 2, (2 * len(corner), 4))
+        far = rng.uniform(0, 40, (rng.integers(0, 3), 2))
+        predicted.append(np.vstack([near, np.hstack([far, far + 20])]))
+        scores.append(rng.integers(1, 8, len(predicted[-1])) / 8)
+    return truth, predicted, scores
+
+
+def test_iou_is_that_of_torchvision() -> None:
+    truth, predicted, _ = random_images(0)
+    for a, b in zip(truth, predicted, strict=True):
+        expected = torchvision_iou(torch.from_numpy(a), torch.from_numpy(b)).numpy()
+        np.testing.assert_allclose(detection.box_iou(a, b), expected)
+
+
+def test_a_box_without_area_hits_nothing() -> None:
+    assert detection.box_iou([[5, 5, 5, 5]], [[5, 5, 5, 5]]) == 0
+
+
+@pytest.mark.parametrize(
+    ("truth", "predicted", "expected"),
+    [
+        ([A], [A], 1.0),
+        ([A], NONE, 0.0),
+        (NONE, [A], 0.0),
+        ([A, B], [A], 1 / 2),  # one hit, one miss
+        ([A], [A, B], 1 / 2),  # one hit, one false positive
+        ([A, B], [A, [60, 60, 70, 70]], 1 / 3),  # one of each
+        ([A], [A, A], 1 / 2),  # a true box is hit once
+        ([A], [of_iou(0.41)], 1 / 8),
+        ([A], [of_iou(0.5)], 2 / 8),  # above 0.40 and 0.45; 0.50 is not above 0.50
+        ([A], [of_iou(0.4)], 0.0),
+        ([A], [of_iou(0.76)], 1.0),
+        # 0.42 first takes the true box at 0.40, and is a false positive from 0.45 on
+        ([A], [of_iou(0.42), of_iou(0.8)], 1 / 2),
+    ],
+)
+def test_challenge_score_of_one_image(truth: Boxes, predicted: Boxes, expected: float) -> None:
+    assert challenge_score([truth], [predicted]) == pytest.approx(expected)
+
+
+def test_images_without_any_box_are_left_out_and_false_alarms_are_not() -> None:
+    truth, predicted = [[A], NONE, NONE], [[A], NONE, [B]]
+    np.testing.assert_array_equal(image_scores(truth, predicted), [1, np.nan, 0])
+    assert challenge_score(truth, predicted) == 1 / 2
+    assert np.isnan(challenge_score([NONE], [NONE]))
+
+
+def test_matching_is_in_order_of_the_scores() -> None:
+    # The surer box takes the better of two true boxes; the other is left with the worse or none
+    two = [[0.0, 0, 10, 10], [0.0, 5, 10, 15]]
+    between, low = [0.0, 1, 10, 11], [0.0, 0, 10, 10]
+    assert hits(two, [low, between], thresholds=[0.4]).tolist() == [[True, True]]
+    assert hits(two[:1], [between, low], thresholds=[0.4]).tolist() == [[True, False]]
+    first = image_scores([two[:1]], [[low, of_iou(0.5)]], [[0.9, 0.1]])
+    assert image_scores([two[:1]], [[of_iou(0.5), low]], [[0.1, 0.9]]) == first == 1 / 2
+
+
+def test_thresholds_are_the_published_ones() -> None:
+    assert tuple(np.arange(40, 80, 5) / 100) == IOU_THRESHOLDS
+
+
+@pytest.mark.parametrize("seed", range(8))
+def test_fitted_confidence_is_the_best_of_all(seed: int) -> None:
+    truth, predicted, scores = random_images(seed)
+    found = fit_confidence(truth, predicted, scores)
+
+    def at(confidence: float) -> float:
+        return challenge_score(truth, *kept(predicted, scores, confidence=confidence))
+
+    candidates = sorted({float(s) for one in scores for s in one})
+    best = max(candidates, key=lambda c: (round(at(c), 9), c))
+    assert found == best
+
+
+def test_no_confidence_where_no_box_hits() -> None:
+    assert fit_confidence([[A]], [[B]], [[0.9]]) == NO_BOX
+    assert fit_confidence([[A]], [NONE], [NONE]) == NO_BOX
+    assert fit_confidence([NONE], [[A]], [[0.5]]) == NO_BOX
+
+
+def test_precision_recall_f1_by_hand() -> None:
+    truth: list[Boxes] = [[A, B], NONE, [A]]
+    predicted: list[Boxes] = [[A, [60, 60, 70, 70]], [B], [of_iou(0.45)]]
+    scores = [[0.9, 0.8], [0.3], [0.7]]
+    found = precision_recall_f1(truth, predicted, scores, confidence=0.5)
+    assert found == pytest.approx({"precision": 2 / 3, "recall": 2 / 3, "f1": 2 / 3})
+    found = precision_recall_f1(truth, predicted, scores, confidence=0.3)
+    assert found == pytest.approx({"precision": 2 / 4, "recall": 2 / 3, "f1": 4 / 7})
+    found = precision_recall_f1(truth, predicted, scores, iou=0.5, confidence=0.5)
+    assert found == pytest.approx({"precision": 1 / 3, "recall": 1 / 3, "f1": 1 / 3})
+    found = precision_recall_f1(truth, predicted, scores, confidence=1)
+    assert np.isnan(found["precision"])
+    assert (found["recall"], found["f1"]) == (0, 0)
+
+
+@pytest.mark.parametrize("seed", range(3))
+def test_curves_agree_with_the_scores_at_each_confidence(seed: int) -> None:
+    truth, predicted, scores = random_images(seed)
+    curve = precision_recall_curve(truth, predicted, scores)
+    for recall, precision, confidence in zip(*curve, strict=True):
+        found = precision_recall_f1(truth, predicted, scores, confidence=confidence)
+        assert (found["recall"], found["precision"]) == pytest.approx((recall, precision))
+    false, sensitivity, _ = froc(truth, predicted, scores)
+    np.testing.assert_allclose(sensitivity, curve.x)
+    number = np.array([sum((s >= c).sum() for s in scores) for c in curve.confidence])
+    np.testing.assert_allclose(false, number * (1 - curve.y) / len(truth))
+
+
+def test_curves_without_boxes_are_empty() -> None:
+    assert froc([[A]], [NONE], [NONE]).x.size == 0
+
+
+def test_images_are_ranked_by_their_highest_score() -> None:
+    truth: list[Boxes] = [[A], [A], NONE, NONE]
+    scores: list[list[float]] = [[0.1, 0.9], [0.4], [0.5], []]
+    assert image_auroc(truth, scores) == 3 / 4
+
+
+def test_mean_average_precision_is_another_number() -> None:
+    pytest.importorskip("pycocotools")
+    truth, predicted, scores = [[A], NONE], [[A], [B]], [[0.9], [0.1]]
+    assert mean_average_precision(truth, predicted, scores) == pytest.approx(
+        {"map": 1, "map_50": 1}
+    )
+    assert challenge_score(truth, predicted) == 1 / 2
+    assert np.isnan(mean_average_precision([NONE], [NONE], [NONE])["map"])
+
+
+def test_each_box_needs_a_score() -> None:
+    with pytest.raises(ValueError, match=r"the scores of an image's 1 boxes must be \(K,\); got"):
+        fit_confidence([[A]], [[A]], [[0.5, 0.6]])

@@ -1,0 +1,80 @@
+import json
+from pathlib import Path
+
+import pytest
+
+from pneumo import evaluate
+from pneumo.evaluation.detection import challenge_score, fit_confidence, kept
+from pneumo.runs import detection_run
+from tests.detection_runs import make_detector
+
+Capture = pytest.CaptureFixture[str]
+
+
+def call(*arguments: str | Path) -> int:
+    return evaluate.main(list(map(str, arguments)))
+
+
+def test_a_detector_is_scored_on_its_test_split(tmp_path: Path, capsys: Capture) -> None:
+    folder = make_detector(tmp_path / "run", confidence=0.4)
+    assert call(folder, "--out", tmp_path / "scores.json") == 0
+    said = capsys.readouterr().out
+    assert max(map(len, said.splitlines())) <= 80
+    found = json.loads((tmp_path / "scores.json").read_text())
+    test = detection_run.read(folder, name="run").boxes.part("test")
+    expected = challenge_score(test.truth, *kept(test.predicted, test.scores, confidence=0.4))
+    (one,) = found["members"]
+    challenge = one["scores"]["challenge"]
+    assert challenge["value"] == pytest.approx(expected)
+    assert challenge["low"] < expected < challenge["high"]
+    assert found["scored_on"]["images"] == len(test.images)
+    assert found["scored_on"]["patients"] == test.images["patient"].nunique()
+    assert f"{expected:.3f}" in said
+    assert "0.4000" in said
+    assert found["fused"] == []
+
+
+def test_two_detectors_are_fused_with_what_validation_fixes(
+    tmp_path: Path, capsys: Capture
+) -> None:
+    folders = [make_detector(tmp_path / name, seed=seed) for seed, name in enumerate("ab")]
+    assert call(*folders, "--out", tmp_path / "scores.json") == 0
+    found = json.loads((tmp_path / "scores.json").read_text())
+    fused = {one["method"]: one for one in found["fused"]}
+    weights = fused["nms"]["weights"]
+    on_val = [_best_on_val(folder) for folder in folders]
+    assert weights == pytest.approx([score / sum(on_val) for score in on_val])
+    assert fused["nms"]["confidence"] != found["members"][0]["confidence"]
+    assert "\nnon-max suppression " in capsys.readouterr().out
+
+
+def _best_on_val(folder: Path) -> float:
+    part = detection_run.read(folder, name="run").boxes.part("val")
+    confidence = fit_confidence(part.truth, part.predicted, part.scores)
+    return challenge_score(part.truth, *kept(part.predicted, part.scores, confidence=confidence))
+
+
+@pytest.mark.parametrize("option", [("--data", "elsewhere"), ("--checkpoint", "last")])
+def test_what_is_of_classifiers_only_is_refused(
+    tmp_path: Path, option: tuple[str, str], capsys: Capture
+) -> None:
+    assert call(make_detector(tmp_path / "run"), *option) == 2
+    said = capsys.readouterr().err
+    assert said.startswith(f"error: {option[0]} is of classifiers; a detector is scored by its")
+    assert said.count("\n") == 1
+
+
+def test_detectors_and_classifiers_do_not_mix(tmp_path: Path, capsys: Capture) -> None:
+    other = make_detector(tmp_path / "classifier", task="classification")
+    assert call(make_detector(tmp_path / "run"), other) == 2
+    assert "runs must be of one task" in capsys.readouterr().err
+
+
+def test_without_validation_images_nothing_is_fused(tmp_path: Path, capsys: Capture) -> None:
+    folders = [
+        make_detector(tmp_path / name, seed=seed, parts=("train", "test"))
+        for seed, name in enumerate("ab")
+    ]
+    assert call(*folders) == 0
+    said = " ".join(capsys.readouterr().out.split())
+    assert "no non-max suppression: no image of the val splits is shared" in said

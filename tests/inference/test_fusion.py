@@ -1,0 +1,127 @@
+from importlib.util import find_spec
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from pneumo.evaluation.detection import challenge_score, fit_confidence, kept
+from pneumo.inference.fusion import (
+    METHODS,
+    common,
+    fit_weights,
+    fuse,
+    fused,
+    non_maximum_suppression,
+    weighted_box_fusion,
+)
+from pneumo.runs import detection_run
+from pneumo.runs.detection_run import DetectionRun, ImageBoxes
+from tests.detection_runs import make_detector
+
+needs_wbf = pytest.mark.skipif(
+    find_spec("ensemble_boxes") is None, reason="the extra detection is not installed"
+)
+A, NEAR, FAR = [0.0, 0.0, 100.0, 100.0], [10.0, 0.0, 110.0, 100.0], [300.0, 300.0, 350.0, 350.0]
+
+
+def run(folder: Path) -> DetectionRun:
+    return detection_run.read(folder, name=folder.name)
+
+
+@needs_wbf
+def test_boxes_that_overlap_become_their_weighted_mean() -> None:
+    boxes, scores = weighted_box_fusion([[A], [NEAR]], [[0.6], [0.6]], weights=[1, 1])
+    np.testing.assert_allclose(boxes, [[5, 0, 105, 100]], atol=1e-3)
+    np.testing.assert_allclose(scores, [0.6], atol=1e-6)
+    boxes, _ = weighted_box_fusion([[A], [NEAR]], [[0.6], [0.6]], weights=[3, 1])
+    np.testing.assert_allclose(boxes, [[2.5, 0, 102.5, 100]], atol=1e-3)
+
+
+@needs_wbf
+def test_a_box_of_one_member_alone_loses_score() -> None:
+    boxes, scores = weighted_box_fusion([[A, FAR], [A]], [[0.8, 0.8], [0.8]], weights=[1, 1])
+    np.testing.assert_allclose(boxes, [A, FAR], atol=1e-3)
+    np.testing.assert_allclose(scores, [0.8, 0.4], atol=1e-6)
+
+
+def test_suppression_keeps_the_box_of_the_highest_score() -> None:
+    boxes, scores = non_maximum_suppression([[A, FAR], [NEAR]], [[0.7, 0.2], [0.9]], weights=[1, 1])
+    np.testing.assert_array_equal(boxes, [NEAR, FAR])
+    np.testing.assert_allclose(scores, [0.9, 0.2])
+    boxes, _ = non_maximum_suppression([[A, FAR], [NEAR]], [[0.7, 0.2], [0.9]], weights=[2, 1])
+    np.testing.assert_array_equal(boxes[0], A)  # 0.9 counts as 0.45
+
+
+@pytest.mark.parametrize(
+    "method",
+    [pytest.param("wbf", marks=needs_wbf), "nms"],
+)
+def test_no_boxes_fuse_to_none(method: str) -> None:
+    boxes, scores = METHODS[method]([[], []], [[], []], weights=[1, 1])
+    assert (boxes.shape, scores.shape) == ((0, 4), (0,))
+
+
+def test_weights_are_shares_of_the_validation_score(tmp_path: Path) -> None:
+    runs = [
+        run(make_detector(tmp_path / "good", seed=1, skill=3)),
+        run(make_detector(tmp_path / "poor", seed=2, skill=25)),
+    ]
+    weights = fit_weights(common(runs, "val"))
+    assert weights.sum() == pytest.approx(1)
+    assert weights[0] > weights[1] > 0
+
+
+@needs_wbf
+def test_fused_boxes_of_two_runs_score_better_than_both(tmp_path: Path) -> None:
+    runs = [
+        run(make_detector(tmp_path / str(seed), seed=seed, skill=9, images=600)) for seed in (1, 2)
+    ]
+    boxes, about = fused(runs, method="wbf")
+    score = best_score(boxes)
+    assert all(score > best_score(one.boxes.part("test")) for one in runs)
+    assert about["val_images"] == len(runs[0].boxes.part("val").images)
+
+
+def best_score(boxes: ImageBoxes) -> float:
+    confidence = fit_confidence(boxes.truth, boxes.predicted, boxes.scores)
+    found = kept(boxes.predicted, boxes.scores, confidence=confidence)
+    return challenge_score(boxes.truth, *found)
+
+
+def test_a_member_of_weight_0_is_left_out(tmp_path: Path) -> None:
+    runs = [run(make_detector(tmp_path / str(seed), seed=seed)) for seed in (1, 2)]
+    test = common(runs, "test")
+    alone = fuse(test.parts, weights=[1, 0], method="nms")
+    with_none = fuse(test.parts[:1], weights=[1], method="nms")
+    for a, b in zip(alone.predicted, with_none.predicted, strict=True):
+        np.testing.assert_array_equal(a, b)
+
+
+def test_images_that_a_member_was_trained_on_are_left_out_and_counted(tmp_path: Path) -> None:
+    first = run(make_detector(tmp_path / "a"))
+    # six turns: of the patients that a tests on, b trains on half and tests on half
+    turns = ("train", "val", "test", "train", "val", "train")
+    second = run(make_detector(tmp_path / "b", seed=1, parts=turns))
+    found = common([first, second], "test")
+    trained = {"p005", "p011", "p017", "p023", "p029", "p035", "p041"}
+    own = first.boxes.part("test").images
+    assert set(found.parts[0].images["patient"]) == set(own["patient"]) - trained
+    assert found.left_out == 2 * len(trained)
+    assert len(found.parts[0].images) == len(own) - found.left_out > 0
+
+
+def test_runs_without_common_images_are_refused(tmp_path: Path) -> None:
+    runs = [
+        run(make_detector(tmp_path / "a")),
+        run(make_detector(tmp_path / "b", parts=("test", "val", "train"))),
+    ]
+    with pytest.raises(ValueError, match="no image of the test splits is shared by all runs"):
+        common(runs, "test")
+
+
+def test_runs_of_other_truth_are_refused(tmp_path: Path) -> None:
+    runs = [run(make_detector(tmp_path / name)) for name in "ab"]
+    test = runs[1].boxes.truth
+    test[next(i for i, boxes in enumerate(test) if len(boxes))][0] += 5
+    with pytest.raises(ValueError, match="must have the same true boxes"):
+        [common(runs, split) for split in ("val", "test")]
