@@ -20,13 +20,13 @@ class BoxBatch(NamedTuple):
 
     image: Tensor  # (B, 1, S, S) uint8 grey values
     sides: Tensor  # (M, 4) float32, the boxes of all images one after the other, in pixels of S
-    count: Tensor  # (B,) int64, how many of them each image has
+    num_boxes: Tensor  # (B,) int64, how many of them each image has
     row: Tensor  # (B,) int64 rows of the table
 
     @property
     def boxes(self) -> tuple[Tensor, ...]:
         """(N, 4) float32 of each image."""
-        return self.sides.split(self.count.tolist())
+        return torch.split(self.sides, self.num_boxes.tolist())
 
 
 class BoxImages(Dataset[BoxBatch]):

@@ -193,7 +193,10 @@ def _retinanet(make_pyramid: Pyramid, width: int, **options: Any) -> nn.Module:
     per_place = anchors.num_anchors_per_location()[0]
     head = RetinaNetHead(width, per_place, NUM_CLASSES, norm_layer=norm)
     head.regression_head._loss_type = "giou"
-    return detection.RetinaNet(pyramid, NUM_CLASSES, anchor_generator=anchors, head=head, **options)
+    network: nn.Module = detection.RetinaNet(
+        pyramid, NUM_CLASSES, anchor_generator=anchors, head=head, **options
+    )
+    return network
 
 
 def _maskrcnn(make_pyramid: Pyramid, width: int, **options: Any) -> nn.Module:
@@ -205,7 +208,7 @@ def _maskrcnn(make_pyramid: Pyramid, width: int, **options: Any) -> nn.Module:
     anchors = AnchorGenerator(((32,), (64,), (128,), (256,), (512,)), ((0.5, 1.0, 2.0),) * 5)
     per_place = anchors.num_anchors_per_location()[0]
     convolutions = [width] * 4
-    return detection.MaskRCNN(
+    network: nn.Module = detection.MaskRCNN(
         pyramid,
         rpn_anchor_generator=anchors,
         rpn_head=RPNHead(width, per_place, conv_depth=2),
@@ -215,6 +218,7 @@ def _maskrcnn(make_pyramid: Pyramid, width: int, **options: Any) -> nn.Module:
         mask_predictor=detection.mask_rcnn.MaskRCNNPredictor(width, width, NUM_CLASSES),
         **options,
     )
+    return network
 
 
 ARCHITECTURES: dict[str, Callable[..., nn.Module]] = {

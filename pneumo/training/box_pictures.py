@@ -1,5 +1,7 @@
 """True and predicted boxes on the same few images after each epoch, for TensorBoard."""
 
+from typing import Any
+
 import pytorch_lightning as pl
 import torch
 from torch import Tensor
@@ -28,7 +30,7 @@ class BoxPictures(pl.Callback):
         if writer is None:
             return
         assert isinstance(pl_module, DetectionTask)
-        batch = next(iter(data.loader(FIXED_ON, mixed=True)))
+        batch: Any = next(iter(data.loader(FIXED_ON, mixed=True)))
         network = pl_module.network.eval()
         found = network(batch.image[:NUM_PICTURES].to(pl_module.device))
         network.train()

@@ -17,6 +17,7 @@ from pneumo.data.detection import BoxBatch, BoxDataModule
 from pneumo.evaluation import detection as evaluation
 from pneumo.models.detector import Detector
 from pneumo.training.base import Task
+from pneumo.training.scoring import Scores
 from pneumo.training.task import image_scores
 
 log = logging.getLogger("pneumo")
@@ -138,13 +139,11 @@ def mean_average_precision(found: Found) -> float:
 
 
 @dataclass(frozen=True)
-class Scored:
-    """What one checkpoint says of the images of some splits."""
+class Scored(Scores):
+    """What one checkpoint says of the images of some splits; scores as `score` returns them."""
 
-    epoch: int  # that the checkpoint was saved after, from 0
     confidence: float  # fixed on the validation split
     found: dict[str, Found]  # by split, in pixels of the files
-    scores: dict[str, dict[str, Any]]  # by split: as `score` returns them
 
 
 @torch.inference_mode()
@@ -166,7 +165,7 @@ def score_checkpoint(
     if FIXED_ON in found:
         confidence = fixed_confidence(found[FIXED_ON])
     scores = {split: score(found[split], confidence=confidence) for split in splits}
-    return Scored(last["epoch"], confidence, found, scores)
+    return Scored(last["epoch"], scores, confidence, found)
 
 
 def predictions(scored: Scored, table: pd.DataFrame, *, splits: list[str]) -> pd.DataFrame:

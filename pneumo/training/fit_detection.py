@@ -16,6 +16,7 @@ from hydra.utils import instantiate
 from pneumo.data import cache
 from pneumo.data.base import DataSet
 from pneumo.data.detection import BoxDataModule
+from pneumo.evaluation.detection import INSTALL
 from pneumo.models import fused_cpu
 from pneumo.models.detector import Detector
 from pneumo.runs import run_folder
@@ -32,7 +33,7 @@ SECTIONS = (  # whose objects are looked at before a run
 )
 OWN_KEYS = ("name",)  # of a model's YAML that are no arguments
 TASK = "detection"
-NO_MAP = "The mean average precision is left out: it needs pycocotools. pip install pycocotools"
+NO_MAP = f"The mean average precision is left out: it needs pycocotools; {INSTALL}"
 
 
 def check(config: Mapping[str, Any]) -> None:
@@ -60,7 +61,7 @@ def fit(config: dict[str, Any], run_dir: Path) -> None:
     if data_set.note:
         log.warning(textwrap.fill(data_set.note, metadata.WIDTH))
     if not find_spec("pycocotools"):
-        log.warning(NO_MAP)
+        log.warning(textwrap.fill(NO_MAP, metadata.WIDTH))
     table, images = read_data(config, data_set)
     table = table.join(data_set.boxes().set_index("path"), on="path")
     digest = keep_split(run_dir, table)
