@@ -5,7 +5,7 @@ import logging
 import os
 import shutil
 import sys
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
 from functools import partial
@@ -20,7 +20,7 @@ from numpy.typing import NDArray
 from PIL import Image
 from tqdm import tqdm
 
-from pneumo import atomic
+from pneumo import atomic, cli
 from pneumo.data.boxes import SIDES, per_image
 from pneumo.labels import BACTERIA, SUBTYPES, VIRUS
 
@@ -530,3 +530,36 @@ def _box_rows(radiograph: _Radiograph, *, seed: int) -> list[tuple[Any, ...]]:
     found, (width, height) = draw_boxes(rng, subtype=radiograph.subtype, anatomy=anatomy)
     sides = [tuple(box) for box in found] or [(None,) * 4]
     return [(radiograph.path, width, height, *box) for box in sides]
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """The command python -m pneumo.data.phantom; returns its exit code."""
+    parser = cli.Parser(
+        "data.phantom",
+        description="Writes generated radiographs: for trying the software, not for medicine.",
+        epilog="examples:\n  python -m pneumo.data.phantom --layout rsna --out phantoms\n",
+    )
+    parser.add_argument("--out", type=Path, required=True, metavar="DIR", help="a new folder")
+    parser.add_argument(
+        "--layout",
+        choices=("kermany", "rsna"),
+        default="kermany",
+        help="of Kermany et al. (JPEG) or of the RSNA challenge (DICOM, boxes)",
+    )
+    parser.add_argument("--num-images", type=int, default=NUM_IMAGES, metavar="N")
+    parser.add_argument("--seed", type=int, default=0, metavar="N")
+    asked = parser.parse(arguments)
+
+    def write() -> int:
+        from pneumo.data import phantom_rsna  # late: it imports this module
+
+        make = phantom_rsna.write if asked.layout == "rsna" else generate
+        made = make(asked.out, num_images=asked.num_images, seed=asked.seed)
+        sys.stdout.write(f"{asked.num_images} generated radiographs: {made}\n")
+        return 0
+
+    return cli.run(write)
+
+
+if __name__ == "__main__":
+    sys.exit(main())
