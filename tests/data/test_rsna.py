@@ -99,7 +99,7 @@ def test_images_and_rows_belong_together(folder: Path) -> None:
     with pytest.raises(ValueError, match=f"must have an image in .*; not so: {FIRST}. Take"):
         table(folder)
     shutil.copy(other.resolve(), image)
-    with pytest.raises(ValueError, match="must have a row in .*; not so: other. Take the table"):
+    with pytest.raises(ValueError, match=r"must have a row in .*; not so: other\. Take"):
         table(folder)
 
 

@@ -95,7 +95,7 @@ def test_masks_are_the_filled_boxes() -> None:
         ({"backbone": "vgg16"}, "model.backbone must be one of resnet50, resnet18, mobilenet_v3"),
         (
             {"architecture": "yolo"},
-            "model.architecture must be one of retinanet, maskrcnn; got 'yo",
+            "model.architecture must be one of retinanet, maskrcnn; got",
         ),
         ({"pretrained": "/no/file.pt"}, "there is no file /no/file.pt"),
     ],
