@@ -19,6 +19,9 @@ ROWS = {  # what stands in the page, several rows to a run, and a file that it l
     "schedule=cosine schedule.interval=step trainer.gradient_clip_val=1.0": "metrics.json",
     "schedule=plateau schedule.monitor=loss/val protocol=holdout "
     "trainer.gradient_clip_val=1.0 trainer.gradient_clip_algorithm=value": "metrics.json",
+    "model=squeezenet1_1 optimizer.lr=0.0001 callbacks=[default,finetune] "
+    "callbacks.finetune.head_epochs=0 callbacks.finetune.layer_decay=0.8 "
+    "callbacks.finetune.frozen=[features.0]": "metrics.json",
     "trainer=profile": "fit-profile.txt",
     "trainer=one_batch": "metrics.json",
     "trainer=overfit augment=none": "metrics.json",

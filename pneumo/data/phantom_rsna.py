@@ -35,14 +35,16 @@ def write(out: Path, *, num_images: int, seed: int) -> Path:
             f"--num-images must be at least {phantom.MIN_IMAGES} and --seed 0 or more; got "
             f"{num_images} and {seed}"
         )
-    labels, classes = [], []
+    labels: list[tuple[object, ...]] = []
+    classes: list[tuple[str, str]] = []
     with atomic.replacing_folder(out) as folder:
         (folder / IMAGES).mkdir()
         for number, (kind, subtype) in enumerate(islice(cycle(KINDS), num_images)):
             patient = f"phantom-{seed}-{number:05}"
             boxes = _draw(folder / IMAGES / f"{patient}.dcm", number, subtype=subtype, seed=seed)
             corners = [(x0, y0, x1 - x0, y1 - y0) for x0, y0, x1, y1 in boxes]
-            labels += [(patient, *box, 1) for box in corners] or [(patient, *4 * [None], 0)]
+            without = (patient, *4 * [None], 0)
+            labels += [(patient, *box, 1) for box in corners] or [without]
             classes += [(patient, kind)] * max(len(corners), 1)
         pd.DataFrame(labels, columns=LABEL_COLUMNS).to_csv(folder / LABELS, index=False)
         pd.DataFrame(classes, columns=CLASS_COLUMNS).to_csv(folder / CLASSES, index=False)
@@ -67,12 +69,12 @@ def _write_dicom(path: Path, pixels: np.ndarray) -> None:
     """Writes (H, W) uint8, uncompressed, of the patient that the file is named by."""
     try:
         from pydicom import Dataset, FileMetaDataset  # late: an extra
-        from pydicom.uid import ExplicitVRLittleEndian, generate_uid
+        from pydicom.uid import UID, ExplicitVRLittleEndian, generate_uid
     except ImportError:
         raise ValueError("--layout rsna needs pydicom: pip install 'pneumo[dicom]'") from None
     meta = FileMetaDataset()
     meta.TransferSyntaxUID = ExplicitVRLittleEndian
-    meta.MediaStorageSOPClassUID = COMPUTED
+    meta.MediaStorageSOPClassUID = UID(COMPUTED)
     meta.MediaStorageSOPInstanceUID = generate_uid(entropy_srcs=[path.stem])
     file = Dataset()
     file.file_meta = meta

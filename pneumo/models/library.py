@@ -1,4 +1,4 @@
-"""Networks of torchvision and timm by their names, made for grey images."""
+"""Networks of torchvision, of timm and EfficientNet-Lite by their names, made for grey images."""
 
 import sys
 from collections.abc import Callable, Mapping, Sequence
@@ -11,7 +11,9 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
+from pneumo.models import efficientnet_lite
 from pneumo.models.base import GREY, Wrapped
+from pneumo.models.blocks import head
 
 INSTALL = "python -m pip install 'pneumo[timm]'"
 # Without the second output, which only a second loss would use and small images do not have; with
@@ -34,7 +36,7 @@ class Found:
 
 
 class LibraryNetwork(Wrapped):
-    """A network of torchvision or timm, with a new last layer and a first one for grey images.
+    """A network of a library, with a new last layer and a first one for grey images.
 
     It gives what the library's own network gives of the grey image copied to red, green and blue
     and standardised as the library describes, see GreyConvolution. So the mean and deviation of the
@@ -42,13 +44,13 @@ class LibraryNetwork(Wrapped):
     without pretrained weights is standardised in the same way.
 
     Args:
-        library: torchvision or timm.
+        library: torchvision, timm or efficientnet_lite, see pneumo.models.efficientnet_lite.
         architecture: its name there.
         image_size: S, pixels.
         num_classes: 2 (NORMAL, PNEUMONIA) or 3 (NORMAL, bacteria, virus).
         pretrained: false: random weights; true: the library's own, by its loader and from its
             cache; else the file of such weights. The last layer is always new, unless the file is
-            of torchvision's network and its last layer has as many outputs.
+            for a network that is not timm's and its last layer has as many outputs.
 
     Raises:
         ValueError: there is no such network, its package is missing, it cannot take such images, or
@@ -157,10 +159,7 @@ def _of_torchvision(
     weights = models.get_model_weights(architecture).DEFAULT
     smallest = max(weights.meta["min_size"])
     if image_size < smallest:
-        raise ValueError(
-            f"model.architecture={architecture} takes images of {smallest} x {smallest} pixels or "
-            f"more; got data.image_size={image_size}"
-        )
+        raise _too_small(architecture, smallest, image_size)
     body = models.get_model(
         architecture, weights=None, num_classes=num_classes, **OPTIONS.get(architecture, {})
     )
@@ -259,18 +258,11 @@ def _fill(body: nn.Module, state: Mapping[str, Tensor]) -> None:
         for key, value in state.items()
         if not key.startswith(AUXILIARY)
     }
-    for name in _head(body):
+    last = head(body)
+    for name in (f"{last}.weight", f"{last}.bias"):
         if name in given and given[name].shape != wanted[name].shape:
             given[name] = wanted[name]
     body.load_state_dict(given)
-
-
-def _head(body: nn.Module) -> list[str]:
-    """The weights' names of the last dense layer, or where there is none the last convolution."""
-    for kind in (nn.Linear, nn.Conv2d):
-        if layers := [name for name, m in body.named_modules() if isinstance(m, kind)]:
-            return [f"{layers[-1]}.weight", f"{layers[-1]}.bias"]
-    return []
 
 
 def _of_timm(
@@ -322,6 +314,31 @@ def _timm_weights(described: Any) -> str:
     return f"{name}. Get it from {described.url} and put it into {folder}"
 
 
+def _of_lite(
+    architecture: str, *, image_size: int, num_classes: int, pretrained: bool | str
+) -> Found:
+    lite = efficientnet_lite
+    if architecture != "efficientnet_lite0":
+        raise _unknown(architecture, "efficientnet_lite0")
+    if image_size < lite.SMALLEST:
+        raise _too_small(architecture, lite.SMALLEST, image_size)
+    body = lite.build(num_classes)
+    if pretrained:
+        file = lite.weights_path() if pretrained is True else pretrained
+        try:
+            _fill(body, lite.renamed(_read(str(file)), body))
+        except RuntimeError as error:
+            raise _misfit(architecture, pretrained, error) from None
+    return Found(body, (lite.MEAN,) * 3, (lite.STD,) * 3)
+
+
+def _too_small(architecture: str, smallest: int, image_size: int) -> ValueError:
+    return ValueError(
+        f"model.architecture={architecture} takes images of {smallest} x {smallest} pixels or "
+        f"more; got data.image_size={image_size}"
+    )
+
+
 def _unknown(architecture: str, listed: str) -> ValueError:
     return ValueError(f"model.architecture must be one of {listed}; got {architecture!r}")
 
@@ -337,4 +354,8 @@ def _short(error: Exception) -> str:
     return " ".join(str(error).split())[:200] or type(error).__name__
 
 
-LIBRARIES: dict[str, Callable[..., Found]] = {"torchvision": _of_torchvision, "timm": _of_timm}
+LIBRARIES: dict[str, Callable[..., Found]] = {
+    "torchvision": _of_torchvision,
+    "timm": _of_timm,
+    "efficientnet_lite": _of_lite,
+}

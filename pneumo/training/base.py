@@ -10,11 +10,11 @@ from typing import Any
 import pytorch_lightning as pl
 import torch
 from torch import nn
-from torch.optim.lr_scheduler import LRScheduler, ReduceLROnPlateau
+from torch.optim.lr_scheduler import LRScheduler, OneCycleLR, ReduceLROnPlateau
 
 log = logging.getLogger("pneumo")
 
-OptimizerFactory = Callable[[Iterable[nn.Parameter]], torch.optim.Optimizer]
+OptimizerFactory = Callable[[Iterable[Any]], torch.optim.Optimizer]  # parameters or groups
 ScheduleFactory = Callable[[torch.optim.Optimizer], LRScheduler]
 
 
@@ -64,10 +64,16 @@ class Task(pl.LightningModule):
     def scores(self) -> dict[str, dict[str, Any]]:
         """Returns the scores of each split in the epoch that ends, loss among them; forgets it."""
 
+    def make_optimizer(self) -> torch.optim.Optimizer:
+        """The optimizer of all parameters."""
+        return self.optimizer(self.parameters())
+
     def configure_optimizers(self) -> Any:
         """The optimizer of all parameters, with its schedule."""
-        optimizer = self.optimizer(self.parameters())
+        optimizer = self.make_optimizer()
         schedule = self.schedule(optimizer)
+        if isinstance(schedule, OneCycleLR):
+            slow_down(optimizer)  # it has set the rates of all groups
         if isinstance(schedule, ReduceLROnPlateau):
             self.plateau = schedule
             if self.plateau_state:
@@ -138,3 +144,10 @@ class Task(pl.LightningModule):
             )
             before.append(now)
         self.arithmetic = before
+
+
+def slow_down(optimizer: torch.optim.Optimizer) -> None:
+    """Takes each group's share, where it has one, of the rates that OneCycleLR goes through."""
+    for group in optimizer.param_groups:
+        for key in ("lr", "initial_lr", "max_lr", "min_lr"):
+            group[key] *= group.get("share", 1)

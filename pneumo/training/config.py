@@ -140,6 +140,11 @@ WIDTH = Rule(
     "a multiple of 32, from 64 to 1024, as group normalisation needs it",
     lambda v: is_whole(v) and 64 <= v <= 1024 and v % 32 == 0,
 )
+DECAY = Rule("a number above 0, up to 1", lambda v: is_number(v) and 0 < v <= 1)
+MODULES = Rule(
+    "a list of modules of the network, such as [features.0,features.1]",
+    lambda v: isinstance(v, list) and is_list(v, TEXT, len(v)),
+)
 CLASS_WEIGHTS = Rule(
     "null, balanced or a list of 2 or 3 numbers above 0, one for each class",
     lambda v: v is None or v == "balanced" or is_list(v, POSITIVE, 2, 3),
@@ -229,7 +234,7 @@ class OwnModel(Model):
     dropout: Annotated[float | None, BELOW_1] = None
     mirror: Annotated[bool | None, YES_NO] = None
     per_image: Annotated[bool | None, YES_NO] = None
-    library: Annotated[str | None, one_of("torchvision", "timm")] = None
+    library: Annotated[str | None, one_of("torchvision", "timm", "efficientnet_lite")] = None
     architecture: Annotated[str | None, NAME] = None
     pretrained: Annotated[bool | str | None, PRETRAINED] = None
     backbone: Annotated[str | None, NAME] = None
@@ -306,12 +311,21 @@ class Lines(Callback):
     monitor: Annotated[str | None, MONITOR] = None
 
 
+class Finetune(Callback):
+    """What of a pretrained network is trained when."""
+
+    head_epochs: Annotated[int | None, whole(0)] = None
+    layer_decay: Annotated[float | None, DECAY] = None
+    frozen: Annotated[list[str] | None, MODULES] = None
+
+
 class Callbacks(Section):
     """By name."""
 
     __pydantic_extra__: dict[str, Annotated[Callback, CALLBACK]]
     checkpoint: Annotated[Checkpoint, OBJECT]
     lines: Annotated[Lines | None, CALLBACK] = None
+    finetune: Annotated[Finetune | None, CALLBACK] = None
 
 
 class Logger(Section):

@@ -31,6 +31,7 @@ from pneumo.runs import run_folder
 from pneumo.runs.finished import read_table
 from pneumo.training import metadata, objects, scoring, tensorboard_log, whole_files
 from pneumo.training.callbacks import history_table
+from pneumo.training.finetune import Finetune
 from pneumo.training.task import Classifier
 
 log = logging.getLogger("pneumo")
@@ -56,6 +57,8 @@ PROFILERS = {
 WHOLE_FILES = {"_target_": "pneumo.training.whole_files.WholeFiles"}
 # How torch says that a loading process was killed, or has no room for its batch
 WORKER = re.compile(r"DataLoader worker \(pid.*|unable to allocate shared memory.*")
+# How torch says that there is no memory left, on a GPU and on a CPU
+MEMORY = re.compile(r"out of memory|can't allocate memory|bad_alloc|Cannot allocate memory")
 
 
 def check(config: Mapping[str, Any]) -> None:
@@ -73,6 +76,9 @@ def check(config: Mapping[str, Any]) -> None:
         objects.try_optimizer(config, device=trainer.strategy.root_device)
         objects.attempt("augment", lambda: instantiate(config["augment"]).per_image())
         network = objects.attempt("model", lambda: build_network(config))
+        for callback in trainer.callbacks:  # type: ignore[attr-defined]
+            if isinstance(callback, Finetune):
+                callback.check(network)
         objects.try_loss(config, num_classes=network.num_classes)
 
 
@@ -359,7 +365,7 @@ def train(
     """Fits, resuming from a checkpoint where one is given.
 
     Raises:
-        ValueError: a process that loads images has died.
+        ValueError: a process that loads images has died, or a batch is too large for the memory.
         KeyboardInterrupt: the user stopped it.
     """
     try:
@@ -375,11 +381,21 @@ def train(
                 f"the processes that load images must stay alive; {found[0]}. They need memory, "
                 "and room in /dev/shm. Resume without them: data.num_workers=0"
             ) from None
+        if MEMORY.search(str(error)):
+            raise ValueError(_too_large(data)) from None
         raise
     finally:
         torch.set_grad_enabled(True)
     if trainer.interrupted:
         raise KeyboardInterrupt
+
+
+def _too_large(data: XrayDataModule) -> str:
+    return (
+        f"the memory must hold a batch of {data.batch_size} images and what the network makes of "
+        "it; it does not. Try a smaller data.batch_size (with trainer.accumulate_grad_batches=N a "
+        "step has as many images), a smaller data.image_size or another model"
+    )
 
 
 def keep_reference(

@@ -14,6 +14,7 @@ from pneumo.training.rules import Rule, is_whole, shown
 
 MAX_WEIGHTS = 10**9  # of a network; 4 GB, and as much again for each moment of the optimizer
 ABSENT: Any = object()
+CLASSIFIERS_OWN = (".ProgressiveResize", ".Finetune")  # callbacks
 DETECTOR = "pneumo.models.detector.Detector"
 
 # What is written in two places and must agree: the second is the one to set
@@ -163,7 +164,7 @@ def _wrong_detection(config: Mapping[str, Any]) -> Iterator[str]:
     if _get(config, "data.resident") is True:
         yield "data.resident must be auto or false with task=detection; got true"
     for name in _get(config, "callbacks", {}):
-        if str(_get(config, f"callbacks.{name}._target_")).endswith(".ProgressiveResize"):
+        if str(_get(config, f"callbacks.{name}._target_")).endswith(CLASSIFIERS_OWN):
             yield f"callbacks.{name} must be left out with task=detection: ~callbacks.{name}"
 
 

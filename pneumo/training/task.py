@@ -19,6 +19,7 @@ from torchmetrics.classification import (
 )
 
 from pneumo.data.datamodule import Batch
+from pneumo.models.blocks import groups
 from pneumo.training.base import Task
 
 NAMES = ["normal", "pneumonia"]
@@ -132,6 +133,7 @@ class Classifier(Task):
         self.loss = loss or nn.CrossEntropyLoss()
         self.seen: dict[str, list[tuple[Tensor, Tensor]]] = {}
         self.train_side: int | None = None  # pixels, see callbacks.ProgressiveResize
+        self.layer_decay = 1.0  # see finetune.Finetune
 
     def forward(self, image: Tensor) -> Tensor:
         """(B, 1, S, S) uint8 or float grey values to (B, num_classes) logits."""
@@ -139,6 +141,19 @@ class Classifier(Task):
         # a network on the CPU is faster channels-last; with one input channel the layouts are
         # the same memory, so only the strides say it
         return self.network(x.contiguous(memory_format=torch.channels_last))  # type: ignore[no-any-return]
+
+    def make_optimizer(self) -> torch.optim.Optimizer:
+        """The optimizer of all parameters, where layers are slower in groups of one rate."""
+        optimizer = super().make_optimizer()
+        return optimizer if self.layer_decay == 1 else self._by_depth(optimizer.defaults["lr"])
+
+    def _by_depth(self, rate: float) -> torch.optim.Optimizer:
+        """The optimizer with a group for each block, the last one's first, whose rate is logged."""
+        body = getattr(self.network, "body", self.network)
+        shares = groups(self, body, decay=self.layer_decay)
+        return self.optimizer(
+            [{"params": own, "lr": rate * share, "share": share} for share, own in shares]
+        )
 
     def training_step(self, batch: Batch, _batch_idx: int) -> Tensor:
         """Returns the loss of the batch."""

@@ -36,7 +36,8 @@ def test_a_table_of_boxes_becomes_one_of_images() -> None:
         [["b", 9, 8, 1, 2, 3, 4], ["a", 7, 6, *4 * [None]], ["b", 9, 8, 5, 6, 7, 8]],
         columns=["path", "width", "height", *SIDES],
     )
-    found = per_image(rows).set_index("path")
-    assert found.loc["b", "boxes"].tolist() == [[1, 2, 3, 4], [5, 6, 7, 8]]
-    assert found.loc["a", "boxes"].shape == (0, 4)
-    assert found.loc["b", ["width", "height"]].tolist() == [9, 8]
+    found = per_image(rows)
+    assert found["path"].tolist() == ["b", "a"]
+    assert found["boxes"][0].tolist() == [[1, 2, 3, 4], [5, 6, 7, 8]]
+    assert found["boxes"][1].shape == (0, 4)
+    assert found[["width", "height"]].to_numpy().tolist() == [[9, 8], [7, 6]]

@@ -28,6 +28,7 @@ ROWS = (  # of conf/model, with the smallest side that it is trained at below
     *(("vgg16", 32), ("resnet18", 32), ("inception_v3", 80), ("densenet121", 32)),
     *(("mobilenet_v3_large", 32), ("alexnet", 64), ("densenet201", 32), ("squeezenet1_1", 32)),
     *(("efficientnet_b0", 32), ("convnext_tiny", 32), ("xception", 64), ("deit_tiny", 32)),
+    ("efficientnet_lite0", 32),
 )
 OF_TIMM = {"xception", "deit_tiny"}
 # One step instead of a run, so that the suite stays short: checkpoints of 0.2 to 0.5 GB; what has

@@ -109,7 +109,11 @@ def nested(key: str, value: Any) -> dict[str, Any]:
         ),
         ("schedule.interval", "batch", "schedule.interval must be one of epoch, step; got 'batch'"),
         ("model.pretrained", 1, "model.pretrained must be true, false or a file of weights; got 1"),
-        ("model.library", "keras", "model.library must be one of torchvision, timm; got 'keras'"),
+        (
+            "model.library",
+            "keras",
+            "model.library must be one of torchvision, timm, efficientnet_lite; got 'keras'",
+        ),
         ("model.widths", [[24], []], "model.widths must be a list of stages, each a list of chan"),
         ("logger", 5, "logger must be settings with a _target_, several of them by name"),
         ("optimizer", 5, r"optimizer must be set; leave out what takes it away \(~optimizer\)"),

@@ -1,0 +1,88 @@
+"""Fine-tuning of a pretrained network: the last layer first, slower first layers, frozen ones."""
+
+from collections.abc import Sequence
+
+import pytorch_lightning as pl
+from torch import nn
+
+from pneumo.models.base import Network, Wrapped
+from pneumo.models.blocks import blocks, head
+from pneumo.training.task import Classifier
+
+
+class Finetune(pl.Callback):
+    """Freezes what an epoch does not train, and slows the layers down by their depth.
+
+    What is frozen has no gradient and is in evaluation mode: its batch statistics do not move, and
+    it drops nothing out. All follows from the epoch's number, so that a run resumes exactly, and
+    the optimizer has all weights from the start, so that a schedule by steps holds. Lightning's
+    BackboneFinetuning adds them later, where OneCycleLR fails, and trains on batch statistics.
+
+    Args:
+        head_epochs: number of first epochs in which only the last layer is trained.
+        layer_decay: share of the learning rate from a block to the one before it.
+        frozen: names of modules of the network that are never trained.
+    """
+
+    def __init__(self, head_epochs: int = 1, layer_decay: float = 1.0, frozen: Sequence[str] = ()):
+        self.head_epochs, self.layer_decay, self.frozen = head_epochs, layer_decay, tuple(frozen)
+
+    def check(self, network: Network) -> None:
+        """Raises ValueError where the network is none of a library, or lacks a module."""
+        if not isinstance(network, Wrapped):
+            raise ValueError(
+                "callbacks.finetune needs a network that can be pretrained, such as "
+                f"model=efficientnet_lite0; {type(network).__name__} is trained from scratch"
+            )
+        body = network.body
+        names, last = {name for name, _ in body.named_modules()} - {""}, head(body)
+        for name in self.frozen:
+            if name not in names:
+                raise ValueError(
+                    "callbacks.finetune.frozen must name modules of the network, such as "
+                    f"{', '.join(blocks(body))}; got {name!r}"
+                )
+            if f"{last}.".startswith(f"{name}."):
+                raise ValueError(
+                    f"callbacks.finetune.frozen must leave the last layer, {last}, which is new; "
+                    f"got {name!r}"
+                )
+
+    def setup(self, trainer: pl.Trainer, pl_module: pl.LightningModule, stage: str) -> None:
+        """Tells the module the rates' decay, before it makes the optimizer."""
+        assert isinstance(pl_module, Classifier)
+        body = _body(pl_module)
+        pl_module.layer_decay = self.layer_decay
+        self.trainable = [one for one in body.parameters() if one.requires_grad]
+
+    def on_train_epoch_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
+        """Freezes what this epoch does not train, and nothing else."""
+        body = _body(pl_module)
+        body.train()
+        for parameter in self.trainable:
+            parameter.requires_grad = True
+        if trainer.current_epoch < self.head_epochs:
+            freeze(body)
+            for module in head_part(body):
+                module.train().requires_grad_()
+        for name in self.frozen:
+            freeze(body.get_submodule(name))
+
+
+def freeze(module: nn.Module) -> None:
+    """Takes gradients, batch statistics and dropout from a module."""
+    module.eval().requires_grad_(False)
+
+
+def head_part(body: nn.Module) -> list[nn.Module]:
+    """Returns the last layer, and what stands next to it without weights, such as its dropout."""
+    leaves = [module for module in body.modules() if not list(module.children())]
+    last = leaves.index(body.get_submodule(head(body)))
+    before = [n for n, m in enumerate(leaves[:last]) if list(m.parameters())]
+    return leaves[before[-1] + 1 if before else 0 :]
+
+
+def _body(module: pl.LightningModule) -> nn.Module:
+    assert isinstance(module, Classifier)
+    assert isinstance(module.network, Wrapped)
+    return module.network.body

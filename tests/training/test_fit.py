@@ -1,0 +1,38 @@
+"""What ends a training is told with the way out."""
+
+from types import SimpleNamespace
+from typing import Any
+
+import pytest
+import torch
+
+from pneumo.training import fit
+
+
+def all_memory(*_: Any, **__: Any) -> None:
+    torch.empty(1 << 55)
+
+
+def all_memory_of_the_gpu(*_: Any, **__: Any) -> None:
+    raise torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 2.00 GiB. GPU 0 has")
+
+
+def bug(*_: Any, **__: Any) -> None:
+    raise RuntimeError("a bug")
+
+
+@pytest.mark.parametrize("end", [all_memory, all_memory_of_the_gpu])
+def test_a_batch_that_is_too_large_for_the_memory_is_told(end: Any) -> None:
+    trainer: Any = SimpleNamespace(fit=end, interrupted=False)
+    data: Any = SimpleNamespace(batch_size=512)
+    module: Any = None
+    with pytest.raises(ValueError, match=r"a batch of 512 images .* smaller data\.batch_size"):
+        fit.train(trainer, module, data)
+
+
+def test_another_error_is_a_bug() -> None:
+    trainer: Any = SimpleNamespace(fit=bug, interrupted=False)
+    data: Any = SimpleNamespace(batch_size=512)
+    module: Any = None
+    with pytest.raises(RuntimeError, match="a bug"):
+        fit.train(trainer, module, data)
