@@ -142,11 +142,11 @@ def refuse(run_dir: Path, error: str, *, sweeping: bool) -> None:
 def best_score(run_dir: Path, *, select_on: str) -> float:
     """Returns the best F1 of NORMAL of a finished run, on the part that chose the epoch.
 
-    Of a baseline, which has no epochs, on the part ``select_on``.
+    Of a detector the challenge's score. Of a baseline, which has no epochs, on ``select_on``.
     """
     metrics = json.loads((run_dir / "metrics.json").read_text())
     on = (metrics["selection"] or {"on": select_on})["on"]
-    return float(metrics["best"][on]["f1_normal"])
+    return float(metrics["best"][on]["challenge" if is_detection(metrics) else "f1_normal"])
 
 
 def run_with_log(config: dict[str, Any], run_dir: Path, *, quiet: bool) -> int:
@@ -159,7 +159,7 @@ def run_with_log(config: dict[str, Any], run_dir: Path, *, quiet: bool) -> int:
             return 0
         run_folder.write_status(run_dir, "running", epoch=status.get("epoch", 0), max_epochs=epochs)
         try:
-            fitter(config["model"])(config, run_dir)
+            fitter(config)(config, run_dir)
         except KeyboardInterrupt:
             log.warning("Stopped. Go on with: python -m pneumo.train resume=%s", run_dir)
             end, error, code = "stopped", "interrupted", INTERRUPTED
@@ -211,7 +211,11 @@ def check_objects(config: dict[str, Any]) -> None:
     from pneumo.training import fit, objects
 
     objects.check(config, sections=["model"])
-    if is_baseline(config["model"]):
+    if is_detection(config):
+        from pneumo.training import fit_detection
+
+        fit_detection.check(config)
+    elif is_baseline(config["model"]):
         objects.check(config, sections=["data.source", "protocol.split"])
     else:
         fit.check(config)
@@ -225,9 +229,18 @@ def is_baseline(model: Mapping[str, Any]) -> bool:
     return isinstance(kind, type) and issubclass(kind, Baseline)
 
 
-def fitter(model: Mapping[str, Any]) -> Callable[[dict[str, Any], Path], None]:
-    """Returns what does the run of a model: by Lightning, or at once where it is a baseline."""
-    if is_baseline(model):
+def is_detection(config: Mapping[str, Any]) -> bool:
+    """Whether a run looks for boxes; one of an older version has no such setting."""
+    return config.get("task") == "detection"
+
+
+def fitter(config: Mapping[str, Any]) -> Callable[[dict[str, Any], Path], None]:
+    """Returns what does a run: by Lightning, or at once where its model is a baseline."""
+    if is_detection(config):
+        from pneumo.training.fit_detection import fit as fit_detector
+
+        return fit_detector
+    if is_baseline(config["model"]):
         from pneumo.baselines.run import fit as fit_baseline
 
         return fit_baseline

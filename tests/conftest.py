@@ -31,6 +31,14 @@ def phantoms(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture(scope="session")
+def rsna_set(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder of 32 generated images in the RSNA challenge's layout; only for reading."""
+    from pneumo.data import phantom_rsna
+
+    return phantom_rsna.write(tmp_path_factory.mktemp("rsna") / "set", num_images=32, seed=0)
+
+
+@pytest.fixture(scope="session")
 def cache_dir(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return tmp_path_factory.mktemp("cache")
 

@@ -13,6 +13,7 @@ from torch import Tensor
 from torch.nn import functional
 
 REFLECT = "reflect"
+MIN_VISIBLE = 0.3  # share of a box's area that must stay in the image, else it is dropped
 sample = partial(functional.grid_sample, align_corners=False)  # as the grid is made
 
 
@@ -37,15 +38,20 @@ class Augment:
     def __post_init__(self) -> None:
         object.__setattr__(self, "zoom", tuple(self.zoom))
 
-    def per_image(self) -> "ImageAugment":
-        """Returns what augments one image at a time."""
+    @property
+    def transforms(self) -> list[A.BasicTransform]:
+        """Those of albumentations that draw the same on one image at a time."""
         steps: list[A.BasicTransform] = []
         if self.rotation or self.zoom != (1, 1):
             limits = (-self.rotation, self.rotation)
             steps.append(A.Affine(rotate=limits, scale=self.zoom, p=1.0, **border(self)))
         if self.flip:
             steps.append(A.HorizontalFlip(p=self.flip))
-        return ImageAugment(steps)
+        return steps
+
+    def per_image(self) -> "ImageAugment":
+        """Returns what augments one image at a time."""
+        return ImageAugment(self.transforms)
 
 
 @dataclass(frozen=True)
@@ -83,6 +89,27 @@ class ImageAugment:
         """Returns (H, W) uint8 of (H, W) uint8; the same seed draws the same change."""
         self.compose.set_random_seed(seed)
         return self.compose(image=image)["image"]  # type: ignore[no-any-return]
+
+
+class BoxAugment:
+    """Augments one image and its boxes by albumentations; the image as ImageAugment does.
+
+    A turned box becomes the upright one around it. A box that leaves the image is cut at its
+    border, and dropped where less than MIN_VISIBLE of its area is left. Where a border is mirrored,
+    so are the boxes.
+    """
+
+    def __init__(self, transforms: Sequence[A.BasicTransform]):
+        rule = A.BboxParams("pascal_voc", clip=True, min_visibility=MIN_VISIBLE)
+        self.compose = A.Compose(list(transforms), bbox_params=rule, seed=0)
+
+    def __call__(
+        self, image: np.ndarray, boxes: np.ndarray, *, seed: int
+    ) -> tuple[np.ndarray, np.ndarray]:
+        """Returns (H, W) uint8 and (M, 4) boxes of (H, W) uint8 and (N, 4), in pixels."""
+        self.compose.set_random_seed(seed)
+        found = self.compose(image=image, bboxes=boxes)
+        return found["image"], np.reshape(found["bboxes"], (-1, 4))
 
 
 class BatchAugment:

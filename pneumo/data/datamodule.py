@@ -3,7 +3,7 @@
 from collections.abc import Iterator, Sequence
 from functools import lru_cache
 from itertools import islice
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 import pandas as pd
@@ -253,9 +253,8 @@ class XrayDataModule(pl.LightningDataModule):
         if self.on_device:
             assert not isinstance(augment, Pipeline)  # fit.resident_device refuses it
             return Resident(*self.on_device, sampler=sampler, sizes=sizes, augment=augment)
-        dataset = Images(self.cache.images, self.target, augment=augment, seed=self.seed)
         return DataLoader(
-            dataset,
+            self.dataset(augment),
             batch_sampler=Batches(sampler, sizes),
             num_workers=self.num_workers,
             persistent_workers=self.num_workers > 0,
@@ -263,6 +262,10 @@ class XrayDataModule(pl.LightningDataModule):
             generator=torch.Generator(),  # its own: starting must draw nothing from dropout's
             pin_memory=bool(self.trainer and self.trainer.strategy.root_device.type == "cuda"),
         )
+
+    def dataset(self, augment: Augmentation | None) -> Dataset[Any]:
+        """What the batches are fetched from, on the disk."""
+        return Images(self.cache.images, self.target, augment=augment, seed=self.seed)
 
 
 def mixed_order(rows: np.ndarray, target: np.ndarray) -> np.ndarray:

@@ -3,6 +3,7 @@
 import io
 import struct
 import warnings
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -67,6 +68,22 @@ def decode(data: bytes, *, name: str = "image") -> np.ndarray:
     except ImageError:
         raise
     except Exception as error:  # pydicom and the decoders raise of many kinds on broken files
+        raise _damaged(name, error) from None
+
+
+def size(path: Path, *, name: str) -> tuple[int, int]:
+    """Returns width and height in pixels as the header of a DICOM file says; no pixel is read.
+
+    Raises:
+        ImageError: with ``name``: pydicom is missing, or the header cannot be read.
+    """
+    pydicom = _pydicom(name)
+    try:
+        header = pydicom.dcmread(
+            path, stop_before_pixels=True, specific_tags=["Rows", "Columns"], force=True
+        )
+        return int(header.Columns), int(header.Rows)
+    except Exception as error:  # see decode
         raise _damaged(name, error) from None
 
 

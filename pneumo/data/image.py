@@ -71,21 +71,29 @@ def resize(image: np.ndarray, *, size: int, aspect: str = "stretch") -> np.ndarr
     ``aspect``: "stretch" changes the proportions, as the paper did; "pad" keeps them and adds
     black on both shorter sides.
     """
-    if aspect not in ASPECTS:
-        raise ValueError(f"data.aspect must be one of {', '.join(ASPECTS)}; got {aspect!r}")
     picture = Image.fromarray(image)
-    fitted = (size, size)
-    if aspect == "pad":  # as ImageOps.pad, which fails where the shorter side comes to nothing
-        width, height = (max(1, round(side / max(picture.size) * size)) for side in picture.size)
-        fitted = (width, height)
+    fitted, corner = placement(*picture.size, size=size, aspect=aspect)
     if picture.size != fitted:
         picture = picture.resize(fitted, Image.Resampling.BILINEAR)
     if fitted != (size, size):
         black = Image.new("L", (size, size))
-        black.paste(picture, (round((size - fitted[0]) / 2), round((size - fitted[1]) / 2)))
+        black.paste(picture, corner)
         picture = black
     pixels: np.ndarray = np.asarray(picture)
     return pixels
+
+
+def placement(
+    width: int, height: int, *, size: int, aspect: str
+) -> tuple[tuple[int, int], tuple[int, int]]:
+    """Returns the size that `resize` gives a picture, and where its upper left corner then lies."""
+    if aspect not in ASPECTS:
+        raise ValueError(f"data.aspect must be one of {', '.join(ASPECTS)}; got {aspect!r}")
+    if aspect == "stretch":
+        return (size, size), (0, 0)
+    # as ImageOps.pad, which fails where the shorter side comes to nothing
+    across, down = (max(1, round(side / max(width, height) * size)) for side in (width, height))
+    return (across, down), (round((size - across) / 2), round((size - down) / 2))
 
 
 def read(path: Path) -> bytes:

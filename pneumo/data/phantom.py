@@ -5,20 +5,23 @@ import logging
 import os
 import shutil
 import sys
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
 from functools import partial
 from itertools import count, cycle
 from pathlib import Path
+from typing import Any
 
 import cv2
 import numpy as np
+import pandas as pd
 from numpy.typing import NDArray
 from PIL import Image
 from tqdm import tqdm
 
-from pneumo import atomic
+from pneumo import atomic, cli
+from pneumo.data.boxes import SIDES, per_image
 from pneumo.labels import BACTERIA, SUBTYPES, VIRUS
 
 log = logging.getLogger(__name__)
@@ -34,6 +37,10 @@ NUM_IMAGES = 400
 MIN_IMAGES = 24  # with fewer, a subtype has no patient with several images
 STAMP = "phantom.json"  # beside train/ and test/: what was asked for
 VERSION = 1  # of the drawing: raise it when the same seed gives other pictures
+
+BOXES = "boxes.csv"  # beside train/ and test/: where the opacities are, written when asked for
+OPAQUE = 0.3  # share of the air that is lost within a box's opacity, chosen by eye
+MIN_BOX = 0.04  # of the radiograph's height; what is narrower is no opacity to be seen
 
 # Anatomy is drawn in units of half a chest's height: x to the right, y down, (0, 0) the middle.
 UNIT = 200  # pixels
@@ -223,15 +230,21 @@ def _interstitial(rng: np.random.Generator) -> Map:
     return np.asarray(strength * (0.25 + 0.5 * patches + 0.35 * net * patches), np.float32)
 
 
+def _opacity(a: Anatomy, subtype: str) -> Map | None:
+    """The share of the lungs' air that pneumonia takes; None of a normal chest."""
+    rng = np.random.default_rng((a.seed, SUBTYPES.index(subtype)))
+    if subtype == BACTERIA:
+        return _consolidation(rng, a)
+    return _interstitial(rng) if subtype == VIRUS else None
+
+
 def _attenuation(a: Anatomy, subtype: str) -> Map:
     """What the rays meet on their way through the chest: about 0 (air) to 1.2 (spine)."""
-    rng = np.random.default_rng((a.seed, SUBTYPES.index(subtype)))
     air = np.maximum(_lung(a, -1), _lung(a, 1)) * (1 - _mediastinum(a))
     air *= 1 - a.markings * _vessels(np.random.default_rng(a.seed))
-    if subtype == BACTERIA:
-        air *= 1 - _consolidation(rng, a)
-    if subtype == VIRUS:
-        air *= 1 - _interstitial(rng)
+    opacity = _opacity(a, subtype)
+    if opacity is not None:
+        air *= 1 - opacity
     body = _body(a)
     return np.asarray(body * (0.8 - 0.52 * air) + _skeleton(a) * (body > 0.1), np.float32)
 
@@ -249,15 +262,30 @@ def _tube(rng: np.random.Generator) -> Map:
     return _lines([(line, 0.015), disc], soft=0.004)
 
 
-def _view(rng: np.random.Generator, chest: Map) -> NDArray[np.float32]:
-    """The chest on a radiograph (H, W): another size, shape, place, scale and angle each time."""
+def _device(rng: np.random.Generator) -> Map | float:
+    """A tube or a wire on three radiographs of ten, on the others nothing."""
+    if rng.random() < 0.3:
+        return np.float32(rng.uniform(0.1, 0.3)) * _tube(rng)
+    return 0.0
+
+
+def _view(rng: np.random.Generator) -> tuple[NDArray[np.float64], tuple[int, int]]:
+    """Where the chest lies on a radiograph: another size, shape, place, scale, angle each time.
+
+    Returns the (2, 3) matrix from the drawn area to the radiograph's pixels, and (width, height).
+    """
     width = int(rng.integers(300, 901))
     height = round(width * rng.uniform(0.65, 1.0))
     scale = height / (2.2 * UNIT) * rng.uniform(0.92, 1.2)
     turn = cv2.getRotationMatrix2D((SHAPE[1] / 2, SHAPE[0] / 2), rng.uniform(-8, 8), scale)
     middle = np.array((width, height)) / 2 + rng.uniform(-0.06, 0.06, 2) * height
     turn = turn + np.outer(middle - np.array(SHAPE[::-1]) / 2, (0, 0, 1))
-    return np.asarray(cv2.warpAffine(chest, turn, (width, height)), np.float32)
+    return np.asarray(turn, np.float64), (width, height)
+
+
+def _seen(drawn: Map, view: tuple[NDArray[np.float64], tuple[int, int]]) -> NDArray[np.float32]:
+    """(H, W) of what is drawn in the units of anatomy, as `_view` places it."""
+    return np.asarray(cv2.warpAffine(drawn, *view), np.float32)
 
 
 def _expose(rng: np.random.Generator, radiograph: NDArray[np.float32]) -> NDArray[np.float32]:
@@ -303,11 +331,34 @@ def draw_radiograph(
     if subtype not in SUBTYPES:
         raise ValueError(f"subtype must be one of {', '.join(SUBTYPES)}; got {subtype!r}")
     chest = _attenuation(anatomy, subtype)
-    if rng.random() < 0.3:
-        chest += np.float32(rng.uniform(0.1, 0.3)) * _tube(rng)
-    radiograph = np.clip(255 * _expose(rng, _view(rng, chest)), 0, 255).astype(np.uint8)
+    chest += _device(rng)
+    seen = _seen(chest, _view(rng))
+    radiograph = np.clip(255 * _expose(rng, seen), 0, 255).astype(np.uint8)
     _mark(rng, radiograph)
     return radiograph
+
+
+def draw_boxes(
+    rng: np.random.Generator, *, subtype: str, anatomy: Anatomy
+) -> tuple[NDArray[np.float64], tuple[int, int]]:
+    """Returns where the opacities of a radiograph are, and its (width, height) in pixels.
+
+    The radiograph is the one that draw_radiograph draws with the same arguments, rng in the same
+    state. The boxes are (N, 4), x_min, y_min, x_max, y_max: one around what has lost OPAQUE of its
+    air in each lung, so one of a bacterial and two of a viral pneumonia, none of a normal chest.
+    """
+    _device(rng)  # which draws from rng too
+    view = _view(rng)
+    opacity = _opacity(anatomy, subtype)
+    found = []
+    if opacity is not None:
+        lost = opacity * (1 - _mediastinum(anatomy))
+        for side in (-1, 1):
+            dense = _seen(np.asarray(lost * _lung(anatomy, side), np.float32), view) > OPAQUE
+            x, y, width, height = cv2.boundingRect(dense.astype(np.uint8))
+            if min(width, height) > MIN_BOX * view[1][1]:
+                found.append((x, y, x + width, y + height))
+    return np.array(found, np.float64).reshape(-1, 4), view[1]
 
 
 @dataclass(frozen=True)
@@ -365,10 +416,14 @@ def _plan(num_images: int) -> list[_Radiograph]:
     return radiographs
 
 
+def _drawn_by(radiograph: _Radiograph, *, seed: int) -> tuple[np.random.Generator, Anatomy]:
+    anatomy = draw_anatomy(np.random.default_rng((seed, *radiograph.person)))
+    return np.random.default_rng((seed, *radiograph.person, radiograph.number)), anatomy
+
+
 def _write(radiograph: _Radiograph, *, root: Path, seed: int) -> None:
     """Draws and saves one radiograph; its bytes depend on seed, person and number."""
-    anatomy = draw_anatomy(np.random.default_rng((seed, *radiograph.person)))
-    rng = np.random.default_rng((seed, *radiograph.person, radiograph.number))
+    rng, anatomy = _drawn_by(radiograph, seed=seed)
     image = Image.fromarray(draw_radiograph(rng, subtype=radiograph.subtype, anatomy=anatomy))
     mode = "RGB" if rng.random() < 0.15 else "L"
     quality = int(rng.choice((75, 85, 95)))  # 75 and 95 are the real set's
@@ -445,3 +500,66 @@ def generate(
     finally:
         shutil.rmtree(draft, ignore_errors=True)
     return root
+
+
+def boxes(root: Path) -> pd.DataFrame:
+    """Returns a row for each radiograph in a folder of `generate`: path, boxes, width, height.
+
+    Boxes are those of `draw_boxes`. They are worked out at the first call, and kept in BOXES.
+    """
+    path = root / BOXES
+    if not path.is_file():
+        asked = json.loads((root / STAMP).read_text())
+        radiographs = _plan(asked["num_images"])
+        with ThreadPoolExecutor(os.cpu_count()) as pool:
+            rows = [
+                row
+                for part in pool.map(partial(_box_rows, seed=asked["seed"]), radiographs)
+                for row in part
+            ]
+        with atomic.replacing(path) as draft:
+            pd.DataFrame(rows, columns=["path", "width", "height", *SIDES]).to_csv(
+                draft, index=False
+            )
+    return per_image(pd.read_csv(path))
+
+
+def _box_rows(radiograph: _Radiograph, *, seed: int) -> list[tuple[Any, ...]]:
+    """A row a box; of a radiograph without, one with empty sides."""
+    rng, anatomy = _drawn_by(radiograph, seed=seed)
+    found, (width, height) = draw_boxes(rng, subtype=radiograph.subtype, anatomy=anatomy)
+    sides = [tuple(box) for box in found] or [(None,) * 4]
+    return [(radiograph.path, width, height, *box) for box in sides]
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """The command python -m pneumo.data.phantom; returns its exit code."""
+    parser = cli.Parser(
+        "data.phantom",
+        description="Writes generated radiographs: for trying the software, not for medicine.",
+        epilog="examples:\n  python -m pneumo.data.phantom --layout rsna --out phantoms\n",
+    )
+    parser.add_argument("--out", type=Path, required=True, metavar="DIR", help="a new folder")
+    parser.add_argument(
+        "--layout",
+        choices=("kermany", "rsna"),
+        default="kermany",
+        help="of Kermany et al. (JPEG) or of the RSNA challenge (DICOM, boxes)",
+    )
+    parser.add_argument("--num-images", type=int, default=NUM_IMAGES, metavar="N")
+    parser.add_argument("--seed", type=int, default=0, metavar="N")
+    asked = parser.parse(arguments)
+
+    def write() -> int:
+        from pneumo.data import phantom_rsna  # late: it imports this module
+
+        make = phantom_rsna.write if asked.layout == "rsna" else generate
+        made = make(asked.out, num_images=asked.num_images, seed=asked.seed)
+        sys.stdout.write(f"{asked.num_images} generated radiographs: {made}\n")
+        return 0
+
+    return cli.run(write)
+
+
+if __name__ == "__main__":
+    sys.exit(main())

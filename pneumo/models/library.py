@@ -69,12 +69,7 @@ class LibraryNetwork(Wrapped):
         if library not in LIBRARIES:
             raise ValueError(f"model.library must be one of {', '.join(LIBRARIES)}; got {library}")
         if isinstance(pretrained, str):
-            pretrained = str(Path(pretrained).expanduser())
-            if not Path(pretrained).is_file():
-                raise ValueError(
-                    "model.pretrained must be true, false or a file of weights; there is no file "
-                    f"{pretrained}"
-                )
+            pretrained = existing(pretrained)
         found = LIBRARIES[library](
             architecture, image_size=image_size, num_classes=num_classes, pretrained=pretrained
         )
@@ -168,16 +163,44 @@ def _of_torchvision(
     body = models.get_model(
         architecture, weights=None, num_classes=num_classes, **OPTIONS.get(architecture, {})
     )
-    if pretrained:
-        state = _fetch(weights) if pretrained is True else _read(str(pretrained))
-        try:
-            _fill(body, state)
-        except RuntimeError as error:
-            raise _misfit(architecture, pretrained, error) from None
+    load_pretrained(body, architecture, pretrained)
     described = weights.transforms()
     if hasattr(body, "transform_input"):  # the weights are of TensorFlow, which standardises so;
         return Found(body, HALF, HALF)  # transform_input makes that of torchvision's for colours
     return Found(body, described.mean, described.std)
+
+
+def existing(pretrained: str) -> str:
+    """Returns the file that model.pretrained names, its ~ resolved; ValueError: there is none."""
+    path = Path(pretrained).expanduser()
+    if not path.is_file():
+        raise ValueError(
+            f"model.pretrained must be true, false or a file of weights; there is no file {path}"
+        )
+    return str(path)
+
+
+def load_pretrained(body: nn.Module, architecture: str, pretrained: bool | str) -> None:
+    """Fills a network of torchvision with weights, but for a last layer of another size.
+
+    Args:
+        body: as torchvision.models.get_model makes it.
+        architecture: its name there.
+        pretrained: false: nothing is done; true: torchvision's default weights; else a file.
+
+    Raises:
+        ValueError: the weights cannot be had or do not fit.
+    """
+    from torchvision import models  # late, see above
+
+    if not pretrained:
+        return
+    weights = models.get_model_weights(architecture).DEFAULT
+    state = _fetch(weights) if pretrained is True else _read(str(pretrained))
+    try:
+        _fill(body, state)
+    except RuntimeError as error:
+        raise _misfit(architecture, pretrained, error) from None
 
 
 def _fetch(weights: Any) -> dict[str, Any]:

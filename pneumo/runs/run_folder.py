@@ -28,8 +28,16 @@ LAST, BEST = "checkpoints/last.ckpt", "checkpoints/best.ckpt"
 PREVIOUS = "checkpoints/last-previous.ckpt"  # the last.ckpt before, until the run is done
 # What the training leaves in a run folder, besides its events and the two folders
 RUN_FILES = (
-    *("metrics.json", "status.json", "split.csv", "split.json", "predictions.csv", "history.csv"),
-    *("train.log", "hparams.yaml", ".lock", "reference.npz", "reference-last.npz", MAPS),
+    *("metrics.json", "status.json", "split.csv", "split.json", "predictions.csv", "boxes.csv"),
+    *(
+        "history.csv",
+        "train.log",
+        "hparams.yaml",
+        ".lock",
+        "reference.npz",
+        "reference-last.npz",
+        MAPS,
+    ),
 )
 RUN_FOLDERS = (".hydra", "checkpoints")
 

@@ -16,6 +16,7 @@ from hydra.core.override_parser.overrides_parser import OverridesParser
 CLASSES_OF = ("pytorch_lightning.callbacks", "torch.optim", "torch.optim.lr_scheduler")
 NETWORKS = (  # of this package, that a run folder may ask for
     "pneumo.models.compact.Compact",
+    "pneumo.models.detector.Detector",
     "pneumo.models.library.LibraryNetwork",
     "pneumo.models.unet_encoder.Encoder",
 )

@@ -2,7 +2,7 @@
 
 import logging
 import sys
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -28,29 +28,32 @@ class EpochLines(pl.Callback):
 
     Args:
         monitor, mode: what chooses the epoch, as of Checkpoints.
+        score: what is told beside the loss, of the splits that have it.
     """
 
-    def __init__(self, monitor: str, mode: str):
+    def __init__(self, monitor: str, mode: str, score: str = "f1_normal"):
         self.selection = Selection.parse(monitor, mode)
+        self.score = score
 
     def on_train_epoch_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
         """Logs the epoch's scores; a star marks the best so far."""
         history = _history(pl_module)
         row = history[-1]
-        parts = " ".join(
-            f"{part} {row[part]['loss']:.3f}/{row[part]['f1_normal']:.3f}"
-            for part in ("train", "val", "test")
-            if part in row
-        )
         log.info(
-            "epoch %*d/%d loss/F1 %s  %.0f s%s",
+            "epoch %*d/%d loss/%s %s  %.0f s%s",
             len(str(trainer.max_epochs)),
             row["epoch"] + 1,
             trainer.max_epochs,
-            parts,
+            "F1" if self.score == "f1_normal" else self.score,
+            " ".join(self._part(row, part) for part in ("train", "val", "test") if part in row),
             row["seconds"],
             " *" if self.selection.best(history) == len(history) - 1 else "",
         )
+
+    def _part(self, row: Mapping[str, Any], part: str) -> str:
+        scores = row[part]
+        told = f"/{scores[self.score]:.3f}" if self.score in scores else ""
+        return f"{part} {scores['loss']:.3f}{told}"
 
 
 class EpochBar(ProgressBar):

@@ -41,6 +41,8 @@ SCORES = (  # of each split after each epoch, named as pneumo.training.task does
     "average_precision",
     "loss",
 )
+BOX_SCORES = ("challenge", "map")  # those that only task=detection has
+TASKS = ("classification", "detection")
 
 
 def is_object(value: Any) -> bool:
@@ -99,9 +101,10 @@ OPTIMIZER = Rule(
     lambda v: TARGET.holds(v) and not v.endswith(".LBFGS"),
 )
 MONITOR = Rule(
-    f"a score and a split, such as f1_normal/val, with one of the scores {', '.join(SCORES)}",
+    f"a score and a split, such as f1_normal/val, with one of the scores {', '.join(SCORES)}, of "
+    f"task=detection also {', '.join(BOX_SCORES)}",
     # that there is such a split is checked with the protocol
-    lambda v: isinstance(v, str) and "/" in v and v.partition("/")[0] in SCORES,
+    lambda v: isinstance(v, str) and "/" in v and v.partition("/")[0] in (*SCORES, *BOX_SCORES),
 )
 RATE_MONITOR = Rule(
     f"{MONITOR.says}, not of the test split, by which nothing may be trained",
@@ -143,6 +146,10 @@ WIDTHS = Rule(
         and 0 < len(v) < 8
         and all(is_list(stage, whole(1, 10**4), *range(1, 99)) for stage in v)
     ),
+)
+WIDTH = Rule(
+    "a multiple of 32, from 64 to 1024, as group normalisation needs it",
+    lambda v: is_whole(v) and 64 <= v <= 1024 and v % 32 == 0,
 )
 DECAY = Rule("a number above 0, up to 1", lambda v: is_number(v) and 0 < v <= 1)
 MODULES = Rule(
@@ -241,6 +248,8 @@ class OwnModel(Model):
     library: Annotated[str | None, one_of("torchvision", "timm", "efficientnet_lite")] = None
     architecture: Annotated[str | None, NAME] = None
     pretrained: Annotated[bool | str | None, PRETRAINED] = None
+    backbone: Annotated[str | None, NAME] = None
+    width: Annotated[int | None, WIDTH] = None
     C: Annotated[float | None, POSITIVE] = None
     gamma: Annotated[float | str | None, GAMMA] = None
 
@@ -427,6 +436,7 @@ class Config(Section):
 
     model_config = ConfigDict(defer_build=False)
 
+    task: Annotated[str | None, one_of(*TASKS)] = None
     seed: Annotated[int, whole(0, MAX_SEED)]
     num_threads: Annotated[int | None, optional(whole(1, MAX_THREADS))]
     run_dir: Annotated[str, RUN_DIR]

@@ -357,7 +357,10 @@ def trainer_settings(trainer: Mapping[str, Any], run_dir: Path) -> dict[str, Any
 
 
 def train(
-    trainer: pl.Trainer, module: Classifier, data: XrayDataModule, start_from: Path | None = None
+    trainer: pl.Trainer,
+    module: pl.LightningModule,
+    data: XrayDataModule,
+    start_from: Path | None = None,
 ) -> None:
     """Fits, resuming from a checkpoint where one is given.
 

@@ -15,6 +15,7 @@ from typing import Any
 import pandas as pd
 import pytorch_lightning as pl
 import torch
+from torch import nn
 
 import pneumo
 from pneumo import cli
@@ -24,7 +25,6 @@ from pneumo.data.base import DataSet
 from pneumo.evaluation.assessment import assess_run
 from pneumo.evaluation.published import TINY
 from pneumo.models import complexity
-from pneumo.models.base import Network
 from pneumo.runs import run_folder
 from pneumo.training import scoring
 from pneumo.training.task import MAIN, Selection
@@ -33,7 +33,16 @@ log = logging.getLogger(__name__)
 
 PACKAGE = Path(pneumo.__file__).resolve().parent
 WIDTH = 79  # of the lines on the screen
-MODEL_KEYS = ("f", "d", "c", "batch_norm", "num_classes", "pretrained")  # where a model has them
+MODEL_KEYS = (
+    "f",
+    "d",
+    "c",
+    "batch_norm",
+    "num_classes",
+    "backbone",
+    "width",
+    "pretrained",
+)  # where a model has them
 LIMITS = ("limit_train_batches", "limit_val_batches", "overfit_batches", "fast_dev_run")
 NAMES = {  # of the scores, on the screen; a decision is at 0.5
     "f1_normal": "F1 NORMAL",
@@ -88,7 +97,7 @@ def check_best(history: list[dict[str, Any]], saved: int, config: Mapping[str, A
 
 
 def results(
-    history: list[dict[str, Any]], *, best: scoring.Scored, last: scoring.Scored
+    history: list[dict[str, Any]], *, best: scoring.Scores, last: scoring.Scores
 ) -> dict[str, Any]:
     """Returns the keys best, last and history of metrics.json.
 
@@ -104,7 +113,7 @@ def results(
     }
 
 
-def _scores(row: Mapping[str, Any], scored: scoring.Scored) -> dict[str, Any]:
+def _scores(row: Mapping[str, Any], scored: scoring.Scores) -> dict[str, Any]:
     kept = {key: value for key, value in row.items() if key not in ("lr", "seconds")}
     own = {k: v for k, v in scored.scores.items() if k != "train"}
     return {**kept, **own, scoring.TRAIN_EVAL: scored.scores["train"]}
@@ -131,10 +140,13 @@ def describe(
     data_set: DataSet,
     table: pd.DataFrame,
     digest: str,
-    network: Network,
+    network: nn.Module,
     trainer: pl.Trainer,
 ) -> dict[str, Any]:
-    """Returns what metrics.json says of a network's run before it has begun."""
+    """Returns what metrics.json says of a network's run before it has begun.
+
+    ``network`` has num_classes, and takes (1, 1, S, S) in evaluation mode.
+    """
     model, data = config["model"], config["data"]
     facts = describe_run(config, data_set, table, digest)
     return facts | {

@@ -1,6 +1,6 @@
 """A run's checkpoint, scored on whole splits in evaluation mode: the last thing a run does."""
 
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -18,13 +18,19 @@ TRAIN_EVAL = "train_eval"  # in metrics.json: the train split without augmentati
 
 
 @dataclass(frozen=True)
-class Scored:
-    """What one checkpoint says of the images of some splits."""
+class Scores:
+    """The scores of one checkpoint."""
 
     epoch: int  # that the checkpoint was saved after, from 0
+    scores: dict[str, dict[str, Any]]  # by split: as module.score returns them
+
+
+@dataclass(frozen=True)
+class Scored(Scores):
+    """What one checkpoint says of the images of some splits."""
+
     rows: dict[str, np.ndarray]  # by split: (N,) int64 rows of the table
     logit: dict[str, Tensor]  # by split: (N, num_classes) float32 on the CPU
-    scores: dict[str, dict[str, Any]]  # by split: as module.score returns them
 
 
 def score_checkpoint(
@@ -37,7 +43,7 @@ def score_checkpoint(
     for split in splits:
         rows[split], logit[split] = _logits(module, data.loader(split))
         scores[split] = score(logit[split], torch.from_numpy(data.target[rows[split]]))
-    return Scored(checkpoint["history"][-1]["epoch"], rows, logit, scores)
+    return Scored(checkpoint["history"][-1]["epoch"], scores, rows, logit)
 
 
 def saved_epoch(path: Path) -> int:
@@ -46,9 +52,9 @@ def saved_epoch(path: Path) -> int:
     return int(checkpoint["history"][-1]["epoch"])
 
 
-def only(scored: Scored, split: str) -> Scored:
-    """Returns what is said of one split alone."""
-    return replace(scored, scores={split: scored.scores[split]})
+def only(scored: Scores, split: str) -> Scores:
+    """Returns the scores of one split alone."""
+    return Scores(scored.epoch, {split: scored.scores[split]})
 
 
 def predictions(scored: Scored, table: pd.DataFrame, *, splits: list[str]) -> pd.DataFrame:

@@ -9,11 +9,13 @@ from pydantic import BaseModel, ValidationError
 from pydantic.fields import FieldInfo
 from pydantic_core import ErrorDetails
 
-from pneumo.training.config import LOGGER, OBJECT, SPLITS, Config, is_object, is_own
+from pneumo.training.config import BOX_SCORES, LOGGER, OBJECT, SPLITS, Config, is_object, is_own
 from pneumo.training.rules import Rule, is_whole, shown
 
 MAX_WEIGHTS = 10**9  # of a network; 4 GB, and as much again for each moment of the optimizer
 ABSENT: Any = object()
+CLASSIFIERS_OWN = (".ProgressiveResize", ".Finetune")  # callbacks
+DETECTOR = "pneumo.models.detector.Detector"
 
 # What is written in two places and must agree: the second is the one to set
 FOLLOWS = {
@@ -78,7 +80,7 @@ def _disagreeing(config: Mapping[str, Any]) -> list[str]:
     On plain settings, since pydantic calls no validator of a section where one is missing.
     """
     lines = [*_not_following(config), *_wrong_split(config), *_wrong_lists(config)]
-    lines += _wrong_plateau(config)
+    lines += [*_wrong_plateau(config), *_wrong_task(config)]
     return lines or [*_beyond_the_encoder(config)]
 
 
@@ -130,6 +132,40 @@ def _wrong_plateau(config: Mapping[str, Any]) -> Iterator[str]:
         yield "schedule.monitor must name a score and a split, such as loss/train; it is not set"
     if schedule.get("interval") == "step":
         yield "schedule.interval must be epoch, since the score is one of an epoch; got 'step'"
+
+
+def _wrong_task(config: Mapping[str, Any]) -> Iterator[str]:
+    """What belongs to the other task."""
+    if config.get("task") == "detection":
+        yield from _wrong_detection(config)
+        return
+    if _get(config, "model._target_") == DETECTOR:
+        yield f"model={_get(config, 'model.name')} is a detector, which needs task=detection"
+    monitors = [f"callbacks.{name}.monitor" for name in _get(config, "callbacks", {})]
+    for key in ["schedule.monitor", *monitors]:
+        if str(_get(config, key)).partition("/")[0] in BOX_SCORES:
+            yield f"{key} must be a score of images, or task=detection; got {_get(config, key)}"
+
+
+def _wrong_detection(config: Mapping[str, Any]) -> Iterator[str]:
+    """What a detector does not have."""
+    if _get(config, "model._target_") != DETECTOR:
+        yield (
+            "model must be retinanet or maskrcnn with task=detection; got "
+            f"{_get(config, 'model.name')}"
+        )
+    if config.get("loss") is not None:
+        yield "loss must be null with task=detection, whose networks have their own; take it away"
+    if "val" not in _get(config, "protocol.split.fractions", SPLITS):
+        yield (
+            "task=detection needs a validation split, on which the confidence of boxes is fixed: "
+            f"protocol=holdout; got protocol={_get(config, 'protocol.name')}"
+        )
+    if _get(config, "data.resident") is True:
+        yield "data.resident must be auto or false with task=detection; got true"
+    for name in _get(config, "callbacks", {}):
+        if str(_get(config, f"callbacks.{name}._target_")).endswith(CLASSIFIERS_OWN):
+            yield f"callbacks.{name} must be left out with task=detection: ~callbacks.{name}"
 
 
 def _wrong_lists(config: Mapping[str, Any]) -> Iterator[str]:

@@ -23,8 +23,9 @@ from pneumo.training import sweep
 TOLD_APART = ("model", "seed", "protocol", "fold", "lr", "batch_size")
 MOST_HPARAMS = 5  # of a run that is compared with no other; more push the scores out of sight
 # Of the HParams page, best epoch first: as many as are seen at 1,400 px without scrolling
-HPARAM_SCORES = ("f1_normal", "auroc", "accuracy", "f1_pneumonia")
+HPARAM_SCORES = ("challenge", "f1_normal", "auroc", "accuracy", "f1_pneumonia")
 NUM_WRONG = 16  # pictures of images the network gets wrong
+BOX_CURVES = ("challenge", "map")  # besides CURVES, of task=detection
 CURVES = (
     "f1_normal",
     "f1_pneumonia",
@@ -60,7 +61,8 @@ def open_run(
         return
     text = yaml.safe_dump(dict(config), sort_keys=False)
     writer.add_text("configuration", "```yaml\n" + text + "```", 0)
-    charts = {name: ["Multiline", [f"^{name}/(train|val|test)$"]] for name in CURVES}
+    names = [*(BOX_CURVES if config.get("task") == "detection" else ()), *CURVES]
+    charts = {name: ["Multiline", [f"^{name}/(train|val|test)$"]] for name in names}
     writer.add_custom_scalars({"Train, validation and test in one chart": charts})
 
 
@@ -109,6 +111,7 @@ def add_hparams(
         f"test_at_{when}_epoch/{name}": metrics[when]["test"][name]
         for when in ("best", "last")
         for name in HPARAM_SCORES
+        if name in metrics[when]["test"]
     }
     settings = hparam_settings(metrics, varied)
     summaries = hparams(settings, values)  # type: ignore[no-untyped-call]

@@ -274,3 +274,45 @@ def test_an_unknown_subtype() -> None:
         ValueError, match=r"^subtype must be one of normal, bacteria, virus; got 'fungus'$"
     ):
         phantom.draw_radiograph(rng, subtype="fungus", anatomy=phantom.draw_anatomy(rng))
+
+
+@pytest.mark.parametrize("seed", range(3))
+@pytest.mark.parametrize("subtype", SUBTYPES)
+def test_boxes_are_around_the_opacities(
+    subtype: str, seed: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    anatomy = phantom.draw_anatomy(np.random.default_rng(seed))
+
+    def rng() -> np.random.Generator:
+        return np.random.default_rng((seed, 1))
+
+    boxes, (width, height) = phantom.draw_boxes(rng(), subtype=subtype, anatomy=anatomy)
+    ill = phantom.draw_radiograph(rng(), subtype=subtype, anatomy=anatomy).astype(int)
+    monkeypatch.setattr(phantom, "_opacity", lambda *_: None)
+    # but for the exposure, which a mean brightness makes alike
+    healthy = phantom.draw_radiograph(rng(), subtype=subtype, anatomy=anatomy).astype(int)
+    assert ill.shape == (height, width)
+    assert len(boxes) == {"normal": 0, "bacteria": 1, "virus": 2}[subtype]
+    brighter = ill - healthy
+    inside = np.zeros(ill.shape, bool)
+    for x0, y0, x1, y1 in boxes.astype(int):
+        inside[y0:y1, x0:x1] = True
+        assert brighter[y0:y1, x0:x1].mean() > brighter.mean() + 5
+    if len(boxes):
+        assert brighter[inside].mean() > brighter[~inside].mean() + 10
+
+
+@pytest.mark.slow
+def test_boxes_of_a_folder_are_worked_out_once(root: Path) -> None:
+    before = hashes(root)
+    found = phantom.boxes(root)
+    assert sorted(found["path"]) == names(root)
+    for path, width, height in found[["path", "width", "height"]].itertuples(index=False):
+        assert Image.open(root / path).size == (width, height)
+    assert (found["boxes"].map(len) > 0).tolist() == ["PNEUMONIA" in p for p in found["path"]]
+    written = (root / phantom.BOXES).read_bytes()
+    again = phantom.boxes(root)
+    assert (root / phantom.BOXES).read_bytes() == written
+    assert all(map(np.array_equal, again["boxes"], found["boxes"]))
+    assert hashes(root) == before
+    (root / phantom.BOXES).unlink()  # the fixture is others', too

@@ -172,6 +172,7 @@ def composed() -> list[dict[str, Any]]:
 
     images = "data.root=/images"
     choices: tuple[list[str], ...] = ([images], ["data=phantom"], ["data=folder", images])
+    choices += (["task=detection", "data=rsna", images],)
     choices += ([images, "protocol=kfold"], [images, "model=compact", "augment=crop"])
     found: list[Any] = []
     choices += ([images, "model=thumbnail_svm"], [images, "model=resnet18"])
@@ -195,7 +196,7 @@ def test_a_whole_run_has_types(composed: list[dict[str, Any]]) -> None:
     configs = [check_run(config) for config in composed]
     assert configs[0].data.image_size == 256
     assert configs[0].optimizer.target_ == "torch.optim.Adamax"
-    assert configs[3].protocol.k == 5
+    assert configs[4].protocol.k == 5
     assert isinstance(configs[0].model, OwnModel)
     with pytest.raises(ValueError, match="frozen"):
         configs[0].seed = 1

@@ -1,0 +1,77 @@
+"""Boxes around opacities: tables of them, and their way from a file's pixels to an image's.
+
+A box is x_min, y_min, x_max, y_max in pixels; the boxes of an image are float64 (N, 4).
+"""
+
+from collections.abc import Sequence
+
+import numpy as np
+import pandas as pd
+
+from pneumo.data import image
+
+SIDES = ["x_min", "y_min", "x_max", "y_max"]
+COLUMNS = ["path", "boxes", "width", "height"]
+KINDS = TRUTH, PREDICTED = ("truth", "predicted")  # in boxes.csv of a run folder
+
+
+def per_image(rows: pd.DataFrame) -> pd.DataFrame:
+    """Returns a row an image: path, boxes (N, 4), width and height of the file in pixels.
+
+    Args:
+        rows: a row a box, with path, width, height and SIDES, which are empty where an image has
+            no box.
+
+    >>> rows = pd.DataFrame([["a.png", 9, 9, 1, 2, 3, 4], ["b.png", 9, 9, *4 * [None]]])
+    >>> per_image(rows.set_axis(["path", "width", "height", *SIDES], axis=1))["boxes"].map(len)
+    0    1
+    1    0
+    Name: boxes, dtype: int64
+    """
+    first = rows.drop_duplicates("path")
+    found = dict(list(rows.dropna(subset=SIDES).groupby("path")))
+    none = np.empty((0, 4))
+    boxes = [found[p][SIDES].to_numpy(np.float64) if p in found else none for p in first["path"]]
+    return pd.DataFrame(
+        {
+            "path": first["path"].to_numpy(),
+            "boxes": pd.Series(boxes, dtype=object),
+            "width": first["width"].to_numpy(),
+            "height": first["height"].to_numpy(),
+        }
+    )
+
+
+def to_prepared(boxes: np.ndarray, file: Sequence[int], *, size: int, aspect: str) -> np.ndarray:
+    """Returns (N, 4) boxes of a file in the pixels of its prepared image.
+
+    Args:
+        boxes: in pixels of the file.
+        file: width and height of the file, pixels.
+        size: as of pneumo.data.image.resize.
+        aspect: the same.
+    """
+    scale, start = _placement(file, size=size, aspect=aspect)
+    moved: np.ndarray = boxes * scale + start
+    return moved
+
+
+def to_file(boxes: np.ndarray, file: Sequence[int], *, size: int, aspect: str) -> np.ndarray:
+    """Returns (N, 4) boxes of a prepared image in the pixels of its file, cut at its border.
+
+    Arguments as of to_prepared, whose inverse this is.
+
+    >>> to_file(np.array([[32.0, 40, 64, 128]]), (256, 128), size=128, aspect="pad")
+    array([[ 64.,  16., 128., 128.]])
+    """
+    scale, start = _placement(file, size=size, aspect=aspect)
+    moved: np.ndarray = np.clip((boxes - start) / scale, 0, np.tile(file, 2))
+    return moved
+
+
+def _placement(file: Sequence[int], *, size: int, aspect: str) -> tuple[np.ndarray, np.ndarray]:
+    """(4,) prepared pixels for one of the file, and (4,) where the file's corner lies."""
+    width, height = file
+    fitted, corner = image.placement(width, height, size=size, aspect=aspect)
+    scale = np.array(fitted) / (width, height)
+    return np.tile(scale, 2), np.tile(corner, 2)

@@ -1,0 +1,192 @@
+"""One run of a detector from its configuration to its run folder; beside fit, the classifier's."""
+
+import logging
+import textwrap
+import time
+import warnings
+from collections.abc import Mapping
+from importlib.util import find_spec
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+import torch
+from hydra.utils import instantiate
+
+from pneumo.data import cache
+from pneumo.data.base import DataSet
+from pneumo.data.detection import BoxDataModule
+from pneumo.evaluation.detection import INSTALL
+from pneumo.models import fused_cpu
+from pneumo.models.detector import Detector
+from pneumo.runs import run_folder
+from pneumo.training import detection, metadata, objects, scoring, tensorboard_log, whole_files
+from pneumo.training.callbacks import history_table
+from pneumo.training.detection import DetectionTask
+from pneumo.training.fit import build_trainer, keep_split, num_steps, read_data, train
+
+log = logging.getLogger("pneumo")
+
+SECTIONS = (  # whose objects are looked at before a run
+    *("model", "data.source", "protocol.split", "augment", "optimizer", "schedule"),
+    *("callbacks", "logger", "trainer"),
+)
+OWN_KEYS = ("name",)  # of a model's YAML that are no arguments
+TASK = "detection"
+NO_MAP = f"The mean average precision is left out: it needs pycocotools; {INSTALL}"
+
+
+def check(config: Mapping[str, Any]) -> None:
+    """Makes and tries all that ``config`` names, before any image is read; as fit.check."""
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # they come again in the run, and go to its log
+        objects.check(config, sections=SECTIONS)
+        trainer = build_trainer(
+            config["trainer"], Path(config["run_dir"]), job_number=config.get("job_number")
+        )
+        objects.try_optimizer(config, device=trainer.strategy.root_device)
+        objects.attempt("augment", lambda: instantiate(config["augment"]).per_image())
+        objects.attempt("model", lambda: build_network(config))
+
+
+def fit(config: dict[str, Any], run_dir: Path) -> None:
+    """Trains as ``config`` (plain, resolved, checked) says, or resumes where ``run_dir`` stopped.
+
+    Leaves in ``run_dir`` what a classifier leaves, and boxes.csv. Raises as fit.fit.
+    """
+    start = time.monotonic()
+    if config["num_threads"]:
+        torch.set_num_threads(config["num_threads"])
+    data_set: DataSet = instantiate(config["data"]["source"])
+    if data_set.note:
+        log.warning(textwrap.fill(data_set.note, metadata.WIDTH))
+    if not find_spec("pycocotools"):
+        log.warning(textwrap.fill(NO_MAP, metadata.WIDTH))
+    table, images = read_data(config, data_set)
+    table = table.join(data_set.boxes().set_index("path"), on="path")
+    digest = keep_split(run_dir, table)
+    start_from = whole_files.resume_from(run_dir, metadata.selection(config))
+    trainer = build_trainer(config["trainer"], run_dir, job_number=config.get("job_number"))
+    device = trainer.strategy.root_device
+    arithmetic = {"device": device.type, "threads": torch.get_num_threads()}
+    module, data = build(config, table, images, arithmetic=arithmetic)
+    if device.type == "cpu":
+        fused_cpu.keep_memory()
+    facts = metadata.describe(config, data_set, table, digest, module.network, trainer)
+    facts |= {"task": TASK, "boxes": num_boxes(table)}
+    metadata.announce(facts, trainer)
+    tensorboard_log.open_run(trainer, config, facts["hyperparameters"])
+
+    before = time.monotonic()
+    train(trainer, module, data, start_from)
+    start += time.monotonic() - before
+    module.to(device)  # Lightning has taken it off
+    splits = ["train", *data.eval_parts]
+    best = detection.score_checkpoint(module, data, run_dir / run_folder.BEST, splits=splits)
+    last = scoring.only(best, "train")  # the same weights where the last epoch is the best
+    if best.epoch < len(module.history) - 1:
+        path = run_dir / run_folder.LAST
+        last = scoring.only(
+            detection.score_checkpoint(module, data, path, splits=["train"]), "train"
+        )
+    predictions = detection.predictions(best, table, splits=data.eval_parts)
+    run_folder.write_table(run_dir / "predictions.csv", predictions)
+    boxes = detection.box_table(best, table, splits=data.eval_parts)
+    run_folder.write_table(run_dir / "boxes.csv", boxes)
+    run_folder.write_table(run_dir / "history.csv", history_table(module.history))
+    # a resumed run counts the epochs of all its starts
+    training = sum(row["seconds"] for row in module.history)
+    seconds = {"train": training, "total": training + time.monotonic() - start}
+    found = metadata.assessment(
+        table, predictions, root=data_set.root, protocol=config["protocol"]["name"]
+    )
+    metrics = {
+        **facts,
+        **metadata.results(module.history, best=best, last=last),
+        "confidence": best.confidence,  # by the challenge's score on the validation split
+        "assessment": found,
+        "seconds": seconds,
+    }
+    metrics["machine"] = {**facts["machine"], "arithmetic": module.arithmetic}
+    metadata.check_best(module.history, best.epoch, config)
+    tensorboard_log.close_run(trainer, metrics, predictions, data)
+    run_folder.write_json(run_dir / "metrics.json", metrics)
+    (run_dir / run_folder.PREVIOUS).unlink(missing_ok=True)
+    run_folder.write_status(
+        run_dir, "done", epoch=len(module.history), max_epochs=config["trainer"]["max_epochs"]
+    )
+    conclude(metrics, data_set, run_dir)
+
+
+def build(
+    config: Mapping[str, Any],
+    table: pd.DataFrame,
+    images: cache.Cache,
+    *,
+    arithmetic: Mapping[str, Any] | None = None,
+) -> tuple[DetectionTask, BoxDataModule]:
+    """Returns the module that trains the detector, and its batches, as ``config`` says.
+
+    Args:
+        config: plain, resolved.
+        table: split, with boxes.
+        images: of all rows of the table.
+        arithmetic: see Task.
+    """
+    torch.manual_seed(config["seed"])
+    network = build_network(config)
+    data = BoxDataModule(
+        table,
+        images,
+        aspect=config["data"]["aspect"],
+        batch_size=config["data"]["batch_size"],
+        augment=instantiate(config["augment"]),
+        seed=config["seed"],
+        num_workers=config["data"]["num_workers"],
+        overfit_batches=config["trainer"].get("overfit_batches"),
+    )
+    module = DetectionTask(
+        network,
+        optimizer=instantiate(config["optimizer"]),
+        schedule=instantiate(objects.schedule_settings(config, num_steps=num_steps(config, data))),
+        interval=config["schedule"].get("interval", "epoch"),
+        plateau_on=config["schedule"].get("monitor"),
+        eval_parts=data.eval_parts,
+        seed=config["seed"],
+        arithmetic=arithmetic,
+    )
+    return module, data
+
+
+def build_network(config: Mapping[str, Any]) -> Detector:
+    """Returns the detector of a configuration; ValueError: it cannot be made."""
+    model = {key: value for key, value in config["model"].items() if key not in OWN_KEYS}
+    network: Detector = instantiate(model)
+    return network.to(memory_format=torch.channels_last)
+
+
+def num_boxes(table: pd.DataFrame) -> dict[str, int]:
+    """Returns how many true boxes each split has."""
+    return {
+        str(k): int(v) for k, v in table["boxes"].map(len).groupby(table["split"]).sum().items()
+    }
+
+
+def conclude(metrics: Mapping[str, Any], data_set: DataSet, run_dir: Path) -> None:
+    """Says what came out, what it means, and where it lies."""
+    best = metrics["best"]
+    log.info("")
+    log.info(
+        "Epoch %d of %d, chosen by %s on the %s split; boxes of a score of %.2f and more count:",
+        *(best["epoch"] + 1, len(metrics["history"])),
+        *(metrics["selection"]["monitor"], metrics["selection"]["on"]),
+        metrics["confidence"],
+    )
+    for part in ("val", "test"):
+        log.info(
+            "  %-4s  challenge score %.3f   mean average precision %.3f   AUROC of images %.3f",
+            *(part, best[part]["challenge"], best[part]["map"], best[part]["auroc"]),
+        )
+    notes = (metadata.DEBUG_NOTE if metrics["debug"] else "", data_set.note)
+    shown = metadata.show_end(notes, seconds=metrics["seconds"], run_dir=run_dir)
+    log.info("TensorBoard: tensorboard --logdir '%s'", shown)

@@ -1,0 +1,43 @@
+import numpy as np
+import pandas as pd
+import pytest
+
+from pneumo.data import image
+from pneumo.data.boxes import SIDES, per_image, to_file, to_prepared
+
+ASPECTS = pytest.mark.parametrize("aspect", ["stretch", "pad"])
+FILE = (300, 200)  # width, height
+
+
+@ASPECTS
+def test_a_box_stays_around_what_it_was_around(aspect: str) -> None:
+    picture = np.zeros(FILE[::-1], np.uint8)
+    picture[50:150, 60:240] = 255
+    prepared = image.resize(picture, size=96, aspect=aspect)
+    y, x = np.nonzero(prepared > 127)
+    found = to_prepared(np.array([[60, 50, 240, 150]]), FILE, size=96, aspect=aspect)
+    assert np.abs(found[0] - [x.min(), y.min(), x.max() + 1, y.max() + 1]).max() <= 1
+
+
+@ASPECTS
+def test_there_and_back_is_the_identity(aspect: str) -> None:
+    boxes = np.array([[0.0, 0, 300, 200], [10, 20, 30, 40]])
+    moved = to_prepared(boxes, FILE, size=64, aspect=aspect)
+    assert to_file(moved, FILE, size=64, aspect=aspect) == pytest.approx(boxes)
+
+
+def test_what_lies_in_the_padding_is_cut() -> None:
+    boxes = np.array([[-5.0, 0, 40, 64]])
+    assert to_file(boxes, FILE, size=64, aspect="pad")[0] == pytest.approx([0, 0, 187.5, 200], 0.02)
+
+
+def test_a_table_of_boxes_becomes_one_of_images() -> None:
+    rows = pd.DataFrame(
+        [["b", 9, 8, 1, 2, 3, 4], ["a", 7, 6, *4 * [None]], ["b", 9, 8, 5, 6, 7, 8]],
+        columns=["path", "width", "height", *SIDES],
+    )
+    found = per_image(rows)
+    assert found["path"].tolist() == ["b", "a"]
+    assert found["boxes"][0].tolist() == [[1, 2, 3, 4], [5, 6, 7, 8]]
+    assert found["boxes"][1].shape == (0, 4)
+    assert found[["width", "height"]].to_numpy().tolist() == [[9, 8], [7, 6]]

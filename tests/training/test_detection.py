@@ -1,0 +1,172 @@
+import json
+import math
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import pytest
+import pytorch_lightning as pl
+import torch
+
+from pneumo.data.boxes import SIDES
+from pneumo.training import detection
+from pneumo.training.box_pictures import draw
+from pneumo.training.config import BOX_SCORES, SCORES
+from pneumo.training.detection import Found, Scored
+from tests.conftest import Command
+from tests.test_train import metrics, scores
+
+TINY = ("model.backbone=mobilenet_v3_large", "data.image_size=64", "num_threads=1")
+ON_CPU = (*TINY, "trainer.accelerator=cpu")
+NONE = np.empty((0, 4))
+BOX, OTHER = np.array([[0.0, 0, 10, 10]]), np.array([[20.0, 20, 30, 40]])
+
+
+@pytest.fixture
+def found() -> Found:
+    """Four images: a hit and a low false box, a miss, a false box, nothing."""
+    return Found(
+        rows=[3, 0, 1, 2],
+        truth=[BOX, OTHER, NONE, NONE],
+        boxes=[np.vstack([BOX, OTHER]), NONE, OTHER, NONE],
+        scores=[np.array([0.9, 0.2]), np.empty(0), np.array([0.4]), np.empty(0)],
+        losses=[(3, {"loss_a": 1.0, "loss_b": 0.0}), (1, {"loss_a": 5.0, "loss_b": 1.0})],
+    )
+
+
+def test_losses_are_means_over_images(found: Found) -> None:
+    assert found.mean_losses() == {"loss": 2.25, "loss_a": 2.0, "loss_b": 0.25}
+
+
+def test_scores_at_a_confidence(found: Found) -> None:
+    assert detection.fixed_confidence(found) == pytest.approx(0.9)
+    sure, all_boxes = (detection.score(found, confidence=c) for c in (0.9, 0.1))
+    assert sure["challenge"] == pytest.approx(1 / 2)  # 1 and 0
+    assert all_boxes["challenge"] == pytest.approx(1 / 2 / 3)  # a half, 0 and 0
+    assert {k: sure[k] for k in ("auroc", "loss")} == {k: all_boxes[k] for k in ("auroc", "loss")}
+    # highest scores 0.9 and 0 with, 0.4 and 0 without an opacity
+    assert sure["auroc"] == pytest.approx(2.5 / 4)
+    assert sure["confusion"] == [[2, 0], [1, 1]]
+
+
+def test_scores_are_those_that_may_choose_the_epoch(found: Found) -> None:
+    known = {name for name in detection.score(found, confidence=0.5) if "loss_" not in name}
+    assert known == {*SCORES, *BOX_SCORES, "confusion"}
+
+
+def test_tables_of_a_run(found: Found) -> None:
+    table = pd.DataFrame(
+        {"path": list("abcd"), "patient": list("wxyz"), "label": "NORMAL", "split": "val"}
+    )
+    scored = Scored(0, {}, 0.5, {"val": found})
+    predictions = detection.predictions(scored, table, splits=["val"])
+    assert predictions["path"].tolist() == list("abcd")
+    assert predictions["p_pneumonia"].tolist() == [0, 0.4, 0, 0.9]
+    boxes = detection.box_table(scored, table, splits=["val"])
+    assert list(boxes.columns) == ["path", "patient", "split", "kind", "score", *SIDES]
+    assert boxes["path"].tolist() == ["a", "b", "d", "d", "d"]
+    assert boxes["kind"].tolist() == ["truth", "predicted", "truth", "predicted", "predicted"]
+    assert boxes["score"].fillna(-1).tolist() == [-1, 0.4, -1, 0.9, 0.2]
+    assert boxes[SIDES].to_numpy().tolist()[-1] == OTHER[0].tolist()
+
+
+def test_pictures_have_both_kinds_of_boxes() -> None:
+    image = torch.zeros(1, 64, 64, dtype=torch.uint8)
+    true, boxes = torch.tensor([[4.0, 4, 20, 20]]), torch.tensor([[30.0, 30, 60, 60], [1, 1, 9, 9]])
+    picture = draw(image, true, boxes, torch.tensor([0.8, 0.1]), confidence=0.5)
+    assert picture.shape == (3, 256, 256)
+    assert picture[:, 16, 40].tolist() == [0, 255, 0]
+    assert picture[:, 240, 200].tolist() == [255, 0, 0]
+    assert picture[:, 36, 20].tolist() == [0, 0, 0]  # of the unsure one nothing
+    nothing = draw(image, torch.empty(0, 4), boxes, torch.zeros(2), confidence=0.5)
+    assert not nothing.any()
+
+
+@pytest.mark.parametrize(
+    ("settings", "message"),
+    [
+        (["model=retinanet"], "model=retinanet is a detector, which needs task=detection"),
+        (["task=detection", "model=tiny"], "model must be retinanet or maskrcnn with task=detect"),
+        (["task=detection", "model=prior"], "model must be retinanet or maskrcnn with task=detect"),
+        (["task=detection", "loss=focal"], "loss must be null with task=detection"),
+        (["task=detection", "protocol=paper"], "protocol=holdout; got protocol=paper"),
+        (["task=detection", "callbacks=[detection,progressive]"], "~callbacks.progressive"),
+        (["task=detection", "data.resident=true"], "data.resident must be auto or false"),
+        (["task=detection", "+model.num_classes=3"], "model.num_classes must be an argument of"),
+        (["task=detection", "model.width=48"], "model.width must be a multiple of 32"),
+        (["task=detection", "model.backbone=vgg16"], "model.backbone must be one of resnet50"),
+        (["task=detection", "+model.options.nms=1"], "model cannot be used as it is set: "),
+        (["callbacks.checkpoint.monitor=map/test"], "must be a score of images, or task=detection"),
+    ],
+)
+def test_what_makes_no_sense_is_one_line(
+    train: Command, settings: list[str], message: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert train("trainer.accelerator=cpu", *settings) == 2
+    error = capsys.readouterr().err
+    assert message in error
+    assert error.startswith("Error: ")
+    assert error.count("\n") == 1
+
+
+@pytest.mark.slow
+def test_data_without_boxes(train: Command, capsys: pytest.CaptureFixture[str]) -> None:
+    assert train("task=detection", "data=kermany", "trainer=one_batch", *ON_CPU) == 2
+    assert "task=detection needs data with boxes" in capsys.readouterr().err
+
+
+@pytest.mark.slow
+def test_a_run_from_the_challenges_files_and_resumed(
+    train: Command, rsna_set: Path, tmp_path: Path
+) -> None:
+    data = ("task=detection", "data=rsna", f"data.root={rsna_set}", "trainer.max_epochs=2")
+    arguments = (*data, "model=retinanet", *ON_CPU, "data.batch_size=5")
+    assert train(*arguments, "hydra.run.dir=whole") == 0
+    run = tmp_path / "whole"
+    found = metrics(run)
+    assert found["task"] == "detection"
+    assert found["selection"] == {"monitor": "challenge", "on": "val", "mode": "max"}
+    assert 0 <= found["confidence"] <= 1
+    for row in found["history"]:
+        assert math.isfinite(row["train"]["loss"])
+        assert {"challenge", "map", "auroc", "loss"} <= set(row["val"]) & set(row["test"])
+    _check_boxes(run, found)
+    history = pd.read_csv(run / "history.csv")
+    assert {"val/challenge", "test/auroc", "train/loss_classification"} <= set(history)
+
+    cut = "+callbacks.cut={_target_: tests.training.test_detection.CutInSecond}"
+    assert train(*arguments, "hydra.run.dir=parts", cut) == 1
+    assert json.loads((tmp_path / "parts" / "status.json").read_text())["status"] == "failed"
+    assert train("resume=parts", "~callbacks.cut") == 0
+    assert scores(run) == scores(tmp_path / "parts")
+
+
+def _check_boxes(run: Path, found: dict[str, Any]) -> None:
+    """Whether boxes.csv, predictions.csv and metrics.json say the same."""
+    boxes, predictions = pd.read_csv(run / "boxes.csv"), pd.read_csv(run / "predictions.csv")
+    highest = boxes[boxes["kind"] == "predicted"].groupby("path")["score"].max()
+    probability = predictions.set_index("path")["p_pneumonia"]
+    assert np.allclose(highest.reindex(probability.index, fill_value=0), probability)
+    true = boxes[boxes["kind"] == "truth"]
+    positive = predictions.loc[predictions["label"] == "PNEUMONIA", "path"]
+    assert set(true["path"]) == set(positive)
+    counted = true.groupby("split").size().to_dict()
+    assert counted == {k: v for k, v in found["boxes"].items() if k != "train"}
+    assert (boxes["x_max"] > boxes["x_min"]).all()
+
+
+class CutInSecond(pl.Callback):
+    """Ends the process's run in its second epoch, as a crash does."""
+
+    def on_train_batch_start(self, trainer: Any, *_: Any) -> None:
+        """Raises."""
+        if trainer.current_epoch == 1:
+            raise RuntimeError("cut off")
+
+
+@pytest.mark.slow
+def test_mask_rcnn_trains(train: Command, rsna_set: Path, tmp_path: Path) -> None:
+    data = ("task=detection", "data=rsna", f"data.root={rsna_set}", "trainer=one_batch")
+    assert train(*data, "model=maskrcnn", *ON_CPU, "hydra.run.dir=run") == 0
+    assert "loss_mask" in metrics(tmp_path / "run")["best"]["train"]
