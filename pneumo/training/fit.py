@@ -118,9 +118,6 @@ def fit(config: dict[str, Any], run_dir: Path) -> None:
 
     before = time.monotonic()
     train(trainer, module, data, start_from)
-    for stopper in trainer.early_stopping_callbacks:
-        if getattr(stopper, "stopping_reason_message", None):
-            log.info("Stopped early: %s", stopper.stopping_reason_message)
     start += time.monotonic() - before
     module.to(device)  # Lightning has taken it off
     last = None  # the same weights where the last epoch is the best: not scored twice
@@ -388,6 +385,9 @@ def train(
         torch.set_grad_enabled(True)
     if trainer.interrupted:
         raise KeyboardInterrupt
+    for stopper in trainer.early_stopping_callbacks:
+        if getattr(stopper, "stopping_reason_message", None):
+            log.info("Stopped early: %s", stopper.stopping_reason_message)
 
 
 def _too_large(data: XrayDataModule) -> str:

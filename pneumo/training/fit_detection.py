@@ -38,6 +38,11 @@ NO_MAP = f"The mean average precision is left out: it needs pycocotools; {INSTAL
 
 def check(config: Mapping[str, Any]) -> None:
     """Makes and tries all that ``config`` names, before any image is read; as fit.check."""
+    selection = metadata.selection(config)
+    if selection.monitor == "map" and not find_spec("pycocotools"):
+        raise ValueError(
+            f"callbacks.checkpoint.monitor=map/{selection.on} needs pycocotools; {INSTALL}"
+        )
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # they come again in the run, and go to its log
         objects.check(config, sections=SECTIONS)
