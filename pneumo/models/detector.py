@@ -46,6 +46,7 @@ class Detector(nn.Module):
 
     Attributes:
         num_classes: 2, as of a classifier: an image has an opacity or not.
+        mean: that images are standardised by, grey values from 0 to 255; and std.
 
     Raises:
         ValueError: there is no such architecture or backbone, or the weights cannot be had.
@@ -80,6 +81,7 @@ class Detector(nn.Module):
             image_std=[std],
             **(options or {}),
         )
+        self.mean, self.std = 255 * mean, 255 * std  # grey values, as a classifier has them
         self.with_masks = architecture == "maskrcnn"
 
     def forward(self, x: Tensor) -> list[dict[str, Tensor]]:

@@ -10,12 +10,11 @@ from collections.abc import Iterable, Mapping
 from dataclasses import asdict
 from importlib.metadata import version
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import pandas as pd
 import pytorch_lightning as pl
 import torch
-from torch import nn
 
 import pneumo
 from pneumo import cli
@@ -28,6 +27,10 @@ from pneumo.models import complexity
 from pneumo.runs import run_folder
 from pneumo.training import scoring
 from pneumo.training.task import MAIN, Selection
+
+if TYPE_CHECKING:  # torchvision's detectors take a second to import
+    from pneumo.models.base import Network
+    from pneumo.models.detector import Detector
 
 log = logging.getLogger(__name__)
 
@@ -140,13 +143,10 @@ def describe(
     data_set: DataSet,
     table: pd.DataFrame,
     digest: str,
-    network: nn.Module,
+    network: "Network | Detector",
     trainer: pl.Trainer,
 ) -> dict[str, Any]:
-    """Returns what metrics.json says of a network's run before it has begun.
-
-    ``network`` has num_classes, and takes (1, 1, S, S) in evaluation mode.
-    """
+    """Returns what metrics.json says of a network's run before it has begun."""
     model, data = config["model"], config["data"]
     facts = describe_run(config, data_set, table, digest)
     return facts | {
