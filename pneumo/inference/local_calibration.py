@@ -99,7 +99,7 @@ def curve(
     sensitivity: float | None,
     sizes: Sequence[int] = SIZES,
 ) -> list[dict[str, Any]]:
-    """What n images buy: median, low, high of SHOWN, a row for each of ``sizes`` below N, and for N.
+    """What n images buy: median, low, high of SHOWN, a row for each of ``sizes`` and for all.
 
     Patients are drawn with replacement until they have n images; threshold and temperature are
     fitted on these and scored on the patients not drawn, DRAWS times. low and high are the central
