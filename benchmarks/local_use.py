@@ -44,8 +44,14 @@ def main() -> None:
     parser.add_argument("--runs", type=Path, default=RUNS, metavar="DIR")
     parser.add_argument("--coverage", type=float, default=0.9)
     parser.add_argument("--draws", type=int, default=DRAWS)
+    parser.add_argument(
+        "--ranges", type=int, metavar="DRAWS", help="instead: how often calibrate's ranges hold"
+    )
     parser.add_argument("--figure", type=Path, metavar="PNG", help="thresholds, drawn")
     given = parser.parse_args()
+    if given.ranges:
+        print("\n".join(range_table(given.runs, draws=given.ranges)))  # noqa: T201
+        return
     for lines in (
         coverage_table(given.runs, coverage=given.coverage),
         threshold_table(given.runs, draws=given.draws, coverage=given.coverage),
@@ -95,18 +101,52 @@ def local_draws(test: pd.DataFrame, *, size: int, draws: int, coverage: float) -
 
     No patient is on both sides. A draw without one of the labels is made again.
     """
-    rng = np.random.default_rng(0)
+    label, probability = _labels(test), test["p_pneumonia"].to_numpy(np.float64)
+    for used in _some(test, size=size, draws=draws, seed=0):
+        point = local_calibration.fit_point(label[used], probability[used], sensitivity=SENSITIVITY)
+        yield _scored(test[used], test[~used], point, coverage=coverage)
+
+
+def _some(test: pd.DataFrame, *, size: int, draws: int, seed: int) -> Iterator[np.ndarray]:
+    """Yields (N,) bool: all images of drawn patients, at most `size`, of both labels."""
+    rng = np.random.default_rng(seed)
     names, who = np.unique(test["group"].to_numpy(), return_inverse=True)
+    label = _labels(test)
     made = 0
     while made < draws:
         rank = rng.permutation(names.size)[who]
-        used = rank < np.sort(rank)[size]  # whole patients: at most `size` images
+        used = rank < np.sort(rank)[size]
+        if len(set(label[used])) == len(CLASS_NAMES):
+            made += 1
+            yield used
+
+
+def range_table(runs: Path, *, draws: int) -> list[str]:
+    """Markdown: how often the last row of calibrate's table holds the scores of the images left.
+
+    Many minutes: each draw has its own resamples.
+    """
+    lines = ["| run | images | sensitivity: in range, width | specificity: in range, width |"]
+    lines.append("| --- | ---: | ---: | ---: |")
+    for name, table in kept(runs):
+        test = table[table["split"] == "test"]
         label, probability = _labels(test), test["p_pneumonia"].to_numpy(np.float64)
-        if len(set(label[used])) < 2:
-            continue
-        made += 1
-        point = local_calibration.fit_point(label[used], probability[used], sensitivity=SENSITIVITY)
-        yield _scored(test[used], test[~used], point, coverage=coverage)
+        group = test["group"].to_numpy()
+        for size in SIZES[1:] if _is_official_network(name) else ():
+            found = []
+            for used in _some(test, size=size, draws=draws, seed=1):
+                (row,) = local_calibration.curve(
+                    label[used], probability[used], group[used], sensitivity=SENSITIVITY, sizes=()
+                )
+                threshold = local_calibration.fit_point(
+                    label[used], probability[used], sensitivity=SENSITIVITY
+                )["threshold"]
+                left = operating_point(label[~used], probability[~used], threshold=threshold)
+                ends = [(row[k]["low"], left[k], row[k]["high"]) for k in SCORES[:2]]
+                found.append([(low <= value <= high, high - low) for low, value, high in ends])
+            cells = [f"{held:.2f}, {width:.2f}" for held, width in np.mean(found, axis=0)]
+            lines.append(f"| {name} | {size} | {' | '.join(cells)} |")
+    return lines
 
 
 def draw(runs: Path, path: Path, *, draws: int, coverage: float) -> None:

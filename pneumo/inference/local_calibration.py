@@ -92,9 +92,14 @@ def describe(table: pd.DataFrame, *, sensitivity: float | None) -> dict[str, Any
 
 
 def curve(
-    label: Array, probability: Array, patient: Array, *, sensitivity: float | None
+    label: Array,
+    probability: Array,
+    patient: Array,
+    *,
+    sensitivity: float | None,
+    sizes: Sequence[int] = SIZES,
 ) -> list[dict[str, Any]]:
-    """What n images buy, a row for each of SIZES below N, and for N: median, low, high of SHOWN.
+    """What n images buy: median, low, high of SHOWN, a row for each of ``sizes`` and for all.
 
     Patients are drawn with replacement until they have n images; threshold and temperature are
     fitted on these and scored on the patients not drawn, DRAWS times. low and high are the central
@@ -103,7 +108,7 @@ def curve(
     _, who = np.unique(patient, return_inverse=True)
     of_patient = np.split(np.argsort(who, kind="stable"), np.bincount(who).cumsum()[:-1])
     rows = []
-    for size in [n for n in SIZES if n < label.size] + [int(label.size)]:
+    for size in [n for n in sizes if n < label.size] + [int(label.size)]:
         rng = np.random.default_rng(0)
         draws = [drawn(of_patient, size=size, rng=rng) for _ in range(DRAWS)]
         made = [
