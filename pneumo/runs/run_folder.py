@@ -49,6 +49,9 @@ MOVED = {  # modules that a run folder of an earlier version names by _target_, 
     "pneumo.split": "pneumo.data.split",
 }
 
+# Settings of an earlier version, with the value at which they changed nothing
+RETIRED = {("model", "patches"): False, ("augment", "late"): [], ("augment", "late_from"): None}
+
 # What may differ when a run is resumed: where and how fast it is trained, not what
 MAY_CHANGE = (
     "callbacks",
@@ -185,7 +188,7 @@ def read_config(run_dir: Path) -> dict[str, Any]:
         ValueError: the file is broken.
     """
     try:
-        return _as_of_now(untrusted.read_yaml(Path(run_dir, CONFIG)))
+        return _without_retired(_as_of_now(untrusted.read_yaml(Path(run_dir, CONFIG))))
     except FileNotFoundError:
         raise FileNotFoundError(
             f"a run folder holds {CONFIG}; {run_dir} does not. Name the folder that the run "
@@ -205,6 +208,16 @@ def _as_of_now(config: dict[str, Any]) -> dict[str, Any]:
     if isinstance(target := found.get("_target_"), str):
         module, dot, name = target.rpartition(".")
         found["_target_"] = MOVED.get(module, module) + dot + name
+    return found
+
+
+def _without_retired(config: dict[str, Any]) -> dict[str, Any]:
+    """Returns a configuration without what is RETIRED and changed nothing."""
+    found = dict(config)
+    for (group, name), value in RETIRED.items():
+        section = found.get(group)
+        if isinstance(section, dict) and section.get(name, ...) == value:
+            found[group] = {key: each for key, each in section.items() if key != name}
     return found
 
 

@@ -213,6 +213,14 @@ def test_a_run_of_an_earlier_version_names_its_classes_by_their_old_modules(tmp_
     }
 
 
+def test_settings_that_are_gone_are_left_out_where_they_changed_nothing(tmp_path: Path) -> None:
+    path = tmp_path / run_folder.CONFIG
+    path.parent.mkdir()
+    path.write_text("model: {patches: false, name: compact}\naugment: {late: [], late_from: 3}\n")
+    found = run_folder.read_config(tmp_path)
+    assert found == {"model": {"name": "compact"}, "augment": {"late_from": 3}}
+
+
 def test_what_moved_can_be_imported() -> None:
     for place in run_folder.MOVED.values():
         import_module(place)
