@@ -114,7 +114,8 @@ class Detector(nn.Module):
         if self.training:
             found = self.body(images, targets)
         else:
-            with _losses_of_evaluation(self.body), torch.random.fork_rng():
+            used = [x.device] if x.is_cuda else []
+            with _losses_of_evaluation(self.body), torch.random.fork_rng(used):
                 torch.manual_seed(0)
                 found = self.body(images, targets)
         return {f"loss_{name.removeprefix('loss_')}": value for name, value in found.items()}
