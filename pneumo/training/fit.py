@@ -30,6 +30,7 @@ from pneumo.models.base import build as build_any
 from pneumo.runs import run_folder
 from pneumo.runs.finished import read_table
 from pneumo.training import metadata, objects, scoring, tensorboard_log, whole_files
+from pneumo.training.base import Task
 from pneumo.training.callbacks import history_table
 from pneumo.training.finetune import Finetune
 from pneumo.training.task import Classifier
@@ -130,6 +131,54 @@ def fit(config: dict[str, Any], run_dir: Path) -> None:
     predictions = scoring.predictions(best, table, splits=data.eval_parts)
     run_folder.write_table(run_dir / "predictions.csv", predictions)
     keep_reference(network, images, table, predictions, run_dir)
+    metrics = finish(
+        config,
+        run_dir,
+        facts,
+        best=best,
+        last=last or scoring.only(best, "train"),
+        predictions=predictions,
+        start=start,
+        data_set=data_set,
+        table=table,
+        trainer=trainer,
+        module=module,
+        data=data,
+    )
+    metadata.conclude(metrics, data_set, run_dir)
+
+
+def finish(
+    config: Mapping[str, Any],
+    run_dir: Path,
+    facts: Mapping[str, Any],
+    *,
+    best: scoring.Scores,
+    last: scoring.Scores,
+    predictions: pd.DataFrame,
+    start: float,
+    data_set: DataSet,
+    table: pd.DataFrame,
+    trainer: pl.Trainer,
+    module: Task,
+    data: XrayDataModule,
+) -> dict[str, Any]:
+    """Writes what any finished run leaves beside its predictions; returns metrics.json.
+
+    Args:
+        config: plain, resolved.
+        run_dir: the run folder.
+        facts: of metadata.describe.
+        best: scores of the best epoch.
+        last: scores of the last one.
+        predictions: as in predictions.csv.
+        start: of time.monotonic(), later by the time that the epochs of this start took.
+        data_set: of the images.
+        table: split.
+        trainer: that trained.
+        module: that was trained.
+        data: its batches.
+    """
     run_folder.write_table(run_dir / "history.csv", history_table(module.history))
     # a resumed run counts the epochs of all its starts
     training = sum(row["seconds"] for row in module.history)
@@ -137,7 +186,7 @@ def fit(config: dict[str, Any], run_dir: Path) -> None:
     found = metadata.assessment(
         table, predictions, root=data_set.root, protocol=config["protocol"]["name"]
     )
-    results = metadata.results(module.history, best=best, last=last or scoring.only(best, "train"))
+    results = metadata.results(module.history, best=best, last=last)
     metadata.check_best(module.history, best.epoch, config)
     metrics = {**facts, **results, "assessment": found, "seconds": seconds}
     metrics["machine"] = {**facts["machine"], "arithmetic": module.arithmetic}
@@ -147,7 +196,7 @@ def fit(config: dict[str, Any], run_dir: Path) -> None:
     run_folder.write_status(
         run_dir, "done", epoch=len(module.history), max_epochs=config["trainer"]["max_epochs"]
     )
-    metadata.conclude(metrics, data_set, run_dir)
+    return metrics
 
 
 def read_data(config: Mapping[str, Any], data_set: DataSet) -> tuple[pd.DataFrame, cache.Cache]:

@@ -21,9 +21,8 @@ from pneumo.models import fused_cpu
 from pneumo.models.detector import Detector
 from pneumo.runs import run_folder
 from pneumo.training import detection, metadata, objects, scoring, tensorboard_log, whole_files
-from pneumo.training.callbacks import history_table
 from pneumo.training.detection import DetectionTask
-from pneumo.training.fit import build_trainer, keep_split, num_steps, read_data, train
+from pneumo.training.fit import build_trainer, finish, keep_split, num_steps, read_data, train
 
 log = logging.getLogger("pneumo")
 
@@ -98,27 +97,20 @@ def fit(config: dict[str, Any], run_dir: Path) -> None:
     run_folder.write_table(run_dir / "predictions.csv", predictions)
     boxes = detection.box_table(best, table, splits=data.eval_parts)
     run_folder.write_table(run_dir / "boxes.csv", boxes)
-    run_folder.write_table(run_dir / "history.csv", history_table(module.history))
-    # a resumed run counts the epochs of all its starts
-    training = sum(row["seconds"] for row in module.history)
-    seconds = {"train": training, "total": training + time.monotonic() - start}
-    found = metadata.assessment(
-        table, predictions, root=data_set.root, protocol=config["protocol"]["name"]
-    )
-    metrics = {
-        **facts,
-        **metadata.results(module.history, best=best, last=last),
-        "confidence": best.confidence,  # by the challenge's score on the validation split
-        "assessment": found,
-        "seconds": seconds,
-    }
-    metrics["machine"] = {**facts["machine"], "arithmetic": module.arithmetic}
-    metadata.check_best(module.history, best.epoch, config)
-    tensorboard_log.close_run(trainer, metrics, predictions, data)
-    run_folder.write_json(run_dir / "metrics.json", metrics)
-    (run_dir / run_folder.PREVIOUS).unlink(missing_ok=True)
-    run_folder.write_status(
-        run_dir, "done", epoch=len(module.history), max_epochs=config["trainer"]["max_epochs"]
+    facts |= {"confidence": best.confidence}  # by the challenge's score on the validation split
+    metrics = finish(
+        config,
+        run_dir,
+        facts,
+        best=best,
+        last=last,
+        predictions=predictions,
+        start=start,
+        data_set=data_set,
+        table=table,
+        trainer=trainer,
+        module=module,
+        data=data,
     )
     conclude(metrics, data_set, run_dir)
 
