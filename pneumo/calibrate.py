@@ -9,15 +9,12 @@ from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-from tqdm import tqdm
-
 from pneumo import cli
-from pneumo.data import reader
 from pneumo.data.kermany import check_unpacked
 from pneumo.evaluation.operating_point import SENSITIVITY
 from pneumo.inference import ensemble, local_calibration
 from pneumo.inference.ensemble import Networks
+from pneumo.inference.files import UnreadableError, score_files
 from pneumo.inference.leakage import labelled, shared_with_train
 from pneumo.labels import NORMAL, PNEUMONIA
 from pneumo.runs import pretrained, run_folder
@@ -43,13 +40,7 @@ only where it is named. The images must be new to the run.
 exit codes: 0 done; 2 a mistake in the command or a refusal; 3 an image could
 not be read; 130 stopped. Not a medical device.
 """
-BATCH_SIZE = 32  # images
-THREADS = 2  # that decode ahead
 WIDTH = 80  # columns of what is printed
-
-
-class UnreadableError(ValueError):
-    """An image cannot be read, so that the threshold would be of others than those named."""
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -112,7 +103,7 @@ def calibrate(
             "these names are of other patients, give --allow-overlap"
         )
     networks = Networks([run_dir], checkpoint="best", trust=trust)
-    probability = _score(networks, root, table["path"].tolist())
+    probability = score_files(networks, root, table["path"].tolist())[0][0]
     scored = table.assign(group=table["patient"], p_pneumonia=probability)
     fixed = ensemble.mean_operating_point([member])
     found = local_calibration.describe(scored, sensitivity=sensitivity)
@@ -168,24 +159,6 @@ def _row(name: str, point: dict[str, dict[str, float]]) -> str:
 
 def _range(one: dict[str, float]) -> str:
     return f"{one['median']:.2f} {one['low']:.2f}-{one['high']:.2f}"
-
-
-def _score(networks: Networks, root: Path, paths: Sequence[str]) -> np.ndarray:
-    """(N,) raw probabilities of PNEUMONIA."""
-    names = [str(root / path) for path in paths]
-    parts = []
-    stream = reader.read_all(names, shapes=networks.shapes, threads=THREADS)
-    hidden = not sys.stderr.isatty()
-    with tqdm(total=len(names), desc="scoring", unit="image", disable=hidden) as bar:
-        for batch in ensemble.batches(stream, batch_size=BATCH_SIZE):
-            for radiograph in batch:
-                if radiograph.error:
-                    raise UnreadableError(
-                        f"{radiograph.name}: {radiograph.error}. Repair it or take it out"
-                    )
-            parts.append(networks.score(batch).pneumonia[0])
-            bar.update(len(batch))
-    return np.concatenate(parts)
 
 
 def _place(given: argparse.Namespace, run_dir: Path) -> Path:

@@ -9,10 +9,9 @@ from typing import Any
 
 import numpy as np
 import pandas as pd
-from tqdm import tqdm
 
 from pneumo import cli
-from pneumo.data import image, reader
+from pneumo.data import image
 from pneumo.data.kermany import check_unpacked
 from pneumo.evaluation.assessment import PREVALENCES, assess
 from pneumo.evaluation.combine import VOTE, vote_share
@@ -21,6 +20,7 @@ from pneumo.evaluation.operating_point import OperatingPoint, fit_on_validation,
 from pneumo.evaluation.paired import draw, minus
 from pneumo.inference import detection_evaluation, ensemble
 from pneumo.inference.ensemble import Member, Networks
+from pneumo.inference.files import UnreadableError, score_files
 from pneumo.inference.leakage import labelled, shared_with_train
 from pneumo.labels import CLASS_NAMES
 from pneumo.report import terminal
@@ -59,12 +59,6 @@ IMAGES_GONE = (
     "generated ones, PNEUMO_CACHE) as it was for the training; python -m pneumo.download fetches "
     "the set"
 )
-BATCH_SIZE = 32  # images
-THREADS = 2  # that decode ahead
-
-
-class UnreadableError(ValueError):
-    """An image of the part to score cannot be read, so that there is no score of the whole."""
 
 
 @dataclass(frozen=True)
@@ -305,7 +299,7 @@ def _rescored(one: Member, *, checkpoint: str, test: bool, trust: Sequence[str])
     if rows.empty:
         return replace(one, predictions=rows)
     networks = Networks([one.run_dir], checkpoint=checkpoint, trust=trust)
-    probability, _ = _score(networks, _own_root(one), rows["path"].tolist())
+    probability, _ = score_files(networks, _own_root(one), rows["path"].tolist())
     return replace(one, predictions=rows.assign(p_pneumonia=probability[0]))
 
 
@@ -317,34 +311,12 @@ def _probabilities(
     if part.root is not None:
         run_dirs = [one.run_dir for one in known]
         networks = Networks(run_dirs, checkpoint=checkpoint, trust=trust)
-        probability, pixels = _score(networks, part.root, paths)
+        probability, pixels = score_files(networks, part.root, paths)
         return part.table.assign(pixels=pixels), probability
     columns = [one.part("test").set_index("path")["p_pneumonia"][paths] for one in known]
     root = ensemble.own_images(known[0])
     sizes = {} if root is None else {"pixels": [image.num_pixels(root / path) for path in paths]}
     return part.table.assign(**sizes), np.stack([each.to_numpy() for each in columns])
-
-
-def _score(networks: Networks, root: Path, paths: Sequence[str]) -> tuple[Array, list[float]]:
-    """Returns (M, N) probabilities and each file's number of pixels."""
-    stream = reader.read_all(
-        [str(root / path) for path in paths], shapes=networks.shapes, threads=THREADS
-    )
-    parts, pixels = [], []
-    with tqdm(
-        total=len(paths), desc="scoring", unit="image", disable=not sys.stderr.isatty()
-    ) as bar:
-        for batch in ensemble.batches(stream, batch_size=BATCH_SIZE):
-            for radiograph in batch:
-                if radiograph.error:
-                    raise UnreadableError(
-                        f"{radiograph.name}: {radiograph.error}. Scores are of all images or none; "
-                        "repair it or take it out"
-                    )
-                pixels.append(float(radiograph.size[0] * radiograph.size[1]))
-            parts.append(networks.score(batch).pneumonia)
-            bar.update(len(batch))
-    return np.concatenate(parts, axis=1), pixels
 
 
 def _warnings(known: Sequence[Member], *, own: bool, checkpoint: str) -> list[str]:

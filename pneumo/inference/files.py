@@ -1,0 +1,49 @@
+"""Every image of a list is scored, or none: what evaluate and calibrate read."""
+
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+
+import numpy as np
+from tqdm import tqdm
+
+from pneumo.data import reader
+from pneumo.evaluation.metrics import Array
+from pneumo.inference import ensemble
+from pneumo.inference.ensemble import Networks
+
+BATCH_SIZE = 32  # images
+THREADS = 2  # that decode ahead
+
+
+class UnreadableError(ValueError):
+    """An image cannot be read, so that scores would be of others than those named."""
+
+
+def score_files(networks: Networks, root: Path, paths: Sequence[str]) -> tuple[Array, list[float]]:
+    """Returns (M, N) probabilities of PNEUMONIA of M networks, and each file's number of pixels.
+
+    Args:
+        networks: of one or several runs.
+        root: the folder that paths are relative to.
+        paths: of N images.
+
+    Raises:
+        UnreadableError: an image cannot be read.
+    """
+    names = [str(root / path) for path in paths]
+    parts, pixels = [], []
+    hidden = not sys.stderr.isatty()
+    with tqdm(total=len(names), desc="scoring", unit="image", disable=hidden) as bar:
+        stream = reader.read_all(names, shapes=networks.shapes, threads=THREADS)
+        for batch in ensemble.batches(stream, batch_size=BATCH_SIZE):
+            for radiograph in batch:
+                if radiograph.error:
+                    raise UnreadableError(
+                        f"{radiograph.name}: {radiograph.error}. Scores are of all images or none; "
+                        "repair it or take it out"
+                    )
+                pixels.append(float(radiograph.size[0] * radiograph.size[1]))
+            parts.append(networks.score(batch).pneumonia)
+            bar.update(len(batch))
+    return np.concatenate(parts, axis=1), pixels
