@@ -95,7 +95,13 @@ def _command(given: argparse.Namespace) -> int:
 
 
 def _detectors(given: argparse.Namespace, run_dirs: Sequence[Path]) -> int:
-    for option, is_given in (("--data", given.data), ("--checkpoint", given.checkpoint != "best")):
+    of_classifiers = {
+        "--data": given.data is not None,
+        "--checkpoint": given.checkpoint != "best",
+        "--prevalence": given.prevalence is not PREVALENCES,
+        "--allow-overlap": given.allow_overlap,
+    }
+    for option, is_given in of_classifiers.items():
         if is_given:
             raise ValueError(
                 f"{option} is of classifiers; a detector is scored by its boxes.csv, of its own "

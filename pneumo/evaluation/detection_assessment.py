@@ -29,6 +29,13 @@ SCORES = {  # by name: what a table calls it
     "auroc": "AUROC of images",
 }
 
+MAP_SENTENCE = (
+    "mAP is another number than the challenge score: it ranks the boxes of all images together, at "
+    "IoU 0.50 and above, and needs no confidence; the challenge scores image by image at one "
+    "confidence and from IoU 0.40 on, and a single false box on an image without truth costs it "
+    "that image."
+)
+
 
 def assess(
     truth: Sequence[ArrayLike],

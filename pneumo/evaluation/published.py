@@ -13,6 +13,11 @@ TINY_MULTIPLY_ADDS = 86.6e6
 ALL_F1 = 0.94  # "the median F1-Score for all of the networks is around 0.94"
 NETWORKS = ("tiny", "small", "medium", "large")
 
+# The table's last row, a detector: RetinaNet and Mask R-CNN together, on the RSNA Pneumonia
+# Detection Challenge (Sirazitdinov et al., Computers & Electrical Engineering 78 (2019) 388).
+SIRAZITDINOV = {"f1": 0.775, "precision": 0.758, "recall": 0.793}
+SIRAZITDINOV_PATIENTS = 26_684
+
 
 @dataclass(frozen=True)
 class Peer:

@@ -6,17 +6,11 @@ from typing import Any
 
 import numpy as np
 
-from pneumo.evaluation.detection_assessment import SCORES, assess
+from pneumo.evaluation.detection_assessment import MAP_SENTENCE, SCORES, assess
 from pneumo.inference import fusion
 from pneumo.runs import detection_run
 from pneumo.runs.detection_run import ImageBoxes
 
-MAP_SENTENCE = (
-    "mAP is another number than the challenge score: it ranks the boxes of all images together, at "
-    "IoU 0.50 and above, and needs no confidence; the challenge scores image by image at one "
-    "confidence and from IoU 0.40 on, and a single false box on an image without truth costs it "
-    "that image."
-)
 TABLES = (("challenge", "f1", "auroc"), ("precision", "recall", "map_50"))
 WIDTH = 20  # columns of a number and its interval
 

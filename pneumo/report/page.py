@@ -10,6 +10,7 @@ from pneumo.evaluation import published
 from pneumo.report import assessment_figures, assessments
 from pneumo.report.audit_link import AuditLink
 from pneumo.report.curves import MOST_SHOWN
+from pneumo.report.detection import DetectionSection, words
 from pneumo.report.findings import COLUMNS, Section
 from pneumo.report.groups import DEBUG
 from pneumo.report.markdown import DIFFERENCES, MARGINS, OPTIMISM, SIZES
@@ -66,6 +67,7 @@ def html(
     intervals: Intervals,
     files: Sequence[str],
     audit: AuditLink | None = None,
+    detection: Sequence[DetectionSection] = (),
 ) -> str:
     """The page's text; names that come from run folders are escaped."""
     environment = Environment(
@@ -102,6 +104,8 @@ def html(
         train_note=TRAIN_NOTE,
         files=files,
         audit=audit,
+        detection=detection,
+        **words(),
     )
 
 

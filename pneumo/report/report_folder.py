@@ -11,7 +11,7 @@ from tqdm import tqdm
 from pneumo import atomic
 from pneumo.evaluation.intervals import Interval, score_intervals
 from pneumo.evaluation.metrics import COUNT_SCORES
-from pneumo.report import page, tables
+from pneumo.report import detection, page, tables
 from pneumo.report.audit_link import audit_link
 from pneumo.report.drawing import inline_svg
 from pneumo.report.figures import PICTURES, draw
@@ -42,22 +42,32 @@ def write_report(
     folder = (out or roots[0] / "report").resolve()
     _check_replaceable(folder)
     paths, problems = _found(roots)
+    detectors, paths, broken = detection.read(paths)
+    located = detection.sections(detectors)
     trials, unread, intervals = _read(paths)
-    groups, problems = group_trials(trials, problems=[*problems, *unread])
-    said = headline(groups, problems=problems)
+    groups, problems = group_trials(trials, problems=[*problems, *broken, *unread])
+    said = headline(groups, problems=problems) if groups or not located else []
+    said += detection.headline(located)
     parts = sections(groups)
     kinds = {str(part.group.kind) for part in parts}
     linked = audit_link(audit, report=folder, kinds=kinds) if audit else None
-    files: dict[str, str | bytes] = {}
+    files = detection.draw(located)
     for part in parts:
         files |= _pictures(part)
     rows = tables.run_rows(groups, problems=problems, intervals=intervals)
     files["runs.csv"] = tables.to_csv(rows)
     files["summary.csv"] = tables.to_csv(tables.summary_rows(groups))
     files["comparisons.csv"] = tables.to_csv(tables.comparison_rows(groups))
-    files["summary.md"] = summary_markdown(said, parts=parts, problems=problems, audit=linked)
+    summary = summary_markdown(said, parts=parts, problems=problems, audit=linked)
+    files["summary.md"] = summary + detection.markdown(located)
     files["report.html"] = page.html(
-        said, parts=parts, problems=problems, intervals=intervals, files=TABLES, audit=linked
+        said,
+        parts=parts,
+        problems=problems,
+        intervals=intervals,
+        files=[*TABLES, *([detection.FILE] if located else [])],
+        audit=linked,
+        detection=located,
     )
     _replace(folder, files=files)
     return folder
@@ -141,7 +151,9 @@ def _check_replaceable(folder: Path) -> None:
     own = (*TABLES, "report.html")
     drawn = tuple(f"-{name}.{kind}" for name in PICTURES for kind in ("png", "svg"))
     names = sorted(child.name for child in folder.iterdir()) if folder.is_dir() else [folder.name]
-    foreign = [n for n in names if n not in own and not n.endswith(drawn)]
+    foreign = [
+        n for n in names if n not in own and not n.endswith(drawn) and not detection.is_file(n)
+    ]
     if names and "report.html" not in names:
         foreign = foreign or names
     if foreign:

@@ -54,9 +54,17 @@ def _best_on_val(folder: Path) -> float:
     return challenge_score(part.truth, *kept(part.predicted, part.scores, confidence=confidence))
 
 
-@pytest.mark.parametrize("option", [("--data", "elsewhere"), ("--checkpoint", "last")])
+@pytest.mark.parametrize(
+    "option",
+    [
+        ("--data", "elsewhere"),
+        ("--checkpoint", "last"),
+        ("--prevalence", "0.1"),
+        ("--allow-overlap",),
+    ],
+)
 def test_what_is_of_classifiers_only_is_refused(
-    tmp_path: Path, option: tuple[str, str], capsys: Capture
+    tmp_path: Path, option: tuple[str, ...], capsys: Capture
 ) -> None:
     assert call(make_detector(tmp_path / "run"), *option) == 2
     said = capsys.readouterr().err

@@ -1,3 +1,4 @@
+import sys
 from importlib.util import find_spec
 from pathlib import Path
 
@@ -125,3 +126,9 @@ def test_runs_of_other_truth_are_refused(tmp_path: Path) -> None:
     test[next(i for i, boxes in enumerate(test) if len(boxes))][0] += 5
     with pytest.raises(ValueError, match="must have the same true boxes"):
         [common(runs, split) for split in ("val", "test")]
+
+
+def test_without_the_extra_it_is_said_how_to_have_it(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(sys.modules, "ensemble_boxes", None)
+    with pytest.raises(ValueError, match=r"needs ensemble_boxes; install it with .*detection"):
+        weighted_box_fusion([[A], [NEAR]], [[0.6], [0.6]], weights=[1, 1])
