@@ -89,8 +89,9 @@ LIMITS_PHANTOM = "Trained on generated images: its answers mean nothing medicall
 LIMITS_OF = {"kermany": LIMITS, "medmnist": LIMITS, "phantom": LIMITS_PHANTOM}
 
 NO_DETECTOR = (
-    "export takes a classifier, since torch's exporter to ONNX cannot follow a detector of "
-    "torchvision, and the card and the checklists tell of classes"
+    "export takes a classifier: torch.export, which makes the ONNX file, cannot follow "
+    "torchvision's detectors, where the number of boxes decides what is computed, and card and "
+    "checklists tell of classes"
 )
 
 

@@ -1,14 +1,12 @@
 """Finished detectors and image files become boxes: what pneumo.predict does with a detector."""
 
 import argparse
-import csv
-import json
 import os
 import sys
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, TextIO
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import torch
@@ -19,19 +17,15 @@ from pneumo.data import boxes as geometry
 from pneumo.data import reader
 from pneumo.data.reader import Radiograph, Shape
 from pneumo.evaluation.metrics import Array
-from pneumo.inference import ensemble, fusion
-from pneumo.inference.box_album import BoxAlbum
+from pneumo.inference import box_table, ensemble, fusion
 from pneumo.models.unet_encoder import without_tf32
 from pneumo.runs import detection_run, output
 from pneumo.runs.checkpoint import load_detector
 
-RSNA = "rsna"  # the format of the challenge's submissions
-RSNA_COLUMNS = ["patientId", "PredictionString"]
-BATCH_SIZE = 8  # images; Mask R-CNN makes a mask of the image's size for each box
-OF_BOX = ["score", *geometry.SIDES]
-DIGITS = 4  # of a score and a pixel in the challenge's string
+if TYPE_CHECKING:  # matplotlib, for pictures only
+    from pneumo.inference.box_album import BoxAlbum
 
-Write = Callable[[dict[str, Any]], None]
+BATCH_SIZE = 8  # images; Mask R-CNN makes a mask of the image's size for each box
 
 
 def predict(run_dirs: Sequence[Path], names: Sequence[str], given: argparse.Namespace) -> int:
@@ -48,16 +42,16 @@ def predict(run_dirs: Sequence[Path], names: Sequence[str], given: argparse.Name
     """
     _check_options(given)
     form = given.format or ("jsonl" if given.out and given.out.suffix == ".jsonl" else "csv")
-    if form == RSNA:
-        _check_patients(names)
+    if form == box_table.RSNA:
+        box_table.check_patients(names)
     detectors = Detectors(run_dirs, given)
     sys.stderr.write(f"note: {detectors.note}\n")
-    album = BoxAlbum(given.overlays, names) if given.overlays else None
+    album = _album(given, names)
     threads = given.threads or os.cpu_count() or 1
     stream = reader.read_all(names, shapes=detectors.shapes, threads=threads)
     errors = 0
     with output.opened(given.out, standard=sys.stdout) as file, _progress(len(names)) as bar:
-        write = _writer(file, form=form, overlays=album is not None)
+        write = box_table.writer(file, form=form, overlays=album is not None)
         for batch in ensemble.batches(stream, batch_size=given.batch_size or BATCH_SIZE):
             for radiograph, row in zip(batch, detectors.rows(batch), strict=True):
                 if album is not None:
@@ -71,7 +65,7 @@ def predict(run_dirs: Sequence[Path], names: Sequence[str], given: argparse.Name
     if errors:
         sys.stderr.write(
             f"note: {errors:,} of {cli.counted(len(names), 'file')} could not be read"
-            + ("\n" if form == RSNA else ": see error\n")
+            + ("\n" if form == box_table.RSNA else ": see error\n")
         )
     return cli.UNREADABLE if errors else 0
 
@@ -116,7 +110,7 @@ class Detectors:
         for radiograph in batch:
             row = {
                 "path": output.printable(radiograph.name),
-                "boxes": None if radiograph.error else [_box(*one) for one in next(found)],
+                "boxes": None if radiograph.error else [box_table.box(*one) for one in next(found)],
                 "threshold": self.point.threshold,
                 "threshold_from": self.point.threshold_from,
                 "ood": None if radiograph.error else bool(radiograph.odd),
@@ -177,78 +171,12 @@ def _point(run_dirs: Sequence[Path], given: argparse.Namespace, *, confidence: f
     return Point(at, "validation" if fixed else "given", weights, note)
 
 
-def _box(sides: Array, score: float) -> dict[str, float]:
-    return {"score": score, **dict(zip(geometry.SIDES, sides.tolist(), strict=True))}
+def _album(given: argparse.Namespace, names: Sequence[str]) -> "BoxAlbum | None":
+    if given.overlays is None:
+        return None
+    from pneumo.inference.box_album import BoxAlbum
 
-
-def prediction_string(boxes: Sequence[Mapping[str, float]]) -> str:
-    """Returns boxes as the challenge has them: confidence x y width height, one after the other.
-
-    >>> prediction_string([{"score": 0.9, "x_min": 10, "y_min": 20, "x_max": 40, "y_max": 25.5}])
-    '0.9 10 20 30 5.5'
-    """
-    numbers = [
-        (
-            one["score"],
-            *(one["x_min"], one["y_min"]),
-            *(one["x_max"] - one["x_min"], one["y_max"] - one["y_min"]),
-        )
-        for one in boxes
-    ]
-    return " ".join(f"{round(number, DIGITS):g}" for box in numbers for number in box)
-
-
-def _writer(file: TextIO, *, form: str, overlays: bool) -> Write:
-    """Returns a function that writes what is said of one image."""
-    if form == "jsonl":
-        return lambda row: _line(file, json.dumps(row, allow_nan=False))
-    columns = ["path", "boxes", *OF_BOX, "threshold", "threshold_from", "ood", "ood_reason"]
-    columns += [*(["overlay"] * overlays), "error"]
-    table = csv.DictWriter(file, RSNA_COLUMNS if form == RSNA else columns, lineterminator="\n")
-    table.writeheader()
-
-    def write(cells: Mapping[str, Any]) -> None:
-        table.writerow({name: output.spreadsheet_safe(value) for name, value in cells.items()})
-
-    def write_rsna(row: dict[str, Any]) -> None:
-        if row["error"]:  # an empty string would say that there is nothing
-            sys.stderr.write(f"note: no row of {row['path']}: {row['error']}\n")
-            return
-        write(dict(zip(RSNA_COLUMNS, (_patient(row["path"]), _string(row)), strict=True)))
-
-    def write_boxes(row: dict[str, Any]) -> None:
-        found = row["boxes"]
-        flag = None if row["ood"] is None else str(row["ood"]).lower()
-        common = {**row, "boxes": None if found is None else len(found), "ood": flag}
-        for box in found or [{}]:  # an image without one has a row, too
-            write(common | box)
-
-    return write_rsna if form == RSNA else write_boxes
-
-
-def _line(file: TextIO, text: str) -> None:
-    file.write(text + "\n")
-
-
-def _string(row: Mapping[str, Any]) -> str:
-    return prediction_string(row["boxes"])
-
-
-def _patient(name: str) -> str:
-    """The challenge's files are named by their patients."""
-    return Path(name).stem
-
-
-def _check_patients(names: Sequence[str]) -> None:
-    patients: dict[str, str] = {}
-    for name in names:
-        other = patients.setdefault(_patient(name), name)
-        if name == reader.STANDARD_INPUT or other != name:
-            told = "standard input" if name == reader.STANDARD_INPUT else f"{other} and {name}"
-            raise ValueError(
-                "--format rsna has a row a patient, named by the file without its ending; "
-                f"{told} would have none of its own. Use csv or jsonl, or rename"
-            )
+    return BoxAlbum(given.overlays, names)
 
 
 def _check_options(given: argparse.Namespace) -> None:
@@ -270,7 +198,10 @@ def _check_options(given: argparse.Namespace) -> None:
 
 def check_not_given(given: argparse.Namespace) -> None:
     """Raises ValueError where an option of detectors is given for classifiers."""
-    asked = {"--overlays": given.overlays is not None, "--format rsna": given.format == RSNA}
+    asked = {
+        "--overlays": given.overlays is not None,
+        "--format rsna": given.format == box_table.RSNA,
+    }
     for option, is_given in asked.items():
         if is_given:
             raise ValueError(

@@ -15,8 +15,8 @@ from PIL import Image
 
 from pneumo import api, calibrate, evaluate, export, heatmap, predict
 from pneumo.data import boxes as geometry
-from pneumo.data import fingerprint
-from pneumo.inference import detection_predict
+from pneumo.data import fingerprint, image
+from pneumo.inference import ensemble, fusion
 from pneumo.models.detector import Detector
 from pneumo.runs import detection_run, trust
 from pneumo.runs.checkpoint import load_detector
@@ -118,8 +118,8 @@ def test_boxes_of_the_network_are_written_as_it_says_them(
 ) -> None:
     assert call(run, images[0], "--threshold", "0", "--format", "jsonl") == 0
     row = json.loads(capsys.readouterr().out)
-    grey = np.asarray(Image.open(images[0]))
-    prepared = predict.reader.image.resize(grey, size=SIZE, aspect="pad")
+    grey = np.array(Image.open(images[0]))
+    prepared = image.resize(grey, size=SIZE, aspect="pad").copy()
     with torch.inference_mode():
         (wanted,) = network(torch.from_numpy(prepared)[None, None])
     sides = geometry.to_file(wanted["boxes"].double().numpy(), FILE, size=SIZE, aspect="pad")
@@ -303,11 +303,14 @@ def test_several_are_fused_with_weights_and_confidence_of_validation(
     out, err = capsys.readouterr()
     assert "fused from 2 detectors with the weights" in err
     runs = [detection_run.read(one, name="") for one in (run, other)]
-    weights = detection_predict.fusion.fit(runs, method="wbf")["weights"]
-    found = json.loads(out)["boxes"]
-    pair = [[50, 25, 100, 75], [50, 37.5, 100, 62.5]]  # IoU 0.5, so each stays its own: WBF's 0.55
+    fixed = fusion.fit(runs, method="wbf")
+    assert " ".join(f"{weight:.3f}" for weight in fixed["weights"]) in err
+    found = json.loads(out)["boxes"]  # IoU 0.5, so that they are two boxes, each of one member
     assert sorted(box["y_min"] for box in found) == pytest.approx([25, 37.5])
-    assert [len(pair), len(weights)] == [2, 2]
+    assert max(box["score"] for box in found) < 0.8
+
+    assert call(run, other, images[0], "--format", "jsonl") == 0
+    assert json.loads(capsys.readouterr().out)["threshold"] == fixed["confidence"]
 
     answer(monkeypatch, [[0.0, 0, 64, 64]], [0.8])  # the whole file in both
     assert call(run, other, images[0], "--format", "jsonl", "--threshold", "0.1") == 0
@@ -349,3 +352,29 @@ def test_trust_and_preprocessing_are_looked_at(
         with pytest.raises(ValueError, match=said):
             load_detector(run)
     assert "pneumo.models.detector.Detector" in trust.NETWORKS
+
+
+def test_the_images_of_an_rsna_run_are_found_again(tmp_path: Path) -> None:
+    source = {"_target_": "pneumo.data.base.rsna", "root": str(tmp_path)}
+    folder = make_detector(tmp_path / "run", source=source)
+    member = ensemble.read(folder)
+    assert ensemble.own_images(member) is None
+    for path in member.split["path"]:
+        (tmp_path / path).touch()
+    assert ensemble.own_images(member) == tmp_path
+
+
+def test_standard_input_is_drawn_as_prepared(
+    run: Path, images: list[Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    answer(monkeypatch, FOUND, SCORES)
+    piped = io.TextIOWrapper(io.BytesIO(images[0].read_bytes()))
+    monkeypatch.setattr("sys.stdin", piped)
+    assert call(run, "-", "--overlays", tmp_path / "seen", "--out", tmp_path / "boxes.csv") == 0
+    picture = np.asarray(Image.open(tmp_path / "seen" / "stdin.boxes.png").convert("RGB")).astype(
+        int
+    )
+    assert picture.shape[:2] == (800, 800)  # 12.5 for a pixel of 64
+    coloured = (picture.max(2) - picture.min(2) > 60).nonzero()
+    assert coloured[1].max() == pytest.approx(12.5 * 32, abs=12)
+    assert coloured[0].max() == pytest.approx(12.5 * 40, abs=12)
