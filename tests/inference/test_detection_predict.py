@@ -40,7 +40,7 @@ def network() -> Detector:
     torch.manual_seed(0)
     arguments = {k: v for k, v in MODEL.items() if k != "_target_"}
     made = Detector(**arguments | {"image_size": SIZE, "pretrained": False})  # type: ignore[arg-type]
-    for weight in made.body.head.classification_head.cls_logits.parameters():
+    for weight in made.body.get_submodule("head.classification_head.cls_logits").parameters():
         torch.nn.init.normal_(weight, std=0.5)  # scores that differ: all are alike otherwise
     return made.eval()
 
