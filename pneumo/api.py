@@ -18,7 +18,7 @@ from pneumo.data import reader
 from pneumo.inference import ensemble
 from pneumo.inference.decision import decide
 from pneumo.inference.ensemble import Networks
-from pneumo.runs import pretrained, run_folder
+from pneumo.runs import detection_run, pretrained, run_folder
 
 BATCH_SIZE = 32  # images at once through the network
 
@@ -77,6 +77,7 @@ def predict(
             with its error.
     """
     run_dir = pretrained.find(run)
+    detection_run.refuse(run_dir, "pneumo.api.predict takes a classifier")
     paths = [images] if isinstance(images, str | Path) else images
     names, _ = reader.find([str(path) for path in paths])
     if not names:

@@ -17,7 +17,7 @@ from pneumo.inference.ensemble import Networks
 from pneumo.inference.files import UnreadableError, score_files
 from pneumo.inference.leakage import labelled, shared_with_train
 from pneumo.labels import NORMAL, PNEUMONIA
-from pneumo.runs import pretrained, run_folder
+from pneumo.runs import detection_run, pretrained, run_folder
 from pneumo.runs.output import check_out
 
 EXAMPLES = """\
@@ -92,6 +92,7 @@ def calibrate(
             images of a label, or shares some with the run's train split.
         UnreadableError: an image cannot be read.
     """
+    detection_run.refuse(run_dir, "a threshold and a temperature are of a classifier")
     check_unpacked(data, name="--data")
     member = ensemble.read(run_dir)
     root, table = labelled(data, patient_key=str(member.metrics["data"].get("patient_key")))

@@ -24,7 +24,7 @@ from pneumo.inference.files import UnreadableError, score_files
 from pneumo.inference.leakage import labelled, shared_with_train
 from pneumo.labels import CLASS_NAMES
 from pneumo.report import terminal
-from pneumo.runs import pretrained, run_folder
+from pneumo.runs import detection_run, pretrained, run_folder
 from pneumo.runs.checkpoint import CHECKPOINTS
 from pneumo.runs.output import check_out, opened
 from pneumo.shift import page, said, sample
@@ -82,7 +82,7 @@ def _command(given: argparse.Namespace) -> int:
     _check_shift(given)
     for out in filter(None, (given.out, given.page)):
         check_out(out, run_dirs=run_dirs)
-    if detection_evaluation.are_detectors(run_dirs):
+    if detection_run.are_detectors(run_dirs):
         return _detectors(given, run_dirs)
     if given.page:
         _own_root(ensemble.read(run_dirs[0]))  # before anything is scored

@@ -22,7 +22,7 @@ from pneumo.evaluation.operating_point import OperatingPoint
 from pneumo.inference import ensemble
 from pneumo.inference.ensemble import Member
 from pneumo.report import checklists, model_card, pretrained_card
-from pneumo.runs import output, pretrained, run_folder
+from pneumo.runs import detection_run, output, pretrained, run_folder
 from pneumo.runs.checkpoint import CHECKPOINTS, Trained, check_finite, load
 
 if TYPE_CHECKING:  # the extra is asked for when it is needed
@@ -88,6 +88,12 @@ LIMITS_PHANTOM = "Trained on generated images: its answers mean nothing medicall
 
 LIMITS_OF = {"kermany": LIMITS, "medmnist": LIMITS, "phantom": LIMITS_PHANTOM}
 
+NO_DETECTOR = (
+    "export takes a classifier: torch.export, which makes the ONNX file, cannot follow "
+    "torchvision's detectors, where the number of boxes decides what is computed, and card and "
+    "checklists tell of classes"
+)
+
 
 class Difference(NamedTuple):
     """How far ONNX Runtime's answers are from the network's, the largest over the images."""
@@ -114,6 +120,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 def _command(given: argparse.Namespace) -> int:
     run_dir = pretrained.find(given.run)
+    detection_run.refuse(run_dir, NO_DETECTOR)
     if given.to == "run":
         return _pack(given, run_dir)
     if given.to == "checklists":

@@ -13,7 +13,7 @@ from pneumo.data import reader
 from pneumo.inference import ensemble, heatmap_images
 from pneumo.inference.heatmap_images import METHODS, Heatmap, HeatmapRequest
 from pneumo.labels import CLASS_NAMES, PNEUMONIA
-from pneumo.runs import output, pretrained, run_folder
+from pneumo.runs import detection_run, output, pretrained, run_folder
 from pneumo.runs.checkpoint import CHECKPOINTS, load
 
 SCORES = "scores.json"
@@ -115,6 +115,7 @@ def heatmaps(
         ValueError: the run is broken, the extra is not installed, no image was named, or ``out``
             holds something else.
     """
+    detection_run.refuse(run_dir, "a heat map is of a classifier")
     one = load(run_dir, checkpoint=checkpoint, trust=trust)
     request = heatmap_images.make_request(
         one, checkpoint=checkpoint, class_name=class_name, method=method

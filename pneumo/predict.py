@@ -19,17 +19,24 @@ from pneumo import cli
 from pneumo.data import reader
 from pneumo.data.reader import Radiograph
 from pneumo.evaluation.operating_point import calibrated
-from pneumo.inference import ensemble, local_calibration, ood, structured_report
+from pneumo.inference import (
+    detection_predict,
+    ensemble,
+    local_calibration,
+    ood,
+    structured_report,
+)
 from pneumo.inference.decision import Decision, decide
 from pneumo.inference.ensemble import Member, Networks, Scored
 from pneumo.labels import NORMAL, PNEUMONIA
-from pneumo.runs import output, pretrained
+from pneumo.runs import detection_run, output, pretrained
 from pneumo.runs.checkpoint import CHECKPOINTS, Trained, load
 from pneumo.runs.output import check_out, opened
 
 if TYPE_CHECKING:  # matplotlib, for pictures only
     from pneumo.inference import heatmap_images
 
+BATCH_SIZE = 32  # images at once through the network
 EXAMPLES = """\
 examples:
   python -m pneumo.predict radiograph.png
@@ -45,6 +52,9 @@ examples:
       the mean of three networks
   python -m pneumo.predict RUN study/ --dicom-sr reports --coverage 0.9
       DICOM structured reports (extra dicom-sr), without the patient's tags
+  python -m pneumo.predict DETECTOR radiographs/ --out boxes.csv --overlays seen
+      a run of task=detection: boxes, and pictures of them; --format rsna writes
+      the challenge's patientId,PredictionString; of several detectors fused
   find radiographs -name '*.dcm' | python -m pneumo.predict RUN --list -
   python -m pneumo.predict RUN - < radiograph.png
 
@@ -57,7 +67,9 @@ out-of-distribution image, ood_score its distance in units of the limit that
 99 % of the run's radiographs keep, ood_reason why. prediction_set, with
 --coverage only, is NORMAL, PNEUMONIA, both or neither. heatmap, with --heatmap
 only, names the radiograph's picture, dicom_sr, with --dicom-sr, its report.
-error says why a file could not be read.
+error says why a file could not be read. Of a detector there is a row a box, and
+one for an image without (boxes is 0): score and x_min, y_min, x_max, y_max in
+pixels of the file; a box counts from the threshold on.
 exit codes: 0 done; 2 a mistake in the command; 3 done, but some files could
 not be read or have no report; 130 stopped. Not a medical device.
 """
@@ -70,7 +82,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 
 def predict(given: argparse.Namespace) -> int:
-    """Writes the table of predictions; returns 3 if a file could not be read, else 0."""
+    """Writes the table of predictions, or boxes; returns 3 if a file could not be read, else 0."""
     run_dirs, paths = split_paths(given.paths)
     names = _names(paths, given.list)
     if not run_dirs:
@@ -80,6 +92,13 @@ def predict(given: argparse.Namespace) -> int:
         check_out(given.out, run_dirs=run_dirs, inputs=_files(names))
     if given.threads:
         torch.set_num_threads(given.threads)
+    if detection_run.are_detectors(run_dirs):
+        return detection_predict.predict(run_dirs, names, given)
+    return _classify(run_dirs, names, given)
+
+
+def _classify(run_dirs: Sequence[Path], names: Sequence[str], given: argparse.Namespace) -> int:
+    detection_predict.check_not_given(given)
     threads = given.threads or os.cpu_count() or 1
     runs = [ensemble.read(run_dir) for run_dir in run_dirs]
     networks = Networks(
@@ -96,7 +115,7 @@ def predict(given: argparse.Namespace) -> int:
     header += ["dicom_sr"] * (reports is not None)
     with opened(given.out, standard=sys.stdout) as file, _progress(len(names)) as bar:
         write = _writer(file, header, form=_form(given.format, given.out))
-        for batch in ensemble.batches(stream, batch_size=given.batch_size):
+        for batch in ensemble.batches(stream, batch_size=given.batch_size or BATCH_SIZE):
             found = rows(batch, networks, decision=decision, reference=reference)
             for radiograph, row in zip(batch, found, strict=True):
                 if pictures is not None:
@@ -468,9 +487,14 @@ def _parser() -> cli.Parser:
         help="run folders or pretrained:compact, which is the default; then images, folders or -",
     )
     parser.add_argument("--out", type=Path, metavar="FILE", help="whole or not at all; else stdout")
-    parser.add_argument("--format", choices=("csv", "jsonl"), help="default: as --out ends, or csv")
+    parser.add_argument(
+        "--format", choices=("csv", "jsonl", "rsna"), help="default: as --out ends, or csv"
+    )
     parser.add_argument("--list", metavar="FILE", help="more images, a path a line; - is stdin")
     parser.add_argument("--heatmap", type=Path, metavar="DIR", help="a picture for each radiograph")
+    parser.add_argument(
+        "--overlays", type=Path, metavar="DIR", help="a detector's boxes, a picture a radiograph"
+    )
     parser.add_argument(
         "--dicom-sr",
         type=Path,
@@ -497,7 +521,9 @@ def _parser() -> cli.Parser:
         metavar="C",
         help="also a set of labels, which holds the right one in a share C of images, such as 0.9",
     )
-    parser.add_argument("--batch-size", type=_count, default=32, metavar="N", help="default: 32")
+    parser.add_argument(
+        "--batch-size", type=_count, metavar="N", help="images; default: 32, of a detector 8"
+    )
     parser.add_argument(
         "--device", choices=ensemble.DEVICES, default="auto", help="default: a GPU if there is one"
     )

@@ -223,11 +223,11 @@ def test_own_radiographs_that_are_gone_are_asked_for(
 
 @pytest.mark.parametrize("name", ["a" * 250 + ".png", "-", "../../up.png", "/abs.png", "nul\0.png"])
 def test_a_picture_stays_in_its_folder(name: str) -> None:
-    (target,) = heatmap_images._targets([name], suffix=".gradcam-NORMAL.png").values()
+    (target,) = heatmap_images.targets([name], suffix=".gradcam-NORMAL.png").values()
     assert target == Path(target).name
     assert len(target) < 255
     assert not target.startswith("-")
-    both = heatmap_images._targets([name, "b/" + name.strip("/")], suffix=".png")
+    both = heatmap_images.targets([name, "b/" + name.strip("/")], suffix=".png")
     assert len(set(both.values())) == 2
 
 
@@ -252,7 +252,9 @@ def test_a_folder_of_others_is_refused_and_an_own_one_is_used_again(
     for foreign in (radiographs, run):
         before = sorted(foreign.rglob("*"))
         assert main([*given, str(foreign)]) == 2
-        assert "--out must be new, empty or hold earlier heatmaps" in capsys.readouterr().err
+        assert (
+            "--out must be new, empty or hold an earlier call's pictures" in capsys.readouterr().err
+        )
         assert sorted(foreign.rglob("*")) == before
     assert main([*given, str(radiographs / "radiograph.jpeg")]) == 2
     for _ in range(2):

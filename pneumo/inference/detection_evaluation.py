@@ -15,17 +15,6 @@ TABLES = (("challenge", "f1", "auroc"), ("precision", "recall", "map_50"))
 WIDTH = 20  # columns of a number and its interval
 
 
-def are_detectors(run_dirs: Sequence[Path]) -> bool:
-    """Whether all of the runs are detectors; ValueError where only some are."""
-    kinds = [detection_run.is_detection(run_dir) for run_dir in run_dirs]
-    if any(kinds) and not all(kinds):
-        raise ValueError(
-            f"runs must be of one task; {run_dirs[kinds.index(True)]} is a detector and "
-            f"{run_dirs[kinds.index(False)]} is not. Evaluate them one by one"
-        )
-    return all(kinds)
-
-
 def evaluate(run_dirs: Sequence[Path]) -> dict[str, Any]:
     """Returns what ``--out`` writes: each detector, and of several their fusions, scored alike.
 

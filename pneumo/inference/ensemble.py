@@ -198,7 +198,7 @@ def _source_folder(source: dict[Any, Any]) -> Path | None:
     root = Path(str(source.get("root"))).expanduser()
     if kind == "kermany" or (kind == "auto" and root.exists()):
         return set_folder(root)
-    if kind == "folder":
+    if kind in ("folder", "pneumo.data.rsna.rsna"):
         return root
     if kind == "medmnist":
         cache_dir = Path(str(source.get("cache_dir"))).expanduser()

@@ -164,16 +164,20 @@ def fused(runs: Sequence[DetectionRun], *, method: str) -> tuple[ImageBoxes, dic
     Raises:
         ValueError, FileNotFoundError: see `common`; or ensemble-boxes is not installed.
     """
-    val, test = common(runs, "val"), common(runs, "test")
+    test, about = common(runs, "test"), fit(runs, method=method)
+    return fuse(test.parts, weights=about["weights"], method=method), about
+
+
+def fit(runs: Sequence[DetectionRun], *, method: str) -> dict[str, Any]:
+    """Returns what validation fixes for the fusion of runs: see `fused`, and errors, too."""
+    val = common(runs, "val")
     weights = fit_weights(val)
     on_val = fuse(val.parts, weights=weights, method=method)
-    confidence = fit_confidence(on_val.truth, on_val.predicted, on_val.scores)
-    about = {
+    return {
         "weights": weights.tolist(),
-        "confidence": confidence,
+        "confidence": fit_confidence(on_val.truth, on_val.predicted, on_val.scores),
         "val_images": len(on_val.images),
     }
-    return fuse(test.parts, weights=weights, method=method), about
 
 
 def _best_score(part: ImageBoxes) -> float:

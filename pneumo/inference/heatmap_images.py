@@ -146,9 +146,9 @@ class Album:
         Raises:
             ValueError: ``out`` holds something else.
         """
-        _check_out(out, flag)
+        check_album(out, flag, list_name=LIST, writer=WRITER)
         self.out, self.about = out, about(request)
-        self.targets = _targets(names, suffix=f".{request.method}-{request.name}.png")
+        self.targets = targets(names, suffix=f".{request.method}-{request.name}.png")
         self.radiographs: list[dict[str, Any]] = []
         out.mkdir(parents=True, exist_ok=True)
         self.write_list()  # from now on the folder is ours
@@ -236,26 +236,29 @@ def _shrunk(radiograph: np.ndarray) -> np.ndarray:
     return small
 
 
-def _check_out(out: Path, flag: str) -> None:
-    """Raises ValueError where the folder holds anything but an earlier call's files."""
+def check_album(out: Path, flag: str, *, list_name: str, writer: str) -> None:
+    """Raises ValueError where a folder of pictures holds anything but an earlier call's files.
+
+    ``list_name`` is that of its list, in which ``writer`` is "written_by".
+    """
     if out.exists() and not out.is_dir():
         raise ValueError(f"{flag} must name a folder; {out} is a file")
-    if out.is_dir() and any(out.iterdir()) and not _is_own(out):
+    if out.is_dir() and any(out.iterdir()) and not _is_own(out / list_name, writer):
         raise ValueError(
-            f"{flag} must be new, empty or hold earlier heatmaps; {out} holds something else. Name "
-            "another folder"
+            f"{flag} must be new, empty or hold an earlier call's pictures; {out} holds something "
+            "else. Name another folder"
         )
 
 
-def _is_own(out: Path) -> bool:
+def _is_own(path: Path, writer: str) -> bool:
     try:
-        return untrusted.read_json(out / LIST).get("written_by") == WRITER
+        return untrusted.read_json(path).get("written_by") == writer
     except (OSError, ValueError):
         return False
 
 
-def _targets(names: Sequence[str], *, suffix: str) -> dict[str, str]:
-    """The picture's name for each radiograph: what tells it from the others of the call."""
+def targets(names: Sequence[str], *, suffix: str) -> dict[str, str]:
+    """Returns the picture's name for each radiograph: what tells it from the others of the call."""
     places = {name: Path("stdin" if name == STANDARD_INPUT else name).absolute() for name in names}
     top = Path(os.path.commonpath([place.parent for place in places.values()]))
     return {

@@ -1,11 +1,13 @@
 """A finished run folder becomes its network again; nothing in the folder is run."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
+import torch
 from hydra.errors import InstantiationException
 from hydra.utils import instantiate
 from omegaconf import OmegaConf
@@ -14,11 +16,14 @@ from torch import Tensor
 
 from pneumo import labels
 from pneumo.data import fingerprint
-from pneumo.models.base import Network, build
-from pneumo.runs import run_folder
+from pneumo.models.base import OWN_KEYS, Network, build
+from pneumo.runs import detection_run, run_folder
 from pneumo.runs.finished import read_metrics
 from pneumo.runs.trust import check_target, check_timm, targets
 from pneumo.runs.weights import bounded, read_weights
+
+if TYPE_CHECKING:  # torchvision's detectors, which a classifier need not wait for
+    from pneumo.models.detector import Detector
 
 CHECKPOINTS = ("best", "last")
 BASELINES = "pneumo.baselines."  # where those are that have no network
@@ -38,8 +43,31 @@ class Trained:
     classes: tuple[str, ...]  # of the logits: NORMAL, PNEUMONIA; or NORMAL, bacteria, virus
 
 
+@dataclass(frozen=True)
+class TrainedDetector:
+    """What a detector's run has learnt, and how its images must be prepared."""
+
+    run_dir: Path
+    network: "Detector"  # on the CPU, in evaluation mode; see its forward
+    metrics: dict[str, Any]  # metrics.json
+    image_size: int  # S, pixels
+    aspect: str  # stretch or pad
+    confidence: float  # fixed on the validation split, for the best checkpoint
+
+
+class _Kept(NamedTuple):
+    """What a run folder holds of its network."""
+
+    metrics: dict[str, Any]
+    model: dict[str, Any]  # with _target_
+    image_size: int
+    aspect: str
+    path: Path  # of the checkpoint
+    weights: dict[str, Tensor]
+
+
 def load(run_dir: Path, *, checkpoint: str = "best", trust: Sequence[str] = ()) -> Trained:
-    """Returns the network of a finished run.
+    """Returns the network of a finished classifier.
 
     Args:
         run_dir: a folder that pneumo.train wrote.
@@ -50,11 +78,49 @@ def load(run_dir: Path, *, checkpoint: str = "best", trust: Sequence[str] = ()) 
         FileNotFoundError: the folder or a file of it is missing.
         ValueError: the run is not finished or of another schema, its configuration names something
             unknown, a file is broken, the checkpoint does not fit the configuration, or images are
-            prepared here in another way than in the training.
+            prepared here in another way than in the training; or it is a detector.
     """
+    run_dir = Path(run_dir)
+    detection_run.refuse(run_dir, "this needs a classifier")
+    kept = _read(run_dir, checkpoint)
+
+    def make(settings: dict[str, Any]) -> Any:
+        return _instance(settings, run_dir, trust, kept.weights)
+
+    with _told(run_dir):
+        network = build(kept.model, image_size=kept.image_size, make=make)
+    _fill(network, kept.weights, kept.path)
+    _check_preprocessing(kept, network)
+    classes = labels.CLASSES[network.num_classes]
+    return Trained(run_dir, network.eval(), kept.metrics, kept.image_size, kept.aspect, classes)
+
+
+def load_detector(
+    run_dir: Path, *, checkpoint: str = "best", trust: Sequence[str] = ()
+) -> TrainedDetector:
+    """Returns the network of a finished detector; arguments and errors as of `load`."""
+    from pneumo.models.detector import Detector
+
+    run_dir = Path(run_dir)
+    kept = _read(run_dir, checkpoint)
+    settings = {key: value for key, value in kept.model.items() if key not in OWN_KEYS}
+    with _told(run_dir):
+        network = _instance(settings, run_dir, trust, kept.weights)
+    if not isinstance(network, Detector):
+        raise ValueError(
+            f"model._target_ of a detector's run must be a detector; that of {run_dir} makes "
+            f"{type(network).__name__}. Take the run folder anew"
+        )
+    _fill(network, kept.weights, kept.path)
+    _check_preprocessing(kept, network)
+    confidence = detection_run.confidence_of(kept.metrics, run_dir)
+    network = network.to(memory_format=torch.channels_last).eval()  # as in its training
+    return TrainedDetector(run_dir, network, kept.metrics, kept.image_size, kept.aspect, confidence)
+
+
+def _read(run_dir: Path, checkpoint: str) -> _Kept:
     if checkpoint not in CHECKPOINTS:
         raise ValueError(f"checkpoint must be one of best, last; got {checkpoint!r}")
-    run_dir = Path(run_dir)
     config = run_folder.read_config(run_dir)
     metrics = read_metrics(run_dir)
     try:
@@ -66,12 +132,7 @@ def load(run_dir: Path, *, checkpoint: str = "best", trust: Sequence[str] = ()) 
     _check_shape(image_size, aspect, run_dir)
     wanted = _network_settings(model, run_dir)
     path = run_dir / "checkpoints" / f"{checkpoint}.ckpt"
-    weights = read_weights(path)
-    network = _build(wanted, image_size, run_dir, trust, weights)
-    _fill(network, weights, path)
-    _check_preprocessing(metrics, network, image_size, aspect)
-    classes = labels.CLASSES[network.num_classes]
-    return Trained(run_dir, network.eval(), metrics, image_size, aspect, classes)
+    return _Kept(metrics, wanted, image_size, aspect, path, read_weights(path))
 
 
 def check_finite(answers: np.ndarray, run_dir: Path) -> None:
@@ -96,14 +157,12 @@ def _check_shape(image_size: Any, aspect: Any, run_dir: Path) -> None:
         )
 
 
-def _check_preprocessing(
-    metrics: Mapping[str, Any], network: Network, image_size: int, aspect: str
-) -> None:
+def _check_preprocessing(kept: _Kept, network: "Network | Detector") -> None:
     """Raises ValueError as fingerprint.check; earlier versions left nothing to check."""
-    kept = metrics.get("preprocessing")
-    if kept is not None:
+    found = kept.metrics.get("preprocessing")
+    if found is not None:
         mean, std = float(network.mean), float(network.std)
-        fingerprint.check(kept, size=image_size, aspect=aspect, mean=mean, std=std)
+        fingerprint.check(found, size=kept.image_size, aspect=kept.aspect, mean=mean, std=std)
 
 
 def _network_settings(model: Any, run_dir: Path) -> dict[str, Any]:
@@ -119,22 +178,22 @@ def _network_settings(model: Any, run_dir: Path) -> dict[str, Any]:
     return dict(model)
 
 
-def _build(
-    model: Mapping[str, Any],
-    image_size: int,
-    run_dir: Path,
-    trust: Sequence[str],
-    weights: Mapping[str, Tensor],
-) -> Network:
-    def make(settings: dict[str, Any]) -> Any:
-        check_timm(settings, packages=trust)
-        for name in targets(settings):
-            check_target(name, run_dir=run_dir, trust=trust)
-        wanted = _without_weights(settings)
-        return bounded(lambda: instantiate(wanted), weights=weights)
+def _instance(
+    settings: dict[str, Any], run_dir: Path, trust: Sequence[str], weights: Mapping[str, Tensor]
+) -> Any:
+    """Returns what a configuration's model names, if it may be made; without weights."""
+    check_timm(settings, packages=trust)
+    for name in targets(settings):
+        check_target(name, run_dir=run_dir, trust=trust)
+    wanted = _without_weights(settings)
+    return bounded(lambda: instantiate(wanted), weights=weights)
 
+
+@contextmanager
+def _told(run_dir: Path) -> Iterator[None]:
+    """Turns what Hydra says of a configuration into one line."""
     try:
-        return build(model, image_size=image_size, make=make)
+        yield
     except (InstantiationException, OmegaConfBaseException, TypeError) as error:
         cause = error.__cause__ or error
         raise ValueError(
@@ -153,7 +212,7 @@ def _without_weights(settings: Any) -> Any:
     return [_without_weights(one) for one in settings] if isinstance(settings, list) else settings
 
 
-def _fill(network: Network, weights: Mapping[str, Tensor], path: Path) -> None:
+def _fill(network: "Network | Detector", weights: Mapping[str, Tensor], path: Path) -> None:
     try:
         network.load_state_dict(weights)
     except RuntimeError as error:

@@ -1,7 +1,7 @@
 """A finished detector's boxes: boxes.csv beside predictions.csv, read and checked. No torch."""
 
 import io
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -67,6 +67,37 @@ def is_detection(run_dir: Path) -> bool:
         return False
 
 
+def are_detectors(run_dirs: Sequence[Path]) -> bool:
+    """Whether all of the runs are detectors; ValueError where only some are."""
+    kinds = [is_detection(run_dir) for run_dir in run_dirs]
+    if any(kinds) and not all(kinds):
+        raise ValueError(
+            f"runs must be of one task; {run_dirs[kinds.index(True)]} is a detector and "
+            f"{run_dirs[kinds.index(False)]} is not. Name them one by one"
+        )
+    return all(kinds)
+
+
+def refuse(run_dir: Path, rule: str) -> None:
+    """Raises ValueError where a run is a detector, which a command cannot take; says what can."""
+    if is_detection(run_dir):
+        raise ValueError(
+            f"{rule}; {run_dir} is a detector. Its boxes: python -m pneumo.predict {run_dir} "
+            f"IMAGE --overlays DIR; its scores: python -m pneumo.evaluate {run_dir}"
+        )
+
+
+def confidence_of(metrics: Mapping[str, Any], run_dir: Path) -> float:
+    """Returns the confidence that a run fixed on validation; ValueError where it says none."""
+    confidence = metrics.get("confidence")
+    if isinstance(confidence, bool) or not isinstance(confidence, int | float):
+        raise ValueError(
+            f"{run_dir / 'metrics.json'} must say the confidence fixed on validation; "
+            f"it says {confidence!r}"
+        )
+    return float(confidence)
+
+
 def read(run_dir: Path, *, name: str) -> DetectionRun:
     """Returns a finished detector's tables.
 
@@ -75,12 +106,7 @@ def read(run_dir: Path, *, name: str) -> DetectionRun:
         ValueError: a table is broken, or the two do not fit.
     """
     metrics = read_metrics(run_dir)
-    confidence = metrics.get("confidence")
-    if isinstance(confidence, bool) or not isinstance(confidence, int | float):
-        raise ValueError(
-            f"{run_dir / 'metrics.json'} must say the confidence fixed on validation; "
-            f"it says {confidence!r}"
-        )
+    confidence_of(metrics, run_dir)
     columns = ["path", "patient", "label", "split", "p_pneumonia"]
     images = read_table(run_dir / "predictions.csv", columns, labels=CLASS_NAMES)
     images = images[columns].sort_values("path", ignore_index=True)

@@ -1,0 +1,387 @@
+"""Boxes of detectors for image files; the networks are untrained, or say what the test wants."""
+
+import csv
+import io
+import json
+import math
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+import yaml
+from PIL import Image
+
+from pneumo import api, calibrate, evaluate, export, heatmap, predict
+from pneumo.data import boxes as geometry
+from pneumo.data import fingerprint, image
+from pneumo.inference import ensemble, fusion
+from pneumo.models.detector import Detector
+from pneumo.runs import detection_run, trust
+from pneumo.runs.checkpoint import load_detector
+from tests.conftest import ROOT
+from tests.detection_runs import make_detector
+
+SIZE, FILE = 64, (200, 100)  # pixels of a prepared image; width and height of the files
+MODEL = {
+    "_target_": "pneumo.models.detector.Detector",
+    "architecture": "retinanet",
+    "backbone": "mobilenet_v3_large",
+    "width": 64,
+    "image_size": "${data.image_size}",
+    "pretrained": True,  # not fetched: the checkpoint has the weights
+    "options": {"score_thresh": 0.01, "detections_per_img": 20},
+}
+
+
+@pytest.fixture(scope="module")
+def network() -> Detector:
+    torch.manual_seed(0)
+    arguments = {k: v for k, v in MODEL.items() if k != "_target_"}
+    made = Detector(**arguments | {"image_size": SIZE, "pretrained": False})  # type: ignore[arg-type]
+    for weight in made.body.get_submodule("head.classification_head.cls_logits").parameters():
+        torch.nn.init.normal_(weight, std=0.5)  # scores that differ: all are alike otherwise
+    return made.eval()
+
+
+def finish(folder: Path, network: Detector, *, aspect: str = "pad", **changed: Any) -> Path:
+    """A finished detector's run with the network's weights."""
+    kept = fingerprint.take(size=SIZE, aspect=aspect, mean=network.mean, std=network.std)
+    make_detector(folder, **{"preprocessing": kept} | changed)
+    data = {"image_size": SIZE, "aspect": aspect, "source": {}}
+    config = {"task": "detection", "model": MODEL | {"name": "retinanet"}, "data": data}
+    (folder / ".hydra" / "config.yaml").write_text(yaml.safe_dump(config))
+    (folder / "checkpoints").mkdir()
+    state = {f"network.{name}": value for name, value in network.state_dict().items()}
+    torch.save({"state_dict": state}, folder / "checkpoints" / "best.ckpt")
+    return folder
+
+
+@pytest.fixture
+def run(network: Detector, tmp_path: Path) -> Path:
+    return finish(tmp_path / "run", network)
+
+
+@pytest.fixture
+def images(tmp_path: Path) -> list[Path]:
+    rng = np.random.default_rng(0)
+    folder = tmp_path / "images"
+    folder.mkdir()
+    for name in ("a.png", "b.jpeg"):
+        pixels = rng.integers(0, 255, FILE[::-1], dtype=np.uint8)
+        Image.fromarray(pixels).save(folder / name)
+    return sorted(folder.iterdir())
+
+
+class Answers:
+    """Stands for a network's forward: the same boxes, in prepared pixels, for each image."""
+
+    def __init__(self, boxes: Any, scores: Any):
+        self.found = {"boxes": torch.tensor(boxes).reshape(-1, 4), "scores": torch.tensor(scores)}
+
+    def __call__(self, _self: Detector, x: torch.Tensor) -> list[dict[str, torch.Tensor]]:
+        return [self.found] * len(x)
+
+
+def answer(patch: pytest.MonkeyPatch, boxes: Any, scores: Any) -> None:
+    found = Answers(boxes, scores)
+    patch.setattr(Detector, "forward", lambda self, x: found(self, x))
+
+
+def call(*arguments: str | Path) -> int:
+    return predict.main([*map(str, arguments), "--threads", "1", "--device", "cpu"])
+
+
+def table(text: str) -> list[dict[str, str]]:
+    return list(csv.DictReader(io.StringIO(text)))
+
+
+# pad: 200 x 100 becomes 64 x 32 in the middle of 64 x 64, 3.125 pixels of the file for one
+FOUND = [[16.0, 24, 32, 40], [0, 20, 8, 30], [40, 0, 50, 10]]  # the last lies in the padding
+SCORES = [0.9, 0.6, 0.8]
+
+
+def test_the_loaded_network_says_what_the_saved_one_says(network: Detector, run: Path) -> None:
+    loaded = load_detector(run)
+    assert (loaded.image_size, loaded.aspect, loaded.confidence) == (SIZE, "pad", 0.5)
+    x = torch.randint(0, 255, (2, 1, SIZE, SIZE), generator=torch.Generator().manual_seed(1))
+    with torch.inference_mode():
+        pairs = list(zip(network(x), loaded.network(x), strict=True))
+    assert sum(len(a["scores"]) for a, _ in pairs)
+    for one, other in pairs:
+        torch.testing.assert_close(one["boxes"], other["boxes"], atol=1e-3, rtol=1e-4)
+        torch.testing.assert_close(one["scores"], other["scores"])
+
+
+def test_boxes_of_the_network_are_written_as_it_says_them(
+    network: Detector, run: Path, images: list[Path], capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert call(run, images[0], "--threshold", "0", "--format", "jsonl") == 0
+    row = json.loads(capsys.readouterr().out)
+    grey = np.array(Image.open(images[0]))
+    prepared = image.resize(grey, size=SIZE, aspect="pad").copy()
+    with torch.inference_mode():
+        (wanted,) = network(torch.from_numpy(prepared)[None, None])
+    sides = geometry.to_file(wanted["boxes"].double().numpy(), FILE, size=SIZE, aspect="pad")
+    there = (sides[:, :2] < sides[:, 2:]).all(1)
+    assert there.any()
+    said = [[box[name] for name in geometry.SIDES] for box in row["boxes"]]
+    np.testing.assert_allclose(said, sides[there], atol=0.01)
+    scores = [box["score"] for box in row["boxes"]]
+    np.testing.assert_allclose(scores, wanted["scores"].numpy()[there], rtol=1e-4)
+
+
+def test_a_row_a_box_from_the_confidence_on_in_pixels_of_the_file(
+    run: Path,
+    images: list[Path],
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    answer(monkeypatch, FOUND, SCORES)
+    assert call(run, *images) == 0
+    out, err = capsys.readouterr()
+    rows = table(out)
+    assert [Path(row["path"]).name for row in rows] == ["a.png", "a.png", "b.jpeg", "b.jpeg"]
+    assert [float(rows[0][name]) for name in geometry.SIDES] == [50, 25, 100, 75]
+    assert [float(rows[1][name]) for name in geometry.SIDES] == [0, 12.5, 25, 43.75]
+    assert math.isclose(float(rows[0]["score"]), 0.9, rel_tol=1e-6)
+    assert {row["boxes"] for row in rows} == {"2"}
+    assert {(row["threshold"], row["threshold_from"]) for row in rows} == {("0.5", "validation")}
+    assert "at least 0.5000, fixed on validation images" in err
+
+    assert call(run, images[0], "--threshold", "0.7") == 0
+    (row,) = table(capsys.readouterr().out)
+    assert (row["boxes"], row["threshold"], row["threshold_from"]) == ("1", "0.7", "given")
+
+
+def test_an_image_without_box_and_one_that_cannot_be_read_have_a_row(
+    run: Path,
+    images: list[Path],
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    answer(monkeypatch, FOUND, SCORES)
+    assert call(run, images[0], "gone.png", "--threshold", "0.95") == 3
+    empty, gone = table(capsys.readouterr().out)
+    assert (empty["boxes"], empty["score"], empty["x_min"], empty["error"]) == ("0", "", "", "")
+    assert (gone["boxes"], gone["ood"]) == ("", "")
+    assert gone["error"]
+
+    assert call(run, images[0], "gone.png", "--threshold", "0.95", "--format", "jsonl") == 3
+    empty, gone = map(json.loads, capsys.readouterr().out.splitlines())
+    assert (empty["boxes"], gone["boxes"]) == ([], None)
+
+
+def test_the_challenges_prediction_string(
+    run: Path,
+    images: list[Path],
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    answer(monkeypatch, FOUND, SCORES)
+    out = tmp_path / "submission.csv"
+    assert call(run, *images, "gone.png", "--format", "rsna", "--out", out) == 3
+    assert out.read_text() == (
+        "patientId,PredictionString\n"
+        "a,0.9 50 25 50 50 0.6 0 12.5 25 31.25\n"
+        "b,0.9 50 25 50 50 0.6 0 12.5 25 31.25\n"
+    )
+    assert "no row of gone.png" in capsys.readouterr().err
+
+    answer(monkeypatch, [], [])
+    assert call(run, images[0], "--format", "rsna") == 0
+    assert capsys.readouterr().out == "patientId,PredictionString\na,\n"
+
+    assert call(run, images[0], "other/a.dcm", "--format", "rsna") == 2
+    assert "would have none of its own" in capsys.readouterr().err
+
+
+def test_dicom_gives_the_boxes_of_its_own_pixels(
+    run: Path,
+    rsna_set: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    pydicom = pytest.importorskip("pydicom")
+    path = next((rsna_set / "stage_2_train_images").iterdir())
+    tags = pydicom.dcmread(path)
+    answer(monkeypatch, [[0.0, 0, 64, 64]], [0.9])
+    assert call(run, path, "--format", "rsna") == 0
+    assert capsys.readouterr().out.endswith(f"{path.stem},0.9 0 0 {tags.Columns} {tags.Rows}\n")
+
+
+def test_overlays_are_a_picture_an_image_in_a_folder_of_ones_own(
+    run: Path,
+    images: list[Path],
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    answer(monkeypatch, FOUND, SCORES)
+    seen = tmp_path / "seen"
+    for _ in range(2):  # a second call replaces them
+        assert call(run, *images, "--overlays", seen) == 0
+    rows = table(capsys.readouterr().out.partition("\npath")[0])
+    assert [row["overlay"] for row in rows] == 2 * ["a.png.boxes.png"] + 2 * ["b.jpeg.boxes.png"]
+    listed = json.loads((seen / "overlays.json").read_text())["images"]
+    assert [one["boxes"] for one in listed] == [2, 2]
+    with_boxes = np.asarray(Image.open(seen / "a.png.boxes.png").convert("RGB")).astype(int)
+    coloured = (with_boxes.max(2) - with_boxes.min(2) > 60).nonzero()
+    height, width = with_boxes.shape[:2]
+    assert (width, height) == (800, 400)  # 4 for a pixel of the file
+    assert coloured[1].max() == pytest.approx(4 * 100, abs=8)
+    assert coloured[0].max() == pytest.approx(4 * 75, abs=8)
+
+    (tmp_path / "mine").mkdir()
+    (tmp_path / "mine" / "thesis.txt").touch()
+    assert call(run, *images, "--overlays", tmp_path / "mine") == 2
+    assert "--overlays must be new" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    "options",
+    [
+        ["--coverage", "0.9"],
+        ["--calibration", "mine"],
+        ["--dicom-sr", "reports"],
+        ["--keep-patient"],
+        ["--heatmap", "maps"],
+    ],
+)
+def test_what_is_of_classifiers_is_refused(
+    options: list[str], run: Path, images: list[Path], capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert call(run, images[0], *options) == 2
+    out, err = capsys.readouterr()
+    assert not out
+    assert err.startswith(f"error: {options[0]} is of classifiers")
+    assert len(err.splitlines()) == 1
+
+
+@pytest.mark.parametrize("options", [["--overlays", "seen"], ["--format", "rsna"]])
+def test_what_is_of_detectors_is_refused_for_a_classifier(
+    options: list[str], images: list[Path], capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert call("pretrained:compact", images[0], *options) == 2
+    err = capsys.readouterr().err
+    assert f"{' '.join(options[: 1 + (options[1] == 'rsna')])} is about the boxes" in err
+
+
+def test_other_commands_say_what_a_detector_is_for(
+    run: Path, images: list[Path], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    for command, arguments in (
+        (heatmap, [run, images[0], "--out", tmp_path / "maps"]),
+        (export, [run]),
+        (export, [run, "--to", "checklists"]),
+        (export, [run, "--to", "run", "--out", tmp_path / "small"]),
+        (calibrate, [run, "--data", images[0].parent]),
+        (evaluate, [run, "--data", images[0].parent]),
+    ):
+        assert command.main(list(map(str, arguments))) == 2
+        err = capsys.readouterr().err
+        assert len(err.splitlines()) == 1
+        assert "detector" in err
+        assert f"pneumo.predict {run}" in err or command is evaluate
+    with pytest.raises(ValueError, match=r"api\.predict takes a classifier; .* is a detector"):
+        api.predict(images, run=run)
+
+
+def test_several_are_fused_with_weights_and_confidence_of_validation(
+    network: Detector,
+    run: Path,
+    images: list[Path],
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    pytest.importorskip("ensemble_boxes")
+    other = finish(tmp_path / "other", network, seed=1, aspect="stretch")
+    answer(monkeypatch, [[16.0, 24, 32, 40]], [0.8])  # stretch: 50, 37.5, 100, 62.5 in the file
+    assert call(run, other, images[0], "--format", "jsonl", "--threshold", "0.1") == 0
+    out, err = capsys.readouterr()
+    assert "fused from 2 detectors with the weights" in err
+    runs = [detection_run.read(one, name="") for one in (run, other)]
+    fixed = fusion.fit(runs, method="wbf")
+    assert " ".join(f"{weight:.3f}" for weight in fixed["weights"]) in err
+    found = json.loads(out)["boxes"]  # IoU 0.5, so that they are two boxes, each of one member
+    assert sorted(box["y_min"] for box in found) == pytest.approx([25, 37.5])
+    assert max(box["score"] for box in found) < 0.8
+
+    assert call(run, other, images[0], "--format", "jsonl") == 0
+    assert json.loads(capsys.readouterr().out)["threshold"] == fixed["confidence"]
+
+    answer(monkeypatch, [[0.0, 0, 64, 64]], [0.8])  # the whole file in both
+    assert call(run, other, images[0], "--format", "jsonl", "--threshold", "0.1") == 0
+    (box,) = json.loads(capsys.readouterr().out)["boxes"]
+    assert [box[name] for name in geometry.SIDES] == pytest.approx([0, 0, *FILE])
+    assert box["score"] == pytest.approx(0.8)
+
+
+def test_a_classifier_beside_a_detector_is_refused(
+    run: Path, images: list[Path], capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert call(run, "pretrained:compact", images[0]) == 2
+    assert "runs must be of one task" in capsys.readouterr().err
+
+
+def test_last_has_no_confidence_of_its_own(
+    network: Detector, run: Path, images: list[Path], capsys: pytest.CaptureFixture[str]
+) -> None:
+    (run / "checkpoints" / "best.ckpt").rename(run / "checkpoints" / "last.ckpt")
+    assert call(run, images[0], "--checkpoint", "last") == 2
+    assert "fixed for its best checkpoint" in capsys.readouterr().err
+    assert call(run, images[0], "--checkpoint", "last", "--threshold", "0.3") == 0
+
+
+def test_trust_and_preprocessing_are_looked_at(
+    network: Detector, run: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    path = run / "metrics.json"
+    kept = json.loads(path.read_text())
+    kept["preprocessing"]["mean"] += 1
+    path.write_text(json.dumps(kept))
+    with pytest.raises(ValueError, match="must be standardised as in its training"):
+        load_detector(run)
+
+    config = yaml.safe_load((run / ".hydra" / "config.yaml").read_text())
+    for target, said in (("os.system", "which is not run"), ("torch.nn.Identity", "a detector")):
+        config["model"] = {"_target_": target}
+        (run / ".hydra" / "config.yaml").write_text(yaml.safe_dump(config))
+        with pytest.raises(ValueError, match=said):
+            load_detector(run)
+    assert "pneumo.models.detector.Detector" in trust.NETWORKS
+
+
+def test_the_images_of_an_rsna_run_are_found_again(tmp_path: Path) -> None:
+    source = {"_target_": "pneumo.data.rsna.rsna", "root": str(tmp_path)}
+    folder = make_detector(tmp_path / "run", source=source)
+    member = ensemble.read(folder)
+    assert ensemble.own_images(member) is None
+    for path in member.split["path"]:
+        (tmp_path / path).touch()
+    assert ensemble.own_images(member) == tmp_path
+
+
+def test_standard_input_is_drawn_as_prepared(
+    run: Path, images: list[Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    answer(monkeypatch, FOUND, SCORES)
+    piped = io.TextIOWrapper(io.BytesIO(images[0].read_bytes()))
+    monkeypatch.setattr("sys.stdin", piped)
+    assert call(run, "-", "--overlays", tmp_path / "seen", "--out", tmp_path / "boxes.csv") == 0
+    picture = np.asarray(Image.open(tmp_path / "seen" / "stdin.boxes.png").convert("RGB")).astype(
+        int
+    )
+    assert picture.shape[:2] == (800, 800)  # 12.5 for a pixel of 64
+    coloured = (picture.max(2) - picture.min(2) > 60).nonzero()
+    assert coloured[1].max() == pytest.approx(12.5 * 32, abs=12)
+    assert coloured[0].max() == pytest.approx(12.5 * 40, abs=12)
+
+
+def test_the_name_of_the_data_set_is_that_of_its_settings() -> None:
+    settings = yaml.safe_load((ROOT / "conf" / "data" / "rsna.yaml").read_text())
+    found = ensemble._source_folder(settings["source"] | {"root": "there"})
+    assert found == Path("there")
