@@ -70,7 +70,7 @@ def measure(arguments: argparse.Namespace, folder: Path) -> dict[str, Any]:
         found["one_step"] = stages.training(*short, *one_step, cwd=folder)
     found["report"] = stages.command("pneumo.report", "runs", cwd=folder)
     found["memory"] = {
-        str(count): memory_of(count, size, folder) for count in ((24, 48) if quick else (400, 1600))
+        str(count): memory_of(count, size, folder) for count in ((24,) if quick else (400, 1600))
     }
     (folder / "epoch").mkdir()
     torch.set_num_threads(cores)

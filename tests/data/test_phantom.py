@@ -308,7 +308,8 @@ def test_boxes_of_a_folder_are_worked_out_once(root: Path) -> None:
     found = phantom.boxes(root)
     assert sorted(found["path"]) == names(root)
     for path, width, height in found[["path", "width", "height"]].itertuples(index=False):
-        assert Image.open(root / path).size == (width, height)
+        with Image.open(root / path) as opened:
+            assert opened.size == (width, height)
     assert (found["boxes"].map(len) > 0).tolist() == ["PNEUMONIA" in p for p in found["path"]]
     written = (root / phantom.BOXES).read_bytes()
     again = phantom.boxes(root)

@@ -32,10 +32,11 @@ ROWS = (  # of conf/model, with the smallest side that it is trained at below
 )
 OF_TIMM = {"xception", "deit_tiny"}
 # One step instead of a run, so that the suite stays short: checkpoints of 0.2 to 0.5 GB; what has
-# nothing that others below have not; and resnet18 goes the whole way in test_base.py
+# nothing that others below have not; resnet18 goes the whole way in test_base.py, and
+# efficientnet_lite0 in test_efficientnet_lite.py
 ONE_STEP = {
     *("vgg16", "alexnet", "densenet121", "densenet201", "resnet18", "mobilenet_v3_large"),
-    "efficientnet_b0",
+    *("efficientnet_b0", "efficientnet_lite0"),
 }
 NO_TIMM = "timm is an extra: python -m pip install 'pneumo[timm]'"
 
