@@ -114,7 +114,7 @@ CLAIMS = (
         (),
         "no",
         "Another data set and another task: finding where the opacities are.",
-        not_run="not run: there is no detection here",
+        not_run="not run on its images; task=detection trains both",
     ),
     Claim(
         "Rahman",

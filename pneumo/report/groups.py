@@ -199,9 +199,31 @@ def _label(groups: Sequence[Group]) -> None:
         labels = {tuple(repr(cell.settings[k]) for k in words) for cell in recipes}
         if len(labels) < len({tuple(repr(c.settings.get(k)) for k in keys) for c in recipes}):
             words = list(keys)
+        words = _telling(words, recipes)
         for cell in recipes:
-            told = ", ".join(f"{key}={short(cell.settings.get(key))}" for key in words)
+            told = ", ".join(
+                f"{_name(key, words)}={short(cell.settings.get(key))}" for key in words
+            )
             cell.label = f"{model} ({told})" if told else model
+
+
+def _telling(keys: Sequence[str], recipes: Sequence[Cell]) -> list[str]:
+    """The keys without those that tell no more than the ones before them."""
+    kept: list[str] = []
+    told = 1
+    for key in keys:
+        own = {tuple(repr(c.settings.get(k)) for k in (*kept, key)) for c in recipes}
+        if len(own) > told:
+            kept.append(key)
+            told = len(own)
+    return kept
+
+
+def _name(key: str, keys: Sequence[str]) -> str:
+    """The last word of a setting's key, or the whole where that is another's, too."""
+    last = key.removesuffix("._target_").rpartition(".")[2]
+    same = [k for k in keys if k.removesuffix("._target_").rpartition(".")[2] == last]
+    return last if len(same) == 1 else key
 
 
 def _is_word(value: Any) -> bool:

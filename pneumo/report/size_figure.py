@@ -39,7 +39,7 @@ def accuracy_by_size(group: Group) -> Figure | None:
     if not cells or not keys:
         return None
     long_labels = has_long_labels(cells)
-    columns, length = (2, 31) if long_labels else (3, 21)
+    columns, length = (1, 46) if long_labels else (3, 21)
     top = 0.28 + 0.16 * (1 + len(cells) // columns)  # inches: the title, the legend's rows
     height = 0.25 + 2.1 * len(keys) + top
     figure, axes = panels(rows=len(keys), height=height, top=top, gap=0.45, sharey=True)

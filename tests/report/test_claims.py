@@ -56,7 +56,7 @@ def test_each_row_says_what_is_claimed_what_was_run_and_what_compares(tmp_path: 
     assert "vgg16" in rows["Ayan"]
     assert "random weights" in rows["Ayan"]
     assert "614 right are 98.40 %, 615 are 98.56 %" in rows["Hashmi"]
-    assert "not run: there is no detection here" in rows["Sirazitdinov"]
+    assert "not run on its images; task=detection trains both" in rows["Sirazitdinov"]
     assert "not run" in rows["Hamoldi"]
     assert "paper protocol: file_header" in rows[published.OURS]  # which has no epoch to choose
     page = (report / "report.html").read_text()
