@@ -526,7 +526,7 @@ def test_settings_are_those_of_the_runs_configuration(tmp_path: Path) -> None:
             configure(folder, augment={"fill": fill}, num_threads=seed, data={"root": str(fill)})
     rows = table(write_report([tmp_path]) / "summary.csv")
     told = {row["network"]: row["runs"] for row in rows}
-    assert told == {"tiny (augment.fill=reflect)": "2", "tiny (augment.fill=0)": "2"}
+    assert told == {"tiny (fill=reflect)": "2", "tiny (fill=0)": "2"}
 
 
 def test_the_best_of_several_settings_is_told_by_validation(tmp_path: Path) -> None:
