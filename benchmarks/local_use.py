@@ -24,6 +24,7 @@ from pneumo.report.wording import DASH
 from pneumo.runs.finished import read_metrics
 
 RUNS = Path(__file__).parents[1] / "docs" / "runs"
+SHORT = "experiment=comparison"  # runs of six epochs, left out
 SIZES = (25, 50, 100, 200)  # local images
 DRAWS = 100
 MODELS = ("compact", "tiny", "thumbnail_svm")  # the others' probabilities are a handful of values
@@ -181,7 +182,9 @@ def _is_official_network(name: str) -> bool:
 
 def kept(runs: Path) -> Iterator[tuple[str, pd.DataFrame]]:
     """Yields name and table (as conformal.coverage wants it) of each run that has a val split."""
-    for folder in sorted(path.parent for path in runs.glob("*/predictions.csv")):
+    for folder in sorted(
+        path.parent for path in runs.glob("*/predictions.csv") if SHORT not in path.parent.name
+    ):
         metrics = read_metrics(folder)
         table = pd.read_csv(folder / "predictions.csv")
         if metrics["model"] in MODELS and (table["split"] == "val").any():
