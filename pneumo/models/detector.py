@@ -3,6 +3,7 @@
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from functools import partial
+from inspect import signature
 from typing import Any
 
 import torch
@@ -42,14 +43,14 @@ class Detector(nn.Module):
         image_size: S, pixels.
         width: channels of the feature pyramid and of the heads.
         pretrained: of the backbone, as of LibraryNetwork.
-        options: further arguments of torchvision's RetinaNet or MaskRCNN.
+        options: numbers of torchvision's RetinaNet or MaskRCNN, such as nms_thresh.
 
     Attributes:
         num_classes: 2, as of a classifier: an image has an opacity or not.
         mean: that images are standardised by, grey values from 0 to 255; and std.
 
     Raises:
-        ValueError: there is no such architecture or backbone, or the weights cannot be had.
+        ValueError: there is no such architecture, backbone or option, or the weights cannot be had.
     """
 
     num_classes = 2
@@ -71,6 +72,11 @@ class Detector(nn.Module):
         ):
             if value not in known:
                 raise ValueError(f"model.{name} must be one of {', '.join(known)}; got {value!r}")
+        for name in options or {}:
+            if name not in (known := _options(architecture)):
+                raise ValueError(
+                    f"model.options must be of {', '.join(known)} with {architecture}; got {name!r}"
+                )
         mean, std, make_pyramid = _backbone(backbone, pretrained)
         self.body = ARCHITECTURES[architecture](
             make_pyramid,
@@ -182,6 +188,17 @@ def _backbone(name: str, pretrained: bool | str) -> tuple[float, float, Pyramid]
         )
 
     return sum(described.mean) / 3, sum(described.std) / 3, make_pyramid
+
+
+def _options(architecture: str) -> list[str]:
+    """Returns the numbers that torchvision's class takes; it ignores what it does not know."""
+    made: Callable[..., nn.Module] = {
+        "retinanet": detection.RetinaNet,
+        "maskrcnn": detection.MaskRCNN,
+    }[architecture]
+    arguments = signature(made).parameters.values()
+    sizes = {"min_size", "max_size"}  # of images, which are not resized
+    return [a.name for a in arguments if type(a.default) in (int, float) and a.name not in sizes]
 
 
 def _retinanet(make_pyramid: Pyramid, width: int, **options: Any) -> nn.Module:

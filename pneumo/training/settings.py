@@ -102,6 +102,16 @@ def _not_following(config: Mapping[str, Any]) -> Iterator[str]:
             yield f"{key} must be {leader}, {shown(wanted)}; got {shown(value)}. Set {leader}"
 
 
+def _monitors(config: Mapping[str, Any]) -> dict[str, str]:
+    """Returns the key of each score that is followed, by the score; the first of several."""
+    found: dict[str, str] = {}
+    callbacks = (f"callbacks.{name}.monitor" for name in _get(config, "callbacks", {}))
+    for key in ("schedule.monitor", *callbacks):
+        if (value := _get(config, key)) is not None:
+            found.setdefault(value, key)
+    return found
+
+
 def _wrong_split(config: Mapping[str, Any]) -> Iterator[str]:
     """What names a fold or a split that the protocol does not have."""
     fold, k = _get(config, "protocol.fold"), _get(config, "protocol.k")
@@ -110,12 +120,13 @@ def _wrong_split(config: Mapping[str, Any]) -> Iterator[str]:
     if k and not (is_whole(fold) and 0 <= fold < k):
         yield f"protocol.fold must be from 0 to {k - 1}; got {shown(fold)}"
     splits = list(_get(config, "protocol.split.fractions", SPLITS))
-    monitors = [f"callbacks.{name}.monitor" for name in _get(config, "callbacks", {})]
     wrong: dict[str, str] = {}
-    for key in ["protocol.select_on", "schedule.monitor", *monitors]:
-        value = _get(config, key)
-        if value is not None and value.rpartition("/")[2] not in splits:
-            wrong.setdefault(value.rpartition("/")[2], f"{key} must name a split; got {value!r}")
+    select_on = _get(config, "protocol.select_on")
+    named = {} if select_on is None else {select_on: "protocol.select_on"}
+    for value, key in (named | _monitors(config)).items():
+        split = value.rpartition("/")[2]
+        if split not in splits:
+            wrong.setdefault(split, f"{key} must name a split; got {value!r}")
     for message in wrong.values():
         yield (
             f"{message}. protocol={_get(config, 'protocol.name')} has {', '.join(splits)}; "
@@ -141,10 +152,9 @@ def _wrong_task(config: Mapping[str, Any]) -> Iterator[str]:
         return
     if _get(config, "model._target_") == DETECTOR:
         yield f"model={_get(config, 'model.name')} is a detector, which needs task=detection"
-    monitors = [f"callbacks.{name}.monitor" for name in _get(config, "callbacks", {})]
-    for key in ["schedule.monitor", *monitors]:
-        if str(_get(config, key)).partition("/")[0] in BOX_SCORES:
-            yield f"{key} must be a score of images, or task=detection; got {_get(config, key)}"
+    for value, key in _monitors(config).items():
+        if value.partition("/")[0] in BOX_SCORES:
+            yield f"{key} must be a score of images, or task=detection; got {value}"
 
 
 def _wrong_detection(config: Mapping[str, Any]) -> Iterator[str]:

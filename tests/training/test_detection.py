@@ -96,7 +96,11 @@ def test_pictures_have_both_kinds_of_boxes() -> None:
         (["task=detection", "+model.num_classes=3"], "model.num_classes must be an argument of"),
         (["task=detection", "model.width=48"], "model.width must be a multiple of 32"),
         (["task=detection", "model.backbone=vgg16"], "model.backbone must be one of resnet50"),
-        (["task=detection", "+model.options.nms=1"], "model cannot be used as it is set: "),
+        (["task=detection", "+model.options.nms=1"], "model.options must be of score_thresh, nms_"),
+        (
+            ["task=detection", "model=maskrcnn", "+model.options.nms_thresh=1"],
+            "model.options must be of rpn_pre_nms_top_n_train",
+        ),
         (["callbacks.checkpoint.monitor=map/test"], "must be a score of images, or task=detection"),
     ],
 )
