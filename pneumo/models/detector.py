@@ -72,10 +72,12 @@ class Detector(nn.Module):
         ):
             if value not in known:
                 raise ValueError(f"model.{name} must be one of {', '.join(known)}; got {value!r}")
-        for name in options or {}:
-            if name not in (known := _options(architecture)):
+        possible = _options(architecture)
+        for option in options or {}:
+            if option not in possible:
                 raise ValueError(
-                    f"model.options must be of {', '.join(known)} with {architecture}; got {name!r}"
+                    f"model.options must be of {', '.join(possible)} with {architecture}; got "
+                    f"{option!r}"
                 )
         mean, std, make_pyramid = _backbone(backbone, pretrained)
         self.body = ARCHITECTURES[architecture](
