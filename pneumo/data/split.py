@@ -126,6 +126,14 @@ def images_digest(table: pd.DataFrame) -> str:
     return _digest_of_pairs(table["path"], table["digest"])
 
 
+def labels_digest(table: pd.DataFrame) -> str:
+    """Returns the SHA-256 of the sorted pairs of path and label, with boxes where there are any."""
+    labels = table["label"].astype(str)
+    if "boxes" in table:
+        labels = labels + table["boxes"].map(lambda boxes: str(boxes.tolist()))
+    return _digest_of_pairs(table["path"], labels)
+
+
 def _digest_of_pairs(paths: "pd.Series[str]", values: "pd.Series[str]") -> str:
     lines = sorted(f"{path},{value}\n" for path, value in zip(paths, values, strict=True))
     return hashlib.sha256("".join(lines).encode()).hexdigest()

@@ -219,28 +219,37 @@ def read_data(config: Mapping[str, Any], data_set: DataSet) -> tuple[pd.DataFram
 
 
 def keep_split(run_dir: Path, table: pd.DataFrame) -> str:
-    """Writes split.csv, and split.json with its digest and that of the images; returns the former.
+    """Writes split.csv, and split.json with digests; returns that of the split.
 
     Args:
         run_dir: the run folder.
-        table: of split.split, with the column digest.
+        table: of split.split, with the column digest; with boxes for a detector.
 
     Raises:
-        ValueError: the run began with another split, or with other images of the same names.
+        ValueError: the run began with another split, or with other images, labels or boxes of the
+            same names.
     """
     path, kept = run_dir / "split.csv", run_dir / "split.json"
-    found = {"split_sha256": split.digest(table), "images_sha256": split.images_digest(table)}
+    found = {
+        "split_sha256": split.digest(table),
+        "images_sha256": split.images_digest(table),
+        "labels_sha256": split.labels_digest(table),
+    }
     if _split_before(path) not in (None, found["split_sha256"]):
         raise ValueError(
             f"a run resumes with the images it began with; those of {run_dir} were others. Name "
             "their folder with data.root=DIR, or start a new run"
         )
-    if _images_before(kept) not in (None, found["images_sha256"]):
-        raise ValueError(
-            f"a run resumes with the images it began with; since {run_dir} began, files have "
-            "changed under the same names. Name the folder of the first ones with data.root=DIR, "
-            "or start a new run"
-        )
+    before = _digests_before(kept)
+    for key, changed in (
+        ("images_sha256", "files have changed under the same names"),
+        ("labels_sha256", "labels or boxes have changed"),
+    ):
+        if before.get(key, found[key]) != found[key]:
+            raise ValueError(
+                f"a run resumes with the images it began with; since {run_dir} began, {changed}. "
+                "Name the folder of the first ones with data.root=DIR, or start a new run"
+            )
     run_folder.write_table(path, table[split.COLUMNS])
     run_folder.write_json(kept, found)
     return found["split_sha256"]
@@ -254,12 +263,13 @@ def _split_before(path: Path) -> str | None:
         return None
 
 
-def _images_before(kept: Path) -> Any:
-    """The digest of the images a run began with; None for a run of a version that kept none."""
+def _digests_before(kept: Path) -> Mapping[str, Any]:
+    """What a run began with; an older version kept less of it, or nothing."""
     try:
-        return untrusted.read_json(kept)["images_sha256"]
-    except (OSError, ValueError, KeyError):
-        return None
+        found = untrusted.read_json(kept)
+    except (OSError, ValueError):
+        return {}
+    return found if isinstance(found, dict) else {}
 
 
 def build(

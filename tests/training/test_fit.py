@@ -1,8 +1,12 @@
 """What ends a training is told with the way out."""
 
+import json
+from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
+import numpy as np
+import pandas as pd
 import pytest
 import torch
 
@@ -36,3 +40,33 @@ def test_another_error_is_a_bug() -> None:
     module: Any = None
     with pytest.raises(RuntimeError, match="a bug"):
         fit.train(trainer, module, data)
+
+
+def test_a_run_does_not_resume_on_other_labels_or_boxes(tmp_path: Path) -> None:
+    def boxes(bottom: float) -> pd.Series:
+        return pd.Series([np.empty((0, 4)), np.array([[1, 2, 3, bottom]])], dtype=object)
+
+    table = pd.DataFrame(
+        {
+            "path": ["a.png", "b.png"],
+            "patient": ["1", "2"],
+            "group": [0, 1],
+            "subtype": ["", "bacteria"],
+            "source": ["train", "train"],
+            "label": ["NORMAL", "PNEUMONIA"],
+            "split": ["train", "test"],
+            "digest": ["aa", "bb"],
+            "boxes": boxes(4),
+        }
+    )
+    digest = fit.keep_split(tmp_path, table)
+    assert fit.keep_split(tmp_path, table) == digest
+    moved = table.assign(boxes=boxes(5))
+    swapped = table.assign(label=["PNEUMONIA", "NORMAL"])
+    for changed in (moved, swapped):
+        with pytest.raises(ValueError, match="labels or boxes have changed"):
+            fit.keep_split(tmp_path, changed)
+    assert (tmp_path / "split.csv").read_text().splitlines()[1].startswith("a.png,1,0,NORMAL")
+    kept = tmp_path / "split.json"
+    kept.write_text(json.dumps({"split_sha256": digest}))  # as of a run of an older version
+    assert fit.keep_split(tmp_path, moved) == digest
