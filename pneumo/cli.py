@@ -3,6 +3,7 @@
 import argparse
 import contextlib
 import os
+import re
 import sys
 from collections.abc import Callable, Sequence
 
@@ -75,3 +76,22 @@ def run(command: Callable[[], int], *, stopped: str = "stopped") -> int:
 def counted(number: int, noun: str) -> str:
     """Returns a number and its noun, in the plural but for 1: 1 file, 1,200 files."""
     return f"{number:,} {noun}" + "s" * (number != 1)
+
+
+def short_names(names: Sequence[str], *, width: int) -> dict[str, str]:
+    """Returns for each run's name at most ``width`` letters of what tells it from the others.
+
+    >>> list(short_names(["runs/model=tiny,seed=0", "runs/model=large,seed=0"], width=18).values())
+    ['model=tiny', 'model=large']
+    >>> list(short_names(["runs/model=tiny,seed=0,data=kermany"], width=18).values())
+    ['model=tiny,seed=0…']
+    """
+    parts = {name: re.split("[/,]", name.rstrip("/")) for name in names}
+    shared = set.intersection(*map(set, parts.values()))
+    if len(parts) == 1:  # its folder's name
+        shared = set(names[0].rstrip("/").split("/")[:-1])
+    told = {name: ",".join(p for p in of if p not in shared) or name for name, of in parts.items()}
+    cut = {n: t if len(t) <= width else f"{t[: width - 1]}…" for n, t in told.items()}
+    if len(set(cut.values())) == len(cut):
+        return cut
+    return {n: t if len(t) <= width else f"…{t[1 - width :]}" for n, t in told.items()}

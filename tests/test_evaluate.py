@@ -11,6 +11,7 @@ import pandas as pd
 import pytest
 from PIL import Image
 
+from benchmarks import keep
 from pneumo import evaluate
 from pneumo.data import phantom, split
 from pneumo.evaluation import calibration, metrics, operating_point
@@ -561,3 +562,30 @@ def test_help_has_examples(capsys: Capture) -> None:
     with pytest.raises(SystemExit, match="0"):
         evaluate.main(["--help"])
     assert "python -m pneumo.evaluate RUN --data" in capsys.readouterr().out
+
+
+def test_a_kept_run_is_small_and_evaluates_as_the_run_did(folder: Path, tmp_path: Path) -> None:
+    kept = tmp_path / "a"
+    assert (
+        keep.keep(folder / "a", kept) < (folder / "a" / "checkpoints" / "best.ckpt").stat().st_size
+    )
+    config = (kept / run_folder.CONFIG).read_text()
+    assert str(folder) not in config
+    (was,) = evaluate.evaluate([folder / "a"])["members"]
+    (now,) = evaluate.evaluate([kept])["members"]
+    for name in metrics.SCORES:
+        wanted = pytest.approx(was["scores"][name]["value"], abs=1e-4, nan_ok=True)
+        assert now["scores"][name]["value"] == wanted
+    with pytest.raises(FileExistsError):
+        keep.keep(folder / "a", kept)
+
+
+def test_a_run_with_a_gap_is_not_kept(folder: Path, tmp_path: Path) -> None:
+    shutil.copytree(folder / "a", tmp_path / "run", ignore=shutil.ignore_patterns("checkpoints"))
+    path = tmp_path / "run" / "metrics.json"
+    found = json.loads(path.read_text())
+    del found["history"][0]
+    path.write_text(json.dumps(found))
+    with pytest.raises(ValueError, match=r"must be of all epochs; it has \[1\]"):
+        keep.keep(tmp_path / "run", tmp_path / "kept")
+    assert not (tmp_path / "kept").exists()

@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 
 from pneumo import __main__ as command
+from pneumo import cli
 from tests.conftest import ROOT
 
 
@@ -107,3 +108,27 @@ def test_bash_completes(tmp_path: Path, line: str, wanted: str) -> None:
         text=True,
     )
     assert (done.stdout.strip(), done.returncode) == (wanted, 0), done.stderr
+
+
+@pytest.mark.parametrize(
+    ("names", "told"),
+    [
+        (["docs/runs/model=tiny,seed=0,data=kermany"], ["model=tiny,seed=0…"]),
+        (["pretrained:compact"], ["pretrained:compact"]),
+        (["a/b/", "c"], ["a,b", "c"]),
+        (["s/model=tiny,seed=0", "s/model=small,seed=0"], ["model=tiny", "model=small"]),
+        (["s/one", "s/one/last"], ["s/one", "last"]),
+        (
+            ["here/model=thumbnail_svm,seed=0", "there/model=thumbnail_svm,seed=1"],
+            ["here,seed=0", "there,seed=1"],
+        ),
+        (
+            ["a_run_of_a_long_name_1", "a_run_of_a_long_name_2"],
+            ["…_of_a_long_name_1", "…_of_a_long_name_2"],
+        ),
+    ],
+)
+def test_runs_are_told_by_what_differs(names: list[str], told: list[str]) -> None:
+    found = cli.short_names(names, width=18)
+    assert list(found) == names
+    assert list(found.values()) == told

@@ -6,6 +6,7 @@ from typing import Any
 
 import numpy as np
 
+from pneumo import cli
 from pneumo.evaluation.detection_assessment import MAP_SENTENCE, SCORES, assess
 from pneumo.inference import fusion
 from pneumo.runs import detection_run
@@ -83,15 +84,16 @@ def text(found: dict[str, Any]) -> list[str]:
         f"{on['with_boxes']:,} with boxes",
         *(f"! {note}" for note in found["notes"]),
     ]
+    short = cli.short_names([one["run"] for one in found["members"]], width=WIDTH - 1)
     for names in TABLES:
         heads = (f"{SCORES[name].removesuffix(f' at IoU {iou}'):{WIDTH}}" for name in names)
         lines += ["", (" " * WIDTH + "".join(heads)).rstrip()]
         for run, one in entries.items():
             shown = (f"{_number(one['scores'][name]):{WIDTH}}" for name in names)
-            lines.append(f"{_short(run):{WIDTH}}" + "".join(shown).rstrip())
+            lines.append(f"{short.get(run, run):{WIDTH}}" + "".join(shown).rstrip())
     lines += ["", f"F1, precision and recall of boxes at IoU {iou} and at the confidence fixed on"]
     lines.append("validation images:")
-    lines += [f"  {one['confidence']:.4f}  {_short(run)}" for run, one in entries.items()]
+    lines += [f"  {one['confidence']:.4f}  {short.get(run, run)}" for run, one in entries.items()]
     for one in found["fused"]:
         if "why_not" in one:
             lines.append(f"no {fusion.TITLES[one['method']]}: {one['why_not']}")
@@ -108,7 +110,3 @@ def _number(found: dict[str, float]) -> str:
     if np.isnan(value):
         return "?"
     return f"{value:.3f}" + ("" if np.isnan(low) else f" {low:.3f}-{high:.3f}")
-
-
-def _short(name: str) -> str:
-    return name if len(name) < WIDTH else "…" + name[2 - WIDTH :]

@@ -238,10 +238,11 @@ def _from_predictions(path: Path, protocol: str) -> dict[str, Any] | None:
         scored["p_pneumonia"] = pd.to_numeric(scored["p_pneumonia"])
         if not scored["p_pneumonia"].between(0, 1).all():
             return None
-        if not (path / "split.csv").is_file():
-            return assess_run(_named(scored), protocol=protocol)
         columns = ["path", "group", "label", "subtype", "source", "split"]
-        split = read_table(path / "split.csv", columns, labels=CLASS_NAMES)
+        try:
+            split = read_table(path / "split.csv", columns, labels=CLASS_NAMES)
+        except FileNotFoundError:
+            return assess_run(_named(scored), protocol=protocol)
         table = split[columns].merge(scored[["path", "p_pneumonia"]], on="path")
         return assess_run(table, protocol=protocol)
     except (OSError, ValueError, KeyError, IndexError, TypeError):

@@ -37,9 +37,11 @@ def score_lines(found: Mapping[str, Any]) -> list[str]:
         if "scores" in found["weighted"]:
             entries["weighted mean"] = found["weighted"]
         entries["majority vote"] = found["vote"]
+    short = cli.short_names([one["run"] for one in found["members"]], width=18)
     for name, one in entries.items():
         shown = (_number(one["scores"][k]) for k in ("auroc", "f1_normal", "accuracy"))
-        lines.append(f"{_short(name, 18):19}" + "".join(f"{one:20}" for one in shown).rstrip())
+        start = short.get(name, name)
+        lines.append(f"{start:19}" + "".join(f"{one:20}" for one in shown).rstrip())
     if "vote" in found:
         lines.append(VOTE)
     if "why_not" in found.get("weighted", {}):
@@ -61,11 +63,12 @@ def paired_lines(rows: Sequence[Mapping[str, Any]]) -> list[str]:
     """The first run minus each other one, for a terminal."""
     if not rows:
         return []
-    lines = ["", f"{_short(rows[0]['first'], 60)} minus:"]
+    names = cli.short_names([rows[0]["first"], *(row["second"] for row in rows)], width=16)
+    lines = ["", f"{names[rows[0]['first']]} minus:"]
     lines.append(f"{'':17}{'AUROC':21}{'sensitivity':21}specificity")
     for row in rows:
         cells = "".join(f"{_signed(row[name]):21}" for name in DIFFERENCES)
-        lines.append(f"{_short(row['second'], 16):17}{cells}".rstrip())
+        lines.append(f"{names[row['second']]:17}{cells}".rstrip())
         lines.append(f"  {cli.counted(row['called_differently'], 'image')} decided differently")
     return [*lines, "  (each at its own operating point; paired bootstrap over patients)"]
 

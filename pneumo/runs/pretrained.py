@@ -100,8 +100,8 @@ def pack(run_dir: Path, out: Path, *, card: str) -> int:
     files = {
         name: untrusted.read_bytes(run_dir / name, limit=untrusted.MAX_TABLE) for name in COPIED
     }
-    files[f"{PACKED}.gz"] = gzip.compress(_split_bytes(run_dir), mtime=0)
-    config = _without_places(run_folder.read_config(run_dir))
+    files[f"{PACKED}.gz"] = packed_split(run_dir)
+    config = without_places(run_folder.read_config(run_dir))
     files[run_folder.CONFIG] = yaml.safe_dump(config, sort_keys=False).encode()
     files[OVERRIDES] = yaml.safe_dump(overrides_to_tell(run_dir)).encode()
     files[run_folder.BEST] = _checkpoint(weights)
@@ -118,8 +118,10 @@ def overrides_to_tell(run_dir: Path) -> list[str]:
     return [one for one in run_folder.overrides_of(run_dir) if not one.startswith(paths)]
 
 
-def _split_bytes(run_dir: Path) -> bytes:
-    return untrusted.read_bytes_or_gzip(run_dir / PACKED, limit=untrusted.MAX_TABLE)
+def packed_split(run_dir: Path) -> bytes:
+    """Returns split.csv of a run folder, packed by gzip; the same bytes for the same split."""
+    table = untrusted.read_bytes_or_gzip(run_dir / PACKED, limit=untrusted.MAX_TABLE)
+    return gzip.compress(table, mtime=0)
 
 
 def _checkpoint(weights: Mapping[str, torch.Tensor]) -> bytes:
@@ -128,7 +130,7 @@ def _checkpoint(weights: Mapping[str, torch.Tensor]) -> bytes:
     return file.getvalue()
 
 
-def _without_places(config: Mapping[str, Any]) -> dict[str, Any]:
-    """A configuration without paths of the machine that trained."""
+def without_places(config: Mapping[str, Any]) -> dict[str, Any]:
+    """Returns a configuration without paths of the machine that trained."""
     data = config["data"] | {key: PLACES[key] for key in PLACES if key in config["data"]}
     return {**config, "run_dir": "${hydra:runtime.output_dir}", "data": data}
