@@ -40,6 +40,7 @@ from pneumo.report.groups import Cell, Group
 from pneumo.report.size_figure import accuracy_by_size
 from pneumo.report.trials import number
 
+FILLED, HOLLOW, CROSS = "filled", "hollow", "cross"  # points of figure 1
 FEW = 2  # trials, of which a box is none
 LEAST_F1_SHOWN = 0.02  # of the axis, where all scores are alike
 
@@ -57,18 +58,30 @@ def draw(picture: Callable[[Group], Figure | None], group: Group) -> tuple[bytes
 def f1_by_network(group: Group) -> Figure | None:
     """Figure 1 of the paper: train and test F1 of each class, a box and the points.
 
+    Train F1 is in evaluation mode; crosses where runs have that of their training steps only, with
+    augmentation and dropout and so lower.
+
     Of networks, where there are any: the F1 of a baseline that calls nothing NORMAL is 0, and
     would leave the others no room.
     """
     cells = [cell for cell in shown(group) if not cell.is_baseline] or shown(group)
     slanted = len(cells) > 5 or has_long_labels(cells)
     room = 0.8 if slanted else 0.14  # inches, for long labels, or a second line
-    figure, axes = panels(rows=2, height=4.6 + room, top=0.45, bottom=0.35 + room, sharex=True)
+    kinds = {cell.train_part for cell in cells}
+    rows_of_legend = 0.2 * (len(kinds) - 1)  # inches
+    figure, axes = panels(
+        rows=2,
+        height=4.6 + room + rows_of_legend,
+        top=0.45 + rows_of_legend,
+        bottom=0.35 + room,
+        sharex=True,
+    )
     for ax, name in zip(axes, ("normal", "pneumonia"), strict=True):
         for place, (cell, style) in enumerate(zip(cells, STYLES, strict=False)):
             for part, shift in ((cell.train_part, -0.2), ("test", 0.2)):
                 scores = [trial.score("best", part, f"f1_{name}") for trial in cell.trials]
-                _box(ax, place + shift, scores, style=style, hollow=part != "test")
+                mark = {"train_eval": HOLLOW, "train": CROSS}.get(part, FILLED)
+                _box(ax, place + shift, scores, style=style, mark=mark)
         ax.set_title(f"F1 of {name.upper()}")
         ax.set_ylabel("F1 at the best epoch")
         ax.yaxis.set_major_locator(MaxNLocator(6, steps=[1, 2, 5, 10]))
@@ -81,9 +94,12 @@ def f1_by_network(group: Group) -> Figure | None:
         high = min(high + spare, 1.0 + 0.002)
         low = max(low, -0.02)
         ax.set_ylim(min(low - spare, high - LEAST_F1_SHOWN), high)
-    axes[0].plot([], [], "o", mfc="none", mec=INK, label="train")
+    if "train_eval" in kinds:
+        axes[0].plot([], [], "o", mfc="none", mec=INK, label="train")
+    if "train" in kinds:
+        axes[0].plot([], [], "x", mec=INK, label="train, of the steps")
     axes[0].plot([], [], "o", mfc=INK, mec=INK, label="test")
-    legend_above(figure, axes[0], columns=4)
+    legend_above(figure, axes[0], columns=4 if len(kinds) == 1 else 3)
     axes[1].set_xticks(range(len(cells)), [_with_trials(cell) for cell in cells])
     if slanted:
         for text in axes[1].get_xticklabels():
@@ -251,7 +267,7 @@ def _knows_nothing(cell: Cell) -> bool:
     return cell.is_baseline and auroc.low == auroc.high == 0.5
 
 
-def _box(ax: Axes, place: float, scores: Sequence[float], *, style: Any, hollow: bool) -> None:
+def _box(ax: Axes, place: float, scores: Sequence[float], *, style: Any, mark: str) -> None:
     colour, marker, _ = style
     known = np.array([score for score in scores if np.isfinite(score)])
     if known.size > FEW:
@@ -264,7 +280,7 @@ def _box(ax: Axes, place: float, scores: Sequence[float], *, style: Any, hollow:
             patch_artist=True,
             manage_ticks=False,
             boxprops={
-                "facecolor": "none" if hollow else colour + "40",
+                "facecolor": colour + "40" if mark == FILLED else "none",
                 "edgecolor": INK,
                 "lw": 0.7,
             },
@@ -276,8 +292,8 @@ def _box(ax: Axes, place: float, scores: Sequence[float], *, style: Any, hollow:
     ax.plot(
         place + jitter,
         known,
-        marker,
-        mfc="none" if hollow else colour,
+        "x" if mark == CROSS else marker,
+        mfc=colour if mark == FILLED else "none",
         mec=colour,
         ms=3.2,
         mew=0.8,

@@ -596,6 +596,22 @@ def test_figure_1_shows_the_papers_figures_however_close_ours_are(tmp_path: Path
     assert high - low >= figures.LEAST_F1_SHOWN - 1e-9
 
 
+def test_figure_1_tells_train_scores_of_the_steps_from_those_in_evaluation_mode(
+    tmp_path: Path,
+) -> None:
+    runs = [make_run(tmp_path, model=model) for model in ("tiny", "small")]
+    edit(runs[0], lambda m: m["best"].update(train_eval=m["best"]["train"]))
+    edit(runs[1], lambda m: m["best"].pop("train_eval", None))
+    trials = [trial for run in runs if isinstance(trial := read_run(run, name="one"), Trial)]
+    (group,), _ = group_trials(trials)
+    figure = figures.f1_by_network(group)
+    assert figure is not None
+    labels = {text.get_text() for text in figure.legends[0].get_texts()}
+    assert labels >= {"train", "train, of the steps", "test"}
+    hollow, _, cross, _ = figure.axes[0].lines[:4]
+    assert (hollow.get_markerfacecolor(), cross.get_marker()) == ("none", "x")
+
+
 def test_networks_trained_differently_and_mixed_code_are_named(tmp_path: Path) -> None:
     make_run(tmp_path)
     make_run(tmp_path, model="small", settings={"batch_size": 8}, git_commit="fff0000")
