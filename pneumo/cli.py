@@ -5,6 +5,7 @@ import contextlib
 import os
 import re
 import sys
+from collections import Counter
 from collections.abc import Callable, Sequence
 
 MISTAKE, UNREADABLE, STOPPED = 2, 3, 130  # exit codes; 130 is Ctrl-C, as shells have it
@@ -82,16 +83,17 @@ def short_names(names: Sequence[str], *, width: int) -> dict[str, str]:
     """Returns for each run's name at most ``width`` letters of what tells it from the others.
 
     >>> list(short_names(["runs/model=tiny,seed=0", "runs/model=large,seed=0"], width=18).values())
-    ['model=tiny', 'model=large']
+    ['tiny', 'large']
     >>> list(short_names(["runs/model=tiny,seed=0,data=kermany"], width=18).values())
-    ['model=tiny,seed=0…']
+    ['tiny,seed=0,data=…']
     """
     parts = {name: re.split("[/,]", name.rstrip("/")) for name in names}
     shared = set.intersection(*map(set, parts.values()))
     if len(parts) == 1:  # its folder's name
         shared = set(names[0].rstrip("/").split("/")[:-1])
     told = {name: ",".join(p for p in of if p not in shared) or name for name, of in parts.items()}
+    if all(text.startswith("model=") for text in told.values()):
+        told = {name: text.removeprefix("model=") for name, text in told.items()}
     cut = {n: t if len(t) <= width else f"{t[: width - 1]}…" for n, t in told.items()}
-    if len(set(cut.values())) == len(cut):
-        return cut
-    return {n: t if len(t) <= width else f"…{t[1 - width :]}" for n, t in told.items()}
+    times = Counter(cut.values())
+    return {n: t if times[t] == 1 else f"…{told[n][1 - width :]}" for n, t in cut.items()}

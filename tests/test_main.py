@@ -113,10 +113,18 @@ def test_bash_completes(tmp_path: Path, line: str, wanted: str) -> None:
 @pytest.mark.parametrize(
     ("names", "told"),
     [
-        (["docs/runs/model=tiny,seed=0,data=kermany"], ["model=tiny,seed=0…"]),
+        (["docs/runs/model=tiny,seed=0,data=kermany"], ["tiny,seed=0,data=…"]),
         (["pretrained:compact"], ["pretrained:compact"]),
+        (
+            [
+                "s/model=lite,pretrained=True,x=1",
+                "s/model=lite,pretrained=True,x=2",
+                "s/model=tiny",
+            ],
+            ["…etrained=True,x=1", "…etrained=True,x=2", "tiny"],
+        ),
         (["a/b/", "c"], ["a,b", "c"]),
-        (["s/model=tiny,seed=0", "s/model=small,seed=0"], ["model=tiny", "model=small"]),
+        (["s/model=tiny,seed=0", "s/model=small,seed=0"], ["tiny", "small"]),
         (["s/one", "s/one/last"], ["s/one", "last"]),
         (
             ["here/model=thumbnail_svm,seed=0", "there/model=thumbnail_svm,seed=1"],
