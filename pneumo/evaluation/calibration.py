@@ -59,7 +59,7 @@ def at_prevalence(probability: ArrayLike, *, fitted_at: float, prevalence: float
     return ratio(sick, sick + well)
 
 
-def fit_temperature(label: ArrayLike, logits: ArrayLike) -> float:
+def fit_temperature(label: ArrayLike, logits: ArrayLike, *, smoothed: bool = False) -> float:
     """The temperature T in [0.05, 20] at which softmax(logits / T) has the least cross-entropy.
 
     Guo et al. (2017); above 1 softens. Fit it on validation data.
@@ -68,11 +68,18 @@ def fit_temperature(label: ArrayLike, logits: ArrayLike) -> float:
         label: (N,) int, 0 to C - 1.
         logits: (N, C) logits, or log-probabilities, which differ by a constant that softmax drops;
             of a probability p give log(max(p, 1e-7)), so that it stays finite.
+        smoothed: as if of n images of a label one more and one of another label had been seen
+            (Platt, 1999): of few images that are all right the cross-entropy has no minimum.
     """
     label, logits = np.asarray(label), np.asarray(logits, dtype=np.float64)
     if label.size == 0:
         return float("nan")
-    own = logits[np.arange(label.size), label].mean()
+    targets = np.eye(logits.shape[1])[label]
+    if smoothed:
+        right = (np.bincount(label)[label] + 1) / (np.bincount(label)[label] + 2)
+        wrong = (1 - right) / (logits.shape[1] - 1)
+        targets = np.where(targets == 1, right[:, None], wrong[:, None])
+    own = (targets * logits).sum(1).mean()
     low, high = np.log(1 / 20), np.log(20)  # of 1 / T, in which cross-entropy is convex
     for _ in range(50):
         middle = (low + high) / 2

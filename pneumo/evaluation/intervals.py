@@ -67,6 +67,14 @@ def score_intervals(
     }
 
 
+def share_interval(held: ArrayLike, *, patient: ArrayLike) -> Interval:
+    """The 95 % interval, over patients, of the share of (N,) images that ``held`` is true of."""
+    held = np.asarray(held, dtype=np.float64)
+    name = "recall_pneumonia"  # is the share of right ones among images of one label
+    found = score_intervals(np.ones(held.size, np.int64), held, patient=patient, names=(name,))
+    return found[name]
+
+
 def few_patients(label: ArrayLike, *, patient: ArrayLike) -> bool:
     """Whether a class has so few patients that intervals rest on assumption, as `warning` says."""
     label, patient = np.asarray(label), np.asarray(patient)

@@ -24,6 +24,8 @@ COUNT_SCORES = (
 )
 RANK_SCORES = ("auroc", "average_precision")
 SCORES = COUNT_SCORES + RANK_SCORES
+# A probability changes by some 1e-7 with the batch that it is computed in (float32)
+ROUNDING = 1e-6
 
 
 def scores(label: ArrayLike, probability: ArrayLike, *, threshold: float = 0.5) -> dict[str, float]:
@@ -164,20 +166,22 @@ def sensitivity_threshold(
 ) -> float:
     """The highest threshold whose sensitivity is at least the one asked for; NaN if none is sick.
 
-    Choose it on validation data: chosen on the test split it is optimistic there.
+    It is ROUNDING below the image that it stands on, so that this one stays positive in whichever
+    batch it is scored. Choose it on validation data: chosen on the test split it is optimistic.
     """
     if not 0 < sensitivity <= 1:
         raise ValueError(f"sensitivity must be in (0, 1]; got {sensitivity}; the default is 0.95")
     label, probability = checked(label, probability)
     sick = np.sort(probability[label == 1])[::-1]
     needed = int(np.ceil(sensitivity * sick.size - 1e-9))  # 0.95 * 20 is 19.000000000000004
-    return float(sick[needed - 1]) if sick.size else float("nan")
+    return max(float(sick[needed - 1]) - ROUNDING, 0.0) if sick.size else float("nan")
 
 
 def youden_threshold(label: ArrayLike, probability: ArrayLike) -> float:
     """The highest threshold with the greatest sensitivity + specificity - 1; NaN without a label.
 
-    Youden, Cancer 3 (1950) 32. Noisy on few images, since it follows both labels' tails.
+    Youden, Cancer 3 (1950) 32. Noisy on few images, since it follows both labels' tails. ROUNDING
+    below its image, as sensitivity_threshold is.
     """
     label, probability = checked(label, probability)
     values = np.unique(probability)[::-1]
@@ -185,7 +189,7 @@ def youden_threshold(label: ArrayLike, probability: ArrayLike) -> float:
     if not (sick.size and well.size):
         return float("nan")
     called, falsely = (1 - np.searchsorted(g, values) / g.size for g in (sick, well))
-    return float(values[np.argmax(called - falsely)])
+    return max(float(values[np.argmax(called - falsely)]) - ROUNDING, 0.0)
 
 
 def net_benefit(

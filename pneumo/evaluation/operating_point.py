@@ -32,9 +32,15 @@ def fit_on_validation(label: ArrayLike, probability: ArrayLike) -> OperatingPoin
     return OperatingPoint(threshold, temperature, label.size, prevalence=float(label.mean()))
 
 
-def fitted_temperature(label: ArrayLike, probability: ArrayLike) -> float:
-    """The temperature for `calibrated` that (N,) labels and (N,) raw probabilities give."""
-    return fit_temperature(label, _logits(np.asarray(probability, dtype=np.float64)))
+def fitted_temperature(
+    label: ArrayLike, probability: ArrayLike, *, smoothed: bool = False
+) -> float:
+    """The temperature for `calibrated` that (N,) labels and (N,) raw probabilities give.
+
+    ``smoothed``: for few images, see `fit_temperature`.
+    """
+    logits = _logits(np.asarray(probability, dtype=np.float64))
+    return fit_temperature(label, logits, smoothed=smoothed)
 
 
 def calibrated(probability: ArrayLike, *, temperature: float) -> Array:

@@ -16,12 +16,14 @@ from typing import Any
 import numpy as np
 import pandas as pd
 from numpy.typing import ArrayLike
+from scipy.special import betaln
 
 from pneumo.evaluation.assessment import MIN_IMAGES
-from pneumo.evaluation.intervals import score_intervals
-from pneumo.evaluation.metrics import Array, checked, ratio
+from pneumo.evaluation.intervals import share_interval
+from pneumo.evaluation.metrics import ROUNDING, Array, checked, ratio
 from pneumo.labels import CLASS_NAMES
 
+ALPHA = 0.025  # chance below which coverage is said not to hold
 NAMES = {  # of a set, by whether it holds NORMAL and whether it holds PNEUMONIA
     (True, False): CLASS_NAMES[0],
     (False, True): CLASS_NAMES[1],
@@ -72,14 +74,14 @@ def fit(label: ArrayLike, probability: ArrayLike, *, coverage: float, of: str) -
     least, images = [], []
     for number, name in enumerate(CLASS_NAMES):
         own = np.sort(_by_label(probability)[label == number, number])[::-1]
-        place = ceil((own.size + 1) * coverage - 1e-9)  # 0.9 * 10 may be a little more than 9
+        place = _place(own.size, coverage)
         if place > own.size:
             most = own.size / (own.size + 1)
             raise ValueError(
                 f"--coverage {coverage:g} needs {ceil(1 / (1 - coverage) - 1e-9) - 1:,} images of "
                 f"each label to calibrate on; {of} has {own.size:,} {name}, enough for {most:.2g}"
             )
-        least.append(float(own[place - 1]))
+        least.append(max(float(own[place - 1]) - ROUNDING, 0.0))
         images.append(int(own.size))
     return PredictionSets(coverage, (least[0], least[1]), (images[0], images[1]))
 
@@ -93,7 +95,8 @@ def coverage(table: pd.DataFrame, sets: PredictionSets) -> list[dict[str, Any]]:
 
     Returns:
         of each with 5 images or more: label, by, group, images, value with low and high (95 %, over
-        patients), and the shares of sets that hold both labels and neither.
+        patients), how likely by_chance so small a value is, with the luck of the images that it was
+        calibrated on, and the shares of sets that hold both labels and neither.
     """
     found = []
     for number, name in enumerate(CLASS_NAMES):
@@ -114,7 +117,7 @@ def sentence(rows: list[dict[str, Any]], sets: PredictionSets) -> str:
         f"{row['value']:.3f} ({row['low']:.3f} to {row['high']:.3f}) of {row['label']}"
         for row in own
     )
-    short = [str(row["label"]) for row in own if row["high"] < sets.coverage]
+    short = [str(row["label"]) for row in own if row["by_chance"] < ALPHA]
     warning = (
         f"; so {sets.coverage:g} DOES NOT HOLD for {' and '.join(short)}: these images are unlike "
         "those it was calibrated on, and yours may be, too"
@@ -127,10 +130,7 @@ def _row(
 ) -> dict[str, Any]:
     inside = sets.contains(rows["p_pneumonia"].to_numpy(np.float64))
     held = inside[:, number]
-    among = np.ones(len(rows), np.int64)  # the share that is right among images of one label
-    interval = score_intervals(
-        among, held.astype(np.float64), patient=rows["group"], names=("recall_pneumonia",)
-    )["recall_pneumonia"]
+    interval = share_interval(held, patient=rows["group"])
     return {
         "label": CLASS_NAMES[number],
         "by": by,
@@ -138,9 +138,28 @@ def _row(
         "images": len(rows),
         "value": float(ratio(held.sum(), held.size)),
         **interval._asdict(),
+        "by_chance": _by_chance(float(held.mean()), rows["group"].nunique(), sets, number),
         "both": float(ratio(inside.all(1).sum(), held.size)),
         "neither": float(ratio((~inside).all(1).sum(), held.size)),
     }
+
+
+def _by_chance(share: float, patients: int, sets: PredictionSets, number: int) -> float:
+    """The chance of so small a share held, or a smaller one, if the images are exchangeable.
+
+    The sets' coverage of new images is Beta(k, n + 1 - k), by which n images they were calibrated
+    on; of so many patients, taken as independent, a binomial number is held.
+    """
+    place = _place(sets.images[number], sets.coverage)
+    missed = sets.images[number] + 1 - place
+    held = np.arange(int(share * patients + 1e-9) + 1)
+    of_each = betaln(held + place, patients - held + missed) - betaln(place, missed)
+    ways = -betaln(held + 1, patients - held + 1) - np.log(patients + 1)
+    return float(np.exp(of_each + ways).sum())
+
+
+def _place(images: int, coverage: float) -> int:
+    return ceil((images + 1) * coverage - 1e-9)  # 0.9 * 10 may be a little more than 9
 
 
 def _by_label(probability: ArrayLike) -> Array:

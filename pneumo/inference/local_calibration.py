@@ -51,7 +51,8 @@ def fit_point(label: Array, probability: Array, *, sensitivity: float | None) ->
         threshold = youden_threshold(label, probability)
     else:
         threshold = sensitivity_threshold(label, probability, sensitivity=sensitivity)
-    return {"threshold": threshold, "temperature": fitted_temperature(label, probability)}
+    temperature = fitted_temperature(label, probability, smoothed=True)
+    return {"threshold": threshold, "temperature": temperature}
 
 
 def describe(table: pd.DataFrame, *, sensitivity: float | None) -> dict[str, Any]:

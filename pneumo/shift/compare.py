@@ -6,9 +6,8 @@ from typing import Any, NamedTuple
 
 import numpy as np
 import pandas as pd
-from scipy.stats import binomtest
 
-from pneumo.evaluation.intervals import holm
+from pneumo.evaluation.intervals import holm, share_interval
 from pneumo.inference import ood
 from pneumo.labels import CLASS_NAMES
 from pneumo.shift import two_sample
@@ -56,7 +55,8 @@ def compare(
         seed: of what is drawn, and of the tests.
     """
     groups = _groups(validation, other, seed=seed)
-    spaces = _adjusted([r for group in groups for r in _spaces(group, seed=seed)])
+    tests = len(groups) * len(SPACES)
+    spaces = _adjusted([r for group in groups for r in _spaces(group, seed=seed, tests=tests)])
     measures = _adjusted([r for group in groups for r in _measures(group)])
     tested = [row for row in (*spaces, *measures) if row["differs"] is not None]
     return {
@@ -123,7 +123,7 @@ def _counts(sample: Sample) -> dict[str, Any]:
     return {"images": len(sample), "patients": sample.patients, **labels}
 
 
-def _spaces(group: Group, *, seed: int) -> list[dict[str, Any]]:
+def _spaces(group: Group, *, seed: int, tests: int) -> list[dict[str, Any]]:
     rows = []
     for name, what in SPACES.items():
         row: dict[str, Any] = {"group": group.name, "space": name, "what": what, "differs": None}
@@ -134,7 +134,7 @@ def _spaces(group: Group, *, seed: int) -> list[dict[str, Any]]:
         elif (both == both[0]).all():
             row["why_not"] = "all alike"
         else:
-            row |= two_sample.told_apart(first, second, seed=seed)._asdict()
+            row |= two_sample.told_apart(first, second, seed=seed, alpha=ALPHA / tests)._asdict()
         rows.append(row)
     return rows
 
@@ -185,13 +185,13 @@ def _far(validation: Sample, other: Sample) -> dict[str, Any]:
         for s in (validation, other)
     )
     middle = np.argsort(np.abs(own.max(0) - np.median(own.max(0))), kind="stable")
-    beyond = int((far.max(0) > 1).sum())
-    ends = binomtest(beyond, len(other)).proportion_ci(method="wilson")
+    is_far = far.max(0) > 1
+    share = share_interval(is_far, patient=other.table["group"])
     distance = {
         "quantile": ood.QUANTILE,
         **{name: int((row > 1).sum()) for name, row in zip(ood.SPACES, far, strict=True)},
-        "beyond": beyond,
-        "share": {"value": beyond / len(other), "low": float(ends.low), "high": float(ends.high)},
+        "beyond": int(is_far.sum()),
+        "share": {"value": float(is_far.mean()), **share._asdict()},
     }
     return {
         "distance": distance,

@@ -54,7 +54,7 @@ def _differ(found: Mapping[str, Any]) -> str:
 
 def _nothing_found(found: Mapping[str, Any]) -> str:
     tested = [row for row in found["spaces"] if "auroc" in row]
-    reached = max((row["chance"] for row in tested), default=1.0)
+    reached = max((row["needed"] for row in tested), default=1.0)
     sizes = ", ".join(
         f"{one['here']:,} patients against {one['validation']:,}"
         + (f" of {one['group']}" if one["group"] != ALL else "")

@@ -19,10 +19,11 @@ class Apart(NamedTuple):
 
     auroc: float  # cross-validated; 0.5 is not at all, 1 is always
     chance: float  # AUROC that LEVEL of the permutations stay below
+    needed: float  # AUROC that is called a difference even if it is the only one of all tests
     p: float
 
 
-def told_apart(first: Array, second: Array, *, seed: int = 0) -> Apart:
+def told_apart(first: Array, second: Array, *, seed: int = 0, alpha: float = 1 - LEVEL) -> Apart:
     """Tests, by a classifier, whether two sets are exchangeable (Lopez-Paz and Oquab, 2017).
 
     A linear classifier (ridge regression on standardised values) says which set an image is of, by
@@ -34,6 +35,7 @@ def told_apart(first: Array, second: Array, *, seed: int = 0) -> Apart:
         first: (n, c) float, finite, an image of each patient.
         second: (m, c).
         seed: of folds and shuffles.
+        alpha: p below which a single test is a difference.
     """
     from sklearn.linear_model import Ridge
     from sklearn.model_selection import KFold
@@ -54,9 +56,8 @@ def told_apart(first: Array, second: Array, *, seed: int = 0) -> Apart:
         len(first) * len(second)
     )
     as_good = 1 + int(np.count_nonzero(auroc[1:] >= auroc[0] - 1e-12))
-    return Apart(
-        float(auroc[0]), float(np.quantile(auroc[1:], LEVEL)), as_good / (1 + PERMUTATIONS)
-    )
+    chance, needed = np.quantile(auroc[1:], (LEVEL, 1 - alpha))
+    return Apart(float(auroc[0]), float(chance), float(needed), as_good / (1 + PERMUTATIONS))
 
 
 class Larger(NamedTuple):

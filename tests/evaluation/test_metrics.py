@@ -158,7 +158,7 @@ def test_the_threshold_is_the_highest_with_the_sensitivity(num: int, wanted: flo
     threshold = metrics.sensitivity_threshold(label, probability, sensitivity=wanted)
     point = metrics.operating_point(label, probability, threshold=threshold)
     assert point["sensitivity"] >= wanted - 1e-12
-    above = metrics.operating_point(label, probability, threshold=np.nextafter(threshold, 2))
+    above = metrics.operating_point(label, probability, threshold=threshold + 2 * metrics.ROUNDING)
     assert above["sensitivity"] < wanted
 
 

@@ -34,12 +34,34 @@ def test_images_unlike_those_calibrated_on_are_held_less_often() -> None:
     assert sets.contains(probability)[label == 0, 0].mean() < 0.75
 
 
+@pytest.mark.parametrize(("calibrated", "tested"), [(60, 468), (270, 2000)])
+def test_luck_of_the_calibration_is_no_warning(calibrated: int, tested: int) -> None:
+    rng = np.random.default_rng(0)
+    chances = []
+    for _ in range(300):
+        sets = conformal.fit(*sample(calibrated, shift=0, rng=rng), coverage=0.9, of="val")
+        label, probability = sample(tested, shift=0, rng=rng)
+        table = pd.DataFrame(
+            {
+                "label": np.where(label == 1, "PNEUMONIA", "NORMAL"),
+                **{"subtype": "", "source": "", "group": np.arange(tested)},
+                "p_pneumonia": probability,
+            }
+        )
+        chances += [row["by_chance"] for row in conformal.coverage(table, sets)]
+    # they are as low as they say; nothing else but a uniform one would be so at each of these
+    for level in (0.025, 0.25, 0.5):
+        assert np.mean(np.array(chances) < level) == pytest.approx(level, abs=0.06)
+    assert np.mean(np.array(chances) < conformal.ALPHA) < 0.045
+
+
 def test_it_is_the_quantile_of_each_label() -> None:
     sets = conformal.fit(LABEL, PROBABILITY, coverage=0.9, of="val")
     assert list(sets.least) == pytest.approx(
-        [0.6, 0.5]
+        [0.6, 0.5], abs=2e-6
     )  # the lowest of 9: (9 + 1) 0.9 is the ninth
     assert sets.images == (9, 9)
+    assert sets.name(0.5 - 1e-7) == "PNEUMONIA"  # the same image, computed in another batch
     assert [sets.name(p) for p in (0.1, 0.39, 0.45, 0.5)] == [
         *("NORMAL", "NORMAL", "neither", "PNEUMONIA"),
     ]

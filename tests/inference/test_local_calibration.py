@@ -8,6 +8,7 @@ import pandas as pd
 import pytest
 
 from pneumo.evaluation.metrics import operating_point, youden_threshold
+from pneumo.evaluation.operating_point import calibrated
 from pneumo.inference import local_calibration as local
 from pneumo.inference.decision import decide
 
@@ -48,6 +49,17 @@ def test_youden_is_the_best_of_all_thresholds() -> None:
     best = youden_threshold(label, p)
     assert index(best) == pytest.approx(max(index(one) for one in p))
     assert np.isnan(youden_threshold(label[label == 1], p[label == 1]))
+
+
+@pytest.mark.parametrize("images_of_each", [5, 50])
+def test_few_images_that_are_all_right_do_not_make_all_sure(images_of_each: int) -> None:
+    label = np.repeat([0, 1], images_of_each)
+    found = local.fit_point(label, np.repeat([0.3, 0.8], images_of_each), sensitivity=0.95)
+    sure = calibrated([0.3, 0.8], temperature=found["temperature"])
+    assert 1 / (images_of_each + 2) / 5 < sure[0] < 0.3
+    assert 0.8 < sure[1] < 1 - 1 / (images_of_each + 2) / 5
+    assert found["threshold"] == pytest.approx(0.8, abs=2e-6)
+    assert found["threshold"] < 0.8 - 1e-7  # the same image, computed in another batch
 
 
 def test_more_images_buy_a_narrower_range(found: dict[str, Any]) -> None:

@@ -26,6 +26,14 @@ def test_more_images_tell_more() -> None:
     assert 0.5 < many < few
 
 
+def test_what_was_needed_is_what_the_decision_takes() -> None:
+    strict = 0.025 / 6
+    for seed in range(12):
+        found = told_apart(draws(40, seed=seed), draws(40, seed=99, moved=0.25), alpha=strict)
+        assert found.needed > found.chance
+        assert (found.p < strict) == (found.auroc > found.needed)
+
+
 def test_one_measure_is_compared() -> None:
     rng = np.random.default_rng(0)
     first, second = rng.normal(0, 1, 200), np.append(rng.normal(1, 1, 200), np.nan)
