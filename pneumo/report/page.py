@@ -2,10 +2,7 @@
 
 from collections.abc import Sequence
 from math import isnan
-from pathlib import Path
 from typing import Any
-
-from jinja2 import Environment, FileSystemLoader, StrictUndefined
 
 from pneumo.cli import counted
 from pneumo.evaluation import published
@@ -19,6 +16,7 @@ from pneumo.report.groups import DEBUG
 from pneumo.report.markdown import DIFFERENCES, MARGINS, OPTIMISM, SIZES
 from pneumo.report.overview import overviews
 from pneumo.report.tables import Intervals
+from pneumo.report.templates import page_template
 from pneumo.report.trials import Problem, Trial, number, split_name
 from pneumo.report.wording import (
     DASH,
@@ -30,7 +28,7 @@ from pneumo.report.wording import (
     interval,
 )
 
-TEMPLATE = Path(__file__).with_name("report.html.j2")
+TEMPLATE = "report.html.j2"
 MOST_RUNS = 100  # listed on the page; runs.csv has all
 WITH_INTERVAL = ("f1_normal", "auroc", "accuracy", "f1_pneumonia")
 CAPTIONS = assessment_figures.CAPTIONS | {
@@ -84,16 +82,8 @@ def html(
     detection: Sequence[DetectionSection] = (),
 ) -> str:
     """The page's text; names that come from run folders are escaped."""
-    environment = Environment(
-        loader=FileSystemLoader(TEMPLATE.parent),
-        autoescape=True,
-        undefined=StrictUndefined,
-        trim_blocks=True,
-        lstrip_blocks=True,
-    )
-    template = environment.get_template(TEMPLATE.name)
     assessed = {part.group.slug: assessments.tables(part.group) for part in parts}
-    return template.render(
+    return page_template(TEMPLATE).render(
         said=said,
         parts=parts,
         problems=problems,
