@@ -3,7 +3,6 @@
 from typing import NamedTuple
 
 import numpy as np
-from scipy.stats import ks_2samp, rankdata
 
 from pneumo.evaluation.metrics import Array
 
@@ -35,6 +34,7 @@ def told_apart(first: Array, second: Array, *, seed: int = 0) -> Apart:
         second: (m, c).
         seed: of folds and shuffles.
     """
+    from scipy.stats import rankdata
     from sklearn.linear_model import Ridge
     from sklearn.model_selection import KFold
     from sklearn.preprocessing import StandardScaler
@@ -71,6 +71,8 @@ def larger(first: Array, second: Array) -> Larger:
 
     The p value is NaN where there is nothing to compare.
     """
+    from scipy.stats import ks_2samp, rankdata
+
     first, second = (values[np.isfinite(values)] for values in (first, second))
     if not (first.size and second.size):
         return Larger(float("nan"), float("nan"))
