@@ -28,7 +28,8 @@ from pneumo.runs import detection_run, pretrained, run_folder
 from pneumo.runs.checkpoint import CHECKPOINTS
 from pneumo.runs.output import check_out, opened
 from pneumo.shift import page, said, sample
-from pneumo.shift.run import against_run
+from pneumo.shift.run import Samples, against_run
+from pneumo.shift.run import read as read_samples
 
 EXAMPLES = """\
 examples:
@@ -172,13 +173,17 @@ def evaluate(
     else:
         part = other_part(known, data, labels=labels, allow_overlap=allow_overlap)
     about: dict[str, Any] = {"schema": 1, "checkpoint": checkpoint}
+    samples = None
+    if data and len(known) == 1:
+        samples = _samples(known[0], part, labels=labels, checkpoint=checkpoint, trust=trust)
     if not labels and part.root:
         scored_on = {"what": part.what, "images": len(part.table)}
-        shift = _shift(known[0], part, checkpoint=checkpoint, trust=trust)
+        shift = _shift(known[0], part, samples)
         return about | {"scored_on": scored_on, "notes": list(part.notes), "shift": shift}
     if checkpoint != "best":
-        known = [_rescored(k, checkpoint=checkpoint, test=data is None, trust=trust) for k in known]
-    table, probability = _probabilities(part, known, checkpoint=checkpoint, trust=trust)
+        splits = ("val",) if data else ("val", "test")
+        known = [_rescored(k, splits, samples, checkpoint=checkpoint, trust=trust) for k in known]
+    table, probability = _probabilities(part, known, samples, checkpoint=checkpoint, trust=trust)
     names = list(CLASS_NAMES)
     found: dict[str, Any] = {
         **about,
@@ -192,7 +197,7 @@ def evaluate(
         "checkpoint": None if all(k.metrics.get("baseline") for k in known) else checkpoint,
     }
     if data and len(known) == 1:
-        found["shift"] = _shift(known[0], part, checkpoint=checkpoint, trust=trust)
+        found["shift"] = _shift(known[0], part, samples)
     return found | _entries(known, table, probability, prevalences)
 
 
@@ -232,14 +237,28 @@ def own_part(known: Sequence[Member], *, allow_overlap: bool) -> Part:
     return Part(f"the test split of {first.name}", tests[0], _own_root(first), (note,))
 
 
-def _shift(one: Member, part: Part, *, checkpoint: str, trust: Sequence[str]) -> dict[str, Any]:
-    """How other images differ from the run's; why that is not known, where its own are gone."""
+def _samples(
+    one: Member, part: Part, *, labels: bool, checkpoint: str, trust: Sequence[str]
+) -> Samples | None:
+    """Reads other images, and the run's own; None where its own are gone and labels are enough."""
     assert part.root is not None
-    table = part.table.assign(group=part.table["patient"])
-    if ensemble.own_images(one) is None and (part.table["label"] != "").all():
+    own = ensemble.own_images(one)
+    if own is None and labels:
+        return None
+    return read_samples(
+        *(one, own or _own_root(one), part.root, part.table),
+        checkpoint=checkpoint,
+        trust=trust,
+        all_own=labels and checkpoint != "best",  # their probabilities are made anew
+        all_others=labels,
+    )
+
+
+def _shift(one: Member, part: Part, samples: Samples | None) -> dict[str, Any]:
+    """How other images differ from the run's; why that is not known, where its own are gone."""
+    if samples is None:
         return {"why_not": IMAGES_GONE.format(one.name)}
-    found = against_run(one, _own_root(one), part.root, table, checkpoint=checkpoint, trust=trust)
-    return {"root": str(part.root), **found}
+    return {"root": str(part.root), **against_run(one, samples)}
 
 
 def other_part(
@@ -292,21 +311,38 @@ def _own_root(one: Member) -> Path:
     return root
 
 
-def _rescored(one: Member, *, checkpoint: str, test: bool, trust: Sequence[str]) -> Member:
+def _rescored(
+    one: Member,
+    splits: Sequence[str],
+    samples: Samples | None,
+    *,
+    checkpoint: str,
+    trust: Sequence[str],
+) -> Member:
     """Returns the run with probabilities of another checkpoint than that of predictions.csv."""
-    parts = ("val", "test") if test else ("val",)
-    rows = _sorted(one.predictions[one.predictions["split"].isin(parts)])
+    rows = _sorted(one.predictions[one.predictions["split"].isin(splits)])
     if rows.empty:
         return replace(one, predictions=rows)
+    if samples is not None:  # read with the images of --data, and of val alone
+        return replace(one, predictions=rows.assign(p_pneumonia=samples.own.table["p_pneumonia"]))
     networks = Networks([one.run_dir], checkpoint=checkpoint, trust=trust)
     probability, _ = score_files(networks, _own_root(one), rows["path"].tolist())
     return replace(one, predictions=rows.assign(p_pneumonia=probability[0]))
 
 
 def _probabilities(
-    part: Part, known: Sequence[Member], *, checkpoint: str, trust: Sequence[str]
+    part: Part,
+    known: Sequence[Member],
+    samples: Samples | None,
+    *,
+    checkpoint: str,
+    trust: Sequence[str],
 ) -> tuple[pd.DataFrame, Array]:
     """Returns the table with each file's pixels, and (M, N) probabilities of PNEUMONIA."""
+    if samples is not None:
+        found = samples.other.table
+        table = part.table.assign(pixels=found["width"] * found["height"])
+        return table, found["p_pneumonia"].to_numpy()[None]
     paths = part.table["path"].tolist()
     if part.root is not None:
         run_dirs = [one.run_dir for one in known]

@@ -146,7 +146,8 @@ def best_score(run_dir: Path, *, select_on: str) -> float:
     """
     metrics = json.loads((run_dir / "metrics.json").read_text())
     on = (metrics["selection"] or {"on": select_on})["on"]
-    return float(metrics["best"][on]["challenge" if is_detection(metrics) else "f1_normal"])
+    score = "challenge" if run_folder.of_detector(metrics) else "f1_normal"
+    return float(metrics["best"][on][score])
 
 
 def run_with_log(config: dict[str, Any], run_dir: Path, *, quiet: bool) -> int:
@@ -211,7 +212,7 @@ def check_objects(config: dict[str, Any]) -> None:
     from pneumo.training import fit, objects
 
     objects.check(config, sections=["model"])
-    if is_detection(config):
+    if run_folder.of_detector(config):
         from pneumo.training import fit_detection
 
         fit_detection.check(config)
@@ -229,14 +230,9 @@ def is_baseline(model: Mapping[str, Any]) -> bool:
     return isinstance(kind, type) and issubclass(kind, Baseline)
 
 
-def is_detection(config: Mapping[str, Any]) -> bool:
-    """Whether a run looks for boxes; one of an older version has no such setting."""
-    return config.get("task") == "detection"
-
-
 def fitter(config: Mapping[str, Any]) -> Callable[[dict[str, Any], Path], None]:
     """Returns what does a run: by Lightning, or at once where its model is a baseline."""
-    if is_detection(config):
+    if run_folder.of_detector(config):
         from pneumo.training.fit_detection import fit as fit_detector
 
         return fit_detector

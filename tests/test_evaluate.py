@@ -13,7 +13,7 @@ from PIL import Image
 
 from benchmarks import keep
 from pneumo import evaluate
-from pneumo.data import phantom, split
+from pneumo.data import phantom, reader, split
 from pneumo.evaluation import calibration, metrics, operating_point
 from pneumo.inference import ensemble
 from pneumo.inference.leakage import labelled, shared_with_train
@@ -367,6 +367,33 @@ def test_other_folder_is_compared_with_validation(
     assert "The most unlike images" in html or not shift["most_unlike"]
     assert "Sensitivity" in html
     assert "differences" not in found
+
+
+@pytest.mark.parametrize(
+    ("run", "split", "reference"), [("a", "val", "validation"), ("paper", "test", "test")]
+)
+@pytest.mark.parametrize("checkpoint", ["best", "last"])
+def test_each_image_is_read_once(
+    folder: Path,
+    fresh: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    checkpoint: str,
+    run: str,
+    split: str,
+    reference: str,
+) -> None:
+    names = []
+    decode = reader.decode
+
+    def counted(name: str) -> tuple[np.ndarray, float]:
+        names.append(name)
+        return decode(name)
+
+    monkeypatch.setattr(reader, "decode", counted)
+    found = evaluate.evaluate([folder / run], data=fresh, checkpoint=checkpoint)
+    assert found["shift"]["reference"] == reference
+    own = ensemble.read(folder / run).part(split)
+    assert len(names) == len(set(names)) == 30 + len(own)
 
 
 def test_images_without_labels_are_only_compared(

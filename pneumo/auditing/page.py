@@ -2,12 +2,11 @@
 
 from typing import Any
 
-from jinja2 import ChoiceLoader, Environment, PackageLoader, StrictUndefined
-
 from pneumo.auditing import findings, saved
 from pneumo.auditing.audit_folder import TABLES, Audit
 from pneumo.auditing.shortcuts import BASELINES
 from pneumo.labels import CLASS_NAMES, SUBTYPES
+from pneumo.report.templates import page_template
 from pneumo.report.wording import DASH, decimal, duration
 
 TEMPLATE = "audit.html.j2"
@@ -49,18 +48,9 @@ ACROSS = {
 
 def html(audit: Audit) -> str:
     """Returns the page's text; names that come from the data set are escaped."""
-    environment = Environment(
-        loader=ChoiceLoader(
-            [PackageLoader("pneumo.auditing", ""), PackageLoader("pneumo.report", "")]
-        ),
-        autoescape=True,
-        undefined=StrictUndefined,
-        trim_blocks=True,
-        lstrip_blocks=True,
-    )
     found = audit.found
     same = audit.tables["identical.csv"]
-    text: str = environment.get_template(TEMPLATE).render(
+    text: str = page_template(TEMPLATE, package="pneumo.auditing").render(
         found=found,
         said=found["said"],
         counts=[_count(row) for row in found["counts"]],

@@ -1,7 +1,6 @@
 """A baseline's run from its configuration to the run folder that a network leaves."""
 
 import logging
-import textwrap
 import time
 from collections.abc import Mapping
 from importlib.metadata import version
@@ -10,7 +9,6 @@ from typing import Any
 
 import numpy as np
 import pandas as pd
-import torch
 from hydra.utils import instantiate
 from threadpoolctl import threadpool_limits
 
@@ -21,7 +19,7 @@ from pneumo.data.kermany import targets
 from pneumo.evaluation.metrics import Array, confusion, scores
 from pneumo.runs import run_folder
 from pneumo.training import metadata
-from pneumo.training.fit import keep_split, read_data
+from pneumo.training.fit import keep_split, open_data_set, read_data
 
 log = logging.getLogger("pneumo")
 
@@ -33,11 +31,7 @@ def fit(config: dict[str, Any], run_dir: Path) -> None:
     Raises ValueError or FileNotFoundError for what the user can mend.
     """
     start = time.monotonic()
-    if config["num_threads"]:
-        torch.set_num_threads(config["num_threads"])  # of which the record is made
-    data_set: DataSet = instantiate(config["data"]["source"])
-    if data_set.note:
-        log.warning(textwrap.fill(data_set.note, metadata.WIDTH))
+    data_set = open_data_set(config)
     table, images = read_data(config, data_set)
     digest = keep_split(run_dir, table)
     facts = describe(config, data_set, table, digest)

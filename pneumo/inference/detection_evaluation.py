@@ -9,7 +9,7 @@ import numpy as np
 from pneumo import cli
 from pneumo.evaluation.detection_assessment import MAP_SENTENCE, SCORES, assess
 from pneumo.inference import fusion
-from pneumo.runs import detection_run
+from pneumo.runs import detection_run, run_folder
 from pneumo.runs.detection_run import ImageBoxes
 
 TABLES = (("challenge", "f1", "auroc"), ("precision", "recall", "map_50"))
@@ -39,7 +39,7 @@ def evaluate(run_dirs: Sequence[Path]) -> dict[str, Any]:
         )
     return {
         "schema": 1,
-        "task": detection_run.TASK,
+        "task": run_folder.DETECTION,
         "scored_on": {
             "what": what,
             "images": len(images),

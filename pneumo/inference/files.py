@@ -8,6 +8,7 @@ import numpy as np
 from tqdm import tqdm
 
 from pneumo.data import reader
+from pneumo.data.reader import Radiograph
 from pneumo.evaluation.metrics import Array
 from pneumo.inference import ensemble
 from pneumo.inference.ensemble import Networks
@@ -18,6 +19,15 @@ THREADS = 2  # that decode ahead
 
 class UnreadableError(ValueError):
     """An image cannot be read, so that scores would be of others than those named."""
+
+
+def check_readable(radiograph: Radiograph) -> None:
+    """Raises UnreadableError where an image could not be read."""
+    if radiograph.error:
+        raise UnreadableError(
+            f"{radiograph.name}: {radiograph.error}. Scores are of all images or none; "
+            "repair it or take it out"
+        )
 
 
 def score_files(networks: Networks, root: Path, paths: Sequence[str]) -> tuple[Array, list[float]]:
@@ -38,11 +48,7 @@ def score_files(networks: Networks, root: Path, paths: Sequence[str]) -> tuple[A
         stream = reader.read_all(names, shapes=networks.shapes, threads=THREADS)
         for batch in ensemble.batches(stream, batch_size=BATCH_SIZE):
             for radiograph in batch:
-                if radiograph.error:
-                    raise UnreadableError(
-                        f"{radiograph.name}: {radiograph.error}. Scores are of all images or none; "
-                        "repair it or take it out"
-                    )
+                check_readable(radiograph)
                 pixels.append(float(radiograph.size[0] * radiograph.size[1]))
             parts.append(networks.score(batch).pneumonia)
             bar.update(len(batch))

@@ -9,17 +9,10 @@ from pneumo.cli import counted
 from pneumo.evaluation import published
 from pneumo.evaluation.intervals import Comparison
 from pneumo.report.caveats import caveats
-from pneumo.report.comparisons import (
-    Difference,
-    Margin,
-    Optimism,
-    best_margins,
-    differences,
-    main_margins,
-    margins,
-    optimism,
-)
+from pneumo.report.compared import Compared
+from pneumo.report.comparisons import Difference, Margin, Optimism, best_margins, main_margins
 from pneumo.report.groups import DEBUG, Cell, Group, Spread
+from pneumo.report.paired import Pair
 from pneumo.report.pareto import NAMES, devices, fronts
 from pneumo.report.recipes import recipes
 from pneumo.report.tables import Intervals, paper_figure, sizes
@@ -64,6 +57,7 @@ class Section:
     margins: list[dict[str, str]]
     differences: list[dict[str, str]]
     optimism: list[dict[str, str]]
+    pairs: list[Pair]
     caveats: list[str]
     recipes: tuple[list[str], list[dict[str, str]]]  # networks, and the settings that differ
     of_trials: dict[str, list[dict[str, str]]]  # margins within each trial, by network
@@ -80,12 +74,16 @@ class Section:
         return sum(bool(cell.trials) for cell in self.group.cells)
 
 
-def sections(groups: Sequence[Group], *, intervals: Intervals) -> list[Section]:
+def sections(
+    groups: Sequence[Group], *, intervals: Intervals, compared: Mapping[str, Compared]
+) -> list[Section]:
     """Every group in words and table cells, in the order of the report."""
-    return [_section(group, groups, intervals) for group in groups]
+    return [_section(group, compared[group.slug], intervals) for group in groups]
 
 
-def headline(groups: Sequence[Group], *, problems: Sequence[Problem]) -> list[str]:
+def headline(
+    groups: Sequence[Group], *, problems: Sequence[Problem], compared: Mapping[str, Compared]
+) -> list[str]:
     """What was found, in sentences; the first stands alone."""
     ranked = [(cell, group) for group in groups for cell in _ranked(group)]
     if not ranked:
@@ -97,7 +95,7 @@ def headline(groups: Sequence[Group], *, problems: Sequence[Problem]) -> list[st
         networks = whole or networks
     honest = [(c, g) for c, g in networks if g.protocol != DEBUG and not _is_optimistic(c)]
     lead, group = next(iter(honest or networks or ranked))
-    said = [_lead(lead, group, groups)]
+    said = [_lead(lead, group, compared[group.slug])]
     if group.protocol == DEBUG:
         said.insert(0, "DEBUG RUNS of a few batches an epoch: the scores mean nothing.")
     others = [cell for cell in _ranked(group) if cell is not lead]
@@ -107,7 +105,9 @@ def headline(groups: Sequence[Group], *, problems: Sequence[Problem]) -> list[st
     optimistic = [(c, g) for c, g in networks if _is_optimistic(c)] if honest else []
     optimistic.sort(key=lambda pair: pair[0].model != lead.model)
     if optimistic:
-        said.append(f"Optimistic, scored on the split that chose: {_lead(*optimistic[0], groups)}")
+        chosen, home = optimistic[0]
+        told = _lead(chosen, home, compared[home.slug])
+        said.append(f"Optimistic, scored on the split that chose: {told}")
     elif not honest and networks and group.protocol != DEBUG:
         said.append(NO_HONEST)
     if problems:
@@ -124,8 +124,8 @@ def _medians(cells: Sequence[Cell]) -> str:
     return told + (f" and {len(cells) - 6} more" if len(cells) > 6 else "")
 
 
-def _section(group: Group, groups: Sequence[Group], intervals: Intervals) -> Section:
-    shown = main_margins(margins(group))
+def _section(group: Group, compared: Compared, intervals: Intervals) -> Section:
+    shown = main_margins(compared.margins)
     on_front = fronts(group)
     several = {row.network for row in shown if row.pairs > 1}
     whole = [row for row in shown if row.pairs > 1 or row.network not in several]
@@ -141,8 +141,9 @@ def _section(group: Group, groups: Sequence[Group], intervals: Intervals) -> Sec
         sizes=[_size_cells(cell, on_front) for cell in group.rows if cell.trials],
         timed_on=", ".join(devices(group)),
         margins=[_margin_cells(row) for row in whole],
-        differences=[_difference_cells(row) for row in differences(group)],
-        optimism=[_optimism_cells(row) for row in optimism(group, groups=groups)],
+        differences=[_difference_cells(row) for row in compared.differences],
+        optimism=[_optimism_cells(row) for row in compared.optimism],
+        pairs=compared.pairs,
         caveats=caveats(group),
         recipes=recipes(group),
         of_trials=dict(within),
@@ -307,7 +308,7 @@ def _ranked(group: Group) -> list[Cell]:
     return sorted(cells, key=lambda c: (c.is_baseline, c.model != "tiny", -merit(c)))
 
 
-def _lead(cell: Cell, group: Group, groups: Sequence[Group]) -> str:
+def _lead(cell: Cell, group: Group, compared: Compared) -> str:
     value = _f1(cell)
     ground = "On phantoms, which are drawn and not radiographs, " if group.kind == "phantom" else ""
     trials = "1 trial" if value.n == 1 else f"{value.n} trials"
@@ -325,7 +326,7 @@ def _lead(cell: Cell, group: Group, groups: Sequence[Group]) -> str:
         said += f", the best of {rivals} settings on the {on} split{bias}"
     if cell.settings.get("chosen_on") == "val":
         said += ", its epoch chosen on the validation split"
-    said += _margin(cell, group)
+    said += _margin(cell, compared.margins)
     figure = paper_figure(cell, "f1_normal")
     if not isnan(figure) and group.kind != "phantom":
         about = "" if cell.model == "tiny" else "about "
@@ -333,15 +334,15 @@ def _lead(cell: Cell, group: Group, groups: Sequence[Group]) -> str:
             "" if group.protocol == "paper" else ", on random splits and its best epoch on them,"
         )
         said += f"; the paper{where} reports {about}{decimal(figure)}"
-    for row in optimism(group, groups=groups):
+    for row in compared.optimism:
         if (row.label, row.score) == (cell.label, "f1_normal"):
             return f"{said}; {_selection_bias(row)}."
     return f"{said}."
 
 
-def _margin(cell: Cell, group: Group) -> str:
+def _margin(cell: Cell, margins: Sequence[Margin]) -> str:
     """Its margin over the baseline that leaves it the least; "" where none shares a split."""
-    row = best_margins(margins(group)).get(cell.label)
+    row = best_margins(margins).get(cell.label)
     if row is None:
         return ""
     over = f"over {row.over} on the same splits" if row.pairs > 1 else f"over {row.over}"

@@ -2,10 +2,7 @@
 
 from collections.abc import Sequence
 from math import isnan
-from pathlib import Path
 from typing import Any
-
-from jinja2 import Environment, FileSystemLoader, StrictUndefined
 
 from pneumo.cli import counted
 from pneumo.evaluation import published
@@ -19,6 +16,7 @@ from pneumo.report.groups import DEBUG
 from pneumo.report.markdown import DIFFERENCES, MARGINS, OPTIMISM, SIZES
 from pneumo.report.overview import overviews
 from pneumo.report.tables import Intervals
+from pneumo.report.templates import page_template
 from pneumo.report.trials import Problem, Trial, number, split_name
 from pneumo.report.wording import (
     DASH,
@@ -30,7 +28,7 @@ from pneumo.report.wording import (
     interval,
 )
 
-TEMPLATE = Path(__file__).with_name("report.html.j2")
+TEMPLATE = "report.html.j2"
 MOST_RUNS = 100  # listed on the page; runs.csv has all
 WITH_INTERVAL = ("f1_normal", "auroc", "accuracy", "f1_pneumonia")
 CAPTIONS = assessment_figures.CAPTIONS | {
@@ -84,24 +82,20 @@ def html(
     detection: Sequence[DetectionSection] = (),
 ) -> str:
     """The page's text; names that come from run folders are escaped."""
-    environment = Environment(
-        loader=FileSystemLoader(TEMPLATE.parent),
-        autoescape=True,
-        undefined=StrictUndefined,
-        trim_blocks=True,
-        lstrip_blocks=True,
-    )
-    template = environment.get_template(TEMPLATE.name)
-    return template.render(
+    assessed = {part.group.slug: assessments.tables(part.group) for part in parts}
+    return page_template(TEMPLATE).render(
         said=said,
         parts=parts,
         problems=problems,
-        networks={part.group.slug: _networks(part, intervals) for part in parts},
+        networks={
+            part.group.slug: _networks(part, intervals, assessed[part.group.slug]["subgroups"])
+            for part in parts
+        },
         most_runs=MOST_RUNS,
         most_shown=MOST_SHOWN,
         phantom=[part.title for part in parts if part.group.kind == "phantom"],
         captions=CAPTIONS,
-        assessed={part.group.slug: assessments.tables(part.group) for part in parts},
+        assessed=assessed,
         assessment_columns=assessments.TABLES,
         subgroup_columns={k: v for k, v in assessments.SUBGROUPS.items() if k != "network"},
         peers=PEERS,
@@ -110,7 +104,7 @@ def html(
         optimism=OPTIMISM,
         margins=MARGINS,
         differences=DIFFERENCES,
-        paired={part.group.slug: paired.rows(part.group) for part in parts},
+        paired={part.group.slug: paired.rows(part.pairs) for part in parts},
         paired_columns=paired.COLUMNS,
         run_columns={name: COLUMNS[name] for name in WITH_INTERVAL},
         claims=claim_rows([part.group for part in parts]),
@@ -128,9 +122,10 @@ def html(
     )
 
 
-def _networks(part: Section, intervals: Intervals) -> list[dict[str, Any]]:
+def _networks(
+    part: Section, intervals: Intervals, subgroups: Sequence[dict[str, Any]]
+) -> list[dict[str, Any]]:
     """Of each network what folds away: its runs, its margins within each, its subgroups."""
-    assessed = assessments.tables(part.group)["subgroups"]
     left, found = MOST_RUNS, []
     for cell in part.group.rows:
         if not cell.trials:
@@ -145,7 +140,7 @@ def _networks(part: Section, intervals: Intervals) -> list[dict[str, Any]]:
                 "left": len(cell.trials) - len(trials),
                 "weights": [_weights(trial) for trial in trials if _weights(trial)],
                 "margins": part.of_trials.get(cell.label, []),
-                "subgroups": [row for row in assessed if row["network"][0] == cell.label],
+                "subgroups": [row for row in subgroups if row["network"][0] == cell.label],
             }
         )
     return found

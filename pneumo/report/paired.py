@@ -60,13 +60,13 @@ def first_pairs(rows: Sequence[Pair]) -> list[Pair]:
     return list({(row.first, row.second): row for row in reversed(rows)}.values())[::-1]
 
 
-def rows(group: Group) -> list[dict[str, tuple[str, str]]]:
+def rows(found: Sequence[Pair]) -> list[dict[str, tuple[str, str]]]:
     """Table cells of the first trial of each pair: a number, and what stands below it."""
     return [
         {"pair": (f"{row.first} minus {row.second}", ""), "over": (row.over, "")}
         | {name: _cell(row.found[name]) for name in DIFFERENCES}
         | {"called_differently": (f"{row.found['called_differently']:,} images", "")}
-        for row in first_pairs(pairs(group))
+        for row in first_pairs(found)
     ]
 
 

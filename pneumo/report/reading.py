@@ -92,14 +92,15 @@ def read_run(path: Path, *, name: str) -> Trial | Problem:
 
 def _trial(path: Path, *, name: str, metrics: dict[str, Any], status: dict[str, Any]) -> Trial:
     remarks = []
-    told = _settings(path)
+    config = _config(path)
+    told = _settings(config)
     if metrics.get("baseline") is True:
         told = {key: value for key, value in told.items() if key.startswith(TELL_OF_BASELINES)}
     trial = Trial(name, metrics | assessments.read(path, metrics), status, told=told)
     try:
         test, val = _predictions(path / "predictions.csv")
         _check_agreement(trial, label=test.label, probability=test.probability)
-        trial = replace(trial, test=test, val=val, ensembles=_ensembles(path))
+        trial = replace(trial, test=test, val=val, ensembles=_ensembles(config))
     except (OSError, ValueError, csv.Error) as error:
         remarks.append(f"no interval and no curve: {error}")
     undefined = [s for s in SCORES if np.isnan(trial.score("best", "test", s))]
@@ -110,12 +111,17 @@ def _trial(path: Path, *, name: str, metrics: dict[str, Any], status: dict[str, 
     return replace(trial, remarks=tuple(remarks))
 
 
-def _settings(path: Path) -> dict[str, Any]:
-    """What a run was told that bears on what it learns, flat; {} where it left no configuration."""
+def _config(path: Path) -> dict[str, Any]:
+    """The configuration that a run left; {} where there is none to read."""
     try:
-        flat = run_folder.flat(run_folder.read_config(path))
+        return run_folder.read_config(path)
     except (OSError, ValueError):
         return {}
+
+
+def _settings(config: Mapping[str, Any]) -> dict[str, Any]:
+    """What a run was told that bears on what it learns, flat."""
+    flat = run_folder.flat(config)
     return {
         key: _resolved(value, flat)
         for key, value in flat.items()
@@ -123,12 +129,9 @@ def _settings(path: Path) -> dict[str, Any]:
     }
 
 
-def _ensembles(path: Path) -> dict[str, list[str]]:
+def _ensembles(config: Mapping[str, Any]) -> dict[str, list[str]]:
     """What a run's configuration names as ensembles: members by name; {} where that is no such."""
-    try:
-        named = run_folder.read_config(path).get("ensembles") or {}
-    except (OSError, ValueError):
-        return {}
+    named = config.get("ensembles") or {}
     whole = isinstance(named, Mapping) and all(
         isinstance(members, list) and all(isinstance(one, str) for one in members)
         for members in named.values()

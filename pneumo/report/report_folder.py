@@ -13,6 +13,7 @@ from pneumo.evaluation.intervals import Interval, score_intervals
 from pneumo.evaluation.metrics import COUNT_SCORES
 from pneumo.report import detection, page, tables
 from pneumo.report.audit_link import audit_link
+from pneumo.report.compared import compare
 from pneumo.report.drawing import inline_svg
 from pneumo.report.ensembles import add_ensembles
 from pneumo.report.figures import PICTURES, draw
@@ -50,9 +51,12 @@ def write_report(
     add_ensembles(groups)
     together = [t for group in groups for cell in group.ensembles for t in cell.trials]
     intervals |= {t.name: _intervals(t) for t in together}
-    said = headline(groups, problems=problems) if groups or not located else []
+    compared = compare(groups)
+    said = []
+    if groups or not located:
+        said = headline(groups, problems=problems, compared=compared)
     said += detection.headline(located)
-    parts = sections(groups, intervals=intervals)
+    parts = sections(groups, intervals=intervals, compared=compared)
     kinds = {str(part.group.kind) for part in parts}
     linked = audit_link(audit, report=folder, kinds=kinds) if audit else None
     files = detection.draw(located)
@@ -61,7 +65,7 @@ def write_report(
     rows = tables.run_rows(groups, problems=problems, intervals=intervals)
     files["runs.csv"] = tables.to_csv(rows)
     files["summary.csv"] = tables.to_csv(tables.summary_rows(groups))
-    files["comparisons.csv"] = tables.to_csv(tables.comparison_rows(groups))
+    files["comparisons.csv"] = tables.to_csv(tables.comparison_rows(compared))
     summary = summary_markdown(said, parts=parts, problems=problems, audit=linked)
     files["summary.md"] = summary + detection.markdown(located)
     files["report.html"] = page.html(

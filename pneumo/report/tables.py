@@ -9,8 +9,7 @@ from pneumo.evaluation import published
 from pneumo.evaluation.intervals import Interval
 from pneumo.evaluation.metrics import SCORES
 from pneumo.evaluation.paired import DIFFERENCES
-from pneumo.report import paired
-from pneumo.report.comparisons import differences, margins, optimism
+from pneumo.report.compared import Compared
 from pneumo.report.groups import Cell, Group, Spread, spread
 from pneumo.report.trials import Problem, Trial, number
 from pneumo.runs.output import spreadsheet_safe
@@ -75,34 +74,37 @@ def summary_rows(groups: Sequence[Group]) -> list[dict[str, Any]]:
     return rows
 
 
-def comparison_rows(groups: Sequence[Group]) -> list[dict[str, Any]]:
+def comparison_rows(compared: Mapping[str, Compared]) -> list[dict[str, Any]]:
     """A row a difference of two networks, of a network and a baseline, and a way to choose epochs.
 
     The column over says of what the interval is: of several trials, or of one trial's patients.
+
+    Args:
+        compared: of each group, by its slug.
     """
     rows: list[dict[str, Any]] = []
-    for group in groups:
+    for slug, found in compared.items():
         rows += [
-            {"group": group.slug, "what": f"{row.first} minus {row.second}", "score": row.score}
+            {"group": slug, "what": f"{row.first} minus {row.second}", "score": row.score}
             | {"trials": row.pairs, **row.test._asdict(), "p_holm": row.p_holm}
-            for row in differences(group)
+            for row in found.differences
         ]
         rows += [
-            {"group": group.slug, "what": f"{row.network} minus {row.baseline}"}
+            {"group": slug, "what": f"{row.network} minus {row.baseline}"}
             | {"score": row.score, "over": row.over, "trials": row.pairs, **row.test._asdict()}
-            for row in margins(group)
+            for row in found.margins
         ]
         rows += [
-            {"group": group.slug, "what": f"{row.first} minus {row.second}", "score": score}
+            {"group": slug, "what": f"{row.first} minus {row.second}", "score": score}
             | {"over": row.over, "trials": 1, "difference": row.found[score]["value"]}
             | {key: row.found[score][key] for key in ("low", "high")}
-            for row in paired.pairs(group)
+            for row in found.pairs
             for score in DIFFERENCES
         ]
         rows += [
-            {"group": group.slug, "what": f"{row.label}: {row.how}", "score": row.score}
+            {"group": slug, "what": f"{row.label}: {row.how}", "score": row.score}
             | {"trials": row.n, **row.test._asdict()}
-            for row in optimism(group, groups=groups)
+            for row in found.optimism
         ]
     return rows
 

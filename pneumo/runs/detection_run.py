@@ -1,6 +1,5 @@
 """A finished detector's boxes: boxes.csv beside predictions.csv, read and checked. No torch."""
 
-import io
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -11,12 +10,12 @@ import numpy as np
 from pneumo import untrusted
 from pneumo.evaluation.metrics import Array
 from pneumo.labels import CLASS_NAMES
-from pneumo.runs.finished import read_metrics, read_table
+from pneumo.runs import run_folder
+from pneumo.runs.finished import read_csv, read_metrics, read_table
 
 if TYPE_CHECKING:  # half a second that a report without detectors need not wait for
     import pandas as pd
 
-TASK = "detection"  # metrics.json's task; a classifier has none, or another
 KINDS = ("truth", "predicted")
 CORNERS = ["x_min", "y_min", "x_max", "y_max"]  # pixels of the original image
 COLUMNS = ["path", "patient", "split", "kind", "score", *CORNERS]
@@ -62,7 +61,7 @@ class DetectionRun:
 def is_detection(run_dir: Path) -> bool:
     """Returns whether a folder holds a finished detector; no content of it raises."""
     try:
-        return untrusted.read_json(run_dir / "metrics.json").get("task") == TASK
+        return run_folder.of_detector(untrusted.read_json(run_dir / "metrics.json"))
     except (OSError, ValueError):
         return False
 
@@ -119,19 +118,7 @@ def _read_boxes(path: Path) -> "pd.DataFrame":
     """boxes.csv with numbers as float64, score NaN of true boxes."""
     import pandas as pd
 
-    try:
-        data = untrusted.read_bytes_or_gzip(path, limit=untrusted.MAX_TABLE)
-    except FileNotFoundError:
-        raise FileNotFoundError(f"a finished detector has boxes.csv; no file {path}") from None
-    try:
-        table = pd.read_csv(io.BytesIO(data), keep_default_na=False, dtype=str)
-    except ValueError as error:
-        raise ValueError(f"{path} must be a table; it is broken: {error}") from None
-    if missing := [name for name in COLUMNS if name not in table]:
-        raise ValueError(f"{path} must have a row for each box; it lacks {', '.join(missing)}")
-    if not data.endswith(b"\n"):
-        raise ValueError(f"{path} must end with a whole line; it is cut off. {ANEW}")
-    table = table.fillna("")
+    table = read_csv(path, COLUMNS, kind="detector", row="box")
     numbers = ["score", *CORNERS]
     table[numbers] = table[numbers].apply(pd.to_numeric, errors="coerce").astype(np.float64)
     _check(table, path)

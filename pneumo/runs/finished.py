@@ -109,20 +109,27 @@ def _values(value: Any, steps: Sequence[str]) -> list[Any]:
     return _values(value.get(first) if isinstance(value, Mapping) else None, rest)
 
 
-def read_table(path: Path, columns: Sequence[str], *, labels: Sequence[str]) -> "pd.DataFrame":
-    """Returns split.csv (or split.csv.gz) or predictions.csv as text, a row for each image.
+def read_csv(
+    path: Path, columns: Sequence[str], *, kind: str = "run", row: str = "image"
+) -> "pd.DataFrame":
+    """Returns a table of a run folder, or its packed form, as text; "" in rows that are cut off.
+
+    Args:
+        path: of the table.
+        columns: that it must have.
+        kind: what leaves such a table: a finished run or detector.
+        row: what it has a row for.
 
     Raises:
         FileNotFoundError: there is none.
-        ValueError: it is broken, lacks one of ``columns`` (path and label among them), holds
-            another label, a path twice, or one that leads out of the folder of the images.
+        ValueError: it is broken or cut off, or lacks one of ``columns``.
     """
     import pandas as pd
 
     try:
         data = untrusted.read_bytes_or_gzip(path, limit=untrusted.MAX_TABLE)
     except FileNotFoundError:
-        raise FileNotFoundError(f"a finished run has {path.name}; no file {path}") from None
+        raise FileNotFoundError(f"a finished {kind} has {path.name}; no file {path}") from None
     try:
         table = pd.read_csv(io.BytesIO(data), keep_default_na=False, dtype=str)
     except ValueError as error:
@@ -133,8 +140,20 @@ def read_table(path: Path, columns: Sequence[str], *, labels: Sequence[str]) -> 
             "where it was trained"
         )
     if missing := [name for name in columns if name not in table]:
-        raise ValueError(f"{path} must have a row for each image; it lacks {', '.join(missing)}")
-    table = table.fillna("")  # of a row that is cut off
+        raise ValueError(f"{path} must have a row for each {row}; it lacks {', '.join(missing)}")
+    return table.fillna("")  # of a row that is cut off
+
+
+def read_table(path: Path, columns: Sequence[str], *, labels: Sequence[str]) -> "pd.DataFrame":
+    """Returns split.csv (or split.csv.gz) or predictions.csv as text, a row for each image.
+
+    Raises:
+        FileNotFoundError, ValueError: as read_csv; or it lacks path or label, holds another label,
+            a path twice, or one that leads out of the folder of the images.
+    """
+    import pandas as pd
+
+    table = read_csv(path, columns)
     wrong = not table["label"].isin(labels).all() or table["path"].duplicated().any()
     if wrong or not isinstance(table.index, pd.RangeIndex):
         raise ValueError(

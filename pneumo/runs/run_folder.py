@@ -15,6 +15,7 @@ if TYPE_CHECKING:  # half a second that a wrong setting need not wait for
     import pandas as pd
 
 SCHEMA = 1  # of metrics.json; raised when a key changes its meaning
+DETECTION = "detection"  # a detector's task; a classifier has none, or another
 CONFIG = ".hydra/config.yaml"
 MOST_SAID = 1000  # characters of an error, so that status.json stays in one block of the disk
 STATES = ("running", "done", "stopped", "failed")  # in status.json
@@ -285,6 +286,11 @@ def not_begun(sweep: Path) -> list[dict[str, Any]]:
 def _asked(run_dir: Path) -> dict[str, Any]:
     """A run's identity as its sweep asked for it: a model by its choice, not by its name."""
     return identity_by(identity(run_dir), overrides_of(run_dir))
+
+
+def of_detector(settings: Mapping[str, Any]) -> bool:
+    """Whether a configuration, or metrics.json, is of a detector; older ones have no task."""
+    return settings.get("task") == DETECTION
 
 
 def overrides_of(run_dir: Path) -> list[str]:

@@ -6,10 +6,10 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from jinja2 import ChoiceLoader, Environment, PackageLoader, StrictUndefined
 from PIL import Image
 
 from pneumo.data import image, reader
+from pneumo.report.templates import page_template
 from pneumo.report.wording import DASH, decimal, interval, p_value
 from pneumo.shift import said
 from pneumo.shift.compare import SPACES
@@ -54,17 +54,8 @@ def html(
         own_root: of the run's images.
         own: the assessment of the run's own test split; None where the images have no labels.
     """
-    environment = Environment(
-        loader=ChoiceLoader(
-            [PackageLoader("pneumo.shift", ""), PackageLoader("pneumo.report", "")]
-        ),
-        autoescape=True,
-        undefined=StrictUndefined,
-        trim_blocks=True,
-        lstrip_blocks=True,
-    )
     shift = found["shift"]
-    text: str = environment.get_template(TEMPLATE).render(
+    text: str = page_template(TEMPLATE, package="pneumo.shift").render(
         found=found,
         shift=shift,
         said=said.sentences(shift),

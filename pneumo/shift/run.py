@@ -1,17 +1,26 @@
-"""A run's own images are read again and compared with others."""
+"""A run's own images and others, each read once, and how they differ."""
 
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import pandas as pd
 
 from pneumo.inference.ensemble import Member, Networks
 from pneumo.shift import sample
 from pneumo.shift.compare import compare
+from pneumo.shift.sample import Sample
 
 
-def against_run(
+class Samples(NamedTuple):
+    """Images that a run was not trained on, its own and others, as its network gets them."""
+
+    split: str  # that ``own`` are of: val, or test of a run without a validation split
+    own: Sample
+    other: Sample
+
+
+def read(
     member: Member,
     own: Path,
     root: Path,
@@ -19,8 +28,10 @@ def against_run(
     *,
     checkpoint: str,
     trust: Sequence[str] = (),
-) -> dict[str, Any]:
-    """Returns what differs between some images and those the run was validated on.
+    all_own: bool = False,
+    all_others: bool = False,
+) -> Samples:
+    """Returns some images and those the run was validated on, measured and scored.
 
     Of a run without a validation split its test split is taken: both are images that it was not
     trained on.
@@ -32,13 +43,22 @@ def against_run(
         table: path, group and label ("" where not known).
         checkpoint: best or last.
         trust: packages whose networks the run may ask for.
+        all_own: whether each of the run's images must be readable.
+        all_others: whether each image of ``table`` must be.
 
     Raises:
+        UnreadableError: an image cannot be read that must be.
         ValueError: no image can be read, or the run cannot be loaded.
     """
     split = "test" if member.part("val").empty else "val"
     networks = Networks([member.run_dir], checkpoint=checkpoint, trust=trust)
-    validation = sample.read(networks, own, member.part(split))
-    other = sample.read(networks, root, table)
-    found = compare(validation, other, reference={"val": "validation"}.get(split, split))
-    return {"run": member.name, **found}
+    other = sample.read(networks, root, table, all_readable=all_others)
+    return Samples(
+        split, sample.read(networks, own, member.part(split), all_readable=all_own), other
+    )
+
+
+def against_run(member: Member, samples: Samples) -> dict[str, Any]:
+    """Returns what differs between some images and those the run was validated on."""
+    reference = {"val": "validation"}.get(samples.split, samples.split)
+    return {"run": member.name, **compare(samples.own, samples.other, reference=reference)}

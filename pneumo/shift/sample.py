@@ -16,6 +16,7 @@ from pneumo.data.reader import Radiograph
 from pneumo.data.saved_as import saved_as
 from pneumo.inference import ensemble
 from pneumo.inference.ensemble import Networks
+from pneumo.inference.files import check_readable
 from pneumo.labels import CLASS_NAMES, PNEUMONIA
 
 BATCH_SIZE = 32  # images
@@ -76,15 +77,19 @@ class Sample:
         return int(self.table["group"].nunique())
 
 
-def read(networks: Networks, root: Path, table: pd.DataFrame) -> Sample:
+def read(
+    networks: Networks, root: Path, table: pd.DataFrame, *, all_readable: bool = False
+) -> Sample:
     """Returns the images of a table as the first of ``networks`` gets them.
 
     Args:
         networks: of the run.
         root: that paths are relative to.
         table: path, group and label.
+        all_readable: whether each must be; else those that are not are named in the sample.
 
     Raises:
+        UnreadableError: ``all_readable``, and one cannot be read.
         ValueError: none of them can be read.
     """
     paths = table["path"].tolist()
@@ -97,6 +102,8 @@ def read(networks: Networks, root: Path, table: pd.DataFrame) -> Sample:
     for batch in ensemble.batches(shown, batch_size=BATCH_SIZE):
         known = []
         for radiograph, place in zip(batch, places, strict=False):
+            if all_readable:
+                check_readable(radiograph)
             if radiograph.error:
                 unreadable.append((paths[place], radiograph.error))
             else:

@@ -3,7 +3,6 @@
 from typing import NamedTuple
 
 import numpy as np
-from scipy.stats import ks_2samp, rankdata
 
 from pneumo.evaluation.metrics import Array
 
@@ -37,6 +36,7 @@ def told_apart(first: Array, second: Array, *, seed: int = 0, alpha: float = 1 -
         seed: of folds and shuffles.
         alpha: p below which a single test is a difference.
     """
+    from scipy.stats import rankdata
     from sklearn.linear_model import Ridge
     from sklearn.model_selection import KFold
     from sklearn.preprocessing import StandardScaler
@@ -72,6 +72,8 @@ def larger(first: Array, second: Array) -> Larger:
 
     The p value is NaN where there is nothing to compare.
     """
+    from scipy.stats import ks_2samp, rankdata
+
     first, second = (values[np.isfinite(values)] for values in (first, second))
     if not (first.size and second.size):
         return Larger(float("nan"), float("nan"))

@@ -39,7 +39,7 @@ log = logging.getLogger("pneumo")
 # its adverts, and its notes of what hardware it does not see
 logging.getLogger("pytorch_lightning").setLevel(logging.ERROR)
 
-SECTIONS = (  # whose objects are looked at before a run
+SECTIONS = (  # whose objects are looked at before a run; a detector's has no loss
     *("model", "data.source", "protocol.split", "augment", "loss", "optimizer", "schedule"),
     *("callbacks", "logger", "trainer"),
 )
@@ -70,17 +70,27 @@ def check(config: Mapping[str, Any]) -> None:
     """
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # they come again in the run, and go to its log
-        objects.check(config, sections=SECTIONS)
-        trainer = build_trainer(
-            config["trainer"], Path(config["run_dir"]), job_number=config.get("job_number")
-        )
-        objects.try_optimizer(config, device=trainer.strategy.root_device)
-        objects.attempt("augment", lambda: instantiate(config["augment"]).per_image())
+        trainer = try_parts(config)
         network = objects.attempt("model", lambda: build_network(config))
         for callback in trainer.callbacks:  # type: ignore[attr-defined]
             if isinstance(callback, Finetune):
                 callback.check(network)
         objects.try_loss(config, num_classes=network.num_classes)
+
+
+def try_parts(config: Mapping[str, Any]) -> pl.Trainer:
+    """Tries what a classifier's and a detector's run both have; returns the Trainer.
+
+    Raises:
+        ValueError: as check.
+    """
+    objects.check(config, sections=SECTIONS)
+    trainer = build_trainer(
+        config["trainer"], Path(config["run_dir"]), job_number=config.get("job_number")
+    )
+    objects.try_optimizer(config, device=trainer.strategy.root_device)
+    objects.attempt("augment", lambda: instantiate(config["augment"]).per_image())
+    return trainer
 
 
 def fit(config: dict[str, Any], run_dir: Path) -> None:
@@ -90,11 +100,7 @@ def fit(config: dict[str, Any], run_dir: Path) -> None:
     the user can mend, KeyboardInterrupt where the user stopped it.
     """
     start = time.monotonic()
-    if config["num_threads"]:
-        torch.set_num_threads(config["num_threads"])
-    data_set: DataSet = instantiate(config["data"]["source"])
-    if data_set.note:
-        log.warning(textwrap.fill(data_set.note, metadata.WIDTH))
+    data_set = open_data_set(config)
     table, images = read_data(config, data_set)
     digest = keep_split(run_dir, table)
     start_from = whole_files.resume_from(run_dir, metadata.selection(config))
@@ -197,6 +203,16 @@ def finish(
         run_dir, "done", epoch=len(module.history), max_epochs=config["trainer"]["max_epochs"]
     )
     return metrics
+
+
+def open_data_set(config: Mapping[str, Any]) -> DataSet:
+    """Returns the data set of a configuration, whose note is said; sets the number of threads."""
+    if config["num_threads"]:
+        torch.set_num_threads(config["num_threads"])
+    data_set: DataSet = instantiate(config["data"]["source"])
+    if data_set.note:
+        log.warning(textwrap.fill(data_set.note, metadata.WIDTH))
+    return data_set
 
 
 def read_data(config: Mapping[str, Any], data_set: DataSet) -> tuple[pd.DataFrame, cache.Cache]:

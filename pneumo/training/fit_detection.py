@@ -22,16 +22,20 @@ from pneumo.models.detector import Detector
 from pneumo.runs import run_folder
 from pneumo.training import detection, metadata, objects, scoring, tensorboard_log, whole_files
 from pneumo.training.detection import DetectionTask
-from pneumo.training.fit import build_trainer, finish, keep_split, num_steps, read_data, train
+from pneumo.training.fit import (
+    build_trainer,
+    finish,
+    keep_split,
+    num_steps,
+    open_data_set,
+    read_data,
+    train,
+    try_parts,
+)
 
 log = logging.getLogger("pneumo")
 
-SECTIONS = (  # whose objects are looked at before a run
-    *("model", "data.source", "protocol.split", "augment", "optimizer", "schedule"),
-    *("callbacks", "logger", "trainer"),
-)
 OWN_KEYS = ("name",)  # of a model's YAML that are no arguments
-TASK = "detection"
 NO_MAP = f"The mean average precision is left out: it needs pycocotools; {INSTALL}"
 
 
@@ -44,12 +48,7 @@ def check(config: Mapping[str, Any]) -> None:
         )
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # they come again in the run, and go to its log
-        objects.check(config, sections=SECTIONS)
-        trainer = build_trainer(
-            config["trainer"], Path(config["run_dir"]), job_number=config.get("job_number")
-        )
-        objects.try_optimizer(config, device=trainer.strategy.root_device)
-        objects.attempt("augment", lambda: instantiate(config["augment"]).per_image())
+        try_parts(config)
         objects.attempt("model", lambda: build_network(config))
 
 
@@ -59,11 +58,7 @@ def fit(config: dict[str, Any], run_dir: Path) -> None:
     Leaves in ``run_dir`` what a classifier leaves, and boxes.csv. Raises as fit.fit.
     """
     start = time.monotonic()
-    if config["num_threads"]:
-        torch.set_num_threads(config["num_threads"])
-    data_set: DataSet = instantiate(config["data"]["source"])
-    if data_set.note:
-        log.warning(textwrap.fill(data_set.note, metadata.WIDTH))
+    data_set = open_data_set(config)
     if not find_spec("pycocotools"):
         log.warning(textwrap.fill(NO_MAP, metadata.WIDTH))
     table, images = read_data(config, data_set)
@@ -77,7 +72,7 @@ def fit(config: dict[str, Any], run_dir: Path) -> None:
     if device.type == "cpu":
         fused_cpu.keep_memory()
     facts = metadata.describe(config, data_set, table, digest, module.network, trainer)
-    facts |= {"task": TASK, "boxes": num_boxes(table)}
+    facts |= {"task": run_folder.DETECTION, "boxes": num_boxes(table)}
     metadata.announce(facts, trainer)
     tensorboard_log.open_run(trainer, config, facts["hyperparameters"])
 

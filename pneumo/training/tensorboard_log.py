@@ -17,6 +17,7 @@ from torch.utils.tensorboard.summary import hparams
 
 from pneumo.data.datamodule import XrayDataModule
 from pneumo.labels import CLASS_NAMES, PNEUMONIA
+from pneumo.runs import run_folder
 from pneumo.training import sweep
 
 # What runs are told apart by, in this order on the HParams page, after what the sweep varies
@@ -61,7 +62,7 @@ def open_run(
         return
     text = yaml.safe_dump(dict(config), sort_keys=False)
     writer.add_text("configuration", "```yaml\n" + text + "```", 0)
-    names = [*(BOX_CURVES if config.get("task") == "detection" else ()), *CURVES]
+    names = [*(BOX_CURVES if run_folder.of_detector(config) else ()), *CURVES]
     charts = {name: ["Multiline", [f"^{name}/(train|val|test)$"]] for name in names}
     writer.add_custom_scalars({"Train, validation and test in one chart": charts})
 
