@@ -175,8 +175,6 @@ def _spread(values: np.ndarray) -> list[float]:
 
 def _far(validation: Sample, other: Sample) -> dict[str, Any]:
     """The keys distance, most_unlike and ordinary (of validation), see pneumo.inference.ood."""
-    from scipy.stats import binomtest  # most of a second that other evaluations need not wait for
-
     if len(validation) < ood.MIN_IMAGES:
         why = f"a reference needs {ood.MIN_IMAGES} images of the run; got {len(validation)}"
         return {"distance": {"why_not": why}, "most_unlike": [], "ordinary": []}

@@ -1,5 +1,6 @@
 """Whether two sets of images can be told apart by more than chance: permutation tests."""
 
+import math
 from typing import NamedTuple
 
 import numpy as np
@@ -56,8 +57,15 @@ def told_apart(first: Array, second: Array, *, seed: int = 0, alpha: float = 1 -
         len(first) * len(second)
     )
     as_good = 1 + int(np.count_nonzero(auroc[1:] >= auroc[0] - 1e-12))
-    chance, needed = np.quantile(auroc[1:], (LEVEL, 1 - alpha))
-    return Apart(float(auroc[0]), float(chance), float(needed), as_good / (1 + PERMUTATIONS))
+    by_chance = np.sort(auroc[1:])[::-1]
+    most_as_good = math.ceil(alpha * (1 + PERMUTATIONS) - 1 - 1e-9) - 1  # of the shuffles
+    needed = by_chance[most_as_good] if most_as_good >= 0 else 1.0
+    return Apart(
+        float(auroc[0]),
+        float(np.quantile(by_chance, LEVEL)),
+        float(needed),
+        as_good / (1 + PERMUTATIONS),
+    )
 
 
 class Larger(NamedTuple):
