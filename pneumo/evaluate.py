@@ -26,7 +26,7 @@ from pneumo.labels import CLASS_NAMES
 from pneumo.report import terminal
 from pneumo.runs import detection_run, pretrained, run_folder
 from pneumo.runs.checkpoint import CHECKPOINTS
-from pneumo.runs.output import check_out, opened
+from pneumo.runs.output import check_out, opened, printable
 from pneumo.shift import page, said, sample
 from pneumo.shift.run import Samples, against_run
 from pneumo.shift.run import read as read_samples
@@ -81,8 +81,11 @@ def main(arguments: Sequence[str] | None = None) -> int:
 def _command(given: argparse.Namespace) -> int:
     run_dirs = [pretrained.find(run) for run in given.runs]
     _check_shift(given)
-    for out in filter(None, (given.out, given.page)):
-        check_out(out, run_dirs=run_dirs)
+    for name, out in (("--out", given.out), ("--page", given.page)):
+        if out:
+            check_out(out, run_dirs=run_dirs, name=name)
+    if given.out and given.page and given.out.resolve() == given.page.resolve():
+        raise ValueError(f"--out and --page must be two files; got {given.out} for both")
     if detection_run.are_detectors(run_dirs):
         return _detectors(given, run_dirs)
     if given.page:
@@ -100,9 +103,9 @@ def _command(given: argparse.Namespace) -> int:
     except UnreadableError as error:
         sys.stderr.write(f"error: {error}\n")
         return cli.UNREADABLE
+    _tell(found, text(found), given.out)
     if given.page:
         _write_page(given.page, found, ensemble.read(run_dirs[0]))
-    _tell(found, text(found), given.out)
     return cli.UNREADABLE if found.get("shift", {}).get("unreadable") else 0
 
 
@@ -110,13 +113,15 @@ def _check_shift(given: argparse.Namespace) -> None:
     for name, asked in (("--unlabelled", given.unlabelled), ("--page", given.page)):
         if asked and (not given.data or len(given.runs) > 1):
             raise ValueError(f"{name} compares the images of --data DIR with those of one RUN")
+    if given.unlabelled and given.prevalence is not PREVALENCES:
+        raise ValueError("--prevalence is of predictive values, which need labels; leave it out")
 
 
 def _write_page(out: Path, found: Mapping[str, Any], run: Member) -> None:
     own = ensemble.assessment(run) if "members" in found else None
     html = page.html(found, root=Path(found["shift"]["root"]), own_root=_own_root(run), own=own)
     with opened(out, standard=sys.stdout) as file:
-        file.write(html)
+        file.write(printable(html))  # names of files need not be UTF-8
 
 
 def _detectors(given: argparse.Namespace, run_dirs: Sequence[Path]) -> int:
@@ -399,16 +404,23 @@ def _entries(
 def _differences(
     known: Sequence[Member], table: pd.DataFrame, probability: Array
 ) -> list[dict[str, Any]]:
-    """The first run minus each other one on these images, at each one's own operating point."""
-    drawn = []
+    """The first run minus each other one on these images, each at its own operating point.
+
+    One without a validation split has none and is taken at 0.5.
+    """
+    drawn, about = [], []
     for one, p in zip(known, probability, strict=True):
         fixed = ensemble.mean_operating_point([one])
         at = 0.5 if isinstance(fixed, str) else fixed.threshold
         drawn.append(draw(ensemble.labels(table), p, patient=table["group"], threshold=at))
-    names = [one.name for one in known]
+        about.append((one.name, at, None if isinstance(fixed, str) else "val"))
     return [
-        {"first": names[0], "second": name, **minus(drawn[0], other)}
-        for name, other in zip(names[1:], drawn[1:], strict=True)
+        {
+            **dict(zip(("first", "first_threshold", "first_fixed_on"), about[0], strict=True)),
+            **dict(zip(("second", "second_threshold", "second_fixed_on"), other, strict=True)),
+            **minus(drawn[0], one),
+        }
+        for other, one in zip(about[1:], drawn[1:], strict=True)
     ]
 
 

@@ -1,4 +1,5 @@
 import json
+import os
 import shutil
 import sys
 from collections.abc import Iterator
@@ -400,12 +401,18 @@ def test_images_without_labels_are_only_compared(
     folder: Path, fresh: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: Capture
 ) -> None:
     monkeypatch.setattr("pneumo.shift.compare.MIN_IMAGES", 5)  # the run has few patients
-    data, page = tmp_path / "data", tmp_path / "a.html"
+    data, page, out = tmp_path / "data", tmp_path / "a.html", tmp_path / "a.json"
     data.mkdir()
     for path in sorted(fresh.rglob("*.jpeg")):
         inverted = 255 - np.asarray(Image.open(path).convert("L"))
         Image.fromarray(inverted).save(data / path.name)
-    assert call(folder / "paper", "--data", data, "--unlabelled", "--page", page) == 0
+    latin = os.fsdecode(b"caf\xe9-")  # a name that is no UTF-8
+    for path in sorted(data.glob("*.jpeg")):
+        path.rename(data / (latin + path.name))
+    files = ("--page", page, "--out", out)
+    assert call(folder / "paper", "--data", data, "--unlabelled", *files) == 0
+    assert json.loads(out.read_text())["shift"]["most_unlike"][0]["path"].startswith(latin)
+    assert "caf\\xe9-case-" in page.read_text()
     text = " ".join(capsys.readouterr().out.split())
     assert "! These images are not exchangeable with the run's test images" in text
     assert "edge brightness" in text
@@ -451,6 +458,12 @@ def test_mistakes_about_other_images_are_named(
     assert call(run, "--data", tmp_path / "empty") == 2
     assert "by --unlabelled" in capsys.readouterr().err
     assert call(run, "--data", fresh, "--page", run / "metrics.json") == 2
+    assert "--page must not replace a part of a run" in capsys.readouterr().err
+    both = tmp_path / "both.html"
+    assert call(run, "--data", fresh, "--page", both, "--out", both) == 2
+    assert "--out and --page must be two files" in capsys.readouterr().err
+    assert call(run, "--data", fresh, "--unlabelled", "--prevalence", "0.2") == 2
+    assert "--prevalence is of predictive values" in capsys.readouterr().err
     monkeypatch.setenv("PNEUMO_DATA", str(tmp_path / "gone"))
     assert call(run, "--data", fresh) == 0
     assert "! not compared with the run's own images" in capsys.readouterr().out
@@ -471,8 +484,10 @@ def test_runs_are_paired_on_the_same_images(folder: Path, capsys: Capture) -> No
     assert auroc["low"] <= auroc["value"] <= auroc["high"]
     assert call(folder / "a", folder / "b") == 0
     text = capsys.readouterr().out
-    assert "paired bootstrap over patients" in text
+    assert "(each at its own operating point; paired bootstrap over patients)" in text
     assert "decided differently" in text
+    assert call(folder / "a", folder / "paper", "--allow-overlap") == 0
+    assert "point, at 0.5 where a run has none; paired" in " ".join(capsys.readouterr().out.split())
 
 
 @pytest.mark.parametrize("labels", [(), ("NORMAL",)])

@@ -70,7 +70,11 @@ def paired_lines(rows: Sequence[Mapping[str, Any]]) -> list[str]:
         cells = "".join(f"{_signed(row[name]):21}" for name in DIFFERENCES)
         lines.append(f"{names[row['second']]:17}{cells}".rstrip())
         lines.append(f"  {cli.counted(row['called_differently'], 'image')} decided differently")
-    return [*lines, "  (each at its own operating point; paired bootstrap over patients)"]
+    fixed = [rows[0]["first_fixed_on"], *(row["second_fixed_on"] for row in rows)]
+    at = "each at its own operating point"
+    if None in fixed:
+        at = "at 0.5" if not any(fixed) else f"{at}, at 0.5 where a run has none"
+    return [*lines, f"  ({at}; paired bootstrap over patients)"]
 
 
 def _signed(found: Mapping[str, float]) -> str:

@@ -12,28 +12,30 @@ from pneumo.runs import run_folder
 FORMULA = ("=", "+", "-", "@", "\t", "\r", "\n")  # how text begins that spreadsheets compute
 
 
-def check_out(out: Path, *, run_dirs: Sequence[Path], inputs: Iterable[Path] = ()) -> None:
+def check_out(
+    out: Path, *, run_dirs: Sequence[Path], inputs: Iterable[Path] = (), name: str = "--out"
+) -> None:
     """Raises ValueError where ``out`` cannot be written, or is what a command reads.
 
     A file that exists is replaced, since the user named it; not so a folder, one of ``inputs``,
-    or what the training wrote to one of ``run_dirs``.
+    or what the training wrote to one of ``run_dirs``. ``name`` is the option's.
     """
     if is_stream(out):
         return
     place = out.resolve()
     if not place.parent.is_dir():
-        raise ValueError(f"--out must lie in a folder that exists; there is no {out.parent}")
+        raise ValueError(f"{name} must lie in a folder that exists; there is no {out.parent}")
     if place.exists() and not place.is_file():
-        raise ValueError(f"--out must name a file; {out} is none")
+        raise ValueError(f"{name} must name a file; {out} is none")
     if not os.access(place.parent, os.W_OK):
-        raise ValueError(f"--out must lie in a folder that can be written; {out.parent} cannot")
+        raise ValueError(f"{name} must lie in a folder that can be written; {out.parent} cannot")
     for run_dir in map(Path.resolve, run_dirs):
         inside = place.relative_to(run_dir).parts if place.is_relative_to(run_dir) else ("-",)
         events = inside[0].startswith("events.")
         if inside[0] in run_folder.RUN_FOLDERS or inside[0] in run_folder.RUN_FILES or events:
-            raise ValueError(f"--out must not replace a part of a run; {out} is one. Name another")
+            raise ValueError(f"{name} must not replace a part of a run; {out} is one. Name another")
     if place.exists() and any(path.resolve() == place for path in inputs):
-        raise ValueError(f"--out must not replace an image that is read; {out} is one")
+        raise ValueError(f"{name} must not replace an image that is read; {out} is one")
 
 
 def is_stream(path: Path) -> bool:
