@@ -68,15 +68,17 @@ def fit_temperature(label: ArrayLike, logits: ArrayLike, *, smoothed: bool = Fal
         label: (N,) int, 0 to C - 1.
         logits: (N, C) logits, or log-probabilities, which differ by a constant that softmax drops;
             of a probability p give log(max(p, 1e-7)), so that it stays finite.
-        smoothed: as if of n images of a label one more and one of another label had been seen
-            (Platt, 1999): of few images that are all right the cross-entropy has no minimum.
+        smoothed: n images of a label are taken as (n + 1/2) / (n + 1) of them and the rest of
+            another (Platt's targets of 1999, with Jeffreys' half): of few images that are all right
+            the cross-entropy has no minimum.
     """
     label, logits = np.asarray(label), np.asarray(logits, dtype=np.float64)
     if label.size == 0:
         return float("nan")
     targets = np.eye(logits.shape[1])[label]
     if smoothed:
-        right = (np.bincount(label)[label] + 1) / (np.bincount(label)[label] + 2)
+        number = np.bincount(label)[label]
+        right = (number + 0.5) / (number + 1)
         wrong = (1 - right) / (logits.shape[1] - 1)
         targets = np.where(targets == 1, right[:, None], wrong[:, None])
     own = (targets * logits).sum(1).mean()

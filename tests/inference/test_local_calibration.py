@@ -56,8 +56,8 @@ def test_few_images_that_are_all_right_do_not_make_all_sure(images_of_each: int)
     label = np.repeat([0, 1], images_of_each)
     found = local.fit_point(label, np.repeat([0.3, 0.8], images_of_each), sensitivity=0.95)
     sure = calibrated([0.3, 0.8], temperature=found["temperature"])
-    assert 1 / (images_of_each + 2) / 5 < sure[0] < 0.3
-    assert 0.8 < sure[1] < 1 - 1 / (images_of_each + 2) / 5
+    assert 0.5 / (images_of_each + 1) / 5 < sure[0] < 0.3
+    assert 0.8 < sure[1] < 1 - 0.5 / (images_of_each + 1) / 5
     assert found["threshold"] == pytest.approx(0.8, abs=2e-6)
     assert found["threshold"] < 0.8 - 1e-7  # the same image, computed in another batch
 
