@@ -40,6 +40,7 @@ only where it is named. The images must be new to the run.
 exit codes: 0 done; 2 a mistake in the command or a refusal; 3 an image could
 not be read; 130 stopped. Not a medical device.
 """
+FOREIGN = "names, PatientID and identical files"  # where a name does not say the patient
 WIDTH = 80  # columns of what is printed
 
 
@@ -115,6 +116,7 @@ def calibrate(
         "own_threshold": own,
         "own_here": None if own is None else local_calibration.at_threshold(scored, own),
         "data": data.resolve().name,
+        "patients_by": FOREIGN if (table["subtype"] == "").any() else "names",
         "shared_with_train": shared,
         "compared": compared,
         "run": member.name,
@@ -125,9 +127,12 @@ def calibrate(
 
 def text(found: dict[str, Any]) -> str:
     """Returns what a terminal of 80 columns shows of it."""
+    as_far = f", as far as {FOREIGN} tell" if found["patients_by"] == FOREIGN else ""
     lines = [
-        f"{found['images']:,} images of {found['patients']:,} patients: {found[NORMAL]:,} NORMAL, "
-        f"{found[PNEUMONIA]:,} PNEUMONIA",
+        *_wrapped(
+            f"{found['images']:,} images of {found['patients']:,} patients{as_far}: "
+            f"{found[NORMAL]:,} NORMAL, {found[PNEUMONIA]:,} PNEUMONIA"
+        ),
         f"threshold {found['threshold']:.4f} ({found['rule']} on these images), "
         f"temperature {found['temperature']:.3f}",
         f"{'':22}{'sensitivity':22}specificity",
@@ -146,8 +151,12 @@ def text(found: dict[str, Any]) -> str:
     if found["shared_with_train"]:
         lines.append(f"! shares {found['shared_with_train']} with the train split")
     if found["warning"]:
-        lines += textwrap.wrap(f"! {found['warning']}", WIDTH, subsequent_indent="    ")
+        lines += _wrapped(f"! {found['warning']}")
     return "\n".join(line.rstrip() for line in lines) + "\n"
+
+
+def _wrapped(text: str) -> list[str]:
+    return textwrap.wrap(text, WIDTH, subsequent_indent="    ")
 
 
 def _row(name: str, point: dict[str, dict[str, float]]) -> str:

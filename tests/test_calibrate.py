@@ -62,6 +62,30 @@ def test_a_threshold_is_written_beside_the_run_and_used_when_named(
     assert json.loads(path.read_text())["rule"] == "the greatest Youden index"
 
 
+def test_patients_are_counted_as_far_as_the_files_tell(
+    run: Path, local: Path, tmp_path: Path, capsys: Capture
+) -> None:
+    data = Path(shutil.copytree(local, tmp_path / "data"))
+    number = sum(1 for _ in data.rglob("*.jpeg"))
+    different = len({path.read_bytes() for path in data.rglob("*.jpeg")})
+    for path in sorted((data / "NORMAL").iterdir())[:3]:
+        shutil.copy(path, path.with_name(f"again-{path.name}"))
+    assert calibrate.main([str(run), "--data", str(data)]) == 0
+    shown = capsys.readouterr().out.splitlines()
+    told = f"{number + 3} images of {different} patients, as far as names, PatientID and identical"
+    assert shown[0].startswith(told)
+    assert max(map(len, shown[:-1])) <= 80
+    named = tmp_path / "named"
+    for label in ("NORMAL", "PNEUMONIA"):
+        (named / label).mkdir(parents=True)
+        for at, path in enumerate(sorted((local / label).iterdir())):
+            name = f"IM-{at}-0001" if label == "NORMAL" else f"person{9000 + at}_virus_1"
+            shutil.copy(path, named / label / f"{name}.jpeg")
+    assert calibrate.main([str(run), "--data", str(named), "--allow-overlap"]) == 0
+    first = capsys.readouterr().out.splitlines()[0]
+    assert first.startswith(f"{number} images of {number} patients: ")
+
+
 def test_what_comes_with_the_package_is_only_read(local: Path, capsys: Capture) -> None:
     assert calibrate.main(["pretrained:compact", "--data", str(local)]) == 2
     error = "error: nothing can be written into pretrained:compact: name a file with --out\n"
