@@ -96,7 +96,9 @@ def calibrate(
     detection_run.refuse(run_dir, "a threshold and a temperature are of a classifier")
     check_unpacked(data, name="--data")
     member = ensemble.read(run_dir)
-    root, table = labelled(data, patient_key=str(member.metrics["data"].get("patient_key")))
+    key = str(member.metrics["data"].get("patient_key"))
+    root, table = labelled(data, patient_key=key, or_unlabelled=False)
+    local_calibration.counted(table)  # before any is scored
     shared, compared = shared_with_train(member, root, table)
     if shared and not allow_overlap:
         raise ValueError(
@@ -187,8 +189,14 @@ def _place(given: argparse.Namespace, run_dir: Path) -> Path:
             f"--out must not be there yet, since predict may use it; {out} is. Name another, or "
             "give --replace"
         )
-    if out.parent != run_dir / local_calibration.FOLDER:
+    folder = run_dir / local_calibration.FOLDER
+    if out.resolve().parent != folder.resolve():
         check_out(out, run_dirs=[run_dir])
+    elif (folder.exists() or folder.is_symlink()) and not folder.is_dir():
+        raise ValueError(
+            f"{folder} must be a folder, for calibrations; it is none. Move it away, or name "
+            "another place with --out"
+        )
     return out
 
 

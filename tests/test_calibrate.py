@@ -115,6 +115,57 @@ def test_mistakes_are_one_line(
     assert before == {p: p.read_bytes() for p in run.rglob("*") if p.is_file()}
 
 
+@pytest.fixture
+def unscored(monkeypatch: pytest.MonkeyPatch) -> None:
+    def score(*_: object) -> None:
+        pytest.fail("an image was scored")
+
+    monkeypatch.setattr(calibrate, "score_files", score)
+
+
+@pytest.mark.usefixtures("unscored")
+def test_mistakes_are_told_before_any_image_is_scored(
+    run: Path, local: Path, tmp_path: Path, capsys: Capture
+) -> None:
+    data = Path(shutil.copytree(local, tmp_path / "data"))
+    for path in sorted((data / "NORMAL").iterdir())[4:]:
+        path.unlink()
+    assert calibrate.main([str(run), "--data", str(data)]) == 2
+    few = "error: a calibration needs at least 5 images of each label; got 4 NORMAL"
+    assert capsys.readouterr().err.startswith(few)
+    (run / "calibrations").write_text("")
+    assert calibrate.main([str(run), "--data", str(local)]) == 2
+    error = capsys.readouterr().err
+    assert f"{run}/calibrations must be a folder" in error
+    assert error.count("\n") == 1
+
+
+@pytest.mark.usefixtures("unscored")
+def test_a_folder_of_another_layout_is_told_what_helps_here(
+    run: Path, tmp_path: Path, capsys: Capture
+) -> None:
+    data = tmp_path / "data"
+    (data / "NORMAL" / "patient1").mkdir(parents=True)
+    (data / "PNEUMONIA").mkdir()
+    assert calibrate.main([str(run), "--data", str(tmp_path)]) == 2
+    error = capsys.readouterr().err
+    assert "must be a folder with NORMAL and PNEUMONIA in it" in error
+    assert "--unlabelled" not in error
+    assert calibrate.main([str(run), "--data", str(data)]) == 2
+    error = capsys.readouterr().err.splitlines()[-1]
+    assert "got none of NORMAL" in error
+    assert "Folders within NORMAL/ (patient1) are not looked into" in error
+
+
+def test_the_folder_of_calibrations_is_known_by_any_path(
+    run: Path, local: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(run.parent)
+    given = ["--data", str(local), "--out", "run/calibrations/x.json"]
+    assert calibrate.main([str(run), *given]) == 0
+    assert (run / "calibrations" / "x.json").is_file()
+
+
 def test_images_that_it_was_trained_on_and_broken_ones_are_refused(
     run: Path, local: Path, tmp_path: Path, capsys: Capture
 ) -> None:

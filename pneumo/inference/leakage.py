@@ -29,14 +29,17 @@ NUM_SHOWN = 3  # names in a message
 CHUNK_BYTES = 1 << 20
 
 
-def labelled(root: Path, *, patient_key: str) -> tuple[Path, pd.DataFrame]:
+def labelled(
+    root: Path, *, patient_key: str, or_unlabelled: bool = True
+) -> tuple[Path, pd.DataFrame]:
     """Returns the folder that paths are relative to, and the table of its images, sorted by path.
 
     ``root`` has the layout of the set (train/NORMAL/…) or holds NORMAL and PNEUMONIA itself. In the
     second, files need not be named as the set's; one that is not has no subtype. Of these, DICOM
     files of one PatientID are one patient, and so are files of the same bytes, and each other file
     is a patient of its own. A patient is called by the first such file: no PatientID is kept. The
-    folder's own name counts as source if it is one.
+    folder's own name counts as source if it is one. ``or_unlabelled``: the command has --unlabelled
+    for a folder of neither layout.
 
     Raises:
         FileNotFoundError: there is no such folder, or it has neither layout.
@@ -46,10 +49,10 @@ def labelled(root: Path, *, patient_key: str) -> tuple[Path, pd.DataFrame]:
     if base is not None:
         return base, index(root, patient_key=patient_key)
     if not any((root / label).is_dir() for label in CLASS_NAMES):
+        advice = ". Images without labels are compared with the run's own by --unlabelled"
         raise FileNotFoundError(
             "--data must be a folder with NORMAL and PNEUMONIA in it, or with train/NORMAL, "
-            f"test/NORMAL and so on; got {root}. Images without labels are compared with the run's "
-            "own by --unlabelled"
+            f"test/NORMAL and so on; got {root}{advice if or_unlabelled else ''}"
         )
     source = root.resolve().name if root.resolve().name in SOURCES else ""
     rows, left_out = [], beside(root, known=CLASS_NAMES)
@@ -62,8 +65,23 @@ def labelled(root: Path, *, patient_key: str) -> tuple[Path, pd.DataFrame]:
     table = pd.DataFrame(rows, columns=list(COLUMNS)).sort_values("path", ignore_index=True)
     for label in CLASS_NAMES:
         if not (table["label"] == label).any():
-            raise ValueError(f"the data need images of both labels; got none of {label} in {root}")
+            raise ValueError(
+                f"the data need images of both labels; got none of {label} in {root}"
+                f"{_folders_within(root, label)}"
+            )
     return root, _with_patients(root, table)
+
+
+def _folders_within(root: Path, label: str) -> str:
+    """What to say of a label without an image whose folder holds folders; "" where none."""
+    others = images_in(root / label)[1] if (root / label).is_dir() else []
+    folders = [name for name in others if (root / label / name).is_dir()]
+    if not folders:
+        return ""
+    return (
+        f". Folders within {label}/ ({', '.join(folders[:NUM_SHOWN])}"
+        f"{', …' * (len(folders) > NUM_SHOWN)}) are not looked into: move their images up"
+    )
 
 
 def _row(path: Path, label: str, source: str, patient_key: str) -> tuple[str, ...]:

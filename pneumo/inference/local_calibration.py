@@ -54,6 +54,18 @@ def fit_point(label: Array, probability: Array, *, sensitivity: float | None) ->
     return {"threshold": threshold, "temperature": fitted_temperature(label, probability)}
 
 
+def counted(table: pd.DataFrame) -> dict[str, int]:
+    """Returns the number of images of each label; ValueError where it is below 5."""
+    counts = {name: int((table["label"] == name).sum()) for name in CLASS_NAMES}
+    for name, number in counts.items():
+        if number < MIN_IMAGES:
+            raise ValueError(
+                f"a calibration needs at least {MIN_IMAGES} images of each label; got {number} "
+                f"{name}. Label more, or give predict --threshold"
+            )
+    return counts
+
+
 def describe(table: pd.DataFrame, *, sensitivity: float | None) -> dict[str, Any]:
     """Returns what the file holds of the images, by name; `curve` says what so many of them buy.
 
@@ -65,13 +77,7 @@ def describe(table: pd.DataFrame, *, sensitivity: float | None) -> dict[str, Any
         ValueError: fewer than 5 images of a label.
     """
     label = (table["label"] == PNEUMONIA).to_numpy(np.int64)
-    counts = {name: int((table["label"] == name).sum()) for name in CLASS_NAMES}
-    for name, number in counts.items():
-        if number < MIN_IMAGES:
-            raise ValueError(
-                f"a calibration needs at least {MIN_IMAGES} images of each label; got {number} "
-                f"{name}. Label more, or give predict --threshold"
-            )
+    counts = counted(table)
     probability = table["p_pneumonia"].to_numpy(np.float64)
     few = ["these images"] if few_patients(label, patient=table["group"]) else []
     asked = "the greatest Youden index" if sensitivity is None else f"sensitivity {sensitivity:g}"
