@@ -35,8 +35,11 @@ The threshold is the highest one with a sensitivity of at least 0.95 on these
 images (or --sensitivity, or --youden), the temperature the one with the least
 cross-entropy. The table says what so many images buy: patients are drawn, both
 are fitted to them and scored on the patients not drawn, 200 times; the range is
-that of 95 % of draws. Nothing in the run is changed, and predict uses the file
-only where it is named. The images must be new to the run.
+that of 95 % of draws. A draw counts where both of its parts have both labels;
+where fewer than 200 do, it is said. The range is no confidence interval: where
+no draw makes an error it has no width, though more images may find errors.
+Nothing in the run is changed, and predict uses the file only where it is named.
+The images must be new to the run.
 exit codes: 0 done; 2 a mistake in the command or a refusal; 3 an image could
 not be read; 130 stopped. Not a medical device.
 """
@@ -150,11 +153,27 @@ def text(found: dict[str, Any]) -> str:
         lines.append(
             f"{row['images']:>6,} " + ("".join(f"{cell:18}" for cell in cells) or "too few")
         )
+    lines += _fewer_draws(found["curve"])
     if found["shared_with_train"]:
         lines.append(f"! shares {found['shared_with_train']} with the train split")
     if found["warning"]:
         lines += _wrapped(f"! {found['warning']}")
     return "\n".join(line.rstrip() for line in lines) + "\n"
+
+
+def _fewer_draws(curve: Sequence[dict[str, Any]]) -> list[str]:
+    """Lines on the rows of which some draws do not count; none where all do."""
+    draws = local_calibration.DRAWS
+    fewer = [
+        f"{row['draws']} with {cli.counted(row['images'], 'image')}"
+        for row in curve
+        if row["draws"] < draws
+    ]
+    if not fewer:
+        return []
+    return _wrapped(
+        f"of {draws} draws those count that leave both labels in both parts: {', '.join(fewer)}"
+    )
 
 
 def _wrapped(text: str) -> list[str]:

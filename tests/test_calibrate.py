@@ -86,6 +86,21 @@ def test_patients_are_counted_as_far_as_the_files_tell(
     assert first.startswith(f"{number} images of {number} patients: ")
 
 
+def test_draws_that_do_not_count_are_told(
+    run: Path, local: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(local_calibration, "DRAWS", 100)
+    found = calibrate.calibrate(run, local)
+    assert found["curve"][0]["draws"] < 100
+    shown = calibrate.text(found)
+    assert max(map(len, shown.splitlines())) <= 80
+    told = "of 100 draws those count that leave both labels in both parts: "
+    assert f"{told}{found['curve'][0]['draws']} with 10 images" in " ".join(shown.split())
+    for row in found["curve"]:
+        row["draws"] = 100
+    assert told not in " ".join(calibrate.text(found).split())
+
+
 def test_what_comes_with_the_package_is_only_read(local: Path, capsys: Capture) -> None:
     assert calibrate.main(["pretrained:compact", "--data", str(local)]) == 2
     error = "error: nothing can be written into pretrained:compact: name a file with --out\n"

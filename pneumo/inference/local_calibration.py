@@ -108,8 +108,10 @@ def curve(
     """What n images buy: median, low, high of SHOWN, a row for each of ``sizes`` and for all.
 
     Patients are drawn with replacement until they have n images; threshold and temperature are
-    fitted on these and scored on the patients not drawn, DRAWS times. low and high are the central
-    95 % of draws, which hold how few the scored images are, too: wide rather than narrow.
+    fitted on these and scored on the patients not drawn, DRAWS times. A draw counts only where both
+    of its parts have both labels; ``draws`` is how many do. low and high are the central 95 % of
+    these, no confidence interval: they vary with how few the scored images are, too, and where no
+    draw makes an error they have no width.
     """
     _, who = np.unique(patient, return_inverse=True)
     of_patient = np.split(np.argsort(who, kind="stable"), np.bincount(who).cumsum()[:-1])
