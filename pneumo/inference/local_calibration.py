@@ -27,6 +27,7 @@ SCHEMA = 1
 SIZES = (10, 25, 50, 100, 200, 400, 800, 1600)  # images, of the curve of what they buy
 DRAWS = 200  # of patients, for each size
 MIN_IMAGES = 5  # of a label; with fewer, a threshold is that of one or two images
+WARNINGS = ("shared_with_train", "warning")  # of a file, in words; absent, empty or null: none
 SHOWN = ("threshold", "sensitivity", "specificity", "temperature")
 
 
@@ -40,6 +41,10 @@ class LocalCalibration:
     rule: str
     label: Array  # (N,) int of the local images
     probability: Array  # (N,) raw, of PNEUMONIA
+    shared_with_train: str = (
+        ""  # what of them is in the run's train split, such as "2 patients (…)"
+    )
+    warning: str = ""  # of too few patients
 
 
 def fit_point(label: Array, probability: Array, *, sensitivity: float | None) -> dict[str, float]:
@@ -207,6 +212,7 @@ def read(run_dir: Path, name: str, *, weights_sha256: str) -> LocalCalibration:
         str(found["rule"]),
         np.repeat([0, 1], [one.size for one in both]),
         np.concatenate(both),
+        *(_printable(found.get(key) or "") for key in WARNINGS),
     )
 
 
@@ -223,12 +229,20 @@ def _wrong(found: Mapping[str, Any]) -> str | None:
             return f"{found.get(name)!r} as {name}"
     if not isinstance(found.get("weights_sha256"), str):
         return "no weights_sha256"
+    for key in WARNINGS:
+        if not isinstance(found.get(key), str | None):
+            return f"{found[key]!r} as {key}"
     lists = found.get("probabilities")
     for label in (NORMAL, PNEUMONIA):
         values = lists.get(label) if isinstance(lists, Mapping) else None
         if not (isinstance(values, Sequence) and all(_is_share(value) for value in values)):
             return f"no probabilities of {label}"
     return None
+
+
+def _printable(text: str) -> str:
+    """Text of a file that a stranger may have made, for one line of a terminal."""
+    return "".join(one if one.isprintable() else "?" for one in text)
 
 
 def _is_number(value: Any) -> bool:
