@@ -35,11 +35,15 @@ The threshold is the highest one with a sensitivity of at least 0.95 on these
 images (or --sensitivity, or --youden), the temperature the one with the least
 cross-entropy. The table says what so many images buy: patients are drawn, both
 are fitted to them and scored on the patients not drawn, 200 times; the range is
-that of 95 % of draws. Nothing in the run is changed, and predict uses the file
-only where it is named. The images must be new to the run.
+that of 95 % of draws. A draw counts where both of its parts have both labels;
+where fewer than 200 do, it is said. The range is no confidence interval: where
+no draw makes an error it has no width, though more images may find errors.
+Nothing in the run is changed, and predict uses the file only where it is named.
+The images must be new to the run.
 exit codes: 0 done; 2 a mistake in the command or a refusal; 3 an image could
 not be read; 130 stopped. Not a medical device.
 """
+FOREIGN = "names, PatientID and identical files"  # where a name does not say the patient
 WIDTH = 80  # columns of what is printed
 
 
@@ -95,7 +99,9 @@ def calibrate(
     detection_run.refuse(run_dir, "a threshold and a temperature are of a classifier")
     check_unpacked(data, name="--data")
     member = ensemble.read(run_dir)
-    root, table = labelled(data, patient_key=str(member.metrics["data"].get("patient_key")))
+    key = str(member.metrics["data"].get("patient_key"))
+    root, table = labelled(data, patient_key=key, or_unlabelled=False)
+    local_calibration.counted(table)  # before any is scored
     shared, compared = shared_with_train(member, root, table)
     if shared and not allow_overlap:
         raise ValueError(
@@ -115,6 +121,7 @@ def calibrate(
         "own_threshold": own,
         "own_here": None if own is None else local_calibration.at_threshold(scored, own),
         "data": data.resolve().name,
+        "patients_by": FOREIGN if (table["subtype"] == "").any() else "names",
         "shared_with_train": shared,
         "compared": compared,
         "run": member.name,
@@ -125,9 +132,12 @@ def calibrate(
 
 def text(found: dict[str, Any]) -> str:
     """Returns what a terminal of 80 columns shows of it."""
+    as_far = f", as far as {FOREIGN} tell" if found["patients_by"] == FOREIGN else ""
     lines = [
-        f"{found['images']:,} images of {found['patients']:,} patients: {found[NORMAL]:,} NORMAL, "
-        f"{found[PNEUMONIA]:,} PNEUMONIA",
+        *_wrapped(
+            f"{found['images']:,} images of {found['patients']:,} patients{as_far}: "
+            f"{found[NORMAL]:,} NORMAL, {found[PNEUMONIA]:,} PNEUMONIA"
+        ),
         f"threshold {found['threshold']:.4f} ({found['rule']} on these images), "
         f"temperature {found['temperature']:.3f}",
         f"{'':22}{'sensitivity':22}specificity",
@@ -143,11 +153,31 @@ def text(found: dict[str, Any]) -> str:
         lines.append(
             f"{row['images']:>6,} " + ("".join(f"{cell:18}" for cell in cells) or "too few")
         )
+    lines += _fewer_draws(found["curve"])
     if found["shared_with_train"]:
         lines.append(f"! shares {found['shared_with_train']} with the train split")
     if found["warning"]:
-        lines += textwrap.wrap(f"! {found['warning']}", WIDTH, subsequent_indent="    ")
+        lines += _wrapped(f"! {found['warning']}")
     return "\n".join(line.rstrip() for line in lines) + "\n"
+
+
+def _fewer_draws(curve: Sequence[dict[str, Any]]) -> list[str]:
+    """Lines on the rows of which some draws do not count; none where all do."""
+    draws = local_calibration.DRAWS
+    fewer = [
+        f"{row['draws']} with {cli.counted(row['images'], 'image')}"
+        for row in curve
+        if row["draws"] < draws
+    ]
+    if not fewer:
+        return []
+    return _wrapped(
+        f"of {draws} draws those count that leave both labels in both parts: {', '.join(fewer)}"
+    )
+
+
+def _wrapped(text: str) -> list[str]:
+    return textwrap.wrap(text, WIDTH, subsequent_indent="    ")
 
 
 def _row(name: str, point: dict[str, dict[str, float]]) -> str:
@@ -178,8 +208,14 @@ def _place(given: argparse.Namespace, run_dir: Path) -> Path:
             f"--out must not be there yet, since predict may use it; {out} is. Name another, or "
             "give --replace"
         )
-    if out.parent != run_dir / local_calibration.FOLDER:
+    folder = run_dir / local_calibration.FOLDER
+    if out.resolve().parent != folder.resolve():
         check_out(out, run_dirs=[run_dir])
+    elif (folder.exists() or folder.is_symlink()) and not folder.is_dir():
+        raise ValueError(
+            f"{folder} must be a folder, for calibrations; it is none. Move it away, or name "
+            "another place with --out"
+        )
     return out
 
 

@@ -62,6 +62,45 @@ def test_a_threshold_is_written_beside_the_run_and_used_when_named(
     assert json.loads(path.read_text())["rule"] == "the greatest Youden index"
 
 
+def test_patients_are_counted_as_far_as_the_files_tell(
+    run: Path, local: Path, tmp_path: Path, capsys: Capture
+) -> None:
+    data = Path(shutil.copytree(local, tmp_path / "data"))
+    number = sum(1 for _ in data.rglob("*.jpeg"))
+    different = len({path.read_bytes() for path in data.rglob("*.jpeg")})
+    for path in sorted((data / "NORMAL").iterdir())[:3]:
+        shutil.copy(path, path.with_name(f"again-{path.name}"))
+    assert calibrate.main([str(run), "--data", str(data)]) == 0
+    shown = capsys.readouterr().out.splitlines()
+    told = f"{number + 3} images of {different} patients, as far as names, PatientID and identical"
+    assert shown[0].startswith(told)
+    assert max(map(len, shown[:-1])) <= 80
+    named = tmp_path / "named"
+    for label in ("NORMAL", "PNEUMONIA"):
+        (named / label).mkdir(parents=True)
+        for at, path in enumerate(sorted((local / label).iterdir())):
+            name = f"IM-{at}-0001" if label == "NORMAL" else f"person{9000 + at}_virus_1"
+            shutil.copy(path, named / label / f"{name}.jpeg")
+    assert calibrate.main([str(run), "--data", str(named), "--allow-overlap"]) == 0
+    first = capsys.readouterr().out.splitlines()[0]
+    assert first.startswith(f"{number} images of {number} patients: ")
+
+
+def test_draws_that_do_not_count_are_told(
+    run: Path, local: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(local_calibration, "DRAWS", 100)
+    found = calibrate.calibrate(run, local)
+    assert found["curve"][0]["draws"] < 100
+    shown = calibrate.text(found)
+    assert max(map(len, shown.splitlines())) <= 80
+    told = "of 100 draws those count that leave both labels in both parts: "
+    assert f"{told}{found['curve'][0]['draws']} with 10 images" in " ".join(shown.split())
+    for row in found["curve"]:
+        row["draws"] = 100
+    assert told not in " ".join(calibrate.text(found).split())
+
+
 def test_what_comes_with_the_package_is_only_read(local: Path, capsys: Capture) -> None:
     assert calibrate.main(["pretrained:compact", "--data", str(local)]) == 2
     error = "error: nothing can be written into pretrained:compact: name a file with --out\n"
@@ -89,6 +128,57 @@ def test_mistakes_are_one_line(
     assert error.count("\n") == 1
     assert message in error
     assert before == {p: p.read_bytes() for p in run.rglob("*") if p.is_file()}
+
+
+@pytest.fixture
+def unscored(monkeypatch: pytest.MonkeyPatch) -> None:
+    def score(*_: object) -> None:
+        pytest.fail("an image was scored")
+
+    monkeypatch.setattr(calibrate, "score_files", score)
+
+
+@pytest.mark.usefixtures("unscored")
+def test_mistakes_are_told_before_any_image_is_scored(
+    run: Path, local: Path, tmp_path: Path, capsys: Capture
+) -> None:
+    data = Path(shutil.copytree(local, tmp_path / "data"))
+    for path in sorted((data / "NORMAL").iterdir())[4:]:
+        path.unlink()
+    assert calibrate.main([str(run), "--data", str(data)]) == 2
+    few = "error: a calibration needs at least 5 images of each label; got 4 NORMAL"
+    assert capsys.readouterr().err.startswith(few)
+    (run / "calibrations").write_text("")
+    assert calibrate.main([str(run), "--data", str(local)]) == 2
+    error = capsys.readouterr().err
+    assert f"{run}/calibrations must be a folder" in error
+    assert error.count("\n") == 1
+
+
+@pytest.mark.usefixtures("unscored")
+def test_a_folder_of_another_layout_is_told_what_helps_here(
+    run: Path, tmp_path: Path, capsys: Capture
+) -> None:
+    data = tmp_path / "data"
+    (data / "NORMAL" / "patient1").mkdir(parents=True)
+    (data / "PNEUMONIA").mkdir()
+    assert calibrate.main([str(run), "--data", str(tmp_path)]) == 2
+    error = capsys.readouterr().err
+    assert "must be a folder with NORMAL and PNEUMONIA in it" in error
+    assert "--unlabelled" not in error
+    assert calibrate.main([str(run), "--data", str(data)]) == 2
+    error = capsys.readouterr().err.splitlines()[-1]
+    assert "got none of NORMAL" in error
+    assert "Folders within NORMAL/ (patient1) are not looked into" in error
+
+
+def test_the_folder_of_calibrations_is_known_by_any_path(
+    run: Path, local: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(run.parent)
+    given = ["--data", str(local), "--out", "run/calibrations/x.json"]
+    assert calibrate.main([str(run), *given]) == 0
+    assert (run / "calibrations" / "x.json").is_file()
 
 
 def test_images_that_it_was_trained_on_and_broken_ones_are_refused(

@@ -44,7 +44,7 @@ def decide(
         ValueError: there is nothing to calibrate prediction sets on, or too little.
     """
     if calibration is not None:
-        note = f"threshold and temperature are of the calibration {calibration.name}"
+        note = _of_calibration(calibration)
         point = Decision(
             calibration.threshold, "calibration", calibration.temperature, notes=(note,)
         )
@@ -57,6 +57,19 @@ def decide(
     if threshold is not None:
         return Decision(threshold, "given", point.temperature, sets, notes)
     return Decision(point.threshold, point.threshold_from, point.temperature, sets, notes)
+
+
+def _of_calibration(calibration: LocalCalibration) -> str:
+    """Where threshold and temperature are from, with what the file itself warns of."""
+    note = f"threshold and temperature are of the calibration {calibration.name}"
+    if calibration.shared_with_train:
+        note += (
+            f". LEAK: its images share {calibration.shared_with_train} with the train split, so "
+            "the threshold is optimistic"
+        )
+    if calibration.warning:
+        note += f". It warns of its intervals: {calibration.warning}"
+    return note
 
 
 def _of_validation(runs: Sequence[Member], checkpoint: str, *, given: float | None) -> Decision:

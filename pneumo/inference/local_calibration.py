@@ -27,6 +27,7 @@ SCHEMA = 1
 SIZES = (10, 25, 50, 100, 200, 400, 800, 1600)  # images, of the curve of what they buy
 DRAWS = 200  # of patients, for each size
 MIN_IMAGES = 5  # of a label; with fewer, a threshold is that of one or two images
+WARNINGS = ("shared_with_train", "warning")  # of a file, in words; absent, empty or null: none
 SHOWN = ("threshold", "sensitivity", "specificity", "temperature")
 
 
@@ -40,6 +41,10 @@ class LocalCalibration:
     rule: str
     label: Array  # (N,) int of the local images
     probability: Array  # (N,) raw, of PNEUMONIA
+    shared_with_train: str = (
+        ""  # what of them is in the run's train split, such as "2 patients (…)"
+    )
+    warning: str = ""  # of too few patients
 
 
 def fit_point(label: Array, probability: Array, *, sensitivity: float | None) -> dict[str, float]:
@@ -55,6 +60,18 @@ def fit_point(label: Array, probability: Array, *, sensitivity: float | None) ->
     return {"threshold": threshold, "temperature": temperature}
 
 
+def counted(table: pd.DataFrame) -> dict[str, int]:
+    """Returns the number of images of each label; ValueError where it is below 5."""
+    counts = {name: int((table["label"] == name).sum()) for name in CLASS_NAMES}
+    for name, number in counts.items():
+        if number < MIN_IMAGES:
+            raise ValueError(
+                f"a calibration needs at least {MIN_IMAGES} images of each label; got {number} "
+                f"{name}. Label more, or give predict --threshold"
+            )
+    return counts
+
+
 def describe(table: pd.DataFrame, *, sensitivity: float | None) -> dict[str, Any]:
     """Returns what the file holds of the images, by name; `curve` says what so many of them buy.
 
@@ -66,13 +83,7 @@ def describe(table: pd.DataFrame, *, sensitivity: float | None) -> dict[str, Any
         ValueError: fewer than 5 images of a label.
     """
     label = (table["label"] == PNEUMONIA).to_numpy(np.int64)
-    counts = {name: int((table["label"] == name).sum()) for name in CLASS_NAMES}
-    for name, number in counts.items():
-        if number < MIN_IMAGES:
-            raise ValueError(
-                f"a calibration needs at least {MIN_IMAGES} images of each label; got {number} "
-                f"{name}. Label more, or give predict --threshold"
-            )
+    counts = counted(table)
     probability = table["p_pneumonia"].to_numpy(np.float64)
     few = ["these images"] if few_patients(label, patient=table["group"]) else []
     asked = "the greatest Youden index" if sensitivity is None else f"sensitivity {sensitivity:g}"
@@ -103,8 +114,10 @@ def curve(
     """What n images buy: median, low, high of SHOWN, a row for each of ``sizes`` and for all.
 
     Patients are drawn with replacement until they have n images; threshold and temperature are
-    fitted on these and scored on the patients not drawn, DRAWS times. low and high are the central
-    95 % of draws, which hold how few the scored images are, too: wide rather than narrow.
+    fitted on these and scored on the patients not drawn, DRAWS times. A draw counts only where both
+    of its parts have both labels; ``draws`` is how many do. low and high are the central 95 % of
+    these, no confidence interval: they vary with how few the scored images are, too, and where no
+    draw makes an error they have no width.
     """
     _, who = np.unique(patient, return_inverse=True)
     of_patient = np.split(np.argsort(who, kind="stable"), np.bincount(who).cumsum()[:-1])
@@ -200,6 +213,7 @@ def read(run_dir: Path, name: str, *, weights_sha256: str) -> LocalCalibration:
         str(found["rule"]),
         np.repeat([0, 1], [one.size for one in both]),
         np.concatenate(both),
+        *(_printable(found.get(key) or "") for key in WARNINGS),
     )
 
 
@@ -216,12 +230,20 @@ def _wrong(found: Mapping[str, Any]) -> str | None:
             return f"{found.get(name)!r} as {name}"
     if not isinstance(found.get("weights_sha256"), str):
         return "no weights_sha256"
+    for key in WARNINGS:
+        if not isinstance(found.get(key), str | None):
+            return f"{found[key]!r} as {key}"
     lists = found.get("probabilities")
     for label in (NORMAL, PNEUMONIA):
         values = lists.get(label) if isinstance(lists, Mapping) else None
         if not (isinstance(values, Sequence) and all(_is_share(value) for value in values)):
             return f"no probabilities of {label}"
     return None
+
+
+def _printable(text: str) -> str:
+    """Text of a file that a stranger may have made, for one line of a terminal."""
+    return "".join(one if one.isprintable() else "?" for one in text)
 
 
 def _is_number(value: Any) -> bool:

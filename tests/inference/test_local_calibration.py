@@ -109,6 +109,30 @@ def test_it_is_read_by_name_or_as_a_file(found: dict[str, Any], tmp_path: Path) 
         local.read(tmp_path, "here", weights_sha256="other")
 
 
+def test_what_the_file_warns_of_is_said_where_it_decides(
+    found: dict[str, Any], tmp_path: Path
+) -> None:
+    path = tmp_path / "here.json"
+
+    def note(**changed: Any) -> str:
+        path.write_text(json.dumps(found | changed))
+        one = local.read(tmp_path, str(path), weights_sha256="abc")
+        return decide([], calibration=one, threshold=0.3).notes[0]
+
+    plain = "threshold and temperature are of the calibration here"
+    assert note(shared_with_train="", warning=None) == plain
+    told = note(shared_with_train="2 patients (IM-1)", warning="fewer than 20 patients\n")
+    assert told.startswith(
+        f"{plain}. LEAK: its images share 2 patients (IM-1) with the train split"
+    )
+    assert told.endswith("fewer than 20 patients?")
+    older = {key: value for key, value in found.items() if key != "warning"}
+    path.write_text(json.dumps(older))
+    assert "shared_with_train" not in older
+    one = local.read(tmp_path, str(path), weights_sha256="abc")
+    assert decide([], calibration=one).notes == (plain,)
+
+
 @pytest.mark.parametrize(
     ("key", "value"),
     [
@@ -119,6 +143,8 @@ def test_it_is_read_by_name_or_as_a_file(found: dict[str, Any], tmp_path: Path) 
         ("temperature", 0),
         ("temperature", "1"),
         ("weights_sha256", None),
+        ("warning", 1),
+        ("shared_with_train", ["a"]),
         ("probabilities", {"NORMAL": [0.1], "PNEUMONIA": [2]}),
         ("probabilities", {"NORMAL": "0.1"}),
         ("probabilities", []),

@@ -1,0 +1,87 @@
+import hashlib
+import logging
+import shutil
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from pneumo.inference.leakage import labelled
+from tests.data.test_dicom import dataset, encode
+
+PATIENT_ID = "4711-secret"
+
+
+def add(root: Path, name: str, *, grey: int) -> Path:
+    path = root / name
+    path.parent.mkdir(parents=True, exist_ok=True)
+    Image.fromarray(np.full((8, 8), grey, np.uint8)).save(path)
+    return path
+
+
+@pytest.fixture
+def data(tmp_path: Path) -> Path:
+    root = tmp_path / "mine"
+    for grey, name in enumerate(("NORMAL/a.png", "NORMAL/b.png", "PNEUMONIA/c.png")):
+        add(root, name, grey=grey)
+    return root
+
+
+def patients(root: Path) -> dict[str, str]:
+    _, table = labelled(root, patient_key="person")
+    return dict(zip(table["path"], table["patient"], strict=True))
+
+
+def test_dicom_files_of_one_patient_id_are_one_patient(data: Path) -> None:
+    for name, who in (
+        ("NORMAL/1.dcm", PATIENT_ID),
+        ("NORMAL/2.dcm", f"{PATIENT_ID} "),
+        ("PNEUMONIA/3.dcm", PATIENT_ID),
+        ("PNEUMONIA/4.dcm", "other"),
+        ("PNEUMONIA/5.dcm", ""),
+        ("PNEUMONIA/6.dcm", None),
+    ):
+        (data / name).write_bytes(encode(dataset(PatientID=who, StudyID=name[-5])))
+    (data / "NORMAL/broken.dcm").write_bytes(bytes(128) + b"DICM" + b"\xff" * 40)
+    found = patients(data)
+    assert found["NORMAL/1.dcm"] == found["NORMAL/2.dcm"] == found["PNEUMONIA/3.dcm"]
+    assert len(set(found.values())) == len(found) - 2
+    digest = hashlib.sha256(PATIENT_ID.encode()).hexdigest()
+    assert not any(PATIENT_ID in one or digest[:8] in one for one in found.values())
+
+
+def test_one_patient_id_for_all_is_told(data: Path, caplog: pytest.LogCaptureFixture) -> None:
+    for number in range(3):
+        made = encode(dataset(PatientID="ANON", StudyID=str(number)))
+        (data / f"NORMAL/{number}.dcm").write_bytes(made)
+    with caplog.at_level(logging.WARNING):
+        assert len(set(patients(data).values())) == 4
+    assert caplog.messages[0].startswith("All 3 DICOM files have the same PatientID")
+    assert "ANON" not in caplog.text
+
+
+def test_identical_files_are_one_patient(data: Path) -> None:
+    shutil.copy(data / "NORMAL/a.png", data / "NORMAL/z.png")
+    found = patients(data)
+    assert found["NORMAL/a.png"] == found["NORMAL/z.png"]
+    assert len(set(found.values())) == 3
+    shutil.copy(data / "NORMAL/a.png", data / "NORMAL/IM-0001-0001.png")
+    found = patients(data)
+    (patient,) = {found[f"NORMAL/{name}.png"] for name in ("a", "z", "IM-0001-0001")}
+    assert patient == "test/IM-1"  # as the set's own name says
+
+
+def test_two_names_of_the_set_stay_two_patients(data: Path) -> None:
+    for number in (1, 2):
+        shutil.copy(data / "NORMAL/a.png", data / f"NORMAL/IM-000{number}-0001.png")
+    found = patients(data)
+    names = [found[f"NORMAL/IM-000{number}-0001.png"] for number in (1, 2)]
+    assert names == ["test/IM-1", "test/IM-2"]
+    assert found["NORMAL/a.png"] in names
+
+
+def test_one_image_under_both_labels_is_refused(data: Path) -> None:
+    shutil.copy(data / "NORMAL/b.png", data / "PNEUMONIA/d.png")
+    with pytest.raises(ValueError, match=r"NORMAL/b\.png and PNEUMONIA/d\.png are the same file"):
+        labelled(data, patient_key="person")
