@@ -5,6 +5,7 @@ what else a row of the table has, under codes of our own (99PNEUMO), since no st
 "called by a network". It is preliminary, unverified, and says that it is for research.
 """
 
+import tempfile
 import warnings
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -64,7 +65,8 @@ class Reports:
             row: of the table of predictions, by column.
 
         Raises:
-            ValueError: the image lacks what a report refers to it by, or a tag of it is broken.
+            ValueError: the image lacks what a report refers to it by, a tag of it is broken, or the
+                image is gone or the report cannot be written.
         """
         import pydicom
 
@@ -79,9 +81,16 @@ class Reports:
             raise ValueError(f"{name}: a tag is broken ({error})") from None
         except ValueError as error:
             raise ValueError(f"{name}: {error}") from None
+        except OSError as error:  # it was there a moment ago
+            raise ValueError(f"{name}: it can no longer be read ({_reason(error)})") from None
         path = self.folder / f"{report.SOPInstanceUID}.dcm"
-        with atomic.replacing(path) as part:
-            report.save_as(part, enforce_file_format=True)
+        try:
+            with atomic.replacing(path) as part:
+                report.save_as(part, enforce_file_format=True)
+        except OSError as error:
+            raise ValueError(
+                f"{name}: it cannot be written to {self.folder} ({_reason(error)})"
+            ) from None
         return path.name
 
 
@@ -91,7 +100,8 @@ def reports(
     """Returns what writes the reports of DICOM files; the folder is made.
 
     Raises:
-        ValueError: the extra is not installed, the folder is in use, or a file is no DICOM file.
+        ValueError: the extra is not installed, the folder is in use or cannot be written, or a file
+            is no DICOM file.
     """
     try:
         __import__(PACKAGE)
@@ -106,10 +116,31 @@ def reports(
             f"--dicom-sr writes reports that refer to DICOM images; {others[0]} is none "
             f"({len(others):,} of {len(names):,} files). Leave it out, or leave --dicom-sr out"
         )
-    if folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
-        raise ValueError(f"--dicom-sr must name a new or empty folder; {folder} is none")
-    folder.mkdir(exist_ok=True)
+    _make(folder)
     return Reports(folder, algorithm, keep_patient)
+
+
+def _make(folder: Path) -> None:
+    """Makes the folder and tries whether a file can be written; ValueError where it cannot."""
+    try:
+        if folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
+            raise ValueError(f"--dicom-sr must name a new or empty folder; {folder} is none")
+        if not folder.absolute().parent.is_dir():
+            raise ValueError(
+                f"--dicom-sr must lie in a folder that exists; there is no {folder.parent}"
+            )
+        folder.mkdir(exist_ok=True)
+        with tempfile.TemporaryFile(dir=folder):
+            pass
+    except OSError as error:
+        raise ValueError(
+            f"--dicom-sr must name a folder that can be written; {folder} cannot "
+            f"({_reason(error)}). Name another"
+        ) from None
+
+
+def _reason(error: OSError) -> str:
+    return error.strerror or type(error).__name__
 
 
 def build(source: Any, row: Mapping[str, Any], *, algorithm: str, keep_patient: bool) -> Any:
