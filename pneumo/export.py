@@ -212,11 +212,13 @@ def _checklists(given: argparse.Namespace, run_dir: Path) -> int:
 
 
 def _checklists_text(member: Member, *, checkpoint: str) -> str:
+    model = run_folder.read_config(member.run_dir).get("model")
     with _told(member.run_dir):
         return checklists.write(
             member.metrics,
             found=ensemble.assessment(member) if checkpoint == "best" else None,
             maps=run_folder.read_maps(member.run_dir, checkpoint=checkpoint),
+            model=model if isinstance(model, dict) else None,
         )
 
 

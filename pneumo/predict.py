@@ -106,8 +106,9 @@ def _classify(run_dirs: Sequence[Path], names: Sequence[str], given: argparse.Na
     )
     decision = _decision(given, runs, networks)
     shown_at = decision.threshold if given.calibration else given.threshold
-    pictures = _pictures(given, run_dirs, names, threshold=shown_at)
+    request = _heatmap_request(given, run_dirs, threshold=shown_at)
     reports = _reports(given, names, networks)
+    pictures = _pictures(given, request, names)
     reference = reference_of(runs[0], networks, checkpoint=given.checkpoint, threads=threads)
     errors = unreported = 0
     stream = reader.read_all(names, shapes=networks.shapes, threads=threads)
@@ -160,24 +161,40 @@ class Pictures:
             return None
 
 
-def _pictures(
-    given: argparse.Namespace,
-    run_dirs: Sequence[Path],
-    names: Sequence[str],
-    *,
-    threshold: float | None,
-) -> Pictures | None:
+def _heatmap_request(
+    given: argparse.Namespace, run_dirs: Sequence[Path], *, threshold: float | None
+) -> "heatmap_images.HeatmapRequest | None":
+    """What the pictures show; checks --heatmap, whose folder is not made yet."""
     if given.heatmap is None:
         return None
     if len(run_dirs) > 1:
         raise ValueError(
             f"--heatmap shows where one network looked; got {len(run_dirs)} runs. Name one of them"
         )
+    if given.dicom_sr is not None and given.dicom_sr.resolve() == given.heatmap.resolve():
+        raise ValueError(
+            f"--heatmap and --dicom-sr must name two folders; both are {given.heatmap}"
+        )
     from pneumo.inference import heatmap_images
 
+    heatmap_images.check_album(
+        given.heatmap, "--heatmap", list_name=heatmap_images.LIST, writer=heatmap_images.WRITER
+    )
     # another on the CPU, as captum wants it
     one = load(run_dirs[0], checkpoint=given.checkpoint, trust=given.trust)
-    request = heatmap_images.make_request(one, checkpoint=given.checkpoint, threshold=threshold)
+    return heatmap_images.make_request(one, checkpoint=given.checkpoint, threshold=threshold)
+
+
+def _pictures(
+    given: argparse.Namespace,
+    request: "heatmap_images.HeatmapRequest | None",
+    names: Sequence[str],
+) -> Pictures | None:
+    """What draws the pictures; makes their folder."""
+    if request is None:
+        return None
+    from pneumo.inference import heatmap_images
+
     return Pictures(request, heatmap_images.Album(given.heatmap, request, names, flag="--heatmap"))
 
 

@@ -5,6 +5,8 @@ what else a row of the table has, under codes of our own (99PNEUMO), since no st
 "called by a network". It is preliminary, unverified, and says that it is for research.
 """
 
+import tempfile
+import warnings
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from importlib.metadata import version
@@ -23,6 +25,15 @@ PATIENT = (  # type 2 of an SR: there, but empty unless the user asks for them
     *("PatientID", "PatientName", "PatientBirthDate", "PatientSex", "AccessionNumber", "StudyID"),
     *("StudyDate", "StudyTime", "ReferringPhysicianName"),
 )
+# What highdicom asks of them; an image may have any text
+RULES = {
+    "PatientBirthDate": "a date (YYYYMMDD)",
+    "PatientSex": "M, F, O or empty",
+    "StudyDate": "a date (YYYYMMDD)",
+    "StudyTime": "a time (HHMMSS)",
+}
+UTF8 = "ISO_IR 192"  # PS3.3, C.12.1.1.2
+MOST_LETTERS = 40  # of a broken value in a message
 # By column of the table: code (at most 16 characters) and meaning (64)
 MEASURED = {
     "p_pneumonia": ("p_pneumonia", "Probability of PNEUMONIA, raw"),
@@ -54,20 +65,32 @@ class Reports:
             row: of the table of predictions, by column.
 
         Raises:
-            ValueError: the image lacks what a report refers to it by, or a tag of it is broken.
+            ValueError: the image lacks what a report refers to it by, a tag of it is broken, or the
+                image is gone or the report cannot be written.
         """
         import pydicom
 
-        source = pydicom.dcmread(name, stop_before_pixels=True, force=True)
         try:
-            report = build(source, row, algorithm=self.algorithm, keep_patient=self.keep_patient)
+            with warnings.catch_warnings():
+                warnings.simplefilter("ignore")  # of values that break the standard's form
+                source = pydicom.dcmread(name, stop_before_pixels=True, force=True)
+                report = build(
+                    source, row, algorithm=self.algorithm, keep_patient=self.keep_patient
+                )
         except (TypeError, AttributeError) as error:
             raise ValueError(f"{name}: a tag is broken ({error})") from None
         except ValueError as error:
             raise ValueError(f"{name}: {error}") from None
+        except OSError as error:  # it was there a moment ago
+            raise ValueError(f"{name}: it can no longer be read ({_reason(error)})") from None
         path = self.folder / f"{report.SOPInstanceUID}.dcm"
-        with atomic.replacing(path) as part:
-            report.save_as(part, enforce_file_format=True)
+        try:
+            with atomic.replacing(path) as part:
+                report.save_as(part, enforce_file_format=True)
+        except OSError as error:
+            raise ValueError(
+                f"{name}: it cannot be written to {self.folder} ({_reason(error)})"
+            ) from None
         return path.name
 
 
@@ -77,7 +100,8 @@ def reports(
     """Returns what writes the reports of DICOM files; the folder is made.
 
     Raises:
-        ValueError: the extra is not installed, the folder is in use, or a file is no DICOM file.
+        ValueError: the extra is not installed, the folder is in use or cannot be written, or a file
+            is no DICOM file.
     """
     try:
         __import__(PACKAGE)
@@ -92,10 +116,31 @@ def reports(
             f"--dicom-sr writes reports that refer to DICOM images; {others[0]} is none "
             f"({len(others):,} of {len(names):,} files). Leave it out, or leave --dicom-sr out"
         )
-    if folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
-        raise ValueError(f"--dicom-sr must name a new or empty folder; {folder} is none")
-    folder.mkdir(exist_ok=True)
+    _make(folder)
     return Reports(folder, algorithm, keep_patient)
+
+
+def _make(folder: Path) -> None:
+    """Makes the folder and tries whether a file can be written; ValueError where it cannot."""
+    try:
+        if folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
+            raise ValueError(f"--dicom-sr must name a new or empty folder; {folder} is none")
+        if not folder.absolute().parent.is_dir():
+            raise ValueError(
+                f"--dicom-sr must lie in a folder that exists; there is no {folder.parent}"
+            )
+        folder.mkdir(exist_ok=True)
+        with tempfile.TemporaryFile(dir=folder):
+            pass
+    except OSError as error:
+        raise ValueError(
+            f"--dicom-sr must name a folder that can be written; {folder} cannot "
+            f"({_reason(error)}). Name another"
+        ) from None
+
+
+def _reason(error: OSError) -> str:
+    return error.strerror or type(error).__name__
 
 
 def build(source: Any, row: Mapping[str, Any], *, algorithm: str, keep_patient: bool) -> Any:
@@ -139,10 +184,52 @@ def _evidence(source: Any, *, keep_patient: bool) -> Any:
     for tag in NEEDED:
         setattr(evidence, tag, source[tag].value)
     for tag in PATIENT:
-        setattr(evidence, tag, source.get(tag, "") if keep_patient else "")
+        setattr(evidence, tag, _copied(source, tag) if keep_patient else "")
     if keep_patient and "SpecificCharacterSet" in source:
-        evidence.SpecificCharacterSet = source.SpecificCharacterSet
+        evidence.SpecificCharacterSet = UTF8  # pydicom decoded by the image's own
     return evidence
+
+
+def _copied(source: Any, tag: str) -> Any:
+    """The value of a tag of PATIENT; ValueError where a report cannot have it."""
+    value = None
+    try:
+        value = source.get(tag, "")
+        _check(tag, value)
+    except (TypeError, AttributeError, ValueError) as error:
+        got = str(error if value is None else value)[:MOST_LETTERS]
+        raise ValueError(
+            f"--keep-patient copies {tag}, which must be {RULES.get(tag, 'text')}; got {got!r}. "
+            "Leave --keep-patient out, or mend the tag"
+        ) from None
+    if not str(value).isascii() and (unknown := _unknown_character_sets(source)):
+        raise ValueError(
+            f"--keep-patient copies {tag}, whose SpecificCharacterSet must be one of DICOM's; got "
+            f"{unknown[0][:MOST_LETTERS]!r}. Leave --keep-patient out, or mend the tag"
+        )
+    return value
+
+
+def _unknown_character_sets(source: Any) -> list[str]:
+    """Those of an image that pydicom does not know, and decodes as Latin-1."""
+    from pydicom import charset
+
+    named = source.get("SpecificCharacterSet") or ""
+    names = [named] if isinstance(named, str) else map(str, named)
+    return [name for name in names if name not in charset.python_encoding]
+
+
+def _check(tag: str, value: Any) -> None:
+    """Raises TypeError or ValueError where highdicom would, which does not name the tag."""
+    from highdicom import PatientSexValues
+    from pydicom.valuerep import DA, TM
+
+    if tag.endswith("Date"):
+        DA(value)
+    elif tag.endswith("Time"):
+        TM(value)
+    elif tag == "PatientSex" and value:
+        PatientSexValues(value)
 
 
 def _content(source: Any, row: Mapping[str, Any], algorithm: str) -> Any:

