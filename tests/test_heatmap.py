@@ -327,3 +327,18 @@ def test_the_picture_says_file_decision_and_threshold(
     one.metrics["assessment"] = point
     assert heatmap_images.make_request(one, checkpoint="best").threshold == 0.85
     assert heatmap_images.make_request(one, checkpoint="last").threshold == 0.5
+
+
+def test_a_folder_of_pictures_must_lie_where_it_can_be_written(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def check(out: Path) -> None:
+        heatmap_images.check_album(out, "--out", list_name="list.json", writer="us")
+
+    check(tmp_path / "new" / "maps")
+    (tmp_path / "file").touch()
+    with pytest.raises(ValueError, match=r"must lie where it can be written; .*file cannot"):
+        check(tmp_path / "file" / "maps")
+    monkeypatch.setattr("os.access", lambda *_: False)  # root may write anywhere
+    with pytest.raises(ValueError, match="must lie where it can be written"):
+        check(tmp_path / "new" / "maps")
