@@ -309,6 +309,8 @@ def test_a_folder_of_ones_own_without_a_test_folder(tmp_path: Path, capsys: Capt
     assert found["near_identical"]["across"]["random_split"] == 0
     shown = capsys.readouterr().out
     assert "! PATIENTS UNKNOWN" in shown
+    assert "table: --csv FILE with the columns path, label, patient" in " ".join(shown.split())
+    assert "data.csv" not in shown
     assert (
         "not scored; the set has no train and test folder"
         in (tmp_path / "audit" / "audit.html").read_text()

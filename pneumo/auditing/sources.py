@@ -162,7 +162,7 @@ def _own(data_set: base.Folder, name: str, *, place: Path | None) -> Source:
         tables={"paper": table, "official": table},
         patients={"own": int(table["patient"].nunique())},
         near_duplicates=data_set.near_duplicates,
-        note=data_set.note,
+        note=data_set.note and data_set.note.replace("data.csv=", "--csv "),
         left_out=tuple(left_out),
     )
 
