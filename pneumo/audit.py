@@ -21,6 +21,8 @@ examples:
   python -m pneumo.audit my_radiographs --csv table.csv
       the radiographs that a table lists, with their patients
   python -m pneumo.audit pneumoniamnist_224.npz
+  python -m pneumo.audit data/rsna
+      the RSNA Pneumonia Detection Challenge, told by its table
 
 It reads every file once, and finds identical and near-identical images,
 nested copies, files that cannot be read, and how the files of each class were

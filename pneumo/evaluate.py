@@ -169,8 +169,7 @@ def evaluate(
             common.
         UnreadableError: an image cannot be read.
     """
-    if len({run_dir.resolve() for run_dir in run_dirs}) < len(run_dirs):
-        raise ValueError("each run may be named once; got one of them twice")
+    run_folder.check_named_once(run_dirs)
     known = [ensemble.read(run_dir) for run_dir in run_dirs]
     ensemble.check_classes(known)
     if data is None:

@@ -29,7 +29,7 @@ from pneumo.inference import (
 from pneumo.inference.decision import Decision, decide
 from pneumo.inference.ensemble import Member, Networks, Scored
 from pneumo.labels import NORMAL, PNEUMONIA
-from pneumo.runs import detection_run, output, pretrained
+from pneumo.runs import detection_run, output, pretrained, run_folder
 from pneumo.runs.checkpoint import CHECKPOINTS, Trained, load
 from pneumo.runs.output import check_out, opened
 
@@ -88,6 +88,7 @@ def predict(given: argparse.Namespace) -> int:
     if not run_dirs:
         run_dirs = [pretrained.find(pretrained.DEFAULT)]
         _say(_shipped(ensemble.read(run_dirs[0])))
+    run_folder.check_named_once(run_dirs)
     if given.out:
         check_out(given.out, run_dirs=run_dirs, inputs=_files(names))
     if given.threads:

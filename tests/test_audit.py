@@ -309,10 +309,23 @@ def test_a_folder_of_ones_own_without_a_test_folder(tmp_path: Path, capsys: Capt
     assert found["near_identical"]["across"]["random_split"] == 0
     shown = capsys.readouterr().out
     assert "! PATIENTS UNKNOWN" in shown
+    assert "table: --csv FILE with the columns path, label, patient" in " ".join(shown.split())
+    assert "data.csv" not in shown
     assert (
         "not scored; the set has no train and test folder"
         in (tmp_path / "audit" / "audit.html").read_text()
     )
+
+
+@pytest.mark.slow
+def test_the_challenges_set_is_told_by_its_table(rsna_set: Path, tmp_path: Path) -> None:
+    assert call(rsna_set, "--out", tmp_path / "audit") == 0
+    found = numbers(tmp_path / "audit")
+    assert found["data"]["kind"] == "rsna"
+    assert found["data"]["patients"] == {"own": 32}
+    assert found["counts"][-1]["images"] == 32
+    assert not found["unreadable"]
+    assert {row["format"] for row in rows(tmp_path / "audit" / "files.csv")} == {"DICOM"}
 
 
 def test_a_table_names_the_patients(tmp_path: Path) -> None:

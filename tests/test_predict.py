@@ -135,6 +135,13 @@ def test_several_runs_are_averaged(
     np.testing.assert_allclose(np.mean(p[:2], axis=0), p[2], atol=1e-9)
 
 
+def test_a_run_named_twice_is_refused(
+    finished: Path, paths: list[str], capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert call(finished, finished / ".." / finished.name, *paths) == 2
+    assert "each run may be named once; got " in capsys.readouterr().err
+
+
 def test_json_lines_and_csv_say_the_same(
     finished: Path, paths: list[str], tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:

@@ -7,12 +7,12 @@ from pathlib import Path
 
 import pandas as pd
 
-from pneumo.data import base, kermany
+from pneumo.data import base, kermany, rsna
 from pneumo.data import folder as own
 from pneumo.data.phantom import STAMP
 from pneumo.labels import CLASS_NAMES
 
-KINDS = ("kermany", "folder", "medmnist")
+KINDS = ("kermany", "folder", "medmnist", "rsna")
 PHANTOM = "GENERATED IMAGES: drawn by a program. Scores on them say nothing about pneumonia."
 NUM_SHOWN = 3  # names in a message
 
@@ -23,7 +23,7 @@ class Source:
 
     Attributes:
         name: of its folder or file, without the way to it.
-        kind: kermany, phantom, folder or medmnist.
+        kind: kermany, phantom, folder, medmnist or rsna.
         place: what was named, below which other images are looked for; None: not looked for.
         root: the folder that paths are relative to.
         tables: a row an image, see kermany.index, by protocol: who is one patient depends on it.
@@ -57,8 +57,9 @@ def open_set(
     Args:
         place: the set's folder, a folder of one's own, or PneumoniaMNIST's .npz file.
         csv: a table of one's own radiographs, see pneumo.data.folder.csv_table.
-        kind: one of KINDS; None: a file is medmnist; a folder with train/ or test/ in which a name
-            follows the set's grammar is kermany; another is folder.
+        kind: one of KINDS; None: a file is medmnist; a folder with the challenge's table is rsna;
+            one with train/ or test/ in which a name follows the set's grammar is kermany; another
+            is folder.
         skip_unknown: leave out images whose names do not follow that grammar.
         cache_dir: where a .npz file is unpacked.
 
@@ -75,6 +76,8 @@ def open_set(
             return _kermany(place, name, skip_unknown=skip_unknown)
         if kind == "medmnist":
             return _own(base.medmnist(str(place), str(cache_dir)), name, place=None)
+        if kind == "rsna":
+            return _rsna(place, name)
         listed = str(csv) if csv else None
         return _own(base.folder(str(place), listed), name, place=None if csv else place)
     except (FileNotFoundError, ValueError) as error:  # this command's names of the same things
@@ -109,6 +112,8 @@ def _guess(place: Path, csv: Path | None) -> str:
         return "medmnist"
     if csv:
         return "folder"
+    if (place / rsna.LABELS).is_file():
+        return "rsna"
     base_folder = kermany.set_folder(place)
     if base_folder is None:
         if not any((place / label).is_dir() for label in CLASS_NAMES):
@@ -148,6 +153,20 @@ def _kermany(place: Path, name: str, *, skip_unknown: bool) -> Source:
     )
 
 
+def _rsna(place: Path, name: str) -> Source:
+    data_set = rsna.rsna(str(place))
+    table = data_set.table(patient_key="person", on_unknown_name="error")
+    _check_labels(table, place)
+    return Source(
+        name=name,
+        kind=data_set.kind,
+        place=None,  # the challenge's test images, which have no labels, lie beside
+        root=data_set.root,
+        tables={"paper": table, "official": table},
+        patients={"own": len(table)},
+    )
+
+
 def _own(data_set: base.Folder, name: str, *, place: Path | None) -> Source:
     left_out: list[str] = []
     if data_set.csv:
@@ -162,7 +181,7 @@ def _own(data_set: base.Folder, name: str, *, place: Path | None) -> Source:
         tables={"paper": table, "official": table},
         patients={"own": int(table["patient"].nunique())},
         near_duplicates=data_set.near_duplicates,
-        note=data_set.note,
+        note=data_set.note and data_set.note.replace("data.csv=", "--csv "),
         left_out=tuple(left_out),
     )
 

@@ -23,9 +23,9 @@ QUIET = "GENERATED IMAGES: {count} phantoms. Scores on them say nothing about pn
 
 UNKNOWN = (
     "PATIENTS UNKNOWN: each image counts as a patient of its own, so several images of one person "
-    "may be in train and test, and the scores may be too good. Near-identical images are joined. "
-    "Name the patients in a table: data.csv=FILE with the columns path, label, patient"
+    "may be in train and test, and the scores may be too good. Near-identical images are joined."
 )
+NAME_THEM = "Name the patients in a table: data.csv=FILE with the columns path, label, patient"
 KERMANY_LICENCE = "CC BY 4.0, doi 10.17632/rscbjbr9sj"
 
 
@@ -102,10 +102,10 @@ def folder(root: str, csv: str | None = None, licence: str = "not stated") -> Fo
     place = Path(root).expanduser()
     check_unpacked(place)
     if csv is None:
-        return Folder(place, "folder", UNKNOWN, licence, near_duplicates=True)
+        return Folder(place, "folder", f"{UNKNOWN} {NAME_THEM}", licence, near_duplicates=True)
     path = Path(csv).expanduser()
     known = "patient" in _columns(path)
-    note = None if known else UNKNOWN
+    note = None if known else f"{UNKNOWN} {NAME_THEM}"
     return Folder(place, "folder", note, licence, near_duplicates=not known, csv=path)
 
 

@@ -15,6 +15,7 @@ from pneumo.data.kermany import COLUMNS, SOURCES, images_in, join_duplicates
 from pneumo.labels import CLASS_NAMES, NORMAL, SUBTYPES
 
 NUM_SHOWN = 3  # rows or names in a message
+OWN_COLUMNS = ("path", "label", "patient", "split", "subtype")  # of a table; others are not read
 # Bits of 64 in which the perceptual hashes of copies may differ, as after another compression or
 # size. Of the 5,856 radiographs of Kermany et al. 15 pairs of different patients are as near but no
 # copies, at 4 bits 214; joining too many cannot leak (measured).
@@ -53,7 +54,8 @@ def csv_table(path: Path, root: Path) -> pd.DataFrame:
 
     Raises:
         FileNotFoundError: there is no such file, or a path of it is no file.
-        ValueError: a column is missing, a value is not one of those above, or a path comes twice.
+        ValueError: a column is missing or there twice, a value is not one of those above, or a path
+            comes twice.
     """
     try:
         listed = pd.read_csv(path, dtype=str, keep_default_na=False)
@@ -61,6 +63,12 @@ def csv_table(path: Path, root: Path) -> pd.DataFrame:
         raise FileNotFoundError(f"data.csv must be a file; there is no {path}") from None
     except ValueError as error:
         raise ValueError(f"data.csv must be a table; {path} is broken: {error}") from None
+    header = pd.read_csv(path, header=None, nrows=1, dtype=str, keep_default_na=False).iloc[0]
+    twice = sorted(set(header[header.duplicated()]) & {*OWN_COLUMNS})
+    if twice:  # pandas gives the second another name
+        raise ValueError(
+            f"data.csv must have each column once; {path} has two named {twice[0]}. Remove one"
+        )
     for name in ("path", "label"):
         if name not in listed:
             raise ValueError(

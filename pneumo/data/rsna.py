@@ -138,6 +138,11 @@ def _check_rows(labels: pd.DataFrame, root: Path) -> None:
         f"each box of {LABELS} must have a width and a height above 0",
         "Correct or remove its row",
     )
+    _refuse(
+        patient[(target == 1) & labels.duplicated()],
+        f"each box of {LABELS} must be listed once",
+        "Remove the other row",
+    )
     several = (target == 0) & patient.duplicated(keep=False)
     _refuse(
         patient[several],
@@ -193,6 +198,10 @@ def _read(path: Path, columns: Sequence[str]) -> pd.DataFrame:
     if missing := [name for name in columns if name not in table]:
         raise ValueError(
             f"{path} must have the columns {', '.join(columns)}; it lacks {missing[0]}"
+        )
+    if table.empty:
+        raise ValueError(
+            f"{path} must have rows; it has none. Take the table anew from the challenge"
         )
     names = table["patientId"].fillna("")
     _refuse(

@@ -20,6 +20,7 @@ IOU_THRESHOLDS = (0.4, 0.45, 0.5, 0.55, 0.6, 0.65, 0.7, 0.75)
 IOU = 0.4  # of precision, recall, F1 and the curves: the challenge's lowest
 INSTALL = "install it with python -m pip install 'pneumo[detection]'"
 NO_BOX = 1.0  # the confidence where no box that is kept makes the score better than none
+WHY_NO_BOX = "at no confidence is the challenge score of validation images above 0"
 
 
 class Counts(NamedTuple):

@@ -95,8 +95,13 @@ def check_patients(names: Sequence[str]) -> None:
     """Raises ValueError where images would not be patients of their own in the challenge."""
     patients: dict[str, str] = {}
     for name in names:
-        other = patients.setdefault(_patient(name), name)
-        if name == reader.STANDARD_INPUT or other != name:
+        other = patients.get(_patient(name))
+        patients[_patient(name)] = name
+        if other == name:
+            raise ValueError(
+                f"--format rsna has a row a patient; {name} is named twice. Name it once"
+            )
+        if name == reader.STANDARD_INPUT or other:
             told = "standard input" if name == reader.STANDARD_INPUT else f"{other} and {name}"
             raise ValueError(
                 "--format rsna has a row a patient, named by the file without its ending; "

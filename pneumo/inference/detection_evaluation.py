@@ -20,10 +20,10 @@ def evaluate(run_dirs: Sequence[Path]) -> dict[str, Any]:
     """Returns what ``--out`` writes: each detector, and of several their fusions, scored alike.
 
     Raises:
-        FileNotFoundError, ValueError: a run is broken; the runs have no test images in common.
+        FileNotFoundError, ValueError: a run is broken, or has no test images; the runs have none in
+            common.
     """
-    if len({run_dir.resolve() for run_dir in run_dirs}) < len(run_dirs):
-        raise ValueError("each run may be named once; got one of them twice")
+    run_folder.check_named_once(run_dirs)
     runs = [detection_run.read(run_dir, name=str(run_dir)) for run_dir in run_dirs]
     if len(runs) == 1:
         tests, what, left_out = [runs[0].boxes.part("test")], "the test split", 0
@@ -31,6 +31,11 @@ def evaluate(run_dirs: Sequence[Path]) -> dict[str, Any]:
         shared = fusion.common(runs, "test")
         tests, what, left_out = shared.parts, "the test images all share", shared.left_out
     images = tests[0].images
+    if not len(images):
+        raise ValueError(
+            f"a run must have test images to be scored on; {runs[0].name} has none. Name a run "
+            "whose split.csv has a test split"
+        )
     notes = [str(n) for n in dict.fromkeys(r.metrics["data"].get("note") for r in runs) if n]
     if left_out:
         notes.append(

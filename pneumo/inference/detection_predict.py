@@ -16,6 +16,7 @@ from pneumo import cli
 from pneumo.data import boxes as geometry
 from pneumo.data import reader
 from pneumo.data.reader import Radiograph, Shape
+from pneumo.evaluation.detection import NO_BOX, WHY_NO_BOX
 from pneumo.evaluation.metrics import Array
 from pneumo.inference import box_table, ensemble, fusion
 from pneumo.models.unet_encoder import without_tf32
@@ -168,6 +169,9 @@ def _point(run_dirs: Sequence[Path], given: argparse.Namespace, *, confidence: f
     at = confidence if fixed else given.threshold
     source = "fixed on validation images" if fixed else "as given"
     note = f"boxes {told} with a score of at least {at:.4f}, {source}. Not a medical device"
+    if fixed and at == NO_BOX:
+        way = "Train for longer, or give --threshold to see boxes of a lower score"
+        note = f"no box counts {told}: {WHY_NO_BOX}. {way}. Not a medical device"
     return Point(at, "validation" if fixed else "given", weights, note)
 
 

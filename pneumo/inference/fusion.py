@@ -31,7 +31,8 @@ def weighted_box_fusion(
     """Fused boxes (K, 4) and scores (K,) of one image, the highest first.
 
     Boxes that overlap become their mean, weighted by score and member; one that few found loses
-    score. Solovyev et al., Image and Vision Computing 107 (2021) 104117, by their own package.
+    score, and one of score 0 is left out. Solovyev et al., Image and Vision Computing 107 (2021)
+    104117, by their own package.
 
     Args:
         boxes: (K_m, 4) of each of M members, in pixels.
@@ -46,16 +47,19 @@ def weighted_box_fusion(
         from ensemble_boxes import weighted_boxes_fusion
     except ModuleNotFoundError as error:
         raise ValueError(f"weighted box fusion needs {error.name}; {INSTALL}") from None
-    every = np.concatenate([np.reshape(b, (-1, 4)) for b in boxes])
+    above = [np.asarray(s, np.float64) > 0 for s in scores]  # the mean of boxes of weight 0 is NaN
+    boxes = [np.reshape(b, (-1, 4))[a] for b, a in zip(boxes, above, strict=True)]
+    scores = [np.asarray(s, np.float64)[a] for s, a in zip(scores, above, strict=True)]
+    every = np.concatenate(boxes)
     if not len(every):
         return np.zeros((0, 4)), np.zeros(0)
     # it wants coordinates in [0, 1]; neither IoU nor mean depends on where 0 and 1 are
     low = np.tile(every.reshape(-1, 2).min(0), 2)
     size = np.tile(every.reshape(-1, 2).max(0), 2) - low
-    inside = [(np.reshape(b, (-1, 4)) - low) / size for b in boxes]
+    inside = [(b - low) / size for b in boxes]
     fused, score, _ = weighted_boxes_fusion(
         inside,
-        [np.asarray(s, np.float64) for s in scores],
+        scores,
         [np.zeros(len(b)) for b in inside],
         weights=list(np.asarray(weights, np.float64)),
         iou_thr=iou,

@@ -1,18 +1,23 @@
 """A network as blocks from its images to its last layer, for rates by depth and for freezing."""
 
 from torch import nn
+from torchvision.models.vision_transformer import Encoder
 
 
 def blocks(body: nn.Module) -> dict[str, nn.Module]:
     """Returns the parts of a network that have weights, by name, from the images on.
 
-    They are its modules, or where one is a sequence or a list the modules in that.
+    They are its modules, or where one is a sequence or a list the modules in that; of torchvision's
+    vision transformers each layer of the encoder.
 
     >>> list(blocks(nn.Sequential(nn.Conv2d(1, 2, 3), nn.ReLU(), nn.Sequential(nn.Linear(2, 2)))))
     ['0', '2.0']
     """
     found: dict[str, nn.Module] = {}
     for name, child in body.named_children():
+        if isinstance(child, Encoder):
+            found |= {f"{name}.{part}": module for part, module in blocks(child).items()}
+            continue
         within = isinstance(child, nn.Sequential | nn.ModuleList)
         parts = child.named_children() if within else [("", child)]
         found |= {f"{name}.{part}".rstrip("."): module for part, module in parts}

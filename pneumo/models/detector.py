@@ -50,7 +50,8 @@ class Detector(nn.Module):
         mean: that images are standardised by, grey values from 0 to 255; and std.
 
     Raises:
-        ValueError: there is no such architecture, backbone or option, or the weights cannot be had.
+        ValueError: there is no such architecture, backbone or option, an option is out of its
+            range, or the weights cannot be had.
     """
 
     num_classes = 2
@@ -72,13 +73,7 @@ class Detector(nn.Module):
         ):
             if value not in known:
                 raise ValueError(f"model.{name} must be one of {', '.join(known)}; got {value!r}")
-        possible = _options(architecture)
-        for option in options or {}:
-            if option not in possible:
-                raise ValueError(
-                    f"model.options must be of {', '.join(possible)} with {architecture}; got "
-                    f"{option!r}"
-                )
+        _check_options(options or {}, architecture=architecture)
         mean, std, make_pyramid = _backbone(backbone, pretrained)
         self.body = ARCHITECTURES[architecture](
             make_pyramid,
@@ -192,15 +187,44 @@ def _backbone(name: str, pretrained: bool | str) -> tuple[float, float, Pyramid]
     return sum(described.mean) / 3, sum(described.std) / 3, make_pyramid
 
 
-def _options(architecture: str) -> list[str]:
-    """Returns the numbers that torchvision's class takes; it ignores what it does not know."""
+def _check_options(options: Mapping[str, Any], *, architecture: str) -> None:
+    """Raises ValueError for an option that torchvision lacks, or would fail at in a run."""
+    usual = _options(architecture)
+    for name, value in options.items():
+        if name not in usual:
+            raise ValueError(
+                f"model.options must be of {', '.join(usual)} with {architecture}; got {name!r}"
+            )
+        counts = isinstance(usual[name], int)
+        kept = isinstance(value, int if counts else int | float) and not isinstance(value, bool)
+        if not kept or not (value >= 1 if counts else 0 <= value <= 1):
+            says = "a whole number, at least 1" if counts else "a number from 0 to 1"
+            raise ValueError(f"model.options.{name} must be {says}; got {value!r}")
+    used = {**usual, **options}
+    for name in used:
+        other = name.replace("fg_iou_thresh", "bg_iou_thresh")
+        if used[name] < used[other]:
+            raise ValueError(
+                f"model.options.{name} must be at least {other}; got {used[name]} and {used[other]}"
+            )
+
+
+def _options(architecture: str) -> dict[str, float]:
+    """Returns the numbers that torchvision's class takes, counts as int, shares as float.
+
+    It ignores what it does not know.
+    """
     made: Callable[..., nn.Module] = {
         "retinanet": detection.RetinaNet,
         "maskrcnn": detection.MaskRCNN,
     }[architecture]
     arguments = signature(made).parameters.values()
     sizes = {"min_size", "max_size"}  # of images, which are not resized
-    return [a.name for a in arguments if type(a.default) in (int, float) and a.name not in sizes]
+    return {
+        a.name: a.default
+        for a in arguments
+        if type(a.default) in (int, float) and a.name not in sizes
+    }
 
 
 def _retinanet(make_pyramid: Pyramid, width: int, **options: Any) -> nn.Module:

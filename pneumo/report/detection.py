@@ -9,6 +9,7 @@ from typing import Any
 from markupsafe import Markup
 
 from pneumo.evaluation import published
+from pneumo.evaluation.detection import challenge_score, kept
 from pneumo.evaluation.detection_assessment import MAP_SENTENCE, SCORES, assess
 from pneumo.inference.box_overlay import LEGEND
 from pneumo.report import detection_examples, detection_figures
@@ -92,9 +93,8 @@ def sections(runs: Sequence[DetectionRun]) -> list[DetectionSection]:
 
 
 def _section(kind: str, protocol: str, runs: list[DetectionRun], number: int) -> DetectionSection:
+    runs = sorted(runs, key=lambda run: -_on_validation(run))  # the test split chooses nothing
     assessments = [_assess(run) for run in runs]
-    ranked = sorted(zip(runs, assessments, strict=True), key=lambda pair: -_challenge(pair[1]))
-    runs, assessments = [run for run, _ in ranked], [found for _, found in ranked]
     examples, said = detection_examples.examples(runs[0])
     return DetectionSection(
         slug=f"{PREFIX}{number}",
@@ -104,7 +104,7 @@ def _section(kind: str, protocol: str, runs: list[DetectionRun], number: int) ->
         debug=protocol == DEBUG,
         runs=runs,
         assessments=assessments,
-        rows=[*(_row(run, found) for run, found in ranked), _paper_row()],
+        rows=[*map(_row, runs, assessments), _paper_row()],
         why_no_map=assessments[0]["why_no_map"],
         examples=examples,
         of_example=said,
@@ -122,8 +122,11 @@ def _assess(run: DetectionRun) -> dict[str, Any]:
     )
 
 
-def _challenge(found: Mapping[str, Any]) -> float:
-    value = float(found["scores"]["challenge"]["value"])
+def _on_validation(run: DetectionRun) -> float:
+    """The challenge score of a run's validation split; -1 where there is none."""
+    val = run.boxes.part("val")
+    shown = kept(val.predicted, val.scores, confidence=run.confidence)
+    value = challenge_score(val.truth, *shown)
     return value if value == value else -1.0
 
 
@@ -164,15 +167,16 @@ def words() -> dict[str, Any]:
 
 
 def headline(parts: Sequence[DetectionSection]) -> list[str]:
-    """A sentence on the best detector of each section."""
+    """A sentence on the detector of each section that is best on its validation split."""
     said = []
     for part in parts:
         one = part.assessments[0]["scores"]["challenge"]
         model = part.runs[0].metrics["model"]
         debug = "DEBUG RUNS, whose scores mean nothing: " if part.debug else ""
         said.append(
-            f"{debug}{part.title}: the best of {part.num_runs}, {model}, has a challenge score of "
-            f"{decimal(one['value'])} ({interval(one['low'], one['high'])}) on the test split."
+            f"{debug}{part.title}: of {part.num_runs}, the best by the challenge score of its "
+            f"validation split, {model}, has one of {decimal(one['value'])} "
+            f"({interval(one['low'], one['high'])}) on the test split."
         )
     return said
 

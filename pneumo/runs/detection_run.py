@@ -88,13 +88,14 @@ def refuse(run_dir: Path, rule: str) -> None:
 
 def confidence_of(metrics: Mapping[str, Any], run_dir: Path) -> float:
     """Returns the confidence that a run fixed on validation; ValueError where it says none."""
-    confidence = metrics.get("confidence")
-    if isinstance(confidence, bool) or not isinstance(confidence, int | float):
-        raise ValueError(
-            f"{run_dir / 'metrics.json'} must say the confidence fixed on validation; "
-            f"it says {confidence!r}"
-        )
-    return float(confidence)
+    confidence: Any = metrics.get("confidence")
+    number = isinstance(confidence, int | float) and not isinstance(confidence, bool)
+    if number and 0 <= confidence <= 1:
+        return float(confidence)
+    raise ValueError(
+        f"{run_dir / 'metrics.json'} must say the confidence fixed on validation, from 0 to 1; it "
+        f"says {confidence!r}. {ANEW}"
+    )
 
 
 def read(run_dir: Path, *, name: str) -> DetectionRun:

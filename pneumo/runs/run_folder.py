@@ -288,6 +288,15 @@ def _asked(run_dir: Path) -> dict[str, Any]:
     return identity_by(identity(run_dir), overrides_of(run_dir))
 
 
+def check_named_once(run_dirs: Sequence[Path]) -> None:
+    """Raises ValueError where one run folder is named twice, by whatever path."""
+    known: set[Path] = set()
+    for run_dir in run_dirs:
+        if run_dir.resolve() in known:
+            raise ValueError(f"each run may be named once; got {run_dir} twice")
+        known.add(run_dir.resolve())
+
+
 def of_detector(settings: Mapping[str, Any]) -> bool:
     """Whether a configuration, or metrics.json, is of a detector; older ones have no task."""
     return settings.get("task") == DETECTION

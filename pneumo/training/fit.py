@@ -70,7 +70,7 @@ def check(config: Mapping[str, Any]) -> None:
     """
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # they come again in the run, and go to its log
-        trainer = try_parts(config)
+        trainer = try_parts(config, with_boxes=False)
         network = objects.attempt("model", lambda: build_network(config))
         for callback in trainer.callbacks:  # type: ignore[attr-defined]
             if isinstance(callback, Finetune):
@@ -78,8 +78,12 @@ def check(config: Mapping[str, Any]) -> None:
         objects.try_loss(config, num_classes=network.num_classes)
 
 
-def try_parts(config: Mapping[str, Any]) -> pl.Trainer:
+def try_parts(config: Mapping[str, Any], *, with_boxes: bool) -> pl.Trainer:
     """Tries what a classifier's and a detector's run both have; returns the Trainer.
+
+    Args:
+        config: plain, resolved.
+        with_boxes: whether images are augmented with their boxes.
 
     Raises:
         ValueError: as check.
@@ -89,7 +93,7 @@ def try_parts(config: Mapping[str, Any]) -> pl.Trainer:
         config["trainer"], Path(config["run_dir"]), job_number=config.get("job_number")
     )
     objects.try_optimizer(config, device=trainer.strategy.root_device)
-    objects.attempt("augment", lambda: instantiate(config["augment"]).per_image())
+    objects.try_augment(config, with_boxes=with_boxes)
     return trainer
 
 

@@ -16,7 +16,7 @@ from hydra.utils import instantiate
 from pneumo.data import cache
 from pneumo.data.base import DataSet
 from pneumo.data.detection import BoxDataModule
-from pneumo.evaluation.detection import INSTALL
+from pneumo.evaluation.detection import INSTALL, NO_BOX, WHY_NO_BOX
 from pneumo.models import fused_cpu
 from pneumo.models.detector import Detector
 from pneumo.runs import run_folder
@@ -36,6 +36,10 @@ from pneumo.training.fit import (
 log = logging.getLogger("pneumo")
 
 OWN_KEYS = ("name",)  # of a model's YAML that are no arguments
+LONGER = (
+    "Train for longer (trainer.max_epochs); python -m pneumo.predict shows boxes of a lower "
+    "score with --threshold"
+)
 NO_MAP = f"The mean average precision is left out: it needs pycocotools; {INSTALL}"
 
 
@@ -48,7 +52,7 @@ def check(config: Mapping[str, Any]) -> None:
         )
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # they come again in the run, and go to its log
-        try_parts(config)
+        try_parts(config, with_boxes=True)
         objects.attempt("model", lambda: build_network(config))
 
 
@@ -166,19 +170,22 @@ def num_boxes(table: pd.DataFrame) -> dict[str, int]:
 
 def conclude(metrics: Mapping[str, Any], data_set: DataSet, run_dir: Path) -> None:
     """Says what came out, what it means, and where it lies."""
-    best = metrics["best"]
+    best, confidence = metrics["best"], metrics["confidence"]
+    none = confidence == NO_BOX
     log.info("")
     log.info(
-        "Epoch %d of %d, chosen by %s on the %s split; boxes of a score of %.2f and more count:",
+        "Epoch %d of %d, chosen by %s on the %s split; %s:",
         *(best["epoch"] + 1, len(metrics["history"])),
         *(metrics["selection"]["monitor"], metrics["selection"]["on"]),
-        metrics["confidence"],
+        "no box counts" if none else f"boxes of a score of {confidence:.2f} and more count",
     )
     for part in ("val", "test"):
         log.info(
             "  %-4s  challenge score %.3f   mean average precision %.3f   AUROC of images %.3f",
             *(part, best[part]["challenge"], best[part]["map"], best[part]["auroc"]),
         )
+    if none:
+        log.warning(textwrap.fill(f"No box counts: {WHY_NO_BOX}. {LONGER}", metadata.WIDTH))
     notes = (metadata.DEBUG_NOTE if metrics["debug"] else "", data_set.note)
     shown = metadata.show_end(notes, seconds=metrics["seconds"], run_dir=run_dir)
     log.info("TensorBoard: tensorboard --logdir '%s'", shown)

@@ -15,6 +15,7 @@ from torch import Tensor, nn
 from torch.optim.lr_scheduler import LRScheduler, ReduceLROnPlateau
 from torch.utils.tensorboard import SummaryWriter
 
+from pneumo.data.augment import BoxAugment
 from pneumo.training import losses, settings
 
 # How many arguments the program gives besides those of the configuration
@@ -34,6 +35,7 @@ NO_ARGUMENTS = {  # keys that are the program's own
 HANDS_ON: dict[Any, Callable[..., Any]] = {TensorBoardLogger: SummaryWriter}
 CROSS_ENTROPY = {"_target_": "torch.nn.CrossEntropyLoss"}
 MAX_TRIED = 1000  # epochs that a schedule is stepped through
+NUM_DRAWS = 8  # of an augmentation that is tried, since it may do nothing to an image
 
 T = TypeVar("T")
 
@@ -109,6 +111,37 @@ def schedule_settings(config: Mapping[str, Any], *, num_steps: int) -> dict[str,
                 f"{total}. null takes all of them"
             )
     return settings
+
+
+def try_augment(config: Mapping[str, Any], *, with_boxes: bool) -> None:
+    """Augments a blank image as a run would, for detection also with a box.
+
+    Raises:
+        ValueError: the augmentation fails, or makes an image of another size or type.
+    """
+    augment = attempt("augment", lambda: instantiate(config["augment"]))
+    key = "augment.transforms" if "transforms" in config["augment"] else "augment"
+    size = config["data"]["image_size"]
+    blank = np.zeros((size, size), np.uint8)
+
+    def draw() -> list[Any]:
+        if not with_boxes:
+            alone = augment.per_image()
+            return [alone(blank.copy(), seed=seed) for seed in range(NUM_DRAWS)]
+        boxed = BoxAugment(augment.transforms)
+        middle = np.array([[size / 4, size / 4, 3 * size / 4, 3 * size / 4]])
+        return [
+            boxed(blank.copy(), boxes, seed=seed)[0]
+            for seed in range(NUM_DRAWS)
+            for boxes in (middle, middle[:0])
+        ]
+
+    for made in attempt(key, draw):
+        if made.shape != blank.shape or made.dtype != blank.dtype:
+            raise ValueError(
+                f"{key} must keep an image's size and type, {size} x {size} pixels of uint8; an "
+                f"image comes out as {' x '.join(map(str, made.shape))} of {made.dtype}"
+            )
 
 
 def make_loss(config: Mapping[str, Any], target: np.ndarray, num_classes: int) -> nn.Module:

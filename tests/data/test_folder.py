@@ -94,6 +94,17 @@ def test_wrong_rows_are_named(
         csv_table(write_csv(tmp_path / "a.csv", rows), radiographs)
 
 
+def test_a_column_named_twice_is_told(radiographs: Path, tmp_path: Path) -> None:
+    rows = ["NORMAL/radiograph 0.png,NORMAL,a,,", "PNEUMONIA/radiograph 1.png,PNEUMONIA,b,,"]
+    table = tmp_path / "a.csv"
+    table.write_text("\n".join(["path,label,patient,,", *rows]))  # columns without a name may be
+    assert len(csv_table(table, radiographs)) == 2
+    for name in ("label", "patient"):
+        table.write_text("\n".join([f"path,label,patient,note,{name}", *rows]))
+        with pytest.raises(ValueError, match=rf"each column once; .* has two named {name}\. Rem"):
+            csv_table(table, radiographs)
+
+
 def test_copies_at_another_size_and_compression_are_joined(radiographs: Path) -> None:
     table, _ = folder_table(radiographs)
     images = RNG.integers(0, 256, (len(table), 64, 64), dtype=np.uint8)

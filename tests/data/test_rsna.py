@@ -74,6 +74,13 @@ FIRST, SECOND = "phantom-0-00000", "phantom-0-00001"  # without boxes, with one
         (rsna.LABELS, lambda t: t.replace({"width": {195.0: "wide"}}), "must have numbers after"),
         (rsna.LABELS, lambda t: t.iloc[1:], f"must have the same patients, .* {FIRST}. Take both"),
         (rsna.LABELS, lambda t: pd.concat([t, t[:1]]), f"one row without .* {FIRST}. Remove one"),
+        (
+            rsna.LABELS,
+            lambda t: pd.concat([t, t[t["Target"] == 1][:1].astype({"x": int})]),
+            f"each box of .* must be listed once; not so: {SECOND}. Remove the other",
+        ),
+        (rsna.LABELS, lambda t: t[:0], f"{rsna.LABELS} must have rows; it has none. Take the"),
+        (rsna.CLASSES, lambda t: t[:0], f"{rsna.CLASSES} must have rows; it has none. Take the"),
         (rsna.CLASSES, lambda t: t.iloc[:-2], "must have the same patients"),
         (rsna.CLASSES, lambda t: t.replace("Normal", "Lung Opacity"), f"same patients.* {FIRST}"),
         (rsna.CLASSES, lambda t: t.replace("Normal", "Fine"), "class of .* must be one of Lung"),

@@ -78,6 +78,14 @@ def test_detectors_and_classifiers_do_not_mix(tmp_path: Path, capsys: Capture) -
     assert "runs must be of one task" in capsys.readouterr().err
 
 
+def test_without_test_images_nothing_is_scored(tmp_path: Path, capsys: Capture) -> None:
+    folder = make_detector(tmp_path / "run", parts=("train", "val"))
+    assert call(folder) == 2
+    out, err = capsys.readouterr()
+    assert not out
+    assert err.startswith(f"error: a run must have test images to be scored on; {folder} has none.")
+
+
 def test_without_validation_images_nothing_is_fused(tmp_path: Path, capsys: Capture) -> None:
     folders = [
         make_detector(tmp_path / name, seed=seed, parts=("train", "test"))

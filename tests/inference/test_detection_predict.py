@@ -16,6 +16,7 @@ from PIL import Image
 from pneumo import api, calibrate, evaluate, export, heatmap, predict
 from pneumo.data import boxes as geometry
 from pneumo.data import fingerprint, image
+from pneumo.evaluation.detection import NO_BOX
 from pneumo.inference import ensemble, fusion
 from pneumo.models.detector import Detector
 from pneumo.runs import detection_run, trust
@@ -196,6 +197,32 @@ def test_the_challenges_prediction_string(
 
     assert call(run, images[0], "other/a.dcm", "--format", "rsna") == 2
     assert "would have none of its own" in capsys.readouterr().err
+
+    assert call(run, images[0], images[0], "--format", "rsna", "--out", tmp_path / "two.csv") == 2
+    assert f"{images[0]} is named twice. Name it once" in capsys.readouterr().err
+    assert not (tmp_path / "two.csv").exists()
+
+
+def test_a_run_named_twice_is_refused(
+    run: Path, images: list[Path], capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert call(run, run / ".." / run.name, images[0]) == 2
+    out, err = capsys.readouterr()
+    assert not out
+    assert err.startswith("error: each run may be named once; got ")
+    assert len(err.splitlines()) == 1
+
+
+def test_a_detector_of_whom_no_box_counts_says_so(
+    network: Detector, images: list[Path], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    none = finish(tmp_path / "none", network, confidence=NO_BOX)
+    assert call(none, images[0]) == 0
+    err = capsys.readouterr().err
+    assert f"no box counts of {none}: at no confidence is the challenge score" in err
+    assert "give --threshold" in err
+    assert call(none, images[0], "--threshold", "0.1") == 0
+    assert "score of at least 0.1000, as given" in capsys.readouterr().err
 
 
 def test_dicom_gives_the_boxes_of_its_own_pixels(

@@ -45,6 +45,16 @@ def test_a_box_of_one_member_alone_loses_score() -> None:
     np.testing.assert_allclose(scores, [0.8, 0.4], atol=1e-6)
 
 
+@needs_wbf
+def test_boxes_of_score_0_are_left_out_of_the_mean() -> None:
+    boxes, scores = weighted_box_fusion([[A], [NEAR]], [[0.0], [0.0]], weights=[1, 1])
+    assert boxes.shape == (0, 4)
+    assert scores.shape == (0,)
+    boxes, scores = weighted_box_fusion([[A, FAR], [NEAR]], [[0.0, 0.8], [0.0]], weights=[1, 1])
+    np.testing.assert_allclose(boxes, [FAR], atol=1e-3)
+    np.testing.assert_allclose(scores, [0.4], atol=1e-6)
+
+
 def test_suppression_keeps_the_box_of_the_highest_score() -> None:
     boxes, scores = non_maximum_suppression([[A, FAR], [NEAR]], [[0.7, 0.2], [0.9]], weights=[1, 1])
     np.testing.assert_array_equal(boxes, [NEAR, FAR])

@@ -21,6 +21,17 @@ def test_blocks_and_head_of_networks_of_several_kinds() -> None:
         head(nn.ReLU())
 
 
+def test_a_vision_transformers_layers_are_blocks() -> None:
+    body = models.VisionTransformer(32, 16, 3, 2, 8, 16, num_classes=2)
+    layers = [f"encoder.layers.encoder_layer_{number}" for number in range(3)]
+    assert list(blocks(body)) == ["conv_proj", *layers, "encoder.ln", "heads.head"]
+    found = groups(body, body, decay=0.5)
+    assert [share for share, _ in found] == [0.5**n for n in range(5)]  # ln goes with layer 2
+    assert any(one is body.encoder.pos_embedding for one in found[-1][1])
+    every = [id(one) for _, group in found for one in group]
+    assert sorted(every) == sorted(id(one) for one in body.parameters())
+
+
 def test_groups_have_all_parameters_once_and_rates_that_fall_towards_the_images() -> None:
     body = models.resnet18(weights=None)
     module = nn.ModuleDict({"network": body, "loss": nn.PReLU()})

@@ -116,3 +116,33 @@ def test_a_file_fills_the_backbone(tmp_path: Any) -> None:
     last = [m for m in body.features.modules() if isinstance(m, nn.Conv2d)][-1]
     own = [m for m in network.body.backbone.body.modules() if isinstance(m, nn.Conv2d)][-1]  # type: ignore[union-attr]
     assert torch.equal(last.weight, own.weight)
+
+
+@pytest.mark.parametrize(
+    ("architecture", "options", "message"),
+    [
+        ("retinanet", {"detections_per_img": "abc"}, "detections_per_img must be a whole number, "),
+        ("retinanet", {"detections_per_img": 1.5}, "must be a whole number, at least 1; got 1.5"),
+        ("retinanet", {"topk_candidates": 0}, "topk_candidates must be a .*, at least 1; got 0"),
+        ("retinanet", {"topk_candidates": True}, "at least 1; got True"),
+        ("retinanet", {"nms_thresh": -1}, "nms_thresh must be a number from 0 to 1; got -1"),
+        ("retinanet", {"score_thresh": 2}, "score_thresh must be a number from 0 to 1; got 2"),
+        ("retinanet", {"score_thresh": float("nan")}, "from 0 to 1; got nan"),
+        ("retinanet", {"score_thresh": None}, "from 0 to 1; got None"),
+        ("retinanet", {"fg_iou_thresh": 0.3}, "fg_iou_thresh must be at least bg_iou_thresh; got"),
+        ("maskrcnn", {"box_bg_iou_thresh": 0.6}, "box_fg_iou_thresh must be .* got 0.5 and 0.6"),
+        ("maskrcnn", {"rpn_pre_nms_top_n_test": -1}, "rpn_pre_nms_top_n_test must be a whole num"),
+    ],
+)
+def test_options_out_of_their_range_are_told(
+    architecture: str, options: dict[str, Any], message: str
+) -> None:
+    with pytest.raises(ValueError, match=message) as raised:
+        Detector(architecture=architecture, options=options, **SMALL)
+    assert str(raised.value).startswith("model.options.")
+    assert "\n" not in str(raised.value)
+
+
+def test_options_may_lie_at_the_ends_of_their_range() -> None:
+    options = {"score_thresh": 0, "nms_thresh": 1, "topk_candidates": 1, "bg_iou_thresh": 0.5}
+    Detector(architecture="retinanet", options=options, **SMALL)

@@ -5,6 +5,7 @@ from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
+import pandas as pd
 import pytest
 from PIL import Image
 
@@ -52,6 +53,29 @@ def test_a_report_of_detectors_has_a_row_each_and_the_papers(tmp_path: Path) -> 
     write_report([root])  # replaces its own
 
 
+def test_the_best_is_chosen_on_validation_not_on_test(tmp_path: Path) -> None:
+    for name, own in (("a", "val"), ("b", "test")):  # each perfect on one of the two splits
+        folder = make_detector(tmp_path / name, model=name)
+        table = pd.read_csv(folder / "boxes.csv")
+        predictions = pd.read_csv(folder / "predictions.csv").set_index("path")
+        table = table[(table["kind"] == "truth") | (table["split"] != own)]
+        found = table[(table["kind"] == "truth") & (table["split"] == own)]
+        found = found.assign(kind="predicted", score=0.9)
+        pd.concat([table, found]).to_csv(folder / "boxes.csv", index=False)
+        of_own = predictions["split"] == own
+        highest = predictions.index.isin(found["path"]) * 0.9
+        predictions["p_pneumonia"] = np.where(of_own, highest, predictions["p_pneumonia"])
+        predictions["p_normal"] = 1 - predictions["p_pneumonia"]
+        predictions.to_csv(folder / "predictions.csv")
+    runs = [detection_run.read(tmp_path / name, name=name) for name in "ba"]
+    (part,) = detection.sections(runs)
+    assert [run.name for run in part.runs] == ["a", "b"]
+    on_test = [one["scores"]["challenge"]["value"] for one in part.assessments]
+    assert on_test[0] < on_test[1]
+    (said,) = detection.headline([part])
+    assert "of 2, the best by the challenge score of its validation split, a, has one of" in said
+
+
 def test_detectors_are_in_no_table_of_classifiers(tmp_path: Path) -> None:
     make_run(tmp_path / "runs")
     alone = report(tmp_path / "runs")
@@ -75,7 +99,7 @@ def test_a_broken_detector_is_named_and_left_out(tmp_path: Path) -> None:
     text = report(tmp_path)
     assert "must have a row for each box; it lacks patient" in text
     assert text.count('<th scope="row">good') == 1
-    assert "best of 1" in text
+    assert "of 1, the best by the challenge score of its validation split" in text
 
 
 def test_examples_have_misses_first(tmp_path: Path, images: Path) -> None:

@@ -64,6 +64,13 @@ def test_a_table_without_its_last_boxes_is_told(tmp_path: Path) -> None:
         detection_run.read(folder, name="run")
 
 
-def test_the_confidence_must_be_there(tmp_path: Path) -> None:
-    with pytest.raises(ValueError, match="must say the confidence fixed on validation"):
-        detection_run.read(make_detector(tmp_path / "run", confidence=None), name="run")
+@pytest.mark.parametrize("confidence", [None, True, "0.5", -0.1, 1.5, float("nan")])
+def test_the_confidence_must_be_there(tmp_path: Path, confidence: object) -> None:
+    with pytest.raises(ValueError, match="must say the confidence fixed on validation, from 0 to"):
+        detection_run.confidence_of({"confidence": confidence}, tmp_path)
+
+
+@pytest.mark.parametrize("confidence", [0, 0.25, 1.0])
+def test_a_confidence_is_from_0_to_1(tmp_path: Path, confidence: float) -> None:
+    run = detection_run.read(make_detector(tmp_path / "run", confidence=confidence), name="run")
+    assert run.confidence == confidence

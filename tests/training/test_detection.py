@@ -9,8 +9,10 @@ import pytest
 import pytorch_lightning as pl
 import torch
 
+from pneumo.data import rsna
 from pneumo.data.boxes import SIDES
-from pneumo.training import detection
+from pneumo.evaluation.detection import NO_BOX
+from pneumo.training import detection, fit_detection
 from pneumo.training.box_pictures import draw
 from pneumo.training.config import BOX_SCORES, SCORES
 from pneumo.training.detection import Found, Scored
@@ -101,6 +103,20 @@ def test_pictures_have_both_kinds_of_boxes() -> None:
             ["task=detection", "model=maskrcnn", "+model.options.nms_thresh=1"],
             "model.options must be of rpn_pre_nms_top_n_train",
         ),
+        (
+            [
+                *("task=detection", "augment=crop"),
+                "augment.transforms=[{_target_: albumentations.RandomCrop,height: 64,width: 32}]",
+            ],
+            "augment.transforms must keep an image's size and type",
+        ),
+        (
+            [
+                *("task=detection", "augment=crop"),
+                "augment.transforms=[{_target_: albumentations.MaskDropout,p: 1.0}]",
+            ],
+            "augment.transforms cannot be used as it is set: ",
+        ),
         (["callbacks.checkpoint.monitor=map/test"], "must be a score of images, or task=detection"),
     ],
 )
@@ -112,6 +128,31 @@ def test_what_makes_no_sense_is_one_line(
     assert message in error
     assert error.startswith("Error: ")
     assert error.count("\n") == 1
+
+
+def test_a_detector_of_whom_no_box_counts_says_so(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    scored = {"challenge": 0.0, "map": 0.0, "auroc": 0.5}
+    ended = {
+        "best": {"epoch": 0, "val": scored, "test": scored},
+        "history": [{}],
+        "selection": {"monitor": "challenge", "on": "val"},
+        "debug": False,
+        "seconds": {"train": 1.0, "total": 2.0},
+    }
+    data_set = rsna.Rsna(tmp_path, "rsna")
+    with caplog.at_level("INFO", logger="pneumo"):
+        fit_detection.conclude({**ended, "confidence": NO_BOX}, data_set, tmp_path)
+    said = " ".join(caplog.text.split())
+    assert "; no box counts:" in said
+    assert "and more count" not in said
+    assert "Train for longer (trainer.max_epochs)" in said
+    caplog.clear()
+    with caplog.at_level("INFO", logger="pneumo"):
+        fit_detection.conclude({**ended, "confidence": 0.25}, data_set, tmp_path)
+    assert "boxes of a score of 0.25 and more count:" in caplog.text
+    assert "no box" not in caplog.text.lower()
 
 
 @pytest.mark.slow

@@ -58,6 +58,21 @@ def composed(*overrides: str) -> dict[str, Any]:
         (["+logger.tensorboard.nothing=1"], r"tensorboard\.nothing must be an argument"),
         (["+model.nothing=1"], r"model\.nothing must be an argument"),
         (["+augment.nothing=1"], r"augment\.nothing must be an argument"),
+        (
+            [
+                "augment=crop",
+                "augment.transforms=[{_target_: albumentations.RandomCrop,height: 64,width: 32}]",
+            ],
+            r"augment\.transforms must keep an image's size and type, 256 x 256 .* as 64 x 32",
+        ),
+        (
+            ["augment=crop", "augment.transforms=[{_target_: albumentations.Normalize,p: 0.5}]"],
+            "of float32",
+        ),
+        (
+            ["augment=crop", "augment.transforms=[{_target_: albumentations.MaskDropout,p: 1.0}]"],
+            r"augment\.transforms cannot be used as it is set: .*[Mm]ask",
+        ),
         (["+data.source.nothing=1"], r"data\.source\.nothing must be an argument"),
         (["+protocol.split.nothing=1"], r"protocol\.split\.nothing must be an argument"),
     ],
