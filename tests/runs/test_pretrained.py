@@ -102,7 +102,7 @@ def test_images_that_it_was_trained_on_are_refused(
     trained_on = [p for p in ensemble.read(FOLDER).split["path"] if p.startswith("train/NORMAL")]
     for name in (trained_on[0], "train/PNEUMONIA/mine.jpeg"):
         (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
-        shutil.copy(next(radiographs.rglob("*.jpeg")), tmp_path / name)
+        shutil.copy(next(radiographs.rglob(f"{Path(name).parent.name}/*.jpeg")), tmp_path / name)
     data = tmp_path / "train"
     assert evaluate.main(["pretrained:compact", "--data", str(data)]) == 2
     assert "it shares 1 patients" in (error := capsys.readouterr().err)
