@@ -407,19 +407,25 @@ def _differences(
 
     One without a validation split has none and is taken at 0.5.
     """
-    drawn, about = [], []
+    drawn, thresholds, fixed_on = [], [], []
     for one, p in zip(known, probability, strict=True):
         fixed = ensemble.mean_operating_point([one])
-        at = 0.5 if isinstance(fixed, str) else fixed.threshold
-        drawn.append(draw(ensemble.labels(table), p, patient=table["group"], threshold=at))
-        about.append((one.name, at, None if isinstance(fixed, str) else "val"))
+        thresholds.append(0.5 if isinstance(fixed, str) else fixed.threshold)
+        fixed_on.append(None if isinstance(fixed, str) else "val")
+        drawn.append(
+            draw(ensemble.labels(table), p, patient=table["group"], threshold=thresholds[-1])
+        )
     return [
         {
-            **dict(zip(("first", "first_threshold", "first_fixed_on"), about[0], strict=True)),
-            **dict(zip(("second", "second_threshold", "second_fixed_on"), other, strict=True)),
-            **minus(drawn[0], one),
+            "first": known[0].name,
+            "first_threshold": thresholds[0],
+            "first_fixed_on": fixed_on[0],
+            "second": known[place].name,
+            "second_threshold": thresholds[place],
+            "second_fixed_on": fixed_on[place],
+            **minus(drawn[0], drawn[place]),
         }
-        for other, one in zip(about[1:], drawn[1:], strict=True)
+        for place in range(1, len(known))
     ]
 
 

@@ -2,7 +2,6 @@
 
 import argparse
 import json
-import os
 import sys
 import tempfile
 from collections.abc import Iterator, Sequence
@@ -433,9 +432,8 @@ def _check_place(paths: Sequence[Path], run_dir: Path) -> None:
                 f"--out must not replace what no export wrote; {path} is such. Move it, or name "
                 "another place"
             )
-    nearest = next(p for p in paths[0].absolute().parents if p.exists())
-    if not nearest.is_dir() or not os.access(nearest, os.W_OK):
-        raise ValueError(f"--out must lie in a folder that can be written; {nearest} cannot")
+    if place := output.unwritable(paths[0].parent):
+        raise ValueError(f"--out must lie in a folder that can be written; {place} cannot")
     if paths[0].parent.is_dir():
         output.check_out(paths[0], run_dirs=[run_dir])
 

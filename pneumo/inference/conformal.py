@@ -2,7 +2,7 @@
 
 Split conformal prediction, Mondrian by label: V. Vovk, "Conditional validity of inductive conformal
 predictors", Machine Learning 92 (2013) 349. It is one quantile for each label; a package for it
-(crepes) would load scipy.stats and scikit-learn, seconds for a command that takes seven.
+(crepes) would load scikit-learn, seconds for a command that takes seven.
 
 What is stated holds for images that are exchangeable with those that the sets were calibrated on:
 of the same hospital, the same machine, the same share of bacterial ones. It does not hold for
@@ -16,7 +16,6 @@ from typing import Any
 import numpy as np
 import pandas as pd
 from numpy.typing import ArrayLike
-from scipy.special import betaln
 
 from pneumo.evaluation.assessment import MIN_IMAGES
 from pneumo.evaluation.intervals import share_interval
@@ -150,12 +149,13 @@ def _by_chance(share: float, patients: int, sets: PredictionSets, number: int) -
     The sets' coverage of new images is Beta(k, n + 1 - k), by which n images they were calibrated
     on; of so many patients, taken as independent, a binomial number is held.
     """
+    from scipy.stats import (
+        betabinom,  # late: a second that predict without --coverage need not wait
+    )
+
     place = _place(sets.images[number], sets.coverage)
     missed = sets.images[number] + 1 - place
-    held = np.arange(int(share * patients + 1e-9) + 1)
-    of_each = betaln(held + place, patients - held + missed) - betaln(place, missed)
-    ways = -betaln(held + 1, patients - held + 1) - np.log(patients + 1)
-    return float(np.exp(of_each + ways).sum())
+    return float(betabinom.cdf(int(share * patients + 1e-9), patients, place, missed))
 
 
 def _place(images: int, coverage: float) -> int:

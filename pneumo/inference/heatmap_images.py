@@ -243,9 +243,8 @@ def check_album(out: Path, flag: str, *, list_name: str, writer: str) -> None:
     """
     if out.exists() and not out.is_dir():
         raise ValueError(f"{flag} must name a folder; {out} is a file")
-    nearest = next(path for path in (out, *out.absolute().parents) if path.exists())
-    if not nearest.is_dir() or not os.access(nearest, os.W_OK):
-        raise ValueError(f"{flag} must lie where it can be written; {nearest} cannot")
+    if place := output.unwritable(out):
+        raise ValueError(f"{flag} must lie where it can be written; {place} cannot")
     if out.is_dir() and any(out.iterdir()) and not _is_own(out / list_name, writer):
         raise ValueError(
             f"{flag} must be new, empty or hold an earlier call's pictures; {out} holds something "

@@ -41,9 +41,7 @@ class LocalCalibration:
     rule: str
     label: Array  # (N,) int of the local images
     probability: Array  # (N,) raw, of PNEUMONIA
-    shared_with_train: str = (
-        ""  # what of them is in the run's train split, such as "2 patients (…)"
-    )
+    shared_with_train: str = ""  # of the images, such as "2 patients (…)"
     warning: str = ""  # of too few patients
 
 

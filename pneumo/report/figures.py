@@ -40,7 +40,6 @@ from pneumo.report.groups import Cell, Group
 from pneumo.report.size_figure import accuracy_by_size
 from pneumo.report.trials import number
 
-FILLED, HOLLOW, CROSS = "filled", "hollow", "cross"  # points of figure 1
 FEW = 2  # trials, of which a box is none
 LEAST_F1_SHOWN = 0.02  # of the axis, where all scores are alike
 
@@ -80,8 +79,7 @@ def f1_by_network(group: Group) -> Figure | None:
         for place, (cell, style) in enumerate(zip(cells, STYLES, strict=False)):
             for part, shift in ((cell.train_part, -0.2), ("test", 0.2)):
                 scores = [trial.score("best", part, f"f1_{name}") for trial in cell.trials]
-                mark = {"train_eval": HOLLOW, "train": CROSS}.get(part, FILLED)
-                _box(ax, place + shift, scores, style=style, mark=mark)
+                _box(ax, place + shift, scores, style=style, part=part)
         ax.set_title(f"F1 of {name.upper()}")
         ax.set_ylabel("F1 at the best epoch")
         ax.yaxis.set_major_locator(MaxNLocator(6, steps=[1, 2, 5, 10]))
@@ -267,7 +265,7 @@ def _knows_nothing(cell: Cell) -> bool:
     return cell.is_baseline and auroc.low == auroc.high == 0.5
 
 
-def _box(ax: Axes, place: float, scores: Sequence[float], *, style: Any, mark: str) -> None:
+def _box(ax: Axes, place: float, scores: Sequence[float], *, style: Any, part: str) -> None:
     colour, marker, _ = style
     known = np.array([score for score in scores if np.isfinite(score)])
     if known.size > FEW:
@@ -280,7 +278,7 @@ def _box(ax: Axes, place: float, scores: Sequence[float], *, style: Any, mark: s
             patch_artist=True,
             manage_ticks=False,
             boxprops={
-                "facecolor": colour + "40" if mark == FILLED else "none",
+                "facecolor": colour + "40" if part == "test" else "none",
                 "edgecolor": INK,
                 "lw": 0.7,
             },
@@ -292,8 +290,8 @@ def _box(ax: Axes, place: float, scores: Sequence[float], *, style: Any, mark: s
     ax.plot(
         place + jitter,
         known,
-        "x" if mark == CROSS else marker,
-        mfc=colour if mark == FILLED else "none",
+        "x" if part == "train" else marker,
+        mfc=colour if part == "test" else "none",
         mec=colour,
         ms=3.2,
         mew=0.8,

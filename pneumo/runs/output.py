@@ -38,6 +38,12 @@ def check_out(
         raise ValueError(f"{name} must not replace an image that is read; {out} is one")
 
 
+def unwritable(out: Path) -> Path | None:
+    """Returns the nearest of ``out`` and the folders above it that exists, if not writable."""
+    nearest = next(path for path in (out, *out.absolute().parents) if path.exists())
+    return None if nearest.is_dir() and os.access(nearest, os.W_OK) else nearest
+
+
 def is_stream(path: Path) -> bool:
     """Returns whether a path is written to and never replaced: /dev/null, /dev/stdout, a pipe."""
     return path.is_char_device() or path.is_fifo()
