@@ -71,7 +71,7 @@ error says why a file could not be read. Of a detector there is a row a box, and
 one for an image without (boxes is 0): score and x_min, y_min, x_max, y_max in
 pixels of the file; a box counts from the threshold on.
 exit codes: 0 done; 2 a mistake in the command; 3 done, but some files could
-not be read or have no report; 130 stopped. Not a medical device.
+not be read, or have no picture or report; 130 stopped. Not a medical device.
 """
 
 
@@ -111,7 +111,7 @@ def _classify(run_dirs: Sequence[Path], names: Sequence[str], given: argparse.Na
     reports = _reports(given, names, networks)
     pictures = _pictures(given, request, names)
     reference = reference_of(runs[0], networks, checkpoint=given.checkpoint, threads=threads)
-    errors = unreported = 0
+    errors = incomplete = 0
     stream = reader.read_all(names, shapes=networks.shapes, threads=threads)
     header = columns(networks.trained, decision) + ["heatmap"] * (pictures is not None)
     header += ["dicom_sr"] * (reports is not None)
@@ -126,9 +126,9 @@ def _classify(run_dirs: Sequence[Path], names: Sequence[str], given: argparse.Na
                     row["dicom_sr"] = (
                         None if radiograph.error else _reported(reports, radiograph.name, row)
                     )
-                    unreported += row["dicom_sr"] is None
                 write(row)
                 errors += bool(row["error"])
+                incomplete += any(row.get(key, "") is None for key in ("heatmap", "dicom_sr"))
             bar.update(len(batch))
     if pictures is not None:
         pictures.album.write_list()
@@ -137,7 +137,7 @@ def _classify(run_dirs: Sequence[Path], names: Sequence[str], given: argparse.Na
             f"{errors:,} of {cli.counted(len(names), 'file')} could not be read: see the column "
             "error"
         )
-    return cli.UNREADABLE if errors or unreported else 0
+    return cli.UNREADABLE if errors or incomplete else 0
 
 
 @dataclass(frozen=True)
@@ -157,7 +157,7 @@ class Pictures:
             grey = prepared if from_pipe else reader.decode(radiograph.name)[0]
             made = heatmap_images.explain(self.request, grey, name=radiograph.name)
             return self.album.add(radiograph.name, made)
-        except ValueError as error:  # it was there a moment ago
+        except ValueError as error:  # the image was there a moment ago, or the disk is full
             _say(f"no picture of {error}")
             return None
 

@@ -7,12 +7,11 @@ from typing import Any
 
 import numpy as np
 
-from pneumo import atomic
 from pneumo.data import boxes as geometry
 from pneumo.data import reader
 from pneumo.data.reader import Radiograph
 from pneumo.inference import box_overlay
-from pneumo.inference.heatmap_images import check_album, targets
+from pneumo.inference.heatmap_images import check_album, targets, write
 from pneumo.runs import output, run_folder
 
 LIST = "overlays.json"
@@ -41,18 +40,19 @@ class BoxAlbum:
     def add(self, radiograph: Radiograph, boxes: Sequence[Mapping[str, float]]) -> str | None:
         """Writes the picture of a radiograph, whole or not at all, and returns its file's name.
 
-        One without boxes is drawn, too; of standard input, the image as prepared.
+        One without boxes is drawn, too; of standard input, the image as prepared. Where that fails,
+        says why on stderr and returns None.
         """
         sides = np.array([[box[side] for side in geometry.SIDES] for box in boxes]).reshape(-1, 4)
         scores = [box["score"] for box in boxes]
+        path = self.out / self.targets[radiograph.name]
         try:
             grey, sides = _shown(radiograph, sides)
-        except ValueError as error:  # it was there a moment ago
+            png = box_overlay.draw(grey, predicted=sides, scores=scores, width=WIDTH)
+            write(path, png, name=radiograph.name)
+        except ValueError as error:  # the image was there a moment ago, or the disk is full
             sys.stderr.write(f"note: no picture of {error}\n")
             return None
-        path = self.out / self.targets[radiograph.name]
-        with atomic.replacing(path) as part:
-            part.write_bytes(box_overlay.draw(grey, predicted=sides, scores=scores, width=WIDTH))
         file = output.printable(Path(radiograph.name).name)
         self.pictures.append({"file": file, "picture": path.name, "boxes": len(boxes)})
         return path.name

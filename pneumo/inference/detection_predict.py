@@ -30,7 +30,7 @@ BATCH_SIZE = 8  # images; Mask R-CNN makes a mask of the image's size for each b
 
 
 def predict(run_dirs: Sequence[Path], names: Sequence[str], given: argparse.Namespace) -> int:
-    """Writes the boxes of images; returns 3 if a file could not be read, else 0.
+    """Writes the boxes of images; returns 3 if a file could not be read or drawn, else 0.
 
     Args:
         run_dirs: finished detectors; the boxes of several are fused.
@@ -50,7 +50,7 @@ def predict(run_dirs: Sequence[Path], names: Sequence[str], given: argparse.Name
     album = _album(given, names)
     threads = given.threads or os.cpu_count() or 1
     stream = reader.read_all(names, shapes=detectors.shapes, threads=threads)
-    errors = 0
+    errors = undrawn = 0
     with output.opened(given.out, standard=sys.stdout) as file, _progress(len(names)) as bar:
         write = box_table.writer(file, form=form, overlays=album is not None)
         for batch in ensemble.batches(stream, batch_size=given.batch_size or BATCH_SIZE):
@@ -58,6 +58,7 @@ def predict(run_dirs: Sequence[Path], names: Sequence[str], given: argparse.Name
                 if album is not None:
                     shown = None if radiograph.error else album.add(radiograph, row["boxes"])
                     row["overlay"] = shown
+                    undrawn += shown is None and not radiograph.error
                 write(row)
                 errors += bool(radiograph.error)
             bar.update(len(batch))
@@ -68,7 +69,7 @@ def predict(run_dirs: Sequence[Path], names: Sequence[str], given: argparse.Name
             f"note: {errors:,} of {cli.counted(len(names), 'file')} could not be read"
             + ("\n" if form == box_table.RSNA else ": see error\n")
         )
-    return cli.UNREADABLE if errors else 0
+    return cli.UNREADABLE if errors or undrawn else 0
 
 
 @dataclass(frozen=True)

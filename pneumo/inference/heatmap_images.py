@@ -154,10 +154,9 @@ class Album:
         self.write_list()  # from now on the folder is ours
 
     def add(self, name: str, heatmap: Heatmap, **more: Any) -> str:
-        """Writes the picture of a radiograph, whole or not at all, and returns its file's name."""
+        """Writes the picture of a radiograph, and returns its file's name; errors as `write`."""
         path = self.out / self.targets[name]
-        with atomic.replacing(path) as part:
-            part.write_bytes(heatmap.png)
+        write(path, heatmap.png, name=name)
         row = {"probability": heatmap.probability, "flat": heatmap.flat, **more}
         self.radiographs.append(
             {"file": output.printable(Path(name).name), "picture": path.name, **row}
@@ -167,6 +166,20 @@ class Album:
     def write_list(self) -> None:
         """Writes the list of all radiographs so far."""
         run_folder.write_json(self.out / LIST, self.about | {"images": self.radiographs})
+
+
+def write(path: Path, png: bytes, *, name: str) -> None:
+    """Writes the picture of the radiograph ``name``, whole or not at all.
+
+    Raises:
+        ValueError: it cannot be written.
+    """
+    try:
+        with atomic.replacing(path) as part:
+            part.write_bytes(png)
+    except OSError as error:
+        reason = error.strerror or type(error).__name__
+        raise ValueError(f"{name}: it cannot be written to {path.parent} ({reason})") from None
 
 
 def about(request: HeatmapRequest) -> dict[str, Any]:

@@ -261,6 +261,13 @@ def test_overlays_are_a_picture_an_image_in_a_folder_of_ones_own(
     assert coloured[1].max() == pytest.approx(4 * 100, abs=8)
     assert coloured[0].max() == pytest.approx(4 * 75, abs=8)
 
+    (seen / "a.png.boxes.png").unlink()
+    (seen / "a.png.boxes.png").mkdir()  # in the picture's place: the table comes all the same
+    assert call(run, *images, "--overlays", seen) == 3
+    shown = capsys.readouterr()
+    assert f"no picture of {images[0]}: it cannot be written to {seen} (Is a dir" in shown.err
+    assert [row["overlay"] for row in table(shown.out)] == 2 * [""] + 2 * ["b.jpeg.boxes.png"]
+
     (tmp_path / "mine").mkdir()
     (tmp_path / "mine" / "thesis.txt").touch()
     assert call(run, *images, "--overlays", tmp_path / "mine") == 2
