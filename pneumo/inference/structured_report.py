@@ -185,7 +185,7 @@ def _evidence(source: Any, *, keep_patient: bool) -> Any:
         setattr(evidence, tag, source[tag].value)
     for tag in PATIENT:
         setattr(evidence, tag, _copied(source, tag) if keep_patient else "")
-    if keep_patient and "SpecificCharacterSet" in source:
+    if keep_patient:
         evidence.SpecificCharacterSet = UTF8  # pydicom decoded by the image's own
     return evidence
 
@@ -211,11 +211,13 @@ def _copied(source: Any, tag: str) -> Any:
 
 
 def _unknown_character_sets(source: Any) -> list[str]:
-    """Those of an image that pydicom does not know, and decodes as Latin-1."""
+    """Those of an image that pydicom does not know, or none, and decodes as Latin-1."""
     from pydicom import charset
 
     named = source.get("SpecificCharacterSet") or ""
     names = [named] if isinstance(named, str) else map(str, named)
+    if not named:  # ASCII is meant, but for what is written by the scanner's own habit
+        return ["none"]
     return [name for name in names if name not in charset.python_encoding]
 
 

@@ -154,6 +154,17 @@ def test_an_unknown_character_set_makes_up_no_name(tmp_path: Path) -> None:
         kept(tmp_path / "other", SpecificCharacterSet="ISO_IR 999", PatientName="Ä^B")
 
 
+def test_without_a_character_set_a_name_is_ascii_or_refused(tmp_path: Path) -> None:
+    report = kept(tmp_path, SpecificCharacterSet=None, PatientName="A^B")
+    assert (report.PatientName, report.SpecificCharacterSet) == ("A^B", "ISO_IR 192")
+    path = Path(written(tmp_path / "other.dcm", SpecificCharacterSet=None, PatientName="A^B"))
+    path.write_bytes(path.read_bytes().replace(b"A^B", "Ä^B".encode("latin-1")))
+    with pytest.raises(ValueError, match="SpecificCharacterSet must be one of DICOM's; got 'none'"):
+        structured_report.reports(
+            tmp_path / "o", [str(path)], algorithm="a", keep_patient=True
+        ).write(str(path), ROW)
+
+
 @pytest.mark.parametrize(
     ("tag", "value", "rule"),
     [
