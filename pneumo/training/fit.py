@@ -8,6 +8,7 @@ import textwrap
 import time
 import warnings
 from collections.abc import Mapping
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -103,13 +104,8 @@ def fit(config: dict[str, Any], run_dir: Path) -> None:
     Leaves in ``run_dir`` what the README lists. Raises ValueError or FileNotFoundError for what
     the user can mend, KeyboardInterrupt where the user stopped it.
     """
-    start = time.monotonic()
-    data_set = open_data_set(config)
-    table, images = read_data(config, data_set)
-    digest = keep_split(run_dir, table)
-    start_from = whole_files.resume_from(run_dir, metadata.selection(config))
-    trainer = build_trainer(config["trainer"], run_dir, job_number=config.get("job_number"))
-    device = trainer.strategy.root_device
+    run = begin(config, run_dir)
+    table, images, device = run.table, run.images, run.device
     # a run that was begun by an older version has no such setting
     resident = resident_device(
         config["data"].get("resident", "auto"), device, augment=instantiate(config["augment"])
@@ -121,17 +117,10 @@ def fit(config: dict[str, Any], run_dir: Path) -> None:
         "resident": resident is not None,
     }
     network, module, data = build(config, table, images, resident=resident, arithmetic=arithmetic)
-    if device.type == "cpu":
-        fused_cpu.keep_memory()
-    facts = metadata.describe(config, data_set, table, digest, network, trainer)
-    metadata.announce(facts, trainer)
-    tensorboard_log.open_run(trainer, config, facts["hyperparameters"])
-
-    before = time.monotonic()
-    train(trainer, module, data, start_from)
-    start += time.monotonic() - before
-    module.to(device)  # Lightning has taken it off
-    last = None  # the same weights where the last epoch is the best: not scored twice
+    facts = metadata.describe(config, run.data_set, table, run.split_sha256, network, run.trainer)
+    carry_out(run, module, data, facts)
+    # the same weights where the last epoch is the best: not scored twice
+    last: scoring.Scores | None = None
     if scoring.saved_epoch(run_dir / run_folder.BEST) != module.history[-1]["epoch"]:
         last = scoring.score_checkpoint(module, data, run_dir / run_folder.LAST, splits=["train"])
     # the one that stays in the network: keep_reference takes its features
@@ -141,66 +130,93 @@ def fit(config: dict[str, Any], run_dir: Path) -> None:
     predictions = scoring.predictions(best, table, splits=data.eval_parts)
     run_folder.write_table(run_dir / "predictions.csv", predictions)
     keep_reference(network, images, table, predictions, run_dir)
-    metrics = finish(
-        config,
-        run_dir,
-        facts,
-        best=best,
-        last=last or scoring.only(best, "train"),
-        predictions=predictions,
-        start=start,
-        data_set=data_set,
-        table=table,
-        trainer=trainer,
-        module=module,
-        data=data,
-    )
-    metadata.conclude(metrics, data_set, run_dir)
+    last = last or scoring.only(best, "train")
+    metrics = finish(run, module, data, facts, best=best, last=last, predictions=predictions)
+    metadata.conclude(metrics, run.data_set, run_dir)
+
+
+@dataclass
+class Run:
+    """A run that has its images, its split and its Trainer; its network is still to be made."""
+
+    config: dict[str, Any]  # plain, resolved
+    run_dir: Path
+    data_set: DataSet
+    table: pd.DataFrame  # split; of a detector, with boxes
+    images: cache.Cache  # of all rows of the table
+    split_sha256: str
+    start_from: Path | None  # a checkpoint, of a run that resumes
+    trainer: pl.Trainer
+    start: float  # of time.monotonic(), later by the time that the epochs of this start took
+
+    @property
+    def device(self) -> torch.device:
+        """Where the network is trained."""
+        return self.trainer.strategy.root_device
+
+
+def begin(config: dict[str, Any], run_dir: Path, *, with_boxes: bool = False) -> Run:
+    """Reads and splits the images of ``config`` (plain, resolved); raises as fit."""
+    start = time.monotonic()
+    data_set = open_data_set(config)
+    table, images = read_data(config, data_set)
+    if with_boxes:
+        table = table.join(data_set.boxes().set_index("path"), on="path")
+    digest = keep_split(run_dir, table)
+    start_from = whole_files.resume_from(run_dir, metadata.selection(config))
+    trainer = build_trainer(config["trainer"], run_dir, job_number=config.get("job_number"))
+    return Run(config, run_dir, data_set, table, images, digest, start_from, trainer, start)
+
+
+def carry_out(run: Run, module: Task, data: XrayDataModule, facts: Mapping[str, Any]) -> None:
+    """Trains ``module`` and leaves it on the device; says ``facts``, of metadata.describe, first.
+
+    Raises as train.
+    """
+    if run.device.type == "cpu":
+        fused_cpu.keep_memory()
+    metadata.announce(facts, run.trainer)
+    tensorboard_log.open_run(run.trainer, run.config, facts["hyperparameters"])
+    before = time.monotonic()
+    train(run.trainer, module, data, run.start_from)
+    run.start += time.monotonic() - before
+    module.to(run.device)  # Lightning has taken it off
 
 
 def finish(
-    config: Mapping[str, Any],
-    run_dir: Path,
+    run: Run,
+    module: Task,
+    data: XrayDataModule,
     facts: Mapping[str, Any],
     *,
     best: scoring.Scores,
     last: scoring.Scores,
     predictions: pd.DataFrame,
-    start: float,
-    data_set: DataSet,
-    table: pd.DataFrame,
-    trainer: pl.Trainer,
-    module: Task,
-    data: XrayDataModule,
 ) -> dict[str, Any]:
     """Writes what any finished run leaves beside its predictions; returns metrics.json.
 
     Args:
-        config: plain, resolved.
-        run_dir: the run folder.
+        run: that was carried out.
+        module: that was trained.
+        data: its batches.
         facts: of metadata.describe.
         best: scores of the best epoch.
         last: scores of the last one.
         predictions: as in predictions.csv.
-        start: of time.monotonic(), later by the time that the epochs of this start took.
-        data_set: of the images.
-        table: split.
-        trainer: that trained.
-        module: that was trained.
-        data: its batches.
     """
+    config, run_dir = run.config, run.run_dir
     run_folder.write_table(run_dir / "history.csv", history_table(module.history))
     # a resumed run counts the epochs of all its starts
     training = sum(row["seconds"] for row in module.history)
-    seconds = {"train": training, "total": training + time.monotonic() - start}
+    seconds = {"train": training, "total": training + time.monotonic() - run.start}
     found = metadata.assessment(
-        table, predictions, root=data_set.root, protocol=config["protocol"]["name"]
+        run.table, predictions, root=run.data_set.root, protocol=config["protocol"]["name"]
     )
     results = metadata.results(module.history, best=best, last=last)
     metadata.check_best(module.history, best.epoch, config)
     metrics = {**facts, **results, "assessment": found, "seconds": seconds}
     metrics["machine"] = {**facts["machine"], "arithmetic": module.arithmetic}
-    tensorboard_log.close_run(trainer, metrics, predictions, data)
+    tensorboard_log.close_run(run.trainer, metrics, predictions, data)
     run_folder.write_json(run_dir / "metrics.json", metrics)
     (run_dir / run_folder.PREVIOUS).unlink(missing_ok=True)
     run_folder.write_status(

@@ -2,7 +2,6 @@
 
 import logging
 import textwrap
-import time
 import warnings
 from collections.abc import Mapping
 from importlib.util import find_spec
@@ -17,21 +16,11 @@ from pneumo.data import cache
 from pneumo.data.base import DataSet
 from pneumo.data.detection import BoxDataModule
 from pneumo.evaluation.detection import INSTALL, NO_BOX, WHY_NO_BOX
-from pneumo.models import fused_cpu
 from pneumo.models.detector import Detector
 from pneumo.runs import run_folder
-from pneumo.training import detection, metadata, objects, scoring, tensorboard_log, whole_files
+from pneumo.training import detection, metadata, objects, scoring
 from pneumo.training.detection import DetectionTask
-from pneumo.training.fit import (
-    build_trainer,
-    finish,
-    keep_split,
-    num_steps,
-    open_data_set,
-    read_data,
-    train,
-    try_parts,
-)
+from pneumo.training.fit import begin, carry_out, finish, num_steps, try_parts
 
 log = logging.getLogger("pneumo")
 
@@ -61,29 +50,17 @@ def fit(config: dict[str, Any], run_dir: Path) -> None:
 
     Leaves in ``run_dir`` what a classifier leaves, and boxes.csv. Raises as fit.fit.
     """
-    start = time.monotonic()
-    data_set = open_data_set(config)
+    run = begin(config, run_dir, with_boxes=True)
+    table = run.table
     if not find_spec("pycocotools"):
         log.warning(textwrap.fill(NO_MAP, metadata.WIDTH))
-    table, images = read_data(config, data_set)
-    table = table.join(data_set.boxes().set_index("path"), on="path")
-    digest = keep_split(run_dir, table)
-    start_from = whole_files.resume_from(run_dir, metadata.selection(config))
-    trainer = build_trainer(config["trainer"], run_dir, job_number=config.get("job_number"))
-    device = trainer.strategy.root_device
-    arithmetic = {"device": device.type, "threads": torch.get_num_threads()}
-    module, data = build(config, table, images, arithmetic=arithmetic)
-    if device.type == "cpu":
-        fused_cpu.keep_memory()
-    facts = metadata.describe(config, data_set, table, digest, module.network, trainer)
+    arithmetic = {"device": run.device.type, "threads": torch.get_num_threads()}
+    module, data = build(config, table, run.images, arithmetic=arithmetic)
+    facts = metadata.describe(
+        config, run.data_set, table, run.split_sha256, module.network, run.trainer
+    )
     facts |= {"task": run_folder.DETECTION, "boxes": num_boxes(table)}
-    metadata.announce(facts, trainer)
-    tensorboard_log.open_run(trainer, config, facts["hyperparameters"])
-
-    before = time.monotonic()
-    train(trainer, module, data, start_from)
-    start += time.monotonic() - before
-    module.to(device)  # Lightning has taken it off
+    carry_out(run, module, data, facts)
     splits = ["train", *data.eval_parts]
     best = detection.score_checkpoint(module, data, run_dir / run_folder.BEST, splits=splits)
     last = scoring.only(best, "train")  # the same weights where the last epoch is the best
@@ -97,21 +74,8 @@ def fit(config: dict[str, Any], run_dir: Path) -> None:
     boxes = detection.box_table(best, table, splits=data.eval_parts)
     run_folder.write_table(run_dir / "boxes.csv", boxes)
     facts |= {"confidence": best.confidence}  # by the challenge's score on the validation split
-    metrics = finish(
-        config,
-        run_dir,
-        facts,
-        best=best,
-        last=last,
-        predictions=predictions,
-        start=start,
-        data_set=data_set,
-        table=table,
-        trainer=trainer,
-        module=module,
-        data=data,
-    )
-    conclude(metrics, data_set, run_dir)
+    metrics = finish(run, module, data, facts, best=best, last=last, predictions=predictions)
+    conclude(metrics, run.data_set, run_dir)
 
 
 def build(
