@@ -167,7 +167,7 @@ def test_a_network_of_torchvision_goes_the_whole_way(place: Path, phantoms: Path
     (place / "conf" / "model").mkdir(parents=True)
     text = f"_target_: torchvision.models.{name}\nname: {name}\nnum_classes: 2\nweights: null\n"
     (place / "conf" / "model" / f"{name}.yaml").write_text(text)
-    few = ("trainer.max_epochs=1", "protocol=holdout", *SMALL)
+    few = ("trainer.max_epochs=1", "+trainer.limit_train_batches=2", "protocol=holdout", *SMALL)
     assert train("--config-dir", "conf", f"model={name}", *few) == 0
     whole_way(str(min(phantoms.rglob("*.jpeg"))))
     with torch.no_grad():

