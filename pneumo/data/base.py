@@ -104,15 +104,9 @@ def folder(root: str, csv: str | None = None, licence: str = "not stated") -> Fo
     if csv is None:
         return Folder(place, "folder", f"{UNKNOWN} {NAME_THEM}", licence, near_duplicates=True)
     path = Path(csv).expanduser()
-    known = "patient" in _columns(path)
+    known = "patient" in own.csv_columns(path)
     note = None if known else f"{UNKNOWN} {NAME_THEM}"
     return Folder(place, "folder", note, licence, near_duplicates=not known, csv=path)
-
-
-def _columns(path: Path) -> list[str]:
-    if not path.is_file():
-        raise FileNotFoundError(f"data.csv must be a file; there is no {path}")
-    return list(pd.read_csv(path, nrows=0).columns)
 
 
 def medmnist(root: str, cache_dir: str) -> Folder:

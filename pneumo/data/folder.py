@@ -2,6 +2,7 @@
 
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 import imagehash
 import numpy as np
@@ -57,24 +58,13 @@ def csv_table(path: Path, root: Path) -> pd.DataFrame:
         ValueError: a column is missing or there twice, a value is not one of those above, or a path
             comes twice.
     """
-    try:
-        listed = pd.read_csv(path, dtype=str, keep_default_na=False)
-    except FileNotFoundError:
-        raise FileNotFoundError(f"data.csv must be a file; there is no {path}") from None
-    except ValueError as error:
-        raise ValueError(f"data.csv must be a table; {path} is broken: {error}") from None
-    header = pd.read_csv(path, header=None, nrows=1, dtype=str, keep_default_na=False).iloc[0]
-    twice = sorted(set(header[header.duplicated()]) & {*OWN_COLUMNS})
-    if twice:  # pandas gives the second another name
-        raise ValueError(
-            f"data.csv must have each column once; {path} has two named {twice[0]}. Remove one"
-        )
+    columns = csv_columns(path)
     for name in ("path", "label"):
-        if name not in listed:
+        if name not in columns:
             raise ValueError(
-                f"data.csv must have the columns path and label; {path} has "
-                f"{', '.join(listed.columns)}"
+                f"data.csv must have the columns path and label; {path} has {', '.join(columns)}"
             )
+    listed = _read_csv(path)
     listed["label"] = listed["label"].str.upper()
     _check_values(listed, "label", CLASS_NAMES)
     _check_values(listed, "split", (*SOURCES, ""))
@@ -96,6 +86,32 @@ def csv_table(path: Path, root: Path) -> pd.DataFrame:
             f"so {_first(gone)}"
         )
     return _checked(rows, root)
+
+
+def csv_columns(path: Path) -> list[str]:
+    """Returns the names of a CSV file's columns.
+
+    Raises:
+        FileNotFoundError: there is no such file.
+        ValueError: it is no table, or one of OWN_COLUMNS is there twice.
+    """
+    if not path.is_file():
+        raise FileNotFoundError(f"data.csv must be a file; there is no {path}")
+    header = _read_csv(path, header=None, nrows=1).iloc[0]
+    twice = sorted(set(header[header.duplicated()]) & {*OWN_COLUMNS})
+    if twice:  # pandas gives the second another name
+        raise ValueError(
+            f"data.csv must have each column once; {path} has two named {twice[0]}. Remove one"
+        )
+    return list(header)
+
+
+def _read_csv(path: Path, **how: Any) -> pd.DataFrame:
+    try:
+        table: pd.DataFrame = pd.read_csv(path, dtype=str, keep_default_na=False, **how)
+    except ValueError as error:
+        raise ValueError(f"data.csv must be a table; {path} is broken: {error}") from None
+    return table
 
 
 def near_duplicates(table: pd.DataFrame, images: np.ndarray) -> "pd.Series[str]":

@@ -128,9 +128,7 @@ def test_sweep_killed_at_a_random_moment_goes_on(
 
 
 @pytest.mark.slow
-def test_memory_stays_flat_over_many_runs(
-    tmp_path: Path, phantoms: Path, cache_dir: Path
-) -> None:
+def test_memory_stays_flat_over_many_runs(tmp_path: Path, phantoms: Path, cache_dir: Path) -> None:
     code = (
         "import sys\n"
         "from pathlib import Path\n"
