@@ -186,14 +186,14 @@ def test_launchers(train: Command, tmp_path: Path, launcher: str) -> None:
     size = {"joblib": "hydra.launcher.n_jobs=2", "ray": "hydra.launcher.ray.init.num_cpus=2"}
     sizes = [size[launcher]] if launcher in size else []
     threads = [a for a in SMALL if not a.startswith("num_threads") or not sizes]
-    few = ("seed=0,1,-1", "trainer.max_epochs=1", *threads)
+    few = ("seed=0,-1", "trainer.max_epochs=1", *threads)
     assert train(*SWEEP, f"launcher={launcher}", *sizes, *few) == 1
     found = statuses(tmp_path / "sweep")
-    assert found == {"tiny,seed=0": "done", "tiny,seed=1": "done", "tiny,seed=-1": "failed"}
-    for name in ("tiny,seed=0", "tiny,seed=1"):
-        machine = json.loads((tmp_path / "sweep" / name / "metrics.json").read_text())["machine"]
-        assert machine["threads"] == max(1, (os.cpu_count() or 1) // 2 if not sizes else 1)
-    assert train("sweep=sweep", "launcher=basic", "seed=0,1") == 1  # seed=-1 failed for good
+    assert found == {"tiny,seed=0": "done", "tiny,seed=-1": "failed"}
+    done = tmp_path / "sweep" / "tiny,seed=0" / "metrics.json"
+    machine = json.loads(done.read_text())["machine"]
+    assert machine["threads"] == max(1, (os.cpu_count() or 1) // 2 if not sizes else 1)
+    assert train("sweep=sweep", "launcher=basic", "seed=0") == 1  # seed=-1 failed for good
 
 
 @pytest.mark.slow
