@@ -69,9 +69,8 @@ def measure(arguments: argparse.Namespace, folder: Path) -> dict[str, Any]:
         short = [*common, f"seed={seed}", "trainer.max_epochs=1", f"hydra.run.dir=runs/{seed}"]
         found["one_step"] = stages.training(*short, *one_step, cwd=folder)
     found["report"] = stages.command("pneumo.report", "runs", cwd=folder)
-    found["memory"] = {
-        str(count): memory_of(count, size, folder) for count in (() if quick else (400, 1600))
-    }
+    counts = () if quick else (400, 1600)
+    found["memory"] = {str(count): memory_of(count, size, folder) for count in counts}
     (folder / "epoch").mkdir()
     torch.set_num_threads(cores)
     found["epoch"] = stages.epochs(config(*common, run_dir=folder / "epoch"))

@@ -11,7 +11,7 @@ from pneumo.data import boxes as geometry
 from pneumo.data import reader
 from pneumo.data.reader import Radiograph
 from pneumo.inference import box_overlay
-from pneumo.inference.heatmap_images import check_album, targets, write
+from pneumo.inference.heatmap_images import check_album, targets
 from pneumo.runs import output, run_folder
 
 LIST = "overlays.json"
@@ -49,7 +49,8 @@ class BoxAlbum:
         try:
             grey, sides = _shown(radiograph, sides)
             png = box_overlay.draw(grey, predicted=sides, scores=scores, width=WIDTH)
-            write(path, png, name=radiograph.name)
+            with output.beside_table(path, name=radiograph.name) as part:
+                part.write_bytes(png)
         except ValueError as error:  # the image was there a moment ago, or the disk is full
             sys.stderr.write(f"note: no picture of {error}\n")
             return None

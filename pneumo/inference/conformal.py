@@ -149,9 +149,8 @@ def _by_chance(share: float, patients: int, sets: PredictionSets, number: int) -
     The sets' coverage of new images is Beta(k, n + 1 - k), by which n images they were calibrated
     on; of so many patients, taken as independent, a binomial number is held.
     """
-    from scipy.stats import (
-        betabinom,  # late: a second that predict without --coverage need not wait
-    )
+    # late: a second that predict without --coverage need not wait
+    from scipy.stats import betabinom
 
     place = _place(sets.images[number], sets.coverage)
     missed = sets.images[number] + 1 - place

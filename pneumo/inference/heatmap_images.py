@@ -13,7 +13,7 @@ import numpy as np
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 
-from pneumo import atomic, untrusted
+from pneumo import untrusted
 from pneumo.data import image
 from pneumo.data.reader import STANDARD_INPUT
 from pneumo.labels import CLASS_NAMES, NORMAL, PNEUMONIA
@@ -154,9 +154,14 @@ class Album:
         self.write_list()  # from now on the folder is ours
 
     def add(self, name: str, heatmap: Heatmap, **more: Any) -> str:
-        """Writes the picture of a radiograph, and returns its file's name; errors as `write`."""
+        """Writes the picture of a radiograph, whole or not at all, and returns its file's name.
+
+        Raises:
+            ValueError: it cannot be written.
+        """
         path = self.out / self.targets[name]
-        write(path, heatmap.png, name=name)
+        with output.beside_table(path, name=name) as part:
+            part.write_bytes(heatmap.png)
         row = {"probability": heatmap.probability, "flat": heatmap.flat, **more}
         self.radiographs.append(
             {"file": output.printable(Path(name).name), "picture": path.name, **row}
@@ -166,20 +171,6 @@ class Album:
     def write_list(self) -> None:
         """Writes the list of all radiographs so far."""
         run_folder.write_json(self.out / LIST, self.about | {"images": self.radiographs})
-
-
-def write(path: Path, png: bytes, *, name: str) -> None:
-    """Writes the picture of the radiograph ``name``, whole or not at all.
-
-    Raises:
-        ValueError: it cannot be written.
-    """
-    try:
-        with atomic.replacing(path) as part:
-            part.write_bytes(png)
-    except OSError as error:
-        reason = error.strerror or type(error).__name__
-        raise ValueError(f"{name}: it cannot be written to {path.parent} ({reason})") from None
 
 
 def about(request: HeatmapRequest) -> dict[str, Any]:

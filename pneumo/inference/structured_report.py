@@ -13,8 +13,8 @@ from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
-from pneumo import atomic
 from pneumo.data import dicom, reader
+from pneumo.runs import output
 
 PACKAGE = "highdicom"
 SCHEME = "99PNEUMO"  # 99: private, PS3.16, section 8.2
@@ -82,15 +82,10 @@ class Reports:
         except ValueError as error:
             raise ValueError(f"{name}: {error}") from None
         except OSError as error:  # it was there a moment ago
-            raise ValueError(f"{name}: it can no longer be read ({_reason(error)})") from None
+            raise ValueError(f"{name}: it can no longer be read ({output.reason(error)})") from None
         path = self.folder / f"{report.SOPInstanceUID}.dcm"
-        try:
-            with atomic.replacing(path) as part:
-                report.save_as(part, enforce_file_format=True)
-        except OSError as error:
-            raise ValueError(
-                f"{name}: it cannot be written to {self.folder} ({_reason(error)})"
-            ) from None
+        with output.beside_table(path, name=name) as part:
+            report.save_as(part, enforce_file_format=True)
         return path.name
 
 
@@ -135,12 +130,8 @@ def _make(folder: Path) -> None:
     except OSError as error:
         raise ValueError(
             f"--dicom-sr must name a folder that can be written; {folder} cannot "
-            f"({_reason(error)}). Name another"
+            f"({output.reason(error)}). Name another"
         ) from None
-
-
-def _reason(error: OSError) -> str:
-    return error.strerror or type(error).__name__
 
 
 def build(source: Any, row: Mapping[str, Any], *, algorithm: str, keep_patient: bool) -> Any:

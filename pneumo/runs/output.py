@@ -44,6 +44,27 @@ def unwritable(out: Path) -> Path | None:
     return None if nearest.is_dir() and os.access(nearest, os.W_OK) else nearest
 
 
+@contextmanager
+def beside_table(path: Path, *, name: str) -> Iterator[Path]:
+    """Yields a path to write what a table's row of the image ``name`` names; then it is ``path``.
+
+    Raises:
+        ValueError: it cannot be written, which should not cost the table.
+    """
+    try:
+        with atomic.replacing(path) as part:
+            yield part
+    except OSError as error:
+        raise ValueError(
+            f"{name}: it cannot be written to {path.parent} ({reason(error)})"
+        ) from None
+
+
+def reason(error: OSError) -> str:
+    """Returns what the system says of an error, without the file's name."""
+    return error.strerror or type(error).__name__
+
+
 def is_stream(path: Path) -> bool:
     """Returns whether a path is written to and never replaced: /dev/null, /dev/stdout, a pipe."""
     return path.is_char_device() or path.is_fifo()
