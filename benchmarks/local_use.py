@@ -67,7 +67,7 @@ def coverage_table(runs: Path, *, coverage: float) -> list[str]:
     lines = [f"| run | {' | '.join(COLUMNS)} | neither, NORMAL; PNEUMONIA |"]
     lines.append("| --- |" + " ---: |" * (len(COLUMNS) + 1))
     for name, table in kept(runs):
-        val, test = (table[table["split"] == part] for part in ("val", "test"))
+        val, test = (table[table["split"] == split] for split in ("val", "test"))
         sets = conformal.fit(_labels(val), val["p_pneumonia"], coverage=coverage, of=name)
         found = {
             (row["label"], row["by"], row["group"]): row for row in conformal.coverage(test, sets)
@@ -87,7 +87,7 @@ def threshold_table(runs: Path, *, draws: int, coverage: float) -> list[str]:
     for name, table in kept(runs):
         if not _is_official_network(name):
             continue
-        val, test = (table[table["split"] == part] for part in ("val", "test"))
+        val, test = (table[table["split"] == split] for split in ("val", "test"))
         fixed = fit_on_validation(_labels(val), val["p_pneumonia"])
         point = {"threshold": fixed.threshold, "temperature": fixed.temperature}
         lines.append(_line(name, "none", [_scored(val, test, point, coverage=coverage)]))

@@ -136,7 +136,7 @@ def two_trials(*overrides: str, batches: int, cwd: Path) -> float:
     return rate
 
 
-PER_PART = {"train": 320, "test": 80}  # images of an epoch here: its fixed costs weigh more
+PER_SPLIT = {"train": 320, "test": 80}  # images of an epoch here: its fixed costs weigh more
 
 
 class Clock(pl.Callback):
@@ -157,7 +157,7 @@ def epochs(settings: dict[str, Any]) -> tuple[float, float]:
     checkpoint, log or TensorBoard. The faster of two epochs each, after one that warms up.
     """
     table, images = fit.read_data(settings, instantiate(settings["data"]["source"]))
-    table = pd.concat([table[table["split"] == part][:count] for part, count in PER_PART.items()])
+    table = pd.concat([table[table["split"] == name][:count] for name, count in PER_SPLIT.items()])
     fused_cpu.keep_memory()
 
     _, module, data = fit.build(settings, table, images)
@@ -185,8 +185,8 @@ def bare_epoch(module: Classifier, data: XrayDataModule, optimizer: torch.optim.
     module._score(seen)
     module.eval()
     with torch.inference_mode():
-        for part in data.eval_parts:
-            module._score([(module(b.image), b.target) for b in data.loader(part)])
+        for name in data.eval_splits:
+            module._score([(module(b.image), b.target) for b in data.loader(name)])
 
 
 def best_arithmetic(threads: int) -> float:

@@ -18,6 +18,7 @@ import pandas as pd
 
 from benchmarks import stages
 from benchmarks.run import machine, processes
+from pneumo.runs import finished
 
 mpl.use("Agg")
 from matplotlib import pyplot as plt
@@ -84,11 +85,11 @@ def extrapolated(
 ) -> Curve:
     """Returns a curve of tiny from its speed here and its F1 by epoch in a kept run."""
     kept = KEPT / f"model=tiny,seed={seed},data=kermany"
-    metrics = json.loads((kept / "metrics.json").read_text())
-    parts, f1 = metrics["data"]["parts"], [row["test"]["f1_normal"] for row in metrics["history"]]
+    metrics = finished.read_metrics(kept)
+    splits, f1 = metrics["data"]["splits"], [row["test"]["f1_normal"] for row in metrics["history"]]
     rate = processes(form, common, seconds, cores, 1)[0]
-    epoch = parts["train"]["images"] / rate["training"]
-    epoch += parts["test"]["images"] / rate["evaluation"]
+    epoch = splits["train"]["images"] / rate["training"]
+    epoch += splits["test"]["images"] / rate["evaluation"]
     how = f"{epoch:.0f} s an epoch, extrapolated"
     return Curve(name, how, (epoch * np.arange(1, len(f1) + 1)).tolist(), f1)
 

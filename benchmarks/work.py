@@ -59,10 +59,10 @@ def measure(
         network.load_state_dict(state)
     network.to(device)
     forward: Callable[[Tensor], Tensor] = network
-    batches: Callable[[str], Batches] = lambda part: fast_batches(data, part)  # noqa: E731
+    batches: Callable[[str], Batches] = lambda split: fast_batches(data, split)  # noqa: E731
     if form == "plain":
         forward = lambda image: plain.forward(network, image)  # noqa: E731
-        batches = lambda part: plain_batches(settings, data, table, part)  # noqa: E731
+        batches = lambda split: plain_batches(settings, data, table, split)  # noqa: E731
     else:
         fused_cpu.keep_memory()
     optimizer = instantiate(settings["optimizer"])(network.parameters())
@@ -97,25 +97,27 @@ def training_multiply_adds(network: Network, image_size: int) -> int:
     )
 
 
-def fast_batches(data: XrayDataModule, part: str) -> Batches:
+def fast_batches(data: XrayDataModule, split: str) -> Batches:
     """Batches as training gets them."""
     for number in itertools.count():
-        augment = data.augment if part == "train" else None
-        loader = data.loader(part, augment=augment, shuffle=True, epoch=number)
+        augment = data.augment if split == "train" else None
+        loader = data.loader(split, augment=augment, shuffle=True, epoch=number)
         for batch in loader:
             image = batch.image.float()
             yield image.contiguous(memory_format=torch.channels_last), batch.target
 
 
-def plain_batches(settings: dict[str, Any], data: XrayDataModule, table: Any, part: str) -> Batches:
+def plain_batches(
+    settings: dict[str, Any], data: XrayDataModule, table: Any, split: str
+) -> Batches:
     """Batches of decoded and augmented files."""
-    rows = table[table["split"] == part]
+    rows = table[table["split"] == split]
     files = plain.Files(
         Path(settings["data"]["root"]),
         rows["path"].tolist(),
         targets(rows, num_classes=2),
         image_size=settings["data"]["image_size"],
-        augment=data.augment if part == "train" else None,
+        augment=data.augment if split == "train" else None,
     )
     while True:
         yield from DataLoader(

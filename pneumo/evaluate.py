@@ -63,7 +63,7 @@ IMAGES_GONE = (
 
 
 @dataclass(frozen=True)
-class Part:
+class ScoredOn:
     """The images to score: what, where, and how it was made sure that they are new to the runs."""
 
     what: str
@@ -173,53 +173,55 @@ def evaluate(
     known = [ensemble.read(run_dir) for run_dir in run_dirs]
     ensemble.check_classes(known)
     if data is None:
-        part = own_part(known, allow_overlap=allow_overlap)
+        scored_on = own_test_split(known, allow_overlap=allow_overlap)
     else:
-        part = other_part(known, data, labels=labels, allow_overlap=allow_overlap)
+        scored_on = other_images(known, data, labels=labels, allow_overlap=allow_overlap)
     about: dict[str, Any] = {"schema": 1, "checkpoint": checkpoint}
     samples = None
     if data and len(known) == 1:
-        samples = _samples(known[0], part, labels=labels, checkpoint=checkpoint, trust=trust)
-    if not labels and part.root:
-        scored_on = {"what": part.what, "images": len(part.table)}
-        shift = _shift(known[0], part, samples)
-        return about | {"scored_on": scored_on, "notes": list(part.notes), "shift": shift}
+        samples = _samples(known[0], scored_on, labels=labels, checkpoint=checkpoint, trust=trust)
+    if not labels and scored_on.root:
+        what = {"what": scored_on.what, "images": len(scored_on.table)}
+        shift = _shift(known[0], scored_on, samples)
+        return about | {"scored_on": what, "notes": list(scored_on.notes), "shift": shift}
     if checkpoint != "best":
         splits = ("val",) if data else ("val", "test")
         known = [_rescored(k, splits, samples, checkpoint=checkpoint, trust=trust) for k in known]
-    table, probability = _probabilities(part, known, samples, checkpoint=checkpoint, trust=trust)
+    table, probability = _probabilities(
+        scored_on, known, samples, checkpoint=checkpoint, trust=trust
+    )
     names = list(CLASS_NAMES)
     found: dict[str, Any] = {
         **about,
         "scored_on": {
-            "what": part.what,
+            "what": scored_on.what,
             "images": len(table),
             "patients": int(table["group"].nunique()),
             **{name: int((table["label"] == name).sum()) for name in names},
         },
-        "notes": [*part.notes, *_warnings(known, own=data is None, checkpoint=checkpoint)],
+        "notes": [*scored_on.notes, *_warnings(known, own=data is None, checkpoint=checkpoint)],
         "checkpoint": None if all(k.metrics.get("baseline") for k in known) else checkpoint,
     }
     if data and len(known) == 1:
-        found["shift"] = _shift(known[0], part, samples)
+        found["shift"] = _shift(known[0], scored_on, samples)
     return found | _entries(known, table, probability, prevalences)
 
 
-def own_part(known: Sequence[Member], *, allow_overlap: bool) -> Part:
+def own_test_split(known: Sequence[Member], *, allow_overlap: bool) -> ScoredOn:
     """Returns the test split of the runs, or of several those images that all of them tested on.
 
     Raises:
         ValueError: the runs are of different data, or too few images were tested on by all.
     """
     first = known[0]
-    tests = [one.part("test") for one in known]
+    tests = [one.of_split("test") for one in known]
     if len(known) == 1:
-        return Part(f"the test split of {first.name}", tests[0], None)
+        return ScoredOn(f"the test split of {first.name}", tests[0], None)
     kinds = {(one.metrics["data"].get("kind"), _generated(one)) for one in known}
     if len(kinds) > 1:
         raise ValueError("several runs must be of the same data; name one set with --data DIR")
     if len({one.metrics["data"]["split_sha256"] for one in known}) == 1:
-        return Part(f"the test split of all {len(known)} runs", tests[0], None)
+        return ScoredOn(f"the test split of all {len(known)} runs", tests[0], None)
     common = ensemble.common_test(known)
     left_out = (
         f"left out are {common.trained:,} that a run was trained on, or on their patient, and "
@@ -230,7 +232,7 @@ def own_part(known: Sequence[Member], *, allow_overlap: bool) -> Part:
             f"the runs have different splits: of the {len(tests[0]):,} test images of {first.name} "
             f"{len(common.rows):,} are scored, on which no run was trained; {left_out}"
         )
-        return Part("the test images that all runs share", common.rows, None, (note,))
+        return ScoredOn("the test images that all runs share", common.rows, None, (note,))
     if not allow_overlap:
         raise ValueError(
             "an ensemble must be scored on images that no run was trained on; these runs have "
@@ -238,19 +240,19 @@ def own_part(known: Sequence[Member], *, allow_overlap: bool) -> Part:
             "split, or --data DIR (--allow-overlap scores the first run's test split: optimistic)"
         )
     note = "LEAK: other runs were trained on some of these images; the scores are optimistic"
-    return Part(f"the test split of {first.name}", tests[0], _own_root(first), (note,))
+    return ScoredOn(f"the test split of {first.name}", tests[0], _own_root(first), (note,))
 
 
 def _samples(
-    one: Member, part: Part, *, labels: bool, checkpoint: str, trust: Sequence[str]
+    one: Member, scored_on: ScoredOn, *, labels: bool, checkpoint: str, trust: Sequence[str]
 ) -> Samples | None:
     """Reads other images, and the run's own; None where its own are gone and labels are enough."""
-    assert part.root is not None
+    assert scored_on.root is not None
     own = ensemble.own_images(one)
     if own is None and labels:
         return None
     return read_samples(
-        *(one, own or _own_root(one), part.root, part.table),
+        *(one, own or _own_root(one), scored_on.root, scored_on.table),
         checkpoint=checkpoint,
         trust=trust,
         all_own=labels and checkpoint != "best",  # their probabilities are made anew
@@ -258,16 +260,16 @@ def _samples(
     )
 
 
-def _shift(one: Member, part: Part, samples: Samples | None) -> dict[str, Any]:
+def _shift(one: Member, scored_on: ScoredOn, samples: Samples | None) -> dict[str, Any]:
     """How other images differ from the run's; why that is not known, where its own are gone."""
     if samples is None:
         return {"why_not": IMAGES_GONE.format(one.name)}
-    return {"root": str(part.root), **against_run(one, samples)}
+    return {"root": str(scored_on.root), **against_run(one, samples)}
 
 
-def other_part(
+def other_images(
     known: Sequence[Member], data: Path, *, labels: bool = True, allow_overlap: bool
-) -> Part:
+) -> ScoredOn:
     """Returns the images of a folder, labelled or not.
 
     Raises:
@@ -295,7 +297,7 @@ def other_part(
         )
         notes.append(f"{one.name}: {leak}compared {compared}")
     root, table = tables[keys[0]]
-    return Part(str(data), table.assign(group=table["patient"]), root, tuple(notes))
+    return ScoredOn(str(data), table.assign(group=table["patient"]), root, tuple(notes))
 
 
 def _generated(one: Member) -> str:
@@ -335,7 +337,7 @@ def _rescored(
 
 
 def _probabilities(
-    part: Part,
+    scored_on: ScoredOn,
     known: Sequence[Member],
     samples: Samples | None,
     *,
@@ -345,18 +347,18 @@ def _probabilities(
     """Returns the table with each file's pixels, and (M, N) probabilities of PNEUMONIA."""
     if samples is not None:
         found = samples.other.table
-        table = part.table.assign(pixels=found["width"] * found["height"])
+        table = scored_on.table.assign(pixels=found["width"] * found["height"])
         return table, found["p_pneumonia"].to_numpy()[None]
-    paths = part.table["path"].tolist()
-    if part.root is not None:
+    paths = scored_on.table["path"].tolist()
+    if scored_on.root is not None:
         run_dirs = [one.run_dir for one in known]
         networks = Networks(run_dirs, checkpoint=checkpoint, trust=trust)
-        probability, pixels = score_files(networks, part.root, paths)
-        return part.table.assign(pixels=pixels), probability
-    columns = [one.part("test").set_index("path")["p_pneumonia"][paths] for one in known]
+        probability, pixels = score_files(networks, scored_on.root, paths)
+        return scored_on.table.assign(pixels=pixels), probability
+    columns = [one.of_split("test").set_index("path")["p_pneumonia"][paths] for one in known]
     root = ensemble.own_images(known[0])
     sizes = {} if root is None else {"pixels": [image.num_pixels(root / path) for path in paths]}
-    return part.table.assign(**sizes), np.stack([each.to_numpy() for each in columns])
+    return scored_on.table.assign(**sizes), np.stack([each.to_numpy() for each in columns])
 
 
 def _warnings(known: Sequence[Member], *, own: bool, checkpoint: str) -> list[str]:

@@ -374,7 +374,7 @@ def _images(check: Sequence[str] | None, member: Member, place: Path) -> Checked
                 f"note: left out {left} in these folders: no image, or a linked folder\n"
             )
         return Checked(names, "of --check")
-    folder, paths = ensemble.own_images(member), member.part("test")["path"]
+    folder, paths = ensemble.own_images(member), member.of_split("test")["path"]
     if folder is not None:
         step = max(1, len(paths) // MAX_CHECKED)
         return Checked([str(folder / p) for p in paths[::step][:MAX_CHECKED]], "its test split")

@@ -159,7 +159,7 @@ def _own_radiographs(run_dir: Path) -> list[str]:
             "name some images; those of the run's own test split are not where it found them. Set "
             "PNEUMO_DATA (or, for generated ones, PNEUMO_CACHE) as it was for the training"
         )
-    paths = member.part("test")["path"]
+    paths = member.of_split("test")["path"]
     chosen = np.linspace(0, len(paths) - 1, min(MAX_OWN, len(paths))).round().astype(int)
     return [str(root / paths[number]) for number in chosen]
 

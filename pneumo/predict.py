@@ -283,7 +283,7 @@ def _shipped(member: Member) -> str:
     """What is said where no run was named."""
     point = ensemble.assessment(member)["operating_point"]
     return (
-        f"no RUN is named, so {member.name} answers. On its {len(member.part('test')):,} test "
+        f"no RUN is named, so {member.name} answers. On its {len(member.of_split('test')):,} test "
         f"images (protocol={member.metrics['protocol']}) its decisions have a sensitivity of "
         f"{point['sensitivity']['value']:.3f} and a specificity of "
         f"{point['specificity']['value']:.3f}. Research use only, not a medical device"

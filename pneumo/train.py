@@ -49,7 +49,7 @@ INTERRUPTED = 130  # exit code of Ctrl-C, as shells have it
 
 @hydra.main(version_base="1.3", config_path=str(CONF), config_name="train")
 def job(cfg: DictConfig) -> float | None:
-    """Does one run, alone or of a sweep; returns its best F1 on the part that chooses the epoch.
+    """Does one run, alone or of a sweep; returns its best F1 on the split that chooses the epoch.
 
     Alone it exits with 0, 1 (a bug), 2 (a mistake) or 130 (Ctrl-C). In a sweep a run that fails
     does not stop the others, and returns None, which a search counts as a failure.
@@ -140,7 +140,7 @@ def refuse(run_dir: Path, error: str, *, sweeping: bool) -> None:
 
 
 def best_score(run_dir: Path, *, select_on: str) -> float:
-    """Returns the best F1 of NORMAL of a finished run, on the part that chose the epoch.
+    """Returns the best F1 of NORMAL of a finished run, on the split that chose the epoch.
 
     Of a detector the challenge's score. Of a baseline, which has no epochs, on ``select_on``.
     """

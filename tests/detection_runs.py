@@ -13,7 +13,7 @@ from pneumo.labels import CLASS_NAMES
 from pneumo.runs.detection_run import COLUMNS
 
 SIDE = 200.0  # pixels of an image
-PARTS = ("train", "val", "test")
+SPLITS = ("train", "val", "test")
 
 
 def make_detector(
@@ -23,7 +23,7 @@ def make_detector(
     skill: float = 6.0,
     images: int = 90,
     model: str = "retinanet",
-    parts: tuple[str, ...] = PARTS,
+    parts: tuple[str, ...] = SPLITS,
     source: dict[str, Any] | None = None,
     **changed: Any,
 ) -> Path:

@@ -100,7 +100,9 @@ def test_operating_point_and_temperature_are_of_validation_only(folder: Path) ->
     assert one["calibration"]["temperature"] == pytest.approx(expected)
     for state in ("before", "after"):
         bins = one["calibration"][state]["reliability"]
-        assert sum(row["images"] for row in bins) == len(ensemble.read(folder / "a").part("test"))
+        assert sum(row["images"] for row in bins) == len(
+            ensemble.read(folder / "a").of_split("test")
+        )
     assert one["net_benefit"]["probability"] == "calibrated"
 
 
@@ -120,7 +122,7 @@ def test_paper_protocol_fixes_nothing_and_says_so(folder: Path, capsys: Capture)
 def test_metrics_of_the_training_say_the_same(folder: Path, name: str) -> None:
     told = json.loads((folder / name / "metrics.json").read_text())["assessment"]
     (one,) = evaluate.evaluate([folder / name])["members"]
-    assert (told["checkpoint"], told["part"]) == ("best", "test")
+    assert (told["checkpoint"], told["split"]) == ("best", "test")
     for key in ("scores", "subgroups", "net_benefit"):
         assert told[key] == _as_written(one[key])
     point, wanted = told["operating_point"], _as_written(one["operating_point"])
@@ -192,7 +194,7 @@ def test_images_that_are_not_there_are_asked_for(
 
 def test_ensemble_is_the_mean_and_weights_are_of_validation(folder: Path) -> None:
     found = evaluate.evaluate([folder / "a", folder / "b"])
-    both = [ensemble.read(folder / name).part("test") for name in "ab"]
+    both = [ensemble.read(folder / name).of_split("test") for name in "ab"]
     label, mean = ensemble.labels(both[0]), (both[0]["p_pneumonia"] + both[1]["p_pneumonia"]) / 2
     assert found["ensemble"]["scores"]["auroc"]["value"] == metrics.auroc(label, mean)
     assert [one["run"] for one in found["members"]] == [str(folder / name) for name in "ab"]
@@ -234,7 +236,7 @@ def test_calibration_keeps_order_and_one_half() -> None:
 
 def test_runs_of_other_splits_are_scored_on_what_none_was_trained_on(folder: Path) -> None:
     found = evaluate.evaluate([folder / "a", folder / "c"])
-    tests = [set(ensemble.read(folder / name).part("test")["path"]) for name in "ac"]
+    tests = [set(ensemble.read(folder / name).of_split("test")["path"]) for name in "ac"]
     assert found["scored_on"]["images"] == len(tests[0] & tests[1])
     assert "the runs have different splits" in found["notes"][0]
     assert found["weighted"]["why_not"] == "the runs have different validation splits"
@@ -244,7 +246,7 @@ def test_runs_of_other_splits_are_scored_on_what_none_was_trained_on(folder: Pat
 def _without_common(folder: Path, tmp_path: Path) -> list[Path]:
     """Runs a and c, whose test splits have but NORMAL radiographs in common."""
     known = [ensemble.read(folder / name) for name in "ac"]
-    both = set(known[0].part("test")["path"]) & set(known[1].part("test")["path"])
+    both = set(known[0].of_split("test")["path"]) & set(known[1].of_split("test")["path"])
     run = Path(shutil.copytree(folder / "c", tmp_path / "c"))
     table, scored = (pd.read_csv(run / f"{name}.csv") for name in ("split", "predictions"))
     for one in (table, scored):
@@ -266,7 +268,7 @@ def test_ensemble_without_common_test_images_is_refused(
     assert call(*both, "--allow-overlap") == 0
     text = capsys.readouterr().out
     assert "! LEAK: other runs were trained on some of these images" in text
-    assert f"{len(ensemble.read(both[0]).part('test'))} images" in text
+    assert f"{len(ensemble.read(both[0]).of_split('test'))} images" in text
 
 
 # Another folder
@@ -360,7 +362,7 @@ def test_other_folder_is_compared_with_validation(
     assert "Against the run's " in text
     found = json.loads(out.read_text())
     shift = found["shift"]
-    val = ensemble.read(folder / "a").part("val")
+    val = ensemble.read(folder / "a").of_split("val")
     assert shift["reference"] == "validation"
     assert shift["validation"]["images"] == len(val)
     assert shift["here"]["images"] == 30
@@ -394,7 +396,7 @@ def test_each_image_is_read_once(
     monkeypatch.setattr(reader, "decode", counted)
     found = evaluate.evaluate([folder / run], data=fresh, checkpoint=checkpoint)
     assert found["shift"]["reference"] == reference
-    own = ensemble.read(folder / run).part(split)
+    own = ensemble.read(folder / run).of_split(split)
     assert len(names) == len(set(names)) == 30 + len(own)
 
 

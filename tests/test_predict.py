@@ -84,7 +84,7 @@ def png(pixels: np.ndarray) -> bytes:
 def test_probabilities_are_those_of_the_training(
     finished: Path, phantoms: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    known = ensemble.read(finished).part("test")
+    known = ensemble.read(finished).of_split("test")
     assert call(finished, *(phantoms / path for path in known["path"])) == 0
     found = table(capsys.readouterr().out)
     assert [row["path"] for row in found] == [str(phantoms / path) for path in known["path"]]

@@ -143,7 +143,7 @@ def test_a_moved_run_resumes_to_the_best_of_all_its_epochs(
 def test_the_train_split_is_scored_in_evaluation_mode(train: Command, tmp_path: Path) -> None:
     assert train(RUN, *FEW, "augment=none", "optimizer.lr=1e-12", "data.batch_size=73") == 0
     found = metrics(tmp_path / "run")
-    images = found["data"]["parts"]["train"]["images"]
+    images = found["data"]["splits"]["train"]["images"]
     for when in ("best", "last"):
         scored = found[when]["train_eval"]
         assert sum(map(sum, scored["confusion"])) == images
@@ -613,7 +613,7 @@ def test_real_images_train(
     assert (found["kind"], found["note"]) == ("kermany", None)
     assert (found["images"], found["patients"]) == (images, patients)
     if protocol == "official":
-        assert found["parts"]["test"]["images"] == 624
+        assert found["splits"]["test"]["images"] == 624
 
 
 def test_the_commit_of_another_repository_is_not_ours(

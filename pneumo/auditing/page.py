@@ -88,13 +88,13 @@ def scores(found: dict[str, Any]) -> list[dict[str, tuple[str, str]]]:
 def _size(name: str, one: dict[str, Any]) -> str:
     if "why_not" in one:
         return f"{name}: not scored; {one['why_not']}."
-    parts = [
-        f"{one[part]['images']:,} images of {one[part]['patients']:,} patients in {part}"
-        for part in ("train", "test")
+    sizes = [
+        f"{one[split]['images']:,} images of {one[split]['patients']:,} patients in {split}"
+        for split in ("train", "test")
     ]
     few = " Few patients of a class: the intervals rest more on assumption than on the images."
     left = f" {one['left_out']:,} images are left out, whose patients are in both."
-    told = f"{name}: {', '.join(parts)}."
+    told = f"{name}: {', '.join(sizes)}."
     return told + few * bool(one["few_patients"]) + left * bool(one["left_out"])
 
 

@@ -72,12 +72,12 @@ def score(table: pd.DataFrame | str, files: Files) -> dict[str, Any]:
     """
     if isinstance(table, str):
         return {"why_not": table}
-    train, test = (table[table["split"] == part] for part in ("train", "test"))
+    train, test = (table[table["split"] == name] for name in ("train", "test"))
     label = targets(test, num_classes=2)
     found: dict[str, Any] = {
-        part: {"images": len(rows), "patients": int(rows["group"].nunique())}
-        | {name: int((rows["label"] == name).sum()) for name in CLASS_NAMES}
-        for part, rows in (("train", train), ("test", test))
+        name: {"images": len(rows), "patients": int(rows["group"].nunique())}
+        | {one: int((rows["label"] == one).sum()) for one in CLASS_NAMES}
+        for name, rows in (("train", train), ("test", test))
     }
     found["left_out"] = len(files.facts) - len(table)
     found["few_patients"] = bool(few_patients(label, patient=test["group"]))

@@ -90,10 +90,10 @@ def score_splits(table: pd.DataFrame, probability: Array) -> dict[str, dict[str,
     """Returns the scores of each split, named as a network's: train_eval for the train split."""
     label = targets(table, num_classes=2)
     found = {}
-    for part in split.PARTS:
-        rows = (table["split"] == part).to_numpy()
+    for each in split.SPLITS:
+        rows = (table["split"] == each).to_numpy()
         if rows.any():
-            name = "train_eval" if part == "train" else part
+            name = "train_eval" if each == "train" else each
             found[name] = _scores(label[rows], probability[rows])
     return found
 

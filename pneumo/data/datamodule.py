@@ -185,7 +185,7 @@ class XrayDataModule(pl.LightningDataModule):
         super().__init__()
         self.cache, self.augment, self.seed = cache, augment, seed
         self.batch_size, self.num_workers, self.num_classes = batch_size, num_workers, num_classes
-        self.rows = {str(part): rows.index.to_numpy() for part, rows in table.groupby("split")}
+        self.rows = {str(split): rows.index.to_numpy() for split, rows in table.groupby("split")}
         self.target = np.zeros(len(cache.images), np.int64)
         self.target[table.index] = targets(table, num_classes=num_classes)
         if overfit_batches:
@@ -199,9 +199,9 @@ class XrayDataModule(pl.LightningDataModule):
             )
 
     @property
-    def eval_parts(self) -> list[str]:
+    def eval_splits(self) -> list[str]:
         """The parts that are scored after each epoch, in the order of val_dataloader."""
-        return [part for part in ("val", "test") if part in self.rows]
+        return [split for split in ("val", "test") if split in self.rows]
 
     @property
     def num_train_batches(self) -> int:
@@ -222,17 +222,17 @@ class XrayDataModule(pl.LightningDataModule):
         return self.loader("train", augment=self.augment, shuffle=True, epoch=epoch)
 
     def val_dataloader(self) -> list[Loader]:
-        """One loader for each of eval_parts: every image once, in the table's order.
+        """One loader for each of eval_splits: every image once, in the table's order.
 
         Where the trainer takes only a few batches of them, in an order that holds every class.
         """
         limit = self.trainer.limit_val_batches if self.trainer else None
         few = limit is not None and not (isinstance(limit, float) and limit == 1.0)
-        return [self.loader(part, mixed=few) for part in self.eval_parts]
+        return [self.loader(split, mixed=few) for split in self.eval_splits]
 
     def loader(
         self,
-        part: str,
+        split: str,
         *,
         augment: Augmentation | None = None,
         shuffle: bool = False,
@@ -243,7 +243,7 @@ class XrayDataModule(pl.LightningDataModule):
 
         ``shuffle``, for training: in the order of ``epoch``.
         """
-        rows = self.rows[part]
+        rows = self.rows[split]
         if mixed:
             rows = mixed_order(rows, self.target[rows])
         sampler = EpochSampler(rows, seed=self.seed, shuffle=shuffle)

@@ -96,7 +96,7 @@ def parse_name(name: str, *, patient_key: str = "person") -> tuple[str, ...] | N
     stem = file[: file.rfind(".")]
     if source not in SOURCES or label not in CLASS_NAMES:
         return None
-    part = "test" if source == "test" else "train"
+    split = "test" if source == "test" else "train"
     for pattern in (PERSON, SERIES, VERSION_3):
         match = pattern.fullmatch(stem)
         if match:
@@ -109,12 +109,12 @@ def parse_name(name: str, *, patient_key: str = "person") -> tuple[str, ...] | N
         return None
     number = found["number"].lstrip("0") or "0"
     if subtype == "normal":
-        patient = f"{part}/{found.get('series', 'NORMAL')}-{number}"
+        patient = f"{split}/{found.get('series', 'NORMAL')}-{number}"
     else:
         patient = {
             "person": f"person{number}",
-            "split_person": f"{part}/person{number}",
-            "series": f"{part}/{subtype}{number}",
+            "split_person": f"{split}/person{number}",
+            "series": f"{split}/{subtype}{number}",
         }[patient_key]
     return name, label, subtype, patient, source
 

@@ -367,18 +367,18 @@ class _Radiograph:
 
     path: str  # below the root
     subtype: str
-    person: tuple[int, int, int]  # part, subtype, number
+    person: tuple[int, int, int]  # split, subtype, number
     number: int  # counts a subtype's radiographs
 
 
 def _radiographs(
-    part: int, subtype: str, *, num_radiographs: int, numbers: Iterator[int]
+    split: int, subtype: str, *, num_radiographs: int, numbers: Iterator[int]
 ) -> Iterator[_Radiograph]:
-    """Yields the images of one subtype in train (part 0) or test (part 1), named as the real ones.
+    """Yields the images of one subtype in train (split 0) or test (1), named as the real ones.
 
     In PNEUMONIA, train and test use the same numbers for different people; so does the real set.
     """
-    folder = f"{('train', 'test')[part]}/{'NORMAL' if subtype == 'normal' else 'PNEUMONIA'}"
+    folder = f"{('train', 'test')[split]}/{'NORMAL' if subtype == 'normal' else 'PNEUMONIA'}"
     sizes = cycle(IMAGES_OF_PATIENTS[subtype])
     for patient in count(1):
         takes = [next(numbers) for _ in range(min(next(sizes), num_radiographs))]
@@ -391,7 +391,7 @@ def _radiographs(
             if subtype == "normal":
                 fourth = f"-{k:04d}" if len(takes) > 1 or key % 7 == 0 else ""
                 name = f"{('IM', 'NORMAL2-IM')[key % 2]}-{key:04d}-0001{fourth}"
-            person = (part, SUBTYPES.index(subtype), key)
+            person = (split, SUBTYPES.index(subtype), key)
             yield _Radiograph(f"{folder}/{name}.jpeg", subtype, person, number)
 
 
@@ -400,12 +400,12 @@ def _plan(num_images: int) -> list[_Radiograph]:
     num_test = round(TEST_SHARE * num_images)
     numbers = {subtype: count(1) for subtype in SUBTYPES}
     radiographs: list[_Radiograph] = []
-    for part, num_part in enumerate((num_images - num_test, num_test)):
-        sizes = [round(share * num_part) for share in SUBTYPE_SHARES]
-        sizes[1] += num_part - sum(sizes)
+    for split, num_split in enumerate((num_images - num_test, num_test)):
+        sizes = [round(share * num_split) for share in SUBTYPE_SHARES]
+        sizes[1] += num_split - sum(sizes)
         for subtype, size in zip(SUBTYPES, sizes, strict=True):
             radiographs += _radiographs(
-                part, subtype, num_radiographs=size, numbers=numbers[subtype]
+                split, subtype, num_radiographs=size, numbers=numbers[subtype]
             )
     radiographs[1] = replace(
         radiographs[1], person=radiographs[0].person, number=radiographs[0].number

@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-PARTS = ("train", "val", "test")
+SPLITS = ("train", "val", "test")
 LEFT_OUT = ""
 COLUMNS = ["path", "patient", "group", "label", "subtype", "source", "split"]
 
@@ -26,7 +26,7 @@ def split(table: pd.DataFrame, protocol: Protocol, *, seed: int) -> pd.DataFrame
         seed: any integer; the same seed gives the same split on any machine.
 
     Raises:
-        ValueError: too few patients for the parts, or impossible numbers.
+        ValueError: too few patients for the splits, or impossible numbers.
     """
     result = table.assign(split=protocol(table, seed=seed))
     left_out = result["split"] == LEFT_OUT
@@ -46,27 +46,26 @@ def by_fraction(
         table: columns group and label.
         seed: of the random order of the patients.
         fractions: share of the images of each split, such as {"train": 0.7, "test": 0.3}; sum 1.
-            The last part does not depend on how the others share the rest.
+            The last split does not depend on how the others share the rest.
     """
-    parts = list(fractions)
-    bounds = np.cumsum([fractions[part] for part in parts])[:-1]
-    return _place(table, seed=seed, names=parts, bounds=bounds)
+    bounds = np.cumsum(list(fractions.values()))[:-1]
+    return _place(table, seed=seed, names=list(fractions), bounds=bounds)
 
 
 def official(table: pd.DataFrame, *, seed: int, val: float) -> "pd.Series[str]":
     """Returns the split of each row: the set's own test split, and ``val`` of the rest by patient.
 
-    A group with images in both of the set's parts is tested on, and its train images are left
+    A group with images in both of the set's splits is tested on, and its train images are left
     out, so that no patient is in two. Train and test number different people alike, so
     protocol=official sets data.patient_key to split_person.
     """
     own = table["source"] == "test"
     both = set(table.loc[own, "group"]) & set(table.loc[~own, "group"])
     rest = ~own & ~table["group"].isin(both)
-    part = pd.Series("test", index=table.index, dtype="str")
-    part[~own & ~rest] = LEFT_OUT
-    part[rest] = by_fraction(table[rest], seed=seed, fractions={"train": 1 - val, "val": val})
-    return part
+    result = pd.Series("test", index=table.index, dtype="str")
+    result[~own & ~rest] = LEFT_OUT
+    result[rest] = by_fraction(table[rest], seed=seed, fractions={"train": 1 - val, "val": val})
+    return result
 
 
 def own(table: pd.DataFrame, *, seed: int) -> "pd.Series[str]":
@@ -75,9 +74,9 @@ def own(table: pd.DataFrame, *, seed: int) -> "pd.Series[str]":
     Raises:
         ValueError: an image has none, or there is no validation split.
     """
-    parts = set(table["source"])
-    if parts != set(PARTS):
-        found = ", ".join(sorted(part or "no part" for part in parts))
+    named = set(table["source"])
+    if named != set(SPLITS):
+        found = ", ".join(sorted(name or "no split" for name in named))
         raise ValueError(
             f"protocol=own needs data that put every image into train, val or test; these have "
             f"{found}. Use protocol=official for a train and a test split, or protocol=holdout"
@@ -88,36 +87,36 @@ def own(table: pd.DataFrame, *, seed: int) -> "pd.Series[str]":
 def k_fold(table: pd.DataFrame, *, seed: int, k: int, fold: int, val: float) -> "pd.Series[str]":
     """Returns the split of each row: fold ``fold`` of ``k`` is test, ``val`` of the others val."""
     folds = _place(table, seed=seed, names=[str(f) for f in range(k)], bounds=np.arange(1, k) / k)
-    part = pd.Series("test", index=table.index, dtype="str")
+    result = pd.Series("test", index=table.index, dtype="str")
     rest = folds != str(fold)
-    part[rest] = by_fraction(table[rest], seed=seed, fractions={"train": 1 - val, "val": val})
-    return part
+    result[rest] = by_fraction(table[rest], seed=seed, fractions={"train": 1 - val, "val": val})
+    return result
 
 
 def check(table: pd.DataFrame) -> None:
-    """Raises where a part lacks a label, or a group or an identical image is in two splits.
+    """Raises where a split lacks a label, or a group or an identical image is in two splits.
 
     Args:
         table: columns split, group, label, and digest where the images' digests are known.
     """
-    for part in dict.fromkeys(table["split"]):
+    for name in dict.fromkeys(table["split"]):
         for label in sorted(set(table["label"])):
-            if not ((table["split"] == part) & (table["label"] == label)).any():
+            if not ((table["split"] == name) & (table["label"] == label)).any():
                 raise ValueError(
-                    f"each part needs at least one patient of each label; {part} has none of "
+                    f"each split needs at least one patient of each label; {name} has none of "
                     f"{label}. Use more patients, or other fractions"
                 )
     if "train" not in set(table["split"]) or "test" not in set(table["split"]):
         raise ValueError("a split needs a train and a test split")
     for column in ("group", "digest"):
         if column in table:
-            parts = table.groupby(column)["split"].nunique()
-            if (parts > 1).any():  # no assert, which python -O leaves out
-                raise AssertionError(f"{column} in two splits: {parts[parts > 1].index[0]}")
+            found = table.groupby(column)["split"].nunique()
+            if (found > 1).any():  # no assert, which python -O leaves out
+                raise AssertionError(f"{column} in two splits: {found[found > 1].index[0]}")
 
 
 def digest(table: pd.DataFrame) -> str:
-    """Returns the SHA-256 of the sorted pairs of path and part: equal for equal splits."""
+    """Returns the SHA-256 of the sorted pairs of path and split: equal for equal splits."""
     return _digest_of_pairs(table["path"], table["split"])
 
 
@@ -142,12 +141,12 @@ def _digest_of_pairs(paths: "pd.Series[str]", values: "pd.Series[str]") -> str:
 def summary(table: pd.DataFrame) -> dict[str, dict[str, Any]]:
     """Returns images, patients and images of each label for each split."""
     return {
-        str(part): {
+        str(name): {
             "images": len(rows),
             "patients": int(rows["group"].nunique()),
             **{str(k): int(v) for k, v in rows["label"].value_counts().sort_index().items()},
         }
-        for part, rows in table.groupby("split", sort=True)
+        for name, rows in table.groupby("split", sort=True)
     }
 
 
@@ -164,8 +163,8 @@ def _place(
     total = groups.groupby("label")["size"].transform("sum")
     middle = (groups.groupby("label")["size"].cumsum() - groups["size"] / 2) / total
     place = np.searchsorted(bounds, middle.to_numpy(), side="right")
-    part = pd.Series(np.array(names)[place], index=groups.index)
-    return table["group"].map(part).astype("str")
+    of_group = pd.Series(np.array(names)[place], index=groups.index)
+    return table["group"].map(of_group).astype("str")
 
 
 def _hash(seed: int, name: str) -> str:

@@ -76,7 +76,7 @@ def assess_run(table: pd.DataFrame, *, protocol: str) -> dict[str, Any]:
         table: columns as in assess, p_pneumonia, and split (val, test).
         protocol: its name, for what is said where there is no validation split.
     """
-    val, test = (table[table["split"] == part] for part in ("val", "test"))
+    val, test = (table[table["split"] == split] for split in ("val", "test"))
     fixed: OperatingPoint | str = f"the run has no validation split (protocol={protocol})"
     if not val.empty:
         fixed = fit_on_validation(

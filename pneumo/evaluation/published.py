@@ -81,7 +81,7 @@ CLAIMS = (
         "tiny: accuracy 96.5 %, precision 94 %, recall 93.6 %, F1 93.8 %, of NORMAL; medians of 5 "
         "trials. F1 of all four around 94 %",
         "The set's 5,856 images. NORMAL or PNEUMONIA. Random 70/30 splits by patient, and the "
-        "epoch that is best on the test part.",
+        "epoch that is best on the test split.",
         NETWORKS,
         "yes",
         "With protocol=paper: the same images, and the same way to split and to choose the epoch. "

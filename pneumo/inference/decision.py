@@ -101,7 +101,7 @@ def _sets(
     told = _calibrated_on(sets, "validation images")
     if len(runs) > 1:
         return sets, told
-    rows = conformal.coverage(runs[0].part("test"), sets)
+    rows = conformal.coverage(runs[0].of_split("test"), sets)
     return sets, f"{told}. On the test split of {runs[0].name} {conformal.sentence(rows, sets)}"
 
 

@@ -26,7 +26,7 @@ def evaluate(run_dirs: Sequence[Path]) -> dict[str, Any]:
     run_folder.check_named_once(run_dirs)
     runs = [detection_run.read(run_dir, name=str(run_dir)) for run_dir in run_dirs]
     if len(runs) == 1:
-        tests, what, left_out = [runs[0].boxes.part("test")], "the test split", 0
+        tests, what, left_out = [runs[0].boxes.of_split("test")], "the test split", 0
     else:
         shared = fusion.common(runs, "test")
         tests, what, left_out = shared.parts, "the test images all share", shared.left_out

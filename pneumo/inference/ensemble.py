@@ -46,7 +46,7 @@ class Member:
     split: pd.DataFrame  # split.csv: path, patient, group, label, subtype, source, split
     predictions: pd.DataFrame  # of the best checkpoint: the same columns and p_pneumonia
 
-    def part(self, name: str) -> pd.DataFrame:
+    def of_split(self, name: str) -> pd.DataFrame:
         """The rows of ``predictions`` of one split, sorted by path."""
         rows = self.predictions[self.predictions["split"] == name]
         return rows.sort_values("path", ignore_index=True)
@@ -99,16 +99,16 @@ def common_val(members: Sequence[Member]) -> tuple[np.ndarray, Array] | str:
     Several members must have the same validation split: an image that one of them was trained on
     would make that one optimistic.
     """
-    parts = [member.part("val") for member in members]
-    for member, part in zip(members, parts, strict=True):
-        if part.empty:
+    of_val = [member.of_split("val") for member in members]
+    for member, rows in zip(members, of_val, strict=True):
+        if rows.empty:
             protocol = member.metrics.get("protocol")
             return f"{member.name} has no validation split (protocol={protocol})"
-    if any(set(part["path"]) != set(parts[0]["path"]) for part in parts[1:]):
+    if any(set(rows["path"]) != set(of_val[0]["path"]) for rows in of_val[1:]):
         return "the runs have different validation splits"
-    if any((part["label"] != parts[0]["label"]).any() for part in parts[1:]):
+    if any((rows["label"] != of_val[0]["label"]).any() for rows in of_val[1:]):
         return "the runs label the images of their validation splits differently"
-    return labels(parts[0]), np.stack([part["p_pneumonia"].to_numpy() for part in parts])
+    return labels(of_val[0]), np.stack([rows["p_pneumonia"].to_numpy() for rows in of_val])
 
 
 def check_classes(members: Sequence[Member]) -> None:
@@ -141,11 +141,11 @@ def common_test(members: Sequence[Member]) -> CommonTest:
     Raises:
         ValueError: members label one of the images differently.
     """
-    test = members[0].part("test")
+    test = members[0].of_split("test")
     images = set().union(*(m.split.loc[m.split["split"] == "train", "path"] for m in members))
     trained = set().union(*(_of_same_patients(member.split, images) for member in members))
     is_trained = test["path"].isin(trained)
-    tests = [member.part("test").set_index("path")["label"] for member in members]
+    tests = [member.of_split("test").set_index("path")["label"] for member in members]
     is_common = test["path"].isin(set.intersection(*(set(labels.index) for labels in tests)))
     rows = test[is_common & ~is_trained].reset_index(drop=True)
     for member, labels in zip(members, tests, strict=True):

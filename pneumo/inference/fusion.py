@@ -110,7 +110,7 @@ def common(runs: Sequence[DetectionRun], split: str) -> Common:
         ValueError: they have different true boxes, or none is left.
         FileNotFoundError: see ensemble.read.
     """
-    own = [run.boxes.part(split) for run in runs]
+    own = [run.boxes.of_split(split) for run in runs]
     splits = [ensemble.read(run.run_dir).split for run in runs]
     trained = set[str]().union(*(each.loc[each["split"] == "train", "patient"] for each in splits))
     shared = set.intersection(*(set(part.images["path"]) for part in own))

@@ -160,11 +160,11 @@ def facts(
         **of_set,
         "use": "research and teaching only; not a medical device",
         "images": f"{data['images']:,}" if data.get("images") else None,
-        "splits": _splits(data["parts"]),
+        "splits": _splits(data["splits"]),
         "protocol": f"protocol={metrics['protocol']}: {PROTOCOLS.get(metrics['protocol'], '')}",
         "disjoint": f"by patient (patient_key={data['patient_key']}), checked in each run",
         "licence": _licence(data),
-        "imbalance": _imbalance(data["parts"].get("train")),
+        "imbalance": _imbalance(data["splits"].get("train")),
         "limits": f"one training run, one seed; no external test; see the {told_in}",
         **_of_network(metrics, model or {}),
         **_of_code(metrics),
@@ -263,11 +263,11 @@ def _licence(data: Mapping[str, Any]) -> str | None:
     return data.get("licence") or of_set
 
 
-def _splits(parts: Mapping[str, Mapping[str, int]]) -> str:
+def _splits(sizes: Mapping[str, Mapping[str, int]]) -> str:
     return ", ".join(
-        f"{part} {n['images']:,} images of {n['patients']:,} patients ({n['NORMAL']:,} NORMAL, "
+        f"{split} {n['images']:,} images of {n['patients']:,} patients ({n['NORMAL']:,} NORMAL, "
         f"{n['PNEUMONIA']:,} PNEUMONIA)"
-        for part, n in ((part, parts[part]) for part in ("train", "val", "test") if part in parts)
+        for split, n in ((s, sizes[s]) for s in ("train", "val", "test") if s in sizes)
     )
 
 

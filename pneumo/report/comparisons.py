@@ -223,7 +223,7 @@ def _test_to_train(trials: Sequence[Trial]) -> float:
         len(splits) == 1 and None not in splits
     ):
         return 0.0
-    counts = [[trial.count(part, "images") for part in ("test", "train")] for trial in trials]
+    counts = [[trial.count(split, "images") for split in ("test", "train")] for trial in trials]
     known = [test / train for test, train in counts if train > 0 and np.isfinite(test)]
     return float(np.mean(known)) if known else 0.3 / 0.7  # the paper's split, if none is written
 

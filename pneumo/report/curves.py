@@ -36,9 +36,9 @@ def precision_recall_band(cell: Cell) -> tuple[Array, Array]:
     return GRID, _curves(cell, _precision)
 
 
-def history_table(cell: Cell, part: str, score: str) -> Array:
+def history_table(cell: Cell, split: str, score: str) -> Array:
     """(trials, epochs) of a score by epoch, NaN where a trial is shorter or has none."""
-    curves = [trial.history(part, score) for trial in cell.trials]
+    curves = [trial.history(split, score) for trial in cell.trials]
     table = np.full((len(curves), max((curve.size for curve in curves), default=0)), np.nan)
     for row, curve in zip(table, curves, strict=True):
         row[: curve.size] = curve

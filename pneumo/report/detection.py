@@ -112,7 +112,7 @@ def _section(kind: str, protocol: str, runs: list[DetectionRun], number: int) ->
 
 
 def _assess(run: DetectionRun) -> dict[str, Any]:
-    test = run.boxes.part("test")
+    test = run.boxes.of_split("test")
     return assess(
         test.truth,
         test.predicted,
@@ -124,7 +124,7 @@ def _assess(run: DetectionRun) -> dict[str, Any]:
 
 def _on_validation(run: DetectionRun) -> float:
     """The challenge score of a run's validation split; -1 where there is none."""
-    val = run.boxes.part("val")
+    val = run.boxes.of_split("val")
     shown = kept(val.predicted, val.scores, confidence=run.confidence)
     value = challenge_score(val.truth, *shown)
     return value if value == value else -1.0

@@ -32,7 +32,7 @@ def examples(run: DetectionRun) -> tuple[list[Example], str]:
         return [], f"No examples: {error}."
     if root is None:
         return [], "No examples: the images are not where the run found them."
-    test = run.boxes.part("test")
+    test = run.boxes.of_split("test")
     found = [_example(test, at, said, run.confidence, root) for at, said in chosen(test, run)]
     return found, f"Boxes of {run.name} that reach its confidence of {run.confidence:.3f}."
 

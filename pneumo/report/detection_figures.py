@@ -27,7 +27,7 @@ CAPTIONS = {
 
 def draw(runs: Sequence[DetectionRun]) -> Iterator[tuple[str, tuple[bytes, str]]]:
     """Yields the name of each picture of `CAPTIONS`, its PNG and SVG; none where no box is."""
-    if not any(map(len, (scores for run in runs for scores in run.boxes.part("test").scores))):
+    if not any(map(len, (scores for run in runs for scores in run.boxes.of_split("test").scores))):
         return
     kinds: dict[str, tuple[Callable[..., Curve], str, str]] = {
         "precision-recall": (precision_recall_curve, "recall of boxes", "precision of boxes"),
@@ -48,7 +48,7 @@ def _figure(
     figure, (ax,) = panels(rows=1, height=3.0 + 0.17 * rows, top=0.15 + 0.17 * rows)
     ends = [0.01]
     for run, (colour, marker, line) in zip(runs, STYLES, strict=False):
-        test = run.boxes.part("test")
+        test = run.boxes.of_split("test")
         found = curve(test.truth, test.predicted, test.scores)
         label = clipped(run.name.rsplit("/", 1)[-1], 24)
         ax.plot(found.x, found.y, color=colour, ls=line, label=label)

@@ -66,7 +66,7 @@ def f1_by_network(group: Group) -> Figure | None:
     cells = [cell for cell in shown(group) if not cell.is_baseline] or shown(group)
     slanted = len(cells) > 5 or has_long_labels(cells)
     room = 0.8 if slanted else 0.14  # inches, for long labels, or a second line
-    kinds = {cell.train_part for cell in cells}
+    kinds = {cell.train_split for cell in cells}
     rows_of_legend = 0.2 * (len(kinds) - 1)  # inches
     figure, axes = panels(
         rows=2,
@@ -77,9 +77,9 @@ def f1_by_network(group: Group) -> Figure | None:
     )
     for ax, name in zip(axes, ("normal", "pneumonia"), strict=True):
         for place, (cell, style) in enumerate(zip(cells, STYLES, strict=False)):
-            for part, shift in ((cell.train_part, -0.2), ("test", 0.2)):
-                scores = [trial.score("best", part, f"f1_{name}") for trial in cell.trials]
-                _box(ax, place + shift, scores, style=style, part=part)
+            for split, shift in ((cell.train_split, -0.2), ("test", 0.2)):
+                scores = [trial.score("best", split, f"f1_{name}") for trial in cell.trials]
+                _box(ax, place + shift, scores, style=style, split=split)
         ax.set_title(f"F1 of {name.upper()}")
         ax.set_ylabel("F1 at the best epoch")
         ax.yaxis.set_major_locator(MaxNLocator(6, steps=[1, 2, 5, 10]))
@@ -127,9 +127,9 @@ def learning_curves(group: Group) -> Figure | None:
     floor = 1.0
     for ax, cell in zip(axes, cells, strict=False):
         style = styles[cell.label]
-        for part, colour, line in (("train", MUTED, (0, (2, 1))), ("test", style[0], "-")):
-            curves = history_table(cell, part, "f1_normal")
-            middle = band(ax, np.arange(1, curves.shape[1] + 1), curves, colour, line, part)
+        for split, colour, line in (("train", MUTED, (0, (2, 1))), ("test", style[0], "-")):
+            curves = history_table(cell, split, "f1_normal")
+            middle = band(ax, np.arange(1, curves.shape[1] + 1), curves, colour, line, split)
             late = middle[len(middle) // 5 :]
             floor = np.nanmin([floor, *late])
         best = [
@@ -186,10 +186,10 @@ def roc_and_precision_recall(group: Group) -> Figure | None:
     edge = 0.4 if good else 1.0
     roc.set(xlim=(-0.01 * edge, edge), ylim=(1 - edge, 1 + 0.01 * edge))
     recall.set(xlim=(1 - edge, 1 + 0.01 * edge), ylim=(1 - edge, 1 + 0.01 * edge))
-    part = " (detail)" if good else ""
-    roc.set(title=f"ROC of PNEUMONIA{part}", xlabel="1 - specificity", ylabel="sensitivity")
+    detail = " (detail)" if good else ""
+    roc.set(title=f"ROC of PNEUMONIA{detail}", xlabel="1 - specificity", ylabel="sensitivity")
     recall.set(
-        title=f"Precision-recall of NORMAL{part}",
+        title=f"Precision-recall of NORMAL{detail}",
         xlabel="recall of NORMAL",
         ylabel="precision of NORMAL",
     )
@@ -265,7 +265,7 @@ def _knows_nothing(cell: Cell) -> bool:
     return cell.is_baseline and auroc.low == auroc.high == 0.5
 
 
-def _box(ax: Axes, place: float, scores: Sequence[float], *, style: Any, part: str) -> None:
+def _box(ax: Axes, place: float, scores: Sequence[float], *, style: Any, split: str) -> None:
     colour, marker, _ = style
     known = np.array([score for score in scores if np.isfinite(score)])
     if known.size > FEW:
@@ -278,7 +278,7 @@ def _box(ax: Axes, place: float, scores: Sequence[float], *, style: Any, part: s
             patch_artist=True,
             manage_ticks=False,
             boxprops={
-                "facecolor": colour + "40" if part == "test" else "none",
+                "facecolor": colour + "40" if split == "test" else "none",
                 "edgecolor": INK,
                 "lw": 0.7,
             },
@@ -290,8 +290,8 @@ def _box(ax: Axes, place: float, scores: Sequence[float], *, style: Any, part: s
     ax.plot(
         place + jitter,
         known,
-        "x" if part == "train" else marker,
-        mfc=colour if part == "test" else "none",
+        "x" if split == "train" else marker,
+        mfc=colour if split == "test" else "none",
         mec=colour,
         ms=3.2,
         mew=0.8,

@@ -156,11 +156,11 @@ def _about(group: Group) -> str:
     chosen = sorted({str(cell.settings.get("chosen_on")) for cell in group.networks})
     epoch = f"The epoch was chosen on the {' or '.join(chosen)} split. " if chosen else ""
     held = f"{data.get('images') or 0:,} images of {data.get('patients') or 0:,} patients"
-    split = PROTOCOLS.get(group.protocol, "a protocol of its own")
-    parts = ", ".join(
-        f"{trial.count(part, 'images'):,.0f} {part}"
-        for part in ("train", "val", "test")
-        if trial.count(part, "images") > 0
+    how = PROTOCOLS.get(group.protocol, "a protocol of its own")
+    sizes = ", ".join(
+        f"{trial.count(split, 'images'):,.0f} {split}"
+        for split in ("train", "val", "test")
+        if trial.count(split, "images") > 0
     )
     counts = [
         (len({cell.model for cell in cells}), name)
@@ -168,7 +168,7 @@ def _about(group: Group) -> str:
     ]
     models = " and ".join(f"{n} {name}{'s' * (n > 1)}" for n, name in counts if n)
     return (
-        f"{held}; {split}. The first trial has {parts} images. "
+        f"{held}; {how}. The first trial has {sizes} images. "
         f"{epoch}Finished runs: {len(group.trials)}, of {models}."
     )
 
@@ -218,7 +218,7 @@ def _paper_cells(group: Group, cell: Cell, gap: dict[str, str]) -> dict[str, str
 def _size_cells(cell: Cell, on_front: Mapping[str, Sequence[Cell]]) -> dict[str, str]:
     size = sizes(cell)
     train, test = (
-        cell.spread("best", part, "f1_normal").median for part in (cell.train_part, "test")
+        cell.spread("best", split, "f1_normal").median for split in (cell.train_split, "test")
     )
     return {
         "network": cell.label,
@@ -235,8 +235,8 @@ def _size_cells(cell: Cell, on_front: Mapping[str, Sequence[Cell]]) -> dict[str,
         **{
             key: DASH
             if cell.is_baseline
-            else decimal(cell.spread("last", part, "f1_normal").median)
-            for key, part in (("train_last", cell.train_part), ("last", "test"))
+            else decimal(cell.spread("last", split, "f1_normal").median)
+            for key, split in (("train_last", cell.train_split), ("last", "test"))
         },
     }
 
@@ -296,7 +296,7 @@ def _f1(cell: Cell) -> Spread:
 def _ranked(group: Group) -> list[Cell]:
     """The group's networks with scores: tiny, the paper's own, first, then the best; baselines.
 
-    Which of several settings is the best, the part tells that chose their epochs: where that is
+    Which of several settings is the best, the split tells that chose their epochs: where that is
     the validation split, no setting is put forward for its score on the test split.
     """
 

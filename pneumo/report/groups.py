@@ -48,14 +48,14 @@ class Cell:
         return any(trial.is_baseline for trial in self.trials)
 
     @property
-    def train_part(self) -> str:
-        """The part with the train scores: in evaluation mode, if every trial has them."""
+    def train_split(self) -> str:
+        """The split with the train scores: in evaluation mode, if every trial has them."""
         scored = self.trials and all(t.metrics["best"].get("train_eval") for t in self.trials)
         return "train_eval" if scored else "train"
 
-    def spread(self, when: str, part: str, name: str) -> Spread:
+    def spread(self, when: str, split: str, name: str) -> Spread:
         """The spread of one score over the trials; those where it is undefined are not counted."""
-        return spread([trial.score(when, part, name) for trial in self.trials])
+        return spread([trial.score(when, split, name) for trial in self.trials])
 
     def by_split(self) -> dict[tuple[Any, Any], Trial]:
         """The trials by seed and fold."""

@@ -65,7 +65,7 @@ def write(
         keep_trailing_newline=True,
     )
     phantom = metrics["data"]["kind"] == "phantom"
-    parts = metrics["data"]["parts"]
+    splits = metrics["data"]["splits"]
     text = environment.from_string(TEMPLATE.read_text(encoding="utf-8")).render(
         mark=MARK,
         metrics=metrics,
@@ -81,7 +81,7 @@ def write(
         epochs=len(metrics.get("history", ())),
         versions=", ".join(f"{name} {text}" for name, text in metrics["versions"].items()),
         chosen=_chosen(metrics, checkpoint),
-        prevalence=parts["test"][PNEUMONIA] / parts["test"]["images"],
+        prevalence=splits["test"][PNEUMONIA] / splits["test"]["images"],
         train_sha256=train_sha256,
         paper=published,
         checklists=checklists,

@@ -26,11 +26,11 @@ def write(metrics: Mapping[str, Any], *, overrides: Sequence[str], card: str) ->
     data, kermany = metrics["data"], metrics["data"]["kind"] in ("kermany", "medmnist")
     command = shlex.join(["python", "-m", "pneumo.train", *overrides])
     rows = [
-        f"| {part}, {counts['images']:,} images | "
-        + " | ".join(decimal(metrics["best"][part][key]) for key in SCORES.values())
+        f"| {split}, {counts['images']:,} images | "
+        + " | ".join(decimal(metrics["best"][split][key]) for key in SCORES.values())
         + " |"
-        for part, counts in data["parts"].items()
-        if part in ("val", "test")
+        for split, counts in data["splits"].items()
+        if split in ("val", "test")
     ]
     lines = [
         f"# Trained weights: {metrics['model']}",

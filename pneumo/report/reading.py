@@ -17,9 +17,8 @@ from pneumo.labels import CLASS_NAMES
 from pneumo.report import assessments
 from pneumo.report.trials import Predictions, Problem, Trial
 from pneumo.runs import run_folder
-from pneumo.runs.finished import what_is_wrong
+from pneumo.runs.finished import as_of_now, what_is_wrong
 
-SCHEMA = 1  # of metrics.json; another schema means other numbers under the same names
 # Of a run's configuration: what is reported by itself, or bears on nothing that is learnt. What
 # the data are is told by their index.
 TELL_NOTHING = (
@@ -79,12 +78,13 @@ def read_run(path: Path, *, name: str) -> Trial | Problem:
         return left_out(state, _unfinished(status))
     if not metrics:
         return left_out("unreadable", "says done, but has no metrics.json")
-    if metrics.get("schema") != SCHEMA:
+    if metrics.get("schema") != run_folder.SCHEMA:
         return left_out(
             "other schema",
-            f"metrics.json has schema {metrics.get('schema')}, this report reads {SCHEMA}; "
-            "report it with the version that wrote it",
+            f"metrics.json has schema {metrics.get('schema')}, this report reads "
+            f"{run_folder.SCHEMA}; report it with the version that wrote it",
         )
+    metrics = as_of_now(metrics)
     if wrong := what_is_wrong(metrics):
         return left_out("unreadable", f"metrics.json has {wrong}; run it again")
     return _trial(path, name=name, metrics=metrics, status=status)

@@ -16,7 +16,7 @@ from pneumo.runs.output import spreadsheet_safe
 
 Intervals = Mapping[str, Mapping[str, Interval]]  # run's name to score to interval
 WRITTEN = (*SCORES, "loss")
-PARTS = ("test", "val", "train", "train_eval")
+SPLITS = ("test", "val", "train", "train_eval")
 CONFUSED = (
     "normal_as_normal",
     "normal_as_pneumonia",
@@ -57,7 +57,7 @@ def run_rows(
 
 
 def summary_rows(groups: Sequence[Group]) -> list[dict[str, Any]]:
-    """A row a network, epoch, part and score: the spread over trials, and the paper's figure.
+    """A row a network, epoch, split and score: the spread over trials, and the paper's figure.
 
     Networks without a finished run have a row that says so.
     """
@@ -164,10 +164,10 @@ def _run_row(
         "seconds_train": number(metrics.get("seconds"), "train"),
     }
     for when in ("best", "last"):
-        for part in PARTS:
-            for score in WRITTEN if metrics[when].get(part) else ():
-                row[f"{when}_{part}_{score}"] = trial.score(when, part, score)
-                if (when, part) == ("best", "test") and score in intervals:
+        for split in SPLITS:
+            for score in WRITTEN if metrics[when].get(split) else ():
+                row[f"{when}_{split}_{score}"] = trial.score(when, split, score)
+                if (when, split) == ("best", "test") and score in intervals:
                     row[f"best_test_{score}_low"] = intervals[score].low
                     row[f"best_test_{score}_high"] = intervals[score].high
         row |= _confusion_columns(trial, when)
@@ -193,13 +193,13 @@ def _confusion_columns(trial: Trial, when: str) -> dict[str, Any]:
 def _score_rows(group: Group, cell: Cell) -> list[dict[str, Any]]:
     rows = []
     for when in ("best", "last"):
-        for part in PARTS:
-            if not any(trial.metrics[when].get(part) for trial in cell.trials):
+        for split in SPLITS:
+            if not any(trial.metrics[when].get(split) for trial in cell.trials):
                 continue
             for score in WRITTEN:
-                values = cell.spread(when, part, score)
-                row = {"epoch": when, "part": part, "score": score, **values._asdict()}
-                if (when, part) == ("best", "test"):
+                values = cell.spread(when, split, score)
+                row = {"epoch": when, "split": split, "score": score, **values._asdict()}
+                if (when, split) == ("best", "test"):
                     row |= _paper_columns(group, cell, score, values)
                 rows.append(row)
     return rows

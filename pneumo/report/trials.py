@@ -96,25 +96,25 @@ class Trial:
             return float("nan")
         return self.count("train", "images") / float(np.median(known))
 
-    def score(self, when: str, part: str, name: str) -> float:
+    def score(self, when: str, split: str, name: str) -> float:
         """A score at the "best" or "last" epoch; NaN if undefined or not there."""
-        if self._class_is_missing(part, name):
+        if self._class_is_missing(split, name):
             return float("nan")
-        return number(self.metrics[when].get(part), name)
+        return number(self.metrics[when].get(split), name)
 
-    def history(self, part: str, name: str) -> Array:
+    def history(self, split: str, name: str) -> Array:
         """(epochs,) float64 of one score of one split, NaN where unknown."""
         epochs = self.metrics.get("history") or []
-        if self._class_is_missing(part, name):
+        if self._class_is_missing(split, name):
             return np.full(len(epochs), np.nan)
-        return np.array([number(_part(epoch, part), name) for epoch in epochs], dtype=np.float64)
+        return np.array([number(_scores(epoch, split), name) for epoch in epochs], dtype=np.float64)
 
-    def count(self, part: str, what: str) -> float:
-        """How many "images", "patients", "NORMAL" or "PNEUMONIA" a part holds; NaN if not said.
+    def count(self, split: str, what: str) -> float:
+        """How many "images", "patients", "NORMAL" or "PNEUMONIA" a split holds; NaN if not said.
 
         A class that is not listed where the other one is has none.
         """
-        sizes = (self.metrics["data"].get("parts") or {}).get(part)
+        sizes = (self.metrics["data"].get("splits") or {}).get(split)
         known = number(sizes, what)
         listed = isinstance(sizes, Mapping) and any(name in sizes for name in CLASS_NAMES)
         return 0.0 if np.isnan(known) and listed and what in CLASS_NAMES else known
@@ -131,9 +131,9 @@ class Trial:
         }
         return {key: _plain(value) for key, value in flat.items() if not _is_incidental(key)}
 
-    def _class_is_missing(self, part: str, name: str) -> bool:
+    def _class_is_missing(self, split: str, name: str) -> bool:
         needs = CLASS_NAMES if name in RANK_SCORES else (name.rsplit("_", 1)[-1].upper(),)
-        return any(self.count(part, class_name) == 0 for class_name in needs)
+        return any(self.count(split, class_name) == 0 for class_name in needs)
 
 
 @dataclass(frozen=True)
@@ -163,8 +163,8 @@ def split_name(split: tuple[Any, Any]) -> str:
     return f"seed {seed}" if fold is None else f"seed {seed} fold {fold}"
 
 
-def _part(epoch: Any, part: str) -> Any:
-    return epoch.get(part) if isinstance(epoch, Mapping) else None
+def _scores(epoch: Any, split: str) -> Any:
+    return epoch.get(split) if isinstance(epoch, Mapping) else None
 
 
 def _plain(value: Any) -> Any:

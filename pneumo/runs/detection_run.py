@@ -38,7 +38,7 @@ class ImageBoxes:
         lists = ([each[i] for i in index] for each in (self.truth, self.predicted, self.scores))
         return ImageBoxes(self.images.iloc[index].reset_index(drop=True), *lists)
 
-    def part(self, split: str) -> "ImageBoxes":
+    def of_split(self, split: str) -> "ImageBoxes":
         """The images of one split."""
         return self.only((self.images["split"] == split).to_numpy())
 

@@ -30,9 +30,9 @@ OPTIONAL: dict[str, type | tuple[type, ...]] = {
     "num_classes": int,
     "data.images": int,
     "data.patients": int,
-    "data.parts": dict,
-    "data.parts.*": dict,
-    "data.parts.*.*": int,
+    "data.splits": dict,
+    "data.splits.*": dict,
+    "data.splits.*.*": int,
     "data.note": str,
     "data.root_name": str,
     "data.patient_key": str,
@@ -59,6 +59,8 @@ OPTIONAL: dict[str, type | tuple[type, ...]] = {
     "versions.*": str,
     "git_commit": str,
 }
+# Keys of a section that an earlier version named otherwise
+RENAMED = {"data": {"parts": "splits"}, "assessment": {"part": "split"}}
 
 
 def read_metrics(run_dir: Path) -> dict[str, Any]:
@@ -81,12 +83,22 @@ def read_metrics(run_dir: Path) -> dict[str, Any]:
         raise ValueError(
             f"{path} must have schema {run_folder.SCHEMA}; got {metrics.get('schema')}"
         )
+    metrics = as_of_now(metrics)
     if wrong := what_is_wrong(metrics):
         raise ValueError(
             f"{path} must say what a run of pneumo.train says; it has {wrong}. Take the run folder "
             "anew from where it was trained"
         )
     return metrics
+
+
+def as_of_now(metrics: Mapping[str, Any]) -> dict[str, Any]:
+    """Returns metrics.json of this or an earlier version with the keys of this one."""
+    found = dict(metrics)
+    for section, names in RENAMED.items():
+        if isinstance(own := found.get(section), Mapping):
+            found[section] = {names.get(key, key): value for key, value in own.items()}
+    return found
 
 
 def what_is_wrong(metrics: Mapping[str, Any]) -> str | None:

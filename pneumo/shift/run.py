@@ -50,11 +50,11 @@ def read(
         UnreadableError: an image cannot be read that must be.
         ValueError: no image can be read, or the run cannot be loaded.
     """
-    split = "test" if member.part("val").empty else "val"
+    split = "test" if member.of_split("val").empty else "val"
     networks = Networks([member.run_dir], checkpoint=checkpoint, trust=trust)
     other = sample.read(networks, root, table, all_readable=all_others)
     return Samples(
-        split, sample.read(networks, own, member.part(split), all_readable=all_own), other
+        split, sample.read(networks, own, member.of_split(split), all_readable=all_own), other
     )
 
 

@@ -29,7 +29,7 @@ class Task(pl.LightningModule):
         schedule: makes the schedule of an optimizer's learning rate.
         interval: epoch or step, after which the schedule is stepped.
         plateau_on: the score and the split that a ReduceLROnPlateau follows, such as loss/train.
-        eval_parts: names of the validation loaders, in their order.
+        eval_splits: names of the validation loaders, in their order.
         seed: of the dropout; with the epoch it sets torch's generator, so that a resumed run
             draws what an uninterrupted one would.
         arithmetic: what the last digits of the weights depend on besides the seed, such as the
@@ -42,7 +42,7 @@ class Task(pl.LightningModule):
         *,
         optimizer: OptimizerFactory,
         schedule: ScheduleFactory,
-        eval_parts: list[str],
+        eval_splits: list[str],
         seed: int,
         interval: str = "epoch",
         plateau_on: str | None = None,
@@ -54,7 +54,7 @@ class Task(pl.LightningModule):
         self.plateau_on = plateau_on
         self.plateau: ReduceLROnPlateau | None = None
         self.plateau_state: dict[str, Any] | None = None  # of the run that is resumed
-        self.eval_parts = eval_parts
+        self.eval_splits = eval_splits
         self.seed = seed
         self.arithmetic: list[dict[str, Any]] = [{"from_epoch": 0, **(arithmetic or {})}]
         self.history: list[dict[str, Any]] = []
@@ -90,8 +90,8 @@ class Task(pl.LightningModule):
         Lightning would do it after that, and not at all for the epoch that a run is resumed from.
         """
         if self.plateau:
-            name, _, part = str(self.plateau_on).partition("/")
-            self.plateau.step(self.history[-1][part][name])
+            name, _, split = str(self.plateau_on).partition("/")
+            self.plateau.step(self.history[-1][split][name])
 
     def on_train_epoch_start(self) -> None:
         """Draws the epoch's dropout from the seed and the epoch's number."""
@@ -109,11 +109,11 @@ class Task(pl.LightningModule):
                 f"the training loss must stay finite; in epoch {self.current_epoch + 1} it is "
                 f"{scores['train']['loss']}. Try a smaller optimizer.lr than {rate:g}"
             )
-        for part, values in scores.items():
+        for split, values in scores.items():
             # test and train of a score share the first half of the name, so TensorBoard puts
             # them side by side
             self.log_dict(
-                {f"{k}/{part}": v for k, v in values.items() if k != "confusion"}, on_epoch=True
+                {f"{k}/{split}": v for k, v in values.items() if k != "confusion"}, on_epoch=True
             )
         self.log("learning_rate", rate)
         # the step of all loggers is the epoch, from 1; Lightning would count batches

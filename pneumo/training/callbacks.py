@@ -45,15 +45,15 @@ class EpochLines(pl.Callback):
             row["epoch"] + 1,
             trainer.max_epochs,
             "F1" if self.score == "f1_normal" else self.score,
-            " ".join(self._part(row, part) for part in ("train", "val", "test") if part in row),
+            " ".join(self._told(row, split) for split in ("train", "val", "test") if split in row),
             row["seconds"],
             " *" if self.selection.best(history) == len(history) - 1 else "",
         )
 
-    def _part(self, row: Mapping[str, Any], part: str) -> str:
-        scores = row[part]
+    def _told(self, row: Mapping[str, Any], split: str) -> str:
+        scores = row[split]
         told = f"/{scores[self.score]:.3f}" if self.score in scores else ""
-        return f"{part} {scores['loss']:.3f}{told}"
+        return f"{split} {scores['loss']:.3f}{told}"
 
 
 class EpochBar(ProgressBar):
@@ -223,8 +223,8 @@ def history_table(history: list[dict[str, Any]]) -> pd.DataFrame:
                 "lr": row["lr"],
                 "seconds": row["seconds"],
                 **{
-                    f"{part}/{name}": value
-                    for part, scores in row.items()
+                    f"{split}/{name}": value
+                    for split, scores in row.items()
                     if isinstance(scores, dict)
                     for name, value in scores.items()
                     if name != "confusion"

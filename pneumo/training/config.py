@@ -183,7 +183,7 @@ class Split(Section):
 
 
 class Protocol(Section):
-    """How patients are split, and on what part the epoch is chosen."""
+    """How patients are split, and on which split the epoch is chosen."""
 
     name: Annotated[str, NAME]
     patient_key: Annotated[str | None, PATIENT_KEY] = None

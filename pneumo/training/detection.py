@@ -89,14 +89,14 @@ class DetectionTask(Task):
 
     def validation_step(self, batch: BoxBatch, _batch_idx: int, dataloader_idx: int = 0) -> None:
         """Keeps the boxes of one batch for the end of the epoch."""
-        keep(self.network, batch, self.seen.setdefault(self.eval_parts[dataloader_idx], Found()))
+        keep(self.network, batch, self.seen.setdefault(self.eval_splits[dataloader_idx], Found()))
 
     def scores(self) -> dict[str, dict[str, Any]]:
         """Returns the scores of each split: of train the losses, of the others as `score`."""
         train = self.seen.pop("train").mean_losses()
         found, self.seen = self.seen, {}
         confidence = fixed_confidence(found[FIXED_ON])
-        scores = {part: score(found[part], confidence=confidence) for part in sorted(found)}
+        scores = {split: score(found[split], confidence=confidence) for split in sorted(found)}
         scores[FIXED_ON]["confidence"] = confidence
         return {"train": train, **scores}
 
@@ -161,7 +161,7 @@ def score_checkpoint(
             keep(module.network, moved, found[split])
         found[split].to_files(data)
     last = checkpoint["history"][-1]
-    confidence = last[FIXED_ON]["confidence"]  # of a part of the images in a debug run
+    confidence = last[FIXED_ON]["confidence"]  # of some of the images in a debug run
     if FIXED_ON in found:
         confidence = fixed_confidence(found[FIXED_ON])
     scores = {split: score(found[split], confidence=confidence) for split in splits}

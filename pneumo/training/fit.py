@@ -125,9 +125,9 @@ def fit(config: dict[str, Any], run_dir: Path) -> None:
         last = scoring.score_checkpoint(module, data, run_dir / run_folder.LAST, splits=["train"])
     # the one that stays in the network: keep_reference takes its features
     best = scoring.score_checkpoint(
-        module, data, run_dir / run_folder.BEST, splits=["train", *data.eval_parts]
+        module, data, run_dir / run_folder.BEST, splits=["train", *data.eval_splits]
     )
-    predictions = scoring.predictions(best, table, splits=data.eval_parts)
+    predictions = scoring.predictions(best, table, splits=data.eval_splits)
     run_folder.write_table(run_dir / "predictions.csv", predictions)
     keep_reference(network, images, table, predictions, run_dir)
     last = last or scoring.only(best, "train")
@@ -348,7 +348,7 @@ def build(
         interval=config["schedule"].get("interval", "epoch"),
         plateau_on=config["schedule"].get("monitor"),
         loss=objects.make_loss(config, data.target[data.rows["train"]], network.num_classes),
-        eval_parts=data.eval_parts,
+        eval_splits=data.eval_splits,
         seed=config["seed"],
         arithmetic=arithmetic,
     )

@@ -61,7 +61,7 @@ def fit(config: dict[str, Any], run_dir: Path) -> None:
     )
     facts |= {"task": run_folder.DETECTION, "boxes": num_boxes(table)}
     carry_out(run, module, data, facts)
-    splits = ["train", *data.eval_parts]
+    splits = ["train", *data.eval_splits]
     best = detection.score_checkpoint(module, data, run_dir / run_folder.BEST, splits=splits)
     last = scoring.only(best, "train")  # the same weights where the last epoch is the best
     if best.epoch < len(module.history) - 1:
@@ -69,9 +69,9 @@ def fit(config: dict[str, Any], run_dir: Path) -> None:
         last = scoring.only(
             detection.score_checkpoint(module, data, path, splits=["train"]), "train"
         )
-    predictions = detection.predictions(best, table, splits=data.eval_parts)
+    predictions = detection.predictions(best, table, splits=data.eval_splits)
     run_folder.write_table(run_dir / "predictions.csv", predictions)
-    boxes = detection.box_table(best, table, splits=data.eval_parts)
+    boxes = detection.box_table(best, table, splits=data.eval_splits)
     run_folder.write_table(run_dir / "boxes.csv", boxes)
     facts |= {"confidence": best.confidence}  # by the challenge's score on the validation split
     metrics = finish(run, module, data, facts, best=best, last=last, predictions=predictions)
@@ -111,7 +111,7 @@ def build(
         schedule=instantiate(objects.schedule_settings(config, num_steps=num_steps(config, data))),
         interval=config["schedule"].get("interval", "epoch"),
         plateau_on=config["schedule"].get("monitor"),
-        eval_parts=data.eval_parts,
+        eval_splits=data.eval_splits,
         seed=config["seed"],
         arithmetic=arithmetic,
     )
@@ -143,10 +143,10 @@ def conclude(metrics: Mapping[str, Any], data_set: DataSet, run_dir: Path) -> No
         *(metrics["selection"]["monitor"], metrics["selection"]["on"]),
         "no box counts" if none else f"boxes of a score of {confidence:.2f} and more count",
     )
-    for part in ("val", "test"):
+    for split in ("val", "test"):
         log.info(
             "  %-4s  challenge score %.3f   mean average precision %.3f   AUROC of images %.3f",
-            *(part, best[part]["challenge"], best[part]["map"], best[part]["auroc"]),
+            *(split, best[split]["challenge"], best[split]["map"], best[split]["auroc"]),
         )
     if none:
         log.warning(textwrap.fill(f"No box counts: {WHY_NO_BOX}. {LONGER}", metadata.WIDTH))

@@ -135,7 +135,7 @@ def assessment(
     """
     scored = table.merge(predictions[["path", "p_pneumonia"]], on="path")
     scored["pixels"] = [image.num_pixels(root / path) for path in scored["path"]]
-    return {"checkpoint": "best", "part": "test", **assess_run(scored, protocol=protocol)}
+    return {"checkpoint": "best", "split": "test", **assess_run(scored, protocol=protocol)}
 
 
 def describe(
@@ -198,7 +198,7 @@ def describe_run(
             "index_sha256": _digest(table["path"]),
             "split_sha256": digest,
             "images_sha256": split.images_digest(table),
-            "parts": split.summary(table),
+            "splits": split.summary(table),
         },
         "machine": {"threads": torch.get_num_threads(), "cores": os.cpu_count()},
         "versions": {"python": platform.python_version(), "pneumo": version("pneumo")},
@@ -255,12 +255,12 @@ def announce(facts: Mapping[str, Any], trainer: pl.Trainer) -> None:
 
 def announce_splits(facts: Mapping[str, Any]) -> None:
     """Says how many images, patients and images of each label each split has."""
-    for part in split.PARTS:
-        if part in facts["data"]["parts"]:
-            numbers = facts["data"]["parts"][part]
+    for name in split.SPLITS:
+        if name in facts["data"]["splits"]:
+            numbers = facts["data"]["splits"][name]
             log.info(
                 "%-5s %6s images of %5s patients: %5s NORMAL, %5s PNEUMONIA",
-                part,
+                name,
                 *(f"{numbers[k]:,}" for k in ("images", "patients", "NORMAL", "PNEUMONIA")),
             )
 

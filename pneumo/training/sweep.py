@@ -152,12 +152,12 @@ def discard(folder: Path) -> None:
 
 def check_launch(config: DictConfig) -> None:
     """Raises ValueError for what would fail every run of the sweep, before the first one."""
-    parts: Any = {
+    sections: Any = {
         "trainer": {"devices": config.trainer.devices},
         "protocol": {key: config.protocol[key] for key in ("name", "select_on")},
     }
-    settings.check({"trainer": parts["trainer"]})
-    check(parts, config.hydra)
+    settings.check({"trainer": sections["trainer"]})
+    check(sections, config.hydra)
     subdir = OmegaConf.to_container(config.hydra.sweep, resolve=False)["subdir"]  # type: ignore[call-overload, index]
     if "/" in str(subdir):
         raise ValueError(
@@ -176,12 +176,12 @@ def check_launch(config: DictConfig) -> None:
 
 
 def check(config: Mapping[str, Any], hydra: Any) -> None:
-    """Raises ValueError where a search would choose settings by the part they are scored on."""
+    """Raises ValueError where a search would choose settings by the split they are scored on."""
     protocol = config["protocol"]
     if "optuna" in hydra.sweeper["_target_"] and protocol["select_on"] == "test":
         raise ValueError(
             "a search must choose on a validation split, so that no setting is fitted to the test "
-            f"part; got protocol={protocol['name']}, which has none. Use protocol=holdout, "
+            f"split; got protocol={protocol['name']}, which has none. Use protocol=holdout, "
             "official or kfold, then train what it finds with protocol=paper"
         )
 
@@ -462,7 +462,7 @@ def summary(table: str) -> str:
     """
     networks: dict[tuple[str, ...], dict[str, str]] = {}
     for row in csv.DictReader(io.StringIO(table, newline="")):
-        if (row["epoch"], row["part"]) == ("best", "test"):
+        if (row["epoch"], row["split"]) == ("best", "test"):
             key = (row["protocol"], row["network"], row["runs"])
             networks.setdefault(key, {})[row["score"]] = f"{float(row['median'] or 'nan'):.3f}"
     if not networks:

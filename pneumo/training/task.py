@@ -69,7 +69,7 @@ class Selection:
     def _rank(self, row: Mapping[str, Any], place: int) -> tuple[float, float, int]:
         scores = row.get(self.on)
         if not isinstance(scores, Mapping) or self.monitor not in scores:
-            known = [f"{n}/{part}" for part, s in row.items() if isinstance(s, dict) for n in s]
+            known = [f"{n}/{split}" for split, s in row.items() if isinstance(s, dict) for n in s]
             raise ValueError(
                 "callbacks.checkpoint.monitor must be one of "
                 f"{', '.join(n for n in known if not n.startswith('confusion'))}; got "
@@ -164,18 +164,18 @@ class Classifier(Task):
 
     def validation_step(self, batch: Batch, _batch_idx: int, dataloader_idx: int = 0) -> None:
         """Keeps the logits of one batch for the end of the epoch."""
-        self._keep(batch, self.eval_parts[dataloader_idx])
+        self._keep(batch, self.eval_splits[dataloader_idx])
 
     def scores(self) -> dict[str, dict[str, Any]]:
         """Returns the scores of each split, see `score`."""
-        scores = {part: self._score(self.seen[part]) for part in sorted(self.seen)}
+        scores = {split: self._score(self.seen[split]) for split in sorted(self.seen)}
         self.seen.clear()
         return scores
 
-    def _keep(self, batch: Batch, part: str) -> Tensor:
+    def _keep(self, batch: Batch, split: str) -> Tensor:
         """Returns the logits of a batch, and keeps them for the scores of the epoch."""
         logit: Tensor = self(batch.image)
-        self.seen.setdefault(part, []).append((logit.detach(), batch.target))
+        self.seen.setdefault(split, []).append((logit.detach(), batch.target))
         return logit
 
     def _score(self, seen: list[tuple[Tensor, Tensor]]) -> dict[str, Any]:

@@ -78,14 +78,14 @@ def close_run(
     if writer is None:
         return
     epoch = metrics["best"]["epoch"] + 1  # epochs count from 1, as everywhere else
-    for part, rows in predictions.groupby("split"):
+    for split, rows in predictions.groupby("split"):
         positive = (rows["label"] == PNEUMONIA).to_numpy()
         probability = rows["p_pneumonia"].to_numpy()
-        writer.add_pr_curve(f"pneumonia/{part}", positive, probability, epoch)
-        writer.add_pr_curve(f"normal/{part}", ~positive, 1 - probability, epoch)
-        confusion = np.array(metrics["best"][str(part)]["confusion"])
+        writer.add_pr_curve(f"pneumonia/{split}", positive, probability, epoch)
+        writer.add_pr_curve(f"normal/{split}", ~positive, 1 - probability, epoch)
+        confusion = np.array(metrics["best"][str(split)]["confusion"])
         writer.add_image(
-            f"confusion/{part}", confusion_picture(confusion), epoch, dataformats="HWC"
+            f"confusion/{split}", confusion_picture(confusion), epoch, dataformats="HWC"
         )
     test = predictions[predictions["split"] == "test"]
     writer.add_image("wrong/test", wrong_picture(test, data), epoch, dataformats="HWC")

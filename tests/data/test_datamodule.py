@@ -36,8 +36,8 @@ def module(table: pd.DataFrame, images: Cache, **options: object) -> XrayDataMod
 
 def test_parts_are_scored_whole_and_as_they_are(table: pd.DataFrame, images: Cache) -> None:
     data = module(table, images)
-    assert data.eval_parts == ["val", "test"]
-    for part, loader in zip(data.eval_parts, data.val_dataloader(), strict=True):
+    assert data.eval_splits == ["val", "test"]
+    for part, loader in zip(data.eval_splits, data.val_dataloader(), strict=True):
         rows = torch.cat([batch.row for batch in loader])
         assert sorted(rows.tolist()) == table.index[table["split"] == part].tolist()
         for batch in loader:

@@ -154,7 +154,7 @@ def test_pneumoniamnist_is_trained_on_with_its_own_split(train: Command, tmp_pat
     few = ("data=medmnist", f"data.root={root}", "protocol=own", "trainer.max_epochs=1")
     assert train("hydra.run.dir=run", *few, "data.image_size=32", "num_threads=1") == 0
     found = json.loads((tmp_path / "run" / "metrics.json").read_text())["data"]
-    sizes = {name: part["images"] for name, part in found["parts"].items()}
+    sizes = {name: part["images"] for name, part in found["splits"].items()}
     assert sizes == {"train": 40, "val": 12, "test": 16}
     assert found["licence"].startswith("CC BY 4.0")
     assert evaluate.main([str(tmp_path / "run"), "--checkpoint", "last"]) == 0
@@ -182,4 +182,4 @@ def test_own_parts_are_needed_for_their_protocol(
 ) -> None:
     few = ("data=folder", f"data.root={radiographs}", "protocol=own")
     assert train("hydra.run.dir=run", *few, *SMALL) == 2
-    assert "these have no part. Use protocol=official" in capsys.readouterr().err
+    assert "these have no split. Use protocol=official" in capsys.readouterr().err

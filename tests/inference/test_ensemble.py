@@ -73,7 +73,7 @@ def make_run(
 def test_a_vote_is_the_share_of_members_and_a_tie_is_pneumonia(tmp_path: Path) -> None:
     runs = [make_run(tmp_path, f"r{seed}", seed=seed) for seed in range(4)]
     found = evaluate.evaluate(runs)
-    tests = [ensemble.read(run).part("test") for run in runs]
+    tests = [ensemble.read(run).of_split("test") for run in runs]
     label = ensemble.labels(tests[0])
     called = np.stack([one["p_pneumonia"] >= 0.5 for one in tests])
     tie = called.sum(0) == 2

@@ -89,8 +89,8 @@ def test_fused_boxes_of_two_runs_score_better_than_both(tmp_path: Path) -> None:
     ]
     boxes, about = fused(runs, method="wbf")
     score = best_score(boxes)
-    assert all(score > best_score(one.boxes.part("test")) for one in runs)
-    assert about["val_images"] == len(runs[0].boxes.part("val").images)
+    assert all(score > best_score(one.boxes.of_split("test")) for one in runs)
+    assert about["val_images"] == len(runs[0].boxes.of_split("val").images)
 
 
 def best_score(boxes: ImageBoxes) -> float:
@@ -115,7 +115,7 @@ def test_images_that_a_member_was_trained_on_are_left_out_and_counted(tmp_path: 
     second = run(make_detector(tmp_path / "b", seed=1, parts=turns))
     found = common([first, second], "test")
     trained = {"p005", "p011", "p017", "p023", "p029", "p035", "p041"}
-    own = first.boxes.part("test").images
+    own = first.boxes.of_split("test").images
     assert set(found.parts[0].images["patient"]) == set(own["patient"]) - trained
     assert found.left_out == 2 * len(trained)
     assert len(found.parts[0].images) == len(own) - found.left_out > 0

@@ -64,7 +64,7 @@ def test_mean_weights_and_vote_are_rows_of_each_seed(sweep: Path) -> None:
         for way, combined in ways.items():
             expected[way].append(metrics.auroc(label, combined))
     for way, values in expected.items():
-        row = found(rows, network=f"three, {way} of 3", epoch="best", part="test", score="auroc")
+        row = found(rows, network=f"three, {way} of 3", epoch="best", split="test", score="auroc")
         assert row["n"] == "2"
         assert float(row["median"]) == pytest.approx(np.median(values), abs=1e-5)
         size = found(rows, network=f"three, {way} of 3", score="parameters")
@@ -108,7 +108,7 @@ def test_missing_members_are_said_and_the_others_scored(sweep: Path) -> None:
     assert "Ensemble three: without medium, which has no finished run (seed 1)." in text
     assert "Ensemble three: without small, which has another split (seed 0)." in text
     rows = table(report / "summary.csv")
-    row = found(rows, network="three, mean of 2 of 3", epoch="best", part="test", score="auroc")
+    row = found(rows, network="three, mean of 2 of 3", epoch="best", split="test", score="auroc")
     assert row["n"] == "2"
 
 

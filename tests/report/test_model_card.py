@@ -26,7 +26,7 @@ def metrics(**changed: Any) -> dict[str, Any]:
             "images": 120,
             "patient_key": "person",
             "split_sha256": "ab" * 32,
-            "parts": {"train": part, "test": part},
+            "splits": {"train": part, "test": part},
         },
         "parameters": 115184,
         "multiply_adds": 83304648,

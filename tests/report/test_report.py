@@ -90,7 +90,7 @@ def make_run(
         "selection": {"monitor": "f1_normal", "on": chosen},
         "data": {"kind": kind, "root_name": "chest_xray", "images": 10 * images // 3,
                  "patients": 5 * images // 3, "split_sha256": f"{index}-{protocol}-{seed}",
-                 "index_sha256": index, "parts": sizes},
+                 "index_sha256": index, "splits": sizes},
         "best": {"epoch": best, **{p: history[best][p] for p in parts}},
         "last": {"epoch": epochs - 1, **{p: history[-1][p] for p in parts}},
         "history": history,
@@ -177,7 +177,7 @@ def test_summary_is_the_spread_over_trials(sweep: Path) -> None:
         for s in range(3)
     ]
     values = [one["best"]["test"]["f1_normal"] for one in f1]
-    row = found(table(report / "summary.csv"), network="tiny", epoch="best", part="test",
+    row = found(table(report / "summary.csv"), network="tiny", epoch="best", split="test",
                 score="f1_normal")  # fmt: skip
     assert float(row["median"]) == pytest.approx(np.median(values), abs=1e-5)
     assert float(row["mean"]) == pytest.approx(np.mean(values), abs=1e-5)
@@ -316,7 +316,7 @@ def test_failed_running_and_missing_runs_are_named_and_not_averaged(sweep: Path)
     assert "large: 0 of 4 runs; missing seed 0 (running: at epoch 4 of 6)" in text
     assert "no status.json, so it is not known to have finished" in text
     rows = table(report / "summary.csv")
-    assert found(rows, network="small", epoch="best", part="test", score="auroc")["n"] == "3"
+    assert found(rows, network="small", epoch="best", split="test", score="auroc")["n"] == "3"
     assert found(rows, network="large")["runs"] == "0"
     assert {row["state"] for row in table(report / "runs.csv")} == {
         "done", "failed", "running", "unfinished",
@@ -339,7 +339,7 @@ def test_half_written_and_foreign_metrics_are_named(sweep: Path, content: str, r
     report = write_report([sweep])
     assert reason in said(report)
     assert "tiny: 2 of 3 runs; missing seed 1" in said(report)
-    row = found(table(report / "summary.csv"), network="tiny", epoch="best", part="test",
+    row = found(table(report / "summary.csv"), network="tiny", epoch="best", split="test",
                 score="accuracy")  # fmt: skip
     assert row["n"] == "2"
 
@@ -397,7 +397,7 @@ def test_what_tells_runs_apart_must_be_numbers(sweep: Path, key: str, value: Any
 
 def test_a_part_without_images_stops_no_report(sweep: Path) -> None:
     for folder in sweep.iterdir():
-        edit(folder, lambda c: c["data"]["parts"]["train"].update(images=0))
+        edit(folder, lambda c: c["data"]["splits"]["train"].update(images=0))
     assert table(write_report([sweep]) / "comparisons.csv")
 
 
@@ -410,7 +410,7 @@ def test_runs_of_other_data_and_protocols_are_reported_apart(sweep: Path) -> Non
     assert {row["group"] for row in rows} == {
         "kermany-paper", "kermany-paper-2", "kermany-official", "phantom-paper",
     }  # fmt: skip
-    wanted = {"epoch": "best", "part": "test", "score": "accuracy"}
+    wanted = {"epoch": "best", "split": "test", "score": "accuracy"}
     assert found(rows, group="kermany-paper", network="tiny", **wanted)["n"] == "3"
     page = (report / "report.html").read_text()
     assert "The runs are of 4 kinds that cannot be compared" in page
@@ -448,7 +448,7 @@ def test_a_class_missing_in_the_test_part_is_named(sweep: Path) -> None:
     text = said(report)
     assert "f1_normal, auroc, average_precision undefined (the test split has no NORMAL)" in text
     rows = table(report / "summary.csv")
-    wanted = {"network": "tiny", "epoch": "best", "part": "test"}
+    wanted = {"network": "tiny", "epoch": "best", "split": "test"}
     assert found(rows, score="f1_normal", **wanted)["n"] == "3"
     assert found(rows, score="recall_pneumonia", **wanted)["n"] == "4"
     assert "(n = 3)" in text
@@ -456,9 +456,9 @@ def test_a_class_missing_in_the_test_part_is_named(sweep: Path) -> None:
 
 def test_zeros_written_for_a_missing_class_are_not_believed(tmp_path: Path) -> None:
     folder = make_run(tmp_path, sick=1.1)
-    edit(folder, lambda c: c["data"]["parts"]["test"].pop("NORMAL"))
+    edit(folder, lambda c: c["data"]["splits"]["test"].pop("NORMAL"))
     edit(folder, lambda c: c["best"]["test"].update(f1_normal=0.0, auroc=0.0))
-    row = found(table(write_report([tmp_path]) / "summary.csv"), epoch="best", part="test",
+    row = found(table(write_report([tmp_path]) / "summary.csv"), epoch="best", split="test",
                 score="f1_normal")  # fmt: skip
     assert (row["n"], row["median"]) == ("0", "")
 
@@ -471,7 +471,7 @@ def test_a_score_that_is_not_a_number_is_named(sweep: Path, value: str) -> None:
     path.write_text(json.dumps(content).replace('"HERE"', value))
     report = write_report([sweep])
     assert "seed=1: auroc undefined (not a number): left out of the summary" in said(report)
-    row = found(table(report / "summary.csv"), network="tiny", epoch="best", part="test",
+    row = found(table(report / "summary.csv"), network="tiny", epoch="best", split="test",
                 score="auroc")  # fmt: skip
     assert row["n"] == "2"
 
@@ -514,7 +514,7 @@ def test_other_settings_are_named_and_not_averaged(sweep: Path) -> None:
     assert "tiny was trained with different lr: each setting has a row of its own" in text
     assert "small was trained with different max_epochs" in text
     rows = table(report / "summary.csv")
-    wanted = {"epoch": "best", "part": "test", "score": "accuracy"}
+    wanted = {"epoch": "best", "split": "test", "score": "accuracy"}
     assert found(rows, network="tiny (lr=0.001)", **wanted)["n"] == "3"
     assert found(rows, network="tiny (lr=0.01)", **wanted)["n"] == "1"
 
@@ -575,7 +575,7 @@ def test_only_trials_of_one_test_part_do_not_overlap(
 ) -> None:
     parts = {"test": {"images": 300}, "train": {"images": 700}}
     trials = [
-        Trial(str(h), {"protocol": protocol, "data": {"split_sha256": h, "parts": parts}}, {})
+        Trial(str(h), {"protocol": protocol, "data": {"split_sha256": h, "splits": parts}}, {})
         for h in hashes
     ]
     assert comparisons._test_to_train(trials) == pytest.approx(ratio)

@@ -52,7 +52,7 @@ def classifier() -> Classifier:
     def nothing(_: Any) -> Any:
         return None
 
-    return Classifier(nn.Linear(1, 1), optimizer=nothing, schedule=nothing, eval_parts=[], seed=0)
+    return Classifier(nn.Linear(1, 1), optimizer=nothing, schedule=nothing, eval_splits=[], seed=0)
 
 
 def test_sides_are_those_of_the_epoch() -> None:

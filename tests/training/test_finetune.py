@@ -41,7 +41,7 @@ def classifier(schedule: Any = None) -> Classifier:
         Wrapped(body(), image_size=16),
         optimizer=lambda groups: torch.optim.AdamW(groups, lr=0.1, weight_decay=0.1),
         schedule=schedule or (lambda optimizer: ConstantLR(optimizer, factor=1)),
-        eval_parts=[],
+        eval_splits=[],
         seed=0,
     )
 

@@ -105,7 +105,7 @@ def test_other_images_of_the_same_names_are_refused(
 def test_a_last_batch_of_one_image_trains(train: Command, tmp_path: Path, resident: str) -> None:
     size = ("data.batch_size=8", "trainer.max_epochs=1", f"data.resident={resident}")
     assert train("hydra.run.dir=run", *TINY, *size) == 0
-    assert metrics(tmp_path / "run")["data"]["parts"]["train"]["images"] % 8 == 1
+    assert metrics(tmp_path / "run")["data"]["splits"]["train"]["images"] % 8 == 1
 
 
 @pytest.mark.slow

@@ -618,7 +618,7 @@ def test_arguments_are_kept_as_they_began(tmp_path: Path) -> None:
 
 
 def test_a_sweep_ends_with_medians_that_fit_80_columns() -> None:
-    head = "protocol,network,runs,epoch,part,score,median\n"
+    head = "protocol,network,runs,epoch,split,score,median\n"
     name = "tiny (trainer.accumulate_grad_batches=2, seed)"
     rows = [f'paper,"{name}",5,best,test,{s},0.9604\n' for s in ("f1_normal", "accuracy", "auroc")]
     rows += ["paper,tiny,5,last,test,auroc,0.1\n", "paper,prior,1,best,test,auroc,\n"]
