@@ -39,7 +39,7 @@ examples:
       a folder with NORMAL/ and PNEUMONIA/ in it, or one like the set; also how
       its images differ from those that the run was validated on
   python -m pneumo.evaluate RUN --data scans --unlabelled --page shift.html
-      how images without labels differ, with pictures of the most unlike
+      how images without labels differ, with pictures of the farthest
   python -m pneumo.evaluate pretrained:compact --data my_radiographs
       the network that comes with the package
   python -m pneumo.evaluate RUN1 RUN2 RUN3 --out scores.json

@@ -162,7 +162,7 @@ def run_with_log(config: dict[str, Any], run_dir: Path, *, quiet: bool) -> int:
         try:
             fitter(config)(config, run_dir)
         except KeyboardInterrupt:
-            log.warning("Stopped. Go on with: python -m pneumo.train resume=%s", run_dir)
+            log.warning("Stopped. Resume with: python -m pneumo.train resume=%s", run_dir)
             end, error, code = "stopped", "interrupted", INTERRUPTED
         except Exception as problem:
             wrapped = isinstance(problem, InstantiationException) and problem.__cause__

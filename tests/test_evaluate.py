@@ -368,7 +368,7 @@ def test_other_folder_is_compared_with_validation(
     assert shift["here"]["images"] == 30
     assert [one["group"] for one in shift["groups"]] == ["NORMAL", "PNEUMONIA"]
     html = page.read_text()
-    assert "The most unlike images" in html or not shift["most_unlike"]
+    assert "The images farthest from the run's own" in html or not shift["farthest"]
     assert "Sensitivity" in html
     assert "differences" not in found
 
@@ -414,13 +414,13 @@ def test_images_without_labels_are_only_compared(
         path.rename(data / (latin + path.name))
     files = ("--page", page, "--out", out)
     assert call(folder / "paper", "--data", data, "--unlabelled", *files) == 0
-    assert json.loads(out.read_text())["shift"]["most_unlike"][0]["path"].startswith(latin)
+    assert json.loads(out.read_text())["shift"]["farthest"][0]["path"].startswith(latin)
     assert "caf\\xe9-case-" in page.read_text()
     text = " ".join(capsys.readouterr().out.split())
     assert "! These images are not exchangeable with the run's test images" in text
     assert "edge brightness" in text
     assert "AUROC F1 NORMAL" not in text
-    assert "The most unlike images" in page.read_text()
+    assert "The images farthest from the run's own" in page.read_text()
 
 
 def test_unreadable_images_are_named_and_the_others_compared(

@@ -174,10 +174,10 @@ def _spread(values: np.ndarray) -> list[float]:
 
 
 def _far(validation: Sample, other: Sample) -> dict[str, Any]:
-    """The keys distance, most_unlike and ordinary (of validation), see pneumo.inference.ood."""
+    """The keys distance, farthest and ordinary (of validation), see pneumo.inference.ood."""
     if len(validation) < ood.MIN_IMAGES:
         why = f"a reference needs {ood.MIN_IMAGES} images of the run; got {len(validation)}"
-        return {"distance": {"why_not": why}, "most_unlike": [], "ordinary": []}
+        return {"distance": {"why_not": why}, "farthest": [], "ordinary": []}
     detectors = ood.fit_detector(validation.layout), ood.fit_detector(validation.features)
     # (2, N), in units of the limit that nearly all of validation keep
     own, far = (
@@ -195,12 +195,12 @@ def _far(validation: Sample, other: Sample) -> dict[str, Any]:
     }
     return {
         "distance": distance,
-        "most_unlike": _most_unlike(validation, other, far),
+        "farthest": _farthest(validation, other, far),
         "ordinary": validation.table["path"].iloc[middle[:NUM_ORDINARY]].tolist(),
     }
 
 
-def _most_unlike(validation: Sample, other: Sample, far: np.ndarray) -> list[dict[str, Any]]:
+def _farthest(validation: Sample, other: Sample, far: np.ndarray) -> list[dict[str, Any]]:
     return [
         {
             "path": str(other.table["path"].iloc[place]),

@@ -66,7 +66,7 @@ def html(
         about={one.title: one.about for one in MEASURES.values()},
         scores=_scores(found["members"][0], own) if own else [],
         score_columns=SCORE_COLUMNS,
-        unlike=[one | {"picture": picture(root / one["path"])} for one in shift["most_unlike"]],
+        farthest=[one | {"picture": picture(root / one["path"])} for one in shift["farthest"]],
         ordinary=[(path, picture(own_root / path)) for path in shift["ordinary"]],
     )
     return text

@@ -142,10 +142,10 @@ def lines(found: Mapping[str, Any]) -> list[str]:
         out += [_measure_line(row) for row in rows[:MOST_LINES]]
         out.append("(medians; larger: share of pairs in which the image here has more of it)")
     out += _paths("could not be read:", [f"{u['path']}: {u['why']}" for u in found["unreadable"]])
-    unlike = [
-        f"{one['path']} ({decimal(one['distance'], digits=2)})" for one in found["most_unlike"]
+    farthest = [
+        f"{one['path']} ({decimal(one['distance'], digits=2)})" for one in found["farthest"]
     ]
-    return [*out, *_paths("most unlike (distance; 1 is the limit):", unlike[:3])]
+    return [*out, *_paths("farthest (distance; 1 is the limit):", farthest[:3])]
 
 
 def _space_line(row: Mapping[str, Any]) -> str:

@@ -151,18 +151,18 @@ def test_too_few_images_are_not_tested(drawn: Any, size: int) -> None:
     found = compare(made(drawn, first, label=""), made(drawn, second[:size], blurred, label=""))
     assert found["differ"] is None
     assert "is not known: a test needs 20 patients of both" in said.sentences(found)[0]
-    assert len(found["most_unlike"]) == size
+    assert len(found["farthest"]) == size
     assert all("p" not in row for row in found["measures"])
     assert any("too few patients" in line for line in said.lines(found))
 
 
 def test_a_run_of_few_images_has_no_distance(drawn: Any) -> None:
     found = compare(made(drawn, np.arange(5)), made(drawn, np.arange(5, 60)))
-    assert found["most_unlike"] == found["ordinary"] == []
+    assert found["farthest"] == found["ordinary"] == []
     assert "No distance was measured: a reference needs 20 images" in said.sentences(found)[-1]
 
 
-def test_the_most_unlike_image_comes_first_with_what_is_odd(drawn: Any) -> None:
+def test_the_farthest_image_comes_first_with_what_is_odd(drawn: Any) -> None:
     first, second = halves()
     own = made(drawn, first)
     parts = made(drawn, second), made(drawn, second[:1], lambda one: 255 - one, path="x.png")
@@ -172,9 +172,9 @@ def test_the_most_unlike_image_comes_first_with_what_is_odd(drawn: Any) -> None:
         np.concatenate([part.layout for part in parts]),
     )
     found = compare(own, other)
-    assert found["most_unlike"][0]["path"] == "x.png"
-    assert found["most_unlike"][0]["distance"] > 1
-    assert "edge brightness high" in found["most_unlike"][0]["odd"]
+    assert found["farthest"][0]["path"] == "x.png"
+    assert found["farthest"][0]["distance"] > 1
+    assert "edge brightness high" in found["farthest"][0]["odd"]
     assert found["distance"]["beyond"] >= 1
 
 
@@ -195,7 +195,7 @@ def test_page_is_self_contained_and_escapes_names(drawn: Any, tmp_path: Path) ->
     assert "<i>folder" not in text
     assert "http" not in text
     assert "<script" not in text
-    assert text.count("data:image/jpeg;base64,") == len(found["most_unlike"] + found["ordinary"])
+    assert text.count("data:image/jpeg;base64,") == len(found["farthest"] + found["ordinary"])
     picture = page.picture(tmp_path / name).partition(",")[2]
     with Image.open(io.BytesIO(base64.b64decode(picture))) as opened:
         assert opened.size == (page.SIDE, page.SIDE)
