@@ -33,6 +33,15 @@ TELL_NOTHING = (
     "trainer.num_sanity_val_steps",
 )
 TELL_OF_BASELINES = ("model.", "data.aspect", "data.image_size", "data.patient_key", "protocol.")
+# Settings that an earlier version had not, with the value at which a run does what it did then
+ADDED = {
+    "loss._convert_": "all",
+    "loss._target_": "pneumo.training.losses.CrossEntropy",
+    "loss.class_weights": None,
+    "loss.label_smoothing": 0.0,
+    "schedule.interval": "epoch",
+    "task": "classification",
+}
 REFERENCE = re.compile(r"\$\{([\w.]+)\}")  # of one setting to another
 AGREES = 0.005  # accuracy of predictions.csv may differ from metrics.json by rounding, not by more
 
@@ -121,7 +130,7 @@ def _config(path: Path) -> dict[str, Any]:
 
 def _settings(config: Mapping[str, Any]) -> dict[str, Any]:
     """What a run was told that bears on what it learns, flat."""
-    flat = run_folder.flat(config)
+    flat = ADDED | run_folder.flat(config) if config else {}
     return {
         key: _resolved(value, flat)
         for key, value in flat.items()

@@ -882,3 +882,14 @@ def test_few_trials_have_no_box_and_many_networks_no_bands(tmp_path: Path) -> No
         (group,), _ = group_trials(trials[:count])
         roc = figures.roc_and_precision_recall(group).axes[0]  # type: ignore[union-attr]
         assert len(roc.collections) == bands
+
+
+def test_run_of_before_losses_could_be_chosen_is_of_the_same_settings() -> None:
+    kept = Path(__file__).parents[2] / "docs/runs"
+    new, old = (
+        read_run(kept / f"model=tiny,seed={seed},data=kermany", name=str(seed)) for seed in (0, 1)
+    )
+    assert isinstance(new, Trial)
+    assert isinstance(old, Trial)
+    assert "loss._target_" in new.settings()
+    assert new.settings() == old.settings()
