@@ -244,6 +244,10 @@ def percentile_interval(values: Array, *, level: float = 0.95) -> Interval:
     return Interval(float(low), float(high))
 
 
+FEWEST_PAIRS = 3  # of two the spread has one degree of freedom, and rests on a single difference
+_ROUNDING = 1e-6  # of the difference of two scores that were kept as float32, in [0, 1]
+
+
 class Comparison(NamedTuple):
     """A paired comparison: the mean difference, its interval, two-sided p, degrees of freedom."""
 
@@ -271,8 +275,10 @@ def corrected_t_test(
         level: of the interval, in (0, 1).
 
     Returns:
-        NaN ends and p with fewer than two pairs; p is 1 if all differences are 0, and 0 if they are
-        all the same other number.
+        NaN ends and p where the spread cannot be estimated: with fewer than `FEWEST_PAIRS`, or
+        where all differences are the same number up to the rounding of float32, in which scores
+        are kept. Accuracies on a test split are counts, so differences are easily equal by chance,
+        and their variance of 0 would prove anything. All 0 is no difference: p is 1.
 
     Raises:
         ValueError: if test_to_train is negative or not a number.
@@ -281,13 +287,17 @@ def corrected_t_test(
         raise ValueError(f"test_to_train must be 0 or more; got {test_to_train}; 0.3 / 0.7 is 0.43")
     pairs = np.asarray(differences, dtype=np.float64)
     pairs = pairs[np.isfinite(pairs)]
-    nan, df = float("nan"), pairs.size - 1
-    if df < 1:
-        return Comparison(float(pairs[0]) if pairs.size else nan, nan, nan, nan, max(df, 0))
-    mean = float(pairs.mean())
+    nan, df = float("nan"), max(pairs.size - 1, 0)
+    mean = float(pairs.mean()) if pairs.size else nan
+    if pairs.size < FEWEST_PAIRS:
+        return Comparison(mean, nan, nan, nan, df)
+    if not pairs.any():
+        return Comparison(0.0, 0.0, 0.0, 1.0, df)
+    if np.ptp(pairs) < _ROUNDING:
+        return Comparison(mean, nan, nan, nan, df)
     error = float(np.sqrt((1 / pairs.size + test_to_train) * pairs.var(ddof=1)))
     half = float(stdtrit(df, (1 + level) / 2)) * error
-    p = float(2 * stdtr(df, -abs(mean) / error)) if error > 0 else float(mean == 0)
+    p = float(2 * stdtr(df, -abs(mean) / error))
     return Comparison(mean, mean - half, mean + half, p, df)
 
 

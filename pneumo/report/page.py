@@ -6,6 +6,7 @@ from typing import Any
 
 from pneumo.cli import counted
 from pneumo.evaluation import published
+from pneumo.evaluation.intervals import FEWEST_PAIRS
 from pneumo.report import assessment_figures, assessments, claims, paired
 from pneumo.report.audit_link import AuditLink
 from pneumo.report.claims import claim_rows
@@ -92,6 +93,7 @@ def html(
             for part in parts
         },
         most_runs=MOST_RUNS,
+        fewest=FEWEST_PAIRS,
         most_shown=MOST_SHOWN,
         phantom=[part.title for part in parts if part.group.kind == "phantom"],
         captions=CAPTIONS,

@@ -367,8 +367,22 @@ def test_too_few_or_equal_differences_say_so() -> None:
     assert single.difference == 0.1
     assert np.isnan([single.low, single.high, single.p]).all()
     assert np.isnan(intervals.corrected_t_test([], test_to_train=0.4).difference)
-    assert intervals.corrected_t_test([0, 0, 0], test_to_train=0.4).p == 1
-    assert intervals.corrected_t_test([0.5, 0.5], test_to_train=0.4)[:4] == (0.5, 0.5, 0.5, 0)
+    assert intervals.corrected_t_test([0, 0, 0], test_to_train=0.4)[:4] == (0, 0, 0, 1)
+
+
+def test_two_trials_or_equal_counts_of_images_prove_nothing() -> None:
+    # on docs/runs tiny has 10 images fewer right than large on either split: p was 0.0002
+    two = intervals.corrected_t_test([0.1, 0.3], test_to_train=0.4)
+    assert (two.difference, two.df) == (pytest.approx(0.2), 1)
+    assert np.isnan([two.low, two.high, two.p]).all()
+    right = np.float32([1689, 1684, 1690]) / np.float32(1757)  # as metrics.json has an accuracy
+    gap = right - np.float32([1699, 1694, 1700]) / np.float32(1757)
+    assert np.unique(gap).size > 1  # equal but for rounding
+    equal = intervals.corrected_t_test(gap, test_to_train=0.4)
+    assert equal.difference == pytest.approx(-10 / 1757, rel=1e-4)
+    assert np.isnan([equal.low, equal.high, equal.p]).all()
+    one_image = intervals.corrected_t_test([0, 1 / 1757, 0], test_to_train=0.4)  # a real spread
+    assert 0 < one_image.p < 1
 
 
 def test_holm() -> None:
