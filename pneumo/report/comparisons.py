@@ -12,7 +12,7 @@ from pneumo.report.trials import COMPARED, Trial, split_name
 MOST_COMPARED = 8  # networks; more make a table that no one reads
 
 
-WIDEST = 1.0  # interval of a difference; of three trials it may run from -6 to 5, and tells nothing
+WIDEST = 1.0  # interval of a difference of scores; one of a few trials may be wider, and tells nothing
 
 
 class Difference(NamedTuple):
