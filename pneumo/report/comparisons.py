@@ -12,7 +12,7 @@ from pneumo.report.trials import COMPARED, Trial, split_name
 MOST_COMPARED = 8  # networks; more make a table that no one reads
 
 
-WIDEST = 1.0  # interval of a difference of scores; one of a few trials may be wider, and tells nothing
+WIDEST = 1.0  # interval of a difference of scores; of few trials it may be wider, and says nothing
 
 
 class Difference(NamedTuple):
