@@ -7,6 +7,7 @@ from pathlib import Path
 
 from pneumo import cli
 from pneumo.report.report_folder import write_report
+from pneumo.report.terminal import wrapped
 
 EXAMPLES = """\
 examples:
@@ -39,7 +40,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
 def _command(given: argparse.Namespace) -> int:
     folder = write_report(given.roots, out=given.out, audit=given.audit)
     first = (folder / "summary.md").read_text(encoding="utf-8").splitlines()[2]
-    sys.stdout.write(f"{first}\n{folder / 'report.html'}\n")
+    sys.stdout.write(f"{wrapped([first])}{folder / 'report.html'}\n")
     return 0
 
 

@@ -670,8 +670,10 @@ def test_the_command_prints_the_finding_and_the_page(
     sweep: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     assert main([str(sweep), "--out", str(sweep / "there")]) == 0
-    first, page = capsys.readouterr().out.splitlines()
-    assert first.startswith("Tiny reached")
+    *finding, page = capsys.readouterr().out.splitlines()
+    assert finding[0].startswith("Tiny reached")
+    assert len(finding) > 1
+    assert max(map(len, finding)) <= 80
     assert Path(page) == (sweep / "there" / "report.html")
     with pytest.raises(SystemExit, match="0"):
         main(["--help"])
