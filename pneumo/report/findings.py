@@ -329,11 +329,11 @@ def _lead(cell: Cell, group: Group, compared: Compared) -> str:
     said += _margin(cell, compared.margins)
     figure = paper_figure(cell, "f1_normal")
     if not isnan(figure) and group.kind != "phantom":
-        about = "" if cell.model == "tiny" else "about "
+        told = decimal(figure) if cell.model == "tiny" else f"about {decimal(figure, digits=2)}"
         where = (
             "" if group.protocol == "paper" else ", on random splits and its best epoch on them,"
         )
-        said += f"; the paper{where} reports {about}{decimal(figure)}"
+        said += f"; the paper{where} reports {told}"
     for row in compared.optimism:
         if (row.label, row.score) == (cell.label, "f1_normal"):
             return f"{said}; {_selection_bias(row)}."

@@ -243,6 +243,11 @@ def test_differences_pair_the_same_splits_only(sweep: Path) -> None:
     assert float(whole["low"]) <= float(whole["difference"]) <= float(whole["high"])
 
 
+def test_the_papers_figure_for_all_networks_is_told_as_it_is_given(tmp_path: Path) -> None:
+    make_run(tmp_path, model="small")
+    assert "the paper reports about 0.94;" in said(write_report([tmp_path]))
+
+
 def make_baseline(sweep: Path, **changed: Any) -> Path:
     return make_run(sweep, model="thumbnail_svm", baseline=True, selection=None, history=[],
                     parameters=None, multiply_adds=None, **changed)  # fmt: skip
