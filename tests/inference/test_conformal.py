@@ -118,4 +118,6 @@ def test_coverage_is_by_label_subtype_and_source_and_says_where_it_fails() -> No
     assert all(row["low"] < row["high"] for row in rows)
     assert "0.9 DOES NOT HOLD for NORMAL:" in conformal.sentence(rows, sets)
     good = [row for row in rows if row["label"] == "PNEUMONIA"]
-    assert "NOT" not in conformal.sentence(good, sets)
+    for chance, doubted in ((0.0249, True), (0.0251, False)):  # 5 % for both labels together
+        text = conformal.sentence([row | {"by_chance": chance} for row in good], sets)
+        assert ("DOES NOT HOLD for PNEUMONIA" in text) == doubted
