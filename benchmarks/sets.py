@@ -53,7 +53,7 @@ class Scenario(NamedTuple):
 def images_of_patients() -> Array:
     """(P,) int: of each of the set's patients with PNEUMONIA."""
     sizes = _sizes()
-    return sizes[sizes[:, 1] == 1, 0]
+    return np.asarray(sizes[sizes[:, 1] == 1, 0])
 
 
 SCENARIOS = (

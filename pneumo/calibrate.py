@@ -35,11 +35,12 @@ examples:
 The threshold is the highest one with a sensitivity of at least 0.95 on these
 images (or --sensitivity, or --youden), the temperature the one with the least
 cross-entropy. Of copies of an image one counts, and each label needs distinct
-images of 5 patients. The table says what so many images buy: patients are drawn, both
-are fitted to them and scored on the patients not drawn, 200 times; the range is
-that of 95 % of draws. A draw counts where both of its parts have both labels;
-where fewer than 200 do, it is said. The range is no confidence interval: where
-no draw makes an error it has no width, though more images may find errors.
+images of 5 patients. The table says what so many images buy: patients are
+drawn, both are fitted to them and scored on the patients not drawn, 200 times;
+the range is that of 95 % of draws. A draw counts where both of its parts have
+both labels; where fewer than 200 do, it is said. The range is no confidence
+interval: where no draw makes an error it has no width, though more images may
+find errors.
 Nothing in the run is changed, and predict uses the file only where it is named.
 The images must be new to the run.
 exit codes: 0 done; 2 a mistake in the command or a refusal; 3 an image could

@@ -353,8 +353,8 @@ def _probabilities(
     if scored_on.root is not None:
         run_dirs = [one.run_dir for one in known]
         networks = Networks(run_dirs, checkpoint=checkpoint, trust=trust)
-        found = score_files(networks, scored_on.root, paths)
-        return scored_on.table.assign(pixels=found.pixels), found.probability
+        files = score_files(networks, scored_on.root, paths)
+        return scored_on.table.assign(pixels=files.pixels), files.probability
     columns = [one.of_split("test").set_index("path")["p_pneumonia"][paths] for one in known]
     root = ensemble.own_images(known[0])
     sizes = {} if root is None else {"pixels": [image.num_pixels(root / path) for path in paths]}

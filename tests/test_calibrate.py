@@ -9,7 +9,7 @@ from PIL import Image
 
 from pneumo import api, calibrate, predict
 from pneumo.data import phantom
-from pneumo.inference import local_calibration
+from pneumo.inference import ensemble, local_calibration
 from pneumo.runs import pretrained
 
 FOLDER = pretrained.find(pretrained.DEFAULT)
@@ -215,6 +215,10 @@ def test_prediction_sets_are_a_column_and_say_where_they_fail(
     shown = capsys.readouterr()
     (row,) = csv.DictReader(io.StringIO(shown.out))
     assert row["prediction_set"] in ("NORMAL", "PNEUMONIA", "both", "neither")
+    val = ensemble.read(FOLDER).of_split("val")
+    normal, sick = val.groupby("label")["group"].nunique()
+    assert f"on an image each of {normal} NORMAL and {sick} PNEUMONIA validation" in shown.err
+    assert normal + sick < len(val)
     assert "0.9 DOES NOT HOLD for NORMAL" in shown.err  # the set's own test folder is another one
     found = api.predict(given[0], coverage=0.9)
     assert "0.9 DOES NOT HOLD for NORMAL" in capsys.readouterr().err

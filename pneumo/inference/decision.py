@@ -97,11 +97,11 @@ def _sets(
             f"--coverage needs labelled images that no weight was fitted to; {val}. Train with "
             "protocol=holdout or official, or give --calibration (python -m pneumo.calibrate)"
         )
-    rows = runs[0].of_split("val").assign(p_pneumonia=val[1].mean(0))
+    images = runs[0].of_split("val").assign(p_pneumonia=val[1].mean(0))
     for run in runs:  # who is one patient may differ between them
         who = run.of_split("val").set_index("path")["group"]
-        rows = conformal.one_per_patient(rows.assign(group=rows["path"].map(who)))
-    label, probability = ensemble.labels(rows), rows["p_pneumonia"]
+        images = conformal.one_per_patient(images.assign(group=images["path"].map(who)))
+    label, probability = ensemble.labels(images), images["p_pneumonia"].to_numpy()
     sets = conformal.fit(label, probability, coverage=coverage, of="the validation split")
     told = _calibrated_on(sets, "validation patients")
     if len(runs) > 1:
