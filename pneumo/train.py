@@ -140,12 +140,13 @@ def refuse(run_dir: Path, error: str, *, sweeping: bool) -> None:
 
 
 def best_score(run_dir: Path, *, select_on: str) -> float:
-    """Returns the best F1 of NORMAL of a finished run, on the split that chose the epoch.
+    """Returns the F1 of NORMAL of a finished run at the chosen epoch, on the split that chose it.
 
-    Of a detector the challenge's score. Of a baseline, which has no epochs, on ``select_on``.
+    For detectors, the challenge score. Where nothing was chosen, the score is on ``select_on``.
     """
     metrics = json.loads((run_dir / "metrics.json").read_text())
-    on = (metrics["selection"] or {"on": select_on})["on"]
+    on = (metrics["selection"] or {"on": "none"})["on"]
+    on = select_on if on == "none" else on
     score = "challenge" if run_folder.of_detector(metrics) else "f1_normal"
     return float(metrics["best"][on][score])
 

@@ -55,7 +55,7 @@ def test_run_folder_holds_what_the_readme_says(train: Command, tmp_path: Path) -
     assert (found["model"], found["seed"], found["protocol"]) == ("tiny", 0, "holdout")
     assert [row["epoch"] for row in found["history"]] == [0, 1, 2]
     assert found["last"]["epoch"] == 2
-    assert found["selection"] == {"monitor": "f1_normal", "on": "val", "mode": "max"}
+    assert found["selection"] == {"monitor": "f1_normal", "on": "val"}
     best = max(row["val"]["f1_normal"] for row in found["history"])
     assert found["best"]["val"]["f1_normal"] == best
     assert set(found["best"]) == {"epoch", "train", "train_eval", "val", "test"}
@@ -101,7 +101,7 @@ def test_a_file_of_scores_has_one_value_for_each(train: Command, tmp_path: Path)
 @pytest.mark.parametrize(
     ("settings", "best"),
     [
-        (("callbacks.checkpoint.monitor=loss/val", "callbacks.checkpoint.mode=min"), min),
+        (("callbacks.checkpoint.monitor=loss/val",), min),
         (("callbacks.checkpoint.monitor=auroc/val",), max),
     ],
 )
@@ -118,6 +118,19 @@ def test_what_is_reported_is_what_was_saved(
     table = pd.read_csv(tmp_path / "run" / "predictions.csv").query("split == 'test'")
     decided = np.where(table["p_pneumonia"] >= 0.5, "PNEUMONIA", "NORMAL")
     assert (decided == table["label"]).mean() == pytest.approx(found["best"]["test"]["accuracy"])
+
+
+@pytest.mark.slow
+def test_nothing_is_selected_where_the_last_epoch_is_kept(
+    train: Command, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    assert train(RUN, *FEW, "callbacks.checkpoint.monitor=last") == 0
+    found = metrics(tmp_path / "run")
+    assert found["selection"] == {"monitor": "last", "on": "none"}
+    saved = torch.load(tmp_path / "run" / run_folder.BEST, weights_only=True)
+    assert saved["epoch"] == found["best"]["epoch"] == found["last"]["epoch"] == 2
+    assert "the last, nothing selected" in caplog.text
+    assert "Optimistic" not in caplog.text
 
 
 @pytest.mark.slow

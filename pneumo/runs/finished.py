@@ -101,6 +101,13 @@ def as_of_now(metrics: Mapping[str, Any]) -> dict[str, Any]:
     return found
 
 
+def how_chosen(selection: Mapping[str, Any]) -> str:
+    """Returns how a run's epoch was chosen, by the key selection of metrics.json."""
+    if selection["on"] == "none":
+        return "the last, nothing selected"
+    return f"chosen by {selection['monitor']} on the {selection['on']} split"
+
+
 def what_is_wrong(metrics: Mapping[str, Any]) -> str | None:
     """Returns the first key of metrics.json that is missing or of another type, or None."""
     for key, kind in (NEEDED | OPTIONAL).items():

@@ -93,6 +93,10 @@ def try_parts(config: Mapping[str, Any], *, with_boxes: bool) -> pl.Trainer:
     trainer = build_trainer(
         config["trainer"], Path(config["run_dir"]), job_number=config.get("job_number")
     )
+    names = {v["_target_"].rpartition(".")[2]: name for name, v in config["callbacks"].items()}
+    for callback in trainer.callbacks:  # type: ignore[attr-defined]
+        name = names.get(type(callback).__name__, "NAME")
+        objects.check_direction(f"callbacks.{name}", callback, getattr(callback, "monitor", None))
     objects.try_optimizer(config, device=trainer.strategy.root_device)
     objects.try_augment(config, with_boxes=with_boxes)
     return trainer

@@ -18,6 +18,7 @@ from pneumo.data.detection import BoxDataModule
 from pneumo.evaluation.detection import INSTALL, NO_BOX, WHY_NO_BOX
 from pneumo.models.detector import Detector
 from pneumo.runs import run_folder
+from pneumo.runs.finished import how_chosen
 from pneumo.training import detection, metadata, objects, scoring
 from pneumo.training.detection import DetectionTask
 from pneumo.training.fit import begin, carry_out, finish, num_steps, try_parts
@@ -138,9 +139,9 @@ def conclude(metrics: Mapping[str, Any], data_set: DataSet, run_dir: Path) -> No
     none = confidence == NO_BOX
     log.info("")
     log.info(
-        "Epoch %d of %d, chosen by %s on the %s split; %s:",
+        "Epoch %d of %d, %s; %s:",
         *(best["epoch"] + 1, len(metrics["history"])),
-        *(metrics["selection"]["monitor"], metrics["selection"]["on"]),
+        how_chosen(metrics["selection"]),
         "no box counts" if none else f"boxes of a score of {confidence:.2f} and more count",
     )
     for split in ("val", "test"):

@@ -25,6 +25,7 @@ from pneumo.evaluation.assessment import assess_run
 from pneumo.evaluation.published import TINY
 from pneumo.models import complexity
 from pneumo.runs import run_folder
+from pneumo.runs.finished import how_chosen
 from pneumo.training import scoring
 from pneumo.training.task import MAIN, Selection
 
@@ -80,7 +81,7 @@ def selection(config: Mapping[str, Any]) -> Selection:
             "callbacks.checkpoint must name the score that chooses the epoch, such as "
             "callbacks.checkpoint.monitor=f1_normal/val; it is left out"
         )
-    return Selection.parse(told["monitor"], told.get("mode", "max"))
+    return Selection.parse(told["monitor"])
 
 
 def check_best(history: list[dict[str, Any]], saved: int, config: Mapping[str, Any]) -> None:
@@ -271,11 +272,10 @@ def conclude(metrics: Mapping[str, Any], data_set: DataSet, run_dir: Path) -> No
     on = by["on"]
     log.info("")
     log.info(
-        "Test split, epoch %d of %d, chosen on the %s split%s (95 %% intervals):",
+        "Test split, epoch %d of %d, %s (95 %% intervals):",
         best["epoch"] + 1,
         len(metrics["history"]),
-        on,
-        "" if by["monitor"] == MAIN else f" by {by['monitor']} ({by['mode']})",
+        how_chosen(by),
     )
     show_scores(metrics["assessment"]["scores"])
     for line in train_lines(metrics):

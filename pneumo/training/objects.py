@@ -17,6 +17,7 @@ from torch.utils.tensorboard import SummaryWriter
 
 from pneumo.data.augment import BoxAugment
 from pneumo.training import losses, settings
+from pneumo.training.config import direction
 
 # How many arguments the program gives besides those of the configuration
 GIVEN = {"optimizer": 1, "schedule": 1, "protocol.split": 1}
@@ -80,11 +81,28 @@ def try_optimizer(config: Mapping[str, Any], *, device: torch.device) -> None:
     settings = attempt("schedule", lambda: schedule_settings(config, num_steps=epochs))
     schedule = attempt("schedule", lambda: instantiate(settings)(optimizer))
     _check_kind("schedule", schedule)
+    check_direction("schedule", schedule, config["schedule"].get("monitor"))
     for _ in range(min(epochs, MAX_TRIED)):
         for weight in weights:
             weight.grad = torch.ones_like(weight)
         attempt("optimizer", optimizer.step)
         attempt("schedule", lambda: step_schedule(schedule))
+
+
+def check_direction(key: str, follower: Any, monitor: str | None) -> None:
+    """Raises ValueError where what follows a score takes its wrong end for the best.
+
+    Args:
+        key: of the settings of ``follower``.
+        follower: a callback or a schedule; one without an attribute ``mode`` passes.
+        monitor: the score, such as loss/val.
+    """
+    mode = getattr(follower, "mode", None)
+    if monitor and mode in ("min", "max") and mode != (best := direction(monitor)):
+        raise ValueError(
+            f"{key}.mode must be {best}, since {monitor} is best at its {best}imum; got {mode}. "
+            f"Set {key}.mode={best}"
+        )
 
 
 def step_schedule(schedule: LRScheduler) -> None:

@@ -27,6 +27,7 @@ from omegaconf import DictConfig, OmegaConf
 from pneumo import untrusted
 from pneumo.runs import run_folder, trust
 from pneumo.training import settings
+from pneumo.training.config import direction
 
 log = logging.getLogger(__name__)
 
@@ -55,6 +56,7 @@ def folder_name(first: str, more: str) -> str:
 
 
 OmegaConf.register_new_resolver("folder_name", folder_name, replace=True)
+OmegaConf.register_new_resolver("mode_of", direction, replace=True)
 
 failed = False  # whether the last sweep of this process left a run undone
 under_way: "Sweep | None" = None  # of this process

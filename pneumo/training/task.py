@@ -21,42 +21,43 @@ from torchmetrics.classification import (
 from pneumo.data.datamodule import Batch
 from pneumo.models.blocks import groups
 from pneumo.training.base import Task
+from pneumo.training.config import LAST, direction
 
 NAMES = ["normal", "pneumonia"]
 MAIN = "f1_normal"  # the paper's F1: with 73 % PNEUMONIA its figures fit NORMAL only (facts.md)
 
-MODES = ("max", "min")
-
 
 @dataclass(frozen=True)
 class Selection:
-    """The rule that chooses an epoch: the one truth for best.ckpt, the screen and metrics.json.
+    """The rule that chooses an epoch, for best.ckpt, the screen and metrics.json alike.
 
     Args:
-        monitor: a score of `score`, such as f1_normal or loss.
-        on: the split it is taken from, such as val.
-        mode: max or min, which of its values is best.
+        monitor: a score of `score`, such as f1_normal or loss; or "last", the last epoch.
+        on: the split it is taken from, such as val; "none" with "last".
     """
 
     monitor: str
     on: str
-    mode: str = "max"
 
     @classmethod
-    def parse(cls, monitor: str, mode: str) -> "Selection":
-        """Returns the rule of a setting such as "f1_normal/val"; ValueError for another form."""
+    def parse(cls, monitor: str) -> "Selection":
+        """Returns the rule of "last" or of a score and a split such as "f1_normal/val".
+
+        Raises:
+            ValueError: the setting has another form.
+        """
+        if monitor == LAST:
+            return cls(LAST, "none")
         name, slash, on = monitor.partition("/")
         if not (name and slash and on):
             raise ValueError(
-                "callbacks.checkpoint.monitor must be a score and a split, such as f1_normal/val; "
-                f"got {monitor!r}"
+                "callbacks.checkpoint.monitor must be last, or a score and a split, such as "
+                f"f1_normal/val; got {monitor!r}"
             )
-        if mode not in MODES:
-            raise ValueError(f"callbacks.checkpoint.mode must be max or min; got {mode!r}")
-        return cls(name, on, mode)
+        return cls(name, on)
 
     def best(self, history: Sequence[Mapping[str, Any]]) -> int:
-        """Returns the place in ``history`` of the best epoch.
+        """Returns the index in ``history`` of the chosen epoch.
 
         Of equal scores the one with the lower loss on the same split is better, of equal losses
         the earlier one. A score that is not a number is never better than one that is.
@@ -64,6 +65,8 @@ class Selection:
         Raises:
             ValueError: the history has no such score or split.
         """
+        if self.monitor == LAST:
+            return len(history) - 1
         return max(range(len(history)), key=lambda place: self._rank(history[place], place))
 
     def _rank(self, row: Mapping[str, Any], place: int) -> tuple[float, float, int]:
@@ -76,7 +79,7 @@ class Selection:
                 f"{self.monitor}/{self.on}"
             )
         value, loss = float(scores[self.monitor]), float(scores["loss"])
-        signed = value if self.mode == "max" else -value
+        signed = value if direction(self.monitor) == "max" else -value
         return _or_worst(signed), _or_worst(-loss), -place
 
 
