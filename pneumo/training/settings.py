@@ -9,7 +9,16 @@ from pydantic import BaseModel, ValidationError
 from pydantic.fields import FieldInfo
 from pydantic_core import ErrorDetails
 
-from pneumo.training.config import BOX_SCORES, LOGGER, OBJECT, SPLITS, Config, is_object, is_own
+from pneumo.training.config import (
+    BOX_SCORES,
+    LAST,
+    LOGGER,
+    OBJECT,
+    SPLITS,
+    Config,
+    is_object,
+    is_own,
+)
 from pneumo.training.rules import Rule, is_whole, shown
 
 MAX_WEIGHTS = 10**9  # of a network; 4 GB, and as much again for each moment of the optimizer
@@ -107,7 +116,7 @@ def _monitors(config: Mapping[str, Any]) -> dict[str, str]:
     found: dict[str, str] = {}
     callbacks = (f"callbacks.{name}.monitor" for name in _get(config, "callbacks", {}))
     for key in ("schedule.monitor", *callbacks):
-        if (value := _get(config, key)) is not None:
+        if (value := _get(config, key)) not in (None, LAST):
             found.setdefault(value, key)
     return found
 

@@ -8,6 +8,7 @@ from omegaconf import OmegaConf
 from pneumo.train import CONF
 from pneumo.training import fit
 from pneumo.training.objects import schedule_settings, try_loss, try_optimizer
+from pneumo.training.settings import check_run
 
 
 def composed(*overrides: str) -> dict[str, Any]:
@@ -170,3 +171,4 @@ def test_experiments_whose_rate_ends_at_0_keep_the_last_epoch() -> None:
         schedule = config["schedule"]["_target_"]
         assert schedule.endswith(("OneCycleLR", "CosineAnnealingLR")), name
         assert config["callbacks"]["checkpoint"]["monitor"] == "last", name
+        check_run(config)
