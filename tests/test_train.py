@@ -514,7 +514,8 @@ def test_the_configuration_is_a_tree(
 def test_a_rate_that_follows_a_score_resumes_as_if_uninterrupted(
     train: Command, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    plateau = ("schedule=plateau", "schedule.patience=0", "schedule.mode=max")
+    never = ("+schedule.threshold=9", "+schedule.threshold_mode=abs")  # better by so much
+    plateau = ("schedule=plateau", "schedule.patience=0", *never)
     arguments = (*plateau, "trainer.max_epochs=5", *SMALL)
     assert train("hydra.run.dir=whole", *arguments) == 0
     with monkeypatch.context() as patch:
