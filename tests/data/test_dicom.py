@@ -110,7 +110,8 @@ def test_an_empty_number_counts_as_missing(tag: str, empty: Any) -> None:
 @pytest.mark.parametrize("tag", ["RescaleSlope", "RescaleIntercept", "WindowCenter", "WindowWidth"])
 @pytest.mark.parametrize("text", ["1e999", "nan", "1,5"])
 def test_a_number_that_is_none_is_named(tag: str, text: str) -> None:
-    whole = encode(dataset(**{tag: "12345"}))
+    tags: dict[str, Any] = {tag: "12345"}
+    whole = encode(dataset(**tags))
     with pytest.raises(ValueError, match=rf"^a\.dcm: {tag} must be a number, empty or missing"):
         dicom.decode(whole.replace(b"12345", text.encode().ljust(5)), name="a.dcm")
 
