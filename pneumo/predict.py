@@ -114,6 +114,8 @@ def _classify(run_dirs: Sequence[Path], names: Sequence[str], given: argparse.Na
     request = _heatmap_request(given, run_dirs, threshold=shown_at)
     reports = _reports(given, names, networks)
     pictures = _pictures(given, request, names)
+    for note in decision.notes:  # after all that may be refused
+        _say(note)
     reference = reference_of(runs[0], networks, checkpoint=given.checkpoint, threads=threads)
     errors = incomplete = 0
     stream = reader.read_all(names, shapes=networks.shapes, threads=threads)
@@ -258,17 +260,14 @@ def _is_image(path: str) -> bool:
 
 
 def _decision(given: argparse.Namespace, runs: Sequence[Member], networks: Networks) -> Decision:
-    """What decides; says on stderr what is known and not known of it."""
-    decision = decide(
+    """What decides."""
+    return decide(
         runs,
         checkpoint=given.checkpoint,
         threshold=given.threshold,
         calibration=_calibration(given, networks),
         coverage=given.coverage,
     )
-    for note in decision.notes:
-        _say(note)
-    return decision
 
 
 def _calibration(
