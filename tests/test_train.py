@@ -374,6 +374,7 @@ def test_phantoms_are_said_at_both_ends_and_kept_in_the_results(
     assert shown.count("GENERATED IMAGES") == 2
     assert "GENERATED IMAGES" in metrics(tmp_path / "run")["data"]["note"]
     assert metrics(tmp_path / "run")["data"]["kind"] == "phantom"
+    assert metrics(tmp_path / "run")["data"]["ages"] is None
 
 
 def test_only_auto_falls_back(
