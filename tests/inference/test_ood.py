@@ -1,0 +1,48 @@
+"""Distances and limits by hand, and what share of ordinary images lies beyond them."""
+
+import numpy as np
+import pytest
+
+from pneumo.inference import ood
+
+
+def test_half_of_the_covariance_is_its_diagonal() -> None:
+    """Of 20 points with variances 1 and covariance 0.5; a hundredth of a variance is added."""
+    along, across = np.sqrt([1.425, 0.475])
+    points = [[along, along], [-along, -along], [across, -across], [-across, across]]
+    detector = ood.fit_detector(np.array(points * 5))
+    expected = np.array([[1.01, -0.25], [-0.25, 1.01]]) / (1.01**2 - 0.25**2)
+    np.testing.assert_allclose(detector.precision, expected, rtol=1e-12)
+    np.testing.assert_allclose(detector.mean, 0, atol=1e-12)
+
+
+def test_the_limit_is_what_99_of_100_of_the_images_keep() -> None:
+    """In the plane, of a normal distribution: a distance of sqrt(2 ln 100), a variance of 1.01."""
+    num = 4000
+    share = (np.random.default_rng(0).permutation(num) + 0.5) / num
+    radius, angle = np.sqrt(-2 * np.log1p(-share)), np.pi * (1 + np.sqrt(5)) * share * num
+    points = np.stack([radius * np.cos(angle), radius * np.sin(angle)], axis=1)
+    limit = np.sqrt(2 * np.log(100) / 1.01)
+    detector = ood.fit_detector(points)
+    assert detector.limit == pytest.approx(limit, rel=0.005)
+    assert detector.distance(np.array([[1.01 * limit, 0], [0, 0.97 * limit]])) == pytest.approx(
+        [1.01, 0.97], rel=0.01
+    )
+
+
+@pytest.mark.parametrize(
+    ("num", "share"), [(20, 1.19 / 21), (40, 1.39 / 41), (100, 1.99 / 101), (200, 2.99 / 201)]
+)
+def test_the_ordinary_share_is_that_of_order_statistics(num: int, share: float) -> None:
+    low, high = ood.ordinary_share(num)
+    assert (low, high) == pytest.approx((share, 2 * share))
+    drawn = np.random.default_rng(num).random((4000, num))  # the share beyond x is 1 - x
+    assert 1 - np.quantile(drawn, 0.99, axis=1).mean() == pytest.approx(low, rel=0.05)
+
+
+def test_of_ordinary_images_no_more_lie_beyond_a_limit() -> None:
+    rng = np.random.default_rng(0)
+    far = [(ood.fit_detector(rng.normal(size=(40, 4))).distance(rng.normal(size=(200, 4))) > 1)
+           for _ in range(60)]  # fmt: skip
+    low, _ = ood.ordinary_share(40)
+    assert 0.5 * low < np.mean(far) < 1.3 * low
