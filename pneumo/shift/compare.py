@@ -191,7 +191,7 @@ def _far(validation: Sample, other: Sample) -> dict[str, Any]:
         "quantile": ood.QUANTILE,
         **{name: int((row > 1).sum()) for name, row in zip(ood.SPACES, far, strict=True)},
         "beyond": int(is_far.sum()),
-        "ordinary": list(ood.ordinary_share(len(validation))),  # share, from and to
+        "ordinary": list(ood.ordinary_share(len(validation))),  # share on average, and at most
         "share": {"value": float(is_far.mean()), **share._asdict()},
     }
     return {
