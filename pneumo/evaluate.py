@@ -24,6 +24,7 @@ from pneumo.inference.files import UnreadableError, score_files
 from pneumo.inference.leakage import labelled, shared_with_train
 from pneumo.labels import CLASS_NAMES
 from pneumo.report import terminal
+from pneumo.report.reading import find_runs
 from pneumo.runs import detection_run, pretrained, run_folder
 from pneumo.runs.checkpoint import CHECKPOINTS
 from pneumo.runs.output import check_out, opened, printable
@@ -45,6 +46,8 @@ examples:
   python -m pneumo.evaluate RUN1 RUN2 RUN3 --out scores.json
       also their mean, a mean with weights fitted on validation data, their
       majority vote, and how RUN1 differs from each other one
+  python -m pneumo.evaluate multirun/2025-01-31/12-00-00
+      the finished runs of a sweep, in the order of their names
   python -m pneumo.evaluate DETECTOR1 DETECTOR2
       runs of task=detection: the challenge's score, and their fused boxes
 
@@ -79,8 +82,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 
 def _command(given: argparse.Namespace) -> int:
-    run_dirs = [pretrained.find(run) for run in given.runs]
-    _check_shift(given)
+    run_dirs = [run_dir for run in given.runs for run_dir in _run_dirs(pretrained.find(run))]
+    _check_shift(given, num_runs=len(run_dirs))
     for name, out in (("--out", given.out), ("--page", given.page)):
         if out:
             check_out(out, run_dirs=run_dirs, name=name)
@@ -109,9 +112,20 @@ def _command(given: argparse.Namespace) -> int:
     return cli.UNREADABLE if found.get("shift", {}).get("unreadable") else 0
 
 
-def _check_shift(given: argparse.Namespace) -> None:
+def _run_dirs(place: Path) -> list[Path]:
+    """The folder of a run itself; of a sweep its finished runs, the others are named."""
+    if not place.is_dir() or ensemble.looks_like_run(place):
+        return [place]
+    runs = {run: run_folder.read_status(run)["status"] for run in find_runs(place)}
+    left_out = [f"{run.name} ({status})" for run, status in runs.items() if status != "done"]
+    if left_out:
+        sys.stderr.write(f"left out of {place}, not finished: {', '.join(left_out)}\n")
+    return [run for run, status in runs.items() if status == "done"] or [place]
+
+
+def _check_shift(given: argparse.Namespace, *, num_runs: int) -> None:
     for name, asked in (("--unlabelled", given.unlabelled), ("--page", given.page)):
-        if asked and (not given.data or len(given.runs) > 1):
+        if asked and (not given.data or num_runs > 1):
             raise ValueError(f"{name} compares the images of --data DIR with those of one RUN")
     if given.unlabelled and given.prevalence is not PREVALENCES:
         raise ValueError("--prevalence is of predictive values, which need labels; leave it out")
@@ -459,7 +473,10 @@ def _parser() -> cli.Parser:
         epilog=EXAMPLES,
     )
     parser.add_argument(
-        "runs", nargs="+", metavar="RUN", help="a finished run's folder, or pretrained:compact"
+        "runs",
+        nargs="+",
+        metavar="RUN",
+        help="a finished run's folder, a sweep's, or pretrained:compact",
     )
     parser.add_argument("--data", type=Path, metavar="DIR", help="other labelled images")
     parser.add_argument(

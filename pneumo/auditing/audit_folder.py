@@ -14,7 +14,7 @@ from pneumo.auditing.contact_sheet import Pair, sheet
 from pneumo.auditing.files import Files, read_files
 from pneumo.auditing.nested import nested_copies
 from pneumo.auditing.sources import Source
-from pneumo.data.folder import MAX_BITS
+from pneumo.data.near_copies import COPY, MAX_BITS
 from pneumo.runs.output import spreadsheet_safe
 from pneumo.runs.run_folder import json_text
 
@@ -60,7 +60,7 @@ def audit(source: Source) -> Audit:
         "files_alike": saved.all_alike(files.facts),
         **copies.summary(same, near),
         "max_bits": MAX_BITS,
-        "copy_correlation": copies.COPY,
+        "copy_correlation": COPY,
         "nested": nested,
         "unreadable": [{"path": path, "why": why} for path, why in files.unreadable],
         "left_out": list(source.left_out),

@@ -85,11 +85,11 @@ def _official(official: Mapping[str, Any]) -> str:
 def _copies(found: Mapping[str, Any]) -> list[str]:
     same, near = found["identical"], found["near_identical"]
     if not same["sets"] and not near["pairs"]:
-        return ["No two images are identical or look alike to a perceptual hash."]
+        return ["No two images are identical or nearly identical."]
     of_sets = f"{counted(same['sets'], 'set')} of byte-identical images"
     of_files = f"({counted(same['files'], 'file')}), {_across(same['across'], same['sets'])}"
-    of_pairs = f"Other files that look alike to a perceptual hash: {counted(near['pairs'], 'pair')}"
-    alike = f"{near['as_copies']:,} of these pairs agree as closely as copies do"
+    of_pairs = f"Nearly identical are {counted(near['pairs'], 'more pair')} of files"
+    alike = f"{near['as_copies']:,} of these pairs correlate as closely as copies do"
     return [
         f"{of_sets} {of_files}.",
         f"{of_pairs}, {_across(near['across'], near['pairs'])}; {alike}.",

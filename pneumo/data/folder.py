@@ -4,24 +4,14 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-import imagehash
-import numpy as np
 import pandas as pd
-from PIL import Image
-from scipy.sparse import coo_array
-from scipy.sparse.csgraph import connected_components
 
 from pneumo import untrusted
-from pneumo.data.kermany import COLUMNS, SOURCES, images_in, join_duplicates
+from pneumo.data.kermany import COLUMNS, SOURCES, images_in
 from pneumo.labels import CLASS_NAMES, NORMAL, SUBTYPES
 
 NUM_SHOWN = 3  # rows or names in a message
 OWN_COLUMNS = ("path", "label", "patient", "split", "subtype")  # of a table; others are not read
-# Bits of 64 in which the perceptual hashes of copies may differ, as after another compression or
-# size. Of the 5,856 radiographs of Kermany et al. 15 pairs of different patients are as near but no
-# copies, at 4 bits 214; joining too many cannot leak (measured).
-MAX_BITS = 2
-BLOCK = 512  # hashes that are compared with all others in one go
 
 
 def folder_table(root: Path) -> tuple[pd.DataFrame, list[str]]:
@@ -112,44 +102,6 @@ def _read_csv(path: Path, **how: Any) -> pd.DataFrame:
     except ValueError as error:
         raise ValueError(f"data.csv must be a table; {path} is broken: {error}") from None
     return table
-
-
-def near_duplicates(table: pd.DataFrame, images: np.ndarray) -> "pd.Series[str]":
-    """Returns the group of each row: its patient, joined with all whose image is nearly the same.
-
-    Args:
-        table: with a column patient; its order is that of ``images``.
-        images: (N, S, S) uint8, prepared.
-    """
-    return join_near(table, np.array([perceptual_hash(image) for image in images], np.uint64))
-
-
-def join_near(table: pd.DataFrame, hashes: np.ndarray) -> "pd.Series[str]":
-    """Returns what near_duplicates does, of (N,) uint64 from `perceptual_hash`."""
-    one, other, _ = near_pairs(hashes)
-    edges = coo_array((np.ones(len(one)), (one, other)), shape=(len(hashes), len(hashes)))
-    _, alike = connected_components(edges, directed=False)
-    return join_duplicates(table, [str(number) for number in alike])
-
-
-def perceptual_hash(image: np.ndarray) -> int:
-    """Returns the 64 bits of imagehash's phash of (S, S) uint8, the low frequencies' signs."""
-    bits = imagehash.phash(Image.fromarray(image)).hash
-    return int.from_bytes(np.packbits(bits).tobytes())
-
-
-def near_pairs(hashes: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """Returns the pairs of (N,) uint64 within MAX_BITS: row, a later row, and bits that differ."""
-    found = []
-    for start in range(0, len(hashes), BLOCK):
-        bits = np.bitwise_count(hashes[start : start + BLOCK, None] ^ hashes[None, start:])
-        one, other = np.nonzero(bits <= MAX_BITS)
-        later = other > one
-        one, other = one[later], other[later]
-        found.append((one + start, other + start, bits[one, other]))
-    empty = np.empty(0, np.int64)
-    ones, others, bits = zip((empty, empty, empty), *found, strict=True)
-    return np.concatenate(ones), np.concatenate(others), np.concatenate(bits)
 
 
 def _row(

@@ -39,7 +39,8 @@ def write_report(
 
     Raises:
         FileNotFoundError: if a root is not there, or none of them holds a run.
-        ValueError: if out holds files that no report wrote, or audit is of another data set.
+        ValueError: if a root holds a folder that is no run, sweep or set of them, out holds files
+            that no report wrote, or audit is of another data set.
     """
     folder = (out or roots[0] / "report").resolve()
     _check_replaceable(folder)

@@ -22,7 +22,7 @@ from pneumo.data import cache, kermany, split
 from pneumo.data.augment import Augment, Augmentation
 from pneumo.data.base import DataSet
 from pneumo.data.datamodule import XrayDataModule
-from pneumo.data.folder import near_duplicates
+from pneumo.data.near_copies import near_duplicates
 from pneumo.inference import ensemble, ood
 from pneumo.labels import CLASS_NAMES
 from pneumo.models import fused_cpu

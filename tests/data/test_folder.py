@@ -12,7 +12,8 @@ from PIL import Image
 
 from pneumo import evaluate, export
 from pneumo.data import base, medmnist
-from pneumo.data.folder import csv_table, folder_table, near_duplicates
+from pneumo.data.folder import csv_table, folder_table
+from pneumo.data.near_copies import near_duplicates
 from pneumo.report.__main__ import main as report
 from tests.conftest import SMALL, Command
 

@@ -4,6 +4,7 @@ import csv
 import json
 import os
 import re
+import shutil
 import subprocess
 import sys
 from collections.abc import Callable
@@ -662,6 +663,24 @@ def test_a_folder_without_runs_is_named(
     assert "| empty | no runs | holds no run folder |" in said(
         write_report([sweep, tmp_path / "empty"])
     )
+
+
+def test_a_folder_that_holds_other_things_is_refused(
+    sweep: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    for stray in ("photos", "a/b/c/photos"):
+        (tmp_path / stray).mkdir(parents=True)
+        (tmp_path / stray / "1.jpeg").touch()
+        assert main([str(tmp_path)]) == 2
+        error = capsys.readouterr().err
+        assert "holds " + stray[:5] in error
+        assert "Name the runs' or the sweeps' own folders" in error
+        assert not (tmp_path / "report").exists()
+        shutil.rmtree(tmp_path / stray.partition("/")[0])
+    (sweep / "sweep.json").write_text("{}")
+    (sweep / "photos").mkdir()
+    (sweep / "photos" / "1.jpeg").touch()  # which a sweep's folder may hold
+    assert main([str(sweep.parent)]) == 0
 
 
 def test_only_unfinished_runs_still_make_a_report(tmp_path: Path) -> None:
