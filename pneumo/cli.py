@@ -8,6 +8,8 @@ import sys
 from collections import Counter
 from collections.abc import Callable, Sequence
 
+from pneumo import atomic
+
 MISTAKE, UNREADABLE, STOPPED = 2, 3, 130  # exit codes; 130 is Ctrl-C, as shells have it
 PROGRAM = "pneumo"  # the command that pyproject.toml installs
 
@@ -67,7 +69,8 @@ def run(command: Callable[[], int], *, stopped: str = "stopped") -> int:
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return 0
     except (ValueError, OSError) as error:
-        sys.stderr.write(f"error: {error}\n")
+        full = isinstance(error, OSError) and error.errno in atomic.FULL
+        sys.stderr.write(f"error: {error}{'. Make room, or name another place' * full}\n")
         return MISTAKE
     except KeyboardInterrupt:
         sys.stderr.write(f"{stopped}\n")

@@ -5,7 +5,7 @@ import json
 import sys
 import tempfile
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
@@ -453,12 +453,12 @@ def _is_own(path: Path) -> bool:
 
 
 def _write(model_path: Path, model: bytes, about: dict[Path, str]) -> None:
-    """Writes the model and the texts about it, each whole or not at all."""
+    """Writes the model and the texts about it; where one cannot be written, none is replaced."""
     model_path.parent.mkdir(parents=True, exist_ok=True)
-    with atomic.replacing(model_path) as part:
-        part.write_bytes(model)
-        for path, text in about.items():
-            run_folder.write_text(path, text)
+    files = {model_path: model} | {path: text.encode() for path, text in about.items()}
+    with ExitStack() as stack:
+        for path, data in files.items():
+            stack.enter_context(atomic.replacing(path)).write_bytes(data)
 
 
 def _parser() -> cli.Parser:

@@ -53,8 +53,8 @@ The numbers of --score, means over the radiographs and each radiograph's:
   flat       images on which nothing spoke for the class, so that there is no
              map to score
 
-A second call into the same folder replaces its list, heatmaps.json, and its
-scores.
+--out is written at the end, whole or not at all. A second call into the same
+folder replaces its list, heatmaps.json, and its scores; other pictures stay.
 A map tells where, not why: a place that matters may be a letter, a tube or the
 edge of the radiograph.
 
@@ -83,7 +83,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
             score=given.score,
             trust=given.trust,
         ),
-        stopped="stopped; the pictures so far are whole",
+        stopped="stopped; nothing was written",
     )
 
 
@@ -116,6 +116,7 @@ def heatmaps(
             holds something else.
     """
     detection_run.refuse(run_dir, "a heat map is of a classifier")
+    heatmap_images.check_album(out, "--out")
     one = load(run_dir, checkpoint=checkpoint, trust=trust)
     request = heatmap_images.make_request(
         one, checkpoint=checkpoint, class_name=class_name, method=method
@@ -128,9 +129,23 @@ def heatmaps(
         )
     if not names:
         raise ValueError(f"name at least one radiograph; found none in {', '.join(paths)}")
-    album = heatmap_images.Album(out, request, names, flag="--out")
+    with heatmap_images.album(out, request, names) as album:
+        failed = _draw(album, request, names, score=score)
+        summary = _write_scores(album) if score else {}
+    sys.stdout.write(f"{cli.counted(len(names) - failed, 'picture')} in {out}\n")
+    if score:
+        sys.stdout.write(f"{_said(summary)}\n{out / SCORES}\n")
+        if not paths and not pretrained.is_shipped(run_dir):
+            run_folder.write_maps(run_dir, album.about | {"of": "the test split", "mean": summary})
+    return cli.UNREADABLE if failed else 0
+
+
+def _draw(
+    album: heatmap_images.Album, request: HeatmapRequest, names: Sequence[str], *, score: bool
+) -> int:
+    """Adds a picture for each radiograph; returns how many could not be read."""
     failed = 0
-    for name in tqdm(names, desc=method, unit=" images", disable=None):
+    for name in tqdm(names, desc=request.method, unit=" images", disable=None):
         try:
             radiograph = reader.decode(name)[0]
         except ValueError as error:
@@ -141,13 +156,7 @@ def heatmaps(
             continue
         found = heatmap_images.explain(request, radiograph, name=name)
         album.add(name, found, **(_scores(request, found) if score else {}))
-    album.write_list()
-    sys.stdout.write(f"{cli.counted(len(names) - failed, 'picture')} in {out}\n")
-    if score:
-        summary = _write_scores(out / SCORES, album)
-        if not paths and not pretrained.is_shipped(run_dir):
-            run_folder.write_maps(run_dir, album.about | {"of": "the test split", "mean": summary})
-    return cli.UNREADABLE if failed else 0
+    return failed
 
 
 def _own_radiographs(run_dir: Path) -> list[str]:
@@ -173,8 +182,8 @@ def _scores(request: HeatmapRequest, made: Heatmap) -> dict[str, float]:
     return {**found._asdict(), "randomised": randomised}
 
 
-def _write_scores(path: Path, album: heatmap_images.Album) -> dict[str, Any]:
-    """Writes scores.json, prints the means and returns them."""
+def _write_scores(album: heatmap_images.Album) -> dict[str, Any]:
+    """Writes scores.json and returns the means."""
     rows = [row for row in album.radiographs if "gap" in row]
     scored = [row for row in rows if not row["flat"]]
     means = {}
@@ -185,11 +194,15 @@ def _write_scores(path: Path, album: heatmap_images.Album) -> dict[str, Any]:
     counts = {"images": len(scored), "flat": len(rows) - len(scored)}
     summary = counts | means | {"share_of_gaps_above_0": better}
     run_folder.write_json(
-        path, album.about | {"meaning": MEANING, "mean": summary, "images": album.radiographs}
+        album.folder / SCORES,
+        album.about | {"meaning": MEANING, "mean": summary, "images": album.radiographs},
     )
-    told = "   ".join(f"{key} {value:.3f}" for key, value in means.items())
-    sys.stdout.write(f"{told}\n({len(scored)} radiographs, {counts['flat']} flat)\n{path}\n")
     return summary
+
+
+def _said(summary: dict[str, Any]) -> str:
+    means = "   ".join(f"{key} {summary[key]:.3f}" for key in MEANING)
+    return f"{means}\n({summary['images']} radiographs, {summary['flat']} flat)"
 
 
 def _parser() -> cli.Parser:

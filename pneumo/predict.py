@@ -7,6 +7,7 @@ import json
 import os
 import sys
 from collections.abc import Iterator, Sequence
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TextIO
@@ -112,34 +113,35 @@ def _classify(run_dirs: Sequence[Path], names: Sequence[str], given: argparse.Na
     decision = _decision(given, runs, networks)
     shown_at = decision.threshold if given.calibration else given.threshold
     request = _heatmap_request(given, run_dirs, threshold=shown_at)
-    reports = _reports(given, names, networks)
-    pictures = _pictures(given, request, names)
-    for note in decision.notes:  # after all that may be refused
-        _say(note)
-    reference = reference_of(runs[0], networks, checkpoint=given.checkpoint, threads=threads)
     errors = incomplete = 0
     stream = reader.read_all(names, shapes=networks.shapes, threads=threads)
-    header = columns(networks.trained, decision, ids=given.ids) + ["heatmap"] * (
-        pictures is not None
-    )
-    header += ["dicom_sr"] * (reports is not None)
-    with opened(given.out, standard=sys.stdout) as file, _progress(len(names)) as bar:
+    header = columns(networks.trained, decision, ids=given.ids)
+    header += ["heatmap"] * (given.heatmap is not None)
+    header += ["dicom_sr"] * (given.dicom_sr is not None)
+    with (
+        opened(given.out, standard=sys.stdout) as file,
+        _reports(given, names, networks) as reports,
+        _pictures(given, request, names) as pictures,
+    ):
+        for note in decision.notes:  # after all that may be refused
+            _say(note)
+        reference = reference_of(runs[0], networks, checkpoint=given.checkpoint, threads=threads)
         write = _writer(file, header, form=_form(given.format, given.out))
-        for batch in ensemble.batches(stream, batch_size=given.batch_size or BATCH_SIZE):
-            found = rows(batch, networks, decision=decision, reference=reference, ids=given.ids)
-            for radiograph, row in zip(batch, found, strict=True):
-                if pictures is not None:
-                    row["heatmap"] = None if radiograph.error else pictures.draw(radiograph)
-                if reports is not None:
-                    row["dicom_sr"] = (
-                        None if radiograph.error else _reported(reports, radiograph.name, row)
-                    )
-                write(row)
-                errors += bool(row["error"])
-                incomplete += any(row.get(key, "") is None for key in ("heatmap", "dicom_sr"))
-            bar.update(len(batch))
-    if pictures is not None:
-        pictures.album.write_list()
+        with _progress(len(names)) as bar:
+            for batch in ensemble.batches(stream, batch_size=given.batch_size or BATCH_SIZE):
+                found = rows(batch, networks, decision=decision, reference=reference, ids=given.ids)
+                for radiograph, row in zip(batch, found, strict=True):
+                    if pictures is not None:
+                        row["heatmap"] = None if radiograph.error else pictures.draw(radiograph)
+                    if reports is not None:
+                        row["dicom_sr"] = (
+                            None if radiograph.error else _reported(reports, radiograph.name, row)
+                        )
+                    write(row)
+                    errors += bool(row["error"])
+                    incomplete += any(row.get(key, "") is None for key in ("heatmap", "dicom_sr"))
+                bar.update(len(batch))
+        file.flush()  # a table that cannot be written leaves the folders, too, as they were
     if errors:
         _say(
             f"{errors:,} of {cli.counted(len(names), 'file')} could not be read: see the column "
@@ -164,16 +166,16 @@ class Pictures:
             from_pipe = radiograph.name == reader.STANDARD_INPUT
             grey = prepared if from_pipe else reader.decode(radiograph.name)[0]
             made = heatmap_images.explain(self.request, grey, name=radiograph.name)
-            return self.album.add(radiograph.name, made)
-        except ValueError as error:  # the image was there a moment ago, or the disk is full
+        except ValueError as error:  # the image was there a moment ago
             _say(f"no picture of {error}")
             return None
+        return self.album.add(radiograph.name, made)
 
 
 def _heatmap_request(
     given: argparse.Namespace, run_dirs: Sequence[Path], *, threshold: float | None
 ) -> "heatmap_images.HeatmapRequest | None":
-    """What the pictures show; checks --heatmap, whose folder is not made yet."""
+    """What the pictures show; checks --heatmap."""
     if given.heatmap is None:
         return None
     if len(run_dirs) > 1:
@@ -186,34 +188,35 @@ def _heatmap_request(
         )
     from pneumo.inference import heatmap_images
 
-    heatmap_images.check_album(
-        given.heatmap, "--heatmap", list_name=heatmap_images.LIST, writer=heatmap_images.WRITER
-    )
+    heatmap_images.check_album(given.heatmap, "--heatmap")
     # another on the CPU, as captum wants it
     one = load(run_dirs[0], checkpoint=given.checkpoint, trust=given.trust)
     return heatmap_images.make_request(one, checkpoint=given.checkpoint, threshold=threshold)
 
 
+@contextmanager
 def _pictures(
     given: argparse.Namespace,
     request: "heatmap_images.HeatmapRequest | None",
     names: Sequence[str],
-) -> Pictures | None:
-    """What draws the pictures; makes their folder."""
+) -> Iterator[Pictures | None]:
+    """Yields what draws the pictures, whose folder is there at the end."""
     if request is None:
-        return None
+        yield None
+        return
     from pneumo.inference import heatmap_images
 
-    return Pictures(request, heatmap_images.Album(given.heatmap, request, names, flag="--heatmap"))
+    with heatmap_images.album(given.heatmap, request, names) as album:
+        yield Pictures(request, album)
 
 
 def _reports(
     given: argparse.Namespace, names: Sequence[str], networks: Networks
-) -> structured_report.Reports | None:
+) -> AbstractContextManager[structured_report.Reports | None]:
     if given.dicom_sr is None:
         if given.keep_patient:
             raise ValueError("--keep-patient is about --dicom-sr, which is not given")
-        return None
+        return nullcontext()
     algorithm = "; ".join(
         f"{one.metrics['model']}, weights {ensemble.weights_digest(one.network)[:16]}"
         for one in networks.trained

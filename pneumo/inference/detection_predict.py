@@ -4,6 +4,7 @@ import argparse
 import os
 import sys
 from collections.abc import Iterator, Sequence
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -49,11 +50,14 @@ def predict(run_dirs: Sequence[Path], names: Sequence[str], given: argparse.Name
         box_table.check_patients(names)
     detectors = Detectors(run_dirs, given)
     sys.stderr.write(f"note: {detectors.note}\n")
-    album = _album(given, names)
     threads = given.threads or os.cpu_count() or 1
     stream = reader.read_all(names, shapes=detectors.shapes, threads=threads)
     errors = undrawn = 0
-    with output.opened(given.out, standard=sys.stdout) as file, _progress(len(names)) as bar:
+    with (
+        output.opened(given.out, standard=sys.stdout) as file,
+        _album(given, names) as album,
+        _progress(len(names)) as bar,
+    ):
         write = box_table.writer(file, form=form, overlays=album is not None, ids=given.ids)
         for batch in ensemble.batches(stream, batch_size=given.batch_size or BATCH_SIZE):
             for radiograph, row in zip(batch, detectors.rows(batch), strict=True):
@@ -64,8 +68,7 @@ def predict(run_dirs: Sequence[Path], names: Sequence[str], given: argparse.Name
                 write(row)
                 errors += bool(radiograph.error)
             bar.update(len(batch))
-    if album is not None:
-        album.write_list()
+        file.flush()  # a table that cannot be written leaves the album, too, as it was
     if errors:
         sys.stderr.write(
             f"note: {errors:,} of {cli.counted(len(names), 'file')} could not be read"
@@ -180,12 +183,14 @@ def _point(run_dirs: Sequence[Path], given: argparse.Namespace, *, confidence: f
     return Point(at, "validation" if fixed else "given", weights, note)
 
 
-def _album(given: argparse.Namespace, names: Sequence[str]) -> "BoxAlbum | None":
+def _album(
+    given: argparse.Namespace, names: Sequence[str]
+) -> AbstractContextManager["BoxAlbum | None"]:
     if given.overlays is None:
-        return None
-    from pneumo.inference.box_album import BoxAlbum
+        return nullcontext()
+    from pneumo.inference.box_album import album
 
-    return BoxAlbum(given.overlays, names)
+    return album(given.overlays, names)
 
 
 def _check_options(given: argparse.Namespace) -> None:

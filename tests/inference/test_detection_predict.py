@@ -21,7 +21,7 @@ from pneumo.inference import ensemble, fusion
 from pneumo.models.detector import Detector
 from pneumo.runs import detection_run, trust
 from pneumo.runs.checkpoint import load_detector
-from tests.conftest import ROOT
+from tests.conftest import ROOT, digests, full_disk
 from tests.detection_runs import make_detector
 
 SIZE, FILE = 64, (200, 100)  # pixels of a prepared image; width and height of the files
@@ -279,12 +279,12 @@ def test_overlays_are_a_picture_an_image_in_a_folder_of_ones_own(
     assert coloured[1].max() == pytest.approx(4 * 100, abs=8)
     assert coloured[0].max() == pytest.approx(4 * 75, abs=8)
 
-    (seen / "a.png.boxes.png").unlink()
-    (seen / "a.png.boxes.png").mkdir()  # in the picture's place: the table comes all the same
-    assert call(run, *images, "--overlays", seen) == 3
-    shown = capsys.readouterr()
-    assert f"no picture of {images[0]}: it cannot be written to {seen} (Is a dir" in shown.err
-    assert [row["overlay"] for row in table(shown.out)] == 2 * [""] + 2 * ["b.jpeg.boxes.png"]
+    before = digests(seen)
+    with full_disk(tmp_path, at=2):
+        assert call(run, *images, "--overlays", seen, "--out", tmp_path / "table.csv") == 2
+    assert "No space left on device" in capsys.readouterr().err
+    assert digests(seen) == before
+    assert not (tmp_path / "table.csv").exists()
 
     (tmp_path / "mine").mkdir()
     (tmp_path / "mine" / "thesis.txt").touch()
