@@ -68,7 +68,7 @@ def coverage_table(runs: Path, *, coverage: float) -> list[str]:
     lines.append("| --- |" + " ---: |" * (len(COLUMNS) + 1))
     for name, table in kept(runs):
         val, test = (table[table["split"] == split] for split in ("val", "test"))
-        sets = conformal.fit(_labels(val), val["p_pneumonia"], coverage=coverage, of=name)
+        sets = _sets(val, coverage=coverage, of=name)
         found = {
             (row["label"], row["by"], row["group"]): row for row in conformal.coverage(test, sets)
         }
@@ -204,12 +204,17 @@ def _scored(
         "ece": expected_calibration_error(label, after)
     }
     try:
-        sets = conformal.fit(_labels(used), used["p_pneumonia"], coverage=coverage, of="")
+        sets = _sets(used, coverage=coverage, of="these images")
     except ValueError:
         return found | dict.fromkeys(CLASS_NAMES, float("nan"))
     held = sets.contains(probability)
     shares = [float(held[label == place, place].mean()) for place in range(len(CLASS_NAMES))]
     return found | dict(zip(CLASS_NAMES, shares, strict=True))
+
+
+def _sets(table: pd.DataFrame, *, coverage: float, of: str) -> conformal.PredictionSets:
+    rows = conformal.one_per_patient(table)
+    return conformal.fit(_labels(rows), rows["p_pneumonia"], coverage=coverage, of=of)
 
 
 def _line(name: str, images: str, found: Sequence[Draw]) -> str:

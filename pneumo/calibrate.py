@@ -27,13 +27,15 @@ examples:
       RUN/calibrations/my_radiographs.json
   python -m pneumo.predict RUN new_radiographs/ --calibration my_radiographs
       decides by it; with --coverage 0.9 its prediction sets are of it, too
-  python -m pneumo.calibrate pretrained:compact --data mine --out mine.json
+  python -m pneumo.calibrate pretrained:compact --data mine
+      writes mine.json here, since nothing is written into the package
   python -m pneumo.calibrate RUN --data mine --sensitivity 0.98
   python -m pneumo.calibrate RUN --data mine --youden
 
 The threshold is the highest one with a sensitivity of at least 0.95 on these
 images (or --sensitivity, or --youden), the temperature the one with the least
-cross-entropy. The table says what so many images buy: patients are drawn, both
+cross-entropy. Of copies of an image one counts, and each label needs distinct
+images of 5 patients. The table says what so many images buy: patients are drawn, both
 are fitted to them and scored on the patients not drawn, 200 times; the range is
 that of 95 % of draws. A draw counts where both of its parts have both labels;
 where fewer than 200 do, it is said. The range is no confidence interval: where
@@ -43,7 +45,7 @@ The images must be new to the run.
 exit codes: 0 done; 2 a mistake in the command or a refusal; 3 an image could
 not be read; 130 stopped. Not a medical device.
 """
-FOREIGN = "names, PatientID and identical files"  # where a name does not say the patient
+FOREIGN = "names, PatientID and identical images"  # where a name does not say the patient
 WIDTH = 80  # columns of what is printed
 
 
@@ -101,7 +103,8 @@ def calibrate(
     member = ensemble.read(run_dir)
     key = str(member.metrics["data"].get("patient_key"))
     root, table = labelled(data, patient_key=key, or_unlabelled=False)
-    local_calibration.counted(table)  # before any is scored
+    table = table.assign(group=table["patient"])
+    local_calibration.check_patients(table)  # before any image is scored
     shared, compared = shared_with_train(member, root, table)
     if shared and not allow_overlap:
         raise ValueError(
@@ -110,8 +113,9 @@ def calibrate(
             "these names are of other patients, give --allow-overlap"
         )
     networks = Networks([run_dir], checkpoint="best", trust=trust)
-    probability = score_files(networks, root, table["path"].tolist())[0][0]
-    scored = table.assign(group=table["patient"], p_pneumonia=probability)
+    files = score_files(networks, root, table["path"].tolist())
+    table = table.assign(p_pneumonia=files.probability[0])
+    scored = local_calibration.without_copies(table, files.content)
     fixed = ensemble.mean_operating_point([member])
     found = local_calibration.describe(scored, sensitivity=sensitivity)
     own = None if isinstance(fixed, str) else fixed.threshold
@@ -121,6 +125,7 @@ def calibrate(
         "own_threshold": own,
         "own_here": None if own is None else local_calibration.at_threshold(scored, own),
         "data": data.resolve().name,
+        "copies": len(table) - len(scored),
         "patients_by": FOREIGN if (table["subtype"] == "").any() else "names",
         "shared_with_train": shared,
         "compared": compared,
@@ -133,10 +138,11 @@ def calibrate(
 def text(found: dict[str, Any]) -> str:
     """Returns what a terminal of 80 columns shows of it."""
     as_far = f", as far as {FOREIGN} tell" if found["patients_by"] == FOREIGN else ""
+    copies = f"; copies left out: {found['copies']:,}" if found["copies"] else ""
     lines = [
         *_wrapped(
             f"{found['images']:,} images of {found['patients']:,} patients{as_far}: "
-            f"{found[NORMAL]:,} NORMAL, {found[PNEUMONIA]:,} PNEUMONIA"
+            f"{found[NORMAL]:,} NORMAL, {found[PNEUMONIA]:,} PNEUMONIA{copies}"
         ),
         f"threshold {found['threshold']:.4f} ({found['rule']} on these images), "
         f"temperature {found['temperature']:.3f}",
@@ -193,14 +199,14 @@ def _range(one: dict[str, float]) -> str:
 
 
 def _place(given: argparse.Namespace, run_dir: Path) -> Path:
-    """The file to write; ValueError where it is there already, or cannot be written."""
-    if given.out is not None:
-        out = Path(given.out)
-    else:
-        name = pretrained.name_of(run_dir)
-        if pretrained.is_shipped(run_dir) or (run_dir.is_dir() and not os.access(run_dir, os.W_OK)):
-            raise ValueError(f"nothing can be written into {name}: name a file with --out")
-        out = run_dir / local_calibration.FOLDER / f"{given.data.resolve().name}.json"
+    """The file to write; ValueError where it is there already, or cannot be written.
+
+    By default it lies in the run's folder, or here where nothing can be written into that.
+    """
+    folder = run_dir / local_calibration.FOLDER
+    is_locked = run_dir.is_dir() and not os.access(run_dir, os.W_OK)
+    default = Path() if is_locked or pretrained.is_shipped(run_dir) else folder
+    out: Path = given.out or default / f"{given.data.resolve().name}.json"
     if out.suffix != ".json":
         raise ValueError(f"--out must be a file that ends in .json; got {out}")
     if out.exists() and not given.replace:
@@ -208,7 +214,6 @@ def _place(given: argparse.Namespace, run_dir: Path) -> Path:
             f"--out must not be there yet, since predict may use it; {out} is. Name another, or "
             "give --replace"
         )
-    folder = run_dir / local_calibration.FOLDER
     if out.resolve().parent != folder.resolve():
         check_out(out, run_dirs=[run_dir])
     elif (folder.exists() or folder.is_symlink()) and not folder.is_dir():
@@ -232,7 +237,10 @@ def _parser() -> cli.Parser:
         "--data", type=Path, required=True, metavar="DIR", help="labelled: NORMAL/ and PNEUMONIA/"
     )
     parser.add_argument(
-        "--out", type=Path, metavar="FILE", help="default: RUN/calibrations/NAME-OF-DIR.json"
+        "--out",
+        type=Path,
+        metavar="FILE",
+        help="default: RUN/calibrations/NAME-OF-DIR.json; NAME-OF-DIR.json where RUN is read-only",
     )
     rule = parser.add_mutually_exclusive_group()
     rule.add_argument(

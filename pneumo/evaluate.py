@@ -346,8 +346,8 @@ def _rescored(
     if samples is not None:  # read with the images of --data, and of val alone
         return replace(one, predictions=rows.assign(p_pneumonia=samples.own.table["p_pneumonia"]))
     networks = Networks([one.run_dir], checkpoint=checkpoint, trust=trust)
-    probability, _ = score_files(networks, _own_root(one), rows["path"].tolist())
-    return replace(one, predictions=rows.assign(p_pneumonia=probability[0]))
+    found = score_files(networks, _own_root(one), rows["path"].tolist())
+    return replace(one, predictions=rows.assign(p_pneumonia=found.probability[0]))
 
 
 def _probabilities(
@@ -367,8 +367,8 @@ def _probabilities(
     if scored_on.root is not None:
         run_dirs = [one.run_dir for one in known]
         networks = Networks(run_dirs, checkpoint=checkpoint, trust=trust)
-        probability, pixels = score_files(networks, scored_on.root, paths)
-        return scored_on.table.assign(pixels=pixels), probability
+        found = score_files(networks, scored_on.root, paths)
+        return scored_on.table.assign(pixels=found.pixels), found.probability
     columns = [one.of_split("test").set_index("path")["p_pneumonia"][paths] for one in known]
     root = ensemble.own_images(known[0])
     sizes = {} if root is None else {"pixels": [image.num_pixels(root / path) for path in paths]}

@@ -5,6 +5,7 @@ import shutil
 from pathlib import Path
 
 import pytest
+from PIL import Image
 
 from pneumo import api, calibrate, predict
 from pneumo.data import phantom
@@ -68,12 +69,13 @@ def test_patients_are_counted_as_far_as_the_files_tell(
     data = Path(shutil.copytree(local, tmp_path / "data"))
     number = sum(1 for _ in data.rglob("*.jpeg"))
     different = len({path.read_bytes() for path in data.rglob("*.jpeg")})
-    for path in sorted((data / "NORMAL").iterdir())[:3]:
-        shutil.copy(path, path.with_name(f"again-{path.name}"))
+    shutil.copy(data / "NORMAL" / "0.jpeg", data / "NORMAL" / "again.jpeg")
+    Image.open(data / "NORMAL" / "0.jpeg").save(data / "NORMAL" / "other-bytes.png")
     assert calibrate.main([str(run), "--data", str(data)]) == 0
     shown = capsys.readouterr().out.splitlines()
-    told = f"{number + 3} images of {different} patients, as far as names, PatientID and identical"
+    told = f"{different} images of {different} patients, as far as names, PatientID and identical"
     assert shown[0].startswith(told)
+    assert shown[1].endswith(f"copies left out: {number + 2 - different}")
     assert max(map(len, shown[:-1])) <= 80
     named = tmp_path / "named"
     for label in ("NORMAL", "PNEUMONIA"):
@@ -83,7 +85,7 @@ def test_patients_are_counted_as_far_as_the_files_tell(
             shutil.copy(path, named / label / f"{name}.jpeg")
     assert calibrate.main([str(run), "--data", str(named), "--allow-overlap"]) == 0
     first = capsys.readouterr().out.splitlines()[0]
-    assert first.startswith(f"{number} images of {number} patients: ")
+    assert first.startswith(f"{different} images of {different} patients: ")
 
 
 def test_draws_that_do_not_count_are_told(
@@ -101,11 +103,16 @@ def test_draws_that_do_not_count_are_told(
     assert told not in " ".join(calibrate.text(found).split())
 
 
-def test_what_comes_with_the_package_is_only_read(local: Path, capsys: Capture) -> None:
-    assert calibrate.main(["pretrained:compact", "--data", str(local)]) == 2
-    error = "error: nothing can be written into pretrained:compact: name a file with --out\n"
-    assert capsys.readouterr().err == error
+def test_what_comes_with_the_package_is_only_read(
+    local: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: Capture
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    assert calibrate.main(["pretrained:compact", "--data", str(local)]) == 0
+    assert capsys.readouterr().out.splitlines()[-1] == "mine.json"
     assert not (FOLDER / "calibrations").exists()
+    image = str(next((local / "NORMAL").iterdir()))
+    assert predict.main(["pretrained:compact", image, "--calibration", "mine.json"]) == 0
+    assert ",calibration," in capsys.readouterr().out
 
 
 @pytest.mark.parametrize(
@@ -146,7 +153,9 @@ def test_mistakes_are_told_before_any_image_is_scored(
     for path in sorted((data / "NORMAL").iterdir())[4:]:
         path.unlink()
     assert calibrate.main([str(run), "--data", str(data)]) == 2
-    few = "error: a calibration needs at least 5 images of each label; got 4 NORMAL"
+    for path in sorted((data / "NORMAL").iterdir()):
+        shutil.copy(path, path.with_name(f"again-{path.name}"))
+    few = "error: a calibration needs distinct images of at least 5 patients of each label; got 4"
     assert capsys.readouterr().err.startswith(few)
     (run / "calibrations").write_text("")
     assert calibrate.main([str(run), "--data", str(local)]) == 2

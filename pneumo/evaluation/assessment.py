@@ -33,7 +33,7 @@ OF_SCORE = {  # PNEUMONIA is positive
     "npv": "precision_normal",
 }
 NUM_SIZES = 3  # groups of image sizes, of about as many images each
-MIN_IMAGES = 5  # of a subgroup; fewer are named but not scored
+MIN_PATIENTS = 5  # of each label in a subgroup; one with fewer is named but not scored
 
 
 def assess(
@@ -185,8 +185,8 @@ def _subgroup(
         NORMAL: well,
         "patients": int(table["group"].nunique()),
     }
-    if min(sick, well) < MIN_IMAGES:
-        return counts | {"why_not": f"fewer than {MIN_IMAGES} images of a label"}
+    if table["group"].groupby(label).nunique().reindex([0, 1], fill_value=0).min() < MIN_PATIENTS:
+        return counts | {"why_not": f"fewer than {MIN_PATIENTS} patients of a label"}
     names = ("recall_pneumonia", "recall_normal", "auroc")
     value = scores(label, probability, threshold=threshold)
     interval = score_intervals(

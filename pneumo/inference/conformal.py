@@ -4,9 +4,10 @@ Split conformal prediction, Mondrian by label: V. Vovk, "Conditional validity of
 predictors", Machine Learning 92 (2013) 349. It is one quantile for each label; a package for it
 (crepes) would load scikit-learn, seconds for a command that takes seven.
 
-What is stated holds for images that are exchangeable with those that the sets were calibrated on:
-of the same hospital, the same machine, the same share of bacterial ones. It does not hold for
-images that were taken differently, and `coverage` measures that.
+Images of one patient are alike, so one image of each patient counts, see `one_per_patient`; what is
+stated holds for any image of a new patient who is exchangeable with these: of the same hospital,
+the same machine, the same share of bacterial ones. It does not hold for images that were taken
+differently, and `coverage` measures that. The simulation is in docs/intervals.md.
 """
 
 from dataclasses import dataclass
@@ -17,7 +18,7 @@ import numpy as np
 import pandas as pd
 from numpy.typing import ArrayLike
 
-from pneumo.evaluation.assessment import MIN_IMAGES
+from pneumo.evaluation.assessment import MIN_PATIENTS
 from pneumo.evaluation.intervals import share_interval
 from pneumo.evaluation.metrics import ROUNDING, Array, checked, ratio
 from pneumo.labels import CLASS_NAMES
@@ -35,9 +36,9 @@ NAMES = {  # of a set, by whether it holds NORMAL and whether it holds PNEUMONIA
 class PredictionSets:
     """From which probability on each label is in the set."""
 
-    coverage: float  # stated: of each label's images, the share whose set holds it
+    coverage: float  # stated: of each label's patients, the share whose image's set holds it
     least: tuple[float, float]  # probability of NORMAL, of PNEUMONIA
-    images: tuple[int, int]  # of each label, that it was calibrated on
+    patients: tuple[int, int]  # of each label, that it was calibrated on by one image each
 
     def contains(self, probability: ArrayLike) -> Array:
         """(N,) raw probabilities of PNEUMONIA to (N, 2) bool, whether NORMAL, PNEUMONIA is in."""
@@ -53,49 +54,60 @@ class PredictionSets:
         return NAMES[bool(normal), bool(pneumonia)]
 
 
+def one_per_patient(table: pd.DataFrame) -> pd.DataFrame:
+    """Returns one image of each patient and label, as good as random: the least hash of its path.
+
+    Args:
+        table: path, label and group (who) of each image.
+    """
+    order = pd.util.hash_array(table["path"].to_numpy(object)).argsort(kind="stable")
+    return table.iloc[order].drop_duplicates(["group", "label"])
+
+
 def fit(label: ArrayLike, probability: ArrayLike, *, coverage: float, of: str) -> PredictionSets:
     """Returns the sets that (N,) labels and raw probabilities of PNEUMONIA give.
 
-    Of n images of a label, the set holds it where its probability is at least the k-th highest of
-    theirs, k = ceil((n + 1) coverage). Of new images, exchangeable with them, at least the share
+    Of n patients of a label, the set holds it where its probability is at least the k-th highest of
+    theirs, k = ceil((n + 1) coverage). Of new patients, exchangeable with them, at least the share
     ``coverage`` has it.
 
     Args:
-        label: (N,) int, 0 NORMAL, 1 PNEUMONIA, not of the train split.
+        label: (N,) int, 0 NORMAL, 1 PNEUMONIA, one image of each patient, not of the train split.
         probability: (N,) in [0, 1], of PNEUMONIA.
         coverage: in (0, 1).
         of: what the images are, for the message.
 
     Raises:
-        ValueError: a label has too few images for such a coverage: it would be in every set.
+        ValueError: a label has too few patients for such a coverage: it would be in every set.
     """
     label, probability = checked(label, probability)
-    least, images = [], []
+    least, patients = [], []
     for number, name in enumerate(CLASS_NAMES):
         own = np.sort(_by_label(probability)[label == number, number])[::-1]
         place = _place(own.size, coverage)
         if place > own.size:
             most = own.size / (own.size + 1)
             raise ValueError(
-                f"--coverage {coverage:g} needs {ceil(1 / (1 - coverage) - 1e-9) - 1:,} images of "
-                f"each label to calibrate on; {of} has {own.size:,} {name}, enough for {most:.2g}"
+                f"--coverage {coverage:g} needs {ceil(1 / (1 - coverage) - 1e-9) - 1:,} patients "
+                f"of each label to calibrate on, of whom one image counts; {of} has {own.size:,} "
+                f"of {name}, enough for {most:.2g}"
             )
         least.append(max(float(own[place - 1]) - ROUNDING, 0.0))
-        images.append(int(own.size))
-    return PredictionSets(coverage, (least[0], least[1]), (images[0], images[1]))
+        patients.append(int(own.size))
+    return PredictionSets(coverage, (least[0], least[1]), (patients[0], patients[1]))
 
 
 def coverage(table: pd.DataFrame, sets: PredictionSets) -> list[dict[str, Any]]:
     """How often the sets hold the label: a row a label, and a subtype and source of each label.
 
     Args:
-        table: label, subtype, source, group (who, for the intervals), p_pneumonia.
-        sets: calibrated on other images.
+        table: path, label, subtype, source, group (who), p_pneumonia.
+        sets: calibrated on other patients.
 
     Returns:
-        of each with 5 images or more: label, by, group, images, value with low and high (95 %, over
-        patients), how likely by_chance so small a value is, with the luck of the images that it was
-        calibrated on, and the shares of sets that hold both labels and neither.
+        of each with 5 patients or more: label, by, group, images, patients, value with low and high
+        (95 %, over patients), by_chance (see `_by_chance`), and the shares of sets that hold both
+        labels and neither.
     """
     found = []
     for number, name in enumerate(CLASS_NAMES):
@@ -106,12 +118,14 @@ def coverage(table: pd.DataFrame, sets: PredictionSets) -> list[dict[str, Any]]:
             if len(values) > 1:
                 groups = ((value, rows[rows[by] == value]) for value in values)
                 found += [_row(own, sets, number, by=by, group=value) for value, own in groups]
-    return [row for row in found if row["images"] >= MIN_IMAGES]
+    return [row for row in found if row["patients"] >= MIN_PATIENTS]
 
 
 def sentence(rows: list[dict[str, Any]], sets: PredictionSets) -> str:
     """What `coverage` found of the two labels, and whether it is less than what was stated."""
     own = [row for row in rows if not row["by"]]
+    if not own:
+        return f"fewer than {MIN_PATIENTS} patients of each label do not show what they hold"
     told = " and ".join(
         f"{row['value']:.3f} ({row['low']:.3f} to {row['high']:.3f}) of {row['label']}"
         for row in own
@@ -127,38 +141,40 @@ def sentence(rows: list[dict[str, Any]], sets: PredictionSets) -> str:
 def _row(
     rows: pd.DataFrame, sets: PredictionSets, number: int, *, by: str, group: str
 ) -> dict[str, Any]:
-    inside = sets.contains(rows["p_pneumonia"].to_numpy(np.float64))
+    inside = sets.contains(rows["p_pneumonia"])
     held = inside[:, number]
+    held_by_patient = sets.contains(one_per_patient(rows)["p_pneumonia"])[:, number]
     interval = share_interval(held, patient=rows["group"])
     return {
         "label": CLASS_NAMES[number],
         "by": by,
         "group": group,
         "images": len(rows),
+        "patients": held_by_patient.size,
         "value": float(ratio(held.sum(), held.size)),
         **interval._asdict(),
-        "by_chance": _by_chance(float(held.mean()), rows["group"].nunique(), sets, number),
+        "by_chance": _by_chance(held_by_patient, sets, number),
         "both": float(ratio(inside.all(1).sum(), held.size)),
         "neither": float(ratio((~inside).all(1).sum(), held.size)),
     }
 
 
-def _by_chance(share: float, patients: int, sets: PredictionSets, number: int) -> float:
-    """The chance of so small a share held, or a smaller one, if the images are exchangeable.
+def _by_chance(held: Array, sets: PredictionSets, number: int) -> float:
+    """The chance that so few or fewer of (P,) patients are held, if all are exchangeable.
 
-    The sets' coverage of new images is Beta(k, n + 1 - k), by which n images they were calibrated
-    on; of so many patients, taken as independent, a binomial number is held.
+    It is exact: of P new patients, one image each, a beta-binomial number is held, with k and
+    n + 1 - k of the n patients that the sets were calibrated on (where probabilities tie, more).
     """
     # late: a second that predict without --coverage need not wait
     from scipy.stats import betabinom
 
-    place = _place(sets.images[number], sets.coverage)
-    missed = sets.images[number] + 1 - place
-    return float(betabinom.cdf(int(share * patients + 1e-9), patients, place, missed))
+    patients = sets.patients[number]
+    place = _place(patients, sets.coverage)
+    return float(betabinom.cdf(held.sum(), held.size, place, patients + 1 - place))
 
 
-def _place(images: int, coverage: float) -> int:
-    return ceil((images + 1) * coverage - 1e-9)  # 0.9 * 10 may be a little more than 9
+def _place(patients: int, coverage: float) -> int:
+    return ceil((patients + 1) * coverage - 1e-9)  # 0.9 * 10 may be a little more than 9
 
 
 def _by_label(probability: ArrayLike) -> Array:

@@ -100,15 +100,20 @@ def _sets(
     if calibration is not None:
         label, probability = calibration.label, calibration.probability
         sets = conformal.fit(label, probability, coverage=coverage, of=calibration.name)
-        return sets, f"{_calibrated_on(sets, 'images of ' + calibration.name)}"
+        return sets, _calibrated_on(sets, f"patients of {calibration.name}")
     val = ensemble.common_val(runs) if checkpoint == "best" else NOT_BEST
     if isinstance(val, str):
         raise ValueError(
             f"--coverage needs labelled images that no weight was fitted to; {val}. Train with "
             "protocol=holdout or official, or give --calibration (python -m pneumo.calibrate)"
         )
-    sets = conformal.fit(val[0], val[1].mean(0), coverage=coverage, of="the validation split")
-    told = _calibrated_on(sets, "validation images")
+    rows = runs[0].of_split("val").assign(p_pneumonia=val[1].mean(0))
+    for run in runs:  # who is one patient may differ between them
+        who = run.of_split("val").set_index("path")["group"]
+        rows = conformal.one_per_patient(rows.assign(group=rows["path"].map(who)))
+    label, probability = ensemble.labels(rows), rows["p_pneumonia"]
+    sets = conformal.fit(label, probability, coverage=coverage, of="the validation split")
+    told = _calibrated_on(sets, "validation patients")
     if len(runs) > 1:
         return sets, told
     rows = conformal.coverage(runs[0].of_split("test"), sets)
@@ -116,8 +121,8 @@ def _sets(
 
 
 def _calibrated_on(sets: PredictionSets, what: str) -> str:
-    normal, pneumonia = sets.images
+    normal, pneumonia = sets.patients
     return (
-        f"prediction sets of coverage {sets.coverage:g} are calibrated on {normal:,} NORMAL and "
-        f"{pneumonia:,} PNEUMONIA {what}"
+        f"prediction sets of coverage {sets.coverage:g} are calibrated on an image each of "
+        f"{normal:,} NORMAL and {pneumonia:,} PNEUMONIA {what}"
     )

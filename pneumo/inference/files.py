@@ -1,8 +1,10 @@
 """Every image of a list is scored, or none: what evaluate and calibrate read."""
 
+import hashlib
 import sys
 from collections.abc import Sequence
 from pathlib import Path
+from typing import NamedTuple
 
 import numpy as np
 from tqdm import tqdm
@@ -15,6 +17,14 @@ from pneumo.inference.ensemble import Networks
 
 BATCH_SIZE = 32  # images
 THREADS = 2  # that decode ahead
+
+
+class FileScores(NamedTuple):
+    """What N files hold, in the order of their names."""
+
+    probability: Array  # (M, N) of PNEUMONIA, of M networks
+    pixels: list[float]  # of each file
+    content: list[str]  # a digest of each file's prepared pixels, which its copies share
 
 
 class UnreadableError(ValueError):
@@ -30,8 +40,8 @@ def check_readable(radiograph: Radiograph) -> None:
         )
 
 
-def score_files(networks: Networks, root: Path, paths: Sequence[str]) -> tuple[Array, list[float]]:
-    """Returns (M, N) probabilities of PNEUMONIA of M networks, and each file's number of pixels.
+def score_files(networks: Networks, root: Path, paths: Sequence[str]) -> FileScores:
+    """Returns the probabilities that M networks give N files, and what tells copies.
 
     Args:
         networks: of one or several runs.
@@ -42,7 +52,7 @@ def score_files(networks: Networks, root: Path, paths: Sequence[str]) -> tuple[A
         UnreadableError: an image cannot be read.
     """
     names = [str(root / path) for path in paths]
-    parts, pixels = [], []
+    parts, pixels, content = [], [], []
     hidden = not sys.stderr.isatty()
     with tqdm(total=len(names), desc="scoring", unit="image", disable=hidden) as bar:
         stream = reader.read_all(names, shapes=networks.shapes, threads=THREADS)
@@ -50,6 +60,8 @@ def score_files(networks: Networks, root: Path, paths: Sequence[str]) -> tuple[A
             for radiograph in batch:
                 check_readable(radiograph)
                 pixels.append(float(radiograph.size[0] * radiograph.size[1]))
+                prepared = radiograph.prepared[networks.shapes[0]]
+                content.append(hashlib.sha256(prepared.tobytes()).hexdigest())
             parts.append(networks.score(batch).pneumonia)
             bar.update(len(batch))
-    return np.concatenate(parts, axis=1), pixels
+    return FileScores(np.concatenate(parts, axis=1), pixels, content)

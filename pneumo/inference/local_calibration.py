@@ -12,6 +12,7 @@ import numpy as np
 import pandas as pd
 
 from pneumo import untrusted
+from pneumo.data.kermany import join_duplicates
 from pneumo.evaluation.intervals import few_patients, percentile_interval, score_intervals, warning
 from pneumo.evaluation.metrics import (
     Array,
@@ -20,13 +21,14 @@ from pneumo.evaluation.metrics import (
     youden_threshold,
 )
 from pneumo.evaluation.operating_point import fitted_temperature
+from pneumo.inference.conformal import one_per_patient
 from pneumo.labels import CLASS_NAMES, NORMAL, PNEUMONIA
 
 FOLDER = "calibrations"  # in a run folder
-SCHEMA = 1
+SCHEMA = 2
 SIZES = (10, 25, 50, 100, 200, 400, 800, 1600)  # images, of the curve of what they buy
 DRAWS = 200  # of patients, for each size
-MIN_IMAGES = 5  # of a label; with fewer, a threshold is that of one or two images
+MIN_PATIENTS = 5  # of a label; with fewer, a threshold is that of one or two patients
 WARNINGS = ("shared_with_train", "warning")  # of a file, in words; absent, empty or null: none
 SHOWN = ("threshold", "sensitivity", "specificity", "temperature")
 
@@ -39,7 +41,7 @@ class LocalCalibration:
     threshold: float  # on the raw probability of PNEUMONIA
     temperature: float
     rule: str
-    label: Array  # (N,) int of the local images
+    label: Array  # (N,) int of one local image of each patient
     probability: Array  # (N,) raw, of PNEUMONIA
     shared_with_train: str = ""  # of the images, such as "2 patients (…)"
     warning: str = ""  # of too few patients
@@ -58,30 +60,50 @@ def fit_point(label: Array, probability: Array, *, sensitivity: float | None) ->
     return {"threshold": threshold, "temperature": temperature}
 
 
-def counted(table: pd.DataFrame) -> dict[str, int]:
-    """Returns the number of images of each label; ValueError where it is below 5."""
-    counts = {name: int((table["label"] == name).sum()) for name in CLASS_NAMES}
-    for name, number in counts.items():
-        if number < MIN_IMAGES:
+def check_patients(table: pd.DataFrame) -> None:
+    """Raises ValueError where a label has fewer than 5 patients, by the column group."""
+    for name in CLASS_NAMES:
+        number = table.loc[table["label"] == name, "group"].nunique()
+        if number < MIN_PATIENTS:
             raise ValueError(
-                f"a calibration needs at least {MIN_IMAGES} images of each label; got {number} "
-                f"{name}. Label more, or give predict --threshold"
+                f"a calibration needs distinct images of at least {MIN_PATIENTS} patients of each "
+                f"label; got {number} of {name}. Label more, or give predict --threshold"
             )
-    return counts
+
+
+def without_copies(table: pd.DataFrame, content: Sequence[str]) -> pd.DataFrame:
+    """Returns the first image of each content, patients who share one being one group.
+
+    Args:
+        table: path, label and patient of each image.
+        content: equal for images that are copies of one another, see `files.score_files`.
+
+    Raises:
+        ValueError: copies of one image have both labels.
+    """
+    table = table.assign(group=join_duplicates(table, content), content=content)
+    both = table[table.groupby("content")["label"].transform("nunique") > 1]
+    if len(both):
+        same = both.loc[both["content"] == both["content"].iloc[0], "path"]
+        raise ValueError(
+            f"--data must have an image under one label; {same.iloc[0]} and {same.iloc[-1]} have "
+            "the same pixels. Take the wrong one out"
+        )
+    return table.drop_duplicates("content").drop(columns="content")
 
 
 def describe(table: pd.DataFrame, *, sensitivity: float | None) -> dict[str, Any]:
     """Returns what the file holds of the images, by name; `curve` says what so many of them buy.
 
     Args:
-        table: label, group (who, for the intervals) and p_pneumonia of each local image.
+        table: path, label, group (who) and p_pneumonia of each local image, see `without_copies`.
         sensitivity: see `fit_point`.
 
     Raises:
-        ValueError: fewer than 5 images of a label.
+        ValueError: fewer than 5 patients of a label.
     """
+    check_patients(table)
     label = (table["label"] == PNEUMONIA).to_numpy(np.int64)
-    counts = counted(table)
     probability = table["p_pneumonia"].to_numpy(np.float64)
     few = ["these images"] if few_patients(label, patient=table["group"]) else []
     asked = "the greatest Youden index" if sensitivity is None else f"sensitivity {sensitivity:g}"
@@ -91,12 +113,12 @@ def describe(table: pd.DataFrame, *, sensitivity: float | None) -> dict[str, Any
         **fit_point(label, probability, sensitivity=sensitivity),
         "images": len(table),
         "patients": int(table["group"].nunique()),
-        **counts,
+        **{name: int((table["label"] == name).sum()) for name in CLASS_NAMES},
         "warning": warning(few),
         "curve": curve(label, probability, table["group"].to_numpy(), sensitivity=sensitivity),
-        "probabilities": {
-            name: sorted(probability[label == number].tolist())
-            for number, name in enumerate(CLASS_NAMES)
+        "probabilities": {  # of one image of each patient
+            name: sorted(rows["p_pneumonia"].tolist())
+            for name, rows in one_per_patient(table).groupby("label")
         },
     }
 

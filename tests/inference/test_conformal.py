@@ -2,6 +2,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
+from benchmarks import sets as simulation
 from pneumo.inference import conformal
 
 LABEL, PROBABILITY = (
@@ -34,33 +35,57 @@ def test_images_unlike_those_calibrated_on_are_held_less_often() -> None:
     assert sets.contains(probability)[label == 0, 0].mean() < 0.75
 
 
-@pytest.mark.parametrize(("calibrated", "tested"), [(60, 468), (270, 2000)])
-def test_luck_of_the_calibration_is_no_warning(calibrated: int, tested: int) -> None:
-    rng = np.random.default_rng(0)
-    chances = []
-    for _ in range(300):
-        sets = conformal.fit(*sample(calibrated, shift=0, rng=rng), coverage=0.9, of="val")
-        label, probability = sample(tested, shift=0, rng=rng)
-        table = pd.DataFrame(
-            {
-                "label": np.where(label == 1, "PNEUMONIA", "NORMAL"),
-                **{"subtype": "", "source": "", "group": np.arange(tested)},
-                "p_pneumonia": probability,
-            }
-        )
-        chances += [row["by_chance"] for row in conformal.coverage(table, sets)]
-    # they are as low as they say; nothing else but a uniform one would be so at each of these
-    for level in (0.025, 0.25, 0.5):
-        assert np.mean(np.array(chances) < level) == pytest.approx(level, abs=0.06)
-    assert np.mean(np.array(chances) < conformal.ALPHA) < 0.045
+def test_images_of_one_patient_count_once_in_the_sets_and_in_their_check() -> None:
+    scenario = simulation.Scenario(20, 40, images=10, correlation=0.9)
+    (_, by_image), (held, by_patient) = simulation.simulate(scenario, draws=60)
+    assert held == pytest.approx(19 / 21, abs=0.02)  # the 19th of 20
+    assert by_patient < 0.05 < by_image  # of 120 labels wrongly doubted; 2.5 % is nominal
+    _, (refused, _) = simulation.simulate(scenario._replace(patients=2), draws=2)
+    assert np.isnan(refused)
+
+
+def test_a_patient_has_one_image_of_each_label_in_whatever_order() -> None:
+    table = pd.DataFrame(
+        {
+            "path": [f"{number}.jpeg" for number in range(400)],
+            "label": np.where(np.arange(400) % 20 < 5, "NORMAL", "PNEUMONIA"),
+            "group": [f"p{number // 20}" for number in range(400)],
+        }
+    )
+    rows = conformal.one_per_patient(table)
+    assert rows.groupby(["group", "label"]).size().tolist() == [1] * 40
+    again = conformal.one_per_patient(table[::-1].reset_index(drop=True))
+    assert set(again["path"]) == set(rows["path"])
+    place = rows.index[rows["label"] == "PNEUMONIA"] % 20  # 5 to 19: not the first or last of them
+    assert place.to_numpy().mean() == pytest.approx(12, abs=2.5)
+
+
+@pytest.mark.parametrize(("held", "chance"), [(0, 1 / 55), (1, 10 / 55), (2, 1)])
+def test_the_chance_that_so_few_patients_are_held_is_that_by_hand(held: int, chance: float) -> None:
+    # The sets hold what is not below the least of 9 patients. Of the 55 pairs of places that 2 new
+    # ones may have among the 11, both are below in 1 and one of them in 9
+    table = pd.DataFrame(
+        {
+            **{"label": "PNEUMONIA", "subtype": "", "source": ""},
+            "path": [f"{number}.jpeg" for number in range(12)],
+            "group": ["a"] * 2 + ["b"] * 10,  # of 12 images
+            "p_pneumonia": np.repeat([0.9 if held == 2 else 0.1, 0.9 if held else 0.1], [2, 10]),
+        }
+    )
+    sets = conformal.PredictionSets(0.9, (0.5, 0.5), (9, 9))
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(conformal, "MIN_PATIENTS", 2)
+        (row,) = conformal.coverage(table, sets)
+    assert row["by_chance"] == pytest.approx(chance)
+    assert (row["images"], row["patients"]) == (12, 2)
+    assert not conformal.coverage(table, sets)  # of fewer than 5 patients
 
 
 def test_it_is_the_quantile_of_each_label() -> None:
     sets = conformal.fit(LABEL, PROBABILITY, coverage=0.9, of="val")
-    assert list(sets.least) == pytest.approx(
-        [0.6, 0.5], abs=2e-6
-    )  # the lowest of 9: (9 + 1) 0.9 is the ninth
-    assert sets.images == (9, 9)
+    # the lowest of 9, since (9 + 1) 0.9 is the ninth, less what a batch changes
+    assert list(sets.least) == pytest.approx([0.6 - 1e-6, 0.5 - 1e-6], abs=1e-9)
+    assert sets.patients == (9, 9)
     assert sets.name(0.5 - 1e-7) == "PNEUMONIA"  # the same image, computed in another batch
     assert [sets.name(p) for p in (0.1, 0.39, 0.45, 0.5)] == [
         *("NORMAL", "NORMAL", "neither", "PNEUMONIA"),
@@ -70,13 +95,14 @@ def test_it_is_the_quantile_of_each_label() -> None:
 
 
 def test_too_few_images_are_refused_with_what_they_are_enough_for() -> None:
-    with pytest.raises(ValueError, match=r"0\.95 needs 19 images .* val has 9 NORMAL.* for 0\.9$"):
+    with pytest.raises(ValueError, match=r"0\.95 needs 19 patients .* val has 9 of NORMAL.* 0\.9$"):
         conformal.fit(LABEL, PROBABILITY, coverage=0.95, of="val")
 
 
 def test_coverage_is_by_label_subtype_and_source_and_says_where_it_fails() -> None:
     table = pd.DataFrame(
         {
+            "path": [f"{i}.jpeg" for i in range(40)],
             "label": ["NORMAL"] * 20 + ["PNEUMONIA"] * 20,
             "subtype": ["normal"] * 20 + ["bacteria"] * 10 + ["virus"] * 10,
             "source": ["train", "test"] * 20,
@@ -92,4 +118,6 @@ def test_coverage_is_by_label_subtype_and_source_and_says_where_it_fails() -> No
     assert all(row["low"] < row["high"] for row in rows)
     assert "0.9 DOES NOT HOLD for NORMAL:" in conformal.sentence(rows, sets)
     good = [row for row in rows if row["label"] == "PNEUMONIA"]
-    assert "NOT" not in conformal.sentence(good, sets)
+    for chance, doubted in ((0.0249, True), (0.0251, False)):  # 5 % for both labels together
+        text = conformal.sentence([row | {"by_chance": chance} for row in good], sets)
+        assert ("DOES NOT HOLD for PNEUMONIA" in text) == doubted

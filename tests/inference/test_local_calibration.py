@@ -12,6 +12,8 @@ from pneumo.evaluation.operating_point import calibrated
 from pneumo.inference import local_calibration as local
 from pneumo.inference.decision import decide
 
+DRAWS = local.DRAWS
+
 
 def images(number: int, *, seed: int = 0) -> pd.DataFrame:
     rng = np.random.default_rng(seed)
@@ -19,6 +21,7 @@ def images(number: int, *, seed: int = 0) -> pd.DataFrame:
     score = rng.normal(size=number) + 2 * label
     return pd.DataFrame(
         {
+            "path": [f"{i}.png" for i in range(number)],
             "label": np.where(label == 1, "PNEUMONIA", "NORMAL"),
             "group": [f"p{i // 2}" for i in range(number)],
             "p_pneumonia": 1 / (1 + np.exp(-score + 1)),
@@ -58,8 +61,13 @@ def test_few_images_that_are_all_right_do_not_make_all_sure(images_of_each: int)
     sure = calibrated([0.3, 0.8], temperature=found["temperature"])
     assert 0.5 / (images_of_each + 1) / 5 < sure[0] < 0.3
     assert 0.8 < sure[1] < 1 - 0.5 / (images_of_each + 1) / 5
-    assert found["threshold"] == pytest.approx(0.8, abs=2e-6)
-    assert found["threshold"] < 0.8 - 1e-7  # the same image, computed in another batch
+    assert found["threshold"] == pytest.approx(0.8 - 1e-6, abs=1e-9)  # the rounding of a batch
+    youden = local.fit_point(label, np.repeat([0.3, 0.8], images_of_each), sensitivity=None)
+    assert youden["threshold"] == pytest.approx(0.8 - 1e-6, abs=1e-9)
+    # Jeffreys' half: n + 1/2 of n + 1 are right, odds of 2 n + 1, which 4 to the power 1 / T are
+    alike = local.fit_point(label, np.repeat([0.2, 0.8], images_of_each), sensitivity=0.95)
+    by_hand = np.log(4) / np.log(2 * images_of_each + 1)
+    assert alike["temperature"] == pytest.approx(by_hand, abs=1e-6)
 
 
 def test_more_images_buy_a_narrower_range(found: dict[str, Any]) -> None:
@@ -69,6 +77,19 @@ def test_more_images_buy_a_narrower_range(found: dict[str, Any]) -> None:
     assert width[-1] < width[2] < width[1]
     assert [row["images"] for row in found["curve"]] == [10, 25, 50, 60]
     assert wide[-1]["sensitivity"]["median"] == pytest.approx(0.9, abs=0.03)
+
+
+def test_the_table_is_scored_on_the_patients_not_drawn(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(local, "DRAWS", DRAWS)
+    # a fixes 0.9, which misses b and calls its healthy image right; b fixes 0.6, right for a
+    label, probability = np.array([1, 0, 1, 0]), np.array([0.9, 0.1, 0.6, 0.8])
+    patient = np.array(["a", "a", "b", "b"])
+    first, every = local.curve(label, probability, patient, sensitivity=1, sizes=(1,))
+    assert first["draws"] == 200
+    assert (first["sensitivity"]["low"], first["sensitivity"]["high"]) == (0, 1)
+    assert (first["specificity"]["low"], first["specificity"]["high"]) == (1, 1)
+    assert every["images"] == 4
+    assert 0 < every["draws"] < 200  # a and b leave no other patient
 
 
 def test_no_patient_is_fitted_to_and_scored() -> None:
@@ -84,10 +105,25 @@ def test_no_patient_is_fitted_to_and_scored() -> None:
 
 def test_few_images_of_a_label_are_refused_or_warned_of(found: dict[str, Any]) -> None:
     table = images(60)
-    few = pd.concat([table[table["label"] == "PNEUMONIA"], table[table["label"] == "NORMAL"][:4]])
-    with pytest.raises(ValueError, match="at least 5 images of each label; got 4 NORMAL"):
-        local.describe(few, sensitivity=0.9)
+    normal = table[table["label"] == "NORMAL"].drop_duplicates("group")[:4]
+    few = pd.concat([table[table["label"] == "PNEUMONIA"], normal])
+    message = "distinct images of at least 5 patients of each label; got 4 of NORMAL"
+    copied = pd.concat([few] * 8)
+    for table in (few, copied, copied.assign(path=[f"{i}.png" for i in range(len(copied))])):
+        with pytest.raises(ValueError, match=message):
+            local.describe(table, sensitivity=0.9)
     assert "fewer than 20 patients" in local.describe(images(24), sensitivity=0.9)["warning"]
+
+
+def test_of_copies_one_counts_and_who_share_an_image_are_one_patient() -> None:
+    table = images(8).assign(label=["NORMAL"] * 4 + ["PNEUMONIA"] * 4, patient=list("abcdefgh"))
+    found = local.without_copies(table, list("xxyzuvwt"))
+    assert found["path"].tolist() == [f"{i}.png" for i in (0, 2, 3, 4, 5, 6, 7)]
+    assert found["group"].tolist() == list("acdefgh")
+    same = local.without_copies(table.assign(patient=list("abbdefgh")), list("xxyzuvwt"))
+    assert same["group"].tolist() == list("aadefgh")  # b's other image is a's, too
+    with pytest.raises(ValueError, match=r"0\.png and 7\.png have the same pixels"):
+        local.without_copies(table, list("xxyzuvwx"))
 
 
 def test_it_is_read_by_name_or_as_a_file(found: dict[str, Any], tmp_path: Path) -> None:
@@ -101,7 +137,9 @@ def test_it_is_read_by_name_or_as_a_file(found: dict[str, Any], tmp_path: Path) 
     assert (decision.threshold, decision.threshold_from) == (one.threshold, "calibration")
     assert decision.temperature == found["temperature"]
     assert decision.sets is not None
-    assert decision.sets.images == (found["NORMAL"], found["PNEUMONIA"])
+    patients = images(60).groupby("label")["group"].nunique()
+    assert decision.sets.patients == (patients["NORMAL"], patients["PNEUMONIA"])
+    assert found["NORMAL"] > patients["NORMAL"]
     assert decide([], calibration=one, threshold=0.3).threshold_from == "given"
     with pytest.raises(FileNotFoundError, match=r"one of the run's \(here\); there is no"):
         local.read(tmp_path, "there", weights_sha256="abc")
@@ -136,7 +174,7 @@ def test_what_the_file_warns_of_is_said_where_it_decides(
 @pytest.mark.parametrize(
     ("key", "value"),
     [
-        ("schema", 2),
+        ("schema", 1),
         ("threshold", 1.5),
         ("threshold", None),
         ("threshold", True),

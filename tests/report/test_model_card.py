@@ -75,6 +75,30 @@ def written(
     return model_card.write(found, found=assessed(fixed) if with_table else None, **(given | other))
 
 
+def test_a_subgroup_is_scored_from_five_patients_of_each_label_on() -> None:
+    rows = table()
+    virus = rows["subtype"] == "virus"
+    for patients, scored in ((4, False), (5, True)):
+        rows.loc[virus, "group"] = [f"v{number % patients}" for number in range(15)]
+        found = assess(rows, rows["p_pneumonia"].to_numpy(), fixed="why")["subgroups"]
+        (row,) = (one for one in found if one["group"] == "virus")
+        assert ("sensitivity" in row) == scored
+        assert ("why_not" in row) != scored
+
+
+def test_net_benefit_at_a_prevalence_takes_the_one_that_was_fitted_at() -> None:
+    # of half PNEUMONIA, fitted at 3/4: odds 9 / 1 become 9 / 3 at 1/2, 1 / 1 become 1 / 3, so that
+    # at 0.7 one of two images of each label is treated for pneumonia, at 0.8 none is
+    rows = table()[18:22].assign(p_pneumonia=[0.9, 0.5, 0.9, 0.5])
+    fixed = OperatingPoint(0.5, 1.0, images=8, prevalence=0.75)
+    found = assess(rows, rows["p_pneumonia"].to_numpy(), fixed=fixed, prevalences=[0.5])
+    (at,) = found["net_benefit"]["at_prevalence"]
+    benefit = {round(row["threshold"], 2): row["network"] for row in at["at"]}
+    assert benefit[0.7] == pytest.approx(0.25 - 0.25 * 7 / 3)
+    assert benefit[0.8] == 0
+    assert found["net_benefit"]["fitted_at"] == 0.75
+
+
 def test_scores_of_the_card_are_those_of_metrics() -> None:
     rows, text = table(), written(metrics())
     wanted = scores((rows["label"] == "PNEUMONIA").to_numpy(int), rows["p_pneumonia"])
