@@ -6,7 +6,7 @@ import sys
 import tempfile
 from collections.abc import Iterator, Sequence
 from contextlib import ExitStack, contextmanager
-from dataclasses import replace
+from dataclasses import asdict, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
 
@@ -313,7 +313,11 @@ def _build(one: Trained, properties: dict[str, str]) -> "ModelProto":
     from pneumo.inference import onnx_model
 
     return onnx_model.build(
-        one.network, image_size=one.image_size, aspect=one.aspect, properties=properties
+        one.network,
+        views=one.views,
+        image_size=one.image_size,
+        aspect=one.aspect,
+        properties=properties,
     )
 
 
@@ -330,6 +334,7 @@ def _properties(
         "output": "logits and probability (softmax, no temperature applied): float32 (N, classes)",
         "image_size": str(one.image_size),
         "aspect": one.aspect,
+        "views": json.dumps(asdict(one.views)),  # logits are the mean over them, inside
         "preprocessing": json.dumps(prepared),  # of three fixed images: see data/fingerprint.py
         "model": str(metrics["model"]),
         "checkpoint": checkpoint,
@@ -397,7 +402,7 @@ def _compare(model: "ModelProto", one: Trained, chosen: Checked) -> Difference:
             unread.append(str(error))
             continue
         prepared = image.resize(picture, size=one.image_size, aspect=one.aspect)
-        wanted = onnx_model.network_answers(one.network, prepared)
+        wanted = onnx_model.network_answers(one.network, one.views, prepared)
         check_finite(wanted, one.run_dir)
         graph_off = np.abs(onnx_model.answers(session, prepared) - wanted)[0].max()
         whole_off = np.abs(onnx_model.answers(session, picture) - wanted)[1].max()

@@ -325,7 +325,9 @@ def reference_of(
         for radiograph in stream:
             prepared += [] if radiograph.error else [radiograph.prepared[shape]]
             bar.update()
-    made = ensemble.make_reference(trained.network, np.stack(prepared)) if prepared else None
+    made = None
+    if prepared:
+        made = ensemble.make_reference(trained.network, np.stack(prepared), views=trained.views)
     if made is None:
         _say(f"ood speaks of files only: {member.name} has too few images of its own")
         return None

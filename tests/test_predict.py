@@ -28,6 +28,7 @@ from tests.conftest import ROOT, SMALL
 pytestmark = pytest.mark.slow  # all of it stands on a run that is trained first
 
 Rows = list[dict[str, str]]
+MIRROR = "views.mirror=true"  # so that training and use are seen to average alike
 
 
 @pytest.fixture(scope="module", autouse=True)
@@ -53,7 +54,7 @@ def fit(run_dir: Path, *settings: str) -> Path:
 def finished(_environment: None, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A run with a validation split; only for reading, but for its reference.npz."""
     folder = tmp_path_factory.mktemp("runs") / "holdout"
-    return fit(folder, "protocol=holdout", "trainer.max_epochs=5", "optimizer.lr=0.005")
+    return fit(folder, "protocol=holdout", "trainer.max_epochs=5", "optimizer.lr=0.005", MIRROR)
 
 
 @pytest.fixture

@@ -6,7 +6,8 @@ run's own images (its validation and test split, which the network was not fitte
 shrunk covariance, as in Lee et al., "A simple unified framework for detecting out-of-distribution
 samples" (2018), without their class means, since a radiograph of either class is alike here:
     layout: of a picture of 8 x 8 grey values, its contrast and its sharpness at four scales.
-    features: of the network's first dense layer; what the network itself finds strange.
+    features: of the network's last dense layer, the mean over the views that the run scores by;
+        what the network itself finds strange.
 It is a warning, not a safeguard. AUROC of the layout's distance, inverted, upside-down and turned
 images, noise, smooth clouds and discs against other images of the set (500 make the reference):
 1.00, 0.96, 1.00, 1.00, 1.00, 1.00, with 1.7 % of those images flagged. The features of a network of
@@ -31,7 +32,7 @@ FLOOR = 0.01  # of the mean variance, added to each: units that are hardly ever 
 NUM_FOLDS = 10
 MIN_IMAGES = 20  # for a reference
 SPACES = ("layout", "features")
-VERSION = 1  # of reference.npz
+VERSION = 2  # of reference.npz; 1 had the features of the last view alone
 
 Array = NDArray[np.float64]
 

@@ -251,7 +251,6 @@ class OwnModel(Model):
     stem: Annotated[int | None, whole(1, 10**4)] = None
     widths: Annotated[list[list[int]] | None, WIDTHS] = None
     dropout: Annotated[float | None, BELOW_1] = None
-    mirror: Annotated[bool | None, YES_NO] = None
     per_image: Annotated[bool | None, YES_NO] = None
     library: Annotated[str | None, one_of("torchvision", "timm", "efficientnet_lite")] = None
     architecture: Annotated[str | None, NAME] = None
@@ -260,6 +259,12 @@ class OwnModel(Model):
     width: Annotated[int | None, WIDTH] = None
     C: Annotated[float | None, POSITIVE] = None
     gamma: Annotated[float | str | None, GAMMA] = None
+
+
+class ViewSettings(Section):
+    """What scores are the mean over, see pneumo.models.views."""
+
+    mirror: Annotated[bool, YES_NO]
 
 
 class Augment(Section):
@@ -454,6 +459,7 @@ class Config(Section):
     protocol: Protocol
     data: Data
     model: Annotated[Model, PlainValidator(_model)]
+    views: ViewSettings
     augment: Augment
     loss: Loss | None = None
     optimizer: Optimizer

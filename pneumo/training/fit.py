@@ -28,6 +28,7 @@ from pneumo.labels import CLASS_NAMES
 from pneumo.models import fused_cpu
 from pneumo.models.base import Network
 from pneumo.models.base import build as build_any
+from pneumo.models.views import Views
 from pneumo.runs import run_folder
 from pneumo.runs.finished import read_table
 from pneumo.training import metadata, objects, scoring, tensorboard_log, whole_files
@@ -73,6 +74,7 @@ def check(config: Mapping[str, Any]) -> None:
         warnings.simplefilter("ignore")  # they come again in the run, and go to its log
         trainer = try_parts(config, with_boxes=False)
         network = objects.attempt("model", lambda: build_network(config))
+        objects.attempt("views", lambda: Views(**config["views"]))
         for callback in trainer.callbacks:  # type: ignore[attr-defined]
             if isinstance(callback, Finetune):
                 callback.check(network)
@@ -133,7 +135,7 @@ def fit(config: dict[str, Any], run_dir: Path) -> None:
     )
     predictions = scoring.predictions(best, table, splits=data.eval_splits)
     run_folder.write_table(run_dir / "predictions.csv", predictions)
-    keep_reference(network, images, table, predictions, run_dir)
+    keep_reference(network, module.views, images, table, predictions, run_dir)
     last = last or scoring.only(best, "train")
     metrics = finish(run, module, data, facts, best=best, last=last, predictions=predictions)
     metadata.conclude(metrics, run.data_set, run_dir)
@@ -351,6 +353,7 @@ def build(
         schedule=instantiate(objects.schedule_settings(config, num_steps=num_steps(config, data))),
         interval=config["schedule"].get("interval", "epoch"),
         plateau_on=config["schedule"].get("monitor"),
+        views=Views(**config["views"]),
         loss=objects.make_loss(config, data.target[data.rows["train"]], network.num_classes),
         eval_splits=data.eval_splits,
         seed=config["seed"],
@@ -499,6 +502,7 @@ def _too_large(data: XrayDataModule) -> str:
 
 def keep_reference(
     network: Network,
+    views: Views,
     images: cache.Cache,
     table: pd.DataFrame,
     predictions: pd.DataFrame,
@@ -506,6 +510,6 @@ def keep_reference(
 ) -> None:
     """Writes the reference of in-distribution images, so that the run folder is enough."""
     rows = table.index[table["path"].isin(ensemble.reference_paths(predictions))].to_numpy()
-    made = ensemble.make_reference(network, images.images[rows])
+    made = ensemble.make_reference(network, images.images[rows], views=views)
     if made is not None:
         ood.save(made, ensemble.reference_path(run_dir, checkpoint="best"))

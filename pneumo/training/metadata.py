@@ -24,6 +24,7 @@ from pneumo.data.base import DataSet
 from pneumo.evaluation.assessment import assess_run
 from pneumo.evaluation.published import TINY
 from pneumo.models import complexity
+from pneumo.models.views import Views
 from pneumo.runs import run_folder
 from pneumo.runs.finished import how_chosen
 from pneumo.training import scoring
@@ -155,7 +156,9 @@ def describe(
         "num_classes": network.num_classes,
         "batch_norm": model.get("batch_norm"),
         "parameters": complexity.num_parameters(network),
-        "multiply_adds": complexity.multiply_adds(network, image_size=data["image_size"]),
+        "multiply_adds": complexity.multiply_adds(
+            network, image_size=data["image_size"], views=Views(**config["views"])
+        ),
         "selection": asdict(selection(config)),
         "hyperparameters": hyperparameters(config),
         "preprocessing": fingerprint.take(

@@ -180,6 +180,8 @@ def _wrong_detection(config: Mapping[str, Any]) -> Iterator[str]:
             "task=detection needs a validation split, on which the confidence of boxes is fixed: "
             f"protocol=holdout; got protocol={_get(config, 'protocol.name')}"
         )
+    if _get(config, "views.mirror") is True:
+        yield "views.mirror must be false with task=detection; got true"
     if _get(config, "data.resident") is True:
         yield "data.resident must be auto or false with task=detection; got true"
     for name in _get(config, "callbacks", {}):

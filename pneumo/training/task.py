@@ -20,6 +20,7 @@ from torchmetrics.classification import (
 
 from pneumo.data.datamodule import Batch
 from pneumo.models.blocks import groups
+from pneumo.models.views import ONE_VIEW, Views
 from pneumo.training.base import Task
 from pneumo.training.config import LAST, direction
 
@@ -128,22 +129,32 @@ class Classifier(Task):
         network: (B, 1, S, S) grey values to (B, num_classes) logits.
         loss: (B, num_classes) logits and (B,) class numbers to the mean over the batch that is
             minimised; the loss among the scores is the plain cross-entropy, whatever it is.
+        views: of an image, in evaluation mode.
         others: as of Task.
     """
 
-    def __init__(self, network: nn.Module, *, loss: nn.Module | None = None, **others: Any):
+    def __init__(
+        self,
+        network: nn.Module,
+        *,
+        loss: nn.Module | None = None,
+        views: Views = ONE_VIEW,
+        **others: Any,
+    ):
         super().__init__(network, **others)
+        self.views = views
         self.loss = loss or nn.CrossEntropyLoss()
         self.seen: dict[str, list[tuple[Tensor, Tensor]]] = {}
         self.train_side: int | None = None  # pixels, see callbacks.ProgressiveResize
         self.layer_decay = 1.0  # see finetune.Finetune
 
     def forward(self, image: Tensor) -> Tensor:
-        """(B, 1, S, S) uint8 or float grey values to (B, num_classes) logits."""
+        """(B, 1, S, S) uint8 or float grey values to (B, num_classes) logits, see Views."""
         x = image.float()
         # a network on the CPU is faster channels-last; with one input channel the layouts are
         # the same memory, so only the strides say it
-        return self.network(x.contiguous(memory_format=torch.channels_last))  # type: ignore[no-any-return]
+        views = ONE_VIEW if self.training else self.views
+        return views.logits(self.network, x.contiguous(memory_format=torch.channels_last))
 
     def make_optimizer(self) -> torch.optim.Optimizer:
         """The optimizer of all parameters, where layers are slower in groups of one rate."""
