@@ -111,7 +111,7 @@ def calibrate(
         )
     networks = Networks([run_dir], checkpoint="best", trust=trust)
     probability = score_files(networks, root, table["path"].tolist())[0][0]
-    scored = table.assign(group=table["patient"], p_pneumonia=probability)
+    scored = table.assign(p_pneumonia=probability)
     fixed = ensemble.mean_operating_point([member])
     found = local_calibration.describe(scored, sensitivity=sensitivity)
     own = None if isinstance(fixed, str) else fixed.threshold
@@ -121,7 +121,7 @@ def calibrate(
         "own_threshold": own,
         "own_here": None if own is None else local_calibration.at_threshold(scored, own),
         "data": data.resolve().name,
-        "patients_by": FOREIGN if (table["subtype"] == "").any() else "names",
+        "patients_by": FOREIGN if (table["known_by"] != "name").any() else "names",
         "shared_with_train": shared,
         "compared": compared,
         "run": member.name,

@@ -14,7 +14,8 @@ from pneumo.baselines.file_header import FileHeader
 from pneumo.baselines.thumbnail_svm import ThumbnailSVM
 from pneumo.data import split
 from pneumo.data.folder import join_near
-from pneumo.data.kermany import join_duplicates, targets
+from pneumo.data.kermany import targets
+from pneumo.data.labelled import join_duplicates
 from pneumo.evaluation.intervals import few_patients, score_intervals
 from pneumo.evaluation.metrics import scores
 from pneumo.labels import CLASS_NAMES
