@@ -126,7 +126,7 @@ def calibrate(
         "own_here": None if own is None else local_calibration.at_threshold(scored, own),
         "data": data.resolve().name,
         "copies": len(table) - len(scored),
-        "patients_by": FOREIGN if (table["subtype"] == "").any() else "names",
+        "patients_by": FOREIGN if (table["known_by"] != "name").any() else "names",
         "shared_with_train": shared,
         "compared": compared,
         "run": member.name,

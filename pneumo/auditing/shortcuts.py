@@ -13,7 +13,8 @@ from pneumo.auditing.sources import Source
 from pneumo.baselines.file_header import FileHeader
 from pneumo.baselines.thumbnail_svm import ThumbnailSVM
 from pneumo.data import split
-from pneumo.data.kermany import join_duplicates, targets
+from pneumo.data.kermany import targets
+from pneumo.data.labelled import join_duplicates
 from pneumo.data.near_copies import join_near
 from pneumo.evaluation.intervals import few_patients, score_intervals
 from pneumo.evaluation.metrics import scores

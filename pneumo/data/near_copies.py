@@ -20,7 +20,7 @@ from scipy.sparse import coo_array
 from scipy.sparse.csgraph import connected_components
 
 from pneumo.data import image
-from pneumo.data.kermany import join_duplicates
+from pneumo.data.labelled import join_duplicates
 
 SIDE = 32  # pixels of a thumbnail
 # Bits of 64 in which the hashes of near copies differ at most. Of the 17 million pairs of Kermany

@@ -18,10 +18,11 @@ import torch
 from hydra.utils import instantiate
 
 from pneumo import untrusted
-from pneumo.data import cache, kermany, split
+from pneumo.data import cache, split
 from pneumo.data.augment import Augment, Augmentation
 from pneumo.data.base import DataSet
 from pneumo.data.datamodule import XrayDataModule
+from pneumo.data.labelled import check_names, with_groups
 from pneumo.data.near_copies import near_duplicates
 from pneumo.inference import ensemble, ood
 from pneumo.labels import CLASS_NAMES
@@ -245,6 +246,7 @@ def read_data(config: Mapping[str, Any], data_set: DataSet) -> tuple[pd.DataFram
     """Returns the split table of a data set's images, and the images."""
     data = config["data"]
     table = data_set.table(patient_key=data["patient_key"], on_unknown_name=data["on_unknown_name"])
+    check_names(table["path"].tolist())
     images = cache.load(
         data_set.root,
         table["path"].tolist(),
@@ -254,8 +256,7 @@ def read_data(config: Mapping[str, Any], data_set: DataSet) -> tuple[pd.DataFram
     )
     if data_set.near_duplicates:
         table = table.assign(patient=near_duplicates(table, images.images))
-    groups = kermany.join_duplicates(table, images.digests)
-    table = table.assign(digest=images.digests, group=groups)
+    table = with_groups(table, images.digests)
     protocol = instantiate(config["protocol"]["split"])
     return split.split(table, protocol, seed=config["seed"]), images
 
