@@ -14,6 +14,7 @@ from omegaconf.errors import OmegaConfBaseException
 
 from pneumo import predict as command
 from pneumo import train
+from pneumo.arguments.train import CONF
 from pneumo.data import reader
 from pneumo.inference import ensemble
 from pneumo.inference.decision import decide
@@ -100,7 +101,7 @@ def predict(
 
 def _compose(overrides: Sequence[str], run_dir: Path) -> DictConfig:
     """The configuration as hydra.main would give it to a run in ``run_dir``."""
-    with hydra.initialize_config_dir(str(train.CONF), version_base="1.3"):
+    with hydra.initialize_config_dir(str(CONF), version_base="1.3"):
         cfg = hydra.compose("train", list(overrides), return_hydra_config=True)
     with open_dict(cfg):
         cfg.hydra.runtime.output_dir = str(run_dir)

@@ -19,8 +19,9 @@ from omegaconf import OmegaConf
 from PIL import Image
 from sklearn.metrics import roc_auc_score
 
+from pneumo.arguments.train import CONF, help_text
 from pneumo.runs import run_folder, trust
-from pneumo.train import CONF, help_text, trust_arguments
+from pneumo.train import trust_arguments
 from pneumo.training import callbacks, metadata, scoring
 from tests.conftest import ROOT, SMALL, Command
 

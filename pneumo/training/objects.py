@@ -15,8 +15,9 @@ from torch import Tensor, nn
 from torch.optim.lr_scheduler import LRScheduler, ReduceLROnPlateau
 from torch.utils.tensorboard import SummaryWriter
 
+from pneumo import cli
 from pneumo.data.augment import BoxAugment
-from pneumo.training import losses, settings
+from pneumo.training import losses
 
 # How many arguments the program gives besides those of the configuration
 GIVEN = {"optimizer": 1, "schedule": 1, "protocol.split": 1}
@@ -219,7 +220,7 @@ def _wrong_arguments(key: str, value: Mapping[str, Any], made_by: Any) -> list[s
     names = [n for n, p in known.items() if p.kind in (p.KEYWORD_ONLY, p.POSITIONAL_OR_KEYWORD)]
     wrong = [
         f"{key}.{name} must be an argument of {value['_target_']}, which takes {', '.join(names)}."
-        + settings.nearest(name, names)
+        + cli.nearest(name, names)
         for name in given
         if name not in names
     ]

@@ -1,7 +1,6 @@
 """Checks the settings of a run, before anything slow is imported."""
 
-from collections.abc import Iterable, Iterator, Mapping
-from difflib import SequenceMatcher
+from collections.abc import Iterator, Mapping
 from itertools import pairwise
 from typing import Any, get_args
 
@@ -211,22 +210,6 @@ def _beyond_the_encoder(config: Mapping[str, Any]) -> Iterator[str]:
             f"model.f, model.d, model.c and data.image_size must give at most {MAX_WEIGHTS:,} "
             f"weights; these give {weights:,.0f}. A larger d or a smaller f, c or image_size helps"
         )
-
-
-def nearest(word: str, choices: Iterable[str]) -> str:
-    """Returns " Did you mean …?" with the choice most like ``word``, or nothing.
-
-    Also where only the last part of a dotted choice is like that of ``word``: lr is optimizer.lr.
-    """
-
-    def alike(choice: str) -> tuple[float, float]:
-        whole_word = SequenceMatcher(None, word, choice).ratio()
-        last = SequenceMatcher(None, word.rpartition(".")[2], choice.rpartition(".")[2]).ratio()
-        group = 1 if "." not in word + choice and whole_word > 0.75 else 0
-        return group + max(whole_word, last if last > 0.7 else 0), whole_word
-
-    best = max(choices, key=alike, default="")
-    return f" Did you mean {best}?" if best and alike(best)[0] >= 0.5 else ""
 
 
 def keys(config: Mapping[str, Any], *, prefix: str = "") -> list[str]:

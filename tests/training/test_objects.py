@@ -5,7 +5,7 @@ import torch
 from hydra import compose, initialize_config_dir
 from omegaconf import OmegaConf
 
-from pneumo.train import CONF
+from pneumo.arguments.train import CONF
 from pneumo.training import fit
 from pneumo.training.objects import schedule_settings, try_loss, try_optimizer
 

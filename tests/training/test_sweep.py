@@ -16,8 +16,9 @@ from hydra.core.override_parser.overrides_parser import OverridesParser
 from omegaconf import DictConfig, OmegaConf
 
 from pneumo import train as train_module
+from pneumo.arguments.train import CONF
 from pneumo.runs import run_folder
-from pneumo.train import CONF, resume_arguments, sweep_arguments
+from pneumo.train import resume_arguments, sweep_arguments
 from pneumo.training import fit, sweep
 from tests.conftest import ROOT, SMALL, Command
 
@@ -166,7 +167,7 @@ def test_settings_of_launchers_are_those_of_their_plugins(launcher: str) -> None
     from hydra import compose, initialize_config_dir
     from hydra.utils import instantiate
 
-    from pneumo.train import CONF
+    from pneumo.arguments.train import CONF
 
     pytest.importorskip(f"hydra_plugins.hydra_{launcher.partition('_')[0]}_launcher")
     with initialize_config_dir(str(CONF), version_base="1.3"):
