@@ -57,10 +57,8 @@ def job(cfg: DictConfig) -> float | None:
     Alone it exits with 0, 1 (a bug), 2 (a mistake) or 130 (Ctrl-C). In a sweep a run that fails
     does not stop the others, and returns None, which a search counts as a failure.
     """
-    report_error = cfg.get("run_dir")
-    run_dir = Path(
-        report_error if isinstance(report_error, str) else HydraConfig.get().runtime.output_dir
-    )
+    named = cfg.get("run_dir")
+    run_dir = Path(named if isinstance(named, str) else HydraConfig.get().runtime.output_dir)
     sweeping = HydraConfig.get().mode is RunMode.MULTIRUN
     if sweeping and run_dir.parent != Path(HydraConfig.get().sweep.dir).absolute():
         sys.stderr.write(
@@ -107,6 +105,7 @@ def run_checked(cfg: DictConfig, run_dir: Path, *, sweeping: bool) -> int:
     if config.get("print_config") and not sweeping:
         print_tree(config)
     if run_folder.read_status(run_dir)["status"] != "done":  # torch takes seconds
+        settings.check_there(config)
         check_objects(config)
     with run_folder.claim(run_dir):
         raw: dict[str, Any] = OmegaConf.to_container(cfg)  # type: ignore[assignment]
