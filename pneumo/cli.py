@@ -5,6 +5,7 @@ import contextlib
 import os
 import re
 import sys
+import time
 from collections import Counter
 from collections.abc import Callable, Iterable, Sequence
 from difflib import SequenceMatcher
@@ -22,6 +23,8 @@ INPUTS = {  # arguments of the commands that name what must exist
     "csv": "--csv",
 }
 PACKAGED = "pretrained:"  # how the name of a network begins that comes with the package
+
+started: float | None = None  # time.monotonic() when this process began as a command
 
 
 class Parser(argparse.ArgumentParser):
@@ -67,6 +70,8 @@ def start(command: str) -> int:
 
     --help, a wrong argument and a missing file end it before it imports torch, which takes seconds.
     """
+    global started
+    started = time.monotonic()
     given = import_module(f"pneumo.arguments.{command}").parse(sys.argv[1:])
     if message := _missing(given):
         sys.stderr.write(f"error: {message}\n")

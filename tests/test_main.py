@@ -8,6 +8,8 @@ from importlib.util import find_spec
 from pathlib import Path
 
 import pytest
+from packaging.requirements import Requirement
+from packaging.utils import canonicalize_name
 
 from pneumo import __main__ as command
 from pneumo import __version__, cli
@@ -78,6 +80,17 @@ def test_an_unknown_verb_is_one_line_with_the_nearest_and_2(
     assert shown.startswith("error: the first word must be one of download, audit, train")
     assert shown.endswith(f"got {typed!r}. Did you mean {meant}?\n")
     assert shown.count("\n") == 1
+
+
+def test_the_bounds_admit_what_is_pinned() -> None:
+    project = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
+    bounds = [*project["dependencies"], *sum(project["optional-dependencies"].values(), [])]
+    lines = (ROOT / "constraints.txt").read_text().splitlines()
+    pinned = {canonicalize_name(name): version for name, version in (x.split("==") for x in lines)}
+    for bound in map(Requirement, bounds):
+        version = pinned.get(canonicalize_name(bound.name))
+        assert version is None or bound.specifier.contains(version), f"{bound}, pinned {version}"
+    assert "pytorch-lightning!=2.6.2,!=2.6.3,<2.7,>=2.6" in map(str, map(Requirement, bounds))
 
 
 @pytest.mark.parametrize("verb", ["download", "report"])

@@ -6,6 +6,7 @@ import signal
 import subprocess
 import sys
 import time
+import warnings
 from collections.abc import Callable
 from importlib.util import find_spec
 from pathlib import Path
@@ -15,6 +16,7 @@ import hydra
 import numpy as np
 import pandas as pd
 import pytest
+import pytorch_lightning as pl
 import torch
 from omegaconf import OmegaConf
 from PIL import Image
@@ -22,7 +24,7 @@ from sklearn.metrics import roc_auc_score
 
 from pneumo.arguments.train import CONF, help_text
 from pneumo.runs import run_folder, trust
-from pneumo.train import trust_arguments
+from pneumo.train import log_to, trust_arguments
 from pneumo.training import callbacks, metadata, scoring
 from tests.conftest import ROOT, SMALL, Command
 
@@ -269,6 +271,7 @@ def test_resume_ends_as_an_uninterrupted_run(
     assert train("resume=parts") == 0
     whole, parts = tmp_path / "whole", tmp_path / "parts"
     assert scores(whole) == scores(parts)
+    assert 0 < metrics(parts)["seconds"]["earlier"] < metrics(parts)["seconds"]["train"]
     assert (whole / "predictions.csv").read_text() == (parts / "predictions.csv").read_text()
 
 
@@ -463,6 +466,33 @@ def test_mistakes_get_one_message_and_no_traceback(
     assert not Path("run").exists()  # nothing was begun
 
 
+@pytest.mark.parametrize("before", [[], ["-m", "seed=0,1"], ["--cfg", "job"]])
+@pytest.mark.parametrize(
+    ("content", "message"),
+    [
+        (b"root: [1\n", "broken.yaml, line 2, must be YAML: expected ',' or ']'"),
+        (b"a: 1\n b: 2\n", "broken.yaml, line 2, must be YAML: mapping values are not allowed"),
+        (b"a: \0\n", "broken.yaml must be YAML: special characters are not allowed"),
+        (b"root: andr\xe9\n", "broken.yaml must be text in UTF-8; byte 11 is not"),
+    ],
+)
+def test_a_broken_file_of_config_dir_is_one_line(
+    train: Command,
+    tmp_path: Path,
+    capsys: pytest.CaptureFixture[str],
+    before: list[str],
+    content: bytes,
+    message: str,
+) -> None:
+    (tmp_path / "mine/data").mkdir(parents=True)
+    (tmp_path / "mine/data/broken.yaml").write_bytes(content)
+    assert train(*before, "--config-dir", "mine", "data=broken") == 2
+    shown = capsys.readouterr().err
+    assert message in shown
+    assert "Error: " in shown and shown.count("\n") == 1
+    assert not (tmp_path / "multirun").exists()
+
+
 def test_a_refused_run_leaves_no_folder(train: Command, tmp_path: Path) -> None:
     assert train("optimizer.lr=-1") == 2
     assert not (tmp_path / "multirun").exists()
@@ -565,6 +595,32 @@ def test_what_is_wrong_or_missing_is_reported_before_torch_is_imported(
     assert not re.search(r"\| +(torch|pytorch_lightning|pandas)$", told.stderr, re.MULTILINE)
 
 
+def test_each_warning_is_shown_and_logged_once(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    path = tmp_path / "train.log"
+    with warnings.catch_warnings(), log_to(path, quiet=False):
+        warnings.simplefilter("always")
+        for _ in range(3):
+            warnings.warn("a library\nsays so", stacklevel=1)
+    assert capsys.readouterr().err.count("UserWarning: a library says so (") == 1
+    assert path.read_text().count("UserWarning: a library says so (") == 1
+
+
+class Bigger(pl.Callback):
+    """Changes the batch size, as no callback should."""
+
+    def on_fit_start(self, trainer: Any, pl_module: Any) -> None:
+        trainer.datamodule.batch_size = 24
+
+
+@pytest.mark.slow
+def test_the_batch_size_that_was_used_is_recorded(train: Command, tmp_path: Path) -> None:
+    few = ("trainer.max_epochs=1", *SMALL)
+    assert train(RUN, *few, "+callbacks.x._target_=tests.test_train.Bigger") == 0
+    assert metrics(tmp_path / "run")["hyperparameters"]["batch_size"] == 24
+
+
 def test_no_room_for_the_run_folder(
     train: Command, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: Any
 ) -> None:
@@ -578,11 +634,13 @@ def test_no_room_for_the_run_folder(
     assert "Traceback" not in shown
 
 
-def test_diverging_loss_is_told(
+def test_diverging_loss_names_the_rate_that_was_set(
     train: Command, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    assert train(RUN, "optimizer.lr=1e30", "model.batch_norm=false", *FEW) == 2
-    assert "Try a smaller optimizer.lr" in capsys.readouterr().err
+    # whose rate is almost 0 when the epoch ends
+    few = ("trainer.max_epochs=1", "schedule=onecycle", "schedule.interval=step", *SMALL)
+    assert train(RUN, "optimizer.lr=1e30", "model.batch_norm=false", *few) == 2
+    assert "Try a smaller optimizer.lr than 1e+30\n" in capsys.readouterr().err
     assert status(tmp_path / "run") == "failed"
 
 
