@@ -16,6 +16,7 @@ from omegaconf.errors import OmegaConfBaseException
 
 from pneumo import predict as command
 from pneumo import train
+from pneumo.arguments.train import CONF
 from pneumo.data import reader
 from pneumo.data.reader import InMemory
 from pneumo.inference import ensemble
@@ -121,7 +122,7 @@ def _sources(images: ImageLike | Iterable[ImageLike]) -> list[str | InMemory]:
 
 def _compose(overrides: Sequence[str], run_dir: Path) -> DictConfig:
     """The configuration as hydra.main would give it to a run in ``run_dir``."""
-    with hydra.initialize_config_dir(str(train.CONF), version_base="1.3"):
+    with hydra.initialize_config_dir(str(CONF), version_base="1.3"):
         cfg = hydra.compose("train", list(overrides), return_hydra_config=True)
     with open_dict(cfg):
         cfg.hydra.runtime.output_dir = str(run_dir)

@@ -14,9 +14,10 @@ import torch
 import yaml
 from PIL import Image
 
+from pneumo.arguments.export import EXAMPLE
 from pneumo.data import image
 from pneumo.evaluation.operating_point import OperatingPoint
-from pneumo.export import EXAMPLE, _properties, main
+from pneumo.export import _properties, main
 from pneumo.inference import onnx_model
 from pneumo.models.unet_encoder import Encoder
 from pneumo.models.views import Views

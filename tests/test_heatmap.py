@@ -10,6 +10,7 @@ import torch
 from PIL import Image
 
 from pneumo import heatmap
+from pneumo.choices import METHODS
 from pneumo.data import image
 from pneumo.heatmap import main
 from pneumo.inference import heatmap_images, saliency
@@ -109,7 +110,7 @@ def test_randomised_weights_are_others_and_the_network_keeps_its_own() -> None:
         assert torch.equal(value, before[name])
 
 
-@pytest.mark.parametrize("method", saliency.METHODS)
+@pytest.mark.parametrize("method", METHODS)
 @pytest.mark.parametrize("num_classes", [2, 3])
 def test_maps_are_in_0_to_1_for_each_class(method: str, num_classes: int) -> None:
     torch.manual_seed(0)

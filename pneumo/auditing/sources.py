@@ -12,7 +12,6 @@ from pneumo.data.labelled import check_names, one_row_a_file
 from pneumo.data.phantom import STAMP
 from pneumo.labels import CLASS_NAMES
 
-KINDS = ("kermany", "folder", "medmnist", "rsna")
 PHANTOM = "GENERATED IMAGES: drawn by a program. Scores on them say nothing about pneumonia."
 NUM_SHOWN = 3  # names in a message
 
@@ -57,9 +56,9 @@ def open_set(
     Args:
         place: the set's folder, a folder of one's own, or PneumoniaMNIST's .npz file.
         csv: a table of one's own radiographs, see pneumo.data.folder.csv_table.
-        kind: one of KINDS; None: a file is medmnist; a folder with the challenge's table is rsna;
-            one with train/ or test/ in which a name follows the set's grammar is kermany; another
-            is folder.
+        kind: one of pneumo.choices.DATA_SETS; None: a file is medmnist; a folder with the
+            challenge's table is rsna; one with train/ or test/ in which a name follows the set's
+            grammar is kermany; another is folder.
         skip_unknown: leave out images whose names do not follow that grammar.
         cache_dir: where a .npz file is unpacked.
 

@@ -14,6 +14,7 @@ import torch
 from omegaconf import OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
+from pneumo.choices import DEVICES
 from pneumo.data import medmnist as archive
 from pneumo.data import phantom, split
 from pneumo.data.kermany import set_folder
@@ -31,7 +32,6 @@ from pneumo.runs import pretrained, run_folder
 from pneumo.runs.checkpoint import Trained, check_finite, load
 from pneumo.runs.finished import read_metrics, read_table
 
-DEVICES = ("auto", "cpu", "cuda")
 MAX_REFERENCE_IMAGES = 500  # images that say what is ordinary; more changes the limit little
 REFERENCE_BATCH = 32  # of them at once through the network
 MARKS = (".hydra", "metrics.json", "status.json", "checkpoints")  # one of them: a run, maybe broken

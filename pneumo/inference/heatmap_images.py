@@ -25,7 +25,6 @@ if TYPE_CHECKING:  # the extra is asked for when it is needed
     from pneumo.inference.saliency import LogOdds
 
 TITLES = {"gradcam": "Grad-CAM", "occlusion": "Occlusion"}
-METHODS = tuple(TITLES)
 LIST = "heatmaps.json"
 WRITER = "pneumo.heatmap"  # what makes a folder one of ours
 MAX_SIDE = 1024  # pixels of the radiograph as it is drawn; larger ones are shrunk

@@ -15,6 +15,7 @@ from omegaconf.errors import OmegaConfBaseException
 from torch import Tensor
 
 from pneumo import labels
+from pneumo.choices import CHECKPOINTS
 from pneumo.data import fingerprint
 from pneumo.models.base import OWN_KEYS, Network, build
 from pneumo.models.views import Views
@@ -26,7 +27,6 @@ from pneumo.runs.weights import bounded, read_weights
 if TYPE_CHECKING:  # torchvision's detectors, which a classifier need not wait for
     from pneumo.models.detector import Detector
 
-CHECKPOINTS = ("best", "last")
 BASELINES = "pneumo.baselines."  # where those are that have no network
 ASPECTS = ("stretch", "pad")
 MAX_SIDE = 4096  # pixels of a prepared image; a larger one would fill the memory

@@ -2,7 +2,6 @@
 
 import logging
 import textwrap
-import warnings
 from collections.abc import Mapping
 from importlib.util import find_spec
 from pathlib import Path
@@ -40,18 +39,16 @@ def check(config: Mapping[str, Any]) -> None:
         raise ValueError(
             f"callbacks.checkpoint.monitor=map/{selection.on} needs pycocotools; {INSTALL}"
         )
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore")  # they come again in the run, and go to its log
-        try_parts(config, with_boxes=True)
-        objects.attempt("model", lambda: build_network(config))
+    try_parts(config, with_boxes=True)
+    objects.attempt("model", lambda: build_network(config))
 
 
-def fit(config: dict[str, Any], run_dir: Path) -> None:
+def fit(config: dict[str, Any], run_dir: Path, *, start: float | None = None) -> None:
     """Trains as ``config`` (plain, resolved, checked) says, or resumes where ``run_dir`` stopped.
 
-    Leaves in ``run_dir`` what a classifier leaves, and boxes.csv. Raises as fit.fit.
+    Leaves in ``run_dir`` what a classifier leaves, and boxes.csv. ``start``, errors: see fit.fit.
     """
-    run = begin(config, run_dir, with_boxes=True)
+    run = begin(config, run_dir, with_boxes=True, start=start)
     table = run.table
     if not find_spec("pycocotools"):
         log.warning(textwrap.fill(NO_MAP, metadata.WIDTH))

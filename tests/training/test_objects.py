@@ -5,7 +5,7 @@ import torch
 from hydra import compose, initialize_config_dir
 from omegaconf import OmegaConf
 
-from pneumo.train import CONF
+from pneumo.arguments.train import CONF
 from pneumo.training import fit
 from pneumo.training.objects import schedule_settings, try_loss, try_optimizer
 from pneumo.training.settings import check_run
@@ -93,6 +93,25 @@ def composed(*overrides: str) -> dict[str, Any]:
             ["augment=crop", "augment.transforms=[{_target_: albumentations.MaskDropout,p: 1.0}]"],
             r"augment\.transforms cannot be used as it is set: .*[Mm]ask",
         ),
+        (
+            [
+                "augment=crop",
+                "augment.transforms=[{_target_: albumentations.GaussNoise,var_limit: [9,90]}]",
+            ],
+            r"augment cannot be used as it is set: .*var_limit.* not valid for transform Gauss",
+        ),
+        (
+            ["augment=crop", "augment.transforms=[{_target_: albumentations.Affine,cval: 9}]"],
+            r"augment cannot be used as it is set: .*cval.* not valid for transform Affine",
+        ),
+        (
+            ["+callbacks.x._target_=pytorch_lightning.callbacks.BatchSizeFinder"],
+            r"callbacks\.x must leave batch size .* Set data\.batch_size=N, or search with hpar",
+        ),
+        (
+            ["+callbacks.x._target_=pytorch_lightning.callbacks.LearningRateFinder"],
+            r"a LearningRateFinder changes them\. Set optimizer\.lr=X",
+        ),
         (["+data.source.nothing=1"], r"data\.source\.nothing must be an argument"),
         (["+protocol.split.nothing=1"], r"protocol\.split\.nothing must be an argument"),
     ],
@@ -142,6 +161,8 @@ def test_a_loss_gives_one_number_for_a_batch() -> None:
     several = {"_target_": "torch.nn.CrossEntropyLoss", "reduction": "none"}
     with pytest.raises(ValueError, match="loss must give one number for a batch"):
         try_loss({"loss": several}, num_classes=2)
+    with pytest.raises(ValueError, match="loss cannot be used as it is set: Using a target size"):
+        try_loss({"loss": {"_target_": "torch.nn.L1Loss"}}, num_classes=2)
     try_loss({}, num_classes=3)  # of an older run, which has no such setting
 
 
