@@ -13,11 +13,12 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
+from pneumo.choices import SENSITIVITY
 from pneumo.data.kermany import parse_name
 from pneumo.evaluation.calibration import expected_calibration_error
 from pneumo.evaluation.intervals import percentile_interval
 from pneumo.evaluation.metrics import operating_point
-from pneumo.evaluation.operating_point import SENSITIVITY, calibrated, fit_on_validation
+from pneumo.evaluation.operating_point import calibrated, fit_on_validation
 from pneumo.inference import conformal, local_calibration
 from pneumo.labels import BACTERIA, CLASS_NAMES, NORMAL, PNEUMONIA, VIRUS
 from pneumo.report.wording import DASH

@@ -19,7 +19,7 @@ import torch
 from hydra.utils import instantiate
 from torch.nn import functional
 
-from pneumo.data import cache, image, kermany, split
+from pneumo.data import cache, image, kermany, labelled, split
 from pneumo.data.datamodule import XrayDataModule
 from pneumo.models import fused_cpu
 from pneumo.runs import run_folder
@@ -41,7 +41,7 @@ def index_and_split(count: int) -> float:
 
     def work() -> None:
         table, _ = kermany.index_names(names)
-        table = table.assign(group=kermany.join_duplicates(table, table["path"].tolist()))
+        table = table.assign(group=labelled.join_duplicates(table, table["path"].tolist()))
         split.split(
             table, partial(split.by_fraction, fractions={"train": 0.7, "test": 0.3}), seed=0
         )

@@ -19,11 +19,11 @@ from torch.nn import functional
 from torch.utils.data import DataLoader
 
 from benchmarks import plain
+from pneumo.arguments.train import CONF
 from pneumo.data.datamodule import XrayDataModule
 from pneumo.data.kermany import targets
 from pneumo.models import complexity, fused_cpu
 from pneumo.models.base import Network
-from pneumo.train import CONF
 from pneumo.training import fit
 
 Batches = Iterator[tuple[Tensor, Tensor]]  # float images and classes, without end

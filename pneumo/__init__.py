@@ -7,6 +7,7 @@ __version__ = "0.1.0"
 # Nothing here calls home. Each is read when its library is imported; a user's own value stays.
 for _name, _value in {
     "NO_ALBUMENTATIONS_UPDATE": "1",  # it asks for news of itself
+    "MLFLOW_DISABLE_TELEMETRY": "true",
     "ORT_DISABLE_TELEMETRY": "1",  # ONNX Runtime leaves a device's id and reports events
     "RAY_USAGE_STATS_ENABLED": "0",
 }.items():

@@ -1,11 +1,10 @@
 """The command ``pneumo VERB ...``, the same as ``python -m pneumo.VERB ...``."""
 
-# A verb's module is imported when the verb is asked for: torch takes seconds.
 import os
 import sys
 from importlib import import_module
 
-from pneumo import cli
+from pneumo import __version__, cli
 
 VERBS = {  # what `pneumo --help` says of each, in the order of use
     "download": "fetches the public radiographs",
@@ -18,21 +17,24 @@ VERBS = {  # what `pneumo --help` says of each, in the order of use
     "export": "an ONNX file and a model card",
     "report": "tables, pictures and one page over runs",
 }
-MODULES = {"report": "pneumo.report.__main__"}
 COMPLETION = ("-sc", "--shell-completion")  # Hydra's option
 
 
 def main() -> int:
-    """The command; returns its exit code, 2 for a verb that is none."""
+    """The command; returns its exit code, 2 for an unknown verb."""
     arguments = sys.argv[1:]
     if not arguments or arguments[0] in ("-h", "--help"):
         sys.stdout.write(help_text())
+        return 0
+    if arguments[0] == "--version":
+        sys.stdout.write(f"{cli.PROGRAM} {__version__}\n")
         return 0
     if arguments[0] in COMPLETION:
         return complete(arguments)
     if arguments[0] not in VERBS:
         sys.stderr.write(
-            f"error: the first word must be one of {', '.join(VERBS)}; got {arguments[0]!r}\n"
+            f"error: the first word must be one of {', '.join(VERBS)}; got {arguments[0]!r}."
+            f"{cli.nearest(arguments[0], VERBS)}\n"
         )
         return cli.MISTAKE
     return run(arguments[0], arguments[1:])
@@ -41,7 +43,7 @@ def main() -> int:
 def run(verb: str, arguments: list[str]) -> int:
     """Does what ``python -m pneumo.VERB`` does; returns its exit code."""
     sys.argv = [f"{cli.PROGRAM} {verb}", *arguments]  # Hydra reads them there
-    return import_module(MODULES.get(verb, f"pneumo.{verb}")).main() or 0
+    return cli.start(verb)
 
 
 def help_text() -> str:

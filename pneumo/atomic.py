@@ -2,6 +2,7 @@
 
 import contextlib
 import ctypes
+import errno
 import os
 import platform
 import re
@@ -14,6 +15,7 @@ from functools import cache
 from pathlib import Path
 
 RENAME_EXCHANGE, AT_FDCWD = 2, -100  # of Linux's renameat2, see its manual
+FULL = (errno.ENOSPC, errno.EDQUOT)  # of an OSError: no room on the disk, or for this user
 
 
 @contextmanager
@@ -24,35 +26,75 @@ def replacing(path: Path) -> Iterator[Path]:
     """
     part = temporary(path)
     try:
-        yield part
-        part.replace(path)
+        with _naming(path, part):
+            yield part
+            part.replace(path)
     finally:
         part.unlink(missing_ok=True)
 
 
 @contextmanager
-def replacing_folder(folder: Path) -> Iterator[Path]:
+def replacing_folder(folder: Path, *, keep: bool = False) -> Iterator[Path]:
     """Yields a new folder beside ``folder`` to write to; it then takes ``folder``'s place.
 
-    Where the system can exchange two names (Linux), ``folder`` is there at any moment. Elsewhere it
-    is gone between two renames; if the process is killed just then, the next call gets it back.
+    Where the body raises, ``folder`` is as it was. Where the system can exchange two names (Linux),
+    it is there at any moment. Elsewhere it is gone between two renames; if the process is killed
+    just then, the next call gets it back.
+
+    Args:
+        folder: is replaced, if it exists; folders above it are made. A link to a folder stays one.
+        keep: whether the new folder also gets the files of the old one that it lacks.
     """
+    folder = folder.resolve()
     new, old = temporary(folder), folder.with_name(f".{folder.name}.old.tmp")
     if old.is_dir() and not folder.exists():
         old.rename(folder)
     shutil.rmtree(new, ignore_errors=True)  # of a killed process that had the number of this one
     try:
-        new.mkdir()
-        yield new
-        if not folder.exists():
-            new.rename(folder)
-        elif not _exchange(new, folder):
-            shutil.rmtree(old, ignore_errors=True)
-            folder.rename(old)
-            new.rename(folder)
-            shutil.rmtree(old, ignore_errors=True)
+        with _naming(folder, new):
+            new.mkdir(parents=True)
+            if folder.is_dir():
+                shutil.copymode(folder, new)
+            yield new
+            if keep and folder.is_dir():
+                _link_missing(folder, new)
+            if not folder.exists():
+                new.rename(folder)
+            elif not _exchange(new, folder):
+                shutil.rmtree(old, ignore_errors=True)
+                folder.rename(old)
+                new.rename(folder)
+                shutil.rmtree(old, ignore_errors=True)
     finally:
         shutil.rmtree(new, ignore_errors=True)
+
+
+@contextmanager
+def _naming(path: Path, part: Path) -> Iterator[None]:
+    """Names ``path`` in errors of its temporary ``part`` and of a full disk, which name no file."""
+    try:
+        yield
+    except OSError as error:
+        if error.errno in FULL or str(error.filename).startswith(str(part)):
+            error.filename = str(path)
+        raise
+
+
+def _link_missing(old: Path, new: Path) -> None:
+    """Adds to ``new`` what ``old`` has besides: as links, or as copies on a disk without them."""
+    for path in old.iterdir():
+        if not os.path.lexists(new / path.name):
+            if path.is_dir() and not path.is_symlink():
+                shutil.copytree(path, new / path.name, symlinks=True, copy_function=_link)
+            else:
+                _link(path, new / path.name)
+
+
+def _link(path: str | Path, target: str | Path) -> None:
+    try:
+        os.link(path, target, follow_symlinks=False)
+    except OSError:
+        shutil.copy2(path, target, follow_symlinks=False)
 
 
 def temporary(path: Path) -> Path:

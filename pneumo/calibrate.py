@@ -10,8 +10,13 @@ from pathlib import Path
 from typing import Any
 
 from pneumo import cli
+
+if __name__ == "__main__":  # --help and wrong arguments need nothing of what follows
+    raise SystemExit(cli.start("calibrate"))
+
+from pneumo.arguments.calibrate import parse
+from pneumo.choices import SENSITIVITY
 from pneumo.data.kermany import check_unpacked
-from pneumo.evaluation.operating_point import SENSITIVITY
 from pneumo.inference import ensemble, local_calibration
 from pneumo.inference.ensemble import Networks
 from pneumo.inference.files import UnreadableError, score_files
@@ -20,39 +25,13 @@ from pneumo.labels import NORMAL, PNEUMONIA
 from pneumo.runs import detection_run, pretrained, run_folder
 from pneumo.runs.output import check_out
 
-EXAMPLES = """\
-examples:
-  python -m pneumo.calibrate RUN --data my_radiographs
-      a folder with NORMAL/ and PNEUMONIA/ in it; writes
-      RUN/calibrations/my_radiographs.json
-  python -m pneumo.predict RUN new_radiographs/ --calibration my_radiographs
-      decides by it; with --coverage 0.9 its prediction sets are of it, too
-  python -m pneumo.calibrate pretrained:compact --data mine
-      writes mine.json here, since nothing is written into the package
-  python -m pneumo.calibrate RUN --data mine --sensitivity 0.98
-  python -m pneumo.calibrate RUN --data mine --youden
-
-The threshold is the highest one with a sensitivity of at least 0.95 on these
-images (or --sensitivity, or --youden), the temperature the one with the least
-cross-entropy. Of copies of an image one counts, and each label needs distinct
-images of 5 patients. The table says what so many images buy: patients are
-drawn, both are fitted to them and scored on the patients not drawn, 200 times;
-the range is that of 95 % of draws. A draw counts where both of its parts have
-both labels; where fewer than 200 do, it is said. The range is no confidence
-interval: where no draw makes an error it has no width, though more images may
-find errors.
-Nothing in the run is changed, and predict uses the file only where it is named.
-The images must be new to the run.
-exit codes: 0 done; 2 a mistake in the command or a refusal; 3 an image could
-not be read; 130 stopped. Not a medical device.
-"""
 FOREIGN = "names, PatientID and identical images"  # where a name does not say the patient
 WIDTH = 80  # columns of what is printed
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """The command; returns its exit code."""
-    given = _parser().parse(arguments)
+    given = parse(arguments)
     return cli.run(lambda: _command(given), stopped="stopped; nothing was written")
 
 
@@ -127,7 +106,7 @@ def calibrate(
         "own_here": None if own is None else local_calibration.at_threshold(scored, own),
         "data": data.resolve().name,
         "copies": len(table) - len(scored),
-        "patients_by": FOREIGN if (table["subtype"] == "").any() else "names",
+        "patients_by": FOREIGN if (table["known_by"] != "name").any() else "names",
         "shared_with_train": shared,
         "compared": compared,
         "run": member.name,
@@ -223,52 +202,3 @@ def _place(given: argparse.Namespace, run_dir: Path) -> Path:
             "another place with --out"
         )
     return out
-
-
-def _parser() -> cli.Parser:
-    parser = cli.Parser(
-        "calibrate",
-        description="Threshold and temperature of a run from a few labelled images of your own.",
-        epilog=EXAMPLES,
-    )
-    parser.add_argument(
-        "run", metavar="RUN", help="the folder of a finished run, or pretrained:compact"
-    )
-    parser.add_argument(
-        "--data", type=Path, required=True, metavar="DIR", help="labelled: NORMAL/ and PNEUMONIA/"
-    )
-    parser.add_argument(
-        "--out",
-        type=Path,
-        metavar="FILE",
-        help="default: RUN/calibrations/NAME-OF-DIR.json; NAME-OF-DIR.json where RUN is read-only",
-    )
-    rule = parser.add_mutually_exclusive_group()
-    rule.add_argument(
-        "--sensitivity",
-        type=_sensitivity,
-        default=SENSITIVITY,
-        metavar="P",
-        help="at least this on the images; default: %(default)s",
-    )
-    rule.add_argument("--youden", action="store_true", help="the greatest Youden index instead")
-    parser.add_argument(
-        "--allow-overlap", action="store_true", help="with the train split, which is optimistic"
-    )
-    parser.add_argument("--replace", action="store_true", help="a file that is there already")
-    parser.add_trust()
-    return parser
-
-
-def _sensitivity(text: str) -> float:
-    try:
-        value = float(text)
-    except ValueError:
-        value = -1.0
-    if not 0 < value <= 1:
-        raise argparse.ArgumentTypeError(f"must be above 0 and at most 1; got {text}")
-    return value
-
-
-if __name__ == "__main__":
-    raise SystemExit(main())

@@ -1,15 +1,32 @@
-"""What all commands but training share: their parser, their exit codes, how they tell an error."""
+"""What the commands share: how they start, their parser, exit codes, how they report errors."""
 
 import argparse
 import contextlib
 import os
 import re
 import sys
+import time
 from collections import Counter
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
+from difflib import SequenceMatcher
+from importlib import import_module
+
+from pneumo import atomic
 
 MISTAKE, UNREADABLE, STOPPED = 2, 3, 130  # exit codes; 130 is Ctrl-C, as shells have it
 PROGRAM = "pneumo"  # the command that pyproject.toml installs
+MODULES = {"report": "pneumo.report.__main__"}  # of the commands that are no pneumo.COMMAND
+INPUTS = {  # arguments of the commands that name what must exist
+    "run": "RUN",
+    "runs": "RUN",
+    "roots": "DIR",
+    "place": "DIR",
+    "data": "--data",
+    "csv": "--csv",
+}
+PACKAGED = "pretrained:"  # how the name of a network begins that comes with the package
+
+started: float | None = None  # time.monotonic() when this process began as a command
 
 
 class Parser(argparse.ArgumentParser):
@@ -50,6 +67,30 @@ def _program(command: str) -> str:
     return typed if sys.argv[0] == typed else f"python -m pneumo.{command}"
 
 
+def start(command: str) -> int:
+    """Runs a command by ``sys.argv`` and returns its exit code.
+
+    --help, a wrong argument and a missing file end it before it imports torch, which takes seconds.
+    """
+    global started
+    started = time.monotonic()
+    given = import_module(f"pneumo.arguments.{command}").parse(sys.argv[1:])
+    if message := _missing(given):
+        sys.stderr.write(f"error: {message}\n")
+        return MISTAKE
+    return import_module(MODULES.get(command, f"pneumo.{command}")).main() or 0
+
+
+def _missing(given: argparse.Namespace | None) -> str | None:
+    """Returns what to report of a named file or folder that does not exist."""
+    for name, option in INPUTS.items():
+        named = getattr(given, name, None) or []
+        for place in named if isinstance(named, list) else [named]:
+            if not os.path.exists(place) and not str(place).startswith(PACKAGED):  # noqa: PTH110
+                return f"{option} must exist; there is no {place}"
+    return None
+
+
 def run(command: Callable[[], int], *, stopped: str = "stopped") -> int:
     """Returns the exit code of ``command``; an error of the user's becomes one line on stderr.
 
@@ -67,7 +108,8 @@ def run(command: Callable[[], int], *, stopped: str = "stopped") -> int:
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return 0
     except (ValueError, OSError) as error:
-        sys.stderr.write(f"error: {error}\n")
+        full = isinstance(error, OSError) and error.errno in atomic.FULL
+        sys.stderr.write(f"error: {error}{'. Make room, or name another place' * full}\n")
         return MISTAKE
     except KeyboardInterrupt:
         sys.stderr.write(f"{stopped}\n")
@@ -77,6 +119,22 @@ def run(command: Callable[[], int], *, stopped: str = "stopped") -> int:
 def counted(number: int, noun: str) -> str:
     """Returns a number and its noun, in the plural but for 1: 1 file, 1,200 files."""
     return f"{number:,} {noun}" + "s" * (number != 1)
+
+
+def nearest(word: str, choices: Iterable[str]) -> str:
+    """Returns " Did you mean …?" with the choice most like ``word``, or nothing.
+
+    Also where only the last part of a dotted choice is like that of ``word``: lr is optimizer.lr.
+    """
+
+    def alike(choice: str) -> tuple[float, float]:
+        whole_word = SequenceMatcher(None, word, choice).ratio()
+        last = SequenceMatcher(None, word.rpartition(".")[2], choice.rpartition(".")[2]).ratio()
+        group = 1 if "." not in word + choice and whole_word > 0.75 else 0
+        return group + max(whole_word, last if last > 0.7 else 0), whole_word
+
+    best = max(choices, key=alike, default="")
+    return f" Did you mean {best}?" if best and alike(best)[0] >= 0.5 else ""
 
 
 def short_names(names: Sequence[str], *, width: int) -> dict[str, str]:

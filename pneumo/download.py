@@ -15,7 +15,6 @@ import errno
 import hashlib
 import json
 import os
-import re
 import shlex
 import shutil
 import sys
@@ -25,21 +24,19 @@ from collections.abc import Sequence
 from datetime import UTC, datetime
 from pathlib import Path
 
+from pneumo import cli
+
+if __name__ == "__main__":  # --help and wrong arguments need nothing of what follows
+    raise SystemExit(cli.start("download"))
+
 import requests
 from filelock import FileLock, Timeout
 from requests.adapters import HTTPAdapter
 from tqdm import tqdm
 from urllib3.util import Retry
 
-from pneumo import __version__, cli
-
-DOI = "10.17632/rscbjbr9sj"
-# ChestXRay2017.zip of the page above.
-URL = (
-    "https://data.mendeley.com/public-files/datasets/rscbjbr9sj/files/"
-    "f12eaf6d-6023-432f-acc9-80c9d7393433/file_downloaded"
-)
-TARGET = Path("data/chest_xray")
+from pneumo import __version__
+from pneumo.arguments.download import BY_HAND, DOI, parse
 
 TIMEOUT_S = 30.0  # silence on the line that counts as a broken connection
 RETRIES = Retry(  # of a request without an answer, or with one that asks to come back
@@ -52,30 +49,10 @@ RETRIES = Retry(  # of a request without an answer, or with one that asks to com
 CHUNK_BYTES = 1 << 14  # requests drops what it has of a chunk when the connection breaks
 MAX_BYTES = 8_000_000_000  # unpacked; the set has 1.2 GB, so more is another file
 
-BY_HAND = f"""\
-By hand: open https://doi.org/{DOI} in a browser, take the zip of
-chest X-rays (or Kaggle's data set "chest-xray-pneumonia"), unpack it, and name
-the folder that has train/ in it: set PNEUMO_DATA=DIR, or give data.root=DIR to
-the training."""
-
-EXAMPLES = f"""\
-examples:
-  python -m pneumo.download                 to {TARGET}, for data=auto
-  python -m pneumo.download --to /big/disk/chest_xray
-  python -m pneumo.download --keep-zip      the zip stays beside the folder
-  python -m pneumo.download --sha256 HEX    refuse any other file
-
-A download that broke off resumes where it was, by the same command again;
-until then it is in DIR.download.
-{BY_HAND}
-
-exit codes: 0 done; 2 a mistake or no download, said in the error; 130 stopped.
-"""
-
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """The command; returns its exit code."""
-    given = _parser().parse(arguments)
+    given = parse(arguments)
     stopped = "\nstopped; the same command again resumes there"
     return cli.run(lambda: _command(given), stopped=stopped)
 
@@ -362,29 +339,3 @@ def _megabytes(size: int) -> str:
 
 def _say(text: str) -> None:
     sys.stderr.write(f"{text}\n")
-
-
-def _sha256(text: str) -> str:
-    """Returns ``text`` in lower case; ArgumentTypeError where it is no SHA-256."""
-    if not re.fullmatch(r"[0-9a-fA-F]{64}", text):
-        raise argparse.ArgumentTypeError(f"must be 64 hexadecimal digits; got {text!r}")
-    return text.lower()
-
-
-def _parser() -> cli.Parser:
-    parser = cli.Parser(
-        "download",
-        description="Fetch the public chest X-rays (1.2 GB, CC BY 4.0) and unpack them.",
-        epilog=EXAMPLES,
-    )
-    parser.add_argument("--url", default=URL, help="another address of the zip")
-    parser.add_argument("--to", type=Path, default=TARGET, metavar="DIR", help=f"default: {TARGET}")
-    parser.add_argument(
-        "--sha256", type=_sha256, metavar="HEX", help="what the zip must have, if you know it"
-    )
-    parser.add_argument("--keep-zip", action="store_true", help="keep it as DIR.zip")
-    return parser
-
-
-if __name__ == "__main__":
-    raise SystemExit(main())

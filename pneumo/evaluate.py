@@ -7,13 +7,19 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
+from pneumo import cli
+
+if __name__ == "__main__":  # --help and wrong arguments need nothing of what follows
+    raise SystemExit(cli.start("evaluate"))
+
 import numpy as np
 import pandas as pd
 
-from pneumo import cli
+from pneumo.arguments.evaluate import parse
+from pneumo.choices import PREVALENCES
 from pneumo.data import image
 from pneumo.data.kermany import check_unpacked
-from pneumo.evaluation.assessment import PREVALENCES, assess
+from pneumo.evaluation.assessment import assess
 from pneumo.evaluation.combine import VOTE, vote_share
 from pneumo.evaluation.metrics import Array
 from pneumo.evaluation.operating_point import OperatingPoint, fit_on_validation, fit_weights
@@ -24,37 +30,13 @@ from pneumo.inference.files import UnreadableError, score_files
 from pneumo.inference.leakage import labelled, shared_with_train
 from pneumo.labels import CLASS_NAMES
 from pneumo.report import terminal
+from pneumo.report.reading import find_runs
 from pneumo.runs import detection_run, pretrained, run_folder
-from pneumo.runs.checkpoint import CHECKPOINTS
 from pneumo.runs.output import check_out, opened, printable
 from pneumo.shift import page, said, sample
 from pneumo.shift.run import Samples, against_run
 from pneumo.shift.run import read as read_samples
 
-EXAMPLES = """\
-examples:
-  python -m pneumo.evaluate RUN
-      its own test split; from predictions.csv, so that no image is needed
-  python -m pneumo.evaluate RUN --data other_hospital --prevalence 0.03
-      a folder with NORMAL/ and PNEUMONIA/ in it, or one like the set; also how
-      its images differ from those that the run was validated on
-  python -m pneumo.evaluate RUN --data scans --unlabelled --page shift.html
-      how images without labels differ, with pictures of the farthest
-  python -m pneumo.evaluate pretrained:compact --data my_radiographs
-      the network that comes with the package
-  python -m pneumo.evaluate RUN1 RUN2 RUN3 --out scores.json
-      also their mean, a mean with weights fitted on validation data, their
-      majority vote, and how RUN1 differs from each other one
-  python -m pneumo.evaluate DETECTOR1 DETECTOR2
-      runs of task=detection: the challenge's score, and their fused boxes
-
-Intervals are of 95 %, over patients. The operating point, the
-temperature and the weights are fixed on validation data only; a run with
-protocol=paper has none, and it is said. --out replaces a file that exists,
-whole or not at all.
-exit codes: 0 done; 2 a mistake in the command or a refusal; 3 an image could
-not be read; 130 stopped. Not a medical device.
-"""
 IMAGES_GONE = (
     "the images of {} must be read, and are not where it found them. Set PNEUMO_DATA (or, for "
     "generated ones, PNEUMO_CACHE) as it was for the training; python -m pneumo.download fetches "
@@ -74,13 +56,13 @@ class ScoredOn:
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """The command; returns its exit code."""
-    given = _parser().parse(arguments)
+    given = parse(arguments)
     return cli.run(lambda: _command(given))
 
 
 def _command(given: argparse.Namespace) -> int:
-    run_dirs = [pretrained.find(run) for run in given.runs]
-    _check_shift(given)
+    run_dirs = [run_dir for run in given.runs for run_dir in _run_dirs(pretrained.find(run))]
+    _check_shift(given, num_runs=len(run_dirs))
     for name, out in (("--out", given.out), ("--page", given.page)):
         if out:
             check_out(out, run_dirs=run_dirs, name=name)
@@ -109,9 +91,20 @@ def _command(given: argparse.Namespace) -> int:
     return cli.UNREADABLE if found.get("shift", {}).get("unreadable") else 0
 
 
-def _check_shift(given: argparse.Namespace) -> None:
+def _run_dirs(place: Path) -> list[Path]:
+    """The folder of a run itself; of a sweep its finished runs, the others are named."""
+    if not place.is_dir() or ensemble.looks_like_run(place):
+        return [place]
+    runs = {run: run_folder.read_status(run)["status"] for run in find_runs(place)}
+    left_out = [f"{run.name} ({status})" for run, status in runs.items() if status != "done"]
+    if left_out:
+        sys.stderr.write(f"left out of {place}, not finished: {', '.join(left_out)}\n")
+    return [run for run, status in runs.items() if status == "done"] or [place]
+
+
+def _check_shift(given: argparse.Namespace, *, num_runs: int) -> None:
     for name, asked in (("--unlabelled", given.unlabelled), ("--page", given.page)):
-        if asked and (not given.data or len(given.runs) > 1):
+        if asked and (not given.data or num_runs > 1):
             raise ValueError(f"{name} compares the images of --data DIR with those of one RUN")
     if given.unlabelled and given.prevalence is not PREVALENCES:
         raise ValueError("--prevalence is of predictive values, which need labels; leave it out")
@@ -297,7 +290,7 @@ def other_images(
         )
         notes.append(f"{one.name}: {leak}compared {compared}")
     root, table = tables[keys[0]]
-    return ScoredOn(str(data), table.assign(group=table["patient"]), root, tuple(notes))
+    return ScoredOn(str(data), table, root, tuple(notes))
 
 
 def _generated(one: Member) -> str:
@@ -440,50 +433,3 @@ def text(found: dict[str, Any]) -> str:
         return terminal.wrapped([*start, "", *shift])
     lines = terminal.score_lines(found)
     return terminal.wrapped([*lines, "", *shift] if shift else lines)
-
-
-def _prevalence(text: str) -> float:
-    try:
-        value = float(text)
-    except ValueError:
-        value = 0.0
-    if not 0 < value < 1:
-        raise argparse.ArgumentTypeError(f"must be between 0 and 1; got {text}")
-    return value
-
-
-def _parser() -> cli.Parser:
-    parser = cli.Parser(
-        "evaluate",
-        description="Scores of finished runs on images they were not trained on.",
-        epilog=EXAMPLES,
-    )
-    parser.add_argument(
-        "runs", nargs="+", metavar="RUN", help="a finished run's folder, or pretrained:compact"
-    )
-    parser.add_argument("--data", type=Path, metavar="DIR", help="other labelled images")
-    parser.add_argument(
-        "--unlabelled", action="store_true", help="those of --data have no labels: compare only"
-    )
-    parser.add_argument(
-        "--page", type=Path, metavar="FILE.html", help="how they differ, with pictures of them"
-    )
-    parser.add_argument("--checkpoint", choices=CHECKPOINTS, default="best", help="default: best")
-    parser.add_argument("--out", type=Path, metavar="FILE.json", help="everything as JSON")
-    parser.add_argument(
-        "--prevalence",
-        nargs="+",
-        type=_prevalence,
-        default=PREVALENCES,
-        metavar="P",
-        help=f"of PPV, NPV and net benefit; default: {' '.join(map(str, PREVALENCES))}",
-    )
-    parser.add_argument(
-        "--allow-overlap", action="store_true", help="score on what a run was trained on"
-    )
-    parser.add_trust()
-    return parser
-
-
-if __name__ == "__main__":
-    raise SystemExit(main())

@@ -5,16 +5,22 @@ import json
 import sys
 import tempfile
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
-from dataclasses import replace
+from contextlib import ExitStack, contextmanager
+from dataclasses import asdict, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
+
+from pneumo import cli
+
+if __name__ == "__main__":  # --help and wrong arguments need nothing of what follows
+    raise SystemExit(cli.start("export"))
 
 import numpy as np
 from jinja2 import UndefinedError
 from tqdm import tqdm
 
-from pneumo import atomic, cli
+from pneumo import atomic
+from pneumo.arguments.export import parse
 from pneumo.data import fingerprint, image, phantom, reader, split
 from pneumo.data.base import KERMANY_LICENCE
 from pneumo.evaluation.operating_point import OperatingPoint
@@ -22,7 +28,7 @@ from pneumo.inference import ensemble
 from pneumo.inference.ensemble import Member
 from pneumo.report import checklists, model_card, pretrained_card
 from pneumo.runs import detection_run, output, pretrained, run_folder
-from pneumo.runs.checkpoint import CHECKPOINTS, Trained, check_finite, load
+from pneumo.runs.checkpoint import Trained, check_finite, load
 
 if TYPE_CHECKING:  # the extra is asked for when it is needed
     from onnx import ModelProto
@@ -34,47 +40,6 @@ GRAPH_TOLERANCE = 1e-3  # of a logit, the same pixels: 1e-5 was seen, float32 su
 WHOLE_TOLERANCE = 0.02  # of a probability, resized by the file: 0.009 was seen; a resized pixel may
 # differ by one grey level of 255, where Pillow and ONNX Runtime round a half differently
 
-EXAMPLE = """\
-import sys
-import numpy, onnxruntime
-from PIL import Image
-session = onnxruntime.InferenceSession(sys.argv[1])
-about = session.get_modelmeta().custom_metadata_map
-image = numpy.asarray(Image.open(sys.argv[2]).convert("L"))[None, None]
-probability = session.run(["probability"], {"image": image})[0][0]
-for name, value in zip(about["classes"].split(","), probability):
-    print(f"{name}: {value:.4f}")
-print(about["limits"])
-"""
-EPILOG = f"""\
-examples:
-  python -m pneumo.export RUN
-      writes RUN/export/model.onnx, and model-card.md and model-checklists.md
-      beside it
-  python -m pneumo.export RUN --out pneumonia.onnx --check radiographs/
-      checked on the images of a folder instead of the run's own; the card goes
-      beside the file
-  python -m pneumo.export pretrained:compact
-      of the network that comes with the package; writes to export/
-  python -m pneumo.export RUN --to checklists
-      CLAIM and TRIPOD+AI, filled as far as the run tells: export/checklists.md
-  python -m pneumo.export RUN --to run --out small
-      a run folder to hand on: what predict, evaluate, heatmap and export need,
-      without optimizer, logs and paths of this machine
-
-The file takes uint8 grey images (N, 1, H, W) of any size and gives logits and
-probability, both (N, classes). It is checked against the network with ONNX
-Runtime before it is written. Its use needs neither torch nor pneumo, as saved
-in use.py and run with python use.py model.onnx radiograph.png:
-
-{"".join("    " + line for line in EXAMPLE.splitlines(keepends=True))}
-This is enough for 8-bit grey and colour PNG and JPEG. For images of more than 8
-bits, transparency, a camera's orientation tag, or DICOM, prepare the pixels as
-pneumo.data.image.decode tells.
-
-exit codes: 0 done; 2 a mistake; 3 written, but some files of --check could not
-be read; 130 stopped. Not a medical device.
-"""
 LIMITS = (
     "Research only, not a medical device. Children of one hospital; frontal chest radiographs "
     "only; no external validation. Accuracy on this set may come from how radiographs were saved."
@@ -113,7 +78,7 @@ class Checked(NamedTuple):
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """The command; returns its exit code."""
-    given = _parser().parse(arguments)
+    given = parse(arguments)
     return cli.run(lambda: _command(given), stopped="stopped; nothing was written")
 
 
@@ -313,7 +278,11 @@ def _build(one: Trained, properties: dict[str, str]) -> "ModelProto":
     from pneumo.inference import onnx_model
 
     return onnx_model.build(
-        one.network, image_size=one.image_size, aspect=one.aspect, properties=properties
+        one.network,
+        views=one.views,
+        image_size=one.image_size,
+        aspect=one.aspect,
+        properties=properties,
     )
 
 
@@ -330,6 +299,7 @@ def _properties(
         "output": "logits and probability (softmax, no temperature applied): float32 (N, classes)",
         "image_size": str(one.image_size),
         "aspect": one.aspect,
+        "views": json.dumps(asdict(one.views)),  # logits are the mean over them, inside
         "preprocessing": json.dumps(prepared),  # of three fixed images: see data/fingerprint.py
         "model": str(metrics["model"]),
         "checkpoint": checkpoint,
@@ -397,7 +367,7 @@ def _compare(model: "ModelProto", one: Trained, chosen: Checked) -> Difference:
             unread.append(str(error))
             continue
         prepared = image.resize(picture, size=one.image_size, aspect=one.aspect)
-        wanted = onnx_model.network_answers(one.network, prepared)
+        wanted = onnx_model.network_answers(one.network, one.views, prepared)
         check_finite(wanted, one.run_dir)
         graph_off = np.abs(onnx_model.answers(session, prepared) - wanted)[0].max()
         whole_off = np.abs(onnx_model.answers(session, picture) - wanted)[1].max()
@@ -453,41 +423,9 @@ def _is_own(path: Path) -> bool:
 
 
 def _write(model_path: Path, model: bytes, about: dict[Path, str]) -> None:
-    """Writes the model and the texts about it, each whole or not at all."""
+    """Writes the model and the texts about it; where one cannot be written, none is replaced."""
     model_path.parent.mkdir(parents=True, exist_ok=True)
-    with atomic.replacing(model_path) as part:
-        part.write_bytes(model)
-        for path, text in about.items():
-            run_folder.write_text(path, text)
-
-
-def _parser() -> cli.Parser:
-    parser = cli.Parser(
-        "export",
-        description="A finished run as one ONNX file, preprocessing inside, with a model card.",
-        epilog=EPILOG,
-    )
-    parser.add_argument(
-        "run", metavar="RUN", help="the folder of a finished run, or pretrained:compact"
-    )
-    parser.add_argument(
-        "--to",
-        choices=("onnx", "run", "checklists"),
-        default="onnx",
-        help="the format; default: %(default)s",
-    )
-    parser.add_argument(
-        "--checkpoint", choices=CHECKPOINTS, default="best", help="default: %(default)s"
-    )
-    parser.add_argument(
-        "--out", type=Path, metavar="PLACE", help="a folder, or a file that ends in .onnx"
-    )
-    parser.add_argument(
-        "--check", nargs="+", metavar="PATH", help="images or folders to check on, all of them"
-    )
-    parser.add_trust()
-    return parser
-
-
-if __name__ == "__main__":
-    raise SystemExit(main())
+    files = {model_path: model} | {path: text.encode() for path, text in about.items()}
+    with ExitStack() as stack:
+        for path, data in files.items():
+            stack.enter_context(atomic.replacing(path)).write_bytes(data)

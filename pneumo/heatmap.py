@@ -5,62 +5,25 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
+from pneumo import cli
+
+if __name__ == "__main__":  # --help and wrong arguments need nothing of what follows
+    raise SystemExit(cli.start("heatmap"))
+
 import numpy as np
 from tqdm import tqdm
 
-from pneumo import cli
+from pneumo.arguments.heatmap import parse
 from pneumo.data import reader
 from pneumo.inference import ensemble, heatmap_images
-from pneumo.inference.heatmap_images import METHODS, Heatmap, HeatmapRequest
-from pneumo.labels import CLASS_NAMES, PNEUMONIA
+from pneumo.inference.heatmap_images import Heatmap, HeatmapRequest
+from pneumo.labels import PNEUMONIA
 from pneumo.runs import detection_run, output, pretrained, run_folder
-from pneumo.runs.checkpoint import CHECKPOINTS, load
+from pneumo.runs.checkpoint import load
 
 SCORES = "scores.json"
 MAX_OWN = 32  # radiographs spread over the run's test split, where none are named
 
-EXAMPLES = """\
-examples:
-  python -m pneumo.heatmap RUN --out maps --score
-      32 images spread over the run's test split; the scores also go into the
-      run folder, as heatmap.json, from where the report and the model card
-      take them
-  python -m pneumo.heatmap RUN radiograph.png --out maps
-  python -m pneumo.heatmap pretrained:compact radiograph.png --out maps
-      of the network that comes with the package
-  python -m pneumo.heatmap RUN radiographs/ --out maps --method occlusion \\
-      --class NORMAL
-  python -m pneumo.heatmap RUN radiographs/ --out maps --score
-      also maps/scores.json, what the maps are worth
-
-Each picture says the file's name, the probability, the decision and its
-threshold (of the run's validation split, or 0.5), above the image; it shows
-the image, and over it what speaks for the class asked for:
-bright is most, and the scale is that picture's own, so two pictures do not
-compare. gradcam is coarse (the image in 8 x 8 fields at 256 pixels) and quick;
-occlusion covers one window after another and measures what that costs; it
-needs no gradient and takes seconds a radiograph.
-
-The numbers of --score, means over the radiographs and each radiograph's:
-  deletion   area under the class's probability while the brightest places are
-             blurred away first
-  random     the same with places in random order, the baseline
-  gap        random - deletion: above 0, the map knows more than chance; near
-             0, it explains nothing
-  randomised rank correlation with the maps of networks of random weights
-             (Adebayo et al., 2018): near 0 is right; near 1, the map shows the
-             radiograph and not what was learnt
-  flat       images on which nothing spoke for the class, so that there is no
-             map to score
-
-A second call into the same folder replaces its list, heatmaps.json, and its
-scores.
-A map tells where, not why: a place that matters may be a letter, a tube or the
-edge of the radiograph.
-
-exit codes: 0 done; 2 a mistake; 3 done, but some files could not be read; 130
-stopped. Not a medical device.
-"""
 MEANING = {
     "deletion": "area under the class's probability, brightest places blurred first; low is good",
     "random": "the same, places in random order: the baseline",
@@ -71,7 +34,7 @@ MEANING = {
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """The command; returns its exit code."""
-    given = _parser().parse(arguments)
+    given = parse(arguments)
     return cli.run(
         lambda: heatmaps(
             pretrained.find(given.run),
@@ -83,7 +46,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
             score=given.score,
             trust=given.trust,
         ),
-        stopped="stopped; the pictures so far are whole",
+        stopped="stopped; nothing was written",
     )
 
 
@@ -116,6 +79,7 @@ def heatmaps(
             holds something else.
     """
     detection_run.refuse(run_dir, "a heat map is of a classifier")
+    heatmap_images.check_album(out, "--out")
     one = load(run_dir, checkpoint=checkpoint, trust=trust)
     request = heatmap_images.make_request(
         one, checkpoint=checkpoint, class_name=class_name, method=method
@@ -128,9 +92,23 @@ def heatmaps(
         )
     if not names:
         raise ValueError(f"name at least one radiograph; found none in {', '.join(paths)}")
-    album = heatmap_images.Album(out, request, names, flag="--out")
+    with heatmap_images.album(out, request, names) as album:
+        failed = _draw(album, request, names, score=score)
+        summary = _write_scores(album) if score else {}
+    sys.stdout.write(f"{cli.counted(len(names) - failed, 'picture')} in {out}\n")
+    if score:
+        sys.stdout.write(f"{_said(summary)}\n{out / SCORES}\n")
+        if not paths and not pretrained.is_shipped(run_dir):
+            run_folder.write_maps(run_dir, album.about | {"of": "the test split", "mean": summary})
+    return cli.UNREADABLE if failed else 0
+
+
+def _draw(
+    album: heatmap_images.Album, request: HeatmapRequest, names: Sequence[str], *, score: bool
+) -> int:
+    """Adds a picture for each radiograph; returns how many could not be read."""
     failed = 0
-    for name in tqdm(names, desc=method, unit=" images", disable=None):
+    for name in tqdm(names, desc=request.method, unit=" images", disable=None):
         try:
             radiograph = reader.decode(name)[0]
         except ValueError as error:
@@ -141,13 +119,7 @@ def heatmaps(
             continue
         found = heatmap_images.explain(request, radiograph, name=name)
         album.add(name, found, **(_scores(request, found) if score else {}))
-    album.write_list()
-    sys.stdout.write(f"{cli.counted(len(names) - failed, 'picture')} in {out}\n")
-    if score:
-        summary = _write_scores(out / SCORES, album)
-        if not paths and not pretrained.is_shipped(run_dir):
-            run_folder.write_maps(run_dir, album.about | {"of": "the test split", "mean": summary})
-    return cli.UNREADABLE if failed else 0
+    return failed
 
 
 def _own_radiographs(run_dir: Path) -> list[str]:
@@ -173,8 +145,8 @@ def _scores(request: HeatmapRequest, made: Heatmap) -> dict[str, float]:
     return {**found._asdict(), "randomised": randomised}
 
 
-def _write_scores(path: Path, album: heatmap_images.Album) -> dict[str, Any]:
-    """Writes scores.json, prints the means and returns them."""
+def _write_scores(album: heatmap_images.Album) -> dict[str, Any]:
+    """Writes scores.json and returns the means."""
     rows = [row for row in album.radiographs if "gap" in row]
     scored = [row for row in rows if not row["flat"]]
     means = {}
@@ -185,46 +157,12 @@ def _write_scores(path: Path, album: heatmap_images.Album) -> dict[str, Any]:
     counts = {"images": len(scored), "flat": len(rows) - len(scored)}
     summary = counts | means | {"share_of_gaps_above_0": better}
     run_folder.write_json(
-        path, album.about | {"meaning": MEANING, "mean": summary, "images": album.radiographs}
+        album.folder / SCORES,
+        album.about | {"meaning": MEANING, "mean": summary, "images": album.radiographs},
     )
-    told = "   ".join(f"{key} {value:.3f}" for key, value in means.items())
-    sys.stdout.write(f"{told}\n({len(scored)} radiographs, {counts['flat']} flat)\n{path}\n")
     return summary
 
 
-def _parser() -> cli.Parser:
-    parser = cli.Parser(
-        "heatmap",
-        description="Where a trained network looked, and what such a picture is worth.",
-        epilog=EXAMPLES,
-    )
-    parser.add_argument(
-        "run", metavar="RUN", help="the folder of a finished run, or pretrained:compact"
-    )
-    parser.add_argument(
-        "paths",
-        nargs="*",
-        metavar="PATH",
-        help="radiographs, or folders; default: of its test split",
-    )
-    parser.add_argument("--out", type=Path, required=True, metavar="DIR", help="for the pictures")
-    parser.add_argument(
-        "--method", choices=METHODS, default=METHODS[0], help="default: %(default)s"
-    )
-    parser.add_argument(
-        "--class",
-        dest="class_name",
-        choices=CLASS_NAMES,
-        default=PNEUMONIA,
-        help="default: %(default)s",
-    )
-    parser.add_argument(
-        "--checkpoint", choices=CHECKPOINTS, default="best", help="default: %(default)s"
-    )
-    parser.add_argument("--score", action="store_true", help="also say what the maps are worth")
-    parser.add_trust()
-    return parser
-
-
-if __name__ == "__main__":
-    raise SystemExit(main())
+def _said(summary: dict[str, Any]) -> str:
+    means = "   ".join(f"{key} {summary[key]:.3f}" for key in MEANING)
+    return f"{means}\n({summary['images']} radiographs, {summary['flat']} flat)"

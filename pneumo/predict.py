@@ -7,16 +7,23 @@ import json
 import os
 import sys
 from collections.abc import Iterator, Sequence
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TextIO
+
+from pneumo import cli
+
+if __name__ == "__main__":  # --help and wrong arguments need nothing of what follows
+    raise SystemExit(cli.start("predict"))
 
 import numpy as np
 import torch
 from tqdm import tqdm
 
-from pneumo import cli
+from pneumo.arguments.predict import parse
 from pneumo.data import reader
+from pneumo.data.dicom_header import IDS
 from pneumo.data.reader import Radiograph
 from pneumo.evaluation.operating_point import calibrated
 from pneumo.inference import (
@@ -30,54 +37,18 @@ from pneumo.inference.decision import Decision, decide
 from pneumo.inference.ensemble import Member, Networks, Scored
 from pneumo.labels import NORMAL, PNEUMONIA
 from pneumo.runs import detection_run, output, pretrained, run_folder
-from pneumo.runs.checkpoint import CHECKPOINTS, Trained, load
+from pneumo.runs.checkpoint import Trained, load
 from pneumo.runs.output import check_out, opened
 
 if TYPE_CHECKING:  # matplotlib, for pictures only
     from pneumo.inference import heatmap_images
 
 BATCH_SIZE = 32  # images at once through the network
-EXAMPLES = """\
-examples:
-  python -m pneumo.predict radiograph.png
-      by the network that comes with the package, pretrained:compact
-  python -m pneumo.predict RUN radiograph.png other.dcm
-  python -m pneumo.predict RUN radiographs/ --out predictions.csv
-      all images in a folder and its folders; an existing predictions.csv is
-      replaced at the end
-  python -m pneumo.predict RUN radiographs/ --out predictions.csv --heatmap maps
-      also a picture for each image of what spoke for PNEUMONIA; see python -m
-      pneumo.heatmap --help
-  python -m pneumo.predict RUN1 RUN2 RUN3 radiographs/ --format jsonl
-      the mean of three networks
-  python -m pneumo.predict RUN study/ --dicom-sr reports --coverage 0.9
-      DICOM structured reports (extra dicom-sr), without the patient's tags
-  python -m pneumo.predict DETECTOR radiographs/ --out boxes.csv --overlays seen
-      a run of task=detection: boxes, and pictures of them; --format rsna writes
-      the challenge's patientId,PredictionString; of several detectors fused
-  find radiographs -name '*.dcm' | python -m pneumo.predict RUN --list -
-  python -m pneumo.predict RUN - < radiograph.png
-
-Columns: p_* are the networks' probabilities, *_calibrated those after the
-temperature that the run's validation split fixes (empty without one); decision
-is PNEUMONIA where p_pneumonia is at least threshold, and threshold_from says
-where that comes from: validation (sensitivity at least 0.95 there), calibration
-(of --calibration), given, or default (0.5). ood is true for an
-out-of-distribution image, ood_score its distance in units of the limit that
-99 % of the run's radiographs keep, ood_reason why. prediction_set, with
---coverage only, is NORMAL, PNEUMONIA, both or neither. heatmap, with --heatmap
-only, names the radiograph's picture, dicom_sr, with --dicom-sr, its report.
-error says why a file could not be read. Of a detector there is a row a box, and
-one for an image without (boxes is 0): score and x_min, y_min, x_max, y_max in
-pixels of the file; a box counts from the threshold on.
-exit codes: 0 done; 2 a mistake in the command; 3 done, but some files could
-not be read, or have no picture or report; 130 stopped. Not a medical device.
-"""
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """The command; returns its exit code."""
-    given = _parser().parse(arguments)
+    given = parse(arguments)
     return cli.run(lambda: predict(given))
 
 
@@ -108,30 +79,35 @@ def _classify(run_dirs: Sequence[Path], names: Sequence[str], given: argparse.Na
     decision = _decision(given, runs, networks)
     shown_at = decision.threshold if given.calibration else given.threshold
     request = _heatmap_request(given, run_dirs, threshold=shown_at)
-    reports = _reports(given, names, networks)
-    pictures = _pictures(given, request, names)
-    reference = reference_of(runs[0], networks, checkpoint=given.checkpoint, threads=threads)
     errors = incomplete = 0
     stream = reader.read_all(names, shapes=networks.shapes, threads=threads)
-    header = columns(networks.trained, decision) + ["heatmap"] * (pictures is not None)
-    header += ["dicom_sr"] * (reports is not None)
-    with opened(given.out, standard=sys.stdout) as file, _progress(len(names)) as bar:
+    header = columns(networks.trained, decision, ids=given.ids)
+    header += ["heatmap"] * (given.heatmap is not None)
+    header += ["dicom_sr"] * (given.dicom_sr is not None)
+    with (
+        opened(given.out, standard=sys.stdout) as file,
+        _reports(given, names, networks) as reports,
+        _pictures(given, request, names) as pictures,
+    ):
+        for note in decision.notes:  # after all that may be refused
+            _say(note)
+        reference = reference_of(runs[0], networks, checkpoint=given.checkpoint, threads=threads)
         write = _writer(file, header, form=_form(given.format, given.out))
-        for batch in ensemble.batches(stream, batch_size=given.batch_size or BATCH_SIZE):
-            found = rows(batch, networks, decision=decision, reference=reference)
-            for radiograph, row in zip(batch, found, strict=True):
-                if pictures is not None:
-                    row["heatmap"] = None if radiograph.error else pictures.draw(radiograph)
-                if reports is not None:
-                    row["dicom_sr"] = (
-                        None if radiograph.error else _reported(reports, radiograph.name, row)
-                    )
-                write(row)
-                errors += bool(row["error"])
-                incomplete += any(row.get(key, "") is None for key in ("heatmap", "dicom_sr"))
-            bar.update(len(batch))
-    if pictures is not None:
-        pictures.album.write_list()
+        with _progress(len(names)) as bar:
+            for batch in ensemble.batches(stream, batch_size=given.batch_size or BATCH_SIZE):
+                found = rows(batch, networks, decision=decision, reference=reference, ids=given.ids)
+                for radiograph, row in zip(batch, found, strict=True):
+                    if pictures is not None:
+                        row["heatmap"] = None if radiograph.error else pictures.draw(radiograph)
+                    if reports is not None:
+                        row["dicom_sr"] = (
+                            None if radiograph.error else _reported(reports, radiograph.name, row)
+                        )
+                    write(row)
+                    errors += bool(row["error"])
+                    incomplete += any(row.get(key, "") is None for key in ("heatmap", "dicom_sr"))
+                bar.update(len(batch))
+        file.flush()  # a table that cannot be written leaves the folders, too, as they were
     if errors:
         _say(
             f"{errors:,} of {cli.counted(len(names), 'file')} could not be read: see the column "
@@ -156,16 +132,16 @@ class Pictures:
             from_pipe = radiograph.name == reader.STANDARD_INPUT
             grey = prepared if from_pipe else reader.decode(radiograph.name)[0]
             made = heatmap_images.explain(self.request, grey, name=radiograph.name)
-            return self.album.add(radiograph.name, made)
-        except ValueError as error:  # the image was there a moment ago, or the disk is full
+        except ValueError as error:  # the image was there a moment ago
             _say(f"no picture of {error}")
             return None
+        return self.album.add(radiograph.name, made)
 
 
 def _heatmap_request(
     given: argparse.Namespace, run_dirs: Sequence[Path], *, threshold: float | None
 ) -> "heatmap_images.HeatmapRequest | None":
-    """What the pictures show; checks --heatmap, whose folder is not made yet."""
+    """What the pictures show; checks --heatmap."""
     if given.heatmap is None:
         return None
     if len(run_dirs) > 1:
@@ -178,34 +154,35 @@ def _heatmap_request(
         )
     from pneumo.inference import heatmap_images
 
-    heatmap_images.check_album(
-        given.heatmap, "--heatmap", list_name=heatmap_images.LIST, writer=heatmap_images.WRITER
-    )
+    heatmap_images.check_album(given.heatmap, "--heatmap")
     # another on the CPU, as captum wants it
     one = load(run_dirs[0], checkpoint=given.checkpoint, trust=given.trust)
     return heatmap_images.make_request(one, checkpoint=given.checkpoint, threshold=threshold)
 
 
+@contextmanager
 def _pictures(
     given: argparse.Namespace,
     request: "heatmap_images.HeatmapRequest | None",
     names: Sequence[str],
-) -> Pictures | None:
-    """What draws the pictures; makes their folder."""
+) -> Iterator[Pictures | None]:
+    """Yields what draws the pictures, whose folder is there at the end."""
     if request is None:
-        return None
+        yield None
+        return
     from pneumo.inference import heatmap_images
 
-    return Pictures(request, heatmap_images.Album(given.heatmap, request, names, flag="--heatmap"))
+    with heatmap_images.album(given.heatmap, request, names) as album:
+        yield Pictures(request, album)
 
 
 def _reports(
     given: argparse.Namespace, names: Sequence[str], networks: Networks
-) -> structured_report.Reports | None:
+) -> AbstractContextManager[structured_report.Reports | None]:
     if given.dicom_sr is None:
         if given.keep_patient:
             raise ValueError("--keep-patient is about --dicom-sr, which is not given")
-        return None
+        return nullcontext()
     algorithm = "; ".join(
         f"{one.metrics['model']}, weights {ensemble.weights_digest(one.network)[:16]}"
         for one in networks.trained
@@ -252,17 +229,14 @@ def _is_image(path: str) -> bool:
 
 
 def _decision(given: argparse.Namespace, runs: Sequence[Member], networks: Networks) -> Decision:
-    """What decides; says on stderr what is known and not known of it."""
-    decision = decide(
+    """What decides."""
+    return decide(
         runs,
         checkpoint=given.checkpoint,
         threshold=given.threshold,
         calibration=_calibration(given, networks),
         coverage=given.coverage,
     )
-    for note in decision.notes:
-        _say(note)
-    return decision
 
 
 def _calibration(
@@ -317,7 +291,9 @@ def reference_of(
         for radiograph in stream:
             prepared += [] if radiograph.error else [radiograph.prepared[shape]]
             bar.update()
-    made = ensemble.make_reference(trained.network, np.stack(prepared)) if prepared else None
+    made = None
+    if prepared:
+        made = ensemble.make_reference(trained.network, np.stack(prepared), views=trained.views)
     if made is None:
         _say(f"ood speaks of files only: {member.name} has too few images of its own")
         return None
@@ -329,11 +305,13 @@ def reference_of(
     return made
 
 
-def columns(trained: Sequence[Trained], decision: Decision) -> list[str]:
+def columns(trained: Sequence[Trained], decision: Decision, *, ids: bool = False) -> list[str]:
     """Returns the columns of the table; bacteria and virus if every network tells them apart."""
     three = all(len(each.classes) == 3 for each in trained)
     return [
-        *("path", "p_normal", "p_pneumonia"),
+        "path",
+        *(IDS if ids else ()),
+        *("p_normal", "p_pneumonia"),
         *(("p_bacteria", "p_virus") if three else ()),
         *("p_normal_calibrated", "p_pneumonia_calibrated"),
         *("decision", "threshold", "threshold_from"),
@@ -348,21 +326,29 @@ def rows(
     *,
     decision: Decision,
     reference: ood.Reference | None,
+    ids: bool = False,
 ) -> Iterator[dict[str, Any]]:
     """Yields a row for each radiograph, by column; what is not known is None."""
     whole = [radiograph for radiograph in batch if not radiograph.error]
     scored = networks.score(whole) if whole else None
+    data = [each.metrics["data"] for each in networks.trained]
     place = 0
     for radiograph in batch:
-        row: dict[str, Any] = dict.fromkeys(columns(networks.trained, decision))
+        row: dict[str, Any] = dict.fromkeys(columns(networks.trained, decision, ids=ids))
         row |= {
             "path": output.printable(radiograph.name),
             "error": output.printable(radiograph.error) or None,
         }
+        if ids:
+            row |= radiograph.header.ids
+        reasons = ood.file_reasons(radiograph, data)
         if scored is not None and not radiograph.error:
             row |= _probabilities(scored, place, decision)
-            row |= _oddness(radiograph, scored, place, reference)
+            if reference is not None:
+                score, far = reference.judge(scored.layout[place], scored.features[place])
+                row["ood_score"], reasons = score, reasons + far
             place += 1
+        row |= ood.flag(reasons, is_readable=not radiograph.error)
         yield row
 
 
@@ -382,20 +368,6 @@ def _probabilities(scored: Scored, place: int, decision: Decision) -> dict[str, 
         "decision": called,
         "threshold": decision.threshold,
         "threshold_from": decision.threshold_from,
-    }
-
-
-def _oddness(
-    radiograph: Radiograph, scored: Scored, place: int, reference: ood.Reference | None
-) -> dict[str, Any]:
-    reasons, score = list(radiograph.odd), None
-    if reference is not None:
-        score, far = reference.judge(scored.layout[place], scored.features[place])
-        reasons += far
-    return {
-        "ood": bool(reasons),
-        "ood_score": score,
-        "ood_reason": "; ".join(reasons) or None,
     }
 
 
@@ -467,90 +439,3 @@ def _progress(total: int, *, label: str = "predicting") -> Any:
 
 def _say(text: str) -> None:
     sys.stderr.write(f"note: {text}\n")
-
-
-def _share(text: str) -> float:
-    try:
-        value = float(text)
-    except ValueError:
-        value = -1.0
-    if not 0 <= value <= 1:
-        raise argparse.ArgumentTypeError(f"must be from 0 to 1; got {text}")
-    return value
-
-
-def _coverage(text: str) -> float:
-    value = _share(text)
-    if not 0 < value < 1:
-        raise argparse.ArgumentTypeError(f"must be between 0 and 1, such as 0.9; got {text}")
-    return value
-
-
-def _count(text: str) -> int:
-    if not text.isdecimal() or int(text) < 1:
-        raise argparse.ArgumentTypeError(f"must be a whole number from 1; got {text}")
-    return int(text)
-
-
-def _parser() -> cli.Parser:
-    parser = cli.Parser(
-        "predict",
-        description="What finished runs say of radiographs: PNG, JPEG and DICOM to CSV or JSON.",
-        epilog=EXAMPLES,
-    )
-    parser.add_argument(
-        "paths",
-        nargs="*",
-        metavar="[RUN...] FILE",
-        help="run folders or pretrained:compact, which is the default; then images, folders or -",
-    )
-    parser.add_argument("--out", type=Path, metavar="FILE", help="whole or not at all; else stdout")
-    parser.add_argument(
-        "--format", choices=("csv", "jsonl", "rsna"), help="default: as --out ends, or csv"
-    )
-    parser.add_argument("--list", metavar="FILE", help="more images, a path a line; - is stdin")
-    parser.add_argument("--heatmap", type=Path, metavar="DIR", help="a picture for each radiograph")
-    parser.add_argument(
-        "--overlays", type=Path, metavar="DIR", help="a detector's boxes, a picture a radiograph"
-    )
-    parser.add_argument(
-        "--dicom-sr",
-        type=Path,
-        metavar="DIR",
-        help="a DICOM structured report for each DICOM image, in a new folder",
-    )
-    parser.add_argument(
-        "--keep-patient",
-        action="store_true",
-        help="name, numbers and dates of patient and study go into the reports",
-    )
-    parser.add_argument("--checkpoint", choices=CHECKPOINTS, default="best", help="default: best")
-    parser.add_argument(
-        "--threshold", type=_share, metavar="P", help="default: fixed on validation, or 0.5"
-    )
-    parser.add_argument(
-        "--calibration",
-        metavar="NAME",
-        help="of local images: a name in RUN/calibrations, or a file (pneumo.calibrate)",
-    )
-    parser.add_argument(
-        "--coverage",
-        type=_coverage,
-        metavar="C",
-        help="also a set of labels, which holds the right one in a share C of images, such as 0.9",
-    )
-    parser.add_argument(
-        "--batch-size", type=_count, metavar="N", help="images; default: 32, of a detector 8"
-    )
-    parser.add_argument(
-        "--device", choices=ensemble.DEVICES, default="auto", help="default: a GPU if there is one"
-    )
-    parser.add_argument(
-        "--threads", type=_count, metavar="N", help="that compute and decode; default: all cores"
-    )
-    parser.add_trust()
-    return parser
-
-
-if __name__ == "__main__":
-    raise SystemExit(main())

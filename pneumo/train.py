@@ -10,10 +10,17 @@ import os
 import re
 import sys
 import threading
+import time
+import warnings
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
+
+from pneumo import cli
+
+if __name__ == "__main__":  # --help needs nothing of what follows
+    raise SystemExit(cli.start("train"))
 
 import hydra
 import yaml
@@ -27,12 +34,10 @@ from hydra.utils import get_object
 from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
+from pneumo.arguments.train import CONF, parse
 from pneumo.runs import run_folder, trust
 from pneumo.training import settings, sweep
 from pneumo.training.rules import shown
-
-HERE = Path(__file__).parent
-CONF = next(p for p in (HERE.parent / "conf", HERE / "conf") if (p / "train.yaml").is_file())
 
 log = logging.getLogger("pneumo")
 
@@ -54,10 +59,8 @@ def job(cfg: DictConfig) -> float | None:
     Alone it exits with 0, 1 (a bug), 2 (a mistake) or 130 (Ctrl-C). In a sweep a run that fails
     does not stop the others, and returns None, which a search counts as a failure.
     """
-    report_error = cfg.get("run_dir")
-    run_dir = Path(
-        report_error if isinstance(report_error, str) else HydraConfig.get().runtime.output_dir
-    )
+    named = cfg.get("run_dir")
+    run_dir = Path(named if isinstance(named, str) else HydraConfig.get().runtime.output_dir)
     sweeping = HydraConfig.get().mode is RunMode.MULTIRUN
     if sweeping and run_dir.parent != Path(HydraConfig.get().sweep.dir).absolute():
         sys.stderr.write(
@@ -76,7 +79,7 @@ def job(cfg: DictConfig) -> float | None:
 def run_safely(cfg: DictConfig, run_dir: Path, *, sweeping: bool) -> int:
     """Does one run; what goes wrong is told in one message, in train.log and in status.json."""
     try:
-        return run_checked(cfg, run_dir, sweeping=sweeping)
+        return run_checked(cfg, run_dir, sweeping=sweeping, start=None if sweeping else cli.started)
     except run_folder.TakenError as error:  # it is no failure of the run
         sys.stderr.write(f"Error: {error}\n")
         return 2
@@ -87,12 +90,17 @@ def run_safely(cfg: DictConfig, run_dir: Path, *, sweeping: bool) -> int:
         return 2
 
 
-def run_checked(cfg: DictConfig, run_dir: Path, *, sweeping: bool) -> int:
+def run_checked(
+    cfg: DictConfig, run_dir: Path, *, sweeping: bool, start: float | None = None
+) -> int:
     """Does one run that its settings, its objects and its folder allow; returns its exit code.
+
+    ``start``, of time.monotonic(), is when the user started it; by default now.
 
     Raises:
         ValueError, OSError, OmegaConfBaseException: they do not, and nothing was begun.
     """
+    start = start or time.monotonic()
     config: dict[str, Any] = OmegaConf.to_container(cfg, resolve=True)  # type: ignore[assignment]
     settings.check_run(config)
     if trust.trusted is not None:
@@ -104,13 +112,14 @@ def run_checked(cfg: DictConfig, run_dir: Path, *, sweeping: bool) -> int:
     if config.get("print_config") and not sweeping:
         print_tree(config)
     if run_folder.read_status(run_dir)["status"] != "done":  # torch takes seconds
+        settings.check_there(config)
         check_objects(config)
     with run_folder.claim(run_dir):
         raw: dict[str, Any] = OmegaConf.to_container(cfg)  # type: ignore[assignment]
         run_folder.write_config(run_dir, raw, HydraConfig.get().overrides.task)
         if sweeping:
             (run_dir / sweep.REFUSED).unlink(missing_ok=True)
-        return run_with_log(config, run_dir, quiet=sweeping)
+        return run_with_log(config, run_dir, quiet=sweeping, start=start)
 
 
 def error_message(error: BaseException, run_dir: Path) -> str:
@@ -140,18 +149,19 @@ def refuse(run_dir: Path, error: str, *, sweeping: bool) -> None:
 
 
 def best_score(run_dir: Path, *, select_on: str) -> float:
-    """Returns the best F1 of NORMAL of a finished run, on the split that chose the epoch.
+    """Returns the F1 of NORMAL of a finished run at the chosen epoch, on the split that chose it.
 
-    Of a detector the challenge's score. Of a baseline, which has no epochs, on ``select_on``.
+    For detectors, the challenge score. Where nothing was chosen, the score is on ``select_on``.
     """
     metrics = json.loads((run_dir / "metrics.json").read_text())
-    on = (metrics["selection"] or {"on": select_on})["on"]
+    on = (metrics["selection"] or {"on": "none"})["on"]
+    on = select_on if on == "none" else on
     score = "challenge" if run_folder.of_detector(metrics) else "f1_normal"
     return float(metrics["best"][on][score])
 
 
-def run_with_log(config: dict[str, Any], run_dir: Path, *, quiet: bool) -> int:
-    """Does one run in a folder that is ours, with its log."""
+def run_with_log(config: dict[str, Any], run_dir: Path, *, quiet: bool, start: float) -> int:
+    """Does one run in a folder that is ours, with its log; ``start``: of time.monotonic()."""
     status = run_folder.read_status(run_dir)
     epochs = config["trainer"]["max_epochs"]
     with log_to(run_dir / "train.log", quiet=quiet):
@@ -160,7 +170,7 @@ def run_with_log(config: dict[str, Any], run_dir: Path, *, quiet: bool) -> int:
             return 0
         run_folder.write_status(run_dir, "running", epoch=status.get("epoch", 0), max_epochs=epochs)
         try:
-            fitter(config)(config, run_dir)
+            fitter(config)(config, run_dir, start=start)
         except KeyboardInterrupt:
             log.warning("Stopped. Resume with: python -m pneumo.train resume=%s", run_dir)
             end, error, code = "stopped", "interrupted", INTERRUPTED
@@ -230,7 +240,7 @@ def is_baseline(model: Mapping[str, Any]) -> bool:
     return isinstance(kind, type) and issubclass(kind, Baseline)
 
 
-def fitter(config: Mapping[str, Any]) -> Callable[[dict[str, Any], Path], None]:
+def fitter(config: Mapping[str, Any]) -> Callable[..., None]:
     """Returns what does a run: by Lightning, or at once where its model is a baseline."""
     if run_folder.of_detector(config):
         from pneumo.training.fit_detection import fit as fit_detector
@@ -259,30 +269,43 @@ class LogFile(logging.FileHandler):
 
 @contextmanager
 def log_to(path: Path, *, quiet: bool) -> Iterator[None]:
-    """Sends what is logged to the screen and to ``path``; Python's warnings to ``path`` only.
+    """Sends what is logged, and each of Python's warnings once, to the screen and to ``path``.
 
     ``quiet``, for a run of a sweep: only errors on the screen, which has the sweep's progress.
     """
-    logger, warned = logging.getLogger("pneumo"), logging.getLogger("py.warnings")
+    logger = logging.getLogger("pneumo")
     file = LogFile(path, encoding="utf-8")
     file.setFormatter(logging.Formatter("%(asctime)s %(message)s", "%Y-%m-%d %H:%M:%S"))
     screen = logging.StreamHandler(sys.stderr)
     screen.setLevel(logging.ERROR if quiet else logging.INFO)
     logger.setLevel(logging.INFO)
-    logger.propagate = warned.propagate = False
+    logger.propagate = False
     logger.handlers = [screen, file]
-    warned.handlers = [file]
-    logging.captureWarnings(True)
+    show, warnings.showwarning = warnings.showwarning, warn_once()
     hook, threading.excepthook = threading.excepthook, _leave_disk_errors
     try:
         yield
     finally:
         threading.excepthook = hook
-        logging.captureWarnings(False)
+        warnings.showwarning = show
         logger.handlers = []
-        warned.handlers = []
-        logger.propagate = warned.propagate = True
+        logger.propagate = True
         file.close()
+
+
+def warn_once() -> Callable[..., None]:
+    """Returns what logs each warning in one line, the first time that it is raised."""
+    shown = set()
+
+    def show(
+        message: Warning, category: type[Warning], filename: str, lineno: int, *_: Any
+    ) -> None:
+        text = f"{category.__name__}: {' '.join(str(message).split())}"
+        if text not in shown:
+            shown.add(text)
+            log.warning("%s (%s:%d)", text, filename, lineno)
+
+    return show
 
 
 def _leave_disk_errors(problem: threading.ExceptHookArgs) -> None:
@@ -293,9 +316,7 @@ def _leave_disk_errors(problem: threading.ExceptHookArgs) -> None:
 
 def main() -> None:
     """The command; resume=RUN_DIR and sweep=DIR become Hydra's own arguments."""
-    if sys.argv[1:] in (["--help"], ["-h"]):
-        sys.stdout.write(help_text())
-        return
+    parse(sys.argv[1:])
     try:
         given = trust_arguments(sys.argv[1:])
         check_groups(given)
@@ -326,7 +347,8 @@ def main() -> None:
 def report_error(error: Exception) -> int:
     """Tells what ended Hydra and returns the exit code; raises ``error`` where it is a bug."""
     asked = str(error).startswith(MISTAKES)
-    if asked or isinstance(error, HydraException | OmegaConfBaseException | OSError):
+    broken = isinstance(error, yaml.YAMLError | UnicodeDecodeError)  # a configuration file
+    if asked or broken or isinstance(error, HydraException | OmegaConfBaseException | OSError):
         code = mistake(error)
     elif sweep.under_way:  # its runs tell of themselves: this is the launcher's or the sweeper's
         reason = (str(error) or "no reason given").strip().splitlines()[0]
@@ -339,26 +361,35 @@ def report_error(error: Exception) -> int:
     return code
 
 
-def help_text() -> str:
-    """Returns what Hydra's own --help prints, without loading each choice: a second faster."""
-    primary = yaml.safe_load((CONF / "train.yaml").read_text())
-    template: str = primary["hydra"]["help"]["template"]
-    # without conf/base, whose files are parts of choices
-    named = {str(name) for one in primary["defaults"] if isinstance(one, dict) for name in one}
-    groups = sorted(CONF / name for name in named if (CONF / name).is_dir())
-    lines = [f"{g.name}: {', '.join(sorted(p.stem for p in g.glob('*.yaml')))}\n" for g in groups]
-    return template.replace("$APP_CONFIG_GROUPS", "".join(lines)) + "\n"
-
-
 def mistake(error: Exception) -> int:
     """Tells what is wrong with the arguments; returns 2."""
-    sys.stderr.write(f"Error: {mistake_message(error)}\n")
+    sys.stderr.write(f"Error: {broken_file(error) or mistake_message(error)}\n")
     return 2
+
+
+def broken_file(error: Exception) -> str | None:
+    """Returns what to report of a configuration file that is no YAML; None for another error."""
+    if isinstance(error, yaml.YAMLError):
+        mark = getattr(error, "problem_mark", None)
+        where = f"{mark.name}, line {mark.line + 1}," if mark else getattr(error, "name", "a file")
+        reason = getattr(error, "problem", None) or getattr(error, "reason", error)
+        return f"{where} must be YAML: {reason}. Correct it, or choose another file"
+    if isinstance(error, UnicodeDecodeError):  # it does not tell which file
+        parser = argparse.ArgumentParser(add_help=False, allow_abbrev=False)
+        parser.add_argument("--config-dir", "-cd", "--config-path", "-cp", dest="folder")
+        folder = Path(parser.parse_known_args(sys.argv[1:])[0].folder or CONF)
+        files = (path for path in folder.rglob("*.yaml") if error.object in path.read_bytes())
+        return (
+            f"{next(files, 'a configuration file')} must be text in UTF-8; byte {error.start + 1} "
+            "is not. Save it in UTF-8"
+        )
+    return None
 
 
 def mistake_message(error: Exception) -> str:
     """Returns what is wrong with the arguments, with the nearest key there is."""
-    message = str(error).partition("\nConfig search path")[0].rstrip()
+    message = str(error) or str(error.__cause__)  # what Hydra says of a broken interpolation
+    message = message.partition("\nConfig search path")[0].rstrip()
     wrong = re.search(r"Could not override '([^']+)'", message)
     ambiguous = re.match("Ambiguous value for argument '(.+)'\n", message)
     missing = re.search("Could not (?:find|load) '([^']+)/([^']+)'", message)
@@ -370,9 +401,8 @@ def mistake_message(error: Exception) -> str:
             f"{rule.says}"
         )
     elif wrong:
-        message = (
-            f"a setting must be one that --cfg job shows; got {wrong[1]!r}."
-            + settings.nearest(wrong[1], settings.keys(composed()))
+        message = f"a setting must be one that --cfg job shows; got {wrong[1]!r}." + cli.nearest(
+            wrong[1], settings.keys(composed())
         )
     elif plugin:
         message = (
@@ -407,7 +437,7 @@ def no_choice(group: str, choice: str, *, told: str) -> str:
     """
     named = [line.strip() for line in told.splitlines() if line.startswith("\t")]
     choices = named or sorted(path.stem for path in (CONF / group).glob("*.yaml"))
-    return f"{group} must be one of {', '.join(choices)}; got {choice!r}." + settings.nearest(
+    return f"{group} must be one of {', '.join(choices)}; got {choice!r}." + cli.nearest(
         choice, choices
     )
 
@@ -537,7 +567,3 @@ def sweep_arguments(arguments: list[str]) -> list[str]:
 
 def _is_one_of(key: str, keys: set[str]) -> bool:
     return key in keys or ("hydra.launcher" in keys and key.startswith("hydra.launcher."))
-
-
-if __name__ == "__main__":
-    main()

@@ -1,9 +1,16 @@
 """What the tests share: generated images, a place for caches, the command in this process."""
 
+import builtins
+import errno
+import hashlib
+import io
+import itertools
 import os
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -52,6 +59,32 @@ def real_data() -> Path:
 
 
 Command = Callable[..., int]
+
+
+@contextmanager
+def full_disk(folder: Path, *, at: int) -> Iterator[None]:
+    """The disk of ``folder`` is full when the ``at``-th file below it is opened to be written."""
+    opened, count = io.open, itertools.count(1)
+
+    def open_file(file: Any, mode: str = "r", *args: Any, **kwargs: Any) -> Any:
+        here = isinstance(file, str | os.PathLike) and Path(file).is_relative_to(folder)
+        if here and mode[0] in "wxa" and next(count) >= at:
+            raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC), str(file))
+        return opened(file, mode, *args, **kwargs)
+
+    with pytest.MonkeyPatch.context() as patch:
+        for module in (io, builtins):
+            patch.setattr(module, "open", open_file)
+        yield
+
+
+def digests(folder: Path) -> dict[str, str]:
+    """Returns the SHA-256 of every file below ``folder``, by its path."""
+    return {
+        path.relative_to(folder).as_posix(): hashlib.sha256(path.read_bytes()).hexdigest()
+        for path in sorted(folder.rglob("*"))
+        if path.is_file()
+    }
 
 
 @pytest.fixture

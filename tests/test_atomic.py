@@ -69,6 +69,49 @@ def test_folder_takes_the_place_of_the_old_one(
     assert (folder / "page").read_text() == "three"
 
 
+def test_folder_keeps_its_mode_and_on_request_its_other_files(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    folder = tmp_path / "album"
+    (folder / "more").mkdir(parents=True)
+    folder.chmod(0o700)
+    for name in ("page", "old", "more/old"):
+        (folder / name).write_text("one")
+    (tmp_path / "link").symlink_to(folder)
+
+    def no_links(*_: object, **__: object) -> None:
+        raise OSError("not on this disk")
+
+    for text in ("two", "three"):
+        with atomic.replacing_folder(tmp_path / "link", keep=True) as new:
+            (new / "page").write_text(text)
+        read = {str(p.relative_to(folder)): p.read_text() for p in folder.rglob("*") if p.is_file()}
+        assert read == {"page": text, "old": "one", "more/old": "one"}
+        monkeypatch.setattr("os.link", no_links)  # from now on, copies
+    assert folder.stat().st_mode & 0o777 == 0o700
+    assert (tmp_path / "link").is_symlink()
+    replace(folder, "four")
+    assert [path.name for path in folder.iterdir()] == ["page"]
+
+
+@pytest.mark.parametrize("exists", [False, True])
+def test_a_killed_process_leaves_the_old_folder(tmp_path: Path, exists: bool) -> None:
+    folder = tmp_path / "report"
+    if exists:
+        replace(folder, "one")
+    code = "import os, pathlib; from pneumo import atomic\n"
+    code += f"with atomic.replacing_folder(pathlib.Path({str(folder)!r})) as new:\n"
+    code += "    (new / 'page').write_text('two'); os.kill(os.getpid(), 9)"
+    assert subprocess.run([sys.executable, "-c", code], check=False).returncode == -9
+    assert folder.exists() is exists
+    assert len(list(tmp_path.iterdir())) == 1 + exists
+    atomic._clear_once.cache_clear()  # as in another process
+    with pytest.raises(OSError, match="disk full"), atomic.replacing_folder(folder):
+        raise OSError("disk full")
+    assert [path.name for path in tmp_path.iterdir()] == ["report"] * exists
+    assert not exists or (folder / "page").read_text() == "one"
+
+
 @pytest.mark.skipif(sys.platform != "linux", reason="renameat2")
 def test_folder_is_there_at_any_moment(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     folder = tmp_path / "report"

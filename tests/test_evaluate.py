@@ -493,6 +493,17 @@ def test_runs_are_paired_on_the_same_images(folder: Path, capsys: Capture) -> No
     assert "point, at 0.5 where a run has none; paired" in " ".join(capsys.readouterr().out.split())
 
 
+def test_a_sweep_stands_for_its_finished_runs(
+    folder: Path, tmp_path: Path, capsys: Capture
+) -> None:
+    runs = [Path(shutil.copytree(folder / name, tmp_path / "sweep" / name)) for name in "abc"]
+    run_folder.write_status(runs[2], "failed")
+    assert call(tmp_path / "sweep", "--out", tmp_path / "sweep.json") == 0
+    assert "not finished: c (failed)\n" in capsys.readouterr().err
+    assert call(*runs[:2], "--out", tmp_path / "runs.json") == 0
+    assert (tmp_path / "sweep.json").read_text() == (tmp_path / "runs.json").read_text()
+
+
 @pytest.mark.parametrize("labels", [(), ("NORMAL",)])
 def test_folder_without_labels_is_named(
     folder: Path, fresh: Path, tmp_path: Path, labels: tuple[str, ...], capsys: Capture

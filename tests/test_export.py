@@ -14,11 +14,13 @@ import torch
 import yaml
 from PIL import Image
 
+from pneumo.arguments.export import EXAMPLE
 from pneumo.data import image
 from pneumo.evaluation.operating_point import OperatingPoint
-from pneumo.export import EXAMPLE, _properties, main
+from pneumo.export import _properties, main
 from pneumo.inference import onnx_model
 from pneumo.models.unet_encoder import Encoder
+from pneumo.models.views import Views
 from pneumo.report import model_card
 from pneumo.runs import checkpoint, finished
 from tests.conftest import SMALL
@@ -43,6 +45,7 @@ def run(phantoms: Path, cache_dir: Path, tmp_path_factory: pytest.TempPathFactor
                 f"hydra.run.dir={folder}",
                 "trainer.max_epochs=2",
                 "protocol=holdout",
+                "views.mirror=true",
                 *SMALL,
             ],
         )
@@ -108,17 +111,21 @@ def test_example_is_ten_lines_and_needs_no_torch(
     ).stdout.splitlines()
     one = checkpoint.load(run)
     prepared = image.prepare(Path(radiographs[0]).read_bytes(), size=64)
-    wanted = onnx_model.network_answers(one.network, prepared)[1]
+    wanted = onnx_model.network_answers(one.network, one.views, prepared)[1]
     for line, name, value in zip(told, one.classes, wanted, strict=False):
         assert line.partition(": ")[0] == name
         assert float(line.partition(": ")[2]) == pytest.approx(value, abs=0.02)
 
 
-@pytest.mark.parametrize("aspect", ["stretch", "pad"])
-def test_the_graph_prepares_as_the_training_does(aspect: str) -> None:
+@pytest.mark.parametrize(
+    ("aspect", "views"), [("stretch", Views()), ("pad", Views()), ("pad", Views(mirror=True))]
+)
+def test_the_graph_prepares_and_averages_as_the_training_does(aspect: str, views: Views) -> None:
     torch.manual_seed(0)
     network = Encoder(f=4, d=4, c=8, image_size=32, num_classes=3).eval()
-    model = onnx_model.build(network, image_size=32, aspect=aspect, properties={"a": "b"})
+    model = onnx_model.build(
+        network, views=views, image_size=32, aspect=aspect, properties={"a": "b"}
+    )
     session = onnx_model.open_session(model)
     rng = np.random.default_rng(0)
     for size in [(32, 32), (31, 33), (20, 90), (90, 20), (200, 301), (1, 5), (64, 64)]:
@@ -127,9 +134,10 @@ def test_the_graph_prepares_as_the_training_does(aspect: str) -> None:
         prepared = image.resize(pixels, size=32, aspect=aspect)
         got = onnx_model.answers(session, pixels)
         assert got.shape == (2, 3)
-        np.testing.assert_allclose(got, onnx_model.network_answers(network, prepared), atol=0.02)
+        wanted = onnx_model.network_answers(network, views, prepared)
+        np.testing.assert_allclose(got, wanted, atol=0.02)
         same = onnx_model.answers(session, prepared)
-        np.testing.assert_allclose(same, onnx_model.network_answers(network, prepared), atol=1e-4)
+        np.testing.assert_allclose(same, wanted, atol=1e-4)
     both = session.run(["probability"], {"image": np.stack([prepared, prepared])[:, None]})[0]
     np.testing.assert_allclose(both[0], both[1], atol=1e-6)
 

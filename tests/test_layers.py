@@ -7,10 +7,12 @@ from pathlib import Path
 import pytest
 
 import pneumo
+from pneumo import cli
 
 ROOT = Path(pneumo.__file__).parent
 ORDER = (  # a package may import those of the lines above its own, and its own
-    {"atomic", "cli", "labels", "untrusted"},
+    {"atomic", "choices", "cli", "labels", "untrusted"},
+    {"arguments"},
     {"data", "evaluation", "models"},
     {"runs"},
     {"inference"},
@@ -51,9 +53,6 @@ def test_imports_go_down() -> None:
                 assert line[other] < line[place(path)], f"{path.relative_to(ROOT)} imports {other}"
 
 
-MODULES = {"report": "pneumo.report.__main__"}
-
-
 @pytest.mark.parametrize(
     "command",
     ["audit", "calibrate", "download", "evaluate", "export", "heatmap", "predict", "report"],
@@ -63,7 +62,7 @@ def test_help_fits_80_columns(
 ) -> None:
     monkeypatch.setenv("COLUMNS", "80")
     with pytest.raises(SystemExit):
-        import_module(MODULES.get(command, f"pneumo.{command}")).main(["--help"])
+        import_module(cli.MODULES.get(command, f"pneumo.{command}")).main(["--help"])
     shown = capsys.readouterr().out
     assert "examples:" in shown
     assert [line for line in shown.splitlines() if len(line) > 80] == []

@@ -1,4 +1,5 @@
 import os
+import re
 import shutil
 import subprocess
 import sys
@@ -7,9 +8,11 @@ from importlib.util import find_spec
 from pathlib import Path
 
 import pytest
+from packaging.requirements import Requirement
+from packaging.utils import canonicalize_name
 
 from pneumo import __main__ as command
-from pneumo import cli
+from pneumo import __version__, cli
 from tests.conftest import ROOT
 
 
@@ -18,7 +21,7 @@ def test_help_has_a_line_for_each_verb_that_fits_and_is_a_module() -> None:
     assert [line for line in lines if len(line) > 79] == []
     assert [line.split()[0] for line in lines if line.startswith("  ")] == list(command.VERBS)
     for verb in command.VERBS:
-        assert find_spec(command.MODULES.get(verb, f"pneumo.{verb}"))
+        assert find_spec(cli.MODULES.get(verb, f"pneumo.{verb}"))
 
 
 def test_the_installed_command_is_this_one() -> None:
@@ -26,31 +29,69 @@ def test_the_installed_command_is_this_one() -> None:
     assert told == {"pneumo": "pneumo.__main__:main"}
 
 
-@pytest.mark.parametrize("arguments", [[], ["--help"], ["predcit"], ["-sc", "query=bash"]])
-def test_help_imports_neither_hydra_nor_torch(arguments: list[str]) -> None:
-    code = (
-        "import sys\nfrom pneumo.__main__ import main\nmain()\n"
-        "heavy = {'torch', 'hydra', 'numpy', 'pandas'} & set(sys.modules)\n"
-        "raise SystemExit(f'imported {heavy}' if heavy else 0)"
-    )
+SLOW = re.compile(r"\| +(torch|pytorch_lightning|hydra|numpy|pandas|PIL|matplotlib|requests)\n")
+MISSING = ["calibrate no/run --data .", "evaluate . --data no/images", "audit no/set", "report no"]
+
+
+@pytest.mark.parametrize(
+    ("module", "arguments", "code"),
+    [
+        ("pneumo", "", 0),
+        ("pneumo", "--help", 0),
+        ("pneumo", "--version", 0),
+        ("pneumo", "predct", 2),
+        ("pneumo", "-sc query=bash", 0),
+        ("pneumo", "evaluate --no-such-option", 2),
+        *((f"pneumo.{verb}", "--help", 0) for verb in command.VERBS),
+        *((f"pneumo.{line.split()[0]}", line.partition(" ")[2], 2) for line in MISSING),
+    ],
+)
+def test_quick_answers_import_nothing_slow(module: str, arguments: str, code: int) -> None:
     done = subprocess.run(
-        [sys.executable, "-c", code, *arguments],
+        [sys.executable, "-X", "importtime", "-m", module, *arguments.split()],
         env={**os.environ, "PYTHONPATH": str(ROOT), "COMP_LINE": "pneumo e"},
         capture_output=True,
         text=True,
     )
-    assert done.returncode == 0, done.stderr
+    assert done.returncode == code, done.stderr
+    assert SLOW.findall(done.stderr) == []
+    assert code == 0 or "error: " in done.stderr.splitlines()[-1]
+    if " no" in f" {arguments}" and code:
+        assert done.stderr.splitlines()[-1].startswith("error: ")
 
 
-def test_an_unknown_verb_is_one_line_and_2(
+def test_the_version_is_the_package_s(
     capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(sys, "argv", ["pneumo", "trian"])
+    monkeypatch.setattr(sys, "argv", ["pneumo", "--version"])
+    assert command.main() == 0
+    assert capsys.readouterr().out == f"pneumo {__version__}\n"
+
+
+@pytest.mark.parametrize(
+    ("typed", "meant"), [("predct", "predict"), ("trian", "train"), ("heat", "heatmap")]
+)
+def test_an_unknown_verb_is_one_line_with_the_nearest_and_2(
+    typed: str, meant: str, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(sys, "argv", ["pneumo", typed])
     assert command.main() == 2
     shown = capsys.readouterr().err
     assert shown.startswith("error: the first word must be one of download, audit, train")
-    assert shown.endswith("got 'trian'\n")
+    assert shown.endswith(f"got {typed!r}. Did you mean {meant}?\n")
     assert shown.count("\n") == 1
+
+
+def test_the_bounds_admit_what_is_pinned() -> None:
+    project = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
+    extras = project["optional-dependencies"].values()
+    bounds = [*project["dependencies"], *(bound for extra in extras for bound in extra)]
+    lines = (ROOT / "constraints.txt").read_text().splitlines()
+    pinned = {canonicalize_name(name): version for name, version in (x.split("==") for x in lines)}
+    for bound in map(Requirement, bounds):
+        version = pinned.get(canonicalize_name(bound.name))
+        assert version is None or bound.specifier.contains(version), f"{bound}, pinned {version}"
+    assert "pytorch-lightning!=2.6.2,!=2.6.3,<2.7,>=2.6" in map(str, map(Requirement, bounds))
 
 
 @pytest.mark.parametrize("verb", ["download", "report"])

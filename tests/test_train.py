@@ -6,7 +6,9 @@ import signal
 import subprocess
 import sys
 import time
+import warnings
 from collections.abc import Callable
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
@@ -14,13 +16,15 @@ import hydra
 import numpy as np
 import pandas as pd
 import pytest
+import pytorch_lightning as pl
 import torch
 from omegaconf import OmegaConf
 from PIL import Image
 from sklearn.metrics import roc_auc_score
 
+from pneumo.arguments.train import CONF, help_text
 from pneumo.runs import run_folder, trust
-from pneumo.train import CONF, help_text, trust_arguments
+from pneumo.train import log_to, trust_arguments
 from pneumo.training import callbacks, metadata, scoring
 from tests.conftest import ROOT, SMALL, Command
 
@@ -55,7 +59,7 @@ def test_run_folder_holds_what_the_readme_says(train: Command, tmp_path: Path) -
     assert (found["model"], found["seed"], found["protocol"]) == ("tiny", 0, "holdout")
     assert [row["epoch"] for row in found["history"]] == [0, 1, 2]
     assert found["last"]["epoch"] == 2
-    assert found["selection"] == {"monitor": "f1_normal", "on": "val", "mode": "max"}
+    assert found["selection"] == {"monitor": "f1_normal", "on": "val"}
     best = max(row["val"]["f1_normal"] for row in found["history"])
     assert found["best"]["val"]["f1_normal"] == best
     assert set(found["best"]) == {"epoch", "train", "train_eval", "val", "test"}
@@ -101,7 +105,7 @@ def test_a_file_of_scores_has_one_value_for_each(train: Command, tmp_path: Path)
 @pytest.mark.parametrize(
     ("settings", "best"),
     [
-        (("callbacks.checkpoint.monitor=loss/val", "callbacks.checkpoint.mode=min"), min),
+        (("callbacks.checkpoint.monitor=loss/val",), min),
         (("callbacks.checkpoint.monitor=auroc/val",), max),
     ],
 )
@@ -118,6 +122,19 @@ def test_what_is_reported_is_what_was_saved(
     table = pd.read_csv(tmp_path / "run" / "predictions.csv").query("split == 'test'")
     decided = np.where(table["p_pneumonia"] >= 0.5, "PNEUMONIA", "NORMAL")
     assert (decided == table["label"]).mean() == pytest.approx(found["best"]["test"]["accuracy"])
+
+
+@pytest.mark.slow
+def test_nothing_is_selected_where_the_last_epoch_is_kept(
+    train: Command, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    assert train(RUN, *FEW, "callbacks.checkpoint.monitor=last") == 0
+    found = metrics(tmp_path / "run")
+    assert found["selection"] == {"monitor": "last", "on": "none"}
+    saved = torch.load(tmp_path / "run" / run_folder.BEST, weights_only=True)
+    assert saved["epoch"] == found["best"]["epoch"] == found["last"]["epoch"] == 2
+    assert "the last, nothing selected" in caplog.text
+    assert "Optimistic" not in caplog.text
 
 
 @pytest.mark.slow
@@ -267,6 +284,7 @@ def test_resume_ends_as_an_uninterrupted_run(
     assert train("resume=parts") == 0
     whole, parts = tmp_path / "whole", tmp_path / "parts"
     assert scores(whole) == scores(parts)
+    assert 0 < metrics(parts)["seconds"]["earlier"] < metrics(parts)["seconds"]["train"]
     assert (whole / "predictions.csv").read_text() == (parts / "predictions.csv").read_text()
 
 
@@ -361,6 +379,7 @@ def test_phantoms_are_said_at_both_ends_and_kept_in_the_results(
     assert shown.count("GENERATED IMAGES") == 2
     assert "GENERATED IMAGES" in metrics(tmp_path / "run")["data"]["note"]
     assert metrics(tmp_path / "run")["data"]["kind"] == "phantom"
+    assert metrics(tmp_path / "run")["data"]["ages"] is None
 
 
 def test_only_auto_falls_back(
@@ -369,8 +388,7 @@ def test_only_auto_falls_back(
     monkeypatch.delenv("PNEUMO_DATA")
     assert train(RUN, "data=kermany", *FEW) == 2
     assert "there is no such folder" in capsys.readouterr().err
-    assert status(tmp_path / "run") == "failed"
-    assert not (tmp_path / "run" / "metrics.json").exists()
+    assert not (tmp_path / "run").exists()
 
 
 @pytest.mark.slow
@@ -462,6 +480,33 @@ def test_mistakes_get_one_message_and_no_traceback(
     assert not Path("run").exists()  # nothing was begun
 
 
+@pytest.mark.parametrize("before", [[], ["-m", "seed=0,1"], ["--cfg", "job"]])
+@pytest.mark.parametrize(
+    ("content", "message"),
+    [
+        (b"root: [1\n", "broken.yaml, line 2, must be YAML: expected ',' or ']'"),
+        (b"a: 1\n b: 2\n", "broken.yaml, line 2, must be YAML: mapping values are not allowed"),
+        (b"a: \0\n", "broken.yaml must be YAML: special characters are not allowed"),
+        (b"root: andr\xe9\n", "broken.yaml must be text in UTF-8; byte 11 is not"),
+    ],
+)
+def test_a_broken_file_of_config_dir_is_one_line(
+    train: Command,
+    tmp_path: Path,
+    capsys: pytest.CaptureFixture[str],
+    before: list[str],
+    content: bytes,
+    message: str,
+) -> None:
+    (tmp_path / "mine/data").mkdir(parents=True)
+    (tmp_path / "mine/data/broken.yaml").write_bytes(content)
+    assert train(*before, "--config-dir", "mine", "data=broken") == 2
+    shown = capsys.readouterr().err
+    assert message in shown
+    assert "Error: " in shown and shown.count("\n") == 1
+    assert not (tmp_path / "multirun").exists()
+
+
 def test_a_refused_run_leaves_no_folder(train: Command, tmp_path: Path) -> None:
     assert train("optimizer.lr=-1") == 2
     assert not (tmp_path / "multirun").exists()
@@ -501,7 +546,8 @@ def test_the_configuration_is_a_tree(
 def test_a_rate_that_follows_a_score_resumes_as_if_uninterrupted(
     train: Command, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    plateau = ("schedule=plateau", "schedule.patience=0", "schedule.mode=max")
+    never = ("+schedule.threshold=9", "+schedule.threshold_mode=abs")  # better by so much
+    plateau = ("schedule=plateau", "schedule.patience=0", *never)
     arguments = (*plateau, "trainer.max_epochs=5", *SMALL)
     assert train("hydra.run.dir=whole", *arguments) == 0
     with monkeypatch.context() as patch:
@@ -533,17 +579,61 @@ def test_parts_of_choices_are_no_choices() -> None:
     assert not re.search(r"^base:|\bbase\b,", help_text(), re.MULTILINE)
 
 
-def test_a_wrong_setting_is_told_before_torch_is_imported(tmp_path: Path) -> None:
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["schedule.T_max=abc"], "schedule.T_max must be a whole number"),
+        (["data=kermany", "data.root=/no/such"], "data.root must exist; got /no/such: there is no"),
+        (["data=folder", "data.root=.", "data.csv=no.csv"], "data.csv must exist; got no.csv"),
+        (["model=resnet18", "model.pretrained=no.pt"], "model.pretrained must be true, false or a"),
+        (["model=xception"], "model.library=timm needs timm, which is not installed: pip install"),
+        (["logger=wandb"], "logger.wandb needs wandb, which is not installed: pip install wandb"),
+        (["logger=mlflow"], "logger.mlflow needs mlflow, which is not installed: pip install"),
+        (["optimizer._target_=nosuch.A"], "optimizer._target_ must be of an installed package"),
+    ],
+)
+def test_what_is_wrong_or_missing_is_reported_before_torch_is_imported(
+    tmp_path: Path, arguments: list[str], message: str
+) -> None:
+    for package in ("timm", "wandb", "mlflow"):
+        if f"needs {package}" in message and find_spec(package):
+            pytest.skip(f"{package} is installed")
     told = subprocess.run(
-        [sys.executable, "-X", "importtime", "-m", "pneumo.train", "schedule.T_max=abc"],
+        [sys.executable, "-X", "importtime", "-m", "pneumo.train", *arguments],
         cwd=tmp_path,
         env={**os.environ, "PYTHONPATH": str(ROOT)},
         capture_output=True,
         text=True,
     )
     assert told.returncode == 2
-    assert "schedule.T_max must be a whole number" in told.stderr
+    assert told.stderr.splitlines()[-1].startswith(f"Error: {message}")
     assert not re.search(r"\| +(torch|pytorch_lightning|pandas)$", told.stderr, re.MULTILINE)
+
+
+def test_each_warning_is_shown_and_logged_once(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    path = tmp_path / "train.log"
+    with warnings.catch_warnings(), log_to(path, quiet=False):
+        warnings.simplefilter("always")
+        for _ in range(3):
+            warnings.warn("a library\nsays so", stacklevel=1)
+    assert capsys.readouterr().err.count("UserWarning: a library says so (") == 1
+    assert path.read_text().count("UserWarning: a library says so (") == 1
+
+
+class Bigger(pl.Callback):
+    """Changes the batch size, as no callback should."""
+
+    def on_fit_start(self, trainer: Any, pl_module: Any) -> None:
+        trainer.datamodule.batch_size = 24
+
+
+@pytest.mark.slow
+def test_the_batch_size_that_was_used_is_recorded(train: Command, tmp_path: Path) -> None:
+    few = ("trainer.max_epochs=1", *SMALL)
+    assert train(RUN, *few, "+callbacks.x._target_=tests.test_train.Bigger") == 0
+    assert metrics(tmp_path / "run")["hyperparameters"]["batch_size"] == 24
 
 
 def test_no_room_for_the_run_folder(
@@ -559,11 +649,13 @@ def test_no_room_for_the_run_folder(
     assert "Traceback" not in shown
 
 
-def test_diverging_loss_is_told(
+def test_diverging_loss_names_the_rate_that_was_set(
     train: Command, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    assert train(RUN, "optimizer.lr=1e30", "model.batch_norm=false", *FEW) == 2
-    assert "Try a smaller optimizer.lr" in capsys.readouterr().err
+    # whose rate is almost 0 when the epoch ends
+    few = ("trainer.max_epochs=1", "schedule=onecycle", "schedule.interval=step", *SMALL)
+    assert train(RUN, "optimizer.lr=1e30", "model.batch_norm=false", *few) == 2
+    assert "Try a smaller optimizer.lr than 1e+30\n" in capsys.readouterr().err
     assert status(tmp_path / "run") == "failed"
 
 
@@ -673,9 +765,10 @@ def test_a_run_that_is_resumed_does_not_set_up_hydra(
 
 def test_a_run_is_resumed_in_its_own_folder(train: Command, tmp_path: Path) -> None:
     with hydra.initialize_config_dir(str(CONF), version_base="1.3"):
-        cfg = hydra.compose("train", ["run_dir=elsewhere", "data.root=nowhere", "data=kermany"])
+        cfg = hydra.compose("train", ["run_dir=elsewhere", "data.root=empty", "data=kermany"])
     config: Any = OmegaConf.to_container(cfg)
     (tmp_path / "run").mkdir()
+    (tmp_path / "empty").mkdir()
     run_folder.write_config(tmp_path / "run", config, [])
     assert train("resume=run") == 2
     assert status(tmp_path / "run") == "failed"

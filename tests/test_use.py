@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from pneumo.export import EXAMPLE
+from pneumo.arguments.export import EXAMPLE
 
 ROOT = Path(__file__).parents[1]
 PAGE = ROOT / "docs" / "use.md"

@@ -1,6 +1,5 @@
 """An audit from its folder of images to its own folder: numbers, tables, one page."""
 
-import os
 import time
 from dataclasses import dataclass
 from pathlib import Path
@@ -14,8 +13,8 @@ from pneumo.auditing.contact_sheet import Pair, sheet
 from pneumo.auditing.files import Files, read_files
 from pneumo.auditing.nested import nested_copies
 from pneumo.auditing.sources import Source
-from pneumo.data.folder import MAX_BITS
-from pneumo.runs.output import spreadsheet_safe
+from pneumo.data.near_copies import COPY, MAX_BITS
+from pneumo.runs.output import check_folder, spreadsheet_safe
 from pneumo.runs.run_folder import json_text
 
 PAGE, NUMBERS = "audit.html", "audit.json"
@@ -60,7 +59,7 @@ def audit(source: Source) -> Audit:
         "files_alike": saved.all_alike(files.facts),
         **copies.summary(same, near),
         "max_bits": MAX_BITS,
-        "copy_correlation": copies.COPY,
+        "copy_correlation": COPY,
         "nested": nested,
         "unreadable": [{"path": path, "why": why} for path, why in files.unreadable],
         "left_out": list(source.left_out),
@@ -93,24 +92,17 @@ def _listed(table: pd.DataFrame, files: Files) -> pd.DataFrame:
 
 def check_replaceable(folder: Path) -> None:
     """Raises ValueError where an audit cannot be written to ``folder``, or would replace others."""
-    if not folder.resolve().parent.is_dir():
-        raise ValueError(f"--out must lie in a folder that exists; there is no {folder.parent}")
-    if not os.access(folder.resolve().parent, os.W_OK):
-        raise ValueError(f"--out must lie in a folder that can be written; {folder.parent} cannot")
-    if not folder.exists():
-        return
-    names = sorted(os.listdir(folder)) if folder.is_dir() else [folder.name]  # noqa: PTH208
-    foreign = [name for name in names if name not in (PAGE, NUMBERS, *TABLES)]
-    if foreign or (names and PAGE not in names):
-        raise ValueError(
-            f"--out must be a new folder or hold an earlier audit; {folder} holds "
-            f"{(foreign or names)[0]}. Move it, or name another folder"
-        )
+
+    def foreign(names: list[str]) -> list[str]:
+        others = [name for name in names if name not in (PAGE, NUMBERS, *TABLES)]
+        return others or (names if PAGE not in names else [])
+
+    check_folder(folder, earlier="an earlier audit", foreign=foreign)
 
 
 def write(folder: Path, found: Audit, *, html: str) -> None:
     """Writes the folder, whole or not at all; it replaces an earlier audit."""
-    with atomic.replacing_folder(folder.resolve()) as new:
+    with atomic.replacing_folder(folder) as new:
         for name, table in found.tables.items():
             safe = table.map(spreadsheet_safe)
             safe.to_csv(new / name, index=False, lineterminator="\n")

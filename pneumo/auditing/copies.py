@@ -5,15 +5,10 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from pneumo.data.folder import near_pairs
+from pneumo.data.near_copies import COPY, near_pairs
 
 # What two copies may be apart in; of each a column that says so
 ACROSS = ("patients", "labels", "own_split", "random_split")
-
-# Correlation of the thumbnails of two images from which on they agree as copies do. Of Kermany's
-# radiographs, saved anew at 90 to 224 pixels and a JPEG quality of 20 to 75, it is 0.995 or more;
-# of the pairs of different patients within MAX_BITS 0.967 or less (measured).
-COPY = 0.99
 
 
 def about_images(table: pd.DataFrame, random_split: "pd.Series[str]") -> pd.DataFrame:
@@ -54,20 +49,20 @@ def identical(table: pd.DataFrame, digests: "pd.Series[str]") -> pd.DataFrame:
 def near_identical(
     table: pd.DataFrame, digests: "pd.Series[str]", hashes: np.ndarray, thumbnails: np.ndarray
 ) -> pd.DataFrame:
-    """Returns the pairs of different files whose perceptual hashes differ in MAX_BITS at most.
+    """Returns the pairs of different files that are near copies, see pneumo.data.near_copies.
 
     Columns: path, other_path, bits, correlation (of the thumbnails' grey values, -1 to 1), and
     label, patient and source of both, and for each of ACROSS whether the pair crosses it. Pairs
     that cross something come first, then the most alike.
     """
-    one, other, bits = near_pairs(hashes)
+    found = near_pairs(hashes, thumbnails)
     sha256 = digests.to_numpy()
-    apart = sha256[one] != sha256[other]
-    one, other, bits = one[apart], other[apart], bits[apart]
-    first, second = (table.iloc[rows].reset_index(drop=True) for rows in (one, other))
+    differ = sha256[found.row] != sha256[found.other]
+    row, other, bits, correlation = (values[differ] for values in found)
+    first, second = (table.iloc[rows].reset_index(drop=True) for rows in (row, other))
     names = ["path", "label", "patient", "source"]
     pairs = first[names].join(second[names].add_prefix("other_"))
-    pairs = pairs.assign(bits=bits, correlation=_correlation(thumbnails[one], thumbnails[other]))
+    pairs = pairs.assign(bits=bits, correlation=correlation)
     for name in ACROSS:
         column = _column(name)
         pairs[f"across_{name}"] = first[column] != second[column]
@@ -79,16 +74,6 @@ def near_identical(
     return pd.DataFrame(
         pairs[["path", "other_path", "bits", "correlation", *of_both, *across]],
     )
-
-
-def _correlation(one: np.ndarray, other: np.ndarray) -> np.ndarray:
-    """(P,) Pearson's correlation of the pixels of (P, S, S) each; 0 for an image of one grey."""
-    pixels = one.shape[1] * one.shape[2]
-    a, b = (each.reshape(len(each), pixels).astype(np.float64) for each in (one, other))
-    a, b = (each - each.mean(1, keepdims=True) for each in (a, b))
-    size = np.sqrt((a**2).sum(1) * (b**2).sum(1))
-    found = np.divide((a * b).sum(1), size, out=np.zeros(len(a)), where=size > 0)
-    return np.asarray(found.round(4))
 
 
 def summary(same: pd.DataFrame, near: pd.DataFrame) -> dict[str, dict[str, Any]]:

@@ -16,7 +16,7 @@ from tqdm import tqdm
 from pneumo.baselines.file_header import header
 from pneumo.baselines.thumbnail_svm import SIDE
 from pneumo.data import dicom, image
-from pneumo.data.folder import perceptual_hash
+from pneumo.data.near_copies import perceptual_hash
 from pneumo.data.saved_as import saved_as
 
 SIZE = 256  # pixels an image is prepared to before it is hashed, as conf/base/data.yaml has it
@@ -29,7 +29,7 @@ class Files:
     Attributes:
         facts: path, sha256, bytes, format, mode, width, height, quality (of a JPEG, else empty).
         numbers: (N, 8) of pneumo.baselines.file_header.header.
-        hashes: (N,) uint64 of pneumo.data.folder.perceptual_hash.
+        hashes: (N,) uint64 of pneumo.data.near_copies.perceptual_hash.
         thumbnails: (N, 32, 32) uint8.
         unreadable: path and reason of each.
     """

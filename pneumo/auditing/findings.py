@@ -10,6 +10,7 @@ from pneumo.report.wording import DASH, decimal
 WHERE = {"paper": "on a random split by patient", "official": "on the set's own test split"}
 SVM = "a support vector machine on 32\N{MULTIPLICATION SIGN}32 thumbnails"
 HEADER = "a classifier that never sees a pixel, only a file's size, mode and JPEG quality,"
+REFUSED = ", which train, evaluate and calibrate refuse"  # of the same bytes under both labels
 GENERATED = "These images are drawn by a program: a score on them says nothing about pneumonia."
 
 
@@ -85,21 +86,22 @@ def _official(official: Mapping[str, Any]) -> str:
 def _copies(found: Mapping[str, Any]) -> list[str]:
     same, near = found["identical"], found["near_identical"]
     if not same["sets"] and not near["pairs"]:
-        return ["No two images are identical or look alike to a perceptual hash."]
+        return ["No two images are identical or nearly identical."]
     of_sets = f"{counted(same['sets'], 'set')} of byte-identical images"
-    of_files = f"({counted(same['files'], 'file')}), {_across(same['across'], same['sets'])}"
-    of_pairs = f"Other files that look alike to a perceptual hash: {counted(near['pairs'], 'pair')}"
-    alike = f"{near['as_copies']:,} of these pairs agree as closely as copies do"
+    of_files = f"({counted(same['files'], 'file')}), "
+    of_files += _across(same["across"], same["sets"], refused=REFUSED)
+    of_pairs = f"Nearly identical are {counted(near['pairs'], 'more pair')} of files"
+    alike = f"{near['as_copies']:,} of these pairs correlate as closely as copies do"
     return [
         f"{of_sets} {of_files}.",
         f"{of_pairs}, {_across(near['across'], near['pairs'])}; {alike}.",
     ]
 
 
-def _across(across: Mapping[str, int], number: int) -> str:
+def _across(across: Mapping[str, int], number: int, refused: str = "") -> str:
     share = "all" if across["patients"] == number > 1 else f"{across['patients']:,}"
     told = [f"{share} of them across patients"]
-    told += [f"{across['labels']:,} across labels"] * bool(across["labels"])
+    told += [f"{across['labels']:,} across labels{refused}"] * bool(across["labels"])
     told += [f"{across['own_split']:,} across train and test"] * bool(across["own_split"])
     return ", ".join(told)
 

@@ -13,8 +13,9 @@ from pneumo.auditing.sources import Source
 from pneumo.baselines.file_header import FileHeader
 from pneumo.baselines.thumbnail_svm import ThumbnailSVM
 from pneumo.data import split
-from pneumo.data.folder import join_near
-from pneumo.data.kermany import join_duplicates, targets
+from pneumo.data.kermany import targets
+from pneumo.data.labelled import join_duplicates
+from pneumo.data.near_copies import join_near
 from pneumo.evaluation.intervals import few_patients, score_intervals
 from pneumo.evaluation.metrics import scores
 from pneumo.labels import CLASS_NAMES
@@ -53,7 +54,7 @@ def _split(source: Source, files: Files, *, protocol: str) -> pd.DataFrame | str
     if protocol == "official" and set(table["source"]) - {"val"} != {"train", "test"}:
         return "the set has no train and test folder of its own"
     if source.near_duplicates:
-        table = table.assign(patient=join_near(table, files.hashes))
+        table = table.assign(patient=join_near(table, files.hashes, files.thumbnails))
     digests = files.facts["sha256"]
     table = table.assign(digest=digests, group=join_duplicates(table, digests.tolist()))
     own = PROTOCOLS[protocol](table, seed=SEED)

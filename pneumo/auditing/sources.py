@@ -8,11 +8,10 @@ from pathlib import Path
 import pandas as pd
 
 from pneumo.data import base, kermany, rsna
-from pneumo.data import folder as own
+from pneumo.data.labelled import check_names, one_row_a_file
 from pneumo.data.phantom import STAMP
 from pneumo.labels import CLASS_NAMES
 
-KINDS = ("kermany", "folder", "medmnist", "rsna")
 PHANTOM = "GENERATED IMAGES: drawn by a program. Scores on them say nothing about pneumonia."
 NUM_SHOWN = 3  # names in a message
 
@@ -57,9 +56,9 @@ def open_set(
     Args:
         place: the set's folder, a folder of one's own, or PneumoniaMNIST's .npz file.
         csv: a table of one's own radiographs, see pneumo.data.folder.csv_table.
-        kind: one of KINDS; None: a file is medmnist; a folder with the challenge's table is rsna;
-            one with train/ or test/ in which a name follows the set's grammar is kermany; another
-            is folder.
+        kind: one of pneumo.choices.DATA_SETS; None: a file is medmnist; a folder with the
+            challenge's table is rsna; one with train/ or test/ in which a name follows the set's
+            grammar is kermany; another is folder.
         skip_unknown: leave out images whose names do not follow that grammar.
         cache_dir: where a .npz file is unpacked.
 
@@ -67,6 +66,14 @@ def open_set(
         FileNotFoundError, ValueError: there is no such data set, or it cannot be read.
     """
     _check_place(place, csv)
+    source = _open(place, csv=csv, kind=kind, skip_unknown=skip_unknown, cache_dir=cache_dir)
+    check_names([*source.tables["paper"]["path"], *source.left_out])
+    return source
+
+
+def _open(
+    place: Path, *, csv: Path | None, kind: str | None, skip_unknown: bool, cache_dir: Path
+) -> Source:
     if csv and kind not in (None, "folder"):
         raise ValueError(f"--csv goes with --kind folder, or without --kind; got --kind {kind}")
     name = place.resolve().name
@@ -138,8 +145,11 @@ def _kermany(place: Path, name: str, *, skip_unknown: bool) -> Source:
             f"got {_first(unknown)}. Rename them, leave them out with --skip-unknown, or read all "
             "as of unknown patients with --kind folder"
         )
-    _check_labels(tables["person"], place)
     root = kermany.set_folder(place) or place
+    paths = one_row_a_file(tables["person"], root)["path"]
+    for key, table in tables.items():
+        tables[key] = table[table["path"].isin(paths)].reset_index(drop=True)
+    _check_labels(tables["person"], place)
     generated = (root / STAMP).is_file()
     return Source(
         name=name,
@@ -168,11 +178,7 @@ def _rsna(place: Path, name: str) -> Source:
 
 
 def _own(data_set: base.Folder, name: str, *, place: Path | None) -> Source:
-    left_out: list[str] = []
-    if data_set.csv:
-        table = own.csv_table(data_set.csv, data_set.root)
-    else:
-        table, left_out = own.folder_table(data_set.root)
+    table = data_set.images[list(kermany.COLUMNS)]
     return Source(
         name=name,
         kind=data_set.kind,
@@ -182,7 +188,7 @@ def _own(data_set: base.Folder, name: str, *, place: Path | None) -> Source:
         patients={"own": int(table["patient"].nunique())},
         near_duplicates=data_set.near_duplicates,
         note=data_set.note and data_set.note.replace("data.csv=", "--csv "),
-        left_out=tuple(left_out),
+        left_out=data_set.left_out,
     )
 
 

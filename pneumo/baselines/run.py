@@ -24,13 +24,14 @@ from pneumo.training.fit import keep_split, open_data_set, read_data
 log = logging.getLogger("pneumo")
 
 
-def fit(config: dict[str, Any], run_dir: Path) -> None:
+def fit(config: dict[str, Any], run_dir: Path, *, start: float | None = None) -> None:
     """Fits the baseline that ``config`` (plain, resolved) names, on the split of a network's run.
 
     Leaves in ``run_dir`` what a network leaves but checkpoints and history; there is one epoch.
-    Raises ValueError or FileNotFoundError for what the user can mend.
+    Raises ValueError or FileNotFoundError for what the user can mend. ``start``: see
+    pneumo.training.fit.fit.
     """
-    start = time.monotonic()
+    start = time.monotonic() if start is None else start
     data_set = open_data_set(config)
     table, images = read_data(config, data_set)
     digest = keep_split(run_dir, table)

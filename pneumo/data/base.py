@@ -1,7 +1,7 @@
 """Data sets: where the images come from, who they are of, under which licence; said loudly."""
 
 import logging
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
 import pandas as pd
@@ -9,7 +9,8 @@ import pandas as pd
 from pneumo.data import folder as own
 from pneumo.data import medmnist as archive
 from pneumo.data import phantom as generator
-from pneumo.data.kermany import check_unpacked, index, set_folder
+from pneumo.data.kermany import COLUMNS, check_unpacked, index, set_folder
+from pneumo.data.labelled import shown
 
 log = logging.getLogger(__name__)
 
@@ -25,8 +26,15 @@ UNKNOWN = (
     "PATIENTS UNKNOWN: each image counts as a patient of its own, so several images of one person "
     "may be in train and test, and the scores may be too good. Near-identical images are joined."
 )
+PARTLY_UNKNOWN = (
+    "PATIENTS PARTLY UNKNOWN: {unknown:,} of {images:,} images have no patient; each counts as a "
+    "patient of its own, so several images of one person may be in train and test, and the scores "
+    "may be too good. Near-identical images are joined."
+)
 NAME_THEM = "Name the patients in a table: data.csv=FILE with the columns path, label, patient"
 KERMANY_LICENCE = "CC BY 4.0, doi 10.17632/rscbjbr9sj"
+POPULATION = "children of one hospital, frontal views"  # Kermany et al., Cell 172 (2018) 1122
+AGES = (1, 5)  # years, the same
 
 
 @dataclass(frozen=True)
@@ -38,7 +46,9 @@ class DataSet:
         kind: its name, by which runs are told apart; the report compares runs of one kind.
         note: what must be said at the start and the end of a run.
         licence: of the images, for the files that are made of them.
-        near_duplicates: join images that look the same, for a set that does not tell its patients.
+        near_duplicates: join images that look the same, for a set with unknown patients.
+        population: who the images are of and which views they have; "" where that is not known.
+        ages: the youngest and the oldest patient, whole years; None where that is not known.
     """
 
     root: Path
@@ -46,6 +56,8 @@ class DataSet:
     note: str | None = None
     licence: str = "not stated"
     near_duplicates: bool = False
+    population: str = ""
+    ages: tuple[int, int] | None = None
 
     def table(self, *, patient_key: str, on_unknown_name: str) -> pd.DataFrame:
         """Returns a row an image: path, label, subtype, patient, source; see kermany.index."""
@@ -77,20 +89,19 @@ class Folder(DataSet):
     """Radiographs of one's own.
 
     Attributes:
-        csv: a table of the images; None: the folders say their labels.
+        images: a row an image, see pneumo.data.folder.
+        left_out: names in its folders that are not used.
     """
 
-    csv: Path | None = None
+    images: pd.DataFrame = field(default_factory=pd.DataFrame, compare=False)
+    left_out: tuple[str, ...] = ()
 
     def table(self, *, patient_key: str, on_unknown_name: str) -> pd.DataFrame:
         """Returns a row an image; both arguments are of names in another set's grammar."""
-        if self.csv:
-            return own.csv_table(self.csv, self.root)
-        table, left_out = own.folder_table(self.root)
-        if left_out:
-            shown = ", ".join(left_out[: own.NUM_SHOWN])
-            log.warning("Left out %d that are no images: %s", len(left_out), shown)
-        return table
+        if self.left_out:
+            names = shown(self.left_out)
+            log.warning("Left out %d that are not used: %s", len(self.left_out), names)
+        return self.images[list(COLUMNS)]
 
 
 def folder(root: str, csv: str | None = None, licence: str = "not stated") -> Folder:
@@ -101,12 +112,23 @@ def folder(root: str, csv: str | None = None, licence: str = "not stated") -> Fo
     """
     place = Path(root).expanduser()
     check_unpacked(place)
+    left_out: list[str] = []
     if csv is None:
-        return Folder(place, "folder", f"{UNKNOWN} {NAME_THEM}", licence, near_duplicates=True)
-    path = Path(csv).expanduser()
-    known = "patient" in own.csv_columns(path)
-    note = None if known else f"{UNKNOWN} {NAME_THEM}"
-    return Folder(place, "folder", note, licence, near_duplicates=not known, csv=path)
+        images, left_out = own.folder_table(place)
+    else:
+        images = own.csv_table(Path(csv).expanduser(), place)
+    note = _patients_note(images)
+    unknown = note is not None
+    return Folder(place, "folder", note, licence, unknown, images, tuple(left_out))
+
+
+def _patients_note(images: pd.DataFrame) -> str | None:
+    """What must be said where patients are unknown; None where all are known."""
+    unknown = int((images["known_by"] == "").sum())
+    if not unknown:
+        return None
+    partly = PARTLY_UNKNOWN.format(unknown=unknown, images=len(images))
+    return f"{UNKNOWN if unknown == len(images) else partly} {NAME_THEM}"
 
 
 def medmnist(root: str, cache_dir: str) -> Folder:
@@ -116,7 +138,18 @@ def medmnist(root: str, cache_dir: str) -> Folder:
     pneumo.data.medmnist.unpack.
     """
     unpacked = archive.unpack(Path(root).expanduser(), Path(cache_dir).expanduser())
-    return Folder(unpacked, "medmnist", UNKNOWN, "CC BY 4.0, doi 10.1038/s41597-022-01721-8")
+    licence = "CC BY 4.0, doi 10.1038/s41597-022-01721-8"
+    images, _ = own.folder_table(unpacked)
+    return Folder(
+        unpacked,
+        "medmnist",
+        UNKNOWN,
+        licence,
+        near_duplicates=True,
+        population=POPULATION,
+        ages=AGES,
+        images=images,
+    )
 
 
 def kermany(root: str) -> DataSet:
@@ -136,7 +169,8 @@ def kermany(root: str) -> DataSet:
             f"{root}: {what}. Get the set with python -m pneumo.download, or train on generated "
             "images: data=phantom"
         )
-    return DataSet(found, "kermany", licence=KERMANY_LICENCE)
+    licence = KERMANY_LICENCE
+    return DataSet(found, "kermany", licence=licence, population=POPULATION, ages=AGES)
 
 
 def phantom(num_images: int, seed: int, cache_dir: str, *, note: str = QUIET) -> Phantoms:

@@ -9,9 +9,8 @@ from pathlib import Path
 
 import numpy as np
 import pandas as pd
-from scipy.sparse import coo_array
-from scipy.sparse.csgraph import connected_components
 
+from pneumo.data.labelled import one_row_a_file
 from pneumo.labels import CLASS_NAMES, NORMAL, SUBTYPES
 
 log = logging.getLogger(__name__)
@@ -42,8 +41,8 @@ def index(
 
     Raises:
         FileNotFoundError: ``root`` is missing, or holds no images in the layout of the set.
-        ValueError: a name does not parse (unless ``on_unknown_name`` is "skip"), or a label has
-            no image.
+        ValueError: a name does not parse (unless ``on_unknown_name`` is "skip"), a label has no
+            image, or a file has two; see one_row_a_file.
     """
     names, left_out = list_images(root)
     if left_out:
@@ -57,6 +56,7 @@ def index(
         log.warning(
             "Left out %d images whose names do not parse: %s", len(skipped), _first(skipped)
         )
+    table = one_row_a_file(table, set_folder(root) or root)
     for label in CLASS_NAMES:
         if not (table["label"] == label).any():
             raise ValueError(f"the data need images of both labels; got none of {label} in {root}")
@@ -157,26 +157,6 @@ def set_folder(root: Path) -> Path | None:
     """Returns the folder that holds train/ and test/: ``root`` or a chest_xray in it, or None."""
     candidates = (root, root / "chest_xray", root / "chest_xray" / "chest_xray")
     return next((c for c in candidates if (c / "train").is_dir() or (c / "test").is_dir()), None)
-
-
-def join_duplicates(table: pd.DataFrame, digests: Sequence[str]) -> pd.Series:
-    """Returns the group of each row: its patient, joined with all who share an identical image.
-
-    Args:
-        table: with a column ``patient``.
-        digests: a digest of each image's bytes, in the order of ``table``.
-
-    Returns:
-        str, the name of the alphabetically first patient of the group.
-    """
-    patients, patient = np.unique(table["patient"].to_numpy(str), return_inverse=True)
-    images, image = np.unique(np.asarray(digests), return_inverse=True)
-    # a graph of patients and images, an edge where a patient has an image
-    size = len(patients) + len(images)
-    edges = coo_array((np.ones(len(table)), (patient, image + len(patients))), shape=(size, size))
-    _, component = connected_components(edges, directed=False)
-    first = pd.Series(patients).groupby(component[: len(patients)]).transform("min")
-    return pd.Series(first.to_numpy()[patient], index=table.index, dtype="str")
 
 
 def targets(table: pd.DataFrame, *, num_classes: int) -> np.ndarray:

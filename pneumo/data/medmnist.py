@@ -12,13 +12,16 @@ from PIL import Image
 from pneumo.data.kermany import SOURCES
 from pneumo.labels import CLASS_NAMES
 
+ADDRESS = "https://doi.org/10.5281/zenodo.10519652"
+
 
 def unpack(path: Path, cache_dir: Path) -> Path:
     """Returns the folder <source>/<label>/<number>.png of a MedMNIST file, written once.
 
     Args:
         path: pneumoniamnist.npz or pneumoniamnist_64.npz and so on (28 to 224 pixels), with
-            train_images (N, S, S) uint8, train_labels (N, 1), 1 is pneumonia; so for val and test.
+            train_images (N, S, S) uint8 and train_labels (N, 1) of numbers or bool, 1 is pneumonia;
+            so for val and test.
         cache_dir: where the folder lies, named by the file's content.
 
     Raises:
@@ -28,7 +31,7 @@ def unpack(path: Path, cache_dir: Path) -> Path:
     if not path.is_file():
         raise FileNotFoundError(
             f"data.root must be PneumoniaMNIST's file, such as pneumoniamnist_224.npz; there is no "
-            f"file {path}. It is at https://doi.org/10.5281/zenodo.10519652"
+            f"file {path}. It is at {ADDRESS}"
         )
     folder = unpacked(path, cache_dir)
     cache_dir.mkdir(parents=True, exist_ok=True)
@@ -55,14 +58,18 @@ def _arrays(path: Path) -> dict[str, tuple[np.ndarray, np.ndarray]]:
         with np.load(path, allow_pickle=False) as file:
             for source in SOURCES:
                 images, labels = file[f"{source}_images"], file[f"{source}_labels"].ravel()
-                right = images.ndim == 3 and images.dtype == np.uint8 and len(images) == len(labels)
-                if not right or not np.isin(labels, (0, 1)).all():
-                    raise ValueError(f"{source}_images has shape {images.shape}")
-                found[source] = images, labels
+                if images.ndim != 3 or images.dtype != np.uint8 or len(images) != len(labels):
+                    shape = f"{images.shape} {images.dtype}"
+                    raise ValueError(f"{source}_images is {shape}, with {len(labels)} labels")
+                if not np.isin(labels, (0, 1)).all():
+                    other = labels[~np.isin(labels, (0, 1))][0]
+                    raise ValueError(f"{source}_labels ({labels.dtype}) holds {other}")
+                found[source] = images, labels.astype(np.int64)  # which may be bool or float
     except (KeyError, ValueError, OSError, EOFError, zipfile.BadZipFile) as error:
         raise ValueError(
-            "data.root must be PneumoniaMNIST's file: grey images (N, S, S) and labels 0 and 1 as "
-            f"train_images, train_labels and so on; {path}: {error}"
+            "data.root must be PneumoniaMNIST's file: grey images (N, S, S) uint8 and labels 0 and "
+            f"1 as train_images, train_labels and so on; {path}: {error}. Download it again, from "
+            f"{ADDRESS}"
         ) from None
     return found
 

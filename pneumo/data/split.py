@@ -31,7 +31,10 @@ def split(table: pd.DataFrame, protocol: Protocol, *, seed: int) -> pd.DataFrame
     result = table.assign(split=protocol(table, seed=seed))
     left_out = result["split"] == LEFT_OUT
     if left_out.any():
-        log.warning("%d images are left out: their patients are in train and test", left_out.sum())
+        log.warning(
+            "%d images are left out: their patients, or copies of them, are in another split, too",
+            left_out.sum(),
+        )
         result = result[~left_out]
     check(result)
     return result
@@ -71,6 +74,9 @@ def official(table: pd.DataFrame, *, seed: int, val: float) -> "pd.Series[str]":
 def own(table: pd.DataFrame, *, seed: int) -> "pd.Series[str]":
     """Returns the split of each row as the data set itself says; the seed changes nothing.
 
+    Of a group with images in several splits those in test stay, or in val where test has none; its
+    other images are left out, so that no patient is in two.
+
     Raises:
         ValueError: an image has none, or there is no validation split.
     """
@@ -81,7 +87,8 @@ def own(table: pd.DataFrame, *, seed: int) -> "pd.Series[str]":
             f"protocol=own needs data that put every image into train, val or test; these have "
             f"{found}. Use protocol=official for a train and a test split, or protocol=holdout"
         )
-    return table["source"]
+    rank = table["source"].map({name: number for number, name in enumerate(SPLITS)})
+    return table["source"].where(rank == rank.groupby(table["group"]).transform("max"), LEFT_OUT)
 
 
 def k_fold(table: pd.DataFrame, *, seed: int, k: int, fold: int, val: float) -> "pd.Series[str]":

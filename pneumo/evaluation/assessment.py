@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
+from pneumo.choices import PREVALENCES
 from pneumo.evaluation.calibration import (
     at_prevalence,
     brier,
@@ -22,8 +23,6 @@ from pneumo.evaluation.metrics import operating_point as at_threshold
 from pneumo.evaluation.operating_point import OperatingPoint, calibrated, fit_on_validation
 from pneumo.labels import BACTERIA, NORMAL, PNEUMONIA, VIRUS
 
-# Per image of a clinic; the set's own 73 % is none's. Stated, not measured: name yours.
-PREVALENCES = (0.05, 0.1, 0.2, 0.4)
 # Chance of pneumonia at which one would treat: a twentieth to nineteen twentieths
 NET_BENEFIT_AT = tuple(number / 20 for number in range(1, 20))
 OF_SCORE = {  # PNEUMONIA is positive

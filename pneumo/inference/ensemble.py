@@ -14,6 +14,7 @@ import torch
 from omegaconf import OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
+from pneumo.choices import DEVICES
 from pneumo.data import medmnist as archive
 from pneumo.data import phantom, split
 from pneumo.data.kermany import set_folder
@@ -26,11 +27,11 @@ from pneumo.inference import ood
 from pneumo.labels import CLASS_NAMES, PNEUMONIA
 from pneumo.models.base import Network
 from pneumo.models.unet_encoder import without_tf32
+from pneumo.models.views import Views
 from pneumo.runs import pretrained, run_folder
 from pneumo.runs.checkpoint import Trained, check_finite, load
 from pneumo.runs.finished import read_metrics, read_table
 
-DEVICES = ("auto", "cpu", "cuda")
 MAX_REFERENCE_IMAGES = 500  # images that say what is ordinary; more changes the limit little
 REFERENCE_BATCH = 32  # of them at once through the network
 MARKS = (".hydra", "metrics.json", "status.json", "checkpoints")  # one of them: a run, maybe broken
@@ -264,7 +265,7 @@ class Networks:
             [radiograph.prepared[one.image_size, one.aspect] for radiograph in radiographs]
         )
         image = torch.from_numpy(pixels)[:, None].to(self.device).float()
-        features, logits = one.network.features_and_logits(image)
+        features, logits = one.views.features_and_logits(one.network, image)
         probability = logits.double().softmax(1).cpu().numpy()
         check_finite(probability, one.run_dir)
         return probability, features.cpu().numpy()
@@ -302,14 +303,15 @@ def reference_paths(predictions: pd.DataFrame) -> list[str]:
 
 
 @torch.inference_mode()
-def make_reference(network: Network, prepared: np.ndarray) -> ood.Reference | None:
+def make_reference(network: Network, prepared: np.ndarray, *, views: Views) -> ood.Reference | None:
     """Returns where (N, S, S) uint8 prepared images lie; None where they are too few to say."""
     if len(prepared) < ood.MIN_IMAGES:
         return None
     images = torch.from_numpy(prepared)[:, None].to(network.mean.device)
     with without_tf32():
         parts = [
-            network.features_and_logits(p.float())[0] for p in torch.split(images, REFERENCE_BATCH)
+            views.features_and_logits(network, p.float())[0]
+            for p in torch.split(images, REFERENCE_BATCH)
         ]
     features = torch.cat(parts)
     return ood.Reference(

@@ -3,7 +3,8 @@
 import hashlib
 import io
 import os
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -13,7 +14,7 @@ import numpy as np
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 
-from pneumo import untrusted
+from pneumo import atomic, untrusted
 from pneumo.data import image
 from pneumo.data.reader import STANDARD_INPUT
 from pneumo.labels import CLASS_NAMES, NORMAL, PNEUMONIA
@@ -24,7 +25,6 @@ if TYPE_CHECKING:  # the extra is asked for when it is needed
     from pneumo.inference.saliency import LogOdds
 
 TITLES = {"gradcam": "Grad-CAM", "occlusion": "Occlusion"}
-METHODS = tuple(TITLES)
 LIST = "heatmaps.json"
 WRITER = "pneumo.heatmap"  # what makes a folder one of ours
 MAX_SIDE = 1024  # pixels of the radiograph as it is drawn; larger ones are shrunk
@@ -130,47 +130,40 @@ def explain(request: HeatmapRequest, radiograph: np.ndarray, *, name: str = "") 
 
 
 class Album:
-    """A folder of pictures with their list, heatmaps.json, which a second call replaces."""
+    """A folder of pictures with their list, heatmaps.json.
 
-    def __init__(
-        self, out: Path, request: HeatmapRequest, names: Sequence[str], *, flag: str
-    ) -> None:
-        """Makes the folder.
+    Args:
+        folder: a new one.
+        request: what the pictures show.
+        names: of the radiographs, as they were given.
+    """
 
-        Args:
-            out: a folder that is new, empty, or of an earlier call.
-            request: what the pictures show.
-            names: of the radiographs, as they were given.
-            flag: the option that named the folder, for messages.
-
-        Raises:
-            ValueError: ``out`` holds something else.
-        """
-        check_album(out, flag, list_name=LIST, writer=WRITER)
-        self.out, self.about = out, about(request)
+    def __init__(self, folder: Path, request: HeatmapRequest, names: Sequence[str]) -> None:
+        self.folder, self.about = folder, about(request)
         self.targets = targets(names, suffix=f".{request.method}-{request.name}.png")
         self.radiographs: list[dict[str, Any]] = []
-        out.mkdir(parents=True, exist_ok=True)
-        self.write_list()  # from now on the folder is ours
 
     def add(self, name: str, heatmap: Heatmap, **more: Any) -> str:
-        """Writes the picture of a radiograph, whole or not at all, and returns its file's name.
-
-        Raises:
-            ValueError: it cannot be written.
-        """
-        path = self.out / self.targets[name]
-        with output.beside_table(path, name=name) as part:
-            part.write_bytes(heatmap.png)
+        """Writes the picture of a radiograph and returns its file's name."""
+        path = self.folder / self.targets[name]
+        path.write_bytes(heatmap.png)
         row = {"probability": heatmap.probability, "flat": heatmap.flat, **more}
         self.radiographs.append(
             {"file": output.printable(Path(name).name), "picture": path.name, **row}
         )
         return path.name
 
-    def write_list(self) -> None:
-        """Writes the list of all radiographs so far."""
-        run_folder.write_json(self.out / LIST, self.about | {"images": self.radiographs})
+
+@contextmanager
+def album(out: Path, request: HeatmapRequest, names: Sequence[str]) -> Iterator[Album]:
+    """Yields an album that takes the place of ``out`` at the end, whole or not at all.
+
+    Other pictures that ``out`` holds stay; ``out`` was checked by `check_album`.
+    """
+    with atomic.replacing_folder(out, keep=True) as folder:
+        made = Album(folder, request, names)
+        yield made
+        run_folder.write_json(folder / LIST, made.about | {"images": made.radiographs})
 
 
 def about(request: HeatmapRequest) -> dict[str, Any]:
@@ -240,20 +233,17 @@ def _shrunk(radiograph: np.ndarray) -> np.ndarray:
     return small
 
 
-def check_album(out: Path, flag: str, *, list_name: str, writer: str) -> None:
+def check_album(out: Path, flag: str, *, list_name: str = LIST, writer: str = WRITER) -> None:
     """Raises ValueError where a folder of pictures holds anything but an earlier call's files.
 
     ``list_name`` is that of its list, in which ``writer`` is "written_by".
     """
-    if out.exists() and not out.is_dir():
-        raise ValueError(f"{flag} must name a folder; {out} is a file")
-    if place := output.unwritable(out):
-        raise ValueError(f"{flag} must lie where it can be written; {place} cannot")
-    if out.is_dir() and any(out.iterdir()) and not _is_own(out / list_name, writer):
-        raise ValueError(
-            f"{flag} must be new, empty or hold an earlier call's pictures; {out} holds something "
-            "else. Name another folder"
-        )
+    output.check_folder(
+        out,
+        name=flag,
+        earlier="an earlier call's pictures",
+        foreign=lambda names: [] if _is_own(out / list_name, writer) else names,
+    )
 
 
 def _is_own(path: Path, writer: str) -> bool:

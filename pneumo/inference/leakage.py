@@ -2,29 +2,20 @@
 
 import hashlib
 import logging
-import warnings
 from collections import Counter, defaultdict
 from collections.abc import Sequence
 from pathlib import Path
 
 import pandas as pd
 
-from pneumo.data.dicom import DEFLATED, HEADER_BYTES, is_dicom
-from pneumo.data.kermany import (
-    SOURCES,
-    beside,
-    images_in,
-    index,
-    join_duplicates,
-    parse_name,
-    set_folder,
-)
+from pneumo.data.folder import folder_table
+from pneumo.data.kermany import SOURCES, set_folder
+from pneumo.data.labelled import shown, with_groups
 from pneumo.inference.ensemble import Member, own_images
 from pneumo.labels import CLASS_NAMES
 
 log = logging.getLogger(__name__)
 
-COLUMNS = ("path", "label", "subtype", "patient", "source")
 NUM_SHOWN = 3  # names in a message
 CHUNK_BYTES = 1 << 20
 
@@ -34,117 +25,30 @@ def labelled(
 ) -> tuple[Path, pd.DataFrame]:
     """Returns the folder that paths are relative to, and the table of its images, sorted by path.
 
-    ``root`` has the layout of the set (train/NORMAL/…) or holds NORMAL and PNEUMONIA itself. In the
-    second, files need not be named as the set's; one that is not has no subtype. Of these, DICOM
-    files of one PatientID are one patient, and so are files of the same bytes, and each other file
-    is a patient of its own. A patient is called by the first such file: no PatientID is kept. The
-    folder's own name counts as source if it is one. ``or_unlabelled``: the command has --unlabelled
-    for a folder of neither layout.
+    ``root`` has the layout of the set (train/NORMAL/…) or holds NORMAL and PNEUMONIA itself. The
+    table is that of `pneumo.data.folder.folder_table`, with digest and group, which joins the
+    patients of files with the same bytes. ``or_unlabelled``: the command has --unlabelled for a
+    folder of neither layout.
 
     Raises:
-        FileNotFoundError: there is no such folder, or it has neither layout.
-        ValueError: a label has no image, or the same bytes have both labels.
+        FileNotFoundError: there is no such folder, it has neither layout, or a label has no image.
+        ValueError: a file, or the same bytes, have both labels.
     """
-    base = set_folder(root) if root.is_dir() else None
-    if base is not None:
-        return base, index(root, patient_key=patient_key)
-    if not any((root / label).is_dir() for label in CLASS_NAMES):
+    base = (set_folder(root) if root.is_dir() else None) or root
+    if base == root and not any((root / name).is_dir() for name in (*CLASS_NAMES, *SOURCES)):
         advice = ". Images without labels are compared with the run's own by --unlabelled"
         raise FileNotFoundError(
             "--data must be a folder with NORMAL and PNEUMONIA in it, or with train/NORMAL, "
             f"test/NORMAL and so on; got {root}{advice if or_unlabelled else ''}"
         )
-    source = root.resolve().name if root.resolve().name in SOURCES else ""
-    rows, left_out = [], beside(root, known=CLASS_NAMES)
-    for label in (label for label in CLASS_NAMES if (root / label).is_dir()):
-        images, others = images_in(root / label)
-        rows += [_row(root / label / name, label, source, patient_key) for name in images]
-        left_out += [f"{label}/{name}" for name in others]
-    if left_out:
-        log.warning("Left out %d that are not used: %s", len(left_out), ", ".join(left_out[:5]))
-    table = pd.DataFrame(rows, columns=list(COLUMNS)).sort_values("path", ignore_index=True)
-    for label in CLASS_NAMES:
-        if not (table["label"] == label).any():
-            raise ValueError(
-                f"the data need images of both labels; got none of {label} in {root}"
-                f"{_folders_within(root, label)}"
-            )
-    return root, _with_patients(root, table)
-
-
-def _folders_within(root: Path, label: str) -> str:
-    """What to say of a label without an image whose folder holds folders; "" where none."""
-    others = images_in(root / label)[1] if (root / label).is_dir() else []
-    folders = [name for name in others if (root / label / name).is_dir()]
-    if not folders:
-        return ""
-    return (
-        f". Folders within {label}/ ({', '.join(folders[:NUM_SHOWN])}"
-        f"{', …' * (len(folders) > NUM_SHOWN)}) are not looked into: move their images up"
-    )
-
-
-def _row(path: Path, label: str, source: str, patient_key: str) -> tuple[str, ...]:
-    name = f"{label}/{path.name}"
-    parsed = parse_name(f"{source or 'test'}/{name}", patient_key=patient_key)
-    if parsed is None:
-        return name, label, "", name, source
-    return name, label, parsed[2], parsed[3], source
-
-
-def _with_patients(root: Path, table: pd.DataFrame) -> pd.DataFrame:
-    """The table with the patients of names that are not the set's, see `labelled`."""
-    paths = [root / path for path in table["path"]]
-    digests = pd.Series(_digests(paths), index=table.index)
-    _check_labels(table, digests)
-    foreign = table["subtype"] == ""
-    known = [_patient_id(path) if own else "" for path, own in zip(paths, foreign, strict=True)]
-    patient_id = pd.Series(known, index=table.index)
-    _warn_of_placeholder(patient_id[patient_id != ""])
-    first = table["path"].groupby(patient_id).transform("first")
-    table = table.assign(patient=table["patient"].where(patient_id == "", first))
-    group = join_duplicates(table, digests.tolist())
-    # a name of the set's stays, since it is compared with the train split's
-    named = table["patient"].mask(foreign).groupby(group).transform("first").fillna(group)
-    return table.assign(patient=table["patient"].mask(foreign, named))
-
-
-def _check_labels(table: pd.DataFrame, digests: pd.Series) -> None:
-    both = table[table["label"].groupby(digests).transform("nunique") > 1]
-    if len(both):
-        same = both["path"][digests[both.index] == digests[both.index[0]]]
-        raise ValueError(
-            f"--data must have an image under one label; {same.iloc[0]} and {same.iloc[-1]} are "
-            "the same file. Take the wrong one out"
-        )
-
-
-def _warn_of_placeholder(patient_id: pd.Series) -> None:
-    if len(patient_id) > 1 and patient_id.nunique() == 1:
-        log.warning(
-            "All %d DICOM files have the same PatientID, so they count as one patient; if it is a "
-            "placeholder, give each patient's files one of their own",
-            len(patient_id),
-        )
-
-
-def _patient_id(path: Path) -> str:
-    """PatientID (0010,0020) of a DICOM file; "" of others, and where it cannot be read."""
     try:
-        with path.open("rb") as file:
-            start = file.read(HEADER_BYTES)
-        if not is_dicom(start) or DEFLATED in start:  # which would be inflated whole
-            return ""
-        import pydicom  # late: an extra
-
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore")
-            header = pydicom.dcmread(
-                path, stop_before_pixels=True, specific_tags=["PatientID"], force=True
-            )
-            return str(header.get("PatientID") or "").strip()
-    except Exception:  # of many kinds on broken files; scoring says which
-        return ""
+        table, left_out = folder_table(base, patient_key=patient_key)
+        table = with_groups(table, _digests([base / path for path in table["path"]]))
+    except (FileNotFoundError, ValueError) as error:  # this command's name of the same thing
+        raise type(error)(str(error).replace("data.root", "--data")) from None
+    if left_out:
+        log.warning("Left out %d that are not used: %s", len(left_out), shown(left_out))
+    return base, table
 
 
 def shared_with_train(member: Member, root: Path, table: pd.DataFrame) -> tuple[str, str]:

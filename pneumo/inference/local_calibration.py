@@ -12,7 +12,7 @@ import numpy as np
 import pandas as pd
 
 from pneumo import untrusted
-from pneumo.data.kermany import join_duplicates
+from pneumo.data.labelled import join_duplicates
 from pneumo.evaluation.intervals import few_patients, percentile_interval, score_intervals, warning
 from pneumo.evaluation.metrics import (
     Array,

@@ -16,6 +16,7 @@ from pneumo import __version__
 from pneumo.data.image import ASPECTS
 from pneumo.models.base import Network
 from pneumo.models.unet_encoder import Encoder
+from pneumo.models.views import Views
 
 OPSET = 20  # Resize with antialias came with 18; onnxruntime 1.17 and later run 20
 IR_VERSION = 10
@@ -61,31 +62,37 @@ PREPARE = dict(zip(ASPECTS, (STRETCH, PAD), strict=True))
 
 
 class Answers(nn.Module):
-    """A network whose outputs are its logits and their softmax."""
+    """A network whose outputs are its logits, means over its views, and their softmax."""
 
-    def __init__(self, network: Network) -> None:
+    def __init__(self, network: Network, views: Views) -> None:
         super().__init__()
+        self.views = views
         self.network = deepcopy(network)
         if isinstance(self.network, Encoder):
             self.network.micro_batch = 0  # the graph must not depend on the size of the batch
 
     def forward(self, prepared: Tensor) -> tuple[Tensor, Tensor]:
         """(N, 1, S, S) grey values to (N, C) logits and (N, C) probabilities."""
-        logits = self.network(prepared)
+        logits = self.views.logits(self.network, prepared)
         return logits, logits.softmax(1)
 
 
 def build(
-    network: Network, *, image_size: int, aspect: str, properties: Mapping[str, str]
+    network: Network,
+    *,
+    views: Views,
+    image_size: int,
+    aspect: str,
+    properties: Mapping[str, str],
 ) -> ModelProto:
-    """Returns the ONNX model of a network, preprocessing and softmax inside.
+    """Returns the ONNX model of a network: preprocessing, views and softmax inside.
 
     Its input ``image`` is (N, 1, H, W) uint8 grey values of any height and width; its outputs are
     ``logits`` and ``probability``, both (N, C) float32. ``properties`` become its metadata.
     """
     model = compose.merge_models(
         _prepare(image_size, aspect),
-        _classify(network, image_size),
+        _classify(network, views, image_size),
         io_map=[("prepared", "prepared")],
         name="pneumo",
         producer_name=PRODUCER,
@@ -112,9 +119,9 @@ def answers(session: onnxruntime.InferenceSession, image: np.ndarray) -> np.ndar
 
 
 @torch.inference_mode()
-def network_answers(network: Network, prepared: np.ndarray) -> np.ndarray:
+def network_answers(network: Network, views: Views, prepared: np.ndarray) -> np.ndarray:
     """(2, C) float32, logits and probabilities by the network for one prepared (S, S) image."""
-    logits = network(torch.from_numpy(prepared.astype(np.float32))[None, None])
+    logits = views.logits(network, torch.from_numpy(prepared.astype(np.float32))[None, None])
     return torch.cat([logits, logits.softmax(1)]).numpy()
 
 
@@ -123,12 +130,12 @@ def _prepare(image_size: int, aspect: str) -> ModelProto:
     return parser.parse_model(text)
 
 
-def _classify(network: Network, image_size: int) -> ModelProto:
+def _classify(network: Network, views: Views, image_size: int) -> ModelProto:
     logging.getLogger("torch.onnx").setLevel(logging.ERROR)
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # the exporter's own, about versions to come
         program = torch.onnx.export(
-            Answers(network).eval(),
+            Answers(network, views).eval(),
             (torch.zeros(2, 1, image_size, image_size),),
             dynamo=True,
             verbose=False,

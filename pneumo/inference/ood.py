@@ -1,34 +1,38 @@
 """Whether an image is out of the distribution of a run's own: by its file, layout and features.
 
-The file tells what is no radiograph at all. The rest shows in two Mahalanobis distances from the
+The file tells what is no radiograph at all, and a DICOM header what is no frontal chest radiograph
+or of a patient of another age. The rest shows in two Mahalanobis distances from the
 run's own images (its validation and test split, which the network was not fitted to), each with one
 shrunk covariance, as in Lee et al., "A simple unified framework for detecting out-of-distribution
 samples" (2018), without their class means, since a radiograph of either class is alike here:
     layout: of a picture of 8 x 8 grey values, its contrast and its sharpness at four scales.
-    features: of the network's first dense layer; what the network itself finds strange.
+    features: of the network's last dense layer, the mean over the views that the run scores by;
+        what the network itself finds strange.
 It is a warning, not a safeguard. AUROC of the layout's distance, inverted, upside-down and turned
 images, noise, smooth clouds and discs against other images of the set (500 make the reference):
 1.00, 0.96, 1.00, 1.00, 1.00, 1.00, with 1.7 % of those images flagged. The features of a network of
 118 phantoms give 1.00, 0.87, 0.96, 1.00, 0.94, 1.00; k-nearest neighbours instead did no better.
 """
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import cv2
 import numpy as np
 from numpy.typing import NDArray
 
 from pneumo import atomic, untrusted
+from pneumo.data.reader import Radiograph
 
 SHRINKAGE = 0.5  # share of the covariance's diagonal; with fewer images than features it is needed
-QUANTILE = 0.99  # of the run's own distances: about 1 of 100 ordinary radiographs is flagged
+QUANTILE = 0.99  # of the run's own distances, which the limit is; see ordinary_share
 FLOOR = 0.01  # of the mean variance, added to each: units that are hardly ever active
 NUM_FOLDS = 10
 MIN_IMAGES = 20  # for a reference
 SPACES = ("layout", "features")
-VERSION = 1  # of reference.npz
+VERSION = 2  # of reference.npz; 1 had the features of the last view alone
 
 Array = NDArray[np.float64]
 
@@ -67,6 +71,28 @@ class Reference:
         return max(far.values()), [reason for reason, distance in far.items() if distance > 1]
 
 
+def file_reasons(radiograph: Radiograph, data: Iterable[Mapping[str, Any]]) -> list[str]:
+    """Returns why an image is unlike those of some runs by its pixels, its header and its age.
+
+    Args:
+        radiograph: the image, or a file that cannot be read.
+        data: the key data of each run's metrics.json, whose ages may be unknown.
+    """
+    age = radiograph.header.age
+    ranges = sorted({(min(each["ages"]), max(each["ages"])) for each in data if each.get("ages")})
+    return list(radiograph.odd) + [
+        f"age: {age} years, trained on {low} to {high}"
+        for low, high in ranges
+        if age is not None and not low <= age <= high
+    ]
+
+
+def flag(reasons: Sequence[str], *, is_readable: bool) -> dict[str, Any]:
+    """Returns the cells ood and ood_reason of an image; None where nothing is known."""
+    known = is_readable or bool(reasons)
+    return {"ood": bool(reasons) if known else None, "ood_reason": "; ".join(reasons) or None}
+
+
 def layout(pixels: np.ndarray) -> Array:
     """(N, S, S) uint8 prepared images to (N, 73): thumbnail, contrast, sharpness at four scales."""
     return np.stack([_layout(each.astype(np.float32)) for each in pixels])
@@ -97,6 +123,28 @@ def fit_detector(values: np.ndarray) -> MahalanobisDetector:
     crossed = [MahalanobisDetector(*_fit(values[~out]), 1.0).distance(values[out]) for out in folds]
     limit = float(np.quantile(np.concatenate(crossed), QUANTILE))
     return MahalanobisDetector(*_fit(values), max(limit, 1e-9))
+
+
+def ordinary_share(num_images: int) -> tuple[float, float]:
+    """Returns the share of ordinary images expected beyond a limit, and what 95 % of runs keep.
+
+    The limit lies between order statistics of n exchangeable distances, as numpy.quantile has it:
+    the share beyond has the distribution Beta(a, n + 1 - a), a = n - (n - 1) QUANTILE. Beyond
+    either of two limits lies the sum, taken as of two that know nothing of each other: Beta(2a,
+    n + 1 - 2a). Of Kermany et al.'s train images, one a patient, 60 draws of n = 20, 40, 100, 200
+    and 500 have means of 0.077, 0.048, 0.034, 0.029 and 0.024 for 0.113, 0.068, 0.039, 0.030 and
+    0.024 here, and 95 % quantiles of 0.24, 0.11, 0.065, 0.047 and 0.038 for 0.24, 0.14, 0.075,
+    0.051 and 0.036 (measured). Of few images the limit is too wide, since it is that of detectors
+    of nine tenths of them.
+
+    Args:
+        num_images: of the reference, n.
+    """
+    from scipy.stats import beta
+
+    beyond = len(SPACES) * (num_images - (num_images - 1) * QUANTILE)
+    within = num_images + 1 - beyond
+    return beyond / (num_images + 1), float(beta.ppf(0.95, beyond, within))
 
 
 def save(reference: Reference, path: Path) -> None:

@@ -12,12 +12,12 @@ from numpy.typing import NDArray
 from scipy.stats import spearmanr
 from torch import Tensor, nn
 
+from pneumo.choices import METHODS
 from pneumo.models.base import Network
 from pneumo.models.unet_encoder import initialise
 
 Map = NDArray[np.float32]
 
-METHODS = ("gradcam", "occlusion")
 WINDOW, STRIDE = 8, 16  # of occlusion, in parts of the side: 32 and 16 pixels of 256
 BLUR = 16  # sigma of the blurred image in parts of the side: no rib and no vessel is left
 BLOCKS = 16  # of the random order, along a side: single pixels would make noise, not a deletion

@@ -5,14 +5,15 @@ what else a row of the table has, under codes of our own (99PNEUMO), since no st
 "called by a network". It is preliminary, unverified, and says that it is for research.
 """
 
-import tempfile
 import warnings
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
+from pneumo import atomic
 from pneumo.data import dicom, reader
 from pneumo.runs import output
 
@@ -66,7 +67,8 @@ class Reports:
 
         Raises:
             ValueError: the image lacks what a report refers to it by, a tag of it is broken, or the
-                image is gone or the report cannot be written.
+                image is gone.
+            OSError: the report cannot be written.
         """
         import pydicom
 
@@ -84,19 +86,19 @@ class Reports:
         except OSError as error:  # it was there a moment ago
             raise ValueError(f"{name}: it can no longer be read ({output.reason(error)})") from None
         path = self.folder / f"{report.SOPInstanceUID}.dcm"
-        with output.beside_table(path, name=name) as part:
-            report.save_as(part, enforce_file_format=True)
+        report.save_as(path, enforce_file_format=True)
         return path.name
 
 
+@contextmanager
 def reports(
-    folder: Path, names: Sequence[str], *, algorithm: str, keep_patient: bool = False
-) -> Reports:
-    """Returns what writes the reports of DICOM files; the folder is made.
+    out: Path, names: Sequence[str], *, algorithm: str, keep_patient: bool = False
+) -> Iterator[Reports]:
+    """Yields what writes the reports of DICOM files; at the end their folder becomes ``out``.
 
     Raises:
-        ValueError: the extra is not installed, the folder is in use or cannot be written, or a file
-            is no DICOM file.
+        ValueError: the extra is not installed, ``out`` is in use or cannot be written, or a file is
+            no DICOM file.
     """
     try:
         __import__(PACKAGE)
@@ -111,27 +113,9 @@ def reports(
             f"--dicom-sr writes reports that refer to DICOM images; {others[0]} is none "
             f"({len(others):,} of {len(names):,} files). Leave it out, or leave --dicom-sr out"
         )
-    _make(folder)
-    return Reports(folder, algorithm, keep_patient)
-
-
-def _make(folder: Path) -> None:
-    """Makes the folder and tries whether a file can be written; ValueError where it cannot."""
-    try:
-        if folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
-            raise ValueError(f"--dicom-sr must name a new or empty folder; {folder} is none")
-        if not folder.absolute().parent.is_dir():
-            raise ValueError(
-                f"--dicom-sr must lie in a folder that exists; there is no {folder.parent}"
-            )
-        folder.mkdir(exist_ok=True)
-        with tempfile.TemporaryFile(dir=folder):
-            pass
-    except OSError as error:
-        raise ValueError(
-            f"--dicom-sr must name a folder that can be written; {folder} cannot "
-            f"({output.reason(error)}). Name another"
-        ) from None
+    output.check_folder(out, name="--dicom-sr")
+    with atomic.replacing_folder(out, keep=True) as folder:
+        yield Reports(folder, algorithm, keep_patient)
 
 
 def build(source: Any, row: Mapping[str, Any], *, algorithm: str, keep_patient: bool) -> Any:

@@ -23,6 +23,7 @@ class Network(nn.Module):
     mean: Tensor
     std: Tensor
     num_classes: int
+    heatmap_method = "gradcam"  # the default of python -m pneumo.heatmap
 
     def __init__(self) -> None:
         super().__init__()
@@ -31,7 +32,7 @@ class Network(nn.Module):
 
     @property
     def heatmap_layer(self) -> nn.Module:
-        """The module whose output Grad-CAM draws: the last convolution.
+        """The module whose output Grad-CAM and LayerCAM draw: the last convolution.
 
         Raises:
             ValueError: there is none.
@@ -47,7 +48,8 @@ class Network(nn.Module):
     def features_and_logits(self, x: Tensor) -> tuple[Tensor, Tensor]:
         """(B, 1, S, S) to (B, F) inputs of the last dense layer, and (B, num_classes) logits.
 
-        The features of a network without a dense layer are its logits.
+        A dense layer that runs several times has the mean of its inputs; the features of a network
+        without a dense layer are its logits.
         """
         seen: list[Tensor] = []
         dense = [m for m in self.modules() if isinstance(m, nn.Linear)]
@@ -61,7 +63,7 @@ class Network(nn.Module):
         finally:
             if handle:
                 handle.remove()
-        return (seen[-1] if seen else logits).flatten(1), logits
+        return (torch.stack(seen).mean(0) if seen else logits).flatten(1), logits
 
 
 class Wrapped(Network):

@@ -22,8 +22,6 @@ class Compact(nn.Module):
         num_classes: 2 (NORMAL, PNEUMONIA) or 3 (NORMAL, bacteria, virus).
         per_image: standardises each image by its own mean and deviation, so that brightness and
             contrast of the whole image say nothing.
-        mirror: in evaluation mode, gives the mean of the logits of the image and its mirror image,
-            for twice the arithmetic.
     """
 
     def __init__(
@@ -34,10 +32,9 @@ class Compact(nn.Module):
         dropout: float = 0.2,
         num_classes: int = 2,
         per_image: bool = False,
-        mirror: bool = False,
     ):
         super().__init__()
-        self.per_image, self.mirror = per_image, mirror
+        self.per_image = per_image
         layers: list[nn.Module] = [Convolution(1, stem, stride=2), nn.MaxPool2d(2)]
         last = stem
         for stage, channels in enumerate(widths):
@@ -57,8 +54,6 @@ class Compact(nn.Module):
             deviation = x.std((1, 2, 3), keepdim=True).clamp_min(1e-3)
             x = (x - x.mean((1, 2, 3), keepdim=True)) / deviation
         logits: Tensor = self.head(self.layers(x))
-        if self.mirror and not self.training:
-            logits = (logits + self.head(self.layers(x.flip(3)))) / 2
         return logits
 
 

@@ -5,6 +5,8 @@ from torch import nn
 from torch.nn.attention import SDPBackend, sdpa_kernel
 from torch.utils.flop_counter import FlopCounterMode
 
+from pneumo.models.views import ONE_VIEW, Views
+
 
 def num_parameters(network: nn.Module, *, running_statistics: bool = False) -> int:
     """Trainable numbers; with ``running_statistics`` also those of the normalisation, as Keras."""
@@ -15,17 +17,17 @@ def num_parameters(network: nn.Module, *, running_statistics: bool = False) -> i
     return count
 
 
-def multiply_adds(network: nn.Module, *, image_size: int) -> int:
-    """Multiply-adds of one (1, 1, S, S) image in evaluation mode, by torch's FlopCounterMode.
+def multiply_adds(network: nn.Module, *, image_size: int, views: Views = ONE_VIEW) -> int:
+    """Returns the multiply-adds of all views of an image, in evaluation mode.
 
-    It counts convolutions, matrix products and attention, two operations for each multiply-add;
-    biases, normalisation, pooling and activations are not counted.
+    By torch's FlopCounterMode, which counts convolutions, matrix products and attention, two
+    operations for each multiply-add; not biases, normalisation, pooling and activations.
     """
     training = network.training
     device = next(network.parameters()).device
     # as two matrix products: the counter does not know the CPU's own form of attention
     attention = sdpa_kernel(SDPBackend.MATH)
     with torch.no_grad(), attention, FlopCounterMode(display=False) as counter:
-        network.eval()(torch.zeros(1, 1, image_size, image_size, device=device))
+        views.logits(network.eval(), torch.zeros(1, 1, image_size, image_size, device=device))
     network.train(training)
     return int(counter.get_total_flops()) // 2

@@ -8,6 +8,7 @@ from typing import Any, NamedTuple
 from pneumo.data.base import KERMANY_LICENCE
 from pneumo.report.checklist_items import CLAIM, TRIPOD, Item
 from pneumo.report.wording import decimal, interval
+from pneumo.runs.finished import how_chosen
 
 MARK = "<!-- Written by pneumo.export; a new export replaces it. -->"
 CHECKLISTS = {
@@ -282,7 +283,7 @@ def _selection(metrics: Mapping[str, Any]) -> str | None:
     if not told:
         return None
     optimistic = ", which is optimistic" if told["on"] == "test" else ""
-    return f"the epoch with the best {told['monitor']} on the {told['on']} split{optimistic}"
+    return f"the epoch is {how_chosen(told)}{optimistic}"
 
 
 def _failures(test: Mapping[str, Any]) -> str | None:

@@ -138,8 +138,9 @@ def optimism(group: Group, *, groups: Sequence[Group]) -> list[Optimism]:
     """What choosing the epoch on the test split adds, by each way that the runs allow.
 
     Best minus last epoch, where the epoch was chosen on the test split; best of all epochs on the
-    test split minus the epoch chosen on validation data, where it was chosen there; and, for the
-    paper's protocol, its score minus that of the holdout protocol on the same data and seeds.
+    test split minus the epoch that was kept, where that was chosen on validation data or is the
+    last; and, for the paper's protocol, its score minus that of the holdout protocol on the same
+    data and seeds.
     """
     rows = []
     for cell in group.networks:
@@ -149,7 +150,9 @@ def optimism(group: Group, *, groups: Sequence[Group]) -> list[Optimism]:
                 rows.append(_gain(cell, score, "best minus last epoch", gain))
             elif any(trial.history("test", score).size for trial in cell.trials):
                 gain = [_highest(t, score) - _best(t, score) for t in cell.trials]
-                rows.append(_gain(cell, score, "best on test minus chosen on validation", gain))
+                last = cell.settings.get("chosen_on") == "none"
+                kept = "last epoch" if last else "chosen on validation"
+                rows.append(_gain(cell, score, f"best on test minus {kept}", gain))
             for other in _holdout(group, cell, groups):
                 n, test = _paired(cell, other, score, same_split=False)
                 rows.append(Optimism(cell.label, score, "paper minus holdout protocol", n, test))

@@ -153,8 +153,10 @@ def _section(group: Group, compared: Compared, intervals: Intervals) -> Section:
 def _about(group: Group) -> str:
     trial = group.trials[0]
     data = trial.metrics["data"]
-    chosen = sorted({str(cell.settings.get("chosen_on")) for cell in group.networks})
+    chosen = sorted({str(cell.settings.get("chosen_on")) for cell in group.networks} - {"none"})
     epoch = f"The epoch was chosen on the {' or '.join(chosen)} split. " if chosen else ""
+    if last := [cell.label for cell in group.networks if cell.settings.get("chosen_on") == "none"]:
+        epoch += f"The epoch of {', '.join(last)} is the last one; nothing was selected. "
     held = f"{data.get('images') or 0:,} images of {data.get('patients') or 0:,} patients"
     how = PROTOCOLS.get(group.protocol, "a protocol of its own")
     sizes = ", ".join(
@@ -296,16 +298,20 @@ def _f1(cell: Cell) -> Spread:
 def _ranked(group: Group) -> list[Cell]:
     """The group's networks with scores: tiny, the paper's own, first, then the best; baselines.
 
-    Which of several settings is the best, the split tells that chose their epochs: where that is
-    the validation split, no setting is put forward for its score on the test split.
+    Settings are ranked on the split that ranks them honestly, see _ranked_on.
     """
 
     def merit(cell: Cell) -> float:
-        on = cell.spread("best", str(cell.settings.get("chosen_on")), "f1_normal")
-        return on.median if on.n else _f1(cell).median
+        return cell.spread("best", _ranked_on(cell), "f1_normal").median
 
     cells = [cell for cell in group.cells if _f1(cell).n]
     return sorted(cells, key=lambda c: (c.is_baseline, c.model != "tiny", -merit(c)))
+
+
+def _ranked_on(cell: Cell) -> str:
+    """Returns the split by which settings are compared: validation, or test if there is none."""
+    has_val = cell.settings.get("chosen_on") != "test" and cell.spread("best", "val", "f1_normal").n
+    return "val" if has_val else "test"
 
 
 def _lead(cell: Cell, group: Group, compared: Compared) -> str:
@@ -321,11 +327,13 @@ def _lead(cell: Cell, group: Group, compared: Compared) -> str:
     )
     rivals = sum(other.model == cell.model and bool(_f1(other).n) for other in group.cells)
     if rivals > 1:
-        on = cell.settings.get("chosen_on")
+        on = _ranked_on(cell)
         bias = ", which is optimistic" if on == "test" else ""
         said += f", the best of {rivals} settings on the {on} split{bias}"
     if cell.settings.get("chosen_on") == "val":
         said += ", its epoch chosen on the validation split"
+    elif cell.settings.get("chosen_on") == "none":
+        said += ", its epoch the last one"
     said += _margin(cell, compared.margins)
     figure = paper_figure(cell, "f1_normal")
     if not isnan(figure) and group.kind != "phantom":

@@ -128,10 +128,10 @@ def _score(row: Mapping[str, float | None], *, between: str = " | ") -> str:
 
 
 def _chosen(metrics: Mapping[str, Any], checkpoint: str) -> str:
-    if checkpoint == "last":
+    monitor, on = (metrics["selection"][key] for key in ("monitor", "on"))
+    if checkpoint == "last" or on == "none":
         return "it is the last one; nothing was chosen, so there is no selection bias."
-    on = metrics["selection"]["on"]
-    told = f"the epoch with the highest F1 of NORMAL on the {on} split"
+    told = f"the epoch with the best {monitor} on the {on} split"
     if on == "test":
         return (
             f"{told}, as in the paper. **The scores below are on that same split and are "

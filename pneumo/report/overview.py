@@ -49,11 +49,14 @@ def _column(group: Group, groups: Sequence[Group]) -> tuple[str, str, str]:
 
 
 def how_chosen(group: Group) -> str:
-    """Whether the group's epochs were chosen on the split that is scored; "" of baselines alone."""
+    """Returns how the group's epochs were chosen; "" for baselines alone."""
     on = {str(cell.settings.get("chosen_on")) for cell in group.networks}
     if "test" in on:
-        return "optimistic: epoch chosen on the test split"
-    return "epoch chosen on validation" if on == {"val"} else ""
+        last = [cell.label for cell in group.networks if cell.settings.get("chosen_on") == "none"]
+        but = f", except {', '.join(last)}: last epoch" if last else ""
+        return f"optimistic: epoch chosen on the test split{but}"
+    names = {"val": "epoch chosen on validation", "none": "last epoch, nothing selected"}
+    return "; ".join(names[key] for key in sorted(on & set(names)))
 
 
 def _score(group: Group, label: str) -> tuple[str, list[str]]:

@@ -6,6 +6,7 @@ from typing import Any
 
 from pneumo.data.base import KERMANY_LICENCE
 from pneumo.report.wording import decimal
+from pneumo.runs.finished import how_chosen
 
 CITATION = (
     "D. Kermany, K. Zhang, M. Goldbaum, Labeled Optical Coherence Tomography (OCT) and Chest X-Ray "
@@ -38,7 +39,7 @@ def write(metrics: Mapping[str, Any], *, overrides: Sequence[str], card: str) ->
         "> **Research use only. Not a medical device.** No decision about a person may rest on it.",
         "",
         f"A run folder with the weights of epoch {metrics['best']['epoch'] + 1} of "
-        f"{len(metrics['history'])}, chosen on the {metrics['selection']['on']} split, without the "
+        f"{len(metrics['history'])}, {how_chosen(metrics['selection'])}, without the "
         "optimizer's state. Trained by",
         "",
         f"    {command}",

@@ -2,7 +2,6 @@
 
 import csv
 import io
-import os
 import re
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
@@ -43,29 +42,51 @@ ADDED = {
     "task": "classification",
 }
 REFERENCE = re.compile(r"\$\{([\w.]+)\}")  # of one setting to another
+LEVELS = 3  # of folders from multirun/ to a run: date, time, run
 AGREES = 0.005  # accuracy of predictions.csv may differ from metrics.json by rounding, not by more
 
 
 def find_runs(root: Path) -> list[Path]:
-    """Run folders at and below root, sorted; a folder `report` or one starting with . is skipped.
+    """Returns the run folders that root is or holds, sorted.
+
+    ``root`` is a run, a sweep, or a folder of runs, sweeps and such folders, LEVELS deep. Left out
+    are links, folders `report` and those that start with a dot.
 
     Raises:
-        FileNotFoundError: if root is not a folder.
+        FileNotFoundError: ``root`` is not a folder.
+        ValueError: it holds a folder that is none of these.
     """
     if not root.is_dir():
         raise FileNotFoundError(
             f"DIR must be a folder with runs; got {root}, which is not there; "
             "give the folder of a sweep or of one run, as under multirun/"
         )
-    found = []
-    for folder, children, files in os.walk(root):
-        if {"status.json", "metrics.json"} & set(files) or (
-            ".hydra" in children and (Path(folder) / ".hydra" / "config.yaml").is_file()
-        ):
-            found.append(Path(folder))
-            children.clear()
-        children[:] = [c for c in children if c != "report" and not c.startswith(".")]
-    return sorted(found)
+    return _runs_in(root, root=root, in_sweep=False)
+
+
+def _runs_in(folder: Path, *, root: Path, in_sweep: bool) -> list[Path]:
+    if _is_run(folder):
+        return [folder]
+    inner = sorted(
+        path
+        for path in folder.iterdir()
+        if path.is_dir() and not path.is_symlink() and path.name[0] != "." and path.name != "report"
+    )
+    in_sweep = in_sweep or (folder / run_folder.SWEEP).is_file()  # where other folders may lie
+    too_deep = len(folder.relative_to(root).parts) == LEVELS
+    if not in_sweep and folder != root and (too_deep or not inner) and any(folder.iterdir()):
+        raise ValueError(
+            f"DIR must be a run, a sweep, or a folder of these alone; {root} holds "
+            f"{folder.relative_to(root)}, which is none. Name the runs' or the sweeps' own folders"
+        )
+    if too_deep:
+        return []
+    return [run for path in inner for run in _runs_in(path, root=root, in_sweep=in_sweep)]
+
+
+def _is_run(folder: Path) -> bool:
+    marks = ("status.json", "metrics.json", run_folder.CONFIG)
+    return any((folder / mark).is_file() for mark in marks)
 
 
 def read_run(path: Path, *, name: str) -> Trial | Problem:

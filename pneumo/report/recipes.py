@@ -23,6 +23,7 @@ SETTINGS = {
     "flip": "Share of flips",
     "fill": "Fill of the edges",
     "augment": "Augmentation",
+    "mirror": "Mirror image scored",
     "batch_norm": "Batch normalisation",
     "num_classes": "Classes",
     "chosen_on": "Epoch chosen on",

@@ -22,8 +22,10 @@ from pneumo.report.groups import group_trials
 from pneumo.report.markdown import summary_markdown
 from pneumo.report.reading import find_runs, read_run
 from pneumo.report.trials import Problem, Trial
+from pneumo.runs import output
 from pneumo.runs.run_folder import not_begun
 
+PAGE = "report.html"
 TABLES = ("runs.csv", "summary.csv", "comparisons.csv", "summary.md")
 WITH_INTERVAL = (*COUNT_SCORES, "auroc")
 
@@ -39,10 +41,11 @@ def write_report(
 
     Raises:
         FileNotFoundError: if a root is not there, or none of them holds a run.
-        ValueError: if out holds files that no report wrote, or audit is of another data set.
+        ValueError: if a root holds a folder that is no run, sweep or set of them, out holds files
+            that no report wrote, or audit is of another data set.
     """
     folder = (out or roots[0] / "report").resolve()
-    _check_replaceable(folder)
+    output.check_folder(folder, earlier="an earlier report", foreign=_foreign)
     paths, problems = _found(roots)
     detectors, paths, broken = detection.read(paths)
     located = detection.sections(detectors)
@@ -68,7 +71,7 @@ def write_report(
     files["comparisons.csv"] = tables.to_csv(tables.comparison_rows(compared))
     summary = summary_markdown(said, parts=parts, problems=problems, audit=linked)
     files["summary.md"] = summary + detection.markdown(located)
-    files["report.html"] = page.html(
+    files[PAGE] = page.html(
         said,
         parts=parts,
         problems=problems,
@@ -77,7 +80,7 @@ def write_report(
         audit=linked,
         detection=located,
     )
-    _replace(folder, files=files)
+    _write(folder, files=files)
     return folder
 
 
@@ -157,27 +160,18 @@ def _pictures(part: Section) -> dict[str, str | bytes]:
     return files
 
 
-def _check_replaceable(folder: Path) -> None:
-    if not folder.exists():
-        return
-    own = (*TABLES, "report.html")
+def _foreign(names: list[str]) -> list[str]:
+    """Names in a folder that no report wrote; all where there is no page."""
     drawn = tuple(f"-{name}.{kind}" for name in PICTURES for kind in ("png", "svg"))
-    names = sorted(child.name for child in folder.iterdir()) if folder.is_dir() else [folder.name]
-    foreign = [
-        n for n in names if n not in own and not n.endswith(drawn) and not detection.is_file(n)
+    others = [
+        name
+        for name in names
+        if name not in (*TABLES, PAGE) and not name.endswith(drawn) and not detection.is_file(name)
     ]
-    if names and "report.html" not in names:
-        foreign = foreign or names
-    if foreign:
-        raise ValueError(
-            f"the report's folder must be new or hold an earlier report; got {folder}, "
-            f"which holds {foreign[0]}; move it, or name another folder with --out"
-        )
+    return others or (names if PAGE not in names else [])
 
 
-def _replace(folder: Path, *, files: dict[str, str | bytes]) -> None:
-    """Writes all files into a folder beside it, then puts that in its place."""
-    folder.parent.mkdir(parents=True, exist_ok=True)
+def _write(folder: Path, *, files: dict[str, str | bytes]) -> None:
     with atomic.replacing_folder(folder) as new:
         for name, content in files.items():
             data = content.encode() if isinstance(content, str) else content

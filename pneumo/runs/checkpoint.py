@@ -15,8 +15,10 @@ from omegaconf.errors import OmegaConfBaseException
 from torch import Tensor
 
 from pneumo import labels
+from pneumo.choices import CHECKPOINTS
 from pneumo.data import fingerprint
 from pneumo.models.base import OWN_KEYS, Network, build
+from pneumo.models.views import Views
 from pneumo.runs import detection_run, run_folder
 from pneumo.runs.finished import read_metrics
 from pneumo.runs.trust import check_target, check_timm, targets
@@ -25,7 +27,6 @@ from pneumo.runs.weights import bounded, read_weights
 if TYPE_CHECKING:  # torchvision's detectors, which a classifier need not wait for
     from pneumo.models.detector import Detector
 
-CHECKPOINTS = ("best", "last")
 BASELINES = "pneumo.baselines."  # where those are that have no network
 ASPECTS = ("stretch", "pad")
 MAX_SIDE = 4096  # pixels of a prepared image; a larger one would fill the memory
@@ -37,6 +38,7 @@ class Trained:
 
     run_dir: Path
     network: Network  # on the CPU, in evaluation mode; (B, 1, S, S) grey values 0-255 to logits
+    views: Views  # over which its logits, features and maps are means
     metrics: dict[str, Any]  # metrics.json
     image_size: int  # S, pixels
     aspect: str  # stretch or pad
@@ -60,6 +62,7 @@ class _Kept(NamedTuple):
 
     metrics: dict[str, Any]
     model: dict[str, Any]  # with _target_
+    views: dict[str, Any]
     image_size: int
     aspect: str
     path: Path  # of the checkpoint
@@ -89,10 +92,12 @@ def load(run_dir: Path, *, checkpoint: str = "best", trust: Sequence[str] = ()) 
 
     with _told(run_dir):
         network = build(kept.model, image_size=kept.image_size, make=make)
+        views = Views(**kept.views)
     _fill(network, kept.weights, kept.path)
     _check_preprocessing(kept, network)
     classes = labels.CLASSES[network.num_classes]
-    return Trained(run_dir, network.eval(), kept.metrics, kept.image_size, kept.aspect, classes)
+    size, aspect = kept.image_size, kept.aspect
+    return Trained(run_dir, network.eval(), views, kept.metrics, size, aspect, classes)
 
 
 def load_detector(
@@ -124,15 +129,16 @@ def _read(run_dir: Path, checkpoint: str) -> _Kept:
     config = run_folder.read_config(run_dir)
     metrics = read_metrics(run_dir)
     try:
-        resolved = OmegaConf.create({key: config[key] for key in ("model", "data")})
+        resolved = OmegaConf.create({key: config[key] for key in ("model", "views", "data")})
         model = OmegaConf.to_container(resolved.model, resolve=True)
+        views = dict(resolved.views)
         image_size, aspect = resolved.data.image_size, resolved.data.aspect
     except (OmegaConfBaseException, KeyError, AttributeError, ValueError) as error:
         raise ValueError(f"{run_dir / run_folder.CONFIG} lacks or breaks {error}") from None
     _check_shape(image_size, aspect, run_dir)
     wanted = _network_settings(model, run_dir)
     path = run_dir / "checkpoints" / f"{checkpoint}.ckpt"
-    return _Kept(metrics, wanted, image_size, aspect, path, read_weights(path))
+    return _Kept(metrics, wanted, views, image_size, aspect, path, read_weights(path))
 
 
 def check_finite(answers: np.ndarray, run_dir: Path) -> None:

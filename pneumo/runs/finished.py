@@ -37,6 +37,9 @@ OPTIONAL: dict[str, type | tuple[type, ...]] = {
     "data.root_name": str,
     "data.patient_key": str,
     "data.licence": str,
+    "data.population": str,
+    "data.ages": list,
+    "data.ages.*": int,
     "data.split_sha256": str,
     "data.index_sha256": str,
     "best.*": (dict, int),
@@ -99,6 +102,13 @@ def as_of_now(metrics: Mapping[str, Any]) -> dict[str, Any]:
         if isinstance(own := found.get(section), Mapping):
             found[section] = {names.get(key, key): value for key, value in own.items()}
     return found
+
+
+def how_chosen(selection: Mapping[str, Any]) -> str:
+    """Returns how a run's epoch was chosen, by the key selection of metrics.json."""
+    if selection["on"] == "none":
+        return "the last, nothing selected"
+    return f"chosen by {selection['monitor']} on the {selection['on']} split"
 
 
 def what_is_wrong(metrics: Mapping[str, Any]) -> str | None:

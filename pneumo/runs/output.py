@@ -1,7 +1,7 @@
-"""The file a command writes: whole or not at all, and never in place of one it reads."""
+"""What a command writes: whole or not at all, and never in place of what it reads."""
 
 import os
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, TextIO
@@ -44,20 +44,36 @@ def unwritable(out: Path) -> Path | None:
     return None if nearest.is_dir() and os.access(nearest, os.W_OK) else nearest
 
 
-@contextmanager
-def beside_table(path: Path, *, name: str) -> Iterator[Path]:
-    """Yields a path to write what a table's row of the image ``name`` names; then it is ``path``.
+def check_folder(
+    out: Path,
+    *,
+    name: str = "--out",
+    earlier: str | None = None,
+    foreign: Callable[[list[str]], Iterable[str]] = list,
+) -> None:
+    """Raises ValueError where a command cannot put a folder in the place of ``out``.
 
-    Raises:
-        ValueError: it cannot be written, which should not cost the table.
+    Args:
+        out: is to be replaced, see atomic.replacing_folder.
+        name: the option's.
+        earlier: what ``out`` may hold, such as "an earlier audit"; None: nothing.
+        foreign: returns those of the names in ``out`` that no earlier call wrote.
     """
-    try:
-        with atomic.replacing(path) as part:
-            yield part
-    except OSError as error:
+    place = out.resolve()
+    if place.exists() and not place.is_dir():
+        raise ValueError(f"{name} must name a folder; {out} is a file")
+    for folder in (place.parent, *([place] if place.exists() else [])):
+        if blocked := unwritable(folder):
+            raise ValueError(f"{name} must lie where it can be written; {blocked} cannot")
+    if Path.cwd().is_relative_to(place) or place.is_mount():
         raise ValueError(
-            f"{name}: it cannot be written to {path.parent} ({reason(error)})"
-        ) from None
+            f"{name} must name a folder that can be replaced; {out} is a mount point, the working "
+            "directory or above it. Name a folder in it"
+        )
+    names = sorted(os.listdir(place)) if place.is_dir() else []  # noqa: PTH208  (names will do)
+    if others := sorted(foreign(names)):
+        allowed = f"new, empty or hold {earlier}" if earlier else "new or empty"
+        raise ValueError(f"{name} must be {allowed}; {out} holds {others[0]}. Name another folder")
 
 
 def reason(error: OSError) -> str:

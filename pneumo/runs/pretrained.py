@@ -12,8 +12,8 @@ from typing import Any
 import torch
 import yaml
 
-from pneumo import untrusted
-from pneumo.runs import run_folder
+from pneumo import atomic, untrusted
+from pneumo.runs import output, run_folder
 from pneumo.runs.weights import PREFIX as NETWORK
 from pneumo.runs.weights import read_weights
 
@@ -80,7 +80,7 @@ def pack(run_dir: Path, out: Path, *, card: str) -> int:
 
     Args:
         run_dir: a finished run.
-        out: a folder that is new, empty, or of an earlier call.
+        out: a folder that is new, empty, or of an earlier call; it is written whole or not at all.
         card: text of model-card.md.
 
     Raises:
@@ -88,14 +88,12 @@ def pack(run_dir: Path, out: Path, *, card: str) -> int:
         ValueError: ``out`` holds something else, or a file of the run is broken.
     """
     written = {CARD, ".hydra", "checkpoints", f"{PACKED}.gz", *COPIED}
-    if out.exists() and not out.is_dir():
-        raise ValueError(f"--out must be a folder; {out} is none")
-    others = sorted({path.name for path in out.iterdir()} - written) if out.is_dir() else []
-    if others or (out / run_folder.LAST).exists():
-        raise ValueError(
-            f"--out must be new, empty or of an earlier call; {out} holds "
-            f"{', '.join(others) or run_folder.LAST}. Name another folder"
-        )
+
+    def foreign(names: list[str]) -> list[str]:
+        others = set(names) - written
+        return [*others, *([run_folder.LAST] if (out / run_folder.LAST).exists() else [])]
+
+    output.check_folder(out, earlier="an earlier package", foreign=foreign)
     weights = read_weights(run_dir / run_folder.BEST)
     files = {
         name: untrusted.read_bytes(run_dir / name, limit=untrusted.MAX_TABLE) for name in COPIED
@@ -106,9 +104,10 @@ def pack(run_dir: Path, out: Path, *, card: str) -> int:
     files[OVERRIDES] = yaml.safe_dump(overrides_to_tell(run_dir)).encode()
     files[run_folder.BEST] = _checkpoint(weights)
     files[CARD] = card.encode()
-    for name, data in files.items():
-        (out / name).parent.mkdir(parents=True, exist_ok=True)
-        (out / name).write_bytes(data)
+    with atomic.replacing_folder(out) as new:
+        for name, data in files.items():
+            (new / name).parent.mkdir(exist_ok=True)
+            (new / name).write_bytes(data)
     return sum(map(len, files.values()))
 
 

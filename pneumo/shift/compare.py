@@ -55,7 +55,7 @@ def compare(
         seed: of what is drawn, and of the tests.
     """
     groups = _groups(validation, other, seed=seed)
-    tests = len(groups) * len(SPACES)
+    tests = len(SPACES) * sum(not group.too_few for group in groups)
     spaces = _adjusted([r for group in groups for r in _spaces(group, seed=seed, tests=tests)])
     measures = _adjusted([r for group in groups for r in _measures(group)])
     tested = [row for row in (*spaces, *measures) if row["differs"] is not None]
@@ -191,6 +191,7 @@ def _far(validation: Sample, other: Sample) -> dict[str, Any]:
         "quantile": ood.QUANTILE,
         **{name: int((row > 1).sum()) for name, row in zip(ood.SPACES, far, strict=True)},
         "beyond": int(is_far.sum()),
+        "ordinary": list(ood.ordinary_share(len(validation))),  # share on average, and at most
         "share": {"value": float(is_far.mean()), **share._asdict()},
     }
     return {

@@ -113,10 +113,13 @@ def _distance(found: Mapping[str, Any]) -> list[str]:
         return [f"No distance was measured: {one['why_not']}."]
     share, low, high = (100 * one["share"][key] for key in ("value", "low", "high"))
     ends = interval(low, high, digits=1)
+    usual, most = (decimal(100 * share, digits=1) for share in one["ordinary"])
+    images = f"{found['validation']['images']:,} {found['reference']} images"
     return [
         f"{one['beyond']:,} of {found['here']['images']:,} images ({decimal(share, digits=1)} %, "
         f"{ends} %) lie farther out than 99 % of the run's own, by layout ({one['layout']:,}) or "
-        f"the network's features ({one['features']:,}); 1 to 2 % would be ordinary."
+        f"the network's features ({one['features']:,}); with {images} to compare with, {usual} % "
+        f"would be ordinary, and up to {most} % by chance."
     ]
 
 

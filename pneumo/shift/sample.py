@@ -187,8 +187,8 @@ def names(seen_in: str) -> list[str]:
 def unlabelled(data: Path, *, patient_key: str) -> tuple[Path, pd.DataFrame]:
     """Returns the folder that paths are relative to, and the table of all images below it.
 
-    Columns as of pneumo.inference.leakage.labelled; label and subtype are empty. A file that is
-    not named as the set's is a patient of its own.
+    Columns path, label, subtype, patient, source and group; label and subtype are empty. A file
+    that is not named as the set's is a patient of its own.
 
     Raises:
         FileNotFoundError: there is no such folder, or no image in it.
@@ -202,8 +202,8 @@ def unlabelled(data: Path, *, patient_key: str) -> tuple[Path, pd.DataFrame]:
         )
     paths = [Path(os.path.relpath(path, data)) for path in found]
     rows = [(path.as_posix(), "", "", *_patient(path, data, patient_key)) for path in paths]
-    table = pd.DataFrame(rows, columns=list(COLUMNS))
-    return data, table.sort_values("path", ignore_index=True)
+    table = pd.DataFrame(rows, columns=list(COLUMNS)).sort_values("path", ignore_index=True)
+    return data, table.assign(group=table["patient"])
 
 
 def _patient(path: Path, data: Path, patient_key: str) -> tuple[str, str]:

@@ -105,6 +105,8 @@ class Task(pl.LightningModule):
         seconds = time.monotonic() - self.start
         self.history.append({"epoch": self.current_epoch, "lr": rate, "seconds": seconds, **scores})
         if not math.isfinite(scores["train"]["loss"]):
+            # as it was set; a schedule may have taken that of now to 0
+            rate = self.optimizers(use_pl_optimizer=False).defaults["lr"]  # type: ignore[union-attr]
             raise ValueError(
                 f"the training loss must stay finite; in epoch {self.current_epoch + 1} it is "
                 f"{scores['train']['loss']}. Try a smaller optimizer.lr than {rate:g}"

@@ -24,21 +24,22 @@ NUM_PICTURES = 16  # images in a picture of a batch
 
 
 class EpochLines(pl.Callback):
-    """One line an epoch, on the screen and in train.log.
+    """Logs one line per epoch, on the screen and in train.log.
 
     Args:
-        monitor, mode: what chooses the epoch, as of Checkpoints.
-        score: what is told beside the loss, of the splits that have it.
+        monitor: as of Checkpoints.
+        score: the score shown beside the loss, for the splits that have it.
     """
 
-    def __init__(self, monitor: str, mode: str, score: str = "f1_normal"):
-        self.selection = Selection.parse(monitor, mode)
+    def __init__(self, monitor: str, score: str = "f1_normal"):
+        self.selection = Selection.parse(monitor)
         self.score = score
 
     def on_train_epoch_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
-        """Logs the epoch's scores; a star marks the best so far."""
+        """Logs the epoch's scores; a star marks the best so far, where epochs compete."""
         history = _history(pl_module)
         row = history[-1]
+        is_best = self.selection.best(history) == len(history) - 1
         log.info(
             "epoch %*d/%d loss/%s %s  %.0f s%s",
             len(str(trainer.max_epochs)),
@@ -47,7 +48,7 @@ class EpochLines(pl.Callback):
             "F1" if self.score == "f1_normal" else self.score,
             " ".join(self._told(row, split) for split in ("train", "val", "test") if split in row),
             row["seconds"],
-            " *" if self.selection.best(history) == len(history) - 1 else "",
+            " *" if is_best and self.selection.on in row else "",
         )
 
     def _told(self, row: Mapping[str, Any], split: str) -> str:
@@ -96,7 +97,7 @@ class EpochBar(ProgressBar):
 
 
 class Checkpoints(Checkpoint):
-    """Keeps last.ckpt, and best.ckpt of the epoch that the run's own history calls the best.
+    """Keeps last.ckpt, and best.ckpt of the epoch that the rule chooses in the run's history.
 
     Lightning's ModelCheckpoint remembers its best score beside the folder's path and forgets it
     when the folder is moved, and takes the first of equal epochs. The history is in the checkpoint,
@@ -104,13 +105,13 @@ class Checkpoints(Checkpoint):
 
     Args:
         run_dir: the run folder; both files go into its checkpoints/.
-        monitor: the score and the split that choose the epoch, such as f1_normal/val.
-        mode: max or min.
+        monitor: the score and the split that choose the epoch, such as f1_normal/val; or "last":
+            nothing is selected, and best.ckpt is the last epoch's. The direction is the score's.
     """
 
-    def __init__(self, run_dir: str, monitor: str, mode: str):
+    def __init__(self, run_dir: str, monitor: str):
         self.run_dir = Path(run_dir)
-        self.selection = Selection.parse(monitor, mode)
+        self.selection = Selection.parse(monitor)
 
     def on_train_epoch_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
         """Writes last.ckpt, after best.ckpt where this epoch is the best so far."""

@@ -42,7 +42,14 @@ SCORES = (  # of each split after each epoch, named as pneumo.training.task does
     "loss",
 )
 BOX_SCORES = ("challenge", "map")  # those that only task=detection has
+LOWER_IS_BETTER = ("loss",)  # of SCORES and BOX_SCORES
+LAST = "last"  # in place of a score: the last epoch is kept, nothing is selected
 TASKS = ("classification", "detection")
+
+
+def direction(monitor: str) -> str:
+    """Returns "min" or "max": which value of a score such as loss/val is best."""
+    return "min" if monitor.partition("/")[0] in LOWER_IS_BETTER else "max"
 
 
 def is_object(value: Any) -> bool:
@@ -106,6 +113,7 @@ MONITOR = Rule(
     # that there is such a split is checked with the protocol
     lambda v: isinstance(v, str) and "/" in v and v.partition("/")[0] in (*SCORES, *BOX_SCORES),
 )
+CHOICE = Rule(f"{MONITOR.says}; or {LAST}", lambda v: v == LAST or MONITOR.holds(v))
 RATE_MONITOR = Rule(
     f"{MONITOR.says}, not of the test split, by which nothing may be trained",
     lambda v: MONITOR.holds(v) and not v.endswith("/test"),
@@ -243,7 +251,6 @@ class OwnModel(Model):
     stem: Annotated[int | None, whole(1, 10**4)] = None
     widths: Annotated[list[list[int]] | None, WIDTHS] = None
     dropout: Annotated[float | None, BELOW_1] = None
-    mirror: Annotated[bool | None, YES_NO] = None
     per_image: Annotated[bool | None, YES_NO] = None
     library: Annotated[str | None, one_of("torchvision", "timm", "efficientnet_lite")] = None
     architecture: Annotated[str | None, NAME] = None
@@ -252,6 +259,12 @@ class OwnModel(Model):
     width: Annotated[int | None, WIDTH] = None
     C: Annotated[float | None, POSITIVE] = None
     gamma: Annotated[float | str | None, GAMMA] = None
+
+
+class ViewSettings(Section):
+    """What scores are the mean over, see pneumo.models.views."""
+
+    mirror: Annotated[bool, YES_NO]
 
 
 class Augment(Section):
@@ -313,13 +326,13 @@ class Callback(Section):
 class Checkpoint(Callback):
     """Keeps the weights."""
 
-    monitor: Annotated[str, MONITOR]
+    monitor: Annotated[str, CHOICE]
 
 
 class Lines(Callback):
-    """Tells of each epoch."""
+    """Logs one line per epoch."""
 
-    monitor: Annotated[str | None, MONITOR] = None
+    monitor: Annotated[str | None, CHOICE] = None
 
 
 class Finetune(Callback):
@@ -446,6 +459,7 @@ class Config(Section):
     protocol: Protocol
     data: Data
     model: Annotated[Model, PlainValidator(_model)]
+    views: ViewSettings
     augment: Augment
     loss: Loss | None = None
     optimizer: Optimizer

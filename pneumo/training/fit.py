@@ -7,7 +7,7 @@ import sys
 import textwrap
 import time
 import warnings
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -18,16 +18,18 @@ import torch
 from hydra.utils import instantiate
 
 from pneumo import untrusted
-from pneumo.data import cache, kermany, split
+from pneumo.data import cache, split
 from pneumo.data.augment import Augment, Augmentation
 from pneumo.data.base import DataSet
 from pneumo.data.datamodule import XrayDataModule
-from pneumo.data.folder import near_duplicates
+from pneumo.data.labelled import check_names, with_groups
+from pneumo.data.near_copies import near_duplicates
 from pneumo.inference import ensemble, ood
 from pneumo.labels import CLASS_NAMES
 from pneumo.models import fused_cpu
 from pneumo.models.base import Network
 from pneumo.models.base import build as build_any
+from pneumo.models.views import Views
 from pneumo.runs import run_folder
 from pneumo.runs.finished import read_table
 from pneumo.training import metadata, objects, scoring, tensorboard_log, whole_files
@@ -69,14 +71,13 @@ def check(config: Mapping[str, Any]) -> None:
     Raises:
         ValueError: a setting that what it is for does not take, or cannot be used with.
     """
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore")  # they come again in the run, and go to its log
-        trainer = try_parts(config, with_boxes=False)
-        network = objects.attempt("model", lambda: build_network(config))
-        for callback in trainer.callbacks:  # type: ignore[attr-defined]
-            if isinstance(callback, Finetune):
-                callback.check(network)
-        objects.try_loss(config, num_classes=network.num_classes)
+    trainer = try_parts(config, with_boxes=False)
+    network = objects.attempt("model", lambda: build_network(config))
+    objects.attempt("views", lambda: Views(**config["views"]))
+    for callback in trainer.callbacks:  # type: ignore[attr-defined]
+        if isinstance(callback, Finetune):
+            callback.check(network)
+    objects.try_loss(config, num_classes=network.num_classes)
 
 
 def try_parts(config: Mapping[str, Any], *, with_boxes: bool) -> pl.Trainer:
@@ -93,18 +94,23 @@ def try_parts(config: Mapping[str, Any], *, with_boxes: bool) -> pl.Trainer:
     trainer = build_trainer(
         config["trainer"], Path(config["run_dir"]), job_number=config.get("job_number")
     )
+    names = {v["_target_"].rpartition(".")[2]: name for name, v in config["callbacks"].items()}
+    for callback in trainer.callbacks:  # type: ignore[attr-defined]
+        name = names.get(type(callback).__name__, "NAME")
+        objects.check_direction(f"callbacks.{name}", callback, getattr(callback, "monitor", None))
     objects.try_optimizer(config, device=trainer.strategy.root_device)
     objects.try_augment(config, with_boxes=with_boxes)
     return trainer
 
 
-def fit(config: dict[str, Any], run_dir: Path) -> None:
+def fit(config: dict[str, Any], run_dir: Path, *, start: float | None = None) -> None:
     """Trains as ``config`` (plain, resolved, checked) says, or resumes where ``run_dir`` stopped.
 
     Leaves in ``run_dir`` what the README lists. Raises ValueError or FileNotFoundError for what
-    the user can mend, KeyboardInterrupt where the user stopped it.
+    the user can mend, KeyboardInterrupt where the user stopped it. ``start``, of time.monotonic(),
+    is when the user started it; by default now.
     """
-    run = begin(config, run_dir)
+    run = begin(config, run_dir, start=start)
     table, images, device = run.table, run.images, run.device
     # a run that was begun by an older version has no such setting
     resident = resident_device(
@@ -129,7 +135,7 @@ def fit(config: dict[str, Any], run_dir: Path) -> None:
     )
     predictions = scoring.predictions(best, table, splits=data.eval_splits)
     run_folder.write_table(run_dir / "predictions.csv", predictions)
-    keep_reference(network, images, table, predictions, run_dir)
+    keep_reference(network, module.views, images, table, predictions, run_dir)
     last = last or scoring.only(best, "train")
     metrics = finish(run, module, data, facts, best=best, last=last, predictions=predictions)
     metadata.conclude(metrics, run.data_set, run_dir)
@@ -147,7 +153,8 @@ class Run:
     split_sha256: str
     start_from: Path | None  # a checkpoint, of a run that resumes
     trainer: pl.Trainer
-    start: float  # of time.monotonic(), later by the time that the epochs of this start took
+    start: float  # of time.monotonic()
+    num_earlier: int  # epochs of earlier starts
 
     @property
     def device(self) -> torch.device:
@@ -155,9 +162,15 @@ class Run:
         return self.trainer.strategy.root_device
 
 
-def begin(config: dict[str, Any], run_dir: Path, *, with_boxes: bool = False) -> Run:
-    """Reads and splits the images of ``config`` (plain, resolved); raises as fit."""
-    start = time.monotonic()
+def begin(
+    config: dict[str, Any],
+    run_dir: Path,
+    *,
+    with_boxes: bool = False,
+    start: float | None = None,
+) -> Run:
+    """Reads and splits the images of ``config`` (plain, resolved); ``start``, errors: see fit."""
+    start = time.monotonic() if start is None else start
     data_set = open_data_set(config)
     table, images = read_data(config, data_set)
     if with_boxes:
@@ -165,7 +178,12 @@ def begin(config: dict[str, Any], run_dir: Path, *, with_boxes: bool = False) ->
     digest = keep_split(run_dir, table)
     start_from = whole_files.resume_from(run_dir, metadata.selection(config))
     trainer = build_trainer(config["trainer"], run_dir, job_number=config.get("job_number"))
-    return Run(config, run_dir, data_set, table, images, digest, start_from, trainer, start)
+    num_earlier = 1 + scoring.saved_epoch(start_from) if start_from else 0
+    return Run(
+        *(config, run_dir, data_set, table, images, digest, start_from, trainer),
+        start=start,
+        num_earlier=num_earlier,
+    )
 
 
 def carry_out(run: Run, module: Task, data: XrayDataModule, facts: Mapping[str, Any]) -> None:
@@ -177,9 +195,7 @@ def carry_out(run: Run, module: Task, data: XrayDataModule, facts: Mapping[str, 
         fused_cpu.keep_memory()
     metadata.announce(facts, run.trainer)
     tensorboard_log.open_run(run.trainer, run.config, facts["hyperparameters"])
-    before = time.monotonic()
     train(run.trainer, module, data, run.start_from)
-    run.start += time.monotonic() - before
     module.to(run.device)  # Lightning has taken it off
 
 
@@ -206,16 +222,15 @@ def finish(
     """
     config, run_dir = run.config, run.run_dir
     run_folder.write_table(run_dir / "history.csv", history_table(module.history))
-    # a resumed run counts the epochs of all its starts
-    training = sum(row["seconds"] for row in module.history)
-    seconds = {"train": training, "total": training + time.monotonic() - run.start}
     found = metadata.assessment(
         run.table, predictions, root=run.data_set.root, protocol=config["protocol"]["name"]
     )
     results = metadata.results(module.history, best=best, last=last)
     metadata.check_best(module.history, best.epoch, config)
-    metrics = {**facts, **results, "assessment": found, "seconds": seconds}
+    metrics = {**facts, **results, "assessment": found, "seconds": seconds(run, module.history)}
     metrics["machine"] = {**facts["machine"], "arithmetic": module.arithmetic}
+    # a callback may have changed it
+    metrics["hyperparameters"] = {**facts["hyperparameters"], "batch_size": data.batch_size}
     tensorboard_log.close_run(run.trainer, metrics, predictions, data)
     run_folder.write_json(run_dir / "metrics.json", metrics)
     (run_dir / run_folder.PREVIOUS).unlink(missing_ok=True)
@@ -223,6 +238,17 @@ def finish(
         run_dir, "done", epoch=len(module.history), max_epochs=config["trainer"]["max_epochs"]
     )
     return metrics
+
+
+def seconds(run: Run, history: Sequence[Mapping[str, Any]]) -> dict[str, float]:
+    """Returns how long a run took: its epochs, all of it, and its epochs of earlier starts.
+
+    ``total`` is the time on the clock since this start, and ``earlier``.
+    """
+    epochs = [row["seconds"] for row in history]
+    earlier = float(sum(epochs[: run.num_earlier]))
+    total = earlier + time.monotonic() - run.start
+    return {"train": float(sum(epochs)), "total": total, "earlier": earlier}
 
 
 def open_data_set(config: Mapping[str, Any]) -> DataSet:
@@ -239,6 +265,7 @@ def read_data(config: Mapping[str, Any], data_set: DataSet) -> tuple[pd.DataFram
     """Returns the split table of a data set's images, and the images."""
     data = config["data"]
     table = data_set.table(patient_key=data["patient_key"], on_unknown_name=data["on_unknown_name"])
+    check_names(table["path"].tolist())
     images = cache.load(
         data_set.root,
         table["path"].tolist(),
@@ -248,8 +275,7 @@ def read_data(config: Mapping[str, Any], data_set: DataSet) -> tuple[pd.DataFram
     )
     if data_set.near_duplicates:
         table = table.assign(patient=near_duplicates(table, images.images))
-    groups = kermany.join_duplicates(table, images.digests)
-    table = table.assign(digest=images.digests, group=groups)
+    table = with_groups(table, images.digests)
     protocol = instantiate(config["protocol"]["split"])
     return split.split(table, protocol, seed=config["seed"]), images
 
@@ -347,6 +373,7 @@ def build(
         schedule=instantiate(objects.schedule_settings(config, num_steps=num_steps(config, data))),
         interval=config["schedule"].get("interval", "epoch"),
         plateau_on=config["schedule"].get("monitor"),
+        views=Views(**config["views"]),
         loss=objects.make_loss(config, data.target[data.rows["train"]], network.num_classes),
         eval_splits=data.eval_splits,
         seed=config["seed"],
@@ -415,8 +442,7 @@ def build_trainer(
     if job_number is not None and num_gpus > 1 and trainer["accelerator"] != "cpu":
         trainer = {**trainer, "devices": [job_number % num_gpus]}
     try:
-        with warnings.catch_warnings():
-            warnings.filterwarnings("ignore", "GPU available but not used")  # as asked for
+        with objects.strict():
             return instantiate(trainer_settings(trainer, run_dir))  # type: ignore[no-any-return]
     except Exception as error:
         reason = " ".join(str(error.__cause__ or error).split())
@@ -495,6 +521,7 @@ def _too_large(data: XrayDataModule) -> str:
 
 def keep_reference(
     network: Network,
+    views: Views,
     images: cache.Cache,
     table: pd.DataFrame,
     predictions: pd.DataFrame,
@@ -502,6 +529,6 @@ def keep_reference(
 ) -> None:
     """Writes the reference of in-distribution images, so that the run folder is enough."""
     rows = table.index[table["path"].isin(ensemble.reference_paths(predictions))].to_numpy()
-    made = ensemble.make_reference(network, images.images[rows])
+    made = ensemble.make_reference(network, images.images[rows], views=views)
     if made is not None:
         ood.save(made, ensemble.reference_path(run_dir, checkpoint="best"))

@@ -2,7 +2,6 @@
 
 import logging
 import textwrap
-import warnings
 from collections.abc import Mapping
 from importlib.util import find_spec
 from pathlib import Path
@@ -18,6 +17,7 @@ from pneumo.data.detection import BoxDataModule
 from pneumo.evaluation.detection import INSTALL, NO_BOX, WHY_NO_BOX
 from pneumo.models.detector import Detector
 from pneumo.runs import run_folder
+from pneumo.runs.finished import how_chosen
 from pneumo.training import detection, metadata, objects, scoring
 from pneumo.training.detection import DetectionTask
 from pneumo.training.fit import begin, carry_out, finish, num_steps, try_parts
@@ -39,18 +39,16 @@ def check(config: Mapping[str, Any]) -> None:
         raise ValueError(
             f"callbacks.checkpoint.monitor=map/{selection.on} needs pycocotools; {INSTALL}"
         )
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore")  # they come again in the run, and go to its log
-        try_parts(config, with_boxes=True)
-        objects.attempt("model", lambda: build_network(config))
+    try_parts(config, with_boxes=True)
+    objects.attempt("model", lambda: build_network(config))
 
 
-def fit(config: dict[str, Any], run_dir: Path) -> None:
+def fit(config: dict[str, Any], run_dir: Path, *, start: float | None = None) -> None:
     """Trains as ``config`` (plain, resolved, checked) says, or resumes where ``run_dir`` stopped.
 
-    Leaves in ``run_dir`` what a classifier leaves, and boxes.csv. Raises as fit.fit.
+    Leaves in ``run_dir`` what a classifier leaves, and boxes.csv. ``start``, errors: see fit.fit.
     """
-    run = begin(config, run_dir, with_boxes=True)
+    run = begin(config, run_dir, with_boxes=True, start=start)
     table = run.table
     if not find_spec("pycocotools"):
         log.warning(textwrap.fill(NO_MAP, metadata.WIDTH))
@@ -138,9 +136,9 @@ def conclude(metrics: Mapping[str, Any], data_set: DataSet, run_dir: Path) -> No
     none = confidence == NO_BOX
     log.info("")
     log.info(
-        "Epoch %d of %d, chosen by %s on the %s split; %s:",
+        "Epoch %d of %d, %s; %s:",
         *(best["epoch"] + 1, len(metrics["history"])),
-        *(metrics["selection"]["monitor"], metrics["selection"]["on"]),
+        how_chosen(metrics["selection"]),
         "no box counts" if none else f"boxes of a score of {confidence:.2f} and more count",
     )
     for split in ("val", "test"):

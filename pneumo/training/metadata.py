@@ -24,7 +24,9 @@ from pneumo.data.base import DataSet
 from pneumo.evaluation.assessment import assess_run
 from pneumo.evaluation.published import TINY
 from pneumo.models import complexity
+from pneumo.models.views import Views
 from pneumo.runs import run_folder
+from pneumo.runs.finished import how_chosen
 from pneumo.training import scoring
 from pneumo.training.task import MAIN, Selection
 
@@ -80,7 +82,7 @@ def selection(config: Mapping[str, Any]) -> Selection:
             "callbacks.checkpoint must name the score that chooses the epoch, such as "
             "callbacks.checkpoint.monitor=f1_normal/val; it is left out"
         )
-    return Selection.parse(told["monitor"], told.get("mode", "max"))
+    return Selection.parse(told["monitor"])
 
 
 def check_best(history: list[dict[str, Any]], saved: int, config: Mapping[str, Any]) -> None:
@@ -154,7 +156,9 @@ def describe(
         "num_classes": network.num_classes,
         "batch_norm": model.get("batch_norm"),
         "parameters": complexity.num_parameters(network),
-        "multiply_adds": complexity.multiply_adds(network, image_size=data["image_size"]),
+        "multiply_adds": complexity.multiply_adds(
+            network, image_size=data["image_size"], views=Views(**config["views"])
+        ),
         "selection": asdict(selection(config)),
         "hyperparameters": hyperparameters(config),
         "preprocessing": fingerprint.take(
@@ -192,6 +196,8 @@ def describe_run(
             "note": data_set.note,
             "root_name": data_set.root.name,
             "licence": data_set.licence,
+            "population": data_set.population,
+            "ages": list(data_set.ages) if data_set.ages else None,
             "images": len(table),
             "patients": int(table["group"].nunique()),
             "patient_key": data["patient_key"],
@@ -271,11 +277,10 @@ def conclude(metrics: Mapping[str, Any], data_set: DataSet, run_dir: Path) -> No
     on = by["on"]
     log.info("")
     log.info(
-        "Test split, epoch %d of %d, chosen on the %s split%s (95 %% intervals):",
+        "Test split, epoch %d of %d, %s (95 %% intervals):",
         best["epoch"] + 1,
         len(metrics["history"]),
-        on,
-        "" if by["monitor"] == MAIN else f" by {by['monitor']} ({by['mode']})",
+        how_chosen(by),
     )
     show_scores(metrics["assessment"]["scores"])
     for line in train_lines(metrics):
@@ -337,6 +342,8 @@ def show_end(notes: Iterable[str | None], *, seconds: Mapping[str, float], run_d
         if note:
             log.warning(textwrap.fill(note, WIDTH, initial_indent="  ", subsequent_indent="  "))
     log.info("Took %.0f s, of which training %.0f s.", seconds["total"], seconds["train"])
+    if seconds.get("earlier"):
+        log.info("Of these, %.0f s are of the epochs before it was resumed.", seconds["earlier"])
     shown = run_dir.relative_to(Path.cwd()) if run_dir.is_relative_to(Path.cwd()) else run_dir
     log.info("Run folder:  %s", shown)
     return shown

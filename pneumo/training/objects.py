@@ -3,20 +3,25 @@
 import inspect
 import pkgutil
 import re
+import warnings
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from typing import Any, TypeVar
 
 import numpy as np
 import pytorch_lightning as pl
 import torch
 from hydra.utils import instantiate
+from pytorch_lightning.callbacks import BatchSizeFinder, LearningRateFinder
 from pytorch_lightning.loggers import Logger, TensorBoardLogger
 from torch import Tensor, nn
 from torch.optim.lr_scheduler import LRScheduler, ReduceLROnPlateau
 from torch.utils.tensorboard import SummaryWriter
 
+from pneumo import cli
 from pneumo.data.augment import BoxAugment
-from pneumo.training import losses, settings
+from pneumo.training import losses
+from pneumo.training.config import direction
 
 # How many arguments the program gives besides those of the configuration
 GIVEN = {"optimizer": 1, "schedule": 1, "protocol.split": 1}
@@ -37,6 +42,21 @@ CROSS_ENTROPY = {"_target_": "torch.nn.CrossEntropyLoss"}
 MAX_TRIED = 1000  # epochs that a schedule is stepped through
 NUM_DRAWS = 8  # of an augmentation that is tried, since it may do nothing to an image
 
+# What libraries warn of though the argument does what it should
+HARMLESS = (
+    "GPU available but not used",  # trainer=cpu
+    "The `srun` command is available",  # of the machine
+    "The parameter 'pretrained' is deprecated",  # torchvision: a deprecation of another category
+    "Arguments other than a weight enum",  # the same
+    "Got processor for bboxes",  # albumentations: of transforms that move no box
+    "ShiftScaleRotate is a special case",  # the same: advice
+)
+# They choose the batch size or the rate themselves: configuration and metrics.json would be wrong
+TUNERS: dict[type, str] = {
+    BatchSizeFinder: "data.batch_size=N",
+    LearningRateFinder: "optimizer.lr=X",
+}
+
 T = TypeVar("T")
 
 
@@ -53,10 +73,28 @@ def check(config: Mapping[str, Any], *, sections: Sequence[str]) -> None:
         raise ValueError("\n".join(wrong))
 
 
+@contextmanager
+def strict() -> Iterator[None]:
+    """Raises warnings of the category UserWarning: of arguments that a library ignores.
+
+    Others, such as deprecations, come again in the run, and go to its log.
+    """
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        warnings.simplefilter("error", UserWarning)
+        for message in HARMLESS:
+            warnings.filterwarnings("ignore", message)
+        yield
+
+
 def attempt(key: str, make: Callable[[], T]) -> T:
-    """Returns what ``make`` returns; ValueError that names the setting ``key`` where it fails."""
+    """Returns what ``make`` returns; ValueError that names the setting ``key`` where it fails.
+
+    A warning is a failure, too, see strict.
+    """
     try:
-        return make()
+        with strict():
+            return make()
     except Exception as error:  # whatever a foreign class says of its arguments
         cause = error.__cause__ or error
         reason = " ".join(str(cause).split()) or type(cause).__name__
@@ -80,11 +118,28 @@ def try_optimizer(config: Mapping[str, Any], *, device: torch.device) -> None:
     settings = attempt("schedule", lambda: schedule_settings(config, num_steps=epochs))
     schedule = attempt("schedule", lambda: instantiate(settings)(optimizer))
     _check_kind("schedule", schedule)
+    check_direction("schedule", schedule, config["schedule"].get("monitor"))
     for _ in range(min(epochs, MAX_TRIED)):
         for weight in weights:
             weight.grad = torch.ones_like(weight)
         attempt("optimizer", optimizer.step)
         attempt("schedule", lambda: step_schedule(schedule))
+
+
+def check_direction(key: str, follower: Any, monitor: str | None) -> None:
+    """Raises ValueError where what follows a score takes its wrong end for the best.
+
+    Args:
+        key: of the settings of ``follower``.
+        follower: a callback or a schedule; one without an attribute ``mode`` passes.
+        monitor: the score, such as loss/val.
+    """
+    mode = getattr(follower, "mode", None)
+    if monitor and mode in ("min", "max") and mode != (best := direction(monitor)):
+        raise ValueError(
+            f"{key}.mode must be {best}, since {monitor} is best at its {best}imum; got {mode}. "
+            f"Set {key}.mode={best}"
+        )
 
 
 def step_schedule(schedule: LRScheduler) -> None:
@@ -201,6 +256,13 @@ def _wrong(key: str, value: Mapping[str, Any]) -> list[str]:
     wanted = KINDS.get(many[1] if many else key)
     if isinstance(made_by, type) and wanted and not issubclass(made_by, wanted):
         return [f"{key}._target_ must be a {wanted.__name__}; got {target}"]
+    for tuner, way_out in TUNERS.items():
+        if isinstance(made_by, type) and issubclass(made_by, tuner):
+            return [
+                f"{key} must leave batch size and learning rate as they are recorded; a "
+                f"{tuner.__name__} changes them. Set {way_out}, or search with "
+                "hparams_search=optuna"
+            ]
     return _wrong_arguments(key, value, made_by)
 
 
@@ -219,7 +281,7 @@ def _wrong_arguments(key: str, value: Mapping[str, Any], made_by: Any) -> list[s
     names = [n for n, p in known.items() if p.kind in (p.KEYWORD_ONLY, p.POSITIONAL_OR_KEYWORD)]
     wrong = [
         f"{key}.{name} must be an argument of {value['_target_']}, which takes {', '.join(names)}."
-        + settings.nearest(name, names)
+        + cli.nearest(name, names)
         for name in given
         if name not in names
     ]

@@ -1,21 +1,39 @@
 """Checks the settings of a run, before anything slow is imported."""
 
-from collections.abc import Iterable, Iterator, Mapping
-from difflib import SequenceMatcher
+from collections.abc import Iterator, Mapping
+from importlib.util import find_spec
 from itertools import pairwise
+from pathlib import Path
 from typing import Any, get_args
 
 from pydantic import BaseModel, ValidationError
 from pydantic.fields import FieldInfo
 from pydantic_core import ErrorDetails
 
-from pneumo.training.config import BOX_SCORES, LOGGER, OBJECT, SPLITS, Config, is_object, is_own
+from pneumo.training.config import (
+    BOX_SCORES,
+    LAST,
+    LOGGER,
+    OBJECT,
+    SPLITS,
+    Config,
+    is_object,
+    is_own,
+)
 from pneumo.training.rules import Rule, is_whole, shown
 
 MAX_WEIGHTS = 10**9  # of a network; 4 GB, and as much again for each moment of the optimizer
 ABSENT: Any = object()
 CLASSIFIERS_OWN = (".ProgressiveResize", ".Finetune")  # callbacks
 DETECTOR = "pneumo.models.detector.Detector"
+
+AUTO, KERMANY = "pneumo.data.base.auto", "pneumo.data.base.kermany"
+GET_SET = ". Get the set with python -m pneumo.download, or train on generated images: data=phantom"
+NEEDED_BY = {  # what Lightning's classes import when they are built
+    "pytorch_lightning.loggers.WandbLogger": "wandb",
+    "pytorch_lightning.loggers.MLFlowLogger": "mlflow",
+}
+LISTED_AGAIN = ("trainer.callbacks", "trainer.logger")  # they stand at callbacks and logger
 
 # What is written in two places and must agree: the second is the one to set
 FOLLOWS = {
@@ -46,6 +64,15 @@ def check(config: Mapping[str, Any]) -> None:
         config: the composed configuration, plain and resolved, or some of it.
     """
     _raise(_broken(config, whole_run=False) or _disagreeing(config))
+
+
+def check_there(config: Mapping[str, Any]) -> None:
+    """Raises ValueError for each file and package that a run needs and that is missing.
+
+    Args:
+        config: as in check_run, checked.
+    """
+    _raise([*_missing_places(config), *_missing_packages(config)])
 
 
 def _raise(lines: list[str]) -> None:
@@ -107,7 +134,7 @@ def _monitors(config: Mapping[str, Any]) -> dict[str, str]:
     found: dict[str, str] = {}
     callbacks = (f"callbacks.{name}.monitor" for name in _get(config, "callbacks", {}))
     for key in ("schedule.monitor", *callbacks):
-        if (value := _get(config, key)) is not None:
+        if (value := _get(config, key)) not in (None, LAST):
             found.setdefault(value, key)
     return found
 
@@ -171,11 +198,53 @@ def _wrong_detection(config: Mapping[str, Any]) -> Iterator[str]:
             "task=detection needs a validation split, on which the confidence of boxes is fixed: "
             f"protocol=holdout; got protocol={_get(config, 'protocol.name')}"
         )
+    if _get(config, "views.mirror") is True:
+        yield "views.mirror must be false with task=detection; got true"
     if _get(config, "data.resident") is True:
         yield "data.resident must be auto or false with task=detection; got true"
     for name in _get(config, "callbacks", {}):
         if str(_get(config, f"callbacks.{name}._target_")).endswith(CLASSIFIERS_OWN):
             yield f"callbacks.{name} must be left out with task=detection: ~callbacks.{name}"
+
+
+def _missing_places(config: Mapping[str, Any]) -> Iterator[str]:
+    """Images and weights that are not where they should be."""
+    source, weights = _get(config, "data.source", {}), _get(config, "model.pretrained")
+    target = source["_target_"]
+    for name in ("root", "csv") if target.startswith("pneumo.") and target != AUTO else ():
+        place = source.get(name)
+        if isinstance(place, str) and not _exists(place):
+            way_out = GET_SET if target == KERMANY else ""
+            yield f"data.{name} must exist; got {place}: there is no such folder or file{way_out}"
+    if is_own(config["model"]) and isinstance(weights, str) and not _exists(weights):
+        yield f"model.pretrained must be true, false or a file of weights; there is no {weights}"
+
+
+def _exists(place: str) -> bool:
+    return Path(place).expanduser().exists()
+
+
+def _missing_packages(config: Mapping[str, Any]) -> Iterator[str]:
+    """Packages that an object needs, or is of, and that are not installed."""
+    if _get(config, "model.library") == "timm" and not find_spec("timm"):
+        yield "model.library=timm needs timm, which is not installed: pip install 'pneumo[timm]'"
+    for key, target in _targets(config):
+        needed = NEEDED_BY.get(target)
+        if needed and not find_spec(needed):
+            yield f"{key} needs {needed}, which is not installed: pip install {needed}"
+        top = target.partition(".")[0]
+        if not find_spec(top):
+            yield f"{key}._target_ must be of an installed package; got {target}: no module {top}"
+
+
+def _targets(value: Any, key: str = "") -> Iterator[tuple[str, str]]:
+    """Yields the key and the _target_ of each object of a configuration, its lists too."""
+    named = value.items() if isinstance(value, Mapping) else enumerate(value)
+    for name, part in named:
+        if name == "_target_":
+            yield key, str(part)
+        elif isinstance(part, Mapping | list) and f"{key}.{name}" not in LISTED_AGAIN:
+            yield from _targets(part, f"{key}.{name}".removeprefix("."))
 
 
 def _wrong_lists(config: Mapping[str, Any]) -> Iterator[str]:
@@ -211,22 +280,6 @@ def _beyond_the_encoder(config: Mapping[str, Any]) -> Iterator[str]:
             f"model.f, model.d, model.c and data.image_size must give at most {MAX_WEIGHTS:,} "
             f"weights; these give {weights:,.0f}. A larger d or a smaller f, c or image_size helps"
         )
-
-
-def nearest(word: str, choices: Iterable[str]) -> str:
-    """Returns " Did you mean …?" with the choice most like ``word``, or nothing.
-
-    Also where only the last part of a dotted choice is like that of ``word``: lr is optimizer.lr.
-    """
-
-    def alike(choice: str) -> tuple[float, float]:
-        whole_word = SequenceMatcher(None, word, choice).ratio()
-        last = SequenceMatcher(None, word.rpartition(".")[2], choice.rpartition(".")[2]).ratio()
-        group = 1 if "." not in word + choice and whole_word > 0.75 else 0
-        return group + max(whole_word, last if last > 0.7 else 0), whole_word
-
-    best = max(choices, key=alike, default="")
-    return f" Did you mean {best}?" if best and alike(best)[0] >= 0.5 else ""
 
 
 def keys(config: Mapping[str, Any], *, prefix: str = "") -> list[str]:

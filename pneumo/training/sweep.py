@@ -27,6 +27,7 @@ from omegaconf import DictConfig, OmegaConf
 from pneumo import untrusted
 from pneumo.runs import run_folder, trust
 from pneumo.training import settings
+from pneumo.training.config import direction
 
 log = logging.getLogger(__name__)
 
@@ -55,6 +56,7 @@ def folder_name(first: str, more: str) -> str:
 
 
 OmegaConf.register_new_resolver("folder_name", folder_name, replace=True)
+OmegaConf.register_new_resolver("mode_of", direction, replace=True)
 
 failed = False  # whether the last sweep of this process left a run undone
 under_way: "Sweep | None" = None  # of this process
@@ -329,8 +331,8 @@ def progress(folder: Path, total: int | None, *, began: float, done_before: floa
     Args:
         folder: of the sweep.
         total: runs in all; None where it is not known.
-        began: time.monotonic() at the start of this process's part.
-        done_before: share of the work, in runs, that was done before.
+        began: time.monotonic() from which the work is timed.
+        done_before: work, in runs, that was done then, see work_done.
     """
     found = states(folder)
     count = Counter(status["status"] for _, status in found)
@@ -379,10 +381,14 @@ def end_with(parent: int) -> None:
 def watch(folder: Path, total: int | None, stop: threading.Event) -> None:
     """Shows the progress until ``stop``: in place on a terminal, else now and then."""
     began, done_before = time.monotonic(), work_done(states(folder))
+    timed = False
     shown: Any = None
     said = began
     while True:
         ended = stop.wait(SECONDS)
+        if not timed and (done := work_done(states(folder))) > done_before:
+            # libraries and images are loaded once: the rest is timed from the first epoch's end
+            timed, began, done_before = True, time.monotonic(), done
         line = progress(folder, total, began=began, done_before=done_before)
         if sys.stderr.isatty():
             sys.stderr.write(f"\r{line[:79]:<79}" + ("\n" if ended else ""))

@@ -20,43 +20,45 @@ from torchmetrics.classification import (
 
 from pneumo.data.datamodule import Batch
 from pneumo.models.blocks import groups
+from pneumo.models.views import ONE_VIEW, Views
 from pneumo.training.base import Task
+from pneumo.training.config import LAST, direction
 
 NAMES = ["normal", "pneumonia"]
 MAIN = "f1_normal"  # the paper's F1: with 73 % PNEUMONIA its figures fit NORMAL only (facts.md)
 
-MODES = ("max", "min")
-
 
 @dataclass(frozen=True)
 class Selection:
-    """The rule that chooses an epoch: the one truth for best.ckpt, the screen and metrics.json.
+    """The rule that chooses an epoch, for best.ckpt, the screen and metrics.json alike.
 
     Args:
-        monitor: a score of `score`, such as f1_normal or loss.
-        on: the split it is taken from, such as val.
-        mode: max or min, which of its values is best.
+        monitor: a score of `score`, such as f1_normal or loss; or "last", the last epoch.
+        on: the split it is taken from, such as val; "none" with "last".
     """
 
     monitor: str
     on: str
-    mode: str = "max"
 
     @classmethod
-    def parse(cls, monitor: str, mode: str) -> "Selection":
-        """Returns the rule of a setting such as "f1_normal/val"; ValueError for another form."""
+    def parse(cls, monitor: str) -> "Selection":
+        """Returns the rule of "last" or of a score and a split such as "f1_normal/val".
+
+        Raises:
+            ValueError: the setting has another form.
+        """
+        if monitor == LAST:
+            return cls(LAST, "none")
         name, slash, on = monitor.partition("/")
         if not (name and slash and on):
             raise ValueError(
-                "callbacks.checkpoint.monitor must be a score and a split, such as f1_normal/val; "
-                f"got {monitor!r}"
+                "callbacks.checkpoint.monitor must be last, or a score and a split, such as "
+                f"f1_normal/val; got {monitor!r}"
             )
-        if mode not in MODES:
-            raise ValueError(f"callbacks.checkpoint.mode must be max or min; got {mode!r}")
-        return cls(name, on, mode)
+        return cls(name, on)
 
     def best(self, history: Sequence[Mapping[str, Any]]) -> int:
-        """Returns the place in ``history`` of the best epoch.
+        """Returns the index in ``history`` of the chosen epoch.
 
         Of equal scores the one with the lower loss on the same split is better, of equal losses
         the earlier one. A score that is not a number is never better than one that is.
@@ -64,6 +66,8 @@ class Selection:
         Raises:
             ValueError: the history has no such score or split.
         """
+        if self.monitor == LAST:
+            return len(history) - 1
         return max(range(len(history)), key=lambda place: self._rank(history[place], place))
 
     def _rank(self, row: Mapping[str, Any], place: int) -> tuple[float, float, int]:
@@ -76,7 +80,7 @@ class Selection:
                 f"{self.monitor}/{self.on}"
             )
         value, loss = float(scores[self.monitor]), float(scores["loss"])
-        signed = value if self.mode == "max" else -value
+        signed = value if direction(self.monitor) == "max" else -value
         return _or_worst(signed), _or_worst(-loss), -place
 
 
@@ -125,22 +129,32 @@ class Classifier(Task):
         network: (B, 1, S, S) grey values to (B, num_classes) logits.
         loss: (B, num_classes) logits and (B,) class numbers to the mean over the batch that is
             minimised; the loss among the scores is the plain cross-entropy, whatever it is.
+        views: of an image, in evaluation mode.
         others: as of Task.
     """
 
-    def __init__(self, network: nn.Module, *, loss: nn.Module | None = None, **others: Any):
+    def __init__(
+        self,
+        network: nn.Module,
+        *,
+        loss: nn.Module | None = None,
+        views: Views = ONE_VIEW,
+        **others: Any,
+    ):
         super().__init__(network, **others)
+        self.views = views
         self.loss = loss or nn.CrossEntropyLoss()
         self.seen: dict[str, list[tuple[Tensor, Tensor]]] = {}
         self.train_side: int | None = None  # pixels, see callbacks.ProgressiveResize
         self.layer_decay = 1.0  # see finetune.Finetune
 
     def forward(self, image: Tensor) -> Tensor:
-        """(B, 1, S, S) uint8 or float grey values to (B, num_classes) logits."""
+        """(B, 1, S, S) uint8 or float grey values to (B, num_classes) logits, see Views."""
         x = image.float()
         # a network on the CPU is faster channels-last; with one input channel the layouts are
         # the same memory, so only the strides say it
-        return self.network(x.contiguous(memory_format=torch.channels_last))  # type: ignore[no-any-return]
+        views = ONE_VIEW if self.training else self.views
+        return views.logits(self.network, x.contiguous(memory_format=torch.channels_last))
 
     def make_optimizer(self) -> torch.optim.Optimizer:
         """The optimizer of all parameters, where layers are slower in groups of one rate."""

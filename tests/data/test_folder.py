@@ -3,6 +3,8 @@
 import csv
 import io
 import json
+import os
+import shutil
 from pathlib import Path
 from typing import Any
 
@@ -10,9 +12,10 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from pneumo import evaluate, export
-from pneumo.data import medmnist
-from pneumo.data.folder import csv_table, folder_table, near_duplicates
+from pneumo import audit, calibrate, evaluate, export
+from pneumo.data import base, medmnist
+from pneumo.data.folder import csv_table, folder_table
+from pneumo.data.near_copies import near_duplicates
 from pneumo.report.__main__ import main as report
 from tests.conftest import SMALL, Command
 
@@ -79,19 +82,153 @@ def test_a_table_says_patients_and_parts(radiographs: Path, tmp_path: Path) -> N
         ({"subtype": "fungi"}, "subtype of data.csv must be one of normal, bacteria, virus; got"),
         ({"path": "gone.png"}, r"must be a file below data\.root=.*; not so 'gone\.png'"),
         (
-            {"path": "NORMAL/radiograph 0.png"},
-            "each image may be listed once; twice there are 'NORMAL/",
+            {"path": "./NORMAL/radiograph 0.png", "label": "PNEUMONIA"},
+            r"must have one label; row 2: NORMAL/radiograph 0\.png \(NORMAL\) and "
+            r"row 3: \./NORMAL/radiograph 0\.png \(PNEUMONIA\) are the same file",
         ),
+        (
+            {"path": "NORMAL/../NORMAL/radiograph 0.png", "split": "test"},
+            r"must have one split; row 2: .* \(train\) and row 3: .* \(test\) are the same file",
+        ),
+        (
+            {"path": "NORMAL/radiograph 0.png", "patient": "b"},
+            r"must have one patient; row 2: .* \(a\) and row 3: .* \(b\) are the same file",
+        ),
+        ({"path": "../mine/NORMAL/radiograph 0.png"}, "must be a file below data"),
     ],
 )
 def test_wrong_rows_are_named(
     radiographs: Path, tmp_path: Path, change: dict[str, str], message: str
 ) -> None:
-    plain = {"label": "NORMAL", "split": "train", "subtype": ""}
+    plain = {"label": "NORMAL", "split": "train", "subtype": "", "patient": "a"}
     rows = [{"path": f"NORMAL/radiograph {n}.png", **plain} for n in (0, 2)]
     rows[1] |= change
     with pytest.raises((ValueError, FileNotFoundError), match=message):
         csv_table(write_csv(tmp_path / "a.csv", rows), radiographs)
+
+
+def test_a_file_that_is_listed_twice_counts_once(
+    radiographs: Path, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    (radiographs / "NORMAL" / "link.png").symlink_to(radiographs / "NORMAL" / "radiograph 0.png")
+    table, _ = folder_table(radiographs)
+    assert len(table) == 40
+    spelled = (
+        "NORMAL/link.png",
+        "NORMAL//radiograph 0.png",
+        "PNEUMONIA/../NORMAL/radiograph 0.png",
+    )
+    rows = [{"path": p, "label": p.partition("/")[0], "patient": ""} for p in table["path"]]
+    rows += [{"path": p, "label": "NORMAL", "patient": "a"} for p in spelled]
+    listed = csv_table(write_csv(tmp_path / "a.csv", rows), radiographs)
+    assert list(listed["path"]) == list(table["path"])
+    assert listed["patient"][listed["known_by"] == "table"].tolist() == ["a"]
+    assert [message[:7] for message in caplog.messages] == ["1 of 41", "3 of 43"]
+
+
+def call(command: str, root: Path) -> int:
+    """The exit code of a command on labelled images; train's are those of its own test."""
+    return {
+        "evaluate": lambda: evaluate.main(["pretrained:compact", "--data", str(root)]),
+        "calibrate": lambda: calibrate.main(
+            ["pretrained:compact", "--data", str(root), "--out", str(root.parent / "a.json")]
+        ),
+        "audit": lambda: audit.main([str(root), "--out", str(root.parent / "audit")]),
+    }[command]()
+
+
+@pytest.mark.parametrize("command", ["train", "evaluate", "calibrate", "audit"])
+@pytest.mark.parametrize("linked", [True, False])
+def test_every_command_refuses_one_image_under_both_labels(
+    train: Command,
+    radiographs: Path,
+    capsys: pytest.CaptureFixture[str],
+    command: str,
+    linked: bool,
+) -> None:
+    for path in (radiographs / "PNEUMONIA").iterdir():
+        path.rename(path.with_name(f"sick {path.name}"))
+    path, other = radiographs / "NORMAL" / "radiograph 0.png", radiographs / "PNEUMONIA" / "x.png"
+    other.symlink_to(path) if linked else shutil.copy(path, other)
+    if command == "train":
+        few = ("data=folder", f"data.root={radiographs}", "protocol=holdout")
+        code = train("hydra.run.dir=run", *few, *SMALL)
+    else:
+        code = call(command, radiographs)
+    shown = capsys.readouterr()
+    if command == "audit" and not linked:  # which is to find all of them
+        assert code == 0
+        assert "1 across labels, which train, evaluate and calibrate refuse" in " ".join(
+            shown.out.split()
+        )
+        return
+    assert code == 2
+    same = "are the same file" if linked else "have the same bytes"
+    assert (
+        "an image must have one label; NORMAL/radiograph 0.png (NORMAL) and PNEUMONIA/x.png "
+        f"(PNEUMONIA) {same}. Remove the wrong one"
+    ) in shown.err
+
+
+def test_names_are_compared_without_what_cannot_be_seen(
+    radiographs: Path, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    names = [
+        "pat7",
+        "pat7 ",
+        "\u00a0pat7",
+        "pat\u200b7",
+        "Jos\u00e9",
+        "Jose\u0301",
+        "PAT7",
+        "pat 7",
+    ]
+    rows = [
+        {"path ": f"NORMAL/radiograph {2 * n}.png", "label": "Normal ", "patient": name}
+        for n, name in enumerate(names)
+    ]
+    rows += [rows[0] | {"path ": "PNEUMONIA/radiograph 1.png", "label": "PNEUMONIA"}]
+    table = csv_table(write_csv(tmp_path / "a.csv", rows), radiographs)
+    assert table["patient"].value_counts().to_dict() == {
+        "pat7": 5,
+        "Jos\u00e9": 2,
+        "PAT7": 1,
+        "pat 7": 1,
+    }
+    (message,) = caplog.messages
+    assert "in 1 column names, 8 values of label, 4 values of patient" in message
+
+
+@pytest.mark.parametrize(
+    ("unknown", "note"),
+    [(0, None), (12, "PATIENTS PARTLY UNKNOWN: 12 of 40 images"), (40, "PATIENTS UNKNOWN: each")],
+)
+def test_patients_are_unknown_where_their_column_is_empty(
+    radiographs: Path, tmp_path: Path, unknown: int, note: str | None
+) -> None:
+    paths = sorted(p.relative_to(radiographs).as_posix() for p in radiographs.rglob("*.png"))
+    rows = [
+        {"path": p, "label": p.partition("/")[0], "patient": " " if n < unknown else f"p{n // 2}"}
+        for n, p in enumerate(paths)
+    ]
+    data_set = base.folder(str(radiographs), str(write_csv(tmp_path / "a.csv", rows)))
+    assert (data_set.note or "")[: len(note or "")] == (note or "")
+    assert bool(data_set.note) == data_set.near_duplicates == (unknown > 0)
+    table = data_set.table(patient_key="person", on_unknown_name="error")
+    assert table["patient"].nunique() == unknown + (40 - unknown) // 2
+
+
+@pytest.mark.parametrize("command", ["train", "audit"])
+def test_names_that_are_not_utf8_are_refused(
+    train: Command, radiographs: Path, capsys: pytest.CaptureFixture[str], command: str
+) -> None:
+    latin = os.fsdecode(b"caf\xe9.png")
+    (radiographs / "NORMAL" / "radiograph 0.png").rename(radiographs / "NORMAL" / latin)
+    few = ("data=folder", f"data.root={radiographs}", "protocol=holdout")
+    code = train("hydra.run.dir=run", *few, *SMALL) if command == "train" else None
+    assert (call(command, radiographs) if code is None else code) == 2
+    line = capsys.readouterr().err.strip().splitlines()[-1]
+    assert "names of images must be UTF-8; 1 are not: NORMAL/caf\\xe9.png. Rename them" in line
 
 
 def test_a_column_named_twice_is_told(radiographs: Path, tmp_path: Path) -> None:
@@ -127,7 +264,7 @@ def test_a_folder_goes_the_whole_way(
     assert train("hydra.run.dir=run", *few, licence, "data.batch_size=4", *SMALL) == 0
     told = " ".join(capsys.readouterr().err.split())
     assert told.count("PATIENTS UNKNOWN: each image counts as a patient of its own") == 2
-    assert "Left out 1 that are no images" in told
+    assert "Left out 1 that are not used: 'NORMAL/notes.txt'" in told
     assert evaluate.main(["run"]) == 0
     assert export.main(["run"]) == 0
     assert report(["run"]) == 0
@@ -149,20 +286,39 @@ def archive(path: Path, **changed: Any) -> Path:
 
 
 @pytest.mark.slow
-def test_pneumoniamnist_is_trained_on_with_its_own_split(train: Command, tmp_path: Path) -> None:
+def test_pneumoniamnist_is_trained_on_with_its_own_split(
+    train: Command, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
     root = archive(tmp_path / "pneumoniamnist.npz")
+    with np.load(root) as file:
+        images = {name: file[f"{name}_images"] for name in ("train", "test")}
+    images["train"][[0, 2]] = images["test"][[0, 4]]  # copies, which would leak
+    archive(root, **{f"{name}_images": pixels for name, pixels in images.items()})
     few = ("data=medmnist", f"data.root={root}", "protocol=own", "trainer.max_epochs=1")
     assert train("hydra.run.dir=run", *few, "data.image_size=32", "num_threads=1") == 0
+    assert "2 images are left out: their patients, or copies" in capsys.readouterr().err
     found = json.loads((tmp_path / "run" / "metrics.json").read_text())["data"]
     sizes = {name: part["images"] for name, part in found["splits"].items()}
-    assert sizes == {"train": 40, "val": 12, "test": 16}
+    assert sizes == {"train": 38, "val": 12, "test": 16}
     assert found["licence"].startswith("CC BY 4.0")
+    assert (found["population"], found["ages"]) == (base.POPULATION, [1, 5])
     assert evaluate.main([str(tmp_path / "run"), "--checkpoint", "last"]) == 0
+
+
+@pytest.mark.parametrize("kind", [bool, np.uint8, np.int64, np.float32, np.float64])
+def test_labels_of_any_type_are_the_same(tmp_path: Path, kind: Any) -> None:
+    labels = np.arange(40)[:, None] % 2
+    path = archive(tmp_path / "a.npz", train_labels=labels.astype(kind))
+    folder = medmnist.unpack(path, tmp_path / "cache")
+    sick = {int(image.stem) for image in (folder / "train" / "PNEUMONIA").iterdir()}
+    assert sick == set(range(1, 40, 2))
 
 
 @pytest.mark.parametrize(
     "changed",
     [
+        {"train_labels": np.array([[0.0], [np.nan]] * 20)},
+        {"train_labels": np.array([[0.0], [0.5]] * 20)},
         {"val_images": None},
         {"train_images": np.zeros((40, 28, 28, 3), np.uint8)},
         {"test_labels": np.full((16, 1), 7)},

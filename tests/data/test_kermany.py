@@ -8,11 +8,11 @@ import pytest
 from pneumo.data.kermany import (
     index,
     index_names,
-    join_duplicates,
     list_images,
     parse_name,
     targets,
 )
+from pneumo.data.labelled import join_duplicates
 
 KEYS = {"person": 1674, "split_person": 1844, "series": 2653}  # facts.md
 

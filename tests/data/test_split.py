@@ -14,6 +14,7 @@ from pneumo.data.split import (
     images_digest,
     k_fold,
     official,
+    own,
     split,
     summary,
 )
@@ -89,6 +90,24 @@ def test_official_leaves_out_train_images_of_merged_patients(
     assert (result["split"] == "test").sum() == 624
     assert len(result) < len(merged)
     assert f"{len(merged) - len(result)} images are left out" in caplog.text
+
+
+def test_own_keeps_a_patient_in_one_split(
+    table: pd.DataFrame, caplog: pytest.LogCaptureFixture
+) -> None:
+    source = table["source"].replace("val", "train")
+    group = table["group"].tolist()
+    source[source.index[source == "train"][::7]] = "val"
+    result = split(table.assign(source=source), own, seed=0)
+    assert (result.groupby("group")["split"].nunique() == 1).all()
+    assert (result["split"] == result["source"]).all()
+    for name, later in (("train", {"val", "test"}), ("val", {"test"}), ("test", set())):
+        kept = set(result.loc[result["split"] == name, "path"])
+        elsewhere = {who for who, part in zip(group, source, strict=True) if part in later}
+        rows = table[source == name]
+        assert kept == set(rows.loc[~rows["group"].isin(elsewhere), "path"])
+    assert f"{len(table) - len(result)} images are left out" in caplog.text
+    assert len(result) < len(table)
 
 
 def small(num_normal: int, num_pneumonia: int) -> pd.DataFrame:

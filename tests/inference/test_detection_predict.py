@@ -21,7 +21,7 @@ from pneumo.inference import ensemble, fusion
 from pneumo.models.detector import Detector
 from pneumo.runs import detection_run, trust
 from pneumo.runs.checkpoint import load_detector
-from tests.conftest import ROOT
+from tests.conftest import ROOT, digests, full_disk
 from tests.detection_runs import make_detector
 
 SIZE, FILE = 64, (200, 100)  # pixels of a prepared image; width and height of the files
@@ -101,6 +101,24 @@ def table(text: str) -> list[dict[str, str]]:
 # pad: 200 x 100 becomes 64 x 32 in the middle of 64 x 64, 3.125 pixels of the file for one
 FOUND = [[16.0, 24, 32, 40], [0, 20, 8, 30], [40, 0, 50, 10]]  # the last lies in the padding
 SCORES = [0.9, 0.6, 0.8]
+
+
+def test_a_dicom_header_is_flagged_and_ids_are_columns(
+    run: Path, rsna_set: Path, images: list[Path], capsys: pytest.CaptureFixture[str]
+) -> None:
+    pydicom = pytest.importorskip("pydicom")
+    image = pydicom.dcmread(next(rsna_set.rglob("*.dcm")))
+    image.ViewPosition = "LL"
+    image.save_as(images[0].with_suffix(".dcm"))
+    names = [images[0].with_suffix(".dcm"), images[1]]
+    assert call(run, *names, "--ids") == 0
+    rows = {row["path"]: row for row in table(capsys.readouterr().out)}
+    lateral, other = (rows[str(name)] for name in names)
+    assert (lateral["ood"], lateral["ood_reason"]) == ("true", "lateral view: LL")
+    assert lateral["SOPInstanceUID"] == image.SOPInstanceUID
+    assert (other["ood_reason"], other["SOPInstanceUID"]) == ("", "")
+    assert call(run, *names, "--ids", "--format", "rsna") == 2
+    assert "--format rsna has no columns for --ids" in capsys.readouterr().err
 
 
 def test_the_loaded_network_says_what_the_saved_one_says(network: Detector, run: Path) -> None:
@@ -261,12 +279,12 @@ def test_overlays_are_a_picture_an_image_in_a_folder_of_ones_own(
     assert coloured[1].max() == pytest.approx(4 * 100, abs=8)
     assert coloured[0].max() == pytest.approx(4 * 75, abs=8)
 
-    (seen / "a.png.boxes.png").unlink()
-    (seen / "a.png.boxes.png").mkdir()  # in the picture's place: the table comes all the same
-    assert call(run, *images, "--overlays", seen) == 3
-    shown = capsys.readouterr()
-    assert f"no picture of {images[0]}: it cannot be written to {seen} (Is a dir" in shown.err
-    assert [row["overlay"] for row in table(shown.out)] == 2 * [""] + 2 * ["b.jpeg.boxes.png"]
+    before = digests(seen)
+    with full_disk(tmp_path, at=2):
+        assert call(run, *images, "--overlays", seen, "--out", tmp_path / "table.csv") == 2
+    assert "No space left on device" in capsys.readouterr().err
+    assert digests(seen) == before
+    assert not (tmp_path / "table.csv").exists()
 
     (tmp_path / "mine").mkdir()
     (tmp_path / "mine" / "thesis.txt").touch()

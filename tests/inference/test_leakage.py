@@ -7,6 +7,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from pneumo.data.folder import folder_table
 from pneumo.inference.leakage import labelled
 from tests.data.test_dicom import dataset, encode
 
@@ -30,7 +31,7 @@ def data(tmp_path: Path) -> Path:
 
 def patients(root: Path) -> dict[str, str]:
     _, table = labelled(root, patient_key="person")
-    return dict(zip(table["path"], table["patient"], strict=True))
+    return dict(zip(table["path"], table["group"], strict=True))
 
 
 def test_dicom_files_of_one_patient_id_are_one_patient(data: Path) -> None:
@@ -46,6 +47,9 @@ def test_dicom_files_of_one_patient_id_are_one_patient(data: Path) -> None:
     (data / "NORMAL/broken.dcm").write_bytes(bytes(128) + b"DICM" + b"\xff" * 40)
     found = patients(data)
     assert found["NORMAL/1.dcm"] == found["NORMAL/2.dcm"] == found["PNEUMONIA/3.dcm"]
+    table, _ = folder_table(data)  # as a training run reads it
+    assert dict(zip(table["path"], table["patient"], strict=True)) == found
+    assert (table["known_by"] == "PatientID").sum() == 4
     assert len(set(found.values())) == len(found) - 2
     digest = hashlib.sha256(PATIENT_ID.encode()).hexdigest()
     assert not any(PATIENT_ID in one or digest[:8] in one for one in found.values())
@@ -68,20 +72,24 @@ def test_identical_files_are_one_patient(data: Path) -> None:
     assert len(set(found.values())) == 3
     shutil.copy(data / "NORMAL/a.png", data / "NORMAL/IM-0001-0001.png")
     found = patients(data)
-    (patient,) = {found[f"NORMAL/{name}.png"] for name in ("a", "z", "IM-0001-0001")}
-    assert patient == "test/IM-1"  # as the set's own name says
+    assert len({found[f"NORMAL/{name}.png"] for name in ("a", "z", "IM-0001-0001")}) == 1
 
 
-def test_two_names_of_the_set_stay_two_patients(data: Path) -> None:
+def test_two_names_of_the_set_are_one_group_and_stay_two_patients(data: Path) -> None:
     for number in (1, 2):
         shutil.copy(data / "NORMAL/a.png", data / f"NORMAL/IM-000{number}-0001.png")
-    found = patients(data)
-    names = [found[f"NORMAL/IM-000{number}-0001.png"] for number in (1, 2)]
-    assert names == ["test/IM-1", "test/IM-2"]
-    assert found["NORMAL/a.png"] in names
+    _, table = labelled(data, patient_key="person")
+    same = table[table["digest"] == table["digest"].iloc[0]]
+    assert set(same["patient"]) == {"test/IM-1", "test/IM-2", "NORMAL/a.png"}
+    assert same["group"].nunique() == 1
+    assert table["group"].nunique() == 3
 
 
-def test_one_image_under_both_labels_is_refused(data: Path) -> None:
-    shutil.copy(data / "NORMAL/b.png", data / "PNEUMONIA/d.png")
-    with pytest.raises(ValueError, match=r"NORMAL/b\.png and PNEUMONIA/d\.png are the same file"):
-        labelled(data, patient_key="person")
+def test_names_in_the_sets_layout_need_not_be_the_sets(data: Path) -> None:
+    for label in ("NORMAL", "PNEUMONIA"):
+        shutil.copytree(data / label, data.parent / "parts" / "test" / label)
+    shutil.copy(data / "NORMAL/a.png", data.parent / "parts/test/NORMAL/IM-0001-0001.png")
+    _, table = labelled(data.parent / "parts", patient_key="person")
+    assert set(table["known_by"]) == {"name", ""}
+    assert set(table["source"]) == {"test"}
+    assert "test/IM-1" in set(table["patient"])

@@ -12,12 +12,12 @@ import yaml
 from torch import nn
 
 from pneumo import evaluate, export, heatmap, predict
+from pneumo.arguments.train import CONF
 from pneumo.models.base import Network, Wrapped, build
 from pneumo.models.complexity import multiply_adds, num_parameters
 from pneumo.report.__main__ import main as report
 from pneumo.runs.checkpoint import load
 from pneumo.runs.trust import NETWORKS, check_target
-from pneumo.train import CONF
 from tests.conftest import SMALL
 
 MINE = """

@@ -26,16 +26,6 @@ def test_an_image_standardised_by_itself_has_no_brightness_and_no_contrast() -> 
     assert flat.isfinite().all()
 
 
-def test_the_mirror_image_counts_when_scoring_only() -> None:
-    torch.manual_seed(0)
-    network, x = Compact(mirror=True, dropout=0), torch.randn(2, 1, 64, 64)
-    plain = Compact(dropout=0)
-    plain.load_state_dict(network.state_dict())
-    network.eval(), plain.eval()
-    torch.testing.assert_close(network(x), (plain(x) + plain(x.flip(3))) / 2)
-    assert torch.equal(network.train()(x), plain.train()(x))
-
-
 def test_a_narrower_stage_changes_the_sizes_only_there() -> None:
     network = Compact(stem=8, widths=[[8, 8], [12]])
     assert network(torch.randn(2, 1, 32, 32)).shape == (2, 2)

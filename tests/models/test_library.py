@@ -16,11 +16,11 @@ from torch import Tensor, nn
 from torchvision import models
 
 from pneumo import export, heatmap, predict
+from pneumo.arguments.train import CONF
 from pneumo.models.base import build
 from pneumo.models.complexity import multiply_adds
 from pneumo.models.library import GreyConvolution, LibraryNetwork
 from pneumo.runs.checkpoint import _without_weights, load
-from pneumo.train import CONF
 from pneumo.training.settings import check_run
 from tests.conftest import Command
 

@@ -10,9 +10,9 @@ def group(*settings: dict[str, object]) -> Group:
 
 def test_a_setting_that_tells_no_more_is_left_out() -> None:
     one = group(
-        {"model.mirror": True, "optimizer.lr": 0.006, "schedule.max_lr": 0.006},
-        {"model.mirror": False, "optimizer.lr": 0.001, "schedule.max_lr": 0.001},
-        {"model.mirror": False, "optimizer.lr": 0.006, "schedule.max_lr": 0.006},
+        {"views.mirror": True, "optimizer.lr": 0.006, "schedule.max_lr": 0.006},
+        {"views.mirror": False, "optimizer.lr": 0.001, "schedule.max_lr": 0.001},
+        {"views.mirror": False, "optimizer.lr": 0.006, "schedule.max_lr": 0.006},
     )
     _label([one])
     assert [cell.label for cell in one.cells] == [

@@ -4,6 +4,7 @@ import csv
 import json
 import os
 import re
+import shutil
 import subprocess
 import sys
 from collections.abc import Callable
@@ -664,6 +665,24 @@ def test_a_folder_without_runs_is_named(
     )
 
 
+def test_a_folder_that_holds_other_things_is_refused(
+    sweep: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    for stray in ("photos", "a/b/c/photos"):
+        (tmp_path / stray).mkdir(parents=True)
+        (tmp_path / stray / "1.jpeg").touch()
+        assert main([str(tmp_path)]) == 2
+        error = capsys.readouterr().err
+        assert "holds " + stray[:5] in error
+        assert "Name the runs' or the sweeps' own folders" in error
+        assert not (tmp_path / "report").exists()
+        shutil.rmtree(tmp_path / stray.partition("/")[0])
+    (sweep / "sweep.json").write_text("{}")
+    (sweep / "photos").mkdir()
+    (sweep / "photos" / "1.jpeg").touch()  # which a sweep's folder may hold
+    assert main([str(sweep.parent)]) == 0
+
+
 def test_only_unfinished_runs_still_make_a_report(tmp_path: Path) -> None:
     write_status(tmp_path / "model=tiny,seed=0", status="failed", error="x", epoch=0, max_epochs=5)
     report = write_report([tmp_path])
@@ -689,7 +708,7 @@ def test_the_command_prints_the_finding_and_the_page(
 def test_a_folder_with_other_files_is_not_replaced(sweep: Path, name: str) -> None:
     (sweep / "report").mkdir()
     (sweep / "report" / name).write_text("mine")
-    with pytest.raises(ValueError, match=rf"got .*, which holds {name}; move it, or name"):
+    with pytest.raises(ValueError, match=rf"holds {name}\. Name another"):
         write_report([sweep])
     assert (sweep / "report" / name).read_text() == "mine"
 

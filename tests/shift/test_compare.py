@@ -17,7 +17,7 @@ from pneumo.data.kermany import index
 from pneumo.data.reader import read as read_image
 from pneumo.inference import ood
 from pneumo.runs import run_folder
-from pneumo.shift import page, said, sample
+from pneumo.shift import page, said, sample, two_sample
 from pneumo.shift.compare import compare
 from pneumo.shift.sample import MEASURES, Sample
 
@@ -154,6 +154,35 @@ def test_too_few_images_are_not_tested(drawn: Any, size: int) -> None:
     assert len(found["farthest"]) == size
     assert all("p" not in row for row in found["measures"])
     assert any("too few patients" in line for line in said.lines(found))
+
+
+@pytest.mark.parametrize(
+    ("label", "size", "tests"), [(True, 120, 6), (True, 60, 3), (False, 60, 3)]
+)
+def test_tests_by_a_classifier_share_a_level_of_25_per_mille(
+    drawn: Any, monkeypatch: pytest.MonkeyPatch, label: bool, size: int, tests: int
+) -> None:
+    levels: list[float] = []
+
+    def told_apart(*_: Any, alpha: float, **__: Any) -> two_sample.Apart:
+        levels.append(alpha)
+        p = {1: 0.024, 2: 0.026}.get(len(levels), tests) / tests
+        return two_sample.Apart(0.6, 0.55, 0.6, p)
+
+    monkeypatch.setattr(two_sample, "told_apart", told_apart)
+    sample = made(drawn, np.arange(120)[:: 120 // size], **({} if label else {"label": ""}))
+    rows = [row for row in compare(sample, sample)["spaces"] if "p" in row]
+    assert levels == pytest.approx([0.025 / tests] * tests)
+    assert rows[0]["p_holm"] == pytest.approx(0.024)
+    assert rows[0]["differs"]
+    assert rows[1]["p_holm"] == pytest.approx(max(0.024, 0.026 * (tests - 1) / tests))
+    assert not any(row["differs"] for row in rows[2:])
+
+
+def test_the_ordinary_share_is_of_the_number_at_hand(drawn: Any) -> None:
+    found = compare(made(drawn, np.arange(40)), made(drawn, np.arange(40, 120)))
+    assert found["distance"]["ordinary"] == list(ood.ordinary_share(40))
+    assert "with 40 validation images to compare with, 6.8 % would" in said.sentences(found)[-1]
 
 
 def test_a_run_of_few_images_has_no_distance(drawn: Any) -> None:

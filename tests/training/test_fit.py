@@ -1,6 +1,7 @@
 """What ends a training is told with the way out."""
 
 import json
+import time
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -70,3 +71,9 @@ def test_a_run_does_not_resume_on_other_labels_or_boxes(tmp_path: Path) -> None:
     kept = tmp_path / "split.json"
     kept.write_text(json.dumps({"split_sha256": digest}))  # as of a run of an older version
     assert fit.keep_split(tmp_path, moved) == digest
+
+
+def test_a_run_took_the_time_on_the_clock_and_its_earlier_epochs() -> None:
+    run: Any = SimpleNamespace(start=time.monotonic() - 100, num_earlier=2)
+    found = fit.seconds(run, [{"seconds": seconds} for seconds in (10, 20, 30)])
+    assert found == {"train": 60, "total": pytest.approx(130, abs=1), "earlier": 30}

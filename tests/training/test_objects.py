@@ -5,9 +5,10 @@ import torch
 from hydra import compose, initialize_config_dir
 from omegaconf import OmegaConf
 
-from pneumo.train import CONF
+from pneumo.arguments.train import CONF
 from pneumo.training import fit
 from pneumo.training.objects import schedule_settings, try_loss, try_optimizer
+from pneumo.training.settings import check_run
 
 
 def composed(*overrides: str) -> dict[str, Any]:
@@ -57,6 +58,25 @@ def composed(*overrides: str) -> dict[str, Any]:
         (["+callbacks.odd._target_=builtins.dict"], r"callbacks\.odd\._target_ must be a Callback"),
         (["+logger.tensorboard.nothing=1"], r"tensorboard\.nothing must be an argument"),
         (["+model.nothing=1"], r"model\.nothing must be an argument"),
+        (
+            [
+                "callbacks=[default,early_stopping]",
+                "callbacks.early_stopping.monitor=loss/test",
+                "callbacks.early_stopping.mode=max",
+            ],
+            r"callbacks\.early_stopping\.mode must be min, since loss/test is best at its minimum",
+        ),
+        (
+            [
+                "+callbacks.stop._target_=pytorch_lightning.callbacks.EarlyStopping",
+                "+callbacks.stop.monitor=f1_normal/test",  # its mode is min, if it is not set
+            ],
+            r"callbacks\.stop\.mode must be max, since f1_normal/test is best at its maximum",
+        ),
+        (
+            ["schedule=plateau", "schedule.monitor=f1_normal/train", "schedule.mode=min"],
+            r"schedule\.mode must be max",
+        ),
         (["+augment.nothing=1"], r"augment\.nothing must be an argument"),
         (
             [
@@ -72,6 +92,25 @@ def composed(*overrides: str) -> dict[str, Any]:
         (
             ["augment=crop", "augment.transforms=[{_target_: albumentations.MaskDropout,p: 1.0}]"],
             r"augment\.transforms cannot be used as it is set: .*[Mm]ask",
+        ),
+        (
+            [
+                "augment=crop",
+                "augment.transforms=[{_target_: albumentations.GaussNoise,var_limit: [9,90]}]",
+            ],
+            r"augment cannot be used as it is set: .*var_limit.* not valid for transform Gauss",
+        ),
+        (
+            ["augment=crop", "augment.transforms=[{_target_: albumentations.Affine,cval: 9}]"],
+            r"augment cannot be used as it is set: .*cval.* not valid for transform Affine",
+        ),
+        (
+            ["+callbacks.x._target_=pytorch_lightning.callbacks.BatchSizeFinder"],
+            r"callbacks\.x must leave batch size .* Set data\.batch_size=N, or search with hpar",
+        ),
+        (
+            ["+callbacks.x._target_=pytorch_lightning.callbacks.LearningRateFinder"],
+            r"a LearningRateFinder changes them\. Set optimizer\.lr=X",
         ),
         (["+data.source.nothing=1"], r"data\.source\.nothing must be an argument"),
         (["+protocol.split.nothing=1"], r"protocol\.split\.nothing must be an argument"),
@@ -122,6 +161,8 @@ def test_a_loss_gives_one_number_for_a_batch() -> None:
     several = {"_target_": "torch.nn.CrossEntropyLoss", "reduction": "none"}
     with pytest.raises(ValueError, match="loss must give one number for a batch"):
         try_loss({"loss": several}, num_classes=2)
+    with pytest.raises(ValueError, match="loss cannot be used as it is set: Using a target size"):
+        try_loss({"loss": {"_target_": "torch.nn.L1Loss"}}, num_classes=2)
     try_loss({}, num_classes=3)  # of an older run, which has no such setting
 
 
@@ -129,3 +170,26 @@ def test_the_steps_of_a_schedule_are_those_of_the_run() -> None:
     config = composed("schedule=onecycle", "trainer.max_epochs=3")
     assert schedule_settings(config, num_steps=42)["total_steps"] == 42
     assert "total_steps" not in schedule_settings(composed(), num_steps=42)
+
+
+@pytest.mark.parametrize("monitor", ["loss", "f1_normal"])
+def test_what_follows_a_score_takes_its_direction(monitor: str) -> None:
+    mode = "min" if monitor == "loss" else "max"
+    config = composed(
+        "callbacks=[default,early_stopping]",
+        f"callbacks.early_stopping.monitor={monitor}/test",
+        "schedule=plateau",
+        f"schedule.monitor={monitor}/train",
+    )
+    assert config["callbacks"]["early_stopping"]["mode"] == config["schedule"]["mode"] == mode
+    fit.check(config)
+
+
+def test_experiments_whose_rate_ends_at_0_keep_the_last_epoch() -> None:
+    names = [path.stem for path in (CONF / "experiment").glob("*.yaml")]
+    for name in set(names) - {"paper"}:  # which chooses the epoch as the paper does
+        config = composed(f"experiment={name}")
+        schedule = config["schedule"]["_target_"]
+        assert schedule.endswith(("OneCycleLR", "CosineAnnealingLR")), name
+        assert config["callbacks"]["checkpoint"]["monitor"] == "last", name
+        check_run(config)

@@ -3,9 +3,10 @@ from typing import Any
 
 import pytest
 
+from pneumo.cli import nearest
 from pneumo.training.config import SCORES, OwnModel
 from pneumo.training.rules import SectionRule
-from pneumo.training.settings import check, check_run, keys, nearest, rules
+from pneumo.training.settings import check, check_run, keys, rules
 
 RULES = rules() | rules(OwnModel, "model.")
 ODD_VALUES: tuple[Any, ...] = (
@@ -168,7 +169,7 @@ def composed() -> list[dict[str, Any]]:
     from hydra import compose, initialize_config_dir
     from omegaconf import OmegaConf
 
-    from pneumo.train import CONF
+    from pneumo.arguments.train import CONF
 
     images = "data.root=/images"
     choices: tuple[list[str], ...] = ([images], ["data=phantom"], ["data=folder", images])

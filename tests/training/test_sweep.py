@@ -1,3 +1,4 @@
+import itertools
 import json
 import os
 import random
@@ -16,8 +17,9 @@ from hydra.core.override_parser.overrides_parser import OverridesParser
 from omegaconf import DictConfig, OmegaConf
 
 from pneumo import train as train_module
+from pneumo.arguments.train import CONF
 from pneumo.runs import run_folder
-from pneumo.train import CONF, resume_arguments, sweep_arguments
+from pneumo.train import resume_arguments, sweep_arguments
 from pneumo.training import fit, sweep
 from tests.conftest import ROOT, SMALL, Command
 
@@ -166,7 +168,7 @@ def test_settings_of_launchers_are_those_of_their_plugins(launcher: str) -> None
     from hydra import compose, initialize_config_dir
     from hydra.utils import instantiate
 
-    from pneumo.train import CONF
+    from pneumo.arguments.train import CONF
 
     pytest.importorskip(f"hydra_plugins.hydra_{launcher.partition('_')[0]}_launcher")
     with initialize_config_dir(str(CONF), version_base="1.3"):
@@ -595,6 +597,29 @@ def test_progress_counts_epochs_and_estimates_the_rest(tmp_path: Path) -> None:
         run_folder.write_status(tmp_path / name, state, epoch=epoch, max_epochs=10)
     line = sweep.progress(tmp_path, 4, began=time.monotonic() - 300, done_before=0)
     assert line == "1 of 4 runs done, 1 running, 1 failed, 3 min left (epoch 5/10)"
+
+
+def test_the_first_estimate_leaves_out_what_is_done_once(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Two runs of 10 epochs of 10 s, after 100 s of loading."""
+    clock = itertools.count(0, 10)
+    now = [0]
+    (tmp_path / "a").mkdir()
+
+    class Stop(threading.Event):
+        def wait(self, _: float | None = None) -> bool:
+            now[0] = next(clock)
+            epoch = max(0, now[0] - 100) // 10
+            run_folder.write_status(tmp_path / "a", "running", epoch=epoch, max_epochs=10)
+            return epoch == 2
+
+    monkeypatch.setattr(sweep.time, "monotonic", lambda: now[0])
+    monkeypatch.setattr(sweep, "QUIET", 0)
+    sweep.watch(tmp_path, 2, Stop())
+    assert capsys.readouterr().err.splitlines()[-1] == (
+        "0 of 2 runs done, 1 running, 3 min left (epoch 2/10)"
+    )
 
 
 def test_times_read_well() -> None:

@@ -3,6 +3,7 @@ import pytest
 import torch
 from sklearn import metrics
 
+from pneumo.training.config import SCORES, direction
 from pneumo.training.task import Selection, pneumonia_probability, score
 
 
@@ -80,20 +81,30 @@ def test_selection_breaks_ties_by_loss(pairs: list[tuple[float, float]], best: i
     assert Selection("f1_normal", "val").best(history) == best
 
 
-def test_selection_takes_the_lowest_where_told() -> None:
+@pytest.mark.parametrize(("monitor", "best"), [("loss/val", 1), ("f1_normal/val", 0), ("last", 2)])
+def test_the_direction_is_the_scores(monitor: str, best: int) -> None:
     history = [row(0, 0.9, 0.3), row(1, 0.8, 0.2), row(2, 0.7, 0.4)]
-    assert Selection.parse("loss/val", "min").best(history) == 1
+    assert Selection.parse(monitor).best(history) == best
+
+
+def test_every_score_has_its_direction() -> None:
+    """Of 4 images all scores but the loss are higher where the decisions are better."""
+    good, bad = (
+        score(sign * torch.tensor([[2.0, 0], [0, 3], [1, 0], [0, 1]]), torch.tensor([0, 1, 0, 1]))
+        for sign in (1, -1)
+    )
+    for name in SCORES:
+        assert (good[name] > bad[name]) == (direction(f"{name}/val") == "max"), name
 
 
 @pytest.mark.parametrize(
-    ("monitor", "mode", "message"),
+    ("monitor", "message"),
     [
-        ("loss", "min", "must be a score and a split, such as f1_normal/val; got 'loss'"),
-        ("loss/val", "least", "must be max or min; got 'least'"),
-        ("nothing/val", "max", "must be one of f1_normal/val, loss/val; got nothing/val"),
-        ("loss/test", "min", "must be one of f1_normal/val, loss/val; got loss/test"),
+        ("loss", "must be last, or a score and a split, such as f1_normal/val; got 'loss'"),
+        ("nothing/val", "must be one of f1_normal/val, loss/val; got nothing/val"),
+        ("loss/test", "must be one of f1_normal/val, loss/val; got loss/test"),
     ],
 )
-def test_selection_says_what_there_is(monitor: str, mode: str, message: str) -> None:
+def test_selection_says_what_there_is(monitor: str, message: str) -> None:
     with pytest.raises(ValueError, match=message):
-        Selection.parse(monitor, mode).best([row(0, 0.9, 0.3)])
+        Selection.parse(monitor).best([row(0, 0.9, 0.3)])

@@ -1,0 +1,61 @@
+"""The arguments of python -m pneumo.download."""
+
+import argparse
+import re
+from collections.abc import Sequence
+from pathlib import Path
+
+from pneumo import cli
+
+DOI = "10.17632/rscbjbr9sj"
+
+# ChestXRay2017.zip of the page above.
+URL = (
+    "https://data.mendeley.com/public-files/datasets/rscbjbr9sj/files/"
+    "f12eaf6d-6023-432f-acc9-80c9d7393433/file_downloaded"
+)
+
+TARGET = Path("data/chest_xray")
+
+BY_HAND = f"""\
+By hand: open https://doi.org/{DOI} in a browser, take the zip of
+chest X-rays (or Kaggle's data set "chest-xray-pneumonia"), unpack it, and name
+the folder that has train/ in it: set PNEUMO_DATA=DIR, or give data.root=DIR to
+the training."""
+
+EXAMPLES = f"""\
+examples:
+  python -m pneumo.download                 to {TARGET}, for data=auto
+  python -m pneumo.download --to /big/disk/chest_xray
+  python -m pneumo.download --keep-zip      the zip stays beside the folder
+  python -m pneumo.download --sha256 HEX    refuse any other file
+
+A download that broke off resumes where it was, by the same command again;
+until then it is in DIR.download.
+{BY_HAND}
+
+exit codes: 0 done; 2 a mistake or no download, said in the error; 130 stopped.
+"""
+
+
+def _sha256(text: str) -> str:
+    """Returns ``text`` in lower case; ArgumentTypeError where it is no SHA-256."""
+    if not re.fullmatch(r"[0-9a-fA-F]{64}", text):
+        raise argparse.ArgumentTypeError(f"must be 64 hexadecimal digits; got {text!r}")
+    return text.lower()
+
+
+def parse(arguments: Sequence[str] | None) -> argparse.Namespace:
+    """Returns the arguments; ends with 2 where one is wrong."""
+    parser = cli.Parser(
+        "download",
+        description="Fetch the public chest X-rays (1.2 GB, CC BY 4.0) and unpack them.",
+        epilog=EXAMPLES,
+    )
+    parser.add_argument("--url", default=URL, help="another address of the zip")
+    parser.add_argument("--to", type=Path, default=TARGET, metavar="DIR", help=f"default: {TARGET}")
+    parser.add_argument(
+        "--sha256", type=_sha256, metavar="HEX", help="what the zip must have, if you know it"
+    )
+    parser.add_argument("--keep-zip", action="store_true", help="keep it as DIR.zip")
+    return parser.parse(arguments)

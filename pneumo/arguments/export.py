@@ -1,0 +1,80 @@
+"""The arguments of python -m pneumo.export."""
+
+import argparse
+from collections.abc import Sequence
+from pathlib import Path
+
+from pneumo import cli
+from pneumo.choices import CHECKPOINTS
+
+EXAMPLE = """\
+import sys
+import numpy, onnxruntime
+from PIL import Image
+session = onnxruntime.InferenceSession(sys.argv[1])
+about = session.get_modelmeta().custom_metadata_map
+image = numpy.asarray(Image.open(sys.argv[2]).convert("L"))[None, None]
+probability = session.run(["probability"], {"image": image})[0][0]
+for name, value in zip(about["classes"].split(","), probability):
+    print(f"{name}: {value:.4f}")
+print(about["limits"])
+"""
+
+EPILOG = f"""\
+examples:
+  python -m pneumo.export RUN
+      writes RUN/export/model.onnx, and model-card.md and model-checklists.md
+      beside it
+  python -m pneumo.export RUN --out pneumonia.onnx --check radiographs/
+      checked on the images of a folder instead of the run's own; the card goes
+      beside the file
+  python -m pneumo.export pretrained:compact
+      of the network that comes with the package; writes to export/
+  python -m pneumo.export RUN --to checklists
+      CLAIM and TRIPOD+AI, filled as far as the run tells: export/checklists.md
+  python -m pneumo.export RUN --to run --out small
+      a run folder to hand on: what predict, evaluate, heatmap and export need,
+      without optimizer, logs and paths of this machine
+
+The file takes uint8 grey images (N, 1, H, W) of any size and gives logits and
+probability, both (N, classes). It is checked against the network with ONNX
+Runtime before it is written. Its use needs neither torch nor pneumo, as saved
+in use.py and run with python use.py model.onnx radiograph.png:
+
+{"".join("    " + line for line in EXAMPLE.splitlines(keepends=True))}
+This is enough for 8-bit grey and colour PNG and JPEG. For images of more than 8
+bits, transparency, a camera's orientation tag, or DICOM, prepare the pixels as
+pneumo.data.image.decode tells.
+
+exit codes: 0 done; 2 a mistake; 3 written, but some files of --check could not
+be read; 130 stopped. Not a medical device.
+"""
+
+
+def parse(arguments: Sequence[str] | None) -> argparse.Namespace:
+    """Returns the arguments; ends with 2 where one is wrong."""
+    parser = cli.Parser(
+        "export",
+        description="A finished run as one ONNX file, preprocessing inside, with a model card.",
+        epilog=EPILOG,
+    )
+    parser.add_argument(
+        "run", metavar="RUN", help="the folder of a finished run, or pretrained:compact"
+    )
+    parser.add_argument(
+        "--to",
+        choices=("onnx", "run", "checklists"),
+        default="onnx",
+        help="the format; default: %(default)s",
+    )
+    parser.add_argument(
+        "--checkpoint", choices=CHECKPOINTS, default="best", help="default: %(default)s"
+    )
+    parser.add_argument(
+        "--out", type=Path, metavar="PLACE", help="a folder, or a file that ends in .onnx"
+    )
+    parser.add_argument(
+        "--check", nargs="+", metavar="PATH", help="images or folders to check on, all of them"
+    )
+    parser.add_trust()
+    return parser.parse(arguments)

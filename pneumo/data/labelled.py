@@ -1,0 +1,140 @@
+"""Checks that every table of labelled images passes: one row a file, one label an image."""
+
+import logging
+import os
+import unicodedata
+from collections.abc import Sequence
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+from scipy.sparse import coo_array
+from scipy.sparse.csgraph import connected_components
+
+log = logging.getLogger(__name__)
+
+NUM_SHOWN = 3  # names in a message
+FACTS = {"label": "label", "source": "split", "subtype": "subtype", "patient": "patient"}
+
+
+def one_row_a_file(
+    table: pd.DataFrame, root: Path, names: Sequence[str] | None = None
+) -> pd.DataFrame:
+    """Returns ``table`` with one row for each file, and logs how many rows were left out.
+
+    Two paths name one file if they resolve to it: by ``./`` or ``..``, or by a link.
+
+    Args:
+        table: path (relative to ``root``), FACTS and maybe known_by, "" where unknown; a row an
+            image.
+        root: the folder of the images.
+        names: of the rows in a message; None: their paths.
+
+    Raises:
+        ValueError: two rows of one file differ in one of FACTS.
+    """
+    files = pd.Series(_resolved(root, table["path"].tolist()), index=table.index, dtype="str")
+    twice = files.duplicated()
+    if not twice.any():
+        return table
+    named = table.assign(path=list(names)) if names else table
+    for column in FACTS:
+        _check_one_value(named, column, files, same="are the same file")
+    columns = [name for name in (*FACTS, "known_by") if name in table]
+    known = table[columns].mask(table[columns] == "").groupby(files).transform("first")
+    log.warning(
+        "%d of %d rows name the file of another row, which counts once: %s",
+        twice.sum(),
+        len(table),
+        shown(named.loc[twice, "path"].tolist()),
+    )
+    return table.assign(**known.fillna("").astype("str"))[~twice].reset_index(drop=True)
+
+
+def with_groups(table: pd.DataFrame, digests: Sequence[str]) -> pd.DataFrame:
+    """Returns ``table`` with the columns digest and group, see `join_duplicates`.
+
+    Raises:
+        ValueError: files of the same bytes have different labels.
+    """
+    bytes_of = pd.Series(list(digests), index=table.index)
+    _check_one_value(table, "label", bytes_of, same="have the same bytes")
+    return table.assign(digest=bytes_of, group=join_duplicates(table, digests))
+
+
+def join_duplicates(table: pd.DataFrame, digests: Sequence[str]) -> pd.Series:
+    """Returns the group of each row: its patient, joined with all who share an identical image.
+
+    Args:
+        table: with a column ``patient``.
+        digests: a digest of each image's bytes, in the order of ``table``.
+
+    Returns:
+        str, the name of the alphabetically first patient of the group.
+    """
+    patients, patient = np.unique(table["patient"].to_numpy(str), return_inverse=True)
+    images, image = np.unique(np.asarray(digests), return_inverse=True)
+    # a graph of patients and images, an edge where a patient has an image
+    size = len(patients) + len(images)
+    edges = coo_array((np.ones(len(table)), (patient, image + len(patients))), shape=(size, size))
+    _, component = connected_components(edges, directed=False)
+    first = pd.Series(patients).groupby(component[: len(patients)]).transform("min")
+    return pd.Series(first.to_numpy()[patient], index=table.index, dtype="str")
+
+
+def check_names(paths: Sequence[str]) -> None:
+    """Raises ValueError where a name is not UTF-8, which no CSV or JSON file can hold."""
+    wrong = [path for path in paths if not path.isascii() and _printable(path) != path]
+    if wrong:
+        raise ValueError(
+            f"names of images must be UTF-8; {len(wrong)} are not: "
+            f"{', '.join(map(_printable, wrong[:NUM_SHOWN]))}. Rename them, such as by: convmv -f "
+            "latin1 -t utf8 --notest -r DIR"
+        )
+
+
+def normalised(text: str) -> str:
+    """Returns ``text`` in Unicode's form NFC, without what cannot be seen.
+
+    Blanks around it and invisible characters (category Cf, such as a zero-width space) are
+    removed, blanks within it become one space. Its case stays.
+    """
+    visible = (c for c in unicodedata.normalize("NFC", text) if unicodedata.category(c) != "Cf")
+    return " ".join("".join(visible).split())
+
+
+def shown(names: Sequence[str]) -> str:
+    """Returns the first of some names, quoted, and how many more there are."""
+    more = len(names) - NUM_SHOWN
+    return ", ".join(map(repr, names[:NUM_SHOWN])) + (f" and {more:,} more" if more > 0 else "")
+
+
+def _check_one_value(table: pd.DataFrame, column: str, key: pd.Series, *, same: str) -> None:
+    """Raises ValueError where rows of one ``key`` differ in a column; "" is not known."""
+    values = table[column].mask(table[column] == "")
+    several = values.groupby(key).transform("nunique") > 1
+    if not several.any():
+        return
+    rows = table[(table[column] != "") & (key == key[several].iloc[0])]
+    pair = rows.drop_duplicates(column)[["path", column]].iloc[:2].to_numpy()
+    one, other = (f"{path} ({value})" for path, value in pair)
+    raise ValueError(
+        f"an image must have one {FACTS[column]}; {one} and {other} {same}. Remove the wrong one"
+    )
+
+
+def _resolved(root: Path, paths: Sequence[str]) -> list[str]:
+    """The place of each file with all links followed; each folder is resolved once."""
+    folders: dict[str, str] = {}
+    places = []
+    for path in paths:
+        folder, name = os.path.split(os.path.join(root, path))  # noqa: PTH118  (faster)
+        if folder not in folders:
+            folders[folder] = os.path.realpath(folder)
+        place = os.path.join(folders[folder], name)  # noqa: PTH118
+        places.append(os.path.realpath(place) if os.path.islink(place) else place)  # noqa: PTH114
+    return places
+
+
+def _printable(name: str) -> str:
+    return os.fsencode(name).decode("utf-8", "backslashreplace")

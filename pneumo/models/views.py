@@ -1,0 +1,59 @@
+"""The views of an image that a network's answer is the mean over."""
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor, nn
+
+from pneumo.models.base import Network
+
+
+@dataclass(frozen=True)
+class Views:
+    """The image itself and, with ``mirror``, its left-right mirror image.
+
+    Outside training, all logits, features and maps are means over the views. A network sees one
+    view in a forward pass, so each of its layers runs once there.
+    """
+
+    mirror: bool = False
+
+    @property
+    def num(self) -> int:
+        """The number of views, each of which costs one forward pass."""
+        return 1 + self.mirror
+
+    def of(self, images: Tensor) -> list[Tensor]:
+        """(B, 1, S, S) images to their views, each of the same shape, the images first."""
+        return [images, images.flip(-1)][: self.num]
+
+    def logits(self, network: nn.Module, images: Tensor) -> Tensor:
+        """(B, 1, S, S) grey values to (B, num_classes) logits, the mean over the views."""
+        return _mean([network(view) for view in self.of(images)])
+
+    def features_and_logits(self, network: Network, images: Tensor) -> tuple[Tensor, Tensor]:
+        """(B, 1, S, S) to (B, F) features and (B, num_classes) logits, both means over the views.
+
+        The mean of the features does not change when the image is mirrored, nor does a distance
+        in them, see pneumo.inference.ood.
+        """
+        features, logits = zip(*map(network.features_and_logits, self.of(images)), strict=True)
+        return _mean(features), _mean(logits)
+
+    def maps(self, attribute: Callable[[Tensor], Tensor], images: Tensor) -> Tensor:
+        """(B, 1, S, S) to (B, S, S): the mean of the views' maps, each in the images' own pixels.
+
+        Args:
+            attribute: (B, 1, S, S) of one view to (B, S, S), a value for each of its pixels.
+            images: grey values.
+        """
+        first, *mirrored = map(attribute, self.of(images))
+        return _mean([first, *(heat.flip(-1) for heat in mirrored)])
+
+
+ONE_VIEW = Views()
+
+
+def _mean(values: Sequence[Tensor]) -> Tensor:
+    return values[0] if len(values) == 1 else torch.stack(tuple(values)).mean(0)

@@ -1,0 +1,161 @@
+"""A command's folder is written whole or not at all: full disks, kills, folders of others."""
+
+import itertools
+import os
+import signal
+import subprocess
+import sys
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+from pneumo import audit, cli, export, heatmap, predict
+from pneumo.runs import output
+from tests.conftest import digests, full_disk
+from tests.data.test_dicom import dataset, encode
+
+Capture = pytest.CaptureFixture[str]
+UIDS: dict[str, Any] = {"StudyInstanceUID": "1.2.9", "SeriesInstanceUID": "1.2.10"}
+FULL = "[Errno 28] No space left on device: "
+PACK = ["pretrained:compact", "--to", "run", "--out"]
+
+
+@pytest.fixture
+def radiograph(tmp_path: Path) -> str:
+    """A DICOM file."""
+    pytest.importorskip("pydicom")
+    pixels = np.random.default_rng(0).integers(0, 4096, (96, 80), dtype=np.uint16)
+    path = tmp_path / "a.dcm"
+    path.write_bytes(encode(dataset(pixels, **UIDS)))
+    return str(path)
+
+
+def commands(place: Path, radiograph: str, phantoms: Path) -> dict[str, Callable[[], int]]:
+    """Calls that write to ``place``, by name."""
+    run = "pretrained:compact"
+    out = str(place / "out")
+    tables = ["--out", f"{place}/table.csv", "--heatmap", out, "--dicom-sr", f"{place}/reports"]
+    return {
+        "package": lambda: export.main([*PACK, out]),
+        "ONNX": lambda: cli.run(lambda: write_model(place)),
+        "heatmap": lambda: heatmap.main([run, radiograph, "--score", "--out", out]),
+        "predict": lambda: predict.main([run, radiograph, *tables]),
+        "audit": lambda: audit.main([str(phantoms), "--out", out]),
+    }
+
+
+def write_model(place: Path) -> int:
+    """Writes what export does; the ONNX file itself takes seconds."""
+    model_path = place / export.FILE
+    about = {export.card_path(model_path): "card", export.checklists_path(model_path): "lists"}
+    export._write(model_path, os.urandom(9), about)
+    return 0
+
+
+def refuse_at_each_file(call: Callable[[], int], place: Path, capsys: Capture) -> int:
+    """Calls with a disk that is full at the first file, then the second …; returns how many."""
+    for number in itertools.count(1):
+        before = digests(place)
+        with full_disk(place, at=number):
+            code = call()
+        error = capsys.readouterr().err.splitlines()[-1:]
+        if code == 0:
+            return number - 1
+        assert code == 2
+        assert error[0].startswith(f"error: {FULL}'{place}/")
+        assert ".tmp" not in error[0]  # but the user's own path
+        assert digests(place) == before
+    raise AssertionError
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("name", ["package", "ONNX", "heatmap", "predict", "audit"])
+def test_a_full_disk_leaves_what_was_there(
+    name: str, radiograph: str, phantoms: Path, tmp_path: Path, capsys: Capture
+) -> None:
+    pytest.importorskip("highdicom")
+    place = tmp_path / "place"
+    place.mkdir()
+    call = commands(place, radiograph, phantoms)[name]
+    assert refuse_at_each_file(call, place, capsys) == len(digests(place)) > 1
+    for report in place.glob("reports/*"):
+        report.unlink()  # that folder must be empty
+    assert refuse_at_each_file(call, place, capsys) == len(digests(place))
+    assert not [path for path in place.iterdir() if path.name.endswith(".tmp")]
+
+
+@pytest.fixture
+def small_disk(tmp_path: Path) -> Iterator[Path]:
+    """A disk with room for one and a half packages."""
+    assert export.main([*PACK, str(tmp_path / "package")]) == 0
+    size = sum(path.stat().st_size for path in (tmp_path / "package").rglob("*"))
+    disk = tmp_path / "disk"
+    disk.mkdir()
+    mount = ["mount", "-t", "tmpfs", "-o", f"size={size * 3 // 2}", "none", str(disk)]
+    try:
+        subprocess.run(mount, check=True, capture_output=True)
+    except (OSError, subprocess.CalledProcessError) as error:
+        pytest.skip(f"a disk of a known size must be mounted, which only root may: {error}")
+    yield disk
+    subprocess.run(["umount", str(disk)], check=True)
+
+
+def test_a_package_that_does_not_fit_leaves_the_earlier_one(
+    small_disk: Path, capsys: Capture
+) -> None:
+    out = small_disk / "out"
+    assert export.main([*PACK, str(out)]) == 0
+    (out / "model-card.md").write_text("the earlier card")
+    before = digests(small_disk)
+    assert export.main([*PACK, str(out)]) == 2
+    assert capsys.readouterr().err == f"error: {FULL}'{out}'. Make room, or name another place\n"
+    assert digests(small_disk) == before
+
+
+@pytest.mark.slow
+def test_a_killed_export_leaves_the_earlier_package(tmp_path: Path) -> None:
+    out = tmp_path / "out"
+    assert export.main([*PACK, str(out)]) == 0
+    (out / "model-card.md").write_text("the earlier card")
+    before = digests(out)
+    kill = "import os; from tests.conftest import full_disk; from pneumo import export\n"
+    kill += f"os.strerror = lambda _: os.kill(os.getpid(), {signal.SIGKILL:d})\n"
+    kill += f"with full_disk({str(tmp_path)!r}, at=5): export.main({[*PACK, str(out)]!r})"
+    done = subprocess.run([sys.executable, "-c", kill], check=False)
+    assert done.returncode == -signal.SIGKILL
+    assert digests(out) == before
+    assert len(list(tmp_path.iterdir())) == 2
+    left = subprocess.run(
+        [sys.executable, "-m", "pneumo.export", *PACK, str(out)], check=True, capture_output=True
+    )
+    assert left.stdout
+    assert [path.name for path in tmp_path.iterdir()] == ["out"]
+    assert digests(out) != before
+
+
+def test_a_folder_that_cannot_be_replaced_is_refused(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    output.check_folder(tmp_path / "new" / "maps")
+    (tmp_path / "file").touch()
+    (tmp_path / "mine").mkdir()
+    (tmp_path / "mine" / "thesis.txt").touch()
+    for out, message in (
+        (tmp_path / "file", "must name a folder; .*file is a file"),
+        (tmp_path / "file" / "maps", "must lie where it can be written; .*file cannot"),
+        (tmp_path / "mine", r"must be new or empty; .*mine holds thesis\.txt\. Name another"),
+        (Path("/proc"), "is a mount point, the working directory"),
+    ):
+        with pytest.raises(ValueError, match=message):
+            output.check_folder(out)
+    (tmp_path / "here" / "below").mkdir(parents=True)
+    monkeypatch.chdir(tmp_path / "here" / "below")
+    for out in (Path(), Path("..")):
+        with pytest.raises(ValueError, match="the working directory or above it"):
+            output.check_folder(out)
+    monkeypatch.setattr(os, "access", lambda *_: False)  # root may write anywhere
+    with pytest.raises(ValueError, match="must lie where it can be written"):
+        output.check_folder(tmp_path / "new" / "maps")
