@@ -5,6 +5,7 @@ import subprocess
 import sys
 import tomllib
 from importlib.util import find_spec
+from itertools import chain
 from pathlib import Path
 
 import pytest
@@ -84,8 +85,7 @@ def test_an_unknown_verb_is_one_line_with_the_nearest_and_2(
 
 def test_the_bounds_admit_what_is_pinned() -> None:
     project = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
-    extras = project["optional-dependencies"].values()
-    bounds = [*project["dependencies"], *(bound for extra in extras for bound in extra)]
+    bounds = [*project["dependencies"], *chain(*project["optional-dependencies"].values())]
     lines = (ROOT / "constraints.txt").read_text().splitlines()
     pinned = {canonicalize_name(name): version for name, version in (x.split("==") for x in lines)}
     for bound in map(Requirement, bounds):

@@ -119,7 +119,15 @@ def folder(root: str, csv: str | None = None, licence: str = "not stated") -> Fo
         images = own.csv_table(Path(csv).expanduser(), place)
     note = _patients_note(images)
     unknown = note is not None
-    return Folder(place, "folder", note, licence, unknown, images, tuple(left_out))
+    return Folder(
+        place,
+        "folder",
+        note,
+        licence,
+        near_duplicates=unknown,
+        images=images,
+        left_out=tuple(left_out),
+    )
 
 
 def _patients_note(images: pd.DataFrame) -> str | None:

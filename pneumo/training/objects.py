@@ -44,8 +44,11 @@ NUM_DRAWS = 8  # of an augmentation that is tried, since it may do nothing to an
 
 # What libraries warn of though the argument does what it should
 HARMLESS = (
-    "GPU available but not used",  # trainer=cpu
-    "The `srun` command is available",  # of the machine
+    "[A-Z]+ available but not used",  # trainer=cpu
+    "The `srun` command is available",  # of the machine, as the next two
+    "CUDA initialization",
+    "Can't initialize NVML",
+    "pkg_resources is deprecated",  # when a library is imported
     "The parameter 'pretrained' is deprecated",  # torchvision: a deprecation of another category
     "Arguments other than a weight enum",  # the same
     "Got processor for bboxes",  # albumentations: of transforms that move no box

@@ -614,7 +614,7 @@ def test_the_first_estimate_leaves_out_what_is_done_once(
             run_folder.write_status(tmp_path / "a", "running", epoch=epoch, max_epochs=10)
             return epoch == 2
 
-    monkeypatch.setattr(sweep.time, "monotonic", lambda: now[0])
+    monkeypatch.setattr("pneumo.training.sweep.time.monotonic", lambda: now[0])
     monkeypatch.setattr(sweep, "QUIET", 0)
     sweep.watch(tmp_path, 2, Stop())
     assert capsys.readouterr().err.splitlines()[-1] == (
