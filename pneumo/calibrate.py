@@ -111,7 +111,7 @@ def calibrate(
         )
     networks = Networks([run_dir], checkpoint="best", trust=trust)
     probability = score_files(networks, root, table["path"].tolist())[0][0]
-    scored = table.assign(group=table["patient"], p_pneumonia=probability)
+    scored = table.assign(p_pneumonia=probability)
     fixed = ensemble.mean_operating_point([member])
     found = local_calibration.describe(scored, sensitivity=sensitivity)
     own = None if isinstance(fixed, str) else fixed.threshold

@@ -297,7 +297,7 @@ def other_images(
         )
         notes.append(f"{one.name}: {leak}compared {compared}")
     root, table = tables[keys[0]]
-    return ScoredOn(str(data), table.assign(group=table["patient"]), root, tuple(notes))
+    return ScoredOn(str(data), table, root, tuple(notes))
 
 
 def _generated(one: Member) -> str:

@@ -38,8 +38,8 @@ def labelled(
     second, files need not be named as the set's; one that is not has no subtype. Of these, DICOM
     files of one PatientID are one patient, and so are files of the same bytes, and each other file
     is a patient of its own. A patient is called by the first such file: no PatientID is kept. The
-    folder's own name counts as source if it is one. ``or_unlabelled``: the command has --unlabelled
-    for a folder of neither layout.
+    folder's own name counts as source if it is one. The column group is of `with_groups`.
+    ``or_unlabelled``: the command has --unlabelled for a folder of neither layout.
 
     Raises:
         FileNotFoundError: there is no such folder, or it has neither layout.
@@ -47,7 +47,7 @@ def labelled(
     """
     base = set_folder(root) if root.is_dir() else None
     if base is not None:
-        return base, index(root, patient_key=patient_key)
+        return base, with_groups(base, index(root, patient_key=patient_key))
     if not any((root / label).is_dir() for label in CLASS_NAMES):
         advice = ". Images without labels are compared with the run's own by --unlabelled"
         raise FileNotFoundError(
@@ -70,6 +70,12 @@ def labelled(
                 f"{_folders_within(root, label)}"
             )
     return root, _with_patients(root, table)
+
+
+def with_groups(root: Path, table: pd.DataFrame) -> pd.DataFrame:
+    """Returns the table with a column group: each patient, joined with all who share a file."""
+    digests = _digests([root / path for path in table["path"]])
+    return table.assign(group=join_duplicates(table, digests))
 
 
 def _folders_within(root: Path, label: str) -> str:
@@ -106,7 +112,7 @@ def _with_patients(root: Path, table: pd.DataFrame) -> pd.DataFrame:
     group = join_duplicates(table, digests.tolist())
     # a name of the set's stays, since it is compared with the train split's
     named = table["patient"].mask(foreign).groupby(group).transform("first").fillna(group)
-    return table.assign(patient=table["patient"].mask(foreign, named))
+    return table.assign(patient=table["patient"].mask(foreign, named), group=group)
 
 
 def _check_labels(table: pd.DataFrame, digests: pd.Series) -> None:

@@ -17,6 +17,7 @@ from pneumo.data.saved_as import saved_as
 from pneumo.inference import ensemble
 from pneumo.inference.ensemble import Networks
 from pneumo.inference.files import check_readable
+from pneumo.inference.leakage import with_groups
 from pneumo.labels import CLASS_NAMES, PNEUMONIA
 
 BATCH_SIZE = 32  # images
@@ -203,7 +204,7 @@ def unlabelled(data: Path, *, patient_key: str) -> tuple[Path, pd.DataFrame]:
     paths = [Path(os.path.relpath(path, data)) for path in found]
     rows = [(path.as_posix(), "", "", *_patient(path, data, patient_key)) for path in paths]
     table = pd.DataFrame(rows, columns=list(COLUMNS))
-    return data, table.sort_values("path", ignore_index=True)
+    return data, with_groups(data, table.sort_values("path", ignore_index=True))
 
 
 def _patient(path: Path, data: Path, patient_key: str) -> tuple[str, str]:
