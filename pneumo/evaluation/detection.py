@@ -248,7 +248,7 @@ def mean_average_precision(
     import torch  # late: the other numbers need neither
     from torchmetrics.detection import MeanAveragePrecision
 
-    # as pycocotools has them; torchmetrics' own are float32, and 0.3 of those is above 0.3
+    # as pycocotools has them; torchmetrics' own are float32, and 0.6 of those is above 0.6
     metric = MeanAveragePrecision(
         backend="pycocotools",
         iou_thresholds=np.linspace(0.5, 0.95, 10).tolist(),

@@ -70,7 +70,7 @@ def assess(
     there = np.isfinite(challenge)
     value = {"challenge": float(challenge[there].mean()) if there.any() else float("nan")}
     value |= {name: float(score) for name, score in box_scores(*map(np.sum, counts)).items()}
-    interval = _intervals(challenge, counts, patient)
+    interval = share_intervals(challenge, counts, patient)
     label = np.array([len(np.asarray(boxes)) > 0 for boxes in truth], dtype=np.int64)
     highest = highest_scores(scores)
     value["auroc"] = auroc(label, highest)
@@ -90,8 +90,14 @@ def assess(
     }
 
 
-def _intervals(challenge: Array, counts: Counts, patient: ArrayLike) -> dict[str, Interval]:
-    """Of the challenge score, of (N,) images or NaN, and of the scores of boxes."""
+def share_intervals(challenge: Array, counts: Counts, patient: ArrayLike) -> dict[str, Interval]:
+    """Intervals, over patients, of the challenge score and of precision, recall and f1.
+
+    Args:
+        challenge: (N,) of each image, NaN without any box.
+        counts: (N,) each.
+        patient: (N,) who each image is of.
+    """
     hit, false, missed = counts
     wholes = {"precision": hit + false, "recall": hit + missed, "f1": hit + false + missed}
     found = {name: share_interval(hit, whole, patient=patient) for name, whole in wholes.items()}
