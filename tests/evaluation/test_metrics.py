@@ -296,7 +296,7 @@ def test_constants_of_a_share_by_hand() -> None:
     # without an error the design effect is 1 + 0.3 (2 - 1), and 20 / 1.3 images are right
     label, patient = np.ones(20, int), np.arange(20) // 2
     low, high = intervals.share_interval(label, patient=patient)
-    assert (low, high) == (pytest.approx(0.750397, abs=1e-6), 1)
+    assert (low, high) == pytest.approx((0.750397, 1), abs=1e-6)
     # one patient wrong twice: variance (0.09^2 + 9 * 0.01^2) * 10 / 9 = 0.01, that is
     # 0.01 * 20^2 / 0.9 = 4.444 in units of the errors; effect (4.444 + 2 * 1.3) / (2 + 2) = 1.761
     wrong = np.where(patient == 0, 0.0, 1.0)
@@ -312,12 +312,12 @@ def test_constants_of_ranking_by_hand() -> None:
     # ten patients of each label in order: 8 * 10 * 10 / 22 = 36.36 images, t of 9 degrees
     label = np.repeat([0, 1], 10)
     area = intervals.score_intervals(label, label, patient=np.arange(20), names=["auroc"])
-    assert area["auroc"] == (pytest.approx(0.876634, abs=1e-6), 1)
+    assert area["auroc"] == pytest.approx((0.876634, 1), abs=1e-6)
     # 90 % PNEUMONIA: the worst average precision is 0.749066; an error costs 10 / 90 / 0.250934
     # of one of the area; 8 * 900 / 102 / 0.442789 = 159.4 images, so (1 - 0.031102) of the rest
     label = np.repeat([0, 1], [10, 90])
     found = intervals.score_intervals(label, label, patient=np.arange(100))
-    assert found["average_precision"] == (pytest.approx(0.992195, abs=1e-6), 1)
+    assert found["average_precision"] == pytest.approx((0.992195, 1), abs=1e-6)
 
 
 def test_the_interval_of_the_area_has_the_width_of_delongs() -> None:
