@@ -5,11 +5,14 @@
 A patient has one label and as many images as one of the set's, drawn with replacement. An image's
 score is normal, shifted for PNEUMONIA by what the AUROC asks for; images of one patient share a
 part of it. The threshold has a sensitivity of 0.96. With `--heavy`, one in 200 patients has the
-score of the other label, as where a label is wrong. The truth is that of a million patients.
+score of the other label, as where a label is wrong. With `--large`, 5 % of the patients have 60
+images each and the others one. With `--boxes`, a patient has one to three images, six in ten have
+one or two boxes each, found with a chance of the patient's own. The truth is that of a million
+patients.
 """
 
 import argparse
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import NamedTuple
 
@@ -17,6 +20,8 @@ import numpy as np
 from scipy.special import betaincinv, expit, logit, ndtr, ndtri, stdtrit
 
 from pneumo.data import kermany
+from pneumo.evaluation.detection import Counts, box_scores
+from pneumo.evaluation.detection_assessment import share_intervals
 from pneumo.evaluation.influence import RANKED, counted, proportion
 from pneumo.evaluation.intervals import (
     Interval,
@@ -24,13 +29,15 @@ from pneumo.evaluation.intervals import (
     resampled_scores,
     score_intervals,
 )
-from pneumo.evaluation.metrics import SCORES, Array, scores
+from pneumo.evaluation.metrics import SCORES, Array, ratio, scores
 
 NAMES = Path(__file__).parents[1] / "tests" / "kermany_names.txt"
 SENSITIVITY = 0.96  # at the threshold, which is 0
 TRUTH = 1_000_000  # patients
 WRONG = 0.005  # share of patients with the score of the other label, with --heavy
 TAIL = 0.025  # nominal level of 95 %
+LARGE, LARGE_SHARE = 60, 0.05  # images of a large patient, and share of them, with --large
+FOUND, ALIKE = 0.95, 0.3  # chance that a box is found, correlation of two of a patient: --boxes
 Bounds = Mapping[str, Interval]
 
 
@@ -49,11 +56,17 @@ class Scenario(NamedTuple):
     auroc: float
     correlation: float  # of the scores of two images of one patient with one label
     heavy: bool
+    large: bool = False
+    prevalence: float | None = None  # share of PNEUMONIA among patients; the set's if None
 
     def draw(self, rng: np.random.Generator, sizes: Array, *, patients: int = 0) -> Sample:
         """A sample of patients; `sizes` (P, 2) has images and label of each of the set's."""
         number = patients or self.patients
         images, label = sizes[rng.integers(len(sizes), size=number)].T
+        if self.large:
+            images = np.where(np.arange(number) < LARGE_SHARE * number, LARGE, 1)
+        if self.prevalence is not None:
+            label = (rng.random(number) < self.prevalence).astype(int)
         patient = np.repeat(np.arange(number), images)
         looks = label ^ (rng.random(number) < WRONG) if self.heavy else label
         own, shared = rng.normal(size=patient.size), rng.normal(size=number)[patient]
@@ -80,13 +93,21 @@ def main() -> None:
     parser.add_argument("--auroc", nargs="+", type=float, default=[0.99, 0.95])
     parser.add_argument("--correlation", type=float, default=0.4, help="within a patient")
     parser.add_argument("--heavy", action="store_true", help="some patients wrongly labelled")
+    parser.add_argument("--large", action="store_true", help="few patients with most images")
+    parser.add_argument("--prevalence", type=float, help="of PNEUMONIA among patients")
+    parser.add_argument("--boxes", action="store_true", help="a detector's scores")
     parser.add_argument("--draws", type=int, default=2000)
     parser.add_argument("--resamples", type=int, default=1000, help="0 leaves the bootstraps out")
     given = parser.parse_args()
     first = True
+    if given.boxes:
+        print("\n".join(boxes_table(given.patients, draws=given.draws)))  # noqa: T201
+        return
     for patients in given.patients:
         for auroc in given.auroc:
-            scenario = Scenario(patients, auroc, given.correlation, given.heavy)
+            scenario = Scenario(
+                patients, auroc, given.correlation, given.heavy, given.large, given.prevalence
+            )
             lines = table(scenario, draws=given.draws, resamples=given.resamples)
             print("\n".join(lines[0 if first else 2 :]), flush=True)  # noqa: T201
             first = False
@@ -131,6 +152,39 @@ def simulate(
             "clustered Wilson",
             score_intervals(sample.label, sample.score, patient=sample.patient, threshold=0),
         )
+
+
+def boxes_table(patients: Sequence[int], *, draws: int) -> list[str]:
+    """Markdown: a row a score of boxes, with coverage, mean width, share of no width."""
+    challenge, counts, _ = draw_boxes(np.random.default_rng(1), TRUTH)
+    truth = {"challenge": float(np.nanmean(challenge))}
+    truth |= {name: float(value) for name, value in box_scores(*map(np.sum, counts)).items()}
+    lines = ["| patients | score | truth | clustered Wilson |", "| ---: | --- | ---: | --- |"]
+    for number in patients:
+        rng = np.random.default_rng([0, number])
+        found = [share_intervals(*draw_boxes(rng, number)) for _ in range(draws)]
+        for name, value in truth.items():
+            ends = [one[name] for one in found if np.isfinite(one[name].low)]
+            rows = [(lo <= value <= hi, hi - lo, hi - lo < 1e-9) for lo, hi in ends]
+            c, w, z = np.mean(rows, axis=0)
+            lines.append(f"| {number} | {name} | {value:.3f} | {c:.3f}, {w:.3f}, {z:.0%} |")
+    return lines
+
+
+def draw_boxes(rng: np.random.Generator, patients: int) -> tuple[Array, Counts, Array]:
+    """The challenge score (N,) of each image, NaN without a box, its boxes, and its patient."""
+    patient = np.repeat(np.arange(patients), rng.integers(1, 4, size=patients))
+    sick = (rng.random(patients) < 0.6)[patient]
+    boxes = np.where(sick, rng.integers(1, 3, size=patient.size), 0)
+    spread = (1 - ALIKE) / ALIKE
+    found, false = (
+        rng.beta(share * spread, (1 - share) * spread, size=patients)[patient]
+        for share in (FOUND, 0.15)
+    )
+    hit, wrong = rng.binomial(boxes, found), rng.binomial(2, false)
+    thresholds = np.ceil(8 * rng.beta(4, 1.2, size=patient.size)) / 8  # of the challenge's, passed
+    challenge = ratio(hit * thresholds, boxes + wrong)
+    return challenge, Counts(hit, wrong, boxes - hit), patient
 
 
 def scores_of(sample: Sample) -> dict[str, float]:

@@ -403,7 +403,7 @@ def test_each_image_is_read_once(
 def test_images_without_labels_are_only_compared(
     folder: Path, fresh: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: Capture
 ) -> None:
-    monkeypatch.setattr("pneumo.shift.compare.MIN_IMAGES", 5)  # the run has few patients
+    monkeypatch.setattr("pneumo.shift.two_sample.MIN_IMAGES", 5)  # the run has few patients
     data, page, out = tmp_path / "data", tmp_path / "a.html", tmp_path / "a.json"
     data.mkdir()
     for path in sorted(fresh.rglob("*.jpeg")):

@@ -81,9 +81,10 @@ def describe(
 
 def prediction_table(table: pd.DataFrame, probability: Array) -> pd.DataFrame:
     """Returns predictions.csv: a row for each image of val and test, sorted by path."""
-    rows = table[["path", "patient", "label", "split"]].assign(
+    rows = table[["path", "label", "split"]].assign(
         p_normal=1 - probability, p_pneumonia=probability
     )
+    rows.insert(1, "patient", table["group"])
     return rows[rows["split"] != "train"].sort_values("path")
 
 

@@ -248,7 +248,12 @@ def mean_average_precision(
     import torch  # late: the other numbers need neither
     from torchmetrics.detection import MeanAveragePrecision
 
-    metric = MeanAveragePrecision(backend="pycocotools")
+    # as pycocotools has them; torchmetrics' own are float32, and 0.6 of those is above 0.6
+    metric = MeanAveragePrecision(
+        backend="pycocotools",
+        iou_thresholds=np.linspace(0.5, 0.95, 10).tolist(),
+        rec_thresholds=np.linspace(0, 1, 101).tolist(),
+    )
     metric.warn_on_many_detections = False  # the docstring says it
 
     def as_dict(boxes: ArrayLike, score: ArrayLike | None = None) -> dict[str, torch.Tensor]:

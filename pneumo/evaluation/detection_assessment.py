@@ -8,6 +8,7 @@ from numpy.typing import ArrayLike
 
 from pneumo.evaluation.detection import (
     IOU,
+    Counts,
     box_scores,
     highest_scores,
     image_counts,
@@ -15,10 +16,15 @@ from pneumo.evaluation.detection import (
     kept,
     mean_average_precision,
 )
-from pneumo.evaluation.intervals import patient_weights, percentile_interval, score_intervals
-from pneumo.evaluation.metrics import Array, auroc, ratio
+from pneumo.evaluation.intervals import (
+    UNKNOWN,
+    Interval,
+    f1_of_jaccard,
+    score_intervals,
+    share_interval,
+)
+from pneumo.evaluation.metrics import Array, auroc
 
-RESAMPLES = 1000  # of the patients
 SCORES = {  # by name: what a table calls it
     "challenge": "Challenge score",
     "map_50": "mAP at IoU 0.50",
@@ -47,9 +53,8 @@ def assess(
 ) -> dict[str, Any]:
     """Returns value, low and high of every score of `SCORES`, and what they are of.
 
-    Intervals are of 95 %, over patients: of the AUROC as a classifier's, of the others the middle
-    of `RESAMPLES` resamples of the patients, at the one confidence. The mean average precisions
-    have none (NaN): each resample would rank all boxes anew. They are NaN, with the reason in
+    Intervals are of 95 %, over patients, as a classifier's; of all but the AUROC at the one
+    confidence. The mean average precisions have none (NaN). They are NaN, with the reason in
     ``why_no_map``, where pycocotools is not installed.
 
     Args:
@@ -62,19 +67,16 @@ def assess(
     boxes, _ = kept(predicted, scores, confidence=confidence)
     challenge = image_scores(truth, boxes)
     counts = image_counts(truth, predicted, scores, confidence=confidence)
-    one = np.ones((len(truth), 1))
-    weight = patient_weights(patient, resamples=RESAMPLES)(0, RESAMPLES)
-    value = {name: float(found[0]) for name, found in _weighted(challenge, counts, one).items()}
-    drawn = _weighted(challenge, counts, weight)
-    interval = {name: percentile_interval(found)._asdict() for name, found in drawn.items()}
+    there = np.isfinite(challenge)
+    value = {"challenge": float(challenge[there].mean()) if there.any() else float("nan")}
+    value |= {name: float(score) for name, score in box_scores(*map(np.sum, counts)).items()}
+    interval = share_intervals(challenge, counts, patient)
     label = np.array([len(np.asarray(boxes)) > 0 for boxes in truth], dtype=np.int64)
     highest = highest_scores(scores)
     value["auroc"] = auroc(label, highest)
-    found = score_intervals(label, highest, patient=patient, names=("auroc",))
-    interval["auroc"] = found["auroc"]._asdict()
+    interval |= score_intervals(label, highest, patient=patient, names=("auroc",))
     maps, why_not = _mean_average_precision(truth, predicted, scores)
     value |= maps
-    nan = float("nan")
     return {
         "images": len(truth),
         "patients": int(np.unique(np.asarray(patient)).size),
@@ -83,17 +85,26 @@ def assess(
         "confidence": confidence,
         "why_no_map": why_not,
         "scores": {
-            name: {"value": value[name], **interval.get(name, {"low": nan, "high": nan})}
-            for name in SCORES
+            name: {"value": value[name], **interval.get(name, UNKNOWN)._asdict()} for name in SCORES
         },
     }
 
 
-def _weighted(challenge: Array, counts: Sequence[Array], weight: Array) -> dict[str, Array]:
-    """Scores of B weightings (N, B) of the images, (B,) each."""
-    counted = np.isfinite(challenge)
-    mean = ratio(np.nan_to_num(challenge) @ weight, counted.astype(np.float64) @ weight)
-    return {"challenge": mean, **box_scores(*(each @ weight for each in counts))}
+def share_intervals(challenge: Array, counts: Counts, patient: ArrayLike) -> dict[str, Interval]:
+    """Intervals, over patients, of the challenge score and of precision, recall and f1.
+
+    Args:
+        challenge: (N,) of each image, NaN without any box.
+        counts: (N,) each.
+        patient: (N,) who each image is of.
+    """
+    hit, false, missed = counts
+    wholes = {"precision": hit + false, "recall": hit + missed, "f1": hit + false + missed}
+    found = {name: share_interval(hit, whole, patient=patient) for name, whole in wholes.items()}
+    found["f1"] = f1_of_jaccard(found["f1"]) if (hit + missed).any() else UNKNOWN
+    # an image's score lies between 0 and 1 as well, so that it varies less than a share
+    score, there = np.nan_to_num(challenge), np.isfinite(challenge)
+    return found | {"challenge": share_interval(score, there, patient=patient, least=0)}
 
 
 def _mean_average_precision(

@@ -40,12 +40,13 @@ def counted(name: str, label: Array, called: Array) -> tuple[Array, Array]:
 
 
 def proportion(among: Array, right: Array) -> Linear:
-    """The share of the images `among` that are `right`, (N,) bool each; NaN without any."""
+    """The sum of `right` over the sum of `among`, (N,) bool or number each; NaN where that is 0."""
+    among, right = among.astype(np.float64), right.astype(np.float64)
     total = among.sum()
     if not total:
         return Linear(float("nan"), np.zeros(among.shape))
     value = right.sum() / total
-    return Linear(float(value), np.where(among, right - value, 0.0) / total)
+    return Linear(float(value), (right - value * among) / total)
 
 
 def auroc(label: Array, score: Array) -> Linear:

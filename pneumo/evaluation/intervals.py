@@ -9,16 +9,23 @@ from numpy.typing import ArrayLike
 from scipy.special import stdtr, stdtrit  # Student's t; scipy.stats loads far slower
 
 from pneumo.evaluation.influence import RANKED, Linear, counted, proportion
-from pneumo.evaluation.metrics import SCORES, Array, checked, weighted_scores
+from pneumo.evaluation.metrics import (
+    SCORES,
+    Array,
+    checked,
+    lowest_average_precision,
+    weighted_scores,
+)
 from pneumo.labels import CLASS_NAMES
 
 CHUNK = 250_000  # images x resamples in one go: about 1 MB of float32, which stays in the cache
 LEVEL = 0.95
-METHOD = "clustered Wilson"  # of the intervals that metrics.json keeps; name another if it changes
+# of the intervals that metrics.json keeps; name another if it changes
+METHOD = "clustered Wilson, effective patients"
 # Of what a few errors cannot tell, chosen by the simulation in docs/intervals.md:
 CORRELATION = 0.3  # of two images of one patient, in being right or wrong
-PRIOR_ERRORS = 2.0  # as many as this tell the expected design effect
-MIN_PATIENTS = 20  # of a class; with fewer, a quarter of samples have no error to tell the variance
+PRIOR_ERRORS = 2.0  # the expected design effect weighs as much as so many errors
+MIN_PATIENTS = 20  # effective ones of a class; with fewer, many samples have no error
 
 
 class Interval(NamedTuple):
@@ -67,18 +74,56 @@ def score_intervals(
     }
 
 
-def share_interval(held: ArrayLike, *, patient: ArrayLike) -> Interval:
-    """The 95 % interval, over patients, of the share of (N,) images that ``held`` is true of."""
-    held = np.asarray(held, dtype=np.float64)
-    name = "recall_pneumonia"  # is the share of right ones among images of one label
-    found = score_intervals(np.ones(held.size, np.int64), held, patient=patient, names=(name,))
-    return found[name]
+def share_interval(
+    part: ArrayLike,
+    whole: ArrayLike | None = None,
+    *,
+    patient: ArrayLike,
+    least: float = 1.0,
+    level: float = LEVEL,
+) -> Interval:
+    """Interval, over patients, of the sum of ``part`` over the sum of ``whole``; NaN without any.
+
+    Args:
+        part: (N,) of each image, from 0 to its whole: bool, or a count such as that of boxes hit.
+        whole: (N,) of each image, 0 or more; 1 each if not given.
+        patient: (N,) of any type, who each image is of.
+        least: design effect; 1 for a share of things that hold or do not.
+        level: of the interval, in (0, 1).
+    """
+    part = np.asarray(part, dtype=np.float64)
+    whole = np.ones(part.shape) if whole is None else np.asarray(whole, dtype=np.float64)
+    _, who = np.unique(np.asarray(patient), return_inverse=True)
+    size = np.bincount(who, whole)
+    if not size.any():
+        return UNKNOWN
+    number = float(size.sum())
+    expected = 1 + CORRELATION * ((size**2).sum() / number - 1)
+    return _wilson(
+        proportion(whole, part),
+        who,
+        patients=effective(size),
+        images=number,
+        expected=max(expected, least),
+        least=least,
+        level=level,
+    )
+
+
+def effective(size: Array) -> float:
+    """How many patients of like size tell as much as these (Kish, 1965); 0 without any.
+
+    Args:
+        size: (P,) images of each patient.
+    """
+    squares = float((size**2).sum())
+    return float(size.sum()) ** 2 / squares if squares else 0.0
 
 
 def few_patients(label: ArrayLike, *, patient: ArrayLike) -> bool:
     """Whether a class has so few patients that intervals rest on assumption, as `warning` says."""
-    label, patient = np.asarray(label), np.asarray(patient)
-    return any(np.unique(patient[label == index]).size < MIN_PATIENTS for index in (0, 1))
+    label, (_, who) = np.asarray(label), np.unique(np.asarray(patient), return_inverse=True)
+    return any(effective(np.bincount(who[label == index])) < MIN_PATIENTS for index in (0, 1))
 
 
 def warning(names: Sequence[str]) -> str | None:
@@ -86,8 +131,9 @@ def warning(names: Sequence[str]) -> str | None:
     if not names:
         return None
     return (
-        f"fewer than {MIN_PATIENTS} patients of a class among {', '.join(names)}: these intervals "
-        "rest more on how alike a patient's images are taken to be than on the images"
+        f"fewer than {MIN_PATIENTS} patients of a class among {', '.join(names)}, or a few with "
+        "most of its images: these intervals rest more on how alike a patient's images are taken "
+        "to be than on the images"
     )
 
 
@@ -102,43 +148,44 @@ def _of_decisions(name: str, label: Array, called: Array, who: Array, level: flo
     if class_name and not (label == CLASS_NAMES.index(class_name)).any():
         return UNKNOWN
     among, right = counted(name, label, called)
-    found = proportion(among, right)
-    images = np.bincount(who[among])
-    if not images.any():
-        return UNKNOWN
-    patients, number = int(np.count_nonzero(images)), float(images.sum())
-    expected = 1 + CORRELATION * ((images**2).sum() / number - 1)
-    low, high = _wilson(
-        found, who, patients=patients, images=number, expected=expected, least=1, level=level
-    )
-    if name.startswith("f1"):
-        return Interval(2 * low / (1 + low), 2 * high / (1 + high))
-    return Interval(low, high)
+    found = share_interval(right, among, patient=who, level=level)
+    return f1_of_jaccard(found) if name.startswith("f1") else found
+
+
+def f1_of_jaccard(jaccard: Interval) -> Interval:
+    """The interval of F1 = 2 J / (1 + J), J the share of hits among hits, misses and false ones."""
+    return Interval(*(2 * end / (1 + end) for end in jaccard))
 
 
 def _of_ranking(name: str, label: Array, score: Array, who: Array, level: float) -> Interval:
-    sick, well = (np.unique(who[label == index]).size for index in (1, 0))
+    sick, well = (effective(np.bincount(who[label == index])) for index in (1, 0))
     if not (sick and well):
         return UNKNOWN
+    found, lowest, expected = RANKED[name](label, score), 0.0, 1.0
+    if name == "average_precision":
+        lowest = lowest_average_precision(label)
+        # a pair in the wrong order costs it well / sick of what it costs the area, if that is less
+        expected = min(well / sick / (1 - lowest), 1.0)
     # of that many patients Hanley and McNeil's variance (1982) of an area near 1 would be twice
     # that of a proportion; those of normal scores are about half as large as theirs
     images = 8 * sick * well / (sick + well + 2)
-    return _wilson(
-        RANKED[name](label, score),
+    ends = _wilson(
+        Linear((found.value - lowest) / (1 - lowest), found.change / (1 - lowest)),
         who,
         patients=min(sick, well),
         images=images,
-        expected=1,
+        expected=expected,
         least=0,
         level=level,
     )
+    return Interval(*(lowest + (1 - lowest) * end for end in ends))
 
 
 def _wilson(
     found: Linear,
     who: Array,
     *,
-    patients: int,
+    patients: float,
     images: float,
     expected: float,
     least: float,
@@ -147,13 +194,13 @@ def _wilson(
     """Wilson's interval (1927) of a share, with Korn & Graubard's effective sample size (1998).
 
     The design effect, by how much the variance over patients exceeds that of independent images,
-    is told by few errors only: it leans on the expected one as if `PRIOR_ERRORS` errors more had
-    told that. Without any error it is the expected one, so that the interval still has a width.
+    is estimated from few errors: it leans on the expected one as if `PRIOR_ERRORS` errors more had
+    shown that. Without any error it is the expected one, so that the interval still has a width.
 
     Args:
         found: the score and its derivative with the weight of each image.
         who: (N,) int, the patient of each.
-        patients: who tell the variance; Student's t has one degree of freedom less.
+        patients: effective ones; Student's t has one degree of freedom less.
         images: of which the design effect is taken.
         expected: design effect.
         least: design effect.
@@ -244,6 +291,15 @@ def percentile_interval(values: Array, *, level: float = 0.95) -> Interval:
     return Interval(float(low), float(high))
 
 
+def difference_interval(first: Array, second: Array) -> Interval:
+    """The paired bootstrap's 95 % interval of two models' scores (B,) on the same resamples.
+
+    NaN where no resample differs from another: what has no variance has no interval.
+    """
+    found = percentile_interval(first - second)
+    return found if found.low < found.high else UNKNOWN
+
+
 FEWEST_PAIRS = 3  # of two the spread has one degree of freedom, and rests on a single difference
 _ROUNDING = 1e-6  # of the difference of two scores that were kept as float32, in [0, 1]
 
@@ -276,9 +332,9 @@ def corrected_t_test(
 
     Returns:
         NaN ends and p where the spread cannot be estimated: with fewer than `FEWEST_PAIRS`, or
-        where all differences are the same number up to the rounding of float32, in which scores
-        are kept. Accuracies on a test split are counts, so differences are easily equal by chance,
-        and their variance of 0 would prove anything. All 0 is no difference: p is 1.
+        where all differences are the same number, 0 too, up to the rounding of float32, in which
+        scores are kept. Accuracies on a test split are counts, so differences are easily equal by
+        chance, and their variance of 0 would prove anything.
 
     Raises:
         ValueError: if test_to_train is negative or not a number.
@@ -289,11 +345,7 @@ def corrected_t_test(
     pairs = pairs[np.isfinite(pairs)]
     nan, df = float("nan"), max(pairs.size - 1, 0)
     mean = float(pairs.mean()) if pairs.size else nan
-    if pairs.size < FEWEST_PAIRS:
-        return Comparison(mean, nan, nan, nan, df)
-    if not pairs.any():
-        return Comparison(0.0, 0.0, 0.0, 1.0, df)
-    if np.ptp(pairs) < _ROUNDING:
+    if pairs.size < FEWEST_PAIRS or np.ptp(pairs) < _ROUNDING:
         return Comparison(mean, nan, nan, nan, df)
     error = float(np.sqrt((1 / pairs.size + test_to_train) * pairs.var(ddof=1)))
     half = float(stdtrit(df, (1 + level) / 2)) * error

@@ -116,6 +116,16 @@ def average_precision(label: ArrayLike, probability: ArrayLike) -> float:
     return scores(label, probability)["average_precision"]
 
 
+def lowest_average_precision(label: ArrayLike) -> float:
+    """The average precision of the worst order, in (0, 1) (Boyd et al., ICML 2012); of both labels.
+
+    With 90 % PNEUMONIA it is 0.74.
+    """
+    label = np.asarray(label)
+    hit = np.arange(1, label.sum() + 1)
+    return float((hit / (hit + (label == 0).sum())).mean())
+
+
 def roc_curve(label: ArrayLike, probability: ArrayLike) -> tuple[Array, Array]:
     """False and true positive rate of PNEUMONIA at every threshold, each (K,), from (0, 0) up."""
     negative, positive = _mass_by_score(*checked(label, probability))

@@ -6,7 +6,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import ArrayLike
 
-from pneumo.evaluation.intervals import percentile_interval, resampled_scores
+from pneumo.evaluation.intervals import difference_interval, resampled_scores
 from pneumo.evaluation.metrics import Array, scores
 
 DIFFERENCES = {  # PNEUMONIA is positive
@@ -60,12 +60,12 @@ def minus(first: Drawn, second: Drawn) -> dict[str, Any]:
 
     Both must be of the same images in one order. It is a paired bootstrap, its ends the 2.5 % and
     97.5 % quantiles, so that what is hard for both does not widen the interval. Where the two
-    decide alike on every image of a class, the interval has no width: ``called_differently``, how
-    many images they decide on differently, says how much it rests on.
+    decide alike on every image of a class there is no interval (NaN). ``called_differently``, how
+    many images they decide on differently, says how much the others rest on.
     """
     found: dict[str, Any] = {}
     for name in DIFFERENCES:
-        low, high = percentile_interval(first.draws[name] - second.draws[name])
+        low, high = difference_interval(first.draws[name], second.draws[name])
         value = first.value[name] - second.value[name]
         found[name] = {"value": value, "low": low, "high": high}
     return found | {"called_differently": int((first.called != second.called).sum())}

@@ -31,8 +31,8 @@ def weighted_box_fusion(
     """Fused boxes (K, 4) and scores (K,) of one image, the highest first.
 
     Boxes that overlap become their mean, weighted by score and member; one that few found loses
-    score, and one of score 0 is left out. Solovyev et al., Image and Vision Computing 107 (2021)
-    104117, by their own package.
+    score, and one of score 0 or without area is left out. Solovyev et al., Image and Vision
+    Computing 107 (2021) 104117, by their own package.
 
     Args:
         boxes: (K_m, 4) of each of M members, in pixels.
@@ -47,9 +47,7 @@ def weighted_box_fusion(
         from ensemble_boxes import weighted_boxes_fusion
     except ModuleNotFoundError as error:
         raise ValueError(f"weighted box fusion needs {error.name}; {INSTALL}") from None
-    above = [np.asarray(s, np.float64) > 0 for s in scores]  # the mean of boxes of weight 0 is NaN
-    boxes = [np.reshape(b, (-1, 4))[a] for b, a in zip(boxes, above, strict=True)]
-    scores = [np.asarray(s, np.float64)[a] for s, a in zip(scores, above, strict=True)]
+    boxes, scores = _usable(boxes, scores)
     every = np.concatenate(boxes)
     if not len(every):
         return np.zeros((0, 4)), np.zeros(0)
@@ -83,10 +81,9 @@ def non_maximum_suppression(
     from torchvision.ops import nms
 
     weight = np.asarray(weights, np.float64) / np.max(weights)
-    every = np.concatenate([np.reshape(b, (-1, 4)) for b in boxes]).astype(np.float64)
-    score = np.concatenate(
-        [np.asarray(s, np.float64) * w for s, w in zip(scores, weight, strict=True)]
-    )
+    boxes, scores = _usable(boxes, scores)
+    every = np.concatenate(boxes)
+    score = np.concatenate([s * w for s, w in zip(scores, weight, strict=True)])
     keep = nms(torch.from_numpy(every), torch.from_numpy(score), iou).numpy()
     return _highest_first(every[keep], score[keep])
 
@@ -112,7 +109,7 @@ def common(runs: Sequence[DetectionRun], split: str) -> Common:
     """
     own = [run.boxes.of_split(split) for run in runs]
     splits = [ensemble.read(run.run_dir).split for run in runs]
-    trained = set[str]().union(*(each.loc[each["split"] == "train", "patient"] for each in splits))
+    trained = set[str]().union(*(each.loc[each["split"] == "train", "group"] for each in splits))
     shared = set.intersection(*(set(part.images["path"]) for part in own))
     parts = [
         part.only(
@@ -188,6 +185,22 @@ def _best_score(part: ImageBoxes) -> float:
     confidence = fit_confidence(part.truth, part.predicted, part.scores)
     score = challenge_score(part.truth, *kept(part.predicted, part.scores, confidence=confidence))
     return 0.0 if np.isnan(score) else score
+
+
+def _usable(
+    boxes: Sequence[ArrayLike], scores: Sequence[ArrayLike]
+) -> tuple[list[Array], list[Array]]:
+    """Each member's boxes (K, 4) with area and a score above 0, and their scores (K,).
+
+    Others have no mean and no overlap: both would be NaN.
+    """
+    used_boxes, used_scores = [], []
+    for box, score in zip(boxes, scores, strict=True):
+        corners, value = np.reshape(box, (-1, 4)).astype(np.float64), np.asarray(score, np.float64)
+        usable = (value > 0) & (corners[:, 2:] > corners[:, :2]).all(1)
+        used_boxes.append(corners[usable])
+        used_scores.append(value[usable])
+    return used_boxes, used_scores
 
 
 def _highest_first(boxes: Array, scores: Array) -> tuple[Array, Array]:

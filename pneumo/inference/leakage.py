@@ -43,7 +43,7 @@ def labelled(
         )
     try:
         table, left_out = folder_table(base, patient_key=patient_key)
-        table = with_groups(table, _digests([base / path for path in table["path"]]))
+        table = with_groups(table, digests([base / path for path in table["path"]]))
     except (FileNotFoundError, ValueError) as error:  # this command's name of the same thing
         raise type(error)(str(error).replace("data.root", "--data")) from None
     if left_out:
@@ -100,7 +100,7 @@ def _identical(train: Sequence[Path], others: Sequence[Path]) -> list[str]:
     return same
 
 
-def _digests(paths: Sequence[Path]) -> list[str]:
+def digests(paths: Sequence[Path]) -> list[str]:
     """A digest of each file's bytes; of a size that no other has, the size alone."""
     sizes = [path.stat().st_size for path in paths]
     times = Counter(sizes)

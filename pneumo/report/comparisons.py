@@ -5,7 +5,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from pneumo.evaluation.intervals import Comparison, corrected_t_test, holm, percentile_interval
+from pneumo.evaluation.intervals import Comparison, corrected_t_test, difference_interval, holm
 from pneumo.report.groups import Cell, Group
 from pneumo.report.trials import COMPARED, Trial, split_name
 
@@ -130,7 +130,7 @@ def _margins(network: Cell, baseline: Cell) -> list[Margin]:
 
 def _within(one: Trial, other: Trial, score: str) -> Comparison:
     gap = _best(one, score) - _best(other, score)
-    ends = percentile_interval(one.resampled[score] - other.resampled[score])
+    ends = difference_interval(one.resampled[score], other.resampled[score])
     return Comparison(gap, *ends, float("nan"), 0)
 
 

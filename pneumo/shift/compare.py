@@ -12,7 +12,6 @@ from pneumo.inference import ood
 from pneumo.labels import CLASS_NAMES
 from pneumo.shift import two_sample
 from pneumo.shift.sample import MEASURES, Sample, names
-from pneumo.shift.two_sample import MIN_IMAGES
 
 ALPHA = 0.025  # of each of the two families of tests: 5 % false alarms in all, at most
 ALL = "all images"  # the one group where labels are not known
@@ -91,11 +90,11 @@ class Group(NamedTuple):
     @property
     def too_few(self) -> str:
         """Why no test can be made; "" where one can."""
-        if min(len(self.ours), len(self.theirs)) >= MIN_IMAGES:
+        if min(len(self.ours), len(self.theirs)) >= two_sample.MIN_IMAGES:
             return ""
         return (
-            f"a test needs {MIN_IMAGES} patients of both; the run has {len(self.ours):,}, these "
-            f"images {len(self.theirs):,}"
+            f"a test needs {two_sample.MIN_IMAGES} patients of both; the run has "
+            f"{len(self.ours):,}, these images {len(self.theirs):,}"
         )
 
 

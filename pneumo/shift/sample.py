@@ -12,11 +12,13 @@ from tqdm import tqdm
 
 from pneumo.data import dicom, image, reader
 from pneumo.data.kermany import COLUMNS, SOURCES, parse_name
+from pneumo.data.labelled import join_duplicates
 from pneumo.data.reader import Radiograph
 from pneumo.data.saved_as import saved_as
 from pneumo.inference import ensemble
 from pneumo.inference.ensemble import Networks
 from pneumo.inference.files import check_readable
+from pneumo.inference.leakage import digests
 from pneumo.labels import CLASS_NAMES, PNEUMONIA
 
 BATCH_SIZE = 32  # images
@@ -203,7 +205,8 @@ def unlabelled(data: Path, *, patient_key: str) -> tuple[Path, pd.DataFrame]:
     paths = [Path(os.path.relpath(path, data)) for path in found]
     rows = [(path.as_posix(), "", "", *_patient(path, data, patient_key)) for path in paths]
     table = pd.DataFrame(rows, columns=list(COLUMNS)).sort_values("path", ignore_index=True)
-    return data, table.assign(group=table["patient"])
+    files = [data / path for path in table["path"]]
+    return data, table.assign(group=join_duplicates(table, digests(files)))
 
 
 def _patient(path: Path, data: Path, patient_key: str) -> tuple[str, str]:

@@ -10,7 +10,7 @@ from pneumo.evaluation.metrics import Array
 PERMUTATIONS = 999  # so that the smallest p is 0.001
 NUM_FOLDS = 5
 RIDGE = 0.1  # penalty of the standardised values' weights, per image
-MIN_IMAGES = 20  # of each set, for a test
+MIN_IMAGES = 20  # of each set, with a known value, for a test
 LEVEL = 0.95
 
 
@@ -72,13 +72,13 @@ class Larger(NamedTuple):
     """How one measure differs between two sets."""
 
     share: float  # of pairs in which the second set's image has the larger value, ties half
-    p: float  # of Kolmogorov and Smirnov; NaN where all are alike
+    p: float  # of Kolmogorov and Smirnov; NaN where it cannot be tested
 
 
 def larger(first: Array, second: Array) -> Larger:
     """Compares one measure of (n,) and (m,) images; NaN values are left out.
 
-    The p value is NaN where there is nothing to compare.
+    The p value is NaN with fewer than MIN_IMAGES values of a set, or where all are alike.
     """
     from scipy.stats import ks_2samp, rankdata
 
@@ -88,7 +88,7 @@ def larger(first: Array, second: Array) -> Larger:
     rank = rankdata(np.concatenate([first, second]))[first.size :]
     share = (rank.sum() - second.size * (second.size + 1) / 2) / (first.size * second.size)
     both = np.concatenate([first, second])
-    if (both == both[0]).all():
-        return Larger(0.5, float("nan"))
+    if min(first.size, second.size) < MIN_IMAGES or (both == both[0]).all():
+        return Larger(float(share), float("nan"))
     # its exact form gives up, with a warning, on some sizes and ties
     return Larger(float(share), float(ks_2samp(first, second, method="asymp").pvalue))

@@ -174,7 +174,8 @@ def predictions(scored: Scored, table: pd.DataFrame, *, splits: list[str]) -> pd
     highest = [evaluation.highest_scores(scored.found[split].scores) for split in splits]
     probability = np.concatenate(highest)
     return (
-        table.loc[rows, ["path", "patient", "label", "split"]]
+        table.assign(patient=table["group"])
+        .loc[rows, ["path", "patient", "label", "split"]]
         .assign(p_normal=1 - probability, p_pneumonia=probability)
         .sort_values("path")
     )
@@ -194,7 +195,8 @@ def box_table(scored: Scored, table: pd.DataFrame, *, splits: list[str]) -> pd.D
             parts += [_rows(row, TRUTH, np.full(len(true), np.nan), true)]
             parts += [_rows(row, PREDICTED, scores, boxes)]
     rows = pd.concat(parts, ignore_index=True)
-    told = table.loc[rows.pop("row"), ["path", "patient", "split"]].set_axis(rows.index)
+    told = table.assign(patient=table["group"]).loc[rows.pop("row"), ["path", "patient", "split"]]
+    told = told.set_axis(rows.index)
     ordered = told.join(rows).sort_values(["path", "kind", "score"], ascending=[True, False, False])
     return ordered.reset_index(drop=True)
 

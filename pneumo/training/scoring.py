@@ -60,6 +60,7 @@ def only(scored: Scores, split: str) -> Scores:
 def predictions(scored: Scored, table: pd.DataFrame, *, splits: list[str]) -> pd.DataFrame:
     """Returns predictions.csv: a row an image of ``splits``, sorted by path.
 
+    Its patient is split.csv's group, so that patients who share an image count as one.
     The probabilities are float64; p_pneumonia is the sum of all classes but NORMAL.
     """
     rows = np.concatenate([scored.rows[split] for split in splits])
@@ -69,7 +70,10 @@ def predictions(scored: Scored, table: pd.DataFrame, *, splits: list[str]) -> pd
     columns = {f"p_{name}": probability[:, number] for number, name in enumerate(names)}
     columns["p_pneumonia"] = pneumonia_probability(logit).numpy()
     return (
-        table.loc[rows, ["path", "patient", "label", "split"]].assign(**columns).sort_values("path")
+        table.assign(patient=table["group"])
+        .loc[rows, ["path", "patient", "label", "split"]]
+        .assign(**columns)
+        .sort_values("path")
     )
 
 

@@ -165,6 +165,13 @@ def test_mean_average_precision_is_another_number() -> None:
     assert np.isnan(mean_average_precision([NONE], [NONE], [NONE])["map"])
 
 
+def test_mean_average_precision_has_the_thresholds_of_pycocotools() -> None:
+    pytest.importorskip("pycocotools")
+    truth = [[A]] * 5  # three of five found: 61 of the 101 recalls 0, 0.01 ... 1 are not above 0.6
+    found = mean_average_precision(truth, [[A]] * 3 + [NONE] * 2, [[0.9]] * 3 + [NONE] * 2)
+    assert found == pytest.approx({"map": 61 / 101, "map_50": 61 / 101})
+
+
 def test_each_box_needs_a_score() -> None:
     with pytest.raises(ValueError, match=r"the scores of an image's 1 boxes must be \(K,\); got"):
         fit_confidence([[A]], [[A]], [[0.5, 0.6]])

@@ -1,6 +1,7 @@
 """Scores, calibration and intervals: against scikit-learn, by brute force, and by their laws."""
 
 import time
+from itertools import permutations
 
 import numpy as np
 import pytest
@@ -270,6 +271,92 @@ def test_intervals_cover_the_truth_as_often_as_they_say(patients: int, least: fl
     assert min(np.mean(hit) for hit in hits.values()) >= least
 
 
+def test_intervals_cover_where_few_patients_have_most_images() -> None:
+    from benchmarks.coverage import Scenario, _sizes, scores_of
+
+    # before patients were counted by their share of the images: 0.77, 0.77 and 0.76
+    names = ("accuracy", "auroc", "average_precision")
+    scenario = Scenario(100, auroc=0.95, correlation=0.5, heavy=False, large=True, prevalence=0.5)
+    rng, sizes = np.random.default_rng(0), _sizes()
+    truth = scores_of(scenario.draw(np.random.default_rng(1), sizes, patients=100_000))
+    hits = []
+    for _ in range(300):
+        label, score, patient = scenario.draw(rng, sizes)
+        found = intervals.score_intervals(
+            label, score, patient=patient, threshold=-0.6, names=names
+        )
+        right = metrics.scores(label, score, threshold=-0.6)
+        assert all(found[name].low <= right[name] <= found[name].high for name in names)
+        hits.append([found[name].low <= truth[name] <= found[name].high for name in names[1:]])
+    assert np.mean(hits, axis=0).min() >= 0.92
+
+
+def test_constants_of_a_share_by_hand() -> None:
+    # ten patients of two images: effective patients 10, t of 9 degrees 2.262157, squared 5.117355;
+    # without an error the design effect is 1 + 0.3 (2 - 1), and 20 / 1.3 images are right
+    label, patient = np.ones(20, int), np.arange(20) // 2
+    low, high = intervals.share_interval(label, patient=patient)
+    assert (low, high) == pytest.approx((0.750397, 1), abs=1e-6)
+    # one patient wrong twice: variance (0.09^2 + 9 * 0.01^2) * 10 / 9 = 0.01, that is
+    # 0.01 * 20^2 / 0.9 = 4.444 in units of the errors; effect (4.444 + 2 * 1.3) / (2 + 2) = 1.761
+    wrong = np.where(patient == 0, 0.0, 1.0)
+    found = intervals.score_intervals(label, wrong, patient=patient, names=["recall_pneumonia"])
+    assert found["recall_pneumonia"] == pytest.approx((0.567428, 0.984064), abs=1e-6)
+    assert intervals.share_interval(wrong, patient=patient) == found["recall_pneumonia"]
+    # J = 18 / 20, F1 = 2 J / (1 + J)
+    f1 = intervals.score_intervals(label, wrong, patient=patient, names=["f1_pneumonia"])
+    assert f1["f1_pneumonia"] == pytest.approx((0.724024, 0.991968), abs=1e-6)
+
+
+def test_constants_of_ranking_by_hand() -> None:
+    # ten patients of each label in order: 8 * 10 * 10 / 22 = 36.36 images, t of 9 degrees
+    label = np.repeat([0, 1], 10)
+    area = intervals.score_intervals(label, label, patient=np.arange(20), names=["auroc"])
+    assert area["auroc"] == pytest.approx((0.876634, 1), abs=1e-6)
+    # 90 % PNEUMONIA: the worst average precision is 0.749066; an error costs 10 / 90 / 0.250934
+    # of one of the area; 8 * 900 / 102 / 0.442789 = 159.4 images, so (1 - 0.031102) of the rest
+    label = np.repeat([0, 1], [10, 90])
+    found = intervals.score_intervals(label, label, patient=np.arange(100))
+    assert found["average_precision"] == pytest.approx((0.992195, 1), abs=1e-6)
+
+
+def test_the_interval_of_the_area_has_the_width_of_delongs() -> None:
+    label, probability = cases(3, num=2000)
+    sick, well = probability[label == 1], probability[label == 0]
+    won = (sick[:, None] > well) + (sick[:, None] == well) / 2
+    variance = won.mean(1).var(ddof=1) / sick.size + won.mean(0).var(ddof=1) / well.size
+    ends = intervals.score_intervals(
+        label, probability, patient=np.arange(label.size), names=["auroc"]
+    )
+    assert np.ptp(ends["auroc"]) == pytest.approx(2 * 1.96 * variance**0.5, rel=0.03)
+
+
+def test_average_precision_is_as_sure_as_the_area_where_most_have_pneumonia() -> None:
+    rng = np.random.default_rng(0)
+    label = np.repeat([0, 1], [30, 270])
+    drawn = [rng.normal(3.3 * label) for _ in range(200)]  # an area of 0.99
+    for name in metrics.RANK_SCORES:
+        value = [metrics.scores(label, score)[name] for score in drawn]
+        width = [
+            np.ptp(intervals.score_intervals(label, s, patient=np.arange(300), names=[name])[name])
+            for s in drawn
+        ]
+        assert 0.8 < np.mean(width) / (4 * np.std(value)) < 2  # of average precision it was 6
+
+
+@pytest.mark.parametrize("label", [[0, 1], [1, 1, 0], [0, 0, 0, 1], [0, 1, 1, 1, 0]])
+def test_the_lowest_average_precision_is_that_of_the_worst_order(label: list[int]) -> None:
+    worst = min(metrics.average_precision(label, p) for p in permutations(range(len(label))))
+    assert metrics.lowest_average_precision(label) == pytest.approx(worst)
+
+
+def test_jeffreys_half_image_by_hand() -> None:
+    # four of each label right at log-odds of 2: (4 + 1/2) / 5 = 0.9 of them, so T = 2 / log 9
+    label, logits = np.repeat([0, 1], 4), np.repeat([[1.0, -1.0], [-1.0, 1.0]], 4, axis=0)
+    found = calibration.fit_temperature(label, logits, smoothed=True)
+    assert found == pytest.approx(2 / np.log(9), rel=1e-6)
+
+
 def test_no_error_has_the_width_that_so_many_images_leave_open() -> None:
     label = np.tile([0, 1], 60)
     ends = intervals.score_intervals(label, label.astype(float), patient=np.arange(120))
@@ -294,6 +381,10 @@ def test_few_patients_of_a_class_are_warned_of_in_one_sentence() -> None:
     label = np.repeat([0, 1], [19, 40])
     assert intervals.few_patients(label, patient=np.arange(59))
     assert not intervals.few_patients(np.repeat([0, 1], 40), patient=np.arange(80))
+    # 39 patients of one image, one of 39: as sure as 78^2 / (39 + 39^2) = 3.9 alike
+    patient = np.r_[np.arange(40), np.full(38, 39), 100 + np.arange(40)]
+    assert intervals.effective(np.bincount(patient[:78])) == pytest.approx(3.9)
+    assert intervals.few_patients(np.repeat([0, 1], [78, 40]), patient=patient)
     assert "fewer than 20 patients of a class among all images" in str(
         intervals.warning(["all images"])
     )
@@ -367,7 +458,9 @@ def test_too_few_or_equal_differences_say_so() -> None:
     assert single.difference == 0.1
     assert np.isnan([single.low, single.high, single.p]).all()
     assert np.isnan(intervals.corrected_t_test([], test_to_train=0.4).difference)
-    assert intervals.corrected_t_test([0, 0, 0], test_to_train=0.4)[:4] == (0, 0, 0, 1)
+    equal = intervals.corrected_t_test([0, 0, 0], test_to_train=0.4)
+    assert equal.difference == 0
+    assert np.isnan([equal.low, equal.high, equal.p]).all()  # no variance, no interval
 
 
 def test_two_trials_or_equal_counts_of_images_prove_nothing() -> None:

@@ -38,7 +38,8 @@ def test_order_turns_the_sign() -> None:
 def test_a_model_differs_from_itself_by_nothing() -> None:
     found = minus(made(0.2), made(0.2))
     assert found["called_differently"] == 0
-    assert all(set(found[name].values()) == {0.0} for name in DIFFERENCES)
+    assert all(found[name]["value"] == 0 for name in DIFFERENCES)
+    assert all(np.isnan([found[name]["low"], found[name]["high"]]).all() for name in DIFFERENCES)
 
 
 def test_pairing_makes_the_interval_narrower() -> None:

@@ -72,6 +72,16 @@ def test_no_boxes_fuse_to_none(method: str) -> None:
     assert (boxes.shape, scores.shape) == ((0, 4), (0,))
 
 
+@pytest.mark.parametrize("method", [pytest.param("wbf", marks=needs_wbf), "nms"])
+def test_boxes_without_area_are_left_out(method: str) -> None:
+    line, point = [5.0, 0.0, 5.0, 9.0], [7.0, 7.0, 7.0, 7.0]
+    boxes, scores = METHODS[method]([[line, point], [line]], [[0.9, 0.8], [0.7]], weights=[1, 1])
+    assert (boxes.shape, scores.shape) == ((0, 4), (0,))
+    boxes, scores = METHODS[method]([[A, line], [A]], [[0.8, 0.9], [0.8]], weights=[1, 1])
+    np.testing.assert_allclose(boxes, [A], atol=1e-3)
+    np.testing.assert_allclose(scores, [0.8], atol=1e-6)
+
+
 def test_weights_are_shares_of_the_validation_score(tmp_path: Path) -> None:
     runs = [
         run(make_detector(tmp_path / "good", seed=1, skill=3)),

@@ -55,6 +55,15 @@ def test_dicom_files_of_one_patient_id_are_one_patient(data: Path) -> None:
     assert not any(PATIENT_ID in one or digest[:8] in one for one in found.values())
 
 
+@pytest.mark.parametrize("folder", ["mine", "mine/test"])
+def test_patients_who_share_a_file_are_one_group(tmp_path: Path, folder: str) -> None:
+    for number in (1, 2):  # names of the set's stay the patients, to be compared with train's
+        add(tmp_path / folder, f"NORMAL/IM-000{number}-0001.jpeg", grey=9)
+    add(tmp_path / folder, "PNEUMONIA/person3_virus_4.jpeg", grey=99)
+    _, table = labelled(tmp_path / "mine", patient_key="person")
+    assert (table["patient"].nunique(), table["group"].nunique()) == (3, 2)
+
+
 def test_one_patient_id_for_all_is_told(data: Path, caplog: pytest.LogCaptureFixture) -> None:
     for number in range(3):
         made = encode(dataset(PatientID="ANON", StudyID=str(number)))

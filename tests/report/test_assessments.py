@@ -10,6 +10,7 @@ import pandas as pd
 import pytest
 
 from pneumo.evaluation.assessment import assess_run
+from pneumo.evaluation.intervals import METHOD
 from pneumo.report import assessments
 from pneumo.report.assessment_figures import CAPTIONS
 from pneumo.report.reading import read_run
@@ -161,7 +162,7 @@ def test_few_patients_ece_and_prevalence_are_told(tmp_path: Path) -> None:
     folder = run(tmp_path)
     metrics = json.loads((folder / "metrics.json").read_text())
     assert metrics["assessment"]["interval"] == {
-        "method": "clustered Wilson", "level": 0.95, "warning": None
+        "method": METHOD, "level": 0.95, "warning": None
     }  # fmt: skip
     rows = table(0, val=True).iloc[:100]
     metrics["assessment"] = assess_run(rows, protocol="holdout")

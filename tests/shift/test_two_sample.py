@@ -45,6 +45,17 @@ def test_one_measure_is_compared() -> None:
     assert spread.p < 0.001
 
 
+def test_few_known_values_are_not_tested() -> None:
+    many, few = np.zeros(200), np.full(200, np.nan)
+    few[:19] = 1
+    for pair in ((many, few), (few, many), (many, few[:1])):
+        found = larger(*pair)
+        assert found.share in (0, 1)
+        assert np.isnan(found.p)
+    few[19] = 1
+    assert larger(many, few).p < 0.001
+
+
 def test_what_is_all_alike_or_unknown_has_no_p() -> None:
     assert larger(np.ones(9), np.ones(5))[0] == 0.5
     assert np.isnan(larger(np.ones(9), np.ones(5)).p)

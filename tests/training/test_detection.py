@@ -60,14 +60,16 @@ def test_scores_are_those_that_may_choose_the_epoch(found: Found) -> None:
 def test_tables_of_a_run(found: Found) -> None:
     table = pd.DataFrame(
         {"path": list("abcd"), "patient": list("wxyz"), "label": "NORMAL", "split": "val"}
-    )
+    ).assign(group=list("wxyw"))  # z has an image of w
     scored = Scored(0, {}, 0.5, {"val": found})
     predictions = detection.predictions(scored, table, splits=["val"])
     assert predictions["path"].tolist() == list("abcd")
+    assert predictions["patient"].tolist() == list("wxyw")
     assert predictions["p_pneumonia"].tolist() == [0, 0.4, 0, 0.9]
     boxes = detection.box_table(scored, table, splits=["val"])
     assert list(boxes.columns) == ["path", "patient", "split", "kind", "score", *SIDES]
     assert boxes["path"].tolist() == ["a", "b", "d", "d", "d"]
+    assert boxes["patient"].tolist() == ["w", "x", "w", "w", "w"]
     assert boxes["kind"].tolist() == ["truth", "predicted", "truth", "predicted", "predicted"]
     assert boxes["score"].fillna(-1).tolist() == [-1, 0.4, -1, 0.9, 0.2]
     assert boxes[SIDES].to_numpy().tolist()[-1] == OTHER[0].tolist()
