@@ -105,7 +105,7 @@ def _moved_correlation(ones: np.ndarray, others: np.ndarray) -> NDArray[np.float
     inner = _standardised(others[:, 1:-1, 1:-1])
     moves = [(down, across) for down in (-MOVE, 0, MOVE) for across in (-MOVE, 0, MOVE)]
     each = [(_standardised(_moved(ones, *move)) * inner).sum(1) for move in moves]
-    return np.max(each, axis=0).astype(np.float64)
+    return np.asarray(np.max(each, axis=0), np.float64)
 
 
 def _moved(thumbnails: np.ndarray, down: float, across: float) -> NDArray[np.float32]:
@@ -122,4 +122,4 @@ def _standardised(thumbnails: np.ndarray) -> NDArray[np.float32]:
     pixels = thumbnails.reshape(len(thumbnails), size).astype(np.float32)
     pixels -= pixels.mean(1, keepdims=True)
     length = np.linalg.norm(pixels, axis=1, keepdims=True)
-    return np.divide(pixels, length, out=np.zeros_like(pixels), where=length > 0)
+    return np.asarray(np.divide(pixels, length, out=np.zeros_like(pixels), where=length > 0))
