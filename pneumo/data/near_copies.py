@@ -105,7 +105,7 @@ def _moved_correlation(ones: np.ndarray, others: np.ndarray) -> NDArray[np.float
     inner = _standardised(others[:, 1:-1, 1:-1])
     moves = [(down, across) for down in (-MOVE, 0, MOVE) for across in (-MOVE, 0, MOVE)]
     each = [(_standardised(_moved(ones, *move)) * inner).sum(1) for move in moves]
-    return np.asarray(np.max(each, axis=0), dtype=np.float64)
+    return np.asarray(np.max(each, axis=0), np.float64)
 
 
 def _moved(thumbnails: np.ndarray, down: float, across: float) -> NDArray[np.float32]:

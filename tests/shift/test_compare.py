@@ -170,8 +170,8 @@ def test_tests_by_a_classifier_share_a_level_of_25_per_mille(
         return two_sample.Apart(0.6, 0.55, 0.6, p)
 
     monkeypatch.setattr(two_sample, "told_apart", told_apart)
-    indices = np.arange(120)[:: 120 // size]
-    sample = made(drawn, indices) if label else made(drawn, indices, label="")
+    unknown: dict[str, Any] = {} if label else {"label": ""}
+    sample = made(drawn, np.arange(120)[:: 120 // size], **unknown)
     rows = [row for row in compare(sample, sample)["spaces"] if "p" in row]
     assert levels == pytest.approx([0.025 / tests] * tests)
     assert rows[0]["p_holm"] == pytest.approx(0.024)
