@@ -24,7 +24,6 @@ from pneumo.runs.finished import as_of_now, what_is_wrong
 TELL_NOTHING = (
     *run_folder.MAY_CHANGE,
     "data.on_unknown_name",
-    "data.resident",
     "data.source",
     "protocol.select_on",
     "trainer.callbacks",

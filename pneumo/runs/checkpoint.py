@@ -20,7 +20,7 @@ from pneumo.models.base import OWN_KEYS, Network, build
 from pneumo.runs import detection_run, run_folder
 from pneumo.runs.finished import read_metrics
 from pneumo.runs.trust import check_target, check_timm, targets
-from pneumo.runs.weights import bounded, read_weights
+from pneumo.runs.weights import read_weights
 
 if TYPE_CHECKING:  # torchvision's detectors, which a classifier need not wait for
     from pneumo.models.detector import Detector
@@ -186,7 +186,7 @@ def _instance(
     for name in targets(settings):
         check_target(name, run_dir=run_dir, trust=trust)
     wanted = _without_weights(settings)
-    return bounded(lambda: instantiate(wanted), weights=weights)
+    return instantiate(wanted)
 
 
 @contextmanager

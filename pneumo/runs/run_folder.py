@@ -56,7 +56,6 @@ RETIRED = {("model", "patches"): False, ("augment", "late"): [], ("augment", "la
 # What may differ when a run is resumed: where and how fast it is trained, not what
 MAY_CHANGE = (
     "callbacks",
-    "capture",  # of an earlier version
     "data.cache_dir",
     "data.num_workers",
     "data.root",
@@ -64,9 +63,7 @@ MAY_CHANGE = (
     "data.source.root",
     "ensembles",
     "logger",
-    "model.micro_batch",
     "num_threads",
-    "print_config",
     "run_dir",
     "tags",
     "trainer.accelerator",

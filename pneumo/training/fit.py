@@ -19,7 +19,6 @@ from hydra.utils import instantiate
 
 from pneumo import untrusted
 from pneumo.data import cache, kermany, split
-from pneumo.data.augment import Augment, Augmentation
 from pneumo.data.base import DataSet
 from pneumo.data.datamodule import XrayDataModule
 from pneumo.data.folder import near_duplicates
@@ -110,17 +109,8 @@ def fit(config: dict[str, Any], run_dir: Path) -> None:
     """
     run = begin(config, run_dir)
     table, images, device = run.table, run.images, run.device
-    # a run that was begun by an older version has no such setting
-    resident = resident_device(
-        config["data"].get("resident", "auto"), device, augment=instantiate(config["augment"])
-    )
-    arithmetic = {
-        "device": device.type,
-        "threads": torch.get_num_threads(),
-        "micro_batch": config["model"].get("micro_batch", 0),
-        "resident": resident is not None,
-    }
-    network, module, data = build(config, table, images, resident=resident, arithmetic=arithmetic)
+    arithmetic = {"device": device.type, "threads": torch.get_num_threads()}
+    network, module, data = build(config, table, images, arithmetic=arithmetic)
     facts = metadata.describe(config, run.data_set, table, run.split_sha256, network, run.trainer)
     carry_out(run, module, data, facts)
     # the same weights where the last epoch is the best: not scored twice
@@ -317,7 +307,6 @@ def build(
     table: pd.DataFrame,
     images: cache.Cache,
     *,
-    resident: torch.device | None = None,
     arithmetic: Mapping[str, Any] | None = None,
 ) -> tuple[Network, Classifier, XrayDataModule]:
     """Returns the network, the module that trains it, and its batches, as ``config`` says.
@@ -326,7 +315,6 @@ def build(
         config: plain, resolved.
         table: split, as read_data returns it.
         images: of all rows of the table.
-        resident: a device that takes all images, see XrayDataModule.
         arithmetic: see Classifier.
     """
     torch.manual_seed(config["seed"])
@@ -339,7 +327,6 @@ def build(
         seed=config["seed"],
         num_classes=network.num_classes,
         num_workers=config["data"]["num_workers"],
-        resident=resident,
         overfit_batches=config["trainer"].get("overfit_batches"),
     )
     mean, std = data.train_statistics()
@@ -375,30 +362,6 @@ def build_network(config: Mapping[str, Any]) -> Network:
     """Returns the network of a configuration; its errors are those of pneumo.models.base.build."""
     size = config["data"]["image_size"]
     return build_any(config["model"], image_size=size, make=instantiate)
-
-
-def resident_device(
-    resident: str | bool, device: torch.device, *, augment: Augmentation
-) -> torch.device | None:
-    """Returns where the images lie while training: on ``device``, or None for the disk; says so.
-
-    Raises:
-        ValueError: they are asked for on the device, and the augmentation has no form for it.
-    """
-    by_batch = isinstance(augment, Augment)
-    if resident is True and not by_batch:
-        raise ValueError(
-            "data.resident=true augments whole batches on the device, which augment=paper and "
-            "augment=none can; others need data.resident=false"
-        )
-    on_device = by_batch and device.type == "cuda" if resident == "auto" else bool(resident)
-    log.info(
-        "Images are %s",
-        f"on the device ({device}), augmented there by the batch"
-        if on_device
-        else "read from the cache on disk, augmented one at a time",
-    )
-    return device if on_device else None
 
 
 def build_trainer(

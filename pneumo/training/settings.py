@@ -180,8 +180,6 @@ def _wrong_detection(config: Mapping[str, Any]) -> Iterator[str]:
             "task=detection needs a validation split, on which the confidence of boxes is fixed: "
             f"protocol=holdout; got protocol={_get(config, 'protocol.name')}"
         )
-    if _get(config, "data.resident") is True:
-        yield "data.resident must be auto or false with task=detection; got true"
     for name in _get(config, "callbacks", {}):
         if str(_get(config, f"callbacks.{name}._target_")).endswith(CLASSIFIERS_OWN):
             yield f"callbacks.{name} must be left out with task=detection: ~callbacks.{name}"
