@@ -158,11 +158,14 @@ def _check_shape(image_size: Any, aspect: Any, run_dir: Path) -> None:
 
 
 def _check_preprocessing(kept: _Kept, network: "Network | Detector") -> None:
-    """Raises ValueError as fingerprint.check; earlier versions left nothing to check."""
-    found = kept.metrics.get("preprocessing")
-    if found is not None:
-        mean, std = float(network.mean), float(network.std)
-        fingerprint.check(found, size=kept.image_size, aspect=kept.aspect, mean=mean, std=std)
+    """Raises ValueError as fingerprint.check."""
+    fingerprint.check(
+        kept.metrics["preprocessing"],
+        size=kept.image_size,
+        aspect=kept.aspect,
+        mean=float(network.mean),
+        std=float(network.std),
+    )
 
 
 def _network_settings(model: Any, run_dir: Path) -> dict[str, Any]:

@@ -270,7 +270,7 @@ def keep_split(run_dir: Path, table: pd.DataFrame) -> str:
             f"a run resumes with the images it began with; those of {run_dir} were others. Name "
             "their folder with data.root=DIR, or start a new run"
         )
-    before = _digests_before(kept)
+    before = untrusted.read_json(kept) if kept.exists() else {}
     for key, changed in (
         ("images_sha256", "files have changed under the same names"),
         ("labels_sha256", "labels or boxes have changed"),
@@ -291,15 +291,6 @@ def _split_before(path: Path) -> str | None:
         return split.digest(read_table(path, split.COLUMNS, labels=CLASS_NAMES))
     except FileNotFoundError:
         return None
-
-
-def _digests_before(kept: Path) -> Mapping[str, Any]:
-    """What a run began with; an older version kept less of it, or nothing."""
-    try:
-        found = untrusted.read_json(kept)
-    except (OSError, ValueError):
-        return {}
-    return found if isinstance(found, dict) else {}
 
 
 def build(
