@@ -2,11 +2,13 @@
 
 import os
 import sys
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 
 import hydra
+import numpy as np
 import pandas as pd
+import PIL.Image
 from hydra.core.hydra_config import HydraConfig
 from hydra.errors import HydraException
 from omegaconf import DictConfig, open_dict
@@ -15,12 +17,14 @@ from omegaconf.errors import OmegaConfBaseException
 from pneumo import predict as command
 from pneumo import train
 from pneumo.data import reader
+from pneumo.data.reader import InMemory
 from pneumo.inference import ensemble
 from pneumo.inference.decision import decide
 from pneumo.inference.ensemble import Networks
 from pneumo.runs import detection_run, pretrained, run_folder
 
 BATCH_SIZE = 32  # images at once through the network
+ImageLike = str | Path | np.ndarray | PIL.Image.Image
 
 
 def fit(*overrides: str, run_dir: str | Path) -> Path:
@@ -55,33 +59,35 @@ def fit(*overrides: str, run_dir: str | Path) -> Path:
 
 
 def predict(
-    images: str | Path | Sequence[str | Path],
+    images: ImageLike | Iterable[ImageLike],
     *,
     run: str | Path = pretrained.DEFAULT,
     threshold: float | None = None,
     coverage: float | None = None,
+    ids: bool = False,
 ) -> pd.DataFrame:
-    """Returns what a network says of radiographs: a row a file, with the columns of the command.
+    """Returns what a network says of radiographs: a row an image, with the columns of the command.
 
     Args:
-        images: PNG, JPEG or DICOM files, or folders that hold some; one or several.
+        images: one or several of: PNG, JPEG or DICOM files, folders that hold some, PIL images,
+            and arrays (H, W) in which 0 is black: uint8, uint16 (scaled as a 16-bit PNG, by the
+            depth that holds 99 % of the pixels) or float from 0 to 1. The column path of an image
+            that is no file is its place among these, such as "image 0".
         run: a finished run's folder, or pretrained:NAME.
         threshold: from which probability on PNEUMONIA is called, 0 to 1; by default the run's own
             operating point.
         coverage: also a column prediction_set, which holds the label of this share of images that
             are like the run's validation images; in (0, 1).
+        ids: also the columns SOPInstanceUID, StudyInstanceUID and AccessionNumber of DICOM files.
 
     Raises:
         FileNotFoundError: the run or a file of it is missing.
-        ValueError: the run is broken, or there is no image. A file that cannot be read is a row
-            with its error.
+        ValueError: the run is broken, there is no image, or one is no file and has another type,
+            shape, dtype or range. A file that cannot be read is a row with its error.
     """
     run_dir = pretrained.find(run)
     detection_run.refuse(run_dir, "pneumo.api.predict takes a classifier")
-    paths = [images] if isinstance(images, str | Path) else images
-    names, _ = reader.find([str(path) for path in paths])
-    if not names:
-        raise ValueError(f"there must be an image to predict; found none in {images}")
+    sources = _sources(images)
     member = ensemble.read(run_dir)
     networks = Networks([run_dir], checkpoint="best")
     decision = decide([member], threshold=threshold, coverage=coverage)
@@ -89,13 +95,28 @@ def predict(
         sys.stderr.write(f"note: {note}\n")
     threads = os.cpu_count() or 1
     reference = command.reference_of(member, networks, checkpoint="best", threads=threads)
-    stream = reader.read_all(names, shapes=networks.shapes, threads=threads)
+    stream = reader.read_all(sources, shapes=networks.shapes, threads=threads)
     rows = [
         row
         for batch in ensemble.batches(stream, batch_size=BATCH_SIZE)
-        for row in command.rows(batch, networks, decision=decision, reference=reference)
+        for row in command.rows(batch, networks, decision=decision, reference=reference, ids=ids)
     ]
-    return pd.DataFrame(rows, columns=command.columns(networks.trained, decision))
+    return pd.DataFrame(rows, columns=command.columns(networks.trained, decision, ids=ids))
+
+
+def _sources(images: ImageLike | Iterable[ImageLike]) -> list[str | InMemory]:
+    """Returns the files and the images in memory; ValueError: see predict."""
+    is_one = isinstance(images, str | bytes | Path | np.ndarray | PIL.Image.Image)
+    several = images if isinstance(images, Iterable) and not is_one else [images]
+    sources: list[str | InMemory] = []
+    for place, image in enumerate(several):
+        if isinstance(image, str | Path):
+            sources += reader.find([str(image)])[0]
+        else:
+            sources.append(reader.from_memory(image, name=f"image {place}"))
+    if not sources:
+        raise ValueError(f"there must be an image to predict; found none in {images}")
+    return sources
 
 
 def _compose(overrides: Sequence[str], run_dir: Path) -> DictConfig:

@@ -17,6 +17,7 @@ from tqdm import tqdm
 
 from pneumo import cli
 from pneumo.data import reader
+from pneumo.data.dicom_header import IDS
 from pneumo.data.reader import Radiograph
 from pneumo.evaluation.operating_point import calibrated
 from pneumo.inference import (
@@ -64,9 +65,12 @@ is PNEUMONIA where p_pneumonia is at least threshold, and threshold_from says
 where that comes from: validation (sensitivity at least 0.95 there), calibration
 (of --calibration), given, or default (0.5). ood is true for an
 out-of-distribution image, ood_score its distance in units of the limit that
-99 % of the run's radiographs keep, ood_reason why. prediction_set, with
+99 % of the run's radiographs keep, ood_reason why (by pixels, and by a DICOM
+header's age, view, body part and modality). prediction_set, with
 --coverage only, is NORMAL, PNEUMONIA, both or neither. heatmap, with --heatmap
 only, names the radiograph's picture, dicom_sr, with --dicom-sr, its report.
+--ids adds SOPInstanceUID, StudyInstanceUID and AccessionNumber of DICOM files,
+which identify the patient to whoever has the archive; empty for PNG and JPEG.
 error says why a file could not be read. Of a detector there is a row a box, and
 one for an image without (boxes is 0): score and x_min, y_min, x_max, y_max in
 pixels of the file; a box counts from the threshold on.
@@ -110,15 +114,19 @@ def _classify(run_dirs: Sequence[Path], names: Sequence[str], given: argparse.Na
     request = _heatmap_request(given, run_dirs, threshold=shown_at)
     reports = _reports(given, names, networks)
     pictures = _pictures(given, request, names)
+    for note in decision.notes:  # after all that may be refused
+        _say(note)
     reference = reference_of(runs[0], networks, checkpoint=given.checkpoint, threads=threads)
     errors = incomplete = 0
     stream = reader.read_all(names, shapes=networks.shapes, threads=threads)
-    header = columns(networks.trained, decision) + ["heatmap"] * (pictures is not None)
+    header = columns(networks.trained, decision, ids=given.ids) + ["heatmap"] * (
+        pictures is not None
+    )
     header += ["dicom_sr"] * (reports is not None)
     with opened(given.out, standard=sys.stdout) as file, _progress(len(names)) as bar:
         write = _writer(file, header, form=_form(given.format, given.out))
         for batch in ensemble.batches(stream, batch_size=given.batch_size or BATCH_SIZE):
-            found = rows(batch, networks, decision=decision, reference=reference)
+            found = rows(batch, networks, decision=decision, reference=reference, ids=given.ids)
             for radiograph, row in zip(batch, found, strict=True):
                 if pictures is not None:
                     row["heatmap"] = None if radiograph.error else pictures.draw(radiograph)
@@ -252,17 +260,14 @@ def _is_image(path: str) -> bool:
 
 
 def _decision(given: argparse.Namespace, runs: Sequence[Member], networks: Networks) -> Decision:
-    """What decides; says on stderr what is known and not known of it."""
-    decision = decide(
+    """What decides."""
+    return decide(
         runs,
         checkpoint=given.checkpoint,
         threshold=given.threshold,
         calibration=_calibration(given, networks),
         coverage=given.coverage,
     )
-    for note in decision.notes:
-        _say(note)
-    return decision
 
 
 def _calibration(
@@ -329,11 +334,13 @@ def reference_of(
     return made
 
 
-def columns(trained: Sequence[Trained], decision: Decision) -> list[str]:
+def columns(trained: Sequence[Trained], decision: Decision, *, ids: bool = False) -> list[str]:
     """Returns the columns of the table; bacteria and virus if every network tells them apart."""
     three = all(len(each.classes) == 3 for each in trained)
     return [
-        *("path", "p_normal", "p_pneumonia"),
+        "path",
+        *(IDS if ids else ()),
+        *("p_normal", "p_pneumonia"),
         *(("p_bacteria", "p_virus") if three else ()),
         *("p_normal_calibrated", "p_pneumonia_calibrated"),
         *("decision", "threshold", "threshold_from"),
@@ -348,21 +355,29 @@ def rows(
     *,
     decision: Decision,
     reference: ood.Reference | None,
+    ids: bool = False,
 ) -> Iterator[dict[str, Any]]:
     """Yields a row for each radiograph, by column; what is not known is None."""
     whole = [radiograph for radiograph in batch if not radiograph.error]
     scored = networks.score(whole) if whole else None
+    data = [each.metrics["data"] for each in networks.trained]
     place = 0
     for radiograph in batch:
-        row: dict[str, Any] = dict.fromkeys(columns(networks.trained, decision))
+        row: dict[str, Any] = dict.fromkeys(columns(networks.trained, decision, ids=ids))
         row |= {
             "path": output.printable(radiograph.name),
             "error": output.printable(radiograph.error) or None,
         }
+        if ids:
+            row |= radiograph.header.ids
+        reasons = ood.file_reasons(radiograph, data)
         if scored is not None and not radiograph.error:
             row |= _probabilities(scored, place, decision)
-            row |= _oddness(radiograph, scored, place, reference)
+            if reference is not None:
+                score, far = reference.judge(scored.layout[place], scored.features[place])
+                row["ood_score"], reasons = score, reasons + far
             place += 1
+        row |= ood.flag(reasons, is_readable=not radiograph.error)
         yield row
 
 
@@ -382,20 +397,6 @@ def _probabilities(scored: Scored, place: int, decision: Decision) -> dict[str, 
         "decision": called,
         "threshold": decision.threshold,
         "threshold_from": decision.threshold_from,
-    }
-
-
-def _oddness(
-    radiograph: Radiograph, scored: Scored, place: int, reference: ood.Reference | None
-) -> dict[str, Any]:
-    reasons, score = list(radiograph.odd), None
-    if reference is not None:
-        score, far = reference.judge(scored.layout[place], scored.features[place])
-        reasons += far
-    return {
-        "ood": bool(reasons),
-        "ood_score": score,
-        "ood_reason": "; ".join(reasons) or None,
     }
 
 
@@ -523,6 +524,9 @@ def _parser() -> cli.Parser:
         "--keep-patient",
         action="store_true",
         help="name, numbers and dates of patient and study go into the reports",
+    )
+    parser.add_argument(
+        "--ids", action="store_true", help="columns of the UIDs and the accession number of DICOM"
     )
     parser.add_argument("--checkpoint", choices=CHECKPOINTS, default="best", help="default: best")
     parser.add_argument(

@@ -4,10 +4,12 @@ import json
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
+from PIL import Image
 
 from pneumo import api
-from pneumo.data import phantom
+from pneumo.data import phantom, reader
 from tests.conftest import ROOT
 
 NOTEBOOK = ROOT / "docs" / "quickstart.ipynb"
@@ -43,6 +45,68 @@ def test_images_are_predicted_by_the_network_of_the_package(tmp_path: Path) -> N
         api.predict(tmp_path / "empty")
     with pytest.raises(ValueError, match="must be one of pretrained:compact"):
         api.predict(paths, run="pretrained:huge")
+
+
+GREY = np.random.default_rng(0).integers(0, 256, (90, 120), dtype=np.uint8)
+DEEP = GREY.astype(np.uint16) * 16  # 12 bits in 16
+COLOURS = np.dstack([GREY, GREY, GREY // 2])
+
+
+@pytest.mark.parametrize(
+    ("saved", "given"),
+    [
+        (GREY, GREY),
+        (GREY, np.flipud(np.flipud(GREY))),
+        (GREY, GREY / 255),
+        (GREY, (GREY / 255).astype(np.float32)),
+        (GREY, Image.fromarray(GREY)),
+        (GREY, Image.fromarray((GREY / 255).astype(np.float32))),
+        (DEEP, DEEP),
+        (DEEP, DEEP.astype(">u2")),
+        (DEEP, Image.fromarray(DEEP)),
+        (DEEP, Image.fromarray(DEEP.astype(np.int32))),
+        (COLOURS, Image.fromarray(COLOURS)),
+    ],
+)
+def test_an_image_in_memory_is_read_as_its_png(
+    saved: np.ndarray, given: Any, tmp_path: Path
+) -> None:
+    Image.fromarray(saved).save(tmp_path / "a.png")
+    file = reader.read(str(tmp_path / "a.png"), shapes=[(64, "pad")])
+    image = reader.read(reader.from_memory(given, name="image 0"), shapes=[(64, "pad")])
+    assert (image.prepared[64, "pad"] == file.prepared[64, "pad"]).all()
+    assert (image.odd, image.size, image.error) == (file.odd, file.size, "")
+
+
+def test_arrays_pictures_and_files_have_the_same_probability(tmp_path: Path) -> None:
+    path = tmp_path / "a.png"
+    Image.fromarray(DEEP).save(path)
+    with Image.open(path) as picture:
+        table = api.predict([path, DEEP, str(tmp_path), picture], ids=True)
+    assert table["path"].tolist() == [str(path), "image 1", str(path), "image 3"]
+    assert table["p_pneumonia"].nunique() == 1
+    assert table["SOPInstanceUID"].isna().all()
+    assert api.predict(DEEP)["p_pneumonia"][0] == pytest.approx(table["p_pneumonia"][0], abs=1e-5)
+
+
+@pytest.mark.parametrize(
+    ("image", "rule"),
+    [
+        (COLOURS, r"must have the shape \(H, W\), .* got \(90, 120, 3\)"),
+        (GREY[:0], r"must have the shape \(H, W\), .* got \(0, 120\)"),
+        (GREY.astype(np.int64), "must be of uint8, uint16 or float from 0 to 1; got int64"),
+        (GREY.astype(np.float64), "values of float64 must be from 0 to 1; got 0 to 255"),
+        (np.full((9, 9), np.nan), "values of float64 must be from 0 to 1; got nan to nan"),
+        (Image.fromarray(GREY.astype(np.int32) * 999), "must be from 0 to 65,535; got 0 to 254745"),
+        (Image.new("L", (0, 0)), "and must have one; this one says 0 x 0"),
+        (b"a.png", "must be a path, a PIL image or a NumPy array .*; got bytes"),
+        (None, "must be a path, a PIL image or a NumPy array .*; got NoneType"),
+    ],
+)
+def test_other_images_are_refused_in_one_line(image: Any, rule: str) -> None:
+    for images, place in ((image, 0), ([GREY, image], 1)):
+        with pytest.raises(ValueError, match=rf"^image {place}: .*{rule}[^\n]*$"):
+            api.predict(images)
 
 
 @pytest.mark.slow

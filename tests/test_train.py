@@ -373,6 +373,7 @@ def test_phantoms_are_said_at_both_ends_and_kept_in_the_results(
     assert shown.count("GENERATED IMAGES") == 2
     assert "GENERATED IMAGES" in metrics(tmp_path / "run")["data"]["note"]
     assert metrics(tmp_path / "run")["data"]["kind"] == "phantom"
+    assert metrics(tmp_path / "run")["data"]["ages"] is None
 
 
 def test_only_auto_falls_back(
@@ -498,7 +499,8 @@ def test_an_archive_is_to_be_unpacked(
 def test_a_rate_that_follows_a_score_resumes_as_if_uninterrupted(
     train: Command, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    plateau = ("schedule=plateau", "schedule.patience=0", "schedule.mode=max")
+    never = ("+schedule.threshold=9", "+schedule.threshold_mode=abs")  # better by so much
+    plateau = ("schedule=plateau", "schedule.patience=0", *never)
     arguments = (*plateau, "trainer.max_epochs=5", *SMALL)
     assert train("hydra.run.dir=whole", *arguments) == 0
     with monkeypatch.context() as patch:

@@ -27,6 +27,8 @@ UNKNOWN = (
 )
 NAME_THEM = "Name the patients in a table: data.csv=FILE with the columns path, label, patient"
 KERMANY_LICENCE = "CC BY 4.0, doi 10.17632/rscbjbr9sj"
+POPULATION = "children of one hospital, frontal views"  # Kermany et al., Cell 172 (2018) 1122
+AGES = (1, 5)  # years, the same
 
 
 @dataclass(frozen=True)
@@ -39,6 +41,8 @@ class DataSet:
         note: what must be said at the start and the end of a run.
         licence: of the images, for the files that are made of them.
         near_duplicates: join images that look the same, for a set that does not tell its patients.
+        population: who the images are of and which views they have; "" where that is not known.
+        ages: the youngest and the oldest patient, whole years; None where that is not known.
     """
 
     root: Path
@@ -46,6 +50,8 @@ class DataSet:
     note: str | None = None
     licence: str = "not stated"
     near_duplicates: bool = False
+    population: str = ""
+    ages: tuple[int, int] | None = None
 
     def table(self, *, patient_key: str, on_unknown_name: str) -> pd.DataFrame:
         """Returns a row an image: path, label, subtype, patient, source; see kermany.index."""
@@ -116,7 +122,8 @@ def medmnist(root: str, cache_dir: str) -> Folder:
     pneumo.data.medmnist.unpack.
     """
     unpacked = archive.unpack(Path(root).expanduser(), Path(cache_dir).expanduser())
-    return Folder(unpacked, "medmnist", UNKNOWN, "CC BY 4.0, doi 10.1038/s41597-022-01721-8")
+    licence = "CC BY 4.0, doi 10.1038/s41597-022-01721-8"
+    return Folder(unpacked, "medmnist", UNKNOWN, licence, population=POPULATION, ages=AGES)
 
 
 def kermany(root: str) -> DataSet:
@@ -136,7 +143,8 @@ def kermany(root: str) -> DataSet:
             f"{root}: {what}. Get the set with python -m pneumo.download, or train on generated "
             "images: data=phantom"
         )
-    return DataSet(found, "kermany", licence=KERMANY_LICENCE)
+    licence = KERMANY_LICENCE
+    return DataSet(found, "kermany", licence=licence, population=POPULATION, ages=AGES)
 
 
 def phantom(num_images: int, seed: int, cache_dir: str, *, note: str = QUIET) -> Phantoms:

@@ -1,8 +1,10 @@
 """A DICOM radiograph becomes (H, W) uint8, as pneumo.data.image makes of a PNG or JPEG."""
 
 import io
+import math
 import struct
 import warnings
+from collections.abc import MutableSequence
 from pathlib import Path
 from typing import Any
 
@@ -28,6 +30,15 @@ END_BYTES = 64  # in which it must be: a fragment is padded to an even length, s
 # markers that begin a frame and say its size (T.81 table B.1; 0xF7 of T.87)
 FRAMES = (*range(0xC0, 0xC4), *range(0xC5, 0xC8), *range(0xC9, 0xCC), *range(0xCD, 0xD0), 0xF7)
 SIZE_OF_J2K = b"\xff\x4f\xff\x51"  # a JPEG 2000 codestream and its size (T.800, A.5.1)
+# Numbers that a file may lack; an empty one counts as missing (PS3.5, 7.4.5)
+OPTIONAL = (
+    *("RescaleSlope", "RescaleIntercept", "WindowCenter", "WindowWidth"),
+    *("PixelPaddingValue", "PixelPaddingRangeLimit", "NumberOfFrames"),
+)
+NEEDED = (
+    *("PixelData", "PhotometricInterpretation", "SamplesPerPixel", "Rows", "Columns"),
+    *("BitsAllocated", "BitsStored", "PixelRepresentation"),
+)
 NO_DECODER = "missing dependencies"  # in what pydicom says where it has none
 INSTALL = "python -m pip install 'pneumo[dicom]'"
 
@@ -50,7 +61,8 @@ def decode(data: bytes, *, name: str = "image") -> np.ndarray:
     """Returns (H, W) uint8 grey values of a DICOM file; 0 is black, whatever the file calls so.
 
     In the order of DICOM PS3.3, C.11: the modality's rescaling (or lookup table), then its VOI
-    lookup table or its first window. Without either, 8 bits stay as they are, as in a PNG, and
+    lookup table or its first window. A slope that is missing or empty is 1, such an intercept 0.
+    Without table and window, 8 bits stay as they are, as in a PNG, and
     more are spread from the smallest to the largest value. Padding (0028,0120) does not count and
     becomes black. MONOCHROME1 is turned around. Of three equal channels the luma counts.
     A compressed picture must be whole, since decoders fill up what is missing.
@@ -96,6 +108,7 @@ def _decode(data: bytes, name: str) -> np.ndarray:
     with warnings.catch_warnings(), np.errstate(all="ignore"):
         warnings.simplefilter("ignore")  # of values that break the standard's form, not its sense
         dataset = _dataset(pydicom, data)
+        _normalise_optional(dataset, name)
         _check(dataset, name)
         _check_whole(dataset, name)
         stored = _stored(dataset, name)
@@ -114,6 +127,25 @@ def _dataset(pydicom: Any, data: bytes) -> Any:
             pydicom.uid.ImplicitVRLittleEndian if implicit else explicit
         )
     return dataset
+
+
+def _normalise_optional(dataset: Any, name: str) -> None:
+    """Reduces each tag of OPTIONAL to its first value, and removes it where that is empty.
+
+    Raises:
+        ImageError: with ``name``: one is no finite number.
+    """
+    for tag in OPTIONAL:
+        try:
+            value = dataset.get(tag, 0)
+            if isinstance(value, MutableSequence):
+                value = dataset[tag].value = next(iter(value), None)
+            if value in (None, ""):
+                delattr(dataset, tag)
+            elif not math.isfinite(float(value)):
+                raise ValueError(f"got {value}")
+        except (TypeError, ValueError, OverflowError) as error:
+            raise ImageError(f"{name}: {tag} must be a number, empty or missing; {error}") from None
 
 
 def _pydicom(name: str) -> Any:
@@ -137,7 +169,7 @@ def _check(dataset: Any, name: str) -> None:
             f"{name}: Modality (0008,0060) must be one of {', '.join(MODALITIES)}, a radiograph; "
             f"got {modality!r}"
         )
-    for tag in ("PixelData", "PhotometricInterpretation", "Rows", "Columns", "BitsAllocated"):
+    for tag in NEEDED:
         if dataset.get(tag) in (None, "", b""):
             raise ImageError(
                 f"{name}: a DICOM image must have {tag}; this one does not. It is cut off, or "
@@ -149,15 +181,15 @@ def _check(dataset: Any, name: str) -> None:
             f"{name}: PresentationIntentType (0008,0068) must be FOR PRESENTATION; this one is FOR "
             "PROCESSING, the detector's raw values. Export the image that a viewer shows"
         )
-    frames = int(dataset.get("NumberOfFrames") or 1)
+    frames = int(dataset.get("NumberOfFrames", 1))
     if frames != 1:
         raise ImageError(f"{name}: must hold one picture; got {frames} frames. Export one of them")
-    kinds = COLOUR if dataset.get("SamplesPerPixel", 1) == 3 else GREY
+    kinds = COLOUR if dataset.SamplesPerPixel == 3 else GREY
     if dataset.PhotometricInterpretation not in kinds:
         raise ImageError(
             f"{name}: PhotometricInterpretation (0028,0004) must be one of "
             f"{', '.join((*GREY, *COLOUR))}; got {dataset.PhotometricInterpretation!r} of "
-            f"{dataset.get('SamplesPerPixel', 1)} samples"
+            f"{dataset.SamplesPerPixel} samples"
         )
     if dataset.BitsAllocated not in (8, 16):
         raise ImageError(f"{name}: must have 8 or 16 bits allocated; got {dataset.BitsAllocated}")
@@ -262,17 +294,18 @@ def _shown(dataset: Any, levels: np.ndarray, used: np.ndarray) -> np.ndarray:
 
     ``used``: (n,) bool, those that the picture has.
     """
-    from pydicom.pixels.processing import apply_modality_lut, apply_windowing  # late too
+    from pydicom.pixels.processing import apply_windowing  # late too
 
     if dataset.get("ModalityLUTSequence"):
         values = _looked_up(levels, *_table(dataset, dataset.ModalityLUTSequence[0]))
     else:
-        values = np.asarray(apply_modality_lut(levels, dataset), dtype=np.float64)
+        slope, intercept = dataset.get("RescaleSlope", 1), dataset.get("RescaleIntercept", 0)
+        values = levels * float(slope) + float(intercept)  # PS3.3, C.11.1.1.2
     if dataset.get("VOILUTSequence"):
         first, entries = _table(dataset, dataset.VOILUTSequence[0])
         # white is the table's own largest value: some declare 16 bits and use 12
         shown, ends = _looked_up(values, first, entries), np.array([0, entries.max()])
-    elif dataset.get("WindowCenter") not in (None, "") and dataset.get("WindowWidth"):
+    elif "WindowCenter" in dataset and dataset.get("WindowWidth"):
         dataset.VOILUTFunction = dataset.get("VOILUTFunction") or "LINEAR"  # it may be empty
         shown = apply_windowing(values, dataset)
         ends = apply_windowing(np.array([-1e12, 1e12]), dataset)  # what it calls black and white
@@ -311,9 +344,8 @@ def _looked_up(values: np.ndarray, first: int, entries: np.ndarray) -> np.ndarra
 def _padding(dataset: Any, levels: np.ndarray) -> np.ndarray:
     """Returns (n,) bool, which of the stored ``levels`` say that there is no picture."""
     value = dataset.get("PixelPaddingValue")
-    if value in (None, ""):
+    if value is None:
         return np.zeros(levels.shape, bool)
-    end = dataset.get("PixelPaddingRangeLimit")
-    low, high = sorted((int(value), int(value if end in (None, "") else end)))
+    low, high = sorted((int(value), int(dataset.get("PixelPaddingRangeLimit", value))))
     padding: np.ndarray = (levels >= low) & (levels <= high)
     return padding

@@ -65,6 +65,62 @@ def decode(data: bytes, *, name: str = "image", depths: list[int] | None = None)
         raise ImageError(f"{name}: the image is damaged or cut off ({reason})") from None
 
 
+def from_picture(picture: Image.Image, *, name: str = "image") -> np.ndarray:
+    """Returns (H, W) uint8 grey values of a PIL image, by the rules of decode for its file.
+
+    Raises:
+        ImageError: with ``name``: damaged, several frames, over MAX_PIXELS, or values out of range.
+    """
+    try:
+        _check(picture, name)
+        upright = ImageOps.exif_transpose(picture)
+        if upright.mode == "F":
+            return from_array(np.asarray(upright), name=name)
+        if upright.mode.startswith("I"):  # 16 bits, which Pillow may hold in 32
+            _check_range(np.asarray(upright), 2**16 - 1, name)
+        return _grey(upright, name, None)
+    except ImageError:
+        raise
+    except Exception as error:  # see decode
+        reason = str(error) or type(error).__name__
+        raise ImageError(f"{name}: the image is damaged or cut off ({reason})") from None
+
+
+def from_array(values: np.ndarray, *, name: str = "image") -> np.ndarray:
+    """Returns (H, W) uint8 grey values of (H, W) values; 0 is black.
+
+    uint8 stays as it is, uint16 is scaled as a 16-bit PNG (see decode), and floats from 0 to 1
+    are multiplied by 255 and rounded.
+
+    Raises:
+        ImageError: with ``name``: another shape, dtype or range, or over MAX_PIXELS.
+    """
+    if values.ndim != 2 or not 0 < values.size <= MAX_PIXELS:
+        raise ImageError(
+            f"{name}: an array must have the shape (H, W), 1 to {MAX_PIXELS:,} pixels; got "
+            f"{values.shape}. Give several images as a list, and colour as a PIL image"
+        )
+    kind, num_bytes = values.dtype.kind, values.dtype.itemsize
+    if (kind, num_bytes) == ("u", 1):
+        return values
+    if (kind, num_bytes) == ("u", 2):
+        return _scaled(values, bit_depth(values), name)
+    if kind != "f":
+        raise ImageError(
+            f"{name}: an array must be of uint8, uint16 or float from 0 to 1; got {values.dtype}"
+        )
+    _check_range(values, 1, name)
+    return np.concatenate([np.round(part * 255).astype(np.uint8) for part in bands(values)])
+
+
+def _check_range(values: np.ndarray, top: int, name: str) -> None:
+    low, high = values.min(), values.max()
+    if not (low >= 0 and high <= top):  # NaN is neither
+        raise ImageError(
+            f"{name}: values of {values.dtype} must be from 0 to {top:,}; got {low:g} to {high:g}"
+        )
+
+
 def resize(image: np.ndarray, *, size: int, aspect: str = "stretch") -> np.ndarray:
     """Returns (size, size) uint8 of (H, W) uint8, by a triangle filter without aliasing.
 
@@ -114,9 +170,9 @@ def num_pixels(path: Path) -> float:
 
 
 def _check(image: Image.Image, name: str) -> None:
-    if image.width * image.height > MAX_PIXELS:
+    if not 0 < image.width * image.height <= MAX_PIXELS:
         raise ImageError(
-            f"{name}: an image may have at most {MAX_PIXELS:,} pixels; "
+            f"{name}: an image may have at most {MAX_PIXELS:,} pixels and must have one; "
             f"this one says {image.width:,} x {image.height:,}"
         )
     if getattr(image, "n_frames", 1) > 1 and image.format != "MPO":

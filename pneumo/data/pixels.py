@@ -37,10 +37,15 @@ def chroma(data: bytes) -> float:
     ``data`` must have been decoded by pneumo.data.image before, which refuses what is too large.
     """
     with Image.open(io.BytesIO(data), formats=("PNG", "JPEG")) as image:
-        if image.mode in ("1", "L", "LA") or image.mode.startswith("I"):
-            return 0.0
         image.draft("RGB", (DRAFT, DRAFT))
-        many = image.width * image.height > MANY_PIXELS
-        some = image.resize((DRAFT, DRAFT), Image.Resampling.NEAREST) if many else image
-        channels = np.asarray(some.convert("RGB"))
+        return picture_chroma(image)
+
+
+def picture_chroma(image: Image.Image) -> float:
+    """Returns how coloured a PIL image is, see `chroma`."""
+    if image.mode in ("1", "L", "LA", "F") or image.mode.startswith("I"):
+        return 0.0
+    many = image.width * image.height > MANY_PIXELS
+    some = image.resize((DRAFT, DRAFT), Image.Resampling.NEAREST) if many else image
+    channels = np.asarray(some.convert("RGB"))
     return float((channels.max(2).astype(np.int16) - channels.min(2)).mean())

@@ -5,13 +5,16 @@ import sys
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TypeVar
 
 import numpy as np
+from PIL import Image
 
-from pneumo.data import dicom, image, pixels
+from pneumo.data import dicom, dicom_header, image, pixels
+from pneumo.data.dicom_header import Header
 
 STANDARD_INPUT = "-"
 SUFFIXES = (".jpeg", ".jpg", ".png", ".dcm", ".dicom")
@@ -23,14 +26,24 @@ Result = TypeVar("Result")
 
 
 @dataclass(frozen=True)
+class InMemory:
+    """An image that is no file."""
+
+    name: str
+    grey: np.ndarray  # (H, W) uint8
+    chroma: float = 0.0  # see pneumo.data.pixels
+
+
+@dataclass(frozen=True)
 class Radiograph:
     """One file as the networks want it, or why it cannot be read."""
 
     name: str  # as it was given
     prepared: dict[Shape, np.ndarray] = field(default_factory=dict)  # (S, S) uint8 each
     size: tuple[int, int] = (0, 0)  # width and height of the file, pixels
-    odd: tuple[str, ...] = ()  # why its pixels cannot be a radiograph, see pneumo.inference.ood
+    odd: tuple[str, ...] = ()  # why it is no frontal chest radiograph, by header and pixels
     error: str = ""
+    header: Header = field(default_factory=Header)  # of a DICOM file
 
 
 def find(paths: Sequence[str]) -> tuple[list[str], int]:
@@ -55,29 +68,55 @@ def find(paths: Sequence[str]) -> tuple[list[str], int]:
     return names, others
 
 
+def from_memory(value: object, *, name: str) -> InMemory:
+    """Returns a PIL image or an array, (H, W) uint8, uint16 or float from 0 to 1, as it is read.
+
+    Raises:
+        ImageError: with ``name``: it is of another type, or see `image.from_array` and
+            `image.from_picture`.
+    """
+    if isinstance(value, np.ndarray):
+        return InMemory(name, image.from_array(value, name=name))
+    if isinstance(value, Image.Image):
+        grey = image.from_picture(value, name=name)
+        return InMemory(name, grey, pixels.picture_chroma(value))
+    raise image.ImageError(
+        f"{name}: must be a path, a PIL image or a NumPy array (H, W); got {type(value).__name__}"
+    )
+
+
 def read_all(
-    names: Iterable[str], *, shapes: Sequence[Shape], threads: int
+    sources: Iterable[str | InMemory], *, shapes: Sequence[Shape], threads: int
 ) -> Iterator[Radiograph]:
-    """Yields the image of each name, in order; at most a few for each thread are held at once."""
+    """Yields the image of each source, in order; at most a few for each thread are held at once."""
 
-    def read_one(name: str) -> Radiograph:
-        return read(name, shapes=shapes)
+    def read_one(source: str | InMemory) -> Radiograph:
+        return read(source, shapes=shapes)
 
-    return _ordered(read_one, names, threads=threads)
+    return _ordered(read_one, sources, threads=threads)
 
 
-def read(name: str, *, shapes: Sequence[Shape]) -> Radiograph:
+def read(source: str | InMemory, *, shapes: Sequence[Shape]) -> Radiograph:
     """Returns an image, prepared for each of ``shapes``; one that cannot be read has an error."""
+    name, header = source if isinstance(source, str) else source.name, Header()
     try:
-        grey, colour = decode(name)
+        if isinstance(source, InMemory):
+            grey, colour = source.grey, source.chroma
+        else:
+            with _naming(name):
+                data = _bytes(name)
+                if dicom.is_dicom(data):
+                    header = dicom_header.read(data)
+                grey, colour = _decode(data, name)
         prepared = {
             (size, aspect): image.resize(grey, size=size, aspect=aspect) for size, aspect in shapes
         }
     except ValueError as error:
-        return Radiograph(name, error=str(error).removeprefix(f"{name}: "))
+        why = str(error).removeprefix(f"{name}: ")
+        return Radiograph(name, odd=tuple(header.odd), error=why, header=header)
     height, width = grey.shape
-    odd = tuple(pixels.odd_pixels(grey, chroma=colour))
-    return Radiograph(name, prepared, (width, height), odd)
+    odd = (*header.odd, *pixels.odd_pixels(grey, chroma=colour))
+    return Radiograph(name, prepared, (width, height), odd, header=header)
 
 
 def decode(name: str) -> tuple[np.ndarray, float]:
@@ -86,11 +125,21 @@ def decode(name: str) -> tuple[np.ndarray, float]:
     Raises:
         ImageError: with ``name``: it is none of these, or cannot be read.
     """
+    with _naming(name):
+        return _decode(_bytes(name), name)
+
+
+def _decode(data: bytes, name: str) -> tuple[np.ndarray, float]:
+    if dicom.is_dicom(data):
+        return dicom.decode(data, name=name), 0.0
+    return _decode_picture(data, name), pixels.chroma(data)
+
+
+@contextmanager
+def _naming(name: str) -> Iterator[None]:
+    """Turns any error into an ImageError with ``name``."""
     try:
-        data = _bytes(name)
-        if dicom.is_dicom(data):
-            return dicom.decode(data, name=name), 0.0
-        return _decode(data, name), pixels.chroma(data)
+        yield
     except image.ImageError:
         raise
     except Exception as error:  # one bad file must not end the reading of ten thousand
@@ -99,7 +148,7 @@ def decode(name: str) -> tuple[np.ndarray, float]:
         ) from None
 
 
-def _decode(data: bytes, name: str) -> np.ndarray:
+def _decode_picture(data: bytes, name: str) -> np.ndarray:
     try:
         return image.decode(data, name=name)
     except image.ImageError as error:

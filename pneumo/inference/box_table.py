@@ -9,6 +9,7 @@ from typing import Any, TextIO
 
 from pneumo.data import reader
 from pneumo.data.boxes import SIDES
+from pneumo.data.dicom_header import IDS
 from pneumo.evaluation.metrics import Array
 from pneumo.runs import output
 
@@ -44,17 +45,27 @@ def prediction_string(boxes: Sequence[Mapping[str, float]]) -> str:
     return " ".join(f"{round(number, DIGITS):g}" for box in numbers for number in box)
 
 
-def writer(file: TextIO, *, form: str, overlays: bool) -> Write:
+def writer(file: TextIO, *, form: str, overlays: bool, ids: bool = False) -> Write:
     """Returns a function that writes what is said of one image, a row of Detectors.rows.
 
     Args:
         file: that it is written to.
         form: csv, jsonl or rsna.
         overlays: whether the rows have the key overlay.
+        ids: whether they have those of pneumo.data.dicom_header.IDS.
     """
     if form == "jsonl":
         return lambda row: _line(file, json.dumps(row, allow_nan=False))
-    columns = ["path", "boxes", *OF_BOX, "threshold", "threshold_from", "ood", "ood_reason"]
+    columns = [
+        "path",
+        *(IDS if ids else ()),
+        "boxes",
+        *OF_BOX,
+        "threshold",
+        "threshold_from",
+        "ood",
+        "ood_reason",
+    ]
     columns += [*(["overlay"] * overlays), "error"]
     table = csv.DictWriter(file, RSNA_COLUMNS if form == RSNA else columns, lineterminator="\n")
     table.writeheader()

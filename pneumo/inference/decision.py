@@ -8,6 +8,7 @@ from pneumo.inference import conformal, ensemble
 from pneumo.inference.conformal import PredictionSets
 from pneumo.inference.ensemble import Member
 from pneumo.inference.local_calibration import LocalCalibration
+from pneumo.runs import pretrained
 
 NOT_BEST = "predictions.csv, with the validation split, is of the best checkpoint"
 
@@ -50,13 +51,22 @@ def decide(
         )
     else:
         point = _of_validation(runs, checkpoint, given=threshold)
-    notes, sets = point.notes, None
+    notes, sets = (*_populations(runs), *point.notes), None
     if coverage is not None:
         sets, told = _sets(runs, checkpoint, calibration, coverage)
         notes = (*notes, told)
     if threshold is not None:
         return Decision(threshold, "given", point.temperature, sets, notes)
     return Decision(point.threshold, point.threshold_from, point.temperature, sets, notes)
+
+
+def _populations(runs: Sequence[Member]) -> tuple[str, ...]:
+    """Says of networks of the package on whom they were trained."""
+    return tuple(
+        f"{run.name} was trained on {run.metrics['data']['population']}"
+        for run in runs
+        if pretrained.is_shipped(run.run_dir) and run.metrics["data"].get("population")
+    )
 
 
 def _of_calibration(calibration: LocalCalibration) -> str:

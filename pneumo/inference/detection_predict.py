@@ -18,7 +18,7 @@ from pneumo.data import reader
 from pneumo.data.reader import Radiograph, Shape
 from pneumo.evaluation.detection import NO_BOX, WHY_NO_BOX
 from pneumo.evaluation.metrics import Array
-from pneumo.inference import box_table, ensemble, fusion
+from pneumo.inference import box_table, ensemble, fusion, ood
 from pneumo.models.unet_encoder import without_tf32
 from pneumo.runs import detection_run, output
 from pneumo.runs.checkpoint import load_detector
@@ -44,6 +44,8 @@ def predict(run_dirs: Sequence[Path], names: Sequence[str], given: argparse.Name
     _check_options(given)
     form = given.format or ("jsonl" if given.out and given.out.suffix == ".jsonl" else "csv")
     if form == box_table.RSNA:
+        if given.ids:
+            raise ValueError("--format rsna has no columns for --ids. Leave one of them out")
         box_table.check_patients(names)
     detectors = Detectors(run_dirs, given)
     sys.stderr.write(f"note: {detectors.note}\n")
@@ -52,7 +54,7 @@ def predict(run_dirs: Sequence[Path], names: Sequence[str], given: argparse.Name
     stream = reader.read_all(names, shapes=detectors.shapes, threads=threads)
     errors = undrawn = 0
     with output.opened(given.out, standard=sys.stdout) as file, _progress(len(names)) as bar:
-        write = box_table.writer(file, form=form, overlays=album is not None)
+        write = box_table.writer(file, form=form, overlays=album is not None, ids=given.ids)
         for batch in ensemble.batches(stream, batch_size=given.batch_size or BATCH_SIZE):
             for radiograph, row in zip(batch, detectors.rows(batch), strict=True):
                 if album is not None:
@@ -92,6 +94,7 @@ class Detectors:
         ]
         for each in self.trained:
             each.network.to(self.device)
+        self.ids = given.ids
         confidence = self.trained[0].confidence
         self.point = _point(run_dirs, given, confidence=confidence)
 
@@ -109,14 +112,15 @@ class Detectors:
         """Yields what is said of each image; boxes in pixels of the file, surest first."""
         whole = [radiograph for radiograph in batch if not radiograph.error]
         found = iter(self._boxes(whole) if whole else ())
+        data = [each.metrics["data"] for each in self.trained]
         for radiograph in batch:
             row = {
                 "path": output.printable(radiograph.name),
+                **(radiograph.header.ids if self.ids else {}),
                 "boxes": None if radiograph.error else [box_table.box(*one) for one in next(found)],
                 "threshold": self.point.threshold,
                 "threshold_from": self.point.threshold_from,
-                "ood": None if radiograph.error else bool(radiograph.odd),
-                "ood_reason": "; ".join(radiograph.odd) or None,
+                **ood.flag(ood.file_reasons(radiograph, data), is_readable=not radiograph.error),
                 "error": output.printable(radiograph.error) or None,
             }
             yield row

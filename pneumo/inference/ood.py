@@ -1,6 +1,7 @@
 """Whether an image is out of the distribution of a run's own: by its file, layout and features.
 
-The file tells what is no radiograph at all. The rest shows in two Mahalanobis distances from the
+The file tells what is no radiograph at all, and a DICOM header what is no frontal chest radiograph
+or of a patient of another age. The rest shows in two Mahalanobis distances from the
 run's own images (its validation and test split, which the network was not fitted to), each with one
 shrunk covariance, as in Lee et al., "A simple unified framework for detecting out-of-distribution
 samples" (2018), without their class means, since a radiograph of either class is alike here:
@@ -12,15 +13,17 @@ images, noise, smooth clouds and discs against other images of the set (500 make
 118 phantoms give 1.00, 0.87, 0.96, 1.00, 0.94, 1.00; k-nearest neighbours instead did no better.
 """
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import cv2
 import numpy as np
 from numpy.typing import NDArray
 
 from pneumo import atomic, untrusted
+from pneumo.data.reader import Radiograph
 
 SHRINKAGE = 0.5  # share of the covariance's diagonal; with fewer images than features it is needed
 QUANTILE = 0.99  # of the run's own distances: about 1 of 100 ordinary radiographs is flagged
@@ -65,6 +68,28 @@ class Reference:
             ),
         }
         return max(far.values()), [reason for reason, distance in far.items() if distance > 1]
+
+
+def file_reasons(radiograph: Radiograph, data: Iterable[Mapping[str, Any]]) -> list[str]:
+    """Returns why an image is unlike those of some runs by its pixels, its header and its age.
+
+    Args:
+        radiograph: the image, or a file that cannot be read.
+        data: the key data of each run's metrics.json, whose ages may be unknown.
+    """
+    age = radiograph.header.age
+    ranges = sorted({(min(each["ages"]), max(each["ages"])) for each in data if each.get("ages")})
+    return list(radiograph.odd) + [
+        f"age: {age} years, trained on {low} to {high}"
+        for low, high in ranges
+        if age is not None and not low <= age <= high
+    ]
+
+
+def flag(reasons: Sequence[str], *, is_readable: bool) -> dict[str, Any]:
+    """Returns the cells ood and ood_reason of an image; None where nothing is known."""
+    known = is_readable or bool(reasons)
+    return {"ood": bool(reasons) if known else None, "ood_reason": "; ".join(reasons) or None}
 
 
 def layout(pixels: np.ndarray) -> Array:

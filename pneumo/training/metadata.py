@@ -193,6 +193,8 @@ def describe_run(
             "note": data_set.note,
             "root_name": data_set.root.name,
             "licence": data_set.licence,
+            "population": data_set.population,
+            "ages": list(data_set.ages) if data_set.ages else None,
             "images": len(table),
             "patients": int(table["group"].nunique()),
             "patient_key": data["patient_key"],

@@ -17,7 +17,6 @@ from pydicom import uid  # noqa: E402
 from pydicom.dataset import Dataset, FileMetaDataset  # noqa: E402
 
 RAMP = np.tile(np.linspace(0, 4095, 64).round().astype(np.uint16), (40, 1))  # 12 bits
-PIXELS = ("Rows", "Columns", "PhotometricInterpretation", "PixelData", "BitsAllocated")
 
 
 def dataset(pixels: np.ndarray = RAMP, *, bits: int = 12, **tags: Any) -> Any:
@@ -82,6 +81,39 @@ def test_signed_values_and_rescaling_keep_the_order() -> None:
     assert (decoded(signed) == decoded()).all()
     assert (decoded(RescaleSlope="0.5", RescaleIntercept="-100") == decoded()).all()
     assert (decoded(RescaleSlope="-1", RescaleIntercept="4095") == 255 - decoded()).all()
+
+
+@pytest.mark.parametrize("absent", ["", None])  # an empty tag, and none
+def test_a_slope_that_is_absent_is_1_and_an_intercept_0(absent: str | None) -> None:
+    falling = decoded(RescaleSlope="-1", RescaleIntercept=absent)
+    assert (falling == 255 - decoded()).all()
+    window: dict[str, Any] = {"WindowCenter": "2000", "WindowWidth": "1000"}
+    shifted = decoded(RescaleSlope=absent, RescaleIntercept="500", **window)
+    assert (shifted == decoded(RescaleSlope="1", RescaleIntercept="500", **window)).all()
+    assert (shifted != decoded(**window)).any()
+
+
+@pytest.mark.parametrize(
+    ("tag", "empty"),
+    [(tag, "") for tag in dicom.OPTIONAL]
+    + [(tag, ["", "10"]) for tag in dicom.OPTIONAL if not tag.startswith("Pixel")],
+)
+def test_an_empty_number_counts_as_missing(tag: str, empty: Any) -> None:
+    tags: dict[str, Any] = {
+        **{"RescaleSlope": "2", "RescaleIntercept": "-100", "NumberOfFrames": "1"},
+        **{"WindowCenter": "4000", "WindowWidth": "6000"},
+        **{"PixelPaddingValue": 0, "PixelPaddingRangeLimit": 65},
+    }
+    assert (decoded(**tags | {tag: empty}) == decoded(**tags | {tag: None})).all()
+
+
+@pytest.mark.parametrize("tag", ["RescaleSlope", "RescaleIntercept", "WindowCenter", "WindowWidth"])
+@pytest.mark.parametrize("text", ["1e999", "nan", "1,5"])
+def test_a_number_that_is_none_is_named(tag: str, text: str) -> None:
+    tags: dict[str, Any] = {tag: "12345"}
+    whole = encode(dataset(**tags))
+    with pytest.raises(ValueError, match=rf"^a\.dcm: {tag} must be a number, empty or missing"):
+        dicom.decode(whole.replace(b"12345", text.encode().ljust(5)), name="a.dcm")
 
 
 def test_monochrome1_is_turned_around() -> None:
@@ -337,7 +369,7 @@ def test_what_a_decoder_raises_carries_the_name(monkeypatch: pytest.MonkeyPatch)
         dicom.decode(encode(dataset()), name="a.dcm")
 
 
-@pytest.mark.parametrize("tag", PIXELS)
+@pytest.mark.parametrize("tag", dicom.NEEDED)
 def test_missing_tags_are_named(tag: str) -> None:
     with pytest.raises(ValueError, match=rf"^a\.dcm: a DICOM image must have {tag}"):
         decoded(RAMP, bits=12, **{tag: None})

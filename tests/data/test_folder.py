@@ -11,7 +11,7 @@ import pytest
 from PIL import Image
 
 from pneumo import evaluate, export
-from pneumo.data import medmnist
+from pneumo.data import base, medmnist
 from pneumo.data.folder import csv_table, folder_table, near_duplicates
 from pneumo.report.__main__ import main as report
 from tests.conftest import SMALL, Command
@@ -157,6 +157,7 @@ def test_pneumoniamnist_is_trained_on_with_its_own_split(train: Command, tmp_pat
     sizes = {name: part["images"] for name, part in found["splits"].items()}
     assert sizes == {"train": 40, "val": 12, "test": 16}
     assert found["licence"].startswith("CC BY 4.0")
+    assert (found["population"], found["ages"]) == (base.POPULATION, [1, 5])
     assert evaluate.main([str(tmp_path / "run"), "--checkpoint", "last"]) == 0
 
 

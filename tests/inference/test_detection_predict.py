@@ -103,6 +103,24 @@ FOUND = [[16.0, 24, 32, 40], [0, 20, 8, 30], [40, 0, 50, 10]]  # the last lies i
 SCORES = [0.9, 0.6, 0.8]
 
 
+def test_a_dicom_header_is_flagged_and_ids_are_columns(
+    run: Path, rsna_set: Path, images: list[Path], capsys: pytest.CaptureFixture[str]
+) -> None:
+    pydicom = pytest.importorskip("pydicom")
+    image = pydicom.dcmread(next(rsna_set.rglob("*.dcm")))
+    image.ViewPosition = "LL"
+    image.save_as(images[0].with_suffix(".dcm"))
+    names = [images[0].with_suffix(".dcm"), images[1]]
+    assert call(run, *names, "--ids") == 0
+    rows = {row["path"]: row for row in table(capsys.readouterr().out)}
+    lateral, other = (rows[str(name)] for name in names)
+    assert (lateral["ood"], lateral["ood_reason"]) == ("true", "lateral view: LL")
+    assert lateral["SOPInstanceUID"] == image.SOPInstanceUID
+    assert (other["ood_reason"], other["SOPInstanceUID"]) == ("", "")
+    assert call(run, *names, "--ids", "--format", "rsna") == 2
+    assert "--format rsna has no columns for --ids" in capsys.readouterr().err
+
+
 def test_the_loaded_network_says_what_the_saved_one_says(network: Detector, run: Path) -> None:
     loaded = load_detector(run)
     assert (loaded.image_size, loaded.aspect, loaded.confidence) == (SIZE, "pad", 0.5)

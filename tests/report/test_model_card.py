@@ -158,7 +158,9 @@ def test_phantoms_are_told_loudly_and_the_real_set_is_not_described() -> None:
 
 
 def test_real_card_names_limits_licences_and_the_shortcut() -> None:
-    text = written(metrics())
+    text = written(metrics(data=metrics()["data"] | {"ages": [1, 5]}))
+    assert "an age outside of 1 to 5 years" in text
+    assert "an age outside" not in written(metrics())
     for needed in (
         "Not a medical device",
         "Guangzhou",

@@ -1,4 +1,6 @@
+import csv
 import gzip
+import io
 import json
 import re
 import shutil
@@ -93,7 +95,34 @@ def test_without_a_run_the_package_answers_and_says_so(radiographs: Path, capsys
     assert row["threshold_from"] == "validation"
     assert row["ood_score"] > 0
     assert shown.err.startswith("note: no RUN is named, so pretrained:compact answers.")
-    assert shown.err.count("\n") == 1
+    assert shown.err.endswith("was trained on children of one hospital, frontal views\n")
+    assert shown.err.count("\n") == 2
+
+
+def test_odd_dicom_headers_are_flagged_and_ids_are_columns(
+    rsna_set: Path, tmp_path: Path, capsys: Capture
+) -> None:
+    pydicom = pytest.importorskip("pydicom")
+    image = pydicom.dcmread(next(rsna_set.rglob("*.dcm")))
+    tags = {"PatientAge": "005Y", "ViewPosition": "AP", "BodyPartExamined": "CHEST"}
+    odd_tags = {"PatientAge": "071Y", "ViewPosition": "LL", "BodyPartExamined": "HAND"}
+    names = []
+    for number, more in enumerate(({}, odd_tags, {"Modality": "CT"})):
+        for tag, value in {"AccessionNumber": "=1+1", **tags, **more}.items():
+            setattr(image, tag, value)
+        names.append(str(tmp_path / f"{number}.dcm"))
+        image.save_as(names[-1])
+    assert predict.main([*names, "--ids"]) == 3
+    plain, odd, scan = csv.DictReader(io.StringIO(capsys.readouterr().out))
+    for reason in ("lateral view", "body part: HAND", "age: 71 years, trained on 1 to 5"):
+        assert reason in odd["ood_reason"]
+        assert reason not in plain["ood_reason"]
+    assert (odd["ood"], scan["ood"]) == ("true", "true")
+    assert (scan["ood_reason"], scan["decision"]) == ("modality: CT, expected a radiograph", "")
+    assert plain["SOPInstanceUID"] == image.SOPInstanceUID
+    assert {row["AccessionNumber"] for row in (plain, odd, scan)} == {"'=1+1"}
+    assert predict.main([names[0], "--format", "jsonl"]) == 0
+    assert "AccessionNumber" not in capsys.readouterr().out
 
 
 def test_images_that_it_was_trained_on_are_refused(

@@ -1,0 +1,116 @@
+import warnings
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from pneumo.data import dicom_header, reader
+from pneumo.data.dicom_header import Header
+from tests.data import test_dicom as files
+
+pytest.importorskip("pydicom")
+
+from pydicom.dataset import Dataset
+
+
+def header(**tags: Any) -> Header:
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # of values that break the standard's form
+        data = files.encode(files.dataset(**tags))
+    return dicom_header.read(data)
+
+
+def code(meaning: str) -> list[Dataset]:
+    item = Dataset()
+    item.CodeMeaning = meaning
+    return [item]
+
+
+@pytest.mark.parametrize(
+    ("tags", "age"),
+    [
+        ({}, None),
+        ({"PatientAge": ""}, None),
+        ({"PatientAge": "adult"}, None),
+        ({"PatientAge": "071Y"}, 71),
+        ({"PatientAge": "71"}, 71),  # without its unit, as the RSNA challenge has it
+        ({"PatientAge": "011M"}, 0),
+        ({"PatientAge": "071M"}, 5),
+        ({"PatientAge": "052W"}, 1),
+        ({"PatientAge": "364D"}, 0),
+        ({"PatientAge": ["003Y", "071Y"]}, None),
+        ({"PatientBirthDate": "20150615", "StudyDate": "20200614"}, 4),
+        ({"PatientBirthDate": "20150615", "StudyDate": "20200615"}, 5),
+        ({"PatientBirthDate": "20150615", "StudyDate": "", "ContentDate": "20200615"}, 5),
+        ({"PatientBirthDate": "20150615"}, None),
+        ({"PatientBirthDate": "20150615", "StudyDate": "20100101"}, None),
+    ],
+)
+def test_age_in_whole_years(tags: dict[str, Any], age: int | None) -> None:
+    assert header(**tags).age == age
+
+
+@pytest.mark.parametrize(
+    ("tags", "reason"),
+    [
+        ({"ViewPosition": "LL"}, "lateral view: LL"),
+        ({"ViewPosition": "RL"}, "lateral view: RL"),
+        ({"ViewPosition": "lateral"}, "lateral view: lateral"),
+        ({"ViewPosition": ["PA", "LL"]}, "lateral view: PA\\LL"),
+        ({"ViewPosition": "LAO"}, "oblique view: LAO"),
+        ({"ViewPosition": "LLD"}, "decubitus view: LLD"),
+        ({"ViewCodeSequence": code("left lateral")}, "lateral view: left lateral"),
+        (
+            {"PatientOrientation": ["A", "F"]},
+            "lateral view: LATERAL by PatientOrientation A\\F",
+        ),
+        ({"BodyPartExamined": "HAND"}, "body part: HAND, expected the chest"),
+        ({"BodyPartExamined": "TSPINE"}, "body part: TSPINE, expected the chest"),
+        ({"AnatomicRegionSequence": code("Hand")}, "body part: Hand, expected the chest"),
+        ({"Modality": "CT"}, "modality: CT, expected a radiograph"),
+        ({"Modality": "MR"}, "modality: MR, expected a radiograph"),
+    ],
+)
+def test_what_is_no_frontal_chest_radiograph_is_named(tags: dict[str, Any], reason: str) -> None:
+    assert header(**tags).odd == [reason]
+
+
+@pytest.mark.parametrize(
+    "tags",
+    [
+        {},
+        dict.fromkeys(("ViewPosition", "BodyPartExamined", "Modality", "PatientOrientation"), ""),
+        {"ViewCodeSequence": [], "AnatomicRegionSequence": []},
+        *({"ViewPosition": view} for view in ("AP", "PA", "PORTABLE AP", "UNKNOWN")),
+        {"ViewCodeSequence": code("postero-anterior")},
+        {"PatientOrientation": ["L", "F"]},
+        *({"BodyPartExamined": part} for part in ("CHEST", "Thorax", "LUNG", "PORT CHEST", "N/A")),
+        {"BodyPartExamined": ["CHEST", "ABDOMEN"]},
+        {"AnatomicRegionSequence": code("Thoracic structure")},
+        *({"Modality": modality} for modality in ("CR", "DX", "RG", "OT", "SC")),
+    ],
+)
+def test_nothing_is_said_of_frontal_chest_radiographs_and_empty_tags(tags: dict[str, Any]) -> None:
+    assert header(**tags).odd == []
+
+
+def test_identifiers_are_one_line_each() -> None:
+    found = header(AccessionNumber="A\n12", StudyInstanceUID="")
+    assert found.ids == {
+        "SOPInstanceUID": "1.2.3",
+        "StudyInstanceUID": None,
+        "AccessionNumber": "A 12",
+    }
+
+
+def test_a_header_that_cannot_be_read_says_nothing() -> None:
+    whole = files.encode(files.dataset(PatientAge="071Y"))
+    assert dicom_header.read(whole[:140]) == Header()
+    assert dicom_header.read(b"\0" * 128 + b"DICM" + b"\xff" * 50) == Header()
+
+
+def test_a_refused_modality_is_named_beside_the_error(tmp_path: Path) -> None:
+    (tmp_path / "a.dcm").write_bytes(files.encode(files.dataset(Modality="CT")))
+    radiograph = reader.read(str(tmp_path / "a.dcm"), shapes=[])
+    assert "must be one of CR, DX" in radiograph.error
+    assert radiograph.odd == ("modality: CT, expected a radiograph",)
