@@ -47,11 +47,10 @@ def measure(
         form: plain or fast.
         settings: of the training.
         seconds: how long to train; evaluation takes a third of it.
-        device: where to train; a GPU holds the images of all forms but plain.
+        device: where to train.
     """
     table, images = fit.read_data(settings, instantiate(settings["data"]["source"]))
-    resident = device if device.type == "cuda" and form != "plain" else None
-    network, _, data = fit.build(settings, table, images, resident=resident)
+    network, _, data = fit.build(settings, table, images)
     if form == "plain":
         state = network.state_dict()
         arguments = {key: value for key, value in settings["model"].items() if key != "name"}

@@ -37,7 +37,6 @@ from omegaconf.errors import OmegaConfBaseException
 from pneumo.arguments.train import CONF, parse
 from pneumo.runs import run_folder, trust
 from pneumo.training import settings, sweep
-from pneumo.training.rules import shown
 
 log = logging.getLogger("pneumo")
 
@@ -109,8 +108,6 @@ def run_checked(
         sweep.check(config, HydraConfig.get())
         config["trainer"]["enable_progress_bar"] = False
         config["job_number"] = HydraConfig.get().job.num
-    if config.get("print_config") and not sweeping:
-        print_tree(config)
     if run_folder.read_status(run_dir)["status"] != "done":  # torch takes seconds
         settings.check_there(config)
         check_objects(config)
@@ -190,31 +187,6 @@ def run_with_log(config: dict[str, Any], run_dir: Path, *, quiet: bool, start: f
         epoch = run_folder.read_status(run_dir).get("epoch", 0)
         run_folder.end_status(run_dir, end, epoch=epoch, max_epochs=epochs, error=error)
         return code
-
-
-def print_tree(config: Mapping[str, Any]) -> None:
-    """Writes the configuration to stderr as a tree, a branch for each section.
-
-    Raises:
-        ValueError: rich is not installed.
-    """
-    try:
-        from rich.console import Console
-        from rich.syntax import Syntax
-        from rich.tree import Tree
-    except ImportError:
-        raise ValueError(
-            "print_config=true needs rich; add it: pip install 'pneumo[rich]'. --cfg job shows "
-            "the same without"
-        ) from None
-    tree = Tree("configuration")
-    for name, value in config.items():
-        if isinstance(value, Mapping):
-            text = yaml.safe_dump(dict(value), sort_keys=False).rstrip()
-            tree.add(name).add(Syntax(text, "yaml", background_color="default"))
-        else:
-            tree.add(f"{name}: {shown(value)}")
-    Console(stderr=True).print(tree)
 
 
 def check_objects(config: dict[str, Any]) -> None:

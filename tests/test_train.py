@@ -271,11 +271,10 @@ def stop_in_third(_: object, __: object, module: Any) -> None:
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("resident", ["false", "true"])
 def test_resume_ends_as_an_uninterrupted_run(
-    train: Command, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, resident: str
+    train: Command, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    arguments = ("trainer.max_epochs=4", f"data.resident={resident}", *SMALL)
+    arguments = ("trainer.max_epochs=4", *SMALL)
     assert train("hydra.run.dir=whole", *arguments) == 0
     with monkeypatch.context() as patch:
         patch.setattr(callbacks.History, "on_train_epoch_end", stop_in_third)
@@ -525,21 +524,6 @@ def test_an_archive_is_to_be_unpacked(
             f"zipfile -e {archive} DIR, then name its folder"
         ]
         shutil.rmtree(tmp_path / "run")
-
-
-def test_the_configuration_is_a_tree(
-    tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
-) -> None:
-    from pneumo.train import print_tree
-
-    pytest.importorskip("rich")
-    print_tree({"seed": 0, "optimizer": {"lr": 0.004}})
-    shown = capsys.readouterr().err
-    assert "── seed: 0" in shown
-    assert "lr: 0.004" in shown
-    monkeypatch.setitem(sys.modules, "rich.console", None)
-    with pytest.raises(ValueError, match=r"needs rich; add it: pip install 'pneumo\[rich\]'"):
-        print_tree({})
 
 
 @pytest.mark.slow

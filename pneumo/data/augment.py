@@ -2,19 +2,14 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from functools import partial
 from typing import Any
 
 import albumentations as A  # noqa: N812
 import cv2
 import numpy as np
-import torch
-from torch import Tensor
-from torch.nn import functional
 
 REFLECT = "reflect"
 MIN_VISIBLE = 0.3  # share of a box's area that must stay in the image, else it is dropped
-sample = partial(functional.grid_sample, align_corners=False)  # as the grid is made
 
 
 @dataclass(frozen=True)
@@ -110,49 +105,3 @@ class BoxAugment:
         self.compose.set_random_seed(seed)
         found = self.compose(image=image, bboxes=boxes)
         return found["image"], np.reshape(found["bboxes"], (-1, 4))
-
-
-class BatchAugment:
-    """Augments a whole batch in one grid sample, on the device that holds it.
-
-    It draws from the distribution that ImageAugment draws from. With the same numbers its pixels
-    are those of albumentations but for a rounding, on average less than 0.01 grey values.
-    """
-
-    def __init__(self, augment: Augment):
-        self.augment = augment
-
-    def draw(self, count: int, *, seed: int, epoch: int) -> Tensor:
-        """Returns (count, 4) float32: degrees, width's and height's zoom, and 1 for a flip, else 0.
-
-        A row for each row of the table, so that what is drawn for an image in an epoch depends on
-        neither the order nor the batch.
-        """
-        uniform = np.random.Generator(np.random.PCG64([seed, epoch, 1])).random((count, 4))
-        low, high = self.augment.zoom
-        angle = self.augment.rotation
-        drawn = uniform * [2 * angle, high - low, high - low, 1] + [-angle, low, low, 0]
-        drawn[:, 3] = uniform[:, 3] < self.augment.flip
-        return torch.from_numpy(drawn.astype(np.float32))
-
-    def __call__(self, image: Tensor, drawn: Tensor) -> Tensor:
-        """Returns (B, 1, S, S) uint8 of (B, 1, S, S) uint8 and (B, 4) numbers of draw."""
-        angle, width, height, flip = drawn.unbind(1)
-        cosine, sine = torch.deg2rad(angle).cos(), torch.deg2rad(angle).sin()
-        side = 1 - 2 * flip
-        zero = torch.zeros_like(angle)
-        # from a place in the result to its place in the image: the inverse of flip, turn, zoom
-        inverse = torch.stack(
-            [
-                torch.stack([side * cosine / width, -sine / width, zero], 1),
-                torch.stack([side * sine / height, cosine / height, zero], 1),
-            ],
-            1,
-        )
-        grid = functional.affine_grid(inverse, list(image.shape), align_corners=False)
-        if self.augment.fill == REFLECT:
-            moved = sample(image.float(), grid, padding_mode="reflection")
-        else:  # for what lies outside, grid_sample knows only zero
-            fill = float(self.augment.fill)
-            moved = sample(image.float() - fill, grid, padding_mode="zeros") + fill
-        return moved.round_().clamp_(0, 255).byte()

@@ -1,7 +1,6 @@
 """The LightningDataModule: index, cache and split become batches of images."""
 
 from collections.abc import Iterator, Sequence
-from functools import lru_cache
 from itertools import islice
 from typing import Any, NamedTuple
 
@@ -12,13 +11,11 @@ import torch
 from torch import Tensor
 from torch.utils.data import DataLoader, Dataset, Sampler, get_worker_info
 
-from pneumo.data.augment import Augment, Augmentation, BatchAugment, Pipeline
+from pneumo.data.augment import Augmentation
 from pneumo.data.cache import Cache, statistics
 from pneumo.data.kermany import targets
 
-# resident images that are augmented together; at 256 px this takes 0.6 GB for a while
-NUM_AUGMENTED_AHEAD = 512
-EVAL_BATCH = 128  # resident images that are scored together, at least; of large's take 1.3 GB
+Loader = DataLoader["Batch"]
 
 
 class Batch(NamedTuple):
@@ -107,52 +104,6 @@ def batch_sizes(num_images: int, *, batch_size: int, train: bool) -> list[int]:
     return [*sizes, left] if left else sizes
 
 
-class Resident:
-    """Batches of images that lie on a device: cut out there by index, augmented there at once.
-
-    Nothing but the order and the augmentation's numbers goes to the device, once an epoch. What a
-    GPU is asked costs more than what it does: NUM_AUGMENTED_AHEAD images are cut and augmented
-    together, and a batch is a view of them.
-    """
-
-    def __init__(
-        self,
-        images: Tensor,
-        target: Tensor,
-        *,
-        sampler: EpochSampler,
-        sizes: Sequence[int],
-        augment: Augment | None,
-    ):
-        self.images, self.target, self.sizes = images, target, sizes
-        # where Lightning looks, to tell it its epoch
-        self.sampler, self.batch_sampler = sampler, None
-        self.augment = BatchAugment(augment) if augment else None
-
-    def __len__(self) -> int:
-        return len(self.sizes)
-
-    def __iter__(self) -> Iterator[Batch]:
-        device = self.images.device
-        rows = torch.tensor([row for _, row in self.sampler]).to(device)
-        drawn = None
-        if self.augment:
-            drawn = self.augment.draw(
-                len(self.images), seed=self.sampler.seed, epoch=self.sampler.epoch
-            ).to(device)
-        step = max(NUM_AUGMENTED_AHEAD // max(self.sizes), 1)
-        groups = [list(self.sizes[i : i + step]) for i in range(0, len(self.sizes), step)]
-        for sizes, many in zip(groups, torch.split(rows, [sum(g) for g in groups]), strict=True):
-            image = self.images[many][:, None]
-            if self.augment and drawn is not None:
-                image = self.augment(image, drawn[many])
-            parts = (torch.split(x, sizes) for x in (image, self.target[many], many))
-            yield from map(Batch, *parts)
-
-
-Loader = DataLoader[Batch] | Resident
-
-
 class XrayDataModule(pl.LightningDataModule):
     """Batches of a split table.
 
@@ -164,8 +115,6 @@ class XrayDataModule(pl.LightningDataModule):
         seed: of the order and the augmentation.
         num_classes: 2 or 3, see pneumo.data.kermany.targets.
         num_workers: processes that load and augment; 0 does it in the training process.
-        resident: a device that takes the whole set, where batches are then cut and augmented;
-            None leaves it on disk, from where batches are read.
         overfit_batches: trains on so many batches only, the same ones in each epoch; None for all.
     """
 
@@ -179,7 +128,6 @@ class XrayDataModule(pl.LightningDataModule):
         seed: int,
         num_classes: int = 2,
         num_workers: int = 0,
-        resident: torch.device | None = None,
         overfit_batches: int | None = None,
     ):
         super().__init__()
@@ -191,12 +139,6 @@ class XrayDataModule(pl.LightningDataModule):
         if overfit_batches:
             train = mixed_order(self.rows["train"], self.target[self.rows["train"]])
             self.rows["train"] = train[: overfit_batches * batch_size]
-        self.on_device: tuple[Tensor, Tensor] | None = None
-        if resident:
-            self.on_device = (
-                on_device(cache.images, resident),
-                torch.from_numpy(self.target).to(resident),
-            )
 
     @property
     def eval_splits(self) -> list[str]:
@@ -248,11 +190,7 @@ class XrayDataModule(pl.LightningDataModule):
             rows = mixed_order(rows, self.target[rows])
         sampler = EpochSampler(rows, seed=self.seed, shuffle=shuffle)
         sampler.set_epoch(epoch)
-        size = max(self.batch_size, EVAL_BATCH if self.on_device and not shuffle else 0)
-        sizes = batch_sizes(len(rows), batch_size=size, train=shuffle)
-        if self.on_device:
-            assert not isinstance(augment, Pipeline)  # fit.resident_device refuses it
-            return Resident(*self.on_device, sampler=sampler, sizes=sizes, augment=augment)
+        sizes = batch_sizes(len(rows), batch_size=self.batch_size, train=shuffle)
         return DataLoader(
             self.dataset(augment),
             batch_sampler=Batches(sampler, sizes),
@@ -275,18 +213,6 @@ def mixed_order(rows: np.ndarray, target: np.ndarray) -> np.ndarray:
         own = np.flatnonzero(target == number)
         place[own] = (np.arange(len(own)) + 0.5) / len(own)
     return rows[np.argsort(place, kind="stable")]
-
-
-def on_device(images: np.ndarray, device: torch.device) -> Tensor:
-    """Returns all images on a device; those of a cache's file once for all runs of a process."""
-    if isinstance(images, np.memmap) and images.filename:
-        return _file_on_device(str(images.filename), images.shape, device)
-    return torch.from_numpy(images.copy()).to(device)
-
-
-@lru_cache(maxsize=1)
-def _file_on_device(path: str, shape: tuple[int, ...], device: torch.device) -> Tensor:
-    return torch.from_numpy(np.fromfile(path, np.uint8).reshape(shape)).to(device)
 
 
 def draw_seed(seed: int, epoch: int, row: int) -> int:

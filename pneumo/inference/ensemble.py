@@ -115,9 +115,9 @@ def common_val(members: Sequence[Member]) -> tuple[np.ndarray, Array] | str:
 def check_classes(members: Sequence[Member]) -> None:
     """Raises ValueError where members were trained on other classes than the first."""
     first, *others = members
-    classes = first.metrics.get("num_classes") or 2  # an earlier version had no other
+    classes = first.metrics["num_classes"]
     for one in others:
-        if (own := one.metrics.get("num_classes") or 2) != classes:
+        if (own := one.metrics["num_classes"]) != classes:
             raise ValueError(
                 f"an ensemble must be of runs with the same classes; {first.name} has {classes}, "
                 f"{one.name} has {own}. Take runs of one model.num_classes"

@@ -15,7 +15,6 @@ from torch import Tensor, nn
 from pneumo import __version__
 from pneumo.data.image import ASPECTS
 from pneumo.models.base import Network
-from pneumo.models.unet_encoder import Encoder
 from pneumo.models.views import Views
 
 OPSET = 20  # Resize with antialias came with 18; onnxruntime 1.17 and later run 20
@@ -68,8 +67,6 @@ class Answers(nn.Module):
         super().__init__()
         self.views = views
         self.network = deepcopy(network)
-        if isinstance(self.network, Encoder):
-            self.network.micro_batch = 0  # the graph must not depend on the size of the batch
 
     def forward(self, prepared: Tensor) -> tuple[Tensor, Tensor]:
         """(N, 1, S, S) grey values to (N, C) logits and (N, C) probabilities."""

@@ -47,12 +47,9 @@ class Level(nn.Module):
         self.norm = nn.BatchNorm2d(out_channels) if batch_norm else nn.Identity()
         self.dropout = nn.Dropout2d(dropout)
 
-    def forward(
-        self, x: Tensor, *, micro_batch: int = 0, first_weight: Tensor | None = None
-    ) -> Tensor:
-        """(B, C, S, S) to (B, C', S/2, S/2); the convolutions see ``micro_batch`` images at once.
+    def forward(self, x: Tensor, *, first_weight: Tensor | None = None) -> Tensor:
+        """(B, C, S, S) to (B, C', S/2, S/2).
 
-        The normalisation sees the whole batch, so the result does not depend on ``micro_batch``.
         ``first_weight`` takes the place of the first convolution's weight and bias.
         """
         if trains_on_cpu(self, x):
@@ -60,9 +57,7 @@ class Level(nn.Module):
             weight, bias = (
                 (first.weight, first.bias) if first_weight is None else (first_weight, None)
             )
-            x = fused_cpu.Pooled.apply(x, weight, bias, second.weight, second.bias, micro_batch)
-        elif 0 < micro_batch < len(x):
-            x = torch.cat([self.convolutions(part) for part in torch.split(x, micro_batch)])
+            x = fused_cpu.Pooled.apply(x, weight, bias, second.weight, second.bias)
         else:
             x = self.convolutions(x)
         return cast(Tensor, self.dropout(self.norm(x)))
@@ -83,8 +78,6 @@ class Encoder(Network):
         image_size: side of the input in pixels; a multiple of 32.
         level_dropout: probability of dropping a channel, for each level.
         dense_dropout: probability of dropping a unit of the first dense layer.
-        micro_batch: images that go through the convolutions together on a CPU, so that they stay
-            in its cache; 0 for the whole batch. Changes the speed only.
     """
 
     def __init__(
@@ -98,11 +91,9 @@ class Encoder(Network):
         image_size: int = 256,
         level_dropout: Sequence[float] = LEVEL_DROPOUT,
         dense_dropout: float = DENSE_DROPOUT,
-        micro_batch: int = 0,
     ):
         super().__init__()
         check_arguments(f, d, c, num_classes, image_size, len(level_dropout))
-        self.micro_batch = micro_batch
         self.num_classes = num_classes
         self.norm = nn.BatchNorm2d(1) if batch_norm else nn.Identity()
         levels, channels, side = [], 1, image_size
@@ -128,9 +119,8 @@ class Encoder(Network):
             x, first_weight = self._normalised(x, self.norm)
         else:
             x = self.norm((x - self.mean) / self.std)
-        micro_batch = self.micro_batch if x.device.type == "cpu" else 0
         for level in self.levels:
-            x = level(x, micro_batch=micro_batch, first_weight=first_weight)
+            x = level(x, first_weight=first_weight)
             first_weight = None
         return torch.relu(self.dense(x.flatten(1)))
 

@@ -16,14 +16,13 @@ from pneumo.labels import CLASS_NAMES
 from pneumo.report import assessments
 from pneumo.report.trials import Predictions, Problem, Trial
 from pneumo.runs import run_folder
-from pneumo.runs.finished import as_of_now, what_is_wrong
+from pneumo.runs.finished import what_is_wrong
 
 # Of a run's configuration: what is reported by itself, or bears on nothing that is learnt. What
 # the data are is told by their index.
 TELL_NOTHING = (
     *run_folder.MAY_CHANGE,
     "data.on_unknown_name",
-    "data.resident",
     "data.source",
     "protocol.select_on",
     "trainer.callbacks",
@@ -32,15 +31,6 @@ TELL_NOTHING = (
     "trainer.num_sanity_val_steps",
 )
 TELL_OF_BASELINES = ("model.", "data.aspect", "data.image_size", "data.patient_key", "protocol.")
-# Settings that an earlier version had not, with the value at which a run does what it did then
-ADDED = {
-    "loss._convert_": "all",
-    "loss._target_": "pneumo.training.losses.CrossEntropy",
-    "loss.class_weights": None,
-    "loss.label_smoothing": 0.0,
-    "schedule.interval": "epoch",
-    "task": "classification",
-}
 REFERENCE = re.compile(r"\$\{([\w.]+)\}")  # of one setting to another
 LEVELS = 3  # of folders from multirun/ to a run: date, time, run
 AGREES = 0.005  # accuracy of predictions.csv may differ from metrics.json by rounding, not by more
@@ -114,7 +104,6 @@ def read_run(path: Path, *, name: str) -> Trial | Problem:
             f"metrics.json has schema {metrics.get('schema')}, this report reads "
             f"{run_folder.SCHEMA}; report it with the version that wrote it",
         )
-    metrics = as_of_now(metrics)
     if wrong := what_is_wrong(metrics):
         return left_out("unreadable", f"metrics.json has {wrong}; run it again")
     return _trial(path, name=name, metrics=metrics, status=status)
@@ -151,7 +140,7 @@ def _config(path: Path) -> dict[str, Any]:
 
 def _settings(config: Mapping[str, Any]) -> dict[str, Any]:
     """What a run was told that bears on what it learns, flat."""
-    flat = ADDED | run_folder.flat(config) if config else {}
+    flat = run_folder.flat(config)
     return {
         key: _resolved(value, flat)
         for key, value in flat.items()

@@ -22,7 +22,7 @@ from pneumo.models.views import Views
 from pneumo.runs import detection_run, run_folder
 from pneumo.runs.finished import read_metrics
 from pneumo.runs.trust import check_target, check_timm, targets
-from pneumo.runs.weights import bounded, read_weights
+from pneumo.runs.weights import read_weights
 
 if TYPE_CHECKING:  # torchvision's detectors, which a classifier need not wait for
     from pneumo.models.detector import Detector
@@ -164,11 +164,14 @@ def _check_shape(image_size: Any, aspect: Any, run_dir: Path) -> None:
 
 
 def _check_preprocessing(kept: _Kept, network: "Network | Detector") -> None:
-    """Raises ValueError as fingerprint.check; earlier versions left nothing to check."""
-    found = kept.metrics.get("preprocessing")
-    if found is not None:
-        mean, std = float(network.mean), float(network.std)
-        fingerprint.check(found, size=kept.image_size, aspect=kept.aspect, mean=mean, std=std)
+    """Raises ValueError as fingerprint.check."""
+    fingerprint.check(
+        kept.metrics["preprocessing"],
+        size=kept.image_size,
+        aspect=kept.aspect,
+        mean=float(network.mean),
+        std=float(network.std),
+    )
 
 
 def _network_settings(model: Any, run_dir: Path) -> dict[str, Any]:
@@ -192,7 +195,7 @@ def _instance(
     for name in targets(settings):
         check_target(name, run_dir=run_dir, trust=trust)
     wanted = _without_weights(settings)
-    return bounded(lambda: instantiate(wanted), weights=weights)
+    return instantiate(wanted)
 
 
 @contextmanager

@@ -23,7 +23,7 @@ NEEDED: dict[str, type] = {
     "last": dict,
     "last.test": dict,
 }
-# Null or missing in the run of a baseline, or of an earlier version
+# Null or missing in the run of a baseline
 OPTIONAL: dict[str, type | tuple[type, ...]] = {
     "seed": int,
     "fold": int,
@@ -62,8 +62,6 @@ OPTIONAL: dict[str, type | tuple[type, ...]] = {
     "versions.*": str,
     "git_commit": str,
 }
-# Keys of a section that an earlier version named otherwise
-RENAMED = {"data": {"parts": "splits"}, "assessment": {"part": "split"}}
 
 
 def read_metrics(run_dir: Path) -> dict[str, Any]:
@@ -86,22 +84,12 @@ def read_metrics(run_dir: Path) -> dict[str, Any]:
         raise ValueError(
             f"{path} must have schema {run_folder.SCHEMA}; got {metrics.get('schema')}"
         )
-    metrics = as_of_now(metrics)
     if wrong := what_is_wrong(metrics):
         raise ValueError(
             f"{path} must say what a run of pneumo.train says; it has {wrong}. Take the run folder "
             "anew from where it was trained"
         )
     return metrics
-
-
-def as_of_now(metrics: Mapping[str, Any]) -> dict[str, Any]:
-    """Returns metrics.json of this or an earlier version with the keys of this one."""
-    found = dict(metrics)
-    for section, names in RENAMED.items():
-        if isinstance(own := found.get(section), Mapping):
-            found[section] = {names.get(key, key): value for key, value in own.items()}
-    return found
 
 
 def how_chosen(selection: Mapping[str, Any]) -> str:

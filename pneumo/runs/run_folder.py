@@ -42,21 +42,9 @@ RUN_FILES = (
 )
 RUN_FOLDERS = (".hydra", "checkpoints")
 
-MOVED = {  # modules that a run folder of an earlier version names by _target_, and where they are
-    "pneumo.augment": "pneumo.data.augment",
-    "pneumo.callbacks": "pneumo.training.callbacks",
-    "pneumo.nets": "pneumo.models.unet_encoder",
-    "pneumo.source": "pneumo.data.base",
-    "pneumo.split": "pneumo.data.split",
-}
-
-# Settings of an earlier version, with the value at which they changed nothing
-RETIRED = {("model", "patches"): False, ("augment", "late"): [], ("augment", "late_from"): None}
-
 # What may differ when a run is resumed: where and how fast it is trained, not what
 MAY_CHANGE = (
     "callbacks",
-    "capture",  # of an earlier version
     "data.cache_dir",
     "data.num_workers",
     "data.root",
@@ -64,9 +52,7 @@ MAY_CHANGE = (
     "data.source.root",
     "ensembles",
     "logger",
-    "model.micro_batch",
     "num_threads",
-    "print_config",
     "run_dir",
     "tags",
     "trainer.accelerator",
@@ -189,37 +175,12 @@ def read_config(run_dir: Path) -> dict[str, Any]:
         ValueError: the file is broken.
     """
     try:
-        return _without_retired(_as_of_now(untrusted.read_yaml(Path(run_dir, CONFIG))))
+        return untrusted.read_yaml(Path(run_dir, CONFIG))
     except FileNotFoundError:
         raise FileNotFoundError(
             f"a run folder holds {CONFIG}; {run_dir} does not. Name the folder that the run "
             "printed at its end, such as multirun/<date>/<time>/model=tiny,seed=0"
         ) from None
-
-
-def _as_of_now(config: dict[str, Any]) -> dict[str, Any]:
-    """Returns a configuration with the names of what MOVED as they are now."""
-
-    def mended(value: Any) -> Any:
-        if isinstance(value, list):
-            return [mended(each) for each in value]
-        return _as_of_now(value) if isinstance(value, dict) else value
-
-    found = {key: mended(value) for key, value in config.items()}
-    if isinstance(target := found.get("_target_"), str):
-        module, dot, name = target.rpartition(".")
-        found["_target_"] = MOVED.get(module, module) + dot + name
-    return found
-
-
-def _without_retired(config: dict[str, Any]) -> dict[str, Any]:
-    """Returns a configuration without what is RETIRED and changed nothing."""
-    found = dict(config)
-    for (group, name), value in RETIRED.items():
-        section = found.get(group)
-        if isinstance(section, dict) and section.get(name, ...) == value:
-            found[group] = {key: each for key, each in section.items() if key != name}
-    return found
 
 
 def identity(run_dir: Path) -> dict[str, Any]:
@@ -298,7 +259,7 @@ def check_named_once(run_dirs: Sequence[Path]) -> None:
 
 
 def of_detector(settings: Mapping[str, Any]) -> bool:
-    """Whether a configuration, or metrics.json, is of a detector; older ones have no task."""
+    """Whether a configuration, or metrics.json, is of a detector."""
     return settings.get("task") == DETECTION
 
 
@@ -381,9 +342,6 @@ def _read_maps(run_dir: Path) -> list[dict[str, Any]]:
     try:
         found = untrusted.read_json(run_dir / MAPS)
         rows = found["scores"] if found["schema"] == SCHEMA else []
-        for row in rows:
-            if "films" in row["mean"]:  # of an earlier version
-                row["mean"]["images"] = row["mean"].pop("films")
         return [row for row in rows if _is_map(row)]
     except (OSError, ValueError, KeyError, TypeError):
         return []

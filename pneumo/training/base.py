@@ -132,9 +132,7 @@ class Task(pl.LightningModule):
         """Takes up the history; says so where the run is computed otherwise than before."""
         self.history = list(checkpoint["history"])
         self.plateau_state = checkpoint.get("plateau")  # the schedule is made after this
-        before = list(checkpoint.get("arithmetic", []))
-        if not before:  # a run begun by an older version
-            return
+        before = list(checkpoint["arithmetic"])
         now = {**self.arithmetic[-1], "from_epoch": len(self.history)}
         changed = [k for k in now if k != "from_epoch" and now[k] != before[-1].get(k)]
         if changed:

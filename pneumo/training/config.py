@@ -224,7 +224,6 @@ class Data(Section):
     aspect: Annotated[str, one_of("stretch", "pad")]
     batch_size: Annotated[int, whole(1, 10**6)]
     num_workers: Annotated[int, whole(0, 512)]
-    resident: Annotated[bool | str | None, one_of("auto", True, False)] = None
     cache_dir: Annotated[str, CACHE_DIR]
     source: Annotated[Source, OBJECT]
 
@@ -247,7 +246,6 @@ class OwnModel(Model):
     batch_norm: Annotated[bool | None, YES_NO] = None
     dense_dropout: Annotated[float | None, BELOW_1] = None
     level_dropout: Annotated[list[float] | None, FIVE_BELOW_1] = None
-    micro_batch: Annotated[int | None, whole(0, 10**6)] = None
     stem: Annotated[int | None, whole(1, 10**4)] = None
     widths: Annotated[list[list[int]] | None, WIDTHS] = None
     dropout: Annotated[float | None, BELOW_1] = None
@@ -453,7 +451,6 @@ class Config(Section):
     seed: Annotated[int, whole(0, MAX_SEED)]
     num_threads: Annotated[int | None, optional(whole(1, MAX_THREADS))]
     run_dir: Annotated[str, RUN_DIR]
-    print_config: Annotated[bool | None, YES_NO] = None
     tags: Annotated[list[str] | None, TAGS] = None
     ensembles: Annotated[dict[str, list[str]] | None, optional(ENSEMBLES)] = None
     protocol: Protocol

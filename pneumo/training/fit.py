@@ -19,7 +19,6 @@ from hydra.utils import instantiate
 
 from pneumo import untrusted
 from pneumo.data import cache, split
-from pneumo.data.augment import Augment, Augmentation
 from pneumo.data.base import DataSet
 from pneumo.data.datamodule import XrayDataModule
 from pneumo.data.labelled import check_names, with_groups
@@ -112,17 +111,8 @@ def fit(config: dict[str, Any], run_dir: Path, *, start: float | None = None) ->
     """
     run = begin(config, run_dir, start=start)
     table, images, device = run.table, run.images, run.device
-    # a run that was begun by an older version has no such setting
-    resident = resident_device(
-        config["data"].get("resident", "auto"), device, augment=instantiate(config["augment"])
-    )
-    arithmetic = {
-        "device": device.type,
-        "threads": torch.get_num_threads(),
-        "micro_batch": config["model"].get("micro_batch", 0),
-        "resident": resident is not None,
-    }
-    network, module, data = build(config, table, images, resident=resident, arithmetic=arithmetic)
+    arithmetic = {"device": device.type, "threads": torch.get_num_threads()}
+    network, module, data = build(config, table, images, arithmetic=arithmetic)
     facts = metadata.describe(config, run.data_set, table, run.split_sha256, network, run.trainer)
     carry_out(run, module, data, facts)
     # the same weights where the last epoch is the best: not scored twice
@@ -302,7 +292,7 @@ def keep_split(run_dir: Path, table: pd.DataFrame) -> str:
             f"a run resumes with the images it began with; those of {run_dir} were others. Name "
             "their folder with data.root=DIR, or start a new run"
         )
-    before = _digests_before(kept)
+    before = untrusted.read_json(kept) if kept.exists() else {}
     for key, changed in (
         ("images_sha256", "files have changed under the same names"),
         ("labels_sha256", "labels or boxes have changed"),
@@ -325,21 +315,11 @@ def _split_before(path: Path) -> str | None:
         return None
 
 
-def _digests_before(kept: Path) -> Mapping[str, Any]:
-    """What a run began with; an older version kept less of it, or nothing."""
-    try:
-        found = untrusted.read_json(kept)
-    except (OSError, ValueError):
-        return {}
-    return found if isinstance(found, dict) else {}
-
-
 def build(
     config: Mapping[str, Any],
     table: pd.DataFrame,
     images: cache.Cache,
     *,
-    resident: torch.device | None = None,
     arithmetic: Mapping[str, Any] | None = None,
 ) -> tuple[Network, Classifier, XrayDataModule]:
     """Returns the network, the module that trains it, and its batches, as ``config`` says.
@@ -348,7 +328,6 @@ def build(
         config: plain, resolved.
         table: split, as read_data returns it.
         images: of all rows of the table.
-        resident: a device that takes all images, see XrayDataModule.
         arithmetic: see Classifier.
     """
     torch.manual_seed(config["seed"])
@@ -361,7 +340,6 @@ def build(
         seed=config["seed"],
         num_classes=network.num_classes,
         num_workers=config["data"]["num_workers"],
-        resident=resident,
         overfit_batches=config["trainer"].get("overfit_batches"),
     )
     mean, std = data.train_statistics()
@@ -398,30 +376,6 @@ def build_network(config: Mapping[str, Any]) -> Network:
     """Returns the network of a configuration; its errors are those of pneumo.models.base.build."""
     size = config["data"]["image_size"]
     return build_any(config["model"], image_size=size, make=instantiate)
-
-
-def resident_device(
-    resident: str | bool, device: torch.device, *, augment: Augmentation
-) -> torch.device | None:
-    """Returns where the images lie while training: on ``device``, or None for the disk; says so.
-
-    Raises:
-        ValueError: they are asked for on the device, and the augmentation has no form for it.
-    """
-    by_batch = isinstance(augment, Augment)
-    if resident is True and not by_batch:
-        raise ValueError(
-            "data.resident=true augments whole batches on the device, which augment=paper and "
-            "augment=none can; others need data.resident=false"
-        )
-    on_device = by_batch and device.type == "cuda" if resident == "auto" else bool(resident)
-    log.info(
-        "Images are %s",
-        f"on the device ({device}), augmented there by the batch"
-        if on_device
-        else "read from the cache on disk, augmented one at a time",
-    )
-    return device if on_device else None
 
 
 def build_trainer(

@@ -38,7 +38,6 @@ NO_ARGUMENTS = {  # keys that are the program's own
 }
 # What takes any keyword, and hands it on to what does not
 HANDS_ON: dict[Any, Callable[..., Any]] = {TensorBoardLogger: SummaryWriter}
-CROSS_ENTROPY = {"_target_": "torch.nn.CrossEntropyLoss"}
 MAX_TRIED = 1000  # epochs that a schedule is stepped through
 NUM_DRAWS = 8  # of an augmentation that is tried, since it may do nothing to an image
 
@@ -206,11 +205,11 @@ def make_loss(config: Mapping[str, Any], target: np.ndarray, num_classes: int) -
     """Returns the loss of a configuration; balanced class weights are those of ``target``.
 
     Args:
-        config: plain, resolved; one of an older run has no loss, and means the cross-entropy.
+        config: plain, resolved.
         target: (N,) class numbers of the train split.
         num_classes: 2 or 3.
     """
-    settings = dict(config.get("loss") or CROSS_ENTROPY)
+    settings = dict(config["loss"])
     if settings.get("class_weights") == losses.BALANCED:
         settings["class_weights"] = losses.balance(target, num_classes=num_classes)
     made: nn.Module = instantiate(settings)

@@ -200,8 +200,6 @@ def _wrong_detection(config: Mapping[str, Any]) -> Iterator[str]:
         )
     if _get(config, "views.mirror") is True:
         yield "views.mirror must be false with task=detection; got true"
-    if _get(config, "data.resident") is True:
-        yield "data.resident must be auto or false with task=detection; got true"
     for name in _get(config, "callbacks", {}):
         if str(_get(config, f"callbacks.{name}._target_")).endswith(CLASSIFIERS_OWN):
             yield f"callbacks.{name} must be left out with task=detection: ~callbacks.{name}"

@@ -10,7 +10,6 @@ import pneumo.data.datamodule
 from pneumo.data.augment import Augment
 from pneumo.data.cache import Cache
 from pneumo.data.datamodule import XrayDataModule, batch_sizes
-from tests.conftest import DEVICES
 
 
 @pytest.fixture
@@ -97,63 +96,6 @@ def test_statistics_are_of_the_train_part_only(table: pd.DataFrame, images: Cach
     assert std == pytest.approx(train.std())
 
 
-@pytest.mark.parametrize("device", DEVICES)
-def test_resident_images_come_in_the_same_batches(
-    table: pd.DataFrame, images: Cache, device: str
-) -> None:
-    read = module(table, images, augment=None)
-    kept = module(table, images, augment=None, resident=torch.device(device))
-    assert len(read.train_dataloader()) == len(kept.train_dataloader())
-    for one, other in zip(epoch(read, 3), epoch(kept, 3), strict=True):
-        assert other.device.type == device
-        assert torch.equal(one, other.cpu())
-    for loader, (same,) in zip(read.val_dataloader(), kept.val_dataloader(), strict=True):
-        whole = [torch.cat(column) for column in zip(*loader, strict=True)]
-        for one, other in zip(whole, same, strict=True):  # in one batch: they are few
-            assert torch.equal(one, other.cpu())
-            assert one.dtype == other.dtype
-
-
-def test_resident_images_augmented_ahead_are_those_of_any_batch(
-    table: pd.DataFrame, images: Cache, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    looks = []
-    for ahead in (1, 8, 512):  # a batch, two of the three, all
-        monkeypatch.setattr(pneumo.data.datamodule, "NUM_AUGMENTED_AHEAD", ahead)
-        data = module(table, images, resident=torch.device("cpu"))
-        assert [len(batch.row) for batch in data.train_dataloader()] == [4, 4, 3]
-        looks.append(epoch(data, 1))
-    for one, *others in zip(*looks, strict=True):
-        assert all(torch.equal(one, other) for other in others)
-
-
-def test_runs_of_a_process_share_the_resident_images(
-    table: pd.DataFrame, images: Cache, tmp_path: Path
-) -> None:
-    file = np.memmap(tmp_path / "images.u8", np.uint8, "w+", shape=images.images.shape)
-    file[:] = images.images
-    kept = Cache(file, images.digests, images.means, images.squares)
-    one, other = (module(table, kept, resident=torch.device("cpu")) for _ in range(2))
-    assert one.on_device is not None
-    assert other.on_device is not None
-    assert one.on_device[0] is other.on_device[0]
-    assert torch.equal(one.on_device[0], torch.from_numpy(images.images))
-
-
-def test_resident_images_are_augmented_anew_in_each_epoch(
-    table: pd.DataFrame, images: Cache
-) -> None:
-    data = module(table, images, resident=torch.device("cpu"))
-    looks = []
-    for number in range(6):
-        image, _, row = epoch(data, number)
-        looks.append(image[row == 5].numpy().tobytes())
-        assert image.dtype == torch.uint8
-    assert len(set(looks)) == 6
-    again = epoch(module(table, images, resident=torch.device("cpu"), batch_size=3), 0)
-    assert again[0][again[2] == 5].numpy().tobytes() == looks[0]
-
-
 def test_any_beginning_of_a_mixed_order_holds_every_class() -> None:
     target = np.repeat([0, 1], [30, 70])
     rows = pneumo.data.datamodule.mixed_order(np.arange(100), target)
@@ -174,14 +116,11 @@ def test_a_single_last_image_joins_the_batch_before_in_training(train: bool) -> 
                 assert sizes == usual
 
 
-@pytest.mark.parametrize("resident", [None, torch.device("cpu")])
-def test_no_batch_of_one_and_no_image_lost(
-    table: pd.DataFrame, images: Cache, resident: torch.device | None
-) -> None:
-    data = module(table, images, batch_size=5, resident=resident)  # 11 images
+def test_no_batch_of_one_and_no_image_lost(table: pd.DataFrame, images: Cache) -> None:
+    data = module(table, images, batch_size=5)  # 11 images
     assert [len(batch.row) for batch in data.train_dataloader()] == [5, 6]
     assert sorted(epoch(data, 2)[2].tolist()) == [0, *range(2, 12)]
-    usual = epoch(module(table, images, batch_size=4, resident=resident), 2)
+    usual = epoch(module(table, images, batch_size=4), 2)
     for one, other in zip(epoch(data, 2), usual, strict=True):
         assert torch.equal(one, other)
     assert len(next(iter(data.loader("val"))).row) == 3

@@ -50,17 +50,13 @@ def test_size_of_each_network(name: str, parameters: int, operations: int) -> No
 
 @pytest.mark.parametrize("name", SIZES)
 @pytest.mark.parametrize("batch_norm", [False, True])
-@pytest.mark.parametrize("micro_batch", [0, 2])
 @pytest.mark.parametrize("device", DEVICES)
-def test_fast_forms_compute_the_plain_network(
-    name: str, batch_norm: bool, micro_batch: int, device: str
-) -> None:
+def test_fast_forms_compute_the_plain_network(name: str, batch_norm: bool, device: str) -> None:
     options = {"level_dropout": [0.0] * 5, "dense_dropout": 0.0, "image_size": 32}
     reference = build(name, batch_norm=batch_norm, **options).double()
     for number, parameter in enumerate(reference.parameters()):  # biases and scales too
         torch.nn.init.normal_(parameter, 0.1, 0.3 if number < 2 else parameter.std().item() + 0.02)
     fast = copy.deepcopy(reference).to(device).to(memory_format=torch.channels_last)
-    fast.micro_batch = micro_batch
     x = 255 * torch.rand(5, 1, 32, 32, dtype=torch.float64)
     x[:, :, :, :12] = 0  # a border, where whole windows tie in the pooling
     outputs = []

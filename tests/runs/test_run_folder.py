@@ -3,7 +3,6 @@ import multiprocessing
 import os
 import subprocess
 import sys
-from importlib import import_module
 from pathlib import Path
 
 import pandas as pd
@@ -193,44 +192,3 @@ def test_a_folder_of_the_users_is_not_removed(
     monkeypatch.chdir(tmp_path / "here")
     run_folder.remove_empty(tmp_path / "theirs" / "run", levels=3)
     assert (tmp_path / "theirs").is_dir()
-
-
-def test_a_run_of_an_earlier_version_names_its_classes_by_their_old_modules(tmp_path: Path) -> None:
-    path = tmp_path / run_folder.CONFIG
-    path.parent.mkdir()
-    path.write_text(
-        "model: {_target_: pneumo.nets.Encoder, depth: 5}\n"
-        "callbacks: [{_target_: pneumo.callbacks.History}, {_target_: torch.nn.ReLU}]\n"
-        "protocol: {split: {_target_: pneumo.split.by_fraction}}\n"
-    )
-    assert run_folder.read_config(tmp_path) == {
-        "model": {"_target_": "pneumo.models.unet_encoder.Encoder", "depth": 5},
-        "callbacks": [
-            {"_target_": "pneumo.training.callbacks.History"},
-            {"_target_": "torch.nn.ReLU"},
-        ],
-        "protocol": {"split": {"_target_": "pneumo.data.split.by_fraction"}},
-    }
-
-
-def test_settings_that_are_gone_are_left_out_where_they_changed_nothing(tmp_path: Path) -> None:
-    path = tmp_path / run_folder.CONFIG
-    path.parent.mkdir()
-    path.write_text("model: {patches: false, name: compact}\naugment: {late: [], late_from: 3}\n")
-    found = run_folder.read_config(tmp_path)
-    assert found == {"model": {"name": "compact"}, "augment": {"late_from": 3}}
-
-
-def test_what_moved_can_be_imported() -> None:
-    for place in run_folder.MOVED.values():
-        import_module(place)
-
-
-def test_heat_map_scores_of_an_earlier_version_are_read(tmp_path: Path) -> None:
-    mean = {"films": 3} | dict.fromkeys(run_folder.MAP_NUMBERS[1:], 0.5)
-    row = {"method": "gradcam", "class": "PNEUMONIA", "checkpoint": "best", "mean": mean}
-    (tmp_path / run_folder.MAPS).write_text(
-        json.dumps({"schema": run_folder.SCHEMA, "scores": [row]})
-    )
-    found = run_folder.read_maps(tmp_path, checkpoint="best")
-    assert [one["mean"]["images"] for one in found] == [3]

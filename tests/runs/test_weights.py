@@ -1,4 +1,4 @@
-"""A checkpoint of any kind becomes weights or a ValueError, and bounds the network it is for."""
+"""A checkpoint of any kind becomes weights or a ValueError."""
 
 import pickle
 import zipfile
@@ -8,9 +8,7 @@ from typing import Any
 
 import pytest
 import torch
-from torch import nn
 
-from pneumo.models.unet_encoder import Encoder
 from pneumo.runs import weights
 
 
@@ -55,8 +53,8 @@ def compressed(path: Path) -> None:
             ),
             "a is no tensor",
         ),
-        (lambda path: with_pickle(path, Big()), "it asks for __builtin__.bytearray"),
-        (lambda path: with_pickle(path, Path("x")), "it asks for pathlib"),
+        (lambda path: with_pickle(path, Big()), "must be a checkpoint of weights only"),
+        (lambda path: with_pickle(path, Path("x")), "must be a checkpoint of weights only"),
         (compressed, "its parts are larger than itself"),
         (lambda path: path.write_bytes(b"PK"), "must be a checkpoint of weights only"),
         (lambda path: path.mkdir(), "must be a regular file"),
@@ -76,26 +74,3 @@ def test_weights_come_back(tmp_path: Path) -> None:
     found = weights.read_weights(tmp_path / "best.ckpt")
     assert list(found) == ["a"]
     assert found["a"].equal(state["network.a"])
-
-
-@pytest.mark.parametrize(
-    "make",
-    [
-        lambda: Encoder(f=100_000, d=3, c=64),
-        lambda: Encoder(f=8, d=3, c=64, image_size=32_768),
-        lambda: nn.Linear(10**6, 10**6),
-        lambda: nn.Sequential(*(nn.Linear(3000, 3000) for _ in range(3))),
-        lambda: torch.arange(10**12),
-    ],
-)
-def test_networks_far_larger_than_their_weights_are_not_built(make: Callable[[], Any]) -> None:
-    with pytest.raises(ValueError, match="far more than its checkpoint holds"):
-        weights.bounded(make, weights={"a": torch.zeros(10)})
-
-
-def test_a_network_is_built_for_its_own_weights() -> None:
-    network = Encoder(f=16, d=3, c=2048, image_size=256)
-    again = weights.bounded(
-        lambda: Encoder(f=16, d=3, c=2048, image_size=256), weights=network.state_dict()
-    )
-    assert again.state_dict().keys() == network.state_dict().keys()

@@ -96,7 +96,6 @@ def test_pictures_have_both_kinds_of_boxes() -> None:
         (["task=detection", "loss=focal"], "loss must be null with task=detection"),
         (["task=detection", "protocol=paper"], "protocol=holdout; got protocol=paper"),
         (["task=detection", "callbacks=[detection,progressive]"], "~callbacks.progressive"),
-        (["task=detection", "data.resident=true"], "data.resident must be auto or false"),
         (["task=detection", "+model.num_classes=3"], "model.num_classes must be an argument of"),
         (["task=detection", "model.width=48"], "model.width must be a multiple of 32"),
         (["task=detection", "model.backbone=vgg16"], "model.backbone must be one of resnet50"),

@@ -1,6 +1,5 @@
 """What ends a training is told with the way out."""
 
-import json
 import time
 from pathlib import Path
 from types import SimpleNamespace
@@ -68,9 +67,6 @@ def test_a_run_does_not_resume_on_other_labels_or_boxes(tmp_path: Path) -> None:
         with pytest.raises(ValueError, match="labels or boxes have changed"):
             fit.keep_split(tmp_path, changed)
     assert (tmp_path / "split.csv").read_text().splitlines()[1].startswith("a.png,1,0,NORMAL")
-    kept = tmp_path / "split.json"
-    kept.write_text(json.dumps({"split_sha256": digest}))  # as of a run of an older version
-    assert fit.keep_split(tmp_path, moved) == digest
 
 
 def test_a_run_took_the_time_on_the_clock_and_its_earlier_epochs() -> None:

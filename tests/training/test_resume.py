@@ -97,13 +97,10 @@ def test_other_images_of_the_same_names_are_refused(
     Image.open(one).rotate(180).save(one)
     assert train("resume=run") == 2
     assert "files have changed under the same names" in capsys.readouterr().err
-    (tmp_path / "run" / "split.json").unlink()  # as in a run of an older version
-    assert train("resume=run") == 0
 
 
-@pytest.mark.parametrize("resident", ["false", "true"])
-def test_a_last_batch_of_one_image_trains(train: Command, tmp_path: Path, resident: str) -> None:
-    size = ("data.batch_size=8", "trainer.max_epochs=1", f"data.resident={resident}")
+def test_a_last_batch_of_one_image_trains(train: Command, tmp_path: Path) -> None:
+    size = ("data.batch_size=8", "trainer.max_epochs=1")
     assert train("hydra.run.dir=run", *TINY, *size) == 0
     assert metrics(tmp_path / "run")["data"]["splits"]["train"]["images"] % 8 == 1
 
