@@ -293,7 +293,7 @@ def test_what_lies_beside_the_labels_is_told_once(
     (data / "NORMAL" / "notes.txt").touch()
     (data / "loose.jpeg").touch()
     assert call(folder / "a", folder / "paper", "--data", data) == 0
-    said = "Left out 3 that are not used: VIRUS/, loose.jpeg, NORMAL/notes.txt"
+    said = "Left out 3 that are not used: 'VIRUS/', 'loose.jpeg', 'NORMAL/notes.txt'"
     assert caplog.messages.count(said) == len(caplog.messages) == 1
 
 
@@ -511,7 +511,7 @@ def test_folder_without_labels_is_named(
     for label in labels:
         shutil.copytree(fresh / label, tmp_path / "data" / label)
     assert call(folder / "a", "--data", tmp_path / "data") == 2
-    message = "need images of both labels" if labels else "must be a folder with NORMAL and"
+    message = "must hold images of both labels" if labels else "must be a folder with NORMAL and"
     assert message in capsys.readouterr().err
 
 

@@ -23,7 +23,7 @@ PAPER = partial(by_fraction, fractions={"train": 0.7, "test": 0.3})
 HOLDOUT = partial(by_fraction, fractions={"train": 0.6, "val": 0.1, "test": 0.3})
 OFFICIAL = partial(official, val=0.1)
 FOLD = partial(k_fold, k=5, fold=0, val=0.1)
-PROTOCOLS = {"paper": PAPER, "holdout": HOLDOUT, "official": OFFICIAL, "kfold": FOLD}
+PROTOCOLS = {"paper": PAPER, "holdout": HOLDOUT, "official": OFFICIAL, "kfold": FOLD, "own": own}
 
 
 @pytest.fixture(scope="module")
