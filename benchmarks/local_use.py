@@ -1,6 +1,6 @@
 """What a hospital would get: coverage of prediction sets, thresholds from a few of its images.
 
-`python -m benchmarks.local_use` prints the tables of docs/results.md, of the runs kept in
+`python -m benchmarks.local_use` prints the tables of docs/notes/test-folder.md, of the runs kept in
 docs/runs. The set's own test folder, taken differently from its train folder, stands for another
 hospital. No image is read.
 """

@@ -1,0 +1,28 @@
+"""Every score that README.md and docs/ quote comes from the kept runs."""
+
+import pytest
+
+from benchmarks import figures
+from tests.conftest import ROOT
+
+PAGES = sorted(page.relative_to(ROOT).as_posix() for page in figures.pages())
+SIMULATED = ("docs/intervals.md",)  # by benchmarks/coverage.py, without the kept runs
+
+
+@pytest.mark.parametrize("page", PAGES)
+def test_quoted_scores_are_those_of_the_kept_runs(page: str) -> None:
+    text = (ROOT / page).read_text()
+    assert figures.made(text) == text, "run python -m benchmarks.figures"
+
+
+@pytest.mark.parametrize("page", [page for page in PAGES if page not in SIMULATED])
+def test_no_score_is_quoted_by_hand(page: str) -> None:
+    assert figures.unmarked((ROOT / page).read_text()) == []
+
+
+def test_a_figure_changed_by_hand_is_found() -> None:
+    text = (ROOT / "docs" / "results.md").read_text()
+    first = figures.SCORE.search(text)
+    assert first is not None
+    assert figures.made(text.replace(first[0], "0.123", 1)) == text
+    assert figures.unmarked("an accuracy of 0.961, **0.9123**, 10.123 and 0.95") == ["0.961"]
