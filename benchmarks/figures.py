@@ -6,6 +6,8 @@ fails where a page differs. It reads metrics.json of the kept runs, and no image
 """
 
 import argparse
+import contextlib
+import io
 import json
 import re
 from collections.abc import Callable, Iterator, Sequence
@@ -14,6 +16,7 @@ from typing import Any
 
 import numpy as np
 
+from pneumo import evaluate
 from pneumo.evaluation import published
 from pneumo.evaluation.intervals import corrected_t_test
 from pneumo.report.wording import DASH, decimal, interval
@@ -24,7 +27,7 @@ RUNS = ROOT / "docs" / "runs"
 PAGES = ("README.md", "docs/*.md")
 MARKED = re.compile(r"(<!-- figures (\w+) -->\n)(.*?)(<!-- end figures -->)", re.DOTALL)
 SCORE = re.compile(r"(?<![\d.,])[01]\.\d{3}(?!\d)")  # such as 0.961, but not 10.0123
-FENCED = re.compile(r"^```.*?^```", re.DOTALL | re.MULTILINE)
+CODE = re.compile(r"^```.*?^```|`[^`\n]+`", re.DOTALL | re.MULTILINE)
 NAMES = {"recall_normal": "specificity", "recall_pneumonia": "sensitivity", "auroc": "AUROC"}
 NAMES |= {"f1_normal": "F1 of NORMAL", "accuracy": "accuracy"}
 SVM = "model=thumbnail_svm,seed={},data=kermany"
@@ -273,6 +276,15 @@ def results_comparison() -> str:
     return table([*header, *(NAMES[key] for key in keys), "seconds an epoch"], rows, text=3)
 
 
+def use_evaluate() -> str:
+    """The beginning of what evaluate prints of the packaged network; it needs no image."""
+    printed = io.StringIO()
+    with contextlib.redirect_stdout(printed):
+        evaluate.main(["pretrained:compact"])
+    shown = printed.getvalue().partition("  at a prevalence")[0]
+    return f"```console\n$ python -m pneumo.evaluate pretrained:compact\n{shown}```\n"
+
+
 def _by_auroc(run: Run) -> float:
     return scores([run], "auroc")[0]
 
@@ -287,7 +299,7 @@ MAKERS: dict[str, Callable[[], str]] = {
     for maker in (readme_results, readme_margin, readme_figure1, readme_kaggle)
 } | {
     maker.__name__: maker
-    for maker in (results_random, results_pairs, results_official, results_comparison)
+    for maker in (results_random, results_pairs, results_official, results_comparison, use_evaluate)
 }
 
 
@@ -303,8 +315,8 @@ def made(text: str) -> str:
 
 
 def unmarked(text: str) -> list[str]:
-    """Returns the scores of a page that stand in no mark and in no output of a command."""
-    return SCORE.findall(FENCED.sub("", MARKED.sub("", text)))
+    """Returns the scores of a page that stand in no mark, no command and no output of one."""
+    return SCORE.findall(CODE.sub("", MARKED.sub("", text)))
 
 
 def main() -> None:
