@@ -300,7 +300,7 @@ def test_equal_predictions_have_no_margin(tmp_path: Path) -> None:
     edit(svm, lambda content: content.update(best=scored))
     rows = table(write_report([tmp_path]) / "comparisons.csv")
     row = found(rows, what="tiny minus thumbnail_svm", score="auroc")
-    assert (row["difference"], row["low"], row["high"]) == ("0", "0", "0")
+    assert (row["difference"], row["low"], row["high"]) == ("0", "", "")
 
 
 def test_baselines_alone_are_reported(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
