@@ -17,14 +17,14 @@ from pneumo.runs import detection_run, output, pretrained, run_folder
 from pneumo.runs.checkpoint import CHECKPOINTS, load
 
 SCORES = "scores.json"
-MAX_OWN = 32  # radiographs spread over the run's test split, where none are named
+MAX_OWN = 100  # radiographs drawn from the run's test split, where none are named
 
 EXAMPLES = """\
 examples:
   python -m pneumo.heatmap RUN --out maps --score
-      32 images spread over the run's test split; the scores also go into the
-      run folder, as heatmap.json, from where the report and the model card
-      take them
+      100 images drawn at random (seed 0) from the run's test split; the scores
+      also go into the run folder, as heatmap.json, from where pictures, the
+      report and the model card take them
   python -m pneumo.heatmap RUN radiograph.png --out maps
   python -m pneumo.heatmap pretrained:compact radiograph.png --out maps
       of the network that comes with the package
@@ -33,25 +33,27 @@ examples:
   python -m pneumo.heatmap RUN radiographs/ --out maps --score
       also maps/scores.json, what the maps are worth
 
-Each picture says the file's name, the probability, the decision and its
-threshold (of the run's validation split, or 0.5), above the image; it shows
-the image, and over it what speaks for the class asked for:
-bright is most, and the scale is that picture's own, so two pictures do not
-compare. gradcam is coarse (the image in 8 x 8 fields at 256 pixels) and quick;
-occlusion covers one window after another and measures what that costs; it
-needs no gradient and takes seconds a radiograph.
+The legend of a picture has the file's name, the probability, the decision and
+its threshold (of the run's validation split, or 0.5), and what such maps are
+worth on the run's own images. Bright is the most evidence for the class, on a
+scale of that picture alone, so two pictures do not compare.
+
+Without --method it is the one that measured best for the network (docs/use.md).
+gradcam and layercam are quick, and as coarse as the layer they are taken from.
+occlusion covers one window after another; integrated follows the gradient from
+the blurred image to the image. Both take longer: up to seconds an image.
 
 The numbers of --score, means over the radiographs and each radiograph's:
   deletion   area under the class's probability while the brightest places are
              blurred away first
   random     the same with places in random order, the baseline
-  gap        random - deletion: above 0, the map knows more than chance; near
-             0, it explains nothing
+  gap        random - deletion, with its 95 % interval: above 0, the map knows
+             more than chance; near 0, it explains nothing
   randomised rank correlation with the maps of networks of random weights
              (Adebayo et al., 2018): near 0 is right; near 1, the map shows the
              radiograph and not what was learnt
-  flat       images on which nothing spoke for the class, so that there is no
-             map to score
+  flat       images on which the method finds no evidence for the class, so
+             that there is no map to score
 
 A second call into the same folder replaces its list, heatmaps.json, and its
 scores.
@@ -65,6 +67,8 @@ MEANING = {
     "deletion": "area under the class's probability, brightest places blurred first; low is good",
     "random": "the same, places in random order: the baseline",
     "gap": "random - deletion; above 0 if the map knows more than chance",
+    "gap_low": "lower end of the gap's 95 % interval",
+    "gap_high": "upper end",
     "randomised": "rank correlation with maps of random networks; near 0 is right",
 }
 
@@ -92,7 +96,7 @@ def heatmaps(
     paths: Sequence[str],
     *,
     out: Path,
-    method: str = "gradcam",
+    method: str | None = None,
     class_name: str = PNEUMONIA,
     checkpoint: str = "best",
     score: bool = False,
@@ -104,7 +108,7 @@ def heatmaps(
         run_dir: a finished run.
         paths: files or folders of radiographs; of none, radiographs of the run's own test split.
         out: a folder that is new, empty, or of an earlier call.
-        method: gradcam or occlusion.
+        method: of heatmap_images.METHODS; None: the network's own.
         class_name: NORMAL or PNEUMONIA (of three classes, bacteria and virus together).
         checkpoint: best or last.
         trust: packages whose networks the run folder may ask for, see pneumo.runs.checkpoint.
@@ -130,7 +134,7 @@ def heatmaps(
         raise ValueError(f"name at least one radiograph; found none in {', '.join(paths)}")
     album = heatmap_images.Album(out, request, names, flag="--out")
     failed = 0
-    for name in tqdm(names, desc=method, unit=" images", disable=None):
+    for name in tqdm(names, desc=request.method, unit=" images", disable=None):
         try:
             radiograph = reader.decode(name)[0]
         except ValueError as error:
@@ -139,10 +143,12 @@ def heatmaps(
             album.radiographs.append({"file": output.printable(Path(name).name), "error": reason})
             failed += 1
             continue
-        found = heatmap_images.explain(request, radiograph, name=name)
-        album.add(name, found, **(_scores(request, found) if score else {}))
+        found = heatmap_images.explain(request, radiograph, name=name, score=score)
+        album.add(name, found, **_scores(request, found))
     album.write_list()
     sys.stdout.write(f"{cli.counted(len(names) - failed, 'picture')} in {out}\n")
+    if not score:
+        sys.stdout.write(f"{request.method}: {heatmap_images.verdict(request.scores)}\n")
     if score:
         summary = _write_scores(out / SCORES, album)
         if not paths and not pretrained.is_shipped(run_dir):
@@ -151,7 +157,7 @@ def heatmaps(
 
 
 def _own_radiographs(run_dir: Path) -> list[str]:
-    """Up to MAX_OWN radiographs spread evenly over the run's test split; errors as members.read."""
+    """Up to MAX_OWN radiographs drawn from the run's test split; errors as ensemble.read."""
     member = ensemble.read(run_dir)
     root = ensemble.own_images(member)
     if root is None:
@@ -160,35 +166,36 @@ def _own_radiographs(run_dir: Path) -> list[str]:
             "PNEUMO_DATA (or, for generated ones, PNEUMO_CACHE) as it was for the training"
         )
     paths = member.of_split("test")["path"]
-    chosen = np.linspace(0, len(paths) - 1, min(MAX_OWN, len(paths))).round().astype(int)
-    return [str(root / paths[number]) for number in chosen]
+    drawn = np.random.default_rng(0).choice(len(paths), min(MAX_OWN, len(paths)), replace=False)
+    return [str(root / paths[number]) for number in sorted(drawn)]
 
 
 def _scores(request: HeatmapRequest, made: Heatmap) -> dict[str, float]:
+    """The scores of one map; none where it was not scored."""
+    if made.scores is None:
+        return {}
     from pneumo.inference import saliency
 
     model, prepared, heat = request.model, made.prepared, made.heat
-    found = saliency.faithfulness(model, prepared, heat)
     randomised = saliency.randomised_correlation(model, prepared, heat, method=request.method)
-    return {**found._asdict(), "randomised": randomised}
+    return {**made.scores._asdict(), "randomised": randomised}
 
 
 def _write_scores(path: Path, album: heatmap_images.Album) -> dict[str, Any]:
     """Writes scores.json, prints the means and returns them."""
+    from pneumo.inference import saliency
+
     rows = [row for row in album.radiographs if "gap" in row]
     scored = [row for row in rows if not row["flat"]]
-    means = {}
-    for key in MEANING:
-        known = [row[key] for row in scored if np.isfinite(row[key])]
-        means[key] = float(np.mean(known)) if known else float("nan")
-    better = float(np.mean([row["gap"] > 0 for row in scored])) if scored else float("nan")
     counts = {"images": len(scored), "flat": len(rows) - len(scored)}
-    summary = counts | means | {"share_of_gaps_above_0": better}
+    summary = counts | saliency.means(scored)
     run_folder.write_json(
         path, album.about | {"meaning": MEANING, "mean": summary, "images": album.radiographs}
     )
-    told = "   ".join(f"{key} {value:.3f}" for key, value in means.items())
-    sys.stdout.write(f"{told}\n({len(scored)} radiographs, {counts['flat']} flat)\n{path}\n")
+    known = {key: summary[key] for key in MEANING if summary[key] is not None}
+    told = "   ".join(f"{key} {value:.3f}" for key, value in known.items())
+    worth = heatmap_images.verdict(summary)
+    sys.stdout.write(f"{told}\n{album.about['method']}: {worth}\n{path}\n")
     return summary
 
 
@@ -209,7 +216,7 @@ def _parser() -> cli.Parser:
     )
     parser.add_argument("--out", type=Path, required=True, metavar="DIR", help="for the pictures")
     parser.add_argument(
-        "--method", choices=METHODS, default=METHODS[0], help="default: %(default)s"
+        "--method", choices=METHODS, help="default: the network's own, see docs/use.md"
     )
     parser.add_argument(
         "--class",

@@ -1,5 +1,7 @@
 from collections import Counter
+from collections.abc import Callable
 from functools import partial
+from typing import Any
 
 import pytest
 import torch
@@ -14,7 +16,7 @@ from pneumo.training.task import Classifier
 
 SIDE = 32
 BOTH = Views(mirror=True)
-FAMILIES = {
+FAMILIES: dict[str, Callable[[], Network]] = {
     "encoder": lambda: Encoder(f=2, d=4, c=4, image_size=SIDE),
     "compact": lambda: Wrapped(Compact(), image_size=SIDE),
     "compact, per image": lambda: Wrapped(Compact(per_image=True), image_size=SIDE),
@@ -24,8 +26,7 @@ FAMILIES = {
 @pytest.fixture(params=list(FAMILIES))
 def network(request: pytest.FixtureRequest) -> Network:
     torch.manual_seed(0)
-    made: Network = FAMILIES[request.param]().eval()
-    return made
+    return FAMILIES[request.param]().eval()
 
 
 @pytest.fixture
@@ -75,7 +76,7 @@ def test_each_view_costs_a_forward_pass(network: Network) -> None:
 
 
 def test_a_classifier_is_trained_on_one_view_and_scored_on_all(network: Network, x: Tensor) -> None:
-    unused = {"optimizer": None, "schedule": None, "eval_splits": [], "seed": 0}
+    unused: dict[str, Any] = {"optimizer": None, "schedule": None, "eval_splits": [], "seed": 0}
     module = Classifier(network, views=BOTH, **unused).eval()
     torch.testing.assert_close(module(x), BOTH.logits(network, x))
     module.train()

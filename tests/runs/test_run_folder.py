@@ -224,13 +224,3 @@ def test_settings_that_are_gone_are_left_out_where_they_changed_nothing(tmp_path
 def test_what_moved_can_be_imported() -> None:
     for place in run_folder.MOVED.values():
         import_module(place)
-
-
-def test_heat_map_scores_of_an_earlier_version_are_read(tmp_path: Path) -> None:
-    mean = {"films": 3} | dict.fromkeys(run_folder.MAP_NUMBERS[1:], 0.5)
-    row = {"method": "gradcam", "class": "PNEUMONIA", "checkpoint": "best", "mean": mean}
-    (tmp_path / run_folder.MAPS).write_text(
-        json.dumps({"schema": run_folder.SCHEMA, "scores": [row]})
-    )
-    found = run_folder.read_maps(tmp_path, checkpoint="best")
-    assert [one["mean"]["images"] for one in found] == [3]
