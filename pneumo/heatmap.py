@@ -22,12 +22,14 @@ from pneumo.runs import detection_run, output, pretrained, run_folder
 from pneumo.runs.checkpoint import load
 
 SCORES = "scores.json"
-MAX_OWN = 32  # radiographs spread over the run's test split, where none are named
+MAX_OWN = 100  # radiographs drawn from the run's test split, where none are named
 
 MEANING = {
     "deletion": "area under the class's probability, brightest places blurred first; low is good",
     "random": "the same, places in random order: the baseline",
     "gap": "random - deletion; above 0 if the map knows more than chance",
+    "gap_low": "lower end of the gap's 95 % interval",
+    "gap_high": "upper end",
     "randomised": "rank correlation with maps of random networks; near 0 is right",
 }
 
@@ -55,7 +57,7 @@ def heatmaps(
     paths: Sequence[str],
     *,
     out: Path,
-    method: str = "gradcam",
+    method: str | None = None,
     class_name: str = PNEUMONIA,
     checkpoint: str = "best",
     score: bool = False,
@@ -67,7 +69,7 @@ def heatmaps(
         run_dir: a finished run.
         paths: files or folders of radiographs; of none, radiographs of the run's own test split.
         out: a folder that is new, empty, or of an earlier call.
-        method: gradcam or occlusion.
+        method: of choices.METHODS; None: the network's own.
         class_name: NORMAL or PNEUMONIA (of three classes, bacteria and virus together).
         checkpoint: best or last.
         trust: packages whose networks the run folder may ask for, see pneumo.runs.checkpoint.
@@ -97,9 +99,11 @@ def heatmaps(
         summary = _write_scores(album) if score else {}
     sys.stdout.write(f"{cli.counted(len(names) - failed, 'picture')} in {out}\n")
     if score:
-        sys.stdout.write(f"{_said(summary)}\n{out / SCORES}\n")
+        sys.stdout.write(f"{_said(summary, method=request.method)}\n{out / SCORES}\n")
         if not paths and not pretrained.is_shipped(run_dir):
             run_folder.write_maps(run_dir, album.about | {"of": "the test split", "mean": summary})
+    else:
+        sys.stdout.write(f"{request.method}: {heatmap_images.verdict(request.scores)}\n")
     return cli.UNREADABLE if failed else 0
 
 
@@ -117,13 +121,13 @@ def _draw(
             album.radiographs.append({"file": output.printable(Path(name).name), "error": reason})
             failed += 1
             continue
-        found = heatmap_images.explain(request, radiograph, name=name)
-        album.add(name, found, **(_scores(request, found) if score else {}))
+        found = heatmap_images.explain(request, radiograph, name=name, score=score)
+        album.add(name, found, **_scores(request, found))
     return failed
 
 
 def _own_radiographs(run_dir: Path) -> list[str]:
-    """Up to MAX_OWN radiographs spread evenly over the run's test split; errors as members.read."""
+    """Up to MAX_OWN radiographs drawn from the run's test split; errors as ensemble.read."""
     member = ensemble.read(run_dir)
     root = ensemble.own_images(member)
     if root is None:
@@ -132,30 +136,29 @@ def _own_radiographs(run_dir: Path) -> list[str]:
             "PNEUMO_DATA (or, for generated ones, PNEUMO_CACHE) as it was for the training"
         )
     paths = member.of_split("test")["path"]
-    chosen = np.linspace(0, len(paths) - 1, min(MAX_OWN, len(paths))).round().astype(int)
-    return [str(root / paths[number]) for number in chosen]
+    drawn = np.random.default_rng(0).choice(len(paths), min(MAX_OWN, len(paths)), replace=False)
+    return [str(root / paths[number]) for number in sorted(drawn)]
 
 
 def _scores(request: HeatmapRequest, made: Heatmap) -> dict[str, float]:
+    """The scores of one map; none where it was not scored."""
+    if made.scores is None:
+        return {}
     from pneumo.inference import saliency
 
     model, prepared, heat = request.model, made.prepared, made.heat
-    found = saliency.faithfulness(model, prepared, heat)
     randomised = saliency.randomised_correlation(model, prepared, heat, method=request.method)
-    return {**found._asdict(), "randomised": randomised}
+    return {**made.scores._asdict(), "randomised": randomised}
 
 
 def _write_scores(album: heatmap_images.Album) -> dict[str, Any]:
     """Writes scores.json and returns the means."""
+    from pneumo.inference import saliency
+
     rows = [row for row in album.radiographs if "gap" in row]
     scored = [row for row in rows if not row["flat"]]
-    means = {}
-    for key in MEANING:
-        known = [row[key] for row in scored if np.isfinite(row[key])]
-        means[key] = float(np.mean(known)) if known else float("nan")
-    better = float(np.mean([row["gap"] > 0 for row in scored])) if scored else float("nan")
     counts = {"images": len(scored), "flat": len(rows) - len(scored)}
-    summary = counts | means | {"share_of_gaps_above_0": better}
+    summary = counts | saliency.means(scored)
     run_folder.write_json(
         album.folder / SCORES,
         album.about | {"meaning": MEANING, "mean": summary, "images": album.radiographs},
@@ -163,6 +166,7 @@ def _write_scores(album: heatmap_images.Album) -> dict[str, Any]:
     return summary
 
 
-def _said(summary: dict[str, Any]) -> str:
-    means = "   ".join(f"{key} {summary[key]:.3f}" for key in MEANING)
-    return f"{means}\n({summary['images']} radiographs, {summary['flat']} flat)"
+def _said(summary: dict[str, Any], *, method: str) -> str:
+    known = {key: summary[key] for key in MEANING if summary[key] is not None}
+    means = "   ".join(f"{key} {value:.3f}" for key, value in known.items())
+    return f"{means}\n{method}: {heatmap_images.verdict(summary)}"

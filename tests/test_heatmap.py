@@ -10,7 +10,6 @@ import torch
 from PIL import Image
 
 from pneumo import heatmap
-from pneumo.choices import METHODS
 from pneumo.data import image
 from pneumo.heatmap import main
 from pneumo.inference import heatmap_images, saliency
@@ -35,7 +34,15 @@ def run(phantoms: Path, cache_dir: Path, tmp_path_factory: pytest.TempPathFactor
         patch.setenv("PNEUMO_DATA", str(phantoms))
         patch.setenv("PNEUMO_CACHE", str(cache_dir))
         patch.setattr(
-            sys, "argv", ["train", f"hydra.run.dir={folder}", "trainer.max_epochs=2", *SMALL]
+            sys,
+            "argv",
+            [
+                "train",
+                f"hydra.run.dir={folder}",
+                "trainer.max_epochs=2",
+                "views.mirror=true",
+                *SMALL,
+            ],
         )
         train()
     return folder
@@ -110,7 +117,7 @@ def test_randomised_weights_are_others_and_the_network_keeps_its_own() -> None:
         assert torch.equal(value, before[name])
 
 
-@pytest.mark.parametrize("method", METHODS)
+@pytest.mark.parametrize("method", saliency.ATTRIBUTIONS)
 @pytest.mark.parametrize("num_classes", [2, 3])
 def test_maps_are_in_0_to_1_for_each_class(method: str, num_classes: int) -> None:
     torch.manual_seed(0)
@@ -166,8 +173,9 @@ def test_command_writes_a_picture_for_each_radiograph(
     one = checkpoint.load(run)
     prepared = image.prepare((radiographs / "radiograph.jpeg").read_bytes(), size=SIDE)
     with torch.no_grad():
-        wanted = one.network(torch.tensor(prepared)[None, None].float()).softmax(1)[0, 1]
-    assert listed["images"][0]["probability"] == pytest.approx(float(wanted), abs=1e-5)
+        wanted = one.views.logits(one.network, torch.tensor(prepared)[None, None].float())
+    sick = float(wanted.softmax(1)[0, 1])
+    assert listed["images"][0]["probability"] == pytest.approx(sick, abs=1e-5)
 
 
 def test_scores_are_written_with_their_meaning(
@@ -323,11 +331,41 @@ def test_the_picture_says_file_decision_and_threshold(
                 one, checkpoint="best", class_name=name, threshold=threshold
             )
             heatmap_images.explain(request, noise().astype(np.uint8), name="folder/a.png")
-            file, said, _ = legends[-1].splitlines()
+            file, decision, _, worth = legends[-1].splitlines()
             assert file == "a.png"
-            assert f"Called {called}: PNEUMONIA " in said
-            assert said.endswith(f"threshold {threshold:.3f}")
+            assert f"Predicted {called}: PNEUMONIA " in decision
+            assert decision.endswith(f"threshold {threshold:.3f}")
+            assert worth.startswith("Not scored: run with --score")
     point = {"operating_point": {"threshold": 0.85, "fixed_on": "val"}}
     one.metrics["assessment"] = point
     assert heatmap_images.make_request(one, checkpoint="best").threshold == 0.85
     assert heatmap_images.make_request(one, checkpoint="last").threshold == 0.5
+
+
+def test_the_picture_says_what_such_maps_are_worth(
+    run: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    copy = Path(shutil.copytree(run, tmp_path / "run"))
+    legends: list[str] = []
+    monkeypatch.setattr(heatmap_images, "_draw", lambda _r, _h, legend: legends.append(legend))
+    numbers = dict.fromkeys(run_folder.MAP_NUMBERS, 0.1) | {"images": 30, "flat": 2}
+    about = {"class": "PNEUMONIA", "checkpoint": "best", "method": "occlusion"}
+
+    def legend(*, method: str = "occlusion", score: bool = False) -> str:
+        request = heatmap_images.make_request(
+            checkpoint.load(copy), checkpoint="best", method=method
+        )
+        heatmap_images.explain(request, noise().astype(np.uint8), score=score)
+        return legends[-1]
+
+    for low, verdict in ((0.01, "+0.100, better"), (-0.01, "+0.100, no better")):
+        run_folder.write_maps(copy, about | {"mean": numbers | {"gap_low": low}})
+        assert f"deletion gap {verdict} than random order" in legend()
+    assert "32 test images, 2 maps flat" in legend()
+    assert "Not scored: run with --score" in legend(method="integrated")
+    assert "This map: deletion gap" in legend(score=True)
+    flat = lambda _model, image: torch.zeros(image[:, 0].shape)  # noqa: E731
+    monkeypatch.setitem(saliency.ATTRIBUTIONS, "occlusion", flat)
+    text = legend()
+    assert "flat map: this method finds no evidence for PNEUMONIA; probability 0." in text
+    assert "Nothing in the radiograph" not in text

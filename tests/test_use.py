@@ -59,7 +59,7 @@ def test_the_walk_goes_from_training_to_predictions(tmp_path: Path) -> None:
     assert "LEARNT NOTHING" not in card
     scores = json.loads((out / "run" / "metrics.json").read_text())["best"]["test"]
     assert scores["auroc"] > 0.8
-    assert "| gradcam | PNEUMONIA |" in card
+    assert "| integrated | PNEUMONIA |" in card
     page = (out / "report" / "report.html").read_text()
     assert "What the scores are worth" in page
     assert "What the heat maps are worth" in page

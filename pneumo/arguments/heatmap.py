@@ -11,9 +11,9 @@ from pneumo.labels import CLASS_NAMES, PNEUMONIA
 EXAMPLES = """\
 examples:
   python -m pneumo.heatmap RUN --out maps --score
-      32 images spread over the run's test split; the scores also go into the
-      run folder, as heatmap.json, from where the report and the model card
-      take them
+      100 images drawn at random (seed 0) from the run's test split; the scores
+      also go into the run folder, as heatmap.json, from where pictures, the
+      report and the model card take them
   python -m pneumo.heatmap RUN radiograph.png --out maps
   python -m pneumo.heatmap pretrained:compact radiograph.png --out maps
       of the network that comes with the package
@@ -22,25 +22,27 @@ examples:
   python -m pneumo.heatmap RUN radiographs/ --out maps --score
       also maps/scores.json, what the maps are worth
 
-Each picture says the file's name, the probability, the decision and its
-threshold (of the run's validation split, or 0.5), above the image; it shows
-the image, and over it what speaks for the class asked for:
-bright is most, and the scale is that picture's own, so two pictures do not
-compare. gradcam is coarse (the image in 8 x 8 fields at 256 pixels) and quick;
-occlusion covers one window after another and measures what that costs; it
-needs no gradient and takes seconds a radiograph.
+The legend of a picture has the file's name, the probability, the decision and
+its threshold (of the run's validation split, or 0.5), and what such maps are
+worth on the run's own images. Bright is the most evidence for the class, on a
+scale of that picture alone, so two pictures do not compare.
+
+Without --method it is the one that measured best for the network (docs/use.md).
+gradcam and layercam are quick, and as coarse as the layer they are taken from.
+occlusion covers one window after another; integrated follows the gradient from
+the blurred image to the image. Both take longer: up to seconds an image.
 
 The numbers of --score, means over the radiographs and each radiograph's:
   deletion   area under the class's probability while the brightest places are
              blurred away first
   random     the same with places in random order, the baseline
-  gap        random - deletion: above 0, the map knows more than chance; near
-             0, it explains nothing
+  gap        random - deletion, with its 95 % interval: above 0, the map knows
+             more than chance; near 0, it explains nothing
   randomised rank correlation with the maps of networks of random weights
              (Adebayo et al., 2018): near 0 is right; near 1, the map shows the
              radiograph and not what was learnt
-  flat       images on which nothing spoke for the class, so that there is no
-             map to score
+  flat       images on which the method finds no evidence for the class, so
+             that there is no map to score
 
 --out is written at the end, whole or not at all. A second call into the same
 folder replaces its list, heatmaps.json, and its scores; other pictures stay.
@@ -70,7 +72,7 @@ def parse(arguments: Sequence[str] | None) -> argparse.Namespace:
     )
     parser.add_argument("--out", type=Path, required=True, metavar="DIR", help="for the pictures")
     parser.add_argument(
-        "--method", choices=METHODS, default=METHODS[0], help="default: %(default)s"
+        "--method", choices=METHODS, help="default: the network's own, see docs/use.md"
     )
     parser.add_argument(
         "--class",

@@ -3,7 +3,7 @@
 import hashlib
 import io
 import os
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -15,6 +15,7 @@ from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 
 from pneumo import atomic, untrusted
+from pneumo.choices import METHODS
 from pneumo.data import image
 from pneumo.data.reader import STANDARD_INPUT
 from pneumo.labels import CLASS_NAMES, NORMAL, PNEUMONIA
@@ -22,9 +23,14 @@ from pneumo.runs import output, run_folder
 from pneumo.runs.checkpoint import Trained, check_finite
 
 if TYPE_CHECKING:  # the extra is asked for when it is needed
-    from pneumo.inference.saliency import LogOdds
+    from pneumo.inference.saliency import Faithfulness, LogOdds
 
-TITLES = {"gradcam": "Grad-CAM", "occlusion": "Occlusion"}
+TITLES = {
+    "gradcam": "Grad-CAM",
+    "layercam": "LayerCAM",
+    "occlusion": "Occlusion",
+    "integrated": "Integrated gradients",
+}
 LIST = "heatmaps.json"
 WRITER = "pneumo.heatmap"  # what makes a folder one of ours
 MAX_SIDE = 1024  # pixels of the radiograph as it is drawn; larger ones are shrunk
@@ -36,14 +42,15 @@ OPACITY = 0.6  # of the strongest colour; the radiograph must be seen beneath
 
 @dataclass(frozen=True)
 class HeatmapRequest:
-    """What a heat map is asked for: network, class and method."""
+    """What a heat map shows: network, class and method."""
 
     one: Trained  # on the CPU
     model: "LogOdds"
     name: str  # of the class
     method: str
     checkpoint: str
-    threshold: float = 0.5  # on the probability of PNEUMONIA, from which it is called
+    threshold: float = 0.5  # on the probability of PNEUMONIA, from which it is predicted
+    scores: Mapping[str, Any] | None = None  # the run's own in heatmap.json; None: not scored
 
 
 @dataclass(frozen=True)
@@ -54,10 +61,11 @@ class Heatmap:
     heat: np.ndarray  # (S, S) float32 in [0, 1]
     probability: float  # of the class asked for
     png: bytes
+    scores: "Faithfulness | None" = None  # of this map
 
     @property
     def flat(self) -> bool:
-        """Whether nothing in the radiograph speaks for the class."""
+        """Whether the method finds no evidence for the class."""
         return not self.heat.any()
 
 
@@ -66,19 +74,22 @@ def make_request(
     *,
     checkpoint: str,
     class_name: str = PNEUMONIA,
-    method: str = "gradcam",
+    method: str | None = None,
     threshold: float | None = None,
 ) -> HeatmapRequest:
     """Returns the request; of three classes, bacteria and virus together are PNEUMONIA.
 
-    Without a threshold the decision is at that which the run fixed on its validation split, or at
-    0.5 where it fixed none.
+    Without a method it is the network's own, see Network.heatmap_method. Without a threshold the
+    decision is at that which the run fixed on its validation split, or at 0.5 where it fixed none.
 
     Raises:
-        ValueError: there is no such class, or captum is not installed.
+        ValueError: there is no such class or method, or captum is not installed.
     """
     if class_name not in CLASS_NAMES:
         raise ValueError(f"--class must be one of {', '.join(CLASS_NAMES)}; got {class_name!r}")
+    method = method or one.network.heatmap_method
+    if method not in METHODS:
+        raise ValueError(f"--method must be one of {', '.join(METHODS)}; got {method!r}")
     try:
         from pneumo.inference.saliency import LogOdds
     except ImportError as error:
@@ -89,9 +100,13 @@ def make_request(
             "python -m pip install 'pneumo[heatmap]'"
         ) from None
     chosen = [0] if class_name == NORMAL else list(range(1, len(one.classes)))
-    model = LogOdds(one.network, chosen).eval()
+    model = LogOdds(one.network, chosen, views=one.views).eval()
     at = _fixed(one, checkpoint) if threshold is None else threshold
-    return HeatmapRequest(one, model, class_name, method, checkpoint, at)
+    rows = run_folder.read_maps(one.run_dir, checkpoint=checkpoint)
+    scores = [row["mean"] for row in rows if (row["method"], row["class"]) == (method, class_name)]
+    return HeatmapRequest(
+        one, model, class_name, method, checkpoint, at, scores[-1] if scores else None
+    )
 
 
 def _fixed(one: Trained, checkpoint: str) -> float:
@@ -100,13 +115,16 @@ def _fixed(one: Trained, checkpoint: str) -> float:
     return float(point["threshold"]) if checkpoint == "best" and point.get("fixed_on") else 0.5
 
 
-def explain(request: HeatmapRequest, radiograph: np.ndarray, *, name: str = "") -> Heatmap:
+def explain(
+    request: HeatmapRequest, radiograph: np.ndarray, *, name: str = "", score: bool = False
+) -> Heatmap:
     """Returns the heat map of one radiograph, (H, W) uint8 as pneumo.data.reader.decode gives it.
 
-    Its picture says the file's ``name``, the probability, the decision and the threshold.
+    Its picture has the file's ``name``, the probability, the decision, the threshold, and the
+    deletion gap: with ``score`` of this map, else of the run's own images.
 
     Raises:
-        ValueError: the network's output is not finite.
+        ValueError: the network's output is not finite, or it has no layer for the method.
     """
     from pneumo.inference import saliency
 
@@ -115,18 +133,60 @@ def explain(request: HeatmapRequest, radiograph: np.ndarray, *, name: str = "") 
     heat = saliency.explain(model, prepared, method=method)
     probability = float(saliency.probabilities(model, prepared[None])[0])
     check_finite(np.append(heat, probability), one.run_dir)
-    told = "Bright: what speaks most" if heat.any() else "Nothing in the radiograph speaks"
-    sick = probability if request.name == PNEUMONIA else 1 - probability
-    called = PNEUMONIA if sick >= request.threshold else NORMAL
-    file = f"{_clipped(output.printable(Path(name).name))}\n" if name else ""
-    legend = (
-        f"{file}{request.name}: probability {probability:.3f}. Called {called}: PNEUMONIA "
-        f"{sick:.3f}, threshold {request.threshold:.3f}\n"
-        f"{TITLES[method]}. {told} for {request.name}. Not a medical device."
-    )
+    scores = saliency.faithfulness(model, prepared, heat) if score else None
+    legend = _legend(request, probability, name=name, flat=not heat.any(), scores=scores)
     shown = _shrunk(radiograph)
     png = _draw(shown, unprepared(heat, shown.shape, aspect=one.aspect), legend)
-    return Heatmap(prepared, heat, probability, png)
+    return Heatmap(prepared, heat, probability, png, scores)
+
+
+def _legend(
+    request: HeatmapRequest,
+    probability: float,
+    *,
+    name: str,
+    flat: bool,
+    scores: "Faithfulness | None",
+) -> str:
+    pneumonia = probability if request.name == PNEUMONIA else 1 - probability
+    predicted = PNEUMONIA if pneumonia >= request.threshold else NORMAL
+    lines = [_clipped(output.printable(Path(name).name))] if name else []
+    lines.append(
+        f"{request.name}: probability {probability:.3f}. Predicted {predicted}: PNEUMONIA "
+        f"{pneumonia:.3f}, threshold {request.threshold:.3f}"
+    )
+    title = TITLES[request.method]
+    if flat:
+        lines.append(
+            f"{title}, flat map: this method finds no evidence for {request.name}; probability "
+            f"{probability:.3f}"
+        )
+        worth = verdict(request.scores)
+    else:
+        lines.append(f"{title}. Bright: most evidence for {request.name}")
+        gap = None if scores is None else scores.gap
+        worth = verdict(request.scores) if gap is None else f"This map: {_against_chance(gap, gap)}"
+    return "\n".join([*lines, f"{worth}. Not a medical device."])
+
+
+def verdict(scores: Mapping[str, Any] | None) -> str:
+    """Returns what the maps of a method are worth on a run's own images, for a reader.
+
+    Args:
+        scores: the mean in heatmap.json; None: not scored.
+    """
+    if scores is None:
+        return "Not scored: run with --score"
+    num_flat, num_images = scores["flat"], scores["images"]
+    if scores["gap"] is None or scores["gap_low"] is None:
+        return f"{num_images + num_flat} test images, {num_flat} maps flat: too few to score"
+    told = _against_chance(scores["gap"], scores["gap_low"])
+    return f"{num_images + num_flat} test images, {num_flat} maps flat: {told}"
+
+
+def _against_chance(gap: float, low: float) -> str:
+    """A deletion gap in words; ``low`` is the lower end of its interval."""
+    return f"deletion gap {gap:+.3f}, {'' if low > 0 else 'no '}better than random order"
 
 
 class Album:
@@ -177,6 +237,7 @@ def about(request: HeatmapRequest) -> dict[str, Any]:
         "checkpoint": request.checkpoint,
         "method": request.method,
         "class": request.name,
+        "scores": request.scores,
     }
 
 

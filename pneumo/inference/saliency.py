@@ -1,24 +1,30 @@
-"""Where a network looked: maps by two methods of captum, and what the maps are worth."""
+"""Where a network looked: maps by several methods, and what the maps are worth."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Mapping, Sequence
 from copy import deepcopy
-from typing import NamedTuple
+from functools import partial
+from typing import Any, NamedTuple
 
 import cv2
 import numpy as np
 import torch
-from captum.attr import LayerGradCam, Occlusion
+from captum.attr import IntegratedGradients, NoiseTunnel, Occlusion
 from numpy.typing import NDArray
 from scipy.stats import spearmanr
+from scipy.stats import t as student
 from torch import Tensor, nn
 
-from pneumo.choices import METHODS
 from pneumo.models.base import Network
 from pneumo.models.unet_encoder import initialise
+from pneumo.models.views import ONE_VIEW, Views
 
 Map = NDArray[np.float32]
 
 WINDOW, STRIDE = 8, 16  # of occlusion, in parts of the side: 32 and 16 pixels of 256
+NUM_NOISY, NOISE = 4, 0.1  # of SmoothGrad: noisy images, and their noise in deviations of the image
+PATH_STEPS = 8  # of integrated gradients, from the blurred image to the image
+SMOOTH = 32  # sigma that smooths the map of integrated gradients, in parts of the side
+BATCH = 64  # images at once through the network
 BLUR = 16  # sigma of the blurred image in parts of the side: no rib and no vessel is left
 BLOCKS = 16  # of the random order, along a side: single pixels would make noise, not a deletion
 STEPS = 20  # of the deletion curve
@@ -35,37 +41,58 @@ class Faithfulness(NamedTuple):
 
 
 class LogOdds(nn.Module):
-    """The logarithm of p / (1 - p) of some classes together: all their probability hangs on."""
+    """The logarithm of p / (1 - p) of some classes together: all their probability hangs on.
 
-    def __init__(self, network: Network, chosen: Sequence[int]) -> None:
+    Args:
+        network: in evaluation mode.
+        chosen: numbers of the classes.
+        views: of an image, whose logits are averaged.
+        layer: of the network, for gradcam and layercam; None: its heatmap_layer.
+    """
+
+    def __init__(
+        self,
+        network: Network,
+        chosen: Sequence[int],
+        *,
+        views: Views = ONE_VIEW,
+        layer: nn.Module | None = None,
+    ) -> None:
         super().__init__()
-        self.network = network
+        self.network, self.views, self.layer = network, views, layer
         self.chosen = list(chosen)
         self.others = [c for c in range(network.num_classes) if c not in self.chosen]
 
     def forward(self, image: Tensor) -> Tensor:
         """(B, 1, S, S) grey values to (B,) log-odds."""
-        logits = self.network(image)
+        logits = self.views.logits(self.network, image)
         odds: Tensor = logits[:, self.chosen].logsumexp(1) - logits[:, self.others].logsumexp(1)
         return odds
 
 
 def explain(model: LogOdds, image: Map, *, method: str) -> Map:
-    """(S, S) float32 in [0, 1]: how much each place of an image speaks for the class.
+    """Returns (S, S) float32 in [0, 1]: the evidence for the class at each place of an image.
 
-    The largest is 1; all are 0 where nothing speaks for it. ``gradcam`` is Selvaraju et al. (2017)
-    at the network's heatmap_layer, of the paper's a map of S/32 x S/32 drawn large;
-    ``occlusion`` is Zeiler & Fergus (2014), a window of the train split's mean grey.
+    The mean of the maps of all views, in the image's pixels, divided by its largest value; all 0
+    where the method finds no evidence. Methods:
+        gradcam: Selvaraju et al. (2017), at the network's heatmap_layer.
+        layercam: Jiang et al. (2021), at the same layer.
+        occlusion: Zeiler and Fergus (2014), a window of the blurred image.
+        integrated: Sundararajan et al. (2017), from the blurred image, with SmoothGrad (Smilkov et
+            al., 2017), smoothed.
 
     Args:
         model: in evaluation mode.
         image: (S, S) float32 grey values 0-255.
-        method: gradcam or occlusion.
+        method: a key of ATTRIBUTIONS.
+
+    Raises:
+        ValueError: the network has no layer that the method can use.
     """
-    if method not in METHODS:
-        raise ValueError(f"--method must be one of {', '.join(METHODS)}; got {method!r}")
-    raw = _gradcam(model, image) if method == "gradcam" else _occlusion(model, image)
-    heat = np.maximum(raw, 0)
+    one_view = LogOdds(model.network, model.chosen, layer=model.layer).eval()
+    attribute = partial(ATTRIBUTIONS[method], one_view)
+    raw = model.views.maps(attribute, torch.from_numpy(image)[None, None])[0].numpy()
+    heat: Map = np.maximum(raw, 0)
     return heat / heat.max() if heat.max() > 0 else heat
 
 
@@ -82,14 +109,22 @@ def faithfulness(model: LogOdds, image: Map, heat: Map, *, seed: int = 0) -> Fai
     Deletion as in RISE (Petsiuk et al., 2018), with a blurred image in place of black, which a
     network takes for a finding of its own. Equal pixels go in random order.
     """
-    rng = np.random.default_rng(seed)
-    tie = rng.random(heat.size)
-    salient = deletion(model, image, np.lexsort((tie, -heat.ravel())))
-    chance = [
-        deletion(model, image, _random_blocks(image.shape[0], rng)) for _ in range(NUM_RANDOM)
-    ]
-    baseline = float(np.mean(chance))
+    salient = deletion(model, image, salient_order(heat, seed=seed))
+    baseline = random_deletion(model, image, seed=seed)
     return Faithfulness(salient, baseline, baseline - salient)
+
+
+def salient_order(heat: Map, *, seed: int = 0) -> NDArray[np.int64]:
+    """Returns (S * S,) pixel numbers, the most salient first, equal ones in random order."""
+    tie = np.random.default_rng(seed).random(heat.size)
+    return np.lexsort((tie, -heat.ravel()))
+
+
+def random_deletion(model: LogOdds, image: Map, *, seed: int = 0) -> float:
+    """Returns the mean area under the deletion curve of NUM_RANDOM random orders of blocks."""
+    rng = np.random.default_rng((seed, 1))  # others than those of salient_order
+    orders = [_random_blocks(image.shape[0], rng) for _ in range(NUM_RANDOM)]
+    return float(np.mean([deletion(model, image, order) for order in orders]))
 
 
 def deletion(model: LogOdds, image: Map, order: NDArray[np.int64]) -> float:
@@ -100,13 +135,36 @@ def deletion(model: LogOdds, image: Map, order: NDArray[np.int64]) -> float:
         image: (S, S) float32 grey values 0-255.
         order: (S * S,) pixel numbers, the first to go first.
     """
-    blurred = cv2.GaussianBlur(image, (0, 0), image.shape[0] / BLUR)
+    blurred = _blur(image, BLUR)
     counts = np.linspace(0, order.size, STEPS + 1).round().astype(int)
     images = np.repeat(image.reshape(1, -1), counts.size, 0)
     for row, number in zip(images, counts, strict=True):
         row[order[:number]] = blurred.ravel()[order[:number]]
     curve = probabilities(model, images.reshape(-1, *image.shape))
     return float(np.trapezoid(curve, counts / order.size))
+
+
+def means(rows: Sequence[Mapping[str, Any]]) -> dict[str, float | None]:
+    """Returns the means of the scores of some maps that are not flat; None for what is unknown.
+
+    gap_low and gap_high are the interval of mean_interval.
+    """
+    found: dict[str, float | None] = {}
+    for key in ("deletion", "random", "gap", "randomised"):
+        values = [row[key] for row in rows if np.isfinite(row[key])]
+        found[key] = float(np.mean(values)) if values else None
+    gaps = [row["gap"] for row in rows]
+    found["share_of_gaps_above_0"] = float(np.mean(np.array(gaps) > 0)) if gaps else None
+    found["gap_low"], found["gap_high"] = mean_interval(gaps)
+    return found
+
+
+def mean_interval(values: Sequence[float]) -> tuple[float, float] | tuple[None, None]:
+    """Returns the 95 % interval of a mean by Student's t; None of fewer than two values."""
+    if len(values) < 2:
+        return None, None
+    half = student.ppf(0.975, len(values) - 1) * np.std(values, ddof=1) / len(values) ** 0.5
+    return float(np.mean(values) - half), float(np.mean(values) + half)
 
 
 def randomised_correlation(model: LogOdds, image: Map, heat: Map, *, method: str) -> float:
@@ -142,28 +200,96 @@ def rank_correlation(one: Map, other: Map) -> float:
     return float(spearmanr(one.ravel(), other.ravel()).statistic)
 
 
-def _gradcam(model: LogOdds, image: Map) -> Map:
-    method = LayerGradCam(model, model.network.heatmap_layer)
-    with torch.enable_grad():
-        coarse = method.attribute(torch.from_numpy(image)[None, None], relu_attributions=True)
-    size = image.shape[::-1]
-    small = coarse.detach().numpy()[0, 0].astype(np.float32)
-    drawn: Map = cv2.resize(small, size, interpolation=cv2.INTER_LINEAR)
-    return drawn
+def _gradcam(model: LogOdds, image: Tensor) -> Tensor:
+    activation, gradient = _activation_and_gradient(model, image)
+    weight = gradient.mean((2, 3), keepdim=True)
+    return _enlarged((weight * activation).sum(1).relu(), image)
 
 
-def _occlusion(model: LogOdds, image: Map) -> Map:
-    side = image.shape[0]
+def _layercam(model: LogOdds, image: Tensor) -> Tensor:
+    activation, gradient = _activation_and_gradient(model, image)
+    return _enlarged((gradient * activation).relu().sum(1), image)
+
+
+def _activation_and_gradient(model: LogOdds, image: Tensor) -> tuple[Tensor, Tensor]:
+    """Returns a layer's (B, C, H, W) output, and the gradient of the log-odds there.
+
+    Raises:
+        ValueError: the layer does not run exactly once in a forward pass, where the gradient would
+            be of one of its runs, or its output has another shape.
+    """
+    outputs: list[Tensor] = []
+    layer = model.layer or model.network.heatmap_layer
+    handle = layer.register_forward_hook(lambda _layer, _inputs, output: outputs.append(output))
+    try:
+        with torch.enable_grad():
+            odds = model(image.detach().requires_grad_())
+    finally:
+        handle.remove()
+    if len(outputs) != 1 or outputs[0].ndim != 4 or len(outputs[0]) != len(image):
+        raise ValueError(
+            "this heat map needs a layer that runs once in a forward pass, with output (B, C, H, "
+            f"W); {type(layer).__name__} has {[tuple(o.shape) for o in outputs]}. Name another by "
+            "model.heatmap_layer, or use --method occlusion"
+        )
+    (gradient,) = torch.autograd.grad(odds.sum(), outputs)
+    return outputs[0].detach(), gradient
+
+
+def _enlarged(maps: Tensor, image: Tensor) -> Tensor:
+    """(B, H, W) maps of a layer to (B, S, S), the pixels of ``image``, by linear interpolation."""
+    size = (image.shape[3], image.shape[2])
+    large = [cv2.resize(one.numpy(), size, interpolation=cv2.INTER_LINEAR) for one in maps]
+    return torch.from_numpy(np.stack(large))
+
+
+def _occlusion(model: LogOdds, image: Tensor) -> Tensor:
+    side = image.shape[-1]
     window, stride = max(1, side // WINDOW), max(1, side // STRIDE)
     with torch.inference_mode():
-        heat = Occlusion(model).attribute(
-            torch.from_numpy(image)[None, None],
+        heat: Tensor = Occlusion(model).attribute(
+            image,
             sliding_window_shapes=(1, window, window),
             strides=(1, stride, stride),
-            baselines=float(model.network.mean),
-            perturbations_per_eval=16,
+            baselines=_blurred(image),
+            perturbations_per_eval=BATCH,
         )
-    return np.asarray(heat.numpy()[0, 0], dtype=np.float32)
+    return heat[:, 0].float()
+
+
+def _integrated(model: LogOdds, image: Tensor) -> Tensor:
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(0)  # the same noise for each view, image and network
+        heat: Tensor = NoiseTunnel(IntegratedGradients(model)).attribute(
+            image.detach(),
+            nt_type="smoothgrad",
+            nt_samples=NUM_NOISY,
+            stdevs=NOISE * float(image.std()),
+            baselines=_blurred(image),
+            n_steps=PATH_STEPS,
+            internal_batch_size=BATCH,
+        )
+    smooth = [_blur(one, SMOOTH) for one in heat.detach().float().numpy()[:, 0]]
+    return torch.from_numpy(np.stack(smooth))
+
+
+def _blurred(images: Tensor) -> Tensor:
+    """(B, 1, S, S) grey values, each image as the deletion leaves it."""
+    return torch.from_numpy(np.stack([_blur(one, BLUR) for one in images.numpy()[:, 0]]))[:, None]
+
+
+def _blur(image: Map, share: int) -> Map:
+    """A Gaussian blur whose sigma is the image's side divided by ``share``."""
+    blurred: Map = cv2.GaussianBlur(image, (0, 0), image.shape[0] / share)
+    return blurred
+
+
+ATTRIBUTIONS: dict[str, Callable[[LogOdds, Tensor], Tensor]] = {
+    "gradcam": _gradcam,
+    "layercam": _layercam,
+    "occlusion": _occlusion,
+    "integrated": _integrated,
+}
 
 
 def _random_blocks(side: int, rng: np.random.Generator) -> NDArray[np.int64]:

@@ -18,12 +18,13 @@ class Network(nn.Module):
         mean, std: of the train split's pixels, in grey values, which standardise the input; kept in
             the checkpoint.
         num_classes: 2 (NORMAL, PNEUMONIA) or 3 (NORMAL, bacteria, virus).
+        heatmap_method: of pneumo.inference.saliency, the default of python -m pneumo.heatmap.
     """
 
     mean: Tensor
     std: Tensor
     num_classes: int
-    heatmap_method = "gradcam"  # the default of python -m pneumo.heatmap
+    heatmap_method: str = "gradcam"
 
     def __init__(self) -> None:
         super().__init__()
@@ -73,7 +74,8 @@ class Wrapped(Network):
         body: (B, channels, S, S) to (B, C) logits, or a named tuple with ``logits``.
         image_size: S, pixels.
         channels: 1 or 3; None: as its first convolution has.
-        heatmap_layer: name of a submodule of ``body`` for Grad-CAM; None: the last convolution.
+        heatmap_layer: name of a submodule of ``body`` for Grad-CAM and LayerCAM; None: the body's
+            own heatmap_layer, or else its last convolution.
 
     Raises:
         ValueError: the body cannot take such images, or has no 2 or 3 outputs.
@@ -92,12 +94,13 @@ class Wrapped(Network):
         self.channels = _first_channels(body) if channels is None else channels
         if self.channels not in (GREY, COLOUR):
             raise ValueError(f"model.channels must be 1 or 3; got {self.channels}")
+        self.heatmap_method = getattr(body, "heatmap_method", self.heatmap_method)
         self.layer_name: str | None = None
         self.draw(heatmap_layer)
         self.num_classes = self._count_classes(image_size)
 
     def draw(self, heatmap_layer: str | None) -> None:
-        """Names the layer of the body that Grad-CAM draws; None: the last convolution.
+        """Names the layer of the body for Grad-CAM and LayerCAM; None: its own, see Wrapped.
 
         Raises:
             ValueError: the body has no such layer.
@@ -112,10 +115,11 @@ class Wrapped(Network):
 
     @property
     def heatmap_layer(self) -> nn.Module:
-        """The module whose output Grad-CAM draws, see Network."""
-        if self.layer_name is None:
-            return super().heatmap_layer
-        return self.body.get_submodule(self.layer_name)
+        """The module whose output Grad-CAM and LayerCAM draw, see Wrapped."""
+        if self.layer_name is not None:
+            return self.body.get_submodule(self.layer_name)
+        of_body: nn.Module | None = getattr(self.body, "heatmap_layer", None)
+        return super().heatmap_layer if of_body is None else of_body
 
     def forward(self, x: Tensor) -> Tensor:
         """(B, 1, S, S) grey values to (B, num_classes) logits."""

@@ -22,7 +22,12 @@ class Compact(nn.Module):
         num_classes: 2 (NORMAL, PNEUMONIA) or 3 (NORMAL, bacteria, virus).
         per_image: standardises each image by its own mean and deviation, so that brightness and
             contrast of the whole image say nothing.
+
+    Attributes:
+        heatmap_method: the one with the largest deletion gap on test images (docs/use.md).
     """
+
+    heatmap_method = "integrated"
 
     def __init__(
         self,
@@ -47,6 +52,11 @@ class Compact(nn.Module):
         self.head = nn.Sequential(
             nn.AdaptiveAvgPool2d(1), nn.Flatten(), nn.Dropout(dropout), nn.Linear(last, num_classes)
         )
+
+    @property
+    def heatmap_layer(self) -> nn.Module:
+        """The last stage with its normalisation and residual sum, for Grad-CAM and LayerCAM."""
+        return self.layers[-1]
 
     def forward(self, x: Tensor) -> Tensor:
         """(B, 1, S, S) standardised grey values to (B, num_classes) logits."""

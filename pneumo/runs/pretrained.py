@@ -76,7 +76,7 @@ def pack(run_dir: Path, out: Path, *, card: str) -> int:
 
     The best checkpoint's weights as they are (float32), the configuration without the paths of
     this machine, metrics.json, predictions of validation and test split, the split, the reference
-    of in-distribution images, and the card.
+    of in-distribution images, what its heat maps are worth where that was scored, and the card.
 
     Args:
         run_dir: a finished run.
@@ -87,7 +87,7 @@ def pack(run_dir: Path, out: Path, *, card: str) -> int:
         FileNotFoundError: the run lacks a file.
         ValueError: ``out`` holds something else, or a file of the run is broken.
     """
-    written = {CARD, ".hydra", "checkpoints", f"{PACKED}.gz", *COPIED}
+    written = {CARD, ".hydra", "checkpoints", f"{PACKED}.gz", *COPIED, run_folder.MAPS}
 
     def foreign(names: list[str]) -> list[str]:
         others = set(names) - written
@@ -95,8 +95,10 @@ def pack(run_dir: Path, out: Path, *, card: str) -> int:
 
     output.check_folder(out, earlier="an earlier package", foreign=foreign)
     weights = read_weights(run_dir / run_folder.BEST)
+    scored = [run_folder.MAPS] if (run_dir / run_folder.MAPS).exists() else []
     files = {
-        name: untrusted.read_bytes(run_dir / name, limit=untrusted.MAX_TABLE) for name in COPIED
+        name: untrusted.read_bytes(run_dir / name, limit=untrusted.MAX_TABLE)
+        for name in (*COPIED, *scored)
     }
     files[f"{PACKED}.gz"] = packed_split(run_dir)
     config = without_places(run_folder.read_config(run_dir))

@@ -22,7 +22,10 @@ STATES = ("running", "done", "stopped", "failed")  # in status.json
 SWEEP = "sweep.json"  # in a sweep's folder: the arguments it began with, and the runs they ask for
 IDENTITY = ("model", "seed", "protocol", "fold")
 MAPS = "heatmap.json"
-MAP_NUMBERS = ("images", "flat", "deletion", "random", "gap", "randomised", "share_of_gaps_above_0")
+MAP_NUMBERS = (
+    *("images", "flat", "deletion", "random", "gap", "gap_low", "gap_high", "randomised"),
+    "share_of_gaps_above_0",
+)
 COUNTED = {"epoch": 0, "max_epochs": 0}  # of status.json
 MAX_DIGITS = 19  # of a whole number in an override
 LAST, BEST = "checkpoints/last.ckpt", "checkpoints/best.ckpt"

@@ -135,8 +135,12 @@ def test_heat_maps_are_told_where_they_were_scored() -> None:
     assert "Not scored." in written(metrics())
     mean = dict.fromkeys(MAP_NUMBERS, 0.25) | {"images": 30, "flat": 2, "randomised": None}
     text = written(metrics(), maps=[{"method": "gradcam", "class": "PNEUMONIA", "mean": mean}])
-    assert "| gradcam | PNEUMONIA | 30 | 2 | 0.250 | 0.250 | 0.250 | 0.250 | \N{EN DASH} |" in text
+    assert "| gradcam | PNEUMONIA | 30 | 2 | 0.250 | 0.250 | 0.250 (0.250 to 0.250) |" in text
+    assert "| \N{EN DASH} | better |" in text
     assert "Not scored." not in text
+    for low in (-0.1, 0, None):
+        row = {"method": "gradcam", "class": "PNEUMONIA", "mean": mean | {"gap_low": low}}
+        assert "| no better |" in written(metrics(), maps=[row])
 
 
 def test_operating_point_is_that_of_the_validation_part() -> None:

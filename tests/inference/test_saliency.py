@@ -1,0 +1,108 @@
+"""Heat maps of networks that read brightness alone, on images whose one opacity is known."""
+
+from collections.abc import Callable
+
+import numpy as np
+import pytest
+import torch
+from torch import Tensor, nn
+
+from pneumo.inference import saliency
+from pneumo.inference.saliency import LogOdds, Map
+from pneumo.models.base import Network, Wrapped
+from pneumo.models.compact import Compact
+from pneumo.models.library import LibraryNetwork
+from pneumo.models.unet_encoder import Encoder
+from pneumo.models.views import Views
+
+SIDE, RADIUS = 128, 24  # pixels, of the images and of the opacities
+WIDTHS = ((12, 12), (16,), (24,), (32,))
+VIEWS = [Views(), Views(mirror=True)]
+FAMILIES: dict[str, Callable[[], Network]] = {
+    "encoder": lambda: Encoder(f=2, d=4, c=4, image_size=SIDE),
+    "compact": lambda: Wrapped(Compact(stem=8, widths=WIDTHS), image_size=SIDE),
+    "compact, per image": lambda: Wrapped(
+        Compact(stem=8, widths=WIDTHS, per_image=True), image_size=SIDE
+    ),
+    "library": lambda: _library(heatmap_layer="stage2"),
+}
+
+
+def _library(*, heatmap_layer: str) -> Network:
+    """A small network whose strides move a map up and left, by half a pixel of it at each."""
+    made = LibraryNetwork(library="torchvision", architecture="shufflenet_v2_x0_5", image_size=SIDE)
+    made.draw(heatmap_layer)
+    return made
+
+
+@pytest.fixture(scope="module", params=list(FAMILIES))
+@torch.no_grad()
+def network(request: pytest.FixtureRequest) -> Network:
+    """A network that hands the image on in its first channel and sums it up for PNEUMONIA."""
+    made = FAMILIES[request.param]().eval()
+    made.mean.fill_(100)
+    made.std.fill_(20)
+    dense = [module for module in made.modules() if isinstance(module, nn.Linear)]
+    for name, value in made.named_parameters():
+        if value.ndim > 1 or name.endswith(("convolution.bias", "head.bias")):
+            value.zero_()
+    for module in made.modules():
+        if isinstance(module, nn.Conv2d):
+            module.weight[0, 0, module.kernel_size[0] // 2, module.kernel_size[1] // 2] = 1
+    for module in dense[:-1]:
+        module.weight[0] = 1 / module.in_features
+    dense[-1].weight[:, 0] = torch.tensor([-1.0, 1.0])
+    return made
+
+
+def draw(*, x: int, y: int) -> Map:
+    """An image of faint noise with one opacity, brightest in column x and row y."""
+    rows, columns = np.mgrid[:SIDE, :SIDE]
+    distance = ((rows - y) ** 2 + (columns - x) ** 2) / (RADIUS / 2) ** 2
+    noise = np.random.default_rng(x).normal(100, 2, (SIDE, SIDE))
+    return np.asarray(noise + 80 * np.exp(-distance / 2), np.float32)
+
+
+@pytest.mark.parametrize("views", VIEWS)
+@pytest.mark.parametrize("method", saliency.ATTRIBUTIONS)
+@pytest.mark.parametrize(("x", "y"), [(38, 52), (92, 75)])
+def test_the_brightest_place_is_in_the_opacity(
+    network: Network, method: str, views: Views, x: int, y: int
+) -> None:
+    model = LogOdds(network, [1], views=views).eval()
+    heat = saliency.explain(model, draw(x=x, y=y), method=method)
+    row, column = np.argwhere(heat > 0.95).mean(0)
+    assert abs(row - y) < RADIUS
+    assert abs(column - x) < RADIUS
+    assert (column < SIDE / 2) == (x < SIDE / 2)
+
+
+@pytest.mark.parametrize("method", saliency.ATTRIBUTIONS)
+def test_the_map_of_the_mirror_image_is_the_mirrored_map(network: Network, method: str) -> None:
+    model = LogOdds(network, [1], views=Views(mirror=True)).eval()
+    image = draw(x=38, y=52)
+    heat = saliency.explain(model, image, method=method)
+    mirrored = saliency.explain(model, image[:, ::-1].copy(), method=method)
+    np.testing.assert_allclose(mirrored[:, ::-1], heat, atol=1e-3)
+    assert saliency.rank_correlation(heat, heat[:, ::-1]) < 0.9
+
+
+class Twice(Network):
+    """Its one convolution runs on the image and on its mirror image."""
+
+    num_classes = 2
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.convolution = nn.Conv2d(1, 2, 3)
+
+    def forward(self, x: Tensor) -> Tensor:
+        """(B, 1, S, S) to (B, 2)."""
+        once, again = (self.convolution(view).mean((2, 3)) for view in (x, x.flip(3)))
+        return once + again  # type: ignore[no-any-return]
+
+
+@pytest.mark.parametrize("method", ["gradcam", "layercam"])
+def test_a_layer_that_runs_twice_is_refused(method: str) -> None:
+    with pytest.raises(ValueError, match="needs a layer that runs once in a forward pass"):
+        saliency.explain(LogOdds(Twice(), [1]).eval(), draw(x=9, y=9), method=method)
