@@ -11,7 +11,8 @@ from pneumo import cli
 
 ROOT = Path(pneumo.__file__).parent
 ORDER = (  # a package may import those of the lines above its own, and its own
-    {"atomic", "choices", "cli", "labels", "untrusted"},
+    {"atomic", "choices", "labels", "untrusted"},
+    {"cli"},
     {"arguments"},
     {"data", "evaluation", "models"},
     {"runs"},

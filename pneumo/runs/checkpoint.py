@@ -164,9 +164,15 @@ def _check_shape(image_size: Any, aspect: Any, run_dir: Path) -> None:
 
 
 def _check_preprocessing(kept: _Kept, network: "Network | Detector") -> None:
-    """Raises ValueError as fingerprint.check."""
+    """Raises ValueError as fingerprint.check, or where the run recorded none."""
+    recorded = kept.metrics.get("preprocessing")
+    if recorded is None:
+        raise ValueError(
+            "metrics.json of a network must record its preprocessing; that of "
+            f"{kept.path.parents[1]} does not. Copy the run folder again"
+        )
     fingerprint.check(
-        kept.metrics["preprocessing"],
+        recorded,
         size=kept.image_size,
         aspect=kept.aspect,
         mean=float(network.mean),

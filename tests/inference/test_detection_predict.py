@@ -51,7 +51,8 @@ def finish(folder: Path, network: Detector, *, aspect: str = "pad", **changed: A
     kept = fingerprint.take(size=SIZE, aspect=aspect, mean=network.mean, std=network.std)
     make_detector(folder, **{"preprocessing": kept} | changed)
     data = {"image_size": SIZE, "aspect": aspect, "source": {}}
-    config = {"task": "detection", "model": MODEL | {"name": "retinanet"}, "data": data}
+    model, views = MODEL | {"name": "retinanet"}, {"mirror": False}
+    config = {"task": "detection", "model": model, "views": views, "data": data}
     (folder / ".hydra" / "config.yaml").write_text(yaml.safe_dump(config))
     (folder / "checkpoints").mkdir()
     state = {f"network.{name}": value for name, value in network.state_dict().items()}

@@ -138,7 +138,7 @@ def test_the_command_writes_them_and_replaces_only_its_own(tmp_path: Path, capsy
     for _ in range(2):
         assert export.main(given) == 0
         assert capsys.readouterr().out == f"{out}\n"
-    assert "sensitivity 0.992 (0.975 to 0.998)" in out.read_text()
+    assert "sensitivity 0.992 (0.974 to 0.998)" in out.read_text()
     out.write_text("mine")
     assert export.main(given) == 2
     assert "--out must not replace what no export wrote" in capsys.readouterr().err

@@ -56,20 +56,6 @@ def test_what_is_wrong_is_named(key: str, value: Any, wrong: str | None) -> None
     assert found is None if wrong is None else wrong in str(found)
 
 
-def test_metrics_of_an_earlier_version_are_read(tmp_path: Path) -> None:
-    kept = Path(__file__).parents[2] / "docs/runs/model=prior,seed=0,data=kermany"
-    written = json.loads((kept / "metrics.json").read_text())
-    sizes = written["data"]["parts"]
-    assert set(sizes) == {"train", "test"}
-    assert written["assessment"]["part"] == "test"
-
-    read = finished.read_metrics(kept)
-    assert read["data"]["splits"] == sizes
-    assert read["assessment"]["split"] == "test"
-    (tmp_path / "metrics.json").write_text(json.dumps(read))
-    assert finished.read_metrics(tmp_path) == read
-
-
 def change(value: Any, rng: random.Random) -> Any:
     """Puts junk somewhere into nested lists and mappings, or takes something away."""
     if not isinstance(value, dict | list) or not value or rng.random() < 0.1:

@@ -163,7 +163,6 @@ def test_a_loss_gives_one_number_for_a_batch() -> None:
         try_loss({"loss": several}, num_classes=2)
     with pytest.raises(ValueError, match="loss cannot be used as it is set: Using a target size"):
         try_loss({"loss": {"_target_": "torch.nn.L1Loss"}}, num_classes=2)
-    try_loss({}, num_classes=3)  # of an older run, which has no such setting
 
 
 def test_the_steps_of_a_schedule_are_those_of_the_run() -> None:
