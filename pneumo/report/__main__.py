@@ -1,6 +1,5 @@
 """python -m pneumo.report: the report over any set of run folders."""
 
-import argparse
 import sys
 from collections.abc import Sequence
 from pathlib import Path
@@ -33,12 +32,12 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument(
         "--audit", type=Path, metavar="DIR", help="links the audit of the data set in DIR"
     )
-    given = parser.parse(arguments)
-    return cli.run(lambda: _command(given))
+    args = parser.parse(arguments)
+    return cli.run(lambda: _report(args.roots, out=args.out, audit=args.audit))
 
 
-def _command(given: argparse.Namespace) -> int:
-    folder = write_report(given.roots, out=given.out, audit=given.audit)
+def _report(roots: Sequence[Path], *, out: Path | None, audit: Path | None) -> int:
+    folder = write_report(roots, out=out, audit=audit)
     first = (folder / "summary.md").read_text(encoding="utf-8").splitlines()[2]
     sys.stdout.write(f"{wrapped([first])}{folder / 'report.html'}\n")
     return 0
