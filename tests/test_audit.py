@@ -24,9 +24,9 @@ from pneumo.auditing.files import read_files
 from pneumo.auditing.sources import open_set
 from pneumo.data.kermany import index
 from pneumo.data.saved_as import jpeg_quality, saved_as
-from pneumo.report import page as report_page
 from pneumo.report.__main__ import main as report
 from pneumo.report.audit_link import AuditLink, audit_link
+from pneumo.report.page import Report, html
 from pneumo.report.wording import DASH
 from tests.conftest import SMALL, Command
 
@@ -576,12 +576,11 @@ def test_the_report_links_an_audit_of_its_own_data(out: Path, tmp_path: Path) ->
 
 
 def test_the_page_of_a_report_quotes_an_audit_or_names_the_command() -> None:
-    none: dict[str, Any] = {"parts": [], "problems": [], "intervals": {}, "files": ()}
     link = AuditLink("a & b", "A first sentence.", "../audit/audit.html")
-    text = report_page.html(["said"], **none, audit=link)
+    text = html(Report(["said"], audit=link))
     assert 'Audit of a &amp; b:</b> A first sentence. <a href="../audit/audit.html">' in text
     assert "python -m pneumo.audit" not in text
-    assert "<code>python -m pneumo.audit DIR</code>" in report_page.html(["said"], **none)
+    assert "<code>python -m pneumo.audit DIR</code>" in html(Report(["said"]))
 
 
 @pytest.mark.slow

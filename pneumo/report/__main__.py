@@ -1,8 +1,8 @@
 """python -m pneumo.report: the report over any set of run folders."""
 
-import argparse
 import sys
 from collections.abc import Sequence
+from pathlib import Path
 
 from pneumo import cli
 
@@ -16,12 +16,12 @@ from pneumo.report.terminal import wrapped
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """The command; returns its exit code, 2 for a user's mistake."""
-    given = parse(arguments)
-    return cli.run(lambda: _command(given))
+    args = parse(arguments)
+    return cli.run(lambda: _report(args.roots, out=args.out, audit=args.audit))
 
 
-def _command(given: argparse.Namespace) -> int:
-    folder = write_report(given.roots, out=given.out, audit=given.audit)
+def _report(roots: Sequence[Path], *, out: Path | None, audit: Path | None) -> int:
+    folder = write_report(roots, out=out, audit=audit)
     first = (folder / "summary.md").read_text(encoding="utf-8").splitlines()[2]
     sys.stdout.write(f"{wrapped([first])}{folder / 'report.html'}\n")
     return 0

@@ -5,28 +5,10 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 from pneumo.evaluation.metrics import Array
-from pneumo.report.assessments import known_assessments, pooled
+from pneumo.report.assessments import OWN_SHARE, known_assessments, pooled
 from pneumo.report.curves import shown
 from pneumo.report.drawing import MUTED, PAPER, STYLES, band, clipped, legend_above, panels
 from pneumo.report.groups import Group
-
-CAPTIONS = {
-    "reliability": (
-        "Reliability",
-        "Share of PNEUMONIA among the test images with about the same probability, against that "
-        "probability, in 15 bins; a larger mark is more images; on the diagonal, a probability "
-        "means what it says. Trials are pooled. Where there is a validation split, beside it the "
-        "same after the temperature that is fitted there.",
-    ),
-    "decision-curve": (
-        "Decision curve",
-        "Net benefit per test image of treating at a chance of pneumonia (Vickers and Elkin, "
-        "2006), at the test split's share of PNEUMONIA (73 % in the set), which is no clinic's: "
-        "the table of net benefit has it where other shares are ill. Median over trials, of up to "
-        "three networks with a band from lowest to highest; calibrated where that could be fitted. "
-        "Above both grey lines, the network is of use at that threshold.",
-    ),
-}
 
 
 def reliability(group: Group) -> Figure | None:
@@ -60,13 +42,14 @@ def reliability(group: Group) -> Figure | None:
 def decision_curve(group: Group) -> Figure | None:
     """Net benefit against the threshold, beside treating everyone and no one."""
     cells = [(cell, known_assessments(cell)) for cell in shown(group)]
-    grids = [one.benefit for _, found in cells for one in found if one.benefit.size]
+    grids = [one.benefit[OWN_SHARE] for _, found in cells for one in found]
     if not grids:
         return None
     figure, (ax,) = panels(rows=1, height=3.2, top=0.2 + 0.17 * ((len(cells) + 3) // 3))
     x = grids[0][:, 0]
     for (cell, found), style in zip(cells, STYLES, strict=False):
-        same = [w.benefit[:, 1] for w in found if np.array_equal(w.benefit[:, 0], x)]
+        curves = [one.benefit[OWN_SHARE] for one in found]
+        same = [curve[:, 1] for curve in curves if np.array_equal(curve[:, 0], x)]
         if same:
             label = clipped(cell.label, 24)
             band(ax, x, np.array(same), style[0], style[2], label, among=len(cells))

@@ -1,78 +1,34 @@
-"""What the scores are worth: operating point, calibration, subgroups, heat maps, as table cells."""
+"""What the scores are worth: operating point, calibration, subgroups, heat maps, as tables."""
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 
 from pneumo.evaluation.intervals import has_intervals
 from pneumo.evaluation.metrics import Array
-from pneumo.labels import CLASS_NAMES, PNEUMONIA
+from pneumo.labels import CLASS_NAMES
 from pneumo.report.groups import Cell, Group, spread
-from pneumo.report.trials import Trial, number
+from pneumo.report.table import Row, Table, titled
+from pneumo.report.trials import Trial, number, split_name
 from pneumo.report.wording import DASH, decimal, interval
 from pneumo.runs import run_folder
 from pneumo.runs.finished import read_table
 
-if TYPE_CHECKING:
-    import pandas as pd
-
 CURVE = ("threshold", "network", "treat_all")  # of a decision curve
 SCORES = ("sensitivity", "specificity", "ppv", "npv")
-POINT = {
-    "network": "Network",
-    "threshold": "Threshold",
-    "sensitivity": "Sensitivity",
-    "specificity": "Specificity",
-    "ppv": "PPV",
-    "npv": "NPV",
-}
-CALIBRATION = {
-    "network": "Network",
-    "temperature": "Temperature",
-    "ece_before": "ECE of PNEUMONIA's probability",
-    "ece_after": "the same, calibrated",
-    "brier_before": "Brier score",
-    "brier_after": "Brier score, calibrated",
-}
-SUBGROUPS = {
-    "network": "Network",
-    "group": "Subgroup",
-    "images": "PNEUMONIA / NORMAL",
-    "auroc": "AUROC",
-    "sensitivity": "Sensitivity",
-    "specificity": "Specificity",
-}
-MAPS = {
-    "network": "Network",
-    "run": "Trial",
-    "method": "Method",
-    "class": "Class",
-    "images": "Images",
-    "deletion": "Deletion",
-    "random": "Random order",
-    "gap": "Gap",
-    "share_of_gaps_above_0": "Radiographs with gap above 0",
-    "randomised": "Randomised network",
-}
-AGREES = 0.005  # scores of predictions may differ from those written by rounding, not by more
+OF_SUBGROUPS = ("auroc", "sensitivity", "specificity")
+CALIBRATION = ("ece_before", "ece_after", "brier_before", "brier_after")
+MAP_NUMBERS = ("deletion", "random", "gap", "share_of_gaps_above_0", "randomised")
 BENEFIT_AT = (0.05, 0.1, 0.2, 0.3, 0.5)  # of the thresholds, in the table
-BENEFIT = {"network": "Network", "prevalence": PNEUMONIA} | {
-    f"{at:.2f}": f"Treat at {at:.2f}" for at in BENEFIT_AT
-}
-TABLES = {
-    "benefit": BENEFIT,
-    "point": POINT,
-    "calibration": CALIBRATION,
-    "subgroups": SUBGROUPS,
-    "maps": MAPS,
-}
+OWN_SHARE = "own share"  # of PNEUMONIA in the test split
+BINS = 15  # of the reliability diagram, as in pneumo.evaluation.calibration
 
 
 class Value(NamedTuple):
-    """A number of one trial, with its interval; NaN for what is not known."""
+    """A number of one trial, with its interval; NaN if unknown."""
 
     value: float
     low: float = float("nan")
@@ -83,133 +39,113 @@ class Value(NamedTuple):
 class Assessment:
     """What one trial's scores on its test split are worth, at the best epoch."""
 
-    numbers: dict[str, Value]  # by column of POINT and CALIBRATION, and ppv and npv by prevalence
-    subgroups: dict[str, dict[str, Any]]  # by name: images, and a Value for each score
+    numbers: dict[str, Value]  # SCORES, threshold, temperature, CALIBRATION, ppv@0.05 and others
+    subgroups: dict[str, dict[str, Any]]  # by name: sizes, and a Value for each score
     before: Array  # (bins, 3): images, mean probability, share of PNEUMONIA
     after: Array  # (bins, 3), or (0, 3) without a temperature
-    benefit: Array  # (thresholds, 3): threshold, net benefit, that of treating everyone
-    stated: dict[str, Array]  # by prevalence, (thresholds, 3) as benefit
-    why_not: str  # nothing is fixed on validation data; "" where it is
-    warning: str = ""  # on intervals of few patients
-    outdated: bool = False  # its intervals, of an earlier method, were left out
+    benefit: dict[str, Array]  # by prevalence: threshold, net benefit, that of treating everyone
+    why_not: str  # why nothing is fixed on validation data; "" if it is
+    warning: str  # on intervals of few patients
 
 
 def read(path: Path, metrics: Mapping[str, Any]) -> dict[str, Any]:
-    """Returns the keys assessed (an Assessment, or None where not known) and maps of a run folder.
+    """Returns the keys assessed (an Assessment, or None if unknown) and maps of a run folder.
 
-    A run of a version that did not write its assessment, or wrote intervals of another method, is
-    assessed from its predictions, if they are whole; otherwise intervals of another method are
-    left out. No content of the folder raises.
+    Intervals of another method than today's are computed again from the run's tables.
     """
     written = metrics.get("assessment")
-    one = _assessment(written)
-    if one is None or not has_intervals(written):
-        anew = _assessment(_from_predictions(path, str(metrics.get("protocol"))))
-        one = anew if one is None else _without_intervals(one, anew)
-    return {"assessed": one, "maps": run_folder.read_maps(path, checkpoint="best")}
-
-
-def tables(group: Group) -> dict[str, Any]:
-    """Returns rows by name of TABLES, prevalences with their rows, and what cannot be said."""
-    known = [(cell, known_assessments(cell)) for cell in group.cells]
-    known = [(cell, found) for cell, found in known if found]
-    every = [one for _, found in known for one in found]
-    stated = sorted({key for one in every for key in one.numbers if "@" in key})
-    shares = sorted({key.partition("@")[2] for key in stated}, key=float)
-    return {
-        "point": [_row(cell, found, POINT) for cell, found in known],
-        "calibration": [_row(cell, found, CALIBRATION) for cell, found in known],
-        "prevalence_columns": {"network": "Network"}
-        | {f"{v}@{p}": f"{v.upper()} at {float(p):.0%}" for p in shares for v in ("ppv", "npv")},
-        "prevalence": [_row(cell, found, dict.fromkeys(stated)) for cell, found in known],
-        "subgroups": [row for cell, found in known for row in _subgroups(cell, found)],
-        "maps": [row for trial in group.trials for row in _maps(trial)],
-        "benefit": [row for cell, found in known for row in _benefit(cell, found)],
-        "why_not": sorted({one.why_not for one in every} - {""}),
-        "warnings": warnings(group),
-        "outdated": sum(one.outdated for one in every),
-        "unknown": len(group.trials) - len(every),
-    }
-
-
-def warnings(group: Group) -> list[str]:
-    """What is to be said of intervals over few patients."""
-    return sorted({one.warning for cell in group.cells for one in known_assessments(cell)} - {""})
-
-
-def pooled(tables: Sequence[Array]) -> Array:
-    """(bins, 3) of several trials as one, sorted by probability; images are added up."""
-    rows = np.concatenate([*tables, np.empty((0, 3))])
-    places = np.minimum((rows[:, 1] * 15).astype(int), 14)  # bins as in calibration.py
-    out = []
-    for place in np.unique(places):
-        own = rows[places == place]
-        images = own[:, 0].sum()
-        out.append([images, *(own[:, 1:] * own[:, :1]).sum(0) / images])
-    return np.array(out).reshape(-1, 3)
+    if not has_intervals(written):
+        written = _from_tables(path, str(metrics.get("protocol")))
+    maps = run_folder.read_maps(path, checkpoint="best")
+    return {"assessed": _assessment(written), "maps": maps}
 
 
 def known_assessments(cell: Cell) -> list[Assessment]:
     """The assessments of the trials, as far as they are known."""
-    found = [trial.metrics.get("assessed") for trial in cell.trials]
-    return [one for one in found if isinstance(one, Assessment)]
+    assessed = (trial.metrics.get("assessed") for trial in cell.trials)
+    return [one for one in assessed if isinstance(one, Assessment)]
 
 
-def _assessment(found: Any) -> Assessment | None:
-    """What an assessment, see pneumo.evaluation.assessment, says; None where it is not one."""
+def warnings(group: Group) -> list[str]:
+    """Warnings on intervals over few patients."""
+    return sorted({one.warning for cell in group.cells for one in known_assessments(cell)} - {""})
+
+
+def tables(group: Group) -> dict[str, Table]:
+    """Returns the tables point, prevalence, calibration, benefit, subgroups and maps."""
+    known = [(cell, known_assessments(cell)) for cell in group.cells]
+    known = [(cell, assessed) for cell, assessed in known if assessed]
+    numbers = {key for _, assessed in known for one in assessed for key in one.numbers}
+    shares = sorted({key.partition("@")[2] for key in numbers} - {""}, key=float)
+    stated = {f"{v}@{p}": f"{v.upper()} at {float(p):.0%}" for p in shares for v in ("ppv", "npv")}
+
+    def of(*keys: str) -> list[Row]:
+        return [
+            {"network": cell.label, **{key: _cell([a.numbers[key] for a in assessed if key in
+                                                   a.numbers]) for key in keys}}
+            for cell, assessed in known
+        ]  # fmt: skip
+
+    point, calibration = ("threshold", *SCORES), ("temperature", *CALIBRATION)
+    benefit = [row for cell, assessed in known for row in _benefit(cell, assessed)]
+    subgroups = [row for cell, assessed in known for row in _subgroups(cell, assessed)]
+    maps = [row for trial in group.trials for row in _maps(trial)]
+    named = ("trial", "method", "class")
+    return {
+        "point": titled(of(*point), "network", *point),
+        "prevalence": Table({"network": "Network"} | stated, of(*stated)),
+        "calibration": titled(of(*calibration), "network", *calibration),
+        "benefit": Table(
+            {"network": "Network", "prevalence": "PNEUMONIA"}
+            | {f"{at:.2f}": f"Treat at {at:.2f}" for at in BENEFIT_AT},
+            benefit,
+        ),
+        "subgroups": titled(subgroups, "subgroup", "sizes", *OF_SUBGROUPS),
+        "maps": titled(maps, "network", *named, "images", *MAP_NUMBERS, texts=named),
+    }
+
+
+def pooled(bins: Sequence[Array]) -> Array:
+    """(bins, 3) of several trials as one, sorted by probability; images are added up."""
+    rows = np.concatenate([*bins, np.empty((0, 3))])
+    places = np.minimum((rows[:, 1] * BINS).astype(int), BINS - 1)
+    out = []
+    for place in np.unique(places):
+        same = rows[places == place]
+        images = same[:, 0].sum()
+        out.append([images, *(same[:, 1:] * same[:, :1]).sum(0) / images])
+    return np.array(out).reshape(-1, 3)
+
+
+def _assessment(written: Any) -> Assessment | None:
+    """An assessment of pneumo.evaluation.assessment; None if it is malformed."""
     try:
-        point, calibration = found["operating_point"], found["calibration"]
-        values = {name: _value(point[name]) for name in SCORES}
-        values["threshold"] = Value(number(point, "threshold"))
-        values["temperature"] = Value(number(calibration, "temperature"))
-        for state in ("before", "after"):
-            for name in ("ece", "brier"):
-                values[f"{name}_{state}"] = Value(number(calibration[state], name))
+        point, calibration = written["operating_point"], written["calibration"]
+        numbers = {name: _value(point[name]) for name in SCORES}
+        numbers["threshold"] = Value(number(point, "threshold"))
+        numbers["temperature"] = Value(number(calibration, "temperature"))
+        for name in CALIBRATION:
+            score, _, state = name.partition("_")
+            numbers[name] = Value(number(calibration[state], score))
         for row in point["at_prevalence"]:
             for name in ("ppv", "npv"):
-                values[f"{name}@{float(row['prevalence'])}"] = Value(number(row, name))
+                numbers[f"{name}@{float(row['prevalence'])}"] = Value(number(row, name))
+        benefit = written["net_benefit"]
+        curves = {OWN_SHARE: benefit["at"]}
+        curves |= {f"{100 * c['prevalence']:.3g} %": c["at"] for c in benefit["at_prevalence"]}
         bins = ("images", "probability", "observed")
         after = calibration["after"] or {"reliability": []}
         return Assessment(
-            values,
-            {f"{row['by']} {row['group']}": _subgroup(row) for row in found["subgroups"]},
+            numbers,
+            {f"{row['by']} {row['group']}": _subgroup(row) for row in written["subgroups"]},
             before=_array(calibration["before"]["reliability"], bins),
             after=_array(after["reliability"], bins),
-            benefit=_array(found["net_benefit"]["at"], CURVE),
-            stated={
-                str(float(row["prevalence"])): _array(row["at"], CURVE)
-                for row in found["net_benefit"].get("at_prevalence", ())
-            },
+            benefit={name: _array(curve, CURVE) for name, curve in curves.items()},
             why_not="" if point["fixed_on"] else str(point["why_not"]),
-            warning=str((found.get("interval") or {}).get("warning") or ""),
+            warning=str(written["interval"]["warning"] or ""),
         )
     except (KeyError, TypeError, ValueError, AttributeError):
         return None
-
-
-def _without_intervals(written: Assessment, anew: Assessment | None) -> Assessment:
-    """What is known anew, and of what is written (subgroups by size of file) only the scores.
-
-    Predictions that do not give the scores that are written are of other images: not used.
-    """
-    subgroups = {
-        name: {key: Value(v.value) if isinstance(v, Value) else v for key, v in one.items()}
-        for name, one in written.subgroups.items()
-    }
-    if anew is not None and all(_agree(written, anew, name) for name in SCORES):
-        known = {
-            name: one
-            for name, one in anew.subgroups.items()
-            if name not in subgroups or one["images"] == subgroups[name]["images"]
-        }
-        return replace(anew, subgroups=subgroups | known)
-    numbers = {key: Value(value.value) for key, value in written.numbers.items()}
-    return replace(written, numbers=numbers, subgroups=subgroups, outdated=True)
-
-
-def _agree(one: Assessment, other: Assessment, name: str) -> bool:
-    gap = abs(one.numbers[name].value - other.numbers[name].value)
-    return not gap > AGREES  # what is unknown in either agrees
 
 
 def _value(row: Any) -> Value:
@@ -217,105 +153,72 @@ def _value(row: Any) -> Value:
 
 
 def _subgroup(row: Any) -> dict[str, Any]:
-    images = f"{int(row['PNEUMONIA']):,} / {int(row['NORMAL']):,}"
-    scores = ("auroc", "sensitivity", "specificity")
-    return {"images": images, **{name: _value(row.get(name)) for name in scores}}
+    sizes = f"{int(row['PNEUMONIA']):,} / {int(row['NORMAL']):,}"
+    return {"sizes": sizes, **{name: _value(row.get(name)) for name in OF_SUBGROUPS}}
 
 
 def _array(rows: Any, names: Sequence[str]) -> Array:
     return np.array([[number(row, key) for key in names] for row in rows]).reshape(-1, len(names))
 
 
-def _from_predictions(path: Path, protocol: str) -> dict[str, Any] | None:
-    import pandas as pd  # late: half a second that reports of newer runs need not wait for
+def _from_tables(path: Path, protocol: str) -> dict[str, Any] | None:
+    import pandas as pd  # late, as it takes half a second
 
     from pneumo.evaluation.assessment import assess_run
 
+    columns = ["path", "group", "label", "subtype", "source", "split"]
     try:
-        scored = read_table(
-            path / "predictions.csv", ["path", "label", "p_pneumonia"], labels=CLASS_NAMES
-        )
+        split = read_table(path / "split.csv", columns, labels=CLASS_NAMES)[columns]
+        scored = read_table(path / "predictions.csv", ["p_pneumonia"], labels=CLASS_NAMES)
         scored["p_pneumonia"] = pd.to_numeric(scored["p_pneumonia"])
         if not scored["p_pneumonia"].between(0, 1).all():
             return None
-        columns = ["path", "group", "label", "subtype", "source", "split"]
-        try:
-            split = read_table(path / "split.csv", columns, labels=CLASS_NAMES)
-        except FileNotFoundError:
-            return assess_run(_named(scored), protocol=protocol)
-        table = split[columns].merge(scored[["path", "p_pneumonia"]], on="path")
+        table = split.merge(scored[["path", "p_pneumonia"]], on="path")
         return assess_run(table, protocol=protocol)
-    except (OSError, ValueError, KeyError, IndexError, TypeError):
+    except (OSError, ValueError, KeyError):
         return None
 
 
-def _named(scored: "pd.DataFrame") -> "pd.DataFrame":
-    """Predictions with group, subtype and source, of which paths of the set tell as much."""
-    from pneumo.data.kermany import parse_name  # late: it imports pandas
-
-    told = [parse_name(name) or ("", "", "", "", "") for name in scored["path"]]
-    return scored.assign(
-        group=scored["patient"], subtype=[row[2] for row in told], source=[row[4] for row in told]
-    )
-
-
-def _row(cell: Cell, found: Sequence[Assessment], columns: Mapping[str, Any]) -> dict[str, Any]:
-    row: dict[str, Any] = {"network": (cell.label, "")}
-    for key in columns:
-        if key != "network":
-            row[key] = _cell([one.numbers.get(key, Value(np.nan)) for one in found])
-    return row
-
-
 def _cell(values: Sequence[Value]) -> tuple[str, str]:
-    """A number and what stands below it: of one trial its interval, of several the range."""
+    """A number and the line below it: the interval of one trial, the range of several."""
     if len(values) == 1:
-        (one,) = values
-        ends = interval(one.low, one.high)
-        return decimal(one.value), "" if ends == DASH else ends
+        ends = interval(values[0].low, values[0].high)
+        return decimal(values[0].value), "" if ends == DASH else ends
     over = spread([value.value for value in values])
     same = over.n < 2 or over.low == over.high
     return decimal(over.median), "" if same else interval(over.low, over.high)
 
 
-def _subgroups(cell: Cell, found: Sequence[Assessment]) -> list[dict[str, Any]]:
-    rows = []
-    for name in dict.fromkeys(name for one in found for name in one.subgroups):
-        own = [one.subgroups[name] for one in found if name in one.subgroups]
-        images = own[0]["images"] if len({one["images"] for one in own}) == 1 else "varies"
-        row: dict[str, Any] = {"network": (cell.label, ""), "group": (name, "")}
-        row["images"] = (images, "")
-        for key in ("auroc", "sensitivity", "specificity"):
-            row[key] = _cell([one[key] for one in own])
-        rows.append(row)
+def _subgroups(cell: Cell, assessed: Sequence[Assessment]) -> list[Row]:
+    rows: list[Row] = []
+    for name in dict.fromkeys(name for one in assessed for name in one.subgroups):
+        same = [one.subgroups[name] for one in assessed if name in one.subgroups]
+        sizes = same[0]["sizes"] if len({one["sizes"] for one in same}) == 1 else "varies"
+        scores = {key: _cell([one[key] for one in same]) for key in OF_SUBGROUPS}
+        rows.append({"network": cell.label, "subgroup": name, "sizes": sizes, **scores})
     return rows
 
 
-def _benefit(cell: Cell, found: Sequence[Assessment]) -> list[dict[str, Any]]:
+def _benefit(cell: Cell, assessed: Sequence[Assessment]) -> list[Row]:
     """Net benefit at the images' own share of PNEUMONIA and at those stated, a row each."""
-    curves = {"own share": [one.benefit for one in found]}
-    for share in dict.fromkeys(share for one in found for share in one.stated):
-        name = f"{100 * float(share):.3g} %"
-        curves[name] = [one.stated[share] for one in found if share in one.stated]
     return [
-        {"network": (cell.label, ""), "prevalence": (name, "")}
-        | {f"{at:.2f}": _benefit_cell(found, at) for at in BENEFIT_AT}
-        for name, found in curves.items()
+        {"network": cell.label, "prevalence": share}
+        | {f"{at:.2f}": _benefit_cell(assessed, share, at) for at in BENEFIT_AT}
+        for share in dict.fromkeys(share for one in assessed for share in one.benefit)
     ]
 
 
-def _benefit_cell(curves: Sequence[Array], threshold: float) -> tuple[str, str]:
-    here = [curve[np.isclose(curve[:, 0], threshold)][:, 1:] for curve in curves]
-    own, everyone = (decimal(spread(values).median) for values in np.concatenate(here).T)
-    return own, f"everyone {everyone}"
+def _benefit_cell(assessed: Sequence[Assessment], share: str, at: float) -> tuple[str, str]:
+    curves = [one.benefit[share] for one in assessed if share in one.benefit]
+    here = np.concatenate([curve[np.isclose(curve[:, 0], at)][:, 1:] for curve in curves])
+    network, everyone = (decimal(spread(values).median) for values in here.T)
+    return network, f"everyone {everyone}"
 
 
-def _maps(trial: Trial) -> list[dict[str, Any]]:
-    rows = []
-    for found in trial.metrics.get("maps") or []:
-        mean = found["mean"]
-        row = {"network": trial.model, "run": f"seed {trial.split[0]}", "class": found["class"]}
-        row |= {"method": found["method"], "images": f"{number(mean, 'images'):.0f}"}
-        row |= {key: decimal(number(mean, key)) for key in MAPS if key not in row}
-        rows.append({key: (str(value), "") for key, value in row.items()})
-    return rows
+def _maps(trial: Trial) -> list[Row]:
+    return [
+        {"network": trial.model, "trial": split_name(trial.split), "method": row["method"]}
+        | {"class": row["class"], "images": f"{number(row['mean'], 'images'):.0f}"}
+        | {key: decimal(number(row["mean"], key)) for key in MAP_NUMBERS}
+        for row in trial.metrics.get("maps") or []
+    ]

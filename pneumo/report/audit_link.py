@@ -1,4 +1,4 @@
-"""The audit of the data set that a report's runs are of: its first sentence, and a link to it."""
+"""The audit of the data set of a report's runs: its first sentence, and a link to it."""
 
 import os
 from collections.abc import Collection
@@ -12,33 +12,33 @@ PAGE, NUMBERS = "audit.html", "audit.json"
 
 
 class AuditLink(NamedTuple):
-    """What the report's page says of an audit."""
+    """A link from the report to an audit."""
 
     name: str  # of the data set
     said: str  # its first sentence
     href: str  # of its page, from the report's folder
 
 
-def audit_link(place: Path, *, report: Path, kinds: Collection[str]) -> AuditLink:
+def audit_link(path: Path, *, report: Path, kinds: Collection[str]) -> AuditLink:
     """Returns the link to the audit in a folder, or to one named by its page.
 
     Args:
-        place: the folder, or audit.html in it.
+        path: the folder, or audit.html in it.
         report: the report's own folder.
         kinds: of the runs' data sets, one of which the audit must be of.
 
     Raises:
         FileNotFoundError, ValueError: there is no whole audit, or it is of another data set.
     """
-    folder = place.parent if place.name == PAGE else place
+    folder = path.parent if path.name == PAGE else path
     if not (folder / PAGE).is_file():
         raise FileNotFoundError(
-            f"--audit must be the folder of an audit, with {PAGE} in it; got {place}. Make one "
+            f"--audit must be the folder of an audit, with {PAGE} in it; got {path}. Make one "
             "with python -m pneumo.audit DIR"
         )
     try:
-        found = untrusted.read_json(folder / NUMBERS)
-        name, kind, said = (str(found["data"]["name"]), found["data"]["kind"], found["said"][0])
+        audit = untrusted.read_json(folder / NUMBERS)
+        name, kind, said = str(audit["data"]["name"]), audit["data"]["kind"], audit["said"][0]
     except (FileNotFoundError, ValueError, KeyError, TypeError, IndexError):
         raise ValueError(
             f"--audit needs the {NUMBERS} that python -m pneumo.audit wrote; that of {folder} is "

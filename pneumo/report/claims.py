@@ -1,77 +1,60 @@
-"""The paper's comparison table beside our runs of the same networks, and what can be compared."""
+"""The paper's comparison table beside our runs of the same networks, and what is comparable."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass
 
 from pneumo.cli import counted
 from pneumo.evaluation import published
 from pneumo.report.groups import DEBUG, Cell, Group
+from pneumo.report.table import Row, Table, titled
 from pneumo.report.wording import DASH, decimal, interval
 
-COLUMNS = {
-    "name": "Row of the paper",
-    "claimed": "What it claims",
-    "on": "On what",
-    "ours": "Our runs: accuracy",
-    "comparable": "Comparable",
-}
+COLUMNS = ("claim", "claimed", "on", "ours", "comparable")
 
 
-@dataclass(frozen=True)
-class ClaimRow:
-    """One row of the paper's table, in words."""
-
-    claim: published.Claim
-    ours: dict[str, list[str]]  # by protocol, a line for each network; {} where none was run
-
-    def cells(self) -> dict[str, str]:
-        """One text a column, for a table without lines in its cells."""
-        claim = self.claim
-        ours = [f"{where}: {'; '.join(lines)}" for where, lines in self.ours.items()]
-        return {
-            "name": f"{claim.name}: {claim.networks}",
-            "claimed": claim.claimed or DASH,
-            "on": claim.on,
-            "ours": ". ".join(ours) or claim.not_run,
-            "comparable": f"{claim.comparable}. {claim.why}",
-        }
-
-
-def claim_rows(groups: Sequence[Group]) -> list[ClaimRow]:
+def claim_table(groups: Sequence[Group]) -> Table:
     """Returns a row for each of the paper's.
 
-    Empty where there are no runs on the set's images, or only of the paper's own networks: then
-    the table says nothing that the scores do not.
+    Empty without runs on the set's images, or with the paper's own networks only: then the table
+    repeats the scores.
     """
     real = [group for group in groups if group.kind == "kermany" and group.protocol != DEBUG]
     cells = [cell for group in real for cell in group.rows if cell.trials]
-    if all(cell.model in published.NETWORKS for cell in cells):
-        return []
-    return [ClaimRow(claim, _ours(claim, real)) for claim in published.CLAIMS]
+    only_papers = all(cell.model in published.NETWORKS for cell in cells)
+    rows: list[Row] = [
+        {
+            "claim": (claim.name, claim.networks),
+            "claimed": claim.claimed or DASH,
+            "on": claim.on,
+            "ours": _ours(claim, real) or claim.not_run,
+            "comparable": f"{claim.comparable[:1].upper()}{claim.comparable[1:]}. {claim.why}",
+        }
+        for claim in published.CLAIMS
+    ]
+    return titled([] if only_papers else rows, *COLUMNS, texts=COLUMNS[1:])
 
 
-def _ours(claim: published.Claim, groups: Sequence[Group]) -> dict[str, list[str]]:
-    found: dict[str, list[str]] = {}
+def _ours(claim: published.Claim, groups: Sequence[Group]) -> str:
+    by_protocol: dict[str, list[str]] = {}
     for group in groups:
         cells = [cell for cell in group.rows if cell.trials and _is_of(cell, claim)]
-        where = f"{group.protocol} protocol"
-        if any(cell.settings.get("chosen_on") == "test" for cell in cells):
-            where += " (optimistic: epoch chosen on the test split)"
+        protocol = f"{group.protocol} protocol"
+        if any(cell.chosen_on == "test" for cell in cells):
+            protocol += " (optimistic: epoch chosen on the test split)"
         if cells:
-            found.setdefault(where, []).extend(_line(cell) for cell in cells)
-    return found
+            by_protocol.setdefault(protocol, []).extend(map(_accuracy, cells))
+    return ". ".join(f"{protocol}: {'; '.join(each)}" for protocol, each in by_protocol.items())
 
 
 def _is_of(cell: Cell, claim: published.Claim) -> bool:
-    """Whether a network is one of the claim's, or an ensemble is of several of them."""
+    """Whether a network is one of the claim's, or an ensemble consists of them."""
     names = {name for trial in cell.trials for name, _ in trial.members} or {cell.model}
     return names <= set(claim.models)
 
 
-def _line(cell: Cell) -> str:
+def _accuracy(cell: Cell) -> str:
     value = cell.spread("best", "test", "accuracy")
     reach = f" ({interval(value.low, value.high)})" if value.low < value.high else ""
-    told = [f"{cell.label}: {decimal(value.median)}{reach}", counted(len(cell.trials), "seed")]
+    parts = [f"{cell.label}: {decimal(value.median)}{reach}", counted(len(cell.trials), "seed")]
     if "model.pretrained" in cell.settings:
-        told.append("pretrained" if cell.settings["model.pretrained"] else "random weights")
-    return ", ".join(told)
+        parts.append("pretrained" if cell.settings["model.pretrained"] else "random weights")
+    return ", ".join(parts)

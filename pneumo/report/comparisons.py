@@ -1,6 +1,6 @@
 """How sure it is that networks differ, and what choosing the epoch on the test split adds."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -184,7 +184,7 @@ def _highest(trial: Trial, score: str) -> float:
 
 
 def _holdout(group: Group, cell: Cell, groups: Sequence[Group]) -> list[Cell]:
-    def learned(settings: dict[str, Any]) -> dict[str, Any]:
+    def learned(settings: Mapping[str, Any]) -> dict[str, Any]:
         other = ("chosen_on", "chosen_by", "protocol.")
         return {k: v for k, v in settings.items() if not k.startswith(other)}
 

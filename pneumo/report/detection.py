@@ -1,7 +1,7 @@
-"""The report's detection part: detectors' scores beside the paper's row, curves, examples."""
+"""Detectors in a report: their scores beside the paper's row, curves, examples."""
 
 from collections import defaultdict
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -10,14 +10,12 @@ from markupsafe import Markup
 
 from pneumo.evaluation import published
 from pneumo.evaluation.detection import challenge_score, kept
-from pneumo.evaluation.detection_assessment import MAP_SENTENCE, SCORES, assess
-from pneumo.inference.box_overlay import LEGEND
-from pneumo.report import detection_examples, detection_figures
-from pneumo.report.detection_examples import Example
+from pneumo.evaluation.detection_assessment import SCORES, assess
+from pneumo.report import detection_figures
+from pneumo.report.detection_examples import Example, examples
 from pneumo.report.drawing import inline_svg
 from pneumo.report.groups import DEBUG
-from pneumo.report.markdown import escaped
-from pneumo.report.tables import to_csv
+from pneumo.report.table import Row, Table
 from pneumo.report.trials import Problem
 from pneumo.report.wording import DASH, decimal, interval
 from pneumo.runs import detection_run, run_folder
@@ -34,51 +32,85 @@ NOT_COMPARABLE = (
     "IoU and confidence a box counted, and gives no interval."
 )
 
-Cells = dict[str, tuple[str, str]]  # column to what it says, and what stands below
-
 
 @dataclass
 class DetectionSection:
-    """Detectors of the same data and protocol, in words and table cells."""
+    """Detectors of the same data and protocol, the best on validation first."""
 
     slug: str
-    title: str
-    about: str
     kind: str
-    debug: bool
+    protocol: str
     runs: list[DetectionRun]
     assessments: list[dict[str, Any]]  # of each run's test split
-    rows: list[Cells]
-    why_no_map: str | None
     examples: list[Example]
     of_example: str  # whose boxes the examples show, or why there are none
     pictures: dict[str, str] = field(default_factory=dict)  # name to SVG for the page
+
+    @property
+    def title(self) -> str:
+        """Data set and protocol."""
+        return f"Detection: {self.kind}, {self.protocol} protocol"
+
+    @property
+    def about(self) -> str:
+        """The test images in sentences."""
+        first = self.assessments[0]
+        return (
+            f"Test split of the first run: {first['images']:,} images of {first['patients']:,} "
+            f"patients, {first['true_boxes']:,} true boxes. Not the table of the classifiers: a "
+            "detector locates, and its scores count boxes."
+        )
+
+    @property
+    def table(self) -> Table:
+        """Scores and intervals of each run, and the paper's row."""
+        paper: dict[str, str | tuple[str, str]] = dict.fromkeys(COLUMNS, DASH)
+        paper |= {name: decimal(value) for name, value in published.SIRAZITDINOV.items()}
+        rows = list(map(_row, self.runs, self.assessments))
+        return Table(COLUMNS, [*rows, paper | {"run": PAPER, "kind": "paper"}])
+
+    @property
+    def is_debug(self) -> bool:
+        """Whether its scores mean nothing, since its runs are debug runs."""
+        return self.protocol == DEBUG
 
     @property
     def num_runs(self) -> int:
         """Finished detectors in the section."""
         return len(self.runs)
 
+    @property
+    def sentence(self) -> str:
+        """The score of the detector that is best on its validation split."""
+        score = self.assessments[0]["scores"]["challenge"]
+        ends = interval(score["low"], score["high"])
+        debug = "DEBUG RUNS, whose scores mean nothing: " if self.is_debug else ""
+        return (
+            f"{debug}{self.title}: of {self.num_runs}, the best by the challenge score of its "
+            f"validation split, {self.runs[0].metrics['model']}, has one of "
+            f"{decimal(score['value'])} ({ends}) on the test split."
+        )
+
 
 def read(
     paths: Mapping[Path, str],
 ) -> tuple[list[DetectionRun], dict[Path, str], list[Problem]]:
-    """Finished detectors; the folders that are none, with their names; detectors that are broken.
+    """Finished detectors; the other folders with their names; detectors that are broken.
 
     Args:
         paths: run folders with the names to show for them.
     """
-    found, others, problems = [], {}, []
+    detectors, others, problems = [], {}, []
     for path, name in paths.items():
         done = run_folder.read_status(path)["status"] == "done"
         if not (done and detection_run.is_detection(path)):
             others[path] = name
             continue
         try:
-            found.append(detection_run.read(path, name=name))
+            detectors.append(detection_run.read(path, name=name))
         except (OSError, ValueError) as error:
             problems.append(Problem(name, "unreadable", str(error)))
-    return found, others, problems
+    return detectors, others, problems
 
 
 def sections(runs: Sequence[DetectionRun]) -> list[DetectionSection]:
@@ -89,26 +121,15 @@ def sections(runs: Sequence[DetectionRun]) -> list[DetectionSection]:
         protocol = DEBUG if run.metrics.get("debug") else str(run.metrics["protocol"])
         groups[str(data["kind"]), protocol, str(data.get("index_sha256"))].append(run)
     order = sorted(groups, key=lambda key: (key[1] == DEBUG, key[0] == "phantom", key))
-    return [_section(*key[:2], groups[key], number) for number, key in enumerate(order, 1)]
+    return [
+        _section(f"{PREFIX}{place}", *key[:2], groups[key]) for place, key in enumerate(order, 1)
+    ]
 
 
-def _section(kind: str, protocol: str, runs: list[DetectionRun], number: int) -> DetectionSection:
+def _section(slug: str, kind: str, protocol: str, runs: list[DetectionRun]) -> DetectionSection:
     runs = sorted(runs, key=lambda run: -_on_validation(run))  # the test split chooses nothing
     assessments = [_assess(run) for run in runs]
-    examples, said = detection_examples.examples(runs[0])
-    return DetectionSection(
-        slug=f"{PREFIX}{number}",
-        title=f"Detection: {kind}, {protocol} protocol",
-        about=_about(assessments[0]),
-        kind=kind,
-        debug=protocol == DEBUG,
-        runs=runs,
-        assessments=assessments,
-        rows=[*map(_row, runs, assessments), _paper_row()],
-        why_no_map=assessments[0]["why_no_map"],
-        examples=examples,
-        of_example=said,
-    )
+    return DetectionSection(slug, kind, protocol, runs, assessments, *examples(runs[0]))
 
 
 def _assess(run: DetectionRun) -> dict[str, Any]:
@@ -123,102 +144,51 @@ def _assess(run: DetectionRun) -> dict[str, Any]:
 
 
 def _on_validation(run: DetectionRun) -> float:
-    """The challenge score of a run's validation split; -1 where there is none."""
+    """The challenge score of a run's validation split; -1 if there is none."""
     val = run.boxes.of_split("val")
-    shown = kept(val.predicted, val.scores, confidence=run.confidence)
-    value = challenge_score(val.truth, *shown)
+    boxes, scores = kept(val.predicted, val.scores, confidence=run.confidence)
+    value = challenge_score(val.truth, boxes, scores)
     return value if value == value else -1.0
 
 
-def _about(found: Mapping[str, Any]) -> str:
-    return (
-        f"Test split of the first run: {found['images']:,} images of {found['patients']:,} "
-        f"patients, {found['true_boxes']:,} true boxes. Not the table of the classifiers: a "
-        "detector says where, and its scores count boxes."
-    )
-
-
-def _row(run: DetectionRun, found: Mapping[str, Any]) -> Cells:
+def _row(run: DetectionRun, assessed: Mapping[str, Any]) -> Row:
     seed = run.metrics.get("seed")
     about = f"{run.metrics['model']}" + ("" if seed is None else f", seed {seed}")
-    cells = {"run": (Path(run.name).name, about), "confidence": (decimal(run.confidence), "")}
+    row: dict[str, str | tuple[str, str]] = {"run": (Path(run.name).name, about)}
     for name in SHOWN:
-        one = found["scores"][name]
-        ends = interval(one["low"], one["high"])
-        cells[name] = (decimal(one["value"]), "" if ends == DASH else ends)
-    return cells
-
-
-def _paper_row() -> Cells:
-    cells = dict.fromkeys(COLUMNS, (DASH, ""))
-    figures = {name: (decimal(value), "") for name, value in published.SIRAZITDINOV.items()}
-    return cells | figures | {"run": (PAPER, "")}
-
-
-def words() -> dict[str, Any]:
-    """What detection.html.j2 says of every section."""
-    return {
-        "detection_columns": COLUMNS,
-        "detection_captions": detection_figures.CAPTIONS,
-        "detection_legend": LEGEND,
-        "detection_map": MAP_SENTENCE,
-        "detection_not_comparable": NOT_COMPARABLE,
-    }
-
-
-def headline(parts: Sequence[DetectionSection]) -> list[str]:
-    """A sentence on the detector of each section that is best on its validation split."""
-    said = []
-    for part in parts:
-        one = part.assessments[0]["scores"]["challenge"]
-        model = part.runs[0].metrics["model"]
-        debug = "DEBUG RUNS, whose scores mean nothing: " if part.debug else ""
-        said.append(
-            f"{debug}{part.title}: of {part.num_runs}, the best by the challenge score of its "
-            f"validation split, {model}, has one of {decimal(one['value'])} "
-            f"({interval(one['low'], one['high'])}) on the test split."
-        )
-    return said
+        score = assessed["scores"][name]
+        ends = interval(score["low"], score["high"])
+        row[name] = (decimal(score["value"]), "" if ends == DASH else ends)
+    return row | {"confidence": decimal(run.confidence)}
 
 
 def draw(parts: Sequence[DetectionSection]) -> dict[str, str | bytes]:
-    """Draws the curves into the sections, and returns them as files, with the table as CSV."""
+    """Draws the curves into the sections, and returns them as files."""
     files: dict[str, str | bytes] = {}
     for part in parts:
         for name, (raster, vector) in detection_figures.draw(part.runs):
             stem = f"{part.slug}-{name}"
             files |= {f"{stem}.png": raster, f"{stem}.svg": vector}
-            label = detection_figures.CAPTIONS[name][0]
+            label = detection_figures.PICTURES[name].title
             part.pictures[name] = Markup(inline_svg(vector, label=label))  # noqa: S704
-    if parts:
-        files[FILE] = to_csv(list(_csv_rows(parts)))
     return files
 
 
 def is_file(name: str) -> bool:
-    """Whether a file of that name is one that `draw` returns."""
-    drawn = tuple(f"-{kind}.{end}" for kind in detection_figures.CAPTIONS for end in ("png", "svg"))
+    """Whether a file of that name is one of a report on detectors."""
+    drawn = tuple(f"-{kind}.{end}" for kind in detection_figures.PICTURES for end in ("png", "svg"))
     return name == FILE or (name.startswith(PREFIX) and name.endswith(drawn))
 
 
-def _csv_rows(parts: Sequence[DetectionSection]) -> Iterator[dict[str, Any]]:
+def csv_rows(parts: Sequence[DetectionSection]) -> list[dict[str, Any]]:
+    """A row a detector, with every score and its interval."""
+    rows = []
     for part in parts:
-        for run, found in zip(part.runs, part.assessments, strict=True):
+        for run, assessed in zip(part.runs, part.assessments, strict=True):
             row = {"run": run.name, "model": run.metrics["model"], "part": part.title}
-            row |= {key: found[key] for key in ("images", "patients", "iou", "confidence")}
-            for name, one in found["scores"].items():
-                row |= {name: one["value"], f"{name}_low": one["low"], f"{name}_high": one["high"]}
-            yield row
-
-
-def markdown(parts: Sequence[DetectionSection]) -> str:
-    """The sections as Markdown, to follow the rest of summary.md."""
-    lines: list[str] = []
-    for part in parts:
-        lines += ["", f"## {escaped(part.title)}", "", escaped(part.about), ""]
-        head = list(COLUMNS.values())
-        rows = [[" ".join(filter(None, row[key])) for key in COLUMNS] for row in part.rows]
-        lines += [f"| {' | '.join(map(escaped, line))} |" for line in (head, ["---"] * len(head))]
-        lines += [f"| {' | '.join(map(escaped, line))} |" for line in rows]
-        lines += ["", NOT_COMPARABLE]
-    return "\n".join([*lines, ""]) if lines else ""
+            row |= {key: assessed[key] for key in ("images", "patients", "iou", "confidence")}
+            for name, score in assessed["scores"].items():
+                row |= {name: score["value"]}
+                row |= {f"{name}_{end}": score[end] for end in ("low", "high")}
+            rows.append(row)
+    return rows

@@ -67,14 +67,8 @@ def render(figure: Figure) -> tuple[bytes, str]:
     """PNG on white and SVG without a background, without dates, so that they can be compared."""
     raster, vector = io.BytesIO(), io.StringIO()
     figure.savefig(vector, format="svg", transparent=True, metadata={"Date": None})
-    figure.savefig(
-        raster,
-        format="png",
-        dpi=200,
-        metadata={"Software": None},
-        facecolor="white",
-        pil_kwargs={"compress_level": 4},
-    )
+    options: dict[str, Any] = {"metadata": {"Software": None}, "pil_kwargs": {"compress_level": 4}}
+    figure.savefig(raster, format="png", dpi=200, facecolor="white", **options)
     return raster.getvalue(), vector.getvalue()
 
 
@@ -109,20 +103,14 @@ def panels(
     panel_height = (height - top - bottom - gap * (rows - 1)) / rows
     panel_width = (WIDTH - left - right - between * (columns - 1)) / columns
     figure = Figure(figsize=(WIDTH, height))
-    axes = figure.subplots(
-        rows,
-        columns,
-        squeeze=False,
-        sharex=sharex,
-        sharey=sharey,
-        gridspec_kw={
-            "left": left / WIDTH,
-            "right": 1 - right / WIDTH,
-            "top": 1 - top / height,
-            "bottom": bottom / height,
-            "hspace": gap / panel_height,
-            "wspace": between / panel_width,
-        },
+    axes = figure.subplots(rows, columns, squeeze=False, sharex=sharex, sharey=sharey)
+    figure.subplots_adjust(
+        left=left / WIDTH,
+        right=1 - right / WIDTH,
+        top=1 - top / height,
+        bottom=bottom / height,
+        hspace=gap / panel_height,
+        wspace=between / panel_width,
     )
     return figure, list(axes.flat)
 
@@ -173,16 +161,9 @@ def star(ax: Axes, x: float, y: float, label: str) -> None:
 
 def legend_above(figure: Figure, ax: Axes, *, columns: int) -> None:
     """Draws the legend of ax above the whole figure."""
+    spacing: dict[str, Any] = {"columnspacing": 1.0, "handlelength": 1.6, "handletextpad": 0.4}
     handles, labels = ax.get_legend_handles_labels()
-    figure.legend(
-        handles,
-        labels,
-        loc="upper center",
-        ncols=columns,
-        columnspacing=1.0,
-        handlelength=1.6,
-        handletextpad=0.4,
-    )
+    figure.legend(handles, labels, loc="upper center", ncols=columns, **spacing)
 
 
 def wrapped(label: str) -> str:

@@ -1,7 +1,7 @@
 """Ensembles that runs name in their configuration: members of one split, scored together."""
 
 from collections import defaultdict
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -24,156 +24,131 @@ class Named(NamedTuple):
 
 
 def add_ensembles(groups: Sequence[Group]) -> None:
-    """Gives each group the rows of the ensembles that its runs name, and what they lack."""
+    """Adds to each group the ensembles that its runs name, and why some are incomplete."""
     for group in groups:
         lacking: dict[tuple[Named, str], list[str]] = defaultdict(list)
         cells: dict[str, Cell] = {}
-        for named, trials in _by_name_and_split(group).items():
-            members = _members(named[0], trials, lacking)
+        for (named, split), trials in _by_name_and_split(group).items():
+            members = _members(named, trials, lacking)
             if len(members) < 2:
-                lacking[named[0], "not scored, fewer than two members"].append(_where(trials))
+                lacking[named, "not scored, fewer than two members"].append(split_name(split))
                 continue
+            weights = _weights(members)
+            if weights is None:
+                lacking[named, NO_WEIGHTS].append(split_name(split))
             for way in WAYS:
-                trial = _together(named[0], members, way)
-                if trial is None:
-                    lacking[named[0], NO_WEIGHTS].append(_where(trials))
-                else:
-                    cell = Cell(trial.model, trial.model, trial.settings(), [])
-                    cells.setdefault(trial.model, cell).trials.append(trial)
+                if way == "weighted" and weights is None:
+                    continue
+                trial = _combined(named, members, way, weights)
+                cell = Cell(trial.model, trial.model, trial.settings, [])
+                cells.setdefault(trial.model, cell).trials.append(trial)
         group.ensembles = list(cells.values())
         group.lacking = [
-            f"Ensemble {named.name}: {what} ({', '.join(dict.fromkeys(where))})."
-            for (named, what), where in lacking.items()
+            f"Ensemble {named.name}: {what} ({', '.join(dict.fromkeys(splits))})."
+            for (named, what), splits in lacking.items()
         ]
 
 
-def _by_name_and_split(group: Group) -> dict[tuple[Named, Any], list[Trial]]:
+def _by_name_and_split(group: Group) -> dict[tuple[Named, tuple[Any, Any]], list[Trial]]:
     """The trials of the runs that name an ensemble and are of one of its members."""
-    found: dict[tuple[Named, Any], list[Trial]] = defaultdict(list)
+    by_name: dict[tuple[Named, tuple[Any, Any]], list[Trial]] = defaultdict(list)
     for trial in group.trials:
         for name, members in trial.ensembles.items():
             if trial.model in members:
-                found[Named(name, tuple(members)), trial.split].append(trial)
-    return found
-
-
-def _where(trials: Sequence[Trial]) -> str:
-    return split_name(trials[0].split)
+                by_name[Named(name, tuple(members)), trial.split].append(trial)
+    return by_name
 
 
 def _members(
     named: Named, trials: Sequence[Trial], lacking: dict[tuple[Named, str], list[str]]
 ) -> list[Trial]:
-    """One trial of each member that the others can be scored with; why not goes to ``lacking``.
+    """One trial of each member that can be scored with the others, on the split of most trials.
 
-    All are of the split that most of them share.
+    Why others cannot goes to ``lacking``.
     """
     splits = [str(trial.metrics["data"].get("split_sha256")) for trial in trials]
     split = max(splits, key=splits.count)
-    found: list[Trial] = []
+    members: list[Trial] = []
     for model in named.members:
-        own = [trial for trial in trials if trial.model == model]
-        why = _why_not(own, split, found)
-        if why:
-            lacking[named, f"without {model}, {why}"].append(_where(trials))
+        same = [trial for trial in trials if trial.model == model]
+        if why := _why_not(same, split, members):
+            lacking[named, f"without {model}, {why}"].append(split_name(trials[0].split))
         else:
-            found += own
-    return found
+            members += same
+    return members
 
 
-def _why_not(own: Sequence[Trial], split: str, others: Sequence[Trial]) -> str:
-    """Why a member's trials of one seed cannot be scored with the others; "" if there is one."""
-    if not own:
+def _why_not(same: Sequence[Trial], split: str, others: Sequence[Trial]) -> str:
+    """Why a member's trials of one seed cannot be scored with the others; "" if one can."""
+    if not same:
         return "which has no finished run"
-    if len(own) > 1:
+    if len(same) > 1:
         return "which was trained by several settings"
-    (trial,) = own
+    (trial,) = same
     if str(trial.metrics["data"].get("split_sha256")) != split:
         return "which has another split"
     if not trial.label.size:
         return "whose predictions are not known"
-    if others and _classes(trial) != _classes(others[0]):
+    if others and _num_classes(trial) != _num_classes(others[0]):
         return "which has other classes"
     if others and not _same_images(trial.test, others[0].test):
         return "which was scored on other images"
     return ""
 
 
-def _classes(trial: Trial) -> int:
+def _num_classes(trial: Trial) -> int:
     return trial.metrics.get("num_classes") or 2
 
 
-def _same_images(one: Predictions, other: Predictions) -> bool:
-    return np.array_equal(one.path, other.path) and np.array_equal(one.label, other.label)
+def _same_images(first: Predictions, second: Predictions) -> bool:
+    return np.array_equal(first.path, second.path) and np.array_equal(first.label, second.label)
 
 
-def _together(named: Named, members: Sequence[Trial], way: str) -> Trial | None:
-    """The trial of all members, as one model; None where there is nothing to fit weights on."""
-    weights = _weights(members)
-    if way == "weighted" and weights is None:
-        return None
-    probability = _combine(np.stack([m.probability for m in members]), way, weights)
-    first = members[0]
-    all_of = f"{len(members)}"
-    if len(members) < len(named.members):
-        all_of += f" of {len(named.members)}"
-    shares = weights if way == "weighted" and weights is not None else np.full(len(members), np.nan)
-    label = f"{named.name}, {WAYS[way]} of {all_of}"
+def _combined(named: Named, members: Sequence[Trial], way: str, weights: Array | None) -> Trial:
+    """The trial of all members, as one model; ``weights`` (M,) for the weighted mean only."""
+    probability = np.stack([member.probability for member in members])
+    shares = np.full(len(members), np.nan)
+    if way == "vote":
+        combined = vote_share(probability)
+    elif way == "weighted" and weights is not None:
+        combined, shares = np.asarray(weights @ probability), weights
+    else:
+        combined = np.asarray(probability.mean(0))
+    first, missing = members[0], len(members) < len(named.members)
+    size = f"{len(members)} of {len(named.members)}" if missing else f"{len(members)}"
+    label = f"{named.name}, {WAYS[way]} of {size}"
+    table = confusion(first.label, combined >= 0.5).tolist()
+    chosen_on = {str((member.metrics.get("selection") or {}).get("on")) for member in members}
+    common = ("seed", "fold", "protocol", "data", "num_classes")
     return Trial(
         f"{first.name}: {label}",
         {
-            **{key: first.metrics.get(key) for key in ("seed", "fold", "protocol", "data")},
+            **{key: first.metrics.get(key) for key in common},
             "model": label,
-            "num_classes": first.metrics.get("num_classes"),
-            "selection": {"on": _chosen_on(members)},
-            "best": {"test": _scores(first.label, probability)},
+            "best": {"test": {**scores(first.label, combined), "confusion": table}},
             "last": {},
-            "history": [{"seconds": _epoch_seconds(members)}],
-            **{key: _sum(members, key) for key in ("parameters", "multiply_adds")},
-            "seconds": {key: _seconds(members, key) for key in ("train", "total")},
+            # its members' epochs, one after another
+            "history": [
+                {"seconds": sum(m.count("train", "images") / m.images_per_second for m in members)}
+            ],
+            **{
+                key: sum(number(m.metrics, key) for m in members)
+                for key in ("parameters", "multiply_adds")
+            },
+            "seconds": {
+                key: sum(number(m.metrics.get("seconds"), key) for m in members)
+                for key in ("train", "total")
+            },
         },
-        {},
-        Predictions(first.path, first.label, probability, first.patient),
+        settings={"chosen_on": "test" if "test" in chosen_on else chosen_on.pop()},
+        test=Predictions(first.path, first.label, combined, first.patient),
         members=tuple((m.model, float(share)) for m, share in zip(members, shares, strict=True)),
     )
 
 
 def _weights(members: Sequence[Trial]) -> Array | None:
-    """(M,) fitted on the validation split that all members have, if there is one."""
+    """(M,) fitted on the validation split of all members; None if they have none in common."""
     val = [member.val for member in members]
-    if not val[0].label.size or not all(_same_images(val[0], one) for one in val[1:]):
+    if not val[0].label.size or not all(_same_images(val[0], other) for other in val[1:]):
         return None
-    return fit_weights(val[0].label, np.stack([one.probability for one in val]))
-
-
-def _combine(probability: Array, way: str, weights: Array | None) -> Array:
-    """(M, N) of the members to (N,)."""
-    if way == "vote":
-        return vote_share(probability)
-    if way == "weighted" and weights is not None:
-        return np.asarray(weights @ probability)
-    return np.asarray(probability.mean(0))
-
-
-def _scores(label: Array, probability: Array) -> Mapping[str, Any]:
-    table = confusion(label, probability >= 0.5).tolist()
-    return {**scores(label, probability), "confusion": table}
-
-
-def _chosen_on(members: Sequence[Trial]) -> str:
-    """The split that chose the members' epochs; the test split if it chose any."""
-    on = {str((member.metrics.get("selection") or {}).get("on")) for member in members}
-    return "test" if "test" in on else on.pop()
-
-
-def _sum(members: Sequence[Trial], key: str) -> float:
-    return sum(number(member.metrics, key) for member in members)
-
-
-def _epoch_seconds(members: Sequence[Trial]) -> float:
-    """An epoch of each member, one after another, as the members' images per second tell it."""
-    return sum(m.count("train", "images") / m.images_per_second for m in members)
-
-
-def _seconds(members: Sequence[Trial], key: str) -> float:
-    return sum(number(member.metrics.get("seconds"), key) for member in members)
+    return fit_weights(val[0].label, np.stack([each.probability for each in val]))

@@ -4,13 +4,14 @@ Each function returns a matplotlib Figure of one group; `draw` turns it into PNG
 """
 
 from collections.abc import Callable, Sequence
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
 
+from pneumo.cli import counted
 from pneumo.evaluation import published
 from pneumo.labels import NORMAL
 from pneumo.report.assessment_figures import decision_curve, reliability
@@ -40,15 +41,12 @@ from pneumo.report.groups import Cell, Group
 from pneumo.report.size_figure import accuracy_by_size
 from pneumo.report.trials import number
 
-FEW = 2  # trials, of which a box is none
+FEW = 2  # trials: too few for a box
 LEAST_F1_SHOWN = 0.02  # of the axis, where all scores are alike
 
 
 def draw(picture: Callable[[Group], Figure | None], group: Group) -> tuple[bytes, str] | None:
-    """A picture of a group as the bytes of a PNG (200 dpi) and the text of an SVG, if there is one.
-
-    None where the group has nothing that the picture could show.
-    """
+    """A picture of a group as PNG (200 dpi) and SVG; None if the group has nothing to show."""
     with settings():
         figure = picture(group)
         return None if figure is None else render(figure)
@@ -57,11 +55,8 @@ def draw(picture: Callable[[Group], Figure | None], group: Group) -> tuple[bytes
 def f1_by_network(group: Group) -> Figure | None:
     """Figure 1 of the paper: train and test F1 of each class, a box and the points.
 
-    Train F1 is in evaluation mode; crosses where runs have that of their training steps only, with
-    augmentation and dropout and so lower.
-
-    Of networks, where there are any: the F1 of a baseline that calls nothing NORMAL is 0, and
-    would leave the others no room.
+    Crosses are train F1 of the training steps, for runs without the one in evaluation mode.
+    Baselines are drawn only if there is no network: an F1 of 0 would leave the others no room.
     """
     cells = [cell for cell in shown(group) if not cell.is_baseline] or shown(group)
     slanted = len(cells) > 5 or has_long_labels(cells)
@@ -80,23 +75,21 @@ def f1_by_network(group: Group) -> Figure | None:
             for split, shift in ((cell.train_split, -0.2), ("test", 0.2)):
                 scores = [trial.score("best", split, f"f1_{name}") for trial in cell.trials]
                 _box(ax, place + shift, scores, style=style, split=split)
-        ax.set_title(f"F1 of {name.upper()}")
-        ax.set_ylabel("F1 at the best epoch")
+        ax.set(title=f"F1 of {name.upper()}", ylabel="F1 at the best epoch")
         ax.yaxis.set_major_locator(MaxNLocator(6, steps=[1, 2, 5, 10]))
         ax.grid(axis="x", visible=False)
     if group.kind == "kermany":
         _paper_f1(axes[0], cells)
     for ax in axes:
-        low, high = ax.get_ylim()
-        spare = max(0.0, LEAST_F1_SHOWN - (high - low)) / 2  # else ticks of four decimals
-        high = min(high + spare, 1.0 + 0.002)
-        low = max(low, -0.02)
-        ax.set_ylim(min(low - spare, high - LEAST_F1_SHOWN), high)
-    if "train_eval" in kinds:
-        axes[0].plot([], [], "o", mfc="none", mec=INK, label="train")
-    if "train" in kinds:
-        axes[0].plot([], [], "x", mec=INK, label="train, of the steps")
-    axes[0].plot([], [], "o", mfc=INK, mec=INK, label="test")
+        _limit_f1(ax)
+    legend: tuple[tuple[str, dict[str, Any], str], ...] = (
+        ("train_eval", {"marker": "o", "mfc": "none"}, "train"),
+        ("train", {"marker": "x"}, "train, of the steps"),
+        ("test", {"marker": "o", "mfc": INK}, "test"),
+    )
+    for kind, marker, label in legend:
+        if kind in {*kinds, "test"}:
+            axes[0].plot([], [], ls="none", mec=INK, label=label, **marker)
     legend_above(figure, axes[0], columns=4 if len(kinds) == 1 else 3)
     axes[1].set_xticks(range(len(cells)), [_with_trials(cell) for cell in cells])
     if slanted:
@@ -108,46 +101,20 @@ def f1_by_network(group: Group) -> Figure | None:
 
 def learning_curves(group: Group) -> Figure | None:
     """F1 of NORMAL by epoch: the median over trials, and the range from lowest to highest."""
-    styles = _styles(group)
     cells = [c for c in shown(group) if np.isfinite(history_table(c, "test", "f1_normal")).any()]
     if not cells:
         return None
-    columns = min(2, len(cells))
-    rows = (len(cells) + 1) // 2
-    lines = 0.12 if has_long_labels(cells) else 0  # inches, for a second line of each title
-    figure, axes = panels(
-        rows=rows,
-        columns=columns,
-        height=0.75 + (1.6 + lines) * rows + (0.6 if columns == 1 else 0),
-        top=0.45 + lines,
-        gap=0.3 + lines,
-        sharex=True,
-        sharey=True,
-    )
+    figure, axes = _panel_for_each(cells, height=1.6, single=0.6, above=0.75, top=0.45, gap=0.3)
     floor = 1.0
     for ax, cell in zip(axes, cells, strict=False):
-        style = styles[cell.label]
-        for split, colour, line in (("train", MUTED, (0, (2, 1))), ("test", style[0], "-")):
+        colour, marker, _ = _styles(group)[cell.label]
+        for split, shade, line in (("train", MUTED, (0, (2, 1))), ("test", colour, "-")):
             curves = history_table(cell, split, "f1_normal")
-            middle = band(ax, np.arange(1, curves.shape[1] + 1), curves, colour, line, split)
-            late = middle[len(middle) // 5 :]
-            floor = np.nanmin([floor, *late])
-        best = [
-            (number(t.metrics["best"], "epoch") + 1, t.score("best", "test", "f1_normal"))
-            for t in cell.trials
-        ]
-        ax.plot(
-            *zip(*best, strict=True),
-            style[1],
-            color=style[0],
-            mec=PAPER,
-            mew=0.5,
-            ls="none",
-            label="best epoch",
-        )
-        ax.set_title(wrapped(cell.label))
-    for ax in axes[len(cells) :]:
-        ax.set_visible(False)
+            middle = band(ax, np.arange(1, curves.shape[1] + 1), curves, shade, line, split)
+            floor = np.nanmin([floor, *middle[len(middle) // 5 :]])
+        epochs = [number(t.metrics["best"], "epoch") + 1 for t in cell.trials]
+        f1 = [t.score("best", "test", "f1_normal") for t in cell.trials]
+        ax.plot(epochs, f1, marker, color=colour, mec=PAPER, mew=0.5, ls="none", label="best epoch")
     axes[0].xaxis.set_major_locator(MaxNLocator(4, integer=True))
     legend_above(figure, axes[0], columns=3)
     axes[0].set_ylim(max(0.0, floor - 0.08), 1.005)
@@ -159,99 +126,165 @@ def learning_curves(group: Group) -> Figure | None:
 def roc_and_precision_recall(group: Group) -> Figure | None:
     """ROC of PNEUMONIA and precision-recall of NORMAL on the test split, with bands."""
     cells = [cell for cell in shown(group) if any(t.label.size for t in cell.trials)]
-    cells = [c for c in cells if not _knows_nothing(c)] or cells
+    cells = [c for c in cells if not _ranks_nothing(c)] or cells
     if not cells:
         return None
     figure, (roc, recall) = panels(rows=2, height=6.2, gap=0.7)
     styles = _styles(group)
-    for cell in cells:
-        colour, _, line = styles[cell.label]
-        auroc = cell.spread("best", "test", "auroc").median
-        grid, curves = roc_band(cell)
-        label = f"{clipped(cell.label, 24)}, AUROC {auroc:.3f}"
-        band(roc, grid, curves, colour, line, label, among=len(cells))
-        f1 = cell.spread("best", "test", "f1_normal").median
-        grid, curves = precision_recall_band(cell)
-        label = f"{clipped(cell.label, 24)}, F1 {f1:.3f}"
-        band(recall, grid, curves, colour, line, label, among=len(cells))
+    for ax, curves_of, name, score in (
+        (roc, roc_band, "AUROC", "auroc"),
+        (recall, precision_recall_band, "F1", "f1_normal"),
+    ):
+        for cell in cells:
+            colour, _, line = styles[cell.label]
+            median = cell.spread("best", "test", score).median
+            label = f"{clipped(cell.label, 24)}, {name} {median:.3f}"
+            band(ax, *curves_of(cell), colour, line, label, among=len(cells))
     if group.kind == "kermany":
-        star(
-            recall,
-            published.TINY["recall_normal"],
-            published.TINY["precision_normal"],
-            "paper's tiny",
-        )
+        tiny = published.TINY["recall_normal"], published.TINY["precision_normal"]
+        star(recall, *tiny, "paper's tiny")
     judged = [cell for cell in cells if not cell.is_baseline] or cells
     good = all(c.spread("best", "test", "auroc").low > 0.9 for c in judged)
-    edge = 0.4 if good else 1.0
-    roc.set(xlim=(-0.01 * edge, edge), ylim=(1 - edge, 1 + 0.01 * edge))
-    recall.set(xlim=(1 - edge, 1 + 0.01 * edge), ylim=(1 - edge, 1 + 0.01 * edge))
-    detail = " (detail)" if good else ""
-    roc.set(title=f"ROC of PNEUMONIA{detail}", xlabel="1 - specificity", ylabel="sensitivity")
-    recall.set(
-        title=f"Precision-recall of NORMAL{detail}",
-        xlabel="recall of NORMAL",
-        ylabel="precision of NORMAL",
-    )
+    edge, detail = (0.4, " (detail)") if good else (1.0, "")
+    high = (1 - edge, 1 + 0.01 * edge)
+    roc.set(title=f"ROC of PNEUMONIA{detail}", xlim=(-0.01 * edge, edge), ylim=high)
+    roc.set(xlabel="1 - specificity", ylabel="sensitivity")
+    recall.set(title=f"Precision-recall of NORMAL{detail}", xlim=high, ylim=high)
+    recall.set(xlabel="recall of NORMAL", ylabel="precision of NORMAL")
     roc.legend(loc="lower right")
     recall.legend(loc="lower left")
     return figure
 
 
 def confusion_matrices(group: Group) -> Figure:
-    """Of each true class, the share that was called each class: the mean over trials, in %."""
+    """Of each true class, the share predicted as each class: the mean over trials, in %."""
     cells = shown(group)
-    columns = min(2, len(cells))
-    rows = (len(cells) + 1) // 2
-    lines = 0.12 if has_long_labels(cells) else 0
-    figure, axes = panels(
-        rows=rows,
-        columns=columns,
-        height=0.3 + (1.72 + lines) * rows + (1.1 if columns == 1 else 0),
-        top=0.2 + lines,
-        gap=0.25 + lines,
-        sharex=True,
-        sharey=True,
-    )
+    figure, axes = _panel_for_each(cells, height=1.72, single=1.1, above=0.3, top=0.2, gap=0.25)
     for ax, cell in zip(axes, cells, strict=False):
         mean, images = mean_confusion(cell)
         ax.imshow(np.nan_to_num(mean), cmap="Blues", vmin=0, vmax=1, aspect="equal")
         for (row, column), value in np.ndenumerate(mean):
             colour = "#ffffff" if value > 0.55 else "#1a1a1a"
-            text = (
-                "undefined"
-                if np.isnan(value)
-                else f"{value:.1%}\n{images[row, column]:,.0f} images"
-            )
+            text = f"{value:.1%}\n{images[row, column]:,.0f} images"
+            text = "undefined" if np.isnan(value) else text
             ax.text(column, row, text, ha="center", va="center", color=colour, fontsize=7)
-        ax.set_title(wrapped(cell.label))
         ax.set_xticks([0, 1], [NORMAL, "PNEUM."])
         ax.set_yticks([0, 1], [NORMAL, "PNEUM."], rotation=90, va="center")
         ax.grid(visible=False)
         ax.tick_params(length=0)
-    for ax in axes[len(cells) :]:
-        ax.set_visible(False)
-    figure.supxlabel("called", fontsize=8, y=0.01)
+    figure.supxlabel("predicted", fontsize=8, y=0.01)
     figure.supylabel("true", fontsize=8, x=0.01)
     return figure
 
 
+def _panel_for_each(
+    cells: Sequence[Cell], *, height: float, single: float, above: float, top: float, gap: float
+) -> tuple[Figure, list[Axes]]:
+    """A figure with a titled panel for each network, two in a row; sizes in inches.
+
+    Args:
+        cells: the networks.
+        height: of a panel.
+        single: added to the height if there is one panel, which is wider.
+        above: room for labels and legend in all.
+        top: room above the first row.
+        gap: between two rows.
+    """
+    columns, rows = min(2, len(cells)), (len(cells) + 1) // 2
+    second_line = 0.12 if has_long_labels(cells) else 0  # of each title
+    figure, axes = panels(
+        rows=rows,
+        columns=columns,
+        height=above + (height + second_line) * rows + (single if columns == 1 else 0),
+        top=top + second_line,
+        gap=gap + second_line,
+        sharex=True,
+        sharey=True,
+    )
+    for ax, cell in zip(axes, cells, strict=False):
+        ax.set_title(wrapped(cell.label))
+    for ax in axes[len(cells) :]:
+        ax.set_visible(False)
+    return figure, axes
+
+
+def _limit_f1(ax: Axes) -> None:
+    low, high = ax.get_ylim()
+    spare = max(0.0, LEAST_F1_SHOWN - (high - low)) / 2  # else ticks of four decimals
+    high = min(high + spare, 1.0 + 0.002)
+    low = max(low, -0.02)
+    ax.set_ylim(min(low - spare, high - LEAST_F1_SHOWN), high)
+
+
+class Picture(NamedTuple):
+    """A picture of the report, and its words on the page."""
+
+    draw: Callable[[Group], Figure | None]
+    title: str
+    caption: str
+
+
 PICTURES = {
-    "figure1": f1_by_network,
-    "learning-curves": learning_curves,
-    "confusion": confusion_matrices,
-    "roc-precision-recall": roc_and_precision_recall,
-    "accuracy-size": accuracy_by_size,
-    "reliability": reliability,
-    "decision-curve": decision_curve,
+    "figure1": Picture(
+        f1_by_network,
+        "F1 by network (figure 1 of the paper)",
+        "Each point is a trial, at its chosen epoch; open on the train split, filled on the test "
+        "split. Box: quartiles and median; whiskers: lowest and highest; of one or two trials the "
+        "points alone. Train F1 is scored in evaluation mode (plain images, no dropout); crosses: "
+        "where that was not scored, that of the training steps, which is lower.",
+    ),
+    "learning-curves": Picture(
+        learning_curves,
+        "Learning curves",
+        "F1 of NORMAL by epoch: median over trials, and the range from lowest to highest. "
+        "Filled line: test split; grey dashes: train split. Markers: the epochs chosen.",
+    ),
+    "confusion": Picture(
+        confusion_matrices,
+        "Confusion matrices",
+        "Of each true class (row), the share predicted as each class at a probability of 0.5, and "
+        "the images: means over trials of the test split.",
+    ),
+    "roc-precision-recall": Picture(
+        roc_and_precision_recall,
+        "ROC and precision-recall",
+        "Test split at the chosen epoch: median over trials. Up to three networks have a band "
+        "from lowest to highest; a single trial has its own curve, and the central 95 % of 200 "
+        "resamples of its patients as band. A baseline that ranks nothing (AUROC 0.5) is left out.",
+    ),
+    "accuracy-size": Picture(
+        accuracy_by_size,
+        "Accuracy, size and speed",
+        "Median accuracy on the test split and range over trials; hollow: ensembles. The line "
+        "joins the Pareto front: the networks that no other matches in accuracy with as few "
+        "parameters, as few multiply-adds, or at as many images/s (in training; where all were "
+        "timed on one device).",
+    ),
+    "reliability": Picture(
+        reliability,
+        "Reliability",
+        "Share of PNEUMONIA among the test images with about the same probability, against that "
+        "probability, in 15 bins; a larger mark is more images; on the diagonal, probabilities "
+        "are calibrated. Trials are pooled. With a validation split, also after the temperature "
+        "that is fitted there.",
+    ),
+    "decision-curve": Picture(
+        decision_curve,
+        "Decision curve",
+        "Net benefit per test image of treating at a chance of pneumonia (Vickers and Elkin, "
+        "2006), at the test split's share of PNEUMONIA (73 % in the set), which is no clinic's: "
+        "the table of net benefit has it at other shares. Median over trials, with a band from "
+        "lowest to highest for up to three networks; calibrated where that could be fitted. "
+        "Above both grey lines, the network is of use at that threshold.",
+    ),
 }
 
 
 def _with_trials(cell: Cell) -> str:
-    """The name, and of few trials how many: a box of them would say more than they do."""
+    """The name, and how many trials if they are too few for a box."""
     if len(cell.trials) > FEW:
         return clipped(cell.label, 21)
-    return f"{clipped(cell.label, 21)}\n{len(cell.trials)} trial{'s' * (len(cell.trials) > 1)}"
+    return f"{clipped(cell.label, 21)}\n{counted(len(cell.trials), 'trial')}"
 
 
 def _styles(group: Group) -> dict[str, Any]:
@@ -259,7 +292,7 @@ def _styles(group: Group) -> dict[str, Any]:
     return {cell.label: style for cell, style in zip(shown(group), STYLES, strict=False)}
 
 
-def _knows_nothing(cell: Cell) -> bool:
+def _ranks_nothing(cell: Cell) -> bool:
     """Whether it is the class share or the like, whose curve is the diagonal."""
     auroc = cell.spread("best", "test", "auroc")
     return cell.is_baseline and auroc.low == auroc.high == 0.5
@@ -267,44 +300,31 @@ def _knows_nothing(cell: Cell) -> bool:
 
 def _box(ax: Axes, place: float, scores: Sequence[float], *, style: Any, split: str) -> None:
     colour, marker, _ = style
-    known = np.array([score for score in scores if np.isfinite(score)])
-    if known.size > FEW:
+    defined = np.array([score for score in scores if np.isfinite(score)])
+    thin = {"color": INK, "lw": 0.7}
+    if defined.size > FEW:
         ax.boxplot(
-            known,
+            defined,
             positions=[place],
             widths=0.3,
             whis=(0, 100),
             showfliers=False,
             patch_artist=True,
             manage_ticks=False,
-            boxprops={
-                "facecolor": colour + "40" if split == "test" else "none",
-                "edgecolor": INK,
-                "lw": 0.7,
-            },
+            boxprops={"fc": colour + "40" if split == "test" else "none", "ec": INK, "lw": 0.7},
             medianprops={"color": INK, "lw": 1.4},
-            whiskerprops={"color": INK, "lw": 0.7},
-            capprops={"color": INK, "lw": 0.7},
+            whiskerprops=thin,
+            capprops=thin,
         )
-    jitter = 0.09 * np.linspace(-1, 1, known.size) if known.size > 1 else np.zeros(known.size)
-    ax.plot(
-        place + jitter,
-        known,
-        "x" if split == "train" else marker,
-        mfc=colour if split == "test" else "none",
-        mec=colour,
-        ms=3.2,
-        mew=0.8,
-        ls="none",
-        zorder=3,
-    )
+    jitter = 0.09 * np.linspace(-1, 1, defined.size) if defined.size > 1 else np.zeros(defined.size)
+    marker, face = ("x" if split == "train" else marker), (colour if split == "test" else "none")
+    x = place + jitter
+    ax.plot(x, defined, marker, mfc=face, mec=colour, ms=3.2, mew=0.8, ls="none", zorder=3)
 
 
 def _paper_f1(ax: Axes, cells: Sequence[Cell]) -> None:
-    ax.axhline(
-        published.ALL_F1, color=MUTED, lw=0.8, ls=(0, (4, 2)), label="paper, all: about 0.94"
-    )
-    for place, cell in enumerate(cells):
-        if cell.model == "tiny":
-            star(ax, place + 0.45, published.TINY["f1_normal"], "paper's tiny")
-            break
+    label = "paper, all: about 0.94"
+    ax.axhline(published.ALL_F1, color=MUTED, lw=0.8, ls=(0, (4, 2)), label=label)
+    tiny = next((place for place, cell in enumerate(cells) if cell.model == "tiny"), None)
+    if tiny is not None:
+        star(ax, tiny + 0.45, published.TINY["f1_normal"], "paper's tiny")

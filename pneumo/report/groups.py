@@ -1,7 +1,7 @@
-"""Trials to comparable groups: same data, same protocol, then by network and settings."""
+"""Trials in comparable groups: same data, same protocol, then by network and settings."""
 
 from collections import defaultdict
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, NamedTuple
 
@@ -11,7 +11,7 @@ from numpy.typing import ArrayLike
 from pneumo.evaluation import published
 from pneumo.report.trials import Problem, Trial, split_name
 
-DEBUG = "debug"  # trials of a few batches: a group of their own, never beside whole ones
+DEBUG = "debug"  # trials of a few batches: a group of their own, never beside full ones
 # The order in which they are reported: a test split of its own first, the optimistic one last
 PROTOCOLS = ("official", "holdout", "kfold", "paper")
 
@@ -33,7 +33,7 @@ class Cell:
 
     label: str
     model: str
-    settings: dict[str, Any]
+    settings: Mapping[str, Any]
     trials: list[Trial]
     missing: list[str] = field(default_factory=list)
 
@@ -48,13 +48,18 @@ class Cell:
         return any(trial.is_baseline for trial in self.trials)
 
     @property
+    def chosen_on(self) -> str:
+        """The split that its epochs were chosen on: test, val, or none for the last epoch."""
+        return str(self.settings.get("chosen_on"))
+
+    @property
     def train_split(self) -> str:
         """The split with the train scores: in evaluation mode, if every trial has them."""
         scored = self.trials and all(t.metrics["best"].get("train_eval") for t in self.trials)
         return "train_eval" if scored else "train"
 
     def spread(self, when: str, split: str, name: str) -> Spread:
-        """The spread of one score over the trials; those where it is undefined are not counted."""
+        """The spread of one score over the trials in which it is defined."""
         return spread([trial.score(when, split, name) for trial in self.trials])
 
     def by_split(self) -> dict[tuple[Any, Any], Trial]:
@@ -64,7 +69,7 @@ class Cell:
 
 @dataclass
 class Group:
-    """Trials on the same data under the same protocol: the only ones that are put side by side."""
+    """Trials on the same data under the same protocol: the only ones that are compared."""
 
     kind: str
     protocol: str
@@ -72,7 +77,7 @@ class Group:
     slug: str
     cells: list[Cell]
     ensembles: list[Cell] = field(default_factory=list)  # of its networks, by name and way
-    lacking: list[str] = field(default_factory=list)  # what its ensembles lack, a sentence each
+    lacking: list[str] = field(default_factory=list)  # why ensembles are incomplete, in sentences
 
     @property
     def trials(self) -> list[Trial]:
@@ -85,27 +90,27 @@ class Group:
         return [cell for cell in self.cells if cell.trials and not cell.is_baseline]
 
     @property
-    def rows(self) -> list[Cell]:
-        """What a table has a row of: networks, ensembles of them, baselines."""
-        others = [cell for cell in self.cells if not cell.is_baseline]
-        return [*others, *self.ensembles, *self.baselines]
-
-    @property
     def baselines(self) -> list[Cell]:
         """The cells with trials of baselines."""
         return [cell for cell in self.cells if cell.is_baseline]
 
+    @property
+    def rows(self) -> list[Cell]:
+        """The rows of a table: networks, ensembles of them, baselines."""
+        others = [cell for cell in self.cells if not cell.is_baseline]
+        return [*others, *self.ensembles, *self.baselines]
+
 
 def spread(values: ArrayLike) -> Spread:
-    """The spread of the finite values; NaN for what too few of them leave open."""
-    known = np.asarray(values, dtype=np.float64)
-    known = known[np.isfinite(known)]
+    """The spread of the finite values; NaN for what too few of them leave undefined."""
+    finite = np.asarray(values, dtype=np.float64)
+    finite = finite[np.isfinite(finite)]
     nan = float("nan")
-    if known.size == 0:
+    if finite.size == 0:
         return Spread(0, nan, nan, nan, nan, nan)
-    sd = float(known.std(ddof=1)) if known.size > 1 else nan
-    middle, mean = float(np.median(known)), float(known.mean())
-    return Spread(known.size, middle, mean, sd, float(known.min()), float(known.max()))
+    sd = float(finite.std(ddof=1)) if finite.size > 1 else nan
+    middle, mean = float(np.median(finite)), float(finite.mean())
+    return Spread(finite.size, middle, mean, sd, float(finite.min()), float(finite.max()))
 
 
 def group_trials(
@@ -113,13 +118,13 @@ def group_trials(
 ) -> tuple[list[Group], list[Problem]]:
     """Groups of comparable trials, real data and the honest protocols first, and all problems.
 
-    Trials of one network and split are not counted twice: the one finished last stays, the others
-    join the problems. Runs that are missing from the grid of a group are named in its cells.
+    Of trials of one network and split only the newest counts; the others join the problems. Runs
+    that are missing from the grid of a group are named in its cells.
     """
-    kept, twice = _without_duplicates(trials)
-    problems = [*problems, *twice]
+    newest, duplicates = _without_duplicates(trials)
+    problems = [*problems, *duplicates]
     by_key: dict[tuple[str, str, str], list[Trial]] = defaultdict(list)
-    for trial in kept:
+    for trial in newest:
         by_key[_group_key(trial)].append(trial)
     groups: list[Group] = []
     for key in sorted(by_key, key=_group_order):
@@ -129,8 +134,7 @@ def group_trials(
         groups.append(Group(kind, protocol, index, slug, _cells(by_key[key])))
     _label(groups)
     for group in groups:
-        own = [p for p in problems if _belongs(p, group, groups=groups)]
-        _name_missing(group, problems=own)
+        _name_missing(group, [p for p in problems if _belongs(p, group, groups=groups)])
     return groups, problems
 
 
@@ -147,80 +151,72 @@ def _group_order(key: tuple[str, str, str]) -> tuple[Any, ...]:
     return protocol == DEBUG, kind == "phantom", kind, place, protocol, index
 
 
-def _frozen(settings: dict[str, Any]) -> str:
+def _frozen(settings: Mapping[str, Any]) -> str:
     return repr(sorted(settings.items(), key=lambda item: item[0]))
 
 
 def _without_duplicates(trials: Iterable[Trial]) -> tuple[list[Trial], list[Problem]]:
-    def finished(trial: Trial) -> tuple[str, str]:
-        return str(trial.status.get("time", "")), trial.name
-
-    kept: dict[Any, Trial] = {}
-    twice = []
-    for trial in sorted(trials, key=finished, reverse=True):
-        key = (_group_key(trial), trial.model, trial.split, _frozen(trial.settings()))
-        if key in kept:
-            reason = f"the same network, split and settings as {kept[key].name}, which is newer"
-            twice.append(
-                Problem(trial.name, "duplicate", reason, trial.model, *trial.split, key[0][1])
-            )
-        kept.setdefault(key, trial)
-    return sorted(kept.values(), key=lambda trial: trial.name), twice
+    newest: dict[Any, Trial] = {}
+    duplicates = []
+    finished = sorted(trials, key=lambda t: (str(t.status.get("time", "")), t.name), reverse=True)
+    for trial in finished:
+        key = (_group_key(trial), trial.model, trial.split, _frozen(trial.settings))
+        newer = newest.setdefault(key, trial)
+        if newer is not trial:
+            reason = f"the same network, split and settings as {newer.name}, which is newer"
+            identity = (trial.model, *trial.split, key[0][1])
+            duplicates.append(Problem(trial.name, "duplicate", reason, *identity))
+    return sorted(newest.values(), key=lambda trial: trial.name), duplicates
 
 
 def _cells(trials: Sequence[Trial]) -> list[Cell]:
     by_settings: dict[tuple[str, str], list[Trial]] = defaultdict(list)
     for trial in trials:
-        by_settings[trial.model, _frozen(trial.settings())].append(trial)
+        by_settings[trial.model, _frozen(trial.settings)].append(trial)
     cells = [
-        Cell(model, model, own[0].settings(), sorted(own, key=lambda t: str(t.split)))
-        for (model, _), own in by_settings.items()
+        Cell(model, model, same[0].settings, sorted(same, key=lambda t: str(t.split)))
+        for (model, _), same in by_settings.items()
     ]
     place = {name: index for index, name in enumerate(published.NETWORKS)}
 
     def order(cell: Cell) -> tuple[Any, ...]:
-        first = cell.is_baseline, place.get(cell.model, len(place))
-        return *first, cell.model, -len(cell.trials)
+        rank = place.get(cell.model, len(place))
+        return cell.is_baseline, rank, cell.model, -len(cell.trials)
 
     return sorted(cells, key=order)
 
 
 def _label(groups: Sequence[Group]) -> None:
-    """Tells several recipes of one network apart by their settings, alike in all groups."""
+    """Distinguishes several recipes of one network by their settings, alike in all groups."""
     for model in {cell.model for group in groups for cell in group.cells}:
-        keys: dict[str, None] = {}
-        recipes = []
-        for group in groups:
-            own = [cell for cell in group.cells if cell.model == model]
-            recipes += own
-            keys |= dict.fromkeys(varying_keys([cell.settings for cell in own]))
-        # one word tells a recipe as a rule; what only one version of the software has is left out
-        words = [k for k in keys if all(_is_word(cell.settings.get(k)) for cell in recipes)]
-        labels = {tuple(repr(cell.settings[k]) for k in words) for cell in recipes}
-        if len(labels) < len({tuple(repr(c.settings.get(k)) for k in keys) for c in recipes}):
-            words = list(keys)
-        words = _telling(words, recipes)
-        for cell in recipes:
-            told = ", ".join(
-                f"{_name(key, words)}={short(cell.settings.get(key))}" for key in words
+        of_group = [[cell for cell in group.cells if cell.model == model] for group in groups]
+        recipes = [cell for cells in of_group for cell in cells]
+        keys = list(
+            dict.fromkeys(
+                key for cells in of_group for key in varying_keys([c.settings for c in cells])
             )
-            cell.label = f"{model} ({told})" if told else model
+        )
+        # a setting that every recipe has as one word is preferred
+        words = [k for k in keys if all(_is_word(cell.settings.get(k)) for cell in recipes)]
+        if _num_labels(words, recipes) < _num_labels(keys, recipes):
+            words = keys
+        words = [k for at, k in enumerate(words) if _adds(k, words[:at], recipes)]
+        for cell in recipes:
+            values = (f"{_name(k, words)}={short(cell.settings.get(k))}" for k in words)
+            cell.label = f"{model} ({', '.join(values)})" if words else model
 
 
-def _telling(keys: Sequence[str], recipes: Sequence[Cell]) -> list[str]:
-    """The keys without those that tell no more than the ones before them."""
-    kept: list[str] = []
-    told = 1
-    for key in keys:
-        own = {tuple(repr(c.settings.get(k)) for k in (*kept, key)) for c in recipes}
-        if len(own) > told:
-            kept.append(key)
-            told = len(own)
-    return kept
+def _num_labels(keys: Sequence[str], recipes: Sequence[Cell]) -> int:
+    return len({tuple(repr(cell.settings.get(key)) for key in keys) for cell in recipes})
+
+
+def _adds(key: str, before: Sequence[str], recipes: Sequence[Cell]) -> bool:
+    """Whether a setting distinguishes more recipes than the settings before it."""
+    return _num_labels([*before, key], recipes) > _num_labels(before, recipes)
 
 
 def _name(key: str, keys: Sequence[str]) -> str:
-    """The last word of a setting's key, or the whole where that is another's, too."""
+    """The last word of a setting's key, or the whole key if another one ends with that word."""
     last = key.removesuffix("._target_").rpartition(".")[2]
     same = [k for k in keys if k.removesuffix("._target_").rpartition(".")[2] == last]
     return last if len(same) == 1 else key
@@ -231,50 +227,48 @@ def _is_word(value: Any) -> bool:
 
 
 def short(value: Any) -> str:
-    """A setting's value in as few characters as tell it; of transforms, their names."""
+    """A setting's value in a few characters; transforms by their names."""
     if isinstance(value, list) and value and all(isinstance(x, dict) for x in value):
         return "+".join(str(x.get("_target_")).rpartition(".")[2] for x in value)
     return f"{value:g}" if isinstance(value, float) else str(value)
 
 
-def varying_keys(settings: Sequence[dict[str, Any]]) -> list[str]:
+def varying_keys(settings: Sequence[Mapping[str, Any]]) -> list[str]:
     """The keys whose values are not the same in all of them."""
-    keys = dict.fromkeys(key for one in settings for key in one)
-    return [key for key in keys if len({repr(one.get(key)) for one in settings}) > 1]
+    keys = dict.fromkeys(key for each in settings for key in each)
+    return [key for key in keys if len({repr(each.get(key)) for each in settings}) > 1]
 
 
 def _belongs(problem: Problem, group: Group, *, groups: Sequence[Group]) -> bool:
-    """Whether a run that is left out was meant for this group, as far as its place tells."""
-    if len(groups) == 1:
-        return problem.protocol in (None, group.protocol)
+    """Whether a run that is left out was meant for this group, judged by its place."""
     sweep = problem.name.rpartition("/")[0]
     homes = [
         candidate
         for candidate in groups
         if problem.protocol in (None, candidate.protocol)
-        and any(trial.name.rpartition("/")[0] == sweep for trial in candidate.trials)
+        and (
+            len(groups) == 1
+            or any(trial.name.rpartition("/")[0] == sweep for trial in candidate.trials)
+        )
     ]
     if len(homes) > 1:
         homes = [home for home in homes if any(c.model == problem.model for c in home.cells)]
     return len(homes) == 1 and homes[0] is group
 
 
-def _name_missing(group: Group, *, problems: Sequence[Problem]) -> None:
-    """Names the splits of the group's grid that a network was not finished on, and why if known."""
+def _name_missing(group: Group, problems: Sequence[Problem]) -> None:
+    """Names the splits of the group's grid without a finished trial, and why if known."""
     why = {(p.model, p.seed, p.fold): p for p in problems if p.state != "duplicate"}
-    known = {cell.model for cell in group.cells}
+    models = {cell.model for cell in group.cells}
     for model in dict.fromkeys(p.model for p in why.values() if p.model):
-        if model not in known:
+        if model not in models:
             group.cells.append(Cell(model, model, {}, []))
-    splits = dict.fromkeys(trial.split for trial in group.trials)
-    splits |= dict.fromkeys((p.seed, p.fold) for p in why.values() if p.seed is not None)
-    of_networks = {trial.split for cell in group.networks for trial in cell.trials}
-    of_networks |= {(p.seed, p.fold) for p in why.values() if p.seed is not None}
+    intended = {(p.seed, p.fold) for p in why.values() if p.seed is not None}
+    of_networks = {trial.split for cell in group.networks for trial in cell.trials} | intended
     for cell in group.cells:
-        has = cell.by_split()
         # a baseline takes seconds, and may have splits that no network was meant for
-        grid = splits if cell.is_baseline else of_networks
-        for split in sorted(set(grid) - set(has), key=str):
+        grid = {t.split for t in group.trials} | intended if cell.is_baseline else of_networks
+        for split in sorted(grid - set(cell.by_split()), key=str):
             problem = why.get((cell.model, *split))
-            told = f" ({problem.state}: {problem.reason})" if problem else " (no such run)"
-            cell.missing.append(split_name(split) + told)
+            reason = f"{problem.state}: {problem.reason}" if problem else "no such run"
+            cell.missing.append(f"{split_name(split)} ({reason})")

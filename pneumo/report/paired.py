@@ -10,12 +10,9 @@ from pneumo.evaluation.paired import DIFFERENCES, Drawn, draw, minus
 from pneumo.report.assessments import Assessment
 from pneumo.report.comparisons import MOST_COMPARED
 from pneumo.report.groups import Group
+from pneumo.report.table import Table, titled
 from pneumo.report.trials import Trial, split_name
 from pneumo.report.wording import decimal, interval
-
-COLUMNS = {"pair": "Networks", "over": "Over"}
-COLUMNS |= {"auroc": "AUROC", "sensitivity": "Sensitivity", "specificity": "Specificity"}
-COLUMNS |= {"called_differently": "Decided differently"}
 
 
 class Pair(NamedTuple):
@@ -55,26 +52,21 @@ def pairs(group: Group) -> list[Pair]:
     ]
 
 
-def first_pairs(rows: Sequence[Pair]) -> list[Pair]:
-    """Of each two networks the first trial."""
-    return list({(row.first, row.second): row for row in reversed(rows)}.values())[::-1]
-
-
-def rows(found: Sequence[Pair]) -> list[dict[str, tuple[str, str]]]:
-    """Table cells of the first trial of each pair: a number, and what stands below it."""
-    return [
-        {"pair": (f"{row.first} minus {row.second}", ""), "over": (row.over, "")}
+def table(found: Sequence[Pair]) -> Table:
+    """The first trial of each pair: differences, and their intervals below."""
+    firsts = {(row.first, row.second): row for row in reversed(found)}
+    rows = [
+        {"pair": f"{row.first} minus {row.second}", "over": row.over}
         | {name: _cell(row.found[name]) for name in DIFFERENCES}
-        | {"called_differently": (f"{row.found['called_differently']:,} images", "")}
-        for row in first_pairs(found)
+        | {"called_differently": f"{row.found['called_differently']:,} images"}
+        for row in reversed(firsts.values())
     ]
+    return titled(rows, "pair", "over", *DIFFERENCES, "called_differently", texts=("over",))
 
 
 def _cell(found: dict[str, float]) -> tuple[str, str]:
-    return (
-        decimal(found["value"], sign=True),
-        interval(found["low"], found["high"], sign=True),
-    )
+    ends = interval(found["low"], found["high"], sign=True)
+    return decimal(found["value"], sign=True), ends
 
 
 def _same_images(one: Trial, other: Trial) -> bool:

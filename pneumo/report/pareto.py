@@ -1,67 +1,68 @@
-"""Which networks no other one beats: the Pareto fronts of accuracy against what a network takes."""
+"""Networks that no other one beats: Pareto fronts of accuracy against size and speed."""
 
 from collections.abc import Sequence
 
 import numpy as np
 
-from pneumo.report.caveats import device
 from pneumo.report.groups import Cell, Group
-from pneumo.report.tables import sizes
+from pneumo.report.scores import size
+from pneumo.report.trials import Trial
 
-FEWEST = 3  # networks, of which a front says something
-COSTS = {  # of sizes, and whether more of it is better
-    "parameters": False,
-    "multiply_adds": False,
-    "images_per_second": True,
-}
-NAMES = {
-    "parameters": "parameters",
-    "multiply_adds": "multiply-adds",
-    "images_per_second": "images/s",
+MIN_NETWORKS = 3  # for a front to be informative
+COSTS = {  # by name of scores.sizes_of: title, and whether more is better
+    "parameters": ("parameters", False),
+    "multiply_adds": ("multiply-adds", False),
+    "images_per_second": ("images/s", True),
 }
 
 
 def competing(group: Group) -> list[Cell]:
-    """Networks and ensembles with an accuracy; baselines have no size that could be compared."""
+    """Networks and ensembles with an accuracy; baselines have no comparable size."""
     cells = [*group.networks, *group.ensembles]
     return [cell for cell in cells if cell.spread("best", "test", "accuracy").n]
 
 
 def devices(group: Group) -> list[str]:
-    """What the group's networks were timed on."""
-    return sorted({device(trial) for cell in group.networks for trial in cell.trials})
+    """The devices that the group's networks were timed on."""
+    trials = [trial for cell in group.networks for trial in cell.trials]
+    return sorted({device(trial) for trial in trials})
+
+
+def device(trial: Trial) -> str:
+    """The device a run was timed on."""
+    return str((trial.metrics.get("machine") or {}).get("device"))
 
 
 def costs(group: Group) -> list[str]:
-    """The keys of COSTS that can be compared: speed only where all were timed on one device."""
+    """The keys of COSTS that can be compared: speed only if all were timed on one device."""
     timed = len(devices(group)) == 1
     keys = [key for key in COSTS if timed or key != "images_per_second"]
-    return [key for key in keys if any(sizes(cell)[key].n for cell in competing(group))]
+    return [key for key in keys if any(size(cell, key).n for cell in competing(group))]
 
 
 def fronts(group: Group) -> dict[str, list[Cell]]:
-    """By what is compared, those that no other matches in accuracy at as little of it.
+    """By cost, the networks that no other matches in accuracy at as little of it.
 
-    Sorted by accuracy. Nothing where there are too few networks to say something.
+    Sorted by accuracy; {} for fewer than MIN_NETWORKS networks.
     """
     cells = competing(group)
-    if len(cells) < FEWEST:
+    if len(cells) < MIN_NETWORKS:
         return {}
     # rounded, since networks write float32 and ensembles are computed in float64
     accuracy = [round(cell.spread("best", "test", "accuracy").median, 6) for cell in cells]
-    found = {}
+    on_front = {}
     for key in costs(group):
-        sign = -1.0 if COSTS[key] else 1.0
-        cost = [sign * sizes(cell)[key].median for cell in cells]
-        on = [cell for cell, best in zip(cells, front(cost, accuracy), strict=True) if best]
-        found[key] = sorted(on, key=lambda c: c.spread("best", "test", "accuracy").median)
-    return found
+        sign = -1.0 if COSTS[key][1] else 1.0
+        cost = [sign * size(cell, key).median for cell in cells]
+        best = [cell for cell, is_on in zip(cells, front(cost, accuracy), strict=True) if is_on]
+        on_front[key] = sorted(best, key=lambda c: c.spread("best", "test", "accuracy").median)
+    return on_front
 
 
 def front(cost: Sequence[float], score: Sequence[float]) -> list[bool]:
-    """Whether each point is on the Pareto front: none has less cost and more score, or one as good.
+    """Whether each point is on the Pareto front: no other costs less and scores at least as much.
 
-    A point with a NaN is on none, and beats none.
+    A point with a NaN is on no front, and beats none.
 
     >>> front([1, 2, 3, 4], [0.8, 0.9, 0.85, 0.9])
     [True, True, False, False]
@@ -70,5 +71,4 @@ def front(cost: Sequence[float], score: Sequence[float]) -> list[bool]:
     no_worse = (c[None] <= c[:, None]) & (s[None] >= s[:, None])
     better = (c[None] < c[:, None]) | (s[None] > s[:, None])
     beaten = (no_worse & better).any(1)
-    known = np.isfinite(c) & np.isfinite(s)
-    return [bool(one) for one in known & ~beaten]
+    return [bool(on) for on in np.isfinite(c) & np.isfinite(s) & ~beaten]

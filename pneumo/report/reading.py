@@ -1,26 +1,26 @@
-"""Run folders to trials: what each finished run scored, and why each other one is left out."""
+"""Run folders to trials: scores and settings of finished runs, and why others are left out."""
 
-import csv
-import io
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from pneumo import untrusted
-from pneumo.evaluation.metrics import SCORES, Array, scores
+from pneumo.evaluation.metrics import SCORES, scores
 from pneumo.labels import CLASS_NAMES
 from pneumo.report import assessments
 from pneumo.report.trials import Predictions, Problem, Trial
 from pneumo.runs import run_folder
-from pneumo.runs.finished import what_is_wrong
+from pneumo.runs.finished import read_metrics, read_table
 
-# Of a run's configuration: what is reported by itself, or bears on nothing that is learnt. What
-# the data are is told by their index.
-TELL_NOTHING = (
+if TYPE_CHECKING:
+    import pandas as pd
+
+# Settings that do not affect training, or that are reported separately. The digest of the data
+# set's table stands for the data.
+IRRELEVANT = (
     *run_folder.MAY_CHANGE,
     "data.on_unknown_name",
     "data.source",
@@ -30,10 +30,12 @@ TELL_NOTHING = (
     "trainer.logger",
     "trainer.num_sanity_val_steps",
 )
-TELL_OF_BASELINES = ("model.", "data.aspect", "data.image_size", "data.patient_key", "protocol.")
+INCIDENTAL = ("seed", "fold", "dir", "path", "workers", "devices", "accelerator", "threads", "name")
+OF_BASELINES = ("model.", "data.aspect", "data.image_size", "data.patient_key", "protocol.")
 REFERENCE = re.compile(r"\$\{([\w.]+)\}")  # of one setting to another
+MAX_REFERENCES = 8  # followed one after another
 LEVELS = 3  # of folders from multirun/ to a run: date, time, run
-AGREES = 0.005  # accuracy of predictions.csv may differ from metrics.json by rounding, not by more
+AGREES = 0.005  # accuracy of predictions.csv may differ from metrics.json by rounding only
 
 
 def find_runs(root: Path) -> list[Path]:
@@ -81,159 +83,118 @@ def _is_run(folder: Path) -> bool:
 
 def read_run(path: Path, *, name: str) -> Trial | Problem:
     """The trial in a run folder, or why there is none; no content of the folder raises."""
-    metrics: dict[str, Any] = {}
-
-    def left_out(state: str, reason: str) -> Problem:
-        about = run_folder.identity(path)
-        known = {key: metrics[key] for key in about if isinstance(metrics.get(key), int | str)}
-        return Problem(name, state, reason, **(about | known))
-
+    status = run_folder.read_status(path)
     try:
-        status = _json(path / "status.json")
-        metrics = _json(path / "metrics.json")
-    except ValueError as error:
-        return left_out("unreadable", str(error))
-    state = str(status.get("status", "unfinished"))
-    if state != "done":
-        return left_out(state, _unfinished(status))
-    if not metrics:
-        return left_out("unreadable", "says done, but has no metrics.json")
-    if metrics.get("schema") != run_folder.SCHEMA:
-        return left_out(
-            "other schema",
-            f"metrics.json has schema {metrics.get('schema')}, this report reads "
-            f"{run_folder.SCHEMA}; report it with the version that wrote it",
-        )
-    if wrong := what_is_wrong(metrics):
-        return left_out("unreadable", f"metrics.json has {wrong}; run it again")
-    return _trial(path, name=name, metrics=metrics, status=status)
+        if status["status"] == "done":
+            return _trial(path, name=name, status=status)
+        state, reason = status["status"], _why_unfinished(status)
+    except (OSError, ValueError) as error:
+        state, reason = "unreadable", _without_folder(error, path)
+    return Problem(
+        name, "unfinished" if state == "new" else state, reason, **run_folder.identity(path)
+    )
 
 
-def _trial(path: Path, *, name: str, metrics: dict[str, Any], status: dict[str, Any]) -> Trial:
+def _trial(path: Path, *, name: str, status: Mapping[str, Any]) -> Trial:
+    metrics = read_metrics(path)
+    config = run_folder.read_config(path)
+    trial = Trial(
+        name, metrics | assessments.read(path, metrics), status, _settings(config, metrics)
+    )
     remarks = []
-    config = _config(path)
-    told = _settings(config)
-    if metrics.get("baseline") is True:
-        told = {key: value for key, value in told.items() if key.startswith(TELL_OF_BASELINES)}
-    trial = Trial(name, metrics | assessments.read(path, metrics), status, told=told)
     try:
         test, val = _predictions(path / "predictions.csv")
-        _check_agreement(trial, label=test.label, probability=test.probability)
+        _check_agreement(trial, test)
         trial = replace(trial, test=test, val=val, ensembles=_ensembles(config))
-    except (OSError, ValueError, csv.Error) as error:
-        remarks.append(f"no interval and no curve: {error}")
-    undefined = [s for s in SCORES if np.isnan(trial.score("best", "test", s))]
-    if undefined:
-        gone = [c for c in CLASS_NAMES if trial.count("test", c) == 0]
-        why = f"the test split has no {' and no '.join(gone)}" if gone else "not a number"
+    except (OSError, ValueError) as error:
+        remarks.append(f"no interval and no curve: {_without_folder(error, path)}")
+    if undefined := [s for s in SCORES if np.isnan(trial.score("best", "test", s))]:
+        missing = [c for c in CLASS_NAMES if trial.count("test", c) == 0]
+        why = f"the test split has no {' and no '.join(missing)}" if missing else "not a number"
         remarks.append(f"{', '.join(undefined)} undefined ({why}): left out of the summary")
     return replace(trial, remarks=tuple(remarks))
 
 
-def _config(path: Path) -> dict[str, Any]:
-    """The configuration that a run left; {} where there is none to read."""
-    try:
-        return run_folder.read_config(path)
-    except (OSError, ValueError):
-        return {}
-
-
-def _settings(config: Mapping[str, Any]) -> dict[str, Any]:
-    """What a run was told that bears on what it learns, flat."""
+def _settings(config: Mapping[str, Any], metrics: Mapping[str, Any]) -> dict[str, Any]:
+    """The settings that make two runs of one network incomparable if they differ, flat."""
+    selection = metrics.get("selection") or {}
     flat = run_folder.flat(config)
-    return {
+    settings = {
         key: _resolved(value, flat)
         for key, value in flat.items()
-        if not key.startswith(TELL_NOTHING)
+        if not key.startswith(IRRELEVANT)
+        and not key.rpartition(".")[2].endswith(INCIDENTAL)
+        and (not metrics.get("baseline") or key.startswith(OF_BASELINES))
     }
+    chosen = {"chosen_on": selection.get("on"), "chosen_by": selection.get("monitor")}
+    return chosen | settings
+
+
+def _resolved(value: Any, flat: Mapping[str, Any]) -> Any:
+    """The value that ``${data.image_size}`` refers to; numbers as float, so that 1 equals 1.0.
+
+    Resolvers, as ``${oc.env:…}``, stay unresolved.
+    """
+    for _ in range(MAX_REFERENCES):
+        reference = REFERENCE.fullmatch(value) if isinstance(value, str) else None
+        if reference is None or reference[1] not in flat:
+            break
+        value = flat[reference[1]]
+    return float(value) if type(value) is int else value
 
 
 def _ensembles(config: Mapping[str, Any]) -> dict[str, list[str]]:
-    """What a run's configuration names as ensembles: members by name; {} where that is no such."""
-    named = config.get("ensembles") or {}
-    whole = isinstance(named, Mapping) and all(
-        isinstance(members, list) and all(isinstance(one, str) for one in members)
-        for members in named.values()
+    """The members of each ensemble of a run's configuration, by name; {} if malformed."""
+    ensembles = config.get("ensembles") or {}
+    valid = isinstance(ensembles, Mapping) and all(
+        isinstance(members, list) and all(isinstance(member, str) for member in members)
+        for members in ensembles.values()
     )
-    return {str(name): members for name, members in named.items()} if whole else {}
-
-
-def _resolved(value: Any, flat: Mapping[str, Any], *, most: int = 8) -> Any:
-    """What ``${data.image_size}`` stands for; resolvers, as ``${oc.env:…}``, stay unread."""
-    while most and isinstance(value, str) and (named := REFERENCE.fullmatch(value)):
-        if named[1] not in flat:
-            break
-        value, most = flat[named[1]], most - 1
-    return value
+    return {str(name): members for name, members in ensembles.items()} if valid else {}
 
 
 def _predictions(path: Path) -> tuple[Predictions, Predictions]:
-    """Those of the test split, and of the validation split where all of that can be used."""
-    try:
-        text = untrusted.read_text(path, limit=untrusted.MAX_TABLE)
-    except FileNotFoundError:
-        raise FileNotFoundError("predictions.csv is missing") from None
-    header, *rows = csv.reader(io.StringIO(text, newline="")) if text else [[]]
-    if lacking := {"path", "split", "label", "p_pneumonia", "patient"} - set(header):
-        raise ValueError(f"predictions.csv lacks the column {', '.join(sorted(lacking))}")
-    rows = [row for row in rows if len(row) == len(header)]
-    try:
-        val = _of_split("val", header, rows)
-        known = bool(((val.probability >= 0) & (val.probability <= 1)).all())
-    except ValueError:
-        known = False
-    return _of_split("test", header, rows), val if known else Predictions()
+    """Predictions of the test and of the validation split."""
+    import pandas as pd
 
-
-def _of_split(wanted: str, header: Sequence[str], rows: Sequence[Sequence[str]]) -> Predictions:
-    """The rows of one split, sorted by path; ValueError for a label or a number that is none."""
-    name, split, label, probability, patient = (
-        header.index(c) for c in ("path", "split", "label", "p_pneumonia", "patient")
-    )
-    own = sorted((row for row in rows if row[split] == wanted), key=lambda row: row[name])
-    if strange := {row[label] for row in own} - set(CLASS_NAMES):
-        raise ValueError(f"predictions.csv has a label {min(strange)!r}")
-    code = {name: index for index, name in enumerate(dict.fromkeys(row[patient] for row in own))}
-    return Predictions(
-        np.array([row[name] for row in own], dtype=np.str_),
-        np.array([CLASS_NAMES.index(row[label]) for row in own], dtype=np.int64),
-        np.array([row[probability] or "nan" for row in own], dtype=np.float64),
-        np.array([code[row[patient]] for row in own], dtype=np.int64),
-    )
-
-
-def _check_agreement(trial: Trial, *, label: Array, probability: Array) -> None:
-    """Raises ValueError if predictions and metrics.json cannot be of the same epoch and images."""
-    images = trial.count("test", "images")
-    if np.isfinite(images) and images != label.size:
-        raise ValueError(f"predictions.csv has {label.size:,} of {images:,.0f} test images")
-    if unknown := int(np.isnan(probability).sum()):
-        raise ValueError(f"{unknown:,} of the probabilities in predictions.csv are not a number")
-    if not ((probability >= 0) & (probability <= 1)).all():
+    columns = ["path", "split", "label", "p_pneumonia", "patient"]
+    table = read_table(path, columns, labels=CLASS_NAMES).sort_values("path")
+    table["p_pneumonia"] = pd.to_numeric(table["p_pneumonia"], errors="coerce")
+    if not table["p_pneumonia"].between(0, 1).all():
         raise ValueError("predictions.csv must hold probabilities from 0 to 1")
-    accuracy, written = (
-        scores(label, probability)["accuracy"],
-        trial.score("best", "test", "accuracy"),
+    return _of_split(table, "test"), _of_split(table, "val")
+
+
+def _of_split(table: "pd.DataFrame", split: str) -> Predictions:
+    rows = table[table["split"] == split]
+    return Predictions(
+        rows["path"].to_numpy(np.str_),
+        rows["label"].map(CLASS_NAMES.index).to_numpy(np.int64),
+        rows["p_pneumonia"].to_numpy(np.float64),
+        rows["patient"].factorize()[0],
     )
+
+
+def _check_agreement(trial: Trial, test: Predictions) -> None:
+    """Raises ValueError if predictions and metrics.json are not of the same epoch and images."""
+    images = trial.count("test", "images")
+    if np.isfinite(images) and images != test.label.size:
+        raise ValueError(f"predictions.csv has {test.label.size:,} of {images:,.0f} test images")
+    accuracy = scores(test.label, test.probability)["accuracy"]
+    written = trial.score("best", "test", "accuracy")
     if abs(accuracy - written) > AGREES:
         raise ValueError(
-            f"predictions.csv gives an accuracy of {accuracy:.3f}, metrics.json says {written:.3f}"
+            f"predictions.csv gives an accuracy of {accuracy:.3f}, metrics.json has {written:.3f}"
         )
 
 
-def _json(path: Path) -> dict[str, Any]:
-    """The object in a JSON file, {} if there is no file; ValueError if it is anything else."""
-    try:
-        return untrusted.read_json(path)
-    except FileNotFoundError:
-        return {}
-    except ValueError as error:
-        raise ValueError(f"{str(error).replace(str(path), path.name)}; run it again") from None
+def _without_folder(error: Exception, path: Path) -> str:
+    return str(error).replace(f"{path}/", "").replace(str(path), "the folder")
 
 
-def _unfinished(status: Mapping[str, Any]) -> str:
-    if not status:
-        return "no status.json, so it is not known to have finished; start it again"
+def _why_unfinished(status: Mapping[str, Any]) -> str:
+    if status["status"] == "new":
+        return "no readable status.json; start the run again"
     error = str(status.get("error") or "").strip()
-    at = f"at epoch {status.get('epoch', '?')} of {status.get('max_epochs', '?')}"
+    at = f"at epoch {status['epoch']} of {status['max_epochs']}"
     return f"{at}: {error.splitlines()[-1]}" if error else at

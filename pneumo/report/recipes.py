@@ -4,9 +4,10 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from pneumo.report.groups import Group, short, varying_keys
+from pneumo.report.table import Row, Table, titled
 from pneumo.report.wording import DASH
 
-# What a recipe is told by, and its name for a reader
+# The settings of a recipe, and their names for a reader
 SETTINGS = {
     "image_size": "Image side, pixels",
     "size": "Image side, pixels",
@@ -28,42 +29,50 @@ SETTINGS = {
     "num_classes": "Classes",
     "chosen_on": "Epoch chosen on",
 }
-CLASSES = ("optimizer", "schedule", "augment")  # told by the name of a class
-OF_NETWORK = ("batch_norm", "num_classes")  # of what a network is told; else its architecture
+CLASSES = ("optimizer", "schedule", "augment")  # named by their class
+OF_NETWORK = ("batch_norm", "num_classes")  # settings of a network that are not its architecture
 NOTHING = (None, "none", "None")
 
 
-def recipes(group: Group) -> tuple[list[str], list[dict[str, str]]]:
-    """The networks' names, and a row a setting that differs among them: setting, then a value each.
+def recipes(group: Group) -> Table:
+    """A row a setting that differs among the networks, with the value of each.
 
     Of several settings of one network, which have rows of their own in the report, the first.
     """
-    firsts = {cell.model: cell.settings for cell in reversed(group.networks)}
-    names = list(dict.fromkeys(cell.model for cell in group.networks))
-    told = {name: _told(firsts[name]) for name in names}
-    rows = [
-        {"setting": key} | {name: told[name].get(key, DASH) for name in names}
-        for key in varying_keys([told[name] for name in names])
+    values = _values(group)
+    rows: list[Row] = [
+        {"setting": key} | {name: values[name].get(key, DASH) for name in values}
+        for key in differing(group)
     ]
+    return titled(rows, "setting", *values)
+
+
+def differing(group: Group) -> list[str]:
+    """The names of the settings in which the networks' recipes differ."""
     places = list(dict.fromkeys(SETTINGS.values()))
-    return names, sorted(rows, key=lambda row: places.index(row["setting"]))
+    return sorted(varying_keys(list(_values(group).values())), key=places.index)
 
 
-def _told(settings: Mapping[str, Any]) -> dict[str, str]:
-    """The values by the names of SETTINGS; what a recipe has not is not in it."""
-    found = {}
+def _values(group: Group) -> dict[str, dict[str, str]]:
+    """The values of each network by the names of SETTINGS, without those that it lacks."""
+    firsts = {cell.model: cell.settings for cell in reversed(group.networks)}
+    return {model: _recipe(firsts[model]) for model in reversed(firsts)}
+
+
+def _recipe(settings: Mapping[str, Any]) -> dict[str, str]:
+    recipe = {}
     for key, value in settings.items():
-        group, _, last = key.rpartition(".")
-        if last == "_target_" and group in CLASSES:
-            found[SETTINGS[group]] = str(value).rpartition(".")[2]
-        elif last in SETTINGS and value not in NOTHING and (group != "model" or last in OF_NETWORK):
-            found[SETTINGS[last]] = _words(value)
-    return found
+        part, _, last = key.rpartition(".")
+        if last == "_target_" and part in CLASSES:
+            recipe[SETTINGS[part]] = str(value).rpartition(".")[2]
+        elif last in SETTINGS and value not in NOTHING and (part != "model" or last in OF_NETWORK):
+            recipe[SETTINGS[last]] = _words(value)
+    return recipe
 
 
 def _words(value: Any) -> str:
     if isinstance(value, bool):
         return "yes" if value else "no"
     if isinstance(value, Sequence) and not isinstance(value, str):
-        return " to ".join(short(one) for one in value)
+        return " to ".join(short(each) for each in value)
     return short(value)

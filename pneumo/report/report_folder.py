@@ -11,16 +11,18 @@ from tqdm import tqdm
 from pneumo import atomic
 from pneumo.evaluation.intervals import Interval, score_intervals
 from pneumo.evaluation.metrics import COUNT_SCORES
-from pneumo.report import detection, page, tables
+from pneumo.report import detection, page
 from pneumo.report.audit_link import audit_link
-from pneumo.report.compared import compare
+from pneumo.report.compared import compare, comparison_rows
 from pneumo.report.drawing import inline_svg
 from pneumo.report.ensembles import add_ensembles
 from pneumo.report.figures import PICTURES, draw
-from pneumo.report.findings import Section, headline, sections
 from pneumo.report.groups import group_trials
-from pneumo.report.markdown import summary_markdown
+from pneumo.report.headline import headline
 from pneumo.report.reading import find_runs, read_run
+from pneumo.report.scores import long_table, run_rows, summary_rows
+from pneumo.report.sections import Section, sections
+from pneumo.report.table import to_csv
 from pneumo.report.trials import Problem, Trial
 from pneumo.runs import output
 from pneumo.runs.run_folder import not_begun
@@ -46,63 +48,61 @@ def write_report(
     """
     folder = (out or roots[0] / "report").resolve()
     output.check_folder(folder, earlier="an earlier report", foreign=_foreign)
-    paths, problems = _found(roots)
+    paths, problems = _find(roots)
     detectors, paths, broken = detection.read(paths)
-    located = detection.sections(detectors)
+    of_detectors = detection.sections(detectors)
     trials, unread, intervals = _read(paths)
     groups, problems = group_trials(trials, problems=[*problems, *broken, *unread])
     add_ensembles(groups)
-    together = [t for group in groups for cell in group.ensembles for t in cell.trials]
-    intervals |= {t.name: _intervals(t) for t in together}
+    ensembles = [t for group in groups for cell in group.ensembles for t in cell.trials]
+    intervals |= {trial.name: _intervals(trial) for trial in ensembles}
     compared = compare(groups)
-    said = []
-    if groups or not located:
-        said = headline(groups, problems=problems, compared=compared)
-    said += detection.headline(located)
-    parts = sections(groups, intervals=intervals, compared=compared)
-    kinds = {str(part.group.kind) for part in parts}
-    linked = audit_link(audit, report=folder, kinds=kinds) if audit else None
-    files = detection.draw(located)
-    for part in parts:
-        files |= _pictures(part)
-    rows = tables.run_rows(groups, problems=problems, intervals=intervals)
-    files["runs.csv"] = tables.to_csv(rows)
-    files["summary.csv"] = tables.to_csv(tables.summary_rows(groups))
-    files["comparisons.csv"] = tables.to_csv(tables.comparison_rows(compared))
-    summary = summary_markdown(said, parts=parts, problems=problems, audit=linked)
-    files["summary.md"] = summary + detection.markdown(located)
-    files[PAGE] = page.html(
-        said,
-        parts=parts,
-        problems=problems,
-        intervals=intervals,
-        files=[*TABLES, *([detection.FILE] if located else [])],
-        audit=linked,
-        detection=located,
+    sentences = []
+    if groups or not of_detectors:
+        sentences = headline(groups, problems=problems, compared=compared)
+    report = page.Report(
+        [*sentences, *(part.sentence for part in of_detectors)],
+        sections(groups, intervals=intervals, compared=compared),
+        problems,
+        of_detectors,
+        audit_link(audit, report=folder, kinds={g.kind for g in groups}) if audit else None,
+        [*TABLES, *([detection.FILE] if of_detectors else [])],
     )
+    files = detection.draw(of_detectors)
+    for section in report.sections:
+        files |= _pictures(section)
+    table = long_table(groups, intervals)
+    files["runs.csv"] = to_csv(run_rows(groups, table, problems=problems))
+    files["summary.csv"] = to_csv(summary_rows(groups, table))
+    files["comparisons.csv"] = to_csv(comparison_rows(compared))
+    if of_detectors:
+        files[detection.FILE] = to_csv(detection.csv_rows(of_detectors))
+    files["summary.md"] = page.markdown(report)
+    files[PAGE] = page.html(report)
     _write(folder, files=files)
     return folder
 
 
-def _found(roots: Sequence[Path]) -> tuple[dict[Path, str], list[Problem]]:
-    """Run folders with the names to show for them, each once; and what is not there.
+def _find(roots: Sequence[Path]) -> tuple[dict[Path, str], list[Problem]]:
+    """Run folders with the names to show for them, each once, and problems.
 
-    That is: roots that hold no run, and runs that a sweep among them asks for and never began.
+    Problems are roots without runs, and runs that a sweep plans and that were not started.
     """
     resolved = [root.resolve() for root in roots]
     top = Path(os.path.commonpath(resolved))
     top = top.parent if top in resolved else top
     paths: dict[Path, str] = {}
     problems = []
-    for given, root in zip(roots, resolved, strict=True):
-        runs = find_runs(root if root.is_dir() else given)
+    for root in resolved:
+        runs = find_runs(root)
         paths |= {run: run.relative_to(top).as_posix() for run in runs}
         if not runs:
             problems.append(
                 Problem(root.relative_to(top).as_posix(), "no runs", "holds no run folder")
             )
         for sweep in sorted({root, *(run.parent for run in runs if run != root)}):
-            problems += [_not_begun(sweep.relative_to(top).as_posix(), p) for p in not_begun(sweep)]
+            name = sweep.relative_to(top).as_posix()
+            problems += [_not_started(name, planned) for planned in not_begun(sweep)]
     if not paths:
         raise FileNotFoundError(
             "DIR must hold a run folder, one with status.json, metrics.json or "
@@ -112,12 +112,11 @@ def _found(roots: Sequence[Path]) -> tuple[dict[Path, str], list[Problem]]:
     return paths, problems
 
 
-def _not_begun(sweep: str, planned: Mapping[str, Any]) -> Problem:
-    name = f"{sweep}/model={planned['model']},seed={planned['seed']}"
+def _not_started(sweep: str, planned: Mapping[str, Any]) -> Problem:
     fold = "" if planned["fold"] is None else f",protocol.fold={planned['fold']}"
-    return Problem(
-        name + fold, "not begun", "the sweep asks for it; resume with sweep=DIR", **planned
-    )
+    name = f"{sweep}/model={planned['model']},seed={planned['seed']}{fold}"
+    reason = "the sweep plans it; resume with sweep=DIR"
+    return Problem(name, "not started", reason, **planned)
 
 
 def _read(
@@ -125,18 +124,14 @@ def _read(
 ) -> tuple[list[Trial], list[Problem], dict[str, dict[str, Interval]]]:
     """Trials, problems, and for each trial with predictions its intervals."""
     trials, problems, intervals = [], [], {}
-    with tqdm(total=2 * len(paths), desc="reading runs", unit=" steps", disable=None) as progress:
-        for path, name in paths.items():
-            run = read_run(path, name=name)
-            if isinstance(run, Problem):
-                problems.append(run)
-            else:
-                trials.append(run)
-            progress.update(2 if isinstance(run, Problem) else 1)
-        for trial in trials:
-            if trial.label.size:
-                intervals[trial.name] = _intervals(trial)
-            progress.update()
+    for path, name in tqdm(paths.items(), desc="reading runs", unit=" runs", disable=None):
+        run = read_run(path, name=name)
+        if isinstance(run, Problem):
+            problems.append(run)
+            continue
+        trials.append(run)
+        if run.label.size:
+            intervals[name] = _intervals(run)
     return trials, problems, intervals
 
 
@@ -146,17 +141,17 @@ def _intervals(trial: Trial) -> dict[str, Interval]:
     )
 
 
-def _pictures(part: Section) -> dict[str, str | bytes]:
+def _pictures(section: Section) -> dict[str, str | bytes]:
     """Draws the pictures of a group into its section, and returns them as files."""
     files: dict[str, str | bytes] = {}
     for name, picture in PICTURES.items():
-        drawn = draw(picture, part.group)
+        drawn = draw(picture.draw, section.group)
         if drawn is None:
             continue
         raster, vector = drawn
-        stem = f"{part.group.slug}-{name}"
+        stem = f"{section.group.slug}-{name}"
         files |= {f"{stem}.png": raster, f"{stem}.svg": vector}
-        part.pictures[name] = Markup(inline_svg(vector, label=page.CAPTIONS[name][0]))  # noqa: S704
+        section.pictures[name] = Markup(inline_svg(vector, label=picture.title))  # noqa: S704
     return files
 
 

@@ -20,7 +20,7 @@ from pneumo.report.drawing import (
 )
 from pneumo.report.groups import Cell, Group
 from pneumo.report.pareto import competing, costs, fronts
-from pneumo.report.tables import sizes
+from pneumo.report.scores import size
 
 MOST = 24  # networks and ensembles in the picture
 LABEL = {
@@ -49,7 +49,7 @@ def accuracy_by_size(group: Group) -> Figure | None:
             score = cell.spread("best", "test", "accuracy")
             reach = [[score.median - score.low], [score.high - score.median]]
             ax.errorbar(
-                sizes(cell)[key].median,
+                size(cell, key).median,
                 score.median,
                 reach,
                 fmt=marker,
@@ -89,7 +89,7 @@ def _marks(group: Group, cells: Sequence[Cell]) -> list[tuple[str, str]]:
 
 def _front(ax: Axes, key: str, cells: Sequence[Cell]) -> None:
     places = [
-        (sizes(cell)[key].median, cell.spread("best", "test", "accuracy").median) for cell in cells
+        (size(cell, key).median, cell.spread("best", "test", "accuracy").median) for cell in cells
     ]
     if places:
         # what can be had at most so much of it: the last point's accuracy until the next
@@ -105,10 +105,10 @@ def _paper(ax: Axes, key: str) -> None:
             _peer(ax, peer, key)
 
 
-def _peer(ax: Axes, peer: published.Peer, size: str) -> None:
-    sizes = getattr(peer, size)
+def _peer(ax: Axes, peer: published.Peer, key: str) -> None:
+    sizes = getattr(peer, key)
     ax.plot(sizes, [peer.accuracy] * len(sizes), "|-", color=MUTED, lw=0.8, ms=7)
-    partly = peer.at_least and size == "multiply_adds"
+    partly = peer.at_least and key == "multiply_adds"
     ax.annotate(
         f"{peer.name}, without Xception" if partly else peer.name,
         (min(sizes), peer.accuracy),

@@ -1,7 +1,7 @@
 """The scores of runs and of their ensembles, for a terminal of 80 columns."""
 
 import textwrap
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -9,152 +9,154 @@ import numpy as np
 from pneumo import cli
 from pneumo.evaluation.combine import VOTE
 from pneumo.evaluation.paired import DIFFERENCES
+from pneumo.report.table import Row, Table
 
 WIDTH = 80  # columns
+SCORES = {"auroc": "AUROC", "sensitivity": "sensitivity", "specificity": "specificity"}
 SHOWN = (0.05, 0.1, 0.2, 0.5)  # of the net benefit's thresholds
 
 
 def wrapped(lines: Sequence[str]) -> str:
-    """Returns the lines as text, those that are too long broken at a space and indented."""
+    """Returns the lines as text, broken at a space and indented if they are too long."""
     return "\n".join(wrapped for line in lines for wrapped in _wrap(line)) + "\n"
 
 
-def score_lines(found: Mapping[str, Any]) -> list[str]:
-    """Returns the lines of what pneumo.evaluate found of labelled images."""
-    on = found["scored_on"]
-    lines = [
+def score_lines(result: Mapping[str, Any]) -> list[str]:
+    """Returns the lines for a result of pneumo.evaluate on labelled images."""
+    on, weighted = result["scored_on"], result.get("weighted", {})
+    entries = {member["run"]: member for member in result["members"]}
+    names = cli.short_names(list(entries), width=18)
+    if "ensemble" in result:
+        entries["mean of the runs"] = result["ensemble"]
+        if "scores" in weighted:
+            entries["weighted mean"] = weighted
+        entries["majority vote"] = result["vote"]
+    rows: list[Row] = [
+        {"run": names.get(name, name)}
+        | {score: _number(entry["scores"][score]) for score in ("auroc", "f1_normal", "accuracy")}
+        for name, entry in entries.items()
+    ]
+    columns = {"run": "", "auroc": "AUROC", "f1_normal": "F1 NORMAL", "accuracy": "accuracy"}
+    name = "mean of the runs" if "ensemble" in result else result["members"][0]["run"]
+    shown = entries[name]
+    checkpoint = f"; the {result['checkpoint']} checkpoint" if result["checkpoint"] else ""
+    return [
         f"Scored on {on['what']}:",
         f"{on['images']:,} images of {on['patients']:,} patients, {on['NORMAL']:,} NORMAL, "
-        f"{on['PNEUMONIA']:,} PNEUMONIA"
-        + (f"; the {found['checkpoint']} checkpoint" if found["checkpoint"] else ""),
-        *(f"! {note}" for note in found["notes"]),
+        f"{on['PNEUMONIA']:,} PNEUMONIA{checkpoint}",
+        *(f"! {note}" for note in result["notes"]),
         "",
-        f"{'':19}{'AUROC':20}{'F1 NORMAL':20}accuracy",
+        *Table(columns, rows).lines(first=19, others=20),
+        *([VOTE] if "vote" in result else []),
+        *([f"no weights could be fitted: {weighted['why_not']}"] if "why_not" in weighted else []),
+        *([f"weights {_joined(weighted['weights'])}"] if "weights" in weighted else []),
+        *_paired_lines(result.get("differences", ())),
+        *([f"! {shown['interval']['warning']}"] if shown["interval"]["warning"] else []),
+        "",
+        f"Of {name}:",
+        *_point_lines(shown["operating_point"]),
+        *_calibration_lines(shown["calibration"]),
+        *_subgroup_lines(shown["subgroups"]),
+        *_benefit_lines(shown["net_benefit"]),
     ]
-    entries = {one["run"]: one for one in found["members"]}
-    if "ensemble" in found:
-        entries["mean of the runs"] = found["ensemble"]
-        if "scores" in found["weighted"]:
-            entries["weighted mean"] = found["weighted"]
-        entries["majority vote"] = found["vote"]
-    short = cli.short_names([one["run"] for one in found["members"]], width=18)
-    for name, one in entries.items():
-        shown = (_number(one["scores"][k]) for k in ("auroc", "f1_normal", "accuracy"))
-        start = short.get(name, name)
-        lines.append(f"{start:19}" + "".join(f"{one:20}" for one in shown).rstrip())
-    if "vote" in found:
-        lines.append(VOTE)
-    if "why_not" in found.get("weighted", {}):
-        lines.append(f"no weights could be fitted: {found['weighted']['why_not']}")
-    if "weights" in found.get("weighted", {}):
-        lines.append("weights " + " ".join(f"{w:.3f}" for w in found["weighted"]["weights"]))
-    lines += paired_lines(found.get("differences", ()))
-    name = "mean of the runs" if "ensemble" in found else found["members"][0]["run"]
-    blocks: tuple[Callable[[dict[str, Any]], list[str]], ...] = (
-        *(_point_lines, _calibration_lines, _subgroup_lines, _benefit_lines),
-    )
-    if entries[name]["interval"]["warning"]:
-        lines.append(f"! {entries[name]['interval']['warning']}")
-    lines += ["", f"Of {name}:", *(line for block in blocks for line in block(entries[name]))]
-    return lines
 
 
-def paired_lines(rows: Sequence[Mapping[str, Any]]) -> list[str]:
-    """The first run minus each other one, for a terminal."""
+def _paired_lines(rows: Sequence[Mapping[str, Any]]) -> list[str]:
+    """The first run minus each other one."""
     if not rows:
         return []
     names = cli.short_names([rows[0]["first"], *(row["second"] for row in rows)], width=16)
-    lines = ["", f"{names[rows[0]['first']]} minus:"]
-    lines.append(f"{'':17}{'AUROC':21}{'sensitivity':21}specificity")
-    for row in rows:
-        cells = "".join(f"{_signed(row[name]):21}" for name in DIFFERENCES)
-        lines.append(f"{names[row['second']]:17}{cells}".rstrip())
-        lines.append(f"  {cli.counted(row['called_differently'], 'image')} decided differently")
+    differences: list[Row] = [
+        {"second": names[row["second"]]} | {name: _number(row[name], "+") for name in DIFFERENCES}
+        for row in rows
+    ]
+    table = Table({"second": ""} | SCORES, differences)
+    title, *lines = table.lines(first=17, others=21)
+    counts = [
+        f"  {cli.counted(row['called_differently'], 'image')} decided differently" for row in rows
+    ]
     fixed = [rows[0]["first_fixed_on"], *(row["second_fixed_on"] for row in rows)]
     at = "each at its own operating point"
     if None in fixed:
         at = "at 0.5" if not any(fixed) else f"{at}, at 0.5 where a run has none"
-    return [*lines, f"  ({at}; paired bootstrap over patients)"]
+    pairs = [line for pair in zip(lines, counts, strict=True) for line in pair]
+    ending = f"  ({at}; paired bootstrap over patients)"
+    return ["", f"{names[rows[0]['first']]} minus:", title, *pairs, ending]
 
 
-def _signed(found: Mapping[str, float]) -> str:
-    value, low, high = (
-        "?" if np.isnan(found[key]) else f"{found[key]:+.3f}" for key in ("value", "low", "high")
+def _point_lines(point: Mapping[str, Any]) -> list[str]:
+    start = (
+        f"operating point {point['threshold']:.4f}, sensitivity at least "
+        f"{point['val_sensitivity_at_least']} on {point['val_images']:,} validation images:"
+        if point["fixed_on"]
+        else f"no operating point: {point['why_not']}. At 0.5, by default:"
     )
-    return f"{value} {low} {high}"
-
-
-def _point_lines(one: dict[str, Any]) -> list[str]:
-    point = one["operating_point"]
-    if point["fixed_on"] is None:
-        said = f"no operating point: {point['why_not']}. At 0.5, which nothing speaks for:"
-    else:
-        said = (
-            f"operating point {point['threshold']:.4f}, sensitivity at least "
-            f"{point['val_sensitivity_at_least']} on {point['val_images']:,} validation images:"
-        )
-    values = [f"  {k:12}{_number(point[k])}" for k in ("sensitivity", "specificity", "ppv", "npv")]
-    stated = [
-        f"  at a prevalence of {row['prevalence']:.0%}: PPV {_decimal(row['ppv'])}, "
-        f"NPV {_decimal(row['npv'])}"
-        for row in point["at_prevalence"]
+    return [
+        start,
+        *(f"  {k:12}{_number(point[k])}" for k in ("sensitivity", "specificity", "ppv", "npv")),
+        f"  (prevalence here {point['own_prevalence']:.0%})",
+        *(
+            f"  at a prevalence of {row['prevalence']:.0%}: PPV {_decimal(row['ppv'])}, "
+            f"NPV {_decimal(row['npv'])}"
+            for row in point["at_prevalence"]
+        ),
     ]
-    return [said, *values, f"  (prevalence here {point['own_prevalence']:.0%})", *stated]
 
 
-def _calibration_lines(one: dict[str, Any]) -> list[str]:
-    found = one["calibration"]
-    before = f"ECE {_decimal(found['before']['ece'])}, Brier {_decimal(found['before']['brier'])}"
-    what = "calibration of PNEUMONIA's probability"
-    if found["after"] is None:
-        return [f"{what}: {before}; no temperature: {found['why_not']}"]
-    after = f"ECE {_decimal(found['after']['ece'])}, Brier {_decimal(found['after']['brier'])}"
-    return [f"{what}: {before}; with temperature {found['temperature']:.3f} {after}"]
+def _calibration_lines(calibration: Mapping[str, Any]) -> list[str]:
+    before, after = (
+        state and f"ECE {_decimal(state['ece'])}, Brier {_decimal(state['brier'])}"
+        for state in (calibration["before"], calibration["after"])
+    )
+    end = f"no temperature: {calibration['why_not']}"
+    if after:
+        end = f"with temperature {calibration['temperature']:.3f} {after}"
+    return [f"calibration of PNEUMONIA's probability: {before}; {end}"]
 
 
-def _subgroup_lines(one: dict[str, Any]) -> list[str]:
-    lines = [f"{'subgroup':19}{'AUROC':20}{'sensitivity':20}specificity"]
-    for row in one["subgroups"]:
-        name = _short(f"{row['by']} {row['group']}", 18)
-        if "why_not" in row:
-            lines.append(f"{name:19}{row['why_not']}")
-            continue
-        shown = (f"{_number(row[k]):20}" for k in ("auroc", "sensitivity", "specificity"))
-        lines.append(f"{name:19}" + "".join(shown).rstrip())
-    return lines
-
-
-def _benefit_lines(one: dict[str, Any]) -> list[str]:
-    found = one["net_benefit"]
-    curves = [(f"{found['own_prevalence']:.0%} here", found["at"])]
-    curves += [
-        (f"{100 * stated['prevalence']:.3g}%", stated["at"]) for stated in found["at_prevalence"]
+def _subgroup_lines(subgroups: Sequence[Mapping[str, Any]]) -> list[str]:
+    rows: list[Row] = [
+        {"subgroup": _end(f"{row['by']} {row['group']}", 18)}
+        | dict.fromkeys(SCORES, "")
+        | ({"auroc": row["why_not"]} if "why_not" in row else {k: _number(row[k]) for k in SCORES})
+        for row in subgroups
     ]
-    lines = [
-        f"net benefit of the {found['probability']} probability (treating everyone),",
+    return Table({"subgroup": "subgroup"} | SCORES, rows).lines(first=19, others=20)
+
+
+def _benefit_lines(benefit: Mapping[str, Any]) -> list[str]:
+    curves = {f"{benefit['own_prevalence']:.0%} here": benefit["at"]}
+    curves |= {f"{100 * each['prevalence']:.3g}%": each["at"] for each in benefit["at_prevalence"]}
+    rows: list[Row] = [
+        {"prevalence": f"  {name}"}
+        | {
+            f"{at['threshold']:.2f}": f"{_decimal(at['network'])} ({_decimal(at['treat_all'])})"
+            for at in curve
+        }
+        for name, curve in curves.items()
+    ]
+    columns = {"prevalence": "  if treated at"} | {f"{at:.2f}": f"{at:.2f}" for at in SHOWN}
+    return [
+        f"net benefit of the {benefit['probability']} probability (treating everyone),",
         "by prevalence:",
-        f"  {'if treated at':14}" + "".join(f"{at:<16.2f}" for at in SHOWN).rstrip(),
+        *Table(columns, rows).lines(first=16, others=16),
     ]
-    for name, rows in curves:
-        cells = (
-            f"{_decimal(row['network'])} ({_decimal(row['treat_all'])})"
-            for row in rows
-            if row["threshold"] in SHOWN
-        )
-        lines.append(f"  {name:14}" + "".join(f"{cell:16}" for cell in cells).rstrip())
-    return lines
 
 
-def _number(found: dict[str, float]) -> str:
-    value, low, high = (found[key] for key in ("value", "low", "high"))
-    return f"{_decimal(value)} {_decimal(low)}-{_decimal(high)}"
+def _number(score: Mapping[str, float], sign: str = "") -> str:
+    value, low, high = (_decimal(score[key], sign) for key in ("value", "low", "high"))
+    return f"{value} {low}{' ' if sign else '-'}{high}"
 
 
-def _decimal(value: float) -> str:
-    return "?" if np.isnan(value) else f"{value:.3f}"
+def _decimal(value: float, sign: str = "") -> str:
+    return "?" if np.isnan(value) else f"{value:{sign}.3f}"
 
 
-def _short(name: str, width: int) -> str:
+def _joined(weights: Sequence[float]) -> str:
+    return " ".join(f"{weight:.3f}" for weight in weights)
+
+
+def _end(name: str, width: int) -> str:
     return name if len(name) <= width else "…" + name[1 - width :]
 
 

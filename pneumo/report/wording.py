@@ -5,28 +5,6 @@ from math import isnan
 MINUS, DASH, PLUS_MINUS = "\N{MINUS SIGN}", "\N{EN DASH}", "\N{PLUS-MINUS SIGN}"
 
 
-DEBUG_BANNER = (
-    "Debug runs. They trained on a few batches an epoch: they show that the software works, their "
-    "scores mean nothing, and they are averaged with no other run."
-)
-TRAIN_NOTE = (
-    "Train F1 is of a checkpoint, the chosen or the last, on the train split in evaluation mode: "
-    "plain images, no dropout. Runs of an earlier version did not score that; theirs is of the "
-    "training steps, images augmented, dropout on and weights still moving, and lies lower."
-)
-
-
-RATE_NOTE = (
-    "Images/s: train images of an epoch by its seconds, in which the other splits are scored too; "
-    "of an ensemble, its members one after another."
-)
-FRONT_NOTE = (
-    "On the Pareto front of parameters, say, is a network that no other matches in median test "
-    "accuracy with as few of them; it is read off the test split, and says nothing of how sure a "
-    "difference is. Baselines have no size to compare."
-)
-
-
 def decimal(value: float, *, digits: int = 3, sign: bool = False) -> str:
     """A number with a true minus sign; a dash if it is not known."""
     if isnan(value):

@@ -19,15 +19,12 @@ from tests.report.test_report import configure, edit, make_run, said
 TITLE = "The paper's comparison, run here"
 
 
-@pytest.fixture(autouse=True)
-def no_pictures(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("pneumo.report.report_folder.PICTURES", {})
-
-
 def lines_of(text: str) -> dict[str, str]:
     """The rows of the table in summary.md by the paper's name."""
     table = text[text.index(TITLE) :].split("\n\n")[1]
-    return {re.split(r"[:|]", line)[1].strip(): line for line in table.splitlines()[2:]}
+    names = [claim.name for claim in published.CLAIMS]
+    lines = table.splitlines()[2:]
+    return {n: line for line in lines for n in names if line.startswith(f"| {n} (")}
 
 
 def group_of(root: Path) -> Group:

@@ -12,11 +12,6 @@ from tests.report.test_report import edit, make_baseline, make_run, table
 SCORES = {"auroc", "sensitivity", "specificity"}
 
 
-@pytest.fixture(autouse=True)
-def no_pictures(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("pneumo.report.report_folder.PICTURES", {})
-
-
 def of_patients(report: Path) -> list[dict[str, str]]:
     return [row for row in table(report / "comparisons.csv") if row.get("over", "") != ""]
 

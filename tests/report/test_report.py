@@ -22,7 +22,7 @@ from pneumo.report import comparisons, figures
 from pneumo.report.__main__ import main
 from pneumo.report.audit_link import AuditLink
 from pneumo.report.groups import group_trials
-from pneumo.report.markdown import summary_markdown
+from pneumo.report.page import Report, markdown
 from pneumo.report.reading import read_run
 from pneumo.report.report_folder import write_report
 from pneumo.report.trials import Trial
@@ -98,13 +98,15 @@ def make_run(
         "parameters": SIZES.get(model, (1000, 1000))[0],
         "multiply_adds": SIZES.get(model, (1000, 1000))[1],
         "seconds": {"total": 310.0 + seed, "train": 300.0},
-        "hyperparameters": {"lr": 0.001, "batch_size": 32, "seed": seed} | (settings or {}),
         "versions": {"numpy": "2"}, "git_commit": "abc1234",
         "machine": {"accelerator": "cpu", "device": "cpu", "cpu": "x", "threads": 2},
     } | changed  # fmt: skip
     folder = sweep / f"model={model},protocol={protocol},seed={seed}"
-    folder.mkdir(parents=True)
+    (folder / ".hydra").mkdir(parents=True)
     (folder / "metrics.json").write_text(json.dumps(content))
+    configure(folder, seed=seed, model={"name": model}, trainer={"max_epochs": epochs},
+              protocol={"name": protocol, "fold": changed.get("fold")},
+              optimizer={"lr": 0.001} | (settings or {}))  # fmt: skip
     write_status(folder, status="done", epoch=epochs - 1, max_epochs=epochs)
     rows = zip(patient, label, probability, strict=True)
     text = "path,patient,label,split,p_normal,p_pneumonia\n" + "".join(
@@ -130,7 +132,6 @@ def write_status(folder: Path, **status: Any) -> None:
 
 def configure(folder: Path, **changed: dict[str, Any] | int) -> None:
     """Leaves the configuration that a run of pneumo.train leaves."""
-    (folder / ".hydra").mkdir()
     content = {"seed": 0, "model": {"name": "tiny"}, "protocol": {"name": "paper", "fold": None}}
     (folder / ".hydra" / "config.yaml").write_text(yaml.safe_dump(content | changed))
 
@@ -159,12 +160,6 @@ def sweep(tmp_path: Path) -> Path:
         for seed in range(3):
             make_run(root, model=model, seed=seed)
     return root
-
-
-@pytest.fixture(autouse=True)
-def no_pictures(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Pictures take most of the time: the tests that are about them undo this."""
-    monkeypatch.setattr("pneumo.report.report_folder.PICTURES", {})
 
 
 def said(folder: Path) -> str:
@@ -303,8 +298,8 @@ def test_equal_predictions_have_no_margin(tmp_path: Path) -> None:
     assert (row["difference"], row["low"], row["high"]) == ("0", "", "")
 
 
-def test_baselines_alone_are_reported(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.undo()  # with its pictures
+@pytest.mark.slow
+def test_baselines_alone_are_reported(tmp_path: Path) -> None:
     make_baseline(tmp_path)
     text = said(write_report([tmp_path]))
     assert "Thumbnail_svm reached a test F1 of NORMAL" in text
@@ -323,7 +318,7 @@ def test_failed_running_and_missing_runs_are_named_and_not_averaged(sweep: Path)
     assert "small: 3 of 4 runs; missing seed 3 (failed: at epoch 2 of 6: RuntimeError" in text
     assert "tiny: 3 of 4 runs; missing seed 3 (no such run)" in text
     assert "large: 0 of 4 runs; missing seed 0 (running: at epoch 4 of 6)" in text
-    assert "no status.json, so it is not known to have finished" in text
+    assert "no readable status.json; start the run again" in text
     rows = table(report / "summary.csv")
     assert found(rows, network="small", epoch="best", split="test", score="auroc")["n"] == "3"
     assert found(rows, network="large")["runs"] == "0"
@@ -336,11 +331,8 @@ def test_failed_running_and_missing_runs_are_named_and_not_averaged(sweep: Path)
     ("content", "reason"),
     [
         ('{"schema": 1, "model": "ti', "metrics.json must be JSON; it is broken"),
-        ("", "metrics.json must be JSON; it is broken"),
-        ("[1]", "metrics.json must be JSON; it is broken: it must hold values by name; got list"),
-        ('{"schema": 2, "model": "tiny"}', "metrics.json has schema 2, this report reads 1"),
-        ('{"model": "tiny"}', "metrics.json has schema None, this report reads 1"),
-        ('{"schema": 1, "model": "tiny"}', "metrics.json has no protocol"),
+        ('{"schema": 2, "model": "tiny"}', "metrics.json must have schema 1; got 2"),
+        ('{"schema": 1, "model": "tiny"}', "it has no protocol"),
     ],
 )
 def test_half_written_and_foreign_metrics_are_named(sweep: Path, content: str, reason: str) -> None:
@@ -356,12 +348,9 @@ def test_half_written_and_foreign_metrics_are_named(sweep: Path, content: str, r
 @pytest.mark.parametrize(
     ("name", "content", "reason"),
     [
-        ("status.json", None, "status.json must be a regular file"),
+        ("status.json", None, "no readable status.json"),
         ("metrics.json", None, "metrics.json must be a regular file"),
-        ("status.json", '{"a":' * 9000, "it is nested too deep"),
         ("metrics.json", '{"a":' * 500 + "1" + "}" * 500, "it is nested too deep"),
-        ("status.json", '{"status": "done", "epoch": ' + "9" * 400 + "}", "more than 64 bits"),
-        (".hydra/config.yaml", "a: &a [x]\nb: &b [*a, *a]\nc: [*b, *b]\n", ""),
         (".hydra/config.yaml", None, ""),
         (".hydra/config.yaml", "model: {name: [1]}\nseed: {}\nprotocol: {name: 1, fold: 2}\n", ""),
         (".hydra/overrides.yaml", "- seed=" + "9" * 5000 + "\n- seed=²\n", ""),
@@ -378,36 +367,10 @@ def test_one_hostile_run_stops_no_report(
     else:
         path.write_text(content)
     if ".hydra" in name:
-        write_status(path.parents[1], status="failed", error="why")
+        write_status(path.parents[1], status="failed", error="why", epoch=0, max_epochs=1)
     text = said(write_report([sweep]))
     assert reason in text
     assert "over 2 trials" in text
-
-
-def test_another_type_in_metrics_is_named(sweep: Path) -> None:
-    edit(sweep / "model=tiny,protocol=paper,seed=0", lambda c: c["best"].update(test=[1, 2]))
-    edit(sweep / "model=tiny,protocol=paper,seed=1", lambda c: c.update(history="long"))
-    text = said(write_report([sweep]))
-    assert "metrics.json has a list as best.test" in text
-    assert "metrics.json has a str as history" in text
-
-
-@pytest.mark.parametrize(("key", "value"), [("seed", [1]), ("fold", {}), ("data.images", "many")])
-def test_what_tells_runs_apart_must_be_numbers(sweep: Path, key: str, value: Any) -> None:
-    def change(content: dict[str, Any]) -> None:
-        *groups, last = key.split(".")
-        for group in groups:
-            content = content[group]
-        content[last] = value
-
-    edit(sweep / "model=tiny,protocol=paper,seed=0", change)
-    assert f"metrics.json has a {type(value).__name__} as {key}" in said(write_report([sweep]))
-
-
-def test_a_part_without_images_stops_no_report(sweep: Path) -> None:
-    for folder in sweep.iterdir():
-        edit(folder, lambda c: c["data"]["splits"]["train"].update(images=0))
-    assert table(write_report([sweep]) / "comparisons.csv")
 
 
 def test_runs_of_other_data_and_protocols_are_reported_apart(sweep: Path) -> None:
@@ -463,15 +426,6 @@ def test_a_class_missing_in_the_test_part_is_named(sweep: Path) -> None:
     assert "(n = 3)" in text
 
 
-def test_zeros_written_for_a_missing_class_are_not_believed(tmp_path: Path) -> None:
-    folder = make_run(tmp_path, sick=1.1)
-    edit(folder, lambda c: c["data"]["splits"]["test"].pop("NORMAL"))
-    edit(folder, lambda c: c["best"]["test"].update(f1_normal=0.0, auroc=0.0))
-    row = found(table(write_report([tmp_path]) / "summary.csv"), epoch="best", split="test",
-                score="f1_normal")  # fmt: skip
-    assert (row["n"], row["median"]) == ("0", "")
-
-
 @pytest.mark.parametrize("value", ["null", "NaN", "Infinity", '"high"'])
 def test_a_score_that_is_not_a_number_is_named(sweep: Path, value: str) -> None:
     path = sweep / "model=tiny,protocol=paper,seed=1" / "metrics.json"
@@ -488,12 +442,10 @@ def test_a_score_that_is_not_a_number_is_named(sweep: Path, value: str) -> None:
 @pytest.mark.parametrize(
     ("text", "reason"),
     [
-        (None, "predictions.csv is missing"),
-        ("", "predictions.csv lacks the column label"),
-        ("path,label\n", "predictions.csv lacks the column p_pneumonia, patient, split"),
+        (None, "a finished run has predictions.csv"),
         ("{head}a,p1,NORMAL,test,0.9,0.1\n", "predictions.csv has 1 of 200 test images"),
-        ("{head}a,p1,SICK,test,0.9,0.1\n", "predictions.csv has a label 'SICK'"),
-        ("{head}a,p1,NORMAL,test,0.9,x\n", "could not convert string to float"),
+        ("{head}a,p1,SICK,test,0.9,0.1\n", "it holds other labels"),
+        ("{head}a,p1,NORMAL,test,0.9,x\n", "must hold probabilities from 0 to 1"),
     ],
 )
 def test_predictions_that_do_not_fit_leave_the_interval_out(
@@ -505,14 +457,14 @@ def test_predictions_that_do_not_fit_leave_the_interval_out(
         head = "path,patient,label,split,p_normal,p_pneumonia\n"
         path.write_text(text.replace("{head}", head))
     report = write_report([tmp_path])
-    assert f"no interval and no curve: {reason}" in said(report)
+    assert re.search(f"no interval and no curve: .*{re.escape(reason)}", said(report))
     assert "best_test_auroc_low" not in table(report / "runs.csv")[0]
 
 
 def test_predictions_of_another_epoch_are_noticed(tmp_path: Path) -> None:
     folder = make_run(tmp_path)
     edit(folder, lambda c: c["best"]["test"].update(accuracy=0.5))
-    assert "metrics.json says 0.500" in said(write_report([tmp_path]))
+    assert "metrics.json has 0.500" in said(write_report([tmp_path]))
 
 
 def test_other_settings_are_named_and_not_averaged(sweep: Path) -> None:
@@ -520,8 +472,8 @@ def test_other_settings_are_named_and_not_averaged(sweep: Path) -> None:
     make_run(sweep, model="small", seed=3, epochs=9)
     report = write_report([sweep])
     text = said(report)
-    assert "tiny was trained with different lr: each setting has a row of its own" in text
-    assert "small was trained with different max_epochs" in text
+    assert "tiny was trained with different optimizer.lr: each setting has a row of its own" in text
+    assert "small was trained with different trainer.max_epochs" in text
     rows = table(report / "summary.csv")
     wanted = {"epoch": "best", "split": "test", "score": "accuracy"}
     assert found(rows, network="tiny (lr=0.001)", **wanted)["n"] == "3"
@@ -556,9 +508,9 @@ def test_runs_that_a_sweep_did_not_begin_are_named(tmp_path: Path) -> None:
     make_run(tmp_path, seed=1)
     (tmp_path / "sweep.json").write_text(json.dumps({"arguments": [], "planned": planned}))
     report = write_report([tmp_path])
-    rows = [row for row in table(report / "runs.csv") if row["state"] == "not begun"]
+    rows = [row for row in table(report / "runs.csv") if row["state"] == "not started"]
     assert [row["seed"] for row in rows] == ["0", "2"]
-    assert "1 of 3 runs; missing seed 0, seed 2 (not begun" in (report / "summary.md").read_text()
+    assert "1 of 3 runs; missing seed 0, seed 2 (not started" in (report / "summary.md").read_text()
 
 
 def test_a_failed_fold_is_missing_under_its_own_number(tmp_path: Path) -> None:
@@ -584,7 +536,7 @@ def test_only_trials_of_one_test_part_do_not_overlap(
 ) -> None:
     parts = {"test": {"images": 300}, "train": {"images": 700}}
     trials = [
-        Trial(str(h), {"protocol": protocol, "data": {"split_sha256": h, "splits": parts}}, {})
+        Trial(str(h), {"protocol": protocol, "data": {"split_sha256": h, "splits": parts}})
         for h in hashes
     ]
     assert comparisons._test_to_train(trials) == pytest.approx(ratio)
@@ -623,10 +575,10 @@ def test_figure_1_tells_train_scores_of_the_steps_from_those_in_evaluation_mode(
 
 def test_networks_trained_differently_and_mixed_code_are_named(tmp_path: Path) -> None:
     make_run(tmp_path)
-    make_run(tmp_path, model="small", settings={"batch_size": 8}, git_commit="fff0000")
+    make_run(tmp_path, model="small", settings={"lr": 0.01}, git_commit="fff0000")
     text = said(write_report([tmp_path]))
-    assert "different recipes, which differ in batch size: their scores compare recipes" in text
-    assert "| Batch size | 32 | 8 |" in text
+    assert "different recipes, which differ in learning rate: their scores compare recipes" in text
+    assert "| Learning rate | 0.001 | 0.01 |" in text
     assert "The runs are of 2 versions of the code: 1 at" in text
 
 
@@ -729,12 +681,6 @@ def test_an_earlier_report_stays_if_writing_fails(
     assert [p.name for p in sweep.iterdir() if p.name.startswith(".")] == []
 
 
-def test_probabilities_out_of_range_leave_the_interval_out(tmp_path: Path) -> None:
-    path = make_run(tmp_path) / "predictions.csv"
-    path.write_text(re.sub(r"[0-9.]+\n$", "1e999\n", path.read_text()))
-    assert "must hold probabilities from 0 to 1" in said(write_report([tmp_path]))
-
-
 def test_names_are_escaped(tmp_path: Path) -> None:
     make_run(tmp_path, model="a$b<i>|c")
     page = (write_report([tmp_path]) / "report.html").read_text()
@@ -760,10 +706,7 @@ class Loads(HTMLParser):
 
 
 @pytest.mark.slow
-def test_pictures_and_page_are_whole_and_the_same_again(
-    sweep: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.undo()
+def test_pictures_and_page_are_whole_and_the_same_again(sweep: Path) -> None:
     report = write_report([sweep])
     files = {path.name: path.read_bytes() for path in report.iterdir()}
     names = ("figure1", "learning-curves", "confusion", "roc-precision-recall", "accuracy-size",
@@ -783,10 +726,7 @@ def test_pictures_and_page_are_whole_and_the_same_again(
 
 
 @pytest.mark.slow
-def test_pictures_of_bad_runs_are_drawn_or_left_out(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.undo()
+def test_pictures_of_bad_runs_are_drawn_or_left_out(tmp_path: Path) -> None:
     make_run(tmp_path, sick=1.1)  # one class, one seed
     make_run(tmp_path, model="b$ar$", history=[], parameters=None)
     (tmp_path / "model=b$ar$,protocol=paper,seed=0" / "predictions.csv").unlink()
@@ -800,7 +740,7 @@ def test_pictures_of_bad_runs_are_drawn_or_left_out(
 def test_the_report_needs_no_torch() -> None:
     code = (
         "import sys, pneumo.report.__main__, pneumo.report.report_folder\n"
-        "heavy = {'torch', 'pytorch_lightning', 'hydra', 'pandas', 'matplotlib.pyplot'}\n"
+        "heavy = {'torch', 'pytorch_lightning', 'hydra', 'matplotlib.pyplot'}\n"
         "sys.exit(', '.join(heavy & set(sys.modules)) or 0)"
     )
     environment = os.environ | {"PYTHONPATH": str(Path(__file__).parents[2])}
@@ -857,7 +797,7 @@ def test_the_report_opens_with_the_honest_score_and_every_protocol(tmp_path: Pat
     assert "optimistic: epoch chosen on the test split" in shown
     for name in re.findall(r'href="#([^"]+)"', page):
         assert f'id="{name}"' in page
-    assert "Debug runs: “kermany, debug protocol”" in page
+    assert "<b>kermany, debug protocol.</b> Debug runs." in page
     assert "**Debug runs. They trained on a few batches an epoch" in said(report)
     assert "## Kermany: median test F1 of NORMAL by protocol" in said(report)
 
@@ -870,7 +810,7 @@ def test_an_interval_of_a_difference_that_says_nothing_is_withheld(tmp_path: Pat
     report = write_report([tmp_path])
     row = found(table(report / "comparisons.csv"), what="tiny minus small", score="accuracy")
     assert (row["low"], row["high"]) == ("", "")
-    assert "withheld: 3 trials tell too little" in said(report)
+    assert "withheld: 3 trials are too few" in said(report)
     for row in table(report / "comparisons.csv"):
         assert all(-1 <= float(row[end]) <= 1 for end in ("low", "high") if row[end])
 
@@ -881,8 +821,6 @@ def test_recipes_are_one_table_of_resolved_settings(tmp_path: Path) -> None:
               model={"name": "tiny", "image_size": "${data.image_size}", "f": 2})  # fmt: skip
     configure(small, data={"image_size": 128}, optimizer={"lr": 0.006, "weight_decay": 0.02},
               model={"name": "small", "f": "${oc.env:HOME}"})  # fmt: skip
-    edit(tiny, lambda c: c["machine"].update(device="the CPU, 1 threads"))
-    edit(small, lambda c: c["machine"].update(device="the CPU, 1 thread"))
     report = write_report([tmp_path])
     text = said(report)
     assert "| Image side, pixels | 256 | 128 |" in text
@@ -890,13 +828,11 @@ def test_recipes_are_one_table_of_resolved_settings(tmp_path: Path) -> None:
     assert "differ in image side, pixels, learning rate, weight decay:" in text
     assert "${" not in text
     assert "None" not in text
-    assert "different machines" not in text
 
 
 def test_summary_links_the_audit_and_no_name_is_a_link() -> None:
-    text = summary_markdown(
-        ["[a](http://b)"], parts=[], problems=[], audit=AuditLink("set", "Said.", "../audit.html")
-    )
+    link = AuditLink("set", "Said.", "../audit.html")
+    text = markdown(Report(["[a](http://b)"], audit=link))
     assert "Audit of set: Said. [The audit](../audit.html) shows" in text
     assert "\\[a\\](http://b)" in text
 
@@ -911,14 +847,3 @@ def test_few_trials_have_no_box_and_many_networks_no_bands(tmp_path: Path) -> No
         (group,), _ = group_trials(trials[:count])
         roc = figures.roc_and_precision_recall(group).axes[0]  # type: ignore[union-attr]
         assert len(roc.collections) == bands
-
-
-def test_run_of_before_losses_could_be_chosen_is_of_the_same_settings() -> None:
-    kept = Path(__file__).parents[2] / "docs/runs"
-    new, old = (
-        read_run(kept / f"model=tiny,seed={seed},data=kermany", name=str(seed)) for seed in (0, 1)
-    )
-    assert isinstance(new, Trial)
-    assert isinstance(old, Trial)
-    assert "loss._target_" in new.settings()
-    assert new.settings() == old.settings()

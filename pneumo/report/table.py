@@ -1,0 +1,145 @@
+"""A table of the report, the same on the page, in Markdown and as CSV; and the column titles."""
+
+import csv
+import io
+import re
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from pneumo.runs.output import spreadsheet_safe
+
+SCORES = {
+    "f1_normal": "F1 of NORMAL",
+    "auroc": "AUROC",
+    "accuracy": "Accuracy",
+    "precision_normal": "Precision of NORMAL",
+    "recall_normal": "Recall of NORMAL",
+    "f1_pneumonia": "F1 of PNEUMONIA",
+    "precision_pneumonia": "Precision of PNEUMONIA",
+    "recall_pneumonia": "Recall of PNEUMONIA",
+}
+TITLES = SCORES | {
+    "network": "Network",
+    "runs": "Runs",
+    "run": "Run",
+    "trial": "Trial",
+    "trials": "Trials",
+    "over": "Over",
+    "score": "Score",
+    "pair": "Networks",
+    "margin": "Network and baseline",
+    "how": "What is compared",
+    "difference": "Difference",
+    "interval": "95 % interval",
+    "p": "p",
+    "holm": "p, Holm",
+    "called_differently": "Decided differently",
+    "sensitivity": "Sensitivity",
+    "specificity": "Specificity",
+    "ppv": "PPV",
+    "npv": "NPV",
+    "threshold": "Threshold",
+    "temperature": "Temperature",
+    "ece_before": "ECE of PNEUMONIA's probability",
+    "ece_after": "the same, calibrated",
+    "brier_before": "Brier score",
+    "brier_after": "Brier score, calibrated",
+    "subgroup": "Subgroup",
+    "sizes": "PNEUMONIA / NORMAL",
+    "prevalence": "PNEUMONIA",
+    "method": "Method",
+    "class": "Class",
+    "images": "Images",
+    "deletion": "Deletion",
+    "random": "Random order",
+    "gap": "Gap",
+    "share_of_gaps_above_0": "Radiographs with gap above 0",
+    "randomised": "Randomised network",
+    "parameters": "Parameters",
+    "multiply_adds": "Multiply-adds",
+    "rate": "Images/s in training",
+    "front": "On the Pareto front of",
+    "seconds": "Time a run",
+    "epoch": "Epoch chosen",
+    "train": "Train F1 of NORMAL",
+    "train_minus_test": "Train minus test",
+    "train_last": "Train F1 at the last epoch",
+    "last": "Test F1 at the last epoch",
+    "setting": "Setting",
+    "claim": "Row of the paper",
+    "claimed": "What it claims",
+    "on": "On what",
+    "ours": "Our runs: accuracy",
+    "comparable": "Comparable",
+    "confidence": "Confidence",
+    "state": "State",
+    "reason": "Reason",
+}
+Row = Mapping[str, str | tuple[str, str]]
+
+
+@dataclass(frozen=True)
+class Table:
+    """Rows of cells: a text, or a text and the smaller lines below it."""
+
+    columns: Mapping[str, str]  # key to title; the first column names the row
+    rows: Sequence[Row]
+    texts: Sequence[str] = ()  # columns of running text
+
+    def __bool__(self) -> bool:
+        return bool(self.rows)
+
+    def cells(self, row: Row) -> Iterator[tuple[str, str, str]]:
+        """Yields each column's key, the text of the row's cell, and the lines below it."""
+        for key in self.columns:
+            cell = row[key]
+            yield (key, cell, "") if isinstance(cell, str) else (key, *cell)
+
+    def markdown(self) -> str:
+        """The table as Markdown; the lines below a text follow it in brackets."""
+        lines = [[escaped(title) for title in self.columns.values()], ["---"] * len(self.columns)]
+        for row in self.rows:
+            cells = (
+                f"{text} ({', '.join(below.split(chr(10)))})" if text and below else text or below
+                for _, text, below in self.cells(row)
+            )
+            lines.append([escaped(cell) for cell in cells])
+        return "\n".join(f"| {' | '.join(line)} |" for line in lines)
+
+    def lines(self, *, first: int, others: int) -> list[str]:
+        """The table for a terminal: the first column and the others have so many characters."""
+        titles = list(self.columns.values())
+        rows = ([f"{text} {below}".rstrip() for _, text, below in self.cells(r)] for r in self.rows)
+        return [
+            f"{name:{first}}{''.join(f'{cell:{others}}' for cell in cells)}".rstrip()
+            for name, *cells in [titles, *rows]
+        ]
+
+
+def titled(rows: Sequence[Row], *keys: str, texts: Sequence[str] = ()) -> Table:
+    """Returns the table with the columns ``keys``; a column without a known title is its key."""
+    return Table({key: TITLES.get(key, key) for key in keys}, rows, texts)
+
+
+def escaped(text: str) -> str:
+    """Text for one line of Markdown, also in a table: no markup, link or picture of its own."""
+    text = re.sub(r"([|\[\]\\])", r"\\\1", text)
+    return " ".join(text.replace("<", "&lt;").split())
+
+
+def to_csv(rows: Sequence[Mapping[str, Any]]) -> str:
+    """CSV text with the columns of all rows, in order of appearance; unknown is an empty field."""
+    columns = dict.fromkeys(column for row in rows for column in row)
+    text = io.StringIO()
+    writer = csv.DictWriter(text, list(columns), lineterminator="\n", restval="")
+    writer.writeheader()
+    writer.writerows({key: _field(value) for key, value in row.items()} for row in rows)
+    return text.getvalue()
+
+
+def _field(value: Any) -> Any:
+    if isinstance(value, float):
+        whole = value.is_integer() and abs(value) < 1e15
+        return "" if value != value else f"{value:.0f}" if whole else f"{value:.6g}"
+    return "" if value is None else spreadsheet_safe(value)
