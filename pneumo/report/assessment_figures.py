@@ -14,12 +14,12 @@ from pneumo.report.groups import Group
 def reliability(group: Group) -> Figure | None:
     """Observed share against probability, before and after the temperature."""
     cells = [(cell, known_assessments(cell)) for cell in shown(group)]
-    if not any(found for _, found in cells):
+    if not any(assessed for _, assessed in cells):
         return None
     states = ["before"]
-    if any(one.after.size for _, found in cells for one in found):
+    if any(one.after.size for _, assessed in cells for one in assessed):
         states.append("after")
-    rows = (len([1 for _, found in cells if found]) + 2) // 3  # of the legend
+    rows = (len([cell for cell, assessed in cells if assessed]) + 2) // 3  # of the legend
     top = 0.2 + 0.17 * rows
     figure, axes = panels(
         rows=1, columns=len(states), height=1.85 + top + (2 - len(states)), top=top + 0.1,
@@ -27,10 +27,10 @@ def reliability(group: Group) -> Figure | None:
     )  # fmt: skip
     for ax, state in zip(axes, states, strict=True):
         ax.plot([0, 1], [0, 1], color=MUTED, lw=0.8, ls=(0, (4, 2)))
-        for (cell, found), style in zip(cells, STYLES, strict=False):
-            if found:
-                bins = pooled([getattr(one, state) for one in found])
-                _bins(ax, bins, style[0], style[1], style[2], clipped(cell.label, 20))
+        for (cell, assessed), (colour, marker, line) in zip(cells, STYLES, strict=False):
+            if assessed:
+                bins = pooled([getattr(one, state) for one in assessed])
+                _bins(ax, bins, colour, marker, line, clipped(cell.label, 20))
         ax.set(title="as predicted" if state == "before" else "calibrated")
         ax.set(xlim=(-0.03, 1.03), ylim=(-0.03, 1.03))
     legend_above(figure, axes[0], columns=3)
@@ -42,17 +42,17 @@ def reliability(group: Group) -> Figure | None:
 def decision_curve(group: Group) -> Figure | None:
     """Net benefit against the threshold, beside treating everyone and no one."""
     cells = [(cell, known_assessments(cell)) for cell in shown(group)]
-    grids = [one.benefit[OWN_SHARE] for _, found in cells for one in found]
+    grids = [one.benefit[OWN_SHARE] for _, assessed in cells for one in assessed]
     if not grids:
         return None
     figure, (ax,) = panels(rows=1, height=3.2, top=0.2 + 0.17 * ((len(cells) + 3) // 3))
     x = grids[0][:, 0]
-    for (cell, found), style in zip(cells, STYLES, strict=False):
-        curves = [one.benefit[OWN_SHARE] for one in found]
+    for (cell, assessed), (colour, _, line) in zip(cells, STYLES, strict=False):
+        curves = [one.benefit[OWN_SHARE] for one in assessed]
         same = [curve[:, 1] for curve in curves if np.array_equal(curve[:, 0], x)]
         if same:
             label = clipped(cell.label, 24)
-            band(ax, x, np.array(same), style[0], style[2], label, among=len(cells))
+            band(ax, x, np.array(same), colour, line, label, among=len(cells))
     everyone = np.median([grid[:, 2] for grid in grids if np.array_equal(grid[:, 0], x)], axis=0)
     ax.plot(x, everyone, color=MUTED, lw=1, ls=(0, (4, 2)), label="treating everyone")
     ax.axhline(0, color=MUTED, lw=0.8)

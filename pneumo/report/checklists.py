@@ -7,6 +7,7 @@ from typing import Any, NamedTuple
 
 from pneumo.data.base import KERMANY_LICENCE
 from pneumo.report.checklist_items import CLAIM, TRIPOD, Item
+from pneumo.report.table import escaped, titled
 from pneumo.report.wording import decimal, interval
 from pneumo.runs.finished import how_chosen
 
@@ -79,7 +80,7 @@ def write(
     """
     known = facts(metrics, found=found, maps=maps, model=model)
     hints = dict.fromkeys(OF_NETWORKS, NO_NETWORK) if metrics.get("baseline") else HINTS
-    lines = [MARK, f"# Reporting checklists: {_cell(str(metrics['model']))}", ""]
+    lines = [MARK, f"# Reporting checklists: {escaped(str(metrics['model']))}", ""]
     lines += [
         "What the run folder tells of each item, in short words of our own; the wording that "
         "counts is that of the papers. **filled**: from the run, to be checked by a person. "
@@ -89,13 +90,13 @@ def write(
     ]
     for name, items in CHECKLISTS.items():
         answered = answers(items, known, hints=hints)
-        lines += [f"## {name}", "", f"{share(answered)}.", ""]
-        lines += ["| item | topic | | answer |", "| --- | --- | --- | --- |"]
-        lines += [
-            f"| {one.item.number} | {one.item.topic} | {one.status} | {_cell(one.text)} |"
-            for one in answered
+        rows = [
+            {"item": each.item.number, "topic": each.item.topic, "": each.status}
+            | {"answer": each.text}
+            for each in answered
         ]
-        lines.append("")
+        table = titled(rows, "item", "topic", "", "answer").markdown()
+        lines += [f"## {name}", "", f"{share(answered)}.", "", table, ""]
     return "\n".join(lines)
 
 
@@ -301,9 +302,3 @@ def _score(row: Mapping[str, float | None]) -> str:
     if value is None or low is None or high is None:
         return "not known"
     return f"{decimal(value)} ({interval(low, high)})"
-
-
-def _cell(text: str) -> str:
-    """Text for a table's cell, in which names of a run folder are no markup."""
-    escaped = text.replace("<", "&lt;").replace("|", "\\|")
-    return escaped.replace("[", "\\[").replace("]", "\\]")

@@ -1,4 +1,4 @@
-"""What the pictures show: which networks, their curves on one grid, their mean confusion."""
+"""Data of the pictures: the networks shown, their curves on one grid, their mean confusion."""
 
 from collections.abc import Callable, Sequence
 
@@ -9,7 +9,7 @@ from pneumo.evaluation.metrics import Array, precision_recall_curve, ratio, roc_
 from pneumo.report.groups import Cell, Group
 from pneumo.report.trials import Trial
 
-MOST_SHOWN = 8  # networks in one picture: as many as there are colours that are told apart
+MOST_SHOWN = 8  # networks in one picture: as many as there are distinguishable colours
 GRID = np.linspace(0, 1, 201)
 RESAMPLES = 200  # of the patients of a single trial, for a band of the central 95 %
 
@@ -18,7 +18,7 @@ def shown(group: Group) -> list[Cell]:
     """The networks that the pictures show: with trials, at most `MOST_SHOWN`, most trials first."""
     cells = [cell for cell in group.cells if cell.trials]
     most = sorted(cells, key=lambda cell: -len(cell.trials))[:MOST_SHOWN]
-    return [cell for cell in cells if any(cell is one for one in most)]
+    return [cell for cell in cells if any(cell is other for other in most)]
 
 
 def has_long_labels(cells: Sequence[Cell]) -> bool:
@@ -46,9 +46,9 @@ def history_table(cell: Cell, split: str, score: str) -> Array:
 
 
 def mean_confusion(cell: Cell) -> tuple[Array, Array]:
-    """Share of each true class called each class, and images: means over trials, (2, 2) each."""
+    """Share of each true class by predicted class, and images: means over trials, (2, 2) each."""
     counts = np.array([_confusion(trial) for trial in cell.trials])
-    return _known_mean(ratio(counts, counts.sum(-1, keepdims=True))), _known_mean(counts)
+    return _mean(ratio(counts, counts.sum(-1, keepdims=True))), _mean(counts)
 
 
 def _confusion(trial: Trial) -> Array:
@@ -60,19 +60,20 @@ def _confusion(trial: Trial) -> Array:
     return counts if counts.shape == (2, 2) else np.full((2, 2), np.nan)
 
 
-def _known_mean(values: Array) -> Array:
-    known = np.isfinite(values)
-    return ratio(np.where(known, values, 0).sum(0), known.sum(0))
+def _mean(values: Array) -> Array:
+    finite = np.isfinite(values)
+    return ratio(np.where(finite, values, 0).sum(0), finite.sum(0))
 
 
 def _curves(cell: Cell, curve: Callable[[Array, Array], Array]) -> Array:
     """A curve for each trial; of a single trial its own and the ends of a 95 % bootstrap band."""
     trials = [trial for trial in cell.trials if trial.label.size]
-    own = np.array([curve(trial.label, trial.probability) for trial in trials])
+    curves = np.array([curve(trial.label, trial.probability) for trial in trials])
     if len(trials) != 1:
-        return own
+        return curves
     ends = np.quantile(_resampled(trials[0], curve), (0.025, 0.975), axis=0)
-    return np.array([np.minimum(own[0], ends[0]), own[0], np.maximum(own[0], ends[1])])
+    (own,) = curves
+    return np.array([np.minimum(own, ends[0]), own, np.maximum(own, ends[1])])
 
 
 def _resampled(trial: Trial, curve: Callable[[Array, Array], Array]) -> Array:

@@ -18,13 +18,13 @@ class Example:
     """One test image."""
 
     name: str  # its path in the data set
-    said: str
+    said: str  # what the detector found and missed
     png: str  # base64
 
 
 def examples(run: DetectionRun) -> tuple[list[Example], str]:
     """Returns examples of a run's test split, and whose they are, or why there are none."""
-    from pneumo.inference import ensemble  # late: it imports torch, which other reports do without
+    from pneumo.inference import ensemble  # late: it imports torch, which other reports do not need
 
     try:
         root = ensemble.own_images(ensemble.read(run.run_dir))
@@ -33,12 +33,12 @@ def examples(run: DetectionRun) -> tuple[list[Example], str]:
     if root is None:
         return [], "No examples: the images are not where the run found them."
     test = run.boxes.of_split("test")
-    found = [_example(test, at, said, run.confidence, root) for at, said in chosen(test, run)]
-    return found, f"Boxes of {run.name} that reach its confidence of {run.confidence:.3f}."
+    shown = [_example(test, at, said, run.confidence, root) for at, said in _chosen(test, run)]
+    return shown, f"Boxes of {run.name} that reach its confidence of {run.confidence:.3f}."
 
 
-def chosen(test: ImageBoxes, run: DetectionRun) -> list[tuple[int, str]]:
-    """Which test images are shown, and what is said of each: as many of a kind as `MOST` says."""
+def _chosen(test: ImageBoxes, run: DetectionRun) -> list[tuple[int, str]]:
+    """The test images that are shown, by index, with a text: the worst of each kind of `MOST`."""
     hits, false, misses = image_counts(
         test.truth, test.predicted, test.scores, confidence=run.confidence
     )
@@ -47,18 +47,18 @@ def chosen(test: ImageBoxes, run: DetectionRun) -> list[tuple[int, str]]:
         "false positive": ((misses == 0) & (false > 0), false),
         "found": ((misses == 0) & (false == 0) & (hits > 0), hits),
     }
-    rows = []
+    rows: list[int] = []
     for name, most in MOST:
         mask, worst = kinds[name]
         index = np.flatnonzero(mask)
-        rows += list(index[np.argsort(-worst[index], kind="stable")][:most])
-    return [(int(at), _said(int(hits[at]), int(false[at]), int(misses[at]))) for at in rows]
+        rows += index[np.argsort(-worst[index], kind="stable")][:most].tolist()
+    return [(at, _text(int(hits[at]), int(false[at]), int(misses[at]))) for at in rows]
 
 
-def _said(hits: int, false: int, misses: int) -> str:
-    told = [f"{misses} of {hits + misses} missed"] if misses else []
-    told += [counted(false, "false positive")] if false else []
-    return ", ".join(told) or "all boxes found"
+def _text(hits: int, false: int, misses: int) -> str:
+    parts = [f"{misses} of {hits + misses} missed"] if misses else []
+    parts += [counted(false, "false positive")] if false else []
+    return ", ".join(parts) or "all boxes found"
 
 
 def _example(test: ImageBoxes, at: int, said: str, confidence: float, root: Path) -> Example:

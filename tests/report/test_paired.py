@@ -3,9 +3,6 @@
 import json
 from pathlib import Path
 
-import pytest
-
-from pneumo.evaluation.paired import Drawn, draw
 from pneumo.report.report_folder import write_report
 from tests.report.test_report import edit, make_baseline, make_run, table
 
@@ -49,17 +46,3 @@ def test_other_images_and_baselines_make_no_pair(tmp_path: Path) -> None:
     make_baseline(tmp_path, seed=0)
     rows = [row for row in of_patients(write_report([tmp_path])) if "small" in row["what"]]
     assert rows == []
-
-
-def test_each_trial_is_drawn_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    drawn = []
-
-    def counted(*arguments: object, **named: object) -> Drawn:
-        drawn.append(arguments)
-        return draw(*arguments, **named)  # type: ignore[arg-type]
-
-    monkeypatch.setattr("pneumo.report.paired.draw", counted)
-    for model in ("tiny", "small", "medium"):
-        make_run(tmp_path, model=model)
-    write_report([tmp_path])  # its table and its page say both of the pairs
-    assert len(drawn) == 3

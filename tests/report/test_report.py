@@ -239,11 +239,6 @@ def test_differences_pair_the_same_splits_only(sweep: Path) -> None:
     assert float(whole["low"]) <= float(whole["difference"]) <= float(whole["high"])
 
 
-def test_the_papers_figure_for_all_networks_is_told_as_it_is_given(tmp_path: Path) -> None:
-    make_run(tmp_path, model="small")
-    assert "the paper reports about 0.94;" in said(write_report([tmp_path]))
-
-
 def make_baseline(sweep: Path, **changed: Any) -> Path:
     return make_run(sweep, model="thumbnail_svm", baseline=True, selection=None, history=[],
                     parameters=None, multiply_adds=None, **changed)  # fmt: skip
@@ -272,19 +267,6 @@ def test_margins_are_paired_over_trials_and_within_each(sweep: Path) -> None:
     assert not [row for row in rows if "thumbnail_svm: " in row["what"]]  # no epoch was chosen
     text = said(report)
     assert "margin over the best baseline, thumbnail_svm, is " in text
-    assert "The baselines' medians are thumbnail_svm" in text
-    assert "of 2 networks and 1 baseline" in text
-    assert "No baseline was run" not in text
-    assert "margins over the baselines are optimistic for the network" in text
-    assert "do not share" not in text
-
-
-def test_one_common_trial_is_compared_by_its_patients(sweep: Path) -> None:
-    make_baseline(sweep, seed=1)
-    report = write_report([sweep])
-    assert ", over patients of seed 1)" in said(report)
-    rows = table(report / "comparisons.csv")
-    assert {r["over"] for r in rows if "minus thumb" in r["what"]} == {"patients of seed 1"}
 
 
 def test_equal_predictions_have_no_margin(tmp_path: Path) -> None:
@@ -390,16 +372,12 @@ def test_runs_of_other_data_and_protocols_are_reported_apart(sweep: Path) -> Non
     assert phantom["median_minus_paper"] == ""
 
 
-def test_phantoms_get_a_banner_and_real_images_the_caution(sweep: Path, tmp_path: Path) -> None:
-    make_run(tmp_path / "p", kind="phantom")
-    drawn = (write_report([tmp_path / "p"]) / "report.html").read_text()
-    real = (write_report([sweep]) / "report.html").read_text()
-    assert "Phantoms, not patients" in drawn
-    assert "On phantoms, which are drawn and not radiographs, tiny reached" in drawn
-    assert "thumbnails" not in drawn
-    assert "the paper reports" not in drawn
-    assert "Phantoms" not in real
-    assert "No baseline was run on these splits" in real
+def test_phantoms_get_a_banner_and_no_figure_of_the_paper(tmp_path: Path) -> None:
+    make_run(tmp_path, kind="phantom")
+    page = (write_report([tmp_path]) / "report.html").read_text()
+    assert "Phantoms, not patients" in page
+    assert "On phantoms, which are drawn and not radiographs, tiny reached" in page
+    assert "the paper reports" not in page
 
 
 def test_one_seed_has_no_spread_and_no_comparison(tmp_path: Path) -> None:
@@ -426,7 +404,7 @@ def test_a_class_missing_in_the_test_part_is_named(sweep: Path) -> None:
     assert "(n = 3)" in text
 
 
-@pytest.mark.parametrize("value", ["null", "NaN", "Infinity", '"high"'])
+@pytest.mark.parametrize("value", ["null", "Infinity", '"high"'])
 def test_a_score_that_is_not_a_number_is_named(sweep: Path, value: str) -> None:
     path = sweep / "model=tiny,protocol=paper,seed=1" / "metrics.json"
     content = json.loads(path.read_text())
@@ -502,24 +480,19 @@ def test_the_best_of_several_settings_is_told_by_validation(tmp_path: Path) -> N
     assert not [r for r in table(report / "comparisons.csv") if " minus tiny" in r["what"]]
 
 
-def test_runs_that_a_sweep_did_not_begin_are_named(tmp_path: Path) -> None:
+def test_runs_that_were_not_started_and_failed_folds_are_named(tmp_path: Path) -> None:
     one = {"model": "tiny", "protocol": "paper", "fold": None}
     planned = [one | {"seed": seed} for seed in (0, 1, 2)]
-    make_run(tmp_path, seed=1)
-    (tmp_path / "sweep.json").write_text(json.dumps({"arguments": [], "planned": planned}))
+    make_run(tmp_path / "a", seed=1)
+    (tmp_path / "a" / "sweep.json").write_text(json.dumps({"arguments": [], "planned": planned}))
+    make_run(tmp_path / "b", protocol="kfold", fold=0)
+    failed = tmp_path / "b" / "model=tiny,seed=0,protocol.fold=2,protocol=kfold"
+    write_status(failed, status="failed", error="no room", epoch=0, max_epochs=2)
     report = write_report([tmp_path])
     rows = [row for row in table(report / "runs.csv") if row["state"] == "not started"]
     assert [row["seed"] for row in rows] == ["0", "2"]
-    assert "1 of 3 runs; missing seed 0, seed 2 (not started" in (report / "summary.md").read_text()
-
-
-def test_a_failed_fold_is_missing_under_its_own_number(tmp_path: Path) -> None:
-    for fold in (0, 1):
-        make_run(tmp_path / str(fold), protocol="kfold", fold=fold)
-    failed = tmp_path / "model=tiny,seed=0,protocol.fold=2,protocol=kfold"
-    write_status(failed, status="failed", error="no room")
-    text = (write_report([tmp_path]) / "summary.md").read_text()
-    assert "2 of 3 runs; missing seed 0 fold 2 (failed" in text
+    assert "1 of 3 runs; missing seed 0, seed 2 (not started" in said(report)
+    assert "1 of 2 runs; missing seed 0 fold 2 (failed" in said(report)
 
 
 @pytest.mark.parametrize(
@@ -681,13 +654,6 @@ def test_an_earlier_report_stays_if_writing_fails(
     assert [p.name for p in sweep.iterdir() if p.name.startswith(".")] == []
 
 
-def test_names_are_escaped(tmp_path: Path) -> None:
-    make_run(tmp_path, model="a$b<i>|c")
-    page = (write_report([tmp_path]) / "report.html").read_text()
-    assert "a$b&lt;i&gt;|c" in page
-    assert "<i>" not in page
-
-
 class Loads(HTMLParser):
     """Collects what a page would load."""
 
@@ -753,32 +719,31 @@ def test_train_scores_are_those_of_evaluation_mode_where_all_runs_have_them(
 ) -> None:
     for seed in (0, 1):
         folder = make_run(tmp_path, seed=seed)
-        edit(folder, lambda c: c["best"].update(train_eval={"f1_normal": 0.987}))
-        edit(folder, lambda c: c["last"].update(train_eval={"f1_normal": 0.991}))
-    text = (write_report([tmp_path]) / "summary.md").read_text()
+        for when, f1 in (("best", 0.987), ("last", 0.991)):
+            edit(folder, lambda c, w=when, v=f1: c[w].update(train_eval={"f1_normal": v}))  # type: ignore[misc]
+    text = said(write_report([tmp_path]))
     assert "0.987" in text
-    assert "Train F1 at the last epoch" in text
     assert "0.991" in text
     edit(folder, lambda c: c["best"].pop("train_eval"))
-    assert "0.987" not in (write_report([tmp_path]) / "summary.md").read_text()
+    assert "0.987" not in said(write_report([tmp_path]))
 
 
 def test_debug_runs_are_a_group_of_their_own_and_said_first(tmp_path: Path) -> None:
     make_run(tmp_path, seed=0)
-    make_run(tmp_path, seed=1, debug=True)
-    text = (write_report([tmp_path]) / "summary.md").read_text()
-    assert "debug protocol" in text
-    assert "DEBUG" not in text.splitlines()[2]
     make_run(tmp_path / "only", seed=1, debug=True)
-    text = (write_report([tmp_path / "only"]) / "summary.md").read_text()
-    assert text.splitlines()[2].startswith("DEBUG RUNS of a few batches an epoch")
+    both, debug = said(write_report([tmp_path])), said(write_report([tmp_path / "only"]))
+    assert "debug protocol" in both
+    assert "DEBUG" not in both.splitlines()[2]
+    assert debug.splitlines()[2].startswith("DEBUG RUNS of a few batches an epoch")
 
 
 def test_names_of_runs_are_no_markup_and_no_formula(tmp_path: Path) -> None:
-    make_run(tmp_path, model="=cmd<script>x")
+    make_run(tmp_path, model="=c$d<i>|x")
     out = write_report([tmp_path])
-    assert "<script" not in (out / "summary.md").read_text()
-    assert table(out / "runs.csv")[0]["model"] == "'=cmd<script>x"
+    assert "=c$d&lt;i&gt;|x" in (out / "report.html").read_text()
+    for name in ("report.html", "summary.md"):
+        assert "<i>" not in (out / name).read_text()
+    assert table(out / "runs.csv")[0]["model"] == "'=c$d<i>|x"
 
 
 def test_the_report_opens_with_the_honest_score_and_every_protocol(tmp_path: Path) -> None:
