@@ -87,9 +87,9 @@ def spread(values: Sequence[float], *, sign: bool = False) -> str:
 
 
 def seeds(runs: Sequence[Run]) -> str:
-    """Returns such as "0 to 4", or "1" of a single run."""
+    """Returns the seeds of runs, such as "0 to 4" or "0, 1"."""
     known = sorted(run["seed"] for run in runs)
-    return f"{known[0]} to {known[-1]}" if len(known) > 1 else str(known[0])
+    return f"{known[0]} to {known[-1]}" if len(known) > 2 else ", ".join(map(str, known))
 
 
 def chosen(runs: Sequence[Run]) -> str:
@@ -160,7 +160,7 @@ def readme_results() -> str:
                     DASH,
                 ]
             )
-    return table(header, rows, text=4)
+    return table(header, rows, text=5)
 
 
 def readme_margin() -> str:
@@ -184,7 +184,7 @@ def readme_figure1() -> str:
     medians = ", ".join(
         f"{decimal(float(np.median(scores(runs[name], 'f1_normal'))))} ({name})" for name in names
     )
-    gaps = ", ".join(f"{overfitting(runs[name])} ({name})" for name in names)
+    gaps = "; ".join(f"{name} {overfitting(runs[name])}" for name in names)
     pair = difference(*(RANDOM[f"{name}, 50 epochs at 256 px"] for name in names[:2]), "f1_normal")
     return (
         f"The paper's figure 1, above: the medians of F1 of NORMAL are {medians}, not "

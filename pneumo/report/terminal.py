@@ -108,9 +108,10 @@ def _calibration_lines(calibration: Mapping[str, Any]) -> list[str]:
         state and f"ECE {_decimal(state['ece'])}, Brier {_decimal(state['brier'])}"
         for state in (calibration["before"], calibration["after"])
     )
-    end = f"no temperature: {calibration['why_not']}"
     if after:
         end = f"with temperature {calibration['temperature']:.3f} {after}"
+    else:
+        end = f"no temperature: {calibration['why_not']}"
     return [f"calibration of PNEUMONIA's probability: {before}; {end}"]
 
 
