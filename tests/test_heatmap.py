@@ -162,8 +162,8 @@ def test_command_writes_a_picture_for_each_radiograph(
     assert main([str(run), str(radiographs), "--out", str(out)]) == 0
     pictures = sorted(p.name for p in out.glob("*.png"))
     assert pictures == [
-        "more__radiograph.jpeg.gradcam-PNEUMONIA.png",
-        "radiograph.jpeg.gradcam-PNEUMONIA.png",
+        "more__radiograph.jpeg.integrated-PNEUMONIA.png",
+        "radiograph.jpeg.integrated-PNEUMONIA.png",
     ]
     with Image.open(out / pictures[1]) as picture:
         assert picture.size[0] > 800
@@ -361,7 +361,7 @@ def test_the_picture_says_what_such_maps_are_worth(
     for low, verdict in ((0.01, "+0.100, better"), (-0.01, "+0.100, no better")):
         run_folder.write_maps(copy, about | {"mean": numbers | {"gap_low": low}})
         assert f"deletion gap {verdict} than random order" in legend()
-    assert "32 test images, 2 maps flat" in legend()
+    assert "On 32 test images (2 flat): " in legend()
     assert "Not scored: run with --score" in legend(method="integrated")
     assert "This map: deletion gap" in legend(score=True)
     flat = lambda _model, image: torch.zeros(image[:, 0].shape)  # noqa: E731

@@ -234,7 +234,7 @@ def test_picture_of_standard_input(
     stdin = io.TextIOWrapper(io.BytesIO(Path(paths[0]).read_bytes()))
     monkeypatch.setattr(sys, "stdin", stdin)
     assert call(finished, "-", "--heatmap", tmp_path / "maps") == 0
-    assert (tmp_path / "maps" / "stdin.gradcam-PNEUMONIA.png").is_file()
+    assert (tmp_path / "maps" / "stdin.integrated-PNEUMONIA.png").is_file()
 
 
 def test_folders_are_walked_sorted_without_what_is_hidden(

@@ -72,7 +72,10 @@ def parse(arguments: Sequence[str] | None) -> argparse.Namespace:
     )
     parser.add_argument("--out", type=Path, required=True, metavar="DIR", help="for the pictures")
     parser.add_argument(
-        "--method", choices=METHODS, help="default: the network's own, see docs/use.md"
+        "--method",
+        choices=METHODS,
+        metavar="METHOD",
+        help=f"{', '.join(METHODS)}; default: the network's own",
     )
     parser.add_argument(
         "--class",

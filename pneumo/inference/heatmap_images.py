@@ -179,9 +179,9 @@ def verdict(scores: Mapping[str, Any] | None) -> str:
         return "Not scored: run with --score"
     num_flat, num_images = scores["flat"], scores["images"]
     if scores["gap"] is None or scores["gap_low"] is None:
-        return f"{num_images + num_flat} test images, {num_flat} maps flat: too few to score"
-    told = _against_chance(scores["gap"], scores["gap_low"])
-    return f"{num_images + num_flat} test images, {num_flat} maps flat: {told}"
+        return f"On {num_images + num_flat} test images ({num_flat} flat): too few maps to score"
+    worth = _against_chance(scores["gap"], scores["gap_low"])
+    return f"On {num_images + num_flat} test images ({num_flat} flat): {worth}"
 
 
 def _against_chance(gap: float, low: float) -> str:
@@ -199,7 +199,7 @@ class Album:
     """
 
     def __init__(self, folder: Path, request: HeatmapRequest, names: Sequence[str]) -> None:
-        self.folder, self.about = folder, about(request)
+        self.folder, self.about, self.scores = folder, about(request), request.scores
         self.targets = targets(names, suffix=f".{request.method}-{request.name}.png")
         self.radiographs: list[dict[str, Any]] = []
 
@@ -223,7 +223,8 @@ def album(out: Path, request: HeatmapRequest, names: Sequence[str]) -> Iterator[
     with atomic.replacing_folder(out, keep=True) as folder:
         made = Album(folder, request, names)
         yield made
-        run_folder.write_json(folder / LIST, made.about | {"images": made.radiographs})
+        more = {"scores": made.scores, "images": made.radiographs}
+        run_folder.write_json(folder / LIST, made.about | more)
 
 
 def about(request: HeatmapRequest) -> dict[str, Any]:
@@ -237,7 +238,6 @@ def about(request: HeatmapRequest) -> dict[str, Any]:
         "checkpoint": request.checkpoint,
         "method": request.method,
         "class": request.name,
-        "scores": request.scores,
     }
 
 

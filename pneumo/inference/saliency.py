@@ -280,8 +280,7 @@ def _blurred(images: Tensor) -> Tensor:
 
 def _blur(image: Map, share: int) -> Map:
     """A Gaussian blur whose sigma is the image's side divided by ``share``."""
-    blurred: Map = cv2.GaussianBlur(image, (0, 0), image.shape[0] / share)
-    return blurred
+    return np.asarray(cv2.GaussianBlur(image, (0, 0), image.shape[0] / share), np.float32)
 
 
 ATTRIBUTIONS: dict[str, Callable[[LogOdds, Tensor], Tensor]] = {

@@ -107,6 +107,8 @@ class Encoder(Network):
         self.head = nn.Linear(c, num_classes)
         self.apply(initialise)
 
+    heatmap_method = "integrated"  # the largest deletion gap on test images (docs/use.md)
+
     @property
     def heatmap_layer(self) -> nn.Module:
         """The last level's convolutions with their pooling, see Network."""

@@ -35,7 +35,10 @@ def _library(*, heatmap_layer: str) -> Network:
     return made
 
 
-@pytest.fixture(scope="module", params=list(FAMILIES))
+SLOW = [pytest.param("library", marks=pytest.mark.slow)]  # a second an occlusion
+
+
+@pytest.fixture(scope="module", params=[*list(FAMILIES)[:-1], *SLOW])
 @torch.no_grad()
 def network(request: pytest.FixtureRequest) -> Network:
     """A network that hands the image on in its first channel and sums it up for PNEUMONIA."""

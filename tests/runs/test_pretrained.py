@@ -38,6 +38,10 @@ def test_the_folder_is_a_small_run_without_optimizer_and_places() -> None:
     assert member.name == "pretrained:compact"
     one = checkpoint.load(FOLDER)
     assert ensemble.stored_reference(one, checkpoint="best") is not None
+    (maps,) = run_folder.read_maps(FOLDER, checkpoint="best")
+    assert maps["method"] == one.network.heatmap_method
+    assert maps["mean"]["gap_low"] > 0
+    assert f"| {maps['mean']['gap']:.3f} (" in (FOLDER / pretrained.CARD).read_text()
     text = "".join(path.read_text() for path in files if path.suffix in (".yaml", ".json", ".md"))
     assert not re.search(r"(?<![\w.:/>)}])/\w+/", text)  # a path from the root
 
