@@ -95,7 +95,7 @@ def seeds(runs: Sequence[Run]) -> str:
 def chosen(runs: Sequence[Run]) -> str:
     """Returns the split on which the runs chose their epoch; "last" where nothing was selected."""
     (on,) = {(run["selection"] or {"on": None})["on"] for run in runs}
-    return {"none": "none: the last epoch", None: DASH}.get(on, on)
+    return {"none": "none: the last epoch", None: DASH}.get(on, str(on))
 
 
 def table(header: Sequence[str], rows: Sequence[Sequence[str]], *, text: int = 1) -> str:
@@ -185,7 +185,8 @@ def readme_figure1() -> str:
         f"{decimal(float(np.median(scores(runs[name], 'f1_normal'))))} ({name})" for name in names
     )
     gaps = "; ".join(f"{name} {overfitting(runs[name])}" for name in names)
-    pair = difference(*(RANDOM[f"{name}, 50 epochs at 256 px"] for name in names[:2]), "f1_normal")
+    tiny, small = (RANDOM[f"{name}, 50 epochs at 256 px"] for name in names[:2])
+    pair = difference(tiny, small, "f1_normal")
     return (
         f"The paper's figure 1, above: the medians of F1 of NORMAL are {medians}, not "
         f"{decimal(published.ALL_F1, digits=2)}. Train minus test, in evaluation mode: {gaps}. "
