@@ -25,7 +25,7 @@ from pneumo.report.wording import DASH
 from pneumo.runs.finished import read_metrics
 
 RUNS = Path(__file__).parents[1] / "docs" / "runs"
-SHORT = "experiment=comparison"  # runs of six epochs, left out
+SHORT = ("experiment=comparison", "max_epochs=1")  # of few epochs, which are not shown
 SIZES = (25, 50, 100, 200)  # local images
 DRAWS = 100
 MODELS = ("compact", "tiny", "thumbnail_svm")  # the others' probabilities are a handful of values
@@ -184,7 +184,9 @@ def _is_official_network(name: str) -> bool:
 def kept(runs: Path) -> Iterator[tuple[str, pd.DataFrame]]:
     """Yields name and table (as conformal.coverage wants it) of each run that has a val split."""
     for folder in sorted(
-        path.parent for path in runs.glob("*/predictions.csv") if SHORT not in path.parent.name
+        path.parent
+        for path in runs.glob("*/predictions.csv")
+        if not any(short in path.parent.name for short in SHORT)
     ):
         metrics = read_metrics(folder)
         table = pd.read_csv(folder / "predictions.csv")
