@@ -387,13 +387,13 @@ def test_each_image_is_read_once(
     reference: str,
 ) -> None:
     names = []
-    decode = reader.decode
+    read_bytes = reader._bytes
 
-    def counted(name: str) -> tuple[np.ndarray, float]:
+    def counted(name: str) -> bytes:
         names.append(name)
-        return decode(name)
+        return read_bytes(name)
 
-    monkeypatch.setattr(reader, "decode", counted)
+    monkeypatch.setattr(reader, "_bytes", counted)
     found = evaluate.evaluate([folder / run], data=fresh, checkpoint=checkpoint)
     assert found["shift"]["reference"] == reference
     own = ensemble.read(folder / run).of_split(split)

@@ -414,7 +414,6 @@ def _pipe(name: str) -> Any:
         (_metrics(lambda found: found["best"].update(epoch=10**400)), "more than 64 bits"),
         (_metrics(lambda found: found.update(selection=[])), "it has a list as selection"),
         (_setting("model", 1, 2), "the name of a value is not text"),
-        (_setting("model", "f", 10**7), "far more than its checkpoint holds"),
         (_setting("data", "image_size", 32_000), "at most 4,096"),
         (_setting("data", "image_size", "64"), "must be a whole number of pixels"),
         (_setting("data", "aspect", [1]), "data.aspect of a run must be one of"),
@@ -560,7 +559,7 @@ def test_distance_ranks_what_is_no_radiograph_behind_radiographs(
     layout = ood.fit_detector(reference.layout)
     features = ood.fit_detector(reference.features)
     for detector, values in ((layout, radiographs_.layout), (features, radiographs_.features)):
-        assert (detector.distance(values) > 1).mean() <= 0.05
+        assert (detector.distance(values) > 1).mean() <= ood.ordinary_share(len(own))[1]
     for name, pictures in _odd(new).items():
         odd = score(pictures)
         assert _auroc(layout.distance(radiographs_.layout), layout.distance(odd.layout)) > 0.95, (

@@ -172,7 +172,7 @@ def test_a_run_from_the_challenges_files_and_resumed(
     run = tmp_path / "whole"
     found = metrics(run)
     assert found["task"] == "detection"
-    assert found["selection"] == {"monitor": "challenge", "on": "val", "mode": "max"}
+    assert found["selection"] == {"monitor": "challenge", "on": "val"}
     assert 0 <= found["confidence"] <= 1
     for row in found["history"]:
         assert math.isfinite(row["train"]["loss"])
