@@ -4,6 +4,7 @@ import re
 import shutil
 import subprocess
 import sys
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -15,10 +16,10 @@ import yaml
 from PIL import Image
 
 from pneumo.arguments.export import EXAMPLE
-from pneumo.data import image
+from pneumo.data import image, reader
 from pneumo.evaluation.operating_point import OperatingPoint
 from pneumo.export import _properties, main
-from pneumo.inference import onnx_model
+from pneumo.inference import ensemble, onnx_model
 from pneumo.models.unet_encoder import Encoder
 from pneumo.models.views import Views
 from pneumo.report import model_card
@@ -115,6 +116,17 @@ def test_example_is_ten_lines_and_needs_no_torch(
     for line, name, value in zip(told, one.classes, wanted, strict=False):
         assert line.partition(": ")[0] == name
         assert float(line.partition(": ")[2]) == pytest.approx(value, abs=0.02)
+
+
+def test_training_and_use_average_the_same_views(run: Path, phantoms: Path) -> None:
+    rows = ensemble.read(run).of_split("test")[:6]
+    names = [str(phantoms / path) for path in rows["path"]]
+    networks = ensemble.Networks([run], checkpoint="best", device="cpu")
+    scored = networks.score(list(reader.read_all(names, shapes=networks.shapes, threads=1)))
+    np.testing.assert_allclose(scored.pneumonia[0], rows["p_pneumonia"], atol=1e-5)
+    networks.trained = [replace(networks.trained[0], views=Views())]
+    other = networks.score(list(reader.read_all(names, shapes=networks.shapes, threads=1)))
+    assert not np.allclose(other.pneumonia[0], rows["p_pneumonia"], atol=1e-5)
 
 
 @pytest.mark.parametrize(

@@ -28,7 +28,6 @@ from tests.conftest import ROOT, SMALL
 pytestmark = pytest.mark.slow  # all of it stands on a run that is trained first
 
 Rows = list[dict[str, str]]
-MIRROR = "views.mirror=true"  # so that training and use are seen to average alike
 
 
 @pytest.fixture(scope="module", autouse=True)
@@ -54,7 +53,7 @@ def fit(run_dir: Path, *settings: str) -> Path:
 def finished(_environment: None, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A run with a validation split; only for reading, but for its reference.npz."""
     folder = tmp_path_factory.mktemp("runs") / "holdout"
-    return fit(folder, "protocol=holdout", "trainer.max_epochs=5", "optimizer.lr=0.005", MIRROR)
+    return fit(folder, "protocol=holdout", "trainer.max_epochs=5", "optimizer.lr=0.005")
 
 
 @pytest.fixture
@@ -559,7 +558,7 @@ def test_distance_ranks_what_is_no_radiograph_behind_radiographs(
     layout = ood.fit_detector(reference.layout)
     features = ood.fit_detector(reference.features)
     for detector, values in ((layout, radiographs_.layout), (features, radiographs_.features)):
-        assert (detector.distance(values) > 1).mean() <= ood.ordinary_share(len(own))[1]
+        assert (detector.distance(values) > 1).mean() <= 0.05
     for name, pictures in _odd(new).items():
         odd = score(pictures)
         assert _auroc(layout.distance(radiographs_.layout), layout.distance(odd.layout)) > 0.95, (
