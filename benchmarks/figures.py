@@ -203,11 +203,11 @@ def overfitting(runs: Sequence[Run]) -> str:
 def readme_kaggle() -> str:
     """The result of the README's command on the Kaggle release."""
     (run,) = kept(ONE_EPOCH)
-    told = ", ".join(
+    listed = ", ".join(
         f"{NAMES[name]} {decimal(scores([run], name)[0])}"
         for name in ("accuracy", "recall_normal", "auroc")
     )
-    return f"One run of one epoch, seed 0: {told}.\n"
+    return f"One run of one epoch, seed 0: {listed}.\n"
 
 
 def results_random() -> str:
