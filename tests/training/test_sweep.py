@@ -364,7 +364,7 @@ def test_a_full_disk_ends_one_run_and_not_the_sweep(
 ) -> None:
     write, full = run_folder.write_text, {"now": False}
 
-    def fit(config: dict[str, Any], run_dir: Path) -> None:
+    def fit(config: dict[str, Any], run_dir: Path, *, start: float) -> None:
         if config["seed"] == 0:
             full["now"] = True
             raise OSError(28, "No space left on device")
