@@ -23,6 +23,7 @@ from pneumo.inference import ensemble
 from pneumo.inference.decision import decide
 from pneumo.inference.ensemble import Networks
 from pneumo.runs import detection_run, pretrained, run_folder
+from pneumo.training import hydra_cli
 
 BATCH_SIZE = 32  # images at once through the network
 ImageLike = str | Path | np.ndarray | PIL.Image.Image
@@ -46,9 +47,9 @@ def fit(*overrides: str, run_dir: str | Path) -> Path:
     try:
         cfg = _compose(overrides, folder)
     except (HydraException, OmegaConfBaseException) as error:
-        raise ValueError(train.mistake_message(error)) from None
+        raise ValueError(hydra_cli.mistake_message(error)) from None
     try:
-        code = train.run_checked(cfg, folder, sweeping=False)
+        code = train.run(cfg, folder, sweeping=False)
     except (ValueError, OSError, OmegaConfBaseException) as error:
         run_folder.remove_empty(folder, levels=1)
         raise ValueError(train.error_message(error, folder)) from None

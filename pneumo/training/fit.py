@@ -3,7 +3,6 @@
 import logging
 import math
 import re
-import sys
 import textwrap
 import time
 import warnings
@@ -27,93 +26,45 @@ from pneumo.inference import ensemble, ood
 from pneumo.labels import CLASS_NAMES
 from pneumo.models import fused_cpu
 from pneumo.models.base import Network
-from pneumo.models.base import build as build_any
 from pneumo.models.views import Views
 from pneumo.runs import run_folder
 from pneumo.runs.finished import read_table
 from pneumo.training import metadata, objects, scoring, tensorboard_log, whole_files
 from pneumo.training.base import Task
 from pneumo.training.callbacks import history_table
-from pneumo.training.finetune import Finetune
+from pneumo.training.config import Config
+from pneumo.training.objects import Parts
 from pneumo.training.task import Classifier
 
 log = logging.getLogger("pneumo")
-# its adverts, and its notes of what hardware it does not see
-logging.getLogger("pytorch_lightning").setLevel(logging.ERROR)
 
-SECTIONS = (  # whose objects are looked at before a run; a detector's has no loss
-    *("model", "data.source", "protocol.split", "augment", "loss", "optimizer", "schedule"),
-    *("callbacks", "logger", "trainer"),
-)
 # Lightning's advice that does not hold here, and its use of what torch 2.15 calls old
 SILENCED_MESSAGES = (
     ".*does not have many workers",  # the training process augments faster than a CPU can train
     ".*treespec, LeafSpec",
     "Checkpoint directory .* exists and is not empty",  # a resumed run
 )
-BAR = {"_target_": "pneumo.training.callbacks.EpochBar"}
-PROFILERS = {
-    "simple": "SimpleProfiler",
-    "advanced": "AdvancedProfiler",
-    "pytorch": "PyTorchProfiler",
-}
-WHOLE_FILES = {"_target_": "pneumo.training.whole_files.WholeFiles"}
 # How torch says that a loading process was killed, or has no room for its batch
 WORKER = re.compile(r"DataLoader worker \(pid.*|unable to allocate shared memory.*")
 # How torch says that there is no memory left, on a GPU and on a CPU
 MEMORY = re.compile(r"out of memory|can't allocate memory|bad_alloc|Cannot allocate memory")
 
 
-def check(config: Mapping[str, Any]) -> None:
-    """Makes and tries all that ``config`` (plain, resolved) names, before any image is read.
-
-    Raises:
-        ValueError: a setting that what it is for does not take, or cannot be used with.
-    """
-    trainer = try_parts(config, with_boxes=False)
-    network = objects.attempt("model", lambda: build_network(config))
-    objects.attempt("views", lambda: Views(**config["views"]))
-    for callback in trainer.callbacks:  # type: ignore[attr-defined]
-        if isinstance(callback, Finetune):
-            callback.check(network)
-    objects.try_loss(config, num_classes=network.num_classes)
-
-
-def try_parts(config: Mapping[str, Any], *, with_boxes: bool) -> pl.Trainer:
-    """Tries what a classifier's and a detector's run both have; returns the Trainer.
-
-    Args:
-        config: plain, resolved.
-        with_boxes: whether images are augmented with their boxes.
-
-    Raises:
-        ValueError: as check.
-    """
-    objects.check(config, sections=SECTIONS)
-    trainer = build_trainer(
-        config["trainer"], Path(config["run_dir"]), job_number=config.get("job_number")
-    )
-    names = {v["_target_"].rpartition(".")[2]: name for name, v in config["callbacks"].items()}
-    for callback in trainer.callbacks:  # type: ignore[attr-defined]
-        name = names.get(type(callback).__name__, "NAME")
-        objects.check_direction(f"callbacks.{name}", callback, getattr(callback, "monitor", None))
-    objects.try_optimizer(config, device=trainer.strategy.root_device)
-    objects.try_augment(config, with_boxes=with_boxes)
-    return trainer
-
-
-def fit(config: dict[str, Any], run_dir: Path, *, start: float | None = None) -> None:
+def fit(config: dict[str, Any], run_dir: Path, *, parts: Parts, start: float | None = None) -> None:
     """Trains as ``config`` (plain, resolved, checked) says, or resumes where ``run_dir`` stopped.
 
     Leaves in ``run_dir`` what the README lists. Raises ValueError or FileNotFoundError for what
     the user can mend, KeyboardInterrupt where the user stopped it. ``start``, of time.monotonic(),
     is when the user started it; by default now.
     """
-    run = begin(config, run_dir, start=start)
+    run = begin(config, run_dir, trainer=parts.trainer, start=start)
     table, images, device = run.table, run.images, run.device
     arithmetic = {"device": device.type, "threads": torch.get_num_threads()}
-    network, module, data = build(config, table, images, arithmetic=arithmetic)
-    facts = metadata.describe(config, run.data_set, table, run.split_sha256, network, run.trainer)
+    network = parts.network
+    assert isinstance(network, Network)
+    module, data = build(config, network, table, images, arithmetic=arithmetic)
+    settings = Config.model_validate(config)
+    facts = metadata.describe(settings, run.data_set, table, run.split_sha256, network, run.trainer)
     carry_out(run, module, data, facts)
     # the same weights where the last epoch is the best: not scored twice
     last: scoring.Scores | None = None
@@ -156,6 +107,7 @@ def begin(
     config: dict[str, Any],
     run_dir: Path,
     *,
+    trainer: pl.Trainer,
     with_boxes: bool = False,
     start: float | None = None,
 ) -> Run:
@@ -166,8 +118,7 @@ def begin(
     if with_boxes:
         table = table.join(data_set.boxes().set_index("path"), on="path")
     digest = keep_split(run_dir, table)
-    start_from = whole_files.resume_from(run_dir, metadata.selection(config))
-    trainer = build_trainer(config["trainer"], run_dir, job_number=config.get("job_number"))
+    start_from = whole_files.resume_from(run_dir, metadata.selection(Config.model_validate(config)))
     num_earlier = 1 + scoring.saved_epoch(start_from) if start_from else 0
     return Run(
         *(config, run_dir, data_set, table, images, digest, start_from, trainer),
@@ -216,7 +167,7 @@ def finish(
         run.table, predictions, root=run.data_set.root, protocol=config["protocol"]["name"]
     )
     results = metadata.results(module.history, best=best, last=last)
-    metadata.check_best(module.history, best.epoch, config)
+    metadata.check_best(module.history, best.epoch, Config.model_validate(config))
     metrics = {**facts, **results, "assessment": found, "seconds": seconds(run, module.history)}
     metrics["machine"] = {**facts["machine"], "arithmetic": module.arithmetic}
     # a callback may have changed it
@@ -245,7 +196,7 @@ def open_data_set(config: Mapping[str, Any]) -> DataSet:
     """Returns the data set of a configuration, whose note is said; sets the number of threads."""
     if config["num_threads"]:
         torch.set_num_threads(config["num_threads"])
-    data_set: DataSet = instantiate(config["data"]["source"])
+    data_set = objects.build("data.source", config["data"]["source"], DataSet)
     if data_set.note:
         log.warning(textwrap.fill(data_set.note, metadata.WIDTH))
     return data_set
@@ -317,21 +268,21 @@ def _split_before(path: Path) -> str | None:
 
 def build(
     config: Mapping[str, Any],
+    network: Network,
     table: pd.DataFrame,
     images: cache.Cache,
     *,
     arithmetic: Mapping[str, Any] | None = None,
-) -> tuple[Network, Classifier, XrayDataModule]:
-    """Returns the network, the module that trains it, and its batches, as ``config`` says.
+) -> tuple[Classifier, XrayDataModule]:
+    """Returns the module that trains a network, and its batches, as ``config`` says.
 
     Args:
         config: plain, resolved.
+        network: gets the mean and the deviation of the train images.
         table: split, as read_data returns it.
         images: of all rows of the table.
         arithmetic: see Classifier.
     """
-    torch.manual_seed(config["seed"])
-    network = build_network(config)
     data = XrayDataModule(
         table,
         images,
@@ -357,7 +308,7 @@ def build(
         seed=config["seed"],
         arithmetic=arithmetic,
     )
-    return network, module, data
+    return module, data
 
 
 def num_steps(config: Mapping[str, Any], data: XrayDataModule) -> int:
@@ -370,62 +321,6 @@ def num_steps(config: Mapping[str, Any], data: XrayDataModule) -> int:
         batches = int(batches * limit) if isinstance(limit, float) else min(batches, limit)
     steps = math.ceil(batches / (trainer.get("accumulate_grad_batches") or 1))
     return int(steps * trainer["max_epochs"])
-
-
-def build_network(config: Mapping[str, Any]) -> Network:
-    """Returns the network of a configuration; its errors are those of pneumo.models.base.build."""
-    size = config["data"]["image_size"]
-    return build_any(config["model"], image_size=size, make=instantiate)
-
-
-def build_trainer(
-    trainer: Mapping[str, Any], run_dir: Path, *, job_number: int | None = None
-) -> pl.Trainer:
-    """Returns the Trainer; a bar only on a terminal.
-
-    Args:
-        trainer: its configuration.
-        run_dir: where Lightning puts what it writes of itself. Under SLURM it begins with what it
-            finds there: in a folder that runs share, with another run's weights.
-        job_number: of a run in a sweep; where there are several GPUs, runs take turns on them.
-
-    Raises:
-        ValueError: the device asked for is not there, or the Trainer refuses a setting.
-    """
-    num_gpus = torch.cuda.device_count()
-    if job_number is not None and num_gpus > 1 and trainer["accelerator"] != "cpu":
-        trainer = {**trainer, "devices": [job_number % num_gpus]}
-    try:
-        with objects.strict():
-            return instantiate(trainer_settings(trainer, run_dir))  # type: ignore[no-any-return]
-    except Exception as error:
-        reason = " ".join(str(error.__cause__ or error).split())
-        if re.search("device|accelerator|gpu|cuda", reason, re.IGNORECASE):
-            raise ValueError(
-                f"trainer.accelerator={trainer['accelerator']} and trainer.devices="
-                f"{trainer.get('devices')} must name a device of this machine: {reason} Train on "
-                "what is there with trainer=auto"
-            ) from None
-        raise ValueError(f"trainer cannot be used as it is set: {reason}") from None
-
-
-def trainer_settings(trainer: Mapping[str, Any], run_dir: Path) -> dict[str, Any]:
-    """Returns what the Trainer is made of: what is set of its configuration, and what is ours."""
-    given: dict[str, Any] = {"enable_progress_bar": sys.stderr.isatty()}
-    given |= {key: value for key, value in trainer.items() if value is not None}
-    given.pop(
-        "overfit_batches", None
-    )  # Lightning's would score train images: ours are XrayDataModule's
-    if given["enable_progress_bar"]:
-        given["callbacks"] = [BAR, *given["callbacks"]]
-    if "profiler" in given:
-        kind = f"pytorch_lightning.profilers.{PROFILERS[given['profiler']]}"
-        given["profiler"] = {"_target_": kind, "dirpath": str(run_dir), "filename": "profile"}
-    return {
-        **given,
-        "default_root_dir": str(run_dir),
-        "plugins": [*given.get("plugins", []), WHOLE_FILES],
-    }
 
 
 def train(

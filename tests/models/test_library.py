@@ -21,7 +21,7 @@ from pneumo.models.base import build
 from pneumo.models.complexity import multiply_adds
 from pneumo.models.library import GreyConvolution, LibraryNetwork
 from pneumo.runs.checkpoint import _without_weights, load
-from pneumo.training.settings import check_run
+from pneumo.training.settings import read
 from tests.conftest import Command
 
 ROWS = (  # of conf/model, with the smallest side that it is trained at below
@@ -311,7 +311,7 @@ def test_experiment_of_a_paper_is_a_grid_of_settings_that_hold(name: str, count:
         with initialize_config_dir(str(CONF), version_base="1.3"):
             plain = OmegaConf.to_container(compose("train", overrides), resolve=True)
         assert isinstance(plain, dict)
-        assert check_run({str(key): value for key, value in plain.items()}).model.name == model
+        assert read({str(key): value for key, value in plain.items()}).model.name == model
         assert plain["model"]["pretrained"] is True
 
 

@@ -87,51 +87,7 @@ def test_pictures_have_both_kinds_of_boxes() -> None:
     assert not nothing.any()
 
 
-@pytest.mark.parametrize(
-    ("settings", "message"),
-    [
-        (["model=retinanet"], "model=retinanet is a detector, which needs task=detection"),
-        (["task=detection", "model=tiny"], "model must be retinanet or maskrcnn with task=detect"),
-        (["task=detection", "model=prior"], "model must be retinanet or maskrcnn with task=detect"),
-        (["task=detection", "loss=focal"], "loss must be null with task=detection"),
-        (["task=detection", "protocol=paper"], "protocol=holdout; got protocol=paper"),
-        (["task=detection", "callbacks=[detection,progressive]"], "~callbacks.progressive"),
-        (["task=detection", "+model.num_classes=3"], "model.num_classes must be an argument of"),
-        (["task=detection", "model.width=48"], "model.width must be a multiple of 32"),
-        (["task=detection", "model.backbone=vgg16"], "model.backbone must be one of resnet50"),
-        (["task=detection", "+model.options.nms=1"], "model.options must be of score_thresh, nms_"),
-        (
-            ["task=detection", "model=maskrcnn", "+model.options.nms_thresh=1"],
-            "model.options must be of rpn_pre_nms_top_n_train",
-        ),
-        (
-            [
-                *("task=detection", "augment=crop"),
-                "augment.transforms=[{_target_: albumentations.RandomCrop,height: 64,width: 32}]",
-            ],
-            "augment.transforms must keep an image's size and type",
-        ),
-        (
-            [
-                *("task=detection", "augment=crop"),
-                "augment.transforms=[{_target_: albumentations.MaskDropout,p: 1.0}]",
-            ],
-            "augment.transforms cannot be used as it is set: ",
-        ),
-        (["callbacks.checkpoint.monitor=map/test"], "must be a score of images, or task=detection"),
-    ],
-)
-def test_what_makes_no_sense_is_one_line(
-    train: Command, settings: list[str], message: str, capsys: pytest.CaptureFixture[str]
-) -> None:
-    assert train("trainer.accelerator=cpu", *settings) == 2
-    error = capsys.readouterr().err
-    assert message in error
-    assert error.startswith("Error: ")
-    assert error.count("\n") == 1
-
-
-def test_a_detector_of_whom_no_box_counts_says_so(
+def test_a_detector_whose_boxes_do_not_count_is_reported(
     tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
     scored = {"challenge": 0.0, "map": 0.0, "auroc": 0.5}
