@@ -1,4 +1,4 @@
-"""The LightningModule of detectors: how one is trained, and its scores after each epoch."""
+"""The LightningModule of detectors: training steps, and scores after each epoch."""
 
 import logging
 import math
@@ -27,7 +27,7 @@ FIXED_ON = "val"  # the split that the confidence is fixed on
 
 @dataclass
 class Found:
-    """What a detector finds on the images of a split, in their order.
+    """The boxes that a detector predicts on the images of a split, in their order.
 
     Boxes are in pixels of the prepared images, until `to_files`.
     """
@@ -39,23 +39,23 @@ class Found:
     losses: list[tuple[int, dict[str, float]]] = field(default_factory=list)  # of batches: images
 
     def add(self, batch: BoxBatch, boxes: Sequence[Mapping[str, Tensor]]) -> None:
-        """Appends the images of a batch, and what was found on them."""
+        """Appends the images of a batch, with their true and predicted boxes."""
         self.rows += batch.row.tolist()
-        self.truth += [one.cpu().numpy() for one in batch.boxes]
-        self.boxes += [one["boxes"].float().cpu().numpy() for one in boxes]
-        self.scores += [one["scores"].float().cpu().numpy() for one in boxes]
+        self.truth += [true.cpu().numpy() for true in batch.boxes]
+        self.boxes += [predicted["boxes"].float().cpu().numpy() for predicted in boxes]
+        self.scores += [predicted["scores"].float().cpu().numpy() for predicted in boxes]
 
     def add_losses(self, losses: Mapping[str, Tensor], *, num_images: int) -> None:
         """Appends the losses of a batch."""
         self.losses.append((num_images, {k: float(v.detach()) for k, v in losses.items()}))
 
     def to_files(self, data: BoxDataModule) -> None:
-        """Turns boxes to pixels of the files; one that lies outside, in the padding, is lost."""
+        """Converts boxes to pixels of the files; drops those that lie outside, in the padding."""
         for place, row in enumerate(self.rows):
             self.truth[place] = data.true_boxes[row]
             boxes = data.to_file(self.boxes[place].astype(np.float64), row)
-            there = (boxes[:, :2] < boxes[:, 2:]).all(1)
-            self.boxes[place], self.scores[place] = boxes[there], self.scores[place][there]
+            inside = (boxes[:, :2] < boxes[:, 2:]).all(1)
+            self.boxes[place], self.scores[place] = boxes[inside], self.scores[place][inside]
 
     def mean_losses(self) -> dict[str, float]:
         """Returns the mean of each loss over the images, and their sum as loss."""
@@ -71,7 +71,7 @@ class DetectionTask(Task):
     """Trains a detector and scores it on every split after each epoch.
 
     Args:
-        network: gives boxes and losses, see Detector.
+        network: returns boxes and losses, see Detector.
         others: as of Task.
     """
 
@@ -88,11 +88,11 @@ class DetectionTask(Task):
         return torch.stack(list(losses.values())).sum()
 
     def validation_step(self, batch: BoxBatch, _batch_idx: int, dataloader_idx: int = 0) -> None:
-        """Keeps the boxes of one batch for the end of the epoch."""
+        """Collects the boxes of one batch for the end of the epoch."""
         keep(self.network, batch, self.seen.setdefault(self.eval_splits[dataloader_idx], Found()))
 
     def scores(self) -> dict[str, dict[str, Any]]:
-        """Returns the scores of each split: of train the losses, of the others as `score`."""
+        """Returns the scores of each split: for train the losses, for the others as `score`."""
         train = self.seen.pop("train").mean_losses()
         found, self.seen = self.seen, {}
         confidence = fixed_confidence(found[FIXED_ON])
@@ -102,22 +102,22 @@ class DetectionTask(Task):
 
 
 def keep(network: Detector, batch: BoxBatch, found: Found) -> None:
-    """Appends to ``found`` what a network, in evaluation mode, finds on a batch, and its losses."""
+    """Appends to ``found`` the boxes and losses of a network, in evaluation mode, on a batch."""
     found.add(batch, network(batch.image))
     found.add_losses(network.losses(batch.image, batch.boxes), num_images=len(batch.row))
 
 
 def fixed_confidence(found: Found) -> float:
-    """Returns the confidence with the best challenge score, to be taken on validation images."""
+    """Returns the confidence with the best challenge score, for validation images."""
     return evaluation.fit_confidence(found.truth, found.boxes, found.scores)
 
 
 def score(found: Found, *, confidence: float) -> dict[str, Any]:
     """Returns the scores of a split.
 
-    ``challenge`` counts the boxes of at least ``confidence``, ``map`` all, NaN without
-    pycocotools. An image's probability of PNEUMONIA is its highest score, 0 without a box: of that
-    are AUROC and what else a classifier has, with its decisions at 0.5.
+    ``challenge`` counts the boxes of at least ``confidence``; ``map`` counts all, NaN without
+    pycocotools. An image's probability of PNEUMONIA is its highest score, 0 without a box: the
+    other scores are a classifier's, with decisions at 0.5.
     """
     kept, _ = evaluation.kept(found.boxes, found.scores, confidence=confidence)
     probability = torch.from_numpy(evaluation.highest_scores(found.scores))
@@ -134,13 +134,13 @@ def mean_average_precision(found: Found) -> float:
     """Returns COCO's mean average precision; NaN where pycocotools is not installed."""
     try:
         return evaluation.mean_average_precision(found.truth, found.boxes, found.scores)["map"]
-    except ModuleNotFoundError:  # said once, by fit_detection
+    except ModuleNotFoundError:  # fit_detection warns once
         return math.nan
 
 
 @dataclass(frozen=True)
 class Scored(Scores):
-    """What one checkpoint says of the images of some splits; scores as `score` returns them."""
+    """The predictions of one checkpoint on some splits; scores as `score` returns them."""
 
     confidence: float  # fixed on the validation split
     found: dict[str, Found]  # by split, in pixels of the files
@@ -161,7 +161,7 @@ def score_checkpoint(
             keep(module.network, moved, found[split])
         found[split].to_files(data)
     last = checkpoint["history"][-1]
-    confidence = last[FIXED_ON]["confidence"]  # of some of the images in a debug run
+    confidence = last[FIXED_ON]["confidence"]  # in a debug run, of some of the images
     if FIXED_ON in found:
         confidence = fixed_confidence(found[FIXED_ON])
     scores = {split: score(found[split], confidence=confidence) for split in splits}
@@ -195,9 +195,11 @@ def box_table(scored: Scored, table: pd.DataFrame, *, splits: list[str]) -> pd.D
             parts += [_rows(row, TRUTH, np.full(len(true), np.nan), true)]
             parts += [_rows(row, PREDICTED, scores, boxes)]
     rows = pd.concat(parts, ignore_index=True)
-    told = table.assign(patient=table["group"]).loc[rows.pop("row"), ["path", "patient", "split"]]
-    told = told.set_axis(rows.index)
-    ordered = told.join(rows).sort_values(["path", "kind", "score"], ascending=[True, False, False])
+    images = table.assign(patient=table["group"])
+    images = images.loc[rows.pop("row"), ["path", "patient", "split"]].set_axis(rows.index)
+    ordered = images.join(rows).sort_values(
+        ["path", "kind", "score"], ascending=[True, False, False]
+    )
     return ordered.reset_index(drop=True)
 
 
