@@ -309,7 +309,7 @@ def test_unreadable_image_is_named_and_no_table_is_written(
         (["modle=tiny"], "Did you mean model?"),
         (["lr=0.1"], "Did you mean optimizer.lr?"),
         (["trainer.benchmark=true"], "(+KEY=VALUE adds another); got 'trainer.benchmark'"),
-        (["+optimizer.nothing=1"], "optimizer cannot be used as it is set: nothing is no argument"),
+        (["+optimizer.nothing=1"], "optimizer cannot be used as it is set: got an unexpected"),
         (["protocol.split.fractions.test=0.5"], "that sum to 1"),
         (["hydra.run.dir=/proc/nowhere"], "/proc/nowhere"),
         (["base=model"], "got 'base'"),

@@ -8,7 +8,6 @@ import pytest
 
 from pneumo import untrusted
 
-
 BOMB = "a: &a [x, x]\n" + "".join(
     f"{name}: &{name} [{', '.join(['*' + last] * 9)}]\n"
     for last, name in zip("abcdefgh", "bcdefghi", strict=True)

@@ -167,7 +167,6 @@ def finish(
         run.table, predictions, root=run.data_set.root, protocol=config["protocol"]["name"]
     )
     results = metadata.results(module.history, best=best, last=last)
-    metadata.check_best(module.history, best.epoch, Config.model_validate(config))
     metrics = {**facts, **results, "assessment": found, "seconds": seconds(run, module.history)}
     metrics["machine"] = {**facts["machine"], "arithmetic": module.arithmetic}
     # a callback may have changed it

@@ -72,20 +72,6 @@ def selection(settings: Config) -> Selection:
     return Selection.parse(settings.callbacks.checkpoint.monitor)
 
 
-def check_best(history: list[dict[str, Any]], saved: int, settings: Config) -> None:
-    """Warns where best.ckpt is not of the best epoch of the history.
-
-    Only a checkpoint callback of another kind, or one of an older version, can leave that.
-    """
-    best = history[selection(settings).best(history)]["epoch"]
-    if saved != best:
-        log.warning(
-            "best.ckpt is of epoch %d, though epoch %d scored best: the scores reported are of "
-            "epoch %d, which was saved",
-            *(saved + 1, best + 1, saved + 1),
-        )
-
-
 def results(
     history: list[dict[str, Any]], *, best: scoring.Scores, last: scoring.Scores
 ) -> dict[str, Any]:

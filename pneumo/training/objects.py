@@ -21,7 +21,6 @@ from pytorch_lightning.loggers import Logger
 from torch import Tensor, nn
 from torch.optim.lr_scheduler import LRScheduler, ReduceLROnPlateau
 
-from pneumo import cli
 from pneumo.data.augment import Augmentation, BoxAugment
 from pneumo.models.base import Network
 from pneumo.models.base import build as build_any
@@ -126,7 +125,7 @@ def build(key: str, settings: Mapping[str, Any], kind: type[T], *arguments: Any)
         key: of the settings, for the message.
         settings: _target_ and its arguments, plain.
         kind: of the object.
-        arguments: of a _partial_ target; without them the partial is returned, its names checked.
+        arguments: of a _partial_ target; without them the partial itself is returned.
 
     Raises:
         ValueError: it cannot be built, or is of another kind.
@@ -134,7 +133,7 @@ def build(key: str, settings: Mapping[str, Any], kind: type[T], *arguments: Any)
     with naming(key):
         built = instantiate(settings)
         if isinstance(built, partial):
-            _check_names(built)
+            inspect.signature(built.func).bind_partial(**built.keywords)  # TypeError for others
             built = built(*arguments) if arguments else built
         if not isinstance(built, kind):
             raise ValueError(
@@ -149,21 +148,6 @@ def is_a(kind: type, settings: Mapping[str, Any]) -> bool:
     with naming("model"):
         target = get_object(settings["_target_"])  # a class, or a function that builds a network
     return isinstance(target, type) and issubclass(target, kind)
-
-
-def _check_names(built: "partial[Any]") -> None:
-    """Raises TypeError with the nearest name for an argument that a partial does not take."""
-    try:
-        parameters = inspect.signature(built.func).parameters
-    except (TypeError, ValueError):  # written in C
-        return
-    if any(p.kind is p.VAR_KEYWORD for p in parameters.values()):
-        return
-    for name in set(built.keywords) - set(parameters):
-        raise TypeError(
-            f"{name} is no argument of {built.func.__name__}, which takes "
-            f"{', '.join(parameters)}.{cli.nearest(name, parameters)}"
-        )
 
 
 def build_network(config: Mapping[str, Any]) -> Network:
@@ -214,17 +198,8 @@ def build_trainer(
         kind = getattr(pl.profilers, PROFILERS[profiler])
         arguments["profiler"] = kind(dirpath=str(run_dir), filename="profile")
     arguments |= {"default_root_dir": str(run_dir), "plugins": [WholeFiles()]}
-    try:
-        with naming("trainer"):
-            return pl.Trainer(**arguments, callbacks=callbacks, logger=loggers or False)
-    except ValueError as error:
-        if not re.search("device|accelerator|gpu|cuda", str(error), re.IGNORECASE):
-            raise
-        raise ValueError(
-            f"trainer.accelerator={settings['accelerator']} and trainer.devices="
-            f"{settings.get('devices')} must name a device of this machine: {error} Train on "
-            "what is there with trainer=auto"
-        ) from None
+    with naming("trainer"):
+        return pl.Trainer(**arguments, callbacks=callbacks, logger=loggers or False)
 
 
 def _build_callback(name: str, settings: Mapping[str, Any]) -> pl.Callback:
@@ -294,7 +269,7 @@ def schedule_settings(config: Mapping[str, Any], *, num_steps: int) -> dict[str,
 
 
 def try_augment(config: Mapping[str, Any], *, with_boxes: bool) -> None:
-    """Augments a blank image as a run would, for detection also with a box.
+    """Augments a blank image as a run would, for detection also with a box and with none.
 
     Raises:
         ValueError: the augmentation fails, or returns an image of another size or type.
@@ -302,20 +277,19 @@ def try_augment(config: Mapping[str, Any], *, with_boxes: bool) -> None:
     key = "augment.transforms" if "transforms" in config["augment"] else "augment"
     size = config["data"]["image_size"]
     blank = np.zeros((size, size), np.uint8)
-    middle = np.array([[size / 4, size / 4, 3 * size / 4, 3 * size / 4]])
+    box = np.array([[size / 4, size / 4, 3 * size / 4, 3 * size / 4]])
     augment: Augmentation = build("augment", config["augment"], object)  # type: ignore[assignment]
     with naming(key):
         alone, boxed = augment.per_image(), BoxAugment(augment.transforms)
-        for seed in range(NUM_DRAWS):
-            drawn = [alone(blank.copy(), seed=seed)]
-            if with_boxes:
-                drawn = [boxed(blank.copy(), b, seed=seed)[0] for b in (middle, middle[:0])]
-            for image in drawn:
-                if image.shape != blank.shape or image.dtype != blank.dtype:
-                    raise ValueError(
-                        f"{key} must keep an image's size and type, {size} x {size} pixels of "
-                        f"uint8; got {' x '.join(map(str, image.shape))} of {image.dtype}"
-                    )
+        images = [alone(blank.copy(), seed=seed) for seed in range(NUM_DRAWS)]
+        for boxes in (box, box[:0]) if with_boxes else ():
+            images += [boxed(blank.copy(), boxes, seed=seed)[0] for seed in range(NUM_DRAWS)]
+    for image in images:
+        if image.shape != blank.shape or image.dtype != blank.dtype:
+            raise ValueError(
+                f"{key} must keep an image's size and type, {size} x {size} pixels of uint8; got "
+                f"{' x '.join(map(str, image.shape))} of {image.dtype}"
+            )
 
 
 def make_loss(config: Mapping[str, Any], target: np.ndarray, num_classes: int) -> nn.Module:
