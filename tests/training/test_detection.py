@@ -6,7 +6,6 @@ from typing import Any
 import numpy as np
 import pandas as pd
 import pytest
-import pytorch_lightning as pl
 import torch
 
 from pneumo.data import rsna
@@ -137,7 +136,7 @@ def test_a_run_from_the_challenges_files_and_resumed(
     history = pd.read_csv(run / "history.csv")
     assert {"val/challenge", "test/auroc", "train/loss_classification"} <= set(history)
 
-    cut = "+callbacks.cut={_target_: tests.training.test_detection.CutInSecond}"
+    cut = "+callbacks.cut={_target_: tests.training.test_resume.Cut, epoch: 1}"
     assert train(*arguments, "hydra.run.dir=parts", cut) == 1
     assert json.loads((tmp_path / "parts" / "status.json").read_text())["status"] == "failed"
     assert train("resume=parts", "~callbacks.cut") == 0
@@ -156,15 +155,6 @@ def _check_boxes(run: Path, found: dict[str, Any]) -> None:
     counted = true.groupby("split").size().to_dict()
     assert counted == {k: v for k, v in found["boxes"].items() if k != "train"}
     assert (boxes["x_max"] > boxes["x_min"]).all()
-
-
-class CutInSecond(pl.Callback):
-    """Ends the process's run in its second epoch, as a crash does."""
-
-    def on_train_batch_start(self, trainer: Any, *_: Any) -> None:
-        """Raises."""
-        if trainer.current_epoch == 1:
-            raise RuntimeError("cut off")
 
 
 @pytest.mark.slow
