@@ -27,7 +27,7 @@ from omegaconf.errors import OmegaConfBaseException
 
 from pneumo.arguments.train import CONF, parse
 from pneumo.runs import run_folder, trust
-from pneumo.training import hydra_cli, settings, sweep
+from pneumo.training import hydra_cli, settings, sweep, sweep_runs
 from pneumo.training.config import Config
 from pneumo.training.run_log import log_to
 
@@ -93,7 +93,7 @@ def run(cfg: DictConfig, run_dir: Path, *, sweeping: bool, start: float | None =
     with run_folder.claim(run_dir):
         raw: dict[str, Any] = OmegaConf.to_container(cfg)  # type: ignore[assignment]
         run_folder.write_config(run_dir, raw, HydraConfig.get().overrides.task)
-        (run_dir / sweep.REFUSED).unlink(missing_ok=True)
+        (run_dir / sweep_runs.REFUSED).unlink(missing_ok=True)
         with log_to(run_dir / "train.log", quiet=sweeping):
             return run_logged(fit, config, run_dir, start=start)
 
@@ -175,7 +175,7 @@ def refuse(run_dir: Path, message: str, *, sweeping: bool) -> None:
     with contextlib.suppress(OSError):  # a full disk, which ends this run and not the sweep
         if not (run_dir / "status.json").exists():
             run_folder.write_status(run_dir, "failed", error=message)
-        run_folder.write_text(run_dir / sweep.REFUSED, message)
+        run_folder.write_text(run_dir / sweep_runs.REFUSED, message)
 
 
 def best_score(run_dir: Path, *, select_on: str) -> float:

@@ -65,7 +65,8 @@ def done(cache_dir: Path, tmp_path_factory: pytest.TempPathFactory) -> Done:
     """Three epochs of tiny on phantoms, with protocol=holdout."""
     from pneumo.train import main
 
-    folder, screen, scored = tmp_path_factory.mktemp("done") / "run", io.StringIO(), []
+    folder, screen = tmp_path_factory.mktemp("done") / "run", io.StringIO()
+    scored: list[tuple[str, str]] = []
     score = scoring.score_checkpoint
 
     def record(module: Any, data: Any, path: Path, *, splits: list[str]) -> Any:
@@ -180,7 +181,7 @@ def test_the_last_epoch_is_kept_where_nothing_is_selected_by_a_network_of_three_
     log = (tmp_path / "run" / "train.log").read_text()
     assert "the last, nothing selected" in log
     assert "Optimistic" not in log
-    assert sum(c.startswith("p_") for c in pd.read_csv(tmp_path / "run/predictions.csv")) == 4
+    assert sum(str(c).startswith("p_") for c in pd.read_csv(tmp_path / "run/predictions.csv")) == 4
 
 
 @pytest.mark.slow

@@ -218,4 +218,4 @@ class BatchPicture(pl.Callback):
 def history_table(history: list[dict[str, Any]]) -> pd.DataFrame:
     """Returns a row an epoch: epoch, lr, seconds, and scores named train/accuracy."""
     table = pd.json_normalize(history, sep="/")
-    return table[[name for name in table if not name.endswith("/confusion")]]
+    return table[[name for name in table if not str(name).endswith("/confusion")]]

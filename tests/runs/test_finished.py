@@ -15,7 +15,7 @@ from pneumo import evaluate
 from pneumo.inference import ensemble
 from pneumo.report import report_folder as report_module
 from pneumo.runs import checkpoint, finished, run_folder
-from pneumo.training import sweep
+from pneumo.training import sweep_runs
 from tests.conftest import SMALL, Command
 
 FILES = (
@@ -109,7 +109,7 @@ def test_spoiled_folders_are_read_or_refused(
             except (ValueError, FileNotFoundError) as error:
                 assert str(error)
         run_folder.identity(run)
-        sweep.progress(root, 2, began=0, done_before=0)
+        sweep_runs.progress(root, 2, began=0, done_before=0)
         page = report_module.write_report([root], out=root / "report") / "report.html"
         assert page.is_file()
         shutil.rmtree(root)

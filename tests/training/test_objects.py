@@ -4,7 +4,7 @@ import torch
 from pneumo.arguments.train import CONF
 from pneumo.training import settings
 from pneumo.training.objects import build_parts, schedule_settings, try_loss
-from tests.training.composed import composed
+from tests.training.test_settings import composed
 
 CROP = ("augment=crop", "data.image_size=64")
 

@@ -5,11 +5,22 @@ from collections.abc import Mapping
 from typing import Any
 
 import pytest
+from hydra import compose, initialize_config_dir
+from omegaconf import OmegaConf
 
+from pneumo.arguments.train import CONF
 from pneumo.cli import nearest
-from pneumo.training import settings
+from pneumo.training import hydra_cli, settings  # noqa: F401  (resolvers of conf/)
 from pneumo.training.config import SCORES
-from tests.training.composed import composed
+
+
+def composed(*overrides: str) -> dict[str, Any]:
+    """Returns the plain configuration of a run in /run on the CPU."""
+    with initialize_config_dir(str(CONF), version_base="1.3"):
+        cfg = compose("train", ["run_dir=/run", "trainer.accelerator=cpu", *overrides])
+    config: dict[str, Any] = OmegaConf.to_container(cfg, resolve=True)  # type: ignore[assignment]
+    return config
+
 
 CONFIG = composed("data.root=/images")
 ODD_VALUES: tuple[Any, ...] = (

@@ -19,7 +19,7 @@ from omegaconf import DictConfig, OmegaConf
 from pneumo import train as train_module
 from pneumo.arguments.train import CONF
 from pneumo.runs import run_folder
-from pneumo.training import fit, hydra_cli, sweep
+from pneumo.training import fit, hydra_cli, sweep, sweep_runs
 from tests.conftest import ROOT, SMALL, Command
 
 SWEEP = ("--multirun", "hydra.sweep.dir=sweep", "hydra.sweep.subdir='${model.name},seed=${seed}'")
@@ -27,7 +27,7 @@ FEW = ("trainer=one_batch", "data.image_size=32", "num_threads=1", "trainer.acce
 
 
 def statuses(folder: Path) -> dict[str, str]:
-    return {name: status["status"] for name, status in sweep.states(folder)}
+    return {name: status["status"] for name, status in sweep_runs.states(folder)}
 
 
 @pytest.mark.slow
@@ -161,7 +161,7 @@ def test_launchers(train: Command, tmp_path: Path, launcher: str) -> None:
     done = tmp_path / "sweep" / "tiny,seed=0" / "metrics.json"
     machine = json.loads(done.read_text())["machine"]
     assert machine["threads"] == max(1, (os.cpu_count() or 1) // 2 if not sizes else 1)
-    error = dict(sweep.states(tmp_path / "sweep"))["tiny,seed=-1"]["error"]
+    error = dict(sweep_runs.states(tmp_path / "sweep"))["tiny,seed=-1"]["error"]
     assert error == "seed must be greater than or equal to 0; got -1"
 
 
@@ -437,7 +437,7 @@ def test_runs_that_a_sweep_never_began_are_named(
     run_folder.write_status(
         tmp_path / "model=tiny,seed=1,protocol=paper", "failed", error="a reason"
     )
-    assert sweep.conclude(tmp_path)
+    assert sweep_runs.conclude(tmp_path)
     text = capsys.readouterr().err
     assert "not started model=tiny,seed=0\nnot started model=tiny,seed=2\n" in text
     assert "3 of 3 runs are not done" in text
@@ -534,7 +534,7 @@ def test_progress_counts_epochs_and_estimates_the_rest(tmp_path: Path) -> None:
     for name, state, epoch in (("a", "done", 10), ("b", "running", 5), ("c", "failed", 2)):
         (tmp_path / name).mkdir()
         run_folder.write_status(tmp_path / name, state, epoch=epoch, max_epochs=10)
-    line = sweep.progress(tmp_path, 4, began=time.monotonic() - 300, done_before=0)
+    line = sweep_runs.progress(tmp_path, 4, began=time.monotonic() - 300, done_before=0)
     assert line == "1 of 4 runs done, 1 running, 1 failed, 3 min left (epoch 5/10)"
 
 
@@ -553,22 +553,22 @@ def test_the_first_estimate_leaves_out_what_is_done_once(
             run_folder.write_status(tmp_path / "a", "running", epoch=epoch, max_epochs=10)
             return epoch == 2
 
-    monkeypatch.setattr("pneumo.training.sweep.time.monotonic", lambda: now[0])
-    monkeypatch.setattr(sweep, "QUIET", 0)
-    sweep.watch(tmp_path, 2, Stop())
+    monkeypatch.setattr("pneumo.training.sweep_runs.time.monotonic", lambda: now[0])
+    monkeypatch.setattr(sweep_runs, "QUIET", 0)
+    sweep_runs.watch(tmp_path, 2, Stop())
     assert capsys.readouterr().err.splitlines()[-1] == (
         "0 of 2 runs done, 1 running, 3 min left (epoch 2/10)"
     )
 
 
 def test_durations() -> None:
-    assert [sweep.duration(s) for s in (40, 720, 7500)] == ["40 s", "12 min", "2 h 05 min"]
+    assert [sweep_runs.duration(s) for s in (40, 720, 7500)] == ["40 s", "12 min", "2 h 05 min"]
 
 
 def test_watching_ends_when_told(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     stop = threading.Event()
     stop.set()
-    sweep.watch(tmp_path, 3, stop)
+    sweep_runs.watch(tmp_path, 3, stop)
     assert capsys.readouterr().err == "0 of 3 runs done\n"
 
 
@@ -582,9 +582,9 @@ def test_a_sweep_ends_with_medians_that_fit_80_columns() -> None:
     name = "tiny (trainer.accumulate_grad_batches=2, seed)"
     rows = [f'paper,"{name}",5,best,test,{s},0.9604\n' for s in ("f1_normal", "accuracy", "auroc")]
     rows += ["paper,tiny,5,last,test,auroc,0.1\n", "paper,prior,1,best,test,auroc,\n"]
-    lines = sweep.summary(head + "".join(rows)).splitlines()
+    lines = sweep_runs.summary(head + "".join(rows)).splitlines()
     assert lines[1].split()[-4:] == ["5", "0.960", "0.960", "0.960"]
     assert lines[2].split() == ["prior,", "paper", "1", "nan"]
     assert len(lines) == 3
     assert max(map(len, lines)) < 80
-    assert sweep.summary(head) == ""
+    assert sweep_runs.summary(head) == ""
