@@ -14,7 +14,7 @@ from pneumo.evaluation.detection import NO_BOX
 from pneumo.training import detection, fit_detection
 from pneumo.training.box_pictures import draw
 from pneumo.training.config import BOX_SCORES, SCORES
-from pneumo.training.detection import Found, Scored
+from pneumo.training.detection import Detections, Scored
 from tests.conftest import Command
 from tests.test_train import metrics, scores
 
@@ -25,9 +25,9 @@ BOX, OTHER = np.array([[0.0, 0, 10, 10]]), np.array([[20.0, 20, 30, 40]])
 
 
 @pytest.fixture
-def found() -> Found:
+def detections() -> Detections:
     """Four images: a hit and a low false box, a miss, a false box, nothing."""
-    return Found(
+    return Detections(
         rows=[3, 0, 1, 2],
         truth=[BOX, OTHER, NONE, NONE],
         boxes=[np.vstack([BOX, OTHER]), NONE, OTHER, NONE],
@@ -36,13 +36,13 @@ def found() -> Found:
     )
 
 
-def test_losses_are_means_over_images(found: Found) -> None:
-    assert found.mean_losses() == {"loss": 2.25, "loss_a": 2.0, "loss_b": 0.25}
+def test_losses_are_means_over_images(detections: Detections) -> None:
+    assert detections.mean_losses() == {"loss": 2.25, "loss_a": 2.0, "loss_b": 0.25}
 
 
-def test_scores_at_a_confidence(found: Found) -> None:
-    assert detection.fixed_confidence(found) == pytest.approx(0.9)
-    sure, all_boxes = (detection.score(found, confidence=c) for c in (0.9, 0.1))
+def test_scores_at_a_confidence(detections: Detections) -> None:
+    assert detection.fixed_confidence(detections) == pytest.approx(0.9)
+    sure, all_boxes = (detection.score(detections, confidence=c) for c in (0.9, 0.1))
     assert sure["challenge"] == pytest.approx(1 / 2)  # 1 and 0
     assert all_boxes["challenge"] == pytest.approx(1 / 2 / 3)  # a half, 0 and 0
     assert {k: sure[k] for k in ("auroc", "loss")} == {k: all_boxes[k] for k in ("auroc", "loss")}
@@ -51,16 +51,16 @@ def test_scores_at_a_confidence(found: Found) -> None:
     assert sure["confusion"] == [[2, 0], [1, 1]]
 
 
-def test_scores_are_those_that_may_choose_the_epoch(found: Found) -> None:
-    known = {name for name in detection.score(found, confidence=0.5) if "loss_" not in name}
+def test_scores_are_those_that_may_choose_the_epoch(detections: Detections) -> None:
+    known = {name for name in detection.score(detections, confidence=0.5) if "loss_" not in name}
     assert known == {*SCORES, *BOX_SCORES, "confusion"}
 
 
-def test_tables_of_a_run(found: Found) -> None:
+def test_tables_of_a_run(detections: Detections) -> None:
     table = pd.DataFrame(
         {"path": list("abcd"), "patient": list("wxyz"), "label": "NORMAL", "split": "val"}
     ).assign(group=list("wxyw"))  # z has an image of w
-    scored = Scored(0, {}, 0.5, {"val": found})
+    scored = Scored(0, {}, 0.5, {"val": detections})
     predictions = detection.predictions(scored, table, splits=["val"])
     assert predictions["path"].tolist() == list("abcd")
     assert predictions["patient"].tolist() == list("wxyw")
@@ -125,14 +125,14 @@ def test_a_run_from_the_challenges_files_and_resumed(
     arguments = (*data, "model=retinanet", *ON_CPU, "data.batch_size=5")
     assert train(*arguments, "hydra.run.dir=whole") == 0
     run = tmp_path / "whole"
-    found = metrics(run)
-    assert found["task"] == "detection"
-    assert found["selection"] == {"monitor": "challenge", "on": "val"}
-    assert 0 <= found["confidence"] <= 1
-    for row in found["history"]:
+    content = metrics(run)
+    assert content["task"] == "detection"
+    assert content["selection"] == {"monitor": "challenge", "on": "val"}
+    assert 0 <= content["confidence"] <= 1
+    for row in content["history"]:
         assert math.isfinite(row["train"]["loss"])
         assert {"challenge", "map", "auroc", "loss"} <= set(row["val"]) & set(row["test"])
-    _check_boxes(run, found)
+    _check_boxes(run, content)
     history = pd.read_csv(run / "history.csv")
     assert {"val/challenge", "test/auroc", "train/loss_classification"} <= set(history)
 
@@ -143,7 +143,7 @@ def test_a_run_from_the_challenges_files_and_resumed(
     assert scores(run) == scores(tmp_path / "parts")
 
 
-def _check_boxes(run: Path, found: dict[str, Any]) -> None:
+def _check_boxes(run: Path, content: dict[str, Any]) -> None:
     """Whether boxes.csv, predictions.csv and metrics.json say the same."""
     boxes, predictions = pd.read_csv(run / "boxes.csv"), pd.read_csv(run / "predictions.csv")
     highest = boxes[boxes["kind"] == "predicted"].groupby("path")["score"].max()
@@ -153,7 +153,7 @@ def _check_boxes(run: Path, found: dict[str, Any]) -> None:
     positive = predictions.loc[predictions["label"] == "PNEUMONIA", "path"]
     assert set(true["path"]) == set(positive)
     counted = true.groupby("split").size().to_dict()
-    assert counted == {k: v for k, v in found["boxes"].items() if k != "train"}
+    assert counted == {k: v for k, v in content["boxes"].items() if k != "train"}
     assert (boxes["x_max"] > boxes["x_min"]).all()
 
 
