@@ -9,6 +9,7 @@ import subprocess
 import sys
 import time
 import warnings
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -24,7 +25,7 @@ from sklearn.metrics import roc_auc_score
 
 from pneumo.arguments.train import CONF, help_text
 from pneumo.runs import run_folder, trust
-from pneumo.training import callbacks, hydra_cli, metadata, scoring
+from pneumo.training import callbacks, hydra_cli, metadata, objects, scoring
 from pneumo.training.run_log import log_to
 from tests.conftest import ROOT, SMALL, Command
 
@@ -58,6 +59,7 @@ class Done:
     metrics: dict[str, Any]
     screen: str
     scored: list[tuple[str, str]]  # the checkpoints and splits that were scored at the end
+    built: list[str]  # what was built, in order
 
 
 @pytest.fixture(scope="module")
@@ -73,13 +75,21 @@ def done(cache_dir: Path, tmp_path_factory: pytest.TempPathFactory) -> Done:
         scored.extend((path.name, split) for split in splits)
         return score(module, data, path, splits=splits)
 
+    built: list[str] = []
+
+    def count(name: str) -> Callable[..., Any]:
+        build = getattr(objects, name)
+        return lambda *arguments, **options: built.append(name) or build(*arguments, **options)
+
     arguments = (f"hydra.run.dir={folder}", *PHANTOMS, "protocol=holdout", *SMALL)
     with pytest.MonkeyPatch.context() as patch, contextlib.redirect_stderr(screen):
         patch.setenv("PNEUMO_CACHE", str(cache_dir))
         patch.setattr(sys, "argv", ["pneumo.train", *arguments, "trainer.max_epochs=3"])
         patch.setattr(scoring, "score_checkpoint", record)
+        for name in ("build_network", "build_trainer"):
+            patch.setattr(objects, name, count(name))
         main()
-    return Done(folder, metrics(folder), screen.getvalue(), scored)
+    return Done(folder, metrics(folder), screen.getvalue(), scored, built)
 
 
 @pytest.mark.slow
@@ -109,6 +119,11 @@ def test_run_folder_holds_what_the_readme_says(done: Done) -> None:
         state = torch.load(path, weights_only=True)["state_dict"]
         assert 20 < state["network.mean"] < 220
         assert state["network.std"] > 5
+
+
+@pytest.mark.slow
+def test_network_and_trainer_are_built_once(done: Done) -> None:
+    assert done.built == ["build_network", "build_trainer"]
 
 
 @pytest.mark.slow

@@ -14,9 +14,9 @@ CLASSIFIERS_OWN = (".ProgressiveResize", ".Finetune")  # callbacks
 DETECTOR = "pneumo.models.detector.Detector"
 AUTO, KERMANY = "pneumo.data.base.auto", "pneumo.data.base.kermany"
 GET_SET = ". Get the set with python -m pneumo.download, or train on generated images: data=phantom"
-NEEDED_BY = {  # packages that Lightning's loggers import when they are built
-    "pytorch_lightning.loggers.WandbLogger": "wandb",
-    "pneumo.training.mlflow_log.make": "mlflow",
+NEEDED_BY = {  # packages that loggers import when they are built, and how pip names them
+    "pytorch_lightning.loggers.WandbLogger": ("wandb", "wandb"),
+    "pneumo.training.mlflow_log.make": ("mlflow", "'pneumo[mlflow]'"),
 }
 # Arguments of the Trainer that a run cannot have, with the values that pass, and why
 FORBIDDEN: dict[str, tuple[tuple[Any, ...], str]] = {
@@ -233,9 +233,10 @@ def _missing_packages(config: Mapping[str, Any], settings: Config) -> Iterator[s
     if config["model"].get("library") == "timm" and not find_spec("timm"):
         yield "model.library=timm needs timm, which is not installed: pip install 'pneumo[timm]'"
     for key, target in _targets(config):
-        needed, top = NEEDED_BY.get(target), target.partition(".")[0]
-        if needed and not find_spec(needed):
-            yield f"{key} needs {needed}, which is not installed: pip install {needed}"
+        top = target.partition(".")[0]
+        needed, install = NEEDED_BY.get(target, (top, top))
+        if needed != top and not find_spec(needed):
+            yield f"{key} needs {needed}, which is not installed: pip install {install}"
         if not find_spec(top):
             yield f"{key}._target_ must be of an installed package; got {target}: no module {top}"
 

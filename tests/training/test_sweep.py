@@ -14,12 +14,12 @@ import hydra
 import pytest
 import yaml
 from hydra.core.override_parser.overrides_parser import OverridesParser
-from omegaconf import DictConfig, OmegaConf
+from omegaconf import DictConfig
 
 from pneumo import train as train_module
 from pneumo.arguments.train import CONF
 from pneumo.runs import run_folder
-from pneumo.training import fit, hydra_cli, sweep, sweep_runs
+from pneumo.training import fit, sweep, sweep_runs
 from tests.conftest import ROOT, SMALL, Command
 
 SWEEP = ("--multirun", "hydra.sweep.dir=sweep", "hydra.sweep.subdir='${model.name},seed=${seed}'")
@@ -68,7 +68,7 @@ def test_a_sweep_with_a_failing_run_is_reported_mended_and_kept(
 
 
 @pytest.mark.slow
-def test_sweep_killed_at_a_random_moment_goes_on(
+def test_a_sweep_killed_at_a_random_moment_resumes(
     train: Command, tmp_path: Path, phantoms: Path, cache_dir: Path
 ) -> None:
     few = ("model=tiny", "seed=0,1", "trainer.max_epochs=3", *SMALL)
@@ -84,15 +84,15 @@ def test_sweep_killed_at_a_random_moment_goes_on(
     process.send_signal(signal.SIGKILL)
     process.wait()
     before = statuses(folder)
-    told = f"killed {wait:.3f} s after the first run began: {before}"
+    when = f"killed {wait:.3f} s after the first run started: {before}"
     done = {n: (folder / n / "metrics.json").read_bytes() for n, s in before.items() if s == "done"}
-    begun = {n for n in before if (folder / n / "checkpoints" / "last.ckpt").exists()}
-    assert train("sweep=sweep") == 0, told
-    assert list(statuses(folder).values()) == ["done"] * 2, told
+    started = {n for n in before if (folder / n / "checkpoints" / "last.ckpt").exists()}
+    assert train("sweep=sweep") == 0, when
+    assert list(statuses(folder).values()) == ["done"] * 2, when
     for name, content in done.items():
-        assert (folder / name / "metrics.json").read_bytes() == content, told
-    for name in begun - set(done):
-        assert "Resuming from" in (folder / name / "train.log").read_text(), told
+        assert (folder / name / "metrics.json").read_bytes() == content, when
+    for name in started - set(done):
+        assert "Resuming from" in (folder / name / "train.log").read_text(), when
 
 
 @pytest.mark.slow
@@ -140,9 +140,9 @@ def test_settings_of_launchers_are_those_of_their_plugins(launcher: str) -> None
     with initialize_config_dir(str(CONF), version_base="1.3"):
         cfg = compose("train", [f"launcher={launcher}"], return_hydra_config=True)
     name = launcher.rpartition("_")[2]
-    # submitit's own folder hangs on the moment of a real start
-    given = {"submitit_folder": "logs"} if "submitit" in launcher else {}
-    instantiate(cfg.hydra.launcher, **given)
+    # submitit's own folder depends on the time of a real start
+    folder = {"submitit_folder": "logs"} if "submitit" in launcher else {}
+    instantiate(cfg.hydra.launcher, **folder)
     assert name in cfg.hydra.launcher["_target_"].lower()
 
 
@@ -156,8 +156,7 @@ def test_launchers(train: Command, tmp_path: Path, launcher: str) -> None:
     sizes = [size[launcher]] if launcher in size else []
     few = ("seed=0,-1", *(a for a in FEW if not a.startswith("num_threads") or not sizes))
     assert train(*SWEEP, f"launcher={launcher}", *sizes, *few) == 1
-    found = statuses(tmp_path / "sweep")
-    assert found == {"tiny,seed=0": "done", "tiny,seed=-1": "failed"}
+    assert statuses(tmp_path / "sweep") == {"tiny,seed=0": "done", "tiny,seed=-1": "failed"}
     done = tmp_path / "sweep" / "tiny,seed=0" / "metrics.json"
     machine = json.loads(done.read_text())["machine"]
     assert machine["threads"] == max(1, (os.cpu_count() or 1) // 2 if not sizes else 1)
@@ -167,7 +166,7 @@ def test_launchers(train: Command, tmp_path: Path, launcher: str) -> None:
 
 @pytest.mark.slow
 @pytest.mark.filterwarnings("default")  # Optuna 2 calls what SQLAlchemy 2 has moved
-def test_search_chooses_on_validation_data_and_goes_on(
+def test_a_search_chooses_on_validation_data_and_resumes(
     train: Command, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     pytest.importorskip("hydra_plugins.hydra_optuna_sweeper")
@@ -218,7 +217,7 @@ def test_mistake_in_the_arguments_leaves_nothing(
     assert not (tmp_path / "sweep").exists()
 
 
-def test_launcher_that_gives_up_is_told_with_what_its_runs_did(
+def test_a_launcher_that_fails_is_reported_with_its_runs(
     train: Command, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: Any
 ) -> None:
     from hydra._internal.core_plugins.basic_launcher import BasicLauncher
@@ -236,15 +235,6 @@ def test_launcher_that_gives_up_is_told_with_what_its_runs_did(
     assert "resume with: python -m pneumo.train sweep=sweep" in shown
 
 
-def test_new_arguments_take_the_place_of_those_a_sweep_began_with(tmp_path: Path) -> None:
-    begun = ["launcher=joblib", "hydra.launcher.n_jobs=2", "seed=0,1", "model=tiny"]
-    sweep.begin(tmp_path, begun)
-    assert hydra_cli.hydra_arguments([f"sweep={tmp_path}", "seed=0,1,2", "launcher=basic"]) == [
-        *("--multirun", "model=tiny", f"hydra.sweep.dir='{tmp_path}'"),
-        *("seed=0,1,2", "launcher=basic"),
-    ]
-
-
 def test_a_value_of_any_characters_hides_no_run(
     train: Command, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -254,17 +244,6 @@ def test_a_value_of_any_characters_hides_no_run(
     assert (tmp_path / "sweep" / "sweep.json").is_file()
     # each is counted once, though it has no configuration
     assert "2 of 2 runs are not done" in capsys.readouterr().err
-
-
-def test_names_of_folders_are_unique_and_short_enough() -> None:
-    first, slash = "model=tiny,seed=0", "a=x/y"
-    assert hydra_cli.folder_name(first, "") == first
-    assert hydra_cli.folder_name(first, slash) == f"{first},a=x%2Fy"
-    names = [
-        hydra_cli.folder_name(first, more) for more in (slash, "a=x%2Fy", "é" * 200, "é" * 201)
-    ]
-    assert len(set(names)) == 4
-    assert all(len(name.encode()) <= 255 and "/" not in name for name in names)
 
 
 def test_runs_must_lie_in_the_folder_of_their_sweep(
@@ -359,7 +338,7 @@ def alive(pid: int) -> bool:
 
 
 @pytest.mark.slow
-def test_workers_of_joblib_end_with_a_killed_sweep_which_goes_on_at_once(
+def test_workers_of_joblib_end_with_a_killed_sweep_which_resumes_at_once(
     train: Command, tmp_path: Path
 ) -> None:
     pytest.importorskip("hydra_plugins.hydra_joblib_launcher")
@@ -401,17 +380,17 @@ def test_missing_sweep_is_named(train: Command, capsys: pytest.CaptureFixture[st
     ],
 )
 def test_number_of_runs(arguments: list[str], count: int | None) -> None:
-    wanted = sweep.planned(multirun_config(arguments), arguments)
-    assert (None if wanted is None else len(wanted)) == count
+    runs = sweep.planned(multirun_config(arguments), arguments)
+    assert (None if runs is None else len(runs)) == count
 
 
 def test_runs_that_are_wanted_are_known_by_network_seed_and_fold() -> None:
     arguments = ["protocol=kfold", "protocol.fold=0,1", "seed=-1,2", "optimizer.lr=0.1,0.2"]
-    wanted = sweep.planned(multirun_config(arguments), arguments)
-    assert wanted is not None
-    assert len(wanted) == 8
+    runs = sweep.planned(multirun_config(arguments), arguments)
+    assert runs is not None
+    assert len(runs) == 8
     first = {"model": "tiny", "seed": -1, "protocol": "kfold", "fold": 0}
-    assert wanted.count(first) == 2
+    assert runs.count(first) == 2
 
 
 def test_a_search_says_how_many_runs_it_will_do_itself() -> None:
@@ -431,8 +410,8 @@ def test_what_folders_are_not_named_by_cannot_be_swept(
 def test_runs_that_a_sweep_never_began_are_named(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    wanted = sweep.planned(multirun_config(["seed=0,1,2"]), ["seed=0,1,2"])
-    sweep.begin(tmp_path, ["seed=0,1,2"], wanted)
+    runs = sweep.planned(multirun_config(["seed=0,1,2"]), ["seed=0,1,2"])
+    sweep.begin(tmp_path, ["seed=0,1,2"], runs)
     (tmp_path / "model=tiny,seed=1,protocol=paper").mkdir()
     run_folder.write_status(
         tmp_path / "model=tiny,seed=1,protocol=paper", "failed", error="a reason"
@@ -441,41 +420,6 @@ def test_runs_that_a_sweep_never_began_are_named(
     text = capsys.readouterr().err
     assert "not started model=tiny,seed=0\nnot started model=tiny,seed=2\n" in text
     assert "3 of 3 runs are not done" in text
-
-
-EVIL = [
-    "--config-dir=evil",
-    "hydra.callbacks.x._target_=os.system",
-    "hydra.launcher._target_=os.system",
-    "+hydra.launcher.setup=[reboot]",
-    "hydra={callbacks: {x: {_target_: os.system}}}",
-    "hydra.searchpath=[pkg://evil]",
-    "hydra.launcher.ray.init.address=ray://evil",
-    "hydra.sweeper.params.hydra.job_logging.x=1,2",
-    "hydra.sweeper.params.experiment='../../evil'",
-    "+callbacks@hydra.callbacks=default",
-    "experiment=../../evil",
-    "hydra/launcher=../evil",
-    "hydra.launcher.name='x\nreboot'",
-]
-
-
-@pytest.mark.parametrize("argument", EVIL)
-def test_arguments_of_a_foreign_sweep_run_no_code(tmp_path: Path, argument: str) -> None:
-    sweep.begin(tmp_path, ["seed=-1,-2", argument])
-    with pytest.raises(ValueError, match="could run code"):
-        hydra_cli.hydra_arguments([f"sweep={tmp_path}"])
-
-
-def test_arguments_of_an_own_sweep_are_taken(tmp_path: Path) -> None:
-    own = [
-        *("hparams_search=optuna", "hydra.sweeper.n_trials=3", "model=glob(*)", "seed=range(5)"),
-        *("launcher=joblib", "hydra.launcher.n_jobs=-1", "hydra.sweep.subdir='${model.name}'"),
-        *("hydra.sweeper.params.optimizer.lr='tag(log, interval(0.1, 0.2))'", "data.root=../x"),
-        *("experiment=mine/quick", "augment.zoom=[1,1],[0.9,1.1]", "~callbacks.pictures"),
-    ]
-    sweep.begin(tmp_path, own)
-    assert hydra_cli.hydra_arguments([f"sweep={tmp_path}"])[1:-1] == sorted(own)
 
 
 def test_a_foreign_sweep_names_only_known_classes(
@@ -489,37 +433,6 @@ def test_a_foreign_sweep_names_only_known_classes(
     (tmp_path / "sweep" / "sweep.json").write_text("{")
     assert train("sweep=sweep") == 2
     assert "it is broken" in capsys.readouterr().err
-
-
-def test_a_path_of_any_characters_is_one_value_of_hydra() -> None:
-    parser, draw = OverridesParser.create(), random.Random(0)
-    for _ in range(300):
-        text = "".join(draw.choices("a\\'\"é=,(${} ", k=draw.randint(1, 8)))
-        for mark in "'\"":
-            value = parser.parse_override(f"x={hydra_cli.quoted(text, mark=mark)}").value()
-            assert OmegaConf.create({"x": value}).x == text
-
-
-def test_a_folder_of_any_name_is_resumed(tmp_path: Path) -> None:
-    for name in ("back\\slash", "it's", "a${b}"):
-        run_folder.write_config(make(tmp_path / name), {"seed": 0}, [])
-        (last,) = [
-            a for a in hydra_cli.hydra_arguments([f"resume={tmp_path / name}"]) if "run.dir" in a
-        ]
-        value = OverridesParser.create().parse_override(last).value()
-        assert OmegaConf.create({"x": value}).x == str(tmp_path / name)
-
-
-def make(folder: Path) -> Path:
-    folder.mkdir()
-    return folder
-
-
-def test_a_folder_of_any_name_is_gone_on_with(tmp_path: Path) -> None:
-    folder = tmp_path / "it's (a=b, c)"
-    sweep.begin(folder, ["seed=0,1"])
-    (last,) = [a for a in hydra_cli.hydra_arguments([f"sweep={folder}"]) if "hydra.sweep.dir=" in a]
-    assert OverridesParser.create().parse_override(last).value() == str(folder)
 
 
 def multirun_config(arguments: list[str]) -> DictConfig:
