@@ -77,9 +77,14 @@ def done(cache_dir: Path, tmp_path_factory: pytest.TempPathFactory) -> Done:
 
     built: list[str] = []
 
-    def count(name: str) -> Callable[..., Any]:
+    def counted(name: str) -> Callable[..., Any]:
         build = getattr(objects, name)
-        return lambda *arguments, **options: built.append(name) or build(*arguments, **options)
+
+        def count(*arguments: Any, **options: Any) -> Any:
+            built.append(name)
+            return build(*arguments, **options)
+
+        return count
 
     arguments = (f"hydra.run.dir={folder}", *PHANTOMS, "protocol=holdout", *SMALL)
     with pytest.MonkeyPatch.context() as patch, contextlib.redirect_stderr(screen):
@@ -87,7 +92,7 @@ def done(cache_dir: Path, tmp_path_factory: pytest.TempPathFactory) -> Done:
         patch.setattr(sys, "argv", ["pneumo.train", *arguments, "trainer.max_epochs=3"])
         patch.setattr(scoring, "score_checkpoint", record)
         for name in ("build_network", "build_trainer"):
-            patch.setattr(objects, name, count(name))
+            patch.setattr(objects, name, counted(name))
         main()
     return Done(folder, metrics(folder), screen.getvalue(), scored, built)
 
