@@ -99,9 +99,12 @@ def _lines(error: ValidationError, config: Mapping[str, Any], prefix: tuple[str,
     lines: dict[str, str] = {}
     for key, parts in reasons.items():
         text = " or ".join(dict.fromkeys(parts))
-        value = "" if text == "must be set" else f"; got {shown(_value(config, key))}"
-        lines.setdefault(text + value, key)
-    return [f"{key} {text}" for text, key in lines.items()]
+        if text == "must be set":
+            lines[key] = f"{key} {text}"
+        else:
+            text += f"; got {shown(_value(config, key))}"
+            lines.setdefault(text, f"{key} {text}")
+    return list(lines.values())
 
 
 def _depth(config: Any, path: tuple[str, ...]) -> int:
