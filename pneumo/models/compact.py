@@ -24,7 +24,7 @@ class Compact(nn.Module):
             contrast of the whole image say nothing.
 
     Attributes:
-        heatmap_method: the one with the largest deletion gap on test images (docs/use.md).
+        heatmap_method: the one with the largest deletion gap on test images (docs/heatmaps.md).
     """
 
     heatmap_method = "integrated"

@@ -107,7 +107,7 @@ class Encoder(Network):
         self.head = nn.Linear(c, num_classes)
         self.apply(initialise)
 
-    heatmap_method = "integrated"  # the largest deletion gap on test images (docs/use.md)
+    heatmap_method = "integrated"  # the largest deletion gap on test images (docs/heatmaps.md)
 
     @property
     def heatmap_layer(self) -> nn.Module:
