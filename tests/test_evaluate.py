@@ -15,7 +15,7 @@ from PIL import Image
 from benchmarks import keep
 from pneumo import evaluate
 from pneumo.data import phantom, reader, split
-from pneumo.evaluation import calibration, metrics, operating_point, scores
+from pneumo.evaluation import metrics, operating_point, scores
 from pneumo.inference import ensemble
 from pneumo.inference.leakage import labelled, shared_with_train
 from pneumo.runs import run_folder
@@ -95,8 +95,7 @@ def test_operating_point_and_temperature_are_of_validation_only(folder: Path) ->
     assert point["val_images"] == len(val)
     reached = scores.operating_point(label, p, threshold=point["threshold"])
     assert reached["sensitivity"] >= 0.95
-    logits = np.log(np.stack([1 - p, p], 1))
-    expected = calibration.fit_temperature(label, logits)
+    expected = operating_point.fitted_temperature(label, p)
     assert one["calibration"]["temperature"] == pytest.approx(expected)
     for state in ("before", "after"):
         bins = one["calibration"][state]["reliability"]

@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 
 from pneumo import cli
-from pneumo.evaluation.combine import VOTE
+from pneumo.evaluation.operating_point import VOTE
 from pneumo.evaluation.paired import DIFFERENCES
 from pneumo.evaluation.scores import SCORES as ALL_SCORES
 from pneumo.report.table import Row, Table

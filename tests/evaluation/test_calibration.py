@@ -4,7 +4,11 @@ import numpy as np
 import pytest
 
 from pneumo.evaluation import calibration
-from pneumo.evaluation.operating_point import calibrated, fit_on_validation
+from pneumo.evaluation.operating_point import (
+    calibrated,
+    fit_on_validation,
+    fitted_temperature,
+)
 from tests.evaluation.test_metrics import cases
 
 sk = pytest.importorskip("sklearn.metrics")
@@ -38,22 +42,18 @@ def test_a_probability_moves_to_another_prevalence_by_the_odds() -> None:
 @pytest.mark.parametrize("temperature", [0.5, 1.0, 2.5])
 def test_a_known_temperature_is_recovered(temperature: float) -> None:
     rng = np.random.default_rng(0)
-    logits = rng.normal(0, 2, (20_000, 3))
-    share = calibration.tempered(logits, temperature=temperature)
-    label = (rng.random((20_000, 1)) > share.cumsum(1)).sum(1)
-    assert calibration.fit_temperature(label, logits) == pytest.approx(temperature, rel=0.03)
-    logged = np.log(calibration.tempered(logits, temperature=1.0))
-    assert calibration.fit_temperature(label, logged) == pytest.approx(temperature, rel=0.03)
+    probability = 1 / (1 + np.exp(-rng.normal(0, 3, 20_000)))
+    label = (rng.random(20_000) < calibrated(probability, temperature=temperature)).astype(int)
+    assert fitted_temperature(label, probability) == pytest.approx(temperature, rel=0.03)
 
 
 def test_a_temperature_without_a_best_value_stays_in_its_bounds() -> None:
-    logits = np.array([[2.0, -2.0], [-2.0, 2.0]])
-    assert calibration.fit_temperature([0, 1], logits) == pytest.approx(0.05)
-    assert calibration.fit_temperature([1, 0], logits) == pytest.approx(20)
+    assert fitted_temperature([0, 1], [0.2, 0.8]) == pytest.approx(0.05)
+    assert fitted_temperature([1, 0], [0.2, 0.8]) == pytest.approx(20)
     # Jeffreys' half image: four of each label right at log-odds of 2, (4 + 1/2) / 5 = 0.9 of them,
     # so T = 2 / log 9
-    label, logits = np.repeat([0, 1], 4), np.repeat([[1.0, -1.0], [-1.0, 1.0]], 4, axis=0)
-    fitted = calibration.fit_temperature(label, logits, smoothed=True)
+    label, probability = np.repeat([0, 1], 4), 1 / (1 + np.exp(np.repeat([2.0, -2.0], 4)))
+    fitted = fitted_temperature(label, probability, smoothed=True)
     assert fitted == pytest.approx(2 / np.log(9), rel=1e-6)
 
 

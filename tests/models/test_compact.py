@@ -1,3 +1,5 @@
+"""Compact: its size, any side of the image, and the standardisation per image."""
+
 import pytest
 import torch
 

@@ -1,3 +1,5 @@
+"""The paper's encoder: sizes, the fast forms against the plain one, dropout."""
+
 import copy
 from typing import Any
 
@@ -6,6 +8,7 @@ import torch
 from torch import nn
 
 from benchmarks.plain import forward as plain
+from pneumo.models.base import Network
 from pneumo.models.complexity import multiply_adds, num_parameters
 from pneumo.models.unet_encoder import Encoder, num_filters
 from tests.conftest import DEVICES
@@ -115,6 +118,7 @@ def test_dropout_of_each_level_drops_whole_channels() -> None:
 
 def test_standardisation_is_in_the_checkpoint() -> None:
     network = build(image_size=64)
+    assert isinstance(network, Network)  # not wrapped
     assert {"mean", "std"} <= set(network.state_dict())
     shifted = build(image_size=64)
     shifted.mean.fill_(100.0)
