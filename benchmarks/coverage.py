@@ -25,7 +25,6 @@ from pneumo.evaluation.detection_assessment import share_intervals
 from pneumo.evaluation.intervals import (
     UNKNOWN,
     Interval,
-    Linear,
     percentile_interval,
     proportion,
     resampled_scores,
@@ -202,18 +201,18 @@ def spread(name: str, draw: Draw) -> Spread:
     kind = SCORES[name].interval
     if isinstance(kind, Share):
         right, among = (cells[label, sample.called] for cells in (kind.right, kind.among))
-        linear = proportion(among, right)
+        value, change = proportion(among, right) if among.any() else (np.nan, np.zeros(label.size))
         patients, images = np.unique(patient[among]).size, int(among.sum())
     else:
         assert kind is not None
-        linear = Linear(scores_of(draw)[name], kind.change(sample))
+        value, change = scores_of(draw)[name], kind.change(sample)
         patients = min(np.unique(patient[label == index]).size for index in (0, 1))
         images = label.size
-    moved = np.bincount(patient, linear.change)
+    moved = np.bincount(patient, change)
     squares = (moved**2).sum()
     skew = (moved**3).sum() / (6 * squares**1.5) if squares else 0.0
     variance = squares * patients / max(patients - 1, 1)
-    return Spread(linear.value, variance, max(patients, 2), images, skew)
+    return Spread(value, variance, max(patients, 2), images, skew)
 
 
 def _bootstraps(

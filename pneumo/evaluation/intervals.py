@@ -9,8 +9,7 @@ from numpy.typing import ArrayLike
 from scipy.special import stdtrit  # Student's t; scipy.stats loads far slower
 
 from pneumo.evaluation.metrics import Array, checked
-from pneumo.evaluation.scores import SCORES, Sample, Share, Smooth, scores, weighted_scores
-from pneumo.labels import CLASS_NAMES
+from pneumo.evaluation.scores import SCORES, Sample, Score, Share, Smooth, scores, weighted_scores
 
 CHUNK = 250_000  # images x resamples in one go: about 1 MB of float32, which stays in the cache
 LEVEL = 0.95
@@ -30,13 +29,6 @@ class Interval(NamedTuple):
 
 
 UNKNOWN = Interval(float("nan"), float("nan"))
-
-
-class Linear(NamedTuple):
-    """A score of N images and its derivative with the weight of each; the sum of these is 0."""
-
-    value: float
-    change: Array  # (N,) float64
 
 
 def score_intervals(
@@ -69,19 +61,7 @@ def score_intervals(
     called = (score >= threshold).astype(np.int64)
     sample = Sample(label, score, called, np.ones((label.size, 1)))
     value = scores(label, score, threshold=threshold)
-    intervals = {}
-    for name in names:
-        kind = SCORES[name].interval
-        if isinstance(kind, Share):
-            end = _of_share(kind, sample, who, level)
-            # without an image of its class precision, recall and F1 are undefined
-            class_name = SCORES[name].positive_class
-            there = class_name is None or (label == CLASS_NAMES.index(class_name)).any()
-            intervals[name] = end if there else UNKNOWN
-        else:
-            assert isinstance(kind, Smooth)
-            intervals[name] = _of_smooth(kind, value[name], sample, who, level)
-    return intervals
+    return {name: _interval(SCORES[name], value[name], sample, who, level) for name in names}
 
 
 def share_interval(
@@ -112,7 +92,7 @@ def share_interval(
     number, patients = float(size.sum()), effective(size)
     expected = 1 + CORRELATION * ((size**2).sum() / number - 1)
     return _wilson(
-        proportion(whole, part),
+        *proportion(whole, part),
         who,
         patients=patients,
         images=number,
@@ -124,12 +104,15 @@ def share_interval(
     )
 
 
-def proportion(among: Array, right: Array) -> Linear:
-    """Returns the sum of `right` over the sum of `among`, (N,) bool or number, not all 0 each."""
+def proportion(among: Array, right: Array) -> tuple[float, Array]:
+    """Returns the sum of `right` over that of `among`, (N,) each, and (N,) derivatives.
+
+    They are those with the weight of each image, and sum to 0.
+    """
     among, right = among.astype(np.float64), right.astype(np.float64)
     total = among.sum()
     value = right.sum() / total
-    return Linear(float(value), (right - value * among) / total)
+    return float(value), (right - value * among) / total
 
 
 def effective(size: Array) -> float:
@@ -170,6 +153,15 @@ def f1_of_jaccard(jaccard: Interval) -> Interval:
     return Interval(*(2 * end / (1 + end) for end in jaccard))
 
 
+def _interval(score: Score, value: float, sample: Sample, who: Array, level: float) -> Interval:
+    if isinstance(score.interval, Smooth):
+        return _of_smooth(score.interval, value, sample, who, level)
+    assert score.interval is not None
+    if np.isnan(value):
+        return UNKNOWN
+    return _of_share(score.interval, sample, who, level)
+
+
 def _of_share(kind: Share, sample: Sample, who: Array, level: float) -> Interval:
     right, among = (cells[sample.label, sample.called] for cells in (kind.right, kind.among))
     interval = share_interval(right, among, patient=who, level=level)
@@ -184,7 +176,8 @@ def _of_smooth(kind: Smooth, value: float, sample: Sample, who: Array, level: fl
     if np.isnan(change).any():  # it has no derivative if all images are called alike
         return UNKNOWN
     ends = _wilson(
-        Linear((value - lowest) / (1 - lowest), change / (1 - lowest)),
+        (value - lowest) / (1 - lowest),
+        change / (1 - lowest),
         who,
         patients=min(sick, well),
         images=kind.images(sick, well),
@@ -197,7 +190,8 @@ def _of_smooth(kind: Smooth, value: float, sample: Sample, who: Array, level: fl
 
 
 def _wilson(
-    score: Linear,
+    value: float,
+    change: Array,
     who: Array,
     *,
     patients: float,
@@ -214,7 +208,8 @@ def _wilson(
     shown that. Without any error it is the expected one, so that the interval still has a width.
 
     Args:
-        score: in [0, 1], and its derivative with the weight of each image.
+        value: of the score, in [0, 1].
+        change: (N,) its derivative with the weight of each image.
         who: (N,) int, the patient of each.
         patients: effective ones; Student's t has one degree of freedom less.
         images: of which the design effect is taken.
@@ -223,8 +218,8 @@ def _wilson(
         prior: errors that the expected design effect weighs.
         level: of the interval.
     """
-    share = min(max(score.value, 0.0), 1.0)
-    moved = np.bincount(who, score.change)
+    share = min(max(value, 0.0), 1.0)
+    moved = np.bincount(who, change)
     variance = (moved**2).sum() * max(patients, 2) / (max(patients, 2) - 1)
     seen, errors = variance * images**2 / max(share, 1 - share), images * min(share, 1 - share)
     effect = max((seen + prior * expected) / (errors + prior), least)

@@ -135,16 +135,15 @@ def test_influence_is_the_derivative_with_an_images_weight(name: str) -> None:
     label, probability = cases(4, num=60, digits=1)  # with ties
     step = 1e-6
     weight = 1 + step * np.eye(label.size)
-    change = weighted_scores(label, probability, weight=weight, names=[name])[name]
-    expected = (change - scores(label, probability)[name]) / step
+    moved = weighted_scores(label, probability, weight=weight, names=[name])[name]
+    expected = (moved - scores(label, probability)[name]) / step
     called = (probability >= 0.5).astype(int)
     sample = Sample(label, probability, called, np.ones((label.size, 1)))
     kind = SCORES[name].interval
     if isinstance(kind, Share):
         right, among = (cells[label, called] for cells in (kind.right, kind.among))
-        share = intervals.proportion(among, right)
-        scale = 2 / (1 + share.value) ** 2 if kind.is_f1 else 1.0  # F1 = 2 J / (1 + J)
-        influence = scale * share.change
+        share, change = intervals.proportion(among, right)
+        influence = change * (2 / (1 + share) ** 2 if kind.is_f1 else 1.0)  # F1 = 2 J / (1 + J)
     else:
         assert kind is not None
         influence = kind.change(sample)
