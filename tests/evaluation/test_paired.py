@@ -13,7 +13,8 @@ LABEL = (PATIENT % 3 > 0).astype(int)
 
 def probabilities(noise: float, *, seed: int = 1, shared: object = 0) -> np.ndarray:
     rng = np.random.default_rng(seed)
-    return np.clip(0.5 + 0.3 * (LABEL - 0.5) + np.asarray(shared) + rng.normal(0, noise, N), 0, 1)
+    score = 0.5 + 0.3 * (LABEL - 0.5) + np.asarray(shared) + rng.normal(0, noise, N)
+    return np.asarray(score.clip(0, 1))
 
 
 def drawn(probability: np.ndarray, *, threshold: float = 0.5) -> Drawn:

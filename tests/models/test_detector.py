@@ -125,8 +125,3 @@ def test_impossible_detectors_are_named(settings: dict[str, Any], message: str) 
     with pytest.raises(ValueError, match=rf"model\..*{message}") as error:
         Detector(**{"architecture": "retinanet", **SMALL, **settings})
     assert "\n" not in str(error.value)
-
-
-def test_options_may_lie_at_the_ends_of_their_range() -> None:
-    options = {"score_thresh": 0, "nms_thresh": 1, "topk_candidates": 1, "bg_iou_thresh": 0.5}
-    Detector(architecture="retinanet", options=options, **SMALL)

@@ -72,9 +72,9 @@ def test_fast_forms_compute_the_plain_network(name: str, batch_norm: bool, devic
         gradients = [p.grad.cpu() for p in network.parameters() if p.grad is not None]
         outputs.append((loss, logit, gradients))
     torch.testing.assert_close(outputs[0][:2], outputs[1][:2], rtol=1e-9, atol=1e-9)
-    for expected, found in zip(outputs[0][2], outputs[1][2], strict=True):
+    for expected, gradient in zip(outputs[0][2], outputs[1][2], strict=True):
         assert expected.abs().max() > 0
-        torch.testing.assert_close(expected, found, rtol=1e-8, atol=1e-9)
+        torch.testing.assert_close(expected, gradient, rtol=1e-8, atol=1e-9)
     assert len(outputs[0][2]) == len(list(reference.parameters()))
     fast.cpu()
     for (key, a), b in zip(reference.named_buffers(), fast.buffers(), strict=True):
@@ -87,14 +87,14 @@ def test_single_precision_gives_the_plain_network_s_gradient() -> None:
     network = build(level_dropout=[0.0] * 5, dense_dropout=0.0, image_size=128)
     reference: Any = network.to(memory_format=torch.channels_last)
     x, target = 255 * torch.rand(6, 1, 128, 128), torch.tensor([0, 1, 1, 0, 1, 1])
-    found = []
+    results = []
     for network, forward in ((copy.deepcopy(reference), plain), (reference, Encoder.forward)):
         loss = nn.functional.cross_entropy(forward(network, x), target)
         torch.autograd.backward(loss)
         gradient = torch.cat([p.grad.flatten() for p in network.parameters()])
-        found.append((loss.detach(), gradient))
-    torch.testing.assert_close(found[0][0], found[1][0], rtol=1e-5, atol=1e-6)
-    assert (found[0][1] - found[1][1]).norm() < 1e-3 * found[0][1].norm()
+        results.append((loss.detach(), gradient))
+    torch.testing.assert_close(results[0][0], results[1][0], rtol=1e-5, atol=1e-6)
+    assert (results[0][1] - results[1][1]).norm() < 1e-3 * results[0][1].norm()
 
 
 def test_training_form_draws_the_same_dropout() -> None:
