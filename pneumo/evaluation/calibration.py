@@ -34,15 +34,13 @@ def reliability(label: ArrayLike, probability: ArrayLike, *, bins: int = 15) -> 
     return Reliability(count, mean, ratio(np.bincount(index, label, minlength=bins), count))
 
 
-def expected_calibration_error(
-    label: ArrayLike, probability: ArrayLike, *, bins: int = 15
-) -> float:
+def expected_calibration_error(label: ArrayLike, probability: ArrayLike) -> float:
     """Returns the mean distance of probability and observed share, weighted by images; [0, 1].
 
     It uses the probability of PNEUMONIA, not that of the predicted class (the top label), which
     Guo et al. (2017) and most packages mean by ECE.
     """
-    count, mean, observed = reliability(label, probability, bins=bins)
+    count, mean, observed = reliability(label, probability)
     if count.sum() == 0:
         return float("nan")
     return float(np.nansum(count * np.abs(mean - observed)) / count.sum())

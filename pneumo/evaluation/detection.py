@@ -143,13 +143,12 @@ def image_counts(
     predicted: Sequence[ArrayLike],
     scores: Sequence[ArrayLike],
     *,
-    iou: float = IOU,
     confidence: float,
 ) -> Counts:
-    """Returns hits, false positives and misses of each image at one IoU and one confidence."""
+    """Returns hits, false positives and misses of each image at `IOU` and one confidence."""
     boxes, _ = kept(predicted, scores, confidence=confidence)
     pairs = list(zip(truth, boxes, strict=True))
-    hit = np.array([hits(*pair, thresholds=[iou]).sum() for pair in pairs], dtype=np.int64)
+    hit = np.array([hits(*pair, thresholds=[IOU]).sum() for pair in pairs], dtype=np.int64)
     num_true, num = (np.array([len(_boxes(b)) for b in part], np.int64) for part in (truth, boxes))
     return Counts(hit, num - hit, num_true - hit)
 
@@ -172,29 +171,21 @@ def box_scores(
 
 
 def precision_recall_curve(
-    truth: Sequence[ArrayLike],
-    predicted: Sequence[ArrayLike],
-    scores: Sequence[ArrayLike],
-    *,
-    iou: float = IOU,
+    truth: Sequence[ArrayLike], predicted: Sequence[ArrayLike], scores: Sequence[ArrayLike]
 ) -> Curve:
     """Returns recall (x) and precision (y) of boxes at every confidence, recall rising."""
-    hit, false, num_true, confidence = _pooled(truth, predicted, scores, iou)
+    hit, false, num_true, confidence = _pooled(truth, predicted, scores)
     return Curve(ratio(hit, num_true), ratio(hit, hit + false), confidence)
 
 
 def froc(
-    truth: Sequence[ArrayLike],
-    predicted: Sequence[ArrayLike],
-    scores: Sequence[ArrayLike],
-    *,
-    iou: float = IOU,
+    truth: Sequence[ArrayLike], predicted: Sequence[ArrayLike], scores: Sequence[ArrayLike]
 ) -> Curve:
     """Returns false positives an image (x) and sensitivity (y) at every confidence: FROC.
 
     Sensitivity is the share of true boxes that are hit; all images count, with or without truth.
     """
-    hit, false, num_true, confidence = _pooled(truth, predicted, scores, iou)
+    hit, false, num_true, confidence = _pooled(truth, predicted, scores)
     return Curve(ratio(false, len(truth)), ratio(hit, num_true), confidence)
 
 
@@ -252,15 +243,12 @@ def _by_number_kept(truth: ArrayLike, ranked: ArrayLike) -> Array:
 
 
 def _pooled(
-    truth: Sequence[ArrayLike],
-    predicted: Sequence[ArrayLike],
-    scores: Sequence[ArrayLike],
-    iou: float,
+    truth: Sequence[ArrayLike], predicted: Sequence[ArrayLike], scores: Sequence[ArrayLike]
 ) -> tuple[Array, Array, int, Array]:
     """Returns hits and false positives at each confidence, all true boxes, the confidences."""
     ranked = _ranked(predicted, scores)
     pairs = zip(truth, ranked, strict=True)
-    hit = np.concatenate([np.zeros(0), *(hits(t, p, thresholds=[iou])[0] for t, (p, _) in pairs)])
+    hit = np.concatenate([np.zeros(0), *(hits(t, p, thresholds=[IOU])[0] for t, (p, _) in pairs)])
     score = np.concatenate([np.zeros(0), *(s for _, s in ranked)])
     order = np.argsort(-score, kind="stable")
     last = np.flatnonzero(np.diff(score[order], append=-np.inf))

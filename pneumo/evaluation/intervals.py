@@ -9,7 +9,7 @@ from numpy.typing import ArrayLike
 from scipy.special import stdtrit  # Student's t; scipy.stats loads far slower
 
 from pneumo.evaluation.metrics import Array, checked
-from pneumo.evaluation.scores import SCORES, Sample, Score, Share, Smooth, scores, weighted_scores
+from pneumo.evaluation.scores import SCORES, Sample, Score, Smooth, scores, weighted_scores
 
 CHUNK = 250_000  # images x resamples in one go: about 1 MB of float32, which stays in the cache
 LEVEL = 0.95
@@ -38,7 +38,6 @@ def score_intervals(
     patient: ArrayLike,
     threshold: float = 0.5,
     names: Sequence[str] = tuple(SCORES),
-    level: float = LEVEL,
 ) -> dict[str, Interval]:
     """Returns the interval of each score, where patients and not images are independent.
 
@@ -52,7 +51,6 @@ def score_intervals(
         patient: (N,) of any type, who each image is of.
         threshold: at this score or above an image is predicted as PNEUMONIA.
         names: of `SCORES`.
-        level: of the interval, in (0, 1).
     """
     label, score = checked(label, score)
     if np.isnan(score).any():  # an unknown probability: unknown scores
@@ -61,7 +59,7 @@ def score_intervals(
     called = (score >= threshold).astype(np.int64)
     sample = Sample(label, score, called, np.ones((label.size, 1)))
     value = scores(label, score, threshold=threshold)
-    return {name: _interval(SCORES[name], value[name], sample, who, level) for name in names}
+    return {name: _interval(SCORES[name], value[name], sample, who) for name in names}
 
 
 def share_interval(
@@ -70,7 +68,6 @@ def share_interval(
     *,
     patient: ArrayLike,
     least: float = 1.0,
-    level: float = LEVEL,
 ) -> Interval:
     """Returns the interval, over patients, of the sum of ``part`` over the sum of ``whole``.
 
@@ -81,7 +78,6 @@ def share_interval(
         whole: (N,) of each image, 0 or more; 1 each if missing.
         patient: (N,) of any type, who each image is of.
         least: design effect; 1 for a share of things that hold or do not.
-        level: of the interval, in (0, 1).
     """
     part = np.asarray(part, dtype=np.float64)
     whole = np.ones(part.shape) if whole is None else np.asarray(whole, dtype=np.float64)
@@ -100,7 +96,6 @@ def share_interval(
         least=least,
         # if few patients have most of the images, many errors are those of few patients
         prior=PRIOR_ERRORS * float(np.count_nonzero(size)) / patients,
-        level=level,
     )
 
 
@@ -153,22 +148,19 @@ def f1_of_jaccard(jaccard: Interval) -> Interval:
     return Interval(*(2 * end / (1 + end) for end in jaccard))
 
 
-def _interval(score: Score, value: float, sample: Sample, who: Array, level: float) -> Interval:
+def _interval(score: Score, value: float, sample: Sample, who: Array) -> Interval:
     if isinstance(score.interval, Smooth):
-        return _of_smooth(score.interval, value, sample, who, level)
-    assert score.interval is not None
+        return _of_smooth(score.interval, value, sample, who)
+    kind = score.interval
+    assert kind is not None
     if np.isnan(value):
         return UNKNOWN
-    return _of_share(score.interval, sample, who, level)
-
-
-def _of_share(kind: Share, sample: Sample, who: Array, level: float) -> Interval:
     right, among = (cells[sample.label, sample.called] for cells in (kind.right, kind.among))
-    interval = share_interval(right, among, patient=who, level=level)
+    interval = share_interval(right, among, patient=who)
     return f1_of_jaccard(interval) if kind.is_f1 else interval
 
 
-def _of_smooth(kind: Smooth, value: float, sample: Sample, who: Array, level: float) -> Interval:
+def _of_smooth(kind: Smooth, value: float, sample: Sample, who: Array) -> Interval:
     sick, well = (effective(np.bincount(who[sample.label == index])) for index in (1, 0))
     if not (sick and well):
         return UNKNOWN
@@ -184,7 +176,6 @@ def _of_smooth(kind: Smooth, value: float, sample: Sample, who: Array, level: fl
         expected=kind.expected(sick, well, lowest),
         least=0,
         prior=PRIOR_ERRORS,
-        level=level,
     )
     return Interval(*(lowest + (1 - lowest) * end for end in ends))
 
@@ -199,7 +190,6 @@ def _wilson(
     expected: float,
     least: float,
     prior: float,
-    level: float,
 ) -> Interval:
     """Returns Wilson's interval (1927) of a share, with Korn & Graubard's sample size (1998).
 
@@ -216,7 +206,6 @@ def _wilson(
         expected: design effect.
         least: design effect.
         prior: errors that the expected design effect weighs.
-        level: of the interval.
     """
     share = min(max(value, 0.0), 1.0)
     moved = np.bincount(who, change)
@@ -224,7 +213,7 @@ def _wilson(
     seen, errors = variance * images**2 / max(share, 1 - share), images * min(share, 1 - share)
     effect = max((seen + prior * expected) / (errors + prior), least)
     number = images / effect
-    t = float(stdtrit(max(patients - 1, 1), (1 + level) / 2))
+    t = float(stdtrit(max(patients - 1, 1), (1 + LEVEL) / 2))
     middle = share + t**2 / (2 * number)
     half = t * np.sqrt(share * (1 - share) / number + t**2 / (4 * number**2))
     low, high = ((middle + side) / (1 + t**2 / number) for side in (-half, half))
@@ -289,12 +278,12 @@ def _draws(num_patients: int, resamples: int, seed: int) -> Array:
     return np.ascontiguousarray(counts.astype(np.float32).reshape(resamples, num_patients).T)
 
 
-def percentile_interval(values: Array, *, level: float = 0.95) -> Interval:
-    """Returns the central share `level` of the finite values of (B,); NaN without any."""
+def percentile_interval(values: Array) -> Interval:
+    """Returns the central share `LEVEL` of the finite values of (B,); NaN without any."""
     finite = values[np.isfinite(values)]
     if finite.size == 0:
         return UNKNOWN
-    low, high = np.quantile(finite, [(1 - level) / 2, (1 + level) / 2])
+    low, high = np.quantile(finite, [(1 - LEVEL) / 2, (1 + LEVEL) / 2])
     return Interval(float(low), float(high))
 
 

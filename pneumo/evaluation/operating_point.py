@@ -98,20 +98,19 @@ def fit_weights(label: ArrayLike, probability: ArrayLike) -> Array:
     return np.asarray(weight)
 
 
-def vote_share(probability: ArrayLike, *, threshold: float = 0.5) -> Array:
-    """Returns (N,) float64 in [0, 1]: the share of M members that predict PNEUMONIA.
+def vote_share(probability: ArrayLike) -> Array:
+    """Returns (N,) float64 in [0, 1]: the share of M members that predict PNEUMONIA, at 0.5.
 
     A share of 0.5 or more is the majority's PNEUMONIA; so is a tie, since a missed pneumonia is the
     worse error.
 
     Args:
         probability: (M, N) of PNEUMONIA, one row for each member.
-        threshold: at this probability or above a member predicts PNEUMONIA.
 
     >>> vote_share([[0.9, 0.2], [0.6, 0.4], [0.1, 0.7]]).round(2).tolist()
     [0.67, 0.33]
     """
-    return np.asarray((np.asarray(probability, dtype=np.float64) >= threshold).mean(0))
+    return np.asarray((np.asarray(probability, dtype=np.float64) >= 0.5).mean(0))
 
 
 def _logits(probability: ArrayLike) -> Array:

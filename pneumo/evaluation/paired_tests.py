@@ -6,6 +6,7 @@ import numpy as np
 from numpy.typing import ArrayLike
 from scipy.special import stdtr, stdtrit  # Student's t; scipy.stats loads far slower
 
+from pneumo.evaluation.intervals import LEVEL
 from pneumo.evaluation.metrics import Array
 
 FEWEST_PAIRS = 3  # the spread of two has one degree of freedom, and rests on a single difference
@@ -22,9 +23,7 @@ class Comparison(NamedTuple):
     df: int
 
 
-def corrected_t_test(
-    differences: ArrayLike, *, test_to_train: float, level: float = 0.95
-) -> Comparison:
+def corrected_t_test(differences: ArrayLike, *, test_to_train: float) -> Comparison:
     """Returns Nadeau & Bengio's corrected resampled t-test of paired differences over splits.
 
     Random splits of one set overlap, so their differences are not independent and the plain paired
@@ -36,7 +35,6 @@ def corrected_t_test(
         differences: (J,) score of one network minus that of the other on the same split; NaN pairs
             are left out.
         test_to_train: images in the test split over images in the train split.
-        level: of the interval, in (0, 1).
 
     Returns:
         NaN ends and p if the spread cannot be estimated: with fewer than `FEWEST_PAIRS`, or if
@@ -56,7 +54,7 @@ def corrected_t_test(
     if pairs.size < FEWEST_PAIRS or np.ptp(pairs) < _ROUNDING:
         return Comparison(mean, nan, nan, nan, df)
     error = float(np.sqrt((1 / pairs.size + test_to_train) * pairs.var(ddof=1)))
-    half = float(stdtrit(df, (1 + level) / 2)) * error
+    half = float(stdtrit(df, (1 + LEVEL) / 2)) * error
     p = float(2 * stdtr(df, -abs(mean) / error))
     return Comparison(mean, mean - half, mean + half, p, df)
 

