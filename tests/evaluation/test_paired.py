@@ -11,9 +11,8 @@ PATIENT = np.arange(N) // 2
 LABEL = (PATIENT % 3 > 0).astype(int)
 
 
-def probabilities(noise: float, *, seed: int = 1, shared: object = 0) -> np.ndarray:
-    rng = np.random.default_rng(seed)
-    score = 0.5 + 0.3 * (LABEL - 0.5) + np.asarray(shared) + rng.normal(0, noise, N)
+def probabilities(noise: float, *, seed: int = 1) -> np.ndarray:
+    score = 0.5 + 0.3 * (LABEL - 0.5) + np.random.default_rng(seed).normal(0, noise, N)
     return np.asarray(score.clip(0, 1))
 
 
@@ -47,16 +46,6 @@ def test_pairing_makes_the_interval_narrower() -> None:
     paired = minus(first, second)["auroc"]
     alone = np.subtract(*np.quantile(first.draws["auroc"], (0.975, 0.025)))
     assert paired["high"] - paired["low"] < alone / 5
-
-
-def test_interval_covers_a_true_difference_of_none() -> None:
-    covered = 0
-    for seed in range(40):
-        shared = np.random.default_rng(seed).normal(0, 0.2, N // 2)[PATIENT]
-        pair = (drawn(probabilities(0.1, seed=s, shared=shared)) for s in (seed, 1000 + seed))
-        difference = minus(*pair)["auroc"]
-        covered += difference["low"] <= 0 <= difference["high"]
-    assert covered >= 34
 
 
 def test_each_is_at_its_own_operating_point() -> None:

@@ -18,7 +18,6 @@ from pneumo.evaluation.scores import (
     scores,
     weighted_scores,
 )
-from pneumo.labels import CLASS_NAMES
 from tests.evaluation.test_metrics import cases
 
 sk = pytest.importorskip("sklearn.metrics")
@@ -54,22 +53,7 @@ def test_scores_are_those_of_torchmetrics() -> None:
     values = scores(label, probability)
     assert values["auroc"] == pytest.approx(float(BinaryAUROC()(*pair)))
     assert values["mcc"] == pytest.approx(float(BinaryMatthewsCorrCoef()(*pair)))
-
-
-def test_each_score_has_a_title_and_its_class() -> None:
-    assert SCORES["f1_normal"].title == "F1 of NORMAL"
-    assert SCORES["accuracy"].heading == "Accuracy"
-    for name, score in SCORES.items():
-        class_name = name.rpartition("_")[2].upper()
-        assert class_name not in CLASS_NAMES or score.positive_class == class_name
-
-
-@pytest.mark.parametrize("digits", [1, 6])
-def test_auroc_is_the_share_of_pairs_in_order(digits: int) -> None:
-    label, probability = cases(3, num=80, digits=digits)
-    sick, well = probability[label == 1][:, None], probability[label == 0]
-    expected = ((sick > well) + (sick == well) / 2).mean()
-    assert scores(label, probability)["auroc"] == pytest.approx(expected)
+    assert (SCORES["f1_normal"].title, SCORES["accuracy"].heading) == ("F1 of NORMAL", "Accuracy")
 
 
 @pytest.mark.parametrize("digits", [1, 6])

