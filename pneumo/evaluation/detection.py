@@ -22,6 +22,8 @@ INSTALL = "install it with python -m pip install 'pneumo[detection]'"
 NO_BOX = 1.0  # the confidence if no box that is kept improves the score
 WHY_NO_BOX = "at no confidence is the challenge score of validation images above 0"
 
+Images = Sequence[ArrayLike]  # boxes (K, 4) or scores (K,) of each image
+
 
 class Counts(NamedTuple):
     """Boxes of each image, (N,) int64 each."""
@@ -69,11 +71,7 @@ def hits(
     return is_hit
 
 
-def challenge_score(
-    truth: Sequence[ArrayLike],
-    predicted: Sequence[ArrayLike],
-    scores: Sequence[ArrayLike] | None = None,
-) -> float:
+def challenge_score(truth: Images, predicted: Images, scores: Images | None = None) -> float:
     """Returns the RSNA Pneumonia Detection Challenge's score, in [0, 1]: mean of `image_scores`.
 
     NaN if no image has a box. As published in RSNA Pneumonia Detection Challenge (Kaggle, 2018),
@@ -92,11 +90,7 @@ def challenge_score(
     return float(defined.mean()) if defined.size else float("nan")
 
 
-def image_scores(
-    truth: Sequence[ArrayLike],
-    predicted: Sequence[ArrayLike],
-    scores: Sequence[ArrayLike] | None = None,
-) -> Array:
+def image_scores(truth: Images, predicted: Images, scores: Images | None = None) -> Array:
     """Returns the challenge's score of each image, (N,) in [0, 1]; NaN without any box.
 
     Mean of TP / (TP + FP + FN) over `IOU_THRESHOLDS`. A predicted box on an image without truth
@@ -108,16 +102,14 @@ def image_scores(
 
 
 def kept(
-    predicted: Sequence[ArrayLike], scores: Sequence[ArrayLike], *, confidence: float
+    predicted: Images, scores: Images, *, confidence: float
 ) -> tuple[list[Array], list[Array]]:
     """Returns each image's boxes with at least this score, highest first, and their scores."""
     pairs = [(p[s >= confidence], s[s >= confidence]) for p, s in _ranked(predicted, scores)]
     return [boxes for boxes, _ in pairs], [score for _, score in pairs]
 
 
-def fit_confidence(
-    truth: Sequence[ArrayLike], predicted: Sequence[ArrayLike], scores: Sequence[ArrayLike]
-) -> float:
+def fit_confidence(truth: Images, predicted: Images, scores: Images) -> float:
     """Returns the confidence with the best challenge score, in [0, 1]; fit it on validation images.
 
     Of equal ones the highest. `NO_BOX` if no confidence has a score above 0.
@@ -138,13 +130,7 @@ def fit_confidence(
     return float(score[order][last][best]) if mean[best] > 0 else NO_BOX
 
 
-def image_counts(
-    truth: Sequence[ArrayLike],
-    predicted: Sequence[ArrayLike],
-    scores: Sequence[ArrayLike],
-    *,
-    confidence: float,
-) -> Counts:
+def image_counts(truth: Images, predicted: Images, scores: Images, *, confidence: float) -> Counts:
     """Returns hits, false positives and misses of each image at `IOU` and one confidence."""
     boxes, _ = kept(predicted, scores, confidence=confidence)
     pairs = list(zip(truth, boxes, strict=True))
@@ -170,17 +156,13 @@ def box_scores(
     }
 
 
-def precision_recall_curve(
-    truth: Sequence[ArrayLike], predicted: Sequence[ArrayLike], scores: Sequence[ArrayLike]
-) -> Curve:
+def precision_recall_curve(truth: Images, predicted: Images, scores: Images) -> Curve:
     """Returns recall (x) and precision (y) of boxes at every confidence, recall rising."""
     hit, false, num_true, confidence = _pooled(truth, predicted, scores)
     return Curve(ratio(hit, num_true), ratio(hit, hit + false), confidence)
 
 
-def froc(
-    truth: Sequence[ArrayLike], predicted: Sequence[ArrayLike], scores: Sequence[ArrayLike]
-) -> Curve:
+def froc(truth: Images, predicted: Images, scores: Images) -> Curve:
     """Returns false positives an image (x) and sensitivity (y) at every confidence: FROC.
 
     Sensitivity is the share of true boxes that are hit; all images count, with or without truth.
@@ -189,14 +171,12 @@ def froc(
     return Curve(ratio(false, len(truth)), ratio(hit, num_true), confidence)
 
 
-def highest_scores(scores: Sequence[ArrayLike]) -> Array:
+def highest_scores(scores: Images) -> Array:
     """Returns the highest score of each image's boxes, (N,), 0 without boxes."""
     return np.array([np.max(np.asarray(s, np.float64), initial=0.0) for s in scores])
 
 
-def mean_average_precision(
-    truth: Sequence[ArrayLike], predicted: Sequence[ArrayLike], scores: Sequence[ArrayLike]
-) -> dict[str, float]:
+def mean_average_precision(truth: Images, predicted: Images, scores: Images) -> dict[str, float]:
     """Returns torchmetrics' map (IoU 0.50 to 0.95) and map_50, as COCO, in [0, 1] or NaN.
 
     It differs from the challenge score: it ranks the boxes of all images together and averages
@@ -242,9 +222,7 @@ def _by_number_kept(truth: ArrayLike, ranked: ArrayLike) -> Array:
     return np.asarray(ratio(hit, num_true + np.arange(len(boxes) + 1) - hit).mean(0))
 
 
-def _pooled(
-    truth: Sequence[ArrayLike], predicted: Sequence[ArrayLike], scores: Sequence[ArrayLike]
-) -> tuple[Array, Array, int, Array]:
+def _pooled(truth: Images, predicted: Images, scores: Images) -> tuple[Array, Array, int, Array]:
     """Returns hits and false positives at each confidence, all true boxes, the confidences."""
     ranked = _ranked(predicted, scores)
     pairs = zip(truth, ranked, strict=True)
@@ -257,9 +235,7 @@ def _pooled(
     return hit_count, last + 1 - hit_count, num_true, score[order][last]
 
 
-def _ranked(
-    predicted: Sequence[ArrayLike], scores: Sequence[ArrayLike]
-) -> list[tuple[Array, Array]]:
+def _ranked(predicted: Images, scores: Images) -> list[tuple[Array, Array]]:
     """Returns boxes (K, 4) and scores (K,) of each image, highest first, ties in their order."""
     pairs = []
     for boxes, score in zip(predicted, scores, strict=True):

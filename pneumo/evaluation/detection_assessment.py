@@ -1,6 +1,5 @@
 """The assessment of a detector's boxes on one set of images: every score with its interval."""
 
-from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
@@ -9,6 +8,7 @@ from numpy.typing import ArrayLike
 from pneumo.evaluation.detection import (
     IOU,
     Counts,
+    Images,
     box_scores,
     highest_scores,
     image_counts,
@@ -35,9 +35,9 @@ MAP_SENTENCE = (
 
 
 def assess(
-    truth: Sequence[ArrayLike],
-    predicted: Sequence[ArrayLike],
-    scores: Sequence[ArrayLike],
+    truth: Images,
+    predicted: Images,
+    scores: Images,
     *,
     patient: ArrayLike,
     confidence: float,

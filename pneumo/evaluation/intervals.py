@@ -240,7 +240,7 @@ def resampled_scores(
         label: (N,) int, 0 NORMAL, 1 PNEUMONIA.
         probability: (N,) float in [0, 1], of PNEUMONIA.
         patient: (N,) of any type, who each image is of.
-        threshold: at this probability or above an image is predicted as PNEUMONIA.
+        threshold: as of `score_intervals`.
         names: of `SCORES`; average precision takes the longest.
         resamples: number of draws.
         seed: of the draws.

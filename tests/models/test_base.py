@@ -120,9 +120,9 @@ def test_a_network_goes_the_whole_way(
     monkeypatch.syspath_prepend(".")
     radiograph = str(min(phantoms.rglob("*.jpeg")))
     few = ("trainer.max_epochs=2", "+trainer.limit_train_batches=2", "protocol=holdout", *SMALL)
-    chosen = ("--config-dir", "conf", f"model={name}")
+    chosen = ["--config-dir", "conf", f"model={name}"]
     if name == "compact":
-        chosen = ("experiment=best", "callbacks.progressive.sides=[[1,32],[2,null]]")
+        chosen = ["experiment=best", "callbacks.progressive.sides=[[1,32],[2,null]]"]
     assert train(*chosen, "hydra.run.dir=run", *few) == 0
     trust = ("--trust", "my_networks") if name == "mine" else ()
     if name == "mine":
