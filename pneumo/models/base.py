@@ -93,9 +93,10 @@ class Wrapped(Network):
             raise ValueError(f"model.channels must be 1 or 3; got {self.channels}")
         self.heatmap_method = getattr(body, "heatmap_method", self.heatmap_method)
         self.layer_name: str | None = None
-        preset = getattr(body, "pretrained_cfg", None) if self.channels == COLOUR else None
+        preset = getattr(body, "pretrained_cfg", None)
+        is_used = self.channels == COLOUR and isinstance(preset, Mapping) and "mean" in preset
         for name in ("mean", "std"):
-            value = preset and 255 * torch.tensor(preset[name])[:, None, None]
+            value = 255 * torch.tensor(preset[name])[:, None, None] if preset and is_used else None
             self.register_buffer(f"preset_{name}", value, persistent=False)
         self.num_classes = self._count_classes(image_size)
 

@@ -74,6 +74,7 @@ def load_pretrained(body: nn.Module, architecture: str, pretrained: bool | str) 
     if not pretrained:
         return
     fetch, hint = _source(architecture)
+    hint = hint if pretrained is True else ""
     try:
         if pretrained is True:
             state = fetch()
@@ -84,9 +85,10 @@ def load_pretrained(body: nn.Module, architecture: str, pretrained: bool | str) 
             state = efficientnet_lite.renamed(state, body)
         _load(body, state)
     except UnpicklingError:  # whose text advises to load the file nevertheless
-        raise _misfit(architecture, pretrained, "a broken file, or one of something else") from None
+        reason = "a broken file, or one of something else"
+        raise _misfit(architecture, pretrained, reason, hint) from None
     except Exception as error:  # loaders raise anything
-        raise _misfit(architecture, pretrained, error, hint if pretrained is True else "") from None
+        raise _misfit(architecture, pretrained, error, hint) from None
 
 
 def _source(architecture: str) -> tuple[Callable[[], Mapping[str, Tensor]], str]:
