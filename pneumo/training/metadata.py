@@ -23,6 +23,7 @@ from pneumo.data.augment import Augment
 from pneumo.data.base import DataSet
 from pneumo.evaluation.assessment import assess_run
 from pneumo.evaluation.published import TINY
+from pneumo.evaluation.scores import CLINICAL, SCORES
 from pneumo.models import complexity
 from pneumo.models.views import Views
 from pneumo.runs import run_folder
@@ -41,14 +42,8 @@ PACKAGE = Path(pneumo.__file__).resolve().parent
 WIDTH = 79  # of the lines on the screen
 # Arguments that are hyperparameters, of the models that have them
 MODEL_KEYS = ("f", "d", "c", "batch_norm", "num_classes", "backbone", "width", "pretrained")
-NAMES = {  # of the scores, on the screen; a decision is at 0.5
-    "f1_normal": "F1 NORMAL",
-    "f1_pneumonia": "F1 PNEUMONIA",
-    "recall_pneumonia": "sensitivity",
-    "recall_normal": "specificity",
-    "accuracy": "accuracy",
-    "auroc": "AUROC",
-}
+# of the scores, on the screen; a decision is at 0.5
+NAMES = {n: s.title for n, s in SCORES.items()} | {n: name for name, n in CLINICAL.items()}
 SHOWN = (  # at the end of a run, two in a line
     ("f1_normal", "f1_pneumonia"),
     ("recall_pneumonia", "recall_normal"),
