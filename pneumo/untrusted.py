@@ -20,7 +20,7 @@ YAML = getattr(yaml, "CSafeLoader", yaml.SafeLoader)  # in C where it is there, 
 MAX_SETTINGS = 1_000_000  # bytes of YAML; a configuration has 3,000
 MAX_JSON = 16_000_000  # bytes; metrics.json of 100 epochs has 200,000
 MAX_TABLE = 256_000_000  # bytes of CSV; split.csv of 5,856 images has 500,000
-MAX_DEPTH = 32  # of lists and mappings in a YAML file; a configuration has 7
+MAX_DEPTH = 32  # of lists and mappings in each other; metrics.json has 7
 LEADS_OUT = re.compile(r"^$|^/|\0|(^|/)\.\.(/|$)")
 
 
@@ -125,16 +125,24 @@ def read_yaml(path: Path) -> dict[str, Any]:
 
 
 def _mapping(value: Any) -> dict[str, Any]:
-    if not isinstance(value, dict) or not _is_plain(value):
-        raise ValueError("it must hold values by name: texts, numbers of up to 64 bits, lists")
+    """Returns ``value``; ValueError if it is not a mapping of plain values."""
+    if not isinstance(value, dict):
+        raise ValueError(f"it must hold values by name; got {type(value).__name__}")
+    _check_plain(value)
     return value
 
 
-def _is_plain(value: Any) -> bool:
+def _check_plain(value: Any, depth: int = 0) -> None:
+    if depth > MAX_DEPTH:
+        raise ValueError("it is nested too deep")
     if isinstance(value, dict):
-        return all(isinstance(key, str) and _is_plain(item) for key, item in value.items())
+        if not all(isinstance(key, str) for key in value):
+            raise ValueError("the name of a value is not text")
+        value = list(value.values())
     if isinstance(value, list):
-        return all(map(_is_plain, value))
-    if isinstance(value, int):
-        return -(2**63) <= value < 2**63
-    return value is None or isinstance(value, str | float)
+        for item in value:
+            _check_plain(item, depth + 1)
+    elif isinstance(value, int) and not -(2**63) <= value < 2**63:
+        raise ValueError("a whole number has more than 64 bits")
+    elif value is not None and not isinstance(value, str | float | int):
+        raise ValueError(f"it holds a {type(value).__name__}")

@@ -409,10 +409,10 @@ def _pipe(name: str) -> Any:
 @pytest.mark.parametrize(
     ("spoil", "message"),
     [
-        (lambda run: (run / "metrics.json").write_text('{"a":' * 5000), "is nested too deep"),
-        (_metrics(lambda found: found["best"].update(epoch=10**400)), "numbers of up to 64 bits"),
+        (lambda run: (run / "metrics.json").write_text('{"a":' * 1000), "is nested too deep"),
+        (_metrics(lambda found: found["best"].update(epoch=10**400)), "more than 64 bits"),
         (_metrics(lambda found: found.update(selection=[])), "it has a list as selection"),
-        (_setting("model", 1, 2), "it must hold values by name"),
+        (_setting("model", 1, 2), "the name of a value is not text"),
         (_setting("data", "image_size", 32_000), "at most 4,096"),
         (_setting("data", "image_size", "64"), "must be a whole number of pixels"),
         (_setting("data", "aspect", [1]), "data.aspect of a run must be one of"),
