@@ -92,6 +92,13 @@ def parse(arguments: Sequence[str] | None) -> argparse.Namespace:
     parser.add_argument(
         "--ids", action="store_true", help="columns of the UIDs and the accession number of DICOM"
     )
+    _add_numbers(parser)
+    parser.add_trust()
+    return parser.parse(arguments)
+
+
+def _add_numbers(parser: cli.Parser) -> None:
+    """Adds the options of the network and of its decisions."""
     parser.add_checkpoint()
     parser.add_argument(
         "--threshold",
@@ -119,5 +126,3 @@ def parse(arguments: Sequence[str] | None) -> argparse.Namespace:
     parser.add_argument(
         "--threads", type=_count, metavar="N", help="that compute and decode; default: all cores"
     )
-    parser.add_trust()
-    return parser.parse(arguments)
