@@ -336,6 +336,7 @@ def test_unreadable_image_is_named_and_no_table_is_written(
         (["base=model"], "got 'base'"),
         (["run_dir=null"], "run_dir must be a valid string"),
         (["~augment"], "augment must be set"),
+        (["trainer.accelerator=nothing"], "The default is trainer=auto"),
         (["resume=~nosuchuser/run"], "a run folder holds .hydra/config.yaml"),
         (["sweep=~nosuchuser/x"], "got ~nosuchuser/x"),
         (["data=folder"], "data.root"),

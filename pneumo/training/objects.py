@@ -198,8 +198,11 @@ def build_trainer(
         kind = getattr(pl.profilers, PROFILERS[profiler])
         arguments["profiler"] = kind(dirpath=str(run_dir), filename="profile")
     arguments |= {"default_root_dir": str(run_dir), "plugins": [WholeFiles()]}
-    with naming("trainer"):
-        return pl.Trainer(**arguments, callbacks=callbacks, logger=loggers or False)
+    try:
+        with naming("trainer"):
+            return pl.Trainer(**arguments, callbacks=callbacks, logger=loggers or False)
+    except ValueError as error:
+        raise ValueError(f"{error} The default is trainer=auto") from None
 
 
 def _build_callback(name: str, settings: Mapping[str, Any]) -> pl.Callback:

@@ -98,7 +98,7 @@ def _lines(error: ValidationError, config: Mapping[str, Any], prefix: tuple[str,
         reasons.setdefault(key, []).append("must be set" if missing else reason)
     lines: dict[str, str] = {}
     for key, parts in reasons.items():
-        text = " or ".join(dict.fromkeys(parts))
+        text = " or ".join(dict.fromkeys(parts)).replace(" or must be ", " or ")
         if text == "must be set":
             lines[key] = f"{key} {text}"
         else:
