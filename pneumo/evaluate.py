@@ -19,6 +19,7 @@ from pneumo.arguments.evaluate import parse
 from pneumo.choices import PREVALENCES
 from pneumo.data import image
 from pneumo.data.kermany import check_unpacked
+from pneumo.data.sets import class_of
 from pneumo.evaluation.assessment import assess
 from pneumo.evaluation.metrics import Array
 from pneumo.evaluation.operating_point import (
@@ -301,7 +302,7 @@ def other_images(
 def _generated(one: Member) -> str:
     """The name of generated images; the real set's folder may be called anything."""
     data = one.metrics["data"]
-    return str(data.get("root_name")) if data.get("kind") == "phantom" else ""
+    return str(data.get("root_name")) if class_of(str(data.get("kind"))).generated else ""
 
 
 def _sorted(table: pd.DataFrame) -> pd.DataFrame:

@@ -278,7 +278,7 @@ def test_where_nothing_tells_the_classes_it_is_said(tmp_path: Path) -> None:
 
 def test_only_the_train_split_is_learnt_from(tmp_path: Path) -> None:
     source = open_set(make_set(tmp_path / "set", num=60), cache_dir=tmp_path)
-    files = read_files(source.root, source.tables["paper"]["path"].tolist())
+    files = read_files(source.data_set.root, source.tables["paper"]["path"].tolist())
     table = shortcuts.splits(source, files)["paper"]
     assert isinstance(table, pd.DataFrame)
     before = shortcuts.score(table, files)["baselines"]["thumbnail"]["auroc"]
@@ -497,7 +497,10 @@ def mistakes(tmp_path: Path) -> dict[str, tuple[list[str | Path], str]]:
         "text": ([tmp_path / "a.txt"], r"DIR must be a folder, or a file that ends in \.npz; got"),
         "archive": ([tmp_path / "b.npz"], "DIR must be PneumoniaMNIST's file"),
         "broken": ([tmp_path / "broken"], "an image at least must be readable; none of 2 is"),
-        "odd": ([odd], "must follow the set's grammar .* got train/NORMAL/anna.jpeg.*--skip-unkno"),
+        "odd": (
+            [odd],
+            "must follow the set's grammar .* got 'train/NORMAL/anna.jpeg'.*--skip-unkno",
+        ),
         "csv": ([good, "--csv", tmp_path / "no.csv"], "--csv must be a file; there is no"),
         "csv of a file": (
             [tmp_path / "b.npz", "--csv", "a"],
@@ -505,7 +508,7 @@ def mistakes(tmp_path: Path) -> dict[str, tuple[list[str | Path], str]]:
         ),
         "csv and kind": (
             [good, "--csv", "a", "--kind", "kermany"],
-            "--csv goes with --kind folder, or without --kind; got --kind kermany",
+            "--csv requires --kind folder or no --kind; got --kind kermany",
         ),
         "kind": ([tmp_path / "one", "--kind", "kermany"], "DIR must hold train/NORMAL"),
         "out": (

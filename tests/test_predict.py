@@ -451,9 +451,9 @@ def test_broken_runs_are_named(
 
 
 def test_an_unknown_user_in_the_configuration_ends_nothing(run: Path, paths: list[str]) -> None:
-    _setting("data", "source", {"_target_": "pneumo.data.base.kermany", "root": "~nosuchuser/x"})(
-        run
-    )
+    _setting(
+        "data", "source", {"_target_": "pneumo.data.kermany.Kermany.open", "root": "~nosuchuser/x"}
+    )(run)
     assert ensemble.own_images(ensemble.read(run)) is None
     assert call(run, *paths, "--out", run.parent / "a.csv") == 0
 

@@ -38,7 +38,7 @@ def audit(source: Source) -> Audit:
         ValueError: no image can be read.
     """
     start = time.monotonic()
-    files = read_files(source.root, source.tables["paper"]["path"].tolist())
+    files = read_files(source.data_set.root, source.tables["paper"]["path"].tolist())
     reading = time.monotonic() - start
     table = shortcuts.readable(source.tables["paper"], files)
     parted = shortcuts.splits(source, files)
@@ -50,7 +50,7 @@ def audit(source: Source) -> Audit:
     nested = NOT_LOOKED
     if source.place is not None:
         used = [*source.tables["paper"]["path"], *source.left_out]
-        nested = nested_copies(source.place, source.root, files.facts, used)
+        nested = nested_copies(source.place, source.data_set.root, files.facts, used)
     found = {
         "schema": 1,
         "data": _about(source, table),
@@ -67,7 +67,7 @@ def audit(source: Source) -> Audit:
         "seed": shortcuts.SEED,
     }
     found["said"] = findings.sentences(found)
-    pairs = sheet(source.root, same, near)
+    pairs = sheet(source.data_set.root, same, near)
     found["seconds"] = {"reading": reading, "total": time.monotonic() - start}
     tables = dict(zip(TABLES, (_listed(table, files), same, near), strict=True))
     return Audit(found, tables, pairs)
@@ -76,8 +76,9 @@ def audit(source: Source) -> Audit:
 def _about(source: Source, table: pd.DataFrame) -> dict[str, Any]:
     return {
         "name": source.name,
-        "kind": source.kind,
+        "kind": source.data_set.kind,
         "note": source.note,
+        "near_duplicates": source.data_set.near_duplicates,
         "images": len(table),
         "patients": source.patients,
         "version": __version__,

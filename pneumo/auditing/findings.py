@@ -5,6 +5,7 @@ from typing import Any
 
 from pneumo.auditing.shortcuts import BASELINES
 from pneumo.cli import counted
+from pneumo.data.sets import class_of
 from pneumo.report.wording import DASH, decimal
 
 WHERE = {"paper": "on a random split by patient", "official": "on the set's own test split"}
@@ -22,7 +23,7 @@ def sentences(found: Mapping[str, Any]) -> list[str]:
 def _worth(found: Mapping[str, Any]) -> list[str]:
     protocols = found["protocols"]
     scored = [name for name, one in protocols.items() if "baselines" in one]
-    first = [GENERATED] * (found["data"]["kind"] == "phantom")
+    first = [GENERATED] * (class_of(found["data"]["kind"]).generated)
     if not scored:
         why = protocols["paper"]["why_not"]
         return [*first, f"What a score on this set is worth cannot be told: {why}."]

@@ -53,7 +53,7 @@ def _split(source: Source, files: Files, *, protocol: str) -> pd.DataFrame | str
     table = readable(source.tables[protocol], files)
     if protocol == "official" and set(table["source"]) - {"val"} != {"train", "test"}:
         return "the set has no train and test folder of its own"
-    if source.near_duplicates:
+    if source.data_set.near_duplicates:
         table = table.assign(patient=join_near(table, files.hashes, files.thumbnails))
     digests = files.facts["sha256"]
     table = table.assign(digest=digests, group=join_duplicates(table, digests.tolist()))

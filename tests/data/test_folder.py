@@ -13,8 +13,9 @@ import pytest
 from PIL import Image
 
 from pneumo import audit, calibrate, evaluate, export
-from pneumo.data import base, medmnist
-from pneumo.data.folder import csv_table, folder_table
+from pneumo.data import medmnist
+from pneumo.data.folder import Folder, csv_table, folder_table
+from pneumo.data.kermany import Kermany
 from pneumo.data.near_copies import near_duplicates
 from pneumo.report.__main__ import main as report
 from tests.conftest import SMALL, Command
@@ -211,7 +212,7 @@ def test_patients_are_unknown_where_their_column_is_empty(
         {"path": p, "label": p.partition("/")[0], "patient": " " if n < unknown else f"p{n // 2}"}
         for n, p in enumerate(paths)
     ]
-    data_set = base.folder(str(radiographs), str(write_csv(tmp_path / "a.csv", rows)))
+    data_set = Folder.open(str(radiographs), str(write_csv(tmp_path / "a.csv", rows)))
     assert (data_set.note or "")[: len(note or "")] == (note or "")
     assert bool(data_set.note) == data_set.near_duplicates == (unknown > 0)
     table = data_set.table(patient_key="person", on_unknown_name="error")
@@ -301,7 +302,7 @@ def test_pneumoniamnist_is_trained_on_with_its_own_split(
     sizes = {name: part["images"] for name, part in found["splits"].items()}
     assert sizes == {"train": 38, "val": 12, "test": 16}
     assert found["licence"].startswith("CC BY 4.0")
-    assert (found["population"], found["ages"]) == (base.POPULATION, [1, 5])
+    assert (found["population"], found["ages"]) == (Kermany.population, [1, 5])
     assert evaluate.main([str(tmp_path / "run"), "--checkpoint", "last"]) == 0
 
 

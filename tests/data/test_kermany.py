@@ -167,7 +167,7 @@ def test_images_beside_the_labels_are_counted(
     (tmp_path / "lost+found").mkdir()
     (tmp_path / "README.txt").touch()
     assert len(index(tmp_path)) == 2
-    assert caplog.messages[0].endswith("not used: train/VIRUS/, test/loose.jpeg, top.png")
+    assert caplog.messages[0].endswith("not used: 'train/VIRUS/', 'test/loose.jpeg', 'top.png'")
 
 
 def test_a_folder_that_cannot_be_read_is_an_error(
