@@ -7,6 +7,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
+import numpy as np
 import pandas as pd
 
 from pneumo import untrusted
@@ -15,11 +16,11 @@ from pneumo.data.dicom import DEFLATED, HEADER_BYTES, is_dicom
 from pneumo.data.kermany import (
     COLUMNS,
     SOURCES,
-    beside,
     check_unpacked,
     images_in,
     parse_name,
     set_folder,
+    walk,
 )
 from pneumo.data.labelled import normalised, one_row_a_file, shown
 from pneumo.labels import CLASS_NAMES, NORMAL, SUBTYPES
@@ -36,8 +37,6 @@ PARTLY_UNKNOWN = (
     "may be too good. Near-identical images are joined."
 )
 NAME_THEM = "Name the patients in a table: data.csv=FILE with the columns path, label, patient"
-# the nested copy and macOS's folder of the published set among them
-NOT_LEFT_OUT = (*CLASS_NAMES, *SOURCES, "chest_xray", "__MACOSX")
 CSV_COLUMNS = ("path", "label", "patient", "split", "subtype")  # others are ignored
 
 
@@ -100,7 +99,7 @@ class Folder(DataSet):
 
 
 def folder_table(root: Path, *, patient_key: str | None = None) -> tuple[pd.DataFrame, list[str]]:
-    """Returns the table of the images below ``root``, and what is left out.
+    """Returns the table of the images below ``root``, and the names that are not used.
 
     ``root`` holds NORMAL/ and PNEUMONIA/, or train/, val/ and test/ with them. Columns as of
     `kermany.index`, and known_by: ``name``, ``PatientID`` or "" for an image whose patient is
@@ -118,21 +117,19 @@ def folder_table(root: Path, *, patient_key: str | None = None) -> tuple[pd.Data
     """
     if not root.is_dir():
         raise FileNotFoundError(f"data.root must be a folder; there is no folder {root}")
-    rows, left_out = [], beside(root, known=NOT_LEFT_OUT)
-    is_source = patient_key is not None and root.resolve().name in SOURCES
-    for source in ("", *SOURCES):
-        if source and (root / source).is_dir():
-            others = beside(root / source, known=CLASS_NAMES)
-            left_out += [f"{source}/{name}" for name in others]
-        for label in CLASS_NAMES:
-            place = f"{source}/{label}".lstrip("/")
-            if (root / place).is_dir():
-                images, others = images_in(root / place)
-                part = source or (root.resolve().name if is_source else "")
-                names = [f"{place}/{name}" for name in images]
-                rows += [_named_row(name, label, part, patient_key) for name in names]
-                left_out += [f"{place}/{name}" for name in others]
-    return _checked(rows, root), left_out
+    names, left_out = walk(root, ("", *SOURCES))
+    above = root.resolve().name if patient_key and root.resolve().name in SOURCES else ""
+    rows = []
+    for path in names:
+        *source, label, file = path.split("/")
+        part = source[0] if source else above
+        parsed = None
+        if patient_key:
+            parsed = parse_name(f"{part or 'test'}/{label}/{file}", patient_key=patient_key)
+        subtype, patient = parsed[2:4] if parsed else ("", "")
+        rows.append((path, label, subtype, patient, part, "name" if parsed else ""))
+    table = pd.DataFrame(rows, columns=[*COLUMNS, "known_by"], dtype="str")
+    return _checked(table, root), left_out
 
 
 def csv_table(path: Path, root: Path) -> pd.DataFrame:
@@ -149,34 +146,29 @@ def csv_table(path: Path, root: Path) -> pd.DataFrame:
     """
     listed = _read_csv(path)
     listed["label"] = listed["label"].str.upper()
-    _check_values(listed, "label", CLASS_NAMES)
-    _check_values(listed, "split", (*SOURCES, ""))
-    _check_values(listed, "subtype", (*SUBTYPES, ""))
-    rows = [
-        _row(
-            posixpath.normpath(row["path"]),
-            row["label"],
-            source=row.get("split", ""),
-            patient=row.get("patient", ""),
-            subtype=row.get("subtype", ""),
-            known_by="table",
-        )
-        for row in listed.to_dict("records")
-    ]
+    for column, allowed in (("label", CLASS_NAMES), ("split", SOURCES), ("subtype", SUBTYPES)):
+        known = {*allowed, *([""] * (column != "label"))}
+        wrong = listed.loc[~listed[column].isin(known), column].tolist()
+        if wrong:
+            values = ", ".join(allowed)
+            raise ValueError(f"{column} of data.csv must be one of {values}; got {shown(wrong)}")
+    # the first row is the header's, as a spreadsheet counts
+    names = [f"row {number}: {name}" for number, name in enumerate(listed["path"], start=2)]
+    table = listed.rename(columns={"split": "source"})[list(COLUMNS)]
+    table["path"] = table["path"].map(posixpath.normpath)
+    table["known_by"] = np.where(table["patient"] != "", "table", "")
     missing = [
-        row[0] for row in rows if untrusted.leads_out(row[0]) or not (root / row[0]).is_file()
+        name for name in table["path"] if untrusted.leads_out(name) or not (root / name).is_file()
     ]
     if missing:
         raise FileNotFoundError(
             f"each path of data.csv must be a file below data.root={root}; not so {shown(missing)}"
         )
-    # the first row is the header's, as a spreadsheet counts
-    names = [f"row {number}: {name}" for number, name in enumerate(listed["path"], start=2)]
-    return _checked(rows, root, names)
+    return _checked(table, root, names)
 
 
 def _read_csv(path: Path) -> pd.DataFrame:
-    """Returns those of CSV_COLUMNS that a file has, their names and values normalised."""
+    """Returns CSV_COLUMNS of a file, "" if absent, their names and values normalised."""
     if not path.is_file():
         raise FileNotFoundError(f"data.csv must be a file; there is no {path}")
     try:
@@ -199,7 +191,7 @@ def _read_csv(path: Path) -> pd.DataFrame:
         {"column names": sum(a != b for a, b in zip(header, cells.iloc[0], strict=True))}
         | {f"values of {name}": int((normal[name] != table[name]).sum()) for name in columns}
     )
-    return normal
+    return normal.reindex(columns=list(CSV_COLUMNS), fill_value="").reset_index(drop=True)
 
 
 def _log_changed(changed: Mapping[str, int]) -> None:
@@ -212,28 +204,8 @@ def _log_changed(changed: Mapping[str, int]) -> None:
         )
 
 
-def _row(
-    path: str, label: str, *, source: str, patient: str = "", subtype: str = "", known_by: str = ""
-) -> tuple[str, ...]:
-    subtype = "normal" if label == NORMAL else subtype
-    return path, label, subtype, patient, source, known_by if patient else ""
-
-
-def _named_row(path: str, label: str, source: str, patient_key: str | None) -> tuple[str, ...]:
-    """Returns the row of a file in a folder; with a key, with the patient in its name."""
-    parsed = None
-    if patient_key is not None:
-        name = f"{source or 'test'}/{label}/{path.rpartition('/')[2]}"
-        parsed = parse_name(name, patient_key=patient_key)
-    if parsed is None:
-        return _row(path, label, source=source)
-    return _row(path, label, source=source, patient=parsed[3], subtype=parsed[2], known_by="name")
-
-
-def _checked(
-    rows: Sequence[tuple[str, ...]], root: Path, names: Sequence[str] | None = None
-) -> pd.DataFrame:
-    table = pd.DataFrame(rows, columns=[*COLUMNS, "known_by"], dtype="str")
+def _checked(table: pd.DataFrame, root: Path, names: Sequence[str] | None = None) -> pd.DataFrame:
+    table = table.assign(subtype=table["subtype"].mask(table["label"] == NORMAL, "normal"))
     table = one_row_a_file(table, root, names).sort_values("path", ignore_index=True)
     for label in CLASS_NAMES:
         if not (table["label"] == label).any():
@@ -246,13 +218,6 @@ def _checked(
                 + (f"{nested} up" if folders else "")
             )
     return with_patients(table, root)
-
-
-def _check_values(table: pd.DataFrame, column: str, allowed: Sequence[str]) -> None:
-    if column in table and not table[column].isin(allowed).all():
-        wrong = table.loc[~table[column].isin(allowed), column].tolist()
-        values = ", ".join(name for name in allowed if name)
-        raise ValueError(f"{column} of data.csv must be one of {values}; got {shown(wrong)}")
 
 
 def with_patients(table: pd.DataFrame, root: Path) -> pd.DataFrame:

@@ -57,13 +57,12 @@ class KermanyLayout(DataSet):
         names, left_out = list_images(self.root)
         tables = {}
         for key in PATIENT_KEYS:
-            tables[key], unknown = index_names(
+            tables[key], skipped = index_names(
                 names, patient_key=key, on_unknown_name=on_unknown_name
             )
         paths = one_row_a_file(tables["person"], self.root)["path"]
-        for key, table in tables.items():
-            tables[key] = table[table["path"].isin(paths)].reset_index(drop=True)
-        return tables, [*left_out, *unknown]
+        tables = {k: t[t["path"].isin(paths)].reset_index(drop=True) for k, t in tables.items()}
+        return tables, [*left_out, *skipped]
 
 
 @dataclass(frozen=True)
@@ -224,7 +223,7 @@ def list_images(root: Path) -> tuple[list[str], list[str]]:
             "Get the set with python -m pneumo.download, or train on generated images: data=phantom"
         )
     base = set_folder(root)
-    names, left_out = _walk(base) if base else ([], [])
+    names, left_out = walk(base) if base else ([], [])
     if not names:
         raise FileNotFoundError(
             f"data.root must hold train/NORMAL, train/PNEUMONIA, test/NORMAL and test/PNEUMONIA "
@@ -275,19 +274,6 @@ def images_in(folder: Path) -> tuple[list[str], list[str]]:
     return images, sorted({entry.name for entry in entries} - set(images))
 
 
-def beside(folder: Path, *, known: Iterable[str]) -> list[str]:
-    """Returns the folders and images in ``folder``, sorted, except those of the names ``known``.
-
-    Folders end in a slash. ValueError: the folder cannot be read.
-    """
-    others = [entry for entry in _visible(folder) if entry.name not in {*known}]
-    return [
-        f"{entry.name}/" if entry.is_dir() else entry.name
-        for entry in others
-        if entry.is_dir() or entry.name.lower().endswith(SUFFIXES)
-    ]
-
-
 def _visible(folder: Path) -> list[os.DirEntry[str]]:
     try:
         entries = sorted(os.scandir(folder), key=lambda entry: entry.name)
@@ -296,22 +282,43 @@ def _visible(folder: Path) -> list[os.DirEntry[str]]:
     return [entry for entry in entries if not entry.name.startswith(".")]
 
 
-def _walk(base: Path) -> tuple[list[str], list[str]]:
-    """Returns the images below <source>/<label>, and what else is there and beside them."""
+def walk(base: Path, sources: Sequence[str] = SOURCES) -> tuple[list[str], list[str]]:
+    """Returns the images in <source>/<label>/, sorted, and the unused names there and beside.
+
+    Folders beside are named if they hold images or the folder of a label, such as valid/.
+
+    Raises:
+        ValueError: a folder cannot be read.
+    """
     names, left_out = [], []
-    for source in (source for source in SOURCES if (base / source).is_dir()):
-        left_out += [f"{source}/{name}" for name in beside(base / source, known=CLASS_NAMES)]
+    for source in (source for source in sources if (base / source).is_dir()):
         for label in CLASS_NAMES:
-            if (base / source / label).is_dir():
-                images, others = images_in(base / source / label)
-                names += [f"{source}/{label}/{name}" for name in images]
-                left_out += [f"{source}/{label}/{name}" for name in others]
-    for name in beside(base, known={*SOURCES, "chest_xray", "__MACOSX"}):
-        # of other folders, those with images only, such as valid/, which this set does not have;
-        # isdir, since Path.is_dir raises where a disk has its lost+found
-        labels = (os.path.isdir(base / name / label) for label in CLASS_NAMES)  # noqa: PTH112
-        left_out += [name] if any(labels) or not name.endswith("/") else []
-    return sorted(names), left_out
+            place = f"{source}/{label}".lstrip("/")
+            if (base / place).is_dir():
+                images, others = images_in(base / place)
+                names += [f"{place}/{name}" for name in images]
+                left_out += [f"{place}/{name}" for name in others]
+        left_out += [f"{source}/{name}" for name in _beside(base / source) if source]
+    return sorted(names), left_out + _beside(base)
+
+
+def _beside(folder: Path) -> list[str]:
+    """Returns images in ``folder`` and folders with images in it, beside those of the set."""
+    known = {*CLASS_NAMES, *SOURCES, "chest_xray", "__MACOSX"}  # Kaggle's and macOS's copies
+    entries = [entry for entry in _visible(folder) if entry.name not in known]
+    return [
+        f"{entry.name}/" if entry.is_dir() else entry.name
+        for entry in entries
+        if (_holds_images(entry) if entry.is_dir() else entry.name.lower().endswith(SUFFIXES))
+    ]
+
+
+def _holds_images(folder: os.DirEntry[str]) -> bool:
+    try:
+        names = os.listdir(folder)  # noqa: PTH208  (names will do)
+    except OSError:  # such as a disk's lost+found
+        return False
+    return any(name in CLASS_NAMES or name.lower().endswith(SUFFIXES) for name in names)
 
 
 def _check_choice(key: str, value: str, choices: Sequence[str]) -> None:

@@ -97,7 +97,7 @@ def test_bit_depths_are_logged_in_one_line(
     caplog.set_level("INFO")
     load(folder, root / "cache")
     assert [text for text in caplog.messages if "bits" in text] == [
-        "16-bit images were taken as 12 bits (3 images); brighter pixels are white"
+        "16-bit images were read as 12 bits (3 images); brighter pixels are white"
     ]
 
 
