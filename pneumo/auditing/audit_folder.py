@@ -19,12 +19,12 @@ from pneumo.runs.run_folder import json_text
 
 PAGE, NUMBERS = "audit.html", "audit.json"
 TABLES = ("files.csv", "identical.csv", "near_identical.csv")
-NOT_LOOKED: dict[str, Any] = {"copies": [], "system_files": 0, "closed": []}
+NOT_SEARCHED: dict[str, Any] = {"copies": [], "system_files": 0, "closed": []}
 
 
 @dataclass(frozen=True)
 class Audit:
-    """What was found: the numbers as audit.json has them, the tables, and the pairs to show."""
+    """The numbers of audit.json, the tables, and the pairs to show."""
 
     found: dict[str, Any]
     tables: dict[str, pd.DataFrame]  # by the names of TABLES
@@ -41,13 +41,13 @@ def audit(source: Source) -> Audit:
     files = read_files(source.data_set.root, source.tables["paper"]["path"].tolist())
     reading = time.monotonic() - start
     table = shortcuts.readable(source.tables["paper"], files)
-    parted = shortcuts.splits(source, files)
-    random = parted["paper"]
+    splits = shortcuts.splits(source, files)
+    random = splits["paper"]
     random_split = pd.Series(dtype="str") if isinstance(random, str) else random["split"]
     compared = copies.about_images(table, random_split)
     same = copies.identical(compared, files.facts["sha256"])
     near = copies.near_identical(compared, files.facts["sha256"], files.hashes, files.thumbnails)
-    nested = NOT_LOOKED
+    nested = NOT_SEARCHED
     if source.place is not None:
         used = [*source.tables["paper"]["path"], *source.left_out]
         nested = nested_copies(source.place, source.data_set.root, files.facts, used)
@@ -63,7 +63,7 @@ def audit(source: Source) -> Audit:
         "nested": nested,
         "unreadable": [{"path": path, "why": why} for path, why in files.unreadable],
         "left_out": list(source.left_out),
-        "protocols": {name: shortcuts.score(one, files) for name, one in parted.items()},
+        "protocols": {name: shortcuts.score(split, files) for name, split in splits.items()},
         "seed": shortcuts.SEED,
     }
     found["said"] = findings.sentences(found)
@@ -88,11 +88,11 @@ def _about(source: Source, table: pd.DataFrame) -> dict[str, Any]:
 def _listed(table: pd.DataFrame, files: Files) -> pd.DataFrame:
     columns = [name for name in files.facts if name != "path"]
     listed = table.join(files.facts[columns])
-    return listed.assign(phash=[f"{one:016x}" for one in files.hashes.tolist()])
+    return listed.assign(phash=[f"{bits:016x}" for bits in files.hashes.tolist()])
 
 
 def check_replaceable(folder: Path) -> None:
-    """Raises ValueError where an audit cannot be written to ``folder``, or would replace others."""
+    """Raises ValueError if ``folder`` cannot be written or holds files of others."""
 
     def foreign(names: list[str]) -> list[str]:
         others = [name for name in names if name not in (PAGE, NUMBERS, *TABLES)]
