@@ -39,7 +39,7 @@ from pneumo.report import terminal
 from pneumo.report.reading import find_runs
 from pneumo.runs import detection_run, pretrained, run_folder
 from pneumo.runs.output import check_out, opened, printable
-from pneumo.shift import page, said, sample
+from pneumo.shift import page, sample, sentences
 from pneumo.shift.run import Samples, against_run
 from pneumo.shift.run import read as read_samples
 
@@ -432,7 +432,7 @@ def _differences(
 
 def text(found: dict[str, Any]) -> str:
     """Returns the result for a terminal of 80 columns; all of it is in the JSON."""
-    shift = said.lines(found["shift"]) if "shift" in found else []
+    shift = sentences.lines(found["shift"]) if "shift" in found else []
     if "members" not in found:
         on = found["scored_on"]
         start = [f"{on['what']}, without labels:", *(f"! {note}" for note in found["notes"])]

@@ -17,9 +17,10 @@ from pneumo.data.kermany import index
 from pneumo.data.reader import read as read_image
 from pneumo.inference import ood
 from pneumo.runs import run_folder
-from pneumo.shift import page, said, sample, two_sample
+from pneumo.shift import page, sample, two_sample
 from pneumo.shift.compare import compare
 from pneumo.shift.sample import MEASURES, Sample
+from pneumo.shift.sentences import lines, sentences
 
 SIZE = 64
 Change = Callable[[np.ndarray], np.ndarray]
@@ -75,12 +76,12 @@ def test_a_shift_is_found_and_named(drawn: Any, change: Change, measure: str, mo
     first, second = halves()
     found = compare(made(drawn, first, label=""), made(drawn, second, change, label=""))
     assert found["differ"]
-    assert said.sentences(found)[0].startswith("These images are not exchangeable with the run's")
+    assert sentences(found)[0].startswith("These images are not exchangeable with the run's")
     (row,) = (row for row in found["measures"] if row["measure"] == measure)
     assert row["differs"]
     assert (row["larger_here"] > 0.5) is more
     way = "higher" if more else "lower"
-    assert f"{MEASURES[measure].title} {way} (median" in " ".join(said.sentences(found))
+    assert f"{MEASURES[measure].title} {way} (median" in " ".join(sentences(found))
     spaces = {row["space"]: row for row in found["spaces"]}
     assert spaces["picture"]["differs"]
     assert not spaces["file"]["differs"]
@@ -96,10 +97,10 @@ def test_no_shift_is_not_found(drawn: Any, label: bool) -> None:
         found = compare(*both, seed=seed)
         flagged.append(found["differ"])
     assert sum(flagged) == 0
-    first = said.sentences(found)[0]
+    first = sentences(found)[0]
     assert first.startswith("No difference from the run's validation images was found (")
-    assert "would have had to tell them apart with an AUROC above" in first
-    assert not any(line.startswith("!") for line in said.lines(found))
+    assert "would have had to separate them with an AUROC above about" in first
+    assert not any(line.startswith("!") for line in lines(found))
 
 
 def test_another_share_of_pneumonia_is_no_shift_where_labels_are_known(drawn: Any) -> None:
@@ -124,8 +125,8 @@ def test_only_the_class_that_was_changed_differs(drawn: Any) -> None:
     )
     found = compare(own, other)
     assert {row["group"] for row in found["measures"] if row["differs"]} == {"PNEUMONIA"}
-    normal = {"Of NORMAL images no difference was found.", "NORMAL was not tested"}
-    assert any(line.startswith(tuple(normal)) for line in said.sentences(found))
+    normal = {"For NORMAL images no difference was found.", "NORMAL was not tested"}
+    assert any(line.startswith(tuple(normal)) for line in sentences(found))
 
 
 def test_of_files_saved_anew_only_the_files_differ(drawn: Any) -> None:
@@ -133,7 +134,7 @@ def test_of_files_saved_anew_only_the_files_differ(drawn: Any) -> None:
     other = made(drawn, second, label="", quality=40.0, bytes=0.05)
     found = compare(made(drawn, first, label=""), other)
     assert {row["space"] for row in found["spaces"] if row["differs"]} == {"file"}
-    assert "Only the files differ" in said.sentences(found)[0]
+    assert "Only the files differ" in sentences(found)[0]
 
 
 def test_images_of_one_patient_count_once(drawn: Any) -> None:
@@ -150,10 +151,10 @@ def test_too_few_images_are_not_tested(drawn: Any, size: int) -> None:
     first, second = halves()
     found = compare(made(drawn, first, label=""), made(drawn, second[:size], blurred, label=""))
     assert found["differ"] is None
-    assert "is not known: a test needs 20 patients of both" in said.sentences(found)[0]
+    assert "is not known: a test needs 20 patients of both" in sentences(found)[0]
     assert len(found["farthest"]) == size
     assert all("p" not in row for row in found["measures"])
-    assert any("too few patients" in line for line in said.lines(found))
+    assert any("too few patients" in line for line in lines(found))
 
 
 @pytest.mark.parametrize(
@@ -164,12 +165,12 @@ def test_tests_by_a_classifier_share_a_level_of_25_per_mille(
 ) -> None:
     levels: list[float] = []
 
-    def told_apart(*_: Any, alpha: float, **__: Any) -> two_sample.Apart:
+    def classifier_test(*_: Any, alpha: float, **__: Any) -> two_sample.Separation:
         levels.append(alpha)
         p = {1: 0.024, 2: 0.026}.get(len(levels), tests) / tests
-        return two_sample.Apart(0.6, 0.55, 0.6, p)
+        return two_sample.Separation(0.6, 0.55, 0.6, p)
 
-    monkeypatch.setattr(two_sample, "told_apart", told_apart)
+    monkeypatch.setattr(two_sample, "classifier_test", classifier_test)
     unknown: dict[str, Any] = {} if label else {"label": ""}
     sample = made(drawn, np.arange(120)[:: 120 // size], **unknown)
     rows = [row for row in compare(sample, sample)["spaces"] if "p" in row]
@@ -183,13 +184,13 @@ def test_tests_by_a_classifier_share_a_level_of_25_per_mille(
 def test_the_ordinary_share_is_of_the_number_at_hand(drawn: Any) -> None:
     found = compare(made(drawn, np.arange(40)), made(drawn, np.arange(40, 120)))
     assert found["distance"]["ordinary"] == list(ood.ordinary_share(40))
-    assert "with 40 validation images to compare with, 6.8 % would" in said.sentences(found)[-1]
+    assert "compared with 40 validation images, 6.8 % would" in sentences(found)[-1]
 
 
 def test_a_run_of_few_images_has_no_distance(drawn: Any) -> None:
     found = compare(made(drawn, np.arange(5)), made(drawn, np.arange(5, 60)))
     assert found["farthest"] == found["ordinary"] == []
-    assert "No distance was measured: a reference needs 20 images" in said.sentences(found)[-1]
+    assert "No distance was measured: a reference needs 20 images" in sentences(found)[-1]
 
 
 def test_the_farthest_image_comes_first_with_what_is_odd(drawn: Any) -> None:
@@ -278,7 +279,7 @@ def test_unlabelled_images_are_found_with_their_patients(tmp_path: Path) -> None
 
 
 def test_a_folder_without_images_is_named(tmp_path: Path) -> None:
-    with pytest.raises(FileNotFoundError, match="must hold an image at least"):
+    with pytest.raises(FileNotFoundError, match="must hold at least one image"):
         sample.unlabelled(tmp_path, patient_key="person")
     with pytest.raises(FileNotFoundError, match="there is no folder"):
         sample.unlabelled(tmp_path / "gone", patient_key="person")
