@@ -49,44 +49,35 @@ class Images(Dataset[Batch]):
         )
 
 
-class EpochSampler(Sampler[tuple[int, int]]):
-    """All ``rows`` once an epoch as (epoch, row), in an order that depends on seed and epoch only.
+class Batches(Sampler[list[tuple[int, int]]]):
+    """Lists of (epoch, row) of these sizes: ``rows`` once an epoch, in order or shuffled.
 
-    So a resumed run reads the images in the order, and with the augmentation, of an uninterrupted
-    one, for any number of loading processes. Lightning calls set_epoch.
+    The order depends on seed and epoch only. So a resumed run reads the images in the order, and
+    with the augmentation, of an uninterrupted one, for any number of loading processes.
     """
 
-    def __init__(self, rows: np.ndarray, *, seed: int, shuffle: bool):
-        self.rows, self.seed, self.shuffle, self.epoch = rows, seed, shuffle, 0
-
-    def __len__(self) -> int:
-        return len(self.rows)
-
-    def __iter__(self) -> Iterator[tuple[int, int]]:
-        rows = self.rows
-        if self.shuffle:
-            generator = np.random.Generator(np.random.PCG64([self.seed, self.epoch]))
-            rows = generator.permutation(rows)
-        return iter([(self.epoch, int(row)) for row in rows])
-
-    def set_epoch(self, epoch: int) -> None:
-        """Chooses the order of the next pass."""
-        self.epoch = epoch
-
-
-class Batches(Sampler[list[tuple[int, int]]]):
-    """The items of a sampler in lists of these sizes."""
-
-    def __init__(self, sampler: EpochSampler, sizes: Sequence[int]):
-        self.sampler, self.sizes = sampler, sizes  # Lightning finds set_epoch by the name sampler
+    def __init__(
+        self, rows: np.ndarray, sizes: Sequence[int], *, seed: int, shuffle: bool, epoch: int
+    ):
+        self.rows, self.sizes = rows, sizes
+        self.seed, self.shuffle, self.epoch = seed, shuffle, epoch
+        self.sampler = self  # whose set_epoch Lightning calls
 
     def __len__(self) -> int:
         return len(self.sizes)
 
     def __iter__(self) -> Iterator[list[tuple[int, int]]]:
-        items = iter(self.sampler)
+        rows = self.rows
+        if self.shuffle:
+            generator = np.random.Generator(np.random.PCG64([self.seed, self.epoch]))
+            rows = generator.permutation(rows)
+        items = iter([(self.epoch, int(row)) for row in rows])
         for size in self.sizes:
             yield list(islice(items, size))
+
+    def set_epoch(self, epoch: int) -> None:
+        """Chooses the order of the next pass."""
+        self.epoch = epoch
 
 
 def batch_sizes(num_images: int, *, batch_size: int, train: bool) -> list[int]:
@@ -191,12 +182,10 @@ class XrayDataModule(pl.LightningDataModule):
         rows = self.rows[split]
         if mixed:
             rows = mixed_order(rows, self.target[rows])
-        sampler = EpochSampler(rows, seed=self.seed, shuffle=shuffle)
-        sampler.set_epoch(epoch)
         sizes = batch_sizes(len(rows), batch_size=self.batch_size, train=shuffle)
         return DataLoader(
             self.dataset(augment),
-            batch_sampler=Batches(sampler, sizes),
+            batch_sampler=Batches(rows, sizes, seed=self.seed, shuffle=shuffle, epoch=epoch),
             num_workers=self.num_workers,
             persistent_workers=self.num_workers > 0,
             collate_fn=_shared,  # type: ignore[arg-type]

@@ -2,7 +2,6 @@
 
 import csv
 import io
-import json
 import os
 import shutil
 from pathlib import Path
@@ -16,7 +15,6 @@ from pneumo import audit, calibrate, evaluate, export
 from pneumo.data import medmnist
 from pneumo.data.folder import Folder, csv_table, folder_table
 from pneumo.data.kermany import Kermany
-from pneumo.data.near_copies import near_duplicates
 from pneumo.report.__main__ import main as report
 from tests.conftest import SMALL, Command
 
@@ -238,19 +236,6 @@ def test_a_column_named_twice_is_refused(radiographs: Path, tmp_path: Path) -> N
             csv_table(table, radiographs)
 
 
-def test_copies_at_another_size_and_compression_are_joined(radiographs: Path) -> None:
-    table, _ = folder_table(radiographs)
-    images = RNG.integers(0, 256, (len(table), 64, 64), dtype=np.uint8)
-    small = [Image.fromarray(image).resize((8, 8)).resize((64, 64)) for image in images]
-    smooth = np.stack([np.asarray(image) for image in small])
-    file = io.BytesIO()
-    Image.fromarray(smooth[3]).resize((90, 90)).save(file, "JPEG", quality=40)
-    smooth[7] = np.asarray(Image.open(file).resize((64, 64)))
-    group = near_duplicates(table, smooth)
-    assert group[3] == group[7]
-    assert group.nunique() == len(table) - 1
-
-
 @pytest.mark.slow
 def test_a_folder_goes_the_whole_way(
     train: Command, radiographs: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
@@ -281,33 +266,20 @@ def archive(path: Path, **changed: Any) -> Path:
     return path
 
 
-@pytest.mark.slow
-def test_pneumoniamnist_is_trained_on_with_its_own_split(
-    train: Command, tmp_path: Path, capsys: pytest.CaptureFixture[str]
-) -> None:
-    root = archive(tmp_path / "pneumoniamnist.npz")
-    with np.load(root) as file:
-        images = {name: file[f"{name}_images"] for name in ("train", "test")}
-    images["train"][[0, 2]] = images["test"][[0, 4]]  # copies, which would leak
-    archive(root, **{f"{name}_images": pixels for name, pixels in images.items()})
-    few = ("data=medmnist", f"data.root={root}", "protocol=own", "trainer.max_epochs=1")
-    assert train("hydra.run.dir=run", *few, "data.image_size=32", "num_threads=1") == 0
-    assert "2 images are left out: their patients, or copies" in capsys.readouterr().err
-    found = json.loads((tmp_path / "run" / "metrics.json").read_text())["data"]
-    sizes = {name: part["images"] for name, part in found["splits"].items()}
-    assert sizes == {"train": 38, "val": 12, "test": 16}
-    assert found["licence"].startswith("CC BY 4.0")
-    assert (found["population"], found["ages"]) == (Kermany.population, [1, 5])
-    assert evaluate.main([str(tmp_path / "run"), "--checkpoint", "last"]) == 0
-
-
 @pytest.mark.parametrize("kind", [bool, np.uint8, np.float64])
-def test_labels_of_any_type_are_the_same(tmp_path: Path, kind: Any) -> None:
+def test_pneumoniamnist_has_its_own_split_and_labels_of_any_type(tmp_path: Path, kind: Any) -> None:
     labels = np.arange(40)[:, None] % 2
     path = archive(tmp_path / "a.npz", train_labels=labels.astype(kind))
-    folder = medmnist.unpack(path, tmp_path / "cache")
-    sick = {int(image.stem) for image in (folder / "train" / "PNEUMONIA").iterdir()}
-    assert sick == set(range(1, 40, 2))
+    data_set = medmnist.MedMnist.open(str(path), str(tmp_path / "cache"))
+    table = data_set.table(patient_key="person", on_unknown_name="error")
+    assert table["source"].value_counts().to_dict() == {"train": 40, "test": 16, "val": 12}
+    sick = table.loc[(table["source"] == "train") & (table["label"] == "PNEUMONIA"), "path"]
+    assert [int(Path(name).stem) for name in sick] == list(range(1, 40, 2))
+    assert data_set.near_duplicates
+    assert data_set.licence.startswith("CC BY 4.0")
+    assert (data_set.population, data_set.ages) == (Kermany.population, (1, 5))
+    source = {"root": str(path), "cache_dir": str(tmp_path / "cache")}
+    assert medmnist.MedMnist.images_of(source) == data_set.root
 
 
 @pytest.mark.parametrize(
