@@ -39,17 +39,17 @@ def _command(args: argparse.Namespace) -> int:
     audit = audit_folder.audit(source)
     audit_folder.write(args.out, audit, html=page.html(audit))
     sys.stdout.write(text(audit) + f"{args.out / audit_folder.PAGE}\n")
-    return cli.UNREADABLE if audit.found["unreadable"] else 0
+    return cli.UNREADABLE if audit.numbers["unreadable"] else 0
 
 
 def text(audit: Audit) -> str:
     """Returns the audit for a terminal of 80 columns; all of it is in the JSON."""
-    found = audit.found
-    lines = [*textwrap.wrap(" ".join(found["said"]), WIDTH, break_on_hyphens=False), ""]
-    if found["data"]["note"]:
-        lines += [*textwrap.wrap(f"! {found['data']['note']}", WIDTH), ""]
+    numbers = audit.numbers
+    lines = [*textwrap.wrap(" ".join(numbers["said"]), WIDTH, break_on_hyphens=False), ""]
+    if numbers["data"]["note"]:
+        lines += [*textwrap.wrap(f"! {numbers['data']['note']}", WIDTH), ""]
     lines.append(f"{'AUROC (95 % interval by patient)':40}{'random split':20}own test split")
-    for row in page.scores(found):
+    for row in page.scores(numbers):
         cells = [" ".join(row[name]).replace(" to ", "-").strip() for name in ("paper", "official")]
         lines.append(f"{row['baseline'][0]:40}{cells[0]:20}{cells[1]}".rstrip())
     return "\n".join(lines) + "\n"

@@ -297,7 +297,8 @@ def test_a_users_folder_without_a_test_folder(tmp_path: Path, capsys: Capture) -
 def test_a_table_names_the_patients_and_a_file_has_its_own_splits(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    lines, arrays = ["path,label,patient,split"], {}
+    lines = ["path,label,patient,split"]
+    arrays: dict[str, Any] = {}
     for n in range(40):
         save(tmp_path / "mine" / f"{n}.jpg", seed=n)
         part = "test" if n % 8 < 2 else "train"

@@ -26,7 +26,7 @@ NOT_SEARCHED: dict[str, Any] = {"copies": [], "system_files": 0, "closed": []}
 class Audit:
     """The numbers of audit.json, the tables, and the pairs to show."""
 
-    found: dict[str, Any]
+    numbers: dict[str, Any]
     tables: dict[str, pd.DataFrame]  # by the names of TABLES
     pairs: list[Pair]
 
@@ -51,7 +51,7 @@ def audit(source: Source) -> Audit:
     if source.place is not None:
         used = [*source.tables["paper"]["path"], *source.left_out]
         nested = nested_copies(source.place, source.data_set.root, files.facts, used)
-    found = {
+    numbers = {
         "schema": 1,
         "data": _about(source, table),
         "counts": saved.counts(table),
@@ -66,11 +66,11 @@ def audit(source: Source) -> Audit:
         "protocols": {name: shortcuts.score(split, files) for name, split in splits.items()},
         "seed": shortcuts.SEED,
     }
-    found["said"] = findings.sentences(found)
+    numbers["said"] = findings.sentences(numbers)
     pairs = sheet(source.data_set.root, same, near)
-    found["seconds"] = {"reading": reading, "total": time.monotonic() - start}
+    numbers["seconds"] = {"reading": reading, "total": time.monotonic() - start}
     tables = dict(zip(TABLES, (_listed(table, files), same, near), strict=True))
-    return Audit(found, tables, pairs)
+    return Audit(numbers, tables, pairs)
 
 
 def _about(source: Source, table: pd.DataFrame) -> dict[str, Any]:
@@ -101,11 +101,11 @@ def check_replaceable(folder: Path) -> None:
     check_folder(folder, earlier="an earlier audit", foreign=foreign)
 
 
-def write(folder: Path, found: Audit, *, html: str) -> None:
+def write(folder: Path, audit: Audit, *, html: str) -> None:
     """Writes the folder, whole or not at all; it replaces an earlier audit."""
     with atomic.replacing_folder(folder) as new:
-        for name, table in found.tables.items():
+        for name, table in audit.tables.items():
             safe = table.map(spreadsheet_safe)
             safe.to_csv(new / name, index=False, lineterminator="\n")
-        (new / NUMBERS).write_text(json_text(found.found), encoding="utf-8", newline="\n")
+        (new / NUMBERS).write_text(json_text(audit.numbers), encoding="utf-8", newline="\n")
         (new / PAGE).write_text(html, encoding="utf-8", newline="\n")

@@ -74,7 +74,8 @@ def near_identical(
     order = ["within", "correlation", "path", "other_path"]
     pairs = pairs.sort_values(order, ascending=[True, False, True, True], ignore_index=True)
     of_both = [f"{which}{name}" for name in FACTS[1:] for which in ("", "other_")]
-    return pairs[["path", "other_path", "bits", "correlation", *of_both, *CROSSED]]
+    columns = ["path", "other_path", "bits", "correlation", *of_both, *CROSSED]
+    return pd.DataFrame(pairs[columns])
 
 
 def summary(same: pd.DataFrame, near: pd.DataFrame) -> dict[str, dict[str, Any]]:

@@ -15,28 +15,30 @@ REFUSED = ", which train, evaluate and calibrate refuse"  # of the same bytes un
 GENERATED = "These images are drawn by a program: a score on them says nothing about pneumonia."
 
 
-def sentences(found: Mapping[str, Any]) -> list[str]:
+def sentences(numbers: Mapping[str, Any]) -> list[str]:
     """Returns the sentences of an audit; the first gives the worth of a score on this set.
 
-    ``found``: the content of audit.json.
+    ``numbers``: the content of audit.json.
     """
-    return [*_worth(found), *_copies(found), *_files(found)]
+    return [*_worth(numbers), *_copies(numbers), *_files(numbers)]
 
 
-def _worth(found: Mapping[str, Any]) -> list[str]:
-    protocols = found["protocols"]
+def _worth(numbers: Mapping[str, Any]) -> list[str]:
+    protocols = numbers["protocols"]
     scored = [name for name, result in protocols.items() if "baselines" in result]
-    first = [GENERATED] * class_of(found["data"]["kind"]).generated
+    first = [GENERATED] * class_of(numbers["data"]["kind"]).generated
     if not scored:
         why = protocols["paper"]["why_not"]
         return [*first, f"The worth of a score on this set is unknown: {why}."]
-    first.append(_headline(protocols[scored[0]]["baselines"], where=WHERE[scored[0]], found=found))
+    first.append(
+        _headline(protocols[scored[0]]["baselines"], where=WHERE[scored[0]], numbers=numbers)
+    )
     if "official" in scored[1:]:
         first.append(_official(protocols["official"]["baselines"]))
     return first
 
 
-def _headline(baselines: Mapping[str, Any], *, where: str, found: Mapping[str, Any]) -> str:
+def _headline(baselines: Mapping[str, Any], *, where: str, numbers: Mapping[str, Any]) -> str:
     name, best = max(
         ((name, score) for name, score in baselines.items() if not score["all_alike"]),
         key=lambda pair: pair[1]["auroc"],
@@ -51,8 +53,8 @@ def _headline(baselines: Mapping[str, Any], *, where: str, found: Mapping[str, A
     thumbnail = decimal(baselines["thumbnail"]["auroc"])
     if baselines["header"]["all_alike"]:
         files = "all files of the train split"
-        if found["files_alike"]:
-            files = f"all {counted(found['data']['images'], 'file')}"
+        if numbers["files_alike"]:
+            files = f"all {counted(numbers['data']['images'], 'file')}"
         reached = (
             f"{SVM} reaches {thumbnail} there, while the file header carries no information, since "
             f"{files} agree in size, mode and JPEG quality"
@@ -76,8 +78,8 @@ def _official(baselines: Mapping[str, Any]) -> str:
     return f"{where[:1].upper()}{where[1:]} {reached}."
 
 
-def _copies(found: Mapping[str, Any]) -> list[str]:
-    same, near = found["identical"], found["near_identical"]
+def _copies(numbers: Mapping[str, Any]) -> list[str]:
+    same, near = numbers["identical"], numbers["near_identical"]
     if not same["sets"] and not near["pairs"]:
         return ["No two images are identical or nearly identical."]
     return [
@@ -98,8 +100,8 @@ def _across(across: Mapping[str, int], number: int, refused: str = "") -> str:
     return ", ".join(parts)
 
 
-def _files(found: Mapping[str, Any]) -> list[str]:
-    nested = found["nested"]
+def _files(numbers: Mapping[str, Any]) -> list[str]:
+    nested = numbers["nested"]
     images, identical = (
         sum(row[key] for row in nested["copies"]) for key in ("images", "identical")
     )
@@ -107,8 +109,10 @@ def _files(found: Mapping[str, Any]) -> list[str]:
         f"{counted(images, 'more image')} below the folder, {identical:,} of them copies of the "
         "set's own; a recursive scan would count them too.": images,
         f"{counted(nested['system_files'], 'file')} of macOS, not images.": nested["system_files"],
-        f"{counted(len(found['unreadable']), 'file')} cannot be read.": found["unreadable"],
-        f"Not used in its folders: {counted(len(found['left_out']), 'name')}.": found["left_out"],
+        f"{counted(len(numbers['unreadable']), 'file')} cannot be read.": numbers["unreadable"],
+        f"Not used in its folders: {counted(len(numbers['left_out']), 'name')}.": numbers[
+            "left_out"
+        ],
     }
     return [sentence for sentence, holds in sentences.items() if holds]
 

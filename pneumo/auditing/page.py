@@ -49,37 +49,39 @@ Row = dict[str, tuple[str, str]]  # a cell: its text, and smaller text beneath
 
 def html(audit: Audit) -> str:
     """Returns the page's text; names that come from the data set are escaped."""
-    found = audit.found
+    numbers = audit.numbers
     same = audit.tables["identical.csv"]
     text: str = page_template(TEMPLATE, package="pneumo.auditing").render(
-        found=found,
-        sentences=found["said"],
-        counts=[{key: (_text(row[key]), "") for key in COUNTS} for row in found["counts"]],
+        numbers=numbers,
+        sentences=numbers["said"],
+        counts=[{key: (_text(row[key]), "") for key in COUNTS} for row in numbers["counts"]],
         count_columns=COUNTS,
-        patients=[(number, PATIENT_KEYS[key]) for key, number in found["data"]["patients"].items()],
-        scores=scores(found),
+        patients=[
+            (number, PATIENT_KEYS[key]) for key, number in numbers["data"]["patients"].items()
+        ],
+        scores=scores(numbers),
         score_columns={"baseline": "Input"} | PROTOCOLS,
-        sizes=[_size(PROTOCOLS[name], result) for name, result in found["protocols"].items()],
-        saved=[_saved(row) for row in found["saved"]],
+        sizes=[_size(PROTOCOLS[name], result) for name, result in numbers["protocols"].items()],
+        saved=[_saved(row) for row in numbers["saved"]],
         saved_columns=SAVED,
         kinds=KINDS,
-        copies=_copies(found),
+        copies=_copies(numbers),
         copy_columns=ACROSS,
         pairs=audit.pairs,
         crossing=same[same["across_patients"] | same["across_labels"]].to_dict("records"),
         most=MOST_ROWS,
-        seconds=duration(found["seconds"]["total"]),
+        seconds=duration(numbers["seconds"]["total"]),
         files=("audit.json", *TABLES),
     )
     return text
 
 
-def scores(found: dict[str, Any]) -> list[Row]:
+def scores(numbers: dict[str, Any]) -> list[Row]:
     """Returns a row a baseline: its name, and AUROC and interval of each protocol."""
     rows = []
     for name, (title, _) in BASELINES.items():
         row = {"baseline": (title[:1].upper() + title[1:], "")}
-        for protocol, result in found["protocols"].items():
+        for protocol, result in numbers["protocols"].items():
             scored = result.get("baselines")
             row[protocol] = findings.cell(scored[name]) if scored else (DASH, "")
         rows.append(row)
@@ -117,8 +119,8 @@ def _saved(row: dict[str, Any]) -> Row:
     return cells | {name: (saved.kinds_text(row[name], row["images"]), "") for name in KINDS}
 
 
-def _copies(found: dict[str, Any]) -> list[Row]:
-    same, near = found["identical"], found["near_identical"]
+def _copies(numbers: dict[str, Any]) -> list[Row]:
+    same, near = numbers["identical"], numbers["near_identical"]
     rows = [
         {"kind": "Identical bytes", "sets": same["sets"], "files": same["files"]} | same["across"],
         {"kind": "Nearly identical", "sets": near["pairs"], "files": DASH} | near["across"],

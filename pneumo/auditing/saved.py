@@ -34,28 +34,24 @@ def how_saved(table: pd.DataFrame, facts: pd.DataFrame) -> list[dict[str, Any]]:
         table: label, source; its index is the place in ``facts``.
         facts: of pneumo.auditing.files.
     """
-    rows = facts.join(table[["label", "source"]], how="inner")
-    return [
-        {
+    joined = table[["label", "source"]].join(facts)
+    rows = []
+    for (source, label), part in joined.groupby(["source", "label"]):
+        row: dict[str, Any] = {
             "source": str(source) or "no source",
             "label": str(label),
             "images": len(part),
-            **{
-                name: [int(value) for value in (values.min(), values.median(), values.max())]
-                for name, values in part[["width", "height", "bytes"]].items()
-            },
-            "proportions": (part["width"] / part["height"])
-            .quantile([0.25, 0.5, 0.75])
-            .round(3)
-            .tolist(),
-            **{
-                str(name): {str(kind): int(number) for kind, number in values.items()}
-                for name in ("format", "mode", "quality")
-                for values in [part[name].replace("", DASH).value_counts()]
-            },
         }
-        for (source, label), part in rows.groupby(["source", "label"])
-    ]
+        for name in ("width", "height", "bytes"):
+            values = part[name]
+            row[name] = [int(value) for value in (values.min(), values.median(), values.max())]
+        quartiles = (part["width"] / part["height"]).quantile([0.25, 0.5, 0.75])
+        row["proportions"] = [round(float(value), 3) for value in quartiles]
+        for name in ("format", "mode", "quality"):
+            kinds = part[name].replace("", DASH).value_counts()
+            row[name] = {str(kind): int(number) for kind, number in kinds.items()}
+        rows.append(row)
+    return rows
 
 
 def all_alike(facts: pd.DataFrame) -> bool:

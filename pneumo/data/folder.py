@@ -136,7 +136,7 @@ def csv_table(path: Path, root: Path) -> pd.DataFrame:
     """Returns the table that a CSV file lists: path (relative to ``root``) and label.
 
     Optional columns: patient, split (train, val, test) and subtype (normal, bacteria, virus).
-    Columns as of folder_table; known_by is ``table`` where the file names a patient. Names are
+    Columns as of folder_table; known_by is ``table`` if the file names a patient. Names are
     `normalised`, and the number of changed ones is logged.
 
     Raises:

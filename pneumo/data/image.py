@@ -226,4 +226,4 @@ def _deep_luma(data: bytes) -> np.ndarray:
     luma = pixels[..., :3] @ np.array([0.114, 0.587, 0.299])  # ITU-R 601; OpenCV has blue first
     if pixels.shape[2] == 4:
         luma *= pixels[..., 3] / 65535
-    return np.round(luma).astype(np.uint16)
+    return np.asarray(np.round(luma), np.uint16)

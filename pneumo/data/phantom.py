@@ -242,8 +242,8 @@ def boxes(root: Path) -> pd.DataFrame:
 def _box_rows(radiograph: _Radiograph, *, seed: int) -> list[tuple[Any, ...]]:
     """Returns a row a box; for a radiograph without, one with empty sides."""
     rng, anatomy = radiograph.drawn_by(seed=seed)
-    found, (width, height) = draw_boxes(rng, subtype=radiograph.subtype, anatomy=anatomy)
-    sides = [tuple(box) for box in found] or [(None,) * 4]
+    drawn, (width, height) = draw_boxes(rng, subtype=radiograph.subtype, anatomy=anatomy)
+    sides = [tuple(box) for box in drawn] or [(None,) * 4]
     return [(radiograph.path, width, height, *box) for box in sides]
 
 

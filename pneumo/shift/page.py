@@ -44,27 +44,27 @@ Row = dict[str, tuple[str, str]]  # a cell: its text, and smaller text beneath
 
 
 def html(
-    found: Mapping[str, Any], *, root: Path, own_root: Path, own: Mapping[str, Any] | None
+    result: Mapping[str, Any], *, root: Path, own_root: Path, own: Mapping[str, Any] | None
 ) -> str:
     """Returns the page's text; names that come from the images are escaped.
 
     Args:
-        found: of evaluate, of one run, with the key shift.
+        result: of evaluate, of one run, with the key shift.
         root: of these images.
         own_root: of the run's images.
         own: the assessment of the run's own test split; None if the images have no labels.
     """
-    shift = found["shift"]
+    shift = result["shift"]
     groups = {row["group"]: row for row in shift["groups"]}
     text: str = page_template(TEMPLATE, package="pneumo.shift").render(
-        found=found,
+        result=result,
         shift=shift,
         sentences=sentences(shift),
         spaces=[_space(row, groups[row["group"]]) for row in shift["spaces"]],
         space_columns=SPACE_COLUMNS,
         measures=[_measure(row) for row in shift["measures"]],
         measure_columns=MEASURE_COLUMNS,
-        scores=_scores(found["members"][0], own) if own else [],
+        scores=_scores(result["members"][0], own) if own else [],
         score_columns=SCORE_COLUMNS,
         farthest=[row | {"picture": picture(root / row["path"])} for row in shift["farthest"]],
         ordinary=[(path, picture(own_root / path)) for path in shift["ordinary"]],

@@ -23,36 +23,36 @@ MEANS = {  # by whether these images have labels
 Row = Mapping[str, Any]
 
 
-def sentences(found: Row) -> list[str]:
+def sentences(shift: Row) -> list[str]:
     """Returns the sentences of a comparison (see pneumo.shift.compare); the first is the answer."""
-    if found["differ"] is None:
-        row = found["spaces"][0]
+    if shift["differ"] is None:
+        row = shift["spaces"][0]
         why = row["why_not"] + (f", of {row['group']}" if row["group"] != ALL else "")
         return [
-            f"Whether these images are exchangeable with the run's {found['reference']} images is "
+            f"Whether these images are exchangeable with the run's {shift['reference']} images is "
             f"not known: {why}.",
-            _distance(found),
+            _distance(shift),
         ]
     untested = {
         f"{row['group']} was not tested: {row['why_not']}.": None
-        for row in found["spaces"]
+        for row in shift["spaces"]
         if "patients of both" in row.get("why_not", "")
     }
-    if not found["differ"]:
-        return [_no_difference(found), *untested, _distance(found)]
-    groups = [group["group"] for group in found["groups"]]
-    changes = [change for group in groups for change in _changes(found, group)]
-    return [_difference(found), *changes, *untested, MEANS[ALL not in groups], _distance(found)]
+    if not shift["differ"]:
+        return [_no_difference(shift), *untested, _distance(shift)]
+    groups = [group["group"] for group in shift["groups"]]
+    changes = [change for group in groups for change in _changes(shift, group)]
+    return [_difference(shift), *changes, *untested, MEANS[ALL not in groups], _distance(shift)]
 
 
-def _difference(found: Row) -> str:
-    first = f"These images are not exchangeable with the run's {found['reference']} images"
-    differing = [row for row in found["spaces"] if row["differs"]]
+def _difference(shift: Row) -> str:
+    first = f"These images are not exchangeable with the run's {shift['reference']} images"
+    differing = [row for row in shift["spaces"] if row["differs"]]
     if not differing:
         return f"{first}: single measures differ by more than chance."
     best = max(differing, key=lambda row: float(row["auroc"]))
     only_files = {row["space"] for row in differing} == {"file"} and not any(
-        row["differs"] for row in found["measures"] if row["seen_in"] != "file"
+        row["differs"] for row in shift["measures"] if row["seen_in"] != "file"
     )
     return (
         f"{first}: by {SPACES[best['space']]}, a classifier separates {_of(best['group'])} of both "
@@ -61,23 +61,23 @@ def _difference(found: Row) -> str:
     ) + " Only the files differ; in the pictures no difference was found." * only_files
 
 
-def _no_difference(found: Row) -> str:
-    reached = max((row["needed"] for row in found["spaces"] if "auroc" in row), default=1.0)
+def _no_difference(shift: Row) -> str:
+    reached = max((row["needed"] for row in shift["spaces"] if "auroc" in row), default=1.0)
     sizes = ", ".join(
         f"{group['here']:,} patients against {group['validation']:,}"
         + (f" of {group['group']}" if group["group"] != ALL else "")
-        for group in found["groups"]
+        for group in shift["groups"]
     )
     return (
-        f"No difference from the run's {found['reference']} images was found ({sizes}). A "
+        f"No difference from the run's {shift['reference']} images was found ({sizes}). A "
         f"classifier would have had to separate them with an AUROC above about {decimal(reached)}; "
         "smaller differences, and those outside of these measures, may exist."
     )
 
 
-def _changes(found: Row, group: str) -> list[str]:
+def _changes(shift: Row, group: str) -> list[str]:
     rows, spaces = (
-        [row for row in found[key] if row["group"] == group] for key in ("measures", "spaces")
+        [row for row in shift[key] if row["group"] == group] for key in ("measures", "spaces")
     )
     differing = [row for row in spaces if row["differs"]]
     changed = _by_size(row for row in rows if row["differs"])
@@ -108,43 +108,43 @@ def _of(group: str) -> str:
     return "images" if group == ALL else f"{group} images"
 
 
-def _distance(found: Row) -> str:
-    distance = found["distance"]
+def _distance(shift: Row) -> str:
+    distance = shift["distance"]
     if "why_not" in distance:
         return f"No distance was measured: {distance['why_not']}."
     share, low, high = (100 * distance["share"][key] for key in ("value", "low", "high"))
     ends = interval(low, high, digits=1)
     usual, most = (decimal(100 * ordinary, digits=1) for ordinary in distance["ordinary"])
-    images = f"{found['validation']['images']:,} {found['reference']} images"
+    images = f"{shift['validation']['images']:,} {shift['reference']} images"
     return (
-        f"{distance['beyond']:,} of {found['here']['images']:,} images "
+        f"{distance['beyond']:,} of {shift['here']['images']:,} images "
         f"({decimal(share, digits=1)} %, {ends} %) are farther out than 99 % of the run's own, by "
         f"layout ({distance['layout']:,}) or the network's features ({distance['features']:,}); "
         f"compared with {images}, {usual} % would be ordinary, and up to {most} % by chance."
     )
 
 
-def lines(found: Row) -> list[str]:
+def lines(shift: Row) -> list[str]:
     """Returns the comparison for a terminal of 80 columns."""
-    if "why_not" in found:
-        return [f"! not compared with the run's own images: {found['why_not']}"]
-    ours, here = found["validation"], found["here"]
-    first, *others = sentences(found)
+    if "why_not" in shift:
+        return [f"! not compared with the run's own images: {shift['why_not']}"]
+    ours, here = shift["validation"], shift["here"]
+    first, *others = sentences(shift)
     out = [
-        f"Against the run's {ours['images']:,} {found['reference']} images of {ours['patients']:,} "
+        f"Against the run's {ours['images']:,} {shift['reference']} images of {ours['patients']:,} "
         f"patients ({here['images']:,} of {here['patients']:,} here):",
-        f"! {first}" if found["differ"] else first,
+        f"! {first}" if shift["differ"] else first,
         *others,
         "",
         f"{'separated by':26}{'images':12}{'AUROC':8}{'by chance':11}p, Holm",
-        *map(_space_line, found["spaces"]),
+        *map(_space_line, shift["spaces"]),
     ]
-    if rows := _by_size(row for row in found["measures"] if row["differs"]):
+    if rows := _by_size(row for row in shift["measures"] if row["differs"]):
         out.append(f"{'measure':26}{'images':12}{'here':9}{'run':9}{'larger':8}p, Holm")
         out += map(_measure_line, rows[:MOST_LINES])
         out.append("(medians; larger: share of pairs in which the image here has the larger value)")
-    out += _paths("could not be read:", [f"{u['path']}: {u['why']}" for u in found["unreadable"]])
-    farthest = [f"{r['path']} ({decimal(r['distance'], digits=2)})" for r in found["farthest"][:3]]
+    out += _paths("could not be read:", [f"{u['path']}: {u['why']}" for u in shift["unreadable"]])
+    farthest = [f"{r['path']} ({decimal(r['distance'], digits=2)})" for r in shift["farthest"][:3]]
     return [*out, *_paths("farthest (distance; 1 is the limit):", farthest)]
 
 
@@ -153,7 +153,7 @@ def _space_line(row: Row) -> str:
     if "why_not" in row:
         return start + ("all alike" if row["why_not"] == "all alike" else "too few patients")
     numbers = f"{decimal(row['auroc']):8}{decimal(row['chance']):11}{p_value(row['p_holm'])}"
-    return start + numbers + " differ" * row["differs"]
+    return start + numbers + " differ" * bool(row["differs"])
 
 
 def _measure_line(row: Row) -> str:

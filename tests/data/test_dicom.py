@@ -165,8 +165,10 @@ def test_the_first_window_counts_and_its_function_is_followed() -> None:
 @pytest.mark.parametrize("sequence", ["VOILUTSequence", "ModalityLUTSequence"])
 def test_a_lookup_table_is_preferred_to_the_window(sequence: str) -> None:
     falling = lut(first=0, values=np.arange(4095, -1, -1), bits=12)
-    window = {"WindowCenter": "1", "WindowWidth": "2"} if sequence == "VOILUTSequence" else {}
-    grey = decoded(**{sequence: [falling]}, **window)
+    tags: dict[str, Any] = {sequence: [falling]}
+    if sequence == "VOILUTSequence":
+        tags |= {"WindowCenter": "1", "WindowWidth": "2"}
+    grey = decoded(**tags)
     assert np.abs(grey.astype(int) - (255 - decoded().astype(int))).max() <= 1
 
 

@@ -51,7 +51,7 @@ def test_the_images_of_a_configuration_are_found_without_making_them(
 ) -> None:
     source = yaml.safe_load((ROOT / "conf" / "data" / f"{name}.yaml").read_text())["source"]
     drawn = tmp_path / f"phantom-{phantom_drawing.VERSION}-400-0"
-    values = {"root": str(tmp_path / "set"), "cache_dir": str(tmp_path)}
+    values: dict[str, object] = {"root": str(tmp_path / "set"), "cache_dir": str(tmp_path)}
     if name == "phantom":
         values |= {"num_images": 400, "seed": 0}
     expected = {"auto": drawn, "phantom": drawn, "kermany": None}.get(name, tmp_path / "set")
