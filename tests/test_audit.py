@@ -5,7 +5,6 @@ import json
 import re
 import shutil
 from collections.abc import Callable
-from html.parser import HTMLParser
 from pathlib import Path
 from typing import Any
 
@@ -163,45 +162,16 @@ def test_a_copy_of_another_size_and_quality_is_nearly_identical(out: Path) -> No
     assert numbers(out)["near_identical"]["as_copies"] == 1
 
 
-class Page(HTMLParser):
-    """What a page loads, its figures, and whether its tags are closed."""
-
-    def __init__(self) -> None:
-        super().__init__()
-        self.loaded: list[str] = []
-        self.links: list[str] = []
-        self.open: list[str] = []
-        self.tags: list[str] = []
-
-    def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
-        given = dict(attrs)
-        self.tags.append(tag)
-        if tag not in ("meta", "link", "img", "br"):
-            self.open.append(tag)
-        if tag in ("img", "script", "link", "iframe"):
-            self.loaded.append(given.get("src") or given.get("href") or "")
-            assert tag != "img" or given["alt"]
-        if tag == "a":
-            self.links.append(str(given["href"]))
-
-    def handle_endtag(self, tag: str) -> None:
-        assert self.open.pop() == tag
-
-
 def test_the_page_is_whole_and_loads_nothing(out: Path) -> None:
-    page, text = Page(), (out / "audit.html").read_text()
-    page.feed(text)
-    assert page.open == []
-    assert page.loaded
-    assert all(one.startswith("data:") for one in page.loaded)
-    assert "script" not in page.tags
-    assert page.tags.count("img") <= 24
-    assert page.tags.count("img") > 2
-    assert page.links == ["audit.json", *TABLES]
-    assert all((out / name).is_file() for name in page.links)
-    assert sorted(path.name for path in out.iterdir()) == sorted(
-        ["audit.html", "audit.json", *TABLES]
-    )
+    text = (out / "audit.html").read_text()
+    assert text.rstrip().endswith("</html>")
+    assert "<script" not in text
+    pictures = re.findall(r'<img src="([^"]*)" alt="[^"]', text)
+    assert 2 < len(pictures) <= 24
+    assert all(source.startswith("data:") for source in pictures)
+    links = [link for link in re.findall(r'(?:src|href)="([^"]*)"', text) if link[:5] != "data:"]
+    assert links == ["audit.json", *TABLES]
+    assert {path.name for path in out.iterdir()} == {"audit.html", *links}
     said = numbers(out)["said"]
     assert said[0] == findings.GENERATED
     assert "AUROC" in said[1] or "worth of a score" in said[1]
