@@ -18,7 +18,7 @@ import pandas as pd
 from pneumo.arguments.evaluate import parse
 from pneumo.choices import PREVALENCES
 from pneumo.data import image
-from pneumo.data.kermany import check_unpacked
+from pneumo.data.listing import check_unpacked
 from pneumo.data.sets import class_of
 from pneumo.evaluation.assessment import assess
 from pneumo.evaluation.metrics import Array

@@ -13,16 +13,9 @@ import pandas as pd
 from pneumo import untrusted
 from pneumo.data.base import DataSet
 from pneumo.data.dicom import DEFLATED, HEADER_BYTES, is_dicom
-from pneumo.data.kermany import (
-    COLUMNS,
-    SOURCES,
-    check_unpacked,
-    images_in,
-    parse_name,
-    set_folder,
-    walk,
-)
+from pneumo.data.kermany import COLUMNS, parse_name, set_folder
 from pneumo.data.labelled import normalised, one_row_a_file, shown
+from pneumo.data.listing import SOURCES, check_unpacked, images_in, walk
 from pneumo.labels import CLASS_NAMES, NORMAL, SUBTYPES
 
 log = logging.getLogger(__name__)

@@ -1,9 +1,7 @@
 """The chest X-rays of Kermany et al. (2018): patients and subtypes by the names of the files."""
 
 import logging
-import os
 import re
-import shlex
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -14,13 +12,11 @@ import pandas as pd
 
 from pneumo.data.base import DataSet
 from pneumo.data.labelled import one_row_a_file, shown
+from pneumo.data.listing import SOURCES, SUFFIXES, check_unpacked, walk
 from pneumo.labels import CLASS_NAMES, NORMAL, SUBTYPES
 
 log = logging.getLogger(__name__)
 
-SOURCES = ("train", "val", "test")
-SUFFIXES = (".jpeg", ".jpg", ".png", ".dcm", ".dicom")
-ARCHIVES = (".zip", ".tar", ".tgz", ".gz", ".xz", ".7z", ".rar")
 PATIENT_KEYS = ("person", "split_person", "series")
 UNKNOWN_NAME = ("error", "skip")
 COLUMNS = ("path", "label", "subtype", "patient", "source")
@@ -232,17 +228,6 @@ def list_images(root: Path) -> tuple[list[str], list[str]]:
     return names, left_out
 
 
-def check_unpacked(place: Path, *, name: str = "data.root") -> None:
-    """Raises ValueError if ``place``, the value of the argument ``name``, is an archive."""
-    if place.suffix.lower() not in ARCHIVES or not place.is_file():
-        return
-    zipped = place.suffix.lower() == ".zip"
-    how = f", by: python -m zipfile -e {shlex.quote(str(place))} DIR" if zipped else ""
-    raise ValueError(
-        f"{name} must be a folder; {place} is an archive. Unpack it{how}, then name its folder"
-    )
-
-
 def set_folder(root: Path) -> Path | None:
     """Returns the folder that holds train/ and test/: ``root`` or a chest_xray in it, or None."""
     candidates = (root, root / "chest_xray", root / "chest_xray" / "chest_xray")
@@ -259,66 +244,6 @@ def targets(table: pd.DataFrame, *, num_classes: int) -> np.ndarray:
             "for every image; these do not. Use two classes: model.num_classes=2"
         )
     return column.map({name: number for number, name in enumerate(names)}).to_numpy(np.int64)
-
-
-def images_in(folder: Path) -> tuple[list[str], list[str]]:
-    """Returns the names of the images in a folder, and of what else is there, both sorted.
-
-    Hidden files are in neither list; folders are not entered.
-
-    Raises:
-        ValueError: the folder cannot be read.
-    """
-    entries = _visible(folder)
-    images = [e.name for e in entries if e.name.lower().endswith(SUFFIXES) and e.is_file()]
-    return images, sorted({entry.name for entry in entries} - set(images))
-
-
-def _visible(folder: Path) -> list[os.DirEntry[str]]:
-    try:
-        entries = sorted(os.scandir(folder), key=lambda entry: entry.name)
-    except OSError as error:
-        raise ValueError(f"{folder} must be readable; it is not ({error.strerror})") from None
-    return [entry for entry in entries if not entry.name.startswith(".")]
-
-
-def walk(base: Path, sources: Sequence[str] = SOURCES) -> tuple[list[str], list[str]]:
-    """Returns the images in <source>/<label>/, sorted, and the unused names there and beside.
-
-    Folders beside are named if they hold images or the folder of a label, such as valid/.
-
-    Raises:
-        ValueError: a folder cannot be read.
-    """
-    names, left_out = [], []
-    for source in (source for source in sources if (base / source).is_dir()):
-        for label in CLASS_NAMES:
-            place = f"{source}/{label}".lstrip("/")
-            if (base / place).is_dir():
-                images, others = images_in(base / place)
-                names += [f"{place}/{name}" for name in images]
-                left_out += [f"{place}/{name}" for name in others]
-        left_out += [f"{source}/{name}" for name in _beside(base / source) if source]
-    return sorted(names), left_out + _beside(base)
-
-
-def _beside(folder: Path) -> list[str]:
-    """Returns images in ``folder`` and folders with images in it, beside those of the set."""
-    known = {*CLASS_NAMES, *SOURCES, "chest_xray", "__MACOSX"}  # Kaggle's and macOS's copies
-    entries = [entry for entry in _visible(folder) if entry.name not in known]
-    return [
-        f"{entry.name}/" if entry.is_dir() else entry.name
-        for entry in entries
-        if (_holds_images(entry) if entry.is_dir() else entry.name.lower().endswith(SUFFIXES))
-    ]
-
-
-def _holds_images(folder: os.DirEntry[str]) -> bool:
-    try:
-        names = os.listdir(folder)  # noqa: PTH208  (names will do)
-    except OSError:  # such as a disk's lost+found
-        return False
-    return any(name in CLASS_NAMES or name.lower().endswith(SUFFIXES) for name in names)
 
 
 def _check_choice(key: str, value: str, choices: Sequence[str]) -> None:

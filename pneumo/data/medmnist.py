@@ -14,7 +14,8 @@ from PIL import Image
 
 from pneumo.data.base import DataSet
 from pneumo.data.folder import UNKNOWN, Folder, folder_table
-from pneumo.data.kermany import SOURCES, Kermany
+from pneumo.data.kermany import Kermany
+from pneumo.data.listing import SOURCES
 from pneumo.labels import CLASS_NAMES
 
 ADDRESS = "https://doi.org/10.5281/zenodo.10519652"

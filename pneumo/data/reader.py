@@ -15,7 +15,7 @@ from PIL import Image
 
 from pneumo.data import dicom, dicom_header, image, pixels
 from pneumo.data.dicom_header import Header
-from pneumo.data.kermany import SUFFIXES as SUFFIXES
+from pneumo.data.listing import SUFFIXES as SUFFIXES
 
 STANDARD_INPUT = "-"
 MAX_BYTES = 512_000_000  # 100 million pixels of 16 bits are 200 MB

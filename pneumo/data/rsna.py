@@ -10,8 +10,9 @@ import pandas as pd
 from pneumo.data import dicom
 from pneumo.data.base import DataSet
 from pneumo.data.boxes import SIDES, per_image
-from pneumo.data.kermany import COLUMNS, check_unpacked
+from pneumo.data.kermany import COLUMNS
 from pneumo.data.labelled import shown
+from pneumo.data.listing import check_unpacked
 from pneumo.labels import NORMAL, PNEUMONIA
 
 IMAGES = "stage_2_train_images"

@@ -12,8 +12,9 @@ import pandas as pd
 from tqdm import tqdm
 
 from pneumo.data import dicom, image, reader
-from pneumo.data.kermany import COLUMNS, SOURCES, parse_name
+from pneumo.data.kermany import COLUMNS, parse_name
 from pneumo.data.labelled import join_duplicates
+from pneumo.data.listing import SOURCES
 from pneumo.data.reader import Radiograph
 from pneumo.data.saved_as import saved_as
 from pneumo.inference import ensemble
