@@ -9,6 +9,8 @@ from pneumo.labels import CLASS_NAMES
 
 SOURCES = ("train", "val", "test")
 SUFFIXES = (".jpeg", ".jpg", ".png", ".dcm", ".dicom")
+# Folders that are used, Kaggle's and macOS's copies, and the folder of a disk's repair
+KNOWN = {*CLASS_NAMES, *SOURCES, "chest_xray", "__MACOSX", "lost+found"}
 ARCHIVES = (".zip", ".tar", ".tgz", ".gz", ".xz", ".7z", ".rar")
 
 
@@ -47,12 +49,10 @@ def _visible(folder: Path) -> list[os.DirEntry[str]]:
 def walk(base: Path, sources: Sequence[str] = SOURCES) -> tuple[list[str], list[str]]:
     """Returns the images in <source>/<label>/, sorted, and the unused names there and beside.
 
-    Folders beside are named if they hold images or the folder of a label, such as valid/.
-
     Raises:
         ValueError: a folder cannot be read.
     """
-    names, left_out = [], []
+    names, left_out = [], _beside(base)
     for source in (source for source in sources if (base / source).is_dir()):
         for label in CLASS_NAMES:
             place = f"{source}/{label}".lstrip("/")
@@ -60,24 +60,16 @@ def walk(base: Path, sources: Sequence[str] = SOURCES) -> tuple[list[str], list[
                 images, others = images_in(base / place)
                 names += [f"{place}/{name}" for name in images]
                 left_out += [f"{place}/{name}" for name in others]
-        left_out += [f"{source}/{name}" for name in _beside(base / source) if source]
-    return sorted(names), left_out + _beside(base)
+        if source:
+            left_out += [f"{source}/{name}" for name in _beside(base / source)]
+    return sorted(names), left_out
 
 
 def _beside(folder: Path) -> list[str]:
-    """Returns images in ``folder`` and folders with images in it, beside those of the set."""
-    known = {*CLASS_NAMES, *SOURCES, "chest_xray", "__MACOSX"}  # Kaggle's and macOS's copies
-    entries = [entry for entry in _visible(folder) if entry.name not in known]
+    """Returns the images and folders (with a slash) in ``folder``, beside those of the set."""
+    entries = [entry for entry in _visible(folder) if entry.name not in KNOWN]
     return [
         f"{entry.name}/" if entry.is_dir() else entry.name
         for entry in entries
-        if (_holds_images(entry) if entry.is_dir() else entry.name.lower().endswith(SUFFIXES))
+        if entry.is_dir() or entry.name.lower().endswith(SUFFIXES)
     ]
-
-
-def _holds_images(folder: os.DirEntry[str]) -> bool:
-    try:
-        names = os.listdir(folder)  # noqa: PTH208  (names will do)
-    except OSError:  # such as a disk's lost+found
-        return False
-    return any(name in CLASS_NAMES or name.lower().endswith(SUFFIXES) for name in names)
