@@ -14,7 +14,7 @@ from pneumo import untrusted
 from pneumo.data.base import DataSet
 from pneumo.data.dicom import DEFLATED, HEADER_BYTES, is_dicom
 from pneumo.data.kermany import COLUMNS, parse_name, set_folder
-from pneumo.data.labelled import normalised, one_row_a_file, shown
+from pneumo.data.labelled import NUM_SHOWN, normalised, one_row_a_file, shown
 from pneumo.data.listing import SOURCES, check_unpacked, images_in, walk
 from pneumo.labels import CLASS_NAMES, NORMAL, SUBTYPES
 
@@ -204,7 +204,8 @@ def _checked(table: pd.DataFrame, root: Path, names: Sequence[str] | None = None
         if not (table["label"] == label).any():
             others = images_in(root / label)[1] if (root / label).is_dir() else []
             folders = [name for name in others if (root / label / name).is_dir()]
-            nested = f". Folders within {label}/ ({shown(folders)}) are not read: move their images"
+            listed = ", ".join(folders[:NUM_SHOWN])
+            nested = f". Folders within {label}/ ({listed}) are not looked into: move their images"
             raise FileNotFoundError(
                 f"data.root must hold images of both labels, in NORMAL/ and PNEUMONIA/, below "
                 f"train/, val/ and test/ or without; got none of {label} in {root}"
