@@ -8,11 +8,11 @@ import pandas as pd
 
 from pneumo import atomic
 from pneumo.data.phantom_drawing import draw_anatomy, draw_boxes, draw_radiograph
-from pneumo.data.rsna import CLASS_COLUMNS, CLASSES, IMAGES, LABEL_COLUMNS, LABELS, OPACITY, OTHERS
+from pneumo.data.rsna import IMAGES, LABEL_COLUMNS, LABELS
 from pneumo.labels import BACTERIA, VIRUS
 
 # In turn; a third of the challenge's patients has boxes, here it is half
-KINDS = ((OTHERS[0], "normal"), (OPACITY, BACTERIA), (OTHERS[1], "normal"), (OPACITY, VIRUS))
+SUBTYPES = ("normal", BACTERIA, "normal", VIRUS)
 COMPUTED = "1.2.840.10008.5.1.4.1.1.1"  # SOP class Computed Radiography (PS3.4, B.5)
 MIN_IMAGES = 24  # with fewer, a subtype has no patient with several images
 
@@ -41,18 +41,15 @@ def write(out: Path, *, num_images: int, seed: int) -> Path:
         raise FileExistsError(f"--out must be a new folder; {out} exists. Name another")
     check_numbers(num_images, seed)
     labels: list[tuple[object, ...]] = []
-    classes: list[tuple[str, str]] = []
     with atomic.replacing_folder(out) as folder:
         (folder / IMAGES).mkdir()
-        for number, (kind, subtype) in enumerate(islice(cycle(KINDS), num_images)):
+        for number, subtype in enumerate(islice(cycle(SUBTYPES), num_images)):
             patient = f"phantom-{seed}-{number:05}"
             boxes = _draw(folder / IMAGES / f"{patient}.dcm", number, subtype=subtype, seed=seed)
             corners = [(x0, y0, x1 - x0, y1 - y0) for x0, y0, x1, y1 in boxes]
             without = (patient, *4 * [None], 0)
             labels += [(patient, *box, 1) for box in corners] or [without]
-            classes += [(patient, kind)] * max(len(corners), 1)
         pd.DataFrame(labels, columns=LABEL_COLUMNS).to_csv(folder / LABELS, index=False)
-        pd.DataFrame(classes, columns=CLASS_COLUMNS).to_csv(folder / CLASSES, index=False)
     return out
 
 

@@ -1,6 +1,5 @@
 """The RSNA Pneumonia Detection Challenge: radiographs as DICOM files, boxes around opacities."""
 
-from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -17,12 +16,8 @@ from pneumo.labels import NORMAL, PNEUMONIA
 
 IMAGES = "stage_2_train_images"
 LABELS = "stage_2_train_labels.csv"  # a row a box; a patient without one has a row without numbers
-CLASSES = "stage_2_detailed_class_info.csv"  # a row for each of LABELS
 SIDES_IN_FILE = ["x", "y", "width", "height"]  # upper left corner and size, pixels
 LABEL_COLUMNS = ["patientId", *SIDES_IN_FILE, "Target"]
-CLASS_COLUMNS = ["patientId", "class"]
-OPACITY = "Lung Opacity"  # the class of patients with boxes
-OTHERS = ("Normal", "No Lung Opacity / Not Normal")  # those of patients without
 
 
 @dataclass(frozen=True)
@@ -42,15 +37,15 @@ class Rsna(DataSet):
         """Returns the challenge's images and boxes in the folder ``root``.
 
         Raises:
-            FileNotFoundError: it lacks the tables or the images.
+            FileNotFoundError: it lacks the table or the images.
             ValueError: it is an archive.
         """
         folder = Path(root).expanduser()
         check_unpacked(folder)
-        missing = [name for name in (LABELS, CLASSES, IMAGES) if not (folder / name).exists()]
+        missing = [name for name in (LABELS, IMAGES) if not (folder / name).exists()]
         if missing:
             raise FileNotFoundError(
-                f"data.root must hold {LABELS}, {CLASSES} and the folder {IMAGES}; {root} lacks "
+                f"data.root must hold {LABELS} and the folder {IMAGES}; {root} lacks "
                 f"{', '.join(missing)}. The set is at "
                 "https://www.kaggle.com/c/rsna-pneumonia-detection-challenge; generated images in "
                 "its layout: python -m pneumo.data.phantom --layout rsna --out DIR"
@@ -74,8 +69,7 @@ class Rsna(DataSet):
         Subtypes of pneumonia are unknown, and the set has no split of its own.
 
         Raises:
-            FileNotFoundError: a table or the images are missing.
-            ValueError: the tables are broken, or contradict each other or the images.
+            ValueError: the table is broken or contradicts the images.
         """
         labels = read_labels(self.root).drop_duplicates("patientId").sort_values("patientId")
         label = np.where(labels["Target"] == 1, PNEUMONIA, NORMAL)
@@ -113,26 +107,33 @@ def path_of(patient: str) -> str:
 
 
 def read_labels(root: Path) -> pd.DataFrame:
-    """Returns LABEL_COLUMNS, a row a box, checked against CLASSES and the images.
+    """Returns LABEL_COLUMNS, a row a box, checked against the images.
 
     Patients without boxes have a row with NaN for its numbers and 0 for Target.
 
     Raises:
         ValueError: a rule is broken; the first patients that break it are named.
     """
-    labels = _read(root / LABELS, LABEL_COLUMNS)
-    classes = _read(root / CLASSES, CLASS_COLUMNS)
+    path = root / LABELS
     try:
-        labels[LABEL_COLUMNS[1:]] = labels[LABEL_COLUMNS[1:]].apply(pd.to_numeric)
+        labels = pd.read_csv(path, dtype={"patientId": str})
     except ValueError as error:
-        raise ValueError(f"{root / LABELS} must have numbers after patientId: {error}") from None
+        raise ValueError(f"{path} must be a table; it is broken: {error}") from None
+    if missing := [name for name in LABEL_COLUMNS if name not in labels]:
+        raise ValueError(
+            f"{path} must have the columns {', '.join(LABEL_COLUMNS)}; it lacks {missing}"
+        )
+    labels = labels[LABEL_COLUMNS]
+    try:
+        labels = labels.astype(dict.fromkeys(LABEL_COLUMNS[1:], np.float64))
+    except ValueError as error:
+        raise ValueError(f"{path} must have numbers after patientId: {error}") from None
     _check_rows(labels)
-    _check_classes(labels, classes)
     stored, listed = {path.stem for path in (root / IMAGES).glob("*.dcm")}, {*labels["patientId"]}
     _refuse(
         sorted(listed - stored),
         f"each patient of {LABELS} must have an image in {IMAGES}",
-        "Download the images again, or remove its rows from both tables",
+        "Download the images again, or remove its rows",
     )
     _refuse(
         sorted(stored - listed),
@@ -143,10 +144,12 @@ def read_labels(root: Path) -> pd.DataFrame:
 
 
 def _check_rows(labels: pd.DataFrame) -> None:
+    labels = labels.assign(patientId=labels["patientId"].fillna(""))
     patient, target = labels["patientId"], labels["Target"]
     filled = labels[SIDES_IN_FILE].notna()
     flat = ~(labels[["width", "height"]] > 0).all(axis=1)
     rules = (
+        (~patient.str.fullmatch(r"[\w.-]+"), "patientId must be the name of an image"),
         (~target.isin([0, 1]), "Target must be 0 or 1"),
         (
             (filled.any(axis=1) != (target == 1)) | (filled.any(axis=1) != filled.all(axis=1)),
@@ -163,45 +166,7 @@ def _check_rows(labels: pd.DataFrame) -> None:
         _refuse(patient[broken], f"{LABELS}: {rule}", "Correct or remove its row")
 
 
-def _check_classes(labels: pd.DataFrame, classes: pd.DataFrame) -> None:
-    allowed = classes["class"].isin([OPACITY, *OTHERS])
-    again = f"Download {CLASSES} again from the challenge"
-    _refuse(
-        classes.loc[~allowed, "patientId"],
-        f"class of {CLASSES} must be one of {', '.join((OPACITY, *OTHERS))}",
-        again,
-    )
-    pairs = classes.drop_duplicates(CLASS_COLUMNS)
-    twice = pairs.loc[pairs["patientId"].duplicated(), "patientId"]
-    _refuse(twice, f"a patient must have one class in {CLASSES}", again)
-    opaque = pairs.set_index("patientId")["class"] == OPACITY
-    target = labels.drop_duplicates("patientId").set_index("patientId")["Target"] == 1
-    both = pd.DataFrame({"opaque": opaque, "target": target})
-    wrong = both.isna().any(axis=1) | (both["opaque"] != both["target"])
-    _refuse(
-        both.index[wrong],
-        f"{LABELS} and {CLASSES} must have the same patients, those of class {OPACITY} with boxes",
-        "Download both again from the challenge",
-    )
-
-
-def _read(path: Path, columns: Sequence[str]) -> pd.DataFrame:
-    try:
-        table = pd.read_csv(path, dtype=str, na_values=[""], keep_default_na=False)
-    except ValueError as error:
-        raise ValueError(f"{path} must be a table; it is broken: {error}") from None
-    again = f"Download {path.name} again from the challenge"
-    if missing := [name for name in columns if name not in table]:
-        raise ValueError(f"{path} must have the columns {', '.join(columns)}; it lacks {missing}")
-    if table.empty:
-        raise ValueError(f"{path} must have rows; it has none. {again}")
-    names = table["patientId"].fillna("")
-    bad = names[~names.str.fullmatch(r"[\w.-]+")]
-    _refuse(bad, f"patientId of {path.name} must be the name of an image", again)
-    return table[list(columns)]
-
-
-def _refuse(patients: "pd.Series[str] | pd.Index[str] | list[str]", rule: str, way: str) -> None:
+def _refuse(patients: "pd.Series[str] | list[str]", rule: str, way: str) -> None:
     """Raises ValueError with a rule and the first of the patients that break it, if any."""
     names = list(dict.fromkeys(patients))
     if names:
