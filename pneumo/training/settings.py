@@ -12,7 +12,7 @@ from pneumo.training.config import BOX_SCORES, Config, OwnModel
 
 CLASSIFIERS_OWN = (".ProgressiveResize", ".Finetune")  # callbacks
 DETECTOR = "pneumo.models.detector.Detector"
-AUTO, KERMANY = "pneumo.data.base.auto", "pneumo.data.base.kermany"
+AUTO, KERMANY = "pneumo.data.sets.auto", "pneumo.data.kermany.Kermany.open"
 GET_SET = ". Get the set with python -m pneumo.download, or train on generated images: data=phantom"
 NEEDED_BY = {  # packages that loggers import when they are built, and how pip names them
     "pytorch_lightning.loggers.WandbLogger": ("wandb", "wandb"),
