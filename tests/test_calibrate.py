@@ -9,8 +9,10 @@ from PIL import Image
 
 from pneumo import api, calibrate, predict
 from pneumo.data import phantom
-from pneumo.inference import ensemble, local_calibration
+from pneumo.inference import local_calibration
+from pneumo.inference.networks import Networks
 from pneumo.runs import pretrained
+from pneumo.runs.run import Run
 
 FOLDER = pretrained.find(pretrained.DEFAULT)
 Capture = pytest.CaptureFixture[str]
@@ -58,7 +60,7 @@ def test_a_threshold_is_written_beside_the_run_and_used_when_named(
     assert float(row["threshold"]) == found["threshold"]
     # never replaced without asking
     assert calibrate.main([str(run), "--data", str(local)]) == 2
-    assert "must not be there yet" in capsys.readouterr().err
+    assert "must not exist yet" in capsys.readouterr().err
     assert calibrate.main([str(run), "--data", str(local), "--youden", "--replace"]) == 0
     assert json.loads(path.read_text())["rule"] == "the greatest Youden index"
 
@@ -92,7 +94,7 @@ def test_draws_that_do_not_count_are_told(
     run: Path, local: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(local_calibration, "DRAWS", 100)
-    found = calibrate.calibrate(run, local)
+    found = local_calibration.calibrate(Run.open(run), local)
     assert found["curve"][0]["draws"] < 100
     shown = calibrate.text(found)
     assert max(map(len, shown.splitlines())) <= 80
@@ -142,7 +144,7 @@ def unscored(monkeypatch: pytest.MonkeyPatch) -> None:
     def score(*_: object) -> None:
         pytest.fail("an image was scored")
 
-    monkeypatch.setattr(calibrate, "score_files", score)
+    monkeypatch.setattr(Networks, "score_files", score)
 
 
 @pytest.mark.usefixtures("unscored")
@@ -215,7 +217,7 @@ def test_prediction_sets_are_a_column_and_say_where_they_fail(
     shown = capsys.readouterr()
     (row,) = csv.DictReader(io.StringIO(shown.out))
     assert row["prediction_set"] in ("NORMAL", "PNEUMONIA", "both", "neither")
-    val = ensemble.read(FOLDER).of_split("val")
+    val = Run.open(FOLDER).of_split("val")
     normal, sick = val.groupby("label")["group"].nunique()
     assert f"on an image each of {normal} NORMAL and {sick} PNEUMONIA validation" in shown.err
     assert normal + sick < len(val)

@@ -4,7 +4,7 @@ import re
 import shutil
 import subprocess
 import sys
-from dataclasses import replace
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -18,40 +18,31 @@ from PIL import Image
 from pneumo.arguments.export import EXAMPLE
 from pneumo.data import image, reader
 from pneumo.evaluation.operating_point import OperatingPoint
-from pneumo.export import _properties, main
-from pneumo.inference import ensemble, onnx_model
+from pneumo.export import main
+from pneumo.inference import onnx_model
+from pneumo.inference.networks import Networks
+from pneumo.inference.onnx_export import properties
+from pneumo.labels import CLASS_NAMES
 from pneumo.models.unet_encoder import Encoder
 from pneumo.models.views import Views
 from pneumo.report import model_card
-from pneumo.runs import checkpoint, finished
-from tests.conftest import SMALL
+from pneumo.runs.metrics import read_metrics
+from pneumo.runs.run import Run
 
 pytestmark = pytest.mark.slow  # all of it stands on a run that is trained first
 
 
-@pytest.fixture(scope="module")
-def run(phantoms: Path, cache_dir: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A finished run with a validation split; only for reading."""
-    from pneumo.train import main as train
-
-    folder = tmp_path_factory.mktemp("export") / "run"
+@pytest.fixture(scope="module", autouse=True)
+def _environment(phantoms: Path, cache_dir: Path) -> Iterator[None]:
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("PNEUMO_DATA", str(phantoms))
         patch.setenv("PNEUMO_CACHE", str(cache_dir))
-        patch.setattr(
-            sys,
-            "argv",
-            [
-                "train",
-                f"hydra.run.dir={folder}",
-                "trainer.max_epochs=2",
-                "protocol=holdout",
-                "views.mirror=true",
-                *SMALL,
-            ],
-        )
-        train()
-    return folder
+        yield
+
+
+@pytest.fixture(scope="module")
+def run(_environment: None, finished_run: Path) -> Path:
+    return finished_run
 
 
 @pytest.fixture
@@ -78,7 +69,7 @@ def test_export_writes_the_file_and_the_card_and_nothing_else(exported: Path) ->
 
 
 def test_metadata_say_what_is_needed(exported: Path, run: Path) -> None:
-    found, metrics = about(exported / "model.onnx"), finished.read_metrics(run)
+    found, metrics = about(exported / "model.onnx"), read_metrics(run)
     assert found["classes"] == "NORMAL,PNEUMONIA"
     assert (found["image_size"], found["aspect"]) == ("64", "stretch")
     assert json.loads(found["preprocessing"]) == metrics["preprocessing"]
@@ -110,21 +101,23 @@ def test_example_is_ten_lines_and_needs_no_torch(
         text=True,
         check=True,
     ).stdout.splitlines()
-    one = checkpoint.load(run)
+    opened = Run.open(run)
     prepared = image.prepare(Path(radiographs[0]).read_bytes(), size=64)
-    wanted = onnx_model.network_answers(one.network, one.views, prepared)[1]
-    for line, name, value in zip(told, one.classes, wanted, strict=False):
+    wanted = onnx_model.network_outputs(opened.network(), opened.views, prepared)[1]
+    for line, name, value in zip(told, CLASS_NAMES, wanted, strict=False):
         assert line.partition(": ")[0] == name
         assert float(line.partition(": ")[2]) == pytest.approx(value, abs=0.02)
 
 
-def test_training_and_use_average_the_same_views(run: Path, phantoms: Path) -> None:
-    rows = ensemble.read(run).of_split("test")[:6]
+def test_training_and_use_average_the_same_views(
+    run: Path, phantoms: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    rows = Run.open(run).of_split("test")[:6]
     names = [str(phantoms / path) for path in rows["path"]]
-    networks = ensemble.Networks([run], checkpoint="best", device="cpu")
+    networks = Networks([Run.open(run)], checkpoint="best", device="cpu")
     scored = networks.score(list(reader.read_all(names, shapes=networks.shapes, threads=1)))
     np.testing.assert_allclose(scored.pneumonia[0], rows["p_pneumonia"], atol=1e-5)
-    networks.trained = [replace(networks.trained[0], views=Views())]
+    monkeypatch.setattr(Run, "views", Views())
     other = networks.score(list(reader.read_all(names, shapes=networks.shapes, threads=1)))
     assert not np.allclose(other.pneumonia[0], rows["p_pneumonia"], atol=1e-5)
 
@@ -144,11 +137,11 @@ def test_the_graph_prepares_and_averages_as_the_training_does(aspect: str, views
         pixels = np.full(size, rng.integers(256), np.uint8)
         pixels[: size[0] // 2] = rng.integers(0, 256, (size[0] // 2, size[1]))
         prepared = image.resize(pixels, size=32, aspect=aspect)
-        got = onnx_model.answers(session, pixels)
+        got = onnx_model.onnx_outputs(session, pixels)
         assert got.shape == (2, 3)
-        wanted = onnx_model.network_answers(network, views, prepared)
+        wanted = onnx_model.network_outputs(network, views, prepared)
         np.testing.assert_allclose(got, wanted, atol=0.02)
-        same = onnx_model.answers(session, prepared)
+        same = onnx_model.onnx_outputs(session, prepared)
         np.testing.assert_allclose(same, wanted, atol=1e-4)
     both = session.run(["probability"], {"image": np.stack([prepared, prepared])[:, None]})[0]
     np.testing.assert_allclose(both[0], both[1], atol=1e-6)
@@ -157,8 +150,8 @@ def test_the_graph_prepares_and_averages_as_the_training_does(aspect: str, views
 def test_an_answer_too_far_off_is_refused(
     run: Path, radiographs: list[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: Any
 ) -> None:
-    true = onnx_model.network_answers
-    monkeypatch.setattr(onnx_model, "network_answers", lambda *given: true(*given) + 0.1)
+    true = onnx_model.network_outputs
+    monkeypatch.setattr(onnx_model, "network_outputs", lambda *given: true(*given) + 0.1)
     assert main([str(run), "--out", str(tmp_path / "new"), "--check", radiographs[0]]) == 2
     assert "ONNX Runtime must agree with the network" in capsys.readouterr().err
     assert not (tmp_path / "new").exists()
@@ -225,8 +218,8 @@ BROKEN = {
     "older schema": "must have schema",
     "half-written": "metrics.json; .* has none",
     "other network": "does not fit its configuration",
-    "no checkpoint": "no file",
-    "another split": "by its digest",
+    "no checkpoint": "there is no",
+    "another split": "whose digest is in",
     "lacks versions": "lacks 'versions'",
     "empty": "does not",
 }
@@ -259,17 +252,19 @@ def test_interrupted_says_so(
     def stop(*_: object, **__: object) -> None:
         raise KeyboardInterrupt
 
-    monkeypatch.setattr("pneumo.export.load", stop)
+    monkeypatch.setattr("pneumo.export.export", stop)
     assert main([str(run), "--out", str(tmp_path / "out")]) == 130
 
 
 def test_without_validation_nothing_is_pretended(run: Path) -> None:
-    one = checkpoint.load(run)
-    found = _properties(one, "last", model_card.NOT_BEST, "0")
+    opened = Run.open(run)
+    network = opened.network()
+    found = properties(opened, network, "last", model_card.NOT_BEST)
     assert found["operating_point"].startswith("none: ")
     assert not {"operating_threshold", "temperature"} & set(found)
     assert found["epoch_chosen_on"] == "none"
-    assert "operating_threshold" in _properties(one, "best", OperatingPoint(0.5, 1.0, 10, 0.7), "0")
+    point = OperatingPoint(0.5, 1.0, 10, 0.7)
+    assert "operating_threshold" in properties(opened, network, "best", point)
 
 
 def test_radiographs_of_any_format_are_checked(run: Path, tmp_path: Path) -> None:

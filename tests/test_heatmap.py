@@ -16,36 +16,26 @@ from pneumo.inference import heatmap_images, saliency
 from pneumo.inference.heatmap_images import unprepared
 from pneumo.inference.saliency import LogOdds
 from pneumo.models.unet_encoder import Encoder
-from pneumo.runs import checkpoint, run_folder
-from tests.conftest import SMALL
+from pneumo.runs import run_folder
+from pneumo.runs.run import Run
+from pneumo.runs.writer import RunWriter
 
 pytestmark = pytest.mark.slow  # all of it stands on a run that is trained first
 
 SIDE = 64
 
 
-@pytest.fixture(scope="module")
-def run(phantoms: Path, cache_dir: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A finished run; only for reading."""
-    from pneumo.train import main as train
-
-    folder = tmp_path_factory.mktemp("heatmap") / "run"
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setenv("PNEUMO_DATA", str(phantoms))
-        patch.setenv("PNEUMO_CACHE", str(cache_dir))
-        patch.setattr(
-            sys,
-            "argv",
-            [
-                "train",
-                f"hydra.run.dir={folder}",
-                "trainer.max_epochs=2",
-                "views.mirror=true",
-                *SMALL,
-            ],
-        )
-        train()
-    return folder
+@pytest.fixture
+def run(
+    finished_run: Path,
+    phantoms: Path,
+    cache_dir: Path,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> Path:
+    monkeypatch.setenv("PNEUMO_DATA", str(phantoms))
+    monkeypatch.setenv("PNEUMO_CACHE", str(cache_dir))
+    return Path(shutil.copytree(finished_run, tmp_path / "run"))
 
 
 @pytest.fixture
@@ -170,10 +160,10 @@ def test_command_writes_a_picture_for_each_radiograph(
     listed = json.loads((out / "heatmaps.json").read_text())
     assert [row["picture"] for row in listed["images"]] == pictures[::-1]  # in the order asked for
     assert str(tmp_path) not in json.dumps(listed)
-    one = checkpoint.load(run)
+    opened = Run.open(run)
     prepared = image.prepare((radiographs / "radiograph.jpeg").read_bytes(), size=SIDE)
     with torch.no_grad():
-        wanted = one.views.logits(one.network, torch.tensor(prepared)[None, None].float())
+        wanted = opened.views.logits(opened.network(), torch.tensor(prepared)[None, None].float())
     sick = float(wanted.softmax(1)[0, 1])
     assert listed["images"][0]["probability"] == pytest.approx(sick, abs=1e-5)
 
@@ -295,9 +285,7 @@ def test_a_broken_run_and_an_empty_folder_are_told_in_one_line(
 def test_a_missing_extra_is_named(
     run: Path, radiographs: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: Any
 ) -> None:
-    monkeypatch.delitem(sys.modules, "pneumo.inference.saliency", raising=False)
-    monkeypatch.delattr("pneumo.inference.saliency", raising=False)
-    monkeypatch.setitem(sys.modules, "captum.attr", None)
+    monkeypatch.setitem(sys.modules, "captum", None)
     assert main([str(run), str(radiographs), "--out", str(tmp_path / "out")]) == 2
     assert "pip install 'pneumo[heatmap]'" in capsys.readouterr().err
     assert not (tmp_path / "out").exists()
@@ -324,11 +312,11 @@ def test_the_picture_says_file_decision_and_threshold(
         return b""
 
     monkeypatch.setattr(heatmap_images, "_draw", draw)
-    one = checkpoint.load(run)
+    opened = Run.open(run)
     for threshold, called in ((0.0, "PNEUMONIA"), (1.0, "NORMAL")):
         for name in ("NORMAL", "PNEUMONIA"):
             request = heatmap_images.make_request(
-                one, checkpoint="best", class_name=name, threshold=threshold
+                opened, checkpoint="best", class_name=name, threshold=threshold
             )
             heatmap_images.explain(request, noise().astype(np.uint8), name="folder/a.png")
             file, decision, _, worth = legends[-1].splitlines()
@@ -337,9 +325,9 @@ def test_the_picture_says_file_decision_and_threshold(
             assert decision.endswith(f"threshold {threshold:.3f}")
             assert worth.startswith("Not scored: run with --score")
     point = {"operating_point": {"threshold": 0.85, "fixed_on": "val"}}
-    one.metrics["assessment"] = point
-    assert heatmap_images.make_request(one, checkpoint="best").threshold == 0.85
-    assert heatmap_images.make_request(one, checkpoint="last").threshold == 0.5
+    opened.metrics["assessment"] = point
+    assert heatmap_images.make_request(opened, checkpoint="best").threshold == 0.85
+    assert heatmap_images.make_request(opened, checkpoint="last").threshold == 0.5
 
 
 def test_the_picture_says_what_such_maps_are_worth(
@@ -352,14 +340,12 @@ def test_the_picture_says_what_such_maps_are_worth(
     about = {"class": "PNEUMONIA", "checkpoint": "best", "method": "occlusion"}
 
     def legend(*, method: str = "occlusion", score: bool = False) -> str:
-        request = heatmap_images.make_request(
-            checkpoint.load(copy), checkpoint="best", method=method
-        )
+        request = heatmap_images.make_request(Run.open(copy), checkpoint="best", method=method)
         heatmap_images.explain(request, noise().astype(np.uint8), score=score)
         return legends[-1]
 
     for low, verdict in ((0.01, "+0.100, better"), (-0.01, "+0.100, no better")):
-        run_folder.write_maps(copy, about | {"mean": numbers | {"gap_low": low}})
+        RunWriter(copy).write_maps(about | {"mean": numbers | {"gap_low": low}})
         assert f"deletion gap {verdict} than random order" in legend()
     assert "On 32 test images (2 flat): " in legend()
     assert "Not scored: run with --score" in legend(method="integrated")

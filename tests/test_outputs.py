@@ -50,8 +50,8 @@ def commands(place: Path, radiograph: str, phantoms: Path) -> dict[str, Callable
 def write_model(place: Path) -> int:
     """Writes what export does; the ONNX file itself takes seconds."""
     model_path = place / export.FILE
-    about = {export.card_path(model_path): "card", export.checklists_path(model_path): "lists"}
-    export._write(model_path, os.urandom(9), about)
+    paths = (model_path, export.card_path(model_path), export.checklists_path(model_path))
+    export._write(paths, [os.urandom(9), b"card", b"lists"])
     return 0
 
 

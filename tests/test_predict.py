@@ -22,8 +22,11 @@ from pneumo.data import image, phantom, pixels, reader
 from pneumo.data.kermany import index
 from pneumo.evaluation import metrics
 from pneumo.inference import ensemble, ood
+from pneumo.inference.networks import Networks, Scored, batches
 from pneumo.runs import run_folder
-from tests.conftest import ROOT, SMALL
+from pneumo.runs.run import Run
+from pneumo.runs.weights import weights_digest
+from tests.conftest import ROOT
 
 pytestmark = pytest.mark.slow  # all of it stands on a run that is trained first
 
@@ -38,22 +41,10 @@ def _environment(phantoms: Path, cache_dir: Path) -> Iterator[None]:
         yield
 
 
-def fit(run_dir: Path, *settings: str) -> Path:
-    """Trains a small network into ``run_dir``."""
-    from pneumo.train import main
-
-    with pytest.MonkeyPatch.context() as patch:
-        patch.chdir(run_dir.parent)
-        patch.setattr(sys, "argv", ["train", f"hydra.run.dir={run_dir.name}", *SMALL, *settings])
-        main()
-    return run_dir
-
-
 @pytest.fixture(scope="module")
-def finished(_environment: None, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A run with a validation split; only for reading, but for its reference.npz."""
-    folder = tmp_path_factory.mktemp("runs") / "holdout"
-    return fit(folder, "protocol=holdout", "trainer.max_epochs=5", "optimizer.lr=0.005")
+def finished(finished_run: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A copy of ``finished_run``, in which reference.npz may be written."""
+    return Path(shutil.copytree(finished_run, tmp_path_factory.mktemp("runs") / "run"))
 
 
 @pytest.fixture
@@ -84,14 +75,14 @@ def png(pixels: np.ndarray) -> bytes:
 def test_probabilities_are_those_of_the_training(
     finished: Path, phantoms: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    known = ensemble.read(finished).of_split("test")
+    known = Run.open(finished).of_split("test")
     assert call(finished, *(phantoms / path for path in known["path"])) == 0
     found = table(capsys.readouterr().out)
     assert [row["path"] for row in found] == [str(phantoms / path) for path in known["path"]]
     p = np.array([float(row["p_pneumonia"]) for row in found])
     np.testing.assert_allclose(p, known["p_pneumonia"], atol=1e-5)
     np.testing.assert_allclose(1 - p, [float(row["p_normal"]) for row in found], atol=1e-12)
-    fixed = ensemble.mean_operating_point([ensemble.read(finished)])
+    fixed = ensemble.mean_operating_point([Run.open(finished)])
     assert not isinstance(fixed, str)
     assert {row["threshold_from"] for row in found} == {"validation"}
     for row, value in zip(found, p, strict=True):
@@ -104,10 +95,10 @@ def test_probabilities_are_those_of_the_training(
 def test_batches_and_threads_change_nothing(finished: Path, paths: list[str]) -> None:
     found = []
     for batch_size, threads in ((1, 1), (3, 2), (32, 3)):
-        networks = ensemble.Networks([finished], checkpoint="best", device="cpu")
+        networks = Networks([Run.open(finished)], checkpoint="best", device="cpu")
         stream = reader.read_all(paths, shapes=networks.shapes, threads=threads)
-        batches = ensemble.batches(stream, batch_size=batch_size)
-        found.append(np.concatenate([networks.score(b).pneumonia for b in batches], axis=1))
+        scored = [networks.score(b) for b in batches(stream, batch_size=batch_size)]
+        found.append(np.concatenate([each.pneumonia for each in scored], axis=1))
     np.testing.assert_allclose(found[0], found[1], atol=1e-6)
     np.testing.assert_allclose(found[0], found[2], atol=1e-6)
 
@@ -116,7 +107,7 @@ def test_batches_and_threads_change_nothing(finished: Path, paths: list[str]) ->
 def test_gpu_and_cpu_agree(finished: Path, paths: list[str]) -> None:
     both = []
     for device in ("cpu", "cuda"):
-        networks = ensemble.Networks([finished], checkpoint="best", device=device)
+        networks = Networks([Run.open(finished)], checkpoint="best", device=device)
         batch = list(reader.read_all(paths, shapes=networks.shapes, threads=2))
         both.append(networks.score(batch).pneumonia)
     np.testing.assert_allclose(both[0], both[1], atol=1e-4)
@@ -222,7 +213,7 @@ def test_folder_of_pictures_must_be_ours_and_of_one_run(
         assert call(finished, radiograph, "--heatmap", folder, "--out", out) == 2
         assert "error: --heatmap must" in capsys.readouterr().err
     assert call(finished, run, radiograph, "--heatmap", tmp_path / "maps", "--out", out) == 2
-    assert "--heatmap shows where one network looked" in capsys.readouterr().err
+    assert "--heatmap is of one network" in capsys.readouterr().err
     assert not out.exists()
     assert not (tmp_path / "maps").exists()
 
@@ -320,7 +311,7 @@ def test_output_is_whole_or_not_at_all(
         raise KeyboardInterrupt
 
     with monkeypatch.context() as patch:
-        patch.setattr(ensemble.Networks, "score", stop)
+        patch.setattr(Networks, "score", stop)
         assert call(finished, *paths, "--out", out) == 130
     assert out.read_text() == "before"
     assert [path.name for path in tmp_path.iterdir()] == ["a.csv"]
@@ -427,7 +418,7 @@ def _pipe(name: str) -> Any:
         ),
         (_foreign, "names os.system, which is not run"),
         (_older, "must have schema 1; got 0"),
-        (_other_split, "must be the split that metrics.json names"),
+        (_other_split, "must be the split whose digest is in metrics.json"),
         (_pickle, "must be a checkpoint of weights only"),
         (_half(run_folder.BEST), "must be a checkpoint of weights only"),
         (_half("metrics.json"), "must be JSON; it is broken"),
@@ -454,7 +445,7 @@ def test_an_unknown_user_in_the_configuration_ends_nothing(run: Path, paths: lis
     _setting("data", "source", {"_target_": "pneumo.data.base.kermany", "root": "~nosuchuser/x"})(
         run
     )
-    assert ensemble.own_images(ensemble.read(run)) is None
+    assert Run.open(run).images() is None
     assert call(run, *paths, "--out", run.parent / "a.csv") == 0
 
 
@@ -535,7 +526,7 @@ def test_distance_ranks_what_is_no_radiograph_behind_radiographs(
     finished: Path, phantoms: Path, tmp_path: Path
 ) -> None:
     """The score of the flag: AUROC of odd pictures against radiographs of new patients."""
-    networks = ensemble.Networks([finished], checkpoint="best", device="cpu")
+    networks = Networks([Run.open(finished)], checkpoint="best", device="cpu")
     size, aspect = networks.shapes[0]
     fresh = phantom.generate(
         tmp_path / "fresh", num_images=60, seed=9, num_workers=1, progress=False
@@ -545,12 +536,10 @@ def test_distance_ranks_what_is_no_radiograph_behind_radiographs(
         found = [reader.read(str(path), shapes=[(size, aspect)]) for path in paths]
         return np.stack([radiograph.prepared[size, aspect] for radiograph in found])
 
-    own = prepared(
-        [phantoms / path for path in sorted(ensemble.read(finished).predictions["path"])]
-    )
+    own = prepared([phantoms / path for path in sorted(Run.open(finished).scored["path"])])
     new = prepared([fresh / path for path in index(fresh)["path"]])
 
-    def score(pictures: np.ndarray) -> ensemble.Scored:
+    def score(pictures: np.ndarray) -> Scored:
         batch = [reader.Radiograph("", {(size, aspect): np.ascontiguousarray(p)}) for p in pictures]
         return networks.score(batch)
 
@@ -600,7 +589,7 @@ def test_reference_is_made_once_and_anew_for_other_weights(
 def test_training_leaves_the_reference_that_predict_would_make(
     run: Path, paths: list[str], capsys: pytest.CaptureFixture[str]
 ) -> None:
-    digest = ensemble.weights_digest(ensemble.Networks([run], checkpoint="best").trained[0].network)
+    digest = weights_digest(Networks([Run.open(run)], checkpoint="best").networks[0])
     left = ood.load(run / "reference.npz", weights_sha256=digest)
     (run / "reference.npz").unlink()
     assert call(run, *paths) == 0
@@ -623,7 +612,7 @@ def test_without_the_runs_images_the_test_of_features_is_left_out(
     monkeypatch.setenv("PNEUMO_DATA", str(tmp_path / "gone"))
     assert call(run, *paths) == 0
     captured = capsys.readouterr()
-    assert "note: ood speaks of files only" in captured.err
+    assert "note: ood is of files only" in captured.err
     assert {row["ood_score"] for row in table(captured.out)} == {""}
     assert not (run / "reference.npz").exists()
 
@@ -646,7 +635,7 @@ def test_cuda_that_is_not_there_is_named(finished: Path, paths: list[str]) -> No
     if torch.cuda.is_available():
         pytest.skip("there is a GPU")
     with pytest.raises(ValueError, match="--device cuda needs a GPU"):
-        ensemble.Networks([finished], checkpoint="best", device="cuda")
+        Networks([Run.open(finished)], checkpoint="best", device="cuda")
 
 
 def test_options_may_stand_anywhere(finished: Path, paths: list[str], tmp_path: Path) -> None:
@@ -758,7 +747,7 @@ def test_a_cut_table_of_predictions_is_an_error(
         assert "must have a row for each of the" in capsys.readouterr().err
     (broken / "predictions.csv").write_text("".join(lines)[:-10])  # half a number is one, too
     assert call(broken, paths[0]) == 2
-    assert "must end with a whole line; it is cut off" in capsys.readouterr().err
+    assert "must end with a whole line; it is truncated" in capsys.readouterr().err
 
 
 def test_predict_needs_no_matplotlib() -> None:

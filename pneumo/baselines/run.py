@@ -18,8 +18,9 @@ from pneumo.data.base import DataSet
 from pneumo.data.kermany import targets
 from pneumo.evaluation.metrics import Array, confusion, scores
 from pneumo.runs import run_folder
+from pneumo.runs.writer import RunWriter
 from pneumo.training import metadata
-from pneumo.training.fit import keep_split, open_data_set, read_data
+from pneumo.training.fit import open_data_set, read_data
 
 log = logging.getLogger("pneumo")
 
@@ -34,7 +35,8 @@ def fit(config: dict[str, Any], run_dir: Path, *, start: float | None = None) ->
     start = time.monotonic() if start is None else start
     data_set = open_data_set(config)
     table, images = read_data(config, data_set)
-    digest = keep_split(run_dir, table)
+    writer = RunWriter(run_dir)
+    digest = writer.write_split(table)
     facts = describe(config, data_set, table, digest)
     log.info("%s: a baseline of scikit-learn, no network", facts["model"])
     metadata.announce_splits(facts)
@@ -46,15 +48,14 @@ def fit(config: dict[str, Any], run_dir: Path, *, start: float | None = None) ->
         probability = baseline.fit(table, images.images, root=data_set.root, seed=config["seed"])
     training = time.monotonic() - before
     predictions = prediction_table(table, probability)
-    run_folder.write_table(run_dir / "predictions.csv", predictions)
+    writer.write_table(run_folder.PREDICTIONS, predictions)
     best: dict[str, Any] = {"epoch": 0, **score_splits(table, probability)}
     found = metadata.assessment(
         table, predictions, root=data_set.root, protocol=config["protocol"]["name"]
     )
     seconds = {"train": training, "total": time.monotonic() - start}
     metrics = {**facts, "best": best, "last": best, "history": [], "assessment": found}
-    run_folder.write_json(run_dir / "metrics.json", {**metrics, "seconds": seconds})
-    run_folder.write_status(run_dir, "done", epoch=1, max_epochs=1)
+    writer.finish({**metrics, "seconds": seconds}, epochs=1, max_epochs=1)
     log.info("")
     log.info("Test split (95 % intervals):")
     metadata.show_scores(found["scores"])

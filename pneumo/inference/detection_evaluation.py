@@ -1,7 +1,6 @@
-"""Finished detectors scored on their own test split, alone and fused; what evaluate prints."""
+"""The scores of finished detectors on their own test split, alone and fused, and their text."""
 
 from collections.abc import Sequence
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -9,22 +8,22 @@ import numpy as np
 from pneumo import cli
 from pneumo.evaluation.detection_assessment import MAP_SENTENCE, SCORES, assess
 from pneumo.inference import fusion
-from pneumo.runs import detection_run, run_folder
-from pneumo.runs.detection_run import ImageBoxes
+from pneumo.runs import run_folder
+from pneumo.runs.run import Run
+from pneumo.runs.tables import ImageBoxes
 
 TABLES = (("challenge", "f1", "auroc"), ("precision", "recall", "map_50"))
 WIDTH = 20  # columns of a number and its interval
 
 
-def evaluate(run_dirs: Sequence[Path]) -> dict[str, Any]:
-    """Returns what ``--out`` writes: each detector, and of several their fusions, scored alike.
+def evaluate(runs: Sequence[Run]) -> dict[str, Any]:
+    """Returns the scores of each detector, and of the fusions of several.
 
     Raises:
         FileNotFoundError, ValueError: a run is broken, or has no test images; the runs have none in
             common.
     """
-    run_folder.check_named_once(run_dirs)
-    runs = [detection_run.read(run_dir, name=str(run_dir)) for run_dir in run_dirs]
+    run_folder.check_named_once([run.run_dir for run in runs])
     if len(runs) == 1:
         tests, what, left_out = [runs[0].boxes.of_split("test")], "the test split", 0
     else:
@@ -36,7 +35,7 @@ def evaluate(run_dirs: Sequence[Path]) -> dict[str, Any]:
             f"a run must have test images to be scored on; {runs[0].name} has none. Name a run "
             "whose split.csv has a test split"
         )
-    notes = [str(n) for n in dict.fromkeys(r.metrics["data"].get("note") for r in runs) if n]
+    notes = [str(n) for n in dict.fromkeys(run.metrics["data"].get("note") for run in runs) if n]
     if left_out:
         notes.append(
             f"{left_out:,} test images of {runs[0].name} are left out: another run was trained on "
@@ -71,7 +70,7 @@ def _assess(boxes: ImageBoxes, confidence: float) -> dict[str, Any]:
     )
 
 
-def _fused(runs: Sequence[detection_run.DetectionRun], method: str) -> dict[str, Any]:
+def _fused(runs: Sequence[Run], method: str) -> dict[str, Any]:
     try:
         boxes, about = fusion.fused(runs, method=method)
     except ValueError as error:  # no validation images in common, or no ensemble-boxes
@@ -80,7 +79,7 @@ def _fused(runs: Sequence[detection_run.DetectionRun], method: str) -> dict[str,
 
 
 def text(found: dict[str, Any]) -> list[str]:
-    """The lines for a terminal; all of it is in the JSON."""
+    """Returns the lines for a terminal; the JSON holds all of it."""
     on, iou = found["scored_on"], found["members"][0]["iou"]
     entries = {one["run"]: one for one in found["members"]}
     entries |= {fusion.TITLES[one["method"]]: one for one in found["fused"] if "scores" in one}

@@ -6,7 +6,7 @@ from typing import Any
 
 from pneumo.data.base import KERMANY_LICENCE
 from pneumo.report.wording import decimal
-from pneumo.runs.finished import how_chosen
+from pneumo.runs.metrics import how_chosen
 
 CITATION = (
     "D. Kermany, K. Zhang, M. Goldbaum, Labeled Optical Coherence Tomography (OCT) and Chest X-Ray "

@@ -15,10 +15,8 @@ from pneumo.data.kermany import COLUMNS, SOURCES, parse_name
 from pneumo.data.labelled import join_duplicates
 from pneumo.data.reader import Radiograph
 from pneumo.data.saved_as import saved_as
-from pneumo.inference import ensemble
-from pneumo.inference.ensemble import Networks
-from pneumo.inference.files import check_readable
 from pneumo.inference.leakage import digests
+from pneumo.inference.networks import Networks, batches, check_readable
 from pneumo.labels import CLASS_NAMES, PNEUMONIA
 
 BATCH_SIZE = 32  # images
@@ -101,7 +99,7 @@ def read(
     )
     places = iter(range(len(paths)))
     shown = tqdm(stream, "measuring", len(paths), unit="image", disable=not sys.stderr.isatty())
-    for batch in ensemble.batches(shown, batch_size=BATCH_SIZE):
+    for batch in batches(shown, batch_size=BATCH_SIZE):
         known = []
         for radiograph, place in zip(batch, places, strict=False):
             if all_readable:

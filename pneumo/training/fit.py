@@ -17,20 +17,18 @@ import pytorch_lightning as pl
 import torch
 from hydra.utils import instantiate
 
-from pneumo import untrusted
 from pneumo.data import cache, split
 from pneumo.data.base import DataSet
 from pneumo.data.datamodule import XrayDataModule
 from pneumo.data.labelled import check_names, with_groups
 from pneumo.data.near_copies import near_duplicates
-from pneumo.inference import ensemble, ood
-from pneumo.labels import CLASS_NAMES
+from pneumo.inference import ood, reference
 from pneumo.models import fused_cpu
 from pneumo.models.base import Network
 from pneumo.models.base import build as build_any
 from pneumo.models.views import Views
 from pneumo.runs import run_folder
-from pneumo.runs.finished import read_table
+from pneumo.runs.writer import RunWriter
 from pneumo.training import metadata, objects, scoring, tensorboard_log, whole_files
 from pneumo.training.base import Task
 from pneumo.training.callbacks import history_table
@@ -119,24 +117,24 @@ def fit(config: dict[str, Any], run_dir: Path, *, start: float | None = None) ->
     last: scoring.Scores | None = None
     if scoring.saved_epoch(run_dir / run_folder.BEST) != module.history[-1]["epoch"]:
         last = scoring.score_checkpoint(module, data, run_dir / run_folder.LAST, splits=["train"])
-    # the one that stays in the network: keep_reference takes its features
+    # scored last: its weights stay in the network, and make the reference
     best = scoring.score_checkpoint(
         module, data, run_dir / run_folder.BEST, splits=["train", *data.eval_splits]
     )
     predictions = scoring.predictions(best, table, splits=data.eval_splits)
-    run_folder.write_table(run_dir / "predictions.csv", predictions)
-    keep_reference(network, module.views, images, table, predictions, run_dir)
+    run.writer.write_table(run_folder.PREDICTIONS, predictions)
+    write_reference(run, network, module.views, predictions)
     last = last or scoring.only(best, "train")
     metrics = finish(run, module, data, facts, best=best, last=last, predictions=predictions)
     metadata.conclude(metrics, run.data_set, run_dir)
 
 
 @dataclass
-class Run:
-    """A run that has its images, its split and its Trainer; its network is still to be made."""
+class Started:
+    """A run with its images, its split and its Trainer; its network is not built yet."""
 
     config: dict[str, Any]  # plain, resolved
-    run_dir: Path
+    writer: RunWriter
     data_set: DataSet
     table: pd.DataFrame  # split; of a detector, with boxes
     images: cache.Cache  # of all rows of the table
@@ -148,8 +146,13 @@ class Run:
 
     @property
     def device(self) -> torch.device:
-        """Where the network is trained."""
+        """The device of the training."""
         return self.trainer.strategy.root_device
+
+    @property
+    def run_dir(self) -> Path:
+        """The run folder."""
+        return self.writer.run_dir
 
 
 def begin(
@@ -158,25 +161,26 @@ def begin(
     *,
     with_boxes: bool = False,
     start: float | None = None,
-) -> Run:
+) -> Started:
     """Reads and splits the images of ``config`` (plain, resolved); ``start``, errors: see fit."""
     start = time.monotonic() if start is None else start
     data_set = open_data_set(config)
     table, images = read_data(config, data_set)
     if with_boxes:
         table = table.join(data_set.boxes().set_index("path"), on="path")
-    digest = keep_split(run_dir, table)
+    writer = RunWriter(run_dir)
+    digest = writer.write_split(table)
     start_from = whole_files.resume_from(run_dir, metadata.selection(config))
     trainer = build_trainer(config["trainer"], run_dir, job_number=config.get("job_number"))
     num_earlier = 1 + scoring.saved_epoch(start_from) if start_from else 0
-    return Run(
-        *(config, run_dir, data_set, table, images, digest, start_from, trainer),
+    return Started(
+        *(config, writer, data_set, table, images, digest, start_from, trainer),
         start=start,
         num_earlier=num_earlier,
     )
 
 
-def carry_out(run: Run, module: Task, data: XrayDataModule, facts: Mapping[str, Any]) -> None:
+def carry_out(run: Started, module: Task, data: XrayDataModule, facts: Mapping[str, Any]) -> None:
     """Trains ``module`` and leaves it on the device; says ``facts``, of metadata.describe, first.
 
     Raises as train.
@@ -190,7 +194,7 @@ def carry_out(run: Run, module: Task, data: XrayDataModule, facts: Mapping[str, 
 
 
 def finish(
-    run: Run,
+    run: Started,
     module: Task,
     data: XrayDataModule,
     facts: Mapping[str, Any],
@@ -199,7 +203,7 @@ def finish(
     last: scoring.Scores,
     predictions: pd.DataFrame,
 ) -> dict[str, Any]:
-    """Writes what any finished run leaves beside its predictions; returns metrics.json.
+    """Writes the files of a finished run besides its predictions; returns metrics.json.
 
     Args:
         run: that was carried out.
@@ -210,8 +214,8 @@ def finish(
         last: scores of the last one.
         predictions: as in predictions.csv.
     """
-    config, run_dir = run.config, run.run_dir
-    run_folder.write_table(run_dir / "history.csv", history_table(module.history))
+    config = run.config
+    run.writer.write_table("history.csv", history_table(module.history))
     found = metadata.assessment(
         run.table, predictions, root=run.data_set.root, protocol=config["protocol"]["name"]
     )
@@ -222,15 +226,12 @@ def finish(
     # a callback may have changed it
     metrics["hyperparameters"] = {**facts["hyperparameters"], "batch_size": data.batch_size}
     tensorboard_log.close_run(run.trainer, metrics, predictions, data)
-    run_folder.write_json(run_dir / "metrics.json", metrics)
-    (run_dir / run_folder.PREVIOUS).unlink(missing_ok=True)
-    run_folder.write_status(
-        run_dir, "done", epoch=len(module.history), max_epochs=config["trainer"]["max_epochs"]
-    )
+    max_epochs = config["trainer"]["max_epochs"]
+    run.writer.finish(metrics, epochs=len(module.history), max_epochs=max_epochs)
     return metrics
 
 
-def seconds(run: Run, history: Sequence[Mapping[str, Any]]) -> dict[str, float]:
+def seconds(run: Started, history: Sequence[Mapping[str, Any]]) -> dict[str, float]:
     """Returns how long a run took: its epochs, all of it, and its epochs of earlier starts.
 
     ``total`` is the time on the clock since this start, and ``earlier``.
@@ -268,51 +269,6 @@ def read_data(config: Mapping[str, Any], data_set: DataSet) -> tuple[pd.DataFram
     table = with_groups(table, images.digests)
     protocol = instantiate(config["protocol"]["split"])
     return split.split(table, protocol, seed=config["seed"]), images
-
-
-def keep_split(run_dir: Path, table: pd.DataFrame) -> str:
-    """Writes split.csv, and split.json with digests; returns that of the split.
-
-    Args:
-        run_dir: the run folder.
-        table: of split.split, with the column digest; with boxes for a detector.
-
-    Raises:
-        ValueError: the run began with another split, or with other images, labels or boxes of the
-            same names.
-    """
-    path, kept = run_dir / "split.csv", run_dir / "split.json"
-    found = {
-        "split_sha256": split.digest(table),
-        "images_sha256": split.images_digest(table),
-        "labels_sha256": split.labels_digest(table),
-    }
-    if _split_before(path) not in (None, found["split_sha256"]):
-        raise ValueError(
-            f"a run resumes with the images it began with; those of {run_dir} were others. Name "
-            "their folder with data.root=DIR, or start a new run"
-        )
-    before = untrusted.read_json(kept) if kept.exists() else {}
-    for key, changed in (
-        ("images_sha256", "files have changed under the same names"),
-        ("labels_sha256", "labels or boxes have changed"),
-    ):
-        if before.get(key, found[key]) != found[key]:
-            raise ValueError(
-                f"a run resumes with the images it began with; since {run_dir} began, {changed}. "
-                "Name the folder of the first ones with data.root=DIR, or start a new run"
-            )
-    run_folder.write_table(path, table[split.COLUMNS])
-    run_folder.write_json(kept, found)
-    return found["split_sha256"]
-
-
-def _split_before(path: Path) -> str | None:
-    """The digest of the split a run began with; None for a new run. Errors as read_table's."""
-    try:
-        return split.digest(read_table(path, split.COLUMNS, labels=CLASS_NAMES))
-    except FileNotFoundError:
-        return None
 
 
 def build(
@@ -473,16 +429,11 @@ def _too_large(data: XrayDataModule) -> str:
     )
 
 
-def keep_reference(
-    network: Network,
-    views: Views,
-    images: cache.Cache,
-    table: pd.DataFrame,
-    predictions: pd.DataFrame,
-    run_dir: Path,
+def write_reference(
+    run: Started, network: Network, views: Views, predictions: pd.DataFrame
 ) -> None:
-    """Writes the reference of in-distribution images, so that the run folder is enough."""
-    rows = table.index[table["path"].isin(ensemble.reference_paths(predictions))].to_numpy()
-    made = ensemble.make_reference(network, images.images[rows], views=views)
-    if made is not None:
-        ood.save(made, ensemble.reference_path(run_dir, checkpoint="best"))
+    """Writes the reference of the run's own images, by which predict flags others."""
+    rows = run.table.index[run.table["path"].isin(reference.sampled_paths(predictions))]
+    fitted = reference.fit(network, run.images.images[rows.to_numpy()], views=views)
+    if fitted is not None:
+        run.writer.write_arrays(reference.file_name("best"), ood.arrays(fitted))

@@ -17,7 +17,7 @@ from pneumo.data.detection import BoxDataModule
 from pneumo.evaluation.detection import INSTALL, NO_BOX, WHY_NO_BOX
 from pneumo.models.detector import Detector
 from pneumo.runs import run_folder
-from pneumo.runs.finished import how_chosen
+from pneumo.runs.metrics import how_chosen
 from pneumo.training import detection, metadata, objects, scoring
 from pneumo.training.detection import DetectionTask
 from pneumo.training.fit import begin, carry_out, finish, num_steps, try_parts
@@ -68,9 +68,9 @@ def fit(config: dict[str, Any], run_dir: Path, *, start: float | None = None) ->
             detection.score_checkpoint(module, data, path, splits=["train"]), "train"
         )
     predictions = detection.predictions(best, table, splits=data.eval_splits)
-    run_folder.write_table(run_dir / "predictions.csv", predictions)
+    run.writer.write_table(run_folder.PREDICTIONS, predictions)
     boxes = detection.box_table(best, table, splits=data.eval_splits)
-    run_folder.write_table(run_dir / "boxes.csv", boxes)
+    run.writer.write_table(run_folder.BOXES, boxes)
     facts |= {"confidence": best.confidence}  # by the challenge's score on the validation split
     metrics = finish(run, module, data, facts, best=best, last=last, predictions=predictions)
     conclude(metrics, run.data_set, run_dir)

@@ -26,7 +26,7 @@ from pneumo.evaluation.published import TINY
 from pneumo.models import complexity
 from pneumo.models.views import Views
 from pneumo.runs import run_folder
-from pneumo.runs.finished import how_chosen
+from pneumo.runs.metrics import how_chosen
 from pneumo.training import scoring
 from pneumo.training.task import MAIN, Selection
 

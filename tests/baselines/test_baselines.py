@@ -164,7 +164,7 @@ def test_the_commands_that_need_a_network_say_so(
     assert train("hydra.run.dir=run", "model=prior", *SMALL) == 0
     capsys.readouterr()
     radiograph = str(next(phantoms.rglob("*.jpeg")))
-    told = "this needs a network; run holds a baseline (prior), which has none."
+    told = "this needs a network; run is a baseline (prior) without one."
     for main, arguments in (
         (predict.main, ["run", radiograph]),
         (heatmap.main, ["run", radiograph, "--out", "maps"]),

@@ -17,10 +17,11 @@ from pneumo import api, calibrate, evaluate, export, heatmap, predict
 from pneumo.data import boxes as geometry
 from pneumo.data import fingerprint, image
 from pneumo.evaluation.detection import NO_BOX
-from pneumo.inference import ensemble, fusion
+from pneumo.inference import fusion
 from pneumo.models.detector import Detector
-from pneumo.runs import detection_run, trust
-from pneumo.runs.checkpoint import load_detector
+from pneumo.runs import trust
+from pneumo.runs.images import source_folder
+from pneumo.runs.run import Run
 from tests.conftest import ROOT, digests, full_disk
 from tests.detection_runs import make_detector
 
@@ -123,11 +124,12 @@ def test_a_dicom_header_is_flagged_and_ids_are_columns(
 
 
 def test_the_loaded_network_says_what_the_saved_one_says(network: Detector, run: Path) -> None:
-    loaded = load_detector(run)
-    assert (loaded.image_size, loaded.aspect, loaded.confidence) == (SIZE, "pad", 0.5)
+    opened = Run.open(run)
+    loaded = opened.detector()
+    assert (opened.image_size, opened.aspect, opened.confidence) == (SIZE, "pad", 0.5)
     x = torch.randint(0, 255, (2, 1, SIZE, SIZE), generator=torch.Generator().manual_seed(1))
     with torch.inference_mode():
-        pairs = list(zip(network(x), loaded.network(x), strict=True))
+        pairs = list(zip(network(x), loaded(x), strict=True))
     assert sum(len(a["scores"]) for a, _ in pairs)
     for one, other in pairs:
         torch.testing.assert_close(one["boxes"], other["boxes"], atol=1e-3, rtol=1e-4)
@@ -215,10 +217,10 @@ def test_the_challenges_prediction_string(
     assert capsys.readouterr().out == "patientId,PredictionString\na,\n"
 
     assert call(run, images[0], "other/a.dcm", "--format", "rsna") == 2
-    assert "would have none of its own" in capsys.readouterr().err
+    assert "named by the file without its ending" in capsys.readouterr().err
 
     assert call(run, images[0], images[0], "--format", "rsna", "--out", tmp_path / "two.csv") == 2
-    assert f"{images[0]} is named twice. Name it once" in capsys.readouterr().err
+    assert "Name each patient once" in capsys.readouterr().err
     assert not (tmp_path / "two.csv").exists()
 
 
@@ -318,8 +320,8 @@ def test_what_is_of_detectors_is_refused_for_a_classifier(
     options: list[str], images: list[Path], capsys: pytest.CaptureFixture[str]
 ) -> None:
     assert call("pretrained:compact", images[0], *options) == 2
-    err = capsys.readouterr().err
-    assert f"{' '.join(options[: 1 + (options[1] == 'rsna')])} is about the boxes" in err
+    option = " ".join(options[: 1 + (options[1] == "rsna")])
+    assert f"{option} is of detectors" in capsys.readouterr().err
 
 
 def test_other_commands_say_what_a_detector_is_for(
@@ -356,7 +358,7 @@ def test_several_are_fused_with_weights_and_confidence_of_validation(
     assert call(run, other, images[0], "--format", "jsonl", "--threshold", "0.1") == 0
     out, err = capsys.readouterr()
     assert "fused from 2 detectors with the weights" in err
-    runs = [detection_run.read(one, name="") for one in (run, other)]
+    runs = [Run.open(place) for place in (run, other)]
     fixed = fusion.fit(runs, method="wbf")
     assert " ".join(f"{weight:.3f}" for weight in fixed["weights"]) in err
     found = json.loads(out)["boxes"]  # IoU 0.5, so that they are two boxes, each of one member
@@ -397,25 +399,25 @@ def test_trust_and_preprocessing_are_looked_at(
     kept["preprocessing"]["mean"] += 1
     path.write_text(json.dumps(kept))
     with pytest.raises(ValueError, match="must be standardised as in its training"):
-        load_detector(run)
+        Run.open(run).detector()
 
     config = yaml.safe_load((run / ".hydra" / "config.yaml").read_text())
     for target, said in (("os.system", "which is not run"), ("torch.nn.Identity", "a detector")):
         config["model"] = {"_target_": target}
         (run / ".hydra" / "config.yaml").write_text(yaml.safe_dump(config))
         with pytest.raises(ValueError, match=said):
-            load_detector(run)
+            Run.open(run).detector()
     assert "pneumo.models.detector.Detector" in trust.NETWORKS
 
 
 def test_the_images_of_an_rsna_run_are_found_again(tmp_path: Path) -> None:
     source = {"_target_": "pneumo.data.rsna.rsna", "root": str(tmp_path)}
     folder = make_detector(tmp_path / "run", source=source)
-    member = ensemble.read(folder)
-    assert ensemble.own_images(member) is None
-    for path in member.split["path"]:
+    detector = Run.open(folder)
+    assert detector.images() is None
+    for path in detector.split["path"]:
         (tmp_path / path).touch()
-    assert ensemble.own_images(member) == tmp_path
+    assert detector.images() == tmp_path
 
 
 def test_standard_input_is_drawn_as_prepared(
@@ -436,5 +438,5 @@ def test_standard_input_is_drawn_as_prepared(
 
 def test_the_name_of_the_data_set_is_that_of_its_settings() -> None:
     settings = yaml.safe_load((ROOT / "conf" / "data" / "rsna.yaml").read_text())
-    found = ensemble._source_folder(settings["source"] | {"root": "there"})
+    found = source_folder({"data": {"source": settings["source"] | {"root": "there"}}})
     assert found == Path("there")

@@ -94,9 +94,9 @@ def test_other_files_and_folders_in_use_are_refused(tmp_path: Path, capsys: Capt
     other.write_bytes(b"\x89PNG")
     for given, message in (
         ([one, str(other), "--dicom-sr", str(tmp_path / "new")], "refer to DICOM images; "),
-        (["-", "--dicom-sr", str(tmp_path / "new")], "refer to DICOM images; - is none"),
+        (["-", "--dicom-sr", str(tmp_path / "new")], "refer to DICOM images; - is not one"),
         ([one, "--dicom-sr", str(tmp_path)], "must be new or empty"),
-        ([one, "--keep-patient"], "--keep-patient is about --dicom-sr"),
+        ([one, "--keep-patient"], "--keep-patient is an option of --dicom-sr"),
     ):
         assert predict.main(["pretrained:compact", *given]) == 2
         error = capsys.readouterr().err
@@ -181,7 +181,7 @@ def test_a_broken_tag_is_one_line_that_names_it(
         kept(tmp_path, **{tag: value})
     assert str(caught.value) == (
         f"{tmp_path / 'a.dcm'}: --keep-patient copies {tag}, which must be {rule}; got {value!r}. "
-        "Leave --keep-patient out, or mend the tag"
+        "Leave --keep-patient out, or correct the tag"
     )
     assert not (tmp_path / "r").exists()
 
@@ -213,13 +213,3 @@ def test_pictures_and_reports_in_one_folder_are_refused_and_leave_nothing(
         assert predict.main(["pretrained:compact", *given]) == 2
         assert message in capsys.readouterr().err
         assert [path.name for path in tmp_path.iterdir()] == ["a.dcm"]
-
-
-def test_without_the_extra_it_says_what_to_install(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr(structured_report, "PACKAGE", "no_such_package")
-    made = structured_report.reports(tmp_path / "r", [], algorithm="a")
-    with pytest.raises(ValueError, match=r"pip install 'pneumo\[dicom-sr\]'"), made:
-        pass
-    assert not (tmp_path / "r").exists()

@@ -16,7 +16,7 @@ from pneumo.arguments.train import CONF
 from pneumo.models.base import Network, Wrapped, build
 from pneumo.models.complexity import multiply_adds, num_parameters
 from pneumo.report.__main__ import main as report
-from pneumo.runs.checkpoint import load
+from pneumo.runs.run import Run
 from pneumo.runs.trust import NETWORKS, check_target
 from tests.conftest import SMALL
 
@@ -171,6 +171,6 @@ def test_a_network_of_torchvision_goes_the_whole_way(place: Path, phantoms: Path
     assert train("--config-dir", "conf", f"model={name}", *few) == 0
     whole_way(str(min(phantoms.rglob("*.jpeg"))))
     with torch.no_grad():
-        network = load(place / "run").network
+        network = Run.open(place / "run").network()
         assert network(torch.zeros(1, 1, 64, 64)).shape == (1, 2)
     shutil.rmtree(place / "run" / "checkpoints")

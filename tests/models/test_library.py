@@ -20,7 +20,8 @@ from pneumo.arguments.train import CONF
 from pneumo.models.base import build
 from pneumo.models.complexity import multiply_adds
 from pneumo.models.library import GreyConvolution, LibraryNetwork
-from pneumo.runs.checkpoint import _without_weights, load
+from pneumo.runs.network import _without_weights
+from pneumo.runs.run import Run
 from pneumo.training.settings import check_run
 from tests.conftest import Command
 
@@ -365,7 +366,7 @@ def test_a_finished_run_needs_its_pretrained_file_no_more(
     assert train(*begun) == 0
     file.unlink()
     with torch.no_grad():
-        assert load(Path("run")).network(torch.zeros(1, 1, 32, 32)).shape == (1, 2)
+        assert Run.open("run").network()(torch.zeros(1, 1, 32, 32)).shape == (1, 2)
     capsys.readouterr()
     assert train("model=squeezenet1_1", f"model.pretrained={file}", *few) == 2
     assert "model.pretrained must be true, false or a file" in capsys.readouterr().err

@@ -1,0 +1,121 @@
+"""The network of a run folder, built again; nothing in the folder is executed."""
+
+from collections.abc import Callable, Mapping, Sequence
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import torch
+from hydra.errors import InstantiationException
+from hydra.utils import instantiate
+from omegaconf.errors import OmegaConfBaseException
+
+from pneumo.choices import CHECKPOINTS
+from pneumo.data import fingerprint
+from pneumo.models.base import OWN_KEYS, Network, build
+from pneumo.runs import run_folder
+from pneumo.runs.metrics import COPY_AGAIN
+from pneumo.runs.trust import check_target, check_timm, targets
+from pneumo.runs.weights import read_weights
+
+if TYPE_CHECKING:  # torchvision's detectors, which a classifier need not wait for
+    from pneumo.models.detector import Detector
+    from pneumo.runs.run import Run
+
+BASELINES = "pneumo.baselines."  # classifiers without a network
+WITHOUT_WEIGHTS = {"weights": None, "weights_backbone": None, "pretrained": False}
+
+
+def load(run: "Run", checkpoint: str, trust: Sequence[str]) -> Network:
+    """Returns the network of a classifier; arguments and errors: see Run.network."""
+    run.check_classifier("this needs a classifier")
+    network: Network = _build(
+        run, trust, lambda make: build(run.model, image_size=run.image_size, make=make)
+    )
+    _fill(network, run, checkpoint)
+    return network.eval()
+
+
+def load_detector(run: "Run", checkpoint: str, trust: Sequence[str]) -> "Detector":
+    """Returns the network of a detector; arguments and errors: see Run.network."""
+    from pneumo.models.detector import Detector
+
+    settings = {key: value for key, value in run.model.items() if key not in OWN_KEYS}
+    network = _build(run, trust, lambda make: make(settings))
+    if not isinstance(network, Detector):
+        raise ValueError(
+            f"model._target_ of {run.run_dir} must make a detector; got {type(network).__name__}. "
+            f"{COPY_AGAIN}"
+        )
+    _fill(network, run, checkpoint)
+    return network.to(memory_format=torch.channels_last).eval()  # as in its training
+
+
+def _build(run: "Run", trust: Sequence[str], make: Callable[[Callable[..., Any]], Any]) -> Any:
+    """Returns what ``make`` builds with an instantiate that builds only allowed targets."""
+    model: Any = run.model
+    target = model.get("_target_") if isinstance(model, Mapping) else None
+    if str(target).startswith(BASELINES):
+        raise ValueError(
+            f"this needs a network; {run.name} is a baseline ({model.get('name')}) without one. "
+            f"Its scores: python -m pneumo.evaluate {run.name}"
+        )
+    if target is None:
+        raise ValueError(f"{run.run_dir / run_folder.CONFIG} must name its network: model._target_")
+
+    def instance(settings: dict[str, Any]) -> Any:
+        check_timm(settings, packages=trust)
+        for name in targets(settings):
+            check_target(name, run_dir=run.run_dir, trust=trust)
+        return instantiate(_without_weights(settings))
+
+    try:
+        return make(instance)
+    except (InstantiationException, OmegaConfBaseException, TypeError) as error:
+        cause = error.__cause__ or error
+        path = run.run_dir / run_folder.CONFIG
+        raise ValueError(f"{path} does not fit this version: {cause}") from None
+
+
+def _without_weights(settings: Any) -> Any:
+    """Returns settings that download and read no weights: the checkpoint has them."""
+    if isinstance(settings, Mapping):
+        return {
+            key: WITHOUT_WEIGHTS[key] if key in WITHOUT_WEIGHTS else _without_weights(value)
+            for key, value in settings.items()
+        }
+    return [_without_weights(item) for item in settings] if isinstance(settings, list) else settings
+
+
+def _fill(network: "Network | Detector", run: "Run", checkpoint: str) -> None:
+    """Loads a checkpoint; ValueError if it does not fit, or images are prepared differently."""
+    if checkpoint not in CHECKPOINTS:
+        raise ValueError(f"checkpoint must be one of best, last; got {checkpoint!r}")
+    path = run.run_dir / "checkpoints" / f"{checkpoint}.ckpt"
+    try:
+        network.load_state_dict(read_weights(path))
+    except RuntimeError as error:
+        reason = " ".join(str(error).split())[:200]
+        raise ValueError(f"{path} does not fit its configuration: {reason}") from None
+    broken = [name for name, value in network.state_dict().items() if not value.isfinite().all()]
+    if broken:
+        raise ValueError(
+            f"{path} must hold finite weights; {broken[0]} is not finite. Train again, with a "
+            "smaller optimizer.lr if the training diverged"
+        )
+    recorded = run.metrics.get("preprocessing")
+    if recorded is None:
+        raise ValueError(
+            f"metrics.json of a network must record its preprocessing; that of {run.run_dir} does "
+            f"not. {COPY_AGAIN}"
+        )
+    mean, std = float(network.mean), float(network.std)
+    fingerprint.check(recorded, size=run.image_size, aspect=run.aspect, mean=mean, std=std)
+
+
+def check_finite(answers: np.ndarray, run: "Run") -> None:
+    """Raises ValueError if the outputs of a run's network are not finite, as of broken weights."""
+    if not np.isfinite(answers).all():
+        raise ValueError(
+            f"a network's probabilities must be finite; those of {run.name} are not. Its weights "
+            f"or its statistics are broken. {COPY_AGAIN}, or train again"
+        )
