@@ -48,7 +48,7 @@ def keep(run_dir: Path, out: Path) -> int:
         "metrics.json": (run_dir / "metrics.json").read_bytes(),
         "status.json": (run_dir / "status.json").read_bytes(),
         "predictions.csv": predictions.to_csv(index=False, float_format=f"%.{DIGITS}f").encode(),
-        f"{PACKED}.gz": packed_split(run_dir),
+        PACKED: packed_split(run_dir),
         run_folder.CONFIG: yaml.safe_dump(config, sort_keys=False).encode(),
     }
     (out / run_folder.CONFIG).parent.mkdir(parents=True)

@@ -52,7 +52,7 @@ def cache_dir(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture(scope="session")
 def finished_run(phantoms: Path, cache_dir: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A run of tiny with a validation split and mirrored views, on ``phantoms``; only for reading.
+    """A run of tiny with a validation split, on ``phantoms``; only for reading.
 
     Its images are found where PNEUMO_DATA names ``phantoms``.
     """
@@ -60,7 +60,7 @@ def finished_run(phantoms: Path, cache_dir: Path, tmp_path_factory: pytest.TempP
 
     folder = tmp_path_factory.mktemp("finished") / "run"
     settings = ("protocol=holdout", "trainer.max_epochs=5", "optimizer.lr=0.005")
-    arguments = [f"hydra.run.dir={folder}", *SMALL, *settings, "views.mirror=true"]
+    arguments = [f"hydra.run.dir={folder}", *SMALL, *settings]
     with pytest.MonkeyPatch.context() as patch:
         patch.chdir(folder.parent)
         patch.setenv("PNEUMO_DATA", str(phantoms))

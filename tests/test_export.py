@@ -1,7 +1,5 @@
 import json
 import os
-import re
-import shutil
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -12,7 +10,6 @@ import numpy as np
 import onnx
 import pytest
 import torch
-import yaml
 from PIL import Image
 
 from pneumo.arguments.export import EXAMPLE
@@ -28,6 +25,7 @@ from pneumo.models.views import Views
 from pneumo.report import model_card
 from pneumo.runs.metrics import read_metrics
 from pneumo.runs.run import Run
+from tests.conftest import SMALL, Command
 
 pytestmark = pytest.mark.slow  # all of it stands on a run that is trained first
 
@@ -110,8 +108,11 @@ def test_example_is_ten_lines_and_needs_no_torch(
 
 
 def test_training_and_use_average_the_same_views(
-    run: Path, phantoms: Path, monkeypatch: pytest.MonkeyPatch
+    train: Command, tmp_path: Path, phantoms: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    settings = ("protocol=holdout", "trainer.max_epochs=1", "views.mirror=true")
+    assert train("hydra.run.dir=run", *SMALL, *settings) == 0
+    run = tmp_path / "run"
     rows = Run.open(run).of_split("test")[:6]
     names = [str(phantoms / path) for path in rows["path"]]
     networks = Networks([Run.open(run)], checkpoint="best", device="cpu")
@@ -182,78 +183,6 @@ def test_what_no_export_wrote_is_not_replaced(
     assert main([str(run), "--out", str(tmp_path / "model.onnx" / "under")]) == 2
     (tmp_path / "file").write_text("mine")
     assert main([str(run), "--out", str(tmp_path / "file")]) == 2
-
-
-def broken(kind: str, run: Path, tmp_path: Path) -> Path:
-    copy = tmp_path / "copy"
-    shutil.copytree(run, copy)
-    config = yaml.safe_load((copy / ".hydra/config.yaml").read_text())
-    metrics = json.loads((copy / "metrics.json").read_text())
-    match kind:
-        case "foreign class":
-            config["model"]["_target_"] = "os.system"
-            (copy / ".hydra/config.yaml").write_text(yaml.safe_dump(config))
-        case "older schema":
-            (copy / "metrics.json").write_text(json.dumps(metrics | {"schema": 0}))
-        case "half-written":
-            (copy / "metrics.json").unlink()
-        case "other network":
-            config["model"]["f"] = 9
-            (copy / ".hydra/config.yaml").write_text(yaml.safe_dump(config))
-        case "no checkpoint":
-            (copy / "checkpoints/best.ckpt").unlink()
-        case "another split":
-            text = (copy / "split.csv").read_text()
-            (copy / "split.csv").write_text(text.replace(",val", ",train"))
-        case "lacks versions":
-            del metrics["versions"]
-            (copy / "metrics.json").write_text(json.dumps(metrics))
-        case "empty":
-            shutil.rmtree(copy)
-    return copy
-
-
-BROKEN = {
-    "foreign class": "is not run",
-    "older schema": "must have schema",
-    "half-written": "metrics.json; .* has none",
-    "other network": "does not fit its configuration",
-    "no checkpoint": "there is no",
-    "another split": "whose digest is in",
-    "lacks versions": "lacks 'versions'",
-    "empty": "does not",
-}
-
-
-@pytest.mark.parametrize("kind", BROKEN)
-def test_broken_runs_are_told_in_one_line(
-    kind: str, run: Path, tmp_path: Path, capsys: Any
-) -> None:
-    copy = broken(kind, run, tmp_path)
-    assert main([str(copy), "--out", str(tmp_path / "out")]) == 2
-    error = capsys.readouterr().err
-    assert re.search(BROKEN[kind], error)
-    assert error.startswith("error: ")
-    assert error.count("\n") == 1
-    assert not (tmp_path / "out").exists()
-
-
-def test_a_missing_extra_is_named(
-    run: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: Any
-) -> None:
-    monkeypatch.setitem(sys.modules, "onnxruntime", None)
-    assert main([str(run), "--out", str(tmp_path / "out")]) == 2
-    assert "pip install 'pneumo[export]'" in capsys.readouterr().err
-
-
-def test_interrupted_says_so(
-    run: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: Any
-) -> None:
-    def stop(*_: object, **__: object) -> None:
-        raise KeyboardInterrupt
-
-    monkeypatch.setattr("pneumo.export.export", stop)
-    assert main([str(run), "--out", str(tmp_path / "out")]) == 130
 
 
 def test_without_validation_nothing_is_pretended(run: Path) -> None:

@@ -3,10 +3,8 @@ import io
 import json
 import os
 import shutil
-import subprocess
 import sys
 from collections.abc import Iterator
-from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
@@ -14,10 +12,9 @@ import cv2
 import numpy as np
 import pytest
 import torch
-import yaml
 from PIL import Image
 
-from pneumo import evaluate, predict
+from pneumo import predict
 from pneumo.data import image, phantom, pixels, reader
 from pneumo.data.kermany import index
 from pneumo.evaluation import metrics
@@ -26,7 +23,6 @@ from pneumo.inference.networks import Networks, Scored, batches
 from pneumo.runs import run_folder
 from pneumo.runs.run import Run
 from pneumo.runs.weights import weights_digest
-from tests.conftest import ROOT
 
 pytestmark = pytest.mark.slow  # all of it stands on a run that is trained first
 
@@ -126,13 +122,6 @@ def test_several_runs_are_averaged(
     np.testing.assert_allclose(np.mean(p[:2], axis=0), p[2], atol=1e-9)
 
 
-def test_a_run_named_twice_is_refused(
-    finished: Path, paths: list[str], capsys: pytest.CaptureFixture[str]
-) -> None:
-    assert call(finished, finished / ".." / finished.name, *paths) == 2
-    assert "each run may be named once; got " in capsys.readouterr().err
-
-
 def test_json_lines_and_csv_say_the_same(
     finished: Path, paths: list[str], tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -180,12 +169,6 @@ def _bomb() -> bytes:
     return file.getvalue()
 
 
-def test_special_files_are_not_waited_for(tmp_path: Path) -> None:
-    os.mkfifo(tmp_path / "pipe.png")
-    radiograph = reader.read(str(tmp_path / "pipe.png"), shapes=[])
-    assert radiograph.error == "must be a regular file; give - to read standard input"
-
-
 def test_pictures_are_drawn_beside_the_table(
     finished: Path, paths: list[str], tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -216,15 +199,6 @@ def test_folder_of_pictures_must_be_ours_and_of_one_run(
     assert "--heatmap is of one network" in capsys.readouterr().err
     assert not out.exists()
     assert not (tmp_path / "maps").exists()
-
-
-def test_picture_of_standard_input(
-    finished: Path, paths: list[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    stdin = io.TextIOWrapper(io.BytesIO(Path(paths[0]).read_bytes()))
-    monkeypatch.setattr(sys, "stdin", stdin)
-    assert call(finished, "-", "--heatmap", tmp_path / "maps") == 0
-    assert (tmp_path / "maps" / "stdin.integrated-PNEUMONIA.png").is_file()
 
 
 def test_folders_are_walked_sorted_without_what_is_hidden(
@@ -266,16 +240,6 @@ def test_standard_input_is_an_image_or_a_list(
     for arguments in (("-", "--list", "-"), ("-", "-"), ("--list", "gone"), ()):
         assert call(finished, *arguments) == 2
         assert capsys.readouterr().err.count("error: ") == 1
-
-
-def test_names_that_are_not_utf8_are_written(
-    finished: Path, paths: list[str], tmp_path: Path, capsys: pytest.CaptureFixture[str]
-) -> None:
-    name = os.fsdecode(os.fsencode(str(tmp_path)) + b'/\xff,"new\nline.jpeg')
-    shutil.copy(paths[0], name)
-    assert call(finished, tmp_path) == 0
-    (row,) = table(capsys.readouterr().out)
-    assert row["path"] == f'{tmp_path}/\\xff,"new\nline.jpeg'
 
 
 def test_threshold_of_the_user_counts(
@@ -342,111 +306,6 @@ def test_output_must_be_a_new_kind_of_file(
         assert call(finished, radiograph, "--out", out) == 2
         assert message in capsys.readouterr().err
     assert radiograph.read_bytes() == Path(paths[0]).read_bytes()
-
-
-def _foreign(run: Path) -> None:
-    path = run / run_folder.CONFIG
-    path.write_text(path.read_text().replace("pneumo.models.unet_encoder.Encoder", "os.system"))
-
-
-def _older(run: Path) -> None:
-    found = json.loads((run / "metrics.json").read_text())
-    (run / "metrics.json").write_text(json.dumps({**found, "schema": 0}))
-
-
-def _other_split(run: Path) -> None:
-    text = (run / "split.csv").read_text()
-    (run / "split.csv").write_text(text.replace(",train\n", ",test\n", 1))
-
-
-def _pickle(run: Path) -> None:
-    torch.save({"state_dict": {}, "x": Path("x")}, run / run_folder.BEST)
-
-
-def _half(name: str) -> Any:
-    def cut(run: Path) -> None:
-        data = (run / name).read_bytes()
-        (run / name).write_bytes(data[: len(data) // 2])
-
-    return cut
-
-
-def _metrics(change: Any) -> Any:
-    def spoil(run: Path) -> None:
-        found = json.loads((run / "metrics.json").read_text())
-        change(found)
-        (run / "metrics.json").write_text(json.dumps(found))
-
-    return spoil
-
-
-def _setting(group: str, name: Any, value: Any) -> Any:
-    def spoil(run: Path) -> None:
-        found = yaml.safe_load((run / run_folder.CONFIG).read_text())
-        found[group][name] = value
-        (run / run_folder.CONFIG).write_text(yaml.safe_dump(found))
-
-    return spoil
-
-
-def _pipe(name: str) -> Any:
-    def spoil(run: Path) -> None:
-        (run / name).unlink()
-        os.mkfifo(run / name)
-
-    return spoil
-
-
-@pytest.mark.parametrize(
-    ("spoil", "message"),
-    [
-        (lambda run: (run / "metrics.json").write_text('{"a":' * 1000), "is nested too deep"),
-        (_metrics(lambda found: found["best"].update(epoch=10**400)), "more than 64 bits"),
-        (_metrics(lambda found: found.update(selection=[])), "it has a list as selection"),
-        (_setting("model", 1, 2), "the name of a value is not text"),
-        (_setting("data", "image_size", 32_000), "at most 4,096"),
-        (_setting("data", "image_size", "64"), "must be a whole number of pixels"),
-        (_setting("data", "aspect", [1]), "data.aspect of a run must be one of"),
-        (_setting("model", "_partial_", True), "must make a torch.nn.Module"),
-        (
-            lambda run: torch.save(None, run / run_folder.BEST),
-            "holds no state_dict but a NoneType",
-        ),
-        *(
-            (_pipe(name), f"{name} must be a regular file")
-            for name in ("split.csv", run_folder.BEST)
-        ),
-        (_foreign, "names os.system, which is not run"),
-        (_older, "must have schema 1; got 0"),
-        (_other_split, "must be the split whose digest is in metrics.json"),
-        (_pickle, "must be a checkpoint of weights only"),
-        (_half(run_folder.BEST), "must be a checkpoint of weights only"),
-        (_half("metrics.json"), "must be JSON; it is broken"),
-        (_half("split.csv"), "split.csv must"),
-        (lambda run: (run / "metrics.json").unlink(), "a finished run has metrics.json"),
-        (lambda run: (run / "predictions.csv").unlink(), "a finished run has predictions.csv"),
-        (lambda run: (run / "split.csv").write_text(""), "split.csv must be a table"),
-        (lambda run: shutil.rmtree(run / ".hydra"), "a run folder holds .hydra/config.yaml"),
-        (lambda run: shutil.rmtree(run), "a run folder"),
-    ],
-)
-def test_broken_runs_are_named(
-    run: Path, paths: list[str], spoil: Any, message: str, capsys: pytest.CaptureFixture[str]
-) -> None:
-    spoil(run)
-    assert call(run, *paths) == 2
-    captured = capsys.readouterr()
-    assert message in captured.err
-    assert captured.err.count("error: ") == 1
-    assert captured.out == ""
-
-
-def test_an_unknown_user_in_the_configuration_ends_nothing(run: Path, paths: list[str]) -> None:
-    _setting("data", "source", {"_target_": "pneumo.data.base.kermany", "root": "~nosuchuser/x"})(
-        run
-    )
-    assert Run.open(run).images() is None
-    assert call(run, *paths, "--out", run.parent / "a.csv") == 0
 
 
 def test_radiographs_are_held_for_a_few_threads_only(paths: list[str]) -> None:
@@ -625,24 +484,11 @@ def test_pickled_reference_is_not_run(tmp_path: Path) -> None:
     assert ood.load(path, weights_sha256="x") is None
 
 
-def test_help_has_examples(capsys: pytest.CaptureFixture[str]) -> None:
-    with pytest.raises(SystemExit, match="0"):
-        predict.main(["--help"])
-    assert "python -m pneumo.predict RUN radiograph.png other.dcm" in capsys.readouterr().out
-
-
 def test_cuda_that_is_not_there_is_named(finished: Path, paths: list[str]) -> None:
     if torch.cuda.is_available():
         pytest.skip("there is a GPU")
     with pytest.raises(ValueError, match="--device cuda needs a GPU"):
         Networks([Run.open(finished)], checkpoint="best", device="cuda")
-
-
-def test_options_may_stand_anywhere(finished: Path, paths: list[str], tmp_path: Path) -> None:
-    out = tmp_path / "a.csv"
-    given = [str(finished), "--out", str(out), paths[0], "--device", "cpu", paths[1]]
-    assert predict.main(given) == 0
-    assert [row["path"] for row in table(out.read_text())] == paths[:2]
 
 
 @pytest.mark.parametrize("encoding", ["utf-8-sig", "utf-16"])
@@ -655,23 +501,6 @@ def test_a_list_may_have_a_byte_order_mark_and_odd_characters(
     out = tmp_path / "a.csv"
     assert call(finished, "--list", tmp_path / "list", "--out", out) == 0
     assert [row["path"] for row in table(out.read_text())] == [str(odd), paths[1]]
-
-
-@pytest.mark.parametrize("command", [predict.main, evaluate.main])
-def test_output_to_a_pipe_is_written_into_it(
-    finished: Path, paths: list[str], tmp_path: Path, command: Any
-) -> None:
-    os.mkfifo(tmp_path / "list")
-    os.mkfifo(tmp_path / "out")
-    text = "" if command is evaluate.main else f"{paths[0]}\n"
-    given = [] if command is evaluate.main else ["--list", str(tmp_path / "list")]
-    with ThreadPoolExecutor(2) as pool:
-        found = pool.submit((tmp_path / "out").read_text)
-        if given:
-            pool.submit((tmp_path / "list").write_text, text)
-        assert command([str(finished), *given, "--out", str(tmp_path / "out")]) == 0
-        assert "0." in found.result(timeout=10)
-    assert (tmp_path / "out").is_fifo()
 
 
 def test_output_through_a_link_is_written_where_it_leads(
@@ -715,41 +544,3 @@ def test_a_name_that_a_spreadsheet_would_compute_is_quoted(
     shutil.copy(paths[0], "=cmd|x.jpeg")
     assert call(finished, "=cmd|x.jpeg", "--out", "a.csv") == 0
     assert table(Path("a.csv").read_text())[0]["path"] == "'=cmd|x.jpeg"
-
-
-def test_output_to_a_device_is_thrown_away(finished: Path, paths: list[str]) -> None:
-    assert call(finished, paths[0], "--out", os.devnull) == 0
-    assert Path(os.devnull).is_char_device()
-
-
-def test_weights_that_are_not_finite_are_an_error(
-    finished: Path, paths: list[str], tmp_path: Path, capsys: pytest.CaptureFixture[str]
-) -> None:
-    broken = Path(shutil.copytree(finished, tmp_path / "broken"))
-    path = broken / "checkpoints" / "best.ckpt"
-    saved = torch.load(path, weights_only=True)
-    saved["state_dict"]["network.head.bias"][0] = float("nan")
-    torch.save(saved, path)
-    assert call(broken, paths[0]) == 2
-    captured = capsys.readouterr()
-    assert "must hold finite weights; head.bias is not finite" in captured.err
-    assert captured.out == ""
-
-
-def test_a_cut_table_of_predictions_is_an_error(
-    finished: Path, paths: list[str], tmp_path: Path, capsys: pytest.CaptureFixture[str]
-) -> None:
-    broken = Path(shutil.copytree(finished, tmp_path / "broken"))
-    lines = (broken / "predictions.csv").read_text().splitlines(keepends=True)
-    for kept in (1, len(lines) // 2):
-        (broken / "predictions.csv").write_text("".join(lines[:kept]))
-        assert call(broken, paths[0]) == 2
-        assert "must have a row for each of the" in capsys.readouterr().err
-    (broken / "predictions.csv").write_text("".join(lines)[:-10])  # half a number is one, too
-    assert call(broken, paths[0]) == 2
-    assert "must end with a whole line; it is truncated" in capsys.readouterr().err
-
-
-def test_predict_needs_no_matplotlib() -> None:
-    code = "import sys, pneumo.predict; sys.exit('matplotlib' in sys.modules)"
-    assert subprocess.run([sys.executable, "-c", code], cwd=ROOT, check=False).returncode == 0

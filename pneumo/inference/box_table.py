@@ -1,6 +1,7 @@
 """The boxes of detectors as CSV, JSON lines, or the submission format of the RSNA challenge."""
 
 import sys
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, TextIO
@@ -78,16 +79,10 @@ def _rsna_writer(write_csv: Write) -> Write:
 
 def check_patients(names: Sequence[str]) -> None:
     """Raises ValueError unless each image is a patient of its own, named by the file's stem."""
-    patients: dict[str, str] = {}
+    times = Counter(Path(name).stem for name in names)
     for name in names:
-        other = patients.setdefault(Path(name).stem, name)
-        if name == reader.STANDARD_INPUT:
+        if name == reader.STANDARD_INPUT or times[Path(name).stem] > 1:
             raise ValueError(
-                "--format rsna has a row a patient, named by the file without its ending; standard "
-                "input has no name. Use csv or jsonl"
-            )
-        if other is not name:
-            raise ValueError(
-                "--format rsna has a row a patient, named by the file without its ending; got "
-                f"{other} and {name}. Name each patient once, use csv or jsonl, or rename"
+                "--format rsna has a row a patient, named by the file without its ending; "
+                f"{name} has no name of its own. Name each patient once, or use csv or jsonl"
             )

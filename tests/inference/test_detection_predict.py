@@ -220,18 +220,8 @@ def test_the_challenges_prediction_string(
     assert "named by the file without its ending" in capsys.readouterr().err
 
     assert call(run, images[0], images[0], "--format", "rsna", "--out", tmp_path / "two.csv") == 2
-    assert "Name each patient once" in capsys.readouterr().err
+    assert "has no name of its own" in capsys.readouterr().err
     assert not (tmp_path / "two.csv").exists()
-
-
-def test_a_run_named_twice_is_refused(
-    run: Path, images: list[Path], capsys: pytest.CaptureFixture[str]
-) -> None:
-    assert call(run, run / ".." / run.name, images[0]) == 2
-    out, err = capsys.readouterr()
-    assert not out
-    assert err.startswith("error: each run may be named once; got ")
-    assert len(err.splitlines()) == 1
 
 
 def test_a_detector_of_whom_no_box_counts_says_so(
@@ -408,16 +398,6 @@ def test_trust_and_preprocessing_are_looked_at(
         with pytest.raises(ValueError, match=said):
             Run.open(run).detector()
     assert "pneumo.models.detector.Detector" in trust.NETWORKS
-
-
-def test_the_images_of_an_rsna_run_are_found_again(tmp_path: Path) -> None:
-    source = {"_target_": "pneumo.data.rsna.rsna", "root": str(tmp_path)}
-    folder = make_detector(tmp_path / "run", source=source)
-    detector = Run.open(folder)
-    assert detector.images() is None
-    for path in detector.split["path"]:
-        (tmp_path / path).touch()
-    assert detector.images() == tmp_path
 
 
 def test_standard_input_is_drawn_as_prepared(
