@@ -3,7 +3,6 @@
 import argparse
 import sys
 from collections.abc import Sequence
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from pneumo import atomic, cli
@@ -12,7 +11,8 @@ from pneumo.runs.run import Run
 from pneumo.runs.writer import RunWriter
 
 if TYPE_CHECKING:  # torch, seconds that a mistyped RUN need not wait for
-    from pneumo.inference.heatmap_images import Album, Heatmap
+    from pneumo.inference.album import Album
+    from pneumo.inference.heatmap_images import Heatmap, HeatmapRequest
 
 SCORES = "scores.json"
 MAX_OWN = 100  # radiographs drawn from the run's test split, if none are named
@@ -49,17 +49,16 @@ def _command(args: argparse.Namespace) -> int:
         method=args.method,
     )
     names = _names(run, args.paths)
-    with heatmap_images.album(args.out, request, names) as album:
-        failed = draw(album, names, score=args.score)
-        summary = _write_scores(album) if args.score else {}
+    with heatmap_images.opened(args.out, request, names) as album:
+        failed = _draw(album, request, names, score=args.score)
+        summary = _write_scores(album, request) if args.score else {}
     sys.stdout.write(f"{cli.counted(len(names) - failed, 'picture')} in {args.out}\n")
     if args.score:
         known = {key: summary[key] for key in MEANING if summary[key] is not None}
         sys.stdout.write("   ".join(f"{key} {value:.3f}" for key, value in known.items()) + "\n")
         if not args.paths and not run.is_shipped:
-            RunWriter(run.run_dir).write_maps(
-                album.about | {"of": "the test split", "mean": summary}
-            )
+            about = heatmap_images.about(request) | {"of": "the test split", "mean": summary}
+            RunWriter(run.run_dir).write_maps(about)
     verdict = heatmap_images.verdict(summary or request.scores)
     where = f"{args.out / SCORES}\n" if args.score else ""
     sys.stdout.write(f"{request.method}: {verdict}\n{where}")
@@ -91,52 +90,48 @@ def _names(run: Run, paths: Sequence[str]) -> list[str]:
     return [str(root / test[number]) for number in sorted(drawn)]
 
 
-def draw(album: "Album", names: Sequence[str], *, score: bool) -> int:
+def _draw(album: "Album", request: "HeatmapRequest", names: Sequence[str], *, score: bool) -> int:
     """Adds a picture for each radiograph to an album; returns how many could not be read."""
     from tqdm import tqdm
 
     from pneumo.data import reader
     from pneumo.inference import heatmap_images
-    from pneumo.runs import output
+    from pneumo.inference.album import shown_name
 
     failed = 0
-    for name in tqdm(names, desc=album.request.method, unit=" images", disable=None):
+    for name in tqdm(names, desc=request.method, unit=" images", disable=None):
         try:
             radiograph = reader.decode(name)[0]
         except ValueError as error:
             sys.stderr.write(f"not read: {error}\n")
             reason = str(error).removeprefix(f"{name}: ")
-            album.radiographs.append({"file": output.printable(Path(name).name), "error": reason})
+            album.images.append({"file": shown_name(name), "error": reason})
             failed += 1
             continue
-        heatmap = heatmap_images.explain(album.request, radiograph, name=name, score=score)
-        album.write(name, heatmap, **_scores(album, heatmap))
+        heatmap = heatmap_images.explain(request, radiograph, name=name, score=score)
+        more = _randomised(request, heatmap) if score else {}
+        album.write(name, heatmap.png, heatmap.entry | more)
     return failed
 
 
-def _scores(album: "Album", heatmap: "Heatmap") -> dict[str, float]:
-    """Returns the scores of one map; none if it was not scored."""
-    if heatmap.scores is None:
-        return {}
+def _randomised(request: "HeatmapRequest", heatmap: "Heatmap") -> dict[str, float]:
     from pneumo.inference.saliency import randomised_correlation
 
-    request = album.request
-    randomised = randomised_correlation(
-        request.model, heatmap.prepared, heatmap.heat, method=request.method
-    )
-    return {**heatmap.scores._asdict(), "randomised": randomised}
+    prepared, heat = heatmap.prepared, heatmap.heat
+    value = randomised_correlation(request.model, prepared, heat, method=request.method)
+    return {"randomised": value}
 
 
-def _write_scores(album: "Album") -> dict[str, Any]:
+def _write_scores(album: "Album", request: "HeatmapRequest") -> dict[str, Any]:
     """Writes scores.json and returns the means."""
-    from pneumo.inference import saliency
+    from pneumo.inference import heatmap_images, saliency
 
-    rows = [row for row in album.radiographs if "gap" in row]
+    rows = [row for row in album.images if "gap" in row]
     scored = [row for row in rows if not row["flat"]]
     counts = {"images": len(scored), "flat": len(rows) - len(scored)}
     summary = counts | saliency.means(scored)
-    content = {"meaning": MEANING, "mean": summary, "images": album.radiographs}
-    atomic.write_json(album.folder / SCORES, album.about | content)
+    content = {"meaning": MEANING, "mean": summary, "images": album.images}
+    atomic.write_json(album.folder / SCORES, heatmap_images.about(request) | content)
     return summary
 
 

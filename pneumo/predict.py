@@ -45,15 +45,17 @@ def _command(args: argparse.Namespace) -> int:
 
     from pneumo.inference import classifiers, prediction
 
+    threads = args.threads or os.cpu_count() or 1
     if args.threads:
         torch.set_num_threads(args.threads)
     if not named:
         cli.note(classifiers.about_default(runs[0]))
-    predictor = _predictor(runs, names, args, detectors=detectors)
+    predictor = _predictor(runs, names, args, detectors=detectors, threads=threads)
     folders = list(_folders(args, runs, predictor, names))
     form = args.format or ("jsonl" if args.out and args.out.suffix == ".jsonl" else "csv")
     with opened(args.out, standard=sys.stdout) as file, ExitStack() as stack:
-        attachments = [stack.enter_context(folder) for folder in folders]
+        # pictures last: their list is written at the end, and may find the disk full
+        attachments = [stack.enter_context(folder) for folder in folders[::-1]][::-1]
         for sentence in predictor.notes:  # after all refusals
             cli.note(sentence)
         columns = [attachment.column for attachment in attachments]
@@ -61,7 +63,7 @@ def _command(args: argparse.Namespace) -> int:
             *(predictor, names, predictor.writer(file, form=form, attachments=columns)),
             attachments=attachments,
             batch_size=args.batch_size or predictor.batch_size,
-            threads=_threads(args),
+            threads=threads,
         )
         file.flush()  # a table that cannot be written leaves the folders as they were, too
     if unreadable:
@@ -105,7 +107,12 @@ def _check_options(args: argparse.Namespace, *, detectors: bool, num_runs: int) 
 
 
 def _predictor(
-    runs: Sequence[Run], names: Sequence[str], args: argparse.Namespace, *, detectors: bool
+    runs: Sequence[Run],
+    names: Sequence[str],
+    args: argparse.Namespace,
+    *,
+    detectors: bool,
+    threads: int,
 ) -> "Classifiers | Detectors":
     from pneumo.inference import box_table, classifiers
     from pneumo.inference.detectors import Detectors
@@ -113,14 +120,10 @@ def _predictor(
     options = {name: getattr(args, name) for name in OPTIONS}
     if not detectors:
         more = {"calibration": args.calibration, "coverage": args.coverage}
-        return classifiers.open_classifiers(runs, **options, **more, threads=_threads(args))
+        return classifiers.open_classifiers(runs, **options, **more, threads=threads)
     if args.format == RSNA:
         box_table.check_patients(names)
     return Detectors(runs, **options)
-
-
-def _threads(args: argparse.Namespace) -> int:
-    return args.threads or os.cpu_count() or 1
 
 
 def _folders(
@@ -133,7 +136,7 @@ def _folders(
     if args.overlays is not None:
         from pneumo.inference import box_album
 
-        yield box_album.album(args.overlays, names)
+        yield box_album.opened(args.overlays, names)
     if args.heatmap is not None:
         from pneumo.inference import heatmap_images as heatmaps
 
@@ -142,7 +145,7 @@ def _folders(
         options = {"checkpoint": args.checkpoint, "trust": args.trust}
         # another network, on the CPU, as captum requires
         request = heatmaps.make_request(runs[0], **options, threshold=at)
-        yield heatmaps.album(args.heatmap, request, names)
+        yield heatmaps.opened(args.heatmap, request, names)
     if args.dicom_sr is not None:
         from pneumo.inference.classifiers import Classifiers
         from pneumo.inference.structured_report import reports

@@ -11,7 +11,7 @@ from PIL import Image
 from pneumo import heatmap
 from pneumo.data import image
 from pneumo.heatmap import main
-from pneumo.inference import heatmap_images, saliency
+from pneumo.inference import album, heatmap_images, saliency
 from pneumo.inference.heatmap_images import unprepared
 from pneumo.inference.saliency import LogOdds
 from pneumo.models.unet_encoder import Encoder
@@ -221,11 +221,11 @@ def test_own_radiographs_that_are_gone_are_asked_for(
 
 @pytest.mark.parametrize("name", ["a" * 250 + ".png", "-", "../../up.png", "/abs.png", "nul\0.png"])
 def test_a_picture_stays_in_its_folder(name: str) -> None:
-    (target,) = heatmap_images.targets([name], suffix=".gradcam-NORMAL.png").values()
+    (target,) = album.targets([name], suffix=".gradcam-NORMAL.png").values()
     assert target == Path(target).name
     assert len(target) < 255
     assert not target.startswith("-")
-    both = heatmap_images.targets([name, "b/" + name.strip("/")], suffix=".png")
+    both = album.targets([name, "b/" + name.strip("/")], suffix=".png")
     assert len(set(both.values())) == 2
 
 

@@ -13,6 +13,7 @@ import numpy as np
 import pytest
 
 from pneumo import audit, cli, export, heatmap, predict
+from pneumo.report import documents
 from pneumo.runs import output
 from tests.conftest import digests, full_disk
 from tests.data.test_dicom import dataset, encode
@@ -49,9 +50,7 @@ def commands(place: Path, radiograph: str, phantoms: Path) -> dict[str, Callable
 
 def write_model(place: Path) -> int:
     """Writes what export does; the ONNX file itself takes seconds."""
-    model_path = place / export.FILE
-    paths = (model_path, export.card_path(model_path), export.checklists_path(model_path))
-    export._write(paths, [os.urandom(9), b"card", b"lists"])
+    documents.write_files(documents.onnx_paths(place), [os.urandom(9), b"card", b"lists"])
     return 0
 
 

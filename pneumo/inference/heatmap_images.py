@@ -1,10 +1,8 @@
 """Heat maps drawn over radiographs, and the folder of such pictures."""
 
-import hashlib
 import io
-import os
-from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Mapping, Sequence
+from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -14,10 +12,11 @@ import numpy as np
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 
-from pneumo import atomic, cli, untrusted
 from pneumo.choices import METHODS
-from pneumo.data import image, reader
-from pneumo.data.reader import STANDARD_INPUT, Radiograph
+from pneumo.data import image
+from pneumo.data.reader import Radiograph
+from pneumo.inference import album
+from pneumo.inference.album import Album
 from pneumo.inference.prediction import Row
 from pneumo.labels import CLASS_NAMES, NORMAL, PNEUMONIA
 from pneumo.runs import output, run_folder
@@ -37,7 +36,6 @@ LIST = "heatmaps.json"
 WRITER = "pneumo.heatmap"  # marks a folder of an earlier call
 MAX_SIDE = 1024  # pixels of the radiograph as it is drawn; larger ones are shrunk
 MAX_LETTERS = 110  # of a file's name in a picture
-MAX_NAME = 200  # bytes of a picture's name; file systems take 255
 COLOURS = "inferno"  # perceptually uniform, and clear of a radiograph's grey
 OPACITY = 0.6  # of the strongest colour; the radiograph must be seen beneath
 
@@ -66,9 +64,10 @@ class Heatmap:
     scores: "Faithfulness | None" = None  # of this map
 
     @property
-    def flat(self) -> bool:
-        """Whether the method finds no evidence for the class."""
-        return not self.heat.any()
+    def entry(self) -> dict[str, Any]:
+        """Its entry in a list of pictures; flat: the method finds no evidence for the class."""
+        scores = {} if self.scores is None else self.scores._asdict()
+        return {"probability": self.probability, "flat": not self.heat.any(), **scores}
 
 
 def make_request(
@@ -186,59 +185,25 @@ def _against_chance(gap: float, low: float) -> str:
     return f"deletion gap {gap:+.3f}, {'' if low > 0 else 'no '}better than random order"
 
 
-class Album:
-    """A folder of pictures with their list, heatmaps.json.
-
-    Args:
-        folder: a new one.
-        request: the settings of the heat maps.
-        names: of the radiographs, as the user gave them.
-    """
-
-    column = "heatmap"
-
-    def __init__(self, folder: Path, request: HeatmapRequest, names: Sequence[str]) -> None:
-        self.folder, self.request, self.about = folder, request, about(request)
-        self.targets = targets(names, suffix=f".{request.method}-{request.name}.png")
-        self.radiographs: list[dict[str, Any]] = []
-
-    def add(self, radiograph: Radiograph, row: Row) -> str | None:
-        """Draws and writes the picture of a radiograph; returns its file's name.
-
-        Standard input is drawn as prepared. None, with a note, if the image cannot be read again.
-        """
-        try:
-            (prepared,) = radiograph.prepared.values()
-            from_pipe = radiograph.name == STANDARD_INPUT
-            grey = prepared if from_pipe else reader.decode(radiograph.name)[0]
-            heatmap = explain(self.request, grey, name=radiograph.name)
-        except ValueError as error:  # the image could be read a moment ago
-            cli.note(f"no picture of {error}")
-            return None
-        return self.write(radiograph.name, heatmap)
-
-    def write(self, name: str, heatmap: Heatmap, **more: Any) -> str:
-        """Writes the picture of a radiograph and returns its file's name."""
-        path = self.folder / self.targets[name]
-        path.write_bytes(heatmap.png)
-        row = {"probability": heatmap.probability, "flat": heatmap.flat, **more}
-        self.radiographs.append(
-            {"file": output.printable(Path(name).name), "picture": path.name, **row}
-        )
-        return path.name
+def check_album(out: Path, option: str) -> None:
+    """Raises ValueError if a folder holds anything but the heat maps of an earlier call."""
+    album.check(out, option, list_name=LIST, writer=WRITER)
 
 
-@contextmanager
-def album(out: Path, request: HeatmapRequest, names: Sequence[str]) -> Iterator[Album]:
-    """Yields an album that takes the place of ``out`` at the end, whole or not at all.
+def opened(
+    out: Path, request: HeatmapRequest, names: Sequence[str]
+) -> AbstractContextManager[Album]:
+    """Returns the album of ``names`` in ``out``, checked by `check_album`."""
 
-    Other pictures that ``out`` holds stay; ``out`` was checked by `check_album`.
-    """
-    with atomic.replacing_folder(out, keep=True) as folder:
-        pictures = Album(folder, request, names)
-        yield pictures
-        more = {"scores": request.scores, "images": pictures.radiographs}
-        atomic.write_json(folder / LIST, pictures.about | more)
+    def draw(radiograph: Radiograph, _row: Row) -> tuple[bytes, dict[str, Any]]:
+        heatmap = explain(request, album.original(radiograph), name=radiograph.name)
+        return heatmap.png, heatmap.entry
+
+    suffix = f".{request.method}-{request.name}.png"
+    files = {"list_name": LIST, "column": "heatmap", "suffix": suffix}
+    return album.opened(
+        out, names, draw, about=about(request) | {"scores": request.scores}, **files
+    )
 
 
 def about(request: HeatmapRequest) -> dict[str, Any]:
@@ -306,43 +271,3 @@ def _shrunk(radiograph: np.ndarray) -> np.ndarray:
     size = (max(1, round(width * factor)), max(1, round(height * factor)))
     small: np.ndarray = cv2.resize(radiograph, size, interpolation=cv2.INTER_AREA)
     return small
-
-
-def check_album(out: Path, flag: str, *, list_name: str = LIST, writer: str = WRITER) -> None:
-    """Raises ValueError if a folder holds anything but the pictures of an earlier call.
-
-    ``list_name`` is the file with their list, in which ``writer`` is "written_by".
-    """
-    output.check_folder(
-        out,
-        name=flag,
-        earlier="an earlier call's pictures",
-        foreign=lambda names: [] if _is_own(out / list_name, writer) else names,
-    )
-
-
-def _is_own(path: Path, writer: str) -> bool:
-    try:
-        return untrusted.read_json(path).get("written_by") == writer
-    except (OSError, ValueError):
-        return False
-
-
-def targets(names: Sequence[str], *, suffix: str) -> dict[str, str]:
-    """Returns the name of the picture of each radiograph, unique in the call."""
-    places = {name: Path("stdin" if name == STANDARD_INPUT else name).absolute() for name in names}
-    top = Path(os.path.commonpath([place.parent for place in places.values()]))
-    return {
-        name: _fitting("__".join(place.relative_to(top).parts), suffix)
-        for name, place in places.items()
-    }
-
-
-def _fitting(name: str, suffix: str) -> str:
-    """Returns a name for a file: as it is, or its end after a digest of it if it is too long."""
-    name = output.printable(name)
-    data = name.encode()
-    if len(data) <= MAX_NAME and "\0" not in name:
-        return name + suffix
-    digest = hashlib.sha256(data).hexdigest()[:12]
-    return f"{digest}-{name.replace(chr(0), '')[-20:]}{suffix}"

@@ -27,13 +27,6 @@ PATIENT = (  # type 2 of an SR: present, but empty unless the user wants them
     *("PatientID", "PatientName", "PatientBirthDate", "PatientSex", "AccessionNumber", "StudyID"),
     *("StudyDate", "StudyTime", "ReferringPhysicianName"),
 )
-# Required by highdicom; an image may have any text
-RULES = {
-    "PatientBirthDate": "a date (YYYYMMDD)",
-    "PatientSex": "M, F, O or empty",
-    "StudyDate": "a date (YYYYMMDD)",
-    "StudyTime": "a time (HHMMSS)",
-}
 UTF8 = "ISO_IR 192"  # PS3.3, C.12.1.1.2
 MAX_LETTERS = 40  # of a broken value in a message
 # By column of the table: code (at most 16 characters) and meaning (64)
@@ -89,10 +82,8 @@ class Reports:
                 report = build(
                     source, row, algorithm=self.algorithm, keep_patient=self.keep_patient
                 )
-        except (TypeError, AttributeError) as error:
-            raise ValueError(f"{name}: a tag is broken ({error})") from None
-        except ValueError as error:
-            raise ValueError(f"{name}: {error}") from None
+        except (TypeError, AttributeError, ValueError) as error:  # a tag is missing or broken
+            raise ValueError(f"{name}: {' '.join(str(error).split())}") from None
         except OSError as error:  # it could be read a moment ago
             raise ValueError(f"{name}: it can no longer be read ({output.reason(error)})") from None
         path = self.folder / f"{report.SOPInstanceUID}.dcm"
@@ -161,30 +152,16 @@ def _evidence(source: Any, *, keep_patient: bool) -> Any:
     for tag in NEEDED:
         setattr(evidence, tag, source[tag].value)
     for tag in PATIENT:
-        setattr(evidence, tag, _copied(source, tag) if keep_patient else "")
+        setattr(evidence, tag, source.get(tag, "") if keep_patient else "")
     if keep_patient:
+        text = "".join(str(evidence.get(tag)) for tag in PATIENT)
+        if not text.isascii() and (unknown := _unknown_character_sets(source)):
+            raise ValueError(
+                "--keep-patient needs a SpecificCharacterSet of DICOM to copy the patient's tags; "
+                f"got {unknown[0][:MAX_LETTERS]!r}. Leave --keep-patient out, or correct the tag"
+            )
         evidence.SpecificCharacterSet = UTF8  # pydicom decoded by the image's own
     return evidence
-
-
-def _copied(source: Any, tag: str) -> Any:
-    """Returns the value of a tag of PATIENT; ValueError if a report cannot hold it."""
-    value = None
-    try:
-        value = source.get(tag, "")
-        _check(tag, value)
-    except (TypeError, AttributeError, ValueError) as error:
-        got = str(error if value is None else value)[:MAX_LETTERS]
-        raise ValueError(
-            f"--keep-patient copies {tag}, which must be {RULES.get(tag, 'text')}; got {got!r}. "
-            "Leave --keep-patient out, or correct the tag"
-        ) from None
-    if not str(value).isascii() and (unknown := _unknown_character_sets(source)):
-        raise ValueError(
-            f"--keep-patient copies {tag}, whose SpecificCharacterSet must be one of DICOM's; got "
-            f"{unknown[0][:MAX_LETTERS]!r}. Leave --keep-patient out, or correct the tag"
-        )
-    return value
 
 
 def _unknown_character_sets(source: Any) -> list[str]:
@@ -196,19 +173,6 @@ def _unknown_character_sets(source: Any) -> list[str]:
     if not named:  # ASCII by the standard, which not every scanner follows
         return ["none"]
     return [name for name in names if name not in charset.python_encoding]
-
-
-def _check(tag: str, value: Any) -> None:
-    """Raises TypeError or ValueError as highdicom does, whose message does not name the tag."""
-    from highdicom import PatientSexValues
-    from pydicom.valuerep import DA, TM
-
-    if tag.endswith("Date"):
-        DA(value)
-    elif tag.endswith("Time"):
-        TM(value)
-    elif tag == "PatientSex" and value:
-        PatientSexValues(value)
 
 
 def _content(source: Any, row: Mapping[str, Any], algorithm: str) -> Any:
