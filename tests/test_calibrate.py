@@ -90,21 +90,6 @@ def test_patients_are_counted_as_far_as_the_files_tell(
     assert first.startswith(f"{different} images of {different} patients: ")
 
 
-def test_draws_that_do_not_count_are_told(
-    run: Path, local: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr(local_calibration, "DRAWS", 100)
-    found = local_calibration.calibrate(Run.open(run), local)
-    assert found["curve"][0]["draws"] < 100
-    shown = calibrate.text(found)
-    assert max(map(len, shown.splitlines())) <= 80
-    told = "of 100 draws those count that leave both labels in both parts: "
-    assert f"{told}{found['curve'][0]['draws']} with 10 images" in " ".join(shown.split())
-    for row in found["curve"]:
-        row["draws"] = 100
-    assert told not in " ".join(calibrate.text(found).split())
-
-
 def test_what_comes_with_the_package_is_only_read(
     local: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: Capture
 ) -> None:
@@ -183,15 +168,6 @@ def test_a_folder_of_another_layout_is_told_what_helps_here(
     assert "Folders within NORMAL/ (patient1) are not looked into" in error
 
 
-def test_the_folder_of_calibrations_is_known_by_any_path(
-    run: Path, local: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.chdir(run.parent)
-    given = ["--data", str(local), "--out", "run/calibrations/x.json"]
-    assert calibrate.main([str(run), *given]) == 0
-    assert (run / "calibrations" / "x.json").is_file()
-
-
 def test_images_that_it_was_trained_on_and_broken_ones_are_refused(
     run: Path, local: Path, tmp_path: Path, capsys: Capture
 ) -> None:
@@ -227,15 +203,3 @@ def test_prediction_sets_are_a_column_and_say_where_they_fail(
     assert found["prediction_set"].tolist() == [row["prediction_set"]]
     with pytest.raises(SystemExit, match="2"):
         predict.main([*given[:2], "1"])
-
-
-def test_without_validation_images_sets_are_refused(
-    run: Path, local: Path, capsys: Capture
-) -> None:
-    table = (run / "predictions.csv").read_text().splitlines()
-    given = [str(run), str(next((local / "NORMAL").iterdir())), "--coverage", "0.9"]
-    (run / "predictions.csv").write_text("\n".join(r for r in table if ",val," not in r) + "\n")
-    assert predict.main(given) == 2
-    assert capsys.readouterr().err.count("\n") == 1
-    shutil.copy(FOLDER / "predictions.csv", run)
-    assert predict.main([*given, "--checkpoint", "best"]) == 0

@@ -13,9 +13,8 @@ from PIL import Image
 
 from benchmarks import keep
 from pneumo import atomic, evaluate
-from pneumo.data import phantom, reader, split
-from pneumo.evaluation import calibration, metrics, operating_point
-from pneumo.inference import ensemble
+from pneumo.data import phantom, reader
+from pneumo.evaluation import calibration, metrics
 from pneumo.inference.leakage import labelled, shared_with_train
 from pneumo.runs import run_folder
 from pneumo.runs.run import Run
@@ -144,20 +143,6 @@ def _as_written(found: Any) -> Any:
     return json.loads(atomic.json_text(found))
 
 
-def test_predictive_values_are_of_the_stated_prevalence(folder: Path) -> None:
-    (one,) = scores_of([folder / "a"], prevalences=[0.1, 0.9])["members"]
-    point = one["operating_point"]
-    own = metrics.predictive_values(
-        sensitivity=point["sensitivity"]["value"],
-        specificity=point["specificity"]["value"],
-        prevalence=[0.1, 0.9],
-    )
-    rows = point["at_prevalence"]
-    assert [row["prevalence"] for row in rows] == [0.1, 0.9]
-    np.testing.assert_allclose([row["ppv"] for row in rows], own[0])
-    np.testing.assert_allclose([row["npv"] for row in rows], own[1])
-
-
 def test_subgroups_add_up(folder: Path) -> None:
     found = scores_of([folder / "a"])
     rows = {(row["by"], row["group"]): row for row in found["members"][0]["subgroups"]}
@@ -171,14 +156,6 @@ def test_subgroups_add_up(folder: Path) -> None:
         assert sum(row["NORMAL"] + row["PNEUMONIA"] for row in group) == on["images"]
 
 
-def test_last_checkpoint_is_scored_from_the_images(folder: Path) -> None:
-    told = json.loads((folder / "a" / "metrics.json").read_text())["last"]["test"]
-    found = scores_of([folder / "a"], checkpoint="last")
-    (one,) = found["members"]
-    assert one["scores"]["auroc"]["value"] == pytest.approx(told["auroc"], abs=1e-5)
-    assert one["operating_point"]["fixed_on"] == "val"
-
-
 def test_images_that_are_not_there_are_asked_for(
     folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: Capture
 ) -> None:
@@ -187,64 +164,6 @@ def test_images_that_are_not_there_are_asked_for(
     assert "size" not in capsys.readouterr().out
     assert call(folder / "a", "--checkpoint", "last") == 2
     assert "set PNEUMO_DATA" in capsys.readouterr().err
-
-
-def test_ensemble_is_the_mean_and_weights_are_of_validation(folder: Path) -> None:
-    found = scores_of([folder / "a", folder / "b"])
-    both = [Run.open(folder / name).of_split("test") for name in "ab"]
-    label, mean = ensemble.labels(both[0]), (both[0]["p_pneumonia"] + both[1]["p_pneumonia"]) / 2
-    assert found["ensemble"]["scores"]["auroc"]["value"] == metrics.auroc(label, mean)
-    assert [one["run"] for one in found["members"]] == [str(folder / name) for name in "ab"]
-    weights = found["weighted"]["weights"]
-    val = ensemble.common_val([Run.open(folder / name) for name in "ab"])
-    assert not isinstance(val, str)
-    np.testing.assert_allclose(weights, operating_point.fit_weights(*val))
-    assert found["weighted"]["operating_point"]["fixed_on"] == "val"
-
-
-def test_calibration_keeps_order_and_one_half() -> None:
-    p = np.linspace(0, 1, 21)
-    after = operating_point.calibrated(p, temperature=2.0)
-    assert (np.diff(after) > 0).all()
-    assert after[10] == pytest.approx(0.5)
-    np.testing.assert_allclose(operating_point.calibrated(p[1:-1], temperature=1), p[1:-1])
-
-
-def test_runs_of_other_splits_are_scored_on_what_none_was_trained_on(folder: Path) -> None:
-    found = scores_of([folder / "a", folder / "c"])
-    tests = [set(Run.open(folder / name).of_split("test")["path"]) for name in "ac"]
-    assert found["scored_on"]["images"] == len(tests[0] & tests[1])
-    assert "the runs have different splits" in found["notes"][0]
-    assert found["weighted"]["why_not"] == "the runs have different validation splits"
-    assert found["ensemble"]["operating_point"]["fixed_on"] is None
-
-
-def _without_common(folder: Path, tmp_path: Path) -> list[Path]:
-    """Runs a and c, whose test splits have but NORMAL radiographs in common."""
-    known = [Run.open(folder / name) for name in "ac"]
-    both = set(known[0].of_split("test")["path"]) & set(known[1].of_split("test")["path"])
-    run = Path(shutil.copytree(folder / "c", tmp_path / "c"))
-    table, scored = (pd.read_csv(run / f"{name}.csv") for name in ("split", "predictions"))
-    for one in (table, scored):
-        one.loc[one["path"].isin(both) & (one["label"] == "PNEUMONIA"), "split"] = "train"
-    scored[scored["split"] != "train"].to_csv(run / "predictions.csv", index=False)
-    table.to_csv(run / "split.csv", index=False)
-    found = json.loads((run / "metrics.json").read_text())
-    found["data"]["split_sha256"] = split.digest(table)
-    (run / "metrics.json").write_text(json.dumps(found))
-    return [folder / "a", run]
-
-
-def test_ensemble_without_common_test_images_is_refused(
-    folder: Path, tmp_path: Path, capsys: Capture
-) -> None:
-    both = _without_common(folder, tmp_path)
-    assert call(*both) == 2
-    assert "must be scored on images that no run was trained on" in capsys.readouterr().err
-    assert call(*both, "--allow-overlap") == 0
-    text = capsys.readouterr().out
-    assert "! LEAK: other runs were trained on some of these images" in text
-    assert f"{len(Run.open(both[0]).of_split('test'))} images" in text
 
 
 # Another folder

@@ -62,7 +62,7 @@ def about(path: Path) -> dict[str, str]:
 
 def test_export_writes_the_file_and_the_card_and_nothing_else(exported: Path) -> None:
     assert sorted(p.name for p in exported.iterdir()) == [
-        *("model-card.md", "model-checklists.md", "model.onnx"),
+        *("model-card.md", "model-checklists.md", "model.onnx")
     ]
 
 

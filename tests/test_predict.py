@@ -19,13 +19,14 @@ from pneumo.data import image, phantom, pixels, reader
 from pneumo.data.kermany import index
 from pneumo.evaluation import metrics
 from pneumo.inference import ensemble, ood
-from pneumo.inference.networks import Networks, Scored, batches
+from pneumo.inference.networks import Networks, Scored
 from pneumo.runs import run_folder
 from pneumo.runs.run import Run
 from pneumo.runs.weights import weights_digest
 
 pytestmark = pytest.mark.slow  # all of it stands on a run that is trained first
 
+Capture, Patch = pytest.CaptureFixture[str], pytest.MonkeyPatch
 Rows = list[dict[str, str]]
 
 
@@ -69,7 +70,7 @@ def png(pixels: np.ndarray) -> bytes:
 
 
 def test_probabilities_are_those_of_the_training(
-    finished: Path, phantoms: Path, capsys: pytest.CaptureFixture[str]
+    finished: Path, phantoms: Path, capsys: Capture
 ) -> None:
     known = Run.open(finished).of_split("test")
     assert call(finished, *(phantoms / path for path in known["path"])) == 0
@@ -88,17 +89,6 @@ def test_probabilities_are_those_of_the_training(
         assert float(row["p_pneumonia_calibrated"]) == pytest.approx(1 / (1 + np.exp(-logit)))
 
 
-def test_batches_and_threads_change_nothing(finished: Path, paths: list[str]) -> None:
-    found = []
-    for batch_size, threads in ((1, 1), (3, 2), (32, 3)):
-        networks = Networks([Run.open(finished)], checkpoint="best", device="cpu")
-        stream = reader.read_all(paths, shapes=networks.shapes, threads=threads)
-        scored = [networks.score(b) for b in batches(stream, batch_size=batch_size)]
-        found.append(np.concatenate([each.pneumonia for each in scored], axis=1))
-    np.testing.assert_allclose(found[0], found[1], atol=1e-6)
-    np.testing.assert_allclose(found[0], found[2], atol=1e-6)
-
-
 @pytest.mark.gpu
 def test_gpu_and_cpu_agree(finished: Path, paths: list[str]) -> None:
     both = []
@@ -110,7 +100,7 @@ def test_gpu_and_cpu_agree(finished: Path, paths: list[str]) -> None:
 
 
 def test_several_runs_are_averaged(
-    finished: Path, run: Path, paths: list[str], capsys: pytest.CaptureFixture[str]
+    finished: Path, run: Path, paths: list[str], capsys: Capture
 ) -> None:
     state = torch.load(run / run_folder.BEST, weights_only=True)
     state["state_dict"]["network.head.bias"] += torch.tensor([1.0, 0.0])
@@ -123,7 +113,7 @@ def test_several_runs_are_averaged(
 
 
 def test_json_lines_and_csv_say_the_same(
-    finished: Path, paths: list[str], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+    finished: Path, paths: list[str], tmp_path: Path, capsys: Capture
 ) -> None:
     assert call(finished, *paths) == 0
     rows = table(capsys.readouterr().out)
@@ -139,7 +129,7 @@ def test_json_lines_and_csv_say_the_same(
 
 
 def test_bad_files_are_rows_and_the_others_go_on(
-    finished: Path, paths: list[str], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+    finished: Path, paths: list[str], tmp_path: Path, capsys: Capture
 ) -> None:
     whole = Path(paths[0]).read_bytes()
     bad = {
@@ -170,7 +160,7 @@ def _bomb() -> bytes:
 
 
 def test_pictures_are_drawn_beside_the_table(
-    finished: Path, paths: list[str], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+    finished: Path, paths: list[str], tmp_path: Path, capsys: Capture
 ) -> None:
     (tmp_path / "broken.png").write_bytes(b"no image")
     maps = tmp_path / "maps"
@@ -187,22 +177,8 @@ def test_pictures_are_drawn_beside_the_table(
     assert "heatmap" not in capsys.readouterr().out
 
 
-def test_folder_of_pictures_must_be_ours_and_of_one_run(
-    finished: Path, run: Path, paths: list[str], tmp_path: Path, capsys: pytest.CaptureFixture[str]
-) -> None:
-    radiograph = Path(shutil.copy(paths[0], tmp_path / "radiograph.jpeg"))
-    out = tmp_path / "a.csv"
-    for folder in (run, radiograph):
-        assert call(finished, radiograph, "--heatmap", folder, "--out", out) == 2
-        assert "error: --heatmap must" in capsys.readouterr().err
-    assert call(finished, run, radiograph, "--heatmap", tmp_path / "maps", "--out", out) == 2
-    assert "--heatmap is of one network" in capsys.readouterr().err
-    assert not out.exists()
-    assert not (tmp_path / "maps").exists()
-
-
 def test_folders_are_walked_sorted_without_what_is_hidden(
-    paths: list[str], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+    paths: list[str], tmp_path: Path, capsys: Capture
 ) -> None:
     for name in ("b/2.jpeg", "b/1.JPG", "a.jpeg", "__MACOSX/x.jpeg", ".hid/x.jpeg", "b/._1.jpeg"):
         (tmp_path / name).parent.mkdir(exist_ok=True)
@@ -217,11 +193,7 @@ def test_folders_are_walked_sorted_without_what_is_hidden(
 
 
 def test_standard_input_is_an_image_or_a_list(
-    finished: Path,
-    paths: list[str],
-    tmp_path: Path,
-    monkeypatch: pytest.MonkeyPatch,
-    capsys: pytest.CaptureFixture[str],
+    finished: Path, paths: list[str], tmp_path: Path, monkeypatch: Patch, capsys: Capture
 ) -> None:
     def standard(data: bytes) -> None:
         monkeypatch.setattr(sys, "stdin", io.TextIOWrapper(io.BytesIO(data)))
@@ -242,9 +214,7 @@ def test_standard_input_is_an_image_or_a_list(
         assert capsys.readouterr().err.count("error: ") == 1
 
 
-def test_threshold_of_the_user_counts(
-    finished: Path, paths: list[str], capsys: pytest.CaptureFixture[str]
-) -> None:
+def test_threshold_of_the_user_counts(finished: Path, paths: list[str], capsys: Capture) -> None:
     for threshold, decision in (("0", "PNEUMONIA"), ("1", "NORMAL")):
         assert call(finished, *paths, "--threshold", threshold) == 0
         rows = table(capsys.readouterr().out)
@@ -255,7 +225,7 @@ def test_threshold_of_the_user_counts(
 
 
 def test_without_validation_nothing_is_made_up(
-    run: Path, paths: list[str], capsys: pytest.CaptureFixture[str]
+    run: Path, paths: list[str], capsys: Capture
 ) -> None:
     assert call(run, *paths, "--checkpoint", "last") == 0
     captured = capsys.readouterr()
@@ -266,7 +236,7 @@ def test_without_validation_nothing_is_made_up(
 
 
 def test_output_is_whole_or_not_at_all(
-    finished: Path, paths: list[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    finished: Path, paths: list[str], tmp_path: Path, monkeypatch: Patch
 ) -> None:
     out = tmp_path / "a.csv"
     out.write_text("before")
@@ -286,7 +256,7 @@ def test_output_is_whole_or_not_at_all(
 
 @pytest.mark.parametrize("name", ["metrics.json", "checkpoints/best.ckpt", ".hydra/x", "split.csv"])
 def test_output_does_not_replace_a_run(
-    run: Path, paths: list[str], name: str, capsys: pytest.CaptureFixture[str]
+    run: Path, paths: list[str], name: str, capsys: Capture
 ) -> None:
     before = {p: p.read_bytes() for p in run.rglob("*") if p.is_file()}
     assert call(run, *paths, "--out", run / "checkpoints" / ".." / name) == 2
@@ -295,7 +265,7 @@ def test_output_does_not_replace_a_run(
 
 
 def test_output_must_be_a_new_kind_of_file(
-    finished: Path, paths: list[str], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+    finished: Path, paths: list[str], tmp_path: Path, capsys: Capture
 ) -> None:
     radiograph = Path(shutil.copy(paths[0], tmp_path / "radiograph.jpeg"))
     for out, message in (
@@ -306,21 +276,6 @@ def test_output_must_be_a_new_kind_of_file(
         assert call(finished, radiograph, "--out", out) == 2
         assert message in capsys.readouterr().err
     assert radiograph.read_bytes() == Path(paths[0]).read_bytes()
-
-
-def test_radiographs_are_held_for_a_few_threads_only(paths: list[str]) -> None:
-    asked = 0
-
-    def names() -> Iterator[str]:
-        nonlocal asked
-        for _ in range(200):
-            asked += 1
-            yield paths[0]
-
-    stream = reader.read_all(names(), shapes=[(32, "stretch")], threads=2)
-    for number, _ in enumerate(stream, start=1):
-        assert asked <= number + 9
-    assert asked == 200
 
 
 # What is unlike the training data
@@ -424,7 +379,7 @@ def _auroc(ordinary: np.ndarray, odd: np.ndarray) -> float:
 
 
 def test_reference_is_made_once_and_anew_for_other_weights(
-    run: Path, paths: list[str], capsys: pytest.CaptureFixture[str]
+    run: Path, paths: list[str], capsys: Capture
 ) -> None:
     path = run / "reference.npz"
     path.unlink(missing_ok=True)
@@ -446,7 +401,7 @@ def test_reference_is_made_once_and_anew_for_other_weights(
 
 
 def test_training_leaves_the_reference_that_predict_would_make(
-    run: Path, paths: list[str], capsys: pytest.CaptureFixture[str]
+    run: Path, paths: list[str], capsys: Capture
 ) -> None:
     digest = weights_digest(Networks([Run.open(run)], checkpoint="best").networks[0])
     left = ood.load(run / "reference.npz", weights_sha256=digest)
@@ -461,11 +416,7 @@ def test_training_leaves_the_reference_that_predict_would_make(
 
 
 def test_without_the_runs_images_the_test_of_features_is_left_out(
-    run: Path,
-    paths: list[str],
-    tmp_path: Path,
-    monkeypatch: pytest.MonkeyPatch,
-    capsys: pytest.CaptureFixture[str],
+    run: Path, paths: list[str], tmp_path: Path, monkeypatch: Patch, capsys: Capture
 ) -> None:
     (run / "reference.npz").unlink(missing_ok=True)
     monkeypatch.setenv("PNEUMO_DATA", str(tmp_path / "gone"))
@@ -503,28 +454,6 @@ def test_a_list_may_have_a_byte_order_mark_and_odd_characters(
     assert [row["path"] for row in table(out.read_text())] == [str(odd), paths[1]]
 
 
-def test_output_through_a_link_is_written_where_it_leads(
-    finished: Path, paths: list[str], tmp_path: Path
-) -> None:
-    (tmp_path / "link.csv").symlink_to(tmp_path / "real.csv")
-    assert call(finished, paths[0], "--out", tmp_path / "link.csv") == 0
-    assert (tmp_path / "link.csv").is_symlink()
-    assert len(table((tmp_path / "real.csv").read_text())) == 1
-
-
-def test_a_terminal_without_utf8_keeps_the_table(
-    finished: Path, paths: list[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    shutil.copy(paths[0], tmp_path / "bildé.jpeg")
-    narrow = io.TextIOWrapper(io.BytesIO(), encoding="ascii")
-    monkeypatch.setattr(sys, "stdout", narrow)
-    assert call(finished, tmp_path / "bildé.jpeg", paths[1]) == 0
-    narrow.flush()
-    written = narrow.buffer.getvalue().decode()
-    assert [len(row["decision"]) > 0 for row in table(written)] == [True, True]
-    assert "bild\\xe9.jpeg" in written
-
-
 def test_a_name_that_is_not_utf8_keeps_table_and_picture(
     finished: Path, paths: list[str], tmp_path: Path
 ) -> None:
@@ -538,7 +467,7 @@ def test_a_name_that_is_not_utf8_keeps_table_and_picture(
 
 
 def test_a_name_that_a_spreadsheet_would_compute_is_quoted(
-    finished: Path, paths: list[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    finished: Path, paths: list[str], tmp_path: Path, monkeypatch: Patch
 ) -> None:
     monkeypatch.chdir(tmp_path)
     shutil.copy(paths[0], "=cmd|x.jpeg")

@@ -194,11 +194,7 @@ def at_threshold(table: pd.DataFrame, threshold: float) -> dict[str, dict[str, f
     value = operating_point(label, probability, threshold=threshold)
     names = {"sensitivity": "recall_pneumonia", "specificity": "recall_normal"}
     found = score_intervals(
-        label,
-        probability,
-        patient=table["group"],
-        threshold=threshold,
-        names=tuple(names.values()),
+        label, probability, patient=table["group"], threshold=threshold, names=tuple(names.values())
     )
     return {name: {"value": value[name], **found[key]._asdict()} for name, key in names.items()}
 

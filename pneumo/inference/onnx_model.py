@@ -75,12 +75,7 @@ class WithProbability(nn.Module):
 
 
 def build(
-    network: Network,
-    *,
-    views: Views,
-    image_size: int,
-    aspect: str,
-    properties: Mapping[str, str],
+    network: Network, *, views: Views, image_size: int, aspect: str, properties: Mapping[str, str]
 ) -> ModelProto:
     """Returns the ONNX model of a network: preprocessing, views and softmax inside.
 

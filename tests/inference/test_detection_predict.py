@@ -20,11 +20,11 @@ from pneumo.evaluation.detection import NO_BOX
 from pneumo.inference import fusion
 from pneumo.models.detector import Detector
 from pneumo.runs import trust
-from pneumo.runs.images import source_folder
 from pneumo.runs.run import Run
-from tests.conftest import ROOT, digests, full_disk
+from tests.conftest import digests, full_disk
 from tests.detection_runs import make_detector
 
+Capture, Patch = pytest.CaptureFixture[str], pytest.MonkeyPatch
 SIZE, FILE = 64, (200, 100)  # pixels of a prepared image; width and height of the files
 MODEL = {
     "_target_": "pneumo.models.detector.Detector",
@@ -106,7 +106,7 @@ SCORES = [0.9, 0.6, 0.8]
 
 
 def test_a_dicom_header_is_flagged_and_ids_are_columns(
-    run: Path, rsna_set: Path, images: list[Path], capsys: pytest.CaptureFixture[str]
+    run: Path, rsna_set: Path, images: list[Path], capsys: Capture
 ) -> None:
     pydicom = pytest.importorskip("pydicom")
     image = pydicom.dcmread(next(rsna_set.rglob("*.dcm")))
@@ -137,7 +137,7 @@ def test_the_loaded_network_says_what_the_saved_one_says(network: Detector, run:
 
 
 def test_boxes_of_the_network_are_written_as_it_says_them(
-    network: Detector, run: Path, images: list[Path], capsys: pytest.CaptureFixture[str]
+    network: Detector, run: Path, images: list[Path], capsys: Capture
 ) -> None:
     assert call(run, images[0], "--threshold", "0", "--format", "jsonl") == 0
     row = json.loads(capsys.readouterr().out)
@@ -155,10 +155,7 @@ def test_boxes_of_the_network_are_written_as_it_says_them(
 
 
 def test_a_row_a_box_from_the_confidence_on_in_pixels_of_the_file(
-    run: Path,
-    images: list[Path],
-    monkeypatch: pytest.MonkeyPatch,
-    capsys: pytest.CaptureFixture[str],
+    run: Path, images: list[Path], monkeypatch: Patch, capsys: Capture
 ) -> None:
     answer(monkeypatch, FOUND, SCORES)
     assert call(run, *images) == 0
@@ -178,10 +175,7 @@ def test_a_row_a_box_from_the_confidence_on_in_pixels_of_the_file(
 
 
 def test_an_image_without_box_and_one_that_cannot_be_read_have_a_row(
-    run: Path,
-    images: list[Path],
-    monkeypatch: pytest.MonkeyPatch,
-    capsys: pytest.CaptureFixture[str],
+    run: Path, images: list[Path], monkeypatch: Patch, capsys: Capture
 ) -> None:
     answer(monkeypatch, FOUND, SCORES)
     assert call(run, images[0], "gone.png", "--threshold", "0.95") == 3
@@ -196,11 +190,7 @@ def test_an_image_without_box_and_one_that_cannot_be_read_have_a_row(
 
 
 def test_the_challenges_prediction_string(
-    run: Path,
-    images: list[Path],
-    tmp_path: Path,
-    monkeypatch: pytest.MonkeyPatch,
-    capsys: pytest.CaptureFixture[str],
+    run: Path, images: list[Path], tmp_path: Path, monkeypatch: Patch, capsys: Capture
 ) -> None:
     answer(monkeypatch, FOUND, SCORES)
     out = tmp_path / "submission.csv"
@@ -225,7 +215,7 @@ def test_the_challenges_prediction_string(
 
 
 def test_a_detector_of_whom_no_box_counts_says_so(
-    network: Detector, images: list[Path], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+    network: Detector, images: list[Path], tmp_path: Path, capsys: Capture
 ) -> None:
     none = finish(tmp_path / "none", network, confidence=NO_BOX)
     assert call(none, images[0]) == 0
@@ -237,10 +227,7 @@ def test_a_detector_of_whom_no_box_counts_says_so(
 
 
 def test_dicom_gives_the_boxes_of_its_own_pixels(
-    run: Path,
-    rsna_set: Path,
-    monkeypatch: pytest.MonkeyPatch,
-    capsys: pytest.CaptureFixture[str],
+    run: Path, rsna_set: Path, monkeypatch: Patch, capsys: Capture
 ) -> None:
     pydicom = pytest.importorskip("pydicom")
     path = next((rsna_set / "stage_2_train_images").iterdir())
@@ -251,11 +238,7 @@ def test_dicom_gives_the_boxes_of_its_own_pixels(
 
 
 def test_overlays_are_a_picture_an_image_in_a_folder_of_ones_own(
-    run: Path,
-    images: list[Path],
-    tmp_path: Path,
-    monkeypatch: pytest.MonkeyPatch,
-    capsys: pytest.CaptureFixture[str],
+    run: Path, images: list[Path], tmp_path: Path, monkeypatch: Patch, capsys: Capture
 ) -> None:
     answer(monkeypatch, FOUND, SCORES)
     seen = tmp_path / "seen"
@@ -296,7 +279,7 @@ def test_overlays_are_a_picture_an_image_in_a_folder_of_ones_own(
     ],
 )
 def test_what_is_of_classifiers_is_refused(
-    options: list[str], run: Path, images: list[Path], capsys: pytest.CaptureFixture[str]
+    options: list[str], run: Path, images: list[Path], capsys: Capture
 ) -> None:
     assert call(run, images[0], *options) == 2
     out, err = capsys.readouterr()
@@ -307,7 +290,7 @@ def test_what_is_of_classifiers_is_refused(
 
 @pytest.mark.parametrize("options", [["--overlays", "seen"], ["--format", "rsna"]])
 def test_what_is_of_detectors_is_refused_for_a_classifier(
-    options: list[str], images: list[Path], capsys: pytest.CaptureFixture[str]
+    options: list[str], images: list[Path], capsys: Capture
 ) -> None:
     assert call("pretrained:compact", images[0], *options) == 2
     option = " ".join(options[: 1 + (options[1] == "rsna")])
@@ -315,7 +298,7 @@ def test_what_is_of_detectors_is_refused_for_a_classifier(
 
 
 def test_other_commands_say_what_a_detector_is_for(
-    run: Path, images: list[Path], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+    run: Path, images: list[Path], tmp_path: Path, capsys: Capture
 ) -> None:
     for command, arguments in (
         (heatmap, [run, images[0], "--out", tmp_path / "maps"]),
@@ -339,8 +322,8 @@ def test_several_are_fused_with_weights_and_confidence_of_validation(
     run: Path,
     images: list[Path],
     tmp_path: Path,
-    monkeypatch: pytest.MonkeyPatch,
-    capsys: pytest.CaptureFixture[str],
+    monkeypatch: Patch,
+    capsys: Capture,
 ) -> None:
     pytest.importorskip("ensemble_boxes")
     other = finish(tmp_path / "other", network, seed=1, aspect="stretch")
@@ -365,15 +348,8 @@ def test_several_are_fused_with_weights_and_confidence_of_validation(
     assert box["score"] == pytest.approx(0.8)
 
 
-def test_a_classifier_beside_a_detector_is_refused(
-    run: Path, images: list[Path], capsys: pytest.CaptureFixture[str]
-) -> None:
-    assert call(run, "pretrained:compact", images[0]) == 2
-    assert "runs must be of one task" in capsys.readouterr().err
-
-
 def test_last_has_no_confidence_of_its_own(
-    network: Detector, run: Path, images: list[Path], capsys: pytest.CaptureFixture[str]
+    network: Detector, run: Path, images: list[Path], capsys: Capture
 ) -> None:
     (run / "checkpoints" / "best.ckpt").rename(run / "checkpoints" / "last.ckpt")
     assert call(run, images[0], "--checkpoint", "last") == 2
@@ -382,7 +358,7 @@ def test_last_has_no_confidence_of_its_own(
 
 
 def test_trust_and_preprocessing_are_looked_at(
-    network: Detector, run: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+    network: Detector, run: Path, tmp_path: Path, capsys: Capture
 ) -> None:
     path = run / "metrics.json"
     kept = json.loads(path.read_text())
@@ -401,7 +377,7 @@ def test_trust_and_preprocessing_are_looked_at(
 
 
 def test_standard_input_is_drawn_as_prepared(
-    run: Path, images: list[Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    run: Path, images: list[Path], tmp_path: Path, monkeypatch: Patch
 ) -> None:
     answer(monkeypatch, FOUND, SCORES)
     piped = io.TextIOWrapper(io.BytesIO(images[0].read_bytes()))
@@ -414,9 +390,3 @@ def test_standard_input_is_drawn_as_prepared(
     coloured = (picture.max(2) - picture.min(2) > 60).nonzero()
     assert coloured[1].max() == pytest.approx(12.5 * 32, abs=12)
     assert coloured[0].max() == pytest.approx(12.5 * 40, abs=12)
-
-
-def test_the_name_of_the_data_set_is_that_of_its_settings() -> None:
-    settings = yaml.safe_load((ROOT / "conf" / "data" / "rsna.yaml").read_text())
-    found = source_folder({"data": {"source": settings["source"] | {"root": "there"}}})
-    assert found == Path("there")

@@ -63,10 +63,7 @@ def test_suppression_keeps_the_box_of_the_highest_score() -> None:
     np.testing.assert_array_equal(boxes[0], A)  # 0.9 counts as 0.45
 
 
-@pytest.mark.parametrize(
-    "method",
-    [pytest.param("wbf", marks=needs_wbf), "nms"],
-)
+@pytest.mark.parametrize("method", [pytest.param("wbf", marks=needs_wbf), "nms"])
 def test_no_boxes_fuse_to_none(method: str) -> None:
     boxes, scores = METHODS[method]([[], []], [[], []], weights=[1, 1])
     assert (boxes.shape, scores.shape) == ((0, 4), (0,))

@@ -53,10 +53,7 @@ def test_folder_belongs_to_one_process_until_it_is_killed(tmp_path: Path) -> Non
     process = context.Process(target=_hold, args=(tmp_path, held, done))
     process.start()
     held.wait()
-    with (
-        pytest.raises(ValueError, match="another one is training in"),
-        RunWriter(tmp_path).claim(),
-    ):
+    with pytest.raises(ValueError, match="another one is training in"), RunWriter(tmp_path).claim():
         pass
     process.kill()
     process.join()
@@ -139,10 +136,7 @@ def test_links_are_not_followed(tmp_path: Path, name: str) -> None:
     if name == ".hydra":
         (tmp_path / "run" / ".hydra").rename(tmp_path / "moved")
     (tmp_path / "run" / name).symlink_to(tmp_path / "other")
-    with (
-        pytest.raises(ValueError, match=rf"{name} is a link"),
-        RunWriter(tmp_path / "run").claim(),
-    ):
+    with pytest.raises(ValueError, match=rf"{name} is a link"), RunWriter(tmp_path / "run").claim():
         pass
 
 
