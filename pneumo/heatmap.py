@@ -54,8 +54,8 @@ def _command(args: argparse.Namespace) -> int:
         summary = _write_scores(album, request) if args.score else {}
     sys.stdout.write(f"{cli.counted(len(names) - failed, 'picture')} in {args.out}\n")
     if args.score:
-        known = {key: summary[key] for key in MEANING if summary[key] is not None}
-        sys.stdout.write("   ".join(f"{key} {value:.3f}" for key, value in known.items()) + "\n")
+        means = {key: summary[key] for key in MEANING if summary[key] is not None}
+        sys.stdout.write("   ".join(f"{key} {value:.3f}" for key, value in means.items()) + "\n")
         if not args.paths and not run.is_shipped:
             about = heatmap_images.about(request) | {"of": "the test split", "mean": summary}
             RunWriter(run.run_dir).write_maps(about)

@@ -82,17 +82,17 @@ def fit(label: ArrayLike, probability: ArrayLike, *, coverage: float, of: str) -
     label, probability = checked(label, probability)
     least, patients = [], []
     for number, name in enumerate(CLASS_NAMES):
-        own = np.sort(_by_label(probability)[label == number, number])[::-1]
-        place = _place(own.size, coverage)
-        if place > own.size:
-            most = own.size / (own.size + 1)
+        probabilities = np.sort(_by_label(probability)[label == number, number])[::-1]
+        place = _place(probabilities.size, coverage)
+        if place > probabilities.size:
+            most = probabilities.size / (probabilities.size + 1)
             raise ValueError(
                 f"--coverage {coverage:g} needs {ceil(1 / (1 - coverage) - 1e-9) - 1:,} patients "
-                f"of each label to calibrate on, of whom one image counts; {of} has {own.size:,} "
-                f"of {name}, enough for {most:.2g}"
+                f"of each label to calibrate on, of whom one image counts; {of} has "
+                f"{probabilities.size:,} of {name}, enough for {most:.2g}"
             )
-        least.append(max(float(own[place - 1]) - ROUNDING, 0.0))
-        patients.append(int(own.size))
+        least.append(max(float(probabilities[place - 1]) - ROUNDING, 0.0))
+        patients.append(int(probabilities.size))
     return PredictionSets(coverage, (least[0], least[1]), (patients[0], patients[1]))
 
 
@@ -108,33 +108,33 @@ def coverage(table: pd.DataFrame, sets: PredictionSets) -> list[dict[str, Any]]:
         (95 %, over patients), by_chance (see `_by_chance`), and the shares of sets that hold both
         labels and neither.
     """
-    found = []
+    shares = []
     for number, name in enumerate(CLASS_NAMES):
         rows = table[table["label"] == name]
-        found.append(_row(rows, sets, number, by="", group=""))
+        shares.append(_row(rows, sets, number, by="", group=""))
         for by in ("subtype", "source"):
             values = sorted(set(rows[by]) - {""})
             if len(values) > 1:
                 groups = ((value, rows[rows[by] == value]) for value in values)
-                found += [_row(own, sets, number, by=by, group=value) for value, own in groups]
-    return [row for row in found if row["patients"] >= MIN_PATIENTS]
+                shares += [_row(part, sets, number, by=by, group=name) for name, part in groups]
+    return [row for row in shares if row["patients"] >= MIN_PATIENTS]
 
 
 def sentence(rows: list[dict[str, Any]], sets: PredictionSets) -> str:
     """Returns `coverage` of the two labels in words, with a warning if it is too low."""
-    own = [row for row in rows if not row["by"]]
-    if not own:
+    both = [row for row in rows if not row["by"]]
+    if not both:
         return f"fewer than {MIN_PATIENTS} patients of each label do not show what they hold"
-    told = " and ".join(
+    text = " and ".join(
         f"{row['value']:.3f} ({row['low']:.3f} to {row['high']:.3f}) of {row['label']}"
-        for row in own
+        for row in both
     )
-    short = [str(row["label"]) for row in own if row["by_chance"] < ALPHA]
+    short = [str(row["label"]) for row in both if row["by_chance"] < ALPHA]
     warning = (
         f"; so {sets.coverage:g} DOES NOT HOLD for {' and '.join(short)}: these images are unlike "
         "those it was calibrated on, and yours may be, too"
     )
-    return f"they hold the label of {told} images{warning if short else ''}"
+    return f"they hold the label of {text} images{warning if short else ''}"
 
 
 def _row(

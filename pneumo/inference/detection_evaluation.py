@@ -78,39 +78,43 @@ def _fused(runs: Sequence[Run], method: str) -> dict[str, Any]:
     return {"method": method, **about, **_assess(boxes, about["confidence"])}
 
 
-def text(found: dict[str, Any]) -> list[str]:
+def text(scores: dict[str, Any]) -> list[str]:
     """Returns the lines for a terminal; the JSON holds all of it."""
-    on, iou = found["scored_on"], found["members"][0]["iou"]
-    entries = {one["run"]: one for one in found["members"]}
-    entries |= {fusion.TITLES[one["method"]]: one for one in found["fused"] if "scores" in one}
+    on, iou = scores["scored_on"], scores["members"][0]["iou"]
+    entries = {entry["run"]: entry for entry in scores["members"]}
+    entries |= {
+        fusion.TITLES[entry["method"]]: entry for entry in scores["fused"] if "scores" in entry
+    }
     lines = [
         f"Scored on {on['what']}: {on['images']:,} images of {on['patients']:,} patients, "
         f"{on['with_boxes']:,} with boxes",
-        *(f"! {note}" for note in found["notes"]),
+        *(f"! {note}" for note in scores["notes"]),
     ]
-    short = cli.short_names([one["run"] for one in found["members"]], width=WIDTH - 1)
+    short = cli.short_names([entry["run"] for entry in scores["members"]], width=WIDTH - 1)
     for names in TABLES:
         heads = (f"{SCORES[name].removesuffix(f' at IoU {iou}'):{WIDTH}}" for name in names)
         lines += ["", (" " * WIDTH + "".join(heads)).rstrip()]
-        for run, one in entries.items():
-            shown = (f"{_number(one['scores'][name]):{WIDTH}}" for name in names)
+        for run, entry in entries.items():
+            shown = (f"{_number(entry['scores'][name]):{WIDTH}}" for name in names)
             lines.append(f"{short.get(run, run):{WIDTH}}" + "".join(shown).rstrip())
     lines += ["", f"F1, precision and recall of boxes at IoU {iou} and at the confidence fixed on"]
     lines.append("validation images:")
-    lines += [f"  {one['confidence']:.4f}  {short.get(run, run)}" for run, one in entries.items()]
-    for one in found["fused"]:
-        if "why_not" in one:
-            lines.append(f"no {fusion.TITLES[one['method']]}: {one['why_not']}")
-    if weights := next((one["weights"] for one in found["fused"] if "weights" in one), None):
+    lines += [
+        f"  {entry['confidence']:.4f}  {short.get(run, run)}" for run, entry in entries.items()
+    ]
+    for entry in scores["fused"]:
+        if "why_not" in entry:
+            lines.append(f"no {fusion.TITLES[entry['method']]}: {entry['why_not']}")
+    if weights := next((entry["weights"] for entry in scores["fused"] if "weights" in entry), None):
         lines.append(
             "weights of the fusions, from validation: " + " ".join(f"{w:.3f}" for w in weights)
         )
-    why_no_map = found["members"][0]["why_no_map"]
+    why_no_map = scores["members"][0]["why_no_map"]
     return [*lines, f"no mAP: {why_no_map}" if why_no_map else MAP_SENTENCE]
 
 
-def _number(found: dict[str, float]) -> str:
-    value, low, high = (found[key] for key in ("value", "low", "high"))
+def _number(scores: dict[str, float]) -> str:
+    value, low, high = (scores[key] for key in ("value", "low", "high"))
     if np.isnan(value):
         return "?"
     return f"{value:.3f}" + ("" if np.isnan(low) else f" {low:.3f}-{high:.3f}")

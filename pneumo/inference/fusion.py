@@ -107,15 +107,15 @@ def common(runs: Sequence[Run], split: str) -> Common:
         ValueError: they have different true boxes, or none is left.
         FileNotFoundError: see Run.split.
     """
-    own = [run.boxes.of_split(split) for run in runs]
+    of_split = [run.boxes.of_split(split) for run in runs]
     splits = [run.split for run in runs]
     trained = set[str]().union(*(each.loc[each["split"] == "train", "group"] for each in splits))
-    shared = set.intersection(*(set(part.images["path"]) for part in own))
+    shared = set.intersection(*(set(part.images["path"]) for part in of_split))
     parts = [
         part.only(
             (part.images["path"].isin(shared) & ~part.images["patient"].isin(trained)).to_numpy()
         )
-        for part in own
+        for part in of_split
     ]
     if not len(parts[0].images):
         raise ValueError(
@@ -124,7 +124,7 @@ def common(runs: Sequence[Run], split: str) -> Common:
         )
     if not same_truth(parts):
         raise ValueError("the runs must have the same true boxes; take runs of the same data")
-    return Common(parts, len(own[0].images) - len(parts[0].images))
+    return Common(parts, len(of_split[0].images) - len(parts[0].images))
 
 
 def fit_weights(val: Common) -> Array:

@@ -52,20 +52,20 @@ def names(paths: Sequence[str], list_path: str | None = None) -> list[str]:
         raise ValueError("standard input is either one image (-) or a list (--list -), not both")
     if list(paths).count(reader.STANDARD_INPUT) > 1:
         raise ValueError("standard input holds one image; - may be given once")
-    found, others = reader.find(paths)
+    radiographs, others = reader.find(paths)
     if others:
         cli.note(
             f"left out {cli.counted(others, 'file')} in these folders: no image "
             f"({', '.join(reader.SUFFIXES)}), or a linked folder"
         )
     if list_path is not None:
-        found += _listed(list_path)
-    if not found:
+        radiographs += _listed(list_path)
+    if not radiographs:
         raise ValueError(
             "there must be something to predict: name images, folders that hold some, - for an "
             "image on standard input, or --list FILE. The runs come first; got no image"
         )
-    return found
+    return radiographs
 
 
 def _listed(path: str) -> list[str]:

@@ -59,23 +59,23 @@ def shared_with_train(run: Run, root: Path, table: pd.DataFrame) -> tuple[str, s
     own images are still there.
     """
     train = run.split[run.split["split"] == "train"]
-    known = bool((table["source"] != "").all())
-    ours, theirs = (_patients(rows, exact=known) for rows in (train, table))
+    exact = bool((table["source"] != "").all())
+    ours, theirs = (_patients(rows, exact=exact) for rows in (train, table))
     shared = sorted(ours & theirs)
     compared = f"{len(theirs):,} patients by name with {len(ours):,} of the train split"
-    own = run.images()
-    if own is None:
+    folder = run.images()
+    if folder is None:
         compared += "; no bytes, since the run's images moved"
         same: list[str] = []
     else:
-        same = _identical([own / p for p in train["path"]], [root / p for p in table["path"]])
+        same = _identical([folder / p for p in train["path"]], [root / p for p in table["path"]])
         compared += f"; the bytes of {len(table):,} files with {len(train):,}"
-    found = [
+    overlap = [
         f"{len(names):,} {what} ({', '.join(names[:NUM_SHOWN])}{', …' * (len(names) > NUM_SHOWN)})"
         for what, names in (("patients", shared), ("identical images", same))
         if names
     ]
-    return " and ".join(found), compared
+    return " and ".join(overlap), compared
 
 
 def _patients(table: pd.DataFrame, *, exact: bool) -> set[str]:

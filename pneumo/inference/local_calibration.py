@@ -193,10 +193,10 @@ def at_threshold(table: pd.DataFrame, threshold: float) -> dict[str, dict[str, f
     probability = table["p_pneumonia"].to_numpy(np.float64)
     value = operating_point(label, probability, threshold=threshold)
     names = {"sensitivity": "recall_pneumonia", "specificity": "recall_normal"}
-    found = score_intervals(
+    interval = score_intervals(
         label, probability, patient=table["group"], threshold=threshold, names=tuple(names.values())
     )
-    return {name: {"value": value[name], **found[key]._asdict()} for name, key in names.items()}
+    return {name: {"value": value[name], **interval[key]._asdict()} for name, key in names.items()}
 
 
 def calibrate(

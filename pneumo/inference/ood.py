@@ -88,8 +88,8 @@ def file_reasons(radiograph: Radiograph, data: Iterable[Mapping[str, Any]]) -> l
 
 def flag(reasons: Sequence[str], *, is_readable: bool) -> dict[str, Any]:
     """Returns the cells ood and ood_reason of an image; None if unknown."""
-    known = is_readable or bool(reasons)
-    return {"ood": bool(reasons) if known else None, "ood_reason": "; ".join(reasons) or None}
+    judged = is_readable or bool(reasons)
+    return {"ood": bool(reasons) if judged else None, "ood_reason": "; ".join(reasons) or None}
 
 
 def layout(pixels: np.ndarray) -> Array:
@@ -162,13 +162,13 @@ def load(path: Path, *, weights_sha256: str) -> Reference | None:
         with untrusted.open_regular(path) as opened:
             untrusted.check_stored(opened)
             file = np.load(opened, allow_pickle=False)
-            version, found = int(file["version"]), str(file["weights_sha256"])
+            version, digest = int(file["version"]), str(file["weights_sha256"])
             layout_cloud, features_cloud = (_detector(file, space) for space in SPACES)
     except Exception:  # any error of zipfile and NumPy
         return None
-    if version != VERSION or found != weights_sha256:
+    if version != VERSION or digest != weights_sha256:
         return None
-    return Reference(layout_cloud, features_cloud, found)
+    return Reference(layout_cloud, features_cloud, digest)
 
 
 def _detector(file: Mapping[str, np.ndarray], space: str) -> MahalanobisDetector:
@@ -177,8 +177,8 @@ def _detector(file: Mapping[str, np.ndarray], space: str) -> MahalanobisDetector
     )
     if detector.mean.ndim != 1 or detector.precision.shape != detector.mean.shape * 2:
         raise ValueError("shapes do not fit")
-    known = np.isfinite(detector.precision).all() and np.isfinite(detector.mean).all()
-    if not (known and 0 < detector.limit < np.inf):
+    finite = np.isfinite(detector.precision).all() and np.isfinite(detector.mean).all()
+    if not (finite and 0 < detector.limit < np.inf):
         raise ValueError("numbers are not finite")
     return detector
 

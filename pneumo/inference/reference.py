@@ -65,8 +65,8 @@ def of_first_run(networks: Networks, *, threads: int) -> ood.Reference | None:
     the run's own images, if they are still there, and written again. None with a note otherwise.
     """
     run, network, shape = networks.runs[0], networks.networks[0], networks.shapes[0]
-    if found := stored(run, network, checkpoint=networks.checkpoint):
-        return found
+    if kept := stored(run, network, checkpoint=networks.checkpoint):
+        return kept
     root = run.images()
     if root is None:
         cli.note(

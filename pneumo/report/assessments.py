@@ -70,9 +70,9 @@ def warnings(group: Group) -> list[str]:
 
 def tables(group: Group) -> dict[str, Table]:
     """Returns the tables point, prevalence, calibration, benefit, subgroups and maps."""
-    known = [(cell, known_assessments(cell)) for cell in group.cells]
-    known = [(cell, assessed) for cell, assessed in known if assessed]
-    numbers = {key for _, assessed in known for value in assessed for key in value.numbers}
+    cells = [(cell, known_assessments(cell)) for cell in group.cells]
+    cells = [(cell, assessed) for cell, assessed in cells if assessed]
+    numbers = {key for _, assessed in cells for value in assessed for key in value.numbers}
     shares = sorted({key.partition("@")[2] for key in numbers} - {""}, key=float)
     stated = {f"{v}@{p}": f"{v.upper()} at {float(p):.0%}" for p in shares for v in ("ppv", "npv")}
 
@@ -80,12 +80,12 @@ def tables(group: Group) -> dict[str, Table]:
         return [
             {"network": cell.label, **{key: _cell([a.numbers[key] for a in assessed if key in
                                                    a.numbers]) for key in keys}}
-            for cell, assessed in known
+            for cell, assessed in cells
         ]  # fmt: skip
 
     point, calibration = ("threshold", *SCORES), ("temperature", *CALIBRATION)
-    benefit = [row for cell, assessed in known for row in _benefit(cell, assessed)]
-    subgroups = [row for cell, assessed in known for row in _subgroups(cell, assessed)]
+    benefit = [row for cell, assessed in cells for row in _benefit(cell, assessed)]
+    subgroups = [row for cell, assessed in cells for row in _subgroups(cell, assessed)]
     maps = [row for trial in group.trials for row in _maps(trial)]
     named = ("trial", "method", "class")
     return {

@@ -125,7 +125,7 @@ def mismatch(value: Any, kind: Any, key: str = "") -> str | None:
     if kind is Any:
         return None
     if get_origin(kind) is UnionType:
-        kinds = [one for one in get_args(kind) if one is not NoneType]
+        kinds = [part for part in get_args(kind) if part is not NoneType]
         return None if value is None else mismatch(value, kinds[0], key)
     container: Any = dict if is_typeddict(kind) else get_origin(kind) or kind
     allowed: Any = (int, float) if container is float else container
@@ -140,8 +140,8 @@ def mismatch(value: Any, kind: Any, key: str = "") -> str | None:
         items = [(inner, get_args(kind)[1], "*") for inner in value.values()]
     elif container is list:
         items = [(inner, get_args(kind)[0], "*") for inner in value]
-    found = (mismatch(inner, hint, f"{key}.{name}".lstrip(".")) for inner, hint, name in items)
-    return next((text for text in found if text), None)
+    problems = (mismatch(inner, hint, f"{key}.{name}".lstrip(".")) for inner, hint, name in items)
+    return next((text for text in problems if text), None)
 
 
 def how_chosen(selection: Mapping[str, Any] | Selection) -> str:

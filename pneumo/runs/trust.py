@@ -57,8 +57,8 @@ def known_targets(conf: Path) -> set[str]:
 def targets(config: Any) -> list[str]:
     """Returns every ``_target_`` in a configuration, however deep."""
     if isinstance(config, Mapping):
-        own = [str(config["_target_"])] if "_target_" in config else []
-        return own + targets(list(config.values()))
+        names = [str(config["_target_"])] if "_target_" in config else []
+        return names + targets(list(config.values()))
     if isinstance(config, list | tuple):
         return [name for value in config for name in targets(value)]
     return []
@@ -115,20 +115,20 @@ def check_config(config: Mapping[str, Any], conf: Path) -> None:
         config: plain and resolved, so that no interpolation hides a name.
         conf: folder of the YAML files whose targets may be called.
     """
-    known = {*CLASSES, *known_targets(conf)}
+    allowed = {*CLASSES, *known_targets(conf)}
     packages = trusted or ()
     for name in targets({key: value for key, value in config.items() if key != "model"}):
         place, _, last = name.rpartition(".")
         package = name.partition(".")[0]
         a_class = place in CLASSES_OF and re.fullmatch(r"[A-Z]\w*", last)
-        if not (a_class or name in known or package in packages):
+        if not (a_class or name in allowed or package in packages):
             raise ValueError(
                 "a resumed run or sweep may only call targets of this package's settings, and "
                 f"classes of {', '.join(CLASSES_OF)}; it names {name}, which is not called. If "
                 f"you know the folder's origin, add --trust {package}"
             )
     check_timm(config.get("model"), packages=packages)
-    if unknown := set(targets(config.get("model"))) - known:
+    if unknown := set(targets(config.get("model"))) - allowed:
         for name in sorted(unknown):
             check_target(name, run_dir=Path(config["run_dir"]), trust=packages)
 
