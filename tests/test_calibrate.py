@@ -151,23 +151,6 @@ def test_mistakes_are_told_before_any_image_is_scored(
     assert error.count("\n") == 1
 
 
-@pytest.mark.usefixtures("unscored")
-def test_a_folder_of_another_layout_is_told_what_helps_here(
-    run: Path, tmp_path: Path, capsys: Capture
-) -> None:
-    data = tmp_path / "data"
-    (data / "NORMAL" / "patient1").mkdir(parents=True)
-    (data / "PNEUMONIA").mkdir()
-    assert calibrate.main([str(run), "--data", str(tmp_path)]) == 2
-    error = capsys.readouterr().err
-    assert "must be a folder with NORMAL and PNEUMONIA in it" in error
-    assert "--unlabelled" not in error
-    assert calibrate.main([str(run), "--data", str(data)]) == 2
-    error = capsys.readouterr().err.splitlines()[-1]
-    assert "got none of NORMAL" in error
-    assert "Folders within NORMAL/ (patient1) are not looked into" in error
-
-
 def test_images_that_it_was_trained_on_and_broken_ones_are_refused(
     run: Path, local: Path, tmp_path: Path, capsys: Capture
 ) -> None:

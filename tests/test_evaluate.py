@@ -180,18 +180,6 @@ def test_other_folder_is_scored(folder: Path, fresh: Path, capsys: Capture) -> N
     assert found["members"][0]["operating_point"]["fixed_on"] == "val"
 
 
-def test_what_lies_beside_the_labels_is_told_once(
-    folder: Path, fresh: Path, tmp_path: Path, caplog: pytest.LogCaptureFixture
-) -> None:
-    data = Path(shutil.copytree(fresh, tmp_path / "data"))
-    (data / "VIRUS").mkdir()
-    (data / "NORMAL" / "notes.txt").touch()
-    (data / "loose.jpeg").touch()
-    assert call(folder / "a", folder / "paper", "--data", data) == 0
-    said = "Left out 3 that are not used: 'VIRUS/', 'loose.jpeg', 'NORMAL/notes.txt'"
-    assert caplog.messages.count(said) == len(caplog.messages) == 1
-
-
 def test_folder_of_the_training_is_refused(folder: Path, phantoms: Path, capsys: Capture) -> None:
     assert call(folder / "a", "--data", phantoms) == 2
     error = capsys.readouterr().err
@@ -335,28 +323,25 @@ def test_unreadable_images_are_named_and_the_others_compared(
 def test_mistakes_about_other_images_are_named(
     folder: Path, fresh: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: Capture
 ) -> None:
-    run = folder / "a"
-    for wrong in (["--unlabelled"], ["--page", tmp_path / "a.html"]):
-        assert call(run, *wrong) == 2
-        assert "compares the images of --data DIR with those of one RUN" in capsys.readouterr().err
-    assert call(run, folder / "b", "--data", fresh, "--unlabelled") == 2
-    assert "of one RUN" in capsys.readouterr().err
-    (tmp_path / "empty").mkdir()
-    assert call(run, "--data", tmp_path / "empty", "--unlabelled") == 2
-    assert "--data must hold an image at least" in capsys.readouterr().err
-    assert call(run, "--data", tmp_path / "empty") == 2
-    assert "by --unlabelled" in capsys.readouterr().err
-    assert call(run, "--data", fresh, "--page", run / "metrics.json") == 2
-    assert "--page must not replace a part of a run" in capsys.readouterr().err
-    both = tmp_path / "both.html"
-    assert call(run, "--data", fresh, "--page", both, "--out", both) == 2
-    assert "--out and --page must be two files" in capsys.readouterr().err
-    assert call(run, "--data", fresh, "--unlabelled", "--prevalence", "0.2") == 2
-    assert "--prevalence is of predictive values" in capsys.readouterr().err
+    run, empty, both = folder / "a", tmp_path / "empty", tmp_path / "both.html"
+    empty.mkdir()
+    page = ("--page", tmp_path / "a.html")
+    for arguments, message in (
+        (("--unlabelled",), "compares the images of --data DIR with those of one RUN"),
+        (page, "compares the images of --data DIR with those of one RUN"),
+        ((folder / "b", "--data", fresh, "--unlabelled"), "of one RUN"),
+        (("--data", empty, "--unlabelled"), "--data must hold an image at least"),
+        (("--data", empty), "by --unlabelled"),
+        (("--data", fresh, "--page", run / "metrics.json"), "--page must not replace a part of"),
+        (("--data", fresh, "--page", both, "--out", both), "--out and --page must be two files"),
+        (("--data", fresh, "--unlabelled", "--prevalence", "0.2"), "--prevalence is of predictive"),
+    ):
+        assert call(run, *arguments) == 2
+        assert message in capsys.readouterr().err
     monkeypatch.setenv("PNEUMO_DATA", str(tmp_path / "gone"))
     assert call(run, "--data", fresh) == 0
     assert "! not compared with the run's own images" in capsys.readouterr().out
-    for wrong in (["--unlabelled"], ["--page", tmp_path / "a.html"]):
+    for wrong in (("--unlabelled",), page):
         assert call(run, "--data", fresh, *wrong) == 2
         assert "set PNEUMO_DATA" in capsys.readouterr().err
 

@@ -62,14 +62,8 @@ class RunWriter:
             lock.release()
 
     def _check_own(self) -> None:
-        """Raises ValueError if a file to be written is a link, or no run wrote it."""
+        """Raises ValueError if a file that would be overwritten is not of a run."""
         run_dir = self.run_dir
-        for name in (*run_folder.RUN_FILES, *run_folder.RUN_FOLDERS, CONFIG):
-            if (run_dir / name).is_symlink():
-                raise ValueError(
-                    f"the files of a run must lie in its folder; {run_dir / name} is a link, and "
-                    "its target would be changed. Put a copy in its place"
-                )
         if (run_dir / CONFIG).exists():
             return
         checkpoints = (run_folder.LAST, run_folder.PREVIOUS, run_folder.BEST)

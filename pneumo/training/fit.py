@@ -431,9 +431,9 @@ def train(
 
 def _too_large(data: XrayDataModule) -> str:
     return (
-        f"the memory must hold a batch of {data.batch_size} images and their features; it does not. Try "
-        "a smaller data.batch_size (with trainer.accumulate_grad_batches=N a step has as many "
-        "images), a smaller data.image_size or another model"
+        f"the memory must hold a batch of {data.batch_size} images and their features; it does "
+        "not. Try a smaller data.batch_size (with trainer.accumulate_grad_batches=N a step has as "
+        "many images), a smaller data.image_size or another model"
     )
 
 

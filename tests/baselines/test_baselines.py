@@ -138,18 +138,6 @@ def test_a_baseline_leaves_the_run_folder_of_a_network(train: Command, tmp_path:
     assert not (tmp_path / "svm" / "checkpoints").exists()
 
 
-def test_a_finished_baseline_is_not_fitted_again(
-    train: Command, tmp_path: Path, capsys: pytest.CaptureFixture[str]
-) -> None:
-    arguments = ("hydra.run.dir=run", "model=file_header", *SMALL)
-    assert train(*arguments) == 0
-    written = (tmp_path / "run" / "metrics.json").stat().st_mtime_ns
-    capsys.readouterr()
-    assert train("resume=run") == 0
-    assert "Done before" in capsys.readouterr().err
-    assert (tmp_path / "run" / "metrics.json").stat().st_mtime_ns == written
-
-
 def test_the_commands_that_need_a_network_say_so(
     train: Command, tmp_path: Path, capsys: pytest.CaptureFixture[str], phantoms: Path
 ) -> None:
@@ -177,18 +165,13 @@ def test_a_sweep_with_networks_reports_margins_on_the_same_splits(
     train: Command, tmp_path: Path
 ) -> None:
     models = f"model=tiny,{','.join(NAMES)}"
-    arguments = ("-m", models, "seed=0,1", "hydra.sweep.dir=sweep", "trainer.max_epochs=1", *SMALL)
+    arguments = ("-m", models, "seed=0", "hydra.sweep.dir=sweep", "trainer.max_epochs=1", *SMALL)
     assert train(*arguments) == 0
     runs = {
         path.parent.name: metrics(path.parent) for path in tmp_path.glob("sweep/*/metrics.json")
     }
-    assert len(runs) == 8
-    for seed in (0, 1):
-        own = [found["data"] for found in runs.values() if found["seed"] == seed]
-        assert all(data == own[0] for data in own)
+    data = [found["data"] for found in runs.values()]
+    assert data == [data[0]] * 4
     text = (tmp_path / "sweep" / "report" / "summary.md").read_text()
     for name in NAMES:
         assert f"| tiny minus {name} | Accuracy |" in text
-    written = [path.stat().st_mtime_ns for path in tmp_path.glob("sweep/*/metrics.json")]
-    assert train("sweep=sweep") == 0
-    assert written == [path.stat().st_mtime_ns for path in tmp_path.glob("sweep/*/metrics.json")]

@@ -374,19 +374,3 @@ def test_trust_and_preprocessing_are_looked_at(
         with pytest.raises(ValueError, match=said):
             Run.open(run).detector()
     assert "pneumo.models.detector.Detector" in trust.NETWORKS
-
-
-def test_standard_input_is_drawn_as_prepared(
-    run: Path, images: list[Path], tmp_path: Path, monkeypatch: Patch
-) -> None:
-    answer(monkeypatch, FOUND, SCORES)
-    piped = io.TextIOWrapper(io.BytesIO(images[0].read_bytes()))
-    monkeypatch.setattr("sys.stdin", piped)
-    assert call(run, "-", "--overlays", tmp_path / "seen", "--out", tmp_path / "boxes.csv") == 0
-    picture = np.asarray(Image.open(tmp_path / "seen" / "stdin.boxes.png").convert("RGB")).astype(
-        int
-    )
-    assert picture.shape[:2] == (800, 800)  # 12.5 for a pixel of 64
-    coloured = (picture.max(2) - picture.min(2) > 60).nonzero()
-    assert coloured[1].max() == pytest.approx(12.5 * 32, abs=12)
-    assert coloured[0].max() == pytest.approx(12.5 * 40, abs=12)

@@ -181,19 +181,3 @@ def test_an_image_that_is_gone_is_one_line(tmp_path: Path) -> None:
     with pytest.raises(ValueError, match=message), made as reports:
         Path(name).unlink()
         reports.write(name, ROW)
-
-
-def test_pictures_and_reports_in_one_folder_are_refused_and_leave_nothing(
-    tmp_path: Path, capsys: Capture
-) -> None:
-    pytest.importorskip("captum")
-    name, one, other = written(tmp_path / "a.dcm"), tmp_path / "one", tmp_path / "other"
-    for maps, reports, message in (
-        (one, one, "--heatmap and --dicom-sr must name two folders; both are "),
-        (one, tmp_path, "--dicom-sr must be new or empty"),
-        (tmp_path, other, "--heatmap must be new, empty or hold an earlier call's pictures"),
-    ):
-        given = [name, "--heatmap", str(maps), "--dicom-sr", str(reports)]
-        assert predict.main(["pretrained:compact", *given]) == 2
-        assert message in capsys.readouterr().err
-        assert [path.name for path in tmp_path.iterdir()] == ["a.dcm"]
