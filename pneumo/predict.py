@@ -46,11 +46,10 @@ def _command(args: argparse.Namespace) -> int:
     from pneumo.inference import classifiers, prediction
 
     threads = args.threads or os.cpu_count() or 1
-    if args.threads:
-        torch.set_num_threads(args.threads)
+    torch.set_num_threads(args.threads or torch.get_num_threads())
     if not named:
         cli.note(classifiers.about_default(runs[0]))
-    predictor = _predictor(runs, names, args, detectors=detectors, threads=threads)
+    predictor = _predictor(runs, args, detectors=detectors, threads=threads)
     folders = list(_folders(args, runs, predictor, names))
     form = args.format or ("jsonl" if args.out and args.out.suffix == ".jsonl" else "csv")
     with opened(args.out, standard=sys.stdout) as file, ExitStack() as stack:
@@ -58,18 +57,17 @@ def _command(args: argparse.Namespace) -> int:
         attachments = [stack.enter_context(folder) for folder in folders[::-1]][::-1]
         for sentence in predictor.notes:  # after all refusals
             cli.note(sentence)
-        columns = [attachment.column for attachment in attachments]
         unreadable, incomplete = prediction.write_rows(
-            *(predictor, names, predictor.writer(file, form=form, attachments=columns)),
+            *(predictor, names, file),
+            form=form,
             attachments=attachments,
             batch_size=args.batch_size or predictor.batch_size,
             threads=threads,
         )
         file.flush()  # a table that cannot be written leaves the folders as they were, too
     if unreadable:
-        where = "" if form == RSNA else ": see the column error"
-        files = cli.counted(len(names), "file")
-        cli.note(f"{unreadable:,} of {files} could not be read{where}")
+        where = ": see the column error" * (form != RSNA)
+        cli.note(f"{unreadable:,} of {cli.counted(len(names), 'file')} could not be read{where}")
     return cli.UNREADABLE if unreadable or incomplete else 0
 
 
@@ -96,9 +94,7 @@ def _check_options(args: argparse.Namespace, *, detectors: bool, num_runs: int) 
         if num_runs > 1:
             raise ValueError(f"--heatmap is of one network; got {num_runs} runs. Name one of them")
         if args.dicom_sr is not None and args.dicom_sr.resolve() == args.heatmap.resolve():
-            raise ValueError(
-                f"--heatmap and --dicom-sr must name two folders; both are {args.heatmap}"
-            )
+            raise ValueError(f"--heatmap and --dicom-sr must be two folders; got {args.heatmap}")
         cli.check_installed("--heatmap", "captum", extra="heatmap")
     if args.dicom_sr is not None:
         cli.check_installed("--dicom-sr", "highdicom", extra="dicom-sr")
@@ -107,23 +103,16 @@ def _check_options(args: argparse.Namespace, *, detectors: bool, num_runs: int) 
 
 
 def _predictor(
-    runs: Sequence[Run],
-    names: Sequence[str],
-    args: argparse.Namespace,
-    *,
-    detectors: bool,
-    threads: int,
+    runs: Sequence[Run], args: argparse.Namespace, *, detectors: bool, threads: int
 ) -> "Classifiers | Detectors":
-    from pneumo.inference import box_table, classifiers
+    from pneumo.inference.classifiers import open_classifiers
     from pneumo.inference.detectors import Detectors
 
     options = {name: getattr(args, name) for name in OPTIONS}
-    if not detectors:
-        more = {"calibration": args.calibration, "coverage": args.coverage}
-        return classifiers.open_classifiers(runs, **options, **more, threads=threads)
-    if args.format == RSNA:
-        box_table.check_patients(names)
-    return Detectors(runs, **options)
+    if detectors:
+        return Detectors(runs, **options)
+    more = {"calibration": args.calibration, "coverage": args.coverage}
+    return open_classifiers(runs, **options, **more, threads=threads)
 
 
 def _folders(
@@ -133,6 +122,10 @@ def _folders(
     names: Sequence[str],
 ) -> "Iterator[Folder]":
     """Yields the folders to write beside the table, checked and not opened."""
+    if args.format == RSNA:
+        from pneumo.inference.box_table import check_patients
+
+        check_patients(names)
     if args.overlays is not None:
         from pneumo.inference import box_album
 

@@ -3,7 +3,7 @@
 import csv
 import json
 import sys
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager
 from typing import Any, Protocol, TextIO
 
@@ -57,9 +57,10 @@ Folder = AbstractContextManager[Attachment]  # takes its place at the end, whole
 def write_rows(
     predictor: Predictor,
     names: Sequence[str],
-    write: Write,
+    file: TextIO,
     *,
-    attachments: Iterable[Attachment],
+    form: str,
+    attachments: Sequence[Attachment],
     batch_size: int,
     threads: int,
 ) -> tuple[int, int]:
@@ -68,12 +69,15 @@ def write_rows(
     Args:
         predictor: predicts.
         names: files, or - for standard input.
-        write: writes a row.
+        file: of the table.
+        form: csv, jsonl or rsna.
         attachments: files beside the table.
         batch_size: images at once through a network.
         threads: that decode ahead.
     """
     unreadable = incomplete = 0
+    columns = [attachment.column for attachment in attachments]
+    write = predictor.writer(file, form=form, attachments=columns)
     stream = reader.read_all(names, shapes=predictor.shapes, threads=threads)
     hidden = not sys.stderr.isatty()
     with tqdm(total=len(names), desc="predicting", unit="image", disable=hidden) as bar:

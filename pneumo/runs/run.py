@@ -193,7 +193,7 @@ class Run:
         return folder if complete else None
 
     @cached_property
-    def _resolved(self) -> tuple[dict[str, Any], dict[str, Any], Any, Any]:
+    def _resolved(self) -> tuple[dict[str, Any], dict[str, Any], int, str]:
         """model, views, data.image_size and data.aspect of the configuration, resolved."""
         from omegaconf import OmegaConf
         from omegaconf.errors import OmegaConfBaseException
@@ -201,10 +201,21 @@ class Run:
         try:
             config = OmegaConf.create({key: self.config[key] for key in ("model", "views", "data")})
             model: Any = OmegaConf.to_container(config.model, resolve=True)
-            return model, dict(config.views), config.data.image_size, config.data.aspect
+            views, size, aspect = dict(config.views), config.data.image_size, config.data.aspect
         except (OmegaConfBaseException, KeyError, AttributeError, ValueError, TypeError) as error:
             path = self.run_dir / run_folder.CONFIG
             raise ValueError(f"{path} lacks or breaks {error}") from None
+        if not (type(size) is int and 0 < size <= MAX_SIDE):
+            raise ValueError(
+                f"data.image_size of a run must be a whole number of pixels, at most {MAX_SIDE:,}; "
+                f"{self.run_dir} has {size!r}"
+            )
+        if aspect not in ASPECTS:
+            raise ValueError(
+                f"data.aspect of a run must be one of {', '.join(ASPECTS)}; {self.run_dir} has "
+                f"{aspect!r}"
+            )
+        return model, views, size, str(aspect)
 
     @property
     def model(self) -> dict[str, Any]:
@@ -225,24 +236,12 @@ class Run:
     @property
     def image_size(self) -> int:
         """The side of a prepared image, in pixels."""
-        size = self._resolved[2]
-        if isinstance(size, int) and not isinstance(size, bool) and 0 < size <= MAX_SIDE:
-            return size
-        raise ValueError(
-            f"data.image_size of a run must be a whole number of pixels, at most {MAX_SIDE:,}; "
-            f"{self.run_dir} has {size!r}"
-        )
+        return self._resolved[2]
 
     @property
     def aspect(self) -> str:
         """How an image is prepared: stretch or pad."""
-        aspect = self._resolved[3]
-        if aspect in ASPECTS:
-            return str(aspect)
-        raise ValueError(
-            f"data.aspect of a run must be one of {', '.join(ASPECTS)}; {self.run_dir} has "
-            f"{aspect!r}"
-        )
+        return self._resolved[3]
 
     def network(self, checkpoint: str = "best", *, trust: Sequence[str] = ()) -> "Network":
         """Returns the network of a classifier, on the CPU in evaluation mode.
