@@ -26,7 +26,8 @@ from pneumo.runs.weights import weights_digest
 
 pytestmark = pytest.mark.slow  # all of it stands on a run that is trained first
 
-Capture, Patch = pytest.CaptureFixture[str], pytest.MonkeyPatch
+Capture = pytest.CaptureFixture[str]
+Patch = pytest.MonkeyPatch
 Rows = list[dict[str, str]]
 
 

@@ -24,7 +24,8 @@ from pneumo.runs.run import Run
 from tests.conftest import digests, full_disk
 from tests.detection_runs import make_detector
 
-Capture, Patch = pytest.CaptureFixture[str], pytest.MonkeyPatch
+Capture = pytest.CaptureFixture[str]
+Patch = pytest.MonkeyPatch
 SIZE, FILE = 64, (200, 100)  # pixels of a prepared image; width and height of the files
 MODEL = {
     "_target_": "pneumo.models.detector.Detector",
