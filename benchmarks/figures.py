@@ -1,8 +1,8 @@
-"""Writes every score that README.md and docs/*.md quote, from the runs kept in docs/runs.
+"""Write every score that README.md and docs/*.md quote, from the runs kept in docs/runs.
 
-`python -m benchmarks.figures` replaces what stands between `<!-- figures NAME -->` and
-`<!-- end figures -->` by the text of the function NAME below. With `--check` it writes nothing and
-fails where a page differs. It reads metrics.json of the kept runs, and no image.
+`python -m benchmarks.figures` replaces the text between `<!-- figures NAME -->` and
+`<!-- end figures -->` by the result of the function NAME below. With `--check` it writes nothing
+and fails if a page differs. It reads metrics.json of the kept runs, and no image.
 """
 
 import argparse
@@ -18,7 +18,8 @@ import numpy as np
 
 from pneumo import evaluate
 from pneumo.evaluation import published
-from pneumo.evaluation.intervals import corrected_t_test
+from pneumo.evaluation.paired_tests import corrected_t_test
+from pneumo.evaluation.scores import CLINICAL, SCORES
 from pneumo.report.wording import DASH, decimal, interval
 from pneumo.runs.metrics import how_chosen
 
@@ -28,8 +29,8 @@ PAGES = ("README.md", "docs/*.md")
 MARKED = re.compile(r"(<!-- figures (\w+) -->\n)(.*?)(<!-- end figures -->)", re.DOTALL)
 SCORE = re.compile(r"(?<![\d.,])[01]\.\d{3}(?!\d)")  # such as 0.961, but not 10.0123
 CODE = re.compile(r"^```.*?^```|`[^`\n]+`", re.DOTALL | re.MULTILINE)
-NAMES = {"recall_normal": "specificity", "recall_pneumonia": "sensitivity", "auroc": "AUROC"}
-NAMES |= {"f1_normal": "F1 of NORMAL", "accuracy": "accuracy"}
+NAMES = {name: score.title for name, score in SCORES.items()}
+NAMES |= {CLINICAL[name]: name for name in ("sensitivity", "specificity")}
 SVM = "model=thumbnail_svm,seed={},data=kermany"
 RANDOM = {  # name in the tables: run folders, of which {} is the seed
     **{
@@ -56,44 +57,44 @@ Run = dict[str, Any]  # metrics.json
 
 
 def kept(folders: str) -> list[Run]:
-    """Returns metrics.json of the kept runs of a name with {} for the seed, by seed; not empty."""
-    found = []
+    """Returns metrics.json of the kept runs, by seed, of a name with {} for it; not empty."""
+    runs = []
     for seed in range(10):
         path = RUNS / folders.format(seed) / "metrics.json"
         if path.is_file():
-            found.append(json.loads(path.read_text()))
-    if not found:
-        raise FileNotFoundError(f"docs/runs must hold {folders.format(0)}; it does not")
-    return found
+            runs.append(json.loads(path.read_text()))
+    if not runs:
+        raise FileNotFoundError(f"docs/runs has no {folders.format('N')}; keep the run there first")
+    return runs
 
 
 def scores(
     runs: Sequence[Run], name: str, *, when: str = "best", split: str = "test"
 ) -> list[float]:
-    """Returns a score of each run; NaN where it is not known."""
+    """Returns a score of each run; NaN if it is missing."""
     rows = [run[when].get(split) or {} for run in runs]
     return [float("nan") if (v := row.get(name)) is None else float(v) for row in rows]
 
 
 def spread(values: Sequence[float], *, sign: bool = False) -> str:
-    """Returns the median and, of several values, the lowest and the highest in brackets."""
-    known = [value for value in values if np.isfinite(value)]
-    if not known:
+    """Returns the median and, for several values, the lowest and the highest in brackets."""
+    finite = [value for value in values if np.isfinite(value)]
+    if not finite:
         return DASH
-    middle = decimal(float(np.median(known)), sign=sign)
-    return (
-        middle if len(known) == 1 else f"{middle} ({interval(min(known), max(known), sign=sign)})"
-    )
+    median = decimal(float(np.median(finite)), sign=sign)
+    if len(finite) == 1:
+        return median
+    return f"{median} ({interval(min(finite), max(finite), sign=sign)})"
 
 
 def seeds(runs: Sequence[Run]) -> str:
     """Returns the seeds of runs, such as "0 to 4" or "0, 1"."""
-    known = sorted(run["seed"] for run in runs)
-    return f"{known[0]} to {known[-1]}" if len(known) > 2 else ", ".join(map(str, known))
+    numbers = sorted(run["seed"] for run in runs)
+    return f"{numbers[0]} to {numbers[-1]}" if len(numbers) > 2 else ", ".join(map(str, numbers))
 
 
 def chosen(runs: Sequence[Run]) -> str:
-    """Returns the split on which the runs chose their epoch; "last" where nothing was selected."""
+    """Returns the split on which the runs chose their epoch, or that they kept the last one."""
     (on,) = {(run["selection"] or {"on": None})["on"] for run in runs}
     return {"none": "none: the last epoch", None: DASH}.get(on, str(on))
 
@@ -105,24 +106,24 @@ def table(header: Sequence[str], rows: Sequence[Sequence[str]], *, text: int = 1
 
 
 def minutes(runs: Sequence[Run]) -> str:
-    """Returns the minutes of the quickest run."""
+    """Returns the minutes of the fastest run."""
     return f"{min(run['seconds']['total'] for run in runs) / 60:.1f}"
 
 
 def difference(first: str, second: str, name: str) -> str:
     """Returns the mean difference of a score over common seeds, with the corrected t interval."""
-    one, other = ({run["seed"]: run for run in kept(folders)} for folders in (first, second))
-    common = sorted(set(one) & set(other))
-    gaps = [scores([one[s]], name)[0] - scores([other[s]], name)[0] for s in common]
-    sizes = [one[s]["data"]["splits"] for s in common]
+    a, b = ({run["seed"]: run for run in kept(folders)} for folders in (first, second))
+    common = sorted(set(a) & set(b))
+    gaps = [scores([a[s]], name)[0] - scores([b[s]], name)[0] for s in common]
+    sizes = [a[s]["data"]["splits"] for s in common]
     share = float(np.mean([size["test"]["images"] / size["train"]["images"] for size in sizes]))
-    found = corrected_t_test(gaps, test_to_train=share)
-    ends = interval(found.low, found.high, sign=True)
-    return decimal(found.difference, sign=True) + ("" if ends == DASH else f" ({ends})")
+    test = corrected_t_test(gaps, test_to_train=share)
+    ends = interval(test.low, test.high, sign=True)
+    return decimal(test.difference, sign=True) + ("" if ends == DASH else f" ({ends})")
 
 
 def readme_results() -> str:
-    """The README's table: a row a model and protocol."""
+    """Returns the README's table: one row per model and protocol."""
     header = ["model", "parameters", "`protocol=`", "epoch chosen on", "seeds", "accuracy"]
     header += ["specificity", "AUROC", "minutes"]
     rows = []
@@ -164,21 +165,21 @@ def readme_results() -> str:
 
 
 def readme_margin() -> str:
-    """What a random split and the official test set make of a score."""
+    """Returns tiny's margin on random splits, and specificities on the official test set."""
     margin = difference(RANDOM["tiny, 50 epochs at 256 px"], SVM, "accuracy")
     tiny, best, svm = (
         decimal(float(np.median(scores(kept(OFFICIAL[name]), "recall_normal"))))
         for name in ("tiny, 50 epochs at 256 px", "compact, `experiment=best`", "`thumbnail_svm`")
     )
     return (
-        f"**On random splits tiny's margin over the thumbnails is {margin} of accuracy, which may "
-        f"be none. On the official test set the specificity is {tiny} (tiny), {best} (best) and "
-        f"{svm} (thumbnails).**\n"
+        f"**On random splits tiny's accuracy exceeds the thumbnail SVM's by only {margin}. On the "
+        f"official test set specificity is {tiny} (tiny), {best} (best) and {svm} (thumbnail "
+        f"SVM).**\n"
     )
 
 
 def readme_figure1() -> str:
-    """The medians of the paper's figure 1, and two of its claims."""
+    """Returns the medians of the paper's figure 1, and two of its claims."""
     names = ("tiny", "small", "medium", "large")
     runs = {name: kept(RANDOM[f"{name}, 50 epochs at 256 px"]) for name in names}
     medians = ", ".join(
@@ -188,7 +189,7 @@ def readme_figure1() -> str:
     tiny, small = (RANDOM[f"{name}, 50 epochs at 256 px"] for name in names[:2])
     pair = difference(tiny, small, "f1_normal")
     return (
-        f"The paper's figure 1, above: the medians of F1 of NORMAL are {medians}, not "
+        f"The paper's figure 1, above: median F1 of NORMAL is {medians}; the paper states "
         f"{decimal(published.ALL_F1, digits=2)}. Train minus test, in evaluation mode: {gaps}. "
         f"Tiny is not better than small: {pair}, paired over the splits.\n"
     )
@@ -201,7 +202,7 @@ def overfitting(runs: Sequence[Run]) -> str:
 
 
 def readme_kaggle() -> str:
-    """The result of the README's command on the Kaggle release."""
+    """Returns the scores of the README's command on the Kaggle release."""
     (run,) = kept(ONE_EPOCH)
     listed = ", ".join(
         f"{NAMES[name]} {decimal(scores([run], name)[0])}"
@@ -211,7 +212,7 @@ def readme_kaggle() -> str:
 
 
 def results_random() -> str:
-    """Random splits by patient, as in the paper."""
+    """Returns the table of random splits by patient, as in the paper."""
     header = ["random split by patient", "epoch chosen on", "seeds"]
     keys = ("accuracy", "recall_normal", "f1_normal", "auroc")
     header += [NAMES[key] for key in keys] + ["train minus test F1", "F1, last epoch"]
@@ -228,7 +229,7 @@ def results_random() -> str:
 
 
 def results_pairs() -> str:
-    """Differences over the splits that two models share."""
+    """Returns the table of differences over the splits that two models share."""
     tiny, small, medium, _, fast, svm, *_ = RANDOM
     pairs = [(tiny, small), (tiny, medium), (small, medium), (fast, tiny), (fast, medium)]
     pairs += [(network, svm) for network in (tiny, small, medium, fast)]
@@ -241,7 +242,7 @@ def results_pairs() -> str:
 
 
 def results_official() -> str:
-    """The set's own test split."""
+    """Returns the table of the set's own test split."""
     keys = ("accuracy", "recall_normal", "recall_pneumonia", "f1_normal", "auroc")
     rows = []
     for name, folders in OFFICIAL.items():
@@ -256,9 +257,9 @@ def results_official() -> str:
 
 
 def results_comparison() -> str:
-    """The compared papers' networks by one recipe, on the set's own test split."""
-    found = sorted(RUNS.glob(COMPARISON.format("*") + "*/metrics.json"))
-    runs = [json.loads(path.read_text()) | {"folder": path.parent.name} for path in found]
+    """Returns the table of the compared papers' networks by one recipe, official test split."""
+    paths = sorted(RUNS.glob(COMPARISON.format("*") + "*/metrics.json"))
+    runs = [json.loads(path.read_text()) | {"folder": path.parent.name} for path in paths]
     runs.sort(key=_by_auroc, reverse=True)
     keys = ("accuracy", "recall_normal", "recall_pneumonia", "auroc")
     rows = [
@@ -278,7 +279,7 @@ def results_comparison() -> str:
 
 
 def use_evaluate() -> str:
-    """The beginning of what evaluate prints of the packaged network; it needs no image."""
+    """Returns the first lines of evaluate's output for the packaged network; needs no image."""
     printed = io.StringIO()
     with contextlib.redirect_stdout(printed):
         evaluate.main(["pretrained:compact"])
@@ -310,25 +311,25 @@ def pages() -> Iterator[Path]:
         yield from sorted(ROOT.glob(pattern))
 
 
-def made(text: str) -> str:
-    """Returns a page with its marked figures made from the kept runs."""
-    return MARKED.sub(lambda found: found[1] + MAKERS[found[2]]() + found[4], text)
+def updated(text: str) -> str:
+    """Returns the page with its marked figures computed from the kept runs."""
+    return MARKED.sub(lambda mark: mark[1] + MAKERS[mark[2]]() + mark[4], text)
 
 
 def unmarked(text: str) -> list[str]:
-    """Returns the scores of a page that stand in no mark, no command and no output of one."""
+    """Returns the scores of a page outside of marked figures, commands and their output."""
     return SCORE.findall(CODE.sub("", MARKED.sub("", text)))
 
 
 def main() -> None:
-    """Writes the pages, or checks them."""
+    """Write the pages, or check them."""
     parser = argparse.ArgumentParser(prog="python -m benchmarks.figures", description=__doc__)
     parser.add_argument("--check", action="store_true", help="write nothing; fail on a difference")
     args = parser.parse_args()
     different = []
     for page in pages():
         before = page.read_text()
-        after = made(before)
+        after = updated(before)
         if after != before:
             different.append(page.relative_to(ROOT).as_posix())
             if not args.check:

@@ -27,7 +27,7 @@ its threshold (of the run's validation split, or 0.5), and what such maps are
 worth on the run's own images. Bright is the most evidence for the class, on a
 scale of that picture alone, so two pictures do not compare.
 
-Without --method it is the one that measured best for the network (docs/use.md).
+Without --method: the method with the best measured score (docs/heatmaps.md).
 gradcam and layercam are quick, and as coarse as the layer they are taken from.
 occlusion covers one window after another; integrated follows the gradient from
 the blurred image to the image. Both take longer: up to seconds an image.

@@ -16,7 +16,8 @@ from pneumo.baselines.base import Baseline
 from pneumo.data import split
 from pneumo.data.base import DataSet
 from pneumo.data.kermany import targets
-from pneumo.evaluation.metrics import Array, confusion, scores
+from pneumo.evaluation.metrics import Array, confusion
+from pneumo.evaluation.scores import scores
 from pneumo.runs import run_folder
 from pneumo.runs.writer import RunWriter
 from pneumo.training import metadata

@@ -16,13 +16,9 @@ from pneumo import untrusted
 from pneumo.choices import SENSITIVITY
 from pneumo.data.labelled import join_duplicates
 from pneumo.evaluation.intervals import few_patients, percentile_interval, score_intervals, warning
-from pneumo.evaluation.metrics import (
-    Array,
-    operating_point,
-    sensitivity_threshold,
-    youden_threshold,
-)
+from pneumo.evaluation.metrics import Array, sensitivity_threshold, youden_threshold
 from pneumo.evaluation.operating_point import fitted_temperature
+from pneumo.evaluation.scores import CLINICAL, operating_point
 from pneumo.inference.conformal import one_per_patient
 from pneumo.inference.ensemble import mean_operating_point
 from pneumo.inference.leakage import labelled, shared_with_train
@@ -192,7 +188,7 @@ def at_threshold(table: pd.DataFrame, threshold: float) -> dict[str, dict[str, f
     label = (table["label"] == PNEUMONIA).to_numpy(np.int64)
     probability = table["p_pneumonia"].to_numpy(np.float64)
     value = operating_point(label, probability, threshold=threshold)
-    names = {"sensitivity": "recall_pneumonia", "specificity": "recall_normal"}
+    names = {name: CLINICAL[name] for name in ("sensitivity", "specificity")}
     interval = score_intervals(
         label, probability, patient=table["group"], threshold=threshold, names=tuple(names.values())
     )

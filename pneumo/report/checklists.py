@@ -6,6 +6,7 @@ from string import Formatter
 from typing import Any, NamedTuple
 
 from pneumo.data.base import KERMANY_LICENCE
+from pneumo.evaluation.scores import SCORES
 from pneumo.report.checklist_items import CLAIM, TRIPOD, Item
 from pneumo.report.table import escaped, titled
 from pneumo.report.wording import decimal, interval
@@ -234,8 +235,10 @@ def _of_assessment(found: Mapping[str, Any] | None, *, told_in: str) -> dict[str
     names = ("scores", "measures", "intervals", "point", "output", "subgroups")
     if found is None:
         return dict.fromkeys(names)
-    told = {"AUROC": "auroc", "accuracy": "accuracy", "F1 of NORMAL": "f1_normal"}
-    scores = ", ".join(f"{name} {_score(found['scores'][key])}" for name, key in told.items())
+    names_shown = ("auroc", "accuracy", "f1_normal")
+    scores = ", ".join(
+        f"{SCORES[name].title} {_score(found['scores'][name])}" for name in names_shown
+    )
     point = found["operating_point"]
     rates = ", ".join(
         f"{name} {_score(point[name])}" for name in ("sensitivity", "specificity", "ppv", "npv")

@@ -9,6 +9,7 @@ from jinja2 import Environment, StrictUndefined
 
 from pneumo.data.base import KERMANY_LICENCE
 from pneumo.evaluation import published
+from pneumo.evaluation.scores import SCORES as ALL_SCORES
 from pneumo.labels import PNEUMONIA
 from pneumo.report.checklists import MARK, shares
 from pneumo.report.wording import DASH, decimal, interval
@@ -21,11 +22,11 @@ PREPARATION = {
 LEARNT = 0.6  # AUROC below which a card says that the network has learnt nothing
 NOT_BEST = "predictions of single images are kept for the best checkpoint only"
 SCORES = {
-    "accuracy": "accuracy",
-    "AUROC": "auroc",
-    "average precision": "average_precision",
-    "F1 of NORMAL": "f1_normal",
-    "F1 of PNEUMONIA": "f1_pneumonia",
+    ALL_SCORES[name].title: name
+    for name in (
+        *("accuracy", "balanced_accuracy", "mcc", "auroc", "average_precision"),
+        *("f1_normal", "f1_pneumonia"),
+    )
 }
 POINT = {"sensitivity": "sensitivity", "specificity": "specificity", "PPV": "ppv", "NPV": "npv"}
 BENEFIT_AT = (0.05, 0.1, 0.2, 0.3, 0.5)  # of the thresholds in metrics.json

@@ -5,6 +5,8 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from pneumo.data.base import KERMANY_LICENCE
+from pneumo.evaluation.scores import CLINICAL
+from pneumo.evaluation.scores import SCORES as ALL_SCORES
 from pneumo.report.wording import decimal
 from pneumo.runs.metrics import how_chosen
 
@@ -12,8 +14,8 @@ CITATION = (
     "D. Kermany, K. Zhang, M. Goldbaum, Labeled Optical Coherence Tomography (OCT) and Chest X-Ray "
     "Images for Classification, Mendeley Data, 2018, doi 10.17632/rscbjbr9sj"
 )
-SCORES = {"accuracy": "accuracy", "sensitivity": "recall_pneumonia", "specificity": "recall_normal"}
-SCORES |= {"F1 of NORMAL": "f1_normal", "AUROC": "auroc"}
+SCORES = {"accuracy": "accuracy"} | {k: CLINICAL[k] for k in ("sensitivity", "specificity")}
+SCORES |= {ALL_SCORES[name].title: name for name in ("f1_normal", "auroc")}
 
 
 def write(metrics: Mapping[str, Any], *, overrides: Sequence[str], card: str) -> str:

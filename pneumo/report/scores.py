@@ -5,7 +5,7 @@ from typing import TYPE_CHECKING, Any
 
 from pneumo.evaluation import published
 from pneumo.evaluation.intervals import UNKNOWN, Interval
-from pneumo.evaluation.metrics import SCORES
+from pneumo.evaluation.scores import SCORES
 from pneumo.report.groups import Cell, Group, Spread, spread
 from pneumo.report.trials import Problem, Trial, number
 
@@ -50,8 +50,9 @@ def long_table(groups: Sequence[Group], intervals: Intervals) -> "pd.DataFrame":
 def _values(cell: Cell, trial: Trial) -> Iterator[tuple[tuple[str, str, str], float]]:
     for when in ("best", "last"):
         for split in SPLITS:
-            if any(other.metrics[when].get(split) for other in cell.trials):
-                for score in WRITTEN:
+            known = {name for other in cell.trials for name in other.metrics[when].get(split) or ()}
+            for score in WRITTEN:
+                if score in known:
                     yield (when, split, score), trial.score(when, split, score)
     for name, size in sizes_of(trial).items():
         yield ("", "", name), size

@@ -8,7 +8,7 @@ from typing import Any
 
 from pneumo.cli import counted
 from pneumo.evaluation import published
-from pneumo.evaluation.intervals import Comparison
+from pneumo.evaluation.paired_tests import Comparison
 from pneumo.report import assessments, paired
 from pneumo.report.caveats import caveats
 from pneumo.report.compared import Compared

@@ -7,11 +7,13 @@ from typing import Any
 import numpy as np
 
 from pneumo import cli
-from pneumo.evaluation.combine import VOTE
+from pneumo.evaluation.operating_point import VOTE
 from pneumo.evaluation.paired import DIFFERENCES
+from pneumo.evaluation.scores import SCORES as ALL_SCORES
 from pneumo.report.table import Row, Table
 
 WIDTH = 80  # columns
+OF_ENTRY = ("auroc", "f1_normal", "accuracy")
 SCORES = {"auroc": "AUROC", "sensitivity": "sensitivity", "specificity": "specificity"}
 SHOWN = (0.05, 0.1, 0.2, 0.5)  # of the net benefit's thresholds
 
@@ -33,10 +35,10 @@ def score_lines(result: Mapping[str, Any]) -> list[str]:
         entries["majority vote"] = result["vote"]
     rows: list[Row] = [
         {"run": names.get(name, name)}
-        | {score: _number(entry["scores"][score]) for score in ("auroc", "f1_normal", "accuracy")}
+        | {score: _number(entry["scores"][score]) for score in OF_ENTRY}
         for name, entry in entries.items()
     ]
-    columns = {"run": "", "auroc": "AUROC", "f1_normal": "F1 NORMAL", "accuracy": "accuracy"}
+    columns = {"run": ""} | {name: ALL_SCORES[name].title for name in OF_ENTRY}
     name = "mean of the runs" if "ensemble" in result else result["members"][0]["run"]
     shown = entries[name]
     checkpoint = f"; the {result['checkpoint']} checkpoint" if result["checkpoint"] else ""

@@ -12,9 +12,8 @@ import yaml
 
 from pneumo import evaluate
 from pneumo.data import split
-from pneumo.evaluation import metrics
-from pneumo.evaluation.combine import vote_share
-from pneumo.evaluation.operating_point import fit_weights
+from pneumo.evaluation import scores
+from pneumo.evaluation.operating_point import fit_weights, vote_share
 from pneumo.inference import ensemble
 from pneumo.report import terminal
 from pneumo.runs.run import Run
@@ -89,9 +88,9 @@ def test_a_vote_is_the_share_of_members_and_a_tie_is_pneumonia(tmp_path: Path) -
     by_hand = called.sum(0) >= 2
     assert found["vote"]["scores"]["accuracy"]["value"] == (by_hand == label).mean()
     auroc = found["vote"]["scores"]["auroc"]
-    assert auroc["value"] == metrics.auroc(label, called.mean(0))
+    assert auroc["value"] == scores.auroc(label, called.mean(0))
     assert auroc["low"] < auroc["value"] <= auroc["high"]
-    assert "no probability" in found["vote"]["note"]
+    assert "not a probability" in found["vote"]["note"]
     assert set(found["vote"]) == {"interval", "scores", "note"}  # no calibration of a vote
 
 
@@ -163,3 +162,14 @@ def test_the_text_has_a_row_for_each_way(tmp_path: Path) -> None:
 
 def test_a_single_member_votes_with_itself() -> None:
     np.testing.assert_array_equal(vote_share([[0.2, 0.5, 0.9]]), [0, 1, 1])
+
+
+def test_runs_without_common_test_images_are_refused_or_scored_as_leaking(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    elsewhere = {f"{number}.jpeg": "train" for number in range(41, 60, 2)}  # all PNEUMONIA
+    runs = [make_run(tmp_path, "a"), make_run(tmp_path, "b", splits=elsewhere, seed=1)]
+    assert evaluate.main([str(run) for run in runs]) == 2
+    assert "must be scored on images that no run was trained on" in capsys.readouterr().err
+    with pytest.raises(FileNotFoundError, match=r"images of .*a not found"):
+        scores_of(runs, allow_overlap=True)

@@ -8,7 +8,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from pneumo.evaluation import metrics
+from pneumo.evaluation import scores
 from pneumo.evaluation.operating_point import fit_weights
 from pneumo.report.report_folder import write_report
 from tests.report.test_report import configure, edit, found, make_run, said, table
@@ -58,7 +58,7 @@ def test_mean_weights_and_vote_are_rows_of_each_seed(sweep: Path) -> None:
         weights = fit_weights(*probabilities(sweep, seed, "val"))
         ways = {"mean": p.mean(0), "weighted mean": weights @ p, "vote": (p >= 0.5).mean(0)}
         for way, combined in ways.items():
-            expected[way].append(metrics.auroc(label, combined))
+            expected[way].append(scores.auroc(label, combined))
     for way, values in expected.items():
         row = found(rows, network=f"three, {way} of 3", epoch="best", split="test", score="auroc")
         assert row["n"] == "2"

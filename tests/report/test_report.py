@@ -16,7 +16,7 @@ import numpy as np
 import pytest
 import yaml
 
-from pneumo.evaluation import metrics, published
+from pneumo.evaluation import metrics, published, scores
 from pneumo.labels import CLASS_NAMES
 from pneumo.report import comparisons, figures
 from pneumo.report.__main__ import main
@@ -118,7 +118,7 @@ def make_run(
 
 
 def part_scores(label: Any, probability: Any) -> dict[str, Any]:
-    values = metrics.scores(label, probability)
+    values = scores.scores(label, probability)
     table = metrics.confusion(label, probability >= 0.5).tolist()
     known = {name: None if np.isnan(value) else value for name, value in values.items()}
     return known | {"loss": 0.1, "confusion": table}
@@ -396,7 +396,10 @@ def test_a_class_missing_in_the_test_part_is_named(sweep: Path) -> None:
     make_run(sweep, seed=7, sick=1.1)
     report = write_report([sweep])
     text = said(report)
-    assert "f1_normal, auroc, average_precision undefined (the test split has no NORMAL)" in text
+    assert (
+        "balanced_accuracy, mcc, auroc, average_precision undefined (the test split has no NORMAL)"
+        in text
+    )
     rows = table(report / "summary.csv")
     wanted = {"network": "tiny", "epoch": "best", "split": "test"}
     assert found(rows, score="f1_normal", **wanted)["n"] == "3"
