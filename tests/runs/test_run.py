@@ -126,7 +126,7 @@ BROKEN: list[tuple[Spoil, str]] = [
     (in_config("data", "image_size", "64"), "must be a whole number of pixels"),
     (in_config("data", "aspect", [1]), r"data\.aspect of a run must be one of"),
     (in_config("views", "turn", 90), "does not fit this version"),
-    (in_config("model", "_partial_", True), r"must make a torch\.nn\.Module"),
+    (in_config("model", "_partial_", True), r"must be a torch\.nn\.Module"),
     (in_config("model", "_target_", "os.system"), r"names os\.system, which is not run"),
     (in_config("model", "_target_", "torch.nn.Identity"), "does not fit|must"),
     (pipe("split.csv"), r"split\.csv must be a regular file"),
