@@ -70,6 +70,7 @@ def _names(run: Run, paths: Sequence[str]) -> list[str]:
     import numpy as np
 
     from pneumo.data import reader
+    from pneumo.inference.scoring import own_root
 
     if paths:
         names, others = reader.find(paths)
@@ -79,12 +80,7 @@ def _names(run: Run, paths: Sequence[str]) -> list[str]:
         if not names:
             raise ValueError(f"name at least one radiograph; found none in {', '.join(paths)}")
         return names
-    root = run.images()
-    if root is None:
-        raise FileNotFoundError(
-            f"images of {run.name} not found; name some, or set PNEUMO_DATA (for generated ones "
-            "PNEUMO_CACHE) as for the training"
-        )
+    root = own_root(run)
     test = run.of_split("test")["path"]
     drawn = np.random.default_rng(0).choice(len(test), min(MAX_OWN, len(test)), replace=False)
     return [str(root / test[number]) for number in sorted(drawn)]

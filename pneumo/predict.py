@@ -16,9 +16,7 @@ from pneumo.runs.output import check_out, opened
 from pneumo.runs.run import Run, are_detectors
 
 if TYPE_CHECKING:  # torch, seconds that a mistyped RUN need not wait for
-    from pneumo.inference.classifiers import Classifiers
-    from pneumo.inference.detectors import Detectors
-    from pneumo.inference.prediction import Folder
+    from pneumo.inference.prediction import Folder, Predictor
 
 RSNA = "rsna"  # --format of the challenge
 OPTIONS = ("checkpoint", "device", "trust", "threshold", "ids")  # of classifiers and detectors
@@ -66,8 +64,8 @@ def _command(args: argparse.Namespace) -> int:
         )
         file.flush()  # a table that cannot be written leaves the folders as they were, too
     if unreadable:
-        where = ": see the column error" * (form != RSNA)
-        cli.note(f"{unreadable:,} of {cli.counted(len(names), 'file')} could not be read{where}")
+        files = cli.counted(len(names), "file")
+        cli.note(f"{unreadable:,} of {files} could not be read, see the errors")
     return cli.UNREADABLE if unreadable or incomplete else 0
 
 
@@ -104,7 +102,7 @@ def _check_options(args: argparse.Namespace, *, detectors: bool, num_runs: int) 
 
 def _predictor(
     runs: Sequence[Run], args: argparse.Namespace, *, detectors: bool, threads: int
-) -> "Classifiers | Detectors":
+) -> "Predictor":
     from pneumo.inference.classifiers import open_classifiers
     from pneumo.inference.detectors import Detectors
 
@@ -116,10 +114,7 @@ def _predictor(
 
 
 def _folders(
-    args: argparse.Namespace,
-    runs: Sequence[Run],
-    predictor: "Classifiers | Detectors",
-    names: Sequence[str],
+    args: argparse.Namespace, runs: Sequence[Run], predictor: "Predictor", names: Sequence[str]
 ) -> "Iterator[Folder]":
     """Yields the folders to write beside the table, checked and not opened."""
     if args.format == RSNA:
@@ -130,6 +125,10 @@ def _folders(
         from pneumo.inference import box_album
 
         yield box_album.opened(args.overlays, names)
+    from pneumo.inference.classifiers import Classifiers
+
+    if not isinstance(predictor, Classifiers):
+        return
     if args.heatmap is not None:
         from pneumo.inference import heatmap_images as heatmaps
 
@@ -140,10 +139,8 @@ def _folders(
         request = heatmaps.make_request(runs[0], **options, threshold=at)
         yield heatmaps.opened(args.heatmap, request, names)
     if args.dicom_sr is not None:
-        from pneumo.inference.classifiers import Classifiers
         from pneumo.inference.structured_report import reports
 
-        assert isinstance(predictor, Classifiers)
         algorithm, keep = predictor.networks.description, args.keep_patient
         yield reports(args.dicom_sr, names, algorithm=algorithm, keep_patient=keep)
 

@@ -203,7 +203,7 @@ def test_own_radiographs_that_are_gone_are_asked_for(
 ) -> None:
     monkeypatch.setenv("PNEUMO_DATA", str(tmp_path / "gone"))
     assert main([str(run), "--out", str(tmp_path / "out")]) == 2
-    assert "name some, or set PNEUMO_DATA" in capsys.readouterr().err
+    assert "set PNEUMO_DATA" in capsys.readouterr().err
     assert not (tmp_path / "out").exists()
 
 

@@ -128,7 +128,7 @@ def explain(
     prepared = image.resize(radiograph, size=run.image_size, aspect=run.aspect).astype(np.float32)
     heat = saliency.explain(model, prepared, method=method)
     probability = float(saliency.probabilities(model, prepared[None])[0])
-    check_finite(np.append(heat, probability), run)
+    check_finite(np.append(heat, probability), name=run.name)
     scores = saliency.faithfulness(model, prepared, heat) if score else None
     legend = _legend(request, probability, name=name, flat=not heat.any(), scores=scores)
     shown = _shrunk(radiograph)

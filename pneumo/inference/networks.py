@@ -108,7 +108,7 @@ class Networks:
         image = torch.from_numpy(pixels)[:, None].to(self.device).float()
         features, logits = run.views.features_and_logits(network, image)
         probability = logits.double().softmax(1).cpu().numpy()
-        check_finite(probability, run)
+        check_finite(probability, name=run.name)
         return probability, features.cpu().numpy()
 
     def score_files(self, root: Path, paths: Sequence[str]) -> FileScores:

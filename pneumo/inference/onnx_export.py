@@ -147,7 +147,7 @@ def compare(model: ModelProto, run: Run, network: Network, chosen: CheckImages) 
             continue
         prepared = image.resize(picture, size=run.image_size, aspect=run.aspect)
         expected = onnx_model.network_outputs(network, run.views, prepared)
-        check_finite(expected, run)
+        check_finite(expected, name=run.name)
         graph_off = np.abs(onnx_model.onnx_outputs(session, prepared) - expected)[0].max()
         whole_off = np.abs(onnx_model.onnx_outputs(session, picture) - expected)[1].max()
         largest, images = np.maximum(largest, [graph_off, whole_off]), images + 1

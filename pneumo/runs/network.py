@@ -12,67 +12,77 @@ from omegaconf.errors import OmegaConfBaseException
 from pneumo.choices import CHECKPOINTS
 from pneumo.data import fingerprint
 from pneumo.models.base import OWN_KEYS, Network, build
-from pneumo.runs import run_folder
 from pneumo.runs.metrics import COPY_AGAIN
+from pneumo.runs.run_folder import CONFIG, NetworkSettings
 from pneumo.runs.trust import check_target, check_timm, targets
 from pneumo.runs.weights import read_weights
 
 if TYPE_CHECKING:  # torchvision's detectors, which a classifier need not wait for
     from pneumo.models.detector import Detector
-    from pneumo.runs.run import Run
 
 BASELINES = "pneumo.baselines."  # classifiers without a network
 WITHOUT_WEIGHTS = {"weights": None, "weights_backbone": None, "pretrained": False}
 
 
-def load(run: "Run", checkpoint: str, trust: Sequence[str]) -> Network:
+Recorded = Mapping[str, Any] | None  # preprocessing in metrics.json
+
+
+def load(
+    settings: NetworkSettings, checkpoint: str, *, preprocessing: Recorded, trust: Sequence[str]
+) -> Network:
     """Returns the network of a classifier; arguments and errors: see Run.network."""
-    run.check_classifier("this needs a classifier")
+    size = settings.image_size
     network: Network = _build(
-        run, trust, lambda make: build(run.model, image_size=run.image_size, make=make)
+        settings, trust, lambda make: build(settings.model, image_size=size, make=make)
     )
-    _fill(network, run, checkpoint)
+    _fill(network, settings, checkpoint, preprocessing)
     return network.eval()
 
 
-def load_detector(run: "Run", checkpoint: str, trust: Sequence[str]) -> "Detector":
+def load_detector(
+    settings: NetworkSettings, checkpoint: str, *, preprocessing: Recorded, trust: Sequence[str]
+) -> "Detector":
     """Returns the network of a detector; arguments and errors: see Run.network."""
     from pneumo.models.detector import Detector
 
-    settings = {key: value for key, value in run.model.items() if key not in OWN_KEYS}
-    network = _build(run, trust, lambda make: make(settings))
+    model = {key: value for key, value in settings.model.items() if key not in OWN_KEYS}
+    network = _build(settings, trust, lambda make: make(model))
     if not isinstance(network, Detector):
         raise ValueError(
-            f"model._target_ of {run.run_dir} must make a detector; got {type(network).__name__}. "
-            f"{COPY_AGAIN}"
+            f"model._target_ of {settings.run_dir} must make a detector; got "
+            f"{type(network).__name__}. {COPY_AGAIN}"
         )
-    _fill(network, run, checkpoint)
+    _fill(network, settings, checkpoint, preprocessing)
     return network.to(memory_format=torch.channels_last).eval()  # as in its training
 
 
-def _build(run: "Run", trust: Sequence[str], make: Callable[[Callable[..., Any]], Any]) -> Any:
+def _build(
+    settings: NetworkSettings,
+    trust: Sequence[str],
+    make: Callable[[Callable[..., Any]], Any],
+) -> Any:
     """Returns what ``make`` builds with an instantiate that builds only allowed targets."""
-    model: Any = run.model
+    model: Any = settings.model
     target = model.get("_target_") if isinstance(model, Mapping) else None
+    path = settings.run_dir / CONFIG
     if str(target).startswith(BASELINES):
         raise ValueError(
-            f"this needs a network; {run.name} is a baseline ({model.get('name')}) without one. "
-            f"Its scores: python -m pneumo.evaluate {run.name}"
+            f"this needs a network; {settings.name} is a baseline ({model.get('name')}) without "
+            f"one. Its scores: python -m pneumo.evaluate {settings.name}"
         )
     if target is None:
-        raise ValueError(f"{run.run_dir / run_folder.CONFIG} must name its network: model._target_")
+        raise ValueError(f"{path} must name its network: model._target_")
 
-    def instance(settings: dict[str, Any]) -> Any:
-        check_timm(settings, packages=trust)
-        for name in targets(settings):
-            check_target(name, run_dir=run.run_dir, trust=trust)
-        return instantiate(_without_weights(settings))
+    def instance(wanted: dict[str, Any]) -> Any:
+        check_timm(wanted, packages=trust)
+        for name in targets(wanted):
+            check_target(name, run_dir=settings.run_dir, trust=trust)
+        return instantiate(_without_weights(wanted))
 
     try:
         return make(instance)
     except (InstantiationException, OmegaConfBaseException, TypeError) as error:
         cause = error.__cause__ or error
-        path = run.run_dir / run_folder.CONFIG
         raise ValueError(f"{path} does not fit this version: {cause}") from None
 
 
@@ -86,11 +96,16 @@ def _without_weights(settings: Any) -> Any:
     return [_without_weights(item) for item in settings] if isinstance(settings, list) else settings
 
 
-def _fill(network: "Network | Detector", run: "Run", checkpoint: str) -> None:
+def _fill(
+    network: "Network | Detector",
+    settings: NetworkSettings,
+    checkpoint: str,
+    preprocessing: Recorded,
+) -> None:
     """Loads a checkpoint; ValueError if it does not fit, or images are prepared differently."""
     if checkpoint not in CHECKPOINTS:
         raise ValueError(f"checkpoint must be one of best, last; got {checkpoint!r}")
-    path = run.run_dir / "checkpoints" / f"{checkpoint}.ckpt"
+    path = settings.run_dir / "checkpoints" / f"{checkpoint}.ckpt"
     try:
         network.load_state_dict(read_weights(path))
     except RuntimeError as error:
@@ -102,20 +117,24 @@ def _fill(network: "Network | Detector", run: "Run", checkpoint: str) -> None:
             f"{path} must hold finite weights; {broken[0]} is not finite. Train again, with a "
             "smaller optimizer.lr if the training diverged"
         )
-    recorded = run.metrics.get("preprocessing")
-    if recorded is None:
+    if preprocessing is None:
         raise ValueError(
-            f"metrics.json of a network must record its preprocessing; that of {run.run_dir} does "
-            f"not. {COPY_AGAIN}"
+            "metrics.json of a network must record its preprocessing; that of "
+            f"{settings.run_dir} does not. {COPY_AGAIN}"
         )
-    mean, std = float(network.mean), float(network.std)
-    fingerprint.check(recorded, size=run.image_size, aspect=run.aspect, mean=mean, std=std)
+    fingerprint.check(
+        preprocessing,
+        size=settings.image_size,
+        aspect=settings.aspect,
+        mean=float(network.mean),
+        std=float(network.std),
+    )
 
 
-def check_finite(answers: np.ndarray, run: "Run") -> None:
-    """Raises ValueError if the outputs of a run's network are not finite, as of broken weights."""
-    if not np.isfinite(answers).all():
+def check_finite(outputs: np.ndarray, *, name: str) -> None:
+    """Raises ValueError if outputs of the network of the run ``name`` are not finite."""
+    if not np.isfinite(outputs).all():
         raise ValueError(
-            f"a network's probabilities must be finite; those of {run.name} are not. Its weights "
+            f"a network's probabilities must be finite; those of {name} are not. Its weights "
             f"or its statistics are broken. {COPY_AGAIN}, or train again"
         )

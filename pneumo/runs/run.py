@@ -193,7 +193,7 @@ class Run:
         return folder if complete else None
 
     @cached_property
-    def _resolved(self) -> tuple[dict[str, Any], dict[str, Any], int, str]:
+    def settings(self) -> run_folder.NetworkSettings:
         """model, views, data.image_size and data.aspect of the configuration, resolved."""
         from omegaconf import OmegaConf
         from omegaconf.errors import OmegaConfBaseException
@@ -215,12 +215,7 @@ class Run:
                 f"data.aspect of a run must be one of {', '.join(ASPECTS)}; {self.run_dir} has "
                 f"{aspect!r}"
             )
-        return model, views, size, str(aspect)
-
-    @property
-    def model(self) -> dict[str, Any]:
-        """The settings of the network, resolved."""
-        return self._resolved[0]
+        return run_folder.NetworkSettings(self.name, self.run_dir, model, views, size, str(aspect))
 
     @property
     def views(self) -> "Views":
@@ -228,7 +223,7 @@ class Run:
         from pneumo.models.views import Views
 
         try:
-            return Views(**self._resolved[1])
+            return Views(**self.settings.views)
         except TypeError as error:
             path = self.run_dir / run_folder.CONFIG
             raise ValueError(f"{path} does not fit this version: {error}") from None
@@ -236,12 +231,12 @@ class Run:
     @property
     def image_size(self) -> int:
         """The side of a prepared image, in pixels."""
-        return self._resolved[2]
+        return self.settings.image_size
 
     @property
     def aspect(self) -> str:
         """How an image is prepared: stretch or pad."""
-        return self._resolved[3]
+        return self.settings.aspect
 
     def network(self, checkpoint: str = "best", *, trust: Sequence[str] = ()) -> "Network":
         """Returns the network of a classifier, on the CPU in evaluation mode.
@@ -260,13 +255,16 @@ class Run:
         """
         from pneumo.runs.network import load
 
-        return load(self, checkpoint, trust)
+        self.check_classifier("this needs a classifier")
+        recorded = self.metrics.get("preprocessing")
+        return load(self.settings, checkpoint, preprocessing=recorded, trust=trust)
 
     def detector(self, checkpoint: str = "best", *, trust: Sequence[str] = ()) -> "Detector":
         """Returns the network of a detector; see `network`."""
         from pneumo.runs.network import load_detector
 
-        return load_detector(self, checkpoint, trust)
+        recorded = self.metrics.get("preprocessing")
+        return load_detector(self.settings, checkpoint, preprocessing=recorded, trust=trust)
 
     def check_classifier(self, rule: str) -> None:
         """Raises ValueError if the run is a detector, with the commands that take one."""

@@ -2,7 +2,7 @@
 
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
-from typing import Any, TypedDict, cast
+from typing import Any, NamedTuple, TypedDict, cast
 
 from pneumo import untrusted
 
@@ -49,6 +49,17 @@ MAY_CHANGE = (
     "trainer.log_every_n_steps",
     "trainer.profiler",
 )
+
+
+class NetworkSettings(NamedTuple):
+    """The settings that a run's network is built with, resolved and checked."""
+
+    name: str  # of the run, in messages
+    run_dir: Path
+    model: dict[str, Any]  # with _target_
+    views: dict[str, Any]
+    image_size: int  # side of a prepared image, pixels
+    aspect: str  # how an image is prepared: stretch or pad
 
 
 class Status(TypedDict, total=False):
