@@ -10,7 +10,6 @@ from typing import TYPE_CHECKING
 
 from pneumo import cli
 from pneumo.arguments.predict import parse
-from pneumo.inference import inputs
 from pneumo.runs import pretrained, run_folder
 from pneumo.runs.output import check_out, opened
 from pneumo.runs.run import Run, are_detectors
@@ -29,7 +28,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 
 def _command(args: argparse.Namespace) -> int:
-    """Writes the table of predictions; returns 3 if a file could not be read or drawn, else 0."""
+    from pneumo.inference import inputs
+
     named, paths = inputs.split_paths(args.paths)
     runs = [Run.open(place) for place in named or [pretrained.DEFAULT]]
     run_dirs = [run.run_dir for run in runs]

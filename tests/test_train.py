@@ -626,7 +626,7 @@ def test_no_room_for_the_run_folder(
     def full(*_: object, **__: object) -> None:
         raise OSError(28, "No space left on device")
 
-    monkeypatch.setattr(run_folder, "write_table", full)
+    monkeypatch.setattr(RunWriter, "write_table", full)
     assert train(RUN, *FEW) == 2
     shown = capsys.readouterr().err
     assert "No space left on device" in shown
@@ -744,7 +744,7 @@ def test_a_run_that_is_resumed_does_not_set_up_hydra(
     (tmp_path / "run").mkdir()
     RunWriter(tmp_path / "run").write_config(config, [])
     assert train("resume=run") == 2
-    assert "which no run has written" in capsys.readouterr().err
+    assert "which no run writes" in capsys.readouterr().err
 
 
 def test_a_run_is_resumed_in_its_own_folder(train: Command, tmp_path: Path) -> None:
