@@ -28,7 +28,7 @@ def _command(args: argparse.Namespace) -> int:
     run = Run.open(args.run)
     run.check_classifier("a threshold and a temperature are of a classifier")
     out = _out(run, args.data, args.out, replace=args.replace)
-    from pneumo.data.kermany import check_unpacked
+    from pneumo.data.listing import check_unpacked
     from pneumo.inference.local_calibration import calibrate
     from pneumo.inference.networks import UnreadableError
 

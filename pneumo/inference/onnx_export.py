@@ -11,7 +11,7 @@ from tqdm import tqdm
 
 from pneumo import cli, labels
 from pneumo.data import fingerprint, image, phantom, reader
-from pneumo.data.base import KERMANY_LICENCE
+from pneumo.data.sets import class_of
 from pneumo.evaluation.operating_point import OperatingPoint
 from pneumo.inference import onnx_model
 from pneumo.models.base import Network
@@ -22,17 +22,6 @@ MAX_CHECKED = 32  # of the run's own images, spread over its test split
 GRAPH_TOLERANCE = 1e-3  # of a logit, the same pixels: 1e-5 was seen, float32 summed in other order
 WHOLE_TOLERANCE = 0.02  # of a probability, resized by the file: 0.009 was seen; a resized pixel may
 # differ by one grey level of 255, where Pillow and ONNX Runtime round a half differently
-
-LIMITS = (
-    "Research only, not a medical device. Children of one hospital; frontal chest radiographs "
-    "only; no external validation. Accuracy on this set may come from how radiographs were saved."
-)
-LIMITS_OTHER = (
-    "Research only, not a medical device. Frontal chest radiographs only; no external validation. "
-    "Accuracy may come from how radiographs were saved."
-)
-LIMITS_PHANTOM = "Trained on generated images: its predictions mean nothing medically. " + LIMITS
-LIMITS_OF = {"kermany": LIMITS, "medmnist": LIMITS, "phantom": LIMITS_PHANTOM}
 
 
 @dataclass(frozen=True)
@@ -93,8 +82,8 @@ def properties(
         "pneumo_version": str(versions["pneumo"]),
         "git_commit": str(metrics.get("git_commit") or "not recorded"),
         "licence_code": "MIT",
-        "licence_data": str(data.get("licence") or KERMANY_LICENCE),
-        "limits": LIMITS_OF.get(data["kind"], LIMITS_OTHER),
+        "licence_data": str(data.get("licence") or class_of(data["kind"]).licence),
+        "limits": class_of(data["kind"]).limits,
         **_fixed_properties(fixed),
     }
 

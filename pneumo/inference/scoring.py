@@ -9,7 +9,8 @@ import numpy as np
 import pandas as pd
 
 from pneumo.data import image
-from pneumo.data.kermany import check_unpacked
+from pneumo.data.listing import check_unpacked
+from pneumo.data.sets import class_of
 from pneumo.evaluation.assessment import assess
 from pneumo.evaluation.metrics import Array
 from pneumo.evaluation.operating_point import (
@@ -84,7 +85,7 @@ def own_test_split(runs: Sequence[Run], *, allow_overlap: bool) -> ScoredOn:
 def _data_name(run: Run) -> tuple[str, str | None]:
     """Returns the kind of data; for generated images with their name (others may be renamed)."""
     data = run.metrics["data"]
-    return data["kind"], data.get("root_name") if data["kind"] == "phantom" else None
+    return data["kind"], data.get("root_name") if class_of(data["kind"]).generated else None
 
 
 Reader = Callable[..., tuple[Path, pd.DataFrame]]

@@ -63,7 +63,7 @@ def _no_baseline(group: Group) -> list[str]:
         return []
     seeds = sorted({t.split[0] for t in group.trials if t.split[0] is not None})
     folds = sorted({t.split[1] for t in group.trials if t.split[1] is not None})
-    settings = "" if group.kind == "kermany" else f" data={group.kind}"
+    settings = f" data={group.kind}"
     settings += f" seed={','.join(map(str, seeds))}" if seeds else ""
     settings += f" protocol.fold={','.join(map(str, folds))}" if folds else ""
     return [

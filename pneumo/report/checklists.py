@@ -5,7 +5,8 @@ from pathlib import Path
 from string import Formatter
 from typing import Any, NamedTuple
 
-from pneumo.data.base import KERMANY_LICENCE
+from pneumo.data.base import CHECKLIST_FACTS, DataSet
+from pneumo.data.sets import class_of
 from pneumo.evaluation.scores import SCORES
 from pneumo.report.checklist_items import CLAIM, TRIPOD, Item
 from pneumo.report.table import escaped, titled
@@ -18,20 +19,6 @@ CHECKLISTS = {
     "TRIPOD+AI 2024 (Collins et al., BMJ 385 (2024) e078378)": TRIPOD,
 }
 FILLED, PART, PERSON = "filled", "in part", "to write"
-KERMANY = {
-    "source": "Kermany et al., doi 10.17632/rscbjbr9sj: routine chest radiographs of children of "
-    "one hospital (Guangzhou Women and Children's Medical Center)",
-    "retrospective": "retrospective: a published set",
-    "eligibility": "those that the set's authors published",
-    "labels": "NORMAL, bacterial or viral pneumonia as graded by physicians (Cell 172 (2018) 1122)",
-}
-PHANTOM = {
-    "source": "GENERATED images; no person, no radiograph",
-    "retrospective": "neither: generated images",
-    "eligibility": "none: generated images",
-    "labels": "as the generator drew them",
-}
-OF_KIND = {"kermany": KERMANY, "medmnist": KERMANY, "phantom": PHANTOM}
 HINTS = {"maps": "python -m pneumo.heatmap RUN --score adds it"}
 UNTOLD = "the run folder does not tell it"
 # What is not true of a baseline: it sees an image otherwise or not at all, and predict refuses it
@@ -156,21 +143,23 @@ def facts(
 ) -> dict[str, str | None]:
     """Returns what the items' braces stand for; None where the run does not tell it."""
     data = metrics["data"]
+    licence = data.get("licence") or class_of(data["kind"]).licence
+    licence = None if licence == DataSet.licence else licence
     baseline = bool(metrics.get("baseline"))
     told_in = "assessment in metrics.json" if baseline else "model card"
-    of_set: Mapping[str, str | None] = OF_KIND.get(data["kind"], dict.fromkeys(KERMANY))
     known = {
-        **of_set,
+        **dict.fromkeys(CHECKLIST_FACTS),
+        **class_of(data["kind"]).checklist,
         "use": "research and teaching only; not a medical device",
         "images": f"{data['images']:,}" if data.get("images") else None,
         "splits": _splits(data["splits"]),
         "protocol": f"protocol={metrics['protocol']}: {PROTOCOLS.get(metrics['protocol'], '')}",
         "disjoint": f"by patient (patient_key={data['patient_key']}), checked in each run",
-        "licence": _licence(data),
+        "licence": licence,
         "imbalance": _imbalance(data["splits"].get("train")),
         "limits": f"one training run, one seed; no external test; see the {told_in}",
         **_of_network(metrics, model or {}),
-        **_of_code(metrics),
+        **_of_code(metrics, licence),
         **_of_assessment(found, told_in=told_in),
         "selection": _selection(metrics),
         "failures": _failures(metrics["best"]["test"]),
@@ -221,13 +210,13 @@ def _initial(settings: Mapping[str, Any], model: Mapping[str, Any], *, seed: Any
     return f"{told.format(model.get('architecture'))}; last layer random, seed {seed}"
 
 
-def _of_code(metrics: Mapping[str, Any]) -> dict[str, str | None]:
+def _of_code(metrics: Mapping[str, Any], licence: str | None) -> dict[str, str | None]:
     versions = ", ".join(f"{name} {text}" for name, text in metrics["versions"].items())
     commit = metrics.get("git_commit")
     return {
         "versions": versions or None,
         "commit": f"code under MIT, commit {commit}" if commit else None,
-        "available": f"code under MIT; data: {_licence(metrics['data']) or 'licence not known'}",
+        "available": f"code under MIT; data: {licence or 'licence not stated'}",
     }
 
 
@@ -261,11 +250,6 @@ def _of_assessment(found: Mapping[str, Any] | None, *, told_in: str) -> dict[str
         if found["subgroups"]
         else None,
     }
-
-
-def _licence(data: Mapping[str, Any]) -> str | None:
-    of_set = KERMANY_LICENCE if data["kind"] in ("kermany", "medmnist") else None
-    return data.get("licence") or of_set
 
 
 def _splits(sizes: Mapping[str, Mapping[str, int]]) -> str:

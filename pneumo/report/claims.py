@@ -3,6 +3,7 @@
 from collections.abc import Sequence
 
 from pneumo.cli import counted
+from pneumo.data.sets import class_of
 from pneumo.evaluation import published
 from pneumo.report.groups import DEBUG, Cell, Group
 from pneumo.report.table import Row, Table, titled
@@ -17,7 +18,7 @@ def claim_table(groups: Sequence[Group]) -> Table:
     Empty without runs on the set's images, or with the paper's own networks only: then the table
     repeats the scores.
     """
-    real = [group for group in groups if group.kind == "kermany" and group.protocol != DEBUG]
+    real = [group for group in groups if class_of(group.kind).published and group.protocol != DEBUG]
     cells = [cell for group in real for cell in group.rows if cell.trials]
     only_papers = all(cell.model in published.NETWORKS for cell in cells)
     rows: list[Row] = [

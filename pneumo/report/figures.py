@@ -12,6 +12,7 @@ from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
 
 from pneumo.cli import counted
+from pneumo.data.sets import class_of
 from pneumo.evaluation import published
 from pneumo.labels import NORMAL
 from pneumo.report.assessment_figures import decision_curve, reliability
@@ -78,7 +79,7 @@ def f1_by_network(group: Group) -> Figure | None:
         ax.set(title=f"F1 of {name.upper()}", ylabel="F1 at the best epoch")
         ax.yaxis.set_major_locator(MaxNLocator(6, steps=[1, 2, 5, 10]))
         ax.grid(axis="x", visible=False)
-    if group.kind == "kermany":
+    if class_of(group.kind).published:
         _paper_f1(axes[0], cells)
     for ax in axes:
         _limit_f1(ax)
@@ -140,7 +141,7 @@ def roc_and_precision_recall(group: Group) -> Figure | None:
             median = cell.spread("best", "test", score).median
             label = f"{clipped(cell.label, 24)}, {name} {median:.3f}"
             band(ax, *curves_of(cell), colour, line, label, among=len(cells))
-    if group.kind == "kermany":
+    if class_of(group.kind).published:
         tiny = published.TINY["recall_normal"], published.TINY["precision_normal"]
         star(recall, *tiny, "paper's tiny")
     judged = [cell for cell in cells if not cell.is_baseline] or cells

@@ -8,6 +8,7 @@ from typing import Any, NamedTuple
 import numpy as np
 from numpy.typing import ArrayLike
 
+from pneumo.data.sets import class_of
 from pneumo.evaluation import published
 from pneumo.report.trials import Problem, Trial, split_name
 
@@ -148,7 +149,7 @@ def _group_key(trial: Trial) -> tuple[str, str, str]:
 def _group_order(key: tuple[str, str, str]) -> tuple[Any, ...]:
     kind, protocol, index = key
     place = PROTOCOLS.index(protocol) if protocol in PROTOCOLS else len(PROTOCOLS)
-    return protocol == DEBUG, kind == "phantom", kind, place, protocol, index
+    return protocol == DEBUG, class_of(kind).generated, kind, place, protocol, index
 
 
 def _frozen(settings: Mapping[str, Any]) -> str:

@@ -5,6 +5,7 @@ from collections.abc import Mapping, Sequence
 from math import isnan
 
 from pneumo.cli import counted
+from pneumo.data.sets import class_of
 from pneumo.report.compared import Compared
 from pneumo.report.comparisons import Margin, Optimism, best_margins
 from pneumo.report.groups import DEBUG, Cell, Group, Spread
@@ -80,7 +81,7 @@ def _medians(cells: Sequence[Cell]) -> str:
 
 def _lead(cell: Cell, group: Group, compared: Compared) -> str:
     value = _f1(cell)
-    phantom = group.kind == "phantom"
+    phantom = class_of(group.kind).generated
     start = cell.label[:1].upper() + cell.label[1:]
     if phantom:
         start = f"On phantoms, which are drawn and not radiographs, {cell.label}"

@@ -7,7 +7,7 @@ from typing import Any
 
 from jinja2 import Environment, StrictUndefined
 
-from pneumo.data.base import KERMANY_LICENCE
+from pneumo.data.sets import class_of
 from pneumo.evaluation import published
 from pneumo.evaluation.scores import SCORES as ALL_SCORES
 from pneumo.labels import PNEUMONIA
@@ -65,15 +65,15 @@ def write(
         lstrip_blocks=True,
         keep_trailing_newline=True,
     )
-    phantom = metrics["data"]["kind"] == "phantom"
+    data_set = class_of(metrics["data"]["kind"])
     splits = metrics["data"]["splits"]
     text = environment.from_string(TEMPLATE.read_text(encoding="utf-8")).render(
         mark=MARK,
         metrics=metrics,
-        phantom=phantom,
-        what=WHAT.get(metrics["data"]["kind"], "chest radiographs"),
-        children=metrics["data"]["kind"] in ("kermany", "medmnist"),
-        licence=metrics["data"].get("licence") or KERMANY_LICENCE,
+        phantom=data_set.generated,
+        what=data_set.title,
+        children=data_set.of_children,
+        licence=metrics["data"].get("licence") or data_set.licence,
         classes=classes,
         image_size=image_size,
         preparation=PREPARATION[aspect],
@@ -97,13 +97,6 @@ def write(
         score=_score,
     )
     return _tidy(text)
-
-
-WHAT = {
-    "phantom": "generated images",
-    "kermany": "chest radiographs of children",
-    "medmnist": "chest radiographs of children",
-}
 
 
 def _without_markup(value: Any) -> Any:

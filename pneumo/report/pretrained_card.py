@@ -4,16 +4,12 @@ import shlex
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from pneumo.data.base import KERMANY_LICENCE
+from pneumo.data.sets import class_of
 from pneumo.evaluation.scores import CLINICAL
 from pneumo.evaluation.scores import SCORES as ALL_SCORES
 from pneumo.report.wording import decimal
 from pneumo.runs.metrics import how_chosen
 
-CITATION = (
-    "D. Kermany, K. Zhang, M. Goldbaum, Labeled Optical Coherence Tomography (OCT) and Chest X-Ray "
-    "Images for Classification, Mendeley Data, 2018, doi 10.17632/rscbjbr9sj"
-)
 SCORES = {"accuracy": "accuracy"} | {k: CLINICAL[k] for k in ("sensitivity", "specificity")}
 SCORES |= {ALL_SCORES[name].title: name for name in ("f1_normal", "auroc")}
 
@@ -26,7 +22,8 @@ def write(metrics: Mapping[str, Any], *, overrides: Sequence[str], card: str) ->
         overrides: of the command that trained it.
         card: the run's own model card, which follows.
     """
-    data, kermany = metrics["data"], metrics["data"]["kind"] in ("kermany", "medmnist")
+    data = metrics["data"]
+    data_set = class_of(data["kind"])
     command = shlex.join(["python", "-m", "pneumo.train", *overrides])
     rows = [
         f"| {split}, {counts['images']:,} images | "
@@ -58,8 +55,8 @@ def write(metrics: Mapping[str, Any], *, overrides: Sequence[str], card: str) ->
         *rows,
         "",
         f"Weights and code: MIT. Licence of the images it was trained on: "
-        f"{data.get('licence') or KERMANY_LICENCE}"
-        + (f". Cite them: {CITATION}." if kermany else "."),
+        f"{data.get('licence') or data_set.licence}"
+        + (f". Cite them: {data_set.citation}." if data_set.citation else "."),
         "",
         "split.csv.gz names the files and patients of the set, so that `python -m pneumo.evaluate` "
         "can refuse images that it was trained on. No image is in here. The card of the run "

@@ -3,6 +3,7 @@
 from collections.abc import Hashable, Iterable, Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
+from pneumo.data.sets import class_of
 from pneumo.evaluation import published
 from pneumo.evaluation.intervals import UNKNOWN, Interval
 from pneumo.evaluation.scores import SCORES
@@ -195,7 +196,7 @@ def _beside_paper(group: Group, cell: Cell, row: Mapping[Hashable, Any]) -> dict
         return {}
     median = paper_figure(cell, name)
     columns = {"paper_median": median}
-    if group.kind != "phantom":
+    if not class_of(group.kind).generated:
         columns["median_minus_paper"] = row["median"] - median
     if cell.model == "tiny" and name == "accuracy":
         columns["paper_mean"] = published.TINY_MEAN_ACCURACY

@@ -7,6 +7,7 @@ from math import isnan
 from typing import Any
 
 from pneumo.cli import counted
+from pneumo.data.sets import class_of
 from pneumo.evaluation import published
 from pneumo.evaluation.paired_tests import Comparison
 from pneumo.report import assessments, paired
@@ -180,7 +181,7 @@ def _score_rows(group: Group, cell: Cell, intervals: Intervals) -> list[Row]:
         defined = f" (n = {value.n})" if 0 < value.n < len(cell.trials) else ""
         below = _reach(value, of_one.get(name))
         row[name] = (decimal(value.median) + defined, below)
-    if group.kind == "phantom":
+    if class_of(group.kind).generated:
         return [row]
     figures = {name: paper_figure(cell, name) for name in SCORES}
     gaps = {n: decimal(values[n].median - figures[n], sign=True) for n in SCORES}

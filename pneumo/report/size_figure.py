@@ -5,6 +5,7 @@ from collections.abc import Sequence
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
+from pneumo.data.sets import class_of
 from pneumo.evaluation import published
 from pneumo.report.curves import has_long_labels, shown
 from pneumo.report.drawing import (
@@ -63,7 +64,7 @@ def accuracy_by_size(group: Group) -> Figure | None:
                 label=clipped(cell.label, length),
             )
         _front(ax, key, on_front.get(key, []))
-        if group.kind == "kermany":
+        if class_of(group.kind).published:
             _paper(ax, key)
         size_axis(ax, LABEL[key])
         ax.margins(x=0.08, y=0.12)

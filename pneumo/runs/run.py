@@ -183,12 +183,18 @@ class Run:
 
         Nothing is generated or downloaded.
         """
-        from pneumo.runs.images import source_folder
+        from omegaconf import OmegaConf
+        from omegaconf.errors import OmegaConfBaseException
 
-        folder = source_folder(self.config)
+        from pneumo.data.sets import images_of
+
         try:
+            data = OmegaConf.create({"data": self.config["data"]}).data
+            source: Any = OmegaConf.to_container(data.source, resolve=True)
+            folder = images_of(source if isinstance(source, dict) else {})
             complete = folder and all((folder / path).is_file() for path in self.split["path"])
-        except OSError:  # a name that is too long
+        # OSError of a name that is too long, RuntimeError of ~nosuchuser
+        except (OmegaConfBaseException, KeyError, AttributeError, TypeError, OSError, RuntimeError):
             return None
         return folder if complete else None
 

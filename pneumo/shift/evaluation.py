@@ -12,7 +12,7 @@ from pneumo.labels import CLASS_NAMES
 from pneumo.report import terminal
 from pneumo.runs import run_folder
 from pneumo.runs.run import Run
-from pneumo.shift import said
+from pneumo.shift import sentences
 from pneumo.shift.run import Samples, against_run, read
 from pneumo.shift.sample import unlabelled
 
@@ -120,7 +120,7 @@ def _rescored(
 
 def text(scores: dict[str, Any]) -> list[str]:
     """Returns the lines for a terminal; the JSON holds all of it."""
-    shift = said.lines(scores["shift"]) if "shift" in scores else []
+    shift = sentences.lines(scores["shift"]) if "shift" in scores else []
     if "members" in scores:
         lines = terminal.score_lines(scores)
         return [*lines, "", *shift] if shift else lines

@@ -102,7 +102,7 @@ def test_a_broken_detector_is_named_and_left_out(tmp_path: Path) -> None:
 
 
 def test_examples_have_misses_first(tmp_path: Path, images: Path) -> None:
-    source = {"_target_": "pneumo.data.base.folder", "root": str(images)}
+    source = {"_target_": "pneumo.data.folder.Folder.open", "root": str(images)}
     folder = make_detector(tmp_path / "run", source=source)
     run = Run.open(folder, name="run")
     found, said = detection_examples.examples(run)

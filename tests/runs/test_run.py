@@ -201,7 +201,7 @@ def test_the_images_are_those_of_the_data_set_if_all_are_there(
     monkeypatch.setenv("PNEUMO_DATA", str(tmp_path))
     assert Run.open(finished_run).images() is None
     for root in (str(tmp_path), "~nosuchuser/x"):
-        source = {"_target_": "pneumo.data.rsna.rsna", "root": root}
+        source = {"_target_": "pneumo.data.rsna.Rsna.open", "root": root}
         detector = Run.open(make_detector(tmp_path / root.replace("/", "_"), source=source))
         assert detector.images() is None
     for path in detector.split["path"]:
