@@ -13,7 +13,7 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-from pneumo import cli
+from pneumo import atomic, cli
 
 if __name__ == "__main__":  # --help needs nothing of what follows
     raise SystemExit(cli.start("train"))
@@ -27,6 +27,7 @@ from omegaconf.errors import OmegaConfBaseException
 
 from pneumo.arguments.train import CONF, parse
 from pneumo.runs import run_folder, trust
+from pneumo.runs.writer import RunWriter, TakenError
 from pneumo.training import hydra_cli, settings, sweep, sweep_runs
 from pneumo.training.config import Config
 from pneumo.training.run_log import log_to
@@ -48,7 +49,7 @@ def job(cfg: DictConfig) -> float | None:
     run_dir = Path((not sweeping and cfg.run_dir) or HydraConfig.get().runtime.output_dir)
     try:
         code = run(cfg, run_dir, sweeping=sweeping, start=None if sweeping else cli.started)
-    except run_folder.TakenError as error:  # another process trains there: no failure of the run
+    except TakenError as error:  # another process trains there: no failure of the run
         sys.stderr.write(f"Error: {error}\n")
         code = cli.MISTAKE
     except MISTAKES as error:
@@ -90,9 +91,10 @@ def run(cfg: DictConfig, run_dir: Path, *, sweeping: bool, start: float | None =
     if run_folder.read_status(run_dir)["status"] != "done":  # torch takes seconds
         settings.check_there(config, typed)
         fit = prepare(config, typed)
-    with run_folder.claim(run_dir):
+    writer = RunWriter(run_dir)
+    with writer.claim():
         raw: dict[str, Any] = OmegaConf.to_container(cfg)  # type: ignore[assignment]
-        run_folder.write_config(run_dir, raw, HydraConfig.get().overrides.task)
+        writer.write_config(raw, HydraConfig.get().overrides.task)
         (run_dir / sweep_runs.REFUSED).unlink(missing_ok=True)
         with log_to(run_dir / "train.log", quiet=sweeping):
             return run_logged(fit, config, run_dir, start=start)
@@ -132,8 +134,9 @@ def run_logged(
 ) -> int:
     """Does one run in a claimed folder; keeps status.json up to date and returns the exit code."""
     status, epochs = run_folder.read_status(run_dir), config["trainer"]["max_epochs"]
+    writer = RunWriter(run_dir)
     if status["status"] != "done":
-        run_folder.write_status(run_dir, "running", epoch=status.get("epoch", 0), max_epochs=epochs)
+        writer.write_status("running", epoch=status.get("epoch", 0), max_epochs=epochs)
     try:
         fit(config, run_dir, start=start)
     except KeyboardInterrupt:
@@ -150,7 +153,7 @@ def run_logged(
     else:
         return 0
     epoch = run_folder.read_status(run_dir).get("epoch", 0)
-    run_folder.end_status(run_dir, end, epoch=epoch, max_epochs=epochs, error=error)
+    writer.end(end, epoch=epoch, max_epochs=epochs, error=error)
     return code
 
 
@@ -174,8 +177,8 @@ def refuse(run_dir: Path, message: str, *, sweeping: bool) -> None:
         return
     with contextlib.suppress(OSError):  # a full disk, which ends this run and not the sweep
         if not (run_dir / "status.json").exists():
-            run_folder.write_status(run_dir, "failed", error=message)
-        run_folder.write_text(run_dir / sweep_runs.REFUSED, message)
+            RunWriter(run_dir).write_status("failed", error=message)
+        atomic.write_text(run_dir / sweep_runs.REFUSED, message)
 
 
 def best_score(run_dir: Path, *, select_on: str) -> float:

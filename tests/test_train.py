@@ -25,6 +25,7 @@ from sklearn.metrics import roc_auc_score
 
 from pneumo.arguments.train import CONF, help_text
 from pneumo.runs import run_folder, trust
+from pneumo.runs.writer import RunWriter
 from pneumo.training import callbacks, hydra_cli, metadata, objects, scoring
 from pneumo.training.run_log import log_to
 from tests.conftest import ROOT, SMALL, Command
@@ -181,7 +182,7 @@ def test_a_finished_run_is_not_run_again_and_not_resumed_with_other_settings_or_
     (run / "split.csv").write_text(
         "path,patient,group,label,subtype,source,split\na,p,p,NORMAL,normal,train,train\n"
     )
-    run_folder.write_status(run, "stopped")
+    RunWriter(run).write_status("stopped")
     assert train("resume=run") == 2
     assert "resumes with the images it began with" in capsys.readouterr().err
     assert (run / "metrics.json").read_bytes() == before
@@ -453,7 +454,7 @@ def test_no_room_for_the_run_folder(
     def full(*_: object, **__: object) -> None:
         raise OSError(28, "No space left on device")
 
-    monkeypatch.setattr(run_folder, "write_table", full)
+    monkeypatch.setattr(RunWriter, "write_table", full)
     assert train(RUN, *BATCH) == 2
     shown = capsys.readouterr().err
     assert "No space left on device" in shown
@@ -525,7 +526,7 @@ def written(folder: Path, *overrides: str) -> Path:
     with hydra.initialize_config_dir(str(CONF), version_base="1.3"):
         config: Any = OmegaConf.to_container(hydra.compose("train", list(overrides)))
     folder.mkdir()
-    run_folder.write_config(folder, config, [])
+    RunWriter(folder).write_config(config, [])
     return folder
 
 
@@ -534,7 +535,7 @@ def written(folder: Path, *overrides: str) -> Path:
     [
         "data.source._target_=pandas.read_pickle",
         "+x=[{_target_: torch.load, f: x}]",
-        "+y={_target_: '${z}'} +z=pneumo.runs.run_folder.write_text",
+        "+y={_target_: '${z}'} +z=pneumo.runs.atomic.write_text",
         "callbacks.folder._target_=torch.optim.lr_scheduler.warnings.sys.exit",
         "model._target_=torch.hub.load",
     ],
@@ -557,9 +558,9 @@ def test_a_run_that_is_resumed_does_not_set_up_hydra(
     for key in ("hydra", "defaults"):
         config = {key: {"callbacks": {"x": {"_target_": "os.system"}}}, "seed": 0}
         (tmp_path / "run" / run_folder.CONFIG).unlink(missing_ok=True)
-        run_folder.write_config(tmp_path / "run", config, [])
+        RunWriter(tmp_path / "run").write_config(config, [])
         assert train("resume=run") == 2
-        assert "which no run has written" in capsys.readouterr().err
+        assert "which no run writes" in capsys.readouterr().err
 
 
 def test_a_run_is_resumed_in_its_own_folder(train: Command, tmp_path: Path) -> None:

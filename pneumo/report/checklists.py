@@ -11,7 +11,7 @@ from pneumo.evaluation.scores import SCORES
 from pneumo.report.checklist_items import CLAIM, TRIPOD, Item
 from pneumo.report.table import escaped, titled
 from pneumo.report.wording import decimal, interval
-from pneumo.runs.finished import how_chosen
+from pneumo.runs.metrics import how_chosen
 
 MARK = "<!-- Written by pneumo.export; a new export replaces it. -->"
 CHECKLISTS = {

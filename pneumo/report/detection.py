@@ -18,8 +18,7 @@ from pneumo.report.groups import DEBUG
 from pneumo.report.table import Row, Table
 from pneumo.report.trials import Problem
 from pneumo.report.wording import DASH, decimal, interval
-from pneumo.runs import detection_run, run_folder
-from pneumo.runs.detection_run import DetectionRun
+from pneumo.runs.run import Run, is_detection
 
 FILE, PREFIX = "detection.csv", "detection-"  # of the table, and of the pictures' names
 SHOWN = ("challenge", "f1", "precision", "recall", "auroc", "map_50", "map")
@@ -40,7 +39,7 @@ class DetectionSection:
     slug: str
     kind: str
     protocol: str
-    runs: list[DetectionRun]
+    runs: list[Run]
     assessments: list[dict[str, Any]]  # of each run's test split
     examples: list[Example]
     of_example: str  # whose boxes the examples show, or why there are none
@@ -94,7 +93,7 @@ class DetectionSection:
 
 def read(
     paths: Mapping[Path, str],
-) -> tuple[list[DetectionRun], dict[Path, str], list[Problem]]:
+) -> tuple[list[Run], dict[Path, str], list[Problem]]:
     """Finished detectors; the other folders with their names; detectors that are broken.
 
     Args:
@@ -102,20 +101,21 @@ def read(
     """
     detectors, others, problems = [], {}, []
     for path, name in paths.items():
-        done = run_folder.read_status(path)["status"] == "done"
-        if not (done and detection_run.is_detection(path)):
+        run = Run(path, name)
+        if not (run.status["status"] == "done" and is_detection(run)):
             others[path] = name
             continue
         try:
-            detectors.append(detection_run.read(path, name=name))
+            _ = run.confidence, run.boxes  # read and checked
+            detectors.append(run)
         except (OSError, ValueError) as error:
             problems.append(Problem(name, "unreadable", str(error)))
     return detectors, others, problems
 
 
-def sections(runs: Sequence[DetectionRun]) -> list[DetectionSection]:
+def sections(runs: Sequence[Run]) -> list[DetectionSection]:
     """The detectors by data and protocol, debug runs by themselves, real data first."""
-    groups: dict[tuple[str, str, str], list[DetectionRun]] = defaultdict(list)
+    groups: dict[tuple[str, str, str], list[Run]] = defaultdict(list)
     for run in runs:
         data = run.metrics["data"]
         protocol = DEBUG if run.metrics.get("debug") else str(run.metrics["protocol"])
@@ -126,13 +126,13 @@ def sections(runs: Sequence[DetectionRun]) -> list[DetectionSection]:
     ]
 
 
-def _section(slug: str, kind: str, protocol: str, runs: list[DetectionRun]) -> DetectionSection:
+def _section(slug: str, kind: str, protocol: str, runs: list[Run]) -> DetectionSection:
     runs = sorted(runs, key=lambda run: -_on_validation(run))  # the test split chooses nothing
     assessments = [_assess(run) for run in runs]
     return DetectionSection(slug, kind, protocol, runs, assessments, *examples(runs[0]))
 
 
-def _assess(run: DetectionRun) -> dict[str, Any]:
+def _assess(run: Run) -> dict[str, Any]:
     test = run.boxes.of_split("test")
     return assess(
         test.truth,
@@ -143,7 +143,7 @@ def _assess(run: DetectionRun) -> dict[str, Any]:
     )
 
 
-def _on_validation(run: DetectionRun) -> float:
+def _on_validation(run: Run) -> float:
     """The challenge score of a run's validation split; -1 if there is none."""
     val = run.boxes.of_split("val")
     boxes, scores = kept(val.predicted, val.scores, confidence=run.confidence)
@@ -151,7 +151,7 @@ def _on_validation(run: DetectionRun) -> float:
     return value if value == value else -1.0
 
 
-def _row(run: DetectionRun, assessed: Mapping[str, Any]) -> Row:
+def _row(run: Run, assessed: Mapping[str, Any]) -> Row:
     seed = run.metrics.get("seed")
     about = f"{run.metrics['model']}" + ("" if seed is None else f", seed {seed}")
     row: dict[str, str | tuple[str, str]] = {"run": (Path(run.name).name, about)}

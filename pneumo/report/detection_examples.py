@@ -8,7 +8,8 @@ import numpy as np
 
 from pneumo.cli import counted
 from pneumo.evaluation.detection import image_counts, kept
-from pneumo.runs.detection_run import DetectionRun, ImageBoxes
+from pneumo.runs.run import Run
+from pneumo.runs.tables import ImageBoxes
 
 MOST = (("missed", 4), ("false positive", 2), ("found", 2))  # of each kind that are shown
 
@@ -22,12 +23,10 @@ class Example:
     png: str  # base64
 
 
-def examples(run: DetectionRun) -> tuple[list[Example], str]:
+def examples(run: Run) -> tuple[list[Example], str]:
     """Returns examples of a run's test split, and whose they are, or why there are none."""
-    from pneumo.inference import ensemble  # late: it imports torch, which other reports do not need
-
     try:
-        root = ensemble.own_images(ensemble.read(run.run_dir))
+        root = run.images()
     except (OSError, ValueError) as error:
         return [], f"No examples: {error}."
     if root is None:
@@ -37,7 +36,7 @@ def examples(run: DetectionRun) -> tuple[list[Example], str]:
     return shown, f"Boxes of {run.name} that reach its confidence of {run.confidence:.3f}."
 
 
-def _chosen(test: ImageBoxes, run: DetectionRun) -> list[tuple[int, str]]:
+def _chosen(test: ImageBoxes, run: Run) -> list[tuple[int, str]]:
     """The test images that are shown, by index, with a text: the worst of each kind of `MOST`."""
     hits, false, misses = image_counts(
         test.truth, test.predicted, test.scores, confidence=run.confidence

@@ -8,7 +8,7 @@ from matplotlib.figure import Figure
 
 from pneumo.evaluation.detection import IOU, Curve, froc, precision_recall_curve
 from pneumo.report.drawing import STYLES, clipped, legend_above, panels, render, settings
-from pneumo.runs.detection_run import DetectionRun
+from pneumo.runs.run import Run
 
 MOST_FALSE = 4.0  # false positives an image that the FROC curve shows
 
@@ -43,7 +43,7 @@ PICTURES = {
 }
 
 
-def draw(runs: Sequence[DetectionRun]) -> Iterator[tuple[str, tuple[bytes, str]]]:
+def draw(runs: Sequence[Run]) -> Iterator[tuple[str, tuple[bytes, str]]]:
     """Yields the name of each picture of `PICTURES`, its PNG and SVG; none without boxes."""
     if not any(map(len, (scores for run in runs for scores in run.boxes.of_split("test").scores))):
         return
@@ -55,7 +55,7 @@ def draw(runs: Sequence[DetectionRun]) -> Iterator[tuple[str, tuple[bytes, str]]
             yield name, render(figure)
 
 
-def _figure(runs: Sequence[DetectionRun], picture: Picture) -> tuple[Figure, float]:
+def _figure(runs: Sequence[Run], picture: Picture) -> tuple[Figure, float]:
     rows = (len(runs) + 2) // 3  # of the legend
     figure, (ax,) = panels(rows=1, height=3.0 + 0.17 * rows, top=0.15 + 0.17 * rows)
     ends = [0.01]

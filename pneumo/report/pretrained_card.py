@@ -8,7 +8,7 @@ from pneumo.data.sets import class_of
 from pneumo.evaluation.scores import CLINICAL
 from pneumo.evaluation.scores import SCORES as ALL_SCORES
 from pneumo.report.wording import decimal
-from pneumo.runs.finished import how_chosen
+from pneumo.runs.metrics import how_chosen
 
 SCORES = {"accuracy": "accuracy"} | {k: CLINICAL[k] for k in ("sensitivity", "specificity")}
 SCORES |= {ALL_SCORES[name].title: name for name in ("f1_normal", "auroc")}

@@ -19,13 +19,13 @@ from pneumo.report.ensembles import add_ensembles
 from pneumo.report.figures import PICTURES, draw
 from pneumo.report.groups import group_trials
 from pneumo.report.headline import headline
-from pneumo.report.reading import find_runs, read_run
+from pneumo.report.reading import read_run
 from pneumo.report.scores import long_table, run_rows, summary_rows
 from pneumo.report.sections import Section, sections
 from pneumo.report.table import to_csv
 from pneumo.report.trials import Problem, Trial
 from pneumo.runs import output
-from pneumo.runs.run_folder import not_begun
+from pneumo.runs.run_folder import find_runs, not_begun
 
 PAGE = "report.html"
 TABLES = ("runs.csv", "summary.csv", "comparisons.csv", "summary.md")

@@ -16,19 +16,17 @@ import pytorch_lightning as pl
 import torch
 from hydra.utils import instantiate
 
-from pneumo import untrusted
 from pneumo.data import cache, split
 from pneumo.data.base import DataSet
 from pneumo.data.datamodule import XrayDataModule
 from pneumo.data.labelled import check_names, with_groups
 from pneumo.data.near_copies import near_duplicates
-from pneumo.inference import ensemble, ood
-from pneumo.labels import CLASS_NAMES
+from pneumo.inference import ood, reference
 from pneumo.models import fused_cpu
 from pneumo.models.base import Network
 from pneumo.models.views import Views
 from pneumo.runs import run_folder
-from pneumo.runs.finished import read_table
+from pneumo.runs.writer import RunWriter
 from pneumo.training import metadata, objects, scoring, tensorboard_log, whole_files
 from pneumo.training.base import Task
 from pneumo.training.callbacks import history_table
@@ -37,25 +35,27 @@ from pneumo.training.objects import Parts
 from pneumo.training.task import Classifier
 
 log = logging.getLogger("pneumo")
-
-# Lightning's advice that does not hold here, and its use of what torch 2.15 calls old
+# Lightning's advice that does not hold here, and its use of deprecated functions of torch
 SILENCED_MESSAGES = (
     ".*does not have many workers",  # the training process augments faster than a CPU can train
     ".*treespec, LeafSpec",
     "Checkpoint directory .* exists and is not empty",  # a resumed run
 )
-# How torch says that a loading process was killed, or has no room for its batch
+# The messages of torch if a loading process was killed, or has no room for its batch
 WORKER = re.compile(r"DataLoader worker \(pid.*|unable to allocate shared memory.*")
-# How torch says that there is no memory left, on a GPU and on a CPU
+# The messages of torch without free memory, on a GPU and on a CPU
 MEMORY = re.compile(r"out of memory|can't allocate memory|bad_alloc|Cannot allocate memory")
 
 
 def fit(config: dict[str, Any], run_dir: Path, *, parts: Parts, start: float | None = None) -> None:
-    """Trains as ``config`` (plain, resolved, checked) says, or resumes where ``run_dir`` stopped.
+    """Trains by ``config`` (plain, resolved, checked), or resumes the run in ``run_dir``.
 
-    Leaves in ``run_dir`` what the README lists. Raises ValueError or FileNotFoundError for what
-    the user can mend, KeyboardInterrupt where the user stopped it. ``start``, of time.monotonic(),
-    is when the user started it; by default now.
+    Writes the files that the README lists. ``start``, of time.monotonic(), is when the user started
+    the command; by default now.
+
+    Raises:
+        ValueError, FileNotFoundError: a mistake of the user's.
+        KeyboardInterrupt: the user stopped it.
     """
     run = begin(config, run_dir, trainer=parts.trainer, start=start)
     table, images, device = run.table, run.images, run.device
@@ -63,31 +63,32 @@ def fit(config: dict[str, Any], run_dir: Path, *, parts: Parts, start: float | N
     network = parts.network
     assert isinstance(network, Network)
     module, data = build(config, network, table, images, arithmetic=arithmetic)
-    settings = Config.model_validate(config)
-    facts = metadata.describe(settings, run.data_set, table, run.split_sha256, network, run.trainer)
+    facts = metadata.describe(
+        Config.model_validate(config), run.data_set, table, run.split_sha256, network, run.trainer
+    )
     carry_out(run, module, data, facts)
-    # the same weights where the last epoch is the best: not scored twice
+    # if the last epoch is the best, its weights are not scored twice
     last: scoring.Scores | None = None
     if scoring.saved_epoch(run_dir / run_folder.BEST) != module.history[-1]["epoch"]:
         last = scoring.score_checkpoint(module, data, run_dir / run_folder.LAST, splits=["train"])
-    # the one that stays in the network: keep_reference takes its features
+    # scored last: its weights stay in the network, and make the reference
     best = scoring.score_checkpoint(
         module, data, run_dir / run_folder.BEST, splits=["train", *data.eval_splits]
     )
     predictions = scoring.predictions(best, table, splits=data.eval_splits)
-    run_folder.write_table(run_dir / "predictions.csv", predictions)
-    keep_reference(network, module.views, images, table, predictions, run_dir)
+    run.writer.write_table(run_folder.PREDICTIONS, predictions)
+    write_reference(run, network, module.views, predictions)
     last = last or scoring.only(best, "train")
     metrics = finish(run, module, data, facts, best=best, last=last, predictions=predictions)
     metadata.conclude(metrics, run.data_set, run_dir)
 
 
 @dataclass
-class Run:
-    """A run that has its images, its split and its Trainer; its network is still to be made."""
+class Started:
+    """A run with its images, its split and its Trainer; its network is not built yet."""
 
     config: dict[str, Any]  # plain, resolved
-    run_dir: Path
+    writer: RunWriter
     data_set: DataSet
     table: pd.DataFrame  # split; of a detector, with boxes
     images: cache.Cache  # of all rows of the table
@@ -99,8 +100,13 @@ class Run:
 
     @property
     def device(self) -> torch.device:
-        """Where the network is trained."""
+        """The device of the training."""
         return self.trainer.strategy.root_device
+
+    @property
+    def run_dir(self) -> Path:
+        """The run folder."""
+        return self.writer.run_dir
 
 
 def begin(
@@ -110,38 +116,39 @@ def begin(
     trainer: pl.Trainer,
     with_boxes: bool = False,
     start: float | None = None,
-) -> Run:
+) -> Started:
     """Reads and splits the images of ``config`` (plain, resolved); ``start``, errors: see fit."""
     start = time.monotonic() if start is None else start
     data_set = open_data_set(config)
     table, images = read_data(config, data_set)
     if with_boxes:
         table = table.join(data_set.boxes().set_index("path"), on="path")
-    digest = keep_split(run_dir, table)
+    writer = RunWriter(run_dir)
+    digest = writer.write_split(table)
     start_from = whole_files.resume_from(run_dir, metadata.selection(Config.model_validate(config)))
     num_earlier = 1 + scoring.saved_epoch(start_from) if start_from else 0
-    return Run(
-        *(config, run_dir, data_set, table, images, digest, start_from, trainer),
+    return Started(
+        *(config, writer, data_set, table, images, digest, start_from, trainer),
         start=start,
         num_earlier=num_earlier,
     )
 
 
-def carry_out(run: Run, module: Task, data: XrayDataModule, facts: Mapping[str, Any]) -> None:
-    """Trains ``module`` and leaves it on the device; says ``facts``, of metadata.describe, first.
+def carry_out(run: Started, module: Task, data: XrayDataModule, facts: Mapping[str, Any]) -> None:
+    """Logs ``facts`` (of metadata.describe), trains ``module`` and leaves it on the device.
 
-    Raises as train.
+    Errors: see train.
     """
     if run.device.type == "cpu":
         fused_cpu.keep_memory()
     metadata.announce(facts, run.trainer)
     tensorboard_log.open_run(run.trainer, run.config, facts["hyperparameters"])
     train(run.trainer, module, data, run.start_from)
-    module.to(run.device)  # Lightning has taken it off
+    module.to(run.device)  # Lightning moves it away
 
 
 def finish(
-    run: Run,
+    run: Started,
     module: Task,
     data: XrayDataModule,
     facts: Mapping[str, Any],
@@ -150,38 +157,40 @@ def finish(
     last: scoring.Scores,
     predictions: pd.DataFrame,
 ) -> dict[str, Any]:
-    """Writes what any finished run leaves beside its predictions; returns metrics.json.
+    """Writes the files of a finished run besides its predictions; returns metrics.json.
 
     Args:
-        run: that was carried out.
-        module: that was trained.
+        run: see carry_out.
+        module: trained.
         data: its batches.
         facts: of metadata.describe.
         best: scores of the best epoch.
         last: scores of the last one.
         predictions: as in predictions.csv.
     """
-    config, run_dir = run.config, run.run_dir
-    run_folder.write_table(run_dir / "history.csv", history_table(module.history))
-    found = metadata.assessment(
+    config = run.config
+    run.writer.write_table("history.csv", history_table(module.history))
+    assessment = metadata.assessment(
         run.table, predictions, root=run.data_set.root, protocol=config["protocol"]["name"]
     )
     results = metadata.results(module.history, best=best, last=last)
-    metrics = {**facts, **results, "assessment": found, "seconds": seconds(run, module.history)}
+    metrics = {
+        **facts,
+        **results,
+        "assessment": assessment,
+        "seconds": seconds(run, module.history),
+    }
     metrics["machine"] = {**facts["machine"], "arithmetic": module.arithmetic}
     # a callback may have changed it
     metrics["hyperparameters"] = {**facts["hyperparameters"], "batch_size": data.batch_size}
     tensorboard_log.close_run(run.trainer, metrics, predictions, data)
-    run_folder.write_json(run_dir / "metrics.json", metrics)
-    (run_dir / run_folder.PREVIOUS).unlink(missing_ok=True)
-    run_folder.write_status(
-        run_dir, "done", epoch=len(module.history), max_epochs=config["trainer"]["max_epochs"]
-    )
+    max_epochs = config["trainer"]["max_epochs"]
+    run.writer.finish(metrics, epochs=len(module.history), max_epochs=max_epochs)
     return metrics
 
 
-def seconds(run: Run, history: Sequence[Mapping[str, Any]]) -> dict[str, float]:
-    """Returns how long a run took: its epochs, all of it, and its epochs of earlier starts.
+def seconds(run: Started, history: Sequence[Mapping[str, Any]]) -> dict[str, float]:
+    """Returns the seconds of a run: its epochs, the total, and the epochs of earlier starts.
 
     ``total`` is the time on the clock since this start, and ``earlier``.
     """
@@ -192,7 +201,7 @@ def seconds(run: Run, history: Sequence[Mapping[str, Any]]) -> dict[str, float]:
 
 
 def open_data_set(config: Mapping[str, Any]) -> DataSet:
-    """Returns the data set of a configuration, whose note is said; sets the number of threads."""
+    """Returns the data set of a configuration and logs its note; sets the number of threads."""
     if config["num_threads"]:
         torch.set_num_threads(config["num_threads"])
     data_set = objects.build("data.source", config["data"]["source"], DataSet)
@@ -220,51 +229,6 @@ def read_data(config: Mapping[str, Any], data_set: DataSet) -> tuple[pd.DataFram
     return split.split(table, protocol, seed=config["seed"]), images
 
 
-def keep_split(run_dir: Path, table: pd.DataFrame) -> str:
-    """Writes split.csv, and split.json with digests; returns that of the split.
-
-    Args:
-        run_dir: the run folder.
-        table: of split.split, with the column digest; with boxes for a detector.
-
-    Raises:
-        ValueError: the run began with another split, or with other images, labels or boxes of the
-            same names.
-    """
-    path, kept = run_dir / "split.csv", run_dir / "split.json"
-    found = {
-        "split_sha256": split.digest(table),
-        "images_sha256": split.images_digest(table),
-        "labels_sha256": split.labels_digest(table),
-    }
-    if _split_before(path) not in (None, found["split_sha256"]):
-        raise ValueError(
-            f"a run resumes with the images it began with; those of {run_dir} were others. Name "
-            "their folder with data.root=DIR, or start a new run"
-        )
-    before = untrusted.read_json(kept) if kept.exists() else {}
-    for key, changed in (
-        ("images_sha256", "files have changed under the same names"),
-        ("labels_sha256", "labels or boxes have changed"),
-    ):
-        if before.get(key, found[key]) != found[key]:
-            raise ValueError(
-                f"a run resumes with the images it began with; since {run_dir} began, {changed}. "
-                "Name the folder of the first ones with data.root=DIR, or start a new run"
-            )
-    run_folder.write_table(path, table[split.COLUMNS])
-    run_folder.write_json(kept, found)
-    return found["split_sha256"]
-
-
-def _split_before(path: Path) -> str | None:
-    """The digest of the split a run began with; None for a new run. Errors as read_table's."""
-    try:
-        return split.digest(read_table(path, split.COLUMNS, labels=CLASS_NAMES))
-    except FileNotFoundError:
-        return None
-
-
 def build(
     config: Mapping[str, Any],
     network: Network,
@@ -273,7 +237,7 @@ def build(
     *,
     arithmetic: Mapping[str, Any] | None = None,
 ) -> tuple[Classifier, XrayDataModule]:
-    """Returns the module that trains a network, and its batches, as ``config`` says.
+    """Returns the module that trains a network by ``config``, and its batches.
 
     Args:
         config: plain, resolved.
@@ -328,7 +292,7 @@ def train(
     data: XrayDataModule,
     start_from: Path | None = None,
 ) -> None:
-    """Fits, resuming from a checkpoint where one is given.
+    """Fits ``module``, from a checkpoint if there is one.
 
     Raises:
         ValueError: a process that loads images has died, or a batch is too large for the memory.
@@ -342,9 +306,9 @@ def train(
     except SystemExit:  # how Lightning ends after Ctrl-C
         raise KeyboardInterrupt from None
     except RuntimeError as error:
-        if found := WORKER.search(str(error)):
+        if match := WORKER.search(str(error)):
             raise ValueError(
-                f"the processes that load images must stay alive; {found[0]}. They need memory, "
+                f"the processes that load images must stay alive; {match[0]}. They need memory, "
                 "and room in /dev/shm. Resume without them: data.num_workers=0"
             ) from None
         if MEMORY.search(str(error)):
@@ -361,22 +325,17 @@ def train(
 
 def _too_large(data: XrayDataModule) -> str:
     return (
-        f"the memory must hold a batch of {data.batch_size} images and what the network makes of "
-        "it; it does not. Try a smaller data.batch_size (with trainer.accumulate_grad_batches=N a "
-        "step has as many images), a smaller data.image_size or another model"
+        f"the memory must hold a batch of {data.batch_size} images and their features; it does "
+        "not. Try a smaller data.batch_size (with trainer.accumulate_grad_batches=N a step has as "
+        "many images), a smaller data.image_size or another model"
     )
 
 
-def keep_reference(
-    network: Network,
-    views: Views,
-    images: cache.Cache,
-    table: pd.DataFrame,
-    predictions: pd.DataFrame,
-    run_dir: Path,
+def write_reference(
+    run: Started, network: Network, views: Views, predictions: pd.DataFrame
 ) -> None:
-    """Writes the reference of in-distribution images, so that the run folder is enough."""
-    rows = table.index[table["path"].isin(ensemble.reference_paths(predictions))].to_numpy()
-    made = ensemble.make_reference(network, images.images[rows], views=views)
-    if made is not None:
-        ood.save(made, ensemble.reference_path(run_dir, checkpoint="best"))
+    """Writes the reference of the run's own images, by which predict flags others."""
+    rows = run.table.index[run.table["path"].isin(reference.sampled_paths(predictions))]
+    fitted = reference.fit(network, run.images.images[rows.to_numpy()], views=views)
+    if fitted is not None:
+        run.writer.write_arrays(reference.file_name("best"), ood.arrays(fitted))

@@ -17,7 +17,7 @@ from hydra.core.override_parser.types import Override, ValueType
 from hydra.experimental.callback import Callback
 from omegaconf import DictConfig, OmegaConf
 
-from pneumo import untrusted
+from pneumo import atomic, untrusted
 from pneumo.runs import run_folder, trust
 from pneumo.training import sweep_runs
 from pneumo.training.config import Config
@@ -160,7 +160,7 @@ def begin(
         content = _read(path)
         before, known = content["arguments"], content.get("planned") or []
         if more := [run for run in runs or [] if run not in known]:
-            run_folder.write_json(path, content | {"planned": [*known, *more]})
+            atomic.write_json(path, content | {"planned": [*known, *more]})
         without, new = sorted(set(before) - set(now)), sorted(set(now) - set(before))
         if without or new:
             sys.stderr.write(
@@ -171,7 +171,7 @@ def begin(
         return False
     try:
         folder.mkdir(parents=True, exist_ok=True)
-        run_folder.write_json(path, {"arguments": now, "planned": runs})
+        atomic.write_json(path, {"arguments": now, "planned": runs})
     except OSError as error:
         raise OSError(error.errno, error.strerror, str(folder)) from None
     return True

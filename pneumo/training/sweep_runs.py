@@ -15,6 +15,7 @@ import yaml
 
 from pneumo import untrusted
 from pneumo.runs import run_folder
+from pneumo.runs.writer import RunWriter
 
 REFUSED = "refused.txt"  # in a run's folder: why it was not resumed; its files are untouched
 SECONDS = 2.0  # between two looks at the runs
@@ -26,7 +27,7 @@ def states(folder: Path) -> list[tuple[str, dict[str, Any]]]:
     """Returns name and status of each run in a sweep's folder, by name."""
     runs = []
     for path in sorted(folder.glob("*/status.json")):
-        status = run_folder.read_status(path.parent)
+        status: dict[str, Any] = {**run_folder.read_status(path.parent)}
         refused = path.with_name(REFUSED)
         if refused.is_file():
             with contextlib.suppress(OSError, ValueError):
@@ -131,8 +132,8 @@ def settle(folder: Path) -> None:
         if status["status"] == "running":
             epochs = {key: status.get(key, 0) for key in ("epoch", "max_epochs")}
             # where another process trains it, or the disk is still full, it stays as it is
-            with contextlib.suppress(ValueError, OSError), run_folder.claim(folder / name):
-                run_folder.write_status(folder / name, "failed", error=CUT_OFF, **epochs)
+            with contextlib.suppress(ValueError, OSError), RunWriter(folder / name).claim():
+                RunWriter(folder / name).write_status("failed", error=CUT_OFF, **epochs)
 
 
 def report(folder: Path) -> bool:

@@ -9,6 +9,8 @@ import numpy as np
 import pandas as pd
 import pytest
 
+from pneumo import atomic
+from pneumo.data import split
 from pneumo.evaluation.assessment import assess_run
 from pneumo.evaluation.intervals import METHOD
 from pneumo.report import assessments
@@ -16,6 +18,7 @@ from pneumo.report.reading import read_run
 from pneumo.report.report_folder import write_report
 from pneumo.report.trials import Trial
 from pneumo.runs import run_folder
+from pneumo.runs.writer import RunWriter
 from tests.report.test_report import make_run
 
 
@@ -44,11 +47,12 @@ def run(sweep: Path, *, protocol: str = "holdout", seed: int = 0, written: bool 
     """A run folder whose assessment is in metrics.json, or only to be had from its tables."""
     rows = table(seed, val=protocol != "paper")
     folder = make_run(sweep, protocol=protocol, seed=seed)
+    metrics = json.loads((folder / "metrics.json").read_text())
+    metrics["data"]["split_sha256"] = split.digest(rows)
     if written:
-        found = assess_run(rows, protocol=protocol)
-        metrics = json.loads((folder / "metrics.json").read_text()) | {"assessment": found}
-        run_folder.write_json(folder / "metrics.json", metrics)
-    else:
+        metrics["assessment"] = assess_run(rows, protocol=protocol)
+    atomic.write_json(folder / "metrics.json", metrics)
+    if not written:
         rows.drop(columns="p_pneumonia").to_csv(folder / "split.csv", index=False)
         rows[rows["split"] != "train"].to_csv(folder / "predictions.csv", index=False)
     return folder
@@ -127,7 +131,7 @@ def test_few_patients_ece_and_prevalence_are_told(tmp_path: Path) -> None:
     rows = table(0, val=True).iloc[:100]
     metrics["assessment"] = assess_run(rows, protocol="holdout")
     assert "among all images" in metrics["assessment"]["interval"]["warning"]
-    run_folder.write_json(folder / "metrics.json", metrics)
+    atomic.write_json(folder / "metrics.json", metrics)
     text = page(tmp_path)
     assert "fewer than 20 patients of a class among all images" in text
     assert "ECE of PNEUMONIA&#39;s probability" in text
@@ -162,7 +166,7 @@ def test_heat_maps_are_told(tmp_path: Path) -> None:
     folder = run(tmp_path)
     mean = dict.fromkeys(run_folder.MAP_NUMBERS, 0.125) | {"images": 30, "gap": None}
     about = {"method": "gradcam", "class": "<NORMAL>", "checkpoint": "best"}
-    run_folder.write_maps(folder, about | {"mean": mean})
+    RunWriter(folder).write_maps(about | {"mean": mean})
     text = page(tmp_path)
     assert "What the heat maps are worth" in text
     assert "&lt;NORMAL&gt;" in text

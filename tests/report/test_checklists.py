@@ -124,7 +124,7 @@ def test_the_command_writes_them_and_replaces_only_its_own(tmp_path: Path, capsy
     assert "sensitivity 0.992 (0.974 to 0.998)" in out.read_text()
     out.write_text("mine")
     assert export.main(given) == 2
-    assert "--out must not replace what no export wrote" in capsys.readouterr().err
+    assert "--out must not replace files of others" in capsys.readouterr().err
     assert export.main([*given[:-1], str(tmp_path / "a.txt")]) == 2
     assert "must be a file that ends in .md" in capsys.readouterr().err
     assert export.main([*given, "--checkpoint", "last"]) == 2

@@ -12,7 +12,7 @@ from PIL import Image
 from pneumo.report import detection, detection_examples, detection_figures
 from pneumo.report.__main__ import main
 from pneumo.report.report_folder import write_report
-from pneumo.runs import detection_run
+from pneumo.runs.run import Run
 from tests.detection_runs import make_detector
 from tests.report.test_report import make_run
 
@@ -67,7 +67,7 @@ def test_the_best_is_chosen_on_validation_not_on_test(tmp_path: Path) -> None:
         predictions["p_pneumonia"] = np.where(of_own, highest, predictions["p_pneumonia"])
         predictions["p_normal"] = 1 - predictions["p_pneumonia"]
         predictions.to_csv(folder / "predictions.csv")
-    runs = [detection_run.read(tmp_path / name, name=name) for name in "ba"]
+    runs = [Run.open(tmp_path / name, name=name) for name in "ba"]
     (part,) = detection.sections(runs)
     assert [run.name for run in part.runs] == ["a", "b"]
     on_test = [one["scores"]["challenge"]["value"] for one in part.assessments]
@@ -96,7 +96,7 @@ def test_a_broken_detector_is_named_and_left_out(tmp_path: Path) -> None:
     make_detector(tmp_path / "good")
     (make_detector(tmp_path / "broken") / "boxes.csv").write_text("path\n")
     text = report(tmp_path)
-    assert "must have a row for each box; it lacks patient" in text
+    assert "lacks patient" in text
     assert text.count('<th scope="row">good') == 1
     assert "of 1, the best by the challenge score of its validation split" in text
 
@@ -104,7 +104,7 @@ def test_a_broken_detector_is_named_and_left_out(tmp_path: Path) -> None:
 def test_examples_have_misses_first(tmp_path: Path, images: Path) -> None:
     source = {"_target_": "pneumo.data.folder.Folder.open", "root": str(images)}
     folder = make_detector(tmp_path / "run", source=source)
-    run = detection_run.read(folder, name="run")
+    run = Run.open(folder, name="run")
     found, said = detection_examples.examples(run)
     assert said == "Boxes of run that reach its confidence of 0.500."
     kinds = ["missed" in one.said for one in found]
@@ -128,8 +128,8 @@ def test_debug_runs_stand_apart(tmp_path: Path) -> None:
 
 
 def test_without_a_predicted_box_there_are_no_curves(tmp_path: Path) -> None:
-    run = detection_run.read(make_detector(tmp_path / "run"), name="run")
+    run = Run.open(make_detector(tmp_path / "run"), name="run")
     number = len(run.boxes.images)
     none, no_score = [np.zeros((0, 4))] * number, [np.zeros(0)] * number
-    empty = replace(run, boxes=replace(run.boxes, predicted=none, scores=no_score))
-    assert list(detection_figures.draw([empty])) == []
+    run.__dict__["boxes"] = replace(run.boxes, predicted=none, scores=no_score)
+    assert list(detection_figures.draw([run])) == []

@@ -586,7 +586,7 @@ def test_a_folder_without_runs_is_named(
     assert error.startswith("error: DIR must hold a run folder")
     assert error.count("\n") == 1
     assert main([str(tmp_path / "nowhere")]) == 2
-    assert "which is not there" in capsys.readouterr().err
+    assert "there is no " in capsys.readouterr().err
     assert not (tmp_path / "empty" / "report").exists()
     assert "| empty | no runs | holds no run folder |" in said(
         write_report([sweep, tmp_path / "empty"])
@@ -602,7 +602,7 @@ def test_a_folder_that_holds_other_things_is_refused(
         assert main([str(tmp_path)]) == 2
         error = capsys.readouterr().err
         assert "holds " + stray[:5] in error
-        assert "Name the runs' or the sweeps' own folders" in error
+        assert "Name the folders of the runs or sweeps" in error
         assert not (tmp_path / "report").exists()
         shutil.rmtree(tmp_path / stray.partition("/")[0])
     (sweep / "sweep.json").write_text("{}")

@@ -7,7 +7,7 @@ import pytest
 from hydra.core.override_parser.overrides_parser import OverridesParser
 from omegaconf import OmegaConf
 
-from pneumo.runs import run_folder
+from pneumo.runs.writer import RunWriter
 from pneumo.training import hydra_cli, sweep
 
 
@@ -77,7 +77,7 @@ def test_a_path_of_any_characters_is_one_value_of_hydra() -> None:
 
 def test_a_folder_of_any_name_is_resumed(tmp_path: Path) -> None:
     for name in ("back\\slash", "it's", "a${b}"):
-        run_folder.write_config(make(tmp_path / name), {"seed": 0}, [])
+        RunWriter(make(tmp_path / name)).write_config({"seed": 0}, [])
         (last,) = [
             a for a in hydra_cli.hydra_arguments([f"resume={tmp_path / name}"]) if "run.dir" in a
         ]

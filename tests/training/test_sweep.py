@@ -16,9 +16,11 @@ import yaml
 from hydra.core.override_parser.overrides_parser import OverridesParser
 from omegaconf import DictConfig
 
+from pneumo import atomic
 from pneumo import train as train_module
 from pneumo.arguments.train import CONF
 from pneumo.runs import run_folder
+from pneumo.runs.writer import RunWriter
 from pneumo.training import fit, sweep, sweep_runs
 from tests.conftest import ROOT, SMALL, Command
 
@@ -224,7 +226,7 @@ def test_a_launcher_that_fails_is_reported_with_its_runs(
 
     def killed(*_: object, **__: object) -> None:
         (tmp_path / "sweep" / "a").mkdir(parents=True)
-        run_folder.write_status(tmp_path / "sweep" / "a", "running", epoch=1, max_epochs=2)
+        RunWriter(tmp_path / "sweep" / "a").write_status("running", epoch=1, max_epochs=2)
         raise RuntimeError("a worker was killed\nmuch more")
 
     monkeypatch.setattr(BasicLauncher, "launch", killed)
@@ -269,20 +271,20 @@ def test_a_run_of_another_process_is_not_called_failed(
     train: Command, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     folder = tmp_path / "sweep" / "seed=0"
-    with run_folder.claim(folder):
-        run_folder.write_status(folder, "running", epoch=1, max_epochs=2)
+    with RunWriter(folder).claim():
+        RunWriter(folder).write_status("running", epoch=1, max_epochs=2)
         subdir = "hydra.sweep.subdir='seed=${seed}'"
         assert train("-m", "seed=0,-1", "hydra.sweep.dir=sweep", subdir) == 1
         assert statuses(tmp_path / "sweep") == {"seed=-1": "failed", "seed=0": "running"}
     assert "running  seed=0: in another process, or interrupted" in capsys.readouterr().err
-    run_folder.write_status(folder, "done", epoch=2, max_epochs=2)
+    RunWriter(folder).write_status("done", epoch=2, max_epochs=2)
     assert statuses(tmp_path / "sweep")["seed=0"] == "done"
 
 
 def test_a_full_disk_ends_one_run_and_not_the_sweep(
     train: Command, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: Any
 ) -> None:
-    write, full = run_folder.write_text, {"now": False}
+    write, full = atomic.write_text, {"now": False}
 
     def fit(config: dict[str, Any], run_dir: Path, *, start: float) -> None:
         if config["seed"] == 0:
@@ -297,7 +299,7 @@ def test_a_full_disk_ends_one_run_and_not_the_sweep(
         write(path, text)
 
     monkeypatch.setattr(train_module, "prepare", lambda *_: fit)
-    monkeypatch.setattr(run_folder, "write_text", write_text)
+    monkeypatch.setattr(atomic, "write_text", write_text)
     assert train("-m", "seed=0,1", "hydra.sweep.dir=sweep") == 1
     assert list(statuses(tmp_path / "sweep").values()) == ["failed"] * 2
     shown = capsys.readouterr().err
@@ -358,7 +360,7 @@ def test_workers_of_joblib_end_with_a_killed_sweep_which_resumes_at_once(
     time.sleep(1)
     assert [pid for pid in workers if alive(pid)] == []
     for run in folder.glob("*/status.json"):
-        with run_folder.claim(run.parent):  # which a run that is resumed will ask for
+        with RunWriter(run.parent).claim():  # which a run that is resumed will ask for
             pass
 
 
@@ -413,8 +415,8 @@ def test_runs_that_a_sweep_never_began_are_named(
     runs = sweep.planned(multirun_config(["seed=0,1,2"]), ["seed=0,1,2"])
     sweep.begin(tmp_path, ["seed=0,1,2"], runs)
     (tmp_path / "model=tiny,seed=1,protocol=paper").mkdir()
-    run_folder.write_status(
-        tmp_path / "model=tiny,seed=1,protocol=paper", "failed", error="a reason"
+    RunWriter(tmp_path / "model=tiny,seed=1,protocol=paper").write_status(
+        "failed", error="a reason"
     )
     assert sweep_runs.conclude(tmp_path)
     text = capsys.readouterr().err
@@ -446,7 +448,7 @@ def multirun_config(arguments: list[str]) -> DictConfig:
 def test_progress_counts_epochs_and_estimates_the_rest(tmp_path: Path) -> None:
     for name, state, epoch in (("a", "done", 10), ("b", "running", 5), ("c", "failed", 2)):
         (tmp_path / name).mkdir()
-        run_folder.write_status(tmp_path / name, state, epoch=epoch, max_epochs=10)
+        RunWriter(tmp_path / name).write_status(state, epoch=epoch, max_epochs=10)
     line = sweep_runs.progress(tmp_path, 4, began=time.monotonic() - 300, done_before=0)
     assert line == "1 of 4 runs done, 1 running, 1 failed, 3 min left (epoch 5/10)"
 
@@ -463,7 +465,7 @@ def test_the_first_estimate_leaves_out_what_is_done_once(
         def wait(self, _: float | None = None) -> bool:
             now[0] = next(clock)
             epoch = max(0, now[0] - 100) // 10
-            run_folder.write_status(tmp_path / "a", "running", epoch=epoch, max_epochs=10)
+            RunWriter(tmp_path / "a").write_status("running", epoch=epoch, max_epochs=10)
             return epoch == 2
 
     monkeypatch.setattr("pneumo.training.sweep_runs.time.monotonic", lambda: now[0])
