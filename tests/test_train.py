@@ -184,7 +184,7 @@ def test_a_finished_run_is_not_run_again_and_not_resumed_with_other_settings_or_
     )
     RunWriter(run).write_status("stopped")
     assert train("resume=run") == 2
-    assert "resumes with the images it began with" in capsys.readouterr().err
+    assert "Name their folder with data.root=DIR" in capsys.readouterr().err
     assert (run / "metrics.json").read_bytes() == before
 
 
