@@ -26,7 +26,7 @@ from pneumo.data.base import KERMANY_LICENCE
 from pneumo.evaluation.operating_point import OperatingPoint
 from pneumo.inference import ensemble
 from pneumo.inference.ensemble import Member
-from pneumo.report import checklists, model_card, pretrained_card
+from pneumo.report import checklists, model_card
 from pneumo.runs import detection_run, output, pretrained, run_folder
 from pneumo.runs.checkpoint import Trained, check_finite, load
 
@@ -142,7 +142,7 @@ def pack(run_dir: Path, out: Path, *, trust: Sequence[str] = ()) -> int:
     overrides = pretrained.overrides_to_tell(run_dir)
     card = _card(one, replace(member, name="this run"), checkpoint="best")
     with _told(run_dir):
-        text = pretrained_card.write(one.metrics, overrides=overrides, card=card)
+        text = model_card.weights_card(one.metrics, overrides=overrides, card=card)
     return pretrained.pack(run_dir, out, card=text)
 
 

@@ -1,192 +1,235 @@
 """How sure it is that networks differ, and what choosing the epoch on the test split adds."""
 
-from collections.abc import Mapping, Sequence
+from collections import Counter
+from collections.abc import Iterable, Mapping, Sequence
+from itertools import combinations
 from typing import Any, NamedTuple
 
 import numpy as np
 
 from pneumo.evaluation.intervals import Comparison, corrected_t_test, difference_interval, holm
+from pneumo.evaluation.paired import DIFFERENCES, Drawn, draw, minus
+from pneumo.report.assessments import Assessment
 from pneumo.report.groups import Cell, Group
 from pneumo.report.trials import COMPARED, Trial, split_name
 
 MOST_COMPARED = 8  # networks; more make a table that no one reads
-
-
-WIDEST = 1.0  # interval of a difference of scores; of few trials it may be wider, and says nothing
+WIDEST = 1.0  # interval of a difference of scores; a wider one says nothing
+NAN = float("nan")
 
 
 class Difference(NamedTuple):
-    """One network's score minus another's over the splits that both were tried on."""
+    """A row of comparisons.csv: the difference between two scores, and how sure it is."""
 
+    kind: str  # networks, margin (over a baseline), images (the same ones) or optimism
+    first: str  # network
+    second: str  # network or baseline; for optimism, what is compared
     score: str
-    first: str
-    second: str
-    pairs: int
-    test: Comparison
-    p_holm: float
+    trials: int
+    test: Comparison  # p and df over several trials only
+    over: str = ""  # what the interval covers: "4 trials", "patients of seed 3"
+    p_holm: float = NAN
+    num_disagreements: int = 0  # images that the two networks decide on differently
+
+    @property
+    def what(self) -> str:
+        """Names of the two, as "tiny minus small"."""
+        between = ": " if self.kind == "optimism" else " minus "
+        return f"{self.first}{between}{self.second}"
+
+    def csv_row(self) -> dict[str, Any]:
+        """The columns of comparisons.csv."""
+        about = {"what": self.what, "score": self.score, "trials": self.trials}
+        df = None if self.kind == "images" else self.test.df
+        test = self.test._asdict() | {"df": df}
+        return about | test | {"p_holm": self.p_holm, "over": self.over}
 
 
-class Margin(NamedTuple):
-    """A network's score minus a baseline's on the same splits."""
+def compare(groups: Sequence[Group]) -> dict[str, list[Difference]]:
+    """Returns the comparisons within each group, by its slug.
 
-    score: str
-    network: str
-    baseline: str
-    over: str  # "4 trials", or "patients of seed 3": what the interval is over
-    pairs: int  # trials
-    test: Comparison  # p and df only over several trials
-
-
-class Optimism(NamedTuple):
-    """By how much choosing the epoch on the test split raises a network's score."""
-
-    label: str
-    score: str
-    how: str
-    n: int
-    test: Comparison
+    Networks with each other, networks with baselines, networks on the same test images, and what
+    choosing the epoch on the test split adds.
+    """
+    return {
+        group.slug: [
+            *_between_networks(group),
+            *_margins(group),
+            *_on_the_same_images(group),
+            *_optimism(group, groups),
+        ]
+        for group in groups
+    }
 
 
-def differences(group: Group) -> list[Difference]:
-    """Every pair of the group's first networks, on each score of `COMPARED`.
+def best_margins(rows: Iterable[Difference]) -> dict[str, Difference]:
+    """Each network's margin of accuracy over the baseline that leaves it the least.
 
-    Only splits that both networks were tried on, with the same images in each split, make a pair.
+    Over all trials if there are several, else within the first. A network that shares no split
+    with a baseline has none.
+    """
+    margins = [row for row in rows if (row.kind, row.score) == ("margin", "accuracy")]
+    first = {(row.first, row.second): row for row in reversed(margins)}
+    by_difference = sorted(first.values(), key=lambda row: -row.test.difference)
+    return {row.first: row for row in by_difference}
+
+
+def main_margins(rows: Sequence[Difference]) -> list[Difference]:
+    """The margins over several trials, and within each trial those over the best baseline."""
+    margins = [row for row in rows if row.kind == "margin"]
+    best = {name: row.second for name, row in best_margins(margins).items()}
+    several = {(row.first, row.second) for row in margins if row.trials > 1}
+    return [
+        row
+        for row in margins
+        if row.trials > 1
+        or row.second == best.get(row.first)
+        or (row.first, row.second) not in several
+    ]
+
+
+def overlap_ratio(trials: Sequence[Trial]) -> float:
+    """Test over train images; 0 if all trials share one test split, which overlaps no other.
+
+    The official protocol has one test split. Splits without a hash count as random ones.
+    """
+    hashes = {_split_hash(trial) for trial in trials}
+    if {trial.metrics["protocol"] for trial in trials} == {"official"} or (
+        len(hashes) == 1 and None not in hashes
+    ):
+        return 0.0
+    counts = [[trial.count(split, "images") for split in ("test", "train")] for trial in trials]
+    ratios = [test / train for test, train in counts if train > 0 and np.isfinite(test)]
+    return float(np.mean(ratios)) if ratios else 0.3 / 0.7  # the paper's split
+
+
+def _between_networks(group: Group) -> list[Difference]:
+    """Every pair of the first networks, over the splits that both have, on each of `COMPARED`.
+
     p is adjusted by Holm over the pairs of one score.
     """
-    cells = group.networks[:MOST_COMPARED]
     rows = []
     for score in COMPARED:
         pairs = [
-            (first, second, *_paired(first, second, score))
-            for index, first in enumerate(cells)
-            for second in cells[index + 1 :]
+            (first, second, *_over_trials(first, second, score))
+            for first, second in combinations(group.networks[:MOST_COMPARED], 2)
         ]
-        # settings of one network, a trial each, make a table without a single interval
-        pairs = [p for p in pairs if p[2] > 1 or p[0].model != p[1].model]
+        # settings of one network with a trial each would fill a table without a single interval
+        pairs = [pair for pair in pairs if pair[2] > 1 or pair[0].model != pair[1].model]
         adjusted = holm([test.p for *_, test in pairs])
         rows += [
-            Difference(score, first.label, second.label, n, test, float(p))
-            for (first, second, n, test), p in zip(pairs, adjusted, strict=True)
+            Difference("networks", a.label, b.label, score, n, test, p_holm=float(p))
+            for (a, b, n, test), p in zip(pairs, adjusted, strict=True)
         ]
     return rows
 
 
-def margins(group: Group) -> list[Margin]:
-    """Every network minus every baseline of the group, on each score of `COMPARED`.
-
-    Only splits that both were tried on, with the same images in each split, make a pair. First
-    over the trials, by the corrected t-test, where there are several; then within each trial, by
-    a paired bootstrap over the patients of its test split, which says nothing of other splits.
-    """
-    return [
-        margin
-        for network in group.networks[:MOST_COMPARED]
-        for baseline in group.baselines
-        for margin in _margins(network, baseline)
-    ]
-
-
-def best_margins(rows: Sequence[Margin]) -> dict[str, Margin]:
-    """Each network's margin of accuracy over the baseline that leaves it the least.
-
-    Over all trials where there are several, else within the first. A network that shares no split
-    with a baseline has none.
-    """
-    found: dict[str, Margin] = {}
-    whole = {(row.network, row.baseline): row for row in reversed(rows) if row.score == "accuracy"}
-    for row in whole.values():
-        least = found.get(row.network)
-        if least is None or row.test.difference < least.test.difference:
-            found[row.network] = row
-    return found
-
-
-def main_margins(rows: Sequence[Margin]) -> list[Margin]:
-    """Of ``rows`` those over several trials, and within each trial those over the best baseline."""
-    best = {name: margin.baseline for name, margin in best_margins(rows).items()}
-    several = {(row.network, row.baseline) for row in rows if row.pairs > 1}
+def _margins(group: Group) -> list[Difference]:
+    """Every network minus every baseline: over the trials, then within each of them."""
     return [
         row
-        for row in rows
-        if row.pairs > 1
-        or row.baseline == best.get(row.network)
-        or (row.network, row.baseline) not in several
+        for network in group.networks[:MOST_COMPARED]
+        for baseline in group.baselines
+        for row in (*_margin_over_trials(network, baseline), *_margin_within(network, baseline))
     ]
 
 
-def _margins(network: Cell, baseline: Cell) -> list[Margin]:
-    names = network.label, baseline.label
-    rows = []
+def _margin_over_trials(network: Cell, baseline: Cell) -> Iterable[Difference]:
     for score in COMPARED:
-        n, test = _paired(network, baseline, score)
+        n, test = _over_trials(network, baseline, score)
         if n > 1:
-            rows.append(Margin(score, *names, f"{n} trials", n, test))
-    for one, other in _pairs(network, baseline):
-        if one.path.size and np.array_equal(one.path, other.path):
-            over = f"patients of {split_name(one.split)}"
-            rows += [Margin(s, *names, over, 1, _within(one, other, s)) for s in COMPARED]
+            names = network.label, baseline.label
+            yield Difference("margin", *names, score, n, test, over=f"{n} trials")
+
+
+def _margin_within(network: Cell, baseline: Cell) -> Iterable[Difference]:
+    """By a paired bootstrap over the patients of each trial's test split."""
+    for a, b in _pairs(network, baseline):
+        if not _same_images(a, b):
+            continue
+        for score in COMPARED:
+            ends = difference_interval(a.resampled[score], b.resampled[score])
+            test = Comparison(_best(a, score) - _best(b, score), *ends, NAN, 0)
+            over = f"patients of {split_name(a.split)}"
+            yield Difference("margin", network.label, baseline.label, score, 1, test, over=over)
+
+
+def _on_the_same_images(group: Group) -> list[Difference]:
+    """Every pair of the first networks within each trial with the same test images.
+
+    Sensitivity and specificity are at each network's operating point, or at 0.5 if validation
+    fixes none.
+    """
+    pairs = [
+        (first, second, a, b)
+        for first, second in combinations(group.networks[:MOST_COMPARED], 2)
+        for a, b in _pairs(first, second, same_split=False)
+        if _same_images(a, b)
+    ]
+    # settings of one network with one trial each must not be chosen on the test split
+    num_trials = Counter((first.label, second.label) for first, second, *_ in pairs)
+    pairs = [
+        (first, second, a, b)
+        for first, second, a, b in pairs
+        if first.model != second.model or num_trials[first.label, second.label] > 1
+    ]
+    trials = {trial.name: trial for *_, a, b in pairs for trial in (a, b)}
+    draws = {name: _draw(trial) for name, trial in trials.items()}  # each trial once: it is slow
+    rows = []
+    for first, second, a, b in pairs:
+        gaps = minus(draws[a.name], draws[b.name])
+        for score in DIFFERENCES:
+            gap = gaps[score]
+            test = Comparison(gap["value"], gap["low"], gap["high"], NAN, 0)
+            over = f"patients of {split_name(a.split)}"
+            count = gaps["called_differently"]
+            names = first.label, second.label
+            rows.append(Difference("images", *names, score, 1, test, over, NAN, count))
     return rows
 
 
-def _within(one: Trial, other: Trial, score: str) -> Comparison:
-    gap = _best(one, score) - _best(other, score)
-    ends = difference_interval(one.resampled[score], other.resampled[score])
-    return Comparison(gap, *ends, float("nan"), 0)
+def _draw(trial: Trial) -> Drawn:
+    assessed = trial.metrics.get("assessed")
+    fixed = assessed.numbers["threshold"].value if isinstance(assessed, Assessment) else NAN
+    threshold = 0.5 if np.isnan(fixed) else fixed
+    return draw(trial.label, trial.probability, patient=trial.patient, threshold=threshold)
 
 
-def optimism(group: Group, *, groups: Sequence[Group]) -> list[Optimism]:
+def _optimism(group: Group, groups: Sequence[Group]) -> list[Difference]:
     """What choosing the epoch on the test split adds, by each way that the runs allow.
 
-    Best minus last epoch, where the epoch was chosen on the test split; best of all epochs on the
-    test split minus the epoch that was kept, where that was chosen on validation data or is the
-    last; and, for the paper's protocol, its score minus that of the holdout protocol on the same
-    data and seeds.
+    Best minus last epoch, if the epoch was chosen on the test split; best of all epochs on the
+    test split minus the epoch kept, if that was chosen on validation data or is the last; and, for
+    the paper's protocol, its score minus that of the holdout protocol on the same data and seeds.
     """
     rows = []
     for cell in group.networks:
         for score in COMPARED[:2]:
-            if cell.settings.get("chosen_on") == "test":
+            if cell.chosen_on == "test":
                 gain = [_best(t, score) - t.score("last", "test", score) for t in cell.trials]
                 rows.append(_gain(cell, score, "best minus last epoch", gain))
             elif any(trial.history("test", score).size for trial in cell.trials):
                 gain = [_highest(t, score) - _best(t, score) for t in cell.trials]
-                last = cell.settings.get("chosen_on") == "none"
-                kept = "last epoch" if last else "chosen on validation"
+                kept = "last epoch" if cell.chosen_on == "none" else "chosen on validation"
                 rows.append(_gain(cell, score, f"best on test minus {kept}", gain))
             for other in _holdout(group, cell, groups):
-                n, test = _paired(cell, other, score, same_split=False)
-                rows.append(Optimism(cell.label, score, "paper minus holdout protocol", n, test))
-    return [row for row in rows if row.n]
+                how = "paper minus holdout protocol"
+                test = _over_trials(cell, other, score, same_split=False)
+                rows.append(Difference("optimism", cell.label, how, score, *test))
+    return [row for row in rows if row.trials]
 
 
-def _gain(cell: Cell, score: str, how: str, gain: Sequence[float]) -> Optimism:
-    test = _possible(corrected_t_test(gain, test_to_train=_test_to_train(cell.trials)))
-    return Optimism(cell.label, score, how, int(np.isfinite(gain).sum()), test)
-
-
-def _possible(test: Comparison) -> Comparison:
-    """Its interval within the -1 to 1 of a difference of scores; NaN if it spans half of that."""
-    if test.high - test.low > WIDEST:
-        return test._replace(low=float("nan"), high=float("nan"))
-    if np.isnan(test.low):
-        return test
-    return test._replace(low=max(-1.0, test.low), high=min(1.0, test.high))
-
-
-def _best(trial: Trial, score: str) -> float:
-    return trial.score("best", "test", score)
-
-
-def _highest(trial: Trial, score: str) -> float:
-    known = trial.history("test", score)
-    known = known[np.isfinite(known)]
-    return float(known.max()) if known.size else float("nan")
+def _gain(cell: Cell, score: str, how: str, gain: Sequence[float]) -> Difference:
+    n, test = _t_test(gain, cell.trials)
+    return Difference("optimism", cell.label, how, score, n, test)
 
 
 def _holdout(group: Group, cell: Cell, groups: Sequence[Group]) -> list[Cell]:
-    def learned(settings: Mapping[str, Any]) -> dict[str, Any]:
+    """The cells of the holdout protocol that were trained as this cell of the paper protocol."""
+
+    def training(settings: Mapping[str, Any]) -> dict[str, Any]:
         other = ("chosen_on", "chosen_by", "protocol.")
-        return {k: v for k, v in settings.items() if not k.startswith(other)}
+        return {key: value for key, value in settings.items() if not key.startswith(other)}
 
     return [
         other
@@ -194,41 +237,47 @@ def _holdout(group: Group, cell: Cell, groups: Sequence[Group]) -> list[Cell]:
         if (group.protocol, candidate.protocol) == ("paper", "holdout")
         and (candidate.kind, candidate.index) == (group.kind, group.index)
         for other in candidate.cells
-        if other.model == cell.model and learned(other.settings) == learned(cell.settings)
+        if other.model == cell.model and training(other.settings) == training(cell.settings)
     ]
 
 
-def _paired(
+def _over_trials(
     first: Cell, second: Cell, score: str, *, same_split: bool = True
 ) -> tuple[int, Comparison]:
+    """Trials compared, and the corrected t-test over them."""
     pairs = _pairs(first, second, same_split=same_split)
-    gap = [_best(one, score) - _best(two, score) for one, two in pairs]
-    ratio = _test_to_train([one for one, _ in pairs])
-    return int(np.isfinite(gap).sum()), _possible(corrected_t_test(gap, test_to_train=ratio))
+    return _t_test([_best(a, score) - _best(b, score) for a, b in pairs], [a for a, _ in pairs])
+
+
+def _t_test(gaps: Sequence[float], trials: Sequence[Trial]) -> tuple[int, Comparison]:
+    """Its interval lies within -1 to 1; NaN if it spans half of that."""
+    test = corrected_t_test(gaps, test_to_train=overlap_ratio(trials))
+    if test.high - test.low > WIDEST:
+        test = test._replace(low=NAN, high=NAN)
+    elif not np.isnan(test.low):
+        test = test._replace(low=max(-1.0, test.low), high=min(1.0, test.high))
+    return int(np.isfinite(gaps).sum()), test
 
 
 def _pairs(first: Cell, second: Cell, *, same_split: bool = True) -> list[tuple[Trial, Trial]]:
+    """The trials of both cells with the same seed and fold, and by default the same split."""
     ours, theirs = first.by_split(), second.by_split()
     pairs = [(ours[split], theirs[split]) for split in ours if split in theirs]
-    if same_split:
-        pairs = [(one, two) for one, two in pairs if _split_hash(one) == _split_hash(two)]
-    return pairs
+    return [(a, b) for a, b in pairs if not same_split or _split_hash(a) == _split_hash(b)]
 
 
-def _test_to_train(trials: Sequence[Trial]) -> float:
-    """Test over train images; 0 if all trials share one test split, which then overlaps no other.
+def _same_images(first: Trial, second: Trial) -> bool:
+    return bool(first.path.size and np.array_equal(first.path, second.path))
 
-    The protocol official has one test split; of others, trials of one split do. Where the splits
-    are not written, they are taken for random ones.
-    """
-    splits = {_split_hash(trial) for trial in trials}
-    if {trial.metrics["protocol"] for trial in trials} == {"official"} or (
-        len(splits) == 1 and None not in splits
-    ):
-        return 0.0
-    counts = [[trial.count(split, "images") for split in ("test", "train")] for trial in trials]
-    known = [test / train for test, train in counts if train > 0 and np.isfinite(test)]
-    return float(np.mean(known)) if known else 0.3 / 0.7  # the paper's split, if none is written
+
+def _best(trial: Trial, score: str) -> float:
+    return trial.score("best", "test", score)
+
+
+def _highest(trial: Trial, score: str) -> float:
+    values = trial.history("test", score)
+    values = values[np.isfinite(values)]
+    return float(values.max()) if values.size else NAN
 
 
 def _split_hash(trial: Trial) -> Any:

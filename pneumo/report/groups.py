@@ -1,4 +1,4 @@
-"""Trials in comparable groups: same data, same protocol, then by network and settings."""
+"""Groups of comparable trials: the same data and protocol, then by network and settings."""
 
 from collections import defaultdict
 from collections.abc import Iterable, Mapping, Sequence
@@ -12,12 +12,12 @@ from pneumo.evaluation import published
 from pneumo.report.trials import Problem, Trial, split_name
 
 DEBUG = "debug"  # trials of a few batches: a group of their own, never beside full ones
-# The order in which they are reported: a test split of its own first, the optimistic one last
+# In the order of the report: a separate test split first, the optimistic protocol last
 PROTOCOLS = ("official", "holdout", "kfold", "paper")
 
 
 class Spread(NamedTuple):
-    """Numbers over trials: how many are known, and their middle and spread (sd with n - 1)."""
+    """Numbers over trials: how many are known, their median and spread (sd with n - 1)."""
 
     n: int
     median: float
@@ -39,24 +39,24 @@ class Cell:
 
     @property
     def is_ensemble(self) -> bool:
-        """Whether its trials are of several networks together, see pneumo.report.ensembles."""
+        """Whether each trial is of several networks together, see pneumo.report.ensembles."""
         return any(trial.members for trial in self.trials)
 
     @property
     def is_baseline(self) -> bool:
-        """Whether its trials are of a classifier of pneumo.baselines."""
+        """Whether the trials are of a classifier of pneumo.baselines."""
         return any(trial.is_baseline for trial in self.trials)
 
     @property
     def chosen_on(self) -> str:
-        """The split that its epochs were chosen on: test, val, or none for the last epoch."""
+        """The split that the epochs were chosen on: test, val, or none for the last epoch."""
         return str(self.settings.get("chosen_on"))
 
     @property
     def train_split(self) -> str:
-        """The split with the train scores: in evaluation mode, if every trial has them."""
-        scored = self.trials and all(t.metrics["best"].get("train_eval") for t in self.trials)
-        return "train_eval" if scored else "train"
+        """The split of the train scores: in evaluation mode, if every trial has these."""
+        has_them = self.trials and all(t.metrics["best"].get("train_eval") for t in self.trials)
+        return "train_eval" if has_them else "train"
 
     def spread(self, when: str, split: str, name: str) -> Spread:
         """The spread of one score over the trials in which it is defined."""
@@ -69,7 +69,7 @@ class Cell:
 
 @dataclass
 class Group:
-    """Trials on the same data under the same protocol: the only ones that are compared."""
+    """Trials on the same data under the same protocol: only these are compared."""
 
     kind: str
     protocol: str
@@ -77,7 +77,7 @@ class Group:
     slug: str
     cells: list[Cell]
     ensembles: list[Cell] = field(default_factory=list)  # of its networks, by name and way
-    lacking: list[str] = field(default_factory=list)  # why ensembles are incomplete, in sentences
+    incomplete: list[str] = field(default_factory=list)  # why ensembles lack members, in sentences
 
     @property
     def trials(self) -> list[Trial]:
@@ -96,30 +96,29 @@ class Group:
 
     @property
     def rows(self) -> list[Cell]:
-        """The rows of a table: networks, ensembles of them, baselines."""
+        """All cells in the order of a table: networks, ensembles of them, baselines."""
         others = [cell for cell in self.cells if not cell.is_baseline]
         return [*others, *self.ensembles, *self.baselines]
 
 
 def spread(values: ArrayLike) -> Spread:
-    """The spread of the finite values; NaN for what too few of them leave undefined."""
+    """Returns the spread of the finite values; NaN for what they leave undefined."""
     finite = np.asarray(values, dtype=np.float64)
     finite = finite[np.isfinite(finite)]
-    nan = float("nan")
     if finite.size == 0:
-        return Spread(0, nan, nan, nan, nan, nan)
-    sd = float(finite.std(ddof=1)) if finite.size > 1 else nan
-    middle, mean = float(np.median(finite)), float(finite.mean())
-    return Spread(finite.size, middle, mean, sd, float(finite.min()), float(finite.max()))
+        return Spread(0, *[float("nan")] * 5)
+    sd = finite.std(ddof=1) if finite.size > 1 else float("nan")
+    numbers = (np.median(finite), finite.mean(), sd, finite.min(), finite.max())
+    return Spread(finite.size, *map(float, numbers))
 
 
 def group_trials(
     trials: Iterable[Trial], *, problems: Sequence[Problem] = ()
 ) -> tuple[list[Group], list[Problem]]:
-    """Groups of comparable trials, real data and the honest protocols first, and all problems.
+    """Returns groups, real data and separate test splits first, and all problems.
 
-    Of trials of one network and split only the newest counts; the others join the problems. Runs
-    that are missing from the grid of a group are named in its cells.
+    Only the newest trial of one network, split and settings counts; the others join the problems.
+    Each cell names the splits of its group that it lacks.
     """
     newest, duplicates = _without_duplicates(trials)
     problems = [*problems, *duplicates]
@@ -187,7 +186,7 @@ def _cells(trials: Sequence[Trial]) -> list[Cell]:
 
 
 def _label(groups: Sequence[Group]) -> None:
-    """Distinguishes several recipes of one network by their settings, alike in all groups."""
+    """Distinguishes the recipes of one network by their settings, the same in all groups."""
     for model in {cell.model for group in groups for cell in group.cells}:
         of_group = [[cell for cell in group.cells if cell.model == model] for group in groups]
         recipes = [cell for cells in of_group for cell in cells]
@@ -196,7 +195,7 @@ def _label(groups: Sequence[Group]) -> None:
                 key for cells in of_group for key in varying_keys([c.settings for c in cells])
             )
         )
-        # a setting that every recipe has as one word is preferred
+        # prefer settings that every recipe has as one word
         words = [k for k in keys if all(_is_word(cell.settings.get(k)) for cell in recipes)]
         if _num_labels(words, recipes) < _num_labels(keys, recipes):
             words = keys
@@ -216,7 +215,7 @@ def _adds(key: str, before: Sequence[str], recipes: Sequence[Cell]) -> bool:
 
 
 def _name(key: str, keys: Sequence[str]) -> str:
-    """The last word of a setting's key, or the whole key if another one ends with that word."""
+    """Returns the last word of a setting's key; the whole key if another ends with that word."""
     last = key.removesuffix("._target_").rpartition(".")[2]
     same = [k for k in keys if k.removesuffix("._target_").rpartition(".")[2] == last]
     return last if len(same) == 1 else key
@@ -227,20 +226,20 @@ def _is_word(value: Any) -> bool:
 
 
 def short(value: Any) -> str:
-    """A setting's value in a few characters; transforms by their names."""
+    """Returns a setting's value in a few characters; transforms by their names."""
     if isinstance(value, list) and value and all(isinstance(x, dict) for x in value):
         return "+".join(str(x.get("_target_")).rpartition(".")[2] for x in value)
     return f"{value:g}" if isinstance(value, float) else str(value)
 
 
 def varying_keys(settings: Sequence[Mapping[str, Any]]) -> list[str]:
-    """The keys whose values are not the same in all of them."""
+    """Returns the keys whose values differ."""
     keys = dict.fromkeys(key for each in settings for key in each)
     return [key for key in keys if len({repr(each.get(key)) for each in settings}) > 1]
 
 
 def _belongs(problem: Problem, group: Group, *, groups: Sequence[Group]) -> bool:
-    """Whether a run that is left out was meant for this group, judged by its place."""
+    """Whether a run that is left out was meant for this group, judged by its folder."""
     sweep = problem.name.rpartition("/")[0]
     homes = [
         candidate
@@ -257,7 +256,7 @@ def _belongs(problem: Problem, group: Group, *, groups: Sequence[Group]) -> bool
 
 
 def _name_missing(group: Group, problems: Sequence[Problem]) -> None:
-    """Names the splits of the group's grid without a finished trial, and why if known."""
+    """Names the splits without a finished trial in each cell, and why if known."""
     why = {(p.model, p.seed, p.fold): p for p in problems if p.state != "duplicate"}
     models = {cell.model for cell in group.cells}
     for model in dict.fromkeys(p.model for p in why.values() if p.model):
@@ -266,7 +265,7 @@ def _name_missing(group: Group, problems: Sequence[Problem]) -> None:
     intended = {(p.seed, p.fold) for p in why.values() if p.seed is not None}
     of_networks = {trial.split for cell in group.networks for trial in cell.trials} | intended
     for cell in group.cells:
-        # a baseline takes seconds, and may have splits that no network was meant for
+        # a baseline takes seconds, so it may have splits that no network was planned for
         grid = {t.split for t in group.trials} | intended if cell.is_baseline else of_networks
         for split in sorted(grid - set(cell.by_split()), key=str):
             problem = why.get((cell.model, *split))

@@ -1,4 +1,4 @@
-"""Accuracy against size and speed, with Pareto fronts, the paper's comparison table as points."""
+"""Accuracy against size and speed, with Pareto fronts and the points of the paper's table."""
 
 from collections.abc import Sequence
 
@@ -12,9 +12,9 @@ from pneumo.report.drawing import (
     MUTED,
     PAPER,
     STYLES,
-    clipped,
     legend_above,
     panels,
+    short_label,
     size_axis,
     star,
 )
@@ -33,13 +33,13 @@ LABEL = {
 def accuracy_by_size(group: Group) -> Figure | None:
     """Accuracy against parameters, multiply-adds and images/s, with the Pareto front as a line.
 
-    The paper's table is drawn as points beside it where the images are those of the paper.
+    On the paper's images, also the points of the paper's comparison table.
     """
     cells, keys = competing(group)[:MOST], costs(group)
     if not cells or not keys:
         return None
     long_labels = has_long_labels(cells)
-    columns, length = (1, 46) if long_labels else (3, 21)
+    columns = 1 if long_labels else 3
     top = 0.28 + 0.16 * (1 + len(cells) // columns)  # inches: the title, the legend's rows
     height = 0.25 + 2.1 * len(keys) + top
     figure, axes = panels(rows=len(keys), height=height, top=top, gap=0.45, sharey=True)
@@ -60,7 +60,7 @@ def accuracy_by_size(group: Group) -> Figure | None:
                 mfc="none" if cell.is_ensemble else colour,
                 mec=colour if cell.is_ensemble else PAPER,
                 mew=1 if cell.is_ensemble else 0.5,
-                label=clipped(cell.label, length),
+                label=short_label(cell.label, most=46 if long_labels else 21),
             )
         _front(ax, key, on_front.get(key, []))
         if group.kind == "kermany":
@@ -74,7 +74,7 @@ def accuracy_by_size(group: Group) -> Figure | None:
 
 
 def _marks(group: Group, cells: Sequence[Cell]) -> list[tuple[str, str]]:
-    """Colour and marker of each: those of the other pictures, and other pairs for the rest."""
+    """Colour and marker of each network as in the other pictures; new pairs for the rest."""
     known = {cell.label: style[:2] for cell, style in zip(shown(group), STYLES, strict=False)}
     marks, rest = [], 0
     for cell in cells:
@@ -92,15 +92,15 @@ def _front(ax: Axes, key: str, cells: Sequence[Cell]) -> None:
         (size(cell, key).median, cell.spread("best", "test", "accuracy").median) for cell in cells
     ]
     if places:
-        # what can be had at most so much of it: the last point's accuracy until the next
+        # the accuracy that is possible at most at this cost: steps
         ax.plot(*zip(*places, strict=True), color=INK, lw=0.9, drawstyle="steps-post", zorder=1)
 
 
 def _paper(ax: Axes, key: str) -> None:
     """The paper's tiny and the rows of its table, none of which has a speed."""
-    own = {"parameters": published.TINY_PARAMETERS, "multiply_adds": published.TINY_MULTIPLY_ADDS}
-    if key in own:
-        star(ax, own[key], published.TINY["accuracy"], "paper's tiny")
+    tiny = {"parameters": published.TINY_PARAMETERS, "multiply_adds": published.TINY_MULTIPLY_ADDS}
+    if key in tiny:
+        star(ax, tiny[key], published.TINY["accuracy"], "paper's tiny")
         for peer in published.PEERS:
             _peer(ax, peer, key)
 
