@@ -10,7 +10,7 @@ import yaml
 
 from pneumo.data.base import KERMANY_LICENCE
 from pneumo.report.table import escaped, titled
-from pneumo.report.templates import plain_template
+from pneumo.report.templates import text_template
 from pneumo.runs.finished import how_chosen
 
 MARK = "<!-- Written by pneumo.export; a new export replaces it. -->"
@@ -166,7 +166,7 @@ def facts(
 ) -> dict[str, str]:
     """Returns the text of each known fact, see checklist_facts.j2."""
     kind = metrics["data"]["kind"]
-    text = plain_template("checklist_facts.j2").render(
+    text = text_template("checklist_facts.j2", finalize=_one_line).render(
         metrics=metrics,
         baseline=bool(metrics.get("baseline")),
         found=found,
@@ -177,5 +177,10 @@ def facts(
         weights=WEIGHTS,
         how_chosen=how_chosen,
     )
-    lines = (line.partition(": ") for line in text.splitlines())
+    lines = (line.partition(": ") for line in text.split("\n"))
     return OF_KIND.get(kind, {}) | {name: fact for name, _, fact in lines if fact}
+
+
+def _one_line(value: Any) -> Any:
+    """A value without line breaks, so that a name adds no fact."""
+    return " ".join(value.split()) if isinstance(value, str) else value

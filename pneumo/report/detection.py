@@ -122,8 +122,8 @@ def group_detectors(runs: Sequence[DetectionRun]) -> list[DetectionGroup]:
 
 def _assess(run: DetectionRun) -> dict[str, Any]:
     test = run.boxes.of_split("test")
-    about = {"patient": test.images["patient"], "confidence": run.confidence}
-    return assess(test.truth, test.predicted, test.scores, **about)
+    who, confidence = test.images["patient"], run.confidence
+    return assess(test.truth, test.predicted, test.scores, patient=who, confidence=confidence)
 
 
 def _on_validation(run: DetectionRun) -> float:

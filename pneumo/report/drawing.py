@@ -102,7 +102,7 @@ def panels(
     top: float = 0.2,
     bottom: float = 0.4,
     gap: float = 0.3,
-    **share: bool,
+    **share: Any,
 ) -> tuple[Figure, list[Axes]]:
     """Returns a figure one column wide, and its axes row by row.
 

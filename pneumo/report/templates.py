@@ -1,5 +1,6 @@
 """Templates of self-contained pages, shared by all packages with a page, and of Markdown."""
 
+from collections.abc import Callable, Mapping
 from typing import Any
 
 from jinja2 import (
@@ -41,10 +42,23 @@ def markdown_template(name: str) -> Template:
     return environment.get_template(name)
 
 
-def plain_template(name: str) -> Template:
-    """Returns a template of plain text: each value is one line, and "" if it is missing."""
-    one_line = {"autoescape": False, "finalize": _one_line, "undefined": ChainableUndefined}
-    return _environment("pneumo.report", **one_line).get_template(name)
+def text_template(
+    name: str,
+    *,
+    filters: Mapping[str, Callable[..., Any]] | None = None,
+    finalize: Callable[[Any], Any] | None = None,
+) -> Template:
+    """Returns a template of plain text, in which missing values are "".
+
+    Args:
+        name: of the file.
+        filters: in addition to those of all templates.
+        finalize: changes each value before it is inserted.
+    """
+    options = {"autoescape": False, "undefined": ChainableUndefined, "finalize": finalize}
+    environment = _environment("pneumo.report", **options)
+    environment.filters |= filters or {}
+    return environment.get_template(name)
 
 
 def _environment(*packages: str, **options: Any) -> Environment:
@@ -70,7 +84,3 @@ def _decimal(value: float | None) -> str:
 
 def _escaped(value: Any) -> Any:
     return escaped(value) if isinstance(value, str) and not isinstance(value, Markdown) else value
-
-
-def _one_line(value: Any) -> Any:
-    return " ".join(value.split()) if isinstance(value, str) else value
