@@ -10,6 +10,8 @@ from pneumo.report.curves import shown
 from pneumo.report.drawing import MUTED, PAPER, STYLES, band, legend_above, panels, short_label
 from pneumo.report.groups import Group
 
+EVERYONE = "treating everyone"
+
 
 def reliability(group: Group) -> Figure | None:
     """Observed share of PNEUMONIA against probability, before and after the temperature."""
@@ -19,22 +21,19 @@ def reliability(group: Group) -> Figure | None:
     states = ["before"]
     if any(each.after.size for _, assessed in cells for each in assessed):
         states.append("after")
-    rows = (len([cell for cell, assessed in cells if assessed]) + 2) // 3  # of the legend
-    top = 0.2 + 0.17 * rows
-    figure, axes = panels(
-        rows=1, columns=len(states), height=1.85 + top + (2 - len(states)), top=top + 0.1,
-        sharex=True, sharey=True,
-    )  # fmt: skip
+    height = 4.2 - len(states)
+    labels = [short_label(cell.label) for cell, _ in cells]
+    figure, axes = panels(1, len(states), height=height, labels=labels, sharex=True, sharey=True)
     for ax, state in zip(axes, states, strict=True):
         ax.plot([0, 1], [0, 1], color=MUTED, lw=0.8, ls=(0, (4, 2)))
         for (cell, assessed), (colour, marker, line) in zip(cells, STYLES, strict=False):
             if assessed:
                 bins = pooled([getattr(each, state) for each in assessed])
-                _bins(ax, bins, colour, marker, line, short_label(cell.label, most=20))
+                _bins(ax, bins, colour, marker, line, short_label(cell.label))
         ax.set(title="as predicted" if state == "before" else "calibrated")
         ax.set(xlim=(-0.03, 1.03), ylim=(-0.03, 1.03))
-    legend_above(figure, axes[0], columns=3)
-    figure.supxlabel("probability of PNEUMONIA", fontsize=8, y=0.01)
+    legend_above(figure, axes[0])
+    figure.supxlabel("probability of PNEUMONIA", fontsize=8)
     axes[0].set_ylabel("share of PNEUMONIA")
     return figure
 
@@ -45,7 +44,8 @@ def decision_curve(group: Group) -> Figure | None:
     grids = [each.benefit[OWN_SHARE] for _, assessed in cells for each in assessed]
     if not grids:
         return None
-    figure, (ax,) = panels(rows=1, height=3.2, top=0.2 + 0.17 * ((len(cells) + 3) // 3))
+    labels = [short_label(cell.label) for cell, _ in cells]
+    figure, (ax,) = panels(1, height=2.8, labels=[*labels, EVERYONE])
     x = grids[0][:, 0]
     for (cell, assessed), (colour, _, line) in zip(cells, STYLES, strict=False):
         curves = [each.benefit[OWN_SHARE] for each in assessed]
@@ -54,12 +54,12 @@ def decision_curve(group: Group) -> Figure | None:
             label = short_label(cell.label)
             band(ax, x, np.array(same), colour, line, label, among=len(cells))
     everyone = np.median([grid[:, 2] for grid in grids if np.array_equal(grid[:, 0], x)], axis=0)
-    ax.plot(x, everyone, color=MUTED, lw=1, ls=(0, (4, 2)), label="treating everyone")
+    ax.plot(x, everyone, color=MUTED, lw=1, ls=(0, (4, 2)), label=EVERYONE)
     ax.axhline(0, color=MUTED, lw=0.8)
     highest = float(np.nanmax([grid[:, 1].max() for grid in grids]))
     ax.set(xlim=(0, 1), ylim=(-0.1 * highest - 0.02, 1.08 * highest + 0.02))
     ax.set(xlabel="probability of PNEUMONIA to treat from", ylabel="net benefit per image")
-    legend_above(figure, ax, columns=3)
+    legend_above(figure, ax)
     return figure
 
 

@@ -42,13 +42,12 @@ def _curves(
     runs = group.runs[: len(STYLES)]
     if not any(len(scores) for run in runs for scores in run.boxes.of_split("test").scores):
         return None
-    legend = 0.17 * ((len(runs) + 2) // 3)  # inches
-    figure, (ax,) = panels(rows=1, height=3.0 + legend, top=0.15 + legend)
+    labels = [short_label(run.name.rsplit("/", 1)[-1]) for run in runs]
+    figure, (ax,) = panels(1, height=2.9, labels=labels)
     highest = [0.01]
-    for run, (colour, marker, line) in zip(runs, STYLES, strict=False):
+    for run, label, (colour, marker, line) in zip(runs, labels, STYLES, strict=False):
         test = run.boxes.of_split("test")
         points = curve(test.truth, test.predicted, test.scores)
-        label = short_label(run.name.rsplit("/", 1)[-1])
         ax.plot(points.x, points.y, color=colour, ls=line, label=label)
         at = int(np.sum(points.confidence >= run.confidence)) - 1
         if at >= 0:
@@ -56,7 +55,7 @@ def _curves(
         highest += [float(points.x[-1])] if points.x.size else []
     right = min(MOST_FALSE, max(highest)) if curve is froc else 1.0
     ax.set(xlim=(-0.02 * right, 1.02 * right), ylim=(-0.02, 1.02), xlabel=xlabel, ylabel=ylabel)
-    legend_above(figure, ax, columns=3)
+    legend_above(figure, ax)
     return figure
 
 

@@ -2,7 +2,8 @@
 
 import io
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
+from math import ceil
 from typing import Any, NamedTuple
 
 import matplotlib as mpl
@@ -77,6 +78,7 @@ def draw(picture: Callable[[Any], Figure | None], subject: Any) -> tuple[bytes, 
             return None
         raster, vector = io.BytesIO(), io.StringIO()
         figure.savefig(vector, format="svg", transparent=True, metadata={"Date": None})
+        figure.set_layout_engine("none")  # the layout is done, and slow
         about: dict[str, Any] = {"metadata": {"Software": None}}
         about["pil_kwargs"] = {"compress_level": 4}
         figure.savefig(raster, format="png", dpi=200, facecolor="white", **about)
@@ -95,33 +97,20 @@ def inline_svg(vector: str, *, label: str) -> str:
 
 
 def panels(
-    *,
-    rows: int,
-    columns: int = 1,
-    height: float,
-    top: float = 0.2,
-    bottom: float = 0.4,
-    gap: float = 0.3,
-    **share: Any,
+    rows: int, columns: int = 1, *, height: float, labels: Sequence[str] = (), **share: Any
 ) -> tuple[Figure, list[Axes]]:
     """Returns a figure one column wide, and its axes row by row.
 
-    Height of the figure, room above and below the panels and gap between rows in inches. The room
-    is stated, not measured: measuring all text takes longer than drawing it.
+    Args:
+        rows: of panels.
+        columns: of panels.
+        height: of a row, inches.
+        labels: of the legend above the panels.
+        share: sharex and sharey.
     """
-    left, right, between = 0.6, 0.14, 0.14
-    panel_height = (height - top - bottom - gap * (rows - 1)) / rows
-    panel_width = (WIDTH - left - right - between * (columns - 1)) / columns
-    figure = Figure(figsize=(WIDTH, height))
+    legend = 0.18 * ceil(len(labels) / _legend_columns(labels))
+    figure = Figure(figsize=(WIDTH, rows * height + legend), layout="constrained")
     axes = figure.subplots(rows, columns, squeeze=False, **share)
-    figure.subplots_adjust(
-        left=left / WIDTH,
-        right=1 - right / WIDTH,
-        top=1 - top / height,
-        bottom=bottom / height,
-        hspace=gap / panel_height,
-        wspace=between / panel_width,
-    )
     return figure, list(axes.flat)
 
 
@@ -169,11 +158,18 @@ def star(ax: Axes, x: float, y: float, label: str) -> None:
     ax.plot(x, y, "*", ms=10, mfc="none", mec=INK, mew=0.9, ls="none", label=label, zorder=5)
 
 
-def legend_above(figure: Figure, ax: Axes, *, columns: int) -> None:
+def legend_above(figure: Figure, ax: Axes) -> None:
     """Draws the legend of ax above the whole figure."""
     spacing: dict[str, Any] = {"columnspacing": 1.0, "handlelength": 1.6, "handletextpad": 0.4}
     handles, labels = ax.get_legend_handles_labels()
-    figure.legend(handles, labels, loc="upper center", ncols=columns, **spacing)
+    columns = _legend_columns(labels)
+    figure.legend(handles, labels, loc="outside upper center", ncols=columns, **spacing)
+
+
+def _legend_columns(labels: Sequence[str]) -> int:
+    """As many as fit into the width."""
+    longest = max(map(len, labels), default=0)
+    return 3 if longest <= 14 else 2 if longest <= 26 else 1
 
 
 def short_label(label: str, *, most: int = 26) -> str:

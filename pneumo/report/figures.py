@@ -46,6 +46,7 @@ MARKERS: tuple[tuple[str, str, dict[str, Any]], ...] = (  # of figure 1, by spli
     ("train", "train, of the steps", {"marker": "x"}),
     ("test", "test", {"marker": "o", "mfc": INK}),
 )
+ALL_F1, TINY = "paper, all: about 0.94", "paper's tiny"
 
 
 def f1_by_network(group: Group) -> Figure | None:
@@ -56,11 +57,10 @@ def f1_by_network(group: Group) -> Figure | None:
     """
     cells = [cell for cell in shown(group) if not cell.is_baseline] or shown(group)
     slanted = len(cells) > 5 or has_long_labels(cells)
-    room = 0.8 if slanted else 0.14  # inches, for long labels, or a second line
     kinds = {cell.train_split for cell in cells}
-    legend = 0.2 * (len(kinds) - 1)  # inches
-    height, top, bottom = 4.6 + room + legend, 0.45 + legend, 0.35 + room
-    figure, axes = panels(rows=2, height=height, top=top, bottom=bottom, sharex=True)
+    labels = [ALL_F1, TINY, *(label for kind, label, _ in MARKERS if kind in {*kinds, "test"})]
+    height = 2.8 if slanted else 2.3  # inches
+    figure, axes = panels(2, height=height, labels=labels, sharex=True)
     for ax, name in zip(axes, ("normal", "pneumonia"), strict=True):
         for place, (cell, style) in enumerate(zip(cells, STYLES, strict=False)):
             for split, shift in ((cell.train_split, -0.2), ("test", 0.2)):
@@ -76,7 +76,7 @@ def f1_by_network(group: Group) -> Figure | None:
     for kind, label, marker in MARKERS:
         if kind in {*kinds, "test"}:
             axes[0].plot([], [], ls="none", mec=INK, label=label, **marker)
-    legend_above(figure, axes[0], columns=4 if len(kinds) == 1 else 3)
+    legend_above(figure, axes[0])
     axes[1].set_xticks(range(len(cells)), [_with_trials(cell) for cell in cells])
     if slanted:
         for text in axes[1].get_xticklabels():
@@ -90,7 +90,7 @@ def learning_curves(group: Group) -> Figure | None:
     cells = [c for c in shown(group) if np.isfinite(history_table(c, "test", "f1_normal")).any()]
     if not cells:
         return None
-    figure, axes = _panel_for_each(cells, height=1.6, single=0.6, above=0.75, top=0.45, gap=0.3)
+    figure, axes = _panel_for_each(cells, labels=("train", "test", "best epoch"))
     floor = 1.0
     for ax, cell in zip(axes, cells, strict=False):
         colour, marker, _ = _styles(group)[cell.label]
@@ -102,10 +102,10 @@ def learning_curves(group: Group) -> Figure | None:
         f1 = [t.score("best", "test", "f1_normal") for t in cell.trials]
         ax.plot(epochs, f1, marker, color=colour, mec=PAPER, mew=0.5, ls="none", label="best epoch")
     axes[0].xaxis.set_major_locator(MaxNLocator(4, integer=True))
-    legend_above(figure, axes[0], columns=3)
+    legend_above(figure, axes[0])
     axes[0].set_ylim(max(0.0, floor - 0.08), 1.005)
-    figure.supxlabel("epoch", fontsize=8, y=0.01)
-    figure.supylabel("F1 of NORMAL", fontsize=8, x=0.01)
+    figure.supxlabel("epoch", fontsize=8)
+    figure.supylabel("F1 of NORMAL", fontsize=8)
     return figure
 
 
@@ -115,7 +115,7 @@ def roc_and_precision_recall(group: Group) -> Figure | None:
     cells = [c for c in cells if not _ranks_nothing(c)] or cells
     if not cells:
         return None
-    figure, (roc, recall) = panels(rows=2, height=6.2, gap=0.7)
+    figure, (roc, recall) = panels(2, height=3.1)
     styles = _styles(group)
     for ax, curve, name, score in (
         (roc, sensitivity, "AUROC", "auroc"),
@@ -129,24 +129,25 @@ def roc_and_precision_recall(group: Group) -> Figure | None:
             band(ax, GRID, curves, colour, line, label, among=len(cells))
     if group.kind == "kermany":
         tiny = published.TINY["recall_normal"], published.TINY["precision_normal"]
-        star(recall, *tiny, "paper's tiny")
+        star(recall, *tiny, TINY)
     judged = [cell for cell in cells if not cell.is_baseline] or cells
     good = all(c.spread("best", "test", "auroc").low > 0.9 for c in judged)
     edge, detail = (0.4, " (detail)") if good else (1.0, "")
     high = (1 - edge, 1 + 0.01 * edge)
+    frame: dict[str, Any] = {"frameon": True, "facecolor": PAPER, "edgecolor": "none"}
     roc.set(title=f"ROC of PNEUMONIA{detail}", xlim=(-0.01 * edge, edge), ylim=high)
     roc.set(xlabel="1 - specificity", ylabel="sensitivity")
     recall.set(title=f"Precision-recall of NORMAL{detail}", xlim=high, ylim=high)
     recall.set(xlabel="recall of NORMAL", ylabel="precision of NORMAL")
-    roc.legend(loc="lower right")
-    recall.legend(loc="lower left")
+    roc.legend(loc="lower right", **frame)
+    recall.legend(loc="lower left", **frame)
     return figure
 
 
 def confusion_matrices(group: Group) -> Figure:
     """For each true class the share predicted as each class: means over trials, in %."""
     cells = shown(group)
-    figure, axes = _panel_for_each(cells, height=1.72, single=1.1, above=0.3, top=0.2, gap=0.25)
+    figure, axes = _panel_for_each(cells)
     for ax, cell in zip(axes, cells, strict=False):
         mean, images = mean_confusion(cell)
         ax.imshow(np.nan_to_num(mean), cmap="Blues", vmin=0, vmax=1, aspect="equal")
@@ -159,24 +160,18 @@ def confusion_matrices(group: Group) -> Figure:
         ax.set_yticks([0, 1], [NORMAL, "PNEUM."], rotation=90, va="center")
         ax.grid(visible=False)
         ax.tick_params(length=0)
-    figure.supxlabel("predicted", fontsize=8, y=0.01)
-    figure.supylabel("true", fontsize=8, x=0.01)
+    figure.supxlabel("predicted", fontsize=8)
+    figure.supylabel("true", fontsize=8)
     return figure
 
 
 def _panel_for_each(
-    cells: Sequence[Cell], *, height: float, single: float, above: float, top: float, gap: float
+    cells: Sequence[Cell], *, labels: Sequence[str] = ()
 ) -> tuple[Figure, list[Axes]]:
-    """Returns a figure with a titled panel for each network, two in a row; sizes in inches.
-
-    ``height`` of a panel, ``single`` more if there is one, ``above`` for labels and legend in all,
-    ``top`` above the first row, ``gap`` between two rows.
-    """
+    """Returns a figure with a titled panel for each network, two in a row."""
     columns, rows = min(2, len(cells)), (len(cells) + 1) // 2
-    line = 0.12 if has_long_labels(cells) else 0  # the second one of each title
-    whole = above + (height + line) * rows + (single if columns == 1 else 0)
-    room = {"height": whole, "top": top + line, "gap": gap + line}
-    figure, axes = panels(rows=rows, columns=columns, sharex=True, sharey=True, **room)
+    height = 2.8 if columns == 1 else 1.9  # inches
+    figure, axes = panels(rows, columns, height=height, labels=labels, sharex=True, sharey=True)
     for ax, cell in zip(axes, cells, strict=False):
         ax.set_title(panel_title(cell.label))
     for ax in axes[len(cells) :]:
@@ -234,11 +229,10 @@ def _box(ax: Axes, place: float, scores: Sequence[float], *, style: Any, split: 
 
 
 def _paper_f1(ax: Axes, cells: Sequence[Cell]) -> None:
-    label = "paper, all: about 0.94"
-    ax.axhline(published.ALL_F1, color=MUTED, lw=0.8, ls=(0, (4, 2)), label=label)
+    ax.axhline(published.ALL_F1, color=MUTED, lw=0.8, ls=(0, (4, 2)), label=ALL_F1)
     tiny = next((place for place, cell in enumerate(cells) if cell.model == "tiny"), None)
     if tiny is not None:
-        star(ax, tiny + 0.45, published.TINY["f1_normal"], "paper's tiny")
+        star(ax, tiny + 0.45, published.TINY["f1_normal"], TINY)
 
 
 PICTURES = {

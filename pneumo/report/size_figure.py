@@ -6,7 +6,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 from pneumo.evaluation import published
-from pneumo.report.curves import has_long_labels, shown
+from pneumo.report.curves import shown
 from pneumo.report.drawing import (
     INK,
     MUTED,
@@ -23,6 +23,7 @@ from pneumo.report.pareto import competing, costs, fronts
 from pneumo.report.scores import size
 
 MOST = 24  # networks and ensembles in the picture
+PAPERS = "paper's tiny"
 LABEL = {
     "parameters": "parameters",
     "multiply_adds": "multiply-adds",
@@ -38,14 +39,12 @@ def accuracy_by_size(group: Group) -> Figure | None:
     cells, keys = competing(group)[:MOST], costs(group)
     if not cells or not keys:
         return None
-    long_labels = has_long_labels(cells)
-    columns = 1 if long_labels else 3
-    top = 0.28 + 0.16 * (1 + len(cells) // columns)  # inches: the title, the legend's rows
-    height = 0.25 + 2.1 * len(keys) + top
-    figure, axes = panels(rows=len(keys), height=height, top=top, gap=0.45, sharey=True)
+    labels = [short_label(cell.label, most=46) for cell in cells]
+    figure, axes = panels(len(keys), height=2.2, labels=[*labels, PAPERS], sharey=True)
     on_front = fronts(group)
     for ax, key in zip(axes, keys, strict=True):
-        for cell, (colour, marker) in zip(cells, _marks(group, cells), strict=True):
+        marks = _marks(group, cells)
+        for cell, label, (colour, marker) in zip(cells, labels, marks, strict=True):
             score = cell.spread("best", "test", "accuracy")
             reach = [[score.median - score.low], [score.high - score.median]]
             ax.errorbar(
@@ -60,7 +59,7 @@ def accuracy_by_size(group: Group) -> Figure | None:
                 mfc="none" if cell.is_ensemble else colour,
                 mec=colour if cell.is_ensemble else PAPER,
                 mew=1 if cell.is_ensemble else 0.5,
-                label=short_label(cell.label, most=46 if long_labels else 21),
+                label=label,
             )
         _front(ax, key, on_front.get(key, []))
         if group.kind == "kermany":
@@ -69,7 +68,7 @@ def accuracy_by_size(group: Group) -> Figure | None:
         ax.margins(x=0.08, y=0.12)
         ax.set_ylabel("accuracy on the test split")
     axes[0].set_title("Accuracy, size and speed")
-    legend_above(figure, axes[0], columns=columns)
+    legend_above(figure, axes[0])
     return figure
 
 
@@ -100,7 +99,7 @@ def _paper(ax: Axes, key: str) -> None:
     """The paper's tiny and the rows of its table, none of which has a speed."""
     tiny = {"parameters": published.TINY_PARAMETERS, "multiply_adds": published.TINY_MULTIPLY_ADDS}
     if key in tiny:
-        star(ax, tiny[key], published.TINY["accuracy"], "paper's tiny")
+        star(ax, tiny[key], published.TINY["accuracy"], PAPERS)
         for peer in published.PEERS:
             _peer(ax, peer, key)
 
