@@ -1,4 +1,4 @@
-"""A table of the report, the same on the page, in Markdown and as CSV; and the column titles."""
+"""A table of the report for page, Markdown and terminal, CSV text, and the titles of columns."""
 
 import csv
 import io
@@ -81,7 +81,7 @@ Row = Mapping[str, str | tuple[str, str]]
 
 @dataclass(frozen=True)
 class Table:
-    """Rows of cells: a text, or a text and the smaller lines below it."""
+    """Rows of cells, each a text, or a text and smaller lines below it."""
 
     columns: Mapping[str, str]  # key to title; the first column names the row
     rows: Sequence[Row]
@@ -97,7 +97,7 @@ class Table:
             yield (key, cell, "") if isinstance(cell, str) else (key, *cell)
 
     def markdown(self) -> str:
-        """The table as Markdown; the lines below a text follow it in brackets."""
+        """Returns the table as Markdown; lines below a text follow it in brackets."""
         lines = [[escaped(title) for title in self.columns.values()], ["---"] * len(self.columns)]
         for row in self.rows:
             cells = (
@@ -108,7 +108,7 @@ class Table:
         return "\n".join(f"| {' | '.join(line)} |" for line in lines)
 
     def lines(self, *, first: int, others: int) -> list[str]:
-        """The table for a terminal: the first column and the others have so many characters."""
+        """Returns the lines for a terminal, by the widths of the first column and of the others."""
         titles = list(self.columns.values())
         rows = ([f"{text} {below}".rstrip() for _, text, below in self.cells(r)] for r in self.rows)
         return [
@@ -118,18 +118,18 @@ class Table:
 
 
 def titled(rows: Sequence[Row], *keys: str, texts: Sequence[str] = ()) -> Table:
-    """Returns the table with the columns ``keys``; a column without a known title is its key."""
+    """Returns a table with the columns ``keys``, titled by `TITLES`, or else by their keys."""
     return Table({key: TITLES.get(key, key) for key in keys}, rows, texts)
 
 
 def escaped(text: str) -> str:
-    """Text for one line of Markdown, also in a table: no markup, link or picture of its own."""
+    """Returns text for one line of Markdown or a cell, without markup, link or picture."""
     text = re.sub(r"([|\[\]\\])", r"\\\1", text)
     return " ".join(text.replace("<", "&lt;").split())
 
 
 def to_csv(rows: Sequence[Mapping[str, Any]]) -> str:
-    """CSV text with the columns of all rows, in order of appearance; unknown is an empty field."""
+    """Returns CSV text with the columns of all rows; unknown values are empty fields."""
     columns = dict.fromkeys(column for row in rows for column in row)
     text = io.StringIO()
     writer = csv.DictWriter(text, list(columns), lineterminator="\n", restval="")

@@ -411,7 +411,7 @@ def test_debug_runs_alone_are_marked_first(tmp_path: Path) -> None:
 
 
 def test_summary_links_the_audit_and_no_name_is_a_link() -> None:
-    link = AuditLink("set", "Said.", "../audit.html")
+    link = AuditLink("set", "A finding.", "../audit.html")
     text = markdown(Report(["[a](http://b)"], audit=link))
-    assert "Audit of set: Said. [The audit](../audit.html) shows" in text
+    assert "Audit of set: A finding. [The audit](../audit.html) shows" in text
     assert "\\[a\\](http://b)" in text
