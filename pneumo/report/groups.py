@@ -210,28 +210,22 @@ def _label(groups: Sequence[Group]) -> None:
     for model in {cell.model for group in groups for cell in group.cells}:
         of_group = [[cell for cell in group.cells if cell.model == model] for group in groups]
         recipes = [cell for cells in of_group for cell in cells]
-        keys = list(
-            dict.fromkeys(
-                key for cells in of_group for key in varying_keys([c.settings for c in cells])
-            )
-        )
+        settings = ([cell.settings for cell in cells] for cells in of_group)
+        keys = list(dict.fromkeys(key for each in settings for key in varying_keys(each)))
         # prefer settings that every recipe has as one word
         words = [k for k in keys if all(_is_word(cell.settings.get(k)) for cell in recipes)]
-        if _num_labels(words, recipes) < _num_labels(keys, recipes):
-            words = keys
-        words = [k for at, k in enumerate(words) if _adds(k, words[:at], recipes)]
+        enough = _num_labels(words, recipes) == _num_labels(keys, recipes)
+        shown: list[str] = []
+        for key in words if enough else keys:
+            if _num_labels([*shown, key], recipes) > _num_labels(shown, recipes):
+                shown.append(key)
         for cell in recipes:
-            values = (f"{_name(k, words)}={short(cell.settings.get(k))}" for k in words)
-            cell.label = f"{model} ({', '.join(values)})" if words else model
+            values = (f"{_name(k, shown)}={short(cell.settings.get(k))}" for k in shown)
+            cell.label = f"{model} ({', '.join(values)})" if shown else model
 
 
 def _num_labels(keys: Sequence[str], recipes: Sequence[Cell]) -> int:
     return len({tuple(repr(cell.settings.get(key)) for key in keys) for cell in recipes})
-
-
-def _adds(key: str, before: Sequence[str], recipes: Sequence[Cell]) -> bool:
-    """Whether a setting distinguishes more recipes than the settings before it."""
-    return _num_labels([*before, key], recipes) > _num_labels(before, recipes)
 
 
 def _name(key: str, keys: Sequence[str]) -> str:
