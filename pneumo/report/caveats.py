@@ -3,15 +3,10 @@
 from collections import Counter, defaultdict
 from collections.abc import Iterator, Sequence
 
-import numpy as np
-
 from pneumo.report.comparisons import MOST_COMPARED
 from pneumo.report.groups import DEBUG, Group, varying_keys
 from pneumo.report.pareto import device
 from pneumo.report.recipes import differing
-from pneumo.report.trials import number
-
-SHARE_VARIES = 0.03  # of the test split: splits by patient differ a little, protocols more
 
 
 def caveats(group: Group) -> list[str]:
@@ -23,7 +18,6 @@ def caveats(group: Group) -> list[str]:
         *_baselines(group),
         *_mixed_settings(group),
         *_mixed_versions(group),
-        *_mixed_shares(group),
         *_remarks(group),
     ]
 
@@ -103,21 +97,6 @@ def _mixed_versions(group: Group) -> Iterator[str]:
     if len(machines) > 1:
         counts = ", ".join(f"{n} on {machine}" for machine, n in machines.most_common())
         yield f"The seconds were measured on different machines: {counts}."
-
-
-def _mixed_shares(group: Group) -> Iterator[str]:
-    shares = {
-        t.name: t.count("test", "images") / total
-        for t in group.trials
-        if (total := number(t.metrics["data"], "images")) > 0
-    }
-    known = [(share, name) for name, share in shares.items() if np.isfinite(share)]
-    if known and max(known)[0] - min(known)[0] > SHARE_VARIES:
-        (least, smallest), (most, largest) = min(known), max(known)
-        yield (
-            f"The test splits differ in size, from {least:.0%} of the images ({smallest}) to "
-            f"{most:.0%} ({largest})."
-        )
 
 
 def _remarks(group: Group) -> Iterator[str]:

@@ -86,7 +86,7 @@ def write(
         maps: scores of heat maps, see runs.read_maps.
         model: of the run's configuration, with library and architecture.
     """
-    known = facts(metrics, found=found, maps=maps, model=model)
+    known_facts = facts(metrics, found=found, maps=maps, model=model)
     hints = dict.fromkeys(OF_NETWORKS, NO_NETWORK) if metrics.get("baseline") else HINTS
     lines = [MARK, f"# Reporting checklists: {escaped(str(metrics['model']))}", ""]
     lines += [
@@ -96,7 +96,7 @@ def write(
         "",
     ]
     for name, items in checklists().items():
-        answered = answers(items, known, hints=hints)
+        answered = answers(items, known_facts, hints=hints)
         rows = [
             {"item": item.number, "topic": item.topic, "": status, "answer": text}
             for item, status, text in answered
@@ -108,16 +108,16 @@ def write(
 
 def shares(metrics: Mapping[str, Any], *, found: Any, maps: Any = ()) -> list[str]:
     """Returns a line for each checklist, for the model card."""
-    known = facts(metrics, found=found, maps=maps)
+    known_facts = facts(metrics, found=found, maps=maps)
     return [
-        f"{name.partition(' (')[0]}: {share(answers(items, known))}"
+        f"{name.partition(' (')[0]}: {share(answers(items, known_facts))}"
         for name, items in checklists().items()
     ]
 
 
 def answers(
     items: Sequence[Item],
-    known: Mapping[str, str],
+    known_facts: Mapping[str, str],
     *,
     hints: Mapping[str, str] = HINTS,
 ) -> list[Answer]:
@@ -128,12 +128,12 @@ def answers(
     answered = []
     for item in items:
         names = [name for _, name, _, _ in Formatter().parse(item.answer) if name]
-        unknown = [name for name in names if name not in known]
+        unknown = [name for name in names if name not in known_facts]
         if unknown or not item.answer:
             hint = item.to_write or hints.get(unknown[0], UNKNOWN)
             answered.append(Answer(item, PERSON, f"*{hint}*"))
             continue
-        text = item.answer.format_map(known)
+        text = item.answer.format_map(known_facts)
         added = Answer(item, PART, f"{text}; *{item.to_write}*")
         answered.append(added if item.to_write else Answer(item, FILLED, text))
     return answered

@@ -130,9 +130,9 @@ def band(
 
 def _over(reduce: Callable[..., Any], curves: Any) -> Any:
     reduced = np.full(curves.shape[1], np.nan)
-    known = np.isfinite(curves).any(0)
-    if known.any():
-        reduced[known] = reduce(curves[:, known], axis=0)
+    finite = np.isfinite(curves).any(0)
+    if finite.any():
+        reduced[finite] = reduce(curves[:, finite], axis=0)
     return reduced
 
 

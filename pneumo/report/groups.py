@@ -11,7 +11,7 @@ from numpy.typing import ArrayLike
 from pneumo.evaluation import published
 from pneumo.report.trials import Problem, Trial, split_name
 
-DEBUG = "debug"  # trials of a few batches: a group of their own, never beside full ones
+DEBUG = "debug"  # trials of a few batches: a separate group, never beside full ones
 PROTOCOLS = {  # in the order of the report: title, and how the images are split
     "official": (
         "Official test",

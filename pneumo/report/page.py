@@ -104,7 +104,6 @@ def html(report: Report) -> str:
         detection_legend=LEGEND,
         detection_map=MAP_SENTENCE,
         examples={g.slug: detection_figures.examples(g.runs[0]) for g in report.detection},
-        max_runs=tables.MAX_RUNS,
         max_shown=MOST_SHOWN,
         min_pairs=FEWEST_PAIRS,
     )

@@ -36,7 +36,7 @@ NOTHING = (None, "none", "None")
 def recipes(group: Group) -> Table:
     """Returns a row for each setting that differs among the networks, with the value of each.
 
-    Of several settings of one network, which have rows of their own elsewhere, the first.
+    A network with several settings is shown with its first.
     """
     values = _values(group)
     rows: list[Row] = [

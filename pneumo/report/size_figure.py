@@ -74,16 +74,12 @@ def accuracy_by_size(group: Group) -> Figure | None:
 
 def _marks(group: Group, cells: Sequence[Cell]) -> list[tuple[str, str]]:
     """Colour and marker of each network as in the other pictures; new pairs for the rest."""
-    known = {cell.label: style[:2] for cell, style in zip(shown(group), STYLES, strict=False)}
-    marks, rest = [], 0
-    for cell in cells:
-        if cell.label in known:
-            marks.append(known[cell.label])
-            continue
-        turn = 3 + rest // len(STYLES)
-        marks.append((STYLES[rest % len(STYLES)][0], STYLES[(rest + turn) % len(STYLES)][1]))
-        rest += 1
-    return marks
+    labels = dict.fromkeys(cell.label for cell in (*shown(group), *cells))
+    place = {label: number for number, label in enumerate(labels)}
+    return [
+        (STYLES[i % len(STYLES)][0], STYLES[(i + 3 * (i // len(STYLES))) % len(STYLES)][1])
+        for i in (place[cell.label] for cell in cells)
+    ]
 
 
 def _front(ax: Axes, key: str, cells: Sequence[Cell]) -> None:

@@ -19,7 +19,6 @@ from pneumo.report.trials import Trial, number, split_name
 from pneumo.report.wording import DASH, count, decimal, duration, interval, mean_and_sd, p_value
 
 WITH_INTERVAL = ("f1_normal", "auroc", "accuracy", "f1_pneumonia")  # of single runs, on the page
-MAX_RUNS = 100  # listed on the page; runs.csv has all
 COLUMNS = {  # of the tables of differences, by kind
     "optimism": ("network", "score", "how", "difference", "interval", "trials"),
     "margin": ("margin", "score", "difference", "interval", "p", "over"),
@@ -53,25 +52,21 @@ def networks(
 ) -> list[dict[str, Any]]:
     """Returns what the page shows of each network: its runs, margins, weights and subgroups."""
     _, within_trials = _margins(differences)
-    details, room = [], MAX_RUNS
-    for cell in (cell for cell in group.rows if cell.trials):
-        shown = cell.trials[:room]
-        room -= len(shown)
-        details.append(
-            {
-                "label": cell.label,
-                "num_runs": counted(len(cell.trials), "seed" if cell.is_ensemble else "run"),
-                "f1": decimal(cell.spread("best", "test", "f1_normal").median),
-                "runs": _runs(shown, intervals),
-                "num_hidden": len(cell.trials) - len(shown),
-                "weights": [text for trial in shown if (text := _weights(trial))],
-                "margins": _differences("margin", within_trials[cell.label]),
-                "subgroups": Table(
-                    subgroups.columns, [r for r in subgroups.rows if r["network"] == cell.label]
-                ),
-            }
-        )
-    return details
+    return [
+        {
+            "label": cell.label,
+            "num_runs": counted(len(cell.trials), "seed" if cell.is_ensemble else "run"),
+            "f1": decimal(cell.spread("best", "test", "f1_normal").median),
+            "runs": _runs(cell.trials, intervals),
+            "weights": [text for trial in cell.trials if (text := _weights(trial))],
+            "margins": _differences("margin", within_trials[cell.label]),
+            "subgroups": Table(
+                subgroups.columns, [r for r in subgroups.rows if r["network"] == cell.label]
+            ),
+        }
+        for cell in group.rows
+        if cell.trials
+    ]
 
 
 def overviews(groups: Sequence[Group]) -> dict[str, Table]:
