@@ -1,6 +1,7 @@
 """Templates of self-contained pages, shared by all packages with a page, and of Markdown."""
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
+from functools import cache
 from typing import Any
 
 from jinja2 import (
@@ -38,29 +39,20 @@ def markdown_template(name: str) -> Template:
     The filter ``table`` renders a Table; ``safe`` leaves a text as it is.
     """
     environment = _environment("pneumo.report", autoescape=False, finalize=_escaped)
-    environment.filters |= {"table": lambda table: Markdown(table.markdown()), "safe": Markdown}
+    environment.filters["safe"] = Markdown
     return environment.get_template(name)
 
 
-def text_template(
-    name: str,
-    *,
-    filters: Mapping[str, Callable[..., Any]] | None = None,
-    finalize: Callable[[Any], Any] | None = None,
-) -> Template:
+def text_template(name: str, *, finalize: Callable[[Any], Any] | None = None) -> Template:
     """Returns a template of plain text, in which missing values are "".
 
-    Args:
-        name: of the file.
-        filters: in addition to those of all templates.
-        finalize: changes each value before it is inserted.
+    ``finalize`` changes each value before it is inserted.
     """
     options = {"autoescape": False, "undefined": ChainableUndefined, "finalize": finalize}
-    environment = _environment("pneumo.report", **options)
-    environment.filters |= filters or {}
-    return environment.get_template(name)
+    return _environment("pneumo.report", **options).get_template(name)
 
 
+@cache
 def _environment(*packages: str, **options: Any) -> Environment:
     environment = Environment(  # noqa: S701  (autoescape is an option: Markdown is not HTML)
         loader=ChoiceLoader([PackageLoader(package, "") for package in packages]),
@@ -73,6 +65,7 @@ def _environment(*packages: str, **options: Any) -> Environment:
         "percent": lambda share: f"{100 * share:.0f} %",
         "count": lambda number: f"{number:,}",
         "starting": lambda text: text[:1].upper() + text[1:],
+        "table": lambda table: Markdown(table.markdown()),
     }
     return environment
 

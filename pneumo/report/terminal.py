@@ -39,12 +39,13 @@ def score_lines(result: Mapping[str, Any]) -> list[str]:
         for run, entry in entries.items()
     ]
     shown = entries[name]
-    filters = {"number": _number, "score": _score}
-    text = text_template("evaluate.txt.j2", filters=filters).render(
+    text = text_template("evaluate.txt.j2").render(
         result=result,
         name=name,
         shown=shown,
         vote=VOTE,
+        number=_number,
+        score=_score,
         scores=_lines(Table({"run": ""} | SCORES, rows), 19, 20),
         paired=_paired(result.get("differences", ())),
         subgroups=_subgroups(shown["subgroups"]),

@@ -12,6 +12,7 @@ def no_pictures(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch)
     """Pictures take most of the time: only tests marked slow draw them."""
     if request.node.get_closest_marker("slow") is None:
         monkeypatch.setattr("pneumo.report.report_folder.PICTURES", {})
+        monkeypatch.setattr("pneumo.report.detection_figures.PICTURES", {})
 
 
 @pytest.fixture

@@ -71,7 +71,6 @@ def test_runs_have_intervals_around_their_scores(finished: Path) -> None:
         assert low < high
 
 
-@pytest.mark.slow
 def test_baselines_alone_are_reported(tmp_path: Path) -> None:
     make_baseline(tmp_path)
     text = summary(write_report([tmp_path]))
