@@ -53,7 +53,7 @@ def _is_of(cell: Cell, claim: published.Claim) -> bool:
 
 
 def _accuracy(cell: Cell) -> str:
-    value = cell.spread("best", "test", "accuracy")
+    value = cell.spread("accuracy")
     ends = f" ({interval(value.low, value.high)})" if value.low < value.high else ""
     parts = [f"{cell.label}: {decimal(value.median)}{ends}", counted(len(cell.trials), "seed")]
     if "model.pretrained" in cell.settings:

@@ -157,7 +157,8 @@ def _on_the_same_images(group: Group) -> Iterator[Difference]:
                 draws[trial.name] = _draw(trial)
         gaps = minus(draws[a.name], draws[b.name])
         for score in DIFFERENCES:
-            test = Comparison(*(gaps[score][key] for key in ("value", "low", "high")), NAN, 0)
+            value, low, high = (gaps[score][key] for key in ("value", "low", "high"))
+            test = Comparison(value, low, high, NAN, 0)
             names = ("images", first.label, second.label, score)
             count = gaps["called_differently"]
             yield Difference(*names, 1, test, over=_patients(a), num_disagreements=count)

@@ -123,7 +123,7 @@ def roc_and_precision_recall(group: Group) -> Figure | None:
     ):
         for cell in cells:
             colour, _, line = styles[cell.label]
-            median = cell.spread("best", "test", score).median
+            median = cell.spread(score).median
             label = f"{short_label(cell.label)}, {name} {median:.3f}"
             curves = curves_on_grid(cell, curve)
             band(ax, GRID, curves, colour, line, label, among=len(cells))
@@ -131,7 +131,7 @@ def roc_and_precision_recall(group: Group) -> Figure | None:
         tiny = published.TINY["recall_normal"], published.TINY["precision_normal"]
         star(recall, *tiny, TINY)
     judged = [cell for cell in cells if not cell.is_baseline] or cells
-    good = all(c.spread("best", "test", "auroc").low > 0.9 for c in judged)
+    good = all(c.spread("auroc").low > 0.9 for c in judged)
     edge, detail = (0.4, " (detail)") if good else (1.0, "")
     high = (1 - edge, 1 + 0.01 * edge)
     frame: dict[str, Any] = {"frameon": True, "facecolor": PAPER, "edgecolor": "none"}
@@ -200,7 +200,7 @@ def _styles(group: Group) -> dict[str, Any]:
 
 def _ranks_nothing(cell: Cell) -> bool:
     """Whether a cell is a baseline whose ROC curve is the diagonal, as that of the class share."""
-    auroc = cell.spread("best", "test", "auroc")
+    auroc = cell.spread("auroc")
     return cell.is_baseline and auroc.low == auroc.high == 0.5
 
 

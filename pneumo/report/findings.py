@@ -65,7 +65,7 @@ def _ranked(group: Group) -> list[Cell]:
     """The cells with scores: tiny first, then the best networks, then baselines."""
 
     def merit(cell: Cell) -> float:
-        return cell.spread("best", _ranked_on(cell), "f1_normal").median
+        return cell.spread("f1_normal", split=_ranked_on(cell)).median
 
     cells = [cell for cell in group.cells if _f1(cell).n]
     return sorted(cells, key=lambda c: (c.is_baseline, c.model != "tiny", -merit(c)))
@@ -73,12 +73,12 @@ def _ranked(group: Group) -> list[Cell]:
 
 def _ranked_on(cell: Cell) -> str:
     """The split by which settings are ranked: validation, or test if there is none."""
-    has_val = cell.chosen_on != "test" and cell.spread("best", "val", "f1_normal").n
+    has_val = cell.chosen_on != "test" and cell.spread("f1_normal", split="val").n
     return "val" if has_val else "test"
 
 
 def _f1(cell: Cell) -> Spread:
-    return cell.spread("best", "test", "f1_normal")
+    return cell.spread("f1_normal")
 
 
 def _medians(cells: Sequence[Cell]) -> str:

@@ -73,8 +73,8 @@ class Cell:
         has_them = self.trials and all(t.metrics["best"].get("train_eval") for t in self.trials)
         return "train_eval" if has_them else "train"
 
-    def spread(self, when: str, split: str, name: str) -> Spread:
-        """The spread of one score over the trials in which it is defined."""
+    def spread(self, name: str, *, split: str = "test", when: str = "best") -> Spread:
+        """Returns the spread of one score over the trials in which it is defined."""
         return spread([trial.score(when, split, name) for trial in self.trials])
 
     def by_split(self) -> dict[tuple[Any, Any], Trial]:

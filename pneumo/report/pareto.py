@@ -19,7 +19,7 @@ COSTS = {  # by name of scores.sizes_of: title, and whether more is better
 def competing(group: Group) -> list[Cell]:
     """Returns the networks and ensembles with an accuracy; baselines have no comparable size."""
     cells = [*group.networks, *group.ensembles]
-    return [cell for cell in cells if cell.spread("best", "test", "accuracy").n]
+    return [cell for cell in cells if cell.spread("accuracy").n]
 
 
 def devices(group: Group) -> list[str]:
@@ -48,7 +48,7 @@ def fronts(group: Group) -> dict[str, list[Cell]]:
     if len(cells) < MIN_NETWORKS:
         return {}
     # rounded, since networks write float32 and ensembles are computed in float64
-    accuracy = [round(cell.spread("best", "test", "accuracy").median, 6) for cell in cells]
+    accuracy = [round(cell.spread("accuracy").median, 6) for cell in cells]
     on_front = {}
     for key in costs(group):
         sign = -1.0 if COSTS[key][1] else 1.0

@@ -12,7 +12,7 @@ from pneumo import atomic
 from pneumo.evaluation.intervals import Interval, score_intervals
 from pneumo.evaluation.metrics import COUNT_SCORES
 from pneumo.report import detection, detection_figures, page
-from pneumo.report.audit_link import audit_link
+from pneumo.report.audit_link import AuditLink, audit_link
 from pneumo.report.comparisons import compare
 from pneumo.report.drawing import Picture, draw, inline_svg
 from pneumo.report.ensembles import add_ensembles
@@ -66,7 +66,7 @@ def _files(
     groups: Sequence[Group],
     problems: Sequence[Problem],
     detectors: Sequence[detection.DetectionGroup],
-    link: page.AuditLink | None,
+    link: AuditLink | None,
 ) -> Files:
     """The content of each file by its name."""
     intervals = _intervals(groups)

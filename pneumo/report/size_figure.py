@@ -45,7 +45,7 @@ def accuracy_by_size(group: Group) -> Figure | None:
     for ax, key in zip(axes, keys, strict=True):
         marks = _marks(group, cells)
         for cell, label, (colour, marker) in zip(cells, labels, marks, strict=True):
-            score = cell.spread("best", "test", "accuracy")
+            score = cell.spread("accuracy")
             reach = [[score.median - score.low], [score.high - score.median]]
             ax.errorbar(
                 size(cell, key).median,
@@ -83,9 +83,7 @@ def _marks(group: Group, cells: Sequence[Cell]) -> list[tuple[str, str]]:
 
 
 def _front(ax: Axes, key: str, cells: Sequence[Cell]) -> None:
-    places = [
-        (size(cell, key).median, cell.spread("best", "test", "accuracy").median) for cell in cells
-    ]
+    places = [(size(cell, key).median, cell.spread("accuracy").median) for cell in cells]
     if places:
         # the accuracy that is possible at most at this cost: steps
         ax.plot(*zip(*places, strict=True), color=INK, lw=0.9, drawstyle="steps-post", zorder=1)

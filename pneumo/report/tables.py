@@ -56,7 +56,7 @@ def networks(
         {
             "label": cell.label,
             "num_runs": counted(len(cell.trials), "seed" if cell.is_ensemble else "run"),
-            "f1": decimal(cell.spread("best", "test", "f1_normal").median),
+            "f1": decimal(cell.spread("f1_normal").median),
             "runs": _runs(cell.trials, intervals),
             "weights": [text for trial in cell.trials if (text := _weights(trial))],
             "margins": _differences("margin", within_trials[cell.label]),
@@ -110,9 +110,7 @@ def _overview_cell(group: Group, label: str) -> tuple[str, str]:
     cell = next((c for c in group.rows if c.label == label and c.trials), None)
     if cell is None:
         return "", "not run"
-    f1, auroc, accuracy = (
-        cell.spread("best", "test", score) for score in ("f1_normal", "auroc", "accuracy")
-    )
+    f1, auroc, accuracy = (cell.spread(score) for score in ("f1_normal", "auroc", "accuracy"))
     lines = [interval(f1.low, f1.high)] if f1.low < f1.high else []
     lines += [f"AUROC {decimal(auroc.median)}", f"acc. {decimal(accuracy.median)}"]
     return decimal(f1.median), "\n".join([*lines, counted(len(cell.trials), "trial")])
@@ -127,7 +125,7 @@ def _score_rows(group: Group, cell: Cell, intervals: Intervals) -> list[Row]:
     row: dict[str, Any] = {"kind": "ours", "network": (cell.label, runs)}
     gaps = {}
     for name in SCORES:
-        value = cell.spread("best", "test", name)
+        value = cell.spread(name)
         some = f" (n = {value.n})" if 0 < value.n < len(cell.trials) else ""
         below = interval(*ends[name]) if name in ends else ""
         if value.low < value.high:
@@ -162,7 +160,7 @@ def _sizes(group: Group) -> Table:
     rows = []
     for cell in (cell for cell in group.rows if cell.trials):
         train, test, train_last, last = (
-            cell.spread(when, split, "f1_normal").median
+            cell.spread("f1_normal", split=split, when=when).median
             for when in ("best", "last")
             for split in (cell.train_split, "test")
         )

@@ -14,7 +14,15 @@ from pneumo.report.pareto import costs, front, fronts
 from pneumo.report.reading import find_runs, read_run
 from pneumo.report.report_folder import write_report
 from pneumo.report.trials import Trial
-from tests.report.made_runs import configure, edit, make_run, page, rescore, summary
+from tests.report.made_runs import (
+    configure,
+    edit,
+    make_run,
+    page,
+    read_metrics,
+    rescore,
+    summary,
+)
 
 TITLE = "The paper's comparison, run here"
 
@@ -92,7 +100,8 @@ def test_fronts_of_runs_and_speed_of_one_device_only(tmp_path: Path) -> None:
     ):
         run = make_run(tmp_path, model=model, protocol="official")
         rescore(run, accuracy=accuracy)
-        edit(run, lambda c, r=rate: [e.update(seconds=466 / r) for e in c["history"]])  # type: ignore[misc]
+        history = [epoch | {"seconds": 466 / rate} for epoch in read_metrics(run)["history"]]
+        edit(run, lambda content, history=history: content.update(history=history))  # type: ignore[misc]
     group = group_of(tmp_path)
     labels = {key: [cell.label for cell in cells] for key, cells in fronts(group).items()}
     both = ["tiny", "small"]  # medium is larger and slower than small, and as accurate
