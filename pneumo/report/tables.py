@@ -1,13 +1,12 @@
 """The tables of a report: of a group its scores, sizes and differences, and each network's runs."""
 
 from collections import defaultdict
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from math import isnan
 from typing import Any
 
 from pneumo.cli import counted
 from pneumo.evaluation import published
-from pneumo.evaluation.paired import DIFFERENCES
 from pneumo.report import assessments
 from pneumo.report.comparisons import Difference, main_margins
 from pneumo.report.groups import DEBUG, PROTOCOLS, Cell, Group
@@ -19,11 +18,6 @@ from pneumo.report.trials import Trial, number, split_name
 from pneumo.report.wording import DASH, count, decimal, duration, interval, mean_and_sd, p_value
 
 WITH_INTERVAL = ("f1_normal", "auroc", "accuracy", "f1_pneumonia")  # of single runs, on the page
-COLUMNS = {  # of the tables of differences, by kind
-    "optimism": ("network", "score", "how", "difference", "interval", "trials"),
-    "margin": ("margin", "score", "difference", "interval", "p", "over"),
-    "networks": ("pair", "score", "difference", "interval", "p", "holm", "trials"),
-}
 
 
 def tables(
@@ -34,15 +28,17 @@ def tables(
     for row in differences:
         by_kind[row.kind].append(row)
     over_trials, _ = _margins(differences)
+    first_trials = {row.what: row.over for row in reversed(by_kind["images"])}
+    images = [row for row in by_kind["images"] if row.over == first_trials[row.what]]
     scores = [row for cell in group.rows for row in _score_rows(group, cell, intervals)]
     return {
         "scores": titled(scores, "network", *SCORES),
         "recipes": recipes(group),
         "sizes": _sizes(group),
-        "optimism": _differences("optimism", by_kind["optimism"]),
-        "margins": _differences("margin", over_trials),
-        "differences": _differences("networks", by_kind["networks"]),
-        "paired": _on_the_same_images(by_kind["images"]),
+        "optimism": _differences(by_kind["optimism"]),
+        "margins": _differences(over_trials),
+        "differences": _differences(by_kind["networks"]),
+        "paired": _differences(images),
         **assessments.tables(group),
     }
 
@@ -59,7 +55,7 @@ def networks(
             "f1": decimal(cell.spread("f1_normal").median),
             "runs": _runs(cell.trials, intervals),
             "weights": [text for trial in cell.trials if (text := _weights(trial))],
-            "margins": _differences("margin", within_trials[cell.label]),
+            "margins": _differences(within_trials[cell.label]),
             "subgroups": Table(
                 subgroups.columns, [r for r in subgroups.rows if r["network"] == cell.label]
             ),
@@ -202,41 +198,29 @@ def _margins(
     return [row for row in margins if row.trials > 1 or row.first not in several], within
 
 
-def _differences(kind: str, rows: Iterable[Difference]) -> Table:
-    texts = ("score", "how", "over")
-    return titled([_difference_row(row) for row in rows], *COLUMNS[kind], texts=texts)
-
-
-def _difference_row(row: Difference) -> Row:
-    ends = interval(row.test.low, row.test.high, sign=True)
-    if ends == DASH and row.trials > 1:
-        ends = f"withheld: {row.trials} trials are too few"
-    return {
-        **dict.fromkeys(("pair", "margin"), row.what),
-        "network": row.first,
-        "how": row.second,
-        "score": SCORES[row.score],
-        "difference": decimal(row.test.difference, sign=True),
-        "interval": ends,
-        "p": p_value(row.test.p),
-        "holm": p_value(row.p_holm),
-        "trials": str(row.trials),
-        "over": row.over,
-    }
-
-
-def _on_the_same_images(differences: Sequence[Difference]) -> Table:
-    """A row for the first trial of each pair: differences, and their intervals below."""
-    rows: dict[str, dict[str, Any]] = {}
+def _differences(differences: Sequence[Difference]) -> Table:
+    """A row for each pair and for what its intervals cover, a column for each score."""
+    scores = dict.fromkeys(row.score for row in differences)
+    rows: dict[tuple[str, str], dict[str, Any]] = {}
     for each in differences:
-        count = f"{each.num_disagreements:,} images"
-        about = {"pair": each.what, "over": each.over, "called_differently": count}
-        row = rows.setdefault(each.what, about)
-        if row["over"] == each.over:
-            ends = interval(each.test.low, each.test.high, sign=True)
-            row[each.score] = (decimal(each.test.difference, sign=True), ends)
-    keys = ("pair", "over", *DIFFERENCES, "called_differently")
-    return titled(list(rows.values()), *keys, texts=("over",))
+        if each.trials:
+            over = each.over or counted(each.trials, "trial")
+            row = {"pair": each.what, **dict.fromkeys(scores, DASH), "over": over}
+            row["called_differently"] = f"{each.num_disagreements:,} images"
+            rows.setdefault((each.what, over), row)[each.score] = _difference(each)
+    extra = ["called_differently"] if any(row.kind == "images" for row in differences) else []
+    return titled(list(rows.values()), "pair", *scores, "over", *extra, texts=("over",))
+
+
+def _difference(row: Difference) -> tuple[str, str]:
+    """A difference, and below it interval and p."""
+    ends = interval(row.test.low, row.test.high, sign=True)
+    if ends == DASH:
+        ends = f"withheld: {row.trials} trials are too few" if row.trials > 1 else ""
+    ps = {"p": row.test.p, "Holm": row.p_holm}
+    p_values = ", ".join(f"{name} {p_value(p)}" for name, p in ps.items() if not isnan(p))
+    below = "\n".join(line for line in (ends, p_values) if line)
+    return decimal(row.test.difference, sign=True), below
 
 
 def _runs(trials: Sequence[Trial], intervals: Intervals) -> Table:
