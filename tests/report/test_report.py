@@ -7,6 +7,7 @@ import shutil
 import subprocess
 import sys
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -69,13 +70,6 @@ def test_runs_have_intervals_around_their_scores(finished: Path) -> None:
         low, score, high = (float(row[f"best_test_auroc{end}"]) for end in ("_low", "", "_high"))
         assert low <= score <= high
         assert low < high
-
-
-def test_baselines_alone_are_reported(tmp_path: Path) -> None:
-    make_baseline(tmp_path)
-    text = summary(write_report([tmp_path]))
-    assert "Thumbnail_svm reached a test F1 of NORMAL" in text
-    assert "The epoch was chosen" not in text
 
 
 def test_failed_running_and_missing_runs_are_named_and_not_averaged(sweep: Path) -> None:
@@ -141,12 +135,23 @@ def test_runs_of_other_data_and_protocols_are_reported_apart(sweep: Path) -> Non
     assert phantom["median_minus_paper"] == ""
 
 
-def test_phantoms_get_a_banner_and_no_figure_of_the_paper(tmp_path: Path) -> None:
-    make_run(tmp_path, kind="phantom")
-    text = page(write_report([tmp_path]))
-    assert "Phantoms, not patients" in text
-    assert "On phantoms, which are drawn and not radiographs, tiny reached" in text
-    assert "paper reports" not in text.lower()
+@pytest.mark.parametrize(
+    ("changed", "start"),
+    [
+        ({"kind": "phantom"}, "On phantoms, which are drawn and not radiographs, tiny reached"),
+        ({"debug": True}, "DEBUG RUNS of a few batches an epoch"),
+        ({"model": "prior", "baseline": True, "selection": None}, "Prior reached a test F1"),
+    ],
+)
+def test_phantoms_debug_runs_and_baselines_alone_are_marked(
+    tmp_path: Path, changed: dict[str, Any], start: str
+) -> None:
+    make_run(tmp_path, **changed)
+    report = write_report([tmp_path])
+    assert findings(report).startswith(start)
+    assert ("The paper" in findings(report)) == ("debug" in changed)
+    assert ("Phantoms, not patients" in page(report)) == ("kind" in changed)
+    assert ("The epoch was chosen" in summary(report)) == ("baseline" not in changed)
 
 
 def test_one_seed_has_no_spread_and_no_comparison(tmp_path: Path) -> None:
@@ -402,11 +407,6 @@ def test_the_report_opens_with_the_honest_score_and_every_protocol(tmp_path: Pat
     assert "<b>kermany, debug protocol.</b> Debug runs" in text
     assert "**Debug runs train on a few batches an epoch" in summary(report)
     assert "## Kermany: median test F1 of NORMAL by protocol" in summary(report)
-
-
-def test_debug_runs_alone_are_marked_first(tmp_path: Path) -> None:
-    make_run(tmp_path, debug=True)
-    assert findings(write_report([tmp_path])).startswith("DEBUG RUNS of a few batches an epoch")
 
 
 def test_summary_links_the_audit_and_no_name_is_a_link() -> None:
