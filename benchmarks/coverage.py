@@ -22,14 +22,16 @@ from scipy.special import betaincinv, expit, logit, ndtr, ndtri, stdtrit
 from pneumo.data import kermany
 from pneumo.evaluation.detection import Counts, box_scores
 from pneumo.evaluation.detection_assessment import share_intervals
-from pneumo.evaluation.influence import RANKED, counted, proportion
 from pneumo.evaluation.intervals import (
+    UNKNOWN,
     Interval,
     percentile_interval,
+    proportion,
     resampled_scores,
     score_intervals,
 )
-from pneumo.evaluation.metrics import SCORES, Array, ratio, scores
+from pneumo.evaluation.metrics import Array, ratio
+from pneumo.evaluation.scores import SCORES, Sample, Share, scores
 
 NAMES = Path(__file__).parents[1] / "tests" / "kermany_names.txt"
 SENSITIVITY = 0.96  # at the threshold, which is 0
@@ -41,7 +43,7 @@ FOUND, ALIKE = 0.95, 0.3  # chance that a box is found, correlation of two of a 
 Bounds = Mapping[str, Interval]
 
 
-class Sample(NamedTuple):
+class Draw(NamedTuple):
     """Images of a draw, each (N,)."""
 
     label: Array  # int, 0 or 1
@@ -59,7 +61,7 @@ class Scenario(NamedTuple):
     large: bool = False
     prevalence: float | None = None  # share of PNEUMONIA among patients; the set's if None
 
-    def draw(self, rng: np.random.Generator, sizes: Array, *, patients: int = 0) -> Sample:
+    def draw(self, rng: np.random.Generator, sizes: Array, *, patients: int = 0) -> Draw:
         """A sample of patients; `sizes` (P, 2) has images and label of each of the set's."""
         number = patients or self.patients
         images, label = sizes[rng.integers(len(sizes), size=number)].T
@@ -73,7 +75,7 @@ class Scenario(NamedTuple):
         distance = np.sqrt(2) * ndtri(self.auroc)
         noise = np.sqrt(self.correlation) * shared + np.sqrt(1 - self.correlation) * own
         score = noise + distance * (looks[patient] - 1) + ndtri(SENSITIVITY)
-        return Sample(label[patient], score, patient)
+        return Draw(label[patient], score, patient)
 
 
 class Spread(NamedTuple):
@@ -119,7 +121,7 @@ def table(scenario: Scenario, *, draws: int, resamples: int) -> list[str]:
     truth = scores_of(scenario.draw(np.random.default_rng(1), _sizes(), patients=TRUTH))
     for method, found in simulate(scenario, draws=draws, resamples=resamples):
         for name, (low, high) in found.items():
-            if np.isfinite(low):
+            if np.isfinite(high - low):
                 row = (low <= truth[name] <= high, high - low, high - low < 1e-9)
                 hold.setdefault((name, method), []).append(row)
     methods = list(dict.fromkeys(method for _, method in hold))
@@ -187,31 +189,34 @@ def draw_boxes(rng: np.random.Generator, patients: int) -> tuple[Array, Counts, 
     return challenge, Counts(hit, wrong, boxes - hit), patient
 
 
-def scores_of(sample: Sample) -> dict[str, float]:
+def scores_of(sample: Draw) -> dict[str, float]:
     """The scores of a sample."""
     return scores(sample.label, sample.score, threshold=0)
 
 
-def spread(name: str, sample: Sample) -> Spread:
-    """A score's variance by patient; of F1 that of the Jaccard index."""
-    label, score, patient = sample
-    if name in RANKED:
-        found = RANKED[name](label, score)
-        patients = min(np.unique(patient[label == one]).size for one in (0, 1))
-        images = label.size
-    else:
-        among, right = counted(name, label, (score >= 0).astype(np.int64))
-        found = proportion(among, right)
+def spread(name: str, draw: Draw) -> Spread:
+    """Returns a score's variance by patient; for F1 that of the Jaccard index."""
+    label, score, patient = draw
+    sample = Sample(label, score, (score >= 0).astype(np.int64), np.ones((label.size, 1)))
+    kind = SCORES[name].interval
+    if isinstance(kind, Share):
+        right, among = (cells[label, sample.called] for cells in (kind.right, kind.among))
+        value, change = proportion(among, right) if among.any() else (np.nan, np.zeros(label.size))
         patients, images = np.unique(patient[among]).size, int(among.sum())
-    moved = np.bincount(patient, found.change)
+    else:
+        assert kind is not None
+        value, change = scores_of(draw)[name], kind.change(sample)
+        patients = min(np.unique(patient[label == index]).size for index in (0, 1))
+        images = label.size
+    moved = np.bincount(patient, change)
     squares = (moved**2).sum()
     skew = (moved**3).sum() / (6 * squares**1.5) if squares else 0.0
     variance = squares * patients / max(patients - 1, 1)
-    return Spread(found.value, variance, max(patients, 2), images, skew)
+    return Spread(value, variance, max(patients, 2), images, skew)
 
 
 def _bootstraps(
-    sample: Sample, spreads: Mapping[str, Spread], *, resamples: int, seed: int
+    sample: Draw, spreads: Mapping[str, Spread], *, resamples: int, seed: int
 ) -> Iterator[tuple[str, Bounds]]:
     """The percentile and the BCa interval (Efron, 1987), of the same resamples."""
     drawn = resampled_scores(
@@ -230,7 +235,7 @@ def _bootstraps(
 def _bca(drawn: Array, value: float, found: Spread) -> Interval:
     drawn = drawn[np.isfinite(drawn)]
     if not drawn.size or np.isnan(value):
-        return Interval(np.nan, np.nan)
+        return UNKNOWN
     lower = np.mean(drawn < value) + np.mean(drawn == value) / 2
     bias = ndtri(np.clip(lower, 1 / drawn.size, 1 - 1 / drawn.size))
     normal = bias + ndtri([TAIL, 1 - TAIL])

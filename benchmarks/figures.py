@@ -18,7 +18,8 @@ import numpy as np
 
 from pneumo import evaluate
 from pneumo.evaluation import published
-from pneumo.evaluation.intervals import corrected_t_test
+from pneumo.evaluation.paired_tests import corrected_t_test
+from pneumo.evaluation.scores import CLINICAL, SCORES
 from pneumo.report.wording import DASH, decimal, interval
 from pneumo.runs.finished import how_chosen
 
@@ -28,8 +29,8 @@ PAGES = ("README.md", "docs/*.md")
 MARKED = re.compile(r"(<!-- figures (\w+) -->\n)(.*?)(<!-- end figures -->)", re.DOTALL)
 SCORE = re.compile(r"(?<![\d.,])[01]\.\d{3}(?!\d)")  # such as 0.961, but not 10.0123
 CODE = re.compile(r"^```.*?^```|`[^`\n]+`", re.DOTALL | re.MULTILINE)
-NAMES = {"recall_normal": "specificity", "recall_pneumonia": "sensitivity", "auroc": "AUROC"}
-NAMES |= {"f1_normal": "F1 of NORMAL", "accuracy": "accuracy"}
+NAMES = {name: score.title for name, score in SCORES.items()}
+NAMES |= {CLINICAL[name]: name for name in ("sensitivity", "specificity")}
 SVM = "model=thumbnail_svm,seed={},data=kermany"
 RANDOM = {  # name in the tables: run folders, of which {} is the seed
     **{

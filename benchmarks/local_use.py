@@ -17,8 +17,8 @@ from pneumo.choices import SENSITIVITY
 from pneumo.data.kermany import parse_name
 from pneumo.evaluation.calibration import expected_calibration_error
 from pneumo.evaluation.intervals import percentile_interval
-from pneumo.evaluation.metrics import operating_point
 from pneumo.evaluation.operating_point import calibrated, fit_on_validation
+from pneumo.evaluation.scores import operating_point
 from pneumo.inference import conformal, local_calibration
 from pneumo.labels import BACTERIA, CLASS_NAMES, NORMAL, PNEUMONIA, VIRUS
 from pneumo.report.wording import DASH

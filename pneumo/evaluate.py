@@ -20,9 +20,14 @@ from pneumo.choices import PREVALENCES
 from pneumo.data import image
 from pneumo.data.kermany import check_unpacked
 from pneumo.evaluation.assessment import assess
-from pneumo.evaluation.combine import VOTE, vote_share
 from pneumo.evaluation.metrics import Array
-from pneumo.evaluation.operating_point import OperatingPoint, fit_on_validation, fit_weights
+from pneumo.evaluation.operating_point import (
+    VOTE,
+    OperatingPoint,
+    fit_on_validation,
+    fit_weights,
+    vote_share,
+)
 from pneumo.evaluation.paired import draw, minus
 from pneumo.inference import detection_evaluation, ensemble
 from pneumo.inference.ensemble import Member, Networks

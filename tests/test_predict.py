@@ -20,7 +20,7 @@ from PIL import Image
 from pneumo import evaluate, predict
 from pneumo.data import image, phantom, pixels, reader
 from pneumo.data.kermany import index
-from pneumo.evaluation import metrics
+from pneumo.evaluation import scores
 from pneumo.inference import ensemble, ood
 from pneumo.runs import run_folder
 from tests.conftest import ROOT, SMALL
@@ -572,7 +572,7 @@ def test_distance_ranks_what_is_no_radiograph_behind_radiographs(
 
 def _auroc(ordinary: np.ndarray, odd: np.ndarray) -> float:
     rank = np.concatenate([ordinary, odd]).argsort().argsort()
-    return metrics.auroc(np.repeat([0, 1], [len(ordinary), len(odd)]), rank / rank.size)
+    return scores.auroc(np.repeat([0, 1], [len(ordinary), len(odd)]), rank / rank.size)
 
 
 def test_reference_is_made_once_and_anew_for_other_weights(

@@ -17,7 +17,7 @@ from pneumo.data.kermany import targets
 from pneumo.data.labelled import join_duplicates
 from pneumo.data.near_copies import join_near
 from pneumo.evaluation.intervals import few_patients, score_intervals
-from pneumo.evaluation.metrics import scores
+from pneumo.evaluation.scores import scores
 from pneumo.labels import CLASS_NAMES
 
 SEED = 0

@@ -16,7 +16,8 @@ from pneumo.baselines.base import Baseline
 from pneumo.data import split
 from pneumo.data.base import DataSet
 from pneumo.data.kermany import targets
-from pneumo.evaluation.metrics import Array, confusion, scores
+from pneumo.evaluation.metrics import Array, confusion
+from pneumo.evaluation.scores import scores
 from pneumo.runs import run_folder
 from pneumo.training import metadata
 from pneumo.training.fit import keep_split, open_data_set, read_data

@@ -18,19 +18,14 @@ from pneumo.evaluation.calibration import (
     reliability,
 )
 from pneumo.evaluation.intervals import LEVEL, METHOD, few_patients, score_intervals, warning
-from pneumo.evaluation.metrics import Array, net_benefit, predictive_values, scores
-from pneumo.evaluation.metrics import operating_point as at_threshold
+from pneumo.evaluation.metrics import Array, net_benefit, predictive_values
 from pneumo.evaluation.operating_point import OperatingPoint, calibrated, fit_on_validation
+from pneumo.evaluation.scores import CLINICAL, scores
+from pneumo.evaluation.scores import operating_point as at_threshold
 from pneumo.labels import BACTERIA, NORMAL, PNEUMONIA, VIRUS
 
 # Chance of pneumonia at which one would treat: a twentieth to nineteen twentieths
 NET_BENEFIT_AT = tuple(number / 20 for number in range(1, 20))
-OF_SCORE = {  # PNEUMONIA is positive
-    "sensitivity": "recall_pneumonia",
-    "specificity": "recall_normal",
-    "ppv": "precision_pneumonia",
-    "npv": "precision_normal",
-}
 NUM_SIZES = 3  # groups of image sizes, of about as many images each
 MIN_PATIENTS = 5  # of each label in a subgroup; one with fewer is named but not scored
 
@@ -103,9 +98,9 @@ def _point(
         probability,
         patient=table["group"],
         threshold=known["threshold"],
-        names=tuple(OF_SCORE.values()),
+        names=tuple(CLINICAL.values()),
     )
-    values = {k: {"value": point[k], **interval[v]._asdict()} for k, v in OF_SCORE.items()}
+    values = {k: {"value": point[k], **interval[v]._asdict()} for k, v in CLINICAL.items()}
     ppv, npv = predictive_values(
         sensitivity=point["sensitivity"],
         specificity=point["specificity"],

@@ -1,4 +1,4 @@
-"""The figures of the paper and of the networks that it compares itself with, and on what."""
+"""Published figures: the paper's and those of the networks it compares itself with."""
 
 from dataclasses import dataclass
 
@@ -23,8 +23,8 @@ SIRAZITDINOV_PATIENTS = 26_684
 class Peer:
     """A row of the paper's comparison table: accuracy in [0, 1], and its networks' sizes.
 
-    One size for an ensemble whose members all run (their sum), several where the row names several
-    networks and the paper does not say which one the accuracy belongs to.
+    One size for an ensemble (the sum of its members), several if the row names several networks
+    and the paper does not say which one the accuracy belongs to.
     """
 
     name: str
@@ -61,16 +61,16 @@ PEERS = (
 
 @dataclass(frozen=True)
 class Claim:
-    """A row of the paper's comparison table: what is claimed, on what, and what that allows."""
+    """A row of the paper's comparison table: the claim, its data, and whether it is comparable."""
 
     name: str
     networks: str  # as the paper names them
     claimed: str  # as the paper prints it
-    on: str  # data, split, task, as far as the paper and what is cited here say
+    on: str  # data, split, task, as far as the paper or the cited source reports them
     models: tuple[str, ...]  # those networks as this package names them
     comparable: str  # yes, in part or no
     why: str
-    not_run: str = "not run"  # what is said where there are no runs of them
+    not_run: str = "not run"  # shown without runs of them
 
 
 OURS = "No network (our baselines)"
@@ -94,17 +94,17 @@ CLAIMS = (
         "Chest X-rays. The paper names neither the images nor the split.",
         ("vgg16", "xception"),
         "in part",
-        "Which of the two networks has the 87 %, on which images and split, is not said.",
+        "Which of the two networks has the 87 %, on which images and split, is not reported.",
     ),
     Claim(
         "Hashmi",
         "ResNet18, Xception, InceptionV3, DenseNet121, MobileNetV3, weighted; pretrained",
         "accuracy 98.43 %, precision 98.26 %, recall 99.00 %, F1 98.6 %",
-        "Images of this set; the split is not said.",
+        "Images of this set; the split is not reported.",
         ("resnet18", "xception", "inception_v3", "densenet121", "mobilenet_v3_large"),
         "no",
         "98.43 % cannot come from the set's own 624 test images: 614 right are 98.40 %, 615 are "
-        "98.56 %. Whether a patient's images lie on both sides of its split is not said.",
+        "98.56 %. Whether a patient's images lie on both sides of its split is not reported.",
     ),
     Claim(
         "Sirazitdinov",
@@ -121,17 +121,17 @@ CLAIMS = (
         "AlexNet, ResNet18, DenseNet201, SqueezeNet, pretrained",
         "accuracy 98 %, precision 97.0 %, recall 99.0 %, F1 97.9 %",
         "5,247 images, NORMAL or PNEUMONIA (Applied Sciences 2020, 10, 3233). The split is not "
-        "said here.",
+        "reported by the paper.",
         ("alexnet", "resnet18", "densenet201", "squeezenet1_1"),
         "no",
         "The set has 5,856 images: which 5,247 of them, how they were split, and which of the four "
-        "networks has the 98 %, is not said.",
+        "networks has the 98 %, is not reported.",
     ),
     Claim(
         "Hamoldi",
-        "transfer learning and a network of its own, not named",
+        "transfer learning and a new network, not named",
         "accuracy 95.72 %",
-        "The images of Rahman, says the paper. Probably Hammoudi et al., arXiv 2004.03399.",
+        "The images of Rahman, according to the paper. Probably Hammoudi et al., arXiv 2004.03399.",
         (),
         "no",
         "Neither the networks nor the split are named.",
@@ -153,6 +153,6 @@ CLAIMS = (
         "The splits of our runs.",
         ("thumbnail_svm", "file_header", "prior"),
         "yes",
-        "With our networks, on the same splits: what a network must beat.",
+        "With our networks, on the same splits: a network must beat these.",
     ),
 )

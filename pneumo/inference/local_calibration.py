@@ -14,13 +14,9 @@ import pandas as pd
 from pneumo import untrusted
 from pneumo.data.labelled import join_duplicates
 from pneumo.evaluation.intervals import few_patients, percentile_interval, score_intervals, warning
-from pneumo.evaluation.metrics import (
-    Array,
-    operating_point,
-    sensitivity_threshold,
-    youden_threshold,
-)
+from pneumo.evaluation.metrics import Array, sensitivity_threshold, youden_threshold
 from pneumo.evaluation.operating_point import fitted_temperature
+from pneumo.evaluation.scores import CLINICAL, operating_point
 from pneumo.inference.conformal import one_per_patient
 from pneumo.labels import CLASS_NAMES, NORMAL, PNEUMONIA
 
@@ -185,7 +181,7 @@ def at_threshold(table: pd.DataFrame, threshold: float) -> dict[str, dict[str, f
     label = (table["label"] == PNEUMONIA).to_numpy(np.int64)
     probability = table["p_pneumonia"].to_numpy(np.float64)
     value = operating_point(label, probability, threshold=threshold)
-    names = {"sensitivity": "recall_pneumonia", "specificity": "recall_normal"}
+    names = {name: CLINICAL[name] for name in ("sensitivity", "specificity")}
     found = score_intervals(
         label,
         probability,

@@ -1,1 +1,1 @@
-"""Networks: what one must be, the paper's encoder, and what a forward pass costs."""
+"""Networks: their contract, the paper's encoder, libraries' networks, and costs."""

@@ -1,4 +1,4 @@
-"""What the project asks of a network, and how any classifier is made to answer it."""
+"""The contract of a network, and the wrapper that makes any classifier of images meet it."""
 
 from collections.abc import Callable, Mapping
 from typing import Any, cast
@@ -7,7 +7,7 @@ import torch
 from torch import Tensor, nn
 
 NUM_CLASSES = (2, 3)  # NORMAL, PNEUMONIA; or NORMAL, bacteria, virus
-OWN_KEYS = ("name", "channels", "heatmap_layer")  # of a model's YAML that are no arguments
+OWN_KEYS = ("name", "channels", "heatmap_layer")  # of a model's YAML; not constructor arguments
 GREY, COLOUR = 1, 3
 
 
@@ -33,30 +33,30 @@ class Network(nn.Module):
 
     @property
     def heatmap_layer(self) -> nn.Module:
-        """The module whose output Grad-CAM and LayerCAM draw: the last convolution.
+        """Returns the module whose output Grad-CAM and LayerCAM use: the last convolution.
 
         Raises:
-            ValueError: there is none.
+            ValueError: the network has no convolution.
         """
         layers = [m for m in self.modules() if isinstance(m, nn.Conv2d)]
         if not layers:
             raise ValueError(
-                "a heat map by gradcam needs a convolution, or a layer named by "
-                "model.heatmap_layer; this network has none. Use --method occlusion"
+                "gradcam needs a convolution, or a layer named by model.heatmap_layer; this "
+                "network has neither. Use --method occlusion"
             )
         return layers[-1]
 
     def features_and_logits(self, x: Tensor) -> tuple[Tensor, Tensor]:
         """(B, 1, S, S) to (B, F) inputs of the last dense layer, and (B, num_classes) logits.
 
-        A dense layer that runs several times has the mean of its inputs; the features of a network
-        without a dense layer are its logits.
+        If the dense layer runs several times, the features are the mean of its inputs; without a
+        dense layer they are the logits.
         """
-        seen: list[Tensor] = []
+        inputs: list[Tensor] = []
         dense = [m for m in self.modules() if isinstance(m, nn.Linear)]
 
-        def keep(_: nn.Module, inputs: tuple[Tensor, ...]) -> None:
-            seen.append(inputs[0])
+        def keep(_: nn.Module, arguments: tuple[Tensor, ...]) -> None:
+            inputs.append(arguments[0])
 
         handle = dense[-1].register_forward_pre_hook(keep) if dense else None
         try:
@@ -64,31 +64,28 @@ class Network(nn.Module):
         finally:
             if handle:
                 handle.remove()
-        return (torch.stack(seen).mean(0) if seen else logits).flatten(1), logits
+        return (torch.stack(inputs).mean(0) if inputs else logits).flatten(1), logits
 
 
 class Wrapped(Network):
-    """Any classifier of images behind the contract: standardised, grey copied to its channels.
+    """Any classifier of images as a Network: its input standardised, grey repeated to colour.
+
+    A body with a ``pretrained_cfg`` (a mapping with mean and std of red, green and blue in [0, 1],
+    as timm's networks have) is standardised by that, other bodies by the train split.
 
     Args:
-        body: (B, channels, S, S) to (B, C) logits, or a named tuple with ``logits``.
+        body: (B, channels, S, S) to (B, C) logits, or to a named tuple with ``logits``.
         image_size: S, pixels.
-        channels: 1 or 3; None: as its first convolution has.
-        heatmap_layer: name of a submodule of ``body`` for Grad-CAM and LayerCAM; None: the body's
-            own heatmap_layer, or else its last convolution.
+        channels: 1 or 3; None: those of its first convolution.
 
     Raises:
-        ValueError: the body cannot take such images, or has no 2 or 3 outputs.
+        ValueError: the body rejects such images, or has not 2 or 3 outputs.
     """
 
-    def __init__(
-        self,
-        body: nn.Module,
-        *,
-        image_size: int,
-        channels: int | None = None,
-        heatmap_layer: str | None = None,
-    ):
+    preset_mean: Tensor | None
+    preset_std: Tensor | None
+
+    def __init__(self, body: nn.Module, *, image_size: int, channels: int | None = None):
         super().__init__()
         self.body = body
         self.channels = _first_channels(body) if channels is None else channels
@@ -96,11 +93,15 @@ class Wrapped(Network):
             raise ValueError(f"model.channels must be 1 or 3; got {self.channels}")
         self.heatmap_method = getattr(body, "heatmap_method", self.heatmap_method)
         self.layer_name: str | None = None
-        self.draw(heatmap_layer)
+        preset = getattr(body, "pretrained_cfg", None)
+        is_used = self.channels == COLOUR and isinstance(preset, Mapping) and "mean" in preset
+        for name in ("mean", "std"):
+            value = 255 * torch.tensor(preset[name])[:, None, None] if preset and is_used else None
+            self.register_buffer(f"preset_{name}", value, persistent=False)
         self.num_classes = self._count_classes(image_size)
 
     def draw(self, heatmap_layer: str | None) -> None:
-        """Names the layer of the body for Grad-CAM and LayerCAM; None: its own, see Wrapped.
+        """Sets the submodule of the body for Grad-CAM and LayerCAM; None: see heatmap_layer.
 
         Raises:
             ValueError: the body has no such layer.
@@ -115,19 +116,21 @@ class Wrapped(Network):
 
     @property
     def heatmap_layer(self) -> nn.Module:
-        """The module whose output Grad-CAM and LayerCAM draw, see Wrapped."""
+        """Returns the layer set by `draw`, else the body's heatmap_layer or last convolution."""
         if self.layer_name is not None:
             return self.body.get_submodule(self.layer_name)
-        of_body: nn.Module | None = getattr(self.body, "heatmap_layer", None)
-        return super().heatmap_layer if of_body is None else of_body
+        layer: nn.Module | None = getattr(self.body, "heatmap_layer", None)
+        return super().heatmap_layer if layer is None else layer
 
     def forward(self, x: Tensor) -> Tensor:
         """(B, 1, S, S) grey values to (B, num_classes) logits."""
-        standardised = (x - self.mean) / self.std
-        if self.channels == COLOUR:
-            standardised = standardised.expand(-1, COLOUR, -1, -1)
-        answer = self.body(standardised)
-        return cast(Tensor, answer if isinstance(answer, Tensor) else answer.logits)
+        x = x.expand(-1, self.channels, -1, -1)
+        if self.preset_mean is None or self.preset_std is None:
+            x = (x - self.mean) / self.std
+        else:
+            x = (x - self.preset_mean) / self.preset_std
+        output = self.body(x)
+        return cast(Tensor, output if isinstance(output, Tensor) else output.logits)
 
     @torch.no_grad()
     def _count_classes(self, image_size: int) -> int:
@@ -135,18 +138,18 @@ class Wrapped(Network):
         self.body.eval()
         try:
             shape = tuple(self(torch.zeros(2, 1, image_size, image_size)).shape)
-        except Exception as error:  # whatever a foreign network says of an image it cannot take
+        except Exception as error:  # a foreign network may raise anything
             reason = " ".join(str(error).split())[:200]
             raise ValueError(
                 f"the network must take images of {image_size} x {image_size} pixels and "
-                f"{self.channels} channels; it does not: {reason}. Try another data.image_size"
+                f"{self.channels} channels; it raises: {reason}. Try another data.image_size"
             ) from None
         self.body.train(training)
         if len(shape) != 2 or shape[1] not in NUM_CLASSES:
             raise ValueError(
-                f"a network must have 2 outputs (NORMAL, PNEUMONIA) or 3 (NORMAL, bacteria, virus) "
-                f"for an image; this one gives {shape} for 2 images. Its number of classes is an "
-                "argument of its constructor, such as model.num_classes=2"
+                "a network must have 2 outputs (NORMAL, PNEUMONIA) or 3 (NORMAL, bacteria, virus) "
+                f"per image; got {shape} for 2 images. Its constructor has an argument for it, "
+                "such as model.num_classes=2"
             )
         return int(shape[1])
 
@@ -159,28 +162,22 @@ def build(
     Args:
         model: with _target_, the arguments of its constructor, and OWN_KEYS.
         image_size: S, pixels.
-        make: makes the object that a mapping with _target_ stands for.
+        make: instantiates a mapping with _target_.
 
     Raises:
-        ValueError: it is no network, or cannot answer the contract.
+        ValueError: the object is not a network, or does not meet the contract.
     """
-    made = make({key: value for key, value in model.items() if key not in OWN_KEYS})
-    if not isinstance(made, nn.Module):
+    network = make({key: value for key, value in model.items() if key not in OWN_KEYS})
+    if not isinstance(network, nn.Module):
         raise ValueError(
-            f"model._target_ must make a torch.nn.Module; {model.get('_target_')} makes "
-            f"{type(made).__name__}"
+            f"model._target_ must be a torch.nn.Module; {model.get('_target_')} returns "
+            f"{type(network).__name__}"
         )
-    if not isinstance(made, Network):
-        made = Wrapped(
-            made,
-            image_size=image_size,
-            channels=model.get("channels"),
-            heatmap_layer=model.get("heatmap_layer"),
-        )
-    elif isinstance(made, Wrapped):
-        made.draw(model.get("heatmap_layer"))
-    network: Network = made.to(memory_format=torch.channels_last)
-    return network
+    if not isinstance(network, Network):
+        network = Wrapped(network, image_size=image_size, channels=model.get("channels"))
+    if isinstance(network, Wrapped):
+        network.draw(model.get("heatmap_layer"))
+    return cast(Network, network.to(memory_format=torch.channels_last))
 
 
 def _first_channels(body: nn.Module) -> int:

@@ -7,30 +7,29 @@ from torchvision.models.vision_transformer import Encoder
 def blocks(body: nn.Module) -> dict[str, nn.Module]:
     """Returns the parts of a network that have weights, by name, from the images on.
 
-    They are its modules, or where one is a sequence or a list the modules in that; of torchvision's
-    vision transformers each layer of the encoder.
+    Parts are its modules, or the modules within a sequence, a list or the encoder of a vision
+    transformer of torchvision.
 
     >>> list(blocks(nn.Sequential(nn.Conv2d(1, 2, 3), nn.ReLU(), nn.Sequential(nn.Linear(2, 2)))))
     ['0', '2.0']
     """
-    found: dict[str, nn.Module] = {}
+    parts: dict[str, nn.Module] = {}
     for name, child in body.named_children():
         if isinstance(child, Encoder):
-            found |= {f"{name}.{part}": module for part, module in blocks(child).items()}
-            continue
-        within = isinstance(child, nn.Sequential | nn.ModuleList)
-        parts = child.named_children() if within else [("", child)]
-        found |= {f"{name}.{part}".rstrip("."): module for part, module in parts}
-    return {
-        name: module for name, module in found.items() if any(True for _ in module.parameters())
-    }
+            inner = blocks(child)
+        elif isinstance(child, nn.Sequential | nn.ModuleList):
+            inner = dict(child.named_children())
+        else:
+            inner = {"": child}
+        parts |= {f"{name}.{part}".rstrip("."): module for part, module in inner.items()}
+    return {name: module for name, module in parts.items() if list(module.parameters())}
 
 
 def head(body: nn.Module) -> str:
-    """Returns the name of the last dense layer, or of the last convolution where there is none.
+    """Returns the name of the last dense layer, or of the last convolution if there is none.
 
     Raises:
-        ValueError: there is neither.
+        ValueError: the network has neither.
     """
     for kind in (nn.Linear, nn.Conv2d):
         if layers := [name for name, module in body.named_modules() if isinstance(module, kind)]:
@@ -43,20 +42,19 @@ def groups(
 ) -> list[tuple[float, list[nn.Parameter]]]:
     """Returns all parameters of ``module`` by depth, the last block first, each with its share.
 
-    A block without a convolution or dense layer belongs to the one before it. What is in no block,
-    such as a transformer's positions, has the share of the first.
+    A block without a convolution or dense layer belongs to the block before it. Parameters outside
+    all blocks, such as a transformer's positions, have the share of the first.
 
     Args:
-        module: with the network in it.
-        body: of which blocks are made.
+        module: contains the network.
+        body: the network, split into blocks.
         decay: share of the learning rate from a block to the one before it, above 0, up to 1.
     """
     by_depth: list[list[nn.Parameter]] = []
     for block in blocks(body).values():
-        if not by_depth or any(isinstance(one, nn.Conv2d | nn.Linear) for one in block.modules()):
+        if not by_depth or any(isinstance(m, nn.Conv2d | nn.Linear) for m in block.modules()):
             by_depth.append([])
         by_depth[-1] += block.parameters()
-    known = {id(one) for depth in by_depth for one in depth}
-    others = [one for one in module.parameters() if id(one) not in known]
-    by_depth[0] = others + by_depth[0]
-    return [(decay**number, depth) for number, depth in enumerate(reversed(by_depth))]
+    inside = {parameter for parameters in by_depth for parameter in parameters}
+    by_depth[0] = [p for p in module.parameters() if p not in inside] + by_depth[0]
+    return [(decay**depth, group) for depth, group in enumerate(reversed(by_depth))]

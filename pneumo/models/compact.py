@@ -1,4 +1,4 @@
-"""A residual network of 113,234 parameters for a CPU: few channels where the image is large."""
+"""A residual network of 113,234 parameters for a CPU: few channels at high resolution."""
 
 from collections.abc import Sequence
 
@@ -9,19 +9,18 @@ class Compact(nn.Module):
     """3 x 3 convolutions with batch normalisation, residual sums and global average pooling.
 
     The first convolution has stride 2 and a max-pool after it, so that all others work on at most a
-    sixteenth of the pixels: at 128 px an image takes 18.9 M multiply-adds, the paper's tiny takes
-    83.3 M at 256 px. Global average pooling makes it free of the input's size, and of where in the
-    image something lies.
+    sixteenth of the pixels: 18.9 M multiply-adds at 128 px; the paper's tiny has 83.3 M at 256 px.
+    With global average pooling any size of input works, and positions in the image do not count.
 
     Input: (B, 1, S, S) standardised grey values. Output: (B, num_classes) logits.
 
     Args:
         stem: channels of the first convolution.
-        widths: of each stage the channels of its convolutions; a max-pool lies between two stages.
+        widths: channels of the convolutions of each stage; a max-pool lies between two stages.
         dropout: probability of dropping one of the features before the dense layer.
         num_classes: 2 (NORMAL, PNEUMONIA) or 3 (NORMAL, bacteria, virus).
         per_image: standardises each image by its own mean and deviation, so that brightness and
-            contrast of the whole image say nothing.
+            contrast of the whole image have no effect.
 
     Attributes:
         heatmap_method: the one with the largest deletion gap on test images (docs/heatmaps.md).
@@ -55,7 +54,7 @@ class Compact(nn.Module):
 
     @property
     def heatmap_layer(self) -> nn.Module:
-        """The last stage with its normalisation and residual sum, for Grad-CAM and LayerCAM."""
+        """Returns the last stage with its residual sum, for Grad-CAM and LayerCAM."""
         return self.layers[-1]
 
     def forward(self, x: Tensor) -> Tensor:
@@ -68,7 +67,7 @@ class Compact(nn.Module):
 
 
 class Convolution(nn.Module):
-    """A convolution, batch normalisation and ReLU; the input is added where the widths agree."""
+    """A convolution, batch normalisation and ReLU; the input is added if the widths agree."""
 
     def __init__(self, num_in: int, num_out: int, *, stride: int = 1):
         super().__init__()
@@ -78,6 +77,6 @@ class Convolution(nn.Module):
         self.residual = stride == 1 and num_in == num_out
 
     def forward(self, x: Tensor) -> Tensor:
-        """(B, C, H, W) to (B, C', H, W), or less of each side with a stride."""
+        """(B, C, H, W) to (B, C', H, W), or smaller sides with a stride."""
         y: Tensor = self.relu(self.norm(self.convolution(x)))
         return x + y if self.residual else y

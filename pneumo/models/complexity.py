@@ -1,4 +1,4 @@
-"""How large a network is: its parameters, and the multiply-adds of one image."""
+"""The size of a network: its parameters, and the multiply-adds of one image."""
 
 import torch
 from torch import nn
@@ -9,7 +9,7 @@ from pneumo.models.views import ONE_VIEW, Views
 
 
 def num_parameters(network: nn.Module, *, running_statistics: bool = False) -> int:
-    """Trainable numbers; with ``running_statistics`` also those of the normalisation, as Keras."""
+    """Returns the number of trainable weights; Keras also counts ``running_statistics``."""
     count = sum(parameter.numel() for parameter in network.parameters())
     if running_statistics:
         norms = [m for m in network.modules() if isinstance(m, nn.BatchNorm2d)]
@@ -20,12 +20,12 @@ def num_parameters(network: nn.Module, *, running_statistics: bool = False) -> i
 def multiply_adds(network: nn.Module, *, image_size: int, views: Views = ONE_VIEW) -> int:
     """Returns the multiply-adds of all views of an image, in evaluation mode.
 
-    By torch's FlopCounterMode, which counts convolutions, matrix products and attention, two
-    operations for each multiply-add; not biases, normalisation, pooling and activations.
+    By torch's FlopCounterMode, which counts two operations per multiply-add of convolutions,
+    matrix products and attention; biases, normalisation, pooling and activations do not count.
     """
     training = network.training
     device = next(network.parameters()).device
-    # as two matrix products: the counter does not know the CPU's own form of attention
+    # as two matrix products: the counter lacks the CPU's own form of attention
     attention = sdpa_kernel(SDPBackend.MATH)
     with torch.no_grad(), attention, FlopCounterMode(display=False) as counter:
         views.logits(network.eval(), torch.zeros(1, 1, image_size, image_size, device=device))

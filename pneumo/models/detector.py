@@ -1,4 +1,4 @@
-"""RetinaNet and Mask R-CNN of torchvision, for grey images and with smaller backbones."""
+"""RetinaNet and Mask R-CNN of torchvision, with smaller backbones and for grey images."""
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -18,7 +18,8 @@ from torchvision.models.detection.retinanet import RetinaNetHead
 from torchvision.models.detection.rpn import RPNHead
 from torchvision.ops.feature_pyramid_network import LastLevelMaxPool, LastLevelP6P7
 
-from pneumo.models.library import existing, load_pretrained, make_grey
+from pneumo.models.base import COLOUR
+from pneumo.models.library import load_pretrained
 
 BACKBONES: dict[str, tuple[dict[str, int], bool]] = {
     # stages that halve the image 2 to 5 times: layer and channels; whether `features` holds them
@@ -29,13 +30,14 @@ BACKBONES: dict[str, tuple[dict[str, int], bool]] = {
 FULL_WIDTH = 256  # channels of torchvision's pyramids and heads
 NUM_CLASSES = 2  # background and opacity, as torchvision counts them
 OPACITY = 1
+RESIZING = ("min_size", "max_size")  # torchvision's options for it; images are not resized
 
 
 class Detector(nn.Module):
-    """Boxes with scores for grey images.
+    """Boxes with scores for grey images, which are repeated to three channels.
 
     With backbone=resnet50 and width=256 it is torchvision's retinanet_resnet50_fpn_v2 or
-    maskrcnn_resnet50_fpn_v2, but for a first convolution of one channel. Images are not resized.
+    maskrcnn_resnet50_fpn_v2. Images are not resized.
 
     Args:
         architecture: retinanet (Lin et al., arXiv 1708.02002) or maskrcnn (He et al., 1703.06870).
@@ -47,11 +49,11 @@ class Detector(nn.Module):
 
     Attributes:
         num_classes: 2, as of a classifier: an image has an opacity or not.
-        mean: that images are standardised by, grey values from 0 to 255; and std.
+        mean, std: averages over the colours that images are standardised by, in grey values.
 
     Raises:
-        ValueError: there is no such architecture, backbone or option, an option is out of its
-            range, or the weights cannot be had.
+        ValueError: unknown architecture, backbone or option, an option out of its range, or
+            weights that are missing or do not fit.
     """
 
     num_classes = 2
@@ -67,61 +69,67 @@ class Detector(nn.Module):
         options: Mapping[str, Any] | None = None,
     ):
         super().__init__()
-        for name, value, known in (
+        for name, value, choices in (
             ("architecture", architecture, ARCHITECTURES),
             ("backbone", backbone, BACKBONES),
         ):
-            if value not in known:
-                raise ValueError(f"model.{name} must be one of {', '.join(known)}; got {value!r}")
-        _check_options(options or {}, architecture=architecture)
-        mean, std, make_pyramid = _backbone(backbone, pretrained)
-        self.body = ARCHITECTURES[architecture](
-            make_pyramid,
-            width,
-            min_size=image_size,
-            max_size=image_size,
-            image_mean=[mean],
-            image_std=[std],
-            **(options or {}),
-        )
-        self.mean, self.std = 255 * mean, 255 * std  # grey values, as a classifier has them
+            if value not in choices:
+                raise ValueError(f"model.{name} must be one of {', '.join(choices)}; got {value!r}")
+        options = options or {}
+        network, build = ARCHITECTURES[architecture]
+        _check_options(options, network)
+        body = models.get_model(backbone, weights=None)
+        load_pretrained(body, backbone, pretrained)
+        preset = models.get_model_weights(backbone).DEFAULT.transforms()
+        parts = build(partial(_pyramid, body, backbone, width), width)
+        try:
+            self.body: nn.Module = network(
+                **parts,
+                num_classes=None if "box_predictor" in parts else NUM_CLASSES,
+                **dict.fromkeys(RESIZING, image_size),
+                image_mean=preset.mean,
+                image_std=preset.std,
+                **options,
+            )
+        except (AssertionError, RuntimeError) as error:  # options that exclude each other
+            raise ValueError(f"model.options must fit together: {error}; got {options}") from None
+        self.mean, self.std = (255 * sum(values) / 3 for values in (preset.mean, preset.std))
         self.with_masks = architecture == "maskrcnn"
 
     def forward(self, x: Tensor) -> list[dict[str, Tensor]]:
-        """(B, 1, S, S) grey values, 0 to 255, to the boxes of each image, surest first.
+        """(B, 1, S, S) grey values, 0 to 255, to the boxes of each image, highest score first.
 
-        Of each image boxes (N, 4) float32 in pixels of S, and scores (N,) in [0, 1]. In evaluation
+        For each image boxes (N, 4) float32 in pixels of S, and scores (N,) in [0, 1]. In evaluation
         mode only.
         """
         assert not self.training
-        found = self.body([image / 255 for image in x.float()])
-        there = [(one["boxes"][:, :2] < one["boxes"][:, 2:]).all(1) for one in found]
+        predicted = self.body(_images(x))
+        has_area = [(image["boxes"][:, :2] < image["boxes"][:, 2:]).all(1) for image in predicted]
         return [
-            {key: one[key][has_area] for key in ("boxes", "scores")}
-            for one, has_area in zip(found, there, strict=True)
+            {key: image[key][kept] for key in ("boxes", "scores")}
+            for image, kept in zip(predicted, has_area, strict=True)
         ]
 
     def losses(self, x: Tensor, boxes: Sequence[Tensor]) -> dict[str, Tensor]:
-        """Returns torchvision's losses, loss_… each, means over the batch; their sum is trained.
+        """Returns torchvision's losses, loss_… each, means over the batch, to be summed.
 
-        In evaluation mode they are those of the running statistics, and draw the same random
-        proposals each time.
+        In evaluation mode they use the running statistics, and draw the same random proposals each
+        time.
 
         Args:
             x: (B, 1, S, S) grey values, 0 to 255.
-            boxes: of each image (N, 4) in pixels of S. Mask R-CNN learns masks, too, and there are
-                none: it gets the filled boxes.
+            boxes: of each image (N, 4) in pixels of S. Mask R-CNN is trained on the filled boxes as
+                masks, since the data have none.
         """
-        targets = [self._target(one.float(), x.shape[-1]) for one in boxes]
-        images = [image / 255 for image in x.float()]
+        targets = [self._target(image_boxes.float(), x.shape[-1]) for image_boxes in boxes]
         if self.training:
-            found = self.body(images, targets)
+            losses = self.body(_images(x), targets)
         else:
-            used = [x.device] if x.is_cuda else []
-            with _losses_of_evaluation(self.body), torch.random.fork_rng(used):
+            devices = [x.device] if x.is_cuda else []
+            with _losses_of_evaluation(self.body), torch.random.fork_rng(devices):
                 torch.manual_seed(0)
-                found = self.body(images, targets)
-        return {f"loss_{name.removeprefix('loss_')}": value for name, value in found.items()}
+                losses = self.body(_images(x), targets)
+        return {f"loss_{name.removeprefix('loss_')}": value for name, value in losses.items()}
 
     def _target(self, boxes: Tensor, size: int) -> dict[str, Tensor]:
         labels = torch.full((len(boxes),), OPACITY, dtype=torch.int64, device=boxes.device)
@@ -140,9 +148,13 @@ def filled(boxes: Tensor, *, size: int) -> Tensor:
     return (down[:, :, None] & across[:, None, :]).to(torch.uint8)
 
 
+def _images(x: Tensor) -> list[Tensor]:
+    return list((x.float() / 255).expand(-1, COLOUR, -1, -1))
+
+
 @contextmanager
 def _losses_of_evaluation(body: nn.Module) -> Iterator[None]:
-    """Makes torchvision's detector give losses, its normalisation left in evaluation mode."""
+    """Makes torchvision's detector return losses with its normalisation in evaluation mode."""
     norms = [m for m in body.modules() if isinstance(m, nn.modules.batchnorm._BatchNorm)]
     body.train()
     for norm in norms:
@@ -153,121 +165,82 @@ def _losses_of_evaluation(body: nn.Module) -> Iterator[None]:
         body.eval()
 
 
+def _pyramid(
+    body: nn.Module,
+    backbone: str,
+    width: int,
+    *,
+    first: int,
+    extra: Callable[[int], nn.Module],
+    norm_layer: Callable[..., nn.Module] | None = None,
+) -> BackboneWithFPN:
+    """Returns the stages that halve the image ``first`` to 5 times, and ``extra`` after those."""
+    stages, in_features = BACKBONES[backbone]
+    channels = dict(list(stages.items())[first - 2 :])
+    return BackboneWithFPN(
+        body.features if in_features else body,
+        {layer: str(number) for number, layer in enumerate(channels)},
+        list(channels.values()),
+        width,
+        extra_blocks=extra(list(channels.values())[-1]),
+        norm_layer=norm_layer,
+    )
+
+
+def _check_options(options: Mapping[str, Any], network: Callable[..., nn.Module]) -> None:
+    """Raises ValueError for an option that torchvision ignores, or accepts out of its range.
+
+    Counts are whole numbers from 1, shares lie in [0, 1].
+    """
+    defaults = {
+        a.name: a.default
+        for a in signature(network).parameters.values()
+        if type(a.default) in (int, float) and a.name not in RESIZING
+    }
+    for name, value in options.items():
+        if name not in defaults:
+            raise ValueError(f"model.options must be of {', '.join(defaults)}; got {name!r}")
+        is_count = isinstance(defaults[name], int)
+        rule = "a whole number, at least 1" if is_count else "a number from 0 to 1"
+        is_valid = type(value) is int and value >= 1 if is_count else type(value) in (int, float)
+        if not is_valid or (not is_count and not 0 <= value <= 1):
+            raise ValueError(f"model.options.{name} must be {rule}; got {value!r}")
+
+
 Pyramid = Callable[..., BackboneWithFPN]
 
 
-def _backbone(name: str, pretrained: bool | str) -> tuple[float, float, Pyramid]:
-    """Returns mean and deviation of its grey values in [0, 1], and what makes its pyramid."""
-    if isinstance(pretrained, str):
-        pretrained = existing(pretrained)
-    body = models.get_model(name, weights=None)
-    load_pretrained(body, name, pretrained)
-    described = models.get_model_weights(name).DEFAULT.transforms()
-    make_grey(body, mean=described.mean, std=described.std)
-    stages, in_features = BACKBONES[name]
-
-    def make_pyramid(
-        width: int,
-        *,
-        first: int,
-        extra: Callable[[int], nn.Module],
-        norm_layer: Callable[..., nn.Module] | None = None,
-    ) -> BackboneWithFPN:
-        """The stages that halve the image ``first`` to 5 times, and ``extra`` after the last."""
-        used = dict(list(stages.items())[first - 2 :])
-        return BackboneWithFPN(
-            body.features if in_features else body,
-            {layer: str(number) for number, layer in enumerate(used)},
-            list(used.values()),
-            width,
-            extra_blocks=extra(list(used.values())[-1]),
-            norm_layer=norm_layer,
-        )
-
-    return sum(described.mean) / 3, sum(described.std) / 3, make_pyramid
-
-
-def _check_options(options: Mapping[str, Any], *, architecture: str) -> None:
-    """Raises ValueError for an option that torchvision lacks, or would fail at in a run."""
-    usual = _options(architecture)
-    for name, value in options.items():
-        if name not in usual:
-            raise ValueError(
-                f"model.options must be of {', '.join(usual)} with {architecture}; got {name!r}"
-            )
-        counts = isinstance(usual[name], int)
-        kept = isinstance(value, int if counts else int | float) and not isinstance(value, bool)
-        if not kept or not (value >= 1 if counts else 0 <= value <= 1):
-            says = "a whole number, at least 1" if counts else "a number from 0 to 1"
-            raise ValueError(f"model.options.{name} must be {says}; got {value!r}")
-    used = {**usual, **options}
-    for name in used:
-        other = name.replace("fg_iou_thresh", "bg_iou_thresh")
-        if used[name] < used[other]:
-            raise ValueError(
-                f"model.options.{name} must be at least {other}; got {used[name]} and {used[other]}"
-            )
-
-
-def _options(architecture: str) -> dict[str, float]:
-    """Returns the numbers that torchvision's class takes, counts as int, shares as float.
-
-    It ignores what it does not know.
-    """
-    made: Callable[..., nn.Module] = {
-        "retinanet": detection.RetinaNet,
-        "maskrcnn": detection.MaskRCNN,
-    }[architecture]
-    arguments = signature(made).parameters.values()
-    sizes = {"min_size", "max_size"}  # of images, which are not resized
-    return {
-        a.name: a.default
-        for a in arguments
-        if type(a.default) in (int, float) and a.name not in sizes
-    }
-
-
-def _retinanet(make_pyramid: Pyramid, width: int, **options: Any) -> nn.Module:
-    """As torchvision.models.detection.retinanet_resnet50_fpn_v2 makes it."""
-    pyramid = make_pyramid(width, first=3, extra=lambda channels: LastLevelP6P7(channels, width))
+def _retinanet(pyramid: Pyramid, width: int) -> dict[str, Any]:
+    """Returns the parts of torchvision.models.detection.retinanet_resnet50_fpn_v2."""
     sizes = [32, 64, 128, 256, 512]
     anchors = AnchorGenerator(
         tuple((s, int(s * 2 ** (1 / 3)), int(s * 2 ** (2 / 3))) for s in sizes),
         ((0.5, 1.0, 2.0),) * len(sizes),
     )
     norm = partial(nn.GroupNorm, 32)
-    per_place = anchors.num_anchors_per_location()[0]
-    head = RetinaNetHead(width, per_place, NUM_CLASSES, norm_layer=norm)
+    head = RetinaNetHead(width, anchors.num_anchors_per_location()[0], NUM_CLASSES, norm_layer=norm)
     head.regression_head._loss_type = "giou"
-    network: nn.Module = detection.RetinaNet(
-        pyramid, NUM_CLASSES, anchor_generator=anchors, head=head, **options
-    )
-    return network
+    backbone = pyramid(first=3, extra=lambda channels: LastLevelP6P7(channels, width))
+    return {"backbone": backbone, "anchor_generator": anchors, "head": head}
 
 
-def _maskrcnn(make_pyramid: Pyramid, width: int, **options: Any) -> nn.Module:
-    """As torchvision.models.detection.maskrcnn_resnet50_fpn_v2 makes it."""
-    norm = nn.BatchNorm2d
-    pyramid = make_pyramid(
-        width, first=2, extra=lambda channels: LastLevelMaxPool(), norm_layer=norm
-    )
+def _maskrcnn(pyramid: Pyramid, width: int) -> dict[str, Any]:
+    """Returns the parts of torchvision.models.detection.maskrcnn_resnet50_fpn_v2."""
+    norm, convolutions = nn.BatchNorm2d, [width] * 4
     anchors = AnchorGenerator(((32,), (64,), (128,), (256,), (512,)), ((0.5, 1.0, 2.0),) * 5)
     per_place = anchors.num_anchors_per_location()[0]
-    convolutions = [width] * 4
-    network: nn.Module = detection.MaskRCNN(
-        pyramid,
-        rpn_anchor_generator=anchors,
-        rpn_head=RPNHead(width, per_place, conv_depth=2),
-        box_head=FastRCNNConvFCHead((width, 7, 7), convolutions, [4 * width], norm_layer=norm),
-        box_predictor=detection.faster_rcnn.FastRCNNPredictor(4 * width, NUM_CLASSES),
-        mask_head=MaskRCNNHeads(width, convolutions, 1, norm_layer=norm),
-        mask_predictor=detection.mask_rcnn.MaskRCNNPredictor(width, width, NUM_CLASSES),
-        **options,
-    )
-    return network
+    return {
+        "backbone": pyramid(first=2, extra=lambda _: LastLevelMaxPool(), norm_layer=norm),
+        "rpn_anchor_generator": anchors,
+        "rpn_head": RPNHead(width, per_place, conv_depth=2),
+        "box_head": FastRCNNConvFCHead((width, 7, 7), convolutions, [4 * width], norm_layer=norm),
+        "box_predictor": detection.faster_rcnn.FastRCNNPredictor(4 * width, NUM_CLASSES),
+        "mask_head": MaskRCNNHeads(width, convolutions, 1, norm_layer=norm),
+        "mask_predictor": detection.mask_rcnn.MaskRCNNPredictor(width, width, NUM_CLASSES),
+    }
 
 
-ARCHITECTURES: dict[str, Callable[..., nn.Module]] = {
-    "retinanet": _retinanet,
-    "maskrcnn": _maskrcnn,
+ARCHITECTURES: dict[str, tuple[Callable[..., nn.Module], Callable[..., dict[str, Any]]]] = {
+    "retinanet": (detection.RetinaNet, _retinanet),
+    "maskrcnn": (detection.MaskRCNN, _maskrcnn),
 }

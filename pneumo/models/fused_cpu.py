@@ -1,4 +1,4 @@
-"""What a level computes, in the form that is fastest on a CPU: the same function, fewer passes."""
+"""A level of the encoder in the form that is fastest on a CPU: same function, fewer passes."""
 
 import ctypes
 import sys
@@ -15,9 +15,9 @@ aten = torch.ops.aten
 class Pooled(torch.autograd.Function):
     """ReLU(max-pool(convolution(ReLU(convolution(x))))), with 3 x 3 filters, for training.
 
-    Two things make it faster than autograd over the same steps:
-    - a bias's gradient is a sum of its own; inside the convolution's it takes four times as long;
-    - the output of the second convolution is not kept, which autograd does for its shape alone.
+    It is faster than autograd over the same steps for two reasons: the gradient of a bias is a sum
+    of its own, which takes four times as long inside the convolution's; and the output of the
+    second convolution is not kept, which autograd does for its shape alone.
     """
 
     @staticmethod
@@ -40,10 +40,11 @@ class Pooled(torch.autograd.Function):
     @staticmethod
     @once_differentiable
     def backward(ctx: Any, grad: Tensor) -> tuple[Tensor | None, ...]:
-        """The gradients of forward's arguments."""
+        """Returns the gradients of forward's arguments."""
         x, weight1, bias1, weight2, out, hidden, index = ctx.saved_tensors
         grad = aten.threshold_backward(grad, out, 0)
-        like = empty(x, len(x), len(weight2), *x.shape[2:])  # only its shape is read
+        shape = len(x), len(weight2), *x.shape[2:]
+        like = torch.empty(shape, dtype=x.dtype, memory_format=torch.channels_last)  # its shape
         full = aten.max_pool2d_with_indices_backward(
             grad, like, [2, 2], [2, 2], [0, 0], [1, 1], False, index
         )
@@ -51,37 +52,27 @@ class Pooled(torch.autograd.Function):
         aten.threshold_backward.grad_input(inner, hidden, 0, grad_input=inner)
         for_input = ctx.needs_input_grad[0]
         outer, grad_weight1 = convolution_backward(inner, x, weight1, for_input=for_input)
-        grad_bias1 = None if bias1 is None else channel_sum(inner)
+        grad_bias1 = None if bias1 is None else inner.sum((0, 2, 3))
         grad_x = outer if for_input else None
-        return grad_x, grad_weight1, grad_bias1, grad_weight2, channel_sum(grad)
+        return grad_x, grad_weight1, grad_bias1, grad_weight2, grad.sum((0, 2, 3))
 
 
 def convolution_backward(
     grad: Tensor, x: Tensor, weight: Tensor, *, for_input: bool = True
 ) -> tuple[Tensor, Tensor]:
-    """Returns the gradients of a 3 x 3 convolution's input (where asked for) and weight."""
+    """Returns the gradients of a 3 x 3 convolution's input (if required) and weight."""
     outer, inner, _ = aten.convolution_backward(
         grad, x, weight, None, [1, 1], [1, 1], [1, 1], False, [0, 0], 1, [for_input, True, False]
     )
     return outer, inner
 
 
-def empty(like: Tensor, *shape: int) -> Tensor:
-    """A channels-last tensor of any content."""
-    return torch.empty(shape, dtype=like.dtype, memory_format=torch.channels_last)
-
-
-def channel_sum(x: Tensor) -> Tensor:
-    """(B, C, H, W) to (C,)."""
-    return x.sum((0, 2, 3))
-
-
 def keep_memory() -> None:
-    """Lets this process keep the memory that it frees, where the C library is glibc.
+    """Makes this process keep the memory that it frees, if the C library is glibc.
 
-    A step takes and frees the same hundreds of megabytes as the one before. By default glibc
-    hands pieces that large back to the kernel, which must find and clear 10,000 pages for the
-    next step: a tenth of its time.
+    Each step allocates and frees the same hundreds of megabytes. By default glibc returns pieces
+    that large to the kernel, which must find and clear 10,000 pages for the next step: a tenth of
+    its time.
     """
     if sys.platform == "linux" and hasattr(ctypes.CDLL(None), "mallopt"):
         mallopt = ctypes.CDLL(None).mallopt

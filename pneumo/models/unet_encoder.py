@@ -14,17 +14,17 @@ from pneumo.models.base import Network
 LEVEL_DROPOUT = (0.0, 0.0, 0.10, 0.15, 0.20)  # paper, section II
 DENSE_DROPOUT = 0.25  # paper, section II
 
-# a context in which a GPU does not round the convolutions' inputs to 10 bits
+# a context in which a GPU does not round the inputs of convolutions to 10 bits
 without_tf32 = partial(torch.backends.cudnn.flags, enabled=True, allow_tf32=False)
 
 
 def num_filters(level: int, *, f: int, d: int) -> int:
-    """Filters of a level, N(l) = f · 2^(l/d), rounded up.
+    """Returns the filters of a level, N(l) = f · 2^(l/d), rounded up.
 
-    The paper does not say how it rounds; up, with batch normalisation and a third class, gives
+    The paper does not report its rounding; up, with batch normalisation and a third class, gives
     its 115,407 parameters exactly.
     """
-    # 2^(3/3) comes out as 2.0000000000000004 on some machines, which must not round up to one more
+    # 2^(3/3) is 2.0000000000000004 on some machines, which must not be rounded up to one more
     return math.ceil(round(f * 2 ** (level / d), 9))
 
 
@@ -50,14 +50,12 @@ class Level(nn.Module):
     def forward(self, x: Tensor, *, first_weight: Tensor | None = None) -> Tensor:
         """(B, C, S, S) to (B, C', S/2, S/2).
 
-        ``first_weight`` takes the place of the first convolution's weight and bias.
+        ``first_weight`` replaces the first convolution's weight and bias.
         """
         if trains_on_cpu(self, x):
             first, second = self.convolutions[0], self.convolutions[2]
-            weight, bias = (
-                (first.weight, first.bias) if first_weight is None else (first_weight, None)
-            )
-            x = fused_cpu.Pooled.apply(x, weight, bias, second.weight, second.bias)
+            weight = (first.weight, first.bias) if first_weight is None else (first_weight, None)
+            x = fused_cpu.Pooled.apply(x, *weight, second.weight, second.bias)
         else:
             x = self.convolutions(x)
         return cast(Tensor, self.dropout(self.norm(x)))
@@ -66,15 +64,15 @@ class Level(nn.Module):
 class Encoder(Network):
     """The classifier of the paper.
 
-    Input: (B, 1, S, S) grey values, any float range; ``mean`` and ``std`` (statistics of the train
-    part, kept in the checkpoint) standardise them. Output: (B, num_classes) float32 logits.
+    Input: (B, 1, S, S) grey values, any float range; ``mean`` and ``std`` standardise them. Output:
+    (B, num_classes) float32 logits.
 
     Args:
         f: filters of level 0.
         d: divider of the exponent; the filters double every ``d`` levels.
         c: units of the first dense layer.
         num_classes: 2 (NORMAL, PNEUMONIA) or 3 (NORMAL, bacteria, virus).
-        batch_norm: normalise the input and the output of each level's pooling.
+        batch_norm: normalises the input and the output of each level's pooling.
         image_size: side of the input in pixels; a multiple of 32.
         level_dropout: probability of dropping a channel, for each level.
         dense_dropout: probability of dropping a unit of the first dense layer.
@@ -111,7 +109,7 @@ class Encoder(Network):
 
     @property
     def heatmap_layer(self) -> nn.Module:
-        """The last level's convolutions with their pooling, see Network."""
+        """Returns the last level's convolutions with their pooling, see Network."""
         return cast(Level, self.levels[-1]).convolutions
 
     def features(self, x: Tensor) -> Tensor:
@@ -127,12 +125,12 @@ class Encoder(Network):
         return torch.relu(self.dense(x.flatten(1)))
 
     def _normalised(self, x: Tensor, norm: nn.BatchNorm2d) -> tuple[Tensor, Tensor]:
-        """Returns the normalised input beside a channel of ones, and the weight that takes both.
+        """Returns the normalised input beside a channel of ones, and a weight for both channels.
 
         The scale and shift of the input's normalisation, and the bias of the convolution that
-        follows, become a part of its weight, on the ones: zeros around the image then mean what
-        they mean in the plain form. So no gradient of the input is needed, the most expensive
-        one of the first convolution.
+        follows, become part of its weight on the ones, so that zeros around the image have the same
+        effect as in the plain form. No gradient of the input is needed, the most expensive one of
+        the first convolution.
         """
         count = x.numel()
         centred = x - x.mean()
@@ -161,7 +159,7 @@ class Encoder(Network):
 
 
 def check_arguments(f: int, d: int, c: int, classes: int, image_size: int, levels: int) -> None:
-    """Raises ValueError where no network can be built from the numbers."""
+    """Raises ValueError if no network can be built from the numbers."""
     for name, value in (("f", f), ("d", d), ("c", c)):
         if value < 1:
             raise ValueError(f"model.{name} must be at least 1; got {value}")
@@ -173,13 +171,13 @@ def check_arguments(f: int, d: int, c: int, classes: int, image_size: int, level
 
 
 def trains_on_cpu(module: nn.Module, x: Tensor) -> bool:
-    """Whether the forms of `fused_cpu` serve: without autocast, another device or an export."""
+    """Returns whether `fused_cpu` applies: not with autocast, another device or an export."""
     on_cpu = x.device.type == "cpu" and not torch.is_autocast_enabled("cpu")
     return module.training and on_cpu and torch.is_grad_enabled()
 
 
 def initialise(module: nn.Module) -> None:
-    """Xavier's normal initialisation, biases at zero (paper, section II; reference 13)."""
+    """Initialises by Xavier's normal rule, biases at 0 (paper, section II; reference 13)."""
     if isinstance(module, nn.Conv2d | nn.Linear):
         nn.init.xavier_normal_(module.weight)
         if module.bias is not None:

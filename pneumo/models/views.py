@@ -1,4 +1,4 @@
-"""The views of an image that a network's answer is the mean over."""
+"""Views of an image at test time: logits, features and maps are means over them."""
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -13,19 +13,19 @@ from pneumo.models.base import Network
 class Views:
     """The image itself and, with ``mirror``, its left-right mirror image.
 
-    Outside training, all logits, features and maps are means over the views. A network sees one
-    view in a forward pass, so each of its layers runs once there.
+    Outside training, logits, features and maps are means over the views. A forward pass of the
+    network has one view, so each of its layers runs once.
     """
 
     mirror: bool = False
 
     @property
     def num(self) -> int:
-        """The number of views, each of which costs one forward pass."""
+        """Returns the number of views, each of which costs one forward pass."""
         return 1 + self.mirror
 
     def of(self, images: Tensor) -> list[Tensor]:
-        """(B, 1, S, S) images to their views, each of the same shape, the images first."""
+        """Returns the views of (B, 1, S, S) images, each of the same shape, the images first."""
         return [images, images.flip(-1)][: self.num]
 
     def logits(self, network: nn.Module, images: Tensor) -> Tensor:
@@ -35,17 +35,17 @@ class Views:
     def features_and_logits(self, network: Network, images: Tensor) -> tuple[Tensor, Tensor]:
         """(B, 1, S, S) to (B, F) features and (B, num_classes) logits, both means over the views.
 
-        The mean of the features does not change when the image is mirrored, nor does a distance
-        in them, see pneumo.inference.ood.
+        With ``mirror`` the mirror image has the same mean features, and so the same distances in
+        pneumo.inference.ood.
         """
         features, logits = zip(*map(network.features_and_logits, self.of(images)), strict=True)
         return _mean(features), _mean(logits)
 
     def maps(self, attribute: Callable[[Tensor], Tensor], images: Tensor) -> Tensor:
-        """(B, 1, S, S) to (B, S, S): the mean of the views' maps, each in the images' own pixels.
+        """(B, 1, S, S) to (B, S, S): the mean of the views' maps, in the images' own pixels.
 
         Args:
-            attribute: (B, 1, S, S) of one view to (B, S, S), a value for each of its pixels.
+            attribute: from (B, 1, S, S) of one view to (B, S, S), a value for each pixel.
             images: grey values.
         """
         first, *mirrored = map(attribute, self.of(images))

@@ -7,8 +7,9 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from pneumo.evaluation.intervals import Comparison, corrected_t_test, difference_interval, holm
+from pneumo.evaluation.intervals import difference_interval
 from pneumo.evaluation.paired import DIFFERENCES, Drawn, draw, minus
+from pneumo.evaluation.paired_tests import Comparison, corrected_t_test, holm
 from pneumo.report.assessments import Assessment
 from pneumo.report.groups import Cell, Group
 from pneumo.report.trials import COMPARED, Trial, split_name

@@ -6,9 +6,9 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from pneumo.evaluation.combine import vote_share
-from pneumo.evaluation.metrics import Array, confusion, scores
-from pneumo.evaluation.operating_point import fit_weights
+from pneumo.evaluation.metrics import Array, confusion
+from pneumo.evaluation.operating_point import fit_weights, vote_share
+from pneumo.evaluation.scores import scores
 from pneumo.report.groups import Cell, Group
 from pneumo.report.trials import Predictions, Trial, number, split_name
 

@@ -5,6 +5,8 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from pneumo.data.base import KERMANY_LICENCE
+from pneumo.evaluation.scores import CLINICAL
+from pneumo.evaluation.scores import SCORES as ALL_SCORES
 from pneumo.labels import PNEUMONIA
 from pneumo.report.checklists import MARK, shares
 from pneumo.report.templates import Markdown, markdown_template
@@ -18,20 +20,16 @@ PREPARATION = {
 LEARNT = 0.6  # AUROC below which a card warns that the network has learnt nothing
 NOT_BEST = "predictions of single images are kept for the best checkpoint only"
 SCORES = {
-    "accuracy": "accuracy",
-    "AUROC": "auroc",
-    "average precision": "average_precision",
-    "F1 of NORMAL": "f1_normal",
-    "F1 of PNEUMONIA": "f1_pneumonia",
+    ALL_SCORES[name].title: name
+    for name in (
+        *("accuracy", "balanced_accuracy", "mcc", "auroc", "average_precision"),
+        *("f1_normal", "f1_pneumonia"),
+    )
 }
 POINT = {"sensitivity": "sensitivity", "specificity": "specificity", "PPV": "ppv", "NPV": "npv"}
-SCORES_OF_WEIGHTS = {
-    "accuracy": "accuracy",
-    "sensitivity": "recall_pneumonia",
-    "specificity": "recall_normal",
-    "F1 of NORMAL": "f1_normal",
-    "AUROC": "auroc",
-}
+SCORES_OF_WEIGHTS = {"accuracy": "accuracy"}
+SCORES_OF_WEIGHTS |= {name: CLINICAL[name] for name in ("sensitivity", "specificity")}
+SCORES_OF_WEIGHTS |= {ALL_SCORES[name].title: name for name in ("f1_normal", "auroc")}
 BENEFIT_AT = (0.05, 0.1, 0.2, 0.3, 0.5)  # of the thresholds in metrics.json
 WHAT = {
     "phantom": "generated images",

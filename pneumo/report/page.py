@@ -6,7 +6,7 @@ from typing import Any
 
 from pneumo.evaluation import published
 from pneumo.evaluation.detection_assessment import MAP_SENTENCE
-from pneumo.evaluation.intervals import FEWEST_PAIRS
+from pneumo.evaluation.paired_tests import FEWEST_PAIRS
 from pneumo.inference.box_overlay import LEGEND
 from pneumo.report import assessments, detection_figures, tables
 from pneumo.report.audit_link import AuditLink

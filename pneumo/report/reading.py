@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from pneumo.evaluation.metrics import SCORES, scores
+from pneumo.evaluation.scores import SCORES, scores
 from pneumo.labels import CLASS_NAMES
 from pneumo.report import assessments
 from pneumo.report.trials import Predictions, Problem, Trial
@@ -108,7 +108,8 @@ def _trial(path: Path, *, name: str, status: Mapping[str, Any]) -> Trial:
         trial = replace(trial, test=test, val=val, ensembles=_ensembles(config))
     except (OSError, ValueError) as error:
         remarks.append(f"no interval and no curve: {_without_folder(error, path)}")
-    if undefined := [s for s in SCORES if np.isnan(trial.score("best", "test", s))]:
+    written = [score for score in SCORES if score in trial.metrics["best"]["test"]]
+    if undefined := [s for s in written if np.isnan(trial.score("best", "test", s))]:
         missing = [c for c in CLASS_NAMES if trial.count("test", c) == 0]
         why = f"the test split has no {' and no '.join(missing)}" if missing else "not a number"
         remarks.append(f"{', '.join(undefined)} undefined ({why}): left out of the summary")

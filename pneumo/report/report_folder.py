@@ -10,7 +10,7 @@ from tqdm import tqdm
 
 from pneumo import atomic
 from pneumo.evaluation.intervals import Interval, score_intervals
-from pneumo.evaluation.metrics import COUNT_SCORES
+from pneumo.evaluation.scores import SCORES
 from pneumo.report import detection, detection_figures, page
 from pneumo.report.audit_link import AuditLink, audit_link
 from pneumo.report.comparisons import compare
@@ -28,7 +28,7 @@ from pneumo.runs.run_folder import not_begun
 
 PAGE = "report.html"
 TABLES = ("runs.csv", "summary.csv", "comparisons.csv", "summary.md")
-WITH_INTERVAL = (*COUNT_SCORES, "auroc")
+WITH_INTERVAL = tuple(name for name in SCORES if name != "average_precision")
 Files = dict[str, str | bytes]
 
 

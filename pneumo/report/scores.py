@@ -1,11 +1,12 @@
 """Every score of every trial as one long table; runs.csv and summary.csv are read off it."""
 
 from collections.abc import Hashable, Iterable, Mapping, Sequence
+from itertools import product
 from typing import TYPE_CHECKING, Any
 
 from pneumo.evaluation import published
 from pneumo.evaluation.intervals import UNKNOWN, Interval
-from pneumo.evaluation.metrics import SCORES
+from pneumo.evaluation.scores import SCORES
 from pneumo.report.groups import Cell, Group, Spread, spread
 from pneumo.report.trials import Problem, Trial, number
 
@@ -46,14 +47,12 @@ def long_table(groups: Sequence[Group], intervals: Intervals) -> "pd.DataFrame":
 
 def _values(cell: Cell, trial: Trial) -> dict[tuple[str, str, str], float]:
     """Every score of a trial by checkpoint, split and name, and its sizes."""
-    parts = [
-        (when, split)
-        for when in ("best", "last")
-        for split in SPLITS
-        if any(other.metrics[when].get(split) for other in cell.trials)
-    ]
-    scores = {(*part, name): trial.score(*part, name) for part in parts for name in WRITTEN}
-    return scores | {("", "", name): size for name, size in sizes_of(trial).items()}
+    values = {}
+    for when, split in product(("best", "last"), SPLITS):
+        written = {key for other in cell.trials for key in other.metrics[when].get(split) or ()}
+        for name in (name for name in WRITTEN if name in written):
+            values[when, split, name] = trial.score(when, split, name)
+    return values | {("", "", name): size for name, size in sizes_of(trial).items()}
 
 
 def sizes_of(trial: Trial) -> dict[str, float]:

@@ -7,17 +7,15 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from pneumo.evaluation.scores import SCORES as ALL_SCORES
 from pneumo.runs.output import spreadsheet_safe
 
-SCORES = {
-    "f1_normal": "F1 of NORMAL",
-    "auroc": "AUROC",
-    "accuracy": "Accuracy",
-    "precision_normal": "Precision of NORMAL",
-    "recall_normal": "Recall of NORMAL",
-    "f1_pneumonia": "F1 of PNEUMONIA",
-    "precision_pneumonia": "Precision of PNEUMONIA",
-    "recall_pneumonia": "Recall of PNEUMONIA",
+SCORES = {  # columns of the summary
+    name: ALL_SCORES[name].heading
+    for name in (
+        *("f1_normal", "auroc", "accuracy", "precision_normal", "recall_normal"),
+        *("f1_pneumonia", "precision_pneumonia", "recall_pneumonia"),
+    )
 }
 TITLES = SCORES | {
     "network": "Network",

@@ -7,13 +7,14 @@ from typing import Any
 import numpy as np
 
 from pneumo import cli
-from pneumo.evaluation.combine import VOTE
+from pneumo.evaluation.operating_point import VOTE
 from pneumo.evaluation.paired import DIFFERENCES
+from pneumo.evaluation.scores import SCORES as ALL_SCORES
 from pneumo.report.table import Row, Table
 from pneumo.report.templates import text_template
 
 WIDTH = 80  # columns
-SCORES = {"auroc": "AUROC", "f1_normal": "F1 NORMAL", "accuracy": "accuracy"}
+SCORES = {name: ALL_SCORES[name].title for name in ("auroc", "f1_normal", "accuracy")}
 AT_POINT = {"auroc": "AUROC", "sensitivity": "sensitivity", "specificity": "specificity"}
 SHOWN = (0.05, 0.1, 0.2, 0.5)  # of the net benefit's thresholds
 

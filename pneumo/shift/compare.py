@@ -7,7 +7,8 @@ from typing import Any, NamedTuple
 import numpy as np
 import pandas as pd
 
-from pneumo.evaluation.intervals import holm, share_interval
+from pneumo.evaluation.intervals import share_interval
+from pneumo.evaluation.paired_tests import holm
 from pneumo.inference import ood
 from pneumo.labels import CLASS_NAMES
 from pneumo.shift import two_sample

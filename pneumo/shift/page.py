@@ -9,6 +9,7 @@ from typing import Any
 from PIL import Image
 
 from pneumo.data import image, reader
+from pneumo.evaluation.scores import SCORES as ALL_SCORES
 from pneumo.report.templates import page_template
 from pneumo.report.wording import DASH, decimal, interval, p_value
 from pneumo.shift import said
@@ -35,12 +36,10 @@ MEASURE_COLUMNS = {
 }
 SCORE_COLUMNS = {"score": "Score", "here": "These images", "own": "The run's test split"}
 SCORES = {
-    "auroc": "AUROC",
+    "auroc": ALL_SCORES["auroc"].heading,
     "sensitivity": "Sensitivity",
     "specificity": "Specificity",
-    "accuracy": "Accuracy, at 0.5",
-    "f1_normal": "F1 of NORMAL, at 0.5",
-}
+} | {name: f"{ALL_SCORES[name].heading}, at 0.5" for name in ("accuracy", "f1_normal")}
 
 
 def html(

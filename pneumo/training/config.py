@@ -12,6 +12,7 @@ from typing import Annotated, Any
 
 from pydantic import BaseModel, ConfigDict, PlainValidator, SkipValidation
 
+from pneumo.evaluation.scores import MONITORED
 from pneumo.training.rules import (
     Rule,
     SectionRule,
@@ -29,27 +30,16 @@ MAX_SEED = 10**14  # torch's seed has 64 bits, and is made of this and the epoch
 MAX_THREADS = 1024  # where the system refuses one of many, torch crashes
 SPLITS = ("train", "val", "test")
 PROFILERS = ("simple", "advanced", "pytorch")  # Lightning's
-SCORES = (  # of each split after each epoch, named as pneumo.training.task does
-    "f1_normal",
-    "f1_pneumonia",
-    "precision_normal",
-    "precision_pneumonia",
-    "recall_normal",
-    "recall_pneumonia",
-    "accuracy",
-    "auroc",
-    "average_precision",
-    "loss",
-)
-BOX_SCORES = ("challenge", "map")  # those that only task=detection has
-LOWER_IS_BETTER = ("loss",)  # of SCORES and BOX_SCORES
+BOX_SCORES = ("challenge", "map")  # those of MONITORED that only task=detection has
+SCORES = tuple(name for name in MONITORED if name not in BOX_SCORES)  # of each split and epoch
 LAST = "last"  # in place of a score: the last epoch is kept, nothing is selected
 TASKS = ("classification", "detection")
 
 
 def direction(monitor: str) -> str:
     """Returns "min" or "max": which value of a score such as loss/val is best."""
-    return "min" if monitor.partition("/")[0] in LOWER_IS_BETTER else "max"
+    score = MONITORED.get(monitor.partition("/")[0])
+    return "max" if score is None or score.higher_is_better else "min"
 
 
 def is_object(value: Any) -> bool:

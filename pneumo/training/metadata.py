@@ -23,6 +23,7 @@ from pneumo.data.augment import Augment
 from pneumo.data.base import DataSet
 from pneumo.evaluation.assessment import assess_run
 from pneumo.evaluation.published import TINY
+from pneumo.evaluation.scores import CLINICAL, SCORES
 from pneumo.models import complexity
 from pneumo.models.views import Views
 from pneumo.runs import run_folder
@@ -49,14 +50,8 @@ MODEL_KEYS = (
     "pretrained",
 )  # where a model has them
 LIMITS = ("limit_train_batches", "limit_val_batches", "overfit_batches", "fast_dev_run")
-NAMES = {  # of the scores, on the screen; a decision is at 0.5
-    "f1_normal": "F1 NORMAL",
-    "f1_pneumonia": "F1 PNEUMONIA",
-    "recall_pneumonia": "sensitivity",
-    "recall_normal": "specificity",
-    "accuracy": "accuracy",
-    "auroc": "AUROC",
-}
+# of the scores, on the screen; a decision is at 0.5
+NAMES = {n: s.title for n, s in SCORES.items()} | {n: name for name, n in CLINICAL.items()}
 SHOWN = (  # at the end of a run, two in a line
     ("f1_normal", "f1_pneumonia"),
     ("recall_pneumonia", "recall_normal"),

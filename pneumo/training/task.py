@@ -8,23 +8,14 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 from torch.nn import functional
-from torchmetrics import ClasswiseWrapper, MetricCollection
-from torchmetrics.classification import (
-    BinaryAUROC,
-    BinaryAveragePrecision,
-    MulticlassAccuracy,
-    MulticlassF1Score,
-    MulticlassPrecision,
-    MulticlassRecall,
-)
 
 from pneumo.data.datamodule import Batch
+from pneumo.evaluation.scores import scores as scores_of
 from pneumo.models.blocks import groups
 from pneumo.models.views import ONE_VIEW, Views
 from pneumo.training.base import Task
 from pneumo.training.config import LAST, direction
 
-NAMES = ["normal", "pneumonia"]
 MAIN = "f1_normal"  # the paper's F1: with 73 % PNEUMONIA its figures fit NORMAL only (facts.md)
 
 
@@ -86,40 +77,6 @@ class Selection:
 
 def _or_worst(value: float) -> float:
     return -math.inf if math.isnan(value) else value
-
-
-def torchmetrics_scores(probability: Tensor, label: Tensor) -> dict[str, float]:
-    """Returns every score of (N,) probabilities of PNEUMONIA and (N,) labels (1 PNEUMONIA).
-
-    Both on the CPU. The metrics are made anew each time (about a millisecond): as parts of the
-    LightningModule they would move to its GPU. Decisions are at 0.5. AUROC and average precision
-    take PNEUMONIA as the positive class, and are NaN where there is one class only. Give float64:
-    in float32 the probabilities of confident images are all 1, ties that the network has not.
-    """
-    options: dict[str, Any] = {"num_classes": 2, "average": None, "validate_args": False}
-    by_class = {
-        "precision": MulticlassPrecision(**options),
-        "recall": MulticlassRecall(**options),
-        "f1": MulticlassF1Score(**options),
-    }
-    decided = MetricCollection(
-        {
-            "accuracy": MulticlassAccuracy(num_classes=2, average="micro", validate_args=False),
-            **{n: ClasswiseWrapper(m, NAMES, prefix=f"{n}_") for n, m in by_class.items()},
-        }
-    )
-    ranked = MetricCollection(
-        {
-            "auroc": BinaryAUROC(validate_args=False),
-            "average_precision": BinaryAveragePrecision(validate_args=False),
-        }
-    )
-    values = decided((probability >= 0.5).long(), label)
-    if 0 < int(label.sum()) < len(label):
-        values |= ranked(probability, label)
-    else:
-        values |= dict.fromkeys(ranked, math.nan)
-    return {name: float(value) for name, value in values.items()}
 
 
 class Classifier(Task):
@@ -214,10 +171,13 @@ def score(logit: Tensor, target: Tensor) -> dict[str, Any]:
 
 
 def image_scores(probability: Tensor, label: Tensor) -> dict[str, Any]:
-    """Returns the scores of torchmetrics_scores, and the confusion matrix of the decisions."""
+    """Returns every score of (N,) float64 probabilities at 0.5, and the confusion matrix.
+
+    In float32 the probabilities of confident images are all 1, ties that the network has not.
+    """
     decision = (probability >= 0.5).long()
     confusion = torch.bincount(label * 2 + decision, minlength=4).reshape(2, 2).tolist()
-    return {**torchmetrics_scores(probability, label), "confusion": confusion}
+    return {**scores_of(label.numpy(), probability.numpy()), "confusion": confusion}
 
 
 def pneumonia_probability(logit: Tensor) -> Tensor:

@@ -16,6 +16,7 @@ from torch.utils.tensorboard import SummaryWriter
 from torch.utils.tensorboard.summary import hparams
 
 from pneumo.data.datamodule import XrayDataModule
+from pneumo.evaluation.scores import BOX_SCORES, MONITORED
 from pneumo.labels import CLASS_NAMES, PNEUMONIA
 from pneumo.runs import run_folder
 from pneumo.training import sweep
@@ -26,19 +27,6 @@ MOST_HPARAMS = 5  # of a run that is compared with no other; more push the score
 # Of the HParams page, best epoch first: as many as are seen at 1,400 px without scrolling
 HPARAM_SCORES = ("challenge", "f1_normal", "auroc", "accuracy", "f1_pneumonia")
 NUM_WRONG = 16  # pictures of images the network gets wrong
-BOX_CURVES = ("challenge", "map")  # besides CURVES, of task=detection
-CURVES = (
-    "f1_normal",
-    "f1_pneumonia",
-    "accuracy",
-    "loss",
-    "auroc",
-    "average_precision",
-    "precision_normal",
-    "recall_normal",
-    "precision_pneumonia",
-    "recall_pneumonia",
-)
 
 
 def writer_of(trainer: pl.Trainer) -> SummaryWriter | None:
@@ -62,7 +50,8 @@ def open_run(
         return
     text = yaml.safe_dump(dict(config), sort_keys=False)
     writer.add_text("configuration", "```yaml\n" + text + "```", 0)
-    names = [*(BOX_CURVES if run_folder.of_detector(config) else ()), *CURVES]
+    boxes = BOX_SCORES if run_folder.of_detector(config) else ()
+    names = [name for name in MONITORED if name in boxes or name not in BOX_SCORES]
     charts = {name: ["Multiline", [f"^{name}/(train|val|test)$"]] for name in names}
     writer.add_custom_scalars({"Train, validation and test in one chart": charts})
 

@@ -1,3 +1,5 @@
+"""The assessment of a detector: values, intervals and their coverage."""
+
 from typing import Any
 
 import numpy as np
@@ -5,7 +7,12 @@ import pytest
 
 from pneumo.evaluation import detection
 from pneumo.evaluation.detection_assessment import SCORES, assess, share_intervals
-from tests.evaluation.test_detection import random_images
+from tests.evaluation.test_detection import precision_recall_f1, random_images
+
+
+@pytest.fixture(autouse=True)
+def without_pycocotools(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(detection, "find_spec", lambda _: None)  # it would import torch: seconds
 
 
 def assessed(*, patient: Any) -> dict[str, Any]:
@@ -13,31 +20,31 @@ def assessed(*, patient: Any) -> dict[str, Any]:
     return assess(truth, predicted, scores, patient=patient, confidence=0.5)
 
 
-def test_values_are_those_of_the_scores_at_the_confidence(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(detection, "find_spec", lambda _: None)  # seconds of importing torch
+def test_values_are_those_of_the_scores_at_the_confidence() -> None:
     truth, predicted, scores = random_images(3, 40)
-    found = assessed(patient=np.arange(40))
-    expected = detection.precision_recall_f1(truth, predicted, scores, confidence=0.5)
-    expected["auroc"] = detection.image_auroc(truth, scores)
+    assessment = assessed(patient=np.arange(40))
+    expected = precision_recall_f1(truth, predicted, scores, confidence=0.5)
     expected["challenge"] = detection.challenge_score(
         truth, *detection.kept(predicted, scores, confidence=0.5)
     )
     for name, value in expected.items():
-        one = found["scores"][name]
-        assert one["value"] == pytest.approx(value)
-        assert one["low"] < value < one["high"]
-    assert found["true_boxes"] == sum(map(len, truth))
+        row = assessment["scores"][name]
+        assert row["value"] == pytest.approx(value)
+        assert row["low"] < value < row["high"]
+    assert assessment["true_boxes"] == sum(map(len, truth))
+    assert np.isnan(assessment["scores"]["map"]["value"])
+    assert "pip install 'pneumo[detection]'" in assessment["why_no_map"]
+    assert set(assessment["scores"]) == set(SCORES)
 
 
-def test_where_all_boxes_are_found_there_is_a_width(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(detection, "find_spec", lambda _: None)
+def test_where_all_boxes_are_found_there_is_a_width() -> None:
     box = np.array([[0.0, 0, 10, 10]])
-    found = assess([box] * 15, [box] * 15, [[0.9]] * 15, patient=np.arange(15), confidence=0.5)
+    assessment = assess([box] * 15, [box] * 15, [[0.9]] * 15, patient=np.arange(15), confidence=0.5)
     # 15 of 15: Wilson's lower end 15 / (15 + t^2), t of 14 degrees 2.144787; F1 by 2 J / (1 + J)
     ends = dict.fromkeys(("challenge", "precision", "recall"), 0.765302) | {"f1": 0.867049}
     for name, low in ends.items():
-        one = found["scores"][name]
-        assert (one["low"], one["value"], one["high"]) == (pytest.approx(low, abs=1e-6), 1, 1)
+        row = assessment["scores"][name]
+        assert (row["low"], row["value"], row["high"]) == (pytest.approx(low, abs=1e-6), 1, 1)
 
 
 def test_intervals_of_boxes_cover_as_often_as_they_say() -> None:
@@ -55,20 +62,9 @@ def test_an_images_score_varies_less_than_a_share() -> None:
     assert np.ptp(half["challenge"]) < np.ptp(half["precision"]) / 2
 
 
-def test_without_pycocotools_there_is_no_map_and_it_is_said(
-    monkeypatch: pytest.MonkeyPatch,
-) -> None:
-    monkeypatch.setattr(detection, "find_spec", lambda _: None)
-    found = assessed(patient=np.arange(40))
-    assert np.isnan(found["scores"]["map"]["value"])
-    assert "pip install 'pneumo[detection]'" in found["why_no_map"]
-    assert set(found["scores"]) == set(SCORES)
-
-
-def test_intervals_are_over_patients_and_not_images(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(detection, "find_spec", lambda _: None)
-    found = assessed(patient=np.zeros(40))["scores"]["f1"]
-    assert found["high"] - found["low"] > 0.8  # one patient tells nothing
+def test_intervals_are_over_patients_and_not_images() -> None:
+    f1 = assessed(patient=np.zeros(40))["scores"]["f1"]
+    assert f1["high"] - f1["low"] > 0.8  # one patient tells nothing
     by_image, by_pair = (
         assessed(patient=np.arange(40) // size)["scores"]["f1"] for size in (1, 10)
     )

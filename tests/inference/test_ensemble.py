@@ -11,9 +11,8 @@ import yaml
 
 from pneumo import evaluate
 from pneumo.data import split
-from pneumo.evaluation import metrics
-from pneumo.evaluation.combine import vote_share
-from pneumo.evaluation.operating_point import fit_weights
+from pneumo.evaluation import scores
+from pneumo.evaluation.operating_point import fit_weights, vote_share
 from pneumo.inference import ensemble
 
 NUM = 60
@@ -81,9 +80,9 @@ def test_a_vote_is_the_share_of_members_and_a_tie_is_pneumonia(tmp_path: Path) -
     by_hand = called.sum(0) >= 2
     assert found["vote"]["scores"]["accuracy"]["value"] == (by_hand == label).mean()
     auroc = found["vote"]["scores"]["auroc"]
-    assert auroc["value"] == metrics.auroc(label, called.mean(0))
+    assert auroc["value"] == scores.auroc(label, called.mean(0))
     assert auroc["low"] < auroc["value"] <= auroc["high"]
-    assert "no probability" in found["vote"]["note"]
+    assert "not a probability" in found["vote"]["note"]
     assert set(found["vote"]) == {"interval", "scores", "note"}  # no calibration of a vote
 
 

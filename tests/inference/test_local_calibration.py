@@ -7,8 +7,9 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from pneumo.evaluation.metrics import operating_point, youden_threshold
+from pneumo.evaluation.metrics import youden_threshold
 from pneumo.evaluation.operating_point import calibrated
+from pneumo.evaluation.scores import operating_point
 from pneumo.inference import local_calibration as local
 from pneumo.inference.decision import decide
 

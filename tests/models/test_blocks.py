@@ -25,23 +25,23 @@ def test_a_vision_transformers_layers_are_blocks() -> None:
     body = models.VisionTransformer(32, 16, 3, 2, 8, 16, num_classes=2)
     layers = [f"encoder.layers.encoder_layer_{number}" for number in range(3)]
     assert list(blocks(body)) == ["conv_proj", *layers, "encoder.ln", "heads.head"]
-    found = groups(body, body, decay=0.5)
-    assert [share for share, _ in found] == [0.5**n for n in range(5)]  # ln goes with layer 2
-    assert any(one is body.encoder.pos_embedding for one in found[-1][1])
-    every = [id(one) for _, group in found for one in group]
-    assert sorted(every) == sorted(id(one) for one in body.parameters())
+    by_depth = groups(body, body, decay=0.5)
+    assert [share for share, _ in by_depth] == [0.5**n for n in range(5)]  # ln goes with layer 2
+    assert any(p is body.encoder.pos_embedding for p in by_depth[-1][1])
+    every = [id(p) for _, group in by_depth for p in group]
+    assert sorted(every) == sorted(id(p) for p in body.parameters())
 
 
 def test_groups_have_all_parameters_once_and_rates_that_fall_towards_the_images() -> None:
     body = models.resnet18(weights=None)
     module = nn.ModuleDict({"network": body, "loss": nn.PReLU()})
-    found = groups(module, body, decay=0.5)
-    assert [share for share, _ in found] == [0.5**n for n in range(10)]  # bn1 goes with conv1
-    last, first = found[0][1], found[-1][1]
-    assert [id(one) for one in last] == [id(one) for one in body.fc.parameters()]
-    assert {id(one) for one in body.bn1.parameters()} <= {id(one) for one in first}
-    every = [id(one) for _, group in found for one in group]
-    assert sorted(every) == sorted(id(one) for one in module.parameters())
+    by_depth = groups(module, body, decay=0.5)
+    assert [share for share, _ in by_depth] == [0.5**n for n in range(10)]  # bn1 goes with conv1
+    last, first = by_depth[0][1], by_depth[-1][1]
+    assert [id(p) for p in last] == [id(p) for p in body.fc.parameters()]
+    assert {id(p) for p in body.bn1.parameters()} <= {id(p) for p in first}
+    every = [id(p) for _, group in by_depth for p in group]
+    assert sorted(every) == sorted(id(p) for p in module.parameters())
 
 
 def test_a_parameter_of_no_block_is_as_slow_as_the_first() -> None:
@@ -50,4 +50,4 @@ def test_a_parameter_of_no_block_is_as_slow_as_the_first() -> None:
     (_, last), (share, first) = groups(body, body, decay=0.8)
     assert share == 0.8
     assert len(last) == 2
-    assert any(one is body.position for one in first)
+    assert any(p is body.position for p in first)

@@ -1,3 +1,5 @@
+"""Compact: its size, any side of the image, and the standardisation per image."""
+
 import pytest
 import torch
 
@@ -24,11 +26,3 @@ def test_an_image_standardised_by_itself_has_no_brightness_and_no_contrast() -> 
     torch.testing.assert_close(network(x), network(0.3 * x + 2), atol=1e-4, rtol=1e-4)
     flat = network(torch.ones(1, 1, 64, 64))
     assert flat.isfinite().all()
-
-
-def test_a_narrower_stage_changes_the_sizes_only_there() -> None:
-    network = Compact(stem=8, widths=[[8, 8], [12]])
-    assert network(torch.randn(2, 1, 32, 32)).shape == (2, 2)
-    assert num_parameters(network) == (
-        9 * 8 + 2 * 8 + 2 * (9 * 8 * 8 + 2 * 8) + 9 * 8 * 12 + 2 * 12 + 12 * 2 + 2
-    )

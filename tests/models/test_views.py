@@ -1,3 +1,5 @@
+"""Views of an image: means over them, and each layer runs once in a forward pass."""
+
 from collections import Counter
 from collections.abc import Callable
 from functools import partial

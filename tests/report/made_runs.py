@@ -9,7 +9,8 @@ from typing import Any
 import numpy as np
 import yaml
 
-from pneumo.evaluation import metrics
+from pneumo.evaluation.metrics import confusion
+from pneumo.evaluation.scores import scores
 from pneumo.labels import CLASS_NAMES
 
 SIZES = {"tiny": (115_062, 83_304_648), "small": (281_000, 120_000_000),
@@ -104,8 +105,8 @@ def make_baseline(sweep: Path, **changed: Any) -> Path:
 
 def scores_of(label: Any, probability: Any) -> dict[str, Any]:
     """The scores of one split as metrics.json has them: null where undefined."""
-    values = metrics.scores(label, probability)
-    table = metrics.confusion(label, probability >= 0.5).tolist()
+    values = scores(label, probability)
+    table = confusion(label, probability >= 0.5).tolist()
     known = {name: None if np.isnan(value) else value for name, value in values.items()}
     return known | {"loss": 0.1, "confusion": table}
 

@@ -8,8 +8,8 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from pneumo.evaluation import metrics
 from pneumo.evaluation.operating_point import fit_weights
+from pneumo.evaluation.scores import auroc
 from pneumo.report.report_folder import write_report
 from tests.report.made_runs import (
     configure,
@@ -68,7 +68,7 @@ def test_mean_weights_and_vote_are_rows_of_each_seed(sweep: Path) -> None:
         weights = fit_weights(*probabilities(sweep, seed, "val"))
         ways = {"mean": p.mean(0), "weighted mean": weights @ p, "vote": (p >= 0.5).mean(0)}
         for way, combined in ways.items():
-            expected[way].append(metrics.auroc(label, combined))
+            expected[way].append(auroc(label, combined))
     sizes = {"parameters": 115_062 + 281_000 + 1_020_000,
              "multiply_adds": 83_304_648 + 120_000_000 + 210_000_000}  # fmt: skip
     for way, values in expected.items():

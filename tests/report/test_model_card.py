@@ -7,8 +7,8 @@ import pandas as pd
 import pytest
 
 from pneumo.evaluation.assessment import assess
-from pneumo.evaluation.metrics import scores
 from pneumo.evaluation.operating_point import OperatingPoint, fit_on_validation
+from pneumo.evaluation.scores import scores
 from pneumo.report import checklists, model_card
 from pneumo.runs.run_folder import MAP_NUMBERS
 

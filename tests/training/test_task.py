@@ -24,6 +24,8 @@ def test_scores_are_those_of_scikit_learn(logit: torch.Tensor, target: torch.Ten
     by_class = metrics.precision_recall_fscore_support(label, decision)
     expected = {
         "accuracy": metrics.accuracy_score(label, decision),
+        "balanced_accuracy": metrics.balanced_accuracy_score(label, decision),
+        "mcc": metrics.matthews_corrcoef(label, decision),
         "auroc": metrics.roc_auc_score(label, probability),
         "average_precision": metrics.average_precision_score(label, probability),
         "loss": metrics.log_loss(label, probability),

@@ -1,0 +1,70 @@
+"""Calibration and what a validation split fixes: against scikit-learn and by hand."""
+
+import numpy as np
+import pytest
+
+from pneumo.evaluation import calibration
+from pneumo.evaluation.operating_point import (
+    calibrated,
+    fit_on_validation,
+    fitted_temperature,
+)
+from tests.evaluation.test_metrics import cases
+
+sk = pytest.importorskip("sklearn.metrics")
+
+
+def test_brier_and_calibration_error() -> None:
+    label, probability = cases(2)
+    assert calibration.brier(label, probability) == pytest.approx(
+        sk.brier_score_loss(label, probability)
+    )
+    sure = np.array([0.0, 0.0, 1.0, 1.0])
+    assert calibration.expected_calibration_error([0, 0, 1, 1], sure) == 0
+    assert calibration.expected_calibration_error([1, 1, 0, 0], sure) == 1
+    table = calibration.reliability([0, 1, 1, 1], [0.05, 0.05, 0.95, 1.0], bins=10)
+    assert table.images.tolist() == [2, 0, 0, 0, 0, 0, 0, 0, 0, 2]
+    assert table.observed[[0, 9]].tolist() == [0.5, 1.0]
+    assert np.isnan(table.observed[1])
+    assert np.isnan(
+        [calibration.brier([], []), calibration.expected_calibration_error([], [])]
+    ).all()
+
+
+def test_a_probability_moves_to_another_prevalence_by_the_odds() -> None:
+    moved = calibration.at_prevalence([0.5, 0.0, 1.0], fitted_at=0.75, prevalence=0.5)
+    assert moved == pytest.approx([0.25, 0, 1])  # odds 1 by (1 / 1) / (3 / 1)
+    np.testing.assert_allclose(
+        calibration.at_prevalence([0.2, 0.9], fitted_at=0.3, prevalence=0.3), [0.2, 0.9]
+    )
+
+
+@pytest.mark.parametrize("temperature", [0.5, 1.0, 2.5])
+def test_a_known_temperature_is_recovered(temperature: float) -> None:
+    rng = np.random.default_rng(0)
+    probability = 1 / (1 + np.exp(-rng.normal(0, 3, 20_000)))
+    label = (rng.random(20_000) < calibrated(probability, temperature=temperature)).astype(int)
+    assert fitted_temperature(label, probability) == pytest.approx(temperature, rel=0.03)
+
+
+def test_a_temperature_without_a_best_value_stays_in_its_bounds() -> None:
+    assert fitted_temperature([0, 1], [0.2, 0.8]) == pytest.approx(0.05)
+    assert fitted_temperature([1, 0], [0.2, 0.8]) == pytest.approx(20)
+    # Jeffreys' half image: four of each label right at log-odds of 2, (4 + 1/2) / 5 = 0.9 of them,
+    # so T = 2 / log 9
+    label, probability = np.repeat([0, 1], 4), 1 / (1 + np.exp(np.repeat([2.0, -2.0], 4)))
+    fitted = fitted_temperature(label, probability, smoothed=True)
+    assert fitted == pytest.approx(2 / np.log(9), rel=1e-6)
+
+
+def test_validation_fixes_the_threshold_that_finds_19_of_20() -> None:
+    probability = np.arange(25) / 25  # 5 NORMAL below 20 PNEUMONIA
+    point = fit_on_validation(np.repeat([0, 1], [5, 20]), probability)
+    assert point.threshold == pytest.approx(6 / 25 - 1e-6, abs=1e-9)  # not the lowest, at 5 / 25
+    assert (point.images, point.prevalence, point.sensitivity) == (25, 0.8, 0.95)
+
+
+def test_a_probability_of_0_or_1_has_the_odds_of_1e_7() -> None:
+    sure = calibrated([0.0, 1.0], temperature=2)
+    odds = np.sqrt(1e-7)  # the logarithm of the odds is halved
+    assert sure == pytest.approx([odds / (1 + odds), 1 / (1 + odds)])
