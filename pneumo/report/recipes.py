@@ -4,7 +4,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from pneumo.report.groups import Group, short, varying_keys
-from pneumo.report.table import Row, Table, titled
+from pneumo.report.table import Row, Table
 from pneumo.report.wording import DASH
 
 SETTINGS = {  # of a recipe, by the last word of the key: title
@@ -43,7 +43,7 @@ def recipes(group: Group) -> Table:
         {"setting": key} | {name: values[name].get(key, DASH) for name in values}
         for key in differing(group)
     ]
-    return titled(rows, "setting", *values)
+    return Table({"setting": "Setting"} | {name: name for name in values}, rows)
 
 
 def differing(group: Group) -> list[str]:
