@@ -1,4 +1,4 @@
-"""A data set is audited: copies, files, and what classifiers reach without a network."""
+"""Audits a data set: copies, files, and the scores of classifiers without a network."""
 
 import argparse
 import os
@@ -22,34 +22,34 @@ CACHE = "~/.cache/pneumo"
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """The command; returns its exit code."""
-    given = parse(arguments)
-    return cli.run(lambda: _command(given))
+    """Runs the command; returns its exit code."""
+    args = parse(arguments)
+    return cli.run(lambda: _command(args))
 
 
-def _command(given: argparse.Namespace) -> int:
-    audit_folder.check_replaceable(given.out)
+def _command(args: argparse.Namespace) -> int:
+    audit_folder.check_replaceable(args.out)
     source = open_set(
-        given.place,
-        csv=given.csv,
-        kind=given.kind,
-        skip_unknown=given.skip_unknown,
+        args.place,
+        csv=args.csv,
+        kind=args.kind,
+        skip_unknown=args.skip_unknown,
         cache_dir=Path(os.environ.get("PNEUMO_CACHE") or CACHE),
     )
-    found = audit_folder.audit(source)
-    audit_folder.write(given.out, found, html=page.html(found))
-    sys.stdout.write(text(found) + f"{given.out / audit_folder.PAGE}\n")
-    return cli.UNREADABLE if found.found["unreadable"] else 0
+    audit = audit_folder.audit(source)
+    audit_folder.write(args.out, audit, html=page.html(audit))
+    sys.stdout.write(text(audit) + f"{args.out / audit_folder.PAGE}\n")
+    return cli.UNREADABLE if audit.numbers["unreadable"] else 0
 
 
 def text(audit: Audit) -> str:
     """Returns the audit for a terminal of 80 columns; all of it is in the JSON."""
-    found = audit.found
-    lines = [*textwrap.wrap(" ".join(found["said"]), WIDTH, break_on_hyphens=False), ""]
-    if found["data"]["note"]:
-        lines += [*textwrap.wrap(f"! {found['data']['note']}", WIDTH), ""]
+    numbers = audit.numbers
+    lines = [*textwrap.wrap(" ".join(numbers["said"]), WIDTH, break_on_hyphens=False), ""]
+    if numbers["data"]["note"]:
+        lines += [*textwrap.wrap(f"! {numbers['data']['note']}", WIDTH), ""]
     lines.append(f"{'AUROC (95 % interval by patient)':40}{'random split':20}own test split")
-    for row in page.scores(found):
+    for row in page.scores(numbers):
         cells = [" ".join(row[name]).replace(" to ", "-").strip() for name in ("paper", "official")]
         lines.append(f"{row['baseline'][0]:40}{cells[0]:20}{cells[1]}".rstrip())
     return "\n".join(lines) + "\n"

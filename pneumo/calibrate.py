@@ -16,7 +16,7 @@ if __name__ == "__main__":  # --help and wrong arguments need nothing of what fo
 
 from pneumo.arguments.calibrate import parse
 from pneumo.choices import SENSITIVITY
-from pneumo.data.kermany import check_unpacked
+from pneumo.data.listing import check_unpacked
 from pneumo.inference import ensemble, local_calibration
 from pneumo.inference.ensemble import Networks
 from pneumo.inference.files import UnreadableError, score_files

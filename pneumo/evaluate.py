@@ -18,7 +18,8 @@ import pandas as pd
 from pneumo.arguments.evaluate import parse
 from pneumo.choices import PREVALENCES
 from pneumo.data import image
-from pneumo.data.kermany import check_unpacked
+from pneumo.data.listing import check_unpacked
+from pneumo.data.sets import class_of
 from pneumo.evaluation.assessment import assess
 from pneumo.evaluation.metrics import Array
 from pneumo.evaluation.operating_point import (
@@ -38,7 +39,7 @@ from pneumo.report import terminal
 from pneumo.report.reading import find_runs
 from pneumo.runs import detection_run, pretrained, run_folder
 from pneumo.runs.output import check_out, opened, printable
-from pneumo.shift import page, said, sample
+from pneumo.shift import page, sample, sentences
 from pneumo.shift.run import Samples, against_run
 from pneumo.shift.run import read as read_samples
 
@@ -301,7 +302,7 @@ def other_images(
 def _generated(one: Member) -> str:
     """The name of generated images; the real set's folder may be called anything."""
     data = one.metrics["data"]
-    return str(data.get("root_name")) if data.get("kind") == "phantom" else ""
+    return str(data.get("root_name")) if class_of(str(data.get("kind"))).generated else ""
 
 
 def _sorted(table: pd.DataFrame) -> pd.DataFrame:
@@ -431,7 +432,7 @@ def _differences(
 
 def text(found: dict[str, Any]) -> str:
     """Returns the result for a terminal of 80 columns; all of it is in the JSON."""
-    shift = said.lines(found["shift"]) if "shift" in found else []
+    shift = sentences.lines(found["shift"]) if "shift" in found else []
     if "members" not in found:
         on = found["scored_on"]
         start = [f"{on['what']}, without labels:", *(f"! {note}" for note in found["notes"])]

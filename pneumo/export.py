@@ -22,7 +22,7 @@ from tqdm import tqdm
 from pneumo import atomic
 from pneumo.arguments.export import parse
 from pneumo.data import fingerprint, image, phantom, reader, split
-from pneumo.data.base import KERMANY_LICENCE
+from pneumo.data.sets import class_of
 from pneumo.evaluation.operating_point import OperatingPoint
 from pneumo.inference import ensemble
 from pneumo.inference.ensemble import Member
@@ -39,18 +39,6 @@ MAX_CHECKED = 32  # of the run's own images, spread over its test split
 GRAPH_TOLERANCE = 1e-3  # of a logit, the same pixels: 1e-5 was seen, float32 summed in other order
 WHOLE_TOLERANCE = 0.02  # of a probability, resized by the file: 0.009 was seen; a resized pixel may
 # differ by one grey level of 255, where Pillow and ONNX Runtime round a half differently
-
-LIMITS = (
-    "Research only, not a medical device. Children of one hospital; frontal chest radiographs "
-    "only; no external validation. Accuracy on this set may come from how radiographs were saved."
-)
-LIMITS_OTHER = (
-    "Research only, not a medical device. Frontal chest radiographs only; no external validation. "
-    "Accuracy may come from how radiographs were saved."
-)
-LIMITS_PHANTOM = "Trained on generated images: its answers mean nothing medically. " + LIMITS
-
-LIMITS_OF = {"kermany": LIMITS, "medmnist": LIMITS, "phantom": LIMITS_PHANTOM}
 
 NO_DETECTOR = (
     "export takes a classifier: torch.export, which makes the ONNX file, cannot follow "
@@ -313,8 +301,8 @@ def _properties(
         "pneumo_version": str(metrics["versions"]["pneumo"]),
         "git_commit": str(metrics.get("git_commit") or "not recorded"),
         "licence_code": "MIT",
-        "licence_data": str(data.get("licence") or KERMANY_LICENCE),  # older runs do not say it
-        "limits": LIMITS_OF.get(data["kind"], LIMITS_OTHER),
+        "licence_data": str(data.get("licence") or class_of(data["kind"]).licence),
+        "limits": class_of(data["kind"]).limits,
     }
     if isinstance(fixed, str):
         return properties | {

@@ -98,7 +98,7 @@ def test_arrays_pictures_and_files_have_the_same_probability(tmp_path: Path) -> 
         (GREY.astype(np.float64), "values of float64 must be from 0 to 1; got 0 to 255"),
         (np.full((9, 9), np.nan), "values of float64 must be from 0 to 1; got nan to nan"),
         (Image.fromarray(GREY.astype(np.int32) * 999), "must be from 0 to 65,535; got 0 to 254745"),
-        (Image.new("L", (0, 0)), "and must have one; this one says 0 x 0"),
+        (Image.new("L", (0, 0)), "must have 1 to 100,000,000 pixels; this one has 0 x 0"),
         (b"a.png", "must be a path, a PIL image or a NumPy array .*; got bytes"),
         (None, "must be a path, a PIL image or a NumPy array .*; got NoneType"),
     ],

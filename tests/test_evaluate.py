@@ -457,7 +457,7 @@ def test_mistakes_about_other_images_are_named(
     assert "of one RUN" in capsys.readouterr().err
     (tmp_path / "empty").mkdir()
     assert call(run, "--data", tmp_path / "empty", "--unlabelled") == 2
-    assert "--data must hold an image at least" in capsys.readouterr().err
+    assert "--data must hold at least one image" in capsys.readouterr().err
     assert call(run, "--data", tmp_path / "empty") == 2
     assert "by --unlabelled" in capsys.readouterr().err
     assert call(run, "--data", fresh, "--page", run / "metrics.json") == 2

@@ -1,6 +1,8 @@
-"""What all files have in common: imports go one way, from files of the levels below."""
+"""What all files have in common: imports go down between packages, and in no circle."""
 
 import ast
+from collections.abc import Iterator
+from graphlib import TopologicalSorter
 from importlib import import_module
 from pathlib import Path
 
@@ -27,15 +29,32 @@ ORDER = (  # a package may import those of the lines above its own, and its own
 )
 
 
-def imports(path: Path) -> set[str]:
-    """The packages of pneumo, and the files beside them, that a file imports."""
-    found = set()
-    for node in ast.walk(ast.parse(path.read_text())):
-        if isinstance(node, ast.ImportFrom) and node.module == "pneumo":
-            found |= {alias.name for alias in node.names} - {"__version__"}
-        elif isinstance(node, ast.ImportFrom) and (node.module or "").startswith("pneumo."):
-            found.add(str(node.module).split(".")[1])
-    return found
+FILES = {
+    ".".join(path.relative_to(ROOT.parent).with_suffix("").parts): path
+    for path in ROOT.rglob("*.py")
+    if path.name != "__init__.py"
+}
+
+
+def imports(nodes: Iterator[ast.AST]) -> set[str]:
+    """The modules of pneumo that import statements name; of `from a import b` a.b or a."""
+    names = {
+        f"{node.module}.{alias.name}"
+        for node in nodes
+        if isinstance(node, ast.ImportFrom) and (node.module or "").split(".")[0] == "pneumo"
+        for alias in node.names
+    }
+    return {name if name in FILES else name.rpartition(".")[0] for name in names} - {"pneumo"}
+
+
+def at_module_level(node: ast.AST) -> Iterator[ast.AST]:
+    """All that runs on import; an import for type checks does not."""
+    for child in ast.iter_child_nodes(node):
+        if isinstance(child, ast.FunctionDef):
+            continue
+        if not (isinstance(child, ast.If) and "TYPE_CHECKING" in ast.unparse(child.test)):
+            yield child
+            yield from at_module_level(child)
 
 
 def place(path: Path) -> str:
@@ -48,10 +67,18 @@ def test_every_package_has_its_place_in_the_order() -> None:
 
 def test_imports_go_down() -> None:
     line = {name: number for number, names in enumerate(ORDER) for name in names}
-    for path in ROOT.rglob("*.py"):
-        for other in imports(path) - {place(path)}:
-            if place(path) != "__init__":
-                assert line[other] < line[place(path)], f"{path.relative_to(ROOT)} imports {other}"
+    for name, path in FILES.items():
+        for module in imports(ast.walk(ast.parse(path.read_text()))):
+            other = module.split(".")[1]
+            if other != place(path):
+                assert line[other] < line[place(path)], f"{name} imports {module}"
+
+
+def test_no_file_imports_itself_by_way_of_others() -> None:
+    graph = {
+        name: imports(at_module_level(ast.parse(path.read_text()))) for name, path in FILES.items()
+    }
+    TopologicalSorter(graph).prepare()  # raises CycleError with the files of a circle
 
 
 @pytest.mark.parametrize(

@@ -163,10 +163,10 @@ def test_bad_files_are_rows_and_the_others_go_on(
 ) -> None:
     whole = Path(paths[0]).read_bytes()
     bad = {
-        "cut.jpeg": (whole[: len(whole) // 2], "damaged or cut off"),
+        "cut.jpeg": (whole[: len(whole) // 2], "damaged or truncated"),
         "empty.png": (b"", "must not be empty"),
         "text.png": (b"hello", "must be a PNG, JPEG or DICOM image"),
-        "bomb.png": (_bomb(), "at most 100,000,000 pixels"),
+        "bomb.png": (_bomb(), "1 to 100,000,000 pixels"),
     }
     for name, (data, _) in bad.items():
         (tmp_path / name).write_bytes(data)
@@ -451,9 +451,9 @@ def test_broken_runs_are_named(
 
 
 def test_an_unknown_user_in_the_configuration_ends_nothing(run: Path, paths: list[str]) -> None:
-    _setting("data", "source", {"_target_": "pneumo.data.base.kermany", "root": "~nosuchuser/x"})(
-        run
-    )
+    _setting(
+        "data", "source", {"_target_": "pneumo.data.kermany.Kermany.open", "root": "~nosuchuser/x"}
+    )(run)
     assert ensemble.own_images(ensemble.read(run)) is None
     assert call(run, *paths, "--out", run.parent / "a.csv") == 0
 

@@ -19,14 +19,14 @@ from pneumo.runs.run_folder import json_text
 
 PAGE, NUMBERS = "audit.html", "audit.json"
 TABLES = ("files.csv", "identical.csv", "near_identical.csv")
-NOT_LOOKED: dict[str, Any] = {"copies": [], "system_files": 0, "closed": []}
+NOT_SEARCHED: dict[str, Any] = {"copies": [], "system_files": 0, "closed": []}
 
 
 @dataclass(frozen=True)
 class Audit:
-    """What was found: the numbers as audit.json has them, the tables, and the pairs to show."""
+    """The numbers of audit.json, the tables, and the pairs to show."""
 
-    found: dict[str, Any]
+    numbers: dict[str, Any]
     tables: dict[str, pd.DataFrame]  # by the names of TABLES
     pairs: list[Pair]
 
@@ -38,20 +38,20 @@ def audit(source: Source) -> Audit:
         ValueError: no image can be read.
     """
     start = time.monotonic()
-    files = read_files(source.root, source.tables["paper"]["path"].tolist())
+    files = read_files(source.data_set.root, source.tables["paper"]["path"].tolist())
     reading = time.monotonic() - start
     table = shortcuts.readable(source.tables["paper"], files)
-    parted = shortcuts.splits(source, files)
-    random = parted["paper"]
+    splits = shortcuts.splits(source, files)
+    random = splits["paper"]
     random_split = pd.Series(dtype="str") if isinstance(random, str) else random["split"]
     compared = copies.about_images(table, random_split)
     same = copies.identical(compared, files.facts["sha256"])
     near = copies.near_identical(compared, files.facts["sha256"], files.hashes, files.thumbnails)
-    nested = NOT_LOOKED
+    nested = NOT_SEARCHED
     if source.place is not None:
         used = [*source.tables["paper"]["path"], *source.left_out]
-        nested = nested_copies(source.place, source.root, files.facts, used)
-    found = {
+        nested = nested_copies(source.place, source.data_set.root, files.facts, used)
+    numbers = {
         "schema": 1,
         "data": _about(source, table),
         "counts": saved.counts(table),
@@ -63,21 +63,22 @@ def audit(source: Source) -> Audit:
         "nested": nested,
         "unreadable": [{"path": path, "why": why} for path, why in files.unreadable],
         "left_out": list(source.left_out),
-        "protocols": {name: shortcuts.score(one, files) for name, one in parted.items()},
+        "protocols": {name: shortcuts.score(split, files) for name, split in splits.items()},
         "seed": shortcuts.SEED,
     }
-    found["said"] = findings.sentences(found)
-    pairs = sheet(source.root, same, near)
-    found["seconds"] = {"reading": reading, "total": time.monotonic() - start}
+    numbers["said"] = findings.sentences(numbers)
+    pairs = sheet(source.data_set.root, same, near)
+    numbers["seconds"] = {"reading": reading, "total": time.monotonic() - start}
     tables = dict(zip(TABLES, (_listed(table, files), same, near), strict=True))
-    return Audit(found, tables, pairs)
+    return Audit(numbers, tables, pairs)
 
 
 def _about(source: Source, table: pd.DataFrame) -> dict[str, Any]:
     return {
         "name": source.name,
-        "kind": source.kind,
+        "kind": source.data_set.kind,
         "note": source.note,
+        "near_duplicates": source.data_set.near_duplicates,
         "images": len(table),
         "patients": source.patients,
         "version": __version__,
@@ -87,11 +88,11 @@ def _about(source: Source, table: pd.DataFrame) -> dict[str, Any]:
 def _listed(table: pd.DataFrame, files: Files) -> pd.DataFrame:
     columns = [name for name in files.facts if name != "path"]
     listed = table.join(files.facts[columns])
-    return listed.assign(phash=[f"{one:016x}" for one in files.hashes.tolist()])
+    return listed.assign(phash=[f"{bits:016x}" for bits in files.hashes.tolist()])
 
 
 def check_replaceable(folder: Path) -> None:
-    """Raises ValueError where an audit cannot be written to ``folder``, or would replace others."""
+    """Raises ValueError if ``folder`` cannot be written or holds files of others."""
 
     def foreign(names: list[str]) -> list[str]:
         others = [name for name in names if name not in (PAGE, NUMBERS, *TABLES)]
@@ -100,11 +101,11 @@ def check_replaceable(folder: Path) -> None:
     check_folder(folder, earlier="an earlier audit", foreign=foreign)
 
 
-def write(folder: Path, found: Audit, *, html: str) -> None:
+def write(folder: Path, audit: Audit, *, html: str) -> None:
     """Writes the folder, whole or not at all; it replaces an earlier audit."""
     with atomic.replacing_folder(folder) as new:
-        for name, table in found.tables.items():
+        for name, table in audit.tables.items():
             safe = table.map(spreadsheet_safe)
             safe.to_csv(new / name, index=False, lineterminator="\n")
-        (new / NUMBERS).write_text(json_text(found.found), encoding="utf-8", newline="\n")
+        (new / NUMBERS).write_text(json_text(audit.numbers), encoding="utf-8", newline="\n")
         (new / PAGE).write_text(html, encoding="utf-8", newline="\n")

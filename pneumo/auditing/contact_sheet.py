@@ -3,9 +3,8 @@
 import base64
 import io
 from collections.abc import Iterator
-from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 import pandas as pd
@@ -18,70 +17,67 @@ from pneumo.report.wording import decimal
 MOST_PAIRS = 24
 SIDE = 176  # pixels of a radiograph on the sheet
 GAP = 4  # pixels between two
+IDENTICAL = 2.0  # in place of a correlation, for files that are byte for byte the same
 WORDS = {
     "patients": "different patients",
     "labels": "different labels",
     "own_split": "in train and test",
-    "random_split": "parted by a random split",
+    "random_split": "separated by a random split",
 }
 
 
-@dataclass(frozen=True)
-class Pair:
-    """Two copies on the sheet: the picture as a data URI, and the words beneath."""
+class Pair(NamedTuple):
+    """Two copies on the sheet: the picture as a data URI, and the caption beneath."""
 
     picture: str
     paths: tuple[str, str]
-    told: str
+    caption: str
 
 
 def sheet(root: Path, same: pd.DataFrame, near: pd.DataFrame) -> list[Pair]:
     """Returns MOST_PAIRS at most, of tables of pneumo.auditing.copies.
 
     Pairs across patients, labels or splits come first, of these identical ones, then the most
-    alike. Of a set of identical files, the first and one of another patient or label is shown, if
-    there is one.
+    similar. For a set of identical files, the first and one of another patient or label is shown,
+    if there is one.
     """
-    pairs = [*_of_sets(same), *_of_near(near)]
-    pairs.sort(key=lambda pair: (not pair["crossed"], -pair["alike"]))
-    return [_pair(root, one) for one in pairs[:MOST_PAIRS]]
+    pairs = [*_of_sets(same), *_of_near(near.head(MOST_PAIRS))]
+    pairs.sort(key=lambda pair: pair[0])
+    return [Pair(_picture(root, paths), paths, caption) for _, paths, caption in pairs[:MOST_PAIRS]]
 
 
-def _of_sets(same: pd.DataFrame) -> Iterator[dict[str, Any]]:
+Described = tuple[tuple[bool, float], tuple[str, str], str]  # order, paths, caption
+
+
+def _of_sets(same: pd.DataFrame) -> Iterator[Described]:
     for _, rows in same.groupby("set", sort=True):
         first = rows.iloc[0]
         others = rows[(rows["patient"] != first["patient"]) | (rows["label"] != first["label"])]
         other = (others if len(others) else rows.iloc[1:]).iloc[0]
-        yield _described(first, str(first["path"]), str(other["path"]), files=len(rows))
+        files = [f"{len(rows)} files"] * (len(rows) > 2)
+        yield _described(
+            first, str(other["path"]), IDENTICAL, ", ".join(["identical bytes", *files])
+        )
 
 
-def _of_near(near: pd.DataFrame) -> Iterator[dict[str, Any]]:
-    for _, row in near.head(MOST_PAIRS).iterrows():
-        alike = float(row["correlation"])
-        yield _described(row, str(row["path"]), str(row["other_path"]), alike=alike)
+def _of_near(near: pd.DataFrame) -> Iterator[Described]:
+    for _, row in near.iterrows():
+        correlation = float(row["correlation"])
+        caption = f"correlation {decimal(correlation)}"
+        yield _described(row, str(row["other_path"]), correlation, caption)
 
 
-def _described(
-    row: Any, path: str, other: str, *, alike: float = 2.0, files: int = 2
-) -> dict[str, Any]:
-    """``alike``: the correlation; above 1 for files that are byte for byte the same."""
-    crossed = [name for name in ACROSS if row[f"across_{name}"]]
-    told = "identical bytes" if alike > 1 else f"correlation {decimal(alike)}"
-    told += f", {files} files" if files > 2 else ""
-    told = "; ".join([told, *(WORDS[name] for name in crossed)] + ["same patient"] * (not crossed))
-    return {"paths": (path, other), "told": told, "alike": alike, "crossed": len(crossed)}
+def _described(row: Any, other: str, correlation: float, caption: str) -> Described:
+    crossed = [WORDS[name] for name in ACROSS if row[f"across_{name}"]]
+    caption = "; ".join([caption, *(crossed or ["same patient"])])
+    return (not crossed, -correlation), (str(row["path"]), other), caption
 
 
-def _pair(root: Path, one: dict[str, Any]) -> Pair:
-    both = [_small(root / path) for path in one["paths"]]
-    between = np.full((SIDE, GAP), 255, np.uint8)
-    joined = Image.fromarray(np.hstack([both[0], between, both[1]]))
+def _picture(root: Path, paths: tuple[str, str]) -> str:
+    left, right = (
+        image.resize(reader.decode(str(root / path))[0], size=SIDE, aspect="pad") for path in paths
+    )
+    joined = Image.fromarray(np.hstack([left, np.full((SIDE, GAP), 255, np.uint8), right]))
     file = io.BytesIO()
     joined.save(file, "JPEG", quality=80, optimize=True)
-    data = base64.b64encode(file.getvalue()).decode()
-    return Pair(f"data:image/jpeg;base64,{data}", one["paths"], one["told"])
-
-
-def _small(path: Path) -> np.ndarray:
-    grey, _ = reader.decode(str(path))
-    return image.resize(grey, size=SIDE, aspect="pad")
+    return f"data:image/jpeg;base64,{base64.b64encode(file.getvalue()).decode()}"

@@ -1,4 +1,4 @@
-"""Every file read once: digest, how it was saved, perceptual hash, thumbnail; or why it cannot."""
+"""Every file read once: digest, how it was saved, perceptual hash and thumbnail, or an error."""
 
 import hashlib
 import os
@@ -19,7 +19,7 @@ from pneumo.data import dicom, image
 from pneumo.data.near_copies import perceptual_hash
 from pneumo.data.saved_as import saved_as
 
-SIZE = 256  # pixels an image is prepared to before it is hashed, as conf/base/data.yaml has it
+SIZE = 256  # pixels an image is prepared to before it is hashed, as in conf/base/data.yaml
 
 
 @dataclass(frozen=True)
@@ -42,42 +42,37 @@ class Files:
 
 
 def read_files(root: Path, paths: Sequence[str]) -> Files:
-    """Returns what there is to know of each file of ``paths``, relative to ``root``.
+    """Returns the measures of each file of ``paths``, relative to ``root``.
 
     Raises:
         ValueError: none of them can be read.
     """
+    unreadable: dict[str, str] = {}
 
-    def read_one(path: str) -> tuple[dict[str, Any], list[float], int, np.ndarray] | str:
+    def read_one(path: str) -> tuple[dict[str, Any], list[float], int, np.ndarray] | None:
         try:
             return _read(root, path)
         except ValueError as error:
-            return str(error).removeprefix(f"{root / path}: ").removeprefix(f"{path}: ")
+            unreadable[path] = str(error).removeprefix(f"{root / path}: ").removeprefix(f"{path}: ")
+            return None
 
+    hidden = not sys.stderr.isatty()
     with ThreadPoolExecutor(os.cpu_count()) as pool:  # decoding releases the interpreter
-        rows = list(
-            tqdm(
-                pool.map(read_one, paths),
-                desc="reading",
-                total=len(paths),
-                unit="image",
-                disable=not sys.stderr.isatty(),
-            )
-        )
-    known = [row for row in rows if not isinstance(row, str)]
-    unreadable = [(path, row) for path, row in zip(paths, rows, strict=True) if type(row) is str]
-    if not known:
-        path, why = unreadable[0]
+        done = pool.map(read_one, paths)
+        bar = tqdm(done, desc="reading", total=len(paths), unit="image", disable=hidden)
+        rows = [row for row in bar if row is not None]
+    if not rows:
+        path, why = min(unreadable.items())
         raise ValueError(
-            f"an image at least must be readable; none of {len(paths):,} is: {path}: {why}"
+            f"at least one image must be readable; none of {len(paths):,} is: {path}: {why}"
         )
-    facts, numbers, hashes, thumbnails = zip(*known, strict=True)
+    facts, numbers, hashes, thumbnails = zip(*rows, strict=True)
     return Files(
         pd.DataFrame(facts),
         np.array(numbers),
         np.array(hashes, np.uint64),
         np.stack(thumbnails),
-        tuple(unreadable),
+        tuple(sorted(unreadable.items())),
     )
 
 

@@ -1,10 +1,11 @@
-"""The sentences: first what a score on this set is worth, then what else was found."""
+"""The sentences: first the worth of a score on this set, then what else was found."""
 
 from collections.abc import Mapping
 from typing import Any
 
 from pneumo.auditing.shortcuts import BASELINES
 from pneumo.cli import counted
+from pneumo.data.sets import class_of
 from pneumo.report.wording import DASH, decimal
 
 WHERE = {"paper": "on a random split by patient", "official": "on the set's own test split"}
@@ -14,124 +15,111 @@ REFUSED = ", which train, evaluate and calibrate refuse"  # of the same bytes un
 GENERATED = "These images are drawn by a program: a score on them says nothing about pneumonia."
 
 
-def sentences(found: Mapping[str, Any]) -> list[str]:
-    """Returns the sentences of an audit; the first says what a score on this set is worth."""
-    return [*_worth(found), *_copies(found), *_files(found)]
+def sentences(numbers: Mapping[str, Any]) -> list[str]:
+    """Returns the sentences of an audit; the first gives the worth of a score on this set.
+
+    ``numbers``: the content of audit.json.
+    """
+    return [*_worth(numbers), *_copies(numbers), *_files(numbers)]
 
 
-def _worth(found: Mapping[str, Any]) -> list[str]:
-    protocols = found["protocols"]
-    scored = [name for name, one in protocols.items() if "baselines" in one]
-    first = [GENERATED] * (found["data"]["kind"] == "phantom")
+def _worth(numbers: Mapping[str, Any]) -> list[str]:
+    protocols = numbers["protocols"]
+    scored = [name for name, result in protocols.items() if "baselines" in result]
+    first = [GENERATED] * class_of(numbers["data"]["kind"]).generated
     if not scored:
         why = protocols["paper"]["why_not"]
-        return [*first, f"What a score on this set is worth cannot be told: {why}."]
-    main = protocols[scored[0]]["baselines"]
-    first.append(_headline(main, where=WHERE[scored[0]], found=found))
+        return [*first, f"The worth of a score on this set is unknown: {why}."]
+    first.append(
+        _headline(protocols[scored[0]]["baselines"], where=WHERE[scored[0]], numbers=numbers)
+    )
     if "official" in scored[1:]:
         first.append(_official(protocols["official"]["baselines"]))
     return first
 
 
-def _headline(baselines: Mapping[str, Any], *, where: str, found: Mapping[str, Any]) -> str:
+def _headline(baselines: Mapping[str, Any], *, where: str, numbers: Mapping[str, Any]) -> str:
     name, best = max(
-        ((name, one) for name, one in baselines.items() if not one["all_alike"]),
+        ((name, score) for name, score in baselines.items() if not score["all_alike"]),
         key=lambda pair: pair[1]["auroc"],
     )
+    auroc = decimal(best["auroc"])
     if best["low"] <= 0.5:
         ends = f"{decimal(best['low'])} to {decimal(best['high'])}"
         return (
-            f"This audit says little about what a score on this set is worth: {where} no baseline "
-            f"can be told from chance (the best, {BASELINES[name][0]}: AUROC "
-            f"{decimal(best['auroc'])}, {ends})."
+            f"This audit says little about the worth of a score on this set: {where} no baseline "
+            f"is better than chance (the best, {BASELINES[name][0]}: AUROC {auroc}, {ends})."
         )
-    header, thumbnail = baselines["header"], baselines["thumbnail"]
-    if header["all_alike"]:
-        told = f"{SVM} reaches {decimal(thumbnail['auroc'])} there"
+    thumbnail = decimal(baselines["thumbnail"]["auroc"])
+    if baselines["header"]["all_alike"]:
+        files = "all files of the train split"
+        if numbers["files_alike"]:
+            files = f"all {counted(numbers['data']['images'], 'file')}"
+        reached = (
+            f"{SVM} reaches {thumbnail} there, while the file header carries no information, since "
+            f"{files} agree in size, mode and JPEG quality"
+        )
     else:
-        told = (
-            f"{HEADER} reaches {decimal(header['auroc'])} there, and {SVM} "
-            f"{decimal(thumbnail['auroc'])}"
-        )
+        header = decimal(baselines["header"]["auroc"])
+        reached = f"{HEADER} reaches {header} there, and {SVM} {thumbnail}"
     if name == "bytes":
-        told += f", and the number of bytes with the header {decimal(best['auroc'])}"
-    if header["all_alike"]:
-        told += f", while the file header says nothing here, since {_agree(found)}"
+        reached += f", and the number of bytes with the header {auroc}"
     return (
-        f"A network's AUROC near or below {decimal(best['auroc'])} {where} shows nothing about "
-        f"pneumonia: {told}."
+        f"A network's AUROC near or below {auroc} {where} shows nothing about pneumonia: {reached}."
     )
 
 
-def _agree(found: Mapping[str, Any]) -> str:
-    if found["files_alike"]:
-        return (
-            f"all {counted(found['data']['images'], 'file')} agree in size, mode and JPEG quality"
-        )
-    return "all files of the train split agree in size, mode and JPEG quality"
+def _official(baselines: Mapping[str, Any]) -> str:
+    where = WHERE["official"]
+    reached = f"the thumbnails reach {decimal(baselines['thumbnail']['auroc'])}"
+    for name, words in (("header", "the header"), ("size", "width and height")):
+        if not baselines[name]["all_alike"]:
+            reached += f", {words} {decimal(baselines[name]['auroc'])}"
+    return f"{where[:1].upper()}{where[1:]} {reached}."
 
 
-def _official(official: Mapping[str, Any]) -> str:
-    told = f"{_capital(WHERE['official'])} the thumbnails reach "
-    told += decimal(official["thumbnail"]["auroc"])
-    names = {"header": "the header", "size": "width and height"}
-    told += "".join(
-        f", {words} {decimal(official[name]['auroc'])}"
-        for name, words in names.items()
-        if not official[name]["all_alike"]
-    )
-    return f"{told}."
-
-
-def _copies(found: Mapping[str, Any]) -> list[str]:
-    same, near = found["identical"], found["near_identical"]
+def _copies(numbers: Mapping[str, Any]) -> list[str]:
+    same, near = numbers["identical"], numbers["near_identical"]
     if not same["sets"] and not near["pairs"]:
         return ["No two images are identical or nearly identical."]
-    of_sets = f"{counted(same['sets'], 'set')} of byte-identical images"
-    of_files = f"({counted(same['files'], 'file')}), "
-    of_files += _across(same["across"], same["sets"], refused=REFUSED)
-    of_pairs = f"Nearly identical are {counted(near['pairs'], 'more pair')} of files"
-    alike = f"{near['as_copies']:,} of these pairs correlate as closely as copies do"
     return [
-        f"{of_sets} {of_files}.",
-        f"{of_pairs}, {_across(near['across'], near['pairs'])}; {alike}.",
+        f"{counted(same['sets'], 'set')} of byte-identical images "
+        f"({counted(same['files'], 'file')}), "
+        f"{_across(same['across'], same['sets'], refused=REFUSED)}.",
+        f"Nearly identical are {counted(near['pairs'], 'more pair')} of files, "
+        f"{_across(near['across'], near['pairs'])}; {near['as_copies']:,} of these pairs correlate "
+        "as closely as copies do.",
     ]
 
 
 def _across(across: Mapping[str, int], number: int, refused: str = "") -> str:
     share = "all" if across["patients"] == number > 1 else f"{across['patients']:,}"
-    told = [f"{share} of them across patients"]
-    told += [f"{across['labels']:,} across labels{refused}"] * bool(across["labels"])
-    told += [f"{across['own_split']:,} across train and test"] * bool(across["own_split"])
-    return ", ".join(told)
+    parts = [f"{share} of them across patients"]
+    parts += [f"{across['labels']:,} across labels{refused}"] * bool(across["labels"])
+    parts += [f"{across['own_split']:,} across train and test"] * bool(across["own_split"])
+    return ", ".join(parts)
 
 
-def _files(found: Mapping[str, Any]) -> list[str]:
-    nested = found["nested"]
-    images = sum(one["images"] for one in nested["copies"])
-    told = []
-    if images:
-        known = sum(one["identical"] for one in nested["copies"])
-        told.append(
-            f"{counted(images, 'more image')} below the folder, {known:,} of them copies of the "
-            "set's own; a recursive scan would count them too."
-        )
-    if nested["system_files"]:
-        told.append(f"{counted(nested['system_files'], 'file')} of a Mac's system, no images.")
-    if found["unreadable"]:
-        told.append(f"{counted(len(found['unreadable']), 'file')} cannot be read.")
-    if found["left_out"]:
-        told.append(f"Not used in its folders: {counted(len(found['left_out']), 'name')}.")
-    return told
+def _files(numbers: Mapping[str, Any]) -> list[str]:
+    nested = numbers["nested"]
+    images, identical = (
+        sum(row[key] for row in nested["copies"]) for key in ("images", "identical")
+    )
+    sentences = {
+        f"{counted(images, 'more image')} below the folder, {identical:,} of them copies of the "
+        "set's own; a recursive scan would count them too.": images,
+        f"{counted(nested['system_files'], 'file')} of macOS, not images.": nested["system_files"],
+        f"{counted(len(numbers['unreadable']), 'file')} cannot be read.": numbers["unreadable"],
+        f"Not used in its folders: {counted(len(numbers['left_out']), 'name')}.": numbers[
+            "left_out"
+        ],
+    }
+    return [sentence for sentence, holds in sentences.items() if holds]
 
 
-def cell(one: Mapping[str, Any]) -> tuple[str, str]:
-    """An AUROC and its interval as words; of files that are all alike, that they are."""
-    if one["all_alike"]:
-        return decimal(one["auroc"]), "all alike"
-    low, high = one["low"], one["high"]
-    return decimal(one["auroc"]), DASH if low != low else f"{decimal(low)} to {decimal(high)}"
-
-
-def _capital(text: str) -> str:
-    return text[:1].upper() + text[1:]
+def cell(score: Mapping[str, Any]) -> tuple[str, str]:
+    """Returns an AUROC and its interval as words; "all alike" for files without a difference."""
+    if score["all_alike"]:
+        return decimal(score["auroc"]), "all alike"
+    low, high = score["low"], score["high"]
+    return decimal(score["auroc"]), DASH if low != low else f"{decimal(low)} to {decimal(high)}"

@@ -1,55 +1,45 @@
-"""Images below the folder that are not of the set: Kaggle's nested copy, a Mac's leavings."""
+"""Images below the folder that are not of the set: Kaggle's nested copy, macOS's files."""
 
 import hashlib
 import os
-from collections import defaultdict
+from collections import Counter, defaultdict
 from collections.abc import Iterable
-from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
 import pandas as pd
 
-from pneumo.data.kermany import SOURCES, SUFFIXES
+from pneumo.data.listing import SOURCES, SUFFIXES
 from pneumo.labels import CLASS_NAMES
-
-
-@dataclass
-class Nested:
-    """A folder with images outside the set, and how many are byte for byte one of the set."""
-
-    folder: str  # relative to the folder that was named
-    images: int = 0
-    identical: int = 0
 
 
 def nested_copies(
     place: Path, root: Path, facts: pd.DataFrame, used: Iterable[str]
 ) -> dict[str, Any]:
-    """Returns a list of folders that hold images which the set's table does not, as plain values.
+    """Returns the folders that hold images which are not in the set's table.
 
-    Only a file of a size that occurs in the set is read. Links are not followed; hidden files but a
-    Mac's ``._`` files are left out.
+    Only a file of a size that occurs in the set is read. Links are not followed; hidden files are
+    left out, except macOS's ``._`` files.
 
     Args:
         place: the folder that was named.
         root: the folder that ``used`` are relative to, ``place`` or below it.
         facts: columns bytes and sha256 of the set's files.
-        used: paths of the set's table, and of what is known to be left out.
+        used: paths of the set's table, and of names that are known to be unused.
 
     Returns:
-        {"copies": [Nested as a mapping], "system_files": a Mac's files that are no images,
+        {"copies": a row a folder (folder, relative to ``place``; images; identical, how many of
+        them are byte for byte one of the set), "system_files": macOS's files that are not images,
         "closed": folders that cannot be read}
     """
     known = {str(root / path) for path in used}
     digests = defaultdict(set)
     for size, digest in zip(facts["bytes"], facts["sha256"], strict=True):
         digests[int(size)].add(digest)
-    found: dict[str, Nested] = {}
+    images, identical = Counter[str](), Counter[str]()
     system, closed = 0, []
-    for folder, folders, names in os.walk(place, onerror=lambda e: closed.append(str(e.filename))):
-        folders.sort()
-        for name in sorted(names):
+    for folder, _, names in os.walk(place, onerror=lambda e: closed.append(str(e.filename))):
+        for name in names:
             path = Path(folder, name)
             if not name.lower().endswith(SUFFIXES) or str(path) in known:
                 continue
@@ -57,16 +47,20 @@ def nested_copies(
                 system += 1
             elif not name.startswith("."):
                 top = _set_of(path.relative_to(place))
-                one = found.setdefault(top, Nested(top))
-                one.images += 1
-                one.identical += _is_known(path, digests)
-    shown = [Path(name).relative_to(place).as_posix() for name in closed]
-    copies = [asdict(found[name]) for name in sorted(found)]
-    return {"copies": copies, "system_files": system, "closed": shown}
+                images[top] += 1
+                identical[top] += _is_copy(path, digests)
+    return {
+        "copies": [
+            {"folder": top, "images": number, "identical": identical[top]}
+            for top, number in sorted(images.items())
+        ],
+        "system_files": system,
+        "closed": [Path(name).relative_to(place).as_posix() for name in closed],
+    }
 
 
 def _set_of(path: Path) -> str:
-    """The folder above <source>/<label>/<file>, or that of another file."""
+    """Returns the folder above <source>/<label>/<file>, or that of another file."""
     parts = list(path.parts[:-1])
     for names in (CLASS_NAMES, SOURCES):
         if parts and parts[-1] in names:
@@ -74,7 +68,7 @@ def _set_of(path: Path) -> str:
     return "/".join(parts) or "."
 
 
-def _is_known(path: Path, digests: defaultdict[int, set[str]]) -> bool:
+def _is_copy(path: Path, digests: defaultdict[int, set[str]]) -> bool:
     try:
         size = path.stat().st_size
         if size not in digests:

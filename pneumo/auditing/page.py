@@ -15,7 +15,7 @@ PATIENT_KEYS = {
     "person": "by the number alone (as in random splits)",
     "split_person": "by the number within train or test (as in the set's own split)",
     "series": "by the number within train or test and bacteria or virus",
-    "own": "as the data set tells, or each image its own",
+    "own": "by the data set, or each image its own",
 }
 COUNTS = {"source": "Source", "images": "Images", "patients": "Patients"}
 COUNTS |= {name: name for name in (*CLASS_NAMES, *SUBTYPES[1:])}
@@ -36,7 +36,7 @@ PROTOCOLS = {
     "official": "Train folder → test folder",
 }
 ACROSS = {
-    "what": "Copies",
+    "kind": "Copies",
     "sets": "Sets or pairs",
     "files": "Files",
     "patients": "Across patients",
@@ -44,84 +44,85 @@ ACROSS = {
     "own_split": "Across train and test",
     "random_split": "Across the random split",
 }
+Row = dict[str, tuple[str, str]]  # a cell: its text, and smaller text beneath
 
 
 def html(audit: Audit) -> str:
     """Returns the page's text; names that come from the data set are escaped."""
-    found = audit.found
+    numbers = audit.numbers
     same = audit.tables["identical.csv"]
     text: str = page_template(TEMPLATE, package="pneumo.auditing").render(
-        found=found,
-        said=found["said"],
-        counts=[_count(row) for row in found["counts"]],
+        numbers=numbers,
+        sentences=numbers["said"],
+        counts=[{key: (_text(row[key]), "") for key in COUNTS} for row in numbers["counts"]],
         count_columns=COUNTS,
-        patients=[(number, PATIENT_KEYS[key]) for key, number in found["data"]["patients"].items()],
-        scores=scores(found),
-        score_columns={"baseline": "What is seen"} | PROTOCOLS,
-        sizes=[_size(PROTOCOLS[name], one) for name, one in found["protocols"].items()],
-        saved=[_saved(row) for row in found["saved"]],
+        patients=[
+            (number, PATIENT_KEYS[key]) for key, number in numbers["data"]["patients"].items()
+        ],
+        scores=scores(numbers),
+        score_columns={"baseline": "Input"} | PROTOCOLS,
+        sizes=[_size(PROTOCOLS[name], result) for name, result in numbers["protocols"].items()],
+        saved=[_saved(row) for row in numbers["saved"]],
         saved_columns=SAVED,
         kinds=KINDS,
-        copies=_copies(found),
+        copies=_copies(numbers),
         copy_columns=ACROSS,
         pairs=audit.pairs,
         crossing=same[same["across_patients"] | same["across_labels"]].to_dict("records"),
         most=MOST_ROWS,
-        seconds=duration(found["seconds"]["total"]),
+        seconds=duration(numbers["seconds"]["total"]),
         files=("audit.json", *TABLES),
     )
     return text
 
 
-def scores(found: dict[str, Any]) -> list[dict[str, tuple[str, str]]]:
+def scores(numbers: dict[str, Any]) -> list[Row]:
     """Returns a row a baseline: its name, and AUROC and interval of each protocol."""
     rows = []
-    for name, (told, _) in BASELINES.items():
-        row = {"baseline": (told[:1].upper() + told[1:], "")}
-        for protocol, one in found["protocols"].items():
-            scored = one.get("baselines")
+    for name, (title, _) in BASELINES.items():
+        row = {"baseline": (title[:1].upper() + title[1:], "")}
+        for protocol, result in numbers["protocols"].items():
+            scored = result.get("baselines")
             row[protocol] = findings.cell(scored[name]) if scored else (DASH, "")
         rows.append(row)
     return rows
 
 
-def _size(name: str, one: dict[str, Any]) -> str:
-    if "why_not" in one:
-        return f"{name}: not scored; {one['why_not']}."
+def _text(value: Any) -> str:
+    return value if isinstance(value, str) else f"{value:,}"
+
+
+def _size(name: str, result: dict[str, Any]) -> str:
+    if "why_not" in result:
+        return f"{name}: not scored; {result['why_not']}."
     sizes = [
-        f"{one[split]['images']:,} images of {one[split]['patients']:,} patients in {split}"
+        f"{result[split]['images']:,} images of {result[split]['patients']:,} patients in {split}"
         for split in ("train", "test")
     ]
     few = " Few patients of a class: the intervals rest more on assumption than on the images."
-    left = f" {one['left_out']:,} images are left out, whose patients are in both."
-    told = f"{name}: {', '.join(sizes)}."
-    return told + few * bool(one["few_patients"]) + left * bool(one["left_out"])
+    left = f" {result['left_out']:,} images are left out, whose patients are in both."
+    text = f"{name}: {', '.join(sizes)}."
+    return text + few * bool(result["few_patients"]) + left * bool(result["left_out"])
 
 
-def _count(row: dict[str, Any]) -> dict[str, tuple[str, str]]:
-    return {key: (row[key] if key == "source" else f"{row[key]:,}", "") for key in COUNTS}
-
-
-def _saved(row: dict[str, Any]) -> dict[str, tuple[str, str]]:
+def _saved(row: dict[str, Any]) -> Row:
     cells = {
         "where": (f"{row['source']}, {row['label']}", ""),
         "images": (f"{row['images']:,}", ""),
     }
-    for name in ("width", "height", "bytes"):
-        low, middle, high = row[name]
-        cells[name] = (f"{middle:,}", "" if low == high else f"{low:,} to {high:,}")
-    low, middle, high = row["proportions"]
-    ends = "" if low == high else f"{decimal(low, digits=2)} to {decimal(high, digits=2)}"
-    cells["proportions"] = (decimal(middle, digits=2), ends)
+    for name in ("width", "height", "bytes", "proportions"):
+        low, middle, high = (
+            decimal(value, digits=2) if name == "proportions" else f"{value:,}"
+            for value in row[name]
+        )
+        cells[name] = (middle, "" if low == high else f"{low} to {high}")
     return cells | {name: (saved.kinds_text(row[name], row["images"]), "") for name in KINDS}
 
 
-def _copies(found: dict[str, Any]) -> list[dict[str, tuple[str, str]]]:
-    same, near = found["identical"], found["near_identical"]
+def _copies(numbers: dict[str, Any]) -> list[Row]:
+    same, near = numbers["identical"], numbers["near_identical"]
     rows = [
-        {"what": "Identical bytes", "sets": f"{same['sets']:,}", "files": f"{same['files']:,}"},
-        {"what": "Nearly identical", "sets": f"{near['pairs']:,}", "files": DASH},
+        {"kind": "Identical bytes", "sets": same["sets"], "files": same["files"]} | same["across"],
+        {"kind": "Nearly identical", "sets": near["pairs"], "files": DASH} | near["across"],
     ]
-    for row, one in zip(rows, (same, near), strict=True):
-        row |= {name: f"{number:,}" for name, number in one["across"].items()}
-    return [{name: (value, "") for name, value in row.items()} for row in rows]
+    return [{name: (_text(value), "") for name, value in row.items()} for row in rows]

@@ -1,4 +1,4 @@
-"""What needs no network: AUROC of size, header and thumbnails on the splits of two protocols."""
+"""Shortcuts without a network: AUROC of size, header and thumbnails on two protocols' splits."""
 
 from collections.abc import Callable
 from functools import partial
@@ -18,10 +18,9 @@ from pneumo.data.labelled import join_duplicates
 from pneumo.data.near_copies import join_near
 from pneumo.evaluation.intervals import few_patients, score_intervals
 from pneumo.evaluation.scores import scores
-from pneumo.labels import CLASS_NAMES
 
 SEED = 0
-BASELINES = {  # by what they see; of a header, the columns of pneumo.baselines.file_header.header
+BASELINES = {  # by their input; for a header, columns of pneumo.baselines.file_header.header
     "size": ("width and height", (0, 1)),
     "header": ("file header: size, mode, JPEG quality", (0, 1, 2, 5, 6, 7)),
     "bytes": ("file header and number of bytes", tuple(range(8))),
@@ -34,7 +33,7 @@ PROTOCOLS: dict[str, Callable[..., "pd.Series[str]"]] = {
 
 
 def readable(table: pd.DataFrame, files: Files) -> pd.DataFrame:
-    """Returns the rows whose files can be read; the index is the place in ``files``."""
+    """Returns the rows whose files are readable; the index is the place in ``files``."""
     place = pd.Series(range(len(files.facts)), index=files.facts["path"])
     rows = table[table["path"].isin(place.index)]
     return rows.set_index(place[rows["path"]].to_numpy()).sort_index()
@@ -44,7 +43,7 @@ def splits(source: Source, files: Files) -> dict[str, pd.DataFrame | str]:
     """Returns the split table of each protocol, or why there is none.
 
     Patients are joined as in a training run: those who share an identical image, and those of
-    near-identical images where patients are not known.
+    near-identical images if patients are unknown.
     """
     return {name: _split(source, files, protocol=name) for name in PROTOCOLS}
 
@@ -53,12 +52,12 @@ def _split(source: Source, files: Files, *, protocol: str) -> pd.DataFrame | str
     table = readable(source.tables[protocol], files)
     if protocol == "official" and set(table["source"]) - {"val"} != {"train", "test"}:
         return "the set has no train and test folder of its own"
-    if source.near_duplicates:
+    if source.data_set.near_duplicates:
         table = table.assign(patient=join_near(table, files.hashes, files.thumbnails))
     digests = files.facts["sha256"]
     table = table.assign(digest=digests, group=join_duplicates(table, digests.tolist()))
-    own = PROTOCOLS[protocol](table, seed=SEED)
-    table = table.assign(split=own)[own != split.LEFT_OUT]
+    splits = PROTOCOLS[protocol](table, seed=SEED)
+    table = table.assign(split=splits)[splits != split.LEFT_OUT]
     try:
         split.check(table)
     except ValueError as error:
@@ -69,33 +68,31 @@ def _split(source: Source, files: Files, *, protocol: str) -> pd.DataFrame | str
 def score(table: pd.DataFrame | str, files: Files) -> dict[str, Any]:
     """Returns the AUROC of each baseline on the test split, with its 95 % interval by patient.
 
-    {"why_not": a reason} where there is no split.
+    {"why_not": a reason} if there is no split.
     """
     if isinstance(table, str):
         return {"why_not": table}
     train, test = (table[table["split"] == name] for name in ("train", "test"))
     label = targets(test, num_classes=2)
-    found: dict[str, Any] = {
-        name: {"images": len(rows), "patients": int(rows["group"].nunique())}
-        | {one: int((rows["label"] == one).sum()) for one in CLASS_NAMES}
-        for name, rows in (("train", train), ("test", test))
-    }
-    found["left_out"] = len(files.facts) - len(table)
-    found["few_patients"] = bool(few_patients(label, patient=test["group"]))
-    found["baselines"] = {}
+    patient = test["group"].to_numpy()
     # the trees' steps are short: on a busy machine, two threads that wait for each other took 16
     # times as long (measured)
     with threadpool_limits(limits=1):
-        for name, (_, columns) in BASELINES.items():
-            ranking = _ranking(columns, train, test, files)
-            found["baselines"][name] = _auroc(label, ranking, patient=test["group"].to_numpy())
-    return found
+        baselines = {
+            name: _auroc(label, _ranking(columns, train, test, files), patient=patient)
+            for name, (_, columns) in BASELINES.items()
+        }
+    return split.summary(pd.concat([train, test])) | {
+        "left_out": len(files.facts) - len(table),
+        "few_patients": bool(few_patients(label, patient=patient)),
+        "baselines": baselines,
+    }
 
 
 def _ranking(
     columns: tuple[int, ...] | None, train: pd.DataFrame, test: pd.DataFrame, files: Files
 ) -> np.ndarray | None:
-    """(N,) of the test images, higher for PNEUMONIA; None where all files are alike."""
+    """Returns (N,) of the test images, higher for PNEUMONIA; None if all files are alike."""
     label = targets(train, num_classes=2)
     if columns is None:
         pixels = files.thumbnails.reshape(len(files.thumbnails), -1).astype(np.float64)
@@ -111,7 +108,7 @@ def _ranking(
 def _auroc(label: np.ndarray, ranking: np.ndarray | None, *, patient: np.ndarray) -> dict[str, Any]:
     if ranking is None:
         return {"auroc": 0.5, "low": None, "high": None, "all_alike": True}
-    # the scores want a probability; the AUROC is of the order
+    # the scores require a probability; the AUROC depends on the order only
     order = np.unique(ranking, return_inverse=True)[1] / max(len(ranking), 1)
     low, high = score_intervals(label, order, patient=patient, names=("auroc",))["auroc"]
     value = scores(label, order)["auroc"]

@@ -1,4 +1,4 @@
-"""What is drawn for each training image: the paper's augmentation, or any of albumentations."""
+"""The random augmentation of training images: the paper's, or any transforms of albumentations."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -14,15 +14,15 @@ MIN_VISIBLE = 0.3  # share of a box's area that must stay in the image, else it 
 
 @dataclass(frozen=True)
 class Augment:
-    """The augmentation of the paper: what is drawn for each training image, each time it is seen.
+    """The augmentation of the paper, drawn for each training image in each epoch.
 
     Args:
         rotation: largest angle to either side, degrees; 0 is off (paper: 45).
-        zoom: smallest and largest scale, drawn for width and height apart; 1 is the image as it
-            is, above shows less of it; (1, 1) is off (the paper gives no range).
+        zoom: smallest and largest scale, drawn separately for width and height; above 1 shows
+            less of the image; (1, 1) is off (the paper gives no range).
         flip: probability of a horizontal flip; 0 is off.
-        fill: what comes in from outside the image: "reflect", the image mirrored at its border, or
-            a grey value, 0 to 255 (the paper does not say).
+        fill: pixels from outside the image: "reflect", the image mirrored at its border, or a
+            grey value, 0 to 255 (the paper does not say).
     """
 
     rotation: float = 45.0
@@ -35,17 +35,20 @@ class Augment:
 
     @property
     def transforms(self) -> list[A.BasicTransform]:
-        """Those of albumentations that draw the same on one image at a time."""
+        """The same as transforms of albumentations, for one image at a time."""
         steps: list[A.BasicTransform] = []
         if self.rotation or self.zoom != (1, 1):
             limits = (-self.rotation, self.rotation)
-            steps.append(A.Affine(rotate=limits, scale=self.zoom, p=1.0, **border(self)))
+            border: dict[str, Any] = {"border_mode": cv2.BORDER_REFLECT}
+            if self.fill != REFLECT:
+                border = {"border_mode": cv2.BORDER_CONSTANT, "fill": self.fill}
+            steps.append(A.Affine(rotate=limits, scale=self.zoom, p=1.0, **border))
         if self.flip:
             steps.append(A.HorizontalFlip(p=self.flip))
         return steps
 
     def per_image(self) -> "ImageAugment":
-        """Returns what augments one image at a time."""
+        """Returns the augmentation of one image at a time."""
         return ImageAugment(self.transforms)
 
 
@@ -60,18 +63,11 @@ class Pipeline:
     transforms: Sequence[A.BasicTransform]
 
     def per_image(self) -> "ImageAugment":
-        """Returns what augments one image at a time."""
+        """Returns the augmentation of one image at a time."""
         return ImageAugment(self.transforms)
 
 
 Augmentation = Augment | Pipeline
-
-
-def border(augment: Augment) -> dict[str, Any]:
-    """Returns what albumentations' Affine is told of the fill."""
-    if augment.fill == REFLECT:
-        return {"border_mode": cv2.BORDER_REFLECT}
-    return {"border_mode": cv2.BORDER_CONSTANT, "fill": augment.fill}
 
 
 class ImageAugment:
@@ -89,8 +85,8 @@ class ImageAugment:
 class BoxAugment:
     """Augments one image and its boxes by albumentations; the image as ImageAugment does.
 
-    A turned box becomes the upright one around it. A box that leaves the image is cut at its
-    border, and dropped where less than MIN_VISIBLE of its area is left. Where a border is mirrored,
+    A rotated box becomes the upright one around it. A box that leaves the image is cut at its
+    border, and dropped if less than MIN_VISIBLE of its area is left. If the border is mirrored,
     so are the boxes.
     """
 
@@ -103,5 +99,5 @@ class BoxAugment:
     ) -> tuple[np.ndarray, np.ndarray]:
         """Returns (H, W) uint8 and (M, 4) boxes of (H, W) uint8 and (N, 4), in pixels."""
         self.compose.set_random_seed(seed)
-        found = self.compose(image=image, bboxes=boxes)
-        return found["image"], np.reshape(found["bboxes"], (-1, 4))
+        augmented = self.compose(image=image, bboxes=boxes)
+        return augmented["image"], np.reshape(augmented["bboxes"], (-1, 4))

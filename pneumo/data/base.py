@@ -1,67 +1,86 @@
-"""Data sets: where the images come from, who they are of, under which licence; said loudly."""
+"""The contract of a data set: its table of images, and what commands and reports state about it."""
 
-import logging
-from dataclasses import dataclass, field
+from collections.abc import Mapping
+from dataclasses import dataclass
 from pathlib import Path
+from types import MappingProxyType
+from typing import Any, ClassVar
 
 import pandas as pd
 
-from pneumo.data import folder as own
-from pneumo.data import medmnist as archive
-from pneumo.data import phantom as generator
-from pneumo.data.kermany import COLUMNS, check_unpacked, index, set_folder
-from pneumo.data.labelled import shown
-
-log = logging.getLogger(__name__)
-
-LOUD = (
-    "GENERATED IMAGES: no real data set was found in {root}, so this run uses {count} phantoms. "
-    "Its scores say nothing about pneumonia. Get the real set with python -m pneumo.download, or "
-    "name its folder: data=kermany data.root=DIR"
-)
-QUIET = "GENERATED IMAGES: {count} phantoms. Scores on them say nothing about pneumonia."
-
-
-UNKNOWN = (
-    "PATIENTS UNKNOWN: each image counts as a patient of its own, so several images of one person "
-    "may be in train and test, and the scores may be too good. Near-identical images are joined."
-)
-PARTLY_UNKNOWN = (
-    "PATIENTS PARTLY UNKNOWN: {unknown:,} of {images:,} images have no patient; each counts as a "
-    "patient of its own, so several images of one person may be in train and test, and the scores "
-    "may be too good. Near-identical images are joined."
-)
-NAME_THEM = "Name the patients in a table: data.csv=FILE with the columns path, label, patient"
-KERMANY_LICENCE = "CC BY 4.0, doi 10.17632/rscbjbr9sj"
-POPULATION = "children of one hospital, frontal views"  # Kermany et al., Cell 172 (2018) 1122
-AGES = (1, 5)  # years, the same
+CHECKLIST_FACTS = ("source", "retrospective", "eligibility", "labels")
 
 
 @dataclass(frozen=True)
 class DataSet:
-    """A data set. Another one is a subclass with its own ``table``, and a YAML that names it.
+    """A data set. Another one is a subclass with its facts and ``table``, and a YAML that names it.
+
+    The facts below are class attributes, so that a report, which has only a finished run, finds
+    them by the run's ``kind`` (`pneumo.data.sets.class_of`).
 
     Attributes:
-        root: the folder that paths are relative to.
-        kind: its name, by which runs are told apart; the report compares runs of one kind.
-        note: what must be said at the start and the end of a run.
-        licence: of the images, for the files that are made of them.
-        near_duplicates: join images that look the same, for a set with unknown patients.
-        population: who the images are of and which views they have; "" where that is not known.
-        ages: the youngest and the oldest patient, whole years; None where that is not known.
+        root: folder that paths are relative to.
+        note: warning at the start and the end of a run; None for none.
+        licence: of the images; metrics.json, exported files and cards state it.
+        near_duplicates: whether the patients of nearly identical images are joined before the
+            split, for a set with unknown patients.
     """
 
     root: Path
-    kind: str
     note: str | None = None
     licence: str = "not stated"
     near_duplicates: bool = False
-    population: str = ""
-    ages: tuple[int, int] | None = None
+
+    kind: ClassVar[str] = ""  # name of the set; a report compares runs of one kind
+    title: ClassVar[str] = "chest radiographs"
+    population: ClassVar[str] = ""  # patients and views; "" if not known
+    ages: ClassVar[tuple[int, int] | None] = None  # youngest and oldest patient, whole years
+    of_children: ClassVar[bool] = False
+    generated: ClassVar[bool] = False  # drawn by a program: no score means anything medically
+    published: ClassVar[bool] = False  # scores of pneumo.evaluation.published are on these images
+    citation: ClassVar[str] = ""  # to be cited with weights that were trained on the images
+    limits: ClassVar[str] = (  # of a network trained on the images
+        "Research only, not a medical device. Frontal chest radiographs only; no external "
+        "validation. Accuracy may come from how radiographs were saved."
+    )
+    checklist: ClassVar[Mapping[str, str]] = MappingProxyType({})  # by CHECKLIST_FACTS
+    patient_keys: ClassVar[tuple[str, ...]] = ("own",)  # ways to identify patients
+    owns_folder: ClassVar[bool] = True  # other images below root can only be copies or leftovers
+
+    @classmethod
+    def recognises(cls, place: Path) -> bool:
+        """Returns whether a folder or file holds this set, by its layout and names."""
+        del place
+        return False
+
+    @classmethod
+    def at(cls, place: Path, *, cache_dir: Path) -> "DataSet":
+        """Returns the set in a folder or file that `recognises` accepts."""
+        del cache_dir
+        return cls(place)
+
+    @classmethod
+    def images_of(cls, source: Mapping[str, Any]) -> Path | None:
+        """Returns the folder that ``root`` would be, without generating or unpacking anything.
+
+        Args:
+            source: the arguments in a run's configuration, ``data.source``.
+        """
+        return Path(str(source.get("root"))).expanduser()
 
     def table(self, *, patient_key: str, on_unknown_name: str) -> pd.DataFrame:
-        """Returns a row an image: path, label, subtype, patient, source; see kermany.index."""
-        return index(self.root, patient_key=patient_key, on_unknown_name=on_unknown_name)
+        """Returns a row an image: path, label, subtype, patient, source; see `kermany.index`.
+
+        Args:
+            patient_key: one of ``patient_keys``; sets with one way ignore it.
+            on_unknown_name: "error" or "skip", for names outside the set's grammar.
+        """
+        raise NotImplementedError
+
+    def tables(self, *, on_unknown_name: str) -> tuple[dict[str, pd.DataFrame], list[str]]:
+        """Returns the table by each of ``patient_keys``, and the names that are not used."""
+        key = self.patient_keys[0]
+        return {key: self.table(patient_key=key, on_unknown_name=on_unknown_name)}, []
 
     def boxes(self) -> pd.DataFrame:
         """Returns a row an image: path, boxes (N, 4) in its pixels, width, height; see data.boxes.
@@ -73,125 +92,3 @@ class DataSet:
             f"task=detection needs data with boxes around the opacities; {self.kind} has none. Use "
             "data=rsna data.root=DIR, or generated images: data=phantom"
         )
-
-
-@dataclass(frozen=True)
-class Phantoms(DataSet):
-    """Generated radiographs, whose opacities are where they were drawn."""
-
-    def boxes(self) -> pd.DataFrame:
-        """Returns where the opacities are; see phantom.draw_boxes."""
-        return generator.boxes(self.root)
-
-
-@dataclass(frozen=True)
-class Folder(DataSet):
-    """Radiographs of one's own.
-
-    Attributes:
-        images: a row an image, see pneumo.data.folder.
-        left_out: names in its folders that are not used.
-    """
-
-    images: pd.DataFrame = field(default_factory=pd.DataFrame, compare=False)
-    left_out: tuple[str, ...] = ()
-
-    def table(self, *, patient_key: str, on_unknown_name: str) -> pd.DataFrame:
-        """Returns a row an image; both arguments are of names in another set's grammar."""
-        if self.left_out:
-            names = shown(self.left_out)
-            log.warning("Left out %d that are not used: %s", len(self.left_out), names)
-        return self.images[list(COLUMNS)]
-
-
-def folder(root: str, csv: str | None = None, licence: str = "not stated") -> Folder:
-    """Returns the images below ``root``, or those that ``csv`` lists, relative to ``root``.
-
-    Raises:
-        FileNotFoundError, ValueError: see pneumo.data.folder.
-    """
-    place = Path(root).expanduser()
-    check_unpacked(place)
-    left_out: list[str] = []
-    if csv is None:
-        images, left_out = own.folder_table(place)
-    else:
-        images = own.csv_table(Path(csv).expanduser(), place)
-    note = _patients_note(images)
-    unknown = note is not None
-    return Folder(
-        place,
-        "folder",
-        note,
-        licence,
-        near_duplicates=unknown,
-        images=images,
-        left_out=tuple(left_out),
-    )
-
-
-def _patients_note(images: pd.DataFrame) -> str | None:
-    """What must be said where patients are unknown; None where all are known."""
-    unknown = int((images["known_by"] == "").sum())
-    if not unknown:
-        return None
-    partly = PARTLY_UNKNOWN.format(unknown=unknown, images=len(images))
-    return f"{UNKNOWN if unknown == len(images) else partly} {NAME_THEM}"
-
-
-def medmnist(root: str, cache_dir: str) -> Folder:
-    """Returns PneumoniaMNIST of a .npz file, the same radiographs made smaller, unpacked once.
-
-    Its images are those of Kermany et al. without their names, cut to the short edge. Raises as
-    pneumo.data.medmnist.unpack.
-    """
-    unpacked = archive.unpack(Path(root).expanduser(), Path(cache_dir).expanduser())
-    licence = "CC BY 4.0, doi 10.1038/s41597-022-01721-8"
-    images, _ = own.folder_table(unpacked)
-    return Folder(
-        unpacked,
-        "medmnist",
-        UNKNOWN,
-        licence,
-        near_duplicates=True,
-        population=POPULATION,
-        ages=AGES,
-        images=images,
-    )
-
-
-def kermany(root: str) -> DataSet:
-    """Returns the real set in ``root``, never another.
-
-    Raises:
-        FileNotFoundError: there is no such folder, or it holds no train/ or test/.
-        ValueError: it is an archive.
-    """
-    folder = Path(root).expanduser()
-    check_unpacked(folder)
-    found = set_folder(folder)
-    if found is None:
-        what = "it holds neither train/ nor test/" if folder.is_dir() else "there is no such folder"
-        raise FileNotFoundError(
-            f"data.root must be the folder of the data set, which holds train/ and test/; got "
-            f"{root}: {what}. Get the set with python -m pneumo.download, or train on generated "
-            "images: data=phantom"
-        )
-    licence = KERMANY_LICENCE
-    return DataSet(found, "kermany", licence=licence, population=POPULATION, ages=AGES)
-
-
-def phantom(num_images: int, seed: int, cache_dir: str, *, note: str = QUIET) -> Phantoms:
-    """Returns ``num_images`` generated radiographs, kept in ``cache_dir`` for the next run."""
-    folder = Path(cache_dir).expanduser() / f"phantom-{generator.VERSION}-{num_images}-{seed}"
-    root = generator.generate(folder, num_images=num_images, seed=seed)
-    told = note.format(count=num_images, root="")
-    return Phantoms(root, "phantom", told, licence="generated by pneumo, MIT")
-
-
-def auto(root: str, cache_dir: str) -> DataSet:
-    """Returns the real set where ``root`` exists, otherwise the default phantoms."""
-    if Path(root).expanduser().exists():
-        return kermany(root)
-    note = LOUD.replace("{root}", root)
-    return phantom(generator.NUM_IMAGES, 0, cache_dir, note=note)

@@ -1,4 +1,4 @@
-"""Boxes around opacities: tables of them, and their way from a file's pixels to an image's.
+"""Boxes around opacities: tables of them, and conversion between a file's and an image's pixels.
 
 A box is x_min, y_min, x_max, y_max in pixels; the boxes of an image are float64 (N, 4).
 """
@@ -11,7 +11,6 @@ import pandas as pd
 from pneumo.data import image
 
 SIDES = ["x_min", "y_min", "x_max", "y_max"]
-COLUMNS = ["path", "boxes", "width", "height"]
 KINDS = TRUTH, PREDICTED = ("truth", "predicted")  # in boxes.csv of a run folder
 
 
@@ -19,8 +18,8 @@ def per_image(rows: pd.DataFrame) -> pd.DataFrame:
     """Returns a row an image: path, boxes (N, 4), width and height of the file in pixels.
 
     Args:
-        rows: a row a box, with path, width, height and SIDES, which are empty where an image has
-            no box.
+        rows: a row a box, with path, width, height and SIDES, which are empty if an image has no
+            box.
 
     >>> rows = pd.DataFrame([["a.png", 9, 9, 1, 2, 3, 4], ["b.png", 9, 9, *4 * [None]]])
     >>> per_image(rows.set_axis(["path", "width", "height", *SIDES], axis=1))["boxes"].map(len)
@@ -28,18 +27,12 @@ def per_image(rows: pd.DataFrame) -> pd.DataFrame:
     1    0
     Name: boxes, dtype: int64
     """
-    first = rows.drop_duplicates("path")
-    found = dict(list(rows.dropna(subset=SIDES).groupby("path")))
-    none = np.empty((0, 4))
-    boxes = [found[p][SIDES].to_numpy(np.float64) if p in found else none for p in first["path"]]
-    return pd.DataFrame(
-        {
-            "path": first["path"].to_numpy(),
-            "boxes": pd.Series(boxes, dtype=object),
-            "width": first["width"].to_numpy(),
-            "height": first["height"].to_numpy(),
-        }
-    )
+    images = rows.drop_duplicates("path")[["path", "width", "height"]].reset_index(drop=True)
+    of_path = dict(list(rows.dropna(subset=SIDES).groupby("path")))
+    none = pd.DataFrame(columns=SIDES)
+    boxes = [of_path.get(path, none)[SIDES].to_numpy(np.float64) for path in images["path"]]
+    images.insert(1, "boxes", pd.Series(boxes, dtype=object))
+    return images
 
 
 def to_prepared(boxes: np.ndarray, file: Sequence[int], *, size: int, aspect: str) -> np.ndarray:
@@ -70,7 +63,7 @@ def to_file(boxes: np.ndarray, file: Sequence[int], *, size: int, aspect: str) -
 
 
 def _placement(file: Sequence[int], *, size: int, aspect: str) -> tuple[np.ndarray, np.ndarray]:
-    """(4,) prepared pixels for one of the file, and (4,) where the file's corner lies."""
+    """Returns (4,) prepared pixels per pixel of the file, and (4,) the file's corner."""
     width, height = file
     fitted, corner = image.placement(width, height, size=size, aspect=aspect)
     scale = np.array(fitted) / (width, height)

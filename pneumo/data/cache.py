@@ -32,7 +32,7 @@ CHECK_BYTES = 1 << 24  # a block of the checksum, so that memory stays flat
 
 @dataclass(frozen=True)
 class Cache:
-    """The prepared images and what was learnt while reading them, in the order of the table."""
+    """The prepared images and what is measured while they are read, in the order of the table."""
 
     images: np.ndarray  # (N, S, S) uint8, memory-mapped, read-only
     digests: list[str]  # SHA-256 of each file's bytes, hexadecimal
@@ -53,8 +53,9 @@ def load(
 
     They are written to ``cache_dir`` on the first call, in a file named by what they depend on:
     each path with its size and time of change, the image size, the aspect, and the version of the
-    preprocessing. The file appears whole or not at all; of two processes that want it at once,
-    one writes and the other waits. One that no longer matches its checksum is said and rewritten.
+    preprocessing. The file appears whole or not at all; of two processes that need it at once,
+    one writes and the other waits. A file that does not match its checksum is rewritten, with a
+    warning.
 
     Raises:
         ValueError: images that cannot be read, with the first few names; no room or permission
@@ -69,7 +70,10 @@ def load(
         cache_dir.mkdir(parents=True, exist_ok=True)
         _clear_left(cache_dir)
         with FileLock(f"{stem}.lock"):
-            if not _is_whole(stem, shape):
+            problem = _problem(stem, shape)
+            if problem and _path(stem, "u8").exists():
+                log.warning("The cache %s is broken (%s): writing it again", stem, problem)
+            if problem:
                 _build(root, paths, stem, shape, aspect=aspect, num_workers=num_workers)
             return _open(stem, shape)
     except OSError as error:
@@ -101,14 +105,11 @@ def statistics(cache: Cache, rows: np.ndarray) -> tuple[float, float]:
 
 
 def _clear_left(cache_dir: Path) -> None:
-    """Deletes what processes that were killed had half written: nobody holds its lock."""
-    for left in cache_dir.glob("images-*.tmp"):
-        with contextlib.suppress(Timeout), FileLock(f"{_stem(left)}.lock", timeout=0):
-            left.unlink(missing_ok=True)
-
-
-def _stem(path: Path) -> Path:
-    return path.with_name(path.name.partition(".")[0])
+    """Deletes partial files of interrupted processes: nobody holds their lock."""
+    for partial in cache_dir.glob("images-*.tmp"):
+        lock = partial.with_name(f"{partial.name.partition('.')[0]}.lock")
+        with contextlib.suppress(Timeout), FileLock(lock, timeout=0):
+            partial.unlink(missing_ok=True)
 
 
 def _build(
@@ -136,10 +137,10 @@ def _build(
                 + f"\nRepair them or move them out of {root}"
             )
         table = pd.DataFrame(rows, columns=["digest", "mean", "square"])
-        table.to_csv(f"{stem}.csv", index=False, float_format="%.17g")
-        meta = {"shape": shape, "crc32": _checksum(array_path), "csv_crc32": _csv_checksum(stem)}
-        _path(stem, "json").write_text(json.dumps(meta))
-        array_path.replace(_path(stem, "u8"))  # last, so that it stands for the whole
+        table.to_csv(_path(stem, "csv"), index=False, float_format="%.17g")
+        checksums = {"crc32": _checksum(array_path), "csv_crc32": _checksum(_path(stem, "csv"))}
+        _path(stem, "json").write_text(json.dumps(checksums | {"shape": shape}))
+        array_path.replace(_path(stem, "u8"))  # last, so that it marks a whole cache
     finally:
         array_path.unlink(missing_ok=True)
 
@@ -153,13 +154,14 @@ def _prepare_all(
     aspect: str,
     num_workers: int | None,
 ) -> tuple[list[tuple[str, float, float]], list[str]]:
+    """Writes the images to ``file``; returns digest, mean and square of each, and errors."""
     errors: list[str] = []
     depths: list[int] = []  # of the images of more than 8 bits
 
     def prepare(number: int) -> tuple[str, float, float]:
+        name = paths[number]
         try:
-            data = image.read(Path(root, paths[number]))
-            name = paths[number]
+            data = image.read(Path(root, name))
             if dicom.is_dicom(data):
                 grey = dicom.decode(data, name=name)
             else:
@@ -168,7 +170,7 @@ def _prepare_all(
         except ValueError as error:
             errors.append(str(error))
             return "", 0.0, 0.0
-        # like decoding, this and OpenCV's sums leave the interpreter to the other threads
+        # like decoding, this and OpenCV's sums release the interpreter
         written = os.pwrite(file.fileno(), pixels.data, number * size * size)
         if written < pixels.size:
             raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
@@ -176,26 +178,16 @@ def _prepare_all(
         return hashlib.sha256(data).hexdigest(), total / size**2, squared / size**2
 
     workers = num_workers or os.cpu_count() or 1
-    log.info(
-        "Preparing %s once, with %s",
-        cli.counted(len(paths), "image"),
-        cli.counted(workers, "thread"),
-    )
-    with ThreadPoolExecutor(workers) as pool:  # decoding and resizing release the interpreter
-        rows = list(
-            tqdm(
-                pool.map(prepare, range(len(paths))),
-                total=len(paths),
-                unit="image",
-                disable=not sys.stderr.isatty(),
-            )
-        )
+    images, threads = cli.counted(len(paths), "image"), cli.counted(workers, "thread")
+    log.info("Preparing %s once, with %s", images, threads)
+    with ThreadPoolExecutor(workers) as pool:
+        done = pool.map(prepare, range(len(paths)))
+        hidden = not sys.stderr.isatty()
+        rows = list(tqdm(done, total=len(paths), unit="image", disable=hidden))
     if depths:
-        found = (
-            f"{bits} bits ({cli.counted(n, 'image')})"
-            for bits, n in sorted(Counter(depths).items())
-        )
-        log.info("16-bit images were taken as %s; brighter pixels are white", ", ".join(found))
+        counts = sorted(Counter(depths).items())
+        listed = ", ".join(f"{bits} bits ({cli.counted(n, 'image')})" for bits, n in counts)
+        log.info("16-bit images were read as %s; brighter pixels are white", listed)
     return rows, sorted(errors)
 
 
@@ -207,35 +199,21 @@ def _open(stem: Path, shape: tuple[int, ...]) -> Cache:
     )
 
 
-def _is_whole(stem: Path, shape: tuple[int, ...]) -> bool:
-    if not _path(stem, "u8").exists():
-        return False
-    problem = _problem(stem, shape)
-    if problem:
-        log.warning("The cache %s is broken (%s): writing it anew", stem, problem)
-    return not problem
-
-
 def _problem(stem: Path, shape: tuple[int, ...]) -> str | None:
+    """Returns why the cache is missing or broken; None if it is whole."""
+    array_path = _path(stem, "u8")
     try:
-        meta = json.loads(_path(stem, "json").read_text())
-        if tuple(meta["shape"]) != shape or _path(stem, "u8").stat().st_size != np.prod(shape):
+        kept = json.loads(_path(stem, "json").read_text())
+        if tuple(kept["shape"]) != shape or array_path.stat().st_size != np.prod(shape):
             return "its size is wrong"
-        if meta["csv_crc32"] != _csv_checksum(stem) or meta["crc32"] != _checksum(
-            _path(stem, "u8")
-        ):
-            return "its checksum is wrong"
-    except (OSError, ValueError, KeyError, TypeError) as error:
+        now = {"crc32": _checksum(array_path), "csv_crc32": _checksum(_path(stem, "csv"))}
+        return None if now.items() <= kept.items() else "its checksum is wrong"
+    except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
         return str(error) or type(error).__name__
-    return None
 
 
 def _path(stem: Path, suffix: str) -> Path:
     return stem.with_name(f"{stem.name}.{suffix}")
-
-
-def _csv_checksum(stem: Path) -> int:
-    return zlib.crc32(_path(stem, "csv").read_bytes())
 
 
 def _checksum(path: Path) -> list[int]:

@@ -19,7 +19,7 @@ Loader = DataLoader["Batch"]
 
 
 class Batch(NamedTuple):
-    """What a step gets."""
+    """The input of a step."""
 
     image: Tensor  # (B, 1, S, S) uint8 grey values
     target: Tensor  # (B,) int64 class numbers
@@ -27,7 +27,7 @@ class Batch(NamedTuple):
 
 
 class Images(Dataset[Batch]):
-    """Rows of the cache, augmented where asked; an item is (epoch, row), a fetch is a batch."""
+    """Rows of the cache, augmented or not; an item is (epoch, row), a fetch is a batch."""
 
     def __init__(
         self, images: np.ndarray, target: np.ndarray, *, augment: Augmentation | None, seed: int
@@ -36,13 +36,12 @@ class Images(Dataset[Batch]):
         self.augment = augment.per_image() if augment else None
 
     def __getitems__(self, items: Sequence[tuple[int, int]]) -> Batch:
-        """Returns the batch of ``items``; the DataLoader asks for whole batches by this name."""
+        """Returns the batch of ``items``; the DataLoader fetches whole batches by this name."""
         rows = [row for _, row in items]
         image = self.images[rows]  # a copy, written to below
         if self.augment:
             for place, (epoch, row) in enumerate(items):
-                drawn = draw_seed(self.seed, epoch, row)
-                image[place] = self.augment(image[place], seed=drawn)
+                image[place] = self.augment(image[place], seed=draw_seed(self.seed, epoch, row))
         return Batch(
             torch.from_numpy(image)[:, None],
             torch.from_numpy(self.target[rows]),
@@ -50,52 +49,42 @@ class Images(Dataset[Batch]):
         )
 
 
-class EpochSampler(Sampler[tuple[int, int]]):
-    """All ``rows`` once an epoch as (epoch, row), in an order that depends on seed and epoch only.
+class Batches(Sampler[list[tuple[int, int]]]):
+    """Lists of (epoch, row) of these sizes: ``rows`` once an epoch, in order or shuffled.
 
-    So a resumed run sees the images in the order, and with the augmentation, of an uninterrupted
-    one, however many workers load them. Lightning calls set_epoch.
+    The order depends on seed and epoch only. So a resumed run reads the images in the order, and
+    with the augmentation, of an uninterrupted one, for any number of loading processes.
     """
 
-    def __init__(self, rows: np.ndarray, *, seed: int, shuffle: bool):
-        self.rows, self.seed, self.shuffle, self.epoch = rows, seed, shuffle, 0
+    def __init__(
+        self, rows: np.ndarray, sizes: Sequence[int], *, seed: int, shuffle: bool, epoch: int
+    ):
+        self.rows, self.sizes = rows, sizes
+        self.seed, self.shuffle, self.epoch = seed, shuffle, epoch
+        self.sampler = self  # whose set_epoch Lightning calls
 
     def __len__(self) -> int:
-        return len(self.rows)
+        return len(self.sizes)
 
-    def __iter__(self) -> Iterator[tuple[int, int]]:
+    def __iter__(self) -> Iterator[list[tuple[int, int]]]:
         rows = self.rows
         if self.shuffle:
             generator = np.random.Generator(np.random.PCG64([self.seed, self.epoch]))
             rows = generator.permutation(rows)
-        return iter([(self.epoch, int(row)) for row in rows])
+        items = iter([(self.epoch, int(row)) for row in rows])
+        for size in self.sizes:
+            yield list(islice(items, size))
 
     def set_epoch(self, epoch: int) -> None:
         """Chooses the order of the next pass."""
         self.epoch = epoch
 
 
-class Batches(Sampler[list[tuple[int, int]]]):
-    """The items of a sampler in lists of these sizes."""
-
-    def __init__(self, sampler: EpochSampler, sizes: Sequence[int]):
-        self.sampler, self.sizes = sampler, sizes  # by this name Lightning finds what has epochs
-
-    def __len__(self) -> int:
-        return len(self.sizes)
-
-    def __iter__(self) -> Iterator[list[tuple[int, int]]]:
-        items = iter(self.sampler)
-        for size in self.sizes:
-            yield list(islice(items, size))
-
-
 def batch_sizes(num_images: int, *, batch_size: int, train: bool) -> list[int]:
-    """Returns the number of images in each batch of an epoch.
+    """Returns the number of images in each batch of an epoch: ``batch_size``, and the rest.
 
-    All have ``batch_size`` but the last one, which has what is left. In training, a single image
-    that is left joins the batch before: batch normalisation has no variance of one value, which is
-    what an image of 32 pixels comes to in the last layer.
+    In training, a single image that is left joins the batch before: batch normalisation has no
+    variance of one value, to which an image of 32 pixels shrinks in the last layer.
     """
     sizes = [batch_size] * (num_images // batch_size)
     left = num_images % batch_size
@@ -111,10 +100,10 @@ class XrayDataModule(pl.LightningDataModule):
         table: columns split, label and subtype; its index gives each row's place in the cache.
         cache: the images of the whole data set.
         batch_size: images in a training batch.
-        augment: what is done to training images; None for nothing.
+        augment: augmentation of training images; None for none.
         seed: of the order and the augmentation.
         num_classes: 2 or 3, see pneumo.data.kermany.targets.
-        num_workers: processes that load and augment; 0 does it in the training process.
+        num_workers: processes that load and augment; 0: the training process does.
         overfit_batches: trains on so many batches only, the same ones in each epoch; None for all.
     """
 
@@ -142,21 +131,21 @@ class XrayDataModule(pl.LightningDataModule):
 
     @property
     def eval_splits(self) -> list[str]:
-        """The parts that are scored after each epoch, in the order of val_dataloader."""
+        """The splits that are scored after each epoch, in the order of val_dataloader."""
         return [split for split in ("val", "test") if split in self.rows]
 
     @property
     def num_train_batches(self) -> int:
-        """How many batches an epoch of the train split has."""
+        """The number of batches in an epoch of the train split."""
         return len(batch_sizes(len(self.rows["train"]), batch_size=self.batch_size, train=True))
 
     def train_statistics(self) -> tuple[float, float]:
-        """Mean and standard deviation of the train split's pixels, in grey values (0 to 255)."""
+        """Returns mean and standard deviation of the train split's pixels, 0 to 255."""
         return statistics(self.cache, self.rows["train"])
 
     def train_dataloader(self) -> Loader:
-        """Augmented batches of the train split in a new order each epoch."""
-        # Lightning tells the sampler its epoch too late for the first one of a resumed run, whose
+        """Returns augmented batches of the train split in a new order each epoch."""
+        # Lightning sets the sampler's epoch too late for the first one of a resumed run, whose
         # current_epoch is still that of the checkpoint
         epoch = 0
         if self.trainer:
@@ -164,9 +153,9 @@ class XrayDataModule(pl.LightningDataModule):
         return self.loader("train", augment=self.augment, shuffle=True, epoch=epoch)
 
     def val_dataloader(self) -> list[Loader]:
-        """One loader for each of eval_splits: every image once, in the table's order.
+        """Returns a loader for each of eval_splits: every image once, in the table's order.
 
-        Where the trainer takes only a few batches of them, in an order that holds every class.
+        If the trainer is limited to a few batches, in an order whose beginning has every class.
         """
         limit = self.trainer.limit_val_batches if self.trainer else None
         few = limit is not None and not (isinstance(limit, float) and limit == 1.0)
@@ -181,19 +170,22 @@ class XrayDataModule(pl.LightningDataModule):
         mixed: bool = False,
         epoch: int = 0,
     ) -> Loader:
-        """Batches of one split; ``mixed``, in an order whose beginning holds every class.
+        """Returns batches of one split.
 
-        ``shuffle``, for training: in the order of ``epoch``.
+        Args:
+            split: train, val or test.
+            augment: augmentation of each image; None for none.
+            shuffle: for training: in the order of ``epoch``.
+            mixed: in an order whose beginning has every class.
+            epoch: of the order and the augmentation.
         """
         rows = self.rows[split]
         if mixed:
             rows = mixed_order(rows, self.target[rows])
-        sampler = EpochSampler(rows, seed=self.seed, shuffle=shuffle)
-        sampler.set_epoch(epoch)
         sizes = batch_sizes(len(rows), batch_size=self.batch_size, train=shuffle)
         return DataLoader(
             self.dataset(augment),
-            batch_sampler=Batches(sampler, sizes),
+            batch_sampler=Batches(rows, sizes, seed=self.seed, shuffle=shuffle, epoch=epoch),
             num_workers=self.num_workers,
             persistent_workers=self.num_workers > 0,
             collate_fn=_shared,  # type: ignore[arg-type]
@@ -202,7 +194,7 @@ class XrayDataModule(pl.LightningDataModule):
         )
 
     def dataset(self, augment: Augmentation | None) -> Dataset[Any]:
-        """What the batches are fetched from, on the disk."""
+        """Returns the images that the loader fetches batches from."""
         return Images(self.cache.images, self.target, augment=augment, seed=self.seed)
 
 
@@ -210,8 +202,8 @@ def mixed_order(rows: np.ndarray, target: np.ndarray) -> np.ndarray:
     """Returns ``rows`` ordered so that any first few hold the classes in their own proportions."""
     place = np.empty(len(rows))
     for number in np.unique(target):
-        own = np.flatnonzero(target == number)
-        place[own] = (np.arange(len(own)) + 0.5) / len(own)
+        of_class = np.flatnonzero(target == number)
+        place[of_class] = (np.arange(len(of_class)) + 0.5) / len(of_class)
     return rows[np.argsort(place, kind="stable")]
 
 
@@ -223,8 +215,8 @@ def draw_seed(seed: int, epoch: int, row: int) -> int:
 def _shared(batch: Batch) -> Batch:
     """Returns the batch; in a loading process, in memory that the training process can read.
 
-    Where there is no room for it (/dev/shm) the error ends the run. Left to the queue between the
-    two, it would be printed, the batch dropped, and the training would wait for ever.
+    If there is no room for it (/dev/shm), the error ends the run. In the queue between the two
+    processes it would be printed, the batch dropped, and the training would wait forever.
     """
     if get_worker_info() is not None:
         for values in batch:

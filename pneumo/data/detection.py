@@ -16,11 +16,11 @@ from pneumo.data.datamodule import XrayDataModule, draw_seed
 
 
 class BoxBatch(NamedTuple):
-    """What a step gets: tensors only, which loading processes can share."""
+    """The input of a step: tensors only, which loading processes can share."""
 
     image: Tensor  # (B, 1, S, S) uint8 grey values
-    sides: Tensor  # (M, 4) float32, the boxes of all images one after the other, in pixels of S
-    num_boxes: Tensor  # (B,) int64, how many of them each image has
+    sides: Tensor  # (M, 4) float32, the boxes of all images in sequence, in pixels of S
+    num_boxes: Tensor  # (B,) int64, boxes of each image
     row: Tensor  # (B,) int64 rows of the table
 
     @property
@@ -46,15 +46,15 @@ class BoxImages(Dataset[BoxBatch]):
     def __getitems__(self, items: Sequence[tuple[int, int]]) -> BoxBatch:
         """Returns the batch of ``items``, pairs of epoch and row."""
         rows = [row for _, row in items]
-        image, found = self.images[rows], [self.boxes[row] for row in rows]
+        image, boxes = self.images[rows], [self.boxes[row] for row in rows]
         if self.augment:
             for place, (epoch, row) in enumerate(items):
-                drawn = draw_seed(self.seed, epoch, row)
-                image[place], found[place] = self.augment(image[place], found[place], seed=drawn)
+                seed = draw_seed(self.seed, epoch, row)
+                image[place], boxes[place] = self.augment(image[place], boxes[place], seed=seed)
         return BoxBatch(
             torch.from_numpy(image)[:, None],
-            torch.from_numpy(np.concatenate(found).astype(np.float32)),
-            torch.tensor([len(one) for one in found]),
+            torch.from_numpy(np.concatenate(boxes).astype(np.float32)),
+            torch.tensor([len(each) for each in boxes]),
             torch.tensor(rows),
         )
 
@@ -65,23 +65,22 @@ class BoxDataModule(XrayDataModule):
     Args:
         table: also with the columns boxes, width and height, of pneumo.data.boxes.
         cache: the images of the whole data set.
-        aspect: how they were prepared, see pneumo.data.image.resize.
+        aspect: of the prepared images, see pneumo.data.image.resize.
         others: as of XrayDataModule.
     """
 
     def __init__(self, table: pd.DataFrame, cache: Cache, *, aspect: str, **others: Any):
         super().__init__(table, cache, **others)
         self.shape = {"size": cache.images.shape[1], "aspect": aspect}
-        self.files = dict(
-            zip(table.index, table[["width", "height"]].itertuples(index=False), strict=True)
-        )
+        sizes = table[["width", "height"]].itertuples(index=False)
+        self.files = dict(zip(table.index, sizes, strict=True))
         self.true_boxes = dict(table["boxes"])  # by row, in pixels of the files
         self.boxes = [np.empty((0, 4))] * len(cache.images)  # in pixels of the prepared images
         for row, boxes in self.true_boxes.items():
             self.boxes[row] = geometry.to_prepared(boxes, self.files[row], **self.shape)
 
     def dataset(self, augment: Augmentation | None) -> BoxImages:
-        """What the batches are fetched from."""
+        """Returns the images with boxes that the loader fetches batches from."""
         return BoxImages(self.cache.images, self.boxes, augment=augment, seed=self.seed)
 
     def to_file(self, boxes: np.ndarray, row: int) -> np.ndarray:

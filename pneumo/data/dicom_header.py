@@ -10,17 +10,13 @@ from typing import Any
 from pneumo.data.dicom import DEFLATED, HEADER_BYTES, MAGIC, MODALITIES
 
 IDS = ("SOPInstanceUID", "StudyInstanceUID", "AccessionNumber")
-AGE_TAGS = ("PatientAge", "PatientBirthDate", "StudyDate", "AcquisitionDate", "ContentDate")
-VIEW_TAGS = ("ViewPosition", "ViewCodeSequence", "PatientOrientation")
-BODY_TAGS = ("BodyPartExamined", "AnatomicRegionSequence")
-TAGS = [*IDS, *AGE_TAGS, *VIEW_TAGS, *BODY_TAGS, "Modality"]
-PER_YEAR = {
-    "Y": 1,
-    "M": 12,
-    "W": 52,
-    "D": 365,
-    "": 1,
-}  # of an age string (PS3.5, 6.2); "" is RSNA's
+DATES = ("StudyDate", "AcquisitionDate", "ContentDate")
+TAGS = [
+    *(*IDS, *DATES, "PatientAge", "PatientBirthDate", "Modality"),
+    *("ViewPosition", "ViewCodeSequence", "PatientOrientation"),
+    *("BodyPartExamined", "AnatomicRegionSequence"),
+]
+PER_YEAR = {"Y": 1, "M": 12, "W": 52, "D": 365, "": 1}  # of an age (PS3.5, 6.2); "" is RSNA's
 # Words of ViewPosition (PS3.3, C.8.1.1 and C.8.11.5) and of a view code's meaning
 VIEWS = {
     "decubitus": {"LLD", "RLD", "DECUBITUS"},
@@ -36,7 +32,7 @@ MAX_SHOWN = 40  # characters of a value in a reason
 
 @dataclass(frozen=True)
 class Header:
-    """What a header says of its image; an empty string or None stands for nothing."""
+    """The tags of an image; an empty string or None stands for a missing one."""
 
     ids: dict[str, str | None] = field(default_factory=lambda: dict.fromkeys(IDS))
     age: int | None = None  # whole years
@@ -46,9 +42,9 @@ class Header:
 
     @property
     def odd(self) -> list[str]:
-        """Why the image is no frontal chest radiograph; nothing is said of empty tags."""
+        """Why the image is not a frontal chest radiograph; empty tags give no reason."""
         modality, part = self.modality.upper(), self.body_part.upper()
-        is_chest = _holds(part, CHEST) and not _holds(part, SPINE)
+        is_chest = any(n in part for n in CHEST) and not any(n in part for n in SPINE)
         is_known = re.sub("[^A-Z]", "", part) not in UNKNOWN
         words = set(re.findall("[A-Z]+", self.view.upper()))
         view = next((kind for kind, terms in VIEWS.items() if terms & words), "")
@@ -63,11 +59,11 @@ class Header:
 
 
 def read(data: bytes) -> Header:
-    """Returns the header of a DICOM file's bytes; an empty one where it cannot be read."""
+    """Returns the header of a DICOM file's bytes; an empty one if it cannot be read."""
     if DEFLATED in data[:HEADER_BYTES]:  # it would be inflated whole
         return Header()
     with warnings.catch_warnings():
-        warnings.simplefilter("ignore")  # of values that break the standard's form, not its sense
+        warnings.simplefilter("ignore")  # of values that break the standard's form only
         try:
             import pydicom  # late: an extra
 
@@ -77,30 +73,30 @@ def read(data: bytes) -> Header:
                 specific_tags=TAGS,
                 force=data[128:132] != MAGIC,
             )
-        except Exception:  # of many kinds on broken files; decoding says which
+            return Header(
+                {name: _text(dataset, name) or None for name in IDS},
+                _age(dataset),
+                _text(dataset, "Modality"),
+                _text(dataset, "BodyPartExamined") or _meaning(dataset, "AnatomicRegionSequence"),
+                _view(dataset),
+            )
+        except Exception:  # pydicom raises many types on broken files; decoding reports them
             return Header()
-        return Header(
-            {name: _text(dataset, name) or None for name in IDS},
-            _age(dataset),
-            _text(dataset, "Modality"),
-            _text(dataset, "BodyPartExamined") or _meaning(dataset, "AnatomicRegionSequence"),
-            _view(dataset),
-        )
 
 
 def _age(dataset: Any) -> int | None:
-    """Whole years by PatientAge, else by the dates of birth and study."""
+    """Returns whole years by PatientAge, else by the dates of birth and study."""
     match = re.fullmatch(r"(\d{1,4}) ?([DWMY]?)", _text(dataset, "PatientAge").upper())
     if match:
         return int(match[1]) // PER_YEAR[match[2]]
-    dates = [_text(dataset, tag) for tag in AGE_TAGS[1:]]
+    dates = [_text(dataset, tag) for tag in ("PatientBirthDate", *DATES)]
     birth, *later = [date if re.fullmatch(r"\d{8}", date) else "" for date in dates]
     seen = next((date for date in later if date), "")
     return (int(seen) - int(birth)) // 10_000 if birth and seen >= birth else None
 
 
 def _view(dataset: Any) -> str:
-    """ViewPosition, else the view code's meaning, else lateral by PatientOrientation."""
+    """Returns ViewPosition, else the view code's meaning, else lateral by PatientOrientation."""
     view = _text(dataset, "ViewPosition") or _meaning(dataset, "ViewCodeSequence")
     # the directions of rows and columns, such as L\F; A or P leads only in a lateral view
     orientation = _text(dataset, "PatientOrientation").upper()
@@ -109,26 +105,16 @@ def _view(dataset: Any) -> str:
 
 
 def _meaning(dataset: Any, sequence: str) -> str:
-    try:
-        items = dataset.get(sequence) or []
-        return ", ".join(filter(None, (_text(item, "CodeMeaning") for item in items)))
-    except Exception:  # see read
-        return ""
+    items = dataset.get(sequence) or []
+    return ", ".join(filter(None, (_text(item, "CodeMeaning") for item in items)))
 
 
 def _text(dataset: Any, tag: str) -> str:
-    """The value of a tag as one line, several joined by a backslash as in the file; "" for none."""
-    try:
-        value = dataset.get(tag)
-    except Exception:  # see read
-        return ""
+    """Returns a tag as one line, several values joined by a backslash as in the file."""
+    value = dataset.get(tag)
     values = value if isinstance(value, MutableSequence) else [value]
     text = "\\".join("" if each is None else str(each).strip() for each in values).strip("\\")
     return "".join(letter if letter.isprintable() else " " for letter in text)
-
-
-def _holds(text: str, parts: tuple[str, ...]) -> bool:
-    return any(part in text for part in parts)
 
 
 def _short(text: str) -> str:

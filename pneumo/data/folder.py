@@ -1,28 +1,98 @@
-"""Radiographs of one's own: folders NORMAL/ and PNEUMONIA/, or a table of paths and labels."""
+"""A user's own radiographs: folders NORMAL/ and PNEUMONIA/, or a table of paths and labels."""
 
 import logging
 import posixpath
+import warnings
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
 from pathlib import Path
 
+import numpy as np
 import pandas as pd
 
 from pneumo import untrusted
-from pneumo.data.kermany import COLUMNS, SOURCES, beside, images_in, parse_name
-from pneumo.data.labelled import normalised, one_row_a_file, shown
-from pneumo.data.patient_id import with_patients
+from pneumo.data.base import DataSet
+from pneumo.data.dicom import DEFLATED, HEADER_BYTES, is_dicom
+from pneumo.data.kermany import COLUMNS, parse_name, set_folder
+from pneumo.data.labelled import NUM_SHOWN, normalised, one_row_a_file, shown
+from pneumo.data.listing import SOURCES, check_unpacked, images_in, walk
 from pneumo.labels import CLASS_NAMES, NORMAL, SUBTYPES
 
 log = logging.getLogger(__name__)
 
-NUM_SHOWN = 3  # names in a message
-# the nested copy and a Mac's folder of the published set among them
-NOT_LEFT_OUT = (*CLASS_NAMES, *SOURCES, "chest_xray", "__MACOSX")
-OWN_COLUMNS = ("path", "label", "patient", "split", "subtype")  # of a table; others are not read
+UNKNOWN = (
+    "PATIENTS UNKNOWN: each image counts as a patient of its own, so several images of one person "
+    "may be in train and test, and the scores may be too good. Near-identical images are joined."
+)
+PARTLY_UNKNOWN = (
+    "PATIENTS PARTLY UNKNOWN: {unknown:,} of {images:,} images have no patient; each counts as a "
+    "patient of its own, so several images of one person may be in train and test, and the scores "
+    "may be too good. Near-identical images are joined."
+)
+NAME_THEM = "Name the patients in a table: data.csv=FILE with the columns path, label, patient"
+CSV_COLUMNS = ("path", "label", "patient", "split", "subtype")  # others are ignored
+
+
+@dataclass(frozen=True)
+class Folder(DataSet):
+    """A user's own radiographs.
+
+    Attributes:
+        images: a row an image, with known_by; see `folder_table`.
+        left_out: names in its folders that are not used.
+    """
+
+    images: pd.DataFrame = field(default_factory=pd.DataFrame, compare=False)
+    left_out: tuple[str, ...] = ()
+
+    kind = "folder"
+
+    @classmethod
+    def open(cls, root: str, csv: str | None = None, licence: str = "not stated") -> "Folder":
+        """Returns the images below ``root``, or those that ``csv`` lists, relative to ``root``.
+
+        Raises:
+            FileNotFoundError, ValueError: see folder_table and csv_table.
+        """
+        place = Path(root).expanduser()
+        check_unpacked(place)
+        left_out: list[str] = []
+        if csv is None:
+            images, left_out = folder_table(place)
+        else:
+            images = csv_table(Path(csv).expanduser(), place)
+        unknown = int((images["known_by"] == "").sum())
+        note = None
+        if unknown:
+            partly = PARTLY_UNKNOWN.format(unknown=unknown, images=len(images))
+            note = f"{UNKNOWN if unknown == len(images) else partly} {NAME_THEM}"
+        return cls(place, note, licence, bool(unknown), images, tuple(left_out))
+
+    @classmethod
+    def at(cls, place: Path, *, cache_dir: Path) -> DataSet:
+        """Returns the set in a folder; see `open`."""
+        del cache_dir
+        return cls.open(str(place))
+
+    @classmethod
+    def recognises(cls, place: Path) -> bool:
+        """Returns whether a folder holds NORMAL/ or PNEUMONIA/, below train/ or test/ or not."""
+        return set_folder(place) is not None or any((place / name).is_dir() for name in CLASS_NAMES)
+
+    def table(self, *, patient_key: str, on_unknown_name: str) -> pd.DataFrame:
+        """Returns a row an image; both arguments concern names in another set's grammar."""
+        if self.left_out:
+            names = shown(self.left_out)
+            log.warning("Left out %d that are not used: %s", len(self.left_out), names)
+        return self.images[list(COLUMNS)]
+
+    def tables(self, *, on_unknown_name: str) -> tuple[dict[str, pd.DataFrame], list[str]]:
+        """Returns the one table, and the names that are not used."""
+        return {"own": self.images[list(COLUMNS)]}, list(self.left_out)
 
 
 def folder_table(root: Path, *, patient_key: str | None = None) -> tuple[pd.DataFrame, list[str]]:
-    """Returns the table of the images below ``root``, and what was left out.
+    """Returns the table of the images below ``root``, and the names that are not used.
 
     ``root`` holds NORMAL/ and PNEUMONIA/, or train/, val/ and test/ with them. Columns as of
     `kermany.index`, and known_by: ``name``, ``PatientID`` or "" for an image whose patient is
@@ -31,8 +101,8 @@ def folder_table(root: Path, *, patient_key: str | None = None) -> tuple[pd.Data
 
     Args:
         root: the folder.
-        patient_key: of `kermany.parse_name`, where names of that set name a patient and subtype;
-            the name of ``root`` then counts as source. None: names say nothing.
+        patient_key: of `kermany.parse_name`, by which file names in that set's grammar give
+            patient and subtype; the name of ``root`` then counts as source. None: not parsed.
 
     Raises:
         FileNotFoundError: there is no such folder, or no image of a label.
@@ -40,63 +110,58 @@ def folder_table(root: Path, *, patient_key: str | None = None) -> tuple[pd.Data
     """
     if not root.is_dir():
         raise FileNotFoundError(f"data.root must be a folder; there is no folder {root}")
-    rows, left_out = [], beside(root, known=NOT_LEFT_OUT)
-    is_source = patient_key is not None and root.resolve().name in SOURCES
-    for source in ("", *SOURCES):
-        if source and (root / source).is_dir():
-            others = beside(root / source, known=CLASS_NAMES)
-            left_out += [f"{source}/{name}" for name in others]
-        for label in CLASS_NAMES:
-            place = f"{source}/{label}".lstrip("/")
-            if (root / place).is_dir():
-                images, others = images_in(root / place)
-                part = source or (root.resolve().name if is_source else "")
-                names = [f"{place}/{name}" for name in images]
-                rows += [_named_row(name, label, part, patient_key) for name in names]
-                left_out += [f"{place}/{name}" for name in others]
-    return _checked(rows, root), left_out
+    names, left_out = walk(root, ("", *SOURCES))
+    above = root.resolve().name if patient_key and root.resolve().name in SOURCES else ""
+    rows = []
+    for path in names:
+        *source, label, file = path.split("/")
+        part = source[0] if source else above
+        parsed = None
+        if patient_key:
+            parsed = parse_name(f"{part or 'test'}/{label}/{file}", patient_key=patient_key)
+        subtype, patient = parsed[2:4] if parsed else ("", "")
+        rows.append((path, label, subtype, patient, part, "name" if parsed else ""))
+    table = pd.DataFrame(rows, columns=[*COLUMNS, "known_by"], dtype="str")
+    return _checked(table, root), left_out
 
 
 def csv_table(path: Path, root: Path) -> pd.DataFrame:
     """Returns the table that a CSV file lists: path (relative to ``root``) and label.
 
-    Where it has them, also patient, split (train, val, test) and subtype (normal, bacteria, virus).
-    Columns as of folder_table; known_by is ``table`` where the file names a patient. Names are
-    `normalised`, and it is logged how many that changes.
+    Optional columns: patient, split (train, val, test) and subtype (normal, bacteria, virus).
+    Columns as of folder_table; known_by is ``table`` if the file names a patient. Names are
+    `normalised`, and the number of changed ones is logged.
 
     Raises:
-        FileNotFoundError: there is no such file, or a path of it is no file.
+        FileNotFoundError: there is no such file, or a path in it is not a file.
         ValueError: a column is missing or there twice, a value is not one of those above, or two
             rows of one file differ; see one_row_a_file.
     """
     listed = _read_csv(path)
     listed["label"] = listed["label"].str.upper()
-    _check_values(listed, "label", CLASS_NAMES)
-    _check_values(listed, "split", (*SOURCES, ""))
-    _check_values(listed, "subtype", (*SUBTYPES, ""))
-    rows = [
-        _row(
-            posixpath.normpath(row["path"]),
-            row["label"],
-            source=row.get("split", ""),
-            patient=row.get("patient", ""),
-            subtype=row.get("subtype", ""),
-            known_by="table",
-        )
-        for row in listed.to_dict("records")
-    ]
-    gone = [row[0] for row in rows if untrusted.leads_out(row[0]) or not (root / row[0]).is_file()]
-    if gone:
-        raise FileNotFoundError(
-            f"each path of data.csv must be a file below data.root={root}; not so {shown(gone)}"
-        )
+    for column, allowed in (("label", CLASS_NAMES), ("split", SOURCES), ("subtype", SUBTYPES)):
+        known = {*allowed, *([""] * (column != "label"))}
+        wrong = listed.loc[~listed[column].isin(known), column].tolist()
+        if wrong:
+            values = ", ".join(allowed)
+            raise ValueError(f"{column} of data.csv must be one of {values}; got {shown(wrong)}")
     # the first row is the header's, as a spreadsheet counts
     names = [f"row {number}: {name}" for number, name in enumerate(listed["path"], start=2)]
-    return _checked(rows, root, names)
+    table = listed.rename(columns={"split": "source"})[list(COLUMNS)]
+    table["path"] = table["path"].map(posixpath.normpath)
+    table["known_by"] = np.where(table["patient"] != "", "table", "")
+    missing = [
+        name for name in table["path"] if untrusted.leads_out(name) or not (root / name).is_file()
+    ]
+    if missing:
+        raise FileNotFoundError(
+            f"each path of data.csv must be a file below data.root={root}; not so {shown(missing)}"
+        )
+    return _checked(table, root, names)
 
 
 def _read_csv(path: Path) -> pd.DataFrame:
-    """Returns those of OWN_COLUMNS that a CSV file has, their names and values normalised."""
+    """Returns CSV_COLUMNS of a file, "" if absent, their names and values normalised."""
     if not path.is_file():
         raise FileNotFoundError(f"data.csv must be a file; there is no {path}")
     try:
@@ -104,27 +169,22 @@ def _read_csv(path: Path) -> pd.DataFrame:
     except ValueError as error:
         raise ValueError(f"data.csv must be a table; {path} is broken: {error}") from None
     header = [normalised(name) for name in cells.iloc[0]]
-    _check_header(header, path)
-    columns = [name for name in OWN_COLUMNS if name in header]
+    if not {"path", "label"} <= set(header):
+        raise ValueError(
+            f"data.csv must have the columns path and label; {path} has {', '.join(header)}"
+        )
+    if twice := [name for name in CSV_COLUMNS if header.count(name) > 1]:
+        raise ValueError(
+            f"data.csv must have each column once; {path} has two named {twice[0]}. Remove one"
+        )
+    columns = [name for name in CSV_COLUMNS if name in header]
     table = cells.iloc[1:].set_axis(header, axis=1)[columns]
     normal = table.assign(**{name: table[name].map(normalised) for name in columns[1:]})
     _log_changed(
         {"column names": sum(a != b for a, b in zip(header, cells.iloc[0], strict=True))}
         | {f"values of {name}": int((normal[name] != table[name]).sum()) for name in columns}
     )
-    return normal
-
-
-def _check_header(header: Sequence[str], path: Path) -> None:
-    if not {"path", "label"} <= set(header):
-        raise ValueError(
-            f"data.csv must have the columns path and label; {path} has {', '.join(header)}"
-        )
-    twice = [name for name in OWN_COLUMNS if header.count(name) > 1]
-    if twice:
-        raise ValueError(
-            f"data.csv must have each column once; {path} has two named {twice[0]}. Remove one"
-        )
+    return normal.reindex(columns=list(CSV_COLUMNS), fill_value="").reset_index(drop=True)
 
 
 def _log_changed(changed: Mapping[str, int]) -> None:
@@ -137,53 +197,64 @@ def _log_changed(changed: Mapping[str, int]) -> None:
         )
 
 
-def _row(
-    path: str, label: str, *, source: str, patient: str = "", subtype: str = "", known_by: str = ""
-) -> tuple[str, ...]:
-    known = "normal" if label == NORMAL else subtype
-    return path, label, known, patient, source, known_by if patient else ""
-
-
-def _named_row(path: str, label: str, source: str, patient_key: str | None) -> tuple[str, ...]:
-    """The row of a file in a folder; with a key, with the patient that its name says."""
-    parsed = None
-    if patient_key is not None:
-        name = f"{source or 'test'}/{label}/{path.rpartition('/')[2]}"
-        parsed = parse_name(name, patient_key=patient_key)
-    if parsed is None:
-        return _row(path, label, source=source)
-    return _row(path, label, source=source, patient=parsed[3], subtype=parsed[2], known_by="name")
-
-
-def _checked(
-    rows: Sequence[tuple[str, ...]], root: Path, names: Sequence[str] | None = None
-) -> pd.DataFrame:
-    table = pd.DataFrame(rows, columns=[*COLUMNS, "known_by"], dtype="str")
+def _checked(table: pd.DataFrame, root: Path, names: Sequence[str] | None = None) -> pd.DataFrame:
+    table = table.assign(subtype=table["subtype"].mask(table["label"] == NORMAL, "normal"))
     table = one_row_a_file(table, root, names).sort_values("path", ignore_index=True)
     for label in CLASS_NAMES:
         if not (table["label"] == label).any():
+            others = images_in(root / label)[1] if (root / label).is_dir() else []
+            folders = [name for name in others if (root / label / name).is_dir()]
+            listed = ", ".join(folders[:NUM_SHOWN])
+            nested = f". Folders within {label}/ ({listed}) are not looked into: move their images"
             raise FileNotFoundError(
                 f"data.root must hold images of both labels, in NORMAL/ and PNEUMONIA/, below "
                 f"train/, val/ and test/ or without; got none of {label} in {root}"
-                f"{_folders_within(root, label)}"
+                + (f"{nested} up" if folders else "")
             )
     return with_patients(table, root)
 
 
-def _folders_within(root: Path, label: str) -> str:
-    """What to say of a label without an image whose folder holds folders; "" where none."""
-    others = images_in(root / label)[1] if (root / label).is_dir() else []
-    folders = [name for name in others if (root / label / name).is_dir()]
-    if not folders:
+def with_patients(table: pd.DataFrame, root: Path) -> pd.DataFrame:
+    """Returns ``table`` with a patient in each row.
+
+    Where it has none, DICOM files of one PatientID are one patient, named by the path of the
+    first: no PatientID is kept. Any other image is its own patient, named by its path.
+
+    Args:
+        table: path, patient ("" if unknown) and known_by, which becomes ``PatientID`` there.
+        root: the folder of the images.
+    """
+    unknown = table["patient"] == ""
+    ids = [_patient_id(root / path) for path in table["path"][unknown]]
+    patient_id = pd.Series(ids, index=table.index[unknown], dtype="str")
+    patient_id = patient_id[patient_id != ""]
+    if len(patient_id) > 1 and patient_id.nunique() == 1:
+        log.warning(
+            "All %d DICOM files have the same PatientID, so they count as one patient; if it is a "
+            "placeholder, give each patient's files a PatientID of their own",
+            len(patient_id),
+        )
+    first = table["path"][patient_id.index].groupby(patient_id).transform("first")
+    patient = table["patient"].mask(unknown, table["path"])
+    known_by = table["known_by"].copy()
+    patient[first.index], known_by[first.index] = first, "PatientID"
+    return table.assign(patient=patient, known_by=known_by)
+
+
+def _patient_id(path: Path) -> str:
+    """Returns PatientID (0010,0020) of a DICOM file; "" of others, and if it cannot be read."""
+    try:
+        with path.open("rb") as file:
+            start = file.read(HEADER_BYTES)
+        if not is_dicom(start) or DEFLATED in start:  # a deflated file would be inflated whole
+            return ""
+        import pydicom  # late: an extra
+
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            header = pydicom.dcmread(
+                path, stop_before_pixels=True, specific_tags=["PatientID"], force=True
+            )
+            return normalised(str(header.get("PatientID") or ""))
+    except Exception:  # pydicom raises many types on broken files; reading the image reports them
         return ""
-    return (
-        f". Folders within {label}/ ({', '.join(folders[:NUM_SHOWN])}"
-        f"{', …' * (len(folders) > NUM_SHOWN)}) are not looked into: move their images up"
-    )
-
-
-def _check_values(table: pd.DataFrame, column: str, known: Sequence[str]) -> None:
-    if column in table and not table[column].isin(known).all():
-        wrong = table.loc[~table[column].isin(known), column].tolist()
-        values = ", ".join(name for name in known if name)
-        raise ValueError(f"{column} of data.csv must be one of {values}; got {shown(wrong)}")

@@ -2,7 +2,6 @@
 
 import io
 import logging
-from collections.abc import Iterator
 from pathlib import Path
 
 import cv2
@@ -14,11 +13,10 @@ Image.MAX_IMAGE_PIXELS = None  # Pillow's own bound only warns; ours refuses, be
 FORMATS = ("PNG", "JPEG")
 PNG_MAGIC = b"\x89PNG\r\n\x1a\n"
 ASPECTS = ("stretch", "pad")
-VERSION = 3  # part of the cache's key; raise it with every change of what a pixel becomes
+VERSION = 3  # part of the cache's key; raise it with every change of a pixel's value
 
-DEPTHS = (8, 10, 12, 14, 16)  # bits that detectors have
+DEPTHS = (8, 10, 12, 14, 16)  # bits of detectors
 DEPTH_SHARE = 0.99  # of the pixels, which the depth must hold; the rest may be marks or defects
-BAND = 256  # rows that are converted together, so that a large image is not held several times
 
 log = logging.getLogger(__name__)
 
@@ -36,9 +34,9 @@ def decode(data: bytes, *, name: str = "image", depths: list[int] | None = None)
     """Returns (H, W) uint8 grey values of an encoded image; 0 is black.
 
     Colour becomes luma (ITU-R 601), transparency lies on black, a camera's orientation tag is
-    followed. Of a camera's JPEG with several pictures (MPO) the first counts. More than 8 bits are
+    applied. A camera's JPEG with several pictures (MPO) gives the first. More than 8 bits are
     scaled from the smallest of DEPTHS that holds DEPTH_SHARE of the pixels, since 12-bit images are
-    often stored in 16; what is brighter becomes white. That depth is appended to ``depths``, and
+    often stored in 16; brighter pixels become white. That depth is appended to ``depths``, and
     logged at the level DEBUG.
 
     Raises:
@@ -49,20 +47,18 @@ def decode(data: bytes, *, name: str = "image", depths: list[int] | None = None)
     try:
         with Image.open(io.BytesIO(data), formats=FORMATS) as image:
             _check(image, name)
-            if _is_deep(data):  # of 16 bits in several channels Pillow drops the lower 8
+            if _is_deep(data):  # Pillow drops the lower 8 of 16 bits in several channels
                 return _grey(Image.fromarray(_deep_luma(data)), name, depths)
             if image.mode == "RGB":  # a JPEG's luma as it is stored: half the time, for a grey
                 image.draft("L", None)  # radiograph the same values; no other format has a draft
             image.load()
-            upright = ImageOps.exif_transpose(image)
-            return _grey(upright, name, depths)
+            return _grey(ImageOps.exif_transpose(image), name, depths)
     except UnidentifiedImageError:
-        raise ImageError(f"{name}: must be a PNG or JPEG image; its content is neither") from None
+        raise ImageError(f"{name}: must be a PNG, JPEG or DICOM image; it is not") from None
     except ImageError:
         raise
-    except Exception as error:  # Pillow raises of many kinds on broken files
-        reason = str(error) or type(error).__name__
-        raise ImageError(f"{name}: the image is damaged or cut off ({reason})") from None
+    except Exception as error:  # Pillow raises many types on broken files
+        raise _damaged(name, error) from None
 
 
 def from_picture(picture: Image.Image, *, name: str = "image") -> np.ndarray:
@@ -82,8 +78,7 @@ def from_picture(picture: Image.Image, *, name: str = "image") -> np.ndarray:
     except ImageError:
         raise
     except Exception as error:  # see decode
-        reason = str(error) or type(error).__name__
-        raise ImageError(f"{name}: the image is damaged or cut off ({reason})") from None
+        raise _damaged(name, error) from None
 
 
 def from_array(values: np.ndarray, *, name: str = "image") -> np.ndarray:
@@ -110,15 +105,7 @@ def from_array(values: np.ndarray, *, name: str = "image") -> np.ndarray:
             f"{name}: an array must be of uint8, uint16 or float from 0 to 1; got {values.dtype}"
         )
     _check_range(values, 1, name)
-    return np.concatenate([np.round(part * 255).astype(np.uint8) for part in bands(values)])
-
-
-def _check_range(values: np.ndarray, top: int, name: str) -> None:
-    low, high = values.min(), values.max()
-    if not (low >= 0 and high <= top):  # NaN is neither
-        raise ImageError(
-            f"{name}: values of {values.dtype} must be from 0 to {top:,}; got {low:g} to {high:g}"
-        )
+    return np.round(values * 255).astype(np.uint8)
 
 
 def resize(image: np.ndarray, *, size: int, aspect: str = "stretch") -> np.ndarray:
@@ -142,18 +129,18 @@ def resize(image: np.ndarray, *, size: int, aspect: str = "stretch") -> np.ndarr
 def placement(
     width: int, height: int, *, size: int, aspect: str
 ) -> tuple[tuple[int, int], tuple[int, int]]:
-    """Returns the size that `resize` gives a picture, and where its upper left corner then lies."""
+    """Returns the size that `resize` gives a picture, and its upper left corner in the result."""
     if aspect not in ASPECTS:
         raise ValueError(f"data.aspect must be one of {', '.join(ASPECTS)}; got {aspect!r}")
     if aspect == "stretch":
         return (size, size), (0, 0)
-    # as ImageOps.pad, which fails where the shorter side comes to nothing
+    # as ImageOps.pad, which fails if the shorter side rounds to 0
     across, down = (max(1, round(side / max(width, height) * size)) for side in (width, height))
     return (across, down), (round((size - across) / 2), round((size - down) / 2))
 
 
 def read(path: Path) -> bytes:
-    """Returns the bytes of a file; ValueError with its name where it cannot be read."""
+    """Returns the bytes of a file; ImageError with its name if it cannot be read."""
     try:
         return Path(path).read_bytes()
     except OSError as error:
@@ -161,7 +148,7 @@ def read(path: Path) -> bytes:
 
 
 def num_pixels(path: Path) -> float:
-    """Returns width times height as the header of an image file says; NaN where it is none."""
+    """Returns width times height by the header of an image file; NaN if it is not an image."""
     try:
         with Image.open(path) as image:
             return float(image.width * image.height)
@@ -169,26 +156,34 @@ def num_pixels(path: Path) -> float:
         return float("nan")
 
 
+def bit_depth(values: np.ndarray) -> int:
+    """Returns the smallest of DEPTHS that holds DEPTH_SHARE of (…) whole numbers, 0 to 65,535."""
+    held = np.cumsum(np.bincount(values.ravel(), minlength=2**16)) / values.size
+    return next(bits for bits in DEPTHS if held[2**bits - 1] >= DEPTH_SHARE)
+
+
+def _damaged(name: str, error: Exception) -> ImageError:
+    return ImageError(
+        f"{name}: the image is damaged or truncated ({error or type(error).__name__})"
+    )
+
+
 def _check(image: Image.Image, name: str) -> None:
     if not 0 < image.width * image.height <= MAX_PIXELS:
         raise ImageError(
-            f"{name}: an image may have at most {MAX_PIXELS:,} pixels and must have one; "
-            f"this one says {image.width:,} x {image.height:,}"
+            f"{name}: an image must have 1 to {MAX_PIXELS:,} pixels; this one has "
+            f"{image.width:,} x {image.height:,}"
         )
     if getattr(image, "n_frames", 1) > 1 and image.format != "MPO":
         raise ImageError(f"{name}: must hold one picture; got {image.n_frames} frames")  # type: ignore[attr-defined]
 
 
-def bit_depth(values: np.ndarray) -> int:
-    """Returns the smallest of DEPTHS that holds DEPTH_SHARE of (…) whole numbers, 0 to 65,535."""
-    counts = sum(np.bincount(part.ravel(), minlength=2**16) for part in bands(values))
-    held = np.cumsum(counts) / values.size
-    return next(bits for bits in DEPTHS if held[2**bits - 1] >= DEPTH_SHARE)
-
-
-def bands(values: np.ndarray) -> Iterator[np.ndarray]:
-    """Yields views of BAND rows at a time."""
-    return (values[top : top + BAND] for top in range(0, len(values), BAND))
+def _check_range(values: np.ndarray, top: int, name: str) -> None:
+    low, high = values.min(), values.max()
+    if not (low >= 0 and high <= top):  # NaN is neither
+        raise ImageError(
+            f"{name}: values of {values.dtype} must be from 0 to {top:,}; got {low:g} to {high:g}"
+        )
 
 
 def _grey(image: Image.Image, name: str, depths: list[int] | None) -> np.ndarray:
@@ -198,45 +193,37 @@ def _grey(image: Image.Image, name: str, depths: list[int] | None) -> np.ndarray
         if depths is not None:
             depths.append(bits)
         return _scaled(values, bits, name)
-    grey = np.empty((image.height, image.width), np.uint8)
-    for top in range(0, image.height, BAND):
-        bottom = min(top + BAND, image.height)
-        grey[top:bottom] = _luma(image.crop((0, top, image.width, bottom)))
-    return grey
-
-
-def _scaled(values: np.ndarray, bits: int, name: str) -> np.ndarray:
-    top = 2**bits - 1
-    brighter = int(sum(np.count_nonzero(part > top) for part in bands(values)))
-    log.debug("%s: taken as %d bits; %d pixels are brighter and become white", name, bits, brighter)
-    of_value = np.round(np.arange(top + 1) * (255 / top)).astype(np.uint8)
-    return np.concatenate([of_value[np.minimum(part, top)] for part in bands(values)])
-
-
-def _is_deep(data: bytes) -> bool:
-    """Whether a PNG has 16 bits in several channels (its header, W3C PNG, section 11.2.1)."""
-    return data[:8] == PNG_MAGIC and data[24] == 16 and data[25] in (2, 4, 6)
-
-
-def _deep_luma(data: bytes) -> np.ndarray:
-    """(H, W) uint16 luma of a PNG of 16 bits in several channels, on black where it has alpha."""
-    pixels = cv2.imdecode(np.frombuffer(data, np.uint8), cv2.IMREAD_UNCHANGED)
-    if pixels is None:
-        raise OSError("OpenCV cannot decode it")
-    parts = []
-    for part in bands(pixels):
-        luma = part[..., :3] @ np.array([0.114, 0.587, 0.299])  # ITU-R 601; OpenCV has blue first
-        if part.shape[2] == 4:
-            luma *= part[..., 3] / 65535
-        parts.append(np.round(luma).astype(np.uint16))
-    return np.concatenate(parts)
-
-
-def _luma(image: Image.Image) -> np.ndarray:
     if image.mode in ("RGBA", "LA", "PA") or "transparency" in image.info:
         rgba = image.convert("RGBA")
         black = Image.new("RGBA", rgba.size, (0, 0, 0, 255))
         image = Image.alpha_composite(black, rgba).convert("RGB")
     elif image.mode in ("P", "CMYK", "YCbCr", "HSV", "LAB"):
         image = image.convert("RGB")
-    return np.asarray(image.convert("L"))
+    return np.array(image.convert("L"))
+
+
+def _scaled(values: np.ndarray, bits: int, name: str) -> np.ndarray:
+    top = 2**bits - 1
+    log.debug(
+        "%s: read as %d bits; %d pixels are brighter and become white",
+        *(name, bits, np.count_nonzero(values > top)),
+    )
+    of_value = np.round(np.arange(top + 1) * (255 / top)).astype(np.uint8)
+    scaled: np.ndarray = of_value[np.minimum(values, top)]
+    return scaled
+
+
+def _is_deep(data: bytes) -> bool:
+    """Returns whether a PNG has 16 bits in several channels (W3C PNG, section 11.2.1)."""
+    return data[:8] == PNG_MAGIC and data[24] == 16 and data[25] in (2, 4, 6)
+
+
+def _deep_luma(data: bytes) -> np.ndarray:
+    """Returns (H, W) uint16 luma of a PNG of 16 bits in several channels, transparency on black."""
+    pixels = cv2.imdecode(np.frombuffer(data, np.uint8), cv2.IMREAD_UNCHANGED)
+    if pixels is None:
+        raise OSError("OpenCV cannot decode it")
+    luma = pixels[..., :3] @ np.array([0.114, 0.587, 0.299])  # ITU-R 601; OpenCV has blue first
+    if pixels.shape[2] == 4:
+        luma *= pixels[..., 3] / 65535
+    return np.asarray(np.round(luma), np.uint16)

@@ -1,32 +1,122 @@
-"""A folder of chest X-rays becomes a table: path, label, subtype, patient, source."""
+"""The chest X-rays of Kermany et al. (2018): patients and subtypes by the names of the files."""
 
 import logging
-import os
 import re
-import shlex
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
+from typing import Any, ClassVar
 
 import numpy as np
 import pandas as pd
 
-from pneumo.data.labelled import one_row_a_file
+from pneumo.data.base import DataSet
+from pneumo.data.labelled import one_row_a_file, shown
+from pneumo.data.listing import SOURCES, SUFFIXES, check_unpacked, walk
 from pneumo.labels import CLASS_NAMES, NORMAL, SUBTYPES
 
 log = logging.getLogger(__name__)
 
-SOURCES = ("train", "val", "test")
-SUFFIXES = (".jpeg", ".jpg", ".png", ".dcm", ".dicom")
-ARCHIVES = (".zip", ".tar", ".tgz", ".gz", ".xz", ".7z", ".rar")
 PATIENT_KEYS = ("person", "split_person", "series")
 UNKNOWN_NAME = ("error", "skip")
 COLUMNS = ("path", "label", "subtype", "patient", "source")
-NUM_SHOWN = 5  # names in an error message
 
 # The grammar of the names: Kaggle's and Mendeley version 2's first, version 3's last (facts.md)
 PERSON = re.compile(r"person(?P<number>\d+)_(?P<subtype>bacteria|virus)_\d+(_\d+)?")
 SERIES = re.compile(r"(?P<series>IM|NORMAL2-IM)-(?P<number>\d+)-\d+(-\d+)?")
 VERSION_3 = re.compile(r"(?P<subtype>BACTERIA|NORMAL|VIRUS)-(?P<number>\d+)-\d+")
+
+
+@dataclass(frozen=True)
+class KermanyLayout(DataSet):
+    """Images in the folders and by the names of Kermany et al."""
+
+    patient_keys = PATIENT_KEYS
+
+    @classmethod
+    def recognises(cls, place: Path) -> bool:
+        """Returns whether a name below train/ or test/ follows the set's grammar."""
+        return set_folder(place) is not None and any(map(parse_name, list_images(place)[0]))
+
+    @classmethod
+    def at(cls, place: Path, *, cache_dir: Path) -> DataSet:
+        """Returns the set in ``place`` or a chest_xray in it."""
+        del cache_dir
+        return cls(set_folder(place) or place)
+
+    def table(self, *, patient_key: str, on_unknown_name: str) -> pd.DataFrame:
+        """Returns a row an image; see `index`."""
+        return index(self.root, patient_key=patient_key, on_unknown_name=on_unknown_name)
+
+    def tables(self, *, on_unknown_name: str) -> tuple[dict[str, pd.DataFrame], list[str]]:
+        """Returns the table by each of PATIENT_KEYS, and the names that are not used."""
+        names, left_out = list_images(self.root)
+        tables = {}
+        for key in PATIENT_KEYS:
+            tables[key], skipped = index_names(
+                names, patient_key=key, on_unknown_name=on_unknown_name
+            )
+        paths = one_row_a_file(tables["person"], self.root)["path"]
+        tables = {k: t[t["path"].isin(paths)].reset_index(drop=True) for k, t in tables.items()}
+        return tables, [*left_out, *skipped]
+
+
+@dataclass(frozen=True)
+class Kermany(KermanyLayout):
+    """The chest X-rays of Kermany et al., Cell 172 (2018) 1122."""
+
+    licence: str = "CC BY 4.0, doi 10.17632/rscbjbr9sj"
+
+    kind = "kermany"
+    title = "chest radiographs of children"
+    population = "children of one hospital, frontal views"  # Cell 172 (2018) 1122
+    ages = (1, 5)  # the same
+    of_children = True
+    published = True
+    citation = (
+        "D. Kermany, K. Zhang, M. Goldbaum, Labeled Optical Coherence Tomography (OCT) and Chest "
+        "X-Ray Images for Classification, Mendeley Data, 2018, doi 10.17632/rscbjbr9sj"
+    )
+    limits = (
+        "Research only, not a medical device. Children of one hospital; frontal chest radiographs "
+        "only; no external validation. Accuracy on this set may come from how radiographs were "
+        "saved."
+    )
+    checklist: ClassVar[Mapping[str, str]] = {
+        "source": "Kermany et al., doi 10.17632/rscbjbr9sj: routine chest radiographs of children "
+        "of one hospital (Guangzhou Women and Children's Medical Center)",
+        "retrospective": "retrospective: a published set",
+        "eligibility": "those that the set's authors published",
+        "labels": "NORMAL, bacterial or viral pneumonia as graded by physicians (Cell 172 (2018) "
+        "1122)",
+    }
+
+    @classmethod
+    def open(cls, root: str) -> "Kermany":
+        """Returns the set in the folder ``root``.
+
+        Raises:
+            FileNotFoundError: there is no such folder, or it holds no train/ or test/.
+            ValueError: it is an archive.
+        """
+        folder = Path(root).expanduser()
+        check_unpacked(folder)
+        place = set_folder(folder)
+        if place is None:
+            why = (
+                "it holds neither train/ nor test/" if folder.is_dir() else "no such folder exists"
+            )
+            raise FileNotFoundError(
+                f"data.root must be the folder of the data set, which holds train/ and test/; got "
+                f"{root}: {why}. Get the set with python -m pneumo.download, or train on generated "
+                "images: data=phantom"
+            )
+        return cls(place)
+
+    @classmethod
+    def images_of(cls, source: Mapping[str, Any]) -> Path | None:
+        """Returns the folder that holds train/ and test/; see `DataSet.images_of`."""
+        return set_folder(Path(str(source.get("root"))).expanduser())
 
 
 def index(
@@ -49,13 +139,11 @@ def index(
         log.warning(
             "Left out %d in the folders of the set that are not used: %s",
             len(left_out),
-            _first(left_out),
+            shown(left_out),
         )
     table, skipped = index_names(names, patient_key=patient_key, on_unknown_name=on_unknown_name)
     if skipped:
-        log.warning(
-            "Left out %d images whose names do not parse: %s", len(skipped), _first(skipped)
-        )
+        log.warning("Left out %d images whose names do not parse: %s", len(skipped), shown(skipped))
     table = one_row_a_file(table, set_folder(root) or root)
     for label in CLASS_NAMES:
         if not (table["label"] == label).any():
@@ -75,14 +163,15 @@ def index_names(
         raise ValueError(
             "each image's name must follow the set's grammar (person<N>_<bacteria|virus>_<M>, "
             "[NORMAL2-]IM-<N>-<M>, or version 3's BACTERIA-<N>-<M>, in the folder of its label); "
-            f"got {_first(unknown)}. Rename them, or leave them out with data.on_unknown_name=skip"
+            f"got {shown(unknown)}. Rename them, leave them out with "
+            "data.on_unknown_name=skip, or read all as of unknown patients with data=folder"
         )
     table = pd.DataFrame([row for row in parsed if row is not None], columns=list(COLUMNS))
     return table.sort_values("path", ignore_index=True), unknown
 
 
 def parse_name(name: str, *, patient_key: str = "person") -> tuple[str, ...] | None:
-    """Returns the row of one relative path, in the order of COLUMNS; None where it does not parse.
+    """Returns the row of one relative path, in the order of COLUMNS; None if it does not parse.
 
     The patient of a pneumonia image is, by ``patient_key``:
         person: its number alone: 1,674 in the set, the paper's count. Merges most, so it is the
@@ -97,19 +186,17 @@ def parse_name(name: str, *, patient_key: str = "person") -> tuple[str, ...] | N
     if source not in SOURCES or label not in CLASS_NAMES:
         return None
     split = "test" if source == "test" else "train"
-    for pattern in (PERSON, SERIES, VERSION_3):
-        match = pattern.fullmatch(stem)
-        if match:
-            break
-    else:
+    matches = (pattern.fullmatch(stem) for pattern in (PERSON, SERIES, VERSION_3))
+    match = next(filter(None, matches), None)
+    if match is None:
         return None
-    found = match.groupdict()
-    subtype = found.get("subtype", "normal").lower()
+    parts = match.groupdict()
+    subtype = parts.get("subtype", "normal").lower()
     if (label == NORMAL) != (subtype == "normal"):
         return None
-    number = found["number"].lstrip("0") or "0"
+    number = parts["number"].lstrip("0") or "0"
     if subtype == "normal":
-        patient = f"{split}/{found.get('series', 'NORMAL')}-{number}"
+        patient = f"{split}/{parts.get('series', 'NORMAL')}-{number}"
     else:
         patient = {
             "person": f"person{number}",
@@ -120,11 +207,10 @@ def parse_name(name: str, *, patient_key: str = "person") -> tuple[str, ...] | N
 
 
 def list_images(root: Path) -> tuple[list[str], list[str]]:
-    """Returns the images of the set under ``root``, relative to it, sorted, and what is no image.
+    """Returns the images of the set under ``root``, relative to it, sorted, and unused names.
 
-    Only <source>/<label>/<file> is looked at, directly under ``root`` or under
-    ``root``/chest_xray: a recursive scan would find Kaggle's nested second copy and count every
-    image twice.
+    Only <source>/<label>/<file> is listed, directly under ``root`` or under ``root``/chest_xray:
+    a recursive scan would find Kaggle's nested second copy and count every image twice.
     """
     root = Path(root)
     if not root.is_dir():
@@ -133,24 +219,13 @@ def list_images(root: Path) -> tuple[list[str], list[str]]:
             "Get the set with python -m pneumo.download, or train on generated images: data=phantom"
         )
     base = set_folder(root)
-    names, left_out = _walk(base) if base else ([], [])
+    names, left_out = walk(base) if base else ([], [])
     if not names:
         raise FileNotFoundError(
             f"data.root must hold train/NORMAL, train/PNEUMONIA, test/NORMAL and test/PNEUMONIA "
             f"with images ({', '.join(SUFFIXES)}); found none in {root}"
         )
     return names, left_out
-
-
-def check_unpacked(place: Path, *, name: str = "data.root") -> None:
-    """Raises ValueError where ``place``, the value of ``name``, is an archive and not a folder."""
-    if place.suffix.lower() not in ARCHIVES or not place.is_file():
-        return
-    zipped = place.suffix.lower() == ".zip"
-    how = f", by: python -m zipfile -e {shlex.quote(str(place))} DIR" if zipped else ""
-    raise ValueError(
-        f"{name} must be a folder; {place} is an archive. Unpack it{how}, then name its folder"
-    )
 
 
 def set_folder(root: Path) -> Path | None:
@@ -165,68 +240,10 @@ def targets(table: pd.DataFrame, *, num_classes: int) -> np.ndarray:
     column = table["label" if num_classes == 2 else "subtype"]
     if not column.isin(list(names)).all():
         raise ValueError(
-            "a network of three classes needs data that tell bacterial from viral pneumonia; these "
-            "do not, or not for every image. Use two classes: model.num_classes=2"
+            "a network of three classes needs data that distinguish bacterial from viral pneumonia "
+            "for every image; these do not. Use two classes: model.num_classes=2"
         )
     return column.map({name: number for number, name in enumerate(names)}).to_numpy(np.int64)
-
-
-def images_in(folder: Path) -> tuple[list[str], list[str]]:
-    """Returns the names of the images in a folder, and of what else is there, both sorted.
-
-    Hidden files, which systems leave, are neither. Folders are not looked into.
-
-    Raises:
-        ValueError: the folder cannot be read.
-    """
-    shown = _shown(folder)
-    images = [e.name for e in shown if e.name.lower().endswith(SUFFIXES) and e.is_file()]
-    return images, sorted({entry.name for entry in shown} - set(images))
-
-
-def _shown(folder: Path) -> list[os.DirEntry[str]]:
-    try:
-        entries = sorted(os.scandir(folder), key=lambda entry: entry.name)
-    except OSError as error:
-        raise ValueError(f"{folder} must be readable; it is not ({error.strerror})") from None
-    return [entry for entry in entries if not entry.name.startswith(".")]
-
-
-def beside(folder: Path, *, known: Iterable[str]) -> list[str]:
-    """Returns the folders and images in ``folder``, sorted, but for those of the names ``known``.
-
-    Folders end in a slash. ValueError: the folder cannot be read.
-    """
-    others = [entry for entry in _shown(folder) if entry.name not in {*known}]
-    return [
-        f"{entry.name}/" if entry.is_dir() else entry.name
-        for entry in others
-        if entry.is_dir() or entry.name.lower().endswith(SUFFIXES)
-    ]
-
-
-def _walk(base: Path) -> tuple[list[str], list[str]]:
-    """The images below <source>/<label>, and what is left out there and beside them."""
-    names, left_out = [], []
-    for source in (source for source in SOURCES if (base / source).is_dir()):
-        left_out += [f"{source}/{name}" for name in beside(base / source, known=CLASS_NAMES)]
-        for label in CLASS_NAMES:
-            if (base / source / label).is_dir():
-                images, others = images_in(base / source / label)
-                names += [f"{source}/{label}/{name}" for name in images]
-                left_out += [f"{source}/{label}/{name}" for name in others]
-    # such as valid/, which this set has not; its nested copy and a Mac's are known
-    known = {*SOURCES, "chest_xray", "__MACOSX"}
-    for name in beside(base, known=known):
-        # of folders, those with images only; isdir is no error where a disk has its lost+found
-        labels = (os.path.isdir(base / name / label) for label in CLASS_NAMES)  # noqa: PTH112
-        left_out += [name] if any(labels) or not name.endswith("/") else []
-    return sorted(names), left_out
-
-
-def _first(names: Sequence[str]) -> str:
-    more = len(names) - NUM_SHOWN
-    return ", ".join(names[:NUM_SHOWN]) + (f" and {more:,} more" if more > 0 else "")
 
 
 def _check_choice(key: str, value: str, choices: Sequence[str]) -> None:

@@ -13,19 +13,19 @@ from scipy.sparse.csgraph import connected_components
 
 log = logging.getLogger(__name__)
 
-NUM_SHOWN = 3  # names in a message
+NUM_SHOWN = 5  # names in a message
 FACTS = {"label": "label", "source": "split", "subtype": "subtype", "patient": "patient"}
 
 
 def one_row_a_file(
     table: pd.DataFrame, root: Path, names: Sequence[str] | None = None
 ) -> pd.DataFrame:
-    """Returns ``table`` with one row for each file, and logs how many rows were left out.
+    """Returns ``table`` with one row for each file, and logs how many rows are left out.
 
     Two paths name one file if they resolve to it: by ``./`` or ``..``, or by a link.
 
     Args:
-        table: path (relative to ``root``), FACTS and maybe known_by, "" where unknown; a row an
+        table: path (relative to ``root``), FACTS and maybe known_by, "" if unknown; a row an
             image.
         root: the folder of the images.
         names: of the rows in a message; None: their paths.
@@ -41,14 +41,14 @@ def one_row_a_file(
     for column in FACTS:
         _check_one_value(named, column, files, same="are the same file")
     columns = [name for name in (*FACTS, "known_by") if name in table]
-    known = table[columns].mask(table[columns] == "").groupby(files).transform("first")
+    values = table[columns].mask(table[columns] == "").groupby(files).transform("first")
     log.warning(
         "%d of %d rows name the file of another row, which counts once: %s",
         twice.sum(),
         len(table),
         shown(named.loc[twice, "path"].tolist()),
     )
-    return table.assign(**known.fillna("").astype("str"))[~twice].reset_index(drop=True)
+    return table.assign(**values.fillna("").astype("str"))[~twice].reset_index(drop=True)
 
 
 def with_groups(table: pd.DataFrame, digests: Sequence[str]) -> pd.DataFrame:
@@ -83,18 +83,18 @@ def join_duplicates(table: pd.DataFrame, digests: Sequence[str]) -> pd.Series:
 
 
 def check_names(paths: Sequence[str]) -> None:
-    """Raises ValueError where a name is not UTF-8, which no CSV or JSON file can hold."""
-    wrong = [path for path in paths if not path.isascii() and _printable(path) != path]
+    """Raises ValueError if a name is not UTF-8, which no CSV or JSON file can hold."""
+    printable = {path: os.fsencode(path).decode("utf-8", "backslashreplace") for path in paths}
+    wrong = [name for path, name in printable.items() if name != path]
     if wrong:
         raise ValueError(
-            f"names of images must be UTF-8; {len(wrong)} are not: "
-            f"{', '.join(map(_printable, wrong[:NUM_SHOWN]))}. Rename them, such as by: convmv -f "
-            "latin1 -t utf8 --notest -r DIR"
+            f"names of images must be UTF-8; {len(wrong)} are not: {', '.join(wrong[:NUM_SHOWN])}. "
+            "Rename them, such as by: convmv -f latin1 -t utf8 --notest -r DIR"
         )
 
 
 def normalised(text: str) -> str:
-    """Returns ``text`` in Unicode's form NFC, without what cannot be seen.
+    """Returns ``text`` in Unicode's form NFC, without invisible characters.
 
     Blanks around it and invisible characters (category Cf, such as a zero-width space) are
     removed, blanks within it become one space. Its case stays.
@@ -104,27 +104,27 @@ def normalised(text: str) -> str:
 
 
 def shown(names: Sequence[str]) -> str:
-    """Returns the first of some names, quoted, and how many more there are."""
+    """Returns the first NUM_SHOWN of some names, quoted, and how many more there are."""
     more = len(names) - NUM_SHOWN
     return ", ".join(map(repr, names[:NUM_SHOWN])) + (f" and {more:,} more" if more > 0 else "")
 
 
 def _check_one_value(table: pd.DataFrame, column: str, key: pd.Series, *, same: str) -> None:
-    """Raises ValueError where rows of one ``key`` differ in a column; "" is not known."""
+    """Raises ValueError if rows of one ``key`` differ in a column; "" is unknown."""
     values = table[column].mask(table[column] == "")
     several = values.groupby(key).transform("nunique") > 1
     if not several.any():
         return
     rows = table[(table[column] != "") & (key == key[several].iloc[0])]
     pair = rows.drop_duplicates(column)[["path", column]].iloc[:2].to_numpy()
-    one, other = (f"{path} ({value})" for path, value in pair)
+    first, second = (f"{path} ({value})" for path, value in pair)
     raise ValueError(
-        f"an image must have one {FACTS[column]}; {one} and {other} {same}. Remove the wrong one"
+        f"an image must have one {FACTS[column]}; {first} and {second} {same}. Remove the wrong one"
     )
 
 
 def _resolved(root: Path, paths: Sequence[str]) -> list[str]:
-    """The place of each file with all links followed; each folder is resolved once."""
+    """Returns the place of each file with all links followed; each folder is resolved once."""
     folders: dict[str, str] = {}
     places = []
     for path in paths:
@@ -134,7 +134,3 @@ def _resolved(root: Path, paths: Sequence[str]) -> list[str]:
         place = os.path.join(folders[folder], name)  # noqa: PTH118
         places.append(os.path.realpath(place) if os.path.islink(place) else place)  # noqa: PTH114
     return places
-
-
-def _printable(name: str) -> str:
-    return os.fsencode(name).decode("utf-8", "backslashreplace")

@@ -3,16 +3,64 @@
 import hashlib
 import shutil
 import zipfile
+from collections.abc import Mapping
+from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from filelock import FileLock
 from PIL import Image
 
-from pneumo.data.kermany import SOURCES
+from pneumo.data.base import DataSet
+from pneumo.data.folder import UNKNOWN, Folder, folder_table
+from pneumo.data.kermany import Kermany
+from pneumo.data.listing import SOURCES
 from pneumo.labels import CLASS_NAMES
 
 ADDRESS = "https://doi.org/10.5281/zenodo.10519652"
+
+
+@dataclass(frozen=True)
+class MedMnist(Folder):
+    """PneumoniaMNIST: the radiographs of Kermany et al., smaller, without names, cropped."""
+
+    note: str | None = UNKNOWN
+    licence: str = "CC BY 4.0, doi 10.1038/s41597-022-01721-8"
+    near_duplicates: bool = True
+
+    kind = "medmnist"
+    title = Kermany.title
+    population = Kermany.population
+    ages = Kermany.ages
+    of_children = True
+    citation = Kermany.citation
+    limits = Kermany.limits
+    checklist = Kermany.checklist
+    owns_folder = False
+
+    @classmethod
+    def open(cls, root: str, cache_dir: str) -> "MedMnist":  # type: ignore[override]
+        """Returns the images of the .npz file ``root``, unpacked once; raises as `unpack`."""
+        folder = unpack(Path(root).expanduser(), Path(cache_dir).expanduser())
+        images, _ = folder_table(folder)
+        return cls(folder, images=images)
+
+    @classmethod
+    def at(cls, place: Path, *, cache_dir: Path) -> DataSet:
+        """Returns the set in a .npz file; see `open`."""
+        return cls.open(str(place), str(cache_dir))
+
+    @classmethod
+    def recognises(cls, place: Path) -> bool:
+        """Returns whether ``place`` is a file."""
+        return place.is_file()
+
+    @classmethod
+    def images_of(cls, source: Mapping[str, Any]) -> Path | None:
+        """Returns the folder that the file is unpacked to; see `DataSet.images_of`."""
+        root, cache_dir = (Path(str(source.get(n))).expanduser() for n in ("root", "cache_dir"))
+        return unpacked(root, cache_dir) if root.is_file() else None
 
 
 def unpack(path: Path, cache_dir: Path) -> Path:
@@ -22,11 +70,11 @@ def unpack(path: Path, cache_dir: Path) -> Path:
         path: pneumoniamnist.npz or pneumoniamnist_64.npz and so on (28 to 224 pixels), with
             train_images (N, S, S) uint8 and train_labels (N, 1) of numbers or bool, 1 is pneumonia;
             so for val and test.
-        cache_dir: where the folder lies, named by the file's content.
+        cache_dir: where the folder is, named by the file's content.
 
     Raises:
         FileNotFoundError: there is no such file.
-        ValueError: it is none of these.
+        ValueError: it is not such a file.
     """
     if not path.is_file():
         raise FileNotFoundError(
@@ -38,7 +86,7 @@ def unpack(path: Path, cache_dir: Path) -> Path:
     with FileLock(f"{folder}.lock"):
         if not folder.is_dir():
             part = folder.with_name(f"{folder.name}.tmp")
-            shutil.rmtree(part, ignore_errors=True)  # of a process that was killed
+            shutil.rmtree(part, ignore_errors=True)  # of an interrupted process
             for source, (images, labels) in _arrays(path).items():
                 _write(part / source, images, labels)
             part.replace(folder)
@@ -46,14 +94,14 @@ def unpack(path: Path, cache_dir: Path) -> Path:
 
 
 def unpacked(path: Path, cache_dir: Path) -> Path:
-    """Returns where unpack puts a file's images, whether they are there or not."""
+    """Returns the folder that `unpack` writes for a file, whether it exists or not."""
     with path.open("rb") as file:
         digest = hashlib.file_digest(file, "sha256").hexdigest()[:16]
     return cache_dir / f"medmnist-{digest}"
 
 
 def _arrays(path: Path) -> dict[str, tuple[np.ndarray, np.ndarray]]:
-    found = {}
+    arrays = {}
     try:
         with np.load(path, allow_pickle=False) as file:
             for source in SOURCES:
@@ -64,14 +112,14 @@ def _arrays(path: Path) -> dict[str, tuple[np.ndarray, np.ndarray]]:
                 if not np.isin(labels, (0, 1)).all():
                     other = labels[~np.isin(labels, (0, 1))][0]
                     raise ValueError(f"{source}_labels ({labels.dtype}) holds {other}")
-                found[source] = images, labels.astype(np.int64)  # which may be bool or float
+                arrays[source] = images, labels.astype(np.int64)  # from bool or float, too
     except (KeyError, ValueError, OSError, EOFError, zipfile.BadZipFile) as error:
         raise ValueError(
             "data.root must be PneumoniaMNIST's file: grey images (N, S, S) uint8 and labels 0 and "
             f"1 as train_images, train_labels and so on; {path}: {error}. Download it again, from "
             f"{ADDRESS}"
         ) from None
-    return found
+    return arrays
 
 
 def _write(place: Path, images: np.ndarray, labels: np.ndarray) -> None:

@@ -1,4 +1,4 @@
-"""Copies of an image that were saved again, shifted, turned or cropped a little, by their looks.
+"""Copies of an image that were saved again, shifted, turned or cropped a little, by appearance.
 
 Two images are near copies if their perceptual hashes agree or their thumbnails correlate. The share
 found of 300 copies of radiographs of Kermany et al. at 224 x 224 pixels (measured; in brackets by
@@ -32,7 +32,7 @@ MAX_BITS = 2
 COPY = 0.99
 NEAR = 0.95  # correlation from which on two thumbnails are compared again, moved
 MOVE = 0.3  # thumbnail pixels: 2 of 224, the shift that is found
-BLOCK = 512  # images that are compared with all others in one go
+BLOCK = 512  # images that are compared with all others at once
 
 
 class Pairs(NamedTuple):
@@ -79,8 +79,8 @@ def near_pairs(hashes: np.ndarray, thumbnails: np.ndarray) -> Pairs:
         hashes: (N,) uint64 of perceptual_hash.
         thumbnails: (N, SIDE, SIDE) uint8.
     """
-    found = list(_near_pairs(hashes, thumbnails))
-    row, other, bits, correlation = map(np.concatenate, zip(*found, strict=True))
+    blocks = list(_near_pairs(hashes, thumbnails))
+    row, other, bits, correlation = map(np.concatenate, zip(*blocks, strict=True))
     return Pairs(row, other, bits, correlation.clip(-1, 1).round(4))
 
 
@@ -100,16 +100,16 @@ def _near_pairs(hashes: np.ndarray, thumbnails: np.ndarray) -> Iterator[Pairs]:
         yield Pairs(row[near], other[near], bits[near], correlation[near])
 
 
-def _moved_correlation(ones: np.ndarray, others: np.ndarray) -> NDArray[np.float64]:
-    """(P,) the highest correlation of (P, SIDE, SIDE) pairs, the first moved by MOVE or not."""
-    inner = _standardised(others[:, 1:-1, 1:-1])
+def _moved_correlation(first: np.ndarray, second: np.ndarray) -> NDArray[np.float64]:
+    """Returns (P,) the highest correlation of (P, SIDE, SIDE) pairs, the first moved or not."""
+    inner = _standardised(second[:, 1:-1, 1:-1])
     moves = [(down, across) for down in (-MOVE, 0, MOVE) for across in (-MOVE, 0, MOVE)]
-    each = [(_standardised(_moved(ones, *move)) * inner).sum(1) for move in moves]
+    each = [(_standardised(_moved(first, *move)) * inner).sum(1) for move in moves]
     return np.asarray(np.max(each, axis=0), np.float64)
 
 
 def _moved(thumbnails: np.ndarray, down: float, across: float) -> NDArray[np.float32]:
-    """(P, S, S) moved by a part of a pixel, bilinear, without the outermost: (P, S - 2, S - 2)."""
+    """Returns (P, S - 2, S - 2) of (P, S, S), moved by a part of a pixel, without the border."""
     pixels = thumbnails.astype(np.float32)
     for axis, by in ((1, down), (2, across)):
         pixels = (1 - abs(by)) * pixels + abs(by) * np.roll(pixels, int(np.sign(by)), axis)
@@ -117,7 +117,7 @@ def _moved(thumbnails: np.ndarray, down: float, across: float) -> NDArray[np.flo
 
 
 def _standardised(thumbnails: np.ndarray) -> NDArray[np.float32]:
-    """(N, S, S) to (N, S²) of mean 0 and length 1, whose products are Pearson's correlation."""
+    """Returns (N, S²) of (N, S, S): mean 0, length 1, so that products are correlations."""
     size = thumbnails.shape[1] * thumbnails.shape[2]
     pixels = thumbnails.reshape(len(thumbnails), size).astype(np.float32)
     pixels -= pixels.mean(1, keepdims=True)

@@ -7,13 +7,22 @@ import numpy as np
 import pandas as pd
 
 from pneumo import atomic
-from pneumo.data import phantom
-from pneumo.data.rsna import CLASS_COLUMNS, CLASSES, IMAGES, LABEL_COLUMNS, LABELS, OPACITY, OTHERS
+from pneumo.data.phantom_drawing import draw_anatomy, draw_boxes, draw_radiograph
+from pneumo.data.rsna import IMAGES, LABEL_COLUMNS, LABELS
 from pneumo.labels import BACTERIA, VIRUS
 
 # In turn; a third of the challenge's patients has boxes, here it is half
-KINDS = ((OTHERS[0], "normal"), (OPACITY, BACTERIA), (OTHERS[1], "normal"), (OPACITY, VIRUS))
+SUBTYPES = ("normal", BACTERIA, "normal", VIRUS)
 COMPUTED = "1.2.840.10008.5.1.4.1.1.1"  # SOP class Computed Radiography (PS3.4, B.5)
+MIN_IMAGES = 24  # with fewer, a subtype has no patient with several images
+
+
+def check_numbers(num_images: int, seed: int) -> None:
+    """Raises ValueError if there are too few images or the seed is negative."""
+    if num_images < MIN_IMAGES:
+        raise ValueError(f"num_images must be at least {MIN_IMAGES}; got {num_images}")
+    if seed < 0:
+        raise ValueError(f"seed must be 0 or more; got {seed}")
 
 
 def write(out: Path, *, num_images: int, seed: int) -> Path:
@@ -21,48 +30,37 @@ def write(out: Path, *, num_images: int, seed: int) -> Path:
 
     Args:
         out: appears whole or not at all.
-        num_images: at least phantom.MIN_IMAGES.
+        num_images: at least MIN_IMAGES.
         seed: 0 or more; the same one draws the same images.
 
     Raises:
-        FileExistsError: it is there already.
+        FileExistsError: it already exists.
         ValueError: the numbers are out of range, or pydicom is missing.
     """
     if out.exists():
-        raise FileExistsError(f"--out must be a new folder; {out} is there. Name another")
-    if num_images < phantom.MIN_IMAGES or seed < 0:
-        raise ValueError(
-            f"--num-images must be at least {phantom.MIN_IMAGES} and --seed 0 or more; got "
-            f"{num_images} and {seed}"
-        )
+        raise FileExistsError(f"--out must be a new folder; {out} exists. Name another")
+    check_numbers(num_images, seed)
     labels: list[tuple[object, ...]] = []
-    classes: list[tuple[str, str]] = []
     with atomic.replacing_folder(out) as folder:
         (folder / IMAGES).mkdir()
-        for number, (kind, subtype) in enumerate(islice(cycle(KINDS), num_images)):
+        for number, subtype in enumerate(islice(cycle(SUBTYPES), num_images)):
             patient = f"phantom-{seed}-{number:05}"
             boxes = _draw(folder / IMAGES / f"{patient}.dcm", number, subtype=subtype, seed=seed)
             corners = [(x0, y0, x1 - x0, y1 - y0) for x0, y0, x1, y1 in boxes]
             without = (patient, *4 * [None], 0)
             labels += [(patient, *box, 1) for box in corners] or [without]
-            classes += [(patient, kind)] * max(len(corners), 1)
         pd.DataFrame(labels, columns=LABEL_COLUMNS).to_csv(folder / LABELS, index=False)
-        pd.DataFrame(classes, columns=CLASS_COLUMNS).to_csv(folder / CLASSES, index=False)
     return out
 
 
 def _draw(path: Path, number: int, *, subtype: str, seed: int) -> np.ndarray:
     """Writes one image; returns its boxes (N, 4)."""
-    anatomy = phantom.draw_anatomy(np.random.default_rng((seed, number, 0)))
-    # the same numbers are drawn for both
-    pixels = phantom.draw_radiograph(_rng(seed, number), subtype=subtype, anatomy=anatomy)
-    boxes, _ = phantom.draw_boxes(_rng(seed, number), subtype=subtype, anatomy=anatomy)
+    anatomy = draw_anatomy(np.random.default_rng((seed, number, 0)))
+    state = (seed, number, 1)  # image and boxes are drawn from the same random numbers
+    pixels = draw_radiograph(np.random.default_rng(state), subtype=subtype, anatomy=anatomy)
+    boxes, _ = draw_boxes(np.random.default_rng(state), subtype=subtype, anatomy=anatomy)
     _write_dicom(path, pixels)
     return boxes
-
-
-def _rng(seed: int, number: int) -> np.random.Generator:
-    return np.random.default_rng((seed, number, 1))
 
 
 def _write_dicom(path: Path, pixels: np.ndarray) -> None:

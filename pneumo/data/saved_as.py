@@ -1,4 +1,4 @@
-"""How a file was saved: format, mode, size and JPEG quality, of its header alone."""
+"""How a file was saved: format, mode, size and JPEG quality, by its header alone."""
 
 import io
 from collections.abc import Sequence
@@ -12,7 +12,7 @@ from pneumo.data import image
 
 
 def saved_as(data: bytes) -> dict[str, Any]:
-    """Returns format, mode, width, height and quality, as the header of a PNG or JPEG says."""
+    """Returns format, mode, width, height and quality by the header of a PNG or JPEG."""
     with Image.open(io.BytesIO(data), formats=image.FORMATS) as opened:
         tables: dict[int, list[int]] = getattr(opened, "quantization", None) or {}
         return {
@@ -25,24 +25,22 @@ def saved_as(data: bytes) -> dict[str, Any]:
 
 
 def jpeg_quality(table: Sequence[int]) -> str:
-    """Returns the quality that libjpeg makes a luma table of, or "about" the nearest, or "".
+    """Returns the quality for which libjpeg makes a luma table, or "about" the nearest, or "".
 
     Args:
-        table: the 64 numbers of a quantisation table; none for a file that has none.
+        table: the 64 numbers of a quantisation table; any other length gives "".
     """
-    given = np.array(table)
-    if given.size != 64:
+    if len(table) != 64:
         return ""
-    known = _quality_tables()
-    apart = np.abs(known - given).sum(1)
-    # of tables that are alike, as the coarsest are, the higher quality
-    nearest = len(apart) - int(np.argmin(apart[::-1]))
-    return f"{nearest}" if apart.min() == 0 else f"about {nearest}"
+    distance = np.abs(_quality_tables() - np.array(table)).sum(1)
+    # of equal tables, as the coarsest are, the higher quality
+    nearest = len(distance) - int(np.argmin(distance[::-1]))
+    return f"{nearest}" if distance.min() == 0 else f"about {nearest}"
 
 
 @cache
 def _quality_tables() -> np.ndarray:
-    """(100, 64): the luma table of libjpeg for each quality from 1 to 100."""
+    """Returns (100, 64): the luma table of libjpeg for each quality from 1 to 100."""
     tables = []
     for quality in range(1, 101):
         file = io.BytesIO()

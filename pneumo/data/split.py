@@ -1,4 +1,4 @@
-"""A table becomes a table with a column ``split``: train, val or test, never both for a patient."""
+"""Splits a table into train, val and test by patient."""
 
 import hashlib
 import logging
@@ -58,34 +58,33 @@ def by_fraction(
 def official(table: pd.DataFrame, *, seed: int, val: float) -> "pd.Series[str]":
     """Returns the split of each row: the set's own test split, and ``val`` of the rest by patient.
 
-    A group with images in both of the set's splits is tested on, and its train images are left
-    out, so that no patient is in two. Train and test number different people alike, so
+    A group with images in both of the set's splits stays in test, and its train images are left
+    out, so that no patient is in two. Train and test use the same numbers for different people, so
     protocol=official sets data.patient_key to split_person.
     """
-    own = table["source"] == "test"
-    both = set(table.loc[own, "group"]) & set(table.loc[~own, "group"])
-    rest = ~own & ~table["group"].isin(both)
+    test = table["source"] == "test"
+    rest = ~test & ~table["group"].isin(set(table.loc[test, "group"]))
     result = pd.Series("test", index=table.index, dtype="str")
-    result[~own & ~rest] = LEFT_OUT
+    result[~test & ~rest] = LEFT_OUT
     result[rest] = by_fraction(table[rest], seed=seed, fractions={"train": 1 - val, "val": val})
     return result
 
 
 def own(table: pd.DataFrame, *, seed: int) -> "pd.Series[str]":
-    """Returns the split of each row as the data set itself says; the seed changes nothing.
+    """Returns the data set's own split of each row; the seed has no effect.
 
-    Of a group with images in several splits those in test stay, or in val where test has none; its
+    A group with images in several splits keeps those in test, or in val if test has none; its
     other images are left out, so that no patient is in two.
 
     Raises:
-        ValueError: an image has none, or there is no validation split.
+        ValueError: an image has no split, or there is no validation split.
     """
     named = set(table["source"])
     if named != set(SPLITS):
-        found = ", ".join(sorted(name or "no split" for name in named))
+        splits = ", ".join(sorted(name or "no split" for name in named))
         raise ValueError(
             f"protocol=own needs data that put every image into train, val or test; these have "
-            f"{found}. Use protocol=official for a train and a test split, or protocol=holdout"
+            f"{splits}. Use protocol=official for a train and a test split, or protocol=holdout"
         )
     rank = table["source"].map({name: number for number, name in enumerate(SPLITS)})
     return table["source"].where(rank == rank.groupby(table["group"]).transform("max"), LEFT_OUT)
@@ -101,10 +100,10 @@ def k_fold(table: pd.DataFrame, *, seed: int, k: int, fold: int, val: float) -> 
 
 
 def check(table: pd.DataFrame) -> None:
-    """Raises where a split lacks a label, or a group or an identical image is in two splits.
+    """Raises an error if a split lacks a label, or a group or identical image is in two splits.
 
     Args:
-        table: columns split, group, label, and digest where the images' digests are known.
+        table: columns split, group, label, and digest if the images' digests are known.
     """
     for name in dict.fromkeys(table["split"]):
         for label in sorted(set(table["label"])):
@@ -117,9 +116,9 @@ def check(table: pd.DataFrame) -> None:
         raise ValueError("a split needs a train and a test split")
     for column in ("group", "digest"):
         if column in table:
-            found = table.groupby(column)["split"].nunique()
-            if (found > 1).any():  # no assert, which python -O leaves out
-                raise AssertionError(f"{column} in two splits: {found[found > 1].index[0]}")
+            num_splits = table.groupby(column)["split"].nunique()
+            if (num_splits > 1).any():  # no assert, which python -O leaves out
+                raise AssertionError(f"{column} in two splits: {num_splits.idxmax()}")
 
 
 def digest(table: pd.DataFrame) -> str:
@@ -133,7 +132,7 @@ def images_digest(table: pd.DataFrame) -> str:
 
 
 def labels_digest(table: pd.DataFrame) -> str:
-    """Returns the SHA-256 of the sorted pairs of path and label, with boxes where there are any."""
+    """Returns the SHA-256 of the sorted pairs of path and label, with boxes if there are any."""
     labels = table["label"].astype(str)
     if "boxes" in table:
         labels = labels + table["boxes"].map(lambda boxes: str(boxes.tolist()))
@@ -160,19 +159,17 @@ def summary(table: pd.DataFrame) -> dict[str, dict[str, Any]]:
 def _place(
     table: pd.DataFrame, *, seed: int, names: list[str], bounds: np.ndarray
 ) -> "pd.Series[str]":
-    """Each label's groups in the order of a hash, cut where the running share passes a bound.
+    """Returns the splits of each label's groups in the order of a hash, cut at ``bounds``.
 
-    A hash rather than a random generator, whose stream may change with NumPy's version.
+    A bound is a share of the images. A hash rather than a random generator, whose stream may
+    change with NumPy's version.
     """
     groups = table.groupby("group").agg(label=("label", "first"), size=("label", "size"))
-    groups["order"] = [_hash(seed, str(name)) for name in groups.index]
+    hashes = (hashlib.sha256(f"{seed}:{name}".encode()) for name in groups.index)
+    groups["order"] = [each.hexdigest() for each in hashes]
     groups = groups.sort_values(["label", "order"])
     total = groups.groupby("label")["size"].transform("sum")
     middle = (groups.groupby("label")["size"].cumsum() - groups["size"] / 2) / total
     place = np.searchsorted(bounds, middle.to_numpy(), side="right")
     of_group = pd.Series(np.array(names)[place], index=groups.index)
     return table["group"].map(of_group).astype("str")
-
-
-def _hash(seed: int, name: str) -> str:
-    return hashlib.sha256(f"{seed}:{name}".encode()).hexdigest()

@@ -15,10 +15,9 @@ from omegaconf import OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
 from pneumo.choices import DEVICES
-from pneumo.data import medmnist as archive
-from pneumo.data import phantom, split
-from pneumo.data.kermany import set_folder
+from pneumo.data import split
 from pneumo.data.reader import Radiograph, Shape
+from pneumo.data.sets import images_of
 from pneumo.evaluation.assessment import assess_run
 from pneumo.evaluation.intervals import has_intervals
 from pneumo.evaluation.metrics import Array
@@ -186,29 +185,12 @@ def own_images(member: Member) -> Path | None:
     try:
         data = OmegaConf.create({"data": run_folder.read_config(member.run_dir)["data"]}).data
         source = OmegaConf.to_container(data.source, resolve=True)
-        folder = _source_folder(source if isinstance(source, dict) else {})
+        folder = images_of(source if isinstance(source, dict) else {})
         there = folder and all((folder / path).is_file() for path in member.split["path"])
     # OSError of a name that is too long, RuntimeError of ~nosuchuser
     except (OmegaConfBaseException, KeyError, AttributeError, ValueError, OSError, RuntimeError):
         return None
     return folder if there else None
-
-
-def _source_folder(source: dict[Any, Any]) -> Path | None:
-    kind = str(source.get("_target_")).removeprefix("pneumo.data.base.")
-    root = Path(str(source.get("root"))).expanduser()
-    if kind == "kermany" or (kind == "auto" and root.exists()):
-        return set_folder(root)
-    if kind in ("folder", "pneumo.data.rsna.rsna"):
-        return root
-    if kind == "medmnist":
-        cache_dir = Path(str(source.get("cache_dir"))).expanduser()
-        return archive.unpacked(root, cache_dir) if root.is_file() else None
-    if kind not in ("auto", "phantom"):
-        return None
-    number, seed = source.get("num_images", phantom.NUM_IMAGES), source.get("seed", 0)
-    cache_dir = Path(str(source.get("cache_dir"))).expanduser()
-    return cache_dir / f"phantom-{phantom.VERSION}-{number}-{seed}"
 
 
 @dataclass(frozen=True)

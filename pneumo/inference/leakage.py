@@ -9,8 +9,9 @@ from pathlib import Path
 import pandas as pd
 
 from pneumo.data.folder import folder_table
-from pneumo.data.kermany import SOURCES, set_folder
+from pneumo.data.kermany import set_folder
 from pneumo.data.labelled import shown, with_groups
+from pneumo.data.listing import SOURCES
 from pneumo.inference.ensemble import Member, own_images
 from pneumo.labels import CLASS_NAMES
 

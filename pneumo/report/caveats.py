@@ -59,7 +59,7 @@ def _baselines(group: Group) -> Iterator[str]:
         )
     if group.baselines or group.protocol == DEBUG:
         return
-    settings = "" if group.kind == "kermany" else f" data={group.kind}"
+    settings = f" data={group.kind}"
     for at, key in enumerate(("seed", "protocol.fold")):
         values = sorted({t.split[at] for t in group.trials} - {None})
         settings += f" {key}={','.join(map(str, values))}" if values else ""

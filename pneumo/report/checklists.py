@@ -8,7 +8,8 @@ from typing import Any, NamedTuple
 
 import yaml
 
-from pneumo.data.base import KERMANY_LICENCE
+from pneumo.data.base import DataSet
+from pneumo.data.sets import class_of
 from pneumo.report.groups import PROTOCOLS
 from pneumo.report.table import escaped, titled
 from pneumo.report.templates import text_template
@@ -16,20 +17,6 @@ from pneumo.runs.finished import how_chosen
 
 MARK = "<!-- Written by pneumo.export; a new export replaces it. -->"
 FILLED, PART, PERSON = "filled", "in part", "to write"
-KERMANY = {
-    "source": "Kermany et al., doi 10.17632/rscbjbr9sj: routine chest radiographs of children of "
-    "one hospital (Guangzhou Women and Children's Medical Center)",
-    "retrospective": "retrospective: a published set",
-    "eligibility": "those that the set's authors published",
-    "labels": "NORMAL, bacterial or viral pneumonia as graded by physicians (Cell 172 (2018) 1122)",
-}
-PHANTOM = {
-    "source": "GENERATED images; no person, no radiograph",
-    "retrospective": "neither: generated images",
-    "eligibility": "none: generated images",
-    "labels": "as the generator drew them",
-}
-OF_KIND = {"kermany": KERMANY, "medmnist": KERMANY, "phantom": PHANTOM}
 # Facts that are not true of a baseline: it sees an image otherwise or not at all
 OF_NETWORKS = (
     *("network", "preprocessing", "training", "initial", "ensemble", "predictors", "read_by"),
@@ -159,20 +146,21 @@ def facts(
     model: Mapping[str, Any] | None = None,
 ) -> dict[str, str]:
     """Returns the text of each known fact, see checklist_facts.j2."""
-    kind = metrics["data"]["kind"]
+    data_set = class_of(metrics["data"]["kind"])
+    licence = metrics["data"].get("licence") or data_set.licence
     text = text_template("checklist_facts.j2", finalize=_one_line).render(
         metrics=metrics,
         baseline=bool(metrics.get("baseline")),
         found=found,
         maps=maps,
         model=model or {},
-        licence_of_set=KERMANY_LICENCE if kind in ("kermany", "medmnist") else None,
+        licence=None if licence == DataSet.licence else licence,
         split_by=PROTOCOLS.get(metrics["protocol"], ("", "custom splits"))[1],
         weights=WEIGHTS,
         how_chosen=how_chosen,
     )
     lines = (line.partition(": ") for line in text.split("\n"))
-    return OF_KIND.get(kind, {}) | {name: fact for name, _, fact in lines if fact}
+    return {**data_set.checklist} | {name: fact for name, _, fact in lines if fact}
 
 
 def _one_line(value: Any) -> Any:

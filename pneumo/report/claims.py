@@ -17,7 +17,7 @@ def claim_table(groups: Sequence[Group]) -> Table:
     Empty without runs on the set's images, or with the paper's own networks only: then it repeats
     the scores.
     """
-    real = [group for group in groups if group.kind == "kermany" and group.protocol != DEBUG]
+    real = [group for group in groups if group.data_set.published and group.protocol != DEBUG]
     cells = [cell for group in real for cell in group.rows if cell.trials]
     only_papers = all(cell.model in published.NETWORKS for cell in cells)
     rows: list[Row] = [

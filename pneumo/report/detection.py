@@ -6,6 +6,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from pneumo.data.base import DataSet
+from pneumo.data.sets import class_of
 from pneumo.evaluation import published
 from pneumo.evaluation.detection import challenge_score, kept
 from pneumo.evaluation.detection_assessment import SCORES, assess
@@ -43,6 +45,11 @@ class DetectionGroup:
     def title(self) -> str:
         """Data set and protocol."""
         return f"Detection: {self.kind}, {self.protocol} protocol"
+
+    @property
+    def data_set(self) -> type[DataSet]:
+        """The class with the facts of the data set."""
+        return class_of(self.kind)
 
     @property
     def is_debug(self) -> bool:
@@ -110,7 +117,7 @@ def group_detectors(runs: Sequence[DetectionRun]) -> list[DetectionGroup]:
         data = run.metrics["data"]
         protocol = DEBUG if run.metrics.get("debug") else str(run.metrics["protocol"])
         by_key[str(data["kind"]), protocol, str(data.get("index_sha256"))].append(run)
-    order = sorted(by_key, key=lambda key: (key[1] == DEBUG, key[0] == "phantom", key))
+    order = sorted(by_key, key=lambda key: (key[1] == DEBUG, class_of(key[0]).generated, key))
     groups = []
     for place, key in enumerate(order, 1):
         ranked = sorted(by_key[key], key=lambda run: -_on_validation(run))  # never by test scores

@@ -69,7 +69,7 @@ def f1_by_network(group: Group) -> Figure | None:
         ax.set(title=f"F1 of {name.upper()}", ylabel="F1 at the best epoch")
         ax.yaxis.set_major_locator(MaxNLocator(6, steps=[1, 2, 5, 10]))
         ax.grid(axis="x", visible=False)
-    if group.kind == "kermany":
+    if group.data_set.published:
         _paper_f1(axes[0], cells)
     for ax in axes:
         _limit_f1(ax)
@@ -127,7 +127,7 @@ def roc_and_precision_recall(group: Group) -> Figure | None:
             label = f"{short_label(cell.label)}, {name} {median:.3f}"
             curves = curves_on_grid(cell, curve)
             band(ax, GRID, curves, colour, line, label, among=len(cells))
-    if group.kind == "kermany":
+    if group.data_set.published:
         tiny = published.TINY["recall_normal"], published.TINY["precision_normal"]
         star(recall, *tiny, TINY)
     judged = [cell for cell in cells if not cell.is_baseline] or cells

@@ -90,7 +90,7 @@ def _medians(cells: Sequence[Cell]) -> str:
 def _on(cell: Cell, group: Group, differences: Sequence[Difference]) -> list[str]:
     """Sentences on one network: score, margin over the baselines, the paper's, optimism."""
     f1, label = _f1(cell), cell.label
-    is_phantom = group.kind == "phantom"
+    is_phantom = group.data_set.generated
     start = f"{label[:1].upper()}{label[1:]}"
     if is_phantom:
         start = f"On phantoms, which are drawn and not radiographs, {label}"

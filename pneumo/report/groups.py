@@ -8,6 +8,8 @@ from typing import Any, NamedTuple
 import numpy as np
 from numpy.typing import ArrayLike
 
+from pneumo.data.base import DataSet
+from pneumo.data.sets import class_of
 from pneumo.evaluation import published
 from pneumo.report.trials import Problem, Trial, split_name
 
@@ -95,6 +97,11 @@ class Group:
     incomplete: list[str] = field(default_factory=list)  # why ensembles lack members, in sentences
 
     @property
+    def data_set(self) -> type[DataSet]:
+        """The class with the facts of the data set."""
+        return class_of(self.kind)
+
+    @property
     def split_by(self) -> str:
         """How the protocol splits the images."""
         return PROTOCOLS.get(self.protocol, ("", "custom splits"))[1]
@@ -167,7 +174,7 @@ def _group_key(trial: Trial) -> tuple[str, str, str]:
 def _group_order(key: tuple[str, str, str]) -> tuple[Any, ...]:
     kind, protocol, index = key
     place = list(PROTOCOLS).index(protocol) if protocol in PROTOCOLS else len(PROTOCOLS)
-    return protocol == DEBUG, kind == "phantom", kind, place, protocol, index
+    return protocol == DEBUG, class_of(kind).generated, kind, place, protocol, index
 
 
 def _frozen(settings: Mapping[str, Any]) -> str:

@@ -4,7 +4,7 @@ import shlex
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from pneumo.data.base import KERMANY_LICENCE
+from pneumo.data.sets import class_of
 from pneumo.evaluation.scores import CLINICAL
 from pneumo.evaluation.scores import SCORES as ALL_SCORES
 from pneumo.labels import PNEUMONIA
@@ -31,15 +31,6 @@ SCORES_OF_WEIGHTS = {"accuracy": "accuracy"}
 SCORES_OF_WEIGHTS |= {name: CLINICAL[name] for name in ("sensitivity", "specificity")}
 SCORES_OF_WEIGHTS |= {ALL_SCORES[name].title: name for name in ("f1_normal", "auroc")}
 BENEFIT_AT = (0.05, 0.1, 0.2, 0.3, 0.5)  # of the thresholds in metrics.json
-WHAT = {
-    "phantom": "generated images",
-    "kermany": "chest radiographs of children",
-    "medmnist": "chest radiographs of children",
-}
-CITATION = (
-    "D. Kermany, K. Zhang, M. Goldbaum, Labeled Optical Coherence Tomography (OCT) and Chest X-Ray "
-    "Images for Classification, Mendeley Data, 2018, doi 10.17632/rscbjbr9sj"
-)
 
 
 def write(
@@ -67,14 +58,15 @@ def write(
         train_sha256: split.digest of the train split, None if unknown.
         checklists: name of the file with CLAIM and TRIPOD+AI beside the card, None for none.
     """
+    data_set = class_of(metrics["data"]["kind"])
     splits, auroc = metrics["data"]["splits"], metrics[checkpoint]["test"].get("auroc")
     text = markdown_template("card.md.j2").render(
         mark=Markdown(MARK),
         metrics=metrics,
-        phantom=metrics["data"]["kind"] == "phantom",
-        what=WHAT.get(metrics["data"]["kind"], "chest radiographs"),
-        children=metrics["data"]["kind"] in ("kermany", "medmnist"),
-        licence=metrics["data"].get("licence") or KERMANY_LICENCE,
+        phantom=data_set.generated,
+        what=data_set.title,
+        children=data_set.of_children,
+        licence=metrics["data"].get("licence") or data_set.licence,
         classes=classes,
         image_size=image_size,
         preparation=PREPARATION[aspect],
@@ -102,13 +94,13 @@ def weights_card(metrics: Mapping[str, Any], *, overrides: Sequence[str], card: 
         overrides: of the command that trained it.
         card: the run's own model card, which follows.
     """
-    kind = metrics["data"]["kind"]
+    data_set = class_of(metrics["data"]["kind"])
     text = markdown_template("weights.md.j2").render(
         metrics=metrics,
         command=Markdown(shlex.join(["python", "-m", "pneumo.train", *overrides])),
         how_chosen=how_chosen(metrics["selection"]),
-        licence=metrics["data"].get("licence") or KERMANY_LICENCE,
-        citation=CITATION if kind in ("kermany", "medmnist") else None,
+        licence=metrics["data"].get("licence") or data_set.licence,
+        citation=data_set.citation,
         scores=SCORES_OF_WEIGHTS,
     )
     return f"{_tidy(text)}\n{card}"

@@ -176,7 +176,7 @@ def _beside_paper(group: Group, cell: Cell, row: Mapping[Hashable, Any]) -> dict
         return {}
     median = paper_figure(cell, name)
     columns = {"paper_median": median}
-    if group.kind != "phantom":
+    if not group.data_set.generated:
         columns["median_minus_paper"] = row["median"] - median
     if cell.model == "tiny" and name == "accuracy":
         columns["paper_mean"] = published.TINY_MEAN_ACCURACY

@@ -62,7 +62,7 @@ def accuracy_by_size(group: Group) -> Figure | None:
                 label=label,
             )
         _front(ax, key, on_front.get(key, []))
-        if group.kind == "kermany":
+        if group.data_set.published:
             _paper(ax, key)
         size_axis(ax, LABEL[key])
         ax.margins(x=0.08, y=0.12)

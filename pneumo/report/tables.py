@@ -128,7 +128,7 @@ def _score_rows(group: Group, cell: Cell, intervals: Intervals) -> list[Row]:
             below = f"{mean_and_sd(value.mean, value.sd)}\n{interval(value.low, value.high)}"
         row[name] = (decimal(value.median) + some, below)
         gaps[name] = decimal(value.median - paper_figure(cell, name), sign=True)
-    if group.kind == "phantom":
+    if group.data_set.generated:
         return [row]
     if cell.model == "tiny":
         return [row | {"joined": "yes"}, _paper_row(group, cell, gaps)]

@@ -12,14 +12,14 @@ from pneumo.data import image, reader
 from pneumo.evaluation.scores import SCORES as ALL_SCORES
 from pneumo.report.templates import page_template
 from pneumo.report.wording import DASH, decimal, interval, p_value
-from pneumo.shift import said
 from pneumo.shift.compare import SPACES
 from pneumo.shift.sample import MEASURES
+from pneumo.shift.sentences import sentences
 
 TEMPLATE = "shift.html.j2"
 SIDE = 224  # pixels of a picture
 SPACE_COLUMNS = {
-    "space": "Told apart by",
+    "space": "Separated by",
     "group": "Images",
     "patients": "Patients here; the run's",
     "auroc": "AUROC",
@@ -30,7 +30,7 @@ MEASURE_COLUMNS = {
     "measure": "Measure",
     "group": "Images",
     "here": "Here",
-    "before": "The run's",
+    "validation": "The run's",
     "larger": "Larger here",
     "p": "p, Holm",
 }
@@ -40,32 +40,33 @@ SCORES = {
     "sensitivity": "Sensitivity",
     "specificity": "Specificity",
 } | {name: f"{ALL_SCORES[name].heading}, at 0.5" for name in ("accuracy", "f1_normal")}
+Row = dict[str, tuple[str, str]]  # a cell: its text, and smaller text beneath
 
 
 def html(
-    found: Mapping[str, Any], *, root: Path, own_root: Path, own: Mapping[str, Any] | None
+    result: Mapping[str, Any], *, root: Path, own_root: Path, own: Mapping[str, Any] | None
 ) -> str:
     """Returns the page's text; names that come from the images are escaped.
 
     Args:
-        found: of evaluate, of one run, with the key shift.
+        result: of evaluate, of one run, with the key shift.
         root: of these images.
         own_root: of the run's images.
-        own: the assessment of the run's own test split; None where the images have no labels.
+        own: the assessment of the run's own test split; None if the images have no labels.
     """
-    shift = found["shift"]
+    shift = result["shift"]
+    groups = {row["group"]: row for row in shift["groups"]}
     text: str = page_template(TEMPLATE, package="pneumo.shift").render(
-        found=found,
+        result=result,
         shift=shift,
-        said=said.sentences(shift),
-        spaces=[_space(row, shift) for row in shift["spaces"]],
+        sentences=sentences(shift),
+        spaces=[_space(row, groups[row["group"]]) for row in shift["spaces"]],
         space_columns=SPACE_COLUMNS,
         measures=[_measure(row) for row in shift["measures"]],
         measure_columns=MEASURE_COLUMNS,
-        about={one.title: one.about for one in MEASURES.values()},
-        scores=_scores(found["members"][0], own) if own else [],
+        scores=_scores(result["members"][0], own) if own else [],
         score_columns=SCORE_COLUMNS,
-        farthest=[one | {"picture": picture(root / one["path"])} for one in shift["farthest"]],
+        farthest=[row | {"picture": picture(root / row["path"])} for row in shift["farthest"]],
         ordinary=[(path, picture(own_root / path)) for path in shift["ordinary"]],
     )
     return text
@@ -80,11 +81,10 @@ def picture(path: Path) -> str:
     return f"data:image/jpeg;base64,{base64.b64encode(file.getvalue()).decode()}"
 
 
-def _space(row: Mapping[str, Any], shift: Mapping[str, Any]) -> dict[str, tuple[str, str]]:
-    group = next(one for one in shift["groups"] if one["group"] == row["group"])
-    what = SPACES[row["space"]]
+def _space(row: Mapping[str, Any], group: Mapping[str, Any]) -> Row:
+    title = SPACES[row["space"]]
     cells = {
-        "space": (what[:1].upper() + what[1:], ""),
+        "space": (title[:1].upper() + title[1:], ""),
         "group": (row["group"], ""),
         "patients": (f"{group['here']:,}; {group['validation']:,}", ""),
     }
@@ -97,11 +97,11 @@ def _space(row: Mapping[str, Any], shift: Mapping[str, Any]) -> dict[str, tuple[
     }
 
 
-def _measure(row: Mapping[str, Any]) -> dict[str, tuple[str, str]]:
+def _measure(row: Mapping[str, Any]) -> Row:
     digits = MEASURES[row["measure"]].digits
     cells = {"measure": (row["title"], row["about"]), "group": (row["group"], "")}
-    for name, key in (("here", "here"), ("before", "validation")):
-        low, middle, high = row[key]
+    for name in ("here", "validation"):
+        low, middle, high = row[name]
         ends = "" if low == high else interval(low, high, digits=digits)
         cells[name] = (decimal(middle, digits=digits), "" if ends == DASH else ends)
     p = row.get("p_holm", float("nan"))
@@ -109,17 +109,14 @@ def _measure(row: Mapping[str, Any]) -> dict[str, tuple[str, str]]:
     return cells | {"p": (p_value(p), "differ" * bool(row["differs"]))}
 
 
-def _scores(here: Mapping[str, Any], own: Mapping[str, Any]) -> list[dict[str, tuple[str, str]]]:
+def _scores(here: Mapping[str, Any], own: Mapping[str, Any]) -> list[Row]:
     rows = []
     for name, title in SCORES.items():
         row = {"score": (title, "")}
-        for key, one in (("here", here), ("own", own)):
-            known = one["operating_point"].get(name) or one["scores"].get(name)
-            value, *ends = (float("nan") if v is None else v for v in _numbers(known))
-            row[key] = (decimal(value), interval(*ends))
+        for key, assessed in (("here", here), ("own", own)):
+            score = assessed["operating_point"].get(name) or assessed["scores"].get(name)
+            values = [score[part] for part in ("value", "low", "high")]
+            value, low, high = (float("nan") if v is None else v for v in values)
+            row[key] = (decimal(value), interval(low, high))
         rows.append(row)
     return rows
-
-
-def _numbers(known: Mapping[str, float | None]) -> tuple[float | None, ...]:
-    return known["value"], known["low"], known["high"]

@@ -1,4 +1,4 @@
-"""A run's own images and others, each read once, and how they differ."""
+"""The comparison of a run's own images with others, each read once."""
 
 from collections.abc import Sequence
 from pathlib import Path
@@ -13,9 +13,9 @@ from pneumo.shift.sample import Sample
 
 
 class Samples(NamedTuple):
-    """Images that a run was not trained on, its own and others, as its network gets them."""
+    """Images on which a run was not trained, its own and others, as its network gets them."""
 
-    split: str  # that ``own`` are of: val, or test of a run without a validation split
+    split: str  # of ``own``: val, or test for a run without a validation split
     own: Sample
     other: Sample
 
@@ -33,8 +33,7 @@ def read(
 ) -> Samples:
     """Returns some images and those the run was validated on, measured and scored.
 
-    Of a run without a validation split its test split is taken: both are images that it was not
-    trained on.
+    A run without a validation split gives its test split, on which it was not trained either.
 
     Args:
         member: a finished run of a network.
@@ -42,12 +41,12 @@ def read(
         root: that paths of ``table`` are relative to.
         table: path, group and label ("" where not known).
         checkpoint: best or last.
-        trust: packages whose networks the run may ask for.
+        trust: packages whose networks the run may use.
         all_own: whether each of the run's images must be readable.
         all_others: whether each image of ``table`` must be.
 
     Raises:
-        UnreadableError: an image cannot be read that must be.
+        UnreadableError: a required image cannot be read.
         ValueError: no image can be read, or the run cannot be loaded.
     """
     split = "test" if member.of_split("val").empty else "val"

@@ -2,6 +2,7 @@
 
 import os
 import sys
+from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -11,8 +12,9 @@ import pandas as pd
 from tqdm import tqdm
 
 from pneumo.data import dicom, image, reader
-from pneumo.data.kermany import COLUMNS, SOURCES, parse_name
+from pneumo.data.kermany import COLUMNS, parse_name
 from pneumo.data.labelled import join_duplicates
+from pneumo.data.listing import SOURCES
 from pneumo.data.reader import Radiograph
 from pneumo.data.saved_as import saved_as
 from pneumo.inference import ensemble
@@ -24,7 +26,7 @@ from pneumo.labels import CLASS_NAMES, PNEUMONIA
 BATCH_SIZE = 32  # images
 THREADS = 2  # that decode ahead
 BLACK, WHITE = 8, 247  # grey values up to which a pixel is black, and from which it is white
-EDGE = 0.05  # of a side: the frame whose brightness tells how closely an image is cropped
+EDGE = 0.05  # of a side: the frame whose brightness rises with a closer crop
 
 
 @dataclass(frozen=True)
@@ -32,7 +34,7 @@ class Measure:
     """A number of each image."""
 
     title: str
-    about: str  # what it is, in a few words
+    about: str  # a few words
     seen_in: str  # file, picture or network
     digits: int = 3
 
@@ -65,7 +67,7 @@ MEASURES = {
 class Sample:
     """Some images as numbers, a row each; those that cannot be read are named only."""
 
-    table: pd.DataFrame  # path, group (who), label ("" where not known), and MEASURES as float64
+    table: pd.DataFrame  # path, group (patient), label ("" if unknown), and MEASURES as float64
     features: np.ndarray  # (N, c) float32, the input of the network's last layer
     layout: np.ndarray  # (N, 73), see pneumo.inference.ood
     unreadable: tuple[tuple[str, str], ...] = ()  # path, reason
@@ -75,7 +77,7 @@ class Sample:
 
     @property
     def patients(self) -> int:
-        """How many people the images are of, as far as it is known."""
+        """The number of patients, as far as they are known."""
         return int(self.table["group"].nunique())
 
 
@@ -88,43 +90,42 @@ def read(
         networks: of the run.
         root: that paths are relative to.
         table: path, group and label.
-        all_readable: whether each must be; else those that are not are named in the sample.
+        all_readable: whether each must be; else the sample names those that are not.
 
     Raises:
         UnreadableError: ``all_readable``, and one cannot be read.
         ValueError: none of them can be read.
     """
-    paths = table["path"].tolist()
+    row_of = {str(root / path): row for row, path in enumerate(table["path"])}
+    shape = networks.shapes[0]
     rows, features, layout, unreadable = [], [], [], []
-    stream = reader.read_all(
-        [str(root / path) for path in paths], shapes=networks.shapes, threads=THREADS
-    )
-    places = iter(range(len(paths)))
-    shown = tqdm(stream, "measuring", len(paths), unit="image", disable=not sys.stderr.isatty())
-    for batch in ensemble.batches(shown, batch_size=BATCH_SIZE):
-        known = []
-        for radiograph, place in zip(batch, places, strict=False):
+
+    def readable() -> Iterator[Radiograph]:
+        stream = reader.read_all(list(row_of), shapes=networks.shapes, threads=THREADS)
+        hidden = not sys.stderr.isatty()
+        for radiograph in tqdm(stream, "measuring", len(row_of), unit="image", disable=hidden):
             if all_readable:
                 check_readable(radiograph)
             if radiograph.error:
-                unreadable.append((paths[place], radiograph.error))
+                path = str(table["path"].iloc[row_of[radiograph.name]])
+                unreadable.append((path, radiograph.error))
             else:
-                known.append((place, radiograph))
-        if not known:
-            continue
-        scored = networks.score([radiograph for _, radiograph in known])
+                yield radiograph
+
+    for batch in ensemble.batches(readable(), batch_size=BATCH_SIZE):
+        scored = networks.score(batch)
         features.append(scored.features)
         layout.append(scored.layout)
-        for (place, radiograph), p in zip(known, scored.pneumonia[0], strict=True):
-            values = of_file(radiograph) | of_picture(radiograph.prepared[networks.shapes[0]])
-            rows.append({"place": place, **values, "p_pneumonia": float(p)})
+        for radiograph, p in zip(batch, scored.pneumonia[0], strict=True):
+            values = of_file(radiograph) | of_picture(radiograph.prepared[shape])
+            rows.append({"row": row_of[radiograph.name], **values, "p_pneumonia": float(p)})
     if not rows:
         path, why = unreadable[0]
         raise ValueError(
-            f"an image at least must be readable; none of {len(paths):,} is: {path}: {why}"
+            f"at least one image must be readable; none of {len(table):,} is: {path}: {why}"
         )
     measured = pd.DataFrame(rows)
-    facts = table[["path", "group", "label"]].iloc[measured["place"]].reset_index(drop=True)
+    facts = table[["path", "group", "label"]].iloc[measured["row"]].reset_index(drop=True)
     return Sample(
         pd.concat([facts, measured[list(MEASURES)].astype(np.float64)], axis=1),
         np.concatenate(features),
@@ -134,7 +135,7 @@ def read(
 
 
 def of_file(radiograph: Radiograph) -> dict[str, float]:
-    """Returns the measures of how an image was saved; NaN for the quality of what is no JPEG."""
+    """Returns the measures of an image's file; the quality is NaN if it is not a JPEG."""
     width, height = radiograph.size
     data = image.read(Path(radiograph.name))
     saved = {"format": "DICOM", "mode": "L", "quality": ""}
@@ -155,8 +156,8 @@ def of_file(radiograph: Radiograph) -> dict[str, float]:
 def of_picture(pixels: np.ndarray) -> dict[str, float]:
     """Returns the measures of (S, S) uint8 grey values, as the network gets them.
 
-    Framing is told by where the brightness lies, not by anatomy: a closely cropped thorax has a
-    bright edge and fills the frame, one beside the middle has its centre there.
+    Framing is measured by the place of the brightness, not by anatomy: a closely cropped thorax
+    has a bright edge and fills the frame; one off the middle has its centre there.
     """
     grey = pixels.astype(np.float32)
     mean, contrast = float(grey.mean()), float(grey.std())
@@ -182,40 +183,37 @@ def of_picture(pixels: np.ndarray) -> dict[str, float]:
 
 
 def names(seen_in: str) -> list[str]:
-    """Returns the measures of the file, the picture or the network."""
-    return [name for name, one in MEASURES.items() if one.seen_in == seen_in]
+    """Returns the names of the measures of the file, the picture or the network."""
+    return [name for name, measure in MEASURES.items() if measure.seen_in == seen_in]
 
 
 def unlabelled(data: Path, *, patient_key: str) -> tuple[Path, pd.DataFrame]:
     """Returns the folder that paths are relative to, and the table of all images below it.
 
     Columns path, label, subtype, patient, source and group; label and subtype are empty. A file
-    that is not named as the set's is a patient of its own.
+    whose name does not follow the set's grammar is a patient of its own.
 
     Raises:
         FileNotFoundError: there is no such folder, or no image in it.
     """
     if not data.is_dir():
         raise FileNotFoundError(f"--data must be a folder of images; there is no folder {data}")
-    found, _ = reader.find([str(data)])
-    if not found:
+    files, _ = reader.find([str(data)])
+    if not files:
         raise FileNotFoundError(
-            f"--data must hold an image at least ({', '.join(reader.SUFFIXES)}); {data} has none"
+            f"--data must hold at least one image ({', '.join(reader.SUFFIXES)}); {data} has none"
         )
-    paths = [Path(os.path.relpath(path, data)) for path in found]
+    paths = [Path(os.path.relpath(path, data)) for path in files]
     rows = [(path.as_posix(), "", "", *_patient(path, data, patient_key)) for path in paths]
     table = pd.DataFrame(rows, columns=list(COLUMNS)).sort_values("path", ignore_index=True)
-    files = [data / path for path in table["path"]]
-    return data, table.assign(group=join_duplicates(table, digests(files)))
+    bytes_of = digests([data / path for path in table["path"]])
+    return data, table.assign(group=join_duplicates(table, bytes_of))
 
 
 def _patient(path: Path, data: Path, patient_key: str) -> tuple[str, str]:
-    """Who an image is of by its name, and whether it is of the set's train or test folder."""
+    """Returns the patient by the file's name, and the source if a folder is named as one."""
     places = (*path.parts[:-1], data.resolve().name)
     source = next((place for place in places if place in SOURCES), "")
-    for label in CLASS_NAMES:
-        name = f"{source or 'test'}/{label}/{path.name}"
-        parsed = parse_name(name, patient_key=patient_key)
-        if parsed:
-            return parsed[3], source
-    return path.as_posix(), source
+    names = (f"{source or 'test'}/{label}/{path.name}" for label in CLASS_NAMES)
+    parsed = next(filter(None, (parse_name(n, patient_key=patient_key) for n in names)), None)
+    return parsed[3] if parsed else path.as_posix(), source

@@ -1,4 +1,4 @@
-"""Whether two sets of images can be told apart by more than chance: permutation tests."""
+"""Permutation tests of whether two sets of images differ by more than chance."""
 
 import math
 from typing import NamedTuple
@@ -14,22 +14,26 @@ MIN_IMAGES = 20  # of each set, with a known value, for a test
 LEVEL = 0.95
 
 
-class Apart(NamedTuple):
-    """How well a classifier tells two sets apart."""
+class Separation(NamedTuple):
+    """How well a classifier separates two sets."""
 
     auroc: float  # cross-validated; 0.5 is not at all, 1 is always
-    chance: float  # AUROC that LEVEL of the permutations stay below
-    needed: float  # AUROC that is called a difference even if it is the only one of all tests
+    chance: float  # AUROC below which LEVEL of the permutations stay
+    needed: (
+        float  # AUROC above which a difference is found, even if it is the only one of all tests
+    )
     p: float
 
 
-def told_apart(first: Array, second: Array, *, seed: int = 0, alpha: float = 1 - LEVEL) -> Apart:
-    """Tests, by a classifier, whether two sets are exchangeable (Lopez-Paz and Oquab, 2017).
+def classifier_test(
+    first: Array, second: Array, *, seed: int = 0, alpha: float = 1 - LEVEL
+) -> Separation:
+    """Returns whether two sets are exchangeable, by a classifier (Lopez-Paz and Oquab, 2017).
 
-    A linear classifier (ridge regression on standardised values) says which set an image is of, by
+    A linear classifier (ridge regression on standardised values) predicts the set of an image, by
     five-fold cross-validation. If images are exchangeable, its AUROC is as high as with the sets'
     names shuffled: p is the share of shuffles that do as well. It finds differences of means, alone
-    or together, not sets that differ in nothing but their spread.
+    or together, not sets that differ only in their spread.
 
     Args:
         first: (n, c) float, finite, an image of each patient.
@@ -47,48 +51,44 @@ def told_apart(first: Array, second: Array, *, seed: int = 0, alpha: float = 1 -
     shuffled = np.repeat(names[:, None], 1 + PERMUTATIONS, axis=1)
     shuffled[:, 1:] = np.random.default_rng(seed).permuted(shuffled[:, 1:], axis=0)
     score = np.empty(shuffled.shape)
-    # the folds must not depend on the names, or the shuffled ones would not be their equals
+    # the folds must not depend on the names, else the shuffled ones would not be their equals
     for train, test in KFold(NUM_FOLDS, shuffle=True, random_state=seed).split(values):
         model = Ridge(alpha=RIDGE * len(train)).fit(values[train], shuffled[train])
-        told = model.predict(values[test])
-        score[test] = told - told.mean(0)  # each fold's own level tells the share left out of it
+        predicted = model.predict(values[test])
+        score[test] = predicted - predicted.mean(0)  # each fold's level reveals the share left out
     rank = rankdata(score, axis=0)
     auroc = ((rank * shuffled).sum(0) - len(second) * (len(second) + 1) / 2) / (
         len(first) * len(second)
     )
-    as_good = 1 + int(np.count_nonzero(auroc[1:] >= auroc[0] - 1e-12))
+    num_as_good = 1 + int(np.count_nonzero(auroc[1:] >= auroc[0] - 1e-12))
     by_chance = np.sort(auroc[1:])[::-1]
     most_as_good = math.ceil(alpha * (1 + PERMUTATIONS) - 1 - 1e-9) - 1  # of the shuffles
     needed = by_chance[most_as_good] if most_as_good >= 0 else 1.0
-    return Apart(
-        float(auroc[0]),
-        float(np.quantile(by_chance, LEVEL)),
-        float(needed),
-        as_good / (1 + PERMUTATIONS),
-    )
+    chance = float(np.quantile(by_chance, LEVEL))
+    return Separation(float(auroc[0]), chance, float(needed), num_as_good / (1 + PERMUTATIONS))
 
 
 class Larger(NamedTuple):
     """How one measure differs between two sets."""
 
     share: float  # of pairs in which the second set's image has the larger value, ties half
-    p: float  # of Kolmogorov and Smirnov; NaN where it cannot be tested
+    p: float  # of Kolmogorov and Smirnov; NaN if it cannot be tested
 
 
 def larger(first: Array, second: Array) -> Larger:
-    """Compares one measure of (n,) and (m,) images; NaN values are left out.
+    """Returns how one measure of (n,) and (m,) images differs; NaN values are left out.
 
-    The p value is NaN with fewer than MIN_IMAGES values of a set, or where all are alike.
+    The p value is NaN with fewer than MIN_IMAGES values of a set, or if all are alike.
     """
     from scipy.stats import ks_2samp, rankdata
 
     first, second = (values[np.isfinite(values)] for values in (first, second))
     if not (first.size and second.size):
         return Larger(float("nan"), float("nan"))
-    rank = rankdata(np.concatenate([first, second]))[first.size :]
-    share = (rank.sum() - second.size * (second.size + 1) / 2) / (first.size * second.size)
     both = np.concatenate([first, second])
+    rank = rankdata(both)[first.size :]
+    share = (rank.sum() - second.size * (second.size + 1) / 2) / (first.size * second.size)
     if min(first.size, second.size) < MIN_IMAGES or (both == both[0]).all():
         return Larger(float(share), float("nan"))
-    # its exact form gives up, with a warning, on some sizes and ties
+    # the exact form gives up, with a warning, on some sizes and ties
     return Larger(float(share), float(ks_2samp(first, second, method="asymp").pvalue))

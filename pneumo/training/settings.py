@@ -27,7 +27,7 @@ ABSENT: Any = object()
 CLASSIFIERS_OWN = (".ProgressiveResize", ".Finetune")  # callbacks
 DETECTOR = "pneumo.models.detector.Detector"
 
-AUTO, KERMANY = "pneumo.data.base.auto", "pneumo.data.base.kermany"
+AUTO, KERMANY = "pneumo.data.sets.auto", "pneumo.data.kermany.Kermany.open"
 GET_SET = ". Get the set with python -m pneumo.download, or train on generated images: data=phantom"
 NEEDED_BY = {  # what Lightning's classes import when they are built
     "pytorch_lightning.loggers.WandbLogger": "wandb",

@@ -1,6 +1,5 @@
 import builtins
 import io
-import resource
 import sys
 from pathlib import Path
 from typing import Any
@@ -15,18 +14,20 @@ pydicom = pytest.importorskip("pydicom")
 
 from pydicom import uid  # noqa: E402
 from pydicom.dataset import Dataset, FileMetaDataset  # noqa: E402
+from pydicom.encaps import encapsulate  # noqa: E402
 
 RAMP = np.tile(np.linspace(0, 4095, 64).round().astype(np.uint16), (40, 1))  # 12 bits
+GREY = np.tile(np.arange(0, 240, 4, dtype=np.uint8), (40, 1))  # 8 bits
 
 
 def dataset(pixels: np.ndarray = RAMP, *, bits: int = 12, **tags: Any) -> Any:
     """A radiograph of (H, W) stored values; a tag of None is left out."""
-    found = Dataset()
-    found.file_meta = FileMetaDataset()
-    found.file_meta.TransferSyntaxUID = uid.ExplicitVRLittleEndian
-    found.file_meta.MediaStorageSOPClassUID = uid.DigitalXRayImageStorageForPresentation
-    found.file_meta.MediaStorageSOPInstanceUID = found.SOPInstanceUID = uid.UID("1.2.3")
-    found.SOPClassUID = uid.DigitalXRayImageStorageForPresentation
+    file = Dataset()
+    file.file_meta = FileMetaDataset()
+    file.file_meta.TransferSyntaxUID = uid.ExplicitVRLittleEndian
+    file.file_meta.MediaStorageSOPClassUID = uid.DigitalXRayImageStorageForPresentation
+    file.file_meta.MediaStorageSOPInstanceUID = file.SOPInstanceUID = uid.UID("1.2.3")
+    file.SOPClassUID = uid.DigitalXRayImageStorageForPresentation
     values = {
         "Modality": "DX",
         "PhotometricInterpretation": "MONOCHROME2",
@@ -41,15 +42,15 @@ def dataset(pixels: np.ndarray = RAMP, *, bits: int = 12, **tags: Any) -> Any:
     }
     for name, value in (values | tags).items():
         if value is not None:
-            setattr(found, name, value)
-    if "PixelData" in found:  # what pydicom would guess from BitsAllocated
-        found["PixelData"].VR = "OW"
-    return found
+            setattr(file, name, value)
+    if "PixelData" in file:  # as pydicom would infer from BitsAllocated
+        file["PixelData"].VR = "OW"
+    return file
 
 
-def encode(found: Any) -> bytes:
+def encode(dataset: Any) -> bytes:
     file = io.BytesIO()
-    pydicom.dcmwrite(file, found, enforce_file_format=True)
+    pydicom.dcmwrite(file, dataset, enforce_file_format=True)
     return file.getvalue()
 
 
@@ -64,16 +65,36 @@ def lut(*, first: int, values: np.ndarray, bits: int) -> Any:
     return item
 
 
+def compressed(stream: bytes, *, syntax: str, **tags: Any) -> bytes:
+    """A DICOM file of a (40, 60) picture around a compressed stream."""
+    file = dataset(np.zeros((40, 60), np.uint8), bits=8, **tags)
+    file.file_meta.TransferSyntaxUID = getattr(uid, syntax)
+    file.PixelData = encapsulate([stream])
+    file["PixelData"].VR = "OB"
+    return encode(file)
+
+
+def stream(kind: str, pixels: np.ndarray | None = None, **options: Any) -> bytes:
+    file = io.BytesIO()
+    noise = np.random.default_rng(0).integers(0, 256, (40, 60), dtype=np.uint8)
+    if kind == "JPEG2000":
+        options = {"no_jp2": True, "irreversible": False} | options
+    Image.fromarray(noise if pixels is None else pixels).save(file, kind, **options)
+    return file.getvalue()
+
+
 def test_eight_bits_stay_as_they_are() -> None:
     pixels = np.arange(50, 170, dtype=np.uint8).reshape(10, 12)
     assert (decoded(pixels, bits=8) == pixels).all()
+    signed = np.tile(np.arange(-128, 128, dtype=np.int16).astype(np.int8), (40, 1))
+    assert (decoded(signed, bits=8) == np.arange(256)).all()
 
 
-@pytest.mark.parametrize("bits", [9, 10, 12, 14, 16])
+@pytest.mark.parametrize("bits", [9, 12, 16])
 def test_more_bits_are_spread_from_least_to_most(bits: int) -> None:
     pixels = (RAMP.astype(np.int64) * (2**bits - 1) // 4095).astype(np.uint16)
-    found = decoded(pixels, bits=bits)
-    assert np.abs(found[0].astype(int) - np.linspace(0, 255, 64)).max() <= 1.5
+    grey = decoded(pixels, bits=bits)
+    assert np.abs(grey[0].astype(int) - np.linspace(0, 255, 64)).max() <= 1.5
 
 
 def test_signed_values_and_rescaling_keep_the_order() -> None:
@@ -83,8 +104,8 @@ def test_signed_values_and_rescaling_keep_the_order() -> None:
     assert (decoded(RescaleSlope="-1", RescaleIntercept="4095") == 255 - decoded()).all()
 
 
-@pytest.mark.parametrize("absent", ["", None])  # an empty tag, and none
-def test_a_slope_that_is_absent_is_1_and_an_intercept_0(absent: str | None) -> None:
+@pytest.mark.parametrize("absent", ["", None])  # an empty tag, and no tag
+def test_an_absent_slope_is_1_and_an_absent_intercept_0(absent: str | None) -> None:
     falling = decoded(RescaleSlope="-1", RescaleIntercept=absent)
     assert (falling == 255 - decoded()).all()
     window: dict[str, Any] = {"WindowCenter": "2000", "WindowWidth": "1000"}
@@ -94,9 +115,7 @@ def test_a_slope_that_is_absent_is_1_and_an_intercept_0(absent: str | None) -> N
 
 
 @pytest.mark.parametrize(
-    ("tag", "empty"),
-    [(tag, "") for tag in dicom.OPTIONAL]
-    + [(tag, ["", "10"]) for tag in dicom.OPTIONAL if not tag.startswith("Pixel")],
+    ("tag", "empty"), [*((tag, "") for tag in dicom.OPTIONAL), ("WindowCenter", ["", "10"])]
 )
 def test_an_empty_number_counts_as_missing(tag: str, empty: Any) -> None:
     tags: dict[str, Any] = {
@@ -107,162 +126,50 @@ def test_an_empty_number_counts_as_missing(tag: str, empty: Any) -> None:
     assert (decoded(**tags | {tag: empty}) == decoded(**tags | {tag: None})).all()
 
 
-@pytest.mark.parametrize("tag", ["RescaleSlope", "RescaleIntercept", "WindowCenter", "WindowWidth"])
 @pytest.mark.parametrize("text", ["1e999", "nan", "1,5"])
-def test_a_number_that_is_none_is_named(tag: str, text: str) -> None:
-    tags: dict[str, Any] = {tag: "12345"}
-    whole = encode(dataset(**tags))
-    with pytest.raises(ValueError, match=rf"^a\.dcm: {tag} must be a number, empty or missing"):
+def test_a_slope_that_is_not_a_number_is_refused(text: str) -> None:
+    whole = encode(dataset(RescaleSlope="12345"))
+    with pytest.raises(ValueError, match=r"^a\.dcm: the DICOM file is damaged"):
         dicom.decode(whole.replace(b"12345", text.encode().ljust(5)), name="a.dcm")
 
 
-def test_monochrome1_is_turned_around() -> None:
-    found = decoded(PhotometricInterpretation="MONOCHROME1")
-    assert (found == 255 - decoded()).all()
+def test_monochrome1_is_inverted() -> None:
+    assert (decoded(PhotometricInterpretation="MONOCHROME1") == 255 - decoded()).all()
 
 
 @pytest.mark.parametrize("extra", [{}, {"RescaleSlope": "2", "RescaleIntercept": "-1000"}])
-def test_window_cuts_and_spreads(extra: dict[str, Any]) -> None:
+def test_a_window_cuts_and_spreads(extra: dict[str, Any]) -> None:
     slope, intercept = float(extra.get("RescaleSlope", 1)), float(extra.get("RescaleIntercept", 0))
     centre, width = 2000 * slope + intercept, 1000 * slope
-    found = decoded(WindowCenter=str(centre), WindowWidth=str(width), **extra)
+    grey = decoded(WindowCenter=str(centre), WindowWidth=str(width), **extra)
     expected = np.clip((RAMP[0].astype(float) - 1500) / 1000 * 255, 0, 255)
-    assert np.abs(found[0].astype(float) - expected).max() <= 1.5
+    assert np.abs(grey[0].astype(float) - expected).max() <= 1.5
 
 
-def test_window_under_a_falling_rescale_is_not_turned_twice() -> None:
+def test_a_window_under_a_falling_rescale_is_inverted_once() -> None:
     window: dict[str, Any] = {"WindowCenter": "2048", "WindowWidth": "4096"}
     falling = decoded(RescaleSlope="-1", RescaleIntercept="4095", **window)
     assert np.abs(falling.astype(int) - (255 - decoded(**window).astype(int))).max() <= 1
 
 
-def test_first_of_several_windows_counts_and_sigmoid_rises() -> None:
+def test_the_first_window_counts_and_its_function_is_followed() -> None:
+    window: dict[str, Any] = {"WindowCenter": "2000", "WindowWidth": "1000"}
     both = decoded(WindowCenter=["2000", "10"], WindowWidth=["1000", "5"])
-    assert (both == decoded(WindowCenter="2000", WindowWidth="1000")).all()
-    sigmoid = decoded(WindowCenter="2000", WindowWidth="1000", VOILUTFunction="SIGMOID")
+    assert (both == decoded(**window)).all()
+    assert (decoded(**window, VOILUTFunction="") == decoded(**window)).all()
+    sigmoid = decoded(**window, VOILUTFunction="SIGMOID")
     assert (np.diff(sigmoid[0].astype(int)) >= 0).all()
     assert sigmoid.max() == 255
 
 
-def test_lookup_table_is_preferred_to_the_window() -> None:
+@pytest.mark.parametrize("sequence", ["VOILUTSequence", "ModalityLUTSequence"])
+def test_a_lookup_table_is_preferred_to_the_window(sequence: str) -> None:
     falling = lut(first=0, values=np.arange(4095, -1, -1), bits=12)
-    found = decoded(VOILUTSequence=[falling], WindowCenter="1", WindowWidth="2")
-    assert np.abs(found.astype(int) - (255 - decoded().astype(int))).max() <= 1
-
-
-def test_modality_lookup_table_is_applied() -> None:
-    item = lut(first=0, values=np.arange(4095, -1, -1), bits=16)
-    item.ModalityLUTType = "US"
-    found = decoded(ModalityLUTSequence=[item])
-    assert np.abs(found.astype(int) - (255 - decoded().astype(int))).max() <= 1
-
-
-@pytest.mark.parametrize("kind", ["MONOCHROME1", "MONOCHROME2"])
-def test_padding_is_black_and_does_not_count(kind: str) -> None:
-    pixels = np.clip(RAMP, 1000, 3000)
-    pixels[:, :8] = 4095
-    found = decoded(pixels, PixelPaddingValue=4095, PhotometricInterpretation=kind)
-    assert (found[:, :8] == 0).all()
-    assert set(np.unique(found[:, 8:])[[0, -1]]) == {0, 255}
-
-
-def test_uniform_and_wholly_padded_files_are_black_not_errors() -> None:
-    assert (decoded(np.full_like(RAMP, 7)) == 0).all()
-    assert (decoded(np.full_like(RAMP, 7), PixelPaddingValue=7) == 0).all()
-
-
-@pytest.mark.parametrize("syntax", ["RLELossless", "JPEGLSLossless", "JPEG2000Lossless"])
-def test_compressed_files_are_the_same_picture(syntax: str) -> None:
-    found = dataset()
-    try:
-        found.compress(getattr(uid, syntax), generate_instance_uid=False)
-    except (RuntimeError, ValueError) as error:
-        pytest.skip(f"no encoder: {error}")
-    assert (dicom.decode(encode(found)) == decoded()).all()
-
-
-def test_jpeg_inside_dicom_is_decoded() -> None:
-    from pydicom.encaps import encapsulate
-
-    pytest.importorskip("pylibjpeg")
-    grey = np.tile(np.arange(0, 240, 4, dtype=np.uint8), (40, 1))
-    file = io.BytesIO()
-    Image.fromarray(grey).save(file, "JPEG", quality=95)
-    found = dataset(grey, bits=8)
-    found.file_meta.TransferSyntaxUID = uid.JPEGBaseline8Bit
-    found.PixelData = encapsulate([file.getvalue()])
-    found["PixelData"].VR = "OB"
-    assert np.abs(dicom.decode(encode(found)).astype(int) - grey).max() <= 4
-
-
-def compressed(stream: bytes, *, syntax: str, **tags: Any) -> bytes:
-    """A DICOM file of a (40, 60) picture around a compressed stream."""
-    from pydicom.encaps import encapsulate
-
-    found = dataset(np.zeros((40, 60), np.uint8), bits=8, **tags)
-    found.file_meta.TransferSyntaxUID = getattr(uid, syntax)
-    found.PixelData = encapsulate([stream])
-    found["PixelData"].VR = "OB"
-    return encode(found)
-
-
-def stream(kind: str, *, height: int = 40) -> bytes:
-    file = io.BytesIO()
-    noise = np.random.default_rng(0).integers(0, 256, (height, 60), dtype=np.uint8)
-    options = {"no_jp2": True, "irreversible": False} if kind == "JPEG2000" else {}
-    Image.fromarray(noise).save(file, kind, **options)
-    return file.getvalue()
-
-
-@pytest.mark.parametrize(
-    ("kind", "syntax"), [("JPEG", "JPEGBaseline8Bit"), ("JPEG2000", "JPEG2000Lossless")]
-)
-def test_a_picture_cut_inside_a_whole_file_is_refused(kind: str, syntax: str) -> None:
-    whole = stream(kind)
-    assert dicom.decode(compressed(whole, syntax=syntax)).shape == (40, 60)
-    for share in (0.5, 0.9, 0.99):
-        cut = compressed(whole[: int(len(whole) * share)], syntax=syntax)
-        with pytest.raises(ValueError, match=r"^a\.dcm: its compressed picture is cut off"):
-            dicom.decode(cut, name="a.dcm")
-
-
-@pytest.mark.parametrize("syntax", ["JPEGLossless", "JPEGExtended12Bit", "JPEGLSLossless"])
-def test_no_stream_without_its_end_reaches_a_decoder(syntax: str) -> None:
-    half = stream("JPEG")[:600]
-    with pytest.raises(ValueError, match=r"^a\.dcm: its compressed picture is cut off"):
-        dicom.decode(compressed(half, syntax=syntax), name="a.dcm")
-
-
-def test_fewer_lines_than_declared_are_refused() -> None:
-    short = compressed(stream("JPEG", height=24), syntax="JPEGBaseline8Bit")
-    with pytest.raises(ValueError, match=r"must have the 40 lines .*; it has 24 and 60"):
-        dicom.decode(short)
-
-
-@pytest.mark.parametrize(
-    ("kind", "syntax"), [("JPEG", "JPEGBaseline8Bit"), ("JPEG2000", "JPEG2000Lossless")]
-)
-def test_another_size_than_declared_is_refused_before_decoding(
-    kind: str, syntax: str, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr(dicom, "_stored", None)
-    with pytest.raises(ValueError, match=r"and 50 columns that .*; it has 40 and 60$"):
-        dicom.decode(compressed(stream(kind), syntax=syntax, Columns=50))
-
-
-def test_compression_that_the_transfer_syntax_denies_is_refused() -> None:
-    whole = compressed(stream("JPEG") * 2, syntax="JPEGBaseline8Bit")
-    syntax = uid.JPEGBaseline8Bit.encode()
-    denied = whole.replace(syntax, uid.ExplicitVRLittleEndian.encode().ljust(len(syntax), b"\0"))
-    with pytest.raises(ValueError, match="its picture is compressed, but its transfer syntax"):
-        dicom.decode(denied)
-
-
-def test_fill_bytes_before_a_marker_are_no_marker() -> None:
-    whole = stream("JPEG")
-    filled = whole[:2] + b"\xff\xff" + whole[2:]
-    found = dicom.decode(compressed(filled, syntax="JPEGBaseline8Bit"))
-    assert (found == dicom.decode(compressed(whole, syntax="JPEGBaseline8Bit"))).all()
+    tags: dict[str, Any] = {sequence: [falling]}
+    if sequence == "VOILUTSequence":
+        tags |= {"WindowCenter": "1", "WindowWidth": "2"}
+    grey = decoded(**tags)
+    assert np.abs(grey.astype(int) - (255 - decoded().astype(int))).max() <= 1
 
 
 @pytest.mark.parametrize("bits", [8, 16])
@@ -277,41 +184,81 @@ def test_lookup_tables_of_any_width_are_the_same_picture(sequence: str, vr: str,
     assert np.abs(decoded(**tags).astype(int) - decoded()).max() <= 1
 
 
-def test_a_cut_lookup_table_is_refused() -> None:
-    item = lut(first=0, values=np.arange(4096), bits=16)
-    item.LUTData = list(range(100))
-    with pytest.raises(ValueError, match="lookup table has 100 entries instead of 4096"):
-        decoded(VOILUTSequence=[item])
-
-
-def test_signed_eight_bits_keep_their_lower_half() -> None:
-    signed = np.tile(np.arange(-128, 128, dtype=np.int16).astype(np.int8), (40, 1))
-    assert (decoded(signed, bits=8) == np.arange(256)).all()
-
-
-def test_an_empty_window_function_is_linear() -> None:
-    window: dict[str, Any] = {"WindowCenter": 2000, "WindowWidth": 500}
-    assert (decoded(**window, VOILUTFunction="") == decoded(**window)).all()
-
-
-def test_a_large_picture_takes_no_floats() -> None:
-    data = encode(dataset(np.zeros((4000, 4000), np.uint16)))  # 32 MB
-    before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
-    dicom.decode(data)
-    assert resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before < 150_000  # 640 MB before
-
-
 def test_white_of_a_lookup_table_is_its_largest_value() -> None:
     twelve = lut(first=0, values=np.arange(4096), bits=16)
     assert np.abs(decoded(VOILUTSequence=[twelve]).astype(int) - decoded()).max() <= 1
+    twelve.LUTData = list(range(100))
+    with pytest.raises(ValueError, match="lookup table has 100 entries instead of 4096"):
+        decoded(VOILUTSequence=[twelve])
 
 
-def test_grey_in_three_channels_is_taken_and_colour_refused() -> None:
-    grey = np.tile(np.arange(0, 240, 4, dtype=np.uint8), (40, 1))
+@pytest.mark.parametrize("kind", ["MONOCHROME1", "MONOCHROME2"])
+def test_padding_is_black_and_does_not_count(kind: str) -> None:
+    pixels = np.clip(RAMP, 1000, 3000)
+    pixels[:, :8] = 4095
+    grey = decoded(pixels, PixelPaddingValue=4095, PhotometricInterpretation=kind)
+    assert (grey[:, :8] == 0).all()
+    assert set(np.unique(grey[:, 8:])[[0, -1]]) == {0, 255}
+
+
+def test_uniform_and_wholly_padded_files_are_black_not_errors() -> None:
+    assert (decoded(np.full_like(RAMP, 7)) == 0).all()
+    assert (decoded(np.full_like(RAMP, 7), PixelPaddingValue=7) == 0).all()
+
+
+@pytest.mark.parametrize("syntax", ["RLELossless", "JPEGLSLossless", "JPEG2000Lossless"])
+def test_compressed_files_are_the_same_picture(syntax: str) -> None:
+    file = dataset()
+    try:
+        file.compress(getattr(uid, syntax), generate_instance_uid=False)
+    except (RuntimeError, ValueError) as error:
+        pytest.skip(f"no encoder: {error}")
+    assert (dicom.decode(encode(file)) == decoded()).all()
+
+
+def test_jpeg_inside_dicom_is_decoded() -> None:
+    pytest.importorskip("pylibjpeg")
+    data = compressed(stream("JPEG", GREY, quality=95), syntax="JPEGBaseline8Bit")
+    assert np.abs(dicom.decode(data).astype(int) - GREY).max() <= 4
+
+
+@pytest.mark.parametrize(
+    ("kind", "syntax"),
+    [
+        *(("JPEG", "JPEGBaseline8Bit"), ("JPEG2000", "JPEG2000Lossless")),
+        *(("JPEG", "JPEGLossless"), ("JPEG", "JPEGExtended12Bit"), ("JPEG", "JPEGLSLossless")),
+    ],
+)
+def test_a_truncated_picture_inside_a_whole_file_is_refused(kind: str, syntax: str) -> None:
+    whole = stream(kind)
+    for share in (0.5, 0.99):
+        cut = compressed(whole[: int(len(whole) * share)], syntax=syntax)
+        with pytest.raises(ValueError, match=r"^a\.dcm: its compressed picture is truncated"):
+            dicom.decode(cut, name="a.dcm")
+
+
+@pytest.mark.parametrize(
+    ("kind", "syntax"), [("JPEG", "JPEGBaseline8Bit"), ("JPEG2000", "JPEG2000Lossless")]
+)
+def test_another_size_than_declared_is_refused(kind: str, syntax: str) -> None:
+    for tags in ({"Columns": 50}, {"Rows": 60}):
+        with pytest.raises(ValueError, match=r"^a\.dcm: the DICOM file is damaged or truncated"):
+            dicom.decode(compressed(stream(kind), syntax=syntax, **tags), name="a.dcm")
+
+
+def test_compression_that_the_transfer_syntax_denies_is_refused() -> None:
+    whole = compressed(stream("JPEG") * 2, syntax="JPEGBaseline8Bit")
+    syntax = uid.JPEGBaseline8Bit.encode()
+    denied = whole.replace(syntax, uid.ExplicitVRLittleEndian.encode().ljust(len(syntax), b"\0"))
+    with pytest.raises(ValueError, match="its picture is compressed, but its transfer syntax"):
+        dicom.decode(denied)
+
+
+def test_grey_in_three_channels_is_read_and_colour_refused() -> None:
     tags: dict[str, Any] = {"SamplesPerPixel": 3, "PhotometricInterpretation": "RGB"}
     tags |= {"PlanarConfiguration": 0, "Rows": 40, "Columns": 60, "Modality": "SC"}
-    rgb = np.repeat(grey[..., None], 3, axis=2)
-    assert (decoded(rgb, bits=8, **tags) == grey).all()
+    rgb = np.repeat(GREY[..., None], 3, axis=2)
+    assert (decoded(rgb, bits=8, **tags) == GREY).all()
     rgb[..., 0] = 255
     with pytest.raises(ValueError, match="must be a grey radiograph; this one is in colour"):
         decoded(rgb, bits=8, **tags)
@@ -320,32 +267,19 @@ def test_grey_in_three_channels_is_taken_and_colour_refused() -> None:
 @pytest.mark.parametrize(
     ("photometric", "syntax"), [("YBR_RCT", "JPEG2000Lossless"), ("YBR_ICT", "JPEG2000")]
 )
-def test_grey_in_the_colours_of_jpeg_2000_is_taken(photometric: str, syntax: str) -> None:
-    grey = np.tile(np.arange(0, 240, 4, dtype=np.uint8), (40, 1))
-    file = io.BytesIO()
-    lossy = photometric == "YBR_ICT"
-    Image.fromarray(np.dstack([grey] * 3)).save(
-        file, "JPEG2000", no_jp2=True, mct=1, irreversible=lossy
-    )
+def test_grey_in_the_colours_of_jpeg_2000_is_read(photometric: str, syntax: str) -> None:
+    rgb = stream("JPEG2000", np.dstack([GREY] * 3), mct=1, irreversible=photometric == "YBR_ICT")
     tags = {"PhotometricInterpretation": photometric, "SamplesPerPixel": 3}
-    data = compressed(file.getvalue(), syntax=syntax, PlanarConfiguration=0, **tags)
-    assert np.abs(dicom.decode(data).astype(int) - grey).max() <= 1
-
-
-@pytest.mark.parametrize(
-    "tags", [{"PresentationIntentType": "FOR PROCESSING"}, {"SOPClassUID": dicom.RAW}]
-)
-def test_raw_detector_values_are_refused(tags: dict[str, Any]) -> None:
-    with pytest.raises(ValueError, match="must be FOR PRESENTATION; this one is FOR PROCESSING"):
-        decoded(**tags)
+    data = compressed(rgb, syntax=syntax, PlanarConfiguration=0, **tags)
+    assert np.abs(dicom.decode(data).astype(int) - GREY).max() <= 1
 
 
 @pytest.mark.parametrize("implicit", [True, False])
 def test_a_file_without_preamble_is_read(implicit: bool) -> None:
-    found = dataset()
-    del found.file_meta
+    bare = dataset()
+    del bare.file_meta
     file = io.BytesIO()
-    pydicom.dcmwrite(file, found, implicit_vr=implicit, little_endian=True)
+    pydicom.dcmwrite(file, bare, implicit_vr=implicit, little_endian=True)
     assert dicom.is_dicom(file.getvalue())
     assert (dicom.decode(file.getvalue()) == decoded()).all()
 
@@ -360,22 +294,10 @@ def test_the_index_of_a_disk_is_left_out(tmp_path: Path) -> None:
         dicom.decode(listing)
 
 
-def test_what_a_decoder_raises_carries_the_name(monkeypatch: pytest.MonkeyPatch) -> None:
-    def fails(*_: Any, **__: Any) -> None:
-        raise IndexError("tuple index out of range")
-
-    monkeypatch.setattr(dicom, "_shown", fails)
-    with pytest.raises(ValueError, match=r"^a\.dcm: .*\(tuple index out of range\)"):
-        dicom.decode(encode(dataset()), name="a.dcm")
-
-
 @pytest.mark.parametrize("tag", dicom.NEEDED)
 def test_missing_tags_are_named(tag: str) -> None:
     with pytest.raises(ValueError, match=rf"^a\.dcm: a DICOM image must have {tag}"):
         decoded(RAMP, bits=12, **{tag: None})
-
-
-def test_missing_modality_is_taken_for_a_radiograph() -> None:
     assert (decoded(Modality=None) == decoded()).all()
 
 
@@ -386,42 +308,38 @@ def test_missing_modality_is_taken_for_a_radiograph() -> None:
         ({"NumberOfFrames": 2}, r"must hold one picture; got 2 frames"),
         ({"PhotometricInterpretation": "RGB"}, "must be one of MONO.* got 'RGB' of 1 samples"),
         ({"PhotometricInterpretation": "PALETTE COLOR"}, "must be one of MONOCHROME1"),
-        ({"Rows": 60000, "Columns": 60000}, "at most 100,000,000 pixels; this one says 60,000"),
-        ({"PixelData": b"\0\0\0\0"}, r"damaged or cut off"),
+        ({"Rows": 60000, "Columns": 60000}, "at most 100,000,000 pixels; this one has 60,000"),
+        ({"PixelData": b"\0\0\0\0"}, r"damaged or truncated"),
         ({"BitsAllocated": 32}, "must have 8 or 16 bits allocated; got 32"),
+        ({"PresentationIntentType": "FOR PROCESSING"}, "PRESENTATION; this one is FOR PROCESSING"),
+        ({"SOPClassUID": dicom.RAW}, "must be FOR PRESENTATION; this one is FOR PROCESSING"),
     ],
 )
-def test_what_cannot_be_used_is_named(tags: dict[str, Any], message: str) -> None:
+def test_unusable_files_are_named(tags: dict[str, Any], message: str) -> None:
     with pytest.raises(ValueError, match=rf"^a\.dcm: .*{message}"):
         decoded(**tags)
 
 
-def test_cut_files_are_named_wherever_they_are_cut() -> None:
+def test_damaged_and_deflated_files_are_named() -> None:
     data = encode(dataset())
     for end in range(132, len(data), 301):
         with pytest.raises(ValueError, match=r"^a\.dcm: "):
             dicom.decode(data[:end], name="a.dcm")
-
-
-def test_damaged_compression_is_named() -> None:
-    found = dataset()
-    found.compress(uid.RLELossless, generate_instance_uid=False)
-    data = bytearray(encode(found))
-    start = data.index(bytes.fromhex("feff00e0"), data.index(bytes.fromhex("e07f1000")) + 20)
-    data[start + 8 : start + 72] = b"\xff" * 64  # the header of the first frame's segments
+    file = dataset()
+    file.compress(uid.RLELossless, generate_instance_uid=False)
+    broken = bytearray(encode(file))
+    start = broken.index(bytes.fromhex("feff00e0"), broken.index(bytes.fromhex("e07f1000")) + 20)
+    broken[start + 8 : start + 72] = b"\xff" * 64  # the header of the first frame's segments
     with pytest.raises(ValueError, match=r"^a\.dcm: the DICOM file is damaged"):
-        dicom.decode(bytes(data), name="a.dcm")
-
-
-def test_deflated_files_are_refused_before_they_are_inflated() -> None:
-    found = dataset()
-    found.file_meta.TransferSyntaxUID = uid.DeflatedExplicitVRLittleEndian
+        dicom.decode(bytes(broken), name="a.dcm")
+    file = dataset()
+    file.file_meta.TransferSyntaxUID = uid.DeflatedExplicitVRLittleEndian
     with pytest.raises(ValueError, match=r"a\.dcm: must not be a deflated DICOM file"):
-        dicom.decode(encode(found), name="a.dcm")
+        dicom.decode(encode(file), name="a.dcm")
 
 
 def test_missing_pydicom_names_the_extra(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
-    data = encode(dataset())
+    (tmp_path / "a.dcm").write_bytes(encode(dataset()))
     real = builtins.__import__
 
     def without(name: str, *rest: Any, **named: Any) -> Any:
@@ -430,11 +348,9 @@ def test_missing_pydicom_names_the_extra(monkeypatch: pytest.MonkeyPatch, tmp_pa
         return real(name, *rest, **named)
 
     monkeypatch.setattr(builtins, "__import__", without)
-    with pytest.raises(ValueError, match=r"pip install 'pneumo\[dicom\]'"):
-        dicom.decode(data)
-    (tmp_path / "a.dcm").write_bytes(data)
     radiograph = reader.read(str(tmp_path / "a.dcm"), shapes=[(32, "stretch")])
     assert "DICOM needs pydicom" in radiograph.error
+    assert "pip install 'pneumo[dicom]'" in radiograph.error
 
 
 def test_a_radiograph_is_read_from_a_file(tmp_path: Path) -> None:

@@ -5,40 +5,37 @@ from pathlib import Path
 import pandas as pd
 import pytest
 
-from pneumo.data.kermany import (
-    index,
-    index_names,
-    list_images,
-    parse_name,
-    targets,
-)
+from pneumo.data.kermany import Kermany, index, index_names, list_images, parse_name, targets
 from pneumo.data.labelled import join_duplicates
 
 KEYS = {"person": 1674, "split_person": 1844, "series": 2653}  # facts.md
+NAMES = ("train/NORMAL/IM-0001-0001.jpeg", "test/PNEUMONIA/person1_virus_2.jpeg")
+
+
+def make(root: Path, *names: str) -> None:
+    for name in names:
+        path = root / name
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_bytes(b"x")
 
 
 def test_counts_of_the_real_names(kermany_names: list[str]) -> None:
     table, skipped = index_names(kermany_names)
     assert not skipped
-    own_test = table["source"] == "test"
-    counts = {part: rows["subtype"].value_counts() for part, rows in table.groupby(own_test)}
+    in_test = table["source"] == "test"
+    counts = {part: rows["subtype"].value_counts() for part, rows in table.groupby(in_test)}
     assert dict(counts[False]) == {"bacteria": 2538, "normal": 1349, "virus": 1345}
     assert dict(counts[True]) == {"bacteria": 242, "normal": 234, "virus": 148}
     normal = table[table["label"] == "NORMAL"].groupby("patient").size()
-    assert len(normal) == 1444
-    assert (normal > 1).sum() == 75
-    assert normal.max() == 4
+    assert (len(normal), (normal > 1).sum(), normal.max()) == (1444, 75, 4)
 
 
-@pytest.mark.parametrize(("key", "patients"), KEYS.items())
-def test_patients_by_key(kermany_names: list[str], key: str, patients: int) -> None:
-    table, _ = index_names(kermany_names, patient_key=key)
-    assert table.loc[table["label"] == "PNEUMONIA", "patient"].nunique() == patients
-
-
-def test_coarser_keys_only_merge(kermany_names: list[str]) -> None:
-    by_key = [index_names(kermany_names, patient_key=key)[0]["patient"] for key in KEYS]
-    for coarse, fine in itertools.pairwise(by_key):
+def test_patients_by_key_and_coarser_keys_only_merge(kermany_names: list[str]) -> None:
+    tables = {key: index_names(kermany_names, patient_key=key)[0] for key in KEYS}
+    for key, patients in KEYS.items():
+        table = tables[key]
+        assert table.loc[table["label"] == "PNEUMONIA", "patient"].nunique() == patients
+    for coarse, fine in itertools.pairwise(table["patient"] for table in tables.values()):
         assert (coarse.groupby(fine).nunique() == 1).all()
 
 
@@ -50,30 +47,20 @@ def test_coarser_keys_only_merge(kermany_names: list[str]) -> None:
         ("val/NORMAL/IM-0095-0001.jpeg", ("normal", "train/IM-95", "val")),
         ("train/PNEUMONIA/BACTERIA-1008087-0001.jpeg", ("bacteria", "person1008087", "train")),
         ("train/NORMAL/NORMAL-1049278-0001.jpeg", ("normal", "train/NORMAL-1049278", "train")),
+        ("train/NORMAL/person1_virus_1.jpeg", None),
+        ("train/PNEUMONIA/IM-0001-0001.jpeg", None),
+        ("train/PNEUMONIA/person1_fungus_1.jpeg", None),
+        ("train/PNEUMONIA/person_virus_1.jpeg", None),
+        ("train/PNEUMONIA/person1_virus_1 (copy).jpeg", None),
+        ("train/OTHER/IM-0001-0001.jpeg", None),
+        ("elsewhere/NORMAL/IM-0001-0001.jpeg", None),
+        ("train/NORMAL/IM-0001.jpeg", None),
+        ("train/NORMAL/xIM-0001-0001.jpeg", None),
     ],
 )
-def test_names_that_parse(name: str, expected: tuple[str, str, str]) -> None:
+def test_names_parse_or_not(name: str, expected: tuple[str, str, str] | None) -> None:
     row = parse_name(name)
-    assert row is not None
-    assert (row[2], row[3], row[4]) == expected
-
-
-@pytest.mark.parametrize(
-    "name",
-    [
-        "train/NORMAL/person1_virus_1.jpeg",
-        "train/PNEUMONIA/IM-0001-0001.jpeg",
-        "train/PNEUMONIA/person1_fungus_1.jpeg",
-        "train/PNEUMONIA/person_virus_1.jpeg",
-        "train/PNEUMONIA/person1_virus_1 (copy).jpeg",
-        "train/OTHER/IM-0001-0001.jpeg",
-        "elsewhere/NORMAL/IM-0001-0001.jpeg",
-        "train/NORMAL/IM-0001.jpeg",
-        "train/NORMAL/xIM-0001-0001.jpeg",
-    ],
-)
-def test_names_that_do_not_parse(name: str) -> None:
-    assert parse_name(name) is None
+    assert (row and row[2:]) == expected
 
 
 def test_unknown_names_are_an_error_or_skipped_with_the_count() -> None:
@@ -82,22 +69,15 @@ def test_unknown_names_are_an_error_or_skipped_with_the_count() -> None:
         index_names(names)
     table, skipped = index_names(names, on_unknown_name="skip")
     assert (len(table), len(skipped)) == (1, 9)
-
-
-def make(root: Path, *names: str) -> None:
-    for name in names:
-        path = root / name
-        path.parent.mkdir(parents=True, exist_ok=True)
-        path.write_bytes(b"x")
-
-
-NAMES = ("train/NORMAL/IM-0001-0001.jpeg", "test/PNEUMONIA/person1_virus_2.jpeg")
+    with pytest.raises(ValueError, match=r"data\.patient_key must be one of person.*got 'name'"):
+        index_names([], patient_key="name")
 
 
 @pytest.mark.parametrize("folder", [".", "chest_xray", "chest_xray/chest_xray"])
 def test_folders_of_kaggle_and_mendeley(tmp_path: Path, folder: str) -> None:
     make(tmp_path / folder, *NAMES)
     assert sorted(index(tmp_path)["path"]) == sorted(NAMES)
+    assert Kermany.open(str(tmp_path)).root == tmp_path / folder
 
 
 def test_second_copy_and_macosx_are_left_out(tmp_path: Path) -> None:
@@ -111,16 +91,15 @@ def test_second_copy_and_macosx_are_left_out(tmp_path: Path) -> None:
 def test_missing_empty_and_one_sided_folders(tmp_path: Path) -> None:
     with pytest.raises(FileNotFoundError, match=r"there is no folder.*pneumo\.download"):
         list_images(tmp_path / "missing")
+    with pytest.raises(FileNotFoundError, match=r"neither train/ nor test/.*pneumo\.download"):
+        Kermany.open(str(tmp_path))
     with pytest.raises(FileNotFoundError, match="found none"):
         index(tmp_path)
-    make(tmp_path, NAMES[0])
+    make(tmp_path, NAMES[0], "set.zip")
     with pytest.raises(ValueError, match="images of both labels; got none of PNEUMONIA"):
         index(tmp_path)
-
-
-def test_wrong_choices_are_named() -> None:
-    with pytest.raises(ValueError, match=r"data\.patient_key must be one of person.*got 'name'"):
-        index_names([], patient_key="name")
+    with pytest.raises(ValueError, match=r"is an archive. Unpack it, by: python -m zipfile -e"):
+        Kermany.open(str(tmp_path / "set.zip"))
 
 
 def test_groups_join_patients_who_share_an_image() -> None:
@@ -132,14 +111,12 @@ def test_groups_join_patients_who_share_an_image() -> None:
 
 
 def test_targets_of_two_and_three_classes() -> None:
-    table = pd.DataFrame(
-        {
-            "label": ["NORMAL", "PNEUMONIA", "PNEUMONIA"],
-            "subtype": ["normal", "bacteria", "virus"],
-        }
-    )
+    labels = ["NORMAL", "PNEUMONIA", "PNEUMONIA"]
+    table = pd.DataFrame({"label": labels, "subtype": ["normal", "bacteria", "virus"]})
     assert list(targets(table, num_classes=2)) == [0, 1, 1]
     assert list(targets(table, num_classes=3)) == [0, 1, 2]
+    with pytest.raises(ValueError, match="distinguish bacterial from viral"):
+        targets(table.assign(subtype=""), num_classes=3)
 
 
 @pytest.mark.realdata
@@ -147,27 +124,21 @@ def test_real_folder_is_the_fixture(real_data: Path, kermany_names: list[str]) -
     assert list(index(real_data)["path"]) == sorted(kermany_names)
 
 
-def test_what_is_left_out_is_counted_and_named(
+def test_unused_names_are_counted_and_named(
     tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
     make(tmp_path, *NAMES, "train/NORMAL/IM-0002-0001.tiff", "train/NORMAL/more/IM-0003-0001.jpeg")
-    make(tmp_path, "valid/NORMAL/IM-0004-0001.jpeg")
+    make(tmp_path, "valid/NORMAL/IM-0004-0001.jpeg", "train/VIRUS/person9_virus_1.jpeg", "top.png")
     (tmp_path / "train/NORMAL/IM-0005-0001.jpeg").symlink_to(tmp_path / "gone")
-    assert len(index(tmp_path)) == 2
-    (said,) = caplog.messages
-    assert said.startswith("Left out 4 in the folders of the set that are not used: ")
-    for name in ("IM-0002-0001.tiff", "train/NORMAL/more", "IM-0005-0001.jpeg", "valid/"):
-        assert name in said
-
-
-def test_images_beside_the_labels_are_counted(
-    tmp_path: Path, caplog: pytest.LogCaptureFixture
-) -> None:
-    make(tmp_path, *NAMES, "train/VIRUS/person9_virus_1.jpeg", "test/loose.jpeg", "top.png")
     (tmp_path / "lost+found").mkdir()
     (tmp_path / "README.txt").touch()
     assert len(index(tmp_path)) == 2
-    assert caplog.messages[0].endswith("not used: train/VIRUS/, test/loose.jpeg, top.png")
+    (message,) = caplog.messages
+    assert message == (
+        "Left out 6 in the folders of the set that are not used: 'top.png', 'valid/', "
+        "'train/NORMAL/IM-0002-0001.tiff', 'train/NORMAL/IM-0005-0001.jpeg', 'train/NORMAL/more' "
+        "and 1 more"
+    )
 
 
 def test_a_folder_that_cannot_be_read_is_an_error(
@@ -178,5 +149,5 @@ def test_a_folder_that_cannot_be_read_is_an_error(
 
     make(tmp_path, *NAMES)
     monkeypatch.setattr(os, "scandir", closed)
-    with pytest.raises(ValueError, match=r"train must be readable; it is not \(Permission denied"):
+    with pytest.raises(ValueError, match=r"must be readable; it is not \(Permission denied"):
         index(tmp_path)

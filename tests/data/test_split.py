@@ -33,7 +33,7 @@ def table(kermany_names: list[str]) -> pd.DataFrame:
 
 
 @pytest.mark.parametrize("protocol", PROTOCOLS.values(), ids=PROTOCOLS)
-@pytest.mark.parametrize("seed", [0, 1, 12345])
+@pytest.mark.parametrize("seed", [0, 12345])
 def test_no_group_is_in_two_parts_and_none_is_lost(
     table: pd.DataFrame, protocol: Protocol, seed: int
 ) -> None:
@@ -42,7 +42,7 @@ def test_no_group_is_in_two_parts_and_none_is_lost(
     assert list(result["path"]) == list(table["path"])
 
 
-@pytest.mark.parametrize("seed", range(5))
+@pytest.mark.parametrize("seed", range(3))
 def test_shares_and_stratification(table: pd.DataFrame, seed: int) -> None:
     parts = summary(split(table, HOLDOUT, seed=seed))
     for part, share in {"train": 0.6, "val": 0.1, "test": 0.3}.items():
@@ -121,6 +121,8 @@ def test_too_few_patients_are_named() -> None:
         split(small(1, 30), PAPER, seed=0)
     with pytest.raises(ValueError, match="needs a train and a test split"):
         split(small(9, 30), OFFICIAL, seed=0)
+    with pytest.raises(ValueError, match=r"these have train. Use protocol=official"):
+        split(small(9, 30), own, seed=0)
 
 
 def test_check_notices_a_leak() -> None:

@@ -21,7 +21,7 @@ from pneumo.inference import ensemble, fusion
 from pneumo.models.detector import Detector
 from pneumo.runs import detection_run, trust
 from pneumo.runs.checkpoint import load_detector
-from tests.conftest import ROOT, digests, full_disk
+from tests.conftest import digests, full_disk
 from tests.detection_runs import make_detector
 
 SIZE, FILE = 64, (200, 100)  # pixels of a prepared image; width and height of the files
@@ -409,7 +409,7 @@ def test_trust_and_preprocessing_are_looked_at(
 
 
 def test_the_images_of_an_rsna_run_are_found_again(tmp_path: Path) -> None:
-    source = {"_target_": "pneumo.data.rsna.rsna", "root": str(tmp_path)}
+    source = {"_target_": "pneumo.data.rsna.Rsna.open", "root": str(tmp_path)}
     folder = make_detector(tmp_path / "run", source=source)
     member = ensemble.read(folder)
     assert ensemble.own_images(member) is None
@@ -432,9 +432,3 @@ def test_standard_input_is_drawn_as_prepared(
     coloured = (picture.max(2) - picture.min(2) > 60).nonzero()
     assert coloured[1].max() == pytest.approx(12.5 * 32, abs=12)
     assert coloured[0].max() == pytest.approx(12.5 * 40, abs=12)
-
-
-def test_the_name_of_the_data_set_is_that_of_its_settings() -> None:
-    settings = yaml.safe_load((ROOT / "conf" / "data" / "rsna.yaml").read_text())
-    found = ensemble._source_folder(settings["source"] | {"root": "there"})
-    assert found == Path("there")

@@ -8,7 +8,7 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from pneumo.data import phantom
+from pneumo.data import phantom_drawing as phantom
 from pneumo.inference import saliency
 from pneumo.inference.saliency import LogOdds, Map
 from pneumo.labels import BACTERIA

@@ -96,7 +96,7 @@ def test_examples_have_misses_first(tmp_path: Path) -> None:
     images.mkdir()
     for number in range(90):
         Image.fromarray(np.full((210, 230), number, np.uint8)).save(images / f"{number:03}.png")
-    source = {"_target_": "pneumo.data.base.folder", "root": str(images)}
+    source = {"_target_": "pneumo.data.folder.Folder.open", "root": str(images)}
     folder = make_detector(tmp_path / "run", source=source)
     shown, whose = detection_figures.examples(detection_run.read(folder, name="run"))
     assert whose == "Boxes of run at or above its confidence of 0.500."

@@ -1,7 +1,7 @@
 import numpy as np
 import pytest
 
-from pneumo.shift.two_sample import PERMUTATIONS, larger, told_apart
+from pneumo.shift.two_sample import PERMUTATIONS, classifier_test, larger
 
 
 def draws(n: int, *, seed: int, moved: float = 0.0) -> np.ndarray:
@@ -10,26 +10,26 @@ def draws(n: int, *, seed: int, moved: float = 0.0) -> np.ndarray:
 
 
 def test_p_of_sets_that_do_not_differ_is_uniform() -> None:
-    p = [told_apart(draws(30, seed=n), draws(40, seed=1000 + n), seed=n).p for n in range(40)]
+    p = [classifier_test(draws(30, seed=n), draws(40, seed=1000 + n), seed=n).p for n in range(40)]
     assert np.mean(np.array(p) <= 0.05) < 0.15
     assert 0.3 < np.mean(p) < 0.7
 
 
-def test_a_moved_set_is_told_apart() -> None:
-    found = told_apart(draws(60, seed=0), draws(60, seed=1, moved=0.6))
+def test_a_moved_set_is_classifier_test() -> None:
+    found = classifier_test(draws(60, seed=0), draws(60, seed=1, moved=0.6))
     assert found.auroc > 0.8 > found.chance
     assert found.p == 1 / (1 + PERMUTATIONS)
 
 
 def test_more_images_tell_more() -> None:
-    few, many = (told_apart(draws(n, seed=0), draws(n, seed=1)).chance for n in (20, 300))
+    few, many = (classifier_test(draws(n, seed=0), draws(n, seed=1)).chance for n in (20, 300))
     assert 0.5 < many < few
 
 
 def test_what_was_needed_is_what_the_decision_takes() -> None:
     strict = 0.025 / 6
     for seed in range(12):
-        found = told_apart(draws(40, seed=seed), draws(40, seed=99, moved=0.25), alpha=strict)
+        found = classifier_test(draws(40, seed=seed), draws(40, seed=99, moved=0.25), alpha=strict)
         assert found.needed > found.chance
         assert (found.p < strict) == (found.auroc > found.needed)
 

@@ -1,0 +1,52 @@
+"""The data sets of this package by name, by folder, and by a run's configuration. No torch."""
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from pneumo.data.base import DataSet
+from pneumo.data.folder import Folder
+from pneumo.data.kermany import Kermany
+from pneumo.data.medmnist import MedMnist
+from pneumo.data.phantom import NUM_IMAGES, Phantoms
+from pneumo.data.rsna import Rsna
+
+SETS: tuple[type[DataSet], ...] = (MedMnist, Rsna, Phantoms, Kermany, Folder)  # tried in this order
+AUTO = "pneumo.data.sets.auto"
+LOUD = (
+    "GENERATED IMAGES: no real data set was found in {root}, so this run uses {count} phantoms. "
+    "Its scores say nothing about pneumonia. Get the real set with python -m pneumo.download, or "
+    "name its folder: data=kermany data.root=DIR"
+)
+
+
+def class_of(kind: str) -> type[DataSet]:
+    """Returns the class with the facts of a run's ``data.kind``; DataSet for another's set."""
+    return next((each for each in SETS if each.kind == kind), DataSet)
+
+
+def recognise(place: Path) -> type[DataSet] | None:
+    """Returns the class of the set in a folder or file, by layout and names; None if unknown."""
+    return next((each for each in SETS if each.recognises(place)), None)
+
+
+def images_of(source: Mapping[Any, Any]) -> Path | None:
+    """Returns the folder of a configuration's images, existing or not; None for another's set.
+
+    Args:
+        source: ``data.source`` of a run's configuration, resolved; nothing in it is called.
+    """
+    target = source.get("_target_")
+    if target == AUTO:
+        here = Path(str(source.get("root"))).expanduser().exists()
+        return (Kermany if here else Phantoms).images_of(source)
+    of_target = (s for s in SETS if target == f"{s.__module__}.{s.__name__}.open")
+    data_set = next(of_target, None)
+    return data_set.images_of(source) if data_set else None
+
+
+def auto(root: str, cache_dir: str) -> DataSet:
+    """Returns the real set if ``root`` exists, otherwise the default phantoms."""
+    if Path(root).expanduser().exists():
+        return Kermany.open(root)
+    return Phantoms.open(NUM_IMAGES, 0, cache_dir, note=LOUD.replace("{root}", root))

@@ -1,0 +1,168 @@
+"""The meaning of a comparison of two sets of images, in sentences, and as lines for a terminal."""
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from pneumo.report.wording import decimal, interval, p_value
+from pneumo.shift.compare import ALL, SPACES
+from pneumo.shift.sample import MEASURES
+
+MOST_NAMED = 5  # measures of a class in a sentence
+MOST_LINES = 8  # measures on a terminal; the page and the JSON have all
+MOST_PATHS = 5  # files on a terminal
+NAMES = {"file": "the file", "picture": "the picture", "network": "the network's features"}
+NEED_NOT_HOLD = (
+    "The operating point, the calibration and the scores that the run has of its own images "
+    "need not hold here"
+)
+MEANS = {  # by whether these images have labels
+    True: f"{NEED_NOT_HOLD}: use the scores of these images.",
+    False: f"{NEED_NOT_HOLD}; this can only be measured with labels of some of these images. "
+    "Another share of PNEUMONIA alone would make them differ, too.",
+}
+Row = Mapping[str, Any]
+
+
+def sentences(shift: Row) -> list[str]:
+    """Returns the sentences of a comparison (see pneumo.shift.compare); the first is the answer."""
+    if shift["differ"] is None:
+        row = shift["spaces"][0]
+        why = row["why_not"] + (f", of {row['group']}" if row["group"] != ALL else "")
+        return [
+            f"Whether these images are exchangeable with the run's {shift['reference']} images is "
+            f"not known: {why}.",
+            _distance(shift),
+        ]
+    untested = {
+        f"{row['group']} was not tested: {row['why_not']}.": None
+        for row in shift["spaces"]
+        if "patients of both" in row.get("why_not", "")
+    }
+    if not shift["differ"]:
+        return [_no_difference(shift), *untested, _distance(shift)]
+    groups = [group["group"] for group in shift["groups"]]
+    changes = [change for group in groups for change in _changes(shift, group)]
+    return [_difference(shift), *changes, *untested, MEANS[ALL not in groups], _distance(shift)]
+
+
+def _difference(shift: Row) -> str:
+    first = f"These images are not exchangeable with the run's {shift['reference']} images"
+    differing = [row for row in shift["spaces"] if row["differs"]]
+    if not differing:
+        return f"{first}: single measures differ by more than chance."
+    best = max(differing, key=lambda row: float(row["auroc"]))
+    only_files = {row["space"] for row in differing} == {"file"} and not any(
+        row["differs"] for row in shift["measures"] if row["seen_in"] != "file"
+    )
+    return (
+        f"{first}: by {SPACES[best['space']]}, a classifier separates {_of(best['group'])} of both "
+        f"(AUROC {decimal(best['auroc'])}; by chance up to {decimal(best['chance'])}; p "
+        f"{p_value(best['p_holm'])})."
+    ) + " Only the files differ; in the pictures no difference was found." * only_files
+
+
+def _no_difference(shift: Row) -> str:
+    reached = max((row["needed"] for row in shift["spaces"] if "auroc" in row), default=1.0)
+    sizes = ", ".join(
+        f"{group['here']:,} patients against {group['validation']:,}"
+        + (f" of {group['group']}" if group["group"] != ALL else "")
+        for group in shift["groups"]
+    )
+    return (
+        f"No difference from the run's {shift['reference']} images was found ({sizes}). A "
+        f"classifier would have had to separate them with an AUROC above about {decimal(reached)}; "
+        "smaller differences, and those outside of these measures, may exist."
+    )
+
+
+def _changes(shift: Row, group: str) -> list[str]:
+    rows, spaces = (
+        [row for row in shift[key] if row["group"] == group] for key in ("measures", "spaces")
+    )
+    differing = [row for row in spaces if row["differs"]]
+    changed = _by_size(row for row in rows if row["differs"])
+    name = _of(group)
+    if changed:
+        more = [f"and {len(changed) - MOST_NAMED} more"] * (len(changed) > MOST_NAMED)
+        listed = ", ".join([*map(_change, changed[:MOST_NAMED]), *more])
+        return [f"Here {name} have: {listed}."]
+    if differing:
+        where = ", ".join(SPACES[row["space"]] for row in differing)
+        return [f"{name[:1].upper()}{name[1:]} differ in {where}, in no single measure clearly."]
+    untested = all(row["differs"] is None for row in spaces)
+    return [] if untested else [f"For {name} no difference was found."]
+
+
+def _change(row: Row) -> str:
+    digits = MEASURES[str(row["measure"])].digits
+    before, now = (decimal(row[key][1], digits=digits) for key in ("validation", "here"))
+    way = "higher" if row["larger_here"] > 0.5 else "lower"
+    return f"{row['title']} {way} (median {now}, the run's {before})"
+
+
+def _by_size(rows: Any) -> list[Row]:
+    return sorted(rows, key=lambda row: -abs(row["larger_here"] - 0.5))
+
+
+def _of(group: str) -> str:
+    return "images" if group == ALL else f"{group} images"
+
+
+def _distance(shift: Row) -> str:
+    distance = shift["distance"]
+    if "why_not" in distance:
+        return f"No distance was measured: {distance['why_not']}."
+    share, low, high = (100 * distance["share"][key] for key in ("value", "low", "high"))
+    ends = interval(low, high, digits=1)
+    usual, most = (decimal(100 * ordinary, digits=1) for ordinary in distance["ordinary"])
+    images = f"{shift['validation']['images']:,} {shift['reference']} images"
+    return (
+        f"{distance['beyond']:,} of {shift['here']['images']:,} images "
+        f"({decimal(share, digits=1)} %, {ends} %) are farther out than 99 % of the run's own, by "
+        f"layout ({distance['layout']:,}) or the network's features ({distance['features']:,}); "
+        f"compared with {images}, {usual} % would be ordinary, and up to {most} % by chance."
+    )
+
+
+def lines(shift: Row) -> list[str]:
+    """Returns the comparison for a terminal of 80 columns."""
+    if "why_not" in shift:
+        return [f"! not compared with the run's own images: {shift['why_not']}"]
+    ours, here = shift["validation"], shift["here"]
+    first, *others = sentences(shift)
+    out = [
+        f"Against the run's {ours['images']:,} {shift['reference']} images of {ours['patients']:,} "
+        f"patients ({here['images']:,} of {here['patients']:,} here):",
+        f"! {first}" if shift["differ"] else first,
+        *others,
+        "",
+        f"{'separated by':26}{'images':12}{'AUROC':8}{'by chance':11}p, Holm",
+        *map(_space_line, shift["spaces"]),
+    ]
+    if rows := _by_size(row for row in shift["measures"] if row["differs"]):
+        out.append(f"{'measure':26}{'images':12}{'here':9}{'run':9}{'larger':8}p, Holm")
+        out += map(_measure_line, rows[:MOST_LINES])
+        out.append("(medians; larger: share of pairs in which the image here has the larger value)")
+    out += _paths("could not be read:", [f"{u['path']}: {u['why']}" for u in shift["unreadable"]])
+    farthest = [f"{r['path']} ({decimal(r['distance'], digits=2)})" for r in shift["farthest"][:3]]
+    return [*out, *_paths("farthest (distance; 1 is the limit):", farthest)]
+
+
+def _space_line(row: Row) -> str:
+    start = f"{NAMES[str(row['space'])]:26}{row['group']:12}"
+    if "why_not" in row:
+        return start + ("all alike" if row["why_not"] == "all alike" else "too few patients")
+    numbers = f"{decimal(row['auroc']):8}{decimal(row['chance']):11}{p_value(row['p_holm'])}"
+    return start + numbers + " differ" * bool(row["differs"])
+
+
+def _measure_line(row: Row) -> str:
+    digits = MEASURES[row["measure"]].digits
+    here, before = (decimal(row[key][1], digits=digits) for key in ("here", "validation"))
+    share = decimal(row["larger_here"], digits=2)
+    return f"{row['title']:26}{row['group']:12}{here:9}{before:9}{share:8}{p_value(row['p_holm'])}"
+
+
+def _paths(title: str, names: Sequence[str]) -> list[str]:
+    more = [f"  and {len(names) - MOST_PATHS:,} more"] * (len(names) > MOST_PATHS)
+    return [title, *(f"  {name}" for name in names[:MOST_PATHS]), *more] if names else []
