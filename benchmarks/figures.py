@@ -21,7 +21,7 @@ from pneumo.evaluation import published
 from pneumo.evaluation.paired_tests import corrected_t_test
 from pneumo.evaluation.scores import CLINICAL, SCORES
 from pneumo.report.wording import DASH, decimal, interval
-from pneumo.runs.finished import how_chosen
+from pneumo.runs.metrics import how_chosen
 
 ROOT = Path(__file__).parents[1]
 RUNS = ROOT / "docs" / "runs"

@@ -18,12 +18,11 @@ from torch import nn
 from tqdm import tqdm
 
 from pneumo.data import image, phantom, reader
-from pneumo.inference import ensemble, saliency
+from pneumo.inference import saliency
 from pneumo.inference.saliency import LogOdds
 from pneumo.labels import PNEUMONIA
 from pneumo.models.base import Network, Wrapped
-from pneumo.runs import pretrained
-from pneumo.runs.checkpoint import Trained, load
+from pneumo.runs.run import Run
 
 NUM_STAGES = 3  # the last ones, for the methods that draw a layer
 PIXELS = ("occlusion", "integrated")  # methods without a layer
@@ -37,26 +36,26 @@ def main() -> None:
     parser.add_argument("--seed", type=int, default=0, metavar="N", help="of the choice of images")
     args = parser.parse_args()
     torch.set_num_threads(1)
-    one = load(pretrained.find(args.run))
-    rows = [row for path, boxes in images(one, args) for row in score(one, path, boxes)]
+    run = Run.open(args.run)
+    network = run.network()
+    rows = [row for path, boxes in images(run, args) for row in score(run, network, path, boxes)]
     print(f"{args.run}, {args.images} random test images, seed {args.seed}\n")  # noqa: T201
     print("\n".join(table(pd.DataFrame(rows))))  # noqa: T201
 
 
-def images(one: Trained, args: argparse.Namespace) -> Iterator[tuple[Path, np.ndarray | None]]:
+def images(run: Run, args: argparse.Namespace) -> Iterator[tuple[Path, np.ndarray | None]]:
     """Yields random test images, and (N, 4) boxes in shares of the sides where they are known.
 
     Raises:
         FileNotFoundError: the run's images are not where it found them.
     """
-    member = ensemble.read(one.run_dir)
-    root = ensemble.own_images(member)
+    root = run.images()
     if root is None:
         raise FileNotFoundError("the run's images are missing: set PNEUMO_DATA or PNEUMO_CACHE")
-    rows = member.of_split("test")
+    rows = run.of_split("test")
     rows = rows.sample(min(args.images, len(rows)), random_state=args.seed).sort_values("path")
     found = None
-    if one.metrics["data"]["kind"] == "phantom":
+    if run.metrics["data"]["kind"] == "phantom":
         found = phantom.boxes(root).set_index("path")
     for path, label in tqdm(list(zip(rows["path"], rows["label"], strict=True)), disable=None):
         boxes = None
@@ -93,16 +92,18 @@ def pools(module: nn.Module) -> bool:
     return isinstance(module, nn.MaxPool2d)
 
 
-def score(one: Trained, path: Path, boxes: np.ndarray | None) -> Iterator[dict[str, Any]]:
+def score(
+    run: Run, network: Network, path: Path, boxes: np.ndarray | None
+) -> Iterator[dict[str, Any]]:
     """Yields a row a method: flat, gap, seconds, and where boxes are known hit and chance."""
     picture = reader.decode(str(path))[0]
-    pixels = image.resize(picture, size=one.image_size, aspect=one.aspect).astype(np.float32)
-    chosen = list(range(1, len(one.classes)))
-    whole = LogOdds(one.network, chosen, views=one.views).eval()
+    pixels = image.resize(picture, size=run.image_size, aspect=run.aspect).astype(np.float32)
+    chosen = list(range(1, network.num_classes))
+    whole = LogOdds(network, chosen, views=run.views).eval()
     probability = saliency.probabilities(whole, pixels[None])[0]
     random = saliency.random_deletion(whole, pixels)
-    for method, name, layer in methods(one.network):
-        model = LogOdds(one.network, chosen, views=one.views, layer=layer).eval()
+    for method, name, layer in methods(network):
+        model = LogOdds(network, chosen, views=run.views, layer=layer).eval()
         start = time.process_time()
         heat = saliency.explain(model, pixels, method=method)
         row: dict[str, Any] = {"method": method, "layer": name}

@@ -10,9 +10,9 @@ from pathlib import Path
 import pandas as pd
 import yaml
 
-from pneumo.inference import ensemble
 from pneumo.runs import run_folder
 from pneumo.runs.pretrained import PACKED, packed_split, without_places
+from pneumo.runs.run import Run
 
 KEPT = Path("docs/runs")
 DIGITS = 5
@@ -36,17 +36,19 @@ def keep(run_dir: Path, out: Path) -> int:
         FileNotFoundError, ValueError: the run is not finished or broken, or lacks an epoch.
         FileExistsError: there is such a folder.
     """
-    metrics = ensemble.read(run_dir).metrics
+    run = Run.open(run_dir)
+    metrics = run.metrics
+    _ = run.scored  # checked
     epochs = [row["epoch"] for row in metrics.get("history") or []]
     if epochs != list(range(len(epochs))):
         raise ValueError(f"the history of {run_dir} must be of all epochs; it has {epochs}")
     predictions = pd.read_csv(run_dir / "predictions.csv", keep_default_na=False)
-    config = without_places(run_folder.read_config(run_dir))
+    config = without_places(run.config)
     files = {
         "metrics.json": (run_dir / "metrics.json").read_bytes(),
         "status.json": (run_dir / "status.json").read_bytes(),
         "predictions.csv": predictions.to_csv(index=False, float_format=f"%.{DIGITS}f").encode(),
-        f"{PACKED}.gz": packed_split(run_dir),
+        PACKED: packed_split(run_dir),
         run_folder.CONFIG: yaml.safe_dump(config, sort_keys=False).encode(),
     }
     (out / run_folder.CONFIG).parent.mkdir(parents=True)

@@ -22,7 +22,7 @@ from pneumo.evaluation.scores import operating_point
 from pneumo.inference import conformal, local_calibration
 from pneumo.labels import BACTERIA, CLASS_NAMES, NORMAL, PNEUMONIA, VIRUS
 from pneumo.report.wording import DASH
-from pneumo.runs.finished import read_metrics
+from pneumo.runs.metrics import read_metrics
 
 RUNS = Path(__file__).parents[1] / "docs" / "runs"
 SHORT = ("experiment=comparison", "max_epochs=1")  # of few epochs, which are not shown

@@ -11,6 +11,7 @@ import sys
 import tempfile
 from dataclasses import asdict, dataclass
 from pathlib import Path
+from typing import Any
 
 import matplotlib as mpl
 import numpy as np
@@ -18,7 +19,7 @@ import pandas as pd
 
 from benchmarks import stages
 from benchmarks.run import machine, processes
-from pneumo.runs import finished
+from pneumo.runs.metrics import read_metrics
 
 mpl.use("Agg")
 from matplotlib import pyplot as plt
@@ -85,7 +86,7 @@ def extrapolated(
 ) -> Curve:
     """Returns a curve of tiny from its speed here and its F1 by epoch in a kept run."""
     kept = KEPT / f"model=tiny,seed={seed},data=kermany"
-    metrics = finished.read_metrics(kept)
+    metrics: dict[str, Any] = {**read_metrics(kept)}
     splits, f1 = metrics["data"]["splits"], [row["test"]["f1_normal"] for row in metrics["history"]]
     rate = processes(form, common, seconds, cores, 1)[0]
     epoch = splits["train"]["images"] / rate["training"]

@@ -1,7 +1,6 @@
 """The commands train and predict as functions, for notebooks: docs/quickstart.ipynb."""
 
 import os
-import sys
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 
@@ -14,25 +13,23 @@ from hydra.errors import HydraException
 from omegaconf import DictConfig, open_dict
 from omegaconf.errors import OmegaConfBaseException
 
-from pneumo import predict as command
-from pneumo import train
+from pneumo import cli, train
 from pneumo.arguments.train import CONF
 from pneumo.data import reader
 from pneumo.data.reader import InMemory
-from pneumo.inference import ensemble
-from pneumo.inference.decision import decide
-from pneumo.inference.ensemble import Networks
-from pneumo.runs import detection_run, pretrained, run_folder
+from pneumo.inference.classifiers import open_classifiers
+from pneumo.inference.networks import batches
+from pneumo.runs import pretrained, run_folder
+from pneumo.runs.run import Run
 
-BATCH_SIZE = 32  # images at once through the network
 ImageLike = str | Path | np.ndarray | PIL.Image.Image
 
 
 def fit(*overrides: str, run_dir: str | Path) -> Path:
     """Trains as ``python -m pneumo.train OVERRIDES`` does; returns the run folder it leaves.
 
-    A line for each epoch goes to standard error, which a notebook shows as they come. In a folder
-    where a run with these settings has begun it is resumed; one that is done stays as it is.
+    A line for each epoch goes to standard error, which a notebook shows at once. A folder with an
+    unfinished run of these settings is resumed; a finished one stays as it is.
 
     Args:
         overrides: as on the command line, such as "experiment=fast", "data=kermany".
@@ -40,7 +37,7 @@ def fit(*overrides: str, run_dir: str | Path) -> Path:
 
     Raises:
         ValueError: a setting is wrong, the run folder holds something else, or the run failed.
-        KeyboardInterrupt: it was interrupted; the same call resumes it.
+        KeyboardInterrupt: the user stopped it; the same call resumes it.
     """
     folder = Path(run_dir).expanduser().absolute()
     try:
@@ -67,42 +64,40 @@ def predict(
     coverage: float | None = None,
     ids: bool = False,
 ) -> pd.DataFrame:
-    """Returns what a network says of radiographs: a row an image, with the columns of the command.
+    """Returns the predictions for radiographs: a row an image, with the columns of the command.
 
     Args:
         images: one or several of: PNG, JPEG or DICOM files, folders that hold some, PIL images,
             and arrays (H, W) in which 0 is black: uint8, uint16 (scaled as a 16-bit PNG, by the
             depth that holds 99 % of the pixels) or float from 0 to 1. The column path of an image
-            that is no file is its place among these, such as "image 0".
+            in memory is its place among these, such as "image 0".
         run: a finished run's folder, or pretrained:NAME.
-        threshold: from which probability on PNEUMONIA is called, 0 to 1; by default the run's own
-            operating point.
-        coverage: also a column prediction_set, which holds the label of this share of images that
+        threshold: the probability from which PNEUMONIA is predicted, 0 to 1; by default the run's
+            own operating point.
+        coverage: adds a column prediction_set, which holds the label of this share of images that
             are like the run's validation images; in (0, 1).
-        ids: also the columns SOPInstanceUID, StudyInstanceUID and AccessionNumber of DICOM files.
+        ids: adds the columns SOPInstanceUID, StudyInstanceUID and AccessionNumber of DICOM files.
 
     Raises:
         FileNotFoundError: the run or a file of it is missing.
-        ValueError: the run is broken, there is no image, or one is no file and has another type,
-            shape, dtype or range. A file that cannot be read is a row with its error.
+        ValueError: the run is broken, there is no image, or one in memory has another type, shape,
+            dtype or range. A file that cannot be read is a row with its error.
     """
-    run_dir = pretrained.find(run)
-    detection_run.refuse(run_dir, "pneumo.api.predict takes a classifier")
-    sources = _sources(images)
-    member = ensemble.read(run_dir)
-    networks = Networks([run_dir], checkpoint="best")
-    decision = decide([member], threshold=threshold, coverage=coverage)
-    for note in decision.notes:
-        sys.stderr.write(f"note: {note}\n")
-    threads = os.cpu_count() or 1
-    reference = command.reference_of(member, networks, checkpoint="best", threads=threads)
-    stream = reader.read_all(sources, shapes=networks.shapes, threads=threads)
+    opened = Run.open(run)
+    opened.check_classifier("pneumo.api.predict takes a classifier")
+    sources, threads = _sources(images), os.cpu_count() or 1
+    classifiers = open_classifiers(
+        [opened], threshold=threshold, coverage=coverage, ids=ids, threads=threads
+    )
+    for note in classifiers.notes:
+        cli.note(note)
+    stream = reader.read_all(sources, shapes=classifiers.shapes, threads=threads)
     rows = [
         row
-        for batch in ensemble.batches(stream, batch_size=BATCH_SIZE)
-        for row in command.rows(batch, networks, decision=decision, reference=reference, ids=ids)
+        for batch in batches(stream, batch_size=classifiers.batch_size)
+        for row in classifiers.rows(batch)
     ]
-    return pd.DataFrame(rows, columns=command.columns(networks.trained, decision, ids=ids))
+    return pd.DataFrame(rows, columns=classifiers.columns)
 
 
 def _sources(images: ImageLike | Iterable[ImageLike]) -> list[str | InMemory]:

@@ -3,16 +3,18 @@
 import contextlib
 import ctypes
 import errno
+import json
 import os
 import platform
 import re
 import shutil
 import sys
 import threading
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from functools import cache
 from pathlib import Path
+from typing import Any
 
 RENAME_EXCHANGE, AT_FDCWD = 2, -100  # of Linux's renameat2, see its manual
 FULL = (errno.ENOSPC, errno.EDQUOT)  # of an OSError: no room on the disk, or for this user
@@ -67,6 +69,32 @@ def replacing_folder(folder: Path, *, keep: bool = False) -> Iterator[Path]:
                 shutil.rmtree(old, ignore_errors=True)
     finally:
         shutil.rmtree(new, ignore_errors=True)
+
+
+def write_text(path: Path, text: str) -> None:
+    """Writes ``text`` as UTF-8, whole or not at all."""
+    with replacing(path) as part:
+        part.write_text(text, encoding="utf-8", newline="\n")
+
+
+def write_json(path: Path, value: Any) -> None:
+    """Writes ``value`` as JSON, whole or not at all; see json_text."""
+    write_text(path, json_text(value))
+
+
+def json_text(value: Any) -> str:
+    """Returns ``value`` as JSON; numbers that are not finite become null."""
+    return json.dumps(_finite(value), indent=1, allow_nan=False) + "\n"
+
+
+def _finite(value: Any) -> Any:
+    if isinstance(value, float):
+        return value if abs(value) < float("inf") else None
+    if isinstance(value, Mapping):
+        return {str(key): _finite(inner) for key, inner in value.items()}
+    if isinstance(value, list | tuple):
+        return [_finite(inner) for inner in value]
+    return value
 
 
 @contextmanager

@@ -10,6 +10,7 @@ from collections import Counter
 from collections.abc import Callable, Iterable, Sequence
 from difflib import SequenceMatcher
 from importlib import import_module
+from importlib.util import find_spec
 
 from pneumo import atomic
 
@@ -114,6 +115,21 @@ def run(command: Callable[[], int], *, stopped: str = "stopped") -> int:
     except KeyboardInterrupt:
         sys.stderr.write(f"{stopped}\n")
         return STOPPED
+
+
+def note(text: str) -> None:
+    """Prints a note for the user on standard error."""
+    sys.stderr.write(f"note: {text}\n")
+
+
+def check_installed(purpose: str, *packages: str, extra: str) -> None:
+    """Raises ValueError if a package of an extra is missing; imports none of them."""
+    for name in packages:
+        if find_spec(name) is None:
+            raise ValueError(
+                f"{purpose} needs {', '.join(packages)}; {name} is not installed. Install it with "
+                f"python -m pip install 'pneumo[{extra}]'"
+            )
 
 
 def counted(number: int, noun: str) -> str:

@@ -17,7 +17,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-from pneumo import cli
+from pneumo import atomic, cli
 
 if __name__ == "__main__":  # --help needs nothing of what follows
     raise SystemExit(cli.start("train"))
@@ -36,6 +36,7 @@ from omegaconf.errors import OmegaConfBaseException
 
 from pneumo.arguments.train import CONF, parse
 from pneumo.runs import run_folder, trust
+from pneumo.runs.writer import RunWriter, TakenError
 from pneumo.training import settings, sweep
 
 log = logging.getLogger("pneumo")
@@ -79,7 +80,7 @@ def run_safely(cfg: DictConfig, run_dir: Path, *, sweeping: bool) -> int:
     """Does one run; what goes wrong is told in one message, in train.log and in status.json."""
     try:
         return run_checked(cfg, run_dir, sweeping=sweeping, start=None if sweeping else cli.started)
-    except run_folder.TakenError as error:  # it is no failure of the run
+    except TakenError as error:  # it is no failure of the run
         sys.stderr.write(f"Error: {error}\n")
         return 2
     except (ValueError, OSError, OmegaConfBaseException) as error:
@@ -111,9 +112,9 @@ def run_checked(
     if run_folder.read_status(run_dir)["status"] != "done":  # torch takes seconds
         settings.check_there(config)
         check_objects(config)
-    with run_folder.claim(run_dir):
+    with RunWriter(run_dir).claim():
         raw: dict[str, Any] = OmegaConf.to_container(cfg)  # type: ignore[assignment]
-        run_folder.write_config(run_dir, raw, HydraConfig.get().overrides.task)
+        RunWriter(run_dir).write_config(raw, HydraConfig.get().overrides.task)
         if sweeping:
             (run_dir / sweep.REFUSED).unlink(missing_ok=True)
         return run_with_log(config, run_dir, quiet=sweeping, start=start)
@@ -139,8 +140,8 @@ def refuse(run_dir: Path, error: str, *, sweeping: bool) -> None:
     if sweeping:
         with contextlib.suppress(OSError):  # a full disk, which ends this run and not the sweep
             if not (run_dir / "status.json").exists():
-                run_folder.write_status(run_dir, "failed", error=error)
-            run_folder.write_text(run_dir / sweep.REFUSED, error)
+                RunWriter(run_dir).write_status("failed", error=error)
+            atomic.write_text(run_dir / sweep.REFUSED, error)
         return
     run_folder.remove_empty(run_dir, levels=4)  # multirun/<date>/<time>/ that Hydra has made
 
@@ -165,7 +166,8 @@ def run_with_log(config: dict[str, Any], run_dir: Path, *, quiet: bool, start: f
         if status["status"] == "done":  # after fewer epochs too: early stopping, a baseline
             log.info("Done before, nothing to do: %s", run_dir)
             return 0
-        run_folder.write_status(run_dir, "running", epoch=status.get("epoch", 0), max_epochs=epochs)
+        writer = RunWriter(run_dir)
+        writer.write_status("running", epoch=status.get("epoch", 0), max_epochs=epochs)
         try:
             fitter(config)(config, run_dir, start=start)
         except KeyboardInterrupt:
@@ -185,7 +187,7 @@ def run_with_log(config: dict[str, Any], run_dir: Path, *, quiet: bool, start: f
         else:
             return 0
         epoch = run_folder.read_status(run_dir).get("epoch", 0)
-        run_folder.end_status(run_dir, end, epoch=epoch, max_epochs=epochs, error=error)
+        writer.end(end, epoch=epoch, max_epochs=epochs, error=error)
         return code
 
 

@@ -51,6 +51,26 @@ def cache_dir(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture(scope="session")
+def finished_run(phantoms: Path, cache_dir: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A run of tiny with a validation split, on ``phantoms``; only for reading.
+
+    Its images are found where PNEUMO_DATA names ``phantoms``.
+    """
+    from pneumo.train import main
+
+    folder = tmp_path_factory.mktemp("finished") / "run"
+    settings = ("protocol=holdout", "trainer.max_epochs=5", "optimizer.lr=0.005")
+    arguments = [f"hydra.run.dir={folder}", *SMALL, *settings]
+    with pytest.MonkeyPatch.context() as patch:
+        patch.chdir(folder.parent)
+        patch.setenv("PNEUMO_DATA", str(phantoms))
+        patch.setenv("PNEUMO_CACHE", str(cache_dir))
+        patch.setattr(sys, "argv", ["pneumo.train", *arguments])
+        main()
+    return folder
+
+
+@pytest.fixture(scope="session")
 def real_data() -> Path:
     folder = os.environ.get("PNEUMO_DATA")
     if not folder or not Path(folder).is_dir():

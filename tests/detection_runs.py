@@ -10,7 +10,7 @@ import yaml
 
 from pneumo.data import split
 from pneumo.labels import CLASS_NAMES
-from pneumo.runs.detection_run import COLUMNS
+from pneumo.runs.tables import BOX_COLUMNS
 
 SIDE = 200.0  # pixels of an image
 SPLITS = ("train", "val", "test")
@@ -50,7 +50,7 @@ def make_detector(
         rows += [(*about, "predicted", score, *box) for box, score in found]
         highest.append(max((score for _, score in found), default=0.0))
     (folder / ".hydra").mkdir(parents=True)
-    pd.DataFrame(rows, columns=COLUMNS).to_csv(folder / "boxes.csv", index=False)
+    pd.DataFrame(rows, columns=BOX_COLUMNS).to_csv(folder / "boxes.csv", index=False)
     predictions = scored[["path", "patient", "label", "split"]]
     predictions = predictions.assign(p_normal=1 - np.array(highest), p_pneumonia=highest)
     predictions.to_csv(folder / "predictions.csv", index=False)

@@ -8,7 +8,6 @@ from pathlib import Path
 import pytest
 
 from pneumo import atomic
-from pneumo.runs import run_folder
 
 
 @pytest.fixture(autouse=True)
@@ -34,7 +33,7 @@ def test_the_left_of_dead_processes_is_cleared_and_no_other(tmp_path: Path) -> N
     gone = [left_by(path, dead), left_by(tmp_path / "b.json", dead)]
     for file in (*stay, *gone):
         file.write_text("x")
-    run_folder.write_json(path, {"a": 1})
+    atomic.write_json(path, {"a": 1})
     assert sorted(tmp_path.iterdir()) == sorted([*stay, path])
 
 
@@ -44,7 +43,7 @@ def test_the_left_of_another_machine_stays(tmp_path: Path, monkeypatch: pytest.M
         patch.setattr("platform.node", lambda: "elsewhere.example.org")
         other = left_by(path, dead_process())
     other.write_text("x")
-    run_folder.write_json(path, {})
+    atomic.write_json(path, {})
     assert other.exists()
 
 

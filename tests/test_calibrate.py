@@ -9,8 +9,10 @@ from PIL import Image
 
 from pneumo import api, calibrate, predict
 from pneumo.data import phantom
-from pneumo.inference import ensemble, local_calibration
+from pneumo.inference import local_calibration
+from pneumo.inference.networks import Networks
 from pneumo.runs import pretrained
+from pneumo.runs.run import Run
 
 FOLDER = pretrained.find(pretrained.DEFAULT)
 Capture = pytest.CaptureFixture[str]
@@ -58,7 +60,7 @@ def test_a_threshold_is_written_beside_the_run_and_used_when_named(
     assert float(row["threshold"]) == found["threshold"]
     # never replaced without asking
     assert calibrate.main([str(run), "--data", str(local)]) == 2
-    assert "must not be there yet" in capsys.readouterr().err
+    assert "must not exist yet" in capsys.readouterr().err
     assert calibrate.main([str(run), "--data", str(local), "--youden", "--replace"]) == 0
     assert json.loads(path.read_text())["rule"] == "the greatest Youden index"
 
@@ -86,21 +88,6 @@ def test_patients_are_counted_as_far_as_the_files_tell(
     assert calibrate.main([str(run), "--data", str(named), "--allow-overlap"]) == 0
     first = capsys.readouterr().out.splitlines()[0]
     assert first.startswith(f"{different} images of {different} patients: ")
-
-
-def test_draws_that_do_not_count_are_told(
-    run: Path, local: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr(local_calibration, "DRAWS", 100)
-    found = calibrate.calibrate(run, local)
-    assert found["curve"][0]["draws"] < 100
-    shown = calibrate.text(found)
-    assert max(map(len, shown.splitlines())) <= 80
-    told = "of 100 draws those count that leave both labels in both parts: "
-    assert f"{told}{found['curve'][0]['draws']} with 10 images" in " ".join(shown.split())
-    for row in found["curve"]:
-        row["draws"] = 100
-    assert told not in " ".join(calibrate.text(found).split())
 
 
 def test_what_comes_with_the_package_is_only_read(
@@ -142,7 +129,7 @@ def unscored(monkeypatch: pytest.MonkeyPatch) -> None:
     def score(*_: object) -> None:
         pytest.fail("an image was scored")
 
-    monkeypatch.setattr(calibrate, "score_files", score)
+    monkeypatch.setattr(Networks, "score_files", score)
 
 
 @pytest.mark.usefixtures("unscored")
@@ -162,32 +149,6 @@ def test_mistakes_are_told_before_any_image_is_scored(
     error = capsys.readouterr().err
     assert f"{run}/calibrations must be a folder" in error
     assert error.count("\n") == 1
-
-
-@pytest.mark.usefixtures("unscored")
-def test_a_folder_of_another_layout_is_told_what_helps_here(
-    run: Path, tmp_path: Path, capsys: Capture
-) -> None:
-    data = tmp_path / "data"
-    (data / "NORMAL" / "patient1").mkdir(parents=True)
-    (data / "PNEUMONIA").mkdir()
-    assert calibrate.main([str(run), "--data", str(tmp_path)]) == 2
-    error = capsys.readouterr().err
-    assert "must be a folder with NORMAL and PNEUMONIA in it" in error
-    assert "--unlabelled" not in error
-    assert calibrate.main([str(run), "--data", str(data)]) == 2
-    error = capsys.readouterr().err.splitlines()[-1]
-    assert "got none of NORMAL" in error
-    assert "Folders within NORMAL/ (patient1) are not looked into" in error
-
-
-def test_the_folder_of_calibrations_is_known_by_any_path(
-    run: Path, local: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.chdir(run.parent)
-    given = ["--data", str(local), "--out", "run/calibrations/x.json"]
-    assert calibrate.main([str(run), *given]) == 0
-    assert (run / "calibrations" / "x.json").is_file()
 
 
 def test_images_that_it_was_trained_on_and_broken_ones_are_refused(
@@ -215,7 +176,7 @@ def test_prediction_sets_are_a_column_and_say_where_they_fail(
     shown = capsys.readouterr()
     (row,) = csv.DictReader(io.StringIO(shown.out))
     assert row["prediction_set"] in ("NORMAL", "PNEUMONIA", "both", "neither")
-    val = ensemble.read(FOLDER).of_split("val")
+    val = Run.open(FOLDER).of_split("val")
     normal, sick = val.groupby("label")["group"].nunique()
     assert f"on an image each of {normal} NORMAL and {sick} PNEUMONIA validation" in shown.err
     assert normal + sick < len(val)
@@ -225,15 +186,3 @@ def test_prediction_sets_are_a_column_and_say_where_they_fail(
     assert found["prediction_set"].tolist() == [row["prediction_set"]]
     with pytest.raises(SystemExit, match="2"):
         predict.main([*given[:2], "1"])
-
-
-def test_without_validation_images_sets_are_refused(
-    run: Path, local: Path, capsys: Capture
-) -> None:
-    table = (run / "predictions.csv").read_text().splitlines()
-    given = [str(run), str(next((local / "NORMAL").iterdir())), "--coverage", "0.9"]
-    (run / "predictions.csv").write_text("\n".join(r for r in table if ",val," not in r) + "\n")
-    assert predict.main(given) == 2
-    assert capsys.readouterr().err.count("\n") == 1
-    shutil.copy(FOLDER / "predictions.csv", run)
-    assert predict.main([*given, "--checkpoint", "best"]) == 0

@@ -1,10 +1,8 @@
 import json
 import os
-import re
-import shutil
 import subprocess
 import sys
-from dataclasses import replace
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -12,46 +10,36 @@ import numpy as np
 import onnx
 import pytest
 import torch
-import yaml
-from PIL import Image
 
 from pneumo.arguments.export import EXAMPLE
 from pneumo.data import image, reader
 from pneumo.evaluation.operating_point import OperatingPoint
-from pneumo.export import _properties, main
-from pneumo.inference import ensemble, onnx_model
+from pneumo.export import main
+from pneumo.inference import onnx_model
+from pneumo.inference.networks import Networks
+from pneumo.inference.onnx_export import properties
+from pneumo.labels import CLASS_NAMES
 from pneumo.models.unet_encoder import Encoder
 from pneumo.models.views import Views
-from pneumo.report import model_card
-from pneumo.runs import checkpoint, finished
-from tests.conftest import SMALL
+from pneumo.report import documents, model_card
+from pneumo.runs.metrics import read_metrics
+from pneumo.runs.run import Run
+from tests.conftest import SMALL, Command
 
 pytestmark = pytest.mark.slow  # all of it stands on a run that is trained first
 
 
-@pytest.fixture(scope="module")
-def run(phantoms: Path, cache_dir: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A finished run with a validation split; only for reading."""
-    from pneumo.train import main as train
-
-    folder = tmp_path_factory.mktemp("export") / "run"
+@pytest.fixture(scope="module", autouse=True)
+def _environment(phantoms: Path, cache_dir: Path) -> Iterator[None]:
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("PNEUMO_DATA", str(phantoms))
         patch.setenv("PNEUMO_CACHE", str(cache_dir))
-        patch.setattr(
-            sys,
-            "argv",
-            [
-                "train",
-                f"hydra.run.dir={folder}",
-                "trainer.max_epochs=2",
-                "protocol=holdout",
-                "views.mirror=true",
-                *SMALL,
-            ],
-        )
-        train()
-    return folder
+        yield
+
+
+@pytest.fixture(scope="module")
+def run(_environment: None, finished_run: Path) -> Path:
+    return finished_run
 
 
 @pytest.fixture
@@ -73,12 +61,12 @@ def about(path: Path) -> dict[str, str]:
 
 def test_export_writes_the_file_and_the_card_and_nothing_else(exported: Path) -> None:
     assert sorted(p.name for p in exported.iterdir()) == [
-        *("model-card.md", "model-checklists.md", "model.onnx"),
+        *("model-card.md", "model-checklists.md", "model.onnx")
     ]
 
 
 def test_metadata_say_what_is_needed(exported: Path, run: Path) -> None:
-    found, metrics = about(exported / "model.onnx"), finished.read_metrics(run)
+    found, metrics = about(exported / "model.onnx"), read_metrics(run)
     assert found["classes"] == "NORMAL,PNEUMONIA"
     assert (found["image_size"], found["aspect"]) == ("64", "stretch")
     assert json.loads(found["preprocessing"]) == metrics["preprocessing"]
@@ -110,21 +98,26 @@ def test_example_is_ten_lines_and_needs_no_torch(
         text=True,
         check=True,
     ).stdout.splitlines()
-    one = checkpoint.load(run)
+    opened = Run.open(run)
     prepared = image.prepare(Path(radiographs[0]).read_bytes(), size=64)
-    wanted = onnx_model.network_answers(one.network, one.views, prepared)[1]
-    for line, name, value in zip(told, one.classes, wanted, strict=False):
+    wanted = onnx_model.network_outputs(opened.network(), opened.views, prepared)[1]
+    for line, name, value in zip(told, CLASS_NAMES, wanted, strict=False):
         assert line.partition(": ")[0] == name
         assert float(line.partition(": ")[2]) == pytest.approx(value, abs=0.02)
 
 
-def test_training_and_use_average_the_same_views(run: Path, phantoms: Path) -> None:
-    rows = ensemble.read(run).of_split("test")[:6]
+def test_training_and_use_average_the_same_views(
+    train: Command, tmp_path: Path, phantoms: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    settings = ("protocol=holdout", "trainer.max_epochs=1", "views.mirror=true")
+    assert train("hydra.run.dir=run", *SMALL, *settings) == 0
+    run = tmp_path / "run"
+    rows = Run.open(run).of_split("test")[:6]
     names = [str(phantoms / path) for path in rows["path"]]
-    networks = ensemble.Networks([run], checkpoint="best", device="cpu")
+    networks = Networks([Run.open(run)], checkpoint="best", device="cpu")
     scored = networks.score(list(reader.read_all(names, shapes=networks.shapes, threads=1)))
     np.testing.assert_allclose(scored.pneumonia[0], rows["p_pneumonia"], atol=1e-5)
-    networks.trained = [replace(networks.trained[0], views=Views())]
+    monkeypatch.setattr(Run, "views", Views())
     other = networks.score(list(reader.read_all(names, shapes=networks.shapes, threads=1)))
     assert not np.allclose(other.pneumonia[0], rows["p_pneumonia"], atol=1e-5)
 
@@ -144,11 +137,11 @@ def test_the_graph_prepares_and_averages_as_the_training_does(aspect: str, views
         pixels = np.full(size, rng.integers(256), np.uint8)
         pixels[: size[0] // 2] = rng.integers(0, 256, (size[0] // 2, size[1]))
         prepared = image.resize(pixels, size=32, aspect=aspect)
-        got = onnx_model.answers(session, pixels)
+        got = onnx_model.onnx_outputs(session, pixels)
         assert got.shape == (2, 3)
-        wanted = onnx_model.network_answers(network, views, prepared)
+        wanted = onnx_model.network_outputs(network, views, prepared)
         np.testing.assert_allclose(got, wanted, atol=0.02)
-        same = onnx_model.answers(session, prepared)
+        same = onnx_model.onnx_outputs(session, prepared)
         np.testing.assert_allclose(same, wanted, atol=1e-4)
     both = session.run(["probability"], {"image": np.stack([prepared, prepared])[:, None]})[0]
     np.testing.assert_allclose(both[0], both[1], atol=1e-6)
@@ -157,8 +150,8 @@ def test_the_graph_prepares_and_averages_as_the_training_does(aspect: str, views
 def test_an_answer_too_far_off_is_refused(
     run: Path, radiographs: list[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: Any
 ) -> None:
-    true = onnx_model.network_answers
-    monkeypatch.setattr(onnx_model, "network_answers", lambda *given: true(*given) + 0.1)
+    true = onnx_model.network_outputs
+    monkeypatch.setattr(onnx_model, "network_outputs", lambda *given: true(*given) + 0.1)
     assert main([str(run), "--out", str(tmp_path / "new"), "--check", radiographs[0]]) == 2
     assert "ONNX Runtime must agree with the network" in capsys.readouterr().err
     assert not (tmp_path / "new").exists()
@@ -191,102 +184,19 @@ def test_what_no_export_wrote_is_not_replaced(
     assert main([str(run), "--out", str(tmp_path / "file")]) == 2
 
 
-def broken(kind: str, run: Path, tmp_path: Path) -> Path:
-    copy = tmp_path / "copy"
-    shutil.copytree(run, copy)
-    config = yaml.safe_load((copy / ".hydra/config.yaml").read_text())
-    metrics = json.loads((copy / "metrics.json").read_text())
-    match kind:
-        case "foreign class":
-            config["model"]["_target_"] = "os.system"
-            (copy / ".hydra/config.yaml").write_text(yaml.safe_dump(config))
-        case "older schema":
-            (copy / "metrics.json").write_text(json.dumps(metrics | {"schema": 0}))
-        case "half-written":
-            (copy / "metrics.json").unlink()
-        case "other network":
-            config["model"]["f"] = 9
-            (copy / ".hydra/config.yaml").write_text(yaml.safe_dump(config))
-        case "no checkpoint":
-            (copy / "checkpoints/best.ckpt").unlink()
-        case "another split":
-            text = (copy / "split.csv").read_text()
-            (copy / "split.csv").write_text(text.replace(",val", ",train"))
-        case "lacks versions":
-            del metrics["versions"]
-            (copy / "metrics.json").write_text(json.dumps(metrics))
-        case "empty":
-            shutil.rmtree(copy)
-    return copy
-
-
-BROKEN = {
-    "foreign class": "is not run",
-    "older schema": "must have schema",
-    "half-written": "metrics.json; .* has none",
-    "other network": "does not fit its configuration",
-    "no checkpoint": "no file",
-    "another split": "by its digest",
-    "lacks versions": "lacks 'versions'",
-    "empty": "does not",
-}
-
-
-@pytest.mark.parametrize("kind", BROKEN)
-def test_broken_runs_are_told_in_one_line(
-    kind: str, run: Path, tmp_path: Path, capsys: Any
-) -> None:
-    copy = broken(kind, run, tmp_path)
-    assert main([str(copy), "--out", str(tmp_path / "out")]) == 2
-    error = capsys.readouterr().err
-    assert re.search(BROKEN[kind], error)
-    assert error.startswith("error: ")
-    assert error.count("\n") == 1
-    assert not (tmp_path / "out").exists()
-
-
-def test_a_missing_extra_is_named(
-    run: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: Any
-) -> None:
-    monkeypatch.setitem(sys.modules, "onnxruntime", None)
-    assert main([str(run), "--out", str(tmp_path / "out")]) == 2
-    assert "pip install 'pneumo[export]'" in capsys.readouterr().err
-
-
-def test_interrupted_says_so(
-    run: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: Any
-) -> None:
-    def stop(*_: object, **__: object) -> None:
-        raise KeyboardInterrupt
-
-    monkeypatch.setattr("pneumo.export.load", stop)
-    assert main([str(run), "--out", str(tmp_path / "out")]) == 130
-
-
 def test_without_validation_nothing_is_pretended(run: Path) -> None:
-    one = checkpoint.load(run)
-    found = _properties(one, "last", model_card.NOT_BEST, "0")
+    opened = Run.open(run)
+    network = opened.network()
+    found = properties(opened, network, "last", model_card.NOT_BEST)
     assert found["operating_point"].startswith("none: ")
     assert not {"operating_threshold", "temperature"} & set(found)
     assert found["epoch_chosen_on"] == "none"
-    assert "operating_threshold" in _properties(one, "best", OperatingPoint(0.5, 1.0, 10, 0.7), "0")
+    point = OperatingPoint(0.5, 1.0, 10, 0.7)
+    assert "operating_threshold" in properties(opened, network, "best", point)
 
 
-def test_radiographs_of_any_format_are_checked(run: Path, tmp_path: Path) -> None:
-    Image.new("RGB", (70, 50), (10, 200, 30)).save(tmp_path / "colour.png")
-    Image.fromarray(np.arange(64 * 48, dtype=np.uint16).reshape(64, 48)).save(tmp_path / "16.png")
-    given = [str(run), "--out", str(tmp_path / "out"), "--checkpoint", "last"]
-    assert main([*given, "--check", str(tmp_path)]) == 0
-    assert about(tmp_path / "out" / "model.onnx")["checkpoint"] == "last"
-
-
-def test_two_models_in_one_folder_keep_their_cards(
-    run: Path, phantoms: Path, tmp_path: Path
-) -> None:
-    radiograph = next(iter(sorted(phantoms.rglob("*.jpeg"))))
-    for name in ("a.onnx", "b.onnx"):
-        assert main([str(run), "--out", str(tmp_path / name), "--check", str(radiograph)]) == 0
-    assert sorted(p.name for p in tmp_path.iterdir() if p.is_file()) == [
-        *("a-card.md", "a-checklists.md", "a.onnx"),
-        *("b-card.md", "b-checklists.md", "b.onnx"),
+def test_two_models_in_one_folder_keep_their_cards(tmp_path: Path) -> None:
+    names = [path.name for name in "ab" for path in documents.onnx_paths(tmp_path / f"{name}.onnx")]
+    assert names == [
+        f"{name}{end}" for name in "ab" for end in (".onnx", "-card.md", "-checklists.md")
     ]

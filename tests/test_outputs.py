@@ -5,7 +5,7 @@ import os
 import signal
 import subprocess
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -13,6 +13,7 @@ import numpy as np
 import pytest
 
 from pneumo import audit, cli, export, heatmap, predict
+from pneumo.report import documents
 from pneumo.runs import output
 from tests.conftest import digests, full_disk
 from tests.data.test_dicom import dataset, encode
@@ -49,9 +50,7 @@ def commands(place: Path, radiograph: str, phantoms: Path) -> dict[str, Callable
 
 def write_model(place: Path) -> int:
     """Writes what export does; the ONNX file itself takes seconds."""
-    model_path = place / export.FILE
-    about = {export.card_path(model_path): "card", export.checklists_path(model_path): "lists"}
-    export._write(model_path, os.urandom(9), about)
+    documents.write_files(documents.onnx_paths(place), [os.urandom(9), b"card", b"lists"])
     return 0
 
 
@@ -85,34 +84,6 @@ def test_a_full_disk_leaves_what_was_there(
         report.unlink()  # that folder must be empty
     assert refuse_at_each_file(call, place, capsys) == len(digests(place))
     assert not [path for path in place.iterdir() if path.name.endswith(".tmp")]
-
-
-@pytest.fixture
-def small_disk(tmp_path: Path) -> Iterator[Path]:
-    """A disk with room for one and a half packages."""
-    assert export.main([*PACK, str(tmp_path / "package")]) == 0
-    size = sum(path.stat().st_size for path in (tmp_path / "package").rglob("*"))
-    disk = tmp_path / "disk"
-    disk.mkdir()
-    mount = ["mount", "-t", "tmpfs", "-o", f"size={size * 3 // 2}", "none", str(disk)]
-    try:
-        subprocess.run(mount, check=True, capture_output=True)
-    except (OSError, subprocess.CalledProcessError) as error:
-        pytest.skip(f"a disk of a known size must be mounted, which only root may: {error}")
-    yield disk
-    subprocess.run(["umount", str(disk)], check=True)
-
-
-def test_a_package_that_does_not_fit_leaves_the_earlier_one(
-    small_disk: Path, capsys: Capture
-) -> None:
-    out = small_disk / "out"
-    assert export.main([*PACK, str(out)]) == 0
-    (out / "model-card.md").write_text("the earlier card")
-    before = digests(small_disk)
-    assert export.main([*PACK, str(out)]) == 2
-    assert capsys.readouterr().err == f"error: {FULL}'{out}'. Make room, or name another place\n"
-    assert digests(small_disk) == before
 
 
 @pytest.mark.slow

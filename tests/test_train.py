@@ -24,6 +24,7 @@ from sklearn.metrics import roc_auc_score
 
 from pneumo.arguments.train import CONF, help_text
 from pneumo.runs import run_folder, trust
+from pneumo.runs.writer import RunWriter
 from pneumo.train import log_to, trust_arguments
 from pneumo.training import callbacks, metadata, scoring
 from tests.conftest import ROOT, SMALL, Command
@@ -309,7 +310,7 @@ def test_resume_refuses_other_settings_and_other_images(
     (tmp_path / "run" / "split.csv").write_text(
         "path,patient,group,label,subtype,source,split\na,p,p,NORMAL,normal,train,train\n"
     )
-    run_folder.write_status(tmp_path / "run", "stopped")
+    RunWriter(tmp_path / "run").write_status("stopped")
     assert train("resume=run") == 2
     assert "resumes with the images it began with" in capsys.readouterr().err
     assert (tmp_path / "run" / "metrics.json").read_bytes() == before
@@ -625,7 +626,7 @@ def test_no_room_for_the_run_folder(
     def full(*_: object, **__: object) -> None:
         raise OSError(28, "No space left on device")
 
-    monkeypatch.setattr(run_folder, "write_table", full)
+    monkeypatch.setattr(RunWriter, "write_table", full)
     assert train(RUN, *FEW) == 2
     shown = capsys.readouterr().err
     assert "No space left on device" in shown
@@ -712,7 +713,7 @@ def test_the_commit_of_another_repository_is_not_ours(
 CODE = [  # in a configuration from elsewhere
     "data.source._target_=pandas.read_pickle",
     "+x=[{_target_: torch.load, f: x}]",
-    "+y={_target_: '${z}'} +z=pneumo.runs.run_folder.write_text",
+    "+y={_target_: '${z}'} +z=pneumo.atomic.write_text",
     "callbacks.folder._target_=torch.optim.lr_scheduler.warnings.sys.exit",
     "model._target_=torch.hub.load",
     "optimizer._target_=timm.create_model",
@@ -727,7 +728,7 @@ def test_a_foreign_run_that_is_resumed_runs_no_code(
         cfg = hydra.compose("train", ["trainer.max_epochs=1", *re.split(r" (?=\+)", changed)])
     config: Any = OmegaConf.to_container(cfg)
     (tmp_path / "run").mkdir()
-    run_folder.write_config(tmp_path / "run", config, [])
+    RunWriter(tmp_path / "run").write_config(config, [])
     before = sorted(tmp_path.rglob("*"))
     assert train("resume=run") == 2
     shown = capsys.readouterr().err
@@ -741,9 +742,9 @@ def test_a_run_that_is_resumed_does_not_set_up_hydra(
 ) -> None:
     config = {key: {"callbacks": {"x": {"_target_": "os.system"}}}, "seed": 0}
     (tmp_path / "run").mkdir()
-    run_folder.write_config(tmp_path / "run", config, [])
+    RunWriter(tmp_path / "run").write_config(config, [])
     assert train("resume=run") == 2
-    assert "which no run has written" in capsys.readouterr().err
+    assert "which no run writes" in capsys.readouterr().err
 
 
 def test_a_run_is_resumed_in_its_own_folder(train: Command, tmp_path: Path) -> None:
@@ -752,7 +753,7 @@ def test_a_run_is_resumed_in_its_own_folder(train: Command, tmp_path: Path) -> N
     config: Any = OmegaConf.to_container(cfg)
     (tmp_path / "run").mkdir()
     (tmp_path / "empty").mkdir()
-    run_folder.write_config(tmp_path / "run", config, [])
+    RunWriter(tmp_path / "run").write_config(config, [])
     assert train("resume=run") == 2
     assert status(tmp_path / "run") == "failed"
     assert not (tmp_path / "elsewhere").exists()

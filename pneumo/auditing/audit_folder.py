@@ -15,7 +15,6 @@ from pneumo.auditing.nested import nested_copies
 from pneumo.auditing.sources import Source
 from pneumo.data.near_copies import COPY, MAX_BITS
 from pneumo.runs.output import check_folder, spreadsheet_safe
-from pneumo.runs.run_folder import json_text
 
 PAGE, NUMBERS = "audit.html", "audit.json"
 TABLES = ("files.csv", "identical.csv", "near_identical.csv")
@@ -107,5 +106,5 @@ def write(folder: Path, audit: Audit, *, html: str) -> None:
         for name, table in audit.tables.items():
             safe = table.map(spreadsheet_safe)
             safe.to_csv(new / name, index=False, lineterminator="\n")
-        (new / NUMBERS).write_text(json_text(audit.numbers), encoding="utf-8", newline="\n")
+        (new / NUMBERS).write_text(atomic.json_text(audit.numbers), encoding="utf-8", newline="\n")
         (new / PAGE).write_text(html, encoding="utf-8", newline="\n")

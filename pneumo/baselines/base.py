@@ -1,4 +1,4 @@
-"""What a baseline is: numbers of each image, and a classifier that learns from the train split."""
+"""The base of baselines: numbers of each image, and a classifier of scikit-learn."""
 
 from abc import ABC, abstractmethod
 from pathlib import Path
@@ -16,23 +16,23 @@ class Baseline(ABC):
 
     @abstractmethod
     def features(self, table: pd.DataFrame, images: np.ndarray, *, root: Path) -> Array:
-        """(N, F) float64, a row for each row of ``table``; arguments as in fit."""
+        """Returns (N, F) float64, a row for each row of ``table``; arguments: see fit."""
 
     @abstractmethod
     def classifier(self, train: pd.DataFrame, *, seed: int) -> Any:
-        """An unfitted scikit-learn classifier with predict_proba, for these rows of the table."""
+        """Returns an unfitted scikit-learn classifier with predict_proba for these rows."""
 
     def fit(self, table: pd.DataFrame, images: np.ndarray, *, root: Path, seed: int = 0) -> Array:
         """Returns (N,) float64 in [0, 1], each row's probability of PNEUMONIA.
 
-        Only the rows of the train split are learnt from.
+        It is fitted to the rows of the train split only.
 
         Args:
             table: columns path, label, group and split; its index gives each row's place in
                 ``images``.
             images: (M, S, S) uint8 prepared grey values.
             root: the folder that paths are relative to.
-            seed: of what the classifier draws.
+            seed: of the classifier.
         """
         features = self.features(table, images, root=root)
         train = (table["split"] == "train").to_numpy()

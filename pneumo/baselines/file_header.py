@@ -14,14 +14,14 @@ from pneumo.evaluation.metrics import Array
 
 
 class FileHeader(Baseline):
-    """Gradient-boosted trees on what a file's header says, and on its size."""
+    """Gradient-boosted trees on a file's header and size."""
 
     def features(self, table: pd.DataFrame, images: np.ndarray, *, root: Path) -> Array:
-        """(N, 8) of `header`; ``images`` are not looked at."""
+        """Returns (N, 8) of `header`; ``images`` are not used."""
         return np.array([header(root / path) for path in table["path"]], dtype=np.float64)
 
     def classifier(self, train: pd.DataFrame, *, seed: int) -> Any:
-        """Trees of scikit-learn's default settings."""
+        """Returns trees with scikit-learn's default settings."""
         return HistGradientBoostingClassifier(random_state=seed % 2**32)
 
 
@@ -30,11 +30,11 @@ def header(path: Path) -> list[float]:
 
     Width and height in pixels; width over height; bytes of the file; the same per pixel; number
     of channels; mean of the JPEG's luma quantisation table, which falls as quality rises (29 at
-    75, 5 at 95), and that of its chroma table; 0 for a table that is not there. The number of bytes
-    is no part of the header, and rises with the detail in the picture.
+    75, 5 at 95), and that of its chroma table; 0 for a missing table. The number of bytes is not
+    part of the header, and rises with the detail in the picture.
 
     Raises:
-        ValueError: the file is no JPEG or PNG, such as a DICOM file.
+        ValueError: the file is neither JPEG nor PNG, such as a DICOM file.
     """
     size = path.stat().st_size
     try:

@@ -1,4 +1,4 @@
-"""The share of PNEUMONIA in the train split, for every image: what is known without looking."""
+"""The share of PNEUMONIA in the train split, for every image."""
 
 from pathlib import Path
 from typing import Any
@@ -12,12 +12,12 @@ from pneumo.evaluation.metrics import Array
 
 
 class Prior(Baseline):
-    """Looks at nothing; calls every image the more frequent class, and its AUROC is 0.5."""
+    """Predicts the more frequent class for every image; its AUROC is 0.5."""
 
     def features(self, table: pd.DataFrame, images: np.ndarray, *, root: Path) -> Array:
-        """(N, 1) zeros."""
+        """Returns (N, 1) zeros."""
         return np.zeros((len(table), 1))
 
     def classifier(self, train: pd.DataFrame, *, seed: int) -> Any:
-        """The class shares."""
+        """Returns the class shares."""
         return DummyClassifier(strategy="prior")

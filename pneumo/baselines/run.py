@@ -19,23 +19,24 @@ from pneumo.data.kermany import targets
 from pneumo.evaluation.metrics import Array, confusion
 from pneumo.evaluation.scores import scores
 from pneumo.runs import run_folder
+from pneumo.runs.writer import RunWriter
 from pneumo.training import metadata
-from pneumo.training.fit import keep_split, open_data_set, read_data
+from pneumo.training.fit import open_data_set, read_data
 
 log = logging.getLogger("pneumo")
 
 
 def fit(config: dict[str, Any], run_dir: Path, *, start: float | None = None) -> None:
-    """Fits the baseline that ``config`` (plain, resolved) names, on the split of a network's run.
+    """Fits the baseline of ``config`` (plain, resolved) on the split of a network's run.
 
-    Leaves in ``run_dir`` what a network leaves but checkpoints and history; there is one epoch.
-    Raises ValueError or FileNotFoundError for what the user can mend. ``start``: see
-    pneumo.training.fit.fit.
+    Writes the files of a network but checkpoints and history; there is one epoch. ``start``,
+    errors: see pneumo.training.fit.fit.
     """
     start = time.monotonic() if start is None else start
     data_set = open_data_set(config)
     table, images = read_data(config, data_set)
-    digest = keep_split(run_dir, table)
+    writer = RunWriter(run_dir)
+    digest = writer.write_split(table)
     facts = describe(config, data_set, table, digest)
     log.info("%s: a baseline of scikit-learn, no network", facts["model"])
     metadata.announce_splits(facts)
@@ -47,34 +48,33 @@ def fit(config: dict[str, Any], run_dir: Path, *, start: float | None = None) ->
         probability = baseline.fit(table, images.images, root=data_set.root, seed=config["seed"])
     training = time.monotonic() - before
     predictions = prediction_table(table, probability)
-    run_folder.write_table(run_dir / "predictions.csv", predictions)
+    writer.write_table(run_folder.PREDICTIONS, predictions)
     best: dict[str, Any] = {"epoch": 0, **score_splits(table, probability)}
-    found = metadata.assessment(
+    assessment = metadata.assessment(
         table, predictions, root=data_set.root, protocol=config["protocol"]["name"]
     )
     seconds = {"train": training, "total": time.monotonic() - start}
-    metrics = {**facts, "best": best, "last": best, "history": [], "assessment": found}
-    run_folder.write_json(run_dir / "metrics.json", {**metrics, "seconds": seconds})
-    run_folder.write_status(run_dir, "done", epoch=1, max_epochs=1)
+    metrics = {**facts, "best": best, "last": best, "history": [], "assessment": assessment}
+    writer.finish({**metrics, "seconds": seconds}, epochs=1, max_epochs=1)
     log.info("")
     log.info("Test split (95 % intervals):")
-    metadata.show_scores(found["scores"])
+    metadata.show_scores(assessment["scores"])
     metadata.show_end([data_set.note], seconds=seconds, run_dir=run_dir)
 
 
 def describe(
     config: Mapping[str, Any], data_set: DataSet, table: pd.DataFrame, digest: str
 ) -> dict[str, Any]:
-    """Returns what metrics.json says of a baseline's run before it has begun."""
+    """Returns the part of metrics.json that is known before a baseline is fitted."""
     facts = metadata.describe_run(config, data_set, table, digest)
-    told = {key: value for key, value in config["model"].items() if not key.startswith("_")}
+    model = {key: value for key, value in config["model"].items() if not key.startswith("_")}
     settings = {key: config["data"][key] for key in ("image_size", "aspect", "patient_key")}
     return facts | {
         "baseline": True,
-        "debug": False,  # whatever the trainer leaves out, all images are used
+        "debug": False,  # all images are used in every case
         "selection": None,  # there is no epoch to choose
         "num_classes": 2,
-        "hyperparameters": {**told, "seed": config["seed"], **settings},
+        "hyperparameters": {**model, "seed": config["seed"], **settings},
         "machine": {"device": "the CPU", **facts["machine"]},
         "versions": facts["versions"] | {"scikit-learn": version("scikit-learn")},
     }
@@ -92,17 +92,17 @@ def prediction_table(table: pd.DataFrame, probability: Array) -> pd.DataFrame:
 def score_splits(table: pd.DataFrame, probability: Array) -> dict[str, dict[str, Any]]:
     """Returns the scores of each split, named as a network's: train_eval for the train split."""
     label = targets(table, num_classes=2)
-    found = {}
+    scored = {}
     for each in split.SPLITS:
         rows = (table["split"] == each).to_numpy()
         if rows.any():
             name = "train_eval" if each == "train" else each
-            found[name] = _scores(label[rows], probability[rows])
-    return found
+            scored[name] = _scores(label[rows], probability[rows])
+    return scored
 
 
 def _scores(label: Array, probability: Array) -> dict[str, Any]:
-    own = np.where(label == 1, probability, 1 - probability)
-    loss = -np.log(np.maximum(own, np.finfo(np.float64).tiny)).mean()  # a sure mistake: 708
+    of_label = np.where(label == 1, probability, 1 - probability)
+    loss = -np.log(np.maximum(of_label, np.finfo(np.float64).tiny)).mean()  # at most 708
     counts = confusion(label, probability >= 0.5)
     return {**scores(label, probability), "loss": float(loss), "confusion": counts.tolist()}

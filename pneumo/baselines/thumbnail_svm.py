@@ -1,4 +1,4 @@
-"""A support vector machine on 32 x 32 thumbnails: what brightness and posture alone can tell."""
+"""A support vector machine on 32 x 32 thumbnails: brightness and posture alone."""
 
 from pathlib import Path
 from typing import Any
@@ -23,12 +23,12 @@ FOLDS = 5  # of the train split's patients
 class ThumbnailSVM(Baseline):
     """RBF-SVM on the grey values of thumbnails, each standardised over the train split.
 
-    The machine gives no probability, only a distance from its border. Platt's sigmoid turns that
-    into one: it is fitted on the distances of train images that a machine trained without their
-    patients (5 folds) gives. The sigmoid rises, so the order is that of the distance.
+    The machine returns a distance from its border. Platt's sigmoid turns it into a probability: it
+    is fitted to the distances of train images by machines trained without their patients (5
+    folds). The sigmoid rises, so the order is that of the distance.
 
     Args:
-        C: how dearly a train image on the wrong side is paid for, above 0.
+        C: the penalty of a train image on the wrong side, above 0.
         gamma: 1 / (2 sigma^2) of the kernel on standardised grey values; "scale" is about 1 / 1024.
     """
 
@@ -36,12 +36,12 @@ class ThumbnailSVM(Baseline):
         self.C, self.gamma = C, gamma
 
     def features(self, table: pd.DataFrame, images: np.ndarray, *, root: Path) -> Array:
-        """(N, 1024) grey values, 0 to 255."""
+        """Returns (N, 1024) grey values, 0 to 255."""
         thumbnails = [image.resize(images[row], size=SIDE).ravel() for row in table.index]
         return np.array(thumbnails, dtype=np.float64)
 
     def classifier(self, train: pd.DataFrame, *, seed: int) -> Any:
-        """The machine with its sigmoid; folds never part the images of a patient."""
+        """Returns the machine with its sigmoid; folds never split the images of a patient."""
         folds = StratifiedGroupKFold(FOLDS, shuffle=True, random_state=seed % 2**32)
         label = targets(train, num_classes=2)
         return CalibratedClassifierCV(
@@ -51,5 +51,5 @@ class ThumbnailSVM(Baseline):
         )
 
     def machine(self) -> Any:
-        """The machine without its sigmoid: a distance, in the order of the probability."""
+        """Returns the machine without its sigmoid: a distance, in the order of the probability."""
         return make_pipeline(StandardScaler(), SVC(C=self.C, gamma=self.gamma))

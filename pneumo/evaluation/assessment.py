@@ -1,7 +1,7 @@
-"""Labels and probabilities of one network or ensemble become all that is said of its worth.
+"""The assessment of one network or ensemble: scores, operating point, calibration, subgroups.
 
-The same numbers stand in metrics.json, in what pneumo.evaluate prints, in the report and in the
-model card. Intervals are of 95 %, over patients, see pneumo.evaluation.intervals.
+The same numbers are in metrics.json, the output of pneumo.evaluate, the report and the model card.
+Intervals are of 95 %, over patients, see pneumo.evaluation.intervals.
 """
 
 from collections.abc import Sequence
@@ -27,7 +27,7 @@ from pneumo.labels import BACTERIA, NORMAL, PNEUMONIA, VIRUS
 # Chance of pneumonia at which one would treat: a twentieth to nineteen twentieths
 NET_BENEFIT_AT = tuple(number / 20 for number in range(1, 20))
 NUM_SIZES = 3  # groups of image sizes, of about as many images each
-MIN_PATIENTS = 5  # of each label in a subgroup; one with fewer is named but not scored
+MIN_PATIENTS = 5  # of each label in a subgroup; subgroups with fewer are not scored
 
 
 def assess(
@@ -40,11 +40,11 @@ def assess(
     """Returns every number of one network or ensemble, by name.
 
     Args:
-        table: columns label, group (who, for the intervals), subtype, source, and pixels (of the
-            file, NaN where not known; may be missing).
+        table: columns label, group (the patient, for the intervals), subtype, source, and pixels
+            (of the file, NaN if unknown; may be missing).
         probability: (N,) raw, of PNEUMONIA.
-        fixed: on validation data, or why nothing is.
-        prevalences: at which PPV, NPV and net benefit are stated, each in (0, 1).
+        fixed: on validation data, or the reason why nothing is.
+        prevalences: of PPV, NPV and net benefit, each in (0, 1).
     """
     label = (table["label"] == PNEUMONIA).to_numpy(np.int64)
     threshold = 0.5 if isinstance(fixed, str) else fixed.threshold
@@ -52,7 +52,7 @@ def assess(
     interval = score_intervals(label, probability, patient=table["group"])
     subgroups = _subgroups(table, label, probability, threshold)
     few = ["all images"] if few_patients(label, patient=table["group"]) else []
-    few += [f"{one['by']} {one['group']}" for one in subgroups if one.get("few_patients")]
+    few += [f"{row['by']} {row['group']}" for row in subgroups if row.get("few_patients")]
     return {
         "interval": {"method": METHOD, "level": LEVEL, "warning": warning(few)},
         "scores": {k: {"value": value[k], **interval[k]._asdict()} for k in value},
@@ -64,11 +64,11 @@ def assess(
 
 
 def assess_run(table: pd.DataFrame, *, protocol: str) -> dict[str, Any]:
-    """Returns what `assess` says of a run's test split, with what its validation split fixes.
+    """Returns `assess` of a run's test split, with the point that its validation split fixes.
 
     Args:
         table: columns as in assess, p_pneumonia, and split (val, test).
-        protocol: its name, for what is said where there is no validation split.
+        protocol: its name, for the reason if there is no validation split.
     """
     val, test = (table[table["split"] == split] for split in ("val", "test"))
     fixed: OperatingPoint | str = f"the run has no validation split (protocol={protocol})"
@@ -86,18 +86,18 @@ def _point(
     fixed: OperatingPoint | str,
     prevalences: Sequence[float],
 ) -> dict[str, Any]:
-    """The operating point; at 0.5, and said so, where validation fixes none."""
+    """Returns the operating point; at 0.5, with the reason, if validation fixes none."""
     if isinstance(fixed, str):
-        known: dict[str, Any] = {"fixed_on": None, "why_not": fixed, "threshold": 0.5}
+        origin: dict[str, Any] = {"fixed_on": None, "why_not": fixed, "threshold": 0.5}
     else:
-        known = {"fixed_on": "val", "val_images": fixed.images, "threshold": fixed.threshold}
-        known["val_sensitivity_at_least"] = fixed.sensitivity
-    point = at_threshold(label, probability, threshold=known["threshold"])
+        origin = {"fixed_on": "val", "val_images": fixed.images, "threshold": fixed.threshold}
+        origin["val_sensitivity_at_least"] = fixed.sensitivity
+    point = at_threshold(label, probability, threshold=origin["threshold"])
     interval = score_intervals(
         label,
         probability,
         patient=table["group"],
-        threshold=known["threshold"],
+        threshold=origin["threshold"],
         names=tuple(CLINICAL.values()),
     )
     values = {k: {"value": point[k], **interval[v]._asdict()} for k, v in CLINICAL.items()}
@@ -110,7 +110,7 @@ def _point(
         {"prevalence": p, "ppv": float(a), "npv": float(b)}
         for p, a, b in zip(prevalences, ppv, npv, strict=True)
     ]
-    return {**known, **values, "own_prevalence": float(label.mean()), "at_prevalence": stated}
+    return {**origin, **values, "own_prevalence": float(label.mean()), "at_prevalence": stated}
 
 
 def _calibration(label: Array, probability: Array, fixed: OperatingPoint | str) -> dict[str, Any]:
@@ -133,9 +133,9 @@ def _calibration(label: Array, probability: Array, fixed: OperatingPoint | str) 
 def _subgroups(
     table: pd.DataFrame, label: Array, probability: Array, threshold: float
 ) -> list[dict[str, Any]]:
-    """Bacterial and viral ones each against all NORMAL; sources and sizes with both labels.
+    """Returns bacteria and virus each against all NORMAL; sources and sizes with both labels.
 
-    Intervals are over each one's own patients: those without its images say nothing of it.
+    Intervals are over the patients of the subgroup.
     """
     normal = (table["label"] == NORMAL).to_numpy()
     masks: dict[tuple[str, str], Any] = {}
@@ -153,7 +153,7 @@ def _subgroups(
 
 
 def _sizes(table: pd.DataFrame) -> dict[tuple[str, str], Any]:
-    """Masks of small, middle and large files; none where sizes are unknown or all the same."""
+    """Returns masks of small, middle and large files; none if sizes are unknown or equal."""
     if "pixels" not in table:
         return {}
     pixels = table["pixels"].to_numpy(np.float64)
@@ -194,10 +194,10 @@ def _subgroup(
 def _net_benefit(
     label: Array, probability: Array, fixed: OperatingPoint | str, prevalences: Sequence[float]
 ) -> dict[str, Any]:
-    """Net benefit per image beside that of treating everyone; treating no one is 0.
+    """Returns net benefit per image beside that of treating everyone; treating no one is 0.
 
-    At the images' own share of PNEUMONIA, and at the prevalences stated: there the same images
-    count by Bayes' rule, and so does the probability, which is of the share it was fitted to.
+    At the images' own share of PNEUMONIA, and at the stated prevalences: there images are weighted
+    by Bayes' rule, and the probability is corrected from the share it was fitted at.
     """
     if isinstance(fixed, str):
         name, used, share = "raw", probability, float(label.mean())
@@ -225,11 +225,11 @@ def _net_benefit(
 def _benefit_rows(
     label: Array, probability: Array, prevalence: float | None
 ) -> list[dict[str, float]]:
-    own, everyone = (
+    treated, everyone = (
         net_benefit(label, p, threshold=NET_BENEFIT_AT, prevalence=prevalence)
         for p in (probability, np.ones(label.size))
     )
     return [
         {"threshold": t, "network": float(a), "treat_all": float(b)}
-        for t, a, b in zip(NET_BENEFIT_AT, own, everyone, strict=True)
+        for t, a, b in zip(NET_BENEFIT_AT, treated, everyone, strict=True)
     ]

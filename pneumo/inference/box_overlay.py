@@ -9,7 +9,7 @@ from matplotlib.patches import Rectangle
 from matplotlib.patheffects import withStroke
 from numpy.typing import ArrayLike
 
-TRUE_COLOUR, PREDICTED_COLOUR = "#56b4e9", "#e69f00"  # told apart without colour too: dashed
+TRUE_COLOUR, PREDICTED_COLOUR = "#56b4e9", "#e69f00"  # predicted boxes are dashed, too
 LEGEND = "Blue, whole line: a true box. Orange, dashed: a predicted box, with its score."
 DPI = 100
 
@@ -25,8 +25,8 @@ def draw(
     """Returns a PNG of the radiograph, (H, W) uint8, with boxes as `LEGEND` says.
 
     Args:
-        radiograph: in the pixels that the boxes are of.
-        truth: (M, 4) x_min, y_min, x_max, y_max; those without any are drawn without.
+        radiograph: the boxes are in its pixels.
+        truth: (M, 4) x_min, y_min, x_max, y_max.
         predicted: (K, 4).
         scores: (K,) in [0, 1].
         width: of the picture in pixels; its height keeps the proportions.
@@ -62,7 +62,7 @@ def draw(
 
 
 def _rectangle(box: np.ndarray, **style: object) -> Rectangle:
-    x_min, y_min, x_max, y_max = box - 0.5  # a pixel's centre is a whole number to imshow
+    x_min, y_min, x_max, y_max = box - 0.5  # in imshow, a pixel's centre is a whole number
     return Rectangle(
         (x_min, y_min),
         x_max - x_min,

@@ -1,13 +1,12 @@
-"""Sets of labels that hold the right one as often as stated: conformal prediction by class.
+"""Sets of labels that hold the true one as often as stated: conformal prediction by class.
 
 Split conformal prediction, Mondrian by label: V. Vovk, "Conditional validity of inductive conformal
-predictors", Machine Learning 92 (2013) 349. It is one quantile for each label; a package for it
-(crepes) would load scikit-learn, seconds for a command that takes seven.
+predictors", Machine Learning 92 (2013) 349: one quantile for each label.
 
-Images of one patient are alike, so one image of each patient counts, see `one_per_patient`; what is
-stated holds for any image of a new patient who is exchangeable with these: of the same hospital,
+Images of one patient are alike, so one image of each patient counts, see `one_per_patient`; the
+coverage holds for any image of a new patient who is exchangeable with these: of the same hospital,
 the same machine, the same share of bacterial ones. It does not hold for images that were taken
-differently, and `coverage` measures that. The simulation is in docs/intervals.md.
+differently; `coverage` measures that. The simulation is in docs/intervals.md.
 """
 
 from dataclasses import dataclass
@@ -23,7 +22,7 @@ from pneumo.evaluation.intervals import share_interval
 from pneumo.evaluation.metrics import ROUNDING, Array, checked, ratio
 from pneumo.labels import CLASS_NAMES
 
-ALPHA = 0.025  # chance below which coverage is said not to hold
+ALPHA = 0.025  # chance below which coverage does not hold
 NAMES = {  # of a set, by whether it holds NORMAL and whether it holds PNEUMONIA
     (True, False): CLASS_NAMES[0],
     (False, True): CLASS_NAMES[1],
@@ -34,7 +33,7 @@ NAMES = {  # of a set, by whether it holds NORMAL and whether it holds PNEUMONIA
 
 @dataclass(frozen=True)
 class PredictionSets:
-    """From which probability on each label is in the set."""
+    """The probability from which each label is in the set."""
 
     coverage: float  # stated: of each label's patients, the share whose image's set holds it
     least: tuple[float, float]  # probability of NORMAL, of PNEUMONIA
@@ -83,22 +82,22 @@ def fit(label: ArrayLike, probability: ArrayLike, *, coverage: float, of: str) -
     label, probability = checked(label, probability)
     least, patients = [], []
     for number, name in enumerate(CLASS_NAMES):
-        own = np.sort(_by_label(probability)[label == number, number])[::-1]
-        place = _place(own.size, coverage)
-        if place > own.size:
-            most = own.size / (own.size + 1)
+        probabilities = np.sort(_by_label(probability)[label == number, number])[::-1]
+        place = _place(probabilities.size, coverage)
+        if place > probabilities.size:
+            most = probabilities.size / (probabilities.size + 1)
             raise ValueError(
                 f"--coverage {coverage:g} needs {ceil(1 / (1 - coverage) - 1e-9) - 1:,} patients "
-                f"of each label to calibrate on, of whom one image counts; {of} has {own.size:,} "
-                f"of {name}, enough for {most:.2g}"
+                f"of each label to calibrate on, of whom one image counts; {of} has "
+                f"{probabilities.size:,} of {name}, enough for {most:.2g}"
             )
-        least.append(max(float(own[place - 1]) - ROUNDING, 0.0))
-        patients.append(int(own.size))
+        least.append(max(float(probabilities[place - 1]) - ROUNDING, 0.0))
+        patients.append(int(probabilities.size))
     return PredictionSets(coverage, (least[0], least[1]), (patients[0], patients[1]))
 
 
 def coverage(table: pd.DataFrame, sets: PredictionSets) -> list[dict[str, Any]]:
-    """How often the sets hold the label: a row a label, and a subtype and source of each label.
+    """Returns how often the sets hold the label, of each label, and each subtype and source of it.
 
     Args:
         table: path, label, subtype, source, group (who), p_pneumonia.
@@ -109,33 +108,33 @@ def coverage(table: pd.DataFrame, sets: PredictionSets) -> list[dict[str, Any]]:
         (95 %, over patients), by_chance (see `_by_chance`), and the shares of sets that hold both
         labels and neither.
     """
-    found = []
+    shares = []
     for number, name in enumerate(CLASS_NAMES):
         rows = table[table["label"] == name]
-        found.append(_row(rows, sets, number, by="", group=""))
+        shares.append(_row(rows, sets, number, by="", group=""))
         for by in ("subtype", "source"):
             values = sorted(set(rows[by]) - {""})
             if len(values) > 1:
                 groups = ((value, rows[rows[by] == value]) for value in values)
-                found += [_row(own, sets, number, by=by, group=value) for value, own in groups]
-    return [row for row in found if row["patients"] >= MIN_PATIENTS]
+                shares += [_row(part, sets, number, by=by, group=name) for name, part in groups]
+    return [row for row in shares if row["patients"] >= MIN_PATIENTS]
 
 
 def sentence(rows: list[dict[str, Any]], sets: PredictionSets) -> str:
-    """What `coverage` found of the two labels, and whether it is less than what was stated."""
-    own = [row for row in rows if not row["by"]]
-    if not own:
+    """Returns `coverage` of the two labels in words, with a warning if it is too low."""
+    both = [row for row in rows if not row["by"]]
+    if not both:
         return f"fewer than {MIN_PATIENTS} patients of each label do not show what they hold"
-    told = " and ".join(
+    text = " and ".join(
         f"{row['value']:.3f} ({row['low']:.3f} to {row['high']:.3f}) of {row['label']}"
-        for row in own
+        for row in both
     )
-    short = [str(row["label"]) for row in own if row["by_chance"] < ALPHA]
+    short = [str(row["label"]) for row in both if row["by_chance"] < ALPHA]
     warning = (
         f"; so {sets.coverage:g} DOES NOT HOLD for {' and '.join(short)}: these images are unlike "
         "those it was calibrated on, and yours may be, too"
     )
-    return f"they hold the label of {told} images{warning if short else ''}"
+    return f"they hold the label of {text} images{warning if short else ''}"
 
 
 def _row(
@@ -160,13 +159,12 @@ def _row(
 
 
 def _by_chance(held: Array, sets: PredictionSets, number: int) -> float:
-    """The chance that so few or fewer of (P,) patients are held, if all are exchangeable.
+    """Returns the chance of so few or fewer of (P,) patients, if all are exchangeable.
 
     It is exact: of P new patients, one image each, a beta-binomial number is held, with k and
     n + 1 - k of the n patients that the sets were calibrated on (where probabilities tie, more).
     """
-    # late: a second that predict without --coverage need not wait
-    from scipy.stats import betabinom
+    from scipy.stats import betabinom  # late: a second
 
     patients = sets.patients[number]
     place = _place(patients, sets.coverage)

@@ -1,43 +1,42 @@
-"""What turns a probability into a decision: threshold, temperature and prediction sets."""
+"""A probability becomes a decision: threshold, temperature and prediction sets."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from pneumo.evaluation.operating_point import OperatingPoint
 from pneumo.inference import conformal, ensemble
 from pneumo.inference.conformal import PredictionSets
-from pneumo.inference.ensemble import Member
 from pneumo.inference.local_calibration import LocalCalibration
-from pneumo.runs import pretrained
+from pneumo.runs.run import Run
 
 NOT_BEST = "predictions.csv, with the validation split, is of the best checkpoint"
 
 
 @dataclass(frozen=True)
 class Decision:
-    """How a probability becomes a decision, and what is known of its calibration."""
+    """How a probability becomes a decision and a calibrated probability."""
 
     threshold: float
     threshold_from: str  # given, calibration, validation or default
     temperature: float | None
     sets: PredictionSets | None = None
-    notes: tuple[str, ...] = ()  # to be said once
+    notes: tuple[str, ...] = ()  # for the user
 
 
 def decide(
-    runs: Sequence[Member],
+    runs: Sequence[Run],
     *,
     checkpoint: str = "best",
     threshold: float | None = None,
     calibration: LocalCalibration | None = None,
     coverage: float | None = None,
 ) -> Decision:
-    """Returns what decides for the mean of some runs.
+    """Returns the decision for the mean of some runs.
 
     Args:
         runs: one or several.
         checkpoint: best or last.
-        threshold: given by the user; it counts before all else.
+        threshold: from the user; it takes precedence.
         calibration: of local images, in place of the validation split.
         coverage: of prediction sets, in (0, 1); None for none.
 
@@ -45,32 +44,29 @@ def decide(
         ValueError: there is nothing to calibrate prediction sets on, or too little.
     """
     if calibration is not None:
-        note = _of_calibration(calibration)
-        point = Decision(
-            calibration.threshold, "calibration", calibration.temperature, notes=(note,)
-        )
+        decision = _of_calibration(calibration)
     else:
-        point = _of_validation(runs, checkpoint, given=threshold)
-    notes, sets = (*_populations(runs), *point.notes), None
+        decision = _of_validation(runs, checkpoint, threshold=threshold)
+    notes, sets = (*_populations(runs), *decision.notes), None
     if coverage is not None:
-        sets, told = _sets(runs, checkpoint, calibration, coverage)
-        notes = (*notes, told)
+        sets, note = _sets(runs, checkpoint, calibration, coverage)
+        notes = (*notes, note)
+    decision = replace(decision, sets=sets, notes=notes)
     if threshold is not None:
-        return Decision(threshold, "given", point.temperature, sets, notes)
-    return Decision(point.threshold, point.threshold_from, point.temperature, sets, notes)
+        return replace(decision, threshold=threshold, threshold_from="given")
+    return decision
 
 
-def _populations(runs: Sequence[Member]) -> tuple[str, ...]:
-    """Says of networks of the package on whom they were trained."""
+def _populations(runs: Sequence[Run]) -> tuple[str, ...]:
+    """Returns the population that each network of the package was trained on."""
     return tuple(
-        f"{run.name} was trained on {run.metrics['data']['population']}"
+        f"{run.name} was trained on {population}"
         for run in runs
-        if pretrained.is_shipped(run.run_dir) and run.metrics["data"].get("population")
+        if run.is_shipped and (population := run.metrics["data"].get("population"))
     )
 
 
-def _of_calibration(calibration: LocalCalibration) -> str:
-    """Where threshold and temperature are from, with what the file itself warns of."""
+def _of_calibration(calibration: LocalCalibration) -> Decision:
     note = f"threshold and temperature are of the calibration {calibration.name}"
     if calibration.shared_with_train:
         note += (
@@ -79,24 +75,25 @@ def _of_calibration(calibration: LocalCalibration) -> str:
         )
     if calibration.warning:
         note += f". It warns of its intervals: {calibration.warning}"
-    return note
+    temperature = calibration.temperature
+    return Decision(calibration.threshold, "calibration", temperature, notes=(note,))
 
 
-def _of_validation(runs: Sequence[Member], checkpoint: str, *, given: float | None) -> Decision:
+def _of_validation(runs: Sequence[Run], checkpoint: str, *, threshold: float | None) -> Decision:
     fixed: OperatingPoint | str = NOT_BEST
     if checkpoint == "best":
         fixed = ensemble.mean_operating_point(runs)
     if not isinstance(fixed, str):
         return Decision(fixed.threshold, "validation", fixed.temperature)
-    used = "the default threshold of 0.5" if given is None else "the threshold given"
+    used = "the default threshold of 0.5" if threshold is None else "the threshold given"
     note = f"no calibration and no operating point: {fixed}. Decisions are at {used}"
     return Decision(0.5, "default", None, notes=(note,))
 
 
 def _sets(
-    runs: Sequence[Member], checkpoint: str, calibration: LocalCalibration | None, coverage: float
+    runs: Sequence[Run], checkpoint: str, calibration: LocalCalibration | None, coverage: float
 ) -> tuple[PredictionSets, str]:
-    """Returns the prediction sets, and what is known of how often they hold the label."""
+    """Returns the prediction sets, and a sentence on how often they hold the label."""
     if calibration is not None:
         label, probability = calibration.label, calibration.probability
         sets = conformal.fit(label, probability, coverage=coverage, of=calibration.name)
@@ -108,21 +105,21 @@ def _sets(
             "protocol=holdout or official, or give --calibration (python -m pneumo.calibrate)"
         )
     images = runs[0].of_split("val").assign(p_pneumonia=val[1].mean(0))
-    for run in runs:  # who is one patient may differ between them
-        who = run.of_split("val").set_index("path")["group"]
-        images = conformal.one_per_patient(images.assign(group=images["path"].map(who)))
+    for run in runs:  # each may define a patient differently
+        groups = run.of_split("val").set_index("path")["group"]
+        images = conformal.one_per_patient(images.assign(group=images["path"].map(groups)))
     label, probability = ensemble.labels(images), images["p_pneumonia"].to_numpy()
     sets = conformal.fit(label, probability, coverage=coverage, of="the validation split")
-    told = _calibrated_on(sets, "validation patients")
+    note = _calibrated_on(sets, "validation patients")
     if len(runs) > 1:
-        return sets, told
+        return sets, note
     rows = conformal.coverage(runs[0].of_split("test"), sets)
-    return sets, f"{told}. On the test split of {runs[0].name} {conformal.sentence(rows, sets)}"
+    return sets, f"{note}. On the test split of {runs[0].name} {conformal.sentence(rows, sets)}"
 
 
-def _calibrated_on(sets: PredictionSets, what: str) -> str:
+def _calibrated_on(sets: PredictionSets, images: str) -> str:
     normal, pneumonia = sets.patients
     return (
         f"prediction sets of coverage {sets.coverage:g} are calibrated on an image each of "
-        f"{normal:,} NORMAL and {pneumonia:,} PNEUMONIA {what}"
+        f"{normal:,} NORMAL and {pneumonia:,} PNEUMONIA {images}"
     )

@@ -1,7 +1,6 @@
-"""Finished detectors scored on their own test split, alone and fused; what evaluate prints."""
+"""The scores of finished detectors on their own test split, alone and fused, and their text."""
 
 from collections.abc import Sequence
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -9,22 +8,22 @@ import numpy as np
 from pneumo import cli
 from pneumo.evaluation.detection_assessment import MAP_SENTENCE, SCORES, assess
 from pneumo.inference import fusion
-from pneumo.runs import detection_run, run_folder
-from pneumo.runs.detection_run import ImageBoxes
+from pneumo.runs import run_folder
+from pneumo.runs.run import Run
+from pneumo.runs.tables import ImageBoxes
 
 TABLES = (("challenge", "f1", "auroc"), ("precision", "recall", "map_50"))
 WIDTH = 20  # columns of a number and its interval
 
 
-def evaluate(run_dirs: Sequence[Path]) -> dict[str, Any]:
-    """Returns what ``--out`` writes: each detector, and of several their fusions, scored alike.
+def evaluate(runs: Sequence[Run]) -> dict[str, Any]:
+    """Returns the scores of each detector, and of the fusions of several.
 
     Raises:
         FileNotFoundError, ValueError: a run is broken, or has no test images; the runs have none in
             common.
     """
-    run_folder.check_named_once(run_dirs)
-    runs = [detection_run.read(run_dir, name=str(run_dir)) for run_dir in run_dirs]
+    run_folder.check_named_once([run.run_dir for run in runs])
     if len(runs) == 1:
         tests, what, left_out = [runs[0].boxes.of_split("test")], "the test split", 0
     else:
@@ -36,7 +35,7 @@ def evaluate(run_dirs: Sequence[Path]) -> dict[str, Any]:
             f"a run must have test images to be scored on; {runs[0].name} has none. Name a run "
             "whose split.csv has a test split"
         )
-    notes = [str(n) for n in dict.fromkeys(r.metrics["data"].get("note") for r in runs) if n]
+    notes = [str(n) for n in dict.fromkeys(run.metrics["data"].get("note") for run in runs) if n]
     if left_out:
         notes.append(
             f"{left_out:,} test images of {runs[0].name} are left out: another run was trained on "
@@ -71,7 +70,7 @@ def _assess(boxes: ImageBoxes, confidence: float) -> dict[str, Any]:
     )
 
 
-def _fused(runs: Sequence[detection_run.DetectionRun], method: str) -> dict[str, Any]:
+def _fused(runs: Sequence[Run], method: str) -> dict[str, Any]:
     try:
         boxes, about = fusion.fused(runs, method=method)
     except ValueError as error:  # no validation images in common, or no ensemble-boxes
@@ -79,39 +78,43 @@ def _fused(runs: Sequence[detection_run.DetectionRun], method: str) -> dict[str,
     return {"method": method, **about, **_assess(boxes, about["confidence"])}
 
 
-def text(found: dict[str, Any]) -> list[str]:
-    """The lines for a terminal; all of it is in the JSON."""
-    on, iou = found["scored_on"], found["members"][0]["iou"]
-    entries = {one["run"]: one for one in found["members"]}
-    entries |= {fusion.TITLES[one["method"]]: one for one in found["fused"] if "scores" in one}
+def text(scores: dict[str, Any]) -> list[str]:
+    """Returns the lines for a terminal; the JSON holds all of it."""
+    on, iou = scores["scored_on"], scores["members"][0]["iou"]
+    entries = {entry["run"]: entry for entry in scores["members"]}
+    entries |= {
+        fusion.TITLES[entry["method"]]: entry for entry in scores["fused"] if "scores" in entry
+    }
     lines = [
         f"Scored on {on['what']}: {on['images']:,} images of {on['patients']:,} patients, "
         f"{on['with_boxes']:,} with boxes",
-        *(f"! {note}" for note in found["notes"]),
+        *(f"! {note}" for note in scores["notes"]),
     ]
-    short = cli.short_names([one["run"] for one in found["members"]], width=WIDTH - 1)
+    short = cli.short_names([entry["run"] for entry in scores["members"]], width=WIDTH - 1)
     for names in TABLES:
         heads = (f"{SCORES[name].removesuffix(f' at IoU {iou}'):{WIDTH}}" for name in names)
         lines += ["", (" " * WIDTH + "".join(heads)).rstrip()]
-        for run, one in entries.items():
-            shown = (f"{_number(one['scores'][name]):{WIDTH}}" for name in names)
+        for run, entry in entries.items():
+            shown = (f"{_number(entry['scores'][name]):{WIDTH}}" for name in names)
             lines.append(f"{short.get(run, run):{WIDTH}}" + "".join(shown).rstrip())
     lines += ["", f"F1, precision and recall of boxes at IoU {iou} and at the confidence fixed on"]
     lines.append("validation images:")
-    lines += [f"  {one['confidence']:.4f}  {short.get(run, run)}" for run, one in entries.items()]
-    for one in found["fused"]:
-        if "why_not" in one:
-            lines.append(f"no {fusion.TITLES[one['method']]}: {one['why_not']}")
-    if weights := next((one["weights"] for one in found["fused"] if "weights" in one), None):
+    lines += [
+        f"  {entry['confidence']:.4f}  {short.get(run, run)}" for run, entry in entries.items()
+    ]
+    for entry in scores["fused"]:
+        if "why_not" in entry:
+            lines.append(f"no {fusion.TITLES[entry['method']]}: {entry['why_not']}")
+    if weights := next((entry["weights"] for entry in scores["fused"] if "weights" in entry), None):
         lines.append(
             "weights of the fusions, from validation: " + " ".join(f"{w:.3f}" for w in weights)
         )
-    why_no_map = found["members"][0]["why_no_map"]
+    why_no_map = scores["members"][0]["why_no_map"]
     return [*lines, f"no mAP: {why_no_map}" if why_no_map else MAP_SENTENCE]
 
 
-def _number(found: dict[str, float]) -> str:
-    value, low, high = (found[key] for key in ("value", "low", "high"))
+def _number(scores: dict[str, float]) -> str:
+    value, low, high = (scores[key] for key in ("value", "low", "high"))
     if np.isnan(value):
         return "?"
     return f"{value:.3f}" + ("" if np.isnan(low) else f" {low:.3f}-{high:.3f}")

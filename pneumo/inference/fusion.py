@@ -12,10 +12,10 @@ from numpy.typing import ArrayLike
 
 from pneumo.evaluation.detection import INSTALL, challenge_score, fit_confidence, kept
 from pneumo.evaluation.metrics import Array
-from pneumo.inference import ensemble
-from pneumo.runs.detection_run import DetectionRun, ImageBoxes, same_truth
+from pneumo.runs.run import Run
+from pneumo.runs.tables import ImageBoxes, same_truth
 
-WBF_IOU = 0.55  # of boxes taken for one; the default of its authors
+WBF_IOU = 0.55  # from which boxes are fused; the default of its authors
 NMS_IOU = 0.5
 
 Fuse = Callable[..., tuple[Array, Array]]
@@ -28,17 +28,17 @@ def weighted_box_fusion(
     weights: ArrayLike,
     iou: float = WBF_IOU,
 ) -> tuple[Array, Array]:
-    """Fused boxes (K, 4) and scores (K,) of one image, the highest first.
+    """Returns fused boxes (K, 4) and scores (K,) of one image, the highest first.
 
-    Boxes that overlap become their mean, weighted by score and member; one that few found loses
-    score, and one of score 0 or without area is left out. Solovyev et al., Image and Vision
-    Computing 107 (2021) 104117, by their own package.
+    Boxes that overlap become their mean, weighted by score and member; a box that few members
+    predict loses score, one of score 0 or without area is left out. Solovyev et al., Image and
+    Vision Computing 107 (2021) 104117, by their own package.
 
     Args:
         boxes: (K_m, 4) of each of M members, in pixels.
         scores: (K_m,) of each member, in [0, 1].
         weights: (M,) above 0; their scale does not matter.
-        iou: boxes with more are taken for one.
+        iou: boxes with more overlap are fused.
 
     Raises:
         ValueError: ensemble-boxes is not installed.
@@ -51,7 +51,7 @@ def weighted_box_fusion(
     every = np.concatenate(boxes)
     if not len(every):
         return np.zeros((0, 4)), np.zeros(0)
-    # it wants coordinates in [0, 1]; neither IoU nor mean depends on where 0 and 1 are
+    # it requires coordinates in [0, 1]; neither IoU nor mean depends on the origin or scale
     low = np.tile(every.reshape(-1, 2).min(0), 2)
     size = np.tile(every.reshape(-1, 2).max(0), 2) - low
     inside = [(b - low) / size for b in boxes]
@@ -72,10 +72,10 @@ def non_maximum_suppression(
     weights: ArrayLike,
     iou: float = NMS_IOU,
 ) -> tuple[Array, Array]:
-    """All members' boxes of one image but those that overlap a box of higher score.
+    """Returns the boxes of one image that overlap no box of higher score, of all members.
 
-    Arguments and result as of `weighted_box_fusion`; a member's scores count by its weight, the
-    greatest being 1. It is torchvision's: the one of ensemble-boxes waits for numba's compiler.
+    Arguments and result: see `weighted_box_fusion`; a member's scores count by its weight, the
+    greatest being 1. By torchvision: ensemble-boxes would first compile its own with numba.
     """
     import torch
     from torchvision.ops import nms
@@ -100,22 +100,22 @@ class Common:
     left_out: int  # images of the first member's split that another lacks, or was trained on
 
 
-def common(runs: Sequence[DetectionRun], split: str) -> Common:
+def common(runs: Sequence[Run], split: str) -> Common:
     """Returns the images of a split that all runs have, and on whose patients none was trained.
 
     Raises:
         ValueError: they have different true boxes, or none is left.
-        FileNotFoundError: see ensemble.read.
+        FileNotFoundError: see Run.split.
     """
-    own = [run.boxes.of_split(split) for run in runs]
-    splits = [ensemble.read(run.run_dir).split for run in runs]
+    of_split = [run.boxes.of_split(split) for run in runs]
+    splits = [run.split for run in runs]
     trained = set[str]().union(*(each.loc[each["split"] == "train", "group"] for each in splits))
-    shared = set.intersection(*(set(part.images["path"]) for part in own))
+    shared = set.intersection(*(set(part.images["path"]) for part in of_split))
     parts = [
         part.only(
             (part.images["path"].isin(shared) & ~part.images["patient"].isin(trained)).to_numpy()
         )
-        for part in own
+        for part in of_split
     ]
     if not len(parts[0].images):
         raise ValueError(
@@ -124,13 +124,13 @@ def common(runs: Sequence[DetectionRun], split: str) -> Common:
         )
     if not same_truth(parts):
         raise ValueError("the runs must have the same true boxes; take runs of the same data")
-    return Common(parts, len(own[0].images) - len(parts[0].images))
+    return Common(parts, len(of_split[0].images) - len(parts[0].images))
 
 
 def fit_weights(val: Common) -> Array:
-    """(M,) weights of sum 1: each member's challenge score on validation images, as shares.
+    """Returns (M,) weights of sum 1, proportional to the challenge scores on validation images.
 
-    Equal where no member scores above 0.
+    Equal weights if no member scores above 0.
     """
     scores = [_best_score(part) for part in val.parts]
     total = sum(scores)
@@ -138,7 +138,7 @@ def fit_weights(val: Common) -> Array:
 
 
 def fuse(parts: Sequence[ImageBoxes], *, weights: ArrayLike, method: str) -> ImageBoxes:
-    """The members' boxes of the same images, fused by a method of `METHODS`.
+    """Returns the members' boxes of the same images, fused by a method of `METHODS`.
 
     Members of weight 0 are left out.
     """
@@ -157,10 +157,8 @@ def fuse(parts: Sequence[ImageBoxes], *, weights: ArrayLike, method: str) -> Ima
     return ImageBoxes(first.images, first.truth, boxes, scores)
 
 
-def fused(runs: Sequence[DetectionRun], *, method: str) -> tuple[ImageBoxes, dict[str, Any]]:
-    """Returns fused boxes of the common test images, and what validation fixed for them.
-
-    That is ``weights``, ``confidence``, and how many ``val_images`` fixed them.
+def fused(runs: Sequence[Run], *, method: str) -> tuple[ImageBoxes, dict[str, Any]]:
+    """Returns fused boxes of the common test images, and how they are fused, see `fit`.
 
     Raises:
         ValueError, FileNotFoundError: see `common`; or ensemble-boxes is not installed.
@@ -169,8 +167,12 @@ def fused(runs: Sequence[DetectionRun], *, method: str) -> tuple[ImageBoxes, dic
     return fuse(test.parts, weights=about["weights"], method=method), about
 
 
-def fit(runs: Sequence[DetectionRun], *, method: str) -> dict[str, Any]:
-    """Returns what validation fixes for the fusion of runs: see `fused`, and errors, too."""
+def fit(runs: Sequence[Run], *, method: str) -> dict[str, Any]:
+    """Returns weights and confidence fitted on validation images, and their number val_images.
+
+    Raises:
+        ValueError, FileNotFoundError: see `fused`.
+    """
     val = common(runs, "val")
     weights = fit_weights(val)
     on_val = fuse(val.parts, weights=weights, method=method)
@@ -190,9 +192,9 @@ def _best_score(part: ImageBoxes) -> float:
 def _usable(
     boxes: Sequence[ArrayLike], scores: Sequence[ArrayLike]
 ) -> tuple[list[Array], list[Array]]:
-    """Each member's boxes (K, 4) with area and a score above 0, and their scores (K,).
+    """Returns each member's boxes (K, 4) with area and a score above 0, and their scores (K,).
 
-    Others have no mean and no overlap: both would be NaN.
+    Mean and overlap of others would be NaN.
     """
     used_boxes, used_scores = [], []
     for box, score in zip(boxes, scores, strict=True):

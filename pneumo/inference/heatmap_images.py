@@ -1,10 +1,8 @@
-"""Where a network looked in one radiograph, drawn over it, and the folder of such pictures."""
+"""Heat maps drawn over radiographs, and the folder of such pictures."""
 
-import hashlib
 import io
-import os
-from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Mapping, Sequence
+from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -14,15 +12,18 @@ import numpy as np
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 
-from pneumo import atomic, untrusted
 from pneumo.choices import METHODS
 from pneumo.data import image
-from pneumo.data.reader import STANDARD_INPUT
+from pneumo.data.reader import Radiograph
+from pneumo.inference import album
+from pneumo.inference.album import Album
+from pneumo.inference.prediction import Row
 from pneumo.labels import CLASS_NAMES, NORMAL, PNEUMONIA
 from pneumo.runs import output, run_folder
-from pneumo.runs.checkpoint import Trained, check_finite
+from pneumo.runs.network import check_finite
+from pneumo.runs.run import Run
 
-if TYPE_CHECKING:  # the extra is asked for when it is needed
+if TYPE_CHECKING:  # an extra
     from pneumo.inference.saliency import Faithfulness, LogOdds
 
 TITLES = {
@@ -32,20 +33,19 @@ TITLES = {
     "integrated": "Integrated gradients",
 }
 LIST = "heatmaps.json"
-WRITER = "pneumo.heatmap"  # what makes a folder one of ours
+WRITER = "pneumo.heatmap"  # marks a folder of an earlier call
 MAX_SIDE = 1024  # pixels of the radiograph as it is drawn; larger ones are shrunk
-MOST_LETTERS = 110  # of a file's name in a picture
-MAX_NAME = 200  # bytes of a picture's name; file systems take 255
+MAX_LETTERS = 110  # of a file's name in a picture
 COLOURS = "inferno"  # perceptually uniform, and clear of a radiograph's grey
 OPACITY = 0.6  # of the strongest colour; the radiograph must be seen beneath
 
 
 @dataclass(frozen=True)
 class HeatmapRequest:
-    """What a heat map shows: network, class and method."""
+    """The settings of a heat map: network, class and method."""
 
-    one: Trained  # on the CPU
-    model: "LogOdds"
+    run: Run
+    model: "LogOdds"  # on the CPU
     name: str  # of the class
     method: str
     checkpoint: str
@@ -55,63 +55,59 @@ class HeatmapRequest:
 
 @dataclass(frozen=True)
 class Heatmap:
-    """Where a network looked in one radiograph, and what it says of it."""
+    """Where a network looked in one radiograph, and its probability."""
 
     prepared: np.ndarray  # (S, S) float32 grey values 0-255
     heat: np.ndarray  # (S, S) float32 in [0, 1]
-    probability: float  # of the class asked for
+    probability: float  # of the requested class
     png: bytes
     scores: "Faithfulness | None" = None  # of this map
 
     @property
-    def flat(self) -> bool:
-        """Whether the method finds no evidence for the class."""
-        return not self.heat.any()
+    def entry(self) -> dict[str, Any]:
+        """Its entry in a list of pictures; flat: the method finds no evidence for the class."""
+        scores = {} if self.scores is None else self.scores._asdict()
+        return {"probability": self.probability, "flat": not self.heat.any(), **scores}
 
 
 def make_request(
-    one: Trained,
+    run: Run,
     *,
     checkpoint: str,
+    trust: Sequence[str] = (),
     class_name: str = PNEUMONIA,
     method: str | None = None,
     threshold: float | None = None,
 ) -> HeatmapRequest:
     """Returns the request; of three classes, bacteria and virus together are PNEUMONIA.
 
-    Without a method it is the network's own, see Network.heatmap_method. Without a threshold the
-    decision is at that which the run fixed on its validation split, or at 0.5 where it fixed none.
+    The default method is the network's own, see Network.heatmap_method. The default threshold is
+    the run's operating point, or 0.5 without one.
 
     Raises:
-        ValueError: there is no such class or method, or captum is not installed.
+        ValueError: there is no such class or method.
     """
+    from pneumo.inference.saliency import LogOdds
+
     if class_name not in CLASS_NAMES:
         raise ValueError(f"--class must be one of {', '.join(CLASS_NAMES)}; got {class_name!r}")
-    method = method or one.network.heatmap_method
+    network = run.network(checkpoint, trust=trust)
+    method = method or network.heatmap_method
     if method not in METHODS:
         raise ValueError(f"--method must be one of {', '.join(METHODS)}; got {method!r}")
-    try:
-        from pneumo.inference.saliency import LogOdds
-    except ImportError as error:
-        if not str(error.name).startswith("captum"):
-            raise
-        raise ValueError(
-            "heat maps need captum, which is not installed. Install it with "
-            "python -m pip install 'pneumo[heatmap]'"
-        ) from None
-    chosen = [0] if class_name == NORMAL else list(range(1, len(one.classes)))
-    model = LogOdds(one.network, chosen, views=one.views).eval()
-    at = _fixed(one, checkpoint) if threshold is None else threshold
-    rows = run_folder.read_maps(one.run_dir, checkpoint=checkpoint)
+    chosen = [0] if class_name == NORMAL else list(range(1, network.num_classes))
+    model = LogOdds(network, chosen, views=run.views).eval()
+    rows = run_folder.read_maps(run.run_dir, checkpoint=checkpoint)
     scores = [row["mean"] for row in rows if (row["method"], row["class"]) == (method, class_name)]
+    at = _operating_point(run, checkpoint) if threshold is None else threshold
     return HeatmapRequest(
-        one, model, class_name, method, checkpoint, at, scores[-1] if scores else None
+        run, model, class_name, method, checkpoint, at, scores[-1] if scores else None
     )
 
 
-def _fixed(one: Trained, checkpoint: str) -> float:
-    """The threshold that the run's validation split fixed for its best checkpoint, or 0.5."""
-    point = (one.metrics.get("assessment") or {}).get("operating_point") or {}
+def _operating_point(run: Run, checkpoint: str) -> float:
+    """Returns the threshold fixed on validation for the best checkpoint, or 0.5."""
+    point = (run.metrics.get("assessment") or {}).get("operating_point") or {}
     return float(point["threshold"]) if checkpoint == "best" and point.get("fixed_on") else 0.5
 
 
@@ -120,7 +116,7 @@ def explain(
 ) -> Heatmap:
     """Returns the heat map of one radiograph, (H, W) uint8 as pneumo.data.reader.decode gives it.
 
-    Its picture has the file's ``name``, the probability, the decision, the threshold, and the
+    The picture shows the file's ``name``, the probability, the decision, the threshold, and the
     deletion gap: with ``score`` of this map, else of the run's own images.
 
     Raises:
@@ -128,15 +124,15 @@ def explain(
     """
     from pneumo.inference import saliency
 
-    one, model, method = request.one, request.model, request.method
-    prepared = image.resize(radiograph, size=one.image_size, aspect=one.aspect).astype(np.float32)
+    run, model, method = request.run, request.model, request.method
+    prepared = image.resize(radiograph, size=run.image_size, aspect=run.aspect).astype(np.float32)
     heat = saliency.explain(model, prepared, method=method)
     probability = float(saliency.probabilities(model, prepared[None])[0])
-    check_finite(np.append(heat, probability), one.run_dir)
+    check_finite(np.append(heat, probability), name=run.name)
     scores = saliency.faithfulness(model, prepared, heat) if score else None
     legend = _legend(request, probability, name=name, flat=not heat.any(), scores=scores)
     shown = _shrunk(radiograph)
-    png = _draw(shown, unprepared(heat, shown.shape, aspect=one.aspect), legend)
+    png = _draw(shown, unprepared(heat, shown.shape, aspect=run.aspect), legend)
     return Heatmap(prepared, heat, probability, png, scores)
 
 
@@ -170,7 +166,7 @@ def _legend(
 
 
 def verdict(scores: Mapping[str, Any] | None) -> str:
-    """Returns what the maps of a method are worth on a run's own images, for a reader.
+    """Returns a sentence on the faithfulness of a method's maps on a run's own images.
 
     Args:
         scores: the mean in heatmap.json; None: not scored.
@@ -185,55 +181,38 @@ def verdict(scores: Mapping[str, Any] | None) -> str:
 
 
 def _against_chance(gap: float, low: float) -> str:
-    """A deletion gap in words; ``low`` is the lower end of its interval."""
+    """Returns a deletion gap in words; ``low`` is the lower end of its interval."""
     return f"deletion gap {gap:+.3f}, {'' if low > 0 else 'no '}better than random order"
 
 
-class Album:
-    """A folder of pictures with their list, heatmaps.json.
-
-    Args:
-        folder: a new one.
-        request: what the pictures show.
-        names: of the radiographs, as they were given.
-    """
-
-    def __init__(self, folder: Path, request: HeatmapRequest, names: Sequence[str]) -> None:
-        self.folder, self.about, self.scores = folder, about(request), request.scores
-        self.targets = targets(names, suffix=f".{request.method}-{request.name}.png")
-        self.radiographs: list[dict[str, Any]] = []
-
-    def add(self, name: str, heatmap: Heatmap, **more: Any) -> str:
-        """Writes the picture of a radiograph and returns its file's name."""
-        path = self.folder / self.targets[name]
-        path.write_bytes(heatmap.png)
-        row = {"probability": heatmap.probability, "flat": heatmap.flat, **more}
-        self.radiographs.append(
-            {"file": output.printable(Path(name).name), "picture": path.name, **row}
-        )
-        return path.name
+def check_album(out: Path, option: str) -> None:
+    """Raises ValueError if a folder holds anything but the heat maps of an earlier call."""
+    album.check(out, option, list_name=LIST, writer=WRITER)
 
 
-@contextmanager
-def album(out: Path, request: HeatmapRequest, names: Sequence[str]) -> Iterator[Album]:
-    """Yields an album that takes the place of ``out`` at the end, whole or not at all.
+def opened(
+    out: Path, request: HeatmapRequest, names: Sequence[str]
+) -> AbstractContextManager[Album]:
+    """Returns the album of ``names`` in ``out``, checked by `check_album`."""
 
-    Other pictures that ``out`` holds stay; ``out`` was checked by `check_album`.
-    """
-    with atomic.replacing_folder(out, keep=True) as folder:
-        made = Album(folder, request, names)
-        yield made
-        more = {"scores": made.scores, "images": made.radiographs}
-        run_folder.write_json(folder / LIST, made.about | more)
+    def draw(radiograph: Radiograph, _row: Row) -> tuple[bytes, dict[str, Any]]:
+        heatmap = explain(request, album.original(radiograph), name=radiograph.name)
+        return heatmap.png, heatmap.entry
+
+    suffix = f".{request.method}-{request.name}.png"
+    files = {"list_name": LIST, "column": "heatmap", "suffix": suffix}
+    return album.opened(
+        out, names, draw, about=about(request) | {"scores": request.scores}, **files
+    )
 
 
 def about(request: HeatmapRequest) -> dict[str, Any]:
-    """Returns what a list of pictures says of the network, the method and the class."""
-    metrics = request.one.metrics
+    """Returns the network, method and class in a list of pictures."""
+    metrics = request.run.metrics
     return {
         "written_by": WRITER,
         "model": metrics["model"],
-        "seed": metrics["seed"],
+        "seed": metrics.get("seed"),
         "data_kind": metrics["data"]["kind"],
         "checkpoint": request.checkpoint,
         "method": request.method,
@@ -242,7 +221,7 @@ def about(request: HeatmapRequest) -> dict[str, Any]:
 
 
 def unprepared(heat: np.ndarray, shape: tuple[int, ...], *, aspect: str) -> np.ndarray:
-    """(S, S) in the prepared image's pixels to (H, W) in those of the original, by ``aspect``."""
+    """Returns (H, W) in the pixels of the original, from (S, S) in those of the prepared image."""
     side, (height, width) = heat.shape[0], shape[:2]
     if aspect == "pad":
         longest = max(height, width)
@@ -254,7 +233,7 @@ def unprepared(heat: np.ndarray, shape: tuple[int, ...], *, aspect: str) -> np.n
 
 
 def _draw(radiograph: np.ndarray, heat: np.ndarray, legend: str) -> bytes:
-    """A PNG: the radiograph, the radiograph under the map, a scale and the legend."""
+    """Returns a PNG: the radiograph, the radiograph under the map, a scale and the legend."""
     height, width = radiograph.shape
     band = 0.1 + 0.2 * len(legend.splitlines())  # inches above the pictures, for the legend
     figure = Figure(figsize=(10.6, min(16, max(2.4, 4.7 * height / width)) + band), dpi=100)
@@ -271,7 +250,7 @@ def _draw(radiograph: np.ndarray, heat: np.ndarray, legend: str) -> bytes:
     scale = figure.add_axes((0.92, box.y0, 0.015, box.height))
     bar = figure.colorbar(colours, cax=scale, ticks=[0, 1])
     if bar.solids is not None:
-        bar.solids.set_alpha(1)  # of the map it is the map's own
+        bar.solids.set_alpha(1)  # the map's own in the map
     bar.ax.set_yticklabels(["none", "most"])
     figure.text(0.01, 0.99, legend, va="top", ha="left", fontsize=11, parse_math=False)
     buffer = io.BytesIO()
@@ -280,8 +259,8 @@ def _draw(radiograph: np.ndarray, heat: np.ndarray, legend: str) -> bytes:
 
 
 def _clipped(name: str) -> str:
-    """The end of a name that is too long for a line: what tells files apart is mostly there."""
-    return name if len(name) <= MOST_LETTERS else f"…{name[1 - MOST_LETTERS :]}"
+    """Returns the end of a name that is too long for a line: there most files differ."""
+    return name if len(name) <= MAX_LETTERS else f"…{name[1 - MAX_LETTERS :]}"
 
 
 def _shrunk(radiograph: np.ndarray) -> np.ndarray:
@@ -292,43 +271,3 @@ def _shrunk(radiograph: np.ndarray) -> np.ndarray:
     size = (max(1, round(width * factor)), max(1, round(height * factor)))
     small: np.ndarray = cv2.resize(radiograph, size, interpolation=cv2.INTER_AREA)
     return small
-
-
-def check_album(out: Path, flag: str, *, list_name: str = LIST, writer: str = WRITER) -> None:
-    """Raises ValueError where a folder of pictures holds anything but an earlier call's files.
-
-    ``list_name`` is that of its list, in which ``writer`` is "written_by".
-    """
-    output.check_folder(
-        out,
-        name=flag,
-        earlier="an earlier call's pictures",
-        foreign=lambda names: [] if _is_own(out / list_name, writer) else names,
-    )
-
-
-def _is_own(path: Path, writer: str) -> bool:
-    try:
-        return untrusted.read_json(path).get("written_by") == writer
-    except (OSError, ValueError):
-        return False
-
-
-def targets(names: Sequence[str], *, suffix: str) -> dict[str, str]:
-    """Returns the picture's name for each radiograph: what tells it from the others of the call."""
-    places = {name: Path("stdin" if name == STANDARD_INPUT else name).absolute() for name in names}
-    top = Path(os.path.commonpath([place.parent for place in places.values()]))
-    return {
-        name: _fitting("__".join(place.relative_to(top).parts), suffix)
-        for name, place in places.items()
-    }
-
-
-def _fitting(name: str, suffix: str) -> str:
-    """The name as it is, or its end behind a digest of all of it where a file's may not be so."""
-    name = output.printable(name)
-    data = name.encode()
-    if len(data) <= MAX_NAME and "\0" not in name:
-        return name + suffix
-    digest = hashlib.sha256(data).hexdigest()[:12]
-    return f"{digest}-{name.replace(chr(0), '')[-20:]}{suffix}"

@@ -1,4 +1,4 @@
-"""A labelled folder becomes a table to score, once it is known to be new to the runs."""
+"""A labelled folder becomes a table to score; its overlap with a run's train split is found."""
 
 import hashlib
 import logging
@@ -12,8 +12,8 @@ from pneumo.data.folder import folder_table
 from pneumo.data.kermany import set_folder
 from pneumo.data.labelled import shown, with_groups
 from pneumo.data.listing import SOURCES
-from pneumo.inference.ensemble import Member, own_images
 from pneumo.labels import CLASS_NAMES
+from pneumo.runs.run import Run
 
 log = logging.getLogger(__name__)
 
@@ -45,38 +45,38 @@ def labelled(
     try:
         table, left_out = folder_table(base, patient_key=patient_key)
         table = with_groups(table, digests([base / path for path in table["path"]]))
-    except (FileNotFoundError, ValueError) as error:  # this command's name of the same thing
+    except (FileNotFoundError, ValueError) as error:  # this command's option
         raise type(error)(str(error).replace("data.root", "--data")) from None
     if left_out:
         log.warning("Left out %d that are not used: %s", len(left_out), shown(left_out))
     return base, table
 
 
-def shared_with_train(member: Member, root: Path, table: pd.DataFrame) -> tuple[str, str]:
-    """Returns what a folder shares with the run's train split ("" for nothing), and what was asked.
+def shared_with_train(run: Run, root: Path, table: pd.DataFrame) -> tuple[str, str]:
+    """Returns the overlap of a folder with a run's train split ("" for none), and the comparison.
 
-    Patients are compared by the names that the files' names give; where a folder does not say
-    whether it is the set's train or test split, a number in either counts. Files are compared by
-    their bytes, if the run's own images are still where it found them.
+    Patients are compared by the names in file names; if the folder is not known to be the set's
+    train or test split, a number in either counts. Files are compared by their bytes, if the run's
+    own images are still there.
     """
-    train = member.split[member.split["split"] == "train"]
-    known = bool((table["source"] != "").all())
-    ours, theirs = (_patients(one, exact=known) for one in (train, table))
+    train = run.split[run.split["split"] == "train"]
+    exact = bool((table["source"] != "").all())
+    ours, theirs = (_patients(rows, exact=exact) for rows in (train, table))
     shared = sorted(ours & theirs)
     compared = f"{len(theirs):,} patients by name with {len(ours):,} of the train split"
-    own = own_images(member)
-    if own is None:
-        compared += "; no bytes, since the run's images are not where it found them"
+    folder = run.images()
+    if folder is None:
+        compared += "; no bytes, since the run's images moved"
         same: list[str] = []
     else:
-        same = _identical([own / p for p in train["path"]], [root / p for p in table["path"]])
+        same = _identical([folder / p for p in train["path"]], [root / p for p in table["path"]])
         compared += f"; the bytes of {len(table):,} files with {len(train):,}"
-    found = [
+    overlap = [
         f"{len(names):,} {what} ({', '.join(names[:NUM_SHOWN])}{', …' * (len(names) > NUM_SHOWN)})"
         for what, names in (("patients", shared), ("identical images", same))
         if names
     ]
-    return " and ".join(found), compared
+    return " and ".join(overlap), compared
 
 
 def _patients(table: pd.DataFrame, *, exact: bool) -> set[str]:
@@ -85,7 +85,7 @@ def _patients(table: pd.DataFrame, *, exact: bool) -> set[str]:
 
 
 def _identical(train: Sequence[Path], others: Sequence[Path]) -> list[str]:
-    """Names of ``others`` with the bytes of one of ``train``; only files of one size are read."""
+    """Returns the ``others`` that are copies of a file in ``train``; reads files of one size."""
     by_size: defaultdict[int, list[Path]] = defaultdict(list)
     for path in train:
         by_size[path.stat().st_size].append(path)
@@ -95,14 +95,14 @@ def _identical(train: Sequence[Path], others: Sequence[Path]) -> list[str]:
         size = path.stat().st_size
         if size in by_size:
             if size not in digests:
-                digests[size] = {_digest(one) for one in by_size[size]}
+                digests[size] = {_digest(path) for path in by_size[size]}
             if _digest(path) in digests[size]:
                 same.append(path.name)
     return same
 
 
 def digests(paths: Sequence[Path]) -> list[str]:
-    """A digest of each file's bytes; of a size that no other has, the size alone."""
+    """Returns a digest of each file's bytes; for a size that no other has, the size alone."""
     sizes = [path.stat().st_size for path in paths]
     times = Counter(sizes)
     return [

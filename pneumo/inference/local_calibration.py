@@ -1,10 +1,11 @@
-"""What a few labelled images of one's own fix for a run: threshold, temperature, and how surely.
+"""Threshold and temperature of a run for a new site, from a few labelled images of it.
 
-It is a file beside the run, `RUN/calibrations/NAME.json`, that `predict --calibration` reads.
+A file beside the run, `RUN/calibrations/NAME.json`, that `predict --calibration` reads.
 """
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
@@ -12,26 +13,33 @@ import numpy as np
 import pandas as pd
 
 from pneumo import untrusted
+from pneumo.choices import SENSITIVITY
 from pneumo.data.labelled import join_duplicates
 from pneumo.evaluation.intervals import few_patients, percentile_interval, score_intervals, warning
 from pneumo.evaluation.metrics import Array, sensitivity_threshold, youden_threshold
 from pneumo.evaluation.operating_point import fitted_temperature
 from pneumo.evaluation.scores import CLINICAL, operating_point
 from pneumo.inference.conformal import one_per_patient
-from pneumo.labels import CLASS_NAMES, NORMAL, PNEUMONIA
+from pneumo.inference.ensemble import mean_operating_point
+from pneumo.inference.leakage import labelled, shared_with_train
+from pneumo.inference.networks import Networks
+from pneumo.labels import CLASS_NAMES, PNEUMONIA
+from pneumo.runs import run_folder
+from pneumo.runs.run import Run
+from pneumo.runs.weights import weights_digest
 
-FOLDER = "calibrations"  # in a run folder
 SCHEMA = 2
-SIZES = (10, 25, 50, 100, 200, 400, 800, 1600)  # images, of the curve of what they buy
+SIZES = (10, 25, 50, 100, 200, 400, 800, 1600)  # images, of the curve of their value
 DRAWS = 200  # of patients, for each size
-MIN_PATIENTS = 5  # of a label; with fewer, a threshold is that of one or two patients
-WARNINGS = ("shared_with_train", "warning")  # of a file, in words; absent, empty or null: none
+MIN_PATIENTS = 5  # of a label; with fewer, one or two patients fix a threshold
+WARNINGS = ("shared_with_train", "warning")  # sentences; missing, empty or null: none
+FOREIGN = "names, PatientID and identical images"  # if not every name holds the patient
 SHOWN = ("threshold", "sensitivity", "specificity", "temperature")
 
 
 @dataclass(frozen=True)
 class LocalCalibration:
-    """What `predict --calibration` uses of such a file."""
+    """The content of such a file that `predict --calibration` uses."""
 
     name: str
     threshold: float  # on the raw probability of PNEUMONIA
@@ -44,7 +52,7 @@ class LocalCalibration:
 
 
 def fit_point(label: Array, probability: Array, *, sensitivity: float | None) -> dict[str, float]:
-    """Threshold and temperature of (N,) labels and raw probabilities of PNEUMONIA.
+    """Returns threshold and temperature of (N,) labels and raw probabilities of PNEUMONIA.
 
     ``sensitivity``: at least this on these images; None: the greatest Youden index.
     """
@@ -57,7 +65,7 @@ def fit_point(label: Array, probability: Array, *, sensitivity: float | None) ->
 
 
 def check_patients(table: pd.DataFrame) -> None:
-    """Raises ValueError where a label has fewer than 5 patients, by the column group."""
+    """Raises ValueError if a label has fewer than 5 patients, by the column group."""
     for name in CLASS_NAMES:
         number = table.loc[table["label"] == name, "group"].nunique()
         if number < MIN_PATIENTS:
@@ -72,7 +80,7 @@ def without_copies(table: pd.DataFrame, content: Sequence[str]) -> pd.DataFrame:
 
     Args:
         table: path, label and patient of each image.
-        content: equal for images that are copies of one another, see `files.score_files`.
+        content: equal for images that are copies of one another, see Networks.score_files.
 
     Raises:
         ValueError: copies of one image have both labels.
@@ -89,7 +97,7 @@ def without_copies(table: pd.DataFrame, content: Sequence[str]) -> pd.DataFrame:
 
 
 def describe(table: pd.DataFrame, *, sensitivity: float | None) -> dict[str, Any]:
-    """Returns what the file holds of the images, by name; `curve` says what so many of them buy.
+    """Returns the part of the file that describes the images.
 
     Args:
         table: path, label, group (who) and p_pneumonia of each local image, see `without_copies`.
@@ -102,10 +110,9 @@ def describe(table: pd.DataFrame, *, sensitivity: float | None) -> dict[str, Any
     label = (table["label"] == PNEUMONIA).to_numpy(np.int64)
     probability = table["p_pneumonia"].to_numpy(np.float64)
     few = ["these images"] if few_patients(label, patient=table["group"]) else []
-    asked = "the greatest Youden index" if sensitivity is None else f"sensitivity {sensitivity:g}"
     return {
         "schema": SCHEMA,
-        "rule": asked,
+        "rule": f"sensitivity {sensitivity:g}" if sensitivity else "the greatest Youden index",
         **fit_point(label, probability, sensitivity=sensitivity),
         "images": len(table),
         "patients": int(table["group"].nunique()),
@@ -127,7 +134,7 @@ def curve(
     sensitivity: float | None,
     sizes: Sequence[int] = SIZES,
 ) -> list[dict[str, Any]]:
-    """What n images buy: median, low, high of SHOWN, a row for each of ``sizes`` and for all.
+    """Returns median, low, high of SHOWN by number of images: each of ``sizes``, and all.
 
     Patients are drawn with replacement until they have n images; threshold and temperature are
     fitted on these and scored on the patients not drawn, DRAWS times. A draw counts only where both
@@ -141,14 +148,14 @@ def curve(
     for size in [n for n in sizes if n < label.size] + [int(label.size)]:
         rng = np.random.default_rng(0)
         draws = [drawn(of_patient, size=size, rng=rng) for _ in range(DRAWS)]
-        made = [
+        scores = [
             _fitted_and_scored(label, probability, used, left, sensitivity=sensitivity)
             for used, left in draws
             if len(set(label[used])) == len(set(label[left])) == len(CLASS_NAMES)
         ]
-        row: dict[str, Any] = {"images": size, "draws": len(made)}
-        for name in SHOWN if made else ():
-            values = np.array([draw[name] for draw in made])
+        row: dict[str, Any] = {"images": size, "draws": len(scores)}
+        for name in SHOWN if scores else ():
+            values = np.array([draw[name] for draw in scores])
             ends = percentile_interval(values)._asdict()
             row[name] = {"median": float(np.median(values)), **ends}
         rows.append(row)
@@ -158,15 +165,15 @@ def curve(
 def drawn(
     of_patient: Sequence[Array], *, size: int, rng: np.random.Generator
 ) -> tuple[Array, Array]:
-    """Images of patients drawn with replacement until they are ``size`` or more, and all others."""
+    """Returns the images of patients drawn until they are ``size`` or more, and all others."""
     picked: list[int] = []
     images = 0
     while images < size:
         picked.append(int(rng.integers(len(of_patient))))
         images += of_patient[picked[-1]].size
     left = sorted(set(range(len(of_patient))) - set(picked))
-    used = np.concatenate([of_patient[one] for one in picked])
-    return used, np.concatenate([used[:0], *(of_patient[one] for one in left)])
+    used = np.concatenate([of_patient[who] for who in picked])
+    return used, np.concatenate([used[:0], *(of_patient[who] for who in left)])
 
 
 def _fitted_and_scored(
@@ -177,94 +184,134 @@ def _fitted_and_scored(
 
 
 def at_threshold(table: pd.DataFrame, threshold: float) -> dict[str, dict[str, float]]:
-    """Sensitivity and specificity of the local images, with intervals over patients."""
+    """Returns sensitivity and specificity of the local images, with intervals over patients."""
     label = (table["label"] == PNEUMONIA).to_numpy(np.int64)
     probability = table["p_pneumonia"].to_numpy(np.float64)
     value = operating_point(label, probability, threshold=threshold)
     names = {name: CLINICAL[name] for name in ("sensitivity", "specificity")}
-    found = score_intervals(
-        label,
-        probability,
-        patient=table["group"],
-        threshold=threshold,
-        names=tuple(names.values()),
+    interval = score_intervals(
+        label, probability, patient=table["group"], threshold=threshold, names=tuple(names.values())
     )
-    return {name: {"value": value[name], **found[key]._asdict()} for name, key in names.items()}
+    return {name: {"value": value[name], **interval[key]._asdict()} for name, key in names.items()}
 
 
-def path_of(run_dir: Path, name: str) -> Path:
-    """Where the calibration lies that ``predict --calibration NAME|FILE`` names."""
-    is_file = name.endswith(".json") or len(Path(name).parts) > 1
-    return Path(name) if is_file else run_dir / FOLDER / f"{name}.json"
+def calibrate(
+    run: Run,
+    data: Path,
+    *,
+    sensitivity: float | None = SENSITIVITY,
+    allow_overlap: bool = False,
+    trust: Sequence[str] = (),
+) -> dict[str, Any]:
+    """Returns the content of the file: threshold, temperature, and the value of so many images.
+
+    Args:
+        run: a finished run.
+        data: a folder with NORMAL and PNEUMONIA in it, or one like the set.
+        sensitivity: of the threshold, at least, on these images; None: the greatest Youden index.
+        allow_overlap: with the run's train split; the file records it.
+        trust: packages whose networks the run may name.
+
+    Raises:
+        FileNotFoundError, ValueError: the run is broken or has no network; the folder has too few
+            images of a label, or shares some with the run's train split.
+        UnreadableError: an image cannot be read.
+    """
+    key = str(run.metrics["data"].get("patient_key"))
+    root, table = labelled(data, patient_key=key, or_unlabelled=False)
+    table = table.assign(group=table["patient"])
+    check_patients(table)  # before any image is scored
+    shared, compared = shared_with_train(run, root, table)
+    if shared and not allow_overlap:
+        raise ValueError(
+            f"--data must be new to the run; it shares {shared} with the train split of "
+            f"{run.name}, on which a threshold would be optimistic. Leave them out, or, if "
+            "these names are of other patients, give --allow-overlap"
+        )
+    networks = Networks([run], checkpoint="best", trust=trust)
+    files = networks.score_files(root, table["path"].tolist())
+    table = table.assign(p_pneumonia=files.probability[0])
+    scored = without_copies(table, files.content)
+    content = describe(scored, sensitivity=sensitivity)
+    fixed = mean_operating_point([run])
+    threshold = None if isinstance(fixed, str) else fixed.threshold
+    return {
+        **content,
+        "here": at_threshold(scored, content["threshold"]),
+        "own_threshold": threshold,
+        "own_here": None if threshold is None else at_threshold(scored, threshold),
+        "data": data.resolve().name,
+        "copies": len(table) - len(scored),
+        "patients_by": FOREIGN if (table["known_by"] != "name").any() else "names",
+        "shared_with_train": shared,
+        "compared": compared,
+        "run": run.name,
+        "weights_sha256": weights_digest(networks.networks[0]),
+        "pneumo": version("pneumo"),
+    }
 
 
-def read(run_dir: Path, name: str, *, weights_sha256: str) -> LocalCalibration:
-    """Returns a calibration of a run, NAME in its folder or a FILE.
+def read_calibration(run_dir: Path, name: str, *, weights_sha256: str) -> LocalCalibration:
+    """Returns a calibration of a run: NAME in its folder, or a FILE.
 
     Raises:
         FileNotFoundError: there is none of that name.
         ValueError: it is broken, or of other weights.
     """
-    path = path_of(run_dir, name)
+    is_file = name.endswith(".json") or len(Path(name).parts) > 1
+    path = Path(name) if is_file else run_dir / run_folder.CALIBRATIONS / f"{name}.json"
     try:
-        found = untrusted.read_json(path)
+        content = untrusted.read_json(path)
     except FileNotFoundError:
-        there = sorted(one.stem for one in (run_dir / FOLDER).glob("*.json"))
+        names = sorted(path.stem for path in (run_dir / run_folder.CALIBRATIONS).glob("*.json"))
         raise FileNotFoundError(
-            f"--calibration must name a file, or one of the run's ({', '.join(there) or 'none'}); "
+            f"--calibration must name a file, or one of the run's ({', '.join(names) or 'none'}); "
             f"there is no {path}. python -m pneumo.calibrate makes one"
         ) from None
-    if reason := _wrong(found):
+    if reason := _mismatch(content):
         raise ValueError(f"{path} must be a file of python -m pneumo.calibrate; it has {reason}")
-    if found["weights_sha256"] != weights_sha256:
+    if content["weights_sha256"] != weights_sha256:
         raise ValueError(
-            f"--calibration must be of the weights that answer; {path} is of those of "
-            f"{found.get('run')}. Make one: python -m pneumo.calibrate"
+            f"--calibration must be of the weights that predict; {path} is of those of "
+            f"{content.get('run')}. Make one: python -m pneumo.calibrate"
         )
-    both = [np.array(found["probabilities"][label], dtype=np.float64) for label in CLASS_NAMES]
+    both = [np.array(content["probabilities"][label], dtype=np.float64) for label in CLASS_NAMES]
     return LocalCalibration(
         path.stem,
-        float(found["threshold"]),
-        float(found["temperature"]),
-        str(found["rule"]),
-        np.repeat([0, 1], [one.size for one in both]),
+        float(content["threshold"]),
+        float(content["temperature"]),
+        str(content["rule"]),
+        np.repeat([0, 1], [values.size for values in both]),
         np.concatenate(both),
-        *(_printable(found.get(key) or "") for key in WARNINGS),
+        *(_printable(content.get(key) or "") for key in WARNINGS),
     )
 
 
-def _wrong(found: Mapping[str, Any]) -> str | None:
-    """What is wrong with such a file, or None."""
-    if found.get("schema") != SCHEMA:
-        return f"schema {found.get('schema')!r}, not {SCHEMA}"
-    ranges: dict[str, Callable[[float], bool]] = {
-        "threshold": lambda value: 0 <= value <= 1,
-        "temperature": lambda value: 0.01 <= value <= 100,
-    }
-    for name, fits in ranges.items():
-        if not (_is_number(found.get(name)) and fits(found[name])):
-            return f"{found.get(name)!r} as {name}"
-    if not isinstance(found.get("weights_sha256"), str):
+def _mismatch(content: Mapping[str, Any]) -> str | None:
+    """Returns the first value of such a file that is missing or out of its range, or None."""
+    if content.get("schema") != SCHEMA:
+        return f"schema {content.get('schema')!r}, not {SCHEMA}"
+    for name, (low, high) in {"threshold": (0, 1), "temperature": (0.01, 100)}.items():
+        if not _is_number(content.get(name), low, high):
+            return f"{content.get(name)!r} as {name}"
+    if not isinstance(content.get("weights_sha256"), str):
         return "no weights_sha256"
     for key in WARNINGS:
-        if not isinstance(found.get(key), str | None):
-            return f"{found[key]!r} as {key}"
-    lists = found.get("probabilities")
-    for label in (NORMAL, PNEUMONIA):
+        if not isinstance(content.get(key), str | None):
+            return f"{content[key]!r} as {key}"
+    lists = content.get("probabilities")
+    for label in CLASS_NAMES:
         values = lists.get(label) if isinstance(lists, Mapping) else None
-        if not (isinstance(values, Sequence) and all(_is_share(value) for value in values)):
+        if not (isinstance(values, list) and all(_is_number(value, 0, 1) for value in values)):
             return f"no probabilities of {label}"
     return None
 
 
+def _is_number(value: Any, low: float, high: float) -> bool:
+    number = isinstance(value, int | float) and not isinstance(value, bool)
+    return number and low <= value <= high
+
+
 def _printable(text: str) -> str:
-    """Text of a file that a stranger may have made, for one line of a terminal."""
-    return "".join(one if one.isprintable() else "?" for one in text)
-
-
-def _is_number(value: Any) -> bool:
-    return isinstance(value, int | float) and not isinstance(value, bool)
-
-
-def _is_share(value: Any) -> bool:
-    return _is_number(value) and 0 <= value <= 1
+    """Returns text of a file of unknown origin for one line of a terminal."""
+    return "".join(letter if letter.isprintable() else "?" for letter in text)

@@ -60,8 +60,8 @@ prepare (uint8[N, 1, H, W] image) => (float[N, 1, {side}, {side}] prepared)
 PREPARE = dict(zip(ASPECTS, (STRETCH, PAD), strict=True))
 
 
-class Answers(nn.Module):
-    """A network whose outputs are its logits, means over its views, and their softmax."""
+class WithProbability(nn.Module):
+    """A network whose outputs are its logits, averaged over its views, and their softmax."""
 
     def __init__(self, network: Network, views: Views) -> None:
         super().__init__()
@@ -69,18 +69,13 @@ class Answers(nn.Module):
         self.network = deepcopy(network)
 
     def forward(self, prepared: Tensor) -> tuple[Tensor, Tensor]:
-        """(N, 1, S, S) grey values to (N, C) logits and (N, C) probabilities."""
+        """Returns (N, C) logits and (N, C) probabilities of (N, 1, S, S) grey values."""
         logits = self.views.logits(self.network, prepared)
         return logits, logits.softmax(1)
 
 
 def build(
-    network: Network,
-    *,
-    views: Views,
-    image_size: int,
-    aspect: str,
-    properties: Mapping[str, str],
+    network: Network, *, views: Views, image_size: int, aspect: str, properties: Mapping[str, str]
 ) -> ModelProto:
     """Returns the ONNX model of a network: preprocessing, views and softmax inside.
 
@@ -109,15 +104,15 @@ def open_session(model: ModelProto) -> onnxruntime.InferenceSession:
     )
 
 
-def answers(session: onnxruntime.InferenceSession, image: np.ndarray) -> np.ndarray:
-    """(2, C) float32, logits and probabilities by the ONNX model for one (H, W) uint8 image."""
+def onnx_outputs(session: onnxruntime.InferenceSession, image: np.ndarray) -> np.ndarray:
+    """Returns (2, C) float32, logits and probabilities by the file for one (H, W) uint8 image."""
     logits, probability = session.run(["logits", "probability"], {"image": image[None, None]})
     return np.concatenate([logits, probability])
 
 
 @torch.inference_mode()
-def network_answers(network: Network, views: Views, prepared: np.ndarray) -> np.ndarray:
-    """(2, C) float32, logits and probabilities by the network for one prepared (S, S) image."""
+def network_outputs(network: Network, views: Views, prepared: np.ndarray) -> np.ndarray:
+    """Returns (2, C) float32, logits and probabilities by the network for an (S, S) image."""
     logits = views.logits(network, torch.from_numpy(prepared.astype(np.float32))[None, None])
     return torch.cat([logits, logits.softmax(1)]).numpy()
 
@@ -130,9 +125,9 @@ def _prepare(image_size: int, aspect: str) -> ModelProto:
 def _classify(network: Network, views: Views, image_size: int) -> ModelProto:
     logging.getLogger("torch.onnx").setLevel(logging.ERROR)
     with warnings.catch_warnings():
-        warnings.simplefilter("ignore")  # the exporter's own, about versions to come
+        warnings.simplefilter("ignore")  # the exporter's deprecations
         program = torch.onnx.export(
-            Answers(network, views).eval(),
+            WithProbability(network, views).eval(),
             (torch.zeros(2, 1, image_size, image_size),),
             dynamo=True,
             verbose=False,
@@ -143,13 +138,13 @@ def _classify(network: Network, views: Views, image_size: int) -> ModelProto:
         )
     assert program is not None
     model = program.model_proto
-    _forget_places(model)
+    _remove_traces(model)
     model.ir_version = IR_VERSION
     return model
 
 
-def _forget_places(model: ModelProto) -> None:
-    """Removes what the exporter notes for its own debugging: stack traces with file names."""
+def _remove_traces(model: ModelProto) -> None:
+    """Removes the exporter's notes for debugging: stack traces with file names."""
     graph = model.graph
     for part in (model, graph, *graph.node, *graph.input, *graph.output, *graph.value_info):
         part.ClearField("metadata_props")

@@ -1,13 +1,12 @@
-"""Whether an image is out of the distribution of a run's own: by its file, layout and features.
+"""Flags images out of the distribution of a run's own: by file, layout and features.
 
-The file tells what is no radiograph at all, and a DICOM header what is no frontal chest radiograph
-or of a patient of another age. The rest shows in two Mahalanobis distances from the
-run's own images (its validation and test split, which the network was not fitted to), each with one
-shrunk covariance, as in Lee et al., "A simple unified framework for detecting out-of-distribution
-samples" (2018), without their class means, since a radiograph of either class is alike here:
+The file shows images that are not radiographs, and a DICOM header those that are not frontal chest
+radiographs or of another age. Two Mahalanobis distances from the run's own images (validation and
+test split) show the rest, each with one shrunk covariance, as in Lee et al., "A simple unified
+framework for detecting out-of-distribution samples" (2018), without their class means, since
+radiographs of both classes are alike here:
     layout: of a picture of 8 x 8 grey values, its contrast and its sharpness at four scales.
-    features: of the network's last dense layer, the mean over the views that the run scores by;
-        what the network itself finds strange.
+    features: of the input of the network's last dense layer, the mean over the run's views.
 It is a warning, not a safeguard. AUROC of the layout's distance, inverted, upside-down and turned
 images, noise, smooth clouds and discs against other images of the set (500 make the reference):
 1.00, 0.96, 1.00, 1.00, 1.00, 1.00, with 1.7 % of those images flagged. The features of a network of
@@ -23,7 +22,7 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from pneumo import atomic, untrusted
+from pneumo import untrusted
 from pneumo.data.reader import Radiograph
 
 SHRINKAGE = 0.5  # share of the covariance's diagonal; with fewer images than features it is needed
@@ -39,14 +38,14 @@ Array = NDArray[np.float64]
 
 @dataclass(frozen=True)
 class MahalanobisDetector:
-    """Where ordinary images lie in one space."""
+    """The distribution of ordinary images in one space."""
 
     mean: Array  # (c,)
     precision: Array  # (c, c), the inverse of the shrunk covariance
     limit: float  # a distance above this is flagged
 
     def distance(self, values: np.ndarray) -> Array:
-        """(N, c) to (N,) Mahalanobis distances, in units of the limit."""
+        """Returns (N,) Mahalanobis distances of (N, c) values, in units of the limit."""
         away = np.asarray(values, dtype=np.float64) - self.mean
         squared: Array = np.einsum("ni,ij,nj->n", away, self.precision, away)
         return np.sqrt(np.maximum(squared, 0)) / self.limit
@@ -54,14 +53,14 @@ class MahalanobisDetector:
 
 @dataclass(frozen=True)
 class Reference:
-    """Where a run's own images lie."""
+    """The distribution of a run's own images."""
 
     layout: MahalanobisDetector
     features: MahalanobisDetector
     weights_sha256: str  # of the network whose features they are
 
     def judge(self, layout: np.ndarray, features: np.ndarray) -> tuple[float, list[str]]:
-        """The larger distance of one image, (73,) and (c,), and what is beyond its limit."""
+        """Returns the larger distance of one image, (73,) and (c,), and why it is flagged."""
         far = {
             "layout unlike the run's images": float(self.layout.distance(layout[None])[0]),
             "far from the run's images in features": float(
@@ -72,7 +71,7 @@ class Reference:
 
 
 def file_reasons(radiograph: Radiograph, data: Iterable[Mapping[str, Any]]) -> list[str]:
-    """Returns why an image is unlike those of some runs by its pixels, its header and its age.
+    """Returns the differences of an image from those of some runs: pixels, header and age.
 
     Args:
         radiograph: the image, or a file that cannot be read.
@@ -88,13 +87,13 @@ def file_reasons(radiograph: Radiograph, data: Iterable[Mapping[str, Any]]) -> l
 
 
 def flag(reasons: Sequence[str], *, is_readable: bool) -> dict[str, Any]:
-    """Returns the cells ood and ood_reason of an image; None where nothing is known."""
-    known = is_readable or bool(reasons)
-    return {"ood": bool(reasons) if known else None, "ood_reason": "; ".join(reasons) or None}
+    """Returns the cells ood and ood_reason of an image; None if unknown."""
+    judged = is_readable or bool(reasons)
+    return {"ood": bool(reasons) if judged else None, "ood_reason": "; ".join(reasons) or None}
 
 
 def layout(pixels: np.ndarray) -> Array:
-    """(N, S, S) uint8 prepared images to (N, 73): thumbnail, contrast, sharpness at four scales."""
+    """Returns (N, 73) of (N, S, S) uint8 images: thumbnail, contrast, sharpness at four scales."""
     return np.stack([_layout(each.astype(np.float32)) for each in pixels])
 
 
@@ -108,10 +107,10 @@ def _layout(grey: NDArray[np.float32]) -> Array:
 
 
 def fit_detector(values: np.ndarray) -> MahalanobisDetector:
-    """Returns where (N, c) values of ordinary images lie.
+    """Returns the distribution of (N, c) values of ordinary images.
 
     The limit is the QUANTILE of the distances of each tenth of the images from the detector of the
-    others: in its own, an image lies too near.
+    others: in its own detector an image has too small a distance.
 
     Raises:
         ValueError: fewer than MIN_IMAGES images.
@@ -126,11 +125,11 @@ def fit_detector(values: np.ndarray) -> MahalanobisDetector:
 
 
 def ordinary_share(num_images: int) -> tuple[float, float]:
-    """Returns the share of ordinary images expected beyond a limit, and what 95 % of runs keep.
+    """Returns the share of ordinary images expected beyond a limit, and its 95 % quantile.
 
-    The limit lies between order statistics of n exchangeable distances, as numpy.quantile has it:
+    The limit lies between order statistics of n exchangeable distances, as in numpy.quantile:
     the share beyond has the distribution Beta(a, n + 1 - a), a = n - (n - 1) QUANTILE. Beyond
-    either of two limits lies the sum, taken as of two that know nothing of each other: Beta(2a,
+    either of two limits lies the sum, taken as if they were independent: Beta(2a,
     n + 1 - 2a). Of Kermany et al.'s train images, one a patient, 60 draws of n = 20, 40, 100, 200
     and 500 have means of 0.077, 0.048, 0.034, 0.029 and 0.024 for 0.113, 0.068, 0.039, 0.030 and
     0.024 here, and 95 % quantiles of 0.24, 0.11, 0.065, 0.047 and 0.038 for 0.24, 0.14, 0.075,
@@ -147,30 +146,29 @@ def ordinary_share(num_images: int) -> tuple[float, float]:
     return beyond / (num_images + 1), float(beta.ppf(0.95, beyond, within))
 
 
-def save(reference: Reference, path: Path) -> None:
-    """Writes ``reference`` to ``path``, whole or not at all; OSError where that cannot be."""
-    arrays = {
+def arrays(reference: Reference) -> dict[str, Any]:
+    """Returns the content of reference.npz, see `load`."""
+    values = {
         f"{space}_{name}": value
         for space in SPACES
         for name, value in vars(getattr(reference, space)).items()
     }
-    with atomic.replacing(path) as part, part.open("wb") as file:
-        np.savez(file, version=VERSION, weights_sha256=reference.weights_sha256, **arrays)
+    return {"version": VERSION, "weights_sha256": reference.weights_sha256, **values}
 
 
 def load(path: Path, *, weights_sha256: str) -> Reference | None:
-    """Returns the reference in ``path``; None where it is missing, broken or of other weights."""
+    """Returns the reference in ``path``; None if it is missing, broken or of other weights."""
     try:
         with untrusted.open_regular(path) as opened:
             untrusted.check_stored(opened)
             file = np.load(opened, allow_pickle=False)
-            version, found = int(file["version"]), str(file["weights_sha256"])
+            version, digest = int(file["version"]), str(file["weights_sha256"])
             layout_cloud, features_cloud = (_detector(file, space) for space in SPACES)
-    except Exception:  # whatever zipfile and NumPy say of a file that is none
+    except Exception:  # any error of zipfile and NumPy
         return None
-    if version != VERSION or found != weights_sha256:
+    if version != VERSION or digest != weights_sha256:
         return None
-    return Reference(layout_cloud, features_cloud, found)
+    return Reference(layout_cloud, features_cloud, digest)
 
 
 def _detector(file: Mapping[str, np.ndarray], space: str) -> MahalanobisDetector:
@@ -179,8 +177,8 @@ def _detector(file: Mapping[str, np.ndarray], space: str) -> MahalanobisDetector
     )
     if detector.mean.ndim != 1 or detector.precision.shape != detector.mean.shape * 2:
         raise ValueError("shapes do not fit")
-    known = np.isfinite(detector.precision).all() and np.isfinite(detector.mean).all()
-    if not (known and 0 < detector.limit < np.inf):
+    finite = np.isfinite(detector.precision).all() and np.isfinite(detector.mean).all()
+    if not (finite and 0 < detector.limit < np.inf):
         raise ValueError("numbers are not finite")
     return detector
 

@@ -1,8 +1,8 @@
-"""What a network says of a DICOM image as a DICOM structured report that refers to it.
+"""The predictions for a DICOM image as a DICOM structured report that refers to it.
 
 One Comprehensive SR by TID 1500 for each image (highdicom): probability, threshold, decision and
-what else a row of the table has, under codes of our own (99PNEUMO), since no standard code means
-"called by a network". It is preliminary, unverified, and says that it is for research.
+the other cells of its row, under private codes (99PNEUMO), since no standard code means "predicted
+by a network". It is preliminary, unverified, and marked for research.
 """
 
 import warnings
@@ -13,28 +13,22 @@ from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
-from pneumo import atomic
+from pneumo import atomic, cli
 from pneumo.data import dicom, reader
+from pneumo.data.reader import Radiograph
+from pneumo.inference.prediction import Row
 from pneumo.runs import output
 
-PACKAGE = "highdicom"
 SCHEME = "99PNEUMO"  # 99: private, PS3.16, section 8.2
 MARK = "RESEARCH USE ONLY. Not a medical device. No decision about a person may rest on it."
-SERIES = "RESEARCH USE ONLY: answer of a network"  # at most 64 characters
+SERIES = "RESEARCH USE ONLY: prediction of a network"  # at most 64 characters
 NEEDED = ("SOPClassUID", "SOPInstanceUID", "StudyInstanceUID", "SeriesInstanceUID")
-PATIENT = (  # type 2 of an SR: there, but empty unless the user asks for them
+PATIENT = (  # type 2 of an SR: present, but empty unless the user wants them
     *("PatientID", "PatientName", "PatientBirthDate", "PatientSex", "AccessionNumber", "StudyID"),
     *("StudyDate", "StudyTime", "ReferringPhysicianName"),
 )
-# What highdicom asks of them; an image may have any text
-RULES = {
-    "PatientBirthDate": "a date (YYYYMMDD)",
-    "PatientSex": "M, F, O or empty",
-    "StudyDate": "a date (YYYYMMDD)",
-    "StudyTime": "a time (HHMMSS)",
-}
 UTF8 = "ISO_IR 192"  # PS3.3, C.12.1.1.2
-MOST_LETTERS = 40  # of a broken value in a message
+MAX_LETTERS = 40  # of a broken value in a message
 # By column of the table: code (at most 16 characters) and meaning (64)
 MEASURED = {
     "p_pneumonia": ("p_pneumonia", "Probability of PNEUMONIA, raw"),
@@ -43,8 +37,8 @@ MEASURED = {
     "ood_score": ("ood_score", "Distance from the network's own images, in units of the limit"),
 }
 EVALUATED = {
-    "decision": ("decision", "Called by the network"),
-    "threshold_from": ("threshold_from", "What the threshold was fixed on"),
+    "decision": ("decision", "Predicted by the network"),
+    "threshold_from": ("threshold_from", "Origin of the threshold"),
     "prediction_set": ("prediction_set", "Labels in the prediction set"),
     "ood": ("ood", "Out of the distribution of the network's own images"),
 }
@@ -55,8 +49,17 @@ class Reports:
     """Writes a report for each image into a folder."""
 
     folder: Path
-    algorithm: str  # which network answers
+    algorithm: str  # which network predicts
     keep_patient: bool
+    column: str = "dicom_sr"
+
+    def add(self, radiograph: Radiograph, row: Row) -> str | None:
+        """Writes the report of one image; see write. None, with a note, if it is impossible."""
+        try:
+            return self.write(radiograph.name, row)
+        except ValueError as error:
+            cli.note(f"no report of {error}")
+            return None
 
     def write(self, name: str, row: Mapping[str, Any]) -> str:
         """Writes the report of one image; returns the name of its file.
@@ -66,8 +69,8 @@ class Reports:
             row: of the table of predictions, by column.
 
         Raises:
-            ValueError: the image lacks what a report refers to it by, a tag of it is broken, or the
-                image is gone.
+            ValueError: the image lacks a UID that a report needs, a tag of it is broken, or the
+                image is missing.
             OSError: the report cannot be written.
         """
         import pydicom
@@ -79,11 +82,9 @@ class Reports:
                 report = build(
                     source, row, algorithm=self.algorithm, keep_patient=self.keep_patient
                 )
-        except (TypeError, AttributeError) as error:
-            raise ValueError(f"{name}: a tag is broken ({error})") from None
-        except ValueError as error:
-            raise ValueError(f"{name}: {error}") from None
-        except OSError as error:  # it was there a moment ago
+        except (TypeError, AttributeError, ValueError) as error:  # a tag is missing or broken
+            raise ValueError(f"{name}: {' '.join(str(error).split())}") from None
+        except OSError as error:  # it could be read a moment ago
             raise ValueError(f"{name}: it can no longer be read ({output.reason(error)})") from None
         path = self.folder / f"{report.SOPInstanceUID}.dcm"
         report.save_as(path, enforce_file_format=True)
@@ -94,23 +95,15 @@ class Reports:
 def reports(
     out: Path, names: Sequence[str], *, algorithm: str, keep_patient: bool = False
 ) -> Iterator[Reports]:
-    """Yields what writes the reports of DICOM files; at the end their folder becomes ``out``.
+    """Yields a writer of reports of DICOM files; at the end their folder becomes ``out``.
 
     Raises:
-        ValueError: the extra is not installed, ``out`` is in use or cannot be written, or a file is
-            no DICOM file.
+        ValueError: ``out`` is in use or cannot be written, or a file is not a DICOM file.
     """
-    try:
-        __import__(PACKAGE)
-    except ImportError:
-        raise ValueError(
-            f"--dicom-sr needs {PACKAGE}, which is not installed. Install it with python -m pip "
-            "install 'pneumo[dicom-sr]'"
-        ) from None
     others = [name for name in names if not _is_dicom(name)]
     if others:
         raise ValueError(
-            f"--dicom-sr writes reports that refer to DICOM images; {others[0]} is none "
+            f"--dicom-sr writes reports that refer to DICOM images; {others[0]} is not one "
             f"({len(others):,} of {len(names):,} files). Leave it out, or leave --dicom-sr out"
         )
     output.check_folder(out, name="--dicom-sr")
@@ -121,12 +114,12 @@ def reports(
 def build(source: Any, row: Mapping[str, Any], *, algorithm: str, keep_patient: bool) -> Any:
     """Returns the report (highdicom.sr.ComprehensiveSR) of one image.
 
-    Study, series and image are named by their UIDs, without which a report refers to nothing.
+    It refers to study, series and image by their UIDs.
 
     Args:
         source: the image's dataset; pixels are not needed.
         row: of the table of predictions, by column.
-        algorithm: which network answers.
+        algorithm: which network predicts.
         keep_patient: whether name, dates and numbers of patient and study are copied.
     """
     import highdicom as hd
@@ -152,61 +145,34 @@ def build(source: Any, row: Mapping[str, Any], *, algorithm: str, keep_patient: 
 
 
 def _evidence(source: Any, *, keep_patient: bool) -> Any:
-    """The image as the report knows it: its UIDs, and what tells the patient where it is asked."""
+    """Returns the image as the report knows it: its UIDs, and the patient if the user wants it."""
     from pydicom import Dataset
 
     evidence = Dataset()
     for tag in NEEDED:
         setattr(evidence, tag, source[tag].value)
     for tag in PATIENT:
-        setattr(evidence, tag, _copied(source, tag) if keep_patient else "")
+        setattr(evidence, tag, source.get(tag, "") if keep_patient else "")
     if keep_patient:
+        text = "".join(str(evidence.get(tag)) for tag in PATIENT)
+        if not text.isascii() and (unknown := _unknown_character_sets(source)):
+            raise ValueError(
+                "--keep-patient needs a SpecificCharacterSet of DICOM to copy the patient's tags; "
+                f"got {unknown[0][:MAX_LETTERS]!r}. Leave --keep-patient out, or correct the tag"
+            )
         evidence.SpecificCharacterSet = UTF8  # pydicom decoded by the image's own
     return evidence
 
 
-def _copied(source: Any, tag: str) -> Any:
-    """The value of a tag of PATIENT; ValueError where a report cannot have it."""
-    value = None
-    try:
-        value = source.get(tag, "")
-        _check(tag, value)
-    except (TypeError, AttributeError, ValueError) as error:
-        got = str(error if value is None else value)[:MOST_LETTERS]
-        raise ValueError(
-            f"--keep-patient copies {tag}, which must be {RULES.get(tag, 'text')}; got {got!r}. "
-            "Leave --keep-patient out, or mend the tag"
-        ) from None
-    if not str(value).isascii() and (unknown := _unknown_character_sets(source)):
-        raise ValueError(
-            f"--keep-patient copies {tag}, whose SpecificCharacterSet must be one of DICOM's; got "
-            f"{unknown[0][:MOST_LETTERS]!r}. Leave --keep-patient out, or mend the tag"
-        )
-    return value
-
-
 def _unknown_character_sets(source: Any) -> list[str]:
-    """Those of an image that pydicom does not know, or none, and decodes as Latin-1."""
+    """Returns the character sets of an image that pydicom does not know: it decodes as Latin-1."""
     from pydicom import charset
 
     named = source.get("SpecificCharacterSet") or ""
     names = [named] if isinstance(named, str) else map(str, named)
-    if not named:  # ASCII is meant, but for what is written by the scanner's own habit
+    if not named:  # ASCII by the standard, which not every scanner follows
         return ["none"]
     return [name for name in names if name not in charset.python_encoding]
-
-
-def _check(tag: str, value: Any) -> None:
-    """Raises TypeError or ValueError where highdicom would, which does not name the tag."""
-    from highdicom import PatientSexValues
-    from pydicom.valuerep import DA, TM
-
-    if tag.endswith("Date"):
-        DA(value)
-    elif tag.endswith("Time"):
-        TM(value)
-    elif tag == "PatientSex" and value:
-        PatientSexValues(value)
 
 
 def _content(source: Any, row: Mapping[str, Any], algorithm: str) -> Any:
@@ -220,7 +186,7 @@ def _content(source: Any, row: Mapping[str, Any], algorithm: str) -> Any:
         observer_device_context=hd.sr.ObserverContext(codes.DCM.Device, observer)
     )
     group = hd.sr.MeasurementsAndQualitativeEvaluations(
-        tracking_identifier=hd.sr.TrackingIdentifier(hd.UID(), "answer"),
+        tracking_identifier=hd.sr.TrackingIdentifier(hd.UID(), "prediction"),
         algorithm_id=hd.sr.AlgorithmIdentification(
             name="pneumo", version=version("pneumo"), parameters=[algorithm]
         ),

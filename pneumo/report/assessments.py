@@ -1,21 +1,18 @@
-"""What the scores are worth: operating point, calibration, subgroups, heat maps, as tables."""
+"""Tables of the assessment: operating point, calibration, subgroups, net benefit, heat maps."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any, NamedTuple
 
 import numpy as np
 
-from pneumo.evaluation.intervals import has_intervals
 from pneumo.evaluation.metrics import Array
-from pneumo.labels import CLASS_NAMES
 from pneumo.report.groups import Cell, Group, spread
 from pneumo.report.table import Row, Table, titled
 from pneumo.report.trials import Trial, number, split_name
 from pneumo.report.wording import DASH, decimal, interval
 from pneumo.runs import run_folder
-from pneumo.runs.finished import read_table
+from pneumo.runs.run import Run
 
 CURVE = ("threshold", "network", "treat_all")  # of a decision curve
 SCORES = ("sensitivity", "specificity", "ppv", "npv")
@@ -37,7 +34,7 @@ class Value(NamedTuple):
 
 @dataclass(frozen=True)
 class Assessment:
-    """What one trial's scores on its test split are worth, at the best epoch."""
+    """The assessment of one trial on its test split, at the best epoch."""
 
     numbers: dict[str, Value]  # SCORES, threshold, temperature, CALIBRATION, ppv@0.05 and others
     subgroups: dict[str, dict[str, Any]]  # by name: sizes, and a Value for each score
@@ -48,34 +45,34 @@ class Assessment:
     warning: str  # on intervals of few patients
 
 
-def read(path: Path, metrics: Mapping[str, Any]) -> dict[str, Any]:
-    """Returns the keys assessed (an Assessment, or None if unknown) and maps of a run folder.
+def read(run: Run) -> dict[str, Any]:
+    """Returns the keys assessed (an Assessment, or None if unknown) and maps of a run.
 
-    Intervals of another method than today's are computed again from the run's tables.
+    Intervals of an earlier method are computed again from the run's tables.
     """
-    written = metrics.get("assessment")
-    if not has_intervals(written):
-        written = _from_tables(path, str(metrics.get("protocol")))
-    maps = run_folder.read_maps(path, checkpoint="best")
-    return {"assessed": _assessment(written), "maps": maps}
+    try:
+        assessed = _assessment(run.assessment)
+    except (OSError, ValueError, KeyError):  # tables are missing or broken
+        assessed = None
+    return {"assessed": assessed, "maps": run_folder.read_maps(run.run_dir, checkpoint="best")}
 
 
 def known_assessments(cell: Cell) -> list[Assessment]:
-    """The assessments of the trials, as far as they are known."""
+    """Returns the known assessments of the trials."""
     assessed = (trial.metrics.get("assessed") for trial in cell.trials)
-    return [one for one in assessed if isinstance(one, Assessment)]
+    return [value for value in assessed if isinstance(value, Assessment)]
 
 
 def warnings(group: Group) -> list[str]:
-    """Warnings on intervals over few patients."""
-    return sorted({one.warning for cell in group.cells for one in known_assessments(cell)} - {""})
+    """Returns the warnings on intervals over few patients."""
+    return sorted({a.warning for cell in group.cells for a in known_assessments(cell)} - {""})
 
 
 def tables(group: Group) -> dict[str, Table]:
     """Returns the tables point, prevalence, calibration, benefit, subgroups and maps."""
-    known = [(cell, known_assessments(cell)) for cell in group.cells]
-    known = [(cell, assessed) for cell, assessed in known if assessed]
-    numbers = {key for _, assessed in known for one in assessed for key in one.numbers}
+    cells = [(cell, known_assessments(cell)) for cell in group.cells]
+    cells = [(cell, assessed) for cell, assessed in cells if assessed]
+    numbers = {key for _, assessed in cells for value in assessed for key in value.numbers}
     shares = sorted({key.partition("@")[2] for key in numbers} - {""}, key=float)
     stated = {f"{v}@{p}": f"{v.upper()} at {float(p):.0%}" for p in shares for v in ("ppv", "npv")}
 
@@ -83,12 +80,12 @@ def tables(group: Group) -> dict[str, Table]:
         return [
             {"network": cell.label, **{key: _cell([a.numbers[key] for a in assessed if key in
                                                    a.numbers]) for key in keys}}
-            for cell, assessed in known
+            for cell, assessed in cells
         ]  # fmt: skip
 
     point, calibration = ("threshold", *SCORES), ("temperature", *CALIBRATION)
-    benefit = [row for cell, assessed in known for row in _benefit(cell, assessed)]
-    subgroups = [row for cell, assessed in known for row in _subgroups(cell, assessed)]
+    benefit = [row for cell, assessed in cells for row in _benefit(cell, assessed)]
+    subgroups = [row for cell, assessed in cells for row in _subgroups(cell, assessed)]
     maps = [row for trial in group.trials for row in _maps(trial)]
     named = ("trial", "method", "class")
     return {
@@ -106,7 +103,7 @@ def tables(group: Group) -> dict[str, Table]:
 
 
 def pooled(bins: Sequence[Array]) -> Array:
-    """(bins, 3) of several trials as one, sorted by probability; images are added up."""
+    """Returns (bins, 3) of several trials as one, sorted by probability; images are added up."""
     rows = np.concatenate([*bins, np.empty((0, 3))])
     places = np.minimum((rows[:, 1] * BINS).astype(int), BINS - 1)
     out = []
@@ -118,7 +115,7 @@ def pooled(bins: Sequence[Array]) -> Array:
 
 
 def _assessment(written: Any) -> Assessment | None:
-    """An assessment of pneumo.evaluation.assessment; None if it is malformed."""
+    """Returns an assessment of pneumo.evaluation.assessment; None if it is malformed."""
     try:
         point, calibration = written["operating_point"], written["calibration"]
         numbers = {name: _value(point[name]) for name in SCORES}
@@ -161,26 +158,8 @@ def _array(rows: Any, names: Sequence[str]) -> Array:
     return np.array([[number(row, key) for key in names] for row in rows]).reshape(-1, len(names))
 
 
-def _from_tables(path: Path, protocol: str) -> dict[str, Any] | None:
-    import pandas as pd  # late, as it takes half a second
-
-    from pneumo.evaluation.assessment import assess_run
-
-    columns = ["path", "group", "label", "subtype", "source", "split"]
-    try:
-        split = read_table(path / "split.csv", columns, labels=CLASS_NAMES)[columns]
-        scored = read_table(path / "predictions.csv", ["p_pneumonia"], labels=CLASS_NAMES)
-        scored["p_pneumonia"] = pd.to_numeric(scored["p_pneumonia"])
-        if not scored["p_pneumonia"].between(0, 1).all():
-            return None
-        table = split.merge(scored[["path", "p_pneumonia"]], on="path")
-        return assess_run(table, protocol=protocol)
-    except (OSError, ValueError, KeyError):
-        return None
-
-
 def _cell(values: Sequence[Value]) -> tuple[str, str]:
-    """A number and the line below it: the interval of one trial, the range of several."""
+    """Returns a number and the line below it: one trial's interval, or the range of several."""
     if len(values) == 1:
         ends = interval(values[0].low, values[0].high)
         return decimal(values[0].value), "" if ends == DASH else ends
@@ -191,25 +170,25 @@ def _cell(values: Sequence[Value]) -> tuple[str, str]:
 
 def _subgroups(cell: Cell, assessed: Sequence[Assessment]) -> list[Row]:
     rows: list[Row] = []
-    for name in dict.fromkeys(name for one in assessed for name in one.subgroups):
-        same = [one.subgroups[name] for one in assessed if name in one.subgroups]
-        sizes = same[0]["sizes"] if len({one["sizes"] for one in same}) == 1 else "varies"
-        scores = {key: _cell([one[key] for one in same]) for key in OF_SUBGROUPS}
+    for name in dict.fromkeys(name for value in assessed for name in value.subgroups):
+        same = [value.subgroups[name] for value in assessed if name in value.subgroups]
+        sizes = same[0]["sizes"] if len({row["sizes"] for row in same}) == 1 else "varies"
+        scores = {key: _cell([row[key] for row in same]) for key in OF_SUBGROUPS}
         rows.append({"network": cell.label, "subgroup": name, "sizes": sizes, **scores})
     return rows
 
 
 def _benefit(cell: Cell, assessed: Sequence[Assessment]) -> list[Row]:
-    """Net benefit at the images' own share of PNEUMONIA and at those stated, a row each."""
+    """Returns net benefit at the images' own share of PNEUMONIA and at stated ones, a row each."""
     return [
         {"network": cell.label, "prevalence": share}
         | {f"{at:.2f}": _benefit_cell(assessed, share, at) for at in BENEFIT_AT}
-        for share in dict.fromkeys(share for one in assessed for share in one.benefit)
+        for share in dict.fromkeys(share for value in assessed for share in value.benefit)
     ]
 
 
 def _benefit_cell(assessed: Sequence[Assessment], share: str, at: float) -> tuple[str, str]:
-    curves = [one.benefit[share] for one in assessed if share in one.benefit]
+    curves = [value.benefit[share] for value in assessed if share in value.benefit]
     here = np.concatenate([curve[np.isclose(curve[:, 0], at)][:, 1:] for curve in curves])
     network, everyone = (decimal(spread(values).median) for values in here.T)
     return network, f"everyone {everyone}"

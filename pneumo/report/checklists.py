@@ -13,7 +13,7 @@ from pneumo.data.sets import class_of
 from pneumo.report.groups import PROTOCOLS
 from pneumo.report.table import escaped, titled
 from pneumo.report.templates import text_template
-from pneumo.runs.finished import how_chosen
+from pneumo.runs.metrics import how_chosen
 
 MARK = "<!-- Written by pneumo.export; a new export replaces it. -->"
 FILLED, PART, PERSON = "filled", "in part", "to write"
@@ -61,7 +61,7 @@ def checklists() -> dict[str, list[Item]]:
 def write(
     metrics: Mapping[str, Any],
     *,
-    found: Mapping[str, Any] | None,
+    assessment: Mapping[str, Any] | None,
     maps: Any = (),
     model: Mapping[str, Any] | None = None,
 ) -> str:
@@ -69,11 +69,11 @@ def write(
 
     Args:
         metrics: metrics.json of the run.
-        found: its assessment, None if there is none.
+        assessment: its assessment, None if there is none.
         maps: scores of heat maps, see runs.read_maps.
         model: of the run's configuration, with library and architecture.
     """
-    known_facts = facts(metrics, found=found, maps=maps, model=model)
+    known_facts = facts(metrics, assessment=assessment, maps=maps, model=model)
     hints = dict.fromkeys(OF_NETWORKS, NO_NETWORK) if metrics.get("baseline") else HINTS
     lines = [MARK, f"# Reporting checklists: {escaped(str(metrics['model']))}", ""]
     lines += [
@@ -93,9 +93,9 @@ def write(
     return "\n".join(lines)
 
 
-def shares(metrics: Mapping[str, Any], *, found: Any, maps: Any = ()) -> list[str]:
+def shares(metrics: Mapping[str, Any], *, assessment: Any, maps: Any = ()) -> list[str]:
     """Returns a line for each checklist, for the model card."""
-    known_facts = facts(metrics, found=found, maps=maps)
+    known_facts = facts(metrics, assessment=assessment, maps=maps)
     return [
         f"{name.partition(' (')[0]}: {share(answers(items, known_facts))}"
         for name, items in checklists().items()
@@ -141,7 +141,7 @@ def share(answered: Sequence[Answer]) -> str:
 def facts(
     metrics: Mapping[str, Any],
     *,
-    found: Mapping[str, Any] | None,
+    assessment: Mapping[str, Any] | None,
     maps: Any = (),
     model: Mapping[str, Any] | None = None,
 ) -> dict[str, str]:
@@ -151,7 +151,7 @@ def facts(
     text = text_template("checklist_facts.j2", finalize=_one_line).render(
         metrics=metrics,
         baseline=bool(metrics.get("baseline")),
-        found=found,
+        assessment=assessment,
         maps=maps,
         model=model or {},
         licence=None if licence == DataSet.licence else licence,

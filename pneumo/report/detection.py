@@ -15,8 +15,7 @@ from pneumo.report.groups import DEBUG
 from pneumo.report.table import Row, Table
 from pneumo.report.trials import Problem
 from pneumo.report.wording import DASH, decimal, interval
-from pneumo.runs import detection_run, run_folder
-from pneumo.runs.detection_run import DetectionRun
+from pneumo.runs.run import Run, is_detection
 
 FILE = "detection.csv"
 SHOWN = ("challenge", "f1", "precision", "recall", "auroc", "map_50", "map")
@@ -37,7 +36,7 @@ class DetectionGroup:
     slug: str
     kind: str
     protocol: str
-    runs: list[DetectionRun]
+    runs: list[Run]
     assessments: list[dict[str, Any]]  # of each run's test split
     pictures: dict[str, str] = field(default_factory=dict)  # name to SVG for the page
 
@@ -91,7 +90,7 @@ class DetectionGroup:
 
 def read(
     paths: Mapping[Path, str],
-) -> tuple[list[DetectionRun], dict[Path, str], list[Problem]]:
+) -> tuple[list[Run], dict[Path, str], list[Problem]]:
     """Returns finished detectors, the other folders with their names, and broken detectors.
 
     Args:
@@ -99,20 +98,21 @@ def read(
     """
     detectors, others, problems = [], {}, []
     for path, name in paths.items():
-        done = run_folder.read_status(path)["status"] == "done"
-        if not (done and detection_run.is_detection(path)):
+        run = Run(path, name)
+        if not (run.status["status"] == "done" and is_detection(run)):
             others[path] = name
             continue
         try:
-            detectors.append(detection_run.read(path, name=name))
+            _ = run.confidence, run.boxes  # read and checked
+            detectors.append(run)
         except (OSError, ValueError) as error:
             problems.append(Problem(name, "unreadable", str(error)))
     return detectors, others, problems
 
 
-def group_detectors(runs: Sequence[DetectionRun]) -> list[DetectionGroup]:
+def group_detectors(runs: Sequence[Run]) -> list[DetectionGroup]:
     """Returns the detectors by data and protocol, real data first, debug runs last."""
-    by_key: dict[tuple[str, str, str], list[DetectionRun]] = defaultdict(list)
+    by_key: dict[tuple[str, str, str], list[Run]] = defaultdict(list)
     for run in runs:
         data = run.metrics["data"]
         protocol = DEBUG if run.metrics.get("debug") else str(run.metrics["protocol"])
@@ -127,13 +127,13 @@ def group_detectors(runs: Sequence[DetectionRun]) -> list[DetectionGroup]:
     return groups
 
 
-def _assess(run: DetectionRun) -> dict[str, Any]:
+def _assess(run: Run) -> dict[str, Any]:
     test = run.boxes.of_split("test")
     who, confidence = test.images["patient"], run.confidence
     return assess(test.truth, test.predicted, test.scores, patient=who, confidence=confidence)
 
 
-def _on_validation(run: DetectionRun) -> float:
+def _on_validation(run: Run) -> float:
     """The challenge score of a run's validation split; -1 if there is none."""
     val = run.boxes.of_split("val")
     boxes, scores = kept(val.predicted, val.scores, confidence=run.confidence)
@@ -141,7 +141,7 @@ def _on_validation(run: DetectionRun) -> float:
     return value if value == value else -1.0
 
 
-def _row(run: DetectionRun, assessed: Mapping[str, Any]) -> Row:
+def _row(run: Run, assessed: Mapping[str, Any]) -> Row:
     seed = run.metrics.get("seed")
     about = f"{run.metrics['model']}" + ("" if seed is None else f", seed {seed}")
     row: dict[str, str | tuple[str, str]] = {"run": (Path(run.name).name, about)}

@@ -20,7 +20,8 @@ from pneumo.evaluation.detection import (
 )
 from pneumo.report.detection import DetectionGroup
 from pneumo.report.drawing import STYLES, Picture, legend_above, panels, short_label
-from pneumo.runs.detection_run import DetectionRun, ImageBoxes
+from pneumo.runs.run import Run
+from pneumo.runs.tables import ImageBoxes
 
 MOST_FALSE = 4.0  # false positives per image that the FROC curve shows
 NUM_EXAMPLES = {"missed": 4, "false positive": 2, "found": 2}  # in this order
@@ -74,12 +75,10 @@ PICTURES = {
 }
 
 
-def examples(run: DetectionRun) -> tuple[list[Example], str]:
+def examples(run: Run) -> tuple[list[Example], str]:
     """Returns test images, misses first, and a sentence: whose boxes they show, or why none."""
-    from pneumo.inference import ensemble  # late: imports torch, which other reports do not need
-
     try:
-        root = ensemble.own_images(ensemble.read(run.run_dir))
+        root = run.images()
     except (OSError, ValueError) as error:
         return [], f"No examples: {error}."
     if root is None:
@@ -89,7 +88,7 @@ def examples(run: DetectionRun) -> tuple[list[Example], str]:
     return shown, f"Boxes of {run.name} at or above its confidence of {run.confidence:.3f}."
 
 
-def _chosen(test: ImageBoxes, run: DetectionRun) -> list[tuple[int, str]]:
+def _chosen(test: ImageBoxes, run: Run) -> list[tuple[int, str]]:
     """The index of each image shown, and its result: the worst of each kind of `NUM_EXAMPLES`."""
     hits, false, misses = image_counts(
         test.truth, test.predicted, test.scores, confidence=run.confidence

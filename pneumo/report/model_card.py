@@ -11,7 +11,7 @@ from pneumo.labels import PNEUMONIA
 from pneumo.report.checklists import MARK, shares
 from pneumo.report.templates import Markdown, markdown_template
 from pneumo.report.wording import decimal, interval
-from pneumo.runs.finished import how_chosen
+from pneumo.runs.metrics import how_chosen
 
 PREPARATION = {
     "stretch": "a triangle filter without aliasing stretches the radiograph",
@@ -40,7 +40,7 @@ def write(
     image_size: int,
     aspect: str,
     checkpoint: str,
-    found: Mapping[str, Any] | None,
+    assessment: Mapping[str, Any] | None,
     maps: Sequence[Mapping[str, Any]] = (),
     train_sha256: str | None,
     checklists: str | None = None,
@@ -53,7 +53,7 @@ def write(
         image_size: side of the prepared image, pixels.
         aspect: stretch or pad.
         checkpoint: best or last.
-        found: `evaluation.assessment` of this checkpoint, None if there is none.
+        assessment: `evaluation.assessment` of this checkpoint, None if there is none.
         maps: scores of heat maps, see runs.read_maps.
         train_sha256: split.digest of the train split, None if unknown.
         checklists: name of the file with CLAIM and TRIPOD+AI beside the card, None for none.
@@ -74,9 +74,9 @@ def write(
         prevalence=splits["test"][PNEUMONIA] / splits["test"]["images"],
         train_sha256=train_sha256,
         checklists=checklists,
-        shares=shares(metrics, found=found, maps=maps),
+        shares=shares(metrics, assessment=assessment, maps=maps),
         learnt_nothing=auroc is not None and auroc < LEARNT,
-        found=found,
+        assessment=assessment,
         maps=maps,
         scores=SCORES,
         point=POINT,

@@ -4,7 +4,7 @@ import re
 from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 
@@ -13,13 +13,10 @@ from pneumo.labels import CLASS_NAMES
 from pneumo.report import assessments
 from pneumo.report.trials import Predictions, Problem, Trial
 from pneumo.runs import run_folder
-from pneumo.runs.finished import read_metrics, read_table
+from pneumo.runs.run import Run
 
-if TYPE_CHECKING:
-    import pandas as pd
-
-# Settings that do not affect training, or that are reported separately. The digest of the data
-# set's table stands for the data.
+# Settings that do not affect training, or that are reported separately. The digest of its table
+# identifies the data set.
 IRRELEVANT = (
     *run_folder.MAY_CHANGE,
     "data.on_unknown_name",
@@ -34,60 +31,16 @@ INCIDENTAL = ("seed", "fold", "dir", "path", "workers", "devices", "accelerator"
 OF_BASELINES = ("model.", "data.aspect", "data.image_size", "data.patient_key", "protocol.")
 REFERENCE = re.compile(r"\$\{([\w.]+)\}")  # of one setting to another
 MAX_REFERENCES = 8  # followed one after another
-LEVELS = 3  # of folders from multirun/ to a run: date, time, run
 AGREES = 0.005  # accuracy of predictions.csv may differ from metrics.json by rounding only
 
 
-def find_runs(root: Path) -> list[Path]:
-    """Returns the run folders that root is or holds, sorted.
-
-    ``root`` is a run, a sweep, or a folder of runs, sweeps and such folders, LEVELS deep. Left out
-    are links, folders `report` and those that start with a dot.
-
-    Raises:
-        FileNotFoundError: ``root`` is not a folder.
-        ValueError: it holds a folder that is none of these.
-    """
-    if not root.is_dir():
-        raise FileNotFoundError(
-            f"DIR must be a folder with runs; got {root}, which is not there; "
-            "give the folder of a sweep or of one run, as under multirun/"
-        )
-    return _runs_in(root, root=root, in_sweep=False)
-
-
-def _runs_in(folder: Path, *, root: Path, in_sweep: bool) -> list[Path]:
-    if _is_run(folder):
-        return [folder]
-    inner = sorted(
-        path
-        for path in folder.iterdir()
-        if path.is_dir() and not path.is_symlink() and path.name[0] != "." and path.name != "report"
-    )
-    in_sweep = in_sweep or (folder / run_folder.SWEEP).is_file()  # where other folders may lie
-    too_deep = len(folder.relative_to(root).parts) == LEVELS
-    if not in_sweep and folder != root and (too_deep or not inner) and any(folder.iterdir()):
-        raise ValueError(
-            f"DIR must be a run, a sweep, or a folder of these alone; {root} holds "
-            f"{folder.relative_to(root)}, which is none. Name the runs' or the sweeps' own folders"
-        )
-    if too_deep:
-        return []
-    return [run for path in inner for run in _runs_in(path, root=root, in_sweep=in_sweep)]
-
-
-def _is_run(folder: Path) -> bool:
-    marks = ("status.json", "metrics.json", run_folder.CONFIG)
-    return any((folder / mark).is_file() for mark in marks)
-
-
 def read_run(path: Path, *, name: str) -> Trial | Problem:
-    """The trial in a run folder, or why there is none; no content of the folder raises."""
-    status = run_folder.read_status(path)
+    """Returns the trial in a run folder, or why there is none; no content of the folder raises."""
+    run = Run(path, name)
     try:
-        if status["status"] == "done":
-            return _trial(path, name=name, status=status)
-        state, reason = status["status"], _why_unfinished(status)
+        if run.status["status"] == "done":
+            return _trial(run)
+        state, reason = run.status["status"], _why_unfinished(run.status)
     except (OSError, ValueError) as error:
         state, reason = "unreadable", _without_folder(error, path)
     return Problem(
@@ -95,19 +48,16 @@ def read_run(path: Path, *, name: str) -> Trial | Problem:
     )
 
 
-def _trial(path: Path, *, name: str, status: Mapping[str, Any]) -> Trial:
-    metrics = read_metrics(path)
-    config = run_folder.read_config(path)
-    trial = Trial(
-        name, metrics | assessments.read(path, metrics), status, _settings(config, metrics)
-    )
+def _trial(run: Run) -> Trial:
+    metrics = {**run.metrics, **assessments.read(run)}
+    trial = Trial(run.name, metrics, run.status, _settings(run.config, metrics))
     remarks = []
     try:
-        test, val = _predictions(path / "predictions.csv")
+        test, val = (_of_split(run, split) for split in ("test", "val"))
         _check_agreement(trial, test)
-        trial = replace(trial, test=test, val=val, ensembles=_ensembles(config))
+        trial = replace(trial, test=test, val=val, ensembles=_ensembles(run.config))
     except (OSError, ValueError) as error:
-        remarks.append(f"no interval and no curve: {_without_folder(error, path)}")
+        remarks.append(f"no interval and no curve: {_without_folder(error, run.run_dir)}")
     written = [score for score in SCORES if score in trial.metrics["best"]["test"]]
     if undefined := [s for s in written if np.isnan(trial.score("best", "test", s))]:
         missing = [c for c in CLASS_NAMES if trial.count("test", c) == 0]
@@ -116,8 +66,18 @@ def _trial(path: Path, *, name: str, status: Mapping[str, Any]) -> Trial:
     return replace(trial, remarks=tuple(remarks))
 
 
+def _of_split(run: Run, split: str) -> Predictions:
+    rows = run.predictions[run.predictions["split"] == split]
+    return Predictions(
+        rows["path"].to_numpy(np.str_),
+        rows["label"].map(CLASS_NAMES.index).to_numpy(np.int64),
+        rows["p_pneumonia"].to_numpy(np.float64),
+        rows["patient"].factorize()[0],
+    )
+
+
 def _settings(config: Mapping[str, Any], metrics: Mapping[str, Any]) -> dict[str, Any]:
-    """The settings that make two runs of one network incomparable if they differ, flat."""
+    """Returns the settings, flat, that make two runs of one network incomparable if they differ."""
     selection = metrics.get("selection") or {}
     flat = run_folder.flat(config)
     settings = {
@@ -132,7 +92,7 @@ def _settings(config: Mapping[str, Any], metrics: Mapping[str, Any]) -> dict[str
 
 
 def _resolved(value: Any, flat: Mapping[str, Any]) -> Any:
-    """The value that ``${data.image_size}`` refers to; numbers as float, so that 1 equals 1.0.
+    """Returns the value behind ``${data.image_size}``; numbers as float, so that 1 equals 1.0.
 
     Resolvers, as ``${oc.env:…}``, stay unresolved.
     """
@@ -145,35 +105,13 @@ def _resolved(value: Any, flat: Mapping[str, Any]) -> Any:
 
 
 def _ensembles(config: Mapping[str, Any]) -> dict[str, list[str]]:
-    """The members of each ensemble of a run's configuration, by name; {} if malformed."""
+    """Returns the members of each ensemble of a run's configuration, by name; {} if malformed."""
     ensembles = config.get("ensembles") or {}
     valid = isinstance(ensembles, Mapping) and all(
         isinstance(members, list) and all(isinstance(member, str) for member in members)
         for members in ensembles.values()
     )
     return {str(name): members for name, members in ensembles.items()} if valid else {}
-
-
-def _predictions(path: Path) -> tuple[Predictions, Predictions]:
-    """Predictions of the test and of the validation split."""
-    import pandas as pd
-
-    columns = ["path", "split", "label", "p_pneumonia", "patient"]
-    table = read_table(path, columns, labels=CLASS_NAMES).sort_values("path")
-    table["p_pneumonia"] = pd.to_numeric(table["p_pneumonia"], errors="coerce")
-    if not table["p_pneumonia"].between(0, 1).all():
-        raise ValueError("predictions.csv must hold probabilities from 0 to 1")
-    return _of_split(table, "test"), _of_split(table, "val")
-
-
-def _of_split(table: "pd.DataFrame", split: str) -> Predictions:
-    rows = table[table["split"] == split]
-    return Predictions(
-        rows["path"].to_numpy(np.str_),
-        rows["label"].map(CLASS_NAMES.index).to_numpy(np.int64),
-        rows["p_pneumonia"].to_numpy(np.float64),
-        rows["patient"].factorize()[0],
-    )
 
 
 def _check_agreement(trial: Trial, test: Predictions) -> None:
@@ -193,7 +131,7 @@ def _without_folder(error: Exception, path: Path) -> str:
     return str(error).replace(f"{path}/", "").replace(str(path), "the folder")
 
 
-def _why_unfinished(status: Mapping[str, Any]) -> str:
+def _why_unfinished(status: run_folder.Status) -> str:
     if status["status"] == "new":
         return "no readable status.json; start the run again"
     error = str(status.get("error") or "").strip()

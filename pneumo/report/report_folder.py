@@ -19,12 +19,12 @@ from pneumo.report.ensembles import add_ensembles
 from pneumo.report.figures import PICTURES
 from pneumo.report.findings import findings
 from pneumo.report.groups import Group, group_trials
-from pneumo.report.reading import find_runs, read_run
+from pneumo.report.reading import read_run
 from pneumo.report.scores import long_table, run_rows, summary_rows
 from pneumo.report.table import to_csv
 from pneumo.report.trials import Problem, Trial
 from pneumo.runs import output
-from pneumo.runs.run_folder import not_begun
+from pneumo.runs.run_folder import find_runs, not_begun
 
 PAGE = "report.html"
 TABLES = ("runs.csv", "summary.csv", "comparisons.csv", "summary.md")

@@ -1,4 +1,4 @@
-"""A finished run as a report reads it, and a run that the report leaves out."""
+"""A finished run, or an ensemble of several, as a report reads it; and a run it leaves out."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
@@ -29,7 +29,7 @@ class Predictions:
 
 @dataclass(frozen=True)
 class Trial:
-    """One finished run: one network on one split with its scores; or an ensemble of several."""
+    """The scores of one network on one split, or of an ensemble of several."""
 
     name: str
     metrics: Mapping[str, Any]
@@ -73,7 +73,7 @@ class Trial:
 
     @property
     def split(self) -> tuple[Any, Any]:
-        """Seed and fold, None for no fold: they identify a trial of one network."""
+        """Seed and fold (None without folds), which identify a trial of one network."""
         return self.metrics.get("seed"), self.metrics.get("fold")
 
     @cached_property
@@ -94,16 +94,16 @@ class Trial:
         return self.count("train", "images") / float(np.median(positive))
 
     def score(self, when: str, split: str, name: str) -> float:
-        """A score at the "best" or "last" epoch; NaN if undefined or missing."""
+        """Returns a score at the "best" or "last" epoch; NaN if undefined or missing."""
         return number(self.metrics[when].get(split), name)
 
     def history(self, split: str, name: str) -> Array:
-        """(epochs,) float64 of one score of one split, NaN where unknown."""
+        """Returns (epochs,) float64 of one score of one split, NaN if unknown."""
         epochs = self.metrics.get("history") or []
         return np.array([number(epoch.get(split), name) for epoch in epochs], dtype=np.float64)
 
     def count(self, split: str, what: str) -> float:
-        """Number of "images", "patients", "NORMAL" or "PNEUMONIA" in a split; NaN if unknown."""
+        """Returns how many images, patients or images of a label a split has; NaN if unknown."""
         return number((self.metrics["data"].get("splits") or {}).get(split), what)
 
 
@@ -121,7 +121,7 @@ class Problem:
 
 
 def number(table: Any, key: str) -> float:
-    """A value of a mapping as a float; NaN if either is missing, null or of another type."""
+    """Returns a value of a mapping as a float; NaN if missing, null or of another type."""
     value = table.get(key) if isinstance(table, Mapping) else None
     if isinstance(value, int | float) and not isinstance(value, bool) and np.isfinite(value):
         return float(value)

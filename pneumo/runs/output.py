@@ -1,4 +1,4 @@
-"""What a command writes: whole or not at all, and never in place of what it reads."""
+"""Checks and opens what a command writes: whole or not at all, and never over what it reads."""
 
 import os
 from collections.abc import Callable, Iterable, Iterator, Sequence
@@ -9,16 +9,16 @@ from typing import Any, TextIO
 from pneumo import atomic
 from pneumo.runs import run_folder
 
-FORMULA = ("=", "+", "-", "@", "\t", "\r", "\n")  # how text begins that spreadsheets compute
+FORMULA = ("=", "+", "-", "@", "\t", "\r", "\n")  # first characters of text that is computed
 
 
 def check_out(
     out: Path, *, run_dirs: Sequence[Path], inputs: Iterable[Path] = (), name: str = "--out"
 ) -> None:
-    """Raises ValueError where ``out`` cannot be written, or is what a command reads.
+    """Raises ValueError if ``out`` cannot be written, or is a file that a command reads.
 
-    A file that exists is replaced, since the user named it; not so a folder, one of ``inputs``,
-    or what the training wrote to one of ``run_dirs``. ``name`` is the option's.
+    An existing file is replaced, since the user named it; not so a folder, one of ``inputs``,
+    or a file that training wrote to one of ``run_dirs``. ``name`` is the option's.
     """
     if is_stream(out):
         return
@@ -26,22 +26,42 @@ def check_out(
     if not place.parent.is_dir():
         raise ValueError(f"{name} must lie in a folder that exists; there is no {out.parent}")
     if place.exists() and not place.is_file():
-        raise ValueError(f"{name} must name a file; {out} is none")
+        raise ValueError(f"{name} must name a file; {out} is not a file")
     if not os.access(place.parent, os.W_OK):
         raise ValueError(f"{name} must lie in a folder that can be written; {out.parent} cannot")
     for run_dir in map(Path.resolve, run_dirs):
         inside = place.relative_to(run_dir).parts if place.is_relative_to(run_dir) else ("-",)
-        events = inside[0].startswith("events.")
-        if inside[0] in run_folder.RUN_FOLDERS or inside[0] in run_folder.RUN_FILES or events:
+        names = (*run_folder.RUN_FOLDERS, *run_folder.RUN_FILES)
+        if inside[0] in names or inside[0].startswith("events."):
             raise ValueError(f"{name} must not replace a part of a run; {out} is one. Name another")
     if place.exists() and any(path.resolve() == place for path in inputs):
         raise ValueError(f"{name} must not replace an image that is read; {out} is one")
 
 
 def unwritable(out: Path) -> Path | None:
-    """Returns the nearest of ``out`` and the folders above it that exists, if not writable."""
+    """Returns the nearest existing of ``out`` and its parents if it is not writable, or None."""
     nearest = next(path for path in (out, *out.absolute().parents) if path.exists())
     return None if nearest.is_dir() and os.access(nearest, os.W_OK) else nearest
+
+
+def check_files(paths: Sequence[Path], *, run_dir: Path, is_own: Callable[[Path], bool]) -> None:
+    """Raises ValueError if a file to be written replaces one that ``is_own`` rejects.
+
+    Args:
+        paths: of the files, in one folder, which may not exist yet.
+        run_dir: of the run that is read.
+        is_own: returns whether an earlier call of the command wrote the file.
+    """
+    for path in paths:
+        if path.exists() and not (path.is_file() and is_own(path)):
+            raise ValueError(
+                f"--out must not replace files of others; {path} exists. Move it, or name another "
+                "place"
+            )
+    if place := unwritable(paths[0].parent):
+        raise ValueError(f"--out must lie in a folder that can be written; {place} cannot")
+    if paths[0].parent.is_dir():
+        check_out(paths[0], run_dirs=[run_dir])
 
 
 def check_folder(
@@ -51,12 +71,12 @@ def check_folder(
     earlier: str | None = None,
     foreign: Callable[[list[str]], Iterable[str]] = list,
 ) -> None:
-    """Raises ValueError where a command cannot put a folder in the place of ``out``.
+    """Raises ValueError if a command cannot replace the folder ``out``, see replacing_folder.
 
     Args:
-        out: is to be replaced, see atomic.replacing_folder.
+        out: the folder.
         name: the option's.
-        earlier: what ``out`` may hold, such as "an earlier audit"; None: nothing.
+        earlier: content that ``out`` may have, such as "an earlier audit"; None: nothing.
         foreign: returns those of the names in ``out`` that no earlier call wrote.
     """
     place = out.resolve()
@@ -77,7 +97,7 @@ def check_folder(
 
 
 def reason(error: OSError) -> str:
-    """Returns what the system says of an error, without the file's name."""
+    """Returns the system's text of an error, without the file's name."""
     return error.strerror or type(error).__name__
 
 
@@ -88,26 +108,25 @@ def is_stream(path: Path) -> bool:
 
 @contextmanager
 def opened(out: Path | None, *, standard: TextIO) -> Iterator[TextIO]:
-    """Yields a text file that takes ``out``'s place when all is written, or ``standard``."""
+    """Yields a text file that replaces ``out`` when all is written, or ``standard``."""
     if out is None:
         yield standard
         standard.flush()
-        return
-    if is_stream(out):
+    elif is_stream(out):
         with out.open("w", encoding="utf-8") as stream:
             yield stream
-        return
-    out = out.resolve()  # a link stays one
-    with atomic.replacing(out) as part, part.open("w", encoding="utf-8", newline="\n") as file:
-        yield file
+    else:
+        out = out.resolve()  # a link stays one
+        with atomic.replacing(out) as part, part.open("w", encoding="utf-8", newline="\n") as file:
+            yield file
 
 
 def spreadsheet_safe(value: Any) -> Any:
-    """Returns what a table's cell may hold: text that a spreadsheet would compute gets a quote."""
+    """Returns a table's cell; text that a spreadsheet would compute gets a quote."""
     computed = isinstance(value, str) and len(value) > 1 and value.startswith(FORMULA)
     return f"'{value}" if computed else value
 
 
 def printable(text: str) -> str:
-    """Returns a file's name as UTF-8, which it need not be; what is not is escaped."""
+    """Returns a file's name as UTF-8; bytes that are not UTF-8 are escaped."""
     return os.fsencode(text).decode("utf-8", "backslashreplace")

@@ -1,6 +1,6 @@
-"""Trained networks that come with the package: run folders, which ``pretrained:NAME`` names.
+"""Trained networks of the package: run folders named ``pretrained:NAME``, which are only read.
 
-``python -m pneumo.export RUN --to run --out pneumo/pretrained/NAME`` makes one. They are only read.
+``python -m pneumo.export RUN --to run --out pneumo/pretrained/NAME`` makes one.
 """
 
 import gzip
@@ -9,22 +9,19 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-import torch
 import yaml
 
 from pneumo import atomic, untrusted
 from pneumo.runs import output, run_folder
-from pneumo.runs.weights import PREFIX as NETWORK
-from pneumo.runs.weights import read_weights
 
 PREFIX = "pretrained:"
 DEFAULT = "pretrained:compact"
 FOLDER = Path(__file__).parents[1] / "pretrained"
 CARD = "model-card.md"
 OVERRIDES = ".hydra/overrides.yaml"
-COPIED = ("metrics.json", "status.json", "predictions.csv", "reference.npz")
-PACKED = "split.csv"  # of 5,856 images a tenth of its size, as split.csv.gz
-# As conf/ has them, not as they were on the machine that trained
+COPIED = (*(run_folder.METRICS, run_folder.STATUS, run_folder.PREDICTIONS), "reference.npz")
+PACKED = f"{run_folder.SPLIT}.gz"  # a tenth of the size for 5,856 images
+# As in conf/, instead of the paths of the machine that trained
 PLACES = {
     "root": "${oc.env:PNEUMO_DATA,data/chest_xray}",
     "cache_dir": "${oc.env:PNEUMO_CACHE,'~/.cache/pneumo'}",
@@ -32,20 +29,20 @@ PLACES = {
 
 
 def names() -> list[str]:
-    """Returns what is there, such as pretrained:compact."""
+    """Returns the networks of the package, such as pretrained:compact."""
     return sorted(PREFIX + path.parent.name for path in FOLDER.glob("*/metrics.json"))
 
 
 def is_name(text: str | Path) -> bool:
-    """Returns whether a RUN is meant as one of the package's."""
+    """Returns whether a RUN names a network of the package."""
     return str(text).startswith(PREFIX)
 
 
 def find(run: str | Path) -> Path:
-    """Returns the folder of a RUN: of ``pretrained:NAME`` the package's, else the path as it is.
+    """Returns the folder of a RUN: that of ``pretrained:NAME``, or the path itself.
 
     Raises:
-        ValueError: there is no such network in the package.
+        ValueError: the package has no such network.
 
     >>> find("pretrained:compact").name
     'compact'
@@ -62,21 +59,21 @@ def find(run: str | Path) -> Path:
 
 
 def is_shipped(run_dir: Path) -> bool:
-    """Returns whether a run folder is one of the package's, into which nothing is written."""
+    """Returns whether a run folder is part of the package."""
     return run_dir.parent == FOLDER
 
 
 def name_of(run_dir: Path) -> str:
-    """Returns what a run is called in messages: its folder, or pretrained:NAME."""
+    """Returns a run's name in messages: its folder, or pretrained:NAME."""
     return PREFIX + run_dir.name if is_shipped(run_dir) else str(run_dir)
 
 
 def pack(run_dir: Path, out: Path, *, card: str) -> int:
-    """Writes what a finished run needs to be used, without optimizer and logs; returns the bytes.
+    """Writes the part of a finished run that its use needs; returns the bytes.
 
-    The best checkpoint's weights as they are (float32), the configuration without the paths of
-    this machine, metrics.json, predictions of validation and test split, the split, the reference
-    of in-distribution images, what its heat maps are worth where that was scored, and the card.
+    The best checkpoint's weights (float32), the configuration without the paths of this machine,
+    metrics.json, predictions of validation and test split, the split, the reference of
+    in-distribution images, the scores of its heat maps if known, and the card.
 
     Args:
         run_dir: a finished run.
@@ -87,24 +84,23 @@ def pack(run_dir: Path, out: Path, *, card: str) -> int:
         FileNotFoundError: the run lacks a file.
         ValueError: ``out`` holds something else, or a file of the run is broken.
     """
-    written = {CARD, ".hydra", "checkpoints", f"{PACKED}.gz", *COPIED, run_folder.MAPS}
+    expected = {CARD, ".hydra", "checkpoints", PACKED, *COPIED, run_folder.MAPS}
 
     def foreign(names: list[str]) -> list[str]:
-        others = set(names) - written
+        others = set(names) - expected
         return [*others, *([run_folder.LAST] if (out / run_folder.LAST).exists() else [])]
 
     output.check_folder(out, earlier="an earlier package", foreign=foreign)
-    weights = read_weights(run_dir / run_folder.BEST)
-    scored = [run_folder.MAPS] if (run_dir / run_folder.MAPS).exists() else []
+    maps = [run_folder.MAPS] if (run_dir / run_folder.MAPS).exists() else []
     files = {
         name: untrusted.read_bytes(run_dir / name, limit=untrusted.MAX_TABLE)
-        for name in (*COPIED, *scored)
+        for name in (*COPIED, *maps)
     }
-    files[f"{PACKED}.gz"] = packed_split(run_dir)
+    files[PACKED] = packed_split(run_dir)
     config = without_places(run_folder.read_config(run_dir))
     files[run_folder.CONFIG] = yaml.safe_dump(config, sort_keys=False).encode()
-    files[OVERRIDES] = yaml.safe_dump(overrides_to_tell(run_dir)).encode()
-    files[run_folder.BEST] = _checkpoint(weights)
+    files[OVERRIDES] = yaml.safe_dump(public_overrides(run_dir)).encode()
+    files[run_folder.BEST] = _checkpoint(run_dir)
     files[CARD] = card.encode()
     with atomic.replacing_folder(out) as new:
         for name, data in files.items():
@@ -113,21 +109,27 @@ def pack(run_dir: Path, out: Path, *, card: str) -> int:
     return sum(map(len, files.values()))
 
 
-def overrides_to_tell(run_dir: Path) -> list[str]:
-    """Returns what the command of a run set, but for the paths of the machine that trained."""
+def public_overrides(run_dir: Path) -> list[str]:
+    """Returns the overrides of a run's command without paths of the machine that trained."""
     paths = ("run_dir=", "data.csv=", *(f"data.{key}=" for key in PLACES))
-    return [one for one in run_folder.overrides_of(run_dir) if not one.startswith(paths)]
+    return [text for text in run_folder.overrides_of(run_dir) if not text.startswith(paths)]
 
 
 def packed_split(run_dir: Path) -> bytes:
-    """Returns split.csv of a run folder, packed by gzip; the same bytes for the same split."""
-    table = untrusted.read_bytes_or_gzip(run_dir / PACKED, limit=untrusted.MAX_TABLE)
+    """Returns split.csv of a run folder in gzip; the same bytes for the same split."""
+    limit = untrusted.MAX_TABLE
+    table = untrusted.read_bytes_or_gzip(run_dir / run_folder.SPLIT, limit=limit)
     return gzip.compress(table, mtime=0)
 
 
-def _checkpoint(weights: Mapping[str, torch.Tensor]) -> bytes:
+def _checkpoint(run_dir: Path) -> bytes:
+    import torch
+
+    from pneumo.runs import weights
+
+    state = weights.read_weights(run_dir / run_folder.BEST)
     file = io.BytesIO()
-    torch.save({"state_dict": {NETWORK + name: value for name, value in weights.items()}}, file)
+    torch.save({"state_dict": {weights.PREFIX + name: v for name, v in state.items()}}, file)
     return file.getvalue()
 
 

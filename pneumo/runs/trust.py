@@ -1,7 +1,7 @@
-"""What a folder may ask for when its run or sweep is resumed: nothing that runs foreign code.
+"""The allow-list for foreign run folders: their settings build networks and run no other code.
 
-A configuration names classes and functions by ``_target_``, and Hydra calls them. In a folder that
-somebody else wrote they could be any, such as pandas.read_pickle.
+A configuration names classes and functions by ``_target_``, and Hydra calls them. In a foreign
+folder they could be any, such as pandas.read_pickle.
 """
 
 import re
@@ -12,9 +12,9 @@ from typing import Any
 import yaml
 from hydra.core.override_parser.overrides_parser import OverridesParser
 
-# One class name after it, such as torch.optim.SGD; the packages have functions that read pickles
+# Only their classes, such as torch.optim.SGD; their functions may read pickles
 CLASSES_OF = ("pytorch_lightning.callbacks", "torch.optim", "torch.optim.lr_scheduler")
-NETWORKS = (  # of this package, that a run folder may ask for
+NETWORKS = (  # of this package
     "pneumo.models.compact.Compact",
     "pneumo.models.detector.Detector",
     "pneumo.models.library.LibraryNetwork",
@@ -24,7 +24,7 @@ CLASSES = ("pytorch_lightning.loggers.CSVLogger",)
 
 TIMM_FILES = ("_args_", "checkpoint_path", "pretrained_cfg", "pretrained_cfg_overlay")
 
-# Settings of Hydra that a sweep may have kept: sizes and names, no commands and no addresses
+# Settings of Hydra that a sweep may keep: sizes and names, no commands and no addresses
 HYDRA = {
     "hydra.launcher": (
         *("array_parallelism", "batch_size", "cpus_per_task", "gpus_per_node", "max_num_timeout"),
@@ -45,7 +45,7 @@ HYDRA_KEYS = {
 PARAMS = "hydra.sweeper.params."  # before a setting that is searched
 PLAIN = re.compile(r"[\w.,=${}:'+-]*")  # a word, a number, a folder name with interpolations
 
-trusted: tuple[str, ...] | None = None  # packages of --trust; None: the settings are the user's own
+trusted: tuple[str, ...] | None = None  # packages of --trust; None for the user's own settings
 
 
 def known_targets(conf: Path) -> set[str]:
@@ -57,15 +57,15 @@ def known_targets(conf: Path) -> set[str]:
 def targets(config: Any) -> list[str]:
     """Returns every ``_target_`` in a configuration, however deep."""
     if isinstance(config, Mapping):
-        own = [str(config["_target_"])] if "_target_" in config else []
-        return own + targets(list(config.values()))
+        names = [str(config["_target_"])] if "_target_" in config else []
+        return names + targets(list(config.values()))
     if isinstance(config, list | tuple):
         return [name for value in config for name in targets(value)]
     return []
 
 
 def check_timm(config: Any, *, packages: Sequence[str]) -> None:
-    """Raises ValueError where timm.create_model is told to read a file, which it may unpickle."""
+    """Raises ValueError if timm.create_model is to read a file, which it may unpickle."""
     if "timm" in packages:
         return
     if isinstance(config, Mapping):
@@ -82,10 +82,10 @@ def check_timm(config: Any, *, packages: Sequence[str]) -> None:
 
 
 def check_target(target: str, *, run_dir: Path, trust: Sequence[str]) -> None:
-    """Raises ValueError where a run folder asks for something that may not be a network.
+    """Raises ValueError if a run folder may not name ``target``.
 
-    Networks of this package, torchvision's and timm's by their own builders, torch.nn's layers, and
-    whatever lies in a package of ``trust``.
+    Allowed: networks of this package, builders of torchvision and timm, layers of torch.nn, and
+    everything in a package of ``trust``.
     """
     place, _, last = target.rpartition(".")
     top = target.partition(".")[0]
@@ -103,70 +103,70 @@ def check_target(target: str, *, run_dir: Path, trust: Sequence[str]) -> None:
         if isinstance(layer, type) and issubclass(layer, nn.Module):
             return
     raise ValueError(
-        f"a run folder may ask for networks of this package, torchvision and timm; {run_dir} names "
-        f"{target}, which is not run. If you know where the folder is from, add --trust {top}"
+        f"a run folder may name networks of this package, torchvision and timm; {run_dir} names "
+        f"{target}, which is not run. If you know the folder's origin, add --trust {top}"
     )
 
 
 def check_config(config: Mapping[str, Any], conf: Path) -> None:
-    """Raises ValueError where a resumed configuration names what may not be called.
+    """Raises ValueError if a resumed configuration names a target that may not be called.
 
     Args:
         config: plain and resolved, so that no interpolation hides a name.
-        conf: folder of the YAML files whose own names may.
+        conf: folder of the YAML files whose targets may be called.
     """
-    known = {*CLASSES, *known_targets(conf)}
+    allowed = {*CLASSES, *known_targets(conf)}
     packages = trusted or ()
     for name in targets({key: value for key, value in config.items() if key != "model"}):
         place, _, last = name.rpartition(".")
         package = name.partition(".")[0]
         a_class = place in CLASSES_OF and re.fullmatch(r"[A-Z]\w*", last)
-        if not (a_class or name in known or package in packages):
+        if not (a_class or name in allowed or package in packages):
             raise ValueError(
-                "a run or sweep that is resumed may only call what this package's settings name, "
-                f"and classes of {', '.join(CLASSES_OF)}; it names {name}, which is not called. If "
-                f"you know where the folder is from, add --trust {package}"
+                "a resumed run or sweep may only call targets of this package's settings, and "
+                f"classes of {', '.join(CLASSES_OF)}; it names {name}, which is not called. If "
+                f"you know the folder's origin, add --trust {package}"
             )
     check_timm(config.get("model"), packages=packages)
-    if unknown := set(targets(config.get("model"))) - known:
+    if unknown := set(targets(config.get("model"))) - allowed:
         for name in sorted(unknown):
             check_target(name, run_dir=Path(config["run_dir"]), trust=packages)
 
 
 def check_no_hydra(config: Mapping[str, Any], path: Path) -> None:
-    """Raises ValueError where a run's configuration sets up Hydra, which no run has written."""
+    """Raises ValueError if a run's configuration sets up Hydra, which no run writes."""
     for key in ("hydra", "defaults"):
         if key in config:
             raise ValueError(
-                f"{path} must hold the settings of a run; it holds {key!r}, which no run has "
-                "written. Take it out of the file if you know where the folder is from"
+                f"{path} must hold the settings of a run; it holds {key!r}, which no run writes. "
+                "Remove it from the file if you know the folder's origin"
             )
 
 
 def check_arguments(arguments: Sequence[str], path: Path) -> None:
-    """Raises ValueError for what would run code before a run's settings are checked.
+    """Raises ValueError for an argument that could run code before the settings are checked.
 
     Args:
-        arguments: of the sweep in ``path``, those that are given anew left out.
+        arguments: of the sweep in ``path``, without those replaced on the command line.
         path: of sweep.json.
 
     Raises:
-        HydraException: it is no override.
+        HydraException: it is not an override.
     """
     for argument in arguments:
         if argument.startswith("-") or not argument.isprintable() or not _is_setting(argument):
             raise ValueError(
                 f"{path} may hold settings of runs and sizes of a launcher; {argument!r} is not "
-                "one, and could run code. If you know where the folder is from, give it again on "
-                "the command line, where it takes the place of the one in the file"
+                "one, and could run code. If you know the folder's origin, repeat it on the "
+                "command line, where it replaces the one in the file"
             )
 
 
 def _is_setting(argument: str) -> bool:
-    """Whether an override names a setting of a run, or one of HYDRA_KEYS."""
+    """Returns whether an override names a setting of a run, or one of HYDRA_KEYS."""
     override = OverridesParser.create().parse_override(argument)
     key, value = override.key_or_group, argument.partition("=")[2]
-    if override.package is not None:  # a group loaded to another place
+    if override.package is not None:  # a group loaded into another package
         return False
     if key.startswith(PARAMS):
         choices = override.value()

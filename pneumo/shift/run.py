@@ -6,7 +6,8 @@ from typing import Any, NamedTuple
 
 import pandas as pd
 
-from pneumo.inference.ensemble import Member, Networks
+from pneumo.inference.networks import Networks
+from pneumo.runs.run import Run
 from pneumo.shift import sample
 from pneumo.shift.compare import compare
 from pneumo.shift.sample import Sample
@@ -21,7 +22,7 @@ class Samples(NamedTuple):
 
 
 def read(
-    member: Member,
+    run: Run,
     own: Path,
     root: Path,
     table: pd.DataFrame,
@@ -36,7 +37,7 @@ def read(
     A run without a validation split gives its test split, on which it was not trained either.
 
     Args:
-        member: a finished run of a network.
+        run: a finished run of a network.
         own: folder of the run's images.
         root: that paths of ``table`` are relative to.
         table: path, group and label ("" where not known).
@@ -49,15 +50,15 @@ def read(
         UnreadableError: a required image cannot be read.
         ValueError: no image can be read, or the run cannot be loaded.
     """
-    split = "test" if member.of_split("val").empty else "val"
-    networks = Networks([member.run_dir], checkpoint=checkpoint, trust=trust)
+    split = "test" if run.of_split("val").empty else "val"
+    networks = Networks([run], checkpoint=checkpoint, trust=trust)
     other = sample.read(networks, root, table, all_readable=all_others)
     return Samples(
-        split, sample.read(networks, own, member.of_split(split), all_readable=all_own), other
+        split, sample.read(networks, own, run.of_split(split), all_readable=all_own), other
     )
 
 
-def against_run(member: Member, samples: Samples) -> dict[str, Any]:
+def against_run(run: Run, samples: Samples) -> dict[str, Any]:
     """Returns what differs between some images and those the run was validated on."""
     reference = {"val": "validation"}.get(samples.split, samples.split)
-    return {"run": member.name, **compare(samples.own, samples.other, reference=reference)}
+    return {"run": run.name, **compare(samples.own, samples.other, reference=reference)}

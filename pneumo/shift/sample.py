@@ -17,10 +17,8 @@ from pneumo.data.labelled import join_duplicates
 from pneumo.data.listing import SOURCES
 from pneumo.data.reader import Radiograph
 from pneumo.data.saved_as import saved_as
-from pneumo.inference import ensemble
-from pneumo.inference.ensemble import Networks
-from pneumo.inference.files import check_readable
 from pneumo.inference.leakage import digests
+from pneumo.inference.networks import Networks, batches, check_readable
 from pneumo.labels import CLASS_NAMES, PNEUMONIA
 
 BATCH_SIZE = 32  # images
@@ -112,7 +110,7 @@ def read(
             else:
                 yield radiograph
 
-    for batch in ensemble.batches(readable(), batch_size=BATCH_SIZE):
+    for batch in batches(readable(), batch_size=BATCH_SIZE):
         scored = networks.score(batch)
         features.append(scored.features)
         layout.append(scored.layout)

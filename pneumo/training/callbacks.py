@@ -15,6 +15,7 @@ from tqdm.auto import tqdm
 
 from pneumo.data.datamodule import XrayDataModule
 from pneumo.runs import run_folder
+from pneumo.runs.writer import RunWriter
 from pneumo.training import tensorboard_log
 from pneumo.training.task import Classifier, Selection
 
@@ -149,10 +150,9 @@ class History(pl.Callback):
     def on_train_epoch_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
         """Writes both files."""
         history = _history(pl_module)
-        run_folder.write_table(self.run_dir / "history.csv", history_table(history))
-        run_folder.write_status(
-            self.run_dir, "running", epoch=len(history), max_epochs=trainer.max_epochs or 0
-        )
+        writer = RunWriter(self.run_dir)
+        writer.write_table("history.csv", history_table(history))
+        writer.write_status("running", epoch=len(history), max_epochs=trainer.max_epochs or 0)
 
 
 class AveragedWeights(WeightAveraging):

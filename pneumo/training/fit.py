@@ -17,20 +17,18 @@ import pytorch_lightning as pl
 import torch
 from hydra.utils import instantiate
 
-from pneumo import untrusted
 from pneumo.data import cache, split
 from pneumo.data.base import DataSet
 from pneumo.data.datamodule import XrayDataModule
 from pneumo.data.labelled import check_names, with_groups
 from pneumo.data.near_copies import near_duplicates
-from pneumo.inference import ensemble, ood
-from pneumo.labels import CLASS_NAMES
+from pneumo.inference import ood, reference
 from pneumo.models import fused_cpu
 from pneumo.models.base import Network
 from pneumo.models.base import build as build_any
 from pneumo.models.views import Views
 from pneumo.runs import run_folder
-from pneumo.runs.finished import read_table
+from pneumo.runs.writer import RunWriter
 from pneumo.training import metadata, objects, scoring, tensorboard_log, whole_files
 from pneumo.training.base import Task
 from pneumo.training.callbacks import history_table
@@ -38,14 +36,14 @@ from pneumo.training.finetune import Finetune
 from pneumo.training.task import Classifier
 
 log = logging.getLogger("pneumo")
-# its adverts, and its notes of what hardware it does not see
+# its tips, and its messages on missing hardware
 logging.getLogger("pytorch_lightning").setLevel(logging.ERROR)
 
-SECTIONS = (  # whose objects are looked at before a run; a detector's has no loss
+SECTIONS = (  # objects that are checked before a run; detectors have no loss
     *("model", "data.source", "protocol.split", "augment", "loss", "optimizer", "schedule"),
     *("callbacks", "logger", "trainer"),
 )
-# Lightning's advice that does not hold here, and its use of what torch 2.15 calls old
+# Lightning's advice that does not hold here, and its use of deprecated functions of torch
 SILENCED_MESSAGES = (
     ".*does not have many workers",  # the training process augments faster than a CPU can train
     ".*treespec, LeafSpec",
@@ -58,17 +56,17 @@ PROFILERS = {
     "pytorch": "PyTorchProfiler",
 }
 WHOLE_FILES = {"_target_": "pneumo.training.whole_files.WholeFiles"}
-# How torch says that a loading process was killed, or has no room for its batch
+# The messages of torch if a loading process was killed, or has no room for its batch
 WORKER = re.compile(r"DataLoader worker \(pid.*|unable to allocate shared memory.*")
-# How torch says that there is no memory left, on a GPU and on a CPU
+# The messages of torch without free memory, on a GPU and on a CPU
 MEMORY = re.compile(r"out of memory|can't allocate memory|bad_alloc|Cannot allocate memory")
 
 
 def check(config: Mapping[str, Any]) -> None:
-    """Makes and tries all that ``config`` (plain, resolved) names, before any image is read.
+    """Instantiates and tries all objects of ``config`` (plain, resolved) before reading images.
 
     Raises:
-        ValueError: a setting that what it is for does not take, or cannot be used with.
+        ValueError: an object refuses a setting, or settings do not go together.
     """
     trainer = try_parts(config, with_boxes=False)
     network = objects.attempt("model", lambda: build_network(config))
@@ -80,14 +78,14 @@ def check(config: Mapping[str, Any]) -> None:
 
 
 def try_parts(config: Mapping[str, Any], *, with_boxes: bool) -> pl.Trainer:
-    """Tries what a classifier's and a detector's run both have; returns the Trainer.
+    """Tries the objects that classifiers and detectors share; returns the Trainer.
 
     Args:
         config: plain, resolved.
         with_boxes: whether images are augmented with their boxes.
 
     Raises:
-        ValueError: as check.
+        ValueError: see check.
     """
     objects.check(config, sections=SECTIONS)
     trainer = build_trainer(
@@ -103,11 +101,14 @@ def try_parts(config: Mapping[str, Any], *, with_boxes: bool) -> pl.Trainer:
 
 
 def fit(config: dict[str, Any], run_dir: Path, *, start: float | None = None) -> None:
-    """Trains as ``config`` (plain, resolved, checked) says, or resumes where ``run_dir`` stopped.
+    """Trains by ``config`` (plain, resolved, checked), or resumes the run in ``run_dir``.
 
-    Leaves in ``run_dir`` what the README lists. Raises ValueError or FileNotFoundError for what
-    the user can mend, KeyboardInterrupt where the user stopped it. ``start``, of time.monotonic(),
-    is when the user started it; by default now.
+    Writes the files that the README lists. ``start``, of time.monotonic(), is when the user started
+    the command; by default now.
+
+    Raises:
+        ValueError, FileNotFoundError: a mistake of the user's.
+        KeyboardInterrupt: the user stopped it.
     """
     run = begin(config, run_dir, start=start)
     table, images, device = run.table, run.images, run.device
@@ -115,28 +116,28 @@ def fit(config: dict[str, Any], run_dir: Path, *, start: float | None = None) ->
     network, module, data = build(config, table, images, arithmetic=arithmetic)
     facts = metadata.describe(config, run.data_set, table, run.split_sha256, network, run.trainer)
     carry_out(run, module, data, facts)
-    # the same weights where the last epoch is the best: not scored twice
+    # if the last epoch is the best, its weights are not scored twice
     last: scoring.Scores | None = None
     if scoring.saved_epoch(run_dir / run_folder.BEST) != module.history[-1]["epoch"]:
         last = scoring.score_checkpoint(module, data, run_dir / run_folder.LAST, splits=["train"])
-    # the one that stays in the network: keep_reference takes its features
+    # scored last: its weights stay in the network, and make the reference
     best = scoring.score_checkpoint(
         module, data, run_dir / run_folder.BEST, splits=["train", *data.eval_splits]
     )
     predictions = scoring.predictions(best, table, splits=data.eval_splits)
-    run_folder.write_table(run_dir / "predictions.csv", predictions)
-    keep_reference(network, module.views, images, table, predictions, run_dir)
+    run.writer.write_table(run_folder.PREDICTIONS, predictions)
+    write_reference(run, network, module.views, predictions)
     last = last or scoring.only(best, "train")
     metrics = finish(run, module, data, facts, best=best, last=last, predictions=predictions)
     metadata.conclude(metrics, run.data_set, run_dir)
 
 
 @dataclass
-class Run:
-    """A run that has its images, its split and its Trainer; its network is still to be made."""
+class Started:
+    """A run with its images, its split and its Trainer; its network is not built yet."""
 
     config: dict[str, Any]  # plain, resolved
-    run_dir: Path
+    writer: RunWriter
     data_set: DataSet
     table: pd.DataFrame  # split; of a detector, with boxes
     images: cache.Cache  # of all rows of the table
@@ -148,8 +149,13 @@ class Run:
 
     @property
     def device(self) -> torch.device:
-        """Where the network is trained."""
+        """The device of the training."""
         return self.trainer.strategy.root_device
+
+    @property
+    def run_dir(self) -> Path:
+        """The run folder."""
+        return self.writer.run_dir
 
 
 def begin(
@@ -158,39 +164,40 @@ def begin(
     *,
     with_boxes: bool = False,
     start: float | None = None,
-) -> Run:
+) -> Started:
     """Reads and splits the images of ``config`` (plain, resolved); ``start``, errors: see fit."""
     start = time.monotonic() if start is None else start
     data_set = open_data_set(config)
     table, images = read_data(config, data_set)
     if with_boxes:
         table = table.join(data_set.boxes().set_index("path"), on="path")
-    digest = keep_split(run_dir, table)
+    writer = RunWriter(run_dir)
+    digest = writer.write_split(table)
     start_from = whole_files.resume_from(run_dir, metadata.selection(config))
     trainer = build_trainer(config["trainer"], run_dir, job_number=config.get("job_number"))
     num_earlier = 1 + scoring.saved_epoch(start_from) if start_from else 0
-    return Run(
-        *(config, run_dir, data_set, table, images, digest, start_from, trainer),
+    return Started(
+        *(config, writer, data_set, table, images, digest, start_from, trainer),
         start=start,
         num_earlier=num_earlier,
     )
 
 
-def carry_out(run: Run, module: Task, data: XrayDataModule, facts: Mapping[str, Any]) -> None:
-    """Trains ``module`` and leaves it on the device; says ``facts``, of metadata.describe, first.
+def carry_out(run: Started, module: Task, data: XrayDataModule, facts: Mapping[str, Any]) -> None:
+    """Logs ``facts`` (of metadata.describe), trains ``module`` and leaves it on the device.
 
-    Raises as train.
+    Errors: see train.
     """
     if run.device.type == "cpu":
         fused_cpu.keep_memory()
     metadata.announce(facts, run.trainer)
     tensorboard_log.open_run(run.trainer, run.config, facts["hyperparameters"])
     train(run.trainer, module, data, run.start_from)
-    module.to(run.device)  # Lightning has taken it off
+    module.to(run.device)  # Lightning moves it away
 
 
 def finish(
-    run: Run,
+    run: Started,
     module: Task,
     data: XrayDataModule,
     facts: Mapping[str, Any],
@@ -199,39 +206,41 @@ def finish(
     last: scoring.Scores,
     predictions: pd.DataFrame,
 ) -> dict[str, Any]:
-    """Writes what any finished run leaves beside its predictions; returns metrics.json.
+    """Writes the files of a finished run besides its predictions; returns metrics.json.
 
     Args:
-        run: that was carried out.
-        module: that was trained.
+        run: see carry_out.
+        module: trained.
         data: its batches.
         facts: of metadata.describe.
         best: scores of the best epoch.
         last: scores of the last one.
         predictions: as in predictions.csv.
     """
-    config, run_dir = run.config, run.run_dir
-    run_folder.write_table(run_dir / "history.csv", history_table(module.history))
-    found = metadata.assessment(
+    config = run.config
+    run.writer.write_table("history.csv", history_table(module.history))
+    assessment = metadata.assessment(
         run.table, predictions, root=run.data_set.root, protocol=config["protocol"]["name"]
     )
     results = metadata.results(module.history, best=best, last=last)
     metadata.check_best(module.history, best.epoch, config)
-    metrics = {**facts, **results, "assessment": found, "seconds": seconds(run, module.history)}
+    metrics = {
+        **facts,
+        **results,
+        "assessment": assessment,
+        "seconds": seconds(run, module.history),
+    }
     metrics["machine"] = {**facts["machine"], "arithmetic": module.arithmetic}
     # a callback may have changed it
     metrics["hyperparameters"] = {**facts["hyperparameters"], "batch_size": data.batch_size}
     tensorboard_log.close_run(run.trainer, metrics, predictions, data)
-    run_folder.write_json(run_dir / "metrics.json", metrics)
-    (run_dir / run_folder.PREVIOUS).unlink(missing_ok=True)
-    run_folder.write_status(
-        run_dir, "done", epoch=len(module.history), max_epochs=config["trainer"]["max_epochs"]
-    )
+    max_epochs = config["trainer"]["max_epochs"]
+    run.writer.finish(metrics, epochs=len(module.history), max_epochs=max_epochs)
     return metrics
 
 
-def seconds(run: Run, history: Sequence[Mapping[str, Any]]) -> dict[str, float]:
-    """Returns how long a run took: its epochs, all of it, and its epochs of earlier starts.
+def seconds(run: Started, history: Sequence[Mapping[str, Any]]) -> dict[str, float]:
+    """Returns the seconds of a run: its epochs, the total, and the epochs of earlier starts.
 
     ``total`` is the time on the clock since this start, and ``earlier``.
     """
@@ -242,7 +251,7 @@ def seconds(run: Run, history: Sequence[Mapping[str, Any]]) -> dict[str, float]:
 
 
 def open_data_set(config: Mapping[str, Any]) -> DataSet:
-    """Returns the data set of a configuration, whose note is said; sets the number of threads."""
+    """Returns the data set of a configuration and logs its note; sets the number of threads."""
     if config["num_threads"]:
         torch.set_num_threads(config["num_threads"])
     data_set: DataSet = instantiate(config["data"]["source"])
@@ -270,51 +279,6 @@ def read_data(config: Mapping[str, Any], data_set: DataSet) -> tuple[pd.DataFram
     return split.split(table, protocol, seed=config["seed"]), images
 
 
-def keep_split(run_dir: Path, table: pd.DataFrame) -> str:
-    """Writes split.csv, and split.json with digests; returns that of the split.
-
-    Args:
-        run_dir: the run folder.
-        table: of split.split, with the column digest; with boxes for a detector.
-
-    Raises:
-        ValueError: the run began with another split, or with other images, labels or boxes of the
-            same names.
-    """
-    path, kept = run_dir / "split.csv", run_dir / "split.json"
-    found = {
-        "split_sha256": split.digest(table),
-        "images_sha256": split.images_digest(table),
-        "labels_sha256": split.labels_digest(table),
-    }
-    if _split_before(path) not in (None, found["split_sha256"]):
-        raise ValueError(
-            f"a run resumes with the images it began with; those of {run_dir} were others. Name "
-            "their folder with data.root=DIR, or start a new run"
-        )
-    before = untrusted.read_json(kept) if kept.exists() else {}
-    for key, changed in (
-        ("images_sha256", "files have changed under the same names"),
-        ("labels_sha256", "labels or boxes have changed"),
-    ):
-        if before.get(key, found[key]) != found[key]:
-            raise ValueError(
-                f"a run resumes with the images it began with; since {run_dir} began, {changed}. "
-                "Name the folder of the first ones with data.root=DIR, or start a new run"
-            )
-    run_folder.write_table(path, table[split.COLUMNS])
-    run_folder.write_json(kept, found)
-    return found["split_sha256"]
-
-
-def _split_before(path: Path) -> str | None:
-    """The digest of the split a run began with; None for a new run. Errors as read_table's."""
-    try:
-        return split.digest(read_table(path, split.COLUMNS, labels=CLASS_NAMES))
-    except FileNotFoundError:
-        return None
-
-
 def build(
     config: Mapping[str, Any],
     table: pd.DataFrame,
@@ -322,7 +286,7 @@ def build(
     *,
     arithmetic: Mapping[str, Any] | None = None,
 ) -> tuple[Network, Classifier, XrayDataModule]:
-    """Returns the network, the module that trains it, and its batches, as ``config`` says.
+    """Returns the network of ``config``, the module that trains it, and its batches.
 
     Args:
         config: plain, resolved.
@@ -385,12 +349,12 @@ def build_trainer(
 
     Args:
         trainer: its configuration.
-        run_dir: where Lightning puts what it writes of itself. Under SLURM it begins with what it
-            finds there: in a folder that runs share, with another run's weights.
-        job_number: of a run in a sweep; where there are several GPUs, runs take turns on them.
+        run_dir: for Lightning's own files. Under SLURM it resumes from files in this folder: in a
+            folder that runs share, from another run's weights.
+        job_number: of a run in a sweep; runs take turns on several GPUs.
 
     Raises:
-        ValueError: the device asked for is not there, or the Trainer refuses a setting.
+        ValueError: the device is missing, or the Trainer refuses a setting.
     """
     num_gpus = torch.cuda.device_count()
     if job_number is not None and num_gpus > 1 and trainer["accelerator"] != "cpu":
@@ -410,21 +374,21 @@ def build_trainer(
 
 
 def trainer_settings(trainer: Mapping[str, Any], run_dir: Path) -> dict[str, Any]:
-    """Returns what the Trainer is made of: what is set of its configuration, and what is ours."""
-    given: dict[str, Any] = {"enable_progress_bar": sys.stderr.isatty()}
-    given |= {key: value for key, value in trainer.items() if value is not None}
-    given.pop(
+    """Returns the arguments of the Trainer: its configuration, and this package's own."""
+    settings: dict[str, Any] = {"enable_progress_bar": sys.stderr.isatty()}
+    settings |= {key: value for key, value in trainer.items() if value is not None}
+    settings.pop(
         "overfit_batches", None
     )  # Lightning's would score train images: ours are XrayDataModule's
-    if given["enable_progress_bar"]:
-        given["callbacks"] = [BAR, *given["callbacks"]]
-    if "profiler" in given:
-        kind = f"pytorch_lightning.profilers.{PROFILERS[given['profiler']]}"
-        given["profiler"] = {"_target_": kind, "dirpath": str(run_dir), "filename": "profile"}
+    if settings["enable_progress_bar"]:
+        settings["callbacks"] = [BAR, *settings["callbacks"]]
+    if "profiler" in settings:
+        kind = f"pytorch_lightning.profilers.{PROFILERS[settings['profiler']]}"
+        settings["profiler"] = {"_target_": kind, "dirpath": str(run_dir), "filename": "profile"}
     return {
-        **given,
+        **settings,
         "default_root_dir": str(run_dir),
-        "plugins": [*given.get("plugins", []), WHOLE_FILES],
+        "plugins": [*settings.get("plugins", []), WHOLE_FILES],
     }
 
 
@@ -434,7 +398,7 @@ def train(
     data: XrayDataModule,
     start_from: Path | None = None,
 ) -> None:
-    """Fits, resuming from a checkpoint where one is given.
+    """Fits ``module``, from a checkpoint if there is one.
 
     Raises:
         ValueError: a process that loads images has died, or a batch is too large for the memory.
@@ -448,9 +412,9 @@ def train(
     except SystemExit:  # how Lightning ends after Ctrl-C
         raise KeyboardInterrupt from None
     except RuntimeError as error:
-        if found := WORKER.search(str(error)):
+        if match := WORKER.search(str(error)):
             raise ValueError(
-                f"the processes that load images must stay alive; {found[0]}. They need memory, "
+                f"the processes that load images must stay alive; {match[0]}. They need memory, "
                 "and room in /dev/shm. Resume without them: data.num_workers=0"
             ) from None
         if MEMORY.search(str(error)):
@@ -467,22 +431,17 @@ def train(
 
 def _too_large(data: XrayDataModule) -> str:
     return (
-        f"the memory must hold a batch of {data.batch_size} images and what the network makes of "
-        "it; it does not. Try a smaller data.batch_size (with trainer.accumulate_grad_batches=N a "
-        "step has as many images), a smaller data.image_size or another model"
+        f"the memory must hold a batch of {data.batch_size} images and their features; it does "
+        "not. Try a smaller data.batch_size (with trainer.accumulate_grad_batches=N a step has as "
+        "many images), a smaller data.image_size or another model"
     )
 
 
-def keep_reference(
-    network: Network,
-    views: Views,
-    images: cache.Cache,
-    table: pd.DataFrame,
-    predictions: pd.DataFrame,
-    run_dir: Path,
+def write_reference(
+    run: Started, network: Network, views: Views, predictions: pd.DataFrame
 ) -> None:
-    """Writes the reference of in-distribution images, so that the run folder is enough."""
-    rows = table.index[table["path"].isin(ensemble.reference_paths(predictions))].to_numpy()
-    made = ensemble.make_reference(network, images.images[rows], views=views)
-    if made is not None:
-        ood.save(made, ensemble.reference_path(run_dir, checkpoint="best"))
+    """Writes the reference of the run's own images, by which predict flags others."""
+    rows = run.table.index[run.table["path"].isin(reference.sampled_paths(predictions))]
+    fitted = reference.fit(network, run.images.images[rows.to_numpy()], views=views)
+    if fitted is not None:
+        run.writer.write_arrays(reference.file_name("best"), ood.arrays(fitted))

@@ -17,14 +17,14 @@ from pneumo.data.detection import BoxDataModule
 from pneumo.evaluation.detection import INSTALL, NO_BOX, WHY_NO_BOX
 from pneumo.models.detector import Detector
 from pneumo.runs import run_folder
-from pneumo.runs.finished import how_chosen
+from pneumo.runs.metrics import how_chosen
 from pneumo.training import detection, metadata, objects, scoring
 from pneumo.training.detection import DetectionTask
 from pneumo.training.fit import begin, carry_out, finish, num_steps, try_parts
 
 log = logging.getLogger("pneumo")
 
-OWN_KEYS = ("name",)  # of a model's YAML that are no arguments
+OWN_KEYS = ("name",)  # of a model's YAML that are not arguments
 LONGER = (
     "Train for longer (trainer.max_epochs); python -m pneumo.predict shows boxes of a lower "
     "score with --threshold"
@@ -33,7 +33,7 @@ NO_MAP = f"The mean average precision is left out: it needs pycocotools; {INSTAL
 
 
 def check(config: Mapping[str, Any]) -> None:
-    """Makes and tries all that ``config`` names, before any image is read; as fit.check."""
+    """Instantiates and tries all objects of ``config`` before reading images; see fit.check."""
     selection = metadata.selection(config)
     if selection.monitor == "map" and not find_spec("pycocotools"):
         raise ValueError(
@@ -44,9 +44,9 @@ def check(config: Mapping[str, Any]) -> None:
 
 
 def fit(config: dict[str, Any], run_dir: Path, *, start: float | None = None) -> None:
-    """Trains as ``config`` (plain, resolved, checked) says, or resumes where ``run_dir`` stopped.
+    """Trains by ``config`` (plain, resolved, checked), or resumes the run in ``run_dir``.
 
-    Leaves in ``run_dir`` what a classifier leaves, and boxes.csv. ``start``, errors: see fit.fit.
+    Writes the files of a classifier, and boxes.csv. ``start``, errors: see fit.fit.
     """
     run = begin(config, run_dir, with_boxes=True, start=start)
     table = run.table
@@ -61,16 +61,16 @@ def fit(config: dict[str, Any], run_dir: Path, *, start: float | None = None) ->
     carry_out(run, module, data, facts)
     splits = ["train", *data.eval_splits]
     best = detection.score_checkpoint(module, data, run_dir / run_folder.BEST, splits=splits)
-    last = scoring.only(best, "train")  # the same weights where the last epoch is the best
+    last = scoring.only(best, "train")  # the same weights if the last epoch is the best
     if best.epoch < len(module.history) - 1:
         path = run_dir / run_folder.LAST
         last = scoring.only(
             detection.score_checkpoint(module, data, path, splits=["train"]), "train"
         )
     predictions = detection.predictions(best, table, splits=data.eval_splits)
-    run_folder.write_table(run_dir / "predictions.csv", predictions)
+    run.writer.write_table(run_folder.PREDICTIONS, predictions)
     boxes = detection.box_table(best, table, splits=data.eval_splits)
-    run_folder.write_table(run_dir / "boxes.csv", boxes)
+    run.writer.write_table(run_folder.BOXES, boxes)
     facts |= {"confidence": best.confidence}  # by the challenge's score on the validation split
     metrics = finish(run, module, data, facts, best=best, last=last, predictions=predictions)
     conclude(metrics, run.data_set, run_dir)
@@ -83,7 +83,7 @@ def build(
     *,
     arithmetic: Mapping[str, Any] | None = None,
 ) -> tuple[DetectionTask, BoxDataModule]:
-    """Returns the module that trains the detector, and its batches, as ``config`` says.
+    """Returns the module that trains the detector of ``config``, and its batches.
 
     Args:
         config: plain, resolved.
@@ -124,14 +124,14 @@ def build_network(config: Mapping[str, Any]) -> Detector:
 
 
 def num_boxes(table: pd.DataFrame) -> dict[str, int]:
-    """Returns how many true boxes each split has."""
+    """Returns the number of true boxes of each split."""
     return {
         str(k): int(v) for k, v in table["boxes"].map(len).groupby(table["split"]).sum().items()
     }
 
 
 def conclude(metrics: Mapping[str, Any], data_set: DataSet, run_dir: Path) -> None:
-    """Says what came out, what it means, and where it lies."""
+    """Logs the scores, their meaning, and where the run lies."""
     best, confidence = metrics["best"], metrics["confidence"]
     none = confidence == NO_BOX
     log.info("")

@@ -27,7 +27,7 @@ from pneumo.evaluation.scores import CLINICAL, SCORES
 from pneumo.models import complexity
 from pneumo.models.views import Views
 from pneumo.runs import run_folder
-from pneumo.runs.finished import how_chosen
+from pneumo.runs.metrics import how_chosen
 from pneumo.training import scoring
 from pneumo.training.task import MAIN, Selection
 

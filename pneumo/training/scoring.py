@@ -21,13 +21,13 @@ TRAIN_EVAL = "train_eval"  # in metrics.json: the train split without augmentati
 class Scores:
     """The scores of one checkpoint."""
 
-    epoch: int  # that the checkpoint was saved after, from 0
+    epoch: int  # after which the checkpoint was saved, from 0
     scores: dict[str, dict[str, Any]]  # by split: as module.score returns them
 
 
 @dataclass(frozen=True)
 class Scored(Scores):
-    """What one checkpoint says of the images of some splits."""
+    """The logits of one checkpoint for the images of some splits."""
 
     rows: dict[str, np.ndarray]  # by split: (N,) int64 rows of the table
     logit: dict[str, Tensor]  # by split: (N, num_classes) float32 on the CPU
@@ -47,7 +47,7 @@ def score_checkpoint(
 
 
 def saved_epoch(path: Path) -> int:
-    """Returns the epoch that a checkpoint was saved after, from 0."""
+    """Returns the epoch after which a checkpoint was saved, from 0."""
     checkpoint = torch.load(path, map_location="cpu", weights_only=True, mmap=True)
     return int(checkpoint["history"][-1]["epoch"])
 
@@ -82,7 +82,7 @@ def _logits(module: Classifier, loader: Loader) -> tuple[np.ndarray, Tensor]:
     module.eval()
     rows: list[Tensor] = []
     logit: list[Tensor] = []
-    # as pneumo.predict computes them
+    # as in pneumo.predict
     with unet_encoder.without_tf32():
         for batch in loader:
             rows.append(batch.row.cpu())

@@ -24,8 +24,9 @@ from hydra.core.override_parser.types import Override, ValueType
 from hydra.experimental.callback import Callback
 from omegaconf import DictConfig, OmegaConf
 
-from pneumo import untrusted
+from pneumo import atomic, untrusted
 from pneumo.runs import run_folder, trust
+from pneumo.runs.writer import RunWriter
 from pneumo.training import settings
 from pneumo.training.config import direction
 
@@ -205,7 +206,7 @@ def begin(
         begun = read_begun(path)
         before = begun["arguments"]
         if more := [one for one in wanted or [] if one not in (begun.get("planned") or [])]:
-            run_folder.write_json(path, begun | {"planned": [*(begun.get("planned") or []), *more]})
+            atomic.write_json(path, begun | {"planned": [*(begun.get("planned") or []), *more]})
         gone, new = sorted(set(before) - set(now)), sorted(set(now) - set(before))
         if gone or new:
             sys.stderr.write(
@@ -215,7 +216,7 @@ def begin(
         return False
     try:
         folder.mkdir(parents=True, exist_ok=True)
-        run_folder.write_json(path, {"arguments": now, "planned": wanted})
+        atomic.write_json(path, {"arguments": now, "planned": wanted})
     except OSError as error:
         raise OSError(error.errno, error.strerror, str(folder)) from None
     return True
@@ -311,7 +312,7 @@ def states(folder: Path) -> list[tuple[str, dict[str, Any]]]:
     found = []
     for path in sorted(folder.iterdir()) if folder.is_dir() else []:
         if (path / "status.json").is_file():
-            status = run_folder.read_status(path)
+            status: dict[str, Any] = {**run_folder.read_status(path)}
             if (path / REFUSED).is_file():
                 status = {**status, "status": "failed", "error": _refusal(path / REFUSED)}
             found.append((path.name, status))
@@ -442,8 +443,8 @@ def settle(folder: Path) -> None:
             continue
         epochs = {key: status.get(key, 0) for key in ("epoch", "max_epochs")}
         # where another process trains it, or the disk is still full, it stays as it is
-        with contextlib.suppress(ValueError, OSError), run_folder.claim(folder / name):
-            run_folder.write_status(folder / name, "failed", error=CUT_OFF, **epochs)
+        with contextlib.suppress(ValueError, OSError), RunWriter(folder / name).claim():
+            RunWriter(folder / name).write_status("failed", error=CUT_OFF, **epochs)
 
 
 def report(folder: Path) -> bool:

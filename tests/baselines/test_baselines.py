@@ -100,14 +100,6 @@ def test_the_header_says_quality_and_the_classifier_sees_no_pixel(tmp_path: Path
     np.testing.assert_array_equal(FileHeader().fit(table, permuted, root=root), before)
 
 
-def test_a_header_without_quantisation_tables(tmp_path: Path) -> None:
-    Image.new("RGB", (30, 20)).save(tmp_path / "a.png")
-    found = header(tmp_path / "a.png")
-    assert found[:3] == [30, 20, 1.5]
-    assert found[5] == 3
-    assert found[6:] == [0, 0]
-
-
 def test_another_format_is_refused(tmp_path: Path) -> None:
     (tmp_path / "a.dcm").write_bytes(b"\0" * 128 + b"DICM" + b"\0" * 100)
     with pytest.raises(ValueError, match=r"a\.dcm is neither"):
@@ -146,25 +138,13 @@ def test_a_baseline_leaves_the_run_folder_of_a_network(train: Command, tmp_path:
     assert not (tmp_path / "svm" / "checkpoints").exists()
 
 
-def test_a_finished_baseline_is_not_fitted_again(
-    train: Command, tmp_path: Path, capsys: pytest.CaptureFixture[str]
-) -> None:
-    arguments = ("hydra.run.dir=run", "model=file_header", *SMALL)
-    assert train(*arguments) == 0
-    written = (tmp_path / "run" / "metrics.json").stat().st_mtime_ns
-    capsys.readouterr()
-    assert train("resume=run") == 0
-    assert "Done before" in capsys.readouterr().err
-    assert (tmp_path / "run" / "metrics.json").stat().st_mtime_ns == written
-
-
 def test_the_commands_that_need_a_network_say_so(
     train: Command, tmp_path: Path, capsys: pytest.CaptureFixture[str], phantoms: Path
 ) -> None:
     assert train("hydra.run.dir=run", "model=prior", *SMALL) == 0
     capsys.readouterr()
     radiograph = str(next(phantoms.rglob("*.jpeg")))
-    told = "this needs a network; run holds a baseline (prior), which has none."
+    told = "this needs a network; run is a baseline (prior) without one."
     for main, arguments in (
         (predict.main, ["run", radiograph]),
         (heatmap.main, ["run", radiograph, "--out", "maps"]),
@@ -180,33 +160,18 @@ def test_the_commands_that_need_a_network_say_so(
     assert "0.500" in capsys.readouterr().out  # its AUROC
 
 
-@pytest.mark.parametrize("setting", ["model.C=0", "model.gamma=wide", "model.gamma=0"])
-def test_settings_are_checked(
-    train: Command, capsys: pytest.CaptureFixture[str], setting: str
-) -> None:
-    assert train("model=thumbnail_svm", setting) == 2
-    key, _, value = setting.partition("=")
-    assert f"{key} must be" in (told := capsys.readouterr().err)
-    assert value in told
-
-
 @pytest.mark.slow
 def test_a_sweep_with_networks_reports_margins_on_the_same_splits(
     train: Command, tmp_path: Path
 ) -> None:
     models = f"model=tiny,{','.join(NAMES)}"
-    arguments = ("-m", models, "seed=0,1", "hydra.sweep.dir=sweep", "trainer.max_epochs=1", *SMALL)
+    arguments = ("-m", models, "seed=0", "hydra.sweep.dir=sweep", "trainer.max_epochs=1", *SMALL)
     assert train(*arguments) == 0
     runs = {
         path.parent.name: metrics(path.parent) for path in tmp_path.glob("sweep/*/metrics.json")
     }
-    assert len(runs) == 8
-    for seed in (0, 1):
-        own = [found["data"] for found in runs.values() if found["seed"] == seed]
-        assert all(data == own[0] for data in own)
+    data = [found["data"] for found in runs.values()]
+    assert data == [data[0]] * 4
     text = (tmp_path / "sweep" / "report" / "summary.md").read_text()
     for name in NAMES:
         assert f"| tiny minus {name} | Accuracy |" in text
-    written = [path.stat().st_mtime_ns for path in tmp_path.glob("sweep/*/metrics.json")]
-    assert train("sweep=sweep") == 0
-    assert written == [path.stat().st_mtime_ns for path in tmp_path.glob("sweep/*/metrics.json")]

@@ -88,7 +88,7 @@ def test_it_is_the_quantile_of_each_label() -> None:
     assert sets.patients == (9, 9)
     assert sets.name(0.5 - 1e-7) == "PNEUMONIA"  # the same image, computed in another batch
     assert [sets.name(p) for p in (0.1, 0.39, 0.45, 0.5)] == [
-        *("NORMAL", "NORMAL", "neither", "PNEUMONIA"),
+        *("NORMAL", "NORMAL", "neither", "PNEUMONIA")
     ]
     wide = conformal.PredictionSets(0.9, (0.3, 0.4), (9, 9))
     assert wide.name(0.5) == "both"

@@ -5,7 +5,7 @@ import pytest
 
 from pneumo import evaluate
 from pneumo.evaluation.detection import challenge_score, fit_confidence, kept
-from pneumo.runs import detection_run
+from pneumo.runs.run import Run
 from tests.detection_runs import make_detector
 
 Capture = pytest.CaptureFixture[str]
@@ -21,7 +21,7 @@ def test_a_detector_is_scored_on_its_test_split(tmp_path: Path, capsys: Capture)
     said = capsys.readouterr().out
     assert max(map(len, said.splitlines())) <= 80
     found = json.loads((tmp_path / "scores.json").read_text())
-    test = detection_run.read(folder, name="run").boxes.of_split("test")
+    test = Run.open(folder, name="run").boxes.of_split("test")
     expected = challenge_score(test.truth, *kept(test.predicted, test.scores, confidence=0.4))
     (one,) = found["members"]
     challenge = one["scores"]["challenge"]
@@ -49,7 +49,7 @@ def test_two_detectors_are_fused_with_what_validation_fixes(
 
 
 def _best_on_val(folder: Path) -> float:
-    part = detection_run.read(folder, name="run").boxes.of_split("val")
+    part = Run.open(folder, name="run").boxes.of_split("val")
     confidence = fit_confidence(part.truth, part.predicted, part.scores)
     return challenge_score(part.truth, *kept(part.predicted, part.scores, confidence=confidence))
 

@@ -17,13 +17,15 @@ from pneumo import api, calibrate, evaluate, export, heatmap, predict
 from pneumo.data import boxes as geometry
 from pneumo.data import fingerprint, image
 from pneumo.evaluation.detection import NO_BOX
-from pneumo.inference import ensemble, fusion
+from pneumo.inference import fusion
 from pneumo.models.detector import Detector
-from pneumo.runs import detection_run, trust
-from pneumo.runs.checkpoint import load_detector
+from pneumo.runs import trust
+from pneumo.runs.run import Run
 from tests.conftest import digests, full_disk
 from tests.detection_runs import make_detector
 
+Capture = pytest.CaptureFixture[str]
+Patch = pytest.MonkeyPatch
 SIZE, FILE = 64, (200, 100)  # pixels of a prepared image; width and height of the files
 MODEL = {
     "_target_": "pneumo.models.detector.Detector",
@@ -105,7 +107,7 @@ SCORES = [0.9, 0.6, 0.8]
 
 
 def test_a_dicom_header_is_flagged_and_ids_are_columns(
-    run: Path, rsna_set: Path, images: list[Path], capsys: pytest.CaptureFixture[str]
+    run: Path, rsna_set: Path, images: list[Path], capsys: Capture
 ) -> None:
     pydicom = pytest.importorskip("pydicom")
     image = pydicom.dcmread(next(rsna_set.rglob("*.dcm")))
@@ -123,11 +125,12 @@ def test_a_dicom_header_is_flagged_and_ids_are_columns(
 
 
 def test_the_loaded_network_says_what_the_saved_one_says(network: Detector, run: Path) -> None:
-    loaded = load_detector(run)
-    assert (loaded.image_size, loaded.aspect, loaded.confidence) == (SIZE, "pad", 0.5)
+    opened = Run.open(run)
+    loaded = opened.detector()
+    assert (opened.image_size, opened.aspect, opened.confidence) == (SIZE, "pad", 0.5)
     x = torch.randint(0, 255, (2, 1, SIZE, SIZE), generator=torch.Generator().manual_seed(1))
     with torch.inference_mode():
-        pairs = list(zip(network(x), loaded.network(x), strict=True))
+        pairs = list(zip(network(x), loaded(x), strict=True))
     assert sum(len(a["scores"]) for a, _ in pairs)
     for one, other in pairs:
         torch.testing.assert_close(one["boxes"], other["boxes"], atol=1e-3, rtol=1e-4)
@@ -135,7 +138,7 @@ def test_the_loaded_network_says_what_the_saved_one_says(network: Detector, run:
 
 
 def test_boxes_of_the_network_are_written_as_it_says_them(
-    network: Detector, run: Path, images: list[Path], capsys: pytest.CaptureFixture[str]
+    network: Detector, run: Path, images: list[Path], capsys: Capture
 ) -> None:
     assert call(run, images[0], "--threshold", "0", "--format", "jsonl") == 0
     row = json.loads(capsys.readouterr().out)
@@ -153,10 +156,7 @@ def test_boxes_of_the_network_are_written_as_it_says_them(
 
 
 def test_a_row_a_box_from_the_confidence_on_in_pixels_of_the_file(
-    run: Path,
-    images: list[Path],
-    monkeypatch: pytest.MonkeyPatch,
-    capsys: pytest.CaptureFixture[str],
+    run: Path, images: list[Path], monkeypatch: Patch, capsys: Capture
 ) -> None:
     answer(monkeypatch, FOUND, SCORES)
     assert call(run, *images) == 0
@@ -176,10 +176,7 @@ def test_a_row_a_box_from_the_confidence_on_in_pixels_of_the_file(
 
 
 def test_an_image_without_box_and_one_that_cannot_be_read_have_a_row(
-    run: Path,
-    images: list[Path],
-    monkeypatch: pytest.MonkeyPatch,
-    capsys: pytest.CaptureFixture[str],
+    run: Path, images: list[Path], monkeypatch: Patch, capsys: Capture
 ) -> None:
     answer(monkeypatch, FOUND, SCORES)
     assert call(run, images[0], "gone.png", "--threshold", "0.95") == 3
@@ -194,11 +191,7 @@ def test_an_image_without_box_and_one_that_cannot_be_read_have_a_row(
 
 
 def test_the_challenges_prediction_string(
-    run: Path,
-    images: list[Path],
-    tmp_path: Path,
-    monkeypatch: pytest.MonkeyPatch,
-    capsys: pytest.CaptureFixture[str],
+    run: Path, images: list[Path], tmp_path: Path, monkeypatch: Patch, capsys: Capture
 ) -> None:
     answer(monkeypatch, FOUND, SCORES)
     out = tmp_path / "submission.csv"
@@ -215,25 +208,15 @@ def test_the_challenges_prediction_string(
     assert capsys.readouterr().out == "patientId,PredictionString\na,\n"
 
     assert call(run, images[0], "other/a.dcm", "--format", "rsna") == 2
-    assert "would have none of its own" in capsys.readouterr().err
+    assert "named by the file without its ending" in capsys.readouterr().err
 
     assert call(run, images[0], images[0], "--format", "rsna", "--out", tmp_path / "two.csv") == 2
-    assert f"{images[0]} is named twice. Name it once" in capsys.readouterr().err
+    assert "has no name of its own" in capsys.readouterr().err
     assert not (tmp_path / "two.csv").exists()
 
 
-def test_a_run_named_twice_is_refused(
-    run: Path, images: list[Path], capsys: pytest.CaptureFixture[str]
-) -> None:
-    assert call(run, run / ".." / run.name, images[0]) == 2
-    out, err = capsys.readouterr()
-    assert not out
-    assert err.startswith("error: each run may be named once; got ")
-    assert len(err.splitlines()) == 1
-
-
 def test_a_detector_of_whom_no_box_counts_says_so(
-    network: Detector, images: list[Path], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+    network: Detector, images: list[Path], tmp_path: Path, capsys: Capture
 ) -> None:
     none = finish(tmp_path / "none", network, confidence=NO_BOX)
     assert call(none, images[0]) == 0
@@ -245,10 +228,7 @@ def test_a_detector_of_whom_no_box_counts_says_so(
 
 
 def test_dicom_gives_the_boxes_of_its_own_pixels(
-    run: Path,
-    rsna_set: Path,
-    monkeypatch: pytest.MonkeyPatch,
-    capsys: pytest.CaptureFixture[str],
+    run: Path, rsna_set: Path, monkeypatch: Patch, capsys: Capture
 ) -> None:
     pydicom = pytest.importorskip("pydicom")
     path = next((rsna_set / "stage_2_train_images").iterdir())
@@ -259,11 +239,7 @@ def test_dicom_gives_the_boxes_of_its_own_pixels(
 
 
 def test_overlays_are_a_picture_an_image_in_a_folder_of_ones_own(
-    run: Path,
-    images: list[Path],
-    tmp_path: Path,
-    monkeypatch: pytest.MonkeyPatch,
-    capsys: pytest.CaptureFixture[str],
+    run: Path, images: list[Path], tmp_path: Path, monkeypatch: Patch, capsys: Capture
 ) -> None:
     answer(monkeypatch, FOUND, SCORES)
     seen = tmp_path / "seen"
@@ -304,7 +280,7 @@ def test_overlays_are_a_picture_an_image_in_a_folder_of_ones_own(
     ],
 )
 def test_what_is_of_classifiers_is_refused(
-    options: list[str], run: Path, images: list[Path], capsys: pytest.CaptureFixture[str]
+    options: list[str], run: Path, images: list[Path], capsys: Capture
 ) -> None:
     assert call(run, images[0], *options) == 2
     out, err = capsys.readouterr()
@@ -315,15 +291,15 @@ def test_what_is_of_classifiers_is_refused(
 
 @pytest.mark.parametrize("options", [["--overlays", "seen"], ["--format", "rsna"]])
 def test_what_is_of_detectors_is_refused_for_a_classifier(
-    options: list[str], images: list[Path], capsys: pytest.CaptureFixture[str]
+    options: list[str], images: list[Path], capsys: Capture
 ) -> None:
     assert call("pretrained:compact", images[0], *options) == 2
-    err = capsys.readouterr().err
-    assert f"{' '.join(options[: 1 + (options[1] == 'rsna')])} is about the boxes" in err
+    option = " ".join(options[: 1 + (options[1] == "rsna")])
+    assert f"{option} is of detectors" in capsys.readouterr().err
 
 
 def test_other_commands_say_what_a_detector_is_for(
-    run: Path, images: list[Path], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+    run: Path, images: list[Path], tmp_path: Path, capsys: Capture
 ) -> None:
     for command, arguments in (
         (heatmap, [run, images[0], "--out", tmp_path / "maps"]),
@@ -347,8 +323,8 @@ def test_several_are_fused_with_weights_and_confidence_of_validation(
     run: Path,
     images: list[Path],
     tmp_path: Path,
-    monkeypatch: pytest.MonkeyPatch,
-    capsys: pytest.CaptureFixture[str],
+    monkeypatch: Patch,
+    capsys: Capture,
 ) -> None:
     pytest.importorskip("ensemble_boxes")
     other = finish(tmp_path / "other", network, seed=1, aspect="stretch")
@@ -356,7 +332,7 @@ def test_several_are_fused_with_weights_and_confidence_of_validation(
     assert call(run, other, images[0], "--format", "jsonl", "--threshold", "0.1") == 0
     out, err = capsys.readouterr()
     assert "fused from 2 detectors with the weights" in err
-    runs = [detection_run.read(one, name="") for one in (run, other)]
+    runs = [Run.open(place) for place in (run, other)]
     fixed = fusion.fit(runs, method="wbf")
     assert " ".join(f"{weight:.3f}" for weight in fixed["weights"]) in err
     found = json.loads(out)["boxes"]  # IoU 0.5, so that they are two boxes, each of one member
@@ -373,15 +349,8 @@ def test_several_are_fused_with_weights_and_confidence_of_validation(
     assert box["score"] == pytest.approx(0.8)
 
 
-def test_a_classifier_beside_a_detector_is_refused(
-    run: Path, images: list[Path], capsys: pytest.CaptureFixture[str]
-) -> None:
-    assert call(run, "pretrained:compact", images[0]) == 2
-    assert "runs must be of one task" in capsys.readouterr().err
-
-
 def test_last_has_no_confidence_of_its_own(
-    network: Detector, run: Path, images: list[Path], capsys: pytest.CaptureFixture[str]
+    network: Detector, run: Path, images: list[Path], capsys: Capture
 ) -> None:
     (run / "checkpoints" / "best.ckpt").rename(run / "checkpoints" / "last.ckpt")
     assert call(run, images[0], "--checkpoint", "last") == 2
@@ -390,45 +359,19 @@ def test_last_has_no_confidence_of_its_own(
 
 
 def test_trust_and_preprocessing_are_looked_at(
-    network: Detector, run: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+    network: Detector, run: Path, tmp_path: Path, capsys: Capture
 ) -> None:
     path = run / "metrics.json"
     kept = json.loads(path.read_text())
     kept["preprocessing"]["mean"] += 1
     path.write_text(json.dumps(kept))
     with pytest.raises(ValueError, match="must be standardised as in its training"):
-        load_detector(run)
+        Run.open(run).detector()
 
     config = yaml.safe_load((run / ".hydra" / "config.yaml").read_text())
     for target, said in (("os.system", "which is not run"), ("torch.nn.Identity", "a detector")):
         config["model"] = {"_target_": target}
         (run / ".hydra" / "config.yaml").write_text(yaml.safe_dump(config))
         with pytest.raises(ValueError, match=said):
-            load_detector(run)
+            Run.open(run).detector()
     assert "pneumo.models.detector.Detector" in trust.NETWORKS
-
-
-def test_the_images_of_an_rsna_run_are_found_again(tmp_path: Path) -> None:
-    source = {"_target_": "pneumo.data.rsna.Rsna.open", "root": str(tmp_path)}
-    folder = make_detector(tmp_path / "run", source=source)
-    member = ensemble.read(folder)
-    assert ensemble.own_images(member) is None
-    for path in member.split["path"]:
-        (tmp_path / path).touch()
-    assert ensemble.own_images(member) == tmp_path
-
-
-def test_standard_input_is_drawn_as_prepared(
-    run: Path, images: list[Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    answer(monkeypatch, FOUND, SCORES)
-    piped = io.TextIOWrapper(io.BytesIO(images[0].read_bytes()))
-    monkeypatch.setattr("sys.stdin", piped)
-    assert call(run, "-", "--overlays", tmp_path / "seen", "--out", tmp_path / "boxes.csv") == 0
-    picture = np.asarray(Image.open(tmp_path / "seen" / "stdin.boxes.png").convert("RGB")).astype(
-        int
-    )
-    assert picture.shape[:2] == (800, 800)  # 12.5 for a pixel of 64
-    coloured = (picture.max(2) - picture.min(2) > 60).nonzero()
-    assert coloured[1].max() == pytest.approx(12.5 * 32, abs=12)
-    assert coloured[0].max() == pytest.approx(12.5 * 40, abs=12)

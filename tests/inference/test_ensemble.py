@@ -1,8 +1,9 @@
 """Ensembles over hand-made run folders: what is scored, what is left out, what is refused."""
 
 import json
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -14,8 +15,15 @@ from pneumo.data import split
 from pneumo.evaluation import scores
 from pneumo.evaluation.operating_point import fit_weights, vote_share
 from pneumo.inference import ensemble
+from pneumo.report import terminal
+from pneumo.runs.run import Run
+from pneumo.shift import evaluation
 
 NUM = 60
+
+
+def scores_of(run_dirs: Sequence[Path], **options: Any) -> dict[str, Any]:
+    return evaluation.evaluate([Run.open(run_dir) for run_dir in run_dirs], **options)
 
 
 def make_run(
@@ -71,8 +79,8 @@ def make_run(
 
 def test_a_vote_is_the_share_of_members_and_a_tie_is_pneumonia(tmp_path: Path) -> None:
     runs = [make_run(tmp_path, f"r{seed}", seed=seed) for seed in range(4)]
-    found = evaluate.evaluate(runs)
-    tests = [ensemble.read(run).of_split("test") for run in runs]
+    found = scores_of(runs)
+    tests = [Run.open(run).of_split("test") for run in runs]
     label = ensemble.labels(tests[0])
     called = np.stack([one["p_pneumonia"] >= 0.5 for one in tests])
     tie = called.sum(0) == 2
@@ -88,16 +96,16 @@ def test_a_vote_is_the_share_of_members_and_a_tie_is_pneumonia(tmp_path: Path) -
 
 def test_weights_are_of_validation_only(tmp_path: Path) -> None:
     runs = [make_run(tmp_path, "a", skill=0), make_run(tmp_path, "b", seed=1, skill=3)]
-    before = evaluate.evaluate(runs)["weighted"]["weights"]
+    before = scores_of(runs)["weighted"]["weights"]
     assert before[1] > 0.9
-    val = ensemble.common_val([ensemble.read(run) for run in runs])
+    val = ensemble.common_val([Run.open(run) for run in runs])
     assert not isinstance(val, str)
     assert before == fit_weights(*val).tolist()
     for run in runs:  # another test split changes no weight
         table = pd.read_csv(run / "predictions.csv")
         table.loc[table["split"] == "test", "p_pneumonia"] = 0.3
         table.to_csv(run / "predictions.csv", index=False)
-    assert evaluate.evaluate(runs)["weighted"]["weights"] == before
+    assert scores_of(runs)["weighted"]["weights"] == before
 
 
 def test_images_of_any_members_train_split_are_left_out_and_counted(tmp_path: Path) -> None:
@@ -105,14 +113,14 @@ def test_images_of_any_members_train_split_are_left_out_and_counted(tmp_path: Pa
     other = {f"{n}.jpeg": "train" for n in range(40, 44)}
     other |= {f"{n}.jpeg": "val" for n in range(44, 46)}
     runs = [make_run(tmp_path, "a"), make_run(tmp_path, "b", splits=other, seed=1)]
-    found = evaluate.evaluate(runs)
+    found = scores_of(runs)
     assert found["scored_on"]["images"] == 14
     (note, *_) = found["notes"]
     assert note.startswith(f"the runs have different splits: of the 20 test images of {runs[0]}")
     assert "14 are scored, on which no run was trained" in note
     assert "left out are 4 that a run was trained on, or on their patient" in note
     assert "2 that are not in every test split" in note
-    assert evaluate.evaluate(runs[::-1])["ensemble"]["scores"] == found["ensemble"]["scores"]
+    assert scores_of(runs[::-1])["ensemble"]["scores"] == found["ensemble"]["scores"]
 
 
 def test_a_patient_that_one_member_knows_by_another_name_is_left_out(tmp_path: Path) -> None:
@@ -120,7 +128,7 @@ def test_a_patient_that_one_member_knows_by_another_name_is_left_out(tmp_path: P
     same = make_run(tmp_path, "a", groups={"40.jpeg": "p", "50.jpeg": "p"})
     other = make_run(tmp_path, "b", splits={"50.jpeg": "train"}, seed=1)
     for runs in ([same, other], [other, same]):
-        common = ensemble.common_test([ensemble.read(run) for run in runs])
+        common = ensemble.common_test([Run.open(run) for run in runs])
         assert not {"40.jpeg", "50.jpeg"} & set(common.rows["path"])
         assert len(common.rows) == 18
 
@@ -140,12 +148,12 @@ def test_other_labels_are_refused(tmp_path: Path) -> None:
     one = make_run(tmp_path, "a")
     other = make_run(tmp_path, "b", splits={"41.jpeg": "train"}, flipped=("42.jpeg",))
     with pytest.raises(ValueError, match="must be of runs that label the images alike"):
-        evaluate.evaluate([one, other])
+        scores_of([one, other])
 
 
 def test_the_text_has_a_row_for_each_way(tmp_path: Path) -> None:
     runs = [make_run(tmp_path, f"r{seed}", seed=seed) for seed in range(3)]
-    text = evaluate.text(evaluate.evaluate(runs))
+    text = terminal.wrapped(evaluation.text(scores_of(runs)))
     for name in ("mean of the runs", "weighted mean", "majority vote"):
         assert f"\n{name}" in text
     assert "ranks by that share" in " ".join(text.split())
@@ -154,3 +162,14 @@ def test_the_text_has_a_row_for_each_way(tmp_path: Path) -> None:
 
 def test_a_single_member_votes_with_itself() -> None:
     np.testing.assert_array_equal(vote_share([[0.2, 0.5, 0.9]]), [0, 1, 1])
+
+
+def test_runs_without_common_test_images_are_refused_or_scored_as_leaking(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    elsewhere = {f"{number}.jpeg": "train" for number in range(41, 60, 2)}  # all PNEUMONIA
+    runs = [make_run(tmp_path, "a"), make_run(tmp_path, "b", splits=elsewhere, seed=1)]
+    assert evaluate.main([str(run) for run in runs]) == 2
+    assert "must be scored on images that no run was trained on" in capsys.readouterr().err
+    with pytest.raises(FileNotFoundError, match=r"images of .*a not found"):
+        scores_of(runs, allow_overlap=True)

@@ -15,8 +15,8 @@ from pneumo.inference.fusion import (
     non_maximum_suppression,
     weighted_box_fusion,
 )
-from pneumo.runs import detection_run
-from pneumo.runs.detection_run import DetectionRun, ImageBoxes
+from pneumo.runs.run import Run
+from pneumo.runs.tables import ImageBoxes
 from tests.detection_runs import make_detector
 
 needs_wbf = pytest.mark.skipif(
@@ -25,8 +25,8 @@ needs_wbf = pytest.mark.skipif(
 A, NEAR, FAR = [0.0, 0.0, 100.0, 100.0], [10.0, 0.0, 110.0, 100.0], [300.0, 300.0, 350.0, 350.0]
 
 
-def run(folder: Path) -> DetectionRun:
-    return detection_run.read(folder, name=folder.name)
+def run(folder: Path) -> Run:
+    return Run.open(folder, name=folder.name)
 
 
 @needs_wbf
@@ -63,10 +63,7 @@ def test_suppression_keeps_the_box_of_the_highest_score() -> None:
     np.testing.assert_array_equal(boxes[0], A)  # 0.9 counts as 0.45
 
 
-@pytest.mark.parametrize(
-    "method",
-    [pytest.param("wbf", marks=needs_wbf), "nms"],
-)
+@pytest.mark.parametrize("method", [pytest.param("wbf", marks=needs_wbf), "nms"])
 def test_no_boxes_fuse_to_none(method: str) -> None:
     boxes, scores = METHODS[method]([[], []], [[], []], weights=[1, 1])
     assert (boxes.shape, scores.shape) == ((0, 4), (0,))

@@ -12,6 +12,7 @@ from pneumo.evaluation.operating_point import calibrated
 from pneumo.evaluation.scores import operating_point
 from pneumo.inference import local_calibration as local
 from pneumo.inference.decision import decide
+from pneumo.runs import run_folder
 
 DRAWS = local.DRAWS
 
@@ -128,11 +129,11 @@ def test_of_copies_one_counts_and_who_share_an_image_are_one_patient() -> None:
 
 
 def test_it_is_read_by_name_or_as_a_file(found: dict[str, Any], tmp_path: Path) -> None:
-    path = tmp_path / local.FOLDER / "here.json"
+    path = tmp_path / run_folder.CALIBRATIONS / "here.json"
     path.parent.mkdir()
     path.write_text(json.dumps(found))
     for name in ("here", str(path)):
-        one = local.read(tmp_path, name, weights_sha256="abc")
+        one = local.read_calibration(tmp_path, name, weights_sha256="abc")
         assert (one.name, one.threshold) == ("here", found["threshold"])
     decision = decide([], calibration=one, coverage=0.9)
     assert (decision.threshold, decision.threshold_from) == (one.threshold, "calibration")
@@ -143,9 +144,9 @@ def test_it_is_read_by_name_or_as_a_file(found: dict[str, Any], tmp_path: Path) 
     assert found["NORMAL"] > patients["NORMAL"]
     assert decide([], calibration=one, threshold=0.3).threshold_from == "given"
     with pytest.raises(FileNotFoundError, match=r"one of the run's \(here\); there is no"):
-        local.read(tmp_path, "there", weights_sha256="abc")
-    with pytest.raises(ValueError, match="of the weights that answer"):
-        local.read(tmp_path, "here", weights_sha256="other")
+        local.read_calibration(tmp_path, "there", weights_sha256="abc")
+    with pytest.raises(ValueError, match="of the weights that predict"):
+        local.read_calibration(tmp_path, "here", weights_sha256="other")
 
 
 def test_what_the_file_warns_of_is_said_where_it_decides(
@@ -155,7 +156,7 @@ def test_what_the_file_warns_of_is_said_where_it_decides(
 
     def note(**changed: Any) -> str:
         path.write_text(json.dumps(found | changed))
-        one = local.read(tmp_path, str(path), weights_sha256="abc")
+        one = local.read_calibration(tmp_path, str(path), weights_sha256="abc")
         return decide([], calibration=one, threshold=0.3).notes[0]
 
     plain = "threshold and temperature are of the calibration here"
@@ -168,7 +169,7 @@ def test_what_the_file_warns_of_is_said_where_it_decides(
     older = {key: value for key, value in found.items() if key != "warning"}
     path.write_text(json.dumps(older))
     assert "shared_with_train" not in older
-    one = local.read(tmp_path, str(path), weights_sha256="abc")
+    one = local.read_calibration(tmp_path, str(path), weights_sha256="abc")
     assert decide([], calibration=one).notes == (plain,)
 
 
@@ -195,5 +196,5 @@ def test_a_broken_file_is_told_in_one_line(
     path = tmp_path / "broken.json"
     path.write_text(json.dumps(found | {key: value}))
     with pytest.raises(ValueError, match=r"broken\.json must be a file of python -m") as caught:
-        local.read(tmp_path, str(path), weights_sha256="abc")
+        local.read_calibration(tmp_path, str(path), weights_sha256="abc")
     assert "\n" not in str(caught.value)

@@ -22,7 +22,7 @@ from pneumo.models import efficientnet_lite
 from pneumo.models.base import build
 from pneumo.models.complexity import multiply_adds
 from pneumo.models.library import LibraryNetwork
-from pneumo.runs.checkpoint import _without_weights
+from pneumo.runs.network import _without_weights
 from pneumo.training.settings import check_run
 from tests.conftest import Command
 

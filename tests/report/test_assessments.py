@@ -8,12 +8,14 @@ import numpy as np
 import pandas as pd
 import pytest
 
+from pneumo.data import split
 from pneumo.evaluation.assessment import assess_run
 from pneumo.report import assessments
 from pneumo.report.reading import read_run
 from pneumo.report.report_folder import write_report
 from pneumo.report.trials import Trial
 from pneumo.runs import run_folder
+from pneumo.runs.writer import RunWriter
 from tests.report.made_runs import edit, make_run, page, read_metrics
 
 
@@ -42,6 +44,7 @@ def run(sweep: Path, *, protocol: str = "holdout", seed: int = 0, written: bool 
     """A run folder with its assessment in metrics.json, or only in its tables."""
     rows = table(seed, val=protocol != "paper")
     folder = make_run(sweep, protocol=protocol, seed=seed)
+    edit(folder, lambda m: m["data"].update(split_sha256=split.digest(rows)))
     if written:
         edit(folder, lambda m: m.update(assessment=assess_run(rows, protocol=protocol)))
     else:
@@ -137,7 +140,7 @@ def test_a_malformed_assessment_is_left_out(
 def test_scores_of_heat_maps_are_shown(tmp_path: Path) -> None:
     mean = dict.fromkeys(run_folder.MAP_NUMBERS, 0.125) | {"images": 30, "gap": None}
     about = {"method": "gradcam", "class": "<NORMAL>", "checkpoint": "best"}
-    run_folder.write_maps(run(tmp_path), about | {"mean": mean})
+    RunWriter(run(tmp_path)).write_maps(about | {"mean": mean})
     text = page_of(tmp_path)
     assert "What the heat maps are worth" in text
     assert "&lt;NORMAL&gt;" in text

@@ -16,7 +16,7 @@ SETTINGS = {"image_size": 256, "aspect": "stretch", "lr": 0.001}
 
 
 def known(**changed: Any) -> dict[str, str]:
-    return checklists.facts(metrics(**changed), found=assessed(FIXED))
+    return checklists.facts(metrics(**changed), assessment=assessed(FIXED))
 
 
 def test_every_item_is_there_once_in_order() -> None:
@@ -31,7 +31,7 @@ def test_every_item_is_there_once_in_order() -> None:
 def test_every_fact_of_an_item_is_known_of_a_whole_run() -> None:
     everything = {"hyperparameters": SETTINGS, "git_commit": "abc"}
     best = metrics()["best"] | {"test": metrics()["best"]["test"] | {"confusion": [[9, 1], [2, 8]]}}
-    facts = checklists.facts(metrics(best=best, **everything), found=assessed(FIXED), maps=[1])
+    facts = checklists.facts(metrics(best=best, **everything), assessment=assessed(FIXED), maps=[1])
     for items in checklists.checklists().values():
         texts = [answer.text for answer in checklists.answers(items, facts)]
         assert f"*{checklists.UNKNOWN}*" not in texts
@@ -66,21 +66,21 @@ def test_the_source_of_a_users_folder_is_not_made_up() -> None:
 
 def test_a_baseline_has_no_facts_of_networks() -> None:
     about = metrics(baseline=True, parameters=None, selection=None, hyperparameters=SETTINGS)
-    text = checklists.write(about, found=assessed(FIXED))
+    text = checklists.write(about, assessment=assessed(FIXED))
     wrong = ("256", "random, seed", "pneumo.predict", "ONNX", "ood", "pixels", "one network")
     assert not [word for word in (*wrong, "pneumo.heatmap", "model card") if word in text]
     for item in ("24 | Initial weights", "12g | How predictions are made"):
         assert f"| {item} | to write | *{checklists.NO_NETWORK}* |" in text
     of_network = known(hyperparameters=SETTINGS)
     assert [name for name in checklists.OF_NETWORKS if name not in of_network] == ["maps"]
-    text = checklists.write(metrics(hyperparameters=SETTINGS), found=None)
+    text = checklists.write(metrics(hyperparameters=SETTINGS), assessment=None)
     assert "| 24 | Initial weights | filled | random, seed 0 |" in text
     assert "*python -m pneumo.heatmap RUN --score adds it*" in text
 
 
 def initial(pretrained: bool | str, **model: str) -> str:
     about = metrics(hyperparameters={"pretrained": pretrained})
-    return checklists.facts(about, found=None, model=model)["initial"]
+    return checklists.facts(about, assessment=None, model=model)["initial"]
 
 
 def test_pretrained_weights_are_named_by_their_source() -> None:
@@ -96,7 +96,7 @@ def test_pretrained_weights_are_named_by_their_source() -> None:
 
 def test_networks_of_a_library_are_standardised_as_it_describes() -> None:
     about = metrics(hyperparameters={"image_size": 224, "aspect": "pad"})
-    facts = checklists.facts(about, found=None, model={"library": "timm"})
+    facts = checklists.facts(about, assessment=None, model={"library": "timm"})
     assert facts["preprocessing"].endswith("standardised as timm describes")
 
 
@@ -108,7 +108,7 @@ def test_the_command_reads_library_and_architecture_of_a_kept_run(tmp_path: Path
 
 
 def test_names_of_a_run_folder_are_no_markup_and_tables_are_whole() -> None:
-    text = checklists.write(metrics(model="<b>[x](y)|\nscores: 1"), found=None)
+    text = checklists.write(metrics(model="<b>[x](y)|\nscores: 1"), assessment=None)
     assert "<b>" not in text
     assert "[x](" not in text
     assert "| 32 | Internal evaluation | to write |" in text  # no fact is added by a name
@@ -127,5 +127,5 @@ def test_the_command_writes_them_and_replaces_only_its_own(
     assert "sensitivity 0.992 (0.974 to 0.998)" in out.read_text()
     out.write_text("mine")
     assert export.main(args) == 2
-    assert "no export wrote" in capsys.readouterr().err
+    assert "must not replace files of others" in capsys.readouterr().err
     assert out.read_text() == "mine"

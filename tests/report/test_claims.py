@@ -11,9 +11,10 @@ from pneumo.report import size_figure
 from pneumo.report.ensembles import add_ensembles
 from pneumo.report.groups import Group, group_trials
 from pneumo.report.pareto import costs, front, fronts
-from pneumo.report.reading import find_runs, read_run
+from pneumo.report.reading import read_run
 from pneumo.report.report_folder import write_report
 from pneumo.report.trials import Trial
+from pneumo.runs.run_folder import find_runs
 from tests.report.made_runs import (
     configure,
     edit,

@@ -55,8 +55,8 @@ def card(changed: dict[str, Any] | None = None, **other: Any) -> str:
         "classes": ("NORMAL", "PNEUMONIA"), "image_size": 256, "aspect": "stretch",
         "checkpoint": "best", "train_sha256": "cd" * 32,
     }  # fmt: skip
-    if "found" not in other:
-        other["found"] = assessed(other.pop("fixed", "no reason"))
+    if "assessment" not in other:
+        other["assessment"] = assessed(other.pop("fixed", "no reason"))
     return model_card.write(metrics(**changed or {}), **(arguments | other))
 
 
@@ -96,9 +96,10 @@ def test_scores_and_subgroups_of_the_card_are_those_of_the_table() -> None:
 
 
 def test_unknown_numbers_are_dashes() -> None:
-    found = json.loads(json.dumps(assessed()))
-    found["scores"]["f1_normal"] = dict.fromkeys(("value", "low", "high"))  # null in metrics.json
-    assert f"| F1 of NORMAL | {DASH} | {DASH} |" in card(found=found)
+    assessment = json.loads(json.dumps(assessed()))
+    # null in metrics.json
+    assessment["scores"]["f1_normal"] = dict.fromkeys(("value", "low", "high"))
+    assert f"| F1 of NORMAL | {DASH} | {DASH} |" in card(assessment=assessment)
 
 
 def test_heat_maps_are_in_the_card_if_they_were_scored() -> None:
@@ -137,7 +138,7 @@ def test_net_benefit_has_a_column_for_each_prevalence_and_few_patients_are_named
 
 
 def test_the_last_checkpoint_has_no_intervals() -> None:
-    text = card(found=None, checkpoint="last")
+    text = card(assessment=None, checkpoint="last")
     assert "epoch 10 of 10" in text
     assert "| F1 of NORMAL | 0.700 |" in text
     assert "95 % interval |" not in text
@@ -180,7 +181,7 @@ def test_tables_are_whole_markdown(aspect: str) -> None:
 )
 def test_a_card_warns_of_a_network_that_learnt_nothing(auroc: float | None, warned: bool) -> None:
     test = dict.fromkeys(("accuracy", "f1_normal", "f1_pneumonia"), 0.9) | {"auroc": auroc}
-    text = card({"best": {"epoch": 3, "test": test}}, found=None)
+    text = card({"best": {"epoch": 3, "test": test}}, assessment=None)
     assert ("LEARNT NOTHING" in text) is warned
 
 

@@ -1,5 +1,4 @@
 import csv
-import gzip
 import io
 import json
 import re
@@ -12,11 +11,14 @@ from typing import Any
 
 import pytest
 
-from pneumo import evaluate, export, predict, untrusted
+from pneumo import atomic, evaluate, export, predict
 from pneumo.data import phantom
-from pneumo.inference import ensemble
-from pneumo.runs import checkpoint, finished, pretrained, run_folder, weights
-from tests.conftest import ROOT, SMALL
+from pneumo.inference import inputs, reference
+from pneumo.report import documents
+from pneumo.runs import pretrained, run_folder, weights
+from pneumo.runs.run import Run
+from pneumo.shift import evaluation
+from tests.conftest import ROOT
 
 FOLDER = pretrained.find(pretrained.DEFAULT)
 Capture = pytest.CaptureFixture[str]
@@ -32,14 +34,15 @@ def test_the_folder_is_a_small_run_without_optimizer_and_places() -> None:
     files = [path for path in FOLDER.rglob("*") if path.is_file()]
     assert sum(path.stat().st_size for path in files) < 1_000_000
     assert list(weights.load(FOLDER / run_folder.BEST)) == ["state_dict"]
-    metrics, member = finished.read_metrics(FOLDER), ensemble.read(FOLDER)
+    run = Run.open("pretrained:compact")
+    metrics: Any = run.metrics
     assert run_folder.read_status(FOLDER)["status"] == "done"
     assert (metrics["protocol"], metrics["selection"]["on"]) == ("official", "val")
-    assert member.name == "pretrained:compact"
-    one = checkpoint.load(FOLDER)
-    assert ensemble.stored_reference(one, checkpoint="best") is not None
+    assert (run.name, Run.open(FOLDER).name) == ("pretrained:compact",) * 2
+    network = run.network()
+    assert reference.stored(run, network, checkpoint="best") is not None
     (maps,) = run_folder.read_maps(FOLDER, checkpoint="best")
-    assert maps["method"] == one.network.heatmap_method
+    assert maps["method"] == network.heatmap_method
     assert maps["mean"]["gap_low"] > 0
     assert f"| {maps['mean']['gap']:.3f} (" in (FOLDER / pretrained.CARD).read_text()
     text = "".join(path.read_text() for path in files if path.suffix in (".yaml", ".json", ".md"))
@@ -48,7 +51,7 @@ def test_the_folder_is_a_small_run_without_optimizer_and_places() -> None:
 
 def test_the_card_says_what_made_it_and_whose_images() -> None:
     card = (FOLDER / pretrained.CARD).read_text()
-    metrics = finished.read_metrics(FOLDER)
+    metrics: Any = Run.open(FOLDER).metrics
     assert "python -m pneumo.train " in card
     assert f"| test, 624 images | {metrics['best']['test']['accuracy']:.3f} |" in card
     for part in ("Not a medical device", "CC BY 4.0", "10.17632/rscbjbr9sj", "protocol=official"):
@@ -56,38 +59,20 @@ def test_the_card_says_what_made_it_and_whose_images() -> None:
     assert metrics["data"]["split_sha256"] in card
 
 
-def test_names(tmp_path: Path) -> None:
-    assert pretrained.names() == ["pretrained:compact"]
-    assert pretrained.find(tmp_path) == tmp_path
-    assert pretrained.name_of(tmp_path) == str(tmp_path)
-    with pytest.raises(ValueError, match="must be one of pretrained:compact; got pretrained:huge"):
-        pretrained.find("pretrained:huge")
-
-
-@pytest.mark.parametrize("command", [evaluate, export, predict])
-def test_an_unknown_name_is_told_in_one_line(command: Any, tmp_path: Path, capsys: Capture) -> None:
-    (tmp_path / "image.png").touch()
-    more = [str(tmp_path / "image.png")] if command is predict else []
-    assert command.main(["pretrained:huge", *more]) == 2
-    error = capsys.readouterr().err
-    assert error.startswith("error: ")
-    assert "pretrained:compact" in error
-    assert error.count("\n") == 1
-
-
 def test_runs_and_images_are_told_apart(radiographs: Path, tmp_path: Path) -> None:
     one = str(next(radiographs.rglob("*.jpeg")))
     empty = tmp_path / "empty"
     empty.mkdir()
-    assert predict.split_paths([one, "b.png"]) == ([], [one, "b.png"])
-    assert predict.split_paths([str(radiographs)]) == ([], [str(radiographs)])
-    assert predict.split_paths(["-"]) == ([], ["-"])
-    assert predict.split_paths(["gone.dcm"]) == ([], ["gone.dcm"])
-    assert predict.split_paths([]) == ([], [])
-    assert predict.split_paths(["pretrained:compact", one]) == ([FOLDER], [one])
-    assert predict.split_paths([str(FOLDER), "pretrained:compact", one]) == ([FOLDER] * 2, [one])
+    assert inputs.split_paths([one, "b.png"]) == ([], [one, "b.png"])
+    assert inputs.split_paths([str(radiographs)]) == ([], [str(radiographs)])
+    assert inputs.split_paths(["-"]) == ([], ["-"])
+    assert inputs.split_paths(["gone.dcm"]) == ([], ["gone.dcm"])
+    assert inputs.split_paths([]) == ([], [])
+    assert inputs.split_paths(["pretrained:compact", one]) == (["pretrained:compact"], [one])
+    both = [str(FOLDER), "pretrained:compact"]
+    assert inputs.split_paths([*both, one]) == ([str(FOLDER), "pretrained:compact"], [one])
     for no_image in ("multirun/gone", str(empty)):  # more likely a run that is not there
-        assert predict.split_paths([no_image, one]) == ([Path(no_image)], [one])
+        assert inputs.split_paths([no_image, one]) == ([no_image], [one])
 
 
 def test_without_a_run_the_package_answers_and_says_so(radiographs: Path, capsys: Capture) -> None:
@@ -98,7 +83,7 @@ def test_without_a_run_the_package_answers_and_says_so(radiographs: Path, capsys
     assert 0 <= row["p_pneumonia"] <= 1
     assert row["threshold_from"] == "validation"
     assert row["ood_score"] > 0
-    assert shown.err.startswith("note: no RUN is named, so pretrained:compact answers.")
+    assert shown.err.startswith("note: no RUN is named, so pretrained:compact predicts.")
     assert shown.err.endswith("was trained on children of one hospital, frontal views\n")
     assert shown.err.count("\n") == 2
 
@@ -132,7 +117,7 @@ def test_odd_dicom_headers_are_flagged_and_ids_are_columns(
 def test_images_that_it_was_trained_on_are_refused(
     radiographs: Path, capsys: Capture, tmp_path: Path
 ) -> None:
-    trained_on = [p for p in ensemble.read(FOLDER).split["path"] if p.startswith("train/NORMAL")]
+    trained_on = [p for p in Run.open(FOLDER).split["path"] if p.startswith("train/NORMAL")]
     for name in (trained_on[0], "train/PNEUMONIA/mine.jpeg"):
         (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
         shutil.copy(next(radiographs.rglob(f"{Path(name).parent.name}/*.jpeg")), tmp_path / name)
@@ -144,40 +129,10 @@ def test_images_that_it_was_trained_on_are_refused(
     assert "LEAK" in capsys.readouterr().out
 
 
-def test_a_packed_table_is_read_within_bounds(tmp_path: Path) -> None:
-    packed = tmp_path / "a.csv.gz"
-    packed.write_bytes(gzip.compress(b"x" * 1000))
-    assert untrusted.read_bytes_or_gzip(tmp_path / "a.csv", limit=1000) == b"x" * 1000
-    with pytest.raises(ValueError, match="unpacked"):
-        untrusted.read_bytes_or_gzip(tmp_path / "a.csv", limit=999)
-    packed.write_bytes(packed.read_bytes()[:-9])
-    with pytest.raises(ValueError, match="broken"):
-        untrusted.read_bytes_or_gzip(tmp_path / "a.csv", limit=1000)
-    with pytest.raises(FileNotFoundError, match=r"b\.csv"):
-        untrusted.read_bytes_or_gzip(tmp_path / "b.csv", limit=1000)
-    (tmp_path / "a.csv").write_bytes(b"plain")
-    assert untrusted.read_bytes_or_gzip(tmp_path / "a.csv", limit=1000) == b"plain"
-
-
-def test_images_prepared_in_another_way_are_refused(
-    radiographs: Path, tmp_path: Path, capsys: Capture
-) -> None:
-    run = Path(shutil.copytree(FOLDER, tmp_path / "run"))
-    metrics = json.loads((run / "metrics.json").read_text())
-    one = str(next(radiographs.rglob("*.jpeg")))
-    kept = metrics["preprocessing"]
-    kept |= {"sha256": "", "pixels": kept["pixels"] | {"jpeg": "ff" * 256}}
-    for given in (metrics, {k: v for k, v in metrics.items() if k != "preprocessing"}):
-        (run / "metrics.json").write_text(json.dumps(given))
-        assert predict.main([str(run), one]) == 2
-        error = capsys.readouterr().err
-        assert ("must be prepared as in the run's" in error) is ("preprocessing" in given)
-
-
 @pytest.mark.parametrize("given", [["--check", "a.png"], ["--checkpoint", "last"], []])
 def test_a_folder_to_hand_on_needs_a_place(given: list[str], capsys: Capture) -> None:
     assert export.main(["pretrained:compact", "--to", "run", *given]) == 2
-    assert "it needs --out DIR" in capsys.readouterr().err
+    assert ("--out DIR" if not given else "neither --check nor") in capsys.readouterr().err
 
 
 def test_what_is_packed_packs_to_the_same(tmp_path: Path, capsys: Capture) -> None:
@@ -186,34 +141,28 @@ def test_what_is_packed_packs_to_the_same(tmp_path: Path, capsys: Capture) -> No
     assert "MB, with model-card.md" in capsys.readouterr().out
     names = {p.relative_to(FOLDER) for p in FOLDER.rglob("*") if p.is_file()}
     assert {p.relative_to(out) for p in out.rglob("*") if p.is_file()} == names
-    one, again = checkpoint.load(FOLDER), checkpoint.load(out)
-    assert ensemble.weights_digest(one.network) == ensemble.weights_digest(again.network)
+    first, again = Run.open(FOLDER).network(), Run.open(out).network()
+    assert weights.weights_digest(first) == weights.weights_digest(again)
     (out / "mine.txt").touch()
     assert export.main(["pretrained:compact", "--to", "run", "--out", str(out)]) == 2
     assert "holds mine.txt" in capsys.readouterr().err
 
 
 @pytest.mark.slow
-def test_a_run_that_is_packed_says_the_same(
-    phantoms: Path, cache_dir: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+def test_a_packed_run_has_the_same_scores_and_no_places(
+    finished_run: Path, phantoms: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    from pneumo.train import main as train
-
     monkeypatch.setenv("PNEUMO_DATA", str(phantoms))
-    monkeypatch.setenv("PNEUMO_CACHE", str(cache_dir))
-    run, out = tmp_path / "run", tmp_path / "out"
-    settings = ["protocol=holdout", "trainer.max_epochs=1", "model=compact", *SMALL]
-    place = f"data.root={phantoms}"
-    monkeypatch.setattr(sys, "argv", ["train", f"hydra.run.dir={run}", place, *settings])
-    train()
-    export.pack(run, out)
+    out = tmp_path / "out"
+    documents.pack(Run.open(finished_run), out)
     assert not (out / run_folder.LAST).exists()
     assert str(phantoms) not in (out / run_folder.CONFIG).read_text()
     assert "data.root" not in (out / pretrained.CARD).read_text()
-    said = [
-        run_folder.json_text(evaluate.evaluate([one])["members"][0]["scores"]) for one in (out, run)
-    ]  # as text, since NaN is not equal to itself
-    assert said[0] == said[1]
+    texts = {  # as text, since NaN is not equal to itself
+        atomic.json_text(evaluation.evaluate([Run.open(place)])["members"][0]["scores"])
+        for place in (out, finished_run)
+    }
+    assert len(texts) == 1
 
 
 @pytest.mark.slow

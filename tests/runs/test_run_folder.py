@@ -5,45 +5,28 @@ import subprocess
 import sys
 from pathlib import Path
 
-import pandas as pd
 import pytest
 
 from pneumo import atomic
 from pneumo.runs import run_folder
+from pneumo.runs.writer import RunWriter
 
 
 def test_json_is_whole_and_has_no_nan(tmp_path: Path) -> None:
-    run_folder.write_json(
-        tmp_path / "a.json", {"x": float("nan"), "y": [float("inf"), 1.5], 3: (1,)}
-    )
+    atomic.write_json(tmp_path / "a.json", {"x": float("nan"), "y": [float("inf"), 1.5], 3: (1,)})
     assert json.loads((tmp_path / "a.json").read_text()) == {"x": None, "y": [None, 1.5], "3": [1]}
-
-
-def test_failing_write_leaves_the_old_file(tmp_path: Path) -> None:
-    path = tmp_path / "a.json"
-    run_folder.write_json(path, 1)
-    with pytest.raises(TypeError):
-        run_folder.write_json(path, {"x": object()})
-    assert json.loads(path.read_text()) == 1
-    assert [p.name for p in tmp_path.iterdir()] == ["a.json"]
-
-
-def test_tables_come_back(tmp_path: Path) -> None:
-    table = pd.DataFrame({"path": ["a,b", "c"], "p": [0.1, 2 / 3]})
-    run_folder.write_table(tmp_path / "t.csv", table)
-    pd.testing.assert_frame_equal(pd.read_csv(tmp_path / "t.csv"), table)
 
 
 def test_status_of_broken_and_missing_files_is_new(tmp_path: Path) -> None:
     assert run_folder.read_status(tmp_path) == {"status": "new"}
     (tmp_path / "status.json").write_text('{"status": "runn')
     assert run_folder.read_status(tmp_path) == {"status": "new"}
-    run_folder.write_status(tmp_path, "failed", epoch=3, max_epochs=9, error="why")
+    RunWriter(tmp_path).write_status("failed", epoch=3, max_epochs=9, error="why")
     assert run_folder.read_status(tmp_path)["error"] == "why"
 
 
 def _hold(run_dir: Path, held: object, done: object) -> None:
-    with run_folder.claim(run_dir):
+    with RunWriter(run_dir).claim():
         held.set()  # type: ignore[attr-defined]
         done.wait()  # type: ignore[attr-defined]
 
@@ -54,14 +37,11 @@ def test_folder_belongs_to_one_process_until_it_is_killed(tmp_path: Path) -> Non
     process = context.Process(target=_hold, args=(tmp_path, held, done))
     process.start()
     held.wait()
-    with (
-        pytest.raises(ValueError, match="another one is training in"),
-        run_folder.claim(tmp_path),
-    ):
+    with pytest.raises(ValueError, match="another one is training in"), RunWriter(tmp_path).claim():
         pass
     process.kill()
     process.join()
-    with run_folder.claim(tmp_path):
+    with RunWriter(tmp_path).claim():
         pass
 
 
@@ -69,28 +49,28 @@ def test_unwritable_folder_is_named(tmp_path: Path) -> None:
     (tmp_path / "file").write_text("")
     with (
         pytest.raises(ValueError, match=r"the run folder must be writable.*hydra\.run\.dir=DIR"),
-        run_folder.claim(tmp_path / "file" / "run"),
+        RunWriter(tmp_path / "file" / "run").claim(),
     ):
         pass
 
 
 def test_settings_of_a_run_do_not_change(tmp_path: Path) -> None:
     before = {"seed": 0, "optimizer": {"lr": 1.0}, "trainer": {"max_epochs": 5}}
-    run_folder.write_config(tmp_path, before, ["seed=0"])
+    RunWriter(tmp_path).write_config(before, ["seed=0"])
     assert run_folder.read_config(tmp_path) == before
     longer = {**before, "trainer": {"max_epochs": 5, "accelerator": "cpu"}}
-    run_folder.write_config(tmp_path, longer, [])
+    RunWriter(tmp_path).write_config(longer, [])
     with pytest.raises(ValueError, match=r"optimizer\.lr was 1\.0, now 2\.0"):
-        run_folder.write_config(tmp_path, {**longer, "optimizer": {"lr": 2.0}}, [])
+        RunWriter(tmp_path).write_config({**longer, "optimizer": {"lr": 2.0}}, [])
     assert run_folder.read_config(tmp_path) == longer
 
 
 def test_ensembles_that_a_report_is_to_have_change_no_run(tmp_path: Path) -> None:
-    run_folder.write_config(tmp_path, {"seed": 0}, [])
+    RunWriter(tmp_path).write_config({"seed": 0}, [])
     named = {"seed": 0, "ensembles": {"two": ["tiny", "small"]}}
-    run_folder.write_config(tmp_path, named, [])
+    RunWriter(tmp_path).write_config(named, [])
     assert run_folder.read_config(tmp_path) == named
-    run_folder.write_config(tmp_path, {"seed": 0, "ensembles": None}, [])
+    RunWriter(tmp_path).write_config({"seed": 0, "ensembles": None}, [])
 
 
 @pytest.mark.parametrize("text", ["a: [", "- 1", ""])
@@ -105,14 +85,14 @@ def test_broken_configurations_are_named(tmp_path: Path, text: str) -> None:
 
 def test_a_run_is_begun_whatever_its_model_calls_itself(tmp_path: Path) -> None:
     asked = {"model": "mobilenet", "seed": 0, "protocol": "paper", "fold": None}
-    run_folder.write_json(tmp_path / run_folder.SWEEP, {"arguments": [], "planned": [asked]})
+    atomic.write_json(tmp_path / run_folder.SWEEP, {"arguments": [], "planned": [asked]})
     run = tmp_path / "model=mobilenet_v3_small,seed=0"
     run.mkdir()
     own = {"model": {"name": "mobilenet_v3_small"}, "seed": 0}
     own["protocol"] = {"name": "paper", "fold": None}
-    run_folder.write_config(run, own, ["model=mobilenet", "seed=0"])
+    RunWriter(run).write_config(own, ["model=mobilenet", "seed=0"])
     assert run_folder.not_begun(tmp_path) == [asked]  # no status yet
-    run_folder.write_status(run, "running")
+    RunWriter(run).write_status("running")
     assert run_folder.not_begun(tmp_path) == []
 
 
@@ -121,29 +101,14 @@ def test_files_of_others_are_not_overwritten(tmp_path: Path, name: str) -> None:
     (tmp_path / "checkpoints").mkdir()
     (tmp_path / name).write_text("mine")
     with pytest.raises(ValueError, match=rf"holds {name}, which\s+would be overwritten"):
-        run_folder.claim(tmp_path).__enter__()
+        RunWriter(tmp_path).claim().__enter__()
     assert (tmp_path / name).read_text() == "mine"
     assert not (tmp_path / ".lock").exists()
 
 
 def test_a_run_that_a_sweep_could_not_begin_is_tried_again(tmp_path: Path) -> None:
-    run_folder.write_status(tmp_path, "failed", error="optimizer.lr must be")
-    with run_folder.claim(tmp_path):
-        pass
-
-
-@pytest.mark.parametrize("name", ["train.log", "checkpoints", ".hydra", ".lock", "status.json"])
-def test_links_are_not_followed(tmp_path: Path, name: str) -> None:
-    (tmp_path / "run").mkdir()
-    run_folder.write_config(tmp_path / "run", {"seed": 0}, [])
-    (tmp_path / "other").mkdir()
-    if name == ".hydra":
-        (tmp_path / "run" / ".hydra").rename(tmp_path / "moved")
-    (tmp_path / "run" / name).symlink_to(tmp_path / "other")
-    with (
-        pytest.raises(ValueError, match=rf"{name} is a link"),
-        run_folder.claim(tmp_path / "run"),
-    ):
+    RunWriter(tmp_path).write_status("failed", error="optimizer.lr must be")
+    with RunWriter(tmp_path).claim():
         pass
 
 
@@ -157,26 +122,26 @@ def test_what_a_killed_process_left_is_cleared(tmp_path: Path) -> None:
     kept = [one.replace(f"-{os.getpid()}-", f"-{os.getppid()}-"), ".mine.tmp", "a.1.tmp"]
     for name in (*left, *kept):
         (tmp_path / name).write_text("")
-    with run_folder.claim(tmp_path):
+    with RunWriter(tmp_path).claim():
         assert [name for name in (*left, *kept) if (tmp_path / name).exists()] == kept
 
 
 def test_a_full_disk_still_takes_the_status_of_a_failed_run(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    run_folder.write_status(tmp_path, "running", epoch=3, max_epochs=9)
+    RunWriter(tmp_path).write_status("running", epoch=3, max_epochs=9)
 
     def full(*_: object) -> None:
         raise OSError(28, "No space left on device")
 
-    monkeypatch.setattr(run_folder, "write_text", full)
+    monkeypatch.setattr(atomic, "write_text", full)
     for error in ("no room " * 1000, "no room"):
-        run_folder.end_status(tmp_path, "failed", epoch=3, max_epochs=9, error=error)
+        RunWriter(tmp_path).end("failed", epoch=3, max_epochs=9, error=error)
         found = run_folder.read_status(tmp_path)
         assert (found["status"], found["epoch"]) == ("failed", 3)
-        assert found["error"].startswith("no room")
+        assert str(found["error"]).startswith("no room")
     (tmp_path / "status.json").unlink()
-    run_folder.end_status(tmp_path, "failed", epoch=3, max_epochs=9, error=None)
+    RunWriter(tmp_path).end("failed", epoch=3, max_epochs=9, error=None)
 
 
 def test_a_folder_of_the_users_is_not_removed(

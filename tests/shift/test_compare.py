@@ -13,10 +13,10 @@ import pandas as pd
 import pytest
 from PIL import Image
 
+from pneumo import atomic
 from pneumo.data.kermany import index
 from pneumo.data.reader import read as read_image
 from pneumo.inference import ood
-from pneumo.runs import run_folder
 from pneumo.shift import page, sample, two_sample
 from pneumo.shift.compare import compare
 from pneumo.shift.sample import MEASURES, Sample
@@ -223,7 +223,7 @@ def test_page_is_self_contained_and_escapes_names(drawn: Any, tmp_path: Path) ->
     picture = page.picture(tmp_path / name).partition(",")[2]
     with Image.open(io.BytesIO(base64.b64decode(picture))) as opened:
         assert opened.size == (page.SIDE, page.SIDE)
-    json.loads(run_folder.json_text(whole))
+    json.loads(atomic.json_text(whole))
 
 
 def test_measures_of_the_picture_are_what_they_say() -> None:

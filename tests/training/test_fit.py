@@ -10,6 +10,7 @@ import pandas as pd
 import pytest
 import torch
 
+from pneumo.runs.writer import RunWriter
 from pneumo.training import fit
 
 
@@ -59,13 +60,13 @@ def test_a_run_does_not_resume_on_other_labels_or_boxes(tmp_path: Path) -> None:
             "boxes": boxes(4),
         }
     )
-    digest = fit.keep_split(tmp_path, table)
-    assert fit.keep_split(tmp_path, table) == digest
+    digest = RunWriter(tmp_path).write_split(table)
+    assert RunWriter(tmp_path).write_split(table) == digest
     moved = table.assign(boxes=boxes(5))
     swapped = table.assign(label=["PNEUMONIA", "NORMAL"])
     for changed in (moved, swapped):
         with pytest.raises(ValueError, match="labels or boxes have changed"):
-            fit.keep_split(tmp_path, changed)
+            RunWriter(tmp_path).write_split(changed)
     assert (tmp_path / "split.csv").read_text().splitlines()[1].startswith("a.png,1,0,NORMAL")
 
 

@@ -17,6 +17,7 @@ from torch.utils.data import get_worker_info
 
 from pneumo.data.datamodule import Batch, Images
 from pneumo.runs import run_folder
+from pneumo.runs.writer import RunWriter
 from tests.conftest import SMALL, Command
 from tests.test_train import metrics, scores, status
 
@@ -75,8 +76,8 @@ def test_early_stopping_is_not_trained_past(train: Command, tmp_path: Path, stat
         "Stopped early: Monitored metric loss/test did not"
         in (tmp_path / "run" / "train.log").read_text()
     )
-    run_folder.write_status(
-        tmp_path / "run", state, epoch=2, max_epochs=9
+    RunWriter(tmp_path / "run").write_status(
+        state, epoch=2, max_epochs=9
     )  # running: killed at its end
     assert train("resume=run") == 0
     assert scores(tmp_path / "run") == before
@@ -91,7 +92,7 @@ def test_other_images_of_the_same_names_are_refused(
     shutil.copytree(phantoms, root)
     arguments = ("data=kermany", f"data.root={root}", "trainer.max_epochs=1", *SMALL)
     assert train("hydra.run.dir=run", *arguments) == 0
-    run_folder.write_status(tmp_path / "run", "stopped", epoch=1, max_epochs=1)
+    RunWriter(tmp_path / "run").write_status("stopped", epoch=1, max_epochs=1)
     pixels = Counter(path.read_bytes() for path in root.rglob("*.jpeg"))
     one = next(path for path in root.rglob("*.jpeg") if pixels[path.read_bytes()] == 1)
     Image.open(one).rotate(180).save(one)

@@ -16,9 +16,11 @@ import yaml
 from hydra.core.override_parser.overrides_parser import OverridesParser
 from omegaconf import DictConfig, OmegaConf
 
+from pneumo import atomic
 from pneumo import train as train_module
 from pneumo.arguments.train import CONF
 from pneumo.runs import run_folder
+from pneumo.runs.writer import RunWriter
 from pneumo.train import resume_arguments, sweep_arguments
 from pneumo.training import fit, sweep
 from tests.conftest import ROOT, SMALL, Command
@@ -268,7 +270,7 @@ def test_launcher_that_gives_up_is_told_with_what_its_runs_did(
 
     def killed(*_: object, **__: object) -> None:
         (tmp_path / "sweep" / "a").mkdir(parents=True)
-        run_folder.write_status(tmp_path / "sweep" / "a", "running", epoch=1, max_epochs=2)
+        RunWriter(tmp_path / "sweep" / "a").write_status("running", epoch=1, max_epochs=2)
         raise RuntimeError("a worker was killed\nmuch more")
 
     monkeypatch.setattr(BasicLauncher, "launch", killed)
@@ -348,13 +350,13 @@ def test_a_run_of_another_process_is_not_called_failed(
     train: Command, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     folder = tmp_path / "sweep" / "seed=0"
-    with run_folder.claim(folder):
-        run_folder.write_status(folder, "running", epoch=1, max_epochs=2)
+    with RunWriter(folder).claim():
+        RunWriter(folder).write_status("running", epoch=1, max_epochs=2)
         subdir = "hydra.sweep.subdir='seed=${seed}'"
         assert train("-m", "seed=0,-1", "hydra.sweep.dir=sweep", subdir) == 1
         assert statuses(tmp_path / "sweep") == {"seed=-1": "failed", "seed=0": "running"}
     assert "running  seed=0: in another process, or cut off" in capsys.readouterr().err
-    run_folder.write_status(folder, "done", epoch=2, max_epochs=2)
+    RunWriter(folder).write_status("done", epoch=2, max_epochs=2)
     assert statuses(tmp_path / "sweep")["seed=0"] == "done"
 
 
@@ -362,7 +364,7 @@ def test_a_run_of_another_process_is_not_called_failed(
 def test_a_full_disk_ends_one_run_and_not_the_sweep(
     train: Command, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: Any
 ) -> None:
-    write, full = run_folder.write_text, {"now": False}
+    write, full = atomic.write_text, {"now": False}
 
     def fit(config: dict[str, Any], run_dir: Path, *, start: float) -> None:
         if config["seed"] == 0:
@@ -377,7 +379,7 @@ def test_a_full_disk_ends_one_run_and_not_the_sweep(
         write(path, text)
 
     monkeypatch.setattr(train_module, "fitter", lambda _: fit)
-    monkeypatch.setattr(run_folder, "write_text", write_text)
+    monkeypatch.setattr(atomic, "write_text", write_text)
     assert train("-m", "seed=0,1", "hydra.sweep.dir=sweep") == 1
     assert list(statuses(tmp_path / "sweep").values()) == ["failed"] * 2
     shown = capsys.readouterr().err
@@ -439,7 +441,7 @@ def test_workers_of_joblib_end_with_a_killed_sweep_which_goes_on_at_once(
     time.sleep(1)
     assert [pid for pid in workers if alive(pid)] == []
     for run in folder.glob("*/status.json"):
-        with run_folder.claim(run.parent):  # which a run that is resumed will ask for
+        with RunWriter(run.parent).claim():  # which a run that is resumed will ask for
             pass
 
 
@@ -494,9 +496,8 @@ def test_runs_that_a_sweep_never_began_are_named(
     wanted = sweep.planned(multirun_config(["seed=0,1,2"]), ["seed=0,1,2"])
     sweep.begin(tmp_path, ["seed=0,1,2"], wanted)
     (tmp_path / "model=tiny,seed=1,protocol=paper").mkdir()
-    run_folder.write_status(
-        tmp_path / "model=tiny,seed=1,protocol=paper", "failed", error="a reason"
-    )
+    run = tmp_path / "model=tiny,seed=1,protocol=paper"
+    RunWriter(run).write_status("failed", error="a reason")
     assert sweep.conclude(tmp_path)
     text = capsys.readouterr().err
     assert "not begun model=tiny,seed=0\nnot begun model=tiny,seed=2\n" in text
@@ -565,7 +566,7 @@ def test_a_path_of_any_characters_is_one_value_of_hydra() -> None:
 
 def test_a_folder_of_any_name_is_resumed(tmp_path: Path) -> None:
     for name in ("back\\slash", "it's", "a${b}"):
-        run_folder.write_config(make(tmp_path / name), {"seed": 0}, [])
+        RunWriter(make(tmp_path / name)).write_config({"seed": 0}, [])
         (last,) = [a for a in resume_arguments([f"resume={tmp_path / name}"]) if "run.dir" in a]
         value = OverridesParser.create().parse_override(last).value()
         assert OmegaConf.create({"x": value}).x == str(tmp_path / name)
@@ -594,7 +595,7 @@ def multirun_config(arguments: list[str]) -> DictConfig:
 def test_progress_counts_epochs_and_estimates_the_rest(tmp_path: Path) -> None:
     for name, state, epoch in (("a", "done", 10), ("b", "running", 5), ("c", "failed", 2)):
         (tmp_path / name).mkdir()
-        run_folder.write_status(tmp_path / name, state, epoch=epoch, max_epochs=10)
+        RunWriter(tmp_path / name).write_status(state, epoch=epoch, max_epochs=10)
     line = sweep.progress(tmp_path, 4, began=time.monotonic() - 300, done_before=0)
     assert line == "1 of 4 runs done, 1 running, 1 failed, 3 min left (epoch 5/10)"
 
@@ -611,7 +612,7 @@ def test_the_first_estimate_leaves_out_what_is_done_once(
         def wait(self, _: float | None = None) -> bool:
             now[0] = next(clock)
             epoch = max(0, now[0] - 100) // 10
-            run_folder.write_status(tmp_path / "a", "running", epoch=epoch, max_epochs=10)
+            RunWriter(tmp_path / "a").write_status("running", epoch=epoch, max_epochs=10)
             return epoch == 2
 
     monkeypatch.setattr("pneumo.training.sweep.time.monotonic", lambda: now[0])

@@ -8,6 +8,7 @@ import pytest
 import torch
 
 from pneumo.runs import run_folder
+from pneumo.runs.writer import RunWriter
 from pneumo.training import whole_files
 from pneumo.training.task import Selection
 
@@ -27,7 +28,7 @@ def run(tmp_path: Path) -> Path:
         whole_files.WholeFiles().save_checkpoint(content(epochs), tmp_path / run_folder.BEST)
     for epochs in (1, 2, 3):
         whole_files.WholeFiles().save_checkpoint(content(epochs), tmp_path / run_folder.LAST)
-    run_folder.write_status(tmp_path, "running", epoch=3, max_epochs=9)
+    RunWriter(tmp_path).write_status("running", epoch=3, max_epochs=9)
     return tmp_path
 
 
@@ -95,7 +96,7 @@ def test_a_run_killed_in_its_first_epochs_starts_anew(
 ) -> None:
     assert whole_files.resume_from(tmp_path, SELECTION) is None
     assert caplog.text == ""
-    run_folder.write_status(tmp_path, "running", epoch=1, max_epochs=9)  # killed before last.ckpt
+    RunWriter(tmp_path).write_status("running", epoch=1, max_epochs=9)  # killed before last.ckpt
     assert whole_files.resume_from(tmp_path, SELECTION) is None
     assert "starting at epoch 1 again" in caplog.text
 

@@ -1,0 +1,82 @@
+"""The RUN and FILE arguments of predict become run folders and the names of radiographs."""
+
+import codecs
+import os
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+
+from pneumo import cli
+from pneumo.data import reader
+from pneumo.runs import pretrained
+from pneumo.runs.run_folder import looks_like_run
+
+
+def split_paths(paths: Sequence[str]) -> tuple[list[str], list[str]]:
+    """Returns the RUN arguments, which come first, and the FILE arguments after them.
+
+    There is no RUN if the first is an image, a folder that holds some, or - for standard input.
+    """
+    number = int(bool(paths) and not _is_image(paths[0]))
+    while number and number < len(paths) and _is_run(paths[number]):
+        number += 1
+    return list(paths[:number]), list(paths[number:])
+
+
+def _is_run(path: str) -> bool:
+    return pretrained.is_name(path) or looks_like_run(Path(path))
+
+
+def _is_image(path: str) -> bool:
+    """Returns whether a first argument is an image, existing or not, or a folder that has one."""
+    if _is_run(path):
+        return False
+    if Path(path).is_dir():
+        return bool(reader.find([path])[0])
+    suffix = Path(path).suffix.lower()
+    return path == reader.STANDARD_INPUT or Path(path).exists() or suffix in reader.SUFFIXES
+
+
+def names(paths: Sequence[str], list_path: str | None = None) -> list[str]:
+    """Returns the radiographs in files and folders, and in a list of paths.
+
+    Args:
+        paths: files, folders, or - for an image on standard input.
+        list_path: a file with a path a line, or - for standard input.
+
+    Raises:
+        FileNotFoundError: there is no such list.
+        ValueError: no image is named, or standard input twice.
+    """
+    if list_path == reader.STANDARD_INPUT and reader.STANDARD_INPUT in paths:
+        raise ValueError("standard input is either one image (-) or a list (--list -), not both")
+    if list(paths).count(reader.STANDARD_INPUT) > 1:
+        raise ValueError("standard input holds one image; - may be given once")
+    radiographs, others = reader.find(paths)
+    if others:
+        cli.note(
+            f"left out {cli.counted(others, 'file')} in these folders: no image "
+            f"({', '.join(reader.SUFFIXES)}), or a linked folder"
+        )
+    if list_path is not None:
+        radiographs += _listed(list_path)
+    if not radiographs:
+        raise ValueError(
+            "there must be something to predict: name images, folders that hold some, - for an "
+            "image on standard input, or --list FILE. The runs come first; got no image"
+        )
+    return radiographs
+
+
+def _listed(path: str) -> list[str]:
+    if path == reader.STANDARD_INPUT:
+        data = sys.stdin.buffer.read()
+    elif Path(path).exists() and not Path(path).is_dir():  # a pipe, too: --list <(find radiographs)
+        data = Path(path).read_bytes()
+    else:
+        raise FileNotFoundError(f"--list must name a file with a path a line; there is no {path}")
+    if data.startswith((codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)):  # Windows writes it
+        text = data.decode("utf-16")
+    else:
+        text = os.fsdecode(data.removeprefix(codecs.BOM_UTF8))
+    return [line for line in text.replace("\r\n", "\n").split("\n") if line.strip()]

@@ -1,0 +1,164 @@
+"""The networks of some runs on one device, and the scores they give radiographs."""
+
+import hashlib
+import sys
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass
+from itertools import islice
+from pathlib import Path
+from typing import NamedTuple
+
+import numpy as np
+import torch
+from tqdm import tqdm
+
+from pneumo.choices import DEVICES
+from pneumo.data import reader
+from pneumo.data.reader import Radiograph, Shape
+from pneumo.evaluation.metrics import Array
+from pneumo.inference import ood
+from pneumo.models.base import Network
+from pneumo.models.unet_encoder import without_tf32
+from pneumo.runs.network import check_finite
+from pneumo.runs.run import Run
+from pneumo.runs.weights import weights_digest
+
+BATCH_SIZE = 32  # images at once through a network
+THREADS = 2  # that decode ahead
+
+
+class UnreadableError(ValueError):
+    """An image cannot be read, so scores would be of other images than the named ones."""
+
+
+class FileScores(NamedTuple):
+    """The scores of N files, in the order of their names."""
+
+    probability: Array  # (M, N) of PNEUMONIA, of M networks
+    pixels: list[float]  # of each file
+    content: list[str]  # a digest of each file's prepared pixels, equal for copies
+
+
+@dataclass(frozen=True)
+class Scored:
+    """A batch of radiographs through all networks."""
+
+    classes: list[Array]  # (B, C) probabilities of each network
+    features: np.ndarray  # (B, c) of the first network
+    layout: Array  # (B, 73) of the images as the first network gets them, see pneumo.inference.ood
+
+    @property
+    def pneumonia(self) -> Array:
+        """(M, B) probabilities of PNEUMONIA."""
+        return np.stack([each[:, 1:].sum(1) for each in self.classes])
+
+
+class Networks:
+    """The networks of some runs on one device.
+
+    A radiograph has the same probability on a CPU and a GPU to within 1e-4: both compute in
+    float32, with TF32 off.
+    """
+
+    def __init__(
+        self,
+        runs: Sequence[Run],
+        *,
+        checkpoint: str,
+        device: str = "auto",
+        trust: Sequence[str] = (),
+    ) -> None:
+        self.runs, self.checkpoint, self.device = list(runs), checkpoint, pick_device(device)
+        self.networks = [run.network(checkpoint, trust=trust).to(self.device) for run in runs]
+
+    @property
+    def shapes(self) -> list[Shape]:
+        """The shapes that radiographs must be prepared in."""
+        return list(dict.fromkeys((run.image_size, run.aspect) for run in self.runs))
+
+    @property
+    def tell_types(self) -> bool:
+        """Whether every network distinguishes bacteria from virus."""
+        return all(network.num_classes == 3 for network in self.networks)
+
+    @property
+    def description(self) -> str:
+        """The model and a digest of the weights of each network."""
+        return "; ".join(
+            f"{run.metrics['model']}, weights {weights_digest(network)[:16]}"
+            for run, network in zip(self.runs, self.networks, strict=True)
+        )
+
+    @torch.inference_mode()
+    def score(self, radiographs: Sequence[Radiograph]) -> Scored:
+        """Returns the probabilities of each network, features and layout of readable images."""
+        with without_tf32():
+            pairs = [
+                self._score(run, network, radiographs)
+                for run, network in zip(self.runs, self.networks, strict=True)
+            ]
+        prepared = [radiograph.prepared[self.shapes[0]] for radiograph in radiographs]
+        layout = ood.layout(np.stack(prepared))
+        return Scored([probability for probability, _ in pairs], pairs[0][1], layout)
+
+    def _score(
+        self, run: Run, network: Network, radiographs: Sequence[Radiograph]
+    ) -> tuple[Array, np.ndarray]:
+        pixels = np.stack([each.prepared[run.image_size, run.aspect] for each in radiographs])
+        image = torch.from_numpy(pixels)[:, None].to(self.device).float()
+        features, logits = run.views.features_and_logits(network, image)
+        probability = logits.double().softmax(1).cpu().numpy()
+        check_finite(probability, name=run.name)
+        return probability, features.cpu().numpy()
+
+    def score_files(self, root: Path, paths: Sequence[str]) -> FileScores:
+        """Returns the scores of N files.
+
+        Args:
+            root: the folder that paths are relative to.
+            paths: of N images.
+
+        Raises:
+            UnreadableError: an image cannot be read.
+        """
+        names = [str(root / path) for path in paths]
+        parts, pixels, content = [], [], []
+        with tqdm(
+            total=len(names), desc="scoring", unit="image", disable=not sys.stderr.isatty()
+        ) as bar:
+            stream = reader.read_all(names, shapes=self.shapes, threads=THREADS)
+            for batch in batches(stream, batch_size=BATCH_SIZE):
+                for radiograph in batch:
+                    check_readable(radiograph)
+                    pixels.append(float(radiograph.size[0] * radiograph.size[1]))
+                    prepared = radiograph.prepared[self.shapes[0]]
+                    content.append(hashlib.sha256(prepared.tobytes()).hexdigest())
+                parts.append(self.score(batch).pneumonia)
+                bar.update(len(batch))
+        return FileScores(np.concatenate(parts, axis=1), pixels, content)
+
+
+def check_readable(radiograph: Radiograph) -> None:
+    """Raises UnreadableError if an image could not be read."""
+    if radiograph.error:
+        raise UnreadableError(
+            f"{radiograph.name}: {radiograph.error}. Scores are of all images or none; "
+            "repair it or take it out"
+        )
+
+
+def pick_device(device: str) -> torch.device:
+    """Returns the device; auto is a GPU if there is one. ValueError: cuda without a GPU."""
+    if device not in DEVICES:
+        raise ValueError(f"--device must be one of {', '.join(DEVICES)}; got {device!r}")
+    if device == "cuda" and not torch.cuda.is_available():
+        raise ValueError("--device cuda needs a GPU that torch can use; there is none. Use cpu")
+    gpu = device == "cuda" or (device == "auto" and torch.cuda.is_available())
+    return torch.device("cuda" if gpu else "cpu")
+
+
+def batches(radiographs: Iterable[Radiograph], *, batch_size: int) -> Iterator[list[Radiograph]]:
+    """Yields lists of up to ``batch_size`` radiographs."""
+    radiographs = iter(radiographs)
+    while batch := list(islice(radiographs, batch_size)):
+        yield batch

@@ -1,0 +1,118 @@
+"""Radiographs become rows of a table, by classifiers or detectors, with files beside it."""
+
+import csv
+import json
+import sys
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import AbstractContextManager
+from typing import Any, Protocol, TextIO
+
+from tqdm import tqdm
+
+from pneumo.data import reader
+from pneumo.data.reader import Radiograph, Shape
+from pneumo.inference.networks import batches
+from pneumo.runs import output
+
+Row = dict[str, Any]
+Write = Callable[[Row], None]
+
+
+class Predictor(Protocol):
+    """The networks of some runs, and their decision."""
+
+    @property
+    def batch_size(self) -> int:
+        """Images at once through a network."""
+
+    @property
+    def notes(self) -> Sequence[str]:
+        """Sentences for the user, before the first row."""
+
+    @property
+    def shapes(self) -> list[Shape]:
+        """The shapes that radiographs must be prepared in."""
+
+    def rows(self, batch: Sequence[Radiograph]) -> Iterator[Row]:
+        """Yields a row for each radiograph, with the keys path and error."""
+
+    def writer(self, file: TextIO, *, form: str, attachments: Sequence[str]) -> Write:
+        """Returns a function that writes a row."""
+
+
+class Attachment(Protocol):
+    """A file beside the table for each radiograph, such as a picture."""
+
+    @property
+    def column(self) -> str:
+        """The column of the table with the file's name."""
+
+    def add(self, radiograph: Radiograph, row: Row) -> str | None:
+        """Writes the file and returns its name; None, with a note, if it cannot be written."""
+
+
+Folder = AbstractContextManager[Attachment]  # takes its place at the end, whole or not at all
+
+
+def write_rows(
+    predictor: Predictor,
+    names: Sequence[str],
+    file: TextIO,
+    *,
+    form: str,
+    attachments: Sequence[Attachment],
+    batch_size: int,
+    threads: int,
+) -> tuple[int, int]:
+    """Writes the rows of radiographs; returns how many are unreadable, and lack an attachment.
+
+    Args:
+        predictor: predicts.
+        names: files, or - for standard input.
+        file: of the table.
+        form: csv, jsonl or rsna.
+        attachments: files beside the table.
+        batch_size: images at once through a network.
+        threads: that decode ahead.
+    """
+    unreadable = incomplete = 0
+    columns = [attachment.column for attachment in attachments]
+    write = predictor.writer(file, form=form, attachments=columns)
+    stream = reader.read_all(names, shapes=predictor.shapes, threads=threads)
+    hidden = not sys.stderr.isatty()
+    with tqdm(total=len(names), desc="predicting", unit="image", disable=hidden) as bar:
+        for batch in batches(stream, batch_size=batch_size):
+            for radiograph, row in zip(batch, predictor.rows(batch), strict=True):
+                for attachment in attachments:
+                    name = None if radiograph.error else attachment.add(radiograph, row)
+                    row[attachment.column] = name
+                    incomplete += name is None and not radiograph.error
+                write(row)
+                unreadable += bool(radiograph.error)
+            bar.update(len(batch))
+    return unreadable, incomplete
+
+
+def json_writer(file: TextIO) -> Write:
+    """Returns a function that writes a row as a line of JSON."""
+
+    def write(row: Row) -> None:
+        file.write(json.dumps(row, allow_nan=False) + "\n")
+
+    return write
+
+
+def csv_writer(file: TextIO, columns: Sequence[str]) -> Write:
+    """Returns a function that writes a row of CSV; it writes the header."""
+    table = csv.DictWriter(file, columns, lineterminator="\n")
+    table.writeheader()
+
+    def write(row: Mapping[str, Any]) -> None:
+        cells = {name: _cell(value) for name, value in row.items()}
+        table.writerow(cells)
+
+    return write
+
+
+def _cell(value: Any) -> Any:
+    return str(value).lower() if isinstance(value, bool) else output.spreadsheet_safe(value)

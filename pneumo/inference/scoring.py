@@ -1,0 +1,230 @@
+"""Finished classifiers scored on their test split or on other images, alone and as an ensemble."""
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+
+from pneumo.data import image
+from pneumo.data.listing import check_unpacked
+from pneumo.data.sets import class_of
+from pneumo.evaluation.assessment import assess
+from pneumo.evaluation.metrics import Array
+from pneumo.evaluation.operating_point import (
+    VOTE,
+    OperatingPoint,
+    fit_on_validation,
+    fit_weights,
+    vote_share,
+)
+from pneumo.evaluation.paired import draw, minus
+from pneumo.inference import ensemble
+from pneumo.inference.leakage import labelled, shared_with_train
+from pneumo.inference.networks import Networks
+from pneumo.runs.run import Run
+
+IMAGES_MISSING = (
+    "images of {} not found; set PNEUMO_DATA (for generated ones PNEUMO_CACHE) as for the "
+    "training; python -m pneumo.download downloads the set"
+)
+
+
+@dataclass(frozen=True)
+class ScoredOn:
+    """The images to score, and how they are known to be new to the runs."""
+
+    name: str
+    table: pd.DataFrame  # path, label, subtype, source, group
+    root: Path | None  # of the images; None if predictions.csv is enough
+    notes: tuple[str, ...] = ()
+
+
+def own_root(run: Run) -> Path:
+    """Returns the folder of the run's images; FileNotFoundError if they are missing."""
+    root = run.images()
+    if root is None:
+        raise FileNotFoundError(IMAGES_MISSING.format(run.name))
+    return root
+
+
+def own_test_split(runs: Sequence[Run], *, allow_overlap: bool) -> ScoredOn:
+    """Returns the test split of the runs; of several, the images that all of them tested on.
+
+    Raises:
+        ValueError: the runs are of different data, or too few images were tested on by all.
+    """
+    first, test = runs[0], runs[0].of_split("test")
+    if len(runs) == 1:
+        return ScoredOn(f"the test split of {first.name}", test, None)
+    if len({_data_name(run) for run in runs}) > 1:
+        raise ValueError("several runs must be of the same data; name one set with --data DIR")
+    if len({run.metrics["data"].get("split_sha256") for run in runs}) == 1:
+        return ScoredOn(f"the test split of all {len(runs)} runs", test, None)
+    common = ensemble.common_test(runs)
+    if common.rows["label"].nunique() == 2:
+        note = (
+            f"the runs have different splits: of the {len(test):,} test images of {first.name} "
+            f"{len(common.rows):,} are scored, on which no run was trained; left out are "
+            f"{common.trained:,} that a run was trained on, or on their patient, and "
+            f"{common.elsewhere:,} that are not in every test split"
+        )
+        return ScoredOn("the test images that all runs share", common.rows, None, (note,))
+    if not allow_overlap:
+        raise ValueError(
+            "an ensemble must be scored on images that no run was trained on; these runs have "
+            f"different splits, and {len(common.rows):,} such images are left. Take runs of one "
+            "split, or --data DIR (--allow-overlap scores the first run's test split: optimistic)"
+        )
+    note = "LEAK: other runs were trained on some of these images; the scores are optimistic"
+    return ScoredOn(f"the test split of {first.name}", test, own_root(first), (note,))
+
+
+def _data_name(run: Run) -> tuple[str, str | None]:
+    """Returns the kind of data; for generated images with their name (others may be renamed)."""
+    data = run.metrics["data"]
+    return data["kind"], data.get("root_name") if class_of(data["kind"]).generated else None
+
+
+Reader = Callable[..., tuple[Path, pd.DataFrame]]
+
+
+def other_images(
+    runs: Sequence[Run], data: Path, *, read: Reader = labelled, allow_overlap: bool
+) -> ScoredOn:
+    """Returns the images of a folder.
+
+    Args:
+        runs: to be scored.
+        data: the folder.
+        read: of labelled images, or of unlabelled ones.
+        allow_overlap: with the train split of a run; a note reports it.
+
+    Raises:
+        FileNotFoundError, ValueError: see ``read``; or the folder shares patients or images with
+            the train split of a run, and ``allow_overlap`` is false.
+    """
+    check_unpacked(data, name="--data")
+    notes = []
+    keys = [str(run.metrics["data"].get("patient_key", "person")) for run in runs]
+    tables = {key: read(data, patient_key=key) for key in dict.fromkeys(keys)}
+    for run, key in zip(runs, keys, strict=True):
+        shared, compared = shared_with_train(run, *tables[key])
+        if shared and not allow_overlap:
+            raise ValueError(
+                f"--data must be new to the run; it shares {shared} with the train split of "
+                f"{run.name}. For the run's own test split leave --data out; to score all the "
+                "same, with an optimistic result, give --allow-overlap"
+            )
+        leak = f"LEAK: shares {shared} with the train split; the scores are optimistic; "
+        notes.append(f"{run.name}: {leak if shared else ''}compared {compared}")
+    root, table = tables[keys[0]]
+    return ScoredOn(str(data), table, root, tuple(notes))
+
+
+def rescored(run: Run, splits: Sequence[str], *, checkpoint: str, trust: Sequence[str] = ()) -> Run:
+    """Returns the run with probabilities of another checkpoint than that of predictions.csv."""
+    rows = run.scored[run.scored["split"].isin(splits)].sort_values("path", ignore_index=True)
+    if rows.empty:
+        return run.rescored(rows)
+    networks = Networks([run], checkpoint=checkpoint, trust=trust)
+    files = networks.score_files(own_root(run), rows["path"].tolist())
+    return run.rescored(rows.assign(p_pneumonia=files.probability[0]))
+
+
+def probabilities(
+    scored_on: ScoredOn, runs: Sequence[Run], *, checkpoint: str, trust: Sequence[str] = ()
+) -> tuple[pd.DataFrame, Array]:
+    """Returns the table with each file's pixels, and (M, N) probabilities of PNEUMONIA."""
+    table, paths = scored_on.table, scored_on.table["path"].tolist()
+    if scored_on.root is not None:
+        networks = Networks(runs, checkpoint=checkpoint, trust=trust)
+        files = networks.score_files(scored_on.root, paths)
+        return table.assign(pixels=files.pixels), files.probability
+    columns = [run.of_split("test").set_index("path")["p_pneumonia"][paths] for run in runs]
+    if (root := runs[0].images()) is not None:
+        table = table.assign(pixels=[image.num_pixels(root / path) for path in paths])
+    return table, np.stack([column.to_numpy() for column in columns])
+
+
+def warnings(runs: Sequence[Run], *, own: bool, checkpoint: str) -> list[str]:
+    """Returns notes of the data sets, and on an epoch chosen on the test split."""
+    notes = dict.fromkeys(run.metrics["data"].get("note") for run in runs)
+    optimistic = [
+        run.name
+        for run in runs
+        if (selection := run.metrics.get("selection")) and selection.get("on") == "test"
+    ]
+    if own and checkpoint == "best" and optimistic:
+        text = (
+            f"the epoch of {', '.join(optimistic)} was chosen on the test split, which "
+            "is optimistic; --checkpoint last was not chosen"
+        )
+        notes[text] = None
+    return [note for note in notes if note]
+
+
+def entries(
+    runs: Sequence[Run], table: pd.DataFrame, probability: Array, prevalences: Sequence[float]
+) -> dict[str, Any]:
+    """Returns the scores of each run, and of several their mean, vote and weighted mean.
+
+    Args:
+        runs: M of them.
+        table: see assess.
+        probability: (M, N) of PNEUMONIA.
+        prevalences: see assess.
+    """
+
+    def entry(p: Array, fixed: OperatingPoint | str) -> dict[str, Any]:
+        return assess(table, p, fixed=fixed, prevalences=prevalences)
+
+    points = [ensemble.mean_operating_point([run]) for run in runs]
+    scores: dict[str, Any] = {
+        "members": [
+            {"run": run.name, **entry(p, point)}
+            for run, p, point in zip(runs, probability, points, strict=True)
+        ]
+    }
+    if len(runs) == 1:
+        return scores
+    scores["differences"] = _differences(runs, table, probability, points)
+    scores["ensemble"] = entry(probability.mean(0), ensemble.mean_operating_point(runs))
+    vote = entry(vote_share(probability), VOTE)  # a share is no probability: no calibration
+    scores["vote"] = {key: vote[key] for key in ("interval", "scores")} | {"note": VOTE}
+    val = ensemble.common_val(runs)
+    if isinstance(val, str):
+        return scores | {"weighted": {"why_not": val}}
+    weights = fit_weights(*val)
+    weighted = entry(weights @ probability, fit_on_validation(val[0], weights @ val[1]))
+    return scores | {"weighted": {"weights": weights.tolist(), **weighted}}
+
+
+def _differences(
+    runs: Sequence[Run],
+    table: pd.DataFrame,
+    probability: Array,
+    points: Sequence[OperatingPoint | str],
+) -> list[dict[str, Any]]:
+    """Returns the first run minus each other one, each at its own operating point, or at 0.5."""
+    label, patient = ensemble.labels(table), table["group"]
+    thresholds = [0.5 if isinstance(point, str) else point.threshold for point in points]
+    fixed_on = [None if isinstance(point, str) else "val" for point in points]
+    drawn = [
+        draw(label, p, patient=patient, threshold=threshold)
+        for p, threshold in zip(probability, thresholds, strict=True)
+    ]
+    return [
+        {
+            "first": runs[0].name,
+            "first_threshold": thresholds[0],
+            "first_fixed_on": fixed_on[0],
+            "second": runs[place].name,
+            "second_threshold": thresholds[place],
+            "second_fixed_on": fixed_on[place],
+            **minus(drawn[0], drawn[place]),
+        }
+        for place in range(1, len(runs))
+    ]

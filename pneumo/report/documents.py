@@ -1,0 +1,176 @@
+"""A run as files to hand on: ONNX with model card and checklists, or a small run folder."""
+
+import tempfile
+from collections.abc import Iterator, Sequence
+from contextlib import ExitStack, contextmanager
+from dataclasses import replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from jinja2 import UndefinedError
+
+from pneumo import atomic, labels
+from pneumo.report import checklists, model_card
+from pneumo.runs import output, pretrained, run_folder
+from pneumo.runs.run import Run
+
+if TYPE_CHECKING:  # an extra, and torch
+    from pneumo.inference.onnx_export import Difference
+
+FILE = "model.onnx"
+
+
+def write_onnx(
+    run: Run,
+    out: Path,
+    *,
+    checkpoint: str = "best",
+    check: Sequence[str] | None = None,
+    trust: Sequence[str] = (),
+) -> "tuple[list[Path], Difference]":
+    """Writes the ONNX file of a run, its card and its checklists; returns them and the check.
+
+    Args:
+        run: a finished run.
+        out: the file (ends in .onnx) or its folder.
+        checkpoint: best or last.
+        check: files or folders of images to check on; by default the run's own test images if
+            they are still there, otherwise generated ones.
+        trust: packages whose networks the run may name.
+
+    Raises:
+        FileNotFoundError: a file of the run or an image is missing.
+        ValueError: the run is not finished or broken, an extra is not installed, ``out`` holds
+            something else, no image could be read, or the outputs differ by too much.
+    """
+    from pneumo.inference import ensemble, onnx_export, onnx_model
+
+    paths = onnx_paths(out)
+    output.check_files(paths, run_dir=run.run_dir, is_own=_is_own)
+    network = run.network(checkpoint, trust=trust)
+    named = replace(run, name="this run")  # no file names in files to hand on
+    best = checkpoint == "best"
+    fixed = ensemble.mean_operating_point([named]) if best else model_card.NOT_BEST
+    with _complete(run):
+        properties = onnx_export.properties(run, network, checkpoint, fixed)
+    classes = labels.CLASSES[network.num_classes]
+    card = _card(run, classes, checkpoint=checkpoint, checklists=paths[2].name)
+    texts = (card, _checklists(run, checkpoint))
+    model = onnx_model.build(
+        network,
+        views=run.views,
+        image_size=run.image_size,
+        aspect=run.aspect,
+        properties=properties,
+    )
+    with tempfile.TemporaryDirectory() as place:
+        images = onnx_export.check_images(check, run, Path(place))
+        difference = onnx_export.compare(model, run, network, images)
+    write_files(paths, [model.SerializeToString(), *(text.encode() for text in texts)])
+    return paths, difference
+
+
+def onnx_paths(out: Path) -> list[Path]:
+    """Returns the paths of the model, its card and its checklists, named after the model."""
+    if out.suffix != ".onnx" and out.is_file():
+        raise ValueError(f"--out must be a folder or a file that ends in .onnx; got {out}")
+    model = out if out.suffix == ".onnx" else out / FILE
+    return [model, *(model.with_name(f"{model.stem}-{end}.md") for end in ("card", "checklists"))]
+
+
+def write_checklists(run: Run, out: Path) -> None:
+    """Writes the CLAIM and TRIPOD+AI tables of a run to a Markdown file."""
+    if out.suffix != ".md":
+        raise ValueError(f"--out must be a file that ends in .md; got {out}")
+    output.check_files([out], run_dir=run.run_dir, is_own=_is_own)
+    write_files([out], [_checklists(run, "best").encode()])
+
+
+def pack(run: Run, out: Path, *, trust: Sequence[str] = ()) -> int:
+    """Writes a finished run as a small run folder, with its card; returns the bytes.
+
+    Args:
+        run: a finished run.
+        out: a folder that is new, empty, or of an earlier call.
+        trust: packages whose networks the run may name.
+
+    Raises:
+        FileNotFoundError, ValueError: the run is broken or lacks its reference, or ``out`` holds
+            something else.
+    """
+    from pneumo.inference import reference
+
+    network = run.network(trust=trust)
+    if reference.stored(run, network, checkpoint="best") is None:
+        raise ValueError(
+            f"reference.npz of {run.name} is not of its best weights; without it, no image is "
+            "flagged as out of distribution. python -m pneumo.predict computes it again"
+        )
+    card = _card(run, labels.CLASSES[network.num_classes])
+    overrides = pretrained.public_overrides(run.run_dir)
+    with _complete(run):
+        text = model_card.weights_card(run.metrics, overrides=overrides, card=card)
+    return pretrained.pack(run.run_dir, out, card=text)
+
+
+@contextmanager
+def _complete(run: Run) -> Iterator[None]:
+    """Turns a key that metrics.json lacks into one line."""
+    try:
+        yield
+    except (KeyError, TypeError, UndefinedError) as error:
+        raise ValueError(
+            f"metrics.json must have the keys that the card shows; that of {run.name} lacks {error}"
+        ) from None
+
+
+def _card(
+    run: Run, classes: tuple[str, ...], *, checkpoint: str = "best", checklists: str | None = None
+) -> str:
+    with _complete(run):
+        return model_card.write(
+            run.metrics,
+            classes=classes,
+            image_size=run.image_size,
+            aspect=run.aspect,
+            checkpoint=checkpoint,
+            train_sha256=run.train_sha256,
+            checklists=checklists,
+            **_findings(run, checkpoint),
+        )
+
+
+def _checklists(run: Run, checkpoint: str) -> str:
+    model = run.config.get("model")
+    with _complete(run):
+        return checklists.write(
+            run.metrics,
+            model=model if isinstance(model, dict) else None,
+            **_findings(run, checkpoint),
+        )
+
+
+def _findings(run: Run, checkpoint: str) -> dict[str, Any]:
+    maps = run_folder.read_maps(run.run_dir, checkpoint=checkpoint)
+    return {"assessment": run.assessment if checkpoint == "best" else None, "maps": maps}
+
+
+def _is_own(path: Path) -> bool:
+    """Returns whether an earlier export wrote a file."""
+    if path.suffix == ".md":
+        with path.open("rb") as file:
+            return file.readline().strip() == checklists.MARK.encode()
+    import onnx
+
+    try:
+        return bool(onnx.load(path).producer_name == "pneumo")
+    except Exception:  # any error of protobuf
+        return False
+
+
+def write_files(paths: Sequence[Path], contents: Sequence[bytes]) -> None:
+    """Writes files to a folder; if one cannot be written, none is replaced."""
+    paths[0].parent.mkdir(parents=True, exist_ok=True)
+    with ExitStack() as stack:
+        for path, content in zip(paths, contents, strict=True):
+            stack.enter_context(atomic.replacing(path)).write_bytes(content)

@@ -1,0 +1,151 @@
+"""metrics.json as types, and the check of a file against them."""
+
+from collections.abc import Mapping
+from pathlib import Path
+from types import NoneType, UnionType
+from typing import (
+    Any,
+    NotRequired,
+    TypedDict,
+    cast,
+    get_args,
+    get_origin,
+    get_type_hints,
+    is_typeddict,
+)
+
+from pneumo import untrusted
+from pneumo.runs import run_folder
+
+COPY_AGAIN = "Copy the run folder again from where it was trained"
+
+
+class Data(TypedDict):
+    """The data set of a run."""
+
+    kind: str  # kermany, folder, phantom …
+    images: NotRequired[int | None]
+    patients: NotRequired[int | None]
+    splits: NotRequired[dict[str, dict[str, int] | None] | None]
+    note: NotRequired[str | None]
+    root_name: NotRequired[str | None]
+    patient_key: NotRequired[str | None]
+    licence: NotRequired[str | None]
+    population: NotRequired[str | None]
+    ages: NotRequired[list[int] | None]  # years
+    split_sha256: NotRequired[str | None]
+    index_sha256: NotRequired[str | None]
+
+
+class Epoch(TypedDict):
+    """The scores of one epoch by split."""
+
+    epoch: int  # from 0
+    test: dict[str, Any]
+
+
+class Selection(TypedDict):
+    """How the epoch was chosen."""
+
+    on: NotRequired[str | None]  # a split, or none
+    monitor: NotRequired[str | None]
+
+
+class Machine(TypedDict):
+    """The machine that trained."""
+
+    device: NotRequired[str | None]
+
+
+class Metrics(TypedDict):
+    """metrics.json: the keys that readers use. Those of networks are missing for baselines."""
+
+    model: str
+    protocol: str
+    data: Data
+    best: Epoch  # the chosen one
+    last: Epoch
+    task: NotRequired[str | None]
+    confidence: NotRequired[Any]
+    baseline: NotRequired[bool | None]
+    seed: NotRequired[int | None]
+    fold: NotRequired[int | None]
+    num_classes: NotRequired[int | None]
+    history: NotRequired[list[dict[str, Any]] | None]
+    hyperparameters: NotRequired[dict[str, Any] | None]
+    preprocessing: NotRequired[dict[str, Any] | None]
+    machine: NotRequired[Machine | None]
+    seconds: NotRequired[dict[str, Any] | None]
+    selection: NotRequired[Selection | None]
+    parameters: NotRequired[float | None]
+    multiply_adds: NotRequired[float | None]
+    assessment: NotRequired[dict[str, Any] | None]
+    versions: NotRequired[dict[str, str] | None]
+    git_commit: NotRequired[str | None]
+
+
+def read_metrics(run_dir: Path) -> Metrics:
+    """Returns metrics.json of a finished run.
+
+    Raises:
+        FileNotFoundError: the run is not finished.
+        ValueError: the file is broken, of another schema, or a key is missing or of another type.
+    """
+    path = Path(run_dir, run_folder.METRICS)
+    try:
+        metrics = untrusted.read_json(path)
+    except FileNotFoundError:
+        status = run_folder.read_status(Path(run_dir))["status"]
+        raise FileNotFoundError(
+            f"a finished run has metrics.json; {run_dir} has none (status: {status}). Finish it "
+            f"with python -m pneumo.train resume={run_dir}"
+        ) from None
+    if metrics.get("schema") != run_folder.SCHEMA:
+        raise ValueError(
+            f"{path} must have schema {run_folder.SCHEMA}; got {metrics.get('schema')}"
+        )
+    if wrong := mismatch(metrics, Metrics):
+        raise ValueError(
+            f"{path} must have the keys that pneumo.train writes; it has {wrong}. {COPY_AGAIN}"
+        )
+    return cast(Metrics, metrics)
+
+
+def mismatch(value: Any, kind: Any, key: str = "") -> str | None:
+    """Returns the first part of ``value`` that does not fit the type ``kind``, or None.
+
+    Args:
+        value: of a JSON file.
+        kind: a class, Any, a union, a list, a dict or a TypedDict of such types.
+        key: of the value, such as data.splits.
+
+    >>> mismatch({"on": 1}, Selection, "selection")
+    'a int as selection.on'
+    """
+    if kind is Any:
+        return None
+    if get_origin(kind) is UnionType:
+        kinds = [part for part in get_args(kind) if part is not NoneType]
+        return None if value is None else mismatch(value, kinds[0], key)
+    container: Any = dict if is_typeddict(kind) else get_origin(kind) or kind
+    allowed: Any = (int, float) if container is float else container
+    if not isinstance(value, allowed):
+        return f"no {key}" if value is None else f"a {type(value).__name__} as {key}"
+    items: list[tuple[Any, Any, str]] = []
+    if is_typeddict(kind):
+        hints = get_type_hints(kind)
+        present = [name for name in hints if name in value or name in kind.__required_keys__]
+        items = [(value.get(name), hints[name], name) for name in present]
+    elif container is dict:
+        items = [(inner, get_args(kind)[1], "*") for inner in value.values()]
+    elif container is list:
+        items = [(inner, get_args(kind)[0], "*") for inner in value]
+    problems = (mismatch(inner, hint, f"{key}.{name}".lstrip(".")) for inner, hint, name in items)
+    return next((text for text in problems if text), None)
+
+
+def how_chosen(selection: Mapping[str, Any] | Selection) -> str:
+    """Returns how a run's epoch was chosen, from the key selection of metrics.json."""
+    if selection["on"] == "none":
+        return "the last, nothing selected"
+    return f"chosen by {selection['monitor']} on the {selection['on']} split"

@@ -1,0 +1,301 @@
+"""A run: a folder that pneumo.train wrote, or a network of the package. Reads, never writes."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from functools import cached_property
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from pneumo.runs import pretrained, run_folder
+from pneumo.runs.metrics import COPY_AGAIN, Metrics, read_metrics
+
+if TYPE_CHECKING:  # seconds that a mistyped name need not wait for
+    import pandas as pd
+
+    from pneumo.models.base import Network
+    from pneumo.models.detector import Detector
+    from pneumo.models.views import Views
+    from pneumo.runs.tables import ImageBoxes
+
+ASPECTS = ("stretch", "pad")
+MAX_SIDE = 4096  # pixels of a prepared image; a larger one would fill the memory
+
+
+@dataclass(frozen=True)
+class Run:
+    """A run folder; each file is read and checked on first use.
+
+    Attributes:
+        run_dir: the folder.
+        name: in messages: the folder as the user named it, or pretrained:NAME.
+    """
+
+    run_dir: Path
+    name: str
+
+    @classmethod
+    def open(cls, place: str | Path, *, name: str | None = None) -> "Run":
+        """Returns the run in a folder, or the network of the package pretrained:NAME.
+
+        Raises:
+            FileNotFoundError: the folder holds no run.
+            ValueError: the package has no such network, or the configuration is broken.
+
+        >>> run = Run.open("pretrained:compact")
+        >>> run.metrics["data"]["kind"], len(run.of_split("test"))
+        ('kermany', 624)
+        """
+        run_dir = pretrained.find(place)
+        run = cls(run_dir, name or pretrained.name_of(run_dir))
+        _ = run.config
+        return run
+
+    @cached_property
+    def config(self) -> dict[str, Any]:
+        """The configuration, its interpolations not resolved."""
+        return run_folder.read_config(self.run_dir)
+
+    @cached_property
+    def status(self) -> run_folder.Status:
+        """status.json."""
+        return run_folder.read_status(self.run_dir)
+
+    @cached_property
+    def metrics(self) -> Metrics:
+        """metrics.json; FileNotFoundError if the run is not finished, ValueError if broken."""
+        return read_metrics(self.run_dir)
+
+    @property
+    def is_detector(self) -> bool:
+        """Whether the run predicts boxes."""
+        return run_folder.of_detector(self.metrics)
+
+    @property
+    def is_shipped(self) -> bool:
+        """Whether the run is part of the package, and is never written to."""
+        return pretrained.is_shipped(self.run_dir)
+
+    @cached_property
+    def split(self) -> "pd.DataFrame":
+        """split.csv: path, patient, group, label, subtype, source, split.
+
+        Raises:
+            FileNotFoundError, ValueError: see tables.read_images; or metrics.json has another
+                digest of it.
+        """
+        from pneumo.data import split
+        from pneumo.runs.tables import read_images
+
+        path = self.run_dir / run_folder.SPLIT
+        digest = self.metrics["data"].get("split_sha256")
+        if not digest:
+            raise ValueError(f"{self.run_dir / run_folder.METRICS} lacks data.split_sha256")
+        table = read_images(path, split.COLUMNS)
+        if split.digest(table) != digest:
+            raise ValueError(
+                f"{path} must be the split whose digest is in metrics.json; it is another. "
+                f"{COPY_AGAIN}"
+            )
+        return table
+
+    @property
+    def train_sha256(self) -> str:
+        """The digest of the train split."""
+        from pneumo.data import split
+
+        return split.digest(self.split[self.split["split"] == "train"])
+
+    @cached_property
+    def predictions(self) -> "pd.DataFrame":
+        """predictions.csv of the best checkpoint: path, patient, label, split, p_pneumonia."""
+        from pneumo.runs.tables import read_predictions
+
+        return read_predictions(self.run_dir / run_folder.PREDICTIONS)
+
+    @cached_property
+    def scored(self) -> "pd.DataFrame":
+        """Every validation and test image: the columns of split.csv, and p_pneumonia.
+
+        Raises:
+            FileNotFoundError, ValueError: see split and predictions; or the two are of other
+                images.
+        """
+        columns = ["path", "split", "p_pneumonia"]
+        joined = self.split.merge(self.predictions[columns], on=["path", "split"])
+        path = self.run_dir / run_folder.PREDICTIONS
+        if len(joined) != len(self.predictions):
+            raise ValueError(f"{path} must be of the images in split.csv. {COPY_AGAIN}")
+        expected = int(self.split["split"].isin(("val", "test")).sum())
+        if len(joined) != expected:
+            raise ValueError(
+                f"{path} must have a row for each of the {expected:,} validation and test images "
+                f"of split.csv; got {len(joined):,}. {COPY_AGAIN}"
+            )
+        return joined
+
+    def of_split(self, name: str) -> "pd.DataFrame":
+        """Returns the rows of ``scored`` of one split, sorted by path."""
+        rows = self.scored[self.scored["split"] == name]
+        return rows.sort_values("path", ignore_index=True)
+
+    def rescored(self, scored: "pd.DataFrame") -> "Run":
+        """Returns this run with other probabilities, such as those of the last checkpoint."""
+        run = replace(self)
+        run.__dict__["scored"] = scored  # in place of the cached property
+        return run
+
+    @cached_property
+    def boxes(self) -> "ImageBoxes":
+        """boxes.csv of a detector: true and predicted boxes of validation and test images."""
+        from pneumo.runs.tables import read_boxes
+
+        return read_boxes(self.run_dir / run_folder.BOXES, self.predictions)
+
+    @property
+    def confidence(self) -> float:
+        """The score from which a detector's box counts, fixed on its validation split.
+
+        Raises:
+            ValueError: metrics.json lacks it, or it is not from 0 to 1.
+        """
+        confidence: Any = self.metrics.get("confidence")
+        number = isinstance(confidence, int | float) and not isinstance(confidence, bool)
+        if number and 0 <= confidence <= 1:
+            return float(confidence)
+        raise ValueError(
+            f"confidence in {self.run_dir / run_folder.METRICS} must be from 0 to 1; got "
+            f"{confidence!r}. {COPY_AGAIN}"
+        )
+
+    @cached_property
+    def assessment(self) -> dict[str, Any]:
+        """The assessment in metrics.json; computed if its intervals are of an earlier method."""
+        from pneumo.evaluation.assessment import assess_run
+        from pneumo.evaluation.intervals import has_intervals
+
+        written = self.metrics.get("assessment")
+        if written is not None and has_intervals(written):
+            return written
+        return assess_run(self.scored, protocol=self.metrics["protocol"])
+
+    def images(self) -> Path | None:
+        """Returns the folder of the run's images if all of split.csv are there, or None.
+
+        Nothing is generated or downloaded.
+        """
+        from omegaconf import OmegaConf
+        from omegaconf.errors import OmegaConfBaseException
+
+        from pneumo.data.sets import images_of
+
+        try:
+            data = OmegaConf.create({"data": self.config["data"]}).data
+            source: Any = OmegaConf.to_container(data.source, resolve=True)
+            folder = images_of(source if isinstance(source, dict) else {})
+            complete = folder and all((folder / path).is_file() for path in self.split["path"])
+        # OSError of a name that is too long, RuntimeError of ~nosuchuser
+        except (OmegaConfBaseException, KeyError, AttributeError, TypeError, OSError, RuntimeError):
+            return None
+        return folder if complete else None
+
+    @cached_property
+    def settings(self) -> run_folder.NetworkSettings:
+        """model, views, data.image_size and data.aspect of the configuration, resolved."""
+        from omegaconf import OmegaConf
+        from omegaconf.errors import OmegaConfBaseException
+
+        try:
+            config = OmegaConf.create({key: self.config[key] for key in ("model", "views", "data")})
+            model: Any = OmegaConf.to_container(config.model, resolve=True)
+            views, size, aspect = dict(config.views), config.data.image_size, config.data.aspect
+        except (OmegaConfBaseException, KeyError, AttributeError, ValueError, TypeError) as error:
+            path = self.run_dir / run_folder.CONFIG
+            raise ValueError(f"{path} lacks or breaks {error}") from None
+        if not (type(size) is int and 0 < size <= MAX_SIDE):
+            raise ValueError(
+                f"data.image_size of a run must be a whole number of pixels, at most {MAX_SIDE:,}; "
+                f"{self.run_dir} has {size!r}"
+            )
+        if aspect not in ASPECTS:
+            raise ValueError(
+                f"data.aspect of a run must be one of {', '.join(ASPECTS)}; {self.run_dir} has "
+                f"{aspect!r}"
+            )
+        return run_folder.NetworkSettings(self.name, self.run_dir, model, views, size, str(aspect))
+
+    @property
+    def views(self) -> "Views":
+        """The views of an image, over which logits, features and maps are averaged."""
+        from pneumo.models.views import Views
+
+        try:
+            return Views(**self.settings.views)
+        except TypeError as error:
+            path = self.run_dir / run_folder.CONFIG
+            raise ValueError(f"{path} does not fit this version: {error}") from None
+
+    @property
+    def image_size(self) -> int:
+        """The side of a prepared image, in pixels."""
+        return self.settings.image_size
+
+    @property
+    def aspect(self) -> str:
+        """How an image is prepared: stretch or pad."""
+        return self.settings.aspect
+
+    def network(self, checkpoint: str = "best", *, trust: Sequence[str] = ()) -> "Network":
+        """Returns the network of a classifier, on the CPU in evaluation mode.
+
+        It maps (B, 1, S, S) grey values from 0 to 255 to logits.
+
+        Args:
+            checkpoint: "best", chosen as metrics.json says, or "last".
+            trust: packages whose networks may be built besides those of trust.check_target.
+
+        Raises:
+            FileNotFoundError: a file is missing.
+            ValueError: the run is a detector or a baseline, its configuration names an unknown
+                class, a file is broken, the checkpoint does not fit the configuration, or this
+                version prepares images differently.
+        """
+        from pneumo.runs.network import load
+
+        self.check_classifier("this needs a classifier")
+        recorded = self.metrics.get("preprocessing")
+        return load(self.settings, checkpoint, preprocessing=recorded, trust=trust)
+
+    def detector(self, checkpoint: str = "best", *, trust: Sequence[str] = ()) -> "Detector":
+        """Returns the network of a detector; see `network`."""
+        from pneumo.runs.network import load_detector
+
+        recorded = self.metrics.get("preprocessing")
+        return load_detector(self.settings, checkpoint, preprocessing=recorded, trust=trust)
+
+    def check_classifier(self, rule: str) -> None:
+        """Raises ValueError if the run is a detector, with the commands that take one."""
+        if self.is_detector:
+            raise ValueError(
+                f"{rule}; {self.name} is a detector. Its boxes: python -m pneumo.predict "
+                f"{self.name} IMAGE --overlays DIR; its scores: python -m pneumo.evaluate "
+                f"{self.name}"
+            )
+
+
+def is_detection(run: Run) -> bool:
+    """Returns whether a run is a finished detector; no content of the folder raises."""
+    try:
+        return run.is_detector
+    except (OSError, ValueError):
+        return False
+
+
+def are_detectors(runs: Sequence[Run]) -> bool:
+    """Returns whether all of the runs are detectors; ValueError if only some are."""
+    kinds = [run.is_detector for run in runs]
+    if any(kinds) and not all(kinds):
+        raise ValueError(
+            f"runs must be of one task; {runs[kinds.index(True)].name} is a detector and "
+            f"{runs[kinds.index(False)].name} is not. Name them separately"
+        )
+    return all(kinds)

@@ -1,0 +1,172 @@
+"""The tables of a run folder, read and checked: split.csv, predictions.csv and boxes.csv."""
+
+import io
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+
+from pneumo import untrusted
+from pneumo.evaluation.metrics import Array
+from pneumo.labels import CLASS_NAMES
+from pneumo.runs.metrics import COPY_AGAIN
+
+PREDICTED = ["path", "patient", "label", "split", "p_pneumonia"]
+KINDS = ("truth", "predicted")
+CORNERS = ["x_min", "y_min", "x_max", "y_max"]  # pixels of the original image
+BOX_COLUMNS = ["path", "patient", "split", "kind", "score", *CORNERS]
+AGREES = 1e-3  # of p_pneumonia and the highest score, for rounding
+
+
+def read_csv(path: Path, columns: Sequence[str]) -> pd.DataFrame:
+    """Returns these columns of a table of a run folder, or of its packed form, as text.
+
+    Raises:
+        FileNotFoundError: the table is missing.
+        ValueError: it is broken or truncated, or lacks one of ``columns``.
+    """
+    try:
+        data = untrusted.read_bytes_or_gzip(path, limit=untrusted.MAX_TABLE)
+    except FileNotFoundError:
+        raise FileNotFoundError(f"a finished run has {path.name}; there is no {path}") from None
+    try:
+        table = pd.read_csv(io.BytesIO(data), keep_default_na=False, dtype=str)
+    except ValueError as error:
+        raise ValueError(f"{path} must be a table; it is broken: {error}") from None
+    if not data.endswith(b"\n"):  # half a number would be read as a number
+        raise ValueError(f"{path} must end with a whole line; it is truncated. {COPY_AGAIN}")
+    if missing := [name for name in columns if name not in table]:
+        raise ValueError(f"{path} lacks {', '.join(missing)}, which each row must have")
+    if not isinstance(table.index, pd.RangeIndex):
+        raise ValueError(f"{path} must have a cell for each column; some rows have more")
+    return table[list(columns)].fillna("")  # of a truncated row
+
+
+def read_images(path: Path, columns: Sequence[str]) -> pd.DataFrame:
+    """Returns split.csv or predictions.csv as text, a row for each image.
+
+    Raises:
+        FileNotFoundError, ValueError: see read_csv; or it holds another label, a path twice, or
+            a path that leads out of the folder of the images.
+    """
+    table = read_csv(path, columns)
+    if not table["label"].isin(CLASS_NAMES).all() or table["path"].duplicated().any():
+        raise ValueError(
+            f"{path} must have a row for each image; it holds other labels, or a path twice"
+        )
+    if outside := list(filter(untrusted.leads_out, table["path"])):
+        raise ValueError(
+            f"the paths in {path} must lead to images within their folder; got {outside[0]!r}"
+        )
+    return table
+
+
+def read_predictions(path: Path) -> pd.DataFrame:
+    """Returns predictions.csv, sorted by path: PREDICTED, p_pneumonia float64 from 0 to 1.
+
+    Raises:
+        FileNotFoundError, ValueError: see read_images; or a probability is not from 0 to 1.
+    """
+    table = read_images(path, PREDICTED).sort_values("path", ignore_index=True)
+    probability = pd.to_numeric(table["p_pneumonia"], errors="coerce").astype(np.float64)
+    if not probability.between(0, 1).all():
+        raise ValueError(f"{path} must hold probabilities from 0 to 1. {COPY_AGAIN}")
+    return table.assign(p_pneumonia=probability)
+
+
+@dataclass(frozen=True)
+class ImageBoxes:
+    """True and predicted boxes of N images; boxes are (K, 4) in pixels, scores (K,)."""
+
+    images: pd.DataFrame  # path, patient, label, split; sorted by path
+    truth: list[Array]
+    predicted: list[Array]
+    scores: list[Array]
+
+    def only(self, mask: Array) -> "ImageBoxes":
+        """Returns the images where mask (N,) is true."""
+        index = np.flatnonzero(mask)
+        lists = ([each[i] for i in index] for each in (self.truth, self.predicted, self.scores))
+        return ImageBoxes(self.images.iloc[index].reset_index(drop=True), *lists)
+
+    def of_split(self, split: str) -> "ImageBoxes":
+        """Returns the images of one split."""
+        return self.only((self.images["split"] == split).to_numpy())
+
+
+def read_boxes(path: Path, images: pd.DataFrame) -> ImageBoxes:
+    """Returns boxes.csv image by image.
+
+    Args:
+        path: of boxes.csv.
+        images: of read_predictions.
+
+    Raises:
+        FileNotFoundError, ValueError: see read_csv; or a box has no area, a score is not from 0
+            to 1, or the boxes do not fit the images.
+    """
+    table = read_csv(path, BOX_COLUMNS)
+    numbers = ["score", *CORNERS]
+    table[numbers] = table[numbers].apply(pd.to_numeric, errors="coerce").astype(np.float64)
+    _check_boxes(table, path)
+    if len(table.merge(images[["path", "split"]], on=["path", "split"])) != len(table):
+        raise ValueError(
+            f"{path} must be of the images in predictions.csv, split by split. {COPY_AGAIN}"
+        )
+    truth, predicted = (
+        [_of_image(rows, name) for name in images["path"]]
+        for rows in (dict(list(table[table["kind"] == kind].groupby("path"))) for kind in KINDS)
+    )
+    boxes = ImageBoxes(
+        images,
+        [each[CORNERS].to_numpy(np.float64) for each in truth],
+        [each[CORNERS].to_numpy(np.float64) for each in predicted],
+        [each["score"].to_numpy(np.float64) for each in predicted],
+    )
+    _check_agreement(boxes, path)
+    return boxes
+
+
+def _of_image(rows: Mapping[Any, pd.DataFrame], name: str) -> pd.DataFrame:
+    return rows.get(name, pd.DataFrame(columns=BOX_COLUMNS))
+
+
+def _check_boxes(table: pd.DataFrame, path: Path) -> None:
+    true, predicted = (table["kind"] == kind for kind in KINDS)
+    corners = table[CORNERS].to_numpy()
+    area = np.isfinite(corners).all(1) & (corners[:, 2:] > corners[:, :2]).all(1)
+    rules = {
+        "kind truth or predicted": true | predicted,
+        "numbers with x_min < x_max and y_min < y_max": area,
+        "a score from 0 to 1 of each predicted box": true | table["score"].between(0, 1),
+    }
+    for rule, kept in rules.items():
+        if not kept.all():
+            line = int(np.argmin(kept)) + 2  # the header is line 1
+            raise ValueError(f"{path} must hold {rule}; line {line} does not. {COPY_AGAIN}")
+
+
+def _check_agreement(boxes: ImageBoxes, path: Path) -> None:
+    highest = np.array([score.max(initial=0.0) for score in boxes.scores])
+    written = boxes.images["p_pneumonia"].to_numpy()
+    wrong = np.abs(highest - written) > AGREES
+    if wrong.any():
+        at = int(np.argmax(wrong))
+        raise ValueError(
+            f"p_pneumonia in predictions.csv must be the highest score of the image's boxes in "
+            f"{path}; for {boxes.images['path'][at]}, expected {highest[at]:.4f}, got "
+            f"{written[at]:.4f}. {COPY_AGAIN}"
+        )
+
+
+def same_truth(parts: Sequence[ImageBoxes]) -> bool:
+    """Returns whether the same images in the same order have the same true boxes."""
+    first = parts[0]
+    return all(
+        a.shape == b.shape and np.allclose(a, b, atol=0.01)
+        for other in parts[1:]
+        for a, b in zip(first.truth, other.truth, strict=True)
+    )

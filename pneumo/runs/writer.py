@@ -1,0 +1,209 @@
+"""Writes a run folder: the only code that does, each file whole or not at all."""
+
+import contextlib
+import json
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import yaml
+
+from pneumo import atomic, untrusted
+from pneumo.runs import run_folder
+from pneumo.runs.run_folder import CONFIG
+
+if TYPE_CHECKING:  # half a second that a wrong setting need not wait for
+    import numpy as np
+    import pandas as pd
+
+MAX_ERROR = 1000  # characters of an error on a full disk: status.json stays in one block
+
+
+class TakenError(ValueError):
+    """Another process trains in the run folder."""
+
+
+@dataclass(frozen=True)
+class RunWriter:
+    """Writes the files of one run folder."""
+
+    run_dir: Path
+
+    @contextlib.contextmanager
+    def claim(self) -> Iterator[None]:
+        """Holds the folder for this process; the system releases it when the process is killed.
+
+        Raises:
+            TakenError: another process trains there.
+            ValueError: the folder holds foreign files that would be overwritten, or it cannot be
+                written.
+        """
+        from filelock import FileLock, Timeout  # a seventh of the time that --help takes
+
+        lock = FileLock(self.run_dir / ".lock")
+        try:
+            self.run_dir.mkdir(parents=True, exist_ok=True)
+            self._check_own()
+            lock.acquire(timeout=0)
+        except Timeout:
+            raise TakenError(
+                "a run folder belongs to one process; another one is training in "
+                f"{self.run_dir}. Wait for it, or choose another folder with hydra.run.dir=DIR"
+            ) from None
+        except OSError as error:
+            raise ValueError(run_folder.unwritable(self.run_dir, error)) from None
+        try:
+            for folder in (self.run_dir, *map(self.run_dir.joinpath, run_folder.RUN_FOLDERS)):
+                atomic.clear(folder)  # partial files of a killed process
+            yield
+        finally:
+            lock.release()
+
+    def _check_own(self) -> None:
+        """Raises ValueError if a file that would be overwritten is not of a run."""
+        run_dir = self.run_dir
+        if (run_dir / CONFIG).exists():
+            return
+        checkpoints = (run_folder.LAST, run_folder.PREVIOUS, run_folder.BEST)
+        names = {*run_folder.RUN_FILES, *checkpoints}
+        if run_folder.read_status(run_dir)["status"] in run_folder.STATES:
+            names.remove(run_folder.STATUS)  # a sweep leaves one of a run that was not started
+        others = sorted(n for n in names if (run_dir / n).exists() and (run_dir / n).stat().st_size)
+        if others:
+            raise ValueError(
+                f"a run folder must be new or hold a run; {run_dir} holds {', '.join(others)}, "
+                f"which would be overwritten, and no {CONFIG}. Choose another with "
+                "hydra.run.dir=DIR"
+            )
+
+    def write_config(self, config: Mapping[str, Any], overrides: Sequence[str]) -> None:
+        """Writes the composed configuration, and the overrides of the command.
+
+        Raises:
+            ValueError: the folder holds a run whose settings differ in more than MAY_CHANGE.
+        """
+        path = self.run_dir / CONFIG
+        if path.exists():
+            before = run_folder.flat(run_folder.read_config(self.run_dir))
+            after = run_folder.flat(config)
+            keys = sorted(k for k in before | after if before.get(k) != after.get(k))
+            changed = [key for key in keys if not key.startswith(run_folder.MAY_CHANGE)]
+            if changed:
+                raise ValueError(
+                    f"a run resumes with its first settings; in {self.run_dir} these differ: "
+                    + "; ".join(f"{k} was {before.get(k)}, now {after.get(k)}" for k in changed)
+                    + ". Start it in a new folder, or take the change back"
+                )
+        path.parent.mkdir(exist_ok=True)
+        atomic.write_text(path, yaml.safe_dump(dict(config), sort_keys=False))
+        atomic.write_text(path.with_name("overrides.yaml"), yaml.safe_dump(list(overrides)))
+
+    def write_status(
+        self, state: str, *, epoch: int = 0, max_epochs: int = 0, error: str | None = None
+    ) -> None:
+        """Writes status.json.
+
+        Args:
+            state: running, done, stopped or failed.
+            epoch: how many epochs are finished.
+            max_epochs: how many the run has.
+            error: why it ended.
+        """
+        time = datetime.now(UTC).isoformat(timespec="seconds")
+        status = {"status": state, "error": error, "epoch": epoch, "max_epochs": max_epochs}
+        atomic.write_json(self.run_dir / run_folder.STATUS, {**status, "time": time})
+
+    def end(self, state: str, *, epoch: int, max_epochs: int, error: str | None) -> None:
+        """Writes status.json of a run that ended early, over the present file if need be.
+
+        A full disk has no room for a second file, but the first one keeps its own.
+        """
+        try:
+            self.write_status(state, epoch=epoch, max_epochs=max_epochs, error=error)
+        except OSError:
+            path = self.run_dir / run_folder.STATUS
+            with contextlib.suppress(OSError, ValueError):
+                ended = {"status": state, "error": error and error[:MAX_ERROR]}
+                text = json.dumps({**untrusted.read_json(path), **ended})
+                with path.open("r+", encoding="utf-8") as file:
+                    file.write(text.ljust(path.stat().st_size))
+
+    def write_split(self, table: "pd.DataFrame") -> str:
+        """Writes split.csv, and split.json with digests; returns the digest of the split.
+
+        Args:
+            table: of pneumo.data.split.split, with the column digest; for a detector with boxes.
+
+        Raises:
+            ValueError: the run was started with another split, or with other images, labels or
+                boxes under the same names.
+        """
+        from pneumo.data import split
+
+        now = {
+            "split_sha256": split.digest(table),
+            "images_sha256": split.images_digest(table),
+            "labels_sha256": split.labels_digest(table),
+        }
+        rule = "a run resumes with its first images"
+        if self._first_split() not in (None, now["split_sha256"]):
+            raise ValueError(
+                f"{rule}; those of {self.run_dir} were others. Name their folder with "
+                "data.root=DIR, or start a new run"
+            )
+        path = self.run_dir / "split.json"
+        before = untrusted.read_json(path) if path.exists() else {}
+        changes = {
+            "images_sha256": "files have changed under the same names",
+            "labels_sha256": "labels or boxes have changed",
+        }
+        for key, change in changes.items():
+            if before.get(key, now[key]) != now[key]:
+                raise ValueError(
+                    f"{rule}; since {self.run_dir} was started, {change}. Name the folder of the "
+                    "first ones with data.root=DIR, or start a new run"
+                )
+        self.write_table(run_folder.SPLIT, table[split.COLUMNS])
+        atomic.write_json(path, now)
+        return now["split_sha256"]
+
+    def _first_split(self) -> str | None:
+        """Returns the digest of the split of a run that resumes; None for a new run."""
+        from pneumo.data import split
+        from pneumo.runs.tables import read_images
+
+        try:
+            return split.digest(read_images(self.run_dir / run_folder.SPLIT, split.COLUMNS))
+        except FileNotFoundError:
+            return None
+
+    def write_table(self, name: str, table: "pd.DataFrame") -> None:
+        """Writes a table as the CSV file ``name``."""
+        text = table.to_csv(index=False, lineterminator="\n")
+        atomic.write_text(self.run_dir / name, text)
+
+    def write_arrays(self, name: str, arrays: Mapping[str, "np.ndarray | str | float"]) -> None:
+        """Writes arrays as the NumPy archive ``name``."""
+        import numpy as np
+
+        with atomic.replacing(self.run_dir / name) as part, part.open("wb") as file:
+            np.savez(file, **arrays)  # type: ignore[arg-type]
+
+    def write_maps(self, scores: Mapping[str, Any]) -> None:
+        """Adds the scores of heat maps of one method, class and checkpoint to heatmap.json."""
+        names = ("method", "class", "checkpoint")
+        others = [
+            row
+            for row in run_folder.read_maps(self.run_dir)
+            if any(row[name] != scores[name] for name in names)
+        ]
+        content = {"schema": run_folder.SCHEMA, "scores": [*others, scores]}
+        atomic.write_json(self.run_dir / run_folder.MAPS, content)
+
+    def finish(self, metrics: Mapping[str, Any], *, epochs: int, max_epochs: int) -> None:
+        """Writes metrics.json and the status "done" of a run whose other files are written."""
+        atomic.write_json(self.run_dir / run_folder.METRICS, metrics)
+        (self.run_dir / run_folder.PREVIOUS).unlink(missing_ok=True)
+        self.write_status("done", epoch=epochs, max_epochs=max_epochs)

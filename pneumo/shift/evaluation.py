@@ -1,0 +1,128 @@
+"""Scores of finished classifiers, and how other images differ from their own."""
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from pneumo.choices import PREVALENCES
+from pneumo.inference import ensemble, scoring
+from pneumo.inference.leakage import labelled
+from pneumo.inference.scoring import IMAGES_MISSING, ScoredOn
+from pneumo.labels import CLASS_NAMES
+from pneumo.report import terminal
+from pneumo.runs import run_folder
+from pneumo.runs.run import Run
+from pneumo.shift import sentences
+from pneumo.shift.run import Samples, against_run, read
+from pneumo.shift.sample import unlabelled
+
+
+def evaluate(
+    runs: Sequence[Run],
+    *,
+    data: Path | None = None,
+    labels: bool = True,
+    checkpoint: str = "best",
+    prevalences: Sequence[float] = PREVALENCES,
+    allow_overlap: bool = False,
+    trust: Sequence[str] = (),
+) -> dict[str, Any]:
+    """Returns the scores of each run, their mean, weighted mean and vote.
+
+    For one run and other images also how they differ from its own; without labels only that.
+
+    Raises:
+        FileNotFoundError, ValueError: a run is broken; a folder has no labelled images, or shares
+            some with a train split; the runs have other classes or labels, or no test images in
+            common.
+        UnreadableError: an image cannot be read.
+    """
+    run_folder.check_named_once([run.run_dir for run in runs])
+    ensemble.check_classes(runs)
+    if data is None:
+        on = scoring.own_test_split(runs, allow_overlap=allow_overlap)
+    else:
+        read = labelled if labels else unlabelled
+        on = scoring.other_images(runs, data, read=read, allow_overlap=allow_overlap)
+    options: dict[str, Any] = {"checkpoint": checkpoint, "trust": trust}
+    samples = _samples(runs[0], on, labels=labels, **options) if data and len(runs) == 1 else None
+    about: dict[str, Any] = {"schema": 1, "checkpoint": checkpoint}
+    if not labels and on.root:
+        images = {"what": on.name, "images": len(on.table)}
+        shift = _shift(runs[0], on, samples)
+        return about | {"scored_on": images, "notes": list(on.notes), "shift": shift}
+    if checkpoint != "best":
+        splits = ("val",) if data else ("val", "test")
+        runs = [_rescored(run, splits, samples, **options) for run in runs]
+    if samples is None:
+        table, probability = scoring.probabilities(on, runs, **options)
+    else:  # scored as they were measured
+        other = samples.other.table
+        table = on.table.assign(pixels=other["width"] * other["height"])
+        probability = other["p_pneumonia"].to_numpy()[None]
+    if all(run.metrics.get("baseline") for run in runs):
+        about["checkpoint"] = None
+    warnings = scoring.warnings(runs, own=data is None, checkpoint=checkpoint)
+    scores: dict[str, Any] = {
+        **about,
+        "scored_on": {
+            "what": on.name,
+            "images": len(table),
+            "patients": int(table["group"].nunique()),
+            **{name: int((table["label"] == name).sum()) for name in CLASS_NAMES},
+        },
+        "notes": [*on.notes, *warnings],
+    }
+    if data and len(runs) == 1:
+        scores["shift"] = _shift(runs[0], on, samples)
+    return scores | scoring.entries(runs, table, probability, prevalences)
+
+
+def _samples(
+    run: Run, on: ScoredOn, *, labels: bool, checkpoint: str, trust: Sequence[str]
+) -> Samples | None:
+    """Reads other images and the run's own; None if its own are missing and labels are enough."""
+    assert on.root is not None
+    own = run.images()
+    if own is None and labels:
+        return None
+    return read(
+        *(run, own or scoring.own_root(run), on.root, on.table),
+        checkpoint=checkpoint,
+        trust=trust,
+        all_own=labels and checkpoint != "best",  # their probabilities are computed again
+        all_others=labels,
+    )
+
+
+def _shift(run: Run, on: ScoredOn, samples: Samples | None) -> dict[str, Any]:
+    """Returns how other images differ from the run's, or why that is unknown."""
+    if samples is None:
+        return {"why_not": IMAGES_MISSING.format(run.name)}
+    return {"root": str(on.root), **against_run(run, samples)}
+
+
+def _rescored(
+    run: Run,
+    splits: Sequence[str],
+    samples: Samples | None,
+    *,
+    checkpoint: str,
+    trust: Sequence[str],
+) -> Run:
+    if samples is None:
+        return scoring.rescored(run, splits, checkpoint=checkpoint, trust=trust)
+    rows = run.of_split("val")
+    if not rows.empty:  # scored as they were measured
+        rows = rows.assign(p_pneumonia=samples.own.table["p_pneumonia"])
+    return run.rescored(rows)
+
+
+def text(scores: dict[str, Any]) -> list[str]:
+    """Returns the lines for a terminal; the JSON holds all of it."""
+    shift = sentences.lines(scores["shift"]) if "shift" in scores else []
+    if "members" in scores:
+        lines = terminal.score_lines(scores)
+        return [*lines, "", *shift] if shift else lines
+    on, notes = scores["scored_on"], scores["notes"]
+    return [f"{on['what']}, without labels:", *(f"! {note}" for note in notes), "", *shift]
