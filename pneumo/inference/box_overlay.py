@@ -22,7 +22,7 @@ def draw(
     scores: ArrayLike = (),
     width: int = 480,
 ) -> bytes:
-    """Returns a PNG of the radiograph, (H, W) uint8, with boxes as `LEGEND` says.
+    """Returns a PNG of the radiograph, (H, W) uint8, with boxes, see `LEGEND`.
 
     Args:
         radiograph: the boxes are in its pixels.

@@ -250,7 +250,7 @@ class Run:
         It maps (B, 1, S, S) grey values from 0 to 255 to logits.
 
         Args:
-            checkpoint: "best", chosen as metrics.json says, or "last".
+            checkpoint: "best", chosen by the rule in metrics.json, or "last".
             trust: packages whose networks may be built besides those of trust.check_target.
 
         Raises:
