@@ -69,7 +69,7 @@ def write(
 
     Args:
         metrics: metrics.json of the run.
-        assessment: its assessment, None if there is none.
+        assessment: of its best checkpoint, None if there is none.
         maps: scores of heat maps, see runs.read_maps.
         model: of the run's configuration, with library and architecture.
     """
