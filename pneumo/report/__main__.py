@@ -6,7 +6,7 @@ from pathlib import Path
 
 from pneumo import cli
 
-if __name__ == "__main__":  # --help and wrong arguments need nothing of what follows
+if __name__ == "__main__":  # --help and wrong arguments need none of the imports below
     raise SystemExit(cli.start("report"))
 
 from pneumo.arguments.report import parse
@@ -15,13 +15,13 @@ from pneumo.report.terminal import wrapped
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """The command; returns its exit code, 2 for a user's mistake."""
+    """Runs the command and returns its exit code, 2 for a user's mistake."""
     args = parse(arguments)
     return cli.run(lambda: _report(args.roots, out=args.out, audit=args.audit))
 
 
 def _report(roots: Sequence[Path], *, out: Path | None, audit: Path | None) -> int:
     folder = write_report(roots, out=out, audit=audit)
-    first = (folder / "summary.md").read_text(encoding="utf-8").splitlines()[2]
-    sys.stdout.write(f"{wrapped([first])}{folder / 'report.html'}\n")
+    findings = (folder / "summary.md").read_text(encoding="utf-8").splitlines()[2]
+    sys.stdout.write(f"{wrapped([findings])}{folder / 'report.html'}\n")
     return 0

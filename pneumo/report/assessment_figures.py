@@ -1,4 +1,4 @@
-"""Pictures of what the scores are worth: reliability before and after, and decision curves."""
+"""Pictures of calibration and use: reliability before and after, and decision curves."""
 
 import numpy as np
 from matplotlib.axes import Axes
@@ -7,34 +7,33 @@ from matplotlib.figure import Figure
 from pneumo.evaluation.metrics import Array
 from pneumo.report.assessments import OWN_SHARE, known_assessments, pooled
 from pneumo.report.curves import shown
-from pneumo.report.drawing import MUTED, PAPER, STYLES, band, clipped, legend_above, panels
+from pneumo.report.drawing import MUTED, PAPER, STYLES, band, legend_above, panels, short_label
 from pneumo.report.groups import Group
+
+EVERYONE = "treating everyone"
 
 
 def reliability(group: Group) -> Figure | None:
-    """Observed share against probability, before and after the temperature."""
+    """Observed share of PNEUMONIA against probability, before and after the temperature."""
     cells = [(cell, known_assessments(cell)) for cell in shown(group)]
     if not any(assessed for _, assessed in cells):
         return None
     states = ["before"]
-    if any(one.after.size for _, assessed in cells for one in assessed):
+    if any(each.after.size for _, assessed in cells for each in assessed):
         states.append("after")
-    rows = (len([cell for cell, assessed in cells if assessed]) + 2) // 3  # of the legend
-    top = 0.2 + 0.17 * rows
-    figure, axes = panels(
-        rows=1, columns=len(states), height=1.85 + top + (2 - len(states)), top=top + 0.1,
-        sharex=True, sharey=True,
-    )  # fmt: skip
+    height = 4.2 - len(states)
+    labels = [short_label(cell.label) for cell, _ in cells]
+    figure, axes = panels(1, len(states), height=height, labels=labels, sharex=True, sharey=True)
     for ax, state in zip(axes, states, strict=True):
         ax.plot([0, 1], [0, 1], color=MUTED, lw=0.8, ls=(0, (4, 2)))
         for (cell, assessed), (colour, marker, line) in zip(cells, STYLES, strict=False):
             if assessed:
-                bins = pooled([getattr(one, state) for one in assessed])
-                _bins(ax, bins, colour, marker, line, clipped(cell.label, 20))
+                bins = pooled([getattr(each, state) for each in assessed])
+                _bins(ax, bins, colour, marker, line, short_label(cell.label))
         ax.set(title="as predicted" if state == "before" else "calibrated")
         ax.set(xlim=(-0.03, 1.03), ylim=(-0.03, 1.03))
-    legend_above(figure, axes[0], columns=3)
-    figure.supxlabel("probability of PNEUMONIA", fontsize=8, y=0.01)
+    legend_above(figure, axes[0])
+    figure.supxlabel("probability of PNEUMONIA", fontsize=8)
     axes[0].set_ylabel("share of PNEUMONIA")
     return figure
 
@@ -42,24 +41,25 @@ def reliability(group: Group) -> Figure | None:
 def decision_curve(group: Group) -> Figure | None:
     """Net benefit against the threshold, beside treating everyone and no one."""
     cells = [(cell, known_assessments(cell)) for cell in shown(group)]
-    grids = [one.benefit[OWN_SHARE] for _, assessed in cells for one in assessed]
+    grids = [each.benefit[OWN_SHARE] for _, assessed in cells for each in assessed]
     if not grids:
         return None
-    figure, (ax,) = panels(rows=1, height=3.2, top=0.2 + 0.17 * ((len(cells) + 3) // 3))
+    labels = [short_label(cell.label) for cell, _ in cells]
+    figure, (ax,) = panels(1, height=2.8, labels=[*labels, EVERYONE])
     x = grids[0][:, 0]
     for (cell, assessed), (colour, _, line) in zip(cells, STYLES, strict=False):
-        curves = [one.benefit[OWN_SHARE] for one in assessed]
+        curves = [each.benefit[OWN_SHARE] for each in assessed]
         same = [curve[:, 1] for curve in curves if np.array_equal(curve[:, 0], x)]
         if same:
-            label = clipped(cell.label, 24)
+            label = short_label(cell.label)
             band(ax, x, np.array(same), colour, line, label, among=len(cells))
     everyone = np.median([grid[:, 2] for grid in grids if np.array_equal(grid[:, 0], x)], axis=0)
-    ax.plot(x, everyone, color=MUTED, lw=1, ls=(0, (4, 2)), label="treating everyone")
+    ax.plot(x, everyone, color=MUTED, lw=1, ls=(0, (4, 2)), label=EVERYONE)
     ax.axhline(0, color=MUTED, lw=0.8)
     highest = float(np.nanmax([grid[:, 1].max() for grid in grids]))
     ax.set(xlim=(0, 1), ylim=(-0.1 * highest - 0.02, 1.08 * highest + 0.02))
-    ax.set(xlabel="chance of pneumonia at which one would treat", ylabel="net benefit an image")
-    legend_above(figure, ax, columns=3)
+    ax.set(xlabel="probability of PNEUMONIA to treat from", ylabel="net benefit per image")
+    legend_above(figure, ax)
     return figure
 
 

@@ -15,7 +15,7 @@ class AuditLink(NamedTuple):
     """A link from the report to an audit."""
 
     name: str  # of the data set
-    said: str  # its first sentence
+    finding: str  # its first sentence
     href: str  # of its page, from the report's folder
 
 
@@ -25,24 +25,26 @@ def audit_link(path: Path, *, report: Path, kinds: Collection[str]) -> AuditLink
     Args:
         path: the folder, or audit.html in it.
         report: the report's own folder.
-        kinds: of the runs' data sets, one of which the audit must be of.
+        kinds: of the runs' data sets; the audit must be of one of them.
 
     Raises:
-        FileNotFoundError, ValueError: there is no whole audit, or it is of another data set.
+        FileNotFoundError: there is no audit in the folder.
+        ValueError: the audit is broken, or of another data set.
     """
     folder = path.parent if path.name == PAGE else path
     if not (folder / PAGE).is_file():
         raise FileNotFoundError(
-            f"--audit must be the folder of an audit, with {PAGE} in it; got {path}. Make one "
-            "with python -m pneumo.audit DIR"
+            f"--audit must be the folder of an audit, with {PAGE} in it; got {path}. "
+            "Make one with python -m pneumo.audit DIR"
         )
     try:
         audit = untrusted.read_json(folder / NUMBERS)
-        name, kind, said = str(audit["data"]["name"]), audit["data"]["kind"], audit["said"][0]
+        data, finding = audit["data"], str(audit["said"][0])
+        name, kind = str(data["name"]), data["kind"]
     except (FileNotFoundError, ValueError, KeyError, TypeError, IndexError):
         raise ValueError(
-            f"--audit needs the {NUMBERS} that python -m pneumo.audit wrote; that of {folder} is "
-            "missing or broken. Make the audit again"
+            f"--audit needs the {NUMBERS} that python -m pneumo.audit writes; it is missing or "
+            f"broken in {folder}. Make the audit again"
         ) from None
     if kind not in kinds:
         raise ValueError(
@@ -50,4 +52,4 @@ def audit_link(path: Path, *, report: Path, kinds: Collection[str]) -> AuditLink
             f"{kind}. Audit theirs with python -m pneumo.audit DIR"
         )
     way = Path(os.path.relpath(folder.resolve() / PAGE, report.resolve())).as_posix()
-    return AuditLink(name, str(said), quote(way))
+    return AuditLink(name, finding, quote(way))

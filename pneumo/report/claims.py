@@ -3,7 +3,6 @@
 from collections.abc import Sequence
 
 from pneumo.cli import counted
-from pneumo.data.sets import class_of
 from pneumo.evaluation import published
 from pneumo.report.groups import DEBUG, Cell, Group
 from pneumo.report.table import Row, Table, titled
@@ -13,12 +12,12 @@ COLUMNS = ("claim", "claimed", "on", "ours", "comparable")
 
 
 def claim_table(groups: Sequence[Group]) -> Table:
-    """Returns a row for each of the paper's.
+    """Returns a row for each row of the paper's table.
 
-    Empty without runs on the set's images, or with the paper's own networks only: then the table
-    repeats the scores.
+    Empty without runs on the set's images, or with the paper's own networks only: then it repeats
+    the scores.
     """
-    real = [group for group in groups if class_of(group.kind).published and group.protocol != DEBUG]
+    real = [group for group in groups if group.data_set.published and group.protocol != DEBUG]
     cells = [cell for group in real for cell in group.rows if cell.trials]
     only_papers = all(cell.model in published.NETWORKS for cell in cells)
     rows: list[Row] = [
@@ -35,15 +34,16 @@ def claim_table(groups: Sequence[Group]) -> Table:
 
 
 def _ours(claim: published.Claim, groups: Sequence[Group]) -> str:
-    by_protocol: dict[str, list[str]] = {}
+    """A line for each network and protocol."""
+    lines = []
     for group in groups:
         cells = [cell for cell in group.rows if cell.trials and _is_of(cell, claim)]
-        protocol = f"{group.protocol} protocol"
-        if any(cell.chosen_on == "test" for cell in cells):
-            protocol += " (optimistic: epoch chosen on the test split)"
+        optimistic = any(cell.chosen_on == "test" for cell in cells)
+        why = " (optimistic: epoch chosen on the test split)" if optimistic else ""
         if cells:
-            by_protocol.setdefault(protocol, []).extend(map(_accuracy, cells))
-    return ". ".join(f"{protocol}: {'; '.join(each)}" for protocol, each in by_protocol.items())
+            results = ";\n".join(map(_accuracy, cells))
+            lines.append(f"{group.protocol} protocol{why}:\n{results}.")
+    return "\n".join(lines)
 
 
 def _is_of(cell: Cell, claim: published.Claim) -> bool:
@@ -53,9 +53,9 @@ def _is_of(cell: Cell, claim: published.Claim) -> bool:
 
 
 def _accuracy(cell: Cell) -> str:
-    value = cell.spread("best", "test", "accuracy")
-    reach = f" ({interval(value.low, value.high)})" if value.low < value.high else ""
-    parts = [f"{cell.label}: {decimal(value.median)}{reach}", counted(len(cell.trials), "seed")]
+    value = cell.spread("accuracy")
+    ends = f" ({interval(value.low, value.high)})" if value.low < value.high else ""
+    parts = [f"{cell.label}: {decimal(value.median)}{ends}", counted(len(cell.trials), "seed")]
     if "model.pretrained" in cell.settings:
         parts.append("pretrained" if cell.settings["model.pretrained"] else "random weights")
     return ", ".join(parts)

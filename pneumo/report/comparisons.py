@@ -1,193 +1,205 @@
 """How sure it is that networks differ, and what choosing the epoch on the test split adds."""
 
-from collections.abc import Mapping, Sequence
+from collections import Counter
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from itertools import combinations, product
 from typing import Any, NamedTuple
 
 import numpy as np
 
 from pneumo.evaluation.intervals import difference_interval
+from pneumo.evaluation.paired import DIFFERENCES, Drawn, draw, minus
 from pneumo.evaluation.paired_tests import Comparison, corrected_t_test, holm
+from pneumo.report.assessments import Assessment
 from pneumo.report.groups import Cell, Group
 from pneumo.report.trials import COMPARED, Trial, split_name
 
 MOST_COMPARED = 8  # networks; more make a table that no one reads
-
-
-WIDEST = 1.0  # interval of a difference of scores; of few trials it may be wider, and says nothing
+WIDEST = 1.0  # interval of a difference of scores; a wider one says nothing
+NAN = float("nan")
 
 
 class Difference(NamedTuple):
-    """One network's score minus another's over the splits that both were tried on."""
+    """A row of comparisons.csv: the difference between two scores, and how sure it is."""
 
+    kind: str  # networks, margin (over a baseline), images (the same ones) or optimism
+    first: str  # network
+    second: str  # network or baseline; for optimism, what is compared
     score: str
-    first: str
-    second: str
-    pairs: int
-    test: Comparison
-    p_holm: float
+    trials: int
+    test: Comparison  # p and df over several trials only
+    over: str = ""  # what the interval covers: "4 trials", "patients of seed 3"
+    p_holm: float = NAN
+    num_disagreements: int = 0  # images that the two networks decide on differently
+
+    @property
+    def what(self) -> str:
+        """Names of the two, as "tiny minus small"."""
+        between = ": " if self.kind == "optimism" else " minus "
+        return f"{self.first}{between}{self.second}"
+
+    def csv_row(self) -> dict[str, Any]:
+        """The columns of comparisons.csv."""
+        about = {"what": self.what, "score": self.score, "trials": self.trials}
+        df = None if self.kind == "images" else self.test.df
+        test = self.test._asdict() | {"df": df}
+        return about | test | {"p_holm": self.p_holm, "over": self.over}
 
 
-class Margin(NamedTuple):
-    """A network's score minus a baseline's on the same splits."""
+def compare(groups: Sequence[Group]) -> dict[str, list[Difference]]:
+    """Returns the comparisons within each group, by its slug.
 
-    score: str
-    network: str
-    baseline: str
-    over: str  # "4 trials", or "patients of seed 3": what the interval is over
-    pairs: int  # trials
-    test: Comparison  # p and df only over several trials
-
-
-class Optimism(NamedTuple):
-    """By how much choosing the epoch on the test split raises a network's score."""
-
-    label: str
-    score: str
-    how: str
-    n: int
-    test: Comparison
-
-
-def differences(group: Group) -> list[Difference]:
-    """Every pair of the group's first networks, on each score of `COMPARED`.
-
-    Only splits that both networks were tried on, with the same images in each split, make a pair.
-    p is adjusted by Holm over the pairs of one score.
+    Networks with each other, networks with baselines, networks on the same test images, and what
+    choosing the epoch on the test split adds.
     """
-    cells = group.networks[:MOST_COMPARED]
-    rows = []
-    for score in COMPARED:
-        pairs = [
-            (first, second, *_paired(first, second, score))
-            for index, first in enumerate(cells)
-            for second in cells[index + 1 :]
+    return {
+        group.slug: [
+            *_between_networks(group),
+            *_margins(group),
+            *_on_the_same_images(group),
+            *_optimism(group, groups),
         ]
-        # settings of one network, a trial each, make a table without a single interval
-        pairs = [p for p in pairs if p[2] > 1 or p[0].model != p[1].model]
-        adjusted = holm([test.p for *_, test in pairs])
-        rows += [
-            Difference(score, first.label, second.label, n, test, float(p))
-            for (first, second, n, test), p in zip(pairs, adjusted, strict=True)
-        ]
-    return rows
+        for group in groups
+    }
 
 
-def margins(group: Group) -> list[Margin]:
-    """Every network minus every baseline of the group, on each score of `COMPARED`.
-
-    Only splits that both were tried on, with the same images in each split, make a pair. First
-    over the trials, by the corrected t-test, where there are several; then within each trial, by
-    a paired bootstrap over the patients of its test split, which says nothing of other splits.
-    """
-    return [
-        margin
-        for network in group.networks[:MOST_COMPARED]
-        for baseline in group.baselines
-        for margin in _margins(network, baseline)
-    ]
-
-
-def best_margins(rows: Sequence[Margin]) -> dict[str, Margin]:
+def best_margins(rows: Iterable[Difference]) -> dict[str, Difference]:
     """Each network's margin of accuracy over the baseline that leaves it the least.
 
-    Over all trials where there are several, else within the first. A network that shares no split
+    Over all trials if there are several, else within the first. A network that shares no split
     with a baseline has none.
     """
-    found: dict[str, Margin] = {}
-    whole = {(row.network, row.baseline): row for row in reversed(rows) if row.score == "accuracy"}
-    for row in whole.values():
-        least = found.get(row.network)
-        if least is None or row.test.difference < least.test.difference:
-            found[row.network] = row
-    return found
+    margins = [row for row in rows if (row.kind, row.score) == ("margin", "accuracy")]
+    first = {(row.first, row.second): row for row in reversed(margins)}
+    by_difference = sorted(first.values(), key=lambda row: -row.test.difference)
+    return {row.first: row for row in by_difference}
 
 
-def main_margins(rows: Sequence[Margin]) -> list[Margin]:
-    """Of ``rows`` those over several trials, and within each trial those over the best baseline."""
-    best = {name: margin.baseline for name, margin in best_margins(rows).items()}
-    several = {(row.network, row.baseline) for row in rows if row.pairs > 1}
+def main_margins(rows: Sequence[Difference]) -> list[Difference]:
+    """The margins over several trials, and within each trial those over the best baseline."""
+    margins = [row for row in rows if row.kind == "margin"]
+    best = {name: row.second for name, row in best_margins(margins).items()}
+    several = {(row.first, row.second) for row in margins if row.trials > 1}
     return [
         row
-        for row in rows
-        if row.pairs > 1
-        or row.baseline == best.get(row.network)
-        or (row.network, row.baseline) not in several
+        for row in margins
+        if row.trials > 1
+        or row.second == best.get(row.first)
+        or (row.first, row.second) not in several
     ]
 
 
-def _margins(network: Cell, baseline: Cell) -> list[Margin]:
-    names = network.label, baseline.label
-    rows = []
+def overlap_ratio(trials: Sequence[Trial]) -> float:
+    """Test over train images; 0 if all trials share one test split, which overlaps no other.
+
+    The official protocol has one test split. Splits without a hash count as random ones.
+    """
+    hashes = {_split_hash(trial) for trial in trials}
+    if {trial.metrics["protocol"] for trial in trials} == {"official"} or (
+        len(hashes) == 1 and None not in hashes
+    ):
+        return 0.0
+    counts = [[trial.count(split, "images") for split in ("test", "train")] for trial in trials]
+    ratios = [test / train for test, train in counts if train > 0 and np.isfinite(test)]
+    return float(np.mean(ratios)) if ratios else 0.3 / 0.7  # the paper's split
+
+
+def _between_networks(group: Group) -> Iterator[Difference]:
+    """Every pair of the first networks, over the splits that both have, on each of `COMPARED`.
+
+    p is adjusted by Holm over the pairs of one score.
+    """
     for score in COMPARED:
-        n, test = _paired(network, baseline, score)
-        if n > 1:
-            rows.append(Margin(score, *names, f"{n} trials", n, test))
-    for one, other in _pairs(network, baseline):
-        if one.path.size and np.array_equal(one.path, other.path):
-            over = f"patients of {split_name(one.split)}"
-            rows += [Margin(s, *names, over, 1, _within(one, other, s)) for s in COMPARED]
-    return rows
+        pairs = [
+            (_over_trials("networks", first, second, score), first.model != second.model)
+            for first, second in combinations(group.networks[:MOST_COMPARED], 2)
+        ]
+        # settings of one network with a trial each would fill a table without a single interval
+        rows = [row for row, are_models in pairs if are_models or row.trials > 1]
+        adjusted = holm([row.test.p for row in rows])
+        yield from (row._replace(p_holm=float(p)) for row, p in zip(rows, adjusted, strict=True))
 
 
-def _within(one: Trial, other: Trial, score: str) -> Comparison:
-    gap = _best(one, score) - _best(other, score)
-    ends = difference_interval(one.resampled[score], other.resampled[score])
-    return Comparison(gap, *ends, float("nan"), 0)
+def _margins(group: Group) -> Iterator[Difference]:
+    """Every network minus every baseline: over the trials, then within each of them."""
+    for network, baseline in product(group.networks[:MOST_COMPARED], group.baselines):
+        for score in COMPARED:
+            row = _over_trials("margin", network, baseline, score)
+            if row.trials > 1:
+                yield row._replace(over=f"{row.trials} trials")
+        for a, b in _pairs(network, baseline):
+            for score in COMPARED if _same_images(a, b) else ():
+                low, high = difference_interval(a.resampled[score], b.resampled[score])
+                test = Comparison(_best(a, score) - _best(b, score), low, high, NAN, 0)
+                names = ("margin", network.label, baseline.label, score)
+                yield Difference(*names, 1, test, over=_patients(a))
 
 
-def optimism(group: Group, *, groups: Sequence[Group]) -> list[Optimism]:
+def _on_the_same_images(group: Group) -> Iterator[Difference]:
+    """Every pair of the first networks within each trial with the same test images.
+
+    Sensitivity and specificity are at each network's operating point, or at 0.5 if validation
+    fixes none.
+    """
+    pairs = [
+        (first, second, a, b)
+        for first, second in combinations(group.networks[:MOST_COMPARED], 2)
+        for a, b in _pairs(first, second, same_split=False)
+        if _same_images(a, b)
+    ]
+    num_trials = Counter((first.label, second.label) for first, second, *_ in pairs)
+    draws: dict[str, Drawn] = {}
+    for first, second, a, b in pairs:
+        # settings of one network with one trial each must not be chosen on the test split
+        if first.model == second.model and num_trials[first.label, second.label] == 1:
+            continue
+        for trial in (a, b):
+            if trial.name not in draws:  # each trial once: it is slow
+                draws[trial.name] = _draw(trial)
+        gaps = minus(draws[a.name], draws[b.name])
+        for score in DIFFERENCES:
+            value, low, high = (gaps[score][key] for key in ("value", "low", "high"))
+            test = Comparison(value, low, high, NAN, 0)
+            names = ("images", first.label, second.label, score)
+            count = gaps["called_differently"]
+            yield Difference(*names, 1, test, over=_patients(a), num_disagreements=count)
+
+
+def _draw(trial: Trial) -> Drawn:
+    assessed = trial.metrics.get("assessed")
+    fixed = assessed.numbers["threshold"].value if isinstance(assessed, Assessment) else NAN
+    threshold = 0.5 if np.isnan(fixed) else fixed
+    return draw(trial.label, trial.probability, patient=trial.patient, threshold=threshold)
+
+
+def _optimism(group: Group, groups: Sequence[Group]) -> Iterator[Difference]:
     """What choosing the epoch on the test split adds, by each way that the runs allow.
 
-    Best minus last epoch, where the epoch was chosen on the test split; best of all epochs on the
-    test split minus the epoch that was kept, where that was chosen on validation data or is the
-    last; and, for the paper's protocol, its score minus that of the holdout protocol on the same
-    data and seeds.
+    Best minus last epoch, if the epoch was chosen on the test split; best of all epochs on the
+    test split minus the epoch kept, if that was chosen on validation data or is the last; and, for
+    the paper's protocol, its score minus that of the holdout protocol on the same data and seeds.
     """
-    rows = []
-    for cell in group.networks:
-        for score in COMPARED[:2]:
-            if cell.settings.get("chosen_on") == "test":
-                gain = [_best(t, score) - t.score("last", "test", score) for t in cell.trials]
-                rows.append(_gain(cell, score, "best minus last epoch", gain))
-            elif any(trial.history("test", score).size for trial in cell.trials):
-                gain = [_highest(t, score) - _best(t, score) for t in cell.trials]
-                last = cell.settings.get("chosen_on") == "none"
-                kept = "last epoch" if last else "chosen on validation"
-                rows.append(_gain(cell, score, f"best on test minus {kept}", gain))
-            for other in _holdout(group, cell, groups):
-                n, test = _paired(cell, other, score, same_split=False)
-                rows.append(Optimism(cell.label, score, "paper minus holdout protocol", n, test))
-    return [row for row in rows if row.n]
-
-
-def _gain(cell: Cell, score: str, how: str, gain: Sequence[float]) -> Optimism:
-    test = _possible(corrected_t_test(gain, test_to_train=_test_to_train(cell.trials)))
-    return Optimism(cell.label, score, how, int(np.isfinite(gain).sum()), test)
-
-
-def _possible(test: Comparison) -> Comparison:
-    """Its interval within the -1 to 1 of a difference of scores; NaN if it spans half of that."""
-    if test.high - test.low > WIDEST:
-        return test._replace(low=float("nan"), high=float("nan"))
-    if np.isnan(test.low):
-        return test
-    return test._replace(low=max(-1.0, test.low), high=min(1.0, test.high))
-
-
-def _best(trial: Trial, score: str) -> float:
-    return trial.score("best", "test", score)
-
-
-def _highest(trial: Trial, score: str) -> float:
-    known = trial.history("test", score)
-    known = known[np.isfinite(known)]
-    return float(known.max()) if known.size else float("nan")
+    for cell, score in product(group.networks, COMPARED[:2]):
+        if cell.chosen_on == "test":
+            how = "best minus last epoch"
+            gain = [_best(t, score) - t.score("last", "test", score) for t in cell.trials]
+        else:
+            kept = "last epoch" if cell.chosen_on == "none" else "chosen on validation"
+            how = f"best on test minus {kept}"
+            gain = [_highest(t, score) - _best(t, score) for t in cell.trials]
+        rows = [Difference("optimism", cell.label, how, score, *_t_test(gain, cell.trials))]
+        for other in _holdout(group, cell, groups):
+            row = _over_trials("optimism", cell, other, score, same_split=False)
+            rows.append(row._replace(second="paper minus holdout protocol"))
+        yield from (row for row in rows if row.trials)
 
 
 def _holdout(group: Group, cell: Cell, groups: Sequence[Group]) -> list[Cell]:
-    def learned(settings: Mapping[str, Any]) -> dict[str, Any]:
+    """The cells of the holdout protocol that were trained as this cell of the paper protocol."""
+
+    def training(settings: Mapping[str, Any]) -> dict[str, Any]:
         other = ("chosen_on", "chosen_by", "protocol.")
-        return {k: v for k, v in settings.items() if not k.startswith(other)}
+        return {key: value for key, value in settings.items() if not key.startswith(other)}
 
     return [
         other
@@ -195,41 +207,52 @@ def _holdout(group: Group, cell: Cell, groups: Sequence[Group]) -> list[Cell]:
         if (group.protocol, candidate.protocol) == ("paper", "holdout")
         and (candidate.kind, candidate.index) == (group.kind, group.index)
         for other in candidate.cells
-        if other.model == cell.model and learned(other.settings) == learned(cell.settings)
+        if other.model == cell.model and training(other.settings) == training(cell.settings)
     ]
 
 
-def _paired(
-    first: Cell, second: Cell, score: str, *, same_split: bool = True
-) -> tuple[int, Comparison]:
+def _over_trials(
+    kind: str, first: Cell, second: Cell, score: str, *, same_split: bool = True
+) -> Difference:
     pairs = _pairs(first, second, same_split=same_split)
-    gap = [_best(one, score) - _best(two, score) for one, two in pairs]
-    ratio = _test_to_train([one for one, _ in pairs])
-    return int(np.isfinite(gap).sum()), _possible(corrected_t_test(gap, test_to_train=ratio))
+    test = _t_test([_best(a, score) - _best(b, score) for a, b in pairs], [a for a, _ in pairs])
+    return Difference(kind, first.label, second.label, score, *test)
+
+
+def _t_test(gaps: Sequence[float], trials: Sequence[Trial]) -> tuple[int, Comparison]:
+    """Trials compared, and the corrected t-test over them.
+
+    Its interval lies within -1 to 1, and is NaN if it spans half of that.
+    """
+    test = corrected_t_test(gaps, test_to_train=overlap_ratio(trials))
+    if test.high - test.low > WIDEST:
+        test = test._replace(low=NAN, high=NAN)
+    elif not np.isnan(test.low):
+        test = test._replace(low=max(-1.0, test.low), high=min(1.0, test.high))
+    return int(np.isfinite(gaps).sum()), test
 
 
 def _pairs(first: Cell, second: Cell, *, same_split: bool = True) -> list[tuple[Trial, Trial]]:
+    """The trials of both cells with the same seed and fold, and by default the same split."""
     ours, theirs = first.by_split(), second.by_split()
     pairs = [(ours[split], theirs[split]) for split in ours if split in theirs]
-    if same_split:
-        pairs = [(one, two) for one, two in pairs if _split_hash(one) == _split_hash(two)]
-    return pairs
+    return [(a, b) for a, b in pairs if not same_split or _split_hash(a) == _split_hash(b)]
 
 
-def _test_to_train(trials: Sequence[Trial]) -> float:
-    """Test over train images; 0 if all trials share one test split, which then overlaps no other.
+def _same_images(first: Trial, second: Trial) -> bool:
+    return bool(first.path.size and np.array_equal(first.path, second.path))
 
-    The protocol official has one test split; of others, trials of one split do. Where the splits
-    are not written, they are taken for random ones.
-    """
-    splits = {_split_hash(trial) for trial in trials}
-    if {trial.metrics["protocol"] for trial in trials} == {"official"} or (
-        len(splits) == 1 and None not in splits
-    ):
-        return 0.0
-    counts = [[trial.count(split, "images") for split in ("test", "train")] for trial in trials]
-    known = [test / train for test, train in counts if train > 0 and np.isfinite(test)]
-    return float(np.mean(known)) if known else 0.3 / 0.7  # the paper's split, if none is written
+
+def _patients(trial: Trial) -> str:
+    return f"patients of {split_name(trial.split)}"
+
+
+def _best(trial: Trial, score: str) -> float:
+    return trial.score("best", "test", score)
+
+
+def _highest(trial: Trial, score: str) -> float:
+    return max((v for v in trial.history("test", score).tolist() if v == v), default=NAN)
 
 
 def _split_hash(trial: Trial) -> Any:

@@ -15,7 +15,7 @@ RESAMPLES = 200  # of the patients of a single trial, for a band of the central 
 
 
 def shown(group: Group) -> list[Cell]:
-    """The networks that the pictures show: with trials, at most `MOST_SHOWN`, most trials first."""
+    """Returns the networks in the pictures: at most `MOST_SHOWN`, those with most trials."""
     cells = [cell for cell in group.cells if cell.trials]
     most = sorted(cells, key=lambda cell: -len(cell.trials))[:MOST_SHOWN]
     return [cell for cell in cells if any(cell is other for other in most)]
@@ -26,18 +26,40 @@ def has_long_labels(cells: Sequence[Cell]) -> bool:
     return any(" (" in cell.label or len(cell.label) > 9 for cell in cells)
 
 
-def roc_band(cell: Cell) -> tuple[Array, Array]:
-    """1 - specificity (201,) and sensitivity for PNEUMONIA, one curve a row."""
-    return GRID, _curves(cell, _sensitivity)
+def curves_on_grid(cell: Cell, curve: Callable[[Array, Array], Array]) -> Array:
+    """Returns (K, 201): a curve for each trial, such as `sensitivity` or `precision`.
+
+    For a single trial, its own curve between the ends of a 95 % bootstrap band.
+    """
+    trials = [trial for trial in cell.trials if trial.label.size]
+    curves = np.array([curve(trial.label, trial.probability) for trial in trials])
+    if len(trials) != 1:
+        return curves
+    low, high = np.quantile(_resampled(trials[0], curve), (0.025, 0.975), axis=0)
+    (of_all,) = curves
+    return np.array([np.minimum(of_all, low), of_all, np.maximum(of_all, high)])
 
 
-def precision_recall_band(cell: Cell) -> tuple[Array, Array]:
-    """Recall of NORMAL (201,) and the best precision of NORMAL at that recall, one curve a row."""
-    return GRID, _curves(cell, _precision)
+def sensitivity(label: Array, probability: Array) -> Array:
+    """Returns (201,): sensitivity for PNEUMONIA at each 1 - specificity of `GRID`."""
+    fall_out, recall = roc_curve(label, probability)
+    if np.isnan(fall_out).any() or np.isnan(recall).any():
+        return np.full(GRID.shape, np.nan)
+    return np.asarray(recall[np.searchsorted(fall_out, GRID, "right") - 1])
+
+
+def precision(label: Array, probability: Array) -> Array:
+    """Returns (201,): the best precision of NORMAL at each recall of `GRID` or above."""
+    recall, precision = precision_recall_curve(1 - label, 1 - probability)
+    if np.isnan(recall).any() or recall.size == 0:
+        return np.full(GRID.shape, np.nan)
+    highest_from_here = np.maximum.accumulate(precision[::-1])[::-1]
+    at = np.minimum(np.searchsorted(recall, GRID - 1e-12), recall.size - 1)
+    return np.asarray(highest_from_here[at])
 
 
 def history_table(cell: Cell, split: str, score: str) -> Array:
-    """(trials, epochs) of a score by epoch, NaN where a trial is shorter or has none."""
+    """Returns (trials, epochs) of a score by epoch, NaN if a trial is shorter or has none."""
     curves = [trial.history(split, score) for trial in cell.trials]
     table = np.full((len(curves), max((curve.size for curve in curves), default=0)), np.nan)
     for row, curve in zip(table, curves, strict=True):
@@ -46,15 +68,14 @@ def history_table(cell: Cell, split: str, score: str) -> Array:
 
 
 def mean_confusion(cell: Cell) -> tuple[Array, Array]:
-    """Share of each true class by predicted class, and images: means over trials, (2, 2) each."""
+    """Returns the share of each true class by predicted class, and images: (2, 2) means each."""
     counts = np.array([_confusion(trial) for trial in cell.trials])
     return _mean(ratio(counts, counts.sum(-1, keepdims=True))), _mean(counts)
 
 
 def _confusion(trial: Trial) -> Array:
-    written = trial.metrics["best"]["test"].get("confusion")
     try:
-        counts = np.array(written, dtype=np.float64)
+        counts = np.array(trial.metrics["best"]["test"].get("confusion"), dtype=np.float64)
     except (TypeError, ValueError):
         counts = np.empty(0)
     return counts if counts.shape == (2, 2) else np.full((2, 2), np.nan)
@@ -65,34 +86,7 @@ def _mean(values: Array) -> Array:
     return ratio(np.where(finite, values, 0).sum(0), finite.sum(0))
 
 
-def _curves(cell: Cell, curve: Callable[[Array, Array], Array]) -> Array:
-    """A curve for each trial; of a single trial its own and the ends of a 95 % bootstrap band."""
-    trials = [trial for trial in cell.trials if trial.label.size]
-    curves = np.array([curve(trial.label, trial.probability) for trial in trials])
-    if len(trials) != 1:
-        return curves
-    ends = np.quantile(_resampled(trials[0], curve), (0.025, 0.975), axis=0)
-    (own,) = curves
-    return np.array([np.minimum(own, ends[0]), own, np.maximum(own, ends[1])])
-
-
 def _resampled(trial: Trial, curve: Callable[[Array, Array], Array]) -> Array:
     weight = patient_weights(trial.patient, resamples=RESAMPLES)(0, RESAMPLES).astype(np.int64)
-    drawn = [np.repeat(np.arange(trial.label.size), times) for times in weight.T]
-    return np.array([curve(trial.label[index], trial.probability[index]) for index in drawn])
-
-
-def _sensitivity(label: Array, probability: Array) -> Array:
-    fall_out, recall = roc_curve(label, probability)
-    if np.isnan(fall_out).any() or np.isnan(recall).any():
-        return np.full(GRID.shape, np.nan)
-    return np.asarray(recall[np.searchsorted(fall_out, GRID, "right") - 1])
-
-
-def _precision(label: Array, probability: Array) -> Array:
-    recall, precision = precision_recall_curve(1 - label, 1 - probability)
-    if np.isnan(recall).any() or recall.size == 0:
-        return np.full(GRID.shape, np.nan)
-    highest_from_here = np.maximum.accumulate(precision[::-1])[::-1]
-    at = np.minimum(np.searchsorted(recall, GRID - 1e-12), recall.size - 1)
-    return np.asarray(highest_from_here[at])
+    draws = [np.repeat(np.arange(trial.label.size), times) for times in weight.T]
+    return np.array([curve(trial.label[index], trial.probability[index]) for index in draws])

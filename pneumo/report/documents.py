@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 from jinja2 import UndefinedError
 
 from pneumo import atomic, labels
-from pneumo.report import checklists, model_card, pretrained_card
+from pneumo.report import checklists, model_card
 from pneumo.runs import output, pretrained, run_folder
 from pneumo.runs.run import Run
 
@@ -109,7 +109,7 @@ def pack(run: Run, out: Path, *, trust: Sequence[str] = ()) -> int:
     card = _card(run, labels.CLASSES[network.num_classes])
     overrides = pretrained.public_overrides(run.run_dir)
     with _complete(run):
-        text = pretrained_card.write(run.metrics, overrides=overrides, card=card)
+        text = model_card.weights_card(run.metrics, overrides=overrides, card=card)
     return pretrained.pack(run.run_dir, out, card=text)
 
 
@@ -152,7 +152,7 @@ def _checklists(run: Run, checkpoint: str) -> str:
 
 def _findings(run: Run, checkpoint: str) -> dict[str, Any]:
     maps = run_folder.read_maps(run.run_dir, checkpoint=checkpoint)
-    return {"found": run.assessment if checkpoint == "best" else None, "maps": maps}
+    return {"assessment": run.assessment if checkpoint == "best" else None, "maps": maps}
 
 
 def _is_own(path: Path) -> bool:

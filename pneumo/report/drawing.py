@@ -1,9 +1,10 @@
-"""How the pictures look and are written: one journal column, colour-blind-safe, no dates."""
+"""The look of the pictures: one journal column wide, colour-blind-safe; written without dates."""
 
 import io
 import re
-from collections.abc import Callable
-from typing import Any
+from collections.abc import Callable, Sequence
+from math import ceil
+from typing import Any, NamedTuple
 
 import matplotlib as mpl
 import numpy as np
@@ -13,8 +14,8 @@ from matplotlib.ticker import FuncFormatter, LogLocator, NullLocator
 
 WIDTH = 3.5  # inches: one column of a journal, and a phone's screen at a readable size
 INK, PAPER, LINE, MUTED = "#1b1f24", "#fdfefe", "#d8dce1", "#6b7280"
-# Okabe & Ito, Color Universal Design (2008), without black and yellow; each has a marker and a
-# line of its own, so that nothing rests on colour.
+# Okabe & Ito, Color Universal Design (2008), without black and yellow; marker and line differ too,
+# so that nothing rests on colour.
 STYLES = (
     ("#0072b2", "o", "-"),
     ("#d55e00", "s", (0, (5, 1.5))),
@@ -25,7 +26,7 @@ STYLES = (
     ("#999999", "X", (0, (2, 2))),
     ("#7a5195", "<", (0, (8, 1, 2, 1))),
 )
-MOST_BANDS = 3  # in one panel; more lie over each other
+MOST_BANDS = 3  # in one panel; more would hide each other
 SETTINGS: dict[Any, Any] = {
     "font.size": 8,
     "axes.titlesize": 8.5,
@@ -58,69 +59,67 @@ SETTINGS: dict[Any, Any] = {
 }
 
 
-def settings() -> Any:
-    """A context in which figures are drawn with the settings of this file."""
-    return mpl.rc_context(SETTINGS)
+class Picture(NamedTuple):
+    """A picture of a section of the report, with its title and caption."""
+
+    draw: Callable[[Any], Figure | None]  # of a Group, or of a section of detectors
+    title: str
+    caption: str
 
 
-def render(figure: Figure) -> tuple[bytes, str]:
-    """PNG on white and SVG without a background, without dates, so that they can be compared."""
-    raster, vector = io.BytesIO(), io.StringIO()
-    figure.savefig(vector, format="svg", transparent=True, metadata={"Date": None})
-    options: dict[str, Any] = {"metadata": {"Software": None}, "pil_kwargs": {"compress_level": 4}}
-    figure.savefig(raster, format="png", dpi=200, facecolor="white", **options)
+def draw(picture: Callable[[Any], Figure | None], subject: Any) -> tuple[bytes, str] | None:
+    """Returns a picture as PNG (200 dpi, white) and SVG (transparent), both without dates.
+
+    None if the subject has nothing to show.
+    """
+    with mpl.rc_context(SETTINGS):
+        figure = picture(subject)
+        if figure is None:
+            return None
+        raster, vector = io.BytesIO(), io.StringIO()
+        figure.savefig(vector, format="svg", transparent=True, metadata={"Date": None})
+        figure.set_layout_engine("none")  # the layout is done, and slow
+        about: dict[str, Any] = {"metadata": {"Software": None}}
+        about["pil_kwargs"] = {"compress_level": 4}
+        figure.savefig(raster, format="png", dpi=200, facecolor="white", **about)
     return raster.getvalue(), vector.getvalue()
 
 
 def inline_svg(vector: str, *, label: str) -> str:
-    """An SVG to stand in a page: it takes the page's colours, width and a label for readers."""
+    """Returns an SVG for a page: with the page's colours and width, and a label for readers."""
     body = vector[vector.index("<svg") :]
     body = re.sub(r"<metadata>.*?</metadata>", "", body, flags=re.DOTALL)
-    body = re.sub(r'(<svg [^>]*?)width="[^"]*"', r"\1", body, count=1)
-    body = re.sub(r'(<svg [^>]*?)height="[^"]*"', r"\1", body, count=1)
+    for size in ("width", "height"):
+        body = re.sub(rf'(<svg [^>]*?){size}="[^"]*"', r"\1", body, count=1)
     for colour, name in ((INK, "ink"), (LINE, "line"), (MUTED, "muted"), (PAPER, "paper")):
         body = body.replace(colour, f"var(--{name})")
     return body.replace("<svg ", f'<svg role="img" aria-label="{label}" ', 1)
 
 
 def panels(
-    *,
-    rows: int,
-    columns: int = 1,
-    height: float,
-    top: float = 0.2,
-    bottom: float = 0.4,
-    gap: float = 0.3,
-    sharex: bool = False,
-    sharey: bool = False,
+    rows: int, columns: int = 1, *, height: float, labels: Sequence[str] = (), **share: Any
 ) -> tuple[Figure, list[Axes]]:
-    """A figure one column wide, and its axes row by row.
+    """Returns a figure one column wide, and its axes row by row.
 
-    All in inches: height of the figure, room above and below the panels, gap between two rows.
-    The room is given, not measured: measuring all text takes longer than drawing it.
+    Args:
+        rows: of panels.
+        columns: of panels.
+        height: of a row, inches.
+        labels: of the legend above the panels.
+        share: sharex and sharey.
     """
-    left, right, between = 0.6, 0.14, 0.14
-    panel_height = (height - top - bottom - gap * (rows - 1)) / rows
-    panel_width = (WIDTH - left - right - between * (columns - 1)) / columns
-    figure = Figure(figsize=(WIDTH, height))
-    axes = figure.subplots(rows, columns, squeeze=False, sharex=sharex, sharey=sharey)
-    figure.subplots_adjust(
-        left=left / WIDTH,
-        right=1 - right / WIDTH,
-        top=1 - top / height,
-        bottom=bottom / height,
-        hspace=gap / panel_height,
-        wspace=between / panel_width,
-    )
+    legend = 0.18 * ceil(len(labels) / _legend_columns(labels))
+    figure = Figure(figsize=(WIDTH, rows * height + legend), layout="constrained")
+    axes = figure.subplots(rows, columns, squeeze=False, **share)
     return figure, list(axes.flat)
 
 
 def band(
     ax: Axes, x: Any, curves: Any, colour: str, line: Any, label: str, *, among: int = 1
 ) -> Any:
-    """Draws the middle of curves (K, points), and returns it.
+    """Draws the median of curves (K, points), and returns it.
 
-    Their range is drawn where the panel has few networks, ``among`` in all.
+    Their range is drawn too if the panel has few networks (``among``).
     """
     middle, low, high = (_over(reduce, curves) for reduce in (np.nanmedian, np.nanmin, np.nanmax))
     if among <= MOST_BANDS:
@@ -130,15 +129,15 @@ def band(
 
 
 def _over(reduce: Callable[..., Any], curves: Any) -> Any:
-    middle = np.full(curves.shape[1], np.nan)
-    known = np.isfinite(curves).any(0)
-    if known.any():
-        middle[known] = reduce(curves[:, known], axis=0)
-    return middle
+    reduced = np.full(curves.shape[1], np.nan)
+    finite = np.isfinite(curves).any(0)
+    if finite.any():
+        reduced[finite] = reduce(curves[:, finite], axis=0)
+    return reduced
 
 
 def size_axis(ax: Axes, label: str) -> None:
-    """Makes x logarithmic with ticks such as 100 k, 10 M, 1 G."""
+    """Sets a logarithmic x axis with ticks such as 100 k, 10 M, 1 G."""
     ax.set_xscale("log")
     ax.set_xlabel(label)
     low, high = ax.get_xlim()
@@ -155,22 +154,35 @@ def _short(value: float, _place: float) -> str:
 
 
 def star(ax: Axes, x: float, y: float, label: str) -> None:
-    """Draws a figure of the paper."""
+    """Draws a score of the paper."""
     ax.plot(x, y, "*", ms=10, mfc="none", mec=INK, mew=0.9, ls="none", label=label, zorder=5)
 
 
-def legend_above(figure: Figure, ax: Axes, *, columns: int) -> None:
+def legend_above(figure: Figure, ax: Axes) -> None:
     """Draws the legend of ax above the whole figure."""
     spacing: dict[str, Any] = {"columnspacing": 1.0, "handlelength": 1.6, "handletextpad": 0.4}
     handles, labels = ax.get_legend_handles_labels()
-    figure.legend(handles, labels, loc="upper center", ncols=columns, **spacing)
+    columns = _legend_columns(labels)
+    figure.legend(handles, labels, loc="outside upper center", ncols=columns, **spacing)
 
 
-def wrapped(label: str) -> str:
-    """A network's label for a small panel: its settings on a second line, both clipped."""
-    return "\n".join(clipped(line, 19) for line in label.replace(" (", "\n(", 1).split("\n"))
+def _legend_columns(labels: Sequence[str]) -> int:
+    """As many as fit into the width."""
+    longest = max(map(len, labels), default=0)
+    return 3 if longest <= 14 else 2 if longest <= 26 else 1
 
 
-def clipped(text: str, most: int) -> str:
-    """The text, or its beginning and an ellipsis if it has more characters than that."""
+def short_label(label: str, *, most: int = 26) -> str:
+    """Returns a network's label with the values of its settings only.
+
+    >>> short_label("compact (mirror=True, lr=0.01)")
+    'compact (True, 0.01)'
+    """
+    text = re.sub(r"(?<=[(\s])[\w.]+=", "", label)
     return text if len(text) <= most else text[: most - 1] + "\N{HORIZONTAL ELLIPSIS}"
+
+
+def panel_title(label: str) -> str:
+    """Returns a label for a small panel, with the settings on a second line."""
+    lines = short_label(label, most=99).replace(" (", "\n(", 1).split("\n")
+    return "\n".join(short_label(line, most=20) for line in lines)

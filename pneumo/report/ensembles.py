@@ -1,4 +1,4 @@
-"""Ensembles that runs name in their configuration: members of one split, scored together."""
+"""Ensembles named in the configuration of runs: networks of one split, scored together."""
 
 from collections import defaultdict
 from collections.abc import Sequence
@@ -17,82 +17,76 @@ NO_WEIGHTS = "no weights, since its members have no common validation split"
 
 
 class Named(NamedTuple):
-    """An ensemble as an experiment's configuration names it."""
+    """An ensemble as a configuration names it."""
 
     name: str
     members: tuple[str, ...]
 
 
 def add_ensembles(groups: Sequence[Group]) -> None:
-    """Adds to each group the ensembles that its runs name, and why some are incomplete."""
+    """Adds to each group the ensembles that its runs name, and why some lack members."""
     for group in groups:
-        lacking: dict[tuple[Named, str], list[str]] = defaultdict(list)
+        reasons: dict[tuple[Named, str], list[str]] = defaultdict(list)  # to names of splits
         cells: dict[str, Cell] = {}
-        for (named, split), trials in _by_name_and_split(group).items():
-            members = _members(named, trials, lacking)
+        for (ensemble, split), trials in _by_ensemble_and_split(group).items():
+            members, missing = _members(ensemble, trials)
+            weights = _weights(members) if len(members) > 1 else None
             if len(members) < 2:
-                lacking[named, "not scored, fewer than two members"].append(split_name(split))
-                continue
-            weights = _weights(members)
-            if weights is None:
-                lacking[named, NO_WEIGHTS].append(split_name(split))
-            for way in WAYS:
-                if way == "weighted" and weights is None:
-                    continue
-                trial = _combined(named, members, way, weights)
-                cell = Cell(trial.model, trial.model, trial.settings, [])
-                cells.setdefault(trial.model, cell).trials.append(trial)
+                missing.append("not scored, fewer than two members")
+            elif weights is None:
+                missing.append(NO_WEIGHTS)
+            for reason in missing:
+                reasons[ensemble, reason].append(split_name(split))
+            for way in WAYS if len(members) > 1 else ():
+                if way != "weighted" or weights is not None:
+                    trial = _combined(ensemble, members, way, weights)
+                    cell = Cell(trial.model, trial.model, trial.settings, [])
+                    cells.setdefault(trial.model, cell).trials.append(trial)
         group.ensembles = list(cells.values())
-        group.lacking = [
-            f"Ensemble {named.name}: {what} ({', '.join(dict.fromkeys(splits))})."
-            for (named, what), splits in lacking.items()
+        group.incomplete = [
+            f"Ensemble {ensemble.name}: {reason} ({', '.join(splits)})."
+            for (ensemble, reason), splits in reasons.items()
         ]
 
 
-def _by_name_and_split(group: Group) -> dict[tuple[Named, tuple[Any, Any]], list[Trial]]:
+def _by_ensemble_and_split(group: Group) -> dict[tuple[Named, tuple[Any, Any]], list[Trial]]:
     """The trials of the runs that name an ensemble and are of one of its members."""
-    by_name: dict[tuple[Named, tuple[Any, Any]], list[Trial]] = defaultdict(list)
+    trials: dict[tuple[Named, tuple[Any, Any]], list[Trial]] = defaultdict(list)
     for trial in group.trials:
         for name, members in trial.ensembles.items():
             if trial.model in members:
-                by_name[Named(name, tuple(members)), trial.split].append(trial)
-    return by_name
+                trials[Named(name, tuple(members)), trial.split].append(trial)
+    return trials
 
 
-def _members(
-    named: Named, trials: Sequence[Trial], lacking: dict[tuple[Named, str], list[str]]
-) -> list[Trial]:
-    """One trial of each member that can be scored with the others, on the split of most trials.
-
-    Why others cannot goes to ``lacking``.
-    """
+def _members(ensemble: Named, trials: Sequence[Trial]) -> tuple[list[Trial], list[str]]:
+    """One trial of each member on the split of most trials, and why others are missing."""
     splits = [str(trial.metrics["data"].get("split_sha256")) for trial in trials]
     split = max(splits, key=splits.count)
     members: list[Trial] = []
-    for model in named.members:
-        same = [trial for trial in trials if trial.model == model]
-        if why := _why_not(same, split, members):
-            lacking[named, f"without {model}, {why}"].append(split_name(trials[0].split))
+    missing = []
+    for model in ensemble.members:
+        candidates = [trial for trial in trials if trial.model == model]
+        if reason := _why_not(candidates, split, members):
+            missing.append(f"without {model}, which {reason}")
         else:
-            members += same
-    return members
+            members += candidates
+    return members, missing
 
 
-def _why_not(same: Sequence[Trial], split: str, others: Sequence[Trial]) -> str:
-    """Why a member's trials of one seed cannot be scored with the others; "" if one can."""
-    if not same:
-        return "which has no finished run"
-    if len(same) > 1:
-        return "which was trained by several settings"
-    (trial,) = same
+def _why_not(candidates: Sequence[Trial], split: str, members: Sequence[Trial]) -> str:
+    """Why the trials of one model and seed cannot join the members; "" if one can."""
+    if len(candidates) != 1:
+        return "was trained by several settings" if candidates else "has no finished run"
+    (trial,) = candidates
     if str(trial.metrics["data"].get("split_sha256")) != split:
-        return "which has another split"
+        return "has another split"
     if not trial.label.size:
-        return "whose predictions are not known"
-    if others and _num_classes(trial) != _num_classes(others[0]):
-        return "which has other classes"
-    if others and not _same_images(trial.test, others[0].test):
-        return "which was scored on other images"
+        return "has no valid predictions"
+    if members and _num_classes(trial) != _num_classes(members[0]):
+        return "has other classes"
+    if members and not _same_images(trial.test, members[0].test):
+        return "was scored on other images"
     return ""
 
 
@@ -104,8 +98,8 @@ def _same_images(first: Predictions, second: Predictions) -> bool:
     return np.array_equal(first.path, second.path) and np.array_equal(first.label, second.label)
 
 
-def _combined(named: Named, members: Sequence[Trial], way: str, weights: Array | None) -> Trial:
-    """The trial of all members, as one model; ``weights`` (M,) for the weighted mean only."""
+def _combined(ensemble: Named, members: Sequence[Trial], way: str, weights: Array | None) -> Trial:
+    """The trial of all members as one model; ``weights`` (M,) for the weighted mean only."""
     probability = np.stack([member.probability for member in members])
     shares = np.full(len(members), np.nan)
     if way == "vote":
@@ -114,40 +108,43 @@ def _combined(named: Named, members: Sequence[Trial], way: str, weights: Array |
         combined, shares = np.asarray(weights @ probability), weights
     else:
         combined = np.asarray(probability.mean(0))
-    first, missing = members[0], len(members) < len(named.members)
-    size = f"{len(members)} of {len(named.members)}" if missing else f"{len(members)}"
-    label = f"{named.name}, {WAYS[way]} of {size}"
-    table = confusion(first.label, combined >= 0.5).tolist()
+    first, whole = members[0], len(members) == len(ensemble.members)
+    size = f"{len(members)}" if whole else f"{len(members)} of {len(ensemble.members)}"
+    label = f"{ensemble.name}, {WAYS[way]} of {size}"
     chosen_on = {str((member.metrics.get("selection") or {}).get("on")) for member in members}
-    common = ("seed", "fold", "protocol", "data", "num_classes")
     return Trial(
         f"{first.name}: {label}",
-        {
-            **{key: first.metrics.get(key) for key in common},
-            "model": label,
-            "best": {"test": {**scores(first.label, combined), "confusion": table}},
-            "last": {},
-            # its members' epochs, one after another
-            "history": [
-                {"seconds": sum(m.count("train", "images") / m.images_per_second for m in members)}
-            ],
-            **{
-                key: sum(number(m.metrics, key) for m in members)
-                for key in ("parameters", "multiply_adds")
-            },
-            "seconds": {
-                key: sum(number(m.metrics.get("seconds"), key) for m in members)
-                for key in ("train", "total")
-            },
-        },
+        _metrics(label, members, combined),
         settings={"chosen_on": "test" if "test" in chosen_on else chosen_on.pop()},
         test=Predictions(first.path, first.label, combined, first.patient),
         members=tuple((m.model, float(share)) for m, share in zip(members, shares, strict=True)),
     )
 
 
+def _metrics(label: str, members: Sequence[Trial], combined: Array) -> dict[str, Any]:
+    """metrics.json of an ensemble: its scores; sizes and seconds are sums over the members."""
+    first = members[0]
+    table = confusion(first.label, combined >= 0.5).tolist()
+    epoch_seconds = sum(m.count("train", "images") / m.images_per_second for m in members)
+
+    def total(key: str, of: str | None = None) -> float:
+        return sum(number(m.metrics.get(of) if of else m.metrics, key) for m in members)
+
+    return {
+        **{key: first.metrics.get(key) for key in ("seed", "fold", "protocol", "data")},
+        "num_classes": first.metrics.get("num_classes"),
+        "model": label,
+        "best": {"test": {**scores(first.label, combined), "confusion": table}},
+        "last": {},
+        "history": [{"seconds": epoch_seconds}],  # the members' epochs, one after another
+        "parameters": total("parameters"),
+        "multiply_adds": total("multiply_adds"),
+        "seconds": {key: total(key, of="seconds") for key in ("train", "total")},
+    }
+
+
 def _weights(members: Sequence[Trial]) -> Array | None:
-    """(M,) fitted on the validation split of all members; None if they have none in common."""
+    """(M,) fitted on the validation split of all members; None if they share none."""
     val = [member.val for member in members]
     if not val[0].label.size or not all(_same_images(val[0], other) for other in val[1:]):
         return None

@@ -1,10 +1,7 @@
-"""The pictures of a report, one journal column wide, readable in grey and by colour-blind readers.
+"""The pictures of a group: each function returns a Figure, or None if it has nothing to show."""
 
-Each function returns a matplotlib Figure of one group; `draw` turns it into PNG and SVG.
-"""
-
-from collections.abc import Callable, Sequence
-from typing import Any, NamedTuple
+from collections.abc import Sequence
+from typing import Any
 
 import numpy as np
 from matplotlib.axes import Axes
@@ -12,16 +9,17 @@ from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
 
 from pneumo.cli import counted
-from pneumo.data.sets import class_of
 from pneumo.evaluation import published
 from pneumo.labels import NORMAL
 from pneumo.report.assessment_figures import decision_curve, reliability
 from pneumo.report.curves import (
+    GRID,
+    curves_on_grid,
     has_long_labels,
     history_table,
     mean_confusion,
-    precision_recall_band,
-    roc_band,
+    precision,
+    sensitivity,
     shown,
 )
 from pneumo.report.drawing import (
@@ -29,48 +27,40 @@ from pneumo.report.drawing import (
     MUTED,
     PAPER,
     STYLES,
+    Picture,
     band,
-    clipped,
     legend_above,
+    panel_title,
     panels,
-    render,
-    settings,
+    short_label,
     star,
-    wrapped,
 )
 from pneumo.report.groups import Cell, Group
 from pneumo.report.size_figure import accuracy_by_size
 from pneumo.report.trials import number
 
 FEW = 2  # trials: too few for a box
-LEAST_F1_SHOWN = 0.02  # of the axis, where all scores are alike
-
-
-def draw(picture: Callable[[Group], Figure | None], group: Group) -> tuple[bytes, str] | None:
-    """A picture of a group as PNG (200 dpi) and SVG; None if the group has nothing to show."""
-    with settings():
-        figure = picture(group)
-        return None if figure is None else render(figure)
+LEAST_F1_SHOWN = 0.02  # of the axis, if all scores are alike
+MARKERS: tuple[tuple[str, str, dict[str, Any]], ...] = (  # of figure 1, by split
+    ("train_eval", "train", {"marker": "o", "mfc": "none"}),
+    ("train", "train, of the steps", {"marker": "x"}),
+    ("test", "test", {"marker": "o", "mfc": INK}),
+)
+ALL_F1, TINY = "paper, all: about 0.94", "paper's tiny"
 
 
 def f1_by_network(group: Group) -> Figure | None:
     """Figure 1 of the paper: train and test F1 of each class, a box and the points.
 
     Crosses are train F1 of the training steps, for runs without the one in evaluation mode.
-    Baselines are drawn only if there is no network: an F1 of 0 would leave the others no room.
+    Baselines are drawn only without networks: an F1 of 0 would leave the others no room.
     """
     cells = [cell for cell in shown(group) if not cell.is_baseline] or shown(group)
     slanted = len(cells) > 5 or has_long_labels(cells)
-    room = 0.8 if slanted else 0.14  # inches, for long labels, or a second line
     kinds = {cell.train_split for cell in cells}
-    rows_of_legend = 0.2 * (len(kinds) - 1)  # inches
-    figure, axes = panels(
-        rows=2,
-        height=4.6 + room + rows_of_legend,
-        top=0.45 + rows_of_legend,
-        bottom=0.35 + room,
-        sharex=True,
-    )
+    labels = [ALL_F1, TINY, *(label for kind, label, _ in MARKERS if kind in {*kinds, "test"})]
+    height = 2.8 if slanted else 2.3  # inches
+    figure, axes = panels(2, height=height, labels=labels, sharex=True)
     for ax, name in zip(axes, ("normal", "pneumonia"), strict=True):
         for place, (cell, style) in enumerate(zip(cells, STYLES, strict=False)):
             for split, shift in ((cell.train_split, -0.2), ("test", 0.2)):
@@ -79,19 +69,14 @@ def f1_by_network(group: Group) -> Figure | None:
         ax.set(title=f"F1 of {name.upper()}", ylabel="F1 at the best epoch")
         ax.yaxis.set_major_locator(MaxNLocator(6, steps=[1, 2, 5, 10]))
         ax.grid(axis="x", visible=False)
-    if class_of(group.kind).published:
+    if group.data_set.published:
         _paper_f1(axes[0], cells)
     for ax in axes:
         _limit_f1(ax)
-    legend: tuple[tuple[str, dict[str, Any], str], ...] = (
-        ("train_eval", {"marker": "o", "mfc": "none"}, "train"),
-        ("train", {"marker": "x"}, "train, of the steps"),
-        ("test", {"marker": "o", "mfc": INK}, "test"),
-    )
-    for kind, marker, label in legend:
+    for kind, label, marker in MARKERS:
         if kind in {*kinds, "test"}:
             axes[0].plot([], [], ls="none", mec=INK, label=label, **marker)
-    legend_above(figure, axes[0], columns=4 if len(kinds) == 1 else 3)
+    legend_above(figure, axes[0])
     axes[1].set_xticks(range(len(cells)), [_with_trials(cell) for cell in cells])
     if slanted:
         for text in axes[1].get_xticklabels():
@@ -101,11 +86,11 @@ def f1_by_network(group: Group) -> Figure | None:
 
 
 def learning_curves(group: Group) -> Figure | None:
-    """F1 of NORMAL by epoch: the median over trials, and the range from lowest to highest."""
+    """F1 of NORMAL by epoch: median over trials, lowest to highest."""
     cells = [c for c in shown(group) if np.isfinite(history_table(c, "test", "f1_normal")).any()]
     if not cells:
         return None
-    figure, axes = _panel_for_each(cells, height=1.6, single=0.6, above=0.75, top=0.45, gap=0.3)
+    figure, axes = _panel_for_each(cells, labels=("train", "test", "best epoch"))
     floor = 1.0
     for ax, cell in zip(axes, cells, strict=False):
         colour, marker, _ = _styles(group)[cell.label]
@@ -117,10 +102,10 @@ def learning_curves(group: Group) -> Figure | None:
         f1 = [t.score("best", "test", "f1_normal") for t in cell.trials]
         ax.plot(epochs, f1, marker, color=colour, mec=PAPER, mew=0.5, ls="none", label="best epoch")
     axes[0].xaxis.set_major_locator(MaxNLocator(4, integer=True))
-    legend_above(figure, axes[0], columns=3)
+    legend_above(figure, axes[0])
     axes[0].set_ylim(max(0.0, floor - 0.08), 1.005)
-    figure.supxlabel("epoch", fontsize=8, y=0.01)
-    figure.supylabel("F1 of NORMAL", fontsize=8, x=0.01)
+    figure.supxlabel("epoch", fontsize=8)
+    figure.supylabel("F1 of NORMAL", fontsize=8)
     return figure
 
 
@@ -130,37 +115,39 @@ def roc_and_precision_recall(group: Group) -> Figure | None:
     cells = [c for c in cells if not _ranks_nothing(c)] or cells
     if not cells:
         return None
-    figure, (roc, recall) = panels(rows=2, height=6.2, gap=0.7)
+    figure, (roc, recall) = panels(2, height=3.1)
     styles = _styles(group)
-    for ax, curves_of, name, score in (
-        (roc, roc_band, "AUROC", "auroc"),
-        (recall, precision_recall_band, "F1", "f1_normal"),
+    for ax, curve, name, score in (
+        (roc, sensitivity, "AUROC", "auroc"),
+        (recall, precision, "F1", "f1_normal"),
     ):
         for cell in cells:
             colour, _, line = styles[cell.label]
-            median = cell.spread("best", "test", score).median
-            label = f"{clipped(cell.label, 24)}, {name} {median:.3f}"
-            band(ax, *curves_of(cell), colour, line, label, among=len(cells))
-    if class_of(group.kind).published:
+            median = cell.spread(score).median
+            label = f"{short_label(cell.label)}, {name} {median:.3f}"
+            curves = curves_on_grid(cell, curve)
+            band(ax, GRID, curves, colour, line, label, among=len(cells))
+    if group.data_set.published:
         tiny = published.TINY["recall_normal"], published.TINY["precision_normal"]
-        star(recall, *tiny, "paper's tiny")
+        star(recall, *tiny, TINY)
     judged = [cell for cell in cells if not cell.is_baseline] or cells
-    good = all(c.spread("best", "test", "auroc").low > 0.9 for c in judged)
+    good = all(c.spread("auroc").low > 0.9 for c in judged)
     edge, detail = (0.4, " (detail)") if good else (1.0, "")
     high = (1 - edge, 1 + 0.01 * edge)
+    frame: dict[str, Any] = {"frameon": True, "facecolor": PAPER, "edgecolor": "none"}
     roc.set(title=f"ROC of PNEUMONIA{detail}", xlim=(-0.01 * edge, edge), ylim=high)
     roc.set(xlabel="1 - specificity", ylabel="sensitivity")
     recall.set(title=f"Precision-recall of NORMAL{detail}", xlim=high, ylim=high)
     recall.set(xlabel="recall of NORMAL", ylabel="precision of NORMAL")
-    roc.legend(loc="lower right")
-    recall.legend(loc="lower left")
+    roc.legend(loc="lower right", **frame)
+    recall.legend(loc="lower left", **frame)
     return figure
 
 
 def confusion_matrices(group: Group) -> Figure:
-    """Of each true class, the share predicted as each class: the mean over trials, in %."""
+    """For each true class the share predicted as each class: means over trials, in %."""
     cells = shown(group)
-    figure, axes = _panel_for_each(cells, height=1.72, single=1.1, above=0.3, top=0.2, gap=0.25)
+    figure, axes = _panel_for_each(cells)
     for ax, cell in zip(axes, cells, strict=False):
         mean, images = mean_confusion(cell)
         ax.imshow(np.nan_to_num(mean), cmap="Blues", vmin=0, vmax=1, aspect="equal")
@@ -173,37 +160,20 @@ def confusion_matrices(group: Group) -> Figure:
         ax.set_yticks([0, 1], [NORMAL, "PNEUM."], rotation=90, va="center")
         ax.grid(visible=False)
         ax.tick_params(length=0)
-    figure.supxlabel("predicted", fontsize=8, y=0.01)
-    figure.supylabel("true", fontsize=8, x=0.01)
+    figure.supxlabel("predicted", fontsize=8)
+    figure.supylabel("true", fontsize=8)
     return figure
 
 
 def _panel_for_each(
-    cells: Sequence[Cell], *, height: float, single: float, above: float, top: float, gap: float
+    cells: Sequence[Cell], *, labels: Sequence[str] = ()
 ) -> tuple[Figure, list[Axes]]:
-    """A figure with a titled panel for each network, two in a row; sizes in inches.
-
-    Args:
-        cells: the networks.
-        height: of a panel.
-        single: added to the height if there is one panel, which is wider.
-        above: room for labels and legend in all.
-        top: room above the first row.
-        gap: between two rows.
-    """
+    """Returns a figure with a titled panel for each network, two in a row."""
     columns, rows = min(2, len(cells)), (len(cells) + 1) // 2
-    second_line = 0.12 if has_long_labels(cells) else 0  # of each title
-    figure, axes = panels(
-        rows=rows,
-        columns=columns,
-        height=above + (height + second_line) * rows + (single if columns == 1 else 0),
-        top=top + second_line,
-        gap=gap + second_line,
-        sharex=True,
-        sharey=True,
-    )
+    height = 2.8 if columns == 1 else 1.9  # inches
+    figure, axes = panels(rows, columns, height=height, labels=labels, sharex=True, sharey=True)
     for ax, cell in zip(axes, cells, strict=False):
-        ax.set_title(wrapped(cell.label))
+        ax.set_title(panel_title(cell.label))
     for ax in axes[len(cells) :]:
         ax.set_visible(False)
     return figure, axes
@@ -211,81 +181,16 @@ def _panel_for_each(
 
 def _limit_f1(ax: Axes) -> None:
     low, high = ax.get_ylim()
-    spare = max(0.0, LEAST_F1_SHOWN - (high - low)) / 2  # else ticks of four decimals
+    spare = max(0.0, LEAST_F1_SHOWN - (high - low)) / 2  # else ticks have four decimals
     high = min(high + spare, 1.0 + 0.002)
     low = max(low, -0.02)
     ax.set_ylim(min(low - spare, high - LEAST_F1_SHOWN), high)
 
 
-class Picture(NamedTuple):
-    """A picture of the report, and its words on the page."""
-
-    draw: Callable[[Group], Figure | None]
-    title: str
-    caption: str
-
-
-PICTURES = {
-    "figure1": Picture(
-        f1_by_network,
-        "F1 by network (figure 1 of the paper)",
-        "Each point is a trial, at its chosen epoch; open on the train split, filled on the test "
-        "split. Box: quartiles and median; whiskers: lowest and highest; of one or two trials the "
-        "points alone. Train F1 is scored in evaluation mode (plain images, no dropout); crosses: "
-        "where that was not scored, that of the training steps, which is lower.",
-    ),
-    "learning-curves": Picture(
-        learning_curves,
-        "Learning curves",
-        "F1 of NORMAL by epoch: median over trials, and the range from lowest to highest. "
-        "Filled line: test split; grey dashes: train split. Markers: the epochs chosen.",
-    ),
-    "confusion": Picture(
-        confusion_matrices,
-        "Confusion matrices",
-        "Of each true class (row), the share predicted as each class at a probability of 0.5, and "
-        "the images: means over trials of the test split.",
-    ),
-    "roc-precision-recall": Picture(
-        roc_and_precision_recall,
-        "ROC and precision-recall",
-        "Test split at the chosen epoch: median over trials. Up to three networks have a band "
-        "from lowest to highest; a single trial has its own curve, and the central 95 % of 200 "
-        "resamples of its patients as band. A baseline that ranks nothing (AUROC 0.5) is left out.",
-    ),
-    "accuracy-size": Picture(
-        accuracy_by_size,
-        "Accuracy, size and speed",
-        "Median accuracy on the test split and range over trials; hollow: ensembles. The line "
-        "joins the Pareto front: the networks that no other matches in accuracy with as few "
-        "parameters, as few multiply-adds, or at as many images/s (in training; where all were "
-        "timed on one device).",
-    ),
-    "reliability": Picture(
-        reliability,
-        "Reliability",
-        "Share of PNEUMONIA among the test images with about the same probability, against that "
-        "probability, in 15 bins; a larger mark is more images; on the diagonal, probabilities "
-        "are calibrated. Trials are pooled. With a validation split, also after the temperature "
-        "that is fitted there.",
-    ),
-    "decision-curve": Picture(
-        decision_curve,
-        "Decision curve",
-        "Net benefit per test image of treating at a chance of pneumonia (Vickers and Elkin, "
-        "2006), at the test split's share of PNEUMONIA (73 % in the set), which is no clinic's: "
-        "the table of net benefit has it at other shares. Median over trials, with a band from "
-        "lowest to highest for up to three networks; calibrated where that could be fitted. "
-        "Above both grey lines, the network is of use at that threshold.",
-    ),
-}
-
-
 def _with_trials(cell: Cell) -> str:
-    """The name, and how many trials if they are too few for a box."""
-    if len(cell.trials) > FEW:
-        return clipped(cell.label, 21)
-    return f"{clipped(cell.label, 21)}\n{counted(len(cell.trials), 'trial')}"
+    """The label, and the number of trials if they are too few for a box."""
+    label = short_label(cell.label)
+    return label if len(cell.trials) > FEW else f"{label}\n{counted(len(cell.trials), 'trial')}"
 
 
 def _styles(group: Group) -> dict[str, Any]:
@@ -294,8 +199,8 @@ def _styles(group: Group) -> dict[str, Any]:
 
 
 def _ranks_nothing(cell: Cell) -> bool:
-    """Whether it is the class share or the like, whose curve is the diagonal."""
-    auroc = cell.spread("best", "test", "auroc")
+    """Whether a cell is a baseline whose ROC curve is the diagonal, as that of the class share."""
+    auroc = cell.spread("auroc")
     return cell.is_baseline and auroc.low == auroc.high == 0.5
 
 
@@ -324,8 +229,63 @@ def _box(ax: Axes, place: float, scores: Sequence[float], *, style: Any, split: 
 
 
 def _paper_f1(ax: Axes, cells: Sequence[Cell]) -> None:
-    label = "paper, all: about 0.94"
-    ax.axhline(published.ALL_F1, color=MUTED, lw=0.8, ls=(0, (4, 2)), label=label)
+    ax.axhline(published.ALL_F1, color=MUTED, lw=0.8, ls=(0, (4, 2)), label=ALL_F1)
     tiny = next((place for place, cell in enumerate(cells) if cell.model == "tiny"), None)
     if tiny is not None:
-        star(ax, tiny + 0.45, published.TINY["f1_normal"], "paper's tiny")
+        star(ax, tiny + 0.45, published.TINY["f1_normal"], TINY)
+
+
+PICTURES = {
+    "figure1": Picture(
+        f1_by_network,
+        "F1 by network (figure 1 of the paper)",
+        "Each point is a trial at its chosen epoch: open on the train split, filled on the test "
+        "split. Box: quartiles and median; whiskers: lowest and highest; one or two trials have "
+        "points only. Train F1 is scored in evaluation mode (plain images, no dropout); crosses "
+        "are train F1 of the training steps, for runs without it, and are lower.",
+    ),
+    "learning-curves": Picture(
+        learning_curves,
+        "Learning curves",
+        "F1 of NORMAL by epoch: median over trials, and the range from lowest to highest. "
+        "Filled line: test split; grey dashes: train split. Markers: the epochs chosen.",
+    ),
+    "confusion": Picture(
+        confusion_matrices,
+        "Confusion matrices",
+        "For each true class (row) the share predicted as each class at a probability of 0.5, "
+        "and the images: means over trials, on the test split.",
+    ),
+    "roc-precision-recall": Picture(
+        roc_and_precision_recall,
+        "ROC and precision-recall",
+        "Test split at the chosen epoch: median over trials. With up to three networks, bands "
+        "show lowest to highest; for a single trial, the central 95 % of 200 resamples of its "
+        "patients. Baselines with an AUROC of 0.5 are left out.",
+    ),
+    "accuracy-size": Picture(
+        accuracy_by_size,
+        "Accuracy, size and speed",
+        "Median accuracy on the test split and range over trials; ensembles are hollow. The line "
+        "is the Pareto front: networks that no other matches in accuracy with as few parameters, "
+        "as few multiply-adds, or at as many images/s (in training; only if all were timed on "
+        "one device).",
+    ),
+    "reliability": Picture(
+        reliability,
+        "Reliability",
+        "Share of PNEUMONIA among test images of about the same probability, against that "
+        "probability, in 15 bins; larger marks are more images; on the diagonal, probabilities "
+        "are calibrated. Trials are pooled. With a validation split also after the temperature "
+        "fitted there.",
+    ),
+    "decision-curve": Picture(
+        decision_curve,
+        "Decision curve",
+        "Net benefit per test image of treating from a probability of pneumonia on (Vickers and "
+        "Elkin, 2006), at the test split's share of PNEUMONIA, which differs from a clinic's: "
+        "the table of net benefit has other shares. Median over trials, with a band from lowest "
+        "to highest for up to three networks; calibrated if a temperature could be fitted. Above "
+        "both grey lines the network is useful at that threshold.",
+    ),
+}

@@ -1,4 +1,4 @@
-"""Trials in comparable groups: same data, same protocol, then by network and settings."""
+"""Groups of comparable trials: the same data and protocol, then by network and settings."""
 
 from collections import defaultdict
 from collections.abc import Iterable, Mapping, Sequence
@@ -8,17 +8,33 @@ from typing import Any, NamedTuple
 import numpy as np
 from numpy.typing import ArrayLike
 
+from pneumo.data.base import DataSet
 from pneumo.data.sets import class_of
 from pneumo.evaluation import published
 from pneumo.report.trials import Problem, Trial, split_name
 
-DEBUG = "debug"  # trials of a few batches: a group of their own, never beside full ones
-# The order in which they are reported: a test split of its own first, the optimistic one last
-PROTOCOLS = ("official", "holdout", "kfold", "paper")
+DEBUG = "debug"  # trials of a few batches: a separate group, never beside full ones
+PROTOCOLS = {  # in the order of the report: title, and how the images are split
+    "official": (
+        "Official test",
+        "the set's own test folder; validation patients drawn from its train folder",
+    ),
+    "holdout": (
+        "Random split, held out",
+        "random split by patient into train, validation and test",
+    ),
+    "kfold": ("Folds", "one fold of several, drawn by patient"),
+    "paper": (
+        "Random split, as in the paper",
+        "random 70/30 split by patient, without a validation split",
+    ),
+    "own": ("The set's own splits", "the splits that came with the set"),
+    DEBUG: ("Debug runs", "debug runs of a few batches an epoch, whose scores mean nothing"),
+}
 
 
 class Spread(NamedTuple):
-    """Numbers over trials: how many are known, and their middle and spread (sd with n - 1)."""
+    """Numbers over trials: how many are known, their median and spread (sd with n - 1)."""
 
     n: int
     median: float
@@ -40,27 +56,27 @@ class Cell:
 
     @property
     def is_ensemble(self) -> bool:
-        """Whether its trials are of several networks together, see pneumo.report.ensembles."""
+        """Whether each trial is of several networks together, see pneumo.report.ensembles."""
         return any(trial.members for trial in self.trials)
 
     @property
     def is_baseline(self) -> bool:
-        """Whether its trials are of a classifier of pneumo.baselines."""
+        """Whether the trials are of a classifier of pneumo.baselines."""
         return any(trial.is_baseline for trial in self.trials)
 
     @property
     def chosen_on(self) -> str:
-        """The split that its epochs were chosen on: test, val, or none for the last epoch."""
+        """The split that the epochs were chosen on: test, val, or none for the last epoch."""
         return str(self.settings.get("chosen_on"))
 
     @property
     def train_split(self) -> str:
-        """The split with the train scores: in evaluation mode, if every trial has them."""
-        scored = self.trials and all(t.metrics["best"].get("train_eval") for t in self.trials)
-        return "train_eval" if scored else "train"
+        """The split of the train scores: in evaluation mode, if every trial has these."""
+        has_them = self.trials and all(t.metrics["best"].get("train_eval") for t in self.trials)
+        return "train_eval" if has_them else "train"
 
-    def spread(self, when: str, split: str, name: str) -> Spread:
-        """The spread of one score over the trials in which it is defined."""
+    def spread(self, name: str, *, split: str = "test", when: str = "best") -> Spread:
+        """Returns the spread of one score over the trials in which it is defined."""
         return spread([trial.score(when, split, name) for trial in self.trials])
 
     def by_split(self) -> dict[tuple[Any, Any], Trial]:
@@ -70,7 +86,7 @@ class Cell:
 
 @dataclass
 class Group:
-    """Trials on the same data under the same protocol: the only ones that are compared."""
+    """Trials on the same data under the same protocol: only these are compared."""
 
     kind: str
     protocol: str
@@ -78,7 +94,17 @@ class Group:
     slug: str
     cells: list[Cell]
     ensembles: list[Cell] = field(default_factory=list)  # of its networks, by name and way
-    lacking: list[str] = field(default_factory=list)  # why ensembles are incomplete, in sentences
+    incomplete: list[str] = field(default_factory=list)  # why ensembles lack members, in sentences
+
+    @property
+    def data_set(self) -> type[DataSet]:
+        """The class with the facts of the data set."""
+        return class_of(self.kind)
+
+    @property
+    def split_by(self) -> str:
+        """How the protocol splits the images."""
+        return PROTOCOLS.get(self.protocol, ("", "custom splits"))[1]
 
     @property
     def trials(self) -> list[Trial]:
@@ -97,30 +123,29 @@ class Group:
 
     @property
     def rows(self) -> list[Cell]:
-        """The rows of a table: networks, ensembles of them, baselines."""
+        """All cells in the order of a table: networks, ensembles of them, baselines."""
         others = [cell for cell in self.cells if not cell.is_baseline]
         return [*others, *self.ensembles, *self.baselines]
 
 
 def spread(values: ArrayLike) -> Spread:
-    """The spread of the finite values; NaN for what too few of them leave undefined."""
+    """Returns the spread of the finite values; NaN for what they leave undefined."""
     finite = np.asarray(values, dtype=np.float64)
     finite = finite[np.isfinite(finite)]
-    nan = float("nan")
     if finite.size == 0:
-        return Spread(0, nan, nan, nan, nan, nan)
-    sd = float(finite.std(ddof=1)) if finite.size > 1 else nan
-    middle, mean = float(np.median(finite)), float(finite.mean())
-    return Spread(finite.size, middle, mean, sd, float(finite.min()), float(finite.max()))
+        return Spread(0, *[float("nan")] * 5)
+    sd = finite.std(ddof=1) if finite.size > 1 else float("nan")
+    numbers = (np.median(finite), finite.mean(), sd, finite.min(), finite.max())
+    return Spread(finite.size, *map(float, numbers))
 
 
 def group_trials(
     trials: Iterable[Trial], *, problems: Sequence[Problem] = ()
 ) -> tuple[list[Group], list[Problem]]:
-    """Groups of comparable trials, real data and the honest protocols first, and all problems.
+    """Returns groups, real data and separate test splits first, and all problems.
 
-    Of trials of one network and split only the newest counts; the others join the problems. Runs
-    that are missing from the grid of a group are named in its cells.
+    Only the newest trial of one network, split and settings counts; the others join the problems.
+    Each cell names the splits of its group that it lacks.
     """
     newest, duplicates = _without_duplicates(trials)
     problems = [*problems, *duplicates]
@@ -148,7 +173,7 @@ def _group_key(trial: Trial) -> tuple[str, str, str]:
 
 def _group_order(key: tuple[str, str, str]) -> tuple[Any, ...]:
     kind, protocol, index = key
-    place = PROTOCOLS.index(protocol) if protocol in PROTOCOLS else len(PROTOCOLS)
+    place = list(PROTOCOLS).index(protocol) if protocol in PROTOCOLS else len(PROTOCOLS)
     return protocol == DEBUG, class_of(kind).generated, kind, place, protocol, index
 
 
@@ -188,36 +213,30 @@ def _cells(trials: Sequence[Trial]) -> list[Cell]:
 
 
 def _label(groups: Sequence[Group]) -> None:
-    """Distinguishes several recipes of one network by their settings, alike in all groups."""
+    """Distinguishes the recipes of one network by their settings, the same in all groups."""
     for model in {cell.model for group in groups for cell in group.cells}:
         of_group = [[cell for cell in group.cells if cell.model == model] for group in groups]
         recipes = [cell for cells in of_group for cell in cells]
-        keys = list(
-            dict.fromkeys(
-                key for cells in of_group for key in varying_keys([c.settings for c in cells])
-            )
-        )
-        # a setting that every recipe has as one word is preferred
+        settings = ([cell.settings for cell in cells] for cells in of_group)
+        keys = list(dict.fromkeys(key for each in settings for key in varying_keys(each)))
+        # prefer settings that every recipe has as one word
         words = [k for k in keys if all(_is_word(cell.settings.get(k)) for cell in recipes)]
-        if _num_labels(words, recipes) < _num_labels(keys, recipes):
-            words = keys
-        words = [k for at, k in enumerate(words) if _adds(k, words[:at], recipes)]
+        enough = _num_labels(words, recipes) == _num_labels(keys, recipes)
+        shown: list[str] = []
+        for key in words if enough else keys:
+            if _num_labels([*shown, key], recipes) > _num_labels(shown, recipes):
+                shown.append(key)
         for cell in recipes:
-            values = (f"{_name(k, words)}={short(cell.settings.get(k))}" for k in words)
-            cell.label = f"{model} ({', '.join(values)})" if words else model
+            values = (f"{_name(k, shown)}={short(cell.settings.get(k))}" for k in shown)
+            cell.label = f"{model} ({', '.join(values)})" if shown else model
 
 
 def _num_labels(keys: Sequence[str], recipes: Sequence[Cell]) -> int:
     return len({tuple(repr(cell.settings.get(key)) for key in keys) for cell in recipes})
 
 
-def _adds(key: str, before: Sequence[str], recipes: Sequence[Cell]) -> bool:
-    """Whether a setting distinguishes more recipes than the settings before it."""
-    return _num_labels([*before, key], recipes) > _num_labels(before, recipes)
-
-
 def _name(key: str, keys: Sequence[str]) -> str:
-    """The last word of a setting's key, or the whole key if another one ends with that word."""
+    """Returns the last word of a setting's key; the whole key if another ends with that word."""
     last = key.removesuffix("._target_").rpartition(".")[2]
     same = [k for k in keys if k.removesuffix("._target_").rpartition(".")[2] == last]
     return last if len(same) == 1 else key
@@ -228,20 +247,20 @@ def _is_word(value: Any) -> bool:
 
 
 def short(value: Any) -> str:
-    """A setting's value in a few characters; transforms by their names."""
+    """Returns a setting's value in a few characters; transforms by their names."""
     if isinstance(value, list) and value and all(isinstance(x, dict) for x in value):
         return "+".join(str(x.get("_target_")).rpartition(".")[2] for x in value)
     return f"{value:g}" if isinstance(value, float) else str(value)
 
 
 def varying_keys(settings: Sequence[Mapping[str, Any]]) -> list[str]:
-    """The keys whose values are not the same in all of them."""
+    """Returns the keys whose values differ."""
     keys = dict.fromkeys(key for each in settings for key in each)
     return [key for key in keys if len({repr(each.get(key)) for each in settings}) > 1]
 
 
 def _belongs(problem: Problem, group: Group, *, groups: Sequence[Group]) -> bool:
-    """Whether a run that is left out was meant for this group, judged by its place."""
+    """Whether a run that is left out was meant for this group, judged by its folder."""
     sweep = problem.name.rpartition("/")[0]
     homes = [
         candidate
@@ -258,7 +277,7 @@ def _belongs(problem: Problem, group: Group, *, groups: Sequence[Group]) -> bool
 
 
 def _name_missing(group: Group, problems: Sequence[Problem]) -> None:
-    """Names the splits of the group's grid without a finished trial, and why if known."""
+    """Names the splits without a finished trial in each cell, and why if known."""
     why = {(p.model, p.seed, p.fold): p for p in problems if p.state != "duplicate"}
     models = {cell.model for cell in group.cells}
     for model in dict.fromkeys(p.model for p in why.values() if p.model):
@@ -267,7 +286,7 @@ def _name_missing(group: Group, problems: Sequence[Problem]) -> None:
     intended = {(p.seed, p.fold) for p in why.values() if p.seed is not None}
     of_networks = {trial.split for cell in group.networks for trial in cell.trials} | intended
     for cell in group.cells:
-        # a baseline takes seconds, and may have splits that no network was meant for
+        # a baseline takes seconds, so it may have splits that no network was planned for
         grid = {t.split for t in group.trials} | intended if cell.is_baseline else of_networks
         for split in sorted(grid - set(cell.by_split()), key=str):
             problem = why.get((cell.model, *split))

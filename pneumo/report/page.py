@@ -1,23 +1,71 @@
 """The report as one self-contained page and as Markdown: no script, pictures inline."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+from typing import Any
 
 from pneumo.evaluation import published
 from pneumo.evaluation.detection_assessment import MAP_SENTENCE
 from pneumo.evaluation.paired_tests import FEWEST_PAIRS
 from pneumo.inference.box_overlay import LEGEND
-from pneumo.report import detection_figures
+from pneumo.report import assessments, detection_figures, tables
 from pneumo.report.audit_link import AuditLink
+from pneumo.report.caveats import caveats
 from pneumo.report.claims import claim_table
+from pneumo.report.comparisons import Difference
 from pneumo.report.curves import MOST_SHOWN
-from pneumo.report.detection import NOT_COMPARABLE, DetectionSection
+from pneumo.report.detection import NOT_COMPARABLE, DetectionGroup
 from pneumo.report.figures import PICTURES
-from pneumo.report.overview import overviews
-from pneumo.report.sections import MAX_RUNS, Section
+from pneumo.report.groups import DEBUG, Group
+from pneumo.report.pareto import devices
+from pneumo.report.scores import Intervals
 from pneumo.report.table import Table, titled
 from pneumo.report.templates import markdown_template, page_template
 from pneumo.report.trials import Problem
+
+
+@dataclass
+class Section:
+    """One group of trials, ready to render."""
+
+    group: Group
+    tables: dict[str, Table]
+    networks: list[dict[str, Any]]  # of each its runs, margins and subgroups
+    caveats: list[str]
+    warnings: list[str]  # on intervals over few patients
+    why_not_fixed: list[str]  # no operating point and no temperature
+    num_not_assessed: int  # runs
+    pictures: dict[str, str] = field(default_factory=dict)  # name to SVG for the page
+
+    @property
+    def title(self) -> str:
+        """Data set and protocol."""
+        return f"{self.group.kind}, {self.group.protocol} protocol"
+
+    @property
+    def is_debug(self) -> bool:
+        """Whether the scores mean nothing, since the runs are debug runs."""
+        return self.group.protocol == DEBUG
+
+    @property
+    def timed_on(self) -> str:
+        """The devices that the seconds were measured on."""
+        return ", ".join(devices(self.group))
+
+
+def section(group: Group, differences: Sequence[Difference], intervals: Intervals) -> Section:
+    """Returns a group as tables and sentences; pictures are added later."""
+    assessed = [a for cell in group.cells for a in assessments.known_assessments(cell)]
+    of_group = tables.tables(group, differences, intervals)
+    return Section(
+        group,
+        of_group,
+        tables.networks(group, differences, of_group["subgroups"], intervals),
+        caveats(group),
+        assessments.warnings(group),
+        sorted({each.why_not for each in assessed} - {""}),
+        sum(trial.metrics.get("assessed") is None for trial in group.trials),
+    )
 
 
 @dataclass
@@ -27,50 +75,40 @@ class Report:
     sentences: Sequence[str]
     sections: Sequence[Section] = ()
     problems: Sequence[Problem] = ()
-    detection: Sequence[DetectionSection] = ()
+    detection: Sequence[DetectionGroup] = ()
     audit: AuditLink | None = None
-    files: Sequence[str] = field(default=())
+    files: Sequence[str] = ()
 
-    @property
-    def overviews(self) -> dict[str, Table]:
-        """By data set, the networks' scores under every protocol."""
-        return overviews([section.group for section in self.sections])
-
-    @property
-    def claims(self) -> Table:
-        """The paper's comparison table beside our runs."""
-        return claim_table([section.group for section in self.sections])
-
-    @property
-    def left_out(self) -> Table:
-        """The runs that are in no number, and why."""
+    def content(self) -> Mapping[str, Any]:
+        """The values of both templates."""
+        groups = [section.group for section in self.sections]
         rows = [{"run": p.name, "state": p.state, "reason": p.reason} for p in self.problems]
-        return titled(rows, "run", "state", "reason", texts=("state", "reason"))
-
-    @property
-    def num_runs(self) -> int:
-        """Finished runs in the report."""
-        of_classifiers = sum(section.num_runs for section in self.sections)
-        return of_classifiers + sum(section.num_runs for section in self.detection)
+        num_detectors = sum(len(group.runs) for group in self.detection)
+        return {
+            "report": self,
+            "overviews": tables.overviews(groups),
+            "claims": claim_table(groups),
+            "left_out": titled(rows, "run", "state", "reason", texts=("state", "reason")),
+            "num_runs": sum(len(group.trials) for group in groups) + num_detectors,
+            "not_comparable": NOT_COMPARABLE,
+            "paper": published,
+        }
 
 
 def html(report: Report) -> str:
-    """The page's text; names that come from run folders are escaped."""
+    """Returns the page's text; names that come from run folders are escaped."""
     return page_template("report.html.j2").render(
-        report=report,
+        **report.content(),
         pictures=PICTURES,
         detection_pictures=detection_figures.PICTURES,
         detection_legend=LEGEND,
         detection_map=MAP_SENTENCE,
-        not_comparable=NOT_COMPARABLE,
-        max_runs=MAX_RUNS,
+        examples={g.slug: detection_figures.examples(g.runs[0]) for g in report.detection},
         max_shown=MOST_SHOWN,
         min_pairs=FEWEST_PAIRS,
-        paper=published,
     )
 
 
 def markdown(report: Report) -> str:
-    """The report's sentences, tables and caveats, without pictures."""
-    text = markdown_template("summary.md.j2").render(report=report, not_comparable=NOT_COMPARABLE)
-    return text.rstrip() + "\n"
+    """Returns the report's sentences, tables and caveats, without pictures."""
+    return markdown_template("summary.md.j2").render(**report.content()).rstrip() + "\n"

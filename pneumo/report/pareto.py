@@ -1,4 +1,4 @@
-"""Networks that no other one beats: Pareto fronts of accuracy against size and speed."""
+"""Pareto fronts of accuracy against size and speed: the networks that no other one beats."""
 
 from collections.abc import Sequence
 
@@ -17,31 +17,30 @@ COSTS = {  # by name of scores.sizes_of: title, and whether more is better
 
 
 def competing(group: Group) -> list[Cell]:
-    """Networks and ensembles with an accuracy; baselines have no comparable size."""
+    """Returns the networks and ensembles with an accuracy; baselines have no comparable size."""
     cells = [*group.networks, *group.ensembles]
-    return [cell for cell in cells if cell.spread("best", "test", "accuracy").n]
+    return [cell for cell in cells if cell.spread("accuracy").n]
 
 
 def devices(group: Group) -> list[str]:
-    """The devices that the group's networks were timed on."""
-    trials = [trial for cell in group.networks for trial in cell.trials]
-    return sorted({device(trial) for trial in trials})
+    """Returns the devices that the group's networks were timed on."""
+    return sorted({device(trial) for cell in group.networks for trial in cell.trials})
 
 
 def device(trial: Trial) -> str:
-    """The device a run was timed on."""
+    """Returns the device that a run was timed on."""
     return str((trial.metrics.get("machine") or {}).get("device"))
 
 
 def costs(group: Group) -> list[str]:
-    """The keys of COSTS that can be compared: speed only if all were timed on one device."""
+    """Returns the comparable keys of COSTS: speed only if all were timed on one device."""
     timed = len(devices(group)) == 1
     keys = [key for key in COSTS if timed or key != "images_per_second"]
     return [key for key in keys if any(size(cell, key).n for cell in competing(group))]
 
 
 def fronts(group: Group) -> dict[str, list[Cell]]:
-    """By cost, the networks that no other matches in accuracy at as little of it.
+    """Returns by cost the networks that no other matches in accuracy at as little of it.
 
     Sorted by accuracy; {} for fewer than MIN_NETWORKS networks.
     """
@@ -49,18 +48,18 @@ def fronts(group: Group) -> dict[str, list[Cell]]:
     if len(cells) < MIN_NETWORKS:
         return {}
     # rounded, since networks write float32 and ensembles are computed in float64
-    accuracy = [round(cell.spread("best", "test", "accuracy").median, 6) for cell in cells]
+    accuracy = [round(cell.spread("accuracy").median, 6) for cell in cells]
     on_front = {}
     for key in costs(group):
         sign = -1.0 if COSTS[key][1] else 1.0
-        cost = [sign * size(cell, key).median for cell in cells]
-        best = [cell for cell, is_on in zip(cells, front(cost, accuracy), strict=True) if is_on]
-        on_front[key] = sorted(best, key=lambda c: c.spread("best", "test", "accuracy").median)
+        is_on = front([sign * size(cell, key).median for cell in cells], accuracy)
+        order = sorted(range(len(cells)), key=lambda i: accuracy[i])
+        on_front[key] = [cells[i] for i in order if is_on[i]]
     return on_front
 
 
 def front(cost: Sequence[float], score: Sequence[float]) -> list[bool]:
-    """Whether each point is on the Pareto front: no other costs less and scores at least as much.
+    """Returns whether each point is on the front: no other costs less and scores at least as much.
 
     A point with a NaN is on no front, and beats none.
 

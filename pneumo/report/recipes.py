@@ -4,11 +4,10 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from pneumo.report.groups import Group, short, varying_keys
-from pneumo.report.table import Row, Table, titled
+from pneumo.report.table import Row, Table
 from pneumo.report.wording import DASH
 
-# The settings of a recipe, and their names for a reader
-SETTINGS = {
+SETTINGS = {  # of a recipe, by the last word of the key: title
     "image_size": "Image side, pixels",
     "size": "Image side, pixels",
     "batch_size": "Batch size",
@@ -35,26 +34,26 @@ NOTHING = (None, "none", "None")
 
 
 def recipes(group: Group) -> Table:
-    """A row a setting that differs among the networks, with the value of each.
+    """Returns a row for each setting that differs among the networks, with the value of each.
 
-    Of several settings of one network, which have rows of their own in the report, the first.
+    A network with several settings is shown with its first.
     """
     values = _values(group)
     rows: list[Row] = [
         {"setting": key} | {name: values[name].get(key, DASH) for name in values}
         for key in differing(group)
     ]
-    return titled(rows, "setting", *values)
+    return Table({"setting": "Setting"} | {name: name for name in values}, rows)
 
 
 def differing(group: Group) -> list[str]:
-    """The names of the settings in which the networks' recipes differ."""
-    places = list(dict.fromkeys(SETTINGS.values()))
-    return sorted(varying_keys(list(_values(group).values())), key=places.index)
+    """Returns the titles of the settings in which the networks' recipes differ."""
+    order = list(dict.fromkeys(SETTINGS.values()))
+    return sorted(varying_keys(list(_values(group).values())), key=order.index)
 
 
 def _values(group: Group) -> dict[str, dict[str, str]]:
-    """The values of each network by the names of SETTINGS, without those that it lacks."""
+    """The values of each network by title, without those that it lacks."""
     firsts = {cell.model: cell.settings for cell in reversed(group.networks)}
     return {model: _recipe(firsts[model]) for model in reversed(firsts)}
 
@@ -66,11 +65,11 @@ def _recipe(settings: Mapping[str, Any]) -> dict[str, str]:
         if last == "_target_" and part in CLASSES:
             recipe[SETTINGS[part]] = str(value).rpartition(".")[2]
         elif last in SETTINGS and value not in NOTHING and (part != "model" or last in OF_NETWORK):
-            recipe[SETTINGS[last]] = _words(value)
+            recipe[SETTINGS[last]] = _text(value)
     return recipe
 
 
-def _words(value: Any) -> str:
+def _text(value: Any) -> str:
     if isinstance(value, bool):
         return "yes" if value else "no"
     if isinstance(value, Sequence) and not isinstance(value, str):

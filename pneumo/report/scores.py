@@ -1,9 +1,9 @@
-"""Every score of every trial as one long table, and what is read off it: runs.csv, summary.csv."""
+"""Every score of every trial as one long table; runs.csv and summary.csv are read off it."""
 
-from collections.abc import Hashable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Hashable, Iterable, Mapping, Sequence
+from itertools import product
 from typing import TYPE_CHECKING, Any
 
-from pneumo.data.sets import class_of
 from pneumo.evaluation import published
 from pneumo.evaluation.intervals import UNKNOWN, Interval
 from pneumo.evaluation.scores import SCORES
@@ -16,21 +16,19 @@ if TYPE_CHECKING:
 Intervals = Mapping[str, Mapping[str, Interval]]  # run's name to score to interval
 WRITTEN = (*SCORES, "loss")
 SPLITS = ("test", "val", "train", "train_eval")
-CONFUSED = (
-    "normal_as_normal",
-    "normal_as_pneumonia",
-    "pneumonia_as_normal",
-    "pneumonia_as_pneumonia",
+CONFUSIONS = (
+    *("normal_as_normal", "normal_as_pneumonia"),
+    *("pneumonia_as_normal", "pneumonia_as_pneumonia"),
 )
-OF_CELL = ["group", "place", "checkpoint", "split", "score"]  # what its trials have in common
+OF_CELL = ["group", "place", "checkpoint", "split", "score"]  # equal for the trials of a cell
 COLUMNS = [*OF_CELL, "network", "run", "model", "protocol", "seed", "fold", "value", "low", "high"]
 
 
 def long_table(groups: Sequence[Group], intervals: Intervals) -> "pd.DataFrame":
     """Returns a row for each trial, checkpoint, split and score: `COLUMNS`.
 
-    ``place`` is the network's in `Group.rows`; checkpoint is best, last, or "" for a size; value is
-    NaN if undefined, and low and high are its 95 % interval over patients, NaN if unknown.
+    ``place`` is the index of the cell in `Group.rows`; checkpoint is best, last, or "" for sizes;
+    value is NaN if undefined; low and high are the 95 % interval over patients, NaN if unknown.
     """
     import pandas as pd
 
@@ -40,27 +38,25 @@ def long_table(groups: Sequence[Group], intervals: Intervals) -> "pd.DataFrame":
             for trial in cell.trials:
                 about = (cell.label, trial.name, trial.model, group.protocol, *trial.split)
                 ends = intervals.get(trial.name, {})
-                for (when, split, score), value in _values(cell, trial):
-                    is_shown = (when, split) == ("best", "test")
-                    low, high = ends.get(score, UNKNOWN) if is_shown else UNKNOWN
-                    key = (group.slug, place, when, split, score)
-                    rows.append((*key, *about, value, low, high))
+                for (when, split, score), value in _values(cell, trial).items():
+                    is_test = (when, split) == ("best", "test")
+                    low, high = ends.get(score, UNKNOWN) if is_test else UNKNOWN
+                    rows.append((group.slug, place, when, split, score, *about, value, low, high))
     return pd.DataFrame(rows, columns=COLUMNS)
 
 
-def _values(cell: Cell, trial: Trial) -> Iterator[tuple[tuple[str, str, str], float]]:
-    for when in ("best", "last"):
-        for split in SPLITS:
-            known = {name for other in cell.trials for name in other.metrics[when].get(split) or ()}
-            for score in WRITTEN:
-                if score in known:
-                    yield (when, split, score), trial.score(when, split, score)
-    for name, size in sizes_of(trial).items():
-        yield ("", "", name), size
+def _values(cell: Cell, trial: Trial) -> dict[tuple[str, str, str], float]:
+    """Every score of a trial by checkpoint, split and name, and its sizes."""
+    values = {}
+    for when, split in product(("best", "last"), SPLITS):
+        written = {key for other in cell.trials for key in other.metrics[when].get(split) or ()}
+        for name in (name for name in WRITTEN if name in written):
+            values[when, split, name] = trial.score(when, split, name)
+    return values | {("", "", name): size for name, size in sizes_of(trial).items()}
 
 
 def sizes_of(trial: Trial) -> dict[str, float]:
-    """Parameters, multiply-adds, seconds, images per second, and the epoch chosen (from 1)."""
+    """Returns parameters, multiply-adds, seconds, images per second, and best epoch (from 1)."""
     seconds = trial.metrics.get("seconds")
     epoch = number(trial.metrics["best"], "epoch") + 1
     return {
@@ -74,20 +70,19 @@ def sizes_of(trial: Trial) -> dict[str, float]:
 
 
 def size(cell: Cell, name: str) -> Spread:
-    """The spread over trials of one of `sizes_of`."""
+    """Returns the spread over trials of one of `sizes_of`."""
     return spread([sizes_of(trial)[name] for trial in cell.trials])
 
 
 def summary_rows(groups: Sequence[Group], table: "pd.DataFrame") -> list[dict[str, Any]]:
-    """A row a network, epoch, split and score: the spread over trials, and the paper's figure.
+    """Returns the spread over trials by network, checkpoint, split and score, with the paper's.
 
-    Networks without a finished run have a row that says so.
+    Networks without a finished run have a row without scores.
     """
-    grouped = table.groupby(OF_CELL, sort=False)["value"]
-    spreads = grouped.agg(
+    spreads = table.groupby(OF_CELL, sort=False)["value"].agg(
         n="count", median="median", mean="mean", sd="std", low="min", high="max"
-    ).reset_index()
-    by_cell = dict(iter(spreads.groupby(["group", "place"])))
+    )
+    by_cell = dict(iter(spreads.reset_index().groupby(["group", "place"])))
     rows = []
     for group in groups:
         for place, cell in enumerate(group.rows):
@@ -108,7 +103,7 @@ def summary_rows(groups: Sequence[Group], table: "pd.DataFrame") -> list[dict[st
 def run_rows(
     groups: Sequence[Group], table: "pd.DataFrame", *, problems: Iterable[Problem]
 ) -> list[dict[str, Any]]:
-    """A row a run: what it is, every score at the best and the last epoch, sizes; then the others.
+    """Returns a row for each run, with its scores at both checkpoints; then the runs left out.
 
     Scores are in [0, 1]; `_low` and `_high` are the 95 % interval over patients.
     """
@@ -120,16 +115,13 @@ def run_rows(
         for cell in group.cells
         for trial in cell.trials
     ]
-    left_out = [
-        {"run": p.name, "state": p.state, "reason": p.reason, "model": p.model, "seed": p.seed,
-         "fold": p.fold, "protocol": p.protocol}
-        for p in problems
-    ]  # fmt: skip
+    keys = ("state", "reason", "model", "seed", "fold", "protocol")
+    left_out = [{"run": p.name} | {key: getattr(p, key) for key in keys} for p in problems]
     return rows + left_out
 
 
 def paper_figure(cell: Cell, score: str) -> float:
-    """The paper's median of a score on the test split for this network; NaN if it gives none."""
+    """Returns the paper's median of a score on the test split for this network; NaN if unknown."""
     if cell.model == "tiny" and score in published.TINY:
         return published.TINY[score]
     is_papers = cell.model in published.NETWORKS and score == "f1_normal"
@@ -139,32 +131,20 @@ def paper_figure(cell: Cell, score: str) -> float:
 def _run_row(
     group: Group, cell: Cell, trial: Trial, scores: Sequence[Mapping[Hashable, Any]]
 ) -> dict[str, Any]:
-    metrics, data = trial.metrics, trial.metrics["data"]
+    metrics, data, sizes = trial.metrics, trial.metrics["data"], sizes_of(trial)
     seed, fold = trial.split
-    sizes = sizes_of(trial)
     row: dict[str, Any] = {
-        "run": trial.name,
-        "state": "done",
-        "reason": "; ".join(trial.remarks),
-        "group": group.slug,
-        "network": cell.label,
-        "model": trial.model,
-        "seed": seed,
-        "fold": fold,
-        "protocol": group.protocol,
-        "data": group.kind,
-        "images": data.get("images"),
-        "patients": data.get("patients"),
+        "run": trial.name, "state": "done", "reason": "; ".join(trial.remarks),
+        "group": group.slug, "network": cell.label, "model": trial.model, "seed": seed,
+        "fold": fold, "protocol": group.protocol, "data": group.kind,
+        "images": data.get("images"), "patients": data.get("patients"),
         "test_images": trial.count("test", "images"),
         "test_patients": trial.count("test", "patients"),
-        "batch_norm": metrics.get("batch_norm"),
-        "num_classes": metrics.get("num_classes"),
-        "chosen_on": cell.settings.get("chosen_on"),
-        "chosen_by": cell.settings.get("chosen_by"),
-        "best_epoch": sizes["best_epoch"],
-        "epochs": len(metrics.get("history") or []) or None,
+        "batch_norm": metrics.get("batch_norm"), "num_classes": metrics.get("num_classes"),
+        "chosen_on": cell.settings.get("chosen_on"), "chosen_by": cell.settings.get("chosen_by"),
+        "best_epoch": sizes["best_epoch"], "epochs": len(metrics.get("history") or []) or None,
         **{n: sizes[n] for n in ("parameters", "multiply_adds", "seconds_total", "seconds_train")},
-    }
+    }  # fmt: skip
     for when in ("best", "last"):
         for score in scores:
             if score["checkpoint"] == when and metrics[when].get(score["split"]):
@@ -183,7 +163,7 @@ def _confusion(trial: Trial, when: str) -> dict[str, Any]:
         (a, b), (c, d) = trial.metrics[when]["test"]["confusion"]
     except (KeyError, TypeError, ValueError):
         return {}
-    return {f"{when}_test_{name}": n for name, n in zip(CONFUSED, (a, b, c, d), strict=True)}
+    return {f"{when}_test_{name}": n for name, n in zip(CONFUSIONS, (a, b, c, d), strict=True)}
 
 
 def _beside_paper(group: Group, cell: Cell, row: Mapping[Hashable, Any]) -> dict[str, Any]:
@@ -196,7 +176,7 @@ def _beside_paper(group: Group, cell: Cell, row: Mapping[Hashable, Any]) -> dict
         return {}
     median = paper_figure(cell, name)
     columns = {"paper_median": median}
-    if not class_of(group.kind).generated:
+    if not group.data_set.generated:
         columns["median_minus_paper"] = row["median"] - median
     if cell.model == "tiny" and name == "accuracy":
         columns["paper_mean"] = published.TINY_MEAN_ACCURACY

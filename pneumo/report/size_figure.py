@@ -1,21 +1,20 @@
-"""Accuracy against size and speed, with Pareto fronts, the paper's comparison table as points."""
+"""Accuracy against size and speed, with Pareto fronts and the points of the paper's table."""
 
 from collections.abc import Sequence
 
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
-from pneumo.data.sets import class_of
 from pneumo.evaluation import published
-from pneumo.report.curves import has_long_labels, shown
+from pneumo.report.curves import shown
 from pneumo.report.drawing import (
     INK,
     MUTED,
     PAPER,
     STYLES,
-    clipped,
     legend_above,
     panels,
+    short_label,
     size_axis,
     star,
 )
@@ -24,6 +23,7 @@ from pneumo.report.pareto import competing, costs, fronts
 from pneumo.report.scores import size
 
 MOST = 24  # networks and ensembles in the picture
+PAPERS = "paper's tiny"
 LABEL = {
     "parameters": "parameters",
     "multiply_adds": "multiply-adds",
@@ -34,20 +34,18 @@ LABEL = {
 def accuracy_by_size(group: Group) -> Figure | None:
     """Accuracy against parameters, multiply-adds and images/s, with the Pareto front as a line.
 
-    The paper's table is drawn as points beside it where the images are those of the paper.
+    On the paper's images, also the points of the paper's comparison table.
     """
     cells, keys = competing(group)[:MOST], costs(group)
     if not cells or not keys:
         return None
-    long_labels = has_long_labels(cells)
-    columns, length = (1, 46) if long_labels else (3, 21)
-    top = 0.28 + 0.16 * (1 + len(cells) // columns)  # inches: the title, the legend's rows
-    height = 0.25 + 2.1 * len(keys) + top
-    figure, axes = panels(rows=len(keys), height=height, top=top, gap=0.45, sharey=True)
+    labels = [short_label(cell.label, most=46) for cell in cells]
+    figure, axes = panels(len(keys), height=2.2, labels=[*labels, PAPERS], sharey=True)
     on_front = fronts(group)
     for ax, key in zip(axes, keys, strict=True):
-        for cell, (colour, marker) in zip(cells, _marks(group, cells), strict=True):
-            score = cell.spread("best", "test", "accuracy")
+        marks = _marks(group, cells)
+        for cell, label, (colour, marker) in zip(cells, labels, marks, strict=True):
+            score = cell.spread("accuracy")
             reach = [[score.median - score.low], [score.high - score.median]]
             ax.errorbar(
                 size(cell, key).median,
@@ -61,47 +59,41 @@ def accuracy_by_size(group: Group) -> Figure | None:
                 mfc="none" if cell.is_ensemble else colour,
                 mec=colour if cell.is_ensemble else PAPER,
                 mew=1 if cell.is_ensemble else 0.5,
-                label=clipped(cell.label, length),
+                label=label,
             )
         _front(ax, key, on_front.get(key, []))
-        if class_of(group.kind).published:
+        if group.data_set.published:
             _paper(ax, key)
         size_axis(ax, LABEL[key])
         ax.margins(x=0.08, y=0.12)
         ax.set_ylabel("accuracy on the test split")
     axes[0].set_title("Accuracy, size and speed")
-    legend_above(figure, axes[0], columns=columns)
+    legend_above(figure, axes[0])
     return figure
 
 
 def _marks(group: Group, cells: Sequence[Cell]) -> list[tuple[str, str]]:
-    """Colour and marker of each: those of the other pictures, and other pairs for the rest."""
-    known = {cell.label: style[:2] for cell, style in zip(shown(group), STYLES, strict=False)}
-    marks, rest = [], 0
-    for cell in cells:
-        if cell.label in known:
-            marks.append(known[cell.label])
-            continue
-        turn = 3 + rest // len(STYLES)
-        marks.append((STYLES[rest % len(STYLES)][0], STYLES[(rest + turn) % len(STYLES)][1]))
-        rest += 1
-    return marks
+    """Colour and marker of each network as in the other pictures; new pairs for the rest."""
+    labels = dict.fromkeys(cell.label for cell in (*shown(group), *cells))
+    place = {label: number for number, label in enumerate(labels)}
+    return [
+        (STYLES[i % len(STYLES)][0], STYLES[(i + 3 * (i // len(STYLES))) % len(STYLES)][1])
+        for i in (place[cell.label] for cell in cells)
+    ]
 
 
 def _front(ax: Axes, key: str, cells: Sequence[Cell]) -> None:
-    places = [
-        (size(cell, key).median, cell.spread("best", "test", "accuracy").median) for cell in cells
-    ]
+    places = [(size(cell, key).median, cell.spread("accuracy").median) for cell in cells]
     if places:
-        # what can be had at most so much of it: the last point's accuracy until the next
+        # the accuracy that is possible at most at this cost: steps
         ax.plot(*zip(*places, strict=True), color=INK, lw=0.9, drawstyle="steps-post", zorder=1)
 
 
 def _paper(ax: Axes, key: str) -> None:
     """The paper's tiny and the rows of its table, none of which has a speed."""
-    own = {"parameters": published.TINY_PARAMETERS, "multiply_adds": published.TINY_MULTIPLY_ADDS}
-    if key in own:
-        star(ax, own[key], published.TINY["accuracy"], "paper's tiny")
+    tiny = {"parameters": published.TINY_PARAMETERS, "multiply_adds": published.TINY_MULTIPLY_ADDS}
+    if key in tiny:
+        star(ax, tiny[key], published.TINY["accuracy"], PAPERS)
         for peer in published.PEERS:
             _peer(ax, peer, key)
 

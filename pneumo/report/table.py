@@ -1,4 +1,4 @@
-"""A table of the report, the same on the page, in Markdown and as CSV; and the column titles."""
+"""A table of the report for page, Markdown and terminal, CSV text, and the titles of columns."""
 
 import csv
 import io
@@ -17,69 +17,39 @@ SCORES = {  # columns of the summary
         *("f1_pneumonia", "precision_pneumonia", "recall_pneumonia"),
     )
 }
-TITLES = SCORES | {
-    "network": "Network",
-    "runs": "Runs",
-    "run": "Run",
-    "trial": "Trial",
-    "trials": "Trials",
-    "over": "Over",
-    "score": "Score",
-    "pair": "Networks",
-    "margin": "Network and baseline",
-    "how": "What is compared",
-    "difference": "Difference",
-    "interval": "95 % interval",
-    "p": "p",
-    "holm": "p, Holm",
+TITLES = SCORES | {  # if a key in words is not enough
+    "pair": "Difference",
     "called_differently": "Decided differently",
-    "sensitivity": "Sensitivity",
-    "specificity": "Specificity",
     "ppv": "PPV",
     "npv": "NPV",
-    "threshold": "Threshold",
-    "temperature": "Temperature",
     "ece_before": "ECE of PNEUMONIA's probability",
     "ece_after": "the same, calibrated",
     "brier_before": "Brier score",
     "brier_after": "Brier score, calibrated",
-    "subgroup": "Subgroup",
     "sizes": "PNEUMONIA / NORMAL",
     "prevalence": "PNEUMONIA",
-    "method": "Method",
-    "class": "Class",
-    "images": "Images",
-    "deletion": "Deletion",
     "random": "Random order",
-    "gap": "Gap",
     "share_of_gaps_above_0": "Radiographs with gap above 0",
     "randomised": "Randomised network",
-    "parameters": "Parameters",
     "multiply_adds": "Multiply-adds",
     "rate": "Images/s in training",
     "front": "On the Pareto front of",
     "seconds": "Time a run",
     "epoch": "Epoch chosen",
     "train": "Train F1 of NORMAL",
-    "train_minus_test": "Train minus test",
     "train_last": "Train F1 at the last epoch",
     "last": "Test F1 at the last epoch",
-    "setting": "Setting",
     "claim": "Row of the paper",
     "claimed": "What it claims",
     "on": "On what",
     "ours": "Our runs: accuracy",
-    "comparable": "Comparable",
-    "confidence": "Confidence",
-    "state": "State",
-    "reason": "Reason",
 }
 Row = Mapping[str, str | tuple[str, str]]
 
 
 @dataclass(frozen=True)
 class Table:
-    """Rows of cells: a text, or a text and the smaller lines below it."""
+    """Rows of cells, each a text, or a text and smaller lines below it."""
 
     columns: Mapping[str, str]  # key to title; the first column names the row
     rows: Sequence[Row]
@@ -95,7 +65,7 @@ class Table:
             yield (key, cell, "") if isinstance(cell, str) else (key, *cell)
 
     def markdown(self) -> str:
-        """The table as Markdown; the lines below a text follow it in brackets."""
+        """Returns the table as Markdown; lines below a text follow it in brackets."""
         lines = [[escaped(title) for title in self.columns.values()], ["---"] * len(self.columns)]
         for row in self.rows:
             cells = (
@@ -106,7 +76,7 @@ class Table:
         return "\n".join(f"| {' | '.join(line)} |" for line in lines)
 
     def lines(self, *, first: int, others: int) -> list[str]:
-        """The table for a terminal: the first column and the others have so many characters."""
+        """Returns the lines for a terminal, by the widths of the first column and of the others."""
         titles = list(self.columns.values())
         rows = ([f"{text} {below}".rstrip() for _, text, below in self.cells(r)] for r in self.rows)
         return [
@@ -116,18 +86,19 @@ class Table:
 
 
 def titled(rows: Sequence[Row], *keys: str, texts: Sequence[str] = ()) -> Table:
-    """Returns the table with the columns ``keys``; a column without a known title is its key."""
-    return Table({key: TITLES.get(key, key) for key in keys}, rows, texts)
+    """Returns a table with the columns ``keys``, titled by `TITLES` or by the key in words."""
+    titles = {key: TITLES.get(key, key.replace("_", " ").capitalize()) for key in keys}
+    return Table(titles, rows, texts)
 
 
 def escaped(text: str) -> str:
-    """Text for one line of Markdown, also in a table: no markup, link or picture of its own."""
+    """Returns text for one line of Markdown or a cell, without markup, link or picture."""
     text = re.sub(r"([|\[\]\\])", r"\\\1", text)
     return " ".join(text.replace("<", "&lt;").split())
 
 
 def to_csv(rows: Sequence[Mapping[str, Any]]) -> str:
-    """CSV text with the columns of all rows, in order of appearance; unknown is an empty field."""
+    """Returns CSV text with the columns of all rows; unknown values are empty fields."""
     columns = dict.fromkeys(column for row in rows for column in row)
     text = io.StringIO()
     writer = csv.DictWriter(text, list(columns), lineterminator="\n", restval="")

@@ -1,9 +1,19 @@
 """Templates of self-contained pages, shared by all packages with a page, and of Markdown."""
 
+from collections.abc import Callable
+from functools import cache
 from typing import Any
 
-from jinja2 import ChoiceLoader, Environment, PackageLoader, StrictUndefined, Template
+from jinja2 import (
+    ChainableUndefined,
+    ChoiceLoader,
+    Environment,
+    PackageLoader,
+    StrictUndefined,
+    Template,
+)
 
+from pneumo.report import wording
 from pneumo.report.table import escaped
 
 
@@ -20,31 +30,49 @@ def page_template(name: str, *, package: str = "pneumo.report") -> Template:
         name: of the file, which may include others of its package and of the report.
         package: that the file lies in.
     """
-    environment = Environment(
-        loader=ChoiceLoader([PackageLoader(each, "") for each in (package, "pneumo.report")]),
-        autoescape=True,
-        undefined=StrictUndefined,
-        trim_blocks=True,
-        lstrip_blocks=True,
-    )
-    return environment.get_template(name)
+    return _environment(package, "pneumo.report", autoescape=True).get_template(name)
 
 
 def markdown_template(name: str) -> Template:
-    """Returns a template of the report's Markdown; values are one line without markup.
+    """Returns a template of Markdown; values are one line without markup.
 
-    The filter ``table`` renders a Table, ``safe`` leaves a text as it is.
+    The filter ``table`` renders a Table; ``safe`` leaves a text as it is.
     """
-    environment = Environment(
-        loader=PackageLoader("pneumo.report", ""),
-        autoescape=False,  # noqa: S701  (Markdown, not HTML)
-        finalize=_escaped,
-        undefined=StrictUndefined,
+    environment = _environment("pneumo.report", autoescape=False, finalize=_escaped)
+    environment.filters["safe"] = Markdown
+    return environment.get_template(name)
+
+
+def text_template(name: str, *, finalize: Callable[[Any], Any] | None = None) -> Template:
+    """Returns a template of plain text, in which missing values are "".
+
+    ``finalize`` changes each value before it is inserted.
+    """
+    options = {"autoescape": False, "undefined": ChainableUndefined, "finalize": finalize}
+    return _environment("pneumo.report", **options).get_template(name)
+
+
+@cache
+def _environment(*packages: str, **options: Any) -> Environment:
+    environment = Environment(  # noqa: S701  (autoescape is an option: Markdown is not HTML)
+        loader=ChoiceLoader([PackageLoader(package, "") for package in packages]),
         trim_blocks=True,
         lstrip_blocks=True,
+        **{"undefined": StrictUndefined} | options,
     )
-    environment.filters |= {"table": lambda table: Markdown(table.markdown()), "safe": Markdown}
-    return environment.get_template(name)
+    environment.filters |= {
+        "decimal": _decimal,
+        "percent": lambda share: f"{100 * share:.0f} %",
+        "count": lambda number: f"{number:,}",
+        "starting": lambda text: text[:1].upper() + text[1:],
+        "table": lambda table: Markdown(table.markdown()),
+    }
+    return environment
+
+
+def _decimal(value: float | None) -> str:
+    """A number, or a dash; metrics.json has null for unknown numbers."""
+    return wording.DASH if value is None else wording.decimal(value)
 
 
 def _escaped(value: Any) -> Any:

@@ -11,166 +11,104 @@ from pneumo.evaluation.operating_point import VOTE
 from pneumo.evaluation.paired import DIFFERENCES
 from pneumo.evaluation.scores import SCORES as ALL_SCORES
 from pneumo.report.table import Row, Table
+from pneumo.report.templates import text_template
 
 WIDTH = 80  # columns
-OF_ENTRY = ("auroc", "f1_normal", "accuracy")
-SCORES = {"auroc": "AUROC", "sensitivity": "sensitivity", "specificity": "specificity"}
+SCORES = {name: ALL_SCORES[name].title for name in ("auroc", "f1_normal", "accuracy")}
+AT_POINT = {"auroc": "AUROC", "sensitivity": "sensitivity", "specificity": "specificity"}
 SHOWN = (0.05, 0.1, 0.2, 0.5)  # of the net benefit's thresholds
 
 
 def wrapped(lines: Sequence[str]) -> str:
-    """Returns the lines as text, broken at a space and indented if they are too long."""
-    return "\n".join(wrapped for line in lines for wrapped in _wrap(line)) + "\n"
+    """Returns the lines as text; long lines break at a space, and go on indented."""
+    return "\n".join(part for line in lines for part in _wrap(line)) + "\n"
 
 
 def score_lines(result: Mapping[str, Any]) -> list[str]:
     """Returns the lines for a result of pneumo.evaluate on labelled images."""
-    on, weighted = result["scored_on"], result.get("weighted", {})
     entries = {member["run"]: member for member in result["members"]}
     names = cli.short_names(list(entries), width=18)
+    name = result["members"][0]["run"]
     if "ensemble" in result:
-        entries["mean of the runs"] = result["ensemble"]
-        if "scores" in weighted:
-            entries["weighted mean"] = weighted
+        name = "mean of the runs"
+        entries[name] = result["ensemble"]
+        if "scores" in result.get("weighted", {}):
+            entries["weighted mean"] = result["weighted"]
         entries["majority vote"] = result["vote"]
     rows: list[Row] = [
-        {"run": names.get(name, name)}
-        | {score: _number(entry["scores"][score]) for score in OF_ENTRY}
-        for name, entry in entries.items()
+        {"run": names.get(run, run)} | {key: _score(entry["scores"][key]) for key in SCORES}
+        for run, entry in entries.items()
     ]
-    columns = {"run": ""} | {name: ALL_SCORES[name].title for name in OF_ENTRY}
-    name = "mean of the runs" if "ensemble" in result else result["members"][0]["run"]
     shown = entries[name]
-    checkpoint = f"; the {result['checkpoint']} checkpoint" if result["checkpoint"] else ""
-    return [
-        f"Scored on {on['what']}:",
-        f"{on['images']:,} images of {on['patients']:,} patients, {on['NORMAL']:,} NORMAL, "
-        f"{on['PNEUMONIA']:,} PNEUMONIA{checkpoint}",
-        *(f"! {note}" for note in result["notes"]),
-        "",
-        *Table(columns, rows).lines(first=19, others=20),
-        *([VOTE] if "vote" in result else []),
-        *([f"no weights could be fitted: {weighted['why_not']}"] if "why_not" in weighted else []),
-        *([f"weights {_joined(weighted['weights'])}"] if "weights" in weighted else []),
-        *_paired_lines(result.get("differences", ())),
-        *([f"! {shown['interval']['warning']}"] if shown["interval"]["warning"] else []),
-        "",
-        f"Of {name}:",
-        *_point_lines(shown["operating_point"]),
-        *_calibration_lines(shown["calibration"]),
-        *_subgroup_lines(shown["subgroups"]),
-        *_benefit_lines(shown["net_benefit"]),
-    ]
+    text = text_template("evaluate.txt.j2").render(
+        result=result,
+        name=name,
+        shown=shown,
+        vote=VOTE,
+        number=_number,
+        score=_score,
+        scores=_lines(Table({"run": ""} | SCORES, rows), 19, 20),
+        paired=_paired(result.get("differences", ())),
+        subgroups=_subgroups(shown["subgroups"]),
+        benefits=_benefits(shown["net_benefit"]),
+    )
+    return text.rstrip("\n").split("\n")
 
 
-def _paired_lines(rows: Sequence[Mapping[str, Any]]) -> list[str]:
+def _paired(rows: Sequence[Mapping[str, Any]]) -> str:
     """The first run minus each other one."""
     if not rows:
-        return []
+        return ""
     names = cli.short_names([rows[0]["first"], *(row["second"] for row in rows)], width=16)
     differences: list[Row] = [
-        {"second": names[row["second"]]} | {name: _number(row[name], "+") for name in DIFFERENCES}
+        {"second": names[row["second"]]} | {name: _score(row[name], "+") for name in DIFFERENCES}
         for row in rows
     ]
-    table = Table({"second": ""} | SCORES, differences)
-    title, *lines = table.lines(first=17, others=21)
-    counts = [
-        f"  {cli.counted(row['called_differently'], 'image')} decided differently" for row in rows
-    ]
-    fixed = [rows[0]["first_fixed_on"], *(row["second_fixed_on"] for row in rows)]
-    at = "each at its own operating point"
-    if None in fixed:
-        at = "at 0.5" if not any(fixed) else f"{at}, at 0.5 where a run has none"
-    pairs = [line for pair in zip(lines, counts, strict=True) for line in pair]
-    ending = f"  ({at}; paired bootstrap over patients)"
-    return ["", f"{names[rows[0]['first']]} minus:", title, *pairs, ending]
+    title, *lines = _lines(Table({"second": ""} | AT_POINT, differences), 17, 21).split("\n")
+    counts = (cli.counted(row["called_differently"], "image") for row in rows)
+    pairs = [f"{line}\n  {n} decided differently" for line, n in zip(lines, counts, strict=True)]
+    return "\n".join([f"{names[rows[0]['first']]} minus:", title, *pairs])
 
 
-def _point_lines(point: Mapping[str, Any]) -> list[str]:
-    start = (
-        f"operating point {point['threshold']:.4f}, sensitivity at least "
-        f"{point['val_sensitivity_at_least']} on {point['val_images']:,} validation images:"
-        if point["fixed_on"]
-        else f"no operating point: {point['why_not']}. At 0.5, by default:"
-    )
-    return [
-        start,
-        *(f"  {k:12}{_number(point[k])}" for k in ("sensitivity", "specificity", "ppv", "npv")),
-        f"  (prevalence here {point['own_prevalence']:.0%})",
-        *(
-            f"  at a prevalence of {row['prevalence']:.0%}: PPV {_decimal(row['ppv'])}, "
-            f"NPV {_decimal(row['npv'])}"
-            for row in point["at_prevalence"]
-        ),
-    ]
+def _subgroups(subgroups: Sequence[Mapping[str, Any]]) -> str:
+    rows: list[Row] = []
+    for row in subgroups:
+        why_not = dict.fromkeys(AT_POINT, "") | {"auroc": row.get("why_not", "")}
+        scores = why_not if "why_not" in row else {key: _score(row[key]) for key in AT_POINT}
+        name = f"{row['by']} {row['group']}"
+        rows.append({"subgroup": name if len(name) <= 18 else "…" + name[-17:]} | scores)
+    return _lines(Table({"subgroup": "subgroup"} | AT_POINT, rows), 19, 20)
 
 
-def _calibration_lines(calibration: Mapping[str, Any]) -> list[str]:
-    before, after = (
-        state and f"ECE {_decimal(state['ece'])}, Brier {_decimal(state['brier'])}"
-        for state in (calibration["before"], calibration["after"])
-    )
-    if after:
-        end = f"with temperature {calibration['temperature']:.3f} {after}"
-    else:
-        end = f"no temperature: {calibration['why_not']}"
-    return [f"calibration of PNEUMONIA's probability: {before}; {end}"]
-
-
-def _subgroup_lines(subgroups: Sequence[Mapping[str, Any]]) -> list[str]:
-    rows: list[Row] = [
-        {"subgroup": _end(f"{row['by']} {row['group']}", 18)}
-        | dict.fromkeys(SCORES, "")
-        | ({"auroc": row["why_not"]} if "why_not" in row else {k: _number(row[k]) for k in SCORES})
-        for row in subgroups
-    ]
-    return Table({"subgroup": "subgroup"} | SCORES, rows).lines(first=19, others=20)
-
-
-def _benefit_lines(benefit: Mapping[str, Any]) -> list[str]:
+def _benefits(benefit: Mapping[str, Any]) -> str:
     curves = {f"{benefit['own_prevalence']:.0%} here": benefit["at"]}
     curves |= {f"{100 * each['prevalence']:.3g}%": each["at"] for each in benefit["at_prevalence"]}
     rows: list[Row] = [
         {"prevalence": f"  {name}"}
         | {
-            f"{at['threshold']:.2f}": f"{_decimal(at['network'])} ({_decimal(at['treat_all'])})"
+            f"{at['threshold']:.2f}": f"{_number(at['network'])} ({_number(at['treat_all'])})"
             for at in curve
         }
         for name, curve in curves.items()
     ]
     columns = {"prevalence": "  if treated at"} | {f"{at:.2f}": f"{at:.2f}" for at in SHOWN}
-    return [
-        f"net benefit of the {benefit['probability']} probability (treating everyone),",
-        "by prevalence:",
-        *Table(columns, rows).lines(first=16, others=16),
-    ]
+    return _lines(Table(columns, rows), 16, 16)
 
 
-def _number(score: Mapping[str, float], sign: str = "") -> str:
-    value, low, high = (_decimal(score[key], sign) for key in ("value", "low", "high"))
+def _lines(table: Table, first: int, others: int) -> str:
+    return "\n".join(table.lines(first=first, others=others))
+
+
+def _score(score: Mapping[str, float], sign: str = "") -> str:
+    value, low, high = (_number(score[key], sign) for key in ("value", "low", "high"))
     return f"{value} {low}{' ' if sign else '-'}{high}"
 
 
-def _decimal(value: float, sign: str = "") -> str:
+def _number(value: float, sign: str = "") -> str:
     return "?" if np.isnan(value) else f"{value:{sign}.3f}"
 
 
-def _joined(weights: Sequence[float]) -> str:
-    return " ".join(f"{weight:.3f}" for weight in weights)
-
-
-def _end(name: str, width: int) -> str:
-    return name if len(name) <= width else "…" + name[1 - width :]
-
-
 def _wrap(line: str) -> list[str]:
-    """Breaks a long line at a space; continuation lines are indented."""
-    return textwrap.wrap(
-        line,
-        WIDTH,
-        subsequent_indent="    ",
-        break_long_words=False,
-        break_on_hyphens=False,
-        drop_whitespace=True,
-        replace_whitespace=False,
-    ) or [""]
+    options: dict[str, Any] = {"break_long_words": False, "break_on_hyphens": False}
+    options |= {"replace_whitespace": False, "subsequent_indent": "    "}
+    return textwrap.wrap(line, WIDTH, **options) or [""]

@@ -1,4 +1,4 @@
-"""Numbers as words: decimals with a true minus sign, ranges, p values, sizes, durations."""
+"""Numbers as text: decimals with a true minus sign, ranges, p values, sizes, durations."""
 
 from math import isnan
 
@@ -6,7 +6,7 @@ MINUS, DASH, PLUS_MINUS = "\N{MINUS SIGN}", "\N{EN DASH}", "\N{PLUS-MINUS SIGN}"
 
 
 def decimal(value: float, *, digits: int = 3, sign: bool = False) -> str:
-    """A number with a true minus sign; a dash if it is not known."""
+    """Returns a number with a true minus sign; a dash if it is NaN."""
     if isnan(value):
         return DASH
     text = f"{value:+.{digits}f}" if sign else f"{value:.{digits}f}"
@@ -15,23 +15,23 @@ def decimal(value: float, *, digits: int = 3, sign: bool = False) -> str:
 
 
 def interval(low: float, high: float, *, digits: int = 3, sign: bool = False) -> str:
-    """The words for a range: "0.925 to 0.940"; a dash if it is not known."""
+    """Returns a range such as "0.925 to 0.940"; a dash if an end is NaN."""
     ends = [decimal(end, digits=digits, sign=sign) for end in (low, high)]
     return DASH if DASH in ends else " to ".join(ends)
 
 
 def mean_and_sd(mean: float, sd: float) -> str:
-    """A mean and its standard deviation, with a plus-minus sign between them."""
+    """Returns a mean and its standard deviation, such as "0.930 ± 0.005"."""
     return f"{decimal(mean)} {PLUS_MINUS} {decimal(sd)}"
 
 
 def p_value(p: float) -> str:
-    """A p value with three digits, "< 0.001" if it is smaller, a dash if it is not known."""
+    """Returns a p value with three digits, "< 0.001" if it is smaller; a dash if it is NaN."""
     return "< 0.001" if p < 0.001 else decimal(p)
 
 
 def count(value: float) -> str:
-    """A large number in short: 115,062; 83.3 M; 1.2 G."""
+    """Returns a large number in short: 115,062; 83.3 M; 1.2 G."""
     if isnan(value):
         return DASH
     for size, unit in ((1e9, "G"), (1e6, "M")):
@@ -41,7 +41,7 @@ def count(value: float) -> str:
 
 
 def duration(seconds: float) -> str:
-    """Seconds in short: 48 s, 5.2 min, 1.3 h."""
+    """Returns seconds in short: 48 s, 5.2 min, 1.3 h."""
     if isnan(seconds):
         return DASH
     for size, unit in ((3600, "h"), (60, "min")):

@@ -12,31 +12,22 @@ from pneumo.evaluation.scores import scores
 from pneumo.report import checklists, model_card
 from pneumo.runs.run_folder import MAP_NUMBERS
 
+DASH = "\N{EN DASH}"
+
 
 def metrics(**changed: Any) -> dict[str, Any]:
     part = {"images": 60, "patients": 40, "NORMAL": 20, "PNEUMONIA": 40}
     test = dict.fromkeys(("accuracy", "auroc", "f1_normal", "f1_pneumonia"), 0.9)
     return {
-        "model": "tiny",
-        "seed": 0,
-        "protocol": "holdout",
-        "fold": None,
-        "data": {
-            "kind": "kermany",
-            "images": 120,
-            "patient_key": "person",
-            "split_sha256": "ab" * 32,
-            "splits": {"train": part, "test": part},
-        },
-        "parameters": 115184,
-        "multiply_adds": 83304648,
+        "model": "tiny", "seed": 0, "protocol": "holdout", "fold": None,
+        "data": {"kind": "kermany", "images": 120, "patient_key": "person",
+                 "split_sha256": "ab" * 32, "splits": {"train": part, "test": part}},
+        "parameters": 115184, "multiply_adds": 83304648,
         "selection": {"monitor": "f1_normal", "on": "val"},
-        "versions": {"python": "3.11.7", "pneumo": "0.1.0"},
-        "git_commit": None,
-        "best": {"epoch": 3, "test": test},
-        "last": {"epoch": 9, "test": test | {"f1_normal": 0.7}},
+        "versions": {"python": "3.11.7", "pneumo": "0.1.0"}, "git_commit": None,
+        "best": {"epoch": 3, "test": test}, "last": {"epoch": 9, "test": test | {"f1_normal": 0.7}},
         "history": [{}] * 10,
-    } | changed
+    } | changed  # fmt: skip
 
 
 def table(seed: int = 0) -> pd.DataFrame:
@@ -54,153 +45,127 @@ def table(seed: int = 0) -> pd.DataFrame:
     )
 
 
-def assessed(fixed: OperatingPoint | str) -> dict[str, Any]:
+def assessed(fixed: OperatingPoint | str = "no reason") -> dict[str, Any]:
     return assess(table(), table()["p_pneumonia"].to_numpy(float), fixed=fixed)
 
 
-def written(
-    found: dict[str, Any],
-    *,
-    fixed: OperatingPoint | str = "no reason",
-    with_table: bool = True,
-    **other: Any,
-) -> str:
-    given: dict[str, Any] = {
-        "classes": ("NORMAL", "PNEUMONIA"),
-        "image_size": 256,
-        "aspect": "stretch",
-        "checkpoint": "best",
-        "train_sha256": "cd" * 32,
-    }
-    return model_card.write(found, found=assessed(fixed) if with_table else None, **(given | other))
+def card(changed: dict[str, Any] | None = None, **other: Any) -> str:
+    """The card of a run with changed metrics, and with other arguments."""
+    arguments: dict[str, Any] = {
+        "classes": ("NORMAL", "PNEUMONIA"), "image_size": 256, "aspect": "stretch",
+        "checkpoint": "best", "train_sha256": "cd" * 32,
+    }  # fmt: skip
+    if "assessment" not in other:
+        other["assessment"] = assessed(other.pop("fixed", "no reason"))
+    return model_card.write(metrics(**changed or {}), **(arguments | other))
 
 
 def test_a_subgroup_is_scored_from_five_patients_of_each_label_on() -> None:
     rows = table()
     virus = rows["subtype"] == "virus"
-    for patients, scored in ((4, False), (5, True)):
-        rows.loc[virus, "group"] = [f"v{number % patients}" for number in range(15)]
-        found = assess(rows, rows["p_pneumonia"].to_numpy(), fixed="why")["subgroups"]
-        (row,) = (one for one in found if one["group"] == "virus")
+    for num_patients, scored in ((4, False), (5, True)):
+        rows.loc[virus, "group"] = [f"v{number % num_patients}" for number in range(15)]
+        subgroups = assess(rows, rows["p_pneumonia"].to_numpy(), fixed="why")["subgroups"]
+        (row,) = (each for each in subgroups if each["group"] == "virus")
         assert ("sensitivity" in row) == scored
         assert ("why_not" in row) != scored
 
 
-def test_net_benefit_at_a_prevalence_takes_the_one_that_was_fitted_at() -> None:
+def test_net_benefit_at_a_prevalence_starts_from_that_of_the_fit() -> None:
     # of half PNEUMONIA, fitted at 3/4: odds 9 / 1 become 9 / 3 at 1/2, 1 / 1 become 1 / 3, so that
     # at 0.7 one of two images of each label is treated for pneumonia, at 0.8 none is
     rows = table()[18:22].assign(p_pneumonia=[0.9, 0.5, 0.9, 0.5])
     fixed = OperatingPoint(0.5, 1.0, images=8, prevalence=0.75)
-    found = assess(rows, rows["p_pneumonia"].to_numpy(), fixed=fixed, prevalences=[0.5])
-    (at,) = found["net_benefit"]["at_prevalence"]
+    result = assess(rows, rows["p_pneumonia"].to_numpy(), fixed=fixed, prevalences=[0.5])
+    (at,) = result["net_benefit"]["at_prevalence"]
     benefit = {round(row["threshold"], 2): row["network"] for row in at["at"]}
     assert benefit[0.7] == pytest.approx(0.25 - 0.25 * 7 / 3)
     assert benefit[0.8] == 0
-    assert found["net_benefit"]["fitted_at"] == 0.75
+    assert result["net_benefit"]["fitted_at"] == 0.75
 
 
-def test_scores_of_the_card_are_those_of_metrics() -> None:
-    rows, text = table(), written(metrics())
+def test_scores_and_subgroups_of_the_card_are_those_of_the_table() -> None:
+    rows, text = table(), card()
     wanted = scores((rows["label"] == "PNEUMONIA").to_numpy(int), rows["p_pneumonia"])
     for name, key in model_card.SCORES.items():
         assert f"| {name} | {wanted[key]:.3f} | " in text
-
-
-def test_subgroups_are_each_against_all_normal_images() -> None:
-    rows = table()
-    own = rows[rows["subtype"] == "virus"]
-    sensitivity = (own["p_pneumonia"] >= 0.5).mean()
-    (line,) = [row for row in written(metrics()).splitlines() if row.startswith("| subtype virus")]
-    assert line.startswith("| subtype virus | 15 | 20 | ")
+    sensitivity = (rows[rows["subtype"] == "virus"]["p_pneumonia"] >= 0.5).mean()
+    (line,) = [row for row in text.splitlines() if row.startswith("| subtype virus")]
+    assert line.startswith("| subtype virus | 15 | 20 | ")  # against all NORMAL images
     assert f" | {sensitivity:.3f} (" in line
 
 
-def test_what_is_not_known_is_a_dash() -> None:
-    rows = table()
-    found = json.loads(json.dumps(assess(rows, rows["p_pneumonia"].to_numpy(), fixed="why")))
-    found["scores"]["f1_normal"] = dict.fromkeys(("value", "low", "high"))  # null in metrics.json
-    text = model_card.write(
-        metrics(),
-        classes=("NORMAL", "PNEUMONIA"),
-        image_size=256,
-        aspect="stretch",
-        checkpoint="best",
-        found=found,
-        train_sha256=None,
-    )
-    assert "| F1 of NORMAL | \N{EN DASH} | \N{EN DASH} |" in text
+def test_unknown_numbers_are_dashes() -> None:
+    assessment = json.loads(json.dumps(assessed()))
+    # null in metrics.json
+    assessment["scores"]["f1_normal"] = dict.fromkeys(("value", "low", "high"))
+    assert f"| F1 of NORMAL | {DASH} | {DASH} |" in card(assessment=assessment)
 
 
-def test_heat_maps_are_told_where_they_were_scored() -> None:
-    assert "Not scored." in written(metrics())
+def test_heat_maps_are_in_the_card_if_they_were_scored() -> None:
+    assert "Not scored." in card()
     mean = dict.fromkeys(MAP_NUMBERS, 0.25) | {"images": 30, "flat": 2, "randomised": None}
-    text = written(metrics(), maps=[{"method": "gradcam", "class": "PNEUMONIA", "mean": mean}])
+    row = {"method": "gradcam", "class": "PNEUMONIA"}
+    text = card(maps=[row | {"mean": mean}])
     assert "| gradcam | PNEUMONIA | 30 | 2 | 0.250 | 0.250 | 0.250 (0.250 to 0.250) |" in text
-    assert "| \N{EN DASH} | better |" in text
+    assert f"| {DASH} | better |" in text
     assert "Not scored." not in text
     for low in (-0.1, 0, None):
-        row = {"method": "gradcam", "class": "PNEUMONIA", "mean": mean | {"gap_low": low}}
-        assert "| no better |" in written(metrics(), maps=[row])
+        assert "| no better |" in card(maps=[row | {"mean": mean | {"gap_low": low}}])
 
 
-def test_operating_point_is_that_of_the_validation_part() -> None:
+def test_the_operating_point_is_that_of_the_validation_split() -> None:
     val = table(seed=1)
     fixed = fit_on_validation((val["label"] == "PNEUMONIA").to_numpy(int), val["p_pneumonia"])
-    text = written(metrics(), fixed=fixed)
+    text = card(fixed=fixed)
     assert f"at a probability of **{fixed.threshold:.4f}**" in text
-    assert "The test split had no say in it" in text
     assert f"Temperature {fixed.temperature:.3f}" in text
 
 
-def test_without_a_validation_part_the_card_says_so_and_that_scores_are_optimistic() -> None:
-    found = metrics(protocol="paper", selection={"monitor": "f1_normal", "on": "test"})
-    text = written(found, fixed="this run has no validation split (protocol=paper)")
-    assert "**None could be fixed:** this run has no validation split (protocol=paper)" in text
+def test_without_a_validation_split_the_card_says_that_scores_are_optimistic() -> None:
+    why = "this run has no validation split (protocol=paper)"
+    text = card({"selection": {"monitor": "f1_normal", "on": "test"}}, fixed=why)
+    assert f"**No operating point:** {why}" in text
     assert "No temperature could be fitted" in text
     assert "are on that same split and are optimistic" in text
     assert "0.700 instead of 0.900" in text
 
 
 def test_net_benefit_has_a_column_for_each_prevalence_and_few_patients_are_named() -> None:
-    text = written(metrics())
-    assert "| chance | 67 % here | 5 % | 10 % | 20 % | 40 % |" in text
+    text = card()
+    assert "| treat from | 67 % here | 5 % | 10 % | 20 % | 40 % |" in text
     assert "**Few patients:** fewer than 20 patients of a class among all images" in text
 
 
-def test_the_last_checkpoint_has_no_intervals_and_says_why() -> None:
-    text = written(metrics(), with_table=False, checkpoint="last")
+def test_the_last_checkpoint_has_no_intervals() -> None:
+    text = card(assessment=None, checkpoint="last")
     assert "epoch 10 of 10" in text
     assert "| F1 of NORMAL | 0.700 |" in text
     assert "95 % interval |" not in text
     assert "## Calibration" not in text
 
 
-def test_phantoms_are_told_loudly_and_the_real_set_is_not_described() -> None:
-    data = metrics()["data"] | {"kind": "phantom"}
-    text = written(metrics(data=data))
+def test_phantoms_are_marked_and_the_real_set_has_its_limits() -> None:
+    text = card({"data": metrics()["data"] | {"kind": "phantom"}})
     assert "**GENERATED IMAGES. The scores below mean nothing medically.**" in text
     assert "Guangzhou" not in text
-    assert "GENERATED" not in written(metrics())
-
-
-def test_real_card_names_limits_licences_and_the_shortcut() -> None:
-    text = written(metrics(data=metrics()["data"] | {"ages": [1, 5]}))
+    text = card({"data": metrics()["data"] | {"ages": [1, 5]}})
     assert "an age outside of 1 to 5 years" in text
-    assert "an age outside" not in written(metrics())
-    for needed in (
+    assert not [word for word in ("GENERATED", "an age outside") if word in card()]
+    needed = (
         "Not a medical device",
         "Guangzhou",
         "thumbnail_svm",
         "CC BY 4.0",
         "MIT",
         "CLAIM 2024",
-    ):
-        assert needed in text
+    )
+    assert [word for word in needed if word not in text] == []
 
 
 @pytest.mark.parametrize("aspect", ["stretch", "pad"])
 def test_tables_are_whole_markdown(aspect: str) -> None:
-    lines = written(metrics(), fixed=OperatingPoint(0.4, 1.2, 10, 0.7), aspect=aspect).splitlines()
+    lines = card(fixed=OperatingPoint(0.4, 1.2, 10, 0.7), aspect=aspect).splitlines()
     assert lines[0] == checklists.MARK
     for before, line in pairwise(lines):
         if before.startswith("|") and line.startswith("|"):
@@ -208,20 +173,32 @@ def test_tables_are_whole_markdown(aspect: str) -> None:
         assert line or before, "two empty lines"
     rules = [number for number, line in enumerate(lines) if line.startswith("| ---")]
     assert all(lines[number + 1].startswith("|") for number in rules)
-    assert "{{" not in "\n".join(lines)
-    assert "{%" not in "\n".join(lines)
+    assert not [mark for mark in ("{{", "{%") if mark in "\n".join(lines)]
 
 
 @pytest.mark.parametrize(
     ("auroc", "warned"), [(0.0, True), (0.31, True), (0.6, False), (None, False)]
 )
-def test_a_card_says_where_nothing_was_learnt(auroc: float | None, warned: bool) -> None:
+def test_a_card_warns_of_a_network_that_learnt_nothing(auroc: float | None, warned: bool) -> None:
     test = dict.fromkeys(("accuracy", "f1_normal", "f1_pneumonia"), 0.9) | {"auroc": auroc}
-    text = written(metrics(best={"epoch": 3, "test": test}), with_table=False)
+    text = card({"best": {"epoch": 3, "test": test}}, assessment=None)
     assert ("LEARNT NOTHING" in text) is warned
 
 
 def test_names_of_a_run_folder_are_no_markup() -> None:
-    text = written(metrics(model="<script>[tiny](http://x)"))
+    text = card({"model": "<script>[tiny](http://x)"})
     assert "<script" not in text
     assert "[tiny](" not in text
+
+
+def test_the_card_of_weights_has_command_scores_and_the_run_s_card() -> None:
+    part = metrics()["data"]["splits"]["test"]
+    best = {"epoch": 3, "test": dict.fromkeys(model_card.SCORES_OF_WEIGHTS.values(), 0.9)}
+    about = metrics(best=best, seconds={"total": 90}, machine={"device": "cpu"})
+    text = model_card.weights_card(about, overrides=["model=tiny", "a=[b, c]"], card="# Card\n")
+    assert "    python -m pneumo.train model=tiny 'a=[b, c]'\n" in text
+    assert f"| test, {part['images']} images | 0.900 |" in text
+    assert "epoch 4 of 10" in text
+    assert "in 1.5 minutes" in text
+    assert "Mendeley Data" in text
+    assert text.endswith("\n# Card\n")

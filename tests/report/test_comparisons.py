@@ -1,0 +1,144 @@
+"""comparisons.csv: networks with each other, with baselines, on the same images, and optimism."""
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from pneumo.report.comparisons import overlap_ratio
+from pneumo.report.report_folder import write_report
+from pneumo.report.trials import Trial
+from tests.report.made_runs import (
+    edit,
+    make_baseline,
+    make_run,
+    page,
+    read_metrics,
+    rescore,
+    row_of,
+    rows_of,
+    summary,
+)
+
+WITHIN = {"auroc", "sensitivity", "specificity"}
+
+
+def run_of(sweep: Path, model: str = "tiny", seed: int = 0) -> Path:
+    return sweep / f"model={model},protocol=paper,seed={seed}"
+
+
+def scores_at(sweep: Path, when: str, score: str, model: str = "tiny") -> np.ndarray:
+    metrics = (read_metrics(run_of(sweep, model, seed)) for seed in range(3))
+    return np.array([each[when]["test"][score] for each in metrics])
+
+
+def test_optimism_is_best_minus_last_and_paper_minus_holdout(finished: Path) -> None:
+    path = finished / "report" / "comparisons.csv"
+    gain = scores_at(finished, "best", "accuracy") - scores_at(finished, "last", "accuracy")
+    row = row_of(path, what="tiny: best minus last epoch", score="accuracy")
+    assert float(row["difference"]) == pytest.approx(gain.mean(), abs=1e-6)
+    across = row_of(path, what="tiny: paper minus holdout protocol", score="accuracy")
+    assert float(across["difference"]) == 0  # the made-up runs share their predictions
+    within = row_of(path, what="tiny: best on test minus chosen on validation", score="f1_normal")
+    assert float(within["difference"]) >= 0
+
+
+def test_differences_pair_the_same_splits_only(sweep: Path) -> None:
+    edit(run_of(sweep, "small", 2), lambda c: c["data"].update(split_sha256="another"))
+    path = write_report([sweep]) / "comparisons.csv"
+    row = row_of(path, what="tiny minus small", score="f1_normal")
+    assert (row["trials"], row["low"], row["p"], row["p_holm"]) == ("2", "", "", "")
+    assert -1 <= float(row["difference"]) <= 1
+    whole = row_of(path, what="tiny: best minus last epoch", score="f1_normal")
+    assert whole["trials"] == "3"
+    assert float(whole["low"]) <= float(whole["difference"]) <= float(whole["high"])
+
+
+def test_margins_are_paired_over_trials_and_within_each(finished: Path) -> None:
+    path = finished / "report" / "comparisons.csv"
+    wanted = {"group": "kermany-paper", "what": "tiny minus thumbnail_svm", "score": "accuracy"}
+    baseline = scores_at(finished, "best", "accuracy", "thumbnail_svm")
+    gaps = scores_at(finished, "best", "accuracy") - baseline
+    whole = row_of(path, over="3 trials", **wanted)
+    assert float(whole["difference"]) == pytest.approx(gaps.mean(), abs=1e-6)
+    for seed, gap in enumerate(gaps):
+        row = row_of(path, over=f"patients of seed {seed}", **wanted)
+        assert float(row["difference"]) == pytest.approx(gap, abs=1e-6)
+        assert float(row["low"]) < gap < float(row["high"])
+    assert not [row for row in rows_of(path) if "thumbnail_svm: " in row["what"]]  # no epochs
+    text = summary(finished / "report")
+    assert "margin of accuracy over the best baseline, thumbnail_svm, is " in text
+
+
+def test_networks_are_paired_within_each_trial(finished: Path) -> None:
+    report = finished / "report"
+    rows = [
+        row
+        for row in rows_of(report / "comparisons.csv")
+        if row["over"].startswith("patients") and row["what"] == "tiny minus small"
+    ]
+    assert {row["over"] for row in rows} == {f"patients of seed {seed}" for seed in range(3)}
+    assert {row["score"] for row in rows} == WITHIN
+    assert len(rows) == 9
+    for row in rows:
+        assert float(row["low"]) <= float(row["difference"]) <= float(row["high"])
+    text = page(report)
+    paired = text[text.index('id="kermany-paper-paired"') :].partition("</table>")[0]
+    assert paired.count("patients of seed 0") == 1  # of each pair the first trial
+    assert "patients of seed 1" not in paired
+
+
+@pytest.mark.parametrize("other", ["small", "thumbnail_svm"])
+def test_equal_predictions_have_a_difference_of_0_and_no_interval(
+    tmp_path: Path, other: str
+) -> None:
+    first = make_run(tmp_path)
+    second = make_run(tmp_path, model=other) if other == "small" else make_baseline(tmp_path)
+    (second / "predictions.csv").write_text((first / "predictions.csv").read_text())
+    best = read_metrics(first)["best"]
+    edit(second, lambda content: content.update(best=best))
+    report = write_report([tmp_path])
+    rows = [r for r in rows_of(report / "comparisons.csv") if r["what"] == f"tiny minus {other}"]
+    assert {(row["difference"], row["low"], row["high"]) for row in rows} == {("0", "", "")}
+    assert ("0 images" in page(report)) == (other == "small")
+
+
+def test_other_images_and_baselines_make_no_pair(tmp_path: Path) -> None:
+    make_run(tmp_path, model="tiny", seed=0)
+    make_run(tmp_path, model="small", seed=1)
+    make_baseline(tmp_path, seed=0)
+    rows = rows_of(write_report([tmp_path]) / "comparisons.csv")
+    assert not [row for row in rows if "small minus" in row["what"] and row["trials"] != "0"]
+    assert not [row for row in rows if row["score"] in WITHIN - {"auroc"}]
+
+
+def test_a_wide_interval_is_withheld_and_others_stay_within_1(tmp_path: Path) -> None:
+    for seed, accuracy in enumerate((0.1, 0.9, 0.1)):
+        make_run(tmp_path, seed=seed)
+        rescore(make_run(tmp_path, seed=seed, model="small"), accuracy=accuracy)
+    report = write_report([tmp_path])
+    row = row_of(report / "comparisons.csv", what="tiny minus small", score="accuracy")
+    assert (row["low"], row["high"]) == ("", "")
+    assert "withheld: 3 trials are too few" in summary(report)
+    for row in rows_of(report / "comparisons.csv"):
+        assert all(-1 <= float(row[end]) <= 1 for end in ("low", "high") if row[end])
+
+
+@pytest.mark.parametrize(
+    ("protocol", "hashes", "ratio"),
+    [
+        ("paper", ("a", "b"), 3 / 7),
+        ("paper", ("a", "a"), 0.0),
+        ("paper", (None, None), 3 / 7),
+        ("official", ("a", "b"), 0.0),
+    ],
+)
+def test_trials_of_one_test_split_do_not_overlap(
+    protocol: str, hashes: tuple[str | None, ...], ratio: float
+) -> None:
+    parts = {"test": {"images": 300}, "train": {"images": 700}}
+    trials = [
+        Trial(str(h), {"protocol": protocol, "data": {"split_sha256": h, "splits": parts}})
+        for h in hashes
+    ]
+    assert overlap_ratio(trials) == pytest.approx(ratio)

@@ -1,0 +1,117 @@
+"""The pictures of groups of made-up runs."""
+
+import re
+from html.parser import HTMLParser
+from pathlib import Path
+
+import pytest
+
+from pneumo.evaluation import published
+from pneumo.report import figures
+from pneumo.report.drawing import panel_title, short_label
+from pneumo.report.groups import Group, group_trials
+from pneumo.report.reading import read_run
+from pneumo.report.report_folder import write_report
+from pneumo.report.trials import Trial
+from tests.report.made_runs import edit, make_run, page, rescore
+
+
+def group_of(*folders: Path) -> Group:
+    runs = [read_run(folder, name="run") for folder in folders]
+    (group,), _ = group_trials([run for run in runs if isinstance(run, Trial)])
+    return group
+
+
+def test_figure_1_shows_the_papers_figures_however_close_ours_are(tmp_path: Path) -> None:
+    folder = make_run(tmp_path)
+    for split in ("train", "test"):
+        rescore(folder, split=split, f1_normal=0.91, f1_pneumonia=0.97)
+    figure = figures.f1_by_network(group_of(folder))
+    assert figure is not None
+    normal, pneumonia = figure.axes[:2]
+    low, high = normal.get_ylim()
+    assert low < 0.91 < published.ALL_F1 < high
+    low, high = pneumonia.get_ylim()
+    assert low < 0.97 < high
+    assert high - low >= figures.LEAST_F1_SHOWN - 1e-9
+
+
+def test_figure_1_marks_train_scores_of_the_steps_and_of_evaluation_mode(tmp_path: Path) -> None:
+    runs = [make_run(tmp_path, model=model) for model in ("tiny", "small")]
+    edit(runs[0], lambda content: content["best"].update(train_eval=content["best"]["train"]))
+    figure = figures.f1_by_network(group_of(*runs))
+    assert figure is not None
+    labels = {text.get_text() for text in figure.legends[0].get_texts()}
+    assert labels >= {"train", "train, of the steps", "test"}
+    hollow, _, cross, _ = figure.axes[0].lines[:4]
+    assert (hollow.get_markerfacecolor(), cross.get_marker()) == ("none", "x")
+
+
+def test_few_trials_have_no_box_and_many_networks_no_bands(tmp_path: Path) -> None:
+    runs = [make_run(tmp_path, model=model) for model in ("tiny", "small", "medium", "large")]
+    figure = figures.f1_by_network(group_of(runs[0]))
+    assert figure is not None
+    assert [t.get_text() for t in figure.axes[1].get_xticklabels()] == ["tiny\n1 trial"]
+    for count, num_bands in ((3, 3), (4, 0)):
+        figure = figures.roc_and_precision_recall(group_of(*runs[:count]))
+        assert figure is not None
+        assert len(figure.axes[0].collections) == num_bands
+
+
+def test_settings_of_one_network_have_different_labels() -> None:
+    labels = [
+        f"compact (mirror={mirror}, max_epochs={n})" for mirror in (True, False) for n in (1, 26)
+    ]
+    assert [short_label(label) for label in labels][:2] == [
+        "compact (True, 1)",
+        "compact (True, 26)",
+    ]
+    assert len({panel_title(label) for label in labels}) == 4
+    assert short_label("three, mean of 2 of 3") == "three, mean of 2 of 3"
+
+
+class Loads(HTMLParser):
+    """Collects what a page would load."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.loads: list[str] = []
+
+    def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
+        if tag in ("script", "iframe", "object", "embed", "img"):
+            self.loads.append(tag)
+        for name, value in attrs:
+            if name in ("src", "srcset", "data") or (name == "href" and tag in ("link", "use")):
+                self.loads.append(f"{tag} {value}")
+            if value and re.match(r"(https?:)?//", value) and not name.startswith("xmlns"):
+                self.loads.append(f"{tag} {name} {value}")
+
+
+@pytest.mark.slow
+def test_pictures_and_page_are_whole_and_the_same_again(sweep: Path) -> None:
+    report = write_report([sweep])
+    files = {path.name: path.read_bytes() for path in report.iterdir()}
+    names = ("figure1", "learning-curves", "confusion", "roc-precision-recall", "accuracy-size")
+    for name in names:
+        assert files[f"kermany-paper-{name}.png"].startswith(b"\x89PNG")
+        assert b"</svg>" in files[f"kermany-paper-{name}.svg"]
+    text = page(report)
+    assert text.count("<svg") == len(names)
+    loads = Loads()
+    loads.feed(text)
+    assert set(loads.loads) <= {"link data:,"}
+    assert "url(http" not in text
+    assert "@import" not in text
+    again = {path.name: path.read_bytes() for path in write_report([sweep]).iterdir()}
+    assert again == files
+
+
+@pytest.mark.slow
+def test_pictures_of_bad_runs_are_drawn_or_left_out(tmp_path: Path) -> None:
+    make_run(tmp_path, sick=1.1)  # one class, one seed
+    folder = make_run(tmp_path, model="b$ar$", history=[], parameters=None)
+    (folder / "predictions.csv").unlink()
+    make_run(tmp_path / "c", kind="phantom", history=[])
+    names = {path.name for path in write_report([tmp_path]).glob("*.png")}
+    assert "kermany-paper-figure1.png" in names
+    assert "phantom-paper-learning-curves.png" not in names
