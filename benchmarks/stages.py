@@ -23,7 +23,7 @@ from pneumo.data import cache, image, kermany, labelled, split
 from pneumo.data.datamodule import XrayDataModule
 from pneumo.models import fused_cpu
 from pneumo.runs import run_folder
-from pneumo.training import fit
+from pneumo.training import fit, objects
 from pneumo.training.task import Classifier
 
 
@@ -160,12 +160,13 @@ def epochs(settings: dict[str, Any]) -> tuple[float, float]:
     table = pd.concat([table[table["split"] == name][:count] for name, count in PER_SPLIT.items()])
     fused_cpu.keep_memory()
 
-    _, module, data = fit.build(settings, table, images)
-    trainer = fit.build_trainer({**settings["trainer"], "max_epochs": 4}, Path(settings["run_dir"]))
+    module, data = fit.build(settings, objects.build_network(settings), table, images)
+    longer = settings | {"trainer": {**settings["trainer"], "max_epochs": 4}}
+    trainer = objects.build_trainer(longer, Path(settings["run_dir"]))
     clock = Clock()
     trainer.callbacks.append(clock)  # type: ignore[attr-defined]
     fit.train(trainer, module, data)
-    _, module, data = fit.build(settings, table, images)
+    module, data = fit.build(settings, objects.build_network(settings), table, images)
     optimizer = module.optimizer(module.parameters())
     bare = [seconds(lambda: bare_epoch(module, data, optimizer)) for _ in range(3)]
     full = [b - a for a, b in zip(clock.times, clock.times[1:], strict=False)]

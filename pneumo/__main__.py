@@ -6,14 +6,14 @@ from importlib import import_module
 
 from pneumo import __version__, cli
 
-VERBS = {  # what `pneumo --help` says of each, in the order of use
+VERBS = {  # with their lines of `pneumo --help`, in the order of use
     "download": "fetches the public radiographs",
     "audit": "what a score on a data set is worth: copies, files, shortcuts",
     "train": "trains a network, or a sweep of them: KEY=VALUE settings",
     "evaluate": "scores, operating point and calibration of finished runs",
     "predict": "a probability for each image",
-    "calibrate": "a threshold for your site, from a few labelled images of it",
-    "heatmap": "where a network looked, and how faithful that is",
+    "calibrate": "a threshold for your site, from a few of its labelled images",
+    "heatmap": "where the evidence for a class lies, and how faithful that is",
     "export": "an ONNX file and a model card",
     "report": "tables, pictures and one page over runs",
 }
@@ -48,17 +48,17 @@ def run(verb: str, arguments: list[str]) -> int:
 
 def help_text() -> str:
     """Returns a line for each verb."""
-    lines = "".join(f"  {verb:<10}{says}\n" for verb, says in VERBS.items())
+    lines = "".join(f"  {verb:<10}{text}\n" for verb, text in VERBS.items())
     return (
         "Small networks that look for pneumonia in chest X-rays. Not a medical device.\n\n"
-        f"{cli.PROGRAM} VERB ...\n{lines}\n{cli.PROGRAM} VERB --help tells of a verb.\n"
+        f"{cli.PROGRAM} VERB ...\n{lines}\n{cli.PROGRAM} VERB --help describes a verb.\n"
     )
 
 
 def complete(arguments: list[str]) -> int:
-    """Answers the shell: verbs here, the settings of train by Hydra; returns the exit code.
+    """Prints completions: verbs here, the settings of train by Hydra; returns the exit code.
 
-    For other verbs it answers nothing, and the shell completes names of files.
+    For other verbs it prints nothing, and the shell completes names of files.
     """
     verb, space, rest = os.environ.get("COMP_LINE", "").partition(" ")[2].lstrip().partition(" ")
     if not arguments[1:] or not arguments[1].startswith("query="):  # the shell's own script

@@ -21,6 +21,7 @@ from pneumo.inference.classifiers import open_classifiers
 from pneumo.inference.networks import batches
 from pneumo.runs import pretrained, run_folder
 from pneumo.runs.run import Run
+from pneumo.training import hydra_cli
 
 ImageLike = str | Path | np.ndarray | PIL.Image.Image
 
@@ -43,9 +44,9 @@ def fit(*overrides: str, run_dir: str | Path) -> Path:
     try:
         cfg = _compose(overrides, folder)
     except (HydraException, OmegaConfBaseException) as error:
-        raise ValueError(train.mistake_message(error)) from None
+        raise ValueError(hydra_cli.mistake_message(error)) from None
     try:
-        code = train.run_checked(cfg, folder, sweeping=False)
+        code = train.run(cfg, folder, sweeping=False)
     except (ValueError, OSError, OmegaConfBaseException) as error:
         run_folder.remove_empty(folder, levels=1)
         raise ValueError(train.error_message(error, folder)) from None

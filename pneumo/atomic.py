@@ -1,7 +1,6 @@
-"""Files and folders that appear whole or not at all, and what a killed process left of them."""
+"""Files and folders that appear whole or not at all, and what killed processes left of them."""
 
 import contextlib
-import ctypes
 import errno
 import json
 import os
@@ -16,7 +15,6 @@ from functools import cache
 from pathlib import Path
 from typing import Any
 
-RENAME_EXCHANGE, AT_FDCWD = 2, -100  # of Linux's renameat2, see its manual
 FULL = (errno.ENOSPC, errno.EDQUOT)  # of an OSError: no room on the disk, or for this user
 
 
@@ -24,7 +22,7 @@ FULL = (errno.ENOSPC, errno.EDQUOT)  # of an OSError: no room on the disk, or fo
 def replacing(path: Path) -> Iterator[Path]:
     """Yields a path beside ``path`` to write a file to; it then takes ``path``'s place.
 
-    Where the body raises, nothing is left. What a killed process left is removed first.
+    If the body raises, nothing is left. What a killed process left is removed first.
     """
     part = temporary(path)
     try:
@@ -39,9 +37,8 @@ def replacing(path: Path) -> Iterator[Path]:
 def replacing_folder(folder: Path, *, keep: bool = False) -> Iterator[Path]:
     """Yields a new folder beside ``folder`` to write to; it then takes ``folder``'s place.
 
-    Where the body raises, ``folder`` is as it was. Where the system can exchange two names (Linux),
-    it is there at any moment. Elsewhere it is gone between two renames; if the process is killed
-    just then, the next call gets it back.
+    If the body raises, ``folder`` is as it was. It is missing between two renames; if the process
+    is killed just then, the next call puts it back.
 
     Args:
         folder: is replaced, if it exists; folders above it are made. A link to a folder stays one.
@@ -51,24 +48,25 @@ def replacing_folder(folder: Path, *, keep: bool = False) -> Iterator[Path]:
     new, old = temporary(folder), folder.with_name(f".{folder.name}.old.tmp")
     if old.is_dir() and not folder.exists():
         old.rename(folder)
-    shutil.rmtree(new, ignore_errors=True)  # of a killed process that had the number of this one
     try:
         with _naming(folder, new):
             new.mkdir(parents=True)
+            yield new
             if folder.is_dir():
                 shutil.copymode(folder, new)
-            yield new
-            if keep and folder.is_dir():
-                _link_missing(folder, new)
-            if not folder.exists():
-                new.rename(folder)
-            elif not _exchange(new, folder):
+                if keep:
+                    shutil.copytree(folder, new, dirs_exist_ok=True, copy_function=_copy_missing)
                 shutil.rmtree(old, ignore_errors=True)
                 folder.rename(old)
-                new.rename(folder)
-                shutil.rmtree(old, ignore_errors=True)
+            new.rename(folder)
+            shutil.rmtree(old, ignore_errors=True)
     finally:
         shutil.rmtree(new, ignore_errors=True)
+
+
+def _copy_missing(path: str, target: str) -> None:
+    if not Path(target).exists():
+        shutil.copy2(path, target)
 
 
 def write_text(path: Path, text: str) -> None:
@@ -108,27 +106,10 @@ def _naming(path: Path, part: Path) -> Iterator[None]:
         raise
 
 
-def _link_missing(old: Path, new: Path) -> None:
-    """Adds to ``new`` what ``old`` has besides: as links, or as copies on a disk without them."""
-    for path in old.iterdir():
-        if not os.path.lexists(new / path.name):
-            if path.is_dir() and not path.is_symlink():
-                shutil.copytree(path, new / path.name, symlinks=True, copy_function=_link)
-            else:
-                _link(path, new / path.name)
-
-
-def _link(path: str | Path, target: str | Path) -> None:
-    try:
-        os.link(path, target, follow_symlinks=False)
-    except OSError:
-        shutil.copy2(path, target, follow_symlinks=False)
-
-
 def temporary(path: Path) -> Path:
     """Returns this thread's temporary name beside ``path``, in a folder that was cleared once.
 
-    The name tells the machine, since the number of a process means nothing on another.
+    The name holds the machine's, since the number of a process means nothing on another.
     """
     _clear_once(path.parent.absolute())
     name = f".{path.name}.{_machine()}-{os.getpid()}-{threading.get_native_id()}.tmp"
@@ -139,9 +120,9 @@ def clear(folder: Path) -> None:
     """Removes what killed processes of this machine left in ``folder``, as far as it can."""
     pattern = re.compile(rf"\..+\.{_machine()}-(\d+)-\d+\.tmp", re.DOTALL)
     with contextlib.suppress(OSError):
-        for found in map(pattern.fullmatch, os.listdir(folder)):  # noqa: PTH208  (names will do)
-            if found and not _is_alive(int(found[1])):
-                left = folder / found[0]
+        for name in map(pattern.fullmatch, os.listdir(folder)):  # noqa: PTH208  (names will do)
+            if name and not _is_alive(int(name[1])):
+                left = folder / name[0]
                 if left.is_dir() and not left.is_symlink():
                     shutil.rmtree(left)
                 else:
@@ -156,7 +137,7 @@ def _machine() -> str:
 
 
 def _is_alive(process: int) -> bool:
-    """Whether there is such a process; true where that cannot be told."""
+    """Returns whether there is such a process; true where that is not known."""
     if sys.platform == "win32":  # there, signal 0 would end it
         return True
     try:
@@ -166,15 +147,3 @@ def _is_alive(process: int) -> bool:
     except PermissionError:
         pass
     return True
-
-
-def _exchange(one: Path, other: Path) -> bool:
-    """Exchanges two names in one step; False where the system or the disk cannot."""
-    if sys.platform != "linux":
-        return False
-    try:
-        rename = ctypes.CDLL(None, use_errno=True).renameat2
-    except (OSError, AttributeError):  # an old C library
-        return False
-    names = (os.fsencode(one), os.fsencode(other))
-    return bool(rename(AT_FDCWD, names[0], AT_FDCWD, names[1], RENAME_EXCHANGE) == 0)

@@ -1,4 +1,4 @@
-"""What the commands share: how they start, their parser, exit codes, how they report errors."""
+"""What the commands share: start, parser, exit codes, error messages, names of runs."""
 
 import argparse
 import contextlib
@@ -13,11 +13,12 @@ from importlib import import_module
 from importlib.util import find_spec
 
 from pneumo import atomic
+from pneumo.choices import CHECKPOINTS
 
 MISTAKE, UNREADABLE, STOPPED = 2, 3, 130  # exit codes; 130 is Ctrl-C, as shells have it
 PROGRAM = "pneumo"  # the command that pyproject.toml installs
-MODULES = {"report": "pneumo.report.__main__"}  # of the commands that are no pneumo.COMMAND
-INPUTS = {  # arguments of the commands that name what must exist
+MODULES = {"report": "pneumo.report.__main__"}  # of commands other than pneumo.COMMAND
+INPUTS = {  # arguments that name a file or folder that must exist
     "run": "RUN",
     "runs": "RUN",
     "roots": "DIR",
@@ -25,7 +26,7 @@ INPUTS = {  # arguments of the commands that name what must exist
     "data": "--data",
     "csv": "--csv",
 }
-PACKAGED = "pretrained:"  # how the name of a network begins that comes with the package
+PACKAGED = "pretrained:"  # prefix of the networks that come with the package
 
 started: float | None = None  # time.monotonic() when this process began as a command
 
@@ -47,23 +48,55 @@ class Parser(argparse.ArgumentParser):
             formatter_class=argparse.RawDescriptionHelpFormatter,
         )
 
+    def add_run(self) -> None:
+        """Adds RUN."""
+        self.add_argument(
+            "run", metavar="RUN", help="the folder of a finished run, or pretrained:compact"
+        )
+
+    def add_checkpoint(self) -> None:
+        """Adds --checkpoint."""
+        self.add_argument(
+            "--checkpoint", choices=CHECKPOINTS, default="best", help="default: %(default)s"
+        )
+
     def add_trust(self) -> None:
-        """Adds --trust, for run folders whose network is of somebody's own package."""
+        """Adds --trust, for run folders whose network is of another package."""
         self.add_argument(
             "--trust",
             action="append",
             default=[],
             metavar="PACKAGE",
-            help="whose networks a run folder may ask for; may be given again",
+            help="whose classes a run folder may name; may be repeated",
         )
 
     def parse(self, arguments: Sequence[str] | None) -> argparse.Namespace:
-        """Returns the arguments; parse_args would refuse an option between two positional ones."""
+        """Returns the arguments; ends with 2 where one is wrong."""
         return self.parse_intermixed_args(arguments)
 
 
+def share(low: str, high: str) -> Callable[[str], float]:
+    """Returns a function that reads a number from 0 to 1, for add_argument's type.
+
+    Args:
+        low: "[" if 0 passes, otherwise "(".
+        high: "]" if 1 passes, otherwise ")".
+    """
+
+    def read(text: str) -> float:
+        try:
+            value = float(text)
+        except ValueError:
+            value = -1.0
+        if not (0 <= value <= 1) or (value == 0 and low == "(") or (value == 1 and high == ")"):
+            raise argparse.ArgumentTypeError(f"must be a number in {low}0, 1{high}; got {text}")
+        return value
+
+    return read
+
+
 def _program(command: str) -> str:
-    """How the command was called: pneumo predict, or python -m pneumo.predict."""
+    """Returns how the command was called: pneumo predict, or python -m pneumo.predict."""
     typed = f"{PROGRAM} {command}"
     return typed if sys.argv[0] == typed else f"python -m pneumo.{command}"
 
@@ -75,37 +108,36 @@ def start(command: str) -> int:
     """
     global started
     started = time.monotonic()
-    given = import_module(f"pneumo.arguments.{command}").parse(sys.argv[1:])
-    if message := _missing(given):
+    args = import_module(f"pneumo.arguments.{command}").parse(sys.argv[1:])
+    if message := _missing(args):
         sys.stderr.write(f"error: {message}\n")
         return MISTAKE
     return import_module(MODULES.get(command, f"pneumo.{command}")).main() or 0
 
 
-def _missing(given: argparse.Namespace | None) -> str | None:
-    """Returns what to report of a named file or folder that does not exist."""
+def _missing(args: argparse.Namespace | None) -> str | None:
+    """Returns a message for the first file or folder that does not exist."""
     for name, option in INPUTS.items():
-        named = getattr(given, name, None) or []
-        for place in named if isinstance(named, list) else [named]:
+        places = getattr(args, name, None) or []
+        for place in places if isinstance(places, list) else [places]:
             if not os.path.exists(place) and not str(place).startswith(PACKAGED):  # noqa: PTH110
                 return f"{option} must exist; there is no {place}"
     return None
 
 
 def run(command: Callable[[], int], *, stopped: str = "stopped") -> int:
-    """Returns the exit code of ``command``; an error of the user's becomes one line on stderr.
+    """Returns the exit code of ``command``; a user's mistake becomes one line on stderr.
 
     Args:
-        command: does the work, returns its exit code; ValueError or OSError for what the user can
-            mend.
-        stopped: what is said after Ctrl-C.
+        command: does the work and returns its exit code; ValueError or OSError for a mistake.
+        stopped: the message after Ctrl-C.
     """
     with contextlib.suppress(AttributeError, ValueError):  # replaced by an object of another kind
-        # a terminal that cannot show a name must not lose the table
+        # a terminal that cannot show a name must still show the table
         sys.stdout.reconfigure(errors="backslashreplace")  # type: ignore[union-attr]
     try:
         return command()
-    except BrokenPipeError:  # the reader of standard output has enough, as head has
+    except BrokenPipeError:  # the reader of standard output has ended, as head does
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return 0
     except (ValueError, OSError) as error:
@@ -133,14 +165,14 @@ def check_installed(purpose: str, *packages: str, extra: str) -> None:
 
 
 def counted(number: int, noun: str) -> str:
-    """Returns a number and its noun, in the plural but for 1: 1 file, 1,200 files."""
+    """Returns a number and its noun, in the plural except for 1: 1 file, 1,200 files."""
     return f"{number:,} {noun}" + "s" * (number != 1)
 
 
 def nearest(word: str, choices: Iterable[str]) -> str:
     """Returns " Did you mean …?" with the choice most like ``word``, or nothing.
 
-    Also where only the last part of a dotted choice is like that of ``word``: lr is optimizer.lr.
+    A dotted choice also matches by its last part: lr is optimizer.lr.
     """
 
     def alike(choice: str) -> tuple[float, float]:
@@ -154,7 +186,7 @@ def nearest(word: str, choices: Iterable[str]) -> str:
 
 
 def short_names(names: Sequence[str], *, width: int) -> dict[str, str]:
-    """Returns for each run's name at most ``width`` letters of what tells it from the others.
+    """Returns for each run's name at most ``width`` letters that distinguish it from the others.
 
     >>> list(short_names(["runs/model=tiny,seed=0", "runs/model=large,seed=0"], width=18).values())
     ['tiny', 'large']
@@ -165,9 +197,9 @@ def short_names(names: Sequence[str], *, width: int) -> dict[str, str]:
     shared = set.intersection(*map(set, parts.values()))
     if len(parts) == 1:  # its folder's name
         shared = set(names[0].rstrip("/").split("/")[:-1])
-    told = {name: ",".join(p for p in of if p not in shared) or name for name, of in parts.items()}
-    if all(text.startswith("model=") for text in told.values()):
-        told = {name: text.removeprefix("model=") for name, text in told.items()}
-    cut = {n: t if len(t) <= width else f"{t[: width - 1]}…" for n, t in told.items()}
+    texts = {name: ",".join(p for p in of if p not in shared) or name for name, of in parts.items()}
+    if all(text.startswith("model=") for text in texts.values()):
+        texts = {name: text.removeprefix("model=") for name, text in texts.items()}
+    cut = {n: t if len(t) <= width else f"{t[: width - 1]}…" for n, t in texts.items()}
     times = Counter(cut.values())
-    return {n: t if times[t] == 1 else f"…{told[n][1 - width :]}" for n, t in cut.items()}
+    return {n: t if times[t] == 1 else f"…{texts[n][1 - width :]}" for n, t in cut.items()}

@@ -113,7 +113,7 @@ def test_train_gets_its_settings_and_its_exit_code(tmp_path: Path) -> None:
         text=True,
     )
     assert done.returncode == 2
-    assert done.stderr == "Error: optimizer.lr must be a number above 0; got -1\n"
+    assert done.stderr == "Error: optimizer.lr must be greater than 0; got -1\n"
 
 
 COMPLETE = """

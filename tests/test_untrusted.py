@@ -1,4 +1,4 @@
-"""Files that a stranger may have made: what is too much is refused, and nothing is waited for."""
+"""Files from elsewhere are read within bounds, or refused at once."""
 
 import os
 from collections.abc import Callable
@@ -7,26 +7,6 @@ from pathlib import Path
 import pytest
 
 from pneumo import untrusted
-
-
-@pytest.mark.parametrize(
-    ("text", "message"),
-    [
-        ('{"a": ', "must be JSON; it is broken"),
-        ("[1]", "it must hold values by name; got list"),
-        ("[" * 100_000, "it is nested too deep"),
-        ('{"a":' * 500 + "1" + "}" * 500, "it is nested too deep"),
-        ('{"a": ' + "9" * 400 + "}", "more than 64 bits"),
-        ('{"a": ' + "9" * 5000 + "}", "it is broken"),
-        ('{"a": "\\ud800"}', "it is broken"),
-        ('{"a": "' + "x" * untrusted.MAX_JSON + '"}', "must have at most 16 MB; it has more"),
-    ],
-)
-def test_json_beyond_bounds_is_refused(tmp_path: Path, text: str, message: str) -> None:
-    (tmp_path / "a.json").write_text(text)
-    with pytest.raises(ValueError, match=message):
-        untrusted.read_json(tmp_path / "a.json")
-
 
 BOMB = "a: &a [x, x]\n" + "".join(
     f"{name}: &{name} [{', '.join(['*' + last] * 9)}]\n"
@@ -37,17 +17,32 @@ BOMB = "a: &a [x, x]\n" + "".join(
 @pytest.mark.parametrize(
     ("text", "message"),
     [
-        (BOMB, "it has a tag or an alias"),
-        ("a: &a\n  b: *a\n", "it has a tag or an alias"),
-        ("a: !!int ''", "it has a tag or an alias"),
+        ('{"a": ', "must be JSON; it is broken"),
+        ("[1]", "it must hold values by name"),
+        ('{"a":' * 500 + "1" + "}" * 500, "it is nested too deep"),
+        ('{"a": ' + "9" * 400 + "}", "more than 64 bits"),
+        ("[" * 100_000, "it is nested too deep"),
+        ('{"a": "' + "x" * untrusted.MAX_JSON + '"}', "must have at most 16 MB; it has more"),
+    ],
+)
+def test_json_beyond_bounds_is_refused(tmp_path: Path, text: str, message: str) -> None:
+    (tmp_path / "a.json").write_text(text)
+    with pytest.raises(ValueError, match=message):
+        untrusted.read_json(tmp_path / "a.json")
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        (BOMB, "it has an alias, or is nested too deep"),
+        ("a: &a\n  b: *a\n", "it has an alias, or is nested too deep"),
+        ("[" * 100_000, "it has an alias, or is nested too deep"),
+        ("a: !!python/object/apply:os.system [true]", "could not determine a constructor"),
         ("a: 2001-13-77", "it is broken"),
         ("a: 2001-01-01", "it holds a date"),
-        ("a: 0b_", "it is broken"),
-        ("a: " + "[" * 40 + "]" * 40, "it is nested too deep"),
-        ("[" * 100_000, "it is nested too deep"),
-        ("model:\n  1: x", "the name of a value is not text"),
-        ("seed: " + "9" * 400, "more than 64 bits"),
-        ("- 1", "it must hold values by name; got list"),
+        ("a: {1: x}", "the name of a value is not text"),
+        ("- 1", "it must hold values by name"),
+        ("1: x", "the name of a value is not text"),
     ],
 )
 def test_yaml_beyond_bounds_is_refused(tmp_path: Path, text: str, message: str) -> None:
@@ -56,18 +51,12 @@ def test_yaml_beyond_bounds_is_refused(tmp_path: Path, text: str, message: str) 
         untrusted.read_yaml(tmp_path / "a.yaml")
 
 
-@pytest.mark.parametrize(
-    "make",
-    [
-        os.mkfifo,
-        os.mkdir,
-        lambda path: path.symlink_to("/dev/zero"),
-        lambda path: path.symlink_to(path),
-    ],
-)
-def test_what_is_no_file_is_refused_at_once(tmp_path: Path, make: Callable[[Path], None]) -> None:
+@pytest.mark.parametrize("make", [os.mkfifo, os.mkdir, lambda path: path.symlink_to("/dev/zero")])
+def test_a_folder_or_a_pipe_is_refused_at_once(
+    tmp_path: Path, make: Callable[[Path], None]
+) -> None:
     make(tmp_path / "a.json")
-    with pytest.raises(ValueError, match=r"a\.json (must be a regular file|cannot be read)"):
+    with pytest.raises(ValueError, match=r"a\.json must be a regular file"):
         untrusted.read_json(tmp_path / "a.json")
 
 
@@ -91,5 +80,5 @@ def test_missing_files_are_not_found(tmp_path: Path) -> None:
         ("a\0.png", True),
     ],
 )
-def test_paths_that_lead_out_are_told(path: str, out: bool) -> None:
+def test_paths_that_lead_out_of_their_folder(path: str, out: bool) -> None:
     assert untrusted.leads_out(path) is out

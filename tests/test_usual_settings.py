@@ -1,15 +1,17 @@
-"""Each row of docs/settings.md trains, with what it promises to leave."""
+"""Each row of docs/settings.md trains, and writes the files that the page names."""
 
 import json
+from collections.abc import Iterator
 from importlib.util import find_spec
 from pathlib import Path
 
 import pytest
+import torch
 
 from tests.conftest import ROOT, SMALL, Command
 
 FEW = ("data=phantom", "data.num_images=120", "data.image_size=32", *SMALL[1:])
-ROWS = {  # what stands in the page, several rows to a run, and a file that it leaves
+ROWS = {  # settings of the page, several rows to a run, and a file that it writes
     "logger=[tensorboard,csv] tags=[first,small] optimizer=adam": "csv/version_0/metrics.csv",
     "logger=none callbacks=[default,early_stopping] loss=focal loss.class_weights=balanced": (
         "history.csv"
@@ -23,10 +25,16 @@ ROWS = {  # what stands in the page, several rows to a run, and a file that it l
     "callbacks.finetune.head_epochs=0 callbacks.finetune.layer_decay=0.8 "
     "callbacks.finetune.frozen=[features.0]": "metrics.json",
     "trainer=profile": "fit-profile.txt",
-    "trainer=one_batch": "metrics.json",
+    "trainer=one_batch trainer.deterministic=true": "metrics.json",
     "trainer=overfit augment=none": "metrics.json",
     "trainer.limit_train_batches=4 trainer.limit_val_batches=0.5": "metrics.json",
 }
+
+
+@pytest.fixture(autouse=True)
+def any_algorithm() -> Iterator[None]:
+    yield
+    torch.use_deterministic_algorithms(False)
 
 
 @pytest.mark.slow
@@ -35,8 +43,8 @@ def test_a_row_of_the_page_trains(train: Command, tmp_path: Path, row: str) -> N
     epochs = () if "trainer=" in row else ("trainer.max_epochs=1",)
     assert train(*FEW, *epochs, "hydra.run.dir=run", *row.split()) == 0
     assert (tmp_path / "run" / ROWS[row]).is_file()
-    told = json.loads((tmp_path / "run" / "metrics.json").read_text())["hyperparameters"]
-    assert told.get("tags") == ("first, small" if "tags" in row else None)
+    hyperparameters = json.loads((tmp_path / "run" / "metrics.json").read_text())["hyperparameters"]
+    assert hyperparameters.get("tags") == ("first, small" if "tags" in row else None)
 
 
 def test_the_page_names_every_setting_that_is_tried() -> None:

@@ -17,13 +17,13 @@ examples:
       the radiographs that a table lists, with their patients
   python -m pneumo.audit pneumoniamnist_224.npz
   python -m pneumo.audit data/rsna
-      the RSNA Pneumonia Detection Challenge, told by its table
+      the RSNA Pneumonia Detection Challenge, recognised by its table
 
 It reads every file once, and finds identical and near-identical images,
-nested copies, files that cannot be read, and how the files of each class were
-saved. It scores classifiers that see the size, the header or a thumbnail, on
-a random split by patient and on the set's own. --out replaces an earlier
-audit, whole or not at all. The page shows radiographs of the set.
+nested copies, unreadable files, and how the files of each class were saved. It
+scores classifiers that use the size, the header or a thumbnail, on a random
+split by patient and on the set's own. --out replaces an earlier audit, whole or
+not at all. The page shows radiographs of the set.
 exit codes: 0 done; 2 a mistake in the command; 3 done, but some files cannot
 be read; 130 stopped.
 """
@@ -46,11 +46,11 @@ def parse(arguments: Sequence[str] | None) -> argparse.Namespace:
         "--csv", type=Path, metavar="FILE", help="a table of the images: path, label, patient"
     )
     parser.add_argument(
-        "--kind", choices=DATA_SETS, help="what DIR is; default: told by its folders and names"
+        "--kind", choices=DATA_SETS, help="what DIR is; default: by its folders and names"
     )
     parser.add_argument(
         "--skip-unknown",
         action="store_true",
-        help="leave out images whose names are not the set's",
+        help="leave out images with unknown names",
     )
     return parser.parse(arguments)

@@ -13,7 +13,7 @@ examples:
       a folder with NORMAL/ and PNEUMONIA/ in it; writes
       RUN/calibrations/my_radiographs.json
   python -m pneumo.predict RUN new_radiographs/ --calibration my_radiographs
-      decides by it; with --coverage 0.9 its prediction sets are of it, too
+      uses it for decisions, and with --coverage 0.9 for prediction sets
   python -m pneumo.calibrate pretrained:compact --data mine
       writes mine.json here, since nothing is written into the package
   python -m pneumo.calibrate RUN --data mine --sensitivity 0.98
@@ -21,28 +21,18 @@ examples:
 
 The threshold is the highest one with a sensitivity of at least 0.95 on these
 images (or --sensitivity, or --youden), the temperature the one with the least
-cross-entropy. Of copies of an image one counts, and each label needs distinct
-images of 5 patients. The table says what so many images buy: patients are
-drawn, both are fitted to them and scored on the patients not drawn, 200 times;
-the range is that of 95 % of draws. A draw counts where both of its parts have
-both labels; where fewer than 200 do, it is said. The range is no confidence
-interval: where no draw makes an error it has no width, though more images may
-find errors.
-Nothing in the run is changed, and predict uses the file only where it is named.
-The images must be new to the run.
+cross-entropy. One of several copies of an image counts, and each label needs
+distinct images of 5 patients. The table shows the precision of so many images:
+patients are drawn, both are fitted to them and scored on the patients not
+drawn, 200 times; the range holds 95 % of draws. A draw counts if both of its
+parts have both labels; fewer than 200 such draws are reported. The range is not
+a confidence interval: if no draw makes an error it has no width, though more
+images may find errors.
+The run is not changed, and predict uses the file only if it is named. The
+images must be new to the run.
 exit codes: 0 done; 2 a mistake in the command or a refusal; 3 an image could
 not be read; 130 stopped. Not a medical device.
 """
-
-
-def _sensitivity(text: str) -> float:
-    try:
-        value = float(text)
-    except ValueError:
-        value = -1.0
-    if not 0 < value <= 1:
-        raise argparse.ArgumentTypeError(f"must be above 0 and at most 1; got {text}")
-    return value
 
 
 def parse(arguments: Sequence[str] | None) -> argparse.Namespace:
@@ -52,9 +42,7 @@ def parse(arguments: Sequence[str] | None) -> argparse.Namespace:
         description="Threshold and temperature of a run from a few labelled images of your own.",
         epilog=EXAMPLES,
     )
-    parser.add_argument(
-        "run", metavar="RUN", help="the folder of a finished run, or pretrained:compact"
-    )
+    parser.add_run()
     parser.add_argument(
         "--data", type=Path, required=True, metavar="DIR", help="labelled: NORMAL/ and PNEUMONIA/"
     )
@@ -62,20 +50,20 @@ def parse(arguments: Sequence[str] | None) -> argparse.Namespace:
         "--out",
         type=Path,
         metavar="FILE",
-        help="default: RUN/calibrations/NAME-OF-DIR.json; NAME-OF-DIR.json where RUN is read-only",
+        help="default: RUN/calibrations/NAME-OF-DIR.json; NAME-OF-DIR.json if RUN is read-only",
     )
     rule = parser.add_mutually_exclusive_group()
     rule.add_argument(
         "--sensitivity",
-        type=_sensitivity,
+        type=cli.share("(", "]"),
         default=SENSITIVITY,
         metavar="P",
         help="at least this on the images; default: %(default)s",
     )
     rule.add_argument("--youden", action="store_true", help="the greatest Youden index instead")
     parser.add_argument(
-        "--allow-overlap", action="store_true", help="with the train split, which is optimistic"
+        "--allow-overlap", action="store_true", help="allow images of the train split: optimistic"
     )
-    parser.add_argument("--replace", action="store_true", help="a file that is there already")
+    parser.add_argument("--replace", action="store_true", help="replace an existing file")
     parser.add_trust()
     return parser.parse(arguments)

@@ -30,16 +30,16 @@ examples:
   python -m pneumo.download --keep-zip      the zip stays beside the folder
   python -m pneumo.download --sha256 HEX    refuse any other file
 
-A download that broke off resumes where it was, by the same command again;
-until then it is in DIR.download.
+An interrupted download resumes by the same command; until then it is in
+DIR.download.
 {BY_HAND}
 
-exit codes: 0 done; 2 a mistake or no download, said in the error; 130 stopped.
+exit codes: 0 done; 2 a mistake or no download, see the message; 130 stopped.
 """
 
 
 def _sha256(text: str) -> str:
-    """Returns ``text`` in lower case; ArgumentTypeError where it is no SHA-256."""
+    """Returns ``text`` in lower case; ArgumentTypeError if it is not a SHA-256."""
     if not re.fullmatch(r"[0-9a-fA-F]{64}", text):
         raise argparse.ArgumentTypeError(f"must be 64 hexadecimal digits; got {text!r}")
     return text.lower()
@@ -54,8 +54,6 @@ def parse(arguments: Sequence[str] | None) -> argparse.Namespace:
     )
     parser.add_argument("--url", default=URL, help="another address of the zip")
     parser.add_argument("--to", type=Path, default=TARGET, metavar="DIR", help=f"default: {TARGET}")
-    parser.add_argument(
-        "--sha256", type=_sha256, metavar="HEX", help="what the zip must have, if you know it"
-    )
+    parser.add_argument("--sha256", type=_sha256, metavar="HEX", help="of the zip, if you know it")
     parser.add_argument("--keep-zip", action="store_true", help="keep it as DIR.zip")
     return parser.parse(arguments)

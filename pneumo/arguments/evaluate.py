@@ -5,17 +5,17 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from pneumo import cli
-from pneumo.choices import CHECKPOINTS, PREVALENCES
+from pneumo.choices import PREVALENCES
 
 EXAMPLES = """\
 examples:
   python -m pneumo.evaluate RUN
-      its own test split; from predictions.csv, so that no image is needed
+      its own test split, from predictions.csv: no image is needed
   python -m pneumo.evaluate RUN --data other_hospital --prevalence 0.03
       a folder with NORMAL/ and PNEUMONIA/ in it, or one like the set; also how
-      its images differ from those that the run was validated on
+      its images differ from the run's validation images
   python -m pneumo.evaluate RUN --data scans --unlabelled --page shift.html
-      how images without labels differ, with pictures of the farthest
+      how images without labels differ, with pictures of the most different
   python -m pneumo.evaluate pretrained:compact --data my_radiographs
       the network that comes with the package
   python -m pneumo.evaluate RUN1 RUN2 RUN3 --out scores.json
@@ -24,25 +24,14 @@ examples:
   python -m pneumo.evaluate multirun/2025-01-31/12-00-00
       the finished runs of a sweep, in the order of their names
   python -m pneumo.evaluate DETECTOR1 DETECTOR2
-      runs of task=detection: the challenge's score, and their fused boxes
+      runs of task=detection: the challenge score, and their fused boxes
 
-Intervals are of 95 %, over patients. The operating point, the
-temperature and the weights are fixed on validation data only; a run with
-protocol=paper has none, and it is said. --out replaces a file that exists,
-whole or not at all.
+Intervals are of 95 %, over patients. The operating point, the temperature and
+the weights are fixed on validation data only, which a run with protocol=paper
+lacks. --out replaces an existing file, whole or not at all.
 exit codes: 0 done; 2 a mistake in the command or a refusal; 3 an image could
 not be read; 130 stopped. Not a medical device.
 """
-
-
-def _prevalence(text: str) -> float:
-    try:
-        value = float(text)
-    except ValueError:
-        value = 0.0
-    if not 0 < value < 1:
-        raise argparse.ArgumentTypeError(f"must be between 0 and 1; got {text}")
-    return value
 
 
 def parse(arguments: Sequence[str] | None) -> argparse.Namespace:
@@ -60,23 +49,23 @@ def parse(arguments: Sequence[str] | None) -> argparse.Namespace:
     )
     parser.add_argument("--data", type=Path, metavar="DIR", help="other labelled images")
     parser.add_argument(
-        "--unlabelled", action="store_true", help="those of --data have no labels: compare only"
+        "--unlabelled", action="store_true", help="--data has no labels: compare only"
     )
     parser.add_argument(
-        "--page", type=Path, metavar="FILE.html", help="how they differ, with pictures of them"
+        "--page", type=Path, metavar="FILE.html", help="how the images differ, with pictures"
     )
-    parser.add_argument("--checkpoint", choices=CHECKPOINTS, default="best", help="default: best")
+    parser.add_checkpoint()
     parser.add_argument("--out", type=Path, metavar="FILE.json", help="everything as JSON")
     parser.add_argument(
         "--prevalence",
         nargs="+",
-        type=_prevalence,
+        type=cli.share("(", ")"),
         default=PREVALENCES,
         metavar="P",
         help=f"of PPV, NPV and net benefit; default: {' '.join(map(str, PREVALENCES))}",
     )
     parser.add_argument(
-        "--allow-overlap", action="store_true", help="score on what a run was trained on"
+        "--allow-overlap", action="store_true", help="allow images that a run was trained on"
     )
     parser.add_trust()
     return parser.parse(arguments)

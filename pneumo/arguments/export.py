@@ -5,7 +5,6 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from pneumo import cli
-from pneumo.choices import CHECKPOINTS
 
 EXAMPLE = """\
 import sys
@@ -29,12 +28,12 @@ examples:
       checked on the images of a folder instead of the run's own; the card goes
       beside the file
   python -m pneumo.export pretrained:compact
-      of the network that comes with the package; writes to export/
+      the network that comes with the package; writes to export/
   python -m pneumo.export RUN --to checklists
-      CLAIM and TRIPOD+AI, filled as far as the run tells: export/checklists.md
+      CLAIM and TRIPOD+AI, filled as far as the run allows: export/checklists.md
   python -m pneumo.export RUN --to run --out small
-      a run folder to hand on: what predict, evaluate, heatmap and export need,
-      without optimizer, logs and paths of this machine
+      a run folder to pass on, with all that predict, evaluate, heatmap and
+      export need, without optimizer, logs and paths of this machine
 
 The file takes uint8 grey images (N, 1, H, W) of any size and gives logits and
 probability, both (N, classes). It is checked against the network with ONNX
@@ -44,7 +43,7 @@ in use.py and run with python use.py model.onnx radiograph.png:
 {"".join("    " + line for line in EXAMPLE.splitlines(keepends=True))}
 This is enough for 8-bit grey and colour PNG and JPEG. For images of more than 8
 bits, transparency, a camera's orientation tag, or DICOM, prepare the pixels as
-pneumo.data.image.decode tells.
+pneumo.data.image.decode does.
 
 exit codes: 0 done; 2 a mistake; 3 written, but some files of --check could not
 be read; 130 stopped. Not a medical device.
@@ -58,18 +57,14 @@ def parse(arguments: Sequence[str] | None) -> argparse.Namespace:
         description="A finished run as one ONNX file, preprocessing inside, with a model card.",
         epilog=EPILOG,
     )
-    parser.add_argument(
-        "run", metavar="RUN", help="the folder of a finished run, or pretrained:compact"
-    )
+    parser.add_run()
     parser.add_argument(
         "--to",
         choices=("onnx", "run", "checklists"),
         default="onnx",
         help="the format; default: %(default)s",
     )
-    parser.add_argument(
-        "--checkpoint", choices=CHECKPOINTS, default="best", help="default: %(default)s"
-    )
+    parser.add_checkpoint()
     parser.add_argument(
         "--out", type=Path, metavar="PLACE", help="a folder, or a file that ends in .onnx"
     )

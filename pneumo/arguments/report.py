@@ -11,12 +11,12 @@ examples:
   python -m pneumo.report multirun/2025-01-31/12-00-00
       one sweep; the report goes into its folder report/
   python -m pneumo.report multirun --out report
-      every run so far; sweeps of other data or protocols are reported side by
-      side
+      every run so far; other data or protocols are reported side by side
   python -m pneumo.report sweep-paper sweep-holdout
-      with both protocols, also what choosing the epoch on the test split adds
+      with both protocols, also the optimism of choosing the epoch on the test
+      split
   python -m pneumo.report multirun --audit audit
-      its page links that of python -m pneumo.audit on the same data set
+      its page links the page of python -m pneumo.audit on the same data set
 """
 
 

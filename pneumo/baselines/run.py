@@ -9,7 +9,6 @@ from typing import Any
 
 import numpy as np
 import pandas as pd
-from hydra.utils import instantiate
 from threadpoolctl import threadpool_limits
 
 from pneumo.baselines.base import Baseline
@@ -21,13 +20,16 @@ from pneumo.evaluation.scores import scores
 from pneumo.runs import run_folder
 from pneumo.runs.writer import RunWriter
 from pneumo.training import metadata
+from pneumo.training.config import Config
 from pneumo.training.fit import open_data_set, read_data
 
 log = logging.getLogger("pneumo")
 
 
-def fit(config: dict[str, Any], run_dir: Path, *, start: float | None = None) -> None:
-    """Fits the baseline of ``config`` (plain, resolved) on the split of a network's run.
+def fit(
+    config: dict[str, Any], run_dir: Path, *, baseline: Baseline, start: float | None = None
+) -> None:
+    """Fits a baseline on the split of a network's run by ``config``, plain and resolved.
 
     Writes the files of a network but checkpoints and history; there is one epoch. ``start``,
     errors: see pneumo.training.fit.fit.
@@ -42,8 +44,6 @@ def fit(config: dict[str, Any], run_dir: Path, *, start: float | None = None) ->
     metadata.announce_splits(facts)
 
     before = time.monotonic()
-    arguments = {key: value for key, value in config["model"].items() if key != "name"}
-    baseline: Baseline = instantiate(arguments)
     with threadpool_limits(limits=config["num_threads"]):
         probability = baseline.fit(table, images.images, root=data_set.root, seed=config["seed"])
     training = time.monotonic() - before
@@ -66,7 +66,7 @@ def describe(
     config: Mapping[str, Any], data_set: DataSet, table: pd.DataFrame, digest: str
 ) -> dict[str, Any]:
     """Returns the part of metrics.json that is known before a baseline is fitted."""
-    facts = metadata.describe_run(config, data_set, table, digest)
+    facts = metadata.describe_run(Config.model_validate(config), data_set, table, digest)
     model = {key: value for key, value in config["model"].items() if not key.startswith("_")}
     settings = {key: config["data"][key] for key in ("image_size", "aspect", "patient_key")}
     return facts | {

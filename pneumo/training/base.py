@@ -1,4 +1,4 @@
-"""What every LightningModule here has: optimizer, schedule, history of scores, resuming."""
+"""The base of the LightningModules: optimizer, schedule, history of scores, resuming."""
 
 import logging
 import math
@@ -24,16 +24,16 @@ class Task(pl.LightningModule):
     A subclass has a training_step, a validation_step and ``scores``.
 
     Args:
-        network: what is trained.
-        optimizer: makes the optimizer of the parameters.
-        schedule: makes the schedule of an optimizer's learning rate.
+        network: is trained.
+        optimizer: builds the optimizer of the parameters.
+        schedule: builds the schedule of an optimizer's learning rate.
         interval: epoch or step, after which the schedule is stepped.
         plateau_on: the score and the split that a ReduceLROnPlateau follows, such as loss/train.
         eval_splits: names of the validation loaders, in their order.
         seed: of the dropout; with the epoch it sets torch's generator, so that a resumed run
             draws what an uninterrupted one would.
-        arithmetic: what the last digits of the weights depend on besides the seed, such as the
-            number of threads. A run that is resumed with another keeps a record of both.
+        arithmetic: device and number of threads, on which the last digits of the weights depend. A
+            run that is resumed with others records both.
     """
 
     def __init__(
@@ -62,14 +62,14 @@ class Task(pl.LightningModule):
 
     @abstractmethod
     def scores(self) -> dict[str, dict[str, Any]]:
-        """Returns the scores of each split in the epoch that ends, loss among them; forgets it."""
+        """Returns the scores of each split in the epoch, its loss among them, and clears them."""
 
     def make_optimizer(self) -> torch.optim.Optimizer:
-        """The optimizer of all parameters."""
+        """Returns the optimizer of all parameters."""
         return self.optimizer(self.parameters())
 
     def configure_optimizers(self) -> Any:
-        """The optimizer of all parameters, with its schedule."""
+        """Returns the optimizer of all parameters, with its schedule."""
         optimizer = self.make_optimizer()
         schedule = self.schedule(optimizer)
         if isinstance(schedule, OneCycleLR):
@@ -87,7 +87,7 @@ class Task(pl.LightningModule):
     def on_train_epoch_end(self) -> None:
         """Steps a schedule that follows a score, before the epoch's checkpoint is written.
 
-        Lightning would do it after that, and not at all for the epoch that a run is resumed from.
+        Lightning would step it afterwards, and not at all for the epoch that a run resumes from.
         """
         if self.plateau:
             name, _, split = str(self.plateau_on).partition("/")
@@ -105,15 +105,14 @@ class Task(pl.LightningModule):
         seconds = time.monotonic() - self.start
         self.history.append({"epoch": self.current_epoch, "lr": rate, "seconds": seconds, **scores})
         if not math.isfinite(scores["train"]["loss"]):
-            # as it was set; a schedule may have taken that of now to 0
+            # as it was set; a schedule may have reduced the present one to 0
             rate = self.optimizers(use_pl_optimizer=False).defaults["lr"]  # type: ignore[union-attr]
             raise ValueError(
                 f"the training loss must stay finite; in epoch {self.current_epoch + 1} it is "
                 f"{scores['train']['loss']}. Try a smaller optimizer.lr than {rate:g}"
             )
         for split, values in scores.items():
-            # test and train of a score share the first half of the name, so TensorBoard puts
-            # them side by side
+            # TensorBoard groups by the first half of the name: test beside train
             self.log_dict(
                 {f"{k}/{split}": v for k, v in values.items() if k != "confusion"}, on_epoch=True
             )
@@ -122,32 +121,32 @@ class Task(pl.LightningModule):
         self.log("step", float(self.current_epoch + 1))
 
     def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
-        """Keeps the history, so that a resumed run ends with the whole of it."""
+        """Adds the history, so that a resumed run has all epochs."""
         checkpoint["history"] = self.history
         checkpoint["arithmetic"] = self.arithmetic
         if self.plateau:
             checkpoint["plateau"] = self.plateau.state_dict()
 
     def on_load_checkpoint(self, checkpoint: Mapping[str, Any]) -> None:
-        """Takes up the history; says so where the run is computed otherwise than before."""
+        """Restores the history; warns if device or threads differ from those before."""
         self.history = list(checkpoint["history"])
-        self.plateau_state = checkpoint.get("plateau")  # the schedule is made after this
+        self.plateau_state = checkpoint.get("plateau")  # the schedule is built after this
         before = list(checkpoint["arithmetic"])
         now = {**self.arithmetic[-1], "from_epoch": len(self.history)}
         changed = [k for k in now if k != "from_epoch" and now[k] != before[-1].get(k)]
         if changed:
-            told = ", ".join(f"{key} {now[key]} for {before[-1].get(key)}" for key in changed)
+            text = ", ".join(f"{key} {now[key]} for {before[-1].get(key)}" for key in changed)
             log.warning(
                 "Resumed with other arithmetic: %s.\nThe scores will differ a little from those of "
                 "an uninterrupted run;\nmetrics.json records both.",
-                told,
+                text,
             )
             before.append(now)
         self.arithmetic = before
 
 
 def slow_down(optimizer: torch.optim.Optimizer) -> None:
-    """Takes each group's share, where it has one, of the rates that OneCycleLR goes through."""
+    """Multiplies the rates that OneCycleLR goes through by each group's share, if it has one."""
     for group in optimizer.param_groups:
         for key in ("lr", "initial_lr", "max_lr", "min_lr"):
             group[key] *= group.get("share", 1)

@@ -17,9 +17,9 @@ TRUE, PREDICTED = "lime", "red"
 
 
 class BoxPictures(pl.Callback):
-    """A picture of the first validation images: true boxes green, predicted ones red.
+    """Draws the first validation images: true boxes green, predicted ones red.
 
-    Of these, those that count at the confidence that the epoch's validation images have fixed.
+    The predicted ones are those that count at the confidence fixed on the validation images.
     """
 
     @torch.no_grad()
@@ -32,12 +32,12 @@ class BoxPictures(pl.Callback):
         assert isinstance(pl_module, DetectionTask)
         batch: Any = next(iter(data.loader(FIXED_ON, mixed=True)))
         network = pl_module.network.eval()
-        found = network(batch.image[:NUM_PICTURES].to(pl_module.device))
+        predicted = network(batch.image[:NUM_PICTURES].to(pl_module.device))
         network.train()
         confidence = pl_module.history[-1][FIXED_ON]["confidence"]
         pictures = [
-            draw(image, true, one["boxes"].cpu(), one["scores"].cpu(), confidence=confidence)
-            for image, true, one in zip(batch.image, batch.boxes, found, strict=False)
+            draw(image, true, found["boxes"].cpu(), found["scores"].cpu(), confidence=confidence)
+            for image, true, found in zip(batch.image, batch.boxes, predicted, strict=False)
         ]
         grid = make_grid(pictures, nrow=8, padding=4, pad_value=255)
         writer.add_image(f"boxes/{FIXED_ON}", grid, pl_module.current_epoch + 1)

@@ -1,4 +1,4 @@
-"""What a run shows and keeps while it trains: lines, the history file, pictures."""
+"""Callbacks: lines, checkpoints, the history file, pictures, averaged weights, image sizes."""
 
 import logging
 import sys
@@ -17,6 +17,7 @@ from pneumo.data.datamodule import XrayDataModule
 from pneumo.runs import run_folder
 from pneumo.runs.writer import RunWriter
 from pneumo.training import tensorboard_log
+from pneumo.training.base import Task
 from pneumo.training.task import Classifier, Selection
 
 log = logging.getLogger(__name__)
@@ -38,7 +39,8 @@ class EpochLines(pl.Callback):
 
     def on_train_epoch_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
         """Logs the epoch's scores; a star marks the best so far, where epochs compete."""
-        history = _history(pl_module)
+        assert isinstance(pl_module, Task)
+        history = pl_module.history
         row = history[-1]
         is_best = self.selection.best(history) == len(history) - 1
         log.info(
@@ -47,22 +49,19 @@ class EpochLines(pl.Callback):
             row["epoch"] + 1,
             trainer.max_epochs,
             "F1" if self.score == "f1_normal" else self.score,
-            " ".join(self._told(row, split) for split in ("train", "val", "test") if split in row),
+            " ".join(self._text(row, split) for split in ("train", "val", "test") if split in row),
             row["seconds"],
             " *" if is_best and self.selection.on in row else "",
         )
 
-    def _told(self, row: Mapping[str, Any], split: str) -> str:
+    def _text(self, row: Mapping[str, Any], split: str) -> str:
         scores = row[split]
-        told = f"/{scores[self.score]:.3f}" if self.score in scores else ""
-        return f"{split} {scores['loss']:.3f}{told}"
+        score = f"/{scores[self.score]:.3f}" if self.score in scores else ""
+        return f"{split} {scores['loss']:.3f}{score}"
 
 
 class EpochBar(ProgressBar):
-    """One bar on stderr for the epoch under way, which is gone before the epoch's line is written.
-
-    Training and scoring are one bar; epochs are counted from 1, as in the lines.
-    """
+    """One bar on stderr for training and scoring an epoch, removed before the epoch's line."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -88,21 +87,21 @@ class EpochBar(ProgressBar):
         self.bar.update()
 
     def on_validation_end(self, *_: Any) -> None:
-        """Takes the bar away."""
+        """Removes the bar."""
         self.bar.close()
 
     def on_exception(self, *_: Any) -> None:
-        """Takes the bar away, so that the message has a line of its own."""
+        """Removes the bar, so that the message has a line of its own."""
         if self.bar is not None:
             self.bar.close()
 
 
 class Checkpoints(Checkpoint):
-    """Keeps last.ckpt, and best.ckpt of the epoch that the rule chooses in the run's history.
+    """Writes last.ckpt, and best.ckpt of the epoch that the rule chooses in the run's history.
 
-    Lightning's ModelCheckpoint remembers its best score beside the folder's path and forgets it
-    when the folder is moved, and takes the first of equal epochs. The history is in the checkpoint,
-    so what is saved here is always what metrics.json will name.
+    Lightning's ModelCheckpoint forgets its best score when the run folder is moved, and takes the
+    first of equal epochs. The history is in the checkpoint, so that the epoch saved here is the one
+    in metrics.json.
 
     Args:
         run_dir: the run folder; both files go into its checkpoints/.
@@ -115,8 +114,9 @@ class Checkpoints(Checkpoint):
         self.selection = Selection.parse(monitor)
 
     def on_train_epoch_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
-        """Writes last.ckpt, after best.ckpt where this epoch is the best so far."""
-        history = _history(pl_module)
+        """Writes last.ckpt, after best.ckpt if this epoch is the best so far."""
+        assert isinstance(pl_module, Task)
+        history = pl_module.history
         if self.selection.best(history) == len(history) - 1:
             trainer.save_checkpoint(self.run_dir / run_folder.BEST)
         trainer.save_checkpoint(self.run_dir / run_folder.LAST)
@@ -124,7 +124,7 @@ class Checkpoints(Checkpoint):
     def on_save_checkpoint(
         self, trainer: pl.Trainer, pl_module: pl.LightningModule, checkpoint: dict[str, Any]
     ) -> None:
-        """Keeps whether training ends here, as early stopping asks for."""
+        """Adds whether early stopping ends the training here."""
         checkpoint["stopped"] = trainer.should_stop
 
     def on_load_checkpoint(
@@ -140,8 +140,7 @@ class Checkpoints(Checkpoint):
 class History(pl.Callback):
     """Keeps history.csv and status.json of the run folder up to date.
 
-    Lightning's CSVLogger deletes its file when a run is resumed; this one writes the whole
-    history, which the checkpoint keeps, anew after each epoch.
+    Lightning's CSVLogger deletes its file when a run is resumed; the history is in the checkpoint.
     """
 
     def __init__(self, run_dir: str):
@@ -149,29 +148,30 @@ class History(pl.Callback):
 
     def on_train_epoch_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
         """Writes both files."""
-        history = _history(pl_module)
+        assert isinstance(pl_module, Task)
+        history = pl_module.history
         writer = RunWriter(self.run_dir)
         writer.write_table("history.csv", history_table(history))
         writer.write_status("running", epoch=len(history), max_epochs=trainer.max_epochs or 0)
 
 
 class AveragedWeights(WeightAveraging):
-    """Scores and keeps a moving average of the weights and of their batch statistics.
+    """Scores and saves a moving average of the weights and of their batch statistics.
 
     Lightning's EMAWeightAveraging keeps the first weights at full share: of a run of a few hundred
     steps they would be most of the average. Here, as in TensorFlow's, the share that stays is at
     most (1 + n) / (10 + n) after n steps.
 
     Args:
-        decay: from 0, below 1; share of the average that stays at each step, in the end.
+        decay: in [0, 1), the share of the average that stays at each step, in the end.
     """
 
     def __init__(self, decay: float = 0.995):
         if not 0 <= decay < 1:
-            raise ValueError(f"decay must be from 0, below 1; got {decay}")
+            raise ValueError(f"decay must be at least 0 and below 1; got {decay}")
 
         def average(old: Tensor, new: Tensor, num_averaged: Tensor | int) -> Tensor:
-            if not new.is_floating_point():  # how many batches a normalisation has seen
+            if not new.is_floating_point():  # the number of batches of a normalisation
                 return new
             number = int(num_averaged)
             return old.lerp(new, 1 - min(decay, (1 + number) / (10 + number)))
@@ -180,11 +180,11 @@ class AveragedWeights(WeightAveraging):
 
 
 class ProgressiveResize(pl.Callback):
-    """Trains on smaller images in the first epochs; scores are of the whole size.
+    """Trains on smaller images in the first epochs; scores are of the full size.
 
     Args:
-        sides: pairs of the number of an epoch, from 1, and the side in pixels from there on; None
-            is the whole image's.
+        sides: pairs of an epoch, from 1, and the side in pixels from there on; None is the full
+            size.
     """
 
     def __init__(self, sides: Sequence[tuple[int, int | None]]):
@@ -196,15 +196,15 @@ class ProgressiveResize(pl.Callback):
     def on_train_epoch_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
         """Sets the side of the epoch."""
         assert isinstance(pl_module, Classifier)
-        begun = [epoch for epoch in self.sides if epoch <= trainer.current_epoch + 1]
-        pl_module.train_side = self.sides[max(begun)] if begun else None
+        starts = [epoch for epoch in self.sides if epoch <= trainer.current_epoch + 1]
+        pl_module.train_side = self.sides[max(starts)] if starts else None
 
 
 class BatchPicture(pl.Callback):
-    """A picture of the first training images, as they are and augmented, for TensorBoard."""
+    """Two pictures of the first training images for TensorBoard: as they are, and augmented."""
 
     def on_fit_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
-        """Adds the two pictures, once."""
+        """Adds the two pictures."""
         data: XrayDataModule = trainer.datamodule  # type: ignore[attr-defined]
         writer = tensorboard_log.writer_of(trainer)
         if writer is None:
@@ -216,27 +216,6 @@ class BatchPicture(pl.Callback):
 
 
 def history_table(history: list[dict[str, Any]]) -> pd.DataFrame:
-    """Returns a row an epoch: epoch, lr, seconds, and train/accuracy and the like of each split."""
-    return pd.DataFrame(
-        [
-            {
-                "epoch": row["epoch"],
-                "lr": row["lr"],
-                "seconds": row["seconds"],
-                **{
-                    f"{split}/{name}": value
-                    for split, scores in row.items()
-                    if isinstance(scores, dict)
-                    for name, value in scores.items()
-                    if name != "confusion"
-                },
-            }
-            for row in history
-        ]
-    )
-
-
-def _history(module: pl.LightningModule) -> list[dict[str, Any]]:
-    history = module.history
-    assert isinstance(history, list)
-    return history
+    """Returns a row an epoch: epoch, lr, seconds, and scores named train/accuracy."""
+    table = pd.json_normalize(history, sep="/")
+    return table[[name for name in table if not str(name).endswith("/confusion")]]

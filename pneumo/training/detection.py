@@ -1,4 +1,4 @@
-"""The LightningModule of detectors: how one is trained, and its scores after each epoch."""
+"""The LightningModule of detectors: training steps, and scores after each epoch."""
 
 import logging
 import math
@@ -26,8 +26,8 @@ FIXED_ON = "val"  # the split that the confidence is fixed on
 
 
 @dataclass
-class Found:
-    """What a detector finds on the images of a split, in their order.
+class Detections:
+    """The boxes that a detector predicts on the images of a split, in their order.
 
     Boxes are in pixels of the prepared images, until `to_files`.
     """
@@ -39,23 +39,23 @@ class Found:
     losses: list[tuple[int, dict[str, float]]] = field(default_factory=list)  # of batches: images
 
     def add(self, batch: BoxBatch, boxes: Sequence[Mapping[str, Tensor]]) -> None:
-        """Appends the images of a batch, and what was found on them."""
+        """Appends the images of a batch, with their true and predicted boxes."""
         self.rows += batch.row.tolist()
-        self.truth += [one.cpu().numpy() for one in batch.boxes]
-        self.boxes += [one["boxes"].float().cpu().numpy() for one in boxes]
-        self.scores += [one["scores"].float().cpu().numpy() for one in boxes]
+        self.truth += [true.cpu().numpy() for true in batch.boxes]
+        self.boxes += [predicted["boxes"].float().cpu().numpy() for predicted in boxes]
+        self.scores += [predicted["scores"].float().cpu().numpy() for predicted in boxes]
 
     def add_losses(self, losses: Mapping[str, Tensor], *, num_images: int) -> None:
         """Appends the losses of a batch."""
         self.losses.append((num_images, {k: float(v.detach()) for k, v in losses.items()}))
 
     def to_files(self, data: BoxDataModule) -> None:
-        """Turns boxes to pixels of the files; one that lies outside, in the padding, is lost."""
+        """Converts boxes to pixels of the files; drops those that lie outside, in the padding."""
         for place, row in enumerate(self.rows):
             self.truth[place] = data.true_boxes[row]
             boxes = data.to_file(self.boxes[place].astype(np.float64), row)
-            there = (boxes[:, :2] < boxes[:, 2:]).all(1)
-            self.boxes[place], self.scores[place] = boxes[there], self.scores[place][there]
+            inside = (boxes[:, :2] < boxes[:, 2:]).all(1)
+            self.boxes[place], self.scores[place] = boxes[inside], self.scores[place][inside]
 
     def mean_losses(self) -> dict[str, float]:
         """Returns the mean of each loss over the images, and their sum as loss."""
@@ -71,7 +71,7 @@ class DetectionTask(Task):
     """Trains a detector and scores it on every split after each epoch.
 
     Args:
-        network: gives boxes and losses, see Detector.
+        network: returns boxes and losses, see Detector.
         others: as of Task.
     """
 
@@ -79,71 +79,79 @@ class DetectionTask(Task):
 
     def __init__(self, network: Detector, **others: Any):
         super().__init__(network, **others)
-        self.seen: dict[str, Found] = {}
+        self.seen: dict[str, Detections] = {}
 
     def training_step(self, batch: BoxBatch, _batch_idx: int) -> Tensor:
         """Returns the sum of the losses of the batch."""
         losses = self.network.losses(batch.image, batch.boxes)
-        self.seen.setdefault("train", Found()).add_losses(losses, num_images=len(batch.row))
+        self.seen.setdefault("train", Detections()).add_losses(losses, num_images=len(batch.row))
         return torch.stack(list(losses.values())).sum()
 
     def validation_step(self, batch: BoxBatch, _batch_idx: int, dataloader_idx: int = 0) -> None:
-        """Keeps the boxes of one batch for the end of the epoch."""
-        keep(self.network, batch, self.seen.setdefault(self.eval_splits[dataloader_idx], Found()))
+        """Collects the boxes of one batch for the end of the epoch."""
+        keep(
+            self.network,
+            batch,
+            self.seen.setdefault(self.eval_splits[dataloader_idx], Detections()),
+        )
 
     def scores(self) -> dict[str, dict[str, Any]]:
-        """Returns the scores of each split: of train the losses, of the others as `score`."""
+        """Returns the scores of each split: for train the losses, for the others as `score`."""
         train = self.seen.pop("train").mean_losses()
-        found, self.seen = self.seen, {}
-        confidence = fixed_confidence(found[FIXED_ON])
-        scores = {split: score(found[split], confidence=confidence) for split in sorted(found)}
+        detections, self.seen = self.seen, {}
+        confidence = fixed_confidence(detections[FIXED_ON])
+        scores = {
+            split: score(detections[split], confidence=confidence) for split in sorted(detections)
+        }
         scores[FIXED_ON]["confidence"] = confidence
         return {"train": train, **scores}
 
 
-def keep(network: Detector, batch: BoxBatch, found: Found) -> None:
-    """Appends to ``found`` what a network, in evaluation mode, finds on a batch, and its losses."""
-    found.add(batch, network(batch.image))
-    found.add_losses(network.losses(batch.image, batch.boxes), num_images=len(batch.row))
+def keep(network: Detector, batch: BoxBatch, detections: Detections) -> None:
+    """Appends the boxes and losses of a network, in evaluation mode, on a batch."""
+    detections.add(batch, network(batch.image))
+    detections.add_losses(network.losses(batch.image, batch.boxes), num_images=len(batch.row))
 
 
-def fixed_confidence(found: Found) -> float:
-    """Returns the confidence with the best challenge score, to be taken on validation images."""
-    return evaluation.fit_confidence(found.truth, found.boxes, found.scores)
+def fixed_confidence(detections: Detections) -> float:
+    """Returns the confidence with the best challenge score, for validation images."""
+    return evaluation.fit_confidence(detections.truth, detections.boxes, detections.scores)
 
 
-def score(found: Found, *, confidence: float) -> dict[str, Any]:
+def score(detections: Detections, *, confidence: float) -> dict[str, Any]:
     """Returns the scores of a split.
 
-    ``challenge`` counts the boxes of at least ``confidence``, ``map`` all, NaN without
-    pycocotools. An image's probability of PNEUMONIA is its highest score, 0 without a box: of that
-    are AUROC and what else a classifier has, with its decisions at 0.5.
+    ``challenge`` counts the boxes of at least ``confidence``; ``map`` counts all, NaN without
+    pycocotools. An image's probability of PNEUMONIA is its highest score, 0 without a box: the
+    other scores are a classifier's, with decisions at 0.5.
     """
-    kept, _ = evaluation.kept(found.boxes, found.scores, confidence=confidence)
-    probability = torch.from_numpy(evaluation.highest_scores(found.scores))
-    label = torch.tensor([int(len(boxes) > 0) for boxes in found.truth])
+    kept, _ = evaluation.kept(detections.boxes, detections.scores, confidence=confidence)
+    probability = torch.from_numpy(evaluation.highest_scores(detections.scores))
+    label = torch.tensor([int(len(boxes) > 0) for boxes in detections.truth])
     return {
-        "challenge": evaluation.challenge_score(found.truth, kept),
-        "map": mean_average_precision(found),
+        "challenge": evaluation.challenge_score(detections.truth, kept),
+        "map": mean_average_precision(detections),
         **image_scores(probability, label),
-        **found.mean_losses(),
+        **detections.mean_losses(),
     }
 
 
-def mean_average_precision(found: Found) -> float:
+def mean_average_precision(detections: Detections) -> float:
     """Returns COCO's mean average precision; NaN where pycocotools is not installed."""
     try:
-        return evaluation.mean_average_precision(found.truth, found.boxes, found.scores)["map"]
-    except ModuleNotFoundError:  # said once, by fit_detection
+        return evaluation.mean_average_precision(
+            detections.truth, detections.boxes, detections.scores
+        )["map"]
+    except ModuleNotFoundError:  # fit_detection warns once
         return math.nan
 
 
 @dataclass(frozen=True)
 class Scored(Scores):
-    """What one checkpoint says of the images of some splits; scores as `score` returns them."""
+    """The predictions of one checkpoint on some splits; scores as `score` returns them."""
 
     confidence: float  # fixed on the validation split
-    found: dict[str, Found]  # by split, in pixels of the files
+    detections: dict[str, Detections]  # by split, in pixels of the files
 
 
 @torch.inference_mode()
@@ -154,24 +162,24 @@ def score_checkpoint(
     checkpoint = torch.load(path, map_location="cpu", weights_only=True)
     module.load_state_dict(checkpoint["state_dict"])
     module.eval()
-    found = {split: Found() for split in splits}
+    detections = {split: Detections() for split in splits}
     for split in splits:
         for batch in data.loader(split):
             moved = BoxBatch(*(values.to(module.device) for values in batch))
-            keep(module.network, moved, found[split])
-        found[split].to_files(data)
+            keep(module.network, moved, detections[split])
+        detections[split].to_files(data)
     last = checkpoint["history"][-1]
-    confidence = last[FIXED_ON]["confidence"]  # of some of the images in a debug run
-    if FIXED_ON in found:
-        confidence = fixed_confidence(found[FIXED_ON])
-    scores = {split: score(found[split], confidence=confidence) for split in splits}
-    return Scored(last["epoch"], scores, confidence, found)
+    confidence = last[FIXED_ON]["confidence"]  # in a debug run, of some of the images
+    if FIXED_ON in detections:
+        confidence = fixed_confidence(detections[FIXED_ON])
+    scores = {split: score(detections[split], confidence=confidence) for split in splits}
+    return Scored(last["epoch"], scores, confidence, detections)
 
 
 def predictions(scored: Scored, table: pd.DataFrame, *, splits: list[str]) -> pd.DataFrame:
     """Returns predictions.csv as a classifier's: p_pneumonia is an image's highest score."""
-    rows = [row for split in splits for row in scored.found[split].rows]
-    highest = [evaluation.highest_scores(scored.found[split].scores) for split in splits]
+    rows = [row for split in splits for row in scored.detections[split].rows]
+    highest = [evaluation.highest_scores(scored.detections[split].scores) for split in splits]
     probability = np.concatenate(highest)
     return (
         table.assign(patient=table["group"])
@@ -188,16 +196,18 @@ def box_table(scored: Scored, table: pd.DataFrame, *, splits: list[str]) -> pd.D
     x_min, y_min, x_max, y_max in pixels of the file.
     """
     parts = []
-    for found in (scored.found[split] for split in splits):
+    for detections in (scored.detections[split] for split in splits):
         for row, true, boxes, scores in zip(
-            found.rows, found.truth, found.boxes, found.scores, strict=True
+            detections.rows, detections.truth, detections.boxes, detections.scores, strict=True
         ):
             parts += [_rows(row, TRUTH, np.full(len(true), np.nan), true)]
             parts += [_rows(row, PREDICTED, scores, boxes)]
     rows = pd.concat(parts, ignore_index=True)
-    told = table.assign(patient=table["group"]).loc[rows.pop("row"), ["path", "patient", "split"]]
-    told = told.set_axis(rows.index)
-    ordered = told.join(rows).sort_values(["path", "kind", "score"], ascending=[True, False, False])
+    images = table.assign(patient=table["group"])
+    images = images.loc[rows.pop("row"), ["path", "patient", "split"]].set_axis(rows.index)
+    ordered = images.join(rows).sort_values(
+        ["path", "kind", "score"], ascending=[True, False, False]
+    )
     return ordered.reset_index(drop=True)
 
 

@@ -1,4 +1,4 @@
-"""Fine-tuning of a pretrained network: the last layer first, slower first layers, frozen ones."""
+"""A fine-tuning schedule: the last layer first, lower rates for early layers, frozen ones."""
 
 from collections.abc import Sequence
 
@@ -11,12 +11,12 @@ from pneumo.training.task import Classifier
 
 
 class Finetune(pl.Callback):
-    """Freezes what an epoch does not train, and slows the layers down by their depth.
+    """Freezes the layers that an epoch does not train, and lowers the rates by depth.
 
-    What is frozen has no gradient and is in evaluation mode: its batch statistics do not move, and
-    it drops nothing out. All follows from the epoch's number, so that a run resumes exactly, and
-    the optimizer has all weights from the start, so that a schedule by steps holds. Lightning's
-    BackboneFinetuning adds them later, where OneCycleLR fails, and trains on batch statistics.
+    Frozen layers have no gradient and are in evaluation mode, without dropout and with fixed batch
+    statistics. All follows from the epoch's number, so that a run resumes exactly, and the
+    optimizer has all weights from the start, so that a schedule by steps holds. Lightning's
+    BackboneFinetuning adds them later, where OneCycleLR fails, and updates batch statistics.
 
     Args:
         head_epochs: number of first epochs in which only the last layer is trained.
@@ -28,7 +28,7 @@ class Finetune(pl.Callback):
         self.head_epochs, self.layer_decay, self.frozen = head_epochs, layer_decay, tuple(frozen)
 
     def check(self, network: Network) -> None:
-        """Raises ValueError where the network is none of a library, or lacks a module."""
+        """Raises ValueError if the network cannot be pretrained, or lacks a module to freeze."""
         if not isinstance(network, Wrapped):
             raise ValueError(
                 "callbacks.finetune needs a network that can be pretrained, such as "
@@ -49,14 +49,14 @@ class Finetune(pl.Callback):
                 )
 
     def setup(self, trainer: pl.Trainer, pl_module: pl.LightningModule, stage: str) -> None:
-        """Tells the module the rates' decay, before it makes the optimizer."""
+        """Sets the decay of the rates, before the optimizer is built."""
         assert isinstance(pl_module, Classifier)
         body = _body(pl_module)
         pl_module.layer_decay = self.layer_decay
-        self.trainable = [one for one in body.parameters() if one.requires_grad]
+        self.trainable = [weight for weight in body.parameters() if weight.requires_grad]
 
     def on_train_epoch_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
-        """Freezes what this epoch does not train, and nothing else."""
+        """Freezes the layers that this epoch does not train, and no others."""
         body = _body(pl_module)
         body.train()
         for parameter in self.trainable:
@@ -70,12 +70,12 @@ class Finetune(pl.Callback):
 
 
 def freeze(module: nn.Module) -> None:
-    """Takes gradients, batch statistics and dropout from a module."""
+    """Turns off gradients, batch statistics and dropout of a module."""
     module.eval().requires_grad_(False)
 
 
 def head_part(body: nn.Module) -> list[nn.Module]:
-    """Returns the last layer, and what stands next to it without weights, such as its dropout."""
+    """Returns the last layer, and the modules without weights beside it, such as its dropout."""
     leaves = [module for module in body.modules() if not list(module.children())]
     last = leaves.index(body.get_submodule(head(body)))
     before = [n for n, m in enumerate(leaves[:last]) if list(m.parameters())]

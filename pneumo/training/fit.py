@@ -3,7 +3,6 @@
 import logging
 import math
 import re
-import sys
 import textwrap
 import time
 import warnings
@@ -25,82 +24,30 @@ from pneumo.data.near_copies import near_duplicates
 from pneumo.inference import ood, reference
 from pneumo.models import fused_cpu
 from pneumo.models.base import Network
-from pneumo.models.base import build as build_any
 from pneumo.models.views import Views
 from pneumo.runs import run_folder
 from pneumo.runs.writer import RunWriter
 from pneumo.training import metadata, objects, scoring, tensorboard_log, whole_files
 from pneumo.training.base import Task
 from pneumo.training.callbacks import history_table
-from pneumo.training.finetune import Finetune
+from pneumo.training.config import Config
+from pneumo.training.objects import Parts
 from pneumo.training.task import Classifier
 
 log = logging.getLogger("pneumo")
-# its tips, and its messages on missing hardware
-logging.getLogger("pytorch_lightning").setLevel(logging.ERROR)
-
-SECTIONS = (  # objects that are checked before a run; detectors have no loss
-    *("model", "data.source", "protocol.split", "augment", "loss", "optimizer", "schedule"),
-    *("callbacks", "logger", "trainer"),
-)
 # Lightning's advice that does not hold here, and its use of deprecated functions of torch
 SILENCED_MESSAGES = (
     ".*does not have many workers",  # the training process augments faster than a CPU can train
     ".*treespec, LeafSpec",
     "Checkpoint directory .* exists and is not empty",  # a resumed run
 )
-BAR = {"_target_": "pneumo.training.callbacks.EpochBar"}
-PROFILERS = {
-    "simple": "SimpleProfiler",
-    "advanced": "AdvancedProfiler",
-    "pytorch": "PyTorchProfiler",
-}
-WHOLE_FILES = {"_target_": "pneumo.training.whole_files.WholeFiles"}
 # The messages of torch if a loading process was killed, or has no room for its batch
 WORKER = re.compile(r"DataLoader worker \(pid.*|unable to allocate shared memory.*")
 # The messages of torch without free memory, on a GPU and on a CPU
 MEMORY = re.compile(r"out of memory|can't allocate memory|bad_alloc|Cannot allocate memory")
 
 
-def check(config: Mapping[str, Any]) -> None:
-    """Instantiates and tries all objects of ``config`` (plain, resolved) before reading images.
-
-    Raises:
-        ValueError: an object refuses a setting, or settings do not go together.
-    """
-    trainer = try_parts(config, with_boxes=False)
-    network = objects.attempt("model", lambda: build_network(config))
-    objects.attempt("views", lambda: Views(**config["views"]))
-    for callback in trainer.callbacks:  # type: ignore[attr-defined]
-        if isinstance(callback, Finetune):
-            callback.check(network)
-    objects.try_loss(config, num_classes=network.num_classes)
-
-
-def try_parts(config: Mapping[str, Any], *, with_boxes: bool) -> pl.Trainer:
-    """Tries the objects that classifiers and detectors share; returns the Trainer.
-
-    Args:
-        config: plain, resolved.
-        with_boxes: whether images are augmented with their boxes.
-
-    Raises:
-        ValueError: see check.
-    """
-    objects.check(config, sections=SECTIONS)
-    trainer = build_trainer(
-        config["trainer"], Path(config["run_dir"]), job_number=config.get("job_number")
-    )
-    names = {v["_target_"].rpartition(".")[2]: name for name, v in config["callbacks"].items()}
-    for callback in trainer.callbacks:  # type: ignore[attr-defined]
-        name = names.get(type(callback).__name__, "NAME")
-        objects.check_direction(f"callbacks.{name}", callback, getattr(callback, "monitor", None))
-    objects.try_optimizer(config, device=trainer.strategy.root_device)
-    objects.try_augment(config, with_boxes=with_boxes)
-    return trainer
-
-
-def fit(config: dict[str, Any], run_dir: Path, *, start: float | None = None) -> None:
+def fit(config: dict[str, Any], run_dir: Path, *, parts: Parts, start: float | None = None) -> None:
     """Trains by ``config`` (plain, resolved, checked), or resumes the run in ``run_dir``.
 
     Writes the files that the README lists. ``start``, of time.monotonic(), is when the user started
@@ -110,11 +57,15 @@ def fit(config: dict[str, Any], run_dir: Path, *, start: float | None = None) ->
         ValueError, FileNotFoundError: a mistake of the user's.
         KeyboardInterrupt: the user stopped it.
     """
-    run = begin(config, run_dir, start=start)
+    run = begin(config, run_dir, trainer=parts.trainer, start=start)
     table, images, device = run.table, run.images, run.device
     arithmetic = {"device": device.type, "threads": torch.get_num_threads()}
-    network, module, data = build(config, table, images, arithmetic=arithmetic)
-    facts = metadata.describe(config, run.data_set, table, run.split_sha256, network, run.trainer)
+    network = parts.network
+    assert isinstance(network, Network)
+    module, data = build(config, network, table, images, arithmetic=arithmetic)
+    facts = metadata.describe(
+        Config.model_validate(config), run.data_set, table, run.split_sha256, network, run.trainer
+    )
     carry_out(run, module, data, facts)
     # if the last epoch is the best, its weights are not scored twice
     last: scoring.Scores | None = None
@@ -162,6 +113,7 @@ def begin(
     config: dict[str, Any],
     run_dir: Path,
     *,
+    trainer: pl.Trainer,
     with_boxes: bool = False,
     start: float | None = None,
 ) -> Started:
@@ -173,8 +125,7 @@ def begin(
         table = table.join(data_set.boxes().set_index("path"), on="path")
     writer = RunWriter(run_dir)
     digest = writer.write_split(table)
-    start_from = whole_files.resume_from(run_dir, metadata.selection(config))
-    trainer = build_trainer(config["trainer"], run_dir, job_number=config.get("job_number"))
+    start_from = whole_files.resume_from(run_dir, metadata.selection(Config.model_validate(config)))
     num_earlier = 1 + scoring.saved_epoch(start_from) if start_from else 0
     return Started(
         *(config, writer, data_set, table, images, digest, start_from, trainer),
@@ -223,7 +174,6 @@ def finish(
         run.table, predictions, root=run.data_set.root, protocol=config["protocol"]["name"]
     )
     results = metadata.results(module.history, best=best, last=last)
-    metadata.check_best(module.history, best.epoch, config)
     metrics = {
         **facts,
         **results,
@@ -254,7 +204,7 @@ def open_data_set(config: Mapping[str, Any]) -> DataSet:
     """Returns the data set of a configuration and logs its note; sets the number of threads."""
     if config["num_threads"]:
         torch.set_num_threads(config["num_threads"])
-    data_set: DataSet = instantiate(config["data"]["source"])
+    data_set = objects.build("data.source", config["data"]["source"], DataSet)
     if data_set.note:
         log.warning(textwrap.fill(data_set.note, metadata.WIDTH))
     return data_set
@@ -281,21 +231,21 @@ def read_data(config: Mapping[str, Any], data_set: DataSet) -> tuple[pd.DataFram
 
 def build(
     config: Mapping[str, Any],
+    network: Network,
     table: pd.DataFrame,
     images: cache.Cache,
     *,
     arithmetic: Mapping[str, Any] | None = None,
-) -> tuple[Network, Classifier, XrayDataModule]:
-    """Returns the network of ``config``, the module that trains it, and its batches.
+) -> tuple[Classifier, XrayDataModule]:
+    """Returns the module that trains a network by ``config``, and its batches.
 
     Args:
         config: plain, resolved.
+        network: gets the mean and the deviation of the train images.
         table: split, as read_data returns it.
         images: of all rows of the table.
         arithmetic: see Classifier.
     """
-    torch.manual_seed(config["seed"])
-    network = build_network(config)
     data = XrayDataModule(
         table,
         images,
@@ -321,7 +271,7 @@ def build(
         seed=config["seed"],
         arithmetic=arithmetic,
     )
-    return network, module, data
+    return module, data
 
 
 def num_steps(config: Mapping[str, Any], data: XrayDataModule) -> int:
@@ -334,62 +284,6 @@ def num_steps(config: Mapping[str, Any], data: XrayDataModule) -> int:
         batches = int(batches * limit) if isinstance(limit, float) else min(batches, limit)
     steps = math.ceil(batches / (trainer.get("accumulate_grad_batches") or 1))
     return int(steps * trainer["max_epochs"])
-
-
-def build_network(config: Mapping[str, Any]) -> Network:
-    """Returns the network of a configuration; its errors are those of pneumo.models.base.build."""
-    size = config["data"]["image_size"]
-    return build_any(config["model"], image_size=size, make=instantiate)
-
-
-def build_trainer(
-    trainer: Mapping[str, Any], run_dir: Path, *, job_number: int | None = None
-) -> pl.Trainer:
-    """Returns the Trainer; a bar only on a terminal.
-
-    Args:
-        trainer: its configuration.
-        run_dir: for Lightning's own files. Under SLURM it resumes from files in this folder: in a
-            folder that runs share, from another run's weights.
-        job_number: of a run in a sweep; runs take turns on several GPUs.
-
-    Raises:
-        ValueError: the device is missing, or the Trainer refuses a setting.
-    """
-    num_gpus = torch.cuda.device_count()
-    if job_number is not None and num_gpus > 1 and trainer["accelerator"] != "cpu":
-        trainer = {**trainer, "devices": [job_number % num_gpus]}
-    try:
-        with objects.strict():
-            return instantiate(trainer_settings(trainer, run_dir))  # type: ignore[no-any-return]
-    except Exception as error:
-        reason = " ".join(str(error.__cause__ or error).split())
-        if re.search("device|accelerator|gpu|cuda", reason, re.IGNORECASE):
-            raise ValueError(
-                f"trainer.accelerator={trainer['accelerator']} and trainer.devices="
-                f"{trainer.get('devices')} must name a device of this machine: {reason} Train on "
-                "what is there with trainer=auto"
-            ) from None
-        raise ValueError(f"trainer cannot be used as it is set: {reason}") from None
-
-
-def trainer_settings(trainer: Mapping[str, Any], run_dir: Path) -> dict[str, Any]:
-    """Returns the arguments of the Trainer: its configuration, and this package's own."""
-    settings: dict[str, Any] = {"enable_progress_bar": sys.stderr.isatty()}
-    settings |= {key: value for key, value in trainer.items() if value is not None}
-    settings.pop(
-        "overfit_batches", None
-    )  # Lightning's would score train images: ours are XrayDataModule's
-    if settings["enable_progress_bar"]:
-        settings["callbacks"] = [BAR, *settings["callbacks"]]
-    if "profiler" in settings:
-        kind = f"pytorch_lightning.profilers.{PROFILERS[settings['profiler']]}"
-        settings["profiler"] = {"_target_": kind, "dirpath": str(run_dir), "filename": "profile"}
-    return {
-        **settings,
-        "default_root_dir": str(run_dir),
-        "plugins": [*settings.get("plugins", []), WHOLE_FILES],
-    }
 
 
 def train(

@@ -19,12 +19,13 @@ from pneumo.models.detector import Detector
 from pneumo.runs import run_folder
 from pneumo.runs.metrics import how_chosen
 from pneumo.training import detection, metadata, objects, scoring
+from pneumo.training.config import Config
 from pneumo.training.detection import DetectionTask
-from pneumo.training.fit import begin, carry_out, finish, num_steps, try_parts
+from pneumo.training.fit import begin, carry_out, finish, num_steps
+from pneumo.training.objects import Parts
 
 log = logging.getLogger("pneumo")
 
-OWN_KEYS = ("name",)  # of a model's YAML that are not arguments
 LONGER = (
     "Train for longer (trainer.max_epochs); python -m pneumo.predict shows boxes of a lower "
     "score with --threshold"
@@ -32,30 +33,25 @@ LONGER = (
 NO_MAP = f"The mean average precision is left out: it needs pycocotools; {INSTALL}"
 
 
-def check(config: Mapping[str, Any]) -> None:
-    """Instantiates and tries all objects of ``config`` before reading images; see fit.check."""
-    selection = metadata.selection(config)
-    if selection.monitor == "map" and not find_spec("pycocotools"):
-        raise ValueError(
-            f"callbacks.checkpoint.monitor=map/{selection.on} needs pycocotools; {INSTALL}"
-        )
-    try_parts(config, with_boxes=True)
-    objects.attempt("model", lambda: build_network(config))
-
-
-def fit(config: dict[str, Any], run_dir: Path, *, start: float | None = None) -> None:
+def fit(config: dict[str, Any], run_dir: Path, *, parts: Parts, start: float | None = None) -> None:
     """Trains by ``config`` (plain, resolved, checked), or resumes the run in ``run_dir``.
 
     Writes the files of a classifier, and boxes.csv. ``start``, errors: see fit.fit.
     """
-    run = begin(config, run_dir, with_boxes=True, start=start)
+    run = begin(config, run_dir, trainer=parts.trainer, with_boxes=True, start=start)
     table = run.table
     if not find_spec("pycocotools"):
         log.warning(textwrap.fill(NO_MAP, metadata.WIDTH))
     arithmetic = {"device": run.device.type, "threads": torch.get_num_threads()}
-    module, data = build(config, table, run.images, arithmetic=arithmetic)
+    assert isinstance(parts.network, Detector)
+    module, data = build(config, parts.network, table, run.images, arithmetic=arithmetic)
     facts = metadata.describe(
-        config, run.data_set, table, run.split_sha256, module.network, run.trainer
+        Config.model_validate(config),
+        run.data_set,
+        table,
+        run.split_sha256,
+        module.network,
+        run.trainer,
     )
     facts |= {"task": run_folder.DETECTION, "boxes": num_boxes(table)}
     carry_out(run, module, data, facts)
@@ -78,6 +74,7 @@ def fit(config: dict[str, Any], run_dir: Path, *, start: float | None = None) ->
 
 def build(
     config: Mapping[str, Any],
+    network: Detector,
     table: pd.DataFrame,
     images: cache.Cache,
     *,
@@ -87,12 +84,11 @@ def build(
 
     Args:
         config: plain, resolved.
+        network: is trained.
         table: split, with boxes.
         images: of all rows of the table.
         arithmetic: see Task.
     """
-    torch.manual_seed(config["seed"])
-    network = build_network(config)
     data = BoxDataModule(
         table,
         images,
@@ -114,13 +110,6 @@ def build(
         arithmetic=arithmetic,
     )
     return module, data
-
-
-def build_network(config: Mapping[str, Any]) -> Detector:
-    """Returns the detector of a configuration; ValueError: it cannot be made."""
-    model = {key: value for key, value in config["model"].items() if key not in OWN_KEYS}
-    network: Detector = instantiate(model)
-    return network.to(memory_format=torch.channels_last)
 
 
 def num_boxes(table: pd.DataFrame) -> dict[str, int]:

@@ -11,11 +11,11 @@ BALANCED = "balanced"  # of class_weights: by their share of the train split, se
 
 
 class CrossEntropy(nn.CrossEntropyLoss):
-    """Cross-entropy, with a weight for each class and label smoothing where asked.
+    """Cross-entropy with optional class weights and label smoothing.
 
     Args:
-        class_weights: a number for each class; None: all count alike.
-        label_smoothing: from 0 to 1, share of each target that goes to all classes alike.
+        class_weights: a number for each class; None: equal weights.
+        label_smoothing: in [0, 1], the share of each target that is spread over all classes.
     """
 
     def __init__(
@@ -29,7 +29,7 @@ class Focal(nn.Module):
 
     Args:
         gamma: 0 or more; an image with probability p of its class counts (1 - p) ** gamma.
-        class_weights: a number for each class; None: all count alike.
+        class_weights: a number for each class; None: equal weights.
     """
 
     weight: Tensor | None
@@ -40,7 +40,7 @@ class Focal(nn.Module):
         self.register_buffer("weight", _tensor(class_weights))
 
     def forward(self, logit: Tensor, target: Tensor) -> Tensor:
-        """(B, C) logits and (B,) class numbers to the weighted mean over the batch."""
+        """Returns the weighted mean over a batch of (B, C) logits and (B,) class numbers."""
         each = functional.cross_entropy(logit, target, reduction="none")
         weight = (1 - torch.exp(-each)) ** self.gamma
         if self.weight is None:
@@ -50,9 +50,9 @@ class Focal(nn.Module):
 
 
 def balance(target: np.ndarray, *, num_classes: int) -> list[float]:
-    """Returns a weight for each class, such that each counts as much as the others.
+    """Returns the weight of each class by scikit-learn's "balanced" rule.
 
-    As scikit-learn's "balanced": images / (classes * images of the class).
+    That is images / (classes * images of the class); 0 for a class without images.
 
     Args:
         target: (N,) class numbers of the train split.

@@ -20,7 +20,7 @@ def make(
 ) -> MLFlowLogger:
     """Returns the logger; the runs of a sweep share a database and an experiment.
 
-    Runs that begin at once would both create them, and one would fail: they wait for each other.
+    A lock keeps runs that start at once from creating them twice.
 
     Args:
         run_dir: the run folder.
@@ -37,7 +37,7 @@ def make(
             tags={"tags": ", ".join(tags)},
             **settings,
         )
-        client = logger._mlflow_client  # logger.experiment would also begin a run
+        client = logger._mlflow_client  # logger.experiment would also start a run
         if client.get_experiment_by_name(experiment_name) is None:
             client.create_experiment(experiment_name)
     return logger

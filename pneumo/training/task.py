@@ -1,4 +1,4 @@
-"""The LightningModule of classifiers: how one is trained, and its scores after each epoch."""
+"""The LightningModule of classifiers: training steps, and scores after each epoch."""
 
 import math
 from collections.abc import Mapping, Sequence
@@ -36,7 +36,7 @@ class Selection:
         """Returns the rule of "last" or of a score and a split such as "f1_normal/val".
 
         Raises:
-            ValueError: the setting has another form.
+            ValueError: it has another form.
         """
         if monitor == LAST:
             return cls(LAST, "none")
@@ -64,10 +64,10 @@ class Selection:
     def _rank(self, row: Mapping[str, Any], place: int) -> tuple[float, float, int]:
         scores = row.get(self.on)
         if not isinstance(scores, Mapping) or self.monitor not in scores:
-            known = [f"{n}/{split}" for split, s in row.items() if isinstance(s, dict) for n in s]
+            names = [f"{n}/{split}" for split, s in row.items() if isinstance(s, dict) for n in s]
             raise ValueError(
                 "callbacks.checkpoint.monitor must be one of "
-                f"{', '.join(n for n in known if not n.startswith('confusion'))}; got "
+                f"{', '.join(n for n in names if not n.startswith('confusion'))}; got "
                 f"{self.monitor}/{self.on}"
             )
         value, loss = float(scores[self.monitor]), float(scores["loss"])
@@ -84,8 +84,8 @@ class Classifier(Task):
 
     Args:
         network: (B, 1, S, S) grey values to (B, num_classes) logits.
-        loss: (B, num_classes) logits and (B,) class numbers to the mean over the batch that is
-            minimised; the loss among the scores is the plain cross-entropy, whatever it is.
+        loss: of (B, num_classes) logits and (B,) class numbers, the mean over the batch. The loss
+            among the scores is always the plain cross-entropy.
         views: of an image, in evaluation mode.
         others: as of Task.
     """
@@ -108,22 +108,22 @@ class Classifier(Task):
     def forward(self, image: Tensor) -> Tensor:
         """(B, 1, S, S) uint8 or float grey values to (B, num_classes) logits, see Views."""
         x = image.float()
-        # a network on the CPU is faster channels-last; with one input channel the layouts are
-        # the same memory, so only the strides say it
+        # a network on the CPU is faster channels-last; with one input channel only the strides
+        # distinguish the layouts
         views = ONE_VIEW if self.training else self.views
         return views.logits(self.network, x.contiguous(memory_format=torch.channels_last))
 
     def make_optimizer(self) -> torch.optim.Optimizer:
-        """The optimizer of all parameters, where layers are slower in groups of one rate."""
+        """Returns the optimizer of all parameters, in groups if layers have rates of their own."""
         optimizer = super().make_optimizer()
         return optimizer if self.layer_decay == 1 else self._by_depth(optimizer.defaults["lr"])
 
     def _by_depth(self, rate: float) -> torch.optim.Optimizer:
-        """The optimizer with a group for each block, the last one's first, whose rate is logged."""
+        """Returns the optimizer with a group for each block, the last one first: it is logged."""
         body = getattr(self.network, "body", self.network)
         shares = groups(self, body, decay=self.layer_decay)
         return self.optimizer(
-            [{"params": own, "lr": rate * share, "share": share} for share, own in shares]
+            [{"params": group, "lr": rate * share, "share": share} for share, group in shares]
         )
 
     def training_step(self, batch: Batch, _batch_idx: int) -> Tensor:
@@ -134,7 +134,7 @@ class Classifier(Task):
         return loss
 
     def validation_step(self, batch: Batch, _batch_idx: int, dataloader_idx: int = 0) -> None:
-        """Keeps the logits of one batch for the end of the epoch."""
+        """Collects the logits of one batch for the end of the epoch."""
         self._keep(batch, self.eval_splits[dataloader_idx])
 
     def scores(self) -> dict[str, dict[str, Any]]:
@@ -144,7 +144,7 @@ class Classifier(Task):
         return scores
 
     def _keep(self, batch: Batch, split: str) -> Tensor:
-        """Returns the logits of a batch, and keeps them for the scores of the epoch."""
+        """Returns the logits of a batch, and collects them for the scores of the epoch."""
         logit: Tensor = self(batch.image)
         self.seen.setdefault(split, []).append((logit.detach(), batch.target))
         return logit
@@ -183,7 +183,7 @@ def image_scores(probability: Tensor, label: Tensor) -> dict[str, Any]:
 def pneumonia_probability(logit: Tensor) -> Tensor:
     """(N, num_classes) logits to (N,) float64 probabilities of PNEUMONIA, all classes but NORMAL.
 
-    In float64 two logits up to 36 apart stay apart; in float32 images are tied from 17 on, and
-    whatever ranks them saturates.
+    In float64 two logits up to 36 apart have different probabilities; in float32 they are tied from
+    17 on.
     """
     return logit.double().softmax(1)[:, 1:].sum(1)

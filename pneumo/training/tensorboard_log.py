@@ -1,4 +1,4 @@
-"""What TensorBoard shows of a run besides its curves."""
+"""TensorBoard: configuration, hyperparameters, curves, confusion matrix, wrong images."""
 
 from collections.abc import Collection, Mapping
 from pathlib import Path
@@ -21,18 +21,18 @@ from pneumo.labels import CLASS_NAMES, PNEUMONIA
 from pneumo.runs import run_folder
 from pneumo.training import sweep
 
-# What runs are told apart by, in this order on the HParams page, after what the sweep varies
-TOLD_APART = ("model", "seed", "protocol", "fold", "lr", "batch_size")
-MOST_HPARAMS = 5  # of a run that is compared with no other; more push the scores out of sight
-# Of the HParams page, best epoch first: as many as are seen at 1,400 px without scrolling
+# Settings that distinguish runs, in this order on the HParams page, after those a sweep varies
+DISTINCT = ("model", "seed", "protocol", "fold", "lr", "batch_size")
+MOST_HPARAMS = 5  # of a run without a sweep; more push the scores out of sight
+# On the HParams page, best epoch first: as many as fit 1,400 px without scrolling
 HPARAM_SCORES = ("challenge", "f1_normal", "auroc", "accuracy", "f1_pneumonia")
-NUM_WRONG = 16  # pictures of images the network gets wrong
+NUM_WRONG = 16  # images with wrong decisions
 
 
 def writer_of(trainer: pl.Trainer) -> SummaryWriter | None:
-    """Returns the writer of the TensorBoard logger, or None where there is none."""
-    loggers = (one for one in trainer.loggers if isinstance(one, TensorBoardLogger))
-    return next((one.experiment for one in loggers), None)
+    """Returns the writer of the TensorBoard logger; None without one."""
+    loggers = (logger for logger in trainer.loggers if isinstance(logger, TensorBoardLogger))
+    return next((logger.experiment for logger in loggers), None)
 
 
 def open_run(
@@ -40,7 +40,7 @@ def open_run(
 ) -> None:
     """Adds the configuration as text and the layout with train and test of a score in one chart.
 
-    Loggers other than TensorBoard's get the hyperparameters, those get them with the last scores.
+    Other loggers get the hyperparameters; TensorBoard gets them with the last scores.
     """
     for logger in trainer.loggers:
         if not isinstance(logger, TensorBoardLogger):
@@ -85,7 +85,7 @@ def close_run(
 
 
 def varied_in(sweep_dir: Path) -> set[str]:
-    """Returns the settings that the sweep in a folder varies; none where there is no sweep."""
+    """Returns the settings that the sweep in a folder varies; none without a sweep."""
     try:
         arguments = sweep.arguments_of(sweep_dir)
     except (OSError, ValueError):
@@ -96,7 +96,7 @@ def varied_in(sweep_dir: Path) -> set[str]:
 def add_hparams(
     writer: SummaryWriter, metrics: Mapping[str, Any], varied: Collection[str] = ()
 ) -> None:
-    """Adds the run to the HParams page, in its own folder, so that no score is shown as -1."""
+    """Adds the run to the HParams page, with all of its scores: others are shown as -1."""
     values = {
         f"test_at_{when}_epoch/{name}": metrics[when]["test"][name]
         for when in ("best", "last")
@@ -108,7 +108,7 @@ def add_hparams(
     plugin = summaries[0].value[0].metadata.plugin_data
     page = HParamsPluginData.FromString(plugin.content)
     for info in page.experiment.hparam_infos:
-        info.differs = True  # what does not is not shown at first
+        info.differs = True  # others are hidden at first
     plugin.content = page.SerializeToString()
     for summary in summaries:
         writer._get_file_writer().add_summary(summary)  # type: ignore[no-untyped-call]
@@ -118,25 +118,24 @@ def add_hparams(
 
 
 def hparam_settings(metrics: Mapping[str, Any], varied: Collection[str] = ()) -> dict[str, Any]:
-    """Returns what the HParams page shows of a run, in that order.
+    """Returns the settings of a run on the HParams page, in their order.
 
-    What the sweep varies comes first, and the rest of it, which is the same in all of its runs, is
-    left out; of a run without a sweep, the first MOST_HPARAMS of what tells runs apart.
+    In a sweep, those that it varies; without one, the first MOST_HPARAMS of all.
 
     Args:
         metrics: metrics.json.
         varied: the sweep's settings by their names on the command line, such as optimizer.lr.
     """
-    known = {"data": metrics["data"]["kind"]} | dict(metrics["hyperparameters"])
-    known = {k: "none" if v is None else v for k, v in known.items()}
+    values = {"data": metrics["data"]["kind"]} | dict(metrics["hyperparameters"])
     last = {name.rpartition(".")[2] for name in varied}
-    names = sorted(known, key=lambda n: TOLD_APART.index(n) if n in TOLD_APART else len(TOLD_APART))
+    names = sorted(values, key=lambda n: DISTINCT.index(n) if n in DISTINCT else len(DISTINCT))
     changed = [name for name in names if name in last or name in varied]
-    return {name: known[name] for name in changed or names[:MOST_HPARAMS]}
+    shown = changed or names[:MOST_HPARAMS]
+    return {name: "none" if values[name] is None else values[name] for name in shown}
 
 
 def confusion_picture(confusion: np.ndarray) -> np.ndarray:
-    """(2, 2) counts, rows the true class, to (H, W, 3) uint8."""
+    """Returns (H, W, 3) uint8 of (2, 2) counts, rows the true class."""
     figure = Figure(figsize=(4.5, 4), dpi=110, layout="constrained")
     axes = figure.add_subplot()
     share = confusion / np.maximum(confusion.sum(1, keepdims=True), 1)
@@ -144,7 +143,7 @@ def confusion_picture(confusion: np.ndarray) -> np.ndarray:
     names = list(CLASS_NAMES)
     axes.set_xticks([0, 1], names)
     axes.set_yticks([0, 1], names, rotation=90, va="center")
-    axes.set_xlabel("said by the network")
+    axes.set_xlabel("predicted")
     axes.set_ylabel("true")
     for row, column in np.ndindex(2, 2):
         colour = "white" if share[row, column] > 0.5 else "black"
@@ -154,25 +153,26 @@ def confusion_picture(confusion: np.ndarray) -> np.ndarray:
 
 
 def wrong_picture(test: pd.DataFrame, data: XrayDataModule) -> np.ndarray:
-    """The images of the test split with the most confident wrong decisions, to (H, W, 3) uint8.
+    """Returns (H, W, 3) uint8: the test images with the most confident errors.
 
     Args:
         test: columns label, p_pneumonia and path; its index gives the rows of the cache.
-        data: has the images.
+        data: holds the images.
     """
     positive = test["label"] == PNEUMONIA
     error = (test["p_pneumonia"] - positive).abs()
     worst = test[error > 0.5].assign(error=error).nlargest(NUM_WRONG, "error")
     figure = Figure(figsize=(11, 12), dpi=80, layout="constrained")
     figure.suptitle(
-        f"{(error > 0.5).sum()} of {len(test)} test images are wrong; the surest errors"
+        f"{(error > 0.5).sum()} of {len(test)} test images are wrong; the most confident errors"
     )
     for place, (row, values) in enumerate(worst.iterrows()):
         axes = figure.add_subplot(4, 4, place + 1)
         axes.imshow(data.cache.images[int(str(row))], cmap="gray", vmin=0, vmax=255)
         name = values["path"].rpartition("/")[2]
         axes.set_title(
-            f"{values['label']}, said {values['p_pneumonia']:.0%} PNEUMONIA\n{name}", fontsize=8
+            f"{values['label']}, predicted {values['p_pneumonia']:.0%} PNEUMONIA\n{name}",
+            fontsize=8,
         )
         axes.axis("off")
     return _pixels(figure)

@@ -1,4 +1,4 @@
-"""Checkpoints in a run folder: written whole, and the newest whole one found again."""
+"""Checkpoints in a run folder: written atomically, and the newest intact one found again."""
 
 import io
 import logging
@@ -15,26 +15,24 @@ from pneumo.training.task import Selection
 
 log = logging.getLogger("pneumo")
 
-REQUEUED = "hpc_ckpt_*.ckpt"  # what Lightning leaves in mid-epoch when SLURM queues a job again
+REQUEUED = "hpc_ckpt_*.ckpt"  # Lightning writes them mid-epoch when SLURM queues a job again
 
 
 class WholeFiles(TorchCheckpointIO):
-    """Writes a checkpoint beside its place, which it takes once all of it is on the disk.
+    """Writes a checkpoint beside its place, and renames it once all of it is on the disk.
 
     Lightning's own writes to TMPDIR and moves the file, which between two disks is a copy: a full
-    disk or a kill leaves half of it in place of the last whole one. The last.ckpt before is kept,
-    as last-previous.ckpt.
+    disk or a kill leaves a truncated file in place of the last intact one. The last.ckpt before is
+    kept as last-previous.ckpt.
     """
 
     def save_checkpoint(
         self, checkpoint: dict[str, Any], path: str | Path, storage_options: Any = None
     ) -> None:
-        """Writes ``checkpoint`` to ``path``; OSError where there is no room, and nothing changed.
+        """Writes ``checkpoint`` to ``path``, whose folder is made.
 
-        Args:
-            checkpoint: what torch can save.
-            path: the file; its folder is made.
-            storage_options: not used.
+        Raises:
+            OSError: there is no room; nothing has changed.
         """
         content = io.BytesIO()
         torch.save(checkpoint, content)
@@ -55,74 +53,71 @@ def _write(path: Path, content: bytes | memoryview) -> None:
 def resume_from(run_dir: Path, selection: Selection) -> Path | None:
     """Returns the checkpoint that a run resumes from; None for a run that starts at epoch 1.
 
-    That is last.ckpt. Where it is missing or broken it is the newest other whole one, which is
-    said. Only checkpoints of whole epochs count, so that a resumed run ends as an uninterrupted
-    one. A broken best.ckpt is restored from another of the same epoch, if there is one.
+    That is last.ckpt; if it is missing or broken, the newest other intact one, with a warning. Only
+    checkpoints of complete epochs count, so that a resumed run ends as an uninterrupted one. A
+    broken best.ckpt is restored from another of the same epoch, if there is one.
 
     Raises:
-        ValueError: the run has trained for several epochs and no checkpoint is whole, or best.ckpt
+        ValueError: the run has trained for several epochs and no checkpoint is intact, or best.ckpt
             is lost.
     """
     for left in run_dir.glob(REQUEUED):
         left.unlink()
-    found = {
-        name: read(run_dir / name)
-        for name in (run_folder.LAST, run_folder.PREVIOUS, run_folder.BEST)
-    }
-    whole = {name: each for name, each in found.items() if not isinstance(each, str)}
-    if not whole:
-        _check_new(run_dir, [f"{n} is {each}" for n, each in found.items() if each != "missing"])
+    names = (run_folder.LAST, run_folder.PREVIOUS, run_folder.BEST)
+    contents = {name: read(run_dir / name) for name in names}
+    intact = {name: content for name, content in contents.items() if not isinstance(content, str)}
+    if not intact:
+        _check_new(run_dir, [f"{n} is {c}" for n, c in contents.items() if c != "missing"])
         return None
-    epochs = {name: len(each["history"]) for name, each in whole.items()}
-    start = (
-        run_folder.LAST if run_folder.LAST in whole else max(epochs, key=lambda name: epochs[name])
-    )
+    epochs = {name: len(content["history"]) for name, content in intact.items()}
+    newest = max(epochs, key=lambda name: epochs[name])
+    start = run_folder.LAST if run_folder.LAST in intact else newest
     if start == run_folder.LAST:
         log.info("Resuming from %s", run_dir / start)
     else:
         log.warning(
             "%s is %s: resuming from %s, after epoch %d",
-            *(run_dir / run_folder.LAST, found[run_folder.LAST], start, epochs[start]),
+            *(run_dir / run_folder.LAST, contents[run_folder.LAST], start, epochs[start]),
         )
-    if run_folder.BEST not in whole:
-        _restore_best(run_dir, selection.best(whole[start]["history"]) + 1, epochs)
+    if run_folder.BEST not in intact:
+        _restore_best(run_dir, selection.best(intact[start]["history"]) + 1, epochs)
     return run_dir / start
 
 
 def read(path: Path) -> dict[str, Any] | str:
-    """Returns a run's checkpoint, on the CPU; or what is wrong: "missing", "broken (why)"."""
+    """Returns a run's checkpoint, on the CPU; or the problem: "missing", "broken (reason)"."""
     try:
-        found = weights.load(path)
+        content = weights.load(path)
     except FileNotFoundError:
         return "missing"
     except ValueError as error:
         return f"broken ({error})"
-    history = found.get("history") if isinstance(found, dict) else None
-    if not isinstance(history, list) or not history or "state_dict" not in found:
-        return "broken (it is no checkpoint of a run)"
-    return dict(found)
+    history = content.get("history") if isinstance(content, dict) else None
+    if not isinstance(history, list) or not history or "state_dict" not in content:
+        return "broken (it is not a checkpoint of a run)"
+    return dict(content)
 
 
 def _check_new(run_dir: Path, broken: list[str]) -> None:
-    """Raises ValueError where a run without a whole checkpoint has trained for several epochs.
+    """Raises ValueError if a run without an intact checkpoint has trained for several epochs.
 
-    Its first one may have ended without a checkpoint: status.json is written before.
+    Its first epoch may have ended without a checkpoint: status.json is written before.
     """
     epoch = run_folder.read_status(run_dir).get("epoch")
     epochs = epoch if isinstance(epoch, int) else 0
-    told = "; ".join(broken) or "there is none"
+    problem = "; ".join(broken) or "there is none"
     if epochs > 1:
         raise ValueError(
             f"a run that has trained for {epochs} epochs resumes from one of its checkpoints; in "
-            f"{run_dir}: {told}. Put {run_folder.LAST} and {run_folder.BEST} back from a copy, or "
-            "delete the folder to train the run anew"
+            f"{run_dir}: {problem}. Put {run_folder.LAST} and {run_folder.BEST} back from a copy, "
+            "or delete the folder to start again"
         )
     if epochs or broken:
-        log.warning("No whole checkpoint to resume from (%s): starting at epoch 1 again", told)
+        log.warning("No intact checkpoint (%s): starting at epoch 1 again", problem)
 
 
 def _restore_best(run_dir: Path, best: int, epochs: dict[str, int]) -> None:
-    """Copies the checkpoint after ``best`` epochs to best.ckpt; ValueError where there is none."""
+    """Copies the checkpoint after ``best`` epochs to best.ckpt; ValueError if missing."""
     for name, number in epochs.items():
         if number == best:
             _write(run_dir / run_folder.BEST, (run_dir / name).read_bytes())
@@ -130,5 +125,5 @@ def _restore_best(run_dir: Path, best: int, epochs: dict[str, int]) -> None:
             return
     raise ValueError(
         f"a run resumes with the best epoch so far, {best}; {run_dir / run_folder.BEST} is missing "
-        "or broken. Put it back from a copy, or delete the folder to train the run anew"
+        "or broken. Put it back from a copy, or delete the folder to start again"
     )

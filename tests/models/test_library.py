@@ -23,7 +23,7 @@ from pneumo.models.base import build
 from pneumo.models.complexity import multiply_adds
 from pneumo.models.library import LibraryNetwork
 from pneumo.runs.network import _without_weights
-from pneumo.training.settings import check_run
+from pneumo.training.settings import read
 from tests.conftest import Command
 
 ROWS = {  # of conf/model, with the smallest side that it is trained at below
@@ -308,7 +308,7 @@ def test_experiment_of_a_paper_is_a_grid_of_settings_that_hold(name: str, count:
     assert len(names) * len(grid.seed.split(",")) == count
     assert set(names) <= ROWS.keys()
     plain = composed(*overrides, f"model={names[0]}")
-    assert check_run(plain).model.name == names[0]
+    assert read(plain).model.name == names[0]
     assert plain["model"]["pretrained"] is True
 
 

@@ -44,7 +44,7 @@ def test_counts_are_not_averaged() -> None:
 
 @pytest.mark.parametrize("decay", [-0.1, 1, 1.5])
 def test_a_decay_is_a_share(decay: float) -> None:
-    with pytest.raises(ValueError, match="decay must be from 0, below 1; got"):
+    with pytest.raises(ValueError, match="decay must be at least 0 and below 1; got"):
         AveragedWeights(decay)
 
 

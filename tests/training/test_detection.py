@@ -6,7 +6,6 @@ from typing import Any
 import numpy as np
 import pandas as pd
 import pytest
-import pytorch_lightning as pl
 import torch
 
 from pneumo.data import rsna
@@ -15,7 +14,7 @@ from pneumo.evaluation.detection import NO_BOX
 from pneumo.training import detection, fit_detection
 from pneumo.training.box_pictures import draw
 from pneumo.training.config import BOX_SCORES, SCORES
-from pneumo.training.detection import Found, Scored
+from pneumo.training.detection import Detections, Scored
 from tests.conftest import Command
 from tests.test_train import metrics, scores
 
@@ -26,9 +25,9 @@ BOX, OTHER = np.array([[0.0, 0, 10, 10]]), np.array([[20.0, 20, 30, 40]])
 
 
 @pytest.fixture
-def found() -> Found:
+def detections() -> Detections:
     """Four images: a hit and a low false box, a miss, a false box, nothing."""
-    return Found(
+    return Detections(
         rows=[3, 0, 1, 2],
         truth=[BOX, OTHER, NONE, NONE],
         boxes=[np.vstack([BOX, OTHER]), NONE, OTHER, NONE],
@@ -37,13 +36,13 @@ def found() -> Found:
     )
 
 
-def test_losses_are_means_over_images(found: Found) -> None:
-    assert found.mean_losses() == {"loss": 2.25, "loss_a": 2.0, "loss_b": 0.25}
+def test_losses_are_means_over_images(detections: Detections) -> None:
+    assert detections.mean_losses() == {"loss": 2.25, "loss_a": 2.0, "loss_b": 0.25}
 
 
-def test_scores_at_a_confidence(found: Found) -> None:
-    assert detection.fixed_confidence(found) == pytest.approx(0.9)
-    sure, all_boxes = (detection.score(found, confidence=c) for c in (0.9, 0.1))
+def test_scores_at_a_confidence(detections: Detections) -> None:
+    assert detection.fixed_confidence(detections) == pytest.approx(0.9)
+    sure, all_boxes = (detection.score(detections, confidence=c) for c in (0.9, 0.1))
     assert sure["challenge"] == pytest.approx(1 / 2)  # 1 and 0
     assert all_boxes["challenge"] == pytest.approx(1 / 2 / 3)  # a half, 0 and 0
     assert {k: sure[k] for k in ("auroc", "loss")} == {k: all_boxes[k] for k in ("auroc", "loss")}
@@ -52,16 +51,16 @@ def test_scores_at_a_confidence(found: Found) -> None:
     assert sure["confusion"] == [[2, 0], [1, 1]]
 
 
-def test_scores_are_those_that_may_choose_the_epoch(found: Found) -> None:
-    known = {name for name in detection.score(found, confidence=0.5) if "loss_" not in name}
+def test_scores_are_those_that_may_choose_the_epoch(detections: Detections) -> None:
+    known = {name for name in detection.score(detections, confidence=0.5) if "loss_" not in name}
     assert known == {*SCORES, *BOX_SCORES, "confusion"}
 
 
-def test_tables_of_a_run(found: Found) -> None:
+def test_tables_of_a_run(detections: Detections) -> None:
     table = pd.DataFrame(
         {"path": list("abcd"), "patient": list("wxyz"), "label": "NORMAL", "split": "val"}
     ).assign(group=list("wxyw"))  # z has an image of w
-    scored = Scored(0, {}, 0.5, {"val": found})
+    scored = Scored(0, {}, 0.5, {"val": detections})
     predictions = detection.predictions(scored, table, splits=["val"])
     assert predictions["path"].tolist() == list("abcd")
     assert predictions["patient"].tolist() == list("wxyw")
@@ -87,51 +86,7 @@ def test_pictures_have_both_kinds_of_boxes() -> None:
     assert not nothing.any()
 
 
-@pytest.mark.parametrize(
-    ("settings", "message"),
-    [
-        (["model=retinanet"], "model=retinanet is a detector, which needs task=detection"),
-        (["task=detection", "model=tiny"], "model must be retinanet or maskrcnn with task=detect"),
-        (["task=detection", "model=prior"], "model must be retinanet or maskrcnn with task=detect"),
-        (["task=detection", "loss=focal"], "loss must be null with task=detection"),
-        (["task=detection", "protocol=paper"], "protocol=holdout; got protocol=paper"),
-        (["task=detection", "callbacks=[detection,progressive]"], "~callbacks.progressive"),
-        (["task=detection", "+model.num_classes=3"], "model.num_classes must be an argument of"),
-        (["task=detection", "model.width=48"], "model.width must be a multiple of 32"),
-        (["task=detection", "model.backbone=vgg16"], "model.backbone must be one of resnet50"),
-        (["task=detection", "+model.options.nms=1"], "model.options must be of score_thresh, nms_"),
-        (
-            ["task=detection", "model=maskrcnn", "+model.options.nms_thresh=1"],
-            "model.options must be of rpn_pre_nms_top_n_train",
-        ),
-        (
-            [
-                *("task=detection", "augment=crop"),
-                "augment.transforms=[{_target_: albumentations.RandomCrop,height: 64,width: 32}]",
-            ],
-            "augment.transforms must keep an image's size and type",
-        ),
-        (
-            [
-                *("task=detection", "augment=crop"),
-                "augment.transforms=[{_target_: albumentations.MaskDropout,p: 1.0}]",
-            ],
-            "augment.transforms cannot be used as it is set: ",
-        ),
-        (["callbacks.checkpoint.monitor=map/test"], "must be a score of images, or task=detection"),
-    ],
-)
-def test_what_makes_no_sense_is_one_line(
-    train: Command, settings: list[str], message: str, capsys: pytest.CaptureFixture[str]
-) -> None:
-    assert train("trainer.accelerator=cpu", *settings) == 2
-    error = capsys.readouterr().err
-    assert message in error
-    assert error.startswith("Error: ")
-    assert error.count("\n") == 1
-
-
-def test_a_detector_of_whom_no_box_counts_says_so(
+def test_a_detector_whose_boxes_do_not_count_is_reported(
     tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
     scored = {"challenge": 0.0, "map": 0.0, "auroc": 0.5}
@@ -170,25 +125,25 @@ def test_a_run_from_the_challenges_files_and_resumed(
     arguments = (*data, "model=retinanet", *ON_CPU, "data.batch_size=5")
     assert train(*arguments, "hydra.run.dir=whole") == 0
     run = tmp_path / "whole"
-    found = metrics(run)
-    assert found["task"] == "detection"
-    assert found["selection"] == {"monitor": "challenge", "on": "val"}
-    assert 0 <= found["confidence"] <= 1
-    for row in found["history"]:
+    content = metrics(run)
+    assert content["task"] == "detection"
+    assert content["selection"] == {"monitor": "challenge", "on": "val"}
+    assert 0 <= content["confidence"] <= 1
+    for row in content["history"]:
         assert math.isfinite(row["train"]["loss"])
         assert {"challenge", "map", "auroc", "loss"} <= set(row["val"]) & set(row["test"])
-    _check_boxes(run, found)
+    _check_boxes(run, content)
     history = pd.read_csv(run / "history.csv")
     assert {"val/challenge", "test/auroc", "train/loss_classification"} <= set(history)
 
-    cut = "+callbacks.cut={_target_: tests.training.test_detection.CutInSecond}"
+    cut = "+callbacks.cut={_target_: tests.training.test_resume.Cut, epoch: 1}"
     assert train(*arguments, "hydra.run.dir=parts", cut) == 1
     assert json.loads((tmp_path / "parts" / "status.json").read_text())["status"] == "failed"
     assert train("resume=parts", "~callbacks.cut") == 0
     assert scores(run) == scores(tmp_path / "parts")
 
 
-def _check_boxes(run: Path, found: dict[str, Any]) -> None:
+def _check_boxes(run: Path, content: dict[str, Any]) -> None:
     """Whether boxes.csv, predictions.csv and metrics.json say the same."""
     boxes, predictions = pd.read_csv(run / "boxes.csv"), pd.read_csv(run / "predictions.csv")
     highest = boxes[boxes["kind"] == "predicted"].groupby("path")["score"].max()
@@ -198,17 +153,8 @@ def _check_boxes(run: Path, found: dict[str, Any]) -> None:
     positive = predictions.loc[predictions["label"] == "PNEUMONIA", "path"]
     assert set(true["path"]) == set(positive)
     counted = true.groupby("split").size().to_dict()
-    assert counted == {k: v for k, v in found["boxes"].items() if k != "train"}
+    assert counted == {k: v for k, v in content["boxes"].items() if k != "train"}
     assert (boxes["x_max"] > boxes["x_min"]).all()
-
-
-class CutInSecond(pl.Callback):
-    """Ends the process's run in its second epoch, as a crash does."""
-
-    def on_train_batch_start(self, trainer: Any, *_: Any) -> None:
-        """Raises."""
-        if trainer.current_epoch == 1:
-            raise RuntimeError("cut off")
 
 
 @pytest.mark.slow

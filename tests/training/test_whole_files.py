@@ -124,4 +124,4 @@ def test_what_requeuing_left_in_mid_epoch_is_not_gone_on_from(run: Path) -> None
 @pytest.mark.parametrize("value", [[], None, torch.zeros(3), {"history": []}, {"history": [1]}])
 def test_other_content_is_no_checkpoint(tmp_path: Path, value: Any) -> None:
     torch.save(value, tmp_path / "a.ckpt")
-    assert whole_files.read(tmp_path / "a.ckpt") == "broken (it is no checkpoint of a run)"
+    assert whole_files.read(tmp_path / "a.ckpt") == "broken (it is not a checkpoint of a run)"

@@ -1,0 +1,97 @@
+"""Arguments between the user and Hydra: what is resumed, quoted, and refused."""
+
+import random
+from pathlib import Path
+
+import pytest
+from hydra.core.override_parser.overrides_parser import OverridesParser
+from omegaconf import OmegaConf
+
+from pneumo.runs.writer import RunWriter
+from pneumo.training import hydra_cli, sweep
+
+
+def test_new_arguments_take_the_place_of_those_a_sweep_began_with(tmp_path: Path) -> None:
+    before = ["launcher=joblib", "hydra.launcher.n_jobs=2", "seed=0,1", "model=tiny"]
+    sweep.begin(tmp_path, before)
+    assert hydra_cli.hydra_arguments([f"sweep={tmp_path}", "seed=0,1,2", "launcher=basic"]) == [
+        *("--multirun", "model=tiny", f"hydra.sweep.dir='{tmp_path}'"),
+        *("seed=0,1,2", "launcher=basic"),
+    ]
+
+
+def test_names_of_folders_are_unique_and_short_enough() -> None:
+    first, slash = "model=tiny,seed=0", "a=x/y"
+    assert hydra_cli.folder_name(first, "") == first
+    assert hydra_cli.folder_name(first, slash) == f"{first},a=x%2Fy"
+    names = [
+        hydra_cli.folder_name(first, more) for more in (slash, "a=x%2Fy", "é" * 200, "é" * 201)
+    ]
+    assert len(set(names)) == 4
+    assert all(len(name.encode()) <= 255 and "/" not in name for name in names)
+
+
+EVIL = [
+    "--config-dir=evil",
+    "hydra.callbacks.x._target_=os.system",
+    "hydra.launcher._target_=os.system",
+    "+hydra.launcher.setup=[reboot]",
+    "hydra={callbacks: {x: {_target_: os.system}}}",
+    "hydra.searchpath=[pkg://evil]",
+    "hydra.launcher.ray.init.address=ray://evil",
+    "hydra.sweeper.params.hydra.job_logging.x=1,2",
+    "hydra.sweeper.params.experiment='../../evil'",
+    "+callbacks@hydra.callbacks=default",
+    "experiment=../../evil",
+    "hydra/launcher=../evil",
+    "hydra.launcher.name='x\nreboot'",
+]
+
+
+@pytest.mark.parametrize("argument", EVIL)
+def test_arguments_of_a_foreign_sweep_run_no_code(tmp_path: Path, argument: str) -> None:
+    sweep.begin(tmp_path, ["seed=-1,-2", argument])
+    with pytest.raises(ValueError, match="could run code"):
+        hydra_cli.hydra_arguments([f"sweep={tmp_path}"])
+
+
+def test_arguments_of_a_users_own_sweep_are_accepted(tmp_path: Path) -> None:
+    arguments = [
+        *("hparams_search=optuna", "hydra.sweeper.n_trials=3", "model=glob(*)", "seed=range(5)"),
+        *("launcher=joblib", "hydra.launcher.n_jobs=-1", "hydra.sweep.subdir='${model.name}'"),
+        *("hydra.sweeper.params.optimizer.lr='tag(log, interval(0.1, 0.2))'", "data.root=../x"),
+        *("experiment=mine/quick", "augment.zoom=[1,1],[0.9,1.1]", "~callbacks.pictures"),
+    ]
+    sweep.begin(tmp_path, arguments)
+    assert hydra_cli.hydra_arguments([f"sweep={tmp_path}"])[1:-1] == sorted(arguments)
+
+
+def test_a_path_of_any_characters_is_one_value_of_hydra() -> None:
+    parser, draw = OverridesParser.create(), random.Random(0)
+    for _ in range(300):
+        text = "".join(draw.choices("a\\'\"é=,(${} ", k=draw.randint(1, 8)))
+        for mark in "'\"":
+            value = parser.parse_override(f"x={hydra_cli.quoted(text, mark=mark)}").value()
+            assert OmegaConf.create({"x": value}).x == text
+
+
+def test_a_folder_of_any_name_is_resumed(tmp_path: Path) -> None:
+    for name in ("back\\slash", "it's", "a${b}"):
+        RunWriter(make(tmp_path / name)).write_config({"seed": 0}, [])
+        (last,) = [
+            a for a in hydra_cli.hydra_arguments([f"resume={tmp_path / name}"]) if "run.dir" in a
+        ]
+        value = OverridesParser.create().parse_override(last).value()
+        assert OmegaConf.create({"x": value}).x == str(tmp_path / name)
+
+
+def make(folder: Path) -> Path:
+    folder.mkdir()
+    return folder
+
+
+def test_a_sweep_in_a_folder_of_any_name_is_resumed(tmp_path: Path) -> None:
+    folder = tmp_path / "it's (a=b, c)"
+    sweep.begin(folder, ["seed=0,1"])
+    (last,) = [a for a in hydra_cli.hydra_arguments([f"sweep={folder}"]) if "hydra.sweep.dir=" in a]
+    assert OverridesParser.create().parse_override(last).value() == str(folder)
