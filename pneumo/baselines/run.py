@@ -4,7 +4,6 @@ import logging
 import time
 from collections.abc import Mapping
 from importlib.metadata import version
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -27,7 +26,7 @@ log = logging.getLogger("pneumo")
 
 
 def fit(
-    config: dict[str, Any], run_dir: Path, *, baseline: Baseline, start: float | None = None
+    config: dict[str, Any], writer: RunWriter, *, baseline: Baseline, start: float | None = None
 ) -> None:
     """Fits a baseline on the split of a network's run by ``config``, plain and resolved.
 
@@ -37,7 +36,6 @@ def fit(
     start = time.monotonic() if start is None else start
     data_set = open_data_set(config)
     table, images = read_data(config, data_set)
-    writer = RunWriter(run_dir)
     digest = writer.write_split(table)
     facts = describe(config, data_set, table, digest)
     log.info("%s: a baseline of scikit-learn, no network", facts["model"])
@@ -58,8 +56,9 @@ def fit(
     writer.finish({**metrics, "seconds": seconds}, epochs=1, max_epochs=1)
     log.info("")
     log.info("Test split (95 % intervals):")
-    metadata.show_scores(assessment["scores"])
-    metadata.show_end([data_set.note], seconds=seconds, run_dir=run_dir)
+    for line in metadata.score_lines(assessment["scores"]):
+        log.info("%s", line)
+    metadata.show_end([data_set.note], seconds=seconds, run_dir=writer.run_dir)
 
 
 def describe(

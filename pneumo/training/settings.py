@@ -145,7 +145,7 @@ def _contradictions(settings: Config, config: Mapping[str, Any]) -> Iterator[str
         yield "optimizer must not be LBFGS, which scores a batch several times in a step"
     yield from _wrong_split(settings)
     yield from _wrong_schedule(settings)
-    yield from _wrong_detection(settings) if settings.of_detector else _wrong_classifier(settings)
+    yield from OF_TASK[settings.task](settings)
 
 
 def _wrong_split(settings: Config) -> Iterator[str]:
@@ -211,6 +211,9 @@ def _wrong_detection(settings: Config) -> Iterator[str]:
     for name, callback in settings.callbacks.others.items():
         if callback.target_.endswith(CLASSIFIERS_OWN):
             yield f"callbacks.{name} must be left out with task=detection: ~callbacks.{name}"
+
+
+OF_TASK = {"classification": _wrong_classifier, "detection": _wrong_detection}
 
 
 def _missing_places(config: Mapping[str, Any], settings: Config) -> Iterator[str]:

@@ -16,8 +16,7 @@ from pneumo.baselines.file_header import FileHeader, header
 from pneumo.baselines.prior import Prior
 from pneumo.baselines.run import prediction_table
 from pneumo.baselines.thumbnail_svm import ThumbnailSVM
-from pneumo.training import scoring
-from pneumo.training.scoring import Scored
+from pneumo.training.classification import ScoredImages, predictions
 from tests.conftest import SMALL, Command
 
 NAMES = ("thumbnail_svm", "file_header", "prior")
@@ -110,10 +109,10 @@ def test_patients_who_share_an_image_are_one_in_predictions() -> None:
     table = some_images(8)[0].assign(patient=list("abcdefgh"), split="test")
     probability = np.linspace(0, 1, 8)
     logit = torch.from_numpy(np.stack([np.zeros(8), probability], 1)).float()
-    scored = Scored(0, {}, {"test": np.arange(8)}, {"test": logit})
+    scored = ScoredImages(0, {}, {"test": np.arange(8)}, {"test": logit})
     for written in (
         prediction_table(table, probability),
-        scoring.predictions(scored, table, splits=["test"]),
+        predictions(scored, table, splits=["test"]),
     ):
         assert list(written)[:4] == ["path", "patient", "label", "split"]
         assert written["patient"].tolist() == table["group"].tolist()
