@@ -14,8 +14,8 @@ from pneumo.baselines.base import Baseline
 from pneumo.data import split
 from pneumo.data.base import DataSet
 from pneumo.data.kermany import targets
-from pneumo.evaluation.metrics import Array, confusion
-from pneumo.evaluation.scores import scores
+from pneumo.evaluation.metrics import Array
+from pneumo.evaluation.scores import scores_at_half
 from pneumo.runs import run_folder
 from pneumo.runs.writer import RunWriter
 from pneumo.training import metadata
@@ -103,5 +103,4 @@ def score_splits(table: pd.DataFrame, probability: Array) -> dict[str, dict[str,
 def _scores(label: Array, probability: Array) -> dict[str, Any]:
     of_label = np.where(label == 1, probability, 1 - probability)
     loss = -np.log(np.maximum(of_label, np.finfo(np.float64).tiny)).mean()  # at most 708
-    counts = confusion(label, probability >= 0.5)
-    return {**scores(label, probability), "loss": float(loss), "confusion": counts.tolist()}
+    return {**scores_at_half(label, probability), "loss": float(loss)}

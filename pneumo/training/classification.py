@@ -2,7 +2,7 @@
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Self
 
 import numpy as np
 import pandas as pd
@@ -14,6 +14,7 @@ from torch.nn import functional
 from pneumo.data.cache import Cache
 from pneumo.data.datamodule import Batch, Loader, XrayDataModule
 from pneumo.evaluation.published import TINY
+from pneumo.evaluation.scores import scores_at_half
 from pneumo.inference import ood, reference
 from pneumo.labels import SUBTYPES
 from pneumo.models import unet_encoder
@@ -25,7 +26,7 @@ from pneumo.runs import run_folder
 from pneumo.runs.metrics import how_chosen
 from pneumo.training import losses, metadata
 from pneumo.training.construction import build, naming
-from pneumo.training.task import Scored, Task, image_scores
+from pneumo.training.task import Scored, Task, data_arguments, task_arguments
 
 MAIN = "f1_normal"  # the paper's F1: with 73 % PNEUMONIA its figures fit NORMAL only (facts.md)
 
@@ -72,32 +73,30 @@ class Classification(Task):
             return build_any(config["model"], image_size=size, make=instantiate)
 
     @classmethod
-    def build_data(
+    def try_settings(cls, config: Mapping[str, Any], network: Network) -> None:
+        """Raises ValueError where the loss cannot be used on the network's logits."""
+        try_loss(config, num_classes=network.num_classes)
+
+    @classmethod
+    def build(
         cls,
         config: Mapping[str, Any],
         network: Network,
         table: pd.DataFrame,
         images: Cache,
-        **settings: Any,
-    ) -> XrayDataModule:
-        """Returns the batches, with mean and deviation of the train images in the network."""
-        classes, inputs = network.num_classes, network.inputs
-        data = XrayDataModule(table, images, num_classes=classes, inputs=inputs, **settings)
+        *,
+        arithmetic: Mapping[str, Any] | None = None,
+    ) -> tuple[Self, XrayDataModule]:
+        """Returns task and batches; the network gets mean and deviation of the train images."""
+        num_classes, inputs = network.num_classes, network.inputs
+        others = data_arguments(config)
+        data = XrayDataModule(table, images, num_classes=num_classes, inputs=inputs, **others)
         mean, std = data.train_statistics()
         network.mean.fill_(mean)
         network.std.fill_(std)
-        return data
-
-    @classmethod
-    def arguments(cls, config: Mapping[str, Any], data: XrayDataModule) -> dict[str, Any]:
-        """Returns the loss and the views."""
-        loss = make_loss(config, data.target[data.rows["train"]], data.num_classes)
-        return {"loss": loss, "views": Views(**config["views"])}
-
-    @classmethod
-    def try_settings(cls, config: Mapping[str, Any], network: Network) -> None:
-        """Raises ValueError where the loss cannot be used on the network's logits."""
-        try_loss(config, num_classes=network.num_classes)
+        loss = make_loss(config, data.target[data.rows["train"]], num_classes)
+        views, arguments = Views(**config["views"]), task_arguments(config, data)
+        return cls(network, loss=loss, views=views, arithmetic=arithmetic, **arguments), data
 
     def forward(self, batch: Batch) -> Tensor:
         """Returns the (B, num_classes) logits of a batch, outside training the mean of Views."""
@@ -173,6 +172,8 @@ class Classification(Task):
     ) -> dict[str, Mapping[str, Any]]:
         """Returns the reference of the run's own images, by which predict flags others."""
         assert isinstance(self.network, Network)
+        if self.network.inputs:  # predict refuses such a network
+            return {}
         rows = table.index[table["path"].isin(reference.sampled_paths(predictions))]
         fitted = reference.fit(self.network, images[rows.to_numpy()], views=self.views)
         return {} if fitted is None else {reference.file_name("best"): ood.arrays(fitted)}
@@ -234,8 +235,10 @@ def score(logit: Tensor, target: Tensor) -> dict[str, Any]:
     Of three classes, bacteria and virus are added up to PNEUMONIA, except in the loss, the mean
     cross-entropy of all classes.
     """
-    scores = image_scores(pneumonia_probability(logit).numpy(), (target > 0).long().numpy())
-    return scores | {"loss": float(functional.cross_entropy(logit, target))}
+    label, probability = (target > 0).long().numpy(), pneumonia_probability(logit).numpy()
+    return scores_at_half(label, probability) | {
+        "loss": float(functional.cross_entropy(logit, target))
+    }
 
 
 def joined_score(seen: Sequence[tuple[Tensor, Tensor]]) -> dict[str, Any]:

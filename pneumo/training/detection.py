@@ -6,7 +6,7 @@ import textwrap
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from importlib.util import find_spec
-from typing import Any
+from typing import Any, Self
 
 import numpy as np
 import pandas as pd
@@ -19,13 +19,14 @@ from pneumo.data.datamodule import XrayDataModule
 from pneumo.data.detection import BoxBatch, BoxDataModule
 from pneumo.evaluation import detection as evaluation
 from pneumo.evaluation.detection import INSTALL, NO_BOX, WHY_NO_BOX
+from pneumo.evaluation.scores import scores_at_half
 from pneumo.models.detector import Detector
 from pneumo.runs import run_folder
 from pneumo.runs.metrics import how_chosen
 from pneumo.runs.tasks import DETECTION
 from pneumo.training import metadata
 from pneumo.training.construction import build
-from pneumo.training.task import Scored, Task, image_scores
+from pneumo.training.task import Scored, Task, data_arguments, task_arguments
 
 log = logging.getLogger("pneumo")
 
@@ -109,16 +110,19 @@ class Detection(Task):
         return build("model", model, Detector).to(memory_format=torch.channels_last)
 
     @classmethod
-    def build_data(
+    def build(
         cls,
         config: Mapping[str, Any],
         network: Detector,
         table: pd.DataFrame,
         images: Cache,
-        **settings: Any,
-    ) -> BoxDataModule:
-        """Returns the batches; the network's standardisation is that of its backbone."""
-        return BoxDataModule(table, images, aspect=config["data"]["aspect"], **settings)
+        *,
+        arithmetic: Mapping[str, Any] | None = None,
+    ) -> tuple[Self, BoxDataModule]:
+        """Returns task and batches; the network's standardisation is that of its backbone."""
+        aspect = config["data"]["aspect"]
+        data = BoxDataModule(table, images, aspect=aspect, **data_arguments(config))
+        return cls(network, arithmetic=arithmetic, **task_arguments(config, data)), data
 
     def on_fit_start(self) -> None:
         """Warns if the mean average precision cannot be computed."""
@@ -223,7 +227,7 @@ def score(detections: Detections, *, confidence: float) -> dict[str, Any]:
     return {
         "challenge": evaluation.challenge_score(detections.truth, kept),
         "map": mean_average_precision(detections),
-        **image_scores(probability, label),
+        **scores_at_half(label, probability),
         **detections.mean_losses(),
     }
 

@@ -28,6 +28,7 @@ from pneumo.training.callbacks import history_table
 from pneumo.training.config import Config
 from pneumo.training.construction import build
 from pneumo.training.objects import Parts
+from pneumo.training.selection import Selection
 from pneumo.training.task import Scored, Task
 
 log = logging.getLogger("pneumo")
@@ -78,7 +79,9 @@ def fit(
         **facts,
         **task.facts(best, table),
         **metadata.results(task.history, best=best, last=last),
-        "assessment": assess(run, predictions),
+        "assessment": metadata.assessment(
+            table, predictions, root=run.data_set.root, protocol=run.settings.protocol.name
+        ),
         "seconds": seconds(run, task.history),
         "machine": {**facts["machine"], "arithmetic": task.arithmetic},
         # a callback may have changed it
@@ -119,7 +122,8 @@ def begin(config: dict[str, Any], writer: RunWriter, parts: Parts, *, start: flo
     if parts.task.with_boxes:
         table = table.join(data_set.boxes().set_index("path"), on="path")
     digest = writer.write_split(table)
-    start_from = whole_files.resume_from(writer.run_dir, metadata.selection(settings))
+    rule = Selection.parse(settings.callbacks.checkpoint.monitor)
+    start_from = whole_files.resume_from(writer.run_dir, rule)
     num_earlier = 1 + saved_epoch(start_from) if start_from else 0
     return Started(
         *(settings, writer, data_set, table, images, digest, start_from, parts.trainer),
@@ -147,12 +151,6 @@ def saved_epoch(path: Path) -> int:
     """Returns the epoch after which a checkpoint was saved, from 0."""
     checkpoint = torch.load(path, map_location="cpu", weights_only=True, mmap=True)
     return int(checkpoint["history"][-1]["epoch"])
-
-
-def assess(run: Started, predictions: pd.DataFrame) -> dict[str, Any]:
-    """Returns the key assessment of metrics.json, see metadata.assessment."""
-    root, protocol = run.data_set.root, run.settings.protocol.name
-    return metadata.assessment(run.table, predictions, root=root, protocol=protocol)
 
 
 def seconds(run: Started, history: Sequence[Mapping[str, Any]]) -> dict[str, float]:

@@ -57,11 +57,6 @@ def is_debug(trainer: Trainer) -> bool:
     return not whole or trainer.overfit_batches is not None
 
 
-def selection(settings: Config) -> Selection:
-    """Returns the rule that chooses the epoch."""
-    return Selection.parse(settings.callbacks.checkpoint.monitor)
-
-
 def results(history: list[dict[str, Any]], *, best: Scored, last: Scored) -> dict[str, Any]:
     """Returns the keys best, last and history of metrics.json.
 
@@ -117,7 +112,7 @@ def describe(
         "multiply_adds": complexity.multiply_adds(
             network, image_size=data.image_size, views=Views(mirror=settings.views.mirror)
         ),
-        "selection": asdict(selection(settings)),
+        "selection": asdict(Selection.parse(settings.callbacks.checkpoint.monitor)),
         "hyperparameters": hyperparameters(settings),
         "preprocessing": fingerprint.take(
             size=data.image_size,

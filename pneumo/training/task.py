@@ -19,8 +19,6 @@ from torch.optim.lr_scheduler import LRScheduler, OneCycleLR, ReduceLROnPlateau
 
 from pneumo.data.cache import Cache
 from pneumo.data.datamodule import XrayDataModule
-from pneumo.evaluation.metrics import Array, confusion
-from pneumo.evaluation.scores import scores as scores_of
 from pneumo.training.construction import schedule_settings
 
 log = logging.getLogger("pneumo")
@@ -89,10 +87,20 @@ class Task(pl.LightningModule):
         self.start = 0.0  # of the epoch, time.monotonic()
 
     @classmethod
+    @abstractmethod
+    def build_network(cls, config: Mapping[str, Any]) -> Any:
+        """Returns the network of a configuration; ValueError if it cannot be built."""
+
+    @classmethod
+    def try_settings(cls, config: Mapping[str, Any], network: Any) -> None:
+        """Raises ValueError where settings that only this task has cannot be used."""
+
+    @classmethod
+    @abstractmethod
     def build(
         cls,
         config: Mapping[str, Any],
-        network: nn.Module,
+        network: Any,
         table: pd.DataFrame,
         images: Cache,
         *,
@@ -107,56 +115,6 @@ class Task(pl.LightningModule):
             images: of all rows of the table.
             arithmetic: see the class.
         """
-        data = cls.build_data(
-            *(config, network, table, images),
-            batch_size=config["data"]["batch_size"],
-            augment=instantiate(config["augment"]),
-            seed=config["seed"],
-            num_workers=config["data"]["num_workers"],
-            overfit_batches=config["trainer"].get("overfit_batches"),
-        )
-        steps = num_steps(config, data)
-        task = cls(
-            network,
-            optimizer=instantiate(config["optimizer"]),
-            schedule=instantiate(schedule_settings(config, num_steps=steps)),
-            interval=config["schedule"].get("interval", "epoch"),
-            plateau_on=config["schedule"].get("monitor"),
-            eval_splits=data.eval_splits,
-            seed=config["seed"],
-            arithmetic=arithmetic,
-            **cls.arguments(config, data),
-        )
-        return task, data
-
-    @classmethod
-    @abstractmethod
-    def build_network(cls, config: Mapping[str, Any]) -> Any:
-        """Returns the network of a configuration; ValueError if it cannot be built."""
-
-    @classmethod
-    @abstractmethod
-    def build_data(
-        cls,
-        config: Mapping[str, Any],
-        network: Any,
-        table: pd.DataFrame,
-        images: Cache,
-        **settings: Any,
-    ) -> XrayDataModule:
-        """Returns the batches of a run, and fits the network's standardisation to them.
-
-        ``settings`` are those that every task has, the other arguments as of `build`.
-        """
-
-    @classmethod
-    def arguments(cls, config: Mapping[str, Any], data: XrayDataModule) -> dict[str, Any]:
-        """Returns the arguments of the constructor that only this task has."""
-        return {}
-
-    @classmethod
-    def try_settings(cls, config: Mapping[str, Any], network: Any) -> None:
-        """Raises ValueError where settings that only this task has cannot be used."""
 
     @abstractmethod
     def scores(self) -> dict[str, dict[str, Any]]:
@@ -184,10 +142,7 @@ class Task(pl.LightningModule):
     ) -> dict[str, pd.DataFrame]:
         """Returns the tables of the run folder by file name, predictions.csv among them.
 
-        Args:
-            scored: of score_checkpoint.
-            table: split.
-            splits: whose images are in the tables.
+        They have the images of ``splits``; ``table`` is split, ``scored`` of score_checkpoint.
         """
 
     def arrays(
@@ -209,11 +164,7 @@ class Task(pl.LightningModule):
     @classmethod
     @abstractmethod
     def conclusion(cls, metrics: Mapping[str, Any]) -> list[str]:
-        """Returns the lines with the scores at the end of a run.
-
-        Args:
-            metrics: metrics.json.
-        """
+        """Returns the lines with the scores in ``metrics``, of metrics.json, that end a run."""
 
     def make_optimizer(self) -> torch.optim.Optimizer:
         """Returns the optimizer of all parameters."""
@@ -303,6 +254,30 @@ def slow_down(optimizer: torch.optim.Optimizer) -> None:
             group[key] *= group.get("share", 1)
 
 
+def data_arguments(config: Mapping[str, Any]) -> dict[str, Any]:
+    """Returns the arguments of a data module that each task takes from ``config``."""
+    return {
+        "batch_size": config["data"]["batch_size"],
+        "augment": instantiate(config["augment"]),
+        "seed": config["seed"],
+        "num_workers": config["data"]["num_workers"],
+        "overfit_batches": config["trainer"].get("overfit_batches"),
+    }
+
+
+def task_arguments(config: Mapping[str, Any], data: XrayDataModule) -> dict[str, Any]:
+    """Returns the arguments of Task that follow from ``config`` and the batches."""
+    steps = num_steps(config, data)
+    return {
+        "optimizer": instantiate(config["optimizer"]),
+        "schedule": instantiate(schedule_settings(config, num_steps=steps)),
+        "interval": config["schedule"].get("interval", "epoch"),
+        "plateau_on": config["schedule"].get("monitor"),
+        "eval_splits": data.eval_splits,
+        "seed": config["seed"],
+    }
+
+
 def num_steps(config: Mapping[str, Any], data: XrayDataModule) -> int:
     """Returns how often the schedule steps in a run: once an epoch, or once a step."""
     trainer, batches = config["trainer"], data.num_train_batches
@@ -313,12 +288,3 @@ def num_steps(config: Mapping[str, Any], data: XrayDataModule) -> int:
         batches = int(batches * limit) if isinstance(limit, float) else min(batches, limit)
     steps = math.ceil(batches / (trainer.get("accumulate_grad_batches") or 1))
     return int(steps * trainer["max_epochs"])
-
-
-def image_scores(probability: Array, label: Array) -> dict[str, Any]:
-    """Returns every score of (N,) float64 probabilities at 0.5, and the confusion matrix.
-
-    In float32 the probabilities of confident images are all 1: ties that the network does not have.
-    """
-    counts = confusion(label, probability >= 0.5)
-    return {**scores_of(label, probability), "confusion": counts.tolist()}

@@ -1,3 +1,4 @@
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -7,11 +8,12 @@ import torch
 from sklearn import metrics
 from torch import Tensor, nn
 
-from pneumo.data.cache import Cache
+from pneumo import predict
+from pneumo.data.phantom import Phantoms
 from pneumo.models.base import Network
-from pneumo.training.classification import Classification, pneumonia_probability, score
+from pneumo.training.classification import pneumonia_probability, score
 from pneumo.training.config import SCORES, direction
-from tests.training.test_settings import composed
+from tests.conftest import SMALL, Command
 
 
 @pytest.fixture
@@ -82,42 +84,48 @@ def test_every_score_has_its_direction() -> None:
         assert (good[name] > bad[name]) == (direction(f"{name}/val") == "max"), name
 
 
+SQUARE = torch.ones(1)
+OWN = {"model": "TwoInputs", "data.source": "Shapes.open"}
+
+
 class TwoInputs(Network):
     """Classifies by the mean of an image and by the shape of its file."""
 
+    widest: Tensor
     num_classes = 2
     inputs = ("width", "height")
 
     def __init__(self) -> None:
         super().__init__()
         self.dense = nn.Linear(2, 2)
+        self.register_buffer("widest", torch.tensor(0.0))
 
-    def forward(self, x: Tensor, width: Tensor | None = None, height: Tensor | None = None) -> Any:
-        """(B, 1, S, S) grey values to (B, 2) logits; without a shape, of a square."""
+    def forward(self, x: Tensor, width: Any = SQUARE, height: Any = SQUARE) -> Any:
+        """(B, 1, S, S) grey values to (B, 2) logits."""
+        self.widest.fill_(torch.maximum(self.widest, width.max()))
         mean = x.mean((1, 2, 3)) / 255
-        shape = torch.ones_like(mean) if width is None or height is None else width / height
-        return self.dense(torch.stack([mean, shape], 1))
+        return self.dense(torch.stack([mean, (width / height).expand_as(mean)], 1))
 
 
-def test_a_network_takes_columns_of_the_table_besides_the_image() -> None:
-    config = composed("protocol=holdout", "data.num_workers=0", "data.batch_size=4")
-    table, images = labelled(8, width=[300, 100] * 4, height=200)
-    network = TwoInputs()
-    task, data = Classification.build(config, network, table, images)
-    batch = next(iter(data.loader("train")))
-    assert batch.inputs["width"].tolist() == [300, 100, 300, 100]
-    expected = network(batch.image.float(), torch.tensor([300.0, 100] * 2), torch.full((4,), 200.0))
-    torch.testing.assert_close(task(batch), expected)
-    task.training_step(batch, 0).backward()  # type: ignore[no-untyped-call]
-    assert network.dense.weight.grad is not None
-    with pytest.raises(ValueError, match="needs the column height of the data set's table"):
-        Classification.build(config, network, table.drop(columns="height"), images)
+class Shapes(Phantoms):
+    """Generated images with the shape of a file in the table."""
+
+    def table(self, **options: Any) -> pd.DataFrame:
+        table = super().table(**options)
+        return table.assign(width=np.arange(len(table)) + 100, height=100)
 
 
-def labelled(count: int, **columns: Any) -> tuple[pd.DataFrame, Cache]:
-    table = pd.DataFrame({"label": ["NORMAL", "PNEUMONIA"] * (count // 2), "split": "train"})
-    table["subtype"] = ["", "virus"] * (count // 2)
-    images = np.random.default_rng(0).integers(0, 256, (count, 32, 32), np.uint8)
-    values = images.reshape(count, -1).astype(float)
-    cache = Cache(images, [""] * count, values.mean(1), (values**2).mean(1))
-    return table.assign(**columns), cache
+def test_a_network_takes_columns_of_the_table_and_is_not_used_without_them(
+    train: Command, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    own = [f"{key}._target_={__name__}.{name}" for key, name in OWN.items()]
+    few = ("data=phantom", "data.num_images=60", "data.image_size=32", "trainer.max_epochs=1")
+    assert train("hydra.run.dir=run", "model=prior", *own, *few, *SMALL[1:]) == 0
+    weights = torch.load(tmp_path / "run/checkpoints/best.ckpt", weights_only=True)["state_dict"]
+    assert weights["network.widest"] > 100  # 1 without columns
+    assert predict.main(["run", "--trust", "tests", "x.png"]) == 2
+    assert (
+        "a network of images alone; that of run also takes width, heig" in capsys.readouterr().err
+    )
+    assert train("hydra.run.dir=other", "model=prior", own[0], *few, *SMALL[1:]) == 2
+    assert "needs the column width of the data set's table" in capsys.readouterr().err
