@@ -18,6 +18,9 @@ from pneumo.runs.tasks import CLASSIFICATION, DETECTION, check_options, common_t
 if TYPE_CHECKING:  # torch, seconds that a mistyped RUN need not wait for
     from pneumo.inference.prediction import Folder, Predictor
 
+INSTEAD = (
+    "--overlays DIR draws the boxes of a detector, --heatmap DIR shows where a classifier looked"
+)
 RSNA = "rsna"  # --format of the challenge
 OPTIONS = ("checkpoint", "device", "trust", "threshold", "ids")  # of classifiers and detectors
 
@@ -84,8 +87,7 @@ def _check_options(args: argparse.Namespace, task: str, *, num_runs: int) -> Non
             "--format rsna": args.format == RSNA,
         },
     }
-    boxes, looked = "--overlays DIR draws the boxes of a detector", "where a classifier looked"
-    check_options(task, used, instead=f"{boxes}, --heatmap DIR {looked}")
+    check_options(task, used, instead=INSTEAD)
     if args.format == RSNA and args.ids:
         raise ValueError("--format rsna has no columns for --ids. Leave one of them out")
     if args.heatmap is not None:

@@ -16,7 +16,7 @@ from pneumo.data.base import DataSet
 from pneumo.data.kermany import targets
 from pneumo.evaluation.metrics import Array
 from pneumo.evaluation.scores import scores_at_half
-from pneumo.runs import run_folder
+from pneumo.runs import run_folder, tables
 from pneumo.runs.writer import RunWriter
 from pneumo.training import metadata
 from pneumo.training.config import Config
@@ -45,7 +45,9 @@ def fit(
     with threadpool_limits(limits=config["num_threads"]):
         probability = baseline.fit(table, images.images, root=data_set.root, seed=config["seed"])
     training = time.monotonic() - before
-    predictions = prediction_table(table, probability)
+    scored = (table["split"] != "train").to_numpy()
+    p = probability[scored]
+    predictions = tables.predictions(table, table.index[scored], p_normal=1 - p, p_pneumonia=p)
     writer.write_table(run_folder.PREDICTIONS, predictions)
     best: dict[str, Any] = {"epoch": 0, **score_splits(table, probability)}
     assessment = metadata.assessment(
@@ -77,15 +79,6 @@ def describe(
         "machine": {"device": "the CPU", **facts["machine"]},
         "versions": facts["versions"] | {"scikit-learn": version("scikit-learn")},
     }
-
-
-def prediction_table(table: pd.DataFrame, probability: Array) -> pd.DataFrame:
-    """Returns predictions.csv: a row for each image of val and test, sorted by path."""
-    rows = table[["path", "label", "split"]].assign(
-        p_normal=1 - probability, p_pneumonia=probability
-    )
-    rows.insert(1, "patient", table["group"])
-    return rows[rows["split"] != "train"].sort_values("path")
 
 
 def score_splits(table: pd.DataFrame, probability: Array) -> dict[str, dict[str, Any]]:

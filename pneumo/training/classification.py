@@ -22,7 +22,7 @@ from pneumo.models.base import Network
 from pneumo.models.base import build as build_any
 from pneumo.models.blocks import groups
 from pneumo.models.views import ONE_VIEW, Views
-from pneumo.runs import run_folder
+from pneumo.runs import run_folder, tables
 from pneumo.runs.metrics import how_chosen
 from pneumo.training import losses, metadata
 from pneumo.training.construction import build, naming
@@ -259,23 +259,17 @@ def pneumonia_probability(logit: Tensor) -> Tensor:
 def predictions(
     scored: ScoredImages, table: pd.DataFrame, *, splits: Sequence[str]
 ) -> pd.DataFrame:
-    """Returns predictions.csv: a row for each image of ``splits``, sorted by path.
+    """Returns predictions.csv of the images of ``splits``, see tables.predictions.
 
-    Its patient is split.csv's group, so that patients who share an image count as one.
     The probabilities are float64; p_pneumonia is the sum of all classes but NORMAL.
     """
-    rows = np.concatenate([scored.rows[split] for split in splits])
     logit = torch.cat([scored.logit[split] for split in splits])
     probability = logit.double().softmax(1).numpy()
     names = ["normal", "pneumonia"] if probability.shape[1] == 2 else list(SUBTYPES)
     columns = {f"p_{name}": probability[:, number] for number, name in enumerate(names)}
     columns["p_pneumonia"] = pneumonia_probability(logit).numpy()
-    return (
-        table.assign(patient=table["group"])
-        .loc[rows, ["path", "patient", "label", "split"]]
-        .assign(**columns)
-        .sort_values("path")
-    )
+    rows = np.concatenate([scored.rows[split] for split in splits])
+    return tables.predictions(table, rows, **columns)
 
 
 def train_lines(metrics: Mapping[str, Any]) -> list[str]:

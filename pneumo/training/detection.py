@@ -21,7 +21,7 @@ from pneumo.evaluation import detection as evaluation
 from pneumo.evaluation.detection import INSTALL, NO_BOX, WHY_NO_BOX
 from pneumo.evaluation.scores import scores_at_half
 from pneumo.models.detector import Detector
-from pneumo.runs import run_folder
+from pneumo.runs import run_folder, tables
 from pneumo.runs.metrics import how_chosen
 from pneumo.runs.tasks import DETECTION
 from pneumo.training import metadata
@@ -246,13 +246,8 @@ def predictions(scored: ScoredBoxes, table: pd.DataFrame, *, splits: Sequence[st
     """Returns predictions.csv as of a classifier; p_pneumonia is the highest score of an image."""
     rows = [row for split in splits for row in scored.detections[split].rows]
     highest = [evaluation.highest_scores(scored.detections[split].scores) for split in splits]
-    probability = np.concatenate(highest)
-    return (
-        table.assign(patient=table["group"])
-        .loc[rows, ["path", "patient", "label", "split"]]
-        .assign(p_normal=1 - probability, p_pneumonia=probability)
-        .sort_values("path")
-    )
+    p = np.concatenate(highest)
+    return tables.predictions(table, rows, p_normal=1 - p, p_pneumonia=p)
 
 
 def box_table(scored: ScoredBoxes, table: pd.DataFrame, *, splits: Sequence[str]) -> pd.DataFrame:
