@@ -74,9 +74,9 @@ def predictions(table: pd.DataFrame, rows: Any, **probabilities: Any) -> pd.Data
         rows: (N,) of its index.
         probabilities: (N,) float64 of each column such as p_pneumonia.
     """
-    images = table.assign(patient=table["group"])
-    images = images.loc[rows, ["path", "patient", "label", "split"]]
-    return images.assign(**probabilities).sort_values("path")
+    images = table.assign(patient=table["group"])[["path", "patient", "label", "split"]]
+    chosen: pd.DataFrame = images.loc[rows].assign(**probabilities)
+    return chosen.sort_values("path")
 
 
 def read_predictions(path: Path) -> pd.DataFrame:
