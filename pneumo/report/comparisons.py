@@ -167,7 +167,7 @@ def _on_the_same_images(group: Group) -> Iterator[Difference]:
 
 def _draw(trial: Trial) -> Drawn:
     assessed = trial.metrics.get("assessed")
-    fixed = assessed.numbers["threshold"].value if isinstance(assessed, Assessment) else NAN
+    fixed = assessed.threshold if isinstance(assessed, Assessment) else NAN
     threshold = 0.5 if np.isnan(fixed) else fixed
     return draw(trial.label, trial.probability, patient=trial.patient, threshold=threshold)
 

@@ -62,7 +62,7 @@ def section(group: Group, differences: Sequence[Difference], intervals: Interval
         of_group,
         tables.networks(group, differences, of_group["subgroups"], intervals),
         caveats(group),
-        assessments.warnings(group),
+        sorted({each.warning for each in assessed} - {""}),
         sorted({each.why_not for each in assessed} - {""}),
         sum(trial.metrics.get("assessed") is None for trial in group.trials),
     )

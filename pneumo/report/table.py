@@ -26,6 +26,7 @@ TITLES = SCORES | {  # if a key in words is not enough
     "ece_after": "the same, calibrated",
     "brier_before": "Brier score",
     "brier_after": "Brier score, calibrated",
+    "row": "Subgroup",
     "sizes": "PNEUMONIA / NORMAL",
     "prevalence": "PNEUMONIA",
     "random": "Random order",
