@@ -81,14 +81,11 @@ class Folder(DataSet):
 
     def table(self, *, patient_key: str, on_unknown_name: str) -> pd.DataFrame:
         """Returns a row an image; both arguments concern names in another set's grammar."""
-        if self.left_out:
-            names = shown(self.left_out)
-            log.warning("Left out %d that are not used: %s", len(self.left_out), names)
         return self.images[list(COLUMNS)]
 
-    def tables(self, *, on_unknown_name: str) -> tuple[dict[str, pd.DataFrame], list[str]]:
-        """Returns the one table, and the names that are not used."""
-        return {"own": self.images[list(COLUMNS)]}, list(self.left_out)
+    def unused(self) -> list[str]:
+        """Returns the names in its folders that are not used."""
+        return list(self.left_out)
 
 
 def folder_table(root: Path, *, patient_key: str | None = None) -> tuple[pd.DataFrame, list[str]]:

@@ -73,7 +73,7 @@ def tables(group: Group) -> dict[str, Table]:
     for cell in group.cells:
         assessed = known_assessments(cell)
         by_row: dict[tuple[str, str], dict[str, list[Number]]] = {}
-        for each in (number for value in assessed for number in value.numbers):
+        for each in (row for value in assessed for row in value.numbers):
             by_row.setdefault(each[:2], {}).setdefault(each.column, []).append(each)
         for (table, name), columns in by_row.items():
             sizes = {value.sizes[name] for value in assessed if name in value.sizes}
