@@ -47,7 +47,6 @@ def load(
     cache_dir: Path,
     image_size: int = 256,
     aspect: str = "stretch",
-    num_workers: int | None = None,
 ) -> Cache:
     """Returns the images of ``paths`` (relative to ``root``), prepared by pneumo.data.image.
 
@@ -74,7 +73,7 @@ def load(
             if problem and _path(stem, "u8").exists():
                 log.warning("The cache %s is broken (%s): writing it again", stem, problem)
             if problem:
-                _build(root, paths, stem, shape, aspect=aspect, num_workers=num_workers)
+                _build(root, paths, stem, shape, aspect=aspect)
             return _open(stem, shape)
     except OSError as error:
         raise ValueError(
@@ -113,20 +112,12 @@ def _clear_left(cache_dir: Path) -> None:
 
 
 def _build(
-    root: Path,
-    paths: Sequence[str],
-    stem: Path,
-    shape: tuple[int, ...],
-    *,
-    aspect: str,
-    num_workers: int | None,
+    root: Path, paths: Sequence[str], stem: Path, shape: tuple[int, ...], *, aspect: str
 ) -> None:
     array_path = stem.with_name(f"{stem.name}.{os.getpid()}.tmp")
     try:
         with array_path.open("wb") as file:
-            rows, errors = _prepare_all(
-                root, paths, file, size=shape[1], aspect=aspect, num_workers=num_workers
-            )
+            rows, errors = _prepare_all(root, paths, file, size=shape[1], aspect=aspect)
             os.fsync(file.fileno())
         if errors:
             more = len(errors) - NUM_SHOWN
@@ -146,13 +137,7 @@ def _build(
 
 
 def _prepare_all(
-    root: Path,
-    paths: Sequence[str],
-    file: BufferedWriter,
-    *,
-    size: int,
-    aspect: str,
-    num_workers: int | None,
+    root: Path, paths: Sequence[str], file: BufferedWriter, *, size: int, aspect: str
 ) -> tuple[list[tuple[str, float, float]], list[str]]:
     """Writes the images to ``file``; returns digest, mean and square of each, and errors."""
     errors: list[str] = []
@@ -177,16 +162,16 @@ def _prepare_all(
         total, squared = cv2.sumElems(pixels)[0], cv2.norm(pixels, cv2.NORM_L2SQR)
         return hashlib.sha256(data).hexdigest(), total / size**2, squared / size**2
 
-    workers = num_workers or os.cpu_count() or 1
-    images, threads = cli.counted(len(paths), "image"), cli.counted(workers, "thread")
-    log.info("Preparing %s once, with %s", images, threads)
-    with ThreadPoolExecutor(workers) as pool:
+    threads = os.cpu_count() or 1
+    counts = cli.counted(len(paths), "image"), cli.counted(threads, "thread")
+    log.info("Preparing %s once, with %s", *counts)
+    with ThreadPoolExecutor(threads) as pool:
         done = pool.map(prepare, range(len(paths)))
         hidden = not sys.stderr.isatty()
         rows = list(tqdm(done, total=len(paths), unit="image", disable=hidden))
     if depths:
-        counts = sorted(Counter(depths).items())
-        listed = ", ".join(f"{bits} bits ({cli.counted(n, 'image')})" for bits, n in counts)
+        of_depth = sorted(Counter(depths).items())
+        listed = ", ".join(f"{bits} bits ({cli.counted(n, 'image')})" for bits, n in of_depth)
         log.info("16-bit images were read as %s; brighter pixels are white", listed)
     return rows, sorted(errors)
 

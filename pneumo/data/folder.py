@@ -3,7 +3,7 @@
 import logging
 import posixpath
 import warnings
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -177,21 +177,16 @@ def _read_csv(path: Path) -> pd.DataFrame:
     columns = [name for name in CSV_COLUMNS if name in header]
     table = cells.iloc[1:].set_axis(header, axis=1)[columns]
     normal = table.assign(**{name: table[name].map(normalised) for name in columns[1:]})
-    _log_changed(
-        {"column names": sum(a != b for a, b in zip(header, cells.iloc[0], strict=True))}
-        | {f"values of {name}": int((normal[name] != table[name]).sum()) for name in columns}
-    )
-    return normal.reindex(columns=list(CSV_COLUMNS), fill_value="").reset_index(drop=True)
-
-
-def _log_changed(changed: Mapping[str, int]) -> None:
-    counts = ", ".join(f"{number:,} {name}" for name, number in changed.items() if number)
-    if counts:
+    changed = (normal != table).sum()
+    if listed := ", ".join(
+        f"{number:,} values of {name}" for name, number in changed.items() if number
+    ):
         log.warning(
             "data.csv: blanks and invisible characters were removed, and letters with accents "
             "unified, in %s",
-            counts,
+            listed,
         )
+    return normal.reindex(columns=list(CSV_COLUMNS), fill_value="").reset_index(drop=True)
 
 
 def _checked(table: pd.DataFrame, root: Path, names: Sequence[str] | None = None) -> pd.DataFrame:

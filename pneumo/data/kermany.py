@@ -194,18 +194,13 @@ def list_images(root: Path) -> tuple[list[str], list[str]]:
     Only <source>/<label>/<file> is listed, directly under ``root`` or under ``root``/chest_xray:
     a recursive scan would find Kaggle's nested second copy and count every image twice.
     """
-    root = Path(root)
-    if not root.is_dir():
-        raise FileNotFoundError(
-            f"data.root must be the folder of the data set; there is no folder {root}. "
-            "Get the set with python -m pneumo.download, or train on generated images: data=phantom"
-        )
     base = set_folder(root)
     names, left_out = walk(base) if base else ([], [])
     if not names:
         raise FileNotFoundError(
             f"data.root must hold train/NORMAL, train/PNEUMONIA, test/NORMAL and test/PNEUMONIA "
-            f"with images ({', '.join(SUFFIXES)}); found none in {root}"
+            f"with images ({', '.join(SUFFIXES)}); found none in {root}. Get the set with python "
+            "-m pneumo.download, or train on generated images: data=phantom"
         )
     return names, left_out
 

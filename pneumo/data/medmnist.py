@@ -106,12 +106,10 @@ def _arrays(path: Path) -> dict[str, tuple[np.ndarray, np.ndarray]]:
         with np.load(path, allow_pickle=False) as file:
             for source in SOURCES:
                 images, labels = file[f"{source}_images"], file[f"{source}_labels"].ravel()
-                if images.ndim != 3 or images.dtype != np.uint8 or len(images) != len(labels):
-                    shape = f"{images.shape} {images.dtype}"
-                    raise ValueError(f"{source}_images is {shape}, with {len(labels)} labels")
-                if not np.isin(labels, (0, 1)).all():
-                    other = labels[~np.isin(labels, (0, 1))][0]
-                    raise ValueError(f"{source}_labels ({labels.dtype}) holds {other}")
+                fits = images.ndim == 3 and images.dtype == np.uint8 and len(images) == len(labels)
+                if not (fits and np.isin(labels, (0, 1)).all()):
+                    shape, values = f"{images.shape} {images.dtype}", np.unique(labels)[:9]
+                    raise ValueError(f"{source}_images is {shape}, {len(labels)} labels: {values}")
                 arrays[source] = images, labels.astype(np.int64)  # from bool or float, too
     except (KeyError, ValueError, OSError, EOFError, zipfile.BadZipFile) as error:
         raise ValueError(

@@ -87,7 +87,7 @@ def test_second_copy_and_macosx_are_left_out(tmp_path: Path) -> None:
 
 
 def test_missing_empty_and_one_sided_folders(tmp_path: Path) -> None:
-    with pytest.raises(FileNotFoundError, match=r"there is no folder.*pneumo\.download"):
+    with pytest.raises(FileNotFoundError, match=r"found none in .*pneumo\.download"):
         list_images(tmp_path / "missing")
     with pytest.raises(FileNotFoundError, match=r"neither train/ nor test/.*pneumo\.download"):
         Kermany.open(str(tmp_path))
