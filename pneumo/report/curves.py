@@ -87,6 +87,8 @@ def _mean(values: Array) -> Array:
 
 
 def _resampled(trial: Trial, curve: Callable[[Array, Array], Array]) -> Array:
-    weight = patient_weights(trial.patient, resamples=RESAMPLES)(0, RESAMPLES).astype(np.int64)
+    weight = patient_weights(trial.test["patient"], resamples=RESAMPLES)(0, RESAMPLES).astype(
+        np.int64
+    )
     draws = [np.repeat(np.arange(trial.label.size), times) for times in weight.T]
     return np.array([curve(trial.label[index], trial.probability[index]) for index in draws])

@@ -10,7 +10,7 @@ from pneumo.evaluation.metrics import Array, confusion
 from pneumo.evaluation.operating_point import fit_weights, vote_share
 from pneumo.evaluation.scores import scores
 from pneumo.report.groups import Cell, Group
-from pneumo.report.trials import Predictions, Trial, number, split_name
+from pneumo.report.trials import Trial, number, split_name
 
 WAYS = {"mean": "mean", "weighted": "weighted mean", "vote": "vote"}
 NO_WEIGHTS = "no weights, since its members have no common validation split"
@@ -61,7 +61,7 @@ def _by_ensemble_and_split(group: Group) -> dict[tuple[Named, tuple[Any, Any]], 
 
 def _members(ensemble: Named, trials: Sequence[Trial]) -> tuple[list[Trial], list[str]]:
     """One trial of each member on the split of most trials, and why others are missing."""
-    splits = [str(trial.metrics["data"].get("split_sha256")) for trial in trials]
+    splits = [trial.split_sha256 for trial in trials]
     split = max(splits, key=splits.count)
     members: list[Trial] = []
     missing = []
@@ -74,28 +74,18 @@ def _members(ensemble: Named, trials: Sequence[Trial]) -> tuple[list[Trial], lis
     return members, missing
 
 
-def _why_not(candidates: Sequence[Trial], split: str, members: Sequence[Trial]) -> str:
+def _why_not(candidates: Sequence[Trial], split: str | None, members: Sequence[Trial]) -> str:
     """Why the trials of one model and seed cannot join the members; "" if one can."""
     if len(candidates) != 1:
         return "was trained by several settings" if candidates else "has no finished run"
     (trial,) = candidates
-    if str(trial.metrics["data"].get("split_sha256")) != split:
+    if trial.split_sha256 != split:
         return "has another split"
     if not trial.label.size:
         return "has no valid predictions"
-    if members and _num_classes(trial) != _num_classes(members[0]):
+    if any(trial.metrics.get("num_classes") != m.metrics.get("num_classes") for m in members):
         return "has other classes"
-    if members and not _same_images(trial.test, members[0].test):
-        return "was scored on other images"
     return ""
-
-
-def _num_classes(trial: Trial) -> int:
-    return trial.metrics.get("num_classes") or 2
-
-
-def _same_images(first: Predictions, second: Predictions) -> bool:
-    return np.array_equal(first.path, second.path) and np.array_equal(first.label, second.label)
 
 
 def _combined(ensemble: Named, members: Sequence[Trial], way: str, weights: Array | None) -> Trial:
@@ -116,7 +106,7 @@ def _combined(ensemble: Named, members: Sequence[Trial], way: str, weights: Arra
         f"{first.name}: {label}",
         _metrics(label, members, combined),
         settings={"chosen_on": "test" if "test" in chosen_on else chosen_on.pop()},
-        test=Predictions(first.path, first.label, combined, first.patient),
+        test=first.test.assign(probability=combined),
         members=tuple((m.model, float(share)) for m, share in zip(members, shares, strict=True)),
     )
 
@@ -146,6 +136,7 @@ def _metrics(label: str, members: Sequence[Trial], combined: Array) -> dict[str,
 def _weights(members: Sequence[Trial]) -> Array | None:
     """(M,) fitted on the validation split of all members; None if they share none."""
     val = [member.val for member in members]
-    if not val[0].label.size or not all(_same_images(val[0], other) for other in val[1:]):
+    if val[0].empty or not all(each["path"].equals(val[0]["path"]) for each in val):
         return None
-    return fit_weights(val[0].label, np.stack([each.probability for each in val]))
+    probability = np.stack([each["probability"] for each in val])
+    return fit_weights(val[0]["label"].to_numpy(), probability)

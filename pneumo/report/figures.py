@@ -64,7 +64,7 @@ def f1_by_network(group: Group) -> Figure | None:
     for ax, name in zip(axes, ("normal", "pneumonia"), strict=True):
         for place, (cell, style) in enumerate(zip(cells, STYLES, strict=False)):
             for split, shift in ((cell.train_split, -0.2), ("test", 0.2)):
-                scores = [trial.score("best", split, f"f1_{name}") for trial in cell.trials]
+                scores = [trial.score(f"f1_{name}", split=split) for trial in cell.trials]
                 _box(ax, place + shift, scores, style=style, split=split)
         ax.set(title=f"F1 of {name.upper()}", ylabel="F1 at the best epoch")
         ax.yaxis.set_major_locator(MaxNLocator(6, steps=[1, 2, 5, 10]))
@@ -99,7 +99,7 @@ def learning_curves(group: Group) -> Figure | None:
             middle = band(ax, np.arange(1, curves.shape[1] + 1), curves, shade, line, split)
             floor = np.nanmin([floor, *middle[len(middle) // 5 :]])
         epochs = [number(t.metrics["best"], "epoch") + 1 for t in cell.trials]
-        f1 = [t.score("best", "test", "f1_normal") for t in cell.trials]
+        f1 = [t.score("f1_normal") for t in cell.trials]
         ax.plot(epochs, f1, marker, color=colour, mec=PAPER, mew=0.5, ls="none", label="best epoch")
     axes[0].xaxis.set_major_locator(MaxNLocator(4, integer=True))
     legend_above(figure, axes[0])

@@ -156,7 +156,9 @@ def _intervals(groups: Sequence[Group]) -> dict[str, dict[str, Interval]]:
     """The intervals of each trial with predictions, by its name."""
     trials = [t for g in groups for cell in g.rows for t in cell.trials if t.label.size]
     return {
-        t.name: score_intervals(t.label, t.probability, patient=t.patient, names=WITH_INTERVAL)
+        t.name: score_intervals(
+            t.label, t.probability, patient=t.test["patient"], names=WITH_INTERVAL
+        )
         for t in trials
     }
 
