@@ -2,7 +2,6 @@
 
 import logging
 import posixpath
-import warnings
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -11,8 +10,8 @@ import numpy as np
 import pandas as pd
 
 from pneumo import untrusted
+from pneumo.data import dicom_header
 from pneumo.data.base import DataSet
-from pneumo.data.dicom import DEFLATED, HEADER_BYTES, is_dicom
 from pneumo.data.kermany import COLUMNS, parse_name, set_folder
 from pneumo.data.labelled import NUM_SHOWN, normalised, one_row_a_file, shown
 from pneumo.data.listing import SOURCES, check_unpacked, images_in, walk
@@ -237,16 +236,6 @@ def _patient_id(path: Path) -> str:
     """Returns PatientID (0010,0020) of a DICOM file; "" of others, and if it cannot be read."""
     try:
         with path.open("rb") as file:
-            start = file.read(HEADER_BYTES)
-        if not is_dicom(start) or DEFLATED in start:  # a deflated file would be inflated whole
-            return ""
-        import pydicom  # late: an extra
-
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore")
-            header = pydicom.dcmread(
-                path, stop_before_pixels=True, specific_tags=["PatientID"], force=True
-            )
-            return normalised(str(header.get("PatientID") or ""))
+            return normalised(str(dicom_header.tags(file, ["PatientID"]).get("PatientID") or ""))
     except Exception:  # pydicom raises many types on broken files; reading the image reports them
         return ""

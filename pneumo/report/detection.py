@@ -13,10 +13,8 @@ from pneumo.evaluation.detection import challenge_score, kept
 from pneumo.evaluation.detection_assessment import SCORES, assess
 from pneumo.report.groups import DEBUG
 from pneumo.report.table import Row, Table
-from pneumo.report.trials import Problem
 from pneumo.report.wording import DASH, decimal, interval
 from pneumo.runs.run import Run
-from pneumo.runs.tasks import DETECTION, has_task
 
 FILE = "detection.csv"
 SHOWN = ("challenge", "f1", "precision", "recall", "auroc", "map_50", "map")
@@ -87,28 +85,6 @@ class DetectionGroup:
                 row |= {f"{name}_{end}": score[end] for end in ("low", "high")}
             rows.append(row)
         return rows
-
-
-def read(
-    paths: Mapping[Path, str],
-) -> tuple[list[Run], dict[Path, str], list[Problem]]:
-    """Returns finished detectors, the other folders with their names, and broken detectors.
-
-    Args:
-        paths: run folders, with the name to show for each.
-    """
-    detectors, others, problems = [], {}, []
-    for path, name in paths.items():
-        run = Run(path, name)
-        if not (run.status["status"] == "done" and has_task(run, DETECTION)):
-            others[path] = name
-            continue
-        try:
-            _ = run.confidence, run.boxes  # read and checked
-            detectors.append(run)
-        except (OSError, ValueError) as error:
-            problems.append(Problem(name, "unreadable", str(error)))
-    return detectors, others, problems
 
 
 def group_detectors(runs: Sequence[Run]) -> list[DetectionGroup]:

@@ -15,6 +15,7 @@ from pneumo.report import assessments
 from pneumo.report.trials import Problem, Trial
 from pneumo.runs import run_folder
 from pneumo.runs.run import Run
+from pneumo.runs.tasks import DETECTION
 
 # Settings that do not affect training, or that are reported separately. The digest of its table
 # identifies the data set.
@@ -35,10 +36,13 @@ MAX_REFERENCES = 8  # followed one after another
 AGREES = 0.005  # accuracy of predictions.csv may differ from metrics.json by rounding only
 
 
-def read_run(path: Path, *, name: str) -> Trial | Problem:
-    """Returns the trial in a run folder, or why there is none; no content of the folder raises."""
+def read_run(path: Path, *, name: str) -> Trial | Run | Problem:
+    """Returns the trial or detector in a run folder, or why there is none; no content raises."""
     run = Run(path, name)
     try:
+        if run.status["status"] == "done" and run.task == DETECTION:
+            _ = run.confidence, run.boxes  # read and checked
+            return run
         if run.status["status"] == "done":
             return _trial(run)
         state, reason = run.status["status"], _why_unfinished(run.status)

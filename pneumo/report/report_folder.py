@@ -24,6 +24,7 @@ from pneumo.report.scores import long_table, run_rows, summary_rows
 from pneumo.report.table import to_csv
 from pneumo.report.trials import Problem, Trial
 from pneumo.runs import output
+from pneumo.runs.run import Run
 from pneumo.runs.run_folder import find_runs, not_begun
 
 PAGE = "report.html"
@@ -49,12 +50,15 @@ def write_report(
     folder = (out or roots[0] / "report").resolve()
     output.check_folder(folder, earlier="an earlier report", foreign=_foreign)
     paths, problems = _find(roots)
-    detectors, paths, broken = detection.read(paths)
-    trials, unread = _read(paths)
-    groups, problems = group_trials(trials, problems=[*problems, *broken, *unread])
+    bar = tqdm(paths.items(), desc="reading runs", unit=" runs", disable=None)
+    runs = [read_run(path, name=name) for path, name in bar]
+    problems += [run for run in runs if isinstance(run, Problem)]
+    trials = [run for run in runs if isinstance(run, Trial)]
+    detectors = detection.group_detectors([run for run in runs if isinstance(run, Run)])
+    groups, problems = group_trials(trials, problems=problems)
     add_ensembles(groups)
     link = audit_link(audit, report=folder, kinds={g.kind for g in groups}) if audit else None
-    files = _files(groups, problems, detection.group_detectors(detectors), link)
+    files = _files(groups, problems, detectors, link)
     with atomic.replacing_folder(folder) as new:
         for name, content in files.items():
             data = content.encode() if isinstance(content, str) else content
@@ -141,15 +145,6 @@ def _not_started(sweep: str, planned: Mapping[str, Any]) -> Problem:
     name = f"{sweep}/model={planned['model']},seed={planned['seed']}{fold}"
     reason = "the sweep plans it; resume with sweep=DIR"
     return Problem(name, "not started", reason, **planned)
-
-
-def _read(paths: Mapping[Path, str]) -> tuple[list[Trial], list[Problem]]:
-    bar = tqdm(paths.items(), desc="reading runs", unit=" runs", disable=None)
-    runs = [read_run(path, name=name) for path, name in bar]
-    return (
-        [run for run in runs if isinstance(run, Trial)],
-        [run for run in runs if isinstance(run, Problem)],
-    )
 
 
 def _intervals(groups: Sequence[Group]) -> dict[str, dict[str, Interval]]:
