@@ -88,7 +88,11 @@ def unpack(path: Path, cache_dir: Path) -> Path:
             part = folder.with_name(f"{folder.name}.tmp")
             shutil.rmtree(part, ignore_errors=True)  # of an interrupted process
             for source, (images, labels) in _arrays(path).items():
-                _write(part / source, images, labels)
+                for label in CLASS_NAMES:
+                    (part / source / label).mkdir(parents=True)
+                for number, (image, label) in enumerate(zip(images, labels, strict=True)):
+                    place = part / source / CLASS_NAMES[label]
+                    Image.fromarray(image).save(place / f"{number:05}.png")
             part.replace(folder)
     return folder
 
@@ -118,10 +122,3 @@ def _arrays(path: Path) -> dict[str, tuple[np.ndarray, np.ndarray]]:
             f"{ADDRESS}"
         ) from None
     return arrays
-
-
-def _write(place: Path, images: np.ndarray, labels: np.ndarray) -> None:
-    for label in CLASS_NAMES:
-        (place / label).mkdir(parents=True)
-    for number, (image, label) in enumerate(zip(images, labels, strict=True)):
-        Image.fromarray(image).save(place / CLASS_NAMES[label] / f"{number:05}.png")

@@ -74,10 +74,7 @@ def mean_confusion(cell: Cell) -> tuple[Array, Array]:
 
 
 def _confusion(trial: Trial) -> Array:
-    try:
-        counts = np.array(trial.metrics["best"]["test"].get("confusion"), dtype=np.float64)
-    except (TypeError, ValueError):
-        counts = np.empty(0)
+    counts = np.array(trial.metrics["best"]["test"].get("confusion"), dtype=np.float64)
     return counts if counts.shape == (2, 2) else np.full((2, 2), np.nan)
 
 

@@ -104,10 +104,7 @@ def weights_card(metrics: Mapping[str, Any], *, overrides: Sequence[str], card: 
 
 def _score(row: Mapping[str, float | None], *, between: str = " | ") -> Markdown:
     """A score and its interval: two cells of a table."""
-    value, low, high = (
-        float("nan") if (number := row[key]) is None else number for key in ("value", "low", "high")
-    )
-    return Markdown(f"{decimal(value)}{between}{interval(low, high)}")
+    return Markdown(f"{decimal(row['value'])}{between}{interval(row['low'], row['high'])}")
 
 
 def _tidy(text: str) -> str:
