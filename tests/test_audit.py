@@ -228,7 +228,7 @@ def test_a_set_without_shortcuts_is_named(tmp_path: Path) -> None:
 def test_baselines_are_trained_on_the_train_split_only(tmp_path: Path) -> None:
     source = open_set(make_set(tmp_path / "set", num=60), cache_dir=tmp_path)
     files = read_files(source.data_set.root, source.tables["paper"]["path"].tolist())
-    table = shortcuts.splits(source, files)["paper"]
+    table = shortcuts.split_by("paper", source, files)
     assert isinstance(table, pd.DataFrame)
     before = shortcuts.score(table, files)["baselines"]["thumbnail"]["auroc"]
     test = table["split"] == "test"

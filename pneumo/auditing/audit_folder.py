@@ -40,7 +40,7 @@ def audit(source: Source) -> Audit:
     files = read_files(source.data_set.root, source.tables["paper"]["path"].tolist())
     reading = time.monotonic() - start
     table = shortcuts.readable(source.tables["paper"], files)
-    splits = shortcuts.splits(source, files)
+    splits = {name: shortcuts.split_by(name, source, files) for name in shortcuts.PROTOCOLS}
     paper = splits["paper"]
     compared = table.assign(
         own_split=table["source"].replace("val", "train"),  # Kaggle took val from train

@@ -70,7 +70,7 @@ def load(
         _clear_left(cache_dir)
         with FileLock(f"{stem}.lock"):
             problem = _problem(stem, shape)
-            if problem and _path(stem, "u8").exists():
+            if problem and stem.with_suffix(".u8").exists():
                 log.warning("The cache %s is broken (%s): writing it again", stem, problem)
             if problem:
                 _build(root, paths, stem, shape, aspect=aspect)
@@ -128,10 +128,13 @@ def _build(
                 + f"\nRepair them or move them out of {root}"
             )
         table = pd.DataFrame(rows, columns=["digest", "mean", "square"])
-        table.to_csv(_path(stem, "csv"), index=False, float_format="%.17g")
-        checksums = {"crc32": _checksum(array_path), "csv_crc32": _checksum(_path(stem, "csv"))}
-        _path(stem, "json").write_text(json.dumps(checksums | {"shape": shape}))
-        array_path.replace(_path(stem, "u8"))  # last, so that it marks a whole cache
+        table.to_csv(stem.with_suffix(".csv"), index=False, float_format="%.17g")
+        checksums = {
+            "crc32": _checksum(array_path),
+            "csv_crc32": _checksum(stem.with_suffix(".csv")),
+        }
+        stem.with_suffix(".json").write_text(json.dumps(checksums | {"shape": shape}))
+        array_path.replace(stem.with_suffix(".u8"))  # last, so that it marks a whole cache
     finally:
         array_path.unlink(missing_ok=True)
 
@@ -177,8 +180,8 @@ def _prepare_all(
 
 
 def _open(stem: Path, shape: tuple[int, ...]) -> Cache:
-    table = pd.read_csv(_path(stem, "csv"))
-    images = np.memmap(_path(stem, "u8"), np.uint8, "r", shape=shape)
+    table = pd.read_csv(stem.with_suffix(".csv"))
+    images = np.memmap(stem.with_suffix(".u8"), np.uint8, "r", shape=shape)
     return Cache(
         images, table["digest"].tolist(), table["mean"].to_numpy(), table["square"].to_numpy()
     )
@@ -186,19 +189,15 @@ def _open(stem: Path, shape: tuple[int, ...]) -> Cache:
 
 def _problem(stem: Path, shape: tuple[int, ...]) -> str | None:
     """Returns why the cache is missing or broken; None if it is whole."""
-    array_path = _path(stem, "u8")
+    array_path = stem.with_suffix(".u8")
     try:
-        kept = json.loads(_path(stem, "json").read_text())
+        kept = json.loads(stem.with_suffix(".json").read_text())
         if tuple(kept["shape"]) != shape or array_path.stat().st_size != np.prod(shape):
             return "its size is wrong"
-        now = {"crc32": _checksum(array_path), "csv_crc32": _checksum(_path(stem, "csv"))}
+        now = {"crc32": _checksum(array_path), "csv_crc32": _checksum(stem.with_suffix(".csv"))}
         return None if now.items() <= kept.items() else "its checksum is wrong"
     except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
         return str(error) or type(error).__name__
-
-
-def _path(stem: Path, suffix: str) -> Path:
-    return stem.with_name(f"{stem.name}.{suffix}")
 
 
 def _checksum(path: Path) -> list[int]:

@@ -3,6 +3,7 @@
 from collections.abc import Callable, Sequence
 
 import numpy as np
+import pandas as pd
 
 from pneumo.evaluation.intervals import patient_weights
 from pneumo.evaluation.metrics import Array, precision_recall_curve, ratio, roc_curve
@@ -60,11 +61,7 @@ def precision(label: Array, probability: Array) -> Array:
 
 def history_table(cell: Cell, split: str, score: str) -> Array:
     """Returns (trials, epochs) of a score by epoch, NaN if a trial is shorter or has none."""
-    curves = [trial.history(split, score) for trial in cell.trials]
-    table = np.full((len(curves), max((curve.size for curve in curves), default=0)), np.nan)
-    for row, curve in zip(table, curves, strict=True):
-        row[: curve.size] = curve
-    return table
+    return pd.DataFrame([t.history(split, score).tolist() for t in cell.trials]).to_numpy(float)
 
 
 def mean_confusion(cell: Cell) -> tuple[Array, Array]:

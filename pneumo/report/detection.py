@@ -50,11 +50,6 @@ class DetectionGroup:
         return class_of(self.kind)
 
     @property
-    def is_debug(self) -> bool:
-        """Whether the scores mean nothing, since the runs are debug runs."""
-        return self.protocol == DEBUG
-
-    @property
     def table(self) -> Table:
         """Scores and intervals of each run, and the paper's row."""
         paper: dict[str, str | tuple[str, str]] = dict.fromkeys(COLUMNS, DASH)
@@ -67,7 +62,7 @@ class DetectionGroup:
         """One sentence: the score of the detector that is best on its validation split."""
         score = self.assessments[0]["scores"]["challenge"]
         ends = interval(score["low"], score["high"])
-        debug = "DEBUG RUNS, whose scores mean nothing: " if self.is_debug else ""
+        debug = "DEBUG RUNS, whose scores mean nothing: " if self.protocol == DEBUG else ""
         return (
             f"{debug}{self.title}: of {len(self.runs)}, {self.runs[0].metrics['model']} has the "
             "best challenge score on the validation split; on the test split it has "

@@ -16,7 +16,7 @@ from pneumo.report.comparisons import Difference
 from pneumo.report.curves import MOST_SHOWN
 from pneumo.report.detection import NOT_COMPARABLE, DetectionGroup
 from pneumo.report.figures import PICTURES
-from pneumo.report.groups import DEBUG, Group
+from pneumo.report.groups import Group
 from pneumo.report.pareto import devices
 from pneumo.report.scores import Intervals
 from pneumo.report.table import Table, titled
@@ -41,11 +41,6 @@ class Section:
     def title(self) -> str:
         """Data set and protocol."""
         return f"{self.group.kind}, {self.group.protocol} protocol"
-
-    @property
-    def is_debug(self) -> bool:
-        """Whether the scores mean nothing, since the runs are debug runs."""
-        return self.group.protocol == DEBUG
 
     @property
     def timed_on(self) -> str:

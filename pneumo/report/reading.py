@@ -59,7 +59,7 @@ def _trial(run: Run) -> Trial:
     remarks = []
     try:
         test, val = (_of_split(run, split) for split in ("test", "val"))
-        known = replace(trial, test=test, val=val, ensembles=_ensembles(run.config))
+        known = replace(trial, test=test, val=val, ensembles=run.config.get("ensembles") or {})
         _check_agreement(known)
         trial = known
     except (OSError, ValueError) as error:
@@ -112,16 +112,6 @@ def _resolved(value: Any, flat: Mapping[str, Any]) -> Any:
             break
         value = flat[reference[1]]
     return float(value) if type(value) is int else value
-
-
-def _ensembles(config: Mapping[str, Any]) -> dict[str, list[str]]:
-    """Returns the members of each ensemble of a run's configuration, by name; {} if malformed."""
-    ensembles = config.get("ensembles") or {}
-    valid = isinstance(ensembles, Mapping) and all(
-        isinstance(members, list) and all(isinstance(member, str) for member in members)
-        for members in ensembles.values()
-    )
-    return {str(name): members for name, members in ensembles.items()} if valid else {}
 
 
 def _check_agreement(trial: Trial) -> None:
