@@ -93,16 +93,13 @@ def group_detectors(runs: Sequence[Run]) -> list[DetectionGroup]:
     groups = []
     for place, key in enumerate(order, 1):
         ranked = sorted(by_key[key], key=lambda run: -_on_validation(run))  # never by test scores
-        groups.append(
-            DetectionGroup(f"detection-{place}", *key[:2], ranked, [_assess(run) for run in ranked])
-        )
+        tests = [(run.boxes.of_split("test"), run.confidence) for run in ranked]
+        assessed = [
+            assess(t.truth, t.predicted, t.scores, patient=t.images["patient"], confidence=at)
+            for t, at in tests
+        ]
+        groups.append(DetectionGroup(f"detection-{place}", *key[:2], ranked, assessed))
     return groups
-
-
-def _assess(run: Run) -> dict[str, Any]:
-    test = run.boxes.of_split("test")
-    who, confidence = test.images["patient"], run.confidence
-    return assess(test.truth, test.predicted, test.scores, patient=who, confidence=confidence)
 
 
 def _on_validation(run: Run) -> float:

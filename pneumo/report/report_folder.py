@@ -130,7 +130,11 @@ def _find(roots: Sequence[Path]) -> tuple[dict[Path, str], list[Problem]]:
             problems.append(Problem(name, "no runs", "holds no run folder"))
         for sweep in sorted({root, *(run.parent for run in runs if run != root)}):
             name = sweep.relative_to(top).as_posix()
-            problems += [_not_started(name, planned) for planned in not_begun(sweep)]
+            for plan in not_begun(sweep):
+                fold = "" if plan["fold"] is None else f",protocol.fold={plan['fold']}"
+                run = f"{name}/model={plan['model']},seed={plan['seed']}{fold}"
+                why = "the sweep plans it; resume with sweep=DIR"
+                problems.append(Problem(run, "not started", why, **plan))
     if not paths:
         raise FileNotFoundError(
             "DIR must hold a run folder, one with status.json, metrics.json or "
@@ -138,13 +142,6 @@ def _find(roots: Sequence[Path]) -> tuple[dict[Path, str], list[Problem]]:
             "Make runs with `python -m pneumo.train`"
         )
     return paths, problems
-
-
-def _not_started(sweep: str, planned: Mapping[str, Any]) -> Problem:
-    fold = "" if planned["fold"] is None else f",protocol.fold={planned['fold']}"
-    name = f"{sweep}/model={planned['model']},seed={planned['seed']}{fold}"
-    reason = "the sweep plans it; resume with sweep=DIR"
-    return Problem(name, "not started", reason, **planned)
 
 
 def _intervals(groups: Sequence[Group]) -> dict[str, dict[str, Interval]]:

@@ -189,7 +189,7 @@ def read_data(config: Mapping[str, Any], data_set: DataSet) -> tuple[pd.DataFram
     data = config["data"]
     table = data_set.table(patient_key=data["patient_key"], on_unknown_name=data["on_unknown_name"])
     if unused := data_set.unused():
-        log.warning("Left out %d names that are not used: %s", len(unused), shown(unused))
+        log.warning("Left out %d that are not used: %s", len(unused), shown(unused))
     check_names(table["path"].tolist())
     images = cache.load(
         data_set.root,
