@@ -46,7 +46,7 @@ def assess(
         fixed: on validation data, or the reason why nothing is.
         prevalences: of PPV, NPV and net benefit, each in (0, 1).
     """
-    label = (table["label"] == PNEUMONIA).to_numpy(np.int64)
+    label = labels(table)
     threshold = 0.5 if isinstance(fixed, str) else fixed.threshold
     value = scores(label, probability)
     interval = score_intervals(label, probability, patient=table["group"])
@@ -63,19 +63,21 @@ def assess(
     }
 
 
+def labels(table: pd.DataFrame) -> Array:
+    """Returns (N,) int64, 1 for PNEUMONIA."""
+    return (table["label"] == PNEUMONIA).to_numpy(np.int64)
+
+
 def assess_run(table: pd.DataFrame, *, protocol: str) -> dict[str, Any]:
     """Returns `assess` of a run's test split, with the point that its validation split fixes.
 
-    Args:
-        table: columns as in assess, p_pneumonia, and split (val, test).
-        protocol: its name, for the reason if there is no validation split.
+    ``table``: columns as in assess, p_pneumonia, and split (val, test). ``protocol``: for the
+    reason if there is no validation split.
     """
     val, test = (table[table["split"] == split] for split in ("val", "test"))
     fixed: OperatingPoint | str = f"the run has no validation split (protocol={protocol})"
     if not val.empty:
-        fixed = fit_on_validation(
-            (val["label"] == PNEUMONIA).to_numpy(np.int64), val["p_pneumonia"]
-        )
+        fixed = fit_on_validation(labels(val), val["p_pneumonia"])
     return assess(test, test["p_pneumonia"].to_numpy(np.float64), fixed=fixed)
 
 
@@ -161,24 +163,17 @@ def _sizes(table: pd.DataFrame) -> dict[tuple[str, str], Any]:
         return {}
     ends = np.quantile(pixels, np.arange(1, NUM_SIZES) / NUM_SIZES)
     place = np.searchsorted(ends, pixels)
-    masks: dict[tuple[str, str], Any] = {}
-    for number in range(NUM_SIZES):
-        mask = place == number
-        if mask.any():
-            name = f"{pixels[mask].min() / 1e6:.2f}-{pixels[mask].max() / 1e6:.2f} MP"
-            masks["size", name] = mask
-    return masks
+    masks = [place == number for number in np.unique(place)]
+    ranges = [(pixels[mask].min() / 1e6, pixels[mask].max() / 1e6) for mask in masks]
+    names = [f"{least:.2f}-{most:.2f} MP" for least, most in ranges]
+    return {("size", name): mask for name, mask in zip(names, masks, strict=True)}
 
 
 def _subgroup(
     table: pd.DataFrame, label: Array, probability: Array, threshold: float
 ) -> dict[str, Any]:
-    sick, well = int(label.sum()), int(label.size - label.sum())
-    counts: dict[str, Any] = {
-        PNEUMONIA: sick,
-        NORMAL: well,
-        "patients": int(table["group"].nunique()),
-    }
+    sick, patients = int(label.sum()), int(table["group"].nunique())
+    counts: dict[str, Any] = {PNEUMONIA: sick, NORMAL: label.size - sick, "patients": patients}
     if table["group"].groupby(label).nunique().reindex([0, 1], fill_value=0).min() < MIN_PATIENTS:
         return counts | {"why_not": f"fewer than {MIN_PATIENTS} patients of a label"}
     names = ("recall_pneumonia", "recall_normal", "auroc")
@@ -204,15 +199,10 @@ def _net_benefit(
     else:
         name, share = "calibrated", fixed.prevalence
         used = calibrated(probability, temperature=fixed.temperature)
-    stated = [
-        {
-            "prevalence": prevalence,
-            "at": _benefit_rows(
-                label, at_prevalence(used, fitted_at=share, prevalence=prevalence), prevalence
-            ),
-        }
-        for prevalence in prevalences
-    ]
+    stated = []
+    for prevalence in prevalences:
+        moved = at_prevalence(used, fitted_at=share, prevalence=prevalence)
+        stated.append({"prevalence": prevalence, "at": _benefit_rows(label, moved, prevalence)})
     return {
         "probability": name,
         "own_prevalence": float(label.mean()),

@@ -120,7 +120,7 @@ def net_benefit(
     label, probability = checked(label, probability)
     chance = np.atleast_1d(np.asarray(threshold, dtype=np.float64))
     sick, well = np.sort(probability[label == 1]), np.sort(probability[label == 0])
-    true_yes, false_yes = (g.size - np.searchsorted(g, chance, "left") for g in (sick, well))
+    true_yes, false_yes = (g.size - np.searchsorted(g, chance) for g in (sick, well))
     odds = chance / (1 - chance)
     if prevalence is None:
         return ratio(true_yes - false_yes * odds, np.full(chance.shape, label.size))

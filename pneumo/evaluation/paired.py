@@ -28,11 +28,7 @@ def draw(
 ) -> Drawn:
     """Returns a model's scores on 1,000 draws of the patients, the same draws for every model.
 
-    Args:
-        label: (N,) int, 0 NORMAL, 1 PNEUMONIA.
-        probability: (N,) of PNEUMONIA.
-        patient: (N,) of any type, who each image is of.
-        threshold: the model's operating point.
+    ``threshold``: the model's operating point. Arguments: see intervals.score_intervals.
     """
     value = scores(label, probability, threshold=threshold)
     draws = resampled_scores(

@@ -71,7 +71,6 @@ class Score:
     title: str  # within a sentence
     compute: Callable[[Sample], Array] | None = None  # (B,); None: computed elsewhere
     interval: Share | Smooth | None = None
-    positive_class: str | None = None
     higher_is_better: bool = True
 
     @property
@@ -106,20 +105,15 @@ def weighted_scores(
 ) -> dict[str, Array]:
     """Returns scores for B weightings of the images at once: name to (B,) float64.
 
-    Args:
-        label: (N,) int, 0 or 1.
-        probability: (N,) float in [0, 1].
-        weight: (N, B), how often each image counts in each resample.
-        threshold: as of `scores`.
-        names: of `SCORES`; None: all.
+    ``weight``: (N, B), how often each image counts in each resample. ``names``: of `SCORES`; None:
+    all. Other arguments: see `scores`.
     """
     names = list(SCORES) if names is None else names
     label, probability = checked(label, probability)
     if not label.size or np.isnan(probability).any():  # an unknown probability: unknown scores
         return {name: np.full(weight.shape[1], np.nan) for name in names}
     sample = Sample(label, probability, (probability >= threshold).astype(np.int64), weight)
-    functions = {name: SCORES[name].compute for name in names}
-    return {name: compute(sample) for name, compute in functions.items() if compute}
+    return {name: compute(sample) for name in names if (compute := SCORES[name].compute)}
 
 
 def operating_point(
@@ -148,9 +142,8 @@ def lowest_average_precision(label: ArrayLike) -> float:
 def _share(sample: Sample, *, share: Share, label: int | None = None) -> Array:
     right, among = (sample.counts[:, cells].sum(1) for cells in (share.right, share.among))
     value = ratio(2 * right, right + among) if share.is_f1 else ratio(right, among)
-    if label is None:
-        return value
-    return np.where(sample.counts[:, label].sum(1) > 0, value, np.nan)
+    is_defined = True if label is None else sample.counts[:, label].sum(1) > 0
+    return np.where(is_defined, value, np.nan)
 
 
 def _auroc(sample: Sample) -> Array:
@@ -226,7 +219,7 @@ def _of_counts(name: str, title: str, function: Callable[[Array], Array], lowest
         return np.asarray(gradient.reshape(2, 2)[sample.label, sample.called])
 
     by_patients = Smooth(change, lambda sick, well: 4 / (1 / sick + 1 / well), lambda _: lowest)
-    return Score(name, title, lambda sample: function(sample.counts), by_patients, "PNEUMONIA")
+    return Score(name, title, lambda sample: function(sample.counts), by_patients)
 
 
 def _of_class(label: int, class_name: str) -> list[Score]:
@@ -237,14 +230,12 @@ def _of_class(label: int, class_name: str) -> list[Score]:
         "recall": Share(hit, cells[0]),
         "f1": Share(hit, cells[0] | cells[1], is_f1=True),
     }
-    titles = {"precision": "precision", "recall": "recall", "f1": "F1"}
     return [
         Score(
             f"{key}_{class_name.lower()}",
-            f"{titles[key]} of {class_name}",
+            f"{'F1' if key == 'f1' else key} of {class_name}",
             partial(_share, share=share, label=label),
             share,
-            class_name,
         )
         for key, share in shares.items()
     ]
@@ -268,11 +259,10 @@ SCORES = {  # of every split, at every epoch
         *(score for number, name in enumerate(CLASS_NAMES) for score in _of_class(number, name)),
         _of_counts("balanced_accuracy", "balanced accuracy", _balanced_accuracy, 0),
         _of_counts("mcc", "Matthews' correlation", _mcc, -1),
-        Score("auroc", "AUROC", _auroc, _AREA, "PNEUMONIA"),
-        Score("average_precision", "average precision", _mean_precision, _PRECISION, "PNEUMONIA"),
+        Score("auroc", "AUROC", _auroc, _AREA),
+        Score("average_precision", "average precision", _mean_precision, _PRECISION),
     )
 }
-RANKED = ("auroc", "average_precision")  # those that need no threshold
 LOSS = Score("loss", "loss", higher_is_better=False)
 BOX_SCORES = {  # of detectors
     score.name: score

@@ -103,9 +103,7 @@ class Common:
 def common(runs: Sequence[Run], split: str) -> Common:
     """Returns the images of a split that all runs have, and on whose patients none was trained.
 
-    Raises:
-        ValueError: they have different true boxes, or none is left.
-        FileNotFoundError: see Run.split.
+    ValueError: they have different true boxes, or none is left.
     """
     of_split = [run.boxes.of_split(split) for run in runs]
     splits = [run.split for run in runs]
@@ -132,9 +130,8 @@ def fit_weights(val: Common) -> Array:
 
     Equal weights if no member scores above 0.
     """
-    scores = [_best_score(part) for part in val.parts]
-    total = sum(scores)
-    return np.array(scores) / total if total > 0 else np.full(len(scores), 1 / len(scores))
+    scores = np.array([_best_score(part) for part in val.parts])
+    return scores / scores.sum() if scores.any() else np.full(scores.size, 1 / scores.size)
 
 
 def fuse(parts: Sequence[ImageBoxes], *, weights: ArrayLike, method: str) -> ImageBoxes:
@@ -158,11 +155,7 @@ def fuse(parts: Sequence[ImageBoxes], *, weights: ArrayLike, method: str) -> Ima
 
 
 def fused(runs: Sequence[Run], *, method: str) -> tuple[ImageBoxes, dict[str, Any]]:
-    """Returns fused boxes of the common test images, and how they are fused, see `fit`.
-
-    Raises:
-        ValueError, FileNotFoundError: see `common`; or ensemble-boxes is not installed.
-    """
+    """Returns fused boxes of the common test images, and how they are fused, see `fit`."""
     test, about = common(runs, "test"), fit(runs, method=method)
     return fuse(test.parts, weights=about["weights"], method=method), about
 
@@ -170,8 +163,7 @@ def fused(runs: Sequence[Run], *, method: str) -> tuple[ImageBoxes, dict[str, An
 def fit(runs: Sequence[Run], *, method: str) -> dict[str, Any]:
     """Returns weights and confidence fitted on validation images, and their number val_images.
 
-    Raises:
-        ValueError, FileNotFoundError: see `fused`.
+    ValueError: see `common`; or ensemble-boxes is not installed.
     """
     val = common(runs, "val")
     weights = fit_weights(val)

@@ -2,7 +2,7 @@
 
 import hashlib
 import logging
-from collections import Counter, defaultdict
+from collections import Counter
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -64,13 +64,12 @@ def shared_with_train(run: Run, root: Path, table: pd.DataFrame) -> tuple[str, s
     ours, theirs = (_patients(rows, exact=exact) for rows in (train, table))
     shared = sorted(ours & theirs)
     compared = f"{len(theirs):,} patients by name with {len(ours):,} of the train split"
-    folder = run.images()
-    if folder is None:
-        compared += "; no bytes, since the run's images moved"
-        same: list[str] = []
-    else:
+    same: list[str] = []
+    if folder := run.images():
         same = _identical([folder / p for p in train["path"]], [root / p for p in table["path"]])
         compared += f"; the bytes of {len(table):,} files with {len(train):,}"
+    else:
+        compared += "; no bytes, since the run's images moved"
     overlap = [
         f"{len(names):,} {what} ({', '.join(names[:NUM_SHOWN])}{', …' * (len(names) > NUM_SHOWN)})"
         for what, names in (("patients", shared), ("identical images", same))
@@ -86,19 +85,10 @@ def _patients(table: pd.DataFrame, *, exact: bool) -> set[str]:
 
 def _identical(train: Sequence[Path], others: Sequence[Path]) -> list[str]:
     """Returns the ``others`` that are copies of a file in ``train``; reads files of one size."""
-    by_size: defaultdict[int, list[Path]] = defaultdict(list)
-    for path in train:
-        by_size[path.stat().st_size].append(path)
-    digests: dict[int, set[str]] = {}
-    same = []
-    for path in others:
-        size = path.stat().st_size
-        if size in by_size:
-            if size not in digests:
-                digests[size] = {_digest(path) for path in by_size[size]}
-            if _digest(path) in digests[size]:
-                same.append(path.name)
-    return same
+    sizes = {path: path.stat().st_size for path in (*train, *others)}
+    both = {sizes[path] for path in train} & {sizes[path] for path in others}
+    known = {_digest(path) for path in train if sizes[path] in both}
+    return [path.name for path in others if sizes[path] in both and _digest(path) in known]
 
 
 def digests(paths: Sequence[Path]) -> list[str]:

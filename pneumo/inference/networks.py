@@ -112,29 +112,19 @@ class Networks:
         return probability, features.cpu().numpy()
 
     def score_files(self, root: Path, paths: Sequence[str]) -> FileScores:
-        """Returns the scores of N files.
-
-        Args:
-            root: the folder that paths are relative to.
-            paths: of N images.
-
-        Raises:
-            UnreadableError: an image cannot be read.
-        """
+        """Returns the scores of N files below ``root``; UnreadableError: one cannot be read."""
         names = [str(root / path) for path in paths]
         parts, pixels, content = [], [], []
-        with tqdm(
-            total=len(names), desc="scoring", unit="image", disable=not sys.stderr.isatty()
-        ) as bar:
-            stream = reader.read_all(names, shapes=self.shapes, threads=THREADS)
-            for batch in batches(stream, batch_size=BATCH_SIZE):
-                for radiograph in batch:
-                    check_readable(radiograph)
-                    pixels.append(float(radiograph.size[0] * radiograph.size[1]))
-                    prepared = radiograph.prepared[self.shapes[0]]
-                    content.append(hashlib.sha256(prepared.tobytes()).hexdigest())
-                parts.append(self.score(batch).pneumonia)
-                bar.update(len(batch))
+        stream = reader.read_all(names, shapes=self.shapes, threads=THREADS)
+        hidden = not sys.stderr.isatty()
+        bar = tqdm(stream, desc="scoring", total=len(names), unit="image", disable=hidden)
+        for batch in batches(bar, batch_size=BATCH_SIZE):
+            for radiograph in batch:
+                check_readable(radiograph)
+                pixels.append(float(radiograph.size[0] * radiograph.size[1]))
+                prepared = radiograph.prepared[self.shapes[0]]
+                content.append(hashlib.sha256(prepared.tobytes()).hexdigest())
+            parts.append(self.score(batch).pneumonia)
         return FileScores(np.concatenate(parts, axis=1), pixels, content)
 
 

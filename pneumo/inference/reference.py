@@ -2,8 +2,6 @@
 
 import random
 import sys
-from collections.abc import Iterable
-from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -65,8 +63,8 @@ def of_first_run(networks: Networks, *, threads: int) -> ood.Reference | None:
     the run's own images, if they are still there, and written again. None with a note otherwise.
     """
     run, network, shape = networks.runs[0], networks.networks[0], networks.shapes[0]
-    if kept := stored(run, network, checkpoint=networks.checkpoint):
-        return kept
+    if reference := stored(run, network, checkpoint=networks.checkpoint):
+        return reference
     root = run.images()
     if root is None:
         cli.note(
@@ -75,8 +73,9 @@ def of_first_run(networks: Networks, *, threads: int) -> ood.Reference | None:
         return None
     names = [str(root / path) for path in sampled_paths(run.scored)]
     stream = reader.read_all(names, shapes=[shape], threads=threads)
-    progress = _progress(stream, len(names))
-    prepared = [radiograph.prepared[shape] for radiograph in progress if not radiograph.error]
+    hidden = not sys.stderr.isatty()
+    bar = tqdm(stream, "the run's own images", len(names), unit="image", disable=hidden)
+    prepared = [radiograph.prepared[shape] for radiograph in bar if not radiograph.error]
     reference = fit(network, np.stack(prepared), views=run.views) if prepared else None
     if reference is None:
         cli.note(f"ood is of files only: {run.name} has too few images of its own")
@@ -89,8 +88,3 @@ def of_first_run(networks: Networks, *, threads: int) -> ood.Reference | None:
             f"{run.run_dir / name} could not be written ({error.strerror}): computed each time"
         )
     return reference
-
-
-def _progress(stream: Iterable[Any], total: int) -> Any:
-    label, hidden = "the run's own images", not sys.stderr.isatty()
-    return tqdm(stream, total=total, desc=label, unit="image", disable=hidden)

@@ -116,8 +116,8 @@ BROKEN: list[tuple[Spoil, str]] = [
     (lambda run: (run / "metrics.json").write_text('{"a":' * 1000), "is nested too deep"),
     (in_json(lambda m: m.update(schema=0)), "must have schema 1; got 0"),
     (in_json(lambda m: m["best"].update(epoch=10**400)), "more than 64 bits"),
-    (in_json(lambda m: m.update(selection=[])), "it has a list as selection"),
-    (in_json(lambda m: m.pop("model")), "it has no model"),
+    (in_json(lambda m: m.update(selection=[])), "got selection: Input should be"),
+    (in_json(lambda m: m.pop("model")), "got model: Field required"),
     (in_json(lambda m: m.pop("preprocessing")), "must record its preprocessing"),
     (in_json(lambda m: m["preprocessing"].update(mean=1)), "must be standardised as in"),
     (cut("metrics.json"), "must be JSON; it is broken"),
@@ -165,11 +165,11 @@ def test_a_broken_run_is_refused_in_one_line(run: Path, spoil: Spoil, message: s
 @pytest.mark.parametrize(
     ("key", "value", "wrong"),
     [
-        ("best", None, "no best"),
-        ("selection", [], "a list as selection"),
-        ("history", [1], "a int as history.*"),
-        ("versions", {"torch": 2}, "a int as versions.*"),
-        ("data", {"kind": "phantom", "splits": {"test": {"images": "9"}}}, "as data.splits.*.*"),
+        ("best", None, "best: "),
+        ("selection", [], "selection: "),
+        ("history", [1], "history.0: "),
+        ("versions", {"torch": 2}, "versions.torch: "),
+        ("data", {"kind": "a", "splits": {"test": {"images": "9"}}}, "data.splits.test.images: "),
         ("fold", None, None),
         ("parameters", 7, None),
     ],
@@ -177,8 +177,8 @@ def test_a_broken_run_is_refused_in_one_line(run: Path, spoil: Spoil, message: s
 def test_a_key_of_another_type_is_named(key: str, value: Any, wrong: str | None) -> None:
     metrics = {"model": "tiny", "protocol": "paper", "data": {"kind": "phantom"}}
     metrics |= {name: {"epoch": 1, "test": {}} for name in ("best", "last")} | {key: value}
-    found = mismatch(metrics, Metrics)
-    assert found is None if wrong is None else wrong in str(found)
+    message = mismatch(metrics, Metrics)
+    assert message is None if wrong is None else wrong in str(message)
 
 
 def test_a_run_reads_its_tables_once_and_can_be_rescored(run: Path) -> None:
