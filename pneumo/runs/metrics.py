@@ -60,7 +60,7 @@ class Metrics(TypedDict):
     best: Epoch  # the chosen one
     last: Epoch
     task: NotRequired[str | None]
-    confidence: NotRequired[Any]
+    confidence: NotRequired[float | None]  # of a detector's boxes
     baseline: NotRequired[bool | None]
     seed: NotRequired[int | None]
     fold: NotRequired[int | None]

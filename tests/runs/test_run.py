@@ -248,8 +248,13 @@ def test_boxes_are_those_of_the_file_image_by_image(tmp_path: Path) -> None:
             "must be the highest score of the image's boxes",
         ),
         *(
-            (replaced("metrics.json", '"confidence": 0.5', text), "must be from 0 to 1")
-            for text in ('"c": 1', '"confidence": true', '"confidence": "0.5"', '"confidence": 1.5')
+            (replaced("metrics.json", '"confidence": 0.5', text), message)
+            for text, message in (
+                ('"c": 1', "must be from 0 to 1; got None"),
+                ('"confidence": 1.5', "must be from 0 to 1; got 1.5"),
+                ('"confidence": true', "got confidence: "),
+                ('"confidence": "0.5"', "got confidence: "),
+            )
         ),
     ],
 )
