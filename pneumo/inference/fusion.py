@@ -188,13 +188,16 @@ def _usable(
 
     Mean and overlap of others would be NaN.
     """
-    used_boxes, used_scores = [], []
-    for box, score in zip(boxes, scores, strict=True):
-        corners, value = np.reshape(box, (-1, 4)).astype(np.float64), np.asarray(score, np.float64)
-        usable = (value > 0) & (corners[:, 2:] > corners[:, :2]).all(1)
-        used_boxes.append(corners[usable])
-        used_scores.append(value[usable])
-    return used_boxes, used_scores
+    corners = [np.reshape(box, (-1, 4)).astype(np.float64) for box in boxes]
+    values = [np.asarray(score, np.float64) for score in scores]
+    usable = [
+        (value > 0) & (box[:, 2:] > box[:, :2]).all(1)
+        for box, value in zip(corners, values, strict=True)
+    ]
+    return (
+        [a[mask] for a, mask in zip(corners, usable, strict=True)],
+        [a[mask] for a, mask in zip(values, usable, strict=True)],
+    )
 
 
 def _highest_first(boxes: Array, scores: Array) -> tuple[Array, Array]:

@@ -18,7 +18,7 @@ from pneumo.data.reader import Radiograph
 from pneumo.inference import album
 from pneumo.inference.album import Album
 from pneumo.inference.prediction import Row
-from pneumo.labels import CLASS_NAMES, NORMAL, PNEUMONIA
+from pneumo.labels import NORMAL, PNEUMONIA
 from pneumo.runs import output, run_folder
 from pneumo.runs.network import check_finite
 from pneumo.runs.run import Run
@@ -82,12 +82,10 @@ def make_request(
     """Returns the request; of three classes, bacteria and virus together are PNEUMONIA.
 
     The default method is the network's own, see Network.heatmap_method. The default threshold is
-    the run's operating point, or 0.5 without one. ValueError: there is no such class or method.
+    the run's operating point, or 0.5 without one. ValueError: there is no such method.
     """
     from pneumo.inference.saliency import LogOdds
 
-    if class_name not in CLASS_NAMES:
-        raise ValueError(f"--class must be one of {', '.join(CLASS_NAMES)}; got {class_name!r}")
     network = run.network(checkpoint, trust=trust)
     method = method or network.heatmap_method
     if method not in METHODS:
@@ -111,7 +109,7 @@ def _operating_point(run: Run, checkpoint: str) -> float:
 def explain(
     request: HeatmapRequest, radiograph: np.ndarray, *, name: str = "", score: bool = False
 ) -> Heatmap:
-    """Returns the heat map of one radiograph, (H, W) uint8 as pneumo.data.reader.decode gives it.
+    """Returns the heat map of one radiograph, (H, W) uint8 as pneumo.data.reader.decode returns it.
 
     The picture shows the file's ``name``, the probability, the decision, the threshold, and the
     deletion gap: with ``score`` of this map, else of the run's own images.

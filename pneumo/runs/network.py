@@ -9,7 +9,6 @@ from hydra.errors import InstantiationException
 from hydra.utils import instantiate
 from omegaconf.errors import OmegaConfBaseException
 
-from pneumo.choices import CHECKPOINTS
 from pneumo.data import fingerprint
 from pneumo.models.base import OWN_KEYS, Network, build
 from pneumo.runs.metrics import COPY_AGAIN
@@ -86,8 +85,6 @@ def _without_weights(settings: Any) -> Any:
 
 def _fill(network: "Network | Detector", run: "Run", checkpoint: str) -> None:
     """Loads a checkpoint; ValueError if it does not fit, or images are prepared differently."""
-    if checkpoint not in CHECKPOINTS:
-        raise ValueError(f"checkpoint must be one of best, last; got {checkpoint!r}")
     path = run.run_dir / "checkpoints" / f"{checkpoint}.ckpt"
     try:
         network.load_state_dict(read_weights(path))
