@@ -1,4 +1,4 @@
-"""A few labelled images of a new site fix a run's threshold and temperature, in a file."""
+"""Fits a run's threshold and temperature to a few labelled images of a new site, in a file."""
 
 import argparse
 import os
@@ -26,24 +26,19 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 def _command(args: argparse.Namespace) -> int:
     run = Run.open(args.run)
-    run.check_classifier("a threshold and a temperature are of a classifier")
+    run.check_classifier("a threshold and a temperature need a classifier")
     out = _out(run, args.data, args.out, replace=args.replace)
     from pneumo.data.listing import check_unpacked
     from pneumo.inference.local_calibration import calibrate
-    from pneumo.inference.networks import UnreadableError
 
     check_unpacked(args.data, name="--data")
-    try:
-        content = calibrate(
-            run,
-            args.data,
-            sensitivity=None if args.youden else args.sensitivity,
-            allow_overlap=args.allow_overlap,
-            trust=args.trust,
-        )
-    except UnreadableError as error:
-        sys.stderr.write(f"error: {error}\n")
-        return cli.UNREADABLE
+    content = calibrate(
+        run,
+        args.data,
+        sensitivity=None if args.youden else args.sensitivity,
+        allow_overlap=args.allow_overlap,
+        trust=args.trust,
+    )
     out.parent.mkdir(exist_ok=True)
     atomic.write_json(out, content)
     sys.stdout.write(text(content) + f"{out}\n")

@@ -1,4 +1,4 @@
-"""Finished runs are scored on their test split, or on other images, compared to theirs."""
+"""Scores finished runs on their test split or on other images, and compares these images."""
 
 import argparse
 import sys
@@ -29,28 +29,23 @@ def _command(args: argparse.Namespace) -> int:
     if args.out and args.page and args.out.resolve() == args.page.resolve():
         raise ValueError(f"--out and --page must be two files; got {args.out} for both")
     from pneumo.inference import detection_evaluation, scoring
-    from pneumo.inference.networks import UnreadableError
     from pneumo.report import terminal
     from pneumo.shift import evaluation, page
 
     if args.page:
         scoring.own_root(runs[0])  # before anything is scored
-    try:
-        if detectors:
-            scores = detection_evaluation.evaluate(runs)
-        else:
-            scores = evaluation.evaluate(
-                runs,
-                data=args.data,
-                labels=not args.unlabelled,
-                checkpoint=args.checkpoint,
-                prevalences=args.prevalence,
-                allow_overlap=args.allow_overlap,
-                trust=args.trust,
-            )
-    except UnreadableError as error:
-        sys.stderr.write(f"error: {error}\n")
-        return cli.UNREADABLE
+    if detectors:
+        scores = detection_evaluation.evaluate(runs)
+    else:
+        scores = evaluation.evaluate(
+            runs,
+            data=args.data,
+            labels=not args.unlabelled,
+            checkpoint=args.checkpoint,
+            prevalences=args.prevalence,
+            allow_overlap=args.allow_overlap,
+            trust=args.trust,
+        )
     if args.out:
         with opened(args.out, standard=sys.stdout) as file:
             file.write(atomic.json_text(scores))
@@ -88,14 +83,14 @@ def _check_options(args: argparse.Namespace, *, detectors: bool, num_runs: int) 
     for option, used in of_classifiers.items():
         if used and detectors:
             raise ValueError(
-                f"{option} is of classifiers; a detector is scored by its boxes.csv, of its own "
-                f"test split and best checkpoint. Leave {option} out"
+                f"{option} needs a classifier; a detector is scored by its boxes.csv, on its test "
+                f"split at the best checkpoint. Leave {option} out"
             )
     for option, used in (("--unlabelled", args.unlabelled), ("--page", args.page)):
         if used and (not args.data or num_runs > 1):
             raise ValueError(f"{option} compares the images of --data DIR with those of one RUN")
     if args.unlabelled and args.prevalence is not PREVALENCES:
-        raise ValueError("--prevalence is of predictive values, which need labels; leave it out")
+        raise ValueError("--prevalence sets predictive values, which need labels; leave it out")
 
 
 if __name__ == "__main__":

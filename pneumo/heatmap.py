@@ -1,4 +1,4 @@
-"""Heat maps of where a network looked in radiographs, and their faithfulness."""
+"""Draws attribution maps of a network over radiographs, and scores their faithfulness."""
 
 import argparse
 import sys
@@ -36,7 +36,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
 def _command(args: argparse.Namespace) -> int:
     """Writes a picture for each radiograph, a list, and scores if wanted; returns 0, or 3."""
     run = Run.open(args.run)
-    run.check_classifier("a heat map is of a classifier")
+    run.check_classifier("a heat map needs a classifier")
     cli.check_installed("a heat map", "captum", extra="heatmap")
     from pneumo.inference import heatmap_images
 
@@ -69,17 +69,13 @@ def _names(run: Run, paths: Sequence[str]) -> list[str]:
     """Returns the named radiographs, or up to MAX_OWN drawn from the run's test split."""
     import numpy as np
 
-    from pneumo.data import reader
+    from pneumo.inference.inputs import find_noted
     from pneumo.inference.scoring import own_root
 
     if paths:
-        names, others = reader.find(paths)
-        if others:
-            files = cli.counted(others, "file")
-            cli.note(f"left out {files} in these folders: no image, or a linked folder")
-        if not names:
-            raise ValueError(f"there must be a radiograph; got none in {', '.join(paths)}")
-        return names
+        if names := find_noted(paths):
+            return names
+        raise ValueError(f"there must be a radiograph; got none in {', '.join(paths)}")
     root, test = own_root(run), run.of_split("test")["path"]
     drawn = np.random.default_rng(0).choice(len(test), min(MAX_OWN, len(test)), replace=False)
     return [str(root / test[number]) for number in sorted(drawn)]

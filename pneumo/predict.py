@@ -1,4 +1,4 @@
-"""Finished runs predict radiographs: a table, and pictures and reports beside it."""
+"""Predicts radiographs by finished runs: a table, and pictures and reports beside it."""
 
 import argparse
 import os
@@ -53,7 +53,7 @@ def _command(args: argparse.Namespace) -> int:
     with opened(args.out, standard=sys.stdout) as file, ExitStack() as stack:
         # pictures last: their list is written at the end, and may find the disk full
         attachments = [stack.enter_context(folder) for folder in folders[::-1]][::-1]
-        for sentence in predictor.notes:  # after all refusals
+        for sentence in predictor.notes:  # after all checks
             cli.note(sentence)
         unreadable, incomplete = prediction.write_rows(
             *(predictor, names, file),
@@ -82,15 +82,15 @@ def _check_options(args: argparse.Namespace, *, detectors: bool, num_runs: int) 
     for option, value in (of_classifiers if detectors else of_detectors).items():
         if value is not None:
             raise ValueError(
-                f"{option} is of {'classifiers' if detectors else 'detectors (task=detection)'}. "
-                "Leave it out; --overlays DIR draws the boxes of a detector, --heatmap DIR where a "
-                "classifier looked"
+                f"{option} needs {'classifiers' if detectors else 'detectors (task=detection)'}. "
+                "Leave it out; --overlays DIR draws a detector's boxes, --heatmap DIR the heat maps "
+                "of a classifier"
             )
     if args.format == RSNA and args.ids:
         raise ValueError("--format rsna has no columns for --ids. Leave one of them out")
     if args.heatmap is not None:
         if num_runs > 1:
-            raise ValueError(f"--heatmap is of one network; got {num_runs} runs. Name one of them")
+            raise ValueError(f"--heatmap needs one network; got {num_runs} runs. Name one of them")
         if args.dicom_sr is not None and args.dicom_sr.resolve() == args.heatmap.resolve():
             raise ValueError(f"--heatmap and --dicom-sr must be two folders; got {args.heatmap}")
         cli.check_installed("--heatmap", "captum", extra="heatmap")

@@ -334,7 +334,7 @@ def test_mistakes_about_other_images_are_named(
         (("--data", empty), "by --unlabelled"),
         (("--data", fresh, "--page", run / "metrics.json"), "--page must not replace a part of"),
         (("--data", fresh, "--page", both, "--out", both), "--out and --page must be two files"),
-        (("--data", fresh, "--unlabelled", "--prevalence", "0.2"), "--prevalence is of predictive"),
+        (("--data", fresh, "--unlabelled", "--prevalence", "0.2"), "--prevalence sets predictive"),
     ):
         assert call(run, *arguments) == 2
         assert message in capsys.readouterr().err

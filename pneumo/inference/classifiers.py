@@ -143,7 +143,7 @@ def open_classifiers(
     local = None
     if calibration is not None:
         if len(runs) > 1:
-            raise ValueError(f"--calibration is of one run; got {len(runs)} runs. Name one of them")
+            raise ValueError(f"--calibration needs one run; got {len(runs)} runs. Name one of them")
         digest = weights_digest(networks.networks[0])
         local = read_calibration(runs[0].run_dir, calibration, weights_sha256=digest)
     decision = decide(runs, checkpoint, threshold=threshold, calibration=local, coverage=coverage)

@@ -62,7 +62,7 @@ def decide(
 
 
 def _of_calibration(calibration: LocalCalibration) -> Decision:
-    note = f"threshold and temperature are of the calibration {calibration.name}"
+    note = f"threshold and temperature come from the calibration {calibration.name}"
     if calibration.shared_with_train:
         note += (
             f". LEAK: its images share {calibration.shared_with_train} with the train split, so "

@@ -45,18 +45,24 @@ def names(paths: Sequence[str], list_path: str | None = None) -> list[str]:
     """
     if [*paths, list_path].count(reader.STANDARD_INPUT) > 1:
         raise ValueError("standard input is one image (-) or one list (--list -); got it twice")
-    radiographs, others = reader.find(paths)
-    if others:
-        cli.note(
-            f"left out {cli.counted(others, 'file')} in these folders: no image "
-            f"({', '.join(reader.SUFFIXES)}), or a linked folder"
-        )
+    radiographs = find_noted(paths)
     if list_path is not None:
         radiographs += _listed(list_path)
     if not radiographs:
         raise ValueError(
             "there must be something to predict: name images, folders that hold some, - for an "
             "image on standard input, or --list FILE. The runs come first; got no image"
+        )
+    return radiographs
+
+
+def find_noted(paths: Sequence[str]) -> list[str]:
+    """Returns the radiographs in files and folders; a note reports how many files are none."""
+    radiographs, others = reader.find(paths)
+    if others:
+        cli.note(
+            f"left out {cli.counted(others, 'file')} in these folders: no image "
+            f"({', '.join(reader.SUFFIXES)}), or a linked folder"
         )
     return radiographs
 

@@ -287,7 +287,7 @@ def read_calibration(run_dir: Path, name: str, *, weights_sha256: str) -> LocalC
         raise ValueError(f"{path} must be a file of python -m pneumo.calibrate; got {wrong}")
     if content["weights_sha256"] != weights_sha256:
         raise ValueError(
-            f"--calibration must be of the weights that predict; {path} is of those of "
+            f"--calibration must fit the weights that predict; {path} was made for "
             f"{content.get('run')}. Run python -m pneumo.calibrate again"
         )
     both = [np.array(content["probabilities"][name], dtype=np.float64) for name in CLASS_NAMES]

@@ -12,6 +12,7 @@ import numpy as np
 import torch
 from tqdm import tqdm
 
+from pneumo import cli
 from pneumo.data import reader
 from pneumo.data.reader import Radiograph, Shape
 from pneumo.evaluation.metrics import Array
@@ -28,6 +29,8 @@ THREADS = 2  # that decode ahead
 
 class UnreadableError(ValueError):
     """An image cannot be read, so scores would be of other images than the named ones."""
+
+    exit_code = cli.UNREADABLE
 
 
 class FileScores(NamedTuple):
@@ -114,10 +117,8 @@ class Networks:
         """Returns the scores of N files below ``root``; UnreadableError: one cannot be read."""
         names = [str(root / path) for path in paths]
         parts, pixels, content = [], [], []
-        stream = reader.read_all(names, shapes=self.shapes, threads=THREADS)
-        hidden = not sys.stderr.isatty()
-        bar = tqdm(stream, desc="scoring", total=len(names), unit="image", disable=hidden)
-        for batch in batches(bar, batch_size=BATCH_SIZE):
+        stream = read_shown(names, "scoring", shapes=self.shapes, threads=THREADS)
+        for batch in batches(stream, batch_size=BATCH_SIZE):
             for radiograph in batch:
                 check_readable(radiograph)
                 pixels.append(float(radiograph.size[0] * radiograph.size[1]))
@@ -127,12 +128,19 @@ class Networks:
         return FileScores(np.concatenate(parts, axis=1), pixels, content)
 
 
+def read_shown(
+    names: Sequence[str], title: str, *, shapes: Sequence[Shape], threads: int
+) -> Iterable[Radiograph]:
+    """Returns the radiographs of files, in order; on a terminal with a progress bar."""
+    stream, hidden = reader.read_all(names, shapes=shapes, threads=threads), not sys.stderr.isatty()
+    return tqdm(stream, title, total=len(names), unit="image", disable=hidden)
+
+
 def check_readable(radiograph: Radiograph) -> None:
     """Raises UnreadableError if an image could not be read."""
     if radiograph.error:
         raise UnreadableError(
-            f"{radiograph.name}: {radiograph.error}. Scores are of all images or none; "
-            "repair it or take it out"
+            f"{radiograph.name}: {radiograph.error}. Scores need all images; repair it or remove it"
         )
 
 

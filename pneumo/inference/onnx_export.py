@@ -9,11 +9,12 @@ import numpy as np
 from onnx import ModelProto
 from tqdm import tqdm
 
-from pneumo import cli, labels
+from pneumo import labels
 from pneumo.data import fingerprint, image, phantom, reader
 from pneumo.data.sets import class_of
 from pneumo.evaluation.operating_point import OperatingPoint
 from pneumo.inference import onnx_model
+from pneumo.inference.inputs import find_noted
 from pneumo.models.base import Network
 from pneumo.runs.network import check_finite
 from pneumo.runs.run import Run
@@ -93,13 +94,9 @@ def check_images(check: Sequence[str] | None, run: Run, place: Path) -> tuple[li
     Named ones, the run's own spread over its test split, or generated ones in ``place``.
     """
     if check is not None:
-        names, others = reader.find(check)
-        if not names:
-            raise ValueError(f"--check must name images; found none in {', '.join(check)}")
-        if others:
-            files = cli.counted(others, "file")
-            cli.note(f"left out {files} in these folders: no image, or a linked folder")
-        return names, "of --check"
+        if names := find_noted(check):
+            return names, "of --check"
+        raise ValueError(f"--check must name images; got none in {', '.join(check)}")
     folder, paths = run.images(), run.of_split("test")["path"]
     if folder is not None:
         step = max(1, len(paths) // MAX_CHECKED)

@@ -2,16 +2,12 @@
 
 import csv
 import json
-import sys
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager
 from typing import Any, Protocol, TextIO
 
-from tqdm import tqdm
-
-from pneumo.data import reader
 from pneumo.data.reader import Radiograph, Shape
-from pneumo.inference.networks import batches
+from pneumo.inference.networks import batches, read_shown
 from pneumo.runs import output
 
 Row = dict[str, Any]
@@ -72,10 +68,8 @@ def write_rows(
     unreadable = incomplete = 0
     columns = [attachment.column for attachment in attachments]
     write = predictor.writer(file, form=form, attachments=columns)
-    stream = reader.read_all(names, shapes=predictor.shapes, threads=threads)
-    hidden = not sys.stderr.isatty()
-    bar = tqdm(stream, desc="predicting", total=len(names), unit="image", disable=hidden)
-    for batch in batches(bar, batch_size=batch_size):
+    stream = read_shown(names, "predicting", shapes=predictor.shapes, threads=threads)
+    for batch in batches(stream, batch_size=batch_size):
         for radiograph, row in zip(batch, predictor.rows(batch), strict=True):
             for attachment in attachments:
                 name = None if radiograph.error else attachment.add(radiograph, row)

@@ -1,7 +1,6 @@
 """Images become numbers that can be compared: of the file, of the picture, of the network."""
 
 import os
-import sys
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -9,7 +8,6 @@ from pathlib import Path
 import cv2
 import numpy as np
 import pandas as pd
-from tqdm import tqdm
 
 from pneumo.data import dicom, image, reader
 from pneumo.data.kermany import COLUMNS, parse_name
@@ -18,7 +16,7 @@ from pneumo.data.listing import SOURCES
 from pneumo.data.reader import Radiograph
 from pneumo.data.saved_as import saved_as
 from pneumo.inference.leakage import digests
-from pneumo.inference.networks import Networks, batches, check_readable
+from pneumo.inference.networks import Networks, batches, check_readable, read_shown
 from pneumo.labels import CLASS_NAMES, PNEUMONIA
 
 BATCH_SIZE = 32  # images
@@ -95,9 +93,8 @@ def read(
     rows, features, layout, unreadable = [], [], [], []
 
     def readable() -> Iterator[Radiograph]:
-        stream = reader.read_all(list(row_of), shapes=networks.shapes, threads=THREADS)
-        hidden = not sys.stderr.isatty()
-        for radiograph in tqdm(stream, "measuring", len(row_of), unit="image", disable=hidden):
+        names = list(row_of)
+        for radiograph in read_shown(names, "measuring", shapes=networks.shapes, threads=THREADS):
             if all_readable:
                 check_readable(radiograph)
             if radiograph.error:

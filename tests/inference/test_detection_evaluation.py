@@ -68,7 +68,7 @@ def test_what_is_of_classifiers_only_is_refused(
 ) -> None:
     assert call(make_detector(tmp_path / "run"), *option) == 2
     said = capsys.readouterr().err
-    assert said.startswith(f"error: {option[0]} is of classifiers; a detector is scored by its")
+    assert said.startswith(f"error: {option[0]} needs a classifier; a detector is scored by its")
     assert said.count("\n") == 1
 
 

@@ -285,7 +285,7 @@ def test_what_is_of_classifiers_is_refused(
     assert call(run, images[0], *options) == 2
     out, err = capsys.readouterr()
     assert not out
-    assert err.startswith(f"error: {options[0]} is of classifiers")
+    assert err.startswith(f"error: {options[0]} needs classifiers")
     assert len(err.splitlines()) == 1
 
 
@@ -295,7 +295,7 @@ def test_what_is_of_detectors_is_refused_for_a_classifier(
 ) -> None:
     assert call("pretrained:compact", images[0], *options) == 2
     option = " ".join(options[: 1 + (options[1] == "rsna")])
-    assert f"{option} is of detectors" in capsys.readouterr().err
+    assert f"{option} needs detectors" in capsys.readouterr().err
 
 
 def test_other_commands_say_what_a_detector_is_for(
