@@ -3,7 +3,6 @@
 import argparse
 import os
 import sys
-import textwrap
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -14,8 +13,6 @@ from pneumo.labels import NORMAL, PNEUMONIA
 from pneumo.runs import run_folder
 from pneumo.runs.output import check_out
 from pneumo.runs.run import Run
-
-WIDTH = 80  # columns of the text
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -47,15 +44,14 @@ def _command(args: argparse.Namespace) -> int:
 
 def text(content: dict[str, Any]) -> str:
     """Returns a calibration for a terminal of 80 columns."""
-    from pneumo.inference.local_calibration import FOREIGN, SHOWN
+    from pneumo.inference.local_calibration import DRAWS, FOREIGN, SHOWN
+    from pneumo.report import terminal
 
     as_far = f", as far as {FOREIGN} show" if content["patients_by"] == FOREIGN else ""
     copies = f"; copies left out: {content['copies']:,}" if content["copies"] else ""
     lines = [
-        *_wrapped(
-            f"{content['images']:,} images of {content['patients']:,} patients{as_far}: "
-            f"{content[NORMAL]:,} NORMAL, {content[PNEUMONIA]:,} PNEUMONIA{copies}"
-        ),
+        f"{content['images']:,} images of {content['patients']:,} patients{as_far}: "
+        f"{content[NORMAL]:,} NORMAL, {content[PNEUMONIA]:,} PNEUMONIA{copies}",
         f"threshold {content['threshold']:.4f} ({content['rule']} on these images), "
         f"temperature {content['temperature']:.3f}",
         f"{'':22}{'sensitivity':22}specificity",
@@ -68,32 +64,15 @@ def text(content: dict[str, Any]) -> str:
     for row in content["curve"]:
         cells = "".join(f"{_range(row[name]):18}" for name in SHOWN if name in row)
         lines.append(f"{row['images']:>6,} {cells or 'too few'}")
-    lines += _fewer_draws(content["curve"])
+    if fewer := [row for row in content["curve"] if row["draws"] < DRAWS]:
+        counts = (f"{row['draws']} with {cli.counted(row['images'], 'image')}" for row in fewer)
+        rule = f"of {DRAWS} draws those count that leave both labels in both parts"
+        lines.append(f"{rule}: {', '.join(counts)}")
     if content["shared_with_train"]:
         lines.append(f"! shares {content['shared_with_train']} with the train split")
     if content["warning"]:
-        lines += _wrapped(f"! {content['warning']}")
-    return "\n".join(line.rstrip() for line in lines) + "\n"
-
-
-def _fewer_draws(curve: Sequence[dict[str, Any]]) -> list[str]:
-    """Returns lines on the rows of which some draws do not count; none if all do."""
-    from pneumo.inference.local_calibration import DRAWS
-
-    fewer = [
-        f"{row['draws']} with {cli.counted(row['images'], 'image')}"
-        for row in curve
-        if row["draws"] < DRAWS
-    ]
-    if not fewer:
-        return []
-    return _wrapped(
-        f"of {DRAWS} draws those count that leave both labels in both parts: {', '.join(fewer)}"
-    )
-
-
-def _wrapped(text: str) -> list[str]:
-    return textwrap.wrap(text, WIDTH, subsequent_indent="    ")
+        lines.append(f"! {content['warning']}")
+    return terminal.wrapped(line.rstrip() for line in lines)
 
 
 def _row(name: str, point: dict[str, dict[str, float]]) -> str:
@@ -123,11 +102,6 @@ def _out(run: Run, data: Path, out: Path | None, *, replace: bool) -> Path:
         )
     if out.resolve().parent != folder.resolve():
         check_out(out, run_dirs=[run.run_dir])
-    elif (folder.exists() or folder.is_symlink()) and not folder.is_dir():
-        raise ValueError(
-            f"{folder} must be a folder, for calibrations; it is a file. Move it away, or name "
-            "another place with --out"
-        )
     return out
 
 

@@ -83,8 +83,7 @@ def _check_options(args: argparse.Namespace, *, detectors: bool, num_runs: int) 
         if value is not None:
             raise ValueError(
                 f"{option} needs {'classifiers' if detectors else 'detectors (task=detection)'}. "
-                "Leave it out; --overlays DIR draws a detector's boxes, --heatmap DIR the heat maps "
-                "of a classifier"
+                "Leave it out; --overlays DIR draws a detector's boxes, --heatmap DIR heat maps"
             )
     if args.format == RSNA and args.ids:
         raise ValueError("--format rsna has no columns for --ids. Leave one of them out")

@@ -28,18 +28,6 @@ def common_val(runs: Sequence[Run]) -> tuple[np.ndarray, Array] | str:
     return labels(tables[0]), np.stack([rows["p_pneumonia"].to_numpy() for rows in tables])
 
 
-def check_classes(runs: Sequence[Run]) -> None:
-    """Raises ValueError if runs were trained on other classes than the first."""
-    first, *others = runs
-    expected = first.metrics.get("num_classes")
-    for run in others:
-        if (number := run.metrics.get("num_classes")) != expected:
-            raise ValueError(
-                f"an ensemble must be of runs with the same classes; {first.name} has {expected}, "
-                f"{run.name} has {number}. Take runs of one model.num_classes"
-            )
-
-
 def common_test(runs: Sequence[Run]) -> tuple[pd.DataFrame, int, int]:
     """Returns the rows of the first run's test images that are in all test splits and new to all.
 

@@ -21,15 +21,12 @@ NUM_SHOWN = 3  # names in a message
 CHUNK_BYTES = 1 << 20
 
 
-def labelled(
-    root: Path, *, patient_key: str, or_unlabelled: bool = True
-) -> tuple[Path, pd.DataFrame]:
+def labelled(root: Path, *, patient_key: str) -> tuple[Path, pd.DataFrame]:
     """Returns the folder that paths are relative to, and the table of its images, sorted by path.
 
     ``root`` has the layout of the set (train/NORMAL/…) or holds NORMAL and PNEUMONIA itself. The
     table is that of `pneumo.data.folder.folder_table`, with digest and group, which joins the
-    patients of files with the same bytes. ``or_unlabelled``: the command has --unlabelled for a
-    folder of neither layout.
+    patients of files with the same bytes.
 
     Raises:
         FileNotFoundError: there is no such folder, it has neither layout, or a label has no image.
@@ -37,10 +34,10 @@ def labelled(
     """
     base = (set_folder(root) if root.is_dir() else None) or root
     if base == root and not any((root / name).is_dir() for name in (*CLASS_NAMES, *SOURCES)):
-        advice = ". Images without labels are compared with the run's own by --unlabelled"
         raise FileNotFoundError(
             "--data must be a folder with NORMAL and PNEUMONIA in it, or with train/NORMAL, "
-            f"test/NORMAL and so on; got {root}{advice if or_unlabelled else ''}"
+            f"test/NORMAL and so on; got {root}. Images without labels can only be compared with "
+            "the run's own: python -m pneumo.evaluate RUN --data DIR --unlabelled"
         )
     try:
         table, left_out = folder_table(base, patient_key=patient_key)

@@ -233,7 +233,7 @@ def calibrate(
         UnreadableError: an image cannot be read.
     """
     key = str(run.metrics["data"].get("patient_key"))
-    root, table = labelled(data, patient_key=key, or_unlabelled=False)
+    root, table = labelled(data, patient_key=key)
     table = table.assign(group=table["patient"])
     check_patients(table)  # before any image is scored
     shared, compared = shared_with_train(run, root, table)

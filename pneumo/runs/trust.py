@@ -48,12 +48,6 @@ PLAIN = re.compile(r"[\w.,=${}:'+-]*")  # a word, a number, a folder name with i
 trusted: tuple[str, ...] | None = None  # packages of --trust; None for the user's own settings
 
 
-def known_targets(conf: Path) -> set[str]:
-    """Returns every ``_target_`` that the YAML files under ``conf`` name."""
-    files = sorted(conf.rglob("*.yaml"))
-    return {name for file in files for name in targets(yaml.safe_load(file.read_text("utf-8")))}
-
-
 def targets(config: Any) -> list[str]:
     """Returns every ``_target_`` in a configuration, however deep."""
     if isinstance(config, Mapping):
@@ -114,7 +108,8 @@ def check_config(config: Mapping[str, Any], conf: Path) -> None:
     ``config`` is plain and resolved, so that no interpolation hides a name. Targets of the YAML
     files under ``conf`` may be called.
     """
-    allowed = {*CLASSES, *known_targets(conf)}
+    files = [yaml.safe_load(path.read_text("utf-8")) for path in conf.rglob("*.yaml")]
+    allowed = {*CLASSES, *targets(files)}
     packages = trusted or ()
     for name in targets({key: value for key, value in config.items() if key != "model"}):
         place, _, last = name.rpartition(".")

@@ -5,7 +5,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from pneumo.choices import PREVALENCES
-from pneumo.inference import ensemble, scoring
+from pneumo.inference import scoring
 from pneumo.inference.leakage import labelled
 from pneumo.inference.networks import Networks
 from pneumo.inference.scoring import IMAGES_MISSING, ScoredOn
@@ -42,12 +42,10 @@ def evaluate(
 
     Raises:
         FileNotFoundError, ValueError: a run is broken; a folder has no labelled images, or shares
-            some with a train split; the runs have other classes or labels, or no test images in
-            common.
+            some with a train split; the runs have other labels, or no test images in common.
         UnreadableError: an image cannot be read.
     """
     run_folder.check_named_once([run.run_dir for run in runs])
-    ensemble.check_classes(runs)
     if data is None:
         on = scoring.own_test_split(runs, allow_overlap=allow_overlap)
     else:

@@ -134,17 +134,6 @@ def test_a_patient_that_one_member_knows_by_another_name_is_left_out(tmp_path: P
         assert len(rows) == 18
 
 
-def test_other_classes_are_refused_in_one_line(
-    tmp_path: Path, capsys: pytest.CaptureFixture[str]
-) -> None:
-    runs = [make_run(tmp_path, "two"), make_run(tmp_path, "three", num_classes=3)]
-    assert evaluate.main([str(run) for run in runs]) == 2
-    said = capsys.readouterr().err
-    assert said.count("\n") == 1
-    assert "must be of runs with the same classes" in said
-    assert "Take runs of one model.num_classes" in said
-
-
 def test_other_labels_are_refused(tmp_path: Path) -> None:
     one = make_run(tmp_path, "a")
     other = make_run(tmp_path, "b", splits={"41.jpeg": "train"}, flipped=("42.jpeg",))
