@@ -56,8 +56,8 @@ def score_intervals(
     if np.isnan(score).any():  # an unknown probability: unknown scores
         return dict.fromkeys(names, UNKNOWN)
     _, who = np.unique(np.asarray(patient), return_inverse=True)
-    called = (score >= threshold).astype(np.int64)
-    sample = Sample(label, score, called, np.ones((label.size, 1)))
+    predicted = (score >= threshold).astype(np.int64)
+    sample = Sample(label, score, predicted, np.ones((label.size, 1)))
     value = scores(label, score, threshold=threshold)
     return {name: _interval(SCORES[name], value[name], sample, who) for name in names}
 
@@ -149,7 +149,7 @@ def _interval(score: Score, value: float, sample: Sample, who: Array) -> Interva
         return _of_smooth(kind, value, sample, who)
     if np.isnan(value):
         return UNKNOWN
-    right, among = (cells[sample.label, sample.called] for cells in (kind.right, kind.among))
+    right, among = (cells[sample.label, sample.predicted] for cells in (kind.right, kind.among))
     interval = share_interval(right, among, patient=who)
     return f1_of_jaccard(interval) if kind.is_f1 else interval
 
@@ -159,7 +159,7 @@ def _of_smooth(kind: Smooth, value: float, sample: Sample, who: Array) -> Interv
     if not (sick and well):
         return UNKNOWN
     change, lowest = kind.change(sample), kind.lowest(sample.label)
-    if np.isnan(change).any():  # it has no derivative if all images are called alike
+    if np.isnan(change).any():  # no derivative if all predictions are equal
         return UNKNOWN
     ends = _wilson(
         (value - lowest) / (1 - lowest),
@@ -256,7 +256,7 @@ def patient_weights(
 
 @lru_cache(maxsize=4)
 def _draws(num_patients: int, resamples: int, seed: int) -> Array:
-    """(patients, resamples) float32: multinomial counts, each column adding to num_patients."""
+    """Returns (patients, resamples) float32 multinomial counts; columns add to num_patients."""
     drawn = np.random.default_rng(seed).integers(num_patients, size=(resamples, num_patients))
     cell = drawn + num_patients * np.arange(resamples)[:, None]
     counts = np.bincount(cell.ravel(), minlength=num_patients * resamples)

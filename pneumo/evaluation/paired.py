@@ -18,7 +18,7 @@ RESAMPLES = 1000
 class Drawn:
     """The scores of one model on some images, and on draws of their patients."""
 
-    called: Array  # (N,) bool, PNEUMONIA at the operating point
+    predicted: Array  # (N,) bool, PNEUMONIA at the operating point
     value: dict[str, float]  # by name of DIFFERENCES
     draws: dict[str, Array]  # (RESAMPLES,) of each
 
@@ -59,4 +59,4 @@ def minus(first: Drawn, second: Drawn) -> dict[str, Any]:
         low, high = difference_interval(first.draws[name], second.draws[name])
         value = first.value[name] - second.value[name]
         differences[name] = {"value": value, "low": low, "high": high}
-    return differences | {"called_differently": int((first.called != second.called).sum())}
+    return differences | {"called_differently": int((first.predicted != second.predicted).sum())}

@@ -26,13 +26,13 @@ class Sample:
 
     label: Array  # (N,) int64, 0 or 1
     score: Array  # (N,) float64, higher for PNEUMONIA
-    called: Array  # (N,) int64, 1 if predicted PNEUMONIA
+    predicted: Array  # (N,) int64, 1 if predicted PNEUMONIA
     weight: Array  # (N, B)
 
     @cached_property
     def counts(self) -> Array:
-        """(B, 2, 2) counts, rows true and columns called, NORMAL first."""
-        return confusion(self.label, self.called, weight=self.weight)
+        """(B, 2, 2) counts, rows true and columns predicted, NORMAL first."""
+        return confusion(self.label, self.predicted, weight=self.weight)
 
     @cached_property
     def ranked(self) -> tuple[Array, Array]:
@@ -125,14 +125,14 @@ def operating_point(
 
 
 def auroc(label: ArrayLike, probability: ArrayLike) -> float:
-    """The chance that a PNEUMONIA image outranks a NORMAL one, ties counting half; [0, 1]."""
+    """Returns the chance that a PNEUMONIA image outranks a NORMAL one, ties counting half."""
     return scores(label, probability)["auroc"]
 
 
 def lowest_average_precision(label: ArrayLike) -> float:
-    """The average precision of the worst order, in (0, 1) (Boyd et al., ICML 2012); of both labels.
+    """Returns the average precision of the worst order, in (0, 1); both labels must be present.
 
-    With 90 % PNEUMONIA it is 0.74.
+    Boyd et al., ICML 2012. With 90 % PNEUMONIA it is 0.74.
     """
     label = np.asarray(label)
     hit = np.arange(1, label.sum() + 1)
@@ -164,11 +164,11 @@ def _auroc_change(sample: Sample) -> Array:
 
 
 def _mean_precision(sample: Sample) -> Array:
-    """The mean precision over the steps of recall, not interpolated."""
+    """Returns the mean precision over the steps of recall, not interpolated."""
     negative, positive = sample.ranked
     hit = positive.cumsum(0)
-    called = hit + negative.cumsum(0)
-    precision = np.divide(hit, called, out=np.zeros_like(hit), where=called > 0)
+    predicted = hit + negative.cumsum(0)
+    precision = np.divide(hit, predicted, out=np.zeros_like(hit), where=predicted > 0)
     value = ratio(np.einsum("kb,kb->b", positive, precision), positive.sum(0))
     return np.where(negative.sum(0) > 0, value, np.nan)
 
@@ -176,28 +176,28 @@ def _mean_precision(sample: Sample) -> Array:
 def _mean_precision_change(sample: Sample) -> Array:
     negative, positive = (mass[:, 0] for mass in sample.ranked)
     hit = positive.cumsum()
-    called = hit + negative.cumsum()
+    predicted = hit + negative.cumsum()
 
     def from_here(values: Array) -> Array:
         return np.asarray((positive * values)[::-1].cumsum()[::-1])
 
-    sick = hit / called - _mean_precision(sample) + from_here((called - hit) / called**2)
-    well = -from_here(hit / called**2)
+    sick = hit / predicted - _mean_precision(sample) + from_here((predicted - hit) / predicted**2)
+    well = -from_here(hit / predicted**2)
     place = np.unique(-sample.score, return_inverse=True)[1]
     return np.asarray(np.where(sample.label == 1, sick[place], well[place]) / hit[-1])
 
 
 def _balanced_accuracy(counts: Array) -> Array:
-    """The mean of both classes' recall, of (..., 2, 2) counts."""
+    """Returns the mean of both classes' recall, of (..., 2, 2) counts."""
     recall = ratio(np.diagonal(counts, axis1=-2, axis2=-1), counts.sum(-1))
     return np.asarray(recall.mean(-1))
 
 
 def _mcc(counts: Array) -> Array:
-    """Matthews (1975), of (..., 2, 2) counts: in [-1, 1], 0 if all images are called alike."""
-    true, called = counts.sum(-1), counts.sum(-2)
+    """Returns Matthews' correlation (1975) of (..., 2, 2) counts; 0 for equal predictions."""
+    true, predicted = counts.sum(-1), counts.sum(-2)
     covariance = counts[..., 0, 0] * counts[..., 1, 1] - counts[..., 0, 1] * counts[..., 1, 0]
-    product = called.prod(-1)
+    product = predicted.prod(-1)
     value = ratio(covariance, np.sqrt(np.maximum(true.prod(-1) * product, 0)))
     value = np.where(product == 0, 0.0, value)
     return np.where((true > 0).all(-1), value, np.nan)
@@ -216,14 +216,14 @@ def _of_counts(name: str, title: str, function: Callable[[Array], Array], lowest
         gradient = (up - down) / (2 * STEP)
         if np.isnan(gradient).any():  # the score jumps here
             gradient[:] = np.nan
-        return np.asarray(gradient.reshape(2, 2)[sample.label, sample.called])
+        return np.asarray(gradient.reshape(2, 2)[sample.label, sample.predicted])
 
     by_patients = Smooth(change, lambda sick, well: 4 / (1 / sick + 1 / well), lambda _: lowest)
     return Score(name, title, lambda sample: function(sample.counts), by_patients)
 
 
 def _of_class(label: int, class_name: str) -> list[Score]:
-    cells = np.indices((2, 2)) == label  # rows: true, columns: called
+    cells = np.indices((2, 2)) == label  # rows: true, columns: predicted
     hit = cells[0] & cells[1]
     shares = {
         "precision": Share(hit, cells[1]),

@@ -59,7 +59,7 @@ class Classifiers:
             "path",
             *(IDS if self.ids else ()),
             *("p_normal", "p_pneumonia"),
-            *(("p_bacteria", "p_virus") if self.networks.tell_types else ()),
+            *(("p_bacteria", "p_virus") if self.networks.distinguishes_types else ()),
             *("p_normal_calibrated", "p_pneumonia_calibrated"),
             *("decision", "threshold", "threshold_from"),
             *(("prediction_set",) if self.decision.sets is not None else ()),
@@ -92,7 +92,7 @@ class Classifiers:
     def _probabilities(self, scored: Scored, place: int) -> dict[str, Any]:
         decision, p = self.decision, float(scored.pneumonia[:, place].mean())
         row: dict[str, Any] = {"p_normal": 1 - p, "p_pneumonia": p}
-        if self.networks.tell_types:
+        if self.networks.distinguishes_types:
             mean = np.mean([each[place] for each in scored.classes], axis=0)
             row |= {"p_bacteria": float(mean[1]), "p_virus": float(mean[2])}
         if decision.temperature is not None:

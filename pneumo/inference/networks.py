@@ -79,7 +79,7 @@ class Networks:
         return list(dict.fromkeys((run.image_size, run.aspect) for run in self.runs))
 
     @property
-    def tell_types(self) -> bool:
+    def distinguishes_types(self) -> bool:
         """Whether every network distinguishes bacteria from virus."""
         return all(network.num_classes == 3 for network in self.networks)
 

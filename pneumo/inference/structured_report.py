@@ -23,7 +23,7 @@ SCHEME = "99PNEUMO"  # 99: private, PS3.16, section 8.2
 MARK = "RESEARCH USE ONLY. Not a medical device. No decision about a person may rest on it."
 SERIES = "RESEARCH USE ONLY: prediction of a network"  # at most 64 characters
 NEEDED = ("SOPClassUID", "SOPInstanceUID", "StudyInstanceUID", "SeriesInstanceUID")
-PATIENT = (  # type 2 of an SR: present, but empty unless the user wants them
+PATIENT = (  # type 2 of an SR: present, but empty without --keep-patient
     *("PatientID", "PatientName", "PatientBirthDate", "PatientSex", "AccessionNumber", "StudyID"),
     *("StudyDate", "StudyTime", "ReferringPhysicianName"),
 )
@@ -135,7 +135,7 @@ def build(source: Any, row: Mapping[str, Any], *, algorithm: str, keep_patient: 
 
 
 def _evidence(source: Any, *, keep_patient: bool) -> Any:
-    """Returns the image as the report knows it: its UIDs, and the patient if the user wants it."""
+    """Returns the dataset of the image for the report: UIDs, with ``keep_patient`` the patient."""
     from pydicom import Dataset
 
     evidence = Dataset()

@@ -14,7 +14,7 @@ from pneumo import atomic, untrusted
 from pneumo.runs import run_folder
 from pneumo.runs.run_folder import CONFIG
 
-if TYPE_CHECKING:  # half a second that a wrong setting need not wait for
+if TYPE_CHECKING:  # half a second, which a wrong setting need not wait for
     import numpy as np
     import pandas as pd
 
