@@ -24,7 +24,7 @@ from pneumo.report.scores import long_table, run_rows, summary_rows
 from pneumo.report.table import to_csv
 from pneumo.report.trials import Problem, Trial
 from pneumo.runs import output
-from pneumo.runs.run_folder import find_runs, not_begun
+from pneumo.runs.run_folder import find_runs, not_started
 
 PAGE = "report.html"
 TABLES = ("runs.csv", "summary.csv", "comparisons.csv", "summary.md")
@@ -126,7 +126,7 @@ def _find(roots: Sequence[Path]) -> tuple[dict[Path, str], list[Problem]]:
             problems.append(Problem(name, "no runs", "holds no run folder"))
         for sweep in sorted({root, *(run.parent for run in runs if run != root)}):
             name = sweep.relative_to(top).as_posix()
-            problems += [_not_started(name, planned) for planned in not_begun(sweep)]
+            problems += [_not_started(name, planned) for planned in not_started(sweep)]
     if not paths:
         raise FileNotFoundError(
             "DIR must hold a run folder, one with status.json, metrics.json or "

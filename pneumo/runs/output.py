@@ -76,7 +76,7 @@ def check_folder(
     place = out.resolve()
     if place.exists() and not place.is_dir():
         raise ValueError(f"{name} must name a folder; {out} is a file")
-    for folder in (place.parent, *([place] if place.exists() else [])):
+    for folder in (place.parent, place):
         if blocked := unwritable(folder):
             raise ValueError(f"{name} must lie where it can be written; {blocked} cannot")
     if Path.cwd().is_relative_to(place) or place.is_mount():

@@ -17,7 +17,6 @@ if TYPE_CHECKING:  # seconds that a mistyped name need not wait for
     from pneumo.models.views import Views
     from pneumo.runs.tables import ImageBoxes
 
-ASPECTS = ("stretch", "pad")
 MAX_SIDE = 4096  # pixels of a prepared image; a larger one would fill the memory
 
 
@@ -216,11 +215,6 @@ class Run:
             raise ValueError(
                 f"data.image_size of a run must be a whole number of pixels, at most {MAX_SIDE:,}; "
                 f"{self.run_dir} has {size!r}"
-            )
-        if aspect not in ASPECTS:
-            raise ValueError(
-                f"data.aspect of a run must be one of {', '.join(ASPECTS)}; {self.run_dir} has "
-                f"{aspect!r}"
             )
         return {"model": model, "views": views, "image_size": size, "aspect": str(aspect)}
 

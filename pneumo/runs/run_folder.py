@@ -192,7 +192,7 @@ def identity_by(default: Mapping[str, Any], overrides: Iterable[str]) -> dict[st
     return changed
 
 
-def not_begun(sweep: Path) -> list[dict[str, Any]]:
+def not_started(sweep: Path) -> list[dict[str, Any]]:
     """Returns the identities of the planned runs of a sweep that have no folder yet."""
     try:
         planned = untrusted.read_json(sweep / SWEEP)["planned"] or []

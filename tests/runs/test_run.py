@@ -124,7 +124,7 @@ BROKEN: list[tuple[Spoil, str]] = [
     (in_config("model", 1, 2), "the name of a value is not text"),
     (in_config("data", "image_size", 32_000), "at most 4,096; .* has 32000"),
     (in_config("data", "image_size", "64"), "must be a whole number of pixels"),
-    (in_config("data", "aspect", [1]), r"data\.aspect of a run must be one of"),
+    (in_config("data", "aspect", [1]), r"data\.aspect must be one of"),
     (in_config("views", "turn", 90), "does not fit this version"),
     (in_config("model", "_partial_", True), r"must be a torch\.nn\.Module"),
     (in_config("model", "_target_", "os.system"), r"names os\.system, which is not run"),
