@@ -62,8 +62,9 @@ def text(content: dict[str, Any]) -> str:
     lines += ["", "By number of images (fitted to them, scored on other patients):"]
     lines.append("images " + "".join(f"{name:18}" for name in SHOWN).rstrip())
     for row in content["curve"]:
-        cells = "".join(f"{_range(row[name]):18}" for name in SHOWN if name in row)
-        lines.append(f"{row['images']:>6,} {cells or 'too few'}")
+        values = (row[name] for name in SHOWN if name in row)
+        cells = (f"{v['median']:.2f} {v['low']:.2f}-{v['high']:.2f}" for v in values)
+        lines.append(f"{row['images']:>6,} {''.join(f'{c:18}' for c in cells) or 'too few'}")
     if fewer := [row for row in content["curve"] if row["draws"] < DRAWS]:
         counts = (f"{row['draws']} with {cli.counted(row['images'], 'image')}" for row in fewer)
         rule = f"of {DRAWS} draws those count that leave both labels in both parts"
@@ -79,10 +80,6 @@ def _row(name: str, point: dict[str, dict[str, float]]) -> str:
     values = (point["sensitivity"], point["specificity"])
     cells = (f"{v['value']:.3f} {v['low']:.3f}-{v['high']:.3f}" for v in values)
     return f"{name:22}" + "".join(f"{cell:22}" for cell in cells)
-
-
-def _range(value: dict[str, float]) -> str:
-    return f"{value['median']:.2f} {value['low']:.2f}-{value['high']:.2f}"
 
 
 def _out(run: Run, data: Path, out: Path | None, *, replace: bool) -> Path:

@@ -40,7 +40,10 @@ def common_test(runs: Sequence[Run]) -> tuple[pd.DataFrame, int, int]:
     """
     test = runs[0].of_split("test")
     images = set().union(*(run.split.loc[run.split["split"] == "train", "path"] for run in runs))
-    trained = set().union(*(_of_same_patients(run.split, images) for run in runs))
+    trained: set[str] = set()
+    for run in runs:
+        groups = run.split.loc[run.split["path"].isin(images), "group"]
+        trained |= set(run.split.loc[run.split["group"].isin(groups), "path"])
     is_trained = test["path"].isin(trained)
     tests = [run.of_split("test").set_index("path")["label"] for run in runs]
     is_common = test["path"].isin(set.intersection(*(set(names.index) for names in tests)))
@@ -52,12 +55,6 @@ def common_test(runs: Sequence[Run]) -> tuple[pd.DataFrame, int, int]:
                 f"{run.name} and {runs[0].name} differ"
             )
     return rows, int(is_trained.sum()), int((~is_common & ~is_trained).sum())
-
-
-def _of_same_patients(table: pd.DataFrame, images: set[str]) -> set[str]:
-    """Returns the images of a split.csv that are of a patient of one of ``images``."""
-    groups = table.loc[table["path"].isin(images), "group"]
-    return set(table.loc[table["group"].isin(groups), "path"])
 
 
 def mean_operating_point(runs: Sequence[Run]) -> OperatingPoint | str:

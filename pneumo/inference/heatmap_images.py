@@ -94,16 +94,13 @@ def make_request(
     model = LogOdds(network, chosen, views=run.views).eval()
     rows = run_folder.read_maps(run.run_dir, checkpoint=checkpoint)
     scores = [row["mean"] for row in rows if (row["method"], row["class"]) == (method, class_name)]
-    at = _operating_point(run, checkpoint) if threshold is None else threshold
+    if threshold is None:
+        point = (run.metrics.get("assessment") or {}).get("operating_point") or {}
+        is_fixed = checkpoint == "best" and point.get("fixed_on")
+        threshold = float(point["threshold"]) if is_fixed else 0.5
     return HeatmapRequest(
-        run, model, class_name, method, checkpoint, at, scores[-1] if scores else None
+        run, model, class_name, method, checkpoint, threshold, scores[-1] if scores else None
     )
-
-
-def _operating_point(run: Run, checkpoint: str) -> float:
-    """Returns the threshold fixed on validation for the best checkpoint, or 0.5."""
-    point = (run.metrics.get("assessment") or {}).get("operating_point") or {}
-    return float(point["threshold"]) if checkpoint == "best" and point.get("fixed_on") else 0.5
 
 
 def explain(

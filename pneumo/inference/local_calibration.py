@@ -291,16 +291,12 @@ def read_calibration(run_dir: Path, name: str, *, weights_sha256: str) -> LocalC
             f"{content.get('run')}. Run python -m pneumo.calibrate again"
         )
     both = [np.array(content["probabilities"][name], dtype=np.float64) for name in CLASS_NAMES]
+    notes = ["".join(c if c.isprintable() else "?" for c in content.get(k) or "") for k in WARNINGS]
     return LocalCalibration(
         path.stem,
         float(content["threshold"]),
         float(content["temperature"]),
         np.repeat([0, 1], [values.size for values in both]),
         np.concatenate(both),
-        *(_printable(content.get(key) or "") for key in WARNINGS),
+        *notes,
     )
-
-
-def _printable(text: str) -> str:
-    """Returns text of a file of unknown origin for one line of a terminal."""
-    return "".join(letter if letter.isprintable() else "?" for letter in text)

@@ -59,7 +59,10 @@ def own_test_split(runs: Sequence[Run], *, allow_overlap: bool) -> ScoredOn:
     first, test = runs[0], runs[0].of_split("test")
     if len(runs) == 1:
         return ScoredOn(f"the test split of {first.name}", test, None)
-    if len({_data_name(run) for run in runs}) > 1:
+    data = [run.metrics["data"] for run in runs]
+    # the folder of images may be renamed, unless they are generated
+    kinds = {(d["kind"], class_of(d["kind"]).generated and d.get("root_name")) for d in data}
+    if len(kinds) > 1:
         raise ValueError("several runs must be of the same data; name one set with --data DIR")
     if len({run.metrics["data"].get("split_sha256") for run in runs}) == 1:
         return ScoredOn(f"the test split of all {len(runs)} runs", test, None)
@@ -80,12 +83,6 @@ def own_test_split(runs: Sequence[Run], *, allow_overlap: bool) -> ScoredOn:
         )
     note = "LEAK: other runs were trained on some of these images; the scores are optimistic"
     return ScoredOn(f"the test split of {first.name}", test, own_root(first), (note,))
-
-
-def _data_name(run: Run) -> tuple[str, str | None]:
-    """Returns the kind of data; for generated images with their name (others may be renamed)."""
-    data = run.metrics["data"]
-    return data["kind"], data.get("root_name") if class_of(data["kind"]).generated else None
 
 
 Reader = Callable[..., tuple[Path, pd.DataFrame]]
