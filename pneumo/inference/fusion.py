@@ -106,15 +106,12 @@ def common(runs: Sequence[Run], split: str) -> Common:
     ValueError: they have different true boxes, or none is left.
     """
     of_split = [run.boxes.of_split(split) for run in runs]
-    splits = [run.split for run in runs]
-    trained = set[str]().union(*(each.loc[each["split"] == "train", "group"] for each in splits))
-    shared = set.intersection(*(set(part.images["path"]) for part in of_split))
-    parts = [
-        part.only(
-            (part.images["path"].isin(shared) & ~part.images["patient"].isin(trained)).to_numpy()
-        )
-        for part in of_split
-    ]
+    tables = [run.split for run in runs]
+    trained = set[str]().union(*(rows.loc[rows["split"] == "train", "group"] for rows in tables))
+    images = [part.images for part in of_split]
+    shared = set.intersection(*(set(rows["path"]) for rows in images))
+    masks = [rows["path"].isin(shared) & ~rows["patient"].isin(trained) for rows in images]
+    parts = [part.only(mask.to_numpy()) for part, mask in zip(of_split, masks, strict=True)]
     if not len(parts[0].images):
         raise ValueError(
             f"no image of the {split} splits is shared by all runs and new to them; take runs of "
@@ -188,16 +185,12 @@ def _usable(
 
     Mean and overlap of others would be NaN.
     """
-    corners = [np.reshape(box, (-1, 4)).astype(np.float64) for box in boxes]
-    values = [np.asarray(score, np.float64) for score in scores]
-    usable = [
-        (value > 0) & (box[:, 2:] > box[:, :2]).all(1)
-        for box, value in zip(corners, values, strict=True)
-    ]
-    return (
-        [a[mask] for a, mask in zip(corners, usable, strict=True)],
-        [a[mask] for a, mask in zip(values, usable, strict=True)],
-    )
+    usable = []
+    for box, score in zip(boxes, scores, strict=True):
+        corners, value = np.reshape(box, (-1, 4)).astype(np.float64), np.asarray(score, np.float64)
+        mask = (value > 0) & (corners[:, 2:] > corners[:, :2]).all(1)
+        usable.append((corners[mask], value[mask]))
+    return [corners for corners, _ in usable], [value for _, value in usable]
 
 
 def _highest_first(boxes: Array, scores: Array) -> tuple[Array, Array]:
