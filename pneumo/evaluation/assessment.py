@@ -17,16 +17,16 @@ from pneumo.evaluation.calibration import (
     expected_calibration_error,
     reliability,
 )
-from pneumo.evaluation.intervals import LEVEL, METHOD, few_patients, score_intervals, warning
+from pneumo.evaluation.intervals import LEVEL, METHOD, few_patients, warning, with_intervals
 from pneumo.evaluation.metrics import Array, net_benefit, predictive_values
 from pneumo.evaluation.operating_point import OperatingPoint, calibrated, fit_on_validation
-from pneumo.evaluation.scores import CLINICAL, scores
-from pneumo.evaluation.scores import operating_point as at_threshold
+from pneumo.evaluation.scores import CLINICAL, SCORES
 from pneumo.labels import BACTERIA, NORMAL, PNEUMONIA, VIRUS
 
 # Chance of pneumonia at which one would treat: a twentieth to nineteen twentieths
 NET_BENEFIT_AT = tuple(number / 20 for number in range(1, 20))
 NUM_SIZES = 3  # groups of image sizes, of about as many images each
+SHOWN = {name: CLINICAL[name] for name in ("sensitivity", "specificity")} | {"auroc": "auroc"}
 MIN_PATIENTS = 5  # of each label in a subgroup; subgroups with fewer are not scored
 
 
@@ -48,14 +48,13 @@ def assess(
     """
     label = labels(table)
     threshold = 0.5 if isinstance(fixed, str) else fixed.threshold
-    value = scores(label, probability)
-    interval = score_intervals(label, probability, patient=table["group"])
+    every_score = {name: name for name in SCORES}
     subgroups = _subgroups(table, label, probability, threshold)
     few = ["all images"] if few_patients(label, patient=table["group"]) else []
     few += [f"{row['by']} {row['group']}" for row in subgroups if row.get("few_patients")]
     return {
         "interval": {"method": METHOD, "level": LEVEL, "warning": warning(few)},
-        "scores": {k: {"value": value[k], **interval[k]._asdict()} for k in value},
+        "scores": with_intervals(label, probability, patient=table["group"], names=every_score),
         "operating_point": _point(table, label, probability, fixed, prevalences),
         "calibration": _calibration(label, probability, fixed),
         "subgroups": subgroups,
@@ -94,18 +93,11 @@ def _point(
     else:
         origin = {"fixed_on": "val", "val_images": fixed.images, "threshold": fixed.threshold}
         origin["val_sensitivity_at_least"] = fixed.sensitivity
-    point = at_threshold(label, probability, threshold=origin["threshold"])
-    interval = score_intervals(
-        label,
-        probability,
-        patient=table["group"],
-        threshold=origin["threshold"],
-        names=tuple(CLINICAL.values()),
-    )
-    values = {k: {"value": point[k], **interval[v]._asdict()} for k, v in CLINICAL.items()}
+    at: dict[str, Any] = {"patient": table["group"], "threshold": origin["threshold"]}
+    values = with_intervals(label, probability, **at, names=CLINICAL)
     ppv, npv = predictive_values(
-        sensitivity=point["sensitivity"],
-        specificity=point["specificity"],
+        sensitivity=values["sensitivity"]["value"],
+        specificity=values["specificity"]["value"],
         prevalence=np.asarray(prevalences, dtype=np.float64),
     )
     stated = [
@@ -176,14 +168,9 @@ def _subgroup(
     counts: dict[str, Any] = {PNEUMONIA: sick, NORMAL: label.size - sick, "patients": patients}
     if table["group"].groupby(label).nunique().reindex([0, 1], fill_value=0).min() < MIN_PATIENTS:
         return counts | {"why_not": f"fewer than {MIN_PATIENTS} patients of a label"}
-    names = ("recall_pneumonia", "recall_normal", "auroc")
-    value = scores(label, probability, threshold=threshold)
-    interval = score_intervals(
-        label, probability, patient=table["group"], threshold=threshold, names=names
-    )
     counts["few_patients"] = few_patients(label, patient=table["group"])
-    shown = zip(("sensitivity", "specificity", "auroc"), names, strict=True)
-    return counts | {k: {"value": value[v], **interval[v]._asdict()} for k, v in shown}
+    at: dict[str, Any] = {"patient": table["group"], "threshold": threshold}
+    return counts | with_intervals(label, probability, **at, names=SHOWN)
 
 
 def _net_benefit(

@@ -62,6 +62,24 @@ def score_intervals(
     return {name: _interval(SCORES[name], value[name], sample, who) for name in names}
 
 
+def with_intervals(
+    label: ArrayLike,
+    score: ArrayLike,
+    *,
+    patient: ArrayLike,
+    threshold: float = 0.5,
+    names: Mapping[str, str],
+) -> dict[str, dict[str, float]]:
+    """Returns value, low and high of some scores; arguments: see `score_intervals`.
+
+    ``names``: of `SCORES`, by their keys in the result, such as sensitivity: recall_pneumonia.
+    """
+    value = scores(label, score, threshold=threshold)
+    options: dict[str, Any] = {"patient": patient, "threshold": threshold}
+    interval = score_intervals(label, score, **options, names=tuple(names.values()))
+    return {key: {"value": value[n], **interval[n]._asdict()} for key, n in names.items()}
+
+
 def share_interval(
     part: ArrayLike,
     whole: ArrayLike | None = None,

@@ -18,7 +18,7 @@ from pneumo import untrusted
 from pneumo.choices import SENSITIVITY
 from pneumo.data.labelled import join_duplicates
 from pneumo.evaluation.assessment import labels
-from pneumo.evaluation.intervals import few_patients, percentile_interval, score_intervals, warning
+from pneumo.evaluation.intervals import few_patients, percentile_interval, warning, with_intervals
 from pneumo.evaluation.metrics import Array, sensitivity_threshold, youden_threshold
 from pneumo.evaluation.operating_point import fitted_temperature
 from pneumo.evaluation.scores import CLINICAL, operating_point
@@ -112,7 +112,7 @@ def without_copies(table: pd.DataFrame, content: Sequence[str]) -> pd.DataFrame:
         same = both.loc[both["content"] == both["content"].iloc[0], "path"]
         raise ValueError(
             f"--data must have an image under one label; {same.iloc[0]} and {same.iloc[-1]} have "
-            "the same pixels. Take the wrong one out"
+            "the same pixels. Remove the wrong one"
         )
     return table.drop_duplicates("content").drop(columns="content")
 
@@ -124,7 +124,7 @@ def describe(table: pd.DataFrame, *, sensitivity: float | None) -> dict[str, Any
     ValueError: fewer than 5 patients of a label. ``sensitivity``: see `fit_point`.
     """
     check_patients(table)
-    label, probability = _label_and_probability(table)
+    label, probability = labels(table), table["p_pneumonia"].to_numpy(np.float64)
     few = ["these images"] if few_patients(label, patient=table["group"]) else []
     return {
         "schema": SCHEMA,
@@ -201,17 +201,9 @@ def _fitted_and_scored(
 
 def at_threshold(table: pd.DataFrame, threshold: float) -> dict[str, dict[str, float]]:
     """Returns sensitivity and specificity of the local images, with intervals over patients."""
-    label, probability = _label_and_probability(table)
-    value = operating_point(label, probability, threshold=threshold)
     names = {name: CLINICAL[name] for name in ("sensitivity", "specificity")}
-    interval = score_intervals(
-        label, probability, patient=table["group"], threshold=threshold, names=tuple(names.values())
-    )
-    return {name: {"value": value[name], **interval[key]._asdict()} for name, key in names.items()}
-
-
-def _label_and_probability(table: pd.DataFrame) -> tuple[Array, Array]:
-    return labels(table), table["p_pneumonia"].to_numpy(np.float64)
+    at: dict[str, Any] = {"patient": table["group"], "threshold": threshold, "names": names}
+    return with_intervals(labels(table), table["p_pneumonia"], **at)
 
 
 def calibrate(

@@ -1,4 +1,4 @@
-"""Where a network looked: maps by several methods, and what the maps are worth."""
+"""Attribution maps of a network by several methods, and their faithfulness."""
 
 from collections.abc import Callable, Mapping, Sequence
 from copy import deepcopy
@@ -171,7 +171,7 @@ def randomised_correlation(model: LogOdds, image: Map, heat: Map, *, method: str
     """Returns the mean rank correlation, in [-1, 1], with the maps of networks of random weights.
 
     Adebayo et al. (2018): a map that hardly changes when the network has learnt nothing shows the
-    image, not the network. Near 0 is right; NaN if every such map is flat.
+    image, not the network. It should be near 0; NaN if every such map is flat.
     """
     others = [
         explain(randomised(model, seed=seed), image, method=method) for seed in range(NUM_NETWORKS)
