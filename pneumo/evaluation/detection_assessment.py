@@ -35,12 +35,7 @@ MAP_SENTENCE = (
 
 
 def assess(
-    truth: Images,
-    predicted: Images,
-    scores: Images,
-    *,
-    patient: ArrayLike,
-    confidence: float,
+    truth: Images, predicted: Images, scores: Images, *, patient: ArrayLike, confidence: float
 ) -> dict[str, Any]:
     """Returns value, low and high of every score of `SCORES`, and numbers of the images.
 

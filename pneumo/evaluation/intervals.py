@@ -13,7 +13,7 @@ from pneumo.evaluation.scores import SCORES, Sample, Score, Smooth, scores, weig
 
 CHUNK = 250_000  # images x resamples in one go: about 1 MB of float32, which stays in the cache
 LEVEL = 0.95
-# of the intervals that metrics.json keeps; name another if it changes
+# in metrics.json; another name if it changes, so that kept runs are assessed again
 METHOD = "clustered Wilson, errors by patient"
 # Assumptions for few errors, chosen by the simulation in docs/intervals.md:
 CORRELATION = 0.3  # of two images of one patient, in being right or wrong
@@ -81,11 +81,7 @@ def with_intervals(
 
 
 def share_interval(
-    part: ArrayLike,
-    whole: ArrayLike | None = None,
-    *,
-    patient: ArrayLike,
-    least: float = 1.0,
+    part: ArrayLike, whole: ArrayLike | None = None, *, patient: ArrayLike, least: float = 1.0
 ) -> Interval:
     """Returns the interval, over patients, of the sum of ``part`` over the sum of ``whole``.
 
@@ -147,12 +143,6 @@ def warning(names: Sequence[str]) -> str | None:
         "most of its images: these intervals rest more on the assumed similarity of a patient's "
         "images than on the images"
     )
-
-
-def has_intervals(assessment: Any) -> bool:
-    """Returns whether an assessment's intervals are of METHOD; others are not shown."""
-    about = assessment.get("interval") if isinstance(assessment, Mapping) else None
-    return isinstance(about, Mapping) and about.get("method") == METHOD
 
 
 def f1_of_jaccard(jaccard: Interval) -> Interval:

@@ -171,10 +171,11 @@ class Run:
     def assessment(self) -> dict[str, Any]:
         """The assessment in metrics.json; computed if its intervals are of an earlier method."""
         from pneumo.evaluation.assessment import assess_run
-        from pneumo.evaluation.intervals import has_intervals
+        from pneumo.evaluation.intervals import METHOD
 
-        written = self.metrics.get("assessment")
-        if written and has_intervals(written):
+        written = self.metrics.get("assessment") or {}
+        about = written.get("interval")
+        if isinstance(about, dict) and about.get("method") == METHOD:
             return written
         return assess_run(self.scored, protocol=self.metrics["protocol"])
 
