@@ -4,6 +4,7 @@ import io
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -61,6 +62,21 @@ def read_images(path: Path, columns: Sequence[str]) -> pd.DataFrame:
             f"the paths in {path} must lead to images within their folder; got {outside[0]!r}"
         )
     return table
+
+
+def predictions(table: pd.DataFrame, rows: Any, **probabilities: Any) -> pd.DataFrame:
+    """Returns predictions.csv: ``rows`` of a split table, sorted by path.
+
+    Its patient is split.csv's group, so that patients who share an image count as one.
+
+    Args:
+        table: path, group, label, split.
+        rows: (N,) of its index.
+        probabilities: (N,) float64 of each column such as p_pneumonia.
+    """
+    images = table.assign(patient=table["group"])[["path", "patient", "label", "split"]]
+    chosen: pd.DataFrame = images.loc[rows].assign(**probabilities)
+    return chosen.sort_values("path")
 
 
 def read_predictions(path: Path) -> pd.DataFrame:
