@@ -275,7 +275,7 @@ def _f1(name: str, found: Spread, of_one: Callable[[Spread], Interval]) -> Inter
 def _sizes() -> Array:
     """(P, 2) int: images and label of each patient of the set."""
     names = NAMES.read_text(encoding="utf-8").split()
-    table, _ = kermany.index_names(names)
+    table = kermany.index_names(names)
     sick = (table["label"] == "PNEUMONIA").astype(int)
     found = sick.groupby(table["patient"]).agg(["size", "max"])
     return np.asarray(found.to_numpy())
