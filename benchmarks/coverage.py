@@ -200,7 +200,7 @@ def spread(name: str, draw: Draw) -> Spread:
     sample = Sample(label, score, (score >= 0).astype(np.int64), np.ones((label.size, 1)))
     kind = SCORES[name].interval
     if isinstance(kind, Share):
-        right, among = (cells[label, sample.called] for cells in (kind.right, kind.among))
+        right, among = (cells[label, sample.predicted] for cells in (kind.right, kind.among))
         value, change = proportion(among, right) if among.any() else (np.nan, np.zeros(label.size))
         patients, images = np.unique(patient[among]).size, int(among.sum())
     else:

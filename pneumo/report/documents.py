@@ -62,7 +62,7 @@ def write_onnx(
     )
     with tempfile.TemporaryDirectory() as place:
         images = onnx_export.check_images(check, run, Path(place))
-        difference = onnx_export.compare(model, run, network, images)
+        difference = onnx_export.compare(model, run, network, *images)
     write_files(paths, [model.SerializeToString(), *(text.encode() for text in texts)])
     return paths, difference
 

@@ -25,7 +25,7 @@ from pneumo.report.table import to_csv
 from pneumo.report.trials import Problem, Trial
 from pneumo.runs import output
 from pneumo.runs.run import Run
-from pneumo.runs.run_folder import find_runs, not_begun
+from pneumo.runs.run_folder import find_runs, not_started
 
 PAGE = "report.html"
 TABLES = ("runs.csv", "summary.csv", "comparisons.csv", "summary.md")
@@ -130,7 +130,7 @@ def _find(roots: Sequence[Path]) -> tuple[dict[Path, str], list[Problem]]:
             problems.append(Problem(name, "no runs", "holds no run folder"))
         for sweep in sorted({root, *(run.parent for run in runs if run != root)}):
             name = sweep.relative_to(top).as_posix()
-            for plan in not_begun(sweep):
+            for plan in not_started(sweep):
                 fold = "" if plan["fold"] is None else f",protocol.fold={plan['fold']}"
                 run = f"{name}/model={plan['model']},seed={plan['seed']}{fold}"
                 why = "the sweep plans it; resume with sweep=DIR"

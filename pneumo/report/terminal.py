@@ -1,7 +1,7 @@
 """The scores of runs and of their ensembles, for a terminal of 80 columns."""
 
 import textwrap
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -19,7 +19,7 @@ AT_POINT = {"auroc": "AUROC", "sensitivity": "sensitivity", "specificity": "spec
 SHOWN = (0.05, 0.1, 0.2, 0.5)  # of the net benefit's thresholds
 
 
-def wrapped(lines: Sequence[str]) -> str:
+def wrapped(lines: Iterable[str]) -> str:
     """Returns the lines as text; long lines break at a space, and go on indented."""
     options: dict[str, Any] = {"break_long_words": False, "break_on_hyphens": False}
     options |= {"replace_whitespace": False, "subsequent_indent": "    "}
