@@ -158,7 +158,7 @@ def test_the_train_split_is_scored_in_evaluation_mode_once_a_checkpoint(done: Do
         assert sum(map(sum, scored["confusion"])) == images
         if when == "best" or done.metrics["last"]["epoch"] != done.metrics["best"]["epoch"]:
             assert done.scored.count((f"{when}.ckpt", "train")) == 1
-            assert f"{label}: F1 NORMAL {scored['f1_normal']:.3f} (test" in done.screen
+            assert f"{label}: F1 of NORMAL {scored['f1_normal']:.3f} (test" in done.screen
 
 
 @pytest.mark.slow

@@ -192,7 +192,7 @@ class Classification(Task):
             last = metrics["last"]["test"][MAIN]
             lines.append(
                 "  Optimistic: the epoch was chosen on the split it is scored on, as in the\n"
-                f"  paper (F1 NORMAL {TINY['f1_normal']:.3f}). The last epoch has {last:.3f}; "
+                f"  paper (F1 of NORMAL {TINY['f1_normal']:.3f}). The last epoch has {last:.3f}; "
                 "protocol=holdout is honest."
             )
         return lines
@@ -285,5 +285,5 @@ def train_lines(metrics: Mapping[str, Any]) -> list[str]:
     for when, row in rows.items():
         train = row[metadata.TRAIN_EVAL]
         f1, auroc, test = map(metadata.decimal, (train[MAIN], train["auroc"], row["test"][MAIN]))
-        lines.append(f"  {when}: F1 NORMAL {f1} (test {test}), AUROC {auroc}")
+        lines.append(f"  {when}: F1 of NORMAL {f1} (test {test}), AUROC {auroc}")
     return lines
