@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from filelock import FileLock
 
 os.environ.setdefault("MPLBACKEND", "agg")
 os.environ.setdefault("OMP_NUM_THREADS", "1")  # pytest -n has a process for each core
@@ -31,42 +32,54 @@ def kermany_names() -> list[str]:
 
 
 @pytest.fixture(scope="session")
-def phantoms(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A folder of 120 generated images; only for reading."""
-    root = tmp_path_factory.mktemp("phantoms") / "set"
-    return phantom.generate(root, num_images=120, seed=1, num_workers=1, progress=False)
+def shared(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder of this test session, the same for all processes of pytest-xdist."""
+    base = tmp_path_factory.getbasetemp()
+    return base.parent if "PYTEST_XDIST_WORKER" in os.environ else base
 
 
 @pytest.fixture(scope="session")
-def rsna_set(tmp_path_factory: pytest.TempPathFactory) -> Path:
+def phantoms(shared: Path) -> Path:
+    """A folder of 120 generated images; only for reading."""
+    return phantom.generate(
+        shared / "phantoms" / "set", num_images=120, seed=1, num_workers=1, progress=False
+    )
+
+
+@pytest.fixture(scope="session")
+def rsna_set(shared: Path) -> Path:
     """A folder of 32 generated images in the RSNA challenge's layout; only for reading."""
     from pneumo.data import phantom_rsna
 
-    return phantom_rsna.write(tmp_path_factory.mktemp("rsna") / "set", num_images=32, seed=0)
+    folder = shared / "rsna"
+    with FileLock(shared / "rsna.lock"):
+        return folder if folder.exists() else phantom_rsna.write(folder, num_images=32, seed=0)
 
 
 @pytest.fixture(scope="session")
-def cache_dir(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return tmp_path_factory.mktemp("cache")
+def cache_dir(shared: Path) -> Path:
+    return shared / "cache"
 
 
 @pytest.fixture(scope="session")
-def finished_run(phantoms: Path, cache_dir: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+def finished_run(phantoms: Path, cache_dir: Path, shared: Path) -> Path:
     """A run of tiny with a validation split, on ``phantoms``; only for reading.
 
     Its images are found where PNEUMO_DATA names ``phantoms``.
     """
     from pneumo.train import main
 
-    folder = tmp_path_factory.mktemp("finished") / "run"
+    folder = shared / "finished" / "run"
     settings = ("protocol=holdout", "trainer.max_epochs=5", "optimizer.lr=0.005")
     arguments = [f"hydra.run.dir={folder}", *SMALL, *settings]
-    with pytest.MonkeyPatch.context() as patch:
-        patch.chdir(folder.parent)
-        patch.setenv("PNEUMO_DATA", str(phantoms))
-        patch.setenv("PNEUMO_CACHE", str(cache_dir))
-        patch.setattr(sys, "argv", ["pneumo.train", *arguments])
-        main()
+    with FileLock(shared / "finished.lock"), pytest.MonkeyPatch.context() as patch:
+        if not folder.exists():
+            folder.parent.mkdir()
+            patch.chdir(folder.parent)
+            patch.setenv("PNEUMO_DATA", str(phantoms))
+            patch.setenv("PNEUMO_CACHE", str(cache_dir))
+            patch.setattr(sys, "argv", ["pneumo.train", *arguments])
+            main()
     return folder
 
 

@@ -354,10 +354,11 @@ def test_a_pretrained_run_is_used_without_its_weights(
     file.unlink(missing_ok=True)
     monkeypatch.setitem(sys.modules, LITE_PACKAGE, None)
     radiograph = str(min(phantoms.rglob("*.jpeg")))
-    assert evaluate.main(["run"]) == 0
+    assert evaluate.main(["run", "--checkpoint", "last"]) == 0
     assert predict.main(["run", radiograph, "--out", "a.csv"]) == 0
-    assert heatmap.main(["run", radiograph, "--out", "maps"]) == 0
-    assert export.main(["run", "--to", "onnx", "--check", radiograph]) == 0
+    if name == "efficientnet_lite0":
+        assert heatmap.main(["run", radiograph, "--out", "maps"]) == 0
+        assert export.main(["run", "--to", "onnx", "--check", radiograph]) == 0
     capsys.readouterr()
     assert train(*settings) == 2
     error = capsys.readouterr().err
