@@ -4,8 +4,6 @@ import json
 import os
 import re
 import shutil
-import subprocess
-import sys
 from pathlib import Path
 from typing import Any
 
@@ -355,17 +353,6 @@ def test_an_earlier_report_stays_if_writing_fails(
     monkeypatch.undo()
     assert summary(sweep / "report") == before
     assert [p.name for p in sweep.iterdir() if p.name.startswith(".")] == []
-
-
-def test_the_report_needs_no_torch() -> None:
-    code = (
-        "import sys, pneumo.report.__main__, pneumo.report.report_folder\n"
-        "heavy = {'torch', 'pytorch_lightning', 'hydra', 'matplotlib.pyplot'}\n"
-        "sys.exit(', '.join(heavy & set(sys.modules)) or 0)"
-    )
-    environment = os.environ | {"PYTHONPATH": str(Path(__file__).parents[2])}
-    done = subprocess.run([sys.executable, "-c", code], env=environment, capture_output=True)
-    assert (done.returncode, done.stderr) == (0, b"")
 
 
 def test_train_scores_are_those_of_evaluation_mode_if_all_runs_have_them(tmp_path: Path) -> None:

@@ -7,7 +7,6 @@ import random
 import shutil
 import subprocess
 import sys
-import time
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -263,30 +262,30 @@ def test_broken_boxes_are_refused(tmp_path: Path, spoil: Spoil, message: str) ->
 # Fast refusals
 
 
-@pytest.mark.parametrize(
-    ("command", "arguments", "message"),
-    [
-        ("predict", ["multirun/typo", "a.png"], "a run folder holds"),
-        ("predict", ["pretrained:typo", "a.png"], "must be one of pretrained:compact"),
-        ("evaluate", ["pretrained:typo"], "must be one of pretrained:compact"),
-        ("evaluate", ["empty"], "a run folder holds"),
-        ("heatmap", ["empty", "--out", "maps"], "a run folder holds"),
-        ("heatmap", ["pretrained:compact", "--out", "maps"], "needs captum"),
-        ("export", ["pretrained:compact"], "needs onnx"),
-        ("export", ["pretrained:typo"], "must be one of pretrained:compact"),
-        ("calibrate", ["pretrained:typo", "--data", "empty"], "must be one of"),
-        ("predict", ["pretrained:compact", "a.png", "--heatmap", "maps"], "needs captum"),
-        ("predict", ["pretrained:compact", "a.png", "--dicom-sr", "sr"], "needs highdicom"),
-    ],
-)
+REFUSED = [
+    ("predict", ["multirun/typo", "a.png"], "a run folder holds"),
+    ("predict", ["pretrained:typo", "a.png"], "must be one of pretrained:compact"),
+    ("evaluate", ["pretrained:typo"], "must be one of pretrained:compact"),
+    ("evaluate", ["empty"], "a run folder holds"),
+    ("heatmap", ["empty", "--out", "maps"], "a run folder holds"),
+    ("heatmap", ["pretrained:compact", "--out", "maps"], "needs captum"),
+    ("export", ["pretrained:compact"], "needs onnx"),
+    ("export", ["pretrained:typo"], "must be one of pretrained:compact"),
+    ("calibrate", ["pretrained:typo", "--data", "empty"], "must be one of"),
+    ("predict", ["pretrained:compact", "a.png", "--heatmap", "maps"], "needs captum"),
+    ("predict", ["pretrained:compact", "a.png", "--dicom-sr", "sr"], "needs highdicom"),
+]
+
+
 def test_a_wrong_run_and_a_missing_extra_are_refused_before_torch_is_imported(
-    command: str, arguments: list[str], message: str, tmp_path: Path
+    tmp_path: Path,
 ) -> None:
     (tmp_path / "empty").mkdir()
-    code = "import sys\nfor name in ('captum', 'onnx', 'highdicom'): sys.modules[name] = None\n"
-    code += f"from pneumo import {command}\ncode = {command}.main({arguments!r})\n"
-    code += "assert not {'torch', 'pandas'} & set(sys.modules)\nsys.exit(code)"
-    start = time.monotonic()
+    code = "import importlib, sys\n"
+    code += "for name in ('captum', 'onnx', 'highdicom'): sys.modules[name] = None\n"
+    code += f"for command, words in {[row[:2] for row in REFUSED]}:\n"
+    code += "    assert importlib.import_module(f'pneumo.{command}').main(words) == 2, command\n"
+    code += "    assert not {'torch', 'pandas'} & set(sys.modules), command\n"
     done = subprocess.run(
         [sys.executable, "-c", code],
         cwd=tmp_path,
@@ -295,10 +294,9 @@ def test_a_wrong_run_and_a_missing_extra_are_refused_before_torch_is_imported(
         text=True,
         check=False,
     )
-    assert done.returncode == 2, done.stderr
-    assert message in done.stderr
-    assert done.stderr.count("\n") == 1
-    assert time.monotonic() - start < 3
+    assert done.returncode == 0, done.stderr
+    for line, (*_, message) in zip(done.stderr.splitlines(), REFUSED, strict=True):
+        assert message in line
 
 
 # Random damage
