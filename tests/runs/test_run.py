@@ -22,7 +22,7 @@ from pneumo.runs import pretrained, run_folder, tables
 from pneumo.runs.metrics import Metrics, mismatch
 from pneumo.runs.run import Run, is_detection
 from pneumo.shift import evaluation
-from pneumo.training import sweep
+from pneumo.training import sweep_runs
 from tests.conftest import ROOT
 from tests.detection_runs import make_detector
 
@@ -354,7 +354,7 @@ def test_damaged_folders_are_read_or_refused(
             except (ValueError, FileNotFoundError) as error:
                 assert str(error)
         run_folder.identity(run)
-        sweep.progress(root, 2, began=0, done_before=0)
+        sweep_runs.progress(root, 2, began=0, done_before=0)
         page = report_module.write_report([root], out=root / "report") / "report.html"
         assert page.is_file()
         shutil.rmtree(root)
