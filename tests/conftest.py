@@ -91,7 +91,9 @@ def real_data() -> Path:
     return Path(folder).resolve()
 
 
+Capture = pytest.CaptureFixture[str]
 Command = Callable[..., int]
+Patch = pytest.MonkeyPatch
 
 
 @contextmanager
@@ -121,9 +123,7 @@ def digests(folder: Path) -> dict[str, str]:
 
 
 @pytest.fixture
-def train(
-    phantoms: Path, cache_dir: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> Command:
+def train(phantoms: Path, cache_dir: Path, tmp_path: Path, monkeypatch: Patch) -> Command:
     """Runs python -m pneumo.train in this process, in tmp_path; returns its exit code."""
     from pneumo.train import main
 

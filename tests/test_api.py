@@ -10,7 +10,7 @@ from PIL import Image
 
 from pneumo import api
 from pneumo.data import phantom, reader
-from tests.conftest import ROOT
+from tests.conftest import ROOT, Patch
 
 NOTEBOOK = ROOT / "docs" / "quickstart.ipynb"
 
@@ -111,7 +111,7 @@ def test_other_images_are_refused_in_one_line(image: Any, rule: str) -> None:
 
 @pytest.mark.slow
 def test_the_notebook_runs(
-    tmp_path: Path, cache_dir: Path, monkeypatch: pytest.MonkeyPatch, capsys: Any
+    tmp_path: Path, cache_dir: Path, monkeypatch: Patch, capsys: Any
 ) -> None:
     monkeypatch.chdir(tmp_path)
     monkeypatch.setenv("PNEUMO_CACHE", str(cache_dir))

@@ -25,8 +25,8 @@ from pneumo.data.saved_as import jpeg_quality, saved_as
 from pneumo.report.audit_link import AuditLink, audit_link
 from pneumo.report.page import Report, html
 from pneumo.report.wording import DASH
+from tests.conftest import Capture, Patch
 
-Capture = pytest.CaptureFixture[str]
 NORMAL_1 = "train/NORMAL/IM-0001-0001.jpeg"
 
 
@@ -265,7 +265,7 @@ def test_a_users_folder_without_a_test_folder(tmp_path: Path, capsys: Capture) -
 
 
 def test_a_table_names_the_patients_and_a_file_has_its_own_splits(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    tmp_path: Path, monkeypatch: Patch
 ) -> None:
     lines = ["path,label,patient,split"]
     arrays: dict[str, Any] = {}
@@ -299,7 +299,7 @@ def test_the_challenges_set_is_recognised_and_audited(rsna_set: Path, tmp_path: 
     assert {row["format"] for row in rows(tmp_path / "audit" / "files.csv")} == {"DICOM"}
 
 
-def test_copies_and_what_they_cross(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_copies_and_what_they_cross(tmp_path: Path, monkeypatch: Patch) -> None:
     N, P = "NORMAL", "PNEUMONIA"  # noqa: N806
     facts = [("a", N, "1", "train"), ("b", N, "1", "val"), ("c", P, "2", "test")]
     facts += [("d", P, "3", "train"), ("e", N, "4", "train")]
@@ -389,10 +389,7 @@ def mistakes(tmp_path: Path) -> dict[str, tuple[list[str | Path], str]]:
         "one": ([tmp_path / "one"], "DIR must hold images of both labels.* got none of PNEUMONIA"),
         "text": ([tmp_path / "a.txt"], r"DIR must be a folder, or a file that ends in \.npz; got"),
         "archive": ([tmp_path / "b.npz"], "DIR must be PneumoniaMNIST's file"),
-        "broken": (
-            [tmp_path / "broken"],
-            "one image must be readable; none of 2 is: NORMAL",
-        ),
+        "broken": ([tmp_path / "broken"], "one image must be readable; none of 2 is: NORMAL"),
         "odd": (
             [odd],
             "must follow the set's grammar .* got 'train/NORMAL/anna.jpeg'.*--skip-unkno",
@@ -407,15 +404,12 @@ def mistakes(tmp_path: Path) -> dict[str, tuple[list[str | Path], str]]:
             "--csv requires --kind folder or no --kind; got --kind kermany",
         ),
         "kind": ([tmp_path / "one", "--kind", "kermany"], "DIR must hold train/NORMAL"),
-        "out": (
-            [good, "--out", good],
-            "--out must be new, empty or hold an earlier audit; .*test",
-        ),
+        "out": ([good, "--out", good], "--out must be new, empty or hold an earlier audit; .*test"),
     }
 
 
 def test_a_mistake_is_one_line_and_leaves_nothing(
-    tmp_path: Path, capsys: Capture, monkeypatch: pytest.MonkeyPatch
+    tmp_path: Path, capsys: Capture, monkeypatch: Patch
 ) -> None:
     monkeypatch.setenv("PNEUMO_CACHE", str(tmp_path / "cache"))
     for name, (arguments, told) in mistakes(tmp_path).items():

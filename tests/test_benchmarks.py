@@ -13,6 +13,7 @@ from benchmarks import plain, run, stages, time_to_score, work
 from benchmarks.run import processes
 from pneumo import __main__
 from pneumo.data import cache, kermany
+from tests.conftest import Capture, Patch
 
 
 def test_plain_files_are_the_prepared_images(phantoms: Path, cache_dir: Path) -> None:
@@ -45,7 +46,7 @@ def measured(form: str, overrides: list[str], seconds: float, *counts: int) -> l
 
 @pytest.mark.slow
 def test_one_command_prints_and_saves_a_table(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+    tmp_path: Path, monkeypatch: Patch, capsys: Capture
 ) -> None:
     monkeypatch.setattr(sys, "argv", ["benchmarks.run", "--quick", "--out", str(tmp_path)])
     monkeypatch.setenv("PNEUMO_CACHE", "")  # put back afterwards

@@ -13,9 +13,9 @@ from pneumo.inference import local_calibration
 from pneumo.inference.networks import Networks
 from pneumo.runs import pretrained
 from pneumo.runs.run import Run
+from tests.conftest import Capture, Patch
 
 FOLDER = pretrained.find(pretrained.DEFAULT)
-Capture = pytest.CaptureFixture[str]
 
 
 @pytest.fixture(scope="module")
@@ -31,7 +31,7 @@ def local(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture(autouse=True)
-def _few_draws(monkeypatch: pytest.MonkeyPatch) -> None:
+def _few_draws(monkeypatch: Patch) -> None:
     monkeypatch.setattr(local_calibration, "DRAWS", 5)
 
 
@@ -91,7 +91,7 @@ def test_patients_are_counted_as_far_as_the_files_tell(
 
 
 def test_what_comes_with_the_package_is_only_read(
-    local: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: Capture
+    local: Path, tmp_path: Path, monkeypatch: Patch, capsys: Capture
 ) -> None:
     monkeypatch.chdir(tmp_path)
     assert calibrate.main(["pretrained:compact", "--data", str(local)]) == 0
@@ -125,7 +125,7 @@ def test_mistakes_are_one_line(
 
 
 @pytest.fixture
-def unscored(monkeypatch: pytest.MonkeyPatch) -> None:
+def unscored(monkeypatch: Patch) -> None:
     def score(*_: object) -> None:
         pytest.fail("an image was scored")
 

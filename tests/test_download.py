@@ -26,9 +26,9 @@ import requests
 from filelock import FileLock
 
 from pneumo import download
+from tests.conftest import Capture, Patch
 
 Run = Callable[..., int]
-Capture = pytest.CaptureFixture[str]
 
 
 class Entry(NamedTuple):
@@ -126,7 +126,7 @@ class Server:
 
 
 @pytest.fixture
-def server(monkeypatch: pytest.MonkeyPatch) -> Iterator[Server]:
+def server(monkeypatch: Patch) -> Iterator[Server]:
     for name in [name for name in os.environ if name.lower().endswith("_proxy")]:
         monkeypatch.delenv(name)
     monkeypatch.setattr(download, "RETRIES", download.RETRIES.new(backoff_factor=0))
@@ -207,7 +207,7 @@ def test_the_set_is_unpacked_without_its_top_folder_and_macos_files(
 
 
 def test_the_zip_is_kept_on_request_and_bars_are_drawn_on_a_terminal(
-    run: Run, target: Path, monkeypatch: pytest.MonkeyPatch, capsys: Capture
+    run: Run, target: Path, monkeypatch: Patch, capsys: Capture
 ) -> None:
     monkeypatch.setattr(sys.stderr, "isatty", lambda: True)
     assert run("--keep-zip") == 0
@@ -305,7 +305,7 @@ def test_a_refusal_gives_the_way_by_hand(
 
 
 def test_offline_and_silent_servers(
-    run: Run, server: Server, target: Path, monkeypatch: pytest.MonkeyPatch, capsys: Capture
+    run: Run, server: Server, target: Path, monkeypatch: Patch, capsys: Capture
 ) -> None:
     monkeypatch.setattr(download, "TIMEOUT_S", 0.1)
     server.pause_s = 0.4
@@ -375,7 +375,7 @@ def test_a_damaged_or_other_zip_leaves_nothing(
     server: Server,
     target: Path,
     capsys: Capture,
-    monkeypatch: pytest.MonkeyPatch,
+    monkeypatch: Patch,
     content: bytes,
     reason: str,
 ) -> None:
@@ -452,7 +452,7 @@ class Usage(NamedTuple):
 
 
 def test_disks_that_are_too_small_or_closed(
-    run: Run, target: Path, monkeypatch: pytest.MonkeyPatch, capsys: Capture
+    run: Run, target: Path, monkeypatch: Patch, capsys: Capture
 ) -> None:
     monkeypatch.setattr(shutil, "disk_usage", lambda path: Usage(2 * len(SET) - 1))
     assert run() == 2
@@ -469,12 +469,7 @@ def test_disks_that_are_too_small_or_closed(
     ("error", "code"), [(OSError(28, "No space left on device"), 2), (KeyboardInterrupt(), 130)]
 )
 def test_interrupted_unpacking_leaves_only_the_zip(
-    run: Run,
-    server: Server,
-    target: Path,
-    monkeypatch: pytest.MonkeyPatch,
-    error: BaseException,
-    code: int,
+    run: Run, server: Server, target: Path, monkeypatch: Patch, error: BaseException, code: int
 ) -> None:
     def fail(*args: object) -> None:
         raise error

@@ -20,11 +20,9 @@ from pneumo.runs import run_folder
 from pneumo.runs.run import Run
 from pneumo.runs.writer import RunWriter
 from pneumo.shift import evaluation
-from tests.conftest import SMALL
+from tests.conftest import SMALL, Capture, Patch
 
 pytestmark = pytest.mark.slow  # all of it stands on a run that is trained first
-
-Capture = pytest.CaptureFixture[str]
 
 
 @pytest.fixture(scope="module", autouse=True)
@@ -157,7 +155,7 @@ def test_subgroups_add_up(folder: Path) -> None:
 
 
 def test_images_that_are_not_there_are_asked_for(
-    folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: Capture
+    folder: Path, tmp_path: Path, monkeypatch: Patch, capsys: Capture
 ) -> None:
     monkeypatch.setenv("PNEUMO_DATA", str(tmp_path / "gone"))
     assert call(folder / "a") == 0
@@ -204,7 +202,7 @@ def test_one_train_image_in_a_folder_is_found(
 
 
 def test_patients_are_found_where_the_bytes_cannot_be_compared(
-    folder: Path, fresh: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    folder: Path, fresh: Path, tmp_path: Path, monkeypatch: Patch
 ) -> None:
     monkeypatch.setenv("PNEUMO_DATA", str(tmp_path / "gone"))
     member = Run.open(folder / "a")
@@ -263,7 +261,7 @@ def test_other_folder_is_compared_with_validation(
 def test_each_image_is_read_once(
     folder: Path,
     fresh: Path,
-    monkeypatch: pytest.MonkeyPatch,
+    monkeypatch: Patch,
     checkpoint: str,
     run: str,
     split: str,
@@ -284,7 +282,7 @@ def test_each_image_is_read_once(
 
 
 def test_images_without_labels_are_only_compared(
-    folder: Path, fresh: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: Capture
+    folder: Path, fresh: Path, tmp_path: Path, monkeypatch: Patch, capsys: Capture
 ) -> None:
     monkeypatch.setattr("pneumo.shift.two_sample.MIN_IMAGES", 5)  # the run has few patients
     data, page, out = tmp_path / "data", tmp_path / "a.html", tmp_path / "a.json"
@@ -321,7 +319,7 @@ def test_unreadable_images_are_named_and_the_others_compared(
 
 
 def test_mistakes_about_other_images_are_named(
-    folder: Path, fresh: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: Capture
+    folder: Path, fresh: Path, tmp_path: Path, monkeypatch: Patch, capsys: Capture
 ) -> None:
     run, empty, both = folder / "a", tmp_path / "empty", tmp_path / "both.html"
     empty.mkdir()

@@ -24,7 +24,7 @@ from pneumo.models.views import Views
 from pneumo.report import documents, model_card
 from pneumo.runs.metrics import read_metrics
 from pneumo.runs.run import Run
-from tests.conftest import SMALL, Command
+from tests.conftest import SMALL, Command, Patch
 
 pytestmark = pytest.mark.slow  # all of it stands on a run that is trained first
 
@@ -107,7 +107,7 @@ def test_example_is_ten_lines_and_needs_no_torch(
 
 
 def test_training_and_use_average_the_same_views(
-    train: Command, tmp_path: Path, phantoms: Path, monkeypatch: pytest.MonkeyPatch
+    train: Command, tmp_path: Path, phantoms: Path, monkeypatch: Patch
 ) -> None:
     settings = ("protocol=holdout", "trainer.max_epochs=1", "views.mirror=true")
     assert train("hydra.run.dir=run", *SMALL, *settings) == 0
@@ -148,7 +148,7 @@ def test_the_graph_prepares_and_averages_as_the_training_does(aspect: str, views
 
 
 def test_an_answer_too_far_off_is_refused(
-    run: Path, radiographs: list[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: Any
+    run: Path, radiographs: list[str], tmp_path: Path, monkeypatch: Patch, capsys: Any
 ) -> None:
     true = onnx_model.network_outputs
     monkeypatch.setattr(onnx_model, "network_outputs", lambda *given: true(*given) + 0.1)

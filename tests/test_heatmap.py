@@ -18,6 +18,7 @@ from pneumo.models.unet_encoder import Encoder
 from pneumo.runs import run_folder
 from pneumo.runs.run import Run
 from pneumo.runs.writer import RunWriter
+from tests.conftest import Patch
 
 pytestmark = pytest.mark.slow  # all of it stands on a run that is trained first
 
@@ -26,11 +27,7 @@ SIDE = 64
 
 @pytest.fixture
 def run(
-    finished_run: Path,
-    phantoms: Path,
-    cache_dir: Path,
-    tmp_path: Path,
-    monkeypatch: pytest.MonkeyPatch,
+    finished_run: Path, phantoms: Path, cache_dir: Path, tmp_path: Path, monkeypatch: Patch
 ) -> Path:
     monkeypatch.setenv("PNEUMO_DATA", str(phantoms))
     monkeypatch.setenv("PNEUMO_CACHE", str(cache_dir))
@@ -174,7 +171,7 @@ def test_scores_are_written_with_their_meaning(
 
 
 def test_scores_of_the_own_test_part_go_into_the_run_folder(
-    run: Path, radiographs: Path, tmp_path: Path, phantoms: Path, monkeypatch: pytest.MonkeyPatch
+    run: Path, radiographs: Path, tmp_path: Path, phantoms: Path, monkeypatch: Patch
 ) -> None:
     monkeypatch.setenv("PNEUMO_DATA", str(phantoms))
     monkeypatch.setattr(heatmap, "MAX_OWN", 3)
@@ -199,7 +196,7 @@ def test_a_broken_list_of_scores_is_none(tmp_path: Path, text: str) -> None:
 
 
 def test_own_radiographs_that_are_gone_are_asked_for(
-    run: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: Any
+    run: Path, tmp_path: Path, monkeypatch: Patch, capsys: Any
 ) -> None:
     monkeypatch.setenv("PNEUMO_DATA", str(tmp_path / "gone"))
     assert main([str(run), "--out", str(tmp_path / "out")]) == 2
@@ -261,9 +258,7 @@ def test_a_network_whose_answers_are_not_finite_is_an_error_not_a_bad_radiograph
     assert "probabilities must be finite; those of" in capsys.readouterr().err
 
 
-def test_the_picture_says_file_decision_and_threshold(
-    run: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_the_picture_says_file_decision_and_threshold(run: Path, monkeypatch: Patch) -> None:
     legends: list[str] = []
 
     def draw(radiograph: np.ndarray, heat: np.ndarray, legend: str) -> bytes:
@@ -290,7 +285,7 @@ def test_the_picture_says_file_decision_and_threshold(
 
 
 def test_the_picture_says_what_such_maps_are_worth(
-    run: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    run: Path, tmp_path: Path, monkeypatch: Patch
 ) -> None:
     copy = Path(shutil.copytree(run, tmp_path / "copy"))
     legends: list[str] = []

@@ -13,7 +13,7 @@ from packaging.utils import canonicalize_name
 
 from pneumo import __main__ as command
 from pneumo import __version__, cli
-from tests.conftest import ROOT
+from tests.conftest import ROOT, Capture, Patch
 
 
 def test_help_has_a_line_for_each_verb_that_fits_and_is_a_module() -> None:
@@ -72,9 +72,7 @@ def test_reports_and_facts_of_data_sets_need_no_torch() -> None:
     assert (done.returncode, done.stderr) == (0, "")
 
 
-def test_the_version_is_the_package_s(
-    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_the_version_is_the_package_s(capsys: Capture, monkeypatch: Patch) -> None:
     monkeypatch.setattr(sys, "argv", ["pneumo", "--version"])
     assert command.main() == 0
     assert capsys.readouterr().out == f"pneumo {__version__}\n"
@@ -84,7 +82,7 @@ def test_the_version_is_the_package_s(
     ("typed", "meant"), [("predct", "predict"), ("trian", "train"), ("heat", "heatmap")]
 )
 def test_an_unknown_verb_is_one_line_with_the_nearest_and_2(
-    typed: str, meant: str, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+    typed: str, meant: str, capsys: Capture, monkeypatch: Patch
 ) -> None:
     monkeypatch.setattr(sys, "argv", ["pneumo", typed])
     assert command.main() == 2
@@ -107,7 +105,7 @@ def test_the_bounds_admit_what_is_pinned() -> None:
 
 @pytest.mark.parametrize("verb", ["download", "report"])
 def test_a_verb_is_the_command_of_its_module(
-    verb: str, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+    verb: str, capsys: Capture, monkeypatch: Patch
 ) -> None:
     monkeypatch.setattr(sys, "argv", ["pneumo", verb, "--help"])
     with pytest.raises(SystemExit, match="0"):

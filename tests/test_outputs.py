@@ -14,10 +14,9 @@ import pytest
 from pneumo import atomic, audit, cli, export, heatmap, predict
 from pneumo.report import documents
 from pneumo.runs import output
-from tests.conftest import digests, full_disk
+from tests.conftest import Capture, Patch, digests, full_disk
 from tests.data.test_dicom import dataset, encode
 
-Capture = pytest.CaptureFixture[str]
 UIDS: dict[str, Any] = {"StudyInstanceUID": "1.2.9", "SeriesInstanceUID": "1.2.10"}
 FULL = "[Errno 28] No space left on device: "
 PACK = ["pretrained:compact", "--to", "run", "--out"]
@@ -105,9 +104,7 @@ def test_a_killed_export_leaves_the_earlier_package(tmp_path: Path) -> None:
     assert digests(out) != before
 
 
-def test_a_folder_that_cannot_be_replaced_is_refused(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_a_folder_that_cannot_be_replaced_is_refused(tmp_path: Path, monkeypatch: Patch) -> None:
     output.check_folder(tmp_path / "new" / "maps")
     (tmp_path / "file").touch()
     (tmp_path / "mine").mkdir()

@@ -23,11 +23,10 @@ from pneumo.inference.networks import Networks, Scored
 from pneumo.runs import run_folder
 from pneumo.runs.run import Run
 from pneumo.runs.weights import weights_digest
+from tests.conftest import Capture, Patch
 
 pytestmark = pytest.mark.slow  # all of it stands on a run that is trained first
 
-Capture = pytest.CaptureFixture[str]
-Patch = pytest.MonkeyPatch
 Rows = list[dict[str, str]]
 
 

@@ -28,7 +28,7 @@ from pneumo.runs import run_folder, trust
 from pneumo.runs.writer import RunWriter
 from pneumo.training import callbacks, hydra_cli, metadata, objects, scoring
 from pneumo.training.run_log import log_to
-from tests.conftest import ROOT, SMALL, Command
+from tests.conftest import ROOT, SMALL, Capture, Command, Patch
 
 RUN = "hydra.run.dir=run"
 PHANTOMS = ("data=phantom", "data.num_images=120")
@@ -171,7 +171,7 @@ def test_log_holds_what_the_screen_shows_and_phantoms_are_named_at_both_ends(don
 
 @pytest.mark.slow
 def test_a_finished_run_is_not_run_again_and_not_resumed_with_other_settings_or_images(
-    done: Done, train: Command, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+    done: Done, train: Command, tmp_path: Path, capsys: Capture
 ) -> None:
     run = shutil.copytree(done.folder, tmp_path / "run")
     before = (run / "metrics.json").read_bytes()
@@ -207,7 +207,7 @@ def test_the_last_epoch_is_kept_where_nothing_is_selected_by_a_network_of_three_
 
 @pytest.mark.slow
 def test_a_debug_run_sees_both_classes_and_is_marked(
-    train: Command, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+    train: Command, tmp_path: Path, capsys: Capture
 ) -> None:
     few = ("trainer=debug", "trainer.max_epochs=1", "data.batch_size=4", *BATCH[1:])
     assert train(RUN, *few, "protocol=official", "trainer.precision=bf16-mixed") == 0
@@ -237,7 +237,7 @@ def stop_in_third(_: object, __: object, module: Any) -> None:
 
 @pytest.mark.slow
 def test_a_moved_run_whose_rate_follows_a_score_resumes_as_if_uninterrupted(
-    train: Command, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    train: Command, tmp_path: Path, monkeypatch: Patch
 ) -> None:
     never = ("+schedule.threshold=9", "+schedule.threshold_mode=abs")  # better by so much
     plateau = ("schedule=plateau", "schedule.patience=0", *never)
@@ -302,7 +302,7 @@ def test_ctrl_c_stops_cleanly_and_names_the_command_that_resumes(
 
 
 def test_only_auto_falls_back(
-    train: Command, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: Any
+    train: Command, tmp_path: Path, monkeypatch: Patch, capsys: Any
 ) -> None:
     monkeypatch.delenv("PNEUMO_DATA")
     assert train(RUN, "data=kermany", *SMALL) == 2
@@ -311,7 +311,7 @@ def test_only_auto_falls_back(
 
 
 def test_unreadable_image_is_named_and_no_table_is_written(
-    train: Command, tmp_path: Path, phantoms: Path, capsys: pytest.CaptureFixture[str]
+    train: Command, tmp_path: Path, phantoms: Path, capsys: Capture
 ) -> None:
     root = shutil.copytree(phantoms, tmp_path / "set")
     broken = sorted((root / "train" / "NORMAL").iterdir())[2]
@@ -347,7 +347,7 @@ def test_unreadable_image_is_named_and_no_table_is_written(
     ],
 )
 def test_mistakes_get_one_message_and_no_traceback(
-    train: Command, arguments: list[str], message: str, capsys: pytest.CaptureFixture[str]
+    train: Command, arguments: list[str], message: str, capsys: Capture
 ) -> None:
     assert train(RUN, *arguments) != 0
     shown = capsys.readouterr().err
@@ -363,12 +363,7 @@ def test_mistakes_get_one_message_and_no_traceback(
     [(b"root: [1\n", 'mine/data/broken.yaml", line 2'), (b"root: andr\xe9\n", "utf-8")],
 )
 def test_a_broken_file_of_config_dir_is_one_line(
-    train: Command,
-    tmp_path: Path,
-    capsys: pytest.CaptureFixture[str],
-    before: list[str],
-    content: bytes,
-    message: str,
+    train: Command, tmp_path: Path, capsys: Capture, before: list[str], content: bytes, message: str
 ) -> None:
     (tmp_path / "mine/data").mkdir(parents=True)
     (tmp_path / "mine/data/broken.yaml").write_bytes(content)
@@ -384,9 +379,7 @@ def test_a_refused_run_leaves_no_folder(train: Command, tmp_path: Path) -> None:
     assert not (tmp_path / "multirun").exists()
 
 
-def test_an_archive_is_to_be_unpacked(
-    train: Command, tmp_path: Path, capsys: pytest.CaptureFixture[str]
-) -> None:
+def test_an_archive_is_to_be_unpacked(train: Command, tmp_path: Path, capsys: Capture) -> None:
     archive = tmp_path / "archive.zip"
     archive.write_bytes(b"PK")
     assert train(RUN, "data=kermany", f"data.root={archive}", *SMALL) == 2
@@ -423,9 +416,7 @@ def test_quick_answers_import_no_torch(arguments: list[str], tmp_path: Path) -> 
         assert last.startswith("Error: optimizer._target_ must be of an installed package")
 
 
-def test_each_warning_is_shown_and_logged_once(
-    tmp_path: Path, capsys: pytest.CaptureFixture[str]
-) -> None:
+def test_each_warning_is_shown_and_logged_once(tmp_path: Path, capsys: Capture) -> None:
     path = tmp_path / "train.log"
     with warnings.catch_warnings(), log_to(path, quiet=False):
         warnings.simplefilter("always")
@@ -448,9 +439,7 @@ def test_the_batch_size_that_was_used_is_recorded(train: Command, tmp_path: Path
     assert metrics(tmp_path / "run")["hyperparameters"]["batch_size"] == 24
 
 
-def test_no_room_for_the_run_folder(
-    train: Command, monkeypatch: pytest.MonkeyPatch, capsys: Any
-) -> None:
+def test_no_room_for_the_run_folder(train: Command, monkeypatch: Patch, capsys: Any) -> None:
     def full(*_: object, **__: object) -> None:
         raise OSError(28, "No space left on device")
 
@@ -462,7 +451,7 @@ def test_no_room_for_the_run_folder(
 
 
 def test_diverging_loss_names_the_rate_that_was_set(
-    train: Command, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+    train: Command, tmp_path: Path, capsys: Capture
 ) -> None:
     # whose rate is almost 0 when the epoch ends
     few = ("trainer.max_epochs=1", "schedule=onecycle", "schedule.interval=step", *SMALL)
@@ -472,7 +461,7 @@ def test_diverging_loss_names_the_rate_that_was_set(
 
 
 def test_bug_leaves_its_traceback_in_the_log(
-    train: Command, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    train: Command, tmp_path: Path, monkeypatch: Patch
 ) -> None:
     from pneumo.training import fit
 
@@ -503,9 +492,7 @@ def test_real_images_train(
         assert data["splits"]["test"]["images"] == 624
 
 
-def test_the_commit_of_another_repository_is_not_ours(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_the_commit_of_another_repository_is_not_ours(tmp_path: Path, monkeypatch: Patch) -> None:
     theirs = tmp_path / "theirs"
     (theirs / "lib" / "pneumo").mkdir(parents=True)
     for command in (["init", "-q"], ["commit", "-q", "--allow-empty", "-m", "x"]):
@@ -541,7 +528,7 @@ def written(folder: Path, *overrides: str) -> Path:
     ],
 )
 def test_a_foreign_run_that_is_resumed_runs_no_code(
-    train: Command, tmp_path: Path, changed: str, capsys: pytest.CaptureFixture[str]
+    train: Command, tmp_path: Path, changed: str, capsys: Capture
 ) -> None:
     written(tmp_path / "run", "trainer.max_epochs=1", *re.split(r" (?=\+)", changed))
     before = sorted(tmp_path.rglob("*"))
@@ -552,7 +539,7 @@ def test_a_foreign_run_that_is_resumed_runs_no_code(
 
 
 def test_a_run_that_is_resumed_does_not_set_up_hydra(
-    train: Command, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+    train: Command, tmp_path: Path, capsys: Capture
 ) -> None:
     (tmp_path / "run").mkdir()
     for key in ("hydra", "defaults"):

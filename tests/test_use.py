@@ -14,6 +14,7 @@ import pytest
 from pneumo import heatmap
 from pneumo.__main__ import run
 from pneumo.arguments.export import EXAMPLE
+from tests.conftest import Capture, Patch
 
 ROOT = Path(__file__).parents[1]
 PAGE = ROOT / "docs" / "use.md"
@@ -35,7 +36,7 @@ def block(page: Path = PAGE) -> str:
     return "\n".join(texts)
 
 
-def walk(page: Path, place: Path, patch: pytest.MonkeyPatch) -> None:
+def walk(page: Path, place: Path, patch: Patch) -> None:
     """Runs the blocks of ``page`` in bash, and their ``python -m pneumo.VERB`` in this process."""
     patch.setenv("PYTHONPATH", str(ROOT))
     patch.setenv("PNEUMO_CACHE", str(place / "cache"))
@@ -62,7 +63,7 @@ def test_the_example_without_torch_is_that_of_the_help() -> None:
 
 @pytest.mark.slow
 def test_the_walk_goes_from_training_to_predictions(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
+    tmp_path: Path, monkeypatch: Patch, capfd: Capture
 ) -> None:
     monkeypatch.setattr(heatmap, "MAX_OWN", 6)
     walk(PAGE, tmp_path, monkeypatch)
@@ -91,7 +92,7 @@ def test_the_walk_goes_from_training_to_predictions(
 
 @pytest.mark.slow
 def test_networks_of_ones_own_are_trained_reported_and_exported(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    tmp_path: Path, monkeypatch: Patch
 ) -> None:
     walk(ROOT / "docs" / "extending.md", tmp_path, monkeypatch)
     text = (tmp_path / "mine" / "report" / "summary.md").read_text()

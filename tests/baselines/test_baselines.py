@@ -18,7 +18,7 @@ from pneumo.baselines.run import prediction_table
 from pneumo.baselines.thumbnail_svm import ThumbnailSVM
 from pneumo.training import scoring
 from pneumo.training.scoring import Scored
-from tests.conftest import SMALL, Command
+from tests.conftest import SMALL, Capture, Command
 
 NAMES = ("thumbnail_svm", "file_header", "prior")
 
@@ -139,7 +139,7 @@ def test_a_baseline_leaves_the_run_folder_of_a_network(train: Command, tmp_path:
 
 
 def test_the_commands_that_need_a_network_say_so(
-    train: Command, tmp_path: Path, capsys: pytest.CaptureFixture[str], phantoms: Path
+    train: Command, tmp_path: Path, capsys: Capture, phantoms: Path
 ) -> None:
     assert train("hydra.run.dir=run", "model=prior", *SMALL) == 0
     capsys.readouterr()

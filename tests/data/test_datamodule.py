@@ -76,9 +76,7 @@ def test_one_image_is_augmented_differently_in_each_epoch(
 @pytest.mark.filterwarnings("ignore:This DataLoader will create")  # more than there are cores
 def test_workers_change_nothing(table: pd.DataFrame, images: Cache) -> None:
     for alone, shared in zip(
-        epoch(module(table, images), 2),
-        epoch(module(table, images, num_workers=2), 2),
-        strict=True,
+        epoch(module(table, images), 2), epoch(module(table, images, num_workers=2), 2), strict=True
     ):
         assert torch.equal(alone, shared)
 

@@ -60,10 +60,7 @@ def test_age_in_whole_years(tags: dict[str, Any], age: int | None) -> None:
         ({"ViewPosition": "LAO"}, "oblique view: LAO"),
         ({"ViewPosition": "LLD"}, "decubitus view: LLD"),
         ({"ViewCodeSequence": code("left lateral")}, "lateral view: left lateral"),
-        (
-            {"PatientOrientation": ["A", "F"]},
-            "lateral view: LATERAL by PatientOrientation A\\F",
-        ),
+        ({"PatientOrientation": ["A", "F"]}, "lateral view: LATERAL by PatientOrientation A\\F"),
         ({"BodyPartExamined": "HAND"}, "body part: HAND, expected the chest"),
         ({"BodyPartExamined": "TSPINE"}, "body part: TSPINE, expected the chest"),
         ({"AnatomicRegionSequence": code("Hand")}, "body part: Hand, expected the chest"),

@@ -16,7 +16,7 @@ from pneumo.data import medmnist
 from pneumo.data.folder import Folder, csv_table, folder_table
 from pneumo.data.kermany import Kermany
 from pneumo.report.__main__ import main as report
-from tests.conftest import SMALL, Command
+from tests.conftest import SMALL, Capture, Command
 
 RNG = np.random.default_rng(0)
 
@@ -141,11 +141,7 @@ def call(command: str, root: Path) -> int:
     ],
 )
 def test_every_command_refuses_one_image_under_both_labels(
-    train: Command,
-    radiographs: Path,
-    capsys: pytest.CaptureFixture[str],
-    command: str,
-    linked: bool,
+    train: Command, radiographs: Path, capsys: Capture, command: str, linked: bool
 ) -> None:
     for path in (radiographs / "PNEUMONIA").iterdir():
         path.rename(path.with_name(f"sick {path.name}"))
@@ -215,9 +211,7 @@ def test_patients_are_unknown_where_their_column_is_empty(
     assert table["patient"].nunique() == unknown + (40 - unknown) // 2
 
 
-def test_names_that_are_not_utf8_are_refused(
-    radiographs: Path, capsys: pytest.CaptureFixture[str]
-) -> None:
+def test_names_that_are_not_utf8_are_refused(radiographs: Path, capsys: Capture) -> None:
     latin = os.fsdecode(b"caf\xe9.png")
     (radiographs / "NORMAL" / "radiograph 0.png").rename(radiographs / "NORMAL" / latin)
     assert call("audit", radiographs) == 2
@@ -238,7 +232,7 @@ def test_a_column_named_twice_is_refused(radiographs: Path, tmp_path: Path) -> N
 
 @pytest.mark.slow
 def test_a_folder_goes_the_whole_way(
-    train: Command, radiographs: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+    train: Command, radiographs: Path, tmp_path: Path, capsys: Capture
 ) -> None:
     few = ("data=folder", f"data.root={radiographs}", "protocol=holdout", "trainer.max_epochs=4")
     licence = "data.licence='CC0'"

@@ -14,7 +14,7 @@ from pneumo.models.base import Wrapped, build
 from pneumo.models.complexity import multiply_adds, num_parameters
 from pneumo.report.__main__ import main as report
 from pneumo.runs.trust import NETWORKS, check_target
-from tests.conftest import SMALL, Command
+from tests.conftest import SMALL, Capture, Command, Patch
 
 MINE = """
 from torch import nn
@@ -107,11 +107,7 @@ def test_a_run_folder_may_ask_for_every_network_of_conf() -> None:
 @pytest.mark.slow
 @pytest.mark.parametrize("name", YAML)
 def test_a_network_goes_the_whole_way(
-    name: str,
-    train: Command,
-    phantoms: Path,
-    monkeypatch: pytest.MonkeyPatch,
-    capsys: pytest.CaptureFixture[str],
+    name: str, train: Command, phantoms: Path, monkeypatch: Patch, capsys: Capture
 ) -> None:
     Path("my_networks.py").write_text(MINE)
     Path("conf/model").mkdir(parents=True)

@@ -1,13 +1,12 @@
 from pathlib import Path
 from typing import Any
 
-import pytest
-
 from pneumo import export
 from pneumo.evaluation.operating_point import OperatingPoint
 from pneumo.models.library import LIBRARIES
 from pneumo.report import checklists
 from pneumo.report.checklists import Item
+from tests.conftest import Capture
 from tests.report.test_model_card import assessed, metrics
 
 RUNS = Path(__file__).parents[2] / "docs" / "runs"
@@ -116,9 +115,7 @@ def test_names_of_a_run_folder_are_no_markup_and_tables_are_whole() -> None:
     assert {row.count("|") for row in rows} == {5}
 
 
-def test_the_command_writes_them_and_replaces_only_its_own(
-    tmp_path: Path, capsys: pytest.CaptureFixture[str]
-) -> None:
+def test_the_command_writes_them_and_replaces_only_its_own(tmp_path: Path, capsys: Capture) -> None:
     out = tmp_path / "new" / "lists.md"
     args = ["pretrained:compact", "--to", "checklists", "--out", str(out)]
     for _ in range(2):

@@ -18,10 +18,9 @@ from pneumo.report import documents
 from pneumo.runs import pretrained, run_folder, weights
 from pneumo.runs.run import Run
 from pneumo.shift import evaluation
-from tests.conftest import ROOT
+from tests.conftest import ROOT, Capture, Patch
 
 FOLDER = pretrained.find(pretrained.DEFAULT)
-Capture = pytest.CaptureFixture[str]
 
 
 @pytest.fixture(scope="module")
@@ -150,7 +149,7 @@ def test_what_is_packed_packs_to_the_same(tmp_path: Path, capsys: Capture) -> No
 
 @pytest.mark.slow
 def test_a_packed_run_has_the_same_scores_and_no_places(
-    finished_run: Path, phantoms: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    finished_run: Path, phantoms: Path, tmp_path: Path, monkeypatch: Patch
 ) -> None:
     monkeypatch.setenv("PNEUMO_DATA", str(phantoms))
     out = tmp_path / "out"

@@ -23,7 +23,7 @@ from pneumo.runs.metrics import Metrics, mismatch
 from pneumo.runs.run import Run, is_detection
 from pneumo.shift import evaluation
 from pneumo.training import sweep_runs
-from tests.conftest import ROOT
+from tests.conftest import ROOT, Patch
 from tests.detection_runs import make_detector
 
 Spoil = Callable[[Path], object]
@@ -193,7 +193,7 @@ def test_a_run_reads_its_tables_once_and_can_be_rescored(run: Path) -> None:
 
 
 def test_the_images_are_those_of_the_data_set_if_all_are_there(
-    tmp_path: Path, phantoms: Path, finished_run: Path, monkeypatch: pytest.MonkeyPatch
+    tmp_path: Path, phantoms: Path, finished_run: Path, monkeypatch: Patch
 ) -> None:
     monkeypatch.setenv("PNEUMO_DATA", str(phantoms))
     assert Run.open(finished_run).images() == phantoms
@@ -338,7 +338,7 @@ def damage(path: Path, rng: random.Random) -> None:
 @pytest.mark.slow  # about a second for each folder
 @pytest.mark.filterwarnings("ignore")  # of undefined scores
 def test_damaged_folders_are_read_or_refused(
-    finished_run: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    finished_run: Path, tmp_path: Path, monkeypatch: Patch
 ) -> None:
     monkeypatch.setattr(report_module, "draw", lambda *_: None)
     for seed in range(NUM_TRIED):
