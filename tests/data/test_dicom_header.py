@@ -30,15 +30,10 @@ def code(meaning: str) -> list[Dataset]:
     ("tags", "age"),
     [
         ({}, None),
-        ({"PatientAge": ""}, None),
-        ({"PatientAge": "adult"}, None),
-        ({"PatientAge": "071Y"}, 71),
-        ({"PatientAge": "71"}, 71),  # without its unit, as the RSNA challenge has it
-        ({"PatientAge": "011M"}, 0),
-        ({"PatientAge": "071M"}, 5),
-        ({"PatientAge": "052W"}, 1),
-        ({"PatientAge": "364D"}, 0),
-        ({"PatientAge": ["003Y", "071Y"]}, None),
+        *(({"PatientAge": text}, None) for text in ("", "adult", ["003Y", "071Y"])),
+        *(({"PatientAge": text}, 71) for text in ("071Y", "71")),  # RSNA's have no unit
+        *(({"PatientAge": text}, 0) for text in ("011M", "364D")),
+        *(({"PatientAge": text}, age) for text, age in (("071M", 5), ("052W", 1))),
         ({"PatientBirthDate": "20150615", "StudyDate": "20200614"}, 4),
         ({"PatientBirthDate": "20150615", "StudyDate": "20200615"}, 5),
         ({"PatientBirthDate": "20150615", "StudyDate": "", "ContentDate": "20200615"}, 5),

@@ -193,16 +193,13 @@ def test_a_folder_with_other_files_is_refused_and_kept(phantoms: Path, tmp_path:
         phantom.generate(phantoms, num_images=NUM_IMAGES, seed=2)
 
 
-@pytest.mark.parametrize(
-    ("arguments", "message"),
-    [
+def test_numbers_out_of_range(tmp_path: Path) -> None:
+    for arguments, message in (
         ({"num_images": 23}, r"^num_images must be at least 24; got 23$"),
         ({"seed": -1}, r"^seed must be 0 or more; got -1$"),
-    ],
-)
-def test_numbers_out_of_range(tmp_path: Path, arguments: dict[str, int], message: str) -> None:
-    with pytest.raises(ValueError, match=message):
-        phantom.generate(tmp_path / "set", **arguments)  # type: ignore[arg-type]
+    ):
+        with pytest.raises(ValueError, match=message):
+            phantom.generate(tmp_path / "set", **arguments)  # type: ignore[arg-type]
     assert list(tmp_path.iterdir()) == []
 
 
