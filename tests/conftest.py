@@ -83,6 +83,15 @@ def finished_run(phantoms: Path, cache_dir: Path, shared: Path) -> Path:
     return folder
 
 
+@pytest.fixture(scope="module")
+def environment(phantoms: Path, cache_dir: Path) -> Iterator[None]:
+    """Names the images and the cache of ``finished_run``."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("PNEUMO_DATA", str(phantoms))
+        patch.setenv("PNEUMO_CACHE", str(cache_dir))
+        yield
+
+
 @pytest.fixture(scope="session")
 def real_data() -> Path:
     folder = os.environ.get("PNEUMO_DATA")

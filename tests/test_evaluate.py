@@ -2,7 +2,7 @@ import json
 import os
 import shutil
 import sys
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -22,21 +22,12 @@ from pneumo.runs.writer import RunWriter
 from pneumo.shift import evaluation
 from tests.conftest import SMALL, Capture, Patch
 
-pytestmark = pytest.mark.slow  # all of it stands on a run that is trained first
-
-
-@pytest.fixture(scope="module", autouse=True)
-def _environment(phantoms: Path, cache_dir: Path) -> Iterator[None]:
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setenv("PNEUMO_DATA", str(phantoms))
-        patch.setenv("PNEUMO_CACHE", str(cache_dir))
-        yield
+# all of it stands on a run that is trained first
+pytestmark = [pytest.mark.slow, pytest.mark.usefixtures("environment")]
 
 
 @pytest.fixture(scope="module")
-def folder(
-    _environment: None, finished_run: Path, tmp_path_factory: pytest.TempPathFactory
-) -> Path:
+def folder(environment: None, finished_run: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Runs a and b of one split with a validation split, c of another, and paper without one."""
     from pneumo.train import main
 

@@ -2,7 +2,6 @@ import json
 import os
 import subprocess
 import sys
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -26,19 +25,12 @@ from pneumo.runs.metrics import read_metrics
 from pneumo.runs.run import Run
 from tests.conftest import SMALL, Command, Patch
 
-pytestmark = pytest.mark.slow  # all of it stands on a run that is trained first
-
-
-@pytest.fixture(scope="module", autouse=True)
-def _environment(phantoms: Path, cache_dir: Path) -> Iterator[None]:
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setenv("PNEUMO_DATA", str(phantoms))
-        patch.setenv("PNEUMO_CACHE", str(cache_dir))
-        yield
+# all of it stands on a run that is trained first
+pytestmark = [pytest.mark.slow, pytest.mark.usefixtures("environment")]
 
 
 @pytest.fixture(scope="module")
-def run(_environment: None, finished_run: Path) -> Path:
+def run(environment: None, finished_run: Path) -> Path:
     return finished_run
 
 

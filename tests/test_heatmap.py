@@ -20,17 +20,14 @@ from pneumo.runs.run import Run
 from pneumo.runs.writer import RunWriter
 from tests.conftest import Patch
 
-pytestmark = pytest.mark.slow  # all of it stands on a run that is trained first
+# all of it stands on a run that is trained first
+pytestmark = [pytest.mark.slow, pytest.mark.usefixtures("environment")]
 
 SIDE = 64
 
 
 @pytest.fixture
-def run(
-    finished_run: Path, phantoms: Path, cache_dir: Path, tmp_path: Path, monkeypatch: Patch
-) -> Path:
-    monkeypatch.setenv("PNEUMO_DATA", str(phantoms))
-    monkeypatch.setenv("PNEUMO_CACHE", str(cache_dir))
+def run(finished_run: Path, tmp_path: Path) -> Path:
     return Path(shutil.copytree(finished_run, tmp_path / "run"))
 
 
