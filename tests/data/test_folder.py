@@ -241,9 +241,9 @@ def test_a_folder_goes_the_whole_way(
     assert told.count("PATIENTS UNKNOWN: each image counts as a patient of its own") == 2
     assert "Left out 1 that are not used: 'NORMAL/notes.txt'" in told
     assert evaluate.main(["run"]) == 0
-    assert export.main(["run", "--to", "run", "--out", "packed"]) == 0
+    assert export.main(["run"]) == 0
     assert report(["run"]) == 0
-    card = (tmp_path / "packed/model-card.md").read_text()
+    card = (tmp_path / "run/export/model-card.md").read_text()
     assert "Licence of the data: CC0" in card
     assert "Guangzhou" not in card
     assert "Kermany" not in (tmp_path / "run/report/report.html").read_text()
