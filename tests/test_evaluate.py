@@ -353,7 +353,7 @@ def test_runs_are_paired_on_the_same_images(folder: Path, capsys: Capture) -> No
     assert "(each at its own operating point; paired bootstrap over patients)" in text
     assert "decided differently" in text
     assert call(folder / "a", folder / "paper", "--allow-overlap") == 0
-    assert "point, at 0.5 where a run has none; paired" in " ".join(capsys.readouterr().out.split())
+    assert "point, at 0.5 if a run has none; paired" in " ".join(capsys.readouterr().out.split())
 
 
 def test_a_sweep_stands_for_its_finished_runs(
