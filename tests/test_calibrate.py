@@ -65,7 +65,7 @@ def test_a_threshold_is_written_beside_the_run_and_used_when_named(
     assert json.loads(path.read_text())["rule"] == "the greatest Youden index"
 
 
-def test_patients_are_counted_as_far_as_the_files_tell(
+def test_patients_are_counted_by_name_and_by_bytes(
     run: Path, local: Path, tmp_path: Path, capsys: Capture
 ) -> None:
     data = Path(shutil.copytree(local, tmp_path / "data"))
@@ -75,8 +75,8 @@ def test_patients_are_counted_as_far_as_the_files_tell(
     Image.open(data / "NORMAL" / "0.jpeg").save(data / "NORMAL" / "other-bytes.png")
     assert calibrate.main([str(run), "--data", str(data)]) == 0
     shown = capsys.readouterr().out.splitlines()
-    told = f"{different} images of {different} patients, as far as names, PatientID and identical"
-    assert shown[0].startswith(told)
+    first = f"{different} images of {different} patients, as far as names, PatientID and identical"
+    assert shown[0].startswith(first)
     assert shown[1].endswith(f"copies left out: {number + 2 - different}")
     assert max(map(len, shown[:-1])) <= 80
     named = tmp_path / "named"
@@ -133,7 +133,7 @@ def unscored(monkeypatch: Patch) -> None:
 
 
 @pytest.mark.usefixtures("unscored")
-def test_mistakes_are_told_before_any_image_is_scored(
+def test_mistakes_are_reported_before_any_image_is_scored(
     run: Path, local: Path, tmp_path: Path, capsys: Capture
 ) -> None:
     data = Path(shutil.copytree(local, tmp_path / "data"))
@@ -168,7 +168,7 @@ def test_images_that_it_was_trained_on_and_broken_ones_are_refused(
     assert "! shares 1 patients" in capsys.readouterr().out
 
 
-def test_prediction_sets_are_a_column_and_say_where_they_fail(
+def test_prediction_sets_are_a_column_with_a_warning_where_they_fail(
     local: Path, tmp_path: Path, capsys: Capture
 ) -> None:
     given = [str(next((local / "NORMAL").iterdir())), "--coverage", "0.9", "--threads", "1"]

@@ -69,15 +69,15 @@ def call(*arguments: str | Path) -> int:
 
 def test_own_test_part_has_the_scores_of_the_training(folder: Path) -> None:
     found = scores_of([folder / "a"])
-    told = json.loads((folder / "a" / "metrics.json").read_text())["best"]["test"]
+    trained = json.loads((folder / "a" / "metrics.json").read_text())["best"]["test"]
     (one,) = found["members"]
     for name in scores.SCORES:
         value = one["scores"][name]["value"]
-        written = float("nan") if told[name] is None else told[name]
+        written = float("nan") if trained[name] is None else trained[name]
         assert value == pytest.approx(written, abs=1e-5, nan_ok=True)
         assert not value < one["scores"][name]["low"]
         assert not value > one["scores"][name]["high"]
-    assert found["scored_on"]["images"] == sum(map(sum, told["confusion"]))
+    assert found["scored_on"]["images"] == sum(map(sum, trained["confusion"]))
 
 
 def test_operating_point_and_temperature_are_of_validation_only(folder: Path) -> None:
@@ -100,7 +100,9 @@ def test_operating_point_and_temperature_are_of_validation_only(folder: Path) ->
     assert one["net_benefit"]["probability"] == "calibrated"
 
 
-def test_paper_protocol_fixes_nothing_and_says_so(folder: Path, capsys: Capture) -> None:
+def test_the_paper_protocol_has_no_operating_point_and_the_text_says_why(
+    folder: Path, capsys: Capture
+) -> None:
     assert call(folder / "paper") == 0
     text = " ".join(capsys.readouterr().out.split())
     assert "no operating point" in text
@@ -113,19 +115,19 @@ def test_paper_protocol_fixes_nothing_and_says_so(folder: Path, capsys: Capture)
 
 
 @pytest.mark.parametrize("name", ["a", "paper"])
-def test_metrics_of_the_training_say_the_same(folder: Path, name: str) -> None:
-    told = json.loads((folder / name / "metrics.json").read_text())["assessment"]
+def test_the_assessment_of_the_training_is_the_same(folder: Path, name: str) -> None:
+    trained = json.loads((folder / name / "metrics.json").read_text())["assessment"]
     (one,) = scores_of([folder / name])["members"]
-    assert (told["checkpoint"], told["split"]) == ("best", "test")
+    assert (trained["checkpoint"], trained["split"]) == ("best", "test")
     for key in ("scores", "subgroups", "net_benefit"):
-        assert told[key] == _as_written(one[key])
-    point, wanted = told["operating_point"], _as_written(one["operating_point"])
+        assert trained[key] == _as_written(one[key])
+    point, wanted = trained["operating_point"], _as_written(one["operating_point"])
     if name == "paper":
-        for found in (point, told["calibration"]):
+        for found in (point, trained["calibration"]):
             assert found.pop("why_not") == "the run has no validation split (protocol=paper)"
         del wanted["why_not"], one["calibration"]["why_not"]
     assert point == wanted
-    assert told["calibration"] == _as_written(one["calibration"])
+    assert trained["calibration"] == _as_written(one["calibration"])
 
 
 def _as_written(found: Any) -> Any:
@@ -145,7 +147,7 @@ def test_subgroups_add_up(folder: Path) -> None:
         assert sum(row["NORMAL"] + row["PNEUMONIA"] for row in group) == on["images"]
 
 
-def test_images_that_are_not_there_are_asked_for(
+def test_missing_images_are_reported(
     folder: Path, tmp_path: Path, monkeypatch: Patch, capsys: Capture
 ) -> None:
     monkeypatch.setenv("PNEUMO_DATA", str(tmp_path / "gone"))

@@ -64,7 +64,7 @@ def test_export_writes_the_file_and_the_card_and_nothing_else(exported: Path) ->
     ]
 
 
-def test_metadata_say_what_is_needed(exported: Path, run: Path) -> None:
+def test_metadata_hold_what_a_user_needs(exported: Path, run: Path) -> None:
     found, metrics = about(exported / "model.onnx"), read_metrics(run)
     assert found["classes"] == "NORMAL,PNEUMONIA"
     assert (found["image_size"], found["aspect"]) == ("64", "stretch")
@@ -76,7 +76,7 @@ def test_metadata_say_what_is_needed(exported: Path, run: Path) -> None:
     assert "not a medical device" in found["limits"]
 
 
-def test_the_file_tells_no_place_of_this_machine(exported: Path, run: Path) -> None:
+def test_the_file_holds_no_path_of_this_machine(exported: Path, run: Path) -> None:
     for path in exported.iterdir():
         content = path.read_bytes()
         for place in (run, Path(onnx_model.__file__).parent, Path(torch.__file__).parent):
@@ -89,7 +89,7 @@ def test_example_is_ten_lines_and_needs_no_torch(
     assert len(EXAMPLE.splitlines()) == 10
     end = "assert not {'torch', 'pneumo', 'pandas'} & set(sys.modules)\n"
     (tmp_path / "use.py").write_text(EXAMPLE + end)
-    told = subprocess.run(
+    printed = subprocess.run(
         [sys.executable, "use.py", exported / "model.onnx", radiographs[0]],
         cwd=tmp_path,
         env={**os.environ, "PYTHONWARNINGS": "error"},
@@ -100,7 +100,7 @@ def test_example_is_ten_lines_and_needs_no_torch(
     opened = Run.open(run)
     prepared = image.prepare(Path(radiographs[0]).read_bytes(), size=64)
     wanted = onnx_model.network_outputs(opened.network(), opened.views, prepared)[1]
-    for line, name, value in zip(told, CLASS_NAMES, wanted, strict=False):
+    for line, name, value in zip(printed, CLASS_NAMES, wanted, strict=False):
         assert line.partition(": ")[0] == name
         assert float(line.partition(": ")[2]) == pytest.approx(value, abs=0.02)
 
@@ -158,7 +158,7 @@ def test_an_answer_too_far_off_is_refused(
 
 
 @pytest.mark.usefixtures("built")
-def test_unreadable_check_files_are_told_and_the_rest_goes_on(
+def test_unreadable_check_files_are_named_and_the_others_compared(
     run: Path, radiographs: list[str], tmp_path: Path, capsys: Any
 ) -> None:
     (tmp_path / "broken.png").write_bytes(b"no image")
@@ -184,7 +184,7 @@ def test_what_no_export_wrote_is_not_replaced(
     assert main([str(run), "--out", str(tmp_path / "file")]) == 2
 
 
-def test_without_validation_nothing_is_pretended(run: Path) -> None:
+def test_without_validation_no_operating_point_is_exported(run: Path) -> None:
     opened = Run.open(run)
     network = opened.network()
     found = properties(opened, network, "last", model_card.NOT_BEST)

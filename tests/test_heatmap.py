@@ -192,7 +192,7 @@ def test_a_broken_list_of_scores_is_none(tmp_path: Path, text: str) -> None:
     assert run_folder.read_maps(tmp_path, checkpoint="best") == []
 
 
-def test_own_radiographs_that_are_gone_are_asked_for(
+def test_missing_radiographs_of_the_run_are_reported(
     run: Path, tmp_path: Path, monkeypatch: Patch, capsys: Any
 ) -> None:
     monkeypatch.setenv("PNEUMO_DATA", str(tmp_path / "gone"))
@@ -211,15 +211,15 @@ def test_a_picture_stays_in_its_folder(name: str) -> None:
     assert len(set(both.values())) == 2
 
 
-def test_an_unreadable_radiograph_is_told_and_the_rest_go_on(
+def test_an_unreadable_radiograph_is_named_and_the_others_drawn(
     run: Path, radiographs: Path, tmp_path: Path, capsys: Any
 ) -> None:
     (radiographs / "broken.png").write_bytes(b"no image")
     out = tmp_path / "out"
     assert main([str(run), str(radiographs), str(radiographs / "gone.png"), "--out", str(out)]) == 3
-    told = capsys.readouterr().err
-    assert "broken.png" in told
-    assert "gone.png" in told
+    shown = capsys.readouterr().err
+    assert "broken.png" in shown
+    assert "gone.png" in shown
     assert len(list(out.glob("*.png"))) == 2
     rows = json.loads((out / "heatmaps.json").read_text())["images"]
     assert sum("error" in row for row in rows) == 2
@@ -255,7 +255,7 @@ def test_a_network_whose_answers_are_not_finite_is_an_error_not_a_bad_radiograph
     assert "probabilities must be finite; those of" in capsys.readouterr().err
 
 
-def test_the_picture_says_file_decision_and_threshold(run: Path, monkeypatch: Patch) -> None:
+def test_the_picture_has_file_decision_and_threshold(run: Path, monkeypatch: Patch) -> None:
     legends: list[str] = []
 
     def draw(radiograph: np.ndarray, heat: np.ndarray, legend: str) -> bytes:
@@ -281,7 +281,7 @@ def test_the_picture_says_file_decision_and_threshold(run: Path, monkeypatch: Pa
     assert heatmap_images.make_request(opened, checkpoint="last").threshold == 0.5
 
 
-def test_the_picture_says_what_such_maps_are_worth(
+def test_the_picture_has_the_scores_of_such_maps(
     run: Path, tmp_path: Path, monkeypatch: Patch
 ) -> None:
     copy = Path(shutil.copytree(run, tmp_path / "copy"))

@@ -25,8 +25,8 @@ def test_help_has_a_line_for_each_verb_that_fits_and_is_a_module() -> None:
 
 
 def test_the_installed_command_is_this_one() -> None:
-    told = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]["scripts"]
-    assert told == {"pneumo": "pneumo.__main__:main"}
+    scripts = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]["scripts"]
+    assert scripts == {"pneumo": "pneumo.__main__:main"}
 
 
 SLOW = {"torch", "pytorch_lightning", "hydra", "numpy", "pandas", "PIL", "matplotlib", "requests"}
@@ -161,7 +161,7 @@ def test_bash_completes(tmp_path: Path, line: str, wanted: str) -> None:
 
 
 @pytest.mark.parametrize(
-    ("names", "told"),
+    ("names", "short"),
     [
         (["docs/runs/model=tiny,seed=0,data=kermany"], ["tiny,seed=0,data=…"]),
         (["pretrained:compact"], ["pretrained:compact"]),
@@ -186,7 +186,7 @@ def test_bash_completes(tmp_path: Path, line: str, wanted: str) -> None:
         ),
     ],
 )
-def test_runs_are_told_by_what_differs(names: list[str], told: list[str]) -> None:
-    found = cli.short_names(names, width=18)
-    assert list(found) == names
-    assert list(found.values()) == told
+def test_short_names_of_runs_are_what_differs(names: list[str], short: list[str]) -> None:
+    by_name = cli.short_names(names, width=18)
+    assert list(by_name) == names
+    assert list(by_name.values()) == short

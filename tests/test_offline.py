@@ -74,10 +74,10 @@ def test_no_command_opens_a_connection(phantoms: Path, cache_dir: Path, tmp_path
     assert left == []
 
 
-def test_libraries_are_told_before_they_are_imported() -> None:
+def test_telemetry_is_off_before_libraries_are_imported() -> None:
     code = "import pneumo, os; print(os.environ['ORT_DISABLE_TELEMETRY'], end='')"
     bare = {k: v for k, v in os.environ.items() if not k.startswith("ORT_")}
-    told = subprocess.run(
+    done = subprocess.run(
         [sys.executable, "-c", code], cwd=ROOT, env=bare, capture_output=True, text=True, check=True
     )
-    assert told.stdout == "1"
+    assert done.stdout == "1"

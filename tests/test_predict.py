@@ -104,7 +104,7 @@ def test_several_runs_are_averaged(
     np.testing.assert_allclose(np.mean(p[:2], axis=0), p[2], atol=1e-9)
 
 
-def test_json_lines_and_csv_say_the_same(
+def test_json_lines_and_csv_hold_the_same(
     finished: Path, paths: list[str], tmp_path: Path, capsys: Capture
 ) -> None:
     assert call(finished, *paths) == 0
@@ -216,7 +216,7 @@ def test_threshold_of_the_user_counts(finished: Path, paths: list[str], capsys: 
             call(finished, *paths, "--threshold", wrong)
 
 
-def test_without_validation_nothing_is_made_up(
+def test_without_validation_there_is_no_calibration(
     run: Path, paths: list[str], capsys: Capture
 ) -> None:
     assert call(run, *paths, "--checkpoint", "last") == 0
@@ -370,7 +370,7 @@ def _auroc(ordinary: np.ndarray, odd: np.ndarray) -> float:
     return scores.auroc(np.repeat([0, 1], [len(ordinary), len(odd)]), rank / rank.size)
 
 
-def test_reference_is_made_once_and_anew_for_other_weights(
+def test_the_reference_is_computed_once_and_again_for_other_weights(
     run: Path, paths: list[str], capsys: Capture
 ) -> None:
     path = run / "reference.npz"

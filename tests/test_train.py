@@ -99,7 +99,7 @@ def done(cache_dir: Path, tmp_path_factory: pytest.TempPathFactory) -> Done:
 
 
 @pytest.mark.slow
-def test_run_folder_holds_what_the_readme_says(done: Done) -> None:
+def test_the_run_folder_holds_what_the_readme_lists(done: Done) -> None:
     content = done.metrics
     assert status(done.folder) == "done"
     assert done.built == ["build_network", "build_trainer"]  # once each

@@ -82,7 +82,7 @@ def test_what_is_no_frontal_chest_radiograph_is_named(tags: dict[str, Any], reas
         *({"Modality": modality} for modality in ("CR", "DX", "RG", "OT", "SC")),
     ],
 )
-def test_nothing_is_said_of_frontal_chest_radiographs_and_empty_tags(tags: dict[str, Any]) -> None:
+def test_frontal_chest_radiographs_and_empty_tags_are_not_flagged(tags: dict[str, Any]) -> None:
     assert header(**tags).odd == []
 
 
@@ -95,7 +95,7 @@ def test_identifiers_are_one_line_each() -> None:
     }
 
 
-def test_a_header_that_cannot_be_read_says_nothing() -> None:
+def test_a_header_that_cannot_be_read_is_empty() -> None:
     whole = files.encode(files.dataset(PatientAge="071Y"))
     assert dicom_header.read(whole[:140]) == Header()
     assert dicom_header.read(b"\0" * 128 + b"DICM" + b"\xff" * 50) == Header()

@@ -49,7 +49,7 @@ def write_csv(path: Path, rows: list[dict[str, str]]) -> Path:
     return path
 
 
-def test_a_folder_says_labels_and_parts(radiographs: Path, tmp_path: Path) -> None:
+def test_labels_and_splits_are_those_of_the_folders(radiographs: Path, tmp_path: Path) -> None:
     table, left_out = folder_table(radiographs)
     assert table["label"].value_counts().to_dict() == {"NORMAL": 20, "PNEUMONIA": 20}
     assert (table["patient"] == table["path"]).all()
@@ -61,7 +61,7 @@ def test_a_folder_says_labels_and_parts(radiographs: Path, tmp_path: Path) -> No
     assert sorted(set(table["source"])) == ["test", "train"]
 
 
-def test_a_table_says_patients_and_parts(radiographs: Path, tmp_path: Path) -> None:
+def test_patients_and_splits_are_those_of_the_table(radiographs: Path, tmp_path: Path) -> None:
     paths = sorted(p.relative_to(radiographs).as_posix() for p in radiographs.rglob("*.png"))
     rows = [
         {"path": p, "label": p.partition("/")[0].lower(), "patient": f"p{n // 2}", "split": "train"}
@@ -237,9 +237,9 @@ def test_a_folder_goes_the_whole_way(
     few = ("data=folder", f"data.root={radiographs}", "protocol=holdout", "trainer.max_epochs=4")
     licence = "data.licence='CC0'"
     assert train("hydra.run.dir=run", *few, licence, "data.batch_size=4", *SMALL) == 0
-    told = " ".join(capsys.readouterr().err.split())
-    assert told.count("PATIENTS UNKNOWN: each image counts as a patient of its own") == 2
-    assert "Left out 1 that are not used: 'NORMAL/notes.txt'" in told
+    shown = " ".join(capsys.readouterr().err.split())
+    assert shown.count("PATIENTS UNKNOWN: each image counts as a patient of its own") == 2
+    assert "Left out 1 that are not used: 'NORMAL/notes.txt'" in shown
     assert evaluate.main(["run"]) == 0
     assert export.main(["run"]) == 0
     assert report(["run"]) == 0

@@ -41,7 +41,7 @@ def test_with_resnet50_it_is_torchvisions_own(architecture: str) -> None:
 
 
 @BOTH
-def test_boxes_lie_in_the_image_surest_first(architecture: str) -> None:
+def test_boxes_lie_in_the_image_in_order_of_their_scores(architecture: str) -> None:
     network = small(architecture).eval()
     with torch.no_grad():
         predicted = network(images())

@@ -55,7 +55,7 @@ def test_an_item_is_filled_in_part_or_for_a_person() -> None:
     assert checklists.share(answers) == wanted
 
 
-def test_the_source_of_a_users_folder_is_not_made_up() -> None:
+def test_the_source_of_a_users_folder_is_unknown() -> None:
     assert "Guangzhou" in known()["source"]
     assert not {"source", "labels", "eligibility", "licence"} & set(
         known(data=metrics()["data"] | {"kind": "folder"})

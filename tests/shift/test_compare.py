@@ -133,7 +133,7 @@ def test_only_the_class_that_was_changed_differs(drawn: Any) -> None:
     assert any(line.startswith(tuple(normal)) for line in sentences(found))
 
 
-def test_of_files_saved_anew_only_the_files_differ(drawn: Any) -> None:
+def test_of_files_saved_again_only_the_files_differ(drawn: Any) -> None:
     first, second = halves()
     other = made(drawn, second, label="", quality=40.0, bytes=0.05)
     found = compare(made(drawn, first, label=""), other)
