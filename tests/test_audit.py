@@ -27,8 +27,6 @@ from pneumo.report.page import Report, html
 from pneumo.report.wording import DASH
 from tests.conftest import Capture, Patch
 
-NORMAL_1 = "train/NORMAL/IM-0001-0001.jpeg"
-
 
 def save(
     path: Path, *, seed: int, size: tuple[int, int] = (64, 64), bright: int = 0, quality: int = 75

@@ -169,7 +169,7 @@ def test_images_that_it_was_trained_on_and_broken_ones_are_refused(
 
 
 def test_prediction_sets_are_a_column_with_a_warning_where_they_fail(
-    local: Path, tmp_path: Path, capsys: Capture
+    local: Path, capsys: Capture
 ) -> None:
     given = [str(next((local / "NORMAL").iterdir())), "--coverage", "0.9", "--threads", "1"]
     assert predict.main(["pretrained:compact", *given]) == 0

@@ -169,9 +169,7 @@ def test_unreadable_check_files_are_named_and_the_others_compared(
     assert main([*given, str(tmp_path / "broken.png")]) == 2
 
 
-def test_what_no_export_wrote_is_not_replaced(
-    run: Path, exported: Path, tmp_path: Path, capsys: Any
-) -> None:
+def test_what_no_export_wrote_is_not_replaced(run: Path, tmp_path: Path, capsys: Any) -> None:
     (tmp_path / "model-card.md").write_text("mine")
     assert main([str(run), "--out", str(tmp_path)]) == 2
     assert "--out must not replace" in capsys.readouterr().err

@@ -169,9 +169,7 @@ def test_pictures_are_drawn_beside_the_table(
     assert "heatmap" not in capsys.readouterr().out
 
 
-def test_folders_are_walked_sorted_without_what_is_hidden(
-    paths: list[str], tmp_path: Path, capsys: Capture
-) -> None:
+def test_folders_are_walked_sorted_without_what_is_hidden(paths: list[str], tmp_path: Path) -> None:
     for name in ("b/2.jpeg", "b/1.JPG", "a.jpeg", "__MACOSX/x.jpeg", ".hid/x.jpeg", "b/._1.jpeg"):
         (tmp_path / name).parent.mkdir(exist_ok=True)
         shutil.copy(paths[0], tmp_path / name)
@@ -392,9 +390,7 @@ def test_the_reference_is_computed_once_and_again_for_other_weights(
     assert table(capsys.readouterr().out) != first
 
 
-def test_training_leaves_the_reference_that_predict_would_make(
-    run: Path, paths: list[str], capsys: Capture
-) -> None:
+def test_training_leaves_the_reference_that_predict_would_make(run: Path, paths: list[str]) -> None:
     digest = weights_digest(Networks([Run.open(run)], checkpoint="best").networks[0])
     left = ood.load(run / "reference.npz", weights_sha256=digest)
     (run / "reference.npz").unlink()
@@ -427,7 +423,7 @@ def test_pickled_reference_is_not_run(tmp_path: Path) -> None:
     assert ood.load(path, weights_sha256="x") is None
 
 
-def test_cuda_that_is_not_there_is_named(finished: Path, paths: list[str]) -> None:
+def test_cuda_that_is_not_there_is_named(finished: Path) -> None:
     if torch.cuda.is_available():
         pytest.skip("there is a GPU")
     with pytest.raises(ValueError, match="--device cuda needs a GPU"):

@@ -139,7 +139,7 @@ def test_a_baseline_leaves_the_run_folder_of_a_network(train: Command, tmp_path:
 
 
 def test_commands_that_need_a_network_refuse_a_baseline(
-    train: Command, tmp_path: Path, capsys: Capture, phantoms: Path
+    train: Command, capsys: Capture, phantoms: Path
 ) -> None:
     assert train("hydra.run.dir=run", "model=prior", *SMALL) == 0
     capsys.readouterr()

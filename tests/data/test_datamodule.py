@@ -1,5 +1,3 @@
-from pathlib import Path
-
 import numpy as np
 import pandas as pd
 import pytest
@@ -81,7 +79,7 @@ def test_workers_change_nothing(table: pd.DataFrame, images: Cache) -> None:
         assert torch.equal(alone, shared)
 
 
-def test_the_cache_is_not_written_to(table: pd.DataFrame, images: Cache, tmp_path: Path) -> None:
+def test_the_cache_is_not_written_to(table: pd.DataFrame, images: Cache) -> None:
     before = images.images.copy()
     epoch(module(table, images), 0)
     assert (images.images == before).all()
