@@ -6,6 +6,7 @@ import hashlib
 import io
 import itertools
 import os
+import subprocess
 import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -129,6 +130,14 @@ def digests(folder: Path) -> dict[str, str]:
         for path in sorted(folder.rglob("*"))
         if path.is_file()
     }
+
+
+def start(
+    *words: str | Path, cwd: Path | None = None, **environment: str
+) -> "subprocess.CompletedProcess[str]":
+    """Runs a program that finds the package; returns its exit code and what it printed."""
+    known = {**os.environ, "PYTHONPATH": str(ROOT), **environment}
+    return subprocess.run(words, cwd=cwd, env=known, capture_output=True, text=True, check=False)
 
 
 @pytest.fixture

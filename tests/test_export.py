@@ -1,6 +1,4 @@
 import json
-import os
-import subprocess
 import sys
 from pathlib import Path
 from typing import Any
@@ -23,7 +21,7 @@ from pneumo.models.views import Views
 from pneumo.report import documents, model_card
 from pneumo.runs.metrics import read_metrics
 from pneumo.runs.run import Run
-from tests.conftest import SMALL, Command, Patch
+from tests.conftest import SMALL, Command, Patch, start
 
 # all of it stands on a run that is trained first
 pytestmark = [pytest.mark.slow, pytest.mark.usefixtures("environment")]
@@ -89,18 +87,13 @@ def test_example_is_ten_lines_and_needs_no_torch(
     assert len(EXAMPLE.splitlines()) == 10
     end = "assert not {'torch', 'pneumo', 'pandas'} & set(sys.modules)\n"
     (tmp_path / "use.py").write_text(EXAMPLE + end)
-    printed = subprocess.run(
-        [sys.executable, "use.py", exported / "model.onnx", radiographs[0]],
-        cwd=tmp_path,
-        env={**os.environ, "PYTHONWARNINGS": "error"},
-        capture_output=True,
-        text=True,
-        check=True,
-    ).stdout.splitlines()
+    use = (sys.executable, "use.py", exported / "model.onnx", radiographs[0])
+    done = start(*use, cwd=tmp_path, PYTHONWARNINGS="error")
+    assert done.returncode == 0, done.stderr
     opened = Run.open(run)
     prepared = image.prepare(Path(radiographs[0]).read_bytes(), size=64)
     wanted = onnx_model.network_outputs(opened.network(), opened.views, prepared)[1]
-    for line, name, value in zip(printed, CLASS_NAMES, wanted, strict=False):
+    for line, name, value in zip(done.stdout.splitlines(), CLASS_NAMES, wanted, strict=False):
         assert line.partition(": ")[0] == name
         assert float(line.partition(": ")[2]) == pytest.approx(value, abs=0.02)
 

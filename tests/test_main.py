@@ -1,6 +1,4 @@
-import os
 import shutil
-import subprocess
 import sys
 import tomllib
 from importlib.util import find_spec
@@ -13,7 +11,7 @@ from packaging.utils import canonicalize_name
 
 from pneumo import __main__ as command
 from pneumo import __version__, cli
-from tests.conftest import ROOT, Capture, Patch
+from tests.conftest import ROOT, Capture, Patch, start
 
 
 def test_help_has_a_line_for_each_verb_that_fits_and_is_a_module() -> None:
@@ -54,21 +52,17 @@ for module, words, code in {calls}:
 """
 
 
-def python(code: str) -> "subprocess.CompletedProcess[str]":
-    environment = {**os.environ, "PYTHONPATH": str(ROOT), "COMP_LINE": "pneumo e"}
-    start = [sys.executable, "-c", code]
-    return subprocess.run(start, env=environment, capture_output=True, text=True, check=False)
-
-
 def test_quick_answers_import_nothing_slow() -> None:
-    done = python(CALLS.format(calls=QUICK, slow=SLOW))
+    code = CALLS.format(calls=QUICK, slow=SLOW)
+    done = start(sys.executable, "-c", code, COMP_LINE="pneumo e")
     assert (done.returncode, done.stderr) == (0, "")
 
 
 def test_reports_and_facts_of_data_sets_need_no_torch() -> None:
     code = "import sys, pneumo.data.sets, pneumo.report.__main__, pneumo.report.report_folder\n"
     heavy = {"torch", "pytorch_lightning", "hydra", "matplotlib.pyplot"}
-    done = python(code + f"sys.exit(', '.join({heavy} & set(sys.modules)) or 0)")
+    code += f"sys.exit(', '.join({heavy} & set(sys.modules)) or 0)"
+    done = start(sys.executable, "-c", code)
     assert (done.returncode, done.stderr) == (0, "")
 
 
@@ -114,13 +108,7 @@ def test_a_verb_is_the_command_of_its_module(
 
 
 def test_train_gets_its_settings_and_its_exit_code(tmp_path: Path) -> None:
-    done = subprocess.run(
-        [sys.executable, "-m", "pneumo", "train", "optimizer.lr=-1"],
-        env={**os.environ, "PYTHONPATH": str(ROOT)},
-        cwd=tmp_path,
-        capture_output=True,
-        text=True,
-    )
+    done = start(sys.executable, "-m", "pneumo", "train", "optimizer.lr=-1", cwd=tmp_path)
     assert done.returncode == 2
     assert done.stderr == "Error: optimizer.lr must be greater than 0; got -1\n"
 
@@ -150,13 +138,7 @@ def test_bash_completes(tmp_path: Path, line: str, wanted: str) -> None:
     script = tmp_path / "pneumo"
     script.write_text(f'#!/bin/sh\nexec {sys.executable} -m pneumo "$@"\n')
     script.chmod(0o755)
-    done = subprocess.run(
-        ["bash", "-c", COMPLETE.format(bin=tmp_path, line=line)],
-        cwd=tmp_path,
-        env={**os.environ, "PYTHONPATH": str(ROOT)},
-        capture_output=True,
-        text=True,
-    )
+    done = start("bash", "-c", COMPLETE.format(bin=tmp_path, line=line), cwd=tmp_path)
     assert (done.stdout.strip(), done.returncode) == (wanted, 0), done.stderr
 
 

@@ -28,7 +28,7 @@ from pneumo.runs import run_folder, trust
 from pneumo.runs.writer import RunWriter
 from pneumo.training import callbacks, hydra_cli, metadata, objects, scoring
 from pneumo.training.run_log import log_to
-from tests.conftest import ROOT, SMALL, Capture, Command, Patch
+from tests.conftest import SMALL, Capture, Command, Patch, start
 
 RUN = "hydra.run.dir=run"
 PHANTOMS = ("data=phantom", "data.num_images=120")
@@ -254,7 +254,7 @@ def test_a_moved_run_whose_rate_follows_a_score_resumes_as_if_uninterrupted(
     assert predictions == (moved / "predictions.csv").read_text()
 
 
-def start(phantoms: Path, cache_dir: Path, *arguments: str) -> "subprocess.Popen[str]":
+def begin(phantoms: Path, cache_dir: Path, *arguments: str) -> "subprocess.Popen[str]":
     return subprocess.Popen(
         [sys.executable, "-m", "pneumo.train", *arguments, *SMALL],
         env={**os.environ, "PNEUMO_DATA": str(phantoms), "PNEUMO_CACHE": str(cache_dir)},
@@ -273,7 +273,7 @@ def test_killed_run_resumes_to_the_same_scores(
     train: Command, tmp_path: Path, phantoms: Path, cache_dir: Path
 ) -> None:
     assert train("hydra.run.dir=whole", "trainer.max_epochs=6", *SMALL) == 0
-    process = start(phantoms, cache_dir, "hydra.run.dir=killed", "trainer.max_epochs=6")
+    process = begin(phantoms, cache_dir, "hydra.run.dir=killed", "trainer.max_epochs=6")
     wait_for(tmp_path / "killed" / "checkpoints" / "last.ckpt", process)
     process.send_signal(signal.SIGKILL)
     process.communicate()
@@ -286,7 +286,7 @@ def test_killed_run_resumes_to_the_same_scores(
 def test_ctrl_c_stops_cleanly_and_names_the_command_that_resumes(
     train: Command, tmp_path: Path, phantoms: Path, cache_dir: Path
 ) -> None:
-    process = start(phantoms, cache_dir, RUN, "trainer.max_epochs=500")
+    process = begin(phantoms, cache_dir, RUN, "trainer.max_epochs=500")
     wait_for(tmp_path / "run" / "history.csv", process)
     process.send_signal(signal.SIGINT)
     _, errors = process.communicate(timeout=60)
@@ -379,13 +379,8 @@ def test_parts_of_choices_are_no_choices() -> None:
     "arguments", [["--help"], ["--cfg", "job"], ["optimizer._target_=nosuch.A", RUN]]
 )
 def test_quick_answers_import_no_torch(arguments: list[str], tmp_path: Path) -> None:
-    done = subprocess.run(
-        [sys.executable, "-X", "importtime", "-m", "pneumo.train", *arguments],
-        cwd=tmp_path,
-        env={**os.environ, "PYTHONPATH": str(ROOT)},
-        capture_output=True,
-        text=True,
-    )
+    python = (sys.executable, "-X", "importtime", "-m", "pneumo.train")
+    done = start(*python, *arguments, cwd=tmp_path)
     assert not re.search(r"\| +(torch|pytorch_lightning|pandas|cv2)$", done.stderr, re.MULTILINE)
     if arguments[0][0] == "-":
         assert done.returncode == 0

@@ -5,7 +5,6 @@ import json
 import os
 import random
 import shutil
-import subprocess
 import sys
 from collections.abc import Callable
 from pathlib import Path
@@ -23,7 +22,7 @@ from pneumo.runs.metrics import Metrics, mismatch
 from pneumo.runs.run import Run, is_detection
 from pneumo.shift import evaluation
 from pneumo.training import sweep_runs
-from tests.conftest import ROOT, Patch
+from tests.conftest import Patch, start
 from tests.detection_runs import make_detector
 
 Spoil = Callable[[Path], object]
@@ -286,14 +285,7 @@ def test_a_wrong_run_and_a_missing_extra_are_refused_before_torch_is_imported(
     code += f"for command, words in {[row[:2] for row in REFUSED]}:\n"
     code += "    assert importlib.import_module(f'pneumo.{command}').main(words) == 2, command\n"
     code += "    assert not {'torch', 'pandas'} & set(sys.modules), command\n"
-    done = subprocess.run(
-        [sys.executable, "-c", code],
-        cwd=tmp_path,
-        env={**os.environ, "PYTHONPATH": str(ROOT)},
-        capture_output=True,
-        text=True,
-        check=False,
-    )
+    done = start(sys.executable, "-c", code, cwd=tmp_path)
     assert done.returncode == 0, done.stderr
     for line, (*_, message) in zip(done.stderr.splitlines(), REFUSED, strict=True):
         assert message in line
