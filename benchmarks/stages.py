@@ -24,7 +24,7 @@ from pneumo.data.datamodule import XrayDataModule
 from pneumo.models import fused_cpu
 from pneumo.runs import run_folder
 from pneumo.training import fit, objects
-from pneumo.training.task import Classifier
+from pneumo.training.classification import Classification, joined_score
 
 
 def seconds(work: Callable[[], object]) -> float:
@@ -160,34 +160,40 @@ def epochs(settings: dict[str, Any]) -> tuple[float, float]:
     table = pd.concat([table[table["split"] == name][:count] for name, count in PER_SPLIT.items()])
     fused_cpu.keep_memory()
 
-    module, data = fit.build(settings, objects.build_network(settings), table, images)
+    module, data = Classification.build(
+        settings, Classification.build_network(settings), table, images
+    )
     longer = settings | {"trainer": {**settings["trainer"], "max_epochs": 4}}
     trainer = objects.build_trainer(longer, Path(settings["run_dir"]))
     clock = Clock()
     trainer.callbacks.append(clock)  # type: ignore[attr-defined]
     fit.train(trainer, module, data)
-    module, data = fit.build(settings, objects.build_network(settings), table, images)
+    module, data = Classification.build(
+        settings, Classification.build_network(settings), table, images
+    )
     optimizer = module.optimizer(module.parameters())
     bare = [seconds(lambda: bare_epoch(module, data, optimizer)) for _ in range(3)]
     full = [b - a for a, b in zip(clock.times, clock.times[1:], strict=False)]
     return min(full[1:]), min(bare[1:])
 
 
-def bare_epoch(module: Classifier, data: XrayDataModule, optimizer: torch.optim.Optimizer) -> None:
+def bare_epoch(
+    module: Classification, data: XrayDataModule, optimizer: torch.optim.Optimizer
+) -> None:
     """Trains and evaluates once, as short as it can be written."""
     module.train()
     seen = []
     for batch in data.loader("train", augment=data.augment, shuffle=True):
-        logit = module(batch.image)
+        logit = module(batch)
         optimizer.zero_grad()
         torch.autograd.backward(functional.cross_entropy(logit, batch.target))
         optimizer.step()
         seen.append((logit.detach(), batch.target))
-    module._score(seen)
+    joined_score(seen)
     module.eval()
     with torch.inference_mode():
         for name in data.eval_splits:
-            module._score([(module(b.image), b.target) for b in data.loader(name)])
+            joined_score([(module(b), b.target) for b in data.loader(name)])
 
 
 def best_arithmetic(threads: int) -> float:

@@ -24,7 +24,8 @@ from pneumo.data.datamodule import XrayDataModule
 from pneumo.data.kermany import targets
 from pneumo.models import complexity, fused_cpu
 from pneumo.models.base import Network
-from pneumo.training import fit, objects
+from pneumo.training import fit
+from pneumo.training.classification import Classification
 
 Batches = Iterator[tuple[Tensor, Tensor]]  # float images and classes, without end
 WARM_UP = 5  # steps that are not timed
@@ -50,8 +51,8 @@ def measure(
         device: where to train.
     """
     table, images = fit.read_data(settings, instantiate(settings["data"]["source"]))
-    network = objects.build_network(settings)
-    _, data = fit.build(settings, network, table, images)
+    network = Classification.build_network(settings)
+    _, data = Classification.build(settings, network, table, images)
     if form == "plain":
         state = network.state_dict()
         arguments = {key: value for key, value in settings["model"].items() if key != "name"}

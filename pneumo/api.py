@@ -21,6 +21,7 @@ from pneumo.inference.classifiers import open_classifiers
 from pneumo.inference.networks import batches
 from pneumo.runs import pretrained, run_folder
 from pneumo.runs.run import Run
+from pneumo.runs.tasks import check_classifier
 from pneumo.training import hydra_cli
 
 ImageLike = str | Path | np.ndarray | PIL.Image.Image
@@ -85,7 +86,7 @@ def predict(
             dtype or range. A file that cannot be read is a row with its error.
     """
     opened = Run.open(run)
-    opened.check_classifier("pneumo.api.predict takes a classifier")
+    check_classifier(opened, "pneumo.api.predict takes a classifier")
     sources, threads = _sources(images), os.cpu_count() or 1
     classifiers = open_classifiers(
         [opened], threshold=threshold, coverage=coverage, ids=ids, threads=threads

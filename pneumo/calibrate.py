@@ -14,6 +14,7 @@ from pneumo.labels import NORMAL, PNEUMONIA
 from pneumo.runs import run_folder
 from pneumo.runs.output import check_out
 from pneumo.runs.run import Run
+from pneumo.runs.tasks import check_classifier
 
 WIDTH = 80  # columns of the text
 
@@ -26,7 +27,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 def _command(args: argparse.Namespace) -> int:
     run = Run.open(args.run)
-    run.check_classifier("a threshold and a temperature are of a classifier")
+    check_classifier(run, "a threshold and a temperature are of a classifier")
     out = _out(run, args.data, args.out, replace=args.replace)
     from pneumo.data.listing import check_unpacked
     from pneumo.inference.local_calibration import calibrate

@@ -4,13 +4,17 @@ import argparse
 import sys
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 from pneumo import atomic, cli
 from pneumo.arguments.evaluate import parse
 from pneumo.choices import PREVALENCES
 from pneumo.runs import pretrained, run_folder
 from pneumo.runs.output import check_out, opened, printable
-from pneumo.runs.run import Run, are_detectors
+from pneumo.runs.run import Run
+from pneumo.runs.tasks import CLASSIFICATION, DETECTION, check_options, common_task
+
+Scores = tuple[dict[str, Any], list[str]]  # for --out, and the lines for the terminal
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -21,40 +25,28 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 def _command(args: argparse.Namespace) -> int:
     runs = [Run.open(run_dir) for place in args.runs for run_dir in _run_dirs(place)]
-    detectors = are_detectors(runs)
-    _check_options(args, detectors=detectors, num_runs=len(runs))
+    task = common_task(runs)
+    _check_options(args, task, num_runs=len(runs))
     for name, out in (("--out", args.out), ("--page", args.page)):
         if out:
             check_out(out, run_dirs=[run.run_dir for run in runs], name=name)
     if args.out and args.page and args.out.resolve() == args.page.resolve():
         raise ValueError(f"--out and --page must be two files; got {args.out} for both")
-    from pneumo.inference import detection_evaluation, scoring
+    from pneumo.inference import scoring
     from pneumo.inference.networks import UnreadableError
     from pneumo.report import terminal
-    from pneumo.shift import evaluation, page
+    from pneumo.shift import page
 
     if args.page:
         scoring.own_root(runs[0])  # before anything is scored
     try:
-        if detectors:
-            scores = detection_evaluation.evaluate(runs)
-        else:
-            scores = evaluation.evaluate(
-                runs,
-                data=args.data,
-                labels=not args.unlabelled,
-                checkpoint=args.checkpoint,
-                prevalences=args.prevalence,
-                allow_overlap=args.allow_overlap,
-                trust=args.trust,
-            )
+        scores, lines = SCORE[task](args, runs)
     except UnreadableError as error:
         sys.stderr.write(f"error: {error}\n")
         return cli.UNREADABLE
     if args.out:
         with opened(args.out, standard=sys.stdout) as file:
             file.write(atomic.json_text(scores))
-    lines = detection_evaluation.text(scores) if detectors else evaluation.text(scores)
     sys.stdout.write(terminal.wrapped(lines))
     if args.page:
         own = runs[0].assessment if "members" in scores else None
@@ -77,22 +69,43 @@ def _run_dirs(place: str) -> list[Path]:
     return [run for run, status in runs.items() if status == "done"] or [folder]
 
 
-def _check_options(args: argparse.Namespace, *, detectors: bool, num_runs: int) -> None:
+def _score_classifiers(args: argparse.Namespace, runs: Sequence[Run]) -> Scores:
+    from pneumo.shift import evaluation
+
+    scores = evaluation.evaluate(
+        runs,
+        data=args.data,
+        labels=not args.unlabelled,
+        checkpoint=args.checkpoint,
+        prevalences=args.prevalence,
+        allow_overlap=args.allow_overlap,
+        trust=args.trust,
+    )
+    return scores, evaluation.text(scores)
+
+
+def _score_detectors(_: argparse.Namespace, runs: Sequence[Run]) -> Scores:
+    from pneumo.inference import detection_evaluation
+
+    scores = detection_evaluation.evaluate(runs)
+    return scores, detection_evaluation.text(scores)
+
+
+SCORE = {CLASSIFICATION: _score_classifiers, DETECTION: _score_detectors}
+
+
+def _check_options(args: argparse.Namespace, task: str, *, num_runs: int) -> None:
     """Raises ValueError for options of classifiers, or that do not go together."""
-    of_classifiers = {
+    used = {
         "--data": args.data is not None,
         "--checkpoint": args.checkpoint != "best",
         "--prevalence": args.prevalence is not PREVALENCES,
         "--allow-overlap": args.allow_overlap,
     }
-    for option, used in of_classifiers.items():
-        if used and detectors:
-            raise ValueError(
-                f"{option} is of classifiers; a detector is scored by its boxes.csv, of its own "
-                f"test split and best checkpoint. Leave {option} out"
-            )
-    for option, used in (("--unlabelled", args.unlabelled), ("--page", args.page)):
-        if used and (not args.data or num_runs > 1):
+    files = "a detector is scored by its boxes.csv, of its own test split and best checkpoint"
+    check_options(task, {CLASSIFICATION: used}, instead=files)
+    for option, is_used in (("--unlabelled", args.unlabelled), ("--page", args.page)):
+        if is_used and (not args.data or num_runs > 1):
             raise ValueError(f"{option} compares the images of --data DIR with those of one RUN")
     if args.unlabelled and args.prevalence is not PREVALENCES:
         raise ValueError("--prevalence is of predictive values, which need labels; leave it out")

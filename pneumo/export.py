@@ -9,6 +9,7 @@ from pneumo import cli
 from pneumo.arguments.export import parse
 from pneumo.runs import pretrained
 from pneumo.runs.run import Run
+from pneumo.runs.tasks import check_classifier
 
 NO_DETECTOR = (
     "export takes a classifier: torch.export, which makes the ONNX file, cannot follow "
@@ -25,7 +26,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 def _command(args: argparse.Namespace) -> int:
     run = Run.open(args.run)
-    run.check_classifier(NO_DETECTOR)
+    check_classifier(run, NO_DETECTOR)
     if args.to != "onnx" and (args.check or args.checkpoint != "best"):
         raise ValueError(
             f"--to {args.to} is of the best checkpoint; it takes neither --check nor --checkpoint "

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 from pneumo import atomic, cli
 from pneumo.arguments.heatmap import parse
 from pneumo.runs.run import Run
+from pneumo.runs.tasks import check_classifier
 from pneumo.runs.writer import RunWriter
 
 if TYPE_CHECKING:  # torch, seconds that a mistyped RUN need not wait for
@@ -36,7 +37,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
 def _command(args: argparse.Namespace) -> int:
     """Writes a picture for each radiograph, a list, and scores if wanted; returns 0, or 3."""
     run = Run.open(args.run)
-    run.check_classifier("a heat map is of a classifier")
+    check_classifier(run, "a heat map is of a classifier")
     cli.check_installed("a heat map", "captum", extra="heatmap")
     from pneumo.inference import heatmap_images
 

@@ -3,7 +3,7 @@
 import argparse
 import os
 import sys
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from contextlib import ExitStack
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -12,11 +12,15 @@ from pneumo import cli
 from pneumo.arguments.predict import parse
 from pneumo.runs import pretrained, run_folder
 from pneumo.runs.output import check_out, opened
-from pneumo.runs.run import Run, are_detectors
+from pneumo.runs.run import Run
+from pneumo.runs.tasks import CLASSIFICATION, DETECTION, check_options, common_task
 
 if TYPE_CHECKING:  # torch, seconds that a mistyped RUN need not wait for
     from pneumo.inference.prediction import Folder, Predictor
 
+INSTEAD = (
+    "--overlays DIR draws the boxes of a detector, --heatmap DIR shows where a classifier looked"
+)
 RSNA = "rsna"  # --format of the challenge
 OPTIONS = ("checkpoint", "device", "trust", "threshold", "ids")  # of classifiers and detectors
 
@@ -34,8 +38,8 @@ def _command(args: argparse.Namespace) -> int:
     runs = [Run.open(place) for place in named or [pretrained.DEFAULT]]
     run_dirs = [run.run_dir for run in runs]
     run_folder.check_named_once(run_dirs)
-    detectors = are_detectors(runs)
-    _check_options(args, detectors=detectors, num_runs=len(runs))
+    task = common_task(runs)
+    _check_options(args, task, num_runs=len(runs))
     names = inputs.names(paths, args.list)
     if args.out:
         check_out(args.out, run_dirs=run_dirs, inputs=[Path(n) for n in names if "\0" not in n])
@@ -47,8 +51,7 @@ def _command(args: argparse.Namespace) -> int:
     torch.set_num_threads(args.threads or torch.get_num_threads())
     if not named:
         cli.note(classifiers.about_default(runs[0]))
-    predictor = _predictor(runs, args, detectors=detectors, threads=threads)
-    folders = list(_folders(args, runs, predictor, names))
+    predictor, folders = OPEN[task](args, runs, names, threads)
     form = args.format or ("jsonl" if args.out and args.out.suffix == ".jsonl" else "csv")
     with opened(args.out, standard=sys.stdout) as file, ExitStack() as stack:
         # pictures last: their list is written at the end, and may find the disk full
@@ -69,23 +72,22 @@ def _command(args: argparse.Namespace) -> int:
     return cli.UNREADABLE if unreadable or incomplete else 0
 
 
-def _check_options(args: argparse.Namespace, *, detectors: bool, num_runs: int) -> None:
+def _check_options(args: argparse.Namespace, task: str, *, num_runs: int) -> None:
     """Raises ValueError for options of the other task, or that do not go together."""
-    of_classifiers = {
-        "--heatmap": args.heatmap,
-        "--dicom-sr": args.dicom_sr,
-        "--keep-patient": args.keep_patient or None,
-        "--calibration": args.calibration,
-        "--coverage": args.coverage,
+    used = {
+        CLASSIFICATION: {
+            "--heatmap": args.heatmap is not None,
+            "--dicom-sr": args.dicom_sr is not None,
+            "--keep-patient": args.keep_patient,
+            "--calibration": args.calibration is not None,
+            "--coverage": args.coverage is not None,
+        },
+        DETECTION: {
+            "--overlays": args.overlays is not None,
+            "--format rsna": args.format == RSNA,
+        },
     }
-    of_detectors = {"--overlays": args.overlays, "--format rsna": args.format == RSNA or None}
-    for option, value in (of_classifiers if detectors else of_detectors).items():
-        if value is not None:
-            raise ValueError(
-                f"{option} is of {'classifiers' if detectors else 'detectors (task=detection)'}. "
-                "Leave it out; --overlays DIR draws the boxes of a detector, --heatmap DIR where a "
-                "classifier looked"
-            )
+    check_options(task, used, instead=INSTEAD)
     if args.format == RSNA and args.ids:
         raise ValueError("--format rsna has no columns for --ids. Leave one of them out")
     if args.heatmap is not None:
@@ -100,49 +102,47 @@ def _check_options(args: argparse.Namespace, *, detectors: bool, num_runs: int) 
         raise ValueError("--keep-patient is an option of --dicom-sr, which is missing")
 
 
-def _predictor(
-    runs: Sequence[Run], args: argparse.Namespace, *, detectors: bool, threads: int
-) -> "Predictor":
+def _classifiers(
+    args: argparse.Namespace, runs: Sequence[Run], names: Sequence[str], threads: int
+) -> "tuple[Predictor, list[Folder]]":
+    """Returns the predictor, and the folders to write beside the table, checked and not opened."""
     from pneumo.inference.classifiers import open_classifiers
-    from pneumo.inference.detectors import Detectors
 
-    options = {name: getattr(args, name) for name in OPTIONS}
-    if detectors:
-        return Detectors(runs, **options)
-    more = {"calibration": args.calibration, "coverage": args.coverage}
-    return open_classifiers(runs, **options, **more, threads=threads)
-
-
-def _folders(
-    args: argparse.Namespace, runs: Sequence[Run], predictor: "Predictor", names: Sequence[str]
-) -> "Iterator[Folder]":
-    """Yields the folders to write beside the table, checked and not opened."""
-    if args.format == RSNA:
-        from pneumo.inference.box_table import check_patients
-
-        check_patients(names)
-    if args.overlays is not None:
-        from pneumo.inference import box_album
-
-        yield box_album.opened(args.overlays, names)
-    from pneumo.inference.classifiers import Classifiers
-
-    if not isinstance(predictor, Classifiers):
-        return
+    options = {name: getattr(args, name) for name in (*OPTIONS, "calibration", "coverage")}
+    classifiers = open_classifiers(runs, **options, threads=threads)
+    folders: list[Folder] = []
     if args.heatmap is not None:
         from pneumo.inference import heatmap_images as heatmaps
 
         heatmaps.check_album(args.heatmap, "--heatmap")
-        at = predictor.decision.threshold if args.calibration else args.threshold
-        options = {"checkpoint": args.checkpoint, "trust": args.trust}
+        at = classifiers.decision.threshold if args.calibration else args.threshold
+        again = {"checkpoint": args.checkpoint, "trust": args.trust}
         # another network, on the CPU, as captum requires
-        request = heatmaps.make_request(runs[0], **options, threshold=at)
-        yield heatmaps.opened(args.heatmap, request, names)
+        request = heatmaps.make_request(runs[0], **again, threshold=at)
+        folders.append(heatmaps.opened(args.heatmap, request, names))
     if args.dicom_sr is not None:
         from pneumo.inference.structured_report import reports
 
-        algorithm, keep = predictor.networks.description, args.keep_patient
-        yield reports(args.dicom_sr, names, algorithm=algorithm, keep_patient=keep)
+        algorithm, keep = classifiers.networks.description, args.keep_patient
+        folders.append(reports(args.dicom_sr, names, algorithm=algorithm, keep_patient=keep))
+    return classifiers, folders
+
+
+def _detectors(
+    args: argparse.Namespace, runs: Sequence[Run], names: Sequence[str], threads: int
+) -> "tuple[Predictor, list[Folder]]":
+    """Returns the predictor and the folders, as for classifiers."""
+    from pneumo.inference import box_album
+    from pneumo.inference.box_table import check_patients
+    from pneumo.inference.detectors import Detectors
+
+    detectors = Detectors(runs, **{name: getattr(args, name) for name in OPTIONS})
+    if args.format == RSNA:
+        check_patients(names)
+    return detectors, [] if args.overlays is None else [box_album.opened(args.overlays, names)]
+
+
+OPEN = {CLASSIFICATION: _classifiers, DETECTION: _detectors}
 
 
 if __name__ == "__main__":

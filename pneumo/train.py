@@ -27,9 +27,10 @@ from omegaconf.errors import OmegaConfBaseException
 
 from pneumo.arguments.train import CONF, parse
 from pneumo.runs import run_folder, trust
+from pneumo.runs.tasks import task_of
 from pneumo.runs.writer import RunWriter, TakenError
 from pneumo.training import hydra_cli, settings, sweep, sweep_runs
-from pneumo.training.config import Config
+from pneumo.training.config import MAIN_SCORES, Config
 from pneumo.training.run_log import log_to
 
 log = logging.getLogger("pneumo")
@@ -40,7 +41,7 @@ MISTAKES = (ValueError, OSError, OmegaConfBaseException)  # of the user's
 
 @hydra.main(version_base="1.3", config_path=str(CONF), config_name="train")
 def job(cfg: DictConfig) -> float | None:
-    """Does one run, alone or of a sweep; returns its best F1 on the split that chooses the epoch.
+    """Does one run, alone or of a sweep; returns its score on the split that chooses the epoch.
 
     Alone it exits with 0, 1 (a bug), 2 (a mistake) or 130 (Ctrl-C). In a sweep a run that fails
     does not stop the others, and returns None, which a search counts as a failure.
@@ -97,7 +98,7 @@ def run(cfg: DictConfig, run_dir: Path, *, sweeping: bool, start: float | None =
         writer.write_config(raw, HydraConfig.get().overrides.task)
         (run_dir / sweep_runs.REFUSED).unlink(missing_ok=True)
         with log_to(run_dir / "train.log", quiet=sweeping):
-            return run_logged(fit, config, run_dir, start=start)
+            return run_logged(fit, config, writer, start=start)
 
 
 def prepare(config: dict[str, Any], typed: Config) -> Callable[..., None]:
@@ -107,38 +108,36 @@ def prepare(config: dict[str, Any], typed: Config) -> Callable[..., None]:
         ValueError: an object cannot be built of its settings.
     """
     from pneumo.baselines.base import Baseline
-    from pneumo.training import objects
+    from pneumo.training import construction
 
-    objects.build("protocol.split", config["protocol"]["split"], partial)
-    if objects.is_a(Baseline, config["model"]):
+    construction.build("protocol.split", config["protocol"]["split"], partial)
+    construction.check_arguments("data.source", config["data"]["source"])
+    if construction.is_a(Baseline, config["model"]):
         from pneumo.baselines.run import fit as fit_baseline
 
         model = {key: value for key, value in config["model"].items() if key != "name"}
-        return partial(fit_baseline, baseline=objects.build("model", model, Baseline))  # type: ignore[type-abstract]
-    parts = objects.build_parts(config, typed)
-    if typed.of_detector:
-        from pneumo.training.fit_detection import fit as fit_detector
-
-        return partial(fit_detector, parts=parts)
+        baseline = construction.build("model", model, Baseline)  # type: ignore[type-abstract]
+        return partial(fit_baseline, baseline=baseline)
     from pneumo.training.fit import fit
+    from pneumo.training.objects import build_parts
 
-    return partial(fit, parts=parts)
+    return partial(fit, parts=build_parts(config, typed))
 
 
-def _done_before(_: dict[str, Any], run_dir: Path, *, start: float) -> None:
-    log.info("Done before, nothing to do: %s", run_dir)
+def _done_before(_: dict[str, Any], writer: RunWriter, *, start: float) -> None:
+    log.info("Done before, nothing to do: %s", writer.run_dir)
 
 
 def run_logged(
-    fit: Callable[..., None], config: dict[str, Any], run_dir: Path, *, start: float
+    fit: Callable[..., None], config: dict[str, Any], writer: RunWriter, *, start: float
 ) -> int:
     """Does one run in a claimed folder; keeps status.json up to date and returns the exit code."""
-    status, epochs = run_folder.read_status(run_dir), config["trainer"]["max_epochs"]
-    writer = RunWriter(run_dir)
+    run_dir, epochs = writer.run_dir, config["trainer"]["max_epochs"]
+    status = run_folder.read_status(run_dir)
     if status["status"] != "done":
         writer.write_status("running", epoch=status.get("epoch", 0), max_epochs=epochs)
     try:
-        fit(config, run_dir, start=start)
+        fit(config, writer, start=start)
     except KeyboardInterrupt:
         log.warning("Stopped. Resume with: python -m pneumo.train resume=%s", run_dir)
         end, error, code = "stopped", "interrupted", INTERRUPTED
@@ -182,14 +181,14 @@ def refuse(run_dir: Path, message: str, *, sweeping: bool) -> None:
 
 
 def best_score(run_dir: Path, *, select_on: str) -> float:
-    """Returns the F1 of NORMAL of a finished run at the chosen epoch, on the split that chose it.
+    """Returns the main score of a finished run at the chosen epoch, on the split that chose it.
 
-    For detectors, the challenge score. Where nothing was chosen, the score is on ``select_on``.
+    Where nothing was chosen, the score is on ``select_on``.
     """
     metrics = json.loads((run_dir / "metrics.json").read_text())
     on = (metrics["selection"] or {"on": "none"})["on"]
-    score = "challenge" if run_folder.of_detector(metrics) else "f1_normal"
-    return float(metrics["best"][select_on if on == "none" else on][score])
+    split = select_on if on == "none" else on
+    return float(metrics["best"][split][MAIN_SCORES[task_of(metrics)]])
 
 
 def main() -> None:

@@ -26,7 +26,8 @@ from sklearn.metrics import roc_auc_score
 from pneumo.arguments.train import CONF, help_text
 from pneumo.runs import run_folder, trust
 from pneumo.runs.writer import RunWriter
-from pneumo.training import callbacks, hydra_cli, metadata, objects, scoring
+from pneumo.training import callbacks, hydra_cli, metadata, objects
+from pneumo.training.classification import Classification
 from pneumo.training.run_log import log_to
 from tests.conftest import SMALL, Capture, Command, Patch, start
 
@@ -70,16 +71,16 @@ def done(cache_dir: Path, tmp_path_factory: pytest.TempPathFactory) -> Done:
 
     folder, screen = tmp_path_factory.mktemp("done") / "run", io.StringIO()
     scored: list[tuple[str, str]] = []
-    score = scoring.score_checkpoint
+    score = Classification.score_checkpoint
 
-    def record(module: Any, data: Any, path: Path, *, splits: list[str]) -> Any:
+    def record(task: Any, data: Any, path: Path, *, splits: list[str]) -> Any:
         scored.extend((path.name, split) for split in splits)
-        return score(module, data, path, splits=splits)
+        return score(task, data, path, splits=splits)
 
     built: list[str] = []
 
-    def counted(name: str) -> Callable[..., Any]:
-        build = getattr(objects, name)
+    def counted(place: Any, name: str) -> Callable[..., Any]:
+        build = getattr(place, name)
 
         def count(*arguments: Any, **options: Any) -> Any:
             built.append(name)
@@ -91,9 +92,9 @@ def done(cache_dir: Path, tmp_path_factory: pytest.TempPathFactory) -> Done:
     with pytest.MonkeyPatch.context() as patch, contextlib.redirect_stderr(screen):
         patch.setenv("PNEUMO_CACHE", str(cache_dir))
         patch.setattr(sys, "argv", ["pneumo.train", *arguments, "trainer.max_epochs=3"])
-        patch.setattr(scoring, "score_checkpoint", record)
-        for name in ("build_network", "build_trainer"):
-            patch.setattr(objects, name, counted(name))
+        patch.setattr(Classification, "score_checkpoint", record)
+        for place, name in ((Classification, "build_network"), (objects, "build_trainer")):
+            patch.setattr(place, name, counted(place, name))
         main()
     return Done(folder, metrics(folder), screen.getvalue(), scored, built)
 

@@ -4,7 +4,6 @@ import logging
 import time
 from collections.abc import Mapping
 from importlib.metadata import version
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -15,9 +14,9 @@ from pneumo.baselines.base import Baseline
 from pneumo.data import split
 from pneumo.data.base import DataSet
 from pneumo.data.kermany import targets
-from pneumo.evaluation.metrics import Array, confusion
-from pneumo.evaluation.scores import scores
-from pneumo.runs import run_folder
+from pneumo.evaluation.metrics import Array
+from pneumo.evaluation.scores import scores_at_half
+from pneumo.runs import run_folder, tables
 from pneumo.runs.writer import RunWriter
 from pneumo.training import metadata
 from pneumo.training.config import Config
@@ -27,7 +26,7 @@ log = logging.getLogger("pneumo")
 
 
 def fit(
-    config: dict[str, Any], run_dir: Path, *, baseline: Baseline, start: float | None = None
+    config: dict[str, Any], writer: RunWriter, *, baseline: Baseline, start: float | None = None
 ) -> None:
     """Fits a baseline on the split of a network's run by ``config``, plain and resolved.
 
@@ -37,7 +36,6 @@ def fit(
     start = time.monotonic() if start is None else start
     data_set = open_data_set(config)
     table, images = read_data(config, data_set)
-    writer = RunWriter(run_dir)
     digest = writer.write_split(table)
     facts = describe(config, data_set, table, digest)
     log.info("%s: a baseline of scikit-learn, no network", facts["model"])
@@ -47,7 +45,9 @@ def fit(
     with threadpool_limits(limits=config["num_threads"]):
         probability = baseline.fit(table, images.images, root=data_set.root, seed=config["seed"])
     training = time.monotonic() - before
-    predictions = prediction_table(table, probability)
+    scored = (table["split"] != "train").to_numpy()
+    p = probability[scored]
+    predictions = tables.predictions(table, table.index[scored], p_normal=1 - p, p_pneumonia=p)
     writer.write_table(run_folder.PREDICTIONS, predictions)
     best: dict[str, Any] = {"epoch": 0, **score_splits(table, probability)}
     assessment = metadata.assessment(
@@ -58,8 +58,9 @@ def fit(
     writer.finish({**metrics, "seconds": seconds}, epochs=1, max_epochs=1)
     log.info("")
     log.info("Test split (95 % intervals):")
-    metadata.show_scores(assessment["scores"])
-    metadata.show_end([data_set.note], seconds=seconds, run_dir=run_dir)
+    for line in metadata.score_lines(assessment["scores"]):
+        log.info("%s", line)
+    metadata.show_end([data_set.note], seconds=seconds, run_dir=writer.run_dir)
 
 
 def describe(
@@ -80,15 +81,6 @@ def describe(
     }
 
 
-def prediction_table(table: pd.DataFrame, probability: Array) -> pd.DataFrame:
-    """Returns predictions.csv: a row for each image of val and test, sorted by path."""
-    rows = table[["path", "label", "split"]].assign(
-        p_normal=1 - probability, p_pneumonia=probability
-    )
-    rows.insert(1, "patient", table["group"])
-    return rows[rows["split"] != "train"].sort_values("path")
-
-
 def score_splits(table: pd.DataFrame, probability: Array) -> dict[str, dict[str, Any]]:
     """Returns the scores of each split, named as a network's: train_eval for the train split."""
     label = targets(table, num_classes=2)
@@ -104,5 +96,4 @@ def score_splits(table: pd.DataFrame, probability: Array) -> dict[str, dict[str,
 def _scores(label: Array, probability: Array) -> dict[str, Any]:
     of_label = np.where(label == 1, probability, 1 - probability)
     loss = -np.log(np.maximum(of_label, np.finfo(np.float64).tiny)).mean()  # at most 708
-    counts = confusion(label, probability >= 0.5)
-    return {**scores(label, probability), "loss": float(loss), "confusion": counts.tolist()}
+    return {**scores_at_half(label, probability), "loss": float(loss)}

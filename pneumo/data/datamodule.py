@@ -1,6 +1,6 @@
 """The LightningDataModule: index, cache and split become batches of images."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from itertools import islice
 from typing import Any, NamedTuple
 
@@ -24,15 +24,22 @@ class Batch(NamedTuple):
     image: Tensor  # (B, 1, S, S) uint8 grey values
     target: Tensor  # (B,) int64 class numbers
     row: Tensor  # (B,) int64 rows of the table
+    inputs: dict[str, Tensor]  # (B,) float32 columns of the table, see Network.inputs
 
 
 class Images(Dataset[Batch]):
     """Rows of the cache, augmented or not; an item is (epoch, row), a fetch is a batch."""
 
     def __init__(
-        self, images: np.ndarray, target: np.ndarray, *, augment: Augmentation | None, seed: int
+        self,
+        images: np.ndarray,
+        target: np.ndarray,
+        *,
+        inputs: Mapping[str, np.ndarray],
+        augment: Augmentation | None,
+        seed: int,
     ):
-        self.images, self.target, self.seed = images, target, seed
+        self.images, self.target, self.inputs, self.seed = images, target, inputs, seed
         self.augment = augment.per_image() if augment else None
 
     def __getitems__(self, items: Sequence[tuple[int, int]]) -> Batch:
@@ -46,6 +53,7 @@ class Images(Dataset[Batch]):
             torch.from_numpy(image)[:, None],
             torch.from_numpy(self.target[rows]),
             torch.tensor(rows),
+            {name: torch.from_numpy(values[rows]) for name, values in self.inputs.items()},
         )
 
 
@@ -103,8 +111,12 @@ class XrayDataModule(pl.LightningDataModule):
         augment: augmentation of training images; None for none.
         seed: of the order and the augmentation.
         num_classes: 2 or 3, see pneumo.data.kermany.targets.
+        inputs: columns of the table that batches have besides the image, see Network.inputs.
         num_workers: processes that load and augment; 0: the training process does.
         overfit_batches: trains on so many batches only, the same ones in each epoch; None for all.
+
+    Raises:
+        ValueError: the table lacks a column of ``inputs``.
     """
 
     def __init__(
@@ -116,6 +128,7 @@ class XrayDataModule(pl.LightningDataModule):
         augment: Augmentation | None,
         seed: int,
         num_classes: int = 2,
+        inputs: Sequence[str] = (),
         num_workers: int = 0,
         overfit_batches: int | None = None,
     ):
@@ -125,6 +138,7 @@ class XrayDataModule(pl.LightningDataModule):
         self.rows = {str(split): rows.index.to_numpy() for split, rows in table.groupby("split")}
         self.target = np.zeros(len(cache.images), np.int64)
         self.target[table.index] = targets(table, num_classes=num_classes)
+        self.inputs = {name: _column(table, name, num_rows=len(self.target)) for name in inputs}
         if overfit_batches:
             train = mixed_order(self.rows["train"], self.target[self.rows["train"]])
             self.rows["train"] = train[: overfit_batches * batch_size]
@@ -189,13 +203,30 @@ class XrayDataModule(pl.LightningDataModule):
             num_workers=self.num_workers,
             persistent_workers=self.num_workers > 0,
             collate_fn=_shared,  # type: ignore[arg-type]
-            generator=torch.Generator(),  # its own: starting must draw nothing from dropout's
+            generator=torch.Generator(),  # so that starting draws nothing from that of dropout
             pin_memory=bool(self.trainer and self.trainer.strategy.root_device.type == "cuda"),
         )
 
     def dataset(self, augment: Augmentation | None) -> Dataset[Any]:
         """Returns the images that the loader fetches batches from."""
-        return Images(self.cache.images, self.target, augment=augment, seed=self.seed)
+        return Images(
+            *(self.cache.images, self.target),
+            inputs=self.inputs,
+            augment=augment,
+            seed=self.seed,
+        )
+
+
+def _column(table: pd.DataFrame, name: str, *, num_rows: int) -> np.ndarray:
+    """Returns (num_rows,) float32 values of a column by row of the table; ValueError if missing."""
+    if name not in table:
+        raise ValueError(
+            f"the network needs the column {name} of the data set's table; it has "
+            f"{', '.join(map(str, table))}"
+        )
+    values = np.zeros(num_rows, np.float32)
+    values[table.index] = table[name]
+    return values
 
 
 def mixed_order(rows: np.ndarray, target: np.ndarray) -> np.ndarray:
@@ -220,5 +251,6 @@ def _shared(batch: Batch) -> Batch:
     """
     if get_worker_info() is not None:
         for values in batch:
-            values.share_memory_()  # type: ignore[no-untyped-call]
+            for tensor in values.values() if isinstance(values, dict) else (values,):
+                tensor.share_memory_()  # type: ignore[no-untyped-call]
     return batch

@@ -9,7 +9,7 @@ as that class.
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import cached_property, partial
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import ArrayLike
@@ -94,6 +94,15 @@ def scores(label: ArrayLike, probability: ArrayLike, *, threshold: float = 0.5) 
     one_each = np.ones((np.size(label), 1))
     weighted = weighted_scores(label, probability, weight=one_each, threshold=threshold)
     return {name: float(value[0]) for name, value in weighted.items()}
+
+
+def scores_at_half(label: Array, probability: Array) -> dict[str, Any]:
+    """Returns the `scores` of (N,) float64 probabilities, and the confusion matrix at 0.5.
+
+    In float32 the probabilities of confident images are all 1: ties that the network does not have.
+    """
+    counts = confusion(label, probability >= 0.5)
+    return {**scores(label, probability), "confusion": counts.tolist()}
 
 
 def weighted_scores(

@@ -11,6 +11,7 @@ from pneumo.inference import fusion
 from pneumo.runs import run_folder
 from pneumo.runs.run import Run
 from pneumo.runs.tables import ImageBoxes
+from pneumo.runs.tasks import DETECTION
 
 TABLES = (("challenge", "f1", "auroc"), ("precision", "recall", "map_50"))
 WIDTH = 20  # columns of a number and its interval
@@ -43,7 +44,7 @@ def evaluate(runs: Sequence[Run]) -> dict[str, Any]:
         )
     return {
         "schema": 1,
-        "task": run_folder.DETECTION,
+        "task": DETECTION,
         "scored_on": {
             "what": what,
             "images": len(images),

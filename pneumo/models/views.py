@@ -28,9 +28,12 @@ class Views:
         """Returns the views of (B, 1, S, S) images, each of the same shape, the images first."""
         return [images, images.flip(-1)][: self.num]
 
-    def logits(self, network: nn.Module, images: Tensor) -> Tensor:
-        """(B, 1, S, S) grey values to (B, num_classes) logits, the mean over the views."""
-        return _mean([network(view) for view in self.of(images)])
+    def logits(self, network: nn.Module, images: Tensor, **inputs: Tensor) -> Tensor:
+        """(B, 1, S, S) grey values to (B, num_classes) logits, the mean over the views.
+
+        ``inputs``: see Network.inputs.
+        """
+        return _mean([network(view, **inputs) for view in self.of(images)])
 
     def features_and_logits(self, network: Network, images: Tensor) -> tuple[Tensor, Tensor]:
         """(B, 1, S, S) to (B, F) features and (B, num_classes) logits, both means over the views.

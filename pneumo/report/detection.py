@@ -15,7 +15,8 @@ from pneumo.report.groups import DEBUG
 from pneumo.report.table import Row, Table
 from pneumo.report.trials import Problem
 from pneumo.report.wording import DASH, decimal, interval
-from pneumo.runs.run import Run, is_detection
+from pneumo.runs.run import Run
+from pneumo.runs.tasks import DETECTION, has_task
 
 FILE = "detection.csv"
 SHOWN = ("challenge", "f1", "precision", "recall", "auroc", "map_50", "map")
@@ -99,7 +100,7 @@ def read(
     detectors, others, problems = [], {}, []
     for path, name in paths.items():
         run = Run(path, name)
-        if not (run.status["status"] == "done" and is_detection(run)):
+        if not (run.status["status"] == "done" and has_task(run, DETECTION)):
             others[path] = name
             continue
         try:

@@ -35,6 +35,11 @@ def load(
     network: Network = _build(
         settings, trust, lambda make: build(settings.model, image_size=size, make=make)
     )
+    if network.inputs:
+        raise ValueError(
+            f"this needs a network of images alone; that of {settings.name} also takes "
+            f"{', '.join(network.inputs)} of its data set's table. Its scores are in metrics.json"
+        )
     _fill(network, settings, checkpoint, preprocessing)
     return network.eval()
 

@@ -6,7 +6,7 @@ from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from pneumo.runs import pretrained, run_folder
+from pneumo.runs import pretrained, run_folder, tasks
 from pneumo.runs.metrics import COPY_AGAIN, Metrics, read_metrics
 
 if TYPE_CHECKING:  # seconds that a mistyped name need not wait for
@@ -66,9 +66,9 @@ class Run:
         return read_metrics(self.run_dir)
 
     @property
-    def is_detector(self) -> bool:
-        """Whether the run predicts boxes."""
-        return run_folder.of_detector(self.metrics)
+    def task(self) -> str:
+        """The task: classification or detection."""
+        return tasks.task_of(self.metrics)
 
     @property
     def is_shipped(self) -> bool:
@@ -261,7 +261,7 @@ class Run:
         """
         from pneumo.runs.network import load
 
-        self.check_classifier("this needs a classifier")
+        tasks.check_classifier(self, "this needs a classifier")
         recorded = self.metrics.get("preprocessing")
         return load(self.settings, checkpoint, preprocessing=recorded, trust=trust)
 
@@ -271,31 +271,3 @@ class Run:
 
         recorded = self.metrics.get("preprocessing")
         return load_detector(self.settings, checkpoint, preprocessing=recorded, trust=trust)
-
-    def check_classifier(self, rule: str) -> None:
-        """Raises ValueError if the run is a detector, with the commands that take one."""
-        if self.is_detector:
-            raise ValueError(
-                f"{rule}; {self.name} is a detector. Its boxes: python -m pneumo.predict "
-                f"{self.name} IMAGE --overlays DIR; its scores: python -m pneumo.evaluate "
-                f"{self.name}"
-            )
-
-
-def is_detection(run: Run) -> bool:
-    """Returns whether a run is a finished detector; no content of the folder raises."""
-    try:
-        return run.is_detector
-    except (OSError, ValueError):
-        return False
-
-
-def are_detectors(runs: Sequence[Run]) -> bool:
-    """Returns whether all of the runs are detectors; ValueError if only some are."""
-    kinds = [run.is_detector for run in runs]
-    if any(kinds) and not all(kinds):
-        raise ValueError(
-            f"runs must be of one task; {runs[kinds.index(True)].name} is a detector and "
-            f"{runs[kinds.index(False)].name} is not. Name them separately"
-        )
-    return all(kinds)

@@ -7,7 +7,6 @@ from typing import Any, NamedTuple, TypedDict, cast
 from pneumo import untrusted
 
 SCHEMA = 1  # of metrics.json; raised when a key changes its meaning
-DETECTION = "detection"  # task of detectors
 CONFIG = ".hydra/config.yaml"
 METRICS, STATUS = "metrics.json", "status.json"
 SPLIT, PREDICTIONS, BOXES = "split.csv", "predictions.csv", "boxes.csv"
@@ -153,11 +152,6 @@ def check_named_once(run_dirs: Sequence[Path]) -> None:
     for number, place in enumerate(resolved):
         if place in resolved[:number]:
             raise ValueError(f"each run may be named once; got {run_dirs[number]} twice")
-
-
-def of_detector(settings: Mapping[str, Any]) -> bool:
-    """Returns whether a configuration, or metrics.json, belongs to a detector."""
-    return settings.get("task") == DETECTION
 
 
 def overrides_of(run_dir: Path) -> list[str]:

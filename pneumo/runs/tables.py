@@ -64,6 +64,21 @@ def read_images(path: Path, columns: Sequence[str]) -> pd.DataFrame:
     return table
 
 
+def predictions(table: pd.DataFrame, rows: Any, **probabilities: Any) -> pd.DataFrame:
+    """Returns predictions.csv: ``rows`` of a split table, sorted by path.
+
+    Its patient is split.csv's group, so that patients who share an image count as one.
+
+    Args:
+        table: path, group, label, split.
+        rows: (N,) of its index.
+        probabilities: (N,) float64 of each column such as p_pneumonia.
+    """
+    images = table.assign(patient=table["group"])[["path", "patient", "label", "split"]]
+    chosen: pd.DataFrame = images.loc[rows].assign(**probabilities)
+    return chosen.sort_values("path")
+
+
 def read_predictions(path: Path) -> pd.DataFrame:
     """Returns predictions.csv, sorted by path: PREDICTED, p_pneumonia float64 from 0 to 1.
 

@@ -9,7 +9,7 @@ from torchvision.utils import draw_bounding_boxes, make_grid
 
 from pneumo.data.detection import BoxDataModule
 from pneumo.training import tensorboard_log
-from pneumo.training.detection import FIXED_ON, DetectionTask
+from pneumo.training.detection import FIXED_ON, Detection
 
 NUM_PICTURES = 16
 SIDE = 256  # pixels, at least, so that scores can be read
@@ -29,15 +29,15 @@ class BoxPictures(pl.Callback):
         writer = tensorboard_log.writer_of(trainer)
         if writer is None:
             return
-        assert isinstance(pl_module, DetectionTask)
+        assert isinstance(pl_module, Detection)
         batch: Any = next(iter(data.loader(FIXED_ON, mixed=True)))
         network = pl_module.network.eval()
         predicted = network(batch.image[:NUM_PICTURES].to(pl_module.device))
         network.train()
         confidence = pl_module.history[-1][FIXED_ON]["confidence"]
         pictures = [
-            draw(image, true, found["boxes"].cpu(), found["scores"].cpu(), confidence=confidence)
-            for image, true, found in zip(batch.image, batch.boxes, predicted, strict=False)
+            draw(image, true, boxes["boxes"].cpu(), boxes["scores"].cpu(), confidence=confidence)
+            for image, true, boxes in zip(batch.image, batch.boxes, predicted, strict=False)
         ]
         grid = make_grid(pictures, nrow=8, padding=4, pad_value=255)
         writer.add_image(f"boxes/{FIXED_ON}", grid, pl_module.current_epoch + 1)

@@ -17,8 +17,9 @@ from pneumo.data.datamodule import XrayDataModule
 from pneumo.runs import run_folder
 from pneumo.runs.writer import RunWriter
 from pneumo.training import tensorboard_log
-from pneumo.training.base import Task
-from pneumo.training.task import Classifier, Selection
+from pneumo.training.classification import Classification
+from pneumo.training.selection import Selection
+from pneumo.training.task import Task
 
 log = logging.getLogger(__name__)
 
@@ -195,7 +196,7 @@ class ProgressiveResize(pl.Callback):
 
     def on_train_epoch_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
         """Sets the side of the epoch."""
-        assert isinstance(pl_module, Classifier)
+        assert isinstance(pl_module, Classification)
         starts = [epoch for epoch in self.sides if epoch <= trainer.current_epoch + 1]
         pl_module.train_side = self.sides[max(starts)] if starts else None
 

@@ -24,6 +24,9 @@ MAX_THREADS = 1024  # where the system refuses one of many, torch crashes
 SPLITS = ("train", "val", "test")
 BOX_SCORES = ("challenge", "map")  # those of MONITORED that only task=detection has
 SCORES = tuple(name for name in MONITORED if name not in BOX_SCORES)  # of each split and epoch
+# By task: the scores that may be followed, and the one that a search maximises
+FOLLOWED = {"classification": SCORES, "detection": tuple(MONITORED)}
+MAIN_SCORES = {"classification": "f1_normal", "detection": "challenge"}
 LAST = "last"  # in place of a score: the last epoch is kept, nothing is selected
 
 
@@ -255,11 +258,6 @@ class Config(Section):
     callbacks: Callbacks
     logger: dict[str, Object] | None = None
     trainer: Trainer
-
-    @property
-    def of_detector(self) -> bool:
-        """Whether the network finds boxes."""
-        return self.task == "detection"
 
     @property
     def monitors(self) -> dict[str, str]:

@@ -1,11 +1,12 @@
-"""The LightningModule of detectors: training steps, and scores after each epoch."""
+"""Detection: trains on boxes around opacities, scores as the RSNA challenge does."""
 
 import logging
 import math
+import textwrap
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from pathlib import Path
-from typing import Any
+from importlib.util import find_spec
+from typing import Any, Self
 
 import numpy as np
 import pandas as pd
@@ -13,16 +14,28 @@ import torch
 from torch import Tensor
 
 from pneumo.data.boxes import PREDICTED, SIDES, TRUTH
+from pneumo.data.cache import Cache
+from pneumo.data.datamodule import XrayDataModule
 from pneumo.data.detection import BoxBatch, BoxDataModule
 from pneumo.evaluation import detection as evaluation
+from pneumo.evaluation.detection import INSTALL, NO_BOX, WHY_NO_BOX
+from pneumo.evaluation.scores import scores_at_half
 from pneumo.models.detector import Detector
-from pneumo.training.base import Task
-from pneumo.training.scoring import Scores
-from pneumo.training.task import image_scores
+from pneumo.runs import run_folder, tables
+from pneumo.runs.metrics import how_chosen
+from pneumo.runs.tasks import DETECTION
+from pneumo.training import metadata
+from pneumo.training.construction import build
+from pneumo.training.task import Scored, Task, data_arguments, task_arguments
 
 log = logging.getLogger("pneumo")
 
 FIXED_ON = "val"  # the split that the confidence is fixed on
+LONGER = (
+    "Train for longer (trainer.max_epochs); python -m pneumo.predict shows boxes of a lower "
+    "score with --threshold"
+)
+NO_MAP = f"The mean average precision is left out: it needs pycocotools; {INSTALL}"
 
 
 @dataclass
@@ -67,7 +80,15 @@ class Detections:
         return {"loss": sum(means.values()), **means}
 
 
-class DetectionTask(Task):
+@dataclass(frozen=True)
+class ScoredBoxes(Scored):
+    """The boxes of one checkpoint on the images of some splits."""
+
+    confidence: float  # fixed on the validation split
+    detections: dict[str, Detections]  # by split, in pixels of the files
+
+
+class Detection(Task):
     """Trains a detector and scores it on every split after each epoch.
 
     Args:
@@ -75,11 +96,38 @@ class DetectionTask(Task):
         others: as of Task.
     """
 
+    with_boxes = True
     network: Detector
 
     def __init__(self, network: Detector, **others: Any):
         super().__init__(network, **others)
         self.seen: dict[str, Detections] = {}
+
+    @classmethod
+    def build_network(cls, config: Mapping[str, Any]) -> Detector:
+        """Returns the detector of a configuration, channels-last."""
+        model = {key: value for key, value in config["model"].items() if key != "name"}
+        return build("model", model, Detector).to(memory_format=torch.channels_last)
+
+    @classmethod
+    def build(
+        cls,
+        config: Mapping[str, Any],
+        network: Detector,
+        table: pd.DataFrame,
+        images: Cache,
+        *,
+        arithmetic: Mapping[str, Any] | None = None,
+    ) -> tuple[Self, BoxDataModule]:
+        """Returns task and batches; the network's standardisation is that of its backbone."""
+        aspect = config["data"]["aspect"]
+        data = BoxDataModule(table, images, aspect=aspect, **data_arguments(config))
+        return cls(network, arithmetic=arithmetic, **task_arguments(config, data)), data
+
+    def on_fit_start(self) -> None:
+        """Warns if the mean average precision cannot be computed."""
+        if not find_spec("pycocotools"):
+            log.warning(textwrap.fill(NO_MAP, metadata.WIDTH))
 
     def training_step(self, batch: BoxBatch, _batch_idx: int) -> Tensor:
         """Returns the sum of the losses of the batch."""
@@ -89,11 +137,8 @@ class DetectionTask(Task):
 
     def validation_step(self, batch: BoxBatch, _batch_idx: int, dataloader_idx: int = 0) -> None:
         """Collects the boxes of one batch for the end of the epoch."""
-        keep(
-            self.network,
-            batch,
-            self.seen.setdefault(self.eval_splits[dataloader_idx], Detections()),
-        )
+        split = self.eval_splits[dataloader_idx]
+        keep(self.network, batch, self.seen.setdefault(split, Detections()))
 
     def scores(self) -> dict[str, dict[str, Any]]:
         """Returns the scores of each split: for train the losses, for the others as `score`."""
@@ -105,6 +150,57 @@ class DetectionTask(Task):
         }
         scores[FIXED_ON]["confidence"] = confidence
         return {"train": train, **scores}
+
+    def score_splits(
+        self, data: XrayDataModule, splits: Sequence[str], epoch: Mapping[str, Any]
+    ) -> ScoredBoxes:
+        """Returns the scores and the boxes of every image of ``splits``."""
+        assert isinstance(data, BoxDataModule)
+        detections = {split: Detections() for split in splits}
+        for split in splits:
+            for batch in data.loader(split):
+                moved: Any = self.transfer_batch_to_device(batch, self.device, 0)
+                keep(self.network, moved, detections[split])
+            detections[split].to_files(data)
+        confidence = epoch[FIXED_ON]["confidence"]  # in a debug run, of some of the images
+        if FIXED_ON in detections:
+            confidence = fixed_confidence(detections[FIXED_ON])
+        scores = {split: score(detections[split], confidence=confidence) for split in splits}
+        return ScoredBoxes(epoch["epoch"], scores, confidence, detections)
+
+    def tables(
+        self, scored: ScoredBoxes, table: pd.DataFrame, *, splits: Sequence[str]
+    ) -> dict[str, pd.DataFrame]:
+        """Returns predictions.csv and boxes.csv, see `predictions` and `box_table`."""
+        return {
+            run_folder.PREDICTIONS: predictions(scored, table, splits=splits),
+            run_folder.BOXES: box_table(scored, table, splits=splits),
+        }
+
+    def facts(self, scored: ScoredBoxes, table: pd.DataFrame) -> dict[str, Any]:
+        """Returns the task, the confidence, and the number of true boxes of each split."""
+        counts = table["boxes"].map(len).groupby(table["split"]).sum()
+        boxes = {str(split): int(count) for split, count in counts.items()}
+        return {"task": DETECTION, "boxes": boxes, "confidence": scored.confidence}
+
+    @classmethod
+    def conclusion(cls, metrics: Mapping[str, Any]) -> list[str]:
+        """Returns the scores of both splits, and the reason if no box counts."""
+        best, confidence = metrics["best"], metrics["confidence"]
+        none = confidence == NO_BOX
+        count = "no box counts" if none else f"boxes of a score of {confidence:.2f} and more count"
+        epoch = f"Epoch {best['epoch'] + 1} of {len(metrics['history'])}"
+        lines = [f"{epoch}, {how_chosen(metrics['selection'])}; {count}:"]
+        for split in ("val", "test"):
+            challenge, precision, auroc = (best[split][n] for n in ("challenge", "map", "auroc"))
+            lines.append(
+                f"  {split:4}  challenge score {challenge:.3f}   mean average precision "
+                f"{precision:.3f}   AUROC of images {auroc:.3f}"
+            )
+        if none:
+            why = f"No box counts: {WHY_NO_BOX}. {LONGER}"
+            lines.append(textwrap.fill(why, metadata.WIDTH))
+        return lines
 
 
 def keep(network: Detector, batch: BoxBatch, detections: Detections) -> None:
@@ -123,15 +219,15 @@ def score(detections: Detections, *, confidence: float) -> dict[str, Any]:
 
     ``challenge`` counts the boxes of at least ``confidence``; ``map`` counts all, NaN without
     pycocotools. An image's probability of PNEUMONIA is its highest score, 0 without a box: the
-    other scores are a classifier's, with decisions at 0.5.
+    other scores are those of classification, with decisions at 0.5.
     """
     kept, _ = evaluation.kept(detections.boxes, detections.scores, confidence=confidence)
-    probability = torch.from_numpy(evaluation.highest_scores(detections.scores))
-    label = torch.tensor([int(len(boxes) > 0) for boxes in detections.truth])
+    probability = evaluation.highest_scores(detections.scores)
+    label = np.array([int(len(boxes) > 0) for boxes in detections.truth])
     return {
         "challenge": evaluation.challenge_score(detections.truth, kept),
         "map": mean_average_precision(detections),
-        **image_scores(probability, label),
+        **scores_at_half(label, probability),
         **detections.mean_losses(),
     }
 
@@ -142,55 +238,20 @@ def mean_average_precision(detections: Detections) -> float:
         return evaluation.mean_average_precision(
             detections.truth, detections.boxes, detections.scores
         )["map"]
-    except ModuleNotFoundError:  # fit_detection warns once
+    except ModuleNotFoundError:  # the task warns once
         return math.nan
 
 
-@dataclass(frozen=True)
-class Scored(Scores):
-    """The predictions of one checkpoint on some splits; scores as `score` returns them."""
-
-    confidence: float  # fixed on the validation split
-    detections: dict[str, Detections]  # by split, in pixels of the files
-
-
-@torch.inference_mode()
-def score_checkpoint(
-    module: DetectionTask, data: BoxDataModule, path: Path, *, splits: list[str]
-) -> Scored:
-    """Loads a checkpoint into ``module``, on its device, and scores every image of ``splits``."""
-    checkpoint = torch.load(path, map_location="cpu", weights_only=True)
-    module.load_state_dict(checkpoint["state_dict"])
-    module.eval()
-    detections = {split: Detections() for split in splits}
-    for split in splits:
-        for batch in data.loader(split):
-            moved = BoxBatch(*(values.to(module.device) for values in batch))
-            keep(module.network, moved, detections[split])
-        detections[split].to_files(data)
-    last = checkpoint["history"][-1]
-    confidence = last[FIXED_ON]["confidence"]  # in a debug run, of some of the images
-    if FIXED_ON in detections:
-        confidence = fixed_confidence(detections[FIXED_ON])
-    scores = {split: score(detections[split], confidence=confidence) for split in splits}
-    return Scored(last["epoch"], scores, confidence, detections)
-
-
-def predictions(scored: Scored, table: pd.DataFrame, *, splits: list[str]) -> pd.DataFrame:
-    """Returns predictions.csv as a classifier's: p_pneumonia is an image's highest score."""
+def predictions(scored: ScoredBoxes, table: pd.DataFrame, *, splits: Sequence[str]) -> pd.DataFrame:
+    """Returns predictions.csv as of a classifier; p_pneumonia is the highest score of an image."""
     rows = [row for split in splits for row in scored.detections[split].rows]
     highest = [evaluation.highest_scores(scored.detections[split].scores) for split in splits]
-    probability = np.concatenate(highest)
-    return (
-        table.assign(patient=table["group"])
-        .loc[rows, ["path", "patient", "label", "split"]]
-        .assign(p_normal=1 - probability, p_pneumonia=probability)
-        .sort_values("path")
-    )
+    p = np.concatenate(highest)
+    return tables.predictions(table, rows, p_normal=1 - p, p_pneumonia=p)
 
 
-def box_table(scored: Scored, table: pd.DataFrame, *, splits: list[str]) -> pd.DataFrame:
-    """Returns boxes.csv: a row a box, true ones and all predicted ones, sorted by path.
+def box_table(scored: ScoredBoxes, table: pd.DataFrame, *, splits: Sequence[str]) -> pd.DataFrame:
+    """Returns boxes.csv: a row for each true and each predicted box, sorted by path.
 
     Columns path, patient, split, kind (truth or predicted), score (in [0, 1]; NaN of truth), and
     x_min, y_min, x_max, y_max in pixels of the file.

@@ -5,9 +5,9 @@ from collections.abc import Sequence
 import pytorch_lightning as pl
 from torch import nn
 
-from pneumo.models.base import Network, Wrapped
+from pneumo.models.base import Wrapped
 from pneumo.models.blocks import blocks, head
-from pneumo.training.task import Classifier
+from pneumo.training.classification import Classification
 
 
 class Finetune(pl.Callback):
@@ -27,7 +27,7 @@ class Finetune(pl.Callback):
     def __init__(self, head_epochs: int = 1, layer_decay: float = 1.0, frozen: Sequence[str] = ()):
         self.head_epochs, self.layer_decay, self.frozen = head_epochs, layer_decay, tuple(frozen)
 
-    def check(self, network: Network) -> None:
+    def check(self, network: nn.Module) -> None:
         """Raises ValueError if the network cannot be pretrained, or lacks a module to freeze."""
         if not isinstance(network, Wrapped):
             raise ValueError(
@@ -50,7 +50,7 @@ class Finetune(pl.Callback):
 
     def setup(self, trainer: pl.Trainer, pl_module: pl.LightningModule, stage: str) -> None:
         """Sets the decay of the rates, before the optimizer is built."""
-        assert isinstance(pl_module, Classifier)
+        assert isinstance(pl_module, Classification)
         body = _body(pl_module)
         pl_module.layer_decay = self.layer_decay
         self.trainable = [weight for weight in body.parameters() if weight.requires_grad]
@@ -83,6 +83,6 @@ def head_part(body: nn.Module) -> list[nn.Module]:
 
 
 def _body(module: pl.LightningModule) -> nn.Module:
-    assert isinstance(module, Classifier)
+    assert isinstance(module, Classification)
     assert isinstance(module.network, Wrapped)
     return module.network.body

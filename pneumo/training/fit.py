@@ -1,7 +1,6 @@
-"""One run from its configuration to its run folder: data, network, training, final scores."""
+"""One run from its configuration to its run folder: data, training, scores, for either task."""
 
 import logging
-import math
 import re
 import textwrap
 import time
@@ -21,18 +20,16 @@ from pneumo.data.base import DataSet
 from pneumo.data.datamodule import XrayDataModule
 from pneumo.data.labelled import check_names, with_groups
 from pneumo.data.near_copies import near_duplicates
-from pneumo.inference import ood, reference
 from pneumo.models import fused_cpu
-from pneumo.models.base import Network
-from pneumo.models.views import Views
 from pneumo.runs import run_folder
 from pneumo.runs.writer import RunWriter
-from pneumo.training import metadata, objects, scoring, tensorboard_log, whole_files
-from pneumo.training.base import Task
+from pneumo.training import metadata, tensorboard_log, whole_files
 from pneumo.training.callbacks import history_table
 from pneumo.training.config import Config
+from pneumo.training.construction import build
 from pneumo.training.objects import Parts
-from pneumo.training.task import Classifier
+from pneumo.training.selection import Selection
+from pneumo.training.task import Scored, Task
 
 log = logging.getLogger("pneumo")
 # Lightning's advice that does not hold here, and its use of deprecated functions of torch
@@ -47,8 +44,10 @@ WORKER = re.compile(r"DataLoader worker \(pid.*|unable to allocate shared memory
 MEMORY = re.compile(r"out of memory|can't allocate memory|bad_alloc|Cannot allocate memory")
 
 
-def fit(config: dict[str, Any], run_dir: Path, *, parts: Parts, start: float | None = None) -> None:
-    """Trains by ``config`` (plain, resolved, checked), or resumes the run in ``run_dir``.
+def fit(
+    config: dict[str, Any], writer: RunWriter, *, parts: Parts, start: float | None = None
+) -> None:
+    """Trains by ``config`` (plain, resolved, checked), or resumes the run of ``writer``.
 
     Writes the files that the README lists. ``start``, of time.monotonic(), is when the user started
     the command; by default now.
@@ -57,40 +56,51 @@ def fit(config: dict[str, Any], run_dir: Path, *, parts: Parts, start: float | N
         ValueError, FileNotFoundError: a mistake of the user's.
         KeyboardInterrupt: the user stopped it.
     """
-    run = begin(config, run_dir, trainer=parts.trainer, start=start)
-    table, images, device = run.table, run.images, run.device
-    arithmetic = {"device": device.type, "threads": torch.get_num_threads()}
-    network = parts.network
-    assert isinstance(network, Network)
-    module, data = build(config, network, table, images, arithmetic=arithmetic)
+    run = begin(config, writer, parts, start=time.monotonic() if start is None else start)
+    table, images, network = run.table, run.images, parts.network
+    arithmetic = {"device": run.device.type, "threads": torch.get_num_threads()}
+    task, data = parts.task.build(config, network, table, images, arithmetic=arithmetic)
     facts = metadata.describe(
-        Config.model_validate(config), run.data_set, table, run.split_sha256, network, run.trainer
+        run.settings, run.data_set, table, run.split_sha256, network, run.trainer
     )
-    carry_out(run, module, data, facts)
-    # if the last epoch is the best, its weights are not scored twice
-    last: scoring.Scores | None = None
-    if scoring.saved_epoch(run_dir / run_folder.BEST) != module.history[-1]["epoch"]:
-        last = scoring.score_checkpoint(module, data, run_dir / run_folder.LAST, splits=["train"])
-    # scored last: its weights stay in the network, and make the reference
-    best = scoring.score_checkpoint(
-        module, data, run_dir / run_folder.BEST, splits=["train", *data.eval_splits]
-    )
-    predictions = scoring.predictions(best, table, splits=data.eval_splits)
-    run.writer.write_table(run_folder.PREDICTIONS, predictions)
-    write_reference(run, network, module.views, predictions)
-    last = last or scoring.only(best, "train")
-    metrics = finish(run, module, data, facts, best=best, last=last, predictions=predictions)
-    metadata.conclude(metrics, run.data_set, run_dir)
+    if run.device.type == "cpu":
+        fused_cpu.keep_memory()
+    metadata.announce(facts, run.trainer)
+    tensorboard_log.open_run(run.trainer, config, facts["hyperparameters"])
+    train(run.trainer, task, data, run.start_from)
+    best, last = score(run, task, data)
+    tables = task.tables(best, table, splits=data.eval_splits)
+    predictions = tables[run_folder.PREDICTIONS]
+    for name, rows in {**tables, "history.csv": history_table(task.history)}.items():
+        writer.write_table(name, rows)
+    for name, arrays in task.arrays(images.images, table, predictions).items():
+        writer.write_arrays(name, arrays)
+    metrics = {
+        **facts,
+        **task.facts(best, table),
+        **metadata.results(task.history, best=best, last=last),
+        "assessment": metadata.assessment(
+            table, predictions, root=run.data_set.root, protocol=run.settings.protocol.name
+        ),
+        "seconds": seconds(run, task.history),
+        "machine": {**facts["machine"], "arithmetic": task.arithmetic},
+        # a callback may have changed it
+        "hyperparameters": {**facts["hyperparameters"], "batch_size": data.batch_size},
+    }
+    tensorboard_log.close_run(run.trainer, metrics, predictions, data)
+    max_epochs = run.settings.trainer.max_epochs
+    writer.finish(metrics, epochs=len(task.history), max_epochs=max_epochs)
+    conclude(run, task.conclusion(metrics), metrics)
 
 
 @dataclass
 class Started:
-    """A run with its images, its split and its Trainer; its network is not built yet."""
+    """A run with its images, its split and its Trainer; its task is not built yet."""
 
-    config: dict[str, Any]  # plain, resolved
+    settings: Config
     writer: RunWriter
     data_set: DataSet
-    table: pd.DataFrame  # split; of a detector, with boxes
+    table: pd.DataFrame  # split; with boxes where the task has them
     images: cache.Cache  # of all rows of the table
     split_sha256: str
     start_from: Path | None  # a checkpoint, of a run that resumes
@@ -103,90 +113,44 @@ class Started:
         """The device of the training."""
         return self.trainer.strategy.root_device
 
-    @property
-    def run_dir(self) -> Path:
-        """The run folder."""
-        return self.writer.run_dir
 
-
-def begin(
-    config: dict[str, Any],
-    run_dir: Path,
-    *,
-    trainer: pl.Trainer,
-    with_boxes: bool = False,
-    start: float | None = None,
-) -> Started:
-    """Reads and splits the images of ``config`` (plain, resolved); ``start``, errors: see fit."""
-    start = time.monotonic() if start is None else start
+def begin(config: dict[str, Any], writer: RunWriter, parts: Parts, *, start: float) -> Started:
+    """Reads and splits the images of ``config``; arguments and errors: see fit."""
+    settings = Config.model_validate(config)
     data_set = open_data_set(config)
     table, images = read_data(config, data_set)
-    if with_boxes:
+    if parts.task.with_boxes:
         table = table.join(data_set.boxes().set_index("path"), on="path")
-    writer = RunWriter(run_dir)
     digest = writer.write_split(table)
-    start_from = whole_files.resume_from(run_dir, metadata.selection(Config.model_validate(config)))
-    num_earlier = 1 + scoring.saved_epoch(start_from) if start_from else 0
+    rule = Selection.parse(settings.callbacks.checkpoint.monitor)
+    start_from = whole_files.resume_from(writer.run_dir, rule)
+    num_earlier = 1 + saved_epoch(start_from) if start_from else 0
     return Started(
-        *(config, writer, data_set, table, images, digest, start_from, trainer),
+        *(settings, writer, data_set, table, images, digest, start_from, parts.trainer),
         start=start,
         num_earlier=num_earlier,
     )
 
 
-def carry_out(run: Started, module: Task, data: XrayDataModule, facts: Mapping[str, Any]) -> None:
-    """Logs ``facts`` (of metadata.describe), trains ``module`` and leaves it on the device.
+def score(run: Started, task: Task, data: XrayDataModule) -> tuple[Any, Scored]:
+    """Returns the scores of the best epoch and of the last one, its train split only.
 
-    Errors: see train.
+    The best epoch is scored last, so that its weights stay in the network. If it is the last
+    epoch, it is not scored twice.
     """
-    if run.device.type == "cpu":
-        fused_cpu.keep_memory()
-    metadata.announce(facts, run.trainer)
-    tensorboard_log.open_run(run.trainer, run.config, facts["hyperparameters"])
-    train(run.trainer, module, data, run.start_from)
-    module.to(run.device)  # Lightning moves it away
+    task.to(run.device)  # Lightning moves it away
+    best, last = (run.writer.run_dir / name for name in (run_folder.BEST, run_folder.LAST))
+    of_last = None
+    if saved_epoch(best) != task.history[-1]["epoch"]:
+        of_last = task.score_checkpoint(data, last, splits=["train"])
+    of_best = task.score_checkpoint(data, best, splits=["train", *data.eval_splits])
+    return of_best, of_last or of_best.only("train")
 
 
-def finish(
-    run: Started,
-    module: Task,
-    data: XrayDataModule,
-    facts: Mapping[str, Any],
-    *,
-    best: scoring.Scores,
-    last: scoring.Scores,
-    predictions: pd.DataFrame,
-) -> dict[str, Any]:
-    """Writes the files of a finished run besides its predictions; returns metrics.json.
-
-    Args:
-        run: see carry_out.
-        module: trained.
-        data: its batches.
-        facts: of metadata.describe.
-        best: scores of the best epoch.
-        last: scores of the last one.
-        predictions: as in predictions.csv.
-    """
-    config = run.config
-    run.writer.write_table("history.csv", history_table(module.history))
-    assessment = metadata.assessment(
-        run.table, predictions, root=run.data_set.root, protocol=config["protocol"]["name"]
-    )
-    results = metadata.results(module.history, best=best, last=last)
-    metrics = {
-        **facts,
-        **results,
-        "assessment": assessment,
-        "seconds": seconds(run, module.history),
-    }
-    metrics["machine"] = {**facts["machine"], "arithmetic": module.arithmetic}
-    # a callback may have changed it
-    metrics["hyperparameters"] = {**facts["hyperparameters"], "batch_size": data.batch_size}
-    tensorboard_log.close_run(run.trainer, metrics, predictions, data)
-    max_epochs = config["trainer"]["max_epochs"]
-    run.writer.finish(metrics, epochs=len(module.history), max_epochs=max_epochs)
-    return metrics
+def saved_epoch(path: Path) -> int:
+    """Returns the epoch after which a checkpoint was saved, from 0."""
+    checkpoint = torch.load(path, map_location="cpu", weights_only=True, mmap=True)
+    return int(checkpoint["history"][-1]["epoch"])
 
 
 def seconds(run: Started, history: Sequence[Mapping[str, Any]]) -> dict[str, float]:
@@ -200,11 +164,21 @@ def seconds(run: Started, history: Sequence[Mapping[str, Any]]) -> dict[str, flo
     return {"train": float(sum(epochs)), "total": total, "earlier": earlier}
 
 
+def conclude(run: Started, lines: Sequence[str], metrics: Mapping[str, Any]) -> None:
+    """Logs the lines of the task's conclusion, the caveats, and the run folder."""
+    for line in ("", *lines):
+        log.info("%s", line)
+    notes = (metadata.DEBUG_NOTE if metrics["debug"] else "", run.data_set.note)
+    seconds = metrics["seconds"]
+    shown = metadata.show_end(notes, seconds=seconds, run_dir=run.writer.run_dir)
+    log.info("TensorBoard: tensorboard --logdir '%s'", shown)
+
+
 def open_data_set(config: Mapping[str, Any]) -> DataSet:
     """Returns the data set of a configuration and logs its note; sets the number of threads."""
     if config["num_threads"]:
         torch.set_num_threads(config["num_threads"])
-    data_set = objects.build("data.source", config["data"]["source"], DataSet)
+    data_set = build("data.source", config["data"]["source"], DataSet)
     if data_set.note:
         log.warning(textwrap.fill(data_set.note, metadata.WIDTH))
     return data_set
@@ -229,70 +203,13 @@ def read_data(config: Mapping[str, Any], data_set: DataSet) -> tuple[pd.DataFram
     return split.split(table, protocol, seed=config["seed"]), images
 
 
-def build(
-    config: Mapping[str, Any],
-    network: Network,
-    table: pd.DataFrame,
-    images: cache.Cache,
-    *,
-    arithmetic: Mapping[str, Any] | None = None,
-) -> tuple[Classifier, XrayDataModule]:
-    """Returns the module that trains a network by ``config``, and its batches.
-
-    Args:
-        config: plain, resolved.
-        network: gets the mean and the deviation of the train images.
-        table: split, as read_data returns it.
-        images: of all rows of the table.
-        arithmetic: see Classifier.
-    """
-    data = XrayDataModule(
-        table,
-        images,
-        batch_size=config["data"]["batch_size"],
-        augment=instantiate(config["augment"]),
-        seed=config["seed"],
-        num_classes=network.num_classes,
-        num_workers=config["data"]["num_workers"],
-        overfit_batches=config["trainer"].get("overfit_batches"),
-    )
-    mean, std = data.train_statistics()
-    network.mean.fill_(mean)
-    network.std.fill_(std)
-    module = Classifier(
-        network,
-        optimizer=instantiate(config["optimizer"]),
-        schedule=instantiate(objects.schedule_settings(config, num_steps=num_steps(config, data))),
-        interval=config["schedule"].get("interval", "epoch"),
-        plateau_on=config["schedule"].get("monitor"),
-        views=Views(**config["views"]),
-        loss=objects.make_loss(config, data.target[data.rows["train"]], network.num_classes),
-        eval_splits=data.eval_splits,
-        seed=config["seed"],
-        arithmetic=arithmetic,
-    )
-    return module, data
-
-
-def num_steps(config: Mapping[str, Any], data: XrayDataModule) -> int:
-    """Returns how often the schedule steps in a run: once an epoch, or once a step."""
-    trainer, batches = config["trainer"], data.num_train_batches
-    if config["schedule"].get("interval", "epoch") == "epoch":
-        return int(trainer["max_epochs"])
-    limit = trainer.get("limit_train_batches")
-    if limit is not None:
-        batches = int(batches * limit) if isinstance(limit, float) else min(batches, limit)
-    steps = math.ceil(batches / (trainer.get("accumulate_grad_batches") or 1))
-    return int(steps * trainer["max_epochs"])
-
-
 def train(
     trainer: pl.Trainer,
-    module: pl.LightningModule,
+    task: pl.LightningModule,
     data: XrayDataModule,
     start_from: Path | None = None,
 ) -> None:
-    """Fits ``module``, from a checkpoint if there is one.
+    """Fits ``task``, from a checkpoint if there is one.
 
     Raises:
         ValueError: a process that loads images has died, or a batch is too large for the memory.
@@ -302,7 +219,7 @@ def train(
         with warnings.catch_warnings():
             for message in SILENCED_MESSAGES:
                 warnings.filterwarnings("ignore", message)
-            trainer.fit(module, datamodule=data, ckpt_path=start_from, weights_only=True)
+            trainer.fit(task, datamodule=data, ckpt_path=start_from, weights_only=True)
     except SystemExit:  # how Lightning ends after Ctrl-C
         raise KeyboardInterrupt from None
     except RuntimeError as error:
@@ -329,13 +246,3 @@ def _too_large(data: XrayDataModule) -> str:
         "not. Try a smaller data.batch_size (with trainer.accumulate_grad_batches=N a step has as "
         "many images), a smaller data.image_size or another model"
     )
-
-
-def write_reference(
-    run: Started, network: Network, views: Views, predictions: pd.DataFrame
-) -> None:
-    """Writes the reference of the run's own images, by which predict flags others."""
-    rows = run.table.index[run.table["path"].isin(reference.sampled_paths(predictions))]
-    fitted = reference.fit(network, run.images.images[rows.to_numpy()], views=views)
-    if fitted is not None:
-        run.writer.write_arrays(reference.file_name("best"), ood.arrays(fitted))

@@ -10,7 +10,7 @@ from collections.abc import Iterable, Mapping
 from dataclasses import asdict
 from importlib.metadata import version
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import pandas as pd
 import pytorch_lightning as pl
@@ -22,23 +22,18 @@ from pneumo.data import fingerprint, image, split
 from pneumo.data.augment import Augment
 from pneumo.data.base import DataSet
 from pneumo.evaluation.assessment import assess_run
-from pneumo.evaluation.published import TINY
 from pneumo.evaluation.scores import CLINICAL, SCORES
 from pneumo.models import complexity
 from pneumo.models.views import Views
 from pneumo.runs import run_folder
-from pneumo.runs.metrics import how_chosen
-from pneumo.training import scoring
 from pneumo.training.config import Config, Trainer
-from pneumo.training.task import MAIN, Selection
-
-if TYPE_CHECKING:  # torchvision's detectors take a second to import
-    from pneumo.models.base import Network
-    from pneumo.models.detector import Detector
+from pneumo.training.selection import Selection
+from pneumo.training.task import Scored
 
 log = logging.getLogger(__name__)
 
 PACKAGE = Path(pneumo.__file__).resolve().parent
+TRAIN_EVAL = "train_eval"  # in metrics.json: the train split without augmentation and dropout
 WIDTH = 79  # of the lines on the screen
 # Arguments that are hyperparameters, of the models that have them
 MODEL_KEYS = ("f", "d", "c", "batch_norm", "num_classes", "backbone", "width", "pretrained")
@@ -62,14 +57,7 @@ def is_debug(trainer: Trainer) -> bool:
     return not whole or trainer.overfit_batches is not None
 
 
-def selection(settings: Config) -> Selection:
-    """Returns the rule that chooses the epoch."""
-    return Selection.parse(settings.callbacks.checkpoint.monitor)
-
-
-def results(
-    history: list[dict[str, Any]], *, best: scoring.Scores, last: scoring.Scores
-) -> dict[str, Any]:
+def results(history: list[dict[str, Any]], *, best: Scored, last: Scored) -> dict[str, Any]:
     """Returns the keys best, last and history of metrics.json.
 
     The epochs are those of the two checkpoints. On the splits that a checkpoint was scored on, the
@@ -83,10 +71,10 @@ def results(
     }
 
 
-def _scores(row: Mapping[str, Any], scored: scoring.Scores) -> dict[str, Any]:
+def _scores(row: Mapping[str, Any], scored: Scored) -> dict[str, Any]:
     kept = {key: value for key, value in row.items() if key not in ("lr", "seconds")}
     own = {k: v for k, v in scored.scores.items() if k != "train"}
-    return {**kept, **own, scoring.TRAIN_EVAL: scored.scores["train"]}
+    return {**kept, **own, TRAIN_EVAL: scored.scores["train"]}
 
 
 def assessment(
@@ -110,7 +98,7 @@ def describe(
     data_set: DataSet,
     table: pd.DataFrame,
     digest: str,
-    network: "Network | Detector",
+    network: Any,
     trainer: pl.Trainer,
 ) -> dict[str, Any]:
     """Returns the part of metrics.json of a network's run that is known before it starts."""
@@ -124,7 +112,7 @@ def describe(
         "multiply_adds": complexity.multiply_adds(
             network, image_size=data.image_size, views=Views(mirror=settings.views.mirror)
         ),
-        "selection": asdict(selection(settings)),
+        "selection": asdict(Selection.parse(settings.callbacks.checkpoint.monitor)),
         "hyperparameters": hyperparameters(settings),
         "preprocessing": fingerprint.take(
             size=data.image_size,
@@ -231,63 +219,24 @@ def announce_splits(facts: Mapping[str, Any]) -> None:
             )
 
 
-def conclude(metrics: Mapping[str, Any], data_set: DataSet, run_dir: Path) -> None:
-    """Logs the scores, their caveats, and the run folder."""
-    best, by = metrics["best"], metrics["selection"]
-    log.info("")
-    log.info(
-        "Test split, epoch %d of %d, %s (95 %% intervals):",
-        *(best["epoch"] + 1, len(metrics["history"]), how_chosen(by)),
-    )
-    show_scores(metrics["assessment"]["scores"])
-    for line in train_lines(metrics):
-        log.info("  %s", line)
-    if by["on"] == "test":
-        log.info(
-            "  Optimistic: the epoch was chosen on the split it is scored on, as in the\n"
-            "  paper (F1 NORMAL %.3f). The last epoch has %.3f; protocol=holdout is honest.",
-            *(TINY["f1_normal"], metrics["last"]["test"][MAIN]),
-        )
-    notes = (DEBUG_NOTE if metrics["debug"] else "", data_set.note)
-    shown = show_end(notes, seconds=metrics["seconds"], run_dir=run_dir)
-    log.info("TensorBoard: tensorboard --logdir '%s'", shown)
-
-
-def train_lines(metrics: Mapping[str, Any]) -> list[str]:
-    """Returns the train split's scores in evaluation mode, at the best and the last epoch.
-
-    Beside those of the test split they show how far a network overfits.
-    """
-    best, last = metrics["best"], metrics["last"]
-    rows = {"the same epoch": best}
-    if last["epoch"] != best["epoch"]:
-        rows[f"the last epoch, {last['epoch'] + 1}"] = last
-    lines = ["Train split, without augmentation and dropout:"]
-    for when, row in rows.items():
-        train = row[scoring.TRAIN_EVAL]
-        f1, auroc, test = map(_decimal, (train[MAIN], train["auroc"], row["test"][MAIN]))
-        lines.append(f"  {when}: F1 NORMAL {f1} (test {test}), AUROC {auroc}")
-    return lines
-
-
-def _decimal(value: float | None) -> str:
+def decimal(value: float | None) -> str:
+    """Returns a score with three digits; ? if it is undefined."""
     return "?" if value is None or math.isnan(value) else f"{value:.3f}"
 
 
-def show_scores(scores: Mapping[str, Mapping[str, float | None]]) -> None:
-    """Logs the main scores of a test split, two in a line, each with its interval.
+def score_lines(scores: Mapping[str, Mapping[str, float | None]]) -> list[str]:
+    """Returns the main scores of a test split, two in a line, each with its interval.
 
     Args:
         scores: value, low and high by score, as the assessment in metrics.json has them.
     """
-    for left, right in SHOWN:
-        first, second = score_text(left, scores[left]), score_text(right, scores[right])
-        log.info("  %s   %s", first.ljust(36), second)
+    pairs = [(score_text(a, scores[a]), score_text(b, scores[b])) for a, b in SHOWN]
+    return [f"  {first:36}   {second}" for first, second in pairs]
 
 
 def score_text(score: str, interval: Mapping[str, float | None]) -> str:
     """Returns such as "sensitivity  0.975 (0.960-0.986)"; ? stands for an undefined value."""
-    value, low, high = (_decimal(interval[key]) for key in ("value", "low", "high"))
+    value, low, high = (decimal(interval[key]) for key in ("value", "low", "high"))
     return f"{NAMES[score]:12} {value} ({low}-{high})"
 
 

@@ -14,10 +14,6 @@ CLASSIFIERS_OWN = (".ProgressiveResize", ".Finetune")  # callbacks
 DETECTOR = "pneumo.models.detector.Detector"
 AUTO, KERMANY = "pneumo.data.sets.auto", "pneumo.data.kermany.Kermany.open"
 GET_SET = ". Get the set with python -m pneumo.download, or train on generated images: data=phantom"
-NEEDED_BY = {  # packages that loggers import when they are built, and how pip names them
-    "pytorch_lightning.loggers.WandbLogger": ("wandb", "wandb"),
-    "pneumo.training.mlflow_log.make": ("mlflow", "'pneumo[mlflow]'"),
-}
 # Arguments of the Trainer that a run cannot have, with the values that pass, and why
 FORBIDDEN: dict[str, tuple[tuple[Any, ...], str]] = {
     "num_nodes": ((1,), "since a run is one process; start several runs in a sweep"),
@@ -37,8 +33,6 @@ FORBIDDEN: dict[str, tuple[tuple[Any, ...], str]] = {
     "val_check_interval": ((1.0,), "since an epoch is scored at its end"),
     "num_sanity_val_steps": ((0,), "since only whole epochs are scored"),
     "reload_dataloaders_every_n_epochs": ((0,), "since the images of all epochs are the same"),
-    "callbacks": ((), "since they stand in callbacks, by name"),
-    "logger": ((), "since loggers stand in logger, by name"),
 }
 # Settings that are written in two places and must agree: the second is the one to set
 FOLLOWS = {
@@ -145,7 +139,7 @@ def _contradictions(settings: Config, config: Mapping[str, Any]) -> Iterator[str
         yield "optimizer must not be LBFGS, which scores a batch several times in a step"
     yield from _wrong_split(settings)
     yield from _wrong_schedule(settings)
-    yield from _wrong_detection(settings) if settings.of_detector else _wrong_classifier(settings)
+    yield from OF_TASK[settings.task](settings)
 
 
 def _wrong_split(settings: Config) -> Iterator[str]:
@@ -213,6 +207,9 @@ def _wrong_detection(settings: Config) -> Iterator[str]:
             yield f"callbacks.{name} must be left out with task=detection: ~callbacks.{name}"
 
 
+OF_TASK = {"classification": _wrong_classifier, "detection": _wrong_detection}
+
+
 def _missing_places(config: Mapping[str, Any], settings: Config) -> Iterator[str]:
     source, weights = settings.data.source, config["model"].get("pretrained")
     target = source["_target_"]
@@ -235,19 +232,3 @@ def _missing_packages(config: Mapping[str, Any], settings: Config) -> Iterator[s
             yield f"{key}={monitor} needs pycocotools: pip install 'pneumo[detection]'"
     if config["model"].get("library") == "timm" and not find_spec("timm"):
         yield "model.library=timm needs timm, which is not installed: pip install 'pneumo[timm]'"
-    for key, target in _targets(config):
-        top = target.partition(".")[0]
-        needed, install = NEEDED_BY.get(target, (top, top))
-        if needed != top and not find_spec(needed):
-            yield f"{key} needs {needed}, which is not installed: pip install {install}"
-        if not find_spec(top):
-            yield f"{key}._target_ must be of an installed package; got {target}: no module {top}"
-
-
-def _targets(value: Any, key: str = "") -> Iterator[tuple[str, str]]:
-    """Yields the key and the _target_ of each object of a configuration, its lists too."""
-    for name, part in value.items() if isinstance(value, Mapping) else enumerate(value):
-        if name == "_target_":
-            yield key, str(part)
-        elif isinstance(part, Mapping | list):
-            yield from _targets(part, f"{key}.{name}".removeprefix("."))

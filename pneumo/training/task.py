@@ -1,189 +1,290 @@
-"""The LightningModule of classifiers: training steps, and scores after each epoch."""
+"""The base of the two tasks: a network, its batches, optimizer, history and scores."""
 
+import logging
 import math
-from collections.abc import Mapping, Sequence
+import time
+from abc import abstractmethod
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
+from pathlib import Path
+from typing import Any, ClassVar, Self
 
+import numpy as np
+import pandas as pd
+import pytorch_lightning as pl
 import torch
-from torch import Tensor, nn
-from torch.nn import functional
+from hydra.utils import instantiate
+from torch import nn
+from torch.optim.lr_scheduler import LRScheduler, OneCycleLR, ReduceLROnPlateau
 
-from pneumo.data.datamodule import Batch
-from pneumo.evaluation.scores import scores as scores_of
-from pneumo.models.blocks import groups
-from pneumo.models.views import ONE_VIEW, Views
-from pneumo.training.base import Task
-from pneumo.training.config import LAST, direction
+from pneumo.data.cache import Cache
+from pneumo.data.datamodule import XrayDataModule
+from pneumo.training.construction import schedule_settings
 
-MAIN = "f1_normal"  # the paper's F1: with 73 % PNEUMONIA its figures fit NORMAL only (facts.md)
+log = logging.getLogger("pneumo")
+
+OptimizerFactory = Callable[[Iterable[Any]], torch.optim.Optimizer]  # parameters or groups
+ScheduleFactory = Callable[[torch.optim.Optimizer], LRScheduler]
 
 
 @dataclass(frozen=True)
-class Selection:
-    """The rule that chooses an epoch, for best.ckpt, the screen and metrics.json alike.
+class Scored:
+    """The scores of one checkpoint, of all images of some splits in evaluation mode."""
 
-    Args:
-        monitor: a score of `score`, such as f1_normal or loss; or "last", the last epoch.
-        on: the split it is taken from, such as val; "none" with "last".
-    """
+    epoch: int  # after which the checkpoint was saved, from 0
+    scores: dict[str, dict[str, Any]]  # by split
 
-    monitor: str
-    on: str
-
-    @classmethod
-    def parse(cls, monitor: str) -> "Selection":
-        """Returns the rule of "last" or of a score and a split such as "f1_normal/val".
-
-        Raises:
-            ValueError: it has another form.
-        """
-        if monitor == LAST:
-            return cls(LAST, "none")
-        name, slash, on = monitor.partition("/")
-        if not (name and slash and on):
-            raise ValueError(
-                "callbacks.checkpoint.monitor must be last, or a score and a split, such as "
-                f"f1_normal/val; got {monitor!r}"
-            )
-        return cls(name, on)
-
-    def best(self, history: Sequence[Mapping[str, Any]]) -> int:
-        """Returns the index in ``history`` of the chosen epoch.
-
-        Of equal scores the one with the lower loss on the same split is better, of equal losses
-        the earlier one. A score that is not a number is never better than one that is.
-
-        Raises:
-            ValueError: the history has no such score or split.
-        """
-        if self.monitor == LAST:
-            return len(history) - 1
-        return max(range(len(history)), key=lambda place: self._rank(history[place], place))
-
-    def _rank(self, row: Mapping[str, Any], place: int) -> tuple[float, float, int]:
-        scores = row.get(self.on)
-        if not isinstance(scores, Mapping) or self.monitor not in scores:
-            names = [f"{n}/{split}" for split, s in row.items() if isinstance(s, dict) for n in s]
-            raise ValueError(
-                "callbacks.checkpoint.monitor must be one of "
-                f"{', '.join(n for n in names if not n.startswith('confusion'))}; got "
-                f"{self.monitor}/{self.on}"
-            )
-        value, loss = float(scores[self.monitor]), float(scores["loss"])
-        signed = value if direction(self.monitor) == "max" else -value
-        return _or_worst(signed), _or_worst(-loss), -place
+    def only(self, split: str) -> "Scored":
+        """Returns the scores of one split alone."""
+        return Scored(self.epoch, {split: self.scores[split]})
 
 
-def _or_worst(value: float) -> float:
-    return -math.inf if math.isnan(value) else value
-
-
-class Classifier(Task):
+class Task(pl.LightningModule):
     """Trains a network and scores it on every split after each epoch.
 
+    A subclass has the steps of Lightning, and the methods below that are abstract.
+
+    Attributes:
+        with_boxes: whether its images have boxes.
+
     Args:
-        network: (B, 1, S, S) grey values to (B, num_classes) logits.
-        loss: of (B, num_classes) logits and (B,) class numbers, the mean over the batch. The loss
-            among the scores is always the plain cross-entropy.
-        views: of an image, in evaluation mode.
-        others: as of Task.
+        network: is trained.
+        optimizer: builds the optimizer of the parameters.
+        schedule: builds the schedule of an optimizer's learning rate.
+        interval: epoch or step, after which the schedule is stepped.
+        plateau_on: the score and the split that a ReduceLROnPlateau follows, such as loss/train.
+        eval_splits: names of the validation loaders, in their order.
+        seed: of the dropout; with the epoch it sets torch's generator, so that a resumed run
+            draws the same numbers as an uninterrupted one.
+        arithmetic: device and number of threads, on which the last digits of the weights depend. A
+            run that is resumed with others records both.
     """
+
+    with_boxes: ClassVar[bool] = False
 
     def __init__(
         self,
         network: nn.Module,
         *,
-        loss: nn.Module | None = None,
-        views: Views = ONE_VIEW,
-        **others: Any,
+        optimizer: OptimizerFactory,
+        schedule: ScheduleFactory,
+        eval_splits: list[str],
+        seed: int,
+        interval: str = "epoch",
+        plateau_on: str | None = None,
+        arithmetic: Mapping[str, Any] | None = None,
     ):
-        super().__init__(network, **others)
-        self.views = views
-        self.loss = loss or nn.CrossEntropyLoss()
-        self.seen: dict[str, list[tuple[Tensor, Tensor]]] = {}
-        self.train_side: int | None = None  # pixels, see callbacks.ProgressiveResize
-        self.layer_decay = 1.0  # see finetune.Finetune
+        super().__init__()
+        self.network = network
+        self.optimizer, self.schedule, self.interval = optimizer, schedule, interval
+        self.plateau_on = plateau_on
+        self.plateau: ReduceLROnPlateau | None = None
+        self.plateau_state: dict[str, Any] | None = None  # of the run that is resumed
+        self.eval_splits = eval_splits
+        self.seed = seed
+        self.arithmetic: list[dict[str, Any]] = [{"from_epoch": 0, **(arithmetic or {})}]
+        self.history: list[dict[str, Any]] = []
+        self.start = 0.0  # of the epoch, time.monotonic()
 
-    def forward(self, image: Tensor) -> Tensor:
-        """(B, 1, S, S) uint8 or float grey values to (B, num_classes) logits, see Views."""
-        x = image.float()
-        # a network on the CPU is faster channels-last; with one input channel only the strides
-        # distinguish the layouts
-        views = ONE_VIEW if self.training else self.views
-        return views.logits(self.network, x.contiguous(memory_format=torch.channels_last))
+    @classmethod
+    @abstractmethod
+    def build_network(cls, config: Mapping[str, Any]) -> Any:
+        """Returns the network of a configuration; ValueError if it cannot be built."""
+
+    @classmethod
+    def try_settings(cls, config: Mapping[str, Any], network: Any) -> None:
+        """Raises ValueError where settings that only this task has cannot be used."""
+
+    @classmethod
+    @abstractmethod
+    def build(
+        cls,
+        config: Mapping[str, Any],
+        network: Any,
+        table: pd.DataFrame,
+        images: Cache,
+        *,
+        arithmetic: Mapping[str, Any] | None = None,
+    ) -> tuple[Self, XrayDataModule]:
+        """Returns the task that trains a network by ``config``, and its batches.
+
+        Args:
+            config: plain, resolved.
+            network: of `build_network`.
+            table: split; with boxes where the task has them.
+            images: of all rows of the table.
+            arithmetic: see the class.
+        """
+
+    @abstractmethod
+    def scores(self) -> dict[str, dict[str, Any]]:
+        """Returns the scores of each split in the epoch, its loss among them, and clears them."""
+
+    @torch.inference_mode()
+    def score_checkpoint(
+        self, data: XrayDataModule, path: Path, *, splits: Sequence[str]
+    ) -> Scored:
+        """Loads a checkpoint, on the task's device, and scores every image of ``splits``."""
+        checkpoint = torch.load(path, map_location="cpu", weights_only=True)
+        self.load_state_dict(checkpoint["state_dict"])
+        self.eval()
+        return self.score_splits(data, splits, checkpoint["history"][-1])
+
+    @abstractmethod
+    def score_splits(
+        self, data: XrayDataModule, splits: Sequence[str], epoch: Mapping[str, Any]
+    ) -> Scored:
+        """Scores every image of ``splits`` with the weights after ``epoch`` of the history."""
+
+    @abstractmethod
+    def tables(
+        self, scored: Any, table: pd.DataFrame, *, splits: Sequence[str]
+    ) -> dict[str, pd.DataFrame]:
+        """Returns the tables of the run folder by file name, predictions.csv among them.
+
+        They have the images of ``splits``; ``table`` is split, ``scored`` of score_checkpoint.
+        """
+
+    def arrays(
+        self, images: np.ndarray, table: pd.DataFrame, predictions: pd.DataFrame
+    ) -> dict[str, Mapping[str, Any]]:
+        """Returns the arrays of the run folder by file name.
+
+        Args:
+            images: (N, S, S) uint8, by row of the table.
+            table: split.
+            predictions: as in predictions.csv, of the weights that the network has.
+        """
+        return {}
+
+    def facts(self, scored: Any, table: pd.DataFrame) -> dict[str, Any]:
+        """Returns the keys of metrics.json that only this task has."""
+        return {}
+
+    @classmethod
+    @abstractmethod
+    def conclusion(cls, metrics: Mapping[str, Any]) -> list[str]:
+        """Returns the lines with the scores in ``metrics``, of metrics.json, that end a run."""
 
     def make_optimizer(self) -> torch.optim.Optimizer:
-        """Returns the optimizer of all parameters, in groups if layers have rates of their own."""
-        optimizer = super().make_optimizer()
-        return optimizer if self.layer_decay == 1 else self._by_depth(optimizer.defaults["lr"])
+        """Returns the optimizer of all parameters."""
+        return self.optimizer(self.parameters())
 
-    def _by_depth(self, rate: float) -> torch.optim.Optimizer:
-        """Returns the optimizer with a group for each block, the last one first: it is logged."""
-        body = getattr(self.network, "body", self.network)
-        shares = groups(self, body, decay=self.layer_decay)
-        return self.optimizer(
-            [{"params": group, "lr": rate * share, "share": share} for share, group in shares]
-        )
+    def configure_optimizers(self) -> Any:
+        """Returns the optimizer of all parameters, with its schedule."""
+        optimizer = self.make_optimizer()
+        schedule = self.schedule(optimizer)
+        if isinstance(schedule, OneCycleLR):
+            slow_down(optimizer)  # it has set the rates of all groups
+        if isinstance(schedule, ReduceLROnPlateau):
+            self.plateau = schedule
+            if self.plateau_state:
+                schedule.load_state_dict(self.plateau_state)
+            return optimizer
+        return {
+            "optimizer": optimizer,
+            "lr_scheduler": {"scheduler": schedule, "interval": self.interval},
+        }
 
-    def training_step(self, batch: Batch, _batch_idx: int) -> Tensor:
-        """Returns the loss of the batch."""
-        if self.train_side is not None:
-            batch = batch._replace(image=smaller(batch.image, side=self.train_side))
-        loss: Tensor = self.loss(self._keep(batch, "train"), batch.target)
-        return loss
+    def on_train_epoch_end(self) -> None:
+        """Steps a schedule that follows a score, before the epoch's checkpoint is written.
 
-    def validation_step(self, batch: Batch, _batch_idx: int, dataloader_idx: int = 0) -> None:
-        """Collects the logits of one batch for the end of the epoch."""
-        self._keep(batch, self.eval_splits[dataloader_idx])
+        Lightning would step it afterwards, and not at all for the epoch that a run resumes from.
+        """
+        if self.plateau:
+            name, _, split = str(self.plateau_on).partition("/")
+            self.plateau.step(self.history[-1][split][name])
 
-    def scores(self) -> dict[str, dict[str, Any]]:
-        """Returns the scores of each split, see `score`."""
-        scores = {split: self._score(self.seen[split]) for split in sorted(self.seen)}
-        self.seen.clear()
-        return scores
+    def on_train_epoch_start(self) -> None:
+        """Draws the epoch's dropout from the seed and the epoch's number."""
+        torch.manual_seed(self.seed * 100_003 + self.current_epoch)
+        self.start = time.monotonic()
 
-    def _keep(self, batch: Batch, split: str) -> Tensor:
-        """Returns the logits of a batch, and collects them for the scores of the epoch."""
-        logit: Tensor = self(batch.image)
-        self.seen.setdefault(split, []).append((logit.detach(), batch.target))
-        return logit
+    def on_validation_epoch_end(self) -> None:
+        """Scores all splits, logs the scores and appends them to the history."""
+        scores = self.scores()
+        rate = self.optimizers().param_groups[0]["lr"]  # type: ignore[union-attr]
+        seconds = time.monotonic() - self.start
+        self.history.append({"epoch": self.current_epoch, "lr": rate, "seconds": seconds, **scores})
+        if not math.isfinite(scores["train"]["loss"]):
+            # as it was set; a schedule may have reduced the present one to 0
+            rate = self.optimizers(use_pl_optimizer=False).defaults["lr"]  # type: ignore[union-attr]
+            raise ValueError(
+                f"the training loss must stay finite; in epoch {self.current_epoch + 1} it is "
+                f"{scores['train']['loss']}. Try a smaller optimizer.lr than {rate:g}"
+            )
+        for split, values in scores.items():
+            # TensorBoard groups by the first half of the name: test beside train
+            self.log_dict(
+                {f"{k}/{split}": v for k, v in values.items() if k != "confusion"}, on_epoch=True
+            )
+        self.log("learning_rate", rate)
+        # the step of all loggers is the epoch, from 1; Lightning would count batches
+        self.log("step", float(self.current_epoch + 1))
 
-    def _score(self, seen: list[tuple[Tensor, Tensor]]) -> dict[str, Any]:
-        logit = torch.cat([logit for logit, _ in seen]).float().cpu()
-        target = torch.cat([target for _, target in seen]).cpu()
-        return score(logit, target)
+    def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
+        """Adds the history, so that a resumed run has all epochs."""
+        checkpoint["history"] = self.history
+        checkpoint["arithmetic"] = self.arithmetic
+        if self.plateau:
+            checkpoint["plateau"] = self.plateau.state_dict()
+
+    def on_load_checkpoint(self, checkpoint: Mapping[str, Any]) -> None:
+        """Restores the history; warns if device or threads differ from those before."""
+        self.history = list(checkpoint["history"])
+        self.plateau_state = checkpoint.get("plateau")  # the schedule is built after this
+        before = list(checkpoint["arithmetic"])
+        now = {**self.arithmetic[-1], "from_epoch": len(self.history)}
+        changed = [k for k in now if k != "from_epoch" and now[k] != before[-1].get(k)]
+        if changed:
+            text = ", ".join(f"{key} {now[key]} for {before[-1].get(key)}" for key in changed)
+            log.warning(
+                "Resumed with other arithmetic: %s.\nThe scores will differ a little from those of "
+                "an uninterrupted run;\nmetrics.json records both.",
+                text,
+            )
+            before.append(now)
+        self.arithmetic = before
 
 
-def smaller(image: Tensor, *, side: int) -> Tensor:
-    """Returns (B, 1, side, side) float32 of (B, 1, S, S) grey values, by the mean over areas."""
-    return functional.interpolate(image.float(), (side, side), mode="area")
+def slow_down(optimizer: torch.optim.Optimizer) -> None:
+    """Multiplies the rates that OneCycleLR goes through by each group's share, if it has one."""
+    for group in optimizer.param_groups:
+        for key in ("lr", "initial_lr", "max_lr", "min_lr"):
+            group[key] *= group.get("share", 1)
 
 
-def score(logit: Tensor, target: Tensor) -> dict[str, Any]:
-    """Returns the scores of (N, num_classes) logits and (N,) class numbers, both on the CPU.
-
-    Of three classes, bacteria and virus are added up to PNEUMONIA, except in the loss, the mean
-    cross-entropy of all classes.
-    """
-    scores = image_scores(pneumonia_probability(logit), (target > 0).long())
-    return scores | {"loss": float(functional.cross_entropy(logit, target))}
-
-
-def image_scores(probability: Tensor, label: Tensor) -> dict[str, Any]:
-    """Returns every score of (N,) float64 probabilities at 0.5, and the confusion matrix.
-
-    In float32 the probabilities of confident images are all 1, ties that the network has not.
-    """
-    decision = (probability >= 0.5).long()
-    confusion = torch.bincount(label * 2 + decision, minlength=4).reshape(2, 2).tolist()
-    return {**scores_of(label.numpy(), probability.numpy()), "confusion": confusion}
+def data_arguments(config: Mapping[str, Any]) -> dict[str, Any]:
+    """Returns the arguments of a data module that each task takes from ``config``."""
+    return {
+        "batch_size": config["data"]["batch_size"],
+        "augment": instantiate(config["augment"]),
+        "seed": config["seed"],
+        "num_workers": config["data"]["num_workers"],
+        "overfit_batches": config["trainer"].get("overfit_batches"),
+    }
 
 
-def pneumonia_probability(logit: Tensor) -> Tensor:
-    """(N, num_classes) logits to (N,) float64 probabilities of PNEUMONIA, all classes but NORMAL.
+def task_arguments(config: Mapping[str, Any], data: XrayDataModule) -> dict[str, Any]:
+    """Returns the arguments of Task that follow from ``config`` and the batches."""
+    steps = num_steps(config, data)
+    return {
+        "optimizer": instantiate(config["optimizer"]),
+        "schedule": instantiate(schedule_settings(config, num_steps=steps)),
+        "interval": config["schedule"].get("interval", "epoch"),
+        "plateau_on": config["schedule"].get("monitor"),
+        "eval_splits": data.eval_splits,
+        "seed": config["seed"],
+    }
 
-    In float64 two logits up to 36 apart have different probabilities; in float32 they are tied from
-    17 on.
-    """
-    return logit.double().softmax(1)[:, 1:].sum(1)
+
+def num_steps(config: Mapping[str, Any], data: XrayDataModule) -> int:
+    """Returns how often the schedule steps in a run: once an epoch, or once a step."""
+    trainer, batches = config["trainer"], data.num_train_batches
+    if config["schedule"].get("interval", "epoch") == "epoch":
+        return int(trainer["max_epochs"])
+    limit = trainer.get("limit_train_batches")
+    if limit is not None:
+        batches = int(batches * limit) if isinstance(limit, float) else min(batches, limit)
+    steps = math.ceil(batches / (trainer.get("accumulate_grad_batches") or 1))
+    return int(steps * trainer["max_epochs"])

@@ -16,10 +16,9 @@ from torch.utils.tensorboard import SummaryWriter
 from torch.utils.tensorboard.summary import hparams
 
 from pneumo.data.datamodule import XrayDataModule
-from pneumo.evaluation.scores import BOX_SCORES, MONITORED
 from pneumo.labels import CLASS_NAMES, PNEUMONIA
-from pneumo.runs import run_folder
 from pneumo.training import sweep
+from pneumo.training.config import FOLLOWED
 
 # Settings that distinguish runs, in this order on the HParams page, after those a sweep varies
 DISTINCT = ("model", "seed", "protocol", "fold", "lr", "batch_size")
@@ -50,8 +49,7 @@ def open_run(
         return
     text = yaml.safe_dump(dict(config), sort_keys=False)
     writer.add_text("configuration", "```yaml\n" + text + "```", 0)
-    boxes = BOX_SCORES if run_folder.of_detector(config) else ()
-    names = [name for name in MONITORED if name in boxes or name not in BOX_SCORES]
+    names = FOLLOWED[config["task"]]
     charts = {name: ["Multiline", [f"^{name}/(train|val|test)$"]] for name in names}
     writer.add_custom_scalars({"Train, validation and test in one chart": charts})
 

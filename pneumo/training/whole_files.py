@@ -11,7 +11,7 @@ from lightning_fabric.plugins.io.torch_io import TorchCheckpointIO
 
 from pneumo import atomic
 from pneumo.runs import run_folder, weights
-from pneumo.training.task import Selection
+from pneumo.training.selection import Selection
 
 log = logging.getLogger("pneumo")
 

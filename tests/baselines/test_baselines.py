@@ -7,17 +7,14 @@ from typing import Any
 import numpy as np
 import pandas as pd
 import pytest
-import torch
 from PIL import Image
 
 from pneumo import evaluate, export, heatmap, predict
 from pneumo.baselines.base import Baseline
 from pneumo.baselines.file_header import FileHeader, header
 from pneumo.baselines.prior import Prior
-from pneumo.baselines.run import prediction_table
 from pneumo.baselines.thumbnail_svm import ThumbnailSVM
-from pneumo.training import scoring
-from pneumo.training.scoring import Scored
+from pneumo.runs import tables
 from tests.conftest import SMALL, Capture, Command
 
 NAMES = ("thumbnail_svm", "file_header", "prior")
@@ -108,15 +105,9 @@ def test_another_format_is_refused(tmp_path: Path) -> None:
 
 def test_patients_who_share_an_image_are_one_in_predictions() -> None:
     table = some_images(8)[0].assign(patient=list("abcdefgh"), split="test")
-    probability = np.linspace(0, 1, 8)
-    logit = torch.from_numpy(np.stack([np.zeros(8), probability], 1)).float()
-    scored = Scored(0, {}, {"test": np.arange(8)}, {"test": logit})
-    for written in (
-        prediction_table(table, probability),
-        scoring.predictions(scored, table, splits=["test"]),
-    ):
-        assert list(written)[:4] == ["path", "patient", "label", "split"]
-        assert written["patient"].tolist() == table["group"].tolist()
+    rows = tables.predictions(table, table.index, p_pneumonia=np.linspace(0, 1, 8))
+    assert list(rows)[:4] == ["path", "patient", "label", "split"]
+    assert rows["patient"].tolist() == table["group"].tolist()
 
 
 @pytest.mark.slow

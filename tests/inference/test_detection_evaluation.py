@@ -18,33 +18,33 @@ def call(*arguments: str | Path) -> int:
 def test_a_detector_is_scored_on_its_test_split(tmp_path: Path, capsys: Capture) -> None:
     folder = make_detector(tmp_path / "run", confidence=0.4)
     assert call(folder, "--out", tmp_path / "scores.json") == 0
-    said = capsys.readouterr().out
-    assert max(map(len, said.splitlines())) <= 80
-    found = json.loads((tmp_path / "scores.json").read_text())
+    shown = capsys.readouterr().out
+    assert max(map(len, shown.splitlines())) <= 80
+    scores = json.loads((tmp_path / "scores.json").read_text())
     test = Run.open(folder, name="run").boxes.of_split("test")
     expected = challenge_score(test.truth, *kept(test.predicted, test.scores, confidence=0.4))
-    (one,) = found["members"]
-    challenge = one["scores"]["challenge"]
+    (member,) = scores["members"]
+    challenge = member["scores"]["challenge"]
     assert challenge["value"] == pytest.approx(expected)
     assert challenge["low"] < expected < challenge["high"]
-    assert found["scored_on"]["images"] == len(test.images)
-    assert found["scored_on"]["patients"] == test.images["patient"].nunique()
-    assert f"{expected:.3f}" in said
-    assert "0.4000" in said
-    assert found["fused"] == []
+    assert scores["scored_on"]["images"] == len(test.images)
+    assert scores["scored_on"]["patients"] == test.images["patient"].nunique()
+    assert f"{expected:.3f}" in shown
+    assert "0.4000" in shown
+    assert scores["fused"] == []
 
 
-def test_two_detectors_are_fused_with_what_validation_fixes(
+def test_two_detectors_are_fused_with_weights_of_validation(
     tmp_path: Path, capsys: Capture
 ) -> None:
     folders = [make_detector(tmp_path / name, seed=seed) for seed, name in enumerate("ab")]
     assert call(*folders, "--out", tmp_path / "scores.json") == 0
-    found = json.loads((tmp_path / "scores.json").read_text())
-    fused = {one["method"]: one for one in found["fused"]}
+    scores = json.loads((tmp_path / "scores.json").read_text())
+    fused = {entry["method"]: entry for entry in scores["fused"]}
     weights = fused["nms"]["weights"]
     on_val = [_best_on_val(folder) for folder in folders]
     assert weights == pytest.approx([score / sum(on_val) for score in on_val])
-    assert fused["nms"]["confidence"] != found["members"][0]["confidence"]
+    assert fused["nms"]["confidence"] != scores["members"][0]["confidence"]
     assert "\nnon-max suppression " in capsys.readouterr().out
 
 
@@ -63,13 +63,13 @@ def _best_on_val(folder: Path) -> float:
         ("--allow-overlap",),
     ],
 )
-def test_what_is_of_classifiers_only_is_refused(
+def test_options_of_classifiers_are_refused(
     tmp_path: Path, option: tuple[str, ...], capsys: Capture
 ) -> None:
     assert call(make_detector(tmp_path / "run"), *option) == 2
-    said = capsys.readouterr().err
-    assert said.startswith(f"error: {option[0]} is of classifiers; a detector is scored by its")
-    assert said.count("\n") == 1
+    shown = capsys.readouterr().err
+    assert shown.startswith(f"error: {option[0]} is of classifiers. Leave it out; a detector is")
+    assert shown.count("\n") == 1
 
 
 def test_detectors_and_classifiers_do_not_mix(tmp_path: Path, capsys: Capture) -> None:
@@ -92,5 +92,5 @@ def test_without_validation_images_nothing_is_fused(tmp_path: Path, capsys: Capt
         for seed, name in enumerate("ab")
     ]
     assert call(*folders) == 0
-    said = " ".join(capsys.readouterr().out.split())
-    assert "no non-max suppression: no image of the val splits is shared" in said
+    shown = " ".join(capsys.readouterr().out.split())
+    assert "no non-max suppression: no image of the val splits is shared" in shown

@@ -1,4 +1,4 @@
-"""Boxes of detectors for image files; the networks are untrained, or say what the test wants."""
+"""Boxes of detectors for image files, by untrained networks or by the answer of a test."""
 
 import csv
 import io
@@ -42,16 +42,16 @@ MODEL = {
 def network() -> Detector:
     torch.manual_seed(0)
     arguments = {k: v for k, v in MODEL.items() if k != "_target_"}
-    made = Detector(**arguments | {"image_size": SIZE, "pretrained": False})  # type: ignore[arg-type]
-    for weight in made.body.get_submodule("head.classification_head.cls_logits").parameters():
-        torch.nn.init.normal_(weight, std=0.5)  # scores that differ: all are alike otherwise
-    return made.eval()
+    detector = Detector(**arguments | {"image_size": SIZE, "pretrained": False})  # type: ignore[arg-type]
+    for weight in detector.body.get_submodule("head.classification_head.cls_logits").parameters():
+        torch.nn.init.normal_(weight, std=0.5)  # otherwise all scores are equal
+    return detector.eval()
 
 
 def finish(folder: Path, network: Detector, *, aspect: str = "pad", **changed: Any) -> Path:
     """A finished detector's run with the network's weights."""
-    kept = fingerprint.take(size=SIZE, aspect=aspect, mean=network.mean, std=network.std)
-    make_detector(folder, **{"preprocessing": kept} | changed)
+    preprocessing = fingerprint.take(size=SIZE, aspect=aspect, mean=network.mean, std=network.std)
+    make_detector(folder, **{"preprocessing": preprocessing} | changed)
     data = {"image_size": SIZE, "aspect": aspect, "source": {}}
     model, views = MODEL | {"name": "retinanet"}, {"mirror": False}
     config = {"task": "detection", "model": model, "views": views, "data": data}
@@ -78,19 +78,10 @@ def images(tmp_path: Path) -> list[Path]:
     return sorted(folder.iterdir())
 
 
-class Answers:
-    """Stands for a network's forward: the same boxes, in prepared pixels, for each image."""
-
-    def __init__(self, boxes: Any, scores: Any):
-        self.found = {"boxes": torch.tensor(boxes).reshape(-1, 4), "scores": torch.tensor(scores)}
-
-    def __call__(self, _self: Detector, x: torch.Tensor) -> list[dict[str, torch.Tensor]]:
-        return [self.found] * len(x)
-
-
 def answer(patch: pytest.MonkeyPatch, boxes: Any, scores: Any) -> None:
-    found = Answers(boxes, scores)
-    patch.setattr(Detector, "forward", lambda self, x: found(self, x))
+    """Replaces the network: the same boxes, in prepared pixels, for each image."""
+    predicted = {"boxes": torch.tensor(boxes).reshape(-1, 4), "scores": torch.tensor(scores)}
+    patch.setattr(Detector, "forward", lambda _, x: [predicted] * len(x))
 
 
 def call(*arguments: str | Path) -> int:
@@ -102,7 +93,7 @@ def table(text: str) -> list[dict[str, str]]:
 
 
 # pad: 200 x 100 becomes 64 x 32 in the middle of 64 x 64, 3.125 pixels of the file for one
-FOUND = [[16.0, 24, 32, 40], [0, 20, 8, 30], [40, 0, 50, 10]]  # the last lies in the padding
+BOXES = [[16.0, 24, 32, 40], [0, 20, 8, 30], [40, 0, 50, 10]]  # the last lies in the padding
 SCORES = [0.9, 0.6, 0.8]
 
 
@@ -124,7 +115,7 @@ def test_a_dicom_header_is_flagged_and_ids_are_columns(
     assert "--format rsna has no columns for --ids" in capsys.readouterr().err
 
 
-def test_the_loaded_network_says_what_the_saved_one_says(network: Detector, run: Path) -> None:
+def test_the_loaded_network_predicts_as_the_saved_one(network: Detector, run: Path) -> None:
     opened = Run.open(run)
     loaded = opened.detector()
     assert (opened.image_size, opened.aspect, opened.confidence) == (SIZE, "pad", 0.5)
@@ -132,12 +123,12 @@ def test_the_loaded_network_says_what_the_saved_one_says(network: Detector, run:
     with torch.inference_mode():
         pairs = list(zip(network(x), loaded(x), strict=True))
     assert sum(len(a["scores"]) for a, _ in pairs)
-    for one, other in pairs:
-        torch.testing.assert_close(one["boxes"], other["boxes"], atol=1e-3, rtol=1e-4)
-        torch.testing.assert_close(one["scores"], other["scores"])
+    for saved, again in pairs:
+        torch.testing.assert_close(saved["boxes"], again["boxes"], atol=1e-3, rtol=1e-4)
+        torch.testing.assert_close(saved["scores"], again["scores"])
 
 
-def test_boxes_of_the_network_are_written_as_it_says_them(
+def test_boxes_of_the_network_are_written_in_pixels_of_the_file(
     network: Detector, run: Path, images: list[Path], capsys: Capture
 ) -> None:
     assert call(run, images[0], "--threshold", "0", "--format", "jsonl") == 0
@@ -145,20 +136,20 @@ def test_boxes_of_the_network_are_written_as_it_says_them(
     grey = np.array(Image.open(images[0]))
     prepared = image.resize(grey, size=SIZE, aspect="pad").copy()
     with torch.inference_mode():
-        (wanted,) = network(torch.from_numpy(prepared)[None, None])
-    sides = geometry.to_file(wanted["boxes"].double().numpy(), FILE, size=SIZE, aspect="pad")
-    there = (sides[:, :2] < sides[:, 2:]).all(1)
-    assert there.any()
-    said = [[box[name] for name in geometry.SIDES] for box in row["boxes"]]
-    np.testing.assert_allclose(said, sides[there], atol=0.01)
+        (expected,) = network(torch.from_numpy(prepared)[None, None])
+    sides = geometry.to_file(expected["boxes"].double().numpy(), FILE, size=SIZE, aspect="pad")
+    inside = (sides[:, :2] < sides[:, 2:]).all(1)
+    assert inside.any()
+    written = [[box[name] for name in geometry.SIDES] for box in row["boxes"]]
+    np.testing.assert_allclose(written, sides[inside], atol=0.01)
     scores = [box["score"] for box in row["boxes"]]
-    np.testing.assert_allclose(scores, wanted["scores"].numpy()[there], rtol=1e-4)
+    np.testing.assert_allclose(scores, expected["scores"].numpy()[inside], rtol=1e-4)
 
 
-def test_a_row_a_box_from_the_confidence_on_in_pixels_of_the_file(
+def test_a_box_is_a_row_from_the_confidence_on(
     run: Path, images: list[Path], monkeypatch: Patch, capsys: Capture
 ) -> None:
-    answer(monkeypatch, FOUND, SCORES)
+    answer(monkeypatch, BOXES, SCORES)
     assert call(run, *images) == 0
     out, err = capsys.readouterr()
     rows = table(out)
@@ -178,30 +169,30 @@ def test_a_row_a_box_from_the_confidence_on_in_pixels_of_the_file(
 def test_an_image_without_box_and_one_that_cannot_be_read_have_a_row(
     run: Path, images: list[Path], monkeypatch: Patch, capsys: Capture
 ) -> None:
-    answer(monkeypatch, FOUND, SCORES)
-    assert call(run, images[0], "gone.png", "--threshold", "0.95") == 3
-    empty, gone = table(capsys.readouterr().out)
+    answer(monkeypatch, BOXES, SCORES)
+    assert call(run, images[0], "missing.png", "--threshold", "0.95") == 3
+    empty, missing = table(capsys.readouterr().out)
     assert (empty["boxes"], empty["score"], empty["x_min"], empty["error"]) == ("0", "", "", "")
-    assert (gone["boxes"], gone["ood"]) == ("", "")
-    assert gone["error"]
+    assert (missing["boxes"], missing["ood"]) == ("", "")
+    assert missing["error"]
 
-    assert call(run, images[0], "gone.png", "--threshold", "0.95", "--format", "jsonl") == 3
-    empty, gone = map(json.loads, capsys.readouterr().out.splitlines())
-    assert (empty["boxes"], gone["boxes"]) == ([], None)
+    assert call(run, images[0], "missing.png", "--threshold", "0.95", "--format", "jsonl") == 3
+    empty, missing = map(json.loads, capsys.readouterr().out.splitlines())
+    assert (empty["boxes"], missing["boxes"]) == ([], None)
 
 
 def test_the_challenges_prediction_string(
     run: Path, images: list[Path], tmp_path: Path, monkeypatch: Patch, capsys: Capture
 ) -> None:
-    answer(monkeypatch, FOUND, SCORES)
+    answer(monkeypatch, BOXES, SCORES)
     out = tmp_path / "submission.csv"
-    assert call(run, *images, "gone.png", "--format", "rsna", "--out", out) == 3
+    assert call(run, *images, "missing.png", "--format", "rsna", "--out", out) == 3
     assert out.read_text() == (
         "patientId,PredictionString\n"
         "a,0.9 50 25 50 50 0.6 0 12.5 25 31.25\n"
         "b,0.9 50 25 50 50 0.6 0 12.5 25 31.25\n"
     )
-    assert "no row of gone.png" in capsys.readouterr().err
+    assert "no row of missing.png" in capsys.readouterr().err
 
     answer(monkeypatch, [], [])
     assert call(run, images[0], "--format", "rsna") == 0
@@ -215,7 +206,7 @@ def test_the_challenges_prediction_string(
     assert not (tmp_path / "two.csv").exists()
 
 
-def test_a_detector_of_whom_no_box_counts_says_so(
+def test_a_detector_without_a_confidence_is_noted(
     network: Detector, images: list[Path], tmp_path: Path, capsys: Capture
 ) -> None:
     none = finish(tmp_path / "none", network, confidence=NO_BOX)
@@ -238,17 +229,17 @@ def test_dicom_gives_the_boxes_of_its_own_pixels(
     assert capsys.readouterr().out.endswith(f"{path.stem},0.9 0 0 {tags.Columns} {tags.Rows}\n")
 
 
-def test_overlays_are_a_picture_an_image_in_a_folder_of_ones_own(
+def test_overlays_are_a_picture_of_each_image(
     run: Path, images: list[Path], tmp_path: Path, monkeypatch: Patch, capsys: Capture
 ) -> None:
-    answer(monkeypatch, FOUND, SCORES)
+    answer(monkeypatch, BOXES, SCORES)
     seen = tmp_path / "seen"
     for _ in range(2):  # a second call replaces them
         assert call(run, *images, "--overlays", seen) == 0
     rows = table(capsys.readouterr().out.partition("\npath")[0])
     assert [row["overlay"] for row in rows] == 2 * ["a.png.boxes.png"] + 2 * ["b.jpeg.boxes.png"]
     listed = json.loads((seen / "overlays.json").read_text())["images"]
-    assert [one["boxes"] for one in listed] == [2, 2]
+    assert [entry["boxes"] for entry in listed] == [2, 2]
     with_boxes = np.asarray(Image.open(seen / "a.png.boxes.png").convert("RGB")).astype(int)
     coloured = (with_boxes.max(2) - with_boxes.min(2) > 60).nonzero()
     height, width = with_boxes.shape[:2]
@@ -269,36 +260,21 @@ def test_overlays_are_a_picture_an_image_in_a_folder_of_ones_own(
     assert "--overlays must be new" in capsys.readouterr().err
 
 
-@pytest.mark.parametrize(
-    "options",
-    [
-        ["--coverage", "0.9"],
-        ["--calibration", "mine"],
-        ["--dicom-sr", "reports"],
-        ["--keep-patient"],
-        ["--heatmap", "maps"],
-    ],
-)
-def test_what_is_of_classifiers_is_refused(
-    options: list[str], run: Path, images: list[Path], capsys: Capture
+def test_options_of_the_other_task_are_refused(
+    run: Path, images: list[Path], capsys: Capture
 ) -> None:
-    assert call(run, images[0], *options) == 2
-    out, err = capsys.readouterr()
-    assert not out
-    assert err.startswith(f"error: {options[0]} is of classifiers")
-    assert len(err.splitlines()) == 1
+    of_classifiers = ("--coverage 0.9", "--calibration mine", "--dicom-sr reports")
+    for options in (*of_classifiers, "--keep-patient", "--heatmap maps"):
+        assert call(run, images[0], *options.split()) == 2
+        out, err = capsys.readouterr()
+        assert (out, len(err.splitlines())) == ("", 1)
+        assert err.startswith(f"error: {options.split()[0]} is of classifiers")
+    for options, name in (("--overlays seen", "--overlays"), ("--format rsna", "--format rsna")):
+        assert call("pretrained:compact", images[0], *options.split()) == 2
+        assert f"{name} is of detectors" in capsys.readouterr().err
 
 
-@pytest.mark.parametrize("options", [["--overlays", "seen"], ["--format", "rsna"]])
-def test_what_is_of_detectors_is_refused_for_a_classifier(
-    options: list[str], images: list[Path], capsys: Capture
-) -> None:
-    assert call("pretrained:compact", images[0], *options) == 2
-    option = " ".join(options[: 1 + (options[1] == "rsna")])
-    assert f"{option} is of detectors" in capsys.readouterr().err
-
-
-def test_other_commands_say_what_a_detector_is_for(
+def test_other_commands_name_those_for_detectors(
     run: Path, images: list[Path], tmp_path: Path, capsys: Capture
 ) -> None:
     for command, arguments in (
@@ -335,9 +311,9 @@ def test_several_are_fused_with_weights_and_confidence_of_validation(
     runs = [Run.open(place) for place in (run, other)]
     fixed = fusion.fit(runs, method="wbf")
     assert " ".join(f"{weight:.3f}" for weight in fixed["weights"]) in err
-    found = json.loads(out)["boxes"]  # IoU 0.5, so that they are two boxes, each of one member
-    assert sorted(box["y_min"] for box in found) == pytest.approx([25, 37.5])
-    assert max(box["score"] for box in found) < 0.8
+    boxes = json.loads(out)["boxes"]  # IoU 0.5, so that they are two boxes, each of one member
+    assert sorted(box["y_min"] for box in boxes) == pytest.approx([25, 37.5])
+    assert max(box["score"] for box in boxes) < 0.8
 
     assert call(run, other, images[0], "--format", "jsonl") == 0
     assert json.loads(capsys.readouterr().out)["threshold"] == fixed["confidence"]
@@ -358,20 +334,20 @@ def test_last_has_no_confidence_of_its_own(
     assert call(run, images[0], "--checkpoint", "last", "--threshold", "0.3") == 0
 
 
-def test_trust_and_preprocessing_are_looked_at(
+def test_trust_and_preprocessing_are_checked(
     network: Detector, run: Path, tmp_path: Path, capsys: Capture
 ) -> None:
     path = run / "metrics.json"
-    kept = json.loads(path.read_text())
-    kept["preprocessing"]["mean"] += 1
-    path.write_text(json.dumps(kept))
+    metrics = json.loads(path.read_text())
+    metrics["preprocessing"]["mean"] += 1
+    path.write_text(json.dumps(metrics))
     with pytest.raises(ValueError, match="must be standardised as in its training"):
         Run.open(run).detector()
 
     config = yaml.safe_load((run / ".hydra" / "config.yaml").read_text())
-    for target, said in (("os.system", "which is not run"), ("torch.nn.Identity", "a detector")):
+    for target, message in (("os.system", "which is not run"), ("torch.nn.Identity", "a detector")):
         config["model"] = {"_target_": target}
         (run / ".hydra" / "config.yaml").write_text(yaml.safe_dump(config))
-        with pytest.raises(ValueError, match=said):
+        with pytest.raises(ValueError, match=message):
             Run.open(run).detector()
     assert "pneumo.models.detector.Detector" in trust.NETWORKS

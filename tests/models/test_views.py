@@ -9,12 +9,13 @@ import pytest
 import torch
 from torch import Tensor, nn
 
+from pneumo.data.datamodule import Batch
 from pneumo.models.base import Network, Wrapped
 from pneumo.models.compact import Compact
 from pneumo.models.complexity import multiply_adds
 from pneumo.models.unet_encoder import Encoder
 from pneumo.models.views import ONE_VIEW, Views
-from pneumo.training.task import Classifier
+from pneumo.training.classification import Classification
 
 SIDE = 32
 BOTH = Views(mirror=True)
@@ -79,12 +80,13 @@ def test_each_view_costs_a_forward_pass(network: Network) -> None:
 
 def test_a_classifier_is_trained_on_one_view_and_scored_on_all(network: Network, x: Tensor) -> None:
     unused: dict[str, Any] = {"optimizer": None, "schedule": None, "eval_splits": [], "seed": 0}
-    module = Classifier(network, views=BOTH, **unused).eval()
-    torch.testing.assert_close(module(x), BOTH.logits(network, x))
+    module = Classification(network, views=BOTH, **unused).eval()
+    batch = Batch(x, torch.zeros(len(x)), torch.arange(len(x)), {})
+    torch.testing.assert_close(module(batch), BOTH.logits(network, x))
     module.train()
     for dropout in (m for m in network.modules() if isinstance(m, nn.Dropout | nn.Dropout2d)):
         dropout.eval()
-    assert torch.equal(module(x), network(x))
+    assert torch.equal(module(batch), network(x))
 
 
 def test_a_dense_layer_that_runs_twice_has_the_mean_of_its_inputs(x: Tensor) -> None:

@@ -19,7 +19,8 @@ import yaml
 from pneumo.report import report_folder as report_module
 from pneumo.runs import pretrained, run_folder, tables
 from pneumo.runs.metrics import Metrics, mismatch
-from pneumo.runs.run import Run, is_detection
+from pneumo.runs.run import Run
+from pneumo.runs.tasks import DETECTION, has_task
 from pneumo.shift import evaluation
 from pneumo.training import sweep_runs
 from tests.conftest import Patch, start
@@ -216,7 +217,7 @@ def test_boxes_are_those_of_the_file_image_by_image(tmp_path: Path) -> None:
     run = Run.open(folder)
     table = pd.read_csv(folder / "boxes.csv")
     boxes = run.boxes
-    assert (run.is_detector, run.confidence) == (True, 0.25)
+    assert (run.task, run.confidence) == (DETECTION, 0.25)
     assert boxes.images["path"].is_monotonic_increasing
     assert sum(map(len, boxes.truth)) == (table["kind"] == "truth").sum()
     for path, predicted, scores in zip(
@@ -226,8 +227,8 @@ def test_boxes_are_those_of_the_file_image_by_image(tmp_path: Path) -> None:
         np.testing.assert_array_equal(predicted, rows[tables.CORNERS].to_numpy())
         np.testing.assert_array_equal(scores, rows["score"])
         assert predicted.shape == (len(scores), 4)
-    assert not is_detection(Run.open(make_detector(tmp_path / "other", task=None)))
-    assert not is_detection(Run(tmp_path, "empty"))
+    assert not has_task(Run.open(make_detector(tmp_path / "other", task=None)), DETECTION)
+    assert not has_task(Run(tmp_path, "empty"), DETECTION)
 
 
 @pytest.mark.parametrize(

@@ -6,7 +6,7 @@ import torch
 from torch import nn
 
 from pneumo.training.callbacks import AveragedWeights, EpochBar, ProgressiveResize
-from pneumo.training.task import Classifier, smaller
+from pneumo.training.classification import Classification, smaller
 
 
 def test_a_bar_counts_epochs_from_1_and_is_gone_before_the_line(
@@ -48,11 +48,13 @@ def test_a_decay_is_a_share(decay: float) -> None:
         AveragedWeights(decay)
 
 
-def classifier() -> Classifier:
+def classifier() -> Classification:
     def nothing(_: Any) -> Any:
         return None
 
-    return Classifier(nn.Linear(1, 1), optimizer=nothing, schedule=nothing, eval_splits=[], seed=0)
+    return Classification(
+        nn.Linear(1, 1), optimizer=nothing, schedule=nothing, eval_splits=[], seed=0
+    )
 
 
 def test_sides_are_those_of_the_epoch() -> None:

@@ -8,13 +8,12 @@ import pandas as pd
 import pytest
 import torch
 
-from pneumo.data import rsna
 from pneumo.data.boxes import SIDES
 from pneumo.evaluation.detection import NO_BOX
-from pneumo.training import detection, fit_detection
+from pneumo.training import detection
 from pneumo.training.box_pictures import draw
 from pneumo.training.config import BOX_SCORES, SCORES
-from pneumo.training.detection import Detections, Scored
+from pneumo.training.detection import Detection, Detections, ScoredBoxes
 from tests.conftest import Command
 from tests.test_train import metrics, scores
 
@@ -60,7 +59,7 @@ def test_tables_of_a_run(detections: Detections) -> None:
     table = pd.DataFrame(
         {"path": list("abcd"), "patient": list("wxyz"), "label": "NORMAL", "split": "val"}
     ).assign(group=list("wxyw"))  # z has an image of w
-    scored = Scored(0, {}, 0.5, {"val": detections})
+    scored = ScoredBoxes(0, {}, 0.5, {"val": detections})
     predictions = detection.predictions(scored, table, splits=["val"])
     assert predictions["path"].tolist() == list("abcd")
     assert predictions["patient"].tolist() == list("wxyw")
@@ -86,29 +85,22 @@ def test_pictures_have_both_kinds_of_boxes() -> None:
     assert not nothing.any()
 
 
-def test_a_detector_whose_boxes_do_not_count_is_reported(
-    tmp_path: Path, caplog: pytest.LogCaptureFixture
-) -> None:
+def test_a_detector_whose_boxes_do_not_count_is_reported() -> None:
     scored = {"challenge": 0.0, "map": 0.0, "auroc": 0.5}
-    ended = {
+    metrics = {
         "best": {"epoch": 0, "val": scored, "test": scored},
         "history": [{}],
         "selection": {"monitor": "challenge", "on": "val"},
-        "debug": False,
-        "seconds": {"train": 1.0, "total": 2.0},
     }
-    data_set = rsna.Rsna(tmp_path, "rsna")
-    with caplog.at_level("INFO", logger="pneumo"):
-        fit_detection.conclude({**ended, "confidence": NO_BOX}, data_set, tmp_path)
-    said = " ".join(caplog.text.split())
-    assert "; no box counts:" in said
-    assert "and more count" not in said
-    assert "Train for longer (trainer.max_epochs)" in said
-    caplog.clear()
-    with caplog.at_level("INFO", logger="pneumo"):
-        fit_detection.conclude({**ended, "confidence": 0.25}, data_set, tmp_path)
-    assert "boxes of a score of 0.25 and more count:" in caplog.text
-    assert "no box" not in caplog.text.lower()
+    none, some = (
+        " ".join(" ".join(Detection.conclusion(metrics | {"confidence": confidence})).split())
+        for confidence in (NO_BOX, 0.25)
+    )
+    assert "; no box counts:" in none
+    assert "and more count" not in none
+    assert "Train for longer (trainer.max_epochs)" in none
+    assert "boxes of a score of 0.25 and more count:" in some
+    assert "no box" not in some.lower()
 
 
 @pytest.mark.slow
@@ -144,7 +136,7 @@ def test_a_run_from_the_challenges_files_and_resumed(
 
 
 def _check_boxes(run: Path, content: dict[str, Any]) -> None:
-    """Whether boxes.csv, predictions.csv and metrics.json say the same."""
+    """Checks that boxes.csv, predictions.csv and metrics.json agree."""
     boxes, predictions = pd.read_csv(run / "boxes.csv"), pd.read_csv(run / "predictions.csv")
     highest = boxes[boxes["kind"] == "predicted"].groupby("path")["score"].max()
     probability = predictions.set_index("path")["p_pneumonia"]

@@ -9,11 +9,12 @@ import torch
 from torch import Tensor, nn
 from torch.optim.lr_scheduler import ConstantLR, CosineAnnealingLR, OneCycleLR, ReduceLROnPlateau
 
+from pneumo.data.datamodule import Batch
 from pneumo.models.base import Wrapped
 from pneumo.models.library import LibraryNetwork
 from pneumo.models.unet_encoder import Encoder
+from pneumo.training.classification import Classification
 from pneumo.training.finetune import Finetune, head_part
-from pneumo.training.task import Classifier
 from tests.conftest import SMALL, Command
 from tests.test_train import scores
 
@@ -34,8 +35,8 @@ def body() -> nn.Sequential:
     )
 
 
-def classifier(schedule: Any = None) -> Classifier:
-    return Classifier(
+def classifier(schedule: Any = None) -> Classification:
+    return Classification(
         Wrapped(body(), image_size=16),
         optimizer=lambda groups: torch.optim.AdamW(groups, lr=0.1, weight_decay=0.1),
         schedule=schedule or (lambda optimizer: ConstantLR(optimizer, factor=1)),
@@ -44,27 +45,28 @@ def classifier(schedule: Any = None) -> Classifier:
     )
 
 
-def start(callback: Finetune, module: Classifier, epoch: int) -> None:
+def start(callback: Finetune, module: Classification, epoch: int) -> None:
     trainer: Any = SimpleNamespace(current_epoch=epoch)
     callback.setup(trainer, module, "fit") if epoch == 0 else None
     callback.on_train_epoch_start(trainer, module)
 
 
-def body_of(module: Classifier) -> nn.Module:
+def body_of(module: Classification) -> nn.Module:
     body = module.network.body
     assert isinstance(body, nn.Module)
     return body
 
 
-def moved(module: Classifier) -> set[str]:
+def moved(module: Classification) -> set[str]:
     """Names of what a few steps change, bit for bit, statistics too."""
     body = body_of(module)
     before = {name: value.clone() for name, value in body.state_dict().items()}
     optimizer = module.configure_optimizers()["optimizer"]
     for _ in range(3):
         optimizer.zero_grad()
-        logits = module(torch.rand(8, 1, 16, 16) * 255)
-        loss = nn.functional.cross_entropy(logits, torch.ones(8).long())
+        images, target = torch.rand(8, 1, 16, 16) * 255, torch.ones(8).long()
+        logits = module(Batch(images, target, target, {}))
+        loss = nn.functional.cross_entropy(logits, target)
         torch.autograd.backward(loss)
         optimizer.step()
     return {name for name, now in body.state_dict().items() if not torch.equal(now, before[name])}

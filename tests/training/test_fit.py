@@ -1,4 +1,4 @@
-"""What ends a training is told with the way out."""
+"""How a training ends, and the way out in its message."""
 
 import time
 from pathlib import Path
@@ -11,36 +11,28 @@ import pytest
 import torch
 
 from pneumo.runs.writer import RunWriter
-from pneumo.training import fit
+from pneumo.training import fit as fit_module
 
 
-def all_memory(*_: Any, **__: Any) -> None:
-    torch.empty(1 << 55)
+def ended(error: Exception) -> None:
+    def fit(*_: Any, **__: Any) -> None:
+        raise error
 
-
-def all_memory_of_the_gpu(*_: Any, **__: Any) -> None:
-    raise torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 2.00 GiB. GPU 0 has")
-
-
-def bug(*_: Any, **__: Any) -> None:
-    raise RuntimeError("a bug")
-
-
-@pytest.mark.parametrize("end", [all_memory, all_memory_of_the_gpu])
-def test_a_batch_that_is_too_large_for_the_memory_is_told(end: Any) -> None:
-    trainer: Any = SimpleNamespace(fit=end, interrupted=False)
+    trainer: Any = SimpleNamespace(fit=fit, interrupted=False)
     data: Any = SimpleNamespace(batch_size=512)
-    module: Any = None
-    with pytest.raises(ValueError, match=r"a batch of 512 images .* smaller data\.batch_size"):
-        fit.train(trainer, module, data)
+    task: Any = None
+    fit_module.train(trainer, task, data)
 
 
-def test_another_error_is_a_bug() -> None:
-    trainer: Any = SimpleNamespace(fit=bug, interrupted=False)
-    data: Any = SimpleNamespace(batch_size=512)
-    module: Any = None
+def test_a_batch_that_is_too_large_for_the_memory_is_a_mistake() -> None:
+    with pytest.raises(RuntimeError) as of_cpu:
+        torch.empty(1 << 55)
+    of_gpu = torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 2.00 GiB. GPU 0 has")
+    for error in (of_cpu.value, of_gpu):
+        with pytest.raises(ValueError, match=r"a batch of 512 images .* smaller data\.batch_size"):
+            ended(error)
     with pytest.raises(RuntimeError, match="a bug"):
-        fit.train(trainer, module, data)
+        ended(RuntimeError("a bug"))
 
 
 def test_a_run_does_not_resume_on_other_labels_or_boxes(tmp_path: Path) -> None:
@@ -63,8 +55,8 @@ def test_a_run_does_not_resume_on_other_labels_or_boxes(tmp_path: Path) -> None:
     digest = RunWriter(tmp_path).write_split(table)
     assert RunWriter(tmp_path).write_split(table) == digest
     moved = table.assign(boxes=boxes(5))
-    swapped = table.assign(label=["PNEUMONIA", "NORMAL"])
-    for changed in (moved, swapped):
+    relabelled = table.assign(label=["PNEUMONIA", "NORMAL"])
+    for changed in (moved, relabelled):
         with pytest.raises(ValueError, match="labels or boxes have changed"):
             RunWriter(tmp_path).write_split(changed)
     assert (tmp_path / "split.csv").read_text().splitlines()[1].startswith("a.png,1,0,NORMAL")
@@ -72,5 +64,5 @@ def test_a_run_does_not_resume_on_other_labels_or_boxes(tmp_path: Path) -> None:
 
 def test_a_run_took_the_time_on_the_clock_and_its_earlier_epochs() -> None:
     run: Any = SimpleNamespace(start=time.monotonic() - 100, num_earlier=2)
-    found = fit.seconds(run, [{"seconds": seconds} for seconds in (10, 20, 30)])
-    assert found == {"train": 60, "total": pytest.approx(130, abs=1), "earlier": 30}
+    seconds = fit_module.seconds(run, [{"seconds": s} for s in (10, 20, 30)])
+    assert seconds == {"train": 60, "total": pytest.approx(130, abs=1), "earlier": 30}

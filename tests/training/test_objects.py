@@ -3,7 +3,9 @@ import torch
 
 from pneumo.arguments.train import CONF
 from pneumo.training import settings
-from pneumo.training.objects import build_parts, schedule_settings, try_loss
+from pneumo.training.classification import try_loss
+from pneumo.training.construction import check_arguments, schedule_settings
+from pneumo.training.objects import build_parts
 from tests.training.test_settings import composed
 
 CROP = ("augment=crop", "data.image_size=64")
@@ -33,6 +35,8 @@ def parts(*overrides: str) -> None:
         ),
         (["loss.class_weights=[1,2,3]"], "loss cannot be used as it is set"),
         (["loss.class_weights=inverse"], "loss cannot be used as it is set"),
+        (["+logger.tensorboard.x=1"], r"logger\.tensorboard cannot be used as it is set: .*'x'"),
+        (["logger=csv", "+logger.csv.x=1"], r"logger\.csv cannot be used as it is set: .*'x'"),
         (["logger.tensorboard._target_=builtins.dict"], "must build a Logger"),
         (
             ["+callbacks.odd._target_=builtins.dict"],
@@ -114,6 +118,12 @@ def test_a_loss_is_one_number_for_a_batch() -> None:
         try_loss({"loss": several}, num_classes=2)
     with pytest.raises(ValueError, match="loss cannot be used as it is set: Using a target size"):
         try_loss({"loss": {"_target_": "torch.nn.L1Loss"}}, num_classes=2)
+
+
+def test_arguments_of_a_target_that_is_not_called_are_checked() -> None:
+    source = composed("+data.source.x=1")["data"]["source"]
+    with pytest.raises(ValueError, match=r"data\.source cannot be used as it is set: .*'x'"):
+        check_arguments("data.source", source)
 
 
 def test_the_steps_of_a_schedule_are_those_of_the_run() -> None:

@@ -163,7 +163,7 @@ def test_a_mistyped_setting_gets_the_nearest_one() -> None:
 def test_scores_are_those_of_an_epoch() -> None:
     import torch
 
-    from pneumo.training.task import score
+    from pneumo.training.classification import score
 
     scores = score(torch.tensor([[0.0, 1.0], [1.0, 0.0]]), torch.tensor([1, 0]))
     assert set(SCORES) == set(scores) - {"confusion"}

@@ -21,7 +21,8 @@ from pneumo import train as train_module
 from pneumo.arguments.train import CONF
 from pneumo.runs import run_folder
 from pneumo.runs.writer import RunWriter
-from pneumo.training import fit, sweep, sweep_runs
+from pneumo.training import sweep, sweep_runs
+from pneumo.training.classification import Classification
 from tests.conftest import ROOT, SMALL, Command
 
 SWEEP = ("--multirun", "hydra.sweep.dir=sweep", "hydra.sweep.subdir='${model.name},seed=${seed}'")
@@ -36,7 +37,7 @@ def statuses(folder: Path) -> dict[str, str]:
 def test_a_sweep_with_a_failing_run_is_reported_mended_and_kept(
     train: Command, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: Any
 ) -> None:
-    build = fit.build
+    build = Classification.build
 
     def bug(config: Any, *arguments: Any, **options: Any) -> Any:
         if config["model"]["name"] == "tiny":
@@ -45,7 +46,7 @@ def test_a_sweep_with_a_failing_run_is_reported_mended_and_kept(
 
     arguments = ("-m", "model=tiny,small", "hydra.sweep.dir=sweep", *FEW)
     with monkeypatch.context() as patch:
-        patch.setattr(fit, "build", bug)
+        patch.setattr(Classification, "build", bug)
         assert train(*arguments) == 1
     folder = tmp_path / "sweep"
     (tiny,) = folder.glob("model=tiny,seed=0,*")
@@ -286,7 +287,7 @@ def test_a_full_disk_ends_one_run_and_not_the_sweep(
 ) -> None:
     write, full = atomic.write_text, {"now": False}
 
-    def fit(config: dict[str, Any], run_dir: Path, *, start: float) -> None:
+    def fit(config: dict[str, Any], _: RunWriter, *, start: float) -> None:
         if config["seed"] == 0:
             full["now"] = True
             raise OSError(28, "No space left on device")

@@ -10,7 +10,7 @@ import torch
 from pneumo.runs import run_folder
 from pneumo.runs.writer import RunWriter
 from pneumo.training import whole_files
-from pneumo.training.task import Selection
+from pneumo.training.selection import Selection
 
 SELECTION = Selection("f1_normal", "test")
 F1 = (0.1, 0.7, 0.5)  # of epochs 1 to 3; the second is best
