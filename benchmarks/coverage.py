@@ -200,7 +200,7 @@ def spread(name: str, draw: Draw) -> Spread:
     sample = Sample(label, score, (score >= 0).astype(np.int64), np.ones((label.size, 1)))
     kind = SCORES[name].interval
     if isinstance(kind, Share):
-        right, among = (cells[label, sample.called] for cells in (kind.right, kind.among))
+        right, among = (cells[label, sample.predicted] for cells in (kind.right, kind.among))
         value, change = proportion(among, right) if among.any() else (np.nan, np.zeros(label.size))
         patients, images = np.unique(patient[among]).size, int(among.sum())
     else:
@@ -275,7 +275,7 @@ def _f1(name: str, found: Spread, of_one: Callable[[Spread], Interval]) -> Inter
 def _sizes() -> Array:
     """(P, 2) int: images and label of each patient of the set."""
     names = NAMES.read_text(encoding="utf-8").split()
-    table, _ = kermany.index_names(names)
+    table = kermany.index_names(names)
     sick = (table["label"] == "PNEUMONIA").astype(int)
     found = sick.groupby(table["patient"]).agg(["size", "max"])
     return np.asarray(found.to_numpy())

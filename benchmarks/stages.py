@@ -40,7 +40,7 @@ def index_and_split(count: int) -> float:
     names += [f"train/PNEUMONIA/person{n}_virus_{n}.jpeg" for n in range(1, count, 2)]
 
     def work() -> None:
-        table, _ = kermany.index_names(names)
+        table = kermany.index_names(names)
         table = table.assign(group=labelled.join_duplicates(table, table["path"].tolist()))
         split.split(
             table, partial(split.by_fraction, fractions={"train": 0.7, "test": 0.3}), seed=0

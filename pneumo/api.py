@@ -113,12 +113,12 @@ def _sources(images: ImageLike | Iterable[ImageLike]) -> list[str | InMemory]:
         else:
             sources.append(reader.from_memory(image, name=f"image {place}"))
     if not sources:
-        raise ValueError(f"there must be an image to predict; found none in {images}")
+        raise ValueError(f"there must be an image to predict; got none in {images}")
     return sources
 
 
 def _compose(overrides: Sequence[str], run_dir: Path) -> DictConfig:
-    """The configuration as hydra.main would give it to a run in ``run_dir``."""
+    """Returns the configuration as hydra.main composes it for a run in ``run_dir``."""
     with hydra.initialize_config_dir(str(CONF), version_base="1.3"):
         cfg = hydra.compose("train", list(overrides), return_hydra_config=True)
     with open_dict(cfg):

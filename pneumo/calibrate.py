@@ -1,9 +1,8 @@
-"""A few labelled images of a new site fix a run's threshold and temperature, in a file."""
+"""Fits a run's threshold and temperature to a few labelled images of a new site, in a file."""
 
 import argparse
 import os
 import sys
-import textwrap
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -16,8 +15,6 @@ from pneumo.runs.output import check_out
 from pneumo.runs.run import Run
 from pneumo.runs.tasks import check_classifier
 
-WIDTH = 80  # columns of the text
-
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Runs the command; returns its exit code."""
@@ -27,24 +24,19 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 def _command(args: argparse.Namespace) -> int:
     run = Run.open(args.run)
-    check_classifier(run, "a threshold and a temperature are of a classifier")
+    check_classifier(run, "a threshold and a temperature need a classifier")
     out = _out(run, args.data, args.out, replace=args.replace)
     from pneumo.data.listing import check_unpacked
     from pneumo.inference.local_calibration import calibrate
-    from pneumo.inference.networks import UnreadableError
 
     check_unpacked(args.data, name="--data")
-    try:
-        content = calibrate(
-            run,
-            args.data,
-            sensitivity=None if args.youden else args.sensitivity,
-            allow_overlap=args.allow_overlap,
-            trust=args.trust,
-        )
-    except UnreadableError as error:
-        sys.stderr.write(f"error: {error}\n")
-        return cli.UNREADABLE
+    content = calibrate(
+        run,
+        args.data,
+        sensitivity=None if args.youden else args.sensitivity,
+        allow_overlap=args.allow_overlap,
+        trust=args.trust,
+    )
     out.parent.mkdir(exist_ok=True)
     atomic.write_json(out, content)
     sys.stdout.write(text(content) + f"{out}\n")
@@ -53,15 +45,14 @@ def _command(args: argparse.Namespace) -> int:
 
 def text(content: dict[str, Any]) -> str:
     """Returns a calibration for a terminal of 80 columns."""
-    from pneumo.inference.local_calibration import FOREIGN, SHOWN
+    from pneumo.inference.local_calibration import DRAWS, FOREIGN, SHOWN
+    from pneumo.report import terminal
 
     as_far = f", as far as {FOREIGN} show" if content["patients_by"] == FOREIGN else ""
     copies = f"; copies left out: {content['copies']:,}" if content["copies"] else ""
     lines = [
-        *_wrapped(
-            f"{content['images']:,} images of {content['patients']:,} patients{as_far}: "
-            f"{content[NORMAL]:,} NORMAL, {content[PNEUMONIA]:,} PNEUMONIA{copies}"
-        ),
+        f"{content['images']:,} images of {content['patients']:,} patients{as_far}: "
+        f"{content[NORMAL]:,} NORMAL, {content[PNEUMONIA]:,} PNEUMONIA{copies}",
         f"threshold {content['threshold']:.4f} ({content['rule']} on these images), "
         f"temperature {content['temperature']:.3f}",
         f"{'':22}{'sensitivity':22}specificity",
@@ -72,44 +63,24 @@ def text(content: dict[str, Any]) -> str:
     lines += ["", "By number of images (fitted to them, scored on other patients):"]
     lines.append("images " + "".join(f"{name:18}" for name in SHOWN).rstrip())
     for row in content["curve"]:
-        cells = "".join(f"{_range(row[name]):18}" for name in SHOWN if name in row)
-        lines.append(f"{row['images']:>6,} {cells or 'too few'}")
-    lines += _fewer_draws(content["curve"])
+        values = (row[name] for name in SHOWN if name in row)
+        cells = (f"{v['median']:.2f} {v['low']:.2f}-{v['high']:.2f}" for v in values)
+        lines.append(f"{row['images']:>6,} {''.join(f'{c:18}' for c in cells) or 'too few'}")
+    if fewer := [row for row in content["curve"] if row["draws"] < DRAWS]:
+        counts = (f"{row['draws']} with {cli.counted(row['images'], 'image')}" for row in fewer)
+        rule = f"of {DRAWS} draws those count that leave both labels in both parts"
+        lines.append(f"{rule}: {', '.join(counts)}")
     if content["shared_with_train"]:
         lines.append(f"! shares {content['shared_with_train']} with the train split")
     if content["warning"]:
-        lines += _wrapped(f"! {content['warning']}")
-    return "\n".join(line.rstrip() for line in lines) + "\n"
-
-
-def _fewer_draws(curve: Sequence[dict[str, Any]]) -> list[str]:
-    """Returns lines on the rows of which some draws do not count; none if all do."""
-    from pneumo.inference.local_calibration import DRAWS
-
-    fewer = [
-        f"{row['draws']} with {cli.counted(row['images'], 'image')}"
-        for row in curve
-        if row["draws"] < DRAWS
-    ]
-    if not fewer:
-        return []
-    return _wrapped(
-        f"of {DRAWS} draws those count that leave both labels in both parts: {', '.join(fewer)}"
-    )
-
-
-def _wrapped(text: str) -> list[str]:
-    return textwrap.wrap(text, WIDTH, subsequent_indent="    ")
+        lines.append(f"! {content['warning']}")
+    return terminal.wrapped(line.rstrip() for line in lines)
 
 
 def _row(name: str, point: dict[str, dict[str, float]]) -> str:
     values = (point["sensitivity"], point["specificity"])
     cells = (f"{v['value']:.3f} {v['low']:.3f}-{v['high']:.3f}" for v in values)
     return f"{name:22}" + "".join(f"{cell:22}" for cell in cells)
-
-
-def _range(value: dict[str, float]) -> str:
-    return f"{value['median']:.2f} {value['low']:.2f}-{value['high']:.2f}"
 
 
 def _out(run: Run, data: Path, out: Path | None, *, replace: bool) -> Path:
@@ -129,11 +100,6 @@ def _out(run: Run, data: Path, out: Path | None, *, replace: bool) -> Path:
         )
     if out.resolve().parent != folder.resolve():
         check_out(out, run_dirs=[run.run_dir])
-    elif (folder.exists() or folder.is_symlink()) and not folder.is_dir():
-        raise ValueError(
-            f"{folder} must be a folder, for calibrations; it is a file. Move it away, or name "
-            "another place with --out"
-        )
     return out
 
 

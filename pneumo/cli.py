@@ -143,7 +143,7 @@ def run(command: Callable[[], int], *, stopped: str = "stopped") -> int:
     except (ValueError, OSError) as error:
         full = isinstance(error, OSError) and error.errno in atomic.FULL
         sys.stderr.write(f"error: {error}{'. Make room, or name another place' * full}\n")
-        return MISTAKE
+        return getattr(error, "exit_code", MISTAKE)
     except KeyboardInterrupt:
         sys.stderr.write(f"{stopped}\n")
         return STOPPED

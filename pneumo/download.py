@@ -10,7 +10,6 @@ and the CRC. Resuming a part (Range, If-Range) is done here: pooch, torchvision 
 """
 
 import argparse
-import errno
 import hashlib
 import json
 import os
@@ -107,10 +106,7 @@ def download(url: str, *, target: Path, sha256: str | None, keep_zip: bool) -> N
 
 
 def _fill(target: Path, zip_path: Path, *, url: str, sha256: str | None, kept: Path | None) -> None:
-    """Does the work of `download` in the folder of ``zip_path``; leaves there what can be resumed.
-
-    ``kept``: where the zip goes; None: it is deleted.
-    """
+    """Does the work of `download` in the folder of ``zip_path``, and moves the zip to ``kept``."""
     work, unpacked = zip_path.parent, zip_path.with_name("unpacked")
     try:
         if not zip_path.exists():
@@ -140,8 +136,7 @@ def _fill(target: Path, zip_path: Path, *, url: str, sha256: str | None, kept: P
 def fetch(url: str, zip_path: Path) -> None:
     """Writes the file at ``url``, in as many requests as it takes.
 
-    Every request but the last must bring more than there was, else the ValueError gives the
-    reason, and the part stays beside ``zip_path`` for the next call.
+    Raises ValueError if a request brings no byte; the part stays beside ``zip_path``.
     """
     part = zip_path.with_suffix(".part")
     _log(f"fetching {url}")
@@ -189,50 +184,31 @@ def _receive(session: requests.Session, url: str, part: Path) -> None:
         ValueError: the answer is not a zip.
         OSError: the disk is full.
     """
-    response, have = _request(session, url, part)
-    with response:
+    version, had = part.with_suffix(".version"), _size(part)
+    known = version.read_text() if had and version.exists() else ""
+    headers = {"Range": f"bytes={had}-", "If-Range": known} if known else {}
+    with session.get(url, headers=headers, stream=True, timeout=TIMEOUT_S) as response:
+        if known and response.status_code == 416:  # the part has all bytes, or more
+            part.unlink()
+            _receive(session, url, part)
+            return
+        response.raise_for_status()
         if response.headers.get("Content-Type", "").startswith("text/html"):
             raise ValueError(  # a login page, a café's network
                 f"the address must give a zip; {url} gives a web page: open it in a browser to "
                 f"see why.\n{BY_HAND}"
             )
+        have = had if response.status_code == 206 else 0
         total = have + int(response.headers.get("Content-Length", 0))
-        _check_space(part.parent, 2 * total - have)
-        if have:
-            _log(f"resuming from {_megabytes(have)}")
-        elif _size(part):
-            _log("from the beginning again: the part cannot be resumed")
+        if had:
+            _log(f"resuming from {_megabytes(had)}" if have else "starting again from 0 MB")
         with part.open("ab" if have else "wb") as file:
-            part.with_suffix(".version").write_text(_version(response))  # before the first byte
+            version.write_text(_version(response))  # before the first byte
             with tqdm.wrapattr(
                 file, "write", total=total or None, initial=have, desc="downloading", disable=None
             ) as bar:
                 for chunk in response.iter_content(CHUNK_BYTES):
                     bar.write(chunk)
-
-
-def _request(session: requests.Session, url: str, part: Path) -> tuple[requests.Response, int]:
-    """Returns an answer below 400, and the number of bytes of ``part`` that it resumes."""
-    have, version = _size(part), _part_version(part)
-    if version:
-        headers = {"Range": f"bytes={have}-", "If-Range": version}
-        response = session.get(url, headers=headers, stream=True, timeout=TIMEOUT_S)
-        total = have + int(response.headers.get("Content-Length", 0))
-        whole_rest = response.headers.get("Content-Range") == f"bytes {have}-{total - 1}/{total}"
-        if response.status_code == 206 and whole_rest and _version(response) in (version, ""):
-            return response, have
-        if response.status_code == 200:
-            return response, 0
-        response.close()  # a range of another version, or none at this place
-    response = session.get(url, stream=True, timeout=TIMEOUT_S)
-    response.raise_for_status()
-    return response, 0
-
-
-def _part_version(part: Path) -> str:
-    """Returns the _version of the bytes in ``part``; "" if unknown, or there is no part."""
-    note = part.with_suffix(".version")
-    return note.read_text() if _size(part) and note.exists() else ""
 
 
 def _version(response: requests.Response) -> str:
@@ -271,7 +247,6 @@ def unpack(zip_path: Path, folder: Path) -> Path:
             size = sum(info.file_size for info in file.infolist())
             if size > MAX_BYTES:
                 raise ValueError(f"{_megabytes(size)} unpacked, at most {_megabytes(MAX_BYTES)}")
-            _check_space(zip_path.parent, size)
             for info in tqdm(file.infolist(), desc="unpacking", unit="file", disable=None):
                 file.extract(info, folder)
         for place in (folder, *sorted(folder.iterdir())):
@@ -284,14 +259,6 @@ def unpack(zip_path: Path, folder: Path) -> Path:
             f"the file must be the set's zip, whole; it is another or damaged ({error}) and was "
             f"removed: is the address right? The same command downloads it again.\n{BY_HAND}"
         ) from error
-
-
-def _check_space(folder: Path, size: int) -> None:
-    """Raises OSError if the disk of ``folder`` has not ``size`` bytes free."""
-    free = shutil.disk_usage(folder).free
-    if free < size:
-        message = f"{_megabytes(size)} must be free; {_megabytes(free)} are"
-        raise OSError(errno.ENOSPC, message, str(folder))
 
 
 def _size(path: Path) -> int:

@@ -1,4 +1,4 @@
-"""Finished runs are scored on their test split, or on other images, compared to theirs."""
+"""Scores finished runs on their test split or on other images, and compares these images."""
 
 import argparse
 import sys
@@ -33,17 +33,12 @@ def _command(args: argparse.Namespace) -> int:
     if args.out and args.page and args.out.resolve() == args.page.resolve():
         raise ValueError(f"--out and --page must be two files; got {args.out} for both")
     from pneumo.inference import scoring
-    from pneumo.inference.networks import UnreadableError
     from pneumo.report import terminal
     from pneumo.shift import page
 
     if args.page:
         scoring.own_root(runs[0])  # before anything is scored
-    try:
-        scores, lines = SCORE[task](args, runs)
-    except UnreadableError as error:
-        sys.stderr.write(f"error: {error}\n")
-        return cli.UNREADABLE
+    scores, lines = SCORE[task](args, runs)
     if args.out:
         with opened(args.out, standard=sys.stdout) as file:
             file.write(atomic.json_text(scores))
@@ -102,13 +97,13 @@ def _check_options(args: argparse.Namespace, task: str, *, num_runs: int) -> Non
         "--prevalence": args.prevalence is not PREVALENCES,
         "--allow-overlap": args.allow_overlap,
     }
-    files = "a detector is scored by its boxes.csv, of its own test split and best checkpoint"
+    files = "a detector is scored by its boxes.csv, on its test split at the best checkpoint"
     check_options(task, {CLASSIFICATION: used}, instead=files)
     for option, is_used in (("--unlabelled", args.unlabelled), ("--page", args.page)):
         if is_used and (not args.data or num_runs > 1):
             raise ValueError(f"{option} compares the images of --data DIR with those of one RUN")
     if args.unlabelled and args.prevalence is not PREVALENCES:
-        raise ValueError("--prevalence is of predictive values, which need labels; leave it out")
+        raise ValueError("--prevalence sets predictive values, which need labels; leave it out")
 
 
 if __name__ == "__main__":

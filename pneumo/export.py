@@ -1,4 +1,4 @@
-"""A finished run becomes one ONNX file, preprocessing inside, and a model card beside it."""
+"""Exports a finished run as one ONNX file, preprocessing inside, with a model card."""
 
 import argparse
 import sys
@@ -13,8 +13,8 @@ from pneumo.runs.tasks import check_classifier
 
 NO_DETECTOR = (
     "export takes a classifier: torch.export, which makes the ONNX file, cannot follow "
-    "torchvision's detectors, where the number of boxes decides the computation, and card and "
-    "checklists are of classes"
+    "torchvision's detectors, where the computation depends on the number of boxes, and card and "
+    "checklists describe classes"
 )
 
 
@@ -29,8 +29,7 @@ def _command(args: argparse.Namespace) -> int:
     check_classifier(run, NO_DETECTOR)
     if args.to != "onnx" and (args.check or args.checkpoint != "best"):
         raise ValueError(
-            f"--to {args.to} is of the best checkpoint; it takes neither --check nor --checkpoint "
-            "last"
+            f"--to {args.to} exports the best checkpoint; leave --check and --checkpoint last out"
         )
     if args.to == "run" and args.out is None:
         raise ValueError("--to run writes a folder; it needs --out DIR")

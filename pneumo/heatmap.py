@@ -1,4 +1,4 @@
-"""Heat maps of where a network looked in radiographs, and their faithfulness."""
+"""Draws attribution maps of a network over radiographs, and scores their faithfulness."""
 
 import argparse
 import sys
@@ -13,7 +13,7 @@ from pneumo.runs.writer import RunWriter
 
 if TYPE_CHECKING:  # torch, seconds that a mistyped RUN need not wait for
     from pneumo.inference.album import Album
-    from pneumo.inference.heatmap_images import Heatmap, HeatmapRequest
+    from pneumo.inference.heatmap_images import HeatmapRequest
 
 SCORES = "scores.json"
 MAX_OWN = 100  # radiographs drawn from the run's test split, if none are named
@@ -37,7 +37,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
 def _command(args: argparse.Namespace) -> int:
     """Writes a picture for each radiograph, a list, and scores if wanted; returns 0, or 3."""
     run = Run.open(args.run)
-    check_classifier(run, "a heat map is of a classifier")
+    check_classifier(run, "a heat map needs a classifier")
     cli.check_installed("a heat map", "captum", extra="heatmap")
     from pneumo.inference import heatmap_images
 
@@ -70,19 +70,14 @@ def _names(run: Run, paths: Sequence[str]) -> list[str]:
     """Returns the named radiographs, or up to MAX_OWN drawn from the run's test split."""
     import numpy as np
 
-    from pneumo.data import reader
+    from pneumo.inference.inputs import find_noted
     from pneumo.inference.scoring import own_root
 
     if paths:
-        names, others = reader.find(paths)
-        if others:
-            files = cli.counted(others, "file")
-            cli.note(f"left out {files} in these folders: no image, or a linked folder")
-        if not names:
-            raise ValueError(f"name at least one radiograph; found none in {', '.join(paths)}")
-        return names
-    root = own_root(run)
-    test = run.of_split("test")["path"]
+        if names := find_noted(paths):
+            return names
+        raise ValueError(f"there must be a radiograph; got none in {', '.join(paths)}")
+    root, test = own_root(run), run.of_split("test")["path"]
     drawn = np.random.default_rng(0).choice(len(test), min(MAX_OWN, len(test)), replace=False)
     return [str(root / test[number]) for number in sorted(drawn)]
 
@@ -92,7 +87,7 @@ def _draw(album: "Album", request: "HeatmapRequest", names: Sequence[str], *, sc
     from tqdm import tqdm
 
     from pneumo.data import reader
-    from pneumo.inference import heatmap_images
+    from pneumo.inference import heatmap_images, saliency
     from pneumo.inference.album import shown_name
 
     failed = 0
@@ -106,17 +101,13 @@ def _draw(album: "Album", request: "HeatmapRequest", names: Sequence[str], *, sc
             failed += 1
             continue
         heatmap = heatmap_images.explain(request, radiograph, name=name, score=score)
-        more = _randomised(request, heatmap) if score else {}
-        album.write(name, heatmap.png, heatmap.entry | more)
+        entry = heatmap.entry
+        if score:
+            entry["randomised"] = saliency.randomised_correlation(
+                request.model, heatmap.prepared, heatmap.heat, method=request.method
+            )
+        album.write(name, heatmap.png, entry)
     return failed
-
-
-def _randomised(request: "HeatmapRequest", heatmap: "Heatmap") -> dict[str, float]:
-    from pneumo.inference.saliency import randomised_correlation
-
-    prepared, heat = heatmap.prepared, heatmap.heat
-    value = randomised_correlation(request.model, prepared, heat, method=request.method)
-    return {"randomised": value}
 
 
 def _write_scores(album: "Album", request: "HeatmapRequest") -> dict[str, Any]:

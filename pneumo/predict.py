@@ -1,4 +1,4 @@
-"""Finished runs predict radiographs: a table, and pictures and reports beside it."""
+"""Predicts radiographs by finished runs: a table, and pictures and reports beside it."""
 
 import argparse
 import os
@@ -19,7 +19,7 @@ if TYPE_CHECKING:  # torch, seconds that a mistyped RUN need not wait for
     from pneumo.inference.prediction import Folder, Predictor
 
 INSTEAD = (
-    "--overlays DIR draws the boxes of a detector, --heatmap DIR shows where a classifier looked"
+    "--overlays DIR draws the boxes of a detector, --heatmap DIR the heat maps of a classifier"
 )
 RSNA = "rsna"  # --format of the challenge
 OPTIONS = ("checkpoint", "device", "trust", "threshold", "ids")  # of classifiers and detectors
@@ -56,7 +56,7 @@ def _command(args: argparse.Namespace) -> int:
     with opened(args.out, standard=sys.stdout) as file, ExitStack() as stack:
         # pictures last: their list is written at the end, and may find the disk full
         attachments = [stack.enter_context(folder) for folder in folders[::-1]][::-1]
-        for sentence in predictor.notes:  # after all refusals
+        for sentence in predictor.notes:  # after all checks
             cli.note(sentence)
         unreadable, incomplete = prediction.write_rows(
             *(predictor, names, file),
@@ -92,7 +92,7 @@ def _check_options(args: argparse.Namespace, task: str, *, num_runs: int) -> Non
         raise ValueError("--format rsna has no columns for --ids. Leave one of them out")
     if args.heatmap is not None:
         if num_runs > 1:
-            raise ValueError(f"--heatmap is of one network; got {num_runs} runs. Name one of them")
+            raise ValueError(f"--heatmap needs one network; got {num_runs} runs. Name one of them")
         if args.dicom_sr is not None and args.dicom_sr.resolve() == args.heatmap.resolve():
             raise ValueError(f"--heatmap and --dicom-sr must be two folders; got {args.heatmap}")
         cli.check_installed("--heatmap", "captum", extra="heatmap")

@@ -17,7 +17,7 @@ from pneumo import audit
 from pneumo.auditing import contact_sheet, findings, saved, shortcuts
 from pneumo.auditing.audit_folder import TABLES
 from pneumo.auditing.contact_sheet import sheet
-from pneumo.auditing.copies import ACROSS, about_images, identical, near_identical, summary
+from pneumo.auditing.copies import ACROSS, identical, near_identical, summary
 from pneumo.auditing.files import read_files
 from pneumo.auditing.sources import open_set
 from pneumo.data.kermany import index
@@ -226,7 +226,7 @@ def test_a_set_without_shortcuts_is_named(tmp_path: Path) -> None:
 def test_baselines_are_trained_on_the_train_split_only(tmp_path: Path) -> None:
     source = open_set(make_set(tmp_path / "set", num=60), cache_dir=tmp_path)
     files = read_files(source.data_set.root, source.tables["paper"]["path"].tolist())
-    table = shortcuts.splits(source, files)["paper"]
+    table = shortcuts.split_by("paper", source, files)
     assert isinstance(table, pd.DataFrame)
     before = shortcuts.score(table, files)["baselines"]["thumbnail"]["auroc"]
     test = table["split"] == "test"
@@ -304,7 +304,8 @@ def test_copies_and_what_they_cross(tmp_path: Path, monkeypatch: Patch) -> None:
     table = pd.DataFrame(facts, columns=["path", "label", "patient", "source"])
     for path in table["path"]:
         Image.new("L", (9, 9)).save(tmp_path / path, "PNG")
-    table = about_images(table, pd.Series(["train", "train", "test", "train", "test"]))
+    table["own_split"] = table["source"].replace("val", "train")
+    table["random_split"] = ["train", "train", "test", "train", "test"]
     same = identical(table, pd.Series(["x", "x", "y", "y", "z"]))
     assert same["path"].tolist() == ["c", "d", "a", "b"]
     assert same["set"].tolist() == [1, 1, 2, 2]
@@ -379,13 +380,13 @@ def mistakes(tmp_path: Path) -> list[tuple[list[str | Path], str]]:
         (tmp_path / "broken" / label / "a.png").write_bytes(b"a")
     kind = ["--csv", "a", "--kind", "kermany"]
     return [
-        ([tmp_path / "gone"], r"DIR must be a folder of radiographs .* there is no .*gone"),
+        ([tmp_path / "gone"], "DIR must hold NORMAL/ and PNEUMONIA/.* got .*gone"),
         ([tmp_path / "one"], "DIR must hold images of both labels.* got none of PNEUMONIA"),
-        ([tmp_path / "a.txt"], r"DIR must be a folder, or a file that ends in \.npz; got"),
+        ([tmp_path / "a.txt"], "DIR must be PneumoniaMNIST's file"),
         ([tmp_path / "b.npz"], "DIR must be PneumoniaMNIST's file"),
         ([tmp_path / "broken"], "one image must be readable; none of 2 is: NORMAL"),
         ([odd], "must follow the set's grammar .* got 'train/NORMAL/anna.jpeg'.*--skip-unkno"),
-        ([tmp_path / "b.npz", "--csv", "a"], "--csv lists the images below a folder; DIR is"),
+        ([good, "--csv", tmp_path / "no.csv"], "--csv must be a file; there is no"),
         ([good, *kind], "--csv requires --kind folder or no --kind; got --kind kermany"),
         ([good, "--out", good], "--out must be new, empty or hold an earlier audit; .*test"),
     ]
@@ -425,14 +426,10 @@ def test_the_report_links_an_audit_of_its_own_data(out: Path, tmp_path: Path) ->
         ValueError, match=r"--audit must be of the runs' data set \(kermany\); .* ph"
     ):
         audit_link(out, report=out, kinds={"kermany"})
-    with pytest.raises(
-        FileNotFoundError, match=r"--audit must be the folder of an audit, with audi"
-    ):
-        audit_link(tmp_path, report=out, kinds={"phantom"})
-    (tmp_path / "audit.html").touch()
-    (tmp_path / "audit.json").write_text('{"data": []}')
-    with pytest.raises(ValueError, match=r"--audit needs the audit\.json that python -m pneumo"):
-        audit_link(tmp_path, report=out, kinds={"phantom"})
+    for _ in range(2):
+        with pytest.raises(ValueError, match=r"--audit must be a folder that python -m pneumo\.au"):
+            audit_link(tmp_path, report=out, kinds={"phantom"})
+        (tmp_path / "audit.json").write_text('{"data": []}')
 
 
 def test_the_page_of_a_report_quotes_an_audit_or_names_the_command() -> None:

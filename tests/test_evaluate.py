@@ -321,11 +321,11 @@ def test_mistakes_about_other_images_are_named(
         (("--unlabelled",), "compares the images of --data DIR with those of one RUN"),
         (page, "compares the images of --data DIR with those of one RUN"),
         ((folder / "b", "--data", fresh, "--unlabelled"), "of one RUN"),
-        (("--data", empty, "--unlabelled"), "--data must hold at least one image"),
-        (("--data", empty), "by --unlabelled"),
+        (("--data", empty, "--unlabelled"), "--data must be a folder with at least one image"),
+        (("--data", empty), "--data DIR --unlabelled"),
         (("--data", fresh, "--page", run / "metrics.json"), "--page must not replace a part of"),
         (("--data", fresh, "--page", both, "--out", both), "--out and --page must be two files"),
-        (("--data", fresh, "--unlabelled", "--prevalence", "0.2"), "--prevalence is of predictive"),
+        (("--data", fresh, "--unlabelled", "--prevalence", "0.2"), "--prevalence sets predictive"),
     ):
         assert call(run, *arguments) == 2
         assert message in capsys.readouterr().err

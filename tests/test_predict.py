@@ -410,7 +410,7 @@ def test_without_the_runs_images_the_test_of_features_is_left_out(
     monkeypatch.setenv("PNEUMO_DATA", str(tmp_path / "gone"))
     assert call(run, *paths) == 0
     captured = capsys.readouterr()
-    assert "note: ood is of files only" in captured.err
+    assert "note: ood checks files only" in captured.err
     assert {row["ood_score"] for row in table(captured.out)} == {""}
     assert not (run / "reference.npz").exists()
 

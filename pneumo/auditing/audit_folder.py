@@ -10,7 +10,7 @@ import pandas as pd
 from pneumo import __version__, atomic
 from pneumo.auditing import copies, findings, saved, shortcuts
 from pneumo.auditing.contact_sheet import Pair, sheet
-from pneumo.auditing.files import Files, read_files
+from pneumo.auditing.files import read_files
 from pneumo.auditing.nested import nested_copies
 from pneumo.auditing.sources import Source
 from pneumo.data.near_copies import COPY, MAX_BITS
@@ -40,10 +40,14 @@ def audit(source: Source) -> Audit:
     files = read_files(source.data_set.root, source.tables["paper"]["path"].tolist())
     reading = time.monotonic() - start
     table = shortcuts.readable(source.tables["paper"], files)
-    splits = shortcuts.splits(source, files)
-    random = splits["paper"]
-    random_split = pd.Series(dtype="str") if isinstance(random, str) else random["split"]
-    compared = copies.about_images(table, random_split)
+    splits = {name: shortcuts.split_by(name, source, files) for name in shortcuts.PROTOCOLS}
+    paper = splits["paper"]
+    compared = table.assign(
+        own_split=table["source"].replace("val", "train"),  # Kaggle took val from train
+        random_split=""
+        if isinstance(paper, str)
+        else paper["split"].reindex(table.index).fillna(""),
+    )
     same = copies.identical(compared, files.facts["sha256"])
     near = copies.near_identical(compared, files.facts["sha256"], files.hashes, files.thumbnails)
     nested = NOT_SEARCHED
@@ -68,7 +72,9 @@ def audit(source: Source) -> Audit:
     numbers["said"] = findings.sentences(numbers)
     pairs = sheet(source.data_set.root, same, near)
     numbers["seconds"] = {"reading": reading, "total": time.monotonic() - start}
-    tables = dict(zip(TABLES, (_listed(table, files), same, near), strict=True))
+    listed = table.join(files.facts.drop(columns="path"))
+    listed["phash"] = [f"{bits:016x}" for bits in files.hashes.tolist()]
+    tables = dict(zip(TABLES, (listed, same, near), strict=True))
     return Audit(numbers, tables, pairs)
 
 
@@ -82,12 +88,6 @@ def _about(source: Source, table: pd.DataFrame) -> dict[str, Any]:
         "patients": source.patients,
         "version": __version__,
     }
-
-
-def _listed(table: pd.DataFrame, files: Files) -> pd.DataFrame:
-    columns = [name for name in files.facts if name != "path"]
-    listed = table.join(files.facts[columns])
-    return listed.assign(phash=[f"{bits:016x}" for bits in files.hashes.tolist()])
 
 
 def check_replaceable(folder: Path) -> None:

@@ -2,7 +2,6 @@
 
 import base64
 import io
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -41,36 +40,23 @@ def sheet(root: Path, same: pd.DataFrame, near: pd.DataFrame) -> list[Pair]:
     similar. For a set of identical files, the first and one of another patient or label is shown,
     if there is one.
     """
-    pairs = [*_of_sets(same), *_of_near(near.head(MOST_PAIRS))]
-    pairs.sort(key=lambda pair: pair[0])
-    return [Pair(_picture(root, paths), paths, caption) for _, paths, caption in pairs[:MOST_PAIRS]]
-
-
-Described = tuple[tuple[bool, float], tuple[str, str], str]  # order, paths, caption
-
-
-def _of_sets(same: pd.DataFrame) -> Iterator[Described]:
+    copies: list[tuple[Any, str, float, str]] = []  # row, other path, correlation, caption
     for _, rows in same.groupby("set", sort=True):
         first = rows.iloc[0]
-        others = rows[(rows["patient"] != first["patient"]) | (rows["label"] != first["label"])]
-        other = (others if len(others) else rows.iloc[1:]).iloc[0]
-        files = [f"{len(rows)} files"] * (len(rows) > 2)
-        yield _described(
-            first, str(other["path"]), IDENTICAL, ", ".join(["identical bytes", *files])
-        )
-
-
-def _of_near(near: pd.DataFrame) -> Iterator[Described]:
-    for _, row in near.iterrows():
-        correlation = float(row["correlation"])
-        caption = f"correlation {decimal(correlation)}"
-        yield _described(row, str(row["other_path"]), correlation, caption)
-
-
-def _described(row: Any, other: str, correlation: float, caption: str) -> Described:
-    crossed = [WORDS[name] for name in ACROSS if row[f"across_{name}"]]
-    caption = "; ".join([caption, *(crossed or ["same patient"])])
-    return (not crossed, -correlation), (str(row["path"]), other), caption
+        differ = (rows["patient"] != first["patient"]) | (rows["label"] != first["label"])
+        other = str(rows["path"].iloc[int(differ.to_numpy().argmax()) or 1])
+        caption = "identical bytes" + f", {len(rows)} files" * (len(rows) > 2)
+        copies.append((first, other, IDENTICAL, caption))
+    for _, row in near.head(MOST_PAIRS).iterrows():
+        caption = f"correlation {decimal(row['correlation'])}"
+        copies.append((row, str(row["other_path"]), float(row["correlation"]), caption))
+    pairs = []
+    for row, other, correlation, caption in copies:
+        crossed = [WORDS[name] for name in ACROSS if row[f"across_{name}"]]
+        text = "; ".join([caption, *(crossed or ["same patient"])])
+        pairs.append(((not crossed, -correlation), (str(row["path"]), other), text))
+    pairs.sort(key=lambda pair: pair[0])
+    return [Pair(_picture(root, paths), paths, text) for _, paths, text in pairs[:MOST_PAIRS]]
 
 
 def _picture(root: Path, paths: tuple[str, str]) -> str:

@@ -18,19 +18,6 @@ CROSSED = [f"across_{name}" for name in ACROSS]
 FACTS = ["path", "label", "patient", "source"]
 
 
-def about_images(table: pd.DataFrame, random_split: "pd.Series[str]") -> pd.DataFrame:
-    """Returns ``table`` with the columns own_split and random_split.
-
-    Args:
-        table: FACTS; a row a readable image.
-        random_split: train or test, by the table's index; empty if there is none.
-    """
-    own = table["source"].replace("val", "train")  # Kaggle took val from train
-    return table.assign(
-        own_split=own, random_split=random_split.reindex(table.index, fill_value="")
-    )
-
-
 def identical(table: pd.DataFrame, digests: "pd.Series[str]") -> pd.DataFrame:
     """Returns the files that are byte for byte the same: a row each, set by set.
 
@@ -38,7 +25,7 @@ def identical(table: pd.DataFrame, digests: "pd.Series[str]") -> pd.DataFrame:
     Sets that cross most come first.
 
     Args:
-        table: of about_images.
+        table: FACTS and the columns of ACROSS; a row a readable image.
         digests: of each row's bytes.
     """
     rows = table.assign(sha256=digests)

@@ -1,11 +1,13 @@
 """The audit as one self-contained page: no script, nothing loaded, pictures inline."""
 
+from collections.abc import Hashable, Mapping, Sequence
 from typing import Any
 
 from pneumo.auditing import findings, saved
 from pneumo.auditing.audit_folder import TABLES, Audit
 from pneumo.auditing.shortcuts import BASELINES
 from pneumo.labels import CLASS_NAMES, SUBTYPES
+from pneumo.report.table import Row, Table
 from pneumo.report.templates import page_template
 from pneumo.report.wording import DASH, decimal, duration
 
@@ -35,8 +37,11 @@ PROTOCOLS = {
     "paper": "Random 70/30 split by patient",
     "official": "Train folder → test folder",
 }
+CROSSING = {"set": "Set", "path": "File", "patient": "Patient"}
+NESTED = {"folder": "Folder", "images": "Images", "identical": "Copies of the set's own"}
+UNREADABLE = {"path": "File", "why": "Why it cannot be read"}
 ACROSS = {
-    "kind": "Copies",
+    "what": "Copies",
     "sets": "Sets or pairs",
     "files": "Files",
     "patients": "Across patients",
@@ -44,39 +49,50 @@ ACROSS = {
     "own_split": "Across train and test",
     "random_split": "Across the random split",
 }
-Row = dict[str, tuple[str, str]]  # a cell: its text, and smaller text beneath
 
 
 def html(audit: Audit) -> str:
     """Returns the page's text; names that come from the data set are escaped."""
     numbers = audit.numbers
     same = audit.tables["identical.csv"]
-    text: str = page_template(TEMPLATE, package="pneumo.auditing").render(
+    crossing = same[same["across_patients"] | same["across_labels"]]
+    protocols = numbers["protocols"]
+    return page_template(TEMPLATE, package="pneumo.auditing").render(
         numbers=numbers,
         sentences=numbers["said"],
-        counts=[{key: (_text(row[key]), "") for key in COUNTS} for row in numbers["counts"]],
-        count_columns=COUNTS,
         patients=[
             (number, PATIENT_KEYS[key]) for key, number in numbers["data"]["patients"].items()
         ],
-        scores=scores(numbers),
-        score_columns={"baseline": "Input"} | PROTOCOLS,
-        sizes=[_size(PROTOCOLS[name], result) for name, result in numbers["protocols"].items()],
-        saved=[_saved(row) for row in numbers["saved"]],
-        saved_columns=SAVED,
-        kinds=KINDS,
-        copies=_copies(numbers),
-        copy_columns=ACROSS,
+        tables={
+            "scores": Table({"baseline": "Input"} | PROTOCOLS, scores(numbers)),
+            "counts": _table(COUNTS, numbers["counts"]),
+            "copies": _table(ACROSS, _copies(numbers)),
+            "saved": Table(SAVED, [_saved(row) for row in numbers["saved"]], texts=KINDS),
+            "crossing": _table(CROSSING, crossing.to_dict("records"), texts=("path", "patient")),
+            "nested": _table(NESTED, numbers["nested"]["copies"]),
+            "unreadable": _table(UNREADABLE, numbers["unreadable"], texts=("why",)),
+        },
+        sizes=[_size(PROTOCOLS[name], result) for name, result in protocols.items()],
         pairs=audit.pairs,
-        crossing=same[same["across_patients"] | same["across_labels"]].to_dict("records"),
+        num_crossing=len(crossing),
         most=MOST_ROWS,
         seconds=duration(numbers["seconds"]["total"]),
         files=("audit.json", *TABLES),
     )
-    return text
 
 
-def scores(numbers: dict[str, Any]) -> list[Row]:
+def _table(
+    columns: dict[str, str], rows: Sequence[Mapping[Hashable, Any]], texts: Sequence[str] = ()
+) -> Table:
+    """Returns a table of the first MOST_ROWS rows."""
+    shown = [
+        {key: row[key] if isinstance(row[key], str) else f"{row[key]:,}" for key in columns}
+        for row in rows[:MOST_ROWS]
+    ]
+    return Table(columns, shown, texts)
+
+
+def scores(numbers: dict[str, Any]) -> list[dict[str, tuple[str, str]]]:
     """Returns a row a baseline: its name, and AUROC and interval of each protocol."""
     rows = []
     for name, (title, _) in BASELINES.items():
@@ -86,10 +102,6 @@ def scores(numbers: dict[str, Any]) -> list[Row]:
             row[protocol] = findings.cell(scored[name]) if scored else (DASH, "")
         rows.append(row)
     return rows
-
-
-def _text(value: Any) -> str:
-    return value if isinstance(value, str) else f"{value:,}"
 
 
 def _size(name: str, result: dict[str, Any]) -> str:
@@ -106,9 +118,9 @@ def _size(name: str, result: dict[str, Any]) -> str:
 
 
 def _saved(row: dict[str, Any]) -> Row:
-    cells = {
-        "where": (f"{row['source']}, {row['label']}", ""),
-        "images": (f"{row['images']:,}", ""),
+    cells: dict[str, str | tuple[str, str]] = {
+        "where": f"{row['source']}, {row['label']}",
+        "images": f"{row['images']:,}",
     }
     for name in ("width", "height", "bytes", "proportions"):
         low, middle, high = (
@@ -116,13 +128,12 @@ def _saved(row: dict[str, Any]) -> Row:
             for value in row[name]
         )
         cells[name] = (middle, "" if low == high else f"{low} to {high}")
-    return cells | {name: (saved.kinds_text(row[name], row["images"]), "") for name in KINDS}
+    return cells | {name: saved.kinds_text(row[name], row["images"]) for name in KINDS}
 
 
-def _copies(numbers: dict[str, Any]) -> list[Row]:
+def _copies(numbers: dict[str, Any]) -> list[dict[Hashable, Any]]:
     same, near = numbers["identical"], numbers["near_identical"]
-    rows = [
-        {"kind": "Identical bytes", "sets": same["sets"], "files": same["files"]} | same["across"],
-        {"kind": "Nearly identical", "sets": near["pairs"], "files": DASH} | near["across"],
+    return [
+        {"what": "Identical bytes", "sets": same["sets"], "files": same["files"]} | same["across"],
+        {"what": "Nearly identical", "sets": near["pairs"], "files": DASH} | near["across"],
     ]
-    return [{name: (_text(value), "") for name, value in row.items()} for row in rows]

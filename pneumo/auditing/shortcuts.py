@@ -39,16 +39,12 @@ def readable(table: pd.DataFrame, files: Files) -> pd.DataFrame:
     return rows.set_index(place[rows["path"]].to_numpy()).sort_index()
 
 
-def splits(source: Source, files: Files) -> dict[str, pd.DataFrame | str]:
-    """Returns the split table of each protocol, or why there is none.
+def split_by(protocol: str, source: Source, files: Files) -> pd.DataFrame | str:
+    """Returns the split table of one of PROTOCOLS, or why there is none.
 
     Patients are joined as in a training run: those who share an identical image, and those of
     near-identical images if patients are unknown.
     """
-    return {name: _split(source, files, protocol=name) for name in PROTOCOLS}
-
-
-def _split(source: Source, files: Files, *, protocol: str) -> pd.DataFrame | str:
     table = readable(source.tables[protocol], files)
     if protocol == "official" and set(table["source"]) - {"val"} != {"train", "test"}:
         return "the set has no train and test folder of its own"

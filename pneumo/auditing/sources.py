@@ -11,7 +11,6 @@ from pneumo.data.labelled import check_names
 from pneumo.data.listing import check_unpacked
 from pneumo.data.phantom import Phantoms
 from pneumo.data.sets import class_of, recognise
-from pneumo.labels import CLASS_NAMES
 
 NAMES = {  # of this command for what the settings of a training run call otherwise
     "data.root": "DIR",
@@ -69,25 +68,28 @@ def open_set(
     Raises:
         FileNotFoundError, ValueError: there is no such data set, or it cannot be read.
     """
-    _check_place(place, csv, kind)
+    if csv and kind not in (None, "folder"):
+        raise ValueError(f"--csv requires --kind folder or no --kind; got --kind {kind}")
+    check_unpacked(place, name="DIR")
+    unknown = "skip" if skip_unknown else "error"
     try:
         data_set = _opened(place, csv=csv, kind=kind, cache_dir=cache_dir)
-        unknown = "skip" if skip_unknown else "error"
-        tables, left_out = data_set.tables(on_unknown_name=unknown)
+        tables = {
+            key: data_set.table(patient_key=key, on_unknown_name=unknown)
+            for key in data_set.patient_keys
+        }
+        unused = data_set.unused()
     except (FileNotFoundError, ValueError) as error:
         raise type(error)(_in_own_words(str(error))) from None
     paper, official = next(iter(tables.values())), list(tables.values())[:2][-1]
-    for label in CLASS_NAMES:
-        if not (paper["label"] == label).any():
-            raise ValueError(f"DIR must hold images of both labels; got none of {label} in {place}")
-    check_names([*paper["path"], *left_out])
+    check_names([*paper["path"], *unused])
     return Source(
         name=place.resolve().name,
         data_set=data_set,
         place=place if data_set.owns_folder and csv is None else None,
         tables={"paper": paper, "official": official},
         patients={key: int(table["patient"].nunique()) for key, table in tables.items()},
-        left_out=tuple(left_out),
+        left_out=tuple(unused),
     )
 
 
@@ -98,7 +100,8 @@ def _opened(place: Path, *, csv: Path | None, kind: str | None, cache_dir: Path)
     if cls is None:
         raise FileNotFoundError(
             "DIR must hold NORMAL/ and PNEUMONIA/, below train/ and test/ or without; "
-            f"got {place}. Name the folder that holds them, or list the images with --csv FILE"
+            f"got {place}. Name the folder that holds them, list the images with --csv FILE, or "
+            "get the set with python -m pneumo.download"
         )
     return Folder.open(str(place), str(csv)) if csv else cls.at(place, cache_dir=cache_dir)
 
@@ -107,23 +110,3 @@ def _in_own_words(text: str) -> str:
     for setting, name in NAMES.items():
         text = text.replace(setting, name)
     return text
-
-
-def _check_place(place: Path, csv: Path | None, kind: str | None) -> None:
-    if csv and kind not in (None, "folder"):
-        raise ValueError(f"--csv requires --kind folder or no --kind; got --kind {kind}")
-    if not place.exists():
-        raise FileNotFoundError(
-            f"DIR must be a folder of radiographs or PneumoniaMNIST's .npz file; there is no "
-            f"{place}. Get the set with python -m pneumo.download"
-        )
-    check_unpacked(place, name="DIR")
-    if place.is_file() and place.suffix != ".npz":
-        raise ValueError(f"DIR must be a folder, or a file that ends in .npz; got the file {place}")
-    if csv and place.is_file():
-        raise ValueError(f"--csv lists the images below a folder; DIR is the file {place}")
-    if place.is_dir():
-        try:
-            next(place.iterdir(), None)
-        except OSError as error:
-            raise ValueError(f"DIR must be readable; {place} is not ({error.strerror})") from None

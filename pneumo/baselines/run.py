@@ -84,13 +84,12 @@ def describe(
 def score_splits(table: pd.DataFrame, probability: Array) -> dict[str, dict[str, Any]]:
     """Returns the scores of each split, named as a network's: train_eval for the train split."""
     label = targets(table, num_classes=2)
-    scored = {}
-    for each in split.SPLITS:
-        rows = (table["split"] == each).to_numpy()
-        if rows.any():
-            name = "train_eval" if each == "train" else each
-            scored[name] = _scores(label[rows], probability[rows])
-    return scored
+    masks = {name: (table["split"] == name).to_numpy() for name in split.SPLITS}
+    return {
+        "train_eval" if name == "train" else name: _scores(label[rows], probability[rows])
+        for name, rows in masks.items()
+        if rows.any()
+    }
 
 
 def _scores(label: Array, probability: Array) -> dict[str, Any]:

@@ -77,10 +77,9 @@ class DataSet:
         """
         raise NotImplementedError
 
-    def tables(self, *, on_unknown_name: str) -> tuple[dict[str, pd.DataFrame], list[str]]:
-        """Returns the table by each of ``patient_keys``, and the names that are not used."""
-        key = self.patient_keys[0]
-        return {key: self.table(patient_key=key, on_unknown_name=on_unknown_name)}, []
+    def unused(self) -> list[str]:
+        """Returns the names in the set's folders that `table` leaves out."""
+        return []
 
     def boxes(self) -> pd.DataFrame:
         """Returns a row an image: path, boxes (N, 4) in its pixels, width, height; see data.boxes.

@@ -38,11 +38,7 @@ def per_image(rows: pd.DataFrame) -> pd.DataFrame:
 def to_prepared(boxes: np.ndarray, file: Sequence[int], *, size: int, aspect: str) -> np.ndarray:
     """Returns (N, 4) boxes of a file in the pixels of its prepared image.
 
-    Args:
-        boxes: in pixels of the file.
-        file: width and height of the file, pixels.
-        size: as of pneumo.data.image.resize.
-        aspect: the same.
+    ``file``: its width and height, pixels; size and aspect as of pneumo.data.image.resize.
     """
     scale, start = _placement(file, size=size, aspect=aspect)
     moved: np.ndarray = boxes * scale + start

@@ -47,7 +47,6 @@ def load(
     cache_dir: Path,
     image_size: int = 256,
     aspect: str = "stretch",
-    num_workers: int | None = None,
 ) -> Cache:
     """Returns the images of ``paths`` (relative to ``root``), prepared by pneumo.data.image.
 
@@ -71,10 +70,10 @@ def load(
         _clear_left(cache_dir)
         with FileLock(f"{stem}.lock"):
             problem = _problem(stem, shape)
-            if problem and _path(stem, "u8").exists():
+            if problem and stem.with_suffix(".u8").exists():
                 log.warning("The cache %s is broken (%s): writing it again", stem, problem)
             if problem:
-                _build(root, paths, stem, shape, aspect=aspect, num_workers=num_workers)
+                _build(root, paths, stem, shape, aspect=aspect)
             return _open(stem, shape)
     except OSError as error:
         raise ValueError(
@@ -113,20 +112,12 @@ def _clear_left(cache_dir: Path) -> None:
 
 
 def _build(
-    root: Path,
-    paths: Sequence[str],
-    stem: Path,
-    shape: tuple[int, ...],
-    *,
-    aspect: str,
-    num_workers: int | None,
+    root: Path, paths: Sequence[str], stem: Path, shape: tuple[int, ...], *, aspect: str
 ) -> None:
     array_path = stem.with_name(f"{stem.name}.{os.getpid()}.tmp")
     try:
         with array_path.open("wb") as file:
-            rows, errors = _prepare_all(
-                root, paths, file, size=shape[1], aspect=aspect, num_workers=num_workers
-            )
+            rows, errors = _prepare_all(root, paths, file, size=shape[1], aspect=aspect)
             os.fsync(file.fileno())
         if errors:
             more = len(errors) - NUM_SHOWN
@@ -137,22 +128,19 @@ def _build(
                 + f"\nRepair them or move them out of {root}"
             )
         table = pd.DataFrame(rows, columns=["digest", "mean", "square"])
-        table.to_csv(_path(stem, "csv"), index=False, float_format="%.17g")
-        checksums = {"crc32": _checksum(array_path), "csv_crc32": _checksum(_path(stem, "csv"))}
-        _path(stem, "json").write_text(json.dumps(checksums | {"shape": shape}))
-        array_path.replace(_path(stem, "u8"))  # last, so that it marks a whole cache
+        table.to_csv(stem.with_suffix(".csv"), index=False, float_format="%.17g")
+        checksums = {
+            "crc32": _checksum(array_path),
+            "csv_crc32": _checksum(stem.with_suffix(".csv")),
+        }
+        stem.with_suffix(".json").write_text(json.dumps(checksums | {"shape": shape}))
+        array_path.replace(stem.with_suffix(".u8"))  # last, so that it marks a whole cache
     finally:
         array_path.unlink(missing_ok=True)
 
 
 def _prepare_all(
-    root: Path,
-    paths: Sequence[str],
-    file: BufferedWriter,
-    *,
-    size: int,
-    aspect: str,
-    num_workers: int | None,
+    root: Path, paths: Sequence[str], file: BufferedWriter, *, size: int, aspect: str
 ) -> tuple[list[tuple[str, float, float]], list[str]]:
     """Writes the images to ``file``; returns digest, mean and square of each, and errors."""
     errors: list[str] = []
@@ -177,23 +165,23 @@ def _prepare_all(
         total, squared = cv2.sumElems(pixels)[0], cv2.norm(pixels, cv2.NORM_L2SQR)
         return hashlib.sha256(data).hexdigest(), total / size**2, squared / size**2
 
-    workers = num_workers or os.cpu_count() or 1
-    images, threads = cli.counted(len(paths), "image"), cli.counted(workers, "thread")
-    log.info("Preparing %s once, with %s", images, threads)
-    with ThreadPoolExecutor(workers) as pool:
+    threads = os.cpu_count() or 1
+    counts = cli.counted(len(paths), "image"), cli.counted(threads, "thread")
+    log.info("Preparing %s once, with %s", *counts)
+    with ThreadPoolExecutor(threads) as pool:
         done = pool.map(prepare, range(len(paths)))
         hidden = not sys.stderr.isatty()
         rows = list(tqdm(done, total=len(paths), unit="image", disable=hidden))
     if depths:
-        counts = sorted(Counter(depths).items())
-        listed = ", ".join(f"{bits} bits ({cli.counted(n, 'image')})" for bits, n in counts)
+        of_depth = sorted(Counter(depths).items())
+        listed = ", ".join(f"{bits} bits ({cli.counted(n, 'image')})" for bits, n in of_depth)
         log.info("16-bit images were read as %s; brighter pixels are white", listed)
     return rows, sorted(errors)
 
 
 def _open(stem: Path, shape: tuple[int, ...]) -> Cache:
-    table = pd.read_csv(_path(stem, "csv"))
-    images = np.memmap(_path(stem, "u8"), np.uint8, "r", shape=shape)
+    table = pd.read_csv(stem.with_suffix(".csv"))
+    images = np.memmap(stem.with_suffix(".u8"), np.uint8, "r", shape=shape)
     return Cache(
         images, table["digest"].tolist(), table["mean"].to_numpy(), table["square"].to_numpy()
     )
@@ -201,19 +189,15 @@ def _open(stem: Path, shape: tuple[int, ...]) -> Cache:
 
 def _problem(stem: Path, shape: tuple[int, ...]) -> str | None:
     """Returns why the cache is missing or broken; None if it is whole."""
-    array_path = _path(stem, "u8")
+    array_path = stem.with_suffix(".u8")
     try:
-        kept = json.loads(_path(stem, "json").read_text())
+        kept = json.loads(stem.with_suffix(".json").read_text())
         if tuple(kept["shape"]) != shape or array_path.stat().st_size != np.prod(shape):
             return "its size is wrong"
-        now = {"crc32": _checksum(array_path), "csv_crc32": _checksum(_path(stem, "csv"))}
+        now = {"crc32": _checksum(array_path), "csv_crc32": _checksum(stem.with_suffix(".csv"))}
         return None if now.items() <= kept.items() else "its checksum is wrong"
     except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
         return str(error) or type(error).__name__
-
-
-def _path(stem: Path, suffix: str) -> Path:
-    return stem.with_name(f"{stem.name}.{suffix}")
 
 
 def _checksum(path: Path) -> list[int]:

@@ -30,10 +30,6 @@ OPTIONAL = (
     *("RescaleSlope", "RescaleIntercept", "WindowCenter", "WindowWidth"),
     *("PixelPaddingValue", "PixelPaddingRangeLimit", "NumberOfFrames"),
 )
-NEEDED = (
-    *("PixelData", "PhotometricInterpretation", "SamplesPerPixel", "Rows", "Columns"),
-    *("BitsAllocated", "BitsStored", "PixelRepresentation"),
-)
 NO_DECODER = "missing dependencies"  # in pydicom's message if it has no decoder
 INSTALL = "python -m pip install 'pneumo[dicom]'"
 
@@ -146,12 +142,6 @@ def _check(dataset: Any, name: str) -> None:
             f"{name}: Modality (0008,0060) must be one of {', '.join(MODALITIES)}, a radiograph; "
             f"got {modality!r}"
         )
-    for tag in NEEDED:
-        if dataset.get(tag) in (None, "", b""):
-            raise ImageError(
-                f"{name}: a DICOM image must have {tag}; this one does not. It is truncated, or "
-                "holds no image"
-            )
     raw = dataset.get("PresentationIntentType") == "FOR PROCESSING"
     if raw or dataset.get("SOPClassUID") == RAW:
         raise ImageError(

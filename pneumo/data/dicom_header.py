@@ -5,9 +5,9 @@ import re
 import warnings
 from collections.abc import MutableSequence
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, BinaryIO
 
-from pneumo.data.dicom import DEFLATED, HEADER_BYTES, MAGIC, MODALITIES
+from pneumo.data.dicom import DEFLATED, HEADER_BYTES, MODALITIES, is_dicom
 
 IDS = ("SOPInstanceUID", "StudyInstanceUID", "AccessionNumber")
 DATES = ("StudyDate", "AcquisitionDate", "ContentDate")
@@ -60,28 +60,30 @@ class Header:
 
 def read(data: bytes) -> Header:
     """Returns the header of a DICOM file's bytes; an empty one if it cannot be read."""
-    if DEFLATED in data[:HEADER_BYTES]:  # it would be inflated whole
+    try:
+        dataset = tags(io.BytesIO(data), TAGS)
+        return Header(
+            {name: _text(dataset, name) or None for name in IDS},
+            _age(dataset),
+            _text(dataset, "Modality"),
+            _text(dataset, "BodyPartExamined") or _meaning(dataset, "AnatomicRegionSequence"),
+            _view(dataset),
+        )
+    except Exception:  # pydicom raises many types on broken files; decoding reports them
         return Header()
+
+
+def tags(file: BinaryIO, names: list[str]) -> Any:
+    """Returns a pydicom Dataset with these tags of a file; {} if it is deflated or not DICOM."""
+    start = file.read(HEADER_BYTES)
+    file.seek(0)
+    if not is_dicom(start) or DEFLATED in start:  # a deflated file would be inflated whole
+        return {}
+    import pydicom  # late: an extra
+
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # of values that break the standard's form only
-        try:
-            import pydicom  # late: an extra
-
-            dataset = pydicom.dcmread(
-                io.BytesIO(data),
-                stop_before_pixels=True,
-                specific_tags=TAGS,
-                force=data[128:132] != MAGIC,
-            )
-            return Header(
-                {name: _text(dataset, name) or None for name in IDS},
-                _age(dataset),
-                _text(dataset, "Modality"),
-                _text(dataset, "BodyPartExamined") or _meaning(dataset, "AnatomicRegionSequence"),
-                _view(dataset),
-            )
-        except Exception:  # pydicom raises many types on broken files; decoding reports them
-            return Header()
+        return pydicom.dcmread(file, stop_before_pixels=True, specific_tags=names, force=True)
 
 
 def _age(dataset: Any) -> int | None:

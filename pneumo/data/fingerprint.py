@@ -7,8 +7,7 @@ among the images, since pydicom is an extra.
 """
 
 import hashlib
-import struct
-import zlib
+import io
 from collections.abc import Mapping
 from functools import cache
 from pathlib import Path
@@ -17,6 +16,7 @@ from typing import Any
 import cv2
 import numpy as np
 import PIL
+from PIL import Image
 
 from pneumo.data import image
 
@@ -39,10 +39,12 @@ def take(*, size: int, aspect: str, mean: float, std: float) -> dict[str, Any]:
         name: image.prepare(data, size=size, aspect=aspect, name=name)
         for name, data in _images().items()
     }
+    place = np.arange(SIDE) * size // SIDE
+    rows = np.ix_(place, place)  # unchanged pixels: a mean would hide aliasing
     digest = hashlib.sha256(b"".join(pixels.tobytes() for pixels in prepared.values()))
     return {
         "sha256": digest.hexdigest(),
-        "pixels": {name: _sampled(pixels).tobytes().hex() for name, pixels in prepared.items()},
+        "pixels": {name: pixels[rows].tobytes().hex() for name, pixels in prepared.items()},
         "mean": mean,
         "std": std,
         "versions": {"pillow": PIL.__version__, "opencv": cv2.__version__},
@@ -93,30 +95,17 @@ def _difference(kept: str, now: str) -> int:
     return int(np.abs(before.astype(int) - after).max())
 
 
-def _sampled(prepared: np.ndarray) -> np.ndarray:
-    """Returns (SIDE, SIDE) pixels unchanged: a mean would hide aliasing."""
-    rows, columns = (np.arange(SIDE) * length // SIDE for length in prepared.shape)
-    return np.ascontiguousarray(prepared[np.ix_(rows, columns)])
-
-
 @cache
 def _images() -> dict[str, bytes]:
-    """Returns the encoded images; the PNG files depend on no encoder but zlib."""
+    """Returns the encoded images; a PNG file has the same pixels by any encoder."""
     y, x = np.mgrid[:HEIGHT, :WIDTH]  # rings with hard edges, finer outwards
     rings = np.asarray((x * x + y * y) // 17 % 256)
     deep = rings * 16 + rings % 16  # 12 bits in 16
-    return {
-        "jpeg": JPEG.read_bytes(),
-        "png": _png(rings.astype(np.uint8), bits=8),
-        "16-bit png": _png(deep.astype(">u2"), bits=16),
-    }
+    pngs = {"png": rings.astype(np.uint8), "16-bit png": deep.astype(np.uint16)}
+    return {"jpeg": JPEG.read_bytes()} | {name: _png(pixels) for name, pixels in pngs.items()}
 
 
-def _png(pixels: np.ndarray, *, bits: int) -> bytes:
-    height, width = pixels.shape
-    header = struct.pack(">IIBBBBB", width, height, bits, 0, 0, 0, 0)
-    rows = b"".join(b"\0" + row.tobytes() for row in pixels)
-    return image.PNG_MAGIC + b"".join(
-        struct.pack(">I", len(data)) + kind + data + struct.pack(">I", zlib.crc32(kind + data))
-        for kind, data in ((b"IHDR", header), (b"IDAT", zlib.compress(rows)), (b"IEND", b""))
-    )
+def _png(pixels: np.ndarray) -> bytes:
+    file = io.BytesIO()
+    Image.fromarray(pixels).save(file, "PNG")
+    return file.getvalue()

@@ -2,8 +2,7 @@
 
 import logging
 import posixpath
-import warnings
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -11,8 +10,8 @@ import numpy as np
 import pandas as pd
 
 from pneumo import untrusted
+from pneumo.data import dicom_header
 from pneumo.data.base import DataSet
-from pneumo.data.dicom import DEFLATED, HEADER_BYTES, is_dicom
 from pneumo.data.kermany import COLUMNS, parse_name, set_folder
 from pneumo.data.labelled import NUM_SHOWN, normalised, one_row_a_file, shown
 from pneumo.data.listing import SOURCES, check_unpacked, images_in, walk
@@ -81,14 +80,11 @@ class Folder(DataSet):
 
     def table(self, *, patient_key: str, on_unknown_name: str) -> pd.DataFrame:
         """Returns a row an image; both arguments concern names in another set's grammar."""
-        if self.left_out:
-            names = shown(self.left_out)
-            log.warning("Left out %d that are not used: %s", len(self.left_out), names)
         return self.images[list(COLUMNS)]
 
-    def tables(self, *, on_unknown_name: str) -> tuple[dict[str, pd.DataFrame], list[str]]:
-        """Returns the one table, and the names that are not used."""
-        return {"own": self.images[list(COLUMNS)]}, list(self.left_out)
+    def unused(self) -> list[str]:
+        """Returns the names in its folders that are not used."""
+        return list(self.left_out)
 
 
 def folder_table(root: Path, *, patient_key: str | None = None) -> tuple[pd.DataFrame, list[str]]:
@@ -180,21 +176,16 @@ def _read_csv(path: Path) -> pd.DataFrame:
     columns = [name for name in CSV_COLUMNS if name in header]
     table = cells.iloc[1:].set_axis(header, axis=1)[columns]
     normal = table.assign(**{name: table[name].map(normalised) for name in columns[1:]})
-    _log_changed(
-        {"column names": sum(a != b for a, b in zip(header, cells.iloc[0], strict=True))}
-        | {f"values of {name}": int((normal[name] != table[name]).sum()) for name in columns}
-    )
-    return normal.reindex(columns=list(CSV_COLUMNS), fill_value="").reset_index(drop=True)
-
-
-def _log_changed(changed: Mapping[str, int]) -> None:
-    counts = ", ".join(f"{number:,} {name}" for name, number in changed.items() if number)
-    if counts:
+    changed = (normal != table).sum()
+    if listed := ", ".join(
+        f"{number:,} values of {name}" for name, number in changed.items() if number
+    ):
         log.warning(
             "data.csv: blanks and invisible characters were removed, and letters with accents "
             "unified, in %s",
-            counts,
+            listed,
         )
+    return normal.reindex(columns=list(CSV_COLUMNS), fill_value="").reset_index(drop=True)
 
 
 def _checked(table: pd.DataFrame, root: Path, names: Sequence[str] | None = None) -> pd.DataFrame:
@@ -245,16 +236,6 @@ def _patient_id(path: Path) -> str:
     """Returns PatientID (0010,0020) of a DICOM file; "" of others, and if it cannot be read."""
     try:
         with path.open("rb") as file:
-            start = file.read(HEADER_BYTES)
-        if not is_dicom(start) or DEFLATED in start:  # a deflated file would be inflated whole
-            return ""
-        import pydicom  # late: an extra
-
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore")
-            header = pydicom.dcmread(
-                path, stop_before_pixels=True, specific_tags=["PatientID"], force=True
-            )
-            return normalised(str(header.get("PatientID") or ""))
+            return normalised(str(dicom_header.tags(file, ["PatientID"]).get("PatientID") or ""))
     except Exception:  # pydicom raises many types on broken files; reading the image reports them
         return ""

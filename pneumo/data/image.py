@@ -47,7 +47,8 @@ def decode(data: bytes, *, name: str = "image", depths: list[int] | None = None)
     try:
         with Image.open(io.BytesIO(data), formats=FORMATS) as image:
             _check(image, name)
-            if _is_deep(data):  # Pillow drops the lower 8 of 16 bits in several channels
+            # 16 bits in several channels (W3C PNG, 11.2.1), of which Pillow drops the lower 8
+            if data[:8] == PNG_MAGIC and data[24] == 16 and data[25] in (2, 4, 6):
                 return _grey(Image.fromarray(_deep_luma(data)), name, depths)
             if image.mode == "RGB":  # a JPEG's luma as it is stored: half the time, for a grey
                 image.draft("L", None)  # radiograph the same values; no other format has a draft
@@ -211,11 +212,6 @@ def _scaled(values: np.ndarray, bits: int, name: str) -> np.ndarray:
     of_value = np.round(np.arange(top + 1) * (255 / top)).astype(np.uint8)
     scaled: np.ndarray = of_value[np.minimum(values, top)]
     return scaled
-
-
-def _is_deep(data: bytes) -> bool:
-    """Returns whether a PNG has 16 bits in several channels (W3C PNG, section 11.2.1)."""
-    return data[:8] == PNG_MAGIC and data[24] == 16 and data[25] in (2, 4, 6)
 
 
 def _deep_luma(data: bytes) -> np.ndarray:

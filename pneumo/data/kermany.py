@@ -1,6 +1,5 @@
 """The chest X-rays of Kermany et al. (2018): patients and subtypes by the names of the files."""
 
-import logging
 import re
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
@@ -15,10 +14,7 @@ from pneumo.data.labelled import one_row_a_file, shown
 from pneumo.data.listing import SOURCES, SUFFIXES, check_unpacked, walk
 from pneumo.labels import CLASS_NAMES, NORMAL, SUBTYPES
 
-log = logging.getLogger(__name__)
-
 PATIENT_KEYS = ("person", "split_person", "series")
-UNKNOWN_NAME = ("error", "skip")
 COLUMNS = ("path", "label", "subtype", "patient", "source")
 
 # The grammar of the names: Kaggle's and Mendeley version 2's first, version 3's last (facts.md)
@@ -48,17 +44,10 @@ class KermanyLayout(DataSet):
         """Returns a row an image; see `index`."""
         return index(self.root, patient_key=patient_key, on_unknown_name=on_unknown_name)
 
-    def tables(self, *, on_unknown_name: str) -> tuple[dict[str, pd.DataFrame], list[str]]:
-        """Returns the table by each of PATIENT_KEYS, and the names that are not used."""
-        names, left_out = list_images(self.root)
-        tables = {}
-        for key in PATIENT_KEYS:
-            tables[key], skipped = index_names(
-                names, patient_key=key, on_unknown_name=on_unknown_name
-            )
-        paths = one_row_a_file(tables["person"], self.root)["path"]
-        tables = {k: t[t["path"].isin(paths)].reset_index(drop=True) for k, t in tables.items()}
-        return tables, [*left_out, *skipped]
+    def unused(self) -> list[str]:
+        """Returns the unused names in and beside the folders, and those outside the grammar."""
+        names, beside = list_images(self.root)
+        return [*beside, *(name for name in names if parse_name(name) is None)]
 
 
 @dataclass(frozen=True)
@@ -134,16 +123,8 @@ def index(
         ValueError: a name does not parse (unless ``on_unknown_name`` is "skip"), a label has no
             image, or a file has two; see one_row_a_file.
     """
-    names, left_out = list_images(root)
-    if left_out:
-        log.warning(
-            "Left out %d in the folders of the set that are not used: %s",
-            len(left_out),
-            shown(left_out),
-        )
-    table, skipped = index_names(names, patient_key=patient_key, on_unknown_name=on_unknown_name)
-    if skipped:
-        log.warning("Left out %d images whose names do not parse: %s", len(skipped), shown(skipped))
+    names, _ = list_images(root)
+    table = index_names(names, patient_key=patient_key, on_unknown_name=on_unknown_name)
     table = one_row_a_file(table, set_folder(root) or root)
     for label in CLASS_NAMES:
         if not (table["label"] == label).any():
@@ -153,10 +134,11 @@ def index(
 
 def index_names(
     names: Sequence[str], *, patient_key: str = "person", on_unknown_name: str = "error"
-) -> tuple[pd.DataFrame, list[str]]:
-    """Returns the table of ``names`` (such as train/NORMAL/IM-0115-0001.jpeg) and those skipped."""
-    _check_choice("data.patient_key", patient_key, PATIENT_KEYS)
-    _check_choice("data.on_unknown_name", on_unknown_name, UNKNOWN_NAME)
+) -> pd.DataFrame:
+    """Returns the table of ``names``, such as train/NORMAL/IM-0115-0001.jpeg."""
+    if patient_key not in PATIENT_KEYS:
+        keys = ", ".join(PATIENT_KEYS)
+        raise ValueError(f"data.patient_key must be one of {keys}; got {patient_key!r}")
     parsed = [parse_name(name, patient_key=patient_key) for name in names]
     unknown = [name for name, row in zip(names, parsed, strict=True) if row is None]
     if unknown and on_unknown_name == "error":
@@ -167,7 +149,7 @@ def index_names(
             "data.on_unknown_name=skip, or read all as of unknown patients with data=folder"
         )
     table = pd.DataFrame([row for row in parsed if row is not None], columns=list(COLUMNS))
-    return table.sort_values("path", ignore_index=True), unknown
+    return table.sort_values("path", ignore_index=True)
 
 
 def parse_name(name: str, *, patient_key: str = "person") -> tuple[str, ...] | None:
@@ -212,18 +194,13 @@ def list_images(root: Path) -> tuple[list[str], list[str]]:
     Only <source>/<label>/<file> is listed, directly under ``root`` or under ``root``/chest_xray:
     a recursive scan would find Kaggle's nested second copy and count every image twice.
     """
-    root = Path(root)
-    if not root.is_dir():
-        raise FileNotFoundError(
-            f"data.root must be the folder of the data set; there is no folder {root}. "
-            "Get the set with python -m pneumo.download, or train on generated images: data=phantom"
-        )
     base = set_folder(root)
     names, left_out = walk(base) if base else ([], [])
     if not names:
         raise FileNotFoundError(
             f"data.root must hold train/NORMAL, train/PNEUMONIA, test/NORMAL and test/PNEUMONIA "
-            f"with images ({', '.join(SUFFIXES)}); found none in {root}"
+            f"with images ({', '.join(SUFFIXES)}); found none in {root}. Get the set with python "
+            "-m pneumo.download, or train on generated images: data=phantom"
         )
     return names, left_out
 
@@ -244,8 +221,3 @@ def targets(table: pd.DataFrame, *, num_classes: int) -> np.ndarray:
             "for every image; these do not. Use two classes: model.num_classes=2"
         )
     return column.map({name: number for number, name in enumerate(names)}).to_numpy(np.int64)
-
-
-def _check_choice(key: str, value: str, choices: Sequence[str]) -> None:
-    if value not in choices:
-        raise ValueError(f"{key} must be one of {', '.join(choices)}; got {value!r}")

@@ -33,7 +33,7 @@ def one_row_a_file(
     Raises:
         ValueError: two rows of one file differ in one of FACTS.
     """
-    files = pd.Series(_resolved(root, table["path"].tolist()), index=table.index, dtype="str")
+    files = table["path"].map(lambda path: os.path.realpath(root / path)).astype("str")
     twice = files.duplicated()
     if not twice.any():
         return table
@@ -121,16 +121,3 @@ def _check_one_value(table: pd.DataFrame, column: str, key: pd.Series, *, same: 
     raise ValueError(
         f"an image must have one {FACTS[column]}; {first} and {second} {same}. Remove the wrong one"
     )
-
-
-def _resolved(root: Path, paths: Sequence[str]) -> list[str]:
-    """Returns the place of each file with all links followed; each folder is resolved once."""
-    folders: dict[str, str] = {}
-    places = []
-    for path in paths:
-        folder, name = os.path.split(os.path.join(root, path))  # noqa: PTH118  (faster)
-        if folder not in folders:
-            folders[folder] = os.path.realpath(folder)
-        place = os.path.join(folders[folder], name)  # noqa: PTH118
-        places.append(os.path.realpath(place) if os.path.islink(place) else place)  # noqa: PTH114
-    return places

@@ -88,7 +88,11 @@ def unpack(path: Path, cache_dir: Path) -> Path:
             part = folder.with_name(f"{folder.name}.tmp")
             shutil.rmtree(part, ignore_errors=True)  # of an interrupted process
             for source, (images, labels) in _arrays(path).items():
-                _write(part / source, images, labels)
+                for label in CLASS_NAMES:
+                    (part / source / label).mkdir(parents=True)
+                for number, (image, label) in enumerate(zip(images, labels, strict=True)):
+                    place = part / source / CLASS_NAMES[label]
+                    Image.fromarray(image).save(place / f"{number:05}.png")
             part.replace(folder)
     return folder
 
@@ -106,12 +110,10 @@ def _arrays(path: Path) -> dict[str, tuple[np.ndarray, np.ndarray]]:
         with np.load(path, allow_pickle=False) as file:
             for source in SOURCES:
                 images, labels = file[f"{source}_images"], file[f"{source}_labels"].ravel()
-                if images.ndim != 3 or images.dtype != np.uint8 or len(images) != len(labels):
-                    shape = f"{images.shape} {images.dtype}"
-                    raise ValueError(f"{source}_images is {shape}, with {len(labels)} labels")
-                if not np.isin(labels, (0, 1)).all():
-                    other = labels[~np.isin(labels, (0, 1))][0]
-                    raise ValueError(f"{source}_labels ({labels.dtype}) holds {other}")
+                fits = images.ndim == 3 and images.dtype == np.uint8 and len(images) == len(labels)
+                if not (fits and np.isin(labels, (0, 1)).all()):
+                    shape, values = f"{images.shape} {images.dtype}", np.unique(labels)[:9]
+                    raise ValueError(f"{source}_images is {shape}, {len(labels)} labels: {values}")
                 arrays[source] = images, labels.astype(np.int64)  # from bool or float, too
     except (KeyError, ValueError, OSError, EOFError, zipfile.BadZipFile) as error:
         raise ValueError(
@@ -120,10 +122,3 @@ def _arrays(path: Path) -> dict[str, tuple[np.ndarray, np.ndarray]]:
             f"{ADDRESS}"
         ) from None
     return arrays
-
-
-def _write(place: Path, images: np.ndarray, labels: np.ndarray) -> None:
-    for label in CLASS_NAMES:
-        (place / label).mkdir(parents=True)
-    for number, (image, label) in enumerate(zip(images, labels, strict=True)):
-        Image.fromarray(image).save(place / CLASS_NAMES[label] / f"{number:05}.png")

@@ -3,12 +3,11 @@
 import os
 import sys
 from collections import deque
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TypeVar
 
 import numpy as np
 from PIL import Image
@@ -21,8 +20,6 @@ STANDARD_INPUT = "-"
 MAX_BYTES = 512_000_000  # 100 million pixels of 16 bits are 200 MB
 
 Shape = tuple[int, str]  # image size and aspect, the arguments of pneumo.data.image.resize
-Item = TypeVar("Item")
-Result = TypeVar("Result")
 
 
 @dataclass(frozen=True)
@@ -88,7 +85,18 @@ def read_all(
     sources: Iterable[str | InMemory], *, shapes: Sequence[Shape], threads: int
 ) -> Iterator[Radiograph]:
     """Yields the image of each source, in order; at most a few for each thread are held at once."""
-    return _ordered(lambda source: read(source, shapes=shapes), sources, threads=threads)
+    waiting: deque[Future[Radiograph]] = deque()
+    with ThreadPoolExecutor(threads) as pool:  # decoding and resizing release the interpreter
+        try:
+            for source in sources:
+                waiting.append(pool.submit(read, source, shapes=shapes))
+                if len(waiting) > 4 * threads:
+                    yield waiting.popleft().result()
+            while waiting:
+                yield waiting.popleft().result()
+        finally:
+            for future in waiting:
+                future.cancel()
 
 
 def read(source: str | InMemory, *, shapes: Sequence[Shape]) -> Radiograph:
@@ -188,20 +196,3 @@ def _is_image(path: Path) -> bool:
             return dicom.is_dicom(head) and not dicom.is_directory(head)
     except OSError:
         return False
-
-
-def _ordered(
-    function: Callable[[Item], Result], items: Iterable[Item], *, threads: int
-) -> Iterator[Result]:
-    waiting: deque[Future[Result]] = deque()
-    with ThreadPoolExecutor(threads) as pool:  # decoding and resizing release the interpreter
-        try:
-            for item in items:
-                waiting.append(pool.submit(function, item))
-                if len(waiting) > 4 * threads:
-                    yield waiting.popleft().result()
-            while waiting:
-                yield waiting.popleft().result()
-        finally:
-            for future in waiting:
-                future.cancel()

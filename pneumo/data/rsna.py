@@ -116,18 +116,13 @@ def read_labels(root: Path) -> pd.DataFrame:
     """
     path = root / LABELS
     try:
-        labels = pd.read_csv(path, dtype={"patientId": str})
-    except ValueError as error:
-        raise ValueError(f"{path} must be a table; it is broken: {error}") from None
-    if missing := [name for name in LABEL_COLUMNS if name not in labels]:
-        raise ValueError(
-            f"{path} must have the columns {', '.join(LABEL_COLUMNS)}; it lacks {missing}"
-        )
-    labels = labels[LABEL_COLUMNS]
-    try:
+        labels = pd.read_csv(path, dtype={"patientId": str})[LABEL_COLUMNS]
         labels = labels.astype(dict.fromkeys(LABEL_COLUMNS[1:], np.float64))
-    except ValueError as error:
-        raise ValueError(f"{path} must have numbers after patientId: {error}") from None
+    except (ValueError, KeyError) as error:
+        columns = ", ".join(LABEL_COLUMNS)
+        raise ValueError(
+            f"{path} must be a table of {columns}, all but the first of numbers; {error}"
+        ) from None
     _check_rows(labels)
     stored, listed = {path.stem for path in (root / IMAGES).glob("*.dcm")}, {*labels["patientId"]}
     _refuse(

@@ -17,16 +17,16 @@ from pneumo.evaluation.calibration import (
     expected_calibration_error,
     reliability,
 )
-from pneumo.evaluation.intervals import LEVEL, METHOD, few_patients, score_intervals, warning
+from pneumo.evaluation.intervals import LEVEL, METHOD, few_patients, warning, with_intervals
 from pneumo.evaluation.metrics import Array, net_benefit, predictive_values
 from pneumo.evaluation.operating_point import OperatingPoint, calibrated, fit_on_validation
-from pneumo.evaluation.scores import CLINICAL, scores
-from pneumo.evaluation.scores import operating_point as at_threshold
+from pneumo.evaluation.scores import CLINICAL, SCORES
 from pneumo.labels import BACTERIA, NORMAL, PNEUMONIA, VIRUS
 
 # Chance of pneumonia at which one would treat: a twentieth to nineteen twentieths
 NET_BENEFIT_AT = tuple(number / 20 for number in range(1, 20))
 NUM_SIZES = 3  # groups of image sizes, of about as many images each
+SHOWN = {name: CLINICAL[name] for name in ("sensitivity", "specificity")} | {"auroc": "auroc"}
 MIN_PATIENTS = 5  # of each label in a subgroup; subgroups with fewer are not scored
 
 
@@ -46,16 +46,15 @@ def assess(
         fixed: on validation data, or the reason why nothing is.
         prevalences: of PPV, NPV and net benefit, each in (0, 1).
     """
-    label = (table["label"] == PNEUMONIA).to_numpy(np.int64)
+    label = labels(table)
     threshold = 0.5 if isinstance(fixed, str) else fixed.threshold
-    value = scores(label, probability)
-    interval = score_intervals(label, probability, patient=table["group"])
+    every_score = {name: name for name in SCORES}
     subgroups = _subgroups(table, label, probability, threshold)
     few = ["all images"] if few_patients(label, patient=table["group"]) else []
     few += [f"{row['by']} {row['group']}" for row in subgroups if row.get("few_patients")]
     return {
         "interval": {"method": METHOD, "level": LEVEL, "warning": warning(few)},
-        "scores": {k: {"value": value[k], **interval[k]._asdict()} for k in value},
+        "scores": with_intervals(label, probability, patient=table["group"], names=every_score),
         "operating_point": _point(table, label, probability, fixed, prevalences),
         "calibration": _calibration(label, probability, fixed),
         "subgroups": subgroups,
@@ -63,19 +62,21 @@ def assess(
     }
 
 
+def labels(table: pd.DataFrame) -> Array:
+    """Returns (N,) int64, 1 for PNEUMONIA."""
+    return (table["label"] == PNEUMONIA).to_numpy(np.int64)
+
+
 def assess_run(table: pd.DataFrame, *, protocol: str) -> dict[str, Any]:
     """Returns `assess` of a run's test split, with the point that its validation split fixes.
 
-    Args:
-        table: columns as in assess, p_pneumonia, and split (val, test).
-        protocol: its name, for the reason if there is no validation split.
+    ``table``: columns as in assess, p_pneumonia, and split (val, test). ``protocol``: for the
+    reason if there is no validation split.
     """
     val, test = (table[table["split"] == split] for split in ("val", "test"))
     fixed: OperatingPoint | str = f"the run has no validation split (protocol={protocol})"
     if not val.empty:
-        fixed = fit_on_validation(
-            (val["label"] == PNEUMONIA).to_numpy(np.int64), val["p_pneumonia"]
-        )
+        fixed = fit_on_validation(labels(val), val["p_pneumonia"])
     return assess(test, test["p_pneumonia"].to_numpy(np.float64), fixed=fixed)
 
 
@@ -92,18 +93,11 @@ def _point(
     else:
         origin = {"fixed_on": "val", "val_images": fixed.images, "threshold": fixed.threshold}
         origin["val_sensitivity_at_least"] = fixed.sensitivity
-    point = at_threshold(label, probability, threshold=origin["threshold"])
-    interval = score_intervals(
-        label,
-        probability,
-        patient=table["group"],
-        threshold=origin["threshold"],
-        names=tuple(CLINICAL.values()),
-    )
-    values = {k: {"value": point[k], **interval[v]._asdict()} for k, v in CLINICAL.items()}
+    at: dict[str, Any] = {"patient": table["group"], "threshold": origin["threshold"]}
+    values = with_intervals(label, probability, **at, names=CLINICAL)
     ppv, npv = predictive_values(
-        sensitivity=point["sensitivity"],
-        specificity=point["specificity"],
+        sensitivity=values["sensitivity"]["value"],
+        specificity=values["specificity"]["value"],
         prevalence=np.asarray(prevalences, dtype=np.float64),
     )
     stated = [
@@ -161,34 +155,22 @@ def _sizes(table: pd.DataFrame) -> dict[tuple[str, str], Any]:
         return {}
     ends = np.quantile(pixels, np.arange(1, NUM_SIZES) / NUM_SIZES)
     place = np.searchsorted(ends, pixels)
-    masks: dict[tuple[str, str], Any] = {}
-    for number in range(NUM_SIZES):
-        mask = place == number
-        if mask.any():
-            name = f"{pixels[mask].min() / 1e6:.2f}-{pixels[mask].max() / 1e6:.2f} MP"
-            masks["size", name] = mask
-    return masks
+    masks = [place == number for number in np.unique(place)]
+    ranges = [(pixels[mask].min() / 1e6, pixels[mask].max() / 1e6) for mask in masks]
+    names = [f"{least:.2f}-{most:.2f} MP" for least, most in ranges]
+    return {("size", name): mask for name, mask in zip(names, masks, strict=True)}
 
 
 def _subgroup(
     table: pd.DataFrame, label: Array, probability: Array, threshold: float
 ) -> dict[str, Any]:
-    sick, well = int(label.sum()), int(label.size - label.sum())
-    counts: dict[str, Any] = {
-        PNEUMONIA: sick,
-        NORMAL: well,
-        "patients": int(table["group"].nunique()),
-    }
+    sick, patients = int(label.sum()), int(table["group"].nunique())
+    counts: dict[str, Any] = {PNEUMONIA: sick, NORMAL: label.size - sick, "patients": patients}
     if table["group"].groupby(label).nunique().reindex([0, 1], fill_value=0).min() < MIN_PATIENTS:
         return counts | {"why_not": f"fewer than {MIN_PATIENTS} patients of a label"}
-    names = ("recall_pneumonia", "recall_normal", "auroc")
-    value = scores(label, probability, threshold=threshold)
-    interval = score_intervals(
-        label, probability, patient=table["group"], threshold=threshold, names=names
-    )
     counts["few_patients"] = few_patients(label, patient=table["group"])
-    shown = zip(("sensitivity", "specificity", "auroc"), names, strict=True)
-    return counts | {k: {"value": value[v], **interval[v]._asdict()} for k, v in shown}
+    at: dict[str, Any] = {"patient": table["group"], "threshold": threshold}
+    return counts | with_intervals(label, probability, **at, names=SHOWN)
 
 
 def _net_benefit(
@@ -204,15 +186,10 @@ def _net_benefit(
     else:
         name, share = "calibrated", fixed.prevalence
         used = calibrated(probability, temperature=fixed.temperature)
-    stated = [
-        {
-            "prevalence": prevalence,
-            "at": _benefit_rows(
-                label, at_prevalence(used, fitted_at=share, prevalence=prevalence), prevalence
-            ),
-        }
-        for prevalence in prevalences
-    ]
+    stated = []
+    for prevalence in prevalences:
+        moved = at_prevalence(used, fitted_at=share, prevalence=prevalence)
+        stated.append({"prevalence": prevalence, "at": _benefit_rows(label, moved, prevalence)})
     return {
         "probability": name,
         "own_prevalence": float(label.mean()),

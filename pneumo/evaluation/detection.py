@@ -53,12 +53,9 @@ def box_iou(first: ArrayLike, second: ArrayLike) -> Array:
 def hits(
     truth: ArrayLike, predicted: ArrayLike, *, thresholds: Sequence[float] = IOU_THRESHOLDS
 ) -> Array:
-    """Returns which predicted boxes of one image hit at each IoU threshold, (T, K) bool.
+    """Returns which predicted boxes of one image hit at each of T IoU thresholds, (T, K) bool.
 
-    Args:
-        truth: (M, 4).
-        predicted: (K, 4), the highest score first; a box changes none before it.
-        thresholds: (T,), IoU must be greater.
+    ``predicted``: (K, 4), the highest score first; a box changes none before it.
     """
     iou = box_iou(predicted, truth)
     is_hit = np.zeros((len(thresholds), len(iou)), dtype=bool)
@@ -75,12 +72,8 @@ def challenge_score(truth: Images, predicted: Images, scores: Images | None = No
     """Returns the RSNA Pneumonia Detection Challenge's score, in [0, 1]: mean of `image_scores`.
 
     NaN if no image has a box. As published in RSNA Pneumonia Detection Challenge (Kaggle, 2018),
-    https://www.kaggle.com/c/rsna-pneumonia-detection-challenge, "Evaluation".
-
-    Args:
-        truth: (M, 4) of each image.
-        predicted: (K, 4) of each image; only those that count, see `kept`.
-        scores: (K,) of each image; without them each image's boxes are in order, highest first.
+    https://www.kaggle.com/c/rsna-pneumonia-detection-challenge, "Evaluation". ``predicted`` holds
+    only boxes that count, see `kept`; without ``scores`` each image's are in order, highest first.
 
     >>> challenge_score([[[0, 0, 10, 10]]], [[[0, 0, 10, 6]]])  # IoU 0.6 is above 0.4 to 0.55
     0.5
@@ -133,8 +126,9 @@ def fit_confidence(truth: Images, predicted: Images, scores: Images) -> float:
 def image_counts(truth: Images, predicted: Images, scores: Images, *, confidence: float) -> Counts:
     """Returns hits, false positives and misses of each image at `IOU` and one confidence."""
     boxes, _ = kept(predicted, scores, confidence=confidence)
-    pairs = list(zip(truth, boxes, strict=True))
-    hit = np.array([hits(*pair, thresholds=[IOU]).sum() for pair in pairs], dtype=np.int64)
+    hit = np.array(
+        [hits(*pair, thresholds=[IOU]).sum() for pair in zip(truth, boxes, strict=True)], np.int64
+    )
     num_true, num = (np.array([len(_boxes(b)) for b in part], np.int64) for part in (truth, boxes))
     return Counts(hit, num - hit, num_true - hit)
 
@@ -210,8 +204,8 @@ def mean_average_precision(truth: Images, predicted: Images, scores: Images) -> 
         [as_dict(p, s) for p, s in zip(predicted, scores, strict=True)], [as_dict(t) for t in truth]
     )
     computed = metric.compute()
-    values = {name: float(computed[name]) for name in ("map", "map_50")}
-    return {name: value if value >= 0 else float("nan") for name, value in values.items()}
+    values = ((name, float(computed[name])) for name in ("map", "map_50"))
+    return {name: value if value >= 0 else float("nan") for name, value in values}
 
 
 def _by_number_kept(truth: ArrayLike, ranked: ArrayLike) -> Array:

@@ -35,25 +35,14 @@ MAP_SENTENCE = (
 
 
 def assess(
-    truth: Images,
-    predicted: Images,
-    scores: Images,
-    *,
-    patient: ArrayLike,
-    confidence: float,
+    truth: Images, predicted: Images, scores: Images, *, patient: ArrayLike, confidence: float
 ) -> dict[str, Any]:
-    """Returns value, low and high of every score of `SCORES`, and what they are of.
+    """Returns value, low and high of every score of `SCORES`, and numbers of the images.
 
     Intervals are of 95 %, over patients, as a classifier's; all but the AUROC are at the one
-    confidence. The mean average precisions have none (NaN). Without pycocotools they are NaN, with
-    the reason in ``why_no_map``.
-
-    Args:
-        truth: (M, 4) of each image.
-        predicted: (K, 4) of each image, all of them, with low scores too.
-        scores: (K,) of each image.
-        patient: (N,) who each image is of.
-        confidence: from which a box counts, fixed on validation images.
+    confidence, fixed on validation images. The mean average precisions have none (NaN). Without
+    pycocotools they are NaN, with the reason in ``why_no_map``. ``predicted`` holds all boxes, with
+    low scores too; ``patient`` (N,) is who each image is of.
     """
     boxes, _ = kept(predicted, scores, confidence=confidence)
     challenge = image_scores(truth, boxes)
@@ -90,10 +79,7 @@ def assess(
 def share_intervals(challenge: Array, counts: Counts, patient: ArrayLike) -> dict[str, Interval]:
     """Returns intervals, over patients, of the challenge score and of precision, recall and f1.
 
-    Args:
-        challenge: (N,) of each image, NaN without any box.
-        counts: (N,) each.
-        patient: (N,) who each image is of.
+    ``challenge``: (N,) of each image, NaN without any box. ``patient``: (N,).
     """
     hit, false, missed = counts
     wholes = {"precision": hit + false, "recall": hit + missed, "f1": hit + false + missed}

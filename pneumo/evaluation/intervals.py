@@ -13,9 +13,9 @@ from pneumo.evaluation.scores import SCORES, Sample, Score, Smooth, scores, weig
 
 CHUNK = 250_000  # images x resamples in one go: about 1 MB of float32, which stays in the cache
 LEVEL = 0.95
-# of the intervals that metrics.json keeps; name another if it changes
+# in metrics.json; another name if it changes, so that kept runs are assessed again
 METHOD = "clustered Wilson, errors by patient"
-# Assumptions where few errors tell little, chosen by the simulation in docs/intervals.md:
+# Assumptions for few errors, chosen by the simulation in docs/intervals.md:
 CORRELATION = 0.3  # of two images of one patient, in being right or wrong
 PRIOR_ERRORS = 2.0  # the expected design effect weighs as much as so many errors
 MIN_PATIENTS = 20  # effective ones of a class; with fewer, many samples have no error
@@ -56,28 +56,38 @@ def score_intervals(
     if np.isnan(score).any():  # an unknown probability: unknown scores
         return dict.fromkeys(names, UNKNOWN)
     _, who = np.unique(np.asarray(patient), return_inverse=True)
-    called = (score >= threshold).astype(np.int64)
-    sample = Sample(label, score, called, np.ones((label.size, 1)))
+    predicted = (score >= threshold).astype(np.int64)
+    sample = Sample(label, score, predicted, np.ones((label.size, 1)))
     value = scores(label, score, threshold=threshold)
     return {name: _interval(SCORES[name], value[name], sample, who) for name in names}
 
 
-def share_interval(
-    part: ArrayLike,
-    whole: ArrayLike | None = None,
+def with_intervals(
+    label: ArrayLike,
+    score: ArrayLike,
     *,
     patient: ArrayLike,
-    least: float = 1.0,
+    threshold: float = 0.5,
+    names: Mapping[str, str],
+) -> dict[str, dict[str, float]]:
+    """Returns value, low and high of some scores; arguments: see `score_intervals`.
+
+    ``names``: of `SCORES`, by their keys in the result, such as sensitivity: recall_pneumonia.
+    """
+    value = scores(label, score, threshold=threshold)
+    options: dict[str, Any] = {"patient": patient, "threshold": threshold}
+    interval = score_intervals(label, score, **options, names=tuple(names.values()))
+    return {key: {"value": value[n], **interval[n]._asdict()} for key, n in names.items()}
+
+
+def share_interval(
+    part: ArrayLike, whole: ArrayLike | None = None, *, patient: ArrayLike, least: float = 1.0
 ) -> Interval:
     """Returns the interval, over patients, of the sum of ``part`` over the sum of ``whole``.
 
-    NaN if the whole is 0.
-
-    Args:
-        part: (N,) of each image, from 0 to its whole: bool, or a count such as that of boxes hit.
-        whole: (N,) of each image, 0 or more; 1 each if missing.
-        patient: (N,) of any type, who each image is of.
-        least: design effect; 1 for a share of things that hold or do not.
+    Both are (N,), of each image: a part from 0 to its whole (bool, or a count such as that of boxes
+    hit), a whole of 0 or more, 1 if missing. NaN if the sum of the wholes is 0. ``least``: design
+    effect; 1 for a share of things that hold or do not.
     """
     part = np.asarray(part, dtype=np.float64)
     whole = np.ones(part.shape) if whole is None else np.asarray(whole, dtype=np.float64)
@@ -105,16 +115,14 @@ def proportion(among: Array, right: Array) -> tuple[float, Array]:
     They are those with the weight of each image, and sum to 0.
     """
     among, right = among.astype(np.float64), right.astype(np.float64)
-    total = among.sum()
-    value = right.sum() / total
-    return float(value), (right - value * among) / total
+    value = right.sum() / among.sum()
+    return float(value), (right - value * among) / among.sum()
 
 
 def effective(size: Array) -> float:
-    """Returns how many patients of equal size tell as much as these (Kish, 1965); 0 without any.
+    """Returns how many patients with equally many images would be as informative; 0 without any.
 
-    Args:
-        size: (P,) images of each patient.
+    Kish (1965); ``size``: (P,) images of each patient.
     """
     squares = float((size**2).sum())
     return float(size.sum()) ** 2 / squares if squares else 0.0
@@ -137,25 +145,19 @@ def warning(names: Sequence[str]) -> str | None:
     )
 
 
-def has_intervals(assessment: Any) -> bool:
-    """Returns whether an assessment's intervals are of METHOD; others are not shown."""
-    about = assessment.get("interval") if isinstance(assessment, Mapping) else None
-    return isinstance(about, Mapping) and about.get("method") == METHOD
-
-
 def f1_of_jaccard(jaccard: Interval) -> Interval:
     """Returns the interval of F1 = 2 J / (1 + J); J is the share of hits among hits and errors."""
     return Interval(*(2 * end / (1 + end) for end in jaccard))
 
 
 def _interval(score: Score, value: float, sample: Sample, who: Array) -> Interval:
-    if isinstance(score.interval, Smooth):
-        return _of_smooth(score.interval, value, sample, who)
     kind = score.interval
     assert kind is not None
+    if isinstance(kind, Smooth):
+        return _of_smooth(kind, value, sample, who)
     if np.isnan(value):
         return UNKNOWN
-    right, among = (cells[sample.label, sample.called] for cells in (kind.right, kind.among))
+    right, among = (cells[sample.label, sample.predicted] for cells in (kind.right, kind.among))
     interval = share_interval(right, among, patient=who)
     return f1_of_jaccard(interval) if kind.is_f1 else interval
 
@@ -165,7 +167,7 @@ def _of_smooth(kind: Smooth, value: float, sample: Sample, who: Array) -> Interv
     if not (sick and well):
         return UNKNOWN
     change, lowest = kind.change(sample), kind.lowest(sample.label)
-    if np.isnan(change).any():  # it has no derivative if all images are called alike
+    if np.isnan(change).any():  # no derivative if all predictions are equal
         return UNKNOWN
     ends = _wilson(
         (value - lowest) / (1 - lowest),
@@ -234,16 +236,7 @@ def resampled_scores(
 
     The same seed and number of patients give the same draws: for two models on the same images in
     the same order, the difference is a paired bootstrap. Undefined scores (a draw without one of
-    the classes) are NaN.
-
-    Args:
-        label: (N,) int, 0 NORMAL, 1 PNEUMONIA.
-        probability: (N,) float in [0, 1], of PNEUMONIA.
-        patient: (N,) of any type, who each image is of.
-        threshold: as of `score_intervals`.
-        names: of `SCORES`; average precision takes the longest.
-        resamples: number of draws.
-        seed: of the draws.
+    the classes) are NaN. Arguments: see `score_intervals`; average precision takes the longest.
     """
     label, probability = np.asarray(label), np.asarray(probability)
     step = max(1, CHUNK // max(1, label.size))
@@ -260,9 +253,9 @@ def resampled_scores(
 def patient_weights(
     patient: ArrayLike, *, resamples: int = 1000, seed: int = 0
 ) -> Callable[[int, int], Array]:
-    """Returns a function of start and stop, the resamples, to (N, stop - start) float32.
+    """Returns a function from start and stop of some resamples to (N, stop - start) float32.
 
-    It holds for each image how often its patient is drawn.
+    Its values are how often the patient of each image is drawn.
     """
     values, code = np.unique(np.asarray(patient), return_inverse=True)
     draws = _draws(values.size, resamples, seed)
@@ -271,7 +264,7 @@ def patient_weights(
 
 @lru_cache(maxsize=4)
 def _draws(num_patients: int, resamples: int, seed: int) -> Array:
-    """(patients, resamples) float32: multinomial counts, each column adding to num_patients."""
+    """Returns (patients, resamples) float32 multinomial counts; columns add to num_patients."""
     drawn = np.random.default_rng(seed).integers(num_patients, size=(resamples, num_patients))
     cell = drawn + num_patients * np.arange(resamples)[:, None]
     counts = np.bincount(cell.ravel(), minlength=num_patients * resamples)
@@ -281,10 +274,8 @@ def _draws(num_patients: int, resamples: int, seed: int) -> Array:
 def percentile_interval(values: Array) -> Interval:
     """Returns the central share `LEVEL` of the finite values of (B,); NaN without any."""
     finite = values[np.isfinite(values)]
-    if finite.size == 0:
-        return UNKNOWN
-    low, high = np.quantile(finite, [(1 - LEVEL) / 2, (1 + LEVEL) / 2])
-    return Interval(float(low), float(high))
+    ends = (1 - LEVEL) / 2, (1 + LEVEL) / 2
+    return Interval(*np.quantile(finite, ends).tolist()) if finite.size else UNKNOWN
 
 
 def difference_interval(first: Array, second: Array) -> Interval:

@@ -17,9 +17,9 @@ Array = NDArray[Any]
 ROUNDING = 1e-6
 
 
-def confusion(label: ArrayLike, called: ArrayLike, *, weight: Array | None = None) -> Array:
-    """(2, 2) counts, rows true and columns called, NORMAL first; (B, 2, 2) with weights (N, B)."""
-    cell = np.asarray(label, dtype=np.int64) * 2 + np.asarray(called, dtype=np.int64)
+def confusion(label: ArrayLike, predicted: ArrayLike, *, weight: Array | None = None) -> Array:
+    """Returns (2, 2) counts, rows true, columns predicted; (B, 2, 2) with weights (N, B)."""
+    cell = np.asarray(label, dtype=np.int64) * 2 + np.asarray(predicted, dtype=np.int64)
     if weight is None:
         return np.bincount(cell, minlength=4).reshape(2, 2)
     sums = [weight[cell == number].sum(0, dtype=np.float64) for number in range(4)]
@@ -27,14 +27,14 @@ def confusion(label: ArrayLike, called: ArrayLike, *, weight: Array | None = Non
 
 
 def roc_curve(label: ArrayLike, probability: ArrayLike) -> tuple[Array, Array]:
-    """False and true positive rate of PNEUMONIA at every threshold, each (K,), from (0, 0) up."""
+    """Returns false and true positive rate of PNEUMONIA at each threshold, (K,), from (0, 0) up."""
     rates = (ratio(m.cumsum(0), m.sum(0))[:, 0] for m in mass_by_score(label, probability))
     false, true = (np.concatenate([[0.0], rate]) for rate in rates)
     return false, true
 
 
 def precision_recall_curve(label: ArrayLike, probability: ArrayLike) -> tuple[Array, Array]:
-    """Recall and precision of PNEUMONIA at every threshold, each (K,), recall rising.
+    """Returns recall and precision of PNEUMONIA at every threshold, each (K,), recall rising.
 
     For NORMAL's curve give `1 - label` and `1 - probability`.
     """
@@ -46,7 +46,7 @@ def precision_recall_curve(label: ArrayLike, probability: ArrayLike) -> tuple[Ar
 def mass_by_score(
     label: ArrayLike, score: ArrayLike, *, weight: Array | None = None
 ) -> tuple[Array, Array]:
-    """Weight of NORMAL and of PNEUMONIA at each distinct score, highest first, (K, B) each.
+    """Returns the weight of NORMAL and of PNEUMONIA at each score, highest first, (K, B) each.
 
     ``weight`` (N, B) is how often each image counts; one column of ones if missing.
     """
@@ -63,7 +63,7 @@ def mass_by_score(
 def predictive_values(
     *, sensitivity: ArrayLike, specificity: ArrayLike, prevalence: ArrayLike
 ) -> tuple[Array, Array]:
-    """PPV and NPV where a share `prevalence` in [0, 1] has pneumonia, by Bayes' rule; broadcast.
+    """Returns PPV and NPV if a share `prevalence` in [0, 1] has pneumonia (Bayes' rule); broadcast.
 
     The set's own 73 % PNEUMONIA is no clinic's, so its PPV and NPV do not carry over.
     """
@@ -76,7 +76,7 @@ def predictive_values(
 def sensitivity_threshold(
     label: ArrayLike, probability: ArrayLike, *, sensitivity: float = 0.95
 ) -> float:
-    """The highest threshold with at least this sensitivity, in (0, 1]; NaN without PNEUMONIA.
+    """Returns the highest threshold with at least this sensitivity; NaN without PNEUMONIA.
 
     It is ROUNDING below the probability of an image, so that this one is positive in any batch.
     Choose it on validation data: chosen on the test split it is optimistic.
@@ -90,10 +90,11 @@ def sensitivity_threshold(
 
 
 def youden_threshold(label: ArrayLike, probability: ArrayLike) -> float:
-    """The highest threshold with the greatest sensitivity + specificity - 1; NaN without a label.
+    """Returns the highest threshold with the greatest Youden index; NaN without one of the labels.
 
-    Youden, Cancer 3 (1950) 32. Noisy on few images, since it follows both labels' tails. ROUNDING
-    below the probability of its image, as sensitivity_threshold.
+    Sensitivity + specificity - 1; Youden, Cancer 3 (1950) 32. Noisy on few images, since it
+    follows both labels' tails. ROUNDING below the probability of its image, as
+    sensitivity_threshold.
     """
     label, probability = checked(label, probability)
     values = np.unique(probability)[::-1]
@@ -111,16 +112,16 @@ def net_benefit(
     threshold: ArrayLike,
     prevalence: float | None = None,
 ) -> Array:
-    """Net benefit per image of treating at each threshold (K,) in [0, 1): a decision curve, (K,).
+    """Returns the net benefit per image of treating at each threshold (K,) in [0, 1), (K,).
 
-    TP/N - FP/N * t/(1 - t), Vickers & Elkin, Med Decis Making 26 (2006) 565. Treating everyone is
-    this with all probabilities 1; treating no one is 0. It is at the images' own share of
-    PNEUMONIA, or, by Bayes' rule, at `prevalence` in [0, 1].
+    A decision curve: TP/N - FP/N * t/(1 - t), Vickers & Elkin, Med Decis Making 26 (2006) 565.
+    Treating everyone is this with all probabilities 1; treating no one is 0. It is at the images'
+    own share of PNEUMONIA, or, by Bayes' rule, at `prevalence` in [0, 1].
     """
     label, probability = checked(label, probability)
     chance = np.atleast_1d(np.asarray(threshold, dtype=np.float64))
     sick, well = np.sort(probability[label == 1]), np.sort(probability[label == 0])
-    true_yes, false_yes = (g.size - np.searchsorted(g, chance, "left") for g in (sick, well))
+    true_yes, false_yes = (g.size - np.searchsorted(g, chance) for g in (sick, well))
     odds = chance / (1 - chance)
     if prevalence is None:
         return ratio(true_yes - false_yes * odds, np.full(chance.shape, label.size))
@@ -129,7 +130,7 @@ def net_benefit(
 
 
 def checked(label: ArrayLike, probability: ArrayLike) -> tuple[Array, Array]:
-    """(N,) int64 labels and (N,) float64 probabilities; ValueError for any other shape or label."""
+    """Returns (N,) int64 labels and (N,) float64 probabilities; ValueError for others."""
     label, probability = np.asarray(label), np.asarray(probability, dtype=np.float64)
     if label.ndim != 1 or label.shape != probability.shape:
         raise ValueError(

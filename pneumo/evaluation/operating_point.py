@@ -42,14 +42,9 @@ def fitted_temperature(
     """Returns the temperature of `calibrated` with the least cross-entropy; NaN without images.
 
     Guo et al., "On calibration of modern neural networks" (2017); above 1 softens. Fit it on
-    validation data.
-
-    Args:
-        label: (N,) int, 0 or 1.
-        probability: (N,) raw, of PNEUMONIA.
-        smoothed: n images of a label count as (n + 1/2) / (n + 1) of them and the rest of the other
-            (Platt's targets of 1999, with Jeffreys' half): the cross-entropy of few images that are
-            all right has no minimum.
+    validation data: (N,) labels, 0 or 1, and raw probabilities of PNEUMONIA. ``smoothed``: n images
+    of a label count as (n + 1/2) / (n + 1) of them and the rest of the other (Platt's targets of
+    1999, with Jeffreys' half): the cross-entropy of few images that are all right has no minimum.
     """
     label, logits = np.asarray(label), _logits(probability)
     if label.size == 0:
@@ -79,11 +74,8 @@ def fit_weights(label: ArrayLike, probability: ArrayLike) -> Array:
     """Returns (M,) weights, not negative and of sum 1, of the best weighted mean of M members.
 
     The best has the least cross-entropy, which is convex in the weights: expectation maximisation
-    for a mixture of known parts (Dempster, Laird & Rubin, 1977).
-
-    Args:
-        label: (N,) int, 0 or 1, of validation images.
-        probability: (M, N) of PNEUMONIA, one row for each member.
+    for a mixture of known parts (Dempster, Laird & Rubin, 1977). ``label``: (N,) int, 0 or 1, of
+    validation images; ``probability``: (M, N) of PNEUMONIA.
     """
     probability = np.asarray(probability, dtype=np.float64)
     likelihood = np.where(np.asarray(label) == 1, probability, 1 - probability)
@@ -102,10 +94,7 @@ def vote_share(probability: ArrayLike) -> Array:
     """Returns (N,) float64 in [0, 1]: the share of M members that predict PNEUMONIA, at 0.5.
 
     A share of 0.5 or more is the majority's PNEUMONIA; so is a tie, since a missed pneumonia is the
-    worse error.
-
-    Args:
-        probability: (M, N) of PNEUMONIA, one row for each member.
+    worse error. ``probability``: (M, N) of PNEUMONIA.
 
     >>> vote_share([[0.9, 0.2], [0.6, 0.4], [0.1, 0.7]]).round(2).tolist()
     [0.67, 0.33]

@@ -18,7 +18,7 @@ RESAMPLES = 1000
 class Drawn:
     """The scores of one model on some images, and on draws of their patients."""
 
-    called: Array  # (N,) bool, PNEUMONIA at the operating point
+    predicted: Array  # (N,) bool, PNEUMONIA at the operating point
     value: dict[str, float]  # by name of DIFFERENCES
     draws: dict[str, Array]  # (RESAMPLES,) of each
 
@@ -28,11 +28,7 @@ def draw(
 ) -> Drawn:
     """Returns a model's scores on 1,000 draws of the patients, the same draws for every model.
 
-    Args:
-        label: (N,) int, 0 NORMAL, 1 PNEUMONIA.
-        probability: (N,) of PNEUMONIA.
-        patient: (N,) of any type, who each image is of.
-        threshold: the model's operating point.
+    ``threshold``: the model's operating point. Arguments: see intervals.score_intervals.
     """
     value = scores(label, probability, threshold=threshold)
     draws = resampled_scores(
@@ -63,4 +59,4 @@ def minus(first: Drawn, second: Drawn) -> dict[str, Any]:
         low, high = difference_interval(first.draws[name], second.draws[name])
         value = first.value[name] - second.value[name]
         differences[name] = {"value": value, "low": low, "high": high}
-    return differences | {"called_differently": int((first.called != second.called).sum())}
+    return differences | {"called_differently": int((first.predicted != second.predicted).sum())}

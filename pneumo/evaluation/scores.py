@@ -26,13 +26,13 @@ class Sample:
 
     label: Array  # (N,) int64, 0 or 1
     score: Array  # (N,) float64, higher for PNEUMONIA
-    called: Array  # (N,) int64, 1 if predicted PNEUMONIA
+    predicted: Array  # (N,) int64, 1 if predicted PNEUMONIA
     weight: Array  # (N, B)
 
     @cached_property
     def counts(self) -> Array:
-        """(B, 2, 2) counts, rows true and columns called, NORMAL first."""
-        return confusion(self.label, self.called, weight=self.weight)
+        """(B, 2, 2) counts, rows true and columns predicted, NORMAL first."""
+        return confusion(self.label, self.predicted, weight=self.weight)
 
     @cached_property
     def ranked(self) -> tuple[Array, Array]:
@@ -71,7 +71,6 @@ class Score:
     title: str  # within a sentence
     compute: Callable[[Sample], Array] | None = None  # (B,); None: computed elsewhere
     interval: Share | Smooth | None = None
-    positive_class: str | None = None
     higher_is_better: bool = True
 
     @property
@@ -115,20 +114,15 @@ def weighted_scores(
 ) -> dict[str, Array]:
     """Returns scores for B weightings of the images at once: name to (B,) float64.
 
-    Args:
-        label: (N,) int, 0 or 1.
-        probability: (N,) float in [0, 1].
-        weight: (N, B), how often each image counts in each resample.
-        threshold: as of `scores`.
-        names: of `SCORES`; None: all.
+    ``weight``: (N, B), how often each image counts in each resample. ``names``: of `SCORES`; None:
+    all. Other arguments: see `scores`.
     """
     names = list(SCORES) if names is None else names
     label, probability = checked(label, probability)
     if not label.size or np.isnan(probability).any():  # an unknown probability: unknown scores
         return {name: np.full(weight.shape[1], np.nan) for name in names}
     sample = Sample(label, probability, (probability >= threshold).astype(np.int64), weight)
-    functions = {name: SCORES[name].compute for name in names}
-    return {name: compute(sample) for name, compute in functions.items() if compute}
+    return {name: compute(sample) for name in names if (compute := SCORES[name].compute)}
 
 
 def operating_point(
@@ -140,14 +134,14 @@ def operating_point(
 
 
 def auroc(label: ArrayLike, probability: ArrayLike) -> float:
-    """The chance that a PNEUMONIA image outranks a NORMAL one, ties counting half; [0, 1]."""
+    """Returns the chance that a PNEUMONIA image outranks a NORMAL one, ties counting half."""
     return scores(label, probability)["auroc"]
 
 
 def lowest_average_precision(label: ArrayLike) -> float:
-    """The average precision of the worst order, in (0, 1) (Boyd et al., ICML 2012); of both labels.
+    """Returns the average precision of the worst order, in (0, 1); both labels must be present.
 
-    With 90 % PNEUMONIA it is 0.74.
+    Boyd et al., ICML 2012. With 90 % PNEUMONIA it is 0.74.
     """
     label = np.asarray(label)
     hit = np.arange(1, label.sum() + 1)
@@ -157,9 +151,8 @@ def lowest_average_precision(label: ArrayLike) -> float:
 def _share(sample: Sample, *, share: Share, label: int | None = None) -> Array:
     right, among = (sample.counts[:, cells].sum(1) for cells in (share.right, share.among))
     value = ratio(2 * right, right + among) if share.is_f1 else ratio(right, among)
-    if label is None:
-        return value
-    return np.where(sample.counts[:, label].sum(1) > 0, value, np.nan)
+    is_defined = True if label is None else sample.counts[:, label].sum(1) > 0
+    return np.where(is_defined, value, np.nan)
 
 
 def _auroc(sample: Sample) -> Array:
@@ -180,11 +173,11 @@ def _auroc_change(sample: Sample) -> Array:
 
 
 def _mean_precision(sample: Sample) -> Array:
-    """The mean precision over the steps of recall, not interpolated."""
+    """Returns the mean precision over the steps of recall, not interpolated."""
     negative, positive = sample.ranked
     hit = positive.cumsum(0)
-    called = hit + negative.cumsum(0)
-    precision = np.divide(hit, called, out=np.zeros_like(hit), where=called > 0)
+    predicted = hit + negative.cumsum(0)
+    precision = np.divide(hit, predicted, out=np.zeros_like(hit), where=predicted > 0)
     value = ratio(np.einsum("kb,kb->b", positive, precision), positive.sum(0))
     return np.where(negative.sum(0) > 0, value, np.nan)
 
@@ -192,28 +185,28 @@ def _mean_precision(sample: Sample) -> Array:
 def _mean_precision_change(sample: Sample) -> Array:
     negative, positive = (mass[:, 0] for mass in sample.ranked)
     hit = positive.cumsum()
-    called = hit + negative.cumsum()
+    predicted = hit + negative.cumsum()
 
     def from_here(values: Array) -> Array:
         return np.asarray((positive * values)[::-1].cumsum()[::-1])
 
-    sick = hit / called - _mean_precision(sample) + from_here((called - hit) / called**2)
-    well = -from_here(hit / called**2)
+    sick = hit / predicted - _mean_precision(sample) + from_here((predicted - hit) / predicted**2)
+    well = -from_here(hit / predicted**2)
     place = np.unique(-sample.score, return_inverse=True)[1]
     return np.asarray(np.where(sample.label == 1, sick[place], well[place]) / hit[-1])
 
 
 def _balanced_accuracy(counts: Array) -> Array:
-    """The mean of both classes' recall, of (..., 2, 2) counts."""
+    """Returns the mean of both classes' recall, of (..., 2, 2) counts."""
     recall = ratio(np.diagonal(counts, axis1=-2, axis2=-1), counts.sum(-1))
     return np.asarray(recall.mean(-1))
 
 
 def _mcc(counts: Array) -> Array:
-    """Matthews (1975), of (..., 2, 2) counts: in [-1, 1], 0 if all images are called alike."""
-    true, called = counts.sum(-1), counts.sum(-2)
+    """Returns Matthews' correlation (1975) of (..., 2, 2) counts; 0 for equal predictions."""
+    true, predicted = counts.sum(-1), counts.sum(-2)
     covariance = counts[..., 0, 0] * counts[..., 1, 1] - counts[..., 0, 1] * counts[..., 1, 0]
-    product = called.prod(-1)
+    product = predicted.prod(-1)
     value = ratio(covariance, np.sqrt(np.maximum(true.prod(-1) * product, 0)))
     value = np.where(product == 0, 0.0, value)
     return np.where((true > 0).all(-1), value, np.nan)
@@ -232,28 +225,26 @@ def _of_counts(name: str, title: str, function: Callable[[Array], Array], lowest
         gradient = (up - down) / (2 * STEP)
         if np.isnan(gradient).any():  # the score jumps here
             gradient[:] = np.nan
-        return np.asarray(gradient.reshape(2, 2)[sample.label, sample.called])
+        return np.asarray(gradient.reshape(2, 2)[sample.label, sample.predicted])
 
     by_patients = Smooth(change, lambda sick, well: 4 / (1 / sick + 1 / well), lambda _: lowest)
-    return Score(name, title, lambda sample: function(sample.counts), by_patients, "PNEUMONIA")
+    return Score(name, title, lambda sample: function(sample.counts), by_patients)
 
 
 def _of_class(label: int, class_name: str) -> list[Score]:
-    cells = np.indices((2, 2)) == label  # rows: true, columns: called
+    cells = np.indices((2, 2)) == label  # rows: true, columns: predicted
     hit = cells[0] & cells[1]
     shares = {
         "precision": Share(hit, cells[1]),
         "recall": Share(hit, cells[0]),
         "f1": Share(hit, cells[0] | cells[1], is_f1=True),
     }
-    titles = {"precision": "precision", "recall": "recall", "f1": "F1"}
     return [
         Score(
             f"{key}_{class_name.lower()}",
-            f"{titles[key]} of {class_name}",
+            f"{'F1' if key == 'f1' else key} of {class_name}",
             partial(_share, share=share, label=label),
             share,
-            class_name,
         )
         for key, share in shares.items()
     ]
@@ -277,11 +268,10 @@ SCORES = {  # of every split, at every epoch
         *(score for number, name in enumerate(CLASS_NAMES) for score in _of_class(number, name)),
         _of_counts("balanced_accuracy", "balanced accuracy", _balanced_accuracy, 0),
         _of_counts("mcc", "Matthews' correlation", _mcc, -1),
-        Score("auroc", "AUROC", _auroc, _AREA, "PNEUMONIA"),
-        Score("average_precision", "average precision", _mean_precision, _PRECISION, "PNEUMONIA"),
+        Score("auroc", "AUROC", _auroc, _AREA),
+        Score("average_precision", "average precision", _mean_precision, _PRECISION),
     )
 }
-RANKED = ("auroc", "average_precision")  # those that need no threshold
 LOSS = Score("loss", "loss", higher_is_better=False)
 BOX_SCORES = {  # of detectors
     score.name: score

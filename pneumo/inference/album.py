@@ -15,27 +15,19 @@ from pneumo.inference.prediction import Row
 from pneumo.runs import output
 
 MAX_NAME = 200  # bytes of a picture's name; file systems take 255
+# To the PNG of a radiograph and its entry in the list; ValueError if it cannot be read again
 Draw = Callable[[Radiograph, Row], tuple[bytes, dict[str, Any]]]
 
 
 @dataclass
 class Album:
-    """A new folder of pictures.
-
-    Attributes:
-        folder: of the pictures.
-        column: of a table, with the names of the pictures.
-        targets: name of the picture of each radiograph.
-        draw: returns the PNG of a radiograph and its entry in the list; ValueError if the image
-            cannot be read again.
-        images: the list.
-    """
+    """A new folder of pictures."""
 
     folder: Path
-    column: str
-    targets: Mapping[str, str]
+    column: str  # of a table, with the names of the pictures
+    targets: Mapping[str, str]  # name of the picture of each radiograph
     draw: Draw
-    images: list[dict[str, Any]] = field(default_factory=list)
+    images: list[dict[str, Any]] = field(default_factory=list)  # the list
 
     def add(self, radiograph: Radiograph, row: Row) -> str | None:
         """Draws and writes a picture; returns its file's name, or None with a note."""
@@ -65,16 +57,10 @@ def opened(
     column: str,
     suffix: str,
 ) -> Iterator[Album]:
-    """Yields an album that takes the place of ``out`` at the end; other pictures in it stay.
+    """Yields an album that replaces ``out`` (see `check`) at the end; other pictures in it stay.
 
-    Args:
-        out: a folder that `check` accepts.
-        names: of the radiographs, as the user gave them.
-        draw: see Album.
-        list_name: the file with the list.
-        about: the other content of the list.
-        column: see Album.
-        suffix: of the pictures' names.
+    ``names`` are the radiographs as the user named them, ``suffix`` ends the pictures' names, and
+    ``list_name`` is the file with the list, after the content of ``about``.
     """
     with atomic.replacing_folder(out, keep=True) as folder:
         album = Album(folder, column, targets(names, suffix=suffix), draw)
@@ -90,10 +76,9 @@ def check(out: Path, option: str, *, list_name: str, writer: str) -> None:
 
     def foreign(names: list[str]) -> list[str]:
         try:
-            own = untrusted.read_json(out / list_name).get("written_by") == writer
-        except (OSError, ValueError):
-            own = False
-        return [] if own else names
+            return [] if untrusted.read_json(out / list_name)["written_by"] == writer else names
+        except (OSError, ValueError, KeyError):
+            return names
 
     output.check_folder(out, name=option, earlier="an earlier call's pictures", foreign=foreign)
 
@@ -114,17 +99,12 @@ def targets(names: Sequence[str], *, suffix: str) -> dict[str, str]:
     """Returns the name of the picture of each radiograph, unique in the call."""
     places = {name: Path("stdin" if name == STANDARD_INPUT else name).absolute() for name in names}
     top = Path(os.path.commonpath([place.parent for place in places.values()]))
-    return {
-        name: _fitting("__".join(place.relative_to(top).parts), suffix)
-        for name, place in places.items()
-    }
+    parts = {name: "__".join(place.relative_to(top).parts) for name, place in places.items()}
+    return {name: _fitting(output.printable(part)) + suffix for name, part in parts.items()}
 
 
-def _fitting(name: str, suffix: str) -> str:
-    """Returns a name for a file: as it is, or its end after a digest of it if it is too long."""
-    name = output.printable(name)
-    data = name.encode()
-    if len(data) <= MAX_NAME and "\0" not in name:
-        return name + suffix
-    digest = hashlib.sha256(data).hexdigest()[:12]
-    return f"{digest}-{name.replace(chr(0), '')[-20:]}{suffix}"
+def _fitting(name: str) -> str:
+    """Returns a name for a file, or its end after a digest of it if it is too long."""
+    if len(name.encode()) <= MAX_NAME and "\0" not in name:
+        return name
+    return f"{hashlib.sha256(name.encode()).hexdigest()[:12]}-{name.replace(chr(0), '')[-20:]}"

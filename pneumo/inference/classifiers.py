@@ -59,7 +59,7 @@ class Classifiers:
             "path",
             *(IDS if self.ids else ()),
             *("p_normal", "p_pneumonia"),
-            *(("p_bacteria", "p_virus") if self.networks.tell_types else ()),
+            *(("p_bacteria", "p_virus") if self.networks.distinguishes_types else ()),
             *("p_normal_calibrated", "p_pneumonia_calibrated"),
             *("decision", "threshold", "threshold_from"),
             *(("prediction_set",) if self.decision.sets is not None else ()),
@@ -70,8 +70,8 @@ class Classifiers:
         """Yields a row for each radiograph, by column; unknown values are None."""
         readable = [radiograph for radiograph in batch if not radiograph.error]
         scored = self.networks.score(readable) if readable else None
+        places = iter(range(len(readable)))
         data = [run.metrics["data"] for run in self.networks.runs]
-        place = 0
         for radiograph in batch:
             row: dict[str, Any] = dict.fromkeys(self.columns)
             row |= {
@@ -81,19 +81,18 @@ class Classifiers:
             }
             reasons = ood.file_reasons(radiograph, data)
             if scored is not None and not radiograph.error:
+                place = next(places)
                 row |= self._probabilities(scored, place)
                 if self.reference is not None:
-                    distance, far = self.reference.judge(
-                        scored.layout[place], scored.features[place]
-                    )
-                    row["ood_score"], reasons = distance, reasons + far
-                place += 1
+                    of_image = scored.layout[place], scored.features[place]
+                    row["ood_score"], far = self.reference.judge(*of_image)
+                    reasons += far
             yield row | ood.flag(reasons, is_readable=not radiograph.error)
 
     def _probabilities(self, scored: Scored, place: int) -> dict[str, Any]:
         decision, p = self.decision, float(scored.pneumonia[:, place].mean())
         row: dict[str, Any] = {"p_normal": 1 - p, "p_pneumonia": p}
-        if self.networks.tell_types:
+        if self.networks.distinguishes_types:
             mean = np.mean([each[place] for each in scored.classes], axis=0)
             row |= {"p_bacteria": float(mean[1]), "p_virus": float(mean[2])}
         if decision.temperature is not None:
@@ -131,18 +130,10 @@ def open_classifiers(
     ids: bool = False,
     threads: int,
 ) -> Classifiers:
-    """Returns the networks of some runs with what decides for their mean.
+    """Returns the networks of finished classifiers and the decision for their mean.
 
-    Args:
-        runs: finished classifiers.
-        checkpoint: best or last.
-        device: auto, cpu or cuda.
-        trust: packages whose networks the runs may name.
-        threshold: from the user; None: fixed on validation, or 0.5.
-        calibration: of one run, by name or file, see pneumo.calibrate.
-        coverage: of prediction sets, in (0, 1); None for none.
-        ids: whether rows have the identifiers of DICOM files.
-        threads: that decode the runs' own images.
+    ``calibration``: of one run, by name or file, see pneumo.calibrate. Other arguments: see
+    Networks, decide and Classifiers.
 
     Raises:
         FileNotFoundError, ValueError: a run is broken, or there is nothing to calibrate
@@ -152,10 +143,8 @@ def open_classifiers(
     local = None
     if calibration is not None:
         if len(runs) > 1:
-            raise ValueError(f"--calibration is of one run; got {len(runs)} runs. Name one of them")
+            raise ValueError(f"--calibration needs one run; got {len(runs)} runs. Name one of them")
         digest = weights_digest(networks.networks[0])
         local = read_calibration(runs[0].run_dir, calibration, weights_sha256=digest)
-    decision = decide(
-        runs, checkpoint=checkpoint, threshold=threshold, calibration=local, coverage=coverage
-    )
+    decision = decide(runs, checkpoint, threshold=threshold, calibration=local, coverage=coverage)
     return Classifiers(networks, decision, ids, threads)

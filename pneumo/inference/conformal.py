@@ -54,11 +54,7 @@ class PredictionSets:
 
 
 def one_per_patient(table: pd.DataFrame) -> pd.DataFrame:
-    """Returns one image of each patient and label, as good as random: the least hash of its path.
-
-    Args:
-        table: path, label and group (who) of each image.
-    """
+    """Returns one image of each patient (group) and label: the least hash of its path."""
     order = pd.util.hash_array(table["path"].to_numpy(object)).argsort(kind="stable")
     return table.iloc[order].drop_duplicates(["group", "label"])
 
@@ -66,15 +62,10 @@ def one_per_patient(table: pd.DataFrame) -> pd.DataFrame:
 def fit(label: ArrayLike, probability: ArrayLike, *, coverage: float, of: str) -> PredictionSets:
     """Returns the sets that (N,) labels and raw probabilities of PNEUMONIA give.
 
+    They are of one image of each patient, not of the train split; ``of`` names them in messages.
     Of n patients of a label, the set holds it where its probability is at least the k-th highest of
     theirs, k = ceil((n + 1) coverage). Of new patients, exchangeable with them, at least the share
-    ``coverage`` has it.
-
-    Args:
-        label: (N,) int, 0 NORMAL, 1 PNEUMONIA, one image of each patient, not of the train split.
-        probability: (N,) in [0, 1], of PNEUMONIA.
-        coverage: in (0, 1).
-        of: what the images are, for the message.
+    ``coverage``, in (0, 1), has it.
 
     Raises:
         ValueError: a label has too few patients for such a coverage: it would be in every set.
@@ -99,14 +90,10 @@ def fit(label: ArrayLike, probability: ArrayLike, *, coverage: float, of: str) -
 def coverage(table: pd.DataFrame, sets: PredictionSets) -> list[dict[str, Any]]:
     """Returns how often the sets hold the label, of each label, and each subtype and source of it.
 
-    Args:
-        table: path, label, subtype, source, group (who), p_pneumonia.
-        sets: calibrated on other patients.
-
-    Returns:
-        of each with 5 patients or more: label, by, group, images, patients, value with low and high
-        (95 %, over patients), by_chance (see `_by_chance`), and the shares of sets that hold both
-        labels and neither.
+    Each with 5 patients or more has a row: label, by, group, images, patients, value with low and
+    high (95 %, over patients), by_chance (see `_by_chance`), and the shares of sets that hold both
+    labels and neither. ``table``: path, label, subtype, source, group (who) and p_pneumonia of
+    patients that the sets are not calibrated on.
     """
     shares = []
     for number, name in enumerate(CLASS_NAMES):

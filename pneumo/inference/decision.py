@@ -3,7 +3,7 @@
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
-from pneumo.evaluation.operating_point import OperatingPoint
+from pneumo.evaluation.assessment import labels
 from pneumo.inference import conformal, ensemble
 from pneumo.inference.conformal import PredictionSets
 from pneumo.inference.local_calibration import LocalCalibration
@@ -25,8 +25,8 @@ class Decision:
 
 def decide(
     runs: Sequence[Run],
-    *,
     checkpoint: str = "best",
+    *,
     threshold: float | None = None,
     calibration: LocalCalibration | None = None,
     coverage: float | None = None,
@@ -47,27 +47,22 @@ def decide(
         decision = _of_calibration(calibration)
     else:
         decision = _of_validation(runs, checkpoint, threshold=threshold)
-    notes, sets = (*_populations(runs), *decision.notes), None
+    populations = (
+        f"{run.name} was trained on {population}"
+        for run in runs
+        if run.is_shipped and (population := run.metrics["data"].get("population"))
+    )
+    decision = replace(decision, notes=(*populations, *decision.notes))
     if coverage is not None:
         sets, note = _sets(runs, checkpoint, calibration, coverage)
-        notes = (*notes, note)
-    decision = replace(decision, sets=sets, notes=notes)
+        decision = replace(decision, sets=sets, notes=(*decision.notes, note))
     if threshold is not None:
         return replace(decision, threshold=threshold, threshold_from="given")
     return decision
 
 
-def _populations(runs: Sequence[Run]) -> tuple[str, ...]:
-    """Returns the population that each network of the package was trained on."""
-    return tuple(
-        f"{run.name} was trained on {population}"
-        for run in runs
-        if run.is_shipped and (population := run.metrics["data"].get("population"))
-    )
-
-
 def _of_calibration(calibration: LocalCalibration) -> Decision:
-    note = f"threshold and temperature are of the calibration {calibration.name}"
+    note = f"threshold and temperature come from the calibration {calibration.name}"
     if calibration.shared_with_train:
         note += (
             f". LEAK: its images share {calibration.shared_with_train} with the train split, so "
@@ -75,14 +70,12 @@ def _of_calibration(calibration: LocalCalibration) -> Decision:
         )
     if calibration.warning:
         note += f". It warns of its intervals: {calibration.warning}"
-    temperature = calibration.temperature
-    return Decision(calibration.threshold, "calibration", temperature, notes=(note,))
+    point = calibration.threshold, "calibration", calibration.temperature
+    return Decision(*point, notes=(note,))
 
 
 def _of_validation(runs: Sequence[Run], checkpoint: str, *, threshold: float | None) -> Decision:
-    fixed: OperatingPoint | str = NOT_BEST
-    if checkpoint == "best":
-        fixed = ensemble.mean_operating_point(runs)
+    fixed = ensemble.mean_operating_point(runs) if checkpoint == "best" else NOT_BEST
     if not isinstance(fixed, str):
         return Decision(fixed.threshold, "validation", fixed.temperature)
     used = "the default threshold of 0.5" if threshold is None else "the threshold given"
@@ -108,7 +101,7 @@ def _sets(
     for run in runs:  # each may define a patient differently
         groups = run.of_split("val").set_index("path")["group"]
         images = conformal.one_per_patient(images.assign(group=images["path"].map(groups)))
-    label, probability = ensemble.labels(images), images["p_pneumonia"].to_numpy()
+    label, probability = labels(images), images["p_pneumonia"].to_numpy()
     sets = conformal.fit(label, probability, coverage=coverage, of="the validation split")
     note = _calibrated_on(sets, "validation patients")
     if len(runs) > 1:

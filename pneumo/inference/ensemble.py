@@ -1,20 +1,14 @@
 """Several runs as one classifier: the images that all of them share and none was trained on."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass
 
 import numpy as np
 import pandas as pd
 
+from pneumo.evaluation.assessment import labels
 from pneumo.evaluation.metrics import Array
 from pneumo.evaluation.operating_point import OperatingPoint, fit_on_validation
-from pneumo.labels import PNEUMONIA
 from pneumo.runs.run import Run
-
-
-def labels(table: pd.DataFrame) -> np.ndarray:
-    """Returns (N,) int64, 1 for PNEUMONIA."""
-    return (table["label"] == PNEUMONIA).to_numpy(np.int64)
 
 
 def common_val(runs: Sequence[Run]) -> tuple[np.ndarray, Array] | str:
@@ -34,56 +28,33 @@ def common_val(runs: Sequence[Run]) -> tuple[np.ndarray, Array] | str:
     return labels(tables[0]), np.stack([rows["p_pneumonia"].to_numpy() for rows in tables])
 
 
-def check_classes(runs: Sequence[Run]) -> None:
-    """Raises ValueError if runs were trained on other classes than the first."""
-    first, *others = runs
-    expected = first.metrics.get("num_classes")
-    for run in others:
-        if (number := run.metrics.get("num_classes")) != expected:
-            raise ValueError(
-                f"an ensemble must be of runs with the same classes; {first.name} has {expected}, "
-                f"{run.name} has {number}. Take runs of one model.num_classes"
-            )
+def common_test(runs: Sequence[Run]) -> tuple[pd.DataFrame, int, int]:
+    """Returns the rows of the first run's test images that are in all test splits and new to all.
 
-
-@dataclass(frozen=True)
-class CommonTest:
-    """The test images of an ensemble's first run, sorted by path, and how many are left out."""
-
-    rows: pd.DataFrame  # in all test splits, and new to all runs
-    trained: int  # left out: a run was trained on them, or on their patient
-    elsewhere: int  # left out: not in every run's test split
-
-
-def common_test(runs: Sequence[Run]) -> CommonTest:
-    """Returns the test images that are new to all runs.
-
-    Runs may define a patient differently, by patient_key: an image is left out if any run counts
-    its patient among those that some run was trained on.
+    Then, how many are left out since a run was trained on them or on their patient, and since they
+    are not in every test split. Runs may define a patient differently, by patient_key: an image is
+    left out if any run counts its patient among those that some run was trained on.
 
     Raises:
         ValueError: runs label one of the images differently.
     """
     test = runs[0].of_split("test")
     images = set().union(*(run.split.loc[run.split["split"] == "train", "path"] for run in runs))
-    trained = set().union(*(_of_same_patients(run.split, images) for run in runs))
+    trained: set[str] = set()
+    for run in runs:
+        groups = run.split.loc[run.split["path"].isin(images), "group"]
+        trained |= set(run.split.loc[run.split["group"].isin(groups), "path"])
     is_trained = test["path"].isin(trained)
     tests = [run.of_split("test").set_index("path")["label"] for run in runs]
-    is_common = test["path"].isin(set.intersection(*(set(labels.index) for labels in tests)))
+    is_common = test["path"].isin(set.intersection(*(set(names.index) for names in tests)))
     rows = test[is_common & ~is_trained].reset_index(drop=True)
-    for run, labels in zip(runs, tests, strict=True):
-        if (labels[rows["path"]].to_numpy() != rows["label"].to_numpy()).any():
+    for run, of_path in zip(runs, tests, strict=True):
+        if (of_path[rows["path"]].to_numpy() != rows["label"].to_numpy()).any():
             raise ValueError(
                 "an ensemble must be of runs that label the images alike; "
                 f"{run.name} and {runs[0].name} differ"
             )
-    return CommonTest(rows, int(is_trained.sum()), int((~is_common & ~is_trained).sum()))
-
-
-def _of_same_patients(table: pd.DataFrame, images: set[str]) -> set[str]:
-    """Returns the images of a split.csv that are of a patient of one of ``images``."""
-    groups = table.loc[table["path"].isin(images), "group"]
-    return set(table.loc[table["group"].isin(groups), "path"])
+    return rows, int(is_trained.sum()), int((~is_common & ~is_trained).sum())
 
 
 def mean_operating_point(runs: Sequence[Run]) -> OperatingPoint | str:

@@ -103,20 +103,15 @@ class Common:
 def common(runs: Sequence[Run], split: str) -> Common:
     """Returns the images of a split that all runs have, and on whose patients none was trained.
 
-    Raises:
-        ValueError: they have different true boxes, or none is left.
-        FileNotFoundError: see Run.split.
+    ValueError: they have different true boxes, or none is left.
     """
     of_split = [run.boxes.of_split(split) for run in runs]
-    splits = [run.split for run in runs]
-    trained = set[str]().union(*(each.loc[each["split"] == "train", "group"] for each in splits))
-    shared = set.intersection(*(set(part.images["path"]) for part in of_split))
-    parts = [
-        part.only(
-            (part.images["path"].isin(shared) & ~part.images["patient"].isin(trained)).to_numpy()
-        )
-        for part in of_split
-    ]
+    tables = [run.split for run in runs]
+    trained = set[str]().union(*(rows.loc[rows["split"] == "train", "group"] for rows in tables))
+    images = [part.images for part in of_split]
+    shared = set.intersection(*(set(rows["path"]) for rows in images))
+    masks = [rows["path"].isin(shared) & ~rows["patient"].isin(trained) for rows in images]
+    parts = [part.only(mask.to_numpy()) for part, mask in zip(of_split, masks, strict=True)]
     if not len(parts[0].images):
         raise ValueError(
             f"no image of the {split} splits is shared by all runs and new to them; take runs of "
@@ -132,9 +127,8 @@ def fit_weights(val: Common) -> Array:
 
     Equal weights if no member scores above 0.
     """
-    scores = [_best_score(part) for part in val.parts]
-    total = sum(scores)
-    return np.array(scores) / total if total > 0 else np.full(len(scores), 1 / len(scores))
+    scores = np.array([_best_score(part) for part in val.parts])
+    return scores / scores.sum() if scores.any() else np.full(scores.size, 1 / scores.size)
 
 
 def fuse(parts: Sequence[ImageBoxes], *, weights: ArrayLike, method: str) -> ImageBoxes:
@@ -158,11 +152,7 @@ def fuse(parts: Sequence[ImageBoxes], *, weights: ArrayLike, method: str) -> Ima
 
 
 def fused(runs: Sequence[Run], *, method: str) -> tuple[ImageBoxes, dict[str, Any]]:
-    """Returns fused boxes of the common test images, and how they are fused, see `fit`.
-
-    Raises:
-        ValueError, FileNotFoundError: see `common`; or ensemble-boxes is not installed.
-    """
+    """Returns fused boxes of the common test images, and how they are fused, see `fit`."""
     test, about = common(runs, "test"), fit(runs, method=method)
     return fuse(test.parts, weights=about["weights"], method=method), about
 
@@ -170,8 +160,7 @@ def fused(runs: Sequence[Run], *, method: str) -> tuple[ImageBoxes, dict[str, An
 def fit(runs: Sequence[Run], *, method: str) -> dict[str, Any]:
     """Returns weights and confidence fitted on validation images, and their number val_images.
 
-    Raises:
-        ValueError, FileNotFoundError: see `fused`.
+    ValueError: see `common`; or ensemble-boxes is not installed.
     """
     val = common(runs, "val")
     weights = fit_weights(val)
@@ -196,13 +185,12 @@ def _usable(
 
     Mean and overlap of others would be NaN.
     """
-    used_boxes, used_scores = [], []
+    usable = []
     for box, score in zip(boxes, scores, strict=True):
         corners, value = np.reshape(box, (-1, 4)).astype(np.float64), np.asarray(score, np.float64)
-        usable = (value > 0) & (corners[:, 2:] > corners[:, :2]).all(1)
-        used_boxes.append(corners[usable])
-        used_scores.append(value[usable])
-    return used_boxes, used_scores
+        mask = (value > 0) & (corners[:, 2:] > corners[:, :2]).all(1)
+        usable.append((corners[mask], value[mask]))
+    return [corners for corners, _ in usable], [value for _, value in usable]
 
 
 def _highest_first(boxes: Array, scores: Array) -> tuple[Array, Array]:

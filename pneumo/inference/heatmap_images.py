@@ -18,7 +18,7 @@ from pneumo.data.reader import Radiograph
 from pneumo.inference import album
 from pneumo.inference.album import Album
 from pneumo.inference.prediction import Row
-from pneumo.labels import CLASS_NAMES, NORMAL, PNEUMONIA
+from pneumo.labels import NORMAL, PNEUMONIA
 from pneumo.runs import output, run_folder
 from pneumo.runs.network import check_finite
 from pneumo.runs.run import Run
@@ -82,15 +82,10 @@ def make_request(
     """Returns the request; of three classes, bacteria and virus together are PNEUMONIA.
 
     The default method is the network's own, see Network.heatmap_method. The default threshold is
-    the run's operating point, or 0.5 without one.
-
-    Raises:
-        ValueError: there is no such class or method.
+    the run's operating point, or 0.5 without one. ValueError: there is no such method.
     """
     from pneumo.inference.saliency import LogOdds
 
-    if class_name not in CLASS_NAMES:
-        raise ValueError(f"--class must be one of {', '.join(CLASS_NAMES)}; got {class_name!r}")
     network = run.network(checkpoint, trust=trust)
     method = method or network.heatmap_method
     if method not in METHODS:
@@ -99,22 +94,19 @@ def make_request(
     model = LogOdds(network, chosen, views=run.views).eval()
     rows = run_folder.read_maps(run.run_dir, checkpoint=checkpoint)
     scores = [row["mean"] for row in rows if (row["method"], row["class"]) == (method, class_name)]
-    at = _operating_point(run, checkpoint) if threshold is None else threshold
+    if threshold is None:
+        point = (run.metrics.get("assessment") or {}).get("operating_point") or {}
+        is_fixed = checkpoint == "best" and point.get("fixed_on")
+        threshold = float(point["threshold"]) if is_fixed else 0.5
     return HeatmapRequest(
-        run, model, class_name, method, checkpoint, at, scores[-1] if scores else None
+        run, model, class_name, method, checkpoint, threshold, scores[-1] if scores else None
     )
-
-
-def _operating_point(run: Run, checkpoint: str) -> float:
-    """Returns the threshold fixed on validation for the best checkpoint, or 0.5."""
-    point = (run.metrics.get("assessment") or {}).get("operating_point") or {}
-    return float(point["threshold"]) if checkpoint == "best" and point.get("fixed_on") else 0.5
 
 
 def explain(
     request: HeatmapRequest, radiograph: np.ndarray, *, name: str = "", score: bool = False
 ) -> Heatmap:
-    """Returns the heat map of one radiograph, (H, W) uint8 as pneumo.data.reader.decode gives it.
+    """Returns the heat map of one radiograph, (H, W) uint8 as pneumo.data.reader.decode returns it.
 
     The picture shows the file's ``name``, the probability, the decision, the threshold, and the
     deletion gap: with ``score`` of this map, else of the run's own images.
@@ -146,38 +138,35 @@ def _legend(
 ) -> str:
     pneumonia = probability if request.name == PNEUMONIA else 1 - probability
     predicted = PNEUMONIA if pneumonia >= request.threshold else NORMAL
-    lines = [_clipped(output.printable(Path(name).name))] if name else []
-    lines.append(
+    decision = (
         f"{request.name}: probability {probability:.3f}. Predicted {predicted}: PNEUMONIA "
         f"{pneumonia:.3f}, threshold {request.threshold:.3f}"
     )
-    title = TITLES[request.method]
+    title, worth = TITLES[request.method], verdict(request.scores)
     if flat:
-        lines.append(
+        meaning = (
             f"{title}, flat map: this method finds no evidence for {request.name}; probability "
             f"{probability:.3f}"
         )
-        worth = verdict(request.scores)
     else:
-        lines.append(f"{title}. Bright: most evidence for {request.name}")
-        gap = None if scores is None else scores.gap
-        worth = verdict(request.scores) if gap is None else f"This map: {_against_chance(gap, gap)}"
-    return "\n".join([*lines, f"{worth}. Not a medical device."])
+        meaning = f"{title}. Bright: most evidence for {request.name}"
+        if scores is not None:
+            worth = f"This map: {_against_chance(scores.gap, scores.gap)}"
+    file = output.printable(Path(name).name)
+    if len(file) > MAX_LETTERS:  # the end, where most names differ
+        file = f"…{file[1 - MAX_LETTERS :]}"
+    return "\n".join([*filter(None, [file]), decision, meaning, f"{worth}. Not a medical device."])
 
 
 def verdict(scores: Mapping[str, Any] | None) -> str:
-    """Returns a sentence on the faithfulness of a method's maps on a run's own images.
-
-    Args:
-        scores: the mean in heatmap.json; None: not scored.
-    """
+    """Returns the faithfulness of a method's maps on a run's own images, a mean in heatmap.json."""
     if scores is None:
         return "Not scored: run with --score"
-    num_flat, num_images = scores["flat"], scores["images"]
-    if scores["gap"] is None or scores["gap_low"] is None:
-        return f"On {num_images + num_flat} test images ({num_flat} flat): too few maps to score"
-    worth = _against_chance(scores["gap"], scores["gap_low"])
-    return f"On {num_images + num_flat} test images ({num_flat} flat): {worth}"
+    worth = "too few maps to score"
+    if scores["gap"] is not None and scores["gap_low"] is not None:
+        worth = _against_chance(scores["gap"], scores["gap_low"])
+    total = scores["images"] + scores["flat"]
+    return f"On {total} test images ({scores['flat']} flat): {worth}"
 
 
 def _against_chance(gap: float, low: float) -> str:
@@ -228,8 +217,7 @@ def unprepared(heat: np.ndarray, shape: tuple[int, ...], *, aspect: str) -> np.n
         rows, columns = round(height / longest * side), round(width / longest * side)
         top, left = round((side - rows) / 2), round((side - columns) / 2)
         heat = heat[top : top + max(1, rows), left : left + max(1, columns)]
-    drawn: np.ndarray = cv2.resize(heat, (width, height), interpolation=cv2.INTER_LINEAR)
-    return drawn
+    return np.asarray(cv2.resize(heat, (width, height), interpolation=cv2.INTER_LINEAR))
 
 
 def _draw(radiograph: np.ndarray, heat: np.ndarray, legend: str) -> bytes:
@@ -258,16 +246,8 @@ def _draw(radiograph: np.ndarray, heat: np.ndarray, legend: str) -> bytes:
     return buffer.getvalue()
 
 
-def _clipped(name: str) -> str:
-    """Returns the end of a name that is too long for a line: there most files differ."""
-    return name if len(name) <= MAX_LETTERS else f"…{name[1 - MAX_LETTERS :]}"
-
-
 def _shrunk(radiograph: np.ndarray) -> np.ndarray:
     height, width = radiograph.shape
-    factor = MAX_SIDE / max(height, width)
-    if factor >= 1:
-        return radiograph
+    factor = min(1.0, MAX_SIDE / max(height, width))
     size = (max(1, round(width * factor)), max(1, round(height * factor)))
-    small: np.ndarray = cv2.resize(radiograph, size, interpolation=cv2.INTER_AREA)
-    return small
+    return np.asarray(cv2.resize(radiograph, size, interpolation=cv2.INTER_AREA))

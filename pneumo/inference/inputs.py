@@ -38,32 +38,31 @@ def _is_image(path: str) -> bool:
 
 
 def names(paths: Sequence[str], list_path: str | None = None) -> list[str]:
-    """Returns the radiographs in files and folders, and in a list of paths.
+    """Returns the radiographs in files and folders, and in a list: a file with a path a line.
 
-    Args:
-        paths: files, folders, or - for an image on standard input.
-        list_path: a file with a path a line, or - for standard input.
-
-    Raises:
-        FileNotFoundError: there is no such list.
-        ValueError: no image is named, or standard input twice.
+    Standard input is -. FileNotFoundError: there is no such list. ValueError: no image is named, or
+    standard input twice.
     """
-    if list_path == reader.STANDARD_INPUT and reader.STANDARD_INPUT in paths:
-        raise ValueError("standard input is either one image (-) or a list (--list -), not both")
-    if list(paths).count(reader.STANDARD_INPUT) > 1:
-        raise ValueError("standard input holds one image; - may be given once")
-    radiographs, others = reader.find(paths)
-    if others:
-        cli.note(
-            f"left out {cli.counted(others, 'file')} in these folders: no image "
-            f"({', '.join(reader.SUFFIXES)}), or a linked folder"
-        )
+    if [*paths, list_path].count(reader.STANDARD_INPUT) > 1:
+        raise ValueError("standard input is one image (-) or one list (--list -); got it twice")
+    radiographs = find_noted(paths)
     if list_path is not None:
         radiographs += _listed(list_path)
     if not radiographs:
         raise ValueError(
             "there must be something to predict: name images, folders that hold some, - for an "
             "image on standard input, or --list FILE. The runs come first; got no image"
+        )
+    return radiographs
+
+
+def find_noted(paths: Sequence[str]) -> list[str]:
+    """Returns the radiographs in files and folders; a note reports how many files are none."""
+    radiographs, others = reader.find(paths)
+    if others:
+        cli.note(
+            f"left out {cli.counted(others, 'file')} in these folders: no image "
+            f"({', '.join(reader.SUFFIXES)}), or a linked folder"
         )
     return radiographs
 

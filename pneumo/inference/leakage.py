@@ -2,7 +2,7 @@
 
 import hashlib
 import logging
-from collections import Counter, defaultdict
+from collections import Counter
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -21,15 +21,12 @@ NUM_SHOWN = 3  # names in a message
 CHUNK_BYTES = 1 << 20
 
 
-def labelled(
-    root: Path, *, patient_key: str, or_unlabelled: bool = True
-) -> tuple[Path, pd.DataFrame]:
+def labelled(root: Path, *, patient_key: str) -> tuple[Path, pd.DataFrame]:
     """Returns the folder that paths are relative to, and the table of its images, sorted by path.
 
     ``root`` has the layout of the set (train/NORMAL/…) or holds NORMAL and PNEUMONIA itself. The
     table is that of `pneumo.data.folder.folder_table`, with digest and group, which joins the
-    patients of files with the same bytes. ``or_unlabelled``: the command has --unlabelled for a
-    folder of neither layout.
+    patients of files with the same bytes.
 
     Raises:
         FileNotFoundError: there is no such folder, it has neither layout, or a label has no image.
@@ -37,10 +34,10 @@ def labelled(
     """
     base = (set_folder(root) if root.is_dir() else None) or root
     if base == root and not any((root / name).is_dir() for name in (*CLASS_NAMES, *SOURCES)):
-        advice = ". Images without labels are compared with the run's own by --unlabelled"
         raise FileNotFoundError(
             "--data must be a folder with NORMAL and PNEUMONIA in it, or with train/NORMAL, "
-            f"test/NORMAL and so on; got {root}{advice if or_unlabelled else ''}"
+            f"test/NORMAL and so on; got {root}. Images without labels can only be compared with "
+            "the run's own: python -m pneumo.evaluate RUN --data DIR --unlabelled"
         )
     try:
         table, left_out = folder_table(base, patient_key=patient_key)
@@ -64,13 +61,12 @@ def shared_with_train(run: Run, root: Path, table: pd.DataFrame) -> tuple[str, s
     ours, theirs = (_patients(rows, exact=exact) for rows in (train, table))
     shared = sorted(ours & theirs)
     compared = f"{len(theirs):,} patients by name with {len(ours):,} of the train split"
-    folder = run.images()
-    if folder is None:
-        compared += "; no bytes, since the run's images moved"
-        same: list[str] = []
-    else:
+    same: list[str] = []
+    if folder := run.images():
         same = _identical([folder / p for p in train["path"]], [root / p for p in table["path"]])
         compared += f"; the bytes of {len(table):,} files with {len(train):,}"
+    else:
+        compared += "; no bytes, since the run's images moved"
     overlap = [
         f"{len(names):,} {what} ({', '.join(names[:NUM_SHOWN])}{', …' * (len(names) > NUM_SHOWN)})"
         for what, names in (("patients", shared), ("identical images", same))
@@ -86,19 +82,10 @@ def _patients(table: pd.DataFrame, *, exact: bool) -> set[str]:
 
 def _identical(train: Sequence[Path], others: Sequence[Path]) -> list[str]:
     """Returns the ``others`` that are copies of a file in ``train``; reads files of one size."""
-    by_size: defaultdict[int, list[Path]] = defaultdict(list)
-    for path in train:
-        by_size[path.stat().st_size].append(path)
-    digests: dict[int, set[str]] = {}
-    same = []
-    for path in others:
-        size = path.stat().st_size
-        if size in by_size:
-            if size not in digests:
-                digests[size] = {_digest(path) for path in by_size[size]}
-            if _digest(path) in digests[size]:
-                same.append(path.name)
-    return same
+    sizes = {path: path.stat().st_size for path in (*train, *others)}
+    both = {sizes[path] for path in train} & {sizes[path] for path in others}
+    known = {_digest(path) for path in train if sizes[path] in both}
+    return [path.name for path in others if sizes[path] in both and _digest(path) in known]
 
 
 def digests(paths: Sequence[Path]) -> list[str]:

@@ -3,19 +3,22 @@
 A file beside the run, `RUN/calibrations/NAME.json`, that `predict --calibration` reads.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from importlib.metadata import version
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any, Literal, NotRequired
 
 import numpy as np
 import pandas as pd
+from pydantic import Field
+from typing_extensions import TypedDict
 
 from pneumo import untrusted
 from pneumo.choices import SENSITIVITY
 from pneumo.data.labelled import join_duplicates
-from pneumo.evaluation.intervals import few_patients, percentile_interval, score_intervals, warning
+from pneumo.evaluation.assessment import labels
+from pneumo.evaluation.intervals import few_patients, percentile_interval, warning, with_intervals
 from pneumo.evaluation.metrics import Array, sensitivity_threshold, youden_threshold
 from pneumo.evaluation.operating_point import fitted_temperature
 from pneumo.evaluation.scores import CLINICAL, operating_point
@@ -23,8 +26,9 @@ from pneumo.inference.conformal import one_per_patient
 from pneumo.inference.ensemble import mean_operating_point
 from pneumo.inference.leakage import labelled, shared_with_train
 from pneumo.inference.networks import Networks
-from pneumo.labels import CLASS_NAMES, PNEUMONIA
+from pneumo.labels import CLASS_NAMES
 from pneumo.runs import run_folder
+from pneumo.runs.metrics import mismatch
 from pneumo.runs.run import Run
 from pneumo.runs.weights import weights_digest
 
@@ -37,6 +41,28 @@ FOREIGN = "names, PatientID and identical images"  # if not every name holds the
 SHOWN = ("threshold", "sensitivity", "specificity", "temperature")
 
 
+Share = Annotated[float, Field(ge=0, le=1)]
+
+
+class Probabilities(TypedDict):
+    """Of one image of each patient, by label."""
+
+    NORMAL: list[Share]
+    PNEUMONIA: list[Share]
+
+
+class CalibrationFile(TypedDict):
+    """The keys of such a file that `read_calibration` uses."""
+
+    schema: Literal[2]
+    threshold: Share
+    temperature: Annotated[float, Field(ge=0.01, le=100)]
+    weights_sha256: str
+    probabilities: Probabilities
+    shared_with_train: NotRequired[str | None]
+    warning: NotRequired[str | None]
+
+
 @dataclass(frozen=True)
 class LocalCalibration:
     """The content of such a file that `predict --calibration` uses."""
@@ -44,7 +70,6 @@ class LocalCalibration:
     name: str
     threshold: float  # on the raw probability of PNEUMONIA
     temperature: float
-    rule: str
     label: Array  # (N,) int of one local image of each patient
     probability: Array  # (N,) raw, of PNEUMONIA
     shared_with_train: str = ""  # of the images, such as "2 patients (…)"
@@ -56,12 +81,12 @@ def fit_point(label: Array, probability: Array, *, sensitivity: float | None) ->
 
     ``sensitivity``: at least this on these images; None: the greatest Youden index.
     """
-    if sensitivity is None:
-        threshold = youden_threshold(label, probability)
-    else:
-        threshold = sensitivity_threshold(label, probability, sensitivity=sensitivity)
-    temperature = fitted_temperature(label, probability, smoothed=True)
-    return {"threshold": threshold, "temperature": temperature}
+    return {
+        "threshold": youden_threshold(label, probability)
+        if sensitivity is None
+        else sensitivity_threshold(label, probability, sensitivity=sensitivity),
+        "temperature": fitted_temperature(label, probability, smoothed=True),
+    }
 
 
 def check_patients(table: pd.DataFrame) -> None:
@@ -78,12 +103,8 @@ def check_patients(table: pd.DataFrame) -> None:
 def without_copies(table: pd.DataFrame, content: Sequence[str]) -> pd.DataFrame:
     """Returns the first image of each content, patients who share one being one group.
 
-    Args:
-        table: path, label and patient of each image.
-        content: equal for images that are copies of one another, see Networks.score_files.
-
-    Raises:
-        ValueError: copies of one image have both labels.
+    ``content`` is equal for images that are copies of one another, see Networks.score_files.
+    ValueError: copies of one image have both labels.
     """
     table = table.assign(group=join_duplicates(table, content), content=content)
     both = table[table.groupby("content")["label"].transform("nunique") > 1]
@@ -91,7 +112,7 @@ def without_copies(table: pd.DataFrame, content: Sequence[str]) -> pd.DataFrame:
         same = both.loc[both["content"] == both["content"].iloc[0], "path"]
         raise ValueError(
             f"--data must have an image under one label; {same.iloc[0]} and {same.iloc[-1]} have "
-            "the same pixels. Take the wrong one out"
+            "the same pixels. Remove the wrong one"
         )
     return table.drop_duplicates("content").drop(columns="content")
 
@@ -99,16 +120,11 @@ def without_copies(table: pd.DataFrame, content: Sequence[str]) -> pd.DataFrame:
 def describe(table: pd.DataFrame, *, sensitivity: float | None) -> dict[str, Any]:
     """Returns the part of the file that describes the images.
 
-    Args:
-        table: path, label, group (who) and p_pneumonia of each local image, see `without_copies`.
-        sensitivity: see `fit_point`.
-
-    Raises:
-        ValueError: fewer than 5 patients of a label.
+    ``table``: path, label, group (who) and p_pneumonia of each local image, see `without_copies`.
+    ValueError: fewer than 5 patients of a label. ``sensitivity``: see `fit_point`.
     """
     check_patients(table)
-    label = (table["label"] == PNEUMONIA).to_numpy(np.int64)
-    probability = table["p_pneumonia"].to_numpy(np.float64)
+    label, probability = labels(table), table["p_pneumonia"].to_numpy(np.float64)
     few = ["these images"] if few_patients(label, patient=table["group"]) else []
     return {
         "schema": SCHEMA,
@@ -185,14 +201,9 @@ def _fitted_and_scored(
 
 def at_threshold(table: pd.DataFrame, threshold: float) -> dict[str, dict[str, float]]:
     """Returns sensitivity and specificity of the local images, with intervals over patients."""
-    label = (table["label"] == PNEUMONIA).to_numpy(np.int64)
-    probability = table["p_pneumonia"].to_numpy(np.float64)
-    value = operating_point(label, probability, threshold=threshold)
     names = {name: CLINICAL[name] for name in ("sensitivity", "specificity")}
-    interval = score_intervals(
-        label, probability, patient=table["group"], threshold=threshold, names=tuple(names.values())
-    )
-    return {name: {"value": value[name], **interval[key]._asdict()} for name, key in names.items()}
+    at: dict[str, Any] = {"patient": table["group"], "threshold": threshold, "names": names}
+    return with_intervals(labels(table), table["p_pneumonia"], **at)
 
 
 def calibrate(
@@ -205,12 +216,8 @@ def calibrate(
 ) -> dict[str, Any]:
     """Returns the content of the file: threshold, temperature, and the value of so many images.
 
-    Args:
-        run: a finished run.
-        data: a folder with NORMAL and PNEUMONIA in it, or one like the set.
-        sensitivity: of the threshold, at least, on these images; None: the greatest Youden index.
-        allow_overlap: with the run's train split; the file records it.
-        trust: packages whose networks the run may name.
+    ``data``: a folder with NORMAL and PNEUMONIA in it, or one like the set. ``sensitivity``: see
+    `fit_point`. ``allow_overlap``: with the run's train split; the file records it.
 
     Raises:
         FileNotFoundError, ValueError: the run is broken or has no network; the folder has too few
@@ -218,7 +225,7 @@ def calibrate(
         UnreadableError: an image cannot be read.
     """
     key = str(run.metrics["data"].get("patient_key"))
-    root, table = labelled(data, patient_key=key, or_unlabelled=False)
+    root, table = labelled(data, patient_key=key)
     table = table.assign(group=table["patient"])
     check_patients(table)  # before any image is scored
     shared, compared = shared_with_train(run, root, table)
@@ -268,50 +275,20 @@ def read_calibration(run_dir: Path, name: str, *, weights_sha256: str) -> LocalC
             f"--calibration must name a file, or one of the run's ({', '.join(names) or 'none'}); "
             f"there is no {path}. python -m pneumo.calibrate makes one"
         ) from None
-    if reason := _mismatch(content):
-        raise ValueError(f"{path} must be a file of python -m pneumo.calibrate; it has {reason}")
+    if wrong := mismatch(content, CalibrationFile):
+        raise ValueError(f"{path} must be a file of python -m pneumo.calibrate; got {wrong}")
     if content["weights_sha256"] != weights_sha256:
         raise ValueError(
-            f"--calibration must be of the weights that predict; {path} is of those of "
-            f"{content.get('run')}. Make one: python -m pneumo.calibrate"
+            f"--calibration must fit the weights that predict; {path} was made for "
+            f"{content.get('run')}. Run python -m pneumo.calibrate again"
         )
-    both = [np.array(content["probabilities"][label], dtype=np.float64) for label in CLASS_NAMES]
+    both = [np.array(content["probabilities"][name], dtype=np.float64) for name in CLASS_NAMES]
+    notes = ["".join(c if c.isprintable() else "?" for c in content.get(k) or "") for k in WARNINGS]
     return LocalCalibration(
         path.stem,
         float(content["threshold"]),
         float(content["temperature"]),
-        str(content["rule"]),
         np.repeat([0, 1], [values.size for values in both]),
         np.concatenate(both),
-        *(_printable(content.get(key) or "") for key in WARNINGS),
+        *notes,
     )
-
-
-def _mismatch(content: Mapping[str, Any]) -> str | None:
-    """Returns the first value of such a file that is missing or out of its range, or None."""
-    if content.get("schema") != SCHEMA:
-        return f"schema {content.get('schema')!r}, not {SCHEMA}"
-    for name, (low, high) in {"threshold": (0, 1), "temperature": (0.01, 100)}.items():
-        if not _is_number(content.get(name), low, high):
-            return f"{content.get(name)!r} as {name}"
-    if not isinstance(content.get("weights_sha256"), str):
-        return "no weights_sha256"
-    for key in WARNINGS:
-        if not isinstance(content.get(key), str | None):
-            return f"{content[key]!r} as {key}"
-    lists = content.get("probabilities")
-    for label in CLASS_NAMES:
-        values = lists.get(label) if isinstance(lists, Mapping) else None
-        if not (isinstance(values, list) and all(_is_number(value, 0, 1) for value in values)):
-            return f"no probabilities of {label}"
-    return None
-
-
-def _is_number(value: Any, low: float, high: float) -> bool:
-    number = isinstance(value, int | float) and not isinstance(value, bool)
-    return number and low <= value <= high
-
-
-def _printable(text: str) -> str:
-    """Returns text of a file of unknown origin for one line of a terminal."""
-    return "".join(letter if letter.isprintable() else "?" for letter in text)

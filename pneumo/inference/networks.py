@@ -12,7 +12,7 @@ import numpy as np
 import torch
 from tqdm import tqdm
 
-from pneumo.choices import DEVICES
+from pneumo import cli
 from pneumo.data import reader
 from pneumo.data.reader import Radiograph, Shape
 from pneumo.evaluation.metrics import Array
@@ -29,6 +29,8 @@ THREADS = 2  # that decode ahead
 
 class UnreadableError(ValueError):
     """An image cannot be read, so scores would be of other images than the named ones."""
+
+    exit_code = cli.UNREADABLE
 
 
 class FileScores(NamedTuple):
@@ -77,7 +79,7 @@ class Networks:
         return list(dict.fromkeys((run.image_size, run.aspect) for run in self.runs))
 
     @property
-    def tell_types(self) -> bool:
+    def distinguishes_types(self) -> bool:
         """Whether every network distinguishes bacteria from virus."""
         return all(network.num_classes == 3 for network in self.networks)
 
@@ -112,49 +114,42 @@ class Networks:
         return probability, features.cpu().numpy()
 
     def score_files(self, root: Path, paths: Sequence[str]) -> FileScores:
-        """Returns the scores of N files.
-
-        Args:
-            root: the folder that paths are relative to.
-            paths: of N images.
-
-        Raises:
-            UnreadableError: an image cannot be read.
-        """
+        """Returns the scores of N files below ``root``; UnreadableError: one cannot be read."""
         names = [str(root / path) for path in paths]
         parts, pixels, content = [], [], []
-        with tqdm(
-            total=len(names), desc="scoring", unit="image", disable=not sys.stderr.isatty()
-        ) as bar:
-            stream = reader.read_all(names, shapes=self.shapes, threads=THREADS)
-            for batch in batches(stream, batch_size=BATCH_SIZE):
-                for radiograph in batch:
-                    check_readable(radiograph)
-                    pixels.append(float(radiograph.size[0] * radiograph.size[1]))
-                    prepared = radiograph.prepared[self.shapes[0]]
-                    content.append(hashlib.sha256(prepared.tobytes()).hexdigest())
-                parts.append(self.score(batch).pneumonia)
-                bar.update(len(batch))
+        stream = read_shown(names, "scoring", shapes=self.shapes, threads=THREADS)
+        for batch in batches(stream, batch_size=BATCH_SIZE):
+            for radiograph in batch:
+                check_readable(radiograph)
+                pixels.append(float(radiograph.size[0] * radiograph.size[1]))
+                prepared = radiograph.prepared[self.shapes[0]]
+                content.append(hashlib.sha256(prepared.tobytes()).hexdigest())
+            parts.append(self.score(batch).pneumonia)
         return FileScores(np.concatenate(parts, axis=1), pixels, content)
+
+
+def read_shown(
+    names: Sequence[str], title: str, *, shapes: Sequence[Shape], threads: int
+) -> Iterable[Radiograph]:
+    """Returns the radiographs of files, in order; on a terminal with a progress bar."""
+    stream, hidden = reader.read_all(names, shapes=shapes, threads=threads), not sys.stderr.isatty()
+    return tqdm(stream, title, total=len(names), unit="image", disable=hidden)
 
 
 def check_readable(radiograph: Radiograph) -> None:
     """Raises UnreadableError if an image could not be read."""
     if radiograph.error:
         raise UnreadableError(
-            f"{radiograph.name}: {radiograph.error}. Scores are of all images or none; "
-            "repair it or take it out"
+            f"{radiograph.name}: {radiograph.error}. Scores need all images; repair it or remove it"
         )
 
 
 def pick_device(device: str) -> torch.device:
     """Returns the device; auto is a GPU if there is one. ValueError: cuda without a GPU."""
-    if device not in DEVICES:
-        raise ValueError(f"--device must be one of {', '.join(DEVICES)}; got {device!r}")
-    if device == "cuda" and not torch.cuda.is_available():
+    has_gpu = torch.cuda.is_available()
+    if device == "cuda" and not has_gpu:
         raise ValueError("--device cuda needs a GPU that torch can use; there is none. Use cpu")
-    gpu = device == "cuda" or (device == "auto" and torch.cuda.is_available())
-    return torch.device("cuda" if gpu else "cpu")
+    return torch.device("cuda" if has_gpu and device != "cpu" else "cpu")
 
 
 def batches(radiographs: Iterable[Radiograph], *, batch_size: int) -> Iterator[list[Radiograph]]:

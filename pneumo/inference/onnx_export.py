@@ -9,27 +9,20 @@ import numpy as np
 from onnx import ModelProto
 from tqdm import tqdm
 
-from pneumo import cli, labels
+from pneumo import labels
 from pneumo.data import fingerprint, image, phantom, reader
 from pneumo.data.sets import class_of
 from pneumo.evaluation.operating_point import OperatingPoint
 from pneumo.inference import onnx_model
+from pneumo.inference.inputs import find_noted
 from pneumo.models.base import Network
 from pneumo.runs.network import check_finite
 from pneumo.runs.run import Run
 
-MAX_CHECKED = 32  # of the run's own images, spread over its test split
+MAX_CHECKED = 32  # of the run's own images
 GRAPH_TOLERANCE = 1e-3  # of a logit, the same pixels: 1e-5 was seen, float32 summed in other order
 WHOLE_TOLERANCE = 0.02  # of a probability, resized by the file: 0.009 was seen; a resized pixel may
 # differ by one grey level of 255, where Pillow and ONNX Runtime round a half differently
-
-
-@dataclass(frozen=True)
-class CheckImages:
-    """The images that a model is checked on."""
-
-    names: list[str]
-    source: str  # in words
 
 
 @dataclass(frozen=True)
@@ -48,14 +41,7 @@ def properties(
 ) -> dict[str, str]:
     """Returns the metadata of the file: plain text by name.
 
-    Args:
-        run: a finished run.
-        network: of ``checkpoint``.
-        checkpoint: best or last.
-        fixed: on validation data, or why nothing is.
-
-    Raises:
-        KeyError: metrics.json lacks a key.
+    ``fixed``: on validation data, or why nothing is. KeyError: metrics.json lacks a key.
     """
     metrics, data = run.metrics, run.metrics["data"]
     mean, std = float(network.mean), float(network.std)
@@ -102,33 +88,32 @@ def _fixed_properties(fixed: OperatingPoint | str) -> dict[str, str]:
     }
 
 
-def check_images(check: Sequence[str] | None, run: Run, place: Path) -> CheckImages:
-    """Returns the images to check on: named ones, the run's own, or generated ones in ``place``."""
+def check_images(check: Sequence[str] | None, run: Run, place: Path) -> tuple[list[str], str]:
+    """Returns the images to check a model on, and what they are.
+
+    Named ones, the run's own spread over its test split, or generated ones in ``place``.
+    """
     if check is not None:
-        names, others = reader.find(check)
-        if not names:
-            raise ValueError(f"--check must name images; found none in {', '.join(check)}")
-        if others:
-            files = cli.counted(others, "file")
-            cli.note(f"left out {files} in these folders: no image, or a linked folder")
-        return CheckImages(names, "of --check")
+        if names := find_noted(check):
+            return names, "of --check"
+        raise ValueError(f"--check must name images; got none in {', '.join(check)}")
     folder, paths = run.images(), run.of_split("test")["path"]
     if folder is not None:
         step = max(1, len(paths) // MAX_CHECKED)
-        return CheckImages(
-            [str(folder / path) for path in paths[::step][:MAX_CHECKED]], "its test split"
-        )
+        return [str(folder / path) for path in paths[::step][:MAX_CHECKED]], "its test split"
     root = phantom.generate(
         place / "set", num_images=phantom.MIN_IMAGES, seed=0, num_workers=1, progress=False
     )
-    return CheckImages(reader.find([str(root)])[0], "generated; the run's own are missing")
+    return reader.find([str(root)])[0], "generated; the run's own are missing"
 
 
-def compare(model: ModelProto, run: Run, network: Network, chosen: CheckImages) -> Difference:
+def compare(
+    model: ModelProto, run: Run, network: Network, names: Sequence[str], source: str
+) -> Difference:
     """Returns the largest differences; ValueError if one exceeds its tolerance."""
     session = onnx_model.open_session(model)
     largest, images, unread = np.zeros(2), 0, []
-    for name in tqdm(chosen.names, desc="checking", unit=" images", disable=None):
+    for name in tqdm(names, desc="checking", unit=" images", disable=None):
         try:
             picture = reader.decode(name)[0]
         except ValueError as error:
@@ -149,4 +134,4 @@ def compare(model: ModelProto, run: Run, network: Network, chosen: CheckImages) 
             f"{WHOLE_TOLERANCE:g} of a probability; got {graph:.1e} and {whole:.1e}. Nothing was "
             "written; try another version of onnxruntime"
         )
-    return Difference(images, graph, whole, chosen.source, tuple(unread))
+    return Difference(images, graph, whole, source, tuple(unread))

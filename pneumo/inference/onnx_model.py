@@ -82,8 +82,9 @@ def build(
     Its input ``image`` is (N, 1, H, W) uint8 grey values of any height and width; its outputs are
     ``logits`` and ``probability``, both (N, C) float32. ``properties`` become its metadata.
     """
+    text = PREPARE[aspect].format(ir=IR_VERSION, opset=OPSET, side=image_size, resize=RESIZE)
     model = compose.merge_models(
-        _prepare(image_size, aspect),
+        parser.parse_model(text),
         _classify(network, views, image_size),
         io_map=[("prepared", "prepared")],
         name="pneumo",
@@ -115,11 +116,6 @@ def network_outputs(network: Network, views: Views, prepared: np.ndarray) -> np.
     """Returns (2, C) float32, logits and probabilities by the network for an (S, S) image."""
     logits = views.logits(network, torch.from_numpy(prepared.astype(np.float32))[None, None])
     return torch.cat([logits, logits.softmax(1)]).numpy()
-
-
-def _prepare(image_size: int, aspect: str) -> ModelProto:
-    text = PREPARE[aspect].format(ir=IR_VERSION, opset=OPSET, side=image_size, resize=RESIZE)
-    return parser.parse_model(text)
 
 
 def _classify(network: Network, views: Views, image_size: int) -> ModelProto:

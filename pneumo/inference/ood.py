@@ -73,9 +73,7 @@ class Reference:
 def file_reasons(radiograph: Radiograph, data: Iterable[Mapping[str, Any]]) -> list[str]:
     """Returns the differences of an image from those of some runs: pixels, header and age.
 
-    Args:
-        radiograph: the image, or a file that cannot be read.
-        data: the key data of each run's metrics.json, whose ages may be unknown.
+    ``data``: of each run's metrics.json; its ages may be unknown.
     """
     age = radiograph.header.age
     ranges = sorted({(min(each["ages"]), max(each["ages"])) for each in data if each.get("ages")})
@@ -135,9 +133,6 @@ def ordinary_share(num_images: int) -> tuple[float, float]:
     0.024 here, and 95 % quantiles of 0.24, 0.11, 0.065, 0.047 and 0.038 for 0.24, 0.14, 0.075,
     0.051 and 0.036 (measured). Of few images the limit is too wide, since it is that of detectors
     of nine tenths of them.
-
-    Args:
-        num_images: of the reference, n.
     """
     from scipy.stats import beta
 
@@ -163,24 +158,17 @@ def load(path: Path, *, weights_sha256: str) -> Reference | None:
             untrusted.check_stored(opened)
             file = np.load(opened, allow_pickle=False)
             version, digest = int(file["version"]), str(file["weights_sha256"])
-            layout_cloud, features_cloud = (_detector(file, space) for space in SPACES)
+            layout, features = (
+                MahalanobisDetector(
+                    file[f"{space}_mean"], file[f"{space}_precision"], float(file[f"{space}_limit"])
+                )
+                for space in SPACES
+            )
     except Exception:  # any error of zipfile and NumPy
         return None
     if version != VERSION or digest != weights_sha256:
         return None
-    return Reference(layout_cloud, features_cloud, digest)
-
-
-def _detector(file: Mapping[str, np.ndarray], space: str) -> MahalanobisDetector:
-    detector = MahalanobisDetector(
-        file[f"{space}_mean"], file[f"{space}_precision"], float(file[f"{space}_limit"])
-    )
-    if detector.mean.ndim != 1 or detector.precision.shape != detector.mean.shape * 2:
-        raise ValueError("shapes do not fit")
-    finite = np.isfinite(detector.precision).all() and np.isfinite(detector.mean).all()
-    if not (finite and 0 < detector.limit < np.inf):
-        raise ValueError("numbers are not finite")
-    return detector
+    return Reference(layout, features, digest)
 
 
 def _fit(values: Array) -> tuple[Array, Array]:

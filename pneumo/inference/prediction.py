@@ -2,16 +2,12 @@
 
 import csv
 import json
-import sys
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager
 from typing import Any, Protocol, TextIO
 
-from tqdm import tqdm
-
-from pneumo.data import reader
 from pneumo.data.reader import Radiograph, Shape
-from pneumo.inference.networks import batches
+from pneumo.inference.networks import batches, read_shown
 from pneumo.runs import output
 
 Row = dict[str, Any]
@@ -66,40 +62,27 @@ def write_rows(
 ) -> tuple[int, int]:
     """Writes the rows of radiographs; returns how many are unreadable, and lack an attachment.
 
-    Args:
-        predictor: predicts.
-        names: files, or - for standard input.
-        file: of the table.
-        form: csv, jsonl or rsna.
-        attachments: files beside the table.
-        batch_size: images at once through a network.
-        threads: that decode ahead.
+    ``names``: files, or - for standard input. ``form``: csv, jsonl or rsna. ``threads``: that
+    decode ahead.
     """
     unreadable = incomplete = 0
     columns = [attachment.column for attachment in attachments]
     write = predictor.writer(file, form=form, attachments=columns)
-    stream = reader.read_all(names, shapes=predictor.shapes, threads=threads)
-    hidden = not sys.stderr.isatty()
-    with tqdm(total=len(names), desc="predicting", unit="image", disable=hidden) as bar:
-        for batch in batches(stream, batch_size=batch_size):
-            for radiograph, row in zip(batch, predictor.rows(batch), strict=True):
-                for attachment in attachments:
-                    name = None if radiograph.error else attachment.add(radiograph, row)
-                    row[attachment.column] = name
-                    incomplete += name is None and not radiograph.error
-                write(row)
-                unreadable += bool(radiograph.error)
-            bar.update(len(batch))
+    stream = read_shown(names, "predicting", shapes=predictor.shapes, threads=threads)
+    for batch in batches(stream, batch_size=batch_size):
+        for radiograph, row in zip(batch, predictor.rows(batch), strict=True):
+            for attachment in attachments:
+                name = None if radiograph.error else attachment.add(radiograph, row)
+                row[attachment.column] = name
+                incomplete += name is None and not radiograph.error
+            write(row)
+            unreadable += bool(radiograph.error)
     return unreadable, incomplete
 
 
 def json_writer(file: TextIO) -> Write:
     """Returns a function that writes a row as a line of JSON."""
-
-    def write(row: Row) -> None:
-        file.write(json.dumps(row, allow_nan=False) + "\n")
-
-    return write
+    return lambda row: print(json.dumps(row, allow_nan=False), file=file)
 
 
 def csv_writer(file: TextIO, columns: Sequence[str]) -> Write:
@@ -108,8 +91,7 @@ def csv_writer(file: TextIO, columns: Sequence[str]) -> Write:
     table.writeheader()
 
     def write(row: Mapping[str, Any]) -> None:
-        cells = {name: _cell(value) for name, value in row.items()}
-        table.writerow(cells)
+        table.writerow({name: _cell(value) for name, value in row.items()})
 
     return write
 

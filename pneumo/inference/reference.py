@@ -1,19 +1,14 @@
 """The reference of a run's own images, by which images out of distribution are flagged."""
 
 import random
-import sys
-from collections.abc import Iterable
-from typing import Any
 
 import numpy as np
 import pandas as pd
 import torch
-from tqdm import tqdm
 
 from pneumo import cli
-from pneumo.data import reader
 from pneumo.inference import ood
-from pneumo.inference.networks import Networks
+from pneumo.inference.networks import Networks, read_shown
 from pneumo.models.base import Network
 from pneumo.models.unet_encoder import without_tf32
 from pneumo.models.views import Views
@@ -65,21 +60,20 @@ def of_first_run(networks: Networks, *, threads: int) -> ood.Reference | None:
     the run's own images, if they are still there, and written again. None with a note otherwise.
     """
     run, network, shape = networks.runs[0], networks.networks[0], networks.shapes[0]
-    if kept := stored(run, network, checkpoint=networks.checkpoint):
-        return kept
+    if reference := stored(run, network, checkpoint=networks.checkpoint):
+        return reference
     root = run.images()
     if root is None:
         cli.note(
-            f"ood is of files only: {run.name} has no fitting reference.npz, and its images moved"
+            f"ood checks files only: {run.name} has no fitting reference.npz, and its images moved"
         )
         return None
     names = [str(root / path) for path in sampled_paths(run.scored)]
-    stream = reader.read_all(names, shapes=[shape], threads=threads)
-    progress = _progress(stream, len(names))
-    prepared = [radiograph.prepared[shape] for radiograph in progress if not radiograph.error]
+    stream = read_shown(names, "the run's own images", shapes=[shape], threads=threads)
+    prepared = [radiograph.prepared[shape] for radiograph in stream if not radiograph.error]
     reference = fit(network, np.stack(prepared), views=run.views) if prepared else None
     if reference is None:
-        cli.note(f"ood is of files only: {run.name} has too few images of its own")
+        cli.note(f"ood checks files only: {run.name} has too few images of its own")
         return None
     name = file_name(networks.checkpoint)
     try:
@@ -89,8 +83,3 @@ def of_first_run(networks: Networks, *, threads: int) -> ood.Reference | None:
             f"{run.run_dir / name} could not be written ({error.strerror}): computed each time"
         )
     return reference
-
-
-def _progress(stream: Iterable[Any], total: int) -> Any:
-    label, hidden = "the run's own images", not sys.stderr.isatty()
-    return tqdm(stream, total=total, desc=label, unit="image", disable=hidden)

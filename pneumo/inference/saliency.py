@@ -1,4 +1,4 @@
-"""Where a network looked: maps by several methods, and what the maps are worth."""
+"""Attribution maps of a network by several methods, and their faithfulness."""
 
 from collections.abc import Callable, Mapping, Sequence
 from copy import deepcopy
@@ -41,7 +41,7 @@ class Faithfulness(NamedTuple):
 
 
 class LogOdds(nn.Module):
-    """The logarithm of p / (1 - p) of some classes together: all their probability hangs on.
+    """The logarithm of p / (1 - p), where p is the probability of some classes together.
 
     Args:
         network: in evaluation mode.
@@ -97,17 +97,17 @@ def explain(model: LogOdds, image: Map, *, method: str) -> Map:
 
 
 def probabilities(model: LogOdds, images: NDArray[np.float32]) -> NDArray[np.float64]:
-    """(B, S, S) grey values to (B,) probabilities of the model's classes."""
+    """Returns (B,) probabilities of the model's classes of (B, S, S) grey values."""
     with torch.inference_mode():
         odds = model(torch.from_numpy(images)[:, None])
     return np.asarray(odds.double().sigmoid().numpy())
 
 
 def faithfulness(model: LogOdds, image: Map, heat: Map, *, seed: int = 0) -> Faithfulness:
-    """Returns how fast the probability falls as a map's pixels are blurred away.
+    """Returns how fast the probability falls as a map's pixels are blurred.
 
     Deletion as in RISE (Petsiuk et al., 2018), with a blurred image in place of black, which a
-    network takes for a finding of its own. Equal pixels go in random order.
+    network takes for a finding. Equal pixels are blurred in random order.
     """
     salient = deletion(model, image, salient_order(heat, seed=seed))
     baseline = random_deletion(model, image, seed=seed)
@@ -128,14 +128,12 @@ def random_deletion(model: LogOdds, image: Map, *, seed: int = 0) -> float:
 
 
 def deletion(model: LogOdds, image: Map, order: NDArray[np.int64]) -> float:
-    """Area under the probability against the share of pixels blurred, in [0, 1].
+    """Returns the area under the probability against the share of pixels blurred, in [0, 1].
 
-    Args:
-        model: in evaluation mode.
-        image: (S, S) float32 grey values 0-255.
-        order: (S * S,) pixel numbers, the first to go first.
+    ``image``: (S, S) float32 grey values 0-255; ``order``: (S * S,) pixel numbers, the first to be
+    blurred first.
     """
-    blurred = _blur(image, BLUR)
+    blurred = _blur(image)
     counts = np.linspace(0, order.size, STEPS + 1).round().astype(int)
     images = np.repeat(image.reshape(1, -1), counts.size, 0)
     for row, number in zip(images, counts, strict=True):
@@ -145,18 +143,20 @@ def deletion(model: LogOdds, image: Map, order: NDArray[np.int64]) -> float:
 
 
 def means(rows: Sequence[Mapping[str, Any]]) -> dict[str, float | None]:
-    """Returns the means of the scores of some maps that are not flat; None for what is unknown.
+    """Returns the means of the scores of some maps that are not flat; None if unknown.
 
     gap_low and gap_high are the interval of mean_interval.
     """
-    found: dict[str, float | None] = {}
-    for key in ("deletion", "random", "gap", "randomised"):
-        values = [row[key] for row in rows if np.isfinite(row[key])]
-        found[key] = float(np.mean(values)) if values else None
-    gaps = [row["gap"] for row in rows]
-    found["share_of_gaps_above_0"] = float(np.mean(np.array(gaps) > 0)) if gaps else None
-    found["gap_low"], found["gap_high"] = mean_interval(gaps)
-    return found
+    columns = {
+        key: np.array([row[key] for row in rows], np.float64)
+        for key in ("deletion", "random", "gap", "randomised")
+    }
+    gaps = columns["gap"]
+    columns["share_of_gaps_above_0"] = (gaps > 0).astype(np.float64)
+    finite = {key: values[np.isfinite(values)] for key, values in columns.items()}
+    low, high = mean_interval(gaps.tolist())
+    means = {key: float(v.mean()) if v.size else None for key, v in finite.items()}
+    return {**means, "gap_low": low, "gap_high": high}
 
 
 def mean_interval(values: Sequence[float]) -> tuple[float, float] | tuple[None, None]:
@@ -168,21 +168,20 @@ def mean_interval(values: Sequence[float]) -> tuple[float, float] | tuple[None, 
 
 
 def randomised_correlation(model: LogOdds, image: Map, heat: Map, *, method: str) -> float:
-    """Mean rank correlation, in [-1, 1], with the maps of networks of random weights.
+    """Returns the mean rank correlation, in [-1, 1], with the maps of networks of random weights.
 
     Adebayo et al. (2018): a map that hardly changes when the network has learnt nothing shows the
-    image, not the network. Near 0 is right; NaN where every such map is flat.
+    image, not the network. It should be near 0; NaN if every such map is flat.
     """
-    found = []
-    for seed in range(NUM_NETWORKS):
-        other = explain(randomised(model, seed=seed), image, method=method)
-        found.append(rank_correlation(heat, other))
-    known = [value for value in found if np.isfinite(value)]
-    return float(np.mean(known)) if known else float("nan")
+    others = [
+        explain(randomised(model, seed=seed), image, method=method) for seed in range(NUM_NETWORKS)
+    ]
+    values = np.array([rank_correlation(heat, other) for other in others])
+    return float(values[np.isfinite(values)].mean()) if np.isfinite(values).any() else float("nan")
 
 
 def randomised(model: LogOdds, *, seed: int) -> LogOdds:
-    """A copy of the model with fresh weights; the standardisation of the input stays."""
+    """Returns a copy of the model with random weights; the standardisation of the input stays."""
     copy = deepcopy(model)
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
@@ -193,11 +192,11 @@ def randomised(model: LogOdds, *, seed: int) -> LogOdds:
     return copy.eval()
 
 
-def rank_correlation(one: Map, other: Map) -> float:
-    """Spearman's correlation of two maps in [-1, 1]; NaN where one of them is flat."""
-    if any(heat.min() == heat.max() for heat in (one, other)):
+def rank_correlation(first: Map, second: Map) -> float:
+    """Returns Spearman's correlation of two maps in [-1, 1]; NaN if one of them is flat."""
+    if any(heat.min() == heat.max() for heat in (first, second)):
         return float("nan")
-    return float(spearmanr(one.ravel(), other.ravel()).statistic)
+    return float(spearmanr(first.ravel(), second.ravel()).statistic)
 
 
 def _gradcam(model: LogOdds, image: Tensor) -> Tensor:
@@ -239,7 +238,7 @@ def _activation_and_gradient(model: LogOdds, image: Tensor) -> tuple[Tensor, Ten
 def _enlarged(maps: Tensor, image: Tensor) -> Tensor:
     """(B, H, W) maps of a layer to (B, S, S), the pixels of ``image``, by linear interpolation."""
     size = (image.shape[3], image.shape[2])
-    large = [cv2.resize(one.numpy(), size, interpolation=cv2.INTER_LINEAR) for one in maps]
+    large = [cv2.resize(heat.numpy(), size, interpolation=cv2.INTER_LINEAR) for heat in maps]
     return torch.from_numpy(np.stack(large))
 
 
@@ -269,17 +268,18 @@ def _integrated(model: LogOdds, image: Tensor) -> Tensor:
             n_steps=PATH_STEPS,
             internal_batch_size=BATCH,
         )
-    smooth = [_blur(one, SMOOTH) for one in heat.detach().float().numpy()[:, 0]]
-    return torch.from_numpy(np.stack(smooth))
+    return _blurred(heat.detach().float(), SMOOTH)[:, 0]
 
 
-def _blurred(images: Tensor) -> Tensor:
-    """(B, 1, S, S) grey values, each image as the deletion leaves it."""
-    return torch.from_numpy(np.stack([_blur(one, BLUR) for one in images.numpy()[:, 0]]))[:, None]
+def _blurred(images: Tensor, share: int = BLUR) -> Tensor:
+    """Returns (B, 1, S, S) values blurred, by default as the deletion leaves them."""
+    return torch.from_numpy(np.stack([_blur(image, share) for image in images[:, 0].numpy()]))[
+        :, None
+    ]
 
 
-def _blur(image: Map, share: int) -> Map:
-    """A Gaussian blur whose sigma is the image's side divided by ``share``."""
+def _blur(image: Map, share: int = BLUR) -> Map:
+    """Returns a Gaussian blur whose sigma is the image's side divided by ``share``."""
     return np.asarray(cv2.GaussianBlur(image, (0, 0), image.shape[0] / share), np.float32)
 
 

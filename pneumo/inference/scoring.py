@@ -11,7 +11,7 @@ import pandas as pd
 from pneumo.data import image
 from pneumo.data.listing import check_unpacked
 from pneumo.data.sets import class_of
-from pneumo.evaluation.assessment import assess
+from pneumo.evaluation.assessment import assess, labels
 from pneumo.evaluation.metrics import Array
 from pneumo.evaluation.operating_point import (
     VOTE,
@@ -59,33 +59,30 @@ def own_test_split(runs: Sequence[Run], *, allow_overlap: bool) -> ScoredOn:
     first, test = runs[0], runs[0].of_split("test")
     if len(runs) == 1:
         return ScoredOn(f"the test split of {first.name}", test, None)
-    if len({_data_name(run) for run in runs}) > 1:
+    data = [run.metrics["data"] for run in runs]
+    # the folder of images may be renamed, unless they are generated
+    kinds = {(d["kind"], class_of(d["kind"]).generated and d.get("root_name")) for d in data}
+    if len(kinds) > 1:
         raise ValueError("several runs must be of the same data; name one set with --data DIR")
     if len({run.metrics["data"].get("split_sha256") for run in runs}) == 1:
         return ScoredOn(f"the test split of all {len(runs)} runs", test, None)
-    common = ensemble.common_test(runs)
-    if common.rows["label"].nunique() == 2:
+    common, trained, elsewhere = ensemble.common_test(runs)
+    if common["label"].nunique() == 2:
         note = (
             f"the runs have different splits: of the {len(test):,} test images of {first.name} "
-            f"{len(common.rows):,} are scored, on which no run was trained; left out are "
-            f"{common.trained:,} that a run was trained on, or on their patient, and "
-            f"{common.elsewhere:,} that are not in every test split"
+            f"{len(common):,} are scored, on which no run was trained; left out are "
+            f"{trained:,} that a run was trained on, or on their patient, and "
+            f"{elsewhere:,} that are not in every test split"
         )
-        return ScoredOn("the test images that all runs share", common.rows, None, (note,))
+        return ScoredOn("the test images that all runs share", common, None, (note,))
     if not allow_overlap:
         raise ValueError(
             "an ensemble must be scored on images that no run was trained on; these runs have "
-            f"different splits, and {len(common.rows):,} such images are left. Take runs of one "
+            f"different splits, and {len(common):,} such images are left. Take runs of one "
             "split, or --data DIR (--allow-overlap scores the first run's test split: optimistic)"
         )
     note = "LEAK: other runs were trained on some of these images; the scores are optimistic"
     return ScoredOn(f"the test split of {first.name}", test, own_root(first), (note,))
-
-
-def _data_name(run: Run) -> tuple[str, str | None]:
-    """Returns the kind of data; for generated images with their name (others may be renamed)."""
-    data = run.metrics["data"]
-    return data["kind"], data.get("root_name") if class_of(data["kind"]).generated else None
 
 
 Reader = Callable[..., tuple[Path, pd.DataFrame]]
@@ -94,13 +91,7 @@ Reader = Callable[..., tuple[Path, pd.DataFrame]]
 def other_images(
     runs: Sequence[Run], data: Path, *, read: Reader = labelled, allow_overlap: bool
 ) -> ScoredOn:
-    """Returns the images of a folder.
-
-    Args:
-        runs: to be scored.
-        data: the folder.
-        read: of labelled images, or of unlabelled ones.
-        allow_overlap: with the train split of a run; a note reports it.
+    """Returns the images of a folder; a note reports an overlap with the train split of a run.
 
     Raises:
         FileNotFoundError, ValueError: see ``read``; or the folder shares patients or images with
@@ -152,11 +143,8 @@ def probabilities(
 def warnings(runs: Sequence[Run], *, own: bool, checkpoint: str) -> list[str]:
     """Returns notes of the data sets, and on an epoch chosen on the test split."""
     notes = dict.fromkeys(run.metrics["data"].get("note") for run in runs)
-    optimistic = [
-        run.name
-        for run in runs
-        if (selection := run.metrics.get("selection")) and selection.get("on") == "test"
-    ]
+    selections = {run.name: run.metrics.get("selection") or {} for run in runs}
+    optimistic = [name for name, selection in selections.items() if selection.get("on") == "test"]
     if own and checkpoint == "best" and optimistic:
         text = (
             f"the epoch of {', '.join(optimistic)} was chosen on the test split, which "
@@ -169,13 +157,9 @@ def warnings(runs: Sequence[Run], *, own: bool, checkpoint: str) -> list[str]:
 def entries(
     runs: Sequence[Run], table: pd.DataFrame, probability: Array, prevalences: Sequence[float]
 ) -> dict[str, Any]:
-    """Returns the scores of each run, and of several their mean, vote and weighted mean.
+    """Returns the scores of each of M runs, and of several their mean, vote and weighted mean.
 
-    Args:
-        runs: M of them.
-        table: see assess.
-        probability: (M, N) of PNEUMONIA.
-        prevalences: see assess.
+    ``probability``: (M, N) of PNEUMONIA. ``table``, ``prevalences``: see assess.
     """
 
     def entry(p: Array, fixed: OperatingPoint | str) -> dict[str, Any]:
@@ -209,21 +193,20 @@ def _differences(
     points: Sequence[OperatingPoint | str],
 ) -> list[dict[str, Any]]:
     """Returns the first run minus each other one, each at its own operating point, or at 0.5."""
-    label, patient = ensemble.labels(table), table["group"]
-    thresholds = [0.5 if isinstance(point, str) else point.threshold for point in points]
-    fixed_on = [None if isinstance(point, str) else "val" for point in points]
+    label, patient = labels(table), table["group"]
+    at = [(0.5, None) if isinstance(point, str) else (point.threshold, "val") for point in points]
     drawn = [
         draw(label, p, patient=patient, threshold=threshold)
-        for p, threshold in zip(probability, thresholds, strict=True)
+        for p, (threshold, _) in zip(probability, at, strict=True)
     ]
     return [
         {
             "first": runs[0].name,
-            "first_threshold": thresholds[0],
-            "first_fixed_on": fixed_on[0],
+            "first_threshold": at[0][0],
+            "first_fixed_on": at[0][1],
             "second": runs[place].name,
-            "second_threshold": thresholds[place],
-            "second_fixed_on": fixed_on[place],
+            "second_threshold": at[place][0],
+            "second_fixed_on": at[place][1],
             **minus(drawn[0], drawn[place]),
         }
         for place in range(1, len(runs))

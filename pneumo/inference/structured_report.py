@@ -23,7 +23,7 @@ SCHEME = "99PNEUMO"  # 99: private, PS3.16, section 8.2
 MARK = "RESEARCH USE ONLY. Not a medical device. No decision about a person may rest on it."
 SERIES = "RESEARCH USE ONLY: prediction of a network"  # at most 64 characters
 NEEDED = ("SOPClassUID", "SOPInstanceUID", "StudyInstanceUID", "SeriesInstanceUID")
-PATIENT = (  # type 2 of an SR: present, but empty unless the user wants them
+PATIENT = (  # type 2 of an SR: present, but empty without --keep-patient
     *("PatientID", "PatientName", "PatientBirthDate", "PatientSex", "AccessionNumber", "StudyID"),
     *("StudyDate", "StudyTime", "ReferringPhysicianName"),
 )
@@ -49,12 +49,12 @@ class Reports:
     """Writes a report for each image into a folder."""
 
     folder: Path
-    algorithm: str  # which network predicts
+    algorithm: str  # the network that predicts
     keep_patient: bool
     column: str = "dicom_sr"
 
     def add(self, radiograph: Radiograph, row: Row) -> str | None:
-        """Writes the report of one image; see write. None, with a note, if it is impossible."""
+        """Writes the report of one image, see write; None, with a note, if it is impossible."""
         try:
             return self.write(radiograph.name, row)
         except ValueError as error:
@@ -62,11 +62,7 @@ class Reports:
             return None
 
     def write(self, name: str, row: Mapping[str, Any]) -> str:
-        """Writes the report of one image; returns the name of its file.
-
-        Args:
-            name: of the DICOM file.
-            row: of the table of predictions, by column.
+        """Writes the report of a DICOM file and its row; returns the name of the report's file.
 
         Raises:
             ValueError: the image lacks a UID that a report needs, a tag of it is broken, or the
@@ -100,8 +96,7 @@ def reports(
     Raises:
         ValueError: ``out`` is in use or cannot be written, or a file is not a DICOM file.
     """
-    others = [name for name in names if not _is_dicom(name)]
-    if others:
+    if others := [name for name in names if not _is_dicom(name)]:
         raise ValueError(
             f"--dicom-sr writes reports that refer to DICOM images; {others[0]} is not one "
             f"({len(others):,} of {len(names):,} files). Leave it out, or leave --dicom-sr out"
@@ -114,18 +109,13 @@ def reports(
 def build(source: Any, row: Mapping[str, Any], *, algorithm: str, keep_patient: bool) -> Any:
     """Returns the report (highdicom.sr.ComprehensiveSR) of one image.
 
-    It refers to study, series and image by their UIDs.
-
-    Args:
-        source: the image's dataset; pixels are not needed.
-        row: of the table of predictions, by column.
-        algorithm: which network predicts.
-        keep_patient: whether name, dates and numbers of patient and study are copied.
+    It refers to study, series and image by their UIDs. ``source`` is the image's dataset, without
+    pixels, ``algorithm`` the network that predicts; ``keep_patient``: whether name, dates and
+    numbers of patient and study are copied.
     """
     import highdicom as hd
 
-    missing = [tag for tag in NEEDED if not source.get(tag)]
-    if missing:
+    if missing := [tag for tag in NEEDED if not source.get(tag)]:
         raise ValueError(f"a report needs the image's {', '.join(missing)}")
     return hd.sr.ComprehensiveSR(
         evidence=[_evidence(source, keep_patient=keep_patient)],
@@ -145,7 +135,7 @@ def build(source: Any, row: Mapping[str, Any], *, algorithm: str, keep_patient: 
 
 
 def _evidence(source: Any, *, keep_patient: bool) -> Any:
-    """Returns the image as the report knows it: its UIDs, and the patient if the user wants it."""
+    """Returns the dataset of the image for the report: UIDs, with ``keep_patient`` the patient."""
     from pydicom import Dataset
 
     evidence = Dataset()

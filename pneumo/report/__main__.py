@@ -2,7 +2,6 @@
 
 import sys
 from collections.abc import Sequence
-from pathlib import Path
 
 from pneumo import cli
 
@@ -17,11 +16,11 @@ from pneumo.report.terminal import wrapped
 def main(arguments: Sequence[str] | None = None) -> int:
     """Runs the command and returns its exit code, 2 for a user's mistake."""
     args = parse(arguments)
-    return cli.run(lambda: _report(args.roots, out=args.out, audit=args.audit))
 
+    def write() -> int:
+        folder = write_report(args.roots, out=args.out, audit=args.audit)
+        findings = (folder / "summary.md").read_text(encoding="utf-8").splitlines()[2]
+        sys.stdout.write(f"{wrapped([findings])}{folder / 'report.html'}\n")
+        return 0
 
-def _report(roots: Sequence[Path], *, out: Path | None, audit: Path | None) -> int:
-    folder = write_report(roots, out=out, audit=audit)
-    findings = (folder / "summary.md").read_text(encoding="utf-8").splitlines()[2]
-    sys.stdout.write(f"{wrapped([findings])}{folder / 'report.html'}\n")
-    return 0
+    return cli.run(write)

@@ -5,7 +5,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 from pneumo.evaluation.metrics import Array
-from pneumo.report.assessments import OWN_SHARE, known_assessments, pooled
+from pneumo.report.assessments import known_assessments, pooled
 from pneumo.report.curves import shown
 from pneumo.report.drawing import MUTED, PAPER, STYLES, band, legend_above, panels, short_label
 from pneumo.report.groups import Group
@@ -41,14 +41,14 @@ def reliability(group: Group) -> Figure | None:
 def decision_curve(group: Group) -> Figure | None:
     """Net benefit against the threshold, beside treating everyone and no one."""
     cells = [(cell, known_assessments(cell)) for cell in shown(group)]
-    grids = [each.benefit[OWN_SHARE] for _, assessed in cells for each in assessed]
+    grids = [each.benefit for _, assessed in cells for each in assessed]
     if not grids:
         return None
     labels = [short_label(cell.label) for cell, _ in cells]
     figure, (ax,) = panels(1, height=2.8, labels=[*labels, EVERYONE])
     x = grids[0][:, 0]
     for (cell, assessed), (colour, _, line) in zip(cells, STYLES, strict=False):
-        curves = [each.benefit[OWN_SHARE] for each in assessed]
+        curves = [each.benefit for each in assessed]
         same = [curve[:, 1] for curve in curves if np.array_equal(curve[:, 0], x)]
         if same:
             label = short_label(cell.label)

@@ -8,7 +8,7 @@ from urllib.parse import quote
 
 from pneumo import untrusted
 
-PAGE, NUMBERS = "audit.html", "audit.json"
+PAGE = "audit.html"
 
 
 class AuditLink(NamedTuple):
@@ -28,23 +28,17 @@ def audit_link(path: Path, *, report: Path, kinds: Collection[str]) -> AuditLink
         kinds: of the runs' data sets; the audit must be of one of them.
 
     Raises:
-        FileNotFoundError: there is no audit in the folder.
-        ValueError: the audit is broken, or of another data set.
+        ValueError: the folder holds no audit, a broken one, or one of another data set.
     """
     folder = path.parent if path.name == PAGE else path
-    if not (folder / PAGE).is_file():
-        raise FileNotFoundError(
-            f"--audit must be the folder of an audit, with {PAGE} in it; got {path}. "
-            "Make one with python -m pneumo.audit DIR"
-        )
     try:
-        audit = untrusted.read_json(folder / NUMBERS)
+        audit = untrusted.read_json(folder / "audit.json")
         data, finding = audit["data"], str(audit["said"][0])
         name, kind = str(data["name"]), data["kind"]
-    except (FileNotFoundError, ValueError, KeyError, TypeError, IndexError):
+    except (OSError, ValueError, KeyError, TypeError, IndexError):
         raise ValueError(
-            f"--audit needs the {NUMBERS} that python -m pneumo.audit writes; it is missing or "
-            f"broken in {folder}. Make the audit again"
+            f"--audit must be a folder that python -m pneumo.audit DIR wrote, with {PAGE} and a "
+            f"valid audit.json; got {path}"
         ) from None
     if kind not in kinds:
         raise ValueError(

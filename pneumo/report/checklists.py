@@ -148,7 +148,11 @@ def facts(
     """Returns the text of each known fact, see checklist_facts.j2."""
     data_set = class_of(metrics["data"]["kind"])
     licence = metrics["data"].get("licence") or data_set.licence
-    text = text_template("checklist_facts.j2", finalize=_one_line).render(
+
+    def one_line(value: Any) -> Any:  # so that a name adds no fact
+        return " ".join(value.split()) if isinstance(value, str) else value
+
+    text = text_template("checklist_facts.j2", finalize=one_line).render(
         metrics=metrics,
         baseline=bool(metrics.get("baseline")),
         assessment=assessment,
@@ -161,8 +165,3 @@ def facts(
     )
     lines = (line.partition(": ") for line in text.split("\n"))
     return {**data_set.checklist} | {name: fact for name, _, fact in lines if fact}
-
-
-def _one_line(value: Any) -> Any:
-    """A value without line breaks, so that a name adds no fact."""
-    return " ".join(value.split()) if isinstance(value, str) else value

@@ -37,19 +37,18 @@ def _ours(claim: published.Claim, groups: Sequence[Group]) -> str:
     """A line for each network and protocol."""
     lines = []
     for group in groups:
-        cells = [cell for cell in group.rows if cell.trials and _is_of(cell, claim)]
+        # the claim's networks, and ensembles of them only
+        names = [
+            {n for t in cell.trials for n, _ in t.members} or {cell.model} for cell in group.rows
+        ]
+        pairs = zip(group.rows, names, strict=True)
+        cells = [cell for cell, of in pairs if cell.trials and of <= set(claim.models)]
         optimistic = any(cell.chosen_on == "test" for cell in cells)
         why = " (optimistic: epoch chosen on the test split)" if optimistic else ""
         if cells:
             results = ";\n".join(map(_accuracy, cells))
             lines.append(f"{group.protocol} protocol{why}:\n{results}.")
     return "\n".join(lines)
-
-
-def _is_of(cell: Cell, claim: published.Claim) -> bool:
-    """Whether a network is one of the claim's, or an ensemble consists of them."""
-    names = {name for trial in cell.trials for name, _ in trial.members} or {cell.model}
-    return names <= set(claim.models)
 
 
 def _accuracy(cell: Cell) -> str:

@@ -75,26 +75,12 @@ def best_margins(rows: Iterable[Difference]) -> dict[str, Difference]:
     return {row.first: row for row in by_difference}
 
 
-def main_margins(rows: Sequence[Difference]) -> list[Difference]:
-    """The margins over several trials, and within each trial those over the best baseline."""
-    margins = [row for row in rows if row.kind == "margin"]
-    best = {name: row.second for name, row in best_margins(margins).items()}
-    several = {(row.first, row.second) for row in margins if row.trials > 1}
-    return [
-        row
-        for row in margins
-        if row.trials > 1
-        or row.second == best.get(row.first)
-        or (row.first, row.second) not in several
-    ]
-
-
 def overlap_ratio(trials: Sequence[Trial]) -> float:
     """Test over train images; 0 if all trials share one test split, which overlaps no other.
 
     The official protocol has one test split. Splits without a hash count as random ones.
     """
-    hashes = {_split_hash(trial) for trial in trials}
+    hashes = {trial.split_sha256 for trial in trials}
     if {trial.metrics["protocol"] for trial in trials} == {"official"} or (
         len(hashes) == 1 and None not in hashes
     ):
@@ -130,9 +116,9 @@ def _margins(group: Group) -> Iterator[Difference]:
         for a, b in _pairs(network, baseline):
             for score in COMPARED if _same_images(a, b) else ():
                 low, high = difference_interval(a.resampled[score], b.resampled[score])
-                test = Comparison(_best(a, score) - _best(b, score), low, high, NAN, 0)
+                test = Comparison(a.score(score) - b.score(score), low, high, NAN, 0)
                 names = ("margin", network.label, baseline.label, score)
-                yield Difference(*names, 1, test, over=_patients(a))
+                yield Difference(*names, 1, test, over=f"patients of {split_name(a.split)}")
 
 
 def _on_the_same_images(group: Group) -> Iterator[Difference]:
@@ -162,14 +148,16 @@ def _on_the_same_images(group: Group) -> Iterator[Difference]:
             test = Comparison(value, low, high, NAN, 0)
             names = ("images", first.label, second.label, score)
             count = gaps["called_differently"]
-            yield Difference(*names, 1, test, over=_patients(a), num_disagreements=count)
+            yield Difference(
+                *names, 1, test, over=f"patients of {split_name(a.split)}", num_disagreements=count
+            )
 
 
 def _draw(trial: Trial) -> Drawn:
     assessed = trial.metrics.get("assessed")
-    fixed = assessed.numbers["threshold"].value if isinstance(assessed, Assessment) else NAN
+    fixed = assessed.threshold if isinstance(assessed, Assessment) else NAN
     threshold = 0.5 if np.isnan(fixed) else fixed
-    return draw(trial.label, trial.probability, patient=trial.patient, threshold=threshold)
+    return draw(trial.label, trial.probability, patient=trial.test["patient"], threshold=threshold)
 
 
 def _optimism(group: Group, groups: Sequence[Group]) -> Iterator[Difference]:
@@ -182,11 +170,14 @@ def _optimism(group: Group, groups: Sequence[Group]) -> Iterator[Difference]:
     for cell, score in product(group.networks, COMPARED[:2]):
         if cell.chosen_on == "test":
             how = "best minus last epoch"
-            gain = [_best(t, score) - t.score("last", "test", score) for t in cell.trials]
+            gain = [t.score(score) - t.score(score, when="last") for t in cell.trials]
         else:
             kept = "last epoch" if cell.chosen_on == "none" else "chosen on validation"
             how = f"best on test minus {kept}"
-            gain = [_highest(t, score) - _best(t, score) for t in cell.trials]
+            gain = [
+                np.fmax.reduce(t.history("test", score), initial=NAN) - t.score(score)
+                for t in cell.trials
+            ]
         rows = [Difference("optimism", cell.label, how, score, *_t_test(gain, cell.trials))]
         for other in _holdout(group, cell, groups):
             row = _over_trials("optimism", cell, other, score, same_split=False)
@@ -215,7 +206,7 @@ def _over_trials(
     kind: str, first: Cell, second: Cell, score: str, *, same_split: bool = True
 ) -> Difference:
     pairs = _pairs(first, second, same_split=same_split)
-    test = _t_test([_best(a, score) - _best(b, score) for a, b in pairs], [a for a, _ in pairs])
+    test = _t_test([a.score(score) - b.score(score) for a, b in pairs], [a for a, _ in pairs])
     return Difference(kind, first.label, second.label, score, *test)
 
 
@@ -236,24 +227,8 @@ def _pairs(first: Cell, second: Cell, *, same_split: bool = True) -> list[tuple[
     """The trials of both cells with the same seed and fold, and by default the same split."""
     ours, theirs = first.by_split(), second.by_split()
     pairs = [(ours[split], theirs[split]) for split in ours if split in theirs]
-    return [(a, b) for a, b in pairs if not same_split or _split_hash(a) == _split_hash(b)]
+    return [(a, b) for a, b in pairs if not same_split or a.split_sha256 == b.split_sha256]
 
 
 def _same_images(first: Trial, second: Trial) -> bool:
-    return bool(first.path.size and np.array_equal(first.path, second.path))
-
-
-def _patients(trial: Trial) -> str:
-    return f"patients of {split_name(trial.split)}"
-
-
-def _best(trial: Trial, score: str) -> float:
-    return trial.score("best", "test", score)
-
-
-def _highest(trial: Trial, score: str) -> float:
-    return max((v for v in trial.history("test", score).tolist() if v == v), default=NAN)
-
-
-def _split_hash(trial: Trial) -> Any:
-    return trial.metrics["data"].get("split_sha256")
+    return not first.test.empty and first.test["path"].equals(second.test["path"])

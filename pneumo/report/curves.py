@@ -3,6 +3,7 @@
 from collections.abc import Callable, Sequence
 
 import numpy as np
+import pandas as pd
 
 from pneumo.evaluation.intervals import patient_weights
 from pneumo.evaluation.metrics import Array, precision_recall_curve, ratio, roc_curve
@@ -60,11 +61,7 @@ def precision(label: Array, probability: Array) -> Array:
 
 def history_table(cell: Cell, split: str, score: str) -> Array:
     """Returns (trials, epochs) of a score by epoch, NaN if a trial is shorter or has none."""
-    curves = [trial.history(split, score) for trial in cell.trials]
-    table = np.full((len(curves), max((curve.size for curve in curves), default=0)), np.nan)
-    for row, curve in zip(table, curves, strict=True):
-        row[: curve.size] = curve
-    return table
+    return pd.DataFrame([t.history(split, score).tolist() for t in cell.trials]).to_numpy(float)
 
 
 def mean_confusion(cell: Cell) -> tuple[Array, Array]:
@@ -74,10 +71,7 @@ def mean_confusion(cell: Cell) -> tuple[Array, Array]:
 
 
 def _confusion(trial: Trial) -> Array:
-    try:
-        counts = np.array(trial.metrics["best"]["test"].get("confusion"), dtype=np.float64)
-    except (TypeError, ValueError):
-        counts = np.empty(0)
+    counts = np.array(trial.metrics["best"]["test"].get("confusion"), dtype=np.float64)
     return counts if counts.shape == (2, 2) else np.full((2, 2), np.nan)
 
 
@@ -87,6 +81,8 @@ def _mean(values: Array) -> Array:
 
 
 def _resampled(trial: Trial, curve: Callable[[Array, Array], Array]) -> Array:
-    weight = patient_weights(trial.patient, resamples=RESAMPLES)(0, RESAMPLES).astype(np.int64)
+    weight = patient_weights(trial.test["patient"], resamples=RESAMPLES)(0, RESAMPLES).astype(
+        np.int64
+    )
     draws = [np.repeat(np.arange(trial.label.size), times) for times in weight.T]
     return np.array([curve(trial.label[index], trial.probability[index]) for index in draws])

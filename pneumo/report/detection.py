@@ -13,10 +13,8 @@ from pneumo.evaluation.detection import challenge_score, kept
 from pneumo.evaluation.detection_assessment import SCORES, assess
 from pneumo.report.groups import DEBUG
 from pneumo.report.table import Row, Table
-from pneumo.report.trials import Problem
 from pneumo.report.wording import DASH, decimal, interval
 from pneumo.runs.run import Run
-from pneumo.runs.tasks import DETECTION, has_task
 
 FILE = "detection.csv"
 SHOWN = ("challenge", "f1", "precision", "recall", "auroc", "map_50", "map")
@@ -52,11 +50,6 @@ class DetectionGroup:
         return class_of(self.kind)
 
     @property
-    def is_debug(self) -> bool:
-        """Whether the scores mean nothing, since the runs are debug runs."""
-        return self.protocol == DEBUG
-
-    @property
     def table(self) -> Table:
         """Scores and intervals of each run, and the paper's row."""
         paper: dict[str, str | tuple[str, str]] = dict.fromkeys(COLUMNS, DASH)
@@ -69,7 +62,7 @@ class DetectionGroup:
         """One sentence: the score of the detector that is best on its validation split."""
         score = self.assessments[0]["scores"]["challenge"]
         ends = interval(score["low"], score["high"])
-        debug = "DEBUG RUNS, whose scores mean nothing: " if self.is_debug else ""
+        debug = "DEBUG RUNS, whose scores mean nothing: " if self.protocol == DEBUG else ""
         return (
             f"{debug}{self.title}: of {len(self.runs)}, {self.runs[0].metrics['model']} has the "
             "best challenge score on the validation split; on the test split it has "
@@ -89,28 +82,6 @@ class DetectionGroup:
         return rows
 
 
-def read(
-    paths: Mapping[Path, str],
-) -> tuple[list[Run], dict[Path, str], list[Problem]]:
-    """Returns finished detectors, the other folders with their names, and broken detectors.
-
-    Args:
-        paths: run folders, with the name to show for each.
-    """
-    detectors, others, problems = [], {}, []
-    for path, name in paths.items():
-        run = Run(path, name)
-        if not (run.status["status"] == "done" and has_task(run, DETECTION)):
-            others[path] = name
-            continue
-        try:
-            _ = run.confidence, run.boxes  # read and checked
-            detectors.append(run)
-        except (OSError, ValueError) as error:
-            problems.append(Problem(name, "unreadable", str(error)))
-    return detectors, others, problems
-
-
 def group_detectors(runs: Sequence[Run]) -> list[DetectionGroup]:
     """Returns the detectors by data and protocol, real data first, debug runs last."""
     by_key: dict[tuple[str, str, str], list[Run]] = defaultdict(list)
@@ -122,16 +93,13 @@ def group_detectors(runs: Sequence[Run]) -> list[DetectionGroup]:
     groups = []
     for place, key in enumerate(order, 1):
         ranked = sorted(by_key[key], key=lambda run: -_on_validation(run))  # never by test scores
-        groups.append(
-            DetectionGroup(f"detection-{place}", *key[:2], ranked, [_assess(run) for run in ranked])
-        )
+        tests = [(run.boxes.of_split("test"), run.confidence) for run in ranked]
+        assessed = [
+            assess(t.truth, t.predicted, t.scores, patient=t.images["patient"], confidence=at)
+            for t, at in tests
+        ]
+        groups.append(DetectionGroup(f"detection-{place}", *key[:2], ranked, assessed))
     return groups
-
-
-def _assess(run: Run) -> dict[str, Any]:
-    test = run.boxes.of_split("test")
-    who, confidence = test.images["patient"], run.confidence
-    return assess(test.truth, test.predicted, test.scores, patient=who, confidence=confidence)
 
 
 def _on_validation(run: Run) -> float:

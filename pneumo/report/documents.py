@@ -1,13 +1,11 @@
 """A run as files to hand on: ONNX with model card and checklists, or a small run folder."""
 
 import tempfile
-from collections.abc import Iterator, Sequence
-from contextlib import ExitStack, contextmanager
+from collections.abc import Sequence
+from contextlib import ExitStack
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
-
-from jinja2 import UndefinedError
 
 from pneumo import atomic, labels
 from pneumo.report import checklists, model_card
@@ -51,8 +49,7 @@ def write_onnx(
     named = replace(run, name="this run")  # no file names in files to hand on
     best = checkpoint == "best"
     fixed = ensemble.mean_operating_point([named]) if best else model_card.NOT_BEST
-    with _complete(run):
-        properties = onnx_export.properties(run, network, checkpoint, fixed)
+    properties = onnx_export.properties(run, network, checkpoint, fixed)
     classes = labels.CLASSES[network.num_classes]
     card = _card(run, classes, checkpoint=checkpoint, checklists=paths[2].name)
     texts = (card, _checklists(run, checkpoint))
@@ -65,7 +62,7 @@ def write_onnx(
     )
     with tempfile.TemporaryDirectory() as place:
         images = onnx_export.check_images(check, run, Path(place))
-        difference = onnx_export.compare(model, run, network, images)
+        difference = onnx_export.compare(model, run, network, *images)
     write_files(paths, [model.SerializeToString(), *(text.encode() for text in texts)])
     return paths, difference
 
@@ -108,46 +105,26 @@ def pack(run: Run, out: Path, *, trust: Sequence[str] = ()) -> int:
         )
     card = _card(run, labels.CLASSES[network.num_classes])
     overrides = pretrained.public_overrides(run.run_dir)
-    with _complete(run):
-        text = model_card.weights_card(run.metrics, overrides=overrides, card=card)
+    text = model_card.weights_card(run.metrics, overrides=overrides, card=card)
     return pretrained.pack(run.run_dir, out, card=text)
-
-
-@contextmanager
-def _complete(run: Run) -> Iterator[None]:
-    """Turns a key that metrics.json lacks into one line."""
-    try:
-        yield
-    except (KeyError, TypeError, UndefinedError) as error:
-        raise ValueError(
-            f"metrics.json must have the keys that the card shows; that of {run.name} lacks {error}"
-        ) from None
 
 
 def _card(
     run: Run, classes: tuple[str, ...], *, checkpoint: str = "best", checklists: str | None = None
 ) -> str:
-    with _complete(run):
-        return model_card.write(
-            run.metrics,
-            classes=classes,
-            image_size=run.image_size,
-            aspect=run.aspect,
-            checkpoint=checkpoint,
-            train_sha256=run.train_sha256,
-            checklists=checklists,
-            **_findings(run, checkpoint),
-        )
+    return model_card.write(
+        run,
+        classes=classes,
+        checkpoint=checkpoint,
+        checklists=checklists,
+        **_findings(run, checkpoint),
+    )
 
 
 def _checklists(run: Run, checkpoint: str) -> str:
     model = run.config.get("model")
-    with _complete(run):
-        return checklists.write(
-            run.metrics,
-            model=model if isinstance(model, dict) else None,
-            **_findings(run, checkpoint),
-        )
+    known = model if isinstance(model, dict) else None
+    return checklists.write(run.metrics, model=known, **_findings(run, checkpoint))
 
 
 def _findings(run: Run, checkpoint: str) -> dict[str, Any]:

@@ -7,7 +7,7 @@ from math import ceil
 from typing import Any, NamedTuple
 
 import matplotlib as mpl
-import numpy as np
+import pandas as pd
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.ticker import FuncFormatter, LogLocator, NullLocator
@@ -121,19 +121,12 @@ def band(
 
     Their range is drawn too if the panel has few networks (``among``).
     """
-    middle, low, high = (_over(reduce, curves) for reduce in (np.nanmedian, np.nanmin, np.nanmax))
+    known = pd.DataFrame(curves)  # whose statistics leave out NaN
+    middle, low, high = known.median().to_numpy(), known.min(), known.max()
     if among <= MOST_BANDS:
         ax.fill_between(x, low, high, color=colour, alpha=0.18, lw=0)
     ax.plot(x, middle, color=colour, ls=line, label=label)
     return middle
-
-
-def _over(reduce: Callable[..., Any], curves: Any) -> Any:
-    reduced = np.full(curves.shape[1], np.nan)
-    finite = np.isfinite(curves).any(0)
-    if finite.any():
-        reduced[finite] = reduce(curves[:, finite], axis=0)
-    return reduced
 
 
 def size_axis(ax: Axes, label: str) -> None:

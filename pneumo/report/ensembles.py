@@ -2,7 +2,7 @@
 
 from collections import defaultdict
 from collections.abc import Sequence
-from typing import Any, NamedTuple
+from typing import Any
 
 import numpy as np
 
@@ -10,17 +10,11 @@ from pneumo.evaluation.metrics import Array, confusion
 from pneumo.evaluation.operating_point import fit_weights, vote_share
 from pneumo.evaluation.scores import scores
 from pneumo.report.groups import Cell, Group
-from pneumo.report.trials import Predictions, Trial, number, split_name
+from pneumo.report.trials import Trial, number, split_name
 
 WAYS = {"mean": "mean", "weighted": "weighted mean", "vote": "vote"}
+Named = tuple[str, tuple[str, ...]]  # an ensemble's name, and its members
 NO_WEIGHTS = "no weights, since its members have no common validation split"
-
-
-class Named(NamedTuple):
-    """An ensemble as a configuration names it."""
-
-    name: str
-    members: tuple[str, ...]
 
 
 def add_ensembles(groups: Sequence[Group]) -> None:
@@ -29,7 +23,7 @@ def add_ensembles(groups: Sequence[Group]) -> None:
         reasons: dict[tuple[Named, str], list[str]] = defaultdict(list)  # to names of splits
         cells: dict[str, Cell] = {}
         for (ensemble, split), trials in _by_ensemble_and_split(group).items():
-            members, missing = _members(ensemble, trials)
+            members, missing = _members(ensemble[1], trials)
             weights = _weights(members) if len(members) > 1 else None
             if len(members) < 2:
                 missing.append("not scored, fewer than two members")
@@ -44,8 +38,8 @@ def add_ensembles(groups: Sequence[Group]) -> None:
                     cells.setdefault(trial.model, cell).trials.append(trial)
         group.ensembles = list(cells.values())
         group.incomplete = [
-            f"Ensemble {ensemble.name}: {reason} ({', '.join(splits)})."
-            for (ensemble, reason), splits in reasons.items()
+            f"Ensemble {name}: {reason} ({', '.join(splits)})."
+            for ((name, _), reason), splits in reasons.items()
         ]
 
 
@@ -55,17 +49,17 @@ def _by_ensemble_and_split(group: Group) -> dict[tuple[Named, tuple[Any, Any]], 
     for trial in group.trials:
         for name, members in trial.ensembles.items():
             if trial.model in members:
-                trials[Named(name, tuple(members)), trial.split].append(trial)
+                trials[(name, tuple(members)), trial.split].append(trial)
     return trials
 
 
-def _members(ensemble: Named, trials: Sequence[Trial]) -> tuple[list[Trial], list[str]]:
+def _members(names: Sequence[str], trials: Sequence[Trial]) -> tuple[list[Trial], list[str]]:
     """One trial of each member on the split of most trials, and why others are missing."""
-    splits = [str(trial.metrics["data"].get("split_sha256")) for trial in trials]
+    splits = [trial.split_sha256 for trial in trials]
     split = max(splits, key=splits.count)
     members: list[Trial] = []
     missing = []
-    for model in ensemble.members:
+    for model in names:
         candidates = [trial for trial in trials if trial.model == model]
         if reason := _why_not(candidates, split, members):
             missing.append(f"without {model}, which {reason}")
@@ -74,28 +68,18 @@ def _members(ensemble: Named, trials: Sequence[Trial]) -> tuple[list[Trial], lis
     return members, missing
 
 
-def _why_not(candidates: Sequence[Trial], split: str, members: Sequence[Trial]) -> str:
+def _why_not(candidates: Sequence[Trial], split: str | None, members: Sequence[Trial]) -> str:
     """Why the trials of one model and seed cannot join the members; "" if one can."""
     if len(candidates) != 1:
         return "was trained by several settings" if candidates else "has no finished run"
     (trial,) = candidates
-    if str(trial.metrics["data"].get("split_sha256")) != split:
+    if trial.split_sha256 != split:
         return "has another split"
     if not trial.label.size:
         return "has no valid predictions"
-    if members and _num_classes(trial) != _num_classes(members[0]):
+    if any(trial.metrics.get("num_classes") != m.metrics.get("num_classes") for m in members):
         return "has other classes"
-    if members and not _same_images(trial.test, members[0].test):
-        return "was scored on other images"
     return ""
-
-
-def _num_classes(trial: Trial) -> int:
-    return trial.metrics.get("num_classes") or 2
-
-
-def _same_images(first: Predictions, second: Predictions) -> bool:
-    return np.array_equal(first.path, second.path) and np.array_equal(first.label, second.label)
 
 
 def _combined(ensemble: Named, members: Sequence[Trial], way: str, weights: Array | None) -> Trial:
@@ -108,15 +92,15 @@ def _combined(ensemble: Named, members: Sequence[Trial], way: str, weights: Arra
         combined, shares = np.asarray(weights @ probability), weights
     else:
         combined = np.asarray(probability.mean(0))
-    first, whole = members[0], len(members) == len(ensemble.members)
-    size = f"{len(members)}" if whole else f"{len(members)} of {len(ensemble.members)}"
-    label = f"{ensemble.name}, {WAYS[way]} of {size}"
+    first, (name, named) = members[0], ensemble
+    size = f"{len(members)}" + f" of {len(named)}" * (len(members) < len(named))
+    label = f"{name}, {WAYS[way]} of {size}"
     chosen_on = {str((member.metrics.get("selection") or {}).get("on")) for member in members}
     return Trial(
         f"{first.name}: {label}",
         _metrics(label, members, combined),
         settings={"chosen_on": "test" if "test" in chosen_on else chosen_on.pop()},
-        test=Predictions(first.path, first.label, combined, first.patient),
+        test=first.test.assign(probability=combined),
         members=tuple((m.model, float(share)) for m, share in zip(members, shares, strict=True)),
     )
 
@@ -146,6 +130,7 @@ def _metrics(label: str, members: Sequence[Trial], combined: Array) -> dict[str,
 def _weights(members: Sequence[Trial]) -> Array | None:
     """(M,) fitted on the validation split of all members; None if they share none."""
     val = [member.val for member in members]
-    if not val[0].label.size or not all(_same_images(val[0], other) for other in val[1:]):
+    if val[0].empty or not all(each["path"].equals(val[0]["path"]) for each in val):
         return None
-    return fit_weights(val[0].label, np.stack([each.probability for each in val]))
+    probability = np.stack([each["probability"] for each in val])
+    return fit_weights(val[0]["label"].to_numpy(), probability)

@@ -64,7 +64,7 @@ def f1_by_network(group: Group) -> Figure | None:
     for ax, name in zip(axes, ("normal", "pneumonia"), strict=True):
         for place, (cell, style) in enumerate(zip(cells, STYLES, strict=False)):
             for split, shift in ((cell.train_split, -0.2), ("test", 0.2)):
-                scores = [trial.score("best", split, f"f1_{name}") for trial in cell.trials]
+                scores = [trial.score(f"f1_{name}", split=split) for trial in cell.trials]
                 _box(ax, place + shift, scores, style=style, split=split)
         ax.set(title=f"F1 of {name.upper()}", ylabel="F1 at the best epoch")
         ax.yaxis.set_major_locator(MaxNLocator(6, steps=[1, 2, 5, 10]))
@@ -72,12 +72,17 @@ def f1_by_network(group: Group) -> Figure | None:
     if group.data_set.published:
         _paper_f1(axes[0], cells)
     for ax in axes:
-        _limit_f1(ax)
+        low, high = ax.get_ylim()
+        spare = max(0.0, LEAST_F1_SHOWN - (high - low)) / 2  # else ticks have four decimals
+        high = min(high + spare, 1.002)
+        ax.set_ylim(min(max(low, -0.02) - spare, high - LEAST_F1_SHOWN), high)
     for kind, label, marker in MARKERS:
         if kind in {*kinds, "test"}:
             axes[0].plot([], [], ls="none", mec=INK, label=label, **marker)
     legend_above(figure, axes[0])
-    axes[1].set_xticks(range(len(cells)), [_with_trials(cell) for cell in cells])
+    few = {n: f"\n{counted(n, 'trial')}" for n in range(FEW + 1)}  # too few for a box
+    ticks = [short_label(cell.label) + few.get(len(cell.trials), "") for cell in cells]
+    axes[1].set_xticks(range(len(cells)), ticks)
     if slanted:
         for text in axes[1].get_xticklabels():
             text.set(rotation=45, ha="right", rotation_mode="anchor")
@@ -99,7 +104,7 @@ def learning_curves(group: Group) -> Figure | None:
             middle = band(ax, np.arange(1, curves.shape[1] + 1), curves, shade, line, split)
             floor = np.nanmin([floor, *middle[len(middle) // 5 :]])
         epochs = [number(t.metrics["best"], "epoch") + 1 for t in cell.trials]
-        f1 = [t.score("best", "test", "f1_normal") for t in cell.trials]
+        f1 = [t.score("f1_normal") for t in cell.trials]
         ax.plot(epochs, f1, marker, color=colour, mec=PAPER, mew=0.5, ls="none", label="best epoch")
     axes[0].xaxis.set_major_locator(MaxNLocator(4, integer=True))
     legend_above(figure, axes[0])
@@ -112,7 +117,8 @@ def learning_curves(group: Group) -> Figure | None:
 def roc_and_precision_recall(group: Group) -> Figure | None:
     """ROC of PNEUMONIA and precision-recall of NORMAL on the test split, with bands."""
     cells = [cell for cell in shown(group) if any(t.label.size for t in cell.trials)]
-    cells = [c for c in cells if not _ranks_nothing(c)] or cells
+    chance = [c.is_baseline and c.spread("auroc")[-2:] == (0.5, 0.5) for c in cells]
+    cells = [c for c, is_diagonal in zip(cells, chance, strict=True) if not is_diagonal] or cells
     if not cells:
         return None
     figure, (roc, recall) = panels(2, height=3.1)
@@ -179,29 +185,9 @@ def _panel_for_each(
     return figure, axes
 
 
-def _limit_f1(ax: Axes) -> None:
-    low, high = ax.get_ylim()
-    spare = max(0.0, LEAST_F1_SHOWN - (high - low)) / 2  # else ticks have four decimals
-    high = min(high + spare, 1.0 + 0.002)
-    low = max(low, -0.02)
-    ax.set_ylim(min(low - spare, high - LEAST_F1_SHOWN), high)
-
-
-def _with_trials(cell: Cell) -> str:
-    """The label, and the number of trials if they are too few for a box."""
-    label = short_label(cell.label)
-    return label if len(cell.trials) > FEW else f"{label}\n{counted(len(cell.trials), 'trial')}"
-
-
 def _styles(group: Group) -> dict[str, Any]:
     """Colour, marker and line of each network, the same in every picture."""
     return {cell.label: style for cell, style in zip(shown(group), STYLES, strict=False)}
-
-
-def _ranks_nothing(cell: Cell) -> bool:
-    """Whether a cell is a baseline whose ROC curve is the diagonal, as that of the class share."""
-    auroc = cell.spread("auroc")
-    return cell.is_baseline and auroc.low == auroc.high == 0.5
 
 
 def _box(ax: Axes, place: float, scores: Sequence[float], *, style: Any, split: str) -> None:

@@ -6,7 +6,7 @@ from math import isnan
 
 from pneumo.cli import counted
 from pneumo.report.comparisons import Difference, best_margins
-from pneumo.report.groups import DEBUG, Cell, Group, Spread
+from pneumo.report.groups import DEBUG, Cell, Group
 from pneumo.report.scores import paper_figure
 from pneumo.report.trials import Problem
 from pneumo.report.wording import decimal, interval
@@ -33,7 +33,9 @@ def findings(
     ranked = [(cell, group) for group in groups for cell in _ranked(group)]
     if not ranked:
         return [f"No finished run was found: {_states(problems)}, each named below."]
-    networks = _of_first_data_set([pair for pair in ranked if not pair[0].is_baseline])
+    networks = [pair for pair in ranked if not pair[0].is_baseline]
+    networks = [(c, g) for c, g in networks if g.kind == networks[0][1].kind]
+    networks = [(c, g) for c, g in networks if g.protocol != DEBUG] or networks
     honest = [(c, g) for c, g in networks if g.protocol != DEBUG and c.chosen_on != "test"]
     cell, group = (honest or networks or ranked)[0]
     sentences = [DEBUG_ONLY] if group.protocol == DEBUG else []
@@ -55,20 +57,13 @@ def findings(
     return sentences
 
 
-def _of_first_data_set(networks: Sequence[tuple[Cell, Group]]) -> list[tuple[Cell, Group]]:
-    """The networks of the first data set; debug runs only if there are no others."""
-    same = [(c, g) for c, g in networks if g.kind == networks[0][1].kind]
-    return [(c, g) for c, g in same if g.protocol != DEBUG] or same
-
-
 def _ranked(group: Group) -> list[Cell]:
     """The cells with scores: tiny first, then the best networks, then baselines."""
-
-    def merit(cell: Cell) -> float:
-        return cell.spread("f1_normal", split=_ranked_on(cell)).median
-
-    cells = [cell for cell in group.cells if _f1(cell).n]
-    return sorted(cells, key=lambda c: (c.is_baseline, c.model != "tiny", -merit(c)))
+    merit = {
+        cell.label: cell.spread("f1_normal", split=_ranked_on(cell)).median for cell in group.cells
+    }
+    cells = [cell for cell in group.cells if cell.spread("f1_normal").n]
+    return sorted(cells, key=lambda c: (c.is_baseline, c.model != "tiny", -merit[c.label]))
 
 
 def _ranked_on(cell: Cell) -> str:
@@ -77,19 +72,17 @@ def _ranked_on(cell: Cell) -> str:
     return "val" if has_val else "test"
 
 
-def _f1(cell: Cell) -> Spread:
-    return cell.spread("f1_normal")
-
-
 def _medians(cells: Sequence[Cell]) -> str:
-    text = ", ".join(f"{c.label} {decimal(_f1(c).median)}" for c in cells[:MAX_MEDIANS])
+    text = ", ".join(
+        f"{c.label} {decimal(c.spread('f1_normal').median)}" for c in cells[:MAX_MEDIANS]
+    )
     more = len(cells) - MAX_MEDIANS
     return text + (f" and {more} more" if more > 0 else "")
 
 
 def _on(cell: Cell, group: Group, differences: Sequence[Difference]) -> list[str]:
     """Sentences on one network: score, margin over the baselines, the paper's, optimism."""
-    f1, label = _f1(cell), cell.label
+    f1, label = cell.spread("f1_normal"), cell.label
     is_phantom = group.data_set.generated
     start = f"{label[:1].upper()}{label[1:]}"
     if is_phantom:
@@ -117,7 +110,9 @@ def _on(cell: Cell, group: Group, differences: Sequence[Difference]) -> list[str
 def _choice(cell: Cell, group: Group) -> str:
     """How its setting and its epoch were chosen."""
     text = ""
-    num_settings = sum(other.model == cell.model and bool(_f1(other).n) for other in group.cells)
+    num_settings = sum(
+        other.model == cell.model and bool(other.spread("f1_normal").n) for other in group.cells
+    )
     if num_settings > 1:
         split = _ranked_on(cell)
         bias = ", which is optimistic" if split == "test" else ""

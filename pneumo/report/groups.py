@@ -77,7 +77,7 @@ class Cell:
 
     def spread(self, name: str, *, split: str = "test", when: str = "best") -> Spread:
         """Returns the spread of one score over the trials in which it is defined."""
-        return spread([trial.score(when, split, name) for trial in self.trials])
+        return spread([trial.score(name, split=split, when=when) for trial in self.trials])
 
     def by_split(self) -> dict[tuple[Any, Any], Trial]:
         """The trials by seed and fold."""

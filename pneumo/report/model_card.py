@@ -12,6 +12,7 @@ from pneumo.report.checklists import MARK, shares
 from pneumo.report.templates import Markdown, markdown_template
 from pneumo.report.wording import decimal, interval
 from pneumo.runs.metrics import how_chosen
+from pneumo.runs.run import Run
 
 PREPARATION = {
     "stretch": "a triangle filter without aliasing stretches the radiograph",
@@ -34,30 +35,25 @@ BENEFIT_AT = (0.05, 0.1, 0.2, 0.3, 0.5)  # of the thresholds in metrics.json
 
 
 def write(
-    metrics: Mapping[str, Any],
+    run: Run,
     *,
     classes: tuple[str, ...],
-    image_size: int,
-    aspect: str,
     checkpoint: str,
     assessment: Mapping[str, Any] | None,
     maps: Sequence[Mapping[str, Any]] = (),
-    train_sha256: str | None,
     checklists: str | None = None,
 ) -> str:
-    """Returns the card as Markdown.
+    """Returns the card of a run as Markdown.
 
     Args:
-        metrics: metrics.json of the run.
+        run: a finished run.
         classes: of the outputs, in order.
-        image_size: side of the prepared image, pixels.
-        aspect: stretch or pad.
         checkpoint: best or last.
         assessment: `evaluation.assessment` of this checkpoint, None if there is none.
         maps: scores of heat maps, see runs.read_maps.
-        train_sha256: split.digest of the train split, None if unknown.
         checklists: name of the file with CLAIM and TRIPOD+AI beside the card, None for none.
     """
+    metrics: Mapping[str, Any] = run.metrics
     data_set = class_of(metrics["data"]["kind"])
     splits, auroc = metrics["data"]["splits"], metrics[checkpoint]["test"].get("auroc")
     text = markdown_template("card.md.j2").render(
@@ -68,11 +64,11 @@ def write(
         children=data_set.of_children,
         licence=metrics["data"].get("licence") or data_set.licence,
         classes=classes,
-        image_size=image_size,
-        preparation=PREPARATION[aspect],
+        image_size=run.image_size,
+        preparation=PREPARATION[run.aspect],
         checkpoint=checkpoint,
         prevalence=splits["test"][PNEUMONIA] / splits["test"]["images"],
-        train_sha256=train_sha256,
+        train_sha256=run.train_sha256,
         checklists=checklists,
         shares=shares(metrics, assessment=assessment, maps=maps),
         learnt_nothing=auroc is not None and auroc < LEARNT,
@@ -108,10 +104,7 @@ def weights_card(metrics: Mapping[str, Any], *, overrides: Sequence[str], card: 
 
 def _score(row: Mapping[str, float | None], *, between: str = " | ") -> Markdown:
     """A score and its interval: two cells of a table."""
-    value, low, high = (
-        float("nan") if (number := row[key]) is None else number for key in ("value", "low", "high")
-    )
-    return Markdown(f"{decimal(value)}{between}{interval(low, high)}")
+    return Markdown(f"{decimal(row['value'])}{between}{interval(row['low'], row['high'])}")
 
 
 def _tidy(text: str) -> str:

@@ -16,7 +16,7 @@ from pneumo.report.comparisons import Difference
 from pneumo.report.curves import MOST_SHOWN
 from pneumo.report.detection import NOT_COMPARABLE, DetectionGroup
 from pneumo.report.figures import PICTURES
-from pneumo.report.groups import DEBUG, Group
+from pneumo.report.groups import Group
 from pneumo.report.pareto import devices
 from pneumo.report.scores import Intervals
 from pneumo.report.table import Table, titled
@@ -43,11 +43,6 @@ class Section:
         return f"{self.group.kind}, {self.group.protocol} protocol"
 
     @property
-    def is_debug(self) -> bool:
-        """Whether the scores mean nothing, since the runs are debug runs."""
-        return self.group.protocol == DEBUG
-
-    @property
     def timed_on(self) -> str:
         """The devices that the seconds were measured on."""
         return ", ".join(devices(self.group))
@@ -62,7 +57,7 @@ def section(group: Group, differences: Sequence[Difference], intervals: Interval
         of_group,
         tables.networks(group, differences, of_group["subgroups"], intervals),
         caveats(group),
-        assessments.warnings(group),
+        sorted({each.warning for each in assessed} - {""}),
         sorted({each.why_not for each in assessed} - {""}),
         sum(trial.metrics.get("assessed") is None for trial in group.trials),
     )

@@ -7,13 +7,15 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import pandas as pd
 
 from pneumo.evaluation.scores import SCORES, scores
 from pneumo.labels import CLASS_NAMES
 from pneumo.report import assessments
-from pneumo.report.trials import Predictions, Problem, Trial
+from pneumo.report.trials import Problem, Trial
 from pneumo.runs import run_folder
 from pneumo.runs.run import Run
+from pneumo.runs.tasks import DETECTION
 
 # Settings that do not affect training, or that are reported separately. The digest of its table
 # identifies the data set.
@@ -34,10 +36,13 @@ MAX_REFERENCES = 8  # followed one after another
 AGREES = 0.005  # accuracy of predictions.csv may differ from metrics.json by rounding only
 
 
-def read_run(path: Path, *, name: str) -> Trial | Problem:
-    """Returns the trial in a run folder, or why there is none; no content of the folder raises."""
+def read_run(path: Path, *, name: str) -> Trial | Run | Problem:
+    """Returns the trial or detector in a run folder, or why there is none; no content raises."""
     run = Run(path, name)
     try:
+        if run.status["status"] == "done" and run.task == DETECTION:
+            _ = run.confidence, run.boxes  # read and checked
+            return run
         if run.status["status"] == "done":
             return _trial(run)
         state, reason = run.status["status"], _why_unfinished(run.status)
@@ -54,25 +59,30 @@ def _trial(run: Run) -> Trial:
     remarks = []
     try:
         test, val = (_of_split(run, split) for split in ("test", "val"))
-        _check_agreement(trial, test)
-        trial = replace(trial, test=test, val=val, ensembles=_ensembles(run.config))
+        known = replace(trial, test=test, val=val, ensembles=run.config.get("ensembles") or {})
+        _check_agreement(known)
+        trial = known
     except (OSError, ValueError) as error:
         remarks.append(f"no interval and no curve: {_without_folder(error, run.run_dir)}")
     written = [score for score in SCORES if score in trial.metrics["best"]["test"]]
-    if undefined := [s for s in written if np.isnan(trial.score("best", "test", s))]:
+    if undefined := [s for s in written if np.isnan(trial.score(s))]:
         missing = [c for c in CLASS_NAMES if trial.count("test", c) == 0]
         why = f"the test split has no {' and no '.join(missing)}" if missing else "not a number"
         remarks.append(f"{', '.join(undefined)} undefined ({why}): left out of the summary")
     return replace(trial, remarks=tuple(remarks))
 
 
-def _of_split(run: Run, split: str) -> Predictions:
-    rows = run.predictions[run.predictions["split"] == split]
-    return Predictions(
-        rows["path"].to_numpy(np.str_),
-        rows["label"].map(CLASS_NAMES.index).to_numpy(np.int64),
-        rows["p_pneumonia"].to_numpy(np.float64),
-        rows["patient"].factorize()[0],
+def _of_split(run: Run, split: str) -> pd.DataFrame:
+    rows = run.predictions[run.predictions["split"] == split].reset_index(drop=True)
+    label = rows["label"].map(CLASS_NAMES.index).astype(np.int64)
+    patient, _ = rows["patient"].factorize()
+    return pd.DataFrame(
+        {
+            "path": rows["path"],
+            "label": label,
+            "probability": rows["p_pneumonia"],
+            "patient": patient,
+        }
     )
 
 
@@ -104,26 +114,16 @@ def _resolved(value: Any, flat: Mapping[str, Any]) -> Any:
     return float(value) if type(value) is int else value
 
 
-def _ensembles(config: Mapping[str, Any]) -> dict[str, list[str]]:
-    """Returns the members of each ensemble of a run's configuration, by name; {} if malformed."""
-    ensembles = config.get("ensembles") or {}
-    valid = isinstance(ensembles, Mapping) and all(
-        isinstance(members, list) and all(isinstance(member, str) for member in members)
-        for members in ensembles.values()
-    )
-    return {str(name): members for name, members in ensembles.items()} if valid else {}
-
-
-def _check_agreement(trial: Trial, test: Predictions) -> None:
+def _check_agreement(trial: Trial) -> None:
     """Raises ValueError if predictions and metrics.json are not of the same epoch and images."""
     images = trial.count("test", "images")
-    if np.isfinite(images) and images != test.label.size:
-        raise ValueError(f"predictions.csv has {test.label.size:,} of {images:,.0f} test images")
-    accuracy = scores(test.label, test.probability)["accuracy"]
-    written = trial.score("best", "test", "accuracy")
-    if abs(accuracy - written) > AGREES:
+    if np.isfinite(images) and images != len(trial.test):
+        raise ValueError(f"predictions.csv has {len(trial.test):,} of {images:,.0f} test images")
+    accuracy = scores(trial.label, trial.probability)["accuracy"]
+    if abs(accuracy - trial.score("accuracy")) > AGREES:
         raise ValueError(
-            f"predictions.csv gives an accuracy of {accuracy:.3f}, metrics.json has {written:.3f}"
+            f"predictions.csv gives an accuracy of {accuracy:.3f}, metrics.json has "
+            f"{trial.score('accuracy'):.3f}"
         )
 
 

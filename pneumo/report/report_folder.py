@@ -24,7 +24,8 @@ from pneumo.report.scores import long_table, run_rows, summary_rows
 from pneumo.report.table import to_csv
 from pneumo.report.trials import Problem, Trial
 from pneumo.runs import output
-from pneumo.runs.run_folder import find_runs, not_begun
+from pneumo.runs.run import Run
+from pneumo.runs.run_folder import find_runs, not_started
 
 PAGE = "report.html"
 TABLES = ("runs.csv", "summary.csv", "comparisons.csv", "summary.md")
@@ -49,12 +50,15 @@ def write_report(
     folder = (out or roots[0] / "report").resolve()
     output.check_folder(folder, earlier="an earlier report", foreign=_foreign)
     paths, problems = _find(roots)
-    detectors, paths, broken = detection.read(paths)
-    trials, unread = _read(paths)
-    groups, problems = group_trials(trials, problems=[*problems, *broken, *unread])
+    bar = tqdm(paths.items(), desc="reading runs", unit=" runs", disable=None)
+    runs = [read_run(path, name=name) for path, name in bar]
+    problems += [run for run in runs if isinstance(run, Problem)]
+    trials = [run for run in runs if isinstance(run, Trial)]
+    detectors = detection.group_detectors([run for run in runs if isinstance(run, Run)])
+    groups, problems = group_trials(trials, problems=problems)
     add_ensembles(groups)
     link = audit_link(audit, report=folder, kinds={g.kind for g in groups}) if audit else None
-    files = _files(groups, problems, detection.group_detectors(detectors), link)
+    files = _files(groups, problems, detectors, link)
     with atomic.replacing_folder(folder) as new:
         for name, content in files.items():
             data = content.encode() if isinstance(content, str) else content
@@ -126,7 +130,11 @@ def _find(roots: Sequence[Path]) -> tuple[dict[Path, str], list[Problem]]:
             problems.append(Problem(name, "no runs", "holds no run folder"))
         for sweep in sorted({root, *(run.parent for run in runs if run != root)}):
             name = sweep.relative_to(top).as_posix()
-            problems += [_not_started(name, planned) for planned in not_begun(sweep)]
+            for plan in not_started(sweep):
+                fold = "" if plan["fold"] is None else f",protocol.fold={plan['fold']}"
+                run = f"{name}/model={plan['model']},seed={plan['seed']}{fold}"
+                why = "the sweep plans it; resume with sweep=DIR"
+                problems.append(Problem(run, "not started", why, **plan))
     if not paths:
         raise FileNotFoundError(
             "DIR must hold a run folder, one with status.json, metrics.json or "
@@ -136,27 +144,13 @@ def _find(roots: Sequence[Path]) -> tuple[dict[Path, str], list[Problem]]:
     return paths, problems
 
 
-def _not_started(sweep: str, planned: Mapping[str, Any]) -> Problem:
-    fold = "" if planned["fold"] is None else f",protocol.fold={planned['fold']}"
-    name = f"{sweep}/model={planned['model']},seed={planned['seed']}{fold}"
-    reason = "the sweep plans it; resume with sweep=DIR"
-    return Problem(name, "not started", reason, **planned)
-
-
-def _read(paths: Mapping[Path, str]) -> tuple[list[Trial], list[Problem]]:
-    bar = tqdm(paths.items(), desc="reading runs", unit=" runs", disable=None)
-    runs = [read_run(path, name=name) for path, name in bar]
-    return (
-        [run for run in runs if isinstance(run, Trial)],
-        [run for run in runs if isinstance(run, Problem)],
-    )
-
-
 def _intervals(groups: Sequence[Group]) -> dict[str, dict[str, Interval]]:
     """The intervals of each trial with predictions, by its name."""
     trials = [t for g in groups for cell in g.rows for t in cell.trials if t.label.size]
     return {
-        t.name: score_intervals(t.label, t.probability, patient=t.patient, names=WITH_INTERVAL)
+        t.name: score_intervals(
+            t.label, t.probability, patient=t.test["patient"], names=WITH_INTERVAL
+        )
         for t in trials
     }
 

@@ -51,7 +51,7 @@ def _values(cell: Cell, trial: Trial) -> dict[tuple[str, str, str], float]:
     for when, split in product(("best", "last"), SPLITS):
         written = {key for other in cell.trials for key in other.metrics[when].get(split) or ()}
         for name in (name for name in WRITTEN if name in written):
-            values[when, split, name] = trial.score(when, split, name)
+            values[when, split, name] = trial.score(name, split=split, when=when)
     return values | {("", "", name): size for name, size in sizes_of(trial).items()}
 
 

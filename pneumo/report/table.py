@@ -26,6 +26,7 @@ TITLES = SCORES | {  # if a key in words is not enough
     "ece_after": "the same, calibrated",
     "brier_before": "Brier score",
     "brier_after": "Brier score, calibrated",
+    "row": "Subgroup",
     "sizes": "PNEUMONIA / NORMAL",
     "prevalence": "PNEUMONIA",
     "random": "Random order",
@@ -75,14 +76,14 @@ class Table:
             lines.append([escaped(cell) for cell in cells])
         return "\n".join(f"| {' | '.join(line)} |" for line in lines)
 
-    def lines(self, *, first: int, others: int) -> list[str]:
-        """Returns the lines for a terminal, by the widths of the first column and of the others."""
+    def text(self, *, first: int, others: int) -> str:
+        """Returns the table for a terminal, by the widths of the first column and the others."""
         titles = list(self.columns.values())
         rows = ([f"{text} {below}".rstrip() for _, text, below in self.cells(r)] for r in self.rows)
-        return [
+        return "\n".join(
             f"{name:{first}}{''.join(f'{cell:{others}}' for cell in cells)}".rstrip()
             for name, *cells in [titles, *rows]
-        ]
+        )
 
 
 def titled(rows: Sequence[Row], *keys: str, texts: Sequence[str] = ()) -> Table:

@@ -8,7 +8,7 @@ from typing import Any
 from pneumo.cli import counted
 from pneumo.evaluation import published
 from pneumo.report import assessments
-from pneumo.report.comparisons import Difference, main_margins
+from pneumo.report.comparisons import Difference, best_margins
 from pneumo.report.groups import DEBUG, PROTOCOLS, Cell, Group
 from pneumo.report.pareto import COSTS, fronts
 from pneumo.report.recipes import recipes
@@ -188,14 +188,21 @@ def _sizes(group: Group) -> Table:
 def _margins(
     differences: Sequence[Difference],
 ) -> tuple[list[Difference], dict[str, list[Difference]]]:
-    """The margins of the group's table, and those within a trial of a network with several."""
-    margins = main_margins(differences)
-    several = {row.first for row in margins if row.trials > 1}
+    """The margins of the group's table, and by network those within each trial of several.
+
+    The latter over the best baseline.
+    """
+    margins = [row for row in differences if row.kind == "margin"]
+    best = best_margins(margins)
+    several = {(row.first, row.second) for row in margins if row.trials > 1}
     within = defaultdict(list)
     for row in margins:
-        if row.trials == 1 and row.first in several:
+        pair = row.first, row.second
+        if row.trials == 1 and pair in several and row.second == best[row.first].second:
             within[row.first].append(row)
-    return [row for row in margins if row.trials > 1 or row.first not in several], within
+    return [
+        row for row in margins if row.trials > 1 or (row.first, row.second) not in several
+    ], within
 
 
 def _differences(differences: Sequence[Difference]) -> Table:
@@ -229,10 +236,10 @@ def _runs(trials: Sequence[Trial], intervals: Intervals) -> Table:
         row: dict[str, Any] = {"trial": split_name(trial.split)}
         for score in WITH_INTERVAL:
             ends = intervals.get(trial.name, {}).get(score)
-            value = decimal(trial.score("best", "test", score))
+            value = decimal(trial.score(score))
             row[score] = (value, interval(*ends) if ends else DASH)
         epoch = number(trial.metrics["best"], "epoch")  # an ensemble has none
-        last = trial.score("last", "test", "f1_normal")
+        last = trial.score("f1_normal", when="last")
         row["epoch"] = DASH if trial.is_baseline or isnan(epoch) else f"{epoch + 1:.0f}"
         row["last"] = DASH if trial.is_baseline else decimal(last)
         rows.append(row)

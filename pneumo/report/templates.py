@@ -61,18 +61,13 @@ def _environment(*packages: str, **options: Any) -> Environment:
         **{"undefined": StrictUndefined} | options,
     )
     environment.filters |= {
-        "decimal": _decimal,
+        "decimal": wording.decimal,
         "percent": lambda share: f"{100 * share:.0f} %",
         "count": lambda number: f"{number:,}",
         "starting": lambda text: text[:1].upper() + text[1:],
         "table": lambda table: Markdown(table.markdown()),
     }
     return environment
-
-
-def _decimal(value: float | None) -> str:
-    """A number, or a dash; metrics.json has null for unknown numbers."""
-    return wording.DASH if value is None else wording.decimal(value)
 
 
 def _escaped(value: Any) -> Any:

@@ -1,7 +1,7 @@
 """The scores of runs and of their ensembles, for a terminal of 80 columns."""
 
 import textwrap
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -19,9 +19,13 @@ AT_POINT = {"auroc": "AUROC", "sensitivity": "sensitivity", "specificity": "spec
 SHOWN = (0.05, 0.1, 0.2, 0.5)  # of the net benefit's thresholds
 
 
-def wrapped(lines: Sequence[str]) -> str:
+def wrapped(lines: Iterable[str]) -> str:
     """Returns the lines as text; long lines break at a space, and go on indented."""
-    return "\n".join(part for line in lines for part in _wrap(line)) + "\n"
+    options: dict[str, Any] = {"break_long_words": False, "break_on_hyphens": False}
+    options |= {"replace_whitespace": False, "subsequent_indent": "    "}
+    return "".join(
+        f"{part}\n" for line in lines for part in textwrap.wrap(line, WIDTH, **options) or [""]
+    )
 
 
 def score_lines(result: Mapping[str, Any]) -> list[str]:
@@ -47,7 +51,7 @@ def score_lines(result: Mapping[str, Any]) -> list[str]:
         vote=VOTE,
         number=_number,
         score=_score,
-        scores=_lines(Table({"run": ""} | SCORES, rows), 19, 20),
+        scores=Table({"run": ""} | SCORES, rows).text(first=19, others=20),
         paired=_paired(result.get("differences", ())),
         subgroups=_subgroups(shown["subgroups"]),
         benefits=_benefits(shown["net_benefit"]),
@@ -64,7 +68,9 @@ def _paired(rows: Sequence[Mapping[str, Any]]) -> str:
         {"second": names[row["second"]]} | {name: _score(row[name], "+") for name in DIFFERENCES}
         for row in rows
     ]
-    title, *lines = _lines(Table({"second": ""} | AT_POINT, differences), 17, 21).split("\n")
+    title, *lines = (
+        Table({"second": ""} | AT_POINT, differences).text(first=17, others=21).split("\n")
+    )
     counts = (cli.counted(row["called_differently"], "image") for row in rows)
     pairs = [f"{line}\n  {n} decided differently" for line, n in zip(lines, counts, strict=True)]
     return "\n".join([f"{names[rows[0]['first']]} minus:", title, *pairs])
@@ -77,7 +83,7 @@ def _subgroups(subgroups: Sequence[Mapping[str, Any]]) -> str:
         scores = why_not if "why_not" in row else {key: _score(row[key]) for key in AT_POINT}
         name = f"{row['by']} {row['group']}"
         rows.append({"subgroup": name if len(name) <= 18 else "…" + name[-17:]} | scores)
-    return _lines(Table({"subgroup": "subgroup"} | AT_POINT, rows), 19, 20)
+    return Table({"subgroup": "subgroup"} | AT_POINT, rows).text(first=19, others=20)
 
 
 def _benefits(benefit: Mapping[str, Any]) -> str:
@@ -92,11 +98,7 @@ def _benefits(benefit: Mapping[str, Any]) -> str:
         for name, curve in curves.items()
     ]
     columns = {"prevalence": "  if treated at"} | {f"{at:.2f}": f"{at:.2f}" for at in SHOWN}
-    return _lines(Table(columns, rows), 16, 16)
-
-
-def _lines(table: Table, first: int, others: int) -> str:
-    return "\n".join(table.lines(first=first, others=others))
+    return Table(columns, rows).text(first=16, others=16)
 
 
 def _score(score: Mapping[str, float], sign: str = "") -> str:
@@ -106,9 +108,3 @@ def _score(score: Mapping[str, float], sign: str = "") -> str:
 
 def _number(value: float, sign: str = "") -> str:
     return "?" if np.isnan(value) else f"{value:{sign}.3f}"
-
-
-def _wrap(line: str) -> list[str]:
-    options: dict[str, Any] = {"break_long_words": False, "break_on_hyphens": False}
-    options |= {"replace_whitespace": False, "subsequent_indent": "    "}
-    return textwrap.wrap(line, WIDTH, **options) or [""]

@@ -6,6 +6,7 @@ from functools import cached_property
 from typing import Any
 
 import numpy as np
+import pandas as pd
 
 from pneumo.evaluation.intervals import resampled_scores
 from pneumo.evaluation.metrics import Array
@@ -13,18 +14,9 @@ from pneumo.evaluation.metrics import Array
 COMPARED = ("f1_normal", "accuracy", "auroc")  # scores compared between two models
 
 
-def _empty() -> Array:
-    return np.empty(0)
-
-
-@dataclass(frozen=True)
-class Predictions:
-    """Predictions for the images of one split at the best epoch, by path; empty if unknown."""
-
-    path: Array = field(default_factory=_empty)  # (N,) str, sorted
-    label: Array = field(default_factory=_empty)  # (N,) int64, 0 NORMAL, 1 PNEUMONIA
-    probability: Array = field(default_factory=_empty)  # (N,) float64, of PNEUMONIA
-    patient: Array = field(default_factory=_empty)  # (N,) int64, a number for each patient
+# Of the images of a split, sorted by path: str, 0 NORMAL or 1 PNEUMONIA, of PNEUMONIA, a number
+PREDICTED = ("path", "label", "probability", "patient")
+UNKNOWN = pd.DataFrame(columns=list(PREDICTED))
 
 
 @dataclass(frozen=True)
@@ -35,31 +27,22 @@ class Trial:
     metrics: Mapping[str, Any]
     status: Mapping[str, Any] = field(default_factory=dict)
     settings: Mapping[str, Any] = field(default_factory=dict)  # that affect training, flat
-    test: Predictions = field(default_factory=Predictions)
-    val: Predictions = field(default_factory=Predictions)
+    # PREDICTED at the best epoch; without rows if unknown
+    test: pd.DataFrame = field(default_factory=UNKNOWN.copy)
+    val: pd.DataFrame = field(default_factory=UNKNOWN.copy)
     ensembles: Mapping[str, Sequence[str]] = field(default_factory=dict)  # members by name
     members: tuple[tuple[str, float], ...] = ()  # of an ensemble: network, and weight or NaN
     remarks: tuple[str, ...] = ()
 
     @property
-    def path(self) -> Array:
-        """(N,) str of the test split, sorted; empty if its predictions are unknown."""
-        return self.test.path
-
-    @property
     def label(self) -> Array:
         """(N,) int64 of the test split, 0 NORMAL, 1 PNEUMONIA."""
-        return self.test.label
+        return self.test["label"].to_numpy()
 
     @property
     def probability(self) -> Array:
         """(N,) float64 of the test split, of PNEUMONIA."""
-        return self.test.probability
-
-    @property
-    def patient(self) -> Array:
-        """(N,) int64 of the test split, a number for each patient."""
-        return self.test.patient
+        return self.test["probability"].to_numpy()
 
     @property
     def model(self) -> str:
@@ -79,7 +62,8 @@ class Trial:
     @cached_property
     def resampled(self) -> dict[str, Array]:
         """(resamples,) of each score of COMPARED: trials on one test split share the resamples."""
-        return resampled_scores(self.label, self.probability, patient=self.patient, names=COMPARED)
+        patient = self.test["patient"]
+        return resampled_scores(self.label, self.probability, patient=patient, names=COMPARED)
 
     @property
     def images_per_second(self) -> float:
@@ -93,7 +77,13 @@ class Trial:
             return float("nan")
         return self.count("train", "images") / float(np.median(positive))
 
-    def score(self, when: str, split: str, name: str) -> float:
+    @property
+    def split_sha256(self) -> str | None:
+        """The digest of the split; None if unknown."""
+        digest: str | None = self.metrics["data"].get("split_sha256")
+        return digest
+
+    def score(self, name: str, *, split: str = "test", when: str = "best") -> float:
         """Returns a score at the "best" or "last" epoch; NaN if undefined or missing."""
         return number(self.metrics[when].get(split), name)
 

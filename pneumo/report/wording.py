@@ -5,17 +5,17 @@ from math import isnan
 MINUS, DASH, PLUS_MINUS = "\N{MINUS SIGN}", "\N{EN DASH}", "\N{PLUS-MINUS SIGN}"
 
 
-def decimal(value: float, *, digits: int = 3, sign: bool = False) -> str:
-    """Returns a number with a true minus sign; a dash if it is NaN."""
-    if isnan(value):
+def decimal(value: float | None, *, digits: int = 3, sign: bool = False) -> str:
+    """Returns a number with a true minus sign; a dash if it is NaN or None, as in metrics.json."""
+    if value is None or isnan(value):
         return DASH
     text = f"{value:+.{digits}f}" if sign else f"{value:.{digits}f}"
     zero = not text.strip("+-0.")
     return (text.lstrip("+-") if zero else text).replace("-", MINUS)
 
 
-def interval(low: float, high: float, *, digits: int = 3, sign: bool = False) -> str:
-    """Returns a range such as "0.925 to 0.940"; a dash if an end is NaN."""
+def interval(low: float | None, high: float | None, *, digits: int = 3, sign: bool = False) -> str:
+    """Returns a range such as "0.925 to 0.940"; a dash if an end is unknown."""
     ends = [decimal(end, digits=digits, sign=sign) for end in (low, high)]
     return DASH if DASH in ends else " to ".join(ends)
 

@@ -1,18 +1,12 @@
 """metrics.json as types, and the check of a file against them."""
 
 from collections.abc import Mapping
+from functools import cache
 from pathlib import Path
-from types import NoneType, UnionType
-from typing import (
-    Any,
-    NotRequired,
-    TypedDict,
-    cast,
-    get_args,
-    get_origin,
-    get_type_hints,
-    is_typeddict,
-)
+from typing import Any, NotRequired, cast
+
+from pydantic import TypeAdapter, ValidationError
+from typing_extensions import TypedDict  # pydantic requires this one before Python 3.12
 
 from pneumo import untrusted
 from pneumo.runs import run_folder
@@ -66,7 +60,7 @@ class Metrics(TypedDict):
     best: Epoch  # the chosen one
     last: Epoch
     task: NotRequired[str | None]
-    confidence: NotRequired[Any]
+    confidence: NotRequired[float | None]  # of a detector's boxes
     baseline: NotRequired[bool | None]
     seed: NotRequired[int | None]
     fold: NotRequired[int | None]
@@ -106,42 +100,28 @@ def read_metrics(run_dir: Path) -> Metrics:
         )
     if wrong := mismatch(metrics, Metrics):
         raise ValueError(
-            f"{path} must have the keys that pneumo.train writes; it has {wrong}. {COPY_AGAIN}"
+            f"{path} must have the keys that pneumo.train writes; got {wrong}. {COPY_AGAIN}"
         )
     return cast(Metrics, metrics)
 
 
-def mismatch(value: Any, kind: Any, key: str = "") -> str | None:
-    """Returns the first part of ``value`` that does not fit the type ``kind``, or None.
+def mismatch(content: Any, kind: Any) -> str | None:
+    """Returns the first key of a JSON file's content that does not fit a TypedDict, or None.
 
-    Args:
-        value: of a JSON file.
-        kind: a class, Any, a union, a list, a dict or a TypedDict of such types.
-        key: of the value, such as data.splits.
-
-    >>> mismatch({"on": 1}, Selection, "selection")
-    'a int as selection.on'
+    >>> mismatch({"on": 1}, Selection)
+    'on: Input should be a valid string'
     """
-    if kind is Any:
-        return None
-    if get_origin(kind) is UnionType:
-        kinds = [part for part in get_args(kind) if part is not NoneType]
-        return None if value is None else mismatch(value, kinds[0], key)
-    container: Any = dict if is_typeddict(kind) else get_origin(kind) or kind
-    allowed: Any = (int, float) if container is float else container
-    if not isinstance(value, allowed):
-        return f"no {key}" if value is None else f"a {type(value).__name__} as {key}"
-    items: list[tuple[Any, Any, str]] = []
-    if is_typeddict(kind):
-        hints = get_type_hints(kind)
-        present = [name for name in hints if name in value or name in kind.__required_keys__]
-        items = [(value.get(name), hints[name], name) for name in present]
-    elif container is dict:
-        items = [(inner, get_args(kind)[1], "*") for inner in value.values()]
-    elif container is list:
-        items = [(inner, get_args(kind)[0], "*") for inner in value]
-    problems = (mismatch(inner, hint, f"{key}.{name}".lstrip(".")) for inner, hint, name in items)
-    return next((text for text in problems if text), None)
+    try:
+        _adapter(kind).validate_python(content, strict=True)
+    except ValidationError as error:
+        first = error.errors(include_url=False, include_input=False)[0]
+        return f"{'.'.join(map(str, first['loc']))}: {first['msg']}"
+    return None
+
+
+@cache
+def _adapter(kind: Any) -> TypeAdapter[Any]:
+    return TypeAdapter(kind)
 
 
 def how_chosen(selection: Mapping[str, Any] | Selection) -> str:

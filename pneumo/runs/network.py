@@ -9,80 +9,67 @@ from hydra.errors import InstantiationException
 from hydra.utils import instantiate
 from omegaconf.errors import OmegaConfBaseException
 
-from pneumo.choices import CHECKPOINTS
 from pneumo.data import fingerprint
 from pneumo.models.base import OWN_KEYS, Network, build
 from pneumo.runs.metrics import COPY_AGAIN
-from pneumo.runs.run_folder import CONFIG, NetworkSettings
+from pneumo.runs.run_folder import CONFIG
 from pneumo.runs.trust import check_target, check_timm, targets
 from pneumo.runs.weights import read_weights
 
 if TYPE_CHECKING:  # torchvision's detectors, which a classifier need not wait for
     from pneumo.models.detector import Detector
+    from pneumo.runs.run import Run
 
 BASELINES = "pneumo.baselines."  # classifiers without a network
 WITHOUT_WEIGHTS = {"weights": None, "weights_backbone": None, "pretrained": False}
 
 
-Recorded = Mapping[str, Any] | None  # preprocessing in metrics.json
-
-
-def load(
-    settings: NetworkSettings, checkpoint: str, *, preprocessing: Recorded, trust: Sequence[str]
-) -> Network:
+def load(run: "Run", checkpoint: str, *, trust: Sequence[str]) -> Network:
     """Returns the network of a classifier; arguments and errors: see Run.network."""
-    size = settings.image_size
     network: Network = _build(
-        settings, trust, lambda make: build(settings.model, image_size=size, make=make)
+        run, trust, lambda make: build(run.settings["model"], image_size=run.image_size, make=make)
     )
     if network.inputs:
         raise ValueError(
-            f"this needs a network of images alone; that of {settings.name} also takes "
+            f"this needs a network of images alone; that of {run.name} also takes "
             f"{', '.join(network.inputs)} of its data set's table. Its scores are in metrics.json"
         )
-    _fill(network, settings, checkpoint, preprocessing)
+    _fill(network, run, checkpoint)
     return network.eval()
 
 
-def load_detector(
-    settings: NetworkSettings, checkpoint: str, *, preprocessing: Recorded, trust: Sequence[str]
-) -> "Detector":
+def load_detector(run: "Run", checkpoint: str, *, trust: Sequence[str]) -> "Detector":
     """Returns the network of a detector; arguments and errors: see Run.network."""
     from pneumo.models.detector import Detector
 
-    model = {key: value for key, value in settings.model.items() if key not in OWN_KEYS}
-    network = _build(settings, trust, lambda make: make(model))
+    model = {key: value for key, value in run.settings["model"].items() if key not in OWN_KEYS}
+    network = _build(run, trust, lambda make: make(model))
     if not isinstance(network, Detector):
         raise ValueError(
-            f"model._target_ of {settings.run_dir} must make a detector; got "
-            f"{type(network).__name__}. {COPY_AGAIN}"
+            f"model._target_ of {run.run_dir} must make a detector; got {type(network).__name__}. "
+            f"{COPY_AGAIN}"
         )
-    _fill(network, settings, checkpoint, preprocessing)
+    _fill(network, run, checkpoint)
     return network.to(memory_format=torch.channels_last).eval()  # as in its training
 
 
-def _build(
-    settings: NetworkSettings,
-    trust: Sequence[str],
-    make: Callable[[Callable[..., Any]], Any],
-) -> Any:
-    """Returns what ``make`` builds with an instantiate that builds only allowed targets."""
-    model: Any = settings.model
+def _build(run: "Run", trust: Sequence[str], make: Callable[[Callable[..., Any]], Any]) -> Any:
+    """Returns the result of ``make``, called with an instantiate of allowed targets only."""
+    model, path = run.settings["model"], run.run_dir / CONFIG
     target = model.get("_target_") if isinstance(model, Mapping) else None
-    path = settings.run_dir / CONFIG
-    if str(target).startswith(BASELINES):
-        raise ValueError(
-            f"this needs a network; {settings.name} is a baseline ({model.get('name')}) without "
-            f"one. Its scores: python -m pneumo.evaluate {settings.name}"
-        )
     if target is None:
         raise ValueError(f"{path} must name its network: model._target_")
+    if str(target).startswith(BASELINES):
+        raise ValueError(
+            f"this needs a network; {run.name} is a baseline ({model.get('name')}) without one. "
+            f"Its scores: python -m pneumo.evaluate {run.name}"
+        )
 
-    def instance(wanted: dict[str, Any]) -> Any:
-        check_timm(wanted, packages=trust)
-        for name in targets(wanted):
-            check_target(name, run_dir=settings.run_dir, trust=trust)
-        return instantiate(_without_weights(wanted))
+    def instance(part: dict[str, Any]) -> Any:
+        check_timm(part, packages=trust)
+        for name in targets(part):
+            check_target(name, run_dir=run.run_dir, trust=trust)
+        return instantiate(_without_weights(part))
 
     try:
         return make(instance)
@@ -101,16 +88,9 @@ def _without_weights(settings: Any) -> Any:
     return [_without_weights(item) for item in settings] if isinstance(settings, list) else settings
 
 
-def _fill(
-    network: "Network | Detector",
-    settings: NetworkSettings,
-    checkpoint: str,
-    preprocessing: Recorded,
-) -> None:
+def _fill(network: "Network | Detector", run: "Run", checkpoint: str) -> None:
     """Loads a checkpoint; ValueError if it does not fit, or images are prepared differently."""
-    if checkpoint not in CHECKPOINTS:
-        raise ValueError(f"checkpoint must be one of best, last; got {checkpoint!r}")
-    path = settings.run_dir / "checkpoints" / f"{checkpoint}.ckpt"
+    path = run.run_dir / "checkpoints" / f"{checkpoint}.ckpt"
     try:
         network.load_state_dict(read_weights(path))
     except RuntimeError as error:
@@ -122,18 +102,14 @@ def _fill(
             f"{path} must hold finite weights; {broken[0]} is not finite. Train again, with a "
             "smaller optimizer.lr if the training diverged"
         )
-    if preprocessing is None:
+    recorded = run.metrics.get("preprocessing")
+    if recorded is None:
         raise ValueError(
             "metrics.json of a network must record its preprocessing; that of "
-            f"{settings.run_dir} does not. {COPY_AGAIN}"
+            f"{run.run_dir} does not. {COPY_AGAIN}"
         )
-    fingerprint.check(
-        preprocessing,
-        size=settings.image_size,
-        aspect=settings.aspect,
-        mean=float(network.mean),
-        std=float(network.std),
-    )
+    mean, std = float(network.mean), float(network.std)
+    fingerprint.check(recorded, size=run.image_size, aspect=run.aspect, mean=mean, std=std)
 
 
 def check_finite(outputs: np.ndarray, *, name: str) -> None:

@@ -29,10 +29,10 @@ def check_out(
         raise ValueError(f"{name} must name a file; {out} is not a file")
     if not os.access(place.parent, os.W_OK):
         raise ValueError(f"{name} must lie in a folder that can be written; {out.parent} cannot")
+    parts = {*run_folder.RUN_FOLDERS, *run_folder.RUN_FILES}
     for run_dir in map(Path.resolve, run_dirs):
-        inside = place.relative_to(run_dir).parts if place.is_relative_to(run_dir) else ("-",)
-        names = (*run_folder.RUN_FOLDERS, *run_folder.RUN_FILES)
-        if inside[0] in names or inside[0].startswith("events."):
+        inside = place.relative_to(run_dir).parts[0] if place.is_relative_to(run_dir) else ""
+        if inside in parts or inside.startswith("events."):
             raise ValueError(f"{name} must not replace a part of a run; {out} is one. Name another")
     if place.exists() and any(path.resolve() == place for path in inputs):
         raise ValueError(f"{name} must not replace an image that is read; {out} is one")
@@ -45,12 +45,9 @@ def unwritable(out: Path) -> Path | None:
 
 
 def check_files(paths: Sequence[Path], *, run_dir: Path, is_own: Callable[[Path], bool]) -> None:
-    """Raises ValueError if a file to be written replaces one that ``is_own`` rejects.
+    """Raises ValueError if a file to be written replaces one that no earlier call wrote.
 
-    Args:
-        paths: of the files, in one folder, which may not exist yet.
-        run_dir: of the run that is read.
-        is_own: returns whether an earlier call of the command wrote the file.
+    ``paths`` are in one folder, which may not exist yet; ``is_own`` recognises an earlier call's.
     """
     for path in paths:
         if path.exists() and not (path.is_file() and is_own(path)):
@@ -73,16 +70,13 @@ def check_folder(
 ) -> None:
     """Raises ValueError if a command cannot replace the folder ``out``, see replacing_folder.
 
-    Args:
-        out: the folder.
-        name: the option's.
-        earlier: content that ``out`` may have, such as "an earlier audit"; None: nothing.
-        foreign: returns those of the names in ``out`` that no earlier call wrote.
+    ``earlier`` is the content that ``out`` may have, such as "an earlier audit"; ``foreign``
+    returns those of the names in ``out`` that no earlier call wrote.
     """
     place = out.resolve()
     if place.exists() and not place.is_dir():
         raise ValueError(f"{name} must name a folder; {out} is a file")
-    for folder in (place.parent, *([place] if place.exists() else [])):
+    for folder in (place.parent, place):
         if blocked := unwritable(folder):
             raise ValueError(f"{name} must lie where it can be written; {blocked} cannot")
     if Path.cwd().is_relative_to(place) or place.is_mount():

@@ -58,16 +58,6 @@ def find(run: str | Path) -> Path:
     return FOLDER / str(run).removeprefix(PREFIX)
 
 
-def is_shipped(run_dir: Path) -> bool:
-    """Returns whether a run folder is part of the package."""
-    return run_dir.parent == FOLDER
-
-
-def name_of(run_dir: Path) -> str:
-    """Returns a run's name in messages: its folder, or pretrained:NAME."""
-    return PREFIX + run_dir.name if is_shipped(run_dir) else str(run_dir)
-
-
 def pack(run_dir: Path, out: Path, *, card: str) -> int:
     """Writes the part of a finished run that its use needs; returns the bytes.
 
@@ -85,12 +75,10 @@ def pack(run_dir: Path, out: Path, *, card: str) -> int:
         ValueError: ``out`` holds something else, or a file of the run is broken.
     """
     expected = {CARD, ".hydra", "checkpoints", PACKED, *COPIED, run_folder.MAPS}
-
-    def foreign(names: list[str]) -> list[str]:
-        others = set(names) - expected
-        return [*others, *([run_folder.LAST] if (out / run_folder.LAST).exists() else [])]
-
-    output.check_folder(out, earlier="an earlier package", foreign=foreign)
+    if (out / run_folder.LAST).exists():  # a run, not a package
+        expected.remove("checkpoints")
+    earlier = "an earlier package"
+    output.check_folder(out, earlier=earlier, foreign=lambda names: set(names) - expected)
     maps = [run_folder.MAPS] if (run_dir / run_folder.MAPS).exists() else []
     files = {
         name: untrusted.read_bytes(run_dir / name, limit=untrusted.MAX_TABLE)

@@ -17,7 +17,6 @@ if TYPE_CHECKING:  # seconds that a mistyped name need not wait for
     from pneumo.models.views import Views
     from pneumo.runs.tables import ImageBoxes
 
-ASPECTS = ("stretch", "pad")
 MAX_SIDE = 4096  # pixels of a prepared image; a larger one would fill the memory
 
 
@@ -46,7 +45,9 @@ class Run:
         ('kermany', 624)
         """
         run_dir = pretrained.find(place)
-        run = cls(run_dir, name or pretrained.name_of(run_dir))
+        run = cls(run_dir, name or str(run_dir))
+        if run.is_shipped and name is None:
+            run = cls(run_dir, pretrained.PREFIX + run_dir.name)
         _ = run.config
         return run
 
@@ -73,7 +74,7 @@ class Run:
     @property
     def is_shipped(self) -> bool:
         """Whether the run is part of the package, and is never written to."""
-        return pretrained.is_shipped(self.run_dir)
+        return self.run_dir.parent == pretrained.FOLDER
 
     @cached_property
     def split(self) -> "pd.DataFrame":
@@ -120,8 +121,8 @@ class Run:
             FileNotFoundError, ValueError: see split and predictions; or the two are of other
                 images.
         """
-        columns = ["path", "split", "p_pneumonia"]
-        joined = self.split.merge(self.predictions[columns], on=["path", "split"])
+        predictions = self.predictions[["path", "split", "p_pneumonia"]]
+        joined = self.split.merge(predictions, on=["path", "split"])
         path = self.run_dir / run_folder.PREDICTIONS
         if len(joined) != len(self.predictions):
             raise ValueError(f"{path} must be of the images in split.csv. {COPY_AGAIN}")
@@ -158,23 +159,23 @@ class Run:
         Raises:
             ValueError: metrics.json lacks it, or it is not from 0 to 1.
         """
-        confidence: Any = self.metrics.get("confidence")
-        number = isinstance(confidence, int | float) and not isinstance(confidence, bool)
-        if number and 0 <= confidence <= 1:
-            return float(confidence)
-        raise ValueError(
-            f"confidence in {self.run_dir / run_folder.METRICS} must be from 0 to 1; got "
-            f"{confidence!r}. {COPY_AGAIN}"
-        )
+        confidence = self.metrics.get("confidence")
+        if confidence is None or not 0 <= confidence <= 1:
+            raise ValueError(
+                f"confidence in {self.run_dir / run_folder.METRICS} must be from 0 to 1; got "
+                f"{confidence!r}. {COPY_AGAIN}"
+            )
+        return float(confidence)
 
     @cached_property
     def assessment(self) -> dict[str, Any]:
         """The assessment in metrics.json; computed if its intervals are of an earlier method."""
         from pneumo.evaluation.assessment import assess_run
-        from pneumo.evaluation.intervals import has_intervals
+        from pneumo.evaluation.intervals import METHOD
 
-        written = self.metrics.get("assessment")
-        if written is not None and has_intervals(written):
+        written = self.metrics.get("assessment") or {}
+        about = written.get("interval")
+        if isinstance(about, dict) and about.get("method") == METHOD:
             return written
         return assess_run(self.scored, protocol=self.metrics["protocol"])
 
@@ -199,8 +200,8 @@ class Run:
         return folder if complete else None
 
     @cached_property
-    def settings(self) -> run_folder.NetworkSettings:
-        """model, views, data.image_size and data.aspect of the configuration, resolved."""
+    def settings(self) -> dict[str, Any]:
+        """model, views, image_size and aspect of the configuration, resolved."""
         from omegaconf import OmegaConf
         from omegaconf.errors import OmegaConfBaseException
 
@@ -216,12 +217,7 @@ class Run:
                 f"data.image_size of a run must be a whole number of pixels, at most {MAX_SIDE:,}; "
                 f"{self.run_dir} has {size!r}"
             )
-        if aspect not in ASPECTS:
-            raise ValueError(
-                f"data.aspect of a run must be one of {', '.join(ASPECTS)}; {self.run_dir} has "
-                f"{aspect!r}"
-            )
-        return run_folder.NetworkSettings(self.name, self.run_dir, model, views, size, str(aspect))
+        return {"model": model, "views": views, "image_size": size, "aspect": str(aspect)}
 
     @property
     def views(self) -> "Views":
@@ -229,7 +225,7 @@ class Run:
         from pneumo.models.views import Views
 
         try:
-            return Views(**self.settings.views)
+            return Views(**self.settings["views"])
         except TypeError as error:
             path = self.run_dir / run_folder.CONFIG
             raise ValueError(f"{path} does not fit this version: {error}") from None
@@ -237,12 +233,12 @@ class Run:
     @property
     def image_size(self) -> int:
         """The side of a prepared image, in pixels."""
-        return self.settings.image_size
+        return int(self.settings["image_size"])
 
     @property
     def aspect(self) -> str:
         """How an image is prepared: stretch or pad."""
-        return self.settings.aspect
+        return str(self.settings["aspect"])
 
     def network(self, checkpoint: str = "best", *, trust: Sequence[str] = ()) -> "Network":
         """Returns the network of a classifier, on the CPU in evaluation mode.
@@ -262,12 +258,10 @@ class Run:
         from pneumo.runs.network import load
 
         tasks.check_classifier(self, "this needs a classifier")
-        recorded = self.metrics.get("preprocessing")
-        return load(self.settings, checkpoint, preprocessing=recorded, trust=trust)
+        return load(self, checkpoint, trust=trust)
 
     def detector(self, checkpoint: str = "best", *, trust: Sequence[str] = ()) -> "Detector":
         """Returns the network of a detector; see `network`."""
         from pneumo.runs.network import load_detector
 
-        recorded = self.metrics.get("preprocessing")
-        return load_detector(self.settings, checkpoint, preprocessing=recorded, trust=trust)
+        return load_detector(self, checkpoint, trust=trust)

@@ -2,7 +2,7 @@
 
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
-from typing import Any, NamedTuple, TypedDict, cast
+from typing import Any, TypedDict, cast
 
 from pneumo import untrusted
 
@@ -48,17 +48,6 @@ MAY_CHANGE = (
     "trainer.log_every_n_steps",
     "trainer.profiler",
 )
-
-
-class NetworkSettings(NamedTuple):
-    """The settings that a run's network is built with, resolved and checked."""
-
-    name: str  # of the run, in messages
-    run_dir: Path
-    model: dict[str, Any]  # with _target_
-    views: dict[str, Any]
-    image_size: int  # side of a prepared image, pixels
-    aspect: str  # how an image is prepared: stretch or pad
 
 
 class Status(TypedDict, total=False):
@@ -197,7 +186,7 @@ def identity_by(default: Mapping[str, Any], overrides: Iterable[str]) -> dict[st
     return changed
 
 
-def not_begun(sweep: Path) -> list[dict[str, Any]]:
+def not_started(sweep: Path) -> list[dict[str, Any]]:
     """Returns the identities of the planned runs of a sweep that have no folder yet."""
     try:
         planned = untrusted.read_json(sweep / SWEEP)["planned"] or []
@@ -228,15 +217,10 @@ def read_maps(run_dir: Path, *, checkpoint: str | None = None) -> list[dict[str,
     try:
         content = untrusted.read_json(run_dir / MAPS)
         rows = content["scores"] if content["schema"] == SCHEMA else []
-        return [r for r in rows if _is_map(r) and checkpoint in (None, r["checkpoint"])]
+        _ = [(row["method"], row["class"], row["mean"][n]) for row in rows for n in MAP_NUMBERS]
+        return [row for row in rows if checkpoint in (None, row["checkpoint"])]
     except (OSError, ValueError, KeyError, TypeError):
         return []
-
-
-def _is_map(row: Any) -> bool:
-    named = all(isinstance(row[key], str) for key in ("method", "class", "checkpoint"))
-    numbers = [row["mean"][key] for key in MAP_NUMBERS]
-    return named and all(value is None or isinstance(value, int | float) for value in numbers)
 
 
 def unwritable(run_dir: Path | None, error: OSError) -> str:
@@ -249,9 +233,9 @@ def unwritable(run_dir: Path | None, error: OSError) -> str:
 
 
 def remove_empty(folder: Path, *, levels: int) -> None:
-    """Removes an unused folder, and the folders around it, as far as they are empty.
+    """Removes an unused folder if it is empty, and so ``levels`` - 1 folders around it.
 
-    Of the folders around it only those below the working directory; others are the user's own.
+    Those must be below the working directory; others are the user's own.
     """
     around = folder.resolve().parents[: levels - 1]
     for place in (folder, *(p for p in around if Path.cwd() in p.parents)):

@@ -1,7 +1,7 @@
 """The tables of a run folder, read and checked: split.csv, predictions.csv and boxes.csv."""
 
 import io
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -113,11 +113,7 @@ class ImageBoxes:
 
 
 def read_boxes(path: Path, images: pd.DataFrame) -> ImageBoxes:
-    """Returns boxes.csv image by image.
-
-    Args:
-        path: of boxes.csv.
-        images: of read_predictions.
+    """Returns boxes.csv image by image; ``images`` are the rows of read_predictions.
 
     Raises:
         FileNotFoundError, ValueError: see read_csv; or a box has no area, a score is not from 0
@@ -131,22 +127,19 @@ def read_boxes(path: Path, images: pd.DataFrame) -> ImageBoxes:
         raise ValueError(
             f"{path} must be of the images in predictions.csv, split by split. {COPY_AGAIN}"
         )
+    rows = {kind: dict(list(table[table["kind"] == kind].groupby("path"))) for kind in KINDS}
     truth, predicted = (
-        [_of_image(rows, name) for name in images["path"]]
-        for rows in (dict(list(table[table["kind"] == kind].groupby("path"))) for kind in KINDS)
+        [rows[kind].get(name, table[:0])[numbers].to_numpy() for name in images["path"]]
+        for kind in KINDS
     )
     boxes = ImageBoxes(
         images,
-        [each[CORNERS].to_numpy(np.float64) for each in truth],
-        [each[CORNERS].to_numpy(np.float64) for each in predicted],
-        [each["score"].to_numpy(np.float64) for each in predicted],
+        [each[:, 1:] for each in truth],
+        [each[:, 1:] for each in predicted],
+        [each[:, 0] for each in predicted],
     )
     _check_agreement(boxes, path)
     return boxes
-
-
-def _of_image(rows: Mapping[Any, pd.DataFrame], name: str) -> pd.DataFrame:
-    return rows.get(name, pd.DataFrame(columns=BOX_COLUMNS))
 
 
 def _check_boxes(table: pd.DataFrame, path: Path) -> None:

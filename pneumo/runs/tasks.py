@@ -54,4 +54,4 @@ def check_options(task: str, used: Mapping[str, Mapping[str, bool]], *, instead:
     for other, options in used.items():
         for option, is_used in options.items():
             if is_used and other != task:
-                raise ValueError(f"{option} is of {NAMES[other]}. Leave it out; {instead}")
+                raise ValueError(f"{option} needs {NAMES[other]}. Leave it out; {instead}")

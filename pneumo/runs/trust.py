@@ -48,12 +48,6 @@ PLAIN = re.compile(r"[\w.,=${}:'+-]*")  # a word, a number, a folder name with i
 trusted: tuple[str, ...] | None = None  # packages of --trust; None for the user's own settings
 
 
-def known_targets(conf: Path) -> set[str]:
-    """Returns every ``_target_`` that the YAML files under ``conf`` name."""
-    files = sorted(conf.rglob("*.yaml"))
-    return {name for file in files for name in targets(yaml.safe_load(file.read_text("utf-8")))}
-
-
 def targets(config: Any) -> list[str]:
     """Returns every ``_target_`` in a configuration, however deep."""
     if isinstance(config, Mapping):
@@ -111,11 +105,11 @@ def check_target(target: str, *, run_dir: Path, trust: Sequence[str]) -> None:
 def check_config(config: Mapping[str, Any], conf: Path) -> None:
     """Raises ValueError if a resumed configuration names a target that may not be called.
 
-    Args:
-        config: plain and resolved, so that no interpolation hides a name.
-        conf: folder of the YAML files whose targets may be called.
+    ``config`` is plain and resolved, so that no interpolation hides a name. Targets of the YAML
+    files under ``conf`` may be called.
     """
-    allowed = {*CLASSES, *known_targets(conf)}
+    files = [yaml.safe_load(path.read_text("utf-8")) for path in conf.rglob("*.yaml")]
+    allowed = {*CLASSES, *targets(files)}
     packages = trusted or ()
     for name in targets({key: value for key, value in config.items() if key != "model"}):
         place, _, last = name.rpartition(".")
@@ -128,9 +122,8 @@ def check_config(config: Mapping[str, Any], conf: Path) -> None:
                 f"you know the folder's origin, add --trust {package}"
             )
     check_timm(config.get("model"), packages=packages)
-    if unknown := set(targets(config.get("model"))) - allowed:
-        for name in sorted(unknown):
-            check_target(name, run_dir=Path(config["run_dir"]), trust=packages)
+    for name in sorted(set(targets(config.get("model"))) - allowed):
+        check_target(name, run_dir=Path(config["run_dir"]), trust=packages)
 
 
 def check_no_hydra(config: Mapping[str, Any], path: Path) -> None:
@@ -146,12 +139,8 @@ def check_no_hydra(config: Mapping[str, Any], path: Path) -> None:
 def check_arguments(arguments: Sequence[str], path: Path) -> None:
     """Raises ValueError for an argument that could run code before the settings are checked.
 
-    Args:
-        arguments: of the sweep in ``path``, without those replaced on the command line.
-        path: of sweep.json.
-
-    Raises:
-        HydraException: it is not an override.
+    ``arguments`` are those in ``path``, a sweep.json, that the command line does not replace.
+    HydraException: one is not an override.
     """
     for argument in arguments:
         if argument.startswith("-") or not argument.isprintable() or not _is_setting(argument):

@@ -14,7 +14,7 @@ from pneumo import atomic, untrusted
 from pneumo.runs import run_folder
 from pneumo.runs.run_folder import CONFIG
 
-if TYPE_CHECKING:  # half a second that a wrong setting need not wait for
+if TYPE_CHECKING:  # half a second, which a wrong setting need not wait for
     import numpy as np
     import pandas as pd
 
@@ -103,14 +103,7 @@ class RunWriter:
     def write_status(
         self, state: str, *, epoch: int = 0, max_epochs: int = 0, error: str | None = None
     ) -> None:
-        """Writes status.json.
-
-        Args:
-            state: running, done, stopped or failed.
-            epoch: how many epochs are finished.
-            max_epochs: how many the run has.
-            error: why it ended.
-        """
+        """Writes status.json: one of STATES, the number of finished epochs, and of all."""
         time = datetime.now(UTC).isoformat(timespec="seconds")
         status = {"status": state, "error": error, "epoch": epoch, "max_epochs": max_epochs}
         atomic.write_json(self.run_dir / run_folder.STATUS, {**status, "time": time})
@@ -133,14 +126,12 @@ class RunWriter:
     def write_split(self, table: "pd.DataFrame") -> str:
         """Writes split.csv, and split.json with digests; returns the digest of the split.
 
-        Args:
-            table: of pneumo.data.split.split, with the column digest; for a detector with boxes.
-
-        Raises:
-            ValueError: the run was started with another split, or with other images, labels or
-                boxes under the same names.
+        ``table`` is that of pneumo.data.split.split, with the column digest; for a detector with
+        boxes. ValueError: the run was started with another split, or with other images, labels or
+        boxes under the same names.
         """
         from pneumo.data import split
+        from pneumo.runs.tables import read_images
 
         now = {
             "split_sha256": split.digest(table),
@@ -148,7 +139,8 @@ class RunWriter:
             "labels_sha256": split.labels_digest(table),
         }
         rule = "a run resumes with its first images"
-        if self._first_split() not in (None, now["split_sha256"]):
+        csv = self.run_dir / run_folder.SPLIT
+        if csv.exists() and split.digest(read_images(csv, split.COLUMNS)) != now["split_sha256"]:
             raise ValueError(
                 f"{rule}; those of {self.run_dir} were others. Name their folder with "
                 "data.root=DIR, or start a new run"
@@ -169,16 +161,6 @@ class RunWriter:
         atomic.write_json(path, now)
         return now["split_sha256"]
 
-    def _first_split(self) -> str | None:
-        """Returns the digest of the split of a run that resumes; None for a new run."""
-        from pneumo.data import split
-        from pneumo.runs.tables import read_images
-
-        try:
-            return split.digest(read_images(self.run_dir / run_folder.SPLIT, split.COLUMNS))
-        except FileNotFoundError:
-            return None
-
     def write_table(self, name: str, table: "pd.DataFrame") -> None:
         """Writes a table as the CSV file ``name``."""
         text = table.to_csv(index=False, lineterminator="\n")
@@ -194,11 +176,8 @@ class RunWriter:
     def write_maps(self, scores: Mapping[str, Any]) -> None:
         """Adds the scores of heat maps of one method, class and checkpoint to heatmap.json."""
         names = ("method", "class", "checkpoint")
-        others = [
-            row
-            for row in run_folder.read_maps(self.run_dir)
-            if any(row[name] != scores[name] for name in names)
-        ]
+        rows = run_folder.read_maps(self.run_dir)
+        others = [row for row in rows if any(row[name] != scores[name] for name in names)]
         content = {"schema": run_folder.SCHEMA, "scores": [*others, scores]}
         atomic.write_json(self.run_dir / run_folder.MAPS, content)
 

@@ -33,13 +33,8 @@ def compare(
     """Returns the differences of two sets of images, as ``evaluate --out`` writes them.
 
     If every image of both has a label, each class is compared with its own, so that another share
-    of PNEUMONIA is not a difference. The tests take one image of each patient.
-
-    Args:
-        validation: the run's own images, on which it was not trained.
-        other: those to be compared with them.
-        reference: name of the split of ``validation``.
-        seed: of the drawn images and the tests.
+    of PNEUMONIA is not a difference. The tests take one image of each patient. ``validation``: the
+    run's own images, of the split ``reference``; ``seed``: of the drawn images and the tests.
     """
     groups = _groups(validation, other, seed=seed)
     tests = len(SPACES) * sum(not group.too_few for group in groups)
@@ -157,10 +152,9 @@ def _measures(group: Group) -> list[dict[str, Any]]:
 
 def _spread(values: np.ndarray) -> list[float]:
     """Returns the 5 % quantile, median and 95 % quantile; NaN if no image has the measure."""
-    known = values[np.isfinite(values)]
-    if not known.size:
-        return [float("nan")] * len(QUANTILES)
-    return [float(value) for value in np.quantile(known, QUANTILES)]
+    finite = values[np.isfinite(values)]
+    values = np.quantile(finite, QUANTILES) if finite.size else np.full(len(QUANTILES), np.nan)
+    return [float(value) for value in values]
 
 
 def _far(validation: Sample, other: Sample) -> dict[str, Any]:

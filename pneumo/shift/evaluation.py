@@ -2,19 +2,28 @@
 
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 from pneumo.choices import PREVALENCES
-from pneumo.inference import ensemble, scoring
+from pneumo.inference import scoring
 from pneumo.inference.leakage import labelled
+from pneumo.inference.networks import Networks
 from pneumo.inference.scoring import IMAGES_MISSING, ScoredOn
 from pneumo.labels import CLASS_NAMES
 from pneumo.report import terminal
 from pneumo.runs import run_folder
 from pneumo.runs.run import Run
-from pneumo.shift import sentences
-from pneumo.shift.run import Samples, against_run, read
-from pneumo.shift.sample import unlabelled
+from pneumo.shift import sample, sentences
+from pneumo.shift.compare import compare
+from pneumo.shift.sample import Sample
+
+
+class Samples(NamedTuple):
+    """Images on which a run was not trained, its own and others, as its network gets them."""
+
+    split: str  # of ``own``: val or test
+    own: Sample
+    other: Sample
 
 
 def evaluate(
@@ -33,16 +42,14 @@ def evaluate(
 
     Raises:
         FileNotFoundError, ValueError: a run is broken; a folder has no labelled images, or shares
-            some with a train split; the runs have other classes or labels, or no test images in
-            common.
+            some with a train split; the runs have other labels, or no test images in common.
         UnreadableError: an image cannot be read.
     """
     run_folder.check_named_once([run.run_dir for run in runs])
-    ensemble.check_classes(runs)
     if data is None:
         on = scoring.own_test_split(runs, allow_overlap=allow_overlap)
     else:
-        read = labelled if labels else unlabelled
+        read = labelled if labels else sample.unlabelled
         on = scoring.other_images(runs, data, read=read, allow_overlap=allow_overlap)
     options: dict[str, Any] = {"checkpoint": checkpoint, "trust": trust}
     samples = _samples(runs[0], on, labels=labels, **options) if data and len(runs) == 1 else None
@@ -81,37 +88,39 @@ def evaluate(
 def _samples(
     run: Run, on: ScoredOn, *, labels: bool, checkpoint: str, trust: Sequence[str]
 ) -> Samples | None:
-    """Reads other images and the run's own; None if its own are missing and labels are enough."""
+    """Returns other images and the run's own, measured and scored, each read once.
+
+    Its own are those it was validated on, or its test split without any; it was trained on neither.
+    None if they are missing and labels are enough.
+
+    Raises:
+        UnreadableError: with labels, an image cannot be read.
+        ValueError: no image can be read, or the run cannot be loaded.
+    """
     assert on.root is not None
-    own = run.images()
-    if own is None and labels:
+    folder = run.images() if labels else scoring.own_root(run)
+    if folder is None:
         return None
-    return read(
-        *(run, own or scoring.own_root(run), on.root, on.table),
-        checkpoint=checkpoint,
-        trust=trust,
-        all_own=labels and checkpoint != "best",  # their probabilities are computed again
-        all_others=labels,
-    )
+    split = "test" if run.of_split("val").empty else "val"
+    networks = Networks([run], checkpoint=checkpoint, trust=trust)
+    other = sample.read(networks, on.root, on.table, all_readable=labels)
+    rescore = labels and checkpoint != "best"  # all probabilities of its own are computed again
+    own = sample.read(networks, folder, run.of_split(split), all_readable=rescore)
+    return Samples(split, own, other)
 
 
 def _shift(run: Run, on: ScoredOn, samples: Samples | None) -> dict[str, Any]:
     """Returns how other images differ from the run's, or why that is unknown."""
     if samples is None:
         return {"why_not": IMAGES_MISSING.format(run.name)}
-    return {"root": str(on.root), **against_run(run, samples)}
+    reference = "validation" if samples.split == "val" else samples.split
+    compared = compare(samples.own, samples.other, reference=reference)
+    return {"root": str(on.root), "run": run.name, **compared}
 
 
-def _rescored(
-    run: Run,
-    splits: Sequence[str],
-    samples: Samples | None,
-    *,
-    checkpoint: str,
-    trust: Sequence[str],
-) -> Run:
+def _rescored(run: Run, splits: Sequence[str], samples: Samples | None, **options: Any) -> Run:
     if samples is None:
-        return scoring.rescored(run, splits, checkpoint=checkpoint, trust=trust)
+        return scoring.rescored(run, splits, **options)
     rows = run.of_split("val")
     if not rows.empty:  # scored as they were measured
         rows = rows.assign(p_pneumonia=samples.own.table["p_pneumonia"])

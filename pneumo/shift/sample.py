@@ -1,7 +1,6 @@
 """Images become numbers that can be compared: of the file, of the picture, of the network."""
 
 import os
-import sys
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -9,7 +8,6 @@ from pathlib import Path
 import cv2
 import numpy as np
 import pandas as pd
-from tqdm import tqdm
 
 from pneumo.data import dicom, image, reader
 from pneumo.data.kermany import COLUMNS, parse_name
@@ -18,7 +16,7 @@ from pneumo.data.listing import SOURCES
 from pneumo.data.reader import Radiograph
 from pneumo.data.saved_as import saved_as
 from pneumo.inference.leakage import digests
-from pneumo.inference.networks import Networks, batches, check_readable
+from pneumo.inference.networks import Networks, batches, check_readable, read_shown
 from pneumo.labels import CLASS_NAMES, PNEUMONIA
 
 BATCH_SIZE = 32  # images
@@ -82,16 +80,12 @@ class Sample:
 def read(
     networks: Networks, root: Path, table: pd.DataFrame, *, all_readable: bool = False
 ) -> Sample:
-    """Returns the images of a table as the first of ``networks`` gets them.
+    """Returns the images of a table (path, group, label) as the first of ``networks`` gets them.
 
-    Args:
-        networks: of the run.
-        root: that paths are relative to.
-        table: path, group and label.
-        all_readable: whether each must be; else the sample names those that are not.
+    Paths are relative to ``root``. The sample names images that cannot be read.
 
     Raises:
-        UnreadableError: ``all_readable``, and one cannot be read.
+        UnreadableError: ``all_readable``, and an image cannot be read.
         ValueError: none of them can be read.
     """
     row_of = {str(root / path): row for row, path in enumerate(table["path"])}
@@ -99,9 +93,8 @@ def read(
     rows, features, layout, unreadable = [], [], [], []
 
     def readable() -> Iterator[Radiograph]:
-        stream = reader.read_all(list(row_of), shapes=networks.shapes, threads=THREADS)
-        hidden = not sys.stderr.isatty()
-        for radiograph in tqdm(stream, "measuring", len(row_of), unit="image", disable=hidden):
+        names = list(row_of)
+        for radiograph in read_shown(names, "measuring", shapes=networks.shapes, threads=THREADS):
             if all_readable:
                 check_readable(radiograph)
             if radiograph.error:
@@ -136,9 +129,8 @@ def of_file(radiograph: Radiograph) -> dict[str, float]:
     """Returns the measures of an image's file; the quality is NaN if it is not a JPEG."""
     width, height = radiograph.size
     data = image.read(Path(radiograph.name))
-    saved = {"format": "DICOM", "mode": "L", "quality": ""}
-    if not dicom.is_dicom(data):
-        saved = saved_as(data)
+    of_dicom = {"format": "DICOM", "mode": "L", "quality": ""}
+    saved = of_dicom if dicom.is_dicom(data) else saved_as(data)
     quality = saved["quality"].removeprefix("about ")
     return {
         "width": float(width),
@@ -189,17 +181,14 @@ def unlabelled(data: Path, *, patient_key: str) -> tuple[Path, pd.DataFrame]:
     """Returns the folder that paths are relative to, and the table of all images below it.
 
     Columns path, label, subtype, patient, source and group; label and subtype are empty. A file
-    whose name does not follow the set's grammar is a patient of its own.
-
-    Raises:
-        FileNotFoundError: there is no such folder, or no image in it.
+    whose name does not follow the set's grammar is a patient of its own. FileNotFoundError: there
+    is no such folder, or no image in it.
     """
-    if not data.is_dir():
-        raise FileNotFoundError(f"--data must be a folder of images; there is no folder {data}")
-    files, _ = reader.find([str(data)])
+    files = reader.find([str(data)])[0] if data.is_dir() else []
     if not files:
         raise FileNotFoundError(
-            f"--data must hold at least one image ({', '.join(reader.SUFFIXES)}); {data} has none"
+            f"--data must be a folder with at least one image ({', '.join(reader.SUFFIXES)}); got "
+            f"{data}"
         )
     paths = [Path(os.path.relpath(path, data)) for path in files]
     rows = [(path.as_posix(), "", "", *_patient(path, data, patient_key)) for path in paths]

@@ -19,9 +19,7 @@ class Separation(NamedTuple):
 
     auroc: float  # cross-validated; 0.5 is not at all, 1 is always
     chance: float  # AUROC below which LEVEL of the permutations stay
-    needed: (
-        float  # AUROC above which a difference is found, even if it is the only one of all tests
-    )
+    needed: float  # AUROC above which it is a difference, even if it is the only one of all tests
     p: float
 
 
@@ -60,12 +58,11 @@ def classifier_test(
     auroc = ((rank * shuffled).sum(0) - len(second) * (len(second) + 1) / 2) / (
         len(first) * len(second)
     )
-    num_as_good = 1 + int(np.count_nonzero(auroc[1:] >= auroc[0] - 1e-12))
+    p = np.mean(auroc >= auroc[0] - 1e-12)  # the sets' own names are one of the shuffles
     by_chance = np.sort(auroc[1:])[::-1]
     most_as_good = math.ceil(alpha * (1 + PERMUTATIONS) - 1 - 1e-9) - 1  # of the shuffles
     needed = by_chance[most_as_good] if most_as_good >= 0 else 1.0
-    chance = float(np.quantile(by_chance, LEVEL))
-    return Separation(float(auroc[0]), chance, float(needed), num_as_good / (1 + PERMUTATIONS))
+    return Separation(*map(float, (auroc[0], np.quantile(by_chance, LEVEL), needed, p)))
 
 
 class Larger(NamedTuple):
@@ -83,12 +80,12 @@ def larger(first: Array, second: Array) -> Larger:
     from scipy.stats import ks_2samp, rankdata
 
     first, second = (values[np.isfinite(values)] for values in (first, second))
-    if not (first.size and second.size):
-        return Larger(float("nan"), float("nan"))
-    both = np.concatenate([first, second])
-    rank = rankdata(both)[first.size :]
-    share = (rank.sum() - second.size * (second.size + 1) / 2) / (first.size * second.size)
-    if min(first.size, second.size) < MIN_IMAGES or (both == both[0]).all():
-        return Larger(float(share), float("nan"))
-    # the exact form gives up, with a warning, on some sizes and ties
-    return Larger(float(share), float(ks_2samp(first, second, method="asymp").pvalue))
+    share = p = float("nan")
+    if first.size and second.size:
+        both = np.concatenate([first, second])
+        rank = rankdata(both)[first.size :]
+        share = (rank.sum() - second.size * (second.size + 1) / 2) / (first.size * second.size)
+        if min(first.size, second.size) >= MIN_IMAGES and (both != both[0]).any():
+            # the exact form gives up, with a warning, on some sizes and ties
+            p = ks_2samp(first, second, method="asymp").pvalue
+    return Larger(float(share), float(p))

@@ -18,7 +18,7 @@ from hydra.utils import instantiate
 from pneumo.data import cache, split
 from pneumo.data.base import DataSet
 from pneumo.data.datamodule import XrayDataModule
-from pneumo.data.labelled import check_names, with_groups
+from pneumo.data.labelled import check_names, shown, with_groups
 from pneumo.data.near_copies import near_duplicates
 from pneumo.models import fused_cpu
 from pneumo.runs import run_folder
@@ -188,6 +188,8 @@ def read_data(config: Mapping[str, Any], data_set: DataSet) -> tuple[pd.DataFram
     """Returns the split table of a data set's images, and the images."""
     data = config["data"]
     table = data_set.table(patient_key=data["patient_key"], on_unknown_name=data["on_unknown_name"])
+    if unused := data_set.unused():
+        log.warning("Left out %d that are not used: %s", len(unused), shown(unused))
     check_names(table["path"].tolist())
     images = cache.load(
         data_set.root,

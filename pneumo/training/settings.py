@@ -14,6 +14,10 @@ CLASSIFIERS_OWN = (".ProgressiveResize", ".Finetune")  # callbacks
 DETECTOR = "pneumo.models.detector.Detector"
 AUTO, KERMANY = "pneumo.data.sets.auto", "pneumo.data.kermany.Kermany.open"
 GET_SET = ". Get the set with python -m pneumo.download, or train on generated images: data=phantom"
+NEEDED_BY = {  # packages that loggers import when they are built, and how pip names them
+    "pytorch_lightning.loggers.WandbLogger": ("wandb", "wandb"),
+    "pneumo.training.mlflow_log.make": ("mlflow", "'pneumo[mlflow]'"),
+}
 # Arguments of the Trainer that a run cannot have, with the values that pass, and why
 FORBIDDEN: dict[str, tuple[tuple[Any, ...], str]] = {
     "num_nodes": ((1,), "since a run is one process; start several runs in a sweep"),
@@ -232,3 +236,7 @@ def _missing_packages(config: Mapping[str, Any], settings: Config) -> Iterator[s
             yield f"{key}={monitor} needs pycocotools: pip install 'pneumo[detection]'"
     if config["model"].get("library") == "timm" and not find_spec("timm"):
         yield "model.library=timm needs timm, which is not installed: pip install 'pneumo[timm]'"
+    for name, logger in (config["logger"] or {}).items():  # before torch is imported
+        package, install = NEEDED_BY.get(str(logger["_target_"]), ("", ""))
+        if package and not find_spec(package):
+            yield f"logger.{name} needs {package}, which is not installed: pip install {install}"

@@ -107,7 +107,7 @@ def conclude(folder: Path) -> bool:
         sys.stderr.write(f"No run of the sweep has started: {folder}\n")
         return True
     undone = [(name, status) for name, status in runs if status["status"] != "done"]
-    missing = run_folder.not_begun(folder)
+    missing = run_folder.not_started(folder)
     for name, status in undone:
         reason = str(status.get("error") or "in another process, or interrupted")
         sys.stderr.write(f"{status['status']:8} {name}: {reason.strip().splitlines()[0]}\n")

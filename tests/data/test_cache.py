@@ -100,7 +100,7 @@ def _load_slowly(root: Path, names: list[str], where: Path) -> None:
         return decode(data, **settings)
 
     image.decode = slow
-    cache.load(root, names, cache_dir=where, image_size=32, num_workers=1)
+    cache.load(root, names, cache_dir=where, image_size=32)
 
 
 def test_killed_or_at_once_does_no_harm(folder: tuple[Path, list[str]]) -> None:

@@ -28,7 +28,7 @@ PROTOCOLS = {"paper": PAPER, "holdout": HOLDOUT, "official": OFFICIAL, "kfold": 
 
 @pytest.fixture(scope="module")
 def table(kermany_names: list[str]) -> pd.DataFrame:
-    table, _ = index_names(kermany_names, patient_key="split_person")
+    table = index_names(kermany_names, patient_key="split_person")
     return table.assign(group=table["patient"])
 
 
@@ -85,7 +85,7 @@ def test_official_keeps_the_sets_own_test_part(table: pd.DataFrame) -> None:
 def test_official_leaves_out_train_images_of_merged_patients(
     kermany_names: list[str], caplog: pytest.LogCaptureFixture
 ) -> None:
-    merged, _ = index_names(kermany_names, patient_key="person")
+    merged = index_names(kermany_names, patient_key="person")
     result = split(merged.assign(group=merged["patient"]), OFFICIAL, seed=0)
     assert (result["split"] == "test").sum() == 624
     assert len(result) < len(merged)

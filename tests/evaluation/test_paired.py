@@ -28,7 +28,7 @@ def test_difference_is_of_the_scores_in_its_interval_and_turns_with_the_order() 
         assert value == pytest.approx(better.value[name] - worse.value[name])
         assert 0 < low < value < high
         assert turned[name] == pytest.approx({"value": -value, "low": -high, "high": -low})
-    assert difference["called_differently"] == (better.called != worse.called).sum()
+    assert difference["called_differently"] == (better.predicted != worse.predicted).sum()
 
 
 def test_a_model_differs_from_itself_by_nothing() -> None:

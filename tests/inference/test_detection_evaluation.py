@@ -68,7 +68,7 @@ def test_options_of_classifiers_are_refused(
 ) -> None:
     assert call(make_detector(tmp_path / "run"), *option) == 2
     shown = capsys.readouterr().err
-    assert shown.startswith(f"error: {option[0]} is of classifiers. Leave it out; a detector is")
+    assert shown.startswith(f"error: {option[0]} needs classifiers. Leave it out; a detector is")
     assert shown.count("\n") == 1
 
 

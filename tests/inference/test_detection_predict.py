@@ -268,10 +268,10 @@ def test_options_of_the_other_task_are_refused(
         assert call(run, images[0], *options.split()) == 2
         out, err = capsys.readouterr()
         assert (out, len(err.splitlines())) == ("", 1)
-        assert err.startswith(f"error: {options.split()[0]} is of classifiers")
+        assert err.startswith(f"error: {options.split()[0]} needs classifiers")
     for options, name in (("--overlays seen", "--overlays"), ("--format rsna", "--format rsna")):
         assert call("pretrained:compact", images[0], *options.split()) == 2
-        assert f"{name} is of detectors" in capsys.readouterr().err
+        assert f"{name} needs detectors" in capsys.readouterr().err
 
 
 def test_other_commands_name_those_for_detectors(

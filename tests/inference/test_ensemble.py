@@ -13,6 +13,7 @@ import yaml
 from pneumo import evaluate
 from pneumo.data import split
 from pneumo.evaluation import scores
+from pneumo.evaluation.assessment import labels
 from pneumo.evaluation.operating_point import fit_weights, vote_share
 from pneumo.inference import ensemble
 from pneumo.report import terminal
@@ -81,7 +82,7 @@ def test_a_vote_is_the_share_of_members_and_a_tie_is_pneumonia(tmp_path: Path) -
     runs = [make_run(tmp_path, f"r{seed}", seed=seed) for seed in range(4)]
     found = scores_of(runs)
     tests = [Run.open(run).of_split("test") for run in runs]
-    label = ensemble.labels(tests[0])
+    label = labels(tests[0])
     called = np.stack([one["p_pneumonia"] >= 0.5 for one in tests])
     tie = called.sum(0) == 2
     assert tie.any()
@@ -128,20 +129,9 @@ def test_a_patient_that_one_member_knows_by_another_name_is_left_out(tmp_path: P
     same = make_run(tmp_path, "a", groups={"40.jpeg": "p", "50.jpeg": "p"})
     other = make_run(tmp_path, "b", splits={"50.jpeg": "train"}, seed=1)
     for runs in ([same, other], [other, same]):
-        common = ensemble.common_test([Run.open(run) for run in runs])
-        assert not {"40.jpeg", "50.jpeg"} & set(common.rows["path"])
-        assert len(common.rows) == 18
-
-
-def test_other_classes_are_refused_in_one_line(
-    tmp_path: Path, capsys: pytest.CaptureFixture[str]
-) -> None:
-    runs = [make_run(tmp_path, "two"), make_run(tmp_path, "three", num_classes=3)]
-    assert evaluate.main([str(run) for run in runs]) == 2
-    said = capsys.readouterr().err
-    assert said.count("\n") == 1
-    assert "must be of runs with the same classes" in said
-    assert "Take runs of one model.num_classes" in said
+        rows, *_ = ensemble.common_test([Run.open(run) for run in runs])
+        assert not {"40.jpeg", "50.jpeg"} & set(rows["path"])
+        assert len(rows) == 18
 
 
 def test_other_labels_are_refused(tmp_path: Path) -> None:

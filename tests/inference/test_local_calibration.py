@@ -145,7 +145,7 @@ def test_it_is_read_by_name_or_as_a_file(found: dict[str, Any], tmp_path: Path) 
     assert decide([], calibration=one, threshold=0.3).threshold_from == "given"
     with pytest.raises(FileNotFoundError, match=r"one of the run's \(here\); there is no"):
         local.read_calibration(tmp_path, "there", weights_sha256="abc")
-    with pytest.raises(ValueError, match="of the weights that predict"):
+    with pytest.raises(ValueError, match="must fit the weights that predict"):
         local.read_calibration(tmp_path, "here", weights_sha256="other")
 
 
@@ -159,7 +159,7 @@ def test_what_the_file_warns_of_is_said_where_it_decides(
         one = local.read_calibration(tmp_path, str(path), weights_sha256="abc")
         return decide([], calibration=one, threshold=0.3).notes[0]
 
-    plain = "threshold and temperature are of the calibration here"
+    plain = "threshold and temperature come from the calibration here"
     assert note(shared_with_train="", warning=None) == plain
     told = note(shared_with_train="2 patients (IM-1)", warning="fewer than 20 patients\n")
     assert told.startswith(

@@ -100,11 +100,10 @@ def test_intervals_of_an_earlier_method_are_computed_again(tmp_path: Path) -> No
 
     edit(folder, earlier)
     assessed = trial(folder).metrics["assessed"]
-    for name, value in wanted.numbers.items():
-        np.testing.assert_allclose(assessed.numbers[name], value, atol=1e-9, equal_nan=True)
-    assert assessed.subgroups.keys() == wanted.subgroups.keys()
-    for share, curve in wanted.benefit.items():
-        np.testing.assert_allclose(assessed.benefit[share], curve)
+    assert [number[:3] for number in assessed.numbers] == [n[:3] for n in wanted.numbers]
+    ours, theirs = ([number[3:] for number in each.numbers] for each in (assessed, wanted))
+    np.testing.assert_allclose(ours, theirs, atol=1e-9, equal_nan=True)
+    np.testing.assert_allclose(assessed.benefit, wanted.benefit)
     (folder / "split.csv").unlink()
     assert trial(folder).metrics["assessed"] is None
 

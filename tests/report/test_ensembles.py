@@ -122,11 +122,3 @@ def test_a_lone_member_is_no_ensemble(tmp_path: Path) -> None:
     text = summary(write_report([tmp_path]))
     assert "Ensemble three: not scored, fewer than two members (seed 0)." in text
     assert "mean of" not in text
-
-
-@pytest.mark.parametrize("value", [["tiny"], {"a": "tiny"}, {"a": [1]}, "text", {"a": None}])
-def test_a_malformed_ensemble_stops_no_report(tmp_path: Path, value: Any) -> None:
-    run = make_run(tmp_path)
-    configure(run, ensembles=value)
-    edit(run, lambda content: content.update(ensemble=True, members="all"))
-    assert "Ensemble" not in summary(write_report([tmp_path]))

@@ -1,5 +1,6 @@
 import json
 from itertools import pairwise
+from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
@@ -51,13 +52,14 @@ def assessed(fixed: OperatingPoint | str = "no reason") -> dict[str, Any]:
 
 def card(changed: dict[str, Any] | None = None, **other: Any) -> str:
     """The card of a run with changed metrics, and with other arguments."""
-    arguments: dict[str, Any] = {
-        "classes": ("NORMAL", "PNEUMONIA"), "image_size": 256, "aspect": "stretch",
-        "checkpoint": "best", "train_sha256": "cd" * 32,
-    }  # fmt: skip
+    run: Any = SimpleNamespace(
+        metrics=metrics(**changed or {}), image_size=256, aspect=other.pop("aspect", "stretch"),
+        train_sha256="cd" * 32,
+    )  # fmt: skip
+    arguments: dict[str, Any] = {"classes": ("NORMAL", "PNEUMONIA"), "checkpoint": "best"}
     if "assessment" not in other:
         other["assessment"] = assessed(other.pop("fixed", "no reason"))
-    return model_card.write(metrics(**changed or {}), **(arguments | other))
+    return model_card.write(run, **(arguments | other))
 
 
 def test_a_subgroup_is_scored_from_five_patients_of_each_label_on() -> None:

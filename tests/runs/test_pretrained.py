@@ -133,7 +133,7 @@ def test_images_that_it_was_trained_on_are_refused(
 @pytest.mark.parametrize("given", [["--check", "a.png"], ["--checkpoint", "last"], []])
 def test_a_folder_to_hand_on_needs_a_place(given: list[str], capsys: Capture) -> None:
     assert export.main(["pretrained:compact", "--to", "run", *given]) == 2
-    assert ("--out DIR" if not given else "neither --check nor") in capsys.readouterr().err
+    assert ("--out DIR" if not given else "leave --check and") in capsys.readouterr().err
 
 
 def test_what_is_packed_packs_to_the_same(tmp_path: Path, capsys: Capture) -> None:

@@ -92,9 +92,9 @@ def test_a_run_is_begun_whatever_its_model_calls_itself(tmp_path: Path) -> None:
     own = {"model": {"name": "mobilenet_v3_small"}, "seed": 0}
     own["protocol"] = {"name": "paper", "fold": None}
     RunWriter(run).write_config(own, ["model=mobilenet", "seed=0"])
-    assert run_folder.not_begun(tmp_path) == [asked]  # no status yet
+    assert run_folder.not_started(tmp_path) == [asked]  # no status yet
     RunWriter(run).write_status("running")
-    assert run_folder.not_begun(tmp_path) == []
+    assert run_folder.not_started(tmp_path) == []
 
 
 @pytest.mark.parametrize("name", ["predictions.csv", "status.json", run_folder.LAST])

@@ -270,7 +270,7 @@ def test_unlabelled_images_are_found_with_their_patients(tmp_path: Path) -> None
 
 
 def test_a_folder_without_images_is_named(tmp_path: Path) -> None:
-    with pytest.raises(FileNotFoundError, match="must hold at least one image"):
+    with pytest.raises(FileNotFoundError, match="a folder with at least one image"):
         sample.unlabelled(tmp_path, patient_key="person")
-    with pytest.raises(FileNotFoundError, match="there is no folder"):
+    with pytest.raises(FileNotFoundError, match="a folder with at least one image"):
         sample.unlabelled(tmp_path / "gone", patient_key="person")
