@@ -3,22 +3,21 @@
 PYTHON ?= python3
 BIN = .venv/bin
 
-.PHONY: train test check clean
+.PHONY: train test check lint clean
 
 train: .venv/ready
 	$(BIN)/python -m pneumo.train model=tiny
 
-test: .venv/ready
-	$(BIN)/ruff check .
-	$(BIN)/ruff format --check .
-	$(BIN)/mypy
+test: lint
 	$(BIN)/pytest -n 2 --dist worksteal
 
-check: .venv/ready
+check: lint
+	$(BIN)/pytest -n 2 --dist worksteal -m 'not slow'
+
+lint: .venv/ready
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
-	$(BIN)/mypy
-	$(BIN)/pytest -n 2 --dist worksteal -m 'not slow'
+	$(BIN)/mypy --num-workers 2
 
 .venv/ready: pyproject.toml constraints.txt
 	$(PYTHON) -c "import sys; sys.exit(not (3, 11) <= sys.version_info < (3, 14) and 'Python 3.11 to 3.13 is needed; make PYTHON=python3.12 names one')"

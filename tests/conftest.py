@@ -6,6 +6,7 @@ import hashlib
 import io
 import itertools
 import os
+import subprocess
 import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -13,6 +14,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from filelock import FileLock
 
 os.environ.setdefault("MPLBACKEND", "agg")
 os.environ.setdefault("OMP_NUM_THREADS", "1")  # pytest -n has a process for each core
@@ -31,43 +33,64 @@ def kermany_names() -> list[str]:
 
 
 @pytest.fixture(scope="session")
-def phantoms(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A folder of 120 generated images; only for reading."""
-    root = tmp_path_factory.mktemp("phantoms") / "set"
-    return phantom.generate(root, num_images=120, seed=1, num_workers=1, progress=False)
+def shared(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder of this test session, the same for all processes of pytest-xdist."""
+    base = tmp_path_factory.getbasetemp()
+    return base.parent if "PYTEST_XDIST_WORKER" in os.environ else base
 
 
 @pytest.fixture(scope="session")
-def rsna_set(tmp_path_factory: pytest.TempPathFactory) -> Path:
+def phantoms(shared: Path) -> Path:
+    """A folder of 120 generated images; only for reading."""
+    return phantom.generate(
+        shared / "phantoms" / "set", num_images=120, seed=1, num_workers=1, progress=False
+    )
+
+
+@pytest.fixture(scope="session")
+def rsna_set(shared: Path) -> Path:
     """A folder of 32 generated images in the RSNA challenge's layout; only for reading."""
     from pneumo.data import phantom_rsna
 
-    return phantom_rsna.write(tmp_path_factory.mktemp("rsna") / "set", num_images=32, seed=0)
+    folder = shared / "rsna"
+    with FileLock(shared / "rsna.lock"):
+        return folder if folder.exists() else phantom_rsna.write(folder, num_images=32, seed=0)
 
 
 @pytest.fixture(scope="session")
-def cache_dir(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return tmp_path_factory.mktemp("cache")
+def cache_dir(shared: Path) -> Path:
+    return shared / "cache"
 
 
 @pytest.fixture(scope="session")
-def finished_run(phantoms: Path, cache_dir: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+def finished_run(phantoms: Path, cache_dir: Path, shared: Path) -> Path:
     """A run of tiny with a validation split, on ``phantoms``; only for reading.
 
     Its images are found where PNEUMO_DATA names ``phantoms``.
     """
     from pneumo.train import main
 
-    folder = tmp_path_factory.mktemp("finished") / "run"
+    folder = shared / "finished" / "run"
     settings = ("protocol=holdout", "trainer.max_epochs=5", "optimizer.lr=0.005")
     arguments = [f"hydra.run.dir={folder}", *SMALL, *settings]
+    with FileLock(shared / "finished.lock"), pytest.MonkeyPatch.context() as patch:
+        if not folder.exists():
+            folder.parent.mkdir()
+            patch.chdir(folder.parent)
+            patch.setenv("PNEUMO_DATA", str(phantoms))
+            patch.setenv("PNEUMO_CACHE", str(cache_dir))
+            patch.setattr(sys, "argv", ["pneumo.train", *arguments])
+            main()
+    return folder
+
+
+@pytest.fixture(scope="module")
+def environment(phantoms: Path, cache_dir: Path) -> Iterator[None]:
+    """Names the images and the cache of ``finished_run``."""
     with pytest.MonkeyPatch.context() as patch:
-        patch.chdir(folder.parent)
         patch.setenv("PNEUMO_DATA", str(phantoms))
         patch.setenv("PNEUMO_CACHE", str(cache_dir))
-        patch.setattr(sys, "argv", ["pneumo.train", *arguments])
-        main()
-    return folder
+        yield
 
 
 @pytest.fixture(scope="session")
@@ -78,7 +101,9 @@ def real_data() -> Path:
     return Path(folder).resolve()
 
 
+Capture = pytest.CaptureFixture[str]
 Command = Callable[..., int]
+Patch = pytest.MonkeyPatch
 
 
 @contextmanager
@@ -107,10 +132,16 @@ def digests(folder: Path) -> dict[str, str]:
     }
 
 
+def start(
+    *words: str | Path, cwd: Path | None = None, **environment: str
+) -> "subprocess.CompletedProcess[str]":
+    """Runs a program that finds the package; returns its exit code and what it printed."""
+    known = {**os.environ, "PYTHONPATH": str(ROOT), **environment}
+    return subprocess.run(words, cwd=cwd, env=known, capture_output=True, text=True, check=False)
+
+
 @pytest.fixture
-def train(
-    phantoms: Path, cache_dir: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> Command:
+def train(phantoms: Path, cache_dir: Path, tmp_path: Path, monkeypatch: Patch) -> Command:
     """Runs python -m pneumo.train in this process, in tmp_path; returns its exit code."""
     from pneumo.train import main
 

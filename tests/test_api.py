@@ -10,7 +10,7 @@ from PIL import Image
 
 from pneumo import api
 from pneumo.data import phantom, reader
-from tests.conftest import ROOT
+from tests.conftest import ROOT, Patch
 
 NOTEBOOK = ROOT / "docs" / "quickstart.ipynb"
 
@@ -52,22 +52,17 @@ DEEP = GREY.astype(np.uint16) * 16  # 12 bits in 16
 COLOURS = np.dstack([GREY, GREY, GREY // 2])
 
 
-@pytest.mark.parametrize(
-    ("saved", "given"),
-    [
-        (GREY, GREY),
-        (GREY, np.flipud(np.flipud(GREY))),
-        (GREY, GREY / 255),
-        (GREY, (GREY / 255).astype(np.float32)),
-        (GREY, Image.fromarray(GREY)),
-        (GREY, Image.fromarray((GREY / 255).astype(np.float32))),
-        (DEEP, DEEP),
-        (DEEP, DEEP.astype(">u2")),
-        (DEEP, Image.fromarray(DEEP)),
-        (DEEP, Image.fromarray(DEEP.astype(np.int32))),
-        (COLOURS, Image.fromarray(COLOURS)),
-    ],
-)
+IN_MEMORY: list[tuple[np.ndarray, Any]] = [
+    *((GREY, given) for given in (GREY, np.flipud(np.flipud(GREY)), Image.fromarray(GREY))),
+    *((GREY, given) for given in (GREY / 255, (GREY / 255).astype(np.float32))),
+    (GREY, Image.fromarray((GREY / 255).astype(np.float32))),
+    *((DEEP, given) for given in (DEEP, DEEP.astype(">u2"), Image.fromarray(DEEP))),
+    (DEEP, Image.fromarray(DEEP.astype(np.int32))),
+    (COLOURS, Image.fromarray(COLOURS)),
+]
+
+
+@pytest.mark.parametrize(("saved", "given"), IN_MEMORY)
 def test_an_image_in_memory_is_read_as_its_png(
     saved: np.ndarray, given: Any, tmp_path: Path
 ) -> None:
@@ -111,7 +106,7 @@ def test_other_images_are_refused_in_one_line(image: Any, rule: str) -> None:
 
 @pytest.mark.slow
 def test_the_notebook_runs(
-    tmp_path: Path, cache_dir: Path, monkeypatch: pytest.MonkeyPatch, capsys: Any
+    tmp_path: Path, cache_dir: Path, monkeypatch: Patch, capsys: Any
 ) -> None:
     monkeypatch.chdir(tmp_path)
     monkeypatch.setenv("PNEUMO_CACHE", str(cache_dir))

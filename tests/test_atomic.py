@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 
 from pneumo import atomic
+from tests.conftest import Patch
 
 
 @pytest.fixture(autouse=True)
@@ -37,7 +38,7 @@ def test_files_of_dead_processes_are_cleared_and_no_others(tmp_path: Path) -> No
     assert sorted(tmp_path.iterdir()) == sorted([*stay, path])
 
 
-def test_files_of_another_machine_stay(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_files_of_another_machine_stay(tmp_path: Path, monkeypatch: Patch) -> None:
     path = tmp_path / "a.json"
     with monkeypatch.context() as patch:
         patch.setattr("platform.node", lambda: "elsewhere.example.org")

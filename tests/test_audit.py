@@ -25,9 +25,7 @@ from pneumo.data.saved_as import jpeg_quality, saved_as
 from pneumo.report.audit_link import AuditLink, audit_link
 from pneumo.report.page import Report, html
 from pneumo.report.wording import DASH
-
-Capture = pytest.CaptureFixture[str]
-NORMAL_1 = "train/NORMAL/IM-0001-0001.jpeg"
+from tests.conftest import Capture, Patch
 
 
 def save(
@@ -265,7 +263,7 @@ def test_a_users_folder_without_a_test_folder(tmp_path: Path, capsys: Capture) -
 
 
 def test_a_table_names_the_patients_and_a_file_has_its_own_splits(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    tmp_path: Path, monkeypatch: Patch
 ) -> None:
     lines = ["path,label,patient,split"]
     arrays: dict[str, Any] = {}
@@ -299,7 +297,7 @@ def test_the_challenges_set_is_recognised_and_audited(rsna_set: Path, tmp_path: 
     assert {row["format"] for row in rows(tmp_path / "audit" / "files.csv")} == {"DICOM"}
 
 
-def test_copies_and_what_they_cross(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_copies_and_what_they_cross(tmp_path: Path, monkeypatch: Patch) -> None:
     N, P = "NORMAL", "PNEUMONIA"  # noqa: N806
     facts = [("a", N, "1", "train"), ("b", N, "1", "val"), ("c", P, "2", "test")]
     facts += [("d", P, "3", "train"), ("e", N, "4", "train")]
@@ -371,56 +369,39 @@ def _luma(quality: int) -> list[int]:
     return [min(max((value * scale + 50) // 100, 1), 255) for value in base]
 
 
-def mistakes(tmp_path: Path) -> dict[str, tuple[list[str | Path], str]]:
-    odd = make_set(tmp_path / "odd", num=24)
+def mistakes(tmp_path: Path) -> list[tuple[list[str | Path], str]]:
+    odd, good = (make_set(tmp_path / name, num=24) for name in ("odd", "good"))
     save(odd / "train" / "NORMAL" / "anna.jpeg", seed=1)
     save(tmp_path / "one" / "NORMAL" / "a.jpeg", seed=1)
-    (tmp_path / "bare" / "train" / "NORMAL").mkdir(parents=True)
-    (tmp_path / "empty").mkdir()
     (tmp_path / "a.txt").write_text("a")
     (tmp_path / "b.npz").write_text("b")
     for label in ("NORMAL", "PNEUMONIA"):
         (tmp_path / "broken" / label).mkdir(parents=True)
         (tmp_path / "broken" / label / "a.png").write_bytes(b"a")
-    good = make_set(tmp_path / "good", num=24)
-    return {
-        "gone": ([tmp_path / "gone"], "DIR must hold NORMAL/ and PNEUMONIA/.* got .*gone"),
-        "empty": ([tmp_path / "empty"], "DIR must hold NORMAL/ and PNEUMONIA/, below train/"),
-        "bare": ([tmp_path / "bare"], "DIR must hold train/NORMAL, .* found none in .*bare"),
-        "one": ([tmp_path / "one"], "DIR must hold images of both labels.* got none of PNEUMONIA"),
-        "text": ([tmp_path / "a.txt"], "DIR must be PneumoniaMNIST's file"),
-        "archive": ([tmp_path / "b.npz"], "DIR must be PneumoniaMNIST's file"),
-        "broken": (
-            [tmp_path / "broken"],
-            "one image must be readable; none of 2 is: NORMAL",
-        ),
-        "odd": (
-            [odd],
-            "must follow the set's grammar .* got 'train/NORMAL/anna.jpeg'.*--skip-unkno",
-        ),
-        "csv": ([good, "--csv", tmp_path / "no.csv"], "--csv must be a file; there is no"),
-        "csv and kind": (
-            [good, "--csv", "a", "--kind", "kermany"],
-            "--csv requires --kind folder or no --kind; got --kind kermany",
-        ),
-        "kind": ([tmp_path / "one", "--kind", "kermany"], "DIR must hold train/NORMAL"),
-        "out": (
-            [good, "--out", good],
-            "--out must be new, empty or hold an earlier audit; .*test",
-        ),
-    }
+    kind = ["--csv", "a", "--kind", "kermany"]
+    return [
+        ([tmp_path / "gone"], "DIR must hold NORMAL/ and PNEUMONIA/.* got .*gone"),
+        ([tmp_path / "one"], "DIR must hold images of both labels.* got none of PNEUMONIA"),
+        ([tmp_path / "a.txt"], "DIR must be PneumoniaMNIST's file"),
+        ([tmp_path / "b.npz"], "DIR must be PneumoniaMNIST's file"),
+        ([tmp_path / "broken"], "one image must be readable; none of 2 is: NORMAL"),
+        ([odd], "must follow the set's grammar .* got 'train/NORMAL/anna.jpeg'.*--skip-unkno"),
+        ([good, "--csv", tmp_path / "no.csv"], "--csv must be a file; there is no"),
+        ([good, *kind], "--csv requires --kind folder or no --kind; got --kind kermany"),
+        ([good, "--out", good], "--out must be new, empty or hold an earlier audit; .*test"),
+    ]
 
 
 def test_a_mistake_is_one_line_and_leaves_nothing(
-    tmp_path: Path, capsys: Capture, monkeypatch: pytest.MonkeyPatch
+    tmp_path: Path, capsys: Capture, monkeypatch: Patch
 ) -> None:
     monkeypatch.setenv("PNEUMO_CACHE", str(tmp_path / "cache"))
-    for name, (arguments, told) in mistakes(tmp_path).items():
+    for arguments, message in mistakes(tmp_path):
         where: list[str | Path] = [] if "--out" in arguments else ["--out", tmp_path / "audit"]
-        assert call(*arguments, *where) == 2, name
+        assert call(*arguments, *where) == 2, message
         error = capsys.readouterr().err
-        assert re.match(rf"error: .*{told}", error), (name, error)
-        assert error.count("\n") == 1, (name, error)
+        assert re.match(rf"error: .*{message}", error), error
+        assert error.count("\n") == 1, error
         assert not (tmp_path / "audit").exists()
     assert not list(tmp_path.glob(".audit*"))
 

@@ -13,9 +13,9 @@ from pneumo.inference import local_calibration
 from pneumo.inference.networks import Networks
 from pneumo.runs import pretrained
 from pneumo.runs.run import Run
+from tests.conftest import Capture, Patch
 
 FOLDER = pretrained.find(pretrained.DEFAULT)
-Capture = pytest.CaptureFixture[str]
 
 
 @pytest.fixture(scope="module")
@@ -31,7 +31,7 @@ def local(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture(autouse=True)
-def _few_draws(monkeypatch: pytest.MonkeyPatch) -> None:
+def _few_draws(monkeypatch: Patch) -> None:
     monkeypatch.setattr(local_calibration, "DRAWS", 5)
 
 
@@ -65,7 +65,7 @@ def test_a_threshold_is_written_beside_the_run_and_used_when_named(
     assert json.loads(path.read_text())["rule"] == "the greatest Youden index"
 
 
-def test_patients_are_counted_as_far_as_the_files_tell(
+def test_patients_are_counted_by_name_and_by_bytes(
     run: Path, local: Path, tmp_path: Path, capsys: Capture
 ) -> None:
     data = Path(shutil.copytree(local, tmp_path / "data"))
@@ -75,8 +75,8 @@ def test_patients_are_counted_as_far_as_the_files_tell(
     Image.open(data / "NORMAL" / "0.jpeg").save(data / "NORMAL" / "other-bytes.png")
     assert calibrate.main([str(run), "--data", str(data)]) == 0
     shown = capsys.readouterr().out.splitlines()
-    told = f"{different} images of {different} patients, as far as names, PatientID and identical"
-    assert shown[0].startswith(told)
+    first = f"{different} images of {different} patients, as far as names, PatientID and identical"
+    assert shown[0].startswith(first)
     assert shown[1].endswith(f"copies left out: {number + 2 - different}")
     assert max(map(len, shown[:-1])) <= 80
     named = tmp_path / "named"
@@ -91,7 +91,7 @@ def test_patients_are_counted_as_far_as_the_files_tell(
 
 
 def test_what_comes_with_the_package_is_only_read(
-    local: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: Capture
+    local: Path, tmp_path: Path, monkeypatch: Patch, capsys: Capture
 ) -> None:
     monkeypatch.chdir(tmp_path)
     assert calibrate.main(["pretrained:compact", "--data", str(local)]) == 0
@@ -125,7 +125,7 @@ def test_mistakes_are_one_line(
 
 
 @pytest.fixture
-def unscored(monkeypatch: pytest.MonkeyPatch) -> None:
+def unscored(monkeypatch: Patch) -> None:
     def score(*_: object) -> None:
         pytest.fail("an image was scored")
 
@@ -133,7 +133,7 @@ def unscored(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 @pytest.mark.usefixtures("unscored")
-def test_mistakes_are_told_before_any_image_is_scored(
+def test_mistakes_are_reported_before_any_image_is_scored(
     run: Path, local: Path, tmp_path: Path, capsys: Capture
 ) -> None:
     data = Path(shutil.copytree(local, tmp_path / "data"))
@@ -163,8 +163,8 @@ def test_images_that_it_was_trained_on_and_broken_ones_are_refused(
     assert "! shares 1 patients" in capsys.readouterr().out
 
 
-def test_prediction_sets_are_a_column_and_say_where_they_fail(
-    local: Path, tmp_path: Path, capsys: Capture
+def test_prediction_sets_are_a_column_with_a_warning_where_they_fail(
+    local: Path, capsys: Capture
 ) -> None:
     given = [str(next((local / "NORMAL").iterdir())), "--coverage", "0.9", "--threads", "1"]
     assert predict.main(["pretrained:compact", *given]) == 0

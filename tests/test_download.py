@@ -26,9 +26,9 @@ import requests
 from filelock import FileLock
 
 from pneumo import download
+from tests.conftest import Capture, Patch
 
 Run = Callable[..., int]
-Capture = pytest.CaptureFixture[str]
 
 
 class Entry(NamedTuple):
@@ -125,7 +125,7 @@ class Server:
 
 
 @pytest.fixture
-def server(monkeypatch: pytest.MonkeyPatch) -> Iterator[Server]:
+def server(monkeypatch: Patch) -> Iterator[Server]:
     for name in [name for name in os.environ if name.lower().endswith("_proxy")]:
         monkeypatch.delenv(name)
     monkeypatch.setattr(download, "RETRIES", download.RETRIES.new(backoff_factor=0))
@@ -206,7 +206,7 @@ def test_the_set_is_unpacked_without_its_top_folder_and_macos_files(
 
 
 def test_the_zip_is_kept_on_request_and_bars_are_drawn_on_a_terminal(
-    run: Run, target: Path, monkeypatch: pytest.MonkeyPatch, capsys: Capture
+    run: Run, target: Path, monkeypatch: Patch, capsys: Capture
 ) -> None:
     monkeypatch.setattr(sys.stderr, "isatty", lambda: True)
     assert run("--keep-zip") == 0
@@ -303,7 +303,7 @@ def test_a_refusal_gives_the_way_by_hand(
 
 
 def test_offline_and_silent_servers(
-    run: Run, server: Server, target: Path, monkeypatch: pytest.MonkeyPatch, capsys: Capture
+    run: Run, server: Server, target: Path, monkeypatch: Patch, capsys: Capture
 ) -> None:
     monkeypatch.setattr(download, "TIMEOUT_S", 0.1)
     server.pause_s = 0.4
@@ -373,7 +373,7 @@ def test_a_damaged_or_other_zip_leaves_nothing(
     server: Server,
     target: Path,
     capsys: Capture,
-    monkeypatch: pytest.MonkeyPatch,
+    monkeypatch: Patch,
     content: bytes,
     reason: str,
 ) -> None:
@@ -463,12 +463,7 @@ def test_a_part_that_is_whole_but_was_not_renamed(run: Run, server: Server, targ
     ("error", "code"), [(OSError(28, "No space left on device"), 2), (KeyboardInterrupt(), 130)]
 )
 def test_interrupted_unpacking_leaves_only_the_zip(
-    run: Run,
-    server: Server,
-    target: Path,
-    monkeypatch: pytest.MonkeyPatch,
-    error: BaseException,
-    code: int,
+    run: Run, server: Server, target: Path, monkeypatch: Patch, error: BaseException, code: int
 ) -> None:
     def fail(*args: object) -> None:
         raise error
@@ -497,13 +492,3 @@ def test_ctrl_c_leaves_a_part_that_resumes(server: Server, target: Path) -> None
     have = part_of(target).read_bytes()
     assert 0 < len(have) < len(SET)
     assert SET.startswith(have)
-
-
-def test_help_has_examples_and_needs_no_heavy_package() -> None:
-    code = (
-        "import sys; from pneumo import download; "
-        "assert not {'torch', 'numpy', 'pandas', 'hydra'} & set(sys.modules); "
-        "download.main(['--help'])"
-    )
-    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
-    assert "python -m pneumo.download --to /big/disk/chest_xray" in done.stdout

@@ -2,7 +2,7 @@ import json
 import os
 import shutil
 import sys
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -20,25 +20,14 @@ from pneumo.runs import run_folder
 from pneumo.runs.run import Run
 from pneumo.runs.writer import RunWriter
 from pneumo.shift import evaluation
-from tests.conftest import SMALL
+from tests.conftest import SMALL, Capture, Patch
 
-pytestmark = pytest.mark.slow  # all of it stands on a run that is trained first
-
-Capture = pytest.CaptureFixture[str]
-
-
-@pytest.fixture(scope="module", autouse=True)
-def _environment(phantoms: Path, cache_dir: Path) -> Iterator[None]:
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setenv("PNEUMO_DATA", str(phantoms))
-        patch.setenv("PNEUMO_CACHE", str(cache_dir))
-        yield
+# all of it stands on a run that is trained first
+pytestmark = [pytest.mark.slow, pytest.mark.usefixtures("environment")]
 
 
 @pytest.fixture(scope="module")
-def folder(
-    _environment: None, finished_run: Path, tmp_path_factory: pytest.TempPathFactory
-) -> Path:
+def folder(environment: None, finished_run: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Runs a and b of one split with a validation split, c of another, and paper without one."""
     from pneumo.train import main
 
@@ -80,15 +69,15 @@ def call(*arguments: str | Path) -> int:
 
 def test_own_test_part_has_the_scores_of_the_training(folder: Path) -> None:
     found = scores_of([folder / "a"])
-    told = json.loads((folder / "a" / "metrics.json").read_text())["best"]["test"]
+    trained = json.loads((folder / "a" / "metrics.json").read_text())["best"]["test"]
     (one,) = found["members"]
     for name in scores.SCORES:
         value = one["scores"][name]["value"]
-        written = float("nan") if told[name] is None else told[name]
+        written = float("nan") if trained[name] is None else trained[name]
         assert value == pytest.approx(written, abs=1e-5, nan_ok=True)
         assert not value < one["scores"][name]["low"]
         assert not value > one["scores"][name]["high"]
-    assert found["scored_on"]["images"] == sum(map(sum, told["confusion"]))
+    assert found["scored_on"]["images"] == sum(map(sum, trained["confusion"]))
 
 
 def test_operating_point_and_temperature_are_of_validation_only(folder: Path) -> None:
@@ -111,7 +100,9 @@ def test_operating_point_and_temperature_are_of_validation_only(folder: Path) ->
     assert one["net_benefit"]["probability"] == "calibrated"
 
 
-def test_paper_protocol_fixes_nothing_and_says_so(folder: Path, capsys: Capture) -> None:
+def test_the_paper_protocol_has_no_operating_point_and_the_text_says_why(
+    folder: Path, capsys: Capture
+) -> None:
     assert call(folder / "paper") == 0
     text = " ".join(capsys.readouterr().out.split())
     assert "no operating point" in text
@@ -124,19 +115,19 @@ def test_paper_protocol_fixes_nothing_and_says_so(folder: Path, capsys: Capture)
 
 
 @pytest.mark.parametrize("name", ["a", "paper"])
-def test_metrics_of_the_training_say_the_same(folder: Path, name: str) -> None:
-    told = json.loads((folder / name / "metrics.json").read_text())["assessment"]
+def test_the_assessment_of_the_training_is_the_same(folder: Path, name: str) -> None:
+    trained = json.loads((folder / name / "metrics.json").read_text())["assessment"]
     (one,) = scores_of([folder / name])["members"]
-    assert (told["checkpoint"], told["split"]) == ("best", "test")
+    assert (trained["checkpoint"], trained["split"]) == ("best", "test")
     for key in ("scores", "subgroups", "net_benefit"):
-        assert told[key] == _as_written(one[key])
-    point, wanted = told["operating_point"], _as_written(one["operating_point"])
+        assert trained[key] == _as_written(one[key])
+    point, wanted = trained["operating_point"], _as_written(one["operating_point"])
     if name == "paper":
-        for found in (point, told["calibration"]):
+        for found in (point, trained["calibration"]):
             assert found.pop("why_not") == "the run has no validation split (protocol=paper)"
         del wanted["why_not"], one["calibration"]["why_not"]
     assert point == wanted
-    assert told["calibration"] == _as_written(one["calibration"])
+    assert trained["calibration"] == _as_written(one["calibration"])
 
 
 def _as_written(found: Any) -> Any:
@@ -156,8 +147,8 @@ def test_subgroups_add_up(folder: Path) -> None:
         assert sum(row["NORMAL"] + row["PNEUMONIA"] for row in group) == on["images"]
 
 
-def test_images_that_are_not_there_are_asked_for(
-    folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: Capture
+def test_missing_images_are_reported(
+    folder: Path, tmp_path: Path, monkeypatch: Patch, capsys: Capture
 ) -> None:
     monkeypatch.setenv("PNEUMO_DATA", str(tmp_path / "gone"))
     assert call(folder / "a") == 0
@@ -204,7 +195,7 @@ def test_one_train_image_in_a_folder_is_found(
 
 
 def test_patients_are_found_where_the_bytes_cannot_be_compared(
-    folder: Path, fresh: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    folder: Path, fresh: Path, tmp_path: Path, monkeypatch: Patch
 ) -> None:
     monkeypatch.setenv("PNEUMO_DATA", str(tmp_path / "gone"))
     member = Run.open(folder / "a")
@@ -263,7 +254,7 @@ def test_other_folder_is_compared_with_validation(
 def test_each_image_is_read_once(
     folder: Path,
     fresh: Path,
-    monkeypatch: pytest.MonkeyPatch,
+    monkeypatch: Patch,
     checkpoint: str,
     run: str,
     split: str,
@@ -284,7 +275,7 @@ def test_each_image_is_read_once(
 
 
 def test_images_without_labels_are_only_compared(
-    folder: Path, fresh: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: Capture
+    folder: Path, fresh: Path, tmp_path: Path, monkeypatch: Patch, capsys: Capture
 ) -> None:
     monkeypatch.setattr("pneumo.shift.two_sample.MIN_IMAGES", 5)  # the run has few patients
     data, page, out = tmp_path / "data", tmp_path / "a.html", tmp_path / "a.json"
@@ -321,7 +312,7 @@ def test_unreadable_images_are_named_and_the_others_compared(
 
 
 def test_mistakes_about_other_images_are_named(
-    folder: Path, fresh: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: Capture
+    folder: Path, fresh: Path, tmp_path: Path, monkeypatch: Patch, capsys: Capture
 ) -> None:
     run, empty, both = folder / "a", tmp_path / "empty", tmp_path / "both.html"
     empty.mkdir()

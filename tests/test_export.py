@@ -1,8 +1,5 @@
 import json
-import os
-import subprocess
 import sys
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -24,21 +21,14 @@ from pneumo.models.views import Views
 from pneumo.report import documents, model_card
 from pneumo.runs.metrics import read_metrics
 from pneumo.runs.run import Run
-from tests.conftest import SMALL, Command
+from tests.conftest import SMALL, Command, Patch, start
 
-pytestmark = pytest.mark.slow  # all of it stands on a run that is trained first
-
-
-@pytest.fixture(scope="module", autouse=True)
-def _environment(phantoms: Path, cache_dir: Path) -> Iterator[None]:
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setenv("PNEUMO_DATA", str(phantoms))
-        patch.setenv("PNEUMO_CACHE", str(cache_dir))
-        yield
+# all of it stands on a run that is trained first
+pytestmark = [pytest.mark.slow, pytest.mark.usefixtures("environment")]
 
 
 @pytest.fixture(scope="module")
-def run(_environment: None, finished_run: Path) -> Path:
+def run(environment: None, finished_run: Path) -> Path:
     return finished_run
 
 
@@ -55,6 +45,13 @@ def exported(run: Path, phantoms: Path, tmp_path_factory: pytest.TempPathFactory
     return out
 
 
+@pytest.fixture
+def built(exported: Path, monkeypatch: Patch) -> None:
+    """An export takes the graph of ``exported``, since building one takes seconds."""
+    model = onnx.load(exported / "model.onnx")
+    monkeypatch.setattr(onnx_model, "build", lambda *_, **__: model)
+
+
 def about(path: Path) -> dict[str, str]:
     return {p.key: p.value for p in onnx.load(path).metadata_props}
 
@@ -65,7 +62,7 @@ def test_export_writes_the_file_and_the_card_and_nothing_else(exported: Path) ->
     ]
 
 
-def test_metadata_say_what_is_needed(exported: Path, run: Path) -> None:
+def test_metadata_hold_what_a_user_needs(exported: Path, run: Path) -> None:
     found, metrics = about(exported / "model.onnx"), read_metrics(run)
     assert found["classes"] == "NORMAL,PNEUMONIA"
     assert (found["image_size"], found["aspect"]) == ("64", "stretch")
@@ -77,7 +74,7 @@ def test_metadata_say_what_is_needed(exported: Path, run: Path) -> None:
     assert "not a medical device" in found["limits"]
 
 
-def test_the_file_tells_no_place_of_this_machine(exported: Path, run: Path) -> None:
+def test_the_file_holds_no_path_of_this_machine(exported: Path, run: Path) -> None:
     for path in exported.iterdir():
         content = path.read_bytes()
         for place in (run, Path(onnx_model.__file__).parent, Path(torch.__file__).parent):
@@ -90,24 +87,19 @@ def test_example_is_ten_lines_and_needs_no_torch(
     assert len(EXAMPLE.splitlines()) == 10
     end = "assert not {'torch', 'pneumo', 'pandas'} & set(sys.modules)\n"
     (tmp_path / "use.py").write_text(EXAMPLE + end)
-    told = subprocess.run(
-        [sys.executable, "use.py", exported / "model.onnx", radiographs[0]],
-        cwd=tmp_path,
-        env={**os.environ, "PYTHONWARNINGS": "error"},
-        capture_output=True,
-        text=True,
-        check=True,
-    ).stdout.splitlines()
+    use = (sys.executable, "use.py", exported / "model.onnx", radiographs[0])
+    done = start(*use, cwd=tmp_path, PYTHONWARNINGS="error")
+    assert done.returncode == 0, done.stderr
     opened = Run.open(run)
     prepared = image.prepare(Path(radiographs[0]).read_bytes(), size=64)
     wanted = onnx_model.network_outputs(opened.network(), opened.views, prepared)[1]
-    for line, name, value in zip(told, CLASS_NAMES, wanted, strict=False):
+    for line, name, value in zip(done.stdout.splitlines(), CLASS_NAMES, wanted, strict=False):
         assert line.partition(": ")[0] == name
         assert float(line.partition(": ")[2]) == pytest.approx(value, abs=0.02)
 
 
 def test_training_and_use_average_the_same_views(
-    train: Command, tmp_path: Path, phantoms: Path, monkeypatch: pytest.MonkeyPatch
+    train: Command, tmp_path: Path, phantoms: Path, monkeypatch: Patch
 ) -> None:
     settings = ("protocol=holdout", "trainer.max_epochs=1", "views.mirror=true")
     assert train("hydra.run.dir=run", *SMALL, *settings) == 0
@@ -147,8 +139,9 @@ def test_the_graph_prepares_and_averages_as_the_training_does(aspect: str, views
     np.testing.assert_allclose(both[0], both[1], atol=1e-6)
 
 
+@pytest.mark.usefixtures("built")
 def test_an_answer_too_far_off_is_refused(
-    run: Path, radiographs: list[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: Any
+    run: Path, radiographs: list[str], tmp_path: Path, monkeypatch: Patch, capsys: Any
 ) -> None:
     true = onnx_model.network_outputs
     monkeypatch.setattr(onnx_model, "network_outputs", lambda *given: true(*given) + 0.1)
@@ -157,8 +150,8 @@ def test_an_answer_too_far_off_is_refused(
     assert not (tmp_path / "new").exists()
 
 
-@pytest.mark.slow
-def test_unreadable_check_files_are_told_and_the_rest_goes_on(
+@pytest.mark.usefixtures("built")
+def test_unreadable_check_files_are_named_and_the_others_compared(
     run: Path, radiographs: list[str], tmp_path: Path, capsys: Any
 ) -> None:
     (tmp_path / "broken.png").write_bytes(b"no image")
@@ -169,9 +162,7 @@ def test_unreadable_check_files_are_told_and_the_rest_goes_on(
     assert main([*given, str(tmp_path / "broken.png")]) == 2
 
 
-def test_what_no_export_wrote_is_not_replaced(
-    run: Path, exported: Path, tmp_path: Path, capsys: Any
-) -> None:
+def test_what_no_export_wrote_is_not_replaced(run: Path, tmp_path: Path, capsys: Any) -> None:
     (tmp_path / "model-card.md").write_text("mine")
     assert main([str(run), "--out", str(tmp_path)]) == 2
     assert "--out must not replace" in capsys.readouterr().err
@@ -184,7 +175,7 @@ def test_what_no_export_wrote_is_not_replaced(
     assert main([str(run), "--out", str(tmp_path / "file")]) == 2
 
 
-def test_without_validation_nothing_is_pretended(run: Path) -> None:
+def test_without_validation_no_operating_point_is_exported(run: Path) -> None:
     opened = Run.open(run)
     network = opened.network()
     found = properties(opened, network, "last", model_card.NOT_BEST)

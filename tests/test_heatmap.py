@@ -18,22 +18,16 @@ from pneumo.models.unet_encoder import Encoder
 from pneumo.runs import run_folder
 from pneumo.runs.run import Run
 from pneumo.runs.writer import RunWriter
+from tests.conftest import Patch
 
-pytestmark = pytest.mark.slow  # all of it stands on a run that is trained first
+# all of it stands on a run that is trained first
+pytestmark = [pytest.mark.slow, pytest.mark.usefixtures("environment")]
 
 SIDE = 64
 
 
 @pytest.fixture
-def run(
-    finished_run: Path,
-    phantoms: Path,
-    cache_dir: Path,
-    tmp_path: Path,
-    monkeypatch: pytest.MonkeyPatch,
-) -> Path:
-    monkeypatch.setenv("PNEUMO_DATA", str(phantoms))
-    monkeypatch.setenv("PNEUMO_CACHE", str(cache_dir))
+def run(finished_run: Path, tmp_path: Path) -> Path:
     return Path(shutil.copytree(finished_run, tmp_path / "run"))
 
 
@@ -174,7 +168,7 @@ def test_scores_are_written_with_their_meaning(
 
 
 def test_scores_of_the_own_test_part_go_into_the_run_folder(
-    run: Path, radiographs: Path, tmp_path: Path, phantoms: Path, monkeypatch: pytest.MonkeyPatch
+    run: Path, radiographs: Path, tmp_path: Path, phantoms: Path, monkeypatch: Patch
 ) -> None:
     monkeypatch.setenv("PNEUMO_DATA", str(phantoms))
     monkeypatch.setattr(heatmap, "MAX_OWN", 3)
@@ -198,8 +192,8 @@ def test_a_broken_list_of_scores_is_none(tmp_path: Path, text: str) -> None:
     assert run_folder.read_maps(tmp_path, checkpoint="best") == []
 
 
-def test_own_radiographs_that_are_gone_are_asked_for(
-    run: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: Any
+def test_missing_radiographs_of_the_run_are_reported(
+    run: Path, tmp_path: Path, monkeypatch: Patch, capsys: Any
 ) -> None:
     monkeypatch.setenv("PNEUMO_DATA", str(tmp_path / "gone"))
     assert main([str(run), "--out", str(tmp_path / "out")]) == 2
@@ -217,15 +211,15 @@ def test_a_picture_stays_in_its_folder(name: str) -> None:
     assert len(set(both.values())) == 2
 
 
-def test_an_unreadable_radiograph_is_told_and_the_rest_go_on(
+def test_an_unreadable_radiograph_is_named_and_the_others_drawn(
     run: Path, radiographs: Path, tmp_path: Path, capsys: Any
 ) -> None:
     (radiographs / "broken.png").write_bytes(b"no image")
     out = tmp_path / "out"
     assert main([str(run), str(radiographs), str(radiographs / "gone.png"), "--out", str(out)]) == 3
-    told = capsys.readouterr().err
-    assert "broken.png" in told
-    assert "gone.png" in told
+    shown = capsys.readouterr().err
+    assert "broken.png" in shown
+    assert "gone.png" in shown
     assert len(list(out.glob("*.png"))) == 2
     rows = json.loads((out / "heatmaps.json").read_text())["images"]
     assert sum("error" in row for row in rows) == 2
@@ -261,9 +255,7 @@ def test_a_network_whose_answers_are_not_finite_is_an_error_not_a_bad_radiograph
     assert "probabilities must be finite; those of" in capsys.readouterr().err
 
 
-def test_the_picture_says_file_decision_and_threshold(
-    run: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_the_picture_has_file_decision_and_threshold(run: Path, monkeypatch: Patch) -> None:
     legends: list[str] = []
 
     def draw(radiograph: np.ndarray, heat: np.ndarray, legend: str) -> bytes:
@@ -289,8 +281,8 @@ def test_the_picture_says_file_decision_and_threshold(
     assert heatmap_images.make_request(opened, checkpoint="last").threshold == 0.5
 
 
-def test_the_picture_says_what_such_maps_are_worth(
-    run: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+def test_the_picture_has_the_scores_of_such_maps(
+    run: Path, tmp_path: Path, monkeypatch: Patch
 ) -> None:
     copy = Path(shutil.copytree(run, tmp_path / "copy"))
     legends: list[str] = []

@@ -10,6 +10,7 @@ import pytest
 
 import pneumo
 from pneumo import cli
+from tests.conftest import Capture, Patch
 
 ROOT = Path(pneumo.__file__).parent
 ORDER = (  # a package may import those of the lines above its own, and its own
@@ -85,9 +86,7 @@ def test_no_file_imports_itself_by_way_of_others() -> None:
     "command",
     ["audit", "calibrate", "download", "evaluate", "export", "heatmap", "predict", "report"],
 )
-def test_help_fits_80_columns(
-    command: str, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_help_fits_80_columns(command: str, capsys: Capture, monkeypatch: Patch) -> None:
     monkeypatch.setenv("COLUMNS", "80")
     with pytest.raises(SystemExit):
         import_module(cli.MODULES.get(command, f"pneumo.{command}")).main(["--help"])

@@ -2,14 +2,14 @@ from pathlib import Path
 
 import numpy as np
 import pandas as pd
-import pytest
 
 from benchmarks import local_use
+from tests.conftest import Patch
 
 RUNS = Path(__file__).parents[1] / "docs" / "runs"
 
 
-def test_no_patient_fixes_a_threshold_and_is_scored_by_it(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_no_patient_fixes_a_threshold_and_is_scored_by_it(monkeypatch: Patch) -> None:
     rng = np.random.default_rng(0)
     label = rng.integers(2, size=90)
     test = pd.DataFrame(

@@ -1,6 +1,5 @@
 """No process of ours calls anybody: commands run under a hook that ends them if they try."""
 
-import os
 import shutil
 import subprocess
 import sys
@@ -8,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.conftest import ROOT, SMALL
+from tests.conftest import ROOT, SMALL, Patch, start
 
 HOOK = """
 import os, sys
@@ -25,18 +24,20 @@ sys.addaudithook(watch)
 
 
 @pytest.mark.slow
-def test_no_command_opens_a_connection(phantoms: Path, cache_dir: Path, tmp_path: Path) -> None:
+def test_no_command_opens_a_connection(
+    phantoms: Path, cache_dir: Path, tmp_path: Path, monkeypatch: Patch
+) -> None:
     (tmp_path / "hook").mkdir()
     (tmp_path / "hook" / "sitecustomize.py").write_text(HOOK)
     (tmp_path / "home").mkdir()
-    environment = os.environ | {
+    environment = {
         "PYTHONPATH": f"{tmp_path / 'hook'}:{ROOT}",
         "HOME": str(tmp_path / "home"),
         "PNEUMO_DATA": str(phantoms),
         "PNEUMO_CACHE": str(cache_dir),
     }
-    environment.pop("NO_ALBUMENTATIONS_UPDATE", None)
-    environment.pop("ORT_DISABLE_TELEMETRY", None)
+    for name in ("NO_ALBUMENTATIONS_UPDATE", "ORT_DISABLE_TELEMETRY"):
+        monkeypatch.delenv(name, raising=False)
     # native code is out of the hook's sight, not of strace's
     calls = tmp_path / "calls"
     # by seccomp the process stops at these calls alone, not at each
@@ -57,14 +58,8 @@ def test_no_command_opens_a_connection(phantoms: Path, cache_dir: Path, tmp_path
     # in one process, since each start of torch takes seconds
     code = "import sys; from pneumo.__main__ import run\n"
     code += f"for verb, *words in {commands!r}:\n    if run(verb, words): sys.exit(verb)"
-    done = subprocess.run(
-        [*(trace if can_trace else ()), sys.executable, "-c", code],
-        cwd=tmp_path,
-        env=environment,
-        capture_output=True,
-        text=True,
-        check=False,
-    )
+    words = (*(trace if can_trace else ()), sys.executable, "-c", code)
+    done = start(*words, cwd=tmp_path, **environment)
     assert done.returncode == 0, done.stderr
     for line in calls.read_text().splitlines() if can_trace else ():
         local = "127.0.0.1" in line or '"::1"' in line
@@ -74,10 +69,7 @@ def test_no_command_opens_a_connection(phantoms: Path, cache_dir: Path, tmp_path
     assert left == []
 
 
-def test_libraries_are_told_before_they_are_imported() -> None:
+def test_telemetry_is_off_before_libraries_are_imported(monkeypatch: Patch) -> None:
     code = "import pneumo, os; print(os.environ['ORT_DISABLE_TELEMETRY'], end='')"
-    bare = {k: v for k, v in os.environ.items() if not k.startswith("ORT_")}
-    told = subprocess.run(
-        [sys.executable, "-c", code], cwd=ROOT, env=bare, capture_output=True, text=True, check=True
-    )
-    assert told.stdout == "1"
+    monkeypatch.delenv("ORT_DISABLE_TELEMETRY", raising=False)
+    assert start(sys.executable, "-c", code).stdout == "1"

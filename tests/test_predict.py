@@ -4,7 +4,6 @@ import json
 import os
 import shutil
 import sys
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -23,20 +22,12 @@ from pneumo.inference.networks import Networks, Scored
 from pneumo.runs import run_folder
 from pneumo.runs.run import Run
 from pneumo.runs.weights import weights_digest
+from tests.conftest import Capture, Patch
 
-pytestmark = pytest.mark.slow  # all of it stands on a run that is trained first
+# all of it stands on a run that is trained first
+pytestmark = [pytest.mark.slow, pytest.mark.usefixtures("environment")]
 
-Capture = pytest.CaptureFixture[str]
-Patch = pytest.MonkeyPatch
 Rows = list[dict[str, str]]
-
-
-@pytest.fixture(scope="module", autouse=True)
-def _environment(phantoms: Path, cache_dir: Path) -> Iterator[None]:
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setenv("PNEUMO_DATA", str(phantoms))
-        patch.setenv("PNEUMO_CACHE", str(cache_dir))
-        yield
 
 
 @pytest.fixture(scope="module")
@@ -113,7 +104,7 @@ def test_several_runs_are_averaged(
     np.testing.assert_allclose(np.mean(p[:2], axis=0), p[2], atol=1e-9)
 
 
-def test_json_lines_and_csv_say_the_same(
+def test_json_lines_and_csv_hold_the_same(
     finished: Path, paths: list[str], tmp_path: Path, capsys: Capture
 ) -> None:
     assert call(finished, *paths) == 0
@@ -178,9 +169,7 @@ def test_pictures_are_drawn_beside_the_table(
     assert "heatmap" not in capsys.readouterr().out
 
 
-def test_folders_are_walked_sorted_without_what_is_hidden(
-    paths: list[str], tmp_path: Path, capsys: Capture
-) -> None:
+def test_folders_are_walked_sorted_without_what_is_hidden(paths: list[str], tmp_path: Path) -> None:
     for name in ("b/2.jpeg", "b/1.JPG", "a.jpeg", "__MACOSX/x.jpeg", ".hid/x.jpeg", "b/._1.jpeg"):
         (tmp_path / name).parent.mkdir(exist_ok=True)
         shutil.copy(paths[0], tmp_path / name)
@@ -225,7 +214,7 @@ def test_threshold_of_the_user_counts(finished: Path, paths: list[str], capsys: 
             call(finished, *paths, "--threshold", wrong)
 
 
-def test_without_validation_nothing_is_made_up(
+def test_without_validation_there_is_no_calibration(
     run: Path, paths: list[str], capsys: Capture
 ) -> None:
     assert call(run, *paths, "--checkpoint", "last") == 0
@@ -379,7 +368,7 @@ def _auroc(ordinary: np.ndarray, odd: np.ndarray) -> float:
     return scores.auroc(np.repeat([0, 1], [len(ordinary), len(odd)]), rank / rank.size)
 
 
-def test_reference_is_made_once_and_anew_for_other_weights(
+def test_the_reference_is_computed_once_and_again_for_other_weights(
     run: Path, paths: list[str], capsys: Capture
 ) -> None:
     path = run / "reference.npz"
@@ -401,9 +390,7 @@ def test_reference_is_made_once_and_anew_for_other_weights(
     assert table(capsys.readouterr().out) != first
 
 
-def test_training_leaves_the_reference_that_predict_would_make(
-    run: Path, paths: list[str], capsys: Capture
-) -> None:
+def test_training_leaves_the_reference_that_predict_would_make(run: Path, paths: list[str]) -> None:
     digest = weights_digest(Networks([Run.open(run)], checkpoint="best").networks[0])
     left = ood.load(run / "reference.npz", weights_sha256=digest)
     (run / "reference.npz").unlink()
@@ -436,7 +423,7 @@ def test_pickled_reference_is_not_run(tmp_path: Path) -> None:
     assert ood.load(path, weights_sha256="x") is None
 
 
-def test_cuda_that_is_not_there_is_named(finished: Path, paths: list[str]) -> None:
+def test_cuda_that_is_not_there_is_named(finished: Path) -> None:
     if torch.cuda.is_available():
         pytest.skip("there is a GPU")
     with pytest.raises(ValueError, match="--device cuda needs a GPU"):

@@ -29,7 +29,7 @@ from pneumo.runs.writer import RunWriter
 from pneumo.training import callbacks, hydra_cli, metadata, objects
 from pneumo.training.classification import Classification
 from pneumo.training.run_log import log_to
-from tests.conftest import ROOT, SMALL, Command
+from tests.conftest import SMALL, Capture, Command, Patch, start
 
 RUN = "hydra.run.dir=run"
 PHANTOMS = ("data=phantom", "data.num_images=120")
@@ -100,9 +100,10 @@ def done(cache_dir: Path, tmp_path_factory: pytest.TempPathFactory) -> Done:
 
 
 @pytest.mark.slow
-def test_run_folder_holds_what_the_readme_says(done: Done) -> None:
+def test_the_run_folder_holds_what_the_readme_lists(done: Done) -> None:
     content = done.metrics
     assert status(done.folder) == "done"
+    assert done.built == ["build_network", "build_trainer"]  # once each
     assert content["schema"] == 1
     assert (content["model"], content["seed"], content["protocol"]) == ("tiny", 0, "holdout")
     assert [row["epoch"] for row in content["history"]] == [0, 1, 2]
@@ -126,11 +127,6 @@ def test_run_folder_holds_what_the_readme_says(done: Done) -> None:
         state = torch.load(path, weights_only=True)["state_dict"]
         assert 20 < state["network.mean"] < 220
         assert state["network.std"] > 5
-
-
-@pytest.mark.slow
-def test_network_and_trainer_are_built_once(done: Done) -> None:
-    assert done.built == ["build_network", "build_trainer"]
 
 
 @pytest.mark.slow
@@ -172,7 +168,7 @@ def test_log_holds_what_the_screen_shows_and_phantoms_are_named_at_both_ends(don
 
 @pytest.mark.slow
 def test_a_finished_run_is_not_run_again_and_not_resumed_with_other_settings_or_images(
-    done: Done, train: Command, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+    done: Done, train: Command, tmp_path: Path, capsys: Capture
 ) -> None:
     run = shutil.copytree(done.folder, tmp_path / "run")
     before = (run / "metrics.json").read_bytes()
@@ -208,7 +204,7 @@ def test_the_last_epoch_is_kept_where_nothing_is_selected_by_a_network_of_three_
 
 @pytest.mark.slow
 def test_a_debug_run_sees_both_classes_and_is_marked(
-    train: Command, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+    train: Command, tmp_path: Path, capsys: Capture
 ) -> None:
     few = ("trainer=debug", "trainer.max_epochs=1", "data.batch_size=4", *BATCH[1:])
     assert train(RUN, *few, "protocol=official", "trainer.precision=bf16-mixed") == 0
@@ -238,7 +234,7 @@ def stop_in_third(_: object, __: object, module: Any) -> None:
 
 @pytest.mark.slow
 def test_a_moved_run_whose_rate_follows_a_score_resumes_as_if_uninterrupted(
-    train: Command, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    train: Command, tmp_path: Path, monkeypatch: Patch
 ) -> None:
     never = ("+schedule.threshold=9", "+schedule.threshold_mode=abs")  # better by so much
     plateau = ("schedule=plateau", "schedule.patience=0", *never)
@@ -259,7 +255,7 @@ def test_a_moved_run_whose_rate_follows_a_score_resumes_as_if_uninterrupted(
     assert predictions == (moved / "predictions.csv").read_text()
 
 
-def start(phantoms: Path, cache_dir: Path, *arguments: str) -> "subprocess.Popen[str]":
+def begin(phantoms: Path, cache_dir: Path, *arguments: str) -> "subprocess.Popen[str]":
     return subprocess.Popen(
         [sys.executable, "-m", "pneumo.train", *arguments, *SMALL],
         env={**os.environ, "PNEUMO_DATA": str(phantoms), "PNEUMO_CACHE": str(cache_dir)},
@@ -278,7 +274,7 @@ def test_killed_run_resumes_to_the_same_scores(
     train: Command, tmp_path: Path, phantoms: Path, cache_dir: Path
 ) -> None:
     assert train("hydra.run.dir=whole", "trainer.max_epochs=6", *SMALL) == 0
-    process = start(phantoms, cache_dir, "hydra.run.dir=killed", "trainer.max_epochs=6")
+    process = begin(phantoms, cache_dir, "hydra.run.dir=killed", "trainer.max_epochs=6")
     wait_for(tmp_path / "killed" / "checkpoints" / "last.ckpt", process)
     process.send_signal(signal.SIGKILL)
     process.communicate()
@@ -291,7 +287,7 @@ def test_killed_run_resumes_to_the_same_scores(
 def test_ctrl_c_stops_cleanly_and_names_the_command_that_resumes(
     train: Command, tmp_path: Path, phantoms: Path, cache_dir: Path
 ) -> None:
-    process = start(phantoms, cache_dir, RUN, "trainer.max_epochs=500")
+    process = begin(phantoms, cache_dir, RUN, "trainer.max_epochs=500")
     wait_for(tmp_path / "run" / "history.csv", process)
     process.send_signal(signal.SIGINT)
     _, errors = process.communicate(timeout=60)
@@ -303,7 +299,7 @@ def test_ctrl_c_stops_cleanly_and_names_the_command_that_resumes(
 
 
 def test_only_auto_falls_back(
-    train: Command, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: Any
+    train: Command, tmp_path: Path, monkeypatch: Patch, capsys: Any
 ) -> None:
     monkeypatch.delenv("PNEUMO_DATA")
     assert train(RUN, "data=kermany", *SMALL) == 2
@@ -312,7 +308,7 @@ def test_only_auto_falls_back(
 
 
 def test_unreadable_image_is_named_and_no_table_is_written(
-    train: Command, tmp_path: Path, phantoms: Path, capsys: pytest.CaptureFixture[str]
+    train: Command, tmp_path: Path, phantoms: Path, capsys: Capture
 ) -> None:
     root = shutil.copytree(phantoms, tmp_path / "set")
     broken = sorted((root / "train" / "NORMAL").iterdir())[2]
@@ -330,15 +326,10 @@ def test_unreadable_image_is_named_and_no_table_is_written(
         (["model=tinny"], "got 'tinny'. Did you mean tiny?"),
         (["model=[1]"], "Error: "),
         (["modle=tiny"], "Did you mean model?"),
-        (["lr=0.1"], "Did you mean optimizer.lr?"),
         (["trainer.benchmark=true"], "(+KEY=VALUE adds another); got 'trainer.benchmark'"),
-        (["+optimizer.nothing=1"], "optimizer cannot be used as it is set: got an unexpected"),
-        (["protocol.split.fractions.test=0.5"], "that sum to 1"),
         (["hydra.run.dir=/proc/nowhere"], "/proc/nowhere"),
         (["base=model"], "got 'base'"),
-        (["run_dir=null"], "run_dir must be a valid string"),
         (["~augment"], "augment must be set"),
-        (["trainer.accelerator=nothing"], "The default is trainer=auto"),
         (["resume=~nosuchuser/run"], "a run folder holds .hydra/config.yaml"),
         (["sweep=~nosuchuser/x"], "got ~nosuchuser/x"),
         (["data=folder"], "data.root"),
@@ -348,7 +339,7 @@ def test_unreadable_image_is_named_and_no_table_is_written(
     ],
 )
 def test_mistakes_get_one_message_and_no_traceback(
-    train: Command, arguments: list[str], message: str, capsys: pytest.CaptureFixture[str]
+    train: Command, arguments: list[str], message: str, capsys: Capture
 ) -> None:
     assert train(RUN, *arguments) != 0
     shown = capsys.readouterr().err
@@ -364,12 +355,7 @@ def test_mistakes_get_one_message_and_no_traceback(
     [(b"root: [1\n", 'mine/data/broken.yaml", line 2'), (b"root: andr\xe9\n", "utf-8")],
 )
 def test_a_broken_file_of_config_dir_is_one_line(
-    train: Command,
-    tmp_path: Path,
-    capsys: pytest.CaptureFixture[str],
-    before: list[str],
-    content: bytes,
-    message: str,
+    train: Command, tmp_path: Path, capsys: Capture, before: list[str], content: bytes, message: str
 ) -> None:
     (tmp_path / "mine/data").mkdir(parents=True)
     (tmp_path / "mine/data/broken.yaml").write_bytes(content)
@@ -378,20 +364,6 @@ def test_a_broken_file_of_config_dir_is_one_line(
     assert message in shown
     assert "Error: " in shown and shown.count("\n") == 1
     assert not (tmp_path / "multirun").exists()
-
-
-def test_a_refused_run_leaves_no_folder(train: Command, tmp_path: Path) -> None:
-    assert train("optimizer.lr=-1") == 2
-    assert not (tmp_path / "multirun").exists()
-
-
-def test_an_archive_is_to_be_unpacked(
-    train: Command, tmp_path: Path, capsys: pytest.CaptureFixture[str]
-) -> None:
-    archive = tmp_path / "archive.zip"
-    archive.write_bytes(b"PK")
-    assert train(RUN, "data=kermany", f"data.root={archive}", *SMALL) == 2
-    assert f"data.root must be a folder; {archive} is an archive" in capsys.readouterr().err
 
 
 def test_parts_of_choices_are_no_choices() -> None:
@@ -408,13 +380,8 @@ def test_parts_of_choices_are_no_choices() -> None:
     "arguments", [["--help"], ["--cfg", "job"], ["optimizer._target_=nosuch.A", RUN]]
 )
 def test_quick_answers_import_no_torch(arguments: list[str], tmp_path: Path) -> None:
-    done = subprocess.run(
-        [sys.executable, "-X", "importtime", "-m", "pneumo.train", *arguments],
-        cwd=tmp_path,
-        env={**os.environ, "PYTHONPATH": str(ROOT)},
-        capture_output=True,
-        text=True,
-    )
+    python = (sys.executable, "-X", "importtime", "-m", "pneumo.train")
+    done = start(*python, *arguments, cwd=tmp_path)
     assert not re.search(r"\| +(torch|pytorch_lightning|pandas|cv2)$", done.stderr, re.MULTILINE)
     if arguments[0][0] == "-":
         assert done.returncode == 0
@@ -424,9 +391,7 @@ def test_quick_answers_import_no_torch(arguments: list[str], tmp_path: Path) -> 
         assert last.startswith("Error: optimizer._target_ must be of an installed package")
 
 
-def test_each_warning_is_shown_and_logged_once(
-    tmp_path: Path, capsys: pytest.CaptureFixture[str]
-) -> None:
+def test_each_warning_is_shown_and_logged_once(tmp_path: Path, capsys: Capture) -> None:
     path = tmp_path / "train.log"
     with warnings.catch_warnings(), log_to(path, quiet=False):
         warnings.simplefilter("always")
@@ -449,9 +414,7 @@ def test_the_batch_size_that_was_used_is_recorded(train: Command, tmp_path: Path
     assert metrics(tmp_path / "run")["hyperparameters"]["batch_size"] == 24
 
 
-def test_no_room_for_the_run_folder(
-    train: Command, monkeypatch: pytest.MonkeyPatch, capsys: Any
-) -> None:
+def test_no_room_for_the_run_folder(train: Command, monkeypatch: Patch, capsys: Any) -> None:
     def full(*_: object, **__: object) -> None:
         raise OSError(28, "No space left on device")
 
@@ -463,7 +426,7 @@ def test_no_room_for_the_run_folder(
 
 
 def test_diverging_loss_names_the_rate_that_was_set(
-    train: Command, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+    train: Command, tmp_path: Path, capsys: Capture
 ) -> None:
     # whose rate is almost 0 when the epoch ends
     few = ("trainer.max_epochs=1", "schedule=onecycle", "schedule.interval=step", *SMALL)
@@ -473,7 +436,7 @@ def test_diverging_loss_names_the_rate_that_was_set(
 
 
 def test_bug_leaves_its_traceback_in_the_log(
-    train: Command, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    train: Command, tmp_path: Path, monkeypatch: Patch
 ) -> None:
     from pneumo.training import fit
 
@@ -504,9 +467,7 @@ def test_real_images_train(
         assert data["splits"]["test"]["images"] == 624
 
 
-def test_the_commit_of_another_repository_is_not_ours(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_the_commit_of_another_repository_is_not_ours(tmp_path: Path, monkeypatch: Patch) -> None:
     theirs = tmp_path / "theirs"
     (theirs / "lib" / "pneumo").mkdir(parents=True)
     for command in (["init", "-q"], ["commit", "-q", "--allow-empty", "-m", "x"]):
@@ -542,7 +503,7 @@ def written(folder: Path, *overrides: str) -> Path:
     ],
 )
 def test_a_foreign_run_that_is_resumed_runs_no_code(
-    train: Command, tmp_path: Path, changed: str, capsys: pytest.CaptureFixture[str]
+    train: Command, tmp_path: Path, changed: str, capsys: Capture
 ) -> None:
     written(tmp_path / "run", "trainer.max_epochs=1", *re.split(r" (?=\+)", changed))
     before = sorted(tmp_path.rglob("*"))
@@ -553,7 +514,7 @@ def test_a_foreign_run_that_is_resumed_runs_no_code(
 
 
 def test_a_run_that_is_resumed_does_not_set_up_hydra(
-    train: Command, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+    train: Command, tmp_path: Path, capsys: Capture
 ) -> None:
     (tmp_path / "run").mkdir()
     for key in ("hydra", "defaults"):

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 import torch
 
-from tests.conftest import ROOT, SMALL, Command
+from tests.conftest import ROOT, SMALL, Capture, Command
 
 FEW = ("data=phantom", "data.num_images=120", "data.image_size=32", *SMALL[1:])
 ROWS = {  # settings of the page, several rows to a run, and a file that it writes
@@ -55,7 +55,7 @@ def test_the_page_names_every_setting_that_is_tried() -> None:
 
 @pytest.mark.parametrize("name", ["wandb", "mlflow"])
 def test_a_logger_that_is_not_installed_names_its_install_line(
-    train: Command, tmp_path: Path, capsys: pytest.CaptureFixture[str], name: str
+    train: Command, tmp_path: Path, capsys: Capture, name: str
 ) -> None:
     if find_spec(name):
         pytest.skip(f"{name} is installed")

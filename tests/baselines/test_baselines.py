@@ -15,7 +15,7 @@ from pneumo.baselines.file_header import FileHeader, header
 from pneumo.baselines.prior import Prior
 from pneumo.baselines.thumbnail_svm import ThumbnailSVM
 from pneumo.runs import tables
-from tests.conftest import SMALL, Command
+from tests.conftest import SMALL, Capture, Command
 
 NAMES = ("thumbnail_svm", "file_header", "prior")
 
@@ -86,7 +86,7 @@ def test_folds_of_the_sigmoid_keep_patients_together_and_the_order() -> None:
     assert (np.diff(model.predict_proba(pixels)[order, 1]) >= 0).all()
 
 
-def test_the_header_says_quality_and_the_classifier_sees_no_pixel(tmp_path: Path) -> None:
+def test_the_header_has_the_quality_and_the_classifier_sees_no_pixel(tmp_path: Path) -> None:
     table, images = some_images()
     root = save_jpegs(table, images, tmp_path / "set")
     assert header(root / "0.jpeg")[6] < header(root / "2.jpeg")[6]  # NORMAL, PNEUMONIA
@@ -129,13 +129,13 @@ def test_a_baseline_leaves_the_run_folder_of_a_network(train: Command, tmp_path:
     assert not (tmp_path / "svm" / "checkpoints").exists()
 
 
-def test_the_commands_that_need_a_network_say_so(
-    train: Command, tmp_path: Path, capsys: pytest.CaptureFixture[str], phantoms: Path
+def test_commands_that_need_a_network_refuse_a_baseline(
+    train: Command, capsys: Capture, phantoms: Path
 ) -> None:
     assert train("hydra.run.dir=run", "model=prior", *SMALL) == 0
     capsys.readouterr()
     radiograph = str(next(phantoms.rglob("*.jpeg")))
-    told = "this needs a network; run is a baseline (prior) without one."
+    message = "this needs a network; run is a baseline (prior) without one."
     for main, arguments in (
         (predict.main, ["run", radiograph]),
         (heatmap.main, ["run", radiograph, "--out", "maps"]),
@@ -145,7 +145,7 @@ def test_the_commands_that_need_a_network_say_so(
     ):
         assert main(arguments) == 2
         error = capsys.readouterr().err
-        assert told in error
+        assert message in error
         assert error.count("\n") == 1
     assert evaluate.main(["run"]) == 0
     assert "0.500" in capsys.readouterr().out  # its AUROC

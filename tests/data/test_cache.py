@@ -11,6 +11,7 @@ from filelock import FileLock
 from PIL import Image
 
 from pneumo.data import cache, image
+from tests.conftest import Patch
 
 
 @pytest.fixture
@@ -122,7 +123,7 @@ def test_killed_or_at_once_does_no_harm(folder: tuple[Path, list[str]]) -> None:
 
 
 def test_a_whole_cache_needs_neither_writing_nor_images(
-    folder: tuple[Path, list[str]], monkeypatch: pytest.MonkeyPatch
+    folder: tuple[Path, list[str]], monkeypatch: Patch
 ) -> None:
     first = load(folder, folder[0] / "cache")
 
@@ -138,9 +139,7 @@ def test_a_whole_cache_needs_neither_writing_nor_images(
         load((folder[0], folder[1][1:]), folder[0] / "cache")
 
 
-def test_partial_files_of_interrupted_processes_are_cleared(
-    folder: tuple[Path, list[str]],
-) -> None:
+def test_partial_files_of_interrupted_processes_are_cleared(folder: tuple[Path, list[str]]) -> None:
     where = folder[0] / "cache"
     where.mkdir()
     for name in ("images-32-dead.1.tmp", "images-32-alive.1.tmp"):

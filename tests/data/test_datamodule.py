@@ -1,5 +1,3 @@
-from pathlib import Path
-
 import numpy as np
 import pandas as pd
 import pytest
@@ -76,14 +74,12 @@ def test_one_image_is_augmented_differently_in_each_epoch(
 @pytest.mark.filterwarnings("ignore:This DataLoader will create")  # more than there are cores
 def test_workers_change_nothing(table: pd.DataFrame, images: Cache) -> None:
     for alone, shared in zip(
-        epoch(module(table, images), 2),
-        epoch(module(table, images, num_workers=2), 2),
-        strict=True,
+        epoch(module(table, images), 2), epoch(module(table, images, num_workers=2), 2), strict=True
     ):
         assert torch.equal(alone, shared)
 
 
-def test_the_cache_is_not_written_to(table: pd.DataFrame, images: Cache, tmp_path: Path) -> None:
+def test_the_cache_is_not_written_to(table: pd.DataFrame, images: Cache) -> None:
     before = images.images.copy()
     epoch(module(table, images), 0)
     assert (images.images == before).all()

@@ -9,6 +9,7 @@ import pytest
 from PIL import Image
 
 from pneumo.data import dicom, reader
+from tests.conftest import Patch
 
 pydicom = pytest.importorskip("pydicom")
 
@@ -344,7 +345,7 @@ def test_damaged_and_deflated_files_are_named() -> None:
         dicom.decode(encode(file), name="a.dcm")
 
 
-def test_missing_pydicom_names_the_extra(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+def test_missing_pydicom_names_the_extra(monkeypatch: Patch, tmp_path: Path) -> None:
     (tmp_path / "a.dcm").write_bytes(encode(dataset()))
     real = builtins.__import__
 

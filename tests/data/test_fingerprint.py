@@ -7,6 +7,7 @@ import pytest
 from PIL import Image
 
 from pneumo.data import fingerprint, image
+from tests.conftest import Patch
 
 SHAPE: dict[str, Any] = {"size": 64, "aspect": "stretch", "mean": 120.0, "std": 60.0}
 Resize = Callable[..., np.ndarray]
@@ -34,9 +35,7 @@ def test_it_is_the_same_each_time_and_small() -> None:
 
 
 @pytest.mark.parametrize("resize", [by_opencv, by_box, brighter(3)])
-def test_another_resize_is_an_error_that_names_it(
-    resize: Resize, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_another_resize_is_an_error_that_names_it(resize: Resize, monkeypatch: Patch) -> None:
     kept = fingerprint.take(**SHAPE)
     kept["versions"] = {"pillow": "1.2.3"}
     monkeypatch.setattr(image, "resize", resize)
@@ -44,7 +43,7 @@ def test_another_resize_is_an_error_that_names_it(
         fingerprint.check(kept, **SHAPE)
 
 
-def test_a_rounding_is_accepted(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_rounding_is_accepted(monkeypatch: Patch) -> None:
     kept = fingerprint.take(**SHAPE)
     monkeypatch.setattr(image, "resize", brighter(fingerprint.TOLERANCE))
     assert fingerprint.take(**SHAPE)["sha256"] != kept["sha256"]
@@ -58,8 +57,7 @@ def test_standardisation_is_part_of_it() -> None:
 
 
 @pytest.mark.parametrize(
-    "change",
-    [{"mean": []}, {"mean": "x"}, {"pixels": {}}, {"pixels": []}, {"versions": None}],
+    "change", [{"mean": []}, {"mean": "x"}, {"pixels": {}}, {"pixels": []}, {"versions": None}]
 )
 def test_a_broken_fingerprint_is_one_line(change: dict[str, Any]) -> None:
     kept = fingerprint.take(**SHAPE) | change

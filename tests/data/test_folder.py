@@ -16,7 +16,7 @@ from pneumo.data import medmnist
 from pneumo.data.folder import Folder, csv_table, folder_table
 from pneumo.data.kermany import Kermany
 from pneumo.report.__main__ import main as report
-from tests.conftest import SMALL, Command
+from tests.conftest import SMALL, Capture, Command
 
 RNG = np.random.default_rng(0)
 
@@ -49,7 +49,7 @@ def write_csv(path: Path, rows: list[dict[str, str]]) -> Path:
     return path
 
 
-def test_a_folder_says_labels_and_parts(radiographs: Path, tmp_path: Path) -> None:
+def test_labels_and_splits_are_those_of_the_folders(radiographs: Path, tmp_path: Path) -> None:
     table, left_out = folder_table(radiographs)
     assert table["label"].value_counts().to_dict() == {"NORMAL": 20, "PNEUMONIA": 20}
     assert (table["patient"] == table["path"]).all()
@@ -61,7 +61,7 @@ def test_a_folder_says_labels_and_parts(radiographs: Path, tmp_path: Path) -> No
     assert sorted(set(table["source"])) == ["test", "train"]
 
 
-def test_a_table_says_patients_and_parts(radiographs: Path, tmp_path: Path) -> None:
+def test_patients_and_splits_are_those_of_the_table(radiographs: Path, tmp_path: Path) -> None:
     paths = sorted(p.relative_to(radiographs).as_posix() for p in radiographs.rglob("*.png"))
     rows = [
         {"path": p, "label": p.partition("/")[0].lower(), "patient": f"p{n // 2}", "split": "train"}
@@ -141,11 +141,7 @@ def call(command: str, root: Path) -> int:
     ],
 )
 def test_every_command_refuses_one_image_under_both_labels(
-    train: Command,
-    radiographs: Path,
-    capsys: pytest.CaptureFixture[str],
-    command: str,
-    linked: bool,
+    train: Command, radiographs: Path, capsys: Capture, command: str, linked: bool
 ) -> None:
     for path in (radiographs / "PNEUMONIA").iterdir():
         path.rename(path.with_name(f"sick {path.name}"))
@@ -215,9 +211,7 @@ def test_patients_are_unknown_where_their_column_is_empty(
     assert table["patient"].nunique() == unknown + (40 - unknown) // 2
 
 
-def test_names_that_are_not_utf8_are_refused(
-    radiographs: Path, capsys: pytest.CaptureFixture[str]
-) -> None:
+def test_names_that_are_not_utf8_are_refused(radiographs: Path, capsys: Capture) -> None:
     latin = os.fsdecode(b"caf\xe9.png")
     (radiographs / "NORMAL" / "radiograph 0.png").rename(radiographs / "NORMAL" / latin)
     assert call("audit", radiographs) == 2
@@ -238,14 +232,14 @@ def test_a_column_named_twice_is_refused(radiographs: Path, tmp_path: Path) -> N
 
 @pytest.mark.slow
 def test_a_folder_goes_the_whole_way(
-    train: Command, radiographs: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+    train: Command, radiographs: Path, tmp_path: Path, capsys: Capture
 ) -> None:
     few = ("data=folder", f"data.root={radiographs}", "protocol=holdout", "trainer.max_epochs=4")
     licence = "data.licence='CC0'"
     assert train("hydra.run.dir=run", *few, licence, "data.batch_size=4", *SMALL) == 0
-    told = " ".join(capsys.readouterr().err.split())
-    assert told.count("PATIENTS UNKNOWN: each image counts as a patient of its own") == 2
-    assert "Left out 1 that are not used: 'NORMAL/notes.txt'" in told
+    shown = " ".join(capsys.readouterr().err.split())
+    assert shown.count("PATIENTS UNKNOWN: each image counts as a patient of its own") == 2
+    assert "Left out 1 that are not used: 'NORMAL/notes.txt'" in shown
     assert evaluate.main(["run"]) == 0
     assert export.main(["run"]) == 0
     assert report(["run"]) == 0

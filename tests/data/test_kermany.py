@@ -7,6 +7,7 @@ import pytest
 
 from pneumo.data.kermany import Kermany, index, index_names, list_images, parse_name, targets
 from pneumo.data.labelled import join_duplicates
+from tests.conftest import Patch
 
 KEYS = {"person": 1674, "split_person": 1844, "series": 2653}  # facts.md
 NAMES = ("train/NORMAL/IM-0001-0001.jpeg", "test/PNEUMONIA/person1_virus_2.jpeg")
@@ -136,9 +137,7 @@ def test_unused_names_are_named(tmp_path: Path) -> None:
     ]
 
 
-def test_a_folder_that_cannot_be_read_is_an_error(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_a_folder_that_cannot_be_read_is_an_error(tmp_path: Path, monkeypatch: Patch) -> None:
     def closed(folder: Path) -> None:
         raise PermissionError(13, "Permission denied", str(folder))
 

@@ -10,6 +10,7 @@ from PIL import Image
 from pneumo.data import image, near_copies
 from pneumo.data.kermany import index
 from pneumo.data.near_copies import near_pairs, perceptual_hash
+from tests.conftest import Patch
 
 RNG = np.random.default_rng(0)
 
@@ -89,14 +90,14 @@ def test_thumbnails_are_near_from_a_correlation_of_099(correlation: float, near:
     assert pairs.correlation.tolist() == ([round(expected, 4)] if near else [])
 
 
-def test_pairs_are_those_of_all_pairs_in_any_block(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_pairs_are_those_of_all_pairs_in_any_block(monkeypatch: Patch) -> None:
     hashes = RNG.integers(0, 2**63, 90).astype(np.uint64)
     hashes[60:75] = hashes[:15] ^ (np.uint64(1) << RNG.integers(0, 64, 15).astype(np.uint64))
     thumbnails = noise(90)
     thumbnails[75:] = thumbnails[15:30] // 2 + 9
     whole = near_pairs(hashes, thumbnails)
     assert sorted(zip(whole.row.tolist(), whole.other.tolist(), strict=True)) == [
-        *((row, row + 60) for row in range(30)),
+        *((row, row + 60) for row in range(30))
     ]
     assert whole.bits[:15].tolist() == [1] * 15
     monkeypatch.setattr(near_copies, "BLOCK", 16)

@@ -13,7 +13,7 @@ from PIL import Image
 
 from pneumo.data import phantom, phantom_drawing
 from pneumo.labels import SUBTYPES
-from tests.conftest import digests
+from tests.conftest import Capture, Patch, digests
 
 NAME = re.compile(
     r"(train|test)/(?:"
@@ -25,7 +25,7 @@ NUM_IMAGES = 120  # of the fixture phantoms
 
 
 @pytest.fixture
-def no_drawing(monkeypatch: pytest.MonkeyPatch) -> None:
+def no_drawing(monkeypatch: Patch) -> None:
     """For tests of files only: they stay empty."""
     monkeypatch.setattr(
         phantom, "_write", lambda radiograph, *, root, seed: (root / radiograph.path).touch()
@@ -155,7 +155,7 @@ def test_files_vary_but_carry_no_information_on_the_label(phantoms: Path) -> Non
     assert normal_auc(is_normal, num_bytes) < 0.65
 
 
-def test_an_interruption_leaves_nothing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_an_interruption_leaves_nothing(tmp_path: Path, monkeypatch: Patch) -> None:
     def fail_late(radiograph: phantom._Radiograph, *, root: Path, seed: int) -> None:
         if radiograph.path.startswith("test"):
             raise OSError("No space left on device")
@@ -169,7 +169,7 @@ def test_an_interruption_leaves_nothing(tmp_path: Path, monkeypatch: pytest.Monk
 
 @pytest.mark.usefixtures("no_drawing")
 def test_two_at_once_do_no_harm_and_a_complete_folder_stays(
-    tmp_path: Path, capsys: pytest.CaptureFixture[str], caplog: pytest.LogCaptureFixture
+    tmp_path: Path, capsys: Capture, caplog: pytest.LogCaptureFixture
 ) -> None:
     make = partial(phantom.generate, tmp_path / "set", num_images=24)
     with caplog.at_level(logging.INFO, "pneumo"), ThreadPoolExecutor(4) as pool:
@@ -193,23 +193,20 @@ def test_a_folder_with_other_files_is_refused_and_kept(phantoms: Path, tmp_path:
         phantom.generate(phantoms, num_images=NUM_IMAGES, seed=2)
 
 
-@pytest.mark.parametrize(
-    ("arguments", "message"),
-    [
+def test_numbers_out_of_range(tmp_path: Path) -> None:
+    for arguments, message in (
         ({"num_images": 23}, r"^num_images must be at least 24; got 23$"),
         ({"seed": -1}, r"^seed must be 0 or more; got -1$"),
-    ],
-)
-def test_numbers_out_of_range(tmp_path: Path, arguments: dict[str, int], message: str) -> None:
-    with pytest.raises(ValueError, match=message):
-        phantom.generate(tmp_path / "set", **arguments)  # type: ignore[arg-type]
+    ):
+        with pytest.raises(ValueError, match=message):
+            phantom.generate(tmp_path / "set", **arguments)  # type: ignore[arg-type]
     assert list(tmp_path.iterdir()) == []
 
 
 @pytest.mark.parametrize(("subtype", "num_boxes"), [("normal", 0), ("bacteria", 1), ("virus", 2)])
 @pytest.mark.parametrize("seed", range(2))
 def test_boxes_are_around_the_opacities(
-    subtype: str, num_boxes: int, seed: int, monkeypatch: pytest.MonkeyPatch
+    subtype: str, num_boxes: int, seed: int, monkeypatch: Patch
 ) -> None:
     anatomy = phantom_drawing.draw_anatomy(np.random.default_rng(seed))
 

@@ -10,6 +10,7 @@ import pytest
 from pneumo.data import phantom, reader, rsna
 from pneumo.data.phantom_rsna import SUBTYPES
 from pneumo.labels import NORMAL, PNEUMONIA
+from tests.conftest import Capture
 
 FIRST, SECOND = "phantom-0-00000", "phantom-0-00001"  # without boxes, with one
 
@@ -103,9 +104,7 @@ def test_a_folder_that_lacks_the_table(tmp_path: Path) -> None:
         rsna.Rsna.open(str(tmp_path))
 
 
-def test_phantoms_do_not_replace_other_files(
-    tmp_path: Path, capsys: pytest.CaptureFixture[str]
-) -> None:
+def test_phantoms_do_not_replace_other_files(tmp_path: Path, capsys: Capture) -> None:
     arguments = ["--layout", "rsna", "--out", str(tmp_path)]
     assert phantom.main(arguments) == 2
     assert capsys.readouterr().err == (

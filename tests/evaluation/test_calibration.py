@@ -4,11 +4,7 @@ import numpy as np
 import pytest
 
 from pneumo.evaluation import calibration
-from pneumo.evaluation.operating_point import (
-    calibrated,
-    fit_on_validation,
-    fitted_temperature,
-)
+from pneumo.evaluation.operating_point import calibrated, fit_on_validation, fitted_temperature
 from tests.evaluation.test_metrics import cases
 
 sk = pytest.importorskip("sklearn.metrics")

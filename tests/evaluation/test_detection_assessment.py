@@ -7,11 +7,12 @@ import pytest
 
 from pneumo.evaluation import detection
 from pneumo.evaluation.detection_assessment import SCORES, assess, share_intervals
+from tests.conftest import Patch
 from tests.evaluation.test_detection import precision_recall_f1, random_images
 
 
 @pytest.fixture(autouse=True)
-def without_pycocotools(monkeypatch: pytest.MonkeyPatch) -> None:
+def without_pycocotools(monkeypatch: Patch) -> None:
     monkeypatch.setattr(detection, "find_spec", lambda _: None)  # it would import torch: seconds
 
 

@@ -41,7 +41,7 @@ def test_with_resnet50_it_is_torchvisions_own(architecture: str) -> None:
 
 
 @BOTH
-def test_boxes_lie_in_the_image_surest_first(architecture: str) -> None:
+def test_boxes_lie_in_the_image_in_order_of_their_scores(architecture: str) -> None:
     network = small(architecture).eval()
     with torch.no_grad():
         predicted = network(images())
@@ -106,14 +106,8 @@ def test_a_file_fills_the_backbone(tmp_path: Any) -> None:
         ({"architecture": "yolo"}, "architecture must be one of retinanet, maskrcnn; got"),
         ({"pretrained": "/no/file.pt"}, "No such file"),
         ({"options": {"nms": 0.3}}, "options must be of score_thresh, .*; got 'nms'"),
-        *(
-            ({"options": {name: value}}, rf"options\.{name} must be a .*; got {value}")
-            for name, value in [
-                *(("topk_candidates", 0), ("topk_candidates", True), ("detections_per_img", 1.5)),
-                *(("nms_thresh", -1), ("score_thresh", 2), ("score_thresh", float("nan"))),
-                ("score_thresh", None),
-            ]
-        ),
+        ({"options": {"topk_candidates": True}}, r"options\.topk_candidates must be a .*; got T"),
+        ({"options": {"score_thresh": float("nan")}}, r"\.score_thresh must be a .*; got nan"),
         ({"options": {"fg_iou_thresh": 0.3}}, "options must fit together: low_threshold should"),
         (
             {"architecture": "maskrcnn", "options": {"box_bg_iou_thresh": 0.6}},

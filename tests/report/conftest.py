@@ -4,11 +4,12 @@ from pathlib import Path
 import pytest
 
 from pneumo.report.report_folder import write_report
+from tests.conftest import Patch
 from tests.report.made_runs import make_baseline, make_run
 
 
 @pytest.fixture(autouse=True)
-def no_pictures(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> None:
+def no_pictures(request: pytest.FixtureRequest, monkeypatch: Patch) -> None:
     """Pictures take most of the time: only tests marked slow draw them."""
     if request.node.get_closest_marker("slow") is None:
         monkeypatch.setattr("pneumo.report.report_folder.PICTURES", {})

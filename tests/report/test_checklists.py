@@ -1,13 +1,12 @@
 from pathlib import Path
 from typing import Any
 
-import pytest
-
 from pneumo import export
 from pneumo.evaluation.operating_point import OperatingPoint
 from pneumo.models.library import LIBRARIES
 from pneumo.report import checklists
 from pneumo.report.checklists import Item
+from tests.conftest import Capture
 from tests.report.test_model_card import assessed, metrics
 
 RUNS = Path(__file__).parents[2] / "docs" / "runs"
@@ -56,7 +55,7 @@ def test_an_item_is_filled_in_part_or_for_a_person() -> None:
     assert checklists.share(answers) == wanted
 
 
-def test_the_source_of_a_users_folder_is_not_made_up() -> None:
+def test_the_source_of_a_users_folder_is_unknown() -> None:
     assert "Guangzhou" in known()["source"]
     assert not {"source", "labels", "eligibility", "licence"} & set(
         known(data=metrics()["data"] | {"kind": "folder"})
@@ -116,9 +115,7 @@ def test_names_of_a_run_folder_are_no_markup_and_tables_are_whole() -> None:
     assert {row.count("|") for row in rows} == {5}
 
 
-def test_the_command_writes_them_and_replaces_only_its_own(
-    tmp_path: Path, capsys: pytest.CaptureFixture[str]
-) -> None:
+def test_the_command_writes_them_and_replaces_only_its_own(tmp_path: Path, capsys: Capture) -> None:
     out = tmp_path / "new" / "lists.md"
     args = ["pretrained:compact", "--to", "checklists", "--out", str(out)]
     for _ in range(2):

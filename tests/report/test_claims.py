@@ -15,15 +15,7 @@ from pneumo.report.reading import read_run
 from pneumo.report.report_folder import write_report
 from pneumo.report.trials import Trial
 from pneumo.runs.run_folder import find_runs
-from tests.report.made_runs import (
-    configure,
-    edit,
-    make_run,
-    page,
-    read_metrics,
-    rescore,
-    summary,
-)
+from tests.report.made_runs import configure, edit, make_run, page, read_metrics, rescore, summary
 
 TITLE = "The paper's comparison, run here"
 

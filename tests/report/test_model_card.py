@@ -124,7 +124,7 @@ def test_the_operating_point_is_that_of_the_validation_split() -> None:
     assert f"Temperature {fixed.temperature:.3f}" in text
 
 
-def test_without_a_validation_split_the_card_says_that_scores_are_optimistic() -> None:
+def test_without_a_validation_split_the_card_names_the_scores_optimistic() -> None:
     why = "this run has no validation split (protocol=paper)"
     text = card({"selection": {"monitor": "f1_normal", "on": "test"}}, fixed=why)
     assert f"**No operating point:** {why}" in text

@@ -4,8 +4,6 @@ import json
 import os
 import re
 import shutil
-import subprocess
-import sys
 from pathlib import Path
 from typing import Any
 
@@ -16,6 +14,7 @@ from pneumo.report.__main__ import main
 from pneumo.report.audit_link import AuditLink
 from pneumo.report.page import Report, markdown
 from pneumo.report.report_folder import write_report
+from tests.conftest import Capture, Patch
 from tests.report.made_runs import (
     configure,
     edit,
@@ -31,7 +30,6 @@ from tests.report.made_runs import (
     write_status,
 )
 
-Capture = pytest.CaptureFixture[str]
 SEED_1 = "model=tiny,protocol=paper,seed=1"
 
 
@@ -127,7 +125,7 @@ def test_runs_of_other_data_and_protocols_are_reported_apart(sweep: Path) -> Non
     make_run(sweep / "c", seed=0, kind="phantom", index="cc33")
     report = write_report([sweep])
     assert {row["group"] for row in rows_of(report / "summary.csv")} == {
-        *("kermany-paper", "kermany-paper-2", "kermany-official", "phantom-paper"),
+        *("kermany-paper", "kermany-paper-2", "kermany-official", "phantom-paper")
     }
     assert score_of(report, "accuracy", group="kermany-paper", network="tiny")["n"] == "3"
     assert "The runs are of 4 kinds that cannot be compared" in page(report)
@@ -341,9 +339,7 @@ def test_a_folder_with_other_files_is_not_replaced(sweep: Path, name: str) -> No
     assert (sweep / "report" / name).read_text() == "mine"
 
 
-def test_an_earlier_report_stays_if_writing_fails(
-    sweep: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_an_earlier_report_stays_if_writing_fails(sweep: Path, monkeypatch: Patch) -> None:
     before = summary(write_report([sweep]))
 
     def broken(path: Path, data: bytes) -> int:
@@ -355,17 +351,6 @@ def test_an_earlier_report_stays_if_writing_fails(
     monkeypatch.undo()
     assert summary(sweep / "report") == before
     assert [p.name for p in sweep.iterdir() if p.name.startswith(".")] == []
-
-
-def test_the_report_needs_no_torch() -> None:
-    code = (
-        "import sys, pneumo.report.__main__, pneumo.report.report_folder\n"
-        "heavy = {'torch', 'pytorch_lightning', 'hydra', 'matplotlib.pyplot'}\n"
-        "sys.exit(', '.join(heavy & set(sys.modules)) or 0)"
-    )
-    environment = os.environ | {"PYTHONPATH": str(Path(__file__).parents[2])}
-    done = subprocess.run([sys.executable, "-c", code], env=environment, capture_output=True)
-    assert (done.returncode, done.stderr) == (0, b"")
 
 
 def test_train_scores_are_those_of_evaluation_mode_if_all_runs_have_them(tmp_path: Path) -> None:

@@ -18,10 +18,9 @@ from pneumo.report import documents
 from pneumo.runs import pretrained, run_folder, weights
 from pneumo.runs.run import Run
 from pneumo.shift import evaluation
-from tests.conftest import ROOT
+from tests.conftest import ROOT, Capture, Patch
 
 FOLDER = pretrained.find(pretrained.DEFAULT)
-Capture = pytest.CaptureFixture[str]
 
 
 @pytest.fixture(scope="module")
@@ -49,7 +48,7 @@ def test_the_folder_is_a_small_run_without_optimizer_and_places() -> None:
     assert not re.search(r"(?<![\w.:/>)}])/\w+/", text)  # a path from the root
 
 
-def test_the_card_says_what_made_it_and_whose_images() -> None:
+def test_the_card_names_its_command_and_the_images() -> None:
     card = (FOLDER / pretrained.CARD).read_text()
     metrics: Any = Run.open(FOLDER).metrics
     assert "python -m pneumo.train " in card
@@ -59,7 +58,7 @@ def test_the_card_says_what_made_it_and_whose_images() -> None:
     assert metrics["data"]["split_sha256"] in card
 
 
-def test_runs_and_images_are_told_apart(radiographs: Path, tmp_path: Path) -> None:
+def test_runs_and_images_are_distinguished(radiographs: Path, tmp_path: Path) -> None:
     one = str(next(radiographs.rglob("*.jpeg")))
     empty = tmp_path / "empty"
     empty.mkdir()
@@ -75,7 +74,9 @@ def test_runs_and_images_are_told_apart(radiographs: Path, tmp_path: Path) -> No
         assert inputs.split_paths([no_image, one]) == ([no_image], [one])
 
 
-def test_without_a_run_the_package_answers_and_says_so(radiographs: Path, capsys: Capture) -> None:
+def test_without_a_run_the_packaged_network_predicts_with_a_note(
+    radiographs: Path, capsys: Capture
+) -> None:
     one = str(next(radiographs.rglob("*.jpeg")))
     assert predict.main([one, "--format", "jsonl"]) == 0
     shown = capsys.readouterr()
@@ -150,7 +151,7 @@ def test_what_is_packed_packs_to_the_same(tmp_path: Path, capsys: Capture) -> No
 
 @pytest.mark.slow
 def test_a_packed_run_has_the_same_scores_and_no_places(
-    finished_run: Path, phantoms: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    finished_run: Path, phantoms: Path, tmp_path: Path, monkeypatch: Patch
 ) -> None:
     monkeypatch.setenv("PNEUMO_DATA", str(phantoms))
     out = tmp_path / "out"

@@ -10,6 +10,7 @@ import pytest
 from pneumo import atomic
 from pneumo.runs import run_folder
 from pneumo.runs.writer import RunWriter
+from tests.conftest import Patch
 
 
 def test_json_is_whole_and_has_no_nan(tmp_path: Path) -> None:
@@ -127,7 +128,7 @@ def test_what_a_killed_process_left_is_cleared(tmp_path: Path) -> None:
 
 
 def test_a_full_disk_still_takes_the_status_of_a_failed_run(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    tmp_path: Path, monkeypatch: Patch
 ) -> None:
     RunWriter(tmp_path).write_status("running", epoch=3, max_epochs=9)
 
@@ -144,9 +145,7 @@ def test_a_full_disk_still_takes_the_status_of_a_failed_run(
     RunWriter(tmp_path).end("failed", epoch=3, max_epochs=9, error=None)
 
 
-def test_a_folder_of_the_users_is_not_removed(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_a_folder_of_the_users_is_not_removed(tmp_path: Path, monkeypatch: Patch) -> None:
     monkeypatch.chdir(tmp_path)
     for name in ("a", "multirun/day/time/run"):
         (tmp_path / name).mkdir(parents=True)

@@ -21,6 +21,7 @@ from pneumo.shift import page, sample, two_sample
 from pneumo.shift.compare import compare
 from pneumo.shift.sample import MEASURES, Sample
 from pneumo.shift.sentences import lines, sentences
+from tests.conftest import Patch
 
 SIZE = 64
 Change = Callable[[np.ndarray], np.ndarray]
@@ -132,7 +133,7 @@ def test_only_the_class_that_was_changed_differs(drawn: Any) -> None:
     assert any(line.startswith(tuple(normal)) for line in sentences(found))
 
 
-def test_of_files_saved_anew_only_the_files_differ(drawn: Any) -> None:
+def test_of_files_saved_again_only_the_files_differ(drawn: Any) -> None:
     first, second = halves()
     other = made(drawn, second, label="", quality=40.0, bytes=0.05)
     found = compare(made(drawn, first, label=""), other)
@@ -163,7 +164,7 @@ def test_too_few_images_are_not_tested(drawn: Any) -> None:
     ("label", "size", "tests"), [(True, 120, 6), (True, 60, 3), (False, 60, 3)]
 )
 def test_tests_by_a_classifier_share_a_level_of_25_per_mille(
-    drawn: Any, monkeypatch: pytest.MonkeyPatch, label: bool, size: int, tests: int
+    drawn: Any, monkeypatch: Patch, label: bool, size: int, tests: int
 ) -> None:
     levels: list[float] = []
 

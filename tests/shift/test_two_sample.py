@@ -21,7 +21,7 @@ def test_a_moved_set_is_classifier_test() -> None:
     assert found.p == 1 / (1 + PERMUTATIONS)
 
 
-def test_more_images_tell_more() -> None:
+def test_more_images_lower_the_auroc_of_chance() -> None:
     few, many = (classifier_test(draws(n, seed=0), draws(n, seed=1)).chance for n in (20, 300))
     assert 0.5 < many < few
 
