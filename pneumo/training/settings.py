@@ -236,7 +236,19 @@ def _missing_packages(config: Mapping[str, Any], settings: Config) -> Iterator[s
             yield f"{key}={monitor} needs pycocotools: pip install 'pneumo[detection]'"
     if config["model"].get("library") == "timm" and not find_spec("timm"):
         yield "model.library=timm needs timm, which is not installed: pip install 'pneumo[timm]'"
-    for name, logger in (config["logger"] or {}).items():  # before torch is imported
-        package, install = NEEDED_BY.get(str(logger["_target_"]), ("", ""))
-        if package and not find_spec(package):
-            yield f"logger.{name} needs {package}, which is not installed: pip install {install}"
+    for key, target in _targets(config):
+        top = target.partition(".")[0]
+        package, install = NEEDED_BY.get(target, (top, top))
+        if package != top and not find_spec(package):
+            yield f"{key} needs {package}, which is not installed: pip install {install}"
+        if not find_spec(top):
+            yield f"{key}._target_ must be of an installed package; got {target}: no module {top}"
+
+
+def _targets(value: Any, key: str = "") -> Iterator[tuple[str, str]]:
+    """Yields the key and the _target_ of each object of a configuration, its lists too."""
+    for name, part in value.items() if isinstance(value, Mapping) else enumerate(value):
+        if name == "_target_":
+            yield key, str(part)
+        elif isinstance(part, Mapping | list):
+            yield from _targets(part, f"{key}.{name}".removeprefix("."))
