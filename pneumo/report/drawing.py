@@ -165,17 +165,29 @@ def _legend_columns(labels: Sequence[str]) -> int:
     return 3 if longest <= 14 else 2 if longest <= 26 else 1
 
 
-def short_label(label: str, *, most: int = 26) -> str:
-    """Returns a network's label with the values of its settings only.
+def short_label(label: str, *, most: int = 32) -> str:
+    """Returns a network's label with its settings in few words; those that are off are left out.
 
-    >>> short_label("compact (mirror=True, lr=0.01)")
-    'compact (True, 0.01)'
+    >>> short_label("compact (chosen_on=none, mirror=True, max_epochs=16)")
+    'compact (last, mirror, 16 ep.)'
     """
-    text = re.sub(r"(?<=[(\s])[\w.]+=", "", label)
-    return text if len(text) <= most else text[: most - 1] + "\N{HORIZONTAL ELLIPSIS}"
+    name, bracket, settings = label.partition(" (")
+    words = [_in_words(*s.split("=", 1)) if "=" in s else s for s in settings[:-1].split(", ")]
+    if bracket:
+        shown = ", ".join(word for word in words if word)
+        name += f" ({shown})" if shown else ""
+    return name if len(name) <= most else name[: most - 1] + "\N{HORIZONTAL ELLIPSIS}"
+
+
+def _in_words(setting: str, value: str) -> str:
+    if setting == "chosen_on":
+        return "last" if value == "none" else value
+    if setting == "max_epochs":
+        return f"{value} ep."
+    return {"True": setting, "False": ""}.get(value, f"{setting} {value}")
 
 
 def panel_title(label: str) -> str:
     """Returns a label for a small panel, with the settings on a second line."""
     lines = short_label(label, most=99).replace(" (", "\n(", 1).split("\n")
-    return "\n".join(short_label(line, most=20) for line in lines)
+    return "\n".join(short_label(line, most=24) for line in lines)

@@ -63,8 +63,8 @@ def test_settings_of_one_network_have_different_labels() -> None:
         f"compact (mirror={mirror}, max_epochs={n})" for mirror in (True, False) for n in (1, 26)
     ]
     assert [short_label(label) for label in labels][:2] == [
-        "compact (True, 1)",
-        "compact (True, 26)",
+        "compact (mirror, 1 ep.)",
+        "compact (mirror, 26 ep.)",
     ]
     assert len({panel_title(label) for label in labels}) == 4
     assert short_label("three, mean of 2 of 3") == "three, mean of 2 of 3"
