@@ -45,7 +45,7 @@ def _command(args: argparse.Namespace) -> int:
 def text(audit: Audit) -> str:
     """Returns the audit for a terminal of 80 columns; all of it is in the JSON."""
     numbers = audit.numbers
-    lines = [*textwrap.wrap(" ".join(numbers["said"]), WIDTH, break_on_hyphens=False), ""]
+    lines = [*textwrap.wrap(" ".join(numbers["findings"]), WIDTH, break_on_hyphens=False), ""]
     if numbers["data"]["note"]:
         lines += [*textwrap.wrap(f"! {numbers['data']['note']}", WIDTH), ""]
     lines.append(f"{'AUROC (95 % interval by patient)':40}{'random split':20}own test split")

@@ -170,7 +170,7 @@ def test_the_page_is_whole_and_loads_nothing(out: Path) -> None:
     links = [link for link in re.findall(r'(?:src|href)="([^"]*)"', text) if link[:5] != "data:"]
     assert links == ["audit.json", *TABLES]
     assert {path.name for path in out.iterdir()} == {"audit.html", *links}
-    said = numbers(out)["said"]
+    said = numbers(out)["findings"]
     assert said[0] == findings.GENERATED
     assert "AUROC" in said[1] or "worth of a score" in said[1]
     assert f'<p class="lead">{said[0]}</p>' in text
@@ -187,7 +187,7 @@ def test_a_header_that_separates_the_classes_is_named(tmp_path: Path, capsys: Ca
         assert scored["header"]["auroc"] == 1
         assert scored["header"]["low"] > 0.8
         assert scored["size"] == {"auroc": 0.5, "low": None, "high": None, "all_alike": True}
-    assert found["said"][0].startswith(
+    assert found["findings"][0].startswith(
         "A network's AUROC near or below 1.000 on a random split by patient shows nothing about "
         "pneumonia: a classifier that never sees a pixel, only a file's size, mode and JPEG "
         "quality, reaches 1.000 there, and a support vector machine"
@@ -196,7 +196,7 @@ def test_a_header_that_separates_the_classes_is_named(tmp_path: Path, capsys: Ca
     assert qualities["train", "NORMAL"] == {"95": 60}
     assert qualities["test", "PNEUMONIA"] == {"75": 20}
     shown = capsys.readouterr().out
-    assert " ".join(shown.split()).startswith(found["said"][0])
+    assert " ".join(shown.split()).startswith(found["findings"][0])
     assert [
         line for line in shown.splitlines() if len(line) > 80 and str(tmp_path) not in line
     ] == []
@@ -210,7 +210,7 @@ def test_headers_that_are_all_alike_carry_no_information(tmp_path: Path, capsys:
     assert scored["header"]["all_alike"]
     assert scored["thumbnail"]["auroc"] > 0.9
     assert found["files_alike"]
-    first = found["said"][0]
+    first = found["findings"][0]
     assert "while the file header carries no information, since all 80 files agree in size" in first
     assert "0.500 all alike" in capsys.readouterr().out
 
@@ -218,8 +218,8 @@ def test_headers_that_are_all_alike_carry_no_information(tmp_path: Path, capsys:
 def test_a_set_without_shortcuts_is_named(tmp_path: Path) -> None:
     root = make_set(tmp_path / "set", num=60)
     assert call(root, "--out", tmp_path / "audit") == 0
-    first = numbers(tmp_path / "audit")["said"][0]
-    assert "This audit says little about the worth of a score on this set" in first
+    first = numbers(tmp_path / "audit")["findings"][0]
+    assert "This audit finds no shortcut, which does not show that there is none" in first
     assert "no baseline is better than chance" in first
 
 
@@ -460,4 +460,4 @@ def test_the_real_set(real_data: Path, tmp_path: Path) -> None:
     assert (official["train"]["images"], official["test"]["images"]) == (5232, 624)
     assert paper["baselines"]["thumbnail"]["auroc"] == pytest.approx(0.985, abs=0.005)
     assert official["baselines"]["thumbnail"]["auroc"] == pytest.approx(0.914, abs=0.01)
-    assert found["said"][0].startswith("A network's AUROC near or below 0.98")
+    assert found["findings"][0].startswith("A network's AUROC near or below 0.98")

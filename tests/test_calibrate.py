@@ -173,7 +173,7 @@ def test_prediction_sets_are_a_column_with_a_warning_where_they_fail(
     assert row["prediction_set"] in ("NORMAL", "PNEUMONIA", "both", "neither")
     val = Run.open(FOLDER).of_split("val")
     normal, sick = val.groupby("label")["group"].nunique()
-    assert f"on an image each of {normal} NORMAL and {sick} PNEUMONIA validation" in shown.err
+    assert f"on one image each of {normal} NORMAL and {sick} PNEUMONIA validation" in shown.err
     assert normal + sick < len(val)
     assert "0.9 DOES NOT HOLD for NORMAL" in shown.err  # the set's own test folder is another one
     found = api.predict(given[0], coverage=0.9)

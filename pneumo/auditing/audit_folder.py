@@ -69,7 +69,7 @@ def audit(source: Source) -> Audit:
         "protocols": {name: shortcuts.score(split, files) for name, split in splits.items()},
         "seed": shortcuts.SEED,
     }
-    numbers["said"] = findings.sentences(numbers)
+    numbers["findings"] = findings.sentences(numbers)
     pairs = sheet(source.data_set.root, same, near)
     numbers["seconds"] = {"reading": reading, "total": time.monotonic() - start}
     listed = table.join(files.facts.drop(columns="path"))

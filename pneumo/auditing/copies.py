@@ -7,7 +7,7 @@ import pandas as pd
 
 from pneumo.data.near_copies import COPY, near_pairs
 
-# In what two copies may differ, by the column that says so in the tables below
+# What two copies may differ in, and the column of the tables below that holds it
 ACROSS = {
     "patients": "patient",
     "labels": "label",

@@ -47,8 +47,9 @@ def _headline(baselines: Mapping[str, Any], *, where: str, numbers: Mapping[str,
     if best["low"] <= 0.5:
         ends = f"{decimal(best['low'])} to {decimal(best['high'])}"
         return (
-            f"This audit says little about the worth of a score on this set: {where} no baseline "
-            f"is better than chance (the best, {BASELINES[name][0]}: AUROC {auroc}, {ends})."
+            f"This audit finds no shortcut, which does not show that there is none: {where} no "
+            f"baseline is better than chance (the best, {BASELINES[name][0]}: AUROC {auroc}, "
+            f"{ends})."
         )
     thumbnail = decimal(baselines["thumbnail"]["auroc"])
     if baselines["header"]["all_alike"]:

@@ -59,7 +59,7 @@ def html(audit: Audit) -> str:
     protocols = numbers["protocols"]
     return page_template(TEMPLATE, package="pneumo.auditing").render(
         numbers=numbers,
-        sentences=numbers["said"],
+        sentences=numbers["findings"],
         patients=[
             (number, PATIENT_KEYS[key]) for key, number in numbers["data"]["patients"].items()
         ],

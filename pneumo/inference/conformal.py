@@ -111,17 +111,17 @@ def sentence(rows: list[dict[str, Any]], sets: PredictionSets) -> str:
     """Returns `coverage` of the two labels in words, with a warning if it is too low."""
     both = [row for row in rows if not row["by"]]
     if not both:
-        return f"fewer than {MIN_PATIENTS} patients of each label do not show what they hold"
+        return f"fewer than {MIN_PATIENTS} patients of each label do not show their coverage"
     text = " and ".join(
         f"{row['value']:.3f} ({row['low']:.3f} to {row['high']:.3f}) of {row['label']}"
         for row in both
     )
     short = [str(row["label"]) for row in both if row["by_chance"] < ALPHA]
     warning = (
-        f"; so {sets.coverage:g} DOES NOT HOLD for {' and '.join(short)}: these images are unlike "
-        "those it was calibrated on, and yours may be, too"
+        f"; so {sets.coverage:g} DOES NOT HOLD for {' and '.join(short)}: these images "
+        "differ from the calibration images, and yours may, too"
     )
-    return f"they hold the label of {text} images{warning if short else ''}"
+    return f"they contain the true label of {text} images{warning if short else ''}"
 
 
 def _row(

@@ -113,6 +113,6 @@ def _sets(
 def _calibrated_on(sets: PredictionSets, images: str) -> str:
     normal, pneumonia = sets.patients
     return (
-        f"prediction sets of coverage {sets.coverage:g} are calibrated on an image each of "
+        f"prediction sets of coverage {sets.coverage:g} are calibrated on one image each of "
         f"{normal:,} NORMAL and {pneumonia:,} PNEUMONIA {images}"
     )

@@ -33,7 +33,7 @@ def audit_link(path: Path, *, report: Path, kinds: Collection[str]) -> AuditLink
     folder = path.parent if path.name == PAGE else path
     try:
         audit = untrusted.read_json(folder / "audit.json")
-        data, finding = audit["data"], str(audit["said"][0])
+        data, finding = audit["data"], str(audit["findings"][0])
         name, kind = str(data["name"]), data["kind"]
     except (OSError, ValueError, KeyError, TypeError, IndexError):
         raise ValueError(
