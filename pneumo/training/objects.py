@@ -115,7 +115,7 @@ def build_trainer(
         with naming("trainer"):
             return pl.Trainer(**arguments, callbacks=callbacks, logger=loggers or False)
     except ValueError as error:
-        raise ValueError(f"{error} The default is trainer=auto") from None
+        raise ValueError(f"{str(error).rstrip('.')}. The default is trainer=auto") from None
 
 
 def _build_logger(name: str, settings: Mapping[str, Any]) -> Logger:
