@@ -11,7 +11,7 @@ from torch import Tensor
 from torch.nn import functional
 from torch.utils.data import Dataset
 
-from pneumo.data.augment import Augmentation
+from pneumo.data.augment import Augment, Pipeline
 
 
 def forward(network: Any, image: Tensor) -> Tensor:
@@ -40,7 +40,7 @@ class Files(Dataset[tuple[Tensor, int]]):
         target: np.ndarray,
         *,
         image_size: int,
-        augment: Augmentation | None,
+        augment: Augment | Pipeline | None,
     ):
         self.root, self.paths, self.target = root, paths, target
         self.size = (image_size, image_size)

@@ -25,6 +25,7 @@ from pneumo.models import fused_cpu
 from pneumo.runs import run_folder
 from pneumo.training import fit, objects
 from pneumo.training.classification import Classification, joined_score
+from pneumo.training.config import Config
 
 
 def seconds(work: Callable[[], object]) -> float:
@@ -164,7 +165,9 @@ def epochs(settings: dict[str, Any]) -> tuple[float, float]:
         settings, Classification.build_network(settings), table, images
     )
     longer = settings | {"trainer": {**settings["trainer"], "max_epochs": 4}}
-    trainer = objects.build_trainer(longer, Path(settings["run_dir"]))
+    trainer = objects.build_trainer(
+        longer, Config.model_validate(longer), Path(settings["run_dir"])
+    )
     clock = Clock()
     trainer.callbacks.append(clock)  # type: ignore[attr-defined]
     fit.train(trainer, module, data)

@@ -180,15 +180,16 @@ def refuse(run_dir: Path, message: str, *, sweeping: bool) -> None:
         atomic.write_text(run_dir / sweep_runs.REFUSED, message)
 
 
-def best_score(run_dir: Path, *, select_on: str) -> float:
+def best_score(run_dir: Path, *, select_on: str) -> float | None:
     """Returns the main score of a finished run at the chosen epoch, on the split that chose it.
 
-    Where nothing was chosen, the score is on ``select_on``.
+    Where nothing was chosen, the score is on ``select_on``, None without such a split.
     """
     metrics = json.loads((run_dir / "metrics.json").read_text())
     on = (metrics["selection"] or {"on": "none"})["on"]
     split = select_on if on == "none" else on
-    return float(metrics["best"][split][MAIN_SCORES[task_of(metrics)]])
+    scores = metrics["best"].get(split)
+    return scores and float(scores[MAIN_SCORES[task_of(metrics)]])
 
 
 def main() -> None:

@@ -28,7 +28,16 @@ class Batch(NamedTuple):
 
 
 class Images(Dataset[Batch]):
-    """Rows of the cache, augmented or not; an item is (epoch, row), a fetch is a batch."""
+    """Rows of the cache, augmented or not; an item is (epoch, row), a fetch is a batch.
+
+    Args:
+        images: (N, S, S) uint8.
+        target: (N,) class numbers.
+        inputs: (N,) float32 columns of the table by name.
+        augment: augmentation of each image; None for none.
+        seed: of the augmentation.
+        small: the side of augmented images in the first epochs, and the number of these epochs.
+    """
 
     def __init__(
         self,
@@ -38,23 +47,29 @@ class Images(Dataset[Batch]):
         inputs: Mapping[str, np.ndarray],
         augment: Augmentation | None,
         seed: int,
+        small: tuple[int, int] | None = None,
     ):
         self.images, self.target, self.inputs, self.seed = images, target, inputs, seed
-        self.augment = augment.per_image() if augment else None
+        self.augment, self.small = augment.per_image() if augment else None, small
 
     def __getitems__(self, items: Sequence[tuple[int, int]]) -> Batch:
         """Returns the batch of ``items``; the DataLoader fetches whole batches by this name."""
         rows = [row for _, row in items]
-        image = self.images[rows]  # a copy, written to below
+        image = self.images[rows]
         if self.augment:
-            for place, (epoch, row) in enumerate(items):
-                image[place] = self.augment(image[place], seed=draw_seed(self.seed, epoch, row))
+            image = np.stack([self._augmented(row, epoch) for epoch, row in items])
         return Batch(
             torch.from_numpy(image)[:, None],
             torch.from_numpy(self.target[rows]),
             torch.tensor(rows),
             {name: torch.from_numpy(values[rows]) for name, values in self.inputs.items()},
         )
+
+    def _augmented(self, row: int, epoch: int) -> np.ndarray:
+        assert self.augment
+        side = self.small[0] if self.small and epoch < self.small[1] else None
+        seed = draw_seed(self.seed, epoch, row)
+        return self.augment(np.asarray(self.images[row]), seed=seed, side=side)
 
 
 class Batches(Sampler[list[tuple[int, int]]]):
@@ -113,6 +128,7 @@ class XrayDataModule(pl.LightningDataModule):
         num_classes: 2 or 3, see pneumo.data.kermany.targets.
         inputs: columns of the table that batches have besides the image, see Network.inputs.
         num_workers: processes that load and augment; 0: the training process does.
+        small: the side of training images in the first epochs, and the number of these epochs.
         overfit_batches: trains on so many batches only, the same ones in each epoch; None for all.
 
     Raises:
@@ -130,10 +146,11 @@ class XrayDataModule(pl.LightningDataModule):
         num_classes: int = 2,
         inputs: Sequence[str] = (),
         num_workers: int = 0,
+        small: tuple[int, int] | None = None,
         overfit_batches: int | None = None,
     ):
         super().__init__()
-        self.cache, self.augment, self.seed = cache, augment, seed
+        self.cache, self.augment, self.seed, self.small = cache, augment, seed, small
         self.batch_size, self.num_workers, self.num_classes = batch_size, num_workers, num_classes
         self.rows = {str(split): rows.index.to_numpy() for split, rows in table.groupby("split")}
         self.target = np.zeros(len(cache.images), np.int64)
@@ -214,6 +231,7 @@ class XrayDataModule(pl.LightningDataModule):
             inputs=self.inputs,
             augment=augment,
             seed=self.seed,
+            small=self.small,
         )
 
 

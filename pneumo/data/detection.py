@@ -10,7 +10,7 @@ from torch import Tensor
 from torch.utils.data import Dataset
 
 from pneumo.data import boxes as geometry
-from pneumo.data.augment import Augmentation, BoxAugment
+from pneumo.data.augment import Augmentation, BoxAugment, Warp
 from pneumo.data.cache import Cache
 from pneumo.data.datamodule import XrayDataModule, draw_seed
 
@@ -41,6 +41,7 @@ class BoxImages(Dataset[BoxBatch]):
         seed: int,
     ):
         self.images, self.boxes, self.seed = images, boxes, seed
+        assert not isinstance(augment, Warp)  # see pneumo.training.settings
         self.augment = BoxAugment(augment.transforms) if augment else None
 
     def __getitems__(self, items: Sequence[tuple[int, int]]) -> BoxBatch:

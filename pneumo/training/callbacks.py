@@ -1,8 +1,8 @@
-"""Callbacks: lines, checkpoints, the history file, pictures, averaged weights, image sizes."""
+"""Callbacks: lines, checkpoints, the history file, pictures, averaged weights."""
 
 import logging
 import sys
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -17,7 +17,6 @@ from pneumo.data.datamodule import XrayDataModule
 from pneumo.runs import run_folder
 from pneumo.runs.writer import RunWriter
 from pneumo.training import tensorboard_log
-from pneumo.training.classification import Classification
 from pneumo.training.selection import Selection
 from pneumo.training.task import Task
 
@@ -87,7 +86,7 @@ class EpochBar(ProgressBar):
         """Counts a batch."""
         self.bar.update()
 
-    def on_validation_end(self, *_: Any) -> None:
+    def on_train_epoch_end(self, *_: Any) -> None:
         """Removes the bar."""
         self.bar.close()
 
@@ -178,27 +177,6 @@ class AveragedWeights(WeightAveraging):
             return old.lerp(new, 1 - min(decay, (1 + number) / (10 + number)))
 
         super().__init__(avg_fn=average)
-
-
-class ProgressiveResize(pl.Callback):
-    """Trains on smaller images in the first epochs; scores are of the full size.
-
-    Args:
-        sides: pairs of an epoch, from 1, and the side in pixels from there on; None is the full
-            size.
-    """
-
-    def __init__(self, sides: Sequence[tuple[int, int | None]]):
-        self.sides = dict(sides)
-        whole = all(isinstance(n, int) and n > 0 for n in (*self.sides, *self.sides.values()) if n)
-        if not whole or not self.sides or min(self.sides) < 1:
-            raise ValueError(f"sides must be pairs of an epoch from 1 and a side; got {sides}")
-
-    def on_train_epoch_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
-        """Sets the side of the epoch."""
-        assert isinstance(pl_module, Classification)
-        starts = [epoch for epoch in self.sides if epoch <= trainer.current_epoch + 1]
-        pl_module.train_side = self.sides[max(starts)] if starts else None
 
 
 class BatchPicture(pl.Callback):

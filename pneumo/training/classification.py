@@ -62,7 +62,6 @@ class Classification(Task):
         self.views = views
         self.loss = loss or nn.CrossEntropyLoss()
         self.seen: dict[str, list[tuple[Tensor, Tensor]]] = {}
-        self.train_side: int | None = None  # pixels, see callbacks.ProgressiveResize
         self.layer_decay = 1.0  # see finetune.Finetune
 
     @classmethod
@@ -89,14 +88,15 @@ class Classification(Task):
     ) -> tuple[Self, XrayDataModule]:
         """Returns task and batches; the network gets mean and deviation of the train images."""
         num_classes, inputs = network.num_classes, network.inputs
-        others = data_arguments(config)
+        others = data_arguments(config) | {"small": small_images(config)}
         data = XrayDataModule(table, images, num_classes=num_classes, inputs=inputs, **others)
         mean, std = data.train_statistics()
         network.mean.fill_(mean)
         network.std.fill_(std)
         loss = make_loss(config, data.target[data.rows["train"]], num_classes)
         views, arguments = Views(**config["views"]), task_arguments(config, data)
-        return cls(network, loss=loss, views=views, arithmetic=arithmetic, **arguments), data
+        arguments |= {"loss": loss, "views": views, "arithmetic": arithmetic}
+        return cls(network, **arguments), data
 
     def forward(self, batch: Batch) -> Tensor:
         """Returns the (B, num_classes) logits of a batch, outside training the mean of Views."""
@@ -121,8 +121,6 @@ class Classification(Task):
 
     def training_step(self, batch: Batch, _batch_idx: int) -> Tensor:
         """Returns the loss of the batch."""
-        if self.train_side is not None:
-            batch = batch._replace(image=smaller(batch.image, side=self.train_side))
         loss: Tensor = self.loss(self._keep(batch, "train"), batch.target)
         return loss
 
@@ -198,6 +196,12 @@ class Classification(Task):
         return lines
 
 
+def small_images(config: Mapping[str, Any]) -> tuple[int, int] | None:
+    """Returns side and number of the first epochs with smaller training images, if there are."""
+    small = config["data"].get("progressive")
+    return small and (small["side"], round(small["share"] * config["trainer"]["max_epochs"]))
+
+
 def make_loss(config: Mapping[str, Any], target: np.ndarray, num_classes: int) -> nn.Module:
     """Returns the loss of a configuration; balanced class weights are those of ``target``.
 
@@ -222,11 +226,6 @@ def try_loss(config: Mapping[str, Any], *, num_classes: int) -> None:
             raise ValueError(
                 "loss must be one number for a batch, such as the mean over its images"
             )
-
-
-def smaller(image: Tensor, *, side: int) -> Tensor:
-    """Returns (B, 1, side, side) float32 of (B, 1, S, S) grey values, by the mean over areas."""
-    return functional.interpolate(image.float(), (side, side), mode="area")
 
 
 def score(logit: Tensor, target: Tensor) -> dict[str, Any]:

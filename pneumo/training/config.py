@@ -108,7 +108,7 @@ class Split(Section):
 
     target_: str
     partial_: Literal[True]
-    val: Share | None = None
+    val: Annotated[float, Field(ge=0, lt=1)] | None = None
     fractions: dict[Literal["train", "val", "test"], Share] | None = None
 
 
@@ -118,6 +118,7 @@ class Protocol(Section):
     name: Name
     patient_key: PatientKey
     select_on: Literal["val", "test"]
+    val: Annotated[float, Field(ge=0, lt=1)] | None = None
     k: Annotated[int, Field(ge=2)] | None = None
     fold: int | None
     split: Annotated[Split, BeforeValidator(_object)]
@@ -125,7 +126,16 @@ class Protocol(Section):
     @property
     def splits(self) -> tuple[str, ...]:
         """The splits that the protocol has."""
+        if self.split.val == 0:
+            return ("train", "test")
         return tuple(self.split.fractions or SPLITS)
+
+
+class Progressive(Section):
+    """Smaller training images in the first epochs."""
+
+    side: Annotated[int, Field(ge=32, le=4096)]  # pixels
+    share: Share  # of the epochs
 
 
 class Data(Section):
@@ -141,6 +151,7 @@ class Data(Section):
     aspect: Literal["stretch", "pad"]
     batch_size: PositiveInt
     num_workers: Annotated[int, Field(ge=0, le=512)]
+    progressive: Progressive | None = None
     cache_dir: Folder
     source: Object
 
@@ -233,6 +244,7 @@ class Trainer(Section):
     limit_val_batches: Batches | None = None
     overfit_batches: PositiveInt | None = None
     accumulate_grad_batches: PositiveInt | None = None
+    check_val_every_n_epoch: Literal[1] | None = None
     profiler: Literal["simple", "advanced", "pytorch"] | None = None
 
 
@@ -270,3 +282,9 @@ class Config(Section):
         }
         followed["schedule.monitor"] = self.schedule.monitor or LAST
         return {monitor: key for key, monitor in reversed(followed.items()) if monitor != LAST}
+
+    @property
+    def scores_each_epoch(self) -> bool:
+        """Whether val and test are scored after each epoch."""
+        followed = any(not monitor.endswith("/train") for monitor in self.monitors)
+        return followed or self.trainer.check_val_every_n_epoch == 1

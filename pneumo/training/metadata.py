@@ -187,10 +187,12 @@ def hyperparameters(settings: Config) -> dict[str, Any]:
 
 
 def _augmentation(augment: Mapping[str, Any]) -> dict[str, Any]:
-    """Returns the paper's three settings, or the names of a pipeline's transforms."""
+    """Returns the paper's three settings, or the names of transforms or of a class."""
     if "transforms" in augment:
         names = [step["_target_"].rpartition(".")[2] for step in augment["transforms"]]
         return {"augment": "+".join(names)}
+    if not augment["_target_"].endswith(".Augment"):
+        return {"augment": augment["_target_"].rpartition(".")[2]}
     paper = Augment(**{key: augment[key] for key in ("rotation", "zoom", "flip") if key in augment})
     zoom = "-".join(f"{z:g}" for z in paper.zoom)
     return {"rotation": paper.rotation, "zoom": zoom, "flip": paper.flip}

@@ -17,7 +17,7 @@ from pytorch_lightning.loggers import Logger, TensorBoardLogger, WandbLogger
 from torch import nn
 from torch.optim.lr_scheduler import LRScheduler, ReduceLROnPlateau
 
-from pneumo.data.augment import Augmentation, BoxAugment
+from pneumo.data.augment import Augmentation, BoxAugment, Warp
 from pneumo.training.callbacks import EpochBar
 from pneumo.training.config import Config, direction
 from pneumo.training.construction import build, check_arguments, naming, schedule_settings
@@ -71,7 +71,7 @@ def build_parts(config: Mapping[str, Any], settings: Config) -> Parts:
     torch.manual_seed(settings.seed)  # of the network's weights
     network = task.build_network(config)
     run_dir, number = Path(settings.run_dir), config.get("job_number")
-    trainer = build_trainer(config, run_dir, job_number=number)
+    trainer = build_trainer(config, settings, run_dir, job_number=number)
     task.try_settings(config, network)
     for callback in trainer.callbacks:  # type: ignore[attr-defined]
         if isinstance(callback, Finetune):
@@ -82,12 +82,13 @@ def build_parts(config: Mapping[str, Any], settings: Config) -> Parts:
 
 
 def build_trainer(
-    config: Mapping[str, Any], run_dir: Path, *, job_number: int | None = None
+    config: Mapping[str, Any], typed: Config, run_dir: Path, *, job_number: int | None = None
 ) -> pl.Trainer:
     """Returns the Trainer with its callbacks and loggers; a bar only on a terminal.
 
     Args:
         config: plain, resolved.
+        typed: the same, typed.
         run_dir: where Lightning puts what it writes of itself. Under SLURM it resumes from what it
             finds there: in a folder that runs share, from another run's weights.
         job_number: of a run in a sweep; with several GPUs, runs take turns on them.
@@ -100,6 +101,8 @@ def build_trainer(
         key: value for key, value in settings.items() if value is not None and key[0] != "_"
     }
     arguments.pop("overfit_batches", None)  # Lightning's would score train images
+    if not typed.scores_each_epoch:
+        arguments["limit_val_batches"] = 0
     callbacks = [_build_callback(name, c) for name, c in config["callbacks"].items()]
     if arguments["enable_progress_bar"]:
         callbacks.insert(0, EpochBar())
@@ -190,9 +193,11 @@ def try_augment(config: Mapping[str, Any], *, with_boxes: bool) -> None:
     box = np.array([[size / 4, size / 4, 3 * size / 4, 3 * size / 4]])
     augment: Augmentation = build("augment", config["augment"], object)  # type: ignore[assignment]
     with naming(key):
-        alone, boxed = augment.per_image(), BoxAugment(augment.transforms)
+        alone = augment.per_image()
         images = [alone(blank.copy(), seed=seed) for seed in range(NUM_DRAWS)]
         for boxes in (box, box[:0]) if with_boxes else ():
+            assert not isinstance(augment, Warp)  # see pneumo.training.settings
+            boxed = BoxAugment(augment.transforms)
             images += [boxed(blank.copy(), boxes, seed=seed)[0] for seed in range(NUM_DRAWS)]
     for image in images:
         if image.shape != blank.shape or image.dtype != blank.dtype:

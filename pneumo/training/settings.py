@@ -8,9 +8,9 @@ from typing import Any
 
 from pydantic import ValidationError
 
-from pneumo.training.config import BOX_SCORES, Config, OwnModel
+from pneumo.training.config import BOX_SCORES, LAST, Config, OwnModel
 
-CLASSIFIERS_OWN = (".ProgressiveResize", ".Finetune")  # callbacks
+FINETUNE = ".Finetune"  # a callback of classifiers
 DETECTOR = "pneumo.models.detector.Detector"
 AUTO, KERMANY = "pneumo.data.sets.auto", "pneumo.data.kermany.Kermany.open"
 GET_SET = ". Get the set with python -m pneumo.download, or train on generated images: data=phantom"
@@ -33,7 +33,6 @@ FORBIDDEN: dict[str, tuple[tuple[Any, ...], str]] = {
     ),
     "barebones": ((False,), "since it leaves no checkpoint to score"),
     "enable_checkpointing": ((True,), "since a run keeps its weights"),
-    "check_val_every_n_epoch": ((1,), "since the best epoch is chosen by the scores of each"),
     "val_check_interval": ((1.0,), "since an epoch is scored at its end"),
     "num_sanity_val_steps": ((0,), "since only whole epochs are scored"),
     "reload_dataloaders_every_n_epochs": ((0,), "since the images of all epochs are the same"),
@@ -43,6 +42,7 @@ FOLLOWS = {
     "model.image_size": "data.image_size",
     "protocol.split.k": "protocol.k",
     "protocol.split.fold": "protocol.fold",
+    "protocol.split.val": "protocol.val",
     "data.source.num_images": "data.num_images",
     "data.source.seed": "data.seed",
     "callbacks.checkpoint.run_dir": "run_dir",
@@ -141,6 +141,9 @@ def _contradictions(settings: Config, config: Mapping[str, Any]) -> Iterator[str
             yield f"trainer.{name} must be left out, {reason}; got {shown(value)}"
     if settings.optimizer.target_.endswith(".LBFGS"):
         yield "optimizer must not be LBFGS, which scores a batch several times in a step"
+    small, size = settings.data.progressive, settings.data.image_size
+    if small and small.side >= size:
+        yield f"data.progressive.side must be below data.image_size, {size}; got {small.side}"
     yield from _wrong_split(settings)
     yield from _wrong_schedule(settings)
     yield from OF_TASK[settings.task](settings)
@@ -160,7 +163,15 @@ def _wrong_split(settings: Config) -> Iterator[str]:
             "protocol.split.fractions must be shares of train, test and, if wanted, val that sum "
             f"to 1; got {fractions}"
         )
-    named = {**settings.monitors, protocol.select_on: "protocol.select_on"}
+    if protocol.split.val == 0 and settings.callbacks.checkpoint.monitor != LAST:
+        yield (
+            "callbacks.checkpoint.monitor must be last with protocol.val=0, which leaves no "
+            f"validation split; got {settings.callbacks.checkpoint.monitor}"
+        )
+        return
+    named = {**settings.monitors}
+    if protocol.split.val != 0:
+        named[protocol.select_on] = "protocol.select_on"
     by_split = {value.rpartition("/")[2]: (key, value) for value, key in named.items()}
     for split, (key, value) in by_split.items():
         if split not in protocol.splits:
@@ -206,8 +217,12 @@ def _wrong_detection(settings: Config) -> Iterator[str]:
         )
     if settings.views.mirror:
         yield "views.mirror must be false with task=detection; got true"
+    if settings.data.progressive:
+        yield "data.progressive must be null with task=detection, which keeps its images' size"
+    if settings.augment["_target_"].endswith(".Warp"):
+        yield "augment must be of albumentations with task=detection, such as affine"
     for name, callback in settings.callbacks.others.items():
-        if callback.target_.endswith(CLASSIFIERS_OWN):
+        if callback.target_.endswith(FINETUNE):
             yield f"callbacks.{name} must be left out with task=detection: ~callbacks.{name}"
 
 

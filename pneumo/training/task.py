@@ -200,8 +200,17 @@ class Task(pl.LightningModule):
         torch.manual_seed(self.seed * 100_003 + self.current_epoch)
         self.start = time.monotonic()
 
+    def on_train_batch_end(self, *_: Any) -> None:
+        """Ends an epoch whose validation and test splits are not scored."""
+        if self.trainer.is_last_batch and not self.trainer.enable_validation:
+            self.end_epoch()
+
     def on_validation_epoch_end(self) -> None:
-        """Scores all splits, logs the scores and appends them to the history."""
+        """Ends an epoch."""
+        self.end_epoch()
+
+    def end_epoch(self) -> None:
+        """Scores the splits of the epoch, logs the scores and appends them to the history."""
         scores = self.scores()
         rate = self.optimizers().param_groups[0]["lr"]  # type: ignore[union-attr]
         seconds = time.monotonic() - self.start
@@ -216,11 +225,13 @@ class Task(pl.LightningModule):
         for split, values in scores.items():
             # TensorBoard groups by the first half of the name: test beside train
             self.log_dict(
-                {f"{k}/{split}": v for k, v in values.items() if k != "confusion"}, on_epoch=True
+                {f"{k}/{split}": v for k, v in values.items() if k != "confusion"},
+                on_step=False,
+                on_epoch=True,
             )
-        self.log("learning_rate", rate)
         # the step of all loggers is the epoch, from 1; Lightning would count batches
-        self.log("step", float(self.current_epoch + 1))
+        row = {"learning_rate": rate, "step": float(self.current_epoch + 1)}
+        self.log_dict(row, on_step=False, on_epoch=True)
 
     def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
         """Adds the history, so that a resumed run has all epochs."""

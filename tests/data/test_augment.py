@@ -1,8 +1,10 @@
+from typing import Any
+
 import albumentations as A  # noqa: N812
 import numpy as np
 import pytest
 
-from pneumo.data.augment import Augment, Pipeline
+from pneumo.data.augment import Augment, Pipeline, Warp
 
 
 @pytest.fixture
@@ -72,3 +74,60 @@ def test_a_pipeline_of_albumentations_draws_by_the_seed_alone() -> None:
     assert first.shape == image.shape
     assert (first == again).all()
     assert (first != other).any()
+
+
+OFF: dict[str, Any] = {
+    "rotation": 0,
+    "flip": 0,
+    "blur": 0,
+    "contrast": 0,
+    "brightness": 0,
+    "gamma": (1, 1),
+}
+WHOLE: dict[str, Any] = {"area": (1, 1), "ratio": (1, 1)}
+
+
+def test_a_warp_with_everything_off_is_the_identity(picture: np.ndarray) -> None:
+    assert (Warp(**OFF, **WHOLE)(picture, seed=3) == picture).all()
+
+
+def test_a_warp_draws_by_the_seed_alone(picture: np.ndarray) -> None:
+    first, other, again = (Warp()(picture, seed=seed) for seed in (1, 2, 1))
+    assert first.shape == picture.shape
+    assert (first == again).all()
+    assert (first != other).any()
+
+
+def test_a_warp_flips_and_turns_about_the_middle(picture: np.ndarray) -> None:
+    assert (Warp(**OFF | {"flip": 1}, **WHOLE)(picture, seed=3) == picture[:, ::-1]).all()
+    bump = np.zeros((65, 65), np.uint8)
+    bump[32, 32] = 255
+    for seed in range(5):
+        turned = Warp(**OFF | {"rotation": 90}, **WHOLE)(bump, seed=seed)
+        assert turned.argmax() == 32 * 65 + 32
+
+
+def test_a_warp_shows_the_stated_share_of_the_image() -> None:
+    ramp = np.tile(np.linspace(0, 255, 128).astype(np.uint8), (128, 1))
+    shares = []
+    for seed in range(300):
+        crop = Warp(**OFF, area=(0.25, 0.25), ratio=(1, 1))(ramp, seed=seed).astype(int)
+        shares.append((crop[0, -1] - crop[0, 0]) / 255)
+    assert np.allclose(shares, 0.5, atol=0.02)
+    smaller = Warp(**OFF, **WHOLE)(ramp, seed=0, side=32).astype(int)
+    assert smaller.shape == (32, 32)
+    assert abs(smaller.mean() - ramp.mean()) < 1
+
+
+def test_grey_values_stay_in_order_and_are_rounded_once() -> None:
+    ramp = np.arange(256, dtype=np.uint8).reshape(16, 16)
+    settings = OFF | {"gamma": (0.55, 1.82), "contrast": 0.3, "brightness": 0.3}
+    for seed in range(20):
+        grey = Warp(**settings, **WHOLE)(ramp, seed=seed).ravel().astype(int)
+        assert (np.diff(grey) >= 0).all()
+
+
+@pytest.mark.parametrize("wrong", [{"area": (0, 1)}, {"area": (0.5, 2)}, {"flip": 2}])
+def test_a_warp_refuses_what_leaves_no_image(wrong: dict[str, Any]) -> None:
+    with pytest.raises(ValueError, match="must be"):
+        Warp(**wrong)

@@ -5,7 +5,7 @@ import torch
 from lightning_fabric.utilities.data import _set_sampler_epoch
 
 import pneumo.data.datamodule
-from pneumo.data.augment import Augment
+from pneumo.data.augment import Augment, Warp
 from pneumo.data.cache import Cache
 from pneumo.data.datamodule import XrayDataModule, batch_sizes
 
@@ -120,3 +120,17 @@ def test_no_batch_of_one_and_no_image_lost(table: pd.DataFrame, images: Cache) -
     for one, other in zip(epoch(data, 2), usual, strict=True):
         assert torch.equal(one, other)
     assert len(next(iter(data.loader("val"))).row) == 3
+
+
+@pytest.mark.parametrize("augment", [Augment(), Warp()])
+def test_training_images_are_smaller_in_the_first_epochs_and_the_same_ones(
+    table: pd.DataFrame, images: Cache, augment: Augment | Warp
+) -> None:
+    small = module(table, images, augment=augment, small=(16, 2))
+    whole = module(table, images, augment=augment)
+    sides = [epoch(small, number)[0].shape[-1] for number in range(3)]
+    assert sides == [16, 16, 32]
+    assert torch.equal(epoch(small, 1)[2], epoch(whole, 1)[2])
+    assert torch.equal(epoch(small, 2)[0], epoch(whole, 2)[0])
+    mean = epoch(whole, 1)[0].double().mean((1, 2, 3))
+    assert torch.allclose(epoch(small, 1)[0].double().mean((1, 2, 3)), mean, atol=8)

@@ -33,7 +33,7 @@ STOP = (
 RECIPE = (  # whose state is in more places than the optimizer's moments
     *("model=compact", "augment=crop", "optimizer=adamw", "loss=focal"),
     *("schedule=onecycle", "schedule.max_lr=0.005", "loss.class_weights=balanced"),
-    *("callbacks=[default,averaged,progressive]", "callbacks.progressive.sides=[[1,32],[2,null]]"),
+    *("callbacks=[default,averaged]", "data.progressive={side:32,share:0.5}"),
     *("logger=[tensorboard,csv]", "data.image_size=64"),
 )
 

@@ -122,7 +122,7 @@ def test_a_run_is_typed_and_frozen() -> None:
         ["model=thumbnail_svm"],
         ["model=resnet18", "trainer=debug", "trainer.limit_val_batches=0.5"],
         ["model._target_=mine.Net", "model.f=0.5", "model.batch_norm=odd"],  # of another package
-        ["callbacks.checkpoint.monitor=last", "experiment=best"],
+        ["callbacks.checkpoint.monitor=last", "experiment=compact-robust"],
     ],
 )
 def test_what_a_run_takes_passes(overrides: list[str]) -> None:
@@ -144,13 +144,40 @@ def test_fold_is_one_of_k(fold: Any) -> None:
         (["task=detection", "model=tiny"], "model must be retinanet or maskrcnn with task=detect"),
         (["task=detection", "loss=focal"], "loss must be null with task=detection"),
         (["task=detection", "protocol=paper"], "protocol=holdout; got protocol=paper"),
-        (["task=detection", "callbacks=[detection,progressive]"], "~callbacks.progressive"),
+        (["task=detection", "data.progressive={side:32,share:0.5}"], "progressive must be null"),
+        (["task=detection", "augment=warp"], "augment must be of albumentations"),
         (["task=detection", "views.mirror=true"], "views.mirror must be false"),
     ],
 )
 def test_settings_of_the_other_task_are_refused(overrides: list[str], message: str) -> None:
     with pytest.raises(ValueError, match=message):
         settings.read(composed(*overrides))
+
+
+@pytest.mark.parametrize(
+    ("overrides", "message"),
+    [
+        (["protocol.val=0"], "monitor must be last with protocol.val=0"),
+        (["protocol.val=1"], "protocol.val must be less than 1"),
+        (["protocol.split.val=0.2"], "protocol.split.val must be protocol.val"),
+        (["data.progressive={side:256,share:0.5}"], "must be below data.image_size, 256"),
+        (["data.progressive={side:64,share:2}"], "data.progressive.share must be less than 1"),
+        (["trainer.check_val_every_n_epoch=2"], "trainer.check_val_every_n_epoch must be 1"),
+    ],
+)
+def test_impossible_splits_and_sizes_are_refused(overrides: list[str], message: str) -> None:
+    with pytest.raises(ValueError, match=message):
+        settings.read(composed("protocol=official", *overrides))
+
+
+def test_splits_are_scored_after_each_epoch_where_an_epoch_is_chosen() -> None:
+    last, val = "callbacks.checkpoint.monitor=last", "trainer.check_val_every_n_epoch=1"
+    plateau = ["schedule=plateau", "schedule.monitor=loss/train"]
+    cases = {(): True, (last,): False, (last, val): True, (last, *plateau): False}
+    for overrides, expected in cases.items():
+        assert settings.read(composed(*overrides)).scores_each_epoch is expected
+    nothing = settings.read(composed("protocol=official", "protocol.val=0", last))
+    assert nothing.protocol.splits == ("train", "test")
 
 
 def test_a_mistyped_setting_gets_the_nearest_one() -> None:
