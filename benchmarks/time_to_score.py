@@ -1,7 +1,7 @@
 """python -m benchmarks.time_to_score: minutes to an F1 on this machine, as a table and a picture.
 
 A run of tiny takes an hour or several, so only its speed is measured here; its F1 by epoch is that
-of the runs kept in docs/runs. experiment=fast is trained whole.
+of the runs kept in docs/runs. experiment=compact-fast is trained whole.
 """
 
 import argparse
@@ -71,7 +71,7 @@ def measure(arguments: argparse.Namespace, folder: Path) -> list[Curve]:
         extrapolated(name, form, common, arguments.seconds, cores, seed)
         for name, form in (("tiny, plain PyTorch", "plain"), ("tiny", "fast"))
     ]
-    words = [*common, "experiment=fast", *arguments.overrides]
+    words = [*common, "experiment=compact-fast", *arguments.overrides]
     one = ["trainer.max_epochs=1", "hydra.run.dir=warm", "+trainer.limit_train_batches=1"]
     stages.command("pneumo.train", *words, *one, cwd=folder)  # fills the cache, as for the others
     found = stages.training(*words, "hydra.run.dir=fast", cwd=folder)

@@ -20,6 +20,7 @@ from torch.utils.data import DataLoader
 
 from benchmarks import plain
 from pneumo.arguments.train import CONF
+from pneumo.data.augment import Warp
 from pneumo.data.datamodule import XrayDataModule
 from pneumo.data.kermany import targets
 from pneumo.models import complexity, fused_cpu
@@ -113,6 +114,7 @@ def plain_batches(
 ) -> Batches:
     """Batches of decoded and augmented files."""
     rows = table[table["split"] == split]
+    assert not isinstance(data.augment, Warp)  # the paper's
     files = plain.Files(
         Path(settings["data"]["root"]),
         rows["path"].tolist(),

@@ -34,7 +34,7 @@ def fit(*overrides: str, run_dir: str | Path) -> Path:
     unfinished run of these settings is resumed; a finished one stays as it is.
 
     Args:
-        overrides: as on the command line, such as "experiment=fast", "data=kermany".
+        overrides: as on the command line, such as "experiment=compact-fast", "data=kermany".
         run_dir: the run folder, new or of such a run.
 
     Raises:

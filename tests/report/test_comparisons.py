@@ -41,6 +41,10 @@ def test_optimism_is_best_minus_last_and_paper_minus_holdout(finished: Path) -> 
     assert float(across["difference"]) == 0  # the made-up runs share their predictions
     within = row_of(path, what="tiny: best on test minus chosen on validation", score="f1_normal")
     assert float(within["difference"]) >= 0
+    after = row_of(path, what="tiny: last epoch minus chosen on validation", score="accuracy")
+    runs = [read_metrics(run) for run in finished.glob("model=tiny,protocol=holdout,*")]
+    late = [run["last"]["test"]["accuracy"] - run["best"]["test"]["accuracy"] for run in runs]
+    assert float(after["difference"]) == pytest.approx(np.mean(late), abs=1e-6)
 
 
 def test_differences_pair_the_same_splits_only(sweep: Path) -> None:
