@@ -55,6 +55,12 @@ class Cell:
     missing: list[str] = field(default_factory=list)
 
     @property
+    def name(self) -> str:
+        """The recipe's name, or the network's."""
+        recipe = self.trials[0].metrics.get("recipe") if self.trials else None
+        return str(recipe or self.model)
+
+    @property
     def is_ensemble(self) -> bool:
         """Whether each trial is of several networks together, see pneumo.report.ensembles."""
         return any(trial.members for trial in self.trials)
@@ -213,9 +219,9 @@ def _cells(trials: Sequence[Trial]) -> list[Cell]:
 
 
 def _label(groups: Sequence[Group]) -> None:
-    """Distinguishes the recipes of one network by their settings, the same in all groups."""
-    for model in {cell.model for group in groups for cell in group.cells}:
-        of_group = [[cell for cell in group.cells if cell.model == model] for group in groups]
+    """Names cells by recipe or network; those of one name by their settings, alike in all groups."""
+    for name in {cell.name for group in groups for cell in group.cells}:
+        of_group = [[cell for cell in group.cells if cell.name == name] for group in groups]
         recipes = [cell for cells in of_group for cell in cells]
         settings = ([cell.settings for cell in cells] for cells in of_group)
         keys = list(dict.fromkeys(key for each in settings for key in varying_keys(each)))
@@ -228,7 +234,7 @@ def _label(groups: Sequence[Group]) -> None:
                 shown.append(key)
         for cell in recipes:
             values = (f"{_name(k, shown)}={short(cell.settings.get(k))}" for k in shown)
-            cell.label = f"{model} ({', '.join(values)})" if shown else model
+            cell.label = f"{name} ({', '.join(values)})" if shown else name
 
 
 def _num_labels(keys: Sequence[str], recipes: Sequence[Cell]) -> int:

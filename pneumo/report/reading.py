@@ -24,6 +24,7 @@ IRRELEVANT = (
     "data.on_unknown_name",
     "data.source",
     "protocol.select_on",
+    "recipe",
     "trainer.callbacks",
     "trainer.enable_model_summary",
     "trainer.logger",

@@ -54,7 +54,7 @@ def differing(group: Group) -> list[str]:
 
 def _values(group: Group) -> dict[str, dict[str, str]]:
     """The values of each network by title, without those that it lacks."""
-    firsts = {cell.model: cell.settings for cell in reversed(group.networks)}
+    firsts = {cell.name: cell.settings for cell in reversed(group.networks)}
     return {model: _recipe(firsts[model]) for model in reversed(firsts)}
 
 

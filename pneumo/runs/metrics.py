@@ -60,6 +60,7 @@ class Metrics(TypedDict):
     best: Epoch  # the chosen one
     last: Epoch
     task: NotRequired[str | None]
+    recipe: NotRequired[str | None]  # the name of an experiment's settings
     confidence: NotRequired[float | None]  # of a detector's boxes
     baseline: NotRequired[bool | None]
     seed: NotRequired[int | None]

@@ -256,6 +256,7 @@ class Config(Section):
     num_threads: Annotated[int, Field(ge=1, le=MAX_THREADS)] | None
     run_dir: Annotated[str, AfterValidator(_run_dir)]
     tags: list[Name] = []
+    recipe: Name | None = None
     ensembles: (
         dict[Name, Annotated[list[Name], Field(min_length=2), AfterValidator(_different)]] | None
     ) = None

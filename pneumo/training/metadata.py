@@ -139,6 +139,7 @@ def describe_run(
     return {
         "schema": run_folder.SCHEMA,
         "model": settings.model.name,
+        "recipe": settings.recipe,
         "seed": settings.seed,
         "protocol": settings.protocol.name,
         "fold": settings.protocol.fold,

@@ -3,6 +3,7 @@
 import pytest
 
 from pneumo.report.groups import Cell, Group, _label
+from pneumo.report.trials import Trial
 
 
 @pytest.mark.parametrize(
@@ -32,3 +33,11 @@ def test_labels_have_the_settings_that_distinguish(
     cells = [Cell("net", "net", each, []) for each in settings]
     _label([Group("kermany", "official", "digest", "kermany-official", cells)])
     assert [cell.label for cell in cells] == [f"net {label}" for label in labels]
+
+
+def test_a_recipe_is_named_and_leaves_the_network_its_name() -> None:
+    recipe = Trial("run", {"model": "net", "recipe": "net-fast"})
+    plain = Trial("other", {"model": "net", "recipe": None})
+    cells = [Cell("net", "net", {"lr": lr}, [trial]) for lr, trial in ((1, recipe), (2, plain))]
+    _label([Group("kermany", "official", "digest", "kermany-official", cells)])
+    assert [cell.label for cell in cells] == ["net-fast", "net"]
