@@ -61,6 +61,7 @@ class Metrics(TypedDict):
     last: Epoch
     task: NotRequired[str | None]
     recipe: NotRequired[str | None]  # the name of an experiment's settings
+    init: NotRequired[dict[str, str] | None]  # the run whose weights the training started from
     confidence: NotRequired[float | None]  # of a detector's boxes
     baseline: NotRequired[bool | None]
     seed: NotRequired[int | None]

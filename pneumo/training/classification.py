@@ -86,13 +86,17 @@ class Classification(Task):
         *,
         arithmetic: Mapping[str, Any] | None = None,
     ) -> tuple[Self, XrayDataModule]:
-        """Returns task and batches; the network gets mean and deviation of the train images."""
+        """Returns task and batches; the network gets mean and deviation of the train images.
+
+        A network that starts from another run's weights keeps that run's.
+        """
         num_classes, inputs = network.num_classes, network.inputs
         others = data_arguments(config) | {"small": small_images(config)}
         data = XrayDataModule(table, images, num_classes=num_classes, inputs=inputs, **others)
-        mean, std = data.train_statistics()
-        network.mean.fill_(mean)
-        network.std.fill_(std)
+        if not config.get("init"):
+            mean, std = data.train_statistics()
+            network.mean.fill_(mean)
+            network.std.fill_(std)
         loss = make_loss(config, data.target[data.rows["train"]], num_classes)
         views, arguments = Views(**config["views"]), task_arguments(config, data)
         arguments |= {"loss": loss, "views": views, "arithmetic": arithmetic}

@@ -257,6 +257,7 @@ class Config(Section):
     run_dir: Annotated[str, AfterValidator(_run_dir)]
     tags: list[Name] = []
     recipe: Name | None = None
+    init: str | None = None
     ensembles: (
         dict[Name, Annotated[list[Name], Field(min_length=2), AfterValidator(_different)]] | None
     ) = None

@@ -23,7 +23,7 @@ from pneumo.data.near_copies import near_duplicates
 from pneumo.models import fused_cpu
 from pneumo.runs import run_folder
 from pneumo.runs.writer import RunWriter
-from pneumo.training import metadata, tensorboard_log, whole_files
+from pneumo.training import init, metadata, tensorboard_log, whole_files
 from pneumo.training.callbacks import history_table
 from pneumo.training.config import Config
 from pneumo.training.construction import build
@@ -63,6 +63,8 @@ def fit(
     facts = metadata.describe(
         run.settings, run.data_set, table, run.split_sha256, network, run.trainer
     )
+    if run.settings.init:
+        facts["init"] = init.facts(run.settings.init, network)
     if run.device.type == "cpu":
         fused_cpu.keep_memory()
     metadata.announce(facts, run.trainer)
@@ -121,6 +123,8 @@ def begin(config: dict[str, Any], writer: RunWriter, parts: Parts, *, start: flo
     table, images = read_data(config, data_set)
     if parts.task.with_boxes:
         table = table.join(data_set.boxes().set_index("path"), on="path")
+    if settings.init:
+        init.check_new(settings.init, data_set.root, table)
     digest = writer.write_split(table)
     rule = Selection.parse(settings.callbacks.checkpoint.monitor)
     start_from = whole_files.resume_from(writer.run_dir, rule)

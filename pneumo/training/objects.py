@@ -18,6 +18,7 @@ from torch import nn
 from torch.optim.lr_scheduler import LRScheduler, ReduceLROnPlateau
 
 from pneumo.data.augment import Augmentation, BoxAugment, Warp
+from pneumo.training import init
 from pneumo.training.callbacks import EpochBar
 from pneumo.training.config import Config, direction
 from pneumo.training.construction import build, check_arguments, naming, schedule_settings
@@ -70,6 +71,8 @@ def build_parts(config: Mapping[str, Any], settings: Config) -> Parts:
     task: type[Task] = get_class(TASKS[settings.task])
     torch.manual_seed(settings.seed)  # of the network's weights
     network = task.build_network(config)
+    if settings.init:
+        init.load_weights(network, settings.init)
     run_dir, number = Path(settings.run_dir), config.get("job_number")
     trainer = build_trainer(config, settings, run_dir, job_number=number)
     task.try_settings(config, network)

@@ -8,6 +8,7 @@ from typing import Any
 
 from pydantic import ValidationError
 
+from pneumo.runs import pretrained, run_folder
 from pneumo.training.config import BOX_SCORES, LAST, Config, OwnModel
 
 FINETUNE = ".Finetune"  # a callback of classifiers
@@ -219,6 +220,8 @@ def _wrong_detection(settings: Config) -> Iterator[str]:
         yield "views.mirror must be false with task=detection; got true"
     if settings.data.progressive:
         yield "data.progressive must be null with task=detection, which keeps its images' size"
+    if settings.init:
+        yield "init must be null with task=detection"
     if settings.augment["_target_"].endswith(".Warp"):
         yield "augment must be of albumentations with task=detection, such as affine"
     for name, callback in settings.callbacks.others.items():
@@ -230,6 +233,8 @@ OF_TASK = {"classification": _wrong_classifier, "detection": _wrong_detection}
 
 
 def _missing_places(config: Mapping[str, Any], settings: Config) -> Iterator[str]:
+    if settings.init and not run_folder.looks_like_run(pretrained.find(settings.init)):
+        yield f"init must be a run folder or pretrained:NAME; got {settings.init}"
     source, weights = settings.data.source, config["model"].get("pretrained")
     target = source["_target_"]
     for name in ("root", "csv") if target.startswith("pneumo.") and target != AUTO else ():

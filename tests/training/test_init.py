@@ -1,0 +1,54 @@
+"""A run that starts from the weights of another (init=RUN)."""
+
+from pathlib import Path
+
+import pytest
+import torch
+
+from pneumo.runs.run import Run
+from pneumo.training import init
+from tests.conftest import SMALL, Capture, Command
+from tests.test_train import metrics
+
+OTHERS = ("data=phantom", "data.num_images=60", "data.seed=7", *SMALL)
+
+
+def test_a_run_starts_from_the_weights_of_another(
+    train: Command, finished_run: Path, tmp_path: Path
+) -> None:
+    still = ("optimizer.lr=1e-12", "trainer.max_epochs=1", f"init={finished_run}")
+    assert train("hydra.run.dir=new", *OTHERS, *still) == 0
+    first, new = Run.open(finished_run).network(), Run.open(tmp_path / "new").network()
+    assert (new.mean, new.std) == (first.mean, first.std)
+    for before, after in zip(first.parameters(), new.parameters(), strict=True):
+        assert torch.allclose(before, after, atol=1e-6)
+    recorded = metrics(tmp_path / "new")["init"]
+    assert recorded["run"] == str(finished_run)
+    assert recorded["trained_on"] == Run.open(finished_run).metrics["data"]["kind"]
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ("model=small", "init must be a run of the same network and classes"),
+        ("model.num_classes=3", "with 2 classes"),
+        ("init=nowhere", "init must be a run folder or pretrained:NAME; got nowhere"),
+        ("init=pretrained:none", "must be one of pretrained:"),
+    ],
+)
+def test_another_network_and_a_missing_run_are_refused(
+    train: Command, finished_run: Path, tmp_path: Path, capsys: Capture, change: str, message: str
+) -> None:
+    assert train("hydra.run.dir=new", *OTHERS, f"init={finished_run}", change) == 2
+    assert message in capsys.readouterr().err
+    assert not (tmp_path / "new").exists()
+
+
+def test_images_that_the_weights_were_trained_on_are_not_scored(
+    finished_run: Path, phantoms: Path
+) -> None:
+    table = Run.open(finished_run).split
+    init.check_new(str(finished_run), phantoms, table[table["split"] != "train"])
+    leaked = table.assign(split="test")
+    with pytest.raises(ValueError, match="init must not have been trained on the images"):
+        init.check_new(str(finished_run), phantoms, leaked)
