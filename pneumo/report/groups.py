@@ -219,7 +219,7 @@ def _cells(trials: Sequence[Trial]) -> list[Cell]:
 
 
 def _label(groups: Sequence[Group]) -> None:
-    """Names cells by recipe or network; those of one name by their settings, alike in all groups."""
+    """Names cells by recipe or network, and those of one name by their settings in all groups."""
     for name in {cell.name for group in groups for cell in group.cells}:
         of_group = [[cell for cell in group.cells if cell.name == name] for group in groups]
         recipes = [cell for cells in of_group for cell in cells]

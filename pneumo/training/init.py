@@ -25,11 +25,12 @@ def load_weights(network: nn.Module, place: str) -> None:
     weights = run.network().state_dict()
     theirs, ours = (_shapes(state) for state in (weights, network.state_dict()))
     if theirs != ours:
+        model, classes = run.metrics["model"], run.metrics.get("num_classes")
         differ = next(name for name in [*ours, *theirs] if ours.get(name) != theirs.get(name))
         raise ValueError(
-            f"init must be a run of the same network and classes; {run.name} is "
-            f"{run.metrics['model']} with {run.metrics.get('num_classes')} classes, and {differ} is "
-            f"{theirs.get(differ)} there, {ours.get(differ)} here. Set model= as in that run"
+            f"init must be a run of the same network and classes; {run.name} is {model} with "
+            f"{classes} classes: {differ} is {theirs.get(differ)} there, {ours.get(differ)} here. "
+            "Set model= as in that run"
         )
     network.load_state_dict(weights)
 
