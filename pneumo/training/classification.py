@@ -73,8 +73,10 @@ class Classification(Task):
 
     @classmethod
     def try_settings(cls, config: Mapping[str, Any], network: Network) -> None:
-        """Raises ValueError where the loss cannot be used on the network's logits."""
+        """Raises ValueError where the loss or smaller images do not go with the network."""
         try_loss(config, num_classes=network.num_classes)
+        if small := small_images(config):
+            try_side(network, small[0])
 
     @classmethod
     def build(
@@ -198,6 +200,20 @@ class Classification(Task):
                 "protocol=holdout is honest."
             )
         return lines
+
+
+@torch.no_grad()
+def try_side(network: Network, side: int) -> None:
+    """Raises ValueError where the network does not take images of another side."""
+    is_training = network.training
+    try:
+        network.eval()(torch.zeros(1, 1, side, side))
+    except RuntimeError:
+        raise ValueError(
+            f"data.progressive needs a network that takes images of any size, such as compact; "
+            f"this one does not take {side} px. Set data.progressive=null"
+        ) from None
+    network.train(is_training)
 
 
 def small_images(config: Mapping[str, Any]) -> tuple[int, int] | None:
