@@ -25,7 +25,7 @@ from pneumo.runs.metrics import how_chosen
 
 ROOT = Path(__file__).parents[1]
 RUNS = ROOT / "docs" / "runs"
-PAGES = ("README.md", "docs/*.md")
+PAGES = ("README.md", "docs/*.md", "docs/[!n]*/*.md")
 MARKED = re.compile(r"(<!-- figures (\w+) -->\n)(.*?)(<!-- end figures -->)", re.DOTALL)
 SCORE = re.compile(r"(?<![\d.,])[01]\.\d{3}(?!\d)")  # such as 0.961, but not 10.0123
 CODE = re.compile(r"^```.*?^```|`[^`\n]+`", re.DOTALL | re.MULTILINE)

@@ -6,7 +6,7 @@ from benchmarks import figures
 from tests.conftest import ROOT
 
 PAGES = sorted(page.relative_to(ROOT).as_posix() for page in figures.pages())
-SIMULATED = ("docs/intervals.md",)  # by benchmarks/coverage.py, without the kept runs
+SIMULATED = ("docs/explanation/intervals.md",)  # by benchmarks/coverage.py, without the kept runs
 
 
 @pytest.mark.parametrize("page", PAGES)

@@ -9,7 +9,7 @@ import pytest
 from tests.conftest import ROOT
 
 NAME = re.compile(r"(?<![\w./-])pneumo(?:\.[A-Za-z_]\w*)+")
-PAGES = ("docs/*.md", "docs/notes/*.md", "*.md")
+PAGES = ("docs/**/*.md", "*.md")
 FILES = ("pneumo/**/*.py", "benchmarks/*.py", "conf/**/*.yaml", *PAGES)
 PLACEHOLDERS = {"pneumo.COMMAND", "pneumo.VERB"}
 LINK = re.compile(r"\]\((?!https?:)([^)#\s]*)(?:#([^)\s]+))?\)")

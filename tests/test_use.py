@@ -1,4 +1,4 @@
-"""The walks of docs/use.md and docs/extending.md are run as they stand there."""
+"""The walks of the tutorials are run as they stand there."""
 
 import csv
 import json
@@ -17,7 +17,7 @@ from pneumo.arguments.export import EXAMPLE
 from tests.conftest import Capture, Patch
 
 ROOT = Path(__file__).parents[1]
-PAGE = ROOT / "docs" / "use.md"
+PAGE = ROOT / "docs" / "tutorials" / "first-prediction.md"
 
 
 # Bash asks this process to run the package's commands: each start of torch takes seconds.
@@ -94,7 +94,7 @@ def test_the_walk_goes_from_training_to_predictions(
 def test_networks_of_ones_own_are_trained_reported_and_exported(
     tmp_path: Path, monkeypatch: Patch
 ) -> None:
-    walk(ROOT / "docs" / "extending.md", tmp_path, monkeypatch)
+    walk(ROOT / "docs" / "tutorials" / "extend.md", tmp_path, monkeypatch)
     text = (tmp_path / "mine" / "report" / "summary.md").read_text()
     for name in ("shallow", "mobilenet_v3_small", "tiny"):
         assert f"| {name} |" in text

@@ -1,4 +1,4 @@
-"""Each row of docs/settings.md trains, and writes the files that the page names."""
+"""Each row of docs/reference/settings.md trains, and writes the files that the page names."""
 
 import json
 from collections.abc import Iterator
@@ -48,7 +48,7 @@ def test_a_row_of_the_page_trains(train: Command, tmp_path: Path, row: str) -> N
 
 
 def test_the_page_names_every_setting_that_is_tried() -> None:
-    page = (ROOT / "docs" / "settings.md").read_text()
+    page = (ROOT / "docs" / "reference" / "settings.md").read_text()
     for setting in " ".join(ROWS).split():
         assert f"{setting.partition('=')[0]}=" in page, setting
 

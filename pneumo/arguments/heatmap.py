@@ -27,7 +27,7 @@ its threshold (of the run's validation split, or 0.5), and how faithful such
 maps are on the run's own images. Bright is the most evidence for the class, on
 a scale of that picture alone: two pictures cannot be compared.
 
-The default --method measured best for the network (docs/heatmaps.md). gradcam
+The default --method measured best for the network (docs/how-to/heatmaps.md). gradcam
 and layercam are fast, and as coarse as their layer. occlusion covers one window
 after another; integrated follows the gradient from the blurred image to the
 image. Both take longer: up to seconds an image.

@@ -23,7 +23,8 @@ class Compact(nn.Module):
             contrast of the whole image have no effect.
 
     Attributes:
-        heatmap_method: the one with the largest deletion gap on test images (docs/heatmaps.md).
+        heatmap_method: the one with the largest deletion gap on test images
+            (docs/how-to/heatmaps.md).
     """
 
     heatmap_method = "integrated"

@@ -105,7 +105,8 @@ class Encoder(Network):
         self.head = nn.Linear(c, num_classes)
         self.apply(initialise)
 
-    heatmap_method = "integrated"  # the largest deletion gap on test images (docs/heatmaps.md)
+    # the largest deletion gap on test images (docs/how-to/heatmaps.md)
+    heatmap_method = "integrated"
 
     @property
     def heatmap_layer(self) -> nn.Module:
