@@ -1,20 +1,67 @@
-"""The stress test of runs, for a terminal of 80 columns."""
+"""The stress test of runs (pneumo.inference.stress), on a terminal and as a table of the report."""
 
+from collections import defaultdict
 from collections.abc import Sequence
+from math import sqrt
+from typing import Any, NamedTuple
 
 from pneumo import cli
-from pneumo.report.table import Row, Table
-from pneumo.report.wording import decimal
+from pneumo.report.groups import Cell, Group, group_trials, spread
+from pneumo.report.reading import read_run
+from pneumo.report.table import Row, Table, titled
+from pneumo.report.trials import Trial
+from pneumo.report.wording import PLUS_MINUS, decimal
 from pneumo.runs.run import Run
-from pneumo.runs.stress import Stress
+from pneumo.runs.stress import Stress, number
 
 SHOWN = (1, 3, 5)  # severities on a terminal
+WIDTH = 32  # of a name on a terminal
+OTHERS = {"sensitivity": "sensitivity", "specificity": "specificity", "ece": "calibration error"}
 SPLITS = {"val": "validation", "test": "test"}
 LOOKED_AT = (
-    "! these are test images: a recipe that is chosen by them has no untouched test split left; "
-    "choose by --split val"
+    "! these are test images: if a recipe is chosen by them, no untouched images are left to test "
+    "it. Choose by --split val"
 )
 Results = Sequence[tuple[Run, Stress]]
+
+
+class Tested(NamedTuple):
+    """The stress tests of one recipe on one split, of K runs."""
+
+    cell: Cell
+    split: str  # val or test
+    results: list[Stress]
+
+
+def tested(group: Group) -> list[Tested]:
+    """Returns the stress tests of a group's networks, in the order of its table."""
+    rows = []
+    for cell in group.networks:
+        results = [stress for trial in cell.trials if (stress := trial.metrics.get("stress"))]
+        for split in SPLITS:
+            if of_split := [each for each in results if each["split"] == split]:
+                rows.append(Tested(cell, split, of_split))
+    return rows
+
+
+def table(group: Group) -> Table:
+    """Returns a row for each recipe and split: means over runs, and standard errors of the drop."""
+    rows: list[Row] = [
+        {
+            "network": (row.cell.label, cli.counted(len(row.results), "run")),
+            "images": _images(row.results[0]),
+            **{
+                name: (
+                    _mean(row.results, name, "clean"),
+                    f"to {_mean(row.results, name, 'stressed')}",
+                )
+                for name in ("auroc", *OTHERS)
+            },
+            "drop": _drop(row.results),
+        }
+        for row in tested(group)
+    ]
+    return titled(rows, "network", "images", "drop", "auroc", *OTHERS)
 
 
 def lines(results: Results) -> list[str]:
@@ -25,66 +72,62 @@ def lines(results: Results) -> list[str]:
 
 
 def _of_one(result: Stress) -> list[str]:
-    clean, stressed = result["clean"], result["stressed"]
-    titles = {"sensitivity": "sensitivity", "specificity": "specificity", "ece": "ECE"}
-    others = ", ".join(
-        f"{title} {decimal(clean[name])} to {decimal(stressed[name])}"  # type: ignore[literal-required]
-        for name, title in titles.items()
+    names = list(dict.fromkeys(row["corruption"] for row in result["rows"]))
+    others = (
+        f"{title} {_mean([result], name, 'clean')} to {_mean([result], name, 'stressed')}"
+        for name, title in OTHERS.items()
     )
-    return [
-        f"Stress test on {_images(result)}, changed in {len(_names(result))} ways:",
-        f"AUROC {decimal(clean['auroc'])}, on changed images {decimal(stressed['auroc'])}: "
-        f"a mean drop of {decimal(result['drop'], digits=4)}",
-        f"at the threshold {result['threshold']:.4f}: {others}",
-        *_changes(result).split("\n"),
-    ]
-
-
-def _images(result: Stress) -> str:
-    images, all_images = f"{result['images']:,}", f"{result['of']:,}"
-    number = images if images == all_images else f"{images} of {all_images}"
-    return f"{number} {SPLITS[result['split']]} images"
-
-
-def _names(result: Stress) -> list[str]:
-    return list(dict.fromkeys(row["corruption"] for row in result["rows"]))
-
-
-def drop_of(result: Stress, corruption: str) -> float:
-    """Returns the mean drop of AUROC over the severities of one change; NaN if undefined."""
-    values = [row["auroc"] for row in result["rows"] if row["corruption"] == corruption]
-    clean = result["clean"]["auroc"]
-    if clean is None or None in values:
-        return float("nan")
-    return clean - sum(value or 0 for value in values) / len(values)
-
-
-def _changes(result: Stress) -> str:
-    auroc = {(row["corruption"], row["severity"]): row["auroc"] for row in result["rows"]}
+    auroc = {(row["corruption"], row["severity"]): number(row["auroc"]) for row in result["rows"]}
+    clean = number(result["clean"]["auroc"])
     rows: list[Row] = [
         {"change": f"  {name}"}
-        | {str(each): decimal(auroc[name, each]) for each in SHOWN}
-        | {"drop": decimal(drop_of(result, name), digits=4, sign=True)}
-        for name in _names(result)
+        | {str(severity): decimal(auroc[name, severity]) for severity in SHOWN}
+        | {"drop": decimal(clean - spread([auroc[at] for at in auroc if at[0] == name]).mean)}
+        for name in names
     ]
-    titles = {str(each): f"severity {each}" for each in SHOWN}
-    return Table({"change": "  AUROC by change"} | titles | {"drop": "mean drop"}, rows).text(
-        first=20, others=13
-    )
+    columns = {"change": "  AUROC by change"} | {str(each): f"severity {each}" for each in SHOWN}
+    return [
+        f"Stress test on {_images(result)}, changed in {len(names)} ways at five severities:",
+        f"mean drop of AUROC {decimal(result['drop'], digits=4)}: {decimal(clean)} unchanged, "
+        f"{_mean([result], 'auroc', 'stressed')} changed",
+        f"at the threshold {result['threshold']:.4f}: {', '.join(others)}",
+        *Table(columns | {"drop": "mean drop"}, rows).text(first=20, others=13).split("\n"),
+    ]
 
 
 def _of_several(results: Results) -> list[str]:
-    names = cli.short_names([run.name for run, _ in results], width=30)
-    rows: list[Row] = [
-        {
-            "run": names[run.name],
-            "images": f"{result['images']:,} {result['split']}",
-            "clean": decimal(result["clean"]["auroc"]),
-            "stressed": decimal(result["stressed"]["auroc"]),
-            "drop": decimal(result["drop"], digits=4),
-        }
-        for run, result in results
-    ]
-    columns = {"run": "Stress test", "images": "images", "clean": "AUROC"}
-    columns |= {"stressed": "changed", "drop": "drop"}
-    return Table(columns, rows).text(first=32, others=12).split("\n")
+    """A row for each run, then one for each recipe of several runs."""
+    names = cli.short_names([run.name for run, _ in results], width=WIDTH)
+    rows = [_row(names[run.name], [result]) for run, result in results]
+    by_name = {run.name: result for run, result in results}
+    read = (read_run(run.run_dir, name=run.name) for run, _ in results)
+    groups, _ = group_trials([trial for trial in read if isinstance(trial, Trial)])
+    for cell in (cell for group in groups for cell in group.networks if len(cell.trials) > 1):
+        by_split = defaultdict(list)
+        for trial in cell.trials:
+            by_split[by_name[trial.name]["split"]].append(by_name[trial.name])
+        label = cell.label if len(cell.label) <= WIDTH - 9 else f"{cell.label[: WIDTH - 10]}…"
+        rows += [_row(f"{label}, {len(each)} runs", each) for each in by_split.values()]
+    columns = {"run": "Stress test", "split": "split", "clean": "AUROC", "stressed": "changed"}
+    return Table(columns | {"drop": "drop"}, rows).text(first=WIDTH + 2, others=10).split("\n")
+
+
+def _row(name: str, results: Sequence[Stress]) -> Row:
+    means = {when: _mean(results, "auroc", when) for when in ("clean", "stressed")}
+    return {"run": name, "split": results[0]["split"], **means, "drop": _drop(results)}
+
+
+def _mean(results: Sequence[Any], name: str, when: str) -> str:
+    return decimal(spread([number(result[when][name]) for result in results]).mean)
+
+
+def _drop(results: Sequence[Stress]) -> str:
+    """The mean drop, and of several runs its standard error."""
+    drop = spread([number(result["drop"]) for result in results])
+    error = f" {PLUS_MINUS} {decimal(drop.sd / sqrt(drop.n), digits=4)}" if drop.n > 1 else ""
+    return decimal(drop.mean, digits=4) + error
+
+
+def _images(result: Stress) -> str:
+    images, of = f"{result['images']:,}", f"{result['of']:,}"
+    return f"{images if images == of else f'{images} of {of}'} {SPLITS[result['split']]} images"

@@ -51,3 +51,8 @@ def read_stress(run_dir: Path) -> Stress | None:
         return None
     is_valid = content.get("schema") == run_folder.SCHEMA and mismatch(content, Stress) is None
     return cast(Stress, content) if is_valid else None
+
+
+def number(value: float | None) -> float:
+    """Returns a number of stress.json; NaN for null."""
+    return float("nan") if value is None else value
