@@ -120,10 +120,11 @@ def _check_options(args: argparse.Namespace, task: str, *, num_runs: int) -> Non
             raise ValueError(f"{option} compares the images of --data DIR with those of one RUN")
     if args.split and not args.stress:
         raise ValueError(f"--split {args.split} is the split of --stress; give --stress, too")
-    if args.stress and (args.data or args.checkpoint != "best"):
+    apart = ("--data", "--checkpoint") + ("--prevalence", "--allow-overlap") * (num_runs > 1)
+    if args.stress and (unfit := [name for name in apart if used[name]]):
         raise ValueError(
-            "--stress changes the run's own images, at its best checkpoint; leave out --data and "
-            "--checkpoint"
+            "--stress changes the runs' own images, at the best checkpoint, and is the only output "
+            f"on several runs; leave out {unfit[0]}"
         )
     if args.unlabelled and args.prevalence is not PREVALENCES:
         raise ValueError("--prevalence sets predictive values, which need labels; leave it out")

@@ -48,8 +48,7 @@ def table(group: Group) -> Table:
     """Returns a row for each recipe and split: means over runs, and standard errors of the drop."""
     rows: list[Row] = [
         {
-            "network": (row.cell.label, cli.counted(len(row.results), "run")),
-            "images": _images(row.results[0]),
+            "network": (row.cell.label, f"{cli.counted(len(row.results), 'run')}, {row.split}"),
             **{
                 name: (
                     _mean(row.results, name, "clean"),
@@ -61,7 +60,7 @@ def table(group: Group) -> Table:
         }
         for row in tested(group)
     ]
-    return titled(rows, "network", "images", "drop", "auroc", *OTHERS)
+    return titled(rows, "network", "drop", "auroc", *OTHERS)
 
 
 def lines(results: Results) -> list[str]:
@@ -87,7 +86,7 @@ def _of_one(result: Stress) -> list[str]:
     ]
     columns = {"change": "  AUROC by change"} | {str(each): f"severity {each}" for each in SHOWN}
     return [
-        f"Stress test on {_images(result)}, changed in {len(names)} ways at five severities:",
+        f"Stress test on {_images(result)}, changed in {len(names)} ways:",
         f"mean drop of AUROC {decimal(result['drop'], digits=4)}: {decimal(clean)} unchanged, "
         f"{_mean([result], 'auroc', 'stressed')} changed",
         f"at the threshold {result['threshold']:.4f}: {', '.join(others)}",

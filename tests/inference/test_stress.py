@@ -247,14 +247,19 @@ def test_mistakes_are_one_line_and_nothing_is_written(
         ((baseline, *stress_one), "this needs a network"),
         ((run, baseline, *stress_one), "this needs a network"),
         ((run, run, *stress_one), "each run may be named once"),
+        ((run, detector, *stress_one), "runs must be of one task"),
+        ((run, baseline, *stress_one, "--allow-overlap"), "leave out --allow-overlap"),
         ((run, "--split", "val", *out), "give --stress, too"),
-        ((run, "--checkpoint", "last", *stress_one), "leave out --data and --checkpoint"),
-        ((run, "--data", tmp_path, *stress_one), "leave out --data and --checkpoint"),
+        ((run, "--checkpoint", "last", *stress_one), "leave out --checkpoint"),
+        ((run, "--data", tmp_path, *stress_one), "leave out --data"),
     ):
         assert call(*arguments) == 2
         captured = capsys.readouterr()
         assert message in captured.err
         assert (captured.out, captured.err.count("\n")) == ("", 1)
+    only_test = Run.open(run).rescored(Run.open(run).of_split("test"))
+    with pytest.raises(ValueError, match="has no val split"):
+        list(stress.stress_runs([only_test], split="val"))
     monkeypatch.setenv("PNEUMO_DATA", str(tmp_path / "gone"))
     assert call(run, *stress_one) == 2
     assert "set PNEUMO_DATA" in capsys.readouterr().err
