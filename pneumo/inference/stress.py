@@ -22,7 +22,7 @@ from pneumo.data.datamodule import draw_seed
 from pneumo.evaluation.assessment import labels
 from pneumo.evaluation.calibration import expected_calibration_error
 from pneumo.evaluation.metrics import Array
-from pneumo.evaluation.operating_point import OperatingPoint, calibrated
+from pneumo.evaluation.operating_point import calibrated
 from pneumo.evaluation.scores import scores
 from pneumo.inference import ensemble
 from pneumo.inference.networks import BATCH_SIZE, THREADS, Networks, check_readable, read_shown
@@ -46,7 +46,8 @@ def stress(
     label: Array,
     *,
     names: Sequence[str],
-    point: OperatingPoint | str,
+    threshold: float = 0.5,
+    temperature: float | None = None,
     seed: int = SEED,
 ) -> pd.DataFrame:
     """Returns a row for each change and severity: corruption, unit, severity, value and SCORES.
@@ -59,17 +60,30 @@ def stress(
         images: (N, S, S) uint8, as the network gets them.
         label: (N,) int64, 1 for PNEUMONIA.
         names: of the N images, such as their paths.
-        point: of threshold and temperature; a text if there is none: 0.5, and not calibrated.
+        threshold: of sensitivity and specificity.
+        temperature: of the calibration error; None: not calibrated.
         seed: of the draws.
     """
-    clean = _scores(label, _predicted(predict, images), point)
+
+    def scored(change: Change | None, seeds: Sequence[int]) -> StressScores:
+        p = _predicted(predict, images, change, seeds)
+        known = scores(label, p, threshold=threshold)
+        used = p if temperature is None else calibrated(p, temperature=temperature)
+        return {
+            "auroc": known["auroc"],
+            "sensitivity": known["recall_pneumonia"],
+            "specificity": known["recall_normal"],
+            "ece": expected_calibration_error(label, used),
+        }
+
+    clean = scored(None, ())
     rows = [{"corruption": UNCHANGED, "unit": "", "severity": 0, "value": 0.0, **clean}]
     for corruption in tqdm(CORRUPTIONS, "changes", unit="change", disable=None):
         seeds = [draw_seed(seed, _hash(corruption.name), _hash(name)) for name in names]
         about = {"corruption": corruption.name, "unit": corruption.unit}
         for severity, value in enumerate(corruption.severities, 1):
-            p = _predicted(predict, images, corruption.at(value), seeds)
-            rows.append({**about, "severity": severity, "value": value, **_scores(label, p, point)})
+            values = scored(corruption.at(value), seeds)
+            rows.append({**about, "severity": severity, "value": value, **values})
     return pd.DataFrame(rows)
 
 
@@ -80,8 +94,8 @@ def _hash(text: str) -> int:
 def _predicted(
     predict: Predict,
     images: np.ndarray,
-    change: Change | None = None,
-    seeds: Sequence[int] = (),
+    change: Change | None,
+    seeds: Sequence[int],
 ) -> Array:
     """Returns (N,) probabilities of the images, changed or not, in batches."""
     parts = []
@@ -92,19 +106,6 @@ def _predicted(
             batch = np.stack([change(image, seed=seed) for image, seed in drawn])
         parts.append(predict(batch))
     return np.concatenate(parts)
-
-
-def _scores(label: Array, p: Array, point: OperatingPoint | str) -> StressScores:
-    threshold, used = 0.5, p
-    if not isinstance(point, str):
-        threshold, used = point.threshold, calibrated(p, temperature=point.temperature)
-    known = scores(label, p, threshold=threshold)
-    return {
-        "auroc": known["auroc"],
-        "sensitivity": known["recall_pneumonia"],
-        "specificity": known["recall_normal"],
-        "ece": expected_calibration_error(label, used),
-    }
 
 
 def stress_runs(
@@ -146,13 +147,17 @@ def _split_of(run: Run, split: str | None) -> str:
 def _stressed(networks: Networks, place: int, root: Path, split: str) -> Stress:
     run = networks.runs[place]
     rows, point = run.of_split(split), ensemble.mean_operating_point([run])
+    threshold, temperature = (
+        (0.5, None) if isinstance(point, str) else (point.threshold, point.temperature)
+    )
     chosen = sample(rows)
     table = stress(
         lambda pixels: networks.pneumonia(pixels, place=place),
         _read(run, [str(root / path) for path in chosen["path"]]),
         labels(chosen),
         names=chosen["path"].tolist(),
-        point=point,
+        threshold=threshold,
+        temperature=temperature,
     )
     clean, changed = table.iloc[0], table.iloc[1:]
     of_clean, means = (
@@ -164,7 +169,7 @@ def _stressed(networks: Networks, place: int, root: Path, split: str) -> Stress:
         "images": len(chosen),
         "of": len(rows),
         "seed": SEED,
-        "threshold": 0.5 if isinstance(point, str) else point.threshold,
+        "threshold": threshold,
         "clean": cast(StressScores, of_clean),
         "stressed": cast(StressScores, means),
         "drop": of_clean["auroc"] - means["auroc"],

@@ -10,7 +10,6 @@ import torch
 from pneumo import evaluate
 from pneumo.data.corruptions import CORRUPTIONS, Corruption
 from pneumo.evaluation.assessment import labels
-from pneumo.evaluation.operating_point import OperatingPoint
 from pneumo.evaluation.scores import scores
 from pneumo.inference import stress
 from pneumo.runs.run import Run
@@ -20,7 +19,6 @@ from tests.detection_runs import make_detector
 
 SIDE = 128  # at 64 px the mildest blur changes nothing
 GREYS = np.array([100, 110, 150, 160], np.uint8)
-AT_HALF = "no validation split"
 BY_NAME = {corruption.name: corruption for corruption in CORRUPTIONS}
 
 
@@ -93,7 +91,7 @@ def stress_of(
     predict: stress.Predict, images: np.ndarray, label: np.ndarray, *, seed: int = 0
 ) -> pd.DataFrame:
     names = [f"{n}.png" for n in range(len(images))]
-    return stress.stress(predict, images, label, names=names, point=AT_HALF, seed=seed)
+    return stress.stress(predict, images, label, names=names, seed=seed)
 
 
 def auroc(table: pd.DataFrame, name: str) -> list[float]:
@@ -143,17 +141,19 @@ def test_draws_depend_on_seed_and_name_alone() -> None:
     assert not first.equals(stress_of(brightness, images, label, seed=1))
     order = np.random.default_rng(0).permutation(20)
     names = [f"{n}.png" for n in order]
-    moved = stress.stress(brightness, images[order], label[order], names=names, point=AT_HALF)
+    moved = stress.stress(brightness, images[order], label[order], names=names)
     pd.testing.assert_frame_equal(first, moved)
 
 
-def test_threshold_and_temperature_are_those_of_the_point() -> None:
+def test_threshold_and_temperature_are_applied() -> None:
     images = np.broadcast_to(GREYS[:, None, None], (4, SIDE, SIDE))
     label, names = np.array([0, 1, 0, 1]), list("abcd")
-    point = OperatingPoint(threshold=0.4, temperature=1.0, images=9, prevalence=0.5)
-    clean = stress.stress(brightness, images, label, names=names, point=point).iloc[0]
+    clean = stress.stress(
+        brightness, images, label, names=names, threshold=0.4, temperature=20.0
+    ).iloc[0]
     assert clean[["sensitivity", "specificity"]].tolist() == [1.0, 0.5]
-    clean = stress.stress(brightness, images, label, names=names, point=AT_HALF).iloc[0]
+    assert clean["ece"] == pytest.approx(0.0, abs=0.02)  # so hot that each is near the share, 0.5
+    clean = stress.stress(brightness, images, label, names=names).iloc[0]
     assert clean[["sensitivity", "specificity"]].tolist() == [0.5, 0.5]
     assert clean["ece"] == pytest.approx(np.abs(GREYS / 255 - label).mean())
 
