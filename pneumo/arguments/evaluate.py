@@ -23,6 +23,9 @@ examples:
       majority vote, and how RUN1 differs from each other one
   python -m pneumo.evaluate multirun/2025-01-31/12-00-00
       the finished runs of a sweep, in the order of their names
+  python -m pneumo.evaluate RUN --stress
+      also on its own images, cropped, darkened, blurred …: the drop of AUROC,
+      by which to choose between recipes; minutes, kept in RUN/stress.json
   python -m pneumo.evaluate DETECTOR1 DETECTOR2
       runs of task=detection: the challenge score, and their fused boxes
 
@@ -66,6 +69,14 @@ def parse(arguments: Sequence[str] | None) -> argparse.Namespace:
     )
     parser.add_argument(
         "--allow-overlap", action="store_true", help="allow images that a run was trained on"
+    )
+    parser.add_argument(
+        "--stress", action="store_true", help="also score changed images of the run's own"
+    )
+    parser.add_argument(
+        "--split",
+        choices=("val", "test"),
+        help="of --stress; default: val, or test of a run without val",
     )
     parser.add_trust()
     return parser.parse(arguments)

@@ -15,6 +15,7 @@ from pneumo.report import assessments
 from pneumo.report.trials import Problem, Trial
 from pneumo.runs import run_folder
 from pneumo.runs.run import Run
+from pneumo.runs.stress import read_stress
 from pneumo.runs.tasks import DETECTION
 
 # Settings that do not affect training, or that are reported separately. The digest of its table
@@ -55,7 +56,7 @@ def read_run(path: Path, *, name: str) -> Trial | Run | Problem:
 
 
 def _trial(run: Run) -> Trial:
-    metrics = {**run.metrics, **assessments.read(run)}
+    metrics = {**run.metrics, **assessments.read(run), "stress": read_stress(run.run_dir)}
     trial = Trial(run.name, metrics, run.status, _settings(run.config, metrics))
     remarks = []
     try:

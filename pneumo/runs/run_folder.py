@@ -13,6 +13,7 @@ SPLIT, PREDICTIONS, BOXES = "split.csv", "predictions.csv", "boxes.csv"
 LAST, BEST = "checkpoints/last.ckpt", "checkpoints/best.ckpt"
 PREVIOUS = "checkpoints/last-previous.ckpt"  # the last.ckpt before, until the run is done
 MAPS = "heatmap.json"
+STRESS = "stress.json"  # of pneumo.evaluate --stress
 CALIBRATIONS = "calibrations"  # the folder of pneumo.calibrate
 SWEEP = "sweep.json"  # in a sweep's folder: its first arguments and the runs it plans
 STATES = ("running", "done", "stopped", "failed")  # in status.json
@@ -26,7 +27,7 @@ LEVELS = 3  # of folders from multirun/ to a run: date, time, run
 # Files that training writes into a run folder, besides TensorBoard events and the two folders
 RUN_FILES = (
     *(METRICS, STATUS, SPLIT, "split.json", PREDICTIONS, BOXES, "history.csv", "train.log"),
-    *("hparams.yaml", ".lock", "reference.npz", "reference-last.npz", MAPS),
+    *("hparams.yaml", ".lock", "reference.npz", "reference-last.npz", MAPS, STRESS),
 )
 RUN_FOLDERS = (".hydra", "checkpoints")
 # Settings that may differ when a run is resumed: where and how fast it is trained, not what
