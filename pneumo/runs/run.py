@@ -208,7 +208,8 @@ class Run:
         try:
             config = OmegaConf.create({key: self.config[key] for key in ("model", "views", "data")})
             model: Any = OmegaConf.to_container(config.model, resolve=True)
-            views, size, aspect = dict(config.views), config.data.image_size, config.data.aspect
+            views: Any = OmegaConf.to_container(config.views, resolve=True)
+            views, size, aspect = dict(views), config.data.image_size, config.data.aspect
         except (OmegaConfBaseException, KeyError, AttributeError, ValueError, TypeError) as error:
             path = self.run_dir / run_folder.CONFIG
             raise ValueError(f"{path} lacks or breaks {error}") from None
@@ -224,10 +225,12 @@ class Run:
         """The views of an image, over which logits, features and maps are averaged."""
         from pneumo.models.views import Views
 
+        path, views = self.run_dir / run_folder.CONFIG, self.settings["views"]
+        if wrong := run_folder.wrong_scales(views.get("scales"), image_size=self.image_size):
+            raise ValueError(f"views.scales in {path} {wrong}")
         try:
-            return Views(**self.settings["views"])
+            return Views(**views)
         except TypeError as error:
-            path = self.run_dir / run_folder.CONFIG
             raise ValueError(f"{path} does not fit this version: {error}") from None
 
     @property

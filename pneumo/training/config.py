@@ -174,6 +174,7 @@ class OwnModel(Model):
 class Views(Section):
     """What scores are the mean over, see pneumo.models.views."""
 
+    scales: list[float]
     mirror: bool
 
 

@@ -110,7 +110,7 @@ def describe(
         "batch_norm": (settings.model.model_extra or {}).get("batch_norm"),
         "parameters": complexity.num_parameters(network),
         "multiply_adds": complexity.multiply_adds(
-            network, image_size=data.image_size, views=Views(mirror=settings.views.mirror)
+            network, image_size=data.image_size, views=Views(**settings.views.model_dump())
         ),
         "selection": asdict(Selection.parse(settings.callbacks.checkpoint.monitor)),
         "hyperparameters": hyperparameters(settings),

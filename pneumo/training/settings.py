@@ -8,6 +8,7 @@ from typing import Any
 
 from pydantic import ValidationError
 
+from pneumo.runs.run_folder import wrong_scales
 from pneumo.training.config import BOX_SCORES, Config, OwnModel
 
 CLASSIFIERS_OWN = (".ProgressiveResize", ".Finetune")  # callbacks
@@ -141,6 +142,8 @@ def _contradictions(settings: Config, config: Mapping[str, Any]) -> Iterator[str
             yield f"trainer.{name} must be left out, {reason}; got {shown(value)}"
     if settings.optimizer.target_.endswith(".LBFGS"):
         yield "optimizer must not be LBFGS, which scores a batch several times in a step"
+    if wrong := wrong_scales(settings.views.scales, image_size=settings.data.image_size):
+        yield f"views.scales {wrong}"
     yield from _wrong_split(settings)
     yield from _wrong_schedule(settings)
     yield from OF_TASK[settings.task](settings)
@@ -204,8 +207,8 @@ def _wrong_detection(settings: Config) -> Iterator[str]:
             "task=detection needs a validation split, on which the confidence of boxes is fixed: "
             f"protocol=holdout; got protocol={settings.protocol.name}"
         )
-    if settings.views.mirror:
-        yield "views.mirror must be false with task=detection; got true"
+    if settings.views.mirror or settings.views.scales != [1]:
+        yield "views.scales must be [1] and views.mirror false with task=detection"
     for name, callback in settings.callbacks.others.items():
         if callback.target_.endswith(CLASSIFIERS_OWN):
             yield f"callbacks.{name} must be left out with task=detection: ~callbacks.{name}"

@@ -125,6 +125,8 @@ BROKEN: list[tuple[Spoil, str]] = [
     (in_config("data", "image_size", "64"), "must be a whole number of pixels"),
     (in_config("data", "aspect", [1]), r"data\.aspect must be one of"),
     (in_config("views", "turn", 90), "does not fit this version"),
+    (in_config("views", "scales", [1, 0.01]), "views.scales in .* must leave at least 32 pixels"),
+    (in_config("views", "scales", "1"), "views.scales in .* must be numbers above 0"),
     (in_config("model", "_partial_", True), r"must be a torch\.nn\.Module"),
     (in_config("model", "_target_", "os.system"), r"names os\.system, which is not run"),
     (in_config("model", "_target_", "torch.nn.Identity"), "does not fit|must"),
