@@ -25,6 +25,7 @@ SETTINGS = {  # of a recipe, by the last word of the key: title
     "augment": "Augmentation",
     "scales": "Scales scored",
     "mirror": "Mirror image scored",
+    "decision": "Decision rule",
     "batch_norm": "Batch normalisation",
     "num_classes": "Classes",
     "chosen_on": "Epoch chosen on",

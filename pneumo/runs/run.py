@@ -167,6 +167,17 @@ class Run:
             )
         return float(confidence)
 
+    @property
+    def decision(self) -> str:
+        """The decision rule of a classifier, one of RULES; ValueError if metrics.json lacks it."""
+        rule = self.metrics.get("decision")
+        if rule is None:
+            raise ValueError(
+                f"{self.run_dir / run_folder.METRICS} of a classifier must have its decision rule "
+                f"(decision). {COPY_AGAIN}"
+            )
+        return rule
+
     @cached_property
     def assessment(self) -> dict[str, Any]:
         """The assessment in metrics.json; computed if its intervals are of an earlier method."""
@@ -177,7 +188,8 @@ class Run:
         about = written.get("interval")
         if isinstance(about, dict) and about.get("method") == METHOD:
             return written
-        return assess_run(self.scored, protocol=self.metrics["protocol"])
+        protocol = self.metrics["protocol"]
+        return assess_run(self.scored, protocol=protocol, decision=self.decision)
 
     def images(self) -> Path | None:
         """Returns the folder of the run's images if all of split.csv are there, or None.

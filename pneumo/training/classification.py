@@ -11,6 +11,7 @@ from hydra.utils import instantiate
 from torch import Tensor, nn
 from torch.nn import functional
 
+from pneumo.choices import BALANCED
 from pneumo.data.cache import Cache
 from pneumo.data.datamodule import Batch, Loader, XrayDataModule
 from pneumo.evaluation.published import TINY
@@ -87,14 +88,20 @@ class Classification(Task):
         *,
         arithmetic: Mapping[str, Any] | None = None,
     ) -> tuple[Self, XrayDataModule]:
-        """Returns task and batches; the network gets mean and deviation of the train images."""
+        """Returns task and batches; the network gets mean and deviation of the train images.
+
+        With decision=balanced it also gets their labels' shares, see Network.log_prior.
+        """
         num_classes, inputs = network.num_classes, network.inputs
         others = data_arguments(config)
         data = XrayDataModule(table, images, num_classes=num_classes, inputs=inputs, **others)
         mean, std = data.train_statistics()
         network.mean.fill_(mean)
         network.std.fill_(std)
-        loss = make_loss(config, data.target[data.rows["train"]], num_classes)
+        target = data.target[data.rows["train"]]
+        loss = make_loss(config, target, num_classes)
+        if config["decision"] == BALANCED:
+            network.log_prior.copy_(losses.log_prior(loss, target, num_classes=num_classes))
         views, arguments = Views(**config["views"]), task_arguments(config, data)
         return cls(network, loss=loss, views=views, arithmetic=arithmetic, **arguments), data
 
@@ -137,7 +144,10 @@ class Classification(Task):
         return logit
 
     def scores(self) -> dict[str, dict[str, Any]]:
-        """Returns the scores of each split, see `score`."""
+        """Returns the scores of each split, see `score`.
+
+        Those of the training steps are without Network.log_prior.
+        """
         scores = {split: joined_score(self.seen[split]) for split in sorted(self.seen)}
         self.seen.clear()
         return scores

@@ -252,6 +252,7 @@ class Config(Section):
     data: Data
     model: Annotated[Model, BeforeValidator(_object)]
     views: Views
+    decision: Literal["argmax", "balanced", "sensitivity"]
     augment: Object
     loss: Object | None = None
     optimizer: Annotated[Optimizer, BeforeValidator(_object)]

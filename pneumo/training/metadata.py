@@ -78,7 +78,7 @@ def _scores(row: Mapping[str, Any], scored: Scored) -> dict[str, Any]:
 
 
 def assessment(
-    table: pd.DataFrame, predictions: pd.DataFrame, *, root: Path, protocol: str
+    table: pd.DataFrame, predictions: pd.DataFrame, *, root: Path, settings: Config
 ) -> dict[str, Any]:
     """Returns the key assessment of metrics.json: intervals of the best checkpoint's scores.
 
@@ -86,11 +86,12 @@ def assessment(
         table: the split table of the run.
         predictions: path and p_pneumonia of the images that were scored, as in predictions.csv.
         root: the folder that paths are relative to.
-        protocol: its name.
+        settings: of the run.
     """
     scored = table.merge(predictions[["path", "p_pneumonia"]], on="path")
     scored["pixels"] = [image.num_pixels(root / path) for path in scored["path"]]
-    return {"checkpoint": "best", "split": "test", **assess_run(scored, protocol=protocol)}
+    rule = {"protocol": settings.protocol.name, "decision": settings.decision}
+    return {"checkpoint": "best", "split": "test", **assess_run(scored, **rule)}
 
 
 def describe(
@@ -141,6 +142,7 @@ def describe_run(
         "model": settings.model.name,
         "seed": settings.seed,
         "protocol": settings.protocol.name,
+        "decision": settings.decision if settings.task == "classification" else None,
         "fold": settings.protocol.fold,
         "tags": settings.tags,
         "data": {

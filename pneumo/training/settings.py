@@ -8,6 +8,7 @@ from typing import Any
 
 from pydantic import ValidationError
 
+from pneumo.choices import ARGMAX, AT_SENSITIVITY
 from pneumo.runs.run_folder import wrong_scales
 from pneumo.training.config import BOX_SCORES, Config, OwnModel
 
@@ -163,6 +164,11 @@ def _wrong_split(settings: Config) -> Iterator[str]:
             "protocol.split.fractions must be shares of train, test and, if wanted, val that sum "
             f"to 1; got {fractions}"
         )
+    if settings.decision == AT_SENSITIVITY and "val" not in protocol.splits:
+        yield (
+            "decision=sensitivity needs a validation split, on which its threshold is fixed: "
+            f"protocol=holdout; got protocol={protocol.name}"
+        )
     named = {**settings.monitors, protocol.select_on: "protocol.select_on"}
     by_split = {value.rpartition("/")[2]: (key, value) for value, key in named.items()}
     for split, (key, value) in by_split.items():
@@ -207,6 +213,8 @@ def _wrong_detection(settings: Config) -> Iterator[str]:
             "task=detection needs a validation split, on which the confidence of boxes is fixed: "
             f"protocol=holdout; got protocol={settings.protocol.name}"
         )
+    if settings.decision != ARGMAX:
+        yield f"decision must be argmax with task=detection; got {settings.decision}"
     if settings.views.mirror or settings.views.scales != [1]:
         yield "views.scales must be [1] and views.mirror false with task=detection"
     for name, callback in settings.callbacks.others.items():

@@ -117,6 +117,8 @@ BROKEN: list[tuple[Spoil, str]] = [
     (in_json(lambda m: m["best"].update(epoch=10**400)), "more than 64 bits"),
     (in_json(lambda m: m.update(selection=[])), "got selection: Input should be"),
     (in_json(lambda m: m.pop("model")), "got model: Field required"),
+    (in_json(lambda m: m.update(decision="best")), "got decision: Input should be 'argmax'"),
+    (in_json(lambda m: m.pop("decision")), "must have its decision rule"),
     (in_json(lambda m: m.pop("preprocessing")), "must record its preprocessing"),
     (in_json(lambda m: m["preprocessing"].update(mean=1)), "must be standardised as in"),
     (cut("metrics.json"), "must be JSON; it is broken"),
@@ -158,7 +160,7 @@ def test_a_broken_run_is_refused_in_one_line(run: Path, spoil: Spoil, message: s
     spoil(run)
     with pytest.raises((ValueError, FileNotFoundError), match=message) as caught:
         opened = Run.open(run)
-        _ = opened.scored, opened.views
+        _ = opened.scored, opened.views, opened.decision
         opened.network()
     assert "\n" not in str(caught.value)
 

@@ -64,6 +64,8 @@ def changed(key: str, value: Any, config: Mapping[str, Any] = CONFIG) -> dict[st
         ("protocol.fold", 1, "protocol.fold must be null except with protocol=kfold; got 1"),
         ("data.cache_dir", "~nosuchuser/x", "no home is known for its ~"),
         ("run_dir", "~/x", "run_dir must be a folder, written without ~"),
+        ("decision", "best", "decision must be 'argmax', 'balanced' or 'sensitivity'; got 'best'"),
+        ("decision", "sensitivity", "needs a validation split, .*: protocol=holdout; got protocol"),
         ("views.scales", [], r"views.scales must be numbers above 0, at most 1, .*; got \[\]"),
         ("views.scales", [1, 1.1], r"at most 1, such as \[1,0.85\]; got \[1.0, 1.1\]"),
         ("views.scales", [1, 0.9, 1], r"views.scales must be different; got \[1.0, 0.9, 1.0\]"),
@@ -149,6 +151,7 @@ def test_fold_is_one_of_k(fold: Any) -> None:
         (["task=detection", "loss=focal"], "loss must be null with task=detection"),
         (["task=detection", "protocol=paper"], "protocol=holdout; got protocol=paper"),
         (["task=detection", "callbacks=[detection,progressive]"], "~callbacks.progressive"),
+        (["task=detection", "decision=balanced"], "decision must be argmax with task=detection"),
         (["task=detection", "views.mirror=true"], r"views.scales must be \[1\] and views.mirror"),
     ],
 )
