@@ -29,9 +29,10 @@ examples:
   python -m pneumo.evaluate DETECTOR1 DETECTOR2
       runs of task=detection: the challenge score, and their fused boxes
 
-Intervals are of 95 %, over patients. The operating point, the temperature and
-the weights are fixed on validation data only, which a run with protocol=paper
-lacks. --out replaces an existing file, whole or not at all.
+Intervals are of 95 %, over patients. The operating point is that of the run's
+decision rule. The threshold of decision=sensitivity, the temperature and the
+weights are fixed on validation data only, which protocol=paper lacks. --out
+replaces an existing file, whole or not at all.
 exit codes: 0 done; 2 a mistake in the command or a refusal; 3 an image could
 not be read; 130 stopped. Not a medical device.
 """

@@ -32,7 +32,9 @@ IRRELEVANT = (
     "trainer.num_sanity_val_steps",
 )
 INCIDENTAL = ("seed", "fold", "dir", "path", "workers", "devices", "accelerator", "threads", "name")
-OF_BASELINES = ("model.", "data.aspect", "data.image_size", "data.patient_key", "protocol.")
+OF_BASELINES = (
+    *("model.", "decision", "data.aspect", "data.image_size", "data.patient_key", "protocol."),
+)
 REFERENCE = re.compile(r"\$\{([\w.]+)\}")  # of one setting to another
 MAX_REFERENCES = 8  # followed one after another
 AGREES = 0.005  # accuracy of predictions.csv may differ from metrics.json by rounding only

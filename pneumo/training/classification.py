@@ -11,6 +11,7 @@ from hydra.utils import instantiate
 from torch import Tensor, nn
 from torch.nn import functional
 
+from pneumo.choices import BALANCED
 from pneumo.data.cache import Cache
 from pneumo.data.datamodule import Batch, Loader, XrayDataModule
 from pneumo.evaluation.published import TINY
@@ -90,7 +91,8 @@ class Classification(Task):
     ) -> tuple[Self, XrayDataModule]:
         """Returns task and batches; the network gets mean and deviation of the train images.
 
-        A network that starts from another run's weights keeps that run's.
+        A network that starts from another run's weights keeps that run's. With decision=balanced
+        it also gets the labels' shares, see Network.log_prior.
         """
         num_classes, inputs = network.num_classes, network.inputs
         others = data_arguments(config) | {"small": small_images(config)}
@@ -99,7 +101,10 @@ class Classification(Task):
             mean, std = data.train_statistics()
             network.mean.fill_(mean)
             network.std.fill_(std)
-        loss = make_loss(config, data.target[data.rows["train"]], num_classes)
+        target = data.target[data.rows["train"]]
+        loss = make_loss(config, target, num_classes)
+        if config["decision"] == BALANCED:
+            network.log_prior.copy_(losses.log_prior(loss, target, num_classes=num_classes))
         views, arguments = Views(**config["views"]), task_arguments(config, data)
         arguments |= {"loss": loss, "views": views, "arithmetic": arithmetic}
         return cls(network, **arguments), data
@@ -141,7 +146,10 @@ class Classification(Task):
         return logit
 
     def scores(self) -> dict[str, dict[str, Any]]:
-        """Returns the scores of each split, see `score`."""
+        """Returns the scores of each split, see `score`.
+
+        Those of the training steps are without Network.log_prior.
+        """
         scores = {split: joined_score(self.seen[split]) for split in sorted(self.seen)}
         self.seen.clear()
         return scores

@@ -82,7 +82,7 @@ def fit(
         **task.facts(best, table),
         **metadata.results(task.history, best=best, last=last),
         "assessment": metadata.assessment(
-            table, predictions, root=run.data_set.root, protocol=run.settings.protocol.name
+            table, predictions, root=run.data_set.root, settings=run.settings
         ),
         "seconds": seconds(run, task.history),
         "machine": {**facts["machine"], "arithmetic": task.arithmetic},
