@@ -218,23 +218,23 @@ def _wrong_detection(settings: Config) -> Iterator[str]:
         yield (
             f"model must be retinanet or maskrcnn with task=detection; got {settings.model.name}"
         )
-    if settings.loss is not None:
-        yield "loss must be null with task=detection, whose networks have their own"
     if "val" not in settings.protocol.splits:
         yield (
             "task=detection needs a validation split, on which the confidence of boxes is fixed: "
             f"protocol=holdout; got protocol={settings.protocol.name}"
         )
-    if settings.data.progressive:
-        yield "data.progressive must be null with task=detection, which keeps its images' size"
-    if settings.init:
-        yield "init must be null with task=detection"
-    if settings.augment["_target_"].endswith(".Warp"):
-        yield "augment must be of albumentations with task=detection, such as affine"
-    if settings.decision != ARGMAX:
-        yield f"decision must be argmax with task=detection; got {settings.decision}"
-    if settings.views.mirror or settings.views.scales != [1]:
-        yield "views.scales must be [1] and views.mirror false with task=detection"
+    is_warp = settings.augment["_target_"].endswith(".Warp")
+    for is_wrong, rule in (
+        (settings.loss, "loss must be null, since a detector has its own,"),
+        (settings.init, "init must be null"),
+        (settings.data.progressive, "data.progressive must be null"),
+        (is_warp, "augment must be of albumentations, such as affine,"),
+        (settings.decision != ARGMAX, "decision must be argmax"),
+        (settings.views.mirror, "views.mirror must be false"),
+        (settings.views.scales != [1], "views.scales must be [1]"),
+    ):
+        if is_wrong:
+            yield f"{rule} with task=detection"
     for name, callback in settings.callbacks.others.items():
         if callback.target_.endswith(FINETUNE):
             yield f"callbacks.{name} must be left out with task=detection: ~callbacks.{name}"
