@@ -1,7 +1,7 @@
 """Choices and defaults of the commands' arguments, which the code behind them uses, too."""
 
 CHECKPOINTS = ("best", "last")
-DATA_SETS = ("kermany", "folder", "medmnist", "rsna")
+DATA_SETS = ("kermany", "folder", "medmnist", "nih", "rsna")
 DEVICES = ("auto", "cpu", "cuda")
 METHODS = ("gradcam", "layercam", "occlusion", "integrated")  # of heat maps
 # Of a clinic's images, assumed and not measured; the data set has 73 %, unlike any clinic

@@ -27,8 +27,8 @@ from pneumo.inference.networks import Networks
 from pneumo.runs.run import Run
 
 IMAGES_MISSING = (
-    "images of {} not found; set PNEUMO_DATA (for generated ones PNEUMO_CACHE) as for the "
-    "training; python -m pneumo.download downloads the set"
+    "images of {} not found; set PNEUMO_DATA (for generated ones PNEUMO_CACHE, for data=nih "
+    "PNEUMO_NIH) as for the training; python -m pneumo.download downloads the set"
 )
 
 
