@@ -21,6 +21,7 @@ from pneumo.evaluation.operating_point import (
     vote_share,
 )
 from pneumo.evaluation.paired import draw, minus
+from pneumo.evaluation.ranking import not_shown
 from pneumo.inference import ensemble
 from pneumo.inference.leakage import labelled, shared_with_train
 from pneumo.inference.networks import Networks
@@ -163,7 +164,8 @@ def entries(
     """
 
     def entry(p: Array, fixed: OperatingPoint | str) -> dict[str, Any]:
-        return assess(table, p, fixed=fixed, prevalences=prevalences)
+        ranking = not_shown(labels(table), p, patient=table["group"])
+        return {"ranking": ranking, **assess(table, p, fixed=fixed, prevalences=prevalences)}
 
     points = [ensemble.mean_operating_point([run]) for run in runs]
     scores: dict[str, Any] = {

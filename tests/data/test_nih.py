@@ -122,11 +122,11 @@ def test_a_table_that_contradicts_its_images_is_refused_in_one_line(
 
 def test_other_names_among_its_own_are_named_or_skipped(folders: Path, tmp_path: Path) -> None:
     (folders / NORMAL / FIRST).rename(folders / NORMAL / "anna.png")
-    with pytest.raises(ValueError, match="not so: 'NORMAL/anna.png'. Rename them, leave them out"):
+    with pytest.raises(ValueError, match=r"not so: 'NORMAL/anna.png'. Rename them, leave them out"):
         table(folders)
     assert "NORMAL/anna.png" not in set(table(folders, on_unknown_name="skip")["path"])
     (tmp_path / "bare").mkdir()
-    with pytest.raises(FileNotFoundError, match="must hold Data_Entry_2017.csv .* or PNEUMO_NIH"):
+    with pytest.raises(FileNotFoundError, match=r"must hold Data_Entry_2017\.csv .* or PNEUMO_NIH"):
         table(tmp_path / "bare")
 
 
