@@ -1,6 +1,6 @@
 """Whether labelled images show that a network ranks them better than chance."""
 
-from math import isnan
+from math import ceil, isnan
 
 from numpy.typing import ArrayLike
 
@@ -50,4 +50,4 @@ def images_needed(label: ArrayLike, score: ArrayLike, *, patient: ArrayLike) -> 
         middle = (few + many) / 2
         shown = auroc_interval(label, score, patient=patient, times=middle).low > CHANCE
         few, many = (few, middle) if shown else (middle, many)
-    return round(many * label.size)
+    return ceil(many * label.size)

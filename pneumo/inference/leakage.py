@@ -8,6 +8,7 @@ from pathlib import Path
 
 import pandas as pd
 
+from pneumo.data import split
 from pneumo.data.folder import folder_table
 from pneumo.data.kermany import set_folder
 from pneumo.data.labelled import shown, with_groups
@@ -96,6 +97,11 @@ def digests(paths: Sequence[Path]) -> list[str]:
         _digest(path) if times[size] > 1 else str(size)
         for path, size in zip(paths, sizes, strict=True)
     ]
+
+
+def images_digest(root: Path, table: pd.DataFrame) -> str:
+    """Returns the SHA-256 of the paths below ``root`` and the bytes of the images in a table."""
+    return split.images_digest(table.assign(digest=[_digest(root / p) for p in table["path"]]))
 
 
 def _digest(path: Path) -> str:
