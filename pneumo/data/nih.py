@@ -74,7 +74,7 @@ class Nih(DataSet):
                 f"PNEUMONIA/ with names such as 00001280_004.png; got {root}. Name the folder with "
                 "data.root=DIR or PNEUMO_NIH"
             )
-        tables = [path.name for path in _tables(folder)]
+        tables = [path.name for path in release_tables(folder)]
         if len(tables) > 1:
             raise ValueError(
                 f"data.root must hold one table of the release; {root} holds {', '.join(tables)}. "
@@ -93,7 +93,7 @@ class Nih(DataSet):
         """Returns whether a folder holds the release's table, or a name in its grammar."""
         if not place.is_dir():
             return False
-        return bool(_tables(place)) or any(map(nih_patient, walk(place, ("", *SOURCES))[0]))
+        return bool(release_tables(place)) or any(map(nih_patient, walk(place, ("", *SOURCES))[0]))
 
     def table(self, *, patient_key: str, on_unknown_name: str) -> pd.DataFrame:
         """Returns a row an image, its patient by its name; see `DataSet.table`.
@@ -106,7 +106,7 @@ class Nih(DataSet):
             ValueError: a name does not follow the grammar (unless ``on_unknown_name`` is "skip"),
                 or table and images contradict each other.
         """
-        release = _tables(self.root)
+        release = release_tables(self.root)
         table = _of_release(self.root, release[0]) if release else folder_table(self.root)[0]
         known = table["path"].map(nih_patient) != ""
         if on_unknown_name == "error":
@@ -130,13 +130,14 @@ class Nih(DataSet):
 
         Images of the release with other findings are not among them.
         """
-        if _tables(self.root):
+        if release_tables(self.root):
             return []
         names, beside = walk(self.root, ("", *SOURCES))
         return [*beside, *(name for name in names if not nih_patient(name))]
 
 
-def _tables(root: Path) -> list[Path]:
+def release_tables(root: Path) -> list[Path]:
+    """Returns the tables of the release in a folder, sorted by name."""
     return sorted(root.glob(TABLE))
 
 

@@ -52,10 +52,11 @@ def test_labels_and_patients_of_the_release_and_of_folders_are_the_same(
     pd.testing.assert_frame_equal(by_name[facts].sort_index(), of_folders[facts].sort_index())
 
 
-def test_names_give_the_patients_wherever_folders_of_images_are_read(folders: Path) -> None:
+def test_names_give_the_patients_wherever_images_are_read(folders: Path, nih_set: Path) -> None:
     read = {
         "data=folder": Folder.open(str(folders)).images,
         "evaluate": labelled(folders, patient_key="person")[1],
+        "evaluate on the release": labelled(nih_set, patient_key="person")[1],
         "evaluate --unlabelled": unlabelled(folders, patient_key="person")[1],
         "audit": open_set(folders, cache_dir=folders).tables["paper"],
     }

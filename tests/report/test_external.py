@@ -11,7 +11,7 @@ from pneumo.report import external, external_figure
 from pneumo.report.report_folder import write_report
 from pneumo.runs.external import External
 from pneumo.runs.writer import RunWriter
-from tests.report.made_runs import make_baseline, make_run, summary
+from tests.report.made_runs import make_baseline, make_run, page, summary
 
 
 def kept(run: Path, name: str, auroc: float, **changed: Any) -> None:
@@ -68,6 +68,14 @@ def test_results_of_other_weights_and_broken_ones_are_left_out_by_name(runs: Pat
     assert "0.540" not in text
     with pytest.raises(ValueError, match=r"must be new for other images; .* 9 images of images\."):
         kept(stale, "nih", 0.5, images_sha256="cc")
+
+
+@pytest.mark.slow
+def test_the_page_shows_the_picture_and_a_new_report_replaces_it(runs: Path) -> None:
+    for _ in range(2):
+        report = write_report([runs])
+        assert "Trained on one set, tested on others" in page(report)
+        assert (report / "all-tested-on.png").is_file()
 
 
 def row(network: str, tested: str, value: float, *, column: str) -> external.Result:
