@@ -16,7 +16,11 @@ from pneumo.training.config import BOX_SCORES, LAST, Config, OwnModel
 FINETUNE = ".Finetune"  # a callback of classifiers
 DETECTOR = "pneumo.models.detector.Detector"
 AUTO, KERMANY = "pneumo.data.sets.auto", "pneumo.data.kermany.Kermany.open"
-GET_SET = ". Get the set with python -m pneumo.download, or train on generated images: data=phantom"
+WAYS_OUT = {  # of a missing folder
+    KERMANY: ". Get the set with python -m pneumo.download, or train on generated images: "
+    "data=phantom",
+    "pneumo.data.nih.Nih.open": ". Name its folder with data.root=DIR or PNEUMO_NIH",
+}
 NEEDED_BY = {  # packages that loggers import when they are built, and how pip names them
     "pytorch_lightning.loggers.WandbLogger": ("wandb", "wandb"),
     "pneumo.training.mlflow_log.make": ("mlflow", "'pneumo[mlflow]'"),
@@ -251,7 +255,7 @@ def _missing_places(config: Mapping[str, Any], settings: Config) -> Iterator[str
     for name in ("root", "csv") if target.startswith("pneumo.") and target != AUTO else ():
         place = source.get(name)
         if isinstance(place, str) and not Path(place).expanduser().exists():
-            way_out = GET_SET if target == KERMANY else ""
+            way_out = WAYS_OUT.get(target, "")
             yield f"data.{name} must exist; got {place}: there is no such folder or file{way_out}"
     if (
         settings.model.is_own
