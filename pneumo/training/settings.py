@@ -20,8 +20,9 @@ NEEDED_BY = {  # packages that loggers import when they are built, and how pip n
 }
 # Arguments of the Trainer that a run cannot have, with the values that pass, and why
 FORBIDDEN: dict[str, tuple[tuple[Any, ...], str]] = {
-    "num_nodes": ((1,), "since a run is one process; start several runs in a sweep"),
-    "strategy": (("auto",), "since a run is one process; start several runs in a sweep"),
+    "num_nodes": ((1,), "since a run has the devices of one machine, trainer.devices"),
+    "strategy": (("auto",), "since several devices, trainer.devices=N, train by DDP"),
+    "use_distributed_sampler": ((False,), "since each device has its share of the batches"),
     "max_steps": ((-1,), "since a run ends after trainer.max_epochs"),
     "limit_test_batches": (
         (),
@@ -141,6 +142,11 @@ def _contradictions(settings: Config, config: Mapping[str, Any]) -> Iterator[str
             yield f"trainer.{name} must be left out, {reason}; got {shown(value)}"
     if settings.optimizer.target_.endswith(".LBFGS"):
         yield "optimizer must not be LBFGS, which scores a batch several times in a step"
+    number, size = settings.trainer.num_devices, settings.data.batch_size
+    if number > 1 and size < 2 * number:  # see pneumo.data.datamodule.batch_sizes
+        yield (
+            f"data.batch_size must be at least two images for each of {number} devices; got {size}"
+        )
     yield from _wrong_split(settings)
     yield from _wrong_schedule(settings)
     yield from OF_TASK[settings.task](settings)
