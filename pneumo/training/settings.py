@@ -27,8 +27,9 @@ NEEDED_BY = {  # packages that loggers import when they are built, and how pip n
 }
 # Arguments of the Trainer that a run cannot have, with the values that pass, and why
 FORBIDDEN: dict[str, tuple[tuple[Any, ...], str]] = {
-    "num_nodes": ((1,), "since a run is one process; start several runs in a sweep"),
-    "strategy": (("auto",), "since a run is one process; start several runs in a sweep"),
+    "num_nodes": ((1,), "since a run has the devices of one machine, trainer.devices"),
+    "strategy": (("auto",), "since several devices, trainer.devices=N, train by DDP"),
+    "use_distributed_sampler": ((False,), "since each device has its share of the batches"),
     "max_steps": ((-1,), "since a run ends after trainer.max_epochs"),
     "limit_test_batches": (
         (),
@@ -153,6 +154,11 @@ def _contradictions(settings: Config, config: Mapping[str, Any]) -> Iterator[str
         yield f"data.progressive.side must be below data.image_size, {size}; got {small.side}"
     if wrong := wrong_scales(settings.views.scales, image_size=settings.data.image_size):
         yield f"views.scales {wrong}"
+    number, batch = settings.trainer.num_devices, settings.data.batch_size
+    if number > 1 and batch < 2 * number:  # see pneumo.data.datamodule.batch_sizes
+        yield (
+            f"data.batch_size must be at least two images for each of {number} devices; got {batch}"
+        )
     yield from _wrong_split(settings)
     yield from _wrong_schedule(settings)
     yield from OF_TASK[settings.task](settings)

@@ -47,7 +47,7 @@ def changed(key: str, value: Any, config: Mapping[str, Any] = CONFIG) -> dict[st
         ("optimizer.lr", "fast", "optimizer.lr must be a valid number; got 'fast'"),
         ("data.aspect", "cut", "data.aspect must be 'stretch' or 'pad'; got 'cut'"),
         ("model.batch_norm", "no", "model.batch_norm must be a valid boolean; got 'no'"),
-        ("trainer.devices", 4, "trainer.devices must be 1, one process for each run"),
+        ("trainer.devices", [-1], "trainer.devices must be a valid integer"),
         ("trainer.limit_val_batches", 0, "must be greater than 0; got 0"),
         ("trainer.max_steps", 1, "must be left out, since a run ends after trainer.max_epochs"),
         ("trainer.fast_dev_run", True, "no checkpoint to score; trainer=one_batch is as short"),
