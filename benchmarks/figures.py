@@ -287,9 +287,9 @@ def use_evaluate() -> str:
     """Returns the first lines of evaluate's output for the packaged network; needs no image."""
     printed = io.StringIO()
     with contextlib.redirect_stdout(printed):
-        evaluate.main(["pretrained:compact"])
+        evaluate.main(["pretrained:compact-robust"])
     shown = printed.getvalue().partition("  at a prevalence")[0]
-    return f"```console\n$ python -m pneumo.evaluate pretrained:compact\n{shown}```\n"
+    return f"```console\n$ python -m pneumo.evaluate pretrained:compact-robust\n{shown}```\n"
 
 
 def _by_auroc(run: Run) -> float:

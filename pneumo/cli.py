@@ -51,7 +51,7 @@ class Parser(argparse.ArgumentParser):
     def add_run(self) -> None:
         """Adds RUN."""
         self.add_argument(
-            "run", metavar="RUN", help="the folder of a finished run, or pretrained:compact"
+            "run", metavar="RUN", help="the folder of a finished run, or pretrained:compact-robust"
         )
 
     def add_checkpoint(self) -> None:

@@ -10,7 +10,7 @@ from pneumo.choices import DEVICES
 EXAMPLES = """\
 examples:
   python -m pneumo.predict radiograph.png
-      the network that comes with the package, pretrained:compact
+      the network that comes with the package, pretrained:compact-robust
   python -m pneumo.predict RUN radiograph.png other.dcm
   python -m pneumo.predict RUN radiographs/ --out predictions.csv
       all images below a folder; an existing predictions.csv is replaced at the
@@ -65,7 +65,7 @@ def parse(arguments: Sequence[str] | None) -> argparse.Namespace:
         "paths",
         nargs="*",
         metavar="[RUN...] FILE",
-        help="run folders or pretrained:compact, which is the default; then images, folders or -",
+        help="run folders, by default pretrained:compact-robust; then images, folders or -",
     )
     parser.add_argument(
         "--out", type=Path, metavar="FILE", help="written whole or not at all; default: stdout"
