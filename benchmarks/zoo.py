@@ -47,9 +47,8 @@ def cells(runs: Runs, score: str, text: Callable[[Sequence[float]], str]) -> lis
 
 
 def zoo() -> str:
-    """Returns a row for each recipe: command, size, scores on each set, minutes, weights."""
-    header = ["recipe", "train with", "parameters", "multiply-adds"]
-    header += [f"{name}: accuracy, AUROC" for name in SETS] + ["minutes", "weights"]
+    """Returns a row for each recipe: size, accuracy and AUROC on each set, minutes, weights."""
+    header = ["recipe", "parameters", "multiply-adds", *SETS, "minutes", "weights"]
     rows = []
     for name, runs in recipes().items():
         some = read(runs[0] or runs[1])
@@ -63,8 +62,8 @@ def zoo() -> str:
             minutes(some),
             f"`{pretrained.PREFIX}{name}`" if is_shipped else "",
         ]
-        rows.append([name, f"`{command}`", *row])
-    return table(header, rows, text=2)
+        rows.append([f"`{command}`", *row])
+    return table(header, rows)
 
 
 def three_numbers() -> str:

@@ -54,9 +54,10 @@ def settings() -> str:
 
 
 def details(path: Path) -> str:
-    """Returns a file of conf/ that unfolds, titled by its name and its first comment."""
+    """Returns a file of conf/ that unfolds, titled by name and first sentence."""
     lines = path.read_text().splitlines()
     comments = [line[2:] for line in lines if line.startswith("# ") and "@package" not in line]
-    title = f"{path.stem}: {comments[0]}" if comments else path.stem
+    first = " ".join(comments).partition(". ")[0].rstrip(".").replace('"', "'")
     text = "\n".join(f"    {line}".rstrip() for line in lines)
-    return f'??? note "{title.replace(chr(34), chr(39))}"\n    ```yaml\n{text}\n    ```'
+    title = f"{path.stem}: {first}" if first else path.stem
+    return f'??? quote "{title}"\n    ```yaml\n{text}\n    ```'

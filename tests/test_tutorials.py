@@ -98,7 +98,8 @@ def test_the_reproduction_trains_compares_and_exports(
 ) -> None:
     monkeypatch.setattr(heatmap, "MAX_OWN", 6)
     commands = block(TUTORIALS / "reproduce.md").replace("num_threads=1", "")
-    commands = commands.replace("data=kermany experiment", f"{SMALL.format(24)} experiment")
+    longer = f"{SMALL.format(24)} data.progressive=null experiment"
+    commands = commands.replace("data=kermany experiment", longer)
     walk(commands.replace("data=kermany", SMALL.format(1)), tmp_path, monkeypatch)
     assert "Traceback" not in capfd.readouterr().err
     text = (tmp_path / "report" / "summary.md").read_text()
