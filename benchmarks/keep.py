@@ -51,6 +51,8 @@ def keep(run_dir: Path, out: Path) -> int:
         PACKED: packed_split(run_dir),
         run_folder.CONFIG: yaml.safe_dump(config, sort_keys=False).encode(),
     }
+    if (run_dir / run_folder.STRESS).exists():
+        files[run_folder.STRESS] = (run_dir / run_folder.STRESS).read_bytes()
     (out / run_folder.CONFIG).parent.mkdir(parents=True)
     for name, data in files.items():
         (out / name).write_bytes(data)

@@ -13,11 +13,11 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from pneumo.choices import SENSITIVITY
+from pneumo.choices import AT_SENSITIVITY, SENSITIVITY
 from pneumo.data.kermany import parse_name
 from pneumo.evaluation.calibration import expected_calibration_error
 from pneumo.evaluation.intervals import percentile_interval
-from pneumo.evaluation.operating_point import calibrated, fit_on_validation
+from pneumo.evaluation.operating_point import by_rule, calibrated
 from pneumo.evaluation.scores import operating_point
 from pneumo.inference import conformal, local_calibration
 from pneumo.labels import BACTERIA, CLASS_NAMES, NORMAL, PNEUMONIA, VIRUS
@@ -89,7 +89,8 @@ def threshold_table(runs: Path, *, draws: int, coverage: float) -> list[str]:
         if not _is_official_network(name):
             continue
         val, test = (table[table["split"] == split] for split in ("val", "test"))
-        fixed = fit_on_validation(_labels(val), val["p_pneumonia"])
+        fixed = by_rule(AT_SENSITIVITY, (_labels(val), val["p_pneumonia"]))
+        assert fixed.temperature is not None
         point = {"threshold": fixed.threshold, "temperature": fixed.temperature}
         lines.append(_line(name, "none", [_scored(val, test, point, coverage=coverage)]))
         for size in SIZES:

@@ -57,9 +57,8 @@ def text(content: dict[str, Any]) -> str:
         f"temperature {content['temperature']:.3f}",
         f"{'':22}{'sensitivity':22}specificity",
         _row(f"at {content['threshold']:.4f}", content["here"]),
+        _row(f"at the run's {content['own_threshold']:.4f}", content["own_here"]),
     ]
-    if content["own_here"] is not None:
-        lines.append(_row(f"at the run's {content['own_threshold']:.4f}", content["own_here"]))
     lines += ["", "By number of images (fitted to them, scored on other patients):"]
     lines.append("images " + "".join(f"{name:18}" for name in SHOWN).rstrip())
     for row in content["curve"]:

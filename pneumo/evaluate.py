@@ -67,6 +67,8 @@ def _run_dirs(place: str) -> list[Path]:
 def _score_classifiers(args: argparse.Namespace, runs: Sequence[Run]) -> Scores:
     from pneumo.shift import evaluation
 
+    if args.stress and len(runs) > 1:  # they need no test images in common
+        return _stress(args, runs)
     scores = evaluation.evaluate(
         runs,
         data=args.data,
@@ -76,7 +78,20 @@ def _score_classifiers(args: argparse.Namespace, runs: Sequence[Run]) -> Scores:
         allow_overlap=args.allow_overlap,
         trust=args.trust,
     )
-    return scores, evaluation.text(scores)
+    lines = evaluation.text(scores)
+    if args.stress:
+        tested, more = _stress(args, runs)
+        scores, lines = scores | tested, [*lines, "", *more]
+    return scores, lines
+
+
+def _stress(args: argparse.Namespace, runs: Sequence[Run]) -> Scores:
+    from pneumo.inference.stress import stress_runs
+    from pneumo.report import stress
+
+    results = list(stress_runs(runs, split=args.split, trust=args.trust))
+    entries = [{"run": run.name, **result} for run, result in results]
+    return {"schema": 1, "stress": entries}, stress.lines(results)
 
 
 def _score_detectors(_: argparse.Namespace, runs: Sequence[Run]) -> Scores:
@@ -96,12 +111,21 @@ def _check_options(args: argparse.Namespace, task: str, *, num_runs: int) -> Non
         "--checkpoint": args.checkpoint != "best",
         "--prevalence": args.prevalence is not PREVALENCES,
         "--allow-overlap": args.allow_overlap,
+        "--stress": args.stress,
     }
     files = "a detector is scored by its boxes.csv, on its test split at the best checkpoint"
     check_options(task, {CLASSIFICATION: used}, instead=files)
     for option, is_used in (("--unlabelled", args.unlabelled), ("--page", args.page)):
         if is_used and (not args.data or num_runs > 1):
             raise ValueError(f"{option} compares the images of --data DIR with those of one RUN")
+    if args.split and not args.stress:
+        raise ValueError(f"--split {args.split} is the split of --stress; give --stress, too")
+    apart = ("--data", "--checkpoint") + ("--prevalence", "--allow-overlap") * (num_runs > 1)
+    if args.stress and (unfit := [name for name in apart if used[name]]):
+        raise ValueError(
+            "--stress changes the runs' own images, at the best checkpoint, and is the only output "
+            f"on several runs; leave out {unfit[0]}"
+        )
     if args.unlabelled and args.prevalence is not PREVALENCES:
         raise ValueError("--prevalence sets predictive values, which need labels; leave it out")
 

@@ -69,14 +69,15 @@ def cache_dir(shared: Path) -> Path:
 
 @pytest.fixture(scope="session")
 def finished_run(phantoms: Path, cache_dir: Path, shared: Path) -> Path:
-    """A run of tiny with a validation split, on ``phantoms``; only for reading.
+    """A run of tiny with a threshold of its validation split, on ``phantoms``; only for reading.
 
     Its images are found where PNEUMO_DATA names ``phantoms``.
     """
     from pneumo.train import main
 
     folder = shared / "finished" / "run"
-    settings = ("protocol=holdout", "trainer.max_epochs=5", "optimizer.lr=0.005")
+    few = ("trainer.max_epochs=5", "optimizer.lr=0.005")
+    settings = ("protocol=holdout", "decision=sensitivity", *few)
     arguments = [f"hydra.run.dir={folder}", *SMALL, *settings]
     with FileLock(shared / "finished.lock"), pytest.MonkeyPatch.context() as patch:
         if not folder.exists():

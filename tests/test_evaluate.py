@@ -34,8 +34,8 @@ def folder(environment: None, finished_run: Path, tmp_path_factory: pytest.TempP
     root = tmp_path_factory.mktemp("runs")
     shutil.copytree(finished_run, root / "a")
     settings = {
-        "b": ("protocol=holdout", "seed=0", "optimizer.lr=0.004"),
-        "c": ("protocol=holdout", "seed=3"),
+        "b": ("protocol=holdout", "decision=sensitivity", "seed=0", "optimizer.lr=0.004"),
+        "c": ("protocol=holdout", "decision=sensitivity", "seed=3"),
         "paper": ("protocol=paper", "seed=0"),
     }
     for name, chosen in settings.items():
@@ -100,12 +100,12 @@ def test_operating_point_and_temperature_are_of_validation_only(folder: Path) ->
     assert one["net_benefit"]["probability"] == "calibrated"
 
 
-def test_the_paper_protocol_has_no_operating_point_and_the_text_says_why(
+def test_the_paper_protocol_has_no_temperature_and_the_text_says_why(
     folder: Path, capsys: Capture
 ) -> None:
     assert call(folder / "paper") == 0
     text = " ".join(capsys.readouterr().out.split())
-    assert "no operating point" in text
+    assert "decision=argmax, PNEUMONIA at a probability of 0.5 or above:" in text
     assert "has no validation split (protocol=paper)" in text
     assert "was chosen on the test split, which is optimistic" in text
     (one,) = scores_of([folder / "paper"])["members"]
@@ -123,9 +123,9 @@ def test_the_assessment_of_the_training_is_the_same(folder: Path, name: str) -> 
         assert trained[key] == _as_written(one[key])
     point, wanted = trained["operating_point"], _as_written(one["operating_point"])
     if name == "paper":
-        for found in (point, trained["calibration"]):
-            assert found.pop("why_not") == "the run has no validation split (protocol=paper)"
-        del wanted["why_not"], one["calibration"]["why_not"]
+        why = trained["calibration"].pop("why_not")
+        assert why == "the run has no validation split (protocol=paper)"
+        del one["calibration"]["why_not"]
     assert point == wanted
     assert trained["calibration"] == _as_written(one["calibration"])
 
@@ -355,7 +355,7 @@ def test_runs_are_paired_on_the_same_images(folder: Path, capsys: Capture) -> No
     assert "(each at its own operating point; paired bootstrap over patients)" in text
     assert "decided differently" in text
     assert call(folder / "a", folder / "paper", "--allow-overlap") == 0
-    assert "point, at 0.5 if a run has none; paired" in " ".join(capsys.readouterr().out.split())
+    assert "different decision rules (argmax, sensitivity)" in capsys.readouterr().out
 
 
 def test_a_sweep_stands_for_its_finished_runs(

@@ -10,15 +10,14 @@ import torch
 
 from pneumo.arguments.export import EXAMPLE
 from pneumo.data import image, reader
-from pneumo.evaluation.operating_point import OperatingPoint
 from pneumo.export import main
-from pneumo.inference import onnx_model
+from pneumo.inference import ensemble, onnx_model
 from pneumo.inference.networks import Networks
 from pneumo.inference.onnx_export import properties
 from pneumo.labels import CLASS_NAMES
 from pneumo.models.unet_encoder import Encoder
 from pneumo.models.views import Views
-from pneumo.report import documents, model_card
+from pneumo.report import documents
 from pneumo.runs.metrics import read_metrics
 from pneumo.runs.run import Run
 from tests.conftest import SMALL, Command, Patch, start
@@ -115,28 +114,35 @@ def test_training_and_use_average_the_same_views(
 
 
 @pytest.mark.parametrize(
-    ("aspect", "views"), [("stretch", Views()), ("pad", Views()), ("pad", Views(mirror=True))]
+    ("aspect", "views"), [("stretch", Views()), ("pad", Views()), ("pad", Views((1, 0.85), True))]
 )
 def test_the_graph_prepares_and_averages_as_the_training_does(aspect: str, views: Views) -> None:
     torch.manual_seed(0)
     network = Encoder(f=4, d=4, c=8, image_size=32, num_classes=3).eval()
-    model = onnx_model.build(
-        network, views=views, image_size=32, aspect=aspect, properties={"a": "b"}
-    )
-    session = onnx_model.open_session(model)
     rng = np.random.default_rng(0)
+    pictures = []
     for size in [(32, 32), (31, 33), (20, 90), (90, 20), (200, 301), (1, 5), (64, 64)]:
         pixels = np.full(size, rng.integers(256), np.uint8)
         pixels[: size[0] // 2] = rng.integers(0, 256, (size[0] // 2, size[1]))
-        prepared = image.resize(pixels, size=32, aspect=aspect)
+        pictures.append(pixels)
+    prepared = [image.resize(pixels, size=32, aspect=aspect) for pixels in pictures]
+    wanted = [onnx_model.network_outputs(network, views, pixels) for pixels in prepared]
+    pneumonia = np.array([1 - probability[0] for _, probability in wanted])
+    threshold = float(pneumonia.mean())
+    about = {"image_size": 32, "aspect": aspect, "properties": {"a": "b"}}
+    model = onnx_model.build(network, views=views, threshold=threshold, **about)  # type: ignore[arg-type]
+    session = onnx_model.open_session(model)
+    for pixels, same, outputs in zip(pictures, prepared, wanted, strict=True):
         got = onnx_model.onnx_outputs(session, pixels)
         assert got.shape == (2, 3)
-        wanted = onnx_model.network_outputs(network, views, prepared)
-        np.testing.assert_allclose(got, wanted, atol=0.02)
-        same = onnx_model.onnx_outputs(session, prepared)
-        np.testing.assert_allclose(same, wanted, atol=1e-4)
-    both = session.run(["probability"], {"image": np.stack([prepared, prepared])[:, None]})[0]
-    np.testing.assert_allclose(both[0], both[1], atol=1e-6)
+        np.testing.assert_allclose(got, outputs, atol=0.02)
+        np.testing.assert_allclose(onnx_model.onnx_outputs(session, same), outputs, atol=1e-4)
+    both, decision = session.run(
+        ["probability", "decision"], {"image": np.stack([*prepared, prepared[-1]])[:, None]}
+    )
+    np.testing.assert_allclose(both[-1], both[-2], atol=1e-6)
+    assert decision.tolist() == [*(pneumonia >= threshold), pneumonia[-1] >= threshold]
+    assert set(decision.tolist()) == {0, 1}
 
 
 @pytest.mark.usefixtures("built")
@@ -178,12 +184,12 @@ def test_what_no_export_wrote_is_not_replaced(run: Path, tmp_path: Path, capsys:
 def test_without_validation_no_operating_point_is_exported(run: Path) -> None:
     opened = Run.open(run)
     network = opened.network()
-    found = properties(opened, network, "last", model_card.NOT_BEST)
-    assert found["operating_point"].startswith("none: ")
-    assert not {"operating_threshold", "temperature"} & set(found)
+    fixed = ensemble.mean_operating_point([opened], checkpoint="last")
+    found = properties(opened, network, "last", fixed)
+    assert found["operating_point"] == f"none: {ensemble.NOT_BEST}"
+    assert (found["decision"], found["operating_threshold"]) == ("argmax", "0.5")
+    assert "temperature" not in found
     assert found["epoch_chosen_on"] == "none"
-    point = OperatingPoint(0.5, 1.0, 10, 0.7)
-    assert "operating_threshold" in properties(opened, network, "best", point)
 
 
 def test_two_models_in_one_folder_keep_their_cards(tmp_path: Path) -> None:

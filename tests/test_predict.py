@@ -72,7 +72,7 @@ def test_probabilities_are_those_of_the_training(
     np.testing.assert_allclose(p, known["p_pneumonia"], atol=1e-5)
     np.testing.assert_allclose(1 - p, [float(row["p_normal"]) for row in found], atol=1e-12)
     fixed = ensemble.mean_operating_point([Run.open(finished)])
-    assert not isinstance(fixed, str)
+    assert fixed.temperature is not None
     assert {row["threshold_from"] for row in found} == {"validation"}
     for row, value in zip(found, p, strict=True):
         assert float(row["threshold"]) == fixed.threshold
@@ -219,9 +219,9 @@ def test_without_validation_there_is_no_calibration(
 ) -> None:
     assert call(run, *paths, "--checkpoint", "last") == 0
     captured = capsys.readouterr()
-    assert "note: no calibration and no operating point: " in captured.err
+    assert "note: no operating point and no calibration: " in captured.err
     for row in table(captured.out):
-        assert (row["threshold"], row["threshold_from"]) == ("0.5", "default")
+        assert (row["threshold"], row["threshold_from"]) == ("0.5", "argmax")
         assert row["p_pneumonia_calibrated"] == row["p_normal_calibrated"] == ""
 
 

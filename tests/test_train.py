@@ -191,9 +191,15 @@ def test_the_last_epoch_is_kept_where_nothing_is_selected_by_a_network_of_three_
 ) -> None:
     network = ("model.num_classes=3", "model.batch_norm=false", "augment=none", "data.aspect=pad")
     last = ("callbacks.checkpoint.monitor=last", "trainer.max_epochs=2", "protocol=kfold")
+    last += ("protocol.val=0",)
     assert train(RUN, *BATCH, *network, *last) == 0
     content = metrics(tmp_path / "run")
     assert content["selection"] == {"monitor": "last", "on": "none"}
+    # val and test are scored where they choose an epoch, else once at the end
+    assert [set(row) & {"train", "val", "test"} for row in content["history"]] == [{"train"}] * 2
+    assert content["last"] == content["best"]
+    assert content["last"]["test"]["loss"] > 0
+    assert set(pd.read_csv(tmp_path / "run" / "predictions.csv")["split"]) == {"test"}
     saved = torch.load(tmp_path / "run" / run_folder.BEST, weights_only=True)
     assert saved["epoch"] == content["best"]["epoch"] == content["last"]["epoch"] == 1
     log = (tmp_path / "run" / "train.log").read_text()

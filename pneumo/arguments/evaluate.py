@@ -23,12 +23,16 @@ examples:
       majority vote, and how RUN1 differs from each other one
   python -m pneumo.evaluate multirun/2025-01-31/12-00-00
       the finished runs of a sweep, in the order of their names
+  python -m pneumo.evaluate RUN --stress
+      also on its own images, cropped, darkened, blurred …: the drop of AUROC,
+      by which to choose between recipes; minutes, kept in RUN/stress.json
   python -m pneumo.evaluate DETECTOR1 DETECTOR2
       runs of task=detection: the challenge score, and their fused boxes
 
-Intervals are of 95 %, over patients. The operating point, the temperature and
-the weights are fixed on validation data only, which a run with protocol=paper
-lacks. --out replaces an existing file, whole or not at all.
+Intervals are of 95 %, over patients. The operating point is that of the run's
+decision rule. The threshold of decision=sensitivity, the temperature and the
+weights are fixed on validation data only, which protocol=paper lacks. --out
+replaces an existing file, whole or not at all.
 exit codes: 0 done; 2 a mistake in the command or a refusal; 3 an image could
 not be read; 130 stopped. Not a medical device.
 """
@@ -66,6 +70,14 @@ def parse(arguments: Sequence[str] | None) -> argparse.Namespace:
     )
     parser.add_argument(
         "--allow-overlap", action="store_true", help="allow images that a run was trained on"
+    )
+    parser.add_argument(
+        "--stress", action="store_true", help="also score changed images of the run's own"
+    )
+    parser.add_argument(
+        "--split",
+        choices=("val", "test"),
+        help="of --stress; default: val, or test of a run without val",
     )
     parser.add_trust()
     return parser.parse(arguments)

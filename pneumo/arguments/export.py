@@ -36,9 +36,10 @@ examples:
       export need, without optimizer, logs and paths of this machine
 
 The file takes uint8 grey images (N, 1, H, W) of any size and gives logits and
-probability, both (N, classes). It is checked against the network with ONNX
-Runtime before it is written. Its use needs neither torch nor pneumo, as saved
-in use.py and run with python use.py model.onnx radiograph.png:
+probability, both (N, classes), and decision (N,), 1 for PNEUMONIA. It is
+checked against the network with ONNX Runtime before it is written. Its use
+needs neither torch nor pneumo, as saved in use.py and run with python use.py
+model.onnx radiograph.png:
 
 {"".join("    " + line for line in EXAMPLE.splitlines(keepends=True))}
 This is enough for 8-bit grey and colour PNG and JPEG. For images of more than 8

@@ -23,7 +23,7 @@ examples:
       also maps/scores.json, how faithful the maps are
 
 The legend of a picture has the file's name, the probability, the decision and
-its threshold (of the run's validation split, or 0.5), and how faithful such
+its threshold (by the run's decision rule), and how faithful such
 maps are on the run's own images. Bright is the most evidence for the class, on
 a scale of that picture alone: two pictures cannot be compared.
 

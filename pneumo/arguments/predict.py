@@ -31,18 +31,18 @@ examples:
 Columns: p_* are the networks' probabilities, *_calibrated those after the
 temperature fixed on the run's validation split (empty without one); decision is
 PNEUMONIA if p_pneumonia is at least threshold; threshold_from is the source of
-the threshold: validation (sensitivity at least 0.95 there), calibration (of
---calibration), given, or default (0.5). ood is true for an out-of-distribution
-image, ood_score its distance in units of the limit of 99 % of the run's
-radiographs, ood_reason the reason (pixels, or a DICOM header's age, view, body
-part and modality). prediction_set, with --coverage only, is NORMAL, PNEUMONIA,
-both or neither. heatmap, with --heatmap only, is the radiograph's picture,
-dicom_sr, with --dicom-sr, its report. --ids adds SOPInstanceUID,
-StudyInstanceUID and AccessionNumber of DICOM files, which identify the patient
-to whoever has the archive; empty for PNG and JPEG. error is the reason why a
-file could not be read. A detector has a row a box, and one for an image without
-boxes (boxes is 0): score and x_min, y_min, x_max, y_max in pixels of the file;
-a box counts if its score is at least the threshold.
+the threshold: the run's decision rule (argmax or balanced, 0.5; validation, its
+sensitivity there is at least 0.95), calibration (of --calibration) or given.
+ood is true for an out-of-distribution image, ood_score its distance in units of
+the limit of 99 % of the run's radiographs, ood_reason the reason (pixels, or a
+DICOM header's age, view, body part and modality). prediction_set, with
+--coverage only, is NORMAL, PNEUMONIA, both or neither. heatmap, with --heatmap
+only, is the radiograph's picture, dicom_sr, with --dicom-sr, its report. --ids
+adds SOPInstanceUID, StudyInstanceUID and AccessionNumber of DICOM files, which
+identify the patient to whoever has the archive; empty for PNG and JPEG. error
+is the reason why a file could not be read. A detector has a row a box, and one
+for an image without boxes (boxes is 0): score and x_min, y_min, x_max, y_max in
+pixels of the file; a box counts if its score is at least the threshold.
 exit codes: 0 done; 2 a mistake in the command; 3 done, but some files could
 not be read, or have no picture or report; 130 stopped. Not a medical device.
 """
@@ -104,7 +104,7 @@ def _add_numbers(parser: cli.Parser) -> None:
         "--threshold",
         type=cli.share("[", "]"),
         metavar="P",
-        help="default: fixed on validation, or 0.5",
+        help="default: the run's own",
     )
     parser.add_argument(
         "--calibration",

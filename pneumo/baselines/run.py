@@ -11,9 +11,11 @@ import pandas as pd
 from threadpoolctl import threadpool_limits
 
 from pneumo.baselines.base import Baseline
+from pneumo.choices import BALANCED
 from pneumo.data import split
 from pneumo.data.base import DataSet
 from pneumo.data.kermany import targets
+from pneumo.evaluation.calibration import at_prevalence
 from pneumo.evaluation.metrics import Array
 from pneumo.evaluation.scores import scores_at_half
 from pneumo.runs import run_folder, tables
@@ -44,6 +46,9 @@ def fit(
     before = time.monotonic()
     with threadpool_limits(limits=config["num_threads"]):
         probability = baseline.fit(table, images.images, root=data_set.root, seed=config["seed"])
+    if config["decision"] == BALANCED:  # as of a network, see Network.log_prior
+        share = targets(table[table["split"] == "train"], num_classes=2).mean()
+        probability = at_prevalence(probability, fitted_at=share, prevalence=0.5)
     training = time.monotonic() - before
     scored = (table["split"] != "train").to_numpy()
     p = probability[scored]
@@ -51,7 +56,7 @@ def fit(
     writer.write_table(run_folder.PREDICTIONS, predictions)
     best: dict[str, Any] = {"epoch": 0, **score_splits(table, probability)}
     assessment = metadata.assessment(
-        table, predictions, root=data_set.root, protocol=config["protocol"]["name"]
+        table, predictions, root=data_set.root, settings=Config.model_validate(config)
     )
     seconds = {"train": training, "total": time.monotonic() - start}
     metrics = {**facts, "best": best, "last": best, "history": [], "assessment": assessment}

@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from pneumo.choices import PREVALENCES
+from pneumo.choices import PREVALENCES, SENSITIVITY
 from pneumo.evaluation.calibration import (
     at_prevalence,
     brier,
@@ -19,7 +19,7 @@ from pneumo.evaluation.calibration import (
 )
 from pneumo.evaluation.intervals import LEVEL, METHOD, few_patients, warning, with_intervals
 from pneumo.evaluation.metrics import Array, net_benefit, predictive_values
-from pneumo.evaluation.operating_point import OperatingPoint, calibrated, fit_on_validation
+from pneumo.evaluation.operating_point import OperatingPoint, by_rule, calibrated
 from pneumo.evaluation.scores import CLINICAL, SCORES
 from pneumo.labels import BACTERIA, NORMAL, PNEUMONIA, VIRUS
 
@@ -34,7 +34,7 @@ def assess(
     table: pd.DataFrame,
     probability: Array,
     *,
-    fixed: OperatingPoint | str,
+    fixed: OperatingPoint,
     prevalences: Sequence[float] = PREVALENCES,
 ) -> dict[str, Any]:
     """Returns every number of one network or ensemble, by name.
@@ -43,13 +43,12 @@ def assess(
         table: columns label, group (the patient, for the intervals), subtype, source, and pixels
             (of the file, NaN if unknown; may be missing).
         probability: (N,) raw, of PNEUMONIA.
-        fixed: on validation data, or the reason why nothing is.
+        fixed: before these images are scored.
         prevalences: of PPV, NPV and net benefit, each in (0, 1).
     """
     label = labels(table)
-    threshold = 0.5 if isinstance(fixed, str) else fixed.threshold
     every_score = {name: name for name in SCORES}
-    subgroups = _subgroups(table, label, probability, threshold)
+    subgroups = _subgroups(table, label, probability, fixed.threshold)
     few = ["all images"] if few_patients(label, patient=table["group"]) else []
     few += [f"{row['by']} {row['group']}" for row in subgroups if row.get("few_patients")]
     return {
@@ -67,16 +66,15 @@ def labels(table: pd.DataFrame) -> Array:
     return (table["label"] == PNEUMONIA).to_numpy(np.int64)
 
 
-def assess_run(table: pd.DataFrame, *, protocol: str) -> dict[str, Any]:
-    """Returns `assess` of a run's test split, with the point that its validation split fixes.
+def assess_run(table: pd.DataFrame, *, protocol: str, decision: str) -> dict[str, Any]:
+    """Returns `assess` of a run's test split, at the point of its decision rule.
 
     ``table``: columns as in assess, p_pneumonia, and split (val, test). ``protocol``: for the
     reason if there is no validation split.
     """
     val, test = (table[table["split"] == split] for split in ("val", "test"))
-    fixed: OperatingPoint | str = f"the run has no validation split (protocol={protocol})"
-    if not val.empty:
-        fixed = fit_on_validation(labels(val), val["p_pneumonia"])
+    reason = f"the run has no validation split (protocol={protocol})"
+    fixed = by_rule(decision, reason if val.empty else (labels(val), val["p_pneumonia"]))
     return assess(test, test["p_pneumonia"].to_numpy(np.float64), fixed=fixed)
 
 
@@ -84,16 +82,17 @@ def _point(
     table: pd.DataFrame,
     label: Array,
     probability: Array,
-    fixed: OperatingPoint | str,
+    fixed: OperatingPoint,
     prevalences: Sequence[float],
 ) -> dict[str, Any]:
-    """Returns the operating point; at 0.5, with the reason, if validation fixes none."""
-    if isinstance(fixed, str):
-        origin: dict[str, Any] = {"fixed_on": None, "why_not": fixed, "threshold": 0.5}
-    else:
-        origin = {"fixed_on": "val", "val_images": fixed.images, "threshold": fixed.threshold}
-        origin["val_sensitivity_at_least"] = fixed.sensitivity
-    at: dict[str, Any] = {"patient": table["group"], "threshold": origin["threshold"]}
+    """Returns the operating point; why_not, if another rule had to be set aside."""
+    origin: dict[str, Any] = {"decision": fixed.rule, "fixed_on": fixed.fixed_on}
+    if fixed.fixed_on:
+        origin |= {"val_images": fixed.images, "val_sensitivity_at_least": SENSITIVITY}
+    if fixed.set_aside:
+        origin["why_not"] = fixed.why_not
+    origin["threshold"] = fixed.threshold
+    at: dict[str, Any] = {"patient": table["group"], "threshold": fixed.threshold}
     values = with_intervals(label, probability, **at, names=CLINICAL)
     ppv, npv = predictive_values(
         sensitivity=values["sensitivity"]["value"],
@@ -107,7 +106,7 @@ def _point(
     return {**origin, **values, "own_prevalence": float(label.mean()), "at_prevalence": stated}
 
 
-def _calibration(label: Array, probability: Array, fixed: OperatingPoint | str) -> dict[str, Any]:
+def _calibration(label: Array, probability: Array, fixed: OperatingPoint) -> dict[str, Any]:
     def both(p: Array) -> dict[str, Any]:
         rows = zip(*reliability(label, p), strict=True)
         names = ("images", "probability", "observed")
@@ -118,8 +117,9 @@ def _calibration(label: Array, probability: Array, fixed: OperatingPoint | str) 
             "reliability": bins,
         }
 
-    if isinstance(fixed, str):
-        return {"temperature": None, "why_not": fixed, "before": both(probability), "after": None}
+    if fixed.temperature is None:
+        none = {"temperature": None, "why_not": fixed.why_not}
+        return {**none, "before": both(probability), "after": None}
     after = calibrated(probability, temperature=fixed.temperature)
     return {"temperature": fixed.temperature, "before": both(probability), "after": both(after)}
 
@@ -174,18 +174,17 @@ def _subgroup(
 
 
 def _net_benefit(
-    label: Array, probability: Array, fixed: OperatingPoint | str, prevalences: Sequence[float]
+    label: Array, probability: Array, fixed: OperatingPoint, prevalences: Sequence[float]
 ) -> dict[str, Any]:
     """Returns net benefit per image beside that of treating everyone; treating no one is 0.
 
     At the images' own share of PNEUMONIA, and at the stated prevalences: there images are weighted
     by Bayes' rule, and the probability is corrected from the share it was fitted at.
     """
-    if isinstance(fixed, str):
-        name, used, share = "raw", probability, float(label.mean())
-    else:
-        name, share = "calibrated", fixed.prevalence
-        used = calibrated(probability, temperature=fixed.temperature)
+    share = float(label.mean()) if fixed.prevalence is None else fixed.prevalence
+    name, used = "raw", probability
+    if fixed.temperature is not None:
+        name, used = "calibrated", calibrated(probability, temperature=fixed.temperature)
     stated = []
     for prevalence in prevalences:
         moved = at_prevalence(used, fitted_at=share, prevalence=prevalence)

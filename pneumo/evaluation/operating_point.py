@@ -1,16 +1,17 @@
-"""Fixed on a validation split before scoring: threshold, temperature, weights of members."""
+"""What is fixed before scoring: threshold, temperature, weights of members."""
 
 from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import ArrayLike
 
-from pneumo.choices import SENSITIVITY
+from pneumo.choices import ARGMAX, AT_SENSITIVITY, BALANCED, SENSITIVITY
 from pneumo.evaluation.metrics import Array, sensitivity_threshold
 
 TINIEST = 1e-7  # probabilities nearer to 0 or 1 count as this near
 HOTTEST = 20  # temperatures are fitted in [1 / HOTTEST, HOTTEST]
 MAX_STEPS, TOLERANCE = 2000, 1e-9  # of the ensemble's weights
+EQUAL = "decision=balanced states probabilities for equal classes"
 VOTE = (
     "majority vote: each run votes at 0.5, a tie is PNEUMONIA; the share of votes is not a "
     "probability, its AUROC ranks by that share, equal shares counting half"
@@ -19,21 +20,40 @@ VOTE = (
 
 @dataclass(frozen=True)
 class OperatingPoint:
-    """An operating point and a temperature, fixed on validation images."""
+    """A decision rule with its threshold, and the temperature; by default argmax and none."""
 
-    threshold: float  # on the raw probability of PNEUMONIA
-    temperature: float  # of `calibrated`
-    images: int  # of the validation split
-    prevalence: float  # share of PNEUMONIA among them
-    sensitivity: float = SENSITIVITY  # at least this on the validation split
+    rule: str = ARGMAX  # of pneumo.choices.RULES
+    threshold: float = 0.5  # on the raw probability of PNEUMONIA
+    temperature: float | None = None  # of `calibrated`, fitted on validation images
+    why_not: str = ""  # why no temperature is fitted
+    set_aside: bool = False  # whether, for this reason, another rule could not be used
+    images: int = 0  # of the validation split
+    prevalence: float | None = None  # that the probabilities are for: among these, or 0.5
+
+    @property
+    def fixed_on(self) -> str | None:
+        """The split that the threshold is fixed on, or None."""
+        return "val" if self.rule == AT_SENSITIVITY else None
 
 
-def fit_on_validation(label: ArrayLike, probability: ArrayLike) -> OperatingPoint:
-    """Returns the point of (N,) labels and (N,) raw probabilities of a validation split."""
-    label, probability = np.asarray(label), np.asarray(probability, dtype=np.float64)
-    threshold = sensitivity_threshold(label, probability, sensitivity=SENSITIVITY)
+def by_rule(rule: str, val: tuple[ArrayLike, ArrayLike] | str) -> OperatingPoint:
+    """Returns the operating point of a decision rule, one of pneumo.choices.RULES.
+
+    ``val``: (N,) labels and (N,) raw probabilities of a validation split, or why there is none;
+    then sensitivity is set aside for argmax. A temperature would move probabilities for equal
+    classes towards the classes of the validation split, so with balanced there is none.
+    """
+    if rule == BALANCED:
+        return OperatingPoint(rule, why_not=EQUAL, prevalence=0.5)
+    if isinstance(val, str):
+        return OperatingPoint(why_not=val, set_aside=rule == AT_SENSITIVITY)
+    label, probability = np.asarray(val[0]), np.asarray(val[1], dtype=np.float64)
+    threshold = 0.5
+    if rule == AT_SENSITIVITY:
+        threshold = sensitivity_threshold(label, probability, sensitivity=SENSITIVITY)
     temperature = fitted_temperature(label, probability)
-    return OperatingPoint(threshold, temperature, label.size, prevalence=float(label.mean()))
+    share = float(label.mean())
+    return OperatingPoint(rule, threshold, temperature, images=label.size, prevalence=share)
 
 
 def fitted_temperature(

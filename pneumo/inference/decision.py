@@ -9,15 +9,13 @@ from pneumo.inference.conformal import PredictionSets
 from pneumo.inference.local_calibration import LocalCalibration
 from pneumo.runs.run import Run
 
-NOT_BEST = "predictions.csv, with the validation split, is of the best checkpoint"
-
 
 @dataclass(frozen=True)
 class Decision:
     """How a probability becomes a decision and a calibrated probability."""
 
     threshold: float
-    threshold_from: str  # given, calibration, validation or default
+    threshold_from: str  # given, calibration, validation, argmax or balanced
     temperature: float | None
     sets: PredictionSets | None = None
     notes: tuple[str, ...] = ()  # for the user
@@ -46,7 +44,7 @@ def decide(
     if calibration is not None:
         decision = _of_calibration(calibration)
     else:
-        decision = _of_validation(runs, checkpoint, threshold=threshold)
+        decision = _by_rule(runs, checkpoint, threshold=threshold)
     populations = (
         f"{run.name} was trained on {population}"
         for run in runs
@@ -74,13 +72,16 @@ def _of_calibration(calibration: LocalCalibration) -> Decision:
     return Decision(*point, notes=(note,))
 
 
-def _of_validation(runs: Sequence[Run], checkpoint: str, *, threshold: float | None) -> Decision:
-    fixed = ensemble.mean_operating_point(runs) if checkpoint == "best" else NOT_BEST
-    if not isinstance(fixed, str):
-        return Decision(fixed.threshold, "validation", fixed.temperature)
-    used = "the default threshold of 0.5" if threshold is None else "the threshold given"
-    note = f"no calibration and no operating point: {fixed}. Decisions are at {used}"
-    return Decision(0.5, "default", None, notes=(note,))
+def _by_rule(runs: Sequence[Run], checkpoint: str, *, threshold: float | None) -> Decision:
+    fixed = ensemble.mean_operating_point(runs, checkpoint=checkpoint)
+    source = "validation" if fixed.fixed_on else fixed.rule
+    if fixed.temperature is not None:
+        return Decision(fixed.threshold, source, fixed.temperature)
+    note = f"no calibration: {fixed.why_not}"
+    if fixed.set_aside:
+        used = "0.5" if threshold is None else "the threshold given"
+        note = f"no operating point and {note}. Decisions are at {used}"
+    return Decision(fixed.threshold, source, None, notes=(note,))
 
 
 def _sets(
@@ -91,7 +92,7 @@ def _sets(
         label, probability = calibration.label, calibration.probability
         sets = conformal.fit(label, probability, coverage=coverage, of=calibration.name)
         return sets, _calibrated_on(sets, f"patients of {calibration.name}")
-    val = ensemble.common_val(runs) if checkpoint == "best" else NOT_BEST
+    val = ensemble.common_val(runs) if checkpoint == "best" else ensemble.NOT_BEST
     if isinstance(val, str):
         raise ValueError(
             f"--coverage needs labelled images that no weight was fitted to; {val}. Train with "

@@ -7,8 +7,10 @@ import pandas as pd
 
 from pneumo.evaluation.assessment import labels
 from pneumo.evaluation.metrics import Array
-from pneumo.evaluation.operating_point import OperatingPoint, fit_on_validation
+from pneumo.evaluation.operating_point import OperatingPoint, by_rule
 from pneumo.runs.run import Run
+
+NOT_BEST = "predictions.csv, with the validation split, is of the best checkpoint"
 
 
 def common_val(runs: Sequence[Run]) -> tuple[np.ndarray, Array] | str:
@@ -57,7 +59,21 @@ def common_test(runs: Sequence[Run]) -> tuple[pd.DataFrame, int, int]:
     return rows, int(is_trained.sum()), int((~is_common & ~is_trained).sum())
 
 
-def mean_operating_point(runs: Sequence[Run]) -> OperatingPoint | str:
-    """Returns the point that the validation split fixes for the mean of the runs, or why none."""
-    val = common_val(runs)
-    return val if isinstance(val, str) else fit_on_validation(val[0], val[1].mean(0))
+def mean_operating_point(
+    runs: Sequence[Run], *, checkpoint: str = "best", weights: Array | None = None
+) -> OperatingPoint:
+    """Returns the operating point of the mean of the runs by their decision rule.
+
+    If their rules differ, it is that of argmax without a temperature. ``checkpoint``: that
+    predicts; validation images are of the best one. ``weights``: (M,) of M runs; None: equal ones.
+    """
+    rules = sorted({run.decision for run in runs})
+    if len(rules) > 1:
+        reason = f"the runs have different decision rules ({', '.join(rules)})"
+        return OperatingPoint(why_not=reason, set_aside=True)
+    val = common_val(runs) if checkpoint == "best" else NOT_BEST
+    if isinstance(val, str):
+        return by_rule(rules[0], val)
+    label, probability = val
+    mean = probability.mean(0) if weights is None else weights @ probability
+    return by_rule(rules[0], (label, mean))

@@ -240,13 +240,12 @@ def calibrate(
     table = table.assign(p_pneumonia=files.probability[0])
     scored = without_copies(table, files.content)
     content = describe(scored, sensitivity=sensitivity)
-    fixed = mean_operating_point([run])
-    threshold = None if isinstance(fixed, str) else fixed.threshold
+    threshold = mean_operating_point([run]).threshold
     return {
         **content,
         "here": at_threshold(scored, content["threshold"]),
         "own_threshold": threshold,
-        "own_here": None if threshold is None else at_threshold(scored, threshold),
+        "own_here": at_threshold(scored, threshold),
         "data": data.resolve().name,
         "copies": len(table) - len(scored),
         "patients_by": FOREIGN if (table["known_by"] != "name").any() else "names",

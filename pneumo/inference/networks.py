@@ -17,7 +17,6 @@ from pneumo.data import reader
 from pneumo.data.reader import Radiograph, Shape
 from pneumo.evaluation.metrics import Array
 from pneumo.inference import ood
-from pneumo.models.base import Network
 from pneumo.models.unet_encoder import without_tf32
 from pneumo.runs.network import check_finite
 from pneumo.runs.run import Run
@@ -94,21 +93,27 @@ class Networks:
     @torch.inference_mode()
     def score(self, radiographs: Sequence[Radiograph]) -> Scored:
         """Returns the probabilities of each network, features and layout of readable images."""
-        with without_tf32():
-            pairs = [
-                self._score(run, network, radiographs)
-                for run, network in zip(self.runs, self.networks, strict=True)
-            ]
+        pairs = [
+            self._score(
+                place, np.stack([each.prepared[run.image_size, run.aspect] for each in radiographs])
+            )
+            for place, run in enumerate(self.runs)
+        ]
         prepared = [radiograph.prepared[self.shapes[0]] for radiograph in radiographs]
         layout = ood.layout(np.stack(prepared))
         return Scored([probability for probability, _ in pairs], pairs[0][1], layout)
 
-    def _score(
-        self, run: Run, network: Network, radiographs: Sequence[Radiograph]
-    ) -> tuple[Array, np.ndarray]:
-        pixels = np.stack([each.prepared[run.image_size, run.aspect] for each in radiographs])
+    @torch.inference_mode()
+    def pneumonia(self, pixels: np.ndarray, *, place: int) -> Array:
+        """Returns (B,) probabilities of PNEUMONIA by one network of (B, S, S) prepared images."""
+        probability: Array = self._score(place, pixels)[0][:, 1:].sum(1)
+        return probability
+
+    def _score(self, place: int, pixels: np.ndarray) -> tuple[Array, np.ndarray]:
+        run, network = self.runs[place], self.networks[place]
         image = torch.from_numpy(pixels)[:, None].to(self.device).float()
-        features, logits = run.views.features_and_logits(network, image)
+        with without_tf32():
+            features, logits = run.views.features_and_logits(network, image)
         probability = logits.double().softmax(1).cpu().numpy()
         check_finite(probability, name=run.name)
         return probability, features.cpu().numpy()

@@ -10,6 +10,7 @@ from onnx import ModelProto
 from tqdm import tqdm
 
 from pneumo import labels
+from pneumo.choices import ARGMAX, AT_SENSITIVITY, BALANCED, SENSITIVITY
 from pneumo.data import fingerprint, image, phantom, reader
 from pneumo.data.sets import class_of
 from pneumo.evaluation.operating_point import OperatingPoint
@@ -37,12 +38,9 @@ class Difference:
 
 
 def properties(
-    run: Run, network: Network, checkpoint: str, fixed: OperatingPoint | str
+    run: Run, network: Network, checkpoint: str, fixed: OperatingPoint
 ) -> dict[str, str]:
-    """Returns the metadata of the file: plain text by name.
-
-    ``fixed``: on validation data, or why nothing is. KeyError: metrics.json lacks a key.
-    """
+    """Returns the metadata of the file: plain text by name; KeyError: metrics.json lacks a key."""
     metrics, data = run.metrics, run.metrics["data"]
     mean, std = float(network.mean), float(network.std)
     prepared = fingerprint.take(size=run.image_size, aspect=run.aspect, mean=mean, std=std)
@@ -51,7 +49,10 @@ def properties(
     return {
         "classes": ",".join(labels.CLASSES[network.num_classes]),
         "input": "image: uint8 (N, 1, H, W), grey, 0 is black, any size; resized inside",
-        "output": "logits and probability (softmax, no temperature applied): float32 (N, classes)",
+        "output": (
+            "logits and probability (softmax, no temperature applied): float32 (N, classes); "
+            "decision: int64 (N,), 1 is PNEUMONIA"
+        ),
         "image_size": str(run.image_size),
         "aspect": run.aspect,
         "views": json.dumps(asdict(run.views)),  # logits are averaged over them, inside
@@ -74,18 +75,22 @@ def properties(
     }
 
 
-def _fixed_properties(fixed: OperatingPoint | str) -> dict[str, str]:
-    if isinstance(fixed, str):
-        return {"operating_point": f"none: {fixed}", "calibration": f"none: {fixed}"}
-    return {
-        "operating_point": (
-            "the highest probability of PNEUMONIA with a sensitivity of at least "
-            f"{fixed.sensitivity:g} on the {fixed.images} validation images"
-        ),
-        "operating_threshold": repr(fixed.threshold),
-        "calibration": f"temperature fitted on the {fixed.images} validation images",
-        "temperature": repr(fixed.temperature),
+def _fixed_properties(fixed: OperatingPoint) -> dict[str, str]:
+    sentences = {
+        ARGMAX: "PNEUMONIA at a probability of 0.5 or above",
+        BALANCED: "PNEUMONIA at a probability for equal classes of 0.5 or above",
+        AT_SENSITIVITY: "the highest probability of PNEUMONIA with a sensitivity of at least "
+        f"{SENSITIVITY:g} on the {fixed.images} validation images",
     }
+    found = {
+        "decision": fixed.rule,
+        "operating_point": f"none: {fixed.why_not}" if fixed.set_aside else sentences[fixed.rule],
+        "operating_threshold": repr(fixed.threshold),
+    }
+    if fixed.temperature is None:
+        return found | {"calibration": f"none: {fixed.why_not}"}
+    calibration = f"temperature fitted on the {fixed.images} validation images"
+    return found | {"calibration": calibration, "temperature": repr(fixed.temperature)}
 
 
 def check_images(check: Sequence[str] | None, run: Run, place: Path) -> tuple[list[str], str]:

@@ -60,32 +60,44 @@ prepare (uint8[N, 1, H, W] image) => (float[N, 1, {side}, {side}] prepared)
 PREPARE = dict(zip(ASPECTS, (STRETCH, PAD), strict=True))
 
 
-class WithProbability(nn.Module):
-    """A network whose outputs are its logits, averaged over its views, and their softmax."""
+class WithDecision(nn.Module):
+    """A network with its logits, averaged over its views, their softmax, and the decision."""
 
-    def __init__(self, network: Network, views: Views) -> None:
+    def __init__(self, network: Network, views: Views, threshold: float) -> None:
         super().__init__()
-        self.views = views
+        self.views, self.threshold = views, threshold
         self.network = deepcopy(network)
 
-    def forward(self, prepared: Tensor) -> tuple[Tensor, Tensor]:
-        """Returns (N, C) logits and (N, C) probabilities of (N, 1, S, S) grey values."""
+    def forward(self, prepared: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+        """Returns (N, C) logits, (N, C) probabilities and (N,) int64 decisions.
+
+        ``prepared``: (N, 1, S, S) grey values. As in pneumo.predict, a decision is by probabilities
+        in float64: 1, PNEUMONIA, if that of all classes but NORMAL is at least the threshold.
+        """
         logits = self.views.logits(self.network, prepared)
-        return logits, logits.softmax(1)
+        pneumonia = logits.double().softmax(1)[:, 1:].sum(1)
+        return logits, logits.softmax(1), (pneumonia >= self.threshold).long()
 
 
 def build(
-    network: Network, *, views: Views, image_size: int, aspect: str, properties: Mapping[str, str]
+    network: Network,
+    *,
+    views: Views,
+    threshold: float,
+    image_size: int,
+    aspect: str,
+    properties: Mapping[str, str],
 ) -> ModelProto:
-    """Returns the ONNX model of a network: preprocessing, views and softmax inside.
+    """Returns the ONNX model of a network: preprocessing, views, softmax and decision inside.
 
     Its input ``image`` is (N, 1, H, W) uint8 grey values of any height and width; its outputs are
-    ``logits`` and ``probability``, both (N, C) float32. ``properties`` become its metadata.
+    ``logits`` and ``probability``, both (N, C) float32, and ``decision``, (N,) int64, 1 if the
+    probability of PNEUMONIA is at least ``threshold``. ``properties`` become its metadata.
     """
     text = PREPARE[aspect].format(ir=IR_VERSION, opset=OPSET, side=image_size, resize=RESIZE)
     model = compose.merge_models(
         parser.parse_model(text),
-        _classify(network, views, image_size),
+        _classify(WithDecision(network, views, threshold), image_size),
         io_map=[("prepared", "prepared")],
         name="pneumo",
         producer_name=PRODUCER,
@@ -118,17 +130,17 @@ def network_outputs(network: Network, views: Views, prepared: np.ndarray) -> np.
     return torch.cat([logits, logits.softmax(1)]).numpy()
 
 
-def _classify(network: Network, views: Views, image_size: int) -> ModelProto:
+def _classify(network: WithDecision, image_size: int) -> ModelProto:
     logging.getLogger("torch.onnx").setLevel(logging.ERROR)
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # the exporter's deprecations
         program = torch.onnx.export(
-            WithProbability(network, views).eval(),
+            network.eval(),
             (torch.zeros(2, 1, image_size, image_size),),
             dynamo=True,
             verbose=False,
             input_names=["prepared"],
-            output_names=["logits", "probability"],
+            output_names=["logits", "probability", "decision"],
             dynamic_shapes={"prepared": {0: torch.export.Dim("N")}},
             opset_version=OPSET,
         )

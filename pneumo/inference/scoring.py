@@ -16,7 +16,6 @@ from pneumo.evaluation.metrics import Array
 from pneumo.evaluation.operating_point import (
     VOTE,
     OperatingPoint,
-    fit_on_validation,
     fit_weights,
     vote_share,
 )
@@ -162,7 +161,7 @@ def entries(
     ``probability``: (M, N) of PNEUMONIA. ``table``, ``prevalences``: see assess.
     """
 
-    def entry(p: Array, fixed: OperatingPoint | str) -> dict[str, Any]:
+    def entry(p: Array, fixed: OperatingPoint) -> dict[str, Any]:
         return assess(table, p, fixed=fixed, prevalences=prevalences)
 
     points = [ensemble.mean_operating_point([run]) for run in runs]
@@ -176,13 +175,15 @@ def entries(
         return scores
     scores["differences"] = _differences(runs, table, probability, points)
     scores["ensemble"] = entry(probability.mean(0), ensemble.mean_operating_point(runs))
-    vote = entry(vote_share(probability), VOTE)  # a share is no probability: no calibration
+    voted = OperatingPoint(why_not=VOTE)  # a share is no probability: no calibration
+    vote = entry(vote_share(probability), voted)
     scores["vote"] = {key: vote[key] for key in ("interval", "scores")} | {"note": VOTE}
     val = ensemble.common_val(runs)
     if isinstance(val, str):
         return scores | {"weighted": {"why_not": val}}
     weights = fit_weights(*val)
-    weighted = entry(weights @ probability, fit_on_validation(val[0], weights @ val[1]))
+    fixed = ensemble.mean_operating_point(runs, weights=weights)
+    weighted = entry(weights @ probability, fixed)
     return scores | {"weighted": {"weights": weights.tolist(), **weighted}}
 
 
@@ -190,11 +191,11 @@ def _differences(
     runs: Sequence[Run],
     table: pd.DataFrame,
     probability: Array,
-    points: Sequence[OperatingPoint | str],
+    points: Sequence[OperatingPoint],
 ) -> list[dict[str, Any]]:
     """Returns the first run minus each other one, each at its own operating point, or at 0.5."""
     label, patient = labels(table), table["group"]
-    at = [(0.5, None) if isinstance(point, str) else (point.threshold, "val") for point in points]
+    at = [(point.threshold, point.fixed_on) for point in points]
     drawn = [
         draw(label, p, patient=patient, threshold=threshold)
         for p, (threshold, _) in zip(probability, at, strict=True)

@@ -17,6 +17,10 @@ class Network(nn.Module):
     Attributes:
         mean, std: of the train split's pixels, in grey values, which standardise the input; kept in
             the checkpoint.
+        log_prior: (num_classes,), subtracted from the logits in evaluation mode only; kept in the
+            checkpoint. With decision=balanced the logarithm of each class's share in training, so
+            that probabilities are those for equal classes (Saerens, Latinne and Decaestecker,
+            "Adjusting the outputs of a classifier to new a priori probabilities", 2002); else 0.
         num_classes: 2 (NORMAL, PNEUMONIA) or 3 (NORMAL, bacteria, virus).
         heatmap_method: of pneumo.inference.saliency, the default of python -m pneumo.heatmap.
         inputs: numeric columns of the data set's table that ``forward`` takes by name besides the
@@ -27,6 +31,7 @@ class Network(nn.Module):
     inputs: tuple[str, ...] = ()
     mean: Tensor
     std: Tensor
+    log_prior: Tensor
     num_classes: int
     heatmap_method: str = "gradcam"
 
@@ -34,6 +39,8 @@ class Network(nn.Module):
         super().__init__()
         self.register_buffer("mean", torch.tensor(0.0))
         self.register_buffer("std", torch.tensor(1.0))
+        self.register_buffer("log_prior", torch.tensor(0.0))  # of each class once it is built
+        self.register_forward_hook(_corrected)
 
     @property
     def heatmap_layer(self) -> nn.Module:
@@ -181,7 +188,12 @@ def build(
         network = Wrapped(network, image_size=image_size, channels=model.get("channels"))
     if isinstance(network, Wrapped):
         network.draw(model.get("heatmap_layer"))
+    network.log_prior = torch.zeros(network.num_classes)
     return cast(Network, network.to(memory_format=torch.channels_last))
+
+
+def _corrected(network: nn.Module, _: object, logits: Tensor) -> Tensor:
+    return logits if network.training else logits - cast(Network, network).log_prior
 
 
 def _first_channels(body: nn.Module) -> int:

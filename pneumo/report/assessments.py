@@ -45,7 +45,7 @@ class Assessment:
     before: Array  # (bins, 3): images, mean probability, share of PNEUMONIA
     after: Array  # (bins, 3), or (0, 3) without a temperature
     benefit: Array  # (thresholds, 3): threshold, net benefit, that of treating everyone
-    why_not: str  # why nothing is fixed on validation data; "" if it is
+    why_not: str  # why there is no temperature; "" if there is one
     warning: str  # on intervals of few patients
 
 
@@ -125,7 +125,7 @@ def _assessment(written: Any) -> Assessment:
         before=_array(calibration["before"]["reliability"], bins),
         after=_array(after["reliability"], bins),
         benefit=_array(own, ("threshold", "network", "treat_all")),
-        why_not="" if point["fixed_on"] else str(point["why_not"]),
+        why_not=str(calibration.get("why_not") or ""),
         warning=str(written["interval"]["warning"] or ""),
     )
 

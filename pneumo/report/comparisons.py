@@ -8,6 +8,7 @@ from typing import Any, NamedTuple
 import numpy as np
 from numpy.typing import ArrayLike
 
+from pneumo.choices import BALANCED
 from pneumo.evaluation.intervals import difference_interval
 from pneumo.evaluation.paired import DIFFERENCES, Drawn, draw, minus
 from pneumo.evaluation.paired_tests import Comparison, corrected_t_test, holm
@@ -195,8 +196,9 @@ def _holdout(group: Group, cell: Cell, groups: Sequence[Group]) -> list[Cell]:
     """The cells of the holdout protocol that were trained as this cell of the paper protocol."""
 
     def training(settings: Mapping[str, Any]) -> dict[str, Any]:
-        other = ("chosen_on", "chosen_by", "protocol.")
-        return {key: value for key, value in settings.items() if not key.startswith(other)}
+        other = ("chosen_on", "chosen_by", "protocol.", "decision")
+        kept = {key: value for key, value in settings.items() if not key.startswith(other)}
+        return kept | {"balanced": settings.get("decision") == BALANCED}  # others: the same scores
 
     return [
         other

@@ -47,8 +47,7 @@ def write_onnx(
     output.check_files(paths, run_dir=run.run_dir, is_own=_is_own)
     network = run.network(checkpoint, trust=trust)
     named = replace(run, name="this run")  # no file names in files to hand on
-    best = checkpoint == "best"
-    fixed = ensemble.mean_operating_point([named]) if best else model_card.NOT_BEST
+    fixed = ensemble.mean_operating_point([named], checkpoint=checkpoint)
     properties = onnx_export.properties(run, network, checkpoint, fixed)
     classes = labels.CLASSES[network.num_classes]
     card = _card(run, classes, checkpoint=checkpoint, checklists=paths[2].name)
@@ -56,6 +55,7 @@ def write_onnx(
     model = onnx_model.build(
         network,
         views=run.views,
+        threshold=fixed.threshold,
         image_size=run.image_size,
         aspect=run.aspect,
         properties=properties,

@@ -37,6 +37,7 @@ from pneumo.report.drawing import (
 )
 from pneumo.report.groups import Cell, Group
 from pneumo.report.size_figure import accuracy_by_size
+from pneumo.report.stress_figure import stress_curves
 from pneumo.report.trials import number
 
 FEW = 2  # trials: too few for a box
@@ -273,5 +274,11 @@ PICTURES = {
         "the table of net benefit has other shares. Median over trials, with a band from lowest "
         "to highest for up to three networks; calibrated if a temperature could be fitted. Above "
         "both grey lines the network is useful at that threshold.",
+    ),
+    "stress": Picture(
+        stress_curves,
+        "Stress test",
+        "AUROC on changed images by severity: means over the runs that were stressed, on the split "
+        "in the table of the stress test. The last panel is the mean over all changes.",
     ),
 }

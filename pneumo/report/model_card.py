@@ -19,7 +19,6 @@ PREPARATION = {
     "pad": "a triangle filter without aliasing shrinks it in proportion, with black margins,",
 }
 LEARNT = 0.6  # AUROC below which a card warns that the network has learnt nothing
-NOT_BEST = "predictions of single images are kept for the best checkpoint only"
 SCORES = {
     ALL_SCORES[name].title: name
     for name in (

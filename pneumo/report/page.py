@@ -33,7 +33,7 @@ class Section:
     networks: list[dict[str, Any]]  # of each its runs, margins and subgroups
     caveats: list[str]
     warnings: list[str]  # on intervals over few patients
-    why_not_fixed: list[str]  # no operating point and no temperature
+    why_not_calibrated: list[str]  # no temperature
     num_not_assessed: int  # runs
     pictures: dict[str, str] = field(default_factory=dict)  # name to SVG for the page
 

@@ -15,6 +15,7 @@ from pneumo.report import assessments
 from pneumo.report.trials import Problem, Trial
 from pneumo.runs import run_folder
 from pneumo.runs.run import Run
+from pneumo.runs.stress import read_stress
 from pneumo.runs.tasks import DETECTION
 
 # Settings that do not affect training, or that are reported separately. The digest of its table
@@ -31,7 +32,9 @@ IRRELEVANT = (
     "trainer.num_sanity_val_steps",
 )
 INCIDENTAL = ("seed", "fold", "dir", "path", "workers", "devices", "accelerator", "threads", "name")
-OF_BASELINES = ("model.", "data.aspect", "data.image_size", "data.patient_key", "protocol.")
+OF_BASELINES = (
+    *("model.", "decision", "data.aspect", "data.image_size", "data.patient_key", "protocol."),
+)
 REFERENCE = re.compile(r"\$\{([\w.]+)\}")  # of one setting to another
 MAX_REFERENCES = 8  # followed one after another
 AGREES = 0.005  # accuracy of predictions.csv may differ from metrics.json by rounding only
@@ -55,7 +58,7 @@ def read_run(path: Path, *, name: str) -> Trial | Run | Problem:
 
 
 def _trial(run: Run) -> Trial:
-    metrics = {**run.metrics, **assessments.read(run)}
+    metrics = {**run.metrics, **assessments.read(run), "stress": read_stress(run.run_dir)}
     trial = Trial(run.name, metrics, run.status, _settings(run.config, metrics))
     remarks = []
     try:

@@ -23,7 +23,9 @@ SETTINGS = {  # of a recipe, by the last word of the key: title
     "flip": "Share of flips",
     "fill": "Fill of the edges",
     "augment": "Augmentation",
+    "scales": "Scales scored",
     "mirror": "Mirror image scored",
+    "decision": "Decision rule",
     "batch_norm": "Batch normalisation",
     "num_classes": "Classes",
     "chosen_on": "Epoch chosen on",
@@ -65,13 +67,13 @@ def _recipe(settings: Mapping[str, Any]) -> dict[str, str]:
         if last == "_target_" and part in CLASSES:
             recipe[SETTINGS[part]] = str(value).rpartition(".")[2]
         elif last in SETTINGS and value not in NOTHING and (part != "model" or last in OF_NETWORK):
-            recipe[SETTINGS[last]] = _text(value)
+            recipe[SETTINGS[last]] = _text(value, between=", " if last == "scales" else " to ")
     return recipe
 
 
-def _text(value: Any) -> str:
+def _text(value: Any, *, between: str) -> str:
     if isinstance(value, bool):
         return "yes" if value else "no"
     if isinstance(value, Sequence) and not isinstance(value, str):
-        return " to ".join(short(each) for each in value)
+        return between.join(short(each) for each in value)
     return short(value)

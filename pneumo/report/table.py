@@ -26,6 +26,8 @@ TITLES = SCORES | {  # if a key in words is not enough
     "ece_after": "the same, calibrated",
     "brier_before": "Brier score",
     "brier_after": "Brier score, calibrated",
+    "ece": "Calibration error",
+    "drop": "Drop of AUROC",
     "row": "Subgroup",
     "sizes": "PNEUMONIA / NORMAL",
     "prevalence": "PNEUMONIA",

@@ -7,7 +7,7 @@ from typing import Any
 
 from pneumo.cli import counted
 from pneumo.evaluation import published
-from pneumo.report import assessments
+from pneumo.report import assessments, stress
 from pneumo.report.comparisons import Difference, best_margins
 from pneumo.report.groups import DEBUG, PROTOCOLS, Cell, Group
 from pneumo.report.pareto import COSTS, fronts
@@ -40,6 +40,7 @@ def tables(
         "differences": _differences(by_kind["networks"]),
         "paired": _differences(images),
         **assessments.tables(group),
+        "stress": stress.table(group),
     }
 
 

@@ -3,7 +3,7 @@
 from collections.abc import Mapping
 from functools import cache
 from pathlib import Path
-from typing import Any, NotRequired, cast
+from typing import Any, Literal, NotRequired, cast
 
 from pydantic import TypeAdapter, ValidationError
 from typing_extensions import TypedDict  # pydantic requires this one before Python 3.12
@@ -59,6 +59,7 @@ class Metrics(TypedDict):
     data: Data
     best: Epoch  # the chosen one
     last: Epoch
+    decision: NotRequired[Literal["argmax", "balanced", "sensitivity"] | None]  # of classifiers
     task: NotRequired[str | None]
     recipe: NotRequired[str | None]  # the name of an experiment's settings
     init: NotRequired[dict[str, str] | None]  # the run whose weights the training started from

@@ -167,6 +167,17 @@ class Run:
             )
         return float(confidence)
 
+    @property
+    def decision(self) -> str:
+        """The decision rule of a classifier, one of RULES; ValueError if metrics.json lacks it."""
+        rule = self.metrics.get("decision")
+        if rule is None:
+            raise ValueError(
+                f"{self.run_dir / run_folder.METRICS} of a classifier must have its decision rule "
+                f"(decision). {COPY_AGAIN}"
+            )
+        return rule
+
     @cached_property
     def assessment(self) -> dict[str, Any]:
         """The assessment in metrics.json; computed if its intervals are of an earlier method."""
@@ -177,7 +188,8 @@ class Run:
         about = written.get("interval")
         if isinstance(about, dict) and about.get("method") == METHOD:
             return written
-        return assess_run(self.scored, protocol=self.metrics["protocol"])
+        protocol = self.metrics["protocol"]
+        return assess_run(self.scored, protocol=protocol, decision=self.decision)
 
     def images(self) -> Path | None:
         """Returns the folder of the run's images if all of split.csv are there, or None.
@@ -208,7 +220,8 @@ class Run:
         try:
             config = OmegaConf.create({key: self.config[key] for key in ("model", "views", "data")})
             model: Any = OmegaConf.to_container(config.model, resolve=True)
-            views, size, aspect = dict(config.views), config.data.image_size, config.data.aspect
+            views: Any = OmegaConf.to_container(config.views, resolve=True)
+            views, size, aspect = dict(views), config.data.image_size, config.data.aspect
         except (OmegaConfBaseException, KeyError, AttributeError, ValueError, TypeError) as error:
             path = self.run_dir / run_folder.CONFIG
             raise ValueError(f"{path} lacks or breaks {error}") from None
@@ -224,10 +237,12 @@ class Run:
         """The views of an image, over which logits, features and maps are averaged."""
         from pneumo.models.views import Views
 
+        path, views = self.run_dir / run_folder.CONFIG, self.settings["views"]
+        if wrong := run_folder.wrong_scales(views.get("scales"), image_size=self.image_size):
+            raise ValueError(f"views.scales in {path} {wrong}")
         try:
-            return Views(**self.settings["views"])
+            return Views(**views)
         except TypeError as error:
-            path = self.run_dir / run_folder.CONFIG
             raise ValueError(f"{path} does not fit this version: {error}") from None
 
     @property

@@ -13,6 +13,7 @@ SPLIT, PREDICTIONS, BOXES = "split.csv", "predictions.csv", "boxes.csv"
 LAST, BEST = "checkpoints/last.ckpt", "checkpoints/best.ckpt"
 PREVIOUS = "checkpoints/last-previous.ckpt"  # the last.ckpt before, until the run is done
 MAPS = "heatmap.json"
+STRESS = "stress.json"  # of pneumo.evaluate --stress
 CALIBRATIONS = "calibrations"  # the folder of pneumo.calibrate
 SWEEP = "sweep.json"  # in a sweep's folder: its first arguments and the runs it plans
 STATES = ("running", "done", "stopped", "failed")  # in status.json
@@ -21,12 +22,13 @@ MAP_NUMBERS = (
     *("images", "flat", "deletion", "random", "gap", "gap_low", "gap_high", "randomised"),
     "share_of_gaps_above_0",
 )
+MIN_SIDE, MIN_SCALE = 32, 0.1  # pixels of a view, unless its scale is at least this
 MAX_DIGITS = 19  # of a whole number in an override
 LEVELS = 3  # of folders from multirun/ to a run: date, time, run
 # Files that training writes into a run folder, besides TensorBoard events and the two folders
 RUN_FILES = (
     *(METRICS, STATUS, SPLIT, "split.json", PREDICTIONS, BOXES, "history.csv", "train.log"),
-    *("hparams.yaml", ".lock", "reference.npz", "reference-last.npz", MAPS),
+    *("hparams.yaml", ".lock", "reference.npz", "reference-last.npz", MAPS, STRESS),
 )
 RUN_FOLDERS = (".hydra", "checkpoints")
 # Settings that may differ when a run is resumed: where and how fast it is trained, not what
@@ -221,6 +223,25 @@ def read_maps(run_dir: Path, *, checkpoint: str | None = None) -> list[dict[str,
         return [row for row in rows if checkpoint in (None, row["checkpoint"])]
     except (OSError, ValueError, KeyError, TypeError):
         return []
+
+
+def wrong_scales(scales: Any, *, image_size: int) -> str | None:
+    """Returns what the setting views.scales must be, and its value, if it is something else.
+
+    ``image_size``: pixels.
+    """
+    are_numbers = isinstance(scales, list) and all(type(s) in (int, float) for s in scales)
+    if not (scales and are_numbers and all(0 < scale <= 1 for scale in scales)):
+        return f"must be numbers above 0, at most 1, such as [1,0.85]; got {scales!r}"
+    if len(set(scales)) < len(scales):
+        return f"must be different; got {scales}"
+    smallest = min(scales)
+    if smallest < MIN_SCALE and round(smallest * image_size) < MIN_SIDE:
+        return (
+            f"must leave at least {MIN_SIDE} pixels or a tenth of an image's side; got {smallest} "
+            f"of {image_size} pixels"
+        )
+    return None
 
 
 def unwritable(run_dir: Path | None, error: OSError) -> str:

@@ -18,6 +18,8 @@ if TYPE_CHECKING:  # half a second, which a wrong setting need not wait for
     import numpy as np
     import pandas as pd
 
+    from pneumo.runs.stress import Stress
+
 MAX_ERROR = 1000  # characters of an error on a full disk: status.json stays in one block
 
 
@@ -180,6 +182,10 @@ class RunWriter:
         others = [row for row in rows if any(row[name] != scores[name] for name in names)]
         content = {"schema": run_folder.SCHEMA, "scores": [*others, scores]}
         atomic.write_json(self.run_dir / run_folder.MAPS, content)
+
+    def write_stress(self, stress: "Stress") -> None:
+        """Writes stress.json over an earlier one."""
+        atomic.write_json(self.run_dir / run_folder.STRESS, stress)
 
     def finish(self, metrics: Mapping[str, Any], *, epochs: int, max_epochs: int) -> None:
         """Writes metrics.json and the status "done" of a run whose other files are written."""

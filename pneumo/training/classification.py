@@ -11,6 +11,7 @@ from hydra.utils import instantiate
 from torch import Tensor, nn
 from torch.nn import functional
 
+from pneumo.choices import BALANCED
 from pneumo.data.cache import Cache
 from pneumo.data.datamodule import Batch, Loader, XrayDataModule
 from pneumo.evaluation.published import TINY
@@ -73,8 +74,10 @@ class Classification(Task):
 
     @classmethod
     def try_settings(cls, config: Mapping[str, Any], network: Network) -> None:
-        """Raises ValueError where the loss cannot be used on the network's logits."""
+        """Raises ValueError where the loss or smaller images do not go with the network."""
         try_loss(config, num_classes=network.num_classes)
+        if small := small_images(config):
+            try_side(network, small[0])
 
     @classmethod
     def build(
@@ -88,7 +91,8 @@ class Classification(Task):
     ) -> tuple[Self, XrayDataModule]:
         """Returns task and batches; the network gets mean and deviation of the train images.
 
-        A network that starts from another run's weights keeps that run's.
+        A network that starts from another run's weights keeps that run's. With decision=balanced
+        it also gets the labels' shares, see Network.log_prior.
         """
         num_classes, inputs = network.num_classes, network.inputs
         others = data_arguments(config) | {"small": small_images(config)}
@@ -97,7 +101,10 @@ class Classification(Task):
             mean, std = data.train_statistics()
             network.mean.fill_(mean)
             network.std.fill_(std)
-        loss = make_loss(config, data.target[data.rows["train"]], num_classes)
+        target = data.target[data.rows["train"]]
+        loss = make_loss(config, target, num_classes)
+        if config["decision"] == BALANCED:
+            network.log_prior.copy_(losses.log_prior(loss, target, num_classes=num_classes))
         views, arguments = Views(**config["views"]), task_arguments(config, data)
         arguments |= {"loss": loss, "views": views, "arithmetic": arithmetic}
         return cls(network, **arguments), data
@@ -139,7 +146,10 @@ class Classification(Task):
         return logit
 
     def scores(self) -> dict[str, dict[str, Any]]:
-        """Returns the scores of each split, see `score`."""
+        """Returns the scores of each split, see `score`.
+
+        Those of the training steps are without Network.log_prior.
+        """
         scores = {split: joined_score(self.seen[split]) for split in sorted(self.seen)}
         self.seen.clear()
         return scores
@@ -198,6 +208,20 @@ class Classification(Task):
                 "protocol=holdout is honest."
             )
         return lines
+
+
+@torch.no_grad()
+def try_side(network: Network, side: int) -> None:
+    """Raises ValueError where the network does not take images of another side."""
+    is_training = network.training
+    try:
+        network.eval()(torch.zeros(1, 1, side, side))
+    except RuntimeError:
+        raise ValueError(
+            f"data.progressive needs a network that takes images of any size, such as compact; "
+            f"this one does not take {side} px. Set data.progressive=null"
+        ) from None
+    network.train(is_training)
 
 
 def small_images(config: Mapping[str, Any]) -> tuple[int, int] | None:

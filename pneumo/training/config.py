@@ -185,6 +185,7 @@ class OwnModel(Model):
 class Views(Section):
     """What scores are the mean over, see pneumo.models.views."""
 
+    scales: list[float]
     mirror: bool
 
 
@@ -265,6 +266,7 @@ class Config(Section):
     data: Data
     model: Annotated[Model, BeforeValidator(_object)]
     views: Views
+    decision: Literal["argmax", "balanced", "sensitivity"]
     augment: Object
     loss: Object | None = None
     optimizer: Annotated[Optimizer, BeforeValidator(_object)]

@@ -82,7 +82,7 @@ def fit(
         **task.facts(best, table),
         **metadata.results(task.history, best=best, last=last),
         "assessment": metadata.assessment(
-            table, predictions, root=run.data_set.root, protocol=run.settings.protocol.name
+            table, predictions, root=run.data_set.root, settings=run.settings
         ),
         "seconds": seconds(run, task.history),
         "machine": {**facts["machine"], "arithmetic": task.arithmetic},
@@ -137,7 +137,7 @@ def begin(config: dict[str, Any], writer: RunWriter, parts: Parts, *, start: flo
 
 
 def score(run: Started, task: Task, data: XrayDataModule) -> tuple[Any, Scored]:
-    """Returns the scores of the best epoch and of the last one, its train split only.
+    """Returns the scores of the best epoch, and those of the last one, at least its train split.
 
     The best epoch is scored last, so that its weights stay in the network. If it is the last
     epoch, it is not scored twice.
@@ -148,7 +148,7 @@ def score(run: Started, task: Task, data: XrayDataModule) -> tuple[Any, Scored]:
     if saved_epoch(best) != task.history[-1]["epoch"]:
         of_last = task.score_checkpoint(data, last, splits=["train"])
     of_best = task.score_checkpoint(data, best, splits=["train", *data.eval_splits])
-    return of_best, of_last or of_best.only("train")
+    return of_best, of_last or of_best
 
 
 def saved_epoch(path: Path) -> int:

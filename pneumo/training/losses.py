@@ -62,5 +62,31 @@ def balance(target: np.ndarray, *, num_classes: int) -> list[float]:
     return [float(len(target) / (num_classes * count)) if count else 0.0 for count in counts]
 
 
+def log_prior(loss: nn.Module, target: np.ndarray, *, num_classes: int) -> Tensor:
+    """Returns (num_classes,) float64: the log of the share of NORMAL, and of PNEUMONIA elsewhere.
+
+    The shares are those that a network's probabilities imply: of the train split, weighted by the
+    class weights of its loss. Bacteria and virus have that of both together, so their ratio stays.
+
+    Args:
+        loss: with the attribute ``weight``, (num_classes,), if it weights classes.
+        target: (N,) class numbers of the train split.
+        num_classes: 2 or 3.
+
+    Raises:
+        ValueError: a label has no share.
+    """
+    counts = torch.from_numpy(np.bincount(target, minlength=num_classes)).double()
+    if isinstance(weight := getattr(loss, "weight", None), Tensor):
+        counts *= weight
+    normal = counts[0] / counts.sum()
+    if not 0 < normal < 1:
+        raise ValueError(
+            "decision=balanced needs train images of both labels, with class weights above 0; "
+            f"NORMAL has a share of {float(normal):g}"
+        )
+    return torch.stack([normal, *[1 - normal] * (num_classes - 1)]).log()
+
+
 def _tensor(weights: Sequence[float] | None) -> Tensor | None:
     return None if weights is None else torch.tensor(weights, dtype=torch.float32)

@@ -78,7 +78,7 @@ def _scores(row: Mapping[str, Any], scored: Scored) -> dict[str, Any]:
 
 
 def assessment(
-    table: pd.DataFrame, predictions: pd.DataFrame, *, root: Path, protocol: str
+    table: pd.DataFrame, predictions: pd.DataFrame, *, root: Path, settings: Config
 ) -> dict[str, Any]:
     """Returns the key assessment of metrics.json: intervals of the best checkpoint's scores.
 
@@ -86,11 +86,12 @@ def assessment(
         table: the split table of the run.
         predictions: path and p_pneumonia of the images that were scored, as in predictions.csv.
         root: the folder that paths are relative to.
-        protocol: its name.
+        settings: of the run.
     """
     scored = table.merge(predictions[["path", "p_pneumonia"]], on="path")
     scored["pixels"] = [image.num_pixels(root / path) for path in scored["path"]]
-    return {"checkpoint": "best", "split": "test", **assess_run(scored, protocol=protocol)}
+    rule = {"protocol": settings.protocol.name, "decision": settings.decision}
+    return {"checkpoint": "best", "split": "test", **assess_run(scored, **rule)}
 
 
 def describe(
@@ -110,7 +111,7 @@ def describe(
         "batch_norm": (settings.model.model_extra or {}).get("batch_norm"),
         "parameters": complexity.num_parameters(network),
         "multiply_adds": complexity.multiply_adds(
-            network, image_size=data.image_size, views=Views(mirror=settings.views.mirror)
+            network, image_size=data.image_size, views=Views(**settings.views.model_dump())
         ),
         "selection": asdict(Selection.parse(settings.callbacks.checkpoint.monitor)),
         "hyperparameters": hyperparameters(settings),
@@ -142,6 +143,7 @@ def describe_run(
         "recipe": settings.recipe,
         "seed": settings.seed,
         "protocol": settings.protocol.name,
+        "decision": settings.decision if settings.task == "classification" else None,
         "fold": settings.protocol.fold,
         "tags": settings.tags,
         "data": {

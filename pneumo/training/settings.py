@@ -8,7 +8,9 @@ from typing import Any
 
 from pydantic import ValidationError
 
+from pneumo.choices import ARGMAX, AT_SENSITIVITY
 from pneumo.runs import pretrained, run_folder
+from pneumo.runs.run_folder import wrong_scales
 from pneumo.training.config import BOX_SCORES, LAST, Config, OwnModel
 
 FINETUNE = ".Finetune"  # a callback of classifiers
@@ -145,6 +147,8 @@ def _contradictions(settings: Config, config: Mapping[str, Any]) -> Iterator[str
     small, size = settings.data.progressive, settings.data.image_size
     if small and small.side >= size:
         yield f"data.progressive.side must be below data.image_size, {size}; got {small.side}"
+    if wrong := wrong_scales(settings.views.scales, image_size=settings.data.image_size):
+        yield f"views.scales {wrong}"
     yield from _wrong_split(settings)
     yield from _wrong_schedule(settings)
     yield from OF_TASK[settings.task](settings)
@@ -163,6 +167,11 @@ def _wrong_split(settings: Config) -> Iterator[str]:
         yield (
             "protocol.split.fractions must be shares of train, test and, if wanted, val that sum "
             f"to 1; got {fractions}"
+        )
+    if settings.decision == AT_SENSITIVITY and "val" not in protocol.splits:
+        yield (
+            "decision=sensitivity needs a validation split, on which its threshold is fixed: "
+            f"protocol=holdout; got protocol={protocol.name}"
         )
     if protocol.split.val == 0 and settings.callbacks.checkpoint.monitor != LAST:
         yield (
@@ -216,14 +225,16 @@ def _wrong_detection(settings: Config) -> Iterator[str]:
             "task=detection needs a validation split, on which the confidence of boxes is fixed: "
             f"protocol=holdout; got protocol={settings.protocol.name}"
         )
-    if settings.views.mirror:
-        yield "views.mirror must be false with task=detection; got true"
     if settings.data.progressive:
         yield "data.progressive must be null with task=detection, which keeps its images' size"
     if settings.init:
         yield "init must be null with task=detection"
     if settings.augment["_target_"].endswith(".Warp"):
         yield "augment must be of albumentations with task=detection, such as affine"
+    if settings.decision != ARGMAX:
+        yield f"decision must be argmax with task=detection; got {settings.decision}"
+    if settings.views.mirror or settings.views.scales != [1]:
+        yield "views.scales must be [1] and views.mirror false with task=detection"
     for name, callback in settings.callbacks.others.items():
         if callback.target_.endswith(FINETUNE):
             yield f"callbacks.{name} must be left out with task=detection: ~callbacks.{name}"

@@ -34,10 +34,6 @@ class Scored:
     epoch: int  # after which the checkpoint was saved, from 0
     scores: dict[str, dict[str, Any]]  # by split
 
-    def only(self, split: str) -> "Scored":
-        """Returns the scores of one split alone."""
-        return Scored(self.epoch, {split: self.scores[split]})
-
 
 class Task(pl.LightningModule):
     """Trains a network and scores it on every split after each epoch.

@@ -118,7 +118,8 @@ def test_a_baseline_leaves_the_run_folder_of_a_network(train: Command, tmp_path:
     net, svm = (metrics(tmp_path / name) for name in ("net", "svm"))
     assert svm["data"] == net["data"]
     assert svm["best"]["test"].keys() == net["best"]["test"].keys()
-    assert svm["assessment"]["operating_point"]["fixed_on"] == "val"
+    assert svm["assessment"]["operating_point"]["decision"] == net["decision"] == "argmax"
+    assert svm["assessment"]["calibration"]["temperature"] > 0  # of the validation split
     assert svm["selection"] is None
     tables = [pd.read_csv(tmp_path / name / "predictions.csv") for name in ("net", "svm")]
     assert list(tables[0]) == list(tables[1])
@@ -127,6 +128,17 @@ def test_a_baseline_leaves_the_run_folder_of_a_network(train: Command, tmp_path:
     called = np.where(test["p_pneumonia"] >= 0.5, "PNEUMONIA", "NORMAL")
     assert (called == test["label"]).mean() == pytest.approx(svm["best"]["test"]["accuracy"])
     assert not (tmp_path / "svm" / "checkpoints").exists()
+
+
+def test_a_balanced_baseline_is_corrected_as_a_network(train: Command, tmp_path: Path) -> None:
+    few = (*SMALL, "protocol=holdout", "model=prior")
+    for rule in ("balanced", "argmax"):
+        assert train(f"hydra.run.dir={rule}", f"decision={rule}", *few) == 0
+        found = pd.read_csv(tmp_path / rule / "predictions.csv")["p_pneumonia"].unique()
+        counts = metrics(tmp_path / rule)["data"]["splits"]["train"]
+        share = 0.5 if rule == "balanced" else counts["PNEUMONIA"] / counts["images"]
+        assert found == pytest.approx([share])
+        assert metrics(tmp_path / rule)["decision"] == rule
 
 
 def test_commands_that_need_a_network_refuse_a_baseline(

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from pneumo.evaluation import calibration
-from pneumo.evaluation.operating_point import calibrated, fit_on_validation, fitted_temperature
+from pneumo.evaluation.operating_point import by_rule, calibrated, fitted_temperature
 from tests.evaluation.test_metrics import cases
 
 sk = pytest.importorskip("sklearn.metrics")
@@ -55,9 +55,23 @@ def test_a_temperature_without_a_best_value_stays_in_its_bounds() -> None:
 
 def test_validation_fixes_the_threshold_that_finds_19_of_20() -> None:
     probability = np.arange(25) / 25  # 5 NORMAL below 20 PNEUMONIA
-    point = fit_on_validation(np.repeat([0, 1], [5, 20]), probability)
+    point = by_rule("sensitivity", (np.repeat([0, 1], [5, 20]), probability))
     assert point.threshold == pytest.approx(6 / 25 - 1e-6, abs=1e-9)  # not the lowest, at 5 / 25
-    assert (point.images, point.prevalence, point.sensitivity) == (25, 0.8, 0.95)
+    assert (point.images, point.prevalence, point.fixed_on) == (25, 0.8, "val")
+
+
+def test_each_rule_has_its_threshold_and_says_where_its_probability_is_calibrated() -> None:
+    label, probability = np.repeat([0, 1], [5, 20]), np.arange(25) / 25
+    temperature = fitted_temperature(label, probability)
+    argmax = by_rule("argmax", (label, probability))
+    assert (argmax.threshold, argmax.temperature, argmax.prevalence) == (0.5, temperature, 0.8)
+    balanced = by_rule("balanced", (label, probability))
+    assert (balanced.threshold, balanced.temperature, balanced.prevalence) == (0.5, None, 0.5)
+    assert balanced == by_rule("balanced", "no validation split")
+    for rule, set_aside in (("argmax", False), ("sensitivity", True)):
+        without = by_rule(rule, "no validation split")
+        assert (without.rule, without.threshold, without.temperature) == ("argmax", 0.5, None)
+        assert (without.why_not, without.set_aside) == ("no validation split", set_aside)
 
 
 def test_a_probability_of_0_or_1_has_the_odds_of_1e_7() -> None:

@@ -53,7 +53,7 @@ def finish(folder: Path, network: Detector, *, aspect: str = "pad", **changed: A
     preprocessing = fingerprint.take(size=SIZE, aspect=aspect, mean=network.mean, std=network.std)
     make_detector(folder, **{"preprocessing": preprocessing} | changed)
     data = {"image_size": SIZE, "aspect": aspect, "source": {}}
-    model, views = MODEL | {"name": "retinanet"}, {"mirror": False}
+    model, views = MODEL | {"name": "retinanet"}, {"scales": [1], "mirror": False}
     config = {"task": "detection", "model": model, "views": views, "data": data}
     (folder / ".hydra" / "config.yaml").write_text(yaml.safe_dump(config))
     (folder / "checkpoints").mkdir()

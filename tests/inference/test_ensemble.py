@@ -11,11 +11,14 @@ import pytest
 import yaml
 
 from pneumo import evaluate
+from pneumo.choices import RULES
 from pneumo.data import split
 from pneumo.evaluation import scores
 from pneumo.evaluation.assessment import labels
+from pneumo.evaluation.metrics import sensitivity_threshold
 from pneumo.evaluation.operating_point import fit_weights, vote_share
 from pneumo.inference import ensemble
+from pneumo.inference.decision import decide
 from pneumo.report import terminal
 from pneumo.runs.run import Run
 from pneumo.shift import evaluation
@@ -36,6 +39,7 @@ def make_run(
     skill: float = 2,
     groups: Mapping[str, str] | None = None,
     num_classes: int = 2,
+    decision: str = "sensitivity",
     flipped: tuple[str, ...] = (),
 ) -> Path:
     """Leaves what `evaluate` reads of a run: 60 images, a patient each unless ``groups`` says else.
@@ -70,6 +74,7 @@ def make_run(
         "seed": seed,
         "protocol": "holdout",
         "num_classes": num_classes,
+        "decision": decision,
         "data": {"kind": "kermany", "split_sha256": split.digest(table)},
         "best": {"epoch": 0, "test": {}},
         "last": {"epoch": 0, "test": {}},
@@ -107,6 +112,33 @@ def test_weights_are_of_validation_only(tmp_path: Path) -> None:
         table.loc[table["split"] == "test", "p_pneumonia"] = 0.3
         table.to_csv(run / "predictions.csv", index=False)
     assert scores_of(runs)["weighted"]["weights"] == before
+
+
+def test_a_rule_that_all_share_decides_for_the_mean_and_different_rules_are_set_aside(
+    tmp_path: Path,
+) -> None:
+    made = {
+        name: [make_run(tmp_path, f"{name}{seed}", seed=seed, decision=name) for seed in range(2)]
+        for name in RULES
+    }
+    points = {name: scores_of(runs)["ensemble"]["operating_point"] for name, runs in made.items()}
+    assert {name: point["decision"] for name, point in points.items()} == {n: n for n in RULES}
+    assert points["argmax"]["threshold"] == points["balanced"]["threshold"] == 0.5
+    vals = [Run.open(run).of_split("val") for run in made["sensitivity"]]
+    mean = np.mean([one["p_pneumonia"] for one in vals], axis=0)
+    wanted = sensitivity_threshold(labels(vals[0]), mean)
+    assert points["sensitivity"]["threshold"] == wanted
+    mixed = [made["argmax"][0], made["sensitivity"][1]]
+    found = scores_of(mixed)["ensemble"]
+    why = "the runs have different decision rules (argmax, sensitivity)"
+    assert found["operating_point"]["why_not"] == found["calibration"]["why_not"] == why
+    assert found["operating_point"]["threshold"] == 0.5
+    decision = decide([Run.open(run) for run in mixed])
+    assert (decision.threshold, decision.threshold_from) == (0.5, "argmax")
+    note = f"no operating point and no calibration: {why}. Decisions are at 0.5"
+    assert decision.notes == (note,)
+    text = " ".join(terminal.wrapped(evaluation.text(scores_of(mixed))).split())
+    assert f"no operating point: {why}. At 0.5" in text
 
 
 def test_images_of_any_members_train_split_are_left_out_and_counted(tmp_path: Path) -> None:

@@ -20,7 +20,7 @@ from pneumo.models.views import Views
 
 SIDE, RADIUS = 128, 24  # pixels, of the images and of the opacities
 WIDTHS = ((12, 12), (16,), (24,), (32,))
-VIEWS = [Views(), Views(mirror=True)]
+VIEWS = [Views(), Views((1, 0.8), mirror=True)]
 FAMILIES: dict[str, Callable[[], Network]] = {
     "encoder": lambda: Encoder(f=2, d=4, c=4, image_size=SIDE),
     "compact": lambda: Wrapped(Compact(stem=8, widths=WIDTHS), image_size=SIDE),

@@ -55,6 +55,24 @@ def test_input_is_standardised_and_grey_goes_to_every_channel() -> None:
 
 
 @torch.no_grad()
+def test_the_prior_of_the_training_is_divided_out_in_evaluation_only() -> None:
+    """0.9 among 3/4 PNEUMONIA: odds 9 become 9 / 3, so 3/4; bacteria to virus stay 2 to 1."""
+
+    class Always(nn.Module):
+        def forward(self, x: torch.Tensor) -> torch.Tensor:
+            return torch.tensor([0.1, 0.6, 0.3]).log().expand(len(x), 3)
+
+    model = {"_target_": "Always", "channels": 1}
+    network = build(model, image_size=16, make=lambda _: Always())
+    assert torch.equal(network.log_prior, torch.zeros(3))
+    network.log_prior.copy_(torch.tensor([0.25, 0.75, 0.75]).log())
+    x = torch.zeros(2, 1, 16, 16)
+    for logits in (network.eval()(x), network.features_and_logits(x)[1]):
+        torch.testing.assert_close(logits.softmax(1)[0], torch.tensor([0.25, 0.5, 0.25]))
+    torch.testing.assert_close(network.train()(x)[0].exp(), torch.tensor([0.1, 0.6, 0.3]))
+
+
+@torch.no_grad()
 def test_a_pretrained_cfg_standardises_each_colour_in_place_of_the_train_split() -> None:
     body = Two(channels=3).eval()
     mean, std = (0.4, 0.5, 0.6), (0.2, 0.25, 0.3)

@@ -50,6 +50,16 @@ def _count(runs: "Counter[str]", name: str, *_: object) -> None:
     runs.update([name])
 
 
+def test_a_scale_is_the_central_part_enlarged_and_all_of_it_if_it_is_one() -> None:
+    x = torch.arange(64.0).reshape(1, 1, 8, 8)
+    whole, part, mirrored = Views((1, 0.5), mirror=True).of(x)[::2] + Views((0.5,), True).of(x)[1:]
+    assert torch.equal(whole, x)
+    # columns 2 to 5 at twice the size: at the border the nearest, inside a quarter of the way
+    columns = torch.tensor([2, 2.25, 2.75, 3.25, 3.75, 4.25, 4.75, 5])
+    torch.testing.assert_close(part[0, 0], columns + 8 * columns[:, None])
+    assert torch.equal(mirrored, part.flip(-1))
+
+
 @torch.no_grad()
 def test_logits_and_features_are_means_over_the_views(network: Network, x: Tensor) -> None:
     parts = [network.features_and_logits(view) for view in (x, x.flip(3))]
@@ -73,9 +83,62 @@ def test_maps_lie_in_the_images_own_pixels(x: Tensor) -> None:
     assert torch.equal(ONE_VIEW.maps(left, x), left(x))
 
 
+class OnePixel(Network):
+    """Its log-odds are twice the value of one pixel of a view, squared."""
+
+    num_classes = 2
+
+    def __init__(self, row: int, column: int) -> None:
+        super().__init__()
+        self.row, self.column = row, column
+
+    def forward(self, x: Tensor) -> Tensor:
+        """(B, 1, S, S) to (B, 2) logits."""
+        value = x[:, 0, self.row, self.column] ** 2
+        return torch.stack([-value, value], 1)
+
+
+@pytest.mark.parametrize("views", [Views(), BOTH, Views((1, 0.85, 0.5), mirror=True)])
+def test_logits_are_means_over_scales_and_a_gradient_is_that_of_the_mean(
+    views: Views, x: Tensor
+) -> None:
+    network = OnePixel(3, 20)
+
+    def gradient(view: Tensor) -> Tensor:
+        view = view.clone().requires_grad_()
+        return torch.autograd.grad(network(view)[:, 1].sum(), view)[0][:, 0]
+
+    by_hand = [view[:, 0, 3, 20] ** 2 for view in views.of(x)]
+    assert len(by_hand) == views.num
+    whole = x.clone().requires_grad_()
+    logits = views.logits(network, whole)
+    torch.testing.assert_close(logits[:, 1], torch.stack(by_hand).mean(0))
+    wanted = torch.autograd.grad(logits[:, 1].sum(), whole)[0][:, 0]
+    torch.testing.assert_close(views.maps(gradient, x), wanted)
+
+
+def test_evidence_of_one_pixel_lies_on_that_pixel_and_keeps_its_sum() -> None:
+    """Row 3 of a view of the half is row 8 + 3.5 / 2 - 0.5 = 9.25, column 28 column 21.75."""
+
+    def one(view: Tensor) -> Tensor:
+        heat = torch.zeros(len(view), SIDE, SIDE)
+        heat[:, 3, 28] = 1
+        return heat
+
+    (heat,) = Views((0.5,)).maps(one, torch.zeros(1, 1, SIDE, SIDE))
+    assert heat.nonzero().tolist() == [[9, 21], [9, 22], [10, 21], [10, 22]]
+    wanted = torch.tensor([[0.1875, 0.5625], [0.0625, 0.1875]])
+    torch.testing.assert_close(heat[9:11, 21:23], wanted)
+    both = Views((1, 0.5), mirror=True).maps(one, torch.zeros(1, 1, SIDE, SIDE))[0]
+    assert both.sum() == 1
+    assert both[3, 28] == both[3, 3] == 0.25
+    assert not both[:8].nonzero()[:, 0].ne(3).any()  # outside of the central part
+
+
 def test_each_view_costs_a_forward_pass(network: Network) -> None:
     one = multiply_adds(network, image_size=SIDE)
     assert multiply_adds(network, image_size=SIDE, views=BOTH) == 2 * one
+    assert multiply_adds(network, image_size=SIDE, views=Views((1, 0.9, 0.8), True)) == 6 * one
 
 
 def test_a_classifier_is_trained_on_one_view_and_scored_on_all(network: Network, x: Tensor) -> None:

@@ -68,6 +68,7 @@ def make_run(
                      "NORMAL": int((label == 0).sum()), "PNEUMONIA": int(label.sum())}  # fmt: skip
     content = {
         "schema": 1, "model": model, "seed": seed, "protocol": protocol, "fold": None,
+        "decision": "argmax" if protocol == "paper" else "sensitivity",
         "num_classes": 2, "batch_norm": True,
         "selection": {"monitor": "f1_normal", "on": "test" if protocol == "paper" else "val"},
         "data": {"kind": kind, "root_name": "chest_xray", "images": 10 * images // 3,

@@ -46,7 +46,8 @@ def run(sweep: Path, *, protocol: str = "holdout", seed: int = 0, written: bool 
     folder = make_run(sweep, protocol=protocol, seed=seed)
     edit(folder, lambda m: m["data"].update(split_sha256=split.digest(rows)))
     if written:
-        edit(folder, lambda m: m.update(assessment=assess_run(rows, protocol=protocol)))
+        rule = {"protocol": protocol, "decision": read_metrics(folder)["decision"]}
+        edit(folder, lambda m: m.update(assessment=assess_run(rows, **rule)))
     else:
         rows.drop(columns="p_pneumonia").to_csv(folder / "split.csv", index=False)
         rows[rows["split"] != "train"].to_csv(folder / "predictions.csv", index=False)
@@ -76,7 +77,7 @@ def test_the_page_has_the_numbers_of_metrics_json(tmp_path: Path) -> None:
     assert "PPV at 5%" in text
     assert f"<td>{point['at_prevalence'][0]['ppv']:.3f}</td>" in text
     assert "subtype virus" in text
-    assert "No operating point" not in text
+    assert "No temperature" not in text
 
 
 def test_several_trials_are_a_median_and_a_range(tmp_path: Path) -> None:
@@ -109,7 +110,8 @@ def test_intervals_of_an_earlier_method_are_computed_again(tmp_path: Path) -> No
 
 
 def test_few_patients_and_net_benefit_at_other_shares_are_shown(tmp_path: Path) -> None:
-    assessment = assess_run(table(0, val=True).iloc[:100], protocol="holdout")
+    rows = table(0, val=True).iloc[:100]
+    assessment = assess_run(rows, protocol="holdout", decision="sensitivity")
     edit(run(tmp_path), lambda metrics: metrics.update(assessment=assessment))
     text = page_of(tmp_path)
     assert "fewer than 20 patients of a class among all images" in text

@@ -10,7 +10,7 @@ from tests.conftest import Capture
 from tests.report.test_model_card import assessed, metrics
 
 RUNS = Path(__file__).parents[2] / "docs" / "runs"
-FIXED = OperatingPoint(0.4, 1.2, 10, 0.7)
+FIXED = OperatingPoint("sensitivity", 0.4, 1.2, images=10, prevalence=0.7)
 SETTINGS = {"image_size": 256, "aspect": "stretch", "lr": 0.001}
 
 

@@ -67,6 +67,7 @@ def test_settings_of_one_network_have_different_labels() -> None:
         "compact (mirror, 26 ep.)",
     ]
     assert len({panel_title(label) for label in labels}) == 4
+    assert short_label("net (scales=[1, 0.85], mirror=False)") == "net (scales [1, 0.85])"
     assert short_label("three, mean of 2 of 3") == "three, mean of 2 of 3"
 
 

@@ -18,6 +18,10 @@ from pneumo.report.trials import Trial
             ["(mirror=True, lr=0.006)", "(mirror=False, lr=0.001)", "(mirror=False, lr=0.006)"],
         ),
         (
+            [{"views.scales": scales, "views.mirror": True} for scales in ([1], [1, 0.85])],
+            ["(scales=[1])", "(scales=[1, 0.85])"],
+        ),
+        (
             [
                 {"a.gamma": 1, "b.gamma": 1},
                 {"a.gamma": 2, "b.gamma": 1},

@@ -8,7 +8,7 @@ import pandas as pd
 import pytest
 
 from pneumo.evaluation.assessment import assess
-from pneumo.evaluation.operating_point import OperatingPoint, fit_on_validation
+from pneumo.evaluation.operating_point import OperatingPoint, by_rule
 from pneumo.evaluation.scores import scores
 from pneumo.report import checklists, model_card
 from pneumo.runs.run_folder import MAP_NUMBERS
@@ -46,7 +46,11 @@ def table(seed: int = 0) -> pd.DataFrame:
     )
 
 
-def assessed(fixed: OperatingPoint | str = "no reason") -> dict[str, Any]:
+NOTHING = OperatingPoint(why_not="no reason")
+FIXED = OperatingPoint("sensitivity", 0.4, 1.2, images=10, prevalence=0.7)
+
+
+def assessed(fixed: OperatingPoint = NOTHING) -> dict[str, Any]:
     return assess(table(), table()["p_pneumonia"].to_numpy(float), fixed=fixed)
 
 
@@ -58,7 +62,7 @@ def card(changed: dict[str, Any] | None = None, **other: Any) -> str:
     )  # fmt: skip
     arguments: dict[str, Any] = {"classes": ("NORMAL", "PNEUMONIA"), "checkpoint": "best"}
     if "assessment" not in other:
-        other["assessment"] = assessed(other.pop("fixed", "no reason"))
+        other["assessment"] = assessed(other.pop("fixed", NOTHING))
     return model_card.write(run, **(arguments | other))
 
 
@@ -67,7 +71,7 @@ def test_a_subgroup_is_scored_from_five_patients_of_each_label_on() -> None:
     virus = rows["subtype"] == "virus"
     for num_patients, scored in ((4, False), (5, True)):
         rows.loc[virus, "group"] = [f"v{number % num_patients}" for number in range(15)]
-        subgroups = assess(rows, rows["p_pneumonia"].to_numpy(), fixed="why")["subgroups"]
+        subgroups = assess(rows, rows["p_pneumonia"].to_numpy(), fixed=NOTHING)["subgroups"]
         (row,) = (each for each in subgroups if each["group"] == "virus")
         assert ("sensitivity" in row) == scored
         assert ("why_not" in row) != scored
@@ -77,7 +81,7 @@ def test_net_benefit_at_a_prevalence_starts_from_that_of_the_fit() -> None:
     # of half PNEUMONIA, fitted at 3/4: odds 9 / 1 become 9 / 3 at 1/2, 1 / 1 become 1 / 3, so that
     # at 0.7 one of two images of each label is treated for pneumonia, at 0.8 none is
     rows = table()[18:22].assign(p_pneumonia=[0.9, 0.5, 0.9, 0.5])
-    fixed = OperatingPoint(0.5, 1.0, images=8, prevalence=0.75)
+    fixed = OperatingPoint(temperature=1.0, images=8, prevalence=0.75)
     result = assess(rows, rows["p_pneumonia"].to_numpy(), fixed=fixed, prevalences=[0.5])
     (at,) = result["net_benefit"]["at_prevalence"]
     benefit = {round(row["threshold"], 2): row["network"] for row in at["at"]}
@@ -118,7 +122,8 @@ def test_heat_maps_are_in_the_card_if_they_were_scored() -> None:
 
 def test_the_operating_point_is_that_of_the_validation_split() -> None:
     val = table(seed=1)
-    fixed = fit_on_validation((val["label"] == "PNEUMONIA").to_numpy(int), val["p_pneumonia"])
+    label = (val["label"] == "PNEUMONIA").to_numpy(int)
+    fixed = by_rule("sensitivity", (label, val["p_pneumonia"]))
     text = card(fixed=fixed)
     assert f"at a probability of **{fixed.threshold:.4f}**" in text
     assert f"Temperature {fixed.temperature:.3f}" in text
@@ -126,9 +131,10 @@ def test_the_operating_point_is_that_of_the_validation_split() -> None:
 
 def test_without_a_validation_split_the_card_names_the_scores_optimistic() -> None:
     why = "this run has no validation split (protocol=paper)"
-    text = card({"selection": {"monitor": "f1_normal", "on": "test"}}, fixed=why)
-    assert f"**No operating point:** {why}" in text
-    assert "No temperature could be fitted" in text
+    fixed = by_rule("argmax", why)
+    text = card({"selection": {"monitor": "f1_normal", "on": "test"}}, fixed=fixed)
+    assert "at a probability of **0.5** or above" in text
+    assert f"No temperature could be fitted: {why}" in text
     assert "are on that same split and are optimistic" in text
     assert "0.700 instead of 0.900" in text
 
@@ -167,7 +173,7 @@ def test_phantoms_are_marked_and_the_real_set_has_its_limits() -> None:
 
 @pytest.mark.parametrize("aspect", ["stretch", "pad"])
 def test_tables_are_whole_markdown(aspect: str) -> None:
-    lines = card(fixed=OperatingPoint(0.4, 1.2, 10, 0.7), aspect=aspect).splitlines()
+    lines = card(fixed=FIXED, aspect=aspect).splitlines()
     assert lines[0] == checklists.MARK
     for before, line in pairwise(lines):
         if before.startswith("|") and line.startswith("|"):

@@ -117,6 +117,8 @@ BROKEN: list[tuple[Spoil, str]] = [
     (in_json(lambda m: m["best"].update(epoch=10**400)), "more than 64 bits"),
     (in_json(lambda m: m.update(selection=[])), "got selection: Input should be"),
     (in_json(lambda m: m.pop("model")), "got model: Field required"),
+    (in_json(lambda m: m.update(decision="best")), "got decision: Input should be 'argmax'"),
+    (in_json(lambda m: m.pop("decision")), "must have its decision rule"),
     (in_json(lambda m: m.pop("preprocessing")), "must record its preprocessing"),
     (in_json(lambda m: m["preprocessing"].update(mean=1)), "must be standardised as in"),
     (cut("metrics.json"), "must be JSON; it is broken"),
@@ -125,6 +127,8 @@ BROKEN: list[tuple[Spoil, str]] = [
     (in_config("data", "image_size", "64"), "must be a whole number of pixels"),
     (in_config("data", "aspect", [1]), r"data\.aspect must be one of"),
     (in_config("views", "turn", 90), "does not fit this version"),
+    (in_config("views", "scales", [1, 0.01]), "views.scales in .* must leave at least 32 pixels"),
+    (in_config("views", "scales", "1"), "views.scales in .* must be numbers above 0"),
     (in_config("model", "_partial_", True), r"must be a torch\.nn\.Module"),
     (in_config("model", "_target_", "os.system"), r"names os\.system, which is not run"),
     (in_config("model", "_target_", "torch.nn.Identity"), "does not fit|must"),
@@ -156,7 +160,7 @@ def test_a_broken_run_is_refused_in_one_line(run: Path, spoil: Spoil, message: s
     spoil(run)
     with pytest.raises((ValueError, FileNotFoundError), match=message) as caught:
         opened = Run.open(run)
-        _ = opened.scored, opened.views
+        _ = opened.scored, opened.views, opened.decision
         opened.network()
     assert "\n" not in str(caught.value)
 

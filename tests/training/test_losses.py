@@ -4,7 +4,7 @@ import torch
 from sklearn.utils.class_weight import compute_class_weight
 from torch.nn import functional
 
-from pneumo.training.losses import CrossEntropy, Focal, balance
+from pneumo.training.losses import CrossEntropy, Focal, balance, log_prior
 
 LOGIT = torch.tensor([[2.0, -1.0], [0.5, 0.4], [-3.0, 1.0], [0.0, 0.0]])
 TARGET = torch.tensor([0, 1, 0, 1])
@@ -36,3 +36,19 @@ def test_balanced_weights_are_those_of_scikit_learn() -> None:
     wanted = compute_class_weight("balanced", classes=np.arange(3), y=target)
     np.testing.assert_allclose(balance(target, num_classes=3), wanted)
     assert balance(np.array([1, 1]), num_classes=2) == [0.0, 0.5]
+
+
+def test_the_prior_is_of_normal_and_pneumonia_as_the_loss_counts_them() -> None:
+    target = np.array([0, 1, 1, 1, 2, 2, 2, 2])  # an eighth NORMAL
+    plain = log_prior(CrossEntropy(), target, num_classes=3)
+    np.testing.assert_allclose(plain.exp(), np.array([1, 7, 7]) / 8)
+    for number, classes in ((2, target > 0), (3, target)):
+        loss = Focal(class_weights=balance(classes, num_classes=number))
+        prior = log_prior(loss, classes, num_classes=number)
+        others = [(number - 1) / number] * (number - 1)  # each class counts alike
+        np.testing.assert_allclose(prior.exp(), [1 / number, *others], rtol=1e-6)
+    for wrong in (np.array([1, 2]), np.array([0, 0])):
+        with pytest.raises(ValueError, match="needs train images of both labels"):
+            log_prior(CrossEntropy(), wrong, num_classes=3)
+    with pytest.raises(ValueError, match="NORMAL has a share of 0"):
+        log_prior(CrossEntropy(class_weights=[0, 1, 1]), target, num_classes=3)

@@ -64,6 +64,12 @@ def changed(key: str, value: Any, config: Mapping[str, Any] = CONFIG) -> dict[st
         ("protocol.fold", 1, "protocol.fold must be null except with protocol=kfold; got 1"),
         ("data.cache_dir", "~nosuchuser/x", "no home is known for its ~"),
         ("run_dir", "~/x", "run_dir must be a folder, written without ~"),
+        ("decision", "best", "decision must be 'argmax', 'balanced' or 'sensitivity'; got 'best'"),
+        ("decision", "sensitivity", "needs a validation split, .*: protocol=holdout; got protocol"),
+        ("views.scales", [], r"views.scales must be numbers above 0, at most 1, .*; got \[\]"),
+        ("views.scales", [1, 1.1], r"at most 1, such as \[1,0.85\]; got \[1.0, 1.1\]"),
+        ("views.scales", [1, 0.9, 1], r"views.scales must be different; got \[1.0, 0.9, 1.0\]"),
+        ("views.scales", [1, 0.05], "at least 32 pixels or a tenth .*; got 0.05 of 256 pixels"),
         ("optimizer", 5, "optimizer must be settings with a _target_, such as .*; got 5"),
         ("model.image_size", 32, "model.image_size must be data.image_size, 256; got 32. Set data"),
     ],
@@ -146,7 +152,8 @@ def test_fold_is_one_of_k(fold: Any) -> None:
         (["task=detection", "protocol=paper"], "protocol=holdout; got protocol=paper"),
         (["task=detection", "data.progressive={side:32,share:0.5}"], "progressive must be null"),
         (["task=detection", "augment=warp"], "augment must be of albumentations"),
-        (["task=detection", "views.mirror=true"], "views.mirror must be false"),
+        (["task=detection", "decision=balanced"], "decision must be argmax with task=detection"),
+        (["task=detection", "views.mirror=true"], r"views.scales must be \[1\] and views.mirror"),
     ],
 )
 def test_settings_of_the_other_task_are_refused(overrides: list[str], message: str) -> None:

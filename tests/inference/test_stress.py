@@ -1,0 +1,266 @@
+import json
+import shutil
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import pytest
+import torch
+
+from pneumo import evaluate
+from pneumo.data.corruptions import CORRUPTIONS, Corruption
+from pneumo.evaluation.assessment import labels
+from pneumo.evaluation.scores import scores
+from pneumo.inference import stress
+from pneumo.runs.run import Run
+from pneumo.runs.stress import read_stress
+from tests.conftest import Capture, Patch, digests
+from tests.detection_runs import make_detector
+
+SIDE = 128  # at 64 px the mildest blur changes nothing
+GREYS = np.array([100, 110, 150, 160], np.uint8)
+BY_NAME = {corruption.name: corruption for corruption in CORRUPTIONS}
+
+
+def made_images(num: int, *, seed: int = 0) -> np.ndarray:
+    """(N, 128, 128) uint8 with soft and fine structure, and dark upper corners."""
+    random = np.random.default_rng(seed)
+    coarse = torch.tensor(random.uniform(60, 190, (num, 1, 8, 8)))
+    soft = torch.nn.functional.interpolate(coarse, (SIDE, SIDE), mode="bicubic")[:, 0].numpy()
+    images = (soft + random.normal(0, 8, soft.shape)).clip(0, 255).astype(np.uint8)
+    images[:, :20, :20] = images[:, :20, -20:] = 10
+    return images
+
+
+IMAGES = made_images(20)
+
+
+@pytest.mark.parametrize("corruption", CORRUPTIONS, ids=lambda each: each.name)
+def test_changes_are_seeded_and_grow_with_severity(corruption: Corruption) -> None:
+    before, distances = IMAGES.copy(), []
+    for value in corruption.severities:
+        changed = [corruption.at(value)(image, seed=n) for n, image in enumerate(IMAGES)]
+        again = [corruption.at(value)(image, seed=n) for n, image in enumerate(IMAGES)]
+        for image, same in zip(changed, again, strict=True):
+            assert image.shape == (SIDE, SIDE)
+            assert image.dtype == np.uint8
+            np.testing.assert_array_equal(image, same)
+        distances.append(np.abs(np.stack(changed).astype(float) - IMAGES).mean())
+    np.testing.assert_array_equal(IMAGES, before)
+    assert distances[0] > 0
+    # blocks of JPEG and steps of a resolution are not exactly monotone on one set of images
+    assert np.all(np.diff(distances) > -0.02 * distances[-1]), distances
+    assert distances[-1] > 1.2 * distances[0]
+
+
+@pytest.mark.parametrize(
+    "name",
+    [
+        *("centre crop", "off-centre crop", "smaller chest", "black border", "aspect"),
+        *("rotation", "gamma", "contrast", "noise"),
+    ],
+)
+def test_severity_0_is_the_image(name: str) -> None:
+    changed = [BY_NAME[name].at(0.0)(image, seed=n) for n, image in enumerate(IMAGES)]
+    np.testing.assert_allclose(np.stack(changed).astype(int), IMAGES, atol=1)
+
+
+@pytest.mark.parametrize(
+    "name", ["off-centre crop", "aspect", "rotation", "gamma", "contrast", "noise"]
+)
+def test_the_way_is_drawn_by_the_seed(name: str) -> None:
+    change = BY_NAME[name].at(BY_NAME[name].severities[-1])
+    assert len({change(IMAGES[0], seed=seed).tobytes() for seed in range(20)}) > 1
+
+
+def test_crops_keep_the_part_they_name() -> None:
+    ramp = np.tile(np.linspace(0, 250, SIDE), (SIDE, 1)).astype(np.uint8)
+    row = BY_NAME["centre crop"].at(20)(ramp, seed=0)[SIDE // 2].astype(float)
+    assert (row[0], row[-1]) == pytest.approx((25, 225), abs=4)
+    ends = {
+        tuple(np.round(BY_NAME["off-centre crop"].at(20)(ramp, seed=n)[9, [0, -1]], -1))
+        for n in range(20)
+    }
+    assert ends == {(0, 200), (50, 250)}
+
+
+# The scores
+
+
+def stress_of(
+    predict: stress.Predict, images: np.ndarray, label: np.ndarray, *, seed: int = 0
+) -> pd.DataFrame:
+    names = [f"{n}.png" for n in range(len(images))]
+    return stress.stress(predict, images, label, names=names, seed=seed)
+
+
+def auroc(table: pd.DataFrame, name: str) -> list[float]:
+    values: list[float] = table.loc[table["corruption"] == name, "auroc"].tolist()
+    return values
+
+
+def brightness(pixels: np.ndarray) -> np.ndarray:
+    return np.asarray(pixels.mean((1, 2)) / 255)
+
+
+def test_a_network_of_brightness_fails_by_gamma_and_not_by_contrast(monkeypatch: Patch) -> None:
+    monkeypatch.setattr(stress, "CORRUPTIONS", [BY_NAME["gamma"], BY_NAME["contrast"]])
+    num = 200
+    label = np.arange(2 * num) // num
+    images = np.where(label == 1, 140, 100).astype(np.uint8)[:, None, None]
+    table = stress_of(brightness, np.broadcast_to(images, (2 * num, SIDE, SIDE)), label)
+    assert auroc(table, "none") == [1.0]
+    assert auroc(table, "contrast") == [1.0] * 5  # it leaves the mean
+    # Exponents of 0.8 and 1.2 bring 100 to 121 and 140 to 124; at 0.7 and 1.3, 132 and 117, a
+    # brighter NORMAL image (one half) passes a darker PNEUMONIA image (one half)
+    mild, medium, *strong = auroc(table, "gamma")
+    assert (mild, medium) == (1.0, 1.0)
+    assert strong == pytest.approx([0.75] * 3, abs=0.03)
+
+
+def test_a_network_that_reads_the_corners_fails_by_the_marker(monkeypatch: Patch) -> None:
+    monkeypatch.setattr(stress, "CORRUPTIONS", [BY_NAME["burnt-in marker"], BY_NAME["resolution"]])
+    label = np.arange(200) % 2
+    images = np.full((200, SIDE, SIDE), 10, np.uint8)
+    images[label == 1] = 30
+
+    def corners(pixels: np.ndarray) -> np.ndarray:
+        return np.asarray(pixels[:, :40, :40].max((1, 2)).clip(0, 100) / 255)
+
+    table = stress_of(corners, images, label)
+    assert auroc(table, "none") == [1.0]
+    # half of the images have it there: ties in a quarter of the pairs, a quarter is reversed
+    assert auroc(table, "burnt-in marker") == pytest.approx([0.625] * 5, abs=0.06)
+    assert auroc(table, "resolution") == [1.0] * 5
+
+
+def test_draws_depend_on_seed_and_name_alone() -> None:
+    label, images = np.arange(20) % 2, IMAGES
+    first, again = (stress_of(brightness, images, label) for _ in range(2))
+    pd.testing.assert_frame_equal(first, again)
+    assert not first.equals(stress_of(brightness, images, label, seed=1))
+    order = np.random.default_rng(0).permutation(20)
+    names = [f"{n}.png" for n in order]
+    moved = stress.stress(brightness, images[order], label[order], names=names)
+    pd.testing.assert_frame_equal(first, moved)
+
+
+def test_threshold_and_temperature_are_applied() -> None:
+    images = np.broadcast_to(GREYS[:, None, None], (4, SIDE, SIDE))
+    label, names = np.array([0, 1, 0, 1]), list("abcd")
+    clean = stress.stress(
+        brightness, images, label, names=names, threshold=0.4, temperature=20.0
+    ).iloc[0]
+    assert clean[["sensitivity", "specificity"]].tolist() == [1.0, 0.5]
+    assert clean["ece"] == pytest.approx(0.0, abs=0.02)  # so hot that each is near the share, 0.5
+    clean = stress.stress(brightness, images, label, names=names).iloc[0]
+    assert clean[["sensitivity", "specificity"]].tolist() == [0.5, 0.5]
+    assert clean["ece"] == pytest.approx(np.abs(GREYS / 255 - label).mean())
+
+
+def test_a_sample_keeps_the_share_of_labels() -> None:
+    rows = pd.DataFrame({"path": [f"{n:04}" for n in range(2000)]})
+    rows["label"] = np.where(np.arange(2000) % 4 == 0, "NORMAL", "PNEUMONIA")
+    chosen = stress.sample(rows)
+    assert chosen["label"].value_counts().to_dict() == {"PNEUMONIA": 375, "NORMAL": 125}
+    assert chosen["path"].is_monotonic_increasing
+    assert chosen.equals(stress.sample(rows))
+    assert len(stress.sample(rows[:100])) == 100
+
+
+# The command
+
+
+@pytest.fixture
+def run(environment: None, finished_run: Path, tmp_path: Path) -> Path:
+    return Path(shutil.copytree(finished_run, tmp_path / "run"))
+
+
+def call(*arguments: str | Path) -> int:
+    return evaluate.main(list(map(str, arguments)))
+
+
+@pytest.mark.slow
+def test_the_command_prints_and_keeps_the_stress_test(
+    run: Path, tmp_path: Path, capsys: Capture
+) -> None:
+    before, out = digests(run), tmp_path / "a.json"
+    assert call(run, "--stress", "--out", out) == 0
+    text = capsys.readouterr().out
+    assert max(map(len, text.split("\n"))) <= 80
+    for corruption in CORRUPTIONS:
+        assert f"\n  {corruption.name} " in text
+    kept = read_stress(run)
+    assert kept is not None
+    after = digests(run)
+    assert after.pop("stress.json")
+    assert after == before
+    val = Run.open(run).of_split("val")
+    assert (kept["split"], kept["images"], kept["of"]) == ("val", len(val), len(val))
+    assert kept["clean"]["auroc"] is not None
+    known = scores(labels(val), val["p_pneumonia"])["auroc"]
+    assert kept["clean"]["auroc"] == pytest.approx(known, abs=1e-4)
+    drops = [known - row["auroc"] for row in kept["rows"] if row["auroc"] is not None]
+    assert len(drops) == 5 * len(CORRUPTIONS)
+    assert kept["drop"] == pytest.approx(np.mean(drops))
+    assert json.loads(out.read_text())["stress"][0]["rows"] == kept["rows"]
+    assert "members" in json.loads(out.read_text())
+    assert "untouched" not in text
+    assert call(run, "--stress", "--split", "test") == 0
+    assert "these are test images" in capsys.readouterr().out
+    again = read_stress(run)
+    assert again is not None
+    assert again["split"] == "test"
+
+
+@pytest.mark.slow
+def test_several_runs_and_recipes_are_compared(run: Path, tmp_path: Path, capsys: Capture) -> None:
+    for seed in (0, 7):  # one recipe
+        copy = Path(shutil.copytree(run, tmp_path / "sweep" / f"seed={seed}"))
+        metrics = json.loads((copy / "metrics.json").read_text())
+        (copy / "metrics.json").write_text(json.dumps(metrics | {"seed": seed}))
+    assert call(tmp_path / "sweep", "--stress", "--out", tmp_path / "a.json") == 0
+    title, first, second, mean = capsys.readouterr().out.splitlines()
+    assert title.split() == ["Stress", "test", "split", "AUROC", "changed", "drop"]
+    assert first.split()[1:] == second.split()[1:]
+    drop = first.split()[-1]
+    assert mean.split() == ["tiny,", "2", "runs", *first.split()[1:-1], drop, "±", "0.0000"]
+    entries = json.loads((tmp_path / "a.json").read_text())["stress"]
+    assert [entry.pop("run")[-6:] for entry in entries] == ["seed=0", "seed=7"]
+    assert entries[0] == entries[1] == read_stress(tmp_path / "sweep" / "seed=7")
+
+
+@pytest.mark.slow
+def test_mistakes_are_one_line_and_nothing_is_written(
+    run: Path, tmp_path: Path, monkeypatch: Patch, capsys: Capture
+) -> None:
+    detector = make_detector(tmp_path / "detector")
+    baseline = Path(shutil.copytree(run, tmp_path / "baseline"))
+    config = (baseline / ".hydra/config.yaml").read_text()
+    network = "pneumo.models.unet_encoder.Encoder"
+    assert network in config
+    (baseline / ".hydra/config.yaml").write_text(config.replace(network, "pneumo.baselines.x.X"))
+    before, out = digests(tmp_path), ("--out", tmp_path / "a.json")
+    stress_one = ("--stress", *out)
+    for arguments, message in (
+        ((detector, *stress_one), "--stress needs classifiers"),
+        ((baseline, *stress_one), "this needs a network"),
+        ((run, baseline, *stress_one), "this needs a network"),
+        ((run, run, *stress_one), "each run may be named once"),
+        ((run, detector, *stress_one), "runs must be of one task"),
+        ((run, baseline, *stress_one, "--allow-overlap"), "leave out --allow-overlap"),
+        ((run, "--split", "val", *out), "give --stress, too"),
+        ((run, "--checkpoint", "last", *stress_one), "leave out --checkpoint"),
+        ((run, "--data", tmp_path, *stress_one), "leave out --data"),
+    ):
+        assert call(*arguments) == 2
+        captured = capsys.readouterr()
+        assert message in captured.err
+        assert (captured.out, captured.err.count("\n")) == ("", 1)
+    only_test = Run.open(run).rescored(Run.open(run).of_split("test"))
+    with pytest.raises(ValueError, match="has no val split"):
+        list(stress.stress_runs([only_test], split="val"))
+    monkeypatch.setenv("PNEUMO_DATA", str(tmp_path / "gone"))
+    assert call(run, *stress_one) == 2
+    assert "set PNEUMO_DATA" in capsys.readouterr().err
+    assert digests(tmp_path) == before

@@ -1,0 +1,86 @@
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from pneumo.report.groups import group_trials
+from pneumo.report.reading import read_run
+from pneumo.report.report_folder import write_report
+from pneumo.report.stress import table
+from pneumo.report.trials import Trial
+from pneumo.runs.stress import read_stress
+from tests.report.made_runs import make_run, page, summary
+
+CHANGES = ("centre crop", "JPEG")
+
+
+def write_stress(run: Path, *, clean: float, drops: list[float], split: str = "val") -> None:
+    """Writes stress.json in which the AUROC falls by each of ``drops`` at all severities."""
+    others = {"sensitivity": 0.9, "specificity": 0.8, "ece": 0.1}
+    content = {
+        **{"schema": 1, "split": split, "images": 50, "of": 60, "seed": 0, "threshold": 0.5},
+        "clean": {"auroc": clean, **others},
+        "stressed": {"auroc": clean - sum(drops) / len(drops), **others},
+        "drop": sum(drops) / len(drops),
+        "rows": [
+            {"corruption": name, "unit": "", "severity": severity, "value": severity}
+            | {"auroc": clean - drop, **others}
+            for name, drop in zip(CHANGES, drops, strict=True)
+            for severity in range(1, 6)
+        ],
+    }
+    (run / "stress.json").write_text(json.dumps(content))
+
+
+@pytest.fixture
+def stressed(tmp_path: Path) -> Path:
+    """Tiny with two stressed seeds and one without, small with one on validation, one on test."""
+    sweep = tmp_path / "sweep"
+    runs = [make_run(sweep, seed=seed, protocol="holdout") for seed in range(3)]
+    write_stress(runs[0], clean=0.98, drops=[0.01, 0.03])
+    write_stress(runs[1], clean=0.96, drops=[0.03, 0.05])
+    small = [make_run(sweep, seed=s, model="small", protocol="holdout") for s in range(2)]
+    write_stress(small[0], clean=0.9, drops=[0.0, 0.01])
+    write_stress(small[1], clean=0.8, drops=[0.0, 0.02], split="test")
+    return sweep
+
+
+def test_the_table_has_means_over_the_runs_of_a_recipe_and_split(stressed: Path) -> None:
+    trials = [read_run(path, name=path.name) for path in sorted(stressed.iterdir())]
+    (group,), _ = group_trials([trial for trial in trials if isinstance(trial, Trial)])
+    tiny, val, test = table(group).rows
+    assert tiny["network"] == ("tiny", "2 runs, val")
+    # drops of 0.02 and 0.04: their sd is 0.0141, the standard error half of the distance
+    assert tiny["drop"] == "0.0300 ± 0.0100"
+    assert tiny["auroc"] == ("0.970", "to 0.940")
+    assert (val["drop"], test["drop"]) == ("0.0050", "0.0100")
+    assert (val["network"], test["network"]) == (("small", "1 run, val"), ("small", "1 run, test"))
+
+
+def test_a_broken_file_counts_as_none(stressed: Path) -> None:
+    run = next(stressed.glob("model=tiny,*seed=0"))
+    assert read_stress(run) is not None
+    content = json.loads((run / "stress.json").read_text())
+    wrong: tuple[Any, ...] = (content | {"schema": 2}, content | {"rows": [{"auroc": 1}]}, [])
+    for broken in wrong:
+        (run / "stress.json").write_text(json.dumps(broken))
+        assert read_stress(run) is None
+    (run / "stress.json").unlink()
+    assert read_stress(run) is None
+
+
+@pytest.mark.slow
+def test_page_and_summary_have_a_section_and_a_picture(stressed: Path) -> None:
+    report = write_report([stressed])
+    assert "### Stress test" in summary(report)
+    assert "0.0300 ± 0.0100" in summary(report)
+    assert 'id="kermany-holdout-stress"' in page(report)
+    picture = (report / "kermany-holdout-stress.svg").read_text()
+    for text in (*CHANGES, "mean", "small, test"):
+        assert f">{text}<" in picture
+    for run in stressed.glob("*/stress.json"):
+        run.unlink()
+    report = write_report([stressed])
+    assert "Stress test" not in summary(report) + page(report)
+    assert not (report / "kermany-holdout-stress.svg").exists()
