@@ -110,7 +110,7 @@ def test_the_reproduction_trains_compares_and_exports(
     run_dir = tmp_path / "random" / "compact-fast"
     scores = json.loads((run_dir / "metrics.json").read_text())["best"]["test"]
     assert scores["auroc"] > 0.8
-    card = (tmp_path / "model-card.md").read_text()
+    card = (tmp_path / "network-card.md").read_text()
     assert "GENERATED IMAGES" in card
     assert "| integrated | PNEUMONIA |" in card
 
