@@ -10,6 +10,7 @@ from pathlib import Path
 import pandas as pd
 import yaml
 
+from pneumo import atomic
 from pneumo.runs import run_folder
 from pneumo.runs.pretrained import PACKED, packed_split, without_places
 from pneumo.runs.run import Run
@@ -53,8 +54,13 @@ def keep(run_dir: Path, out: Path) -> int:
     }
     if (run_dir / run_folder.STRESS).exists():
         files[run_folder.STRESS] = (run_dir / run_folder.STRESS).read_bytes()
+    files |= {
+        f"{run_folder.EXTERNAL}/{name}.json": atomic.json_text(result).encode()
+        for name, result in run.external.items()
+    }
     (out / run_folder.CONFIG).parent.mkdir(parents=True)
     for name, data in files.items():
+        (out / name).parent.mkdir(exist_ok=True)
         (out / name).write_bytes(data)
     return sum(map(len, files.values()))
 

@@ -35,6 +35,7 @@ def _command(args: argparse.Namespace) -> int:
         args.data,
         sensitivity=None if args.youden else args.sensitivity,
         allow_overlap=args.allow_overlap,
+        force=args.force,
         trust=args.trust,
     )
     out.parent.mkdir(exist_ok=True)
@@ -45,16 +46,18 @@ def _command(args: argparse.Namespace) -> int:
 
 def text(content: dict[str, Any]) -> str:
     """Returns a calibration for a terminal of 80 columns."""
+    from pneumo.evaluation.operating_point import at_bound
     from pneumo.inference.local_calibration import DRAWS, FOREIGN, SHOWN
     from pneumo.report import terminal
 
     as_far = f", as far as {FOREIGN} show" if content["patients_by"] == FOREIGN else ""
     copies = f"; copies left out: {content['copies']:,}" if content["copies"] else ""
-    lines = [
+    lines = [f"! {content['ranking']}."] if content["ranking"] else []
+    lines += [
         f"{content['images']:,} images of {content['patients']:,} patients{as_far}: "
         f"{content[NORMAL]:,} NORMAL, {content[PNEUMONIA]:,} PNEUMONIA{copies}",
         f"threshold {content['threshold']:.4f} ({content['rule']} on these images), "
-        f"temperature {content['temperature']:.3f}",
+        f"temperature {content['temperature']:.3f}{at_bound(content['temperature'])}",
         f"{'':22}{'sensitivity':22}specificity",
         _row(f"at {content['threshold']:.4f}", content["here"]),
         _row(f"at the run's {content['own_threshold']:.4f}", content["own_here"]),

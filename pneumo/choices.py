@@ -1,7 +1,7 @@
 """Choices and defaults of arguments and settings, which the code behind them uses, too."""
 
 CHECKPOINTS = ("best", "last")
-DATA_SETS = ("kermany", "folder", "medmnist", "rsna")
+DATA_SETS = ("kermany", "folder", "medmnist", "nih", "rsna")
 DEVICES = ("auto", "cpu", "cuda")
 # Decision rules: PNEUMONIA from 0.5 on; from 0.5 of the probability for equal classes; from the
 # threshold that SENSITIVITY fixes on the validation split

@@ -27,6 +27,8 @@ def _command(args: argparse.Namespace) -> int:
     runs = [Run.open(run_dir) for place in args.runs for run_dir in _run_dirs(place)]
     task = common_task(runs)
     _check_options(args, task, num_runs=len(runs))
+    if args.name:
+        _check_name(args, runs)
     for name, out in (("--out", args.out), ("--page", args.page)):
         if out:
             check_out(out, run_dirs=[run.run_dir for run in runs], name=name)
@@ -76,6 +78,7 @@ def _score_classifiers(args: argparse.Namespace, runs: Sequence[Run]) -> Scores:
         checkpoint=args.checkpoint,
         prevalences=args.prevalence,
         allow_overlap=args.allow_overlap,
+        name=args.name,
         trust=args.trust,
     )
     lines = evaluation.text(scores)
@@ -112,6 +115,7 @@ def _check_options(args: argparse.Namespace, task: str, *, num_runs: int) -> Non
         "--prevalence": args.prevalence is not PREVALENCES,
         "--allow-overlap": args.allow_overlap,
         "--stress": args.stress,
+        "--name": args.name is not None,
     }
     files = "a detector is scored by its boxes.csv, on its test split at the best checkpoint"
     check_options(task, {CLASSIFICATION: used}, instead=files)
@@ -128,6 +132,20 @@ def _check_options(args: argparse.Namespace, task: str, *, num_runs: int) -> Non
         )
     if args.unlabelled and args.prevalence is not PREVALENCES:
         raise ValueError("--prevalence sets predictive values, which need labels; leave it out")
+
+
+def _check_name(args: argparse.Namespace, runs: Sequence[Run]) -> None:
+    """Raises ValueError if the scores that --name would keep are not of new labelled images."""
+    rule = "--name keeps the scores of a run's best checkpoint on new, labelled images"
+    if not args.data or args.unlabelled:
+        raise ValueError(f"{rule}; give them by --data DIR, without --unlabelled")
+    if args.checkpoint != "best" or args.allow_overlap:
+        raise ValueError(f"{rule}; leave --checkpoint last and --allow-overlap out")
+    if shipped := [run for run in runs if run.is_shipped]:
+        raise ValueError(
+            f"--name writes to the run folder, and {shipped[0].name} is only read. Leave --name "
+            f"out, or score a copy of {shipped[0].run_dir}; export --to run packages its scores"
+        )
 
 
 if __name__ == "__main__":

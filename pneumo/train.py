@@ -91,6 +91,8 @@ def run(cfg: DictConfig, run_dir: Path, *, sweeping: bool, start: float | None =
     fit = _done_before
     if run_folder.read_status(run_dir)["status"] != "done":  # torch takes seconds
         settings.check_there(config, typed)
+        if typed.trainer.num_devices > 1:  # torch, which reads it now, would warn of DDP's options
+            os.environ.setdefault("TORCH_CPP_LOG_LEVEL", "ERROR")
         fit = prepare(config, typed)
     writer = RunWriter(run_dir)
     with writer.claim():

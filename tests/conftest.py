@@ -16,6 +16,7 @@ from typing import Any
 
 import pytest
 from filelock import FileLock
+from PIL import Image
 
 os.environ.setdefault("MPLBACKEND", "agg")
 os.environ.setdefault("OMP_NUM_THREADS", "1")  # pytest -n has a process for each core
@@ -60,6 +61,34 @@ def rsna_set(shared: Path) -> Path:
     folder = shared / "rsna"
     with FileLock(shared / "rsna.lock"):
         return folder if folder.exists() else phantom_rsna.write(folder, num_images=32, seed=0)
+
+
+@pytest.fixture(scope="session")
+def nih_set(phantoms: Path, shared: Path) -> Path:
+    """48 generated images of 24 patients in the layout of ChestX-ray8/14; only for reading.
+
+    Patient 1 has a follow-up with the other label, patient 99 one image with another finding.
+    """
+    folder = shared / "nih"
+    findings = {"NORMAL": "No Finding", "PNEUMONIA": "Infiltration|Pneumonia"}
+    with FileLock(shared / "nih.lock"):
+        if folder.exists():
+            return folder
+        rows = ["Image Index,Finding Labels,Follow-up #,Patient ID,Patient Age,View Position"]
+        drawn = {path.read_bytes(): path for path in sorted(phantoms.rglob("*.jpeg"))}
+        for part, label in enumerate(findings):
+            place = folder / f"images_{part + 1:03}" / "images"
+            place.mkdir(parents=True)
+            paths = [path for path in drawn.values() if path.parent.name == label][:24]
+            for number, path in enumerate(paths, 24 * part):
+                patient = 1 if number == 24 else 1 + number // 2
+                name = f"{patient:08}_{number:03}.png"
+                Image.open(path).convert("L").resize((128, 128)).save(place / name)
+                rows.append(f"{name},{findings[label]},{number},{patient},58,PA")
+        rows.append("00000099_000.png,Effusion,0,99,58,AP")
+        Image.new("L", (128, 128)).save(place / "00000099_000.png")
+        (folder / "Data_Entry_2017.csv").write_text("\n".join(rows) + "\n")
+    return folder
 
 
 @pytest.fixture(scope="session")

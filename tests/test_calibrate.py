@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 from PIL import Image
 
-from pneumo import api, calibrate, predict
+from pneumo import api, calibrate, evaluate, predict
 from pneumo.data import phantom
 from pneumo.inference import local_calibration
 from pneumo.inference.networks import Networks
@@ -88,6 +88,37 @@ def test_patients_are_counted_by_name_and_by_bytes(
     assert calibrate.main([str(run), "--data", str(named), "--allow-overlap"]) == 0
     first = capsys.readouterr().out.splitlines()[0]
     assert first.startswith(f"{different} images of {different} patients: ")
+
+
+def test_images_that_it_cannot_rank_are_named_first_and_need_force(
+    run: Path, local: Path, tmp_path: Path, capsys: Capture
+) -> None:
+    places = ("NORMAL", "PNEUMONIA")
+    once = {path.read_bytes(): path for path in sorted(local.rglob("*.jpeg"))}
+    for number, path in enumerate(once.values()):
+        other = places[path.parent.name == "NORMAL"]
+        for data, label in (("mixed", places[number % 2]), ("swapped", other)):
+            (tmp_path / data / label).mkdir(parents=True, exist_ok=True)
+            shutil.copy(path, tmp_path / data / label)
+    given = [str(run), "--data", str(tmp_path / "mixed")]
+    start = "not shown to rank these images better than chance"
+    assert evaluate.main(given) == 0
+    assert capsys.readouterr().out.startswith(f"! {start}")
+    for refused, why in ((given, start), ([*given[:2], str(tmp_path / "swapped")], "ranks these")):
+        assert calibrate.main(refused) == 2
+        error = capsys.readouterr().err
+        assert error.startswith(f"error: {why}")
+        assert error.count("\n") == 1
+        assert not (run / "calibrations").exists()
+    assert calibrate.main([*given, "--force"]) == 0
+    shown = " ".join(capsys.readouterr().out.split())
+    assert shown.startswith(f"! {start}")
+    assert "20.000, its upper bound" in shown
+    image = str(next((local / "NORMAL").iterdir()))
+    assert predict.main([str(run), image, "--calibration", "mixed"]) == 0
+    note = capsys.readouterr().err
+    assert start in note
+    assert "its upper bound" in note
 
 
 def test_what_comes_with_the_package_is_only_read(

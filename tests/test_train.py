@@ -190,9 +190,8 @@ def test_the_last_epoch_is_kept_where_nothing_is_selected_by_a_network_of_three_
     train: Command, tmp_path: Path
 ) -> None:
     network = ("model.num_classes=3", "model.batch_norm=false", "augment=none", "data.aspect=pad")
-    last = ("callbacks.checkpoint.monitor=last", "trainer.max_epochs=2", "protocol=kfold")
-    last += ("protocol.val=0",)
-    assert train(RUN, *BATCH, *network, *last) == 0
+    last = ("callbacks.checkpoint.monitor=last", "trainer.max_epochs=2")
+    assert train(RUN, *BATCH, *network, *last, "protocol=kfold", "protocol.val=0") == 0
     content = metrics(tmp_path / "run")
     assert content["selection"] == {"monitor": "last", "on": "none"}
     # val and test are scored where they choose an epoch, else once at the end

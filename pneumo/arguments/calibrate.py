@@ -29,7 +29,9 @@ parts have both labels; fewer than 200 such draws are reported. The range is not
 a confidence interval: if no draw makes an error it has no width, though more
 images may find errors.
 The run is not changed, and predict uses the file only if it is named. The
-images must be new to the run.
+images must be new to the run. If they do not show that it ranks them better
+than chance (the AUROC's interval reaches 0.5), nothing is written without
+--force.
 exit codes: 0 done; 2 a mistake in the command or a refusal; 3 an image could
 not be read; 130 stopped. Not a medical device.
 """
@@ -65,5 +67,8 @@ def parse(arguments: Sequence[str] | None) -> argparse.Namespace:
         "--allow-overlap", action="store_true", help="allow images of the train split: optimistic"
     )
     parser.add_argument("--replace", action="store_true", help="replace an existing file")
+    parser.add_argument(
+        "--force", action="store_true", help="write it although no threshold helps on these images"
+    )
     parser.add_trust()
     return parser.parse(arguments)

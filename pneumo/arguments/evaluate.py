@@ -1,6 +1,7 @@
 """The arguments of python -m pneumo.evaluate."""
 
 import argparse
+import re
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -16,6 +17,8 @@ examples:
       its images differ from the run's validation images
   python -m pneumo.evaluate RUN --data scans --unlabelled --page shift.html
       how images without labels differ, with pictures of the most different
+  python -m pneumo.evaluate RUN --data other_hospital --name other
+      keeps the scores in the run folder, for the report and the model card
   python -m pneumo.evaluate pretrained:compact --data my_radiographs
       the network that comes with the package
   python -m pneumo.evaluate RUN1 RUN2 RUN3 --out scores.json
@@ -38,6 +41,14 @@ not be read; 130 stopped. Not a medical device.
 """
 
 
+def _name(text: str) -> str:
+    if not re.fullmatch(r"[A-Za-z0-9][\w-]{0,31}", text, re.ASCII):
+        raise argparse.ArgumentTypeError(
+            f"must be up to 32 letters, digits, - and _, such as nih; got {text}"
+        )
+    return text
+
+
 def parse(arguments: Sequence[str] | None) -> argparse.Namespace:
     """Returns the arguments; ends with 2 where one is wrong."""
     parser = cli.Parser(
@@ -57,6 +68,12 @@ def parse(arguments: Sequence[str] | None) -> argparse.Namespace:
     )
     parser.add_argument(
         "--page", type=Path, metavar="FILE.html", help="how the images differ, with pictures"
+    )
+    parser.add_argument(
+        "--name",
+        type=_name,
+        metavar="NAME",
+        help="keep the scores on --data as RUN/external/NAME.json, for report and card",
     )
     parser.add_checkpoint()
     parser.add_argument("--out", type=Path, metavar="FILE.json", help="everything as JSON")

@@ -40,8 +40,8 @@ class DataSet:
     published: ClassVar[bool] = False  # scores of pneumo.evaluation.published are on these images
     citation: ClassVar[str] = ""  # to be cited with weights that were trained on the images
     limits: ClassVar[str] = (  # of a network trained on the images
-        "Research only, not a medical device. Frontal chest radiographs only; no external "
-        "validation. Accuracy may come from how radiographs were saved."
+        "Research only, not a medical device. Frontal chest radiographs only; scores at another "
+        "hospital must be measured there. Accuracy may come from how radiographs were saved."
     )
     checklist: ClassVar[Mapping[str, str]] = MappingProxyType({})  # by CHECKLIST_FACTS
     patient_keys: ClassVar[tuple[str, ...]] = ("own",)  # ways to identify patients

@@ -77,12 +77,22 @@ class Batches(Sampler[list[tuple[int, int]]]):
 
     The order depends on seed and epoch only. So a resumed run reads the images in the order, and
     with the augmentation, of an uninterrupted one, for any number of loading processes.
+
+    Each of N devices has every N-th item of a batch, ``share``. Its shares differ by at most one
+    image; in the gradient all devices have the same weight.
     """
 
     def __init__(
-        self, rows: np.ndarray, sizes: Sequence[int], *, seed: int, shuffle: bool, epoch: int
+        self,
+        rows: np.ndarray,
+        sizes: Sequence[int],
+        *,
+        seed: int,
+        shuffle: bool,
+        epoch: int,
+        share: slice = slice(None),
     ):
-        self.rows, self.sizes = rows, sizes
+        self.rows, self.sizes, self.share = rows, sizes, share
         self.seed, self.shuffle, self.epoch = seed, shuffle, epoch
         self.sampler = self  # whose set_epoch Lightning calls
 
@@ -96,23 +106,35 @@ class Batches(Sampler[list[tuple[int, int]]]):
             rows = generator.permutation(rows)
         items = iter([(self.epoch, int(row)) for row in rows])
         for size in self.sizes:
-            yield list(islice(items, size))
+            yield list(islice(items, size))[self.share]
 
     def set_epoch(self, epoch: int) -> None:
         """Chooses the order of the next pass."""
         self.epoch = epoch
 
 
-def batch_sizes(num_images: int, *, batch_size: int, train: bool) -> list[int]:
+def batch_sizes(
+    num_images: int, *, batch_size: int, train: bool, num_devices: int = 1
+) -> list[int]:
     """Returns the number of images in each batch of an epoch: ``batch_size``, and the rest.
 
-    In training, a single image that is left joins the batch before: batch normalisation has no
-    variance of one value, to which an image of 32 pixels shrinks in the last layer.
+    A rest that is too small joins the batch before. Each device needs an image, in training two:
+    batch normalisation has no variance of one value, to which an image of 32 pixels shrinks in the
+    last layer.
+
+    Raises:
+        ValueError: there are too few images for several devices.
     """
+    least = num_devices * (2 if train else 1)
+    if num_images < least and num_devices > 1:
+        raise ValueError(
+            f"a split must have {least} images for {num_devices} devices; got {num_images}. Set "
+            "fewer trainer.devices"
+        )
     sizes = [batch_size] * (num_images // batch_size)
     left = num_images % batch_size
-    if left == 1 and train and sizes:
-        return [*sizes[:-1], batch_size + 1]
+    if 0 < left < least and sizes:
+        return [*sizes[:-1], batch_size + left]
     return [*sizes, left] if left else sizes
 
 
@@ -122,7 +144,7 @@ class XrayDataModule(pl.LightningDataModule):
     Args:
         table: columns split, label and subtype; its index gives each row's place in the cache.
         cache: the images of the whole data set.
-        batch_size: images in a training batch.
+        batch_size: images in a training batch, on all devices.
         augment: augmentation of training images; None for none.
         seed: of the order and the augmentation.
         num_classes: 2 or 3, see pneumo.data.kermany.targets.
@@ -130,6 +152,7 @@ class XrayDataModule(pl.LightningDataModule):
         num_workers: processes that load and augment; 0: the training process does.
         small: the side of training images in the first epochs, and the number of these epochs.
         overfit_batches: trains on so many batches only, the same ones in each epoch; None for all.
+        num_devices: which share each batch of the loaders that Lightning asks for.
 
     Raises:
         ValueError: the table lacks a column of ``inputs``.
@@ -148,10 +171,12 @@ class XrayDataModule(pl.LightningDataModule):
         num_workers: int = 0,
         small: tuple[int, int] | None = None,
         overfit_batches: int | None = None,
+        num_devices: int = 1,
     ):
         super().__init__()
         self.cache, self.augment, self.seed, self.small = cache, augment, seed, small
         self.batch_size, self.num_workers, self.num_classes = batch_size, num_workers, num_classes
+        self.num_devices = num_devices
         self.rows = {str(split): rows.index.to_numpy() for split, rows in table.groupby("split")}
         self.target = np.zeros(len(cache.images), np.int64)
         self.target[table.index] = targets(table, num_classes=num_classes)
@@ -168,7 +193,10 @@ class XrayDataModule(pl.LightningDataModule):
     @property
     def num_train_batches(self) -> int:
         """The number of batches in an epoch of the train split."""
-        return len(batch_sizes(len(self.rows["train"]), batch_size=self.batch_size, train=True))
+        return len(self._sizes("train", train=True, num_devices=self.num_devices))
+
+    def _sizes(self, split: str, **others: Any) -> list[int]:
+        return batch_sizes(len(self.rows[split]), batch_size=self.batch_size, **others)
 
     def train_statistics(self) -> tuple[float, float]:
         """Returns mean and standard deviation of the train split's pixels, 0 to 255."""
@@ -181,7 +209,7 @@ class XrayDataModule(pl.LightningDataModule):
         epoch = 0
         if self.trainer:
             epoch = self.trainer.fit_loop.epoch_progress.current.processed  # type: ignore[attr-defined]
-        return self.loader("train", augment=self.augment, shuffle=True, epoch=epoch)
+        return self.loader("train", augment=self.augment, shuffle=True, epoch=epoch, shared=True)
 
     def val_dataloader(self) -> list[Loader]:
         """Returns a loader for each of eval_splits: every image once, in the table's order.
@@ -190,7 +218,7 @@ class XrayDataModule(pl.LightningDataModule):
         """
         limit = self.trainer.limit_val_batches if self.trainer else None
         few = limit is not None and not (isinstance(limit, float) and limit == 1.0)
-        return [self.loader(split, mixed=few) for split in self.eval_splits]
+        return [self.loader(split, mixed=few, shared=True) for split in self.eval_splits]
 
     def loader(
         self,
@@ -200,6 +228,7 @@ class XrayDataModule(pl.LightningDataModule):
         shuffle: bool = False,
         mixed: bool = False,
         epoch: int = 0,
+        shared: bool = False,
     ) -> Loader:
         """Returns batches of one split.
 
@@ -209,14 +238,19 @@ class XrayDataModule(pl.LightningDataModule):
             shuffle: for training: in the order of ``epoch``.
             mixed: in an order whose beginning has every class.
             epoch: of the order and the augmentation.
+            shared: whether each of several devices gets its share of each batch.
         """
         rows = self.rows[split]
         if mixed:
             rows = mixed_order(rows, self.target[rows])
-        sizes = batch_sizes(len(rows), batch_size=self.batch_size, train=shuffle)
+        number = self.num_devices if shared else 1
+        rank = self.trainer.global_rank if self.trainer and shared else 0
+        sizes = self._sizes(split, train=shuffle, num_devices=number)
+        share = slice(rank, None, number)
+        batches = Batches(rows, sizes, seed=self.seed, shuffle=shuffle, epoch=epoch, share=share)
         return DataLoader(
             self.dataset(augment),
-            batch_sampler=Batches(rows, sizes, seed=self.seed, shuffle=shuffle, epoch=epoch),
+            batch_sampler=batches,
             num_workers=self.num_workers,
             persistent_workers=self.num_workers > 0,
             collate_fn=_shared,  # type: ignore[arg-type]

@@ -13,7 +13,7 @@ from pneumo import untrusted
 from pneumo.data import dicom_header
 from pneumo.data.base import DataSet
 from pneumo.data.kermany import COLUMNS, parse_name, set_folder
-from pneumo.data.labelled import NUM_SHOWN, normalised, one_row_a_file, shown
+from pneumo.data.labelled import NUM_SHOWN, nih_patient, normalised, one_row_a_file, shown
 from pneumo.data.listing import SOURCES, check_unpacked, images_in, walk
 from pneumo.labels import CLASS_NAMES, NORMAL, SUBTYPES
 
@@ -208,13 +208,20 @@ def _checked(table: pd.DataFrame, root: Path, names: Sequence[str] | None = None
 def with_patients(table: pd.DataFrame, root: Path) -> pd.DataFrame:
     """Returns ``table`` with a patient in each row.
 
-    Where it has none, DICOM files of one PatientID are one patient, named by the path of the
-    first: no PatientID is kept. Any other image is its own patient, named by its path.
+    Where it has none, a name of ChestX-ray8/14 has it; DICOM files of one PatientID are one
+    patient, named by the path of the first: no PatientID is kept. Any other image is its own
+    patient, named by its path.
 
     Args:
-        table: path, patient ("" if unknown) and known_by, which becomes ``PatientID`` there.
+        table: path, patient ("" if unknown) and known_by, which becomes ``name`` or ``PatientID``.
         root: the folder of the images.
     """
+    unknown = table["patient"] == ""
+    by_name = table["path"].map(nih_patient).where(unknown, "")
+    table = table.assign(
+        patient=table["patient"].mask(unknown, by_name),
+        known_by=table["known_by"].mask(by_name != "", "name"),
+    )
     unknown = table["patient"] == ""
     ids = [_patient_id(root / path) for path in table["path"][unknown]]
     patient_id = pd.Series(ids, index=table.index[unknown], dtype="str")

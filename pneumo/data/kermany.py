@@ -68,8 +68,8 @@ class Kermany(KermanyLayout):
     )
     limits = (
         "Research only, not a medical device. Children of one hospital; frontal chest radiographs "
-        "only; no external validation. Accuracy on this set may come from how radiographs were "
-        "saved."
+        "only; scores at another hospital must be measured there. Accuracy on this set may come "
+        "from how radiographs were saved."
     )
     checklist: ClassVar[Mapping[str, str]] = {
         "source": "Kermany et al., doi 10.17632/rscbjbr9sj: routine chest radiographs of children "

@@ -2,9 +2,10 @@
 
 import logging
 import os
+import re
 import unicodedata
-from collections.abc import Sequence
-from pathlib import Path
+from collections.abc import Iterable, Sequence
+from pathlib import Path, PurePosixPath
 
 import numpy as np
 import pandas as pd
@@ -15,6 +16,8 @@ log = logging.getLogger(__name__)
 
 NUM_SHOWN = 5  # names in a message
 FACTS = {"label": "label", "source": "split", "subtype": "subtype", "patient": "patient"}
+# Names of ChestX-ray8/14: patient, 1 to 30,805, and follow-up. No date begins with 000
+NIH_NAME = re.compile(r"(000[0-3]\d{4})_\d{3}")
 
 
 def one_row_a_file(
@@ -101,6 +104,22 @@ def normalised(text: str) -> str:
     """
     visible = (c for c in unicodedata.normalize("NFC", text) if unicodedata.category(c) != "Cf")
     return " ".join("".join(visible).split())
+
+
+def nih_patient(path: str) -> str:
+    """Returns the patient of a file that is named as in ChestX-ray8/14, or "".
+
+    >>> nih_patient("NORMAL/00001280_004.png"), nih_patient("NORMAL/20240131_004.png")
+    ('nih1280', '')
+    """
+    match = NIH_NAME.fullmatch(PurePosixPath(path).stem)
+    return f"nih{int(match[1])}" if match else ""
+
+
+def refuse(names: Iterable[str], rule: str, way: str) -> None:
+    """Raises ValueError with a rule, the first of the names that break it, and the way out."""
+    if broken := list(dict.fromkeys(names)):
+        raise ValueError(f"{rule}; not so: {shown(broken)}. {way}")
 
 
 def shown(names: Sequence[str]) -> str:

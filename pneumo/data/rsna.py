@@ -10,7 +10,7 @@ from pneumo.data import dicom
 from pneumo.data.base import DataSet
 from pneumo.data.boxes import SIDES, per_image
 from pneumo.data.kermany import COLUMNS
-from pneumo.data.labelled import shown
+from pneumo.data.labelled import refuse
 from pneumo.data.listing import check_unpacked
 from pneumo.labels import NORMAL, PNEUMONIA
 
@@ -93,7 +93,7 @@ class Rsna(DataSet):
         far = corner + labels[["width", "height"]].to_numpy()
         labels[SIDES] = np.hstack([corner, far])
         outside = (corner < 0).any(1) | (far > file).any(1)
-        _refuse(
+        refuse(
             labels.loc[outside, "patientId"],
             f"each box of {LABELS} must lie within its image",
             "Correct or remove its row",
@@ -125,12 +125,12 @@ def read_labels(root: Path) -> pd.DataFrame:
         ) from None
     _check_rows(labels)
     stored, listed = {path.stem for path in (root / IMAGES).glob("*.dcm")}, {*labels["patientId"]}
-    _refuse(
+    refuse(
         sorted(listed - stored),
         f"each patient of {LABELS} must have an image in {IMAGES}",
         "Download the images again, or remove its rows",
     )
-    _refuse(
+    refuse(
         sorted(stored - listed),
         f"each image in {IMAGES} must have a row in {LABELS}",
         "Download the table again, or remove the image",
@@ -158,11 +158,4 @@ def _check_rows(labels: pd.DataFrame) -> None:
         ),
     )
     for broken, rule in rules:
-        _refuse(patient[broken], f"{LABELS}: {rule}", "Correct or remove its row")
-
-
-def _refuse(patients: "pd.Series[str] | list[str]", rule: str, way: str) -> None:
-    """Raises ValueError with a rule and the first of the patients that break it, if any."""
-    names = list(dict.fromkeys(patients))
-    if names:
-        raise ValueError(f"{rule}; not so: {shown(names)}. {way}")
+        refuse(patient[broken], f"{LABELS}: {rule}", "Correct or remove its row")

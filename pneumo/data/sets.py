@@ -8,10 +8,12 @@ from pneumo.data.base import DataSet
 from pneumo.data.folder import Folder
 from pneumo.data.kermany import Kermany
 from pneumo.data.medmnist import MedMnist
+from pneumo.data.nih import Nih
 from pneumo.data.phantom import NUM_IMAGES, Phantoms
 from pneumo.data.rsna import Rsna
 
-SETS: tuple[type[DataSet], ...] = (MedMnist, Rsna, Phantoms, Kermany, Folder)  # tried in this order
+# Tried in this order
+SETS: tuple[type[DataSet], ...] = (MedMnist, Rsna, Nih, Phantoms, Kermany, Folder)
 AUTO = "pneumo.data.sets.auto"
 LOUD = (
     "GENERATED IMAGES: no real data set was found in {root}, so this run uses {count} phantoms. "

@@ -9,7 +9,7 @@ from numpy.typing import ArrayLike
 from scipy.special import stdtrit  # Student's t; scipy.stats loads far slower
 
 from pneumo.evaluation.metrics import Array, checked
-from pneumo.evaluation.scores import SCORES, Sample, Score, Smooth, scores, weighted_scores
+from pneumo.evaluation.scores import AREA, SCORES, Sample, Score, Smooth, scores, weighted_scores
 
 CHUNK = 250_000  # images x resamples in one go: about 1 MB of float32, which stays in the cache
 LEVEL = 0.95
@@ -60,6 +60,19 @@ def score_intervals(
     sample = Sample(label, score, predicted, np.ones((label.size, 1)))
     value = scores(label, score, threshold=threshold)
     return {name: _interval(SCORES[name], value[name], sample, who) for name in names}
+
+
+def auroc_interval(
+    label: ArrayLike, score: ArrayLike, *, patient: ArrayLike, times: float = 1.0
+) -> Interval:
+    """Returns the interval of the AUROC, of ``times`` as many such patients; NaN of one label.
+
+    Arguments: see `score_intervals`.
+    """
+    label, score = checked(label, score)
+    _, who = np.unique(np.asarray(patient), return_inverse=True)
+    sample = Sample(label, score, label, np.ones((label.size, 1)))
+    return _of_smooth(AREA, scores(label, score)["auroc"], sample, who, times)
 
 
 def with_intervals(
@@ -154,7 +167,7 @@ def _interval(score: Score, value: float, sample: Sample, who: Array) -> Interva
     kind = score.interval
     assert kind is not None
     if isinstance(kind, Smooth):
-        return _of_smooth(kind, value, sample, who)
+        return _of_smooth(kind, value, sample, who, 1.0)
     if np.isnan(value):
         return UNKNOWN
     right, among = (cells[sample.label, sample.predicted] for cells in (kind.right, kind.among))
@@ -162,8 +175,8 @@ def _interval(score: Score, value: float, sample: Sample, who: Array) -> Interva
     return f1_of_jaccard(interval) if kind.is_f1 else interval
 
 
-def _of_smooth(kind: Smooth, value: float, sample: Sample, who: Array) -> Interval:
-    sick, well = (effective(np.bincount(who[sample.label == index])) for index in (1, 0))
+def _of_smooth(kind: Smooth, value: float, sample: Sample, who: Array, times: float) -> Interval:
+    sick, well = (times * effective(np.bincount(who[sample.label == index])) for index in (1, 0))
     if not (sick and well):
         return UNKNOWN
     change, lowest = kind.change(sample), kind.lowest(sample.label)
@@ -171,7 +184,7 @@ def _of_smooth(kind: Smooth, value: float, sample: Sample, who: Array) -> Interv
         return UNKNOWN
     ends = _wilson(
         (value - lowest) / (1 - lowest),
-        change / (1 - lowest),
+        change / (1 - lowest) / np.sqrt(times),
         who,
         patients=min(sick, well),
         images=kind.images(sick, well),

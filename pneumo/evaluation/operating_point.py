@@ -82,6 +82,15 @@ def fitted_temperature(
     return float(np.exp(-(low + high) / 2))
 
 
+def at_bound(temperature: float) -> str:
+    """Returns a clause on a temperature at a bound of its range; "" within it."""
+    if np.isclose(temperature, HOTTEST):
+        return ", its upper bound: the flattest probabilities fit best, as if all were 0.5"
+    if np.isclose(temperature, 1 / HOTTEST):
+        return ", its lower bound: the sharpest probabilities fit best"
+    return ""
+
+
 def calibrated(probability: ArrayLike, *, temperature: float) -> Array:
     """Returns (N,) calibrated probabilities of PNEUMONIA: softmax(logits / temperature).
 

@@ -253,10 +253,10 @@ def _of_class(label: int, class_name: str) -> list[Score]:
 _ACCURACY = Share(np.eye(2, dtype=bool), np.ones((2, 2), dtype=bool))
 # of that many patients Hanley and McNeil's variance (1982) of an area near 1 would be twice that of
 # a proportion; those of normal scores are about half as large as theirs
-_AREA = Smooth(_auroc_change, lambda sick, well: 8 * sick * well / (sick + well + 2))
+AREA = Smooth(_auroc_change, lambda sick, well: 8 * sick * well / (sick + well + 2))
 _PRECISION = Smooth(
     _mean_precision_change,
-    _AREA.images,
+    AREA.images,
     lowest_average_precision,
     # a pair in the wrong order costs it well / sick of what it costs the area, if that is less
     lambda sick, well, lowest: min(well / sick / (1 - lowest), 1.0),
@@ -268,7 +268,7 @@ SCORES = {  # of every split, at every epoch
         *(score for number, name in enumerate(CLASS_NAMES) for score in _of_class(number, name)),
         _of_counts("balanced_accuracy", "balanced accuracy", _balanced_accuracy, 0),
         _of_counts("mcc", "Matthews' correlation", _mcc, -1),
-        Score("auroc", "AUROC", _auroc, _AREA),
+        Score("auroc", "AUROC", _auroc, AREA),
         Score("average_precision", "average precision", _mean_precision, _PRECISION),
     )
 }

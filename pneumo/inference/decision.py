@@ -4,6 +4,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
 from pneumo.evaluation.assessment import labels
+from pneumo.evaluation.operating_point import at_bound
 from pneumo.inference import conformal, ensemble
 from pneumo.inference.conformal import PredictionSets
 from pneumo.inference.local_calibration import LocalCalibration
@@ -61,6 +62,10 @@ def decide(
 
 def _of_calibration(calibration: LocalCalibration) -> Decision:
     note = f"threshold and temperature come from the calibration {calibration.name}"
+    if bound := at_bound(calibration.temperature):
+        note += f". The temperature is {calibration.temperature:g}{bound}"
+    if calibration.ranking:
+        note += f". Its images: {calibration.ranking}"
     if calibration.shared_with_train:
         note += (
             f". LEAK: its images share {calibration.shared_with_train} with the train split, so "

@@ -8,10 +8,12 @@ from pathlib import Path
 
 import pandas as pd
 
+from pneumo.data import split
 from pneumo.data.folder import folder_table
 from pneumo.data.kermany import set_folder
 from pneumo.data.labelled import shown, with_groups
 from pneumo.data.listing import SOURCES
+from pneumo.data.nih import Nih, release_tables
 from pneumo.labels import CLASS_NAMES
 from pneumo.runs.run import Run
 
@@ -24,23 +26,30 @@ CHUNK_BYTES = 1 << 20
 def labelled(root: Path, *, patient_key: str) -> tuple[Path, pd.DataFrame]:
     """Returns the folder that paths are relative to, and the table of its images, sorted by path.
 
-    ``root`` has the layout of the set (train/NORMAL/…) or holds NORMAL and PNEUMONIA itself. The
-    table is that of `pneumo.data.folder.folder_table`, with digest and group, which joins the
-    patients of files with the same bytes.
+    ``root`` has the layout of the set (train/NORMAL/…), holds NORMAL and PNEUMONIA itself, or is
+    the release of ChestX-ray8/14. The table is that of `pneumo.data.folder.folder_table`, with
+    digest and group, which joins the patients of files with the same bytes.
 
     Raises:
         FileNotFoundError: there is no such folder, it has neither layout, or a label has no image.
         ValueError: a file, or the same bytes, have both labels.
     """
     base = (set_folder(root) if root.is_dir() else None) or root
-    if base == root and not any((root / name).is_dir() for name in (*CLASS_NAMES, *SOURCES)):
+    is_release = bool(release_tables(base))
+    folders = (root / name for name in (*CLASS_NAMES, *SOURCES))
+    if base == root and not is_release and not any(folder.is_dir() for folder in folders):
         raise FileNotFoundError(
             "--data must be a folder with NORMAL and PNEUMONIA in it, or with train/NORMAL, "
             f"test/NORMAL and so on; got {root}. Images without labels can only be compared with "
             "the run's own: python -m pneumo.evaluate RUN --data DIR --unlabelled"
         )
+    left_out: list[str] = []
     try:
-        table, left_out = folder_table(base, patient_key=patient_key)
+        if is_release:
+            table = Nih.open(str(base)).table(patient_key=patient_key, on_unknown_name="error")
+            table = table.assign(known_by="name")
+        else:
+            table, left_out = folder_table(base, patient_key=patient_key)
         table = with_groups(table, digests([base / path for path in table["path"]]))
     except (FileNotFoundError, ValueError) as error:  # this command's option
         raise type(error)(str(error).replace("data.root", "--data")) from None
@@ -96,6 +105,11 @@ def digests(paths: Sequence[Path]) -> list[str]:
         _digest(path) if times[size] > 1 else str(size)
         for path, size in zip(paths, sizes, strict=True)
     ]
+
+
+def images_digest(root: Path, table: pd.DataFrame) -> str:
+    """Returns the SHA-256 of the paths below ``root`` and the bytes of the images in a table."""
+    return split.images_digest(table.assign(digest=[_digest(root / p) for p in table["path"]]))
 
 
 def _digest(path: Path) -> str:

@@ -21,6 +21,7 @@ from pneumo.evaluation.assessment import labels
 from pneumo.evaluation.intervals import few_patients, percentile_interval, warning, with_intervals
 from pneumo.evaluation.metrics import Array, sensitivity_threshold, youden_threshold
 from pneumo.evaluation.operating_point import fitted_temperature
+from pneumo.evaluation.ranking import not_shown
 from pneumo.evaluation.scores import CLINICAL, operating_point
 from pneumo.inference.conformal import one_per_patient
 from pneumo.inference.ensemble import mean_operating_point
@@ -36,7 +37,7 @@ SCHEMA = 2
 SIZES = (10, 25, 50, 100, 200, 400, 800, 1600)  # images, of the curve of their value
 DRAWS = 200  # of patients, for each size
 MIN_PATIENTS = 5  # of a label; with fewer, one or two patients fix a threshold
-WARNINGS = ("shared_with_train", "warning")  # sentences; missing, empty or null: none
+WARNINGS = ("shared_with_train", "warning", "ranking")  # sentences; missing, empty or null: none
 FOREIGN = "names, PatientID and identical images"  # if not every name holds the patient
 SHOWN = ("threshold", "sensitivity", "specificity", "temperature")
 
@@ -61,6 +62,7 @@ class CalibrationFile(TypedDict):
     probabilities: Probabilities
     shared_with_train: NotRequired[str | None]
     warning: NotRequired[str | None]
+    ranking: NotRequired[str | None]
 
 
 @dataclass(frozen=True)
@@ -74,6 +76,7 @@ class LocalCalibration:
     probability: Array  # (N,) raw, of PNEUMONIA
     shared_with_train: str = ""  # of the images, such as "2 patients (…)"
     warning: str = ""  # of too few patients
+    ranking: str = ""  # why no threshold helps, see pneumo.evaluation.ranking
 
 
 def fit_point(label: Array, probability: Array, *, sensitivity: float | None) -> dict[str, float]:
@@ -212,16 +215,18 @@ def calibrate(
     *,
     sensitivity: float | None = SENSITIVITY,
     allow_overlap: bool = False,
+    force: bool = False,
     trust: Sequence[str] = (),
 ) -> dict[str, Any]:
     """Returns the content of the file: threshold, temperature, and the value of so many images.
 
     ``data``: a folder with NORMAL and PNEUMONIA in it, or one like the set. ``sensitivity``: see
-    `fit_point`. ``allow_overlap``: with the run's train split; the file records it.
+    `fit_point`. ``allow_overlap``: with the run's train split; ``force``: although the images do
+    not show that the network ranks them better than chance; the file records both.
 
     Raises:
         FileNotFoundError, ValueError: the run is broken or has no network; the folder has too few
-            images of a label, or shares some with the run's train split.
+            images of a label, shares some with the run's train split, or shows no ranking.
         UnreadableError: an image cannot be read.
     """
     key = str(run.metrics["data"].get("patient_key"))
@@ -239,10 +244,14 @@ def calibrate(
     files = networks.score_files(root, table["path"].tolist())
     table = table.assign(p_pneumonia=files.probability[0])
     scored = without_copies(table, files.content)
+    ranking = not_shown(labels(scored), scored["p_pneumonia"], patient=scored["group"])
+    if ranking and not force:
+        raise ValueError(f"{ranking}. Nothing was written; to write the file all the same: --force")
     content = describe(scored, sensitivity=sensitivity)
     threshold = mean_operating_point([run]).threshold
     return {
         **content,
+        "ranking": ranking,
         "here": at_threshold(scored, content["threshold"]),
         "own_threshold": threshold,
         "own_here": at_threshold(scored, threshold),

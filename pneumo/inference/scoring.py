@@ -20,14 +20,15 @@ from pneumo.evaluation.operating_point import (
     vote_share,
 )
 from pneumo.evaluation.paired import draw, minus
-from pneumo.inference import ensemble
+from pneumo.evaluation.ranking import not_shown
+from pneumo.inference import ensemble, refit
 from pneumo.inference.leakage import labelled, shared_with_train
 from pneumo.inference.networks import Networks
 from pneumo.runs.run import Run
 
 IMAGES_MISSING = (
-    "images of {} not found; set PNEUMO_DATA (for generated ones PNEUMO_CACHE) as for the "
-    "training; python -m pneumo.download downloads the set"
+    "images of {} not found; set PNEUMO_DATA (for generated ones PNEUMO_CACHE, for data=nih "
+    "PNEUMO_NIH) as for the training; python -m pneumo.download downloads the set"
 )
 
 
@@ -129,10 +130,14 @@ def probabilities(
 ) -> tuple[pd.DataFrame, Array]:
     """Returns the table with each file's pixels, and (M, N) probabilities of PNEUMONIA."""
     table, paths = scored_on.table, scored_on.table["path"].tolist()
-    if scored_on.root is not None:
-        networks = Networks(runs, checkpoint=checkpoint, trust=trust)
-        files = networks.score_files(scored_on.root, paths)
-        return table.assign(pixels=files.pixels), files.probability
+    if (root := scored_on.root) is not None:
+        baselines = {run for run in runs if run.metrics.get("baseline")}
+        rows = {run: refit.probabilities(run, own_root(run), root, paths) for run in baselines}
+        if networks := [run for run in runs if run not in baselines]:
+            files = Networks(networks, checkpoint=checkpoint, trust=trust).score_files(root, paths)
+            rows |= dict(zip(networks, files.probability, strict=True))
+        pixels = files.pixels if networks else [image.num_pixels(root / path) for path in paths]
+        return table.assign(pixels=pixels), np.stack([rows[run] for run in runs])
     columns = [run.of_split("test").set_index("path")["p_pneumonia"][paths] for run in runs]
     if (root := runs[0].images()) is not None:
         table = table.assign(pixels=[image.num_pixels(root / path) for path in paths])
@@ -162,7 +167,8 @@ def entries(
     """
 
     def entry(p: Array, fixed: OperatingPoint) -> dict[str, Any]:
-        return assess(table, p, fixed=fixed, prevalences=prevalences)
+        ranking = not_shown(labels(table), p, patient=table["group"])
+        return {"ranking": ranking, **assess(table, p, fixed=fixed, prevalences=prevalences)}
 
     points = [ensemble.mean_operating_point([run]) for run in runs]
     scores: dict[str, Any] = {

@@ -147,9 +147,7 @@ def _split_of(run: Run, split: str | None) -> str:
 def _stressed(networks: Networks, place: int, root: Path, split: str) -> Stress:
     run = networks.runs[place]
     rows, point = run.of_split(split), ensemble.mean_operating_point([run])
-    threshold, temperature = (
-        (0.5, None) if isinstance(point, str) else (point.threshold, point.temperature)
-    )
+    threshold, temperature = point.threshold, point.temperature
     chosen = sample(rows)
     table = stress(
         lambda pixels: networks.pneumonia(pixels, place=place),

@@ -23,7 +23,10 @@ OF_NETWORKS = (
     *("applied", "poor", "selection", "maps"),
 )
 NO_NETWORK = "a baseline, not a network: does not apply, or to be written by a person"
-HINTS = {"maps": "python -m pneumo.heatmap RUN --score adds it"}
+HINTS = {
+    "maps": "python -m pneumo.heatmap RUN --score adds it",
+    "external": "images of another place (python -m pneumo.evaluate RUN --data DIR --name NAME)",
+}
 UNKNOWN = "not recorded in the run folder"
 # By library, for model.pretrained=true, see pneumo.models.library
 WEIGHTS = {
@@ -63,6 +66,7 @@ def write(
     *,
     assessment: Mapping[str, Any] | None,
     maps: Any = (),
+    external: str = "",
     model: Mapping[str, Any] | None = None,
 ) -> str:
     """Returns both tables as Markdown.
@@ -71,9 +75,10 @@ def write(
         metrics: metrics.json of the run.
         assessment: of its best checkpoint, None if there is none.
         maps: scores of heat maps, see runs.read_maps.
+        external: AUROC on images of other sources, see pneumo.report.external; "" if unknown.
         model: of the run's configuration, with library and architecture.
     """
-    known_facts = facts(metrics, assessment=assessment, maps=maps, model=model)
+    known_facts = facts(metrics, assessment=assessment, maps=maps, external=external, model=model)
     hints = dict.fromkeys(OF_NETWORKS, NO_NETWORK) if metrics.get("baseline") else HINTS
     lines = [MARK, f"# Reporting checklists: {escaped(str(metrics['model']))}", ""]
     lines += [
@@ -93,9 +98,11 @@ def write(
     return "\n".join(lines)
 
 
-def shares(metrics: Mapping[str, Any], *, assessment: Any, maps: Any = ()) -> list[str]:
+def shares(
+    metrics: Mapping[str, Any], *, assessment: Any, maps: Any = (), external: str = ""
+) -> list[str]:
     """Returns a line for each checklist, for the model card."""
-    known_facts = facts(metrics, assessment=assessment, maps=maps)
+    known_facts = facts(metrics, assessment=assessment, maps=maps, external=external)
     return [
         f"{name.partition(' (')[0]}: {share(answers(items, known_facts))}"
         for name, items in checklists().items()
@@ -143,6 +150,7 @@ def facts(
     *,
     assessment: Mapping[str, Any] | None,
     maps: Any = (),
+    external: str = "",
     model: Mapping[str, Any] | None = None,
 ) -> dict[str, str]:
     """Returns the text of each known fact, see checklist_facts.j2."""
@@ -157,6 +165,7 @@ def facts(
         baseline=bool(metrics.get("baseline")),
         assessment=assessment,
         maps=maps,
+        external=external,
         model=model or {},
         licence=None if licence == DataSet.licence else licence,
         split_by=PROTOCOLS.get(metrics["protocol"], ("", "custom splits"))[1],

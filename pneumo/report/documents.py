@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 from pneumo import atomic, labels
 from pneumo.report import checklists, model_card
+from pneumo.report.external import EXTERNAL, of_run
 from pneumo.runs import output, pretrained, run_folder
 from pneumo.runs.run import Run
 
@@ -124,7 +125,9 @@ def _card(
 def _checklists(run: Run, checkpoint: str) -> str:
     model = run.config.get("model")
     known = model if isinstance(model, dict) else None
-    return checklists.write(run.metrics, model=known, **_findings(run, checkpoint))
+    findings = _findings(run, checkpoint)
+    external = of_run(run, findings["assessment"])[EXTERNAL]
+    return checklists.write(run.metrics, model=known, external=external, **findings)
 
 
 def _findings(run: Run, checkpoint: str) -> dict[str, Any]:

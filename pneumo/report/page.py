@@ -8,7 +8,7 @@ from pneumo.evaluation import published
 from pneumo.evaluation.detection_assessment import MAP_SENTENCE
 from pneumo.evaluation.paired_tests import FEWEST_PAIRS
 from pneumo.inference.box_overlay import LEGEND
-from pneumo.report import assessments, detection_figures, tables
+from pneumo.report import assessments, detection_figures, external, external_figure, tables
 from pneumo.report.audit_link import AuditLink
 from pneumo.report.caveats import caveats
 from pneumo.report.claims import claim_table
@@ -73,6 +73,8 @@ class Report:
     detection: Sequence[DetectionGroup] = ()
     audit: AuditLink | None = None
     files: Sequence[str] = ()
+    results: Sequence[external.Result] = ()
+    pictures: Mapping[str, str] = field(default_factory=dict)  # of all groups: name to SVG
 
     def content(self) -> Mapping[str, Any]:
         """The values of both templates."""
@@ -82,6 +84,7 @@ class Report:
         return {
             "report": self,
             "overviews": tables.overviews(groups),
+            "external": external.table(self.results),
             "claims": claim_table(groups),
             "left_out": titled(rows, "run", "state", "reason", texts=("state", "reason")),
             "num_runs": sum(len(group.trials) for group in groups) + num_detectors,
@@ -95,6 +98,7 @@ def html(report: Report) -> str:
     return page_template("report.html.j2").render(
         **report.content(),
         pictures=PICTURES,
+        external_pictures=external_figure.PICTURES,
         detection_pictures=detection_figures.PICTURES,
         detection_legend=LEGEND,
         detection_map=MAP_SENTENCE,

@@ -68,6 +68,10 @@ def _trial(run: Run) -> Trial:
         trial = known
     except (OSError, ValueError) as error:
         remarks.append(f"no interval and no curve: {_without_folder(error, run.run_dir)}")
+    try:
+        trial = replace(trial, external=run.external)
+    except (OSError, ValueError) as error:
+        remarks.append(f"no external score: {_without_folder(error, run.run_dir)}")
     written = [score for score in SCORES if score in trial.metrics["best"]["test"]]
     if undefined := [s for s in written if np.isnan(trial.score(s))]:
         missing = [c for c in CLASS_NAMES if trial.count("test", c) == 0]

@@ -11,7 +11,7 @@ from tqdm import tqdm
 from pneumo import atomic
 from pneumo.evaluation.intervals import Interval, score_intervals
 from pneumo.evaluation.scores import SCORES
-from pneumo.report import detection, detection_figures, page
+from pneumo.report import detection, detection_figures, external, external_figure, page
 from pneumo.report.audit_link import AuditLink, audit_link
 from pneumo.report.comparisons import compare
 from pneumo.report.drawing import Picture, draw, inline_svg
@@ -28,6 +28,7 @@ from pneumo.runs.run import Run
 from pneumo.runs.run_folder import find_runs, not_started
 
 PAGE = "report.html"
+ALL = "all"  # of the names of pictures of all groups
 TABLES = ("runs.csv", "summary.csv", "comparisons.csv", "summary.md")
 WITH_INTERVAL = tuple(name for name in SCORES if name != "average_precision")
 Files = dict[str, str | bytes]
@@ -94,8 +95,11 @@ def _files(
         files |= _pictures(PICTURES, section.group, section.group.slug, section.pictures)
     for group in detectors:
         files |= _pictures(detection_figures.PICTURES, group, group.slug, group.pictures)
+    everywhere = external.results(groups, intervals)
+    drawn: dict[str, str] = {}
+    files |= _pictures(external_figure.PICTURES, everywhere, ALL, drawn)
     names = [*TABLES, *([detection.FILE] if detectors else [])]
-    report = page.Report(sentences, sections, problems, detectors, link, names)
+    report = page.Report(sentences, sections, problems, detectors, link, names, everywhere, drawn)
     return files | {"summary.md": page.markdown(report), PAGE: page.html(report)}
 
 
@@ -159,7 +163,7 @@ def _foreign(names: list[str]) -> list[str]:
     """Names in a folder that no report wrote; all of them without a page."""
     drawn = tuple(
         f"-{name}.{kind}"
-        for name in (*PICTURES, *detection_figures.PICTURES)
+        for name in (*PICTURES, *detection_figures.PICTURES, *external_figure.PICTURES)
         for kind in ("png", "svg")
     )
     written = (*TABLES, detection.FILE, PAGE)

@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 
 from pneumo import cli
-from pneumo.evaluation.operating_point import VOTE
+from pneumo.evaluation.operating_point import VOTE, at_bound
 from pneumo.evaluation.paired import DIFFERENCES
 from pneumo.evaluation.scores import SCORES as ALL_SCORES
 from pneumo.report.table import Row, Table
@@ -44,12 +44,18 @@ def score_lines(result: Mapping[str, Any]) -> list[str]:
         for run, entry in entries.items()
     ]
     shown = entries[name]
+    ranking = {run: entry["ranking"] for run, entry in entries.items() if entry.get("ranking")}
     text = text_template("evaluate.txt.j2").render(
         result=result,
         name=name,
         shown=shown,
         vote=VOTE,
+        ranking=[
+            f"{names.get(run, run)}: {why}" if len(entries) > 1 else why
+            for run, why in ranking.items()
+        ],
         number=_number,
+        at_bound=at_bound,
         score=_score,
         scores=Table({"run": ""} | SCORES, rows).text(first=19, others=20),
         paired=_paired(result.get("differences", ())),

@@ -32,6 +32,7 @@ class Trial:
     val: pd.DataFrame = field(default_factory=UNKNOWN.copy)
     ensembles: Mapping[str, Sequence[str]] = field(default_factory=dict)  # members by name
     members: tuple[tuple[str, float], ...] = ()  # of an ensemble: network, and weight or NaN
+    external: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)  # see runs.external
     remarks: tuple[str, ...] = ()
 
     @property

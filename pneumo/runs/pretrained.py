@@ -13,6 +13,7 @@ import yaml
 
 from pneumo import atomic, untrusted
 from pneumo.runs import output, run_folder
+from pneumo.runs.run_folder import EXTERNAL
 
 PREFIX = "pretrained:"
 DEFAULT = "pretrained:compact"
@@ -63,7 +64,8 @@ def pack(run_dir: Path, out: Path, *, card: str) -> int:
 
     The best checkpoint's weights (float32), the configuration without the paths of this machine,
     metrics.json, predictions of validation and test split, the split, the reference of
-    in-distribution images, the scores of its heat maps if known, and the card.
+    in-distribution images, the scores of its heat maps and on external images if known, and the
+    card.
 
     Args:
         run_dir: a finished run.
@@ -74,15 +76,16 @@ def pack(run_dir: Path, out: Path, *, card: str) -> int:
         FileNotFoundError: the run lacks a file.
         ValueError: ``out`` holds something else, or a file of the run is broken.
     """
-    expected = {CARD, ".hydra", "checkpoints", PACKED, *COPIED, run_folder.MAPS}
+    expected = {CARD, ".hydra", "checkpoints", PACKED, *COPIED, run_folder.MAPS, EXTERNAL}
     if (out / run_folder.LAST).exists():  # a run, not a package
         expected.remove("checkpoints")
     earlier = "an earlier package"
     output.check_folder(out, earlier=earlier, foreign=lambda names: set(names) - expected)
     maps = [run_folder.MAPS] if (run_dir / run_folder.MAPS).exists() else []
+    external = [f"{EXTERNAL}/{path.name}" for path in (run_dir / EXTERNAL).glob("*.json")]
     files = {
         name: untrusted.read_bytes(run_dir / name, limit=untrusted.MAX_TABLE)
-        for name in (*COPIED, *maps)
+        for name in (*COPIED, *maps, *external)
     }
     files[PACKED] = packed_split(run_dir)
     config = without_places(run_folder.read_config(run_dir))

@@ -6,7 +6,8 @@ from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from pneumo.runs import pretrained, run_folder, tasks
+from pneumo.runs import external, pretrained, run_folder, tasks
+from pneumo.runs.external import External
 from pneumo.runs.metrics import COPY_AGAIN, Metrics, read_metrics
 
 if TYPE_CHECKING:  # seconds that a mistyped name need not wait for
@@ -190,6 +191,11 @@ class Run:
             return written
         protocol = self.metrics["protocol"]
         return assess_run(self.scored, protocol=protocol, decision=self.decision)
+
+    @cached_property
+    def external(self) -> dict[str, External]:
+        """The kept scores on images of other sources, by name; see pneumo.runs.external."""
+        return external.read_all(self.run_dir)
 
     def images(self) -> Path | None:
         """Returns the folder of the run's images if all of split.csv are there, or None.

@@ -15,6 +15,7 @@ PREVIOUS = "checkpoints/last-previous.ckpt"  # the last.ckpt before, until the r
 MAPS = "heatmap.json"
 STRESS = "stress.json"  # of pneumo.evaluate --stress
 CALIBRATIONS = "calibrations"  # the folder of pneumo.calibrate
+EXTERNAL = "external"  # the folder of pneumo.evaluate --name
 SWEEP = "sweep.json"  # in a sweep's folder: its first arguments and the runs it plans
 STATES = ("running", "done", "stopped", "failed")  # in status.json
 IDENTITY = ("model", "seed", "protocol", "fold")

@@ -2,6 +2,7 @@
 
 import contextlib
 import json
+import os
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
@@ -11,7 +12,8 @@ from typing import TYPE_CHECKING, Any
 import yaml
 
 from pneumo import atomic, untrusted
-from pneumo.runs import run_folder
+from pneumo.runs import external, run_folder
+from pneumo.runs.external import External
 from pneumo.runs.run_folder import CONFIG
 
 if TYPE_CHECKING:  # half a second, which a wrong setting need not wait for
@@ -186,6 +188,29 @@ class RunWriter:
     def write_stress(self, stress: "Stress") -> None:
         """Writes stress.json over an earlier one."""
         atomic.write_json(self.run_dir / run_folder.STRESS, stress)
+
+    def check_external(self, name: str, images_sha256: str) -> None:
+        """Raises ValueError if external/NAME.json is of other images, or cannot be written."""
+        path = self.run_dir / run_folder.EXTERNAL / f"{name}.json"
+        if not os.access(path.parent if path.parent.exists() else self.run_dir, os.W_OK):
+            raise ValueError(f"--name must name a file that can be written; {path} cannot")
+        if not path.exists():
+            return
+        before = external.read(path)
+        if before["images_sha256"] != images_sha256:
+            raise ValueError(
+                f"--name must be new for other images; {path} has the scores of "
+                f"{before['images']:,} images of {before['data']}. Give another name, or delete "
+                "that file"
+            )
+
+    def write_external(self, result: External) -> Path:
+        """Writes external/NAME.json and returns its path; errors as `check_external`."""
+        self.check_external(result["name"], result["images_sha256"])
+        path = self.run_dir / run_folder.EXTERNAL / f"{result['name']}.json"
+        path.parent.mkdir(exist_ok=True)
+        atomic.write_json(path, dict(result))
+        return path
 
     def finish(self, metrics: Mapping[str, Any], *, epochs: int, max_epochs: int) -> None:
         """Writes metrics.json and the status "done" of a run whose other files are written."""

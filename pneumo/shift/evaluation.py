@@ -5,7 +5,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from pneumo.choices import PREVALENCES
-from pneumo.inference import scoring
+from pneumo.inference import external, scoring
 from pneumo.inference.leakage import labelled
 from pneumo.inference.networks import Networks
 from pneumo.inference.scoring import IMAGES_MISSING, ScoredOn
@@ -34,15 +34,18 @@ def evaluate(
     checkpoint: str = "best",
     prevalences: Sequence[float] = PREVALENCES,
     allow_overlap: bool = False,
+    name: str | None = None,
     trust: Sequence[str] = (),
 ) -> dict[str, Any]:
     """Returns the scores of each run, their mean, weighted mean and vote.
 
-    For one run and other images also how they differ from its own; without labels only that.
+    For one run and other images also how they differ from its own; without labels only that. With
+    ``name`` each run folder keeps the scores of its best checkpoint, see pneumo.runs.external.
 
     Raises:
         FileNotFoundError, ValueError: a run is broken; a folder has no labelled images, or shares
-            some with a train split; the runs have other labels, or no test images in common.
+            some with a train split; the runs have other labels, or no test images in common; a run
+            folder has scores of other images under ``name``.
         UnreadableError: an image cannot be read.
     """
     run_folder.check_named_once([run.run_dir for run in runs])
@@ -51,6 +54,7 @@ def evaluate(
     else:
         read = labelled if labels else sample.unlabelled
         on = scoring.other_images(runs, data, read=read, allow_overlap=allow_overlap)
+    digest = external.checked_digest(runs, on, name=name) if name else ""
     options: dict[str, Any] = {"checkpoint": checkpoint, "trust": trust}
     samples = _samples(runs[0], on, labels=labels, **options) if data and len(runs) == 1 else None
     about: dict[str, Any] = {"schema": 1, "checkpoint": checkpoint}
@@ -82,7 +86,11 @@ def evaluate(
     }
     if data and len(runs) == 1:
         scores["shift"] = _shift(runs[0], on, samples)
-    return scores | scoring.entries(runs, table, probability, prevalences)
+    scores |= scoring.entries(runs, table, probability, prevalences)
+    if name:
+        kept = external.keep(runs, scores, name=name, images_sha256=digest, trust=trust)
+        scores["kept"] = list(map(str, kept))
+    return scores
 
 
 def _samples(
@@ -91,7 +99,7 @@ def _samples(
     """Returns other images and the run's own, measured and scored, each read once.
 
     Its own are those it was validated on, or its test split without any; it was trained on neither.
-    None if they are missing and labels are enough.
+    None if labels are enough and they are missing, or the run is a baseline.
 
     Raises:
         UnreadableError: with labels, an image cannot be read.
@@ -99,7 +107,7 @@ def _samples(
     """
     assert on.root is not None
     folder = run.images() if labels else scoring.own_root(run)
-    if folder is None:
+    if folder is None or (labels and run.metrics.get("baseline")):
         return None
     split = "test" if run.of_split("val").empty else "val"
     networks = Networks([run], checkpoint=checkpoint, trust=trust)
@@ -112,7 +120,9 @@ def _samples(
 def _shift(run: Run, on: ScoredOn, samples: Samples | None) -> dict[str, Any]:
     """Returns how other images differ from the run's, or why that is unknown."""
     if samples is None:
-        return {"why_not": IMAGES_MISSING.format(run.name)}
+        baseline = f"{run.name} is a baseline, without the features that are compared"
+        missing = IMAGES_MISSING.format(run.name)
+        return {"why_not": baseline if run.metrics.get("baseline") else missing}
     reference = "validation" if samples.split == "val" else samples.split
     compared = compare(samples.own, samples.other, reference=reference)
     return {"root": str(on.root), "run": run.name, **compared}
@@ -132,6 +142,6 @@ def text(scores: dict[str, Any]) -> list[str]:
     shift = sentences.lines(scores["shift"]) if "shift" in scores else []
     if "members" in scores:
         lines = terminal.score_lines(scores)
-        return [*lines, "", *shift] if shift else lines
+        return [*lines, *(["", *shift] if shift else []), *scores.get("kept", ())]
     on, notes = scores["scored_on"], scores["notes"]
     return [f"{on['what']}, without labels:", *(f"! {note}" for note in notes), "", *shift]

@@ -11,7 +11,7 @@ import pandas as pd
 
 from pneumo.data import dicom, image, reader
 from pneumo.data.kermany import COLUMNS, parse_name
-from pneumo.data.labelled import join_duplicates
+from pneumo.data.labelled import join_duplicates, nih_patient
 from pneumo.data.listing import SOURCES
 from pneumo.data.reader import Radiograph
 from pneumo.data.saved_as import saved_as
@@ -203,4 +203,4 @@ def _patient(path: Path, data: Path, patient_key: str) -> tuple[str, str]:
     source = next((place for place in places if place in SOURCES), "")
     names = (f"{source or 'test'}/{label}/{path.name}" for label in CLASS_NAMES)
     parsed = next(filter(None, (parse_name(n, patient_key=patient_key) for n in names)), None)
-    return parsed[3] if parsed else path.as_posix(), source
+    return parsed[3] if parsed else nih_patient(path.name) or path.as_posix(), source

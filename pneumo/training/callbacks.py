@@ -141,6 +141,7 @@ class History(pl.Callback):
     """Keeps history.csv and status.json of the run folder up to date.
 
     Lightning's CSVLogger deletes its file when a run is resumed; the history is in the checkpoint.
+    Of several devices' processes the first one writes.
     """
 
     def __init__(self, run_dir: str):
@@ -149,6 +150,8 @@ class History(pl.Callback):
     def on_train_epoch_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
         """Writes both files."""
         assert isinstance(pl_module, Task)
+        if not trainer.is_global_zero:
+            return
         history = pl_module.history
         writer = RunWriter(self.run_dir)
         writer.write_table("history.csv", history_table(history))

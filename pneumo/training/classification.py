@@ -27,6 +27,7 @@ from pneumo.runs import run_folder, tables
 from pneumo.runs.metrics import how_chosen
 from pneumo.training import losses, metadata
 from pneumo.training.construction import build, naming
+from pneumo.training.devices import gathered
 from pneumo.training.task import Scored, Task, data_arguments, task_arguments
 
 MAIN = "f1_normal"  # the paper's F1: with 73 % PNEUMONIA its figures fit NORMAL only (facts.md)
@@ -150,9 +151,10 @@ class Classification(Task):
 
         Those of the training steps are without Network.log_prior.
         """
-        scores = {split: joined_score(self.seen[split]) for split in sorted(self.seen)}
+        seen = {split: joined(pairs) for split, pairs in self.seen.items()}
         self.seen.clear()
-        return scores
+        parts = gathered(seen)
+        return {split: joined_score([part[split] for part in parts]) for split in sorted(seen)}
 
     def score_splits(
         self, data: XrayDataModule, splits: Sequence[str], epoch: Mapping[str, Any]
@@ -270,8 +272,13 @@ def score(logit: Tensor, target: Tensor) -> dict[str, Any]:
 
 def joined_score(seen: Sequence[tuple[Tensor, Tensor]]) -> dict[str, Any]:
     """Returns the `score` of all batches, pairs of logits and class numbers on any device."""
+    return score(*joined(seen))
+
+
+def joined(seen: Sequence[tuple[Tensor, Tensor]]) -> tuple[Tensor, Tensor]:
+    """Returns the float32 logits and the class numbers of all batches, on the CPU."""
     logit, target = (torch.cat(parts) for parts in zip(*seen, strict=True))
-    return score(logit.float().cpu(), target.cpu())
+    return logit.float().cpu(), target.cpu()
 
 
 def pneumonia_probability(logit: Tensor) -> Tensor:

@@ -13,6 +13,7 @@ from pydantic import (
     BeforeValidator,
     ConfigDict,
     Field,
+    NonNegativeInt,
     PositiveInt,
     StringConstraints,
 )
@@ -61,14 +62,6 @@ def _monitor(value: str) -> str:
         raise ValueError(
             f"must be a score and a split, such as f1_normal/val, with one of the scores "
             f"{', '.join(SCORES)}, with task=detection also {', '.join(BOX_SCORES)}"
-        )
-    return value
-
-
-def _devices(value: Any) -> Any:
-    if value != 1 and not (isinstance(value, list) and len(value) == 1):
-        raise ValueError(
-            "must be 1, one process for each run (try several runs in a sweep), or [N], GPU N"
         )
     return value
 
@@ -238,7 +231,7 @@ class Trainer(Section):
 
     target_: Literal["pytorch_lightning.Trainer"]
     accelerator: str
-    devices: Annotated[Any, AfterValidator(_devices)]
+    devices: PositiveInt | Annotated[list[NonNegativeInt], Field(min_length=1)]  # or GPUs by number
     precision: Literal["32-true", "bf16-mixed", "16-mixed"] = "32-true"
     max_epochs: PositiveInt
     limit_train_batches: Batches | None = None
@@ -247,6 +240,11 @@ class Trainer(Section):
     accumulate_grad_batches: PositiveInt | None = None
     check_val_every_n_epoch: Literal[1] | None = None
     profiler: Literal["simple", "advanced", "pytorch"] | None = None
+
+    @property
+    def num_devices(self) -> int:
+        """The number of devices, each with a process."""
+        return self.devices if isinstance(self.devices, int) else len(self.devices)
 
 
 class Config(Section):

@@ -4,7 +4,7 @@ import logging
 import math
 import textwrap
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, fields
 from importlib.util import find_spec
 from typing import Any, Self
 
@@ -26,6 +26,7 @@ from pneumo.runs.metrics import how_chosen
 from pneumo.runs.tasks import DETECTION
 from pneumo.training import metadata
 from pneumo.training.construction import build
+from pneumo.training.devices import gathered
 from pneumo.training.task import Scored, Task, data_arguments, task_arguments
 
 log = logging.getLogger("pneumo")
@@ -142,8 +143,9 @@ class Detection(Task):
 
     def scores(self) -> dict[str, dict[str, Any]]:
         """Returns the scores of each split: for train the losses, for the others as `score`."""
-        train = self.seen.pop("train").mean_losses()
-        detections, self.seen = self.seen, {}
+        parts, self.seen = gathered(self.seen), {}
+        detections = {split: joined([part[split] for part in parts]) for split in parts[0]}
+        train = detections.pop("train").mean_losses()
         confidence = fixed_confidence(detections[FIXED_ON])
         scores = {
             split: score(detections[split], confidence=confidence) for split in sorted(detections)
@@ -201,6 +203,12 @@ class Detection(Task):
             why = f"No box counts: {WHY_NO_BOX}. {LONGER}"
             lines.append(textwrap.fill(why, metadata.WIDTH))
         return lines
+
+
+def joined(parts: Sequence[Detections]) -> Detections:
+    """Returns the detections on the images of all parts."""
+    lists = ([each for part in parts for each in getattr(part, f.name)] for f in fields(Detections))
+    return Detections(*lists)
 
 
 def keep(network: Detector, batch: BoxBatch, detections: Detections) -> None:

@@ -1,7 +1,11 @@
 """One run from its configuration to its run folder: data, training, scores, for either task."""
 
 import logging
+import os
+import pickle
 import re
+import signal
+import sys
 import textwrap
 import time
 import warnings
@@ -23,11 +27,11 @@ from pneumo.data.near_copies import near_duplicates
 from pneumo.models import fused_cpu
 from pneumo.runs import run_folder
 from pneumo.runs.writer import RunWriter
-from pneumo.training import init, metadata, tensorboard_log, whole_files
+from pneumo.training import devices, init, metadata, tensorboard_log, whole_files
 from pneumo.training.callbacks import history_table
 from pneumo.training.config import Config
 from pneumo.training.construction import build
-from pneumo.training.objects import Parts
+from pneumo.training.objects import Parts, build_parts
 from pneumo.training.selection import Selection
 from pneumo.training.task import Scored, Task
 
@@ -37,6 +41,7 @@ SILENCED_MESSAGES = (
     ".*does not have many workers",  # the training process augments faster than a CPU can train
     ".*treespec, LeafSpec",
     "Checkpoint directory .* exists and is not empty",  # a resumed run
+    ".*recommended to use .*sync_dist=True",  # the scores are those of all devices
 )
 # The messages of torch if a loading process was killed, or has no room for its batch
 WORKER = re.compile(r"DataLoader worker \(pid.*|unable to allocate shared memory.*")
@@ -58,7 +63,9 @@ def fit(
     """
     run = begin(config, writer, parts, start=time.monotonic() if start is None else start)
     table, images, network = run.table, run.images, parts.network
-    arithmetic = {"device": run.device.type, "threads": torch.get_num_threads()}
+    number = run.trainer.num_devices
+    threads = devices.num_threads(number)  # of each process
+    arithmetic = {"device": run.device.type, "threads": threads, "devices": number}
     task, data = parts.task.build(config, network, table, images, arithmetic=arithmetic)
     facts = metadata.describe(
         run.settings, run.data_set, table, run.split_sha256, network, run.trainer
@@ -120,9 +127,7 @@ def begin(config: dict[str, Any], writer: RunWriter, parts: Parts, *, start: flo
     """Reads and splits the images of ``config``; arguments and errors: see fit."""
     settings = Config.model_validate(config)
     data_set = open_data_set(config)
-    table, images = read_data(config, data_set)
-    if parts.task.with_boxes:
-        table = table.join(data_set.boxes().set_index("path"), on="path")
+    table, images = read_data(config, data_set, with_boxes=parts.task.with_boxes)
     if settings.init:
         init.check_new(settings.init, data_set.root, table)
     digest = writer.write_split(table)
@@ -188,8 +193,10 @@ def open_data_set(config: Mapping[str, Any]) -> DataSet:
     return data_set
 
 
-def read_data(config: Mapping[str, Any], data_set: DataSet) -> tuple[pd.DataFrame, cache.Cache]:
-    """Returns the split table of a data set's images, and the images."""
+def read_data(
+    config: Mapping[str, Any], data_set: DataSet, *, with_boxes: bool = False
+) -> tuple[pd.DataFrame, cache.Cache]:
+    """Returns the split table of a data set's images, with their boxes if asked, and the images."""
     data = config["data"]
     table = data_set.table(patient_key=data["patient_key"], on_unknown_name=data["on_unknown_name"])
     if unused := data_set.unused():
@@ -206,7 +213,10 @@ def read_data(config: Mapping[str, Any], data_set: DataSet) -> tuple[pd.DataFram
         table = table.assign(patient=near_duplicates(table, images.images))
     table = with_groups(table, images.digests)
     protocol = instantiate(config["protocol"]["split"])
-    return split.split(table, protocol, seed=config["seed"]), images
+    table = split.split(table, protocol, seed=config["seed"])
+    if with_boxes:
+        table = table.join(data_set.boxes().set_index("path"), on="path")
+    return table, images
 
 
 def train(
@@ -244,6 +254,28 @@ def train(
     for stopper in trainer.early_stopping_callbacks:
         if getattr(stopper, "stopping_reason_message", None):
             log.info("Stopped early: %s", stopper.stopping_reason_message)
+
+
+def train_share() -> None:
+    """Trains on one device of several: the program of devices.Processes, which sends the settings.
+
+    Writes no file. Errors go to the standard error, of which the run's process reads the end.
+    """
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # the run's process, which gets it, too, ends this
+    config = pickle.load(sys.stdin.buffer)  # noqa: S301  (from our own process)
+    settings = Config.model_validate(config)
+    parts = build_parts(config, settings)
+    data_set = open_data_set(config)
+    table, images = read_data(config, data_set, with_boxes=parts.task.with_boxes)
+    task, data = parts.task.build(config, parts.network, table, images)
+    rule = Selection.parse(settings.callbacks.checkpoint.monitor)
+    start_from = whole_files.resume_from(Path(settings.run_dir), rule)
+    if parts.trainer.strategy.root_device.type == "cpu":
+        fused_cpu.keep_memory()
+    sys.stdout.buffer.write(devices.READY)
+    sys.stdout.flush()
+    os.dup2(sys.stderr.fileno(), sys.stdout.fileno())  # closes the pipe to the run's process
+    train(parts.trainer, task, data, start_from)
 
 
 def _too_large(data: XrayDataModule) -> str:

@@ -27,6 +27,7 @@ from pneumo.models import complexity
 from pneumo.models.views import Views
 from pneumo.runs import run_folder
 from pneumo.training.config import Config, Trainer
+from pneumo.training.devices import num_threads
 from pneumo.training.selection import Selection
 from pneumo.training.task import Scored
 
@@ -258,10 +259,13 @@ def show_end(notes: Iterable[str | None], *, seconds: Mapping[str, float], run_d
 
 
 def device_name(trainer: pl.Trainer) -> str:
-    """Returns the name of the device that the trainer computes on."""
+    """Returns the name of the device that the trainer computes on, and how many there are."""
+    number = trainer.num_devices
     if trainer.strategy.root_device.type == "cuda":
-        return torch.cuda.get_device_name(trainer.strategy.root_device)
-    return f"the CPU, {cli.counted(torch.get_num_threads(), 'thread')}"
+        name = torch.cuda.get_device_name(trainer.strategy.root_device)
+        return name if number == 1 else f"{number} x {name}"
+    threads = cli.counted(num_threads(number), "thread")
+    return f"the CPU, {threads}" if number == 1 else f"the CPU, {number} processes of {threads}"
 
 
 def _git_commit() -> str | None:

@@ -2,6 +2,7 @@
 
 import inspect
 import logging
+import os
 import sys
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -20,14 +21,16 @@ from torch.optim.lr_scheduler import LRScheduler, ReduceLROnPlateau
 from pneumo.data.augment import Augmentation, BoxAugment, Warp
 from pneumo.training import init
 from pneumo.training.callbacks import EpochBar
-from pneumo.training.config import Config, direction
+from pneumo.training.config import Config, Trainer, direction
 from pneumo.training.construction import build, check_arguments, naming, schedule_settings
+from pneumo.training.devices import DataParallel
 from pneumo.training.finetune import Finetune
 from pneumo.training.task import Task
 from pneumo.training.whole_files import WholeFiles
 
-# its tips, and its messages on hardware that is missing
-logging.getLogger("pytorch_lightning").setLevel(logging.ERROR)
+# its tips, and its messages on hardware that is missing and on processes
+for name in ("pytorch_lightning", "lightning_fabric"):
+    logging.getLogger(name).setLevel(logging.ERROR)
 
 TASKS = {  # imported on use: torchvision's detectors take a second
     "classification": "pneumo.training.classification.Classification",
@@ -94,12 +97,12 @@ def build_trainer(
         typed: the same, typed.
         run_dir: where Lightning puts what it writes of itself. Under SLURM it resumes from what it
             finds there: in a folder that runs share, from another run's weights.
-        job_number: of a run in a sweep; with several GPUs, runs take turns on them.
+        job_number: of a run in a sweep; with several GPUs, runs of one device take turns on them.
 
     Raises:
-        ValueError: the device is missing, or the Trainer refuses a setting.
+        ValueError: a device is missing, or the Trainer refuses a setting.
     """
-    settings = config["trainer"]
+    settings, number = config["trainer"], Trainer.model_validate(config["trainer"]).num_devices
     arguments = {"enable_progress_bar": sys.stderr.isatty()} | {
         key: value for key, value in settings.items() if value is not None and key[0] != "_"
     }
@@ -111,7 +114,9 @@ def build_trainer(
         callbacks.insert(0, EpochBar())
     loggers = [_build_logger(name, logger) for name, logger in (config.get("logger") or {}).items()]
     num_gpus = torch.cuda.device_count()
-    if job_number is not None and num_gpus > 1 and settings["accelerator"] != "cpu":
+    if number > 1:
+        arguments |= {"strategy": DataParallel(config), "use_distributed_sampler": False}
+    elif job_number is not None and num_gpus > 1 and settings["accelerator"] != "cpu":
         arguments["devices"] = [job_number % num_gpus]
     if profiler := arguments.get("profiler"):
         kind = getattr(pl.profilers, PROFILERS[profiler])
@@ -119,9 +124,23 @@ def build_trainer(
     arguments |= {"default_root_dir": str(run_dir), "plugins": [WholeFiles()]}
     try:
         with naming("trainer"):
-            return pl.Trainer(**arguments, callbacks=callbacks, logger=loggers or False)
+            trainer = pl.Trainer(**arguments, callbacks=callbacks, logger=loggers or False)
     except ValueError as error:
         raise ValueError(f"{str(error).rstrip('.')}. The default is trainer=auto") from None
+    if number > 1 and trainer.strategy.root_device.type == "cpu":
+        check_processes(number, num_workers=config["data"]["num_workers"])
+    return trainer
+
+
+def check_processes(number: int, *, num_workers: int) -> None:
+    """Raises ValueError for processes that the CPU cannot have."""
+    cores = os.cpu_count() or 1
+    if number > cores:
+        raise ValueError(f"trainer.devices must be at most {cores}, the CPU's cores; got {number}")
+    if num_workers:  # a fork beside gloo's threads can block forever, seen with Python 3.11
+        raise ValueError(
+            f"data.num_workers must be 0 with several devices on the CPU; got {num_workers}"
+        )
 
 
 def _build_logger(name: str, settings: Mapping[str, Any]) -> Logger:

@@ -16,15 +16,20 @@ from pneumo.training.config import BOX_SCORES, LAST, Config, OwnModel
 FINETUNE = ".Finetune"  # a callback of classifiers
 DETECTOR = "pneumo.models.detector.Detector"
 AUTO, KERMANY = "pneumo.data.sets.auto", "pneumo.data.kermany.Kermany.open"
-GET_SET = ". Get the set with python -m pneumo.download, or train on generated images: data=phantom"
+WAYS_OUT = {  # of a missing folder
+    KERMANY: ". Get the set with python -m pneumo.download, or train on generated images: "
+    "data=phantom",
+    "pneumo.data.nih.Nih.open": ". Name its folder with data.root=DIR or PNEUMO_NIH",
+}
 NEEDED_BY = {  # packages that loggers import when they are built, and how pip names them
     "pytorch_lightning.loggers.WandbLogger": ("wandb", "wandb"),
     "pneumo.training.mlflow_log.make": ("mlflow", "'pneumo[mlflow]'"),
 }
 # Arguments of the Trainer that a run cannot have, with the values that pass, and why
 FORBIDDEN: dict[str, tuple[tuple[Any, ...], str]] = {
-    "num_nodes": ((1,), "since a run is one process; start several runs in a sweep"),
-    "strategy": (("auto",), "since a run is one process; start several runs in a sweep"),
+    "num_nodes": ((1,), "since a run has the devices of one machine, trainer.devices"),
+    "strategy": (("auto",), "since several devices, trainer.devices=N, train by DDP"),
+    "use_distributed_sampler": ((False,), "since each device has its share of the batches"),
     "max_steps": ((-1,), "since a run ends after trainer.max_epochs"),
     "limit_test_batches": (
         (),
@@ -149,6 +154,11 @@ def _contradictions(settings: Config, config: Mapping[str, Any]) -> Iterator[str
         yield f"data.progressive.side must be below data.image_size, {size}; got {small.side}"
     if wrong := wrong_scales(settings.views.scales, image_size=settings.data.image_size):
         yield f"views.scales {wrong}"
+    number, batch = settings.trainer.num_devices, settings.data.batch_size
+    if number > 1 and batch < 2 * number:  # see pneumo.data.datamodule.batch_sizes
+        yield (
+            f"data.batch_size must be at least two images for each of {number} devices; got {batch}"
+        )
     yield from _wrong_split(settings)
     yield from _wrong_schedule(settings)
     yield from OF_TASK[settings.task](settings)
@@ -218,23 +228,23 @@ def _wrong_detection(settings: Config) -> Iterator[str]:
         yield (
             f"model must be retinanet or maskrcnn with task=detection; got {settings.model.name}"
         )
-    if settings.loss is not None:
-        yield "loss must be null with task=detection, whose networks have their own"
     if "val" not in settings.protocol.splits:
         yield (
             "task=detection needs a validation split, on which the confidence of boxes is fixed: "
             f"protocol=holdout; got protocol={settings.protocol.name}"
         )
-    if settings.data.progressive:
-        yield "data.progressive must be null with task=detection, which keeps its images' size"
-    if settings.init:
-        yield "init must be null with task=detection"
-    if settings.augment["_target_"].endswith(".Warp"):
-        yield "augment must be of albumentations with task=detection, such as affine"
-    if settings.decision != ARGMAX:
-        yield f"decision must be argmax with task=detection; got {settings.decision}"
-    if settings.views.mirror or settings.views.scales != [1]:
-        yield "views.scales must be [1] and views.mirror false with task=detection"
+    is_warp = settings.augment["_target_"].endswith(".Warp")
+    for is_wrong, rule in (
+        (settings.loss, "loss must be null, since a detector has its own,"),
+        (settings.init, "init must be null"),
+        (settings.data.progressive, "data.progressive must be null"),
+        (is_warp, "augment must be of albumentations, such as affine,"),
+        (settings.decision != ARGMAX, "decision must be argmax"),
+        (settings.views.mirror, "views.mirror must be false"),
+        (settings.views.scales != [1], "views.scales must be [1]"),
+    ):
+        if is_wrong:
+            yield f"{rule} with task=detection"
     for name, callback in settings.callbacks.others.items():
         if callback.target_.endswith(FINETUNE):
             yield f"callbacks.{name} must be left out with task=detection: ~callbacks.{name}"
@@ -251,7 +261,7 @@ def _missing_places(config: Mapping[str, Any], settings: Config) -> Iterator[str
     for name in ("root", "csv") if target.startswith("pneumo.") and target != AUTO else ():
         place = source.get(name)
         if isinstance(place, str) and not Path(place).expanduser().exists():
-            way_out = GET_SET if target == KERMANY else ""
+            way_out = WAYS_OUT.get(target, "")
             yield f"data.{name} must exist; got {place}: there is no such folder or file{way_out}"
     if (
         settings.model.is_own

@@ -19,6 +19,7 @@ from torch.optim.lr_scheduler import LRScheduler, OneCycleLR, ReduceLROnPlateau
 
 from pneumo.data.cache import Cache
 from pneumo.data.datamodule import XrayDataModule
+from pneumo.training.config import Trainer
 from pneumo.training.construction import schedule_settings
 
 log = logging.getLogger("pneumo")
@@ -52,8 +53,8 @@ class Task(pl.LightningModule):
         eval_splits: names of the validation loaders, in their order.
         seed: of the dropout; with the epoch it sets torch's generator, so that a resumed run
             draws the same numbers as an uninterrupted one.
-        arithmetic: device and number of threads, on which the last digits of the weights depend. A
-            run that is resumed with others records both.
+        arithmetic: kind and number of devices, and threads of each, on which the last digits of the
+            weights depend. A run that is resumed with others records both.
     """
 
     with_boxes: ClassVar[bool] = False
@@ -114,7 +115,10 @@ class Task(pl.LightningModule):
 
     @abstractmethod
     def scores(self) -> dict[str, dict[str, Any]]:
-        """Returns the scores of each split in the epoch, its loss among them, and clears them."""
+        """Returns the scores of each split in the epoch, its loss among them, and clears them.
+
+        They are of the images of all devices.
+        """
 
     @torch.inference_mode()
     def score_checkpoint(
@@ -192,8 +196,8 @@ class Task(pl.LightningModule):
             self.plateau.step(self.history[-1][split][name])
 
     def on_train_epoch_start(self) -> None:
-        """Draws the epoch's dropout from the seed and the epoch's number."""
-        torch.manual_seed(self.seed * 100_003 + self.current_epoch)
+        """Draws the epoch's dropout from the seed, the epoch's number and the device's."""
+        torch.manual_seed(self.seed * 100_003 + self.current_epoch + 10_007 * self.global_rank)
         self.start = time.monotonic()
 
     def on_train_batch_end(self, *_: Any) -> None:
@@ -210,7 +214,9 @@ class Task(pl.LightningModule):
         scores = self.scores()
         rate = self.optimizers().param_groups[0]["lr"]  # type: ignore[union-attr]
         seconds = time.monotonic() - self.start
-        self.history.append({"epoch": self.current_epoch, "lr": rate, "seconds": seconds, **scores})
+        row = {"epoch": self.current_epoch, "lr": rate, "seconds": seconds, **scores}
+        # the same on all devices, whose callbacks decide by it
+        self.history.append(self.trainer.strategy.broadcast(row))
         if not math.isfinite(scores["train"]["loss"]):
             # as it was set; a schedule may have reduced the present one to 0
             rate = self.optimizers(use_pl_optimizer=False).defaults["lr"]  # type: ignore[union-attr]
@@ -237,7 +243,7 @@ class Task(pl.LightningModule):
             checkpoint["plateau"] = self.plateau.state_dict()
 
     def on_load_checkpoint(self, checkpoint: Mapping[str, Any]) -> None:
-        """Restores the history; warns if device or threads differ from those before."""
+        """Restores the history; warns if devices or threads differ from those before."""
         self.history = list(checkpoint["history"])
         self.plateau_state = checkpoint.get("plateau")  # the schedule is built after this
         before = list(checkpoint["arithmetic"])
@@ -269,6 +275,7 @@ def data_arguments(config: Mapping[str, Any]) -> dict[str, Any]:
         "seed": config["seed"],
         "num_workers": config["data"]["num_workers"],
         "overfit_batches": config["trainer"].get("overfit_batches"),
+        "num_devices": Trainer.model_validate(config["trainer"]).num_devices,
     }
 
 

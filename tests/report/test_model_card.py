@@ -58,7 +58,7 @@ def card(changed: dict[str, Any] | None = None, **other: Any) -> str:
     """The card of a run with changed metrics, and with other arguments."""
     run: Any = SimpleNamespace(
         metrics=metrics(**changed or {}), image_size=256, aspect=other.pop("aspect", "stretch"),
-        train_sha256="cd" * 32,
+        train_sha256="cd" * 32, external=other.pop("external", {}),
     )  # fmt: skip
     arguments: dict[str, Any] = {"classes": ("NORMAL", "PNEUMONIA"), "checkpoint": "best"}
     if "assessment" not in other:

@@ -1,0 +1,138 @@
+"""ChestX-ray8/14: its table and its names, and what is wrong with a copy of it."""
+
+import shutil
+from collections.abc import Callable
+from pathlib import Path
+
+import pandas as pd
+import pytest
+
+from pneumo.auditing.sources import open_set
+from pneumo.data.folder import Folder, csv_table
+from pneumo.data.labelled import nih_patient
+from pneumo.data.nih import Nih
+from pneumo.inference.leakage import labelled
+from pneumo.labels import NORMAL, PNEUMONIA
+from pneumo.shift.sample import unlabelled
+from tests.conftest import Command
+
+FIRST, OTHER = "00000001_000.png", "00000099_000.png"  # of NORMAL, and of another finding
+
+
+def table(root: Path, *, on_unknown_name: str = "error") -> pd.DataFrame:
+    return Nih.open(str(root)).table(patient_key="person", on_unknown_name=on_unknown_name)
+
+
+@pytest.fixture
+def release(nih_set: Path, tmp_path: Path) -> Path:
+    """A copy that may be changed."""
+    return Path(shutil.copytree(nih_set, tmp_path / "release"))
+
+
+@pytest.fixture
+def folders(nih_set: Path, tmp_path: Path) -> Path:
+    """The same images in NORMAL/ and PNEUMONIA/."""
+    for label, part in ((NORMAL, "images_001"), (PNEUMONIA, "images_002")):
+        shutil.copytree(nih_set / part / "images", tmp_path / "mine" / label)
+    (tmp_path / "mine" / PNEUMONIA / OTHER).unlink()
+    return tmp_path / "mine"
+
+
+def test_labels_and_patients_of_the_release_and_of_folders_are_the_same(
+    release: Path, folders: Path
+) -> None:
+    (release / "images_002" / "images" / OTHER).rename(release / OTHER)  # in any folder
+    of_release = table(release)
+    assert of_release["label"].value_counts().to_dict() == {NORMAL: 24, PNEUMONIA: 24}
+    assert of_release["patient"].nunique() == 24  # patient 1 has both labels
+    facts = ["label", "subtype", "patient", "source"]
+    by_name = of_release.set_index(of_release["path"].map(lambda path: Path(path).name))
+    of_folders = table(folders)
+    of_folders.index = of_folders["path"].map(lambda path: Path(path).name)
+    pd.testing.assert_frame_equal(by_name[facts].sort_index(), of_folders[facts].sort_index())
+
+
+def test_names_give_the_patients_wherever_images_are_read(folders: Path, nih_set: Path) -> None:
+    read = {
+        "data=folder": Folder.open(str(folders)).images,
+        "evaluate": labelled(folders, patient_key="person")[1],
+        "evaluate on the release": labelled(nih_set, patient_key="person")[1],
+        "evaluate --unlabelled": unlabelled(folders, patient_key="person")[1],
+        "audit": open_set(folders, cache_dir=folders).tables["paper"],
+    }
+    assert {name: rows["patient"].nunique() for name, rows in read.items()} == dict.fromkeys(
+        read, 24
+    )
+    assert Folder.open(str(folders)).note is None
+    csv = folders / "table.csv"
+    csv.write_text(
+        f"path,label,patient\nNORMAL/{FIRST},normal,anna\nPNEUMONIA/00000014_026.png,pneumonia,\n"
+    )
+    named = csv_table(csv, folders)
+    assert named[["patient", "known_by"]].to_numpy().tolist() == [
+        ["anna", "table"],
+        ["nih14", "name"],
+    ]
+
+
+@pytest.mark.parametrize(
+    "name", ["20240131_004.png", "00040000_004.png", "0001280_004.png", "a.png"]
+)
+def test_dates_and_other_numbers_are_no_patients(name: str) -> None:
+    assert nih_patient(name) == ""
+
+
+def edited(change: Callable[[str], str]) -> Callable[[Path], None]:
+    def edit(root: Path) -> None:
+        path = root / "Data_Entry_2017.csv"
+        path.write_text(change(path.read_text()))
+
+    return edit
+
+
+def without_images(root: Path) -> None:
+    shutil.rmtree(root / "images_001")
+
+
+def with_a_copy(root: Path) -> None:
+    shutil.copy(root / "images_001" / "images" / FIRST, root)
+
+
+def with_two_tables(root: Path) -> None:
+    shutil.copy(root / "Data_Entry_2017.csv", root / "Data_Entry_2017_v2020.csv")
+
+
+@pytest.mark.parametrize(
+    ("edit", "message"),
+    [
+        (without_images, f"must have an image below .*; not so: '{FIRST}', .* and 19 more. Unp"),
+        (edited(lambda t: t.replace(f"{OTHER},", "x.png,")), f"a row in .*'{OTHER}'. Take the"),
+        (edited(lambda t: t.replace("No F", "Pneumonia|No F", 1)), f"not both; not so: '{FIRST}'"),
+        (edited(lambda t: t.replace("Finding L", "L")), "must be a table with the columns .*"),
+        (with_a_copy, f"must be below .* once; not so: '{FIRST}'. Remove the copies"),
+        (with_two_tables, "must hold one table of the release; .*_v2020.csv. Remove all but one"),
+    ],
+)
+def test_a_table_that_contradicts_its_images_is_refused_in_one_line(
+    release: Path, edit: Callable[[Path], None], message: str
+) -> None:
+    edit(release)
+    with pytest.raises(ValueError, match=f"^[^\n]*{message}[^\n]*$"):
+        table(release)
+
+
+def test_other_names_among_its_own_are_named_or_skipped(folders: Path, tmp_path: Path) -> None:
+    (folders / NORMAL / FIRST).rename(folders / NORMAL / "anna.png")
+    with pytest.raises(ValueError, match=r"not so: 'NORMAL/anna.png'. Rename them, leave them out"):
+        table(folders)
+    assert "NORMAL/anna.png" not in set(table(folders, on_unknown_name="skip")["path"])
+    (tmp_path / "bare").mkdir()
+    with pytest.raises(FileNotFoundError, match=r"must hold Data_Entry_2017\.csv .* or PNEUMO_NIH"):
+        table(tmp_path / "bare")
+
+
+@pytest.mark.slow
+def test_it_is_trained_on_by_its_name(nih_set: Path, train: Command, tmp_path: Path) -> None:
+    small = ("data=nih", f"data.root={nih_set}", "trainer.max_epochs=1", "data.image_size=64")
+    assert train(*small, "hydra.run.dir=run", "num_threads=1", "trainer=cpu") == 0
+    assert '"kind": "nih"' in (tmp_path / "run" / "metrics.json").read_text()
