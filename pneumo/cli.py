@@ -54,15 +54,14 @@ class Parser(argparse.ArgumentParser):
             "run", metavar="RUN", help="the folder of a finished run, or pretrained:compact"
         )
 
-    def add_checkpoint(self) -> None:
-        """Adds --checkpoint."""
-        self.add_argument(
-            "--checkpoint", choices=CHECKPOINTS, default="best", help="default: %(default)s"
-        )
-
-    def add_trust(self) -> None:
-        """Adds --trust, for run folders whose network is of another package."""
-        self.add_argument(
+    def add_network(self, *, checkpoint: bool = False) -> None:
+        """Adds --trust, for run folders whose network is of another package, and --checkpoint."""
+        network = self.add_argument_group("network")
+        if checkpoint:
+            network.add_argument(
+                "--checkpoint", choices=CHECKPOINTS, default="best", help="default: %(default)s"
+            )
+        network.add_argument(
             "--trust",
             action="append",
             default=[],
