@@ -1,7 +1,9 @@
 """The scores of runs and of their ensembles, for a terminal of 80 columns."""
 
+import sys
 import textwrap
 from collections.abc import Iterable, Mapping, Sequence
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -14,7 +16,7 @@ from pneumo.report.table import Row, Table
 from pneumo.report.templates import text_template
 
 WIDTH = 80  # columns
-SCORES = {name: ALL_SCORES[name].title for name in ("auroc", "f1_normal", "accuracy")}
+SCORES = {name: ALL_SCORES[name].title for name in ("auroc", "accuracy", "f1_normal")}
 AT_POINT = {"auroc": "AUROC", "sensitivity": "sensitivity", "specificity": "specificity"}
 SHOWN = (0.05, 0.1, 0.2, 0.5)  # of the net benefit's thresholds
 
@@ -28,8 +30,33 @@ def wrapped(lines: Iterable[str]) -> str:
     )
 
 
-def score_lines(result: Mapping[str, Any]) -> list[str]:
-    """Returns the lines for a result of pneumo.evaluate on labelled images."""
+def show(lines: Iterable[str]) -> None:
+    """Prints lines, wrapped; those that begin with ! in yellow."""
+    for line in lines:
+        style = "yellow" if line.startswith("! ") else ""
+        cli.write(wrapped([line]), style=style, file=sys.stdout)
+
+
+def place(name: str) -> str:
+    """Returns a folder's absolute path by its last two names; any other text as it is."""
+    parts = Path(name).parts
+    return "/".join(("…", *parts[-2:])) if Path(name).is_absolute() and len(parts) > 3 else name
+
+
+def shortened(lines: Iterable[str], names: Sequence[str]) -> list[str]:
+    """Returns the lines with runs by the names of `cli.short_names`, instead of long paths."""
+    short = cli.short_names(names, width=40)
+    lines = list(lines)
+    for name in sorted(names, key=len, reverse=True):
+        lines = [line.replace(name, short[name]) for line in lines]
+    return lines
+
+
+def score_lines(result: Mapping[str, Any], *, full: bool = True) -> list[str]:
+    """Returns the lines for a result of pneumo.evaluate on labelled images.
+
+    Only with ``full`` the predictive values, the subgroups and the net benefit.
+    """
     entries = {member["run"]: member for member in result["members"]}
     names = cli.short_names(list(entries), width=18)
     name = result["members"][0]["run"]
@@ -47,6 +74,9 @@ def score_lines(result: Mapping[str, Any]) -> list[str]:
     ranking = {run: entry["ranking"] for run, entry in entries.items() if entry.get("ranking")}
     text = text_template("evaluate.txt.j2").render(
         result=result,
+        what=place(result["scored_on"]["what"]),
+        full=full,
+        entries=len(entries),
         name=name,
         shown=shown,
         vote=VOTE,
@@ -62,7 +92,8 @@ def score_lines(result: Mapping[str, Any]) -> list[str]:
         subgroups=_subgroups(shown["subgroups"]),
         benefits=_benefits(shown["net_benefit"]),
     )
-    return text.rstrip("\n").split("\n")
+    members = [member["run"] for member in result["members"]]
+    return shortened(text.rstrip("\n").split("\n"), members)
 
 
 def _paired(rows: Sequence[Mapping[str, Any]]) -> str:
