@@ -1,5 +1,7 @@
 """The scores of runs and of their ensembles, for a terminal of 80 columns."""
 
+import csv
+import io
 import sys
 import textwrap
 from collections.abc import Iterable, Mapping, Sequence
@@ -16,8 +18,11 @@ from pneumo.report.table import Row, Table
 from pneumo.report.templates import text_template
 
 WIDTH = 80  # columns
+PREDICTED = ("path", "p_pneumonia", "boxes", "decision", "prediction_set")  # on a terminal
 SCORES = {name: ALL_SCORES[name].title for name in ("auroc", "accuracy", "f1_normal")}
 AT_POINT = {"auroc": "AUROC", "sensitivity": "sensitivity", "specificity": "specificity"}
+SUMMARISED = ("accuracy", "f1_normal", "auroc")
+NAME = 20  # columns of a network's name; a longer one has a line of its own
 SHOWN = (0.05, 0.1, 0.2, 0.5)  # of the net benefit's thresholds
 
 
@@ -94,6 +99,58 @@ def score_lines(result: Mapping[str, Any], *, full: bool = True) -> list[str]:
     )
     members = [member["run"] for member in result["members"]]
     return shortened(text.rstrip("\n").split("\n"), members)
+
+
+def show_predictions(rows: Sequence[Mapping[str, Any]]) -> None:
+    """Prints the rows of predict as an aligned table; the flags in colour on a terminal."""
+    from rich.console import Console
+    from rich.table import Table as Grid
+    from rich.text import Text
+
+    shown = [name for name in PREDICTED if name in rows[0]]
+    grid = Grid(box=None, pad_edge=False, header_style="")
+    for name in shown:
+        long = name == "path"
+        grid.add_column(name, overflow="fold" if long else "ellipsis", no_wrap=not long)
+    grid.add_column("flags", overflow="fold")
+    for row in rows:
+        error, reason = row["error"] or "", row["ood_reason"] or ""
+        flags = Text(error, "red") if error else Text(reason, "yellow")
+        grid.add_row(*(Text(_cell(row[name])) for name in shown), flags)
+    Console(file=sys.stdout, highlight=False).print(grid)
+
+
+def _cell(value: Any) -> str:
+    if isinstance(value, list):  # boxes of a detector
+        scores = [f"{box['score']:.3f}" for box in value[:1]]
+        return " ".join([str(len(value)), *(f"(best {score})" for score in scores)])
+    return f"{value:.3f}" if isinstance(value, float) else str(value or "")
+
+
+def summary(table: str) -> str:
+    """Returns each network's trials and scores on the test split: median, lowest-highest.
+
+    Args:
+        table: the report's summary.csv.
+    """
+    networks: dict[tuple[str, ...], dict[str, str]] = {}
+    for row in csv.DictReader(io.StringIO(table, newline="")):
+        if (row["epoch"], row["split"]) == ("best", "test"):
+            keys = (f"{row['data']}, {row['protocol']}", row["network"], row["runs"])
+            scores = networks.setdefault(keys, {})
+            median, low, high = (f"{float(row[x] or 'nan'):.3f}" for x in ("median", "low", "high"))
+            scores[row["score"]] = median if low == high else f"{median} {low}-{high}"
+    lines: list[str] = []
+    shown = ""
+    for (group, network, runs), scores in networks.items():
+        if group != shown:
+            title = "".join(f"{ALL_SCORES[name].title:18}" for name in SUMMARISED).rstrip()
+            lines += ["", f"{group:{NAME}}trials {title}"]
+            shown = group
+        cells = "".join(f"{scores.get(name, ''):18}" for name in SUMMARISED).rstrip()
+        alone = [network] if len(network) >= NAME else []
+        lines += [*alone, f"{'' if alone else network:{NAME}}{runs:>6} {cells}"]
+    return wrapped(lines[1:])
 
 
 def _paired(rows: Sequence[Mapping[str, Any]]) -> str:
