@@ -184,11 +184,11 @@ def results_comparison() -> str:
 
 
 def use_evaluate() -> str:
-    """Returns the first lines of evaluate's output for the packaged network; needs no image."""
+    """Returns evaluate's output for the packaged network; needs no image."""
     printed = io.StringIO()
     with contextlib.redirect_stdout(printed):
         evaluate.main(["pretrained:compact-robust"])
-    shown = printed.getvalue().partition("  at a prevalence")[0]
+    shown = printed.getvalue()
     return f"```console\n$ python -m pneumo.evaluate pretrained:compact-robust\n{shown}```\n"
 
 

@@ -20,6 +20,20 @@ print(about["limits"])
 """
 
 EPILOG = f"""\
+The file takes uint8 grey images (N, 1, H, W) of any size and gives logits and
+probability, both (N, classes), and decision (N,), 1 for PNEUMONIA. It is
+checked against the network with ONNX Runtime before it is written. Its use
+needs neither torch nor pneumo, as saved in use.py and run with python use.py
+model.onnx radiograph.png:
+
+{"".join("    " + line for line in EXAMPLE.splitlines(keepends=True))}
+This is enough for 8-bit grey and colour PNG and JPEG. For images of more than 8
+bits, transparency, a camera's orientation tag, or DICOM, prepare the pixels as
+pneumo.data.image.decode does.
+
+exit codes: 0 done; 2 a mistake; 3 written, but some files of --check could not
+be read; 130 stopped. Not a medical device.
+
 examples:
   python -m pneumo.export RUN
       writes RUN/export/model.onnx, and model-card.md and model-checklists.md
@@ -34,20 +48,6 @@ examples:
   python -m pneumo.export RUN --to run --out small
       a run folder to pass on, with all that predict, evaluate, heatmap and
       export need, without optimizer, logs and paths of this machine
-
-The file takes uint8 grey images (N, 1, H, W) of any size and gives logits and
-probability, both (N, classes), and decision (N,), 1 for PNEUMONIA. It is
-checked against the network with ONNX Runtime before it is written. Its use
-needs neither torch nor pneumo, as saved in use.py and run with python use.py
-model.onnx radiograph.png:
-
-{"".join("    " + line for line in EXAMPLE.splitlines(keepends=True))}
-This is enough for 8-bit grey and colour PNG and JPEG. For images of more than 8
-bits, transparency, a camera's orientation tag, or DICOM, prepare the pixels as
-pneumo.data.image.decode does.
-
-exit codes: 0 done; 2 a mistake; 3 written, but some files of --check could not
-be read; 130 stopped. Not a medical device.
 """
 
 
@@ -59,18 +59,18 @@ def parse(arguments: Sequence[str] | None) -> argparse.Namespace:
         epilog=EPILOG,
     )
     parser.add_run()
-    parser.add_argument(
+    output = parser.add_argument_group("output")
+    output.add_argument(
         "--to",
         choices=("onnx", "run", "checklists"),
         default="onnx",
         help="the format; default: %(default)s",
     )
-    parser.add_checkpoint()
-    parser.add_argument(
+    output.add_argument(
         "--out", type=Path, metavar="PLACE", help="a folder, or a file that ends in .onnx"
     )
-    parser.add_argument(
+    output.add_argument(
         "--check", nargs="+", metavar="PATH", help="images or folders to check on, all of them"
     )
-    parser.add_trust()
+    parser.add_network(checkpoint=True)
     return parser.parse(arguments)

@@ -88,8 +88,34 @@ def test_without_a_run_the_packaged_network_predicts_with_a_note(
     assert row["threshold_from"] == "validation"
     assert row["ood_score"] > 0
     assert shown.err.startswith("note: no RUN is named, so pretrained:compact-robust predicts.")
-    assert shown.err.endswith("was trained on children of one hospital, frontal views\n")
-    assert shown.err.count("\n") == 2
+    assert "was trained on children of one hospital, frontal views\n" in shown.err
+    assert shown.err.endswith(" flagged, 0 unreadable; written to standard output\n")
+    assert shown.err.count("\n") == 3
+
+
+def test_a_terminal_shows_an_aligned_table_and_a_pipe_gets_csv(
+    radiographs: Path, tmp_path: Path, capsys: Capture, monkeypatch: Patch
+) -> None:
+    broken = tmp_path / "broken.png"
+    broken.write_bytes(b"no image")
+    given = [*map(str, sorted(radiographs.rglob("*.jpeg"))[:2]), str(broken)]
+    monkeypatch.setattr(sys.stdout, "isatty", lambda: True)
+    monkeypatch.setenv("COLUMNS", "400")
+    monkeypatch.setenv("NO_COLOR", "1")
+    assert predict.main(given) == 3
+    head, *lines = capsys.readouterr().out.splitlines()
+    assert head.split() == ["path", "p_pneumonia", "decision", "flags"]
+    for line, path in zip(lines, given, strict=True):
+        assert line.startswith(path)
+    place = head.index("p_pneumonia")
+    assert all(re.match(r"[01]\.\d{3} ", line[place:]) for line in lines[:2])
+    assert "must be a PNG, JPEG or DICOM image" in lines[2]
+    assert predict.main([*given, "--out", str(tmp_path / "a.csv")]) == 3
+    shown = capsys.readouterr()
+    assert shown.out == ""
+    assert shown.err.endswith(f"1 unreadable; written to {tmp_path / 'a.csv'}\n")
+    first = (tmp_path / "a.csv").read_text().splitlines()[0].split(",")
+    assert first[:6] == ["path", "p_pneumonia", "decision", "ood", "ood_reason", "error"]
 
 
 def test_odd_dicom_headers_are_flagged_and_ids_are_columns(
