@@ -54,7 +54,7 @@ def zoo() -> str:
         some = read(runs[0] or runs[1])
         is_shipped = pretrained.PREFIX + name in pretrained.names()
         command = f"{'experiment' if name in EXPERIMENTS else 'model'}={name}"
-        pairs = zip(cells(runs, "accuracy", _median), cells(runs, "auroc", _median), strict=True)
+        pairs = zip(cells(runs, "accuracy", median), cells(runs, "auroc", median), strict=True)
         row = [
             f"{some[0]['parameters']:,}" if "parameters" in some[0] else "",
             f"{some[0]['multiply_adds'] / 1e6:.0f} M" if "multiply_adds" in some[0] else "",
@@ -73,5 +73,6 @@ def three_numbers() -> str:
     return table(["AUROC", *SETS], rows)
 
 
-def _median(values: Sequence[float]) -> str:
+def median(values: Sequence[float]) -> str:
+    """Returns the median as text."""
     return decimal(float(np.median(values)))

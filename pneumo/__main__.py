@@ -32,9 +32,9 @@ def main() -> int:
     if arguments[0] in COMPLETION:
         return complete(arguments)
     if arguments[0] not in VERBS:
-        sys.stderr.write(
-            f"error: the first word must be one of {', '.join(VERBS)}; got {arguments[0]!r}."
-            f"{cli.nearest(arguments[0], VERBS)}\n"
+        cli.error(
+            f"the first word must be one of {', '.join(VERBS)}; got {arguments[0]!r}."
+            f"{cli.nearest(arguments[0], VERBS)}"
         )
         return cli.MISTAKE
     return run(arguments[0], arguments[1:])

@@ -11,6 +11,7 @@ from collections.abc import Callable, Iterable, Sequence
 from difflib import SequenceMatcher
 from importlib import import_module
 from importlib.util import find_spec
+from typing import NoReturn, TextIO
 
 from pneumo import atomic
 from pneumo.choices import CHECKPOINTS
@@ -51,24 +52,29 @@ class Parser(argparse.ArgumentParser):
     def add_run(self) -> None:
         """Adds RUN."""
         self.add_argument(
-            "run", metavar="RUN", help="the folder of a finished run, or pretrained:compact"
+            "run", metavar="RUN", help="the folder of a finished run, or pretrained:compact-robust"
         )
 
-    def add_checkpoint(self) -> None:
-        """Adds --checkpoint."""
-        self.add_argument(
-            "--checkpoint", choices=CHECKPOINTS, default="best", help="default: %(default)s"
-        )
-
-    def add_trust(self) -> None:
-        """Adds --trust, for run folders whose network is of another package."""
-        self.add_argument(
+    def add_network(self, *, checkpoint: bool = False) -> None:
+        """Adds --trust, for run folders whose network is of another package, and --checkpoint."""
+        network = self.add_argument_group("network")
+        if checkpoint:
+            network.add_argument(
+                "--checkpoint", choices=CHECKPOINTS, default="best", help="default: %(default)s"
+            )
+        network.add_argument(
             "--trust",
             action="append",
             default=[],
             metavar="PACKAGE",
             help="whose classes a run folder may name; may be repeated",
         )
+
+    def error(self, message: str) -> NoReturn:
+        """Prints the usage and the mistake, and ends with 2."""
+        self.print_usage(sys.stderr)
+        error(message, word=f"{self.prog}: error")
+        raise SystemExit(MISTAKE)
 
     def parse(self, arguments: Sequence[str] | None) -> argparse.Namespace:
         """Returns the arguments; ends with 2 where one is wrong."""
@@ -110,7 +116,7 @@ def start(command: str) -> int:
     started = time.monotonic()
     args = import_module(f"pneumo.arguments.{command}").parse(sys.argv[1:])
     if message := _missing(args):
-        sys.stderr.write(f"error: {message}\n")
+        error(message)
         return MISTAKE
     return import_module(MODULES.get(command, f"pneumo.{command}")).main() or 0
 
@@ -140,18 +146,34 @@ def run(command: Callable[[], int], *, stopped: str = "stopped") -> int:
     except BrokenPipeError:  # the reader of standard output has ended, as head does
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return 0
-    except (ValueError, OSError) as error:
-        full = isinstance(error, OSError) and error.errno in atomic.FULL
-        sys.stderr.write(f"error: {error}{'. Make room, or name another place' * full}\n")
-        return getattr(error, "exit_code", MISTAKE)
+    except (ValueError, OSError) as mistake:
+        full = isinstance(mistake, OSError) and mistake.errno in atomic.FULL
+        error(f"{mistake}{'. Make room, or name another place' * full}")
+        return getattr(mistake, "exit_code", MISTAKE)
     except KeyboardInterrupt:
         sys.stderr.write(f"{stopped}\n")
         return STOPPED
 
 
+def write(text: str, *, file: TextIO, style: str = "") -> None:
+    """Writes text; in a style of rich only on a terminal, and without NO_COLOR."""
+    if not style or not file.isatty() or os.environ.get("NO_COLOR"):
+        file.write(text)
+        return
+    from rich.console import Console  # a tenth of a second that most calls need not wait for
+    from rich.text import Text
+
+    Console(file=file).print(Text(text, style), end="", soft_wrap=True)
+
+
 def note(text: str) -> None:
     """Prints a note for the user on standard error."""
-    sys.stderr.write(f"note: {text}\n")
+    write(f"note: {text}\n", file=sys.stderr, style="yellow")
+
+
+def error(text: str, *, word: str = "error") -> None:
+    """Prints an error on standard error."""
+    write(f"{word}: {text}\n", file=sys.stderr, style="red")
 
 
 def check_installed(purpose: str, *packages: str, extra: str) -> None:

@@ -44,7 +44,7 @@ def _command(args: argparse.Namespace) -> int:
     if args.out:
         with opened(args.out, standard=sys.stdout) as file:
             file.write(atomic.json_text(scores))
-    sys.stdout.write(terminal.wrapped(lines))
+    terminal.show(lines)
     if args.page:
         own = runs[0].assessment if "members" in scores else None
         roots = {"root": Path(scores["shift"]["root"]), "own_root": scoring.own_root(runs[0])}
@@ -81,7 +81,7 @@ def _score_classifiers(args: argparse.Namespace, runs: Sequence[Run]) -> Scores:
         name=args.name,
         trust=args.trust,
     )
-    lines = evaluation.text(scores)
+    lines = evaluation.text(scores, full=args.full)
     if args.stress:
         tested, more = _stress(args, runs)
         scores, lines = scores | tested, [*lines, "", *more]
@@ -114,6 +114,7 @@ def _check_options(args: argparse.Namespace, task: str, *, num_runs: int) -> Non
         "--checkpoint": args.checkpoint != "best",
         "--prevalence": args.prevalence is not PREVALENCES,
         "--allow-overlap": args.allow_overlap,
+        "--full": args.full,
         "--stress": args.stress,
         "--name": args.name is not None,
     }

@@ -6,7 +6,7 @@ import sys
 from collections.abc import Sequence
 from contextlib import ExitStack
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from pneumo import cli
 from pneumo.arguments.predict import parse
@@ -53,23 +53,35 @@ def _command(args: argparse.Namespace) -> int:
         cli.note(classifiers.about_default(runs[0]))
     predictor, folders = OPEN[task](args, runs, names, threads)
     form = args.format or ("jsonl" if args.out and args.out.suffix == ".jsonl" else "csv")
+    on_screen = sys.stdout.isatty() and not args.out
+    rows: list[dict[str, Any]] | None = [] if on_screen and not args.format else None
     with opened(args.out, standard=sys.stdout) as file, ExitStack() as stack:
         # pictures last: their list is written at the end, and may find the disk full
         attachments = [stack.enter_context(folder) for folder in folders[::-1]][::-1]
         for sentence in predictor.notes:  # after all checks
             cli.note(sentence)
-        unreadable, incomplete = prediction.write_rows(
-            *(predictor, names, file),
-            form=form,
+        columns = [attachment.column for attachment in attachments]
+        write = (
+            predictor.writer(file, form=form, attachments=columns) if rows is None else rows.append
+        )
+        counts = prediction.write_rows(
+            *(predictor, names, write),
             attachments=attachments,
             batch_size=args.batch_size or predictor.batch_size,
             threads=threads,
+            bar=not on_screen or rows is not None,  # rows and a bar would mix
         )
+        if rows:
+            from pneumo.report.terminal import show_predictions
+
+            show_predictions(rows)
         file.flush()  # a table that cannot be written leaves the folders as they were, too
-    if unreadable:
-        files = cli.counted(len(names), "file")
-        cli.note(f"{unreadable:,} of {files} could not be read, see the errors")
-    return cli.UNREADABLE if unreadable or incomplete else 0
+    places = [args.out or "standard output", args.heatmap, args.overlays, args.dicom_sr]
+    sys.stderr.write(
+        f"{cli.counted(len(names), 'file')}: {counts.flagged:,} flagged, {counts.unreadable:,} "
+        f"unreadable; written to {', '.join(map(str, filter(None, places)))}\n"
+    )
+    return cli.UNREADABLE if counts.unreadable or counts.incomplete else 0
 
 
 def _check_options(args: argparse.Namespace, task: str, *, num_runs: int) -> None:

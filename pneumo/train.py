@@ -51,7 +51,7 @@ def job(cfg: DictConfig) -> float | None:
     try:
         code = run(cfg, run_dir, sweeping=sweeping, start=None if sweeping else cli.started)
     except TakenError as error:  # another process trains there: no failure of the run
-        sys.stderr.write(f"Error: {error}\n")
+        cli.error(str(error), word="Error")
         code = cli.MISTAKE
     except MISTAKES as error:
         refuse(run_dir, error_message(error, run_dir), sweeping=sweeping)
@@ -172,7 +172,7 @@ def error_message(error: BaseException, run_dir: Path) -> str:
 
 def refuse(run_dir: Path, message: str, *, sweeping: bool) -> None:
     """Reports a run that was not started: on the screen, and where its sweep looks for it."""
-    sys.stderr.write(f"Error: {message}\n")
+    cli.error(message, word="Error")
     if not sweeping:
         run_folder.remove_empty(run_dir, levels=4)  # multirun/<date>/<time>/ that Hydra has made
         return
@@ -228,7 +228,7 @@ def report(error: Exception, *, full: bool) -> int:
         raise error
     if sweep.current and not users:  # the launcher's or the sweeper's
         reason = (str(error) or "no reason given").strip().splitlines()[0]
-        sys.stderr.write(f"Error: the sweep ended early: {type(error).__name__}: {reason}\n")
+        cli.error(f"the sweep ended early: {type(error).__name__}: {reason}", word="Error")
         return 1
-    sys.stderr.write(f"Error: {hydra_cli.mistake_message(error)}\n")
+    cli.error(hydra_cli.mistake_message(error), word="Error")
     return cli.MISTAKE

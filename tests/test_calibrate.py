@@ -125,11 +125,11 @@ def test_what_comes_with_the_package_is_only_read(
     local: Path, tmp_path: Path, monkeypatch: Patch, capsys: Capture
 ) -> None:
     monkeypatch.chdir(tmp_path)
-    assert calibrate.main(["pretrained:compact", "--data", str(local)]) == 0
+    assert calibrate.main(["pretrained:compact-robust", "--data", str(local)]) == 0
     assert capsys.readouterr().out.splitlines()[-1] == "mine.json"
     assert not (FOLDER / "calibrations").exists()
     image = str(next((local / "NORMAL").iterdir()))
-    assert predict.main(["pretrained:compact", image, "--calibration", "mine.json"]) == 0
+    assert predict.main(["pretrained:compact-robust", image, "--calibration", "mine.json"]) == 0
     assert ",calibration," in capsys.readouterr().out
 
 
@@ -198,7 +198,7 @@ def test_prediction_sets_are_a_column_with_a_warning_where_they_fail(
     local: Path, capsys: Capture
 ) -> None:
     given = [str(next((local / "NORMAL").iterdir())), "--coverage", "0.9", "--threads", "1"]
-    assert predict.main(["pretrained:compact", *given]) == 0
+    assert predict.main(["pretrained:compact-robust", *given]) == 0
     shown = capsys.readouterr()
     (row,) = csv.DictReader(io.StringIO(shown.out))
     assert row["prediction_set"] in ("NORMAL", "PNEUMONIA", "both", "neither")

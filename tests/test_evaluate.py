@@ -105,7 +105,7 @@ def test_the_paper_protocol_has_no_temperature_and_the_text_says_why(
 ) -> None:
     assert call(folder / "paper") == 0
     text = " ".join(capsys.readouterr().out.split())
-    assert "decision=argmax, PNEUMONIA at a probability of 0.5 or above:" in text
+    assert "at 0.5 (decision=argmax)" in text
     assert "has no validation split (protocol=paper)" in text
     assert "was chosen on the test split, which is optimistic" in text
     (one,) = scores_of([folder / "paper"])["members"]
@@ -151,8 +151,10 @@ def test_missing_images_are_reported(
     folder: Path, tmp_path: Path, monkeypatch: Patch, capsys: Capture
 ) -> None:
     monkeypatch.setenv("PNEUMO_DATA", str(tmp_path / "gone"))
-    assert call(folder / "a") == 0
-    assert "size" not in capsys.readouterr().out
+    assert call(folder / "a", "--full") == 0
+    shown = capsys.readouterr().out
+    assert "subtype" in shown
+    assert "size" not in shown
     assert call(folder / "a", "--checkpoint", "last") == 2
     assert "set PNEUMO_DATA" in capsys.readouterr().err
 
@@ -231,7 +233,7 @@ def test_other_folder_is_compared_with_validation(
     folder: Path, fresh: Path, tmp_path: Path, capsys: Capture
 ) -> None:
     out, page = tmp_path / "a.json", tmp_path / "a.html"
-    assert call(folder / "a", "--data", fresh, "--out", out, "--page", page) == 0
+    assert call(folder / "a", "--data", fresh, "--full", "--out", out, "--page", page) == 0
     text = " ".join(capsys.readouterr().out.split())
     assert "Against the run's " in text
     found = json.loads(out.read_text())
@@ -355,7 +357,8 @@ def test_runs_are_paired_on_the_same_images(folder: Path, capsys: Capture) -> No
     assert "(each at its own operating point; paired bootstrap over patients)" in text
     assert "decided differently" in text
     assert call(folder / "a", folder / "paper", "--allow-overlap") == 0
-    assert "different decision rules (argmax, sensitivity)" in capsys.readouterr().out
+    text = " ".join(capsys.readouterr().out.split())
+    assert "different decision rules (argmax, sensitivity)" in text
 
 
 def test_a_sweep_stands_for_its_finished_runs(
@@ -374,11 +377,22 @@ def test_a_sweep_stands_for_its_finished_runs(
 
 def test_text_fits_a_terminal(folder: Path, fresh: Path, capsys: Capture) -> None:
     for arguments in ((folder / "a",), (folder / "a", folder / "b", folder / "c")):
-        assert call(*arguments) == 0
-        assert call(*arguments, "--data", fresh) == 0
-    # a path has no space to be broken at
-    lines = capsys.readouterr().out.replace(str(fresh), "DIR").replace(str(folder), "R").split("\n")
-    assert max(map(len, lines)) <= 80
+        for full in ((), ("--full",)):
+            assert call(*arguments, *full) == 0
+            assert call(*arguments, "--data", fresh, *full) == 0
+    shown = capsys.readouterr().out
+    assert max(map(len, shown.split("\n"))) <= 80
+    assert str(folder) not in shown  # a path has no space to be broken at
+
+
+def test_without_full_a_run_is_ten_lines(folder: Path, tmp_path: Path, capsys: Capture) -> None:
+    out = tmp_path / "a.json"
+    assert call(folder / "a", "--out", out) == 0
+    shown = capsys.readouterr().out
+    lines = [line for line in shown.split("\n") if line and line[0] not in "! "]
+    assert len(lines) <= 8  # and two blank ones; the notes vary
+    assert "net benefit" not in shown
+    assert json.loads(out.read_text())["members"][0]["net_benefit"]["at"]
 
 
 def test_json_is_whole_and_replaces_only_what_was_named(folder: Path, tmp_path: Path) -> None:

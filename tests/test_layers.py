@@ -86,10 +86,14 @@ def test_no_file_imports_itself_by_way_of_others() -> None:
     "command",
     ["audit", "calibrate", "download", "evaluate", "export", "heatmap", "predict", "report"],
 )
-def test_help_fits_80_columns(command: str, capsys: Capture, monkeypatch: Patch) -> None:
+def test_help_fits_80_columns_and_ends_with_examples(
+    command: str, capsys: Capture, monkeypatch: Patch
+) -> None:
     monkeypatch.setenv("COLUMNS", "80")
     with pytest.raises(SystemExit):
         import_module(cli.MODULES.get(command, f"pneumo.{command}")).main(["--help"])
     shown = capsys.readouterr().out
-    assert "examples:" in shown
+    last = shown.partition("\nexamples:\n")[2]
+    assert last
+    assert all(line.startswith("  ") for line in last.splitlines())
     assert [line for line in shown.splitlines() if len(line) > 80] == []

@@ -146,7 +146,7 @@ def test_bash_completes(tmp_path: Path, line: str, wanted: str) -> None:
     ("names", "short"),
     [
         (["docs/runs/model=tiny,seed=0,data=kermany"], ["tiny,seed=0,data=…"]),
-        (["pretrained:compact"], ["pretrained:compact"]),
+        (["pretrained:compact-robust"], ["pretrained:compact-robust"]),
         (
             [
                 "s/model=lite,pretrained=True,x=1",

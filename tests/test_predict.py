@@ -141,7 +141,7 @@ def test_bad_files_are_rows_and_the_others_go_on(
         assert message in row["error"]
         assert row["p_pneumonia"] == row["decision"] == row["ood"] == ""
     assert "cannot be read (No such file" in rows[5]["error"]
-    assert "6 of 8 files could not be read" in captured.err
+    assert "8 files: 0 flagged, 6 unreadable; written to standard output\n" in captured.err
     assert "Traceback" not in captured.err
 
 

@@ -8,6 +8,14 @@ from pneumo import cli
 from pneumo.choices import DATA_SETS
 
 EXAMPLES = """\
+It reads every file once, and finds identical and near-identical images,
+nested copies, unreadable files, and how the files of each class were saved. It
+scores classifiers that use the size, the header or a thumbnail, on a random
+split by patient and on the set's own. --out replaces an earlier audit, whole or
+not at all. The page shows radiographs of the set.
+exit codes: 0 done; 2 a mistake in the command; 3 done, but some files cannot
+be read; 130 stopped.
+
 examples:
   python -m pneumo.audit data/chest_xray
       the set of Kermany et al.; the page is audit/audit.html
@@ -18,14 +26,6 @@ examples:
   python -m pneumo.audit pneumoniamnist_224.npz
   python -m pneumo.audit data/rsna
       the RSNA Pneumonia Detection Challenge, recognised by its table
-
-It reads every file once, and finds identical and near-identical images,
-nested copies, unreadable files, and how the files of each class were saved. It
-scores classifiers that use the size, the header or a thumbnail, on a random
-split by patient and on the set's own. --out replaces an earlier audit, whole or
-not at all. The page shows radiographs of the set.
-exit codes: 0 done; 2 a mistake in the command; 3 done, but some files cannot
-be read; 130 stopped.
 """
 
 
@@ -39,18 +39,19 @@ def parse(arguments: Sequence[str] | None) -> argparse.Namespace:
     parser.add_argument(
         "place", type=Path, metavar="DIR", help="the data set's folder, or a MedMNIST .npz file"
     )
-    parser.add_argument(
-        "--out", type=Path, default=Path("audit"), help="the audit's folder; default: audit"
-    )
-    parser.add_argument(
+    images = parser.add_argument_group("images")
+    images.add_argument(
         "--csv", type=Path, metavar="FILE", help="a table of the images: path, label, patient"
     )
-    parser.add_argument(
+    images.add_argument(
         "--kind", choices=DATA_SETS, help="what DIR is; default: by its folders and names"
     )
-    parser.add_argument(
+    images.add_argument(
         "--skip-unknown",
         action="store_true",
         help="leave out images with unknown names",
+    )
+    parser.add_argument_group("output").add_argument(
+        "--out", type=Path, default=Path("audit"), help="the audit's folder; default: audit"
     )
     return parser.parse(arguments)

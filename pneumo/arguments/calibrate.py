@@ -8,17 +8,6 @@ from pneumo import cli
 from pneumo.choices import SENSITIVITY
 
 EXAMPLES = """\
-examples:
-  python -m pneumo.calibrate RUN --data my_radiographs
-      a folder with NORMAL/ and PNEUMONIA/ in it; writes
-      RUN/calibrations/my_radiographs.json
-  python -m pneumo.predict RUN new_radiographs/ --calibration my_radiographs
-      uses it for decisions, and with --coverage 0.9 for prediction sets
-  python -m pneumo.calibrate pretrained:compact --data mine
-      writes mine.json here, since nothing is written into the package
-  python -m pneumo.calibrate RUN --data mine --sensitivity 0.98
-  python -m pneumo.calibrate RUN --data mine --youden
-
 The threshold is the highest one with a sensitivity of at least 0.95 on these
 images (or --sensitivity, or --youden), the temperature the one with the least
 cross-entropy. One of several copies of an image counts, and each label needs
@@ -34,6 +23,17 @@ than chance (the AUROC's interval reaches 0.5), nothing is written without
 --force.
 exit codes: 0 done; 2 a mistake in the command or a refusal; 3 an image could
 not be read; 130 stopped. Not a medical device.
+
+examples:
+  python -m pneumo.calibrate RUN --data my_radiographs
+      a folder with NORMAL/ and PNEUMONIA/ in it; writes
+      RUN/calibrations/my_radiographs.json
+  python -m pneumo.predict RUN new_radiographs/ --calibration my_radiographs
+      uses it for decisions, and with --coverage 0.9 for prediction sets
+  python -m pneumo.calibrate pretrained:compact-robust --data mine
+      writes mine.json here, since nothing is written into the package
+  python -m pneumo.calibrate RUN --data mine --sensitivity 0.98
+  python -m pneumo.calibrate RUN --data mine --youden
 """
 
 
@@ -45,16 +45,14 @@ def parse(arguments: Sequence[str] | None) -> argparse.Namespace:
         epilog=EXAMPLES,
     )
     parser.add_run()
-    parser.add_argument(
+    images = parser.add_argument_group("images")
+    images.add_argument(
         "--data", type=Path, required=True, metavar="DIR", help="labelled: NORMAL/ and PNEUMONIA/"
     )
-    parser.add_argument(
-        "--out",
-        type=Path,
-        metavar="FILE",
-        help="default: RUN/calibrations/NAME-OF-DIR.json; NAME-OF-DIR.json if RUN is read-only",
+    images.add_argument(
+        "--allow-overlap", action="store_true", help="allow images of the train split: optimistic"
     )
-    rule = parser.add_mutually_exclusive_group()
+    rule = parser.add_argument_group("threshold").add_mutually_exclusive_group()
     rule.add_argument(
         "--sensitivity",
         type=cli.share("(", "]"),
@@ -63,12 +61,16 @@ def parse(arguments: Sequence[str] | None) -> argparse.Namespace:
         help="at least this on the images; default: %(default)s",
     )
     rule.add_argument("--youden", action="store_true", help="the greatest Youden index instead")
-    parser.add_argument(
-        "--allow-overlap", action="store_true", help="allow images of the train split: optimistic"
+    output = parser.add_argument_group("output")
+    output.add_argument(
+        "--out",
+        type=Path,
+        metavar="FILE",
+        help="default: RUN/calibrations/NAME-OF-DIR.json; NAME-OF-DIR.json if RUN is read-only",
     )
-    parser.add_argument("--replace", action="store_true", help="replace an existing file")
-    parser.add_argument(
+    output.add_argument("--replace", action="store_true", help="replace an existing file")
+    output.add_argument(
         "--force", action="store_true", help="write it although no threshold helps on these images"
     )
-    parser.add_trust()
+    parser.add_network()
     return parser.parse(arguments)

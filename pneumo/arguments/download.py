@@ -24,17 +24,17 @@ the folder that has train/ in it: set PNEUMO_DATA=DIR, or give data.root=DIR to
 the training."""
 
 EXAMPLES = f"""\
-examples:
-  python -m pneumo.download                 to {TARGET}, for data=auto
-  python -m pneumo.download --to /big/disk/chest_xray
-  python -m pneumo.download --keep-zip      the zip stays beside the folder
-  python -m pneumo.download --sha256 HEX    refuse any other file
-
 An interrupted download resumes by the same command; until then it is in
 DIR.download.
 {BY_HAND}
 
 exit codes: 0 done; 2 a mistake or no download, see the message; 130 stopped.
+
+examples:
+  python -m pneumo.download                 to {TARGET}, for data=auto
+  python -m pneumo.download --to /big/disk/chest_xray
+  python -m pneumo.download --keep-zip      the zip stays beside the folder
+  python -m pneumo.download --sha256 HEX    refuse any other file
 """
 
 

@@ -9,6 +9,13 @@ from pneumo import cli
 from pneumo.choices import PREVALENCES
 
 EXAMPLES = """\
+Intervals are of 95 %, over patients. The operating point is that of the run's
+decision rule. The threshold of decision=sensitivity, the temperature and the
+weights are fixed on validation data only, which protocol=paper lacks. --out
+replaces an existing file, whole or not at all.
+exit codes: 0 done; 2 a mistake in the command or a refusal; 3 an image could
+not be read; 130 stopped. Not a medical device.
+
 examples:
   python -m pneumo.evaluate RUN
       its own test split, from predictions.csv: no image is needed
@@ -19,7 +26,7 @@ examples:
       how images without labels differ, with pictures of the most different
   python -m pneumo.evaluate RUN --data other_hospital --name other
       keeps the scores in the run folder, for the report and the model card
-  python -m pneumo.evaluate pretrained:compact --data my_radiographs
+  python -m pneumo.evaluate pretrained:compact-robust --data my_radiographs
       the network that comes with the package
   python -m pneumo.evaluate RUN1 RUN2 RUN3 --out scores.json
       also their mean, a mean with weights fitted on validation data, their
@@ -31,13 +38,6 @@ examples:
       by which to choose between recipes; minutes, kept in RUN/stress.json
   python -m pneumo.evaluate DETECTOR1 DETECTOR2
       runs of task=detection: the challenge score, and their fused boxes
-
-Intervals are of 95 %, over patients. The operating point is that of the run's
-decision rule. The threshold of decision=sensitivity, the temperature and the
-weights are fixed on validation data only, which protocol=paper lacks. --out
-replaces an existing file, whole or not at all.
-exit codes: 0 done; 2 a mistake in the command or a refusal; 3 an image could
-not be read; 130 stopped. Not a medical device.
 """
 
 
@@ -60,24 +60,38 @@ def parse(arguments: Sequence[str] | None) -> argparse.Namespace:
         "runs",
         nargs="+",
         metavar="RUN",
-        help="a finished run's folder, a sweep's, or pretrained:compact",
+        help="a finished run's folder, a sweep's, or pretrained:compact-robust",
     )
-    parser.add_argument("--data", type=Path, metavar="DIR", help="other labelled images")
-    parser.add_argument(
+    images = parser.add_argument_group("images")
+    images.add_argument("--data", type=Path, metavar="DIR", help="other labelled images")
+    images.add_argument(
         "--unlabelled", action="store_true", help="--data has no labels: compare only"
     )
-    parser.add_argument(
-        "--page", type=Path, metavar="FILE.html", help="how the images differ, with pictures"
+    images.add_argument(
+        "--allow-overlap", action="store_true", help="allow images that a run was trained on"
     )
-    parser.add_argument(
-        "--name",
-        type=_name,
-        metavar="NAME",
-        help="keep the scores on --data as RUN/external/NAME.json, for report and card",
+    _add_output(parser)
+    stress = parser.add_argument_group("stress test")
+    stress.add_argument(
+        "--stress", action="store_true", help="also score changed images of the run's own"
     )
-    parser.add_checkpoint()
-    parser.add_argument("--out", type=Path, metavar="FILE.json", help="everything as JSON")
-    parser.add_argument(
+    stress.add_argument(
+        "--split",
+        choices=("val", "test"),
+        help="default: val, or test of a run without val",
+    )
+    parser.add_network(checkpoint=True)
+    return parser.parse(arguments)
+
+
+def _add_output(parser: cli.Parser) -> None:
+    output = parser.add_argument_group("output")
+    output.add_argument(
+        "--full",
+        action="store_true",
+        help="also predictive values, subgroups, net benefit and weights",
+    )
+    output.add_argument(
         "--prevalence",
         nargs="+",
         type=cli.share("(", ")"),
@@ -85,16 +99,13 @@ def parse(arguments: Sequence[str] | None) -> argparse.Namespace:
         metavar="P",
         help=f"of PPV, NPV and net benefit; default: {' '.join(map(str, PREVALENCES))}",
     )
-    parser.add_argument(
-        "--allow-overlap", action="store_true", help="allow images that a run was trained on"
+    output.add_argument("--out", type=Path, metavar="FILE.json", help="everything as JSON")
+    output.add_argument(
+        "--page", type=Path, metavar="FILE.html", help="how the images differ, with pictures"
     )
-    parser.add_argument(
-        "--stress", action="store_true", help="also score changed images of the run's own"
+    output.add_argument(
+        "--name",
+        type=_name,
+        metavar="NAME",
+        help="keep the scores on --data as RUN/external/NAME.json, for report and card",
     )
-    parser.add_argument(
-        "--split",
-        choices=("val", "test"),
-        help="of --stress; default: val, or test of a run without val",
-    )
-    parser.add_trust()
-    return parser.parse(arguments)

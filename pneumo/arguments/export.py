@@ -20,21 +20,6 @@ print(about["limits"])
 """
 
 EPILOG = f"""\
-examples:
-  python -m pneumo.export RUN
-      writes RUN/export/model.onnx, and model-card.md and model-checklists.md
-      beside it
-  python -m pneumo.export RUN --out pneumonia.onnx --check radiographs/
-      checked on the images of a folder instead of the run's own; the card goes
-      beside the file
-  python -m pneumo.export pretrained:compact
-      the network that comes with the package; writes to export/
-  python -m pneumo.export RUN --to checklists
-      CLAIM and TRIPOD+AI, filled as far as the run allows: export/checklists.md
-  python -m pneumo.export RUN --to run --out small
-      a run folder to pass on, with all that predict, evaluate, heatmap and
-      export need, without optimizer, logs and paths of this machine
-
 The file takes uint8 grey images (N, 1, H, W) of any size and gives logits and
 probability, both (N, classes), and decision (N,), 1 for PNEUMONIA. It is
 checked against the network with ONNX Runtime before it is written. Its use
@@ -48,6 +33,21 @@ pneumo.data.image.decode does.
 
 exit codes: 0 done; 2 a mistake; 3 written, but some files of --check could not
 be read; 130 stopped. Not a medical device.
+
+examples:
+  python -m pneumo.export RUN
+      writes RUN/export/model.onnx, and model-card.md and model-checklists.md
+      beside it
+  python -m pneumo.export RUN --out pneumonia.onnx --check radiographs/
+      checked on the images of a folder instead of the run's own; the card goes
+      beside the file
+  python -m pneumo.export pretrained:compact-robust
+      the network that comes with the package; writes to export/
+  python -m pneumo.export RUN --to checklists
+      CLAIM and TRIPOD+AI, filled as far as the run allows: export/checklists.md
+  python -m pneumo.export RUN --to run --out small
+      a run folder to pass on, with all that predict, evaluate, heatmap and
+      export need, without optimizer, logs and paths of this machine
 """
 
 
@@ -59,18 +59,18 @@ def parse(arguments: Sequence[str] | None) -> argparse.Namespace:
         epilog=EPILOG,
     )
     parser.add_run()
-    parser.add_argument(
+    output = parser.add_argument_group("output")
+    output.add_argument(
         "--to",
         choices=("onnx", "run", "checklists"),
         default="onnx",
         help="the format; default: %(default)s",
     )
-    parser.add_checkpoint()
-    parser.add_argument(
+    output.add_argument(
         "--out", type=Path, metavar="PLACE", help="a folder, or a file that ends in .onnx"
     )
-    parser.add_argument(
+    output.add_argument(
         "--check", nargs="+", metavar="PATH", help="images or folders to check on, all of them"
     )
-    parser.add_trust()
+    parser.add_network(checkpoint=True)
     return parser.parse(arguments)

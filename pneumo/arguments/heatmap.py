@@ -9,28 +9,16 @@ from pneumo.choices import METHODS
 from pneumo.labels import CLASS_NAMES, PNEUMONIA
 
 EXAMPLES = """\
-examples:
-  python -m pneumo.heatmap RUN --out maps --score
-      100 images drawn at random (seed 0) from the run's test split; the scores
-      are also written to heatmap.json in the run folder, for pictures, the
-      report and the model card
-  python -m pneumo.heatmap RUN radiograph.png --out maps
-  python -m pneumo.heatmap pretrained:compact radiograph.png --out maps
-      the network that comes with the package
-  python -m pneumo.heatmap RUN radiographs/ --out maps --method occlusion \\
-      --class NORMAL
-  python -m pneumo.heatmap RUN radiographs/ --out maps --score
-      also maps/scores.json, how faithful the maps are
-
 The legend of a picture has the file's name, the probability, the decision and
-its threshold (by the run's decision rule), and how faithful such
-maps are on the run's own images. Bright is the most evidence for the class, on
-a scale of that picture alone: two pictures cannot be compared.
+its threshold (by the run's decision rule), and how faithful such maps are on
+the run's own images. Bright is the most evidence for the class, on a scale of
+that picture alone: two pictures cannot be compared.
 
-The default --method measured best for the network (docs/how-to/heatmaps.md). gradcam
-and layercam are fast, and as coarse as their layer. occlusion covers one window
-after another; integrated follows the gradient from the blurred image to the
-image. Both take longer: up to seconds an image.
+The default --method measured best for the network, see
+docs/how-to/heatmaps.md. gradcam and layercam are fast, and as coarse as their
+layer. occlusion covers one window after another; integrated follows the
+gradient from the blurred image to the image. Both take longer: up to seconds an
+image.
 
 The numbers of --score, means over the radiographs and each radiograph's:
   deletion   area under the class's probability while the brightest places are
@@ -51,6 +39,19 @@ radiograph.
 
 exit codes: 0 done; 2 a mistake; 3 done, but some files could not be read; 130
 stopped. Not a medical device.
+
+examples:
+  python -m pneumo.heatmap RUN --out maps --score
+      100 images drawn at random (seed 0) from the run's test split; the scores
+      are also written to heatmap.json in the run folder, for pictures, the
+      report and the model card
+  python -m pneumo.heatmap RUN radiograph.png --out maps
+  python -m pneumo.heatmap pretrained:compact-robust radiograph.png --out maps
+      the network that comes with the package
+  python -m pneumo.heatmap RUN radiographs/ --out maps --method occlusion \\
+      --class NORMAL
+  python -m pneumo.heatmap RUN radiographs/ --out maps --score
+      also maps/scores.json, how faithful the maps are
 """
 
 
@@ -68,21 +69,21 @@ def parse(arguments: Sequence[str] | None) -> argparse.Namespace:
         metavar="PATH",
         help="radiographs, or folders; default: its test split",
     )
-    parser.add_argument("--out", type=Path, required=True, metavar="DIR", help="for the pictures")
-    parser.add_argument(
+    maps = parser.add_argument_group("maps")
+    maps.add_argument("--out", type=Path, required=True, metavar="DIR", help="for the pictures")
+    maps.add_argument(
         "--method",
         choices=METHODS,
         metavar="METHOD",
         help=f"{', '.join(METHODS)}; default: the network's own",
     )
-    parser.add_argument(
+    maps.add_argument(
         "--class",
         dest="class_name",
         choices=CLASS_NAMES,
         default=PNEUMONIA,
         help="default: %(default)s",
     )
-    parser.add_checkpoint()
-    parser.add_argument("--score", action="store_true", help="also score the maps")
-    parser.add_trust()
+    maps.add_argument("--score", action="store_true", help="also score the maps")
+    parser.add_network(checkpoint=True)
     return parser.parse(arguments)

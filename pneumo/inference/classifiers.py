@@ -56,14 +56,12 @@ class Classifiers:
     def columns(self) -> list[str]:
         """The columns of the table; p_bacteria and p_virus if every network has these classes."""
         return [
-            "path",
+            *("path", "p_pneumonia", "decision", "ood", "ood_reason", "error"),
             *(IDS if self.ids else ()),
-            *("p_normal", "p_pneumonia"),
-            *(("p_bacteria", "p_virus") if self.networks.distinguishes_types else ()),
-            *("p_normal_calibrated", "p_pneumonia_calibrated"),
-            *("decision", "threshold", "threshold_from"),
             *(("prediction_set",) if self.decision.sets is not None else ()),
-            *("ood", "ood_score", "ood_reason", "error"),
+            *("p_normal", "p_normal_calibrated", "p_pneumonia_calibrated"),
+            *(("p_bacteria", "p_virus") if self.networks.distinguishes_types else ()),
+            *("threshold", "threshold_from", "ood_score"),
         ]
 
     def rows(self, batch: Sequence[Radiograph]) -> Iterator[dict[str, Any]]:

@@ -134,11 +134,12 @@ class Networks:
 
 
 def read_shown(
-    names: Sequence[str], title: str, *, shapes: Sequence[Shape], threads: int
+    names: Sequence[str], title: str, *, shapes: Sequence[Shape], threads: int, bar: bool = True
 ) -> Iterable[Radiograph]:
-    """Returns the radiographs of files, in order; on a terminal with a progress bar."""
+    """Returns the radiographs of files, in order; on a terminal with a bar, removed at the end."""
     stream, hidden = reader.read_all(names, shapes=shapes, threads=threads), not sys.stderr.isatty()
-    return tqdm(stream, title, total=len(names), unit="image", disable=hidden)
+    total = len(names)
+    return tqdm(stream, title, total, leave=False, unit="image", disable=hidden or not bar)
 
 
 def check_readable(radiograph: Radiograph) -> None:

@@ -4,6 +4,7 @@ import csv
 import json
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager
+from dataclasses import dataclass
 from typing import Any, Protocol, TextIO
 
 from pneumo.data.reader import Radiograph, Shape
@@ -12,6 +13,15 @@ from pneumo.runs import output
 
 Row = dict[str, Any]
 Write = Callable[[Row], None]
+
+
+@dataclass
+class Counts:
+    """Of the written rows: flagged as out of distribution, unreadable, without an attachment."""
+
+    flagged: int = 0
+    unreadable: int = 0
+    incomplete: int = 0
 
 
 class Predictor(Protocol):
@@ -53,31 +63,30 @@ Folder = AbstractContextManager[Attachment]  # takes its place at the end, whole
 def write_rows(
     predictor: Predictor,
     names: Sequence[str],
-    file: TextIO,
+    write: Write,
     *,
-    form: str,
     attachments: Sequence[Attachment],
     batch_size: int,
     threads: int,
-) -> tuple[int, int]:
-    """Writes the rows of radiographs; returns how many are unreadable, and lack an attachment.
+    bar: bool = True,
+) -> Counts:
+    """Writes the rows of radiographs and returns counts of them.
 
-    ``names``: files, or - for standard input. ``form``: csv, jsonl or rsna. ``threads``: that
-    decode ahead.
+    ``names``: files, or - for standard input. ``threads``: that decode ahead. ``bar``: whether a
+    terminal shows the progress.
     """
-    unreadable = incomplete = 0
-    columns = [attachment.column for attachment in attachments]
-    write = predictor.writer(file, form=form, attachments=columns)
-    stream = read_shown(names, "predicting", shapes=predictor.shapes, threads=threads)
+    counts = Counts()
+    stream = read_shown(names, "predicting", shapes=predictor.shapes, threads=threads, bar=bar)
     for batch in batches(stream, batch_size=batch_size):
         for radiograph, row in zip(batch, predictor.rows(batch), strict=True):
             for attachment in attachments:
                 name = None if radiograph.error else attachment.add(radiograph, row)
                 row[attachment.column] = name
-                incomplete += name is None and not radiograph.error
+                counts.incomplete += name is None and not radiograph.error
             write(row)
-            unreadable += bool(radiograph.error)
-    return unreadable, incomplete
+            counts.unreadable += bool(radiograph.error)
+            counts.flagged += bool(row["ood"])
+    return counts
 
 
 def json_writer(file: TextIO) -> Write:

@@ -9,8 +9,8 @@ if __name__ == "__main__":  # --help and wrong arguments need none of the import
     raise SystemExit(cli.start("report"))
 
 from pneumo.arguments.report import parse
-from pneumo.report.report_folder import write_report
-from pneumo.report.terminal import wrapped
+from pneumo.report.report_folder import PAGE, SUMMARY, write_report
+from pneumo.report.terminal import summary, wrapped
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -19,8 +19,10 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
     def write() -> int:
         folder = write_report(args.roots, out=args.out, audit=args.audit)
-        findings = (folder / "summary.md").read_text(encoding="utf-8").splitlines()[2]
-        sys.stdout.write(f"{wrapped([findings])}{folder / 'report.html'}\n")
+        table = summary((folder / SUMMARY).read_text(encoding="utf-8"))
+        if not table:  # of detectors, or of no finished run
+            table = wrapped([(folder / "summary.md").read_text(encoding="utf-8").splitlines()[2]])
+        sys.stdout.write(f"{table}{folder / PAGE}\n")
         return 0
 
     return cli.run(write)

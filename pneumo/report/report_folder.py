@@ -29,7 +29,8 @@ from pneumo.runs.run_folder import find_runs, not_started
 
 PAGE = "report.html"
 ALL = "all"  # of the names of pictures of all groups
-TABLES = ("runs.csv", "summary.csv", "comparisons.csv", "summary.md")
+SUMMARY = "summary.csv"
+TABLES = ("runs.csv", SUMMARY, "comparisons.csv", "summary.md")
 WITH_INTERVAL = tuple(name for name in SCORES if name != "average_precision")
 Files = dict[str, str | bytes]
 
@@ -82,7 +83,7 @@ def _files(
     scores = long_table(groups, intervals)
     rows = {
         "runs.csv": run_rows(groups, scores, problems=problems),
-        "summary.csv": summary_rows(groups, scores),
+        SUMMARY: summary_rows(groups, scores),
         "comparisons.csv": [
             {"group": slug} | row.csv_row() for slug, each in differences.items() for row in each
         ],

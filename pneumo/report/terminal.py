@@ -1,7 +1,11 @@
 """The scores of runs and of their ensembles, for a terminal of 80 columns."""
 
+import csv
+import io
+import sys
 import textwrap
 from collections.abc import Iterable, Mapping, Sequence
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -14,8 +18,11 @@ from pneumo.report.table import Row, Table
 from pneumo.report.templates import text_template
 
 WIDTH = 80  # columns
-SCORES = {name: ALL_SCORES[name].title for name in ("auroc", "f1_normal", "accuracy")}
+PREDICTED = ("path", "p_pneumonia", "boxes", "decision", "prediction_set")  # on a terminal
+SCORES = {name: ALL_SCORES[name].title for name in ("auroc", "accuracy", "f1_normal")}
 AT_POINT = {"auroc": "AUROC", "sensitivity": "sensitivity", "specificity": "specificity"}
+SUMMARISED = ("accuracy", "f1_normal", "auroc")
+NAME = 20  # columns of a network's name; a longer one has a line of its own
 SHOWN = (0.05, 0.1, 0.2, 0.5)  # of the net benefit's thresholds
 
 
@@ -28,8 +35,33 @@ def wrapped(lines: Iterable[str]) -> str:
     )
 
 
-def score_lines(result: Mapping[str, Any]) -> list[str]:
-    """Returns the lines for a result of pneumo.evaluate on labelled images."""
+def show(lines: Iterable[str]) -> None:
+    """Prints lines, wrapped; those that begin with ! in yellow."""
+    for line in lines:
+        style = "yellow" if line.startswith("! ") else ""
+        cli.write(wrapped([line]), style=style, file=sys.stdout)
+
+
+def place(name: str) -> str:
+    """Returns a folder's absolute path by its last two names; any other text as it is."""
+    parts = Path(name).parts
+    return "/".join(("…", *parts[-2:])) if Path(name).is_absolute() and len(parts) > 3 else name
+
+
+def shortened(lines: Iterable[str], names: Sequence[str]) -> list[str]:
+    """Returns the lines with runs by the names of `cli.short_names`, instead of long paths."""
+    short = cli.short_names(names, width=40)
+    lines = list(lines)
+    for name in sorted(names, key=len, reverse=True):
+        lines = [line.replace(name, short[name]) for line in lines]
+    return lines
+
+
+def score_lines(result: Mapping[str, Any], *, full: bool = True) -> list[str]:
+    """Returns the lines for a result of pneumo.evaluate on labelled images.
+
+    Only with ``full`` the predictive values, the subgroups and the net benefit.
+    """
     entries = {member["run"]: member for member in result["members"]}
     names = cli.short_names(list(entries), width=18)
     name = result["members"][0]["run"]
@@ -47,6 +79,9 @@ def score_lines(result: Mapping[str, Any]) -> list[str]:
     ranking = {run: entry["ranking"] for run, entry in entries.items() if entry.get("ranking")}
     text = text_template("evaluate.txt.j2").render(
         result=result,
+        what=place(result["scored_on"]["what"]),
+        full=full,
+        entries=len(entries),
         name=name,
         shown=shown,
         vote=VOTE,
@@ -62,7 +97,60 @@ def score_lines(result: Mapping[str, Any]) -> list[str]:
         subgroups=_subgroups(shown["subgroups"]),
         benefits=_benefits(shown["net_benefit"]),
     )
-    return text.rstrip("\n").split("\n")
+    members = [member["run"] for member in result["members"]]
+    return shortened(text.rstrip("\n").split("\n"), members)
+
+
+def show_predictions(rows: Sequence[Mapping[str, Any]]) -> None:
+    """Prints the rows of predict as an aligned table; the flags in colour on a terminal."""
+    from rich.console import Console
+    from rich.table import Table as Grid
+    from rich.text import Text
+
+    shown = [name for name in PREDICTED if name in rows[0]]
+    grid = Grid(box=None, pad_edge=False, header_style="")
+    for name in shown:
+        long = name == "path"
+        grid.add_column(name, overflow="fold" if long else "ellipsis", no_wrap=not long)
+    grid.add_column("flags", overflow="fold")
+    for row in rows:
+        error, reason = row["error"] or "", row["ood_reason"] or ""
+        flags = Text(error, "red") if error else Text(reason, "yellow")
+        grid.add_row(*(Text(_cell(row[name])) for name in shown), flags)
+    Console(file=sys.stdout, highlight=False).print(grid)
+
+
+def _cell(value: Any) -> str:
+    if isinstance(value, list):  # boxes of a detector
+        scores = [f"{box['score']:.3f}" for box in value[:1]]
+        return " ".join([str(len(value)), *(f"(best {score})" for score in scores)])
+    return f"{value:.3f}" if isinstance(value, float) else str(value or "")
+
+
+def summary(table: str) -> str:
+    """Returns each network's trials and scores on the test split: median, lowest-highest.
+
+    Args:
+        table: the report's summary.csv.
+    """
+    networks: dict[tuple[str, ...], dict[str, str]] = {}
+    for row in csv.DictReader(io.StringIO(table, newline="")):
+        if (row["epoch"], row["split"]) == ("best", "test"):
+            keys = (f"{row['data']}, {row['protocol']}", row["network"], row["runs"])
+            scores = networks.setdefault(keys, {})
+            median, low, high = (f"{float(row[x] or 'nan'):.3f}" for x in ("median", "low", "high"))
+            scores[row["score"]] = median if low == high else f"{median} {low}-{high}"
+    lines: list[str] = []
+    shown = ""
+    for (group, network, runs), scores in networks.items():
+        if group != shown:
+            title = "".join(f"{ALL_SCORES[name].title:18}" for name in SUMMARISED).rstrip()
+            lines += ["", f"{group:{NAME}}trials {title}"]
+            shown = group
+        cells = "".join(f"{scores.get(name, ''):18}" for name in SUMMARISED).rstrip()
+        alone = [network] if len(network) >= NAME else []
+        lines += [*alone, f"{'' if alone else network:{NAME}}{runs:>6} {cells}"]
+    return wrapped(lines[1:])
 
 
 def _paired(rows: Sequence[Mapping[str, Any]]) -> str:

@@ -137,11 +137,15 @@ def _rescored(run: Run, splits: Sequence[str], samples: Samples | None, **option
     return run.rescored(rows)
 
 
-def text(scores: dict[str, Any]) -> list[str]:
-    """Returns the lines for a terminal; the JSON holds all of it."""
+def text(scores: dict[str, Any], *, full: bool = True) -> list[str]:
+    """Returns the lines for a terminal; the JSON holds all of it.
+
+    Without ``full`` a comparison of other labelled images is its first line that matters.
+    """
     shift = sentences.lines(scores["shift"]) if "shift" in scores else []
     if "members" in scores:
-        lines = terminal.score_lines(scores)
+        shift = shift if full else [line for line in shift if line.startswith("! ")]
+        lines = terminal.score_lines(scores, full=full)
         return [*lines, *(["", *shift] if shift else []), *scores.get("kept", ())]
-    on, notes = scores["scored_on"], scores["notes"]
-    return [f"{on['what']}, without labels:", *(f"! {note}" for note in notes), "", *shift]
+    what = terminal.place(scores["scored_on"]["what"])
+    return [f"{what}, without labels:", *(f"! {note}" for note in scores["notes"]), "", *shift]

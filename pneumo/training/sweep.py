@@ -17,7 +17,7 @@ from hydra.core.override_parser.types import Override, ValueType
 from hydra.experimental.callback import Callback
 from omegaconf import DictConfig, OmegaConf
 
-from pneumo import atomic, untrusted
+from pneumo import atomic, cli, untrusted
 from pneumo.runs import run_folder, trust
 from pneumo.training import sweep_runs
 from pneumo.training.config import Config
@@ -62,7 +62,7 @@ class Sweep(Callback):
         try:
             check_launch(config)
         except ValueError as error:  # Hydra would only warn of another exception
-            sys.stderr.write(f"Error: {error}\n")
+            cli.error(str(error), word="Error")
             raise SystemExit(2) from None
         for name in SILENCED:
             logging.getLogger(name).setLevel(logging.ERROR)

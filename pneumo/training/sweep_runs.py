@@ -1,8 +1,6 @@
 """The runs of a sweep: their states, the progress line, and how they ended."""
 
 import contextlib
-import csv
-import io
 import sys
 import threading
 import time
@@ -138,40 +136,17 @@ def settle(folder: Path) -> None:
 
 def report(folder: Path) -> bool:
     """Writes the report of the finished runs, or the reason why not; returns whether it did."""
-    from pneumo.report.report_folder import write_report  # matplotlib, which only the end needs
+    from pneumo.report import terminal  # matplotlib, which only the end needs
+    from pneumo.report.report_folder import SUMMARY, write_report
 
     try:
         written = write_report([folder])
-        sys.stderr.write(summary((written / "summary.csv").read_text(encoding="utf-8")))
+        sys.stderr.write(terminal.summary((written / SUMMARY).read_text(encoding="utf-8")))
         sys.stderr.write(f"Report:      {written / 'report.html'}\n")
     except Exception as error:  # of any kind: the runs are done and their states must be shown
         sys.stderr.write(f"No report: {type(error).__name__}: {error}\n")
         return False
     return True
-
-
-def summary(table: str) -> str:
-    """Returns the lines that end a sweep: each network's runs and medians on the test split.
-
-    Args:
-        table: the report's summary.csv.
-    """
-    networks: dict[tuple[str, ...], dict[str, str]] = {}
-    for row in csv.DictReader(io.StringIO(table, newline="")):
-        if (row["epoch"], row["split"]) == ("best", "test"):
-            key = (row["protocol"], row["network"], row["runs"])
-            networks.setdefault(key, {})[row["score"]] = f"{float(row['median'] or 'nan'):.3f}"
-    if not networks:
-        return ""
-    lines = [
-        f"{'median, test split':40} {'runs':>4} {'F1 NORMAL':>10} {'accuracy':>9} {'AUROC':>7}"
-    ]
-    for (protocol, network, runs), scores in networks.items():
-        name = f"{network}, {protocol}"
-        name = name if len(name) <= 40 else f"{name[:39]}…"
-        f1, accuracy, auroc = (scores.get(s, "") for s in ("f1_normal", "accuracy", "auroc"))
-        lines.append(f"{name:40} {runs:>4} {f1:>10} {accuracy:>9} {auroc:>7}")
-    return "\n".join(lines) + "\n"
 
 
 def show_search(folder: Path) -> None:

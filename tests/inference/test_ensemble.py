@@ -138,7 +138,7 @@ def test_a_rule_that_all_share_decides_for_the_mean_and_different_rules_are_set_
     note = f"no operating point and no calibration: {why}. Decisions are at 0.5"
     assert decision.notes == (note,)
     text = " ".join(terminal.wrapped(evaluation.text(scores_of(mixed))).split())
-    assert f"no operating point: {why}. At 0.5" in text
+    assert f"at 0.5; no operating point: {why}" in text
 
 
 def test_images_of_any_members_train_split_are_left_out_and_counted(tmp_path: Path) -> None:

@@ -117,7 +117,7 @@ def test_names_of_a_run_folder_are_no_markup_and_tables_are_whole() -> None:
 
 def test_the_command_writes_them_and_replaces_only_its_own(tmp_path: Path, capsys: Capture) -> None:
     out = tmp_path / "new" / "lists.md"
-    args = ["pretrained:compact", "--to", "checklists", "--out", str(out)]
+    args = ["pretrained:compact-robust", "--to", "checklists", "--out", str(out)]
     for _ in range(2):
         assert export.main(args) == 0
         assert capsys.readouterr().out == f"{out}\n"

@@ -19,6 +19,7 @@ from omegaconf import DictConfig
 from pneumo import atomic
 from pneumo import train as train_module
 from pneumo.arguments.train import CONF
+from pneumo.report import terminal
 from pneumo.runs import run_folder
 from pneumo.runs.writer import RunWriter
 from pneumo.training import sweep, sweep_runs
@@ -494,13 +495,16 @@ def test_arguments_are_kept_as_they_began(tmp_path: Path) -> None:
 
 
 def test_a_sweep_ends_with_medians_that_fit_80_columns() -> None:
-    head = "protocol,network,runs,epoch,split,score,median\n"
+    head = "data,protocol,network,runs,epoch,split,score,median,low,high\n"
     name = "tiny (trainer.accumulate_grad_batches=2, seed)"
-    rows = [f'paper,"{name}",5,best,test,{s},0.9604\n' for s in ("f1_normal", "accuracy", "auroc")]
-    rows += ["paper,tiny,5,last,test,auroc,0.1\n", "paper,prior,1,best,test,auroc,\n"]
-    lines = sweep_runs.summary(head + "".join(rows)).splitlines()
-    assert lines[1].split()[-4:] == ["5", "0.960", "0.960", "0.960"]
-    assert lines[2].split() == ["prior,", "paper", "1", "nan"]
-    assert len(lines) == 3
-    assert max(map(len, lines)) < 80
-    assert sweep_runs.summary(head) == ""
+    scores = ("f1_normal", "accuracy", "auroc")
+    rows = [f'set,paper,"{name}",5,best,test,{s},0.9604,0.95,0.97\n' for s in scores]
+    rows += ["set,paper,tiny,5,last,test,auroc,0.1,0.1,0.1\n"]
+    rows += ["set,paper,prior,1,best,test,auroc,,,\n"]
+    title, label, tiny, prior = terminal.summary(head + "".join(rows)).splitlines()
+    assert title.split() == ["set,", "paper", "trials", "accuracy", "F1", "of", "NORMAL", "AUROC"]
+    assert label == name
+    assert tiny.split() == ["5", *["0.960", "0.950-0.970"] * 3]
+    assert prior.split() == ["prior", "1", "nan"]
+    assert max(map(len, (title, label, tiny, prior))) <= 80
+    assert terminal.summary(head) == ""
