@@ -17,7 +17,8 @@ FOLDER = pretrained.find(pretrained.DEFAULT)
 
 @pytest.fixture
 def run(tmp_path: Path) -> Path:
-    return Path(shutil.copytree(FOLDER, tmp_path / "models" / "mine"))
+    without = shutil.ignore_patterns("external")
+    return Path(shutil.copytree(FOLDER, tmp_path / "models" / "mine", ignore=without))
 
 
 @pytest.fixture(scope="module")

@@ -146,7 +146,7 @@ def test_bash_completes(tmp_path: Path, line: str, wanted: str) -> None:
     ("names", "short"),
     [
         (["docs/runs/model=tiny,seed=0,data=kermany"], ["tiny,seed=0,data=…"]),
-        (["pretrained:compact-robust"], ["pretrained:compact-robust"]),
+        (["pretrained:other"], ["pretrained:other"]),
         (
             [
                 "s/model=lite,pretrained=True,x=1",

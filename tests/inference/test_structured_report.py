@@ -61,12 +61,12 @@ def answers(report: Any) -> dict[str, Any]:
 
 @pytest.mark.parametrize("keep", [False, True])
 def test_reports_say_what_the_table_says_and_no_more(
-    keep: bool, tmp_path: Path, capsys: Capture
+    keep: bool, validated: Path, tmp_path: Path, capsys: Capture
 ) -> None:
     name, folder = written(tmp_path / "a.dcm"), tmp_path / "reports"
     more = ["--keep-patient"] * keep
     given = [name, "--dicom-sr", str(folder), "--coverage", "0.9", "--format", "jsonl", *more]
-    assert predict.main(["pretrained:compact-robust", *given]) == 0
+    assert predict.main([str(validated), *given]) == 0
     row = json.loads(capsys.readouterr().out)
     (path,) = folder.iterdir()
     assert row["dicom_sr"] == path.name

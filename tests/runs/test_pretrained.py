@@ -36,7 +36,7 @@ def test_the_folder_is_a_small_run_without_optimizer_and_places() -> None:
     run = Run.open("pretrained:compact-robust")
     metrics: Any = run.metrics
     assert run_folder.read_status(FOLDER)["status"] == "done"
-    assert (metrics["protocol"], metrics["selection"]["on"]) == ("official", "val")
+    assert (metrics["protocol"], metrics["selection"]["on"]) == ("official", "none")
     assert (run.name, Run.open(FOLDER).name) == ("pretrained:compact-robust",) * 2
     network = run.network()
     assert reference.stored(run, network, checkpoint="best") is not None
@@ -85,7 +85,7 @@ def test_without_a_run_the_packaged_network_predicts_with_a_note(
     shown = capsys.readouterr()
     row = json.loads(shown.out)
     assert 0 <= row["p_pneumonia"] <= 1
-    assert row["threshold_from"] == "validation"
+    assert row["threshold_from"] == "balanced"
     assert row["ood_score"] > 0
     assert shown.err.startswith("note: no RUN is named, so pretrained:compact-robust predicts.")
     assert "was trained on children of one hospital, frontal views\n" in shown.err

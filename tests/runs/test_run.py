@@ -188,7 +188,7 @@ def test_a_run_reads_its_tables_once_and_can_be_rescored(run: Path) -> None:
     opened = Run.open(run)
     assert opened.name == str(run)
     assert opened.scored is opened.scored
-    assert set(opened.scored["split"]) == {"val", "test"}
+    assert set(opened.scored["split"]) == {"test"}
     test = opened.of_split("test")
     assert test["path"].is_monotonic_increasing
     other = opened.rescored(test.assign(p_pneumonia=0.25))
