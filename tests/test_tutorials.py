@@ -84,7 +84,7 @@ def test_the_first_prediction_prints_what_the_page_shows(
         rows = list(csv.DictReader(file))
     assert len(rows) == 24
     assert not any(row["error"] for row in rows)
-    assert {row["threshold_from"] for row in rows} == {"validation"}
+    assert {row["threshold_from"] for row in rows} == {"balanced"}
     reference = (ROOT / "docs" / "reference" / "predictions.md").read_text()
     columns = re.findall(r"`(\w+)`", reference.partition("| column")[2].partition("\n\n")[0])
     assert set(rows[0]) <= set(columns)
