@@ -162,7 +162,7 @@ def legend_above(figure: Figure, ax: Axes) -> None:
 def _legend_columns(labels: Sequence[str]) -> int:
     """As many as fit into the width."""
     longest = max(map(len, labels), default=0)
-    return 3 if longest <= 14 else 2 if longest <= 26 else 1
+    return 3 if longest <= 11 else 2 if longest <= 20 else 1
 
 
 def short_label(label: str, *, most: int = 32) -> str:
@@ -177,6 +177,13 @@ def short_label(label: str, *, most: int = 32) -> str:
         shown = ", ".join(word for word in words if word)
         name += f" ({shown})" if shown else ""
     return name if len(name) <= most else name[: most - 1] + "\N{HORIZONTAL ELLIPSIS}"
+
+
+def short_labels(labels: Sequence[str], *, most: int = 32) -> dict[str, str]:
+    """Returns short labels, no two alike: labels that would be alike stay as they are."""
+    short = {label: short_label(label, most=most) for label in labels}
+    used = list(short.values())
+    return {label: text if used.count(text) == 1 else label for label, text in short.items()}
 
 
 def _in_words(setting: str, value: str) -> str:

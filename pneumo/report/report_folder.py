@@ -11,7 +11,7 @@ from tqdm import tqdm
 from pneumo import atomic
 from pneumo.evaluation.intervals import Interval, score_intervals
 from pneumo.evaluation.scores import SCORES
-from pneumo.report import detection, detection_figures, external, external_figure, page
+from pneumo.report import detection, detection_figures, overview_figure, page
 from pneumo.report.audit_link import AuditLink, audit_link
 from pneumo.report.comparisons import compare
 from pneumo.report.drawing import Picture, draw, inline_svg
@@ -19,6 +19,7 @@ from pneumo.report.ensembles import add_ensembles
 from pneumo.report.figures import PICTURES
 from pneumo.report.findings import findings
 from pneumo.report.groups import Group, group_trials
+from pneumo.report.overview import overviews
 from pneumo.report.reading import read_run
 from pneumo.report.scores import long_table, run_rows, summary_rows
 from pneumo.report.table import to_csv
@@ -28,7 +29,6 @@ from pneumo.runs.run import Run
 from pneumo.runs.run_folder import find_runs, not_started
 
 PAGE = "report.html"
-ALL = "all"  # of the names of pictures of all groups
 TABLES = ("runs.csv", "summary.csv", "comparisons.csv", "summary.md")
 WITH_INTERVAL = tuple(name for name in SCORES if name != "average_precision")
 Files = dict[str, str | bytes]
@@ -78,7 +78,8 @@ def _files(
     differences = compare(groups)
     sentences = [group.finding for group in detectors]
     if groups or not detectors:
-        sentences = [*findings(groups, problems=problems, differences=differences), *sentences]
+        about = findings(groups, problems=problems, differences=differences, intervals=intervals)
+        sentences = [*about, *sentences]
     scores = long_table(groups, intervals)
     rows = {
         "runs.csv": run_rows(groups, scores, problems=problems),
@@ -95,11 +96,13 @@ def _files(
         files |= _pictures(PICTURES, section.group, section.group.slug, section.pictures)
     for group in detectors:
         files |= _pictures(detection_figures.PICTURES, group, group.slug, group.pictures)
-    everywhere = external.results(groups, intervals)
-    drawn: dict[str, str] = {}
-    files |= _pictures(external_figure.PICTURES, everywhere, ALL, drawn)
+    tested = overviews(groups, intervals)
+    drawn: dict[str, dict[str, str]] = {}
+    for each in tested:
+        drawn[each.slug] = {}
+        files |= _pictures(overview_figure.PICTURES, each, each.slug, drawn[each.slug])
     names = [*TABLES, *([detection.FILE] if detectors else [])]
-    report = page.Report(sentences, sections, problems, detectors, link, names, everywhere, drawn)
+    report = page.Report(sentences, sections, problems, detectors, link, names, tested, drawn)
     return files | {"summary.md": page.markdown(report), PAGE: page.html(report)}
 
 
@@ -163,7 +166,7 @@ def _foreign(names: list[str]) -> list[str]:
     """Names in a folder that no report wrote; all of them without a page."""
     drawn = tuple(
         f"-{name}.{kind}"
-        for name in (*PICTURES, *detection_figures.PICTURES, *external_figure.PICTURES)
+        for name in (*PICTURES, *detection_figures.PICTURES, *overview_figure.PICTURES)
         for kind in ("png", "svg")
     )
     written = (*TABLES, detection.FILE, PAGE)
