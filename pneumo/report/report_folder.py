@@ -19,6 +19,7 @@ from pneumo.report.ensembles import add_ensembles
 from pneumo.report.figures import PICTURES
 from pneumo.report.findings import findings
 from pneumo.report.groups import Group, group_trials
+from pneumo.report.latex import command_of, latex
 from pneumo.report.overview import overviews
 from pneumo.report.reading import read_run
 from pneumo.report.scores import long_table, run_rows, summary_rows
@@ -29,7 +30,7 @@ from pneumo.runs.run import Run
 from pneumo.runs.run_folder import find_runs, not_started
 
 PAGE = "report.html"
-TABLES = ("runs.csv", "summary.csv", "comparisons.csv", "summary.md")
+TABLES = ("runs.csv", "summary.csv", "comparisons.csv", "summary.md", "summary.tex")
 WITH_INTERVAL = tuple(name for name in SCORES if name != "average_precision")
 Files = dict[str, str | bytes]
 
@@ -59,7 +60,8 @@ def write_report(
     groups, problems = group_trials(trials, problems=problems)
     add_ensembles(groups)
     link = audit_link(audit, report=folder, kinds={g.kind for g in groups}) if audit else None
-    files = _files(groups, problems, detectors, link)
+    command = command_of([root.name or root.resolve().name for root in roots])
+    files = _files(groups, problems, detectors, link, command)
     with atomic.replacing_folder(folder) as new:
         for name, content in files.items():
             data = content.encode() if isinstance(content, str) else content
@@ -72,6 +74,7 @@ def _files(
     problems: Sequence[Problem],
     detectors: Sequence[detection.DetectionGroup],
     link: AuditLink | None,
+    command: str,
 ) -> Files:
     """The content of each file by its name."""
     intervals = _intervals(groups)
@@ -103,7 +106,12 @@ def _files(
         files |= _pictures(overview_figure.PICTURES, each, each.slug, drawn[each.slug])
     names = [*TABLES, *([detection.FILE] if detectors else [])]
     report = page.Report(sentences, sections, problems, detectors, link, names, tested, drawn)
-    return files | {"summary.md": page.markdown(report), PAGE: page.html(report)}
+    drawn_of = {
+        section.group.slug: [(f"{section.group.slug}-{n}", PICTURES[n]) for n in section.pictures]
+        for section in sections
+    }
+    files |= {"summary.md": page.markdown(report), "summary.tex": latex(groups, drawn_of, command)}
+    return files | {PAGE: page.html(report)}
 
 
 def _pictures(
@@ -113,9 +121,9 @@ def _pictures(
     files: Files = {}
     for name, picture in pictures.items():
         if (drawn := draw(picture.draw, subject)) is not None:
-            raster, vector = drawn
-            files |= {f"{slug}-{name}.png": raster, f"{slug}-{name}.svg": vector}
-            inline[name] = Markup(inline_svg(vector, label=picture.title))  # noqa: S704
+            files |= {f"{slug}-{name}.{kind}": data for kind, data in drawn.items()}
+            vector = inline_svg(drawn["svg"].decode(), label=picture.title)
+            inline[name] = Markup(vector)  # noqa: S704
     return files
 
 
@@ -167,7 +175,7 @@ def _foreign(names: list[str]) -> list[str]:
     drawn = tuple(
         f"-{name}.{kind}"
         for name in (*PICTURES, *detection_figures.PICTURES, *overview_figure.PICTURES)
-        for kind in ("png", "svg")
+        for kind in ("png", "svg", "pdf")
     )
     written = (*TABLES, detection.FILE, PAGE)
     others = [name for name in names if name not in written and not name.endswith(drawn)]

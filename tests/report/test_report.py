@@ -404,6 +404,20 @@ def test_the_network_with_most_honest_trials_leads_and_its_words_are_few(tmp_pat
     assert len(f"{first} {second}".split()) < 50
 
 
+def test_latex_has_a_table_for_each_group_with_command_and_commit(finished: Path) -> None:
+    text = (finished / "report" / "summary.tex").read_text()
+    assert text.count("\\begin{table}") == text.count("\\end{table}") == 2
+    assert "\\texttt{python -m pneumo.report sweep} from runs of abc1234 (9)." in text
+    auroc = [
+        read_metrics(finished / f"model=tiny,protocol=paper,seed={seed}")["best"]["test"]["auroc"]
+        for seed in range(3)
+    ]
+    rows = text[text.index("\ntiny & 3") :].splitlines()[1:3]
+    assert rows[0].endswith(f"{np.median(auroc):.3f} [{min(auroc):.3f}, {max(auroc):.3f}] \\\\")
+    assert rows[1].endswith(f"{np.mean(auroc):.3f} $\\pm$ {np.std(auroc, ddof=1):.3f} \\\\")
+    assert "thumbnail\\_svm & 3" in text
+
+
 def test_summary_links_the_audit_and_no_name_is_a_link() -> None:
     link = AuditLink("set", "A finding.", "../audit.html")
     text = markdown(Report(["[a](http://b)"], audit=link))
