@@ -27,6 +27,7 @@ from benchmarks.kept import (
     difference,
     kept,
     minutes,
+    read,
     scores,
     seeds,
     spread,
@@ -52,7 +53,7 @@ def readme_results() -> str:
     for name, label in README_ROWS.items():
         if name not in known:
             continue
-        runs = zoo.read(known[name][0] or known[name][1])
+        runs = read(known[name][0] or known[name][1])
         accuracy, auroc = (zoo.cells(known[name], key, zoo.median) for key in ("accuracy", "auroc"))
         both = [f"{a} ({b})" if a else "" for a, b in zip(accuracy[:2], auroc[:2], strict=True)]
         parameters = f"{runs[0]['parameters']:,}" if "parameters" in runs[0] else ""

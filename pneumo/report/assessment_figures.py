@@ -7,7 +7,7 @@ from matplotlib.figure import Figure
 from pneumo.evaluation.metrics import Array
 from pneumo.report.assessments import known_assessments, pooled
 from pneumo.report.curves import shown
-from pneumo.report.drawing import MUTED, PAPER, STYLES, band, legend_above, panels, short_label
+from pneumo.report.drawing import MUTED, PAPER, STYLES, band, legend_above, panels, short_labels
 from pneumo.report.groups import Group
 
 EVERYONE = "treating everyone"
@@ -22,14 +22,15 @@ def reliability(group: Group) -> Figure | None:
     if any(each.after.size for _, assessed in cells for each in assessed):
         states.append("after")
     height = 4.2 - len(states)
-    labels = [short_label(cell.label) for cell, _ in cells]
-    figure, axes = panels(1, len(states), height=height, labels=labels, sharex=True, sharey=True)
+    labels = short_labels([cell.label for cell, _ in cells])
+    share = {"sharex": True, "sharey": True}
+    figure, axes = panels(1, len(states), height=height, labels=list(labels.values()), **share)
     for ax, state in zip(axes, states, strict=True):
         ax.plot([0, 1], [0, 1], color=MUTED, lw=0.8, ls=(0, (4, 2)))
         for (cell, assessed), (colour, marker, line) in zip(cells, STYLES, strict=False):
             if assessed:
                 bins = pooled([getattr(each, state) for each in assessed])
-                _bins(ax, bins, colour, marker, line, short_label(cell.label))
+                _bins(ax, bins, colour, marker, line, labels[cell.label])
         ax.set(title="as predicted" if state == "before" else "calibrated")
         ax.set(xlim=(-0.03, 1.03), ylim=(-0.03, 1.03))
     legend_above(figure, axes[0])
@@ -44,14 +45,14 @@ def decision_curve(group: Group) -> Figure | None:
     grids = [each.benefit for _, assessed in cells for each in assessed]
     if not grids:
         return None
-    labels = [short_label(cell.label) for cell, _ in cells]
-    figure, (ax,) = panels(1, height=2.8, labels=[*labels, EVERYONE])
+    labels = short_labels([cell.label for cell, _ in cells])
+    figure, (ax,) = panels(1, height=2.8, labels=[*labels.values(), EVERYONE])
     x = grids[0][:, 0]
     for (cell, assessed), (colour, _, line) in zip(cells, STYLES, strict=False):
         curves = [each.benefit for each in assessed]
         same = [curve[:, 1] for curve in curves if np.array_equal(curve[:, 0], x)]
         if same:
-            label = short_label(cell.label)
+            label = labels[cell.label]
             band(ax, x, np.array(same), colour, line, label, among=len(cells))
     everyone = np.median([grid[:, 2] for grid in grids if np.array_equal(grid[:, 0], x)], axis=0)
     ax.plot(x, everyone, color=MUTED, lw=1, ls=(0, (4, 2)), label=EVERYONE)

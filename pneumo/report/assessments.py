@@ -16,19 +16,15 @@ from pneumo.runs import run_folder
 from pneumo.runs.run import Run
 
 SCORES = ("sensitivity", "specificity", "ppv", "npv")
-OF_SUBGROUPS = ("auroc", "sensitivity", "specificity")
 CALIBRATION = ("ece_before", "ece_after", "brier_before", "brier_after")
 MAP_NUMBERS = ("deletion", "random", "gap", "share_of_gaps_above_0", "randomised")
-BENEFIT_AT = tuple(f"{at:.2f}" for at in (0.05, 0.1, 0.2, 0.3, 0.5))  # columns of the table
-OWN_SHARE = "own share"  # of PNEUMONIA in the test split
 BINS = 15  # of the reliability diagram, as in pneumo.evaluation.calibration
 
 
 class Number(NamedTuple):
     """A number of one trial by its place in a table, with its interval; NaN if unknown."""
 
-    table: str  # point, prevalence, calibration, subgroups or benefit
-    row: str  # the subgroup, or the share of PNEUMONIA; "" in the other tables
+    table: str  # point, calibration or subgroups
     column: str
     value: float
     low: float = float("nan")
@@ -41,7 +37,6 @@ class Assessment:
 
     numbers: list[Number]
     threshold: float
-    sizes: dict[str, str]  # by subgroup: images of PNEUMONIA / NORMAL
     before: Array  # (bins, 3): images, mean probability, share of PNEUMONIA
     after: Array  # (bins, 3), or (0, 3) without a temperature
     benefit: Array  # (thresholds, 3): threshold, net benefit, that of treating everyone
@@ -68,31 +63,23 @@ def known_assessments(cell: Cell) -> list[Assessment]:
 
 
 def tables(group: Group) -> dict[str, Table]:
-    """Returns the tables point, prevalence, calibration, benefit, subgroups and maps."""
+    """Returns the tables point, calibration, subgroups and maps."""
     rows = defaultdict(list)
     for cell in group.cells:
-        assessed = known_assessments(cell)
-        by_row: dict[tuple[str, str], dict[str, list[Number]]] = {}
-        for each in (row for value in assessed for row in value.numbers):
-            by_row.setdefault(each[:2], {}).setdefault(each.column, []).append(each)
-        for (table, name), columns in by_row.items():
-            sizes = {value.sizes[name] for value in assessed if name in value.sizes}
-            row: dict[str, Any] = {"network": cell.label, "row": name}
-            row["sizes"] = sizes.pop() if len(sizes) == 1 else "varies"
-            rows[table].append(row | {key: _cell(values) for key, values in columns.items()})
-    for row in rows["benefit"]:
-        row |= {at: (row[at][0], f"everyone {row[f'everyone at {at}'][0]}") for at in BENEFIT_AT}
+        by_table: dict[str, dict[str, list[Number]]] = {}
+        for each in (row for value in known_assessments(cell) for row in value.numbers):
+            by_table.setdefault(each.table, {}).setdefault(each.column, []).append(each)
+        for table, columns in by_table.items():
+            row: dict[str, Any] = {"network": cell.label}
+            rows[table].append(row | {key: _cell(same) for key, same in columns.items()})
     maps = [row for trial in group.trials for row in _maps(trial)]
     named = ("trial", "method", "class")
-    stated = [key for row in rows["prevalence"][:1] for key in row if " at " in key]
-    network = {"network": "Network"}
-    of_benefit = network | {"row": "PNEUMONIA"} | {at: f"Treat at {at}" for at in BENEFIT_AT}
+    names = dict.fromkeys(key for row in rows["subgroups"] for key in row)
+    subgroups = [dict.fromkeys(names, "") | row for row in rows["subgroups"]]
     return {
         "point": titled(rows["point"], "network", "threshold", *SCORES),
-        "prevalence": Table(network | {key: key for key in stated}, rows["prevalence"]),
         "calibration": titled(rows["calibration"], "network", "temperature", *CALIBRATION),
-        "benefit": Table(of_benefit, rows["benefit"]),
-        "subgroups": titled(rows["subgroups"], "row", "sizes", *OF_SUBGROUPS),
+        "subgroups": titled(subgroups, *names),
         "maps": titled(maps, "network", *named, "images", *MAP_NUMBERS, texts=named),
     }
 
@@ -118,10 +105,6 @@ def _assessment(written: Any) -> Assessment:
     return Assessment(
         list(_numbers(written)),
         number(point, "threshold"),
-        {
-            f"{row['by']} {row['group']}": f"{row['PNEUMONIA']:,} / {row['NORMAL']:,}"
-            for row in written["subgroups"]
-        },
         before=_array(calibration["before"]["reliability"], bins),
         after=_array(after["reliability"], bins),
         benefit=_array(own, ("threshold", "network", "treat_all")),
@@ -132,28 +115,15 @@ def _assessment(written: Any) -> Assessment:
 
 def _numbers(written: Any) -> Iterator[Number]:
     point, calibration = written["operating_point"], written["calibration"]
-    benefit = written["net_benefit"]
-    yield Number("point", "", "threshold", number(point, "threshold"))
+    yield Number("point", "threshold", number(point, "threshold"))
     for name in SCORES:
-        yield Number("point", "", name, *_ends(point[name]))
-    for row in point["at_prevalence"]:
-        for name in ("ppv", "npv"):
-            title = f"{name.upper()} at {float(row['prevalence']):.0%}"
-            yield Number("prevalence", "", title, number(row, name))
-    yield Number("calibration", "", "temperature", number(calibration, "temperature"))
+        yield Number("point", name, *_ends(point[name]))
+    yield Number("calibration", "temperature", number(calibration, "temperature"))
     for name in CALIBRATION:
         score, _, state = name.partition("_")
-        yield Number("calibration", "", name, number(calibration[state], score))
+        yield Number("calibration", name, number(calibration[state], score))
     for row in written["subgroups"]:
-        for name in OF_SUBGROUPS:
-            yield Number("subgroups", f"{row['by']} {row['group']}", name, *_ends(row.get(name)))
-    curves = {OWN_SHARE: benefit["at"]}
-    curves |= {f"{100 * c['prevalence']:.3g} %": c["at"] for c in benefit["at_prevalence"]}
-    for share, curve in curves.items():
-        for at in curve:
-            column = f"{at['threshold']:.2f}"
-            yield Number("benefit", share, column, number(at, "network"))
-            yield Number("benefit", share, f"everyone at {column}", number(at, "treat_all"))
+        yield Number("subgroups", f"{row['by']} {row['group']}", *_ends(row.get("auroc")))
 
 
 def _ends(row: Any) -> Iterator[float]:

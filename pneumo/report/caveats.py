@@ -8,15 +8,17 @@ from pneumo.report.groups import DEBUG, Group, varying_keys
 from pneumo.report.pareto import device
 from pneumo.report.recipes import differing
 
+MOST_NAMED = 3  # models in a sentence; more are counted
+
 
 def caveats(group: Group) -> list[str]:
     """Returns missing runs, single trials, mixed settings and versions, undefined scores."""
     return [
-        *_missing(group),
-        *group.incomplete,
         *_too_few(group),
         *_baselines(group),
         *_mixed_settings(group),
+        *_missing(group),
+        *group.incomplete,
         *_mixed_versions(group),
         *_remarks(group),
     ]
@@ -45,7 +47,9 @@ def _by_reason(missing: Sequence[str]) -> str:
 
 def _too_few(group: Group) -> Iterator[str]:
     if single := [cell.label for cell in group.cells if len(cell.trials) == 1]:
-        yield f"{', '.join(single)}: one trial only, so no spread and no comparison over splits."
+        few = len(single) > MOST_NAMED
+        names = f"{len(single)} of {len(group.cells)} models" if few else ", ".join(single)
+        yield f"{names}: one trial only, so no spread and no comparison over splits."
     if (count := len(group.networks)) > MOST_COMPARED:
         yield f"Only the first {MOST_COMPARED} of {count} networks are compared with each other."
 

@@ -13,7 +13,7 @@ from pneumo.evaluation.intervals import difference_interval
 from pneumo.evaluation.paired import DIFFERENCES, Drawn, draw, minus
 from pneumo.evaluation.paired_tests import Comparison, corrected_t_test, holm
 from pneumo.report.assessments import Assessment
-from pneumo.report.groups import Cell, Group
+from pneumo.report.groups import Cell, Group, training_of
 from pneumo.report.trials import COMPARED, Trial, split_name
 
 MOST_COMPARED = 8  # networks; more make a table that no one reads
@@ -65,13 +65,13 @@ def compare(groups: Sequence[Group]) -> dict[str, list[Difference]]:
     }
 
 
-def best_margins(rows: Iterable[Difference]) -> dict[str, Difference]:
-    """Each network's margin of accuracy over the baseline that leaves it the least.
+def best_margins(rows: Iterable[Difference], score: str = "accuracy") -> dict[str, Difference]:
+    """Each network's margin of a score over the baseline that leaves it the least.
 
     Over all trials if there are several, else within the first. A network that shares no split
     with a baseline has none.
     """
-    margins = [row for row in rows if (row.kind, row.score) == ("margin", "accuracy")]
+    margins = [row for row in rows if (row.kind, row.score) == ("margin", score)]
     first = {(row.first, row.second): row for row in reversed(margins)}
     by_difference = sorted(first.values(), key=lambda row: -row.test.difference)
     return {row.first: row for row in by_difference}
@@ -196,9 +196,8 @@ def _holdout(group: Group, cell: Cell, groups: Sequence[Group]) -> list[Cell]:
     """The cells of the holdout protocol that were trained as this cell of the paper protocol."""
 
     def training(settings: Mapping[str, Any]) -> dict[str, Any]:
-        other = ("chosen_on", "chosen_by", "protocol.", "decision")
-        kept = {key: value for key, value in settings.items() if not key.startswith(other)}
-        return kept | {"balanced": settings.get("decision") == BALANCED}  # others: the same scores
+        balanced = settings.get("decision") == BALANCED  # other rules: the same scores
+        return training_of(settings) | {"balanced": balanced}
 
     return [
         other

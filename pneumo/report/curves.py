@@ -16,8 +16,12 @@ RESAMPLES = 200  # of the patients of a single trial, for a band of the central 
 
 
 def shown(group: Group) -> list[Cell]:
-    """Returns the networks in the pictures: at most `MOST_SHOWN`, those with most trials."""
+    """Returns the networks in the pictures: at most `MOST_SHOWN`, those with most trials.
+
+    The prior, which has one score for all images, is among them only if it is alone.
+    """
     cells = [cell for cell in group.cells if cell.trials]
+    cells = [cell for cell in cells if cell.model != "prior"] or cells
     most = sorted(cells, key=lambda cell: -len(cell.trials))[:MOST_SHOWN]
     return [cell for cell in cells if any(cell is other for other in most)]
 

@@ -54,6 +54,7 @@ SETTINGS: dict[Any, Any] = {
     "lines.markersize": 4,
     "hatch.linewidth": 0.5,
     "text.parse_math": False,  # a network's name may hold a dollar sign
+    "pdf.fonttype": 42,  # TrueType, as journals require
     "svg.fonttype": "none",  # text stays text: it can be searched, read aloud and edited
     "svg.hashsalt": "pneumo",  # the same runs give the same bytes
 }
@@ -67,8 +68,8 @@ class Picture(NamedTuple):
     caption: str
 
 
-def draw(picture: Callable[[Any], Figure | None], subject: Any) -> tuple[bytes, str] | None:
-    """Returns a picture as PNG (200 dpi, white) and SVG (transparent), both without dates.
+def draw(picture: Callable[[Any], Figure | None], subject: Any) -> dict[str, bytes] | None:
+    """Returns a picture by kind: png (200 dpi, white), svg and pdf (transparent), without dates.
 
     None if the subject has nothing to show.
     """
@@ -76,13 +77,14 @@ def draw(picture: Callable[[Any], Figure | None], subject: Any) -> tuple[bytes, 
         figure = picture(subject)
         if figure is None:
             return None
-        raster, vector = io.BytesIO(), io.StringIO()
+        raster, vector, pdf = io.BytesIO(), io.BytesIO(), io.BytesIO()
         figure.savefig(vector, format="svg", transparent=True, metadata={"Date": None})
         figure.set_layout_engine("none")  # the layout is done, and slow
+        figure.savefig(pdf, format="pdf", transparent=True, metadata={"CreationDate": None})
         about: dict[str, Any] = {"metadata": {"Software": None}}
         about["pil_kwargs"] = {"compress_level": 4}
         figure.savefig(raster, format="png", dpi=200, facecolor="white", **about)
-    return raster.getvalue(), vector.getvalue()
+    return {"png": raster.getvalue(), "svg": vector.getvalue(), "pdf": pdf.getvalue()}
 
 
 def inline_svg(vector: str, *, label: str) -> str:
@@ -162,7 +164,7 @@ def legend_above(figure: Figure, ax: Axes) -> None:
 def _legend_columns(labels: Sequence[str]) -> int:
     """As many as fit into the width."""
     longest = max(map(len, labels), default=0)
-    return 3 if longest <= 14 else 2 if longest <= 26 else 1
+    return 3 if longest <= 11 else 2 if longest <= 20 else 1
 
 
 def short_label(label: str, *, most: int = 32) -> str:
@@ -177,6 +179,13 @@ def short_label(label: str, *, most: int = 32) -> str:
         shown = ", ".join(word for word in words if word)
         name += f" ({shown})" if shown else ""
     return name if len(name) <= most else name[: most - 1] + "\N{HORIZONTAL ELLIPSIS}"
+
+
+def short_labels(labels: Sequence[str], *, most: int = 32) -> dict[str, str]:
+    """Returns short labels, no two alike: labels that would be alike stay as they are."""
+    short = {label: short_label(label, most=most) for label in labels}
+    used = list(short.values())
+    return {label: text if used.count(text) == 1 else label for label, text in short.items()}
 
 
 def _in_words(setting: str, value: str) -> str:

@@ -32,7 +32,7 @@ from pneumo.report.drawing import (
     legend_above,
     panel_title,
     panels,
-    short_label,
+    short_labels,
     star,
 )
 from pneumo.report.groups import Cell, Group
@@ -59,7 +59,8 @@ def f1_by_network(group: Group) -> Figure | None:
     cells = [cell for cell in shown(group) if not cell.is_baseline] or shown(group)
     slanted = len(cells) > 5 or has_long_labels(cells)
     kinds = {cell.train_split for cell in cells}
-    labels = [ALL_F1, TINY, *(label for kind, label, _ in MARKERS if kind in {*kinds, "test"})]
+    paper = [ALL_F1, TINY] if _is_papers(group) else []
+    labels = [*paper, *(label for kind, label, _ in MARKERS if kind in {*kinds, "test"})]
     height = 2.8 if slanted else 2.3  # inches
     figure, axes = panels(2, height=height, labels=labels, sharex=True)
     for ax, name in zip(axes, ("normal", "pneumonia"), strict=True):
@@ -70,7 +71,7 @@ def f1_by_network(group: Group) -> Figure | None:
         ax.set(title=f"F1 of {name.upper()}", ylabel="F1 at the best epoch")
         ax.yaxis.set_major_locator(MaxNLocator(6, steps=[1, 2, 5, 10]))
         ax.grid(axis="x", visible=False)
-    if group.data_set.published:
+    if _is_papers(group):
         _paper_f1(axes[0], cells)
     for ax in axes:
         low, high = ax.get_ylim()
@@ -82,7 +83,8 @@ def f1_by_network(group: Group) -> Figure | None:
             axes[0].plot([], [], ls="none", mec=INK, label=label, **marker)
     legend_above(figure, axes[0])
     few = {n: f"\n{counted(n, 'trial')}" for n in range(FEW + 1)}  # too few for a box
-    ticks = [short_label(cell.label) + few.get(len(cell.trials), "") for cell in cells]
+    names = short_labels([cell.label for cell in cells])
+    ticks = [names[cell.label] + few.get(len(cell.trials), "") for cell in cells]
     axes[1].set_xticks(range(len(cells)), ticks)
     if slanted:
         for text in axes[1].get_xticklabels():
@@ -118,36 +120,33 @@ def learning_curves(group: Group) -> Figure | None:
 def roc_and_precision_recall(group: Group) -> Figure | None:
     """ROC of PNEUMONIA and precision-recall of NORMAL on the test split, with bands."""
     cells = [cell for cell in shown(group) if any(t.label.size for t in cell.trials)]
-    chance = [c.is_baseline and c.spread("auroc")[-2:] == (0.5, 0.5) for c in cells]
-    cells = [c for c, is_diagonal in zip(cells, chance, strict=True) if not is_diagonal] or cells
     if not cells:
         return None
-    figure, (roc, recall) = panels(2, height=3.1)
+    medians = [[cell.spread(score).median for score in ("auroc", "f1_normal")] for cell in cells]
+    names = short_labels([cell.label for cell in cells])
+    labels = [
+        f"{names[cell.label]}: AUROC {auroc:.3f}, F1 {f1:.3f}"
+        for cell, (auroc, f1) in zip(cells, medians, strict=True)
+    ]
+    figure, (roc, recall) = panels(2, height=2.9, labels=[*labels, TINY])
     styles = _styles(group)
-    for ax, curve, name, score in (
-        (roc, sensitivity, "AUROC", "auroc"),
-        (recall, precision, "F1", "f1_normal"),
-    ):
-        for cell in cells:
+    for ax, curve in ((roc, sensitivity), (recall, precision)):
+        for cell, label in zip(cells, labels, strict=True):
             colour, _, line = styles[cell.label]
-            median = cell.spread(score).median
-            label = f"{short_label(cell.label)}, {name} {median:.3f}"
             curves = curves_on_grid(cell, curve)
             band(ax, GRID, curves, colour, line, label, among=len(cells))
-    if group.data_set.published:
+    if _is_papers(group):
         tiny = published.TINY["recall_normal"], published.TINY["precision_normal"]
         star(recall, *tiny, TINY)
     judged = [cell for cell in cells if not cell.is_baseline] or cells
     good = all(c.spread("auroc").low > 0.9 for c in judged)
     edge, detail = (0.4, " (detail)") if good else (1.0, "")
     high = (1 - edge, 1 + 0.01 * edge)
-    frame: dict[str, Any] = {"frameon": True, "facecolor": PAPER, "edgecolor": "none"}
     roc.set(title=f"ROC of PNEUMONIA{detail}", xlim=(-0.01 * edge, edge), ylim=high)
     roc.set(xlabel="1 - specificity", ylabel="sensitivity")
     recall.set(title=f"Precision-recall of NORMAL{detail}", xlim=high, ylim=high)
     recall.set(xlabel="recall of NORMAL", ylabel="precision of NORMAL")
-    roc.legend(loc="lower right", **frame)
-    recall.legend(loc="lower left", **frame)
+    legend_above(figure, recall)
     return figure
 
 
@@ -215,6 +214,11 @@ def _box(ax: Axes, place: float, scores: Sequence[float], *, style: Any, split: 
     ax.plot(x, defined, marker, mfc=face, mec=colour, ms=3.2, mew=0.8, ls="none", zorder=3)
 
 
+def _is_papers(group: Group) -> bool:
+    """Whether the paper's figures are of these splits."""
+    return group.protocol == "paper" and bool(group.data_set.published)
+
+
 def _paper_f1(ax: Axes, cells: Sequence[Cell]) -> None:
     ax.axhline(published.ALL_F1, color=MUTED, lw=0.8, ls=(0, (4, 2)), label=ALL_F1)
     tiny = next((place for place, cell in enumerate(cells) if cell.model == "tiny"), None)
@@ -226,59 +230,53 @@ PICTURES = {
     "figure1": Picture(
         f1_by_network,
         "F1 by network (figure 1 of the paper)",
-        "Each point is a trial at its chosen epoch: open on the train split, filled on the test "
-        "split. Box: quartiles and median; whiskers: lowest and highest; one or two trials have "
-        "points only. Train F1 is scored in evaluation mode (plain images, no dropout); crosses "
-        "are train F1 of the training steps, for runs without it, and are lower.",
+        "A gap from open (train) to filled (test) is overfitting. A point is a trial at its chosen "
+        "epoch; box: quartiles and median, whiskers: lowest and highest. Crosses: train F1 of the "
+        "training steps, which is lower.",
     ),
     "learning-curves": Picture(
         learning_curves,
         "Learning curves",
-        "F1 of NORMAL by epoch: median over trials, and the range from lowest to highest. "
-        "Filled line: test split; grey dashes: train split. Markers: the epochs chosen.",
+        "A test curve that falls while train rises is overfitting; jumps mean that the best epoch "
+        "is luck. F1 of NORMAL: median over trials, lowest to highest.",
     ),
     "confusion": Picture(
         confusion_matrices,
         "Confusion matrices",
-        "For each true class (row) the share predicted as each class at a probability of 0.5, "
-        "and the images: means over trials, on the test split.",
+        "The upper right cell is healthy images that are flagged, the lower left pneumonia that is "
+        "missed. Share of each true class at a probability of 0.5; means over trials.",
     ),
     "roc-precision-recall": Picture(
         roc_and_precision_recall,
         "ROC and precision-recall",
-        "Test split at the chosen epoch: median over trials. With up to three networks, bands "
-        "show lowest to highest; for a single trial, the central 95 % of 200 resamples of its "
-        "patients. Baselines with an AUROC of 0.5 are left out.",
+        "Networks whose curves cross are not ordered by one score. Median over trials; with up to "
+        "three networks, bands from lowest to highest, of a single trial the central 95 % of 200 "
+        "resamples of its patients.",
     ),
     "accuracy-size": Picture(
         accuracy_by_size,
         "Accuracy, size and speed",
-        "Median accuracy on the test split and range over trials; ensembles are hollow. The line "
-        "is the Pareto front: networks that no other matches in accuracy with as few parameters, "
-        "as few multiply-adds, or at as many images/s (in training; only if all were timed on "
-        "one device).",
+        "Points below the line are matched by a cheaper network. Median accuracy on the test split "
+        "and range over trials; ensembles are hollow; speed only if all were timed on one device.",
     ),
     "reliability": Picture(
         reliability,
         "Reliability",
-        "Share of PNEUMONIA among test images of about the same probability, against that "
-        "probability, in 15 bins; larger marks are more images; on the diagonal, probabilities "
-        "are calibrated. Trials are pooled. With a validation split also after the temperature "
-        "fitted there.",
+        "Below the diagonal, probabilities of PNEUMONIA are too high. Test images in 15 bins, "
+        "larger marks are more images; trials are pooled. Right: after the temperature fitted on "
+        "validation.",
     ),
     "decision-curve": Picture(
         decision_curve,
         "Decision curve",
-        "Net benefit per test image of treating from a probability of pneumonia on (Vickers and "
-        "Elkin, 2006), at the test split's share of PNEUMONIA, which differs from a clinic's: "
-        "the table of net benefit has other shares. Median over trials, with a band from lowest "
-        "to highest for up to three networks; calibrated if a temperature could be fitted. Above "
-        "both grey lines the network is useful at that threshold.",
+        "Above both grey lines a network is useful at that threshold. Net benefit per image of "
+        "treating from a probability on (Vickers and Elkin, 2006), at the test split's share of "
+        "PNEUMONIA, which differs from a clinic's; median over trials.",
     ),
     "stress": Picture(
         stress_curves,
         "Stress test",
-        "AUROC on changed images by severity: means over the runs that were stressed, on the split "
-        "in the table of the stress test. The last panel is the mean over all changes.",
+        "A line that falls is a network that depends on what was changed. AUROC by severity, means "
+        "over runs; last panel: mean over all changes.",
     ),
 }

@@ -3,6 +3,7 @@
 from collections import defaultdict
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
+from itertools import combinations
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -13,6 +14,7 @@ from pneumo.data.sets import class_of
 from pneumo.evaluation import published
 from pneumo.report.trials import Problem, Trial, split_name
 
+OF_PROTOCOL = ("chosen_", "decision", "protocol.", "data.patient_key")  # settings
 DEBUG = "debug"  # trials of a few batches: a separate group, never beside full ones
 PROTOCOLS = {  # in the order of the report: title, and how the images are split
     "official": (
@@ -219,26 +221,42 @@ def _cells(trials: Sequence[Trial]) -> list[Cell]:
 
 
 def _label(groups: Sequence[Group]) -> None:
-    """Names cells by recipe or network, and those of one name by their settings in all groups."""
-    for name in {cell.name for group in groups for cell in group.cells}:
-        of_group = [[cell for cell in group.cells if cell.name == name] for group in groups]
-        recipes = [cell for cells in of_group for cell in cells]
-        settings = ([cell.settings for cell in cells] for cells in of_group)
-        keys = list(dict.fromkeys(key for each in settings for key in varying_keys(each)))
-        # prefer settings that every recipe has as one word
-        words = [k for k in keys if all(_is_word(cell.settings.get(k)) for cell in recipes)]
-        enough = _num_labels(words, recipes) == _num_labels(keys, recipes)
+    """Names cells by recipe or network, and those of one name by the settings that differ.
+
+    Settings that come with the protocol are named only if cells of one group differ in nothing
+    else: a network keeps its name under every protocol.
+    """
+    pairs = [(group.slug, cell) for group in groups for cell in group.cells]
+    for name in {cell.name for _, cell in pairs}:
+        same = [(slug, cell) for slug, cell in pairs if cell.name == name]
+        keys = sorted(
+            varying_keys([cell.settings for _, cell in same]),
+            key=lambda k: (
+                k.startswith(OF_PROTOCOL),
+                not all(_is_word(cell.settings.get(k)) for _, cell in same),
+            ),
+        )
         shown: list[str] = []
-        for key in words if enough else keys:
-            if _num_labels([*shown, key], recipes) > _num_labels(shown, recipes):
+        for key in keys:
+            if _clashes([*shown, key], same) < _clashes(shown, same):
                 shown.append(key)
-        for cell in recipes:
+        for _, cell in same:
             values = (f"{_name(k, shown)}={short(cell.settings.get(k))}" for k in shown)
             cell.label = f"{name} ({', '.join(values)})" if shown else name
 
 
-def _num_labels(keys: Sequence[str], recipes: Sequence[Cell]) -> int:
-    return len({tuple(repr(cell.settings.get(key)) for key in keys) for cell in recipes})
+def _clashes(keys: Sequence[str], cells: Sequence[tuple[str, Cell]]) -> int:
+    """How many pairs of differently trained cells have the same values of these settings."""
+    return sum(
+        all(repr(a.settings.get(key)) == repr(b.settings.get(key)) for key in keys)
+        for (slug, a), (other, b) in combinations(cells, 2)
+        if slug == other or training_of(a.settings) != training_of(b.settings)
+    )
+
+
+def training_of(settings: Mapping[str, Any]) -> dict[str, Any]:
+    """Returns the settings without those that come with the protocol."""
+    return {k: v for k, v in settings.items() if not k.startswith(OF_PROTOCOL)}
 
 
 def _name(key: str, keys: Sequence[str]) -> str:

@@ -2,13 +2,15 @@
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+from itertools import zip_longest
+from math import isnan
 from typing import Any
 
 from pneumo.evaluation import published
 from pneumo.evaluation.detection_assessment import MAP_SENTENCE
 from pneumo.evaluation.paired_tests import FEWEST_PAIRS
 from pneumo.inference.box_overlay import LEGEND
-from pneumo.report import assessments, detection_figures, external, external_figure, tables
+from pneumo.report import assessments, detection_figures, overview_figure, tables
 from pneumo.report.audit_link import AuditLink
 from pneumo.report.caveats import caveats
 from pneumo.report.claims import claim_table
@@ -17,11 +19,15 @@ from pneumo.report.curves import MOST_SHOWN
 from pneumo.report.detection import NOT_COMPARABLE, DetectionGroup
 from pneumo.report.figures import PICTURES
 from pneumo.report.groups import Group
+from pneumo.report.overview import Overview
 from pneumo.report.pareto import devices
 from pneumo.report.scores import Intervals
 from pneumo.report.table import Table, titled
 from pneumo.report.templates import markdown_template, page_template
-from pneumo.report.trials import Problem
+from pneumo.report.trials import Problem, Trial, split_name
+from pneumo.report.wording import decimal
+
+NUM_CAVEATS = 5  # that are not folded
 
 
 @dataclass
@@ -30,11 +36,11 @@ class Section:
 
     group: Group
     tables: dict[str, Table]
-    networks: list[dict[str, Any]]  # of each its runs, margins and subgroups
     caveats: list[str]
     warnings: list[str]  # on intervals over few patients
     why_not_calibrated: list[str]  # no temperature
     num_not_assessed: int  # runs
+    weights: list[str]  # of members of ensembles
     pictures: dict[str, str] = field(default_factory=dict)  # name to SVG for the page
 
     @property
@@ -51,16 +57,29 @@ class Section:
 def section(group: Group, differences: Sequence[Difference], intervals: Intervals) -> Section:
     """Returns a group as tables and sentences; pictures are added later."""
     assessed = [a for cell in group.cells for a in assessments.known_assessments(cell)]
-    of_group = tables.tables(group, differences, intervals)
     return Section(
         group,
-        of_group,
-        tables.networks(group, differences, of_group["subgroups"], intervals),
+        tables.tables(group, differences, intervals),
         caveats(group),
         sorted({each.warning for each in assessed} - {""}),
         sorted({each.why_not for each in assessed} - {""}),
         sum(trial.metrics.get("assessed") is None for trial in group.trials),
+        [text for cell in group.ensembles for t in cell.trials if (text := _weights(t))],
     )
+
+
+def _weights(trial: Trial) -> str:
+    """The weights of a weighted mean; "" for any other trial."""
+    weights = [f"{n} {decimal(w, digits=2)}" for n, w in trial.members if not isnan(w)]
+    return f"{split_name(trial.split)}: {', '.join(weights)}" if weights else ""
+
+
+def _caveats(sections: Sequence[Section]) -> list[str]:
+    """Returns the caveats of all sections, the first of each before the second of any."""
+    several = len(sections) > 1
+    named = [[(s.title, text) for text in s.caveats] for s in sections]
+    in_turn = [pair for same in zip_longest(*named) for pair in same if pair]
+    return [f"{title}: {text}" if several else text for title, text in in_turn]
 
 
 @dataclass
@@ -73,8 +92,8 @@ class Report:
     detection: Sequence[DetectionGroup] = ()
     audit: AuditLink | None = None
     files: Sequence[str] = ()
-    results: Sequence[external.Result] = ()
-    pictures: Mapping[str, str] = field(default_factory=dict)  # of all groups: name to SVG
+    overviews: Sequence[Overview] = ()
+    pictures: Mapping[str, Mapping[str, str]] = field(default_factory=dict)  # by overview's slug
 
     def content(self) -> Mapping[str, Any]:
         """The values of both templates."""
@@ -83,8 +102,7 @@ class Report:
         num_detectors = sum(len(group.runs) for group in self.detection)
         return {
             "report": self,
-            "overviews": tables.overviews(groups),
-            "external": external.table(self.results),
+            "caveats": _caveats(self.sections),
             "claims": claim_table(groups),
             "left_out": titled(rows, "run", "state", "reason", texts=("state", "reason")),
             "num_runs": sum(len(group.trials) for group in groups) + num_detectors,
@@ -98,7 +116,8 @@ def html(report: Report) -> str:
     return page_template("report.html.j2").render(
         **report.content(),
         pictures=PICTURES,
-        external_pictures=external_figure.PICTURES,
+        overview_pictures=overview_figure.PICTURES,
+        num_caveats=NUM_CAVEATS,
         detection_pictures=detection_figures.PICTURES,
         detection_legend=LEGEND,
         detection_map=MAP_SENTENCE,

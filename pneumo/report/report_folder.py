@@ -11,7 +11,7 @@ from tqdm import tqdm
 from pneumo import atomic
 from pneumo.evaluation.intervals import Interval, score_intervals
 from pneumo.evaluation.scores import SCORES
-from pneumo.report import detection, detection_figures, external, external_figure, page
+from pneumo.report import detection, detection_figures, overview_figure, page
 from pneumo.report.audit_link import AuditLink, audit_link
 from pneumo.report.comparisons import compare
 from pneumo.report.drawing import Picture, draw, inline_svg
@@ -19,6 +19,8 @@ from pneumo.report.ensembles import add_ensembles
 from pneumo.report.figures import PICTURES
 from pneumo.report.findings import findings
 from pneumo.report.groups import Group, group_trials
+from pneumo.report.latex import command_of, latex
+from pneumo.report.overview import overviews
 from pneumo.report.reading import read_run
 from pneumo.report.scores import long_table, run_rows, summary_rows
 from pneumo.report.table import to_csv
@@ -28,9 +30,8 @@ from pneumo.runs.run import Run
 from pneumo.runs.run_folder import find_runs, not_started
 
 PAGE = "report.html"
-ALL = "all"  # of the names of pictures of all groups
 SUMMARY = "summary.csv"
-TABLES = ("runs.csv", SUMMARY, "comparisons.csv", "summary.md")
+TABLES = ("runs.csv", SUMMARY, "comparisons.csv", "summary.md", "summary.tex")
 WITH_INTERVAL = tuple(name for name in SCORES if name != "average_precision")
 Files = dict[str, str | bytes]
 
@@ -60,7 +61,8 @@ def write_report(
     groups, problems = group_trials(trials, problems=problems)
     add_ensembles(groups)
     link = audit_link(audit, report=folder, kinds={g.kind for g in groups}) if audit else None
-    files = _files(groups, problems, detectors, link)
+    command = command_of([root.name or root.resolve().name for root in roots])
+    files = _files(groups, problems, detectors, link, command)
     with atomic.replacing_folder(folder) as new:
         for name, content in files.items():
             data = content.encode() if isinstance(content, str) else content
@@ -73,13 +75,15 @@ def _files(
     problems: Sequence[Problem],
     detectors: Sequence[detection.DetectionGroup],
     link: AuditLink | None,
+    command: str,
 ) -> Files:
     """The content of each file by its name."""
     intervals = _intervals(groups)
     differences = compare(groups)
     sentences = [group.finding for group in detectors]
     if groups or not detectors:
-        sentences = [*findings(groups, problems=problems, differences=differences), *sentences]
+        about = findings(groups, problems=problems, differences=differences, intervals=intervals)
+        sentences = [*about, *sentences]
     scores = long_table(groups, intervals)
     rows = {
         "runs.csv": run_rows(groups, scores, problems=problems),
@@ -96,12 +100,19 @@ def _files(
         files |= _pictures(PICTURES, section.group, section.group.slug, section.pictures)
     for group in detectors:
         files |= _pictures(detection_figures.PICTURES, group, group.slug, group.pictures)
-    everywhere = external.results(groups, intervals)
-    drawn: dict[str, str] = {}
-    files |= _pictures(external_figure.PICTURES, everywhere, ALL, drawn)
+    tested = overviews(groups, intervals)
+    drawn: dict[str, dict[str, str]] = {}
+    for each in tested:
+        drawn[each.slug] = {}
+        files |= _pictures(overview_figure.PICTURES, each, each.slug, drawn[each.slug])
     names = [*TABLES, *([detection.FILE] if detectors else [])]
-    report = page.Report(sentences, sections, problems, detectors, link, names, everywhere, drawn)
-    return files | {"summary.md": page.markdown(report), PAGE: page.html(report)}
+    report = page.Report(sentences, sections, problems, detectors, link, names, tested, drawn)
+    drawn_of = {
+        section.group.slug: [(f"{section.group.slug}-{n}", PICTURES[n]) for n in section.pictures]
+        for section in sections
+    }
+    files |= {"summary.md": page.markdown(report), "summary.tex": latex(groups, drawn_of, command)}
+    return files | {PAGE: page.html(report)}
 
 
 def _pictures(
@@ -111,9 +122,9 @@ def _pictures(
     files: Files = {}
     for name, picture in pictures.items():
         if (drawn := draw(picture.draw, subject)) is not None:
-            raster, vector = drawn
-            files |= {f"{slug}-{name}.png": raster, f"{slug}-{name}.svg": vector}
-            inline[name] = Markup(inline_svg(vector, label=picture.title))  # noqa: S704
+            files |= {f"{slug}-{name}.{kind}": data for kind, data in drawn.items()}
+            vector = inline_svg(drawn["svg"].decode(), label=picture.title)
+            inline[name] = Markup(vector)  # noqa: S704
     return files
 
 
@@ -164,8 +175,8 @@ def _foreign(names: list[str]) -> list[str]:
     """Names in a folder that no report wrote; all of them without a page."""
     drawn = tuple(
         f"-{name}.{kind}"
-        for name in (*PICTURES, *detection_figures.PICTURES, *external_figure.PICTURES)
-        for kind in ("png", "svg")
+        for name in (*PICTURES, *detection_figures.PICTURES, *overview_figure.PICTURES)
+        for kind in ("png", "svg", "pdf")
     )
     written = (*TABLES, detection.FILE, PAGE)
     others = [name for name in names if name not in written and not name.endswith(drawn)]

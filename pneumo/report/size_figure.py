@@ -14,7 +14,7 @@ from pneumo.report.drawing import (
     STYLES,
     legend_above,
     panels,
-    short_label,
+    short_labels,
     size_axis,
     star,
 )
@@ -39,7 +39,7 @@ def accuracy_by_size(group: Group) -> Figure | None:
     cells, keys = competing(group)[:MOST], costs(group)
     if not cells or not keys:
         return None
-    labels = [short_label(cell.label, most=46) for cell in cells]
+    labels = list(short_labels([cell.label for cell in cells], most=46).values())
     figure, axes = panels(len(keys), height=2.2, labels=[*labels, PAPERS], sharey=True)
     on_front = fronts(group)
     for ax, key in zip(axes, keys, strict=True):
@@ -62,7 +62,7 @@ def accuracy_by_size(group: Group) -> Figure | None:
                 label=label,
             )
         _front(ax, key, on_front.get(key, []))
-        if group.data_set.published:
+        if group.data_set.published and group.protocol == "paper":
             _paper(ax, key)
         size_axis(ax, LABEL[key])
         ax.margins(x=0.08, y=0.12)

@@ -6,9 +6,9 @@ import numpy as np
 from matplotlib.figure import Figure
 
 from pneumo.report.curves import shown
-from pneumo.report.drawing import STYLES, legend_above, panels, short_label
+from pneumo.report.drawing import STYLES, legend_above, panels, short_labels
 from pneumo.report.groups import Group
-from pneumo.report.stress import Tested, tested
+from pneumo.report.stress import tested
 from pneumo.runs.stress import Stress, number
 
 COLUMNS = 3
@@ -22,27 +22,24 @@ def stress_curves(group: Group) -> Figure | None:
     if not rows:
         return None
     curves = [_curves(row.results) for row in rows]
-    names = list(curves[0])
-    labels = [_label(row, rows) for row in rows]
-    num_rows = -(-len(names) // COLUMNS)
+    names = short_labels(list(dict.fromkeys(row.cell.label for row in rows)))
+    is_one = len({row.split for row in rows}) == 1
+    labels = [names[row.cell.label] + ("" if is_one else f", {row.split}") for row in rows]
+    changes = list(curves[0])
+    num_rows = -(-len(changes) // COLUMNS)
     figure, axes = panels(num_rows, COLUMNS, height=1.15, labels=labels, sharex=True, sharey=True)
-    for ax, name in zip(axes, names, strict=False):
+    for ax, name in zip(axes, changes, strict=False):
         ax.set_title(name, fontsize=7.5, fontweight="normal" if name != MEAN else "bold")
         for row, of_row, label in zip(rows, curves, labels, strict=True):
             colour, marker, line = styles[row.cell.label]
             ax.plot(of_row[name], color=colour, marker=marker, ms=2, ls=line, lw=1, label=label)
-    for ax in axes[len(names) :]:
+    for ax in axes[len(changes) :]:
         ax.set_visible(False)
     axes[0].set_xticks(range(6))
     legend_above(figure, axes[0])
     figure.supxlabel("severity, 0: unchanged", fontsize=8)
     figure.supylabel("AUROC", fontsize=8)
     return figure
-
-
-def _label(row: Tested, rows: Sequence[Tested]) -> str:
-    is_one = len({each.split for each in rows}) == 1
-    return short_label(row.cell.label) + ("" if is_one else f", {row.split}")
 
 
 def _curves(results: Sequence[Stress]) -> dict[str, np.ndarray]:

@@ -1,4 +1,4 @@
-"""The tables of a report: of a group its scores, sizes and differences, and each network's runs."""
+"""The tables of a group: its scores, sizes and differences."""
 
 from collections import defaultdict
 from collections.abc import Mapping, Sequence
@@ -9,108 +9,43 @@ from pneumo.cli import counted
 from pneumo.evaluation import published
 from pneumo.report import assessments, stress
 from pneumo.report.comparisons import Difference, best_margins
-from pneumo.report.groups import DEBUG, PROTOCOLS, Cell, Group
+from pneumo.report.groups import Cell, Group
 from pneumo.report.pareto import COSTS, fronts
 from pneumo.report.recipes import recipes
 from pneumo.report.scores import Intervals, paper_figure, size
-from pneumo.report.table import SCORES, Row, Table, titled
-from pneumo.report.trials import Trial, number, split_name
+from pneumo.report.table import Row, Table, titled
 from pneumo.report.wording import DASH, count, decimal, duration, interval, mean_and_sd, p_value
 
-WITH_INTERVAL = ("f1_normal", "auroc", "accuracy", "f1_pneumonia")  # of single runs, on the page
+ON_PAGE = ("f1_normal", "auroc", "accuracy", "precision_normal", "recall_normal")  # and in CSV: all
 
 
 def tables(
     group: Group, differences: Sequence[Difference], intervals: Intervals
 ) -> dict[str, Table]:
-    """Returns the tables of a group by name; a table without rows is false."""
+    """Returns the tables of a group by name; a table without rows is false.
+
+    Comparisons are those with the first network; comparisons.csv has the others.
+    """
     by_kind = defaultdict(list)
     for row in differences:
         by_kind[row.kind].append(row)
-    over_trials, _ = _margins(differences)
+    best = max(group.networks, key=lambda cell: len(cell.trials), default=None)
+    for kind in ("networks", "images"):
+        by_kind[kind] = [r for r in by_kind[kind] if best and best.label in (r.first, r.second)]
     first_trials = {row.what: row.over for row in reversed(by_kind["images"])}
     images = [row for row in by_kind["images"] if row.over == first_trials[row.what]]
     scores = [row for cell in group.rows for row in _score_rows(group, cell, intervals)]
     return {
-        "scores": titled(scores, "network", *SCORES),
+        "scores": titled(scores, "network", *ON_PAGE),
         "recipes": recipes(group),
         "sizes": _sizes(group),
         "optimism": _differences(by_kind["optimism"]),
-        "margins": _differences(over_trials),
+        "margins": _differences(_margins(differences)),
         "differences": _differences(by_kind["networks"]),
         "paired": _differences(images),
         **assessments.tables(group),
         "stress": stress.table(group),
     }
-
-
-def networks(
-    group: Group, differences: Sequence[Difference], subgroups: Table, intervals: Intervals
-) -> list[dict[str, Any]]:
-    """Returns what the page shows of each network: its runs, margins, weights and subgroups."""
-    _, within_trials = _margins(differences)
-    return [
-        {
-            "label": cell.label,
-            "num_runs": counted(len(cell.trials), "seed" if cell.is_ensemble else "run"),
-            "f1": decimal(cell.spread("f1_normal").median),
-            "runs": _runs(cell.trials, intervals),
-            "weights": [text for trial in cell.trials if (text := _weights(trial))],
-            "margins": _differences(within_trials[cell.label]),
-            "subgroups": Table(
-                subgroups.columns, [r for r in subgroups.rows if r["network"] == cell.label]
-            ),
-        }
-        for cell in group.rows
-        if cell.trials
-    ]
-
-
-def overviews(groups: Sequence[Group]) -> dict[str, Table]:
-    """Returns each network's scores under every protocol, by data set, without debug runs.
-
-    Only of data sets with several groups; the columns are their slugs.
-    """
-    by_kind = defaultdict(list)
-    for group in groups:
-        if group.protocol != DEBUG:
-            by_kind[group.kind].append(group)
-    return {kind: _overview(same) for kind, same in by_kind.items() if len(same) > 1}
-
-
-def _overview(groups: Sequence[Group]) -> Table:
-    cells = [cell for group in groups for cell in group.rows if cell.trials]
-    labels = dict.fromkeys(c.label for c in sorted(cells, key=lambda c: c.is_baseline))
-    rows = [
-        {"network": label} | {group.slug: _overview_cell(group, label) for group in groups}
-        for label in labels
-    ]
-    return Table(
-        {"network": "Network"} | {g.slug: _overview_title(g, groups) for g in groups}, rows
-    )
-
-
-def _overview_title(group: Group, groups: Sequence[Group]) -> str:
-    title, _ = PROTOCOLS.get(group.protocol, (group.protocol, ""))
-    if sum(other.protocol == group.protocol for other in groups) > 1:
-        title += f", {group.trials[0].metrics['data'].get('images') or 0:,} images"
-    on = {cell.chosen_on for cell in group.networks}
-    if "test" in on:
-        last = ", or the last epoch" if "none" in on else ""
-        return f"{title} (optimistic: epoch chosen on the test split{last})"
-    names = {"none": "last epoch, nothing selected", "val": "epoch chosen on validation"}
-    how = "; ".join(name for key, name in names.items() if key in on)
-    return f"{title} ({how})" if how else title
-
-
-def _overview_cell(group: Group, label: str) -> tuple[str, str]:
-    cell = next((c for c in group.rows if c.label == label and c.trials), None)
-    if cell is None:
-        return "", "not run"
-    f1, auroc, accuracy = (cell.spread(score) for score in ("f1_normal", "auroc", "accuracy"))
-    lines = [interval(f1.low, f1.high)] if f1.low < f1.high else []
-    lines += [f"AUROC {decimal(auroc.median)}", f"acc. {decimal(accuracy.median)}"]
-    return decimal(f1.median), "\n".join([*lines, counted(len(cell.trials), "trial")])
 
 
 def _score_rows(group: Group, cell: Cell, intervals: Intervals) -> list[Row]:
@@ -121,12 +56,12 @@ def _score_rows(group: Group, cell: Cell, intervals: Intervals) -> list[Row]:
     ends = intervals.get(cell.trials[0].name, {}) if len(cell.trials) == 1 else {}
     row: dict[str, Any] = {"kind": "ours", "network": (cell.label, runs)}
     gaps = {}
-    for name in SCORES:
+    for name in ON_PAGE:
         value = cell.spread(name)
         some = f" (n = {value.n})" if 0 < value.n < len(cell.trials) else ""
         below = interval(*ends[name]) if name in ends else ""
         if value.low < value.high:
-            below = f"{mean_and_sd(value.mean, value.sd)}\n{interval(value.low, value.high)}"
+            below = interval(value.low, value.high)
         row[name] = (decimal(value.median) + some, below)
         gaps[name] = decimal(value.median - paper_figure(cell, name), sign=True)
     if group.data_set.generated:
@@ -186,24 +121,16 @@ def _sizes(group: Group) -> Table:
     return titled(rows, *keys, "train", "train_minus_test", "train_last", "last", texts=("front",))
 
 
-def _margins(
-    differences: Sequence[Difference],
-) -> tuple[list[Difference], dict[str, list[Difference]]]:
-    """The margins of the group's table, and by network those within each trial of several.
-
-    The latter over the best baseline.
-    """
-    margins = [row for row in differences if row.kind == "margin"]
-    best = best_margins(margins)
-    several = {(row.first, row.second) for row in margins if row.trials > 1}
-    within = defaultdict(list)
-    for row in margins:
-        pair = row.first, row.second
-        if row.trials == 1 and pair in several and row.second == best[row.first].second:
-            within[row.first].append(row)
+def _margins(differences: Sequence[Difference]) -> list[Difference]:
+    """The margins of each network over the best baseline."""
+    best = best_margins(differences)
     return [
-        row for row in margins if row.trials > 1 or (row.first, row.second) not in several
-    ], within
+        row
+        for row in differences
+        if row.kind == "margin"
+        and row.second == best[row.first].second
+        and (row.trials, row.over) == (best[row.first].trials, best[row.first].over)
+    ]
 
 
 def _differences(differences: Sequence[Difference]) -> Table:
@@ -229,25 +156,3 @@ def _difference(row: Difference) -> tuple[str, str]:
     p_values = ", ".join(f"{name} {p_value(p)}" for name, p in ps.items() if not isnan(p))
     below = "\n".join(line for line in (ends, p_values) if line)
     return decimal(row.test.difference, sign=True), below
-
-
-def _runs(trials: Sequence[Trial], intervals: Intervals) -> Table:
-    rows = []
-    for trial in trials:
-        row: dict[str, Any] = {"trial": split_name(trial.split)}
-        for score in WITH_INTERVAL:
-            ends = intervals.get(trial.name, {}).get(score)
-            value = decimal(trial.score(score))
-            row[score] = (value, interval(*ends) if ends else DASH)
-        epoch = number(trial.metrics["best"], "epoch")  # an ensemble has none
-        last = trial.score("f1_normal", when="last")
-        row["epoch"] = DASH if trial.is_baseline or isnan(epoch) else f"{epoch + 1:.0f}"
-        row["last"] = DASH if trial.is_baseline else decimal(last)
-        rows.append(row)
-    return titled(rows, "trial", *WITH_INTERVAL, "epoch", "last")
-
-
-def _weights(trial: Trial) -> str:
-    """The weights of a weighted mean; "" for any other trial."""
-    weights = [f"{n} {decimal(w, digits=2)}" for n, w in trial.members if not isnan(w)]
-    return f"{split_name(trial.split)}: {', '.join(weights)}" if weights else ""

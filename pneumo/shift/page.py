@@ -57,6 +57,7 @@ def html(
     shift = result["shift"]
     groups = {row["group"]: row for row in shift["groups"]}
     text: str = page_template(TEMPLATE, package="pneumo.shift").render(
+        name=root.resolve().name,
         result=result,
         shift=shift,
         sentences=sentences(shift),

@@ -12,14 +12,14 @@ MOST_LINES = 8  # measures on a terminal; the page and the JSON have all
 MOST_PATHS = 5  # files on a terminal
 NAMES = {"file": "the file", "picture": "the picture", "network": "the network's features"}
 NEED_NOT_HOLD = (
-    "The operating point, the calibration and the scores that the run has of its own images "
-    "need not hold here"
+    "The run's operating point, calibration and scores on its own images may not hold here"
 )
 MEANS = {  # by whether these images have labels
     True: f"{NEED_NOT_HOLD}: use the scores of these images.",
-    False: f"{NEED_NOT_HOLD}; this can only be measured with labels of some of these images. "
-    "Another share of PNEUMONIA alone would make them differ, too.",
+    False: f"{NEED_NOT_HOLD}; only labels of some of these images can show it. Another share of "
+    "PNEUMONIA alone also makes images differ.",
 }
+THAN_OURS = "differ from the training hospital's"
 Row = Mapping[str, Any]
 
 
@@ -29,8 +29,8 @@ def sentences(shift: Row) -> list[str]:
         row = shift["spaces"][0]
         why = row["why_not"] + (f", of {row['group']}" if row["group"] != ALL else "")
         return [
-            f"Whether these images are exchangeable with the run's {shift['reference']} images is "
-            f"not known: {why}.",
+            f"Whether these images differ from the run's {shift['reference']} images is not known: "
+            f"{why}.",
             _distance(shift),
         ]
     untested = {
@@ -46,18 +46,17 @@ def sentences(shift: Row) -> list[str]:
 
 
 def _difference(shift: Row) -> str:
-    first = f"These images are not exchangeable with the run's {shift['reference']} images"
     differing = [row for row in shift["spaces"] if row["differs"]]
     if not differing:
-        return f"{first}: single measures differ by more than chance."
+        return f"These images {THAN_OURS}: single measures differ by more than chance."
     best = max(differing, key=lambda row: float(row["auroc"]))
     only_files = {row["space"] for row in differing} == {"file"} and not any(
         row["differs"] for row in shift["measures"] if row["seen_in"] != "file"
     )
     return (
-        f"{first}: by {SPACES[best['space']]}, a classifier separates {_of(best['group'])} of both "
-        f"(AUROC {decimal(best['auroc'])}; by chance up to {decimal(best['chance'])}; p "
-        f"{p_value(best['p_holm'])})."
+        f"{_of(best['group'])} {THAN_OURS}: a classifier can tell them apart by "
+        f"{SPACES[best['space']]}, AUROC {decimal(best['auroc'], digits=2)} (chance: up to "
+        f"{decimal(best['chance'], digits=2)}; p {p_value(best['p_holm'])})."
     ) + " Only the files differ; in the pictures no difference was found." * only_files
 
 
@@ -69,9 +68,9 @@ def _no_difference(shift: Row) -> str:
         for group in shift["groups"]
     )
     return (
-        f"No difference from the run's {shift['reference']} images was found ({sizes}). A "
-        f"classifier would have had to separate them with an AUROC above about {decimal(reached)}; "
-        "smaller differences, and those outside of these measures, may exist."
+        f"No difference from the training hospital's images was found ({sizes}). Only differences "
+        f"by which a classifier reaches an AUROC above about {decimal(reached, digits=2)} would "
+        "show; others may exist."
     )
 
 
@@ -85,19 +84,19 @@ def _changes(shift: Row, group: str) -> list[str]:
     if changed:
         more = [f"and {len(changed) - MOST_NAMED} more"] * (len(changed) > MOST_NAMED)
         listed = ", ".join([*map(_change, changed[:MOST_NAMED]), *more])
-        return [f"Here {name} have: {listed}."]
+        return [f"{name} have {listed}."]
     if differing:
         where = ", ".join(SPACES[row["space"]] for row in differing)
-        return [f"{name[:1].upper()}{name[1:]} differ in {where}, in no single measure clearly."]
+        return [f"{name} differ in {where}, but clearly in no single measure."]
     untested = all(row["differs"] is None for row in spaces)
-    return [] if untested else [f"For {name} no difference was found."]
+    return [] if untested else [f"{name} do not differ measurably."]
 
 
 def _change(row: Row) -> str:
     digits = MEASURES[str(row["measure"])].digits
     before, now = (decimal(row[key][1], digits=digits) for key in ("validation", "here"))
     way = "higher" if row["larger_here"] > 0.5 else "lower"
-    return f"{row['title']} {way} (median {now}, the run's {before})"
+    return f"{way} {row['title']} (median {now} instead of {before})"
 
 
 def _by_size(rows: Any) -> list[Row]:
@@ -105,7 +104,7 @@ def _by_size(rows: Any) -> list[Row]:
 
 
 def _of(group: str) -> str:
-    return "images" if group == ALL else f"{group} images"
+    return "These images" if group == ALL else f"{group} images"
 
 
 def _distance(shift: Row) -> str:
@@ -118,9 +117,9 @@ def _distance(shift: Row) -> str:
     images = f"{shift['validation']['images']:,} {shift['reference']} images"
     return (
         f"{distance['beyond']:,} of {shift['here']['images']:,} images "
-        f"({decimal(share, digits=1)} %, {ends} %) are farther out than 99 % of the run's own, by "
-        f"layout ({distance['layout']:,}) or the network's features ({distance['features']:,}); "
-        f"compared with {images}, {usual} % would be ordinary, and up to {most} % by chance."
+        f"({decimal(share, digits=1)} %, {ends} %) are unlike 99 % of the run's own, by layout "
+        f"({distance['layout']:,}) or the network's features ({distance['features']:,}). Beside "
+        f"{images}, {usual} % is ordinary and {most} % possible by chance."
     )
 
 

@@ -14,7 +14,7 @@ def no_pictures(request: pytest.FixtureRequest, monkeypatch: Patch) -> None:
     if request.node.get_closest_marker("slow") is None:
         monkeypatch.setattr("pneumo.report.report_folder.PICTURES", {})
         monkeypatch.setattr("pneumo.report.detection_figures.PICTURES", {})
-        monkeypatch.setattr("pneumo.report.external_figure.PICTURES", {})
+        monkeypatch.setattr("pneumo.report.overview_figure.PICTURES", {})
 
 
 @pytest.fixture

@@ -74,10 +74,8 @@ def test_the_page_has_the_numbers_of_metrics_json(tmp_path: Path) -> None:
     assert f"<td>{point['threshold']:.3f}</td>" in text
     for state in ("before", "after"):
         assert f"<td>{calibration[state]['brier']:.3f}</td>" in text
-    assert "PPV at 5%" in text
-    assert f"<td>{point['at_prevalence'][0]['ppv']:.3f}</td>" in text
-    assert "subtype virus" in text
-    assert "No temperature" not in text
+    assert "Subtype virus" in text
+    assert "no validation split" not in text
 
 
 def test_several_trials_are_a_median_and_a_range(tmp_path: Path) -> None:
@@ -101,24 +99,20 @@ def test_intervals_of_an_earlier_method_are_computed_again(tmp_path: Path) -> No
 
     edit(folder, earlier)
     assessed = trial(folder).metrics["assessed"]
-    assert [number[:3] for number in assessed.numbers] == [n[:3] for n in wanted.numbers]
-    ours, theirs = ([number[3:] for number in each.numbers] for each in (assessed, wanted))
+    assert [number[:2] for number in assessed.numbers] == [n[:2] for n in wanted.numbers]
+    ours, theirs = ([number[2:] for number in each.numbers] for each in (assessed, wanted))
     np.testing.assert_allclose(ours, theirs, atol=1e-9, equal_nan=True)
     np.testing.assert_allclose(assessed.benefit, wanted.benefit)
     (folder / "split.csv").unlink()
     assert trial(folder).metrics["assessed"] is None
 
 
-def test_few_patients_and_net_benefit_at_other_shares_are_shown(tmp_path: Path) -> None:
+def test_few_patients_are_shown(tmp_path: Path) -> None:
     rows = table(0, val=True).iloc[:100]
     assessment = assess_run(rows, protocol="holdout", decision="sensitivity")
     edit(run(tmp_path), lambda metrics: metrics.update(assessment=assessment))
     text = page_of(tmp_path)
     assert "fewer than 20 patients of a class among all images" in text
-    curve = assessment["net_benefit"]["at_prevalence"][0]
-    assert curve["prevalence"] == 0.05
-    assert curve["at"][0]["treat_all"] == pytest.approx(0)  # treated at their own prevalence
-    assert f"<td>{curve['at'][0]['network']:.3f}<small>everyone 0.000</small></td>" in text
 
 
 @pytest.mark.parametrize(
@@ -135,7 +129,7 @@ def test_a_malformed_assessment_is_left_out(
     (folder / "predictions.csv").unlink()  # or it would be assessed again
     edit(folder, spoil)
     assert trial(folder).metrics["assessed"] is None
-    assert "What the scores are worth" not in page_of(tmp_path)
+    assert "Operating point, calibration" not in page_of(tmp_path)
 
 
 def test_scores_of_heat_maps_are_shown(tmp_path: Path) -> None:

@@ -17,7 +17,6 @@ from tests.report.made_runs import (
     rescore,
     row_of,
     rows_of,
-    summary,
 )
 
 WITHIN = {"auroc", "sensitivity", "specificity"}
@@ -70,8 +69,7 @@ def test_margins_are_paired_over_trials_and_within_each(finished: Path) -> None:
         assert float(row["difference"]) == pytest.approx(gap, abs=1e-6)
         assert float(row["low"]) < gap < float(row["high"])
     assert not [row for row in rows_of(path) if "thumbnail_svm: " in row["what"]]  # no epochs
-    text = summary(finished / "report")
-    assert "margin of accuracy over the best baseline, thumbnail_svm, is " in text
+    assert "tiny minus thumbnail_svm" in page(finished / "report")
 
 
 def test_networks_are_paired_within_each_trial(finished: Path) -> None:
@@ -123,7 +121,7 @@ def test_a_wide_interval_is_withheld_and_others_stay_within_1(tmp_path: Path) ->
     report = write_report([tmp_path])
     row = row_of(report / "comparisons.csv", what="tiny minus small", score="accuracy")
     assert (row["low"], row["high"]) == ("", "")
-    assert "withheld: 3 trials are too few" in summary(report)
+    assert "withheld: 3 trials are too few" in page(report)
     for row in rows_of(report / "comparisons.csv"):
         assert all(-1 <= float(row[end]) <= 1 for end in ("low", "high") if row[end])
 

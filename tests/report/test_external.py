@@ -1,4 +1,4 @@
-"""External scores in the report: read from run folders, in one table and one picture."""
+"""The first screen of the report: models by test images, in one table and one picture."""
 
 import json
 from pathlib import Path
@@ -7,11 +7,15 @@ from typing import Any, cast
 import numpy as np
 import pytest
 
-from pneumo.report import external, external_figure
+from pneumo.report import external, overview_figure
+from pneumo.report.groups import Group, group_trials
+from pneumo.report.overview import overviews
+from pneumo.report.reading import read_run
 from pneumo.report.report_folder import write_report
+from pneumo.report.trials import Trial
 from pneumo.runs.external import External
 from pneumo.runs.writer import RunWriter
-from tests.report.made_runs import make_baseline, make_run, page, summary
+from tests.report.made_runs import make_baseline, make_run, summary
 
 
 def kept(run: Path, name: str, auroc: float, **changed: Any) -> None:
@@ -39,22 +43,36 @@ def runs(tmp_path: Path) -> Path:
     return root
 
 
-def test_each_network_has_three_numbers_and_what_is_missing_is_empty(runs: Path) -> None:
+def cells(text: str, heading: str) -> dict[str, list[str]]:
+    """The cells of the first table below a heading, by its first column."""
+    lines = text[text.index(heading) :].split("\n\n")[1].splitlines()
+    rows = ([cell.strip() for cell in line.strip("|").split("|")] for line in lines)
+    return {name: others for name, *others in rows}
+
+
+def test_each_model_has_a_cell_for_each_set_and_what_is_missing_is_empty(runs: Path) -> None:
     text = summary(write_report([runs]))
-    start = text.index("| Network | Random split | Official test split | External images |")
-    rows = {}
-    for line in text[start:].split("\n\n")[0].splitlines()[2:]:
-        name, *cells = (cell.strip() for cell in line.strip("|").split("|"))
-        rows[name] = cells
-    assert set(rows) == {
-        *(f"{name} (trained on kermany)" for name in ("tiny", "compact", "thumbnail_svm")),
-        "small (trained on nih)",
-    }
-    random, official, of_others = rows["tiny (trained on kermany)"]
+    rows = cells(text, "## Kermany")
+    assert rows["Model"] == ["Parameters", "Random split", "Official test", "External: nih"]
+    assert set(rows) == {"Model", "---", "tiny", "compact", "thumbnail_svm"}
+    _, random, official, of_others = rows["tiny"]
     assert (random, official[:2]) == ("", "0.")
-    assert of_others == "0.540 (0.520 to 0.560, nih, official protocol, 2 trials)"
-    assert rows["compact (trained on kermany)"][1:] == ["", ""]
-    assert rows["small (trained on nih)"][2] == "0.700 (0.600 to 0.800, kermany, paper protocol)"
+    assert of_others == "0.540 (0.520 to 0.560, 2 trials)"
+    assert rows["compact"][2:] == ["", ""]
+    assert cells(text, "## Nih")["small"][-1] == "0.700 (0.600 to 0.800)"
+
+
+def test_a_model_is_one_row_under_all_protocols_with_the_split_of_most_trials(
+    tmp_path: Path,
+) -> None:
+    for seed in (0, 1):
+        make_run(tmp_path, seed=seed)
+    make_run(tmp_path, protocol="holdout")
+    make_run(tmp_path, protocol="official")
+    (overview,) = overviews(groups_of(tmp_path), {})
+    (tiny,) = overview.models
+    assert tiny.scores[external.RANDOM]["auroc"][-2:] == (2, True)
+    assert tiny.scores[external.OFFICIAL]["auroc"][-2:] == (1, False)
 
 
 def test_results_of_other_weights_and_broken_ones_are_left_out_by_name(runs: Path) -> None:
@@ -70,25 +88,24 @@ def test_results_of_other_weights_and_broken_ones_are_left_out_by_name(runs: Pat
         kept(stale, "nih", 0.5, images_sha256="cc")
 
 
-@pytest.mark.slow
-def test_the_page_shows_the_picture_and_a_new_report_replaces_it(runs: Path) -> None:
-    for _ in range(2):
-        report = write_report([runs])
-        assert "Trained on one set, tested on others" in page(report)
-        assert (report / "all-tested-on.png").is_file()
-
-
-def row(network: str, tested: str, value: float, *, column: str) -> external.Result:
-    about = (network, "kermany", "paper", column, tested)
-    return external.Result(*about, value, value - 0.1, value + 0.1, 1)
-
-
-def test_the_picture_has_networks_with_external_results_by_the_sets_they_were_tested_on() -> None:
-    own = [row(name, "kermany", 0.9, column=external.RANDOM) for name in ("a", "b")]
-    assert external_figure.tested_on(own) is None
-    figure = external_figure.tested_on([*own, row("a", "nih", 0.5, column=external.EXTERNAL)])
+def test_the_picture_has_a_row_for_each_model_but_the_prior_and_no_mark_without_a_score(
+    runs: Path,
+) -> None:
+    make_run(runs, model="prior", baseline=True, selection=None, protocol="official")
+    overview = overviews(groups_of(runs), {})[0]
+    figure = overview_figure.by_test_images(overview)
     assert figure is not None
-    (axes,) = figure.axes
-    assert [text.get_text() for text in axes.get_xticklabels()] == ["kermany", "nih"]
-    assert [text.get_text() for text in axes.get_yticklabels()] == ["a\nkermany, paper"]
-    assert [text.get_text() for text in axes.texts] == ["0.90\n0.80 to 1.00", "0.50\n0.40 to 0.60"]
+    auroc, accuracy = figure.axes
+    names = [text.get_text() for text in auroc.get_yticklabels()]
+    assert set(names) == {"tiny", "compact", "thumbnail_svm", overview_figure.THE_PAPERS}
+    num_marks = sum(
+        line.get_marker() != "None" and np.size(line.get_xdata()) > 0 for line in auroc.lines
+    )
+    assert num_marks == 5  # compact was not scored on the official and external images
+    assert any(line.get_marker() == "*" for line in accuracy.lines)
+
+
+def groups_of(root: Path) -> list[Group]:
+    read = [read_run(path, name=path.name) for path in sorted(root.iterdir())]
+    groups, _ = group_trials([run for run in read if isinstance(run, Trial)])
+    return groups

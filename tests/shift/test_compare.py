@@ -85,12 +85,12 @@ def test_a_shift_is_found_and_named(drawn: Any, change: Change, measure: str, mo
     first, second = halves()
     found = compare(made(drawn, first, label=""), made(drawn, second, change, label=""))
     assert found["differ"]
-    assert sentences(found)[0].startswith("These images are not exchangeable with the run's")
+    assert sentences(found)[0].startswith("These images differ from the training hospital's")
     (row,) = (row for row in found["measures"] if row["measure"] == measure)
     assert row["differs"]
     assert (row["larger_here"] > 0.5) is more
     way = "higher" if more else "lower"
-    assert f"{MEASURES[measure].title} {way} (median" in " ".join(sentences(found))
+    assert f"{way} {MEASURES[measure].title} (median" in " ".join(sentences(found))
     spaces = {row["space"]: row for row in found["spaces"]}
     assert spaces["picture"]["differs"]
     assert not spaces["file"]["differs"]
@@ -107,8 +107,8 @@ def test_no_shift_is_not_found(drawn: Any, label: bool) -> None:
         flagged.append(found["differ"])
     assert sum(flagged) == 0
     first = sentences(found)[0]
-    assert first.startswith("No difference from the run's validation images was found (")
-    assert "would have had to separate them with an AUROC above about" in first
+    assert first.startswith("No difference from the training hospital's images was found (")
+    assert "by which a classifier reaches an AUROC above about" in first
     assert not any(line.startswith("!") for line in lines(found))
 
 
@@ -187,7 +187,7 @@ def test_tests_by_a_classifier_share_a_level_of_25_per_mille(
 def test_the_ordinary_share_depends_on_the_number_of_images(drawn: Any) -> None:
     found = compare(made(drawn, np.arange(40)), made(drawn, np.arange(40, 120)))
     assert found["distance"]["ordinary"] == list(ood.ordinary_share(40))
-    assert "compared with 40 validation images, 6.8 % would" in sentences(found)[-1]
+    assert "Beside 40 validation images, 6.8 % is" in sentences(found)[-1]
     found = compare(made(drawn, np.arange(5)), made(drawn, np.arange(5, 60)))
     assert found["farthest"] == found["ordinary"] == []
     assert "No distance was measured: a reference needs 20 images" in sentences(found)[-1]
@@ -204,24 +204,26 @@ def test_the_farthest_image_comes_first_with_what_is_odd(drawn: Any) -> None:
 
 
 def test_page_is_self_contained_and_escapes_names(drawn: Any, tmp_path: Path) -> None:
-    name = "<b>x.png"
-    Image.fromarray(drawn[1][0]).save(tmp_path / name)
+    name, root = "<b>x.png", tmp_path / "a <i>folder"
+    root.mkdir()
+    Image.fromarray(drawn[1][0]).save(root / name)
     found = compare(
         made(drawn, halves()[0], label="", path=name),
         made(drawn, halves()[1], blurred, label="", path=name),
     )
     whole = {
-        "scored_on": {"what": "a <i>folder"},
+        "scored_on": {"what": str(root)},
         "notes": ["a note"],
         "shift": {"run": "run", **found},
     }
-    text = page.html(whole, root=tmp_path, own_root=tmp_path, own=None)
+    text = page.html(whole, root=root, own_root=root, own=None)
     assert "<b>x" not in text
     assert "<i>folder" not in text
+    assert "<title>Shift of a &lt;i&gt;folder</title>" in text
     assert "http" not in text
     assert "<script" not in text
     assert text.count("data:image/jpeg;base64,") == len(found["farthest"] + found["ordinary"])
-    picture = page.picture(tmp_path / name).partition(",")[2]
+    picture = page.picture(root / name).partition(",")[2]
     with Image.open(io.BytesIO(base64.b64decode(picture))) as opened:
         assert opened.size == (page.SIDE, page.SIDE)
     json.loads(atomic.json_text(whole))
