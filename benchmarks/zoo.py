@@ -58,7 +58,7 @@ def zoo() -> str:
         row = [
             f"{some[0]['parameters']:,}" if "parameters" in some[0] else "",
             f"{some[0]['multiply_adds'] / 1e6:.0f} M" if "multiply_adds" in some[0] else "",
-            *(", ".join(filter(None, pair)) for pair in pairs),
+            *(_both(*pair) for pair in pairs),
             minutes(some),
             f"`{pretrained.PREFIX}{name}`" if is_shipped else "",
         ]
@@ -71,6 +71,12 @@ def three_numbers() -> str:
     known = recipes()
     rows = [[f"`{name}`", *cells(known[name], "auroc", spread)] for name in SHOWN if name in known]
     return table(["AUROC", *SETS], rows)
+
+
+def _both(first: str, second: str) -> str:
+    """Returns two scores of each set as one text; the name of the set stands once."""
+    sets = zip(first.split("; "), second.split("; "), strict=True) if first else ()
+    return "; ".join(f"{a}, {b.removeprefix(a.partition(' ')[0] + ' ')}" for a, b in sets)
 
 
 def median(values: Sequence[float]) -> str:
