@@ -17,7 +17,7 @@ FOLDER = pretrained.find(pretrained.DEFAULT)
 
 @pytest.fixture
 def run(tmp_path: Path) -> Path:
-    without = shutil.ignore_patterns("external")
+    without = shutil.ignore_patterns("external")  # the package's own result
     return Path(shutil.copytree(FOLDER, tmp_path / "models" / "mine", ignore=without))
 
 
