@@ -1,7 +1,7 @@
 """How often intervals of scores hold the truth, on simulated patients like those of the set.
 
 `python -m benchmarks.coverage` prints the table of
-docs/explanation/intervals.md, a scenario at a time.
+docs/notes/intervals.md, a scenario at a time.
 
 A patient has one label and as many images as one of the set's, drawn with replacement. An image's
 score is normal, shifted for PNEUMONIA by what the AUROC asks for; images of one patient share a

@@ -31,7 +31,7 @@ PIXELS = ("occlusion", "integrated")  # methods without a layer
 def main() -> None:
     """Prints the table."""
     parser = argparse.ArgumentParser(prog="python -m benchmarks.heatmaps")
-    parser.add_argument("run", metavar="RUN", help="a run folder, or pretrained:compact")
+    parser.add_argument("run", metavar="RUN", help="a run folder, or pretrained:compact-robust")
     parser.add_argument("--images", type=int, default=100, metavar="N")
     parser.add_argument("--seed", type=int, default=0, metavar="N", help="of the choice of images")
     args = parser.parse_args()

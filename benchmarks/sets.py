@@ -1,6 +1,6 @@
 """How often prediction sets hold the label of a new patient, and how often that is doubted.
 
-`python -m benchmarks.sets` prints the table of docs/explanation/intervals.md. There are as many
+`python -m benchmarks.sets` prints the table of docs/notes/intervals.md. There are as many
 patients of each label to calibrate on as are named, and others of the same kind to check the sets
 on: all are exchangeable, so a sentence that the coverage does not hold is wrong. An image's score
 is normal; images of one patient share a part of its variance. "By image" is what was done before:

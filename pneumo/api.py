@@ -227,7 +227,7 @@ def list_models() -> pd.DataFrame:
     95 % interval on the test images: random (drawn from the same images), official (the set's own
     test split), external (of other sources, by name); "" if not scored.
 
-    >>> list_models().set_index("name").loc["pretrained:compact", "official"]
+    >>> list_models().set_index("name").loc["pretrained:compact-robust", "official"]
     '0.977 (0.964 to 0.986)'
     """
     runs = [Run.open(name) for name in pretrained.names()]

@@ -5,15 +5,19 @@ import errno
 import hashlib
 import io
 import itertools
+import json
 import os
+import shutil
 import signal
 import subprocess
 import sys
+import zlib
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
+import pandas as pd
 import pytest
 from filelock import FileLock
 from PIL import Image
@@ -21,7 +25,8 @@ from PIL import Image
 os.environ.setdefault("MPLBACKEND", "agg")
 os.environ.setdefault("OMP_NUM_THREADS", "1")  # pytest -n has a process for each core
 
-from pneumo.data import phantom
+from pneumo.data import phantom, split
+from pneumo.runs import pretrained
 
 # A shell starts what runs in the background without Ctrl-C, which tests send to processes
 if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
@@ -89,6 +94,33 @@ def nih_set(phantoms: Path, shared: Path) -> Path:
         Image.new("L", (128, 128)).save(place / "00000099_000.png")
         (folder / "Data_Entry_2017.csv").write_text("\n".join(rows) + "\n")
     return folder
+
+
+@pytest.fixture(scope="session")
+def validated(shared: Path) -> Path:
+    """The packaged network with every second test patient as validation; only for reading.
+
+    Its threshold is that of decision=sensitivity.
+    """
+    folder = shared / "validated"
+    with FileLock(shared / "validated.lock"):
+        if not folder.exists():
+            new = Path(shutil.copytree(pretrained.find(pretrained.DEFAULT), shared / "half"))
+            metrics = json.loads((new / "metrics.json").read_text())
+            metrics |= {"decision": "sensitivity", "assessment": None}
+            for name, patient in (("predictions.csv", "patient"), ("split.csv.gz", "group")):
+                table = pd.read_csv(new / name, keep_default_na=False)
+                is_val = (table["split"] == "test") & table[patient].map(_is_even)
+                table["split"] = table["split"].mask(is_val, "val")
+                table.to_csv(new / name, index=False)
+            metrics["data"]["split_sha256"] = split.digest(table)
+            (new / "metrics.json").write_text(json.dumps(metrics))
+            new.rename(folder)
+    return folder
+
+
+def _is_even(patient: str) -> bool:
+    return zlib.crc32(patient.encode()) % 2 == 0
 
 
 @pytest.fixture(scope="session")

@@ -45,7 +45,7 @@ def test_images_are_predicted_by_the_network_of_the_package(tmp_path: Path) -> N
     (tmp_path / "empty").mkdir()
     with pytest.raises(ValueError, match="there must be an image"):
         api.predict(tmp_path / "empty")
-    with pytest.raises(ValueError, match="must be one of pretrained:compact"):
+    with pytest.raises(ValueError, match="must be one of pretrained:compact-robust"):
         api.predict(paths, run="pretrained:huge")
 
 

@@ -53,7 +53,7 @@ def test_a_threshold_is_written_beside_the_run_and_used_when_named(
     found = json.loads(path.read_text())
     image = str(next((local / "PNEUMONIA").iterdir()))
     given = [str(run), image, "--threads", "1"]
-    for more, where in (([], "validation"), (["--calibration", "mine"], "calibration")):
+    for more, where in (([], "balanced"), (["--calibration", "mine"], "calibration")):
         assert predict.main([*given, *more]) == 0
         (row,) = csv.DictReader(io.StringIO(capsys.readouterr().out))
         assert row["threshold_from"] == where
@@ -113,23 +113,23 @@ def test_images_that_it_cannot_rank_are_named_first_and_need_force(
     assert calibrate.main([*given, "--force"]) == 0
     shown = " ".join(capsys.readouterr().out.split())
     assert shown.startswith(f"! {start}")
-    assert "20.000, its upper bound" in shown
+    assert calibrate.main([*given[:2], str(tmp_path / "swapped"), "--force"]) == 0
+    assert "20.000, its upper bound" in " ".join(capsys.readouterr().out.split())
     image = str(next((local / "NORMAL").iterdir()))
-    assert predict.main([str(run), image, "--calibration", "mixed"]) == 0
-    note = capsys.readouterr().err
-    assert start in note
-    assert "its upper bound" in note
+    for name, warning in (("mixed", start), ("swapped", "its upper bound")):
+        assert predict.main([str(run), image, "--calibration", name]) == 0
+        assert warning in capsys.readouterr().err
 
 
 def test_what_comes_with_the_package_is_only_read(
     local: Path, tmp_path: Path, monkeypatch: Patch, capsys: Capture
 ) -> None:
     monkeypatch.chdir(tmp_path)
-    assert calibrate.main(["pretrained:compact", "--data", str(local)]) == 0
+    assert calibrate.main(["pretrained:compact-robust", "--data", str(local)]) == 0
     assert capsys.readouterr().out.splitlines()[-1] == "mine.json"
     assert not (FOLDER / "calibrations").exists()
     image = str(next((local / "NORMAL").iterdir()))
-    assert predict.main(["pretrained:compact", image, "--calibration", "mine.json"]) == 0
+    assert predict.main(["pretrained:compact-robust", image, "--calibration", "mine.json"]) == 0
     assert ",calibration," in capsys.readouterr().out
 
 
@@ -194,21 +194,22 @@ def test_images_that_it_was_trained_on_and_broken_ones_are_refused(
     assert "! shares 1 patients" in capsys.readouterr().out
 
 
-def test_prediction_sets_are_a_column_with_a_warning_where_they_fail(
-    local: Path, capsys: Capture
+def test_prediction_sets_are_a_column_with_their_coverage_on_the_test_split(
+    validated: Path, local: Path, capsys: Capture
 ) -> None:
     given = [str(next((local / "NORMAL").iterdir())), "--coverage", "0.9", "--threads", "1"]
-    assert predict.main(["pretrained:compact", *given]) == 0
+    assert predict.main([str(validated), *given]) == 0
     shown = capsys.readouterr()
     (row,) = csv.DictReader(io.StringIO(shown.out))
     assert row["prediction_set"] in ("NORMAL", "PNEUMONIA", "both", "neither")
-    val = Run.open(FOLDER).of_split("val")
+    val = Run.open(validated).of_split("val")
     normal, sick = val.groupby("label")["group"].nunique()
     assert f"on one image each of {normal} NORMAL and {sick} PNEUMONIA validation" in shown.err
     assert normal + sick < len(val)
-    assert "0.9 DOES NOT HOLD for NORMAL" in shown.err  # the set's own test folder is another one
-    found = api.predict(given[0], coverage=0.9)
-    assert "0.9 DOES NOT HOLD for NORMAL" in capsys.readouterr().err
+    assert "On the test split of" in shown.err
+    found = api.predict(given[0], run=validated, coverage=0.9)
     assert found["prediction_set"].tolist() == [row["prediction_set"]]
+    assert predict.main(given) == 2  # the packaged network has no validation images
+    assert "--coverage needs labelled images" in capsys.readouterr().err
     with pytest.raises(SystemExit, match="2"):
         predict.main([*given[:2], "1"])

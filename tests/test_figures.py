@@ -6,7 +6,6 @@ from benchmarks import figures
 from tests.conftest import ROOT
 
 PAGES = sorted(page.relative_to(ROOT).as_posix() for page in figures.pages())
-SIMULATED = ("docs/explanation/intervals.md",)  # by benchmarks/coverage.py, without the kept runs
 
 
 @pytest.mark.parametrize("page", PAGES)
@@ -15,7 +14,7 @@ def test_quoted_scores_are_those_of_the_kept_runs(page: str) -> None:
     assert figures.updated(text) == text, "run python -m benchmarks.figures"
 
 
-@pytest.mark.parametrize("page", [page for page in PAGES if page not in SIMULATED])
+@pytest.mark.parametrize("page", PAGES)
 def test_no_score_is_quoted_by_hand(page: str) -> None:
     assert figures.unmarked((ROOT / page).read_text()) == []
 

@@ -163,8 +163,9 @@ def test_bash_completes(tmp_path: Path, line: str, wanted: str) -> None:
 @pytest.mark.parametrize(
     ("names", "short"),
     [
+        (["pretrained:compact-robust"], ["compact-robust"]),
         (["docs/runs/model=tiny,seed=0,data=kermany"], ["tiny,seed=0,data=…"]),
-        (["pretrained:compact"], ["pretrained:compact"]),
+        (["pretrained:other"], ["pretrained:other"]),
         (
             [
                 "s/model=lite,pretrained=True,x=1",

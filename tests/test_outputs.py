@@ -19,7 +19,7 @@ from tests.data.test_dicom import dataset, encode
 
 UIDS: dict[str, Any] = {"StudyInstanceUID": "1.2.9", "SeriesInstanceUID": "1.2.10"}
 FULL = "[Errno 28] No space left on device: "
-PACK = ["pretrained:compact", "--to", "run", "--out"]
+PACK = ["pretrained:compact-robust", "--to", "run", "--out"]
 
 
 @pytest.fixture
@@ -34,7 +34,7 @@ def radiograph(tmp_path: Path) -> str:
 
 def commands(place: Path, radiograph: str, images: Path) -> dict[str, Callable[[], int]]:
     """Calls that write to ``place``, by name."""
-    run = "pretrained:compact"
+    run = "pretrained:compact-robust"
     out = str(place / "out")
     tables = ["--out", f"{place}/table.csv", "--heatmap", out, "--dicom-sr", f"{place}/reports"]
     return {

@@ -30,7 +30,7 @@ examples:
       RUN/calibrations/my_radiographs.json
   python -m pneumo.predict RUN new_radiographs/ --calibration my_radiographs
       uses it for decisions, and with --coverage 0.9 for prediction sets
-  python -m pneumo.calibrate pretrained:compact --data mine
+  python -m pneumo.calibrate pretrained:compact-robust --data mine
       writes mine.json here, since nothing is written into the package
   python -m pneumo.calibrate RUN --data mine --sensitivity 0.98
   python -m pneumo.calibrate RUN --data mine --youden

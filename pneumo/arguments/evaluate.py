@@ -26,7 +26,7 @@ examples:
       how images without labels differ, with pictures of the most different
   python -m pneumo.evaluate RUN --data other_hospital --name other
       keeps the scores in the run folder, for the report and the model card
-  python -m pneumo.evaluate pretrained:compact --data my_radiographs
+  python -m pneumo.evaluate pretrained:compact-robust --data my_radiographs
       the network that comes with the package
   python -m pneumo.evaluate RUN1 RUN2 RUN3 --out scores.json
       also their mean, a mean with weights fitted on validation data, their
@@ -60,7 +60,7 @@ def parse(arguments: Sequence[str] | None) -> argparse.Namespace:
         "runs",
         nargs="+",
         metavar="RUN",
-        help="a finished run's folder, a sweep's, or pretrained:compact",
+        help="a finished run's folder, a sweep's, or pretrained:compact-robust",
     )
     images = parser.add_argument_group("images")
     images.add_argument("--data", type=Path, metavar="DIR", help="other labelled images")

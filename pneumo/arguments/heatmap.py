@@ -46,7 +46,7 @@ examples:
       are also written to heatmap.json in the run folder, for pictures, the
       report and the model card
   python -m pneumo.heatmap RUN radiograph.png --out maps
-  python -m pneumo.heatmap pretrained:compact radiograph.png --out maps
+  python -m pneumo.heatmap pretrained:compact-robust radiograph.png --out maps
       the network that comes with the package
   python -m pneumo.heatmap RUN radiographs/ --out maps --method occlusion \\
       --class NORMAL

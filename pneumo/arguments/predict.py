@@ -28,7 +28,7 @@ not be read, or have no picture or report; 130 stopped. Not a medical device.
 
 examples:
   python -m pneumo.predict radiograph.png
-      the network that comes with the package, pretrained:compact
+      the network that comes with the package, pretrained:compact-robust
   python -m pneumo.predict RUN radiograph.png other.dcm
   python -m pneumo.predict RUN radiographs/ --out predictions.csv
       all images below a folder; an existing predictions.csv is replaced at the
@@ -65,7 +65,7 @@ def parse(arguments: Sequence[str] | None) -> argparse.Namespace:
         "paths",
         nargs="*",
         metavar="[RUN...] FILE",
-        help="run folders or pretrained:compact, which is the default; then images, folders or -",
+        help="run folders, by default pretrained:compact-robust; then images, folders or -",
     )
     images = parser.add_argument_group("images")
     images.add_argument("--list", metavar="FILE", help="more images, a path a line; - is stdin")

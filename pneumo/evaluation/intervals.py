@@ -15,7 +15,7 @@ CHUNK = 250_000  # images x resamples in one go: about 1 MB of float32, which st
 LEVEL = 0.95
 # in metrics.json; another name if it changes, so that kept runs are assessed again
 METHOD = "clustered Wilson, errors by patient"
-# Assumptions for few errors, chosen by the simulation in docs/explanation/intervals.md:
+# Assumptions for few errors, chosen by the simulation in docs/notes/intervals.md:
 CORRELATION = 0.3  # of two images of one patient, in being right or wrong
 PRIOR_ERRORS = 2.0  # the expected design effect weighs as much as so many errors
 MIN_PATIENTS = 20  # effective ones of a class; with fewer, many samples have no error
@@ -43,7 +43,7 @@ def score_intervals(
 
     A Wilson interval on as many independent images as would give the score's variance over
     patients, see `_wilson`: it always has a width and lies in the score's range. Chosen by the
-    simulation in docs/explanation/intervals.md. Both ends are NaN if the score is undefined.
+    simulation in docs/notes/intervals.md. Both ends are NaN if the score is undefined.
 
     Args:
         label: (N,) int, 0 NORMAL, 1 PNEUMONIA.

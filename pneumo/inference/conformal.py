@@ -6,7 +6,7 @@ predictors", Machine Learning 92 (2013) 349: one quantile for each label.
 Images of one patient are alike, so one image of each patient counts, see `one_per_patient`; the
 coverage holds for any image of a new patient who is exchangeable with these: of the same hospital,
 the same machine, the same share of bacterial ones. It does not hold for images that were taken
-differently; `coverage` measures that. The simulation is in docs/explanation/intervals.md.
+differently; `coverage` measures that. The simulation is in docs/notes/intervals.md.
 """
 
 from dataclasses import dataclass

@@ -3,6 +3,7 @@
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
+from pneumo.choices import BALANCED
 from pneumo.evaluation.assessment import labels
 from pneumo.evaluation.operating_point import at_bound
 from pneumo.inference import conformal, ensemble
@@ -80,7 +81,7 @@ def _of_calibration(calibration: LocalCalibration) -> Decision:
 def _by_rule(runs: Sequence[Run], checkpoint: str, *, threshold: float | None) -> Decision:
     fixed = ensemble.mean_operating_point(runs, checkpoint=checkpoint)
     source = "validation" if fixed.fixed_on else fixed.rule
-    if fixed.temperature is not None:
+    if fixed.temperature is not None or source == BALANCED:  # not calibrated by design
         return Decision(fixed.threshold, source, fixed.temperature)
     note = f"no calibration: {fixed.why_not}"
     if fixed.set_aside:

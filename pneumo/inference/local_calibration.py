@@ -40,8 +40,6 @@ MIN_PATIENTS = 5  # of a label; with fewer, one or two patients fix a threshold
 WARNINGS = ("shared_with_train", "warning", "ranking")  # sentences; missing, empty or null: none
 FOREIGN = "names, PatientID and identical images"  # if not every name holds the patient
 SHOWN = ("threshold", "sensitivity", "specificity", "temperature")
-
-
 Share = Annotated[float, Field(ge=0, le=1)]
 
 
@@ -221,8 +219,8 @@ def calibrate(
     """Returns the content of the file: threshold, temperature, and the value of so many images.
 
     ``data``: a folder with NORMAL and PNEUMONIA in it, or one like the set. ``sensitivity``: see
-    `fit_point`. ``allow_overlap``: with the run's train split; ``force``: although the images do
-    not show that the network ranks them better than chance; the file records both.
+    `fit_point`. ``allow_overlap``: with the run's train split; ``force``: although the images show
+    no ranking (pneumo.evaluation.ranking); the file records both.
 
     Raises:
         FileNotFoundError, ValueError: the run is broken or has no network; the folder has too few

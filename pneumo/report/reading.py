@@ -63,7 +63,7 @@ def _trial(run: Run) -> Trial:
     remarks = []
     try:
         test, val = (_of_split(run, split) for split in ("test", "val"))
-        known = replace(trial, test=test, val=val, ensembles=run.config.get("ensembles") or {})
+        known = replace(trial, test=test, val=val, ensembles=_ensembles(run.config))
         _check_agreement(known)
         trial = known
     except (OSError, ValueError) as error:
@@ -78,6 +78,13 @@ def _trial(run: Run) -> Trial:
         why = f"the test split has no {' and no '.join(missing)}" if missing else "not a number"
         remarks.append(f"{', '.join(undefined)} undefined ({why}): left out of the summary")
     return replace(trial, remarks=tuple(remarks))
+
+
+def _ensembles(config: Mapping[str, Any]) -> dict[str, list[str]]:
+    """Returns the members of each ensemble by name; none of a malformed setting."""
+    named: Any = config.get("ensembles")
+    is_known = isinstance(named, dict) and all(isinstance(names, list) for names in named.values())
+    return dict(named) if is_known else {}
 
 
 def _of_split(run: Run, split: str) -> pd.DataFrame:

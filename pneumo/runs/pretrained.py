@@ -16,7 +16,7 @@ from pneumo.runs import output, run_folder
 from pneumo.runs.run_folder import EXTERNAL
 
 PREFIX = "pretrained:"
-DEFAULT = "pretrained:compact"
+DEFAULT = "pretrained:compact-robust"
 FOLDER = Path(__file__).parents[1] / "pretrained"
 CARD = "model-card.md"
 OVERRIDES = ".hydra/overrides.yaml"
@@ -30,7 +30,7 @@ PLACES = {
 
 
 def names() -> list[str]:
-    """Returns the networks of the package, such as pretrained:compact."""
+    """Returns the networks of the package, such as pretrained:compact-robust."""
     return sorted(PREFIX + path.parent.name for path in FOLDER.glob("*/metrics.json"))
 
 
@@ -45,8 +45,8 @@ def find(run: str | Path) -> Path:
     Raises:
         ValueError: the package has no such network.
 
-    >>> find("pretrained:compact").name
-    'compact'
+    >>> find("pretrained:compact-robust").name
+    'compact-robust'
     >>> find("multirun/mine").as_posix()
     'multirun/mine'
     """

@@ -41,7 +41,7 @@ class Run:
             FileNotFoundError: the folder holds no run.
             ValueError: the package has no such network, or the configuration is broken.
 
-        >>> run = Run.open("pretrained:compact")
+        >>> run = Run.open("pretrained:compact-robust")
         >>> run.metrics["data"]["kind"], len(run.of_split("test"))
         ('kermany', 624)
         """

@@ -159,7 +159,7 @@ def wrong_picture(test: pd.DataFrame, data: XrayDataModule) -> np.ndarray:
     """
     positive = test["label"] == PNEUMONIA
     error = (test["p_pneumonia"] - positive).abs()
-    worst = test[error > 0.5].assign(error=error).nlargest(NUM_WRONG, "error")
+    worst = test.assign(error=error)[error > 0.5].nlargest(NUM_WRONG, "error")
     figure = Figure(figsize=(11, 12), dpi=80, layout="constrained")
     figure.suptitle(
         f"{(error > 0.5).sum()} of {len(test)} test images are wrong; the most confident errors"

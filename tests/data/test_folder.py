@@ -125,9 +125,9 @@ def test_a_file_that_is_listed_twice_counts_once(
 def call(command: str, root: Path) -> int:
     """The exit code of a command on labelled images; train's are those of its own test."""
     return {
-        "evaluate": lambda: evaluate.main(["pretrained:compact", "--data", str(root)]),
+        "evaluate": lambda: evaluate.main(["pretrained:compact-robust", "--data", str(root)]),
         "calibrate": lambda: calibrate.main(
-            ["pretrained:compact", "--data", str(root), "--out", str(root.parent / "a.json")]
+            ["pretrained:compact-robust", "--data", str(root), "--out", str(root.parent / "a.json")]
         ),
         "audit": lambda: audit.main([str(root), "--out", str(root.parent / "audit")]),
     }[command]()

@@ -270,7 +270,7 @@ def test_options_of_the_other_task_are_refused(
         assert (out, len(err.splitlines())) == ("", 1)
         assert err.startswith(f"error: {options.split()[0]} needs classifiers")
     for options, name in (("--overlays seen", "--overlays"), ("--format rsna", "--format rsna")):
-        assert call("pretrained:compact", images[0], *options.split()) == 2
+        assert call("pretrained:compact-robust", images[0], *options.split()) == 2
         assert f"{name} needs detectors" in capsys.readouterr().err
 
 

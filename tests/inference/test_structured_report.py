@@ -61,12 +61,12 @@ def answers(report: Any) -> dict[str, Any]:
 
 @pytest.mark.parametrize("keep", [False, True])
 def test_reports_say_what_the_table_says_and_no_more(
-    keep: bool, tmp_path: Path, capsys: Capture
+    keep: bool, validated: Path, tmp_path: Path, capsys: Capture
 ) -> None:
     name, folder = written(tmp_path / "a.dcm"), tmp_path / "reports"
     more = ["--keep-patient"] * keep
     given = [name, "--dicom-sr", str(folder), "--coverage", "0.9", "--format", "jsonl", *more]
-    assert predict.main(["pretrained:compact", *given]) == 0
+    assert predict.main([str(validated), *given]) == 0
     row = json.loads(capsys.readouterr().out)
     (path,) = folder.iterdir()
     assert row["dicom_sr"] == path.name
@@ -98,7 +98,7 @@ def test_other_files_and_folders_in_use_are_refused(tmp_path: Path, capsys: Capt
         ([one, "--dicom-sr", str(tmp_path)], "must be new or empty"),
         ([one, "--keep-patient"], "--keep-patient is an option of --dicom-sr"),
     ):
-        assert predict.main(["pretrained:compact", *given]) == 2
+        assert predict.main(["pretrained:compact-robust", *given]) == 2
         error = capsys.readouterr().err
         assert message in error
         assert error.count("\n") == 1
@@ -109,7 +109,7 @@ def test_an_image_without_uids_has_no_report_and_a_code(tmp_path: Path, capsys: 
     bad = written(tmp_path / "a.dcm", StudyInstanceUID=None)
     good = written(tmp_path / "b.dcm")
     given = [bad, good, "--dicom-sr", str(tmp_path / "reports"), "--format", "jsonl"]
-    assert predict.main(["pretrained:compact", *given]) == 3
+    assert predict.main(["pretrained:compact-robust", *given]) == 3
     shown = capsys.readouterr()
     assert f"no report of {bad}: a report needs the image's StudyInstanceUID" in shown.err
     first, second = map(json.loads, shown.out.splitlines())

@@ -6,6 +6,7 @@ from pneumo.evaluation.operating_point import OperatingPoint
 from pneumo.models.library import LIBRARIES
 from pneumo.report import checklists
 from pneumo.report.checklists import Item
+from pneumo.runs.run import Run
 from tests.conftest import Capture
 from tests.report.test_model_card import assessed, metrics
 
@@ -117,11 +118,13 @@ def test_names_of_a_run_folder_are_no_markup_and_tables_are_whole() -> None:
 
 def test_the_command_writes_them_and_replaces_only_its_own(tmp_path: Path, capsys: Capture) -> None:
     out = tmp_path / "new" / "lists.md"
-    args = ["pretrained:compact", "--to", "checklists", "--out", str(out)]
+    args = ["pretrained:compact-robust", "--to", "checklists", "--out", str(out)]
     for _ in range(2):
         assert export.main(args) == 0
         assert capsys.readouterr().out == f"{out}\n"
-    assert "sensitivity 0.992 (0.974 to 0.998)" in out.read_text()
+    ends = Run.open(args[0]).assessment["operating_point"]["sensitivity"]
+    value, low, high = (f"{ends[key]:.3f}" for key in ("value", "low", "high"))
+    assert f"sensitivity {value} ({low} to {high})" in out.read_text()
     out.write_text("mine")
     assert export.main(args) == 2
     assert "must not replace files of others" in capsys.readouterr().err

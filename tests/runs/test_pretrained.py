@@ -33,11 +33,11 @@ def test_the_folder_is_a_small_run_without_optimizer_and_places() -> None:
     files = [path for path in FOLDER.rglob("*") if path.is_file()]
     assert sum(path.stat().st_size for path in files) < 1_000_000
     assert list(weights.load(FOLDER / run_folder.BEST)) == ["state_dict"]
-    run = Run.open("pretrained:compact")
+    run = Run.open("pretrained:compact-robust")
     metrics: Any = run.metrics
     assert run_folder.read_status(FOLDER)["status"] == "done"
-    assert (metrics["protocol"], metrics["selection"]["on"]) == ("official", "val")
-    assert (run.name, Run.open(FOLDER).name) == ("pretrained:compact",) * 2
+    assert (metrics["protocol"], metrics["selection"]["on"]) == ("official", "none")
+    assert (run.name, Run.open(FOLDER).name) == ("pretrained:compact-robust",) * 2
     network = run.network()
     assert reference.stored(run, network, checkpoint="best") is not None
     (maps,) = run_folder.read_maps(FOLDER, checkpoint="best")
@@ -67,9 +67,12 @@ def test_runs_and_images_are_distinguished(radiographs: Path, tmp_path: Path) ->
     assert inputs.split_paths(["-"]) == ([], ["-"])
     assert inputs.split_paths(["gone.dcm"]) == ([], ["gone.dcm"])
     assert inputs.split_paths([]) == ([], [])
-    assert inputs.split_paths(["pretrained:compact", one]) == (["pretrained:compact"], [one])
-    both = [str(FOLDER), "pretrained:compact"]
-    assert inputs.split_paths([*both, one]) == ([str(FOLDER), "pretrained:compact"], [one])
+    assert inputs.split_paths(["pretrained:compact-robust", one]) == (
+        ["pretrained:compact-robust"],
+        [one],
+    )
+    both = [str(FOLDER), "pretrained:compact-robust"]
+    assert inputs.split_paths([*both, one]) == ([str(FOLDER), "pretrained:compact-robust"], [one])
     for no_image in ("multirun/gone", str(empty)):  # more likely a run that is not there
         assert inputs.split_paths([no_image, one]) == ([no_image], [one])
 
@@ -82,9 +85,9 @@ def test_without_a_run_the_packaged_network_predicts_with_a_note(
     shown = capsys.readouterr()
     row = json.loads(shown.out)
     assert 0 <= row["p_pneumonia"] <= 1
-    assert row["threshold_from"] == "validation"
+    assert row["threshold_from"] == "balanced"
     assert row["ood_score"] > 0
-    assert shown.err.startswith("note: no RUN is named, so pretrained:compact predicts.")
+    assert shown.err.startswith("note: no RUN is named, so pretrained:compact-robust predicts.")
     assert "was trained on children of one hospital, frontal views\n" in shown.err
     assert shown.err.endswith(" flagged, 0 unreadable; written to standard output\n")
     assert shown.err.count("\n") == 3
@@ -149,29 +152,29 @@ def test_images_that_it_was_trained_on_are_refused(
         (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
         shutil.copy(next(radiographs.rglob(f"{Path(name).parent.name}/*.jpeg")), tmp_path / name)
     data = tmp_path / "train"
-    assert evaluate.main(["pretrained:compact", "--data", str(data)]) == 2
+    assert evaluate.main(["pretrained:compact-robust", "--data", str(data)]) == 2
     assert "it shares 1 patients" in (error := capsys.readouterr().err)
-    assert "with the train split of pretrained:compact" in error
-    assert evaluate.main(["pretrained:compact", "--data", str(data), "--allow-overlap"]) == 0
+    assert "with the train split of pretrained:compact-robust" in error
+    assert evaluate.main(["pretrained:compact-robust", "--data", str(data), "--allow-overlap"]) == 0
     assert "LEAK" in capsys.readouterr().out
 
 
 @pytest.mark.parametrize("given", [["--check", "a.png"], ["--checkpoint", "last"], []])
 def test_a_folder_to_hand_on_needs_a_place(given: list[str], capsys: Capture) -> None:
-    assert export.main(["pretrained:compact", "--to", "run", *given]) == 2
+    assert export.main(["pretrained:compact-robust", "--to", "run", *given]) == 2
     assert ("--out DIR" if not given else "leave --check and") in capsys.readouterr().err
 
 
 def test_what_is_packed_packs_to_the_same(tmp_path: Path, capsys: Capture) -> None:
     out = tmp_path / "again"
-    assert export.main(["pretrained:compact", "--to", "run", "--out", str(out)]) == 0
+    assert export.main(["pretrained:compact-robust", "--to", "run", "--out", str(out)]) == 0
     assert "MB, with model-card.md" in capsys.readouterr().out
     names = {p.relative_to(FOLDER) for p in FOLDER.rglob("*") if p.is_file()}
     assert {p.relative_to(out) for p in out.rglob("*") if p.is_file()} == names
     first, again = Run.open(FOLDER).network(), Run.open(out).network()
     assert weights.weights_digest(first) == weights.weights_digest(again)
     (out / "mine.txt").touch()
-    assert export.main(["pretrained:compact", "--to", "run", "--out", str(out)]) == 2
+    assert export.main(["pretrained:compact-robust", "--to", "run", "--out", str(out)]) == 2
     assert "holds mine.txt" in capsys.readouterr().err
 
 
@@ -206,7 +209,7 @@ def test_the_wheel_holds_it(tmp_path: Path) -> None:
     (wheel,) = tmp_path.glob("*.whl")
     assert wheel.stat().st_size < 2_000_000
     zipfile.ZipFile(wheel).extractall(tmp_path / "target")
-    name = "pretrained:compact"
+    name = "pretrained:compact-robust"
     found = subprocess.run(
         [sys.executable, "-m", "pneumo.evaluate", name],
         cwd=tmp_path,

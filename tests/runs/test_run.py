@@ -42,7 +42,7 @@ READERS: tuple[Callable[[Path], Any], ...] = (
 
 @pytest.fixture
 def run(tmp_path: Path) -> Path:
-    """A copy of pretrained:compact, its split unpacked."""
+    """A copy of pretrained:compact-robust, its split unpacked."""
     folder = Path(shutil.copytree(pretrained.find(pretrained.DEFAULT), tmp_path / "run"))
     packed = folder / "split.csv.gz"
     (folder / "split.csv").write_bytes(gzip.decompress(packed.read_bytes()))
@@ -188,7 +188,7 @@ def test_a_run_reads_its_tables_once_and_can_be_rescored(run: Path) -> None:
     opened = Run.open(run)
     assert opened.name == str(run)
     assert opened.scored is opened.scored
-    assert set(opened.scored["split"]) == {"val", "test"}
+    assert set(opened.scored["split"]) == {"test"}
     test = opened.of_split("test")
     assert test["path"].is_monotonic_increasing
     other = opened.rescored(test.assign(p_pneumonia=0.25))
@@ -273,16 +273,16 @@ def test_broken_boxes_are_refused(tmp_path: Path, spoil: Spoil, message: str) ->
 
 REFUSED = [
     ("predict", ["multirun/typo", "a.png"], "a run folder holds"),
-    ("predict", ["pretrained:typo", "a.png"], "must be one of pretrained:compact"),
-    ("evaluate", ["pretrained:typo"], "must be one of pretrained:compact"),
+    ("predict", ["pretrained:typo", "a.png"], "must be one of pretrained:compact-robust"),
+    ("evaluate", ["pretrained:typo"], "must be one of pretrained:compact-robust"),
     ("evaluate", ["empty"], "a run folder holds"),
     ("heatmap", ["empty", "--out", "maps"], "a run folder holds"),
-    ("heatmap", ["pretrained:compact", "--out", "maps"], "needs captum"),
-    ("export", ["pretrained:compact"], "needs onnx"),
-    ("export", ["pretrained:typo"], "must be one of pretrained:compact"),
+    ("heatmap", ["pretrained:compact-robust", "--out", "maps"], "needs captum"),
+    ("export", ["pretrained:compact-robust"], "needs onnx"),
+    ("export", ["pretrained:typo"], "must be one of pretrained:compact-robust"),
     ("calibrate", ["pretrained:typo", "--data", "empty"], "must be one of"),
-    ("predict", ["pretrained:compact", "a.png", "--heatmap", "maps"], "needs captum"),
-    ("predict", ["pretrained:compact", "a.png", "--dicom-sr", "sr"], "needs highdicom"),
+    ("predict", ["pretrained:compact-robust", "a.png", "--heatmap", "maps"], "needs captum"),
+    ("predict", ["pretrained:compact-robust", "a.png", "--dicom-sr", "sr"], "needs highdicom"),
 ]
 
 
