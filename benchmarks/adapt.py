@@ -21,7 +21,6 @@ from sklearn.metrics import roc_auc_score
 from pneumo import api
 from pneumo.data.folder import folder_table
 from pneumo.labels import PNEUMONIA
-from pneumo.runs.run import Run
 
 mpl.use("Agg")
 from matplotlib import pyplot as plt
@@ -128,7 +127,7 @@ def trained(
     ]
     if system != "thumbnail SVM":
         words += [f"trainer.max_epochs={epochs}", *args.overrides]
-    run = Run.open(api.fit(*words, "callbacks.checkpoint.monitor=last", run_dir=place))
+    run = api.fit(*words, "callbacks.checkpoint.monitor=last", run_dir=place)
     return float(run.metrics["best"]["test"]["auroc"])
 
 

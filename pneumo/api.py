@@ -1,35 +1,152 @@
-"""The commands train and predict as functions, for notebooks: docs/quickstart.ipynb."""
+"""Train, predict, score and explain from Python, for notebooks: docs/quickstart.ipynb."""
 
+import html
+import io
 import os
 from collections.abc import Iterable, Sequence
+from functools import cached_property
 from pathlib import Path
 
 import hydra
 import numpy as np
 import pandas as pd
 import PIL.Image
+import torch
 from hydra.core.hydra_config import HydraConfig
 from hydra.errors import HydraException
+from matplotlib.figure import Figure
 from omegaconf import DictConfig, open_dict
 from omegaconf.errors import OmegaConfBaseException
+from torch import Tensor, nn
 
 from pneumo import cli, train
 from pneumo.arguments.train import CONF
+from pneumo.data import image as preparing
 from pneumo.data import reader
 from pneumo.data.reader import InMemory
+from pneumo.inference import heatmap_images
 from pneumo.inference.classifiers import open_classifiers
 from pneumo.inference.networks import batches
+from pneumo.labels import CLASSES
 from pneumo.report.external import of_run
 from pneumo.runs import pretrained, run_folder
-from pneumo.runs.run import Run
+from pneumo.runs.run import Run as RunFolder
 from pneumo.runs.tasks import check_classifier
+from pneumo.shift import evaluation
 from pneumo.training import hydra_cli
+from pneumo.training.callbacks import history_table
 
 ImageLike = str | Path | np.ndarray | PIL.Image.Image
+SHOWN = ("auroc", "accuracy", "f1_normal", "recall_pneumonia", "recall_normal")  # of a notebook
+CURVES = {"loss": "loss", "f1_normal": "F1 of NORMAL"}  # of plot_history
 
 
-def fit(*overrides: str, run_dir: str | Path) -> Path:
-    """Trains as ``python -m pneumo.train OVERRIDES`` does; returns the run folder it leaves.
+class Run(RunFolder):
+    """A run folder, with what a notebook does with it; see pneumo.runs.run.Run for its files.
+
+    ``Run.open(FOLDER)`` opens one, ``Run.open("pretrained:NAME")`` a network of the package.
+    """
+
+    @cached_property
+    def history(self) -> pd.DataFrame:
+        """A row an epoch: epoch, lr, seconds, and the scores of each split, such as test/auroc."""
+        return history_table(self.metrics["history"] or [])
+
+    def evaluate(self, data: str | Path | None = None) -> pd.DataFrame:
+        """Returns the scores of a classifier: a row a score; value, and low and high of 95 %.
+
+        Args:
+            data: a folder of other labelled images; by default the run's own test split.
+
+        Raises:
+            FileNotFoundError, ValueError: see pneumo.shift.evaluation.evaluate.
+        """
+        check_classifier(self, "Run.evaluate takes a classifier")
+        scores = evaluation.evaluate([self], data=None if data is None else Path(data))
+        (entry,) = scores["members"]
+        for note in (entry["ranking"], *scores["notes"]):
+            if note:
+                cli.note(note)
+        return pd.DataFrame(entry["scores"]).T
+
+    def predict(self, images: ImageLike | Iterable[ImageLike]) -> pd.DataFrame:
+        """Returns the table of `predict`."""
+        return predict(images, run=self)
+
+    def heatmap(self, image: ImageLike) -> PIL.Image.Image:
+        """Returns the radiograph beside its map of evidence for PNEUMONIA; extra heatmap."""
+        cli.check_installed("a heat map", "captum", extra="heatmap")
+        check_classifier(self, "a heat map needs a classifier")
+        name = Path(image).name if isinstance(image, str | Path) else ""
+        request = heatmap_images.make_request(self, checkpoint="best")
+        drawn = heatmap_images.explain(request, _grey(image), name=name)
+        return PIL.Image.open(io.BytesIO(drawn.png))
+
+    def plot_history(self) -> Figure:
+        """Returns the loss and the F1 of NORMAL of each split by epoch, if the run has them."""
+        from matplotlib import pyplot
+
+        shown = {name: title for name, title in CURVES.items() if f"train/{name}" in self.history}
+        figure, axes = pyplot.subplots(1, max(len(shown), 1), figsize=(9, 3), squeeze=False)
+        for axis, (name, title) in zip(axes[0], shown.items(), strict=False):
+            for split in ("train", "val", "test"):
+                if (column := f"{split}/{name}") in self.history:
+                    axis.plot(self.history["epoch"] + 1, self.history[column], label=split)
+            axis.set(xlabel="epoch", title=title)
+            axis.legend()
+        pyplot.close(figure)  # a notebook would show it twice
+        return figure
+
+    def _repr_html_(self) -> str:
+        """Returns the scores of the test split at the best epoch, with intervals, as a table."""
+        scores = pd.DataFrame((self.metrics.get("assessment") or {}).get("scores") or {}).T
+        table = scores.loc[[name for name in SHOWN if name in scores.index]]
+        caption = f"{self.metrics['model']}, {self.metrics['protocol']} protocol, test split"
+        numbers = table.to_html(float_format="{:.3f}".format, border=0)
+        return numbers.replace(">", f"><caption>{html.escape(caption)}</caption>", 1)
+
+
+class Classifier(nn.Module):
+    """The network of a run in evaluation mode, its logits averaged over the run's views.
+
+    Attributes:
+        transform: from a path, a PIL image or an array to a (1, S, S) float32 tensor, grey values
+            0 to 255.
+        classes: the names of the logits.
+    """
+
+    def __init__(self, of: RunFolder) -> None:
+        super().__init__()
+        self.network, self.views, self.run = of.network(), of.views, of
+        self.classes = CLASSES[self.network.num_classes]
+        self.eval()
+
+    def transform(self, image: ImageLike) -> Tensor:
+        """Returns (1, S, S) float32 of an image, as `predict` prepares it."""
+        size, aspect = self.run.image_size, self.run.aspect
+        prepared = preparing.resize(_grey(image), size=size, aspect=aspect)
+        return torch.tensor(prepared)[None].float()
+
+    def forward(self, images: Tensor) -> Tensor:
+        """(B, 1, S, S) of `transform` to (B, classes) logits."""
+        return self.views.logits(self.network, images)
+
+
+def load_model(name: str | Path) -> Classifier:
+    """Returns the network of a run folder or of the package, pretrained:NAME, on the CPU.
+
+    >>> model = load_model(pretrained.DEFAULT)
+    >>> model(model.transform(np.zeros((300, 400), np.uint8))[None]).shape
+    torch.Size([1, 2])
+
+    Raises:
+        FileNotFoundError, ValueError: see pneumo.runs.run.Run.network.
+    """
+    return Classifier(RunFolder.open(name))
+
+
+def fit(*overrides: str, run_dir: str | Path) -> Run:
+    """Trains as ``python -m pneumo.train OVERRIDES`` does; returns the finished run.
 
     A line for each epoch goes to standard error, which a notebook shows at once. A folder with an
     unfinished run of these settings is resumed; a finished one stays as it is.
@@ -56,13 +173,13 @@ def fit(*overrides: str, run_dir: str | Path) -> Path:
         raise KeyboardInterrupt
     if code:
         raise ValueError(f"the run in {folder} failed: {run_folder.read_status(folder)['error']}")
-    return folder
+    return Run.open(folder)
 
 
 def predict(
     images: ImageLike | Iterable[ImageLike],
     *,
-    run: str | Path = pretrained.DEFAULT,
+    run: str | Path | RunFolder = pretrained.DEFAULT,
     threshold: float | None = None,
     coverage: float | None = None,
     ids: bool = False,
@@ -74,7 +191,7 @@ def predict(
             and arrays (H, W) in which 0 is black: uint8, uint16 (scaled as a 16-bit PNG, by the
             depth that holds 99 % of the pixels) or float from 0 to 1. The column path of an image
             in memory is its place among these, such as "image 0".
-        run: a finished run's folder, or pretrained:NAME.
+        run: a finished run or its folder, or pretrained:NAME.
         threshold: the probability from which PNEUMONIA is predicted, 0 to 1; by default the run's
             own operating point.
         coverage: adds a column prediction_set, which holds the label of this share of images that
@@ -86,7 +203,7 @@ def predict(
         ValueError: the run is broken, there is no image, or one in memory has another type, shape,
             dtype or range. A file that cannot be read is a row with its error.
     """
-    opened = Run.open(run)
+    opened = Run.open(run) if isinstance(run, str | Path) else run
     check_classifier(opened, "pneumo.api.predict takes a classifier")
     sources, threads = _sources(images), os.cpu_count() or 1
     classifiers = open_classifiers(
@@ -125,6 +242,13 @@ def list_models() -> pd.DataFrame:
         }
         for run in runs
     )
+
+
+def _grey(image: ImageLike) -> np.ndarray:
+    """Returns (H, W) uint8; ValueError: the image cannot be read."""
+    if isinstance(image, str | Path):
+        return reader.decode(str(image))[0]
+    return reader.from_memory(image, name="image").grey
 
 
 def _sources(images: ImageLike | Iterable[ImageLike]) -> list[str | InMemory]:

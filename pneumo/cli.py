@@ -222,6 +222,7 @@ def short_names(names: Sequence[str], *, width: int) -> dict[str, str]:
     texts = {name: ",".join(p for p in of if p not in shared) or name for name, of in parts.items()}
     if all(text.startswith("model=") for text in texts.values()):
         texts = {name: text.removeprefix("model=") for name, text in texts.items()}
+    texts = {n: t if len(t) <= width else t.removeprefix(PACKAGED) for n, t in texts.items()}
     cut = {n: t if len(t) <= width else f"{t[: width - 1]}…" for n, t in texts.items()}
     times = Counter(cut.values())
     return {n: t if times[t] == 1 else f"…{texts[n][1 - width :]}" for n, t in cut.items()}

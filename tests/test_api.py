@@ -6,10 +6,12 @@ from typing import Any
 
 import numpy as np
 import pytest
+import torch
 from PIL import Image
 
 from pneumo import api
 from pneumo.data import phantom, reader
+from pneumo.runs import pretrained
 from tests.conftest import ROOT, Patch
 
 NOTEBOOK = ROOT / "docs" / "quickstart.ipynb"
@@ -104,6 +106,35 @@ def test_other_images_are_refused_in_one_line(image: Any, rule: str) -> None:
             api.predict(images)
 
 
+def test_a_loaded_model_is_the_network_that_predicts(tmp_path: Path) -> None:
+    path = tmp_path / "a.png"
+    Image.fromarray(GREY).save(path)
+    model = api.load_model(pretrained.DEFAULT)
+    assert not model.training
+    batch = torch.stack([model.transform(given) for given in (path, str(path), GREY)])
+    with torch.inference_mode():
+        p = model(batch).softmax(1)[:, 1:].sum(1)
+    (wanted,) = api.predict(path)["p_pneumonia"]
+    assert p.tolist() == pytest.approx([wanted] * 3, abs=1e-5)
+
+
+def test_a_run_has_its_tables_scores_and_pictures() -> None:
+    run = api.Run.open(pretrained.DEFAULT)
+    table = run.predict([GREY, DEEP])
+    first = ["path", "p_pneumonia", "decision", "ood", "ood_reason", "error"]
+    assert table.columns[:6].tolist() == first
+    written = run.metrics["best"]["test"]
+    assert run.evaluate()["value"]["auroc"] == pytest.approx(written["auroc"], abs=1e-4)
+    assert f"{written['auroc']:.3f}" in run._repr_html_()
+    assert run._repr_html_().count("<table") == 1
+    assert len(run.history) == len(run.metrics["history"] or [])
+    assert run.plot_history().axes[0].get_title() == "loss"
+    pytest.importorskip("captum")
+    assert run.heatmap(GREY).size[0] > 500
+    with pytest.raises(ValueError, match="must have the shape"):
+        run.heatmap(COLOURS)
+
+
 @pytest.mark.slow
 def test_the_notebook_runs(
     tmp_path: Path, cache_dir: Path, monkeypatch: Patch, capsys: Any
@@ -111,17 +142,21 @@ def test_the_notebook_runs(
     monkeypatch.chdir(tmp_path)
     monkeypatch.setenv("PNEUMO_CACHE", str(cache_dir))
     names: dict[str, Any] = {}
-    for cell in json.loads(NOTEBOOK.read_text())["cells"]:
-        if cell["cell_type"] == "code":
-            exec("".join(cell["source"]), names)
-    assert "epoch 2/2" in capsys.readouterr().err
+    cells = [c for c in json.loads(NOTEBOOK.read_text())["cells"] if c["cell_type"] == "code"]
+    for cell in cells:
+        exec("".join(cell["source"]), names)
+    shown = [set(out.get("data", ())) for cell in cells for out in cell["outputs"]]
+    assert sum("image/png" in data for data in shown) == 2  # committed executed: plot and map
+    assert sum("text/html" in data for data in shown) == 3
+    assert "epoch 10/10" in capsys.readouterr().err
     for name in ("metrics.json", "status.json", ".hydra/config.yaml", "checkpoints/best.ckpt"):
-        assert (names["run"] / name).is_file()
+        assert (names["run"].run_dir / name).is_file()
+    assert names["run"].history["epoch"].tolist() == list(range(10))
     assert len(names["mine"]) == len(names["shipped"]) == 24
     again = api.fit(
         "model=compact",
         "protocol=holdout",
-        "trainer.max_epochs=2",
+        "trainer.max_epochs=10",
         *names["small"],
         run_dir="first",
     )

@@ -66,6 +66,24 @@ def test_reports_and_facts_of_data_sets_need_no_torch() -> None:
     assert (done.returncode, done.stderr) == (0, "")
 
 
+@pytest.mark.parametrize(
+    ("terminal", "no_color", "shown"),
+    [
+        (True, "", "\x1b[31merror: [bold]no\x1b[0m\n"),
+        (True, "1", "error: [bold]no\n"),
+        (False, "", "error: [bold]no\n"),
+    ],
+)
+def test_an_error_is_red_on_a_terminal_only(
+    terminal: bool, no_color: str, shown: str, capsys: Capture, monkeypatch: Patch
+) -> None:
+    monkeypatch.setenv("NO_COLOR", no_color)
+    monkeypatch.setenv("TERM", "xterm")
+    monkeypatch.setattr(sys.stderr, "isatty", lambda: terminal)
+    cli.error("[bold]no")
+    assert capsys.readouterr().err == shown
+
+
 def test_the_version_is_the_package_s(capsys: Capture, monkeypatch: Patch) -> None:
     monkeypatch.setattr(sys, "argv", ["pneumo", "--version"])
     assert command.main() == 0
@@ -145,6 +163,7 @@ def test_bash_completes(tmp_path: Path, line: str, wanted: str) -> None:
 @pytest.mark.parametrize(
     ("names", "short"),
     [
+        (["pretrained:compact-robust"], ["compact-robust"]),
         (["docs/runs/model=tiny,seed=0,data=kermany"], ["tiny,seed=0,data=…"]),
         (["pretrained:other"], ["pretrained:other"]),
         (

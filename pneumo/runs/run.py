@@ -4,7 +4,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Self
 
 from pneumo.runs import external, pretrained, run_folder, tasks
 from pneumo.runs.external import External
@@ -34,7 +34,7 @@ class Run:
     name: str
 
     @classmethod
-    def open(cls, place: str | Path, *, name: str | None = None) -> "Run":
+    def open(cls, place: str | Path, *, name: str | None = None) -> Self:
         """Returns the run in a folder, or the network of the package pretrained:NAME.
 
         Raises:

@@ -112,7 +112,7 @@ def test_few_patients_are_shown(tmp_path: Path) -> None:
     assessment = assess_run(rows, protocol="holdout", decision="sensitivity")
     edit(run(tmp_path), lambda metrics: metrics.update(assessment=assessment))
     text = page_of(tmp_path)
-    assert "fewer than 20 patients of a class among all images" in text
+    assert "ewer than 20 patients of a class among all images" in text
 
 
 @pytest.mark.parametrize(
