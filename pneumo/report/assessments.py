@@ -8,9 +8,9 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from pneumo.evaluation.metrics import Array
-from pneumo.report.groups import Cell, Group, spread
+from pneumo.report.groups import Cell, Group
 from pneumo.report.table import Row, Table, titled
-from pneumo.report.trials import Trial, number, split_name
+from pneumo.report.trials import Trial, number, split_name, spread
 from pneumo.report.wording import DASH, decimal, interval
 from pneumo.runs import run_folder
 from pneumo.runs.run import Run

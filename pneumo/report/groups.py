@@ -4,15 +4,12 @@ from collections import defaultdict
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from itertools import combinations
-from typing import Any, NamedTuple
-
-import numpy as np
-from numpy.typing import ArrayLike
+from typing import Any
 
 from pneumo.data.base import DataSet
 from pneumo.data.sets import class_of
 from pneumo.evaluation import published
-from pneumo.report.trials import Problem, Trial, split_name
+from pneumo.report.trials import Problem, Spread, Trial, split_name, spread
 
 OF_PROTOCOL = ("chosen_", "decision", "protocol.", "data.patient_key")  # settings
 DEBUG = "debug"  # trials of a few batches: a separate group, never beside full ones
@@ -33,17 +30,6 @@ PROTOCOLS = {  # in the order of the report: title, and how the images are split
     "own": ("The set's own splits", "the splits that came with the set"),
     DEBUG: ("Debug runs", "debug runs of a few batches an epoch, whose scores mean nothing"),
 }
-
-
-class Spread(NamedTuple):
-    """Numbers over trials: how many are known, their median and spread (sd with n - 1)."""
-
-    n: int
-    median: float
-    mean: float
-    sd: float
-    low: float
-    high: float
 
 
 @dataclass
@@ -134,17 +120,6 @@ class Group:
         """All cells in the order of a table: networks, ensembles of them, baselines."""
         others = [cell for cell in self.cells if not cell.is_baseline]
         return [*others, *self.ensembles, *self.baselines]
-
-
-def spread(values: ArrayLike) -> Spread:
-    """Returns the spread of the finite values; NaN for what they leave undefined."""
-    finite = np.asarray(values, dtype=np.float64)
-    finite = finite[np.isfinite(finite)]
-    if finite.size == 0:
-        return Spread(0, *[float("nan")] * 5)
-    sd = finite.std(ddof=1) if finite.size > 1 else float("nan")
-    numbers = (np.median(finite), finite.mean(), sd, finite.min(), finite.max())
-    return Spread(finite.size, *map(float, numbers))
 
 
 def group_trials(

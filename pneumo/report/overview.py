@@ -7,9 +7,10 @@ from math import isnan
 from typing import NamedTuple
 
 from pneumo.report.external import OF_PROTOCOL, OFFICIAL, RANDOM, ends
-from pneumo.report.groups import DEBUG, Cell, Group, spread
+from pneumo.report.groups import DEBUG, Cell, Group
 from pneumo.report.scores import Intervals, size
 from pneumo.report.table import Row, Table
+from pneumo.report.trials import spread
 from pneumo.report.wording import DASH, count, decimal, interval
 
 SHOWN = ("auroc", "accuracy")  # in the picture; the table has the first

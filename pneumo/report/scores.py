@@ -7,8 +7,8 @@ from typing import TYPE_CHECKING, Any
 from pneumo.evaluation import published
 from pneumo.evaluation.intervals import UNKNOWN, Interval
 from pneumo.evaluation.scores import SCORES
-from pneumo.report.groups import Cell, Group, Spread, spread
-from pneumo.report.trials import Problem, Trial, number
+from pneumo.report.groups import Cell, Group
+from pneumo.report.trials import Problem, Spread, Trial, number, spread
 
 if TYPE_CHECKING:
     import pandas as pd

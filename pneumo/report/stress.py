@@ -6,10 +6,10 @@ from math import sqrt
 from typing import Any, NamedTuple
 
 from pneumo import cli
-from pneumo.report.groups import Cell, Group, group_trials, spread
+from pneumo.report.groups import Cell, Group, group_trials
 from pneumo.report.reading import read_run
 from pneumo.report.table import Row, Table, titled
-from pneumo.report.trials import Trial
+from pneumo.report.trials import Trial, spread
 from pneumo.report.wording import PLUS_MINUS, decimal
 from pneumo.runs.run import Run
 from pneumo.runs.stress import Stress, number

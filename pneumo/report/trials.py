@@ -3,10 +3,11 @@
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 import pandas as pd
+from numpy.typing import ArrayLike
 
 from pneumo.evaluation.intervals import resampled_scores
 from pneumo.evaluation.metrics import Array
@@ -123,3 +124,25 @@ def split_name(split: tuple[Any, Any]) -> str:
     """Returns seed and fold in words: "seed 0", "seed 0 fold 2"."""
     seed, fold = split
     return f"seed {seed}" if fold is None else f"seed {seed} fold {fold}"
+
+
+class Spread(NamedTuple):
+    """Numbers over trials: how many are known, their median and spread (sd with n - 1)."""
+
+    n: int
+    median: float
+    mean: float
+    sd: float
+    low: float
+    high: float
+
+
+def spread(values: ArrayLike) -> Spread:
+    """Returns the spread of the finite values; NaN for what they leave undefined."""
+    finite = np.asarray(values, dtype=np.float64)
+    finite = finite[np.isfinite(finite)]
+    if finite.size == 0:
+        return Spread(0, *[float("nan")] * 5)
+    sd = finite.std(ddof=1) if finite.size > 1 else float("nan")
+    numbers = (np.median(finite), finite.mean(), sd, finite.min(), finite.max())
+    return Spread(finite.size, *map(float, numbers))

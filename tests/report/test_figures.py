@@ -96,8 +96,9 @@ def test_pictures_and_page_are_whole_and_the_same_again(sweep: Path) -> None:
     for name in names:
         assert files[f"kermany-paper-{name}.png"].startswith(b"\x89PNG")
         assert b"</svg>" in files[f"kermany-paper-{name}.svg"]
+        assert files[f"kermany-paper-{name}.pdf"].startswith(b"%PDF")
     text = page(report)
-    assert text.count("<svg") == len(names)
+    assert text.count("<svg") == len(names) + 1  # and the first screen's
     loads = Loads()
     loads.feed(text)
     assert set(loads.loads) <= {"link data:,"}
