@@ -58,6 +58,7 @@ def measure(
         state = network.state_dict()
         arguments = {key: value for key, value in settings["model"].items() if key != "name"}
         network = instantiate(arguments)  # its layers were never channels-last
+        network.log_prior = state["log_prior"].clone()
         network.load_state_dict(state)
     network.to(device)
     forward: Callable[[Tensor], Tensor] = network
