@@ -207,7 +207,7 @@ MAKERS: dict[str, Callable[[], str]] = {
     for maker in (
         *(readme_results, readme_takeaway, figure1, use_evaluate),
         *(results_random, results_pairs, results_official, results_comparison),
-        *(zoo.zoo, zoo.three_numbers),
+        *(zoo.zoo, zoo.three_numbers, zoo.cross),
     )
 }
 

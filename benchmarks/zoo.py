@@ -79,6 +79,30 @@ def _both(first: str, second: str) -> str:
     return "; ".join(f"{a}, {b.removeprefix(a.partition(' ')[0] + ' ')}" for a, b in sets)
 
 
+def cross() -> str:
+    """Returns the AUROC by set trained on and set tested on, seed 0; own sets: a random split."""
+    rows = []
+    for name in ("compact-robust", "compact-fast", *BASELINES):
+        pattern = f"{'experiment' if name in EXPERIMENTS else 'model'}={name},seed={{}}"
+        official = OFFICIAL.get(f"`{name}`", f"{pattern},data=kermany,protocol=official")
+        there = external(folders(official)[:1] or folders(f"{pattern},data=kermany")[:1], "nih")
+        back = external(folders(f"{pattern},data=nih"), "kermany-test")
+        own = [read(folders(f"{pattern},data={kind}")[:1]) for kind in ("kermany", "nih")]
+        kermany, nih = (decimal(scores(runs, "auroc")[0]) for runs in own)
+        rows.append([f"`{name}`", kermany, there, back, nih])
+    header = ["AUROC", "Kermany, own", "Kermany to NIH", "NIH to Kermany", "NIH, own"]
+    return table(header, rows)
+
+
+def external(places: Sequence[Path], name: str) -> str:
+    """Returns the AUROC of the first run on external images, with its interval."""
+    for path in places:
+        if (file := path / "external" / f"{name}.json").exists():
+            score = json.loads(file.read_text())["assessment"]["scores"]["auroc"]
+            return f"{score['value']:.3f} ({score['low']:.3f} to {score['high']:.3f})"
+    return ""
+
+
 def median(values: Sequence[float]) -> str:
     """Returns the median as text."""
     return decimal(float(np.median(values)))
