@@ -8,7 +8,6 @@ and JPEG quality. Writes adapt.csv and adapt.png; scores are AUROC on the held-o
 """
 
 import argparse
-import re
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -26,8 +25,7 @@ mpl.use("Agg")
 from matplotlib import pyplot as plt
 
 SIZES = (25, 50, 100, 200, 400)
-STEPS, BATCH = 320, 32  # of a training, whatever the number of images
-PATIENT = re.compile(r"(\d{8})_\d{3}\.")  # of NIH names; other files are patients of their own
+STEPS, BATCH = 320, 32  # of each training: equal for all numbers of images
 SIDE, QUALITY = 128, 75  # pixels, of JPEG, of images saved alike
 SYSTEMS = {
     "adapted": ("experiment=adapt", "init={init}"),
@@ -72,9 +70,7 @@ def rows(
     root: Path, args: argparse.Namespace, done: set[tuple[int, int, str]]
 ) -> Iterator[dict[str, object]]:
     """Yields draw, images, system and AUROC, but for those that are ``done``."""
-    table = folder_table(root)[0][["path", "label"]]
-    named = table["path"].str.extract(PATIENT)[0]
-    table["patient"] = named.fillna(table["path"])
+    table = folder_table(root)[0][["path", "label", "patient"]]
     table["bytes"] = [(root / path).stat().st_size for path in table["path"]]
     for number in range(args.draws):
         pool, test = split(table, draw=number)

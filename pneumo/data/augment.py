@@ -91,8 +91,7 @@ class Warp:
     """Rotation, crop and flip by one interpolation, then grey values by one table, then blur.
 
     A chain of transforms rounds to 8 bits after each of its steps and clips grey values in between;
-    this one rounds once. On the official test set that is worth 0.003 to 0.005 of AUROC, and it
-    takes a fifth of the time (docs/notes/speedrun.md).
+    this one rounds once, and takes a quarter of the time (docs/notes/speedrun.md).
 
     Args:
         rotation: largest angle to either side, degrees.

@@ -5,9 +5,9 @@ share of every batch, writes nothing, and ends with the run's.
 """
 
 import contextlib
+import json
 import logging
 import os
-import pickle
 import re
 import signal
 import subprocess
@@ -164,7 +164,7 @@ class Processes(_Launcher):
             self.others.append(Process(popen, stderr))
             assert popen.stdin
             with popen.stdin:
-                pickle.dump(config, popen.stdin)
+                popen.stdin.write(json.dumps(config).encode())
         for process in self.others:
             assert process.popen.stdout
             with process.popen.stdout as stdout:

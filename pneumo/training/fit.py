@@ -1,8 +1,8 @@
 """One run from its configuration to its run folder: data, training, scores, for either task."""
 
+import json
 import logging
 import os
-import pickle
 import re
 import signal
 import sys
@@ -262,7 +262,7 @@ def train_share() -> None:
     Writes no file. Errors go to the standard error, of which the run's process reads the end.
     """
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # the run's process, which gets it, too, ends this
-    config = pickle.load(sys.stdin.buffer)  # noqa: S301  (from our own process)
+    config = json.load(sys.stdin)
     settings = Config.model_validate(config)
     parts = build_parts(config, settings)
     data_set = open_data_set(config)
