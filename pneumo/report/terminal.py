@@ -2,6 +2,7 @@
 
 import csv
 import io
+import os
 import sys
 import textwrap
 from collections.abc import Iterable, Mapping, Sequence
@@ -102,7 +103,10 @@ def score_lines(result: Mapping[str, Any], *, full: bool = True) -> list[str]:
 
 
 def show_predictions(rows: Sequence[Mapping[str, Any]]) -> None:
-    """Prints the rows of predict as an aligned table; the flags in colour on a terminal."""
+    """Prints the rows of predict as an aligned table; the flags in colour on a terminal.
+
+    The folder that all absolute paths are in is a line above.
+    """
     from rich.console import Console
     from rich.table import Table as Grid
     from rich.text import Text
@@ -113,10 +117,15 @@ def show_predictions(rows: Sequence[Mapping[str, Any]]) -> None:
         long = name == "path"
         grid.add_column(name, overflow="fold" if long else "ellipsis", no_wrap=not long)
     grid.add_column("flags", overflow="fold")
+    paths, folder = [Path(row["path"]) for row in rows], ""
+    if all(path.is_absolute() for path in paths):
+        folder = os.path.commonpath([path.parent for path in paths])
+        sys.stdout.write(f"in {folder}:\n")
     for row in rows:
         error, reason = row["error"] or "", row["ood_reason"] or ""
         flags = Text(error, "red") if error else Text(reason, "yellow")
-        grid.add_row(*(Text(_cell(row[name])) for name in shown), flags)
+        cells = {**row, "path": row["path"].removeprefix(f"{folder}/")}
+        grid.add_row(*(Text(_cell(cells[name])) for name in shown), flags)
     Console(file=sys.stdout, highlight=False).print(grid)
 
 
