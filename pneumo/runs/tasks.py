@@ -26,14 +26,6 @@ def common_task(runs: Sequence["Run"]) -> str:
     return next(iter(by_task))
 
 
-def has_task(run: "Run", task: str) -> bool:
-    """Returns whether a run is finished and of a task; no content of the folder raises."""
-    try:
-        return run.task == task
-    except (OSError, ValueError):
-        return False
-
-
 def check_classifier(run: "Run", rule: str) -> None:
     """Raises ValueError if the run is a detector, with the commands that take one."""
     if run.task == DETECTION:
