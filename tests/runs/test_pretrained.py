@@ -103,10 +103,10 @@ def test_a_terminal_shows_an_aligned_table_and_a_pipe_gets_csv(
     monkeypatch.setenv("COLUMNS", "400")
     monkeypatch.setenv("NO_COLOR", "1")
     assert predict.main(given) == 3
-    head, *lines = capsys.readouterr().out.splitlines()
+    folder, head, *lines = capsys.readouterr().out.splitlines()
     assert head.split() == ["path", "p_pneumonia", "decision", "flags"]
     for line, path in zip(lines, given, strict=True):
-        assert line.startswith(path)
+        assert str(Path(folder.removeprefix("in ").removesuffix(":"), line.split()[0])) == path
     place = head.index("p_pneumonia")
     assert all(re.match(r"[01]\.\d{3} ", line[place:]) for line in lines[:2])
     assert "must be a PNG, JPEG or DICOM image" in lines[2]
