@@ -28,13 +28,8 @@ class Finetune(pl.Callback):
         self.head_epochs, self.layer_decay, self.frozen = head_epochs, layer_decay, tuple(frozen)
 
     def check(self, network: nn.Module) -> None:
-        """Raises ValueError if the network cannot be pretrained, or lacks a module to freeze."""
-        if not isinstance(network, Wrapped):
-            raise ValueError(
-                "callbacks.finetune needs a network that can be pretrained, such as "
-                f"model=efficientnet_lite0; {type(network).__name__} is trained from scratch"
-            )
-        body = network.body
+        """Raises ValueError if the network lacks a module to freeze."""
+        body = network.body if isinstance(network, Wrapped) else network
         names, last = {name for name, _ in body.named_modules()} - {""}, head(body)
         for name in self.frozen:
             if name not in names:
@@ -84,5 +79,5 @@ def head_part(body: nn.Module) -> list[nn.Module]:
 
 def _body(module: pl.LightningModule) -> nn.Module:
     assert isinstance(module, Classification)
-    assert isinstance(module.network, Wrapped)
-    return module.network.body
+    network = module.network
+    return network.body if isinstance(network, Wrapped) else network

@@ -139,9 +139,11 @@ def test_modules_that_cannot_be_frozen_are_refused(frozen: list[str], message: s
         Finetune(frozen=frozen).check(Wrapped(body(), image_size=16))
 
 
-def test_a_network_that_is_never_pretrained_is_refused() -> None:
-    with pytest.raises(ValueError, match="such as model=efficientnet_lite0; Encoder is trained"):
-        Finetune().check(Encoder(f=4, d=4, c=10))
+def test_our_own_networks_can_be_fine_tuned_too() -> None:
+    """After init=RUN the paper's networks may start with their last layer."""
+    network = Encoder(f=4, d=4, c=10)
+    Finetune(frozen=["levels.0"]).check(network)
+    assert not [m for m in head_part(network) if isinstance(m, nn.Conv2d)]
 
 
 @pytest.mark.slow
