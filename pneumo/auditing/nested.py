@@ -32,7 +32,7 @@ def nested_copies(
         them are byte for byte one of the set), "system_files": macOS's files that are not images,
         "closed": folders that cannot be read}
     """
-    known = {str(root / path) for path in used}
+    used_paths = {str(root / path) for path in used}
     digests = defaultdict(set)
     for size, digest in zip(facts["bytes"], facts["sha256"], strict=True):
         digests[int(size)].add(digest)
@@ -41,7 +41,7 @@ def nested_copies(
     for folder, _, names in os.walk(place, onerror=lambda e: closed.append(str(e.filename))):
         for name in names:
             path = Path(folder, name)
-            if not name.lower().endswith(SUFFIXES) or str(path) in known:
+            if not name.lower().endswith(SUFFIXES) or str(path) in used_paths:
                 continue
             if name.startswith("._") or "__MACOSX" in path.parts:
                 system += 1

@@ -136,8 +136,8 @@ def csv_table(path: Path, root: Path) -> pd.DataFrame:
     listed = _read_csv(path)
     listed["label"] = listed["label"].str.upper()
     for column, allowed in (("label", CLASS_NAMES), ("split", SOURCES), ("subtype", SUBTYPES)):
-        known = {*allowed, *([""] * (column != "label"))}
-        wrong = listed.loc[~listed[column].isin(known), column].tolist()
+        valid = {*allowed, *([""] * (column != "label"))}
+        wrong = listed.loc[~listed[column].isin(valid), column].tolist()
         if wrong:
             values = ", ".join(allowed)
             raise ValueError(f"{column} of data.csv must be one of {values}; got {shown(wrong)}")

@@ -108,16 +108,16 @@ class Nih(DataSet):
         """
         release = release_tables(self.root)
         table = _of_release(self.root, release[0]) if release else folder_table(self.root)[0]
-        known = table["path"].map(nih_patient) != ""
+        is_named = table["path"].map(nih_patient) != ""
         if on_unknown_name == "error":
             refuse(
-                table.loc[~known, "path"],
+                table.loc[~is_named, "path"],
                 "each image's name must be of ChestX-ray8/14, such as 00001280_004.png: patient "
                 "1280, follow-up 4",
                 "Rename them, leave them out with data.on_unknown_name=skip, or read labelled "
                 "folders with data=folder",
             )
-        table = table.loc[known, list(COLUMNS)].sort_values("path", ignore_index=True)
+        table = table.loc[is_named, list(COLUMNS)].sort_values("path", ignore_index=True)
         for label in CLASS_NAMES:
             if not (table["label"] == label).any():
                 raise FileNotFoundError(

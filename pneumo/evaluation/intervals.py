@@ -55,11 +55,11 @@ def score_intervals(
     label, score = checked(label, score)
     if np.isnan(score).any():  # an unknown probability: unknown scores
         return dict.fromkeys(names, UNKNOWN)
-    _, who = np.unique(np.asarray(patient), return_inverse=True)
+    _, patient_index = np.unique(np.asarray(patient), return_inverse=True)
     predicted = (score >= threshold).astype(np.int64)
     sample = Sample(label, score, predicted, np.ones((label.size, 1)))
     value = scores(label, score, threshold=threshold)
-    return {name: _interval(SCORES[name], value[name], sample, who) for name in names}
+    return {name: _interval(SCORES[name], value[name], sample, patient_index) for name in names}
 
 
 def auroc_interval(
@@ -70,9 +70,9 @@ def auroc_interval(
     Arguments: see `score_intervals`.
     """
     label, score = checked(label, score)
-    _, who = np.unique(np.asarray(patient), return_inverse=True)
+    _, patient_index = np.unique(np.asarray(patient), return_inverse=True)
     sample = Sample(label, score, label, np.ones((label.size, 1)))
-    return _of_smooth(AREA, scores(label, score)["auroc"], sample, who, times)
+    return _of_smooth(AREA, scores(label, score)["auroc"], sample, patient_index, times)
 
 
 def with_intervals(
@@ -104,15 +104,15 @@ def share_interval(
     """
     part = np.asarray(part, dtype=np.float64)
     whole = np.ones(part.shape) if whole is None else np.asarray(whole, dtype=np.float64)
-    _, who = np.unique(np.asarray(patient), return_inverse=True)
-    size = np.bincount(who, whole)
+    _, patient_index = np.unique(np.asarray(patient), return_inverse=True)
+    size = np.bincount(patient_index, whole)
     if not size.any():
         return UNKNOWN
     number, patients = float(size.sum()), effective(size)
     expected = 1 + CORRELATION * ((size**2).sum() / number - 1)
     return _wilson(
         *proportion(whole, part),
-        who,
+        patient_index,
         patients=patients,
         images=number,
         expected=max(expected, least),
@@ -143,8 +143,13 @@ def effective(size: Array) -> float:
 
 def few_patients(label: ArrayLike, *, patient: ArrayLike) -> bool:
     """Returns whether a class has so few patients that intervals rest on assumption."""
-    label, (_, who) = np.asarray(label), np.unique(np.asarray(patient), return_inverse=True)
-    return any(effective(np.bincount(who[label == index])) < MIN_PATIENTS for index in (0, 1))
+    label, (_, patient_index) = (
+        np.asarray(label),
+        np.unique(np.asarray(patient), return_inverse=True),
+    )
+    return any(
+        effective(np.bincount(patient_index[label == index])) < MIN_PATIENTS for index in (0, 1)
+    )
 
 
 def warning(names: Sequence[str]) -> str | None:
@@ -163,20 +168,24 @@ def f1_of_jaccard(jaccard: Interval) -> Interval:
     return Interval(*(2 * end / (1 + end) for end in jaccard))
 
 
-def _interval(score: Score, value: float, sample: Sample, who: Array) -> Interval:
+def _interval(score: Score, value: float, sample: Sample, patient_index: Array) -> Interval:
     kind = score.interval
     assert kind is not None
     if isinstance(kind, Smooth):
-        return _of_smooth(kind, value, sample, who, 1.0)
+        return _of_smooth(kind, value, sample, patient_index, 1.0)
     if np.isnan(value):
         return UNKNOWN
     right, among = (cells[sample.label, sample.predicted] for cells in (kind.right, kind.among))
-    interval = share_interval(right, among, patient=who)
+    interval = share_interval(right, among, patient=patient_index)
     return f1_of_jaccard(interval) if kind.is_f1 else interval
 
 
-def _of_smooth(kind: Smooth, value: float, sample: Sample, who: Array, times: float) -> Interval:
-    sick, well = (times * effective(np.bincount(who[sample.label == index])) for index in (1, 0))
+def _of_smooth(
+    kind: Smooth, value: float, sample: Sample, patient_index: Array, times: float
+) -> Interval:
+    sick, well = (
+        times * effective(np.bincount(patient_index[sample.label == index])) for index in (1, 0)
+    )
     if not (sick and well):
         return UNKNOWN
     change, lowest = kind.change(sample), kind.lowest(sample.label)
@@ -185,7 +194,7 @@ def _of_smooth(kind: Smooth, value: float, sample: Sample, who: Array, times: fl
     ends = _wilson(
         (value - lowest) / (1 - lowest),
         change / (1 - lowest) / np.sqrt(times),
-        who,
+        patient_index,
         patients=min(sick, well),
         images=kind.images(sick, well),
         expected=kind.expected(sick, well, lowest),
@@ -198,7 +207,7 @@ def _of_smooth(kind: Smooth, value: float, sample: Sample, who: Array, times: fl
 def _wilson(
     value: float,
     change: Array,
-    who: Array,
+    patient_index: Array,
     *,
     patients: float,
     images: float,
@@ -215,7 +224,7 @@ def _wilson(
     Args:
         value: of the score, in [0, 1].
         change: (N,) its derivative with the weight of each image.
-        who: (N,) int, the patient of each.
+        patient_index: (N,) int, the patient of each.
         patients: effective ones; Student's t has one degree of freedom less.
         images: of which the design effect is taken.
         expected: design effect.
@@ -223,7 +232,7 @@ def _wilson(
         prior: errors that the expected design effect weighs.
     """
     share = min(max(value, 0.0), 1.0)
-    moved = np.bincount(who, change)
+    moved = np.bincount(patient_index, change)
     variance = (moved**2).sum() * max(patients, 2) / (max(patients, 2) - 1)
     seen, errors = variance * images**2 / max(share, 1 - share), images * min(share, 1 - share)
     effect = max((seen + prior * expected) / (errors + prior), least)

@@ -23,13 +23,13 @@ def not_shown(label: ArrayLike, score: ArrayLike, *, patient: ArrayLike) -> str 
     value, (low, high) = auroc(label, score), auroc_interval(label, score, patient=patient)
     if isnan(value) or low > CHANCE:
         return None
-    found = f"(AUROC {value:.2f}, {low:.2f} to {high:.2f})"
+    shown = f"(AUROC {value:.2f}, {low:.2f} to {high:.2f})"
     if high < CHANCE:
         return (
-            f"ranks these images worse than chance {found}: the labels look swapped, NORMAL for "
+            f"ranks these images worse than chance {shown}: the labels look swapped, NORMAL for "
             "PNEUMONIA; no threshold helps"
         )
-    text = f"not shown to rank these images better than chance {found}: no threshold helps"
+    text = f"not shown to rank these images better than chance {shown}: no threshold helps"
     if number := images_needed(label, score, patient=patient):
         text += f". About {number:,} such images would show an AUROC of {value:.2f} to be above 0.5"
     return text

@@ -67,9 +67,9 @@ def shared_with_train(run: Run, root: Path, table: pd.DataFrame) -> tuple[str, s
     """
     train = run.split[run.split["split"] == "train"]
     exact = bool((table["source"] != "").all())
-    ours, theirs = (_patients(rows, exact=exact) for rows in (train, table))
-    shared = sorted(ours & theirs)
-    compared = f"{len(theirs):,} patients by name with {len(ours):,} of the train split"
+    train_patients, patients = (_patients(rows, exact=exact) for rows in (train, table))
+    shared = sorted(train_patients & patients)
+    compared = f"{len(patients):,} patients by name with {len(train_patients):,} of the train split"
     same: list[str] = []
     if folder := run.images():
         same = _identical([folder / p for p in train["path"]], [root / p for p in table["path"]])
@@ -93,8 +93,8 @@ def _identical(train: Sequence[Path], others: Sequence[Path]) -> list[str]:
     """Returns the ``others`` that are copies of a file in ``train``; reads files of one size."""
     sizes = {path: path.stat().st_size for path in (*train, *others)}
     both = {sizes[path] for path in train} & {sizes[path] for path in others}
-    known = {_digest(path) for path in train if sizes[path] in both}
-    return [path.name for path in others if sizes[path] in both and _digest(path) in known]
+    train_digests = {_digest(path) for path in train if sizes[path] in both}
+    return [path.name for path in others if sizes[path] in both and _digest(path) in train_digests]
 
 
 def digests(paths: Sequence[Path]) -> list[str]:

@@ -159,8 +159,10 @@ def curve(
     these, no confidence interval: they vary with how few the scored images are, too, and where no
     draw makes an error they have no width.
     """
-    _, who = np.unique(patient, return_inverse=True)
-    of_patient = np.split(np.argsort(who, kind="stable"), np.bincount(who).cumsum()[:-1])
+    _, patient_index = np.unique(patient, return_inverse=True)
+    of_patient = np.split(
+        np.argsort(patient_index, kind="stable"), np.bincount(patient_index).cumsum()[:-1]
+    )
     rows = []
     for size in [n for n in sizes if n < label.size] + [int(label.size)]:
         rng = np.random.default_rng(0)
@@ -189,8 +191,8 @@ def drawn(
         picked.append(int(rng.integers(len(of_patient))))
         images += of_patient[picked[-1]].size
     left = sorted(set(range(len(of_patient))) - set(picked))
-    used = np.concatenate([of_patient[who] for who in picked])
-    return used, np.concatenate([used[:0], *(of_patient[who] for who in left)])
+    used = np.concatenate([of_patient[patient] for patient in picked])
+    return used, np.concatenate([used[:0], *(of_patient[patient] for patient in left)])
 
 
 def _fitted_and_scored(

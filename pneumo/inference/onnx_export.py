@@ -82,15 +82,15 @@ def _fixed_properties(fixed: OperatingPoint) -> dict[str, str]:
         AT_SENSITIVITY: "the highest probability of PNEUMONIA with a sensitivity of at least "
         f"{SENSITIVITY:g} on the {fixed.images} validation images",
     }
-    found = {
+    metadata = {
         "decision": fixed.rule,
         "operating_point": f"none: {fixed.why_not}" if fixed.set_aside else sentences[fixed.rule],
         "operating_threshold": repr(fixed.threshold),
     }
     if fixed.temperature is None:
-        return found | {"calibration": f"none: {fixed.why_not}"}
+        return metadata | {"calibration": f"none: {fixed.why_not}"}
     calibration = f"temperature fitted on the {fixed.images} validation images"
-    return found | {"calibration": calibration, "temperature": repr(fixed.temperature)}
+    return metadata | {"calibration": calibration, "temperature": repr(fixed.temperature)}
 
 
 def check_images(check: Sequence[str] | None, run: Run, place: Path) -> tuple[list[str], str]:
@@ -115,7 +115,7 @@ def check_images(check: Sequence[str] | None, run: Run, place: Path) -> tuple[li
 def compare(
     model: ModelProto, run: Run, network: Network, names: Sequence[str], source: str
 ) -> Difference:
-    """Returns the largest differences; ValueError if one exceeds its tolerance."""
+    """Returns the largest difference; ValueError if one exceeds its tolerance."""
     session = onnx_model.open_session(model)
     largest, images, unread = np.zeros(2), 0, []
     for name in tqdm(names, desc="checking", unit=" images", disable=None):

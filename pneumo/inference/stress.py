@@ -67,12 +67,12 @@ def stress(
 
     def scored(change: Change | None, seeds: Sequence[int]) -> StressScores:
         p = _predicted(predict, images, change, seeds)
-        known = scores(label, p, threshold=threshold)
+        values = scores(label, p, threshold=threshold)
         used = p if temperature is None else calibrated(p, temperature=temperature)
         return {
-            "auroc": known["auroc"],
-            "sensitivity": known["recall_pneumonia"],
-            "specificity": known["recall_normal"],
+            "auroc": values["auroc"],
+            "sensitivity": values["recall_pneumonia"],
+            "specificity": values["recall_normal"],
             "ece": expected_calibration_error(label, used),
         }
 

@@ -114,17 +114,17 @@ def _lite_weights() -> Mapping[str, Tensor]:
 
 
 def _load(body: nn.Module, state: Mapping[str, Tensor]) -> None:
-    own = body.state_dict()
+    initial = body.state_dict()
     # DenseNet's file is from a time when names could have dots: norm.1 for norm1
-    names = {name.replace(".", ""): name for name in own}
+    names = {name.replace(".", ""): name for name in initial}
     used = {
         names.get(key.replace(".", ""), key): value
         for key, value in state.items()
         if not key.startswith(AUXILIARY)
     }
     for name in (f"{head(body)}.weight", f"{head(body)}.bias"):
-        if name in used and used[name].shape != own[name].shape:
-            used[name] = own[name]
+        if name in used and used[name].shape != initial[name].shape:
+            used[name] = initial[name]
     body.load_state_dict(used)
 
 

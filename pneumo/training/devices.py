@@ -147,7 +147,7 @@ class Processes(_Launcher):
         """Starts the processes and waits until they have built everything."""
         trainer = self.config["trainer"] | {"enable_progress_bar": False, "profiler": None}
         config = {**self.config, "num_threads": torch.get_num_threads(), "trainer": trainer}
-        known = {
+        rendezvous = {
             "MASTER_ADDR": self.environment.main_address,
             "MASTER_PORT": str(self.environment.main_port),
             "PYTHONPATH": os.pathsep.join(path or str(Path.cwd()) for path in sys.path),
@@ -156,7 +156,7 @@ class Processes(_Launcher):
             stderr = tempfile.TemporaryFile()  # noqa: SIM115  (closed in stop)
             popen = subprocess.Popen(
                 [sys.executable, "-P", "-c", PROGRAM.format(parent=os.getpid())],
-                env={**os.environ, **known, "LOCAL_RANK": str(rank)},
+                env={**os.environ, **rendezvous, "LOCAL_RANK": str(rank)},
                 stdin=subprocess.PIPE,
                 stdout=subprocess.PIPE,
                 stderr=stderr,

@@ -23,14 +23,16 @@ def load_weights(network: nn.Module, place: str) -> None:
     """
     run = Run.open(place)
     weights = run.network().state_dict()
-    theirs, ours = (_shapes(state) for state in (weights, network.state_dict()))
-    if theirs != ours:
+    stored, expected = (_shapes(state) for state in (weights, network.state_dict()))
+    if stored != expected:
         model, classes = run.metrics["model"], run.metrics.get("num_classes")
-        differ = next(name for name in [*ours, *theirs] if ours.get(name) != theirs.get(name))
+        differ = next(
+            name for name in [*expected, *stored] if expected.get(name) != stored.get(name)
+        )
         raise ValueError(
             f"init must be a run of the same network and classes; {run.name} is {model} with "
-            f"{classes} classes: {differ} is {theirs.get(differ)} there, {ours.get(differ)} here. "
-            "Set model= as in that run"
+            f"{classes} classes: {differ} is {stored.get(differ)} there, "
+            f"{expected.get(differ)} here. Set model= as in that run"
         )
     network.load_state_dict(weights)
 

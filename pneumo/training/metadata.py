@@ -74,8 +74,8 @@ def results(history: list[dict[str, Any]], *, best: Scored, last: Scored) -> dic
 
 def _scores(row: Mapping[str, Any], scored: Scored) -> dict[str, Any]:
     kept = {key: value for key, value in row.items() if key not in ("lr", "seconds")}
-    own = {k: v for k, v in scored.scores.items() if k != "train"}
-    return {**kept, **own, TRAIN_EVAL: scored.scores["train"]}
+    held_out = {k: v for k, v in scored.scores.items() if k != "train"}
+    return {**kept, **held_out, TRAIN_EVAL: scored.scores["train"]}
 
 
 def assessment(

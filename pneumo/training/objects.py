@@ -148,8 +148,8 @@ def _build_logger(name: str, settings: Mapping[str, Any]) -> Logger:
     key = f"logger.{name}"
     logger = build(key, settings, Logger)  # type: ignore[type-abstract]
     if place := PASS_ON.get(type(logger)):
-        own = inspect.signature(type(logger)).parameters
-        others = {name: value for name, value in settings.items() if name not in own}
+        parameters = inspect.signature(type(logger)).parameters
+        others = {name: value for name, value in settings.items() if name not in parameters}
         check_arguments(key, others | {"_target_": place})
     return logger
 
