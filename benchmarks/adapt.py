@@ -25,7 +25,7 @@ mpl.use("Agg")
 from matplotlib import pyplot as plt
 
 SIZES = (25, 50, 100, 200, 400)
-STEPS, BATCH = 320, 32  # of each training: equal for all numbers of images
+STEPS, BATCH = 200, 32  # of each training: equal for all numbers of images
 SIDE, QUALITY = 128, 75  # pixels, of JPEG, of images saved alike
 SYSTEMS = {
     "adapted": ("experiment=adapt", "init={init}"),
