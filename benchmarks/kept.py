@@ -29,6 +29,7 @@ ROBUST = "experiment=compact-robust,seed={},data=kermany,protocol=official,proto
 OFFICIAL = {
     "tiny, 50 epochs at 256 px": "model=tiny,seed={},data=kermany,protocol=official",
     "`compact-robust`": ROBUST,
+    "`tiny-robust`": ROBUST.replace("robust,", "robust,model=tiny,"),
     **{
         f"`{name}`": f"model={name},seed={{}},data=kermany,protocol=official"
         for name in ("thumbnail_svm", "file_header", "prior")

@@ -13,7 +13,11 @@ from pneumo.runs import pretrained
 
 SETS = ("random", "official", "external")
 BASELINES = ("thumbnail_svm", "file_header")
-EXPERIMENTS = ("compact-fast", "compact-robust")
+EXPERIMENTS = ("compact-fast", "compact-robust", "compact-long", "tiny-robust")
+TINY = "experiment=compact-robust,model=tiny"  # begin the names of tiny's runs by this recipe
+COMMANDS = {
+    "tiny-robust": "experiment=compact-robust model=tiny ~model.per_image data.progressive=null"
+}
 SHOWN = (*BASELINES, "tiny", *EXPERIMENTS)  # on the page of the three numbers
 
 Runs = tuple[list[Path], list[Path]]  # run folders tested at random, and on the official test set
@@ -26,13 +30,19 @@ def recipes() -> dict[str, Runs]:
         random = f"model={name},seed={{}},data=kermany"
         kept[name] = folders(random), folders(f"{random},protocol=official")
     for name in EXPERIMENTS:
-        random = RANDOM.get(f"`{name}`", f"experiment={name},seed={{}},data=kermany")
+        random = RANDOM.get(f"`{name}`", f"{_pattern(name)},data=kermany")
         official = OFFICIAL.get(f"`{name}`", f"{random},protocol=official")
         kept[name] = folders(random), folders(official)
     for shipped in pretrained.names():
         name = shipped.removeprefix(pretrained.PREFIX)
         kept.setdefault(name, ([], [pretrained.find(shipped)]))
     return {name: runs for name, runs in kept.items() if any(runs)}
+
+
+def _pattern(name: str) -> str:
+    """Returns how the folders of a recipe's runs are named; {} is the seed."""
+    kind = "experiment" if name in EXPERIMENTS else "model"
+    return f"{TINY if name in COMMANDS else f'{kind}={name}'},seed={{}}"
 
 
 def cells(runs: Runs, score: str, text: Callable[[Sequence[float]], str]) -> list[str]:
@@ -53,7 +63,7 @@ def zoo() -> str:
     for name, runs in recipes().items():
         some = read(runs[0] or runs[1])
         is_shipped = pretrained.PREFIX + name in pretrained.names()
-        command = f"{'experiment' if name in EXPERIMENTS else 'model'}={name}"
+        command = COMMANDS.get(name, _pattern(name).removesuffix(",seed={}"))
         pairs = zip(cells(runs, "accuracy", median), cells(runs, "auroc", median), strict=True)
         row = [
             f"{some[0]['parameters']:,}" if "parameters" in some[0] else "",
@@ -82,13 +92,13 @@ def _both(first: str, second: str) -> str:
 def cross() -> str:
     """Returns the AUROC by set trained on and set tested on, seed 0; own sets: a random split."""
     rows = []
-    for name in ("compact-robust", "compact-fast", *BASELINES):
-        pattern = f"{'experiment' if name in EXPERIMENTS else 'model'}={name},seed={{}}"
+    for name in ("compact-robust", "compact-fast", "tiny-robust", *BASELINES):
+        pattern = _pattern(name)
         official = OFFICIAL.get(f"`{name}`", f"{pattern},data=kermany,protocol=official")
         there = external(folders(official)[:1] or folders(f"{pattern},data=kermany")[:1], "nih")
         back = external(folders(f"{pattern},data=nih"), "kermany-test")
         own = [read(folders(f"{pattern},data={kind}")[:1]) for kind in ("kermany", "nih")]
-        kermany, nih = (decimal(scores(runs, "auroc")[0]) for runs in own)
+        kermany, nih = (decimal(scores(runs, "auroc")[0]) if runs else "" for runs in own)
         rows.append([f"`{name}`", kermany, there, back, nih])
     header = ["AUROC", "Kermany, own", "Kermany to NIH", "NIH to Kermany", "NIH, own"]
     return table(header, rows)
