@@ -10,7 +10,7 @@ import yaml
 
 from pneumo.data.base import DataSet
 from pneumo.data.sets import class_of
-from pneumo.report.groups import PROTOCOLS
+from pneumo.report.groups import CUSTOM, PROTOCOLS
 from pneumo.report.table import escaped, titled
 from pneumo.report.templates import text_template
 from pneumo.runs.metrics import how_chosen
@@ -168,7 +168,7 @@ def facts(
         external=external,
         model=model or {},
         licence=None if licence == DataSet.licence else licence,
-        split_by=PROTOCOLS.get(metrics["protocol"], ("", "custom splits"))[1],
+        split_by=PROTOCOLS.get(metrics["protocol"], CUSTOM),
         weights=WEIGHTS,
         how_chosen=how_chosen,
     )

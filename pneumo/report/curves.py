@@ -12,6 +12,7 @@ from pneumo.report.trials import Trial
 
 MOST_SHOWN = 8  # networks in one picture: as many as there are distinguishable colours
 GRID = np.linspace(0, 1, 201)
+BINS = 15  # of the reliability diagram, as in pneumo.evaluation.calibration
 RESAMPLES = 200  # of the patients of a single trial, for a band of the central 95 %
 
 
@@ -20,8 +21,7 @@ def shown(group: Group) -> list[Cell]:
 
     The prior, which has one score for all images, is among them only if it is alone.
     """
-    cells = [cell for cell in group.cells if cell.trials]
-    cells = [cell for cell in cells if cell.model != "prior"] or cells
+    cells = [cell for cell in group.cells if cell.model != "prior"] or group.cells
     most = sorted(cells, key=lambda cell: -len(cell.trials))[:MOST_SHOWN]
     return [cell for cell in cells if any(cell is other for other in most)]
 
@@ -72,6 +72,23 @@ def mean_confusion(cell: Cell) -> tuple[Array, Array]:
     """Returns the share of each true class by predicted class, and images: (2, 2) means each."""
     counts = np.array([_confusion(trial) for trial in cell.trials])
     return _mean(ratio(counts, counts.sum(-1, keepdims=True))), _mean(counts)
+
+
+def reliability_bins(cell: Cell, state: str) -> pd.DataFrame:
+    """Returns the trials' bins of probability as one: images, probability, observed.
+
+    ``state``: before or after the temperature. Without rows if unknown.
+    """
+    assessed = [a[state] for trial in cell.trials if (a := trial.metrics.get("assessed"))]
+    return pooled(assessed) if assessed else pd.DataFrame()
+
+
+def pooled(bins: Sequence[pd.DataFrame]) -> pd.DataFrame:
+    """Returns the bins of several trials as one; images are added up."""
+    rows = pd.concat(bins)
+    places = np.minimum((rows["probability"] * BINS).astype(int), BINS - 1)
+    sums = rows.mul(rows["images"], axis=0).assign(images=rows["images"]).groupby(places).sum()
+    return sums.div(sums["images"], axis=0).assign(images=sums["images"])
 
 
 def _confusion(trial: Trial) -> Array:

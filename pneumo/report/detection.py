@@ -2,7 +2,7 @@
 
 from collections import defaultdict
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -37,7 +37,6 @@ class DetectionGroup:
     protocol: str
     runs: list[Run]
     assessments: list[dict[str, Any]]  # of each run's test split
-    pictures: dict[str, str] = field(default_factory=dict)  # name to SVG for the page
 
     @property
     def title(self) -> str:
@@ -116,6 +115,5 @@ def _row(run: Run, assessed: Mapping[str, Any]) -> Row:
     row: dict[str, str | tuple[str, str]] = {"run": (Path(run.name).name, about)}
     for name in SHOWN:
         score = assessed["scores"][name]
-        ends = interval(score["low"], score["high"])
-        row[name] = (decimal(score["value"]), "" if ends == DASH else ends)
+        row[name] = decimal(score["value"]), interval(score["low"], score["high"], unknown="")
     return row | {"confidence": decimal(run.confidence)}

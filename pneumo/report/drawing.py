@@ -8,6 +8,7 @@ from typing import Any, NamedTuple
 
 import matplotlib as mpl
 import pandas as pd
+from markupsafe import Markup
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.ticker import FuncFormatter, LogLocator, NullLocator
@@ -87,15 +88,16 @@ def draw(picture: Callable[[Any], Figure | None], subject: Any) -> dict[str, byt
     return {"png": raster.getvalue(), "svg": vector.getvalue(), "pdf": pdf.getvalue()}
 
 
-def inline_svg(vector: str, *, label: str) -> str:
+def inline_svg(vector: bytes, *, label: str) -> Markup:
     """Returns an SVG for a page: with the page's colours and width, and a label for readers."""
-    body = vector[vector.index("<svg") :]
+    text = vector.decode()
+    body = text[text.index("<svg") :]
     body = re.sub(r"<metadata>.*?</metadata>", "", body, flags=re.DOTALL)
     for size in ("width", "height"):
         body = re.sub(rf'(<svg [^>]*?){size}="[^"]*"', r"\1", body, count=1)
     for colour, name in ((INK, "ink"), (LINE, "line"), (MUTED, "muted"), (PAPER, "paper")):
         body = body.replace(colour, f"var(--{name})")
-    return body.replace("<svg ", f'<svg role="img" aria-label="{label}" ', 1)
+    return Markup(body.replace("<svg ", f'<svg role="img" aria-label="{label}" ', 1))  # noqa: S704
 
 
 def panels(

@@ -11,7 +11,6 @@ from matplotlib.ticker import MaxNLocator
 from pneumo.cli import counted
 from pneumo.evaluation import published
 from pneumo.labels import NORMAL
-from pneumo.report.assessment_figures import decision_curve, reliability
 from pneumo.report.curves import (
     GRID,
     curves_on_grid,
@@ -19,6 +18,7 @@ from pneumo.report.curves import (
     history_table,
     mean_confusion,
     precision,
+    reliability_bins,
     sensitivity,
     shown,
 )
@@ -47,6 +47,7 @@ MARKERS: tuple[tuple[str, str, dict[str, Any]], ...] = (  # of figure 1, by spli
     ("train", "train, of the steps", {"marker": "x"}),
     ("test", "test", {"marker": "o", "mfc": INK}),
 )
+STATES = {"before": "as predicted", "after": "calibrated"}  # of the probabilities
 ALL_F1, TINY = "paper, all: about 0.94", "paper's tiny"
 
 
@@ -59,7 +60,7 @@ def f1_by_network(group: Group) -> Figure | None:
     cells = [cell for cell in shown(group) if not cell.is_baseline] or shown(group)
     slanted = len(cells) > 5 or has_long_labels(cells)
     kinds = {cell.train_split for cell in cells}
-    paper = [ALL_F1, TINY] if _is_papers(group) else []
+    paper = [ALL_F1, TINY] if group.is_papers else []
     labels = [*paper, *(label for kind, label, _ in MARKERS if kind in {*kinds, "test"})]
     height = 2.8 if slanted else 2.3  # inches
     figure, axes = panels(2, height=height, labels=labels, sharex=True)
@@ -71,7 +72,7 @@ def f1_by_network(group: Group) -> Figure | None:
         ax.set(title=f"F1 of {name.upper()}", ylabel="F1 at the best epoch")
         ax.yaxis.set_major_locator(MaxNLocator(6, steps=[1, 2, 5, 10]))
         ax.grid(axis="x", visible=False)
-    if _is_papers(group):
+    if group.is_papers:
         _paper_f1(axes[0], cells)
     for ax in axes:
         low, high = ax.get_ylim()
@@ -135,7 +136,7 @@ def roc_and_precision_recall(group: Group) -> Figure | None:
             colour, _, line = styles[cell.label]
             curves = curves_on_grid(cell, curve)
             band(ax, GRID, curves, colour, line, label, among=len(cells))
-    if _is_papers(group):
+    if group.is_papers:
         tiny = published.TINY["recall_normal"], published.TINY["precision_normal"]
         star(recall, *tiny, TINY)
     judged = [cell for cell in cells if not cell.is_baseline] or cells
@@ -168,6 +169,32 @@ def confusion_matrices(group: Group) -> Figure:
         ax.tick_params(length=0)
     figure.supxlabel("predicted", fontsize=8)
     figure.supylabel("true", fontsize=8)
+    return figure
+
+
+def reliability(group: Group) -> Figure | None:
+    """Observed share of PNEUMONIA against probability, before and after the temperature."""
+    cells = shown(group)
+    bins = {state: [reliability_bins(cell, state) for cell in cells] for state in STATES}
+    states = [state for state in STATES if any(map(len, bins[state]))]
+    if not states:
+        return None
+    labels = short_labels([cell.label for cell in cells])
+    share = {"height": 4.2 - len(states), "sharex": True, "sharey": True}
+    figure, axes = panels(1, len(states), labels=list(labels.values()), **share)
+    for ax, state in zip(axes, states, strict=True):
+        ax.plot([0, 1], [0, 1], color=MUTED, lw=0.8, ls=(0, (4, 2)))
+        for cell, rows, (colour, marker, line) in zip(cells, bins[state], STYLES, strict=False):
+            if len(rows):
+                x, y, size = rows["probability"], rows["observed"], rows["images"]
+                ax.plot(x, y, color=colour, ls=line, lw=1)
+                size = 3 + 60 * size / size.sum()
+                ax.scatter(x, y, s=size, c=colour, marker=marker, ec=PAPER, lw=0.3, zorder=3)
+                ax.plot([], [], color=colour, ls=line, marker=marker, label=labels[cell.label])
+        ax.set(title=STATES[state], xlim=(-0.03, 1.03), ylim=(-0.03, 1.03))
+    legend_above(figure, axes[0])
+    figure.supxlabel("probability of PNEUMONIA", fontsize=8)
+    axes[0].set_ylabel("share of PNEUMONIA")
     return figure
 
 
@@ -214,11 +241,6 @@ def _box(ax: Axes, place: float, scores: Sequence[float], *, style: Any, split: 
     ax.plot(x, defined, marker, mfc=face, mec=colour, ms=3.2, mew=0.8, ls="none", zorder=3)
 
 
-def _is_papers(group: Group) -> bool:
-    """Whether the paper's figures are of these splits."""
-    return group.protocol == "paper" and bool(group.data_set.published)
-
-
 def _paper_f1(ax: Axes, cells: Sequence[Cell]) -> None:
     ax.axhline(published.ALL_F1, color=MUTED, lw=0.8, ls=(0, (4, 2)), label=ALL_F1)
     tiny = next((place for place, cell in enumerate(cells) if cell.model == "tiny"), None)
@@ -257,7 +279,9 @@ PICTURES = {
         accuracy_by_size,
         "Accuracy, size and speed",
         "Points below the line are matched by a cheaper network. Median accuracy on the test split "
-        "and range over trials; ensembles are hollow; speed only if all were timed on one device.",
+        "and range over trials; ensembles are hollow; speed only if all were timed on one device. "
+        "Ticks, on the paper's splits: other papers' networks, by the sizes in torchvision's and "
+        "Keras's tables; several ticks if the paper names several networks.",
     ),
     "reliability": Picture(
         reliability,
@@ -265,13 +289,6 @@ PICTURES = {
         "Below the diagonal, probabilities of PNEUMONIA are too high. Test images in 15 bins, "
         "larger marks are more images; trials are pooled. Right: after the temperature fitted on "
         "validation.",
-    ),
-    "decision-curve": Picture(
-        decision_curve,
-        "Decision curve",
-        "Above both grey lines a network is useful at that threshold. Net benefit per image of "
-        "treating from a probability on (Vickers and Elkin, 2006), at the test split's share of "
-        "PNEUMONIA, which differs from a clinic's; median over trials.",
     ),
     "stress": Picture(
         stress_curves,

@@ -3,36 +3,31 @@
 from collections import defaultdict
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import cached_property
 from itertools import combinations
 from typing import Any
+
+import pandas as pd
 
 from pneumo.data.base import DataSet
 from pneumo.data.sets import class_of
 from pneumo.evaluation import published
-from pneumo.report.trials import Problem, Spread, Trial, split_name, spread
+from pneumo.report.trials import PLACE, Problem, Scored, Spread, Trial, split_name, spreads
 
 OF_PROTOCOL = ("chosen_", "decision", "protocol.", "data.patient_key")  # settings
 DEBUG = "debug"  # trials of a few batches: a separate group, never beside full ones
-PROTOCOLS = {  # in the order of the report: title, and how the images are split
-    "official": (
-        "Official test",
-        "the set's own test folder; validation patients drawn from its train folder",
-    ),
-    "holdout": (
-        "Random split, held out",
-        "random split by patient into train, validation and test",
-    ),
-    "kfold": ("Folds", "one fold of several, drawn by patient"),
-    "paper": (
-        "Random split, as in the paper",
-        "random 70/30 split by patient, without a validation split",
-    ),
-    "own": ("The set's own splits", "the splits that came with the set"),
-    DEBUG: ("Debug runs", "debug runs of a few batches an epoch, whose scores mean nothing"),
+PROTOCOLS = {  # in the order of the report: how the images are split
+    "official": "the set's own test folder; validation patients drawn from its train folder",
+    "holdout": "random split by patient into train, validation and test",
+    "kfold": "one fold of several, drawn by patient",
+    "paper": "random 70/30 split by patient, without a validation split",
+    "own": "the splits that came with the set",
+    DEBUG: "debug runs of a few batches an epoch, whose scores mean nothing",
 }
+CUSTOM = "custom splits"
 
 
-@dataclass
+@dataclass(eq=False)
 class Cell:
     """The comparable trials of one network in one group, by seed and fold."""
 
@@ -45,8 +40,8 @@ class Cell:
     @property
     def name(self) -> str:
         """The recipe's name, or the network's."""
-        recipe = self.trials[0].metrics.get("recipe") if self.trials else None
-        return str(recipe or self.model)
+        recipes = (trial.metrics.get("recipe") for trial in self.trials[:1])
+        return str(next(recipes, None) or self.model)
 
     @property
     def is_ensemble(self) -> bool:
@@ -66,19 +61,35 @@ class Cell:
     @property
     def train_split(self) -> str:
         """The split of the train scores: in evaluation mode, if every trial has these."""
-        has_them = self.trials and all(t.metrics["best"].get("train_eval") for t in self.trials)
+        has_them = all(t.metrics["best"].get("train_eval") for t in self.trials)
         return "train_eval" if has_them else "train"
 
+    @cached_property
+    def table(self) -> pd.DataFrame:
+        """A row for each number of each trial: run, and the columns of `Scored`."""
+        rows = [(trial.name, *row) for trial in self.trials for row in trial.rows()]
+        return pd.DataFrame(rows, columns=["run", *Scored._fields])
+
+    @cached_property
+    def spreads(self) -> dict[tuple[str, ...], Spread]:
+        """The spread over trials of each number by `PLACE`."""
+        rows = spreads(self.table, PLACE)
+        return {row[0]: Spread(*row[1:]) for row in rows.itertuples()}
+
     def spread(self, name: str, *, split: str = "test", when: str = "best") -> Spread:
-        """Returns the spread of one score over the trials in which it is defined."""
-        return spread([trial.score(name, split=split, when=when) for trial in self.trials])
+        """Returns the spread of one score over the trials."""
+        return self.spreads.get((when, split, name), Spread())
+
+    def size(self, name: str) -> Spread:
+        """Returns the spread of a size, such as parameters or images_per_second."""
+        return self.spread(name, split="", when="")
 
     def by_split(self) -> dict[tuple[Any, Any], Trial]:
         """The trials by seed and fold."""
         return {trial.split: trial for trial in self.trials}
 
 
-@dataclass
+@dataclass(eq=False)
 class Group:
     """Trials on the same data under the same protocol: only these are compared."""
 
@@ -98,7 +109,17 @@ class Group:
     @property
     def split_by(self) -> str:
         """How the protocol splits the images."""
-        return PROTOCOLS.get(self.protocol, ("", "custom splits"))[1]
+        return PROTOCOLS.get(self.protocol, CUSTOM)
+
+    @property
+    def title(self) -> str:
+        """Data set and protocol."""
+        return f"{self.kind}, {self.protocol} protocol"
+
+    @property
+    def is_papers(self) -> bool:
+        """Whether the paper's figures are of these splits."""
+        return self.protocol == "paper" and bool(self.data_set.published)
 
     @property
     def trials(self) -> list[Trial]:
@@ -107,19 +128,23 @@ class Group:
 
     @property
     def networks(self) -> list[Cell]:
-        """The cells with trials of networks."""
-        return [cell for cell in self.cells if cell.trials and not cell.is_baseline]
+        """The cells of networks."""
+        return [cell for cell in self.cells if not cell.is_baseline]
 
     @property
     def baselines(self) -> list[Cell]:
-        """The cells with trials of baselines."""
+        """The cells of baselines."""
         return [cell for cell in self.cells if cell.is_baseline]
 
     @property
     def rows(self) -> list[Cell]:
         """All cells in the order of a table: networks, ensembles of them, baselines."""
-        others = [cell for cell in self.cells if not cell.is_baseline]
-        return [*others, *self.ensembles, *self.baselines]
+        return [*self.networks, *self.ensembles, *self.baselines]
+
+    @property
+    def devices(self) -> list[str]:
+        """The devices that the networks were timed on."""
+        return sorted({trial.device for cell in self.networks for trial in cell.trials})
 
 
 def group_trials(
@@ -143,7 +168,7 @@ def group_trials(
         groups.append(Group(kind, protocol, index, slug, _cells(by_key[key])))
     _label(groups)
     for group in groups:
-        _name_missing(group, [p for p in problems if _belongs(p, group, groups=groups)])
+        _name_missing(group, problems)
     return groups, problems
 
 
@@ -258,36 +283,26 @@ def varying_keys(settings: Sequence[Mapping[str, Any]]) -> list[str]:
     return [key for key in keys if len({repr(each.get(key)) for each in settings}) > 1]
 
 
-def _belongs(problem: Problem, group: Group, *, groups: Sequence[Group]) -> bool:
-    """Whether a run that is left out was meant for this group, judged by its folder."""
-    sweep = problem.name.rpartition("/")[0]
-    homes = [
-        candidate
-        for candidate in groups
-        if problem.protocol in (None, candidate.protocol)
-        and (
-            len(groups) == 1
-            or any(trial.name.rpartition("/")[0] == sweep for trial in candidate.trials)
-        )
-    ]
-    if len(homes) > 1:
-        homes = [home for home in homes if any(c.model == problem.model for c in home.cells)]
-    return len(homes) == 1 and homes[0] is group
-
-
 def _name_missing(group: Group, problems: Sequence[Problem]) -> None:
-    """Names the splits without a finished trial in each cell, and why if known."""
-    why = {(p.model, p.seed, p.fold): p for p in problems if p.state != "duplicate"}
-    models = {cell.model for cell in group.cells}
-    for model in dict.fromkeys(p.model for p in why.values() if p.model):
-        if model not in models:
-            group.cells.append(Cell(model, model, {}, []))
-    intended = {(p.seed, p.fold) for p in why.values() if p.seed is not None}
-    of_networks = {trial.split for cell in group.networks for trial in cell.trials} | intended
+    """Names the splits of the group's networks that each cell lacks, and why if known.
+
+    A run that is left out belongs to the trials of its folder, protocol and group.
+    """
+    homes = {_folder(trial) for trial in group.trials}
+    why = {
+        (p.model, *p.split): f"{p.state}: {p.reason}"
+        for p in problems
+        if p.state != "duplicate" and _folder(p) in homes and p.protocol in (None, group.protocol)
+    }
+    planned = {(seed, fold) for _, seed, fold in why if seed is not None}
+    of_networks = {trial.split for cell in group.networks for trial in cell.trials} | planned
     for cell in group.cells:
         # a baseline takes seconds, so it may have splits that no network was planned for
-        grid = {t.split for t in group.trials} | intended if cell.is_baseline else of_networks
+        grid = {t.split for t in group.trials} | planned if cell.is_baseline else of_networks
         for split in sorted(grid - set(cell.by_split()), key=str):
-            problem = why.get((cell.model, *split))
-            reason = f"{problem.state}: {problem.reason}" if problem else "no such run"
+            reason = why.get((cell.model, *split), "no such run")
             cell.missing.append(f"{split_name(split)} ({reason})")
+
+
+def _folder(run: Trial | Problem) -> str:
+    return run.name.rpartition("/")[0]

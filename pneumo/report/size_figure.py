@@ -20,7 +20,6 @@ from pneumo.report.drawing import (
 )
 from pneumo.report.groups import Cell, Group
 from pneumo.report.pareto import competing, costs, fronts
-from pneumo.report.scores import size
 
 MOST = 24  # networks and ensembles in the picture
 PAPERS = "paper's tiny"
@@ -48,7 +47,7 @@ def accuracy_by_size(group: Group) -> Figure | None:
             score = cell.spread("accuracy")
             reach = [[score.median - score.low], [score.high - score.median]]
             ax.errorbar(
-                size(cell, key).median,
+                cell.size(key).median,
                 score.median,
                 reach,
                 fmt=marker,
@@ -62,7 +61,7 @@ def accuracy_by_size(group: Group) -> Figure | None:
                 label=label,
             )
         _front(ax, key, on_front.get(key, []))
-        if group.data_set.published and group.protocol == "paper":
+        if group.is_papers:
             _paper(ax, key)
         size_axis(ax, LABEL[key])
         ax.margins(x=0.08, y=0.12)
@@ -83,7 +82,7 @@ def _marks(group: Group, cells: Sequence[Cell]) -> list[tuple[str, str]]:
 
 
 def _front(ax: Axes, key: str, cells: Sequence[Cell]) -> None:
-    places = [(size(cell, key).median, cell.spread("accuracy").median) for cell in cells]
+    places = [(cell.size(key).median, cell.spread("accuracy").median) for cell in cells]
     if places:
         # the accuracy that is possible at most at this cost: steps
         ax.plot(*zip(*places, strict=True), color=INK, lw=0.9, drawstyle="steps-post", zorder=1)

@@ -1,7 +1,6 @@
 """The scores of runs and of their ensembles, for a terminal of 80 columns."""
 
-import csv
-import io
+import contextlib
 import os
 import sys
 import textwrap
@@ -17,12 +16,13 @@ from pneumo.evaluation.paired import DIFFERENCES
 from pneumo.evaluation.scores import SCORES as ALL_SCORES
 from pneumo.report.table import Row, Table
 from pneumo.report.templates import text_template
+from pneumo.report.trials import tuples
 
 WIDTH = 80  # columns
 PREDICTED = ("path", "p_pneumonia", "boxes", "decision", "prediction_set")  # on a terminal
 SCORES = {name: ALL_SCORES[name].title for name in ("auroc", "accuracy", "f1_normal")}
 AT_POINT = {"auroc": "AUROC", "sensitivity": "sensitivity", "specificity": "specificity"}
-SUMMARISED = ("accuracy", "f1_normal", "auroc")
+TITLES = {name: ALL_SCORES[name].title for name in ("accuracy", "f1_normal", "auroc")}
 NAME = 20  # columns of a network's name; a longer one has a line of its own
 SHOWN = (0.05, 0.1, 0.2, 0.5)  # of the net benefit's thresholds
 
@@ -136,30 +136,36 @@ def _cell(value: Any) -> str:
     return f"{value:.3f}" if isinstance(value, float) else str(value or "")
 
 
-def summary(table: str) -> str:
+def summary(table: Path) -> str:
     """Returns each network's trials and scores on the test split: median, lowest-highest.
 
     Args:
         table: the report's summary.csv.
     """
-    networks: dict[tuple[str, ...], dict[str, str]] = {}
-    for row in csv.DictReader(io.StringIO(table, newline="")):
-        if (row["epoch"], row["split"]) == ("best", "test"):
-            keys = (f"{row['data']}, {row['protocol']}", row["network"], row["runs"])
-            scores = networks.setdefault(keys, {})
-            median, low, high = (f"{float(row[x] or 'nan'):.3f}" for x in ("median", "low", "high"))
-            scores[row["score"]] = median if low == high else f"{median} {low}-{high}"
-    lines: list[str] = []
-    shown = ""
-    for (group, network, runs), scores in networks.items():
-        if group != shown:
-            title = "".join(f"{ALL_SCORES[name].title:18}" for name in SUMMARISED).rstrip()
-            lines += ["", f"{group:{NAME}}trials {title}"]
-            shown = group
-        cells = "".join(f"{scores.get(name, ''):18}" for name in SUMMARISED).rstrip()
-        alone = [network] if len(network) >= NAME else []
-        lines += [*alone, f"{'' if alone else network:{NAME}}{runs:>6} {cells}"]
-    return wrapped(lines[1:])
+    import pandas as pd
+
+    with contextlib.suppress(pd.errors.EmptyDataError):
+        scores = pd.read_csv(table)
+        scores = scores[(scores["epoch"] == "best") & (scores["split"] == "test")]
+        lines = []
+        for (data, protocol), group in scores.groupby(["data", "protocol"], sort=False):
+            lines += ["", f"{f'{data}, {protocol}':{NAME}}trials {_columns(TITLES)}"]
+            for (network, runs), rows in group.groupby(["network", "runs"], sort=False):
+                over = {row.score: _spread(row) for row in tuples(rows)}
+                alone = [str(network)] if len(str(network)) >= NAME else []
+                name = "" if alone else network
+                lines += [*alone, f"{name:{NAME}}{runs:>6} {_columns({**TITLES, **over})}"]
+        return wrapped(lines[1:])
+    return ""
+
+
+def _columns(texts: Mapping[str, str]) -> str:
+    return "".join(f"{texts[name]:18}" for name in TITLES).rstrip()
+
+
+def _spread(row: Any) -> str:
+    ends = f" {row.low:.3f}-{row.high:.3f}" if row.low < row.high else ""
+    return f"{row.median:.3f}{ends}"
 
 
 def _paired(rows: Sequence[Mapping[str, Any]]) -> str:

@@ -75,7 +75,7 @@ def test_detectors_are_in_no_table_of_classifiers(tmp_path: Path) -> None:
     both = page(write_report([tmp_path]))
     assert "retinanet" not in (report / "runs.csv").read_text()
     assert both[both.index('<h2 id="detection-1">') :].count("0.775") == 1
-    section = re.compile(r'id="kermany-paper">.*?id="kermany-paper-size"', re.DOTALL)
+    section = re.compile(r'id="kermany-paper">.*?id="kermany-paper-sizes"', re.DOTALL)
     assert section.findall(alone) == section.findall(both) != []
 
 

@@ -80,7 +80,7 @@ def test_mean_weights_and_vote_are_rows_of_each_seed(sweep: Path) -> None:
             row = row_of(report / "summary.csv", network=network, score=score)
             assert float(row["median"]) == size
     text = page(report)
-    scores = text[text.index('aria-label="Scores by network"') : text.index('-size"')]
+    scores = text[text.index('aria-label="Scores by network"') : text.index('-sizes"')]
     places = [scores.index(f">{name}<") for name in ("tiny", "small", "three, vote of 3")]
     assert places == sorted(places)
     assert "Weights, fitted on the validation split: seed 0: tiny 0." in text
