@@ -10,7 +10,6 @@ from matplotlib.patheffects import withStroke
 from numpy.typing import ArrayLike
 
 TRUE_COLOUR, PREDICTED_COLOUR = "#56b4e9", "#e69f00"  # predicted boxes are dashed, too
-LEGEND = "Blue, whole line: a true box. Orange, dashed: a predicted box, with its score."
 DPI = 100
 
 
@@ -22,7 +21,7 @@ def draw(
     scores: ArrayLike = (),
     width: int = 480,
 ) -> bytes:
-    """Returns a PNG of the radiograph, (H, W) uint8, with boxes, see `LEGEND`.
+    """Returns a PNG of the radiograph, (H, W) uint8, with true and predicted boxes.
 
     Args:
         radiograph: the boxes are in its pixels.

@@ -26,11 +26,6 @@ def shown(group: Group) -> list[Cell]:
     return [cell for cell in cells if any(cell is other for other in most)]
 
 
-def has_long_labels(cells: Sequence[Cell]) -> bool:
-    """Whether labels need more room than the names of the paper's networks."""
-    return any(" (" in cell.label or len(cell.label) > 9 for cell in cells)
-
-
 def curves_on_grid(cell: Cell, curve: Callable[[Array, Array], Array]) -> Array:
     """Returns (K, 201): a curve for each trial, such as `sensitivity` or `precision`.
 
@@ -70,8 +65,13 @@ def history_table(cell: Cell, split: str, score: str) -> Array:
 
 def mean_confusion(cell: Cell) -> tuple[Array, Array]:
     """Returns the share of each true class by predicted class, and images: (2, 2) means each."""
-    counts = np.array([_confusion(trial) for trial in cell.trials])
-    return _mean(ratio(counts, counts.sum(-1, keepdims=True))), _mean(counts)
+    counts = np.full((len(cell.trials), 2, 2), np.nan)
+    for place, trial in enumerate(cell.trials):
+        known = np.array(trial.metrics["best"]["test"].get("confusion"), dtype=np.float64)
+        counts[place] = known if known.shape == (2, 2) else np.nan
+    both = (ratio(counts, counts.sum(-1, keepdims=True)), counts)
+    shares, images = (pd.DataFrame(each.reshape(-1, 4)).mean().to_numpy() for each in both)
+    return shares.reshape(2, 2), images.reshape(2, 2)
 
 
 def reliability_bins(cell: Cell, state: str) -> pd.DataFrame:
@@ -89,16 +89,6 @@ def pooled(bins: Sequence[pd.DataFrame]) -> pd.DataFrame:
     places = np.minimum((rows["probability"] * BINS).astype(int), BINS - 1)
     sums = rows.mul(rows["images"], axis=0).assign(images=rows["images"]).groupby(places).sum()
     return sums.div(sums["images"], axis=0).assign(images=sums["images"])
-
-
-def _confusion(trial: Trial) -> Array:
-    counts = np.array(trial.metrics["best"]["test"].get("confusion"), dtype=np.float64)
-    return counts if counts.shape == (2, 2) else np.full((2, 2), np.nan)
-
-
-def _mean(values: Array) -> Array:
-    finite = np.isfinite(values)
-    return ratio(np.where(finite, values, 0).sum(0), finite.sum(0))
 
 
 def _resampled(trial: Trial, curve: Callable[[Array, Array], Array]) -> Array:

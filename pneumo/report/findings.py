@@ -63,7 +63,6 @@ def caveats(group: Group, *, num_differing: int) -> list[str]:
         for remark, same in names.items():
             who = f"{cell.label}, {len(same)} of {len(cell.trials)} trials"
             remarks.append(f"{who if len(same) > 1 else same[0]}: {remark}.")
-    commits = Counter(str(t.metrics.get("git_commit"))[:9] for t in group.trials)
     seeds = (sorted({trial.split[at] for trial in group.trials} - {None}) for at in (0, 1))
     text = text_template("caveats.j2").render(
         group=group,
@@ -74,7 +73,6 @@ def caveats(group: Group, *, num_differing: int) -> list[str]:
         splits=dict(zip(("seed", "protocol.fold"), seeds, strict=True)),
         missing=missing,
         remarks=remarks,
-        commits=commits.most_common(),
     )
     return [line for line in text.splitlines() if line]
 

@@ -1,10 +1,9 @@
 """Groups of comparable trials: the same data and protocol, then by network and settings."""
 
-from collections import defaultdict
+from collections import Counter, defaultdict
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
-from itertools import combinations
 from typing import Any
 
 import pandas as pd
@@ -12,9 +11,9 @@ import pandas as pd
 from pneumo.data.base import DataSet
 from pneumo.data.sets import class_of
 from pneumo.evaluation import published
+from pneumo.report.settings import Trained, labels
 from pneumo.report.trials import PLACE, Problem, Scored, Spread, Trial, split_name, spreads
 
-OF_PROTOCOL = ("chosen_", "decision", "protocol.", "data.patient_key")  # settings
 DEBUG = "debug"  # trials of a few batches: a separate group, never beside full ones
 PROTOCOLS = {  # in the order of the report: how the images are split
     "official": "the set's own test folder; validation patients drawn from its train folder",
@@ -127,6 +126,12 @@ class Group:
         return [trial for cell in self.cells for trial in cell.trials]
 
     @property
+    def commits(self) -> list[tuple[str, int]]:
+        """The commits of the code that made the runs, and how many each."""
+        known = (trial.metrics.get("git_commit") or "unknown" for trial in self.trials)
+        return Counter(str(commit)[:9] for commit in known).most_common()
+
+    @property
     def networks(self) -> list[Cell]:
         """The cells of networks."""
         return [cell for cell in self.cells if not cell.is_baseline]
@@ -166,7 +171,10 @@ def group_trials(
         same = sum(group.slug.startswith(f"{kind}-{protocol}") for group in groups)
         slug = f"{kind}-{protocol}" + (f"-{same + 1}" if same else "")
         groups.append(Group(kind, protocol, index, slug, _cells(by_key[key])))
-    _label(groups)
+    cells = [(group.slug, cell) for group in groups for cell in group.cells]
+    named = labels([Trained(slug, cell.name, cell.settings) for slug, cell in cells])
+    for (_, cell), label in zip(cells, named, strict=True):
+        cell.label = label
     for group in groups:
         _name_missing(group, problems)
     return groups, problems
@@ -218,69 +226,6 @@ def _cells(trials: Sequence[Trial]) -> list[Cell]:
         return cell.is_baseline, rank, cell.model, -len(cell.trials)
 
     return sorted(cells, key=order)
-
-
-def _label(groups: Sequence[Group]) -> None:
-    """Names cells by recipe or network, and those of one name by the settings that differ.
-
-    Settings that come with the protocol are named only if cells of one group differ in nothing
-    else: a network keeps its name under every protocol.
-    """
-    pairs = [(group.slug, cell) for group in groups for cell in group.cells]
-    for name in {cell.name for _, cell in pairs}:
-        same = [(slug, cell) for slug, cell in pairs if cell.name == name]
-        keys = sorted(
-            varying_keys([cell.settings for _, cell in same]),
-            key=lambda k: (
-                k.startswith(OF_PROTOCOL),
-                not all(_is_word(cell.settings.get(k)) for _, cell in same),
-            ),
-        )
-        shown: list[str] = []
-        for key in keys:
-            if _clashes([*shown, key], same) < _clashes(shown, same):
-                shown.append(key)
-        for _, cell in same:
-            values = (f"{_name(k, shown)}={short(cell.settings.get(k))}" for k in shown)
-            cell.label = f"{name} ({', '.join(values)})" if shown else name
-
-
-def _clashes(keys: Sequence[str], cells: Sequence[tuple[str, Cell]]) -> int:
-    """How many pairs of differently trained cells have the same values of these settings."""
-    return sum(
-        all(repr(a.settings.get(key)) == repr(b.settings.get(key)) for key in keys)
-        for (slug, a), (other, b) in combinations(cells, 2)
-        if slug == other or training_of(a.settings) != training_of(b.settings)
-    )
-
-
-def training_of(settings: Mapping[str, Any]) -> dict[str, Any]:
-    """Returns the settings without those that come with the protocol."""
-    return {k: v for k, v in settings.items() if not k.startswith(OF_PROTOCOL)}
-
-
-def _name(key: str, keys: Sequence[str]) -> str:
-    """Returns the last word of a setting's key; the whole key if another ends with that word."""
-    last = key.removesuffix("._target_").rpartition(".")[2]
-    same = [k for k in keys if k.removesuffix("._target_").rpartition(".")[2] == last]
-    return last if len(same) == 1 else key
-
-
-def _is_word(value: Any) -> bool:
-    return isinstance(value, str | int | float) and "${" not in str(value)
-
-
-def short(value: Any) -> str:
-    """Returns a setting's value in a few characters; transforms by their names."""
-    if isinstance(value, list) and value and all(isinstance(x, dict) for x in value):
-        return "+".join(str(x.get("_target_")).rpartition(".")[2] for x in value)
-    return f"{value:g}" if isinstance(value, float) else str(value)
-
-
-def varying_keys(settings: Sequence[Mapping[str, Any]]) -> list[str]:
-    """Returns the keys whose values differ."""
-    keys = dict.fromkeys(key for each in settings for key in each)
-    return [key for key in keys if len({repr(each.get(key)) for each in settings}) > 1]
 
 
 def _name_missing(group: Group, problems: Sequence[Problem]) -> None:

@@ -1,8 +1,6 @@
 """The report's scores as LaTeX for a thesis: a booktabs table for each group, and its figures."""
 
 import re
-import shlex
-from collections import Counter
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -25,27 +23,15 @@ def latex(groups: Sequence[Group], pictures: Mapping[str, Any], command: str) ->
         pictures: by the slug of the group and their name, see page.Drawn.
         command: that wrote the report, for the captions.
     """
-    commits = {
-        group.slug: Counter(
-            str(trial.metrics.get("git_commit") or "unknown")[:9] for trial in group.trials
-        ).most_common()
-        for group in groups
-    }
     text = text_template("summary.tex.j2").render(
         groups=groups,
         pictures=pictures,
         command=command,
-        commits=commits,
         scores=SCORES,
         shown=SHOWN,
         tex=escaped,
     )
     return text.rstrip() + "\n"
-
-
-def command_of(roots: Sequence[str]) -> str:
-    """Returns the command that writes the report of these folders."""
-    return shlex.join(["python", "-m", "pneumo.report", *roots])
 
 
 def escaped(text: str) -> str:

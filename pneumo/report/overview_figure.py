@@ -11,7 +11,7 @@ from pneumo.report.drawing import (
     Picture,
     legend_above,
     panels,
-    short_labels,
+    short_label,
     star,
 )
 from pneumo.report.overview import SHOWN, Overview
@@ -27,10 +27,9 @@ def by_test_images(overview: Overview) -> Figure | None:
     models = [model for model in overview.models if model in set(scores["model"])][:MOST]
     if not models:
         return None
-    names = [*short_labels(models, most=31).values(), *([THE_PAPERS] * overview.has_paper)]
-    labels = [*overview.columns.values(), THE_PAPERS]
+    names = [*map(short_label, models), *([THE_PAPERS] * overview.has_paper)]
     height = 0.55 + 0.19 * len(names)
-    figure, axes = panels(1, len(SHOWN), height=height, labels=labels, sharey=True)
+    figure, axes = panels(1, len(SHOWN), height=height, sharey=True)
     for ax, score in zip(axes, SHOWN, strict=True):
         ax.set(title=SCORES[score].heading)
         ax.grid(axis="y", visible=False)

@@ -11,8 +11,6 @@ import pandas as pd
 from pneumo.evaluation import published
 from pneumo.evaluation.detection_assessment import MAP_SENTENCE
 from pneumo.evaluation.paired_tests import FEWEST_PAIRS
-from pneumo.inference.box_overlay import LEGEND
-from pneumo.report import detection_figures
 from pneumo.report.audit_link import AuditLink
 from pneumo.report.claims import claim_table
 from pneumo.report.curves import MOST_SHOWN
@@ -56,11 +54,6 @@ class Section:
         """Why intervals are of few patients, and why there is no temperature."""
         known = [trial.metrics.get("assessed") or {} for trial in self.group.trials]
         return sorted({text for assessed in known for text in assessed.get("warnings", ())})
-
-    @property
-    def num_not_assessed(self) -> int:
-        """Runs whose predictions or split are missing or do not fit."""
-        return sum(trial.metrics.get("assessed") is None for trial in self.group.trials)
 
     @property
     def weights(self) -> list[str]:
@@ -122,9 +115,7 @@ def html(report: Report) -> str:
         folded=FOLDED,
         inline_svg=inline_svg,
         num_caveats=NUM_CAVEATS,
-        detection_legend=LEGEND,
         detection_map=MAP_SENTENCE,
-        examples={g.slug: detection_figures.examples(g.runs[0]) for g in report.detection},
         max_shown=MOST_SHOWN,
         min_pairs=FEWEST_PAIRS,
         paper=published,

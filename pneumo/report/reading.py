@@ -12,7 +12,7 @@ import pandas as pd
 
 from pneumo.evaluation.scores import SCORES, scores
 from pneumo.labels import CLASS_NAMES
-from pneumo.report.trials import Problem, Scored, Trial, number
+from pneumo.report.trials import PREDICTED, Problem, Scored, Trial, number
 from pneumo.runs import run_folder
 from pneumo.runs.run import Run
 from pneumo.runs.stress import Stress, read_stress
@@ -62,17 +62,14 @@ def read_run(path: Path, *, name: str) -> Trial | Run | Problem:
 
 def _trial(run: Run) -> Trial:
     maps = run_folder.read_maps(run.run_dir, checkpoint="best")
-    metrics: dict[str, Any] = {
-        **run.metrics,
-        "assessed": None,
-        "stress": read_stress(run.run_dir),
-        "maps": maps,
-    }
+    metrics: dict[str, Any] = {**run.metrics, "maps": maps, "assessed": None}
+    metrics["stress"] = read_stress(run.run_dir)
+    more = [*_stressed(metrics["stress"])]
     try:
-        more, metrics["assessed"] = [*_assessed(run.assessment)], _reliability(run.assessment)
+        numbers, metrics["assessed"] = [*_assessed(run.assessment)], _reliability(run.assessment)
+        more += numbers
     except (OSError, ValueError, KeyError, TypeError, AttributeError):  # missing or malformed
-        more = []
-    more += _stressed(metrics["stress"])
+        pass
     trial = Trial(run.name, metrics, run.status, _settings(run.config, metrics))
     remarks = []
     try:
@@ -84,11 +81,9 @@ def _trial(run: Run) -> Trial:
         remarks.append(f"no interval and no curve: {_without_folder(error, run.run_dir)}")
     try:
         for name, result in run.external.items():
-            scores_there: Mapping[str, Any] = result["assessment"]["scores"]
-            more += [
-                Scored("best", f"external_{name}", score, *_ends(row))
-                for score, row in scores_there.items()
-            ]
+            rows: Mapping[str, Any] = result["assessment"]["scores"]
+            split = f"external_{name}"
+            more += [Scored("best", split, score, *_ends(row)) for score, row in rows.items()]
     except (OSError, ValueError) as error:
         remarks.append(f"no external score: {_without_folder(error, run.run_dir)}")
     written = [score for score in SCORES if score in trial.metrics["best"]["test"]]
@@ -149,14 +144,8 @@ def _of_split(run: Run, split: str) -> pd.DataFrame:
     rows = run.predictions[run.predictions["split"] == split].reset_index(drop=True)
     label = rows["label"].map(CLASS_NAMES.index).astype(np.int64)
     patient, _ = rows["patient"].factorize()
-    return pd.DataFrame(
-        {
-            "path": rows["path"],
-            "label": label,
-            "probability": rows["p_pneumonia"],
-            "patient": patient,
-        }
-    )
+    rows = rows.assign(label=label, probability=rows["p_pneumonia"], patient=patient)
+    return rows[list(PREDICTED)]
 
 
 def _settings(config: Mapping[str, Any], metrics: Mapping[str, Any]) -> dict[str, Any]:

@@ -1,6 +1,7 @@
 """The folder of a report over any set of run folders: tables, pictures, one page. No torch."""
 
 import os
+import shlex
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -17,7 +18,7 @@ from pneumo.report.ensembles import add_ensembles
 from pneumo.report.figures import PICTURES
 from pneumo.report.findings import findings
 from pneumo.report.groups import Group, group_trials
-from pneumo.report.latex import command_of, latex
+from pneumo.report.latex import latex
 from pneumo.report.overview import overviews
 from pneumo.report.reading import read_run
 from pneumo.report.scores import long_table, run_rows, summary_rows
@@ -58,7 +59,8 @@ def write_report(
     groups, problems = group_trials(trials, problems=problems)
     add_ensembles(groups)
     link = audit_link(audit, report=folder, kinds={g.kind for g in groups}) if audit else None
-    command = command_of([root.name or root.resolve().name for root in roots])
+    names = [root.name or root.resolve().name for root in roots]
+    command = shlex.join(["python", "-m", "pneumo.report", *names])
     files = _files(groups, problems, detectors, link, command)
     with atomic.replacing_folder(folder) as new:
         for name, content in files.items():

@@ -7,7 +7,7 @@ import numpy as np
 from matplotlib.figure import Figure
 
 from pneumo.report.curves import shown
-from pneumo.report.drawing import STYLES, legend_above, panels, short_labels
+from pneumo.report.drawing import STYLES, legend_above, panels
 from pneumo.report.groups import Group
 from pneumo.runs.stress import Stress, number
 
@@ -25,12 +25,11 @@ def stress_curves(group: Group) -> Figure | None:
     if not tested:
         return None
     curves = [_curves(results) for results in tested.values()]
-    names = short_labels(list(dict.fromkeys(label for label, _ in tested)))
     is_one = len({split for _, split in tested}) == 1
-    labels = [names[label] + ("" if is_one else f", {split}") for label, split in tested]
+    labels = [label + ("" if is_one else f", {split}") for label, split in tested]
     changes = list(curves[0])
     num_rows = -(-len(changes) // COLUMNS)
-    figure, axes = panels(num_rows, COLUMNS, height=1.15, labels=labels, sharex=True, sharey=True)
+    figure, axes = panels(num_rows, COLUMNS, height=1.15, sharex=True, sharey=True)
     for ax, name in zip(axes, changes, strict=False):
         ax.set_title(name, fontsize=7.5, fontweight="normal" if name != MEAN else "bold")
         for (network, _), curve, label in zip(tested, curves, labels, strict=True):
