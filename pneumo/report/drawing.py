@@ -142,7 +142,7 @@ def legend_above(figure: Figure, ax: Axes) -> None:
     """Draws the legend of ax above the whole figure, which grows by its height."""
     spacing: dict[str, Any] = {"columnspacing": 1.0, "handlelength": 1.6, "handletextpad": 0.4}
     handles, texts = ax.get_legend_handles_labels()
-    labels = [short_label(text, most=46) for text in texts]
+    labels = [short_label(text, most=60) for text in texts]
     longest = max(map(len, labels), default=0)
     columns = 3 if longest <= 11 else 2 if longest <= 20 else 1
     figure.legend(handles, labels, loc="outside upper center", ncols=columns, **spacing)
@@ -150,9 +150,10 @@ def legend_above(figure: Figure, ax: Axes) -> None:
 
 
 def short_label(label: str, *, most: int = 32) -> str:
-    """Returns a network's label, its end cut off if it is long.
+    """Returns a network's label, cut in the middle if it is long: its end distinguishes settings.
 
-    >>> short_label("compact (mirror=True, max_epochs=16, decision=argmax)")
-    'compact (mirror=True, max_epoch…'
+    >>> short_label("efficientnet_lite0 (pretrained=False)")
+    'efficientnet_li…retrained=False)'
     """
-    return label if len(label) <= most else label[: most - 1] + "\N{HORIZONTAL ELLIPSIS}"
+    half = (most - 1) // 2
+    return label if len(label) <= most else f"{label[:half]}…{label[half + 1 - most :]}"

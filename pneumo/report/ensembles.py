@@ -14,7 +14,7 @@ from pneumo.report.trials import Trial, number, split_name
 
 WAYS = {"mean": "mean", "weighted": "weighted mean", "vote": "vote"}
 Named = tuple[str, tuple[str, ...]]  # an ensemble's name, and its members
-NO_MEMBER = "a member has one finished run of the others' split and classes"
+NO_MEMBER = "a member needs one finished run of the same split and classes"
 NO_WEIGHTS = "no weights, since its members have no common validation split"
 
 

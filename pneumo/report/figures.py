@@ -181,7 +181,7 @@ def _panel_for_each(cells: Sequence[Cell]) -> tuple[Figure, list[Axes]]:
     height = 2.8 if columns == 1 else 1.9  # inches
     figure, axes = panels(rows, columns, height=height, sharex=True, sharey=True)
     for ax, cell in zip(axes, cells, strict=False):
-        ax.set_title(fill(cell.label, 24, break_on_hyphens=False))
+        ax.set_title(fill(cell.label, 18, break_on_hyphens=False))
     for ax in axes[len(cells) :]:
         ax.set_visible(False)
     return figure, axes

@@ -164,9 +164,9 @@ def group_trials(
     problems = [*problems, *duplicates]
     by_key: dict[tuple[str, str, str], list[Trial]] = defaultdict(list)
     for trial in newest:
-        by_key[_group_key(trial)].append(trial)
+        by_key[group_key(trial.metrics)].append(trial)
     groups: list[Group] = []
-    for key in sorted(by_key, key=_group_order):
+    for key in sorted(by_key, key=group_order):
         kind, protocol, index = key
         same = sum(group.slug.startswith(f"{kind}-{protocol}") for group in groups)
         slug = f"{kind}-{protocol}" + (f"-{same + 1}" if same else "")
@@ -180,14 +180,15 @@ def group_trials(
     return groups, problems
 
 
-def _group_key(trial: Trial) -> tuple[str, str, str]:
-    data = trial.metrics["data"]
+def group_key(metrics: Mapping[str, Any]) -> tuple[str, str, str]:
+    """Returns data set, protocol and index of a run: only runs with one key are compared."""
+    data = metrics["data"]
     index = str(data.get("index_sha256") or f"{data.get('images')} images")
-    protocol = DEBUG if trial.metrics.get("debug") else str(trial.metrics["protocol"])
-    return str(data["kind"]), protocol, index
+    return str(data["kind"]), DEBUG if metrics.get("debug") else str(metrics["protocol"]), index
 
 
-def _group_order(key: tuple[str, str, str]) -> tuple[Any, ...]:
+def group_order(key: tuple[str, str, str]) -> tuple[Any, ...]:
+    """Returns the place of a key in the report: debug runs last, phantoms after real data."""
     kind, protocol, index = key
     place = list(PROTOCOLS).index(protocol) if protocol in PROTOCOLS else len(PROTOCOLS)
     return protocol == DEBUG, class_of(kind).generated, kind, place, protocol, index
@@ -202,7 +203,7 @@ def _without_duplicates(trials: Iterable[Trial]) -> tuple[list[Trial], list[Prob
     duplicates = []
     finished = sorted(trials, key=lambda t: (str(t.status.get("time", "")), t.name), reverse=True)
     for trial in finished:
-        key = (_group_key(trial), trial.model, trial.split, _frozen(trial.settings))
+        key = (group_key(trial.metrics), trial.model, trial.split, _frozen(trial.settings))
         newer = newest.setdefault(key, trial)
         if newer is not trial:
             reason = f"the same network, split and settings as {newer.name}, which is newer"
