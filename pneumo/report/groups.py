@@ -176,7 +176,7 @@ def group_trials(
     for (_, cell), label in zip(cells, named, strict=True):
         cell.label = label
     for group in groups:
-        _name_missing(group, problems)
+        _name_missing(group, [p for p in problems if _homes(p, groups) == [group]])
     return groups, problems
 
 
@@ -229,18 +229,28 @@ def _cells(trials: Sequence[Trial]) -> list[Cell]:
     return sorted(cells, key=order)
 
 
-def _name_missing(group: Group, problems: Sequence[Problem]) -> None:
-    """Names the splits of the group's networks that each cell lacks, and why if known.
+def _homes(problem: Problem, groups: Sequence[Group]) -> list[Group]:
+    """The groups that a run that is left out may be of, by its folder, protocol and model."""
+    homes = [
+        group
+        for group in groups
+        if problem.protocol in (None, group.protocol)
+        and _folder(problem) in {_folder(trial) for trial in group.trials}
+    ]
+    if len(homes) > 1:
+        homes = [home for home in homes if any(c.model == problem.model for c in home.cells)]
+    return homes
 
-    A run that is left out belongs to the trials of its folder, protocol and group.
-    """
-    homes = {_folder(trial) for trial in group.trials}
-    why = {
-        (p.model, *p.split): f"{p.state}: {p.reason}"
-        for p in problems
-        if p.state != "duplicate" and _folder(p) in homes and p.protocol in (None, group.protocol)
-    }
-    planned = {(seed, fold) for _, seed, fold in why if seed is not None}
+
+def _folder(run: Trial | Problem) -> str:
+    return run.name.rpartition("/")[0]
+
+
+def _name_missing(group: Group, problems: Sequence[Problem]) -> None:
+    """Names the splits of the group's networks that each cell lacks, and why if known."""
+    left_out = [problem for problem in problems if problem.state != "duplicate"]
+    why = {(p.model, *p.split): f"{p.state}: {p.reason}" for p in left_out}
+    planned = {problem.split for problem in left_out if problem.seed is not None}
     of_networks = {trial.split for cell in group.networks for trial in cell.trials} | planned
     for cell in group.cells:
         # a baseline takes seconds, so it may have splits that no network was planned for
@@ -248,7 +258,3 @@ def _name_missing(group: Group, problems: Sequence[Problem]) -> None:
         for split in sorted(grid - set(cell.by_split()), key=str):
             reason = why.get((cell.model, *split), "no such run")
             cell.missing.append(f"{split_name(split)} ({reason})")
-
-
-def _folder(run: Trial | Problem) -> str:
-    return run.name.rpartition("/")[0]

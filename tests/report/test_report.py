@@ -248,6 +248,17 @@ def test_runs_that_were_not_started_and_failed_folds_are_named(tmp_path: Path) -
     assert "1 of 2 runs; missing seed 0 fold 2 (failed" in summary(report)
 
 
+def test_a_run_of_unknown_data_is_missing_in_no_group_of_another_set(tmp_path: Path) -> None:
+    for kind in ("kermany", "phantom"):
+        run = make_run(tmp_path / kind, kind=kind)
+        shutil.move(run, tmp_path / f"{run.name},data={kind}")
+    failed = tmp_path / "model=tiny,protocol=paper,seed=1"
+    write_status(failed, status="failed", error="no room", epoch=0, max_epochs=2)
+    text = summary(write_report([tmp_path]))
+    assert "| failed | at epoch 0 of 2: no room |" in text
+    assert "missing seed" not in text
+
+
 def test_different_recipes_and_code_are_named(tmp_path: Path) -> None:
     tiny = make_run(tmp_path)
     small = make_run(tmp_path, model="small", git_commit="fff0000")
