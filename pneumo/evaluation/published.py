@@ -20,46 +20,6 @@ SIRAZITDINOV_PATIENTS = 26_684
 
 
 @dataclass(frozen=True)
-class Peer:
-    """A row of the paper's comparison table: accuracy in [0, 1], and its networks' sizes.
-
-    One size for an ensemble (the sum of its members), several if the row names several networks
-    and the paper does not say which one the accuracy belongs to.
-    """
-
-    name: str
-    networks: str
-    accuracy: float
-    parameters: tuple[float, ...]
-    multiply_adds: tuple[float, ...]
-    at_least: bool = False  # multiply_adds leaves a member out
-
-
-# Sizes: num_params and GFLOPS of torchvision's weight tables (torchvision 0.2x, 1,000 classes, at
-# 224 px; 299 px for InceptionV3), Xception's from keras.io/api/applications, which gives no
-# multiply-adds. The paper prints none of them. Left out: Sirazitdinov (another data set), and
-# Hamoldi (95.72 %, network not named).
-PEERS = (
-    Peer("Ayan", "VGG16, Xception", 0.87, (138_357_544, 22_910_480), (15.47e9,)),
-    Peer(
-        "Hashmi",
-        "ResNet18 + Xception + InceptionV3 + DenseNet121 + MobileNetV3",
-        0.9843,
-        (11_689_512 + 22_910_480 + 27_161_264 + 7_978_856 + 5_483_032,),
-        (1.814e9 + 5.713e9 + 2.834e9 + 0.217e9,),
-        at_least=True,
-    ),
-    Peer(
-        "Rahman",
-        "AlexNet, ResNet18, DenseNet201, SqueezeNet",
-        0.98,
-        (61_100_840, 11_689_512, 20_013_928, 1_248_424),
-        (0.714e9, 1.814e9, 4.291e9, 0.819e9),
-    ),
-)
-
-
-@dataclass(frozen=True)
 class Claim:
     """A row of the paper's comparison table: the claim, its data, and whether it is comparable."""
 

@@ -1,4 +1,4 @@
-"""A radiograph with its true and predicted boxes drawn over it."""
+"""A radiograph with its predicted boxes drawn over it."""
 
 import io
 
@@ -9,25 +9,22 @@ from matplotlib.patches import Rectangle
 from matplotlib.patheffects import withStroke
 from numpy.typing import ArrayLike
 
-TRUE_COLOUR, PREDICTED_COLOUR = "#56b4e9", "#e69f00"  # predicted boxes are dashed, too
-LEGEND = "Blue, whole line: a true box. Orange, dashed: a predicted box, with its score."
+COLOUR = "#e69f00"
 DPI = 100
 
 
 def draw(
     radiograph: np.ndarray,
     *,
-    truth: ArrayLike = (),
     predicted: ArrayLike = (),
     scores: ArrayLike = (),
     width: int = 480,
 ) -> bytes:
-    """Returns a PNG of the radiograph, (H, W) uint8, with boxes, see `LEGEND`.
+    """Returns a PNG of the radiograph, (H, W) uint8, with boxes and their scores.
 
     Args:
         radiograph: the boxes are in its pixels.
-        truth: (M, 4) x_min, y_min, x_max, y_max.
-        predicted: (K, 4).
+        predicted: (K, 4) x_min, y_min, x_max, y_max.
         scores: (K,) in [0, 1].
         width: of the picture in pixels; its height keeps the proportions.
     """
@@ -38,11 +35,9 @@ def draw(
     axes.set_axis_off()
     axes.imshow(radiograph, cmap="gray", vmin=0, vmax=255, aspect="auto")
     outline = [withStroke(linewidth=3, foreground="black", alpha=0.6)]
-    for box in np.reshape(np.asarray(truth, np.float64), (-1, 4)):
-        axes.add_patch(_rectangle(box, color=TRUE_COLOUR, linestyle="-", path_effects=outline))
     boxes = np.reshape(np.asarray(predicted, np.float64), (-1, 4))
     for box, score in zip(boxes, np.asarray(scores, np.float64), strict=True):
-        dashed = {"linestyle": (0, (4, 2)), "color": PREDICTED_COLOUR}
+        dashed = {"linestyle": (0, (4, 2)), "color": COLOUR}
         axes.add_patch(_rectangle(box, path_effects=outline, **dashed))
         axes.annotate(
             f"{score:.2f}",
@@ -50,7 +45,7 @@ def draw(
             xytext=(2, -2),
             textcoords="offset points",
             va="top",
-            color=PREDICTED_COLOUR,
+            color=COLOUR,
             fontsize=9,
             bbox={"facecolor": "black", "alpha": 0.7, "pad": 1, "linewidth": 0},
             clip_on=True,

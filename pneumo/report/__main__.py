@@ -19,7 +19,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
     def write() -> int:
         folder = write_report(args.roots, out=args.out, audit=args.audit)
-        table = summary((folder / SUMMARY).read_text(encoding="utf-8"))
+        table = summary(folder / SUMMARY)
         if not table:  # of detectors, or of no finished run
             table = wrapped([(folder / "summary.md").read_text(encoding="utf-8").splitlines()[2]])
         sys.stdout.write(f"{table}{folder / PAGE}\n")

@@ -19,18 +19,17 @@ class AuditLink(NamedTuple):
     href: str  # of its page, from the report's folder
 
 
-def audit_link(path: Path, *, report: Path, kinds: Collection[str]) -> AuditLink:
-    """Returns the link to the audit in a folder, or to one named by its page.
+def audit_link(folder: Path, *, report: Path, kinds: Collection[str]) -> AuditLink:
+    """Returns the link to the audit in a folder.
 
     Args:
-        path: the folder, or audit.html in it.
+        folder: of the audit.
         report: the report's own folder.
         kinds: of the runs' data sets; the audit must be of one of them.
 
     Raises:
         ValueError: the folder holds no audit, a broken one, or one of another data set.
     """
-    folder = path.parent if path.name == PAGE else path
     try:
         audit = untrusted.read_json(folder / "audit.json")
         data, finding = audit["data"], str(audit["findings"][0])
@@ -38,7 +37,7 @@ def audit_link(path: Path, *, report: Path, kinds: Collection[str]) -> AuditLink
     except (OSError, ValueError, KeyError, TypeError, IndexError):
         raise ValueError(
             f"--audit must be a folder that python -m pneumo.audit DIR wrote, with {PAGE} and a "
-            f"valid audit.json; got {path}"
+            f"valid audit.json; got {folder}"
         ) from None
     if kind not in kinds:
         raise ValueError(

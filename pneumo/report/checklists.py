@@ -1,5 +1,6 @@
 """CLAIM 2024 and TRIPOD+AI of a run: what its folder answers, and what a person must write."""
 
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from functools import cache
 from importlib.resources import files
@@ -10,7 +11,7 @@ import yaml
 
 from pneumo.data.base import DataSet
 from pneumo.data.sets import class_of
-from pneumo.report.groups import PROTOCOLS
+from pneumo.report.groups import CUSTOM, PROTOCOLS
 from pneumo.report.table import escaped, titled
 from pneumo.report.templates import text_template
 from pneumo.runs.metrics import how_chosen
@@ -61,24 +62,9 @@ def checklists() -> dict[str, list[Item]]:
     return {name: [Item(*row) for row in rows] for name, rows in yaml.safe_load(text).items()}
 
 
-def write(
-    metrics: Mapping[str, Any],
-    *,
-    assessment: Mapping[str, Any] | None,
-    maps: Any = (),
-    external: str = "",
-    model: Mapping[str, Any] | None = None,
-) -> str:
-    """Returns both tables as Markdown.
-
-    Args:
-        metrics: metrics.json of the run.
-        assessment: of its best checkpoint, None if there is none.
-        maps: scores of heat maps, see runs.read_maps.
-        external: AUROC on images of other sources, see pneumo.report.external; "" if unknown.
-        model: of the run's configuration, with library and architecture.
-    """
-    known_facts = facts(metrics, assessment=assessment, maps=maps, external=external, model=model)
+def write(metrics: Mapping[str, Any], **findings: Any) -> str:
+    """Returns both tables as Markdown; arguments: see `facts`."""
+    known_facts = facts(metrics, **findings)
     hints = dict.fromkeys(OF_NETWORKS, NO_NETWORK) if metrics.get("baseline") else HINTS
     lines = [MARK, f"# Reporting checklists: {escaped(str(metrics['model']))}", ""]
     lines += [
@@ -96,17 +82,6 @@ def write(
         table = titled(rows, "item", "topic", "", "answer").markdown()
         lines += [f"## {name}", "", f"{share(answered)}.", "", table, ""]
     return "\n".join(lines)
-
-
-def shares(
-    metrics: Mapping[str, Any], *, assessment: Any, maps: Any = (), external: str = ""
-) -> list[str]:
-    """Returns a line for each checklist, for the model card."""
-    known_facts = facts(metrics, assessment=assessment, maps=maps, external=external)
-    return [
-        f"{name.partition(' (')[0]}: {share(answers(items, known_facts))}"
-        for name, items in checklists().items()
-    ]
 
 
 def answers(
@@ -135,13 +110,11 @@ def answers(
 
 def share(answered: Sequence[Answer]) -> str:
     """Returns how many items are filled, in part, and to be written."""
-    filled, part, person = (
-        sum(each.status == status for each in answered) for status in (FILLED, PART, PERSON)
-    )
-    percent = 100 * filled / len(answered)
+    counts = Counter(each.status for each in answered)
     return (
-        f"{filled} of {len(answered)} items filled from the run ({percent:.0f} %), "
-        f"{part} in part, {person} for a person to write"
+        f"{counts[FILLED]} of {len(answered)} items filled from the run "
+        f"({100 * counts[FILLED] / len(answered):.0f} %), {counts[PART]} in part, "
+        f"{counts[PERSON]} for a person to write"
     )
 
 
@@ -153,7 +126,15 @@ def facts(
     external: str = "",
     model: Mapping[str, Any] | None = None,
 ) -> dict[str, str]:
-    """Returns the text of each known fact, see checklist_facts.j2."""
+    """Returns the text of each known fact, see checklist_facts.j2.
+
+    Args:
+        metrics: metrics.json of the run.
+        assessment: of its best checkpoint, None if there is none.
+        maps: scores of heat maps, see runs.read_maps.
+        external: AUROC on images of other sources, see pneumo.report.external; "" if unknown.
+        model: of the run's configuration, with library and architecture.
+    """
     data_set = class_of(metrics["data"]["kind"])
     licence = metrics["data"].get("licence") or data_set.licence
 
@@ -168,7 +149,7 @@ def facts(
         external=external,
         model=model or {},
         licence=None if licence == DataSet.licence else licence,
-        split_by=PROTOCOLS.get(metrics["protocol"], ("", "custom splits"))[1],
+        split_by=PROTOCOLS.get(metrics["protocol"], CUSTOM),
         weights=WEIGHTS,
         how_chosen=how_chosen,
     )

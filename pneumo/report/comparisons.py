@@ -1,80 +1,70 @@
 """How sure it is that networks differ, and what choosing the epoch on the test split adds."""
 
-from collections import Counter
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from itertools import combinations, product
 from typing import Any, NamedTuple
 
 import numpy as np
+import pandas as pd
 from numpy.typing import ArrayLike
 
 from pneumo.choices import BALANCED
+from pneumo.cli import counted
 from pneumo.evaluation.intervals import difference_interval
-from pneumo.evaluation.paired import DIFFERENCES, Drawn, draw, minus
 from pneumo.evaluation.paired_tests import Comparison, corrected_t_test, holm
-from pneumo.report.assessments import Assessment
-from pneumo.report.groups import Cell, Group, training_of
-from pneumo.report.trials import COMPARED, Trial, split_name
+from pneumo.report.groups import Cell, Group
+from pneumo.report.settings import training_of
+from pneumo.report.trials import COMPARED, NAN, Trial, split_name, tuples
 
 MOST_COMPARED = 8  # networks; more make a table that no one reads
 WIDEST = 1.0  # interval of a difference of scores; a wider one says nothing
-NAN = float("nan")
 
 
 class Difference(NamedTuple):
     """A row of comparisons.csv: the difference between two scores, and how sure it is."""
 
-    kind: str  # networks, margin (over a baseline), images (the same ones) or optimism
+    kind: str  # networks, margin (over a baseline) or optimism
     first: str  # network
     second: str  # network or baseline; for optimism, what is compared
+    what: str  # both
     score: str
     trials: int
-    test: Comparison  # p and df over several trials only
-    over: str = ""  # what the interval covers: "4 trials", "patients of seed 3"
-    p_holm: float = NAN
-    num_disagreements: int = 0  # images that the two networks decide on differently
-
-    @property
-    def what(self) -> str:
-        """Names of the two, as "tiny minus small"."""
-        between = ": " if self.kind == "optimism" else " minus "
-        return f"{self.first}{between}{self.second}"
-
-    def csv_row(self) -> dict[str, Any]:
-        """The columns of comparisons.csv."""
-        about = {"what": self.what, "score": self.score, "trials": self.trials}
-        df = None if self.kind == "images" else self.test.df
-        test = self.test._asdict() | {"df": df}
-        return about | test | {"p_holm": self.p_holm, "over": self.over}
+    difference: float
+    low: float
+    high: float
+    p: float  # over several trials only
+    df: int | None
+    over: str  # what the interval covers: "4 trials", "patients of seed 3"
 
 
-def compare(groups: Sequence[Group]) -> dict[str, list[Difference]]:
-    """Returns the comparisons within each group, by its slug.
+def compare(groups: Sequence[Group]) -> pd.DataFrame:
+    """Returns the comparisons within each group: group, the columns of `Difference`, and p_holm.
 
-    Networks with each other, networks with baselines, networks on the same test images, and what
-    choosing the epoch on the test split adds.
+    Networks with each other, networks with baselines, and what choosing the epoch on the test
+    split adds. p_holm is p adjusted by Holm over the pairs of networks of one score.
     """
-    return {
-        group.slug: [
-            *_between_networks(group),
-            *_margins(group),
-            *_on_the_same_images(group),
-            *_optimism(group, groups),
-        ]
+    rows = [
+        (group.slug, *row)
         for group in groups
-    }
+        for row in (*_between(group), *_optimism(group, groups))
+    ]
+    table = pd.DataFrame(rows, columns=["group", *Difference._fields])
+    table["p_holm"] = NAN
+    pairs = table[(table["kind"] == "networks") & (table["trials"] > 1)]
+    for _, same in pairs.groupby(["group", "score"]):
+        table.loc[same.index, "p_holm"] = holm(same["p"].to_numpy(float))
+    return table
 
 
-def best_margins(rows: Iterable[Difference], score: str = "accuracy") -> dict[str, Difference]:
-    """Each network's margin of a score over the baseline that leaves it the least.
+def best_margins(table: pd.DataFrame, score: str = "accuracy") -> dict[str, Any]:
+    """Returns each network's margin of a score over the baseline that leaves it the least.
 
-    Over all trials if there are several, else within the first. A network that shares no split
-    with a baseline has none.
+    By network, a row of the comparisons of one group: over all trials if there are several, else
+    within the first. A network that shares no test images with a baseline has none.
     """
-    margins = [row for row in rows if (row.kind, row.score) == ("margin", score)]
-    first = {(row.first, row.second): row for row in reversed(margins)}
-    by_difference = sorted(first.values(), key=lambda row: -row.test.difference)
-    return {row.first: row for row in by_difference}
+    margins = table[(table["kind"] == "margin") & (table["score"] == score)]
+    first = margins.drop_duplicates("what").sort_values("difference", kind="stable")
+    return {row.first: row for row in tuples(first.drop_duplicates("first"))}
 
 
 def overlap_ratio(trials: Sequence[Trial]) -> float:
@@ -92,74 +82,29 @@ def overlap_ratio(trials: Sequence[Trial]) -> float:
     return float(np.mean(ratios)) if ratios else 0.3 / 0.7  # the paper's split
 
 
-def _between_networks(group: Group) -> Iterator[Difference]:
-    """Every pair of the first networks, over the splits that both have, on each of `COMPARED`.
+def _between(group: Group) -> Iterator[Difference]:
+    """Every pair of the first networks, and every network minus every baseline.
 
-    p is adjusted by Holm over the pairs of one score.
+    Over the trials on the same split, then over the patients of each trial on the same test
+    images, by a paired bootstrap.
     """
-    for score in COMPARED:
-        pairs = [
-            (_over_trials("networks", first, second, score), first.model != second.model)
-            for first, second in combinations(group.networks[:MOST_COMPARED], 2)
-        ]
-        # settings of one network with a trial each would fill a table without a single interval
-        rows = [row for row, are_models in pairs if are_models or row.trials > 1]
-        adjusted = holm([row.test.p for row in rows])
-        yield from (row._replace(p_holm=float(p)) for row, p in zip(rows, adjusted, strict=True))
-
-
-def _margins(group: Group) -> Iterator[Difference]:
-    """Every network minus every baseline: over the trials, then within each of them."""
-    for network, baseline in product(group.networks[:MOST_COMPARED], group.baselines):
-        for score in COMPARED:
-            row = _over_trials("margin", network, baseline, score)
-            if row.trials > 1:
-                yield row._replace(over=f"{row.trials} trials")
-        for a, b in _pairs(network, baseline):
-            for score in COMPARED if _same_images(a, b) else ():
-                low, high = difference_interval(a.resampled[score], b.resampled[score])
-                test = Comparison(a.score(score) - b.score(score), low, high, NAN, 0)
-                names = ("margin", network.label, baseline.label, score)
-                yield Difference(*names, 1, test, over=f"patients of {split_name(a.split)}")
-
-
-def _on_the_same_images(group: Group) -> Iterator[Difference]:
-    """Every pair of the first networks within each trial with the same test images.
-
-    Sensitivity and specificity are at each network's operating point, or at 0.5 if validation
-    fixes none.
-    """
-    pairs = [
-        (first, second, a, b)
-        for first, second in combinations(group.networks[:MOST_COMPARED], 2)
-        for a, b in _pairs(first, second, same_split=False)
-        if _same_images(a, b)
-    ]
-    num_trials = Counter((first.label, second.label) for first, second, *_ in pairs)
-    draws: dict[str, Drawn] = {}
-    for first, second, a, b in pairs:
+    networks = group.networks[:MOST_COMPARED]
+    pairs = [("networks", *pair) for pair in combinations(networks, 2)]
+    pairs += [("margin", *pair) for pair in product(networks, group.baselines)]
+    for kind, first, second in pairs:
+        names = (kind, first.label, second.label, f"{first.label} minus {second.label}")
+        same_split = _pairs(first, second)
+        if len(same_split) > 1:
+            for score in COMPARED:
+                gaps = [a.score(score) - b.score(score) for a, b in same_split]
+                yield Difference(*names, score, **_t_test(gaps, [a for a, _ in same_split]))
+        same_images = [pair for pair in _pairs(first, second, same_split=False) if _alike(*pair)]
         # settings of one network with one trial each must not be chosen on the test split
-        if first.model == second.model and num_trials[first.label, second.label] == 1:
-            continue
-        for trial in (a, b):
-            if trial.name not in draws:  # each trial once: it is slow
-                draws[trial.name] = _draw(trial)
-        gaps = minus(draws[a.name], draws[b.name])
-        for score in DIFFERENCES:
-            value, low, high = (gaps[score][key] for key in ("value", "low", "high"))
-            test = Comparison(value, low, high, NAN, 0)
-            names = ("images", first.label, second.label, score)
-            count = gaps["called_differently"]
-            yield Difference(
-                *names, 1, test, over=f"patients of {split_name(a.split)}", num_disagreements=count
-            )
-
-
-def _draw(trial: Trial) -> Drawn:
-    assessed = trial.metrics.get("assessed")
-    fixed = assessed.threshold if isinstance(assessed, Assessment) else NAN
-    threshold = 0.5 if np.isnan(fixed) else fixed
-    return draw(trial.label, trial.probability, patient=trial.test["patient"], threshold=threshold)
+        if first.model != second.model or len(same_images) > 1:
+            for (a, b), score in product(same_images, COMPARED):
+                ends = difference_interval(a.resampled[score], b.resampled[score])
+                gap, over = a.score(score) - b.score(score), f"patients of {split_name(a.split)}"
+                yield Difference(*names, score, 1, gap, *ends, NAN, None, over)
 
 
 def _optimism(group: Group, groups: Sequence[Group]) -> Iterator[Difference]:
@@ -174,22 +119,23 @@ def _optimism(group: Group, groups: Sequence[Group]) -> Iterator[Difference]:
     for cell, score in product(group.networks, COMPARED[:2]):
         chosen = [t.score(score) for t in cell.trials]
         last = np.subtract([t.score(score, when="last") for t in cell.trials], chosen)
-        gains = {"best minus last epoch": -last}
+        gains = {"best minus last epoch": (-last, cell.trials)}
         if cell.chosen_on != "test":
             best = [np.fmax.reduce(t.history("test", score), initial=NAN) for t in cell.trials]
             kept = "last epoch" if cell.chosen_on == "none" else "chosen on validation"
-            gains = {f"best on test minus {kept}": np.subtract(best, chosen)}
+            gains = {f"best on test minus {kept}": (np.subtract(best, chosen), cell.trials)}
         if cell.chosen_on == "val":
             shifted = ", shifted data" if group.protocol == "official" else ""
-            gains[f"last epoch minus chosen on validation{shifted}"] = last
-        rows = [
-            Difference("optimism", cell.label, how, score, *_t_test(gain, cell.trials))
-            for how, gain in gains.items()
-        ]
+            gains[f"last epoch minus chosen on validation{shifted}"] = last, cell.trials
         for other in _holdout(group, cell, groups):
-            row = _over_trials("optimism", cell, other, score, same_split=False)
-            rows.append(row._replace(second="paper minus holdout protocol"))
-        yield from (row for row in rows if row.trials)
+            pairs = _pairs(cell, other, same_split=False)
+            gaps = np.array([a.score(score) - b.score(score) for a, b in pairs])
+            gains["paper minus holdout protocol"] = gaps, [a for a, _ in pairs]
+        for how, (gain, trials) in gains.items():
+            row = _t_test(gain, trials)
+            if row["trials"]:
+                names = ("optimism", cell.label, how, f"{cell.label}: {how}")
+                yield Difference(*names, score, **row)
 
 
 def _holdout(group: Group, cell: Cell, groups: Sequence[Group]) -> list[Cell]:
@@ -209,25 +155,18 @@ def _holdout(group: Group, cell: Cell, groups: Sequence[Group]) -> list[Cell]:
     ]
 
 
-def _over_trials(
-    kind: str, first: Cell, second: Cell, score: str, *, same_split: bool = True
-) -> Difference:
-    pairs = _pairs(first, second, same_split=same_split)
-    test = _t_test([a.score(score) - b.score(score) for a, b in pairs], [a for a, _ in pairs])
-    return Difference(kind, first.label, second.label, score, *test)
+def _t_test(gaps: ArrayLike, trials: Sequence[Trial]) -> dict[str, Any]:
+    """The last columns of `Difference`, by the corrected t-test over trials.
 
-
-def _t_test(gaps: ArrayLike, trials: Sequence[Trial]) -> tuple[int, Comparison]:
-    """Trials compared, and the corrected t-test over them.
-
-    Its interval lies within -1 to 1, and is NaN if it spans half of that.
+    The interval lies within -1 to 1, and is NaN if it spans half of that.
     """
-    test = corrected_t_test(gaps, test_to_train=overlap_ratio(trials))
-    if test.high - test.low > WIDEST:
-        test = test._replace(low=NAN, high=NAN)
-    elif not np.isnan(test.low):
-        test = test._replace(low=max(-1.0, test.low), high=min(1.0, test.high))
-    return int(np.isfinite(np.asarray(gaps)).sum()), test
+    test: Comparison = corrected_t_test(gaps, test_to_train=overlap_ratio(trials))
+    low, high = max(-1.0, test.low), min(1.0, test.high)
+    if not test.high - test.low <= WIDEST:
+        low, high = NAN, NAN
+    num_trials = int(np.isfinite(np.asarray(gaps)).sum())
+    ends = {"low": low, "high": high, "over": counted(num_trials, "trial")}
+    return {"trials": num_trials, **test._asdict(), **ends}
 
 
 def _pairs(first: Cell, second: Cell, *, same_split: bool = True) -> list[tuple[Trial, Trial]]:
@@ -237,5 +176,6 @@ def _pairs(first: Cell, second: Cell, *, same_split: bool = True) -> list[tuple[
     return [(a, b) for a, b in pairs if not same_split or a.split_sha256 == b.split_sha256]
 
 
-def _same_images(first: Trial, second: Trial) -> bool:
+def _alike(first: Trial, second: Trial) -> bool:
+    """Whether both have predictions of the same test images."""
     return not first.test.empty and first.test["path"].equals(second.test["path"])

@@ -12,6 +12,7 @@ from pneumo.report.trials import Trial
 
 MOST_SHOWN = 8  # networks in one picture: as many as there are distinguishable colours
 GRID = np.linspace(0, 1, 201)
+BINS = 15  # of the reliability diagram, as in pneumo.evaluation.calibration
 RESAMPLES = 200  # of the patients of a single trial, for a band of the central 95 %
 
 
@@ -20,15 +21,9 @@ def shown(group: Group) -> list[Cell]:
 
     The prior, which has one score for all images, is among them only if it is alone.
     """
-    cells = [cell for cell in group.cells if cell.trials]
-    cells = [cell for cell in cells if cell.model != "prior"] or cells
+    cells = [cell for cell in group.cells if cell.model != "prior"] or group.cells
     most = sorted(cells, key=lambda cell: -len(cell.trials))[:MOST_SHOWN]
     return [cell for cell in cells if any(cell is other for other in most)]
-
-
-def has_long_labels(cells: Sequence[Cell]) -> bool:
-    """Whether labels need more room than the names of the paper's networks."""
-    return any(" (" in cell.label or len(cell.label) > 9 for cell in cells)
 
 
 def curves_on_grid(cell: Cell, curve: Callable[[Array, Array], Array]) -> Array:
@@ -70,18 +65,30 @@ def history_table(cell: Cell, split: str, score: str) -> Array:
 
 def mean_confusion(cell: Cell) -> tuple[Array, Array]:
     """Returns the share of each true class by predicted class, and images: (2, 2) means each."""
-    counts = np.array([_confusion(trial) for trial in cell.trials])
-    return _mean(ratio(counts, counts.sum(-1, keepdims=True))), _mean(counts)
+    counts = np.full((len(cell.trials), 2, 2), np.nan)
+    for place, trial in enumerate(cell.trials):
+        known = np.array(trial.metrics["best"]["test"].get("confusion"), dtype=np.float64)
+        counts[place] = known if known.shape == (2, 2) else np.nan
+    both = (ratio(counts, counts.sum(-1, keepdims=True)), counts)
+    shares, images = (pd.DataFrame(each.reshape(-1, 4)).mean().to_numpy() for each in both)
+    return shares.reshape(2, 2), images.reshape(2, 2)
 
 
-def _confusion(trial: Trial) -> Array:
-    counts = np.array(trial.metrics["best"]["test"].get("confusion"), dtype=np.float64)
-    return counts if counts.shape == (2, 2) else np.full((2, 2), np.nan)
+def reliability_bins(cell: Cell, state: str) -> pd.DataFrame:
+    """Returns the trials' bins of probability as one: images, probability, observed.
+
+    ``state``: before or after the temperature. Without rows if unknown.
+    """
+    assessed = [a[state] for trial in cell.trials if (a := trial.metrics.get("assessed"))]
+    return pooled(assessed) if assessed else pd.DataFrame()
 
 
-def _mean(values: Array) -> Array:
-    finite = np.isfinite(values)
-    return ratio(np.where(finite, values, 0).sum(0), finite.sum(0))
+def pooled(bins: Sequence[pd.DataFrame]) -> pd.DataFrame:
+    """Returns the bins of several trials as one; images are added up."""
+    rows = pd.concat(bins)
+    places = np.minimum((rows["probability"] * BINS).astype(int), BINS - 1)
+    sums = rows.mul(rows["images"], axis=0).assign(images=rows["images"]).groupby(places).sum()
+    return sums.div(sums["images"], axis=0).assign(images=sums["images"])
 
 
 def _resampled(trial: Trial, curve: Callable[[Array, Array], Array]) -> Array:

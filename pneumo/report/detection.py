@@ -2,7 +2,7 @@
 
 from collections import defaultdict
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -11,7 +11,7 @@ from pneumo.data.sets import class_of
 from pneumo.evaluation import published
 from pneumo.evaluation.detection import challenge_score, kept
 from pneumo.evaluation.detection_assessment import SCORES, assess
-from pneumo.report.groups import DEBUG
+from pneumo.report.groups import DEBUG, group_key, group_order
 from pneumo.report.table import Row, Table
 from pneumo.report.wording import DASH, decimal, interval
 from pneumo.runs.run import Run
@@ -37,7 +37,6 @@ class DetectionGroup:
     protocol: str
     runs: list[Run]
     assessments: list[dict[str, Any]]  # of each run's test split
-    pictures: dict[str, str] = field(default_factory=dict)  # name to SVG for the page
 
     @property
     def title(self) -> str:
@@ -86,12 +85,9 @@ def group_detectors(runs: Sequence[Run]) -> list[DetectionGroup]:
     """Returns the detectors by data and protocol, real data first, debug runs last."""
     by_key: dict[tuple[str, str, str], list[Run]] = defaultdict(list)
     for run in runs:
-        data = run.metrics["data"]
-        protocol = DEBUG if run.metrics.get("debug") else str(run.metrics["protocol"])
-        by_key[str(data["kind"]), protocol, str(data.get("index_sha256"))].append(run)
-    order = sorted(by_key, key=lambda key: (key[1] == DEBUG, class_of(key[0]).generated, key))
+        by_key[group_key(dict(run.metrics))].append(run)
     groups = []
-    for place, key in enumerate(order, 1):
+    for place, key in enumerate(sorted(by_key, key=group_order), 1):
         ranked = sorted(by_key[key], key=lambda run: -_on_validation(run))  # never by test scores
         tests = [(run.boxes.of_split("test"), run.confidence) for run in ranked]
         assessed = [
@@ -116,6 +112,5 @@ def _row(run: Run, assessed: Mapping[str, Any]) -> Row:
     row: dict[str, str | tuple[str, str]] = {"run": (Path(run.name).name, about)}
     for name in SHOWN:
         score = assessed["scores"][name]
-        ends = interval(score["low"], score["high"])
-        row[name] = (decimal(score["value"]), "" if ends == DASH else ends)
+        row[name] = decimal(score["value"]), interval(score["low"], score["high"], unknown="")
     return row | {"confidence": decimal(run.confidence)}

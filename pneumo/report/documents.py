@@ -51,7 +51,8 @@ def write_onnx(
     fixed = ensemble.mean_operating_point([named], checkpoint=checkpoint)
     properties = onnx_export.properties(run, network, checkpoint, fixed)
     classes = labels.CLASSES[network.num_classes]
-    card = _card(run, classes, checkpoint=checkpoint, checklists=paths[2].name)
+    about: dict[str, Any] = {"checkpoint": checkpoint, "checklists": paths[2].name}
+    card = model_card.write(run, classes=classes, **about, **_findings(run, checkpoint))
     texts = (card, _checklists(run, checkpoint))
     model = onnx_model.build(
         network,
@@ -104,29 +105,18 @@ def pack(run: Run, out: Path, *, trust: Sequence[str] = ()) -> int:
             f"reference.npz of {run.name} is not of its best weights; without it, no image is "
             "flagged as out of distribution. python -m pneumo.predict computes it again"
         )
-    card = _card(run, labels.CLASSES[network.num_classes])
+    classes = labels.CLASSES[network.num_classes]
+    card = model_card.write(run, classes=classes, checkpoint="best", **_findings(run, "best"))
     overrides = pretrained.public_overrides(run.run_dir)
     text = model_card.weights_card(run.metrics, overrides=overrides, card=card)
     return pretrained.pack(run.run_dir, out, card=text)
 
 
-def _card(
-    run: Run, classes: tuple[str, ...], *, checkpoint: str = "best", checklists: str | None = None
-) -> str:
-    return model_card.write(
-        run,
-        classes=classes,
-        checkpoint=checkpoint,
-        checklists=checklists,
-        **_findings(run, checkpoint),
-    )
-
-
 def _checklists(run: Run, checkpoint: str) -> str:
-    model = run.config.get("model")
-    known = model if isinstance(model, dict) else None
     findings = _findings(run, checkpoint)
     external = of_run(run, findings["assessment"])[EXTERNAL]
+    model = run.config.get("model")
+    known = model if isinstance(model, dict) else None
     return checklists.write(run.metrics, model=known, external=external, **findings)
 
 

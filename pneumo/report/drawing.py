@@ -2,15 +2,16 @@
 
 import io
 import re
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from math import ceil
 from typing import Any, NamedTuple
 
 import matplotlib as mpl
 import pandas as pd
+from markupsafe import Markup
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
-from matplotlib.ticker import FuncFormatter, LogLocator, NullLocator
+from matplotlib.ticker import EngFormatter, LogLocator, NullLocator
 
 WIDTH = 3.5  # inches: one column of a journal, and a phone's screen at a readable size
 INK, PAPER, LINE, MUTED = "#1b1f24", "#fdfefe", "#d8dce1", "#6b7280"
@@ -87,33 +88,24 @@ def draw(picture: Callable[[Any], Figure | None], subject: Any) -> dict[str, byt
     return {"png": raster.getvalue(), "svg": vector.getvalue(), "pdf": pdf.getvalue()}
 
 
-def inline_svg(vector: str, *, label: str) -> str:
+def inline_svg(vector: bytes, *, label: str) -> Markup:
     """Returns an SVG for a page: with the page's colours and width, and a label for readers."""
-    body = vector[vector.index("<svg") :]
+    text = vector.decode()
+    body = text[text.index("<svg") :]
     body = re.sub(r"<metadata>.*?</metadata>", "", body, flags=re.DOTALL)
     for size in ("width", "height"):
         body = re.sub(rf'(<svg [^>]*?){size}="[^"]*"', r"\1", body, count=1)
     for colour, name in ((INK, "ink"), (LINE, "line"), (MUTED, "muted"), (PAPER, "paper")):
         body = body.replace(colour, f"var(--{name})")
-    return body.replace("<svg ", f'<svg role="img" aria-label="{label}" ', 1)
+    return Markup(body.replace("<svg ", f'<svg role="img" aria-label="{label}" ', 1))  # noqa: S704
 
 
 def panels(
-    rows: int, columns: int = 1, *, height: float, labels: Sequence[str] = (), **share: Any
+    rows: int, columns: int = 1, *, height: float, **share: Any
 ) -> tuple[Figure, list[Axes]]:
-    """Returns a figure one column wide, and its axes row by row.
-
-    Args:
-        rows: of panels.
-        columns: of panels.
-        height: of a row, inches.
-        labels: of the legend above the panels.
-        share: sharex and sharey.
-    """
-    legend = 0.18 * ceil(len(labels) / _legend_columns(labels))
-    figure = Figure(figsize=(WIDTH, rows * height + legend), layout="constrained")
-    axes = figure.subplots(rows, columns, squeeze=False, **share)
-    return figure, list(axes.flat)
+    """Returns a figure one column wide with rows of a height in inches, and its axes row by row."""
+    figure = Figure(figsize=(WIDTH, rows * height), layout="constrained")
+    return figure, list(figure.subplots(rows, columns, squeeze=False, **share).flat)
 
 
 def band(
@@ -137,15 +129,8 @@ def size_axis(ax: Axes, label: str) -> None:
     ax.set_xlabel(label)
     low, high = ax.get_xlim()
     ax.xaxis.set_major_locator(LogLocator(subs=(1,) if high > 100 * low else (1, 2, 5)))
-    ax.xaxis.set_major_formatter(FuncFormatter(_short))
+    ax.xaxis.set_major_formatter(EngFormatter())
     ax.xaxis.set_minor_locator(NullLocator())
-
-
-def _short(value: float, _place: float) -> str:
-    for size, unit in ((1e9, " G"), (1e6, " M"), (1e3, " k")):
-        if value >= size:
-            return f"{value / size:g}{unit}"
-    return f"{value:g}"
 
 
 def star(ax: Axes, x: float, y: float, label: str) -> None:
@@ -154,49 +139,21 @@ def star(ax: Axes, x: float, y: float, label: str) -> None:
 
 
 def legend_above(figure: Figure, ax: Axes) -> None:
-    """Draws the legend of ax above the whole figure."""
+    """Draws the legend of ax above the whole figure, which grows by its height."""
     spacing: dict[str, Any] = {"columnspacing": 1.0, "handlelength": 1.6, "handletextpad": 0.4}
-    handles, labels = ax.get_legend_handles_labels()
-    columns = _legend_columns(labels)
-    figure.legend(handles, labels, loc="outside upper center", ncols=columns, **spacing)
-
-
-def _legend_columns(labels: Sequence[str]) -> int:
-    """As many as fit into the width."""
+    handles, texts = ax.get_legend_handles_labels()
+    labels = [short_label(text, most=60) for text in texts]
     longest = max(map(len, labels), default=0)
-    return 3 if longest <= 11 else 2 if longest <= 20 else 1
+    columns = 3 if longest <= 11 else 2 if longest <= 20 else 1
+    figure.legend(handles, labels, loc="outside upper center", ncols=columns, **spacing)
+    figure.set_figheight(figure.get_figheight() + 0.18 * ceil(len(labels) / columns))
 
 
 def short_label(label: str, *, most: int = 32) -> str:
-    """Returns a network's label with its settings in few words; those that are off are left out.
+    """Returns a network's label, cut in the middle if it is long: its end distinguishes settings.
 
-    >>> short_label("compact (chosen_on=none, mirror=True, max_epochs=16)")
-    'compact (last, mirror, 16 ep.)'
+    >>> short_label("efficientnet_lite0 (pretrained=False)")
+    'efficientnet_li…retrained=False)'
     """
-    name, bracket, settings = label.partition(" (")
-    words = [_in_words(*s.split("=", 1)) if "=" in s else s for s in settings[:-1].split(", ")]
-    if bracket:
-        shown = ", ".join(word for word in words if word)
-        name += f" ({shown})" if shown else ""
-    return name if len(name) <= most else name[: most - 1] + "\N{HORIZONTAL ELLIPSIS}"
-
-
-def short_labels(labels: Sequence[str], *, most: int = 32) -> dict[str, str]:
-    """Returns short labels, no two alike: labels that would be alike stay as they are."""
-    short = {label: short_label(label, most=most) for label in labels}
-    used = list(short.values())
-    return {label: text if used.count(text) == 1 else label for label, text in short.items()}
-
-
-def _in_words(setting: str, value: str) -> str:
-    if setting == "chosen_on":
-        return "last" if value == "none" else value
-    if setting == "max_epochs":
-        return f"{value} ep."
-    return {"True": setting, "False": ""}.get(value, f"{setting} {value}")
-
-
-def panel_title(label: str) -> str:
-    """Returns a label for a small panel, with the settings on a second line."""
-    lines = short_label(label, most=99).replace(" (", "\n(", 1).split("\n")
-    return "\n".join(short_label(line, most=24) for line in lines)
+    half = (most - 1) // 2
+    return label if len(label) <= most else f"{label[:half]}…{label[half + 1 - most :]}"

@@ -1,6 +1,6 @@
 """Ensembles named in the configuration of runs: networks of one split, scored together."""
 
-from collections import defaultdict
+from collections import Counter, defaultdict
 from collections.abc import Sequence
 from typing import Any
 
@@ -14,6 +14,7 @@ from pneumo.report.trials import Trial, number, split_name
 
 WAYS = {"mean": "mean", "weighted": "weighted mean", "vote": "vote"}
 Named = tuple[str, tuple[str, ...]]  # an ensemble's name, and its members
+NO_MEMBER = "a member needs one finished run of the same split and classes"
 NO_WEIGHTS = "no weights, since its members have no common validation split"
 
 
@@ -23,10 +24,12 @@ def add_ensembles(groups: Sequence[Group]) -> None:
         reasons: dict[tuple[Named, str], list[str]] = defaultdict(list)  # to names of splits
         cells: dict[str, Cell] = {}
         for (ensemble, split), trials in _by_ensemble_and_split(group).items():
-            members, missing = _members(ensemble[1], trials)
+            members = _members(ensemble[1], trials)
+            lacking = [name for name in ensemble[1] if name not in {m.model for m in members}]
+            missing = [f"without {', '.join(lacking)}: {NO_MEMBER}"] if lacking else []
             weights = _weights(members) if len(members) > 1 else None
             if len(members) < 2:
-                missing.append("not scored, fewer than two members")
+                missing = [f"not scored, fewer than two members: {NO_MEMBER}"]
             elif weights is None:
                 missing.append(NO_WEIGHTS)
             for reason in missing:
@@ -53,33 +56,17 @@ def _by_ensemble_and_split(group: Group) -> dict[tuple[Named, tuple[Any, Any]], 
     return trials
 
 
-def _members(names: Sequence[str], trials: Sequence[Trial]) -> tuple[list[Trial], list[str]]:
-    """One trial of each member on the split of most trials, and why others are missing."""
-    splits = [trial.split_sha256 for trial in trials]
-    split = max(splits, key=splits.count)
-    members: list[Trial] = []
-    missing = []
-    for model in names:
-        candidates = [trial for trial in trials if trial.model == model]
-        if reason := _why_not(candidates, split, members):
-            missing.append(f"without {model}, which {reason}")
-        else:
-            members += candidates
-    return members, missing
+def _members(names: Sequence[str], trials: Sequence[Trial]) -> list[Trial]:
+    """One trial of each member, of those with the split and the classes of most trials."""
 
+    def kind(trial: Trial) -> tuple[Any, ...]:
+        return trial.split_sha256, trial.metrics.get("num_classes")
 
-def _why_not(candidates: Sequence[Trial], split: str | None, members: Sequence[Trial]) -> str:
-    """Why the trials of one model and seed cannot join the members; "" if one can."""
-    if len(candidates) != 1:
-        return "was trained by several settings" if candidates else "has no finished run"
-    (trial,) = candidates
-    if trial.split_sha256 != split:
-        return "has another split"
-    if not trial.label.size:
-        return "has no valid predictions"
-    if any(trial.metrics.get("num_classes") != m.metrics.get("num_classes") for m in members):
-        return "has other classes"
-    return ""
+    known = [trial for trial in trials if trial.label.size]
+    most, _ = Counter(map(kind, known)).most_common(1)[0] if known else (None, 0)
+    alike = [trial for trial in known if kind(trial) == most]
+    models = Counter(trial.model for trial in alike)
+    return [t for name in names for t in alike if t.model == name and models[name] == 1]
 
 
 def _combined(ensemble: Named, members: Sequence[Trial], way: str, weights: Array | None) -> Trial:

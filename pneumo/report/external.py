@@ -26,12 +26,7 @@ def of_run(run: Run, assessment: Mapping[str, Any] | None) -> dict[str, str]:
     return cells
 
 
-def ends(assessment: Mapping[str, Any], score: str) -> tuple[float, float, float]:
-    """Returns a score of an assessment and its interval; NaN if unknown."""
-    row = assessment["scores"].get(score)
-    return number(row, "value"), number(row, "low"), number(row, "high")
-
-
 def _text(assessment: Mapping[str, Any]) -> str:
-    value, low, high = ends(assessment, "auroc")
+    auroc = assessment["scores"].get("auroc")
+    value, low, high = (number(auroc, key) for key in ("value", "low", "high"))
     return f"{decimal(value)} ({interval(low, high)})"

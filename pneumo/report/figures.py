@@ -1,6 +1,7 @@
 """The pictures of a group: each function returns a Figure, or None if it has nothing to show."""
 
 from collections.abc import Sequence
+from textwrap import fill
 from typing import Any
 
 import numpy as np
@@ -8,17 +9,16 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
 
-from pneumo.cli import counted
 from pneumo.evaluation import published
+from pneumo.evaluation.metrics import Array
 from pneumo.labels import NORMAL
-from pneumo.report.assessment_figures import decision_curve, reliability
 from pneumo.report.curves import (
     GRID,
     curves_on_grid,
-    has_long_labels,
     history_table,
     mean_confusion,
     precision,
+    reliability_bins,
     sensitivity,
     shown,
 )
@@ -30,9 +30,8 @@ from pneumo.report.drawing import (
     Picture,
     band,
     legend_above,
-    panel_title,
     panels,
-    short_labels,
+    short_label,
     star,
 )
 from pneumo.report.groups import Cell, Group
@@ -41,54 +40,35 @@ from pneumo.report.stress_figure import stress_curves
 from pneumo.report.trials import number
 
 FEW = 2  # trials: too few for a box
-LEAST_F1_SHOWN = 0.02  # of the axis, if all scores are alike
-MARKERS: tuple[tuple[str, str, dict[str, Any]], ...] = (  # of figure 1, by split
-    ("train_eval", "train", {"marker": "o", "mfc": "none"}),
-    ("train", "train, of the steps", {"marker": "x"}),
-    ("test", "test", {"marker": "o", "mfc": INK}),
-)
+STATES = {"before": "as predicted", "after": "calibrated"}  # of the probabilities
 ALL_F1, TINY = "paper, all: about 0.94", "paper's tiny"
 
 
 def f1_by_network(group: Group) -> Figure | None:
     """Figure 1 of the paper: train and test F1 of each class, a box and the points.
 
-    Crosses are train F1 of the training steps, for runs without the one in evaluation mode.
     Baselines are drawn only without networks: an F1 of 0 would leave the others no room.
     """
     cells = [cell for cell in shown(group) if not cell.is_baseline] or shown(group)
-    slanted = len(cells) > 5 or has_long_labels(cells)
-    kinds = {cell.train_split for cell in cells}
-    paper = [ALL_F1, TINY] if _is_papers(group) else []
-    labels = [*paper, *(label for kind, label, _ in MARKERS if kind in {*kinds, "test"})]
-    height = 2.8 if slanted else 2.3  # inches
-    figure, axes = panels(2, height=height, labels=labels, sharex=True)
+    figure, axes = panels(2, height=2.8, sharex=True)
     for ax, name in zip(axes, ("normal", "pneumonia"), strict=True):
-        for place, (cell, style) in enumerate(zip(cells, STYLES, strict=False)):
-            for split, shift in ((cell.train_split, -0.2), ("test", 0.2)):
-                scores = [trial.score(f"f1_{name}", split=split) for trial in cell.trials]
-                _box(ax, place + shift, scores, style=style, split=split)
+        for place, (cell, (colour, marker, _)) in enumerate(zip(cells, STYLES, strict=False)):
+            for split, shift, face in ((cell.train_split, -0.2, "none"), ("test", 0.2, colour)):
+                scores = np.array([t.score(f"f1_{name}", split=split) for t in cell.trials])
+                _box(ax, place + shift, scores[np.isfinite(scores)], colour, marker, face)
         ax.set(title=f"F1 of {name.upper()}", ylabel="F1 at the best epoch")
         ax.yaxis.set_major_locator(MaxNLocator(6, steps=[1, 2, 5, 10]))
         ax.grid(axis="x", visible=False)
-    if _is_papers(group):
-        _paper_f1(axes[0], cells)
-    for ax in axes:
-        low, high = ax.get_ylim()
-        spare = max(0.0, LEAST_F1_SHOWN - (high - low)) / 2  # else ticks have four decimals
-        high = min(high + spare, 1.002)
-        ax.set_ylim(min(max(low, -0.02) - spare, high - LEAST_F1_SHOWN), high)
-    for kind, label, marker in MARKERS:
-        if kind in {*kinds, "test"}:
-            axes[0].plot([], [], ls="none", mec=INK, label=label, **marker)
+    if group.is_papers:
+        axes[0].axhline(published.ALL_F1, color=MUTED, lw=0.8, ls=(0, (4, 2)), label=ALL_F1)
+        for place in (place for place, cell in enumerate(cells) if cell.model == "tiny"):
+            star(axes[0], place + 0.45, published.TINY["f1_normal"], TINY)
+    for label, face in (("train", "none"), ("test", INK)):
+        axes[0].plot([], [], "o", mec=INK, mfc=face, label=label)
     legend_above(figure, axes[0])
-    few = {n: f"\n{counted(n, 'trial')}" for n in range(FEW + 1)}  # too few for a box
-    names = short_labels([cell.label for cell in cells])
-    ticks = [names[cell.label] + few.get(len(cell.trials), "") for cell in cells]
-    axes[1].set_xticks(range(len(cells)), ticks)
-    if slanted:
-        for text in axes[1].get_xticklabels():
-            text.set(rotation=45, ha="right", rotation_mode="anchor")
+    names = [short_label(cell.label) for cell in cells]
+    turned: dict[str, Any] = {"rotation": 45, "ha": "right", "rotation_mode": "anchor"}
+    axes[1].set_xticks(range(len(cells)), names, **turned)
     axes[1].set_xlim(-0.6, len(cells) - 0.4)
     return figure
 
@@ -98,7 +78,7 @@ def learning_curves(group: Group) -> Figure | None:
     cells = [c for c in shown(group) if np.isfinite(history_table(c, "test", "f1_normal")).any()]
     if not cells:
         return None
-    figure, axes = _panel_for_each(cells, labels=("train", "test", "best epoch"))
+    figure, axes = _panel_for_each(cells)
     floor = 1.0
     for ax, cell in zip(axes, cells, strict=False):
         colour, marker, _ = _styles(group)[cell.label]
@@ -123,19 +103,18 @@ def roc_and_precision_recall(group: Group) -> Figure | None:
     if not cells:
         return None
     medians = [[cell.spread(score).median for score in ("auroc", "f1_normal")] for cell in cells]
-    names = short_labels([cell.label for cell in cells])
     labels = [
-        f"{names[cell.label]}: AUROC {auroc:.3f}, F1 {f1:.3f}"
+        f"{cell.label}: AUROC {auroc:.3f}, F1 {f1:.3f}"
         for cell, (auroc, f1) in zip(cells, medians, strict=True)
     ]
-    figure, (roc, recall) = panels(2, height=2.9, labels=[*labels, TINY])
+    figure, (roc, recall) = panels(2, height=2.9)
     styles = _styles(group)
     for ax, curve in ((roc, sensitivity), (recall, precision)):
         for cell, label in zip(cells, labels, strict=True):
             colour, _, line = styles[cell.label]
             curves = curves_on_grid(cell, curve)
             band(ax, GRID, curves, colour, line, label, among=len(cells))
-    if _is_papers(group):
+    if group.is_papers:
         tiny = published.TINY["recall_normal"], published.TINY["precision_normal"]
         star(recall, *tiny, TINY)
     judged = [cell for cell in cells if not cell.is_baseline] or cells
@@ -171,15 +150,38 @@ def confusion_matrices(group: Group) -> Figure:
     return figure
 
 
-def _panel_for_each(
-    cells: Sequence[Cell], *, labels: Sequence[str] = ()
-) -> tuple[Figure, list[Axes]]:
+def reliability(group: Group) -> Figure | None:
+    """Observed share of PNEUMONIA against probability, before and after the temperature."""
+    cells = shown(group)
+    bins = {state: [reliability_bins(cell, state) for cell in cells] for state in STATES}
+    states = [state for state in STATES if any(map(len, bins[state]))]
+    if not states:
+        return None
+    share = {"height": 4.2 - len(states), "sharex": True, "sharey": True}
+    figure, axes = panels(1, len(states), **share)
+    for ax, state in zip(axes, states, strict=True):
+        ax.plot([0, 1], [0, 1], color=MUTED, lw=0.8, ls=(0, (4, 2)))
+        for cell, rows, (colour, marker, line) in zip(cells, bins[state], STYLES, strict=False):
+            if len(rows):
+                x, y, size = rows["probability"], rows["observed"], rows["images"]
+                ax.plot(x, y, color=colour, ls=line, lw=1)
+                size = 3 + 60 * size / size.sum()
+                ax.scatter(x, y, s=size, c=colour, marker=marker, ec=PAPER, lw=0.3, zorder=3)
+                ax.plot([], [], color=colour, ls=line, marker=marker, label=cell.label)
+        ax.set(title=STATES[state], xlim=(-0.03, 1.03), ylim=(-0.03, 1.03))
+    legend_above(figure, axes[0])
+    figure.supxlabel("probability of PNEUMONIA", fontsize=8)
+    axes[0].set_ylabel("share of PNEUMONIA")
+    return figure
+
+
+def _panel_for_each(cells: Sequence[Cell]) -> tuple[Figure, list[Axes]]:
     """Returns a figure with a titled panel for each network, two in a row."""
     columns, rows = min(2, len(cells)), (len(cells) + 1) // 2
     height = 2.8 if columns == 1 else 1.9  # inches
-    figure, axes = panels(rows, columns, height=height, labels=labels, sharex=True, sharey=True)
+    figure, axes = panels(rows, columns, height=height, sharex=True, sharey=True)
     for ax, cell in zip(axes, cells, strict=False):
-        ax.set_title(panel_title(cell.label))
+        ax.set_title(fill(cell.label, 18, break_on_hyphens=False))
     for ax in axes[len(cells) :]:
         ax.set_visible(False)
     return figure, axes
@@ -190,40 +192,26 @@ def _styles(group: Group) -> dict[str, Any]:
     return {cell.label: style for cell, style in zip(shown(group), STYLES, strict=False)}
 
 
-def _box(ax: Axes, place: float, scores: Sequence[float], *, style: Any, split: str) -> None:
-    colour, marker, _ = style
-    defined = np.array([score for score in scores if np.isfinite(score)])
+def _box(ax: Axes, x: float, scores: Array, colour: str, marker: str, face: str) -> None:
+    """Draws scores as points, and a box around more than two."""
     thin = {"color": INK, "lw": 0.7}
-    if defined.size > FEW:
+    if scores.size > FEW:
+        box = {"fc": "none" if face == "none" else f"{colour}40", "ec": INK, "lw": 0.7}
         ax.boxplot(
-            defined,
-            positions=[place],
+            scores,
+            positions=[x],
             widths=0.3,
             whis=(0, 100),
             showfliers=False,
             patch_artist=True,
             manage_ticks=False,
-            boxprops={"fc": colour + "40" if split == "test" else "none", "ec": INK, "lw": 0.7},
+            boxprops=box,
             medianprops={"color": INK, "lw": 1.4},
             whiskerprops=thin,
             capprops=thin,
         )
-    jitter = 0.09 * np.linspace(-1, 1, defined.size) if defined.size > 1 else np.zeros(defined.size)
-    marker, face = ("x" if split == "train" else marker), (colour if split == "test" else "none")
-    x = place + jitter
-    ax.plot(x, defined, marker, mfc=face, mec=colour, ms=3.2, mew=0.8, ls="none", zorder=3)
-
-
-def _is_papers(group: Group) -> bool:
-    """Whether the paper's figures are of these splits."""
-    return group.protocol == "paper" and bool(group.data_set.published)
-
-
-def _paper_f1(ax: Axes, cells: Sequence[Cell]) -> None:
-    ax.axhline(published.ALL_F1, color=MUTED, lw=0.8, ls=(0, (4, 2)), label=ALL_F1)
-    tiny = next((place for place, cell in enumerate(cells) if cell.model == "tiny"), None)
-    if tiny is not None:
-        star(ax, tiny + 0.45, published.TINY["f1_normal"], TINY)
+    spread = x + 0.09 * np.linspace(-1, 1, scores.size) * (scores.size > 1)
+    ax.plot(spread, scores, marker, mfc=face, mec=colour, ms=3.2, mew=0.8, ls="none", zorder=3)
 
 
 PICTURES = {
@@ -231,8 +219,8 @@ PICTURES = {
         f1_by_network,
         "F1 by network (figure 1 of the paper)",
         "A gap from open (train) to filled (test) is overfitting. A point is a trial at its chosen "
-        "epoch; box: quartiles and median, whiskers: lowest and highest. Crosses: train F1 of the "
-        "training steps, which is lower.",
+        "epoch; box: quartiles and median, whiskers: lowest and highest. Train F1 is that of the "
+        "training steps, which is lower, if it was not scored in evaluation mode.",
     ),
     "learning-curves": Picture(
         learning_curves,
@@ -265,13 +253,6 @@ PICTURES = {
         "Below the diagonal, probabilities of PNEUMONIA are too high. Test images in 15 bins, "
         "larger marks are more images; trials are pooled. Right: after the temperature fitted on "
         "validation.",
-    ),
-    "decision-curve": Picture(
-        decision_curve,
-        "Decision curve",
-        "Above both grey lines a network is useful at that threshold. Net benefit per image of "
-        "treating from a probability on (Vickers and Elkin, 2006), at the test split's share of "
-        "PNEUMONIA, which differs from a clinic's; median over trials.",
     ),
     "stress": Picture(
         stress_curves,

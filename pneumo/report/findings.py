@@ -1,21 +1,17 @@
-"""The findings of a report: two sentences that stand alone, and what limits them."""
+"""The findings of a report: two sentences that stand alone, what limits them, and caveats."""
 
-from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections import Counter, defaultdict
+from collections.abc import Sequence
 from math import isnan
 
-from pneumo.cli import counted
-from pneumo.report.comparisons import Difference, best_margins
-from pneumo.report.groups import DEBUG, Cell, Group
-from pneumo.report.scores import Intervals
-from pneumo.report.trials import Problem
-from pneumo.report.wording import DASH, decimal, interval
+import pandas as pd
 
-DEBUG_ONLY = "DEBUG RUNS of a few batches an epoch: the scores mean nothing."
-ONLY_OPTIMISTIC = (
-    "Every epoch was chosen on the split that is scored, so these scores are optimistic; "
-    "protocol=official and protocol=holdout choose it on validation data."
-)
+from pneumo.report.comparisons import MOST_COMPARED, best_margins
+from pneumo.report.groups import DEBUG, Cell, Group
+from pneumo.report.templates import text_template
+from pneumo.report.trials import Problem
+
+Lead = tuple[Cell, Group]
 PLACES = {
     "official": "on the official test set",
     "own": "on the set's own test split",
@@ -23,15 +19,10 @@ PLACES = {
     "paper": "on random test splits",
     "kfold": "on folds drawn at random",
 }
-Differences = Mapping[str, Sequence[Difference]]
 
 
 def findings(
-    groups: Sequence[Group],
-    *,
-    problems: Sequence[Problem],
-    differences: Differences,
-    intervals: Intervals,
+    groups: Sequence[Group], *, problems: Sequence[Problem], differences: pd.DataFrame
 ) -> list[str]:
     """Returns the score of the best honest network, what random splits would say, and what fails.
 
@@ -39,33 +30,65 @@ def findings(
     the first protocol, that with the most trials leads, the best on validation of equals.
     """
     lead = leading(groups)
-    if lead is None:
-        return [f"No finished run was found: {_states(problems)}, each named below."]
-    cell, group = lead
-    sentences = [DEBUG_ONLY] if group.protocol == DEBUG else []
-    sentences.append(_score(cell, group, differences[group.slug], intervals))
-    if group.protocol in ("official", "own"):
-        sentences += _random(cell, group, groups, differences)
-    elif cell.chosen_on == "test" and not cell.is_baseline and group.protocol != DEBUG:
-        sentences.append(ONLY_OPTIMISTIC)
-    if problems:
-        sentences.append(f"Left out and named below: {_states(problems)}.")
-    return sentences
+    other = _random(lead, groups) if lead else None
+    states = Counter(problem.state for problem in problems).most_common()
+    text = text_template("findings.j2").render(
+        lead=lead,
+        other=other,
+        margin=_margin(lead, differences),
+        other_margin=_margin(other, differences),
+        settings=_settings(*lead) if lead else 0,
+        ranked_on=_ranked_on(lead[0]) if lead else "",
+        places=PLACES,
+        states=", ".join(f"{n} {state}" for state, n in states) or "nothing",
+    )
+    return [line for line in text.splitlines() if line]
 
 
-def leading(groups: Sequence[Group]) -> tuple[Cell, Group] | None:
+def caveats(group: Group, *, num_differing: int) -> list[str]:
+    """Returns missing runs, single trials, mixed settings and versions, undefined scores.
+
+    ``num_differing``: settings in which the networks differ.
+    """
+    missing, remarks = defaultdict(list), []
+    for cell in group.cells:
+        if cell.missing:
+            planned = len(cell.trials) + len(cell.missing)
+            runs = f"{len(cell.trials)} of {planned} runs"
+            missing[f"{runs}; missing {_by_reason(cell.missing)}"].append(cell.label)
+        names = defaultdict(list)
+        for trial in cell.trials:
+            for remark in trial.remarks:
+                names[remark].append(trial.name)
+        for remark, same in names.items():
+            who = f"{cell.label}, {len(same)} of {len(cell.trials)} trials"
+            remarks.append(f"{who if len(same) > 1 else same[0]}: {remark}.")
+    seeds = (sorted({trial.split[at] for trial in group.trials} - {None}) for at in (0, 1))
+    text = text_template("caveats.j2").render(
+        group=group,
+        single=[cell.label for cell in group.cells if len(cell.trials) == 1],
+        most_compared=MOST_COMPARED,
+        num_differing=num_differing,
+        chosen=[cell.label for cell in group.networks if cell.chosen_on == "test"],
+        splits=dict(zip(("seed", "protocol.fold"), seeds, strict=True)),
+        missing=missing,
+        remarks=remarks,
+    )
+    return [line for line in text.splitlines() if line]
+
+
+def leading(groups: Sequence[Group]) -> Lead | None:
     """Returns the network that the report opens with, and its group; a baseline if alone."""
-    every = [(cell, group) for group in groups for cell in group.cells if cell.spread("auroc").n]
-    every = every or [(c, g) for g in groups for c in g.cells if c.trials]
+    every = [(cell, group) for group in groups for cell in group.cells]
+    every = [(c, g) for c, g in every if c.spread("auroc").n] or every
     networks = [(c, g) for c, g in every if not c.is_baseline] or every
     networks = [(c, g) for c, g in networks if g.kind == networks[0][1].kind]
     networks = [(c, g) for c, g in networks if g.protocol != DEBUG] or networks
     best = [(c, g) for c, g in networks if c.chosen_on != "test"] or networks
-    of_first = [(c, g) for c, g in best if g is best[0][1]]
-    return max(of_first, key=_merit) if of_first else None
+    return max((pair for pair in best if pair[1] is best[0][1]), key=_merit, default=None)
 
 
-def _merit(pair: tuple[Cell, Group]) -> tuple[int, float]:
+def _merit(pair: Lead) -> tuple[int, float]:
     merit = pair[0].spread("f1_normal", split=_ranked_on(pair[0])).median
     return len(pair[0].trials), -1.0 if isnan(merit) else merit
 
@@ -76,65 +99,37 @@ def _ranked_on(cell: Cell) -> str:
     return "val" if has_val else "test"
 
 
-def _score(
-    cell: Cell, group: Group, differences: Sequence[Difference], intervals: Intervals
-) -> str:
-    auroc, label = cell.spread("auroc"), _starting(cell.label)
-    if group.data_set.generated:
-        label = f"On phantoms, which are drawn and not radiographs, {cell.label}"
-    ends = interval(auroc.low, auroc.high)
-    if len(cell.trials) == 1:
-        ends = interval(*intervals.get(cell.trials[0].name, {}).get("auroc", (None, None)))
-    known = ", ".join(x for x in (ends, counted(len(cell.trials), "trial")) if x != DASH)
-    where = PLACES.get(group.protocol, f"under the {group.protocol} protocol")
-    text = f"{label} reaches an AUROC of {decimal(auroc.median)} ({known}) {where}"
-    text += _choice(cell, group)
-    if margin := best_margins(differences, "auroc").get(cell.label):
-        low_high = interval(margin.test.low, margin.test.high, sign=True)
-        difference = decimal(margin.test.difference, sign=True)
-        known = "" if low_high == DASH else f" ({low_high})"
-        text += f", {difference}{known} over the best baseline, {margin.second}"
-    return f"{text}."
+def _settings(cell: Cell, group: Group) -> int:
+    """How many settings of its name have as many trials, of which it is the best."""
+    alike = [c for c in group.networks if c.name == cell.name]
+    return sum(len(c.trials) == len(cell.trials) for c in alike)
 
 
-def _random(
-    cell: Cell, group: Group, groups: Sequence[Group], differences: Differences
-) -> list[str]:
-    """What random splits say, of the same network if it has any: [] without random splits."""
+def _margin(pair: Lead | None, differences: pd.DataFrame) -> object:
+    """The margin of AUROC over the best baseline; None if unknown."""
+    if pair is None:
+        return None
+    of_group = differences[differences["group"] == pair[1].slug]
+    return best_margins(of_group, "auroc").get(pair[0].label)
+
+
+def _random(lead: Lead, groups: Sequence[Group]) -> Lead | None:
+    """The same network on random splits, or else the best there; None without random splits."""
     pairs = [
-        (other, home)
-        for home in groups
-        if home.kind == group.kind and home.protocol in ("paper", "holdout", "kfold")
-        for other in home.networks
-        if other.spread("auroc").n
+        (cell, group)
+        for group in groups
+        if group.kind == lead[1].kind and group.protocol in ("paper", "holdout", "kfold")
+        for cell in group.networks
+        if cell.spread("auroc").n
     ]
-    if not pairs:
-        return []
-    of_lead = [pair for pair in pairs if pair[0].label == cell.label]
-    other, home = max(of_lead or pairs, key=_merit)
-    name = "it" if of_lead else other.label
-    text = f"Random splits would have given {name} {decimal(other.spread('auroc').median)}"
-    if margin := best_margins(differences[home.slug], "auroc").get(other.label):
-        difference = decimal(margin.test.difference, sign=True)
-        text += f", {difference} over {margin.second}"
-    optimistic = ", with the epoch chosen on the test split" * (other.chosen_on == "test")
-    return [f"{text}{optimistic}."]
+    of_lead = [pair for pair in pairs if pair[0].label == lead[0].label]
+    return max(of_lead or pairs, key=_merit, default=None)
 
 
-def _choice(cell: Cell, group: Group) -> str:
-    """How its setting was chosen among several of one name."""
-    same = [c for c in group.networks if c.name == cell.name and len(c.trials) == len(cell.trials)]
-    if len(same) < 2:
-        return ""
-    split = _ranked_on(cell)
-    bias = ", which is optimistic" * (split == "test")
-    return f", the best of {len(same)} settings on the {split} split{bias}"
-
-
-def _states(problems: Sequence[Problem]) -> str:
-    states = Counter(problem.state for problem in problems)
-    return ", ".join(f"{n} {state}" for state, n in states.most_common()) or "nothing"
-
-
-def _starting(text: str) -> str:
-    return text[:1].upper() + text[1:]
+def _by_reason(missing: Sequence[str]) -> str:
+    """Splits that are missing for one reason together: "seed 1, seed 2 (no such run)"."""
+    by_reason = defaultdict(list)
+    for text in missing:
+        split, _, reason = text.partition(" (")
+        by_reason[reason].append(split)
+    return "; ".join(f"{', '.join(splits)} ({reason}" for reason, splits in by_reason.items())

@@ -1,38 +1,32 @@
 """Groups of comparable trials: the same data and protocol, then by network and settings."""
 
-from collections import defaultdict
+from collections import Counter, defaultdict
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
-from itertools import combinations
+from functools import cached_property
 from typing import Any
+
+import pandas as pd
 
 from pneumo.data.base import DataSet
 from pneumo.data.sets import class_of
 from pneumo.evaluation import published
-from pneumo.report.trials import Problem, Spread, Trial, split_name, spread
+from pneumo.report.settings import Trained, labels
+from pneumo.report.trials import PLACE, Problem, Scored, Spread, Trial, split_name, spreads
 
-OF_PROTOCOL = ("chosen_", "decision", "protocol.", "data.patient_key")  # settings
 DEBUG = "debug"  # trials of a few batches: a separate group, never beside full ones
-PROTOCOLS = {  # in the order of the report: title, and how the images are split
-    "official": (
-        "Official test",
-        "the set's own test folder; validation patients drawn from its train folder",
-    ),
-    "holdout": (
-        "Random split, held out",
-        "random split by patient into train, validation and test",
-    ),
-    "kfold": ("Folds", "one fold of several, drawn by patient"),
-    "paper": (
-        "Random split, as in the paper",
-        "random 70/30 split by patient, without a validation split",
-    ),
-    "own": ("The set's own splits", "the splits that came with the set"),
-    DEBUG: ("Debug runs", "debug runs of a few batches an epoch, whose scores mean nothing"),
+PROTOCOLS = {  # in the order of the report: how the images are split
+    "official": "the set's own test folder; validation patients drawn from its train folder",
+    "holdout": "random split by patient into train, validation and test",
+    "kfold": "one fold of several, drawn by patient",
+    "paper": "random 70/30 split by patient, without a validation split",
+    "own": "the splits that came with the set",
+    DEBUG: "debug runs of a few batches an epoch, whose scores mean nothing",
 }
+CUSTOM = "custom splits"
 
 
-@dataclass
+@dataclass(eq=False)
 class Cell:
     """The comparable trials of one network in one group, by seed and fold."""
 
@@ -45,8 +39,8 @@ class Cell:
     @property
     def name(self) -> str:
         """The recipe's name, or the network's."""
-        recipe = self.trials[0].metrics.get("recipe") if self.trials else None
-        return str(recipe or self.model)
+        recipes = (trial.metrics.get("recipe") for trial in self.trials[:1])
+        return str(next(recipes, None) or self.model)
 
     @property
     def is_ensemble(self) -> bool:
@@ -66,19 +60,35 @@ class Cell:
     @property
     def train_split(self) -> str:
         """The split of the train scores: in evaluation mode, if every trial has these."""
-        has_them = self.trials and all(t.metrics["best"].get("train_eval") for t in self.trials)
+        has_them = all(t.metrics["best"].get("train_eval") for t in self.trials)
         return "train_eval" if has_them else "train"
 
+    @cached_property
+    def table(self) -> pd.DataFrame:
+        """A row for each number of each trial: run, and the columns of `Scored`."""
+        rows = [(trial.name, *row) for trial in self.trials for row in trial.rows()]
+        return pd.DataFrame(rows, columns=["run", *Scored._fields])
+
+    @cached_property
+    def spreads(self) -> dict[tuple[str, ...], Spread]:
+        """The spread over trials of each number by `PLACE`."""
+        rows = spreads(self.table, PLACE)
+        return {row[0]: Spread(*row[1:]) for row in rows.itertuples()}
+
     def spread(self, name: str, *, split: str = "test", when: str = "best") -> Spread:
-        """Returns the spread of one score over the trials in which it is defined."""
-        return spread([trial.score(name, split=split, when=when) for trial in self.trials])
+        """Returns the spread of one score over the trials."""
+        return self.spreads.get((when, split, name), Spread())
+
+    def size(self, name: str) -> Spread:
+        """Returns the spread of a size, such as parameters or images_per_second."""
+        return self.spread(name, split="", when="")
 
     def by_split(self) -> dict[tuple[Any, Any], Trial]:
         """The trials by seed and fold."""
         return {trial.split: trial for trial in self.trials}
 
 
-@dataclass
+@dataclass(eq=False)
 class Group:
     """Trials on the same data under the same protocol: only these are compared."""
 
@@ -98,7 +108,17 @@ class Group:
     @property
     def split_by(self) -> str:
         """How the protocol splits the images."""
-        return PROTOCOLS.get(self.protocol, ("", "custom splits"))[1]
+        return PROTOCOLS.get(self.protocol, CUSTOM)
+
+    @property
+    def title(self) -> str:
+        """Data set and protocol."""
+        return f"{self.kind}, {self.protocol} protocol"
+
+    @property
+    def is_papers(self) -> bool:
+        """Whether the paper's figures are of these splits."""
+        return self.protocol == "paper" and bool(self.data_set.published)
 
     @property
     def trials(self) -> list[Trial]:
@@ -106,20 +126,30 @@ class Group:
         return [trial for cell in self.cells for trial in cell.trials]
 
     @property
+    def commits(self) -> list[tuple[str, int]]:
+        """The commits of the code that made the runs, and how many each."""
+        known = (trial.metrics.get("git_commit") or "unknown" for trial in self.trials)
+        return Counter(str(commit)[:9] for commit in known).most_common()
+
+    @property
     def networks(self) -> list[Cell]:
-        """The cells with trials of networks."""
-        return [cell for cell in self.cells if cell.trials and not cell.is_baseline]
+        """The cells of networks."""
+        return [cell for cell in self.cells if not cell.is_baseline]
 
     @property
     def baselines(self) -> list[Cell]:
-        """The cells with trials of baselines."""
+        """The cells of baselines."""
         return [cell for cell in self.cells if cell.is_baseline]
 
     @property
     def rows(self) -> list[Cell]:
         """All cells in the order of a table: networks, ensembles of them, baselines."""
-        others = [cell for cell in self.cells if not cell.is_baseline]
-        return [*others, *self.ensembles, *self.baselines]
+        return [*self.networks, *self.ensembles, *self.baselines]
+
+    @property
+    def devices(self) -> list[str]:
+        """The devices that the networks were timed on."""
+        return sorted({trial.device for cell in self.networks for trial in cell.trials})
 
 
 def group_trials(
@@ -134,27 +164,31 @@ def group_trials(
     problems = [*problems, *duplicates]
     by_key: dict[tuple[str, str, str], list[Trial]] = defaultdict(list)
     for trial in newest:
-        by_key[_group_key(trial)].append(trial)
+        by_key[group_key(trial.metrics)].append(trial)
     groups: list[Group] = []
-    for key in sorted(by_key, key=_group_order):
+    for key in sorted(by_key, key=group_order):
         kind, protocol, index = key
         same = sum(group.slug.startswith(f"{kind}-{protocol}") for group in groups)
         slug = f"{kind}-{protocol}" + (f"-{same + 1}" if same else "")
         groups.append(Group(kind, protocol, index, slug, _cells(by_key[key])))
-    _label(groups)
+    cells = [(group.slug, cell) for group in groups for cell in group.cells]
+    named = labels([Trained(slug, cell.name, cell.settings) for slug, cell in cells])
+    for (_, cell), label in zip(cells, named, strict=True):
+        cell.label = label
     for group in groups:
-        _name_missing(group, [p for p in problems if _belongs(p, group, groups=groups)])
+        _name_missing(group, [p for p in problems if _homes(p, groups) == [group]])
     return groups, problems
 
 
-def _group_key(trial: Trial) -> tuple[str, str, str]:
-    data = trial.metrics["data"]
+def group_key(metrics: Mapping[str, Any]) -> tuple[str, str, str]:
+    """Returns data set, protocol and index of a run: only runs with one key are compared."""
+    data = metrics["data"]
     index = str(data.get("index_sha256") or f"{data.get('images')} images")
-    protocol = DEBUG if trial.metrics.get("debug") else str(trial.metrics["protocol"])
-    return str(data["kind"]), protocol, index
+    return str(data["kind"]), DEBUG if metrics.get("debug") else str(metrics["protocol"]), index
 
 
-def _group_order(key: tuple[str, str, str]) -> tuple[Any, ...]:
+def group_order(key: tuple[str, str, str]) -> tuple[Any, ...]:
+    """Returns the place of a key in the report: debug runs last, phantoms after real data."""
     kind, protocol, index = key
     place = list(PROTOCOLS).index(protocol) if protocol in PROTOCOLS else len(PROTOCOLS)
     return protocol == DEBUG, class_of(kind).generated, kind, place, protocol, index
@@ -169,7 +203,7 @@ def _without_duplicates(trials: Iterable[Trial]) -> tuple[list[Trial], list[Prob
     duplicates = []
     finished = sorted(trials, key=lambda t: (str(t.status.get("time", "")), t.name), reverse=True)
     for trial in finished:
-        key = (_group_key(trial), trial.model, trial.split, _frozen(trial.settings))
+        key = (group_key(trial.metrics), trial.model, trial.split, _frozen(trial.settings))
         newer = newest.setdefault(key, trial)
         if newer is not trial:
             reason = f"the same network, split and settings as {newer.name}, which is newer"
@@ -195,99 +229,32 @@ def _cells(trials: Sequence[Trial]) -> list[Cell]:
     return sorted(cells, key=order)
 
 
-def _label(groups: Sequence[Group]) -> None:
-    """Names cells by recipe or network, and those of one name by the settings that differ.
-
-    Settings that come with the protocol are named only if cells of one group differ in nothing
-    else: a network keeps its name under every protocol.
-    """
-    pairs = [(group.slug, cell) for group in groups for cell in group.cells]
-    for name in {cell.name for _, cell in pairs}:
-        same = [(slug, cell) for slug, cell in pairs if cell.name == name]
-        keys = sorted(
-            varying_keys([cell.settings for _, cell in same]),
-            key=lambda k: (
-                k.startswith(OF_PROTOCOL),
-                not all(_is_word(cell.settings.get(k)) for _, cell in same),
-            ),
-        )
-        shown: list[str] = []
-        for key in keys:
-            if _clashes([*shown, key], same) < _clashes(shown, same):
-                shown.append(key)
-        for _, cell in same:
-            values = (f"{_name(k, shown)}={short(cell.settings.get(k))}" for k in shown)
-            cell.label = f"{name} ({', '.join(values)})" if shown else name
-
-
-def _clashes(keys: Sequence[str], cells: Sequence[tuple[str, Cell]]) -> int:
-    """How many pairs of differently trained cells have the same values of these settings."""
-    return sum(
-        all(repr(a.settings.get(key)) == repr(b.settings.get(key)) for key in keys)
-        for (slug, a), (other, b) in combinations(cells, 2)
-        if slug == other or training_of(a.settings) != training_of(b.settings)
-    )
-
-
-def training_of(settings: Mapping[str, Any]) -> dict[str, Any]:
-    """Returns the settings without those that come with the protocol."""
-    return {k: v for k, v in settings.items() if not k.startswith(OF_PROTOCOL)}
-
-
-def _name(key: str, keys: Sequence[str]) -> str:
-    """Returns the last word of a setting's key; the whole key if another ends with that word."""
-    last = key.removesuffix("._target_").rpartition(".")[2]
-    same = [k for k in keys if k.removesuffix("._target_").rpartition(".")[2] == last]
-    return last if len(same) == 1 else key
-
-
-def _is_word(value: Any) -> bool:
-    return isinstance(value, str | int | float) and "${" not in str(value)
-
-
-def short(value: Any) -> str:
-    """Returns a setting's value in a few characters; transforms by their names."""
-    if isinstance(value, list) and value and all(isinstance(x, dict) for x in value):
-        return "+".join(str(x.get("_target_")).rpartition(".")[2] for x in value)
-    return f"{value:g}" if isinstance(value, float) else str(value)
-
-
-def varying_keys(settings: Sequence[Mapping[str, Any]]) -> list[str]:
-    """Returns the keys whose values differ."""
-    keys = dict.fromkeys(key for each in settings for key in each)
-    return [key for key in keys if len({repr(each.get(key)) for each in settings}) > 1]
-
-
-def _belongs(problem: Problem, group: Group, *, groups: Sequence[Group]) -> bool:
-    """Whether a run that is left out was meant for this group, judged by its folder."""
-    sweep = problem.name.rpartition("/")[0]
+def _homes(problem: Problem, groups: Sequence[Group]) -> list[Group]:
+    """The groups that a run that is left out may be of, by its folder, protocol and model."""
     homes = [
-        candidate
-        for candidate in groups
-        if problem.protocol in (None, candidate.protocol)
-        and (
-            len(groups) == 1
-            or any(trial.name.rpartition("/")[0] == sweep for trial in candidate.trials)
-        )
+        group
+        for group in groups
+        if problem.protocol in (None, group.protocol)
+        and _folder(problem) in {_folder(trial) for trial in group.trials}
     ]
     if len(homes) > 1:
         homes = [home for home in homes if any(c.model == problem.model for c in home.cells)]
-    return len(homes) == 1 and homes[0] is group
+    return homes
+
+
+def _folder(run: Trial | Problem) -> str:
+    return run.name.rpartition("/")[0]
 
 
 def _name_missing(group: Group, problems: Sequence[Problem]) -> None:
-    """Names the splits without a finished trial in each cell, and why if known."""
-    why = {(p.model, p.seed, p.fold): p for p in problems if p.state != "duplicate"}
-    models = {cell.model for cell in group.cells}
-    for model in dict.fromkeys(p.model for p in why.values() if p.model):
-        if model not in models:
-            group.cells.append(Cell(model, model, {}, []))
-    intended = {(p.seed, p.fold) for p in why.values() if p.seed is not None}
-    of_networks = {trial.split for cell in group.networks for trial in cell.trials} | intended
+    """Names the splits of the group's networks that each cell lacks, and why if known."""
+    left_out = [problem for problem in problems if problem.state != "duplicate"]
+    why = {(p.model, *p.split): f"{p.state}: {p.reason}" for p in left_out}
+    planned = {problem.split for problem in left_out if problem.seed is not None}
+    of_networks = {trial.split for cell in group.networks for trial in cell.trials} | planned
     for cell in group.cells:
         # a baseline takes seconds, so it may have splits that no network was planned for
-        grid = {t.split for t in group.trials} | intended if cell.is_baseline else of_networks
+        grid = {t.split for t in group.trials} | planned if cell.is_baseline else of_networks
         for split in sorted(grid - set(cell.by_split()), key=str):
-            problem = why.get((cell.model, *split))
-            reason = f"{problem.state}: {problem.reason}" if problem else "no such run"
+            reason = why.get((cell.model, *split), "no such run")
             cell.missing.append(f"{split_name(split)} ({reason})")

@@ -8,8 +8,8 @@ from pneumo.data.sets import class_of
 from pneumo.evaluation.scores import CLINICAL
 from pneumo.evaluation.scores import SCORES as ALL_SCORES
 from pneumo.labels import PNEUMONIA
-from pneumo.report.checklists import MARK, shares
-from pneumo.report.external import EXTERNAL, of_run
+from pneumo.report.checklists import MARK
+from pneumo.report.external import of_run
 from pneumo.report.templates import Markdown, markdown_template
 from pneumo.report.wording import decimal, interval
 from pneumo.runs.metrics import how_chosen
@@ -55,7 +55,6 @@ def write(
     """
     metrics: Mapping[str, Any] = run.metrics
     data_set = class_of(metrics["data"]["kind"])
-    numbers = of_run(run, assessment)
     splits, auroc = metrics["data"]["splits"], metrics[checkpoint]["test"].get("auroc")
     text = markdown_template("card.md.j2").render(
         mark=Markdown(MARK),
@@ -71,11 +70,10 @@ def write(
         prevalence=splits["test"][PNEUMONIA] / splits["test"]["images"],
         train_sha256=run.train_sha256,
         checklists=checklists,
-        shares=shares(metrics, assessment=assessment, maps=maps, external=numbers[EXTERNAL]),
         learnt_nothing=auroc is not None and auroc < LEARNT,
         assessment=assessment,
         maps=maps,
-        numbers=numbers,
+        numbers=of_run(run, assessment),
         external=run.external if assessment else {},
         facts=data_set.checklist,
         population=data_set.population,

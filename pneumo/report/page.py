@@ -6,28 +6,39 @@ from itertools import zip_longest
 from math import isnan
 from typing import Any
 
+import pandas as pd
+
 from pneumo.evaluation import published
 from pneumo.evaluation.detection_assessment import MAP_SENTENCE
 from pneumo.evaluation.paired_tests import FEWEST_PAIRS
-from pneumo.inference.box_overlay import LEGEND
-from pneumo.report import assessments, detection_figures, overview_figure, tables
 from pneumo.report.audit_link import AuditLink
-from pneumo.report.caveats import caveats
 from pneumo.report.claims import claim_table
-from pneumo.report.comparisons import Difference
 from pneumo.report.curves import MOST_SHOWN
 from pneumo.report.detection import NOT_COMPARABLE, DetectionGroup
-from pneumo.report.figures import PICTURES
+from pneumo.report.drawing import Picture, inline_svg
+from pneumo.report.findings import caveats
 from pneumo.report.groups import Group
 from pneumo.report.overview import Overview
-from pneumo.report.pareto import devices
-from pneumo.report.scores import Intervals
 from pneumo.report.table import Table, titled
+from pneumo.report.tables import tables
 from pneumo.report.templates import markdown_template, page_template
-from pneumo.report.trials import Problem, Trial, split_name
+from pneumo.report.trials import Problem, split_name
 from pneumo.report.wording import decimal
 
 NUM_CAVEATS = 5  # that are not folded
+FOLDED = {  # tables below the pictures of a section: title
+    "point": "Operating point",
+    "calibration": "Calibration",
+    "subgroups": "Subgroups",
+    "margins": "Margins over the best baseline",
+    "differences": "Differences from the network with most trials",
+    "optimism": "Choice of the epoch",
+    "sizes": "Size, time and overfitting",
+    "recipes": "Settings that differ",
+    "maps": "What the heat maps are worth",
+    "stress": "Stress test",
+}
+Drawn = Mapping[str, tuple[Picture, Mapping[str, bytes]]]  # a picture and its files, by name
 
 
 @dataclass
@@ -37,49 +48,29 @@ class Section:
     group: Group
     tables: dict[str, Table]
     caveats: list[str]
-    warnings: list[str]  # on intervals over few patients
-    why_not_calibrated: list[str]  # no temperature
-    num_not_assessed: int  # runs
-    weights: list[str]  # of members of ensembles
-    pictures: dict[str, str] = field(default_factory=dict)  # name to SVG for the page
 
     @property
-    def title(self) -> str:
-        """Data set and protocol."""
-        return f"{self.group.kind}, {self.group.protocol} protocol"
+    def warnings(self) -> list[str]:
+        """Why intervals are of few patients, and why there is no temperature."""
+        known = [trial.metrics.get("assessed") or {} for trial in self.group.trials]
+        return sorted({text for assessed in known for text in assessed.get("warnings", ())})
 
     @property
-    def timed_on(self) -> str:
-        """The devices that the seconds were measured on."""
-        return ", ".join(devices(self.group))
+    def weights(self) -> list[str]:
+        """The weights of each weighted mean."""
+        trials = [trial for cell in self.group.ensembles for trial in cell.trials]
+        return [
+            f"{split_name(trial.split)}: "
+            + ", ".join(f"{name} {decimal(weight, digits=2)}" for name, weight in trial.members)
+            for trial in trials
+            if not isnan(trial.members[0][1])
+        ]
 
 
-def section(group: Group, differences: Sequence[Difference], intervals: Intervals) -> Section:
-    """Returns a group as tables and sentences; pictures are added later."""
-    assessed = [a for cell in group.cells for a in assessments.known_assessments(cell)]
-    return Section(
-        group,
-        tables.tables(group, differences, intervals),
-        caveats(group),
-        sorted({each.warning for each in assessed} - {""}),
-        sorted({each.why_not for each in assessed} - {""}),
-        sum(trial.metrics.get("assessed") is None for trial in group.trials),
-        [text for cell in group.ensembles for t in cell.trials if (text := _weights(t))],
-    )
-
-
-def _weights(trial: Trial) -> str:
-    """The weights of a weighted mean; "" for any other trial."""
-    weights = [f"{n} {decimal(w, digits=2)}" for n, w in trial.members if not isnan(w)]
-    return f"{split_name(trial.split)}: {', '.join(weights)}" if weights else ""
-
-
-def _caveats(sections: Sequence[Section]) -> list[str]:
-    """Returns the caveats of all sections, the first of each before the second of any."""
-    several = len(sections) > 1
-    named = [[(s.title, text) for text in s.caveats] for s in sections]
-    in_turn = [pair for same in zip_longest(*named) for pair in same if pair]
-    return [f"{title}: {text}" if several else text for title, text in in_turn]
+def section(group: Group, differences: pd.DataFrame) -> Section:
+    """Returns a group as tables and sentences."""
+    shown = tables(group, differences[differences["group"] == group.slug])
+    return Section(group, shown, caveats(group, num_differing=len(shown["recipes"].rows)))
 
 
 @dataclass
@@ -93,7 +84,7 @@ class Report:
     audit: AuditLink | None = None
     files: Sequence[str] = ()
     overviews: Sequence[Overview] = ()
-    pictures: Mapping[str, Mapping[str, str]] = field(default_factory=dict)  # by overview's slug
+    pictures: Mapping[str, Drawn] = field(default_factory=dict)  # by slug
 
     def content(self) -> Mapping[str, Any]:
         """The values of both templates."""
@@ -102,28 +93,32 @@ class Report:
         num_detectors = sum(len(group.runs) for group in self.detection)
         return {
             "report": self,
-            "caveats": _caveats(self.sections),
+            "caveats": self._caveats(),
             "claims": claim_table(groups),
             "left_out": titled(rows, "run", "state", "reason", texts=("state", "reason")),
             "num_runs": sum(len(group.trials) for group in groups) + num_detectors,
             "not_comparable": NOT_COMPARABLE,
-            "paper": published,
         }
+
+    def _caveats(self) -> list[str]:
+        """The caveats of all sections, the first of each before the second of any."""
+        several = len(self.sections) > 1
+        named = [[(s.group.title, text) for text in s.caveats] for s in self.sections]
+        in_turn = [pair for same in zip_longest(*named) for pair in same if pair]
+        return [f"{title}: {text}" if several else text for title, text in in_turn]
 
 
 def html(report: Report) -> str:
     """Returns the page's text; names that come from run folders are escaped."""
     return page_template("report.html.j2").render(
         **report.content(),
-        pictures=PICTURES,
-        overview_pictures=overview_figure.PICTURES,
+        folded=FOLDED,
+        inline_svg=inline_svg,
         num_caveats=NUM_CAVEATS,
-        detection_pictures=detection_figures.PICTURES,
-        detection_legend=LEGEND,
         detection_map=MAP_SENTENCE,
-        examples={g.slug: detection_figures.examples(g.runs[0]) for g in report.detection},
         max_shown=MOST_SHOWN,
         min_pairs=FEWEST_PAIRS,
+        paper=published,
     )
 
 

@@ -5,38 +5,25 @@ from collections.abc import Sequence
 import numpy as np
 
 from pneumo.report.groups import Cell, Group
-from pneumo.report.scores import size
-from pneumo.report.trials import Trial
 
 MIN_NETWORKS = 3  # for a front to be informative
-COSTS = {  # by name of scores.sizes_of: title, and whether more is better
-    "parameters": ("parameters", False),
-    "multiply_adds": ("multiply-adds", False),
-    "images_per_second": ("images/s", True),
+COSTS = {  # by name of the size: title, and 1 if less is better, -1 if more is
+    "parameters": ("parameters", 1.0),
+    "multiply_adds": ("multiply-adds", 1.0),
+    "images_per_second": ("images/s", -1.0),
 }
 
 
 def competing(group: Group) -> list[Cell]:
     """Returns the networks and ensembles with an accuracy; baselines have no comparable size."""
-    cells = [*group.networks, *group.ensembles]
-    return [cell for cell in cells if cell.spread("accuracy").n]
-
-
-def devices(group: Group) -> list[str]:
-    """Returns the devices that the group's networks were timed on."""
-    return sorted({device(trial) for cell in group.networks for trial in cell.trials})
-
-
-def device(trial: Trial) -> str:
-    """Returns the device that a run was timed on."""
-    return str((trial.metrics.get("machine") or {}).get("device"))
+    return [c for c in (*group.networks, *group.ensembles) if c.spread("accuracy").n]
 
 
 def costs(group: Group) -> list[str]:
     """Returns the comparable keys of COSTS: speed only if all were timed on one device."""
-    timed = len(devices(group)) == 1
+    timed = len(group.devices) == 1
     keys = [key for key in COSTS if timed or key != "images_per_second"]
-    return [key for key in keys if any(size(cell, key).n for cell in competing(group))]
+    return [key for key in keys if any(cell.size(key).n for cell in competing(group))]
 
 
 def fronts(group: Group) -> dict[str, list[Cell]]:
@@ -44,17 +31,14 @@ def fronts(group: Group) -> dict[str, list[Cell]]:
 
     Sorted by accuracy; {} for fewer than MIN_NETWORKS networks.
     """
-    cells = competing(group)
-    if len(cells) < MIN_NETWORKS:
-        return {}
     # rounded, since networks write float32 and ensembles are computed in float64
-    accuracy = [round(cell.spread("accuracy").median, 6) for cell in cells]
+    accuracy = {c.label: round(c.spread("accuracy").median, 6) for c in competing(group)}
+    cells = sorted(competing(group), key=lambda cell: accuracy[cell.label])
+    score = [accuracy[cell.label] for cell in cells]
     on_front = {}
-    for key in costs(group):
-        sign = -1.0 if COSTS[key][1] else 1.0
-        is_on = front([sign * size(cell, key).median for cell in cells], accuracy)
-        order = sorted(range(len(cells)), key=lambda i: accuracy[i])
-        on_front[key] = [cells[i] for i in order if is_on[i]]
+    for key in costs(group) if len(cells) >= MIN_NETWORKS else ():
+        is_on = front([COSTS[key][1] * cell.size(key).median for cell in cells], score)
+        on_front[key] = [cell for cell, on in zip(cells, is_on, strict=True) if on]
     return on_front
 
 

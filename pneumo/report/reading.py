@@ -1,8 +1,9 @@
 """Run folders to trials: scores and settings of finished runs, and why others are left out."""
 
 import re
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import replace
+from itertools import product
 from pathlib import Path
 from typing import Any
 
@@ -11,11 +12,10 @@ import pandas as pd
 
 from pneumo.evaluation.scores import SCORES, scores
 from pneumo.labels import CLASS_NAMES
-from pneumo.report import assessments
-from pneumo.report.trials import Problem, Trial
+from pneumo.report.trials import PREDICTED, Problem, Scored, Trial, number
 from pneumo.runs import run_folder
 from pneumo.runs.run import Run
-from pneumo.runs.stress import read_stress
+from pneumo.runs.stress import Stress, read_stress
 from pneumo.runs.tasks import DETECTION
 
 # Settings that do not affect training, or that are reported separately. The digest of its table
@@ -37,6 +37,9 @@ OF_BASELINES = (
 )
 REFERENCE = re.compile(r"\$\{([\w.]+)\}")  # of one setting to another
 MAX_REFERENCES = 8  # followed one after another
+AT_POINT = ("sensitivity", "specificity", "ppv", "npv")
+CALIBRATION = ("ece", "brier")
+BINS = ("images", "probability", "observed")  # of the reliability diagram
 AGREES = 0.005  # accuracy of predictions.csv may differ from metrics.json by rounding only
 
 
@@ -58,7 +61,15 @@ def read_run(path: Path, *, name: str) -> Trial | Run | Problem:
 
 
 def _trial(run: Run) -> Trial:
-    metrics = {**run.metrics, **assessments.read(run), "stress": read_stress(run.run_dir)}
+    maps = run_folder.read_maps(run.run_dir, checkpoint="best")
+    metrics: dict[str, Any] = {**run.metrics, "maps": maps, "assessed": None}
+    metrics["stress"] = read_stress(run.run_dir)
+    more = [*_stressed(metrics["stress"])]
+    try:
+        numbers, metrics["assessed"] = [*_assessed(run.assessment)], _reliability(run.assessment)
+        more += numbers
+    except (OSError, ValueError, KeyError, TypeError, AttributeError):  # missing or malformed
+        pass
     trial = Trial(run.name, metrics, run.status, _settings(run.config, metrics))
     remarks = []
     try:
@@ -69,7 +80,10 @@ def _trial(run: Run) -> Trial:
     except (OSError, ValueError) as error:
         remarks.append(f"no interval and no curve: {_without_folder(error, run.run_dir)}")
     try:
-        trial = replace(trial, external=run.external)
+        for name, result in run.external.items():
+            rows: Mapping[str, Any] = result["assessment"]["scores"]
+            split = f"external_{name}"
+            more += [Scored("best", split, score, *_ends(row)) for score, row in rows.items()]
     except (OSError, ValueError) as error:
         remarks.append(f"no external score: {_without_folder(error, run.run_dir)}")
     written = [score for score in SCORES if score in trial.metrics["best"]["test"]]
@@ -77,7 +91,46 @@ def _trial(run: Run) -> Trial:
         missing = [c for c in CLASS_NAMES if trial.count("test", c) == 0]
         why = f"the test split has no {' and no '.join(missing)}" if missing else "not a number"
         remarks.append(f"{', '.join(undefined)} undefined ({why}): left out of the summary")
-    return replace(trial, remarks=tuple(remarks))
+    return replace(trial, more=tuple(more), remarks=tuple(remarks))
+
+
+def _assessed(written: Any) -> Iterator[Scored]:
+    """Yields the numbers of an assessment of pneumo.evaluation.assessment.
+
+    A malformed one raises any error.
+    """
+    point, calibration = written["operating_point"], written["calibration"]
+    yield Scored("best", "test", "threshold", number(point, "threshold"))
+    for name in AT_POINT:
+        yield Scored("best", "test", name, *_ends(point[name]))
+    yield Scored("best", "test", "temperature", number(calibration, "temperature"))
+    for name, state in product(CALIBRATION, ("before", "after")):
+        yield Scored("best", "test", f"{name}_{state}", number(calibration[state], name))
+    for row in written["subgroups"]:
+        yield Scored("best", f"test_{row['by']} {row['group']}", "auroc", *_ends(row.get("auroc")))
+
+
+def _reliability(written: Any) -> dict[str, Any]:
+    """Returns the bins of probability before and after the temperature, and warnings."""
+    calibration, bins = written["calibration"], {}
+    for state in ("before", "after"):
+        rows = (calibration[state] or {"reliability": []})["reliability"]
+        bins[state] = pd.DataFrame([[number(r, k) for k in BINS] for r in rows], columns=[*BINS])
+    warnings = (written["interval"]["warning"], calibration.get("why_not"))
+    return bins | {"warnings": [str(text) for text in warnings if text]}
+
+
+def _stressed(stress: Stress | None) -> Iterator[Scored]:
+    if stress is not None:
+        split = f"stress_{stress['split']}"
+        yield Scored("best", split, "drop", number(stress, "drop"))
+        for when, row in (("clean", stress["clean"]), ("stressed", stress["stressed"])):
+            for name in row:
+                yield Scored("best", f"{split}_{when}", name, number(row, name))
+
+
+def _ends(row: Any) -> Iterator[float]:
+    return (number(row, key) for key in ("value", "low", "high"))
 
 
 def _ensembles(config: Mapping[str, Any]) -> dict[str, list[str]]:
@@ -91,14 +144,8 @@ def _of_split(run: Run, split: str) -> pd.DataFrame:
     rows = run.predictions[run.predictions["split"] == split].reset_index(drop=True)
     label = rows["label"].map(CLASS_NAMES.index).astype(np.int64)
     patient, _ = rows["patient"].factorize()
-    return pd.DataFrame(
-        {
-            "path": rows["path"],
-            "label": label,
-            "probability": rows["p_pneumonia"],
-            "patient": patient,
-        }
-    )
+    rows = rows.assign(label=label, probability=rows["p_pneumonia"], patient=patient)
+    return rows[list(PREDICTED)]
 
 
 def _settings(config: Mapping[str, Any], metrics: Mapping[str, Any]) -> dict[str, Any]:

@@ -1,25 +1,24 @@
 """The folder of a report over any set of run folders: tables, pictures, one page. No torch."""
 
 import os
+import shlex
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from markupsafe import Markup
+import pandas as pd
 from tqdm import tqdm
 
 from pneumo import atomic
-from pneumo.evaluation.intervals import Interval, score_intervals
-from pneumo.evaluation.scores import SCORES
 from pneumo.report import detection, detection_figures, overview_figure, page
 from pneumo.report.audit_link import AuditLink, audit_link
 from pneumo.report.comparisons import compare
-from pneumo.report.drawing import Picture, draw, inline_svg
+from pneumo.report.drawing import Picture, draw
 from pneumo.report.ensembles import add_ensembles
 from pneumo.report.figures import PICTURES
 from pneumo.report.findings import findings
 from pneumo.report.groups import Group, group_trials
-from pneumo.report.latex import command_of, latex
+from pneumo.report.latex import latex
 from pneumo.report.overview import overviews
 from pneumo.report.reading import read_run
 from pneumo.report.scores import long_table, run_rows, summary_rows
@@ -32,7 +31,6 @@ from pneumo.runs.run_folder import find_runs, not_started
 PAGE = "report.html"
 SUMMARY = "summary.csv"
 TABLES = ("runs.csv", SUMMARY, "comparisons.csv", "summary.md", "summary.tex")
-WITH_INTERVAL = tuple(name for name in SCORES if name != "average_precision")
 Files = dict[str, str | bytes]
 
 
@@ -61,7 +59,8 @@ def write_report(
     groups, problems = group_trials(trials, problems=problems)
     add_ensembles(groups)
     link = audit_link(audit, report=folder, kinds={g.kind for g in groups}) if audit else None
-    command = command_of([root.name or root.resolve().name for root in roots])
+    names = [root.name or root.resolve().name for root in roots]
+    command = shlex.join(["python", "-m", "pneumo.report", *names])
     files = _files(groups, problems, detectors, link, command)
     with atomic.replacing_folder(folder) as new:
         for name, content in files.items():
@@ -78,54 +77,41 @@ def _files(
     command: str,
 ) -> Files:
     """The content of each file by its name."""
-    intervals = _intervals(groups)
     differences = compare(groups)
     sentences = [group.finding for group in detectors]
     if groups or not detectors:
-        about = findings(groups, problems=problems, differences=differences, intervals=intervals)
-        sentences = [*about, *sentences]
-    scores = long_table(groups, intervals)
+        sentences = [*findings(groups, problems=problems, differences=differences), *sentences]
     rows = {
-        "runs.csv": run_rows(groups, scores, problems=problems),
-        SUMMARY: summary_rows(groups, scores),
-        "comparisons.csv": [
-            {"group": slug} | row.csv_row() for slug, each in differences.items() for row in each
-        ],
+        "runs.csv": run_rows(groups, problems),
+        SUMMARY: summary_rows(long_table(groups)) if groups else pd.DataFrame(),
+        "comparisons.csv": differences.drop(columns=["kind", "first", "second"]),
     }
     if detectors:
-        rows[detection.FILE] = [row for group in detectors for row in group.csv_rows()]
+        rows[detection.FILE] = pd.DataFrame([r for group in detectors for r in group.csv_rows()])
     files: Files = {name: to_csv(each) for name, each in rows.items()}
-    sections = [page.section(group, differences[group.slug], intervals) for group in groups]
-    for section in sections:
-        files |= _pictures(PICTURES, section.group, section.group.slug, section.pictures)
-    for group in detectors:
-        files |= _pictures(detection_figures.PICTURES, group, group.slug, group.pictures)
-    tested = overviews(groups, intervals)
-    drawn: dict[str, dict[str, str]] = {}
-    for each in tested:
-        drawn[each.slug] = {}
-        files |= _pictures(overview_figure.PICTURES, each, each.slug, drawn[each.slug])
+    tested = overviews(groups)
+    drawn = _drawn(groups, PICTURES) | _drawn(detectors, detection_figures.PICTURES)
+    drawn |= _drawn(tested, overview_figure.PICTURES)
+    for slug, pictures in drawn.items():
+        for name, (_, kinds) in pictures.items():
+            files |= {f"{slug}-{name}.{kind}": data for kind, data in kinds.items()}
+    sections = [page.section(group, differences) for group in groups]
     names = [*TABLES, *([detection.FILE] if detectors else [])]
     report = page.Report(sentences, sections, problems, detectors, link, names, tested, drawn)
-    drawn_of = {
-        section.group.slug: [(f"{section.group.slug}-{n}", PICTURES[n]) for n in section.pictures]
-        for section in sections
-    }
-    files |= {"summary.md": page.markdown(report), "summary.tex": latex(groups, drawn_of, command)}
+    files |= {"summary.md": page.markdown(report), "summary.tex": latex(groups, drawn, command)}
     return files | {PAGE: page.html(report)}
 
 
-def _pictures(
-    pictures: Mapping[str, Picture], subject: Any, slug: str, inline: dict[str, str]
-) -> Files:
-    """Draws the pictures of a group as files, and into ``inline`` as SVG for the page."""
-    files: Files = {}
-    for name, picture in pictures.items():
-        if (drawn := draw(picture.draw, subject)) is not None:
-            files |= {f"{slug}-{name}.{kind}": data for kind, data in drawn.items()}
-            vector = inline_svg(drawn["svg"].decode(), label=picture.title)
-            inline[name] = Markup(vector)  # noqa: S704
-    return files
+def _drawn(subjects: Sequence[Any], pictures: Mapping[str, Picture]) -> dict[str, page.Drawn]:
+    """The pictures of each subject that has something to show, by its slug."""
+    return {
+        subject.slug: {
+            name: (picture, kinds)
+            for name, picture in pictures.items()
+            if (kinds := draw(picture.draw, subject)) is not None
+        }
+        for subject in subjects
+    }
 
 
 def _find(roots: Sequence[Path]) -> tuple[dict[Path, str], list[Problem]]:
@@ -158,17 +144,6 @@ def _find(roots: Sequence[Path]) -> tuple[dict[Path, str], list[Problem]]:
             "Make runs with `python -m pneumo.train`"
         )
     return paths, problems
-
-
-def _intervals(groups: Sequence[Group]) -> dict[str, dict[str, Interval]]:
-    """The intervals of each trial with predictions, by its name."""
-    trials = [t for g in groups for cell in g.rows for t in cell.trials if t.label.size]
-    return {
-        t.name: score_intervals(
-            t.label, t.probability, patient=t.test["patient"], names=WITH_INTERVAL
-        )
-        for t in trials
-    }
 
 
 def _foreign(names: list[str]) -> list[str]:

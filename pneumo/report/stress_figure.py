@@ -1,14 +1,14 @@
 """The picture of the stress test: AUROC against severity, a panel for each change."""
 
+from collections import defaultdict
 from collections.abc import Sequence
 
 import numpy as np
 from matplotlib.figure import Figure
 
 from pneumo.report.curves import shown
-from pneumo.report.drawing import STYLES, legend_above, panels, short_labels
+from pneumo.report.drawing import STYLES, legend_above, panels
 from pneumo.report.groups import Group
-from pneumo.report.stress import tested
 from pneumo.runs.stress import Stress, number
 
 COLUMNS = 3
@@ -18,21 +18,23 @@ MEAN = "mean"
 def stress_curves(group: Group) -> Figure | None:
     """AUROC by severity, 0 for unchanged images: means over runs, one line a recipe."""
     styles = {cell.label: style for cell, style in zip(shown(group), STYLES, strict=False)}
-    rows = [row for row in tested(group) if row.cell.label in styles]
-    if not rows:
+    tested: dict[tuple[str, str], list[Stress]] = defaultdict(list)
+    for cell in (cell for cell in group.networks if cell.label in styles):
+        for stress in filter(None, (trial.metrics.get("stress") for trial in cell.trials)):
+            tested[cell.label, stress["split"]].append(stress)
+    if not tested:
         return None
-    curves = [_curves(row.results) for row in rows]
-    names = short_labels(list(dict.fromkeys(row.cell.label for row in rows)))
-    is_one = len({row.split for row in rows}) == 1
-    labels = [names[row.cell.label] + ("" if is_one else f", {row.split}") for row in rows]
+    curves = [_curves(results) for results in tested.values()]
+    is_one = len({split for _, split in tested}) == 1
+    labels = [label + ("" if is_one else f", {split}") for label, split in tested]
     changes = list(curves[0])
     num_rows = -(-len(changes) // COLUMNS)
-    figure, axes = panels(num_rows, COLUMNS, height=1.15, labels=labels, sharex=True, sharey=True)
+    figure, axes = panels(num_rows, COLUMNS, height=1.15, sharex=True, sharey=True)
     for ax, name in zip(axes, changes, strict=False):
         ax.set_title(name, fontsize=7.5, fontweight="normal" if name != MEAN else "bold")
-        for row, of_row, label in zip(rows, curves, labels, strict=True):
-            colour, marker, line = styles[row.cell.label]
-            ax.plot(of_row[name], color=colour, marker=marker, ms=2, ls=line, lw=1, label=label)
+        for (network, _), curve, label in zip(tested, curves, labels, strict=True):
+            colour, marker, line = styles[network]
+            ax.plot(curve[name], color=colour, marker=marker, ms=2, ls=line, lw=1, label=label)
     for ax in axes[len(changes) :]:
         ax.set_visible(False)
     axes[0].set_xticks(range(6))

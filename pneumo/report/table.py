@@ -1,25 +1,18 @@
 """A table of the report for page, Markdown and terminal, CSV text, and the titles of columns."""
 
-import csv
-import io
 import re
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-from pneumo.evaluation.scores import SCORES as ALL_SCORES
+from pneumo.evaluation.scores import SCORES
 from pneumo.runs.output import spreadsheet_safe
 
-SCORES = {  # columns of the summary
-    name: ALL_SCORES[name].heading
-    for name in (
-        *("f1_normal", "auroc", "accuracy", "precision_normal", "recall_normal"),
-        *("f1_pneumonia", "precision_pneumonia", "recall_pneumonia"),
-    )
-}
-TITLES = SCORES | {  # if a key in words is not enough
+if TYPE_CHECKING:
+    import pandas as pd
+
+TITLES = {name: score.heading for name, score in SCORES.items()} | {  # or the key in words
     "pair": "Difference",
-    "called_differently": "Decided differently",
     "ppv": "PPV",
     "npv": "NPV",
     "ece_before": "ECE of PNEUMONIA's probability",
@@ -28,9 +21,6 @@ TITLES = SCORES | {  # if a key in words is not enough
     "brier_after": "Brier score, calibrated",
     "ece": "Calibration error",
     "drop": "Drop of AUROC",
-    "row": "Subgroup",
-    "sizes": "PNEUMONIA / NORMAL",
-    "prevalence": "PNEUMONIA",
     "random": "Random order",
     "share_of_gaps_above_0": "Radiographs with gap above 0",
     "randomised": "Randomised network",
@@ -100,14 +90,9 @@ def escaped(text: str) -> str:
     return " ".join(text.replace("<", "&lt;").split())
 
 
-def to_csv(rows: Sequence[Mapping[str, Any]]) -> str:
-    """Returns CSV text with the columns of all rows; unknown values are empty fields."""
-    columns = dict.fromkeys(column for row in rows for column in row)
-    text = io.StringIO()
-    writer = csv.DictWriter(text, list(columns), lineterminator="\n", restval="")
-    writer.writeheader()
-    writer.writerows({key: _field(value) for key, value in row.items()} for row in rows)
-    return text.getvalue()
+def to_csv(rows: "pd.DataFrame") -> str:
+    """Returns CSV text; unknown values are empty fields, and no text is a formula."""
+    return rows.map(_field).to_csv(index=False, lineterminator="\n")
 
 
 def _field(value: Any) -> Any:

@@ -13,6 +13,7 @@ from jinja2 import (
     Template,
 )
 
+from pneumo import cli
 from pneumo.report import wording
 from pneumo.report.table import escaped
 
@@ -63,7 +64,8 @@ def _environment(*packages: str, **options: Any) -> Environment:
     environment.filters |= {
         "decimal": wording.decimal,
         "percent": lambda share: f"{100 * share:.0f} %",
-        "count": lambda number: f"{number:,}",
+        "count": lambda number: f"{number:,.0f}",
+        "counted": cli.counted,
         "starting": lambda text: text[:1].upper() + text[1:],
         "table": lambda table: Markdown(table.markdown()),
     }

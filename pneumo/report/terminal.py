@@ -1,7 +1,6 @@
 """The scores of runs and of their ensembles, for a terminal of 80 columns."""
 
-import csv
-import io
+import contextlib
 import os
 import sys
 import textwrap
@@ -13,16 +12,15 @@ import numpy as np
 
 from pneumo import cli
 from pneumo.evaluation.operating_point import VOTE, at_bound
-from pneumo.evaluation.paired import DIFFERENCES
 from pneumo.evaluation.scores import SCORES as ALL_SCORES
-from pneumo.report.table import Row, Table
 from pneumo.report.templates import text_template
+from pneumo.report.trials import tuples
 
 WIDTH = 80  # columns
 PREDICTED = ("path", "p_pneumonia", "boxes", "decision", "prediction_set")  # on a terminal
 SCORES = {name: ALL_SCORES[name].title for name in ("auroc", "accuracy", "f1_normal")}
 AT_POINT = {"auroc": "AUROC", "sensitivity": "sensitivity", "specificity": "specificity"}
-SUMMARISED = ("accuracy", "f1_normal", "auroc")
+TITLES = {name: ALL_SCORES[name].title for name in ("accuracy", "f1_normal", "auroc")}
 NAME = 20  # columns of a network's name; a longer one has a line of its own
 SHOWN = (0.05, 0.1, 0.2, 0.5)  # of the net benefit's thresholds
 
@@ -63,43 +61,31 @@ def score_lines(result: Mapping[str, Any], *, full: bool = True) -> list[str]:
 
     Only with ``full`` the predictive values, the subgroups and the net benefit.
     """
+    members = [member["run"] for member in result["members"]]
     entries = {member["run"]: member for member in result["members"]}
-    names = cli.short_names(list(entries), width=18)
-    name = result["members"][0]["run"]
+    name = members[0]
     if "ensemble" in result:
         name = "mean of the runs"
         entries[name] = result["ensemble"]
         if "scores" in result.get("weighted", {}):
             entries["weighted mean"] = result["weighted"]
         entries["majority vote"] = result["vote"]
-    rows: list[Row] = [
-        {"run": names.get(run, run)} | {key: _score(entry["scores"][key]) for key in SCORES}
-        for run, entry in entries.items()
-    ]
-    shown = entries[name]
-    ranking = {run: entry["ranking"] for run, entry in entries.items() if entry.get("ranking")}
     text = text_template("evaluate.txt.j2").render(
         result=result,
         what=place(result["scored_on"]["what"]),
         full=full,
-        entries=len(entries),
+        entries=entries,
+        names=dict(zip(entries, entries, strict=True)) | cli.short_names(members, width=16),
         name=name,
-        shown=shown,
         vote=VOTE,
-        ranking=[
-            f"{names.get(run, run)}: {why}" if len(entries) > 1 else why
-            for run, why in ranking.items()
-        ],
         number=_number,
         at_bound=at_bound,
         score=_score,
-        scores=Table({"run": ""} | SCORES, rows).text(first=19, others=20),
-        paired=_paired(result.get("differences", ())),
-        subgroups=_subgroups(shown["subgroups"]),
-        benefits=_benefits(shown["net_benefit"]),
+        scores=SCORES,
+        at_point=AT_POINT,
+        benefit_at=SHOWN,
     )
-    members = [member["run"] for member in result["members"]]
-    return shortened(text.rstrip("\n").split("\n"), members)
+    return shortened((line.rstrip() for line in text.rstrip("\n").split("\n")), members)
 
 
 def show_predictions(rows: Sequence[Mapping[str, Any]]) -> None:
@@ -136,72 +122,36 @@ def _cell(value: Any) -> str:
     return f"{value:.3f}" if isinstance(value, float) else str(value or "")
 
 
-def summary(table: str) -> str:
+def summary(table: Path) -> str:
     """Returns each network's trials and scores on the test split: median, lowest-highest.
 
     Args:
         table: the report's summary.csv.
     """
-    networks: dict[tuple[str, ...], dict[str, str]] = {}
-    for row in csv.DictReader(io.StringIO(table, newline="")):
-        if (row["epoch"], row["split"]) == ("best", "test"):
-            keys = (f"{row['data']}, {row['protocol']}", row["network"], row["runs"])
-            scores = networks.setdefault(keys, {})
-            median, low, high = (f"{float(row[x] or 'nan'):.3f}" for x in ("median", "low", "high"))
-            scores[row["score"]] = median if low == high else f"{median} {low}-{high}"
-    lines: list[str] = []
-    shown = ""
-    for (group, network, runs), scores in networks.items():
-        if group != shown:
-            title = "".join(f"{ALL_SCORES[name].title:18}" for name in SUMMARISED).rstrip()
-            lines += ["", f"{group:{NAME}}trials {title}"]
-            shown = group
-        cells = "".join(f"{scores.get(name, ''):18}" for name in SUMMARISED).rstrip()
-        alone = [network] if len(network) >= NAME else []
-        lines += [*alone, f"{'' if alone else network:{NAME}}{runs:>6} {cells}"]
-    return wrapped(lines[1:])
+    import pandas as pd
+
+    with contextlib.suppress(pd.errors.EmptyDataError):
+        scores = pd.read_csv(table)
+        scores = scores[(scores["epoch"] == "best") & (scores["split"] == "test")]
+        lines = []
+        for (data, protocol), group in scores.groupby(["data", "protocol"], sort=False):
+            lines += ["", f"{f'{data}, {protocol}':{NAME}}trials {_columns(TITLES)}"]
+            for (network, runs), rows in group.groupby(["network", "runs"], sort=False):
+                over = {row.score: _spread(row) for row in tuples(rows)}
+                alone = [str(network)] if len(str(network)) >= NAME else []
+                name = "" if alone else network
+                lines += [*alone, f"{name:{NAME}}{runs:>6} {_columns(over)}"]
+        return wrapped(lines[1:])
+    return ""
 
 
-def _paired(rows: Sequence[Mapping[str, Any]]) -> str:
-    """The first run minus each other one."""
-    if not rows:
-        return ""
-    names = cli.short_names([rows[0]["first"], *(row["second"] for row in rows)], width=16)
-    differences: list[Row] = [
-        {"second": names[row["second"]]} | {name: _score(row[name], "+") for name in DIFFERENCES}
-        for row in rows
-    ]
-    title, *lines = (
-        Table({"second": ""} | AT_POINT, differences).text(first=17, others=21).split("\n")
-    )
-    counts = (cli.counted(row["called_differently"], "image") for row in rows)
-    pairs = [f"{line}\n  {n} decided differently" for line, n in zip(lines, counts, strict=True)]
-    return "\n".join([f"{names[rows[0]['first']]} minus:", title, *pairs])
+def _columns(texts: Mapping[str, str]) -> str:
+    return "".join(f"{texts.get(name, ''):18}" for name in TITLES).rstrip()
 
 
-def _subgroups(subgroups: Sequence[Mapping[str, Any]]) -> str:
-    rows: list[Row] = []
-    for row in subgroups:
-        why_not = dict.fromkeys(AT_POINT, "") | {"auroc": row.get("why_not", "")}
-        scores = why_not if "why_not" in row else {key: _score(row[key]) for key in AT_POINT}
-        name = f"{row['by']} {row['group']}"
-        rows.append({"subgroup": name if len(name) <= 18 else "…" + name[-17:]} | scores)
-    return Table({"subgroup": "subgroup"} | AT_POINT, rows).text(first=19, others=20)
-
-
-def _benefits(benefit: Mapping[str, Any]) -> str:
-    curves = {f"{benefit['own_prevalence']:.0%} here": benefit["at"]}
-    curves |= {f"{100 * each['prevalence']:.3g}%": each["at"] for each in benefit["at_prevalence"]}
-    rows: list[Row] = [
-        {"prevalence": f"  {name}"}
-        | {
-            f"{at['threshold']:.2f}": f"{_number(at['network'])} ({_number(at['treat_all'])})"
-            for at in curve
-        }
-        for name, curve in curves.items()
-    ]
-    columns = {"prevalence": "  if treated at"} | {f"{at:.2f}": f"{at:.2f}" for at in SHOWN}
-    return Table(columns, rows).text(first=16, others=16)
+def _spread(row: Any) -> str:
+    ends = f" {row.low:.3f}-{row.high:.3f}" if row.low < row.high else ""
+    return f"{row.median:.3f}{ends}"
 
 
 def _score(score: Mapping[str, float], sign: str = "") -> str:

@@ -1,23 +1,38 @@
 """A finished run, or an ensemble of several, as a report reads it; and a run it leaves out."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
+from itertools import product
 from typing import Any, NamedTuple
 
 import numpy as np
 import pandas as pd
-from numpy.typing import ArrayLike
 
-from pneumo.evaluation.intervals import resampled_scores
+from pneumo.evaluation.intervals import UNKNOWN, Interval, resampled_scores, score_intervals
 from pneumo.evaluation.metrics import Array
+from pneumo.evaluation.scores import SCORES
+from pneumo.report.wording import decimal, interval
 
 COMPARED = ("f1_normal", "accuracy", "auroc")  # scores compared between two models
-
-
+WITH_INTERVAL = tuple(name for name in SCORES if name != "average_precision")
+SPLITS = ("test", "val", "train", "train_eval")
 # Of the images of a split, sorted by path: str, 0 NORMAL or 1 PNEUMONIA, of PNEUMONIA, a number
 PREDICTED = ("path", "label", "probability", "patient")
-UNKNOWN = pd.DataFrame(columns=list(PREDICTED))
+UNPREDICTED = pd.DataFrame(columns=list(PREDICTED))
+PLACE = ["checkpoint", "split", "score"]  # of a number in the tables below
+NAN = float("nan")
+
+
+class Scored(NamedTuple):
+    """A row of the long table: a number of one trial, with its 95 % interval over patients."""
+
+    checkpoint: str  # best, last, or "" for sizes
+    split: str  # of SPLITS, or test_GROUP, external_NAME, stress_SPLIT_clean or _stressed; or ""
+    score: str
+    value: float  # NaN if undefined
+    low: float = NAN
+    high: float = NAN
 
 
 @dataclass(frozen=True)
@@ -29,11 +44,11 @@ class Trial:
     status: Mapping[str, Any] = field(default_factory=dict)
     settings: Mapping[str, Any] = field(default_factory=dict)  # that affect training, flat
     # PREDICTED at the best epoch; without rows if unknown
-    test: pd.DataFrame = field(default_factory=UNKNOWN.copy)
-    val: pd.DataFrame = field(default_factory=UNKNOWN.copy)
+    test: pd.DataFrame = field(default_factory=UNPREDICTED.copy)
+    val: pd.DataFrame = field(default_factory=UNPREDICTED.copy)
     ensembles: Mapping[str, Sequence[str]] = field(default_factory=dict)  # members by name
     members: tuple[tuple[str, float], ...] = ()  # of an ensemble: network, and weight or NaN
-    external: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)  # see runs.external
+    more: tuple[Scored, ...] = ()  # of the assessment, other images and the stress test
     remarks: tuple[str, ...] = ()
 
     @property
@@ -61,6 +76,19 @@ class Trial:
         """Seed and fold (None without folds), which identify a trial of one network."""
         return self.metrics.get("seed"), self.metrics.get("fold")
 
+    @property
+    def device(self) -> str:
+        """The device that it was timed on."""
+        return str((self.metrics.get("machine") or {}).get("device"))
+
+    @cached_property
+    def intervals(self) -> dict[str, Interval]:
+        """The 95 % interval over patients of each score of the test split; {} if unknown."""
+        if self.test.empty:
+            return {}
+        patient = self.test["patient"]
+        return score_intervals(self.label, self.probability, patient=patient, names=WITH_INTERVAL)
+
     @cached_property
     def resampled(self) -> dict[str, Array]:
         """(resamples,) of each score of COMPARED: trials on one test split share the resamples."""
@@ -76,7 +104,7 @@ class Trial:
         seconds = [number(epoch, "seconds") for epoch in self.metrics.get("history") or []]
         positive = [value for value in seconds if value > 0]
         if not positive or self.metrics.get("debug"):  # a debug run skips images
-            return float("nan")
+            return NAN
         return self.count("train", "images") / float(np.median(positive))
 
     @property
@@ -98,6 +126,23 @@ class Trial:
         """Returns how many images, patients or images of a label a split has; NaN if unknown."""
         return number((self.metrics["data"].get("splits") or {}).get(split), what)
 
+    def rows(self) -> Iterator[Scored]:
+        """Yields every number of the trial, and its sizes."""
+        for when, split in product(("best", "last"), SPLITS):
+            written = self.metrics[when].get(split) or {}
+            for name in (name for name in (*SCORES, "loss") if name in written):
+                is_test = (when, split) == ("best", "test")
+                ends = self.intervals.get(name, UNKNOWN) if is_test else UNKNOWN
+                yield Scored(when, split, name, number(written, name), *ends)
+        yield from self.more
+        sizes = {name: number(self.metrics, name) for name in ("parameters", "multiply_adds")}
+        seconds = self.metrics.get("seconds")
+        sizes |= {f"seconds_{name}": number(seconds, name) for name in ("total", "train")}
+        epoch = NAN if self.is_baseline else number(self.metrics["best"], "epoch") + 1
+        sizes |= {"images_per_second": self.images_per_second, "best_epoch": epoch}
+        for name, value in sizes.items():
+            yield Scored("", "", name, value)
+
 
 @dataclass(frozen=True)
 class Problem:
@@ -111,38 +156,62 @@ class Problem:
     fold: Any = None
     protocol: str | None = None
 
+    @property
+    def split(self) -> tuple[Any, Any]:
+        """Seed and fold, as of a trial."""
+        return self.seed, self.fold
+
+
+class Spread(NamedTuple):
+    """Numbers over trials: how many are known, their median and spread (sd with n - 1)."""
+
+    n: int = 0
+    median: float = NAN
+    mean: float = NAN
+    sd: float = NAN
+    low: float = NAN
+    high: float = NAN
+    trials: int = 0
+    lower: float = NAN  # 95 % interval over patients of a single trial
+    upper: float = NAN
+
+    @property
+    def ends(self) -> tuple[float, float]:
+        """The interval of a single trial, or lowest and highest of several; NaN if equal."""
+        if self.trials == 1:
+            return self.lower, self.upper
+        return (self.low, self.high) if self.low < self.high else (NAN, NAN)
+
+    @property
+    def cell(self) -> tuple[str, str]:
+        """The median, and the ends below it, as texts."""
+        some = f" (n = {self.n})" if 0 < self.n < self.trials else ""
+        return decimal(self.median) + some, interval(*self.ends, unknown="")
+
+
+def spreads(table: pd.DataFrame, by: Sequence[str]) -> pd.DataFrame:
+    """Returns the columns of `Spread` for each group of rows of the long table."""
+    groups = table.groupby(list(by), sort=False)
+    names: dict[str, Any] = {"n": "count", "median": "median", "mean": "mean", "sd": "std"}
+    names |= {"low": "min", "high": "max", "trials": "size"}
+    ends: pd.DataFrame = groups.agg(lower=("low", "first"), upper=("high", "first"))
+    return ends.join(groups["value"].agg(**names))[list(Spread._fields)]
+
+
+def tuples(table: pd.DataFrame) -> Iterator[Any]:
+    """Yields the rows as named tuples."""
+    yield from table.itertuples()
+
 
 def number(table: Any, key: str) -> float:
     """Returns a value of a mapping as a float; NaN if missing, null or of another type."""
     value = table.get(key) if isinstance(table, Mapping) else None
     if isinstance(value, int | float) and not isinstance(value, bool) and np.isfinite(value):
         return float(value)
-    return float("nan")
+    return NAN
 
 
 def split_name(split: tuple[Any, Any]) -> str:
     """Returns seed and fold in words: "seed 0", "seed 0 fold 2"."""
     seed, fold = split
     return f"seed {seed}" if fold is None else f"seed {seed} fold {fold}"
-
-
-class Spread(NamedTuple):
-    """Numbers over trials: how many are known, their median and spread (sd with n - 1)."""
-
-    n: int
-    median: float
-    mean: float
-    sd: float
-    low: float
-    high: float
-
-
-def spread(values: ArrayLike) -> Spread:
-    """Returns the spread of the finite values; NaN for what they leave undefined."""
-    finite = np.asarray(values, dtype=np.float64)
-    finite = finite[np.isfinite(finite)]
-    if finite.size == 0:
-        return Spread(0, *[float("nan")] * 5)
-    sd = finite.std(ddof=1) if finite.size > 1 else float("nan")
-    numbers = (np.median(finite), finite.mean(), sd, finite.min(), finite.max())
-    return Spread(finite.size, *map(float, numbers))

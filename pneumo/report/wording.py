@@ -1,6 +1,6 @@
 """Numbers as text: decimals with a true minus sign, ranges, p values, sizes, durations."""
 
-from math import isnan
+from math import isnan, sqrt
 
 MINUS, DASH, PLUS_MINUS = "\N{MINUS SIGN}", "\N{EN DASH}", "\N{PLUS-MINUS SIGN}"
 
@@ -14,15 +14,28 @@ def decimal(value: float | None, *, digits: int = 3, sign: bool = False) -> str:
     return (text.lstrip("+-") if zero else text).replace("-", MINUS)
 
 
-def interval(low: float | None, high: float | None, *, digits: int = 3, sign: bool = False) -> str:
-    """Returns a range such as "0.925 to 0.940"; a dash if an end is unknown."""
+def interval(
+    low: float | None,
+    high: float | None,
+    *,
+    digits: int = 3,
+    sign: bool = False,
+    unknown: str = DASH,
+) -> str:
+    """Returns a range such as "0.925 to 0.940"; ``unknown`` if an end is unknown."""
     ends = [decimal(end, digits=digits, sign=sign) for end in (low, high)]
-    return DASH if DASH in ends else " to ".join(ends)
+    return unknown if DASH in ends else " to ".join(ends)
 
 
 def mean_and_sd(mean: float, sd: float) -> str:
     """Returns a mean and its standard deviation, such as "0.930 ± 0.005"."""
     return f"{decimal(mean)} {PLUS_MINUS} {decimal(sd)}"
+
+
+def mean_and_error(mean: float, sd: float, n: int) -> str:
+    """Returns a mean, and of several values its standard error, such as "0.0300 ± 0.0100"."""
+    error = f" {PLUS_MINUS} {decimal(sd / sqrt(n), digits=4)}" if n > 1 else ""
+    return decimal(mean, digits=4) + error
 
 
 def p_value(p: float) -> str:

@@ -141,7 +141,7 @@ def report(folder: Path) -> bool:
 
     try:
         written = write_report([folder])
-        sys.stderr.write(terminal.summary((written / SUMMARY).read_text(encoding="utf-8")))
+        sys.stderr.write(terminal.summary(written / SUMMARY))
         sys.stderr.write(f"Report:      {written / 'report.html'}\n")
     except Exception as error:  # of any kind: the runs are done and their states must be shown
         sys.stderr.write(f"No report: {type(error).__name__}: {error}\n")

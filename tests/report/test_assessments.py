@@ -10,8 +10,8 @@ import pytest
 
 from pneumo.data import split
 from pneumo.evaluation.assessment import assess_run
-from pneumo.report import assessments
-from pneumo.report.reading import read_run
+from pneumo.report.curves import pooled
+from pneumo.report.reading import AT_POINT, BINS, read_run
 from pneumo.report.report_folder import write_report
 from pneumo.report.trials import Trial
 from pneumo.runs import run_folder
@@ -68,7 +68,7 @@ def test_the_page_has_the_numbers_of_metrics_json(tmp_path: Path) -> None:
     assessment = read_metrics(run(tmp_path))["assessment"]
     text = page_of(tmp_path)
     point, calibration = assessment["operating_point"], assessment["calibration"]
-    for name in assessments.SCORES:
+    for name in AT_POINT:
         low, high = (f"{point[name][end]:.3f}" for end in ("low", "high"))
         assert f"<td>{point[name]['value']:.3f}<small>{low} to {high}</small></td>" in text
     assert f"<td>{point['threshold']:.3f}</td>" in text
@@ -87,22 +87,21 @@ def test_several_trials_are_a_median_and_a_range(tmp_path: Path) -> None:
 
 def test_intervals_of_an_earlier_method_are_computed_again(tmp_path: Path) -> None:
     folder, tables = run(tmp_path / "a"), run(tmp_path / "b", written=False)
-    wanted = trial(folder).metrics["assessed"]
+    wanted = trial(folder)
     for name in ("split.csv", "predictions.csv"):
         (folder / name).write_bytes((tables / name).read_bytes())
 
     def earlier(metrics: dict[str, Any]) -> None:
         """Other intervals, and no name of their method."""
         del metrics["assessment"]["interval"]
-        for name in assessments.SCORES:
+        for name in AT_POINT:
             metrics["assessment"]["operating_point"][name] |= {"low": 0.111, "high": 0.999}
 
     edit(folder, earlier)
-    assessed = trial(folder).metrics["assessed"]
-    assert [number[:2] for number in assessed.numbers] == [n[:2] for n in wanted.numbers]
-    ours, theirs = ([number[2:] for number in each.numbers] for each in (assessed, wanted))
+    again = trial(folder)
+    assert [number[:3] for number in again.more] == [number[:3] for number in wanted.more]
+    ours, theirs = ([number[3:] for number in each.more] for each in (again, wanted))
     np.testing.assert_allclose(ours, theirs, atol=1e-9, equal_nan=True)
-    np.testing.assert_allclose(assessed.benefit, wanted.benefit)
     (folder / "split.csv").unlink()
     assert trial(folder).metrics["assessed"] is None
 
@@ -129,7 +128,7 @@ def test_a_malformed_assessment_is_left_out(
     (folder / "predictions.csv").unlink()  # or it would be assessed again
     edit(folder, spoil)
     assert trial(folder).metrics["assessed"] is None
-    assert "Operating point, calibration" not in page_of(tmp_path)
+    assert "Operating point" not in page_of(tmp_path)
 
 
 def test_scores_of_heat_maps_are_shown(tmp_path: Path) -> None:
@@ -143,11 +142,9 @@ def test_scores_of_heat_maps_are_shown(tmp_path: Path) -> None:
 
 
 def test_pooled_bins_count_every_image() -> None:
-    first = np.array([[10.0, 0.5, 0.4], [30.0, 1.0, 0.9]])
-    second = np.array([[30.0, 0.5, 0.8]])
-    bins = assessments.pooled([first, second])
-    np.testing.assert_allclose(bins, [[40, 0.5, 0.7], [30, 1.0, 0.9]])
-    assert assessments.pooled([]).shape == (0, 3)
+    first = pd.DataFrame([[10.0, 0.5, 0.4], [30.0, 1.0, 0.9]], columns=BINS)
+    second = pd.DataFrame([[30.0, 0.5, 0.8]], columns=BINS)
+    np.testing.assert_allclose(pooled([first, second]), [[40, 0.5, 0.7], [30, 1.0, 0.9]])
 
 
 @pytest.mark.slow
@@ -155,6 +152,5 @@ def test_pooled_bins_count_every_image() -> None:
 def test_pictures_are_drawn(tmp_path: Path, protocol: str) -> None:
     run(tmp_path, protocol=protocol)
     report = write_report([tmp_path])
-    for name in ("reliability", "decision-curve"):
-        svg = (report / f"kermany-{protocol}-{name}.svg").read_text()
-        assert ("calibrated" in svg) == (name == "reliability" and protocol == "holdout")
+    svg = (report / f"kermany-{protocol}-reliability.svg").read_text()
+    assert ("calibrated" in svg) == (protocol == "holdout")

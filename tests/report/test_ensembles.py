@@ -10,6 +10,7 @@ import pytest
 
 from pneumo.evaluation.operating_point import fit_weights
 from pneumo.evaluation.scores import auroc
+from pneumo.report.ensembles import NO_MEMBER
 from pneumo.report.report_folder import write_report
 from tests.report.made_runs import (
     configure,
@@ -80,7 +81,7 @@ def test_mean_weights_and_vote_are_rows_of_each_seed(sweep: Path) -> None:
             row = row_of(report / "summary.csv", network=network, score=score)
             assert float(row["median"]) == size
     text = page(report)
-    scores = text[text.index('aria-label="Scores by network"') : text.index('-size"')]
+    scores = text[text.index('aria-label="Scores by network"') : text.index('-sizes"')]
     places = [scores.index(f">{name}<") for name in ("tiny", "small", "three, vote of 3")]
     assert places == sorted(places)
     assert "Weights, fitted on the validation split: seed 0: tiny 0." in text
@@ -104,8 +105,8 @@ def test_missing_members_are_named_and_the_others_scored(sweep: Path) -> None:
     edit(member(sweep, "small", 0), lambda content: content["data"].update(split_sha256="another"))
     report = write_report([sweep])
     text = summary(report)
-    assert "Ensemble three: without medium, which has no finished run (seed 1)." in text
-    assert "Ensemble three: without small, which has another split (seed 0)." in text
+    assert f"Ensemble three: without medium: {NO_MEMBER} (seed 1)." in text
+    assert f"Ensemble three: without small: {NO_MEMBER} (seed 0)." in text
     assert score_of(report, "auroc", network="three, mean of 2 of 3")["n"] == "2"
 
 
@@ -114,12 +115,12 @@ def test_other_classes_and_several_settings_are_left_out(sweep: Path) -> None:
     again = make_member(sweep / "again", "small", seed=1) / ".hydra" / "config.yaml"
     again.write_text(again.read_text() + "optimizer: {lr: 0.5}\n")
     text = summary(write_report([sweep]))
-    assert "without medium, which has other classes (seed 0)" in text
-    assert "without small, which was trained by several settings (seed 1)" in text
+    assert f"without medium: {NO_MEMBER} (seed 0)" in text
+    assert f"without small: {NO_MEMBER} (seed 1)" in text
 
 
 def test_a_lone_member_is_no_ensemble(tmp_path: Path) -> None:
     make_member(tmp_path, "tiny")
     text = summary(write_report([tmp_path]))
-    assert "Ensemble three: not scored, fewer than two members (seed 0)." in text
+    assert "Ensemble three: not scored, fewer than two members:" in text
     assert "mean of" not in text

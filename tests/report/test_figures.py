@@ -8,12 +8,11 @@ import pytest
 
 from pneumo.evaluation import published
 from pneumo.report import figures
-from pneumo.report.drawing import panel_title, short_label
 from pneumo.report.groups import Group, group_trials
 from pneumo.report.reading import read_run
 from pneumo.report.report_folder import write_report
 from pneumo.report.trials import Trial
-from tests.report.made_runs import edit, make_run, page, rescore
+from tests.report.made_runs import make_run, page, rescore
 
 
 def group_of(*folders: Path) -> Group:
@@ -28,47 +27,20 @@ def test_figure_1_shows_the_papers_figures_however_close_ours_are(tmp_path: Path
         rescore(folder, split=split, f1_normal=0.91, f1_pneumonia=0.97)
     figure = figures.f1_by_network(group_of(folder))
     assert figure is not None
-    normal, pneumonia = figure.axes[:2]
-    low, high = normal.get_ylim()
-    assert low < 0.91 < published.ALL_F1 < high
-    low, high = pneumonia.get_ylim()
-    assert low < 0.97 < high
-    assert high - low >= figures.LEAST_F1_SHOWN - 1e-9
-
-
-def test_figure_1_marks_train_scores_of_the_steps_and_of_evaluation_mode(tmp_path: Path) -> None:
-    runs = [make_run(tmp_path, model=model) for model in ("tiny", "small")]
-    edit(runs[0], lambda content: content["best"].update(train_eval=content["best"]["train"]))
-    figure = figures.f1_by_network(group_of(*runs))
-    assert figure is not None
-    labels = {text.get_text() for text in figure.legends[0].get_texts()}
-    assert labels >= {"train", "train, of the steps", "test"}
-    hollow, _, cross, _ = figure.axes[0].lines[:4]
-    assert (hollow.get_markerfacecolor(), cross.get_marker()) == ("none", "x")
+    for ax, shown in zip(figure.axes, ((0.91, published.ALL_F1), (0.97,)), strict=True):
+        low, high = ax.get_ylim()
+        assert low < min(shown) <= max(shown) < high
 
 
 def test_few_trials_have_no_box_and_many_networks_no_bands(tmp_path: Path) -> None:
     runs = [make_run(tmp_path, model=model) for model in ("tiny", "small", "medium", "large")]
     figure = figures.f1_by_network(group_of(runs[0]))
     assert figure is not None
-    assert [t.get_text() for t in figure.axes[1].get_xticklabels()] == ["tiny\n1 trial"]
+    assert not figure.axes[0].patches
     for count, num_bands in ((3, 3), (4, 0)):
         figure = figures.roc_and_precision_recall(group_of(*runs[:count]))
         assert figure is not None
         assert len(figure.axes[0].collections) == num_bands
-
-
-def test_settings_of_one_network_have_different_labels() -> None:
-    labels = [
-        f"compact (mirror={mirror}, max_epochs={n})" for mirror in (True, False) for n in (1, 26)
-    ]
-    assert [short_label(label) for label in labels][:2] == [
-        "compact (mirror, 1 ep.)",
-        "compact (mirror, 26 ep.)",
-    ]
-    assert len({panel_title(label) for label in labels}) == 4
-    assert short_label("net (scales=[1, 0.85], mirror=False)") == "net (scales [1, 0.85])"
-    assert short_label("three, mean of 2 of 3") == "three, mean of 2 of 3"
 
 
 class Loads(HTMLParser):

@@ -4,10 +4,11 @@ from typing import Any
 
 import pytest
 
+from pneumo.report.comparisons import compare
 from pneumo.report.groups import group_trials
 from pneumo.report.reading import read_run
 from pneumo.report.report_folder import write_report
-from pneumo.report.stress import table
+from pneumo.report.tables import tables
 from pneumo.report.trials import Trial
 from pneumo.runs.stress import read_stress
 from tests.report.made_runs import make_run, page, summary
@@ -49,13 +50,14 @@ def stressed(tmp_path: Path) -> Path:
 def test_the_table_has_means_over_the_runs_of_a_recipe_and_split(stressed: Path) -> None:
     trials = [read_run(path, name=path.name) for path in sorted(stressed.iterdir())]
     (group,), _ = group_trials([trial for trial in trials if isinstance(trial, Trial)])
-    tiny, val, test = table(group).rows
-    assert tiny["network"] == ("tiny", "2 runs, val")
+    tiny, val, test = tables(group, compare([group]))["stress"].rows
+    assert (tiny["network"], tiny["split"]) == (("tiny", "2 runs"), "val")
     # drops of 0.02 and 0.04: their sd is 0.0141, the standard error half of the distance
     assert tiny["drop"] == "0.0300 ± 0.0100"
     assert tiny["auroc"] == ("0.970", "to 0.940")
     assert (val["drop"], test["drop"]) == ("0.0050", "0.0100")
-    assert (val["network"], test["network"]) == (("small", "1 run, val"), ("small", "1 run, test"))
+    assert val["network"] == test["network"] == ("small", "1 run")
+    assert (val["split"], test["split"]) == ("val", "test")
 
 
 def test_a_broken_file_counts_as_none(stressed: Path) -> None:

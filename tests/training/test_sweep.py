@@ -494,17 +494,20 @@ def test_arguments_are_kept_as_they_began(tmp_path: Path) -> None:
     assert sweep.arguments_of(tmp_path) == ["model=tiny", "seed=0,1"]
 
 
-def test_a_sweep_ends_with_medians_that_fit_80_columns() -> None:
+def test_a_sweep_ends_with_medians_that_fit_80_columns(tmp_path: Path) -> None:
     head = "data,protocol,network,runs,epoch,split,score,median,low,high\n"
     name = "tiny (trainer.accumulate_grad_batches=2, seed)"
     scores = ("f1_normal", "accuracy", "auroc")
     rows = [f'set,paper,"{name}",5,best,test,{s},0.9604,0.95,0.97\n' for s in scores]
     rows += ["set,paper,tiny,5,last,test,auroc,0.1,0.1,0.1\n"]
     rows += ["set,paper,prior,1,best,test,auroc,,,\n"]
-    title, label, tiny, prior = terminal.summary(head + "".join(rows)).splitlines()
+    table = tmp_path / "summary.csv"
+    table.write_text(head + "".join(rows))
+    title, label, tiny, prior = terminal.summary(table).splitlines()
     assert title.split() == ["set,", "paper", "trials", "accuracy", "F1", "of", "NORMAL", "AUROC"]
     assert label == name
     assert tiny.split() == ["5", *["0.960", "0.950-0.970"] * 3]
     assert prior.split() == ["prior", "1", "nan"]
     assert max(map(len, (title, label, tiny, prior))) <= 80
-    assert terminal.summary(head) == ""
+    table.write_text(head)
+    assert terminal.summary(table) == ""

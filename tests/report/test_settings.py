@@ -2,12 +2,11 @@
 
 import pytest
 
-from pneumo.report.groups import Cell, Group, _label
-from pneumo.report.trials import Trial
+from pneumo.report.settings import Trained, labels
 
 
 @pytest.mark.parametrize(
-    ("settings", "labels"),
+    ("settings", "wanted"),
     [
         (
             [
@@ -32,16 +31,12 @@ from pneumo.report.trials import Trial
     ],
 )
 def test_labels_have_the_settings_that_distinguish(
-    settings: list[dict[str, object]], labels: list[str]
+    settings: list[dict[str, object]], wanted: list[str]
 ) -> None:
-    cells = [Cell("net", "net", each, []) for each in settings]
-    _label([Group("kermany", "official", "digest", "kermany-official", cells)])
-    assert [cell.label for cell in cells] == [f"net {label}" for label in labels]
+    networks = [Trained("kermany-official", "net", each) for each in settings]
+    assert labels(networks) == [f"net {label}" for label in wanted]
 
 
-def test_a_recipe_is_named_and_leaves_the_network_its_name() -> None:
-    recipe = Trial("run", {"model": "net", "recipe": "net-fast"})
-    plain = Trial("other", {"model": "net", "recipe": None})
-    cells = [Cell("net", "net", {"lr": lr}, [trial]) for lr, trial in ((1, recipe), (2, plain))]
-    _label([Group("kermany", "official", "digest", "kermany-official", cells)])
-    assert [cell.label for cell in cells] == ["net-fast", "net"]
+def test_a_recipe_leaves_the_network_its_name() -> None:
+    networks = [Trained("a", "net-fast", {"lr": 1}), Trained("a", "net", {"lr": 2})]
+    assert labels(networks) == ["net-fast", "net"]
