@@ -197,20 +197,18 @@ class Called(NamedTuple):
 
 
 class Call(Protocol):
-    def __call__(self, verb: str, *words: str | Path, code: int = 0) -> Called: ...
+    def __call__(self, verb: str, *words: Any, code: int = 0) -> Called: ...
 
 
 class Refused(Protocol):
-    def __call__(
-        self, message: str, verb: str, *words: str | Path, keeps: Path | None = None
-    ) -> None: ...
+    def __call__(self, message: str, verb: str, *words: Any, keeps: Path | None = None) -> None: ...
 
 
 @pytest.fixture
 def call(capsys: Capture) -> Call:
     """Runs a command in this process, checks its exit code and returns what it printed."""
 
-    def run(verb: str, *words: str | Path, code: int = 0) -> Called:
+    def run(verb: str, *words: Any, code: int = 0) -> Called:
         main = import_module(cli.MODULES.get(verb, f"pneumo.{verb}")).main
         capsys.readouterr()
         ended = main([*map(str, words)])
@@ -225,7 +223,7 @@ def call(capsys: Capture) -> Call:
 def refused(call: Call) -> Refused:
     """Runs a command that must end with 2 and one line of error, after notes; ``keeps`` stays."""
 
-    def run(message: str, verb: str, *words: str | Path, keeps: Path | None = None) -> None:
+    def run(message: str, verb: str, *words: Any, keeps: Path | None = None) -> None:
         before = digests(keeps) if keeps else {}
         out, err = call(verb, *words, code=cli.MISTAKE)
         assert out == ""
