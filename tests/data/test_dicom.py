@@ -154,7 +154,9 @@ def test_a_lookup_table_is_preferred_to_the_window(sequence: str) -> None:
 def test_lookup_tables_of_any_width_are_the_same_picture_whose_white_is_their_largest_value(
     sequence: str, vr: str, bits: int
 ) -> None:
-    tags = {sequence: [lut(first=0, values=np.arange(4096) // 16, bits=bits, vr=vr)]}
+    tags: dict[str, Any] = {
+        sequence: [lut(first=0, values=np.arange(4096) // 16, bits=bits, vr=vr)]
+    }
     assert np.abs(decoded(**tags).astype(int) - decoded()).max() <= 1
 
 
@@ -247,7 +249,7 @@ def test_the_index_of_a_disk_is_left_out(tmp_path: Path) -> None:
 
 def hostile() -> Iterator[tuple[bytes, str]]:
     """Files that must be refused, and why."""
-    for tags, message in (
+    cases: tuple[tuple[dict[str, Any], str], ...] = (
         ({"Modality": "CT"}, r"Modality \(0008,0060\) must be one of CR, DX.*got 'CT'"),
         ({"NumberOfFrames": 2}, r"must hold one picture; got 2 frames"),
         ({"PhotometricInterpretation": "RGB"}, "must be one of MONO.* got 'RGB' of 1 samples"),
@@ -264,8 +266,8 @@ def hostile() -> Iterator[tuple[bytes, str]]:
         *(({tag: None}, "") for tag in ("PixelData", "PhotometricInterpretation", "Rows")),
         *(({tag: None}, "") for tag in ("SamplesPerPixel", "Columns", "BitsAllocated")),
         *(({tag: None}, "") for tag in ("BitsStored", "PixelRepresentation")),
-    ):
-        yield encode(dataset(**tags)), message
+    )
+    yield from ((encode(dataset(**tags)), message) for tags, message in cases)
     whole, number = encode(dataset()), encode(dataset(RescaleSlope="12345"))
     yield from ((whole[:end], "") for end in range(132, len(whole), 301))
     for text in (b"1e999", b"nan", b"1,5"):
@@ -278,13 +280,13 @@ def hostile() -> Iterator[tuple[bytes, str]]:
         for share in (0.5, 0.99):
             cut = picture[: int(len(picture) * share)]
             yield compressed(cut, syntax=syntax), "its compressed picture is truncated"
-        for tags in ({"Columns": 50}, {"Rows": 60}) if syntax[4:] in SIZED else ():
-            yield compressed(picture, syntax=syntax, **tags), f"{DAMAGED} or truncated"
-    syntax = uid.JPEGBaseline8Bit.encode()
-    plain = uid.ExplicitVRLittleEndian.encode().ljust(len(syntax), b"\0")
+        for tag in ("Columns", "Rows") if syntax[4:] in SIZED else ():
+            yield compressed(picture, syntax=syntax, **{tag: 50}), f"{DAMAGED} or truncated"
+    name = uid.JPEGBaseline8Bit.encode()
+    plain = uid.ExplicitVRLittleEndian.encode().ljust(len(name), b"\0")
     doubled = compressed(stream("JPEG") * 2, syntax="JPEGBaseline8Bit")
     denied = "its picture is compressed, but its transfer syntax"
-    yield doubled.replace(syntax, plain), denied
+    yield doubled.replace(name, plain), denied
     file = dataset()
     file.compress(uid.RLELossless, generate_instance_uid=False)
     broken = bytearray(encode(file))
