@@ -1,6 +1,7 @@
 import json
 import shutil
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -200,54 +201,36 @@ def test_what_cannot_be_drawn_is_refused_and_leaves_everything(
     refused(message, "heatmap", run, one, "--out", tmp_path / "new", keeps=tmp_path)
 
 
-def test_the_picture_has_file_decision_and_threshold(run: Path, monkeypatch: Patch) -> None:
-    legends: list[str] = []
-
-    def draw(radiograph: np.ndarray, heat: np.ndarray, legend: str) -> bytes:
-        legends.append(legend)
-        return b""
-
-    monkeypatch.setattr(heatmap_images, "_draw", draw)
-    opened = Run.open(run)
-    for threshold, called in ((0.0, "PNEUMONIA"), (1.0, "NORMAL")):
-        for name in ("NORMAL", "PNEUMONIA"):
-            request = heatmap_images.make_request(
-                opened, checkpoint="best", class_name=name, threshold=threshold
-            )
-            heatmap_images.explain(request, noise().astype(np.uint8), name="folder/a.png")
-            file, decision, _, worth = legends[-1].splitlines()
-            assert file == "a.png"
-            assert f"Predicted {called}: PNEUMONIA " in decision
-            assert decision.endswith(f"threshold {threshold:.3f}")
-            assert worth.startswith("Not scored: run with --score")
-    point = {"operating_point": {"threshold": 0.85, "fixed_on": "val"}}
-    opened.metrics["assessment"] = point
-    assert heatmap_images.make_request(opened, checkpoint="best").threshold == 0.85
-    assert heatmap_images.make_request(opened, checkpoint="last").threshold == 0.5
-
-
-def test_the_picture_has_the_scores_of_such_maps(
-    run: Path, tmp_path: Path, monkeypatch: Patch
+def test_the_picture_has_file_decision_threshold_and_the_scores_of_such_maps(
+    run: Path, monkeypatch: Patch
 ) -> None:
-    copy = Path(shutil.copytree(run, tmp_path / "copy"))
     legends: list[str] = []
     monkeypatch.setattr(heatmap_images, "_draw", lambda _r, _h, legend: legends.append(legend))
+
+    def legend(*, score: bool = False, **options: Any) -> list[str]:
+        request = heatmap_images.make_request(Run.open(run), checkpoint="best", **options)
+        heatmap_images.explain(request, noise().astype(np.uint8), name="folder/a.png", score=score)
+        return legends[-1].splitlines()
+
+    for threshold, called in ((0.0, "PNEUMONIA"), (1.0, "NORMAL")):
+        file, decision, _, worth = legend(class_name="NORMAL", threshold=threshold)
+        assert file == "a.png"
+        assert f"Predicted {called}: PNEUMONIA " in decision
+        assert decision.endswith(f"threshold {threshold:.3f}")
+        assert worth.startswith("Not scored: run with --score")
     numbers = dict.fromkeys(run_folder.MAP_NUMBERS, 0.1) | {"images": 30, "flat": 2}
     about = {"class": "PNEUMONIA", "checkpoint": "best", "method": "occlusion"}
-
-    def legend(*, method: str = "occlusion", score: bool = False) -> str:
-        request = heatmap_images.make_request(Run.open(copy), checkpoint="best", method=method)
-        heatmap_images.explain(request, noise().astype(np.uint8), score=score)
-        return legends[-1]
-
     for low, verdict in ((0.01, "+0.100, better"), (-0.01, "+0.100, no better")):
-        RunWriter(copy).write_maps(about | {"mean": numbers | {"gap_low": low}})
-        assert f"deletion gap {verdict} than random order" in legend()
-    assert "On 32 test images (2 flat): " in legend()
-    assert "Not scored: run with --score" in legend(method="integrated")
-    assert "This map: deletion gap" in legend(score=True)
+        RunWriter(run).write_maps(about | {"mean": numbers | {"gap_low": low}})
+        worth = "\n".join(legend(method="occlusion"))
+        assert f"deletion gap {verdict} than random order" in worth
+        assert "On 32 test images (2 flat): " in worth
+    assert "This map: deletion gap" in "\n".join(legend(method="occlusion", score=True))
     flat = lambda _model, image: torch.zeros(image[:, 0].shape)  # noqa: E731
     monkeypatch.setitem(saliency.ATTRIBUTIONS, "occlusion", flat)
-    text = legend()
+    text = "\n".join(legend(method="occlusion"))
     assert "flat map: this method finds no evidence for PNEUMONIA; probability 0." in text
-    assert "Nothing in the radiograph" not in text
+    opened = Run.open(run)
+    opened.metrics["assessment"] = {"operating_point": {"threshold": 0.85, "fixed_on": "val"}}
+    assert heatmap_images.make_request(opened, checkpoint="best").threshold == 0.85
+    assert heatmap_images.make_request(opened, checkpoint="last").threshold == 0.5

@@ -211,7 +211,7 @@ def test_without_validation_or_images_of_the_run_there_is_no_calibration_or_dist
 def test_output_replaces_no_part_of_a_run_and_no_image(
     run: Path, paths: list[str], tmp_path: Path, refused: Refused
 ) -> None:
-    radiograph = shutil.copy(paths[0], tmp_path / "radiograph.jpeg")
+    radiograph = Path(shutil.copy(paths[0], tmp_path / "radiograph.jpeg"))
     for name in ("metrics.json", "checkpoints/best.ckpt", ".hydra/x", "split.csv"):
         out = run / "checkpoints" / ".." / name
         refused("must not replace a part of a run", "predict", run, *paths, "--out", out, keeps=run)
