@@ -23,6 +23,7 @@ from pneumo.auditing.sources import open_set
 from pneumo.data.kermany import index
 from pneumo.data.saved_as import jpeg_quality, saved_as
 from pneumo.report.audit_link import audit_link
+from pneumo.report.page import Report, html
 from tests.conftest import Call, Patch, Refused
 
 
@@ -391,6 +392,9 @@ def test_the_report_links_an_audit_of_its_own_data(out: Path, tmp_path: Path) ->
     link = audit_link(out, report=out.parent / "a b" / "report", kinds={"phantom"})
     assert link == ("set", findings.GENERATED, "../../audit/audit.html")
     assert link == audit_link(out / "audit.html", report=out.parent / "a/report", kinds={"phantom"})
+    page = html(Report(["a finding"], audit=link._replace(name="a & b", finding="A sentence.")))
+    assert 'Audit of a &amp; b:</b> A sentence. <a href="../../audit/audit.html">' in page
+    assert "<code>python -m pneumo.audit DIR</code>" in html(Report(["a finding"]))
     with pytest.raises(
         ValueError, match=r"--audit must be of the runs' data set \(kermany\); .* ph"
     ):

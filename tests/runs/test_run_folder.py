@@ -46,6 +46,15 @@ def test_folder_belongs_to_one_process_until_it_is_killed(tmp_path: Path) -> Non
         pass
 
 
+def test_unwritable_folder_is_named(tmp_path: Path) -> None:
+    (tmp_path / "file").write_text("")
+    with (
+        pytest.raises(ValueError, match=r"the run folder must be writable.*hydra\.run\.dir=DIR"),
+        RunWriter(tmp_path / "file" / "run").claim(),
+    ):
+        pass
+
+
 def test_settings_of_a_run_do_not_change(tmp_path: Path) -> None:
     before = {"seed": 0, "optimizer": {"lr": 1.0}, "trainer": {"max_epochs": 5}}
     RunWriter(tmp_path).write_config(before, ["seed=0"])

@@ -184,6 +184,12 @@ def test_tests_by_a_classifier_share_a_level_of_25_per_mille(
     assert not any(row["differs"] for row in rows[2:])
 
 
+def test_a_distance_needs_a_reference_of_20_images(drawn: Any) -> None:
+    found = compare(made(drawn, np.arange(5)), made(drawn, np.arange(5, 60)))
+    assert found["farthest"] == found["ordinary"] == []
+    assert "No distance was measured: a reference needs 20 images" in sentences(found)[-1]
+
+
 def test_the_farthest_image_comes_first_with_what_is_odd(drawn: Any) -> None:
     first, second = halves()
     negative = made(drawn, second[:1], lambda pixels: 255 - pixels, path="x.png")

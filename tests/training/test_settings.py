@@ -46,6 +46,7 @@ def changed(key: str, value: Any, config: Mapping[str, Any] = CONFIG) -> dict[st
         ("protocol.select_on", "val", "protocol.select_on must name a split; got 'val'"),
         ("protocol.split.fractions", {"train": 0.7, "test": 0.4}, "that sum to 1; got"),
         ("protocol.fold", 1, "protocol.fold must be null except with protocol=kfold; got 1"),
+        ("data.cache_dir", "~nosuchuser/x", "no home is known for its ~"),
         ("run_dir", "~/x", "run_dir must be a folder, written without ~"),
         ("decision", "best", "decision must be 'argmax', 'balanced' or 'sensitivity'; got 'best'"),
         ("decision", "sensitivity", "needs a validation split, .*: protocol=holdout; got protocol"),
