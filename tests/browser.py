@@ -15,7 +15,8 @@ from typing import Any
 
 WIDTHS = (1280, 390)  # pixels
 TIMEOUT = 300  # seconds
-CHROMIUM = shutil.which("chromium") or shutil.which("google-chrome")
+NAMES = ("chromium", "chromium-browser", "google-chrome")
+CHROMIUM = next(filter(None, map(shutil.which, NAMES)), None)
 FLAGS = ("--headless", "--no-sandbox", "--disable-gpu", "--enable-logging=stderr")
 CHECK = """<!doctype html><title>check</title><body><script>
 async function check(page, width) {
@@ -24,8 +25,10 @@ async function check(page, width) {
   frame.src = page;
   document.body.append(frame);
   await new Promise(loaded => { frame.onload = loaded; });
-  const shown = frame.contentDocument, wide = shown.documentElement.scrollWidth;
-  const found = wide > width ? [`${page} at ${width} px: ${wide} px wide`] : [];
+  const shown = frame.contentDocument, root = shown.documentElement;
+  for (const closed of shown.querySelectorAll("details")) closed.open = true;
+  const wide = root.scrollWidth;
+  const found = wide > root.clientWidth ? [`${page} at ${width} px: ${wide} px wide`] : [];
   for (const image of shown.images)
     if (!image.naturalWidth) found.push(`${page}: no picture ${image.getAttribute("src")}`);
   frame.remove();

@@ -1,6 +1,7 @@
 """What the tests share: generated images, a place for caches, the command in this process."""
 
 import builtins
+import csv
 import errno
 import hashlib
 import io
@@ -13,9 +14,10 @@ import subprocess
 import sys
 import zlib
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, redirect_stderr
+from importlib import import_module
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple, Protocol
 
 import pandas as pd
 import pytest
@@ -25,6 +27,7 @@ from PIL import Image
 os.environ.setdefault("MPLBACKEND", "agg")
 os.environ.setdefault("OMP_NUM_THREADS", "1")  # pytest -n has a process for each core
 
+from pneumo import cli
 from pneumo.data import phantom, split
 from pneumo.runs import pretrained
 
@@ -132,11 +135,12 @@ def cache_dir(shared: Path) -> Path:
 def finished_run(phantoms: Path, cache_dir: Path, shared: Path) -> Path:
     """A run of tiny with a threshold of its validation split, on ``phantoms``; only for reading.
 
-    Its images are found where PNEUMO_DATA names ``phantoms``.
+    Its images are found where PNEUMO_DATA names ``phantoms``. What training showed on the terminal
+    is in screen.txt beside it.
     """
     from pneumo.train import main
 
-    folder = shared / "finished" / "run"
+    folder, screen = shared / "finished" / "run", io.StringIO()
     few = ("trainer.max_epochs=5", "optimizer.lr=0.005")
     settings = ("protocol=holdout", "decision=sensitivity", *few)
     arguments = [f"hydra.run.dir={folder}", *SMALL, *settings]
@@ -147,7 +151,9 @@ def finished_run(phantoms: Path, cache_dir: Path, shared: Path) -> Path:
             patch.setenv("PNEUMO_DATA", str(phantoms))
             patch.setenv("PNEUMO_CACHE", str(cache_dir))
             patch.setattr(sys, "argv", ["pneumo.train", *arguments])
-            main()
+            with redirect_stderr(screen):
+                main()
+            (folder.parent / "screen.txt").write_text(screen.getvalue())
     return folder
 
 
@@ -173,6 +179,63 @@ Command = Callable[..., int]
 Patch = pytest.MonkeyPatch
 
 
+class Called(NamedTuple):
+    """What a command printed."""
+
+    out: str
+    err: str
+
+    @property
+    def rows(self) -> list[dict[str, str]]:
+        """The CSV table on standard output."""
+        return list(csv.DictReader(io.StringIO(self.out)))
+
+    @property
+    def text(self) -> str:
+        """Standard output, as if it had not been wrapped."""
+        return " ".join(self.out.split())
+
+
+class Call(Protocol):
+    def __call__(self, verb: str, *words: Any, code: int = 0) -> Called: ...
+
+
+class Refused(Protocol):
+    def __call__(self, message: str, verb: str, *words: Any, keeps: Path | None = None) -> None: ...
+
+
+@pytest.fixture
+def call(capsys: Capture) -> Call:
+    """Runs a command in this process, checks its exit code and returns what it printed."""
+
+    def run(verb: str, *words: Any, code: int = 0) -> Called:
+        main = import_module(cli.MODULES.get(verb, f"pneumo.{verb}")).main
+        capsys.readouterr()
+        ended = main([*map(str, words)])
+        done = Called(*capsys.readouterr())
+        assert ended == code, done.err
+        return done
+
+    return run
+
+
+@pytest.fixture
+def refused(call: Call) -> Refused:
+    """Runs a command that must end with 2 and one line of error, after notes; ``keeps`` stays."""
+
+    def run(message: str, verb: str, *words: Any, keeps: Path | None = None) -> None:
+        before = digests(keeps) if keeps else {}
+        out, err = call(verb, *words, code=cli.MISTAKE)
+        assert out == ""
+        *notes, last = err.splitlines()
+        assert last.startswith("error: "), err
+        assert message in last
+        assert all(note.startswith("note: ") for note in notes), err
+        assert not keeps or digests(keeps) == before
+
+    return run
+
+
 @contextmanager
 def full_disk(folder: Path, *, at: int) -> Iterator[None]:
     """The disk of ``folder`` is full when the ``at``-th file below it is opened to be written."""
@@ -188,6 +251,26 @@ def full_disk(folder: Path, *, at: int) -> Iterator[None]:
         for module in (io, builtins):
             patch.setattr(module, "open", open_file)
         yield
+
+
+def compose(*overrides: str, **options: Any) -> Any:
+    """Returns the configuration that Hydra composes for training."""
+    import hydra
+
+    from pneumo.arguments.train import CONF
+    from pneumo.training import hydra_cli  # noqa: F401  (resolvers of conf/)
+
+    with hydra.initialize_config_dir(str(CONF), version_base="1.3"):
+        return hydra.compose("train", list(overrides), **options)
+
+
+def composed(*overrides: str) -> dict[str, Any]:
+    """Returns the plain configuration of a run in /run on the CPU."""
+    from omegaconf import OmegaConf
+
+    config = compose("run_dir=/run", "trainer.accelerator=cpu", *overrides)
+    plain: dict[str, Any] = OmegaConf.to_container(config, resolve=True)  # type: ignore[assignment]
+    return plain
 
 
 def digests(folder: Path) -> dict[str, str]:

@@ -153,12 +153,7 @@ def test_the_notebook_runs(
         assert (names["run"].run_dir / name).is_file()
     assert names["run"].history["epoch"].tolist() == list(range(10))
     assert len(names["mine"]) == len(names["shipped"]) == 24
-    again = api.fit(
-        "model=compact",
-        "protocol=holdout",
-        "trainer.max_epochs=10",
-        *names["small"],
-        run_dir="first",
-    )
+    settings = ("model=compact", "protocol=holdout", "trainer.max_epochs=10", *names["small"])
+    again = api.fit(*settings, run_dir="first")
     assert again == names["run"]
     assert "Done before" in capsys.readouterr().err

@@ -1,5 +1,3 @@
-import csv
-import io
 import json
 import shutil
 from pathlib import Path
@@ -7,13 +5,13 @@ from pathlib import Path
 import pytest
 from PIL import Image
 
-from pneumo import api, calibrate, evaluate, predict
+from pneumo import api
 from pneumo.data import phantom
 from pneumo.inference import local_calibration
 from pneumo.inference.networks import Networks
 from pneumo.runs import pretrained
 from pneumo.runs.run import Run
-from tests.conftest import Capture, Patch
+from tests.conftest import Call, Patch, Refused, digests
 
 FOLDER = pretrained.find(pretrained.DEFAULT)
 
@@ -41,166 +39,119 @@ def run(tmp_path: Path) -> Path:
 
 
 def test_a_threshold_is_written_beside_the_run_and_used_when_named(
-    run: Path, local: Path, capsys: Capture
+    run: Path, local: Path, call: Call, refused: Refused
 ) -> None:
-    before = {p: p.read_bytes() for p in run.rglob("*") if p.is_file()}
-    assert calibrate.main([str(run), "--data", str(local)]) == 0
-    shown = capsys.readouterr().out
-    assert max(map(len, shown.splitlines()[:-1])) <= 80
+    before = digests(run)
+    *shown, last = call("calibrate", run, "--data", local).out.splitlines()
+    assert max(map(len, shown)) <= 80
     path = run / "calibrations" / "mine.json"
-    assert shown.splitlines()[-1] == str(path)
-    assert before == {p: p.read_bytes() for p in before}
+    assert last == str(path)
+    assert before.items() <= digests(run).items()
     found = json.loads(path.read_text())
-    image = str(next((local / "PNEUMONIA").iterdir()))
-    given = [str(run), image, "--threads", "1"]
-    for more, where in (([], "balanced"), (["--calibration", "mine"], "calibration")):
-        assert predict.main([*given, *more]) == 0
-        (row,) = csv.DictReader(io.StringIO(capsys.readouterr().out))
+    given = (run, next((local / "PNEUMONIA").iterdir()), "--threads", "1")
+    for more, where in (((), "balanced"), (("--calibration", "mine"), "calibration")):
+        (row,) = call("predict", *given, *more).rows
         assert row["threshold_from"] == where
     assert float(row["threshold"]) == found["threshold"]
     # never replaced without asking
-    assert calibrate.main([str(run), "--data", str(local)]) == 2
-    assert "must not exist yet" in capsys.readouterr().err
-    assert calibrate.main([str(run), "--data", str(local), "--youden", "--replace"]) == 0
+    refused("must not exist yet", "calibrate", run, "--data", local, keeps=run)
+    call("calibrate", run, "--data", local, "--youden", "--replace")
     assert json.loads(path.read_text())["rule"] == "the greatest Youden index"
 
 
 def test_patients_are_counted_by_name_and_by_bytes(
-    run: Path, local: Path, tmp_path: Path, capsys: Capture
+    run: Path, local: Path, tmp_path: Path, call: Call
 ) -> None:
     data = Path(shutil.copytree(local, tmp_path / "data"))
     number = sum(1 for _ in data.rglob("*.jpeg"))
     different = len({path.read_bytes() for path in data.rglob("*.jpeg")})
     shutil.copy(data / "NORMAL" / "0.jpeg", data / "NORMAL" / "again.jpeg")
     Image.open(data / "NORMAL" / "0.jpeg").save(data / "NORMAL" / "other-bytes.png")
-    assert calibrate.main([str(run), "--data", str(data)]) == 0
-    shown = capsys.readouterr().out.splitlines()
-    first = f"{different} images of {different} patients, as far as names, PatientID and identical"
-    assert shown[0].startswith(first)
-    assert shown[1].endswith(f"copies left out: {number + 2 - different}")
-    assert max(map(len, shown[:-1])) <= 80
+    first, second, *_ = call("calibrate", run, "--data", data).out.splitlines()
+    known = f"{different} images of {different} patients, as far as names, PatientID and identical"
+    assert first.startswith(known)
+    assert second.endswith(f"copies left out: {number + 2 - different}")
     named = tmp_path / "named"
     for label in ("NORMAL", "PNEUMONIA"):
         (named / label).mkdir(parents=True)
         for at, path in enumerate(sorted((local / label).iterdir())):
             name = f"IM-{at}-0001" if label == "NORMAL" else f"person{9000 + at}_virus_1"
             shutil.copy(path, named / label / f"{name}.jpeg")
-    assert calibrate.main([str(run), "--data", str(named), "--allow-overlap"]) == 0
-    first = capsys.readouterr().out.splitlines()[0]
-    assert first.startswith(f"{different} images of {different} patients: ")
+    shown = call("calibrate", run, "--data", named, "--allow-overlap").out
+    assert shown.startswith(f"{different} images of {different} patients: ")
 
 
 def test_images_that_it_cannot_rank_are_named_first_and_need_force(
-    run: Path, local: Path, tmp_path: Path, capsys: Capture
+    run: Path, local: Path, tmp_path: Path, call: Call, refused: Refused
 ) -> None:
-    places = ("NORMAL", "PNEUMONIA")
+    mixed, swapped, places = tmp_path / "mixed", tmp_path / "swapped", ("NORMAL", "PNEUMONIA")
     once = {path.read_bytes(): path for path in sorted(local.rglob("*.jpeg"))}
     for number, path in enumerate(once.values()):
         other = places[path.parent.name == "NORMAL"]
-        for data, label in (("mixed", places[number % 2]), ("swapped", other)):
-            (tmp_path / data / label).mkdir(parents=True, exist_ok=True)
-            shutil.copy(path, tmp_path / data / label)
-    given = [str(run), "--data", str(tmp_path / "mixed")]
+        for place in (mixed / places[number % 2], swapped / other):
+            place.mkdir(parents=True, exist_ok=True)
+            shutil.copy(path, place)
     start = "not shown to rank these images better than chance"
-    assert evaluate.main(given) == 0
-    assert capsys.readouterr().out.startswith(f"! {start}")
-    for refused, why in ((given, start), ([*given[:2], str(tmp_path / "swapped")], "ranks these")):
-        assert calibrate.main(refused) == 2
-        error = capsys.readouterr().err
-        assert error.startswith(f"error: {why}")
-        assert error.count("\n") == 1
-        assert not (run / "calibrations").exists()
-    assert calibrate.main([*given, "--force"]) == 0
-    shown = " ".join(capsys.readouterr().out.split())
-    assert shown.startswith(f"! {start}")
-    assert calibrate.main([*given[:2], str(tmp_path / "swapped"), "--force"]) == 0
-    assert "20.000, its upper bound" in " ".join(capsys.readouterr().out.split())
-    image = str(next((local / "NORMAL").iterdir()))
+    assert call("evaluate", run, "--data", mixed).out.startswith(f"! {start}")
+    for data, why in ((mixed, start), (swapped, "ranks these")):
+        refused(f"error: {why}", "calibrate", run, "--data", data, keeps=run)
+    assert call("calibrate", run, "--data", mixed, "--force").text.startswith(f"! {start}")
+    assert "20.000, its upper bound" in call("calibrate", run, "--data", swapped, "--force").text
+    image = next((local / "NORMAL").iterdir())
     for name, warning in (("mixed", start), ("swapped", "its upper bound")):
-        assert predict.main([str(run), image, "--calibration", name]) == 0
-        assert warning in capsys.readouterr().err
+        assert warning in call("predict", run, image, "--calibration", name).err
 
 
 def test_what_comes_with_the_package_is_only_read(
-    local: Path, tmp_path: Path, monkeypatch: Patch, capsys: Capture
+    local: Path, tmp_path: Path, monkeypatch: Patch, call: Call
 ) -> None:
     monkeypatch.chdir(tmp_path)
-    assert calibrate.main(["pretrained:compact-robust", "--data", str(local)]) == 0
-    assert capsys.readouterr().out.splitlines()[-1] == "mine.json"
+    shown = call("calibrate", "pretrained:compact-robust", "--data", local).out
+    assert shown.splitlines()[-1] == "mine.json"
     assert not (FOLDER / "calibrations").exists()
-    image = str(next((local / "NORMAL").iterdir()))
-    assert predict.main(["pretrained:compact-robust", image, "--calibration", "mine.json"]) == 0
-    assert ",calibration," in capsys.readouterr().out
+    image = next((local / "NORMAL").iterdir())
+    given = ("pretrained:compact-robust", image, "--calibration", "mine.json")
+    assert ",calibration," in call("predict", *given).out
 
 
-@pytest.mark.parametrize(
-    ("given", "message"),
-    [
-        (["--out", "a.csv"], "--out must be a file that ends in .json"),
-        (["--out", "gone/a.json"], "--out must lie in a folder that exists"),
-        (["--out", "{run}/metrics.json", "--replace"], "--out must not replace a part of a run"),
-        (["--data", "gone"], "--data must be a folder"),
-    ],
-)
-def test_mistakes_are_one_line(
-    run: Path, local: Path, given: list[str], message: str, capsys: Capture
+def test_mistakes_are_one_line_and_too_few_patients_are_refused_before_any_image_is_scored(
+    run: Path, local: Path, tmp_path: Path, monkeypatch: Patch, refused: Refused
 ) -> None:
-    before = {p: p.read_bytes() for p in run.rglob("*") if p.is_file()}
-    given = [one.format(run=run) for one in given]
-    assert calibrate.main([str(run), "--data", str(local), *given]) == 2
-    error = capsys.readouterr().err
-    assert error.startswith("error: ")
-    assert error.count("\n") == 1
-    assert message in error
-    assert before == {p: p.read_bytes() for p in run.rglob("*") if p.is_file()}
-
-
-@pytest.fixture
-def unscored(monkeypatch: Patch) -> None:
-    def score(*_: object) -> None:
-        pytest.fail("an image was scored")
-
-    monkeypatch.setattr(Networks, "score_files", score)
-
-
-@pytest.mark.usefixtures("unscored")
-def test_mistakes_are_reported_before_any_image_is_scored(
-    run: Path, local: Path, tmp_path: Path, capsys: Capture
-) -> None:
+    for given, message in (
+        (("--out", "a.csv"), "--out must be a file that ends in .json"),
+        (("--out", "gone/a.json"), "--out must lie in a folder that exists"),
+        (("--out", f"{run}/metrics.json", "--replace"), "--out must not replace a part of a run"),
+        (("--data", "gone"), "--data must be a folder"),
+    ):
+        refused(message, "calibrate", run, "--data", local, *given, keeps=run)
+    monkeypatch.setattr(Networks, "score_files", lambda *_: pytest.fail("an image was scored"))
     data = Path(shutil.copytree(local, tmp_path / "data"))
     for path in sorted((data / "NORMAL").iterdir())[4:]:
         path.unlink()
-    assert calibrate.main([str(run), "--data", str(data)]) == 2
-    for path in sorted((data / "NORMAL").iterdir()):
-        shutil.copy(path, path.with_name(f"again-{path.name}"))
-    few = "error: a calibration needs distinct images of at least 5 patients of each label; got 4"
-    assert capsys.readouterr().err.startswith(few)
+    few = "a calibration needs distinct images of at least 5 patients of each label; got 4"
+    refused(few, "calibrate", run, "--data", data)
 
 
 def test_images_that_it_was_trained_on_and_broken_ones_are_refused(
-    run: Path, local: Path, tmp_path: Path, capsys: Capture
+    run: Path, local: Path, tmp_path: Path, call: Call, refused: Refused
 ) -> None:
-    data = Path(shutil.copytree(local, tmp_path / "data"))
+    data = Path(shutil.copytree(local, tmp_path / "train"))
     (data / "NORMAL" / "broken.png").write_bytes(b"none")
-    assert calibrate.main([str(run), "--data", str(data)]) == 3
-    assert "must be a PNG, JPEG or DICOM image" in capsys.readouterr().err
+    shown = call("calibrate", run, "--data", data, code=3)
+    assert "must be a PNG, JPEG or DICOM image" in shown.err
     (data / "NORMAL" / "broken.png").unlink()
-    shutil.copytree(data, tmp_path / "train")
-    shutil.copy(next((data / "NORMAL").iterdir()), tmp_path / "train/NORMAL/IM-0115-0001.jpeg")
-    given = [str(run), "--data", str(tmp_path / "train")]
-    assert calibrate.main(given) == 2
-    assert "--data must be new to the run; it shares 1 patients" in capsys.readouterr().err
-    assert calibrate.main([*given, "--allow-overlap"]) == 0
-    assert "! shares 1 patients" in capsys.readouterr().out
+    shutil.copy(next((data / "NORMAL").iterdir()), data / "NORMAL/IM-0115-0001.jpeg")
+    message = "--data must be new to the run; it shares 1 patients"
+    refused(message, "calibrate", run, "--data", data, keeps=run)
+    assert "! shares 1 patients" in call("calibrate", run, "--data", data, "--allow-overlap").out
 
 
 def test_prediction_sets_are_a_column_with_their_coverage_on_the_test_split(
-    validated: Path, local: Path, capsys: Capture
+    validated: Path, local: Path, call: Call, refused: Refused
 ) -> None:
-    given = [str(next((local / "NORMAL").iterdir())), "--coverage", "0.9", "--threads", "1"]
-    assert predict.main([str(validated), *given]) == 0
-    shown = capsys.readouterr()
-    (row,) = csv.DictReader(io.StringIO(shown.out))
+    given = (next((local / "NORMAL").iterdir()), "--coverage", "0.9", "--threads", "1")
+    shown = call("predict", validated, *given)
+    (row,) = shown.rows
     assert row["prediction_set"] in ("NORMAL", "PNEUMONIA", "both", "neither")
     val = Run.open(validated).of_split("val")
     normal, sick = val.groupby("label")["group"].nunique()
@@ -209,7 +160,7 @@ def test_prediction_sets_are_a_column_with_their_coverage_on_the_test_split(
     assert "On the test split of" in shown.err
     found = api.predict(given[0], run=validated, coverage=0.9)
     assert found["prediction_set"].tolist() == [row["prediction_set"]]
-    assert predict.main(given) == 2  # the packaged network has no validation images
-    assert "--coverage needs labelled images" in capsys.readouterr().err
+    # the packaged network has no validation images
+    assert "--coverage needs labelled images" in call("predict", *given, code=2).err
     with pytest.raises(SystemExit, match="2"):
-        predict.main([*given[:2], "1"])
+        call("predict", *given[:2], "1")

@@ -1,7 +1,6 @@
 import json
 import sys
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import onnx
@@ -20,15 +19,10 @@ from pneumo.models.views import Views
 from pneumo.report import documents
 from pneumo.runs.metrics import read_metrics
 from pneumo.runs.run import Run
-from tests.conftest import SMALL, Command, Patch, start
+from tests.conftest import SMALL, Call, Command, Patch, Refused, start
 
 # all of it stands on a run that is trained first
 pytestmark = [pytest.mark.slow, pytest.mark.usefixtures("environment")]
-
-
-@pytest.fixture(scope="module")
-def run(environment: None, finished_run: Path) -> Path:
-    return finished_run
 
 
 @pytest.fixture
@@ -37,10 +31,12 @@ def radiographs(phantoms: Path) -> list[str]:
 
 
 @pytest.fixture(scope="module")
-def exported(run: Path, phantoms: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+def exported(
+    environment: None, finished_run: Path, phantoms: Path, tmp_path_factory: pytest.TempPathFactory
+) -> Path:
     out = tmp_path_factory.mktemp("exported") / "new"
     radiograph = next(iter(sorted(phantoms.rglob("*.jpeg"))))
-    assert main([str(run), "--out", str(out), "--check", str(radiograph)]) == 0
+    assert main([str(finished_run), "--out", str(out), "--check", str(radiograph)]) == 0
     return out
 
 
@@ -55,14 +51,10 @@ def about(path: Path) -> dict[str, str]:
     return {p.key: p.value for p in onnx.load(path).metadata_props}
 
 
-def test_export_writes_the_file_and_the_card_and_nothing_else(exported: Path) -> None:
-    assert sorted(p.name for p in exported.iterdir()) == [
-        *("model-card.md", "model-checklists.md", "model.onnx")
-    ]
-
-
-def test_metadata_hold_what_a_user_needs(exported: Path, run: Path) -> None:
-    found, metrics = about(exported / "model.onnx"), read_metrics(run)
+def test_the_file_says_what_a_user_needs_beside_a_card_and_no_path_of_this_machine(
+    exported: Path, finished_run: Path
+) -> None:
+    found, metrics = about(exported / "model.onnx"), read_metrics(finished_run)
     assert found["classes"] == "NORMAL,PNEUMONIA"
     assert (found["image_size"], found["aspect"]) == ("64", "stretch")
     assert json.loads(found["preprocessing"]) == metrics["preprocessing"]
@@ -71,17 +63,32 @@ def test_metadata_hold_what_a_user_needs(exported: Path, run: Path) -> None:
     assert 0.05 <= float(found["temperature"]) <= 20
     assert (found["licence_code"], found["epoch_chosen_on"]) == ("MIT", "val")
     assert "not a medical device" in found["limits"]
+    files = sorted(exported.iterdir())
+    assert [p.name for p in files] == ["model-card.md", "model-checklists.md", "model.onnx"]
+    for place in (finished_run, Path(onnx_model.__file__).parent, Path(torch.__file__).parent):
+        assert not any(str(place).encode() in path.read_bytes() for path in files)
 
 
-def test_the_file_holds_no_path_of_this_machine(exported: Path, run: Path) -> None:
-    for path in exported.iterdir():
-        content = path.read_bytes()
-        for place in (run, Path(onnx_model.__file__).parent, Path(torch.__file__).parent):
-            assert str(place).encode() not in content
+@pytest.mark.usefixtures("built")
+def test_checks_that_fail_are_refused_and_files_that_cannot_be_read_are_named(
+    finished_run: Path, radiographs: list[str], tmp_path: Path, monkeypatch: Patch, call: Call
+) -> None:
+    broken, out = tmp_path / "broken.png", tmp_path / "a.onnx"
+    broken.write_bytes(b"no image")
+    given = ("export", finished_run, "--out", out, "--check")
+    call(*given, broken, code=2)
+    true = onnx_model.network_outputs
+    with monkeypatch.context() as patch:
+        patch.setattr(onnx_model, "network_outputs", lambda *given: true(*given) + 0.1)
+        error = call(*given, radiographs[0], code=2).err
+    assert "ONNX Runtime must agree with the network" in error
+    assert not out.exists()
+    assert "broken.png" in call(*given, radiographs[0], broken, code=3).err
+    assert out.is_file()
 
 
 def test_example_is_ten_lines_and_needs_no_torch(
-    exported: Path, run: Path, radiographs: list[str], tmp_path: Path
+    exported: Path, finished_run: Path, radiographs: list[str], tmp_path: Path
 ) -> None:
     assert len(EXAMPLE.splitlines()) == 10
     end = "assert not {'torch', 'pneumo', 'pandas'} & set(sys.modules)\n"
@@ -89,7 +96,7 @@ def test_example_is_ten_lines_and_needs_no_torch(
     use = (sys.executable, "use.py", exported / "model.onnx", radiographs[0])
     done = start(*use, cwd=tmp_path, PYTHONWARNINGS="error")
     assert done.returncode == 0, done.stderr
-    opened = Run.open(run)
+    opened = Run.open(finished_run)
     prepared = image.prepare(Path(radiographs[0]).read_bytes(), size=64)
     wanted = onnx_model.network_outputs(opened.network(), opened.views, prepared)[1]
     for line, name, value in zip(done.stdout.splitlines(), CLASS_NAMES, wanted, strict=False):
@@ -145,44 +152,21 @@ def test_the_graph_prepares_and_averages_as_the_training_does(aspect: str, views
     assert set(decision.tolist()) == {0, 1}
 
 
-@pytest.mark.usefixtures("built")
-def test_an_answer_too_far_off_is_refused(
-    run: Path, radiographs: list[str], tmp_path: Path, monkeypatch: Patch, capsys: Any
+def test_what_no_export_wrote_is_not_replaced(
+    finished_run: Path, tmp_path: Path, refused: Refused
 ) -> None:
-    true = onnx_model.network_outputs
-    monkeypatch.setattr(onnx_model, "network_outputs", lambda *given: true(*given) + 0.1)
-    assert main([str(run), "--out", str(tmp_path / "new"), "--check", radiographs[0]]) == 2
-    assert "ONNX Runtime must agree with the network" in capsys.readouterr().err
-    assert not (tmp_path / "new").exists()
+    mine = tmp_path / "file"
+    for name in ("file", "card/model-card.md", "model/model.onnx"):
+        (tmp_path / name).parent.mkdir(exist_ok=True)
+        (tmp_path / name).write_text("mine")
+    for out in (tmp_path / "card", tmp_path / "model", mine, tmp_path / "model/model.onnx/under"):
+        refused("--out must", "export", finished_run, "--out", out, keeps=tmp_path)
+    paths = [path.name for name in "ab" for path in documents.onnx_paths(tmp_path / f"{name}.onnx")]
+    assert len(set(paths)) == 6  # two models in one folder keep their cards
 
 
-@pytest.mark.usefixtures("built")
-def test_unreadable_check_files_are_named_and_the_others_compared(
-    run: Path, radiographs: list[str], tmp_path: Path, capsys: Any
-) -> None:
-    (tmp_path / "broken.png").write_bytes(b"no image")
-    given = [str(run), "--out", str(tmp_path / "a.onnx"), "--check"]
-    assert main([*given, radiographs[0], str(tmp_path / "broken.png")]) == 3
-    assert "broken.png" in capsys.readouterr().err
-    assert (tmp_path / "a.onnx").is_file()
-    assert main([*given, str(tmp_path / "broken.png")]) == 2
-
-
-def test_what_no_export_wrote_is_not_replaced(run: Path, tmp_path: Path, capsys: Any) -> None:
-    (tmp_path / "model-card.md").write_text("mine")
-    assert main([str(run), "--out", str(tmp_path)]) == 2
-    assert "--out must not replace" in capsys.readouterr().err
-    (tmp_path / "model-card.md").unlink()
-    (tmp_path / "model.onnx").write_bytes(b"mine")
-    assert main([str(run), "--out", str(tmp_path)]) == 2
-    assert (tmp_path / "model.onnx").read_bytes() == b"mine"
-    assert main([str(run), "--out", str(tmp_path / "model.onnx" / "under")]) == 2
-    (tmp_path / "file").write_text("mine")
-    assert main([str(run), "--out", str(tmp_path / "file")]) == 2
-
-
-def test_without_validation_no_operating_point_is_exported(run: Path) -> None:
-    opened = Run.open(run)
+def test_without_validation_no_operating_point_is_exported(finished_run: Path) -> None:
+    opened = Run.open(finished_run)
     network = opened.network()
     fixed = ensemble.mean_operating_point([opened], checkpoint="last")
     found = properties(opened, network, "last", fixed)
@@ -190,10 +174,3 @@ def test_without_validation_no_operating_point_is_exported(run: Path) -> None:
     assert (found["decision"], found["operating_threshold"]) == ("argmax", "0.5")
     assert "temperature" not in found
     assert found["epoch_chosen_on"] == "none"
-
-
-def test_two_models_in_one_folder_keep_their_cards(tmp_path: Path) -> None:
-    names = [path.name for name in "ab" for path in documents.onnx_paths(tmp_path / f"{name}.onnx")]
-    assert names == [
-        f"{name}{end}" for name in "ab" for end in (".onnx", "-card.md", "-checklists.md")
-    ]

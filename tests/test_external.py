@@ -7,10 +7,10 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from pneumo import api, evaluate, export
+from pneumo import api
 from pneumo.runs import pretrained
 from pneumo.runs.run import Run
-from tests.conftest import Capture, Patch, digests
+from tests.conftest import Call, Patch, Refused, digests
 
 FOLDER = pretrained.find(pretrained.DEFAULT)
 
@@ -32,17 +32,12 @@ def images(nih_set: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     return root
 
 
-def call(*arguments: str | Path) -> int:
-    return evaluate.main(list(map(str, arguments)))
-
-
 def test_scores_are_kept_packaged_and_listed(
-    run: Path, images: Path, tmp_path: Path, monkeypatch: Patch, capsys: Capture
+    run: Path, images: Path, tmp_path: Path, monkeypatch: Patch, call: Call
 ) -> None:
-    before = digests(run)
-    assert call(run, "--data", images, "--name", "nih", "--out", tmp_path / "a.json") == 0
-    path = run / "external" / "nih.json"
-    assert capsys.readouterr().out.endswith(f"\n{path}\n")
+    before, path = digests(run), run / "external" / "nih.json"
+    shown = call("evaluate", run, "--data", images, "--name", "nih", "--out", tmp_path / "a.json")
+    assert shown.out.endswith(f"\n{path}\n")
     after = digests(run)
     assert after.keys() - before.keys() == {"external/nih.json"}
     assert {name: after[name] for name in before} == before
@@ -51,8 +46,8 @@ def test_scores_are_kept_packaged_and_listed(
     assert kept["assessment"]["scores"] == member["scores"]
     assert (kept["images"], kept["data"], kept["checkpoint"]) == (16, "hospital", "best")
 
-    assert export.main([str(run), "--to", "run", "--out", str(tmp_path / "models" / "new")]) == 0
     packed = tmp_path / "models" / "new"
+    call("export", run, "--to", "run", "--out", packed)
     assert (packed / "external" / "nih.json").read_bytes() == path.read_bytes()
     auroc = member["scores"]["auroc"]
     text = f"nih {auroc['value']:.3f} ({auroc['low']:.3f} to {auroc['high']:.3f})"
@@ -67,21 +62,14 @@ def test_scores_are_kept_packaged_and_listed(
 
 
 def test_a_name_is_of_one_set_and_its_scores_of_the_present_weights(
-    run: Path, images: Path, tmp_path: Path, capsys: Capture
+    run: Path, images: Path, tmp_path: Path, call: Call, refused: Refused
 ) -> None:
-    given = (run, "--name", "nih", "--data")
-    assert call(*given, images) == 0
-    assert call(*given, images) == 0  # the same images again
-    path = run / "external" / "nih.json"
-    before = path.read_bytes()
+    for _ in range(2):  # the same images again
+        call("evaluate", run, "--name", "nih", "--data", images)
     others = Path(shutil.copytree(images, tmp_path / "others"))
     next((others / "NORMAL").iterdir()).unlink()
-    capsys.readouterr()
-    assert call(*given, others) == 2
-    shown = capsys.readouterr()
-    assert shown.err.startswith("error: --name must be new for other images; ")
-    assert "has the scores of 16 images of hospital. Give another name, or delete" in shown.err
-    assert (shown.out, path.read_bytes()) == ("", before)
+    message = "has the scores of 16 images of hospital. Give another name, or delete"
+    refused(message, "evaluate", run, "--name", "nih", "--data", others, keeps=run)
     with np.load(run / "reference.npz") as file:
         arrays = dict(file)
     np.savez(run / "reference.npz", **(arrays | {"weights_sha256": np.array("others")}))
@@ -89,28 +77,16 @@ def test_a_name_is_of_one_set_and_its_scores_of_the_present_weights(
         _ = Run.open(run).external
 
 
-@pytest.mark.parametrize(
-    ("arguments", "message"),
-    [
-        (["{run}", "--name", "nih"], "on new, labelled images; give them by --data DIR"),
-        (["{run}", "--unlabelled"], "on new, labelled images; give them by --data DIR"),
-        (["{run}", "--checkpoint", "last"], "leave --checkpoint last and --allow-overlap out"),
-        (["{run}", "--allow-overlap"], "leave --checkpoint last and --allow-overlap out"),
-        (
-            ["pretrained:compact-robust"],
-            "--name writes to the run folder, and pretrained:compact-robust is only",
-        ),
-    ],
-)
 def test_scores_that_would_not_be_external_are_not_kept(
-    run: Path, images: Path, arguments: list[str], message: str, capsys: Capture
+    run: Path, images: Path, refused: Refused
 ) -> None:
-    before = digests(run)
-    given = [text.format(run=run) for text in arguments]
-    if "--name" not in given:
-        given += ["--data", str(images), "--name", "nih"]
-    assert call(*given) == 2
-    error = capsys.readouterr().err
-    assert message in error
-    assert error.count("\n") == 1
-    assert digests(run) == before
+    name, data = ("--name", "nih"), ("--data", images)
+    package, last = "pretrained:compact-robust", ("--checkpoint", "last")
+    for message, *words in (
+        ("on new, labelled images; give them by --data DIR", run, *name),
+        ("on new, labelled images; give them by --data DIR", run, *name, *data, "--unlabelled"),
+        ("leave --checkpoint last and --allow-overlap out", run, *name, *data, *last),
+        ("leave --checkpoint last and --allow-overlap out", run, *name, *data, "--allow-overlap"),
+        (f"--name writes to the run folder, and {package} is only", package, *name, *data),
+    ):
+        refused(str(message), "evaluate", *words, keeps=run)

@@ -10,7 +10,6 @@ from PIL import Image
 
 from pneumo import heatmap
 from pneumo.data import image
-from pneumo.heatmap import main
 from pneumo.inference import album, heatmap_images, saliency
 from pneumo.inference.heatmap_images import unprepared
 from pneumo.inference.saliency import LogOdds
@@ -18,7 +17,7 @@ from pneumo.models.unet_encoder import Encoder
 from pneumo.runs import run_folder
 from pneumo.runs.run import Run
 from pneumo.runs.writer import RunWriter
-from tests.conftest import Patch
+from tests.conftest import Call, Patch, Refused
 
 # all of it stands on a run that is trained first
 pytestmark = [pytest.mark.slow, pytest.mark.usefixtures("environment")]
@@ -72,26 +71,13 @@ def test_a_map_of_the_right_place_beats_chance_and_one_of_the_wrong_place_does_n
 ) -> None:
     place = np.arange(SIDE, dtype=np.float32)
     right = -np.maximum(place[:, None], place[None, :])  # from the corner that matters outwards
-    wrong = -right
     assert saliency.faithfulness(corner, noise(), right).gap > 0.1
-    assert saliency.faithfulness(corner, noise(), wrong).gap < 0
+    assert saliency.faithfulness(corner, noise(), -right).gap < 0
     for value in saliency.faithfulness(corner, noise(), right)[:2]:
         assert 0 <= value <= 1
-
-
-def test_a_map_of_the_image_alone_is_found_out(corner: LogOdds) -> None:
     heat = saliency.explain(corner, noise(), method="occlusion")
     same = saliency.randomised_correlation(corner, noise(), heat, method="occlusion")
     assert same == pytest.approx(1)  # its weights do nothing, so random ones change nothing
-
-
-def test_randomised_weights_are_others_and_the_network_keeps_its_own() -> None:
-    model = LogOdds(Encoder(f=2, d=4, c=4, image_size=SIDE).eval(), [1]).eval()
-    before = {name: value.clone() for name, value in model.state_dict().items()}
-    other = saliency.randomised(model, seed=0).state_dict()
-    assert not torch.equal(other["network.dense.weight"], before["network.dense.weight"])
-    for name, value in model.state_dict().items():
-        assert torch.equal(value, before[name])
 
 
 @pytest.mark.parametrize("method", saliency.ATTRIBUTIONS)
@@ -126,11 +112,14 @@ def test_a_place_keeps_its_place_in_the_radiograph(shape: tuple[int, int], aspec
     assert np.abs(back - radiograph).mean() < 40  # the edges are soft; another place would be 128
 
 
-def test_command_writes_a_picture_for_each_radiograph(
-    run: Path, radiographs: Path, tmp_path: Path
+def test_the_command_writes_a_picture_for_each_radiograph_that_can_be_read(
+    run: Path, radiographs: Path, tmp_path: Path, call: Call
 ) -> None:
     out = tmp_path / "out"
-    assert main([str(run), str(radiographs), "--out", str(out)]) == 0
+    (radiographs / "zbroken.png").write_bytes(b"no image")
+    done = call("heatmap", run, radiographs, radiographs / "gone.png", "--out", out, code=3)
+    assert "zbroken.png" in done.err
+    assert "gone.png" in done.err
     pictures = sorted(p.name for p in out.glob("*.png"))
     assert pictures == [
         "more__radiograph.jpeg.integrated-PNEUMONIA.png",
@@ -139,50 +128,37 @@ def test_command_writes_a_picture_for_each_radiograph(
     with Image.open(out / pictures[1]) as picture:
         assert picture.size[0] > 800
     listed = json.loads((out / "heatmaps.json").read_text())
-    assert [row["picture"] for row in listed["images"]] == pictures[::-1]  # in the order asked for
-    assert str(tmp_path) not in json.dumps(listed)
+    drawn = [row for row in listed["images"] if "error" not in row]
+    assert len(listed["images"]) == 4
+    assert [row["picture"] for row in drawn] == pictures[::-1]  # in the order asked for
+    assert str(tmp_path) not in json.dumps(drawn)
     opened = Run.open(run)
     prepared = image.prepare((radiographs / "radiograph.jpeg").read_bytes(), size=SIDE)
     with torch.no_grad():
         wanted = opened.views.logits(opened.network(), torch.tensor(prepared)[None, None].float())
     sick = float(wanted.softmax(1)[0, 1])
-    assert listed["images"][0]["probability"] == pytest.approx(sick, abs=1e-5)
+    assert drawn[0]["probability"] == pytest.approx(sick, abs=1e-5)
 
 
-def test_scores_are_written_with_their_meaning(
-    run: Path, radiographs: Path, tmp_path: Path
+def test_scores_go_with_their_meaning_and_those_of_the_own_test_split_into_the_run_folder(
+    run: Path, radiographs: Path, tmp_path: Path, monkeypatch: Patch, call: Call
 ) -> None:
-    given = [
-        str(run),
-        str(radiographs / "radiograph.jpeg"),
-        "--out",
-        str(tmp_path / "out"),
-        "--score",
-    ]
-    assert main([*given, "--method", "occlusion", "--class", "NORMAL"]) == 0
-    found = json.loads((tmp_path / "out" / "scores.json").read_text())
-    assert set(found["meaning"]) <= set(found["mean"])
-    radiograph = found["images"][0]
+    monkeypatch.setattr(heatmap, "MAX_OWN", 2)
+    out, more = tmp_path / "out", ("--method", "occlusion", "--class", "NORMAL")
+    call("heatmap", run, radiographs / "radiograph.jpeg", "--out", out, "--score", *more)
+    assert run_folder.read_maps(run, checkpoint="best") == []  # of radiographs that someone chose
+    scored = json.loads((out / "scores.json").read_text())
+    assert set(scored["meaning"]) <= set(scored["mean"])
+    radiograph = scored["images"][0]
     assert radiograph["gap"] == pytest.approx(radiograph["random"] - radiograph["deletion"])
-    assert (found["class"], found["method"]) == ("NORMAL", "occlusion")
-
-
-def test_scores_of_the_own_test_part_go_into_the_run_folder(
-    run: Path, radiographs: Path, tmp_path: Path, phantoms: Path, monkeypatch: Patch
-) -> None:
-    monkeypatch.setenv("PNEUMO_DATA", str(phantoms))
-    monkeypatch.setattr(heatmap, "MAX_OWN", 3)
-    copy = Path(shutil.copytree(run, tmp_path / "copy"))
-    out = str(tmp_path / "out")
-    assert main([str(copy), str(radiographs / "radiograph.jpeg"), "--out", out, "--score"]) == 0
-    assert run_folder.read_maps(copy, checkpoint="best") == []  # of radiographs that someone chose
+    assert (scored["class"], scored["method"]) == ("NORMAL", "occlusion")
     for method in ("gradcam", "occlusion", "gradcam"):
-        assert main([str(copy), "--out", out, "--score", "--method", method]) == 0
-    found = run_folder.read_maps(copy, checkpoint="best")
+        call("heatmap", run, "--out", out, "--score", "--method", method)
+    found = run_folder.read_maps(run, checkpoint="best")
     assert [row["method"] for row in found] == ["occlusion", "gradcam"]
-    assert all(row["mean"]["images"] + row["mean"]["flat"] == 3 for row in found)
-    assert run_folder.read_maps(copy, checkpoint="last") == []
-    listed = json.loads((tmp_path / "out" / "scores.json").read_text())
+    assert all(row["mean"]["images"] + row["mean"]["flat"] == 2 for row in found)
+    assert run_folder.read_maps(run, checkpoint="last") == []
+    listed = json.loads((out / "scores.json").read_text())
     assert listed["mean"]["gap"] == found[1]["mean"]["gap"]
 
 
@@ -190,15 +166,6 @@ def test_scores_of_the_own_test_part_go_into_the_run_folder(
 def test_a_broken_list_of_scores_is_none(tmp_path: Path, text: str) -> None:
     (tmp_path / "heatmap.json").write_text(text)
     assert run_folder.read_maps(tmp_path, checkpoint="best") == []
-
-
-def test_missing_radiographs_of_the_run_are_reported(
-    run: Path, tmp_path: Path, monkeypatch: Patch, capsys: Any
-) -> None:
-    monkeypatch.setenv("PNEUMO_DATA", str(tmp_path / "gone"))
-    assert main([str(run), "--out", str(tmp_path / "out")]) == 2
-    assert "set PNEUMO_DATA" in capsys.readouterr().err
-    assert not (tmp_path / "out").exists()
 
 
 @pytest.mark.parametrize("name", ["a" * 250 + ".png", "-", "../../up.png", "/abs.png", "nul\0.png"])
@@ -211,98 +178,59 @@ def test_a_picture_stays_in_its_folder(name: str) -> None:
     assert len(set(both.values())) == 2
 
 
-def test_an_unreadable_radiograph_is_named_and_the_others_drawn(
-    run: Path, radiographs: Path, tmp_path: Path, capsys: Any
+def test_what_cannot_be_drawn_is_refused_and_leaves_everything(
+    run: Path, radiographs: Path, tmp_path: Path, monkeypatch: Patch, refused: Refused, call: Call
 ) -> None:
-    (radiographs / "broken.png").write_bytes(b"no image")
-    out = tmp_path / "out"
-    assert main([str(run), str(radiographs), str(radiographs / "gone.png"), "--out", str(out)]) == 3
-    shown = capsys.readouterr().err
-    assert "broken.png" in shown
-    assert "gone.png" in shown
-    assert len(list(out.glob("*.png"))) == 2
-    rows = json.loads((out / "heatmaps.json").read_text())["images"]
-    assert sum("error" in row for row in rows) == 2
-
-
-def test_a_folder_of_others_is_refused_and_an_own_one_is_used_again(
-    run: Path, radiographs: Path, tmp_path: Path, capsys: Any
-) -> None:
-    given = [str(run), str(radiographs / "radiograph.jpeg"), "--out"]
+    one, out = radiographs / "radiograph.jpeg", tmp_path / "out"
     for foreign in (radiographs, run):
-        before = sorted(foreign.rglob("*"))
-        assert main([*given, str(foreign)]) == 2
-        assert (
-            "--out must be new, empty or hold an earlier call's pictures" in capsys.readouterr().err
-        )
-        assert sorted(foreign.rglob("*")) == before
-    assert main([*given, str(radiographs / "radiograph.jpeg")]) == 2
-    for method in ("gradcam", "occlusion"):
-        assert main([*given, str(tmp_path / "out"), "--method", method]) == 0
-    assert len(list((tmp_path / "out").glob("*.png"))) == 2  # of the earlier call, too
-    listed = json.loads((tmp_path / "out" / "heatmaps.json").read_text())["images"]
+        message = "--out must be new, empty or hold an earlier call's pictures"
+        refused(message, "heatmap", run, one, "--out", foreign, keeps=tmp_path)
+    refused("--out must", "heatmap", run, one, "--out", one, keeps=tmp_path)
+    for method in ("gradcam", "occlusion"):  # its own folder is used again
+        call("heatmap", run, one, "--out", out, "--method", method)
+    assert len(list(out.glob("*.png"))) == 2
+    listed = json.loads((out / "heatmaps.json").read_text())["images"]
     assert [row["picture"] for row in listed] == ["radiograph.jpeg.occlusion-PNEUMONIA.png"]
-
-
-def test_a_network_whose_answers_are_not_finite_is_an_error_not_a_bad_radiograph(
-    run: Path, radiographs: Path, tmp_path: Path, capsys: Any
-) -> None:
-    broken = Path(shutil.copytree(run, tmp_path / "broken"))
-    saved = torch.load(broken / run_folder.BEST, weights_only=True)
+    with monkeypatch.context() as patch:
+        patch.setenv("PNEUMO_DATA", str(tmp_path / "gone"))
+        refused("set PNEUMO_DATA", "heatmap", run, "--out", tmp_path / "new", keeps=tmp_path)
+    saved = torch.load(run / run_folder.BEST, weights_only=True)
     saved["state_dict"]["network.head.weight"][:] = 3e38  # finite, but not what comes of it
-    torch.save(saved, broken / run_folder.BEST)
-    assert main([str(broken), str(radiographs), "--out", str(tmp_path / "out")]) == 2
-    assert "probabilities must be finite; those of" in capsys.readouterr().err
+    torch.save(saved, run / run_folder.BEST)
+    message = "probabilities must be finite; those of"
+    refused(message, "heatmap", run, one, "--out", tmp_path / "new", keeps=tmp_path)
 
 
-def test_the_picture_has_file_decision_and_threshold(run: Path, monkeypatch: Patch) -> None:
-    legends: list[str] = []
-
-    def draw(radiograph: np.ndarray, heat: np.ndarray, legend: str) -> bytes:
-        legends.append(legend)
-        return b""
-
-    monkeypatch.setattr(heatmap_images, "_draw", draw)
-    opened = Run.open(run)
-    for threshold, called in ((0.0, "PNEUMONIA"), (1.0, "NORMAL")):
-        for name in ("NORMAL", "PNEUMONIA"):
-            request = heatmap_images.make_request(
-                opened, checkpoint="best", class_name=name, threshold=threshold
-            )
-            heatmap_images.explain(request, noise().astype(np.uint8), name="folder/a.png")
-            file, decision, _, worth = legends[-1].splitlines()
-            assert file == "a.png"
-            assert f"Predicted {called}: PNEUMONIA " in decision
-            assert decision.endswith(f"threshold {threshold:.3f}")
-            assert worth.startswith("Not scored: run with --score")
-    point = {"operating_point": {"threshold": 0.85, "fixed_on": "val"}}
-    opened.metrics["assessment"] = point
-    assert heatmap_images.make_request(opened, checkpoint="best").threshold == 0.85
-    assert heatmap_images.make_request(opened, checkpoint="last").threshold == 0.5
-
-
-def test_the_picture_has_the_scores_of_such_maps(
-    run: Path, tmp_path: Path, monkeypatch: Patch
+def test_the_picture_has_file_decision_threshold_and_the_scores_of_such_maps(
+    run: Path, monkeypatch: Patch
 ) -> None:
-    copy = Path(shutil.copytree(run, tmp_path / "copy"))
     legends: list[str] = []
     monkeypatch.setattr(heatmap_images, "_draw", lambda _r, _h, legend: legends.append(legend))
+
+    def legend(*, score: bool = False, **options: Any) -> list[str]:
+        request = heatmap_images.make_request(Run.open(run), checkpoint="best", **options)
+        heatmap_images.explain(request, noise().astype(np.uint8), name="folder/a.png", score=score)
+        return legends[-1].splitlines()
+
+    for threshold, called in ((0.0, "PNEUMONIA"), (1.0, "NORMAL")):
+        file, decision, _, worth = legend(class_name="NORMAL", threshold=threshold)
+        assert file == "a.png"
+        assert f"Predicted {called}: PNEUMONIA " in decision
+        assert decision.endswith(f"threshold {threshold:.3f}")
+        assert worth.startswith("Not scored: run with --score")
     numbers = dict.fromkeys(run_folder.MAP_NUMBERS, 0.1) | {"images": 30, "flat": 2}
     about = {"class": "PNEUMONIA", "checkpoint": "best", "method": "occlusion"}
-
-    def legend(*, method: str = "occlusion", score: bool = False) -> str:
-        request = heatmap_images.make_request(Run.open(copy), checkpoint="best", method=method)
-        heatmap_images.explain(request, noise().astype(np.uint8), score=score)
-        return legends[-1]
-
     for low, verdict in ((0.01, "+0.100, better"), (-0.01, "+0.100, no better")):
-        RunWriter(copy).write_maps(about | {"mean": numbers | {"gap_low": low}})
-        assert f"deletion gap {verdict} than random order" in legend()
-    assert "On 32 test images (2 flat): " in legend()
-    assert "Not scored: run with --score" in legend(method="integrated")
-    assert "This map: deletion gap" in legend(score=True)
+        RunWriter(run).write_maps(about | {"mean": numbers | {"gap_low": low}})
+        worth = "\n".join(legend(method="occlusion"))
+        assert f"deletion gap {verdict} than random order" in worth
+        assert "On 32 test images (2 flat): " in worth
+    assert "This map: deletion gap" in "\n".join(legend(method="occlusion", score=True))
     flat = lambda _model, image: torch.zeros(image[:, 0].shape)  # noqa: E731
     monkeypatch.setitem(saliency.ATTRIBUTIONS, "occlusion", flat)
-    text = legend()
+    text = "\n".join(legend(method="occlusion"))
     assert "flat map: this method finds no evidence for PNEUMONIA; probability 0." in text
-    assert "Nothing in the radiograph" not in text
+    opened = Run.open(run)
+    opened.metrics["assessment"] = {"operating_point": {"threshold": 0.85, "fixed_on": "val"}}
+    assert heatmap_images.make_request(opened, checkpoint="best").threshold == 0.85
+    assert heatmap_images.make_request(opened, checkpoint="last").threshold == 0.5

@@ -1,10 +1,5 @@
 """The pages in a browser: nothing is wider than the screen, nothing is missing, no error."""
 
-import html
-import json
-import re
-import shutil
-import subprocess
 from pathlib import Path
 
 import numpy as np
@@ -13,37 +8,15 @@ from PIL import Image
 
 from pneumo.report.report_folder import write_report
 from pneumo.shift import page
+from tests import browser
 from tests.report.made_runs import make_baseline, make_run
 
-CHROMIUM = next(filter(None, map(shutil.which, ("chromium", "chromium-browser"))), None)
 LONG = "a_long_folder_name_without_a_single_space_" * 4
-# a page in a frame is laid out at the frame's width; a window cannot be as narrow as a phone
-FRAME = """<body style="margin:0"><iframe style="width:{width}px;height:900px;border:0"
-srcdoc="{page}" onload="const d = this.contentDocument;
-d.querySelectorAll('details').forEach(x => x.open = true);
-const root = d.documentElement;
-document.body.dataset.seen = JSON.stringify([root.scrollWidth - root.clientWidth,
-[...d.images].filter(i => !i.complete || !i.naturalWidth).length])"></iframe>"""
 
 pytestmark = [
     pytest.mark.slow,
-    pytest.mark.skipif(CHROMIUM is None, reason="no Chromium: apt-get install chromium"),
+    pytest.mark.skipif(not browser.CHROMIUM, reason="no Chromium: apt-get install chromium"),
 ]
-
-
-def seen(text: str, folder: Path, *, width: int) -> tuple[int, int, list[str]]:
-    """Pixels that a page is too wide, pictures that are missing, and lines of the console."""
-    frame = folder / "frame.html"
-    frame.write_text(FRAME.format(width=width, page=html.escape(text)))
-    arguments = ["--headless=new", "--no-sandbox", "--disable-gpu", "--enable-logging=stderr"]
-    profile = f"--user-data-dir={folder / 'profile'}"
-    command = [str(CHROMIUM), *arguments, profile, "--window-size=1300,950", "--dump-dom"]
-    done = subprocess.run(
-        [*command, frame.as_uri()], capture_output=True, text=True, timeout=120, check=True
-    )
-    (result,) = re.findall(r'data-seen="(.*?)"', done.stdout)
-    wide, missing = json.loads(html.unescape(result))
-    return wide, missing, [line for line in done.stderr.splitlines() if "CONSOLE" in line]
 
 
 @pytest.fixture(scope="module")
@@ -72,17 +45,7 @@ def pages(tmp_path_factory: pytest.TempPathFactory) -> dict[str, str]:
     }
 
 
-@pytest.mark.parametrize("width", [390, 1280])
-@pytest.mark.parametrize("name", ["report", "shift"])
-def test_a_page_fits_the_screen_and_is_whole(
-    pages: dict[str, str], tmp_path: Path, name: str, width: int
-) -> None:
-    assert seen(pages[name], tmp_path, width=width) == (0, 0, [])
-
-
-def test_what_is_too_wide_missing_or_wrong_is_seen(tmp_path: Path) -> None:
-    broken = '<p style="width:500px">x</p><img src="data:,"><script>throw new Error("e")</script>'
-    wide, missing, console = seen(f"<!doctype html>{broken}", tmp_path, width=390)
-    assert wide > 100
-    assert missing == 1
-    assert any("Uncaught Error: e" in line for line in console)
+def test_pages_fit_a_desk_and_a_phone_and_are_whole(pages: dict[str, str], tmp_path: Path) -> None:
+    for name, text in pages.items():
+        (tmp_path / f"{name}.html").write_text(text)
+    assert browser.problems(tmp_path, [f"{name}.html" for name in pages]) == []

@@ -5,7 +5,7 @@ import os
 import shutil
 import sys
 from pathlib import Path
-from typing import Any
+from unittest.mock import Mock
 
 import cv2
 import numpy as np
@@ -13,8 +13,7 @@ import pytest
 import torch
 from PIL import Image
 
-from pneumo import predict
-from pneumo.data import image, phantom, pixels, reader
+from pneumo.data import image, phantom, reader
 from pneumo.data.kermany import index
 from pneumo.evaluation import scores
 from pneumo.inference import ensemble, ood
@@ -22,12 +21,10 @@ from pneumo.inference.networks import Networks, Scored
 from pneumo.runs import run_folder
 from pneumo.runs.run import Run
 from pneumo.runs.weights import weights_digest
-from tests.conftest import Capture, Patch
+from tests.conftest import Call, Patch, Refused
 
 # all of it stands on a run that is trained first
 pytestmark = [pytest.mark.slow, pytest.mark.usefixtures("environment")]
-
-Rows = list[dict[str, str]]
 
 
 @pytest.fixture(scope="module")
@@ -47,27 +44,13 @@ def paths(phantoms: Path) -> list[str]:
     return [str(phantoms / path) for path in table["path"][:7]]
 
 
-def call(*arguments: str | Path) -> int:
-    return predict.main([*map(str, arguments), "--threads", "1"])
-
-
-def table(text: str) -> Rows:
-    return list(csv.DictReader(io.StringIO(text)))
-
-
-def png(pixels: np.ndarray) -> bytes:
-    file = io.BytesIO()
-    Image.fromarray(pixels).save(file, "PNG")
-    return file.getvalue()
-
-
 def test_probabilities_are_those_of_the_training(
-    finished: Path, phantoms: Path, capsys: Capture
+    finished: Path, phantoms: Path, call: Call
 ) -> None:
     known = Run.open(finished).of_split("test")
-    assert call(finished, *(phantoms / path for path in known["path"])) == 0
-    found = table(capsys.readouterr().out)
-    assert [row["path"] for row in found] == [str(phantoms / path) for path in known["path"]]
+    paths = [str(phantoms / path) for path in known["path"]]
+    found = call("predict", finished, *paths).rows
+    assert [row["path"] for row in found] == paths
     p = np.array([float(row["p_pneumonia"]) for row in found])
     np.testing.assert_allclose(p, known["p_pneumonia"], atol=1e-5)
     np.testing.assert_allclose(1 - p, [float(row["p_normal"]) for row in found], atol=1e-12)
@@ -91,27 +74,28 @@ def test_gpu_and_cpu_agree(finished: Path, paths: list[str]) -> None:
     np.testing.assert_allclose(both[0], both[1], atol=1e-4)
 
 
-def test_several_runs_are_averaged(
-    finished: Path, run: Path, paths: list[str], capsys: Capture
-) -> None:
+def test_several_runs_are_averaged(finished: Path, run: Path, paths: list[str], call: Call) -> None:
     state = torch.load(run / run_folder.BEST, weights_only=True)
     state["state_dict"]["network.head.bias"] += torch.tensor([1.0, 0.0])
     torch.save(state, run / run_folder.BEST)
-    p = []
-    for folders in ([finished], [run], [finished, run]):
-        assert call(*folders, *paths) == 0
-        p.append([float(row["p_pneumonia"]) for row in table(capsys.readouterr().out)])
+    p = [
+        [float(row["p_pneumonia"]) for row in call("predict", *folders, *paths).rows]
+        for folders in ([finished], [run], [finished, run])
+    ]
     np.testing.assert_allclose(np.mean(p[:2], axis=0), p[2], atol=1e-9)
 
 
-def test_json_lines_and_csv_hold_the_same(
-    finished: Path, paths: list[str], tmp_path: Path, capsys: Capture
+def test_json_lines_and_csv_hold_the_same_and_an_output_is_whole_or_not_at_all(
+    finished: Path, paths: list[str], tmp_path: Path, monkeypatch: Patch, call: Call
 ) -> None:
-    assert call(finished, *paths) == 0
-    rows = table(capsys.readouterr().out)
-    out = tmp_path / "a.jsonl"
-    assert call(finished, *paths, "--out", out) == 0
-    assert capsys.readouterr().out == ""
+    rows, out = call("predict", finished, *paths).rows, tmp_path / "a.jsonl"
+    out.write_text("before")
+    with monkeypatch.context() as patch:
+        patch.setattr(Networks, "score", Mock(side_effect=KeyboardInterrupt))
+        call("predict", finished, *paths, "--out", out, code=130)
+    assert out.read_text() == "before"
+    assert call("predict", finished, *paths, "--out", out).out == ""
+    assert [path.name for path in tmp_path.iterdir()] == ["a.jsonl"]
     lines = [json.loads(line) for line in out.read_text().splitlines()]
     assert [line["path"] for line in lines] == paths
     for line, row in zip(lines, rows, strict=True):
@@ -121,52 +105,47 @@ def test_json_lines_and_csv_hold_the_same(
 
 
 def test_bad_files_are_rows_and_the_others_go_on(
-    finished: Path, paths: list[str], tmp_path: Path, capsys: Capture
+    finished: Path, paths: list[str], tmp_path: Path, call: Call
 ) -> None:
     whole = Path(paths[0]).read_bytes()
     bad = {
         "cut.jpeg": (whole[: len(whole) // 2], "damaged or truncated"),
         "empty.png": (b"", "must not be empty"),
         "text.png": (b"hello", "must be a PNG, JPEG or DICOM image"),
-        "bomb.png": (_bomb(), "1 to 100,000,000 pixels"),
+        "bomb.png": (png(np.zeros((12_000, 12_000), bool)), "1 to 100,000,000 pixels"),
     }
     for name, (data, _) in bad.items():
         (tmp_path / name).write_bytes(data)
     names = [paths[0], *(str(tmp_path / name) for name in bad), "gone.png", "a\0b", paths[1]]
-    assert call(finished, *names) == 3
-    captured = capsys.readouterr()
-    rows = table(captured.out)
-    assert [bool(row["error"]) for row in rows] == [False, *[True] * 6, False]
-    for row, (_, message) in zip(rows[1:5], bad.values(), strict=True):
+    done = call("predict", finished, *names, code=3)
+    assert [bool(row["error"]) for row in done.rows] == [False, *[True] * 6, False]
+    for row, (_, message) in zip(done.rows[1:5], bad.values(), strict=True):
         assert message in row["error"]
         assert row["p_pneumonia"] == row["decision"] == row["ood"] == ""
-    assert "cannot be read (No such file" in rows[5]["error"]
-    assert "8 files: 0 flagged, 6 unreadable; written to standard output\n" in captured.err
-    assert "Traceback" not in captured.err
+    assert "cannot be read (No such file" in done.rows[5]["error"]
+    assert "8 files: 0 flagged, 6 unreadable; written to standard output\n" in done.err
+    assert "Traceback" not in done.err
 
 
-def _bomb() -> bytes:
+def png(pixels: np.ndarray) -> bytes:
     file = io.BytesIO()
-    Image.new("1", (12_000, 12_000)).save(file, "PNG")
+    Image.fromarray(pixels).save(file, "PNG")
     return file.getvalue()
 
 
 def test_pictures_are_drawn_beside_the_table(
-    finished: Path, paths: list[str], tmp_path: Path, capsys: Capture
+    finished: Path, paths: list[str], tmp_path: Path, call: Call
 ) -> None:
-    (tmp_path / "broken.png").write_bytes(b"no image")
-    maps = tmp_path / "maps"
-    given: list[str | Path] = [finished, *paths[:2], tmp_path / "broken.png"]
-    assert call(*given, "--heatmap", maps) == 3
-    found = table(capsys.readouterr().out)
+    broken, maps = tmp_path / "broken.png", tmp_path / "maps"
+    broken.write_bytes(b"no image")
+    found = call("predict", finished, *paths[:2], broken, "--heatmap", maps, code=3).rows
     assert [bool(row["heatmap"]) for row in found] == [True, True, False]
     pictures = [row["heatmap"] for row in found if row["heatmap"]]
     assert sorted(p.name for p in maps.glob("*.png")) == sorted(pictures)
     listed = json.loads((maps / "heatmaps.json").read_text())["images"]
     for row, one in zip(found, listed, strict=False):
         assert one["probability"] == pytest.approx(float(row["p_pneumonia"]), abs=1e-5)
-    assert call(finished, paths[0]) == 0
-    assert "heatmap" not in capsys.readouterr().out
+    assert "heatmap" not in call("predict", finished, paths[0]).out
 
 
 def test_folders_are_walked_sorted_without_what_is_hidden(paths: list[str], tmp_path: Path) -> None:
@@ -183,89 +162,65 @@ def test_folders_are_walked_sorted_without_what_is_hidden(paths: list[str], tmp_
 
 
 def test_standard_input_is_an_image_or_a_list(
-    finished: Path, paths: list[str], tmp_path: Path, monkeypatch: Patch, capsys: Capture
+    finished: Path, paths: list[str], tmp_path: Path, monkeypatch: Patch, call: Call
 ) -> None:
     def standard(data: bytes) -> None:
         monkeypatch.setattr(sys, "stdin", io.TextIOWrapper(io.BytesIO(data)))
 
+    def names(*words: str | Path) -> list[str]:
+        return [row["path"] for row in call("predict", finished, *words).rows]
+
     standard(Path(paths[0]).read_bytes())
-    assert call(finished, "-", paths[0]) == 0
-    one, other = table(capsys.readouterr().out)
+    one, other = call("predict", finished, "-", paths[0]).rows
     assert one["path"] == "-"
     assert one["p_pneumonia"] == other["p_pneumonia"]
     standard(f"{paths[1]}\n\n{paths[2]}\n".encode())
-    assert call(finished, "--list", "-") == 0
-    assert [row["path"] for row in table(capsys.readouterr().out)] == paths[1:3]
-    (tmp_path / "list").write_text(paths[3])
-    assert call(finished, paths[4], "--list", tmp_path / "list") == 0
-    assert [row["path"] for row in table(capsys.readouterr().out)] == [paths[4], paths[3]]
-    for arguments in (("-", "--list", "-"), ("-", "-"), ("--list", "gone"), ()):
-        assert call(finished, *arguments) == 2
-        assert capsys.readouterr().err.count("error: ") == 1
+    assert names("--list", "-") == paths[1:3]
+    listed, odd = tmp_path / "list", tmp_path / "a\u2028b\u0085c.jpeg"
+    shutil.copy(paths[0], odd)
+    for encoding in ("utf-8", "utf-8-sig", "utf-16"):  # with a byte order mark
+        listed.write_bytes(f"{odd}\r\n{paths[3]}\n".encode(encoding))
+        assert names(paths[4], "--list", listed) == [paths[4], str(odd), paths[3]]
+    for words in (("-", "--list", "-"), ("-", "-"), ("--list", "gone"), ()):
+        assert call("predict", finished, *words, code=2).err.count("error: ") == 1
 
 
-def test_threshold_of_the_user_counts(finished: Path, paths: list[str], capsys: Capture) -> None:
+def test_threshold_of_the_user_counts(finished: Path, paths: list[str], call: Call) -> None:
     for threshold, decision in (("0", "PNEUMONIA"), ("1", "NORMAL")):
-        assert call(finished, *paths, "--threshold", threshold) == 0
-        rows = table(capsys.readouterr().out)
+        rows = call("predict", finished, *paths, "--threshold", threshold).rows
         assert {(row["decision"], row["threshold_from"]) for row in rows} == {(decision, "given")}
     for wrong in ("1.1", "nan", "x"):
         with pytest.raises(SystemExit, match="2"):
-            call(finished, *paths, "--threshold", wrong)
+            call("predict", finished, *paths, "--threshold", wrong)
 
 
-def test_without_validation_there_is_no_calibration(
-    run: Path, paths: list[str], capsys: Capture
+def test_without_validation_or_images_of_the_run_there_is_no_calibration_or_distance(
+    run: Path, paths: list[str], tmp_path: Path, monkeypatch: Patch, call: Call
 ) -> None:
-    assert call(run, *paths, "--checkpoint", "last") == 0
-    captured = capsys.readouterr()
-    assert "note: no operating point and no calibration: " in captured.err
-    for row in table(captured.out):
+    (run / "reference.npz").unlink()
+    monkeypatch.setenv("PNEUMO_DATA", str(tmp_path / "gone"))
+    done = call("predict", run, *paths, "--checkpoint", "last")
+    assert "note: no operating point and no calibration: " in done.err
+    assert "note: ood checks files only" in done.err
+    for row in done.rows:
         assert (row["threshold"], row["threshold_from"]) == ("0.5", "argmax")
-        assert row["p_pneumonia_calibrated"] == row["p_normal_calibrated"] == ""
+        assert row["p_pneumonia_calibrated"] == row["p_normal_calibrated"] == row["ood_score"] == ""
+    assert not (run / "reference.npz").exists()
 
 
-def test_output_is_whole_or_not_at_all(
-    finished: Path, paths: list[str], tmp_path: Path, monkeypatch: Patch
-) -> None:
-    out = tmp_path / "a.csv"
-    out.write_text("before")
-
-    def stop(*_: Any) -> None:
-        raise KeyboardInterrupt
-
-    with monkeypatch.context() as patch:
-        patch.setattr(Networks, "score", stop)
-        assert call(finished, *paths, "--out", out) == 130
-    assert out.read_text() == "before"
-    assert [path.name for path in tmp_path.iterdir()] == ["a.csv"]
-    assert call(finished, *paths, "--out", out) == 0
-    assert len(table(out.read_text())) == len(paths)
-    assert [path.name for path in tmp_path.iterdir()] == ["a.csv"]
-
-
-@pytest.mark.parametrize("name", ["metrics.json", "checkpoints/best.ckpt", ".hydra/x", "split.csv"])
-def test_output_does_not_replace_a_run(
-    run: Path, paths: list[str], name: str, capsys: Capture
-) -> None:
-    before = {p: p.read_bytes() for p in run.rglob("*") if p.is_file()}
-    assert call(run, *paths, "--out", run / "checkpoints" / ".." / name) == 2
-    assert "error: --out must not replace a part of a run" in capsys.readouterr().err
-    assert before == {p: p.read_bytes() for p in run.rglob("*") if p.is_file()}
-
-
-def test_output_must_be_a_new_kind_of_file(
-    finished: Path, paths: list[str], tmp_path: Path, capsys: Capture
+def test_output_replaces_no_part_of_a_run_and_no_image(
+    run: Path, paths: list[str], tmp_path: Path, refused: Refused
 ) -> None:
     radiograph = Path(shutil.copy(paths[0], tmp_path / "radiograph.jpeg"))
+    for name in ("metrics.json", "checkpoints/best.ckpt", ".hydra/x", "split.csv"):
+        out = run / "checkpoints" / ".." / name
+        refused("must not replace a part of a run", "predict", run, *paths, "--out", out, keeps=run)
     for out, message in (
         (tmp_path, "--out must name a file"),
         (tmp_path / "gone" / "a.csv", "--out must lie in a folder that exists"),
         (radiograph, "--out must not replace an image that is read"),
     ):
-        assert call(finished, radiograph, "--out", out) == 2
-        assert message in capsys.readouterr().err
-    assert radiograph.read_bytes() == Path(paths[0]).read_bytes()
+        refused(message, "predict", run, radiograph, "--out", out, keeps=tmp_path)
 
 
 # What is unlike the training data
@@ -288,16 +243,6 @@ def test_pixels_that_cannot_be_a_radiograph_are_named(paths: list[str], tmp_path
         radiograph = reader.read(str(tmp_path / "radiograph.png"), shapes=[])
         assert not radiograph.error
         assert "; ".join(radiograph.odd) == reason.strip()
-
-
-@pytest.mark.parametrize("mode", ["1", "L", "LA", "P", "RGB", "RGBA", "I;16"])
-def test_grey_in_any_coding_is_not_coloured(mode: str) -> None:
-    grey = np.tile(np.arange(200, dtype=np.uint8), (200, 1))
-    picture = Image.fromarray(grey)
-    picture = picture.convert("RGB").convert(mode) if mode != "I;16" else picture.convert(mode)
-    file = io.BytesIO()
-    picture.save(file, "PNG")
-    assert pixels.chroma(file.getvalue()) < pixels.MAX_CHROMA
 
 
 def _odd(radiographs_: np.ndarray) -> dict[str, np.ndarray]:
@@ -369,32 +314,30 @@ def _auroc(ordinary: np.ndarray, odd: np.ndarray) -> float:
 
 
 def test_the_reference_is_computed_once_and_again_for_other_weights(
-    run: Path, paths: list[str], capsys: Capture
+    run: Path, paths: list[str], call: Call
 ) -> None:
     path = run / "reference.npz"
     path.unlink(missing_ok=True)
-    assert call(run, *paths) == 0
-    first = table(capsys.readouterr().out)
+    first = call("predict", run, *paths).rows
     assert all(float(row["ood_score"]) > 0 for row in first)
     before = path.stat().st_mtime_ns
-    assert call(run, *paths) == 0
-    assert table(capsys.readouterr().out) == first
+    assert call("predict", run, *paths).rows == first
     assert path.stat().st_mtime_ns == before
     path.write_bytes(path.read_bytes()[:200])
-    assert call(run, *paths) == 0
-    assert table(capsys.readouterr().out) == first
+    assert call("predict", run, *paths).rows == first
     state = torch.load(run / run_folder.BEST, weights_only=True)
     state["state_dict"]["network.dense.bias"] += 1
     torch.save(state, run / run_folder.BEST)
-    assert call(run, *paths) == 0
-    assert table(capsys.readouterr().out) != first
+    assert call("predict", run, *paths).rows != first
 
 
-def test_training_leaves_the_reference_that_predict_would_make(run: Path, paths: list[str]) -> None:
+def test_training_leaves_the_reference_that_predict_would_make(
+    run: Path, paths: list[str], call: Call
+) -> None:
     digest = weights_digest(Networks([Run.open(run)], checkpoint="best").networks[0])
     left = ood.load(run / "reference.npz", weights_sha256=digest)
     (run / "reference.npz").unlink()
-    assert call(run, *paths) == 0
+    call("predict", run, *paths)
     made = ood.load(run / "reference.npz", weights_sha256=digest)
     assert left is not None
     assert made is not None
@@ -403,16 +346,18 @@ def test_training_leaves_the_reference_that_predict_would_make(run: Path, paths:
         assert one.limit == pytest.approx(other.limit, rel=0.02)
 
 
-def test_without_the_runs_images_the_test_of_features_is_left_out(
-    run: Path, paths: list[str], tmp_path: Path, monkeypatch: Patch, capsys: Capture
+def test_odd_names_keep_table_and_picture_and_are_quoted_for_a_spreadsheet(
+    finished: Path, paths: list[str], tmp_path: Path, monkeypatch: Patch, call: Call
 ) -> None:
-    (run / "reference.npz").unlink(missing_ok=True)
-    monkeypatch.setenv("PNEUMO_DATA", str(tmp_path / "gone"))
-    assert call(run, *paths) == 0
-    captured = capsys.readouterr()
-    assert "note: ood checks files only" in captured.err
-    assert {row["ood_score"] for row in table(captured.out)} == {""}
-    assert not (run / "reference.npz").exists()
+    pytest.importorskip("captum")
+    monkeypatch.chdir(tmp_path)
+    names = [os.fsdecode(b"a\xff.jpeg"), "=cmd|x.jpeg"]  # no UTF-8; a formula
+    for name in names:
+        shutil.copy(paths[0], name)
+    call("predict", finished, *names, "--heatmap", "maps", "--out", "a.csv")
+    first, second = csv.DictReader(Path("a.csv").read_text().splitlines())
+    assert (tmp_path / "maps" / first["heatmap"]).is_file()
+    assert second["path"] == "'=cmd|x.jpeg"
 
 
 def test_pickled_reference_is_not_run(tmp_path: Path) -> None:
@@ -421,43 +366,3 @@ def test_pickled_reference_is_not_run(tmp_path: Path) -> None:
         hostile = np.array([Path("x")], dtype=object)
         np.savez(file, layout_mean=hostile, version=1, weights_sha256="x")
     assert ood.load(path, weights_sha256="x") is None
-
-
-def test_cuda_that_is_not_there_is_named(finished: Path) -> None:
-    if torch.cuda.is_available():
-        pytest.skip("there is a GPU")
-    with pytest.raises(ValueError, match="--device cuda needs a GPU"):
-        Networks([Run.open(finished)], checkpoint="best", device="cuda")
-
-
-@pytest.mark.parametrize("encoding", ["utf-8-sig", "utf-16"])
-def test_a_list_may_have_a_byte_order_mark_and_odd_characters(
-    finished: Path, paths: list[str], tmp_path: Path, encoding: str
-) -> None:
-    odd = tmp_path / "a\u2028b\u0085c.jpeg"
-    shutil.copy(paths[0], odd)
-    (tmp_path / "list").write_bytes(f"{odd}\r\n{paths[1]}\n".encode(encoding))
-    out = tmp_path / "a.csv"
-    assert call(finished, "--list", tmp_path / "list", "--out", out) == 0
-    assert [row["path"] for row in table(out.read_text())] == [str(odd), paths[1]]
-
-
-def test_a_name_that_is_not_utf8_keeps_table_and_picture(
-    finished: Path, paths: list[str], tmp_path: Path
-) -> None:
-    pytest.importorskip("captum")
-    name = os.fsencode(tmp_path) + b"/a\xff.jpeg"
-    Path(os.fsdecode(name)).write_bytes(Path(paths[0]).read_bytes())
-    out, maps = tmp_path / "a.csv", tmp_path / "maps"
-    assert call(finished, os.fsdecode(name), "--heatmap", maps, "--out", out) == 0
-    (row,) = table(out.read_text())
-    assert (maps / row["heatmap"]).is_file()
-
-
-def test_a_name_that_a_spreadsheet_would_compute_is_quoted(
-    finished: Path, paths: list[str], tmp_path: Path, monkeypatch: Patch
-) -> None:
-    monkeypatch.chdir(tmp_path)
-    shutil.copy(paths[0], "=cmd|x.jpeg")
-    assert call(finished, "=cmd|x.jpeg", "--out", "a.csv") == 0
-    assert table(Path("a.csv").read_text())[0]["path"] == "'=cmd|x.jpeg"

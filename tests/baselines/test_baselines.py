@@ -9,7 +9,6 @@ import pandas as pd
 import pytest
 from PIL import Image
 
-from pneumo import evaluate, export, heatmap, predict
 from pneumo.baselines.base import Baseline
 from pneumo.baselines.file_header import FileHeader, header
 from pneumo.baselines.prior import Prior
@@ -17,7 +16,7 @@ from pneumo.baselines.thumbnail_svm import ThumbnailSVM
 from pneumo.inference import refit
 from pneumo.runs import tables
 from pneumo.runs.run import Run
-from tests.conftest import SMALL, Capture, Command
+from tests.conftest import SMALL, Call, Command, Refused
 
 NAMES = ("thumbnail_svm", "file_header", "prior")
 
@@ -66,13 +65,6 @@ def test_only_train_rows_are_learnt_from(baseline: Baseline, tmp_path: Path) -> 
     after = baseline.fit(other, changed, root=root)
     np.testing.assert_array_equal(before[:70], after[:70])
     assert ((before >= 0) & (before <= 1)).all()
-
-
-def test_thumbnails_are_of_the_tables_rows() -> None:
-    table, images = some_images()
-    found = ThumbnailSVM().features(table[::2], images, root=Path())
-    assert found.shape == (40, 32 * 32)
-    np.testing.assert_allclose(found.mean(1), images[::2].mean((1, 2)), atol=0.5)
 
 
 def test_folds_of_the_sigmoid_keep_patients_together_and_the_order() -> None:
@@ -149,25 +141,20 @@ def test_a_balanced_baseline_is_corrected_as_a_network(train: Command, tmp_path:
 
 
 def test_commands_that_need_a_network_refuse_a_baseline(
-    train: Command, capsys: Capture, phantoms: Path
+    train: Command, phantoms: Path, call: Call, refused: Refused
 ) -> None:
     assert train("hydra.run.dir=run", "model=prior", *SMALL) == 0
-    capsys.readouterr()
-    radiograph = str(next(phantoms.rglob("*.jpeg")))
-    message = "this needs a network; run is a baseline (prior) without one."
-    for main, arguments in (
-        (predict.main, ["run", radiograph]),
-        (heatmap.main, ["run", radiograph, "--out", "maps"]),
-        (export.main, ["run"]),
-        (evaluate.main, ["run", "--checkpoint", "last"]),
+    radiograph = next(phantoms.rglob("*.jpeg"))
+    for command, *words in (
+        ("predict", radiograph),
+        ("heatmap", radiograph, "--out", "maps"),
+        ("export",),
+        ("evaluate", "--checkpoint", "last"),
     ):
-        assert main(arguments) == 2
-        error = capsys.readouterr().err
-        assert message in error
-        assert error.count("\n") == 1
-    for more in ([], ["--data", str(phantoms), "--allow-overlap"]):
-        assert evaluate.main(["run", *more]) == 0
-        shown = capsys.readouterr().out
+        message = "this needs a network; run is a baseline (prior) without one."
+        refused(message, str(command), "run", *words)
+    for more in ((), ("--data", phantoms, "--allow-overlap")):
+        shown = call("evaluate", "run", *more).out
         assert shown.startswith("! not shown to rank these images better than chance (AUROC 0.50,")
 
 

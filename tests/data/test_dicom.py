@@ -1,6 +1,7 @@
 import builtins
 import io
 import sys
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -18,6 +19,8 @@ from pydicom.dataset import Dataset, FileMetaDataset  # noqa: E402
 from pydicom.encaps import encapsulate  # noqa: E402
 
 RAMP = np.tile(np.linspace(0, 4095, 64).round().astype(np.uint16), (40, 1))  # 12 bits
+DAMAGED = "the DICOM file is damaged"
+SIZED = ("Baseline8Bit", "2000Lossless")  # transfer syntaxes whose streams say their size
 GREY = np.tile(np.arange(0, 240, 4, dtype=np.uint8), (40, 1))  # 8 bits
 
 
@@ -59,10 +62,11 @@ def decoded(pixels: np.ndarray = RAMP, *, bits: int = 12, **tags: Any) -> np.nda
     return dicom.decode(encode(dataset(pixels, bits=bits, **tags)), name="a.dcm")
 
 
-def lut(*, first: int, values: np.ndarray, bits: int) -> Any:
+def lut(*, first: int, values: np.ndarray, bits: int, vr: str = "US", size: int = 0) -> Any:
     item = Dataset()
-    item.add_new("LUTDescriptor", "US", [values.size, first, bits])
-    item.add_new("LUTData", "US", values.tolist())
+    item.add_new("LUTDescriptor", "US", [size or values.size, first, bits])
+    entries = values.astype(np.uint8 if bits == 8 else "<u2")
+    item.add_new("LUTData", vr, values.tolist() if vr == "US" else entries.tobytes())
     return item
 
 
@@ -103,35 +107,6 @@ def test_signed_values_and_rescaling_keep_the_order() -> None:
     assert (decoded(signed) == decoded()).all()
     assert (decoded(RescaleSlope="0.5", RescaleIntercept="-100") == decoded()).all()
     assert (decoded(RescaleSlope="-1", RescaleIntercept="4095") == 255 - decoded()).all()
-
-
-@pytest.mark.parametrize("absent", ["", None])  # an empty tag, and no tag
-def test_an_absent_slope_is_1_and_an_absent_intercept_0(absent: str | None) -> None:
-    falling = decoded(RescaleSlope="-1", RescaleIntercept=absent)
-    assert (falling == 255 - decoded()).all()
-    window: dict[str, Any] = {"WindowCenter": "2000", "WindowWidth": "1000"}
-    shifted = decoded(RescaleSlope=absent, RescaleIntercept="500", **window)
-    assert (shifted == decoded(RescaleSlope="1", RescaleIntercept="500", **window)).all()
-    assert (shifted != decoded(**window)).any()
-
-
-@pytest.mark.parametrize(
-    ("tag", "empty"), [*((tag, "") for tag in dicom.OPTIONAL), ("WindowCenter", ["", "10"])]
-)
-def test_an_empty_number_counts_as_missing(tag: str, empty: Any) -> None:
-    tags: dict[str, Any] = {
-        **{"RescaleSlope": "2", "RescaleIntercept": "-100", "NumberOfFrames": "1"},
-        **{"WindowCenter": "4000", "WindowWidth": "6000"},
-        **{"PixelPaddingValue": 0, "PixelPaddingRangeLimit": 65},
-    }
-    assert (decoded(**tags | {tag: empty}) == decoded(**tags | {tag: None})).all()
-
-
-@pytest.mark.parametrize("text", ["1e999", "nan", "1,5"])
-def test_a_slope_that_is_not_a_number_is_refused(text: str) -> None:
-    whole = encode(dataset(RescaleSlope="12345"))
-    with pytest.raises(ValueError, match=r"^a\.dcm: the DICOM file is damaged"):
-        dicom.decode(whole.replace(b"12345", text.encode().ljust(5)), name="a.dcm")
 
 
 def test_monochrome1_is_inverted() -> None:
@@ -176,21 +151,30 @@ def test_a_lookup_table_is_preferred_to_the_window(sequence: str) -> None:
 @pytest.mark.parametrize("bits", [8, 16])
 @pytest.mark.parametrize("vr", ["US", "OW"])
 @pytest.mark.parametrize("sequence", ["VOILUTSequence", "ModalityLUTSequence"])
-def test_lookup_tables_of_any_width_are_the_same_picture(sequence: str, vr: str, bits: int) -> None:
-    item = lut(first=0, values=np.arange(4096) // 16, bits=bits)
-    if vr == "OW":
-        entries = (np.arange(4096) // 16).astype(np.uint8 if bits == 8 else "<u2")
-        item.add_new("LUTData", "OW", entries.tobytes())
-    tags: dict[str, Any] = {sequence: [item]}
+def test_lookup_tables_of_any_width_are_the_same_picture_whose_white_is_their_largest_value(
+    sequence: str, vr: str, bits: int
+) -> None:
+    tags: dict[str, Any] = {
+        sequence: [lut(first=0, values=np.arange(4096) // 16, bits=bits, vr=vr)]
+    }
     assert np.abs(decoded(**tags).astype(int) - decoded()).max() <= 1
 
 
-def test_white_of_a_lookup_table_is_its_largest_value() -> None:
-    twelve = lut(first=0, values=np.arange(4096), bits=16)
-    assert np.abs(decoded(VOILUTSequence=[twelve]).astype(int) - decoded()).max() <= 1
-    twelve.LUTData = list(range(100))
-    with pytest.raises(ValueError, match="lookup table has 100 entries instead of 4096"):
-        decoded(VOILUTSequence=[twelve])
+@pytest.mark.parametrize(
+    ("tag", "empty"), [*((tag, "") for tag in dicom.OPTIONAL), ("WindowCenter", ["", "10"])]
+)
+def test_an_empty_number_counts_as_missing_and_a_missing_one_is_neutral(
+    tag: str, empty: Any
+) -> None:
+    tags: dict[str, Any] = {
+        **{"RescaleSlope": "2", "RescaleIntercept": "-100", "NumberOfFrames": "1"},
+        **{"WindowCenter": "4000", "WindowWidth": "6000"},
+        **{"PixelPaddingValue": 0, "PixelPaddingRangeLimit": 65},
+    }
+    without = decoded(**tags | {tag: None})
+    assert (decoded(**tags | {tag: empty}) == without).all()
+    neutral = {"RescaleSlope": "1", "RescaleIntercept": "0"}
+    assert tag not in neutral or (decoded(**tags | {tag: neutral[tag]}) == without).all()
 
 
 @pytest.mark.parametrize("kind", ["MONOCHROME1", "MONOCHROME2"])
@@ -221,38 +205,6 @@ def test_jpeg_inside_dicom_is_decoded() -> None:
     pytest.importorskip("pylibjpeg")
     data = compressed(stream("JPEG", GREY, quality=95), syntax="JPEGBaseline8Bit")
     assert np.abs(dicom.decode(data).astype(int) - GREY).max() <= 4
-
-
-@pytest.mark.parametrize(
-    ("kind", "syntax"),
-    [
-        *(("JPEG", "JPEGBaseline8Bit"), ("JPEG2000", "JPEG2000Lossless")),
-        *(("JPEG", "JPEGLossless"), ("JPEG", "JPEGExtended12Bit"), ("JPEG", "JPEGLSLossless")),
-    ],
-)
-def test_a_truncated_picture_inside_a_whole_file_is_refused(kind: str, syntax: str) -> None:
-    whole = stream(kind)
-    for share in (0.5, 0.99):
-        cut = compressed(whole[: int(len(whole) * share)], syntax=syntax)
-        with pytest.raises(ValueError, match=r"^a\.dcm: its compressed picture is truncated"):
-            dicom.decode(cut, name="a.dcm")
-
-
-@pytest.mark.parametrize(
-    ("kind", "syntax"), [("JPEG", "JPEGBaseline8Bit"), ("JPEG2000", "JPEG2000Lossless")]
-)
-def test_another_size_than_declared_is_refused(kind: str, syntax: str) -> None:
-    for tags in ({"Columns": 50}, {"Rows": 60}):
-        with pytest.raises(ValueError, match=r"^a\.dcm: the DICOM file is damaged or truncated"):
-            dicom.decode(compressed(stream(kind), syntax=syntax, **tags), name="a.dcm")
-
-
-def test_compression_that_the_transfer_syntax_denies_is_refused() -> None:
-    whole = compressed(stream("JPEG") * 2, syntax="JPEGBaseline8Bit")
-    syntax = uid.JPEGBaseline8Bit.encode()
-    denied = whole.replace(syntax, uid.ExplicitVRLittleEndian.encode().ljust(len(syntax), b"\0"))
-    with pytest.raises(ValueError, match="its picture is compressed, but its transfer syntax"):
-        dicom.decode(denied)
 
 
 def test_grey_in_three_channels_is_read_and_colour_refused() -> None:
@@ -295,54 +247,63 @@ def test_the_index_of_a_disk_is_left_out(tmp_path: Path) -> None:
         dicom.decode(listing)
 
 
-NEEDED = (
-    *("PixelData", "PhotometricInterpretation", "SamplesPerPixel", "Rows", "Columns"),
-    *("BitsAllocated", "BitsStored", "PixelRepresentation"),
-)
-
-
-@pytest.mark.parametrize("tag", NEEDED)
-def test_missing_tags_are_named(tag: str) -> None:
-    with pytest.raises(ValueError, match=r"^a\.dcm: .*"):
-        decoded(RAMP, bits=12, **{tag: None})
-    assert (decoded(Modality=None) == decoded()).all()
-
-
-@pytest.mark.parametrize(
-    ("tags", "message"),
-    [
+def hostile() -> Iterator[tuple[bytes, str]]:
+    """Files that must be refused, and why."""
+    cases: tuple[tuple[dict[str, Any], str], ...] = (
         ({"Modality": "CT"}, r"Modality \(0008,0060\) must be one of CR, DX.*got 'CT'"),
         ({"NumberOfFrames": 2}, r"must hold one picture; got 2 frames"),
         ({"PhotometricInterpretation": "RGB"}, "must be one of MONO.* got 'RGB' of 1 samples"),
         ({"PhotometricInterpretation": "PALETTE COLOR"}, "must be one of MONOCHROME1"),
         ({"Rows": 60000, "Columns": 60000}, "at most 100,000,000 pixels; this one has 60,000"),
-        ({"PixelData": b"\0\0\0\0"}, r"damaged or truncated"),
+        ({"PixelData": b"\0\0\0\0"}, DAMAGED),
         ({"BitsAllocated": 32}, "must have 8 or 16 bits allocated; got 32"),
         ({"PresentationIntentType": "FOR PROCESSING"}, "PRESENTATION; this one is FOR PROCESSING"),
         ({"SOPClassUID": dicom.RAW}, "must be FOR PRESENTATION; this one is FOR PROCESSING"),
-    ],
-)
-def test_unusable_files_are_named(tags: dict[str, Any], message: str) -> None:
-    with pytest.raises(ValueError, match=rf"^a\.dcm: .*{message}"):
-        decoded(**tags)
-
-
-def test_damaged_and_deflated_files_are_named() -> None:
-    data = encode(dataset())
-    for end in range(132, len(data), 301):
-        with pytest.raises(ValueError, match=r"^a\.dcm: "):
-            dicom.decode(data[:end], name="a.dcm")
+        (
+            {"VOILUTSequence": [lut(first=0, values=np.arange(99), bits=16, size=4096)]},
+            "99 entries",
+        ),
+        *(({tag: None}, "") for tag in ("PixelData", "PhotometricInterpretation", "Rows")),
+        *(({tag: None}, "") for tag in ("SamplesPerPixel", "Columns", "BitsAllocated")),
+        *(({tag: None}, "") for tag in ("BitsStored", "PixelRepresentation")),
+    )
+    yield from ((encode(dataset(**tags)), message) for tags, message in cases)
+    whole, number = encode(dataset()), encode(dataset(RescaleSlope="12345"))
+    yield from ((whole[:end], "") for end in range(132, len(whole), 301))
+    for text in (b"1e999", b"nan", b"1,5"):
+        yield number.replace(b"12345", text.ljust(5)), DAMAGED
+    for kind, syntax in (
+        *(("JPEG", "JPEGBaseline8Bit"), ("JPEG2000", "JPEG2000Lossless")),
+        *(("JPEG", "JPEGLossless"), ("JPEG", "JPEGExtended12Bit"), ("JPEG", "JPEGLSLossless")),
+    ):
+        picture = stream(kind)
+        for share in (0.5, 0.99):
+            cut = picture[: int(len(picture) * share)]
+            yield compressed(cut, syntax=syntax), "its compressed picture is truncated"
+        for tag in ("Columns", "Rows") if syntax[4:] in SIZED else ():
+            yield compressed(picture, syntax=syntax, **{tag: 50}), f"{DAMAGED} or truncated"
+    name = uid.JPEGBaseline8Bit.encode()
+    plain = uid.ExplicitVRLittleEndian.encode().ljust(len(name), b"\0")
+    doubled = compressed(stream("JPEG") * 2, syntax="JPEGBaseline8Bit")
+    denied = "its picture is compressed, but its transfer syntax"
+    yield doubled.replace(name, plain), denied
     file = dataset()
     file.compress(uid.RLELossless, generate_instance_uid=False)
     broken = bytearray(encode(file))
     start = broken.index(bytes.fromhex("feff00e0"), broken.index(bytes.fromhex("e07f1000")) + 20)
     broken[start + 8 : start + 72] = b"\xff" * 64  # the header of the first frame's segments
-    with pytest.raises(ValueError, match=r"^a\.dcm: the DICOM file is damaged"):
-        dicom.decode(bytes(broken), name="a.dcm")
+    yield bytes(broken), DAMAGED
     file = dataset()
     file.file_meta.TransferSyntaxUID = uid.DeflatedExplicitVRLittleEndian
-    with pytest.raises(ValueError, match=r"a\.dcm: must not be a deflated DICOM file"):
-        dicom.decode(encode(file), name="a.dcm")
+    yield encode(file), "must not be a deflated DICOM file"
+
+
+def test_other_files_are_refused_in_one_line() -> None:
+    for data, message in hostile():
+        with pytest.raises(ValueError, match=rf"^a\.dcm: [^\n]*{message}[^\n]*$"):
+            dicom.decode(data, name="a.dcm")
+            pytest.fail(f"not refused: {message}")
+    assert (decoded(Modality=None) == decoded()).all()
 
 
 def test_missing_pydicom_names_the_extra(monkeypatch: Patch, tmp_path: Path) -> None:

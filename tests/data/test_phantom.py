@@ -68,15 +68,6 @@ def test_shares_of_parts_and_subtypes(num_images: int) -> None:
     assert parts == set(itertools.product(("train", "test"), SUBTYPES))
 
 
-def test_train_and_test_reuse_numbers_for_different_people() -> None:
-    radiographs = phantom._plan(NUM_IMAGES)
-    people = {radiograph.person for radiograph in radiographs if radiograph.subtype == "bacteria"}
-    numbers = [number for _, _, number in people]
-    assert len(set(numbers)) < len(numbers)
-    normal = [Path(r.path).name for r in radiographs if r.subtype == "normal"]
-    assert len(set(normal)) == len(normal)
-
-
 def test_some_files_are_the_same_bytes_one_pair_in_two_patients(phantoms: Path) -> None:
     names_of: dict[str, list[str]] = {}
     for name, digest in digests(phantoms).items():
@@ -96,17 +87,6 @@ def test_bytes_depend_on_the_seed_only(phantoms: Path, tmp_path: Path) -> None:
     for radiograph in radiographs:
         other, first = ((tmp_path / f"{seed}" / radiograph.path).read_bytes() for seed in (0, 1))
         assert first == (phantoms / radiograph.path).read_bytes() != other
-
-
-def test_people_differ_and_radiographs_of_one_person_share_the_anatomy() -> None:
-    first, other = (phantom_drawing.draw_anatomy(np.random.default_rng(seed)) for seed in (1, 2))
-    assert first != other
-    radiographs = [
-        phantom_drawing.draw_radiograph(np.random.default_rng(seed), subtype="virus", anatomy=first)
-        for seed in (3, 3, 4)
-    ]
-    assert np.array_equal(radiographs[0], radiographs[1])
-    assert radiographs[0].shape != radiographs[2].shape
 
 
 @pytest.mark.parametrize(("subtype", "num_sides"), [("bacteria", 1), ("virus", 2)])
@@ -191,16 +171,10 @@ def test_a_folder_with_other_files_is_refused_and_kept(phantoms: Path, tmp_path:
     assert [path.name for path in tmp_path.iterdir()] == ["mine.txt"]
     with pytest.raises(ValueError, match=r'"seed": 2.*; got .*"seed": 1.*: delete it or name'):
         phantom.generate(phantoms, num_images=NUM_IMAGES, seed=2)
-
-
-def test_numbers_out_of_range(tmp_path: Path) -> None:
-    for arguments, message in (
-        ({"num_images": 23}, r"^num_images must be at least 24; got 23$"),
-        ({"seed": -1}, r"^seed must be 0 or more; got -1$"),
-    ):
-        with pytest.raises(ValueError, match=message):
-            phantom.generate(tmp_path / "set", **arguments)  # type: ignore[arg-type]
-    assert list(tmp_path.iterdir()) == []
+    with pytest.raises(ValueError, match=r"^num_images must be at least 24; got 23$"):
+        phantom.generate(tmp_path / "set", num_images=23)
+    with pytest.raises(ValueError, match=r"^seed must be 0 or more; got -1$"):
+        phantom.generate(tmp_path / "set", seed=-1)
 
 
 @pytest.mark.parametrize(("subtype", "num_boxes"), [("normal", 0), ("bacteria", 1), ("virus", 2)])

@@ -25,14 +25,6 @@ def test_each_kind_has_one_class_and_each_choice_a_kind() -> None:
     assert all(set(each.checklist) in (set(), set(CHECKLIST_FACTS)) for each in SETS)
 
 
-def test_only_the_set_of_the_paper_has_published_scores_and_only_phantoms_are_generated() -> None:
-    assert [each for each in SETS if each.published] == [Kermany]
-    assert [each for each in SETS if each.generated] == [Phantoms]
-    assert {each for each in SETS if each.of_children} == {
-        e for e in SETS if "Kermany" in e.citation
-    }
-
-
 def test_a_set_is_recognised_by_its_layout(phantoms: Path, rsna_set: Path, tmp_path: Path) -> None:
     name = "train/NORMAL/IM-0001-0001.jpeg"
     for folder, file in (("real", name), ("own", "train/NORMAL/anna.jpeg"), ("bare", "a.txt")):

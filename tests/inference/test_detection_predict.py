@@ -1,7 +1,5 @@
 """Boxes of detectors for image files, by untrained networks or by the answer of a test."""
 
-import csv
-import io
 import json
 import math
 from pathlib import Path
@@ -13,7 +11,7 @@ import torch
 import yaml
 from PIL import Image
 
-from pneumo import api, calibrate, evaluate, export, heatmap, predict
+from pneumo import api
 from pneumo.data import boxes as geometry
 from pneumo.data import fingerprint, image
 from pneumo.evaluation.detection import NO_BOX
@@ -21,11 +19,9 @@ from pneumo.inference import fusion
 from pneumo.models.detector import Detector
 from pneumo.runs import trust
 from pneumo.runs.run import Run
-from tests.conftest import digests, full_disk
+from tests.conftest import Call, Patch, Refused, full_disk
 from tests.detection_runs import make_detector
 
-Capture = pytest.CaptureFixture[str]
-Patch = pytest.MonkeyPatch
 SIZE, FILE = 64, (200, 100)  # pixels of a prepared image; width and height of the files
 MODEL = {
     "_target_": "pneumo.models.detector.Detector",
@@ -78,18 +74,10 @@ def images(tmp_path: Path) -> list[Path]:
     return sorted(folder.iterdir())
 
 
-def answer(patch: pytest.MonkeyPatch, boxes: Any, scores: Any) -> None:
+def answer(patch: Patch, boxes: Any, scores: Any) -> None:
     """Replaces the network: the same boxes, in prepared pixels, for each image."""
     predicted = {"boxes": torch.tensor(boxes).reshape(-1, 4), "scores": torch.tensor(scores)}
     patch.setattr(Detector, "forward", lambda _, x: [predicted] * len(x))
-
-
-def call(*arguments: str | Path) -> int:
-    return predict.main([*map(str, arguments), "--threads", "1", "--device", "cpu"])
-
-
-def table(text: str) -> list[dict[str, str]]:
-    return list(csv.DictReader(io.StringIO(text)))
 
 
 # pad: 200 x 100 becomes 64 x 32 in the middle of 64 x 64, 3.125 pixels of the file for one
@@ -98,41 +86,28 @@ SCORES = [0.9, 0.6, 0.8]
 
 
 def test_a_dicom_header_is_flagged_and_ids_are_columns(
-    run: Path, rsna_set: Path, images: list[Path], capsys: Capture
+    run: Path, rsna_set: Path, images: list[Path], call: Call, refused: Refused
 ) -> None:
     pydicom = pytest.importorskip("pydicom")
     image = pydicom.dcmread(next(rsna_set.rglob("*.dcm")))
     image.ViewPosition = "LL"
     image.save_as(images[0].with_suffix(".dcm"))
     names = [images[0].with_suffix(".dcm"), images[1]]
-    assert call(run, *names, "--ids") == 0
-    rows = {row["path"]: row for row in table(capsys.readouterr().out)}
+    rows = {row["path"]: row for row in call("predict", run, *names, "--ids").rows}
     lateral, other = (rows[str(name)] for name in names)
     assert (lateral["ood"], lateral["ood_reason"]) == ("true", "lateral view: LL")
     assert lateral["SOPInstanceUID"] == image.SOPInstanceUID
     assert (other["ood_reason"], other["SOPInstanceUID"]) == ("", "")
-    assert call(run, *names, "--ids", "--format", "rsna") == 2
-    assert "--format rsna has no columns for --ids" in capsys.readouterr().err
-
-
-def test_the_loaded_network_predicts_as_the_saved_one(network: Detector, run: Path) -> None:
-    opened = Run.open(run)
-    loaded = opened.detector()
-    assert (opened.image_size, opened.aspect, opened.confidence) == (SIZE, "pad", 0.5)
-    x = torch.randint(0, 255, (2, 1, SIZE, SIZE), generator=torch.Generator().manual_seed(1))
-    with torch.inference_mode():
-        pairs = list(zip(network(x), loaded(x), strict=True))
-    assert sum(len(a["scores"]) for a, _ in pairs)
-    for saved, again in pairs:
-        torch.testing.assert_close(saved["boxes"], again["boxes"], atol=1e-3, rtol=1e-4)
-        torch.testing.assert_close(saved["scores"], again["scores"])
+    message = "--format rsna has no columns for --ids"
+    refused(message, "predict", run, *names, "--ids", "--format", "rsna")
 
 
 def test_boxes_of_the_network_are_written_in_pixels_of_the_file(
-    network: Detector, run: Path, images: list[Path], capsys: Capture
+    network: Detector, run: Path, images: list[Path], call: Call
 ) -> None:
-    assert call(run, images[0], "--threshold", "0", "--format", "jsonl") == 0
-    row = json.loads(capsys.readouterr().out)
+    opened = Run.open(run)
+    assert (opened.image_size, opened.aspect, opened.confidence) == (SIZE, "pad", 0.5)
+    row = json.loads(call("predict", run, images[0], "--threshold", "0", "--format", "jsonl").out)
     grey = np.array(Image.open(images[0]))
     prepared = image.resize(grey, size=SIZE, aspect="pad").copy()
     with torch.inference_mode():
@@ -147,196 +122,157 @@ def test_boxes_of_the_network_are_written_in_pixels_of_the_file(
 
 
 def test_a_box_is_a_row_from_the_confidence_on(
-    run: Path, images: list[Path], monkeypatch: Patch, capsys: Capture
+    run: Path, images: list[Path], monkeypatch: Patch, call: Call
 ) -> None:
     answer(monkeypatch, BOXES, SCORES)
-    assert call(run, *images) == 0
-    out, err = capsys.readouterr()
-    rows = table(out)
+    done = call("predict", run, *images)
+    rows = done.rows
     assert [Path(row["path"]).name for row in rows] == ["a.png", "a.png", "b.jpeg", "b.jpeg"]
     assert [float(rows[0][name]) for name in geometry.SIDES] == [50, 25, 100, 75]
     assert [float(rows[1][name]) for name in geometry.SIDES] == [0, 12.5, 25, 43.75]
     assert math.isclose(float(rows[0]["score"]), 0.9, rel_tol=1e-6)
     assert {row["boxes"] for row in rows} == {"2"}
     assert {(row["threshold"], row["threshold_from"]) for row in rows} == {("0.5", "validation")}
-    assert "at least 0.5000, fixed on validation images" in err
-
-    assert call(run, images[0], "--threshold", "0.7") == 0
-    (row,) = table(capsys.readouterr().out)
+    assert "at least 0.5000, fixed on validation images" in done.err
+    (row,) = call("predict", run, images[0], "--threshold", "0.7").rows
     assert (row["boxes"], row["threshold"], row["threshold_from"]) == ("1", "0.7", "given")
 
 
 def test_an_image_without_box_and_one_that_cannot_be_read_have_a_row(
-    run: Path, images: list[Path], monkeypatch: Patch, capsys: Capture
+    run: Path, images: list[Path], monkeypatch: Patch, call: Call
 ) -> None:
     answer(monkeypatch, BOXES, SCORES)
-    assert call(run, images[0], "missing.png", "--threshold", "0.95") == 3
-    empty, missing = table(capsys.readouterr().out)
+    given = ("predict", run, images[0], "missing.png", "--threshold", "0.95")
+    empty, missing = call(*given, code=3).rows
     assert (empty["boxes"], empty["score"], empty["x_min"], empty["error"]) == ("0", "", "", "")
     assert (missing["boxes"], missing["ood"]) == ("", "")
     assert missing["error"]
-
-    assert call(run, images[0], "missing.png", "--threshold", "0.95", "--format", "jsonl") == 3
-    empty, missing = map(json.loads, capsys.readouterr().out.splitlines())
-    assert (empty["boxes"], missing["boxes"]) == ([], None)
+    lines = call(*given, "--format", "jsonl", code=3).out.splitlines()
+    assert [json.loads(line)["boxes"] for line in lines] == [[], None]
 
 
 def test_the_challenges_prediction_string(
-    run: Path, images: list[Path], tmp_path: Path, monkeypatch: Patch, capsys: Capture
+    run: Path,
+    images: list[Path],
+    rsna_set: Path,
+    tmp_path: Path,
+    monkeypatch: Patch,
+    call: Call,
+    refused: Refused,
 ) -> None:
     answer(monkeypatch, BOXES, SCORES)
-    out = tmp_path / "submission.csv"
-    assert call(run, *images, "missing.png", "--format", "rsna", "--out", out) == 3
+    rsna, out = ("--format", "rsna"), tmp_path / "submission.csv"
+    done = call("predict", run, *images, "missing.png", *rsna, "--out", out, code=3)
     assert out.read_text() == (
         "patientId,PredictionString\n"
         "a,0.9 50 25 50 50 0.6 0 12.5 25 31.25\n"
         "b,0.9 50 25 50 50 0.6 0 12.5 25 31.25\n"
     )
-    assert "no row of missing.png" in capsys.readouterr().err
-
+    assert "no row of missing.png" in done.err
+    two = ("--out", tmp_path / "two.csv")
+    for names, message in (
+        ((images[0], "other/a.dcm"), "named by the file without its ending"),
+        ((images[0], images[0]), "has no name of its own"),
+    ):
+        refused(message, "predict", run, *names, *rsna, *two, keeps=tmp_path)
     answer(monkeypatch, [], [])
-    assert call(run, images[0], "--format", "rsna") == 0
-    assert capsys.readouterr().out == "patientId,PredictionString\na,\n"
-
-    assert call(run, images[0], "other/a.dcm", "--format", "rsna") == 2
-    assert "named by the file without its ending" in capsys.readouterr().err
-
-    assert call(run, images[0], images[0], "--format", "rsna", "--out", tmp_path / "two.csv") == 2
-    assert "has no name of its own" in capsys.readouterr().err
-    assert not (tmp_path / "two.csv").exists()
-
-
-def test_a_detector_without_a_confidence_is_noted(
-    network: Detector, images: list[Path], tmp_path: Path, capsys: Capture
-) -> None:
-    none = finish(tmp_path / "none", network, confidence=NO_BOX)
-    assert call(none, images[0]) == 0
-    err = capsys.readouterr().err
-    assert f"no box counts of {none}: at no confidence is the challenge score" in err
-    assert "give --threshold" in err
-    assert call(none, images[0], "--threshold", "0.1") == 0
-    assert "score of at least 0.1000, as given" in capsys.readouterr().err
-
-
-def test_dicom_gives_the_boxes_of_its_own_pixels(
-    run: Path, rsna_set: Path, monkeypatch: Patch, capsys: Capture
-) -> None:
+    assert call("predict", run, images[0], *rsna).out == "patientId,PredictionString\na,\n"
     pydicom = pytest.importorskip("pydicom")
     path = next((rsna_set / "stage_2_train_images").iterdir())
     tags = pydicom.dcmread(path)
-    answer(monkeypatch, [[0.0, 0, 64, 64]], [0.9])
-    assert call(run, path, "--format", "rsna") == 0
-    assert capsys.readouterr().out.endswith(f"{path.stem},0.9 0 0 {tags.Columns} {tags.Rows}\n")
+    answer(monkeypatch, [[0.0, 0, 64, 64]], [0.9])  # in pixels of the DICOM file
+    shown = call("predict", run, path, *rsna).out
+    assert shown.endswith(f"{path.stem},0.9 0 0 {tags.Columns} {tags.Rows}\n")
+
+
+def test_a_detector_without_a_confidence_is_noted_and_last_needs_a_threshold(
+    network: Detector, run: Path, images: list[Path], tmp_path: Path, call: Call, refused: Refused
+) -> None:
+    none = finish(tmp_path / "none", network, confidence=NO_BOX)
+    err = call("predict", none, images[0]).err
+    assert f"no box counts of {none}: at no confidence is the challenge score" in err
+    assert "give --threshold" in err
+    err = call("predict", none, images[0], "--threshold", "0.1").err
+    assert "score of at least 0.1000, as given" in err
+    (run / "checkpoints" / "best.ckpt").rename(run / "checkpoints" / "last.ckpt")
+    last = ("predict", run, images[0], "--checkpoint", "last")
+    refused("fixed for its best checkpoint", *last)
+    call(*last, "--threshold", "0.3")
 
 
 def test_overlays_are_a_picture_of_each_image(
-    run: Path, images: list[Path], tmp_path: Path, monkeypatch: Patch, capsys: Capture
+    run: Path, images: list[Path], tmp_path: Path, monkeypatch: Patch, call: Call, refused: Refused
 ) -> None:
     answer(monkeypatch, BOXES, SCORES)
     seen = tmp_path / "seen"
     for _ in range(2):  # a second call replaces them
-        assert call(run, *images, "--overlays", seen) == 0
-    rows = table(capsys.readouterr().out.partition("\npath")[0])
+        rows = call("predict", run, *images, "--overlays", seen).rows
     assert [row["overlay"] for row in rows] == 2 * ["a.png.boxes.png"] + 2 * ["b.jpeg.boxes.png"]
     listed = json.loads((seen / "overlays.json").read_text())["images"]
     assert [entry["boxes"] for entry in listed] == [2, 2]
     with_boxes = np.asarray(Image.open(seen / "a.png.boxes.png").convert("RGB")).astype(int)
     coloured = (with_boxes.max(2) - with_boxes.min(2) > 60).nonzero()
-    height, width = with_boxes.shape[:2]
-    assert (width, height) == (800, 400)  # 4 for a pixel of the file
+    assert with_boxes.shape == (400, 800, 3)  # 4 for a pixel of the file
     assert coloured[1].max() == pytest.approx(4 * 100, abs=8)
     assert coloured[0].max() == pytest.approx(4 * 75, abs=8)
-
-    before = digests(seen)
+    given = (run, *images, "--out", tmp_path / "table.csv", "--overlays")
     with full_disk(tmp_path, at=2):
-        assert call(run, *images, "--overlays", seen, "--out", tmp_path / "table.csv") == 2
-    assert "No space left on device" in capsys.readouterr().err
-    assert digests(seen) == before
-    assert not (tmp_path / "table.csv").exists()
-
+        refused("No space left on device", "predict", *given, seen, keeps=tmp_path)
     (tmp_path / "mine").mkdir()
     (tmp_path / "mine" / "thesis.txt").touch()
-    assert call(run, *images, "--overlays", tmp_path / "mine") == 2
-    assert "--overlays must be new" in capsys.readouterr().err
+    refused("--overlays must be new", "predict", *given, tmp_path / "mine", keeps=tmp_path)
 
 
 def test_options_of_the_other_task_are_refused(
-    run: Path, images: list[Path], capsys: Capture
+    run: Path, images: list[Path], refused: Refused
 ) -> None:
     of_classifiers = ("--coverage 0.9", "--calibration mine", "--dicom-sr reports")
     for options in (*of_classifiers, "--keep-patient", "--heatmap maps"):
-        assert call(run, images[0], *options.split()) == 2
-        out, err = capsys.readouterr()
-        assert (out, len(err.splitlines())) == ("", 1)
-        assert err.startswith(f"error: {options.split()[0]} needs classifiers")
+        message = f"error: {options.split()[0]} needs classifiers"
+        refused(message, "predict", run, images[0], *options.split())
     for options, name in (("--overlays seen", "--overlays"), ("--format rsna", "--format rsna")):
-        assert call("pretrained:compact-robust", images[0], *options.split()) == 2
-        assert f"{name} needs detectors" in capsys.readouterr().err
+        given = ("pretrained:compact-robust", images[0], *options.split())
+        refused(f"{name} needs detectors", "predict", *given)
 
 
 def test_other_commands_name_those_for_detectors(
-    run: Path, images: list[Path], tmp_path: Path, capsys: Capture
+    run: Path, images: list[Path], tmp_path: Path, refused: Refused
 ) -> None:
-    for command, arguments in (
-        (heatmap, [run, images[0], "--out", tmp_path / "maps"]),
-        (export, [run]),
-        (export, [run, "--to", "checklists"]),
-        (export, [run, "--to", "run", "--out", tmp_path / "small"]),
-        (calibrate, [run, "--data", images[0].parent]),
-        (evaluate, [run, "--data", images[0].parent]),
+    for command, *arguments in (
+        ("heatmap", run, images[0], "--out", tmp_path / "maps"),
+        ("export", run),
+        ("export", run, "--to", "checklists"),
+        ("export", run, "--to", "run", "--out", tmp_path / "small"),
+        ("calibrate", run, "--data", images[0].parent),
     ):
-        assert command.main(list(map(str, arguments))) == 2
-        err = capsys.readouterr().err
-        assert len(err.splitlines()) == 1
-        assert "detector" in err
-        assert f"pneumo.predict {run}" in err or command is evaluate
+        refused(f"pneumo.predict {run}", str(command), *arguments)
+    refused("detector", "evaluate", run, "--data", images[0].parent)
     with pytest.raises(ValueError, match=r"api\.predict takes a classifier; .* is a detector"):
         api.predict(images, run=run)
 
 
 def test_several_are_fused_with_weights_and_confidence_of_validation(
-    network: Detector,
-    run: Path,
-    images: list[Path],
-    tmp_path: Path,
-    monkeypatch: Patch,
-    capsys: Capture,
+    network: Detector, run: Path, images: list[Path], tmp_path: Path, monkeypatch: Patch, call: Call
 ) -> None:
     pytest.importorskip("ensemble_boxes")
     other = finish(tmp_path / "other", network, seed=1, aspect="stretch")
     answer(monkeypatch, [[16.0, 24, 32, 40]], [0.8])  # stretch: 50, 37.5, 100, 62.5 in the file
-    assert call(run, other, images[0], "--format", "jsonl", "--threshold", "0.1") == 0
-    out, err = capsys.readouterr()
-    assert "fused from 2 detectors with the weights" in err
-    runs = [Run.open(place) for place in (run, other)]
-    fixed = fusion.fit(runs, method="wbf")
-    assert " ".join(f"{weight:.3f}" for weight in fixed["weights"]) in err
-    boxes = json.loads(out)["boxes"]  # IoU 0.5, so that they are two boxes, each of one member
+    given = ("predict", run, other, images[0], "--format", "jsonl")
+    done = call(*given, "--threshold", "0.1")
+    assert "fused from 2 detectors with the weights" in done.err
+    fixed = fusion.fit([Run.open(place) for place in (run, other)], method="wbf")
+    assert " ".join(f"{weight:.3f}" for weight in fixed["weights"]) in done.err
+    boxes = json.loads(done.out)["boxes"]  # IoU 0.5: two boxes, each of one member
     assert sorted(box["y_min"] for box in boxes) == pytest.approx([25, 37.5])
     assert max(box["score"] for box in boxes) < 0.8
-
-    assert call(run, other, images[0], "--format", "jsonl") == 0
-    assert json.loads(capsys.readouterr().out)["threshold"] == fixed["confidence"]
-
+    assert json.loads(call(*given).out)["threshold"] == fixed["confidence"]
     answer(monkeypatch, [[0.0, 0, 64, 64]], [0.8])  # the whole file in both
-    assert call(run, other, images[0], "--format", "jsonl", "--threshold", "0.1") == 0
-    (box,) = json.loads(capsys.readouterr().out)["boxes"]
+    (box,) = json.loads(call(*given, "--threshold", "0.1").out)["boxes"]
     assert [box[name] for name in geometry.SIDES] == pytest.approx([0, 0, *FILE])
     assert box["score"] == pytest.approx(0.8)
 
 
-def test_last_has_no_confidence_of_its_own(
-    network: Detector, run: Path, images: list[Path], capsys: Capture
-) -> None:
-    (run / "checkpoints" / "best.ckpt").rename(run / "checkpoints" / "last.ckpt")
-    assert call(run, images[0], "--checkpoint", "last") == 2
-    assert "fixed for its best checkpoint" in capsys.readouterr().err
-    assert call(run, images[0], "--checkpoint", "last", "--threshold", "0.3") == 0
-
-
-def test_trust_and_preprocessing_are_checked(
-    network: Detector, run: Path, tmp_path: Path, capsys: Capture
-) -> None:
+def test_trust_and_preprocessing_are_checked(run: Path) -> None:
     path = run / "metrics.json"
     metrics = json.loads(path.read_text())
     metrics["preprocessing"]["mean"] += 1

@@ -16,7 +16,7 @@ from pneumo.data import split
 from pneumo.evaluation import scores
 from pneumo.evaluation.assessment import labels
 from pneumo.evaluation.metrics import sensitivity_threshold
-from pneumo.evaluation.operating_point import fit_weights, vote_share
+from pneumo.evaluation.operating_point import fit_weights
 from pneumo.inference import ensemble
 from pneumo.inference.decision import decide
 from pneumo.report import terminal
@@ -171,19 +171,6 @@ def test_other_labels_are_refused(tmp_path: Path) -> None:
     other = make_run(tmp_path, "b", splits={"41.jpeg": "train"}, flipped=("42.jpeg",))
     with pytest.raises(ValueError, match="must be of runs that label the images alike"):
         scores_of([one, other])
-
-
-def test_the_text_has_a_row_for_each_way(tmp_path: Path) -> None:
-    runs = [make_run(tmp_path, f"r{seed}", seed=seed) for seed in range(3)]
-    text = terminal.wrapped(evaluation.text(scores_of(runs)))
-    for name in ("mean of the runs", "weighted mean", "majority vote"):
-        assert f"\n{name}" in text
-    assert "ranks by that share" in " ".join(text.split())
-    assert max(map(len, text.splitlines())) <= 80
-
-
-def test_a_single_member_votes_with_itself() -> None:
-    np.testing.assert_array_equal(vote_share([[0.2, 0.5, 0.9]]), [0, 1, 1])
 
 
 def test_runs_without_common_test_images_are_refused_or_scored_as_leaking(

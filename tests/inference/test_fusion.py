@@ -64,16 +64,11 @@ def test_suppression_keeps_the_box_of_the_highest_score() -> None:
 
 
 @pytest.mark.parametrize("method", [pytest.param("wbf", marks=needs_wbf), "nms"])
-def test_no_boxes_fuse_to_none(method: str) -> None:
-    boxes, scores = METHODS[method]([[], []], [[], []], weights=[1, 1])
-    assert (boxes.shape, scores.shape) == ((0, 4), (0,))
-
-
-@pytest.mark.parametrize("method", [pytest.param("wbf", marks=needs_wbf), "nms"])
-def test_boxes_without_area_are_left_out(method: str) -> None:
+def test_no_boxes_fuse_to_none_and_those_without_area_are_left_out(method: str) -> None:
     line, point = [5.0, 0.0, 5.0, 9.0], [7.0, 7.0, 7.0, 7.0]
-    boxes, scores = METHODS[method]([[line, point], [line]], [[0.9, 0.8], [0.7]], weights=[1, 1])
-    assert (boxes.shape, scores.shape) == ((0, 4), (0,))
+    for given, of in (([[], []], [[], []]), ([[line, point], [line]], [[0.9, 0.8], [0.7]])):
+        boxes, scores = METHODS[method](given, of, weights=[1, 1])
+        assert (boxes.shape, scores.shape) == ((0, 4), (0,))
     boxes, scores = METHODS[method]([[A, line], [A]], [[0.8, 0.9], [0.8]], weights=[1, 1])
     np.testing.assert_allclose(boxes, [A], atol=1e-3)
     np.testing.assert_allclose(scores, [0.8], atol=1e-6)

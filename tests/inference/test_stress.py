@@ -7,14 +7,13 @@ import pandas as pd
 import pytest
 import torch
 
-from pneumo import evaluate
 from pneumo.data.corruptions import CORRUPTIONS, Corruption
 from pneumo.evaluation.assessment import labels
 from pneumo.evaluation.scores import scores
 from pneumo.inference import stress
 from pneumo.runs.run import Run
 from pneumo.runs.stress import read_stress
-from tests.conftest import Capture, Patch, digests
+from tests.conftest import Call, Patch, Refused, digests
 from tests.detection_runs import make_detector
 
 SIDE = 128  # at 64 px the mildest blur changes nothing
@@ -176,17 +175,12 @@ def run(environment: None, finished_run: Path, tmp_path: Path) -> Path:
     return Path(shutil.copytree(finished_run, tmp_path / "run"))
 
 
-def call(*arguments: str | Path) -> int:
-    return evaluate.main(list(map(str, arguments)))
-
-
 @pytest.mark.slow
 def test_the_command_prints_and_keeps_the_stress_test(
-    run: Path, tmp_path: Path, capsys: Capture
+    run: Path, tmp_path: Path, call: Call
 ) -> None:
     before, out = digests(run), tmp_path / "a.json"
-    assert call(run, "--stress", "--out", out) == 0
-    text = capsys.readouterr().out
+    text = call("evaluate", run, "--stress", "--out", out).out
     assert max(map(len, text.split("\n"))) <= 80
     for corruption in CORRUPTIONS:
         assert f"\n  {corruption.name} " in text
@@ -197,42 +191,38 @@ def test_the_command_prints_and_keeps_the_stress_test(
     assert after == before
     val = Run.open(run).of_split("val")
     assert (kept["split"], kept["images"], kept["of"]) == ("val", len(val), len(val))
-    assert kept["clean"]["auroc"] is not None
     known = scores(labels(val), val["p_pneumonia"])["auroc"]
     assert kept["clean"]["auroc"] == pytest.approx(known, abs=1e-4)
     drops = [known - row["auroc"] for row in kept["rows"] if row["auroc"] is not None]
     assert len(drops) == 5 * len(CORRUPTIONS)
     assert kept["drop"] == pytest.approx(np.mean(drops))
-    assert json.loads(out.read_text())["stress"][0]["rows"] == kept["rows"]
-    assert "members" in json.loads(out.read_text())
-    assert "untouched" not in text
-    assert call(run, "--stress", "--split", "test") == 0
-    assert "these are test images" in capsys.readouterr().out
-    again = read_stress(run)
-    assert again is not None
-    assert again["split"] == "test"
+    written = json.loads(out.read_text())
+    assert written["stress"][0]["rows"] == kept["rows"]
+    assert "members" in written
 
 
 @pytest.mark.slow
-def test_several_runs_and_recipes_are_compared(run: Path, tmp_path: Path, capsys: Capture) -> None:
+def test_several_runs_and_recipes_are_compared(run: Path, tmp_path: Path, call: Call) -> None:
+    sweep, out = tmp_path / "sweep", tmp_path / "a.json"
     for seed in (0, 7):  # one recipe
-        copy = Path(shutil.copytree(run, tmp_path / "sweep" / f"seed={seed}"))
+        copy = Path(shutil.copytree(run, sweep / f"seed={seed}"))
         metrics = json.loads((copy / "metrics.json").read_text())
         (copy / "metrics.json").write_text(json.dumps(metrics | {"seed": seed}))
-    assert call(tmp_path / "sweep", "--stress", "--out", tmp_path / "a.json") == 0
-    title, first, second, mean = capsys.readouterr().out.splitlines()
+    shown = call("evaluate", sweep, "--stress", "--split", "test", "--out", out).out
+    assert "these are test images" in shown
+    title, first, second, mean = shown[shown.index("Stress") :].splitlines()[:4]
     assert title.split() == ["Stress", "test", "split", "AUROC", "changed", "drop"]
     assert first.split()[1:] == second.split()[1:]
     drop = first.split()[-1]
     assert mean.split() == ["tiny,", "2", "runs", *first.split()[1:-1], drop, "±", "0.0000"]
-    entries = json.loads((tmp_path / "a.json").read_text())["stress"]
+    entries = json.loads(out.read_text())["stress"]
     assert [entry.pop("run")[-6:] for entry in entries] == ["seed=0", "seed=7"]
-    assert entries[0] == entries[1] == read_stress(tmp_path / "sweep" / "seed=7")
+    assert entries[0] == entries[1] == read_stress(sweep / "seed=7")
 
 
 @pytest.mark.slow
 def test_mistakes_are_one_line_and_nothing_is_written(
-    run: Path, tmp_path: Path, monkeypatch: Patch, capsys: Capture
+    run: Path, tmp_path: Path, monkeypatch: Patch, refused: Refused
 ) -> None:
     detector = make_detector(tmp_path / "detector")
     baseline = Path(shutil.copytree(run, tmp_path / "baseline"))
@@ -240,27 +230,21 @@ def test_mistakes_are_one_line_and_nothing_is_written(
     network = "pneumo.models.unet_encoder.Encoder"
     assert network in config
     (baseline / ".hydra/config.yaml").write_text(config.replace(network, "pneumo.baselines.x.X"))
-    before, out = digests(tmp_path), ("--out", tmp_path / "a.json")
-    stress_one = ("--stress", *out)
-    for arguments, message in (
-        ((detector, *stress_one), "--stress needs classifiers"),
-        ((baseline, *stress_one), "this needs a network"),
-        ((run, baseline, *stress_one), "this needs a network"),
-        ((run, run, *stress_one), "each run may be named once"),
-        ((run, detector, *stress_one), "runs must be of one task"),
-        ((run, baseline, *stress_one, "--allow-overlap"), "leave out --allow-overlap"),
-        ((run, "--split", "val", *out), "give --stress, too"),
-        ((run, "--checkpoint", "last", *stress_one), "leave out --checkpoint"),
-        ((run, "--data", tmp_path, *stress_one), "leave out --data"),
+    for message, *arguments in (
+        ("--stress needs classifiers", detector, "--stress"),
+        ("this needs a network", baseline, "--stress"),
+        ("this needs a network", run, baseline, "--stress"),
+        ("each run may be named once", run, run, "--stress"),
+        ("runs must be of one task", run, detector, "--stress"),
+        ("leave out --allow-overlap", run, baseline, "--stress", "--allow-overlap"),
+        ("give --stress, too", run, "--split", "val"),
+        ("leave out --checkpoint", run, "--checkpoint", "last", "--stress"),
+        ("leave out --data", run, "--data", tmp_path, "--stress"),
     ):
-        assert call(*arguments) == 2
-        captured = capsys.readouterr()
-        assert message in captured.err
-        assert (captured.out, captured.err.count("\n")) == ("", 1)
+        out = ("--out", tmp_path / "a.json")
+        refused(str(message), "evaluate", *arguments, *out, keeps=tmp_path)
     only_test = Run.open(run).rescored(Run.open(run).of_split("test"))
     with pytest.raises(ValueError, match="has no val split"):
         list(stress.stress_runs([only_test], split="val"))
     monkeypatch.setenv("PNEUMO_DATA", str(tmp_path / "gone"))
-    assert call(run, *stress_one) == 2
-    assert "set PNEUMO_DATA" in capsys.readouterr().err
-    assert digests(tmp_path) == before
+    refused("set PNEUMO_DATA", "evaluate", run, "--stress", keeps=tmp_path)

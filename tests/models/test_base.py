@@ -8,13 +8,11 @@ import torch
 import yaml
 from torch import nn
 
-from pneumo import evaluate, export, heatmap, predict
 from pneumo.arguments.train import CONF
 from pneumo.models.base import Wrapped, build
 from pneumo.models.complexity import multiply_adds, num_parameters
-from pneumo.report.__main__ import main as report
 from pneumo.runs.trust import NETWORKS, check_target
-from tests.conftest import SMALL, Capture, Command, Patch
+from tests.conftest import SMALL, Call, Command, Patch
 
 MINE = """
 from torch import nn
@@ -91,6 +89,8 @@ def test_heatmap_layer_is_the_last_convolution_or_the_named() -> None:
     assert network.heatmap_layer is body[1]
     network.draw("0")
     assert network.heatmap_layer is body[0]
+    with pytest.raises(ValueError, match="must name a layer of the network; got '9'"):
+        network.draw("9")
 
 
 @pytest.mark.parametrize(
@@ -125,24 +125,26 @@ def test_a_run_folder_may_ask_for_every_network_of_conf() -> None:
 @pytest.mark.slow
 @pytest.mark.parametrize("name", YAML)
 def test_a_network_goes_the_whole_way(
-    name: str, train: Command, phantoms: Path, monkeypatch: Patch, capsys: Capture
+    name: str, train: Command, phantoms: Path, monkeypatch: Patch, call: Call
 ) -> None:
     Path("my_networks.py").write_text(MINE)
     Path("conf/model").mkdir(parents=True)
     for model, text in YAML.items():
         Path(f"conf/model/{model}.yaml").write_text(text)
     monkeypatch.syspath_prepend(".")
-    radiograph = str(min(phantoms.rglob("*.jpeg")))
+    radiograph = min(phantoms.rglob("*.jpeg"))
     few = ("trainer.max_epochs=2", "+trainer.limit_train_batches=2", "protocol=holdout", *SMALL)
     assert train("--config-dir", "conf", f"model={name}", "hydra.run.dir=run", *few) == 0
     trust = ("--trust", "my_networks") if name == "mine" else ()
     if name == "mine":
         metrics = json.loads(Path("run/metrics.json").read_text())
         assert (metrics["model"], metrics["parameters"]) == ("five", 4 * 9 + 4 + 8 + 10)
-        assert predict.main(["run", radiograph]) == 2
-        assert "add --trust my_networks" in capsys.readouterr().err
-    assert evaluate.main(["run", "--checkpoint", "last", *trust]) == 0
-    assert predict.main(["run", radiograph, "--out", "a.csv", *trust]) == 0
-    assert heatmap.main(["run", radiograph, "--out", "maps", *trust]) == 0
-    assert export.main(["run", "--check", radiograph, *trust]) == 0
-    assert report(["run"]) == 0
+        assert "add --trust my_networks" in call("predict", "run", radiograph, code=2).err
+    for command, *words in (
+        ("evaluate", "--checkpoint", "last"),
+        ("predict", radiograph, "--out", "a.csv"),
+        ("heatmap", radiograph, "--out", "maps"),
+        ("export", "--check", radiograph),
+    ):
+        call(str(command), "run", *words, *trust)
+    call("report", "run")

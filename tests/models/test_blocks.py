@@ -32,22 +32,14 @@ def test_a_vision_transformers_layers_are_blocks() -> None:
     assert sorted(every) == sorted(id(p) for p in body.parameters())
 
 
-def test_groups_have_all_parameters_once_and_rates_that_fall_towards_the_images() -> None:
+def test_parameters_of_no_block_are_those_of_the_head_or_as_slow_as_the_first() -> None:
     body = models.resnet18(weights=None)
+    body.register_parameter("position", nn.Parameter(torch.zeros(1)))
     module = nn.ModuleDict({"network": body, "loss": nn.PReLU()})
     by_depth = groups(module, body, decay=0.5)
     assert [share for share, _ in by_depth] == [0.5**n for n in range(10)]  # bn1 goes with conv1
-    last, first = by_depth[0][1], by_depth[-1][1]
-    assert [id(p) for p in last] == [id(p) for p in body.fc.parameters()]
-    assert {id(p) for p in body.bn1.parameters()} <= {id(p) for p in first}
+    last, first = ({id(p) for p in by_depth[at][1]} for at in (0, -1))
+    assert last == {id(p) for p in body.fc.parameters()}
+    assert {id(p) for p in (*body.bn1.parameters(), body.position)} <= first
     every = [id(p) for _, group in by_depth for p in group]
     assert sorted(every) == sorted(id(p) for p in module.parameters())
-
-
-def test_a_parameter_of_no_block_is_as_slow_as_the_first() -> None:
-    body = nn.Sequential(nn.Conv2d(1, 1, 1), nn.Linear(1, 1))
-    body.register_parameter("position", nn.Parameter(torch.zeros(1)))
-    (_, last), (share, first) = groups(body, body, decay=0.8)
-    assert share == 0.8
-    assert len(last) == 2
-    assert any(p is body.position for p in first)

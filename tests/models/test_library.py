@@ -9,14 +9,10 @@ from urllib.error import URLError
 
 import pytest
 import torch
-from hydra import compose, initialize_config_dir
 from hydra.utils import instantiate
-from omegaconf import OmegaConf
 from torch import Tensor, nn
-from torch.nn import functional
 from torchvision import models
 
-from pneumo import evaluate, export, heatmap, predict
 from pneumo.arguments.train import CONF
 from pneumo.models import efficientnet_lite
 from pneumo.models.base import build
@@ -24,7 +20,7 @@ from pneumo.models.complexity import multiply_adds
 from pneumo.models.library import LibraryNetwork
 from pneumo.runs.network import _without_weights
 from pneumo.training.settings import read
-from tests.conftest import Capture, Command, Patch
+from tests.conftest import Call, Capture, Command, Patch, compose, composed
 
 ROWS = {  # of conf/model, with the smallest side that it is trained at below
     **{"vgg16": 32, "resnet18": 32, "inception_v3": 80, "densenet121": 32, "densenet201": 32},
@@ -147,33 +143,26 @@ class Attack:
         return Path.write_text, (self.path, "run")
 
 
-@pytest.mark.parametrize(
-    ("write", "reason"),
-    [
-        (lambda path: None, "No such file"),
-        (lambda path: save(colour("squeezenet1_1"), path), "Missing key"),
-        (
-            lambda path: torch.save({"conv1.weight": torch.zeros(64, 1, 7, 7)}, path),
-            "size mismatch|Missing key",
-        ),
-        (lambda path: path.write_bytes(b"PK no"), "something else"),
-        (lambda path: torch.save([1], path), "no attribute"),
-        (lambda path: torch.save(Attack(path.with_name("run")), path), "something else"),
-    ],
-)
+UNFIT: list[tuple[Callable[[Path], object], str]] = [
+    (lambda path: None, "No such file"),
+    (lambda path: save(colour("squeezenet1_1"), path), "Missing key"),
+    (lambda path: torch.save({"conv1.weight": torch.zeros(64, 1, 7, 7)}, path), "size mis|Missing"),
+    (lambda path: path.write_bytes(b"PK no"), "something else"),
+    (lambda path: torch.save([1], path), "no attribute"),
+    (lambda path: torch.save(Attack(path.with_name("run")), path), "something else"),
+]
+
+
 @pytest.mark.parametrize(("architecture", "more"), [("resnet18", {}), ("efficientnet_lite0", LITE)])
-def test_weights_that_do_not_fit(
-    write: Callable[[Path], object],
-    reason: str,
-    architecture: str,
-    more: dict[str, Any],
-    tmp_path: Path,
+def test_weights_that_do_not_fit_are_refused_in_one_line(
+    architecture: str, more: dict[str, Any], tmp_path: Path
 ) -> None:
-    write(tmp_path / "a.pth")
-    message = rf"a\.pth must be weights of {architecture}; got: .*"
-    with pytest.raises(ValueError, match=message + ("" if more else reason)) as error:
-        network(architecture, pretrained=str(tmp_path / "a.pth"), **more)
-    assert "\n" not in str(error.value)
+    for write, reason in UNFIT:
+        write(tmp_path / "a.pth")
+        message = rf"a\.pth must be weights of {architecture}; got: .*"
+        with pytest.raises(ValueError, match=message + ("" if more else reason)) as error:
+            network(architecture, pretrained=str(tmp_path / "a.pth"), **more)
+        assert "\n" not in str(error.value)
     assert not (tmp_path / "run").exists()
 
 
@@ -211,14 +200,6 @@ def test_weights_of_a_finished_run_are_its_checkpoints_however_deep_others_are_n
     named = {"_target_": "a", "pretrained": "FILE", "weights": "DEFAULT"}
     off = {"_target_": "a", "pretrained": False, "weights": None}
     assert _without_weights({"body": [named], **named}) == {"body": [off], **off}
-
-
-def test_heatmap_layer_of_the_settings_is_drawn() -> None:
-    resnet = network("resnet18")
-    settings = {"_target_": "x", "name": "x", "heatmap_layer": "layer3"}
-    assert build(settings, image_size=64, make=lambda _: resnet).heatmap_layer is resnet.body.layer3
-    with pytest.raises(ValueError, match="must name a layer of the network; got 'layer9'"):
-        build(settings | {"heatmap_layer": "layer9"}, image_size=64, make=lambda _: resnet)
 
 
 @pytest.mark.slow
@@ -260,17 +241,6 @@ def test_logits_of_lite_are_those_of_the_packages_own_network() -> None:
     torch.testing.assert_close(loaded(ramp())[0], logits, rtol=1e-4, atol=1e-4)
 
 
-@pytest.mark.parametrize("side", [7, 8, 15, 16])
-@pytest.mark.parametrize("kernel", [3, 5])
-def test_padding_halves_a_side_upwards(side: int, kernel: int) -> None:
-    x = torch.rand(1, 1, side, side)
-    padded = efficientnet_lite.SamePadding(kernel)(x)
-    halved = functional.conv2d(padded, torch.ones(1, 1, kernel, kernel), stride=2)
-    assert halved.shape[2:] == ((side + 1) // 2, (side + 1) // 2)
-    before = (kernel - 2 + side % 2) // 2
-    assert torch.equal(padded[..., before : before + side, before : before + side], x)
-
-
 class Attention(nn.Module):
     def __init__(self) -> None:
         super().__init__()
@@ -287,21 +257,12 @@ def test_attention_is_counted() -> None:
     assert multiply_adds(Attention(), image_size=16) == wanted
 
 
-def composed(*overrides: str) -> dict[str, Any]:
-    with initialize_config_dir(str(CONF), version_base="1.3"):
-        config = compose("train", [*overrides, "run_dir=/run"])
-    plain = OmegaConf.to_container(config, resolve=True)
-    assert isinstance(plain, dict)
-    return {str(key): value for key, value in plain.items()}
-
-
 @pytest.mark.parametrize(
     ("name", "count"), [("ayan", 6), ("hamoldi", 6), ("hashmi", 15), ("rahman", 12)]
 )
 def test_experiment_of_a_paper_is_a_grid_of_settings_that_hold(name: str, count: int) -> None:
     overrides = [f"experiment={name}", "data.root=/images"]
-    with initialize_config_dir(str(CONF), version_base="1.3"):
-        grid = compose("train", overrides, return_hydra_config=True).hydra.sweeper.params
+    grid = compose(*overrides, return_hydra_config=True).hydra.sweeper.params
     names = grid.model.split(",")
     assert len(names) * len(grid.seed.split(",")) == count
     assert set(names) <= ROWS.keys()
@@ -332,7 +293,13 @@ def test_a_network_learns_in_a_step(name: str, side: int) -> None:
 @pytest.mark.slow
 @pytest.mark.parametrize("name", ["squeezenet1_1", "efficientnet_lite0"])
 def test_a_pretrained_run_is_used_without_its_weights(
-    name: str, train: Command, phantoms: Path, tmp_path: Path, monkeypatch: Patch, capsys: Capture
+    name: str,
+    train: Command,
+    phantoms: Path,
+    tmp_path: Path,
+    monkeypatch: Patch,
+    call: Call,
+    capsys: Capture,
 ) -> None:
     pretrained, file = "true", tmp_path / "weights.pth"
     if name == "squeezenet1_1":
@@ -346,13 +313,12 @@ def test_a_pretrained_run_is_used_without_its_weights(
     assert json.loads(Path("run/metrics.json").read_text())["model"] == name
     file.unlink(missing_ok=True)
     monkeypatch.setitem(sys.modules, LITE_PACKAGE, None)
-    radiograph = str(min(phantoms.rglob("*.jpeg")))
-    assert evaluate.main(["run", "--checkpoint", "last"]) == 0
-    assert predict.main(["run", radiograph, "--out", "a.csv"]) == 0
+    radiograph = min(phantoms.rglob("*.jpeg"))
+    call("evaluate", "run", "--checkpoint", "last")
+    call("predict", "run", radiograph, "--out", "a.csv")
     if name == "efficientnet_lite0":
-        assert heatmap.main(["run", radiograph, "--out", "maps"]) == 0
-        assert export.main(["run", "--to", "onnx", "--check", radiograph]) == 0
-    capsys.readouterr()
+        call("heatmap", "run", radiograph, "--out", "maps")
+        call("export", "run", "--to", "onnx", "--check", radiograph)
     assert train(*settings) == 2
     error = capsys.readouterr().err
     assert "model.pretrained" in error

@@ -64,14 +64,10 @@ def test_settings_of_a_run_do_not_change(tmp_path: Path) -> None:
     with pytest.raises(ValueError, match=r"optimizer\.lr was 1\.0, now 2\.0"):
         RunWriter(tmp_path).write_config({**longer, "optimizer": {"lr": 2.0}}, [])
     assert run_folder.read_config(tmp_path) == longer
-
-
-def test_ensembles_that_a_report_is_to_have_change_no_run(tmp_path: Path) -> None:
-    RunWriter(tmp_path).write_config({"seed": 0}, [])
-    named = {"seed": 0, "ensembles": {"two": ["tiny", "small"]}}
-    RunWriter(tmp_path).write_config(named, [])
-    assert run_folder.read_config(tmp_path) == named
-    RunWriter(tmp_path).write_config({"seed": 0, "ensembles": None}, [])
+    for ensembles in ({"two": ["tiny", "small"]}, None):  # those that a report is to have
+        named = longer | {"ensembles": ensembles}
+        RunWriter(tmp_path).write_config(named, [])
+        assert run_folder.read_config(tmp_path) == named
 
 
 @pytest.mark.parametrize("text", ["a: [", "- 1", ""])
@@ -97,16 +93,6 @@ def test_a_run_is_begun_whatever_its_model_calls_itself(tmp_path: Path) -> None:
     assert run_folder.not_started(tmp_path) == []
 
 
-@pytest.mark.parametrize("name", ["predictions.csv", "status.json", run_folder.LAST])
-def test_files_of_others_are_not_overwritten(tmp_path: Path, name: str) -> None:
-    (tmp_path / "checkpoints").mkdir()
-    (tmp_path / name).write_text("mine")
-    with pytest.raises(ValueError, match=rf"holds {name}, which\s+would be overwritten"):
-        RunWriter(tmp_path).claim().__enter__()
-    assert (tmp_path / name).read_text() == "mine"
-    assert not (tmp_path / ".lock").exists()
-
-
 def test_a_run_that_a_sweep_could_not_begin_is_tried_again(tmp_path: Path) -> None:
     RunWriter(tmp_path).write_status("failed", error="optimizer.lr must be")
     with RunWriter(tmp_path).claim():
@@ -125,24 +111,6 @@ def test_what_a_killed_process_left_is_cleared(tmp_path: Path) -> None:
         (tmp_path / name).write_text("")
     with RunWriter(tmp_path).claim():
         assert [name for name in (*left, *kept) if (tmp_path / name).exists()] == kept
-
-
-def test_a_full_disk_still_takes_the_status_of_a_failed_run(
-    tmp_path: Path, monkeypatch: Patch
-) -> None:
-    RunWriter(tmp_path).write_status("running", epoch=3, max_epochs=9)
-
-    def full(*_: object) -> None:
-        raise OSError(28, "No space left on device")
-
-    monkeypatch.setattr(atomic, "write_text", full)
-    for error in ("no room " * 1000, "no room"):
-        RunWriter(tmp_path).end("failed", epoch=3, max_epochs=9, error=error)
-        found = run_folder.read_status(tmp_path)
-        assert (found["status"], found["epoch"]) == ("failed", 3)
-        assert str(found["error"]).startswith("no room")
-    (tmp_path / "status.json").unlink()
-    RunWriter(tmp_path).end("failed", epoch=3, max_epochs=9, error=None)
 
 
 def test_a_folder_of_the_users_is_not_removed(tmp_path: Path, monkeypatch: Patch) -> None:

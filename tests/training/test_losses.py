@@ -26,11 +26,6 @@ def test_focal_loss_is_that_of_its_paper() -> None:
     torch.testing.assert_close(Focal(gamma=2)(LOGIT, TARGET), wanted)
 
 
-@pytest.mark.parametrize("loss", [CrossEntropy, Focal])
-def test_class_weights_go_with_the_module_to_its_device(loss: type[torch.nn.Module]) -> None:
-    assert loss(class_weights=[1.0, 2.0]).to("meta").weight.device.type == "meta"
-
-
 def test_balanced_weights_are_those_of_scikit_learn() -> None:
     target = np.array([0, 1, 1, 1, 2, 2])
     wanted = compute_class_weight("balanced", classes=np.arange(3), y=target)

@@ -4,9 +4,9 @@ import torch
 from pneumo.arguments.train import CONF
 from pneumo.training import settings
 from pneumo.training.classification import try_loss
-from pneumo.training.construction import check_arguments, schedule_settings
+from pneumo.training.construction import check_arguments
 from pneumo.training.objects import build_parts
-from tests.training.test_settings import composed
+from tests.conftest import composed
 
 CROP = ("augment=crop", "data.image_size=64")
 
@@ -24,9 +24,6 @@ def parts(*overrides: str) -> None:
             ["optimizer._target_=torch.optim.Nothing"],
             "optimizer cannot be used as it is set: .*Nothing",
         ),
-        (["optimizer._target_=torch.optim.SparseAdam"], "optimizer cannot be used as it is set"),
-        (["+optimizer.betas=[0.9]"], "optimizer cannot be used as it is set"),
-        (["+trainer.nothing=1"], "trainer cannot be used as it is set: .*nothing"),
         (["trainer.accelerator=nothing"], "trainer cannot be used as it is set: .*'nothing'"),
         (["schedule._target_=torch.optim.lr_scheduler.StepLR", "~schedule.T_max"], "step_size"),
         (
@@ -34,15 +31,12 @@ def parts(*overrides: str) -> None:
             "at least the 50 steps of the run; got 3",
         ),
         (["loss.class_weights=[1,2,3]"], "loss cannot be used as it is set"),
-        (["loss.class_weights=inverse"], "loss cannot be used as it is set"),
         (["+logger.tensorboard.x=1"], r"logger\.tensorboard cannot be used as it is set: .*'x'"),
-        (["logger=csv", "+logger.csv.x=1"], r"logger\.csv cannot be used as it is set: .*'x'"),
         (["logger.tensorboard._target_=builtins.dict"], "must build a Logger"),
         (
             ["+callbacks.odd._target_=builtins.dict"],
             r"callbacks\.odd\._target_ must build a Callback",
         ),
-        (["+callbacks.pictures.nothing=1"], r"callbacks\.pictures cannot be used as it is set"),
         (["+model.nothing=1"], "model cannot be used as it is set: .*'nothing'"),
         (
             ["schedule=plateau", "schedule.monitor=f1_normal/train", "schedule.mode=min"],
@@ -124,12 +118,6 @@ def test_arguments_of_a_target_that_is_not_called_are_checked() -> None:
     source = composed("+data.source.x=1")["data"]["source"]
     with pytest.raises(ValueError, match=r"data\.source cannot be used as it is set: .*'x'"):
         check_arguments("data.source", source)
-
-
-def test_the_steps_of_a_schedule_are_those_of_the_run() -> None:
-    config = composed("schedule=onecycle", "trainer.max_epochs=3")
-    assert schedule_settings(config, num_steps=42)["total_steps"] == 42
-    assert "total_steps" not in schedule_settings(composed(), num_steps=42)
 
 
 @pytest.mark.parametrize("monitor", ["loss", "f1_normal"])

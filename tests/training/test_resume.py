@@ -8,6 +8,7 @@ import sys
 import time
 from collections import Counter
 from pathlib import Path
+from typing import Any
 
 import pytest
 import pytorch_lightning as pl
@@ -18,7 +19,7 @@ from torch.utils.data import get_worker_info
 from pneumo.data.datamodule import Batch, Images
 from pneumo.runs import run_folder
 from pneumo.runs.writer import RunWriter
-from tests.conftest import SMALL, Command
+from tests.conftest import SMALL, Capture, Command, Patch, digests
 from tests.test_train import metrics, scores, status
 
 TINY = ("data=phantom", "data.num_images=60", "data.image_size=32", *SMALL[1:])
@@ -38,20 +39,6 @@ RECIPE = (  # whose state is in more places than the optimizer's moments
 )
 
 
-@pytest.mark.slow
-def test_averaged_weights_and_a_schedule_by_steps_resume_exactly(
-    train: Command, tmp_path: Path
-) -> None:
-    arguments = (*TINY, *RECIPE, "trainer.max_epochs=3")
-    assert train("hydra.run.dir=whole", *arguments) == 0
-    # as if killed in its third epoch: the checkpoint after the second is the last one
-    cut = "+callbacks.cut={_target_: tests.training.test_resume.Cut, epoch: 2}"
-    assert train("hydra.run.dir=parts", *arguments, cut) == 1
-    assert train("resume=parts", "~callbacks.cut") == 0
-    assert scores(tmp_path / "whole") == scores(tmp_path / "parts")
-    assert (tmp_path / "whole" / "csv" / "version_0" / "metrics.csv").is_file()
-
-
 class Cut(pl.Callback):
     """Breaks a run off at the start of an epoch, counted from 0."""
 
@@ -61,6 +48,26 @@ class Cut(pl.Callback):
     def on_train_epoch_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
         if trainer.current_epoch == self.epoch:
             raise RuntimeError("interrupted")
+
+
+def whole_and_resumed(train: Command, *arguments: str, epoch: int) -> list[dict[str, Any]]:
+    """Scores of the run whole/, and of parts/, broken off at the start of ``epoch`` and resumed."""
+    cut = f"+callbacks.cut={{_target_: {__name__}.Cut, epoch: {epoch}}}"
+    assert train("hydra.run.dir=whole", *arguments) == 0
+    assert train("hydra.run.dir=parts", *arguments, cut) == 1
+    assert status(Path("parts")) == "failed"
+    assert train("resume=parts", "~callbacks.cut") == 0
+    return [scores(Path(name)) for name in ("whole", "parts")]
+
+
+@pytest.mark.slow
+def test_averaged_weights_and_a_schedule_by_steps_resume_exactly(
+    train: Command, tmp_path: Path
+) -> None:
+    # as if killed in its third epoch: the checkpoint after the second is the last one
+    whole, resumed = whole_and_resumed(train, *TINY, *RECIPE, "trainer.max_epochs=3", epoch=2)
+    assert whole == resumed
+    assert (tmp_path / "whole" / "csv" / "version_0" / "metrics.csv").is_file()
 
 
 @pytest.mark.slow
@@ -80,7 +87,7 @@ def test_early_stopping_is_not_trained_past(train: Command, tmp_path: Path) -> N
 
 @pytest.mark.slow
 def test_other_images_of_the_same_names_are_refused(
-    train: Command, tmp_path: Path, phantoms: Path, capsys: pytest.CaptureFixture[str]
+    train: Command, tmp_path: Path, phantoms: Path, capsys: Capture
 ) -> None:
     root = tmp_path / "set"
     shutil.copytree(phantoms, root)
@@ -94,15 +101,21 @@ def test_other_images_of_the_same_names_are_refused(
     assert "files have changed under the same names" in capsys.readouterr().err
 
 
-def test_a_last_batch_of_one_image_trains(train: Command, tmp_path: Path) -> None:
+def test_a_last_batch_of_one_image_trains_and_phantoms_are_named_at_both_ends(
+    train: Command, tmp_path: Path, capsys: Capture
+) -> None:
     size = ("data.batch_size=8", "trainer.max_epochs=1")
     assert train("hydra.run.dir=run", *TINY, *size) == 0
-    assert metrics(tmp_path / "run")["data"]["splits"]["train"]["images"] % 8 == 1
+    data = metrics(tmp_path / "run")["data"]
+    assert data["splits"]["train"]["images"] % 8 == 1
+    assert capsys.readouterr().err.count("GENERATED IMAGES") == 2
+    assert "GENERATED IMAGES" in data["note"]
+    assert data["kind"] == "phantom"
 
 
 @pytest.mark.slow
 def test_a_truncated_last_checkpoint_costs_an_epoch(
-    train: Command, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+    train: Command, tmp_path: Path, capsys: Capture
 ) -> None:
     # a loading process asks for the order of an epoch ahead
     arguments = (*TINY, "trainer.max_epochs=4", "data.num_workers=1")
@@ -121,7 +134,7 @@ def test_a_truncated_last_checkpoint_costs_an_epoch(
 
 @pytest.mark.slow
 def test_slurm_queues_a_run_again_from_its_own_weights(
-    train: Command, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    train: Command, tmp_path: Path, monkeypatch: Patch
 ) -> None:
     arguments = (*TINY, "trainer.max_epochs=4")
     slurm = {"SLURM_NTASKS": "1", "SLURM_JOB_NAME": "x", "SLURM_JOB_ID": "7"}
@@ -147,8 +160,8 @@ def test_slurm_queues_a_run_again_from_its_own_weights(
 @pytest.mark.parametrize("death", ["killed", "no room"])
 def test_a_loading_process_that_dies_ends_the_run_with_a_message(
     train: Command,
-    monkeypatch: pytest.MonkeyPatch,
-    capsys: pytest.CaptureFixture[str],
+    monkeypatch: Patch,
+    capsys: Capture,
     death: str,
 ) -> None:
     load = Images.__getitems__
@@ -174,11 +187,13 @@ def test_a_loading_process_that_dies_ends_the_run_with_a_message(
     monkeypatch.undo()
 
 
-def test_a_folder_of_others_files_is_refused(
-    train: Command, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+@pytest.mark.parametrize("name", ["predictions.csv", "status.json", run_folder.LAST])
+def test_a_folder_with_files_of_others_is_refused(
+    train: Command, tmp_path: Path, capsys: Capture, name: str
 ) -> None:
-    (tmp_path / "other").mkdir()
-    (tmp_path / "other" / "predictions.csv").write_text("mine")
+    (tmp_path / "other" / "checkpoints").mkdir(parents=True)
+    (tmp_path / "other" / name).write_text("mine")
+    before = digests(tmp_path)
     assert train("hydra.run.dir=other", *TINY) == 2
-    assert "would be overwritten" in capsys.readouterr().err
-    assert [path.name for path in (tmp_path / "other").iterdir()] == ["predictions.csv"]
+    assert f"holds {name}, which would be overwritten" in " ".join(capsys.readouterr().err.split())
+    assert digests(tmp_path) == before
