@@ -11,9 +11,12 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from pneumo.gallery import page as gallery
 from pneumo.report.report_folder import write_report
+from pneumo.runs.run import Run
 from pneumo.shift import page
 from tests.report.made_runs import make_baseline, make_run
+from tests.report.test_external import kept
 
 CHROMIUM = next(filter(None, map(shutil.which, ("chromium", "chromium-browser"))), None)
 LONG = "a_long_folder_name_without_a_single_space_" * 4
@@ -22,17 +25,19 @@ FRAME = """<body style="margin:0"><iframe style="width:{width}px;height:900px;bo
 srcdoc="{page}" onload="const d = this.contentDocument;
 d.querySelectorAll('details').forEach(x => x.open = true);
 const root = d.documentElement;
-document.body.dataset.seen = JSON.stringify([root.scrollWidth - root.clientWidth,
+document.body.dataset.seen = JSON.stringify([root.scrollWidth - root.clientWidth
++ [...d.querySelectorAll('.first .scroll')].reduce((s, x) => s + x.scrollWidth - x.clientWidth, 0),
 [...d.images].filter(i => !i.complete || !i.naturalWidth).length])"></iframe>"""
 
 pytestmark = [
     pytest.mark.slow,
     pytest.mark.skipif(CHROMIUM is None, reason="no Chromium: apt-get install chromium"),
+    pytest.mark.usefixtures("environment"),
 ]
 
 
 def seen(text: str, folder: Path, *, width: int) -> tuple[int, int, list[str]]:
-    """Pixels that a page is too wide, pictures that are missing, and lines of the console."""
+    """Pixels that a page or its first table is too wide, missing pictures, lines of the console."""
     frame = folder / "frame.html"
     frame.write_text(FRAME.format(width=width, page=html.escape(text)))
     arguments = ["--headless=new", "--no-sandbox", "--disable-gpu", "--enable-logging=stderr"]
@@ -47,10 +52,13 @@ def seen(text: str, folder: Path, *, width: int) -> tuple[int, int, list[str]]:
 
 
 @pytest.fixture(scope="module")
-def pages(tmp_path_factory: pytest.TempPathFactory) -> dict[str, str]:
+def pages(
+    tmp_path_factory: pytest.TempPathFactory, finished_run: Path, environment: None
+) -> dict[str, str]:
     root = tmp_path_factory.mktemp("runs") / LONG
     for protocol in ("paper", "official"):
-        make_run(root, protocol=protocol, recipe="compact-with-a-long-recipe-name")
+        run = make_run(root, protocol=protocol, recipe="compact-with-a-long-recipe-name")
+        kept(run, "nih", 0.6)
         make_run(root, model="efficientnet_lite0_of_a_long_name", protocol=protocol)
         make_baseline(root, protocol=protocol)
     images = tmp_path_factory.mktemp("images") / LONG
@@ -69,11 +77,12 @@ def pages(tmp_path_factory: pytest.TempPathFactory) -> dict[str, str]:
     return {
         "report": (write_report([root]) / "report.html").read_text(),
         "shift": page.html(scored, root=images, own_root=images, own=None),
+        "errors": gallery.html(Run.open(finished_run, name=LONG), checkpoint="best"),
     }
 
 
 @pytest.mark.parametrize("width", [390, 1280])
-@pytest.mark.parametrize("name", ["report", "shift"])
+@pytest.mark.parametrize("name", ["report", "shift", "errors"])
 def test_a_page_fits_the_screen_and_is_whole(
     pages: dict[str, str], tmp_path: Path, name: str, width: int
 ) -> None:

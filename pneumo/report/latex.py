@@ -3,12 +3,15 @@
 import re
 import shlex
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
+from pathlib import Path
 
 from pneumo.evaluation.scores import SCORES
 from pneumo.report.drawing import Picture
 from pneumo.report.groups import Cell, Group
+from pneumo.report.trials import Trial
 from pneumo.report.wording import DASH, MINUS, PLUS_MINUS, decimal, interval, mean_and_sd
+from pneumo.runs.run import Run
 
 SHOWN = ("accuracy", "f1_normal", "auroc")
 SPECIAL = re.compile(r"([&%$#_{}])")
@@ -28,7 +31,8 @@ def latex(
     """
     parts = ["% \\usepackage{booktabs,graphicx}; median [lowest, highest], below it mean ± sd"]
     for group in groups:
-        made = f"Made by \\texttt{{{escaped(command)}}} from runs of {_commits(group)}."
+        source = escaped(commits(group.trials))
+        made = f"Made by \\texttt{{{escaped(command)}}} from runs of {source}."
         parts.append(_table(group, made))
         for name, picture in pictures.get(group.slug, ()):
             caption = f"{escaped(f'{picture.title}. {picture.caption}')} {made}"
@@ -39,9 +43,17 @@ def latex(
     return "\n\n".join(parts) + "\n"
 
 
-def command_of(roots: Sequence[str]) -> str:
-    """Returns the command that writes the report of these folders."""
-    return shlex.join(["python", "-m", "pneumo.report", *roots])
+def command_of(roots: Sequence[Path], **options: Path | None) -> str:
+    """Returns the command that writes the report of these folders with these options."""
+    words = [word for name, path in options.items() if path for word in (f"--{name}", str(path))]
+    return shlex.join(["python", "-m", "pneumo.report", *map(str, roots), *words])
+
+
+def commits(runs: Iterable[Trial | Run]) -> str:
+    """Returns the git commits of runs, each with the number of its runs: abc1234 (9)."""
+    found = Counter(str(run.metrics.get("git_commit") or "unknown")[:9] for run in runs)
+    shown = ", ".join(f"{commit} ({count})" for commit, count in found.most_common())
+    return "commits " * (len(found) > 1) + shown
 
 
 def escaped(text: str) -> str:
@@ -77,12 +89,3 @@ def _rows(cell: Cell) -> list[str]:
         means = [escaped(mean_and_sd(s.mean, s.sd)) for s in over]
         rows.append(" & ".join(["", "", *means]) + r" \\")
     return rows
-
-
-def _commits(group: Group) -> str:
-    commits = Counter(
-        str(trial.metrics.get("git_commit") or "unknown")[:9] for trial in group.trials
-    )
-    return "commits " * (len(commits) > 1) + ", ".join(
-        f"{escaped(commit)} ({count})" for commit, count in commits.most_common()
-    )

@@ -19,6 +19,7 @@ from pneumo.report.curves import MOST_SHOWN
 from pneumo.report.detection import NOT_COMPARABLE, DetectionGroup
 from pneumo.report.figures import PICTURES
 from pneumo.report.groups import Group
+from pneumo.report.latex import commits
 from pneumo.report.overview import Overview
 from pneumo.report.pareto import devices
 from pneumo.report.scores import Intervals
@@ -94,6 +95,7 @@ class Report:
     files: Sequence[str] = ()
     overviews: Sequence[Overview] = ()
     pictures: Mapping[str, Mapping[str, str]] = field(default_factory=dict)  # by overview's slug
+    command: str = ""  # that wrote it
 
     def content(self) -> Mapping[str, Any]:
         """The values of both templates."""
@@ -116,6 +118,7 @@ def html(report: Report) -> str:
     return page_template("report.html.j2").render(
         **report.content(),
         pictures=PICTURES,
+        commits=commits,
         overview_pictures=overview_figure.PICTURES,
         num_caveats=NUM_CAVEATS,
         detection_pictures=detection_figures.PICTURES,

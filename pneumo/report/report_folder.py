@@ -61,7 +61,7 @@ def write_report(
     groups, problems = group_trials(trials, problems=problems)
     add_ensembles(groups)
     link = audit_link(audit, report=folder, kinds={g.kind for g in groups}) if audit else None
-    command = command_of([root.name or root.resolve().name for root in roots])
+    command = command_of(roots, out=out, audit=audit)
     files = _files(groups, problems, detectors, link, command)
     with atomic.replacing_folder(folder) as new:
         for name, content in files.items():
@@ -106,7 +106,9 @@ def _files(
         drawn[each.slug] = {}
         files |= _pictures(overview_figure.PICTURES, each, each.slug, drawn[each.slug])
     names = [*TABLES, *([detection.FILE] if detectors else [])]
-    report = page.Report(sentences, sections, problems, detectors, link, names, tested, drawn)
+    report = page.Report(
+        sentences, sections, problems, detectors, link, names, tested, drawn, command
+    )
     drawn_of = {
         section.group.slug: [(f"{section.group.slug}-{n}", PICTURES[n]) for n in section.pictures]
         for section in sections
