@@ -87,7 +87,7 @@ def write_baseline(config: Mapping[str, Any], metrics: Mapping[str, Any], run_di
     targets = [logger["_target_"] for logger in (config["logger"] or {}).values()]
     if not any(target.endswith(TensorBoardLogger.__name__) for target in targets):
         return
-    writer = SummaryWriter(str(run_dir))  # type: ignore[no-untyped-call]
+    writer = SummaryWriter(str(run_dir))
     for split in metrics["data"]["splits"]:
         scores = metrics["best"]["train_eval" if split == "train" else split]
         for name in scores.keys() - {"confusion"}:
