@@ -48,8 +48,8 @@ def html(run: Run, *, checkpoint: str, trust: Sequence[str] = (), notes: Sequenc
         run = scoring.rescored(run, ("test",), checkpoint=checkpoint, trust=trust)
     test, train = run.of_split("test"), run.split[run.split["split"] == "train"]
     train = train.sample(min(len(train), MOST_TRAINING), random_state=0)
-    found = errors(test, threshold=request.threshold)
-    shown = pd.concat([rows[:MOST] for rows in found.values()])
+    by_kind = errors(test, threshold=request.threshold)
+    shown = pd.concat([rows[:MOST] for rows in by_kind.values()])
     networks = Networks([run], checkpoint=checkpoint, trust=trust)
     near = most_similar(networks, root, shown["path"].tolist(), among=train["path"].tolist())
 
@@ -63,14 +63,14 @@ def html(run: Run, *, checkpoint: str, trust: Sequence[str] = (), notes: Sequenc
             "similar": list(zip(similar["path"], similar["label"], pictures, strict=True)),
         }
 
-    entries = {kind: [*map(entry, rows[:MOST].itertuples())] for kind, rows in found.items()}
+    entries = {kind: [*map(entry, rows[:MOST].itertuples())] for kind, rows in by_kind.items()}
     text: str = page_template(TEMPLATE, package="pneumo.gallery").render(
         run=run.name,
         num_test=len(test),
         num_train=len(train),
         threshold=request.threshold,
         notes=notes,
-        numbers={kind: len(rows) for kind, rows in found.items()},
+        numbers={kind: len(rows) for kind, rows in by_kind.items()},
         entries=entries,
     )
     return text

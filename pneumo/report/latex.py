@@ -51,9 +51,9 @@ def command_of(roots: Sequence[Path], **options: Path | None) -> str:
 
 def commits(runs: Iterable[Trial | Run]) -> str:
     """Returns the git commits of runs, each with the number of its runs: abc1234 (9)."""
-    found = Counter(str(run.metrics.get("git_commit") or "unknown")[:9] for run in runs)
-    shown = ", ".join(f"{commit} ({count})" for commit, count in found.most_common())
-    return "commits " * (len(found) > 1) + shown
+    counts = Counter(str(run.metrics.get("git_commit") or "unknown")[:9] for run in runs)
+    shown = ", ".join(f"{commit} ({count})" for commit, count in counts.most_common())
+    return "commits " * (len(counts) > 1) + shown
 
 
 def escaped(text: str) -> str:

@@ -102,9 +102,12 @@ def test_a_real_server_compares_the_runs(server: str, tmp_path: Path) -> None:
         }
         model = group["hparams"]["model"]
         path = tmp_path / "sweep" / f"model={model},seed=0" / "metrics.json"
-        kept = json.loads(path.read_text())
+        metrics_of_run = json.loads(path.read_text())
         # protocol=paper chooses the best epoch on the test split, and never the last one
-        expected = {"honest_test": kept["last"]["test"], "optimistic_test": kept["best"]["test"]}
+        expected = {
+            "honest_test": metrics_of_run["last"]["test"],
+            "optimistic_test": metrics_of_run["best"]["test"],
+        }
         assert values == {
             tag: pytest.approx(scores[tag.partition("/")[2]])
             for title, scores in expected.items()
