@@ -25,6 +25,7 @@ PACKAGES = {  # from the top: a package imports those below its line
     "auditing": "what a score on a data set is worth",
     "baselines": "what a network must beat",
     "training": "a run from settings to run folder; sweeps",
+    "gallery": "the most confident errors of a run",
     "shift": "how other images differ from a run's own",
     "report": "tables, pictures and pages over run folders",
     "inference": "predictions, flags, heat maps, export",

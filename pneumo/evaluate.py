@@ -36,22 +36,35 @@ def _command(args: argparse.Namespace) -> int:
         raise ValueError(f"--out and --page must be two files; got {args.out} for both")
     from pneumo.inference import scoring
     from pneumo.report import terminal
-    from pneumo.shift import page
 
     if args.page:
         scoring.own_root(runs[0])  # before anything is scored
     scores, lines = SCORE[task](args, runs)
+    html = _page(args, runs[0], scores) if args.page else ""
     if args.out:
         with opened(args.out, standard=sys.stdout) as file:
             file.write(atomic.json_text(scores))
     terminal.show(lines)
     if args.page:
-        own = runs[0].assessment if "members" in scores else None
-        roots = {"root": Path(scores["shift"]["root"]), "own_root": scoring.own_root(runs[0])}
-        html = page.html(scores, **roots, own=own)
         with opened(args.page, standard=sys.stdout) as file:
             file.write(printable(html))  # names of files may not be UTF-8
     return cli.UNREADABLE if scores.get("shift", {}).get("unreadable") else 0
+
+
+def _page(args: argparse.Namespace, run: Run, scores: dict[str, Any]) -> str:
+    """Returns the page on other images, or on the errors on the run's own test split."""
+    from pneumo.inference import scoring
+
+    if not args.data:
+        from pneumo.gallery import page as gallery
+
+        options = {"checkpoint": args.checkpoint, "trust": args.trust}
+        return gallery.html(run, **options, notes=scores["notes"])
+    from pneumo.shift import page
+
+    own = run.assessment if "members" in scores else None
+    root = Path(scores["shift"]["root"])
+    return page.html(scores, root=root, own_root=scoring.own_root(run), own=own)
 
 
 def _run_dirs(place: str) -> list[Path]:
@@ -117,12 +130,14 @@ def _check_options(args: argparse.Namespace, task: str, *, num_runs: int) -> Non
         "--full": args.full,
         "--stress": args.stress,
         "--name": args.name is not None,
+        "--page": args.page is not None,
     }
     files = "a detector is scored by its boxes.csv, on its test split at the best checkpoint"
     check_options(task, {CLASSIFICATION: used}, instead=files)
-    for option, is_used in (("--unlabelled", args.unlabelled), ("--page", args.page)):
-        if is_used and (not args.data or num_runs > 1):
-            raise ValueError(f"{option} compares the images of --data DIR with those of one RUN")
+    if args.unlabelled and (not args.data or num_runs > 1):
+        raise ValueError("--unlabelled compares the images of --data DIR with those of one RUN")
+    if args.page and num_runs > 1:
+        raise ValueError(f"--page shows the images of one RUN; got {num_runs} runs")
     if args.split and not args.stress:
         raise ValueError(f"--split {args.split} is the split of --stress; give --stress, too")
     apart = ("--data", "--checkpoint") + ("--prevalence", "--allow-overlap") * (num_runs > 1)

@@ -27,8 +27,10 @@ async function check(page, width) {
   await new Promise(loaded => { frame.onload = loaded; });
   const shown = frame.contentDocument, root = shown.documentElement;
   for (const closed of shown.querySelectorAll("details")) closed.open = true;
-  const wide = root.scrollWidth;
-  const found = wide > root.clientWidth ? [`${page} at ${width} px: ${wide} px wide`] : [];
+  const found = [];
+  for (const part of [root, ...shown.querySelectorAll(".first .scroll")])  // a report's first table
+    if (part.scrollWidth > part.clientWidth)
+      found.push(`${page} at ${width} px: ${part.scrollWidth} px wide`);
   for (const image of shown.images)
     if (!image.naturalWidth) found.push(`${page}: no picture ${image.getAttribute("src")}`);
   frame.remove();

@@ -314,7 +314,7 @@ def test_mistakes_about_other_images_are_named(
     page = ("--page", tmp_path / "a.html")
     for arguments, message in (
         (("--unlabelled",), "compares the images of --data DIR with those of one RUN"),
-        (page, "compares the images of --data DIR with those of one RUN"),
+        ((folder / "b", *page), "--page shows the images of one RUN; got 2 runs"),
         ((folder / "b", "--data", fresh, "--unlabelled"), "of one RUN"),
         (("--data", empty, "--unlabelled"), "--data must be a folder with at least one image"),
         (("--data", empty), "--data DIR --unlabelled"),

@@ -22,6 +22,7 @@ ORDER = (  # a package may import those of the lines above its own, and its own
     {"inference"},
     {"report"},
     {"shift"},
+    {"gallery"},
     {"training"},
     {"baselines"},
     {"auditing"},

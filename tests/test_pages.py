@@ -6,24 +6,31 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from pneumo.gallery import page as gallery
 from pneumo.report.report_folder import write_report
+from pneumo.runs.run import Run
 from pneumo.shift import page
 from tests import browser
 from tests.report.made_runs import make_baseline, make_run
+from tests.report.test_external import kept
 
 LONG = "a_long_folder_name_without_a_single_space_" * 4
 
 pytestmark = [
     pytest.mark.slow,
     pytest.mark.skipif(not browser.CHROMIUM, reason="no Chromium: apt-get install chromium"),
+    pytest.mark.usefixtures("environment"),
 ]
 
 
 @pytest.fixture(scope="module")
-def pages(tmp_path_factory: pytest.TempPathFactory) -> dict[str, str]:
+def pages(
+    tmp_path_factory: pytest.TempPathFactory, finished_run: Path, environment: None
+) -> dict[str, str]:
     root = tmp_path_factory.mktemp("runs") / LONG
     for protocol in ("paper", "official"):
-        make_run(root, protocol=protocol, recipe="compact-with-a-long-recipe-name")
+        run = make_run(root, protocol=protocol, recipe="compact-with-a-long-recipe-name")
+        kept(run, "nih", 0.6)
         make_run(root, model="efficientnet_lite0_of_a_long_name", protocol=protocol)
         make_baseline(root, protocol=protocol)
     images = tmp_path_factory.mktemp("images") / LONG
@@ -42,6 +49,7 @@ def pages(tmp_path_factory: pytest.TempPathFactory) -> dict[str, str]:
     return {
         "report": (write_report([root]) / "report.html").read_text(),
         "shift": page.html(scored, root=images, own_root=images, own=None),
+        "errors": gallery.html(Run.open(finished_run, name=LONG), checkpoint="best"),
     }
 
 

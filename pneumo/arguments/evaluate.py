@@ -19,6 +19,9 @@ not be read; 130 stopped. Not a medical device.
 examples:
   python -m pneumo.evaluate RUN
       its own test split, from predictions.csv: no image is needed
+  python -m pneumo.evaluate RUN --page errors.html
+      its most confident errors, misses first, with heat maps (extra heatmap)
+      and the most similar training images; needs the run's images
   python -m pneumo.evaluate RUN --data other_hospital --prevalence 0.03
       a folder with NORMAL/ and PNEUMONIA/ in it, or one like the set; also how
       its images differ from the run's validation images
@@ -101,7 +104,10 @@ def _add_output(parser: cli.Parser) -> None:
     )
     output.add_argument("--out", type=Path, metavar="FILE.json", help="everything as JSON")
     output.add_argument(
-        "--page", type=Path, metavar="FILE.html", help="how the images differ, with pictures"
+        "--page",
+        type=Path,
+        metavar="FILE.html",
+        help="the most confident errors with heat maps; with --data how the images differ",
     )
     output.add_argument(
         "--name",

@@ -20,7 +20,7 @@ from pneumo.evaluation.metrics import Array
 from pneumo.evaluation.scores import scores_at_half
 from pneumo.runs import run_folder, tables
 from pneumo.runs.writer import RunWriter
-from pneumo.training import metadata
+from pneumo.training import metadata, tensorboard_log
 from pneumo.training.config import Config
 from pneumo.training.fit import open_data_set, read_data
 
@@ -60,6 +60,7 @@ def fit(
     )
     seconds = {"train": training, "total": time.monotonic() - start}
     metrics = {**facts, "best": best, "last": best, "history": [], "assessment": assessment}
+    tensorboard_log.write_baseline(config, metrics, writer.run_dir)
     writer.finish({**metrics, "seconds": seconds}, epochs=1, max_epochs=1)
     log.info("")
     log.info("Test split (95 % intervals):")

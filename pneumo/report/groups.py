@@ -1,6 +1,6 @@
 """Groups of comparable trials: the same data and protocol, then by network and settings."""
 
-from collections import Counter, defaultdict
+from collections import defaultdict
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
@@ -124,12 +124,6 @@ class Group:
     def trials(self) -> list[Trial]:
         """All trials of the group."""
         return [trial for cell in self.cells for trial in cell.trials]
-
-    @property
-    def commits(self) -> list[tuple[str, int]]:
-        """The commits of the code that made the runs, and how many each."""
-        known = (trial.metrics.get("git_commit") or "unknown" for trial in self.trials)
-        return Counter(str(commit)[:9] for commit in known).most_common()
 
     @property
     def networks(self) -> list[Cell]:

@@ -1,13 +1,18 @@
 """The report's scores as LaTeX for a thesis: a booktabs table for each group, and its figures."""
 
 import re
-from collections.abc import Mapping, Sequence
+import shlex
+from collections import Counter
+from collections.abc import Iterable, Mapping, Sequence
+from pathlib import Path
 from typing import Any
 
 from pneumo.evaluation.scores import SCORES
 from pneumo.report.groups import Group
 from pneumo.report.templates import text_template
+from pneumo.report.trials import Trial
 from pneumo.report.wording import DASH, MINUS, PLUS_MINUS
+from pneumo.runs.run import Run
 
 SHOWN = ("accuracy", "f1_normal", "auroc")
 SPECIAL = re.compile(r"([&%$#_{}])")
@@ -27,11 +32,25 @@ def latex(groups: Sequence[Group], pictures: Mapping[str, Any], command: str) ->
         groups=groups,
         pictures=pictures,
         command=command,
+        commits=commits,
         scores=SCORES,
         shown=SHOWN,
         tex=escaped,
     )
     return text.rstrip() + "\n"
+
+
+def command_of(roots: Sequence[Path], **options: Path | None) -> str:
+    """Returns the command that writes the report of these folders with these options."""
+    words = [word for name, path in options.items() if path for word in (f"--{name}", str(path))]
+    return shlex.join(["python", "-m", "pneumo.report", *map(str, roots), *words])
+
+
+def commits(runs: Iterable[Trial | Run]) -> str:
+    """Returns the git commits of runs, each with the number of its runs: abc1234 (9)."""
+    counts = Counter(str(run.metrics.get("git_commit") or "unknown")[:9] for run in runs)
+    shown = ", ".join(f"{commit} ({count})" for commit, count in counts.most_common())
+    return "commits " * (len(counts) > 1) + shown
 
 
 def escaped(text: str) -> str:

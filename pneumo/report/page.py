@@ -18,6 +18,7 @@ from pneumo.report.detection import NOT_COMPARABLE, DetectionGroup
 from pneumo.report.drawing import Picture, inline_svg
 from pneumo.report.findings import caveats
 from pneumo.report.groups import Group
+from pneumo.report.latex import commits
 from pneumo.report.overview import Overview
 from pneumo.report.table import Table, titled
 from pneumo.report.tables import tables
@@ -85,6 +86,7 @@ class Report:
     files: Sequence[str] = ()
     overviews: Sequence[Overview] = ()
     pictures: Mapping[str, Drawn] = field(default_factory=dict)  # by slug
+    command: str = ""  # that wrote it
 
     def content(self) -> Mapping[str, Any]:
         """The values of both templates."""
@@ -114,6 +116,7 @@ def html(report: Report) -> str:
         **report.content(),
         folded=FOLDED,
         inline_svg=inline_svg,
+        commits=commits,
         num_caveats=NUM_CAVEATS,
         detection_map=MAP_SENTENCE,
         max_shown=MOST_SHOWN,

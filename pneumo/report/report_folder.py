@@ -1,7 +1,6 @@
 """The folder of a report over any set of run folders: tables, pictures, one page. No torch."""
 
 import os
-import shlex
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -18,7 +17,7 @@ from pneumo.report.ensembles import add_ensembles
 from pneumo.report.figures import PICTURES
 from pneumo.report.findings import findings
 from pneumo.report.groups import Group, group_trials
-from pneumo.report.latex import latex
+from pneumo.report.latex import command_of, latex
 from pneumo.report.overview import overviews
 from pneumo.report.reading import read_run
 from pneumo.report.scores import long_table, run_rows, summary_rows
@@ -59,8 +58,7 @@ def write_report(
     groups, problems = group_trials(trials, problems=problems)
     add_ensembles(groups)
     link = audit_link(audit, report=folder, kinds={g.kind for g in groups}) if audit else None
-    names = [root.name or root.resolve().name for root in roots]
-    command = shlex.join(["python", "-m", "pneumo.report", *names])
+    command = command_of(roots, out=out, audit=audit)
     files = _files(groups, problems, detectors, link, command)
     with atomic.replacing_folder(folder) as new:
         for name, content in files.items():
@@ -97,7 +95,9 @@ def _files(
             files |= {f"{slug}-{name}.{kind}": data for kind, data in kinds.items()}
     sections = [page.section(group, differences) for group in groups]
     names = [*TABLES, *([detection.FILE] if detectors else [])]
-    report = page.Report(sentences, sections, problems, detectors, link, names, tested, drawn)
+    report = page.Report(
+        sentences, sections, problems, detectors, link, names, tested, drawn, command
+    )
     files |= {"summary.md": page.markdown(report), "summary.tex": latex(groups, drawn, command)}
     return files | {PAGE: page.html(report)}
 

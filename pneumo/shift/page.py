@@ -76,9 +76,13 @@ def html(
 def picture(path: Path) -> str:
     """Returns a small picture of an image file as a data URI, in its own proportions."""
     grey, _ = reader.decode(str(path))
-    small = Image.fromarray(image.resize(grey, size=SIDE, aspect="pad"))
+    return data_uri(Image.fromarray(image.resize(grey, size=SIDE, aspect="pad")))
+
+
+def data_uri(shown: Image.Image) -> str:
+    """Returns a picture as the data URI of a JPEG."""
     file = io.BytesIO()
-    small.save(file, "JPEG", quality=80, optimize=True)
+    shown.save(file, "JPEG", quality=80, optimize=True)
     return f"data:image/jpeg;base64,{base64.b64encode(file.getvalue()).decode()}"
 
 

@@ -27,13 +27,19 @@ LONGEST = 255  # bytes in the name of a folder, on most file systems
 QUOTES = "\"'"
 
 
-def folder_name(first: str, more: str) -> str:
+def folder_name(first: str, more: str, sweep_dir: str = "") -> str:
     """Returns the name of a run's folder: network and seed, then the other overrides.
 
-    A slash is written %2F, so that the run stays in the sweep's folder; a name that is too long
-    ends in the first digits of its SHA-256.
+    Those that all runs of the sweep in ``sweep_dir`` began with are left out. A slash is written
+    %2F, so that the run stays in the sweep's folder; a name that is too long ends in the first
+    digits of its SHA-256.
     """
-    name = f"{first},{more}" if more else first
+    name = f"{first},{more},"
+    for override in sweep.overrides_of(Path(sweep_dir)):
+        if not override.is_sweep_override():
+            same = f"{override.get_key_element()}={override.get_value_element_as_str()}"
+            name = name.replace(f",{same},", ",", 1)
+    name = name.rstrip(",")
     name = name.replace("%", "%25").replace("/", "%2F").replace("\0", "%00")
     encoded = name.encode()
     if len(encoded) <= LONGEST:

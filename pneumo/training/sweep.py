@@ -193,6 +193,15 @@ def arguments_of(folder: Path) -> list[str]:
     return list(_read(path)["arguments"])
 
 
+def overrides_of(folder: Path) -> list[Override]:
+    """Returns the overrides that the sweep in ``folder`` began with; none without a sweep."""
+    try:
+        arguments = arguments_of(folder)
+    except (OSError, ValueError):
+        return []
+    return list(OverridesParser.create().parse_overrides(arguments))
+
+
 def _read(path: Path) -> dict[str, Any]:
     """Returns sweep.json; its arguments are a list of texts."""
     with contextlib.suppress(ValueError):

@@ -23,7 +23,7 @@ from pneumo.training.config import FOLLOWED
 # Settings that distinguish runs, in this order on the HParams page, after those a sweep varies
 DISTINCT = ("model", "seed", "protocol", "fold", "lr", "batch_size")
 MOST_HPARAMS = 5  # of a run without a sweep; more push the scores out of sight
-# On the HParams page, best epoch first: as many as fit 1,400 px without scrolling
+# On the HParams page, the honest first: as many as fit 1,400 px without scrolling
 HPARAM_SCORES = ("challenge", "f1_normal", "auroc", "accuracy", "f1_pneumonia")
 NUM_WRONG = 16  # images with wrong decisions
 
@@ -82,27 +82,49 @@ def close_run(
     writer.close()  # its thread too, which a sweep would gather
 
 
+def write_baseline(config: Mapping[str, Any], metrics: Mapping[str, Any], run_dir: Path) -> None:
+    """Writes a baseline's scores as lines from the first epoch to the last of a network's run."""
+    targets = [logger["_target_"] for logger in (config["logger"] or {}).values()]
+    if not any(target.endswith(TensorBoardLogger.__name__) for target in targets):
+        return
+    writer = SummaryWriter(str(run_dir))
+    for split in metrics["data"]["splits"]:
+        scores = metrics["best"]["train_eval" if split == "train" else split]
+        for name in scores.keys() - {"confusion"}:
+            for epoch in sorted({1, config["trainer"]["max_epochs"]}):
+                writer.add_scalar(f"{name}/{split}", scores[name], epoch)
+    # the columns of the networks: the page has those of one run
+    selection = {"on": config["protocol"]["select_on"]}
+    add_hparams(writer, {**metrics, "selection": selection}, varied_in(run_dir.parent))
+    writer.close()
+
+
 def varied_in(sweep_dir: Path) -> set[str]:
     """Returns the settings that the sweep in a folder varies; none without a sweep."""
-    try:
-        arguments = sweep.arguments_of(sweep_dir)
-    except (OSError, ValueError):
-        return set()
-    return {override.key_or_group for override in sweep.swept(arguments, {})}
+    overrides = sweep.overrides_of(sweep_dir)
+    return {override.key_or_group for override in overrides if override.is_sweep_override()}
 
 
 def add_hparams(
     writer: SummaryWriter, metrics: Mapping[str, Any], varied: Collection[str] = ()
 ) -> None:
-    """Adds the run to the HParams page, with all of its scores: others are shown as -1."""
+    """Adds the run to the HParams page, with all of its scores: others are shown as -1.
+
+    honest_test: of an epoch that was not chosen on the test split, so the last one if the best was;
+    optimistic_test: of the epoch that was chosen on the test split.
+    """
+    on_test = (metrics["selection"] or {}).get("on") == "test"
+    epochs = {"honest_test": metrics["last" if on_test else "best"]}
+    epochs |= {"optimistic_test": metrics["best"]} if on_test else {}
     values = {
-        f"test_at_{when}_epoch/{name}": metrics[when]["test"][name]
-        for when in ("best", "last")
+        f"{title}/{name}": (epoch["test"][name], epoch["epoch"] + 1)
+        for title, epoch in epochs.items()
         for name in HPARAM_SCORES
-        if name in metrics[when]["test"]
+        if name in epoch["test"]
     }
     settings = hparam_settings(metrics, varied)
-    summaries = hparams(settings, values)  # type: ignore[no-untyped-call]
+    scores = {name: score for name, (score, _) in values.items()}
+    summaries = hparams(settings, scores)  # type: ignore[no-untyped-call]
     plugin = summaries[0].value[0].metadata.plugin_data
     page = HParamsPluginData.FromString(plugin.content)
     for info in page.experiment.hparam_infos:
@@ -110,9 +132,8 @@ def add_hparams(
     plugin.content = page.SerializeToString()
     for summary in summaries:
         writer._get_file_writer().add_summary(summary)  # type: ignore[no-untyped-call]
-    for name, value in values.items():
-        when = name.partition("_at_")[2].partition("_")[0]
-        writer.add_scalar(name, value, metrics[when]["epoch"] + 1)
+    for name, (score, epoch) in values.items():
+        writer.add_scalar(name, score, epoch)
 
 
 def hparam_settings(metrics: Mapping[str, Any], varied: Collection[str] = ()) -> dict[str, Any]:
@@ -124,7 +145,8 @@ def hparam_settings(metrics: Mapping[str, Any], varied: Collection[str] = ()) ->
         metrics: metrics.json.
         varied: the sweep's settings by their names on the command line, such as optimizer.lr.
     """
-    values = {"data": metrics["data"]["kind"]} | dict(metrics["hyperparameters"])
+    values = {"data": metrics["data"]["kind"], "model": metrics["model"]}
+    values |= metrics["hyperparameters"]
     last = {name.rpartition(".")[2] for name in varied}
     names = sorted(values, key=lambda n: DISTINCT.index(n) if n in DISTINCT else len(DISTINCT))
     changed = [name for name in names if name in last or name in varied]

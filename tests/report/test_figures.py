@@ -70,6 +70,8 @@ def test_pictures_and_page_are_whole_and_the_same_again(sweep: Path) -> None:
         assert b"</svg>" in files[f"kermany-paper-{name}.svg"]
         assert files[f"kermany-paper-{name}.pdf"].startswith(b"%PDF")
     text = page(report)
+    made = f"Made by <code>python -m pneumo.report {sweep}</code> from runs of abc1234 (6)."
+    assert text.count(made) == 2  # below the first screen's pictures and those of the group
     assert text.count("<svg") == len(names) + 1  # and the first screen's
     loads = Loads()
     loads.feed(text)

@@ -12,6 +12,7 @@ import pytest
 
 from pneumo.report.__main__ import main
 from pneumo.report.audit_link import AuditLink
+from pneumo.report.latex import escaped
 from pneumo.report.page import Report, markdown
 from pneumo.report.report_folder import write_report
 from tests.conftest import Capture, Patch
@@ -414,7 +415,11 @@ def test_the_network_with_most_honest_trials_leads_and_its_words_are_few(tmp_pat
 def test_latex_has_a_table_for_each_group_with_command_and_commit(finished: Path) -> None:
     text = (finished / "report" / "summary.tex").read_text()
     assert text.count("\\begin{table}") == text.count("\\end{table}") == 2
-    assert "\\texttt{python -m pneumo.report sweep} from runs of abc1234 (9)." in text
+    command = f"python -m pneumo.report {finished}"
+    assert f"\\texttt{{{escaped(command)}}} from runs of abc1234 (9)." in text
+    shown = page(finished / "report")
+    # below the picture of the first screen, of all runs
+    assert shown.count(f"Made by <code>{command}</code> from runs of abc1234 (12).") == 1
     auroc = [
         read_metrics(finished / f"model=tiny,protocol=paper,seed={seed}")["best"]["test"]["auroc"]
         for seed in range(3)

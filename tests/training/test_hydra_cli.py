@@ -20,6 +20,18 @@ def test_new_arguments_take_the_place_of_those_a_sweep_began_with(tmp_path: Path
     ]
 
 
+def test_a_folder_is_named_by_what_its_sweep_began_without(tmp_path: Path) -> None:
+    sweep.begin(tmp_path, ["model=tiny,small", "data=phantom", "augment.zoom=[1,2]", "a='x, y'"])
+    same = "a='x, y',augment.zoom=[1,2],data=phantom"
+    for more, left in (
+        (same, ""),
+        (f"{same},optimizer.lr=0.1", ",optimizer.lr=0.1"),
+        ("augment.zoom=[1,2],data=phantom2", ",data=phantom2"),  # of a sweep that was extended
+    ):
+        name = hydra_cli.folder_name("model=tiny,seed=0", more, str(tmp_path))
+        assert name == f"model=tiny,seed=0{left}"
+
+
 def test_names_of_folders_are_unique_and_short_enough() -> None:
     first, slash = "model=tiny,seed=0", "a=x/y"
     assert hydra_cli.folder_name(first, "") == first

@@ -48,8 +48,7 @@ def test_a_sweep_with_a_failing_run_is_reported_mended_and_kept(
         patch.setattr(Classification, "build", bug)
         assert train(*arguments) == 1
     folder = tmp_path / "sweep"
-    (tiny,) = folder.glob("model=tiny,seed=0,*")
-    (small,) = folder.glob("model=small,seed=0,*")
+    tiny, small = (folder / f"model={name},seed=0" for name in ("tiny", "small"))
     assert statuses(folder) == {small.name: "done", tiny.name: "failed"}
     shown = capsys.readouterr().err
     assert f"{tiny.name}: RuntimeError: a bug of tiny" in shown

@@ -1,4 +1,4 @@
-"""What a real TensorBoard server says of two small runs."""
+"""What a real TensorBoard server says of two small runs and a baseline."""
 
 import json
 import re
@@ -30,8 +30,8 @@ def ask(address: str, body: dict[str, Any] | None = None) -> Any:
 
 @pytest.fixture
 def server(train: Command, tmp_path: Path) -> Iterator[str]:
-    """The address of a server over a sweep of two networks."""
-    few = ("model=tiny,small", "trainer.max_epochs=1", *SMALL)
+    """The address of a server over a sweep of two networks and a baseline."""
+    few = ("model=tiny,small,prior", "trainer.max_epochs=2", *SMALL)
     assert train("-m", *few, "hydra.sweep.dir=sweep") == 0
     with (tmp_path / "server.log").open("w") as log:
         process = subprocess.Popen(
@@ -53,7 +53,7 @@ def wait_for(log: Path, process: "subprocess.Popen[bytes]") -> str:
     for _ in range(240):
         found = re.search(r"http://127\.0\.0\.1:\d+", log.read_text())
         try:
-            if found and len(ask(f"{found[0]}/data/runs")) == 2:
+            if found and len(ask(f"{found[0]}/data/runs")) == 3:
                 return found[0]
         except URLError:
             pass
@@ -63,9 +63,10 @@ def wait_for(log: Path, process: "subprocess.Popen[bytes]") -> str:
 
 
 @pytest.mark.slow
-def test_a_real_server_compares_the_runs(server: str) -> None:
+def test_a_real_server_compares_the_runs(server: str, tmp_path: Path) -> None:
     names = ask(f"{server}/data/runs")
-    assert sorted(name[:18] for name in names) == ["model=small,seed=0", "model=tiny,seed=0,"]
+    # without max_epochs and SMALL, which all of them have
+    assert sorted(names) == [f"model={model},seed=0" for model in ("prior", "small", "tiny")]
 
     layout = ask(f"{server}/data/plugin/custom_scalars/layout")
     charts = {c["title"]: c["multiline"]["tag"] for c in layout["category"][0]["chart"]}
@@ -79,23 +80,45 @@ def test_a_real_server_compares_the_runs(server: str) -> None:
     experiment = ask(f"{page}/experiment", {"experimentName": ""})
     assert [info["name"] for info in experiment["hparamInfos"]] == ["model"]  # what varies
     metrics = [info["name"] for info in experiment["metricInfos"]]
-    assert "test_at_best_epoch/f1_normal" in {metric["tag"] for metric in metrics}
+    score_names = [metric["tag"] for metric in metrics]
+    assert score_names == [
+        f"{title}/{score}"
+        for title in ("honest_test", "optimistic_test")
+        for score in ("f1_normal", "auroc", "accuracy", "f1_pneumonia")
+    ]
     for name in names:
         points = ask(f"{server}/data/plugin/scalars/scalars?run={quote(name)}&tag=loss%2Ftest")
-        assert [step for _, step, _ in points] == [1]  # epochs, from 1
+        assert [step for _, step, _ in points] == [1, 2]  # epochs, from 1
+        assert (len({loss for *_, loss in points}) == 1) == ("prior" in name)  # a horizontal line
     columns = [{"metric": metric} for metric in metrics]
     wanted = {"colParams": columns, "startIndex": 0, "sliceSize": 10, "experimentName": ""}
     wanted["allowedStatuses"] = ["STATUS_SUCCESS"]
     groups = ask(f"{page}/session_groups", wanted)["sessionGroups"]
-    assert {group["hparams"]["model"] for group in groups} == {"tiny", "small"}
+    assert {group["hparams"]["model"] for group in groups} == {"tiny", "small", "prior"}
     for group in groups:
-        assert len(group["metricValues"]) == len(metrics)
-        assert all(0 <= value.get("value", 0) <= 1 for value in group["metricValues"])
+        values = {
+            f"{each['name']['group']}{each['name']['tag']}": each.get("value", 0)
+            for each in group["metricValues"]
+        }
+        model = group["hparams"]["model"]
+        path = tmp_path / "sweep" / f"model={model},seed=0" / "metrics.json"
+        metrics_of_run = json.loads(path.read_text())
+        # protocol=paper chooses the best epoch on the test split, and never the last one
+        expected = {
+            "honest_test": metrics_of_run["last"]["test"],
+            "optimistic_test": metrics_of_run["best"]["test"],
+        }
+        assert values == {
+            tag: pytest.approx(scores[tag.partition("/")[2]])
+            for title, scores in expected.items()
+            for tag in score_names
+            if tag.startswith(title)
+        }
 
 
 def test_hparams_are_those_that_vary_or_the_first_few() -> None:
-    known = {"aspect": "pad", "lr": 0.1, "seed": 0, "fold": None, "model": "tiny", "protocol": "x"}
-    metrics = {"data": {"kind": "kermany"}, "hyperparameters": known}
+    known = {"aspect": "pad", "lr": 0.1, "seed": 0, "fold": None, "protocol": "x"}
+    metrics = {"data": {"kind": "kermany"}, "model": "tiny", "hyperparameters": known}
     assert list(hparam_settings(metrics, {"seed", "optimizer.lr"})) == ["seed", "lr"]
     assert list(hparam_settings(metrics, {"augment.strength"})) == list(hparam_settings(metrics))
     assert list(hparam_settings(metrics)) == ["model", "seed", "protocol", "fold", "lr"]

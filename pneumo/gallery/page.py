@@ -1,0 +1,114 @@
+"""The most confident errors as one self-contained page: no script, pictures inline."""
+
+import io
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+from PIL import Image
+
+from pneumo import cli
+from pneumo.data import reader
+from pneumo.inference import heatmap_images, scoring
+from pneumo.inference.networks import (
+    BATCH_SIZE,
+    THREADS,
+    Networks,
+    batches,
+    check_readable,
+    read_shown,
+)
+from pneumo.labels import PNEUMONIA
+from pneumo.report.templates import page_template
+from pneumo.runs.run import Run
+from pneumo.shift.page import data_uri, picture
+
+TEMPLATE = "errors.html.j2"
+MOST = 8  # errors of each kind
+MOST_TRAINING = 5000  # training images, drawn at random, among which the similar ones are sought
+NUM_SIMILAR = 3  # training images beside each error
+
+
+def html(run: Run, *, checkpoint: str, trust: Sequence[str] = (), notes: Sequence[str] = ()) -> str:
+    """Returns the text of a page of missed PNEUMONIA, then of false alarms.
+
+    The most confident come first, each with its heat map, its probability and the most similar
+    training images. ``notes``: sentences for the top of the page.
+
+    Raises:
+        FileNotFoundError: the run's images are missing.
+        ValueError: an image cannot be read, or the run has no network or cannot be loaded.
+    """
+    cli.check_installed("a page of errors", "captum", extra="heatmap")
+    root = scoring.own_root(run)
+    request = heatmap_images.make_request(run, checkpoint=checkpoint, trust=trust)
+    if checkpoint != "best":
+        run = scoring.rescored(run, ("test",), checkpoint=checkpoint, trust=trust)
+    test, train = run.of_split("test"), run.split[run.split["split"] == "train"]
+    train = train.sample(min(len(train), MOST_TRAINING), random_state=0)
+    by_kind = errors(test, threshold=request.threshold)
+    shown = pd.concat([rows[:MOST] for rows in by_kind.values()])
+    networks = Networks([run], checkpoint=checkpoint, trust=trust)
+    near = most_similar(networks, root, shown["path"].tolist(), among=train["path"].tolist())
+
+    def entry(row: Any) -> dict[str, Any]:
+        heatmap = heatmap_images.explain(request, reader.decode(str(root / row.path))[0])
+        similar = train.iloc[near[row.path]]
+        pictures = [picture(root / path) for path in similar["path"]]
+        return {
+            "row": row,
+            "picture": data_uri(Image.open(io.BytesIO(heatmap.png)).convert("RGB")),
+            "similar": list(zip(similar["path"], similar["label"], pictures, strict=True)),
+        }
+
+    entries = {kind: [*map(entry, rows[:MOST].itertuples())] for kind, rows in by_kind.items()}
+    text: str = page_template(TEMPLATE, package="pneumo.gallery").render(
+        run=run.name,
+        num_test=len(test),
+        num_train=len(train),
+        threshold=request.threshold,
+        notes=notes,
+        numbers={kind: len(rows) for kind, rows in by_kind.items()},
+        entries=entries,
+    )
+    return text
+
+
+def errors(test: pd.DataFrame, *, threshold: float) -> dict[str, pd.DataFrame]:
+    """Returns the false negatives and the false positives of a test split, most confident first.
+
+    ``test``: columns path, label and p_pneumonia, PNEUMONIA from ``threshold`` on.
+    """
+    positive, predicted = test["label"] == PNEUMONIA, test["p_pneumonia"] >= threshold
+    return {
+        "Missed PNEUMONIA": test[positive & ~predicted].sort_values("p_pneumonia"),
+        "False alarms": test[~positive & predicted].sort_values("p_pneumonia", ascending=False),
+    }
+
+
+def most_similar(
+    networks: Networks, root: Path, paths: Sequence[str], *, among: Sequence[str]
+) -> dict[str, np.ndarray]:
+    """Returns for each path the places in ``among`` of the NUM_SIMILAR nearest images.
+
+    The distance is Euclidean in the features of the first network, each divided by its standard
+    deviation over ``among``.
+    """
+    if not paths:
+        return {}
+    names = [str(root / path) for path in (*among, *paths)]
+    stream = read_shown(names, "training images", shapes=networks.shapes, threads=THREADS)
+    parts = []
+    for batch in batches(stream, batch_size=BATCH_SIZE):
+        for radiograph in batch:
+            check_readable(radiograph)
+        parts.append(networks.score(batch).features)
+    features = np.concatenate(parts)
+    features /= np.maximum(features[: len(among)].std(0), 1e-9)
+    of_train, of_errors = np.split(features, [len(among)])
+    return {
+        path: np.linalg.norm(of_train - values, axis=1).argsort(kind="stable")[:NUM_SIMILAR]
+        for path, values in zip(paths, of_errors, strict=True)
+    }
