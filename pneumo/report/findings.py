@@ -8,6 +8,7 @@ import pandas as pd
 
 from pneumo.report.comparisons import MOST_COMPARED, best_margins
 from pneumo.report.groups import DEBUG, Cell, Group
+from pneumo.report.latex import commits
 from pneumo.report.templates import text_template
 from pneumo.report.trials import Problem
 
@@ -73,6 +74,7 @@ def caveats(group: Group, *, num_differing: int) -> list[str]:
         splits=dict(zip(("seed", "protocol.fold"), seeds, strict=True)),
         missing=missing,
         remarks=remarks,
+        commits=commits,
     )
     return [line for line in text.splitlines() if line]
 
