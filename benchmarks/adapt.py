@@ -3,8 +3,9 @@
 For each of several draws, patients are split at random into a held-out test set and a pool, and
 nested parts of the pool train a network that starts from `pretrained:compact-robust`, the same
 network from random weights, and the thumbnail SVM. Beside them stands the number of bytes of the
-file, which knows nothing of the lung. With --alike all images are first saved alike, at one size
-and JPEG quality. Writes adapt.csv and adapt.png; scores are AUROC on the held-out patients.
+file, which knows nothing of the lung. All of it is done twice: on the images as they are, and
+saved alike, at one size and JPEG quality, so that less can be learnt from the file. Writes
+adapt.csv and adapt.png; scores are AUROC on the held-out patients.
 """
 
 import argparse
@@ -32,7 +33,8 @@ SYSTEMS = {
     "from scratch": ("experiment=adapt", "optimizer.lr=0.006"),
     "thumbnail SVM": ("model=thumbnail_svm",),
 }
-KEYS = ["draw", "images", "system"]
+SAVED = ("as published", "saved alike")
+KEYS = ["saved", "draw", "images", "system"]
 
 
 def main() -> None:
@@ -42,16 +44,21 @@ def main() -> None:
     parser.add_argument("--init", default="pretrained:compact-robust", metavar="RUN")
     parser.add_argument("--out", type=Path, default=Path("multirun/adapt"), metavar="DIR")
     parser.add_argument("--draws", type=int, default=5, metavar="N")
-    parser.add_argument("--alike", action="store_true", help="save all images alike first")
     parser.add_argument("overrides", nargs="*", help="further settings of the networks")
-    args = parser.parse_args()
+    args = parser.parse_intermixed_args()
     args.out.mkdir(parents=True, exist_ok=True)
-    root = saved_alike(args.data, args.out / "images") if args.alike else args.data.resolve()
     path = args.out / "adapt.csv"
     done = pd.read_csv(path) if path.exists() else pd.DataFrame(columns=[*KEYS, "auroc"])
-    for row in rows(root, args, set(done[KEYS].itertuples(index=False, name=None))):
-        done = pd.concat([done, pd.DataFrame([row])], ignore_index=True)
-        done.to_csv(path, index=False, float_format="%.4f")
+    for saved in SAVED:
+        root = args.data.resolve()
+        if saved != SAVED[0]:
+            root = saved_alike(args.data, args.out / "images")
+        finished = set(
+            done.loc[done["saved"] == saved, KEYS[1:]].itertuples(index=False, name=None)
+        )
+        for row in rows(root, args, saved, finished):
+            done = pd.concat([done, pd.DataFrame([row])], ignore_index=True)
+            done.to_csv(path, index=False, float_format="%.4f")
     draw(done, args.out / "adapt.png")
 
 
@@ -67,9 +74,9 @@ def saved_alike(root: Path, out: Path) -> Path:
 
 
 def rows(
-    root: Path, args: argparse.Namespace, done: set[tuple[int, int, str]]
+    root: Path, args: argparse.Namespace, saved: str, done: set[tuple[int, int, str]]
 ) -> Iterator[dict[str, object]]:
-    """Yields draw, images, system and AUROC, but for those that are ``done``."""
+    """Yields the keys and the AUROC of each training, but for those that are ``done``."""
     table = folder_table(root)[0][["path", "label", "patient"]]
     table["bytes"] = [(root / path).stat().st_size for path in table["path"]]
     for number in range(args.draws):
@@ -80,10 +87,13 @@ def rows(
                 if (number, images, system) in done:
                     continue
                 if system in SYSTEMS:
-                    auroc = trained(root, train, test, args, system, number)
+                    place = f"{saved}-{system}-{images}-{number}".replace(" ", "-")
+                    auroc = trained(root, train, test, args, system, number, place)
                 else:
                     auroc = of_bytes(train, test)
-                yield {"draw": number, "images": images, "system": system, "auroc": auroc}
+                yield dict(zip(KEYS, (saved, number, images, system), strict=True)) | {
+                    "auroc": auroc
+                }
 
 
 def split(table: pd.DataFrame, *, draw: int) -> tuple[pd.DataFrame, pd.DataFrame]:
@@ -108,10 +118,11 @@ def trained(
     args: argparse.Namespace,
     system: str,
     draw: int,
+    name: str,
 ) -> float:
     """Returns the AUROC on ``test`` of a system that is trained on ``train``."""
-    place = args.out / "runs" / f"{system.replace(' ', '-')}-{len(train)}-{draw}"
-    csv = place.with_suffix(".csv")
+    place = args.out / "runs" / name
+    csv = place.with_name(f"{name}.csv")
     csv.parent.mkdir(exist_ok=True)
     listed = pd.concat([train.assign(split="train"), test.assign(split="test")])
     listed[["path", "label", "patient", "split"]].to_csv(csv, index=False)
@@ -137,16 +148,19 @@ def of_bytes(train: pd.DataFrame, test: pd.DataFrame) -> float:
 
 def draw(table: pd.DataFrame, path: Path) -> None:
     """Draws the mean AUROC of each system against the number of images, with all draws."""
-    figure, axes = plt.subplots(figsize=(6.4, 4), layout="constrained")
-    for place, system in enumerate((*SYSTEMS, "bytes of the file")):
-        of_system = table[table["system"] == system]
-        mean = of_system.groupby("images")["auroc"].mean()
-        axes.plot(mean.index, mean, marker="o", color=f"C{place}", label=system)
-        axes.scatter(of_system["images"], of_system["auroc"], s=8, alpha=0.4, color=f"C{place}")
-    axes.axhline(0.5, color="grey", linewidth=0.8, linestyle=":")
-    axes.set(xscale="log", xticks=SIZES, xticklabels=SIZES, ylim=(0.3, 1))
-    axes.set(xlabel="images trained on", ylabel="AUROC on held-out patients")
-    axes.legend(loc="lower right", frameon=False)
+    figure, panels = plt.subplots(1, 2, figsize=(9, 3.8), sharey=True, layout="constrained")
+    for saved, axes in zip(SAVED, panels, strict=True):
+        for place, system in enumerate((*SYSTEMS, "bytes of the file")):
+            chosen = table[(table["saved"] == saved) & (table["system"] == system)]
+            mean = chosen.groupby("images")["auroc"].mean()
+            axes.plot(mean.index, mean, marker="o", color=f"C{place}", label=system)
+            axes.scatter(chosen["images"], chosen["auroc"], s=8, alpha=0.4, color=f"C{place}")
+        axes.axhline(0.5, color="grey", linewidth=0.8, linestyle=":")
+        axes.set(xscale="log", xticks=SIZES, xticklabels=SIZES, title=f"images {saved}")
+        axes.minorticks_off()
+        axes.set_xlabel("images trained on")
+    panels[0].set(ylim=(0.3, 1), ylabel="AUROC on held-out patients")
+    panels[0].legend(loc="lower right", frameon=False)
     figure.savefig(path, dpi=150)
 
 

@@ -14,6 +14,7 @@ from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 
 import numpy as np
+import pandas as pd
 
 from benchmarks import zoo
 from benchmarks.kept import (
@@ -191,6 +192,17 @@ def use_evaluate() -> str:
     return f"```console\n$ python -m pneumo.evaluate pretrained:compact-robust\n{shown}```\n"
 
 
+def adapt() -> str:
+    """Returns the AUROC by number of another hospital's images, from benchmarks.adapt."""
+    table_of = pd.read_csv(ROOT / "docs/notes/adapt.csv")
+    systems = list(dict.fromkeys(table_of["system"]))
+    rows = []
+    for (saved, images), part in table_of.groupby(["saved", "images"], sort=False):
+        values = [part.loc[part["system"] == system, "auroc"].tolist() for system in systems]
+        rows.append([str(saved), str(images), *map(spread, values)])
+    return table(["images", "number", *systems], sorted(rows, key=lambda row: row[0]))
+
+
 def _by_auroc(run: Run) -> float:
     return scores([run], "auroc")[0]
 
@@ -205,7 +217,7 @@ MAKERS: dict[str, Callable[[], str]] = {
     for maker in (
         *(readme_results, readme_takeaway, figure1, use_evaluate),
         *(results_random, results_pairs, results_official, results_comparison),
-        *(zoo.zoo, zoo.three_numbers, zoo.cross),
+        *(zoo.zoo, zoo.three_numbers, zoo.cross, adapt),
     )
 }
 

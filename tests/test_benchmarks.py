@@ -6,10 +6,11 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import pandas as pd
 import pytest
 import torch
 
-from benchmarks import plain, run, stages, time_to_score, work
+from benchmarks import adapt, plain, run, stages, time_to_score, work
 from benchmarks.run import processes
 from pneumo import __main__
 from pneumo.data import cache, kermany
@@ -72,3 +73,16 @@ def test_minutes_to_a_score_are_those_of_the_first_epoch_with_it(tmp_path: Path)
     assert max(map(len, text)) <= 80
     time_to_score.draw([curve], tmp_path / "curve.png")
     assert (tmp_path / "curve.png").stat().st_size > 5000
+
+
+def test_parts_of_the_pool_are_nested_have_both_labels_and_no_patient_of_the_test_set() -> None:
+    rng = np.random.default_rng(0)
+    patient = np.sort(rng.integers(0, 300, 600)).astype(str)
+    label = rng.choice(["NORMAL", "PNEUMONIA"], 600)
+    table = pd.DataFrame({"path": np.arange(600), "patient": patient, "label": label})
+    for draw in range(3):
+        pool, test = adapt.split(table, draw=draw)
+        assert len(pool) >= adapt.SIZES[-1]
+        assert not set(pool["patient"]) & set(test["patient"])
+        assert len(pool) + len(test) == len(table)
+        assert set(pool[: adapt.SIZES[0]]["label"]) == {"NORMAL", "PNEUMONIA"}
