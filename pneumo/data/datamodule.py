@@ -4,6 +4,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from itertools import islice
 from typing import Any, NamedTuple
 
+import cv2
 import numpy as np
 import pandas as pd
 import pytorch_lightning as pl
@@ -14,6 +15,8 @@ from torch.utils.data import DataLoader, Dataset, Sampler, get_worker_info
 from pneumo.data.augment import Augmentation
 from pneumo.data.cache import Cache, statistics
 from pneumo.data.kermany import targets
+
+cv2.setNumThreads(0)  # a loading process is a fork, which would wait forever for OpenCV's threads
 
 Loader = DataLoader["Batch"]
 

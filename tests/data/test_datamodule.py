@@ -1,3 +1,4 @@
+import cv2
 import numpy as np
 import pandas as pd
 import pytest
@@ -73,6 +74,7 @@ def test_one_image_is_augmented_differently_in_each_epoch(
 
 @pytest.mark.filterwarnings("ignore:This DataLoader will create")  # more than there are cores
 def test_workers_change_nothing(table: pd.DataFrame, images: Cache) -> None:
+    assert cv2.getNumThreads() == 1  # a fork beside more of them can block forever
     for alone, shared in zip(
         epoch(module(table, images), 2), epoch(module(table, images, num_workers=2), 2), strict=True
     ):
