@@ -73,21 +73,25 @@ README_ROWS = {
     "thumbnail_svm": "`thumbnail_svm`, a baseline",
     **{name: f"`{name}`, 50 epochs at 256 px" for name in ("tiny", "small", "medium", "large")},
     "compact-fast": "`compact-fast`, 128 px",
+    "compact-long": "`compact-long`, 160 px",
     "compact-robust": "`compact-robust`, 128 px",
 }
 
 
 def readme_takeaway() -> str:
     """Returns three conclusions: random splits, the official test set, another hospital."""
-    margin = difference(RANDOM["tiny, 50 epochs at 256 px"], SVM, "accuracy")
+    tiny_margin, fast_margin = (
+        difference(RANDOM[name], SVM, "accuracy")
+        for name in ("tiny, 50 epochs at 256 px", "`compact-fast`")
+    )
     names = ("tiny, 50 epochs at 256 px", "`compact-robust`", "`thumbnail_svm`")
     tiny, robust, svm = (
         decimal(float(np.median(scores(kept(OFFICIAL[name]), "recall_normal")))) for name in names
     )
     external = zoo.cells(zoo.recipes()["compact-robust"], "auroc", zoo.median)[2]
     return (
-        f"- On random splits no network clearly beats a thumbnail SVM: tiny by {margin} of "
-        "accuracy.\n"
+        f"- On random splits a thumbnail SVM comes close to any network: tiny is ahead by "
+        f"{tiny_margin} of accuracy, compact-fast by {fast_margin}.\n"
         f"- On the official test set specificity is {svm} (SVM), {tiny} (tiny) and {robust} "
         "(compact-robust): what helps is training under varied framing and exposure, not size.\n"
         "- No network trained here ranks radiographs of adults at another hospital better than "
@@ -147,7 +151,7 @@ def results_random() -> str:
 
 def results_pairs() -> str:
     """Returns the table of differences over the splits that two models share."""
-    tiny, small, medium, _, fast, svm, *_ = RANDOM
+    tiny, small, medium, _, fast, _, svm, *_ = RANDOM
     pairs = [(tiny, small), (tiny, medium), (small, medium), (fast, tiny), (fast, medium)]
     pairs += [(network, svm) for network in (tiny, small, medium, fast)]
     keys = ("f1_normal", "auroc", "accuracy")

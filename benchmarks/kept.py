@@ -21,6 +21,7 @@ RANDOM = {  # name in the tables: run folders, of which {} is the seed
         for name in ("tiny", "small", "medium", "large")
     },
     "`compact-fast`": "experiment=compact-fast,seed={},data=kermany",
+    "`compact-long`": "experiment=compact-long,seed={},data=kermany",
     "`thumbnail_svm`": SVM,
     "`file_header`": "model=file_header,seed={},data=kermany",
     "`prior`": "model=prior,seed={},data=kermany",
