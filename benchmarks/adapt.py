@@ -3,9 +3,9 @@
 For each of several draws, patients are split at random into a held-out test set and a pool, and
 nested parts of the pool train a network that starts from `pretrained:compact-robust`, the same
 network from random weights, and the thumbnail SVM. Beside them stands the number of bytes of the
-file, which knows nothing of the lung. All of it is done twice: on the images as they are, and
-saved alike, at one size and JPEG quality, so that less can be learnt from the file. Writes
-adapt.csv and adapt.png; scores are AUROC on the held-out patients.
+file, which knows nothing of the lung. Everything runs twice: on the images as published, and
+on copies of one size and JPEG quality, whose files reveal less of the label. Writes adapt.csv and
+adapt.png; scores are AUROC on the held-out patients.
 """
 
 import argparse

@@ -130,7 +130,7 @@ def facts(
 
     Args:
         metrics: metrics.json of the run.
-        assessment: of its best checkpoint, None if there is none.
+        assessment: of its best checkpoint; None if missing.
         maps: scores of heat maps, see runs.read_maps.
         external: AUROC on images of other sources, see pneumo.report.external; "" if unknown.
         model: of the run's configuration, with library and architecture.

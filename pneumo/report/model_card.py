@@ -49,7 +49,7 @@ def write(
         run: a finished run.
         classes: of the outputs, in order.
         checkpoint: best or last.
-        assessment: `evaluation.assessment` of this checkpoint, None if there is none.
+        assessment: `evaluation.assessment` of this checkpoint; None if missing.
         maps: scores of heat maps, see runs.read_maps.
         checklists: name of the file with CLAIM and TRIPOD+AI beside the card, None for none.
     """

@@ -29,7 +29,7 @@ class Finetune(pl.Callback):
 
     def check(self, network: nn.Module) -> None:
         """Raises ValueError if the network lacks a module to freeze."""
-        body = network.body if isinstance(network, Wrapped) else network
+        body = _body(network)
         names, last = {name for name, _ in body.named_modules()} - {""}, head(body)
         for name in self.frozen:
             if name not in names:
@@ -46,13 +46,14 @@ class Finetune(pl.Callback):
     def setup(self, trainer: pl.Trainer, pl_module: pl.LightningModule, stage: str) -> None:
         """Sets the decay of the rates, before the optimizer is built."""
         assert isinstance(pl_module, Classification)
-        body = _body(pl_module)
+        body = _body(pl_module.network)
         pl_module.layer_decay = self.layer_decay
         self.trainable = [weight for weight in body.parameters() if weight.requires_grad]
 
     def on_train_epoch_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
         """Freezes the layers that this epoch does not train, and no others."""
-        body = _body(pl_module)
+        assert isinstance(pl_module, Classification)
+        body = _body(pl_module.network)
         body.train()
         for parameter in self.trainable:
             parameter.requires_grad = True
@@ -77,7 +78,5 @@ def head_part(body: nn.Module) -> list[nn.Module]:
     return leaves[before[-1] + 1 if before else 0 :]
 
 
-def _body(module: pl.LightningModule) -> nn.Module:
-    assert isinstance(module, Classification)
-    network = module.network
+def _body(network: nn.Module) -> nn.Module:
     return network.body if isinstance(network, Wrapped) else network

@@ -296,8 +296,8 @@ def test_workers_of_joblib_end_with_a_killed_sweep_which_resumes_at_once(
         (["experiment=paper"], 20),
         (["experiment=paper", "seed=0,1"], 8),
         (["experiment=rahman"], 12),
-        (["hparams_search=optuna"], None),  # it says itself how many it will do
-        (["hparams_search=optuna"], None),  # it says itself how many it will do
+        (["hparams_search=optuna"], None),  # Optuna reports the number of trials
+        (["hparams_search=optuna"], None),  # Optuna reports the number of trials
     ],
 )
 def test_number_of_runs(arguments: list[str], count: int | None) -> None:

@@ -1,4 +1,4 @@
-"""What a real TensorBoard server says of two small runs and a baseline."""
+"""A real TensorBoard server over two small runs and a baseline."""
 
 import json
 import re
