@@ -75,6 +75,7 @@ def test_the_example_without_torch_is_that_of_the_help() -> None:
 def test_the_first_prediction_prints_what_the_page_shows(
     tmp_path: Path, monkeypatch: Patch, capfd: Capture
 ) -> None:
+    monkeypatch.delenv("PNEUMO_DATA", raising=False)  # the reader has not downloaded the set
     page = TUTORIALS / "first-prediction.md"
     walk(block(page) + block(EXPORT), tmp_path, monkeypatch)
     shown = capfd.readouterr()
