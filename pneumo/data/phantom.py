@@ -269,8 +269,8 @@ def write_rsna(out: Path, *, num_images: int, seed: int) -> Path:
             pixels = draw_radiograph(**_drawing(*seeds, subtype))
             _write_dicom(folder / rsna.path_of(patient), pixels)
             drawn, _ = draw_boxes(**_drawing(*seeds, subtype))
-            corners = [(x0, y0, x1 - x0, y1 - y0, 1) for x0, y0, x1, y1 in drawn]
-            labels += [(patient, *box) for box in corners or [(*4 * [None], 0)]]
+            boxes = [(patient, x0, y0, x1 - x0, y1 - y0, 1) for x0, y0, x1, y1 in drawn]
+            labels += boxes or [(patient, *4 * [None], 0)]
         table = pd.DataFrame(labels, columns=rsna.LABEL_COLUMNS)
         table.to_csv(folder / rsna.LABELS, index=False)
     return out
