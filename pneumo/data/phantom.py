@@ -69,7 +69,9 @@ class Phantoms(KermanyLayout):
     }
 
     @classmethod
-    def open(cls, num_images: int, seed: int, cache_dir: str, *, note: str = QUIET) -> "Phantoms":
+    def open(  # type: ignore[override]
+        cls, num_images: int, seed: int, cache_dir: str, *, note: str = QUIET
+    ) -> "Phantoms":
         """Returns ``num_images`` generated radiographs, kept in ``cache_dir`` for the next run."""
         root = generate(_folder(cache_dir, num_images, seed), num_images=num_images, seed=seed)
         return cls(root, note.replace("{count}", str(num_images)))
@@ -269,8 +271,8 @@ def write_rsna(out: Path, *, num_images: int, seed: int) -> Path:
             pixels = draw_radiograph(**_drawing(*seeds, subtype))
             _write_dicom(folder / rsna.path_of(patient), pixels)
             drawn, _ = draw_boxes(**_drawing(*seeds, subtype))
-            boxes = [(patient, x0, y0, x1 - x0, y1 - y0, 1) for x0, y0, x1, y1 in drawn]
-            labels += boxes or [(patient, *4 * [None], 0)]
+            corners = [(patient, x0, y0, x1 - x0, y1 - y0, 1) for x0, y0, x1, y1 in drawn]
+            labels += corners if corners else [(patient, None, None, None, None, 0)]
         table = pd.DataFrame(labels, columns=rsna.LABEL_COLUMNS)
         table.to_csv(folder / rsna.LABELS, index=False)
     return out
