@@ -11,7 +11,6 @@ from pneumo.data.split import (
     by_fraction,
     check,
     digest,
-    images_digest,
     k_fold,
     official,
     own,
@@ -146,5 +145,5 @@ def test_the_check_holds_with_python_o() -> None:
 
 def test_digest_of_images_follows_the_files_not_their_order() -> None:
     table = pd.DataFrame({"path": ["a", "b"], "digest": ["1", "2"]})
-    assert images_digest(table) == images_digest(table[::-1])
-    assert images_digest(table) != images_digest(table.assign(digest=["2", "1"]))
+    assert digest(table, "digest") == digest(table[::-1], "digest")
+    assert digest(table, "digest") != digest(table.assign(digest=["2", "1"]), "digest")

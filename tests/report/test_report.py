@@ -294,22 +294,6 @@ def test_a_folder_without_runs_is_named(sweep: Path, tmp_path: Path, capsys: Cap
     assert "| empty | no runs | holds no run folder |" in text
 
 
-def test_a_folder_that_holds_other_things_is_refused(
-    sweep: Path, tmp_path: Path, capsys: Capture
-) -> None:
-    for stray in ("photos", "a/b/c/photos"):
-        (tmp_path / stray).mkdir(parents=True)
-        (tmp_path / stray / "1.jpeg").touch()
-        assert main([str(tmp_path)]) == 2
-        assert "holds " + stray[:5] in capsys.readouterr().err
-        assert not (tmp_path / "report").exists()
-        shutil.rmtree(tmp_path / stray.partition("/")[0])
-    (sweep / "sweep.json").write_text("{}")
-    (sweep / "photos").mkdir()
-    (sweep / "photos" / "1.jpeg").touch()  # which a sweep's folder may hold
-    assert main([str(sweep.parent)]) == 0
-
-
 def test_only_unfinished_runs_still_make_a_report(tmp_path: Path) -> None:
     write_status(tmp_path / "model=tiny,seed=0", status="failed", error="x", epoch=0, max_epochs=5)
     report = write_report([tmp_path])
