@@ -25,7 +25,7 @@ from pneumo.data import image as preparing
 from pneumo.data import reader
 from pneumo.data.reader import InMemory
 from pneumo.inference import heatmap_images
-from pneumo.inference.classifiers import open_classifiers
+from pneumo.inference.classifiers import Classifiers
 from pneumo.inference.networks import batches
 from pneumo.labels import CLASSES
 from pneumo.report.external import of_run
@@ -206,7 +206,7 @@ def predict(
     opened = Run.open(run) if isinstance(run, str | Path) else run
     check_classifier(opened, "pneumo.api.predict takes a classifier")
     sources, threads = _sources(images), os.cpu_count() or 1
-    classifiers = open_classifiers(
+    classifiers = Classifiers(
         [opened], threshold=threshold, coverage=coverage, ids=ids, threads=threads
     )
     for note in classifiers.notes:

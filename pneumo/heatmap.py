@@ -39,9 +39,9 @@ def _command(args: argparse.Namespace) -> int:
     run = Run.open(args.run)
     check_classifier(run, "a heat map needs a classifier")
     cli.check_installed("a heat map", "captum", extra="heatmap")
-    from pneumo.inference import heatmap_images
+    from pneumo.inference import album, heatmap_images
 
-    heatmap_images.check_album(args.out, "--out")
+    album.check(args.out, "--out", column="heatmap")
     request = heatmap_images.make_request(
         run,
         checkpoint=args.checkpoint,
@@ -50,9 +50,9 @@ def _command(args: argparse.Namespace) -> int:
         method=args.method,
     )
     names = _names(run, args.paths)
-    with heatmap_images.opened(args.out, request, names) as album:
-        failed = _draw(album, request, names, score=args.score)
-        summary = _write_scores(album, request) if args.score else {}
+    with heatmap_images.opened(args.out, request, names) as pictures:
+        failed = _draw(pictures, request, names, score=args.score)
+        summary = _write_scores(pictures, request) if args.score else {}
     sys.stdout.write(f"{cli.counted(len(names) - failed, 'picture')} in {args.out}\n")
     if args.score:
         means = {key: summary[key] for key in MEANING if summary[key] is not None}

@@ -1,6 +1,5 @@
 """Heat maps drawn over radiographs, and the folder of such pictures."""
 
-import io
 from collections.abc import Mapping, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
@@ -9,7 +8,6 @@ from typing import TYPE_CHECKING, Any
 
 import cv2
 import numpy as np
-from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 
 from pneumo.choices import METHODS
@@ -19,7 +17,7 @@ from pneumo.inference import album
 from pneumo.inference.album import Album
 from pneumo.inference.prediction import Row
 from pneumo.labels import NORMAL, PNEUMONIA
-from pneumo.runs import output, run_folder
+from pneumo.runs import run_folder
 from pneumo.runs.network import check_finite
 from pneumo.runs.run import Run
 
@@ -32,8 +30,6 @@ TITLES = {
     "occlusion": "Occlusion",
     "integrated": "Integrated gradients",
 }
-LIST = "heatmaps.json"
-WRITER = "pneumo.heatmap"  # marks a folder of an earlier call
 MAX_SIDE = 1024  # pixels of the radiograph as it is drawn; larger ones are shrunk
 MAX_LETTERS = 110  # of a file's name in a picture
 COLOURS = "inferno"  # perceptually uniform, and clear of a radiograph's grey
@@ -123,7 +119,9 @@ def explain(
     check_finite(np.append(heat, probability), name=run.name)
     scores = saliency.faithfulness(model, prepared, heat) if score else None
     legend = _legend(request, probability, name=name, flat=not heat.any(), scores=scores)
-    shown = _shrunk(radiograph)
+    factor = min(1.0, MAX_SIDE / max(radiograph.shape))
+    size = [max(1, round(side * factor)) for side in radiograph.shape[::-1]]
+    shown = cv2.resize(radiograph, size, interpolation=cv2.INTER_AREA)
     png = _draw(shown, unprepared(heat, shown.shape, aspect=run.aspect), legend)
     return Heatmap(prepared, heat, probability, png, scores)
 
@@ -152,7 +150,7 @@ def _legend(
         meaning = f"{title}. Bright: most evidence for {request.name}"
         if scores is not None:
             worth = f"This map: {_against_chance(scores.gap, scores.gap)}"
-    file = output.printable(Path(name).name)
+    file = album.shown_name(name)
     if len(file) > MAX_LETTERS:  # the end, where most names differ
         file = f"…{file[1 - MAX_LETTERS :]}"
     return "\n".join([*filter(None, [file]), decision, meaning, f"{worth}. Not a medical device."])
@@ -174,32 +172,25 @@ def _against_chance(gap: float, low: float) -> str:
     return f"deletion gap {gap:+.3f}, {'' if low > 0 else 'no '}better than random order"
 
 
-def check_album(out: Path, option: str) -> None:
-    """Raises ValueError if a folder holds anything but the heat maps of an earlier call."""
-    album.check(out, option, list_name=LIST, writer=WRITER)
-
-
 def opened(
     out: Path, request: HeatmapRequest, names: Sequence[str]
 ) -> AbstractContextManager[Album]:
-    """Returns the album of ``names`` in ``out``, checked by `check_album`."""
+    """Returns the album of ``names`` in ``out``, checked by `album.check`."""
 
     def draw(radiograph: Radiograph, _row: Row) -> tuple[bytes, dict[str, Any]]:
         heatmap = explain(request, album.original(radiograph), name=radiograph.name)
         return heatmap.png, heatmap.entry
 
-    suffix = f".{request.method}-{request.name}.png"
-    files = {"list_name": LIST, "column": "heatmap", "suffix": suffix}
-    return album.opened(
-        out, names, draw, about=about(request) | {"scores": request.scores}, **files
-    )
+    suffix, head = f".{request.method}-{request.name}.png", about(request)
+    head |= {"scores": request.scores}
+    return album.opened(out, names, draw, column="heatmap", suffix=suffix, about=head)
 
 
 def about(request: HeatmapRequest) -> dict[str, Any]:
     """Returns the network, method and class in a list of pictures."""
     metrics = request.run.metrics
     return {
-        "written_by": WRITER,
+        "written_by": album.WRITERS["heatmap"],
         "model": metrics["model"],
         "seed": metrics.get("seed"),
         "data_kind": metrics["data"]["kind"],
@@ -225,7 +216,6 @@ def _draw(radiograph: np.ndarray, heat: np.ndarray, legend: str) -> bytes:
     height, width = radiograph.shape
     band = 0.1 + 0.2 * len(legend.splitlines())  # inches above the pictures, for the legend
     figure = Figure(figsize=(10.6, min(16, max(2.4, 4.7 * height / width)) + band), dpi=100)
-    FigureCanvasAgg(figure)
     left, right = figure.subplots(1, 2, gridspec_kw={"wspace": 0.03})
     for axes in (left, right):
         axes.imshow(radiograph, cmap="gray", vmin=0, vmax=255)
@@ -241,13 +231,4 @@ def _draw(radiograph: np.ndarray, heat: np.ndarray, legend: str) -> bytes:
         bar.solids.set_alpha(1)  # the map's own in the map
     bar.ax.set_yticklabels(["none", "most"])
     figure.text(0.01, 0.99, legend, va="top", ha="left", fontsize=11, parse_math=False)
-    buffer = io.BytesIO()
-    figure.savefig(buffer, format="png", metadata={"Software": None})
-    return buffer.getvalue()
-
-
-def _shrunk(radiograph: np.ndarray) -> np.ndarray:
-    height, width = radiograph.shape
-    factor = min(1.0, MAX_SIDE / max(height, width))
-    size = (max(1, round(width * factor)), max(1, round(height * factor)))
-    return np.asarray(cv2.resize(radiograph, size, interpolation=cv2.INTER_AREA))
+    return album.png(figure)

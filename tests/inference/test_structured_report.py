@@ -6,6 +6,7 @@ from typing import Any
 import numpy as np
 import pytest
 
+from pneumo.data.reader import Radiograph
 from pneumo.inference import structured_report
 from tests.conftest import Call, Refused
 from tests.data.test_dicom import dataset, encode
@@ -109,7 +110,7 @@ def kept(tmp_path: Path, **tags: Any) -> Any:
         name = written(tmp_path / "a.dcm", **tags)
     made = structured_report.reports(tmp_path / "r", [name], algorithm="a", keep_patient=True)
     with made as reports:
-        file = reports.write(name, ROW)
+        file = reports.add(Radiograph(name), ROW)
     return pydicom.dcmread(tmp_path / "r" / file)
 
 
@@ -143,7 +144,7 @@ def test_without_a_known_character_set_a_name_is_ascii_or_refused(
     path.write_bytes(path.read_bytes().replace(b"A^B", "Ä^B".encode("latin-1")))
     made = structured_report.reports(tmp_path / "o", [str(path)], algorithm="a", keep_patient=True)
     with pytest.raises(ValueError, match="SpecificCharacterSet of DICOM"), made as reports:
-        reports.write(str(path), ROW)
+        reports.add(Radiograph(str(path)), ROW)
 
 
 @pytest.mark.parametrize(("tag", "value"), [("StudyTime", "25:99"), ("PatientSex", "UNSURE")])
@@ -161,4 +162,4 @@ def test_an_image_that_is_gone_is_one_line(tmp_path: Path) -> None:
     made = structured_report.reports(tmp_path / "r", [name], algorithm="a")
     with pytest.raises(ValueError, match=message), made as reports:
         Path(name).unlink()
-        reports.write(name, ROW)
+        reports.add(Radiograph(name), ROW)
