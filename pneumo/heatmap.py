@@ -87,8 +87,8 @@ def _draw(album: "Album", request: "HeatmapRequest", names: Sequence[str], *, sc
     from tqdm import tqdm
 
     from pneumo.data import reader
-    from pneumo.inference import heatmap_images, saliency
     from pneumo.inference.album import shown_name
+    from pneumo.inference.heatmap_images import explain
 
     failed = 0
     for name in tqdm(names, desc=request.method, unit=" images", disable=None):
@@ -99,14 +99,9 @@ def _draw(album: "Album", request: "HeatmapRequest", names: Sequence[str], *, sc
             reason = str(error).removeprefix(f"{name}: ")
             album.images.append({"file": shown_name(name), "error": reason})
             failed += 1
-            continue
-        heatmap = heatmap_images.explain(request, radiograph, name=name, score=score)
-        entry = heatmap.entry
-        if score:
-            entry["randomised"] = saliency.randomised_correlation(
-                request.model, heatmap.prepared, heatmap.heat, method=request.method
-            )
-        album.write(name, heatmap.png, entry)
+        else:
+            heatmap = explain(request, radiograph, name=name, score=score)
+            album.write(name, heatmap.png, heatmap.entry)
     return failed
 
 

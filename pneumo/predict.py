@@ -121,7 +121,7 @@ def _classifiers(
     from pneumo.inference.classifiers import Classifiers
 
     options = {name: getattr(args, name) for name in (*OPTIONS, "calibration", "coverage")}
-    classifiers = Classifiers(runs, **options, threads=threads)
+    classifiers = Classifiers(runs, **options)
     folders: list[Folder] = []
     if args.heatmap is not None:
         from pneumo.inference import album

@@ -336,7 +336,7 @@ def test_a_kept_run_is_small_and_evaluates_as_the_run_did(folder: Path, tmp_path
     assert str(folder) not in (kept / run_folder.CONFIG).read_text()
     (was,), (now,) = (scores_of(run)["members"] for run in (folder / "a", kept))
     for name in scores.SCORES:
-        wanted = pytest.approx(was["scores"][name]["value"], abs=1e-4, nan_ok=True)
-        assert now["scores"][name]["value"] == wanted
+        wanted = was["scores"][name]["value"]  # of 5 digits there are ties
+        assert now["scores"][name]["value"] == pytest.approx(wanted, abs=1e-3, nan_ok=True)
     with pytest.raises(FileExistsError):
         keep.keep(folder / "a", kept)

@@ -4,6 +4,7 @@ import argparse
 import re
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 from pneumo import cli
 from pneumo.choices import PREVALENCES
@@ -69,7 +70,7 @@ def parse(arguments: Sequence[str] | None) -> argparse.Namespace:
     add = parser.add_argument_group("output").add_argument
     full = "also predictive values, subgroups, net benefit and weights"
     add("--full", action="store_true", help=full)
-    share = {"type": cli.share("(", ")"), "default": PREVALENCES, "metavar": "P"}
+    share: dict[str, Any] = {"type": cli.share("(", ")"), "default": PREVALENCES, "metavar": "P"}
     stated = f"of PPV, NPV and net benefit; default: {' '.join(map(str, PREVALENCES))}"
     add("--prevalence", nargs="+", **share, help=stated)
     add("--out", type=Path, metavar="FILE.json", help="everything as JSON")

@@ -3,6 +3,7 @@
 import argparse
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 from pneumo import cli
 from pneumo.choices import METHODS
@@ -60,7 +61,7 @@ def parse(arguments: Sequence[str] | None) -> argparse.Namespace:
     add("--out", type=Path, required=True, metavar="DIR", help="for the pictures")
     methods = f"{', '.join(METHODS)}; default: the network's own"
     add("--method", choices=METHODS, metavar="METHOD", help=methods)
-    named = {"dest": "class_name", "choices": CLASS_NAMES, "default": PNEUMONIA}
+    named: dict[str, Any] = {"dest": "class_name", "choices": CLASS_NAMES, "default": PNEUMONIA}
     add("--class", **named, help="default: %(default)s")
     add("--score", action="store_true", help="also score the maps")
     parser.add_network(checkpoint=True)

@@ -232,14 +232,13 @@ def _pooled(truth: Images, predicted: Images, scores: Images) -> tuple[Array, Ar
 def _ranked(predicted: Images, scores: Images) -> list[tuple[Array, Array]]:
     """Returns boxes (K, 4) and scores (K,) of each image, highest first, ties in their order."""
     pairs = []
-    for boxes, score in zip(predicted, scores, strict=True):
-        boxes, score = _boxes(boxes), np.asarray(score, dtype=np.float64)
-        if score.shape != (len(boxes),):
+    for boxes, score in zip(map(_boxes, predicted), scores, strict=True):
+        order = np.argsort(-np.asarray(score, dtype=np.float64), kind="stable")
+        if order.shape != (len(boxes),):
             raise ValueError(
-                f"the scores of an image's {len(boxes)} boxes must be (K,); got {score.shape}"
+                f"the scores of an image's {len(boxes)} boxes must be (K,); got {order.shape}"
             )
-        order = np.argsort(-score, kind="stable")
-        pairs.append((boxes[order], score[order]))
+        pairs.append((boxes[order], np.asarray(score, dtype=np.float64)[order]))
     return pairs
 
 

@@ -1,13 +1,13 @@
 """Finished classifiers predict radiographs: probabilities, decisions, out-of-distribution flags."""
 
 from collections.abc import Iterator, Sequence
-from functools import cached_property
 
 import numpy as np
 
+from pneumo import cli
 from pneumo.data.reader import Radiograph
 from pneumo.evaluation.operating_point import calibrated
-from pneumo.inference import ood, reference
+from pneumo.inference import ood
 from pneumo.inference.decision import decide
 from pneumo.inference.local_calibration import read_calibration
 from pneumo.inference.networks import Networks, Scored
@@ -39,26 +39,22 @@ class Classifiers(Predictor):
         calibration: str | None = None,
         coverage: float | None = None,
         ids: bool = False,
-        threads: int,
     ) -> None:
         super().__init__(runs, ids=ids)
         self.networks = Networks(runs, checkpoint=checkpoint, device=device, trust=trust)
-        self.threads, local = threads, None
+        digest, local = weights_digest(self.networks.networks[0]), None
+        self.reference = ood.load(runs[0].run_dir, weights_sha256=digest)
+        if self.reference is None:
+            cli.note(f"ood checks files only: {runs[0].name} has no {ood.FILE} of these weights")
         if calibration is not None:
             if len(runs) > 1:
                 raise ValueError(
                     f"--calibration needs one run; got {len(runs)} runs. Name one of them"
                 )
-            digest = weights_digest(self.networks.networks[0])
             local = read_calibration(runs[0].run_dir, calibration, weights_sha256=digest)
         options = {"threshold": threshold, "coverage": coverage}
         self.decision = decide(runs, checkpoint, calibration=local, **options)
         self.notes = self.decision.notes
-
-    @cached_property
-    def reference(self) -> ood.Reference | None:
-        """The reference of the first run's own images; computed if the run folder lacks it."""
-        return reference.of_first_run(self.networks, threads=self.threads)
 
     @property
     def columns(self) -> list[str]:

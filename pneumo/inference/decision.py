@@ -92,8 +92,8 @@ def _sets(
 ) -> tuple[PredictionSets, str]:
     """Returns the prediction sets, and a sentence on how often they hold the label."""
     if calibration is not None:
-        images, name = labelled_probabilities(calibration), calibration["name"]
-        sets = conformal.fit(*images, coverage=coverage, of=name)
+        name = calibration["name"]
+        sets = conformal.fit(*labelled_probabilities(calibration), coverage=coverage, of=name)
         return sets, _calibrated_on(sets, f"patients of {name}")
     val = ensemble.common_val(runs) if checkpoint == "best" else ensemble.NOT_BEST
     if isinstance(val, str):

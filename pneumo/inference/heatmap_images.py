@@ -22,7 +22,7 @@ from pneumo.runs.network import check_finite
 from pneumo.runs.run import Run
 
 if TYPE_CHECKING:  # an extra
-    from pneumo.inference.saliency import Faithfulness, LogOdds
+    from pneumo.inference.saliency import LogOdds
 
 TITLES = {
     "gradcam": "Grad-CAM",
@@ -53,17 +53,15 @@ class HeatmapRequest:
 class Heatmap:
     """Where a network looked in one radiograph, and its probability."""
 
-    prepared: np.ndarray  # (S, S) float32 grey values 0-255
     heat: np.ndarray  # (S, S) float32 in [0, 1]
     probability: float  # of the requested class
     png: bytes
-    scores: "Faithfulness | None" = None  # of this map
+    scores: Mapping[str, float]  # of this map, if wanted
 
     @property
     def entry(self) -> dict[str, Any]:
         """Its entry in a list of pictures; flat: the method finds no evidence for the class."""
-        scores = {} if self.scores is None else self.scores._asdict()
-        return {"probability": self.probability, "flat": not self.heat.any(), **scores}
+        return {"probability": self.probability, "flat": not self.heat.any(), **self.scores}
 
 
 def make_request(
@@ -105,10 +103,8 @@ def explain(
     """Returns the heat map of one radiograph, (H, W) uint8 as pneumo.data.reader.decode returns it.
 
     The picture shows the file's ``name``, the probability, the decision, the threshold, and the
-    deletion gap: with ``score`` of this map, else of the run's own images.
-
-    Raises:
-        ValueError: the network's output is not finite, or it has no layer for the method.
+    deletion gap: with ``score`` of this map, else of the run's own images. ValueError: the
+    network's output is not finite, or it has no layer for the method.
     """
     from pneumo.inference import saliency
 
@@ -117,22 +113,21 @@ def explain(
     heat = saliency.explain(model, prepared, method=method)
     probability = float(saliency.probabilities(model, prepared[None])[0])
     check_finite(np.append(heat, probability), name=run.name)
-    scores = saliency.faithfulness(model, prepared, heat) if score else None
-    legend = _legend(request, probability, name=name, flat=not heat.any(), scores=scores)
+    scores: dict[str, float] = {}
+    if score:
+        scores = saliency.faithfulness(model, prepared, heat)._asdict()
+        random = saliency.randomised_correlation(model, prepared, heat, method=method)
+        scores["randomised"] = random
+    legend = _legend(request, probability, name=name, flat=not heat.any(), gap=scores.get("gap"))
     factor = min(1.0, MAX_SIDE / max(radiograph.shape))
     size = [max(1, round(side * factor)) for side in radiograph.shape[::-1]]
     shown = cv2.resize(radiograph, size, interpolation=cv2.INTER_AREA)
     png = _draw(shown, unprepared(heat, shown.shape, aspect=run.aspect), legend)
-    return Heatmap(prepared, heat, probability, png, scores)
+    return Heatmap(heat, probability, png, scores)
 
 
 def _legend(
-    request: HeatmapRequest,
-    probability: float,
-    *,
-    name: str,
-    flat: bool,
-    scores: "Faithfulness | None",
+    request: HeatmapRequest, probability: float, *, name: str, flat: bool, gap: float | None
 ) -> str:
     pneumonia = probability if request.name == PNEUMONIA else 1 - probability
     predicted = PNEUMONIA if pneumonia >= request.threshold else NORMAL
@@ -148,8 +143,8 @@ def _legend(
         )
     else:
         meaning = f"{title}. Bright: most evidence for {request.name}"
-        if scores is not None:
-            worth = f"This map: {_against_chance(scores.gap, scores.gap)}"
+        if gap is not None:
+            worth = f"This map: {_against_chance(gap, gap)}"
     file = album.shown_name(name)
     if len(file) > MAX_LETTERS:  # the end, where most names differ
         file = f"…{file[1 - MAX_LETTERS :]}"

@@ -150,7 +150,8 @@ def curve(
         at = point["threshold"]
         return point | operating_point(label[left], probability[left], threshold=at)
 
-    of_patient = list(pd.DataFrame({"who": patient}).groupby("who").indices.values())
+    indices = pd.DataFrame({"who": patient}).groupby("who").indices
+    of_patient = [np.asarray(places) for places in indices.values()]
     rows = []
     for size in [n for n in sizes if n < label.size] + [int(label.size)]:
         rng = np.random.default_rng(0)
@@ -175,7 +176,7 @@ def drawn(
     """Returns the images of patients drawn until they are ``size`` or more, and all others."""
     picked: list[Array] = []
     while sum(map(len, picked)) < size:
-        picked.append(of_patient[rng.integers(len(of_patient))])
+        picked.append(of_patient[int(rng.integers(len(of_patient)))])
     used = np.concatenate(picked)
     return used, np.setdiff1d(np.concatenate(of_patient), used)
 

@@ -144,6 +144,14 @@ def read_shown(
     return tqdm(stream, title, total, leave=False, unit="image", disable=hidden or not bar)
 
 
+def read_prepared(names: Sequence[str], *, shape: Shape) -> np.ndarray:
+    """Returns (N, S, S) uint8 prepared files; UnreadableError: one cannot be read."""
+    radiographs = list(read_shown(names, "reading", shapes=[shape], threads=THREADS))
+    for radiograph in radiographs:
+        check_readable(radiograph)
+    return np.stack([radiograph.prepared[shape] for radiograph in radiographs])
+
+
 def check_readable(radiograph: Radiograph) -> None:
     """Raises UnreadableError if an image could not be read."""
     if radiograph.error:

@@ -28,7 +28,6 @@ PATIENT = (  # type 2 of an SR: present, but empty without --keep-patient
     *("StudyDate", "StudyTime", "ReferringPhysicianName"),
 )
 UTF8 = "ISO_IR 192"  # PS3.3, C.12.1.1.2
-MAX_LETTERS = 40  # of a broken value in a message
 # By column of the table: code (at most 16 characters) and meaning (64)
 MEASURED = {
     "p_pneumonia": ("p_pneumonia", "Probability of PNEUMONIA, raw"),
@@ -68,9 +67,15 @@ class Reports:
         try:
             with warnings.catch_warnings():
                 warnings.simplefilter("ignore")  # of values that break the standard's form
+                warnings.filterwarnings("error", ".*encoding")  # of an unknown character set
                 source = pydicom.dcmread(name, stop_before_pixels=True, force=True)
                 report = build(source, row, algorithm=self.algorithm, **options)
-        except (TypeError, AttributeError, ValueError) as error:  # a tag is missing or broken
+        except (
+            TypeError,
+            AttributeError,
+            ValueError,
+            UserWarning,
+        ) as error:  # a tag is missing or broken
             raise ValueError(f"{name}: {' '.join(str(error).split())}") from None
         except OSError as error:  # it could be read a moment ago
             raise ValueError(f"{name}: it can no longer be read ({output.reason(error)})") from None
@@ -136,25 +141,8 @@ def _evidence(source: Any, *, keep_patient: bool) -> Any:
     for tag in PATIENT:
         setattr(evidence, tag, source.get(tag, "") if keep_patient else "")
     if keep_patient:
-        text = "".join(str(evidence.get(tag)) for tag in PATIENT)
-        if not text.isascii() and (unknown := _unknown_character_sets(source)):
-            raise ValueError(
-                "--keep-patient needs a SpecificCharacterSet of DICOM to copy the patient's tags; "
-                f"got {unknown[0][:MAX_LETTERS]!r}. Leave --keep-patient out, or correct the tag"
-            )
         evidence.SpecificCharacterSet = UTF8  # pydicom decoded by the image's own
     return evidence
-
-
-def _unknown_character_sets(source: Any) -> list[str]:
-    """Returns the character sets of an image that pydicom does not know: it decodes as Latin-1."""
-    from pydicom import charset
-
-    named = source.get("SpecificCharacterSet")
-    if not named:  # ASCII by the standard, which not every scanner follows
-        return ["none"]
-    names = [named] if isinstance(named, str) else map(str, named)
-    return [name for name in names if name not in charset.python_encoding]
 
 
 def _content(source: Any, row: Mapping[str, Any], algorithm: str) -> Any:
