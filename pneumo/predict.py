@@ -128,10 +128,9 @@ def _classifiers(
         from pneumo.inference import heatmap_images as heatmaps
 
         album.check(args.heatmap, "--heatmap", column="heatmap")
-        at = classifiers.decision.threshold if args.calibration else args.threshold
-        again = {"checkpoint": args.checkpoint, "trust": args.trust}
-        # another network, on the CPU, as captum requires
-        request = heatmaps.make_request(runs[0], **again, threshold=at)
+        at: dict[str, Any] = {"checkpoint": args.checkpoint, "trust": args.trust}
+        at["threshold"] = classifiers.decision.threshold
+        request = heatmaps.make_request(runs[0], **at)  # another network, on the CPU, for captum
         folders.append(heatmaps.opened(args.heatmap, request, names))
     if args.dicom_sr is not None:
         from pneumo.inference.structured_report import reports

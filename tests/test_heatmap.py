@@ -208,7 +208,7 @@ def test_the_picture_has_file_decision_threshold_and_the_scores_of_such_maps(
     monkeypatch.setitem(saliency.ATTRIBUTIONS, "occlusion", flat)
     text = "\n".join(legend(method="occlusion"))
     assert "flat map: this method finds no evidence for PNEUMONIA; probability 0." in text
-    opened = Run.open(run)
-    opened.metrics["assessment"] = {"operating_point": {"threshold": 0.85, "fixed_on": "val"}}
-    assert heatmap_images.make_request(opened, checkpoint="best").threshold == 0.85
-    assert heatmap_images.make_request(opened, checkpoint="last").threshold == 0.5
+    fixed = Run.open(run).assessment["operating_point"]["threshold"]
+    for checkpoint, threshold in (("best", fixed), ("last", 0.5)):
+        request = heatmap_images.make_request(Run.open(run), checkpoint=checkpoint)
+        assert request.threshold == threshold

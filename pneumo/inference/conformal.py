@@ -1,12 +1,10 @@
 """Sets of labels that hold the true one as often as stated: conformal prediction by class.
 
 Split conformal prediction, Mondrian by label: V. Vovk, "Conditional validity of inductive conformal
-predictors", Machine Learning 92 (2013) 349: one quantile for each label.
-
-Images of one patient are alike, so one image of each patient counts, see `one_per_patient`; the
-coverage holds for any image of a new patient who is exchangeable with these: of the same hospital,
-the same machine, the same share of bacterial ones. It does not hold for images that were taken
-differently; `coverage` measures that. The simulation is in docs/notes/intervals.md.
+predictors", Machine Learning 92 (2013) 349: one quantile for each label. One image of each patient
+counts, see `one_per_patient`; the coverage holds for any image of a new patient who is exchangeable
+with these: of the same hospital, the same machine, the same share of bacterial ones. `coverage`
+measures it on other images. The simulation is in docs/notes/intervals.md.
 """
 
 from dataclasses import dataclass
@@ -60,10 +58,8 @@ def fit(label: ArrayLike, probability: ArrayLike, *, coverage: float, of: str) -
     They are of one image of each patient, not of the train split; ``of`` names them in messages.
     Of n patients of a label, the set holds it where its probability is at least the k-th highest of
     theirs, k = ceil((n + 1) coverage). Of new patients, exchangeable with them, at least the share
-    ``coverage``, in (0, 1), has it.
-
-    Raises:
-        ValueError: a label has too few patients for such a coverage: it would be in every set.
+    ``coverage``, in (0, 1), has it. ValueError: a label has too few patients: it would be in every
+    set.
     """
     label, probability = checked(label, probability)
     least, patients = [], []

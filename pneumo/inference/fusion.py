@@ -12,6 +12,7 @@ from numpy.typing import ArrayLike
 
 from pneumo.evaluation.detection import INSTALL, challenge_score, fit_confidence, kept
 from pneumo.evaluation.metrics import Array
+from pneumo.inference.ensemble import common_paths
 from pneumo.runs.run import Run
 from pneumo.runs.tables import ImageBoxes, same_truth
 
@@ -85,13 +86,8 @@ def common(runs: Sequence[Run], split: str) -> Common:
 
     ValueError: they have different true boxes, or none is left.
     """
-    of_split = [run.boxes.of_split(split) for run in runs]
-    tables = [run.split for run in runs]
-    trained = set[str]().union(*(rows.loc[rows["split"] == "train", "group"] for rows in tables))
-    images = [part.images for part in of_split]
-    shared = set.intersection(*(set(rows["path"]) for rows in images))
-    masks = [rows["path"].isin(shared) & ~rows["patient"].isin(trained) for rows in images]
-    parts = [part.only(mask.to_numpy()) for part, mask in zip(of_split, masks, strict=True)]
+    of_split, paths = [run.boxes.of_split(split) for run in runs], common_paths(runs, split)
+    parts = [part.only(part.images["path"].isin(paths).to_numpy()) for part in of_split]
     if not len(parts[0].images):
         raise ValueError(
             f"no image of the {split} splits is shared by all runs and new to them; take runs of "

@@ -15,6 +15,7 @@ from pneumo.data import image
 from pneumo.data.reader import Radiograph
 from pneumo.inference import album
 from pneumo.inference.album import Album
+from pneumo.inference.ensemble import mean_operating_point
 from pneumo.inference.prediction import Row
 from pneumo.labels import NORMAL, PNEUMONIA
 from pneumo.runs import run_folder
@@ -89,9 +90,7 @@ def make_request(
     rows = run_folder.read_maps(run.run_dir, checkpoint=checkpoint)
     scores = [row["mean"] for row in rows if (row["method"], row["class"]) == (method, class_name)]
     if threshold is None:
-        point = (run.metrics.get("assessment") or {}).get("operating_point") or {}
-        is_fixed = checkpoint == "best" and point.get("fixed_on")
-        threshold = float(point["threshold"]) if is_fixed else 0.5
+        threshold = mean_operating_point([run], checkpoint=checkpoint).threshold
     return HeatmapRequest(
         run, model, class_name, method, checkpoint, threshold, scores[-1] if scores else None
     )
@@ -131,24 +130,27 @@ def _legend(
 ) -> str:
     pneumonia = probability if request.name == PNEUMONIA else 1 - probability
     predicted = PNEUMONIA if pneumonia >= request.threshold else NORMAL
-    decision = (
-        f"{request.name}: probability {probability:.3f}. Predicted {predicted}: PNEUMONIA "
-        f"{pneumonia:.3f}, threshold {request.threshold:.3f}"
-    )
     title, worth = TITLES[request.method], verdict(request.scores)
+    meaning = f"{title}. Bright: most evidence for {request.name}"
     if flat:
         meaning = (
             f"{title}, flat map: this method finds no evidence for {request.name}; probability "
             f"{probability:.3f}"
         )
-    else:
-        meaning = f"{title}. Bright: most evidence for {request.name}"
-        if gap is not None:
-            worth = f"This map: {_against_chance(gap, gap)}"
+    elif gap is not None:
+        worth = f"This map: {_against_chance(gap, gap)}"
     file = album.shown_name(name)
     if len(file) > MAX_LETTERS:  # the end, where most names differ
         file = f"…{file[1 - MAX_LETTERS :]}"
-    return "\n".join([*filter(None, [file]), decision, meaning, f"{worth}. Not a medical device."])
+    return "\n".join(
+        [
+            *([file] if file else []),
+            f"{request.name}: probability {probability:.3f}. Predicted {predicted}: PNEUMONIA "
+            f"{pneumonia:.3f}, threshold {request.threshold:.3f}",
+            meaning,
+            f"{worth}. Not a medical device.",
+        ]
+    )
 
 
 def verdict(scores: Mapping[str, Any] | None) -> str:

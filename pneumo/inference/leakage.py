@@ -31,8 +31,8 @@ def labelled(root: Path, *, patient_key: str) -> tuple[Path, pd.DataFrame]:
     digest and group, which joins the patients of files with the same bytes.
 
     Raises:
-        FileNotFoundError: there is no such folder, it has neither layout, or a label has no image.
-        ValueError: a file, or the same bytes, have both labels.
+        FileNotFoundError, ValueError: there is no such folder, it has neither layout, a label has
+            no image, or a file, or the same bytes, have both labels.
     """
     base = (set_folder(root) if root.is_dir() else None) or root
     is_release = bool(release_tables(base))

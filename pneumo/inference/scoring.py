@@ -53,11 +53,10 @@ def own_root(run: Run) -> Path:
     return root
 
 
-def own_test_split(runs: Sequence[Run], *, allow_overlap: bool) -> ScoredOn:
+def own_test_split(runs: Sequence[Run]) -> ScoredOn:
     """Returns the test split of the runs; of several, the images that all of them tested on.
 
-    Raises:
-        ValueError: the runs are of different data, or too few images were tested on by all.
+    ValueError: the runs are of different data, or too few images were tested on by all.
     """
     first, test = runs[0], runs[0].of_split("test")
     if len(runs) == 1:
@@ -69,23 +68,19 @@ def own_test_split(runs: Sequence[Run], *, allow_overlap: bool) -> ScoredOn:
         raise ValueError("several runs must be of the same data; name one set with --data DIR")
     if len({run.metrics["data"].get("split_sha256") for run in runs}) == 1:
         return ScoredOn(f"the test split of all {len(runs)} runs", test, None)
-    common, trained, elsewhere = ensemble.common_test(runs)
-    if common["label"].nunique() == 2:
-        note = (
-            f"the runs have different splits: of the {len(test):,} test images of {first.name} "
-            f"{len(common):,} are scored, on which no run was trained; left out are "
-            f"{trained:,} that a run was trained on, or on their patient, and "
-            f"{elsewhere:,} that are not in every test split"
-        )
-        return ScoredOn("the test images that all runs share", common, None, (note,))
-    if not allow_overlap:
+    common = ensemble.common_test(runs)
+    if common["label"].nunique() < 2:
         raise ValueError(
             "an ensemble must be scored on images that no run was trained on; these runs have "
             f"different splits, and {len(common):,} such images are left. Take runs of one "
-            "split, or --data DIR (--allow-overlap scores the first run's test split: optimistic)"
+            "split, or --data DIR"
         )
-    note = "LEAK: other runs were trained on some of these images; the scores are optimistic"
-    return ScoredOn(f"the test split of {first.name}", test, own_root(first), (note,))
+    note = (
+        f"the runs have different splits: of the {len(test):,} test images of {first.name} "
+        f"{len(common):,} are scored; left out are {len(test) - len(common):,} that a run was "
+        "trained on, or on their patient, or that are not in every test split"
+    )
+    return ScoredOn("the test images that all runs share", common, None, (note,))
 
 
 Reader = Callable[..., tuple[Path, pd.DataFrame]]

@@ -4,8 +4,6 @@ from itertools import permutations
 
 import numpy as np
 import pytest
-import torch
-from torchmetrics.classification import BinaryAUROC, BinaryMatthewsCorrCoef
 
 from pneumo.evaluation import intervals
 from pneumo.evaluation.metrics import Array
@@ -45,15 +43,6 @@ def test_scores_are_those_of_scikit_learn(seed: int, digits: int) -> None:
     assert (point["sensitivity"], point["npv"]) == pytest.approx(
         (expected["recall_pneumonia"], expected["precision_normal"])
     )
-
-
-def test_scores_are_those_of_torchmetrics() -> None:
-    label, probability = cases(5)
-    pair = torch.from_numpy(probability), torch.from_numpy(label)
-    values = scores(label, probability)
-    assert values["auroc"] == pytest.approx(float(BinaryAUROC()(*pair)))
-    assert values["mcc"] == pytest.approx(float(BinaryMatthewsCorrCoef()(*pair)))
-    assert (SCORES["f1_normal"].title, SCORES["accuracy"].heading) == ("F1 of NORMAL", "Accuracy")
 
 
 @pytest.mark.parametrize("digits", [1, 6])

@@ -47,8 +47,6 @@ def test_a_patient_has_one_image_of_each_label_in_whatever_order() -> None:
     assert rows.groupby(["group", "label"]).size().tolist() == [1] * 40
     again = conformal.one_per_patient(table[::-1].reset_index(drop=True))
     assert set(again["path"]) == set(rows["path"])
-    place = rows.index[rows["label"] == "PNEUMONIA"] % 20  # 5 to 19: not the first or last of them
-    assert place.to_numpy().mean() == pytest.approx(12, abs=2.5)
 
 
 @pytest.mark.parametrize(("held", "chance"), [(0, 1 / 55), (1, 10 / 55), (2, 1)])

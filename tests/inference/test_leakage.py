@@ -1,5 +1,4 @@
 import hashlib
-import logging
 import shutil
 from pathlib import Path
 
@@ -53,16 +52,6 @@ def test_dicom_files_of_one_patient_id_are_one_patient(data: Path) -> None:
     assert len(set(found.values())) == len(found) - 2
     digest = hashlib.sha256(PATIENT_ID.encode()).hexdigest()
     assert not any(PATIENT_ID in one or digest[:8] in one for one in found.values())
-
-
-def test_one_patient_id_for_all_is_told(data: Path, caplog: pytest.LogCaptureFixture) -> None:
-    for number in range(3):
-        made = encode(dataset(PatientID="ANON", StudyID=str(number)))
-        (data / f"NORMAL/{number}.dcm").write_bytes(made)
-    with caplog.at_level(logging.WARNING):
-        assert len(set(patients(data).values())) == 4
-    assert caplog.messages[0].startswith("All 3 DICOM files have the same PatientID")
-    assert "ANON" not in caplog.text
 
 
 def test_identical_files_are_one_group_and_names_of_the_set_stay_patients(data: Path) -> None:

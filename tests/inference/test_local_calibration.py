@@ -7,6 +7,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
+from pneumo.evaluation.assessment import labels
 from pneumo.evaluation.metrics import youden_threshold
 from pneumo.evaluation.operating_point import calibrated
 from pneumo.evaluation.scores import operating_point
@@ -45,14 +46,13 @@ def found(_fewer_draws: None) -> dict[str, Any]:
 
 def test_youden_is_the_best_of_all_thresholds() -> None:
     table = images(200)
-    label, p = (table["label"] == "PNEUMONIA").to_numpy(np.int64), table["p_pneumonia"].to_numpy()
+    label, p = labels(table), table["p_pneumonia"].to_numpy()
 
     def index(threshold: float) -> float:
         point = operating_point(label, p, threshold=threshold)
         return point["sensitivity"] + point["specificity"]
 
-    best = youden_threshold(label, p)
-    assert index(best) == pytest.approx(max(index(one) for one in p))
+    assert index(youden_threshold(label, p)) == pytest.approx(max(map(index, p)))
     assert np.isnan(youden_threshold(label[label == 1], p[label == 1]))
 
 
@@ -63,9 +63,9 @@ def test_few_images_that_are_all_right_do_not_make_all_sure(images_of_each: int)
     sure = calibrated([0.3, 0.8], temperature=found["temperature"])
     assert 0.5 / (images_of_each + 1) / 5 < sure[0] < 0.3
     assert 0.8 < sure[1] < 1 - 0.5 / (images_of_each + 1) / 5
-    assert found["threshold"] == pytest.approx(0.8 - 1e-6, abs=1e-9)  # the rounding of a batch
     youden = local.fit_point(label, np.repeat([0.3, 0.8], images_of_each), sensitivity=None)
-    assert youden["threshold"] == pytest.approx(0.8 - 1e-6, abs=1e-9)
+    for point in (found, youden):
+        assert point["threshold"] == pytest.approx(0.8 - 1e-6, abs=1e-9)  # the rounding of a batch
     # Jeffreys' half: n + 1/2 of n + 1 are right, odds of 2 n + 1, which 4 to the power 1 / T are
     alike = local.fit_point(label, np.repeat([0.2, 0.8], images_of_each), sensitivity=0.95)
     by_hand = np.log(4) / np.log(2 * images_of_each + 1)
@@ -78,7 +78,6 @@ def test_more_images_buy_a_narrower_range(found: dict[str, Any]) -> None:
     width = [row["threshold"]["high"] - row["threshold"]["low"] for row in wide]
     assert width[-1] < width[2] < width[1]
     assert [row["images"] for row in found["curve"]] == [10, 25, 50, 60]
-    assert wide[-1]["sensitivity"]["median"] == pytest.approx(0.9, abs=0.03)
 
 
 def test_the_table_is_scored_on_the_patients_not_drawn(monkeypatch: pytest.MonkeyPatch) -> None:

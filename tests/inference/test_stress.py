@@ -106,22 +106,6 @@ def test_a_network_of_brightness_fails_by_gamma_and_not_by_contrast(monkeypatch:
     assert strong == pytest.approx([0.75] * 3, abs=0.03)
 
 
-def test_a_network_that_reads_the_corners_fails_by_the_marker(monkeypatch: Patch) -> None:
-    monkeypatch.setattr(stress, "CORRUPTIONS", [BY_NAME["burnt-in marker"], BY_NAME["resolution"]])
-    label = np.arange(200) % 2
-    images = np.full((200, SIDE, SIDE), 10, np.uint8)
-    images[label == 1] = 30
-
-    def corners(pixels: np.ndarray) -> np.ndarray:
-        return np.asarray(pixels[:, :40, :40].max((1, 2)).clip(0, 100) / 255)
-
-    table = stress_of(corners, images, label)
-    assert auroc(table, "none") == [1.0]
-    # half of the images have it there: ties in a quarter of the pairs, a quarter is reversed
-    assert auroc(table, "burnt-in marker") == pytest.approx([0.625] * 5, abs=0.06)
-    assert auroc(table, "resolution") == [1.0] * 5
-
-
 def test_draws_depend_on_seed_and_name_alone() -> None:
     label, images = np.arange(20) % 2, IMAGES
     first, again = (stress_of(brightness, images, label) for _ in range(2))
