@@ -20,8 +20,7 @@ COUNTS = ("images", "patients", *CLASS_NAMES)
 def checked_digest(runs: Sequence[Run], on: ScoredOn, *, name: str) -> str:
     """Returns the digest of the images; called before they are scored.
 
-    Raises:
-        ValueError: a run folder has scores of other images under this name, or is read-only.
+    ValueError: a run folder has scores of other images under this name, or is read-only.
     """
     assert on.root is not None
     digest = images_digest(on.root, on.table)
@@ -40,12 +39,7 @@ def keep(
 ) -> list[Path]:
     """Writes the scores of each run's best checkpoint as external/NAME.json; returns the paths.
 
-    Args:
-        runs: the scored runs.
-        scores: of `pneumo.shift.evaluation.evaluate`.
-        name: of the images.
-        images_sha256: of `checked_digest`.
-        trust: packages whose networks the runs may name.
+    ``scores``: of `pneumo.shift.evaluation.evaluate`. ``images_sha256``: of `checked_digest`.
     """
     on = scores["scored_on"]
     paths = []

@@ -28,7 +28,7 @@ LEVELS = 3  # of folders from multirun/ to a run: date, time, run
 # Files that training writes into a run folder, besides TensorBoard events and the two folders
 RUN_FILES = (
     *(METRICS, STATUS, SPLIT, "split.json", PREDICTIONS, BOXES, "history.csv", "train.log"),
-    *("hparams.yaml", ".lock", "reference.npz", "reference-last.npz", MAPS, STRESS),
+    *("hparams.yaml", ".lock", "reference.npz", MAPS, STRESS),
 )
 RUN_FOLDERS = (".hydra", "checkpoints")
 # Settings that may differ when a run is resumed: where and how fast it is trained, not what

@@ -50,7 +50,7 @@ def evaluate(
     """
     run_folder.check_named_once([run.run_dir for run in runs])
     if data is None:
-        on = scoring.own_test_split(runs, allow_overlap=allow_overlap)
+        on = scoring.own_test_split(runs)
     else:
         read = labelled if labels else sample.unlabelled
         on = scoring.other_images(runs, data, read=read, allow_overlap=allow_overlap)
