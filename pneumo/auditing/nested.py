@@ -9,7 +9,8 @@ from typing import Any
 
 import pandas as pd
 
-from pneumo.data.labelled import SOURCES, SUFFIXES
+from pneumo.data.image import SUFFIXES
+from pneumo.data.labelled import SOURCES
 from pneumo.labels import CLASS_NAMES
 
 

@@ -11,6 +11,7 @@ MAX_PIXELS = 100_000_000  # the largest radiographs have about 20 million
 MAX_BYTES = 512_000_000  # of a file; 100 million pixels of 16 bits are 200 MB
 Image.MAX_IMAGE_PIXELS = None  # Pillow's own bound only warns; ours refuses, before decoding
 FORMATS = ("PNG", "JPEG")
+SUFFIXES = (".jpeg", ".jpg", ".png", ".dcm", ".dicom")  # of files that are read as images
 PNG_MAGIC = b"\x89PNG\r\n\x1a\n"
 ASPECTS = ("stretch", "pad")
 VERSION = 3  # part of the cache's key; raise it with every change of a pixel's value

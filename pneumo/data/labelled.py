@@ -13,13 +13,13 @@ import pandas as pd
 from scipy.sparse import coo_array
 from scipy.sparse.csgraph import connected_components
 
+from pneumo.data.image import SUFFIXES
 from pneumo.labels import CLASS_NAMES
 
 log = logging.getLogger(__name__)
 
 COLUMNS = ("path", "label", "subtype", "patient", "source")  # of a table of images
 SOURCES = ("train", "val", "test")
-SUFFIXES = (".jpeg", ".jpg", ".png", ".dcm", ".dicom")
 # Folders that are used, Kaggle's and macOS's copies, and the folder of a disk's repair
 KNOWN = {*CLASS_NAMES, *SOURCES, "chest_xray", "__MACOSX", "lost+found"}
 ARCHIVES = (".zip", ".tar", ".tgz", ".gz", ".xz", ".7z", ".rar")

@@ -1,6 +1,5 @@
 """ChestX-ray8/14 of the NIH Clinical Center: labels from reports, many images a patient."""
 
-import os
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -11,10 +10,10 @@ import pandas as pd
 
 from pneumo.data.base import DataSet
 from pneumo.data.folder import folder_table
+from pneumo.data.image import SUFFIXES
 from pneumo.data.labelled import (
     COLUMNS,
     SOURCES,
-    SUFFIXES,
     check_both_labels,
     check_unpacked,
     nih_patient,
@@ -147,43 +146,24 @@ def _of_release(root: Path, path: Path) -> pd.DataFrame:
         ) from None
     findings = listed[FINDINGS].str.split("|").map(set)
     well, sick = (findings.map(lambda row, f=f: f in row) for f in (NO_FINDING, FINDING))
-    refuse(
-        listed.loc[well & (findings.map(len) > 1), NAME],
-        f"{path.name}: a row must have {NO_FINDING} or findings, not both",
-        "Correct or remove its row",
-    )
-    images = _images(root)
-    refuse(
-        sorted(images.keys() - set(listed[NAME])),
-        f"each image below {root} must have a row in {path.name}",
-        "Take the table of the whole release, or move the image out of the folder",
-    )
+    files = [
+        path
+        for path in sorted(root.rglob("[!.]*"))  # in whatever folder they are
+        if path.suffix.lower() in SUFFIXES
+    ]
+    place = {path.name: path.relative_to(root).as_posix() for path in files}
+    names = pd.Series([path.name for path in files], dtype="str")
+    refuse(names[names.duplicated()], f"each image must be below {root} once", "Remove the copies")
     listed = listed.assign(label=np.where(sick, PNEUMONIA, NORMAL))[well | sick]
     refuse(
-        listed.loc[~listed[NAME].isin(images.keys()), NAME],
+        listed.loc[~listed[NAME].isin(place.keys()), NAME],
         f"each row of {path.name} with {NO_FINDING} or {FINDING} must have an image below {root}",
         "Unpack all parts of the release, or remove its row",
     )
     table = listed.assign(
-        path=listed[NAME].map(images),
+        path=listed[NAME].map(place),
         subtype=np.where(listed["label"] == NORMAL, "normal", ""),
         patient=listed[NAME].map(nih_patient),
         source="",
     )
     return one_row_a_file(table[list(COLUMNS)], root)
-
-
-def _images(root: Path) -> dict[str, str]:
-    """Returns the paths below ``root`` by the names of the images, in whatever folder they are.
-
-    ValueError: two images have one name.
-    """
-    paths: dict[str, str] = {}
-    twice = []
-    for folder, _, names in os.walk(root):
-        for name in names:
-            if name.lower().endswith(SUFFIXES) and not name.startswith("."):
-                twice += [name] * (name in paths)
-                paths[name] = (Path(folder) / name).relative_to(root).as_posix()
-    refuse(twice, f"each image must be below {root} once", "Remove the copies")
-    return paths

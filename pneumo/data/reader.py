@@ -13,7 +13,7 @@ from PIL import Image
 
 from pneumo.data import dicom, dicom_header, image
 from pneumo.data.dicom_header import Header
-from pneumo.data.labelled import SUFFIXES as SUFFIXES
+from pneumo.data.image import SUFFIXES as SUFFIXES
 
 STANDARD_INPUT = "-"
 

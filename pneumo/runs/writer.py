@@ -70,8 +70,8 @@ class RunWriter:
         names = {*run_folder.RUN_FILES, run_folder.LAST, run_folder.BEST}
         if run_folder.read_status(self.run_dir)["status"] != "new":
             names.remove(run_folder.STATUS)  # a sweep leaves one of a run that was not started
-        paths = [self.run_dir / name for name in sorted(names)]
-        others = [path.name for path in paths if path.exists() and path.stat().st_size]
+        paths = {name: self.run_dir / name for name in sorted(names)}
+        others = [name for name, path in paths.items() if path.exists() and path.stat().st_size]
         if others:
             raise ValueError(
                 f"a run folder must be new or hold a run; {self.run_dir} holds "
