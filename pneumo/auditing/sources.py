@@ -29,6 +29,7 @@ class Source:
         name: of its folder or file, without the path to it.
         data_set: the set.
         place: folder that is searched for other images; None: none is.
+        note: the set's warning in this command's words.
         tables: a row an image, see kermany.index, by protocol: the protocol decides who is one
             patient.
         patients: how many there are, by the way they are identified.
@@ -38,14 +39,10 @@ class Source:
     name: str
     data_set: DataSet
     place: Path | None
+    note: str | None
     tables: dict[str, pd.DataFrame]
     patients: dict[str, int]
     left_out: tuple[str, ...] = ()
-
-    @property
-    def note(self) -> str | None:
-        """The set's warning in this command's words."""
-        return self.data_set.note and _in_own_words(self.data_set.note)
 
 
 def open_set(
@@ -87,6 +84,7 @@ def open_set(
         name=place.resolve().name,
         data_set=data_set,
         place=place if data_set.owns_folder and csv is None else None,
+        note=data_set.note and _in_own_words(data_set.note),
         tables={"paper": paper, "official": official},
         patients={key: int(table["patient"].nunique()) for key, table in tables.items()},
         left_out=tuple(unused),
