@@ -38,11 +38,8 @@ def identical(table: pd.DataFrame, digests: "pd.Series[str]") -> pd.DataFrame:
     """Returns the files that are byte for byte the same: a row each, set by set.
 
     Columns: set (1, 2, ...), FACTS, sha256, and for each of ACROSS whether the set crosses it.
-    Sets that cross most come first.
-
-    Args:
-        table: FACTS and the columns of ACROSS; a row a readable image.
-        digests: of each row's bytes.
+    Sets that cross most come first. ``table``: FACTS and the columns of ACROSS, a row a readable
+    image; ``digests``: of their bytes.
     """
     rows = table.assign(sha256=digests)
     rows = rows[rows["sha256"].duplicated(keep=False)]
@@ -146,8 +143,8 @@ def nested(place: Path, root: Path, files: Files, used: Iterable[str]) -> dict[s
         used: paths of the set's table, and of names that are known to be unused.
 
     Returns:
-        {"copies": a row a folder (folder, relative to ``place``; images; identical, how many of
-        them are byte for byte one of the set), "system_files": macOS's files that are not images}
+        copies: a row a folder, with its images and how many are byte for byte one of the set;
+        system_files: number of macOS's files that are not images.
     """
     used_paths = {str(root / path) for path in used}
     digests = defaultdict(set)

@@ -102,11 +102,7 @@ def _read(root: Path, path: str) -> tuple[Any, ...]:
 
 
 def counts(table: pd.DataFrame) -> list[dict[str, Any]]:
-    """Returns images, patients and images of each label and subtype, by source and of all.
-
-    Args:
-        table: label, subtype, patient, source.
-    """
+    """Returns images, patients and images of each label and subtype, by source and of all."""
     parts = [(str(name) or "no source", part) for name, part in table.groupby("source")]
     parts += [("all", table)] * (len(parts) > 1)
     return [

@@ -58,7 +58,7 @@ def open_set(
     Args:
         place: the set's folder, a user's own folder, or PneumoniaMNIST's .npz file.
         csv: a table of a user's own radiographs, see pneumo.data.folder.csv_table.
-        kind: one of pneumo.choices.DATA_SETS; None: see pneumo.data.sets.recognise.
+        kind: one of pneumo.choices.DATA_SETS; None: by layout and names.
         skip_unknown: leave out images whose names do not follow the set's grammar.
         cache_dir: where a .npz file is unpacked.
 

@@ -38,9 +38,8 @@ def write_onnx(
         trust: packages whose networks the run may name.
 
     Raises:
-        FileNotFoundError: a file of the run or an image is missing.
-        ValueError: the run is not finished or broken, an extra is not installed, ``out`` holds
-            something else, no image could be read, or the outputs differ by too much.
+        FileNotFoundError, ValueError: the run is broken, an extra or an image is missing, ``out``
+            holds something else, or the outputs differ by too much.
     """
     from pneumo.inference import ensemble, onnx_export, onnx_model
 

@@ -40,7 +40,7 @@ def write(
         checkpoint: best or last.
         assessment: `evaluation.assessment` of this checkpoint; None if missing.
         maps: scores of heat maps, see runs.read_maps.
-        checklists: name of the file with CLAIM and TRIPOD+AI beside the card, None for none.
+        checklists: name of the file with them beside the card, None for none.
     """
     metrics: Mapping[str, Any] = run.metrics
     data_set = class_of(metrics["data"]["kind"])
@@ -75,10 +75,7 @@ def write(
 def weights_card(metrics: Mapping[str, Any], *, overrides: Sequence[str], card: str) -> str:
     """Returns the card of a run folder that is handed on, as Markdown.
 
-    Args:
-        metrics: metrics.json of the run.
-        overrides: of the command that trained it.
-        card: the run's own model card, which follows.
+    ``overrides``: of the command that trained it; ``card``: the run's own, which follows.
     """
     data_set = class_of(metrics["data"]["kind"])
     text = render_markdown(

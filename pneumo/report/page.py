@@ -141,10 +141,7 @@ def markdown(report: Report) -> str:
 def latex(groups: Sequence[Group], pictures: Mapping[str, Any], command: str) -> str:
     r"""Returns tables and figures to \input into a document with booktabs and graphicx.
 
-    Args:
-        groups: a table for each.
-        pictures: by the slug of the group and their name, see page.Drawn.
-        command: that wrote the report, for the captions.
+    ``pictures``: by the slug of the group; ``command``: that wrote the report, for the captions.
     """
     lines = render_text(
         "summary.tex.j2",

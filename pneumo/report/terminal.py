@@ -199,11 +199,7 @@ def _cell(value: Any) -> str:
 
 
 def summary(path: Path) -> str:
-    """Returns each network's trials and scores on the test split: median, lowest-highest.
-
-    Args:
-        path: the report's summary.csv.
-    """
+    """Returns the scores of summary.csv on the test split: median, lowest-highest; or ""."""
     import pandas as pd
 
     try:
