@@ -26,7 +26,7 @@ from pneumo.report.overview import SHOWN, Overview
 from pneumo.report.scores import paper_figure
 from pneumo.report.tables import competing, costs, fronts
 from pneumo.report.trials import tuples
-from pneumo.runs.stress import Stress, number
+from pneumo.runs.metrics import Stress, number
 
 THE_PAPERS = "paper's tiny"
 MOST_BY_SIZE = 24  # networks and ensembles

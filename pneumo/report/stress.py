@@ -13,8 +13,8 @@ from pneumo.report.table import Row, Table
 from pneumo.report.tables import stress_table
 from pneumo.report.trials import Trial, tuples
 from pneumo.report.wording import decimal
+from pneumo.runs.metrics import Stress, number
 from pneumo.runs.run import Run
-from pneumo.runs.stress import Stress, number
 
 SHOWN = (1, 3, 5)  # severities
 WIDTH = 26  # of a name

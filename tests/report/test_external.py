@@ -10,7 +10,7 @@ import pytest
 from pneumo.report import assessed, recipe_figures
 from pneumo.report.overview import overviews
 from pneumo.report.report_folder import write_report
-from pneumo.runs.external import External
+from pneumo.runs.metrics import External
 from pneumo.runs.writer import RunWriter
 from tests.report.made_runs import groups_of, make_baseline, make_run, summary
 

