@@ -235,10 +235,6 @@ def _ranked(predicted: Images, scores: Images) -> list[tuple[Array, Array]]:
     pairs = []
     for boxes, score in zip(map(_boxes, predicted), scores, strict=True):
         order = np.argsort(-np.asarray(score, dtype=np.float64), kind="stable")
-        if order.shape != (len(boxes),):
-            raise ValueError(
-                f"the scores of an image's {len(boxes)} boxes must be (K,); got {order.shape}"
-            )
         pairs.append((boxes[order], np.asarray(score, dtype=np.float64)[order]))
     return pairs
 

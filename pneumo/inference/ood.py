@@ -111,14 +111,12 @@ def layout(pixels: np.ndarray) -> Array:
 
 
 def fit_detector(values: np.ndarray) -> MahalanobisDetector:
-    """Returns the distribution of (N, c) values of ordinary images; ValueError: too few images.
+    """Returns the distribution of (N, c) values of MIN_IMAGES or more ordinary images.
 
     The limit is the QUANTILE of the distances of each tenth of the images from the detector of the
     others: in its own detector an image has too small a distance.
     """
     values = np.asarray(values, dtype=np.float64)
-    if len(values) < MIN_IMAGES:
-        raise ValueError(f"a reference needs at least {MIN_IMAGES} images; got {len(values)}")
     folds = [np.arange(len(values)) % NUM_FOLDS == fold for fold in range(NUM_FOLDS)]
     crossed = [MahalanobisDetector(*_fit(values[~out]), 1.0).distance(values[out]) for out in folds]
     limit = float(np.quantile(np.concatenate(crossed), QUANTILE))
