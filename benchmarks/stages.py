@@ -16,7 +16,6 @@ from typing import Any
 import pandas as pd
 import pytorch_lightning as pl
 import torch
-from hydra.utils import instantiate
 from torch.nn import functional
 
 from pneumo.data import cache, image, kermany, labelled, split
@@ -157,23 +156,18 @@ def epochs(settings: dict[str, Any]) -> tuple[float, float]:
     Both have the same network, loaders, optimizer, evaluation and scores; the bare loop has no
     checkpoint, log or TensorBoard. The faster of two epochs each, after one that warms up.
     """
-    table, images = fit.read_data(settings, instantiate(settings["data"]["source"]))
+    config = Config.model_validate(settings)
+    table, images = fit.read_data(config, fit.open_data_set(config))
     table = pd.concat([table[table["split"] == name][:count] for name, count in PER_SPLIT.items()])
     fused_cpu.keep_memory()
 
-    module, data = Classification.build(
-        settings, Classification.build_network(settings), table, images
-    )
+    module, data = Classification.build(config, Classification.build_network(config), table, images)
     longer = settings | {"trainer": {**settings["trainer"], "max_epochs": 4}}
-    trainer = objects.build_trainer(
-        longer, Config.model_validate(longer), Path(settings["run_dir"])
-    )
+    trainer = objects.build_trainer(Config.model_validate(longer))
     clock = Clock()
     trainer.callbacks.append(clock)  # type: ignore[attr-defined]
     fit.train(trainer, module, data)
-    module, data = Classification.build(
-        settings, Classification.build_network(settings), table, images
-    )
+    module, data = Classification.build(config, Classification.build_network(config), table, images)
     optimizer = module.optimizer(module.parameters())
     bare = [seconds(lambda: bare_epoch(module, data, optimizer)) for _ in range(3)]
     full = [b - a for a, b in zip(clock.times, clock.times[1:], strict=False)]

@@ -27,6 +27,7 @@ from pneumo.models import complexity, fused_cpu
 from pneumo.models.base import Network
 from pneumo.training import fit
 from pneumo.training.classification import Classification
+from pneumo.training.config import Config
 
 Batches = Iterator[tuple[Tensor, Tensor]]  # float images and classes, without end
 WARM_UP = 5  # steps that are not timed
@@ -51,9 +52,10 @@ def measure(
         seconds: how long to train; evaluation takes a third of it.
         device: where to train.
     """
-    table, images = fit.read_data(settings, instantiate(settings["data"]["source"]))
-    network = Classification.build_network(settings)
-    _, data = Classification.build(settings, network, table, images)
+    typed = Config.model_validate(settings)
+    table, images = fit.read_data(typed, fit.open_data_set(typed))
+    network = Classification.build_network(typed)
+    _, data = Classification.build(typed, network, table, images)
     if form == "plain":
         state = network.state_dict()
         arguments = {key: value for key, value in settings["model"].items() if key != "name"}

@@ -2,7 +2,6 @@
 
 # Only what --help, --cfg and a wrong setting need is imported here: torch and Lightning take
 # seconds, and wait until a run really starts.
-import contextlib
 import json
 import logging
 import os
@@ -13,7 +12,7 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-from pneumo import atomic, cli
+from pneumo import cli
 
 if __name__ == "__main__":  # --help needs nothing of what follows
     raise SystemExit(cli.start("train"))
@@ -29,8 +28,8 @@ from pneumo.arguments.train import CONF, parse
 from pneumo.runs import run_folder, trust
 from pneumo.runs.tasks import task_of
 from pneumo.runs.writer import RunWriter, TakenError
-from pneumo.training import hydra_cli, settings, sweep, sweep_runs
-from pneumo.training.config import MAIN_SCORES, Config
+from pneumo.training import config as typed
+from pneumo.training import hydra_cli, sweep, sweep_runs
 from pneumo.training.run_log import log_to
 
 log = logging.getLogger("pneumo")
@@ -50,12 +49,13 @@ def job(cfg: DictConfig) -> float | None:
     run_dir = Path((not sweeping and cfg.run_dir) or HydraConfig.get().runtime.output_dir)
     try:
         code = run(cfg, run_dir, sweeping=sweeping, start=None if sweeping else cli.started)
-    except TakenError as error:  # another process trains there: no failure of the run
-        cli.error(str(error), word="Error")
-        code = cli.MISTAKE
     except MISTAKES as error:
-        refuse(run_dir, error_message(error, run_dir), sweeping=sweeping)
-        code = cli.MISTAKE
+        code, message = cli.MISTAKE, error_message(error, run_dir)
+        cli.error(message, word="Error")
+        if not sweeping:
+            run_folder.remove_empty(run_dir, levels=4)  # that Hydra has made
+        elif not isinstance(error, TakenError):  # which is no failure of the run
+            sweep_runs.refuse(run_dir, message)
     if sweeping and code == INTERRUPTED:
         raise KeyboardInterrupt
     if code and not sweeping:
@@ -80,106 +80,89 @@ def run(cfg: DictConfig, run_dir: Path, *, sweeping: bool, start: float | None =
             used; nothing was started.
     """
     start = start or time.monotonic()
-    config: dict[str, Any] = OmegaConf.to_container(cfg, resolve=True)  # type: ignore[assignment]
-    typed = settings.read(config)
-    if trust.trusted is not None:
-        trust.check_config(config, CONF)
+    raw: dict[str, Any] = OmegaConf.to_container(cfg)  # type: ignore[assignment]
+    cfg.run_dir = str(run_dir)
+    settings: dict[str, Any] = OmegaConf.to_container(cfg, resolve=True)  # type: ignore[assignment]
     if sweeping:
-        sweep.check_run(typed, HydraConfig.get())
-        config["trainer"]["enable_progress_bar"] = False
-        config["job_number"] = HydraConfig.get().job.num
-    fit = _done_before
-    if run_folder.read_status(run_dir)["status"] != "done":  # torch takes seconds
-        settings.check_there(config, typed)
-        if typed.trainer.num_devices > 1:  # torch, which reads it now, would warn of DDP's options
-            os.environ.setdefault("TORCH_CPP_LOG_LEVEL", "ERROR")
-        fit = prepare(config, typed)
+        sweep.check_search(settings["protocol"], HydraConfig.get())
+        settings["trainer"]["enable_progress_bar"] = False
+        settings["job_number"] = HydraConfig.get().job.num
+    config = typed.read(settings)
+    if trust.trusted is not None:
+        trust.check_config(settings, CONF)
+    is_done = run_folder.read_status(run_dir)["status"] == "done"
+    fit = None if is_done else prepare(config)  # torch takes seconds
     writer = RunWriter(run_dir)
     with writer.claim():
-        raw: dict[str, Any] = OmegaConf.to_container(cfg)  # type: ignore[assignment]
         writer.write_config(raw, HydraConfig.get().overrides.task)
         (run_dir / sweep_runs.REFUSED).unlink(missing_ok=True)
         with log_to(run_dir / "train.log", quiet=sweeping):
-            return run_logged(fit, config, writer, start=start)
+            if fit:
+                return run_logged(partial(fit, config, writer, start=start), writer, config)
+            log.info("Done before, nothing to do: %s", run_dir)
+            return 0
 
 
-def prepare(config: dict[str, Any], typed: Config) -> Callable[..., None]:
-    """Returns what trains and scores a run, its network and Trainer or its baseline built.
+def prepare(config: typed.Config) -> Callable[..., None]:
+    """Returns what trains and scores a run: its network, Trainer and data or its baseline built.
 
     Raises:
         ValueError: an object cannot be built of its settings.
     """
-    from pneumo.baselines.base import Baseline
-    from pneumo.training import construction
+    if config.trainer.num_devices > 1:  # torch, which reads it now, would warn of DDP's options
+        os.environ.setdefault("TORCH_CPP_LOG_LEVEL", "ERROR")
 
-    construction.build("protocol.split", config["protocol"]["split"], partial)
-    construction.check_arguments("data.source", config["data"]["source"])
-    if construction.is_a(Baseline, config["model"]):
+    from pneumo.baselines.base import Baseline
+    from pneumo.training import construction, fit, objects
+
+    construction.build("protocol.split", config.protocol.split.plain(), partial)
+    with construction.naming("model"):
+        kind = construction.located(config.model.target_)  # or a function that builds a network
+    if isinstance(kind, type) and issubclass(kind, Baseline):
         from pneumo.baselines.run import fit as fit_baseline
 
-        model = {key: value for key, value in config["model"].items() if key != "name"}
+        model = config.model.plain(without=("name",))
         baseline = construction.build("model", model, Baseline)  # type: ignore[type-abstract]
-        return partial(fit_baseline, baseline=baseline)
-    from pneumo.training.fit import fit
-    from pneumo.training.objects import build_parts
-
-    return partial(fit, parts=build_parts(config, typed))
+        return partial(fit_baseline, baseline=baseline, data_set=fit.open_data_set(config))
+    parts = objects.build_parts(config)
+    return partial(fit.fit, parts=parts, data_set=fit.open_data_set(config))
 
 
-def _done_before(_: dict[str, Any], writer: RunWriter, *, start: float) -> None:
-    log.info("Done before, nothing to do: %s", writer.run_dir)
-
-
-def run_logged(
-    fit: Callable[..., None], config: dict[str, Any], writer: RunWriter, *, start: float
-) -> int:
+def run_logged(fit: Callable[[], None], writer: RunWriter, config: typed.Config) -> int:
     """Does one run in a claimed folder; keeps status.json up to date and returns the exit code."""
-    run_dir, epochs = writer.run_dir, config["trainer"]["max_epochs"]
-    status = run_folder.read_status(run_dir)
-    if status["status"] != "done":
-        writer.write_status("running", epoch=status.get("epoch", 0), max_epochs=epochs)
+    run_dir, epochs = writer.run_dir, config.trainer.max_epochs
+    epoch = run_folder.read_status(run_dir).get("epoch", 0)
+    writer.write_status("running", epoch=epoch, max_epochs=epochs)
     try:
-        fit(config, writer, start=start)
+        fit()
+        return 0
     except KeyboardInterrupt:
         log.warning("Stopped. Resume with: python -m pneumo.train resume=%s", run_dir)
-        end, error, code = "stopped", "interrupted", INTERRUPTED
-    except Exception as problem:
+        end, message, code = "stopped", "interrupted", INTERRUPTED
+    except Exception as error:
         # the latter is Lightning's, of settings that do not go together
-        if isinstance(problem, MISTAKES) or type(problem).__name__ == "MisconfigurationException":
-            end, error, code = "failed", error_message(problem, run_dir), cli.MISTAKE
-            log.error("Error: %s", error)
+        if isinstance(error, MISTAKES) or type(error).__name__ == "MisconfigurationException":
+            end, message, code = "failed", error_message(error, run_dir), cli.MISTAKE
+            log.error("Error: %s", message)
         else:
-            log.exception("Error: %s", type(problem).__name__)
-            end, error, code = "failed", f"{type(problem).__name__}: {problem}", 1
-    else:
-        return 0
+            end, message, code = "failed", f"{type(error).__name__}: {error}", 1
+            log.exception("Error: %s", type(error).__name__)
     epoch = run_folder.read_status(run_dir).get("epoch", 0)
-    writer.end(end, epoch=epoch, max_epochs=epochs, error=error)
+    writer.end(end, epoch=epoch, max_epochs=epochs, error=message)
     return code
 
 
 def error_message(error: BaseException, run_dir: Path) -> str:
     """Returns an error's message; of OmegaConf's key and first line, of a disk's also a way out."""
     if isinstance(error, OmegaConfBaseException):
-        key = f"{error.full_key}: " if error.full_key else ""
-        return key + (str(error).splitlines() or [type(error).__name__])[0]
+        line = (str(error).splitlines() or [type(error).__name__])[0]
+        return f"{error.full_key}: {line}".removeprefix("None: ")
     if isinstance(error, OSError) and error.strerror:
-        place = error.filename or run_dir
-        if isinstance(place, str | Path) and Path(place).is_relative_to(run_dir):
-            return run_folder.unwritable(run_dir, error)
+        place = Path(str(error.filename or run_dir))
+        return (
+            run_folder.unwritable(run_dir, error) if place.is_relative_to(run_dir) else str(error)
+        )
     return str(error)
-
-
-def refuse(run_dir: Path, message: str, *, sweeping: bool) -> None:
-    """Reports a run that was not started: on the screen, and where its sweep looks for it."""
-    cli.error(message, word="Error")
-    if not sweeping:
-        run_folder.remove_empty(run_dir, levels=4)  # multirun/<date>/<time>/ that Hydra has made
-        return
-    with contextlib.suppress(OSError):  # a full disk, which ends this run and not the sweep
-        if not (run_dir / "status.json").exists():
-            RunWriter(run_dir).write_status("failed", error=message)
-        atomic.write_text(run_dir / sweep_runs.REFUSED, message)
 
 
 def best_score(run_dir: Path, *, select_on: str) -> float | None:
@@ -189,15 +172,13 @@ def best_score(run_dir: Path, *, select_on: str) -> float | None:
     """
     metrics = json.loads((run_dir / "metrics.json").read_text())
     on = (metrics["selection"] or {"on": "none"})["on"]
-    split = select_on if on == "none" else on
-    scores = metrics["best"].get(split)
-    return scores and float(scores[MAIN_SCORES[task_of(metrics)]])
+    scores = metrics["best"].get(select_on if on == "none" else on)
+    return scores and float(scores[typed.MAIN_SCORES[task_of(metrics)]])
 
 
 def main() -> None:
     """The command; exits with a code that is not 0 where the run or any of a sweep is not done."""
     parse(sys.argv[1:])
-    full = os.environ.get("HYDRA_FULL_ERROR")
     os.environ["HYDRA_FULL_ERROR"] = "1"  # so that Hydra raises its errors
     HydraConfig.instance().cfg = None  # set by Hydra when it has composed a configuration
     sweep.current = None
@@ -211,24 +192,23 @@ def main() -> None:
         sys.stderr.write("\nStopped.\n")
         code = INTERRUPTED
     except Exception as error:
-        code = report(error, full=full == "1")
-    finally:
-        os.environ.pop("HYDRA_FULL_ERROR") if full is None else None
+        code = report(error)
     if sweep.current and sweep.current.end():
         code = code or 1
     if code:
         raise SystemExit(code)
 
 
-def report(error: Exception, *, full: bool) -> int:
+def report(error: Exception) -> int:
     """Reports an error that ended Hydra in one line, and returns the exit code; raises a bug's."""
-    composing = not HydraConfig.initialized()
-    users = isinstance(error, HydraException | OSError | OmegaConfBaseException)
-    if full or not (users or composing or sweep.current):
+    if isinstance(error, HydraException | OSError | OmegaConfBaseException):
+        message, code = hydra_cli.mistake_message(error), cli.MISTAKE
+    elif sweep.current:  # the launcher's or the sweeper's
+        reason = (str(error) or "no reason given").strip().partition("\n")[0]
+        message, code = f"the sweep ended early: {type(error).__name__}: {reason}", 1
+    elif not HydraConfig.initialized():  # a file of conf/ is broken
+        message, code = hydra_cli.mistake_message(error), cli.MISTAKE
+    else:
         raise error
-    if sweep.current and not users:  # the launcher's or the sweeper's
-        reason = (str(error) or "no reason given").strip().splitlines()[0]
-        cli.error(f"the sweep ended early: {type(error).__name__}: {reason}", word="Error")
-        return 1
-    cli.error(hydra_cli.mistake_message(error), word="Error")
-    return cli.MISTAKE
+    cli.error(message, word="Error")
+    return code

@@ -107,12 +107,6 @@ def test_the_bounds_admit_what_is_pinned() -> None:
     assert "pytorch-lightning!=2.6.2,!=2.6.3,<2.7,>=2.6" in map(str, map(Requirement, bounds))
 
 
-def test_train_gets_its_settings_and_its_exit_code(tmp_path: Path) -> None:
-    done = start(sys.executable, "-m", "pneumo", "train", "optimizer.lr=-1", cwd=tmp_path)
-    assert done.returncode == 2
-    assert done.stderr == "Error: optimizer.lr must be greater than 0; got -1\n"
-
-
 COMPLETE = """
 PATH={bin}:$PATH
 eval "$(pneumo -sc install=bash)"

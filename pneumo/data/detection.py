@@ -41,7 +41,7 @@ class BoxImages(Dataset[BoxBatch]):
         seed: int,
     ):
         self.images, self.boxes, self.seed = images, boxes, seed
-        assert not isinstance(augment, Warp)  # see pneumo.training.settings
+        assert not isinstance(augment, Warp)  # see pneumo.training.objects
         self.augment = BoxAugment(augment.transforms) if augment else None
 
     def __getitems__(self, items: Sequence[tuple[int, int]]) -> BoxBatch:

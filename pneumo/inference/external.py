@@ -7,7 +7,8 @@ from typing import Any, cast
 from pneumo.inference.leakage import images_digest
 from pneumo.inference.scoring import ScoredOn
 from pneumo.labels import CLASS_NAMES
-from pneumo.runs.external import SCHEMA, External
+from pneumo.runs import run_folder
+from pneumo.runs.metrics import External
 from pneumo.runs.run import Run
 from pneumo.runs.weights import weights_digest
 from pneumo.runs.writer import RunWriter
@@ -45,7 +46,7 @@ def keep(
     for run, member in zip(runs, scores["members"], strict=True):
         is_baseline = bool(run.metrics.get("baseline"))
         result = {
-            "schema": SCHEMA,
+            "schema": run_folder.SCHEMA,
             "name": name,
             "data": Path(on["what"]).resolve().name,
             "checkpoint": None if is_baseline else "best",

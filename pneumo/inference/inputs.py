@@ -25,7 +25,7 @@ def split_paths(paths: Sequence[str]) -> tuple[list[str], list[str]]:
 
 
 def _is_run(path: str) -> bool:
-    return pretrained.is_name(path) or looks_like_run(Path(path))
+    return path.startswith(pretrained.PREFIX) or looks_like_run(Path(path))
 
 
 def _is_image(path: str) -> bool:

@@ -11,8 +11,7 @@ import pandas as pd
 from pneumo.data import split
 from pneumo.data.folder import folder_table
 from pneumo.data.kermany import set_folder
-from pneumo.data.labelled import shown, with_groups
-from pneumo.data.listing import SOURCES
+from pneumo.data.labelled import SOURCES, shown, with_groups
 from pneumo.data.nih import Nih, release_tables
 from pneumo.labels import CLASS_NAMES
 from pneumo.runs.run import Run

@@ -10,7 +10,7 @@ import numpy as np
 import pandas as pd
 
 from pneumo.data import image
-from pneumo.data.listing import check_unpacked
+from pneumo.data.labelled import check_unpacked
 from pneumo.data.sets import class_of
 from pneumo.evaluation import paired
 from pneumo.evaluation.assessment import assess, labels

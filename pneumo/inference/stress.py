@@ -28,8 +28,8 @@ from pneumo.inference import ensemble
 from pneumo.inference.networks import BATCH_SIZE, Networks, read_prepared
 from pneumo.inference.scoring import own_root
 from pneumo.runs import run_folder
+from pneumo.runs.metrics import Stress, StressRow, StressScores
 from pneumo.runs.run import Run
-from pneumo.runs.stress import Stress, StressRow, StressScores
 from pneumo.runs.writer import RunWriter
 
 MAX_IMAGES = 500  # of a split, each of which passes through the network 71 times

@@ -52,8 +52,8 @@ class Detector(nn.Module):
         mean, std: averages over the colours that images are standardised by, in grey values.
 
     Raises:
-        ValueError: unknown architecture, backbone or option, an option out of its range, or
-            weights that are missing or do not fit.
+        ValueError: unknown architecture, backbone or option, or weights that are missing or do not
+            fit.
     """
 
     num_classes = 2
@@ -69,15 +69,17 @@ class Detector(nn.Module):
         options: Mapping[str, Any] | None = None,
     ):
         super().__init__()
-        for name, value, choices in (
-            ("architecture", architecture, ARCHITECTURES),
-            ("backbone", backbone, BACKBONES),
-        ):
-            if value not in choices:
-                raise ValueError(f"model.{name} must be one of {', '.join(choices)}; got {value!r}")
         options = options or {}
+        if backbone not in BACKBONES or architecture not in ARCHITECTURES:
+            raise ValueError(
+                f"model.architecture must be one of {', '.join(ARCHITECTURES)}, model.backbone one "
+                f"of {', '.join(BACKBONES)}; got {architecture!r}, {backbone!r}"
+            )
         network, build = ARCHITECTURES[architecture]
-        _check_options(options, network)
+        if unknown := set(options) - set(signature(network).parameters):  # which it would ignore
+            raise ValueError(
+                f"model.options must be of torchvision's {architecture}; got {unknown}"
+            )
         body = models.get_model(backbone, weights=None)
         load_pretrained(body, backbone, pretrained)
         preset = models.get_model_weights(backbone).DEFAULT.transforms()
@@ -185,26 +187,6 @@ def _pyramid(
         extra_blocks=extra(list(channels.values())[-1]),
         norm_layer=norm_layer,
     )
-
-
-def _check_options(options: Mapping[str, Any], network: Callable[..., nn.Module]) -> None:
-    """Raises ValueError for an option that torchvision ignores, or accepts out of its range.
-
-    Counts are whole numbers from 1, shares lie in [0, 1].
-    """
-    defaults = {
-        a.name: a.default
-        for a in signature(network).parameters.values()
-        if type(a.default) in (int, float) and a.name not in RESIZING
-    }
-    for name, value in options.items():
-        if name not in defaults:
-            raise ValueError(f"model.options must be of {', '.join(defaults)}; got {name!r}")
-        is_count = isinstance(defaults[name], int)
-        rule = "a whole number, at least 1" if is_count else "a number from 0 to 1"
-        is_valid = type(value) is int and value >= 1 if is_count else type(value) in (int, float)
-        if not is_valid or (not is_count and not 0 <= value <= 1):
-            raise ValueError(f"model.options.{name} must be {rule}; got {value!r}")
 
 
 Pyramid = Callable[..., BackboneWithFPN]

@@ -9,7 +9,7 @@ import torch
 from torch import Tensor, nn
 
 from pneumo.models import fused_cpu
-from pneumo.models.base import Network
+from pneumo.models.base import NUM_CLASSES, Network
 
 LEVEL_DROPOUT = (0.0, 0.0, 0.10, 0.15, 0.20)  # paper, section II
 DENSE_DROPOUT = 0.25  # paper, section II
@@ -91,7 +91,14 @@ class Encoder(Network):
         dense_dropout: float = DENSE_DROPOUT,
     ):
         super().__init__()
-        check_arguments(f, d, c, num_classes, image_size, len(level_dropout))
+        step = 2 ** len(level_dropout)
+        for rule, is_met in (
+            ("model.f, model.d and model.c must be at least 1", min(f, d, c) >= 1),
+            ("model.num_classes must be 2 or 3", num_classes in NUM_CLASSES),
+            (f"data.image_size must be a multiple of {step}", image_size % step == 0),
+        ):
+            if not is_met:
+                raise ValueError(f"{rule}; got {f}, {d}, {c}, {num_classes}, {image_size}")
         self.num_classes = num_classes
         self.norm = nn.BatchNorm2d(1) if batch_norm else nn.Identity()
         levels, channels, side = [], 1, image_size
@@ -157,18 +164,6 @@ class Encoder(Network):
     def forward(self, x: Tensor) -> Tensor:
         """(B, 1, S, S) grey values to (B, num_classes) logits."""
         return cast(Tensor, self.head(self.dropout(self.features(x))))
-
-
-def check_arguments(f: int, d: int, c: int, classes: int, image_size: int, levels: int) -> None:
-    """Raises ValueError if no network can be built from the numbers."""
-    for name, value in (("f", f), ("d", d), ("c", c)):
-        if value < 1:
-            raise ValueError(f"model.{name} must be at least 1; got {value}")
-    if classes not in (2, 3):
-        raise ValueError(f"model.num_classes must be 2 or 3; got {classes}")
-    step = 2**levels
-    if image_size < step or image_size % step:
-        raise ValueError(f"data.image_size must be a multiple of {step}; got {image_size}")
 
 
 def trains_on_cpu(module: nn.Module, x: Tensor) -> bool:

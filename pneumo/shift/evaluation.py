@@ -40,7 +40,7 @@ def evaluate(
     """Returns the scores of each run, their mean, weighted mean and vote.
 
     For one run and other images also how they differ from its own; without labels only that. With
-    ``name`` each run folder keeps the scores of its best checkpoint, see pneumo.runs.external.
+    ``name`` each run folder keeps the scores of its best checkpoint, see pneumo.runs.metrics.
 
     Raises:
         FileNotFoundError, ValueError: a run is broken; a folder has no labelled images, or shares

@@ -26,6 +26,7 @@ from pneumo.models.views import ONE_VIEW, Views
 from pneumo.runs import run_folder, tables
 from pneumo.runs.metrics import how_chosen
 from pneumo.training import losses, metadata
+from pneumo.training.config import Config
 from pneumo.training.construction import build, naming
 from pneumo.training.devices import gathered
 from pneumo.training.task import Scored, Task, data_arguments, task_arguments
@@ -67,23 +68,30 @@ class Classification(Task):
         self.layer_decay = 1.0  # see finetune.Finetune
 
     @classmethod
-    def build_network(cls, config: Mapping[str, Any]) -> Network:
+    def build_network(cls, config: Config) -> Network:
         """Returns the classifier of a configuration; its errors are those of models.base.build."""
         with naming("model"):
-            size = config["data"]["image_size"]
-            return build_any(config["model"], image_size=size, make=instantiate)
+            size = config.data.image_size
+            return build_any(config.model.plain(), image_size=size, make=instantiate)
 
     @classmethod
-    def try_settings(cls, config: Mapping[str, Any], network: Network) -> None:
+    def try_settings(cls, config: Config, network: Network) -> None:
         """Raises ValueError where the loss or smaller images do not go with the network."""
-        try_loss(config, num_classes=network.num_classes)
-        if small := small_images(config):
-            try_side(network, small[0])
+        target = torch.arange(network.num_classes)
+        with naming("loss"):
+            loss = make_loss(config, target.numpy(), network.num_classes)
+            value = loss(torch.zeros(len(target), len(target)), target)
+            if not (isinstance(value, Tensor) and value.ndim == 0):
+                raise ValueError(
+                    "loss must be one number for a batch, such as the mean over its images"
+                )
+        if small := config.data.progressive:
+            try_side(network, small.side)
 
     @classmethod
     def build(
         cls,
-        config: Mapping[str, Any],
+        config: Config,
         network: Network,
         table: pd.DataFrame,
         images: Cache,
@@ -96,17 +104,19 @@ class Classification(Task):
         it also gets the labels' shares, see Network.log_prior.
         """
         num_classes, inputs = network.num_classes, network.inputs
-        others = data_arguments(config) | {"small": small_images(config)}
+        others = data_arguments(config)
+        if small := config.data.progressive:
+            others["small"] = (small.side, round(small.share * config.trainer.max_epochs))
         data = XrayDataModule(table, images, num_classes=num_classes, inputs=inputs, **others)
-        if not config.get("init"):
+        if not config.init:
             mean, std = data.train_statistics()
             network.mean.fill_(mean)
             network.std.fill_(std)
         target = data.target[data.rows["train"]]
         loss = make_loss(config, target, num_classes)
-        if config["decision"] == BALANCED:
+        if config.decision == BALANCED:
             network.log_prior.copy_(losses.log_prior(loss, target, num_classes=num_classes))
-        views, arguments = Views(**config["views"]), task_arguments(config, data)
+        views, arguments = Views(**config.views.plain()), task_arguments(config, data)
         arguments |= {"loss": loss, "views": views, "arithmetic": arithmetic}
         return cls(network, **arguments), data
 
@@ -121,12 +131,10 @@ class Classification(Task):
     def make_optimizer(self) -> torch.optim.Optimizer:
         """Returns the optimizer of all parameters, in groups if layers have rates of their own."""
         optimizer = super().make_optimizer()
-        return optimizer if self.layer_decay == 1 else self._by_depth(optimizer.defaults["lr"])
-
-    def _by_depth(self, rate: float) -> torch.optim.Optimizer:
-        """Returns the optimizer with a group for each block, the last one first: it is logged."""
-        body = getattr(self.network, "body", self.network)
-        shares = groups(self, body, decay=self.layer_decay)
+        if self.layer_decay == 1:
+            return optimizer
+        rate, body = optimizer.defaults["lr"], getattr(self.network, "body", self.network)
+        shares = groups(self, body, decay=self.layer_decay)  # the last block first: it is logged
         return self.optimizer(
             [{"params": group, "lr": rate * share, "share": share} for share, group in shares]
         )
@@ -178,8 +186,17 @@ class Classification(Task):
     def tables(
         self, scored: ScoredImages, table: pd.DataFrame, *, splits: Sequence[str]
     ) -> dict[str, pd.DataFrame]:
-        """Returns predictions.csv, see `predictions`."""
-        return {run_folder.PREDICTIONS: predictions(scored, table, splits=splits)}
+        """Returns predictions.csv, see tables.predictions; its probabilities are float64.
+
+        p_pneumonia is the sum of all classes but NORMAL.
+        """
+        logit = torch.cat([scored.logit[split] for split in splits])
+        probability = logit.double().softmax(1).numpy()
+        names = ["normal", "pneumonia"] if probability.shape[1] == 2 else list(SUBTYPES)
+        columns = {f"p_{name}": probability[:, number] for number, name in enumerate(names)}
+        columns["p_pneumonia"] = pneumonia_probability(logit).numpy()
+        rows = np.concatenate([scored.rows[split] for split in splits])
+        return {run_folder.PREDICTIONS: tables.predictions(table, rows, **columns)}
 
     def arrays(
         self, images: np.ndarray, table: pd.DataFrame, predictions: pd.DataFrame
@@ -200,13 +217,21 @@ class Classification(Task):
             f"Test split, epoch {best['epoch'] + 1} of {len(metrics['history'])}, "
             f"{how_chosen(by)} (95 % intervals):",
             *metadata.score_lines(metrics["assessment"]["scores"]),
-            *(f"  {line}" for line in train_lines(metrics)),
+            "  Train split, without augmentation and dropout:",
         ]
+        last = metrics["last"]
+        rows = {"the same epoch": best}
+        if last["epoch"] != best["epoch"]:  # how far the network overfits
+            rows[f"the last epoch, {last['epoch'] + 1}"] = last
+        for when, row in rows.items():
+            train, of_test = row[metadata.TRAIN_EVAL], row["test"][MAIN]
+            f1, auroc, test = map(metadata.decimal, (train[MAIN], train["auroc"], of_test))
+            lines.append(f"    {when}: F1 of NORMAL {f1} (test {test}), AUROC {auroc}")
         if by["on"] == "test":
-            last = metrics["last"]["test"][MAIN]
+            paper, honest = TINY["f1_normal"], last["test"][MAIN]
             lines.append(
                 "  Optimistic: the epoch was chosen on the split it is scored on, as in the\n"
-                f"  paper (F1 of NORMAL {TINY['f1_normal']:.3f}). The last epoch has {last:.3f}; "
+                f"  paper (F1 of NORMAL {paper:.3f}). The last epoch has {honest:.3f}; "
                 "protocol=holdout is honest."
             )
         return lines
@@ -226,36 +251,18 @@ def try_side(network: Network, side: int) -> None:
     network.train(is_training)
 
 
-def small_images(config: Mapping[str, Any]) -> tuple[int, int] | None:
-    """Returns side and number of the first epochs with smaller training images, if there are."""
-    small = config["data"].get("progressive")
-    return small and (small["side"], round(small["share"] * config["trainer"]["max_epochs"]))
-
-
-def make_loss(config: Mapping[str, Any], target: np.ndarray, num_classes: int) -> nn.Module:
+def make_loss(config: Config, target: np.ndarray, num_classes: int) -> nn.Module:
     """Returns the loss of a configuration; balanced class weights are those of ``target``.
 
     Args:
-        config: plain, resolved.
+        config: of the run.
         target: (N,) class numbers of the train split.
         num_classes: 2 or 3.
     """
-    settings = dict(config["loss"])
+    settings = config.loss.plain() if config.loss else {}
     if settings.get("class_weights") == losses.BALANCED:
         settings["class_weights"] = losses.balance(target, num_classes=num_classes)
     return build("loss", settings, nn.Module)
-
-
-def try_loss(config: Mapping[str, Any], *, num_classes: int) -> None:
-    """Raises ValueError where the loss cannot be used on logits of so many classes."""
-    target = torch.arange(num_classes)
-    with naming("loss"):
-        loss = make_loss(config, target.numpy(), num_classes)
-        value = loss(torch.zeros(num_classes, num_classes), target)
-        if not (isinstance(value, Tensor) and value.ndim == 0):
-            raise ValueError(
-                "loss must be one number for a batch, such as the mean over its images"
-            )
 
 
 def score(logit: Tensor, target: Tensor) -> dict[str, Any]:
@@ -288,36 +295,3 @@ def pneumonia_probability(logit: Tensor) -> Tensor:
     17 on.
     """
     return logit.double().softmax(1)[:, 1:].sum(1)
-
-
-def predictions(
-    scored: ScoredImages, table: pd.DataFrame, *, splits: Sequence[str]
-) -> pd.DataFrame:
-    """Returns predictions.csv of the images of ``splits``, see tables.predictions.
-
-    The probabilities are float64; p_pneumonia is the sum of all classes but NORMAL.
-    """
-    logit = torch.cat([scored.logit[split] for split in splits])
-    probability = logit.double().softmax(1).numpy()
-    names = ["normal", "pneumonia"] if probability.shape[1] == 2 else list(SUBTYPES)
-    columns = {f"p_{name}": probability[:, number] for number, name in enumerate(names)}
-    columns["p_pneumonia"] = pneumonia_probability(logit).numpy()
-    rows = np.concatenate([scored.rows[split] for split in splits])
-    return tables.predictions(table, rows, **columns)
-
-
-def train_lines(metrics: Mapping[str, Any]) -> list[str]:
-    """Returns the train split's scores in evaluation mode, at the best and the last epoch.
-
-    Beside those of the test split they show how far a network overfits.
-    """
-    best, last = metrics["best"], metrics["last"]
-    rows = {"the same epoch": best}
-    if last["epoch"] != best["epoch"]:
-        rows[f"the last epoch, {last['epoch'] + 1}"] = last
-    lines = ["Train split, without augmentation and dropout:"]
-    for when, row in rows.items():
-        train = row[metadata.TRAIN_EVAL]
-        f1, auroc, test = map(metadata.decimal, (train[MAIN], train["auroc"], row["test"][MAIN]))
-        lines.append(f"  {when}: F1 of NORMAL {f1} (test {test}), AUROC {auroc}")
-    return lines

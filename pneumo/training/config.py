@@ -1,27 +1,31 @@
-"""The settings of a run, typed. What goes together is checked in pneumo.training.settings.
+"""The settings of a run: their types, and the rules that several of them must meet together.
 
 A section may hold more than is named here: the rest are arguments of the object that its _target_
 names, which checks them when it is built.
 """
 
-import os
+import re
+from collections.abc import Iterator, Mapping
+from importlib.util import find_spec
 from typing import Annotated, Any, Literal
 
 from pydantic import (
-    AfterValidator,
     BaseModel,
-    BeforeValidator,
     ConfigDict,
     Field,
     NonNegativeInt,
+    PositiveFloat,
     PositiveInt,
     StringConstraints,
+    ValidationError,
 )
 
+from pneumo.choices import ARGMAX, AT_SENSITIVITY
 from pneumo.evaluation.scores import MONITORED
+from pneumo.runs.run_folder import wrong_scales
 
+TAG = re.compile(r"(constrained-)?(int|float)$|list\[")  # pydantic's name of one of several types
 MAX_SEED = 10**14  # torch's seed has 64 bits, and is made of this and the epoch
-MAX_THREADS = 1024  # where the system refuses one of many, torch crashes
 SPLITS = ("train", "val", "test")
 BOX_SCORES = ("challenge", "map")  # those of MONITORED that only task=detection has
 SCORES = tuple(name for name in MONITORED if name not in BOX_SCORES)  # of each split and epoch
@@ -29,6 +33,19 @@ SCORES = tuple(name for name in MONITORED if name not in BOX_SCORES)  # of each 
 FOLLOWED = {"classification": SCORES, "detection": tuple(MONITORED)}
 MAIN_SCORES = {"classification": "f1_normal", "detection": "challenge"}
 LAST = "last"  # in place of a score: the last epoch is kept, nothing is selected
+DETECTOR = "pneumo.models.detector.Detector"
+FORBIDDEN = {  # arguments of the Trainer that a run cannot have, and why
+    "num_nodes": "a run has the devices of one machine, trainer.devices",
+    "strategy": "several devices, trainer.devices=N, train by DDP",
+    "use_distributed_sampler": "each device has its share of the batches",
+    "max_steps": "a run ends after trainer.max_epochs",
+    "limit_test_batches": "trainer.limit_val_batches is also that of the test split",
+    "fast_dev_run": "it leaves no checkpoint to score; trainer=one_batch is as short",
+    "barebones": "it leaves no checkpoint to score",
+    "val_check_interval": "an epoch is scored at its end",
+    "num_sanity_val_steps": "only whole epochs are scored",
+    "reload_dataloaders_every_n_epochs": "the images of all epochs are the same",
+}
 
 
 def direction(monitor: str) -> str:
@@ -37,49 +54,13 @@ def direction(monitor: str) -> str:
     return "max" if score is None or score.higher_is_better else "min"
 
 
-def _folder(value: str) -> str:
-    # os.path.expanduser leaves an unknown ~ as it is, where Path.expanduser raises RuntimeError
-    if not value or "\0" in value or os.path.expanduser(value).startswith("~"):  # noqa: PTH111
-        raise ValueError("must be a folder, written in full where no home is known for its ~")
-    return value
-
-
-def _run_dir(value: str) -> str:
-    if value.startswith("~"):  # Hydra would make a folder of that name
-        raise ValueError("must be a folder, written without ~")
-    return _folder(value)
-
-
-def _object(value: Any) -> Any:
-    if not isinstance(value, dict) or "." not in str(value.get("_target_")):
-        raise ValueError("must be settings with a _target_, such as torch.optim.Adamax")
-    return value
-
-
-def _monitor(value: str) -> str:
-    score, slash, split = value.partition("/")
-    if score not in (*SCORES, *BOX_SCORES) or not slash or split not in SPLITS:
-        raise ValueError(
-            f"must be a score and a split, such as f1_normal/val, with one of the scores "
-            f"{', '.join(SCORES)}, with task=detection also {', '.join(BOX_SCORES)}"
-        )
-    return value
-
-
-def _different(names: list[str]) -> list[str]:
-    if len(set(names)) != len(names):
-        raise ValueError("must be different networks, such as [tiny,small]")
-    return names
-
-
+SCORE = f"({'|'.join(MONITORED)})/({'|'.join(SPLITS)})"
+Monitor = Annotated[str, StringConstraints(pattern=f"^{SCORE}$")]
+Choice = Annotated[str, StringConstraints(pattern=f"^({LAST}|{SCORE})$")]
 Name = Annotated[str, StringConstraints(pattern=r"^\w[\w.-]*$")]
-Seed = Annotated[int, Field(ge=0, le=MAX_SEED)]
 Share = Annotated[float, Field(gt=0, lt=1)]
-Batches = Annotated[float, Field(gt=0, le=1)] | PositiveInt  # a share of an epoch, or a number
-Folder = Annotated[str, AfterValidator(_folder)]
-Object = Annotated[dict[str, Any], BeforeValidator(_object)]
-Monitor = Annotated[str, AfterValidator(_monitor)]
-Choice = Literal["last"] | Monitor
+Side = Annotated[int, Field(ge=32, le=4096)]  # pixels
+Batches = Annotated[int | float, Field(gt=0)]  # a number, or a share of an epoch
 PatientKey = Literal["person", "split_person", "series"]
 
 
@@ -95,12 +76,21 @@ class Section(BaseModel):
         alias_generator=lambda name: f"_{name}" if name.endswith("_") else name,
     )
 
+    def plain(self, *, without: tuple[str, ...] = ()) -> dict[str, Any]:
+        """Returns the settings as they were given, except those named."""
+        settings = self.model_dump(by_alias=True, exclude_unset=True)
+        return {key: value for key, value in settings.items() if key not in without}
 
-class Split(Section):
-    """The function that splits patients."""
+
+class Object(Section):
+    """What an object is built of: its class or function, and the arguments."""
 
     target_: str
-    partial_: Literal[True]
+
+
+class Split(Object):
+    """The function that splits patients."""
+
     val: Annotated[float, Field(ge=0, lt=1)] | None = None
     fractions: dict[Literal["train", "val", "test"], Share] | None = None
 
@@ -114,65 +104,40 @@ class Protocol(Section):
     val: Annotated[float, Field(ge=0, lt=1)] | None = None
     k: Annotated[int, Field(ge=2)] | None = None
     fold: int | None
-    split: Annotated[Split, BeforeValidator(_object)]
+    split: Split
 
     @property
     def splits(self) -> tuple[str, ...]:
         """The splits that the protocol has."""
-        if self.split.val == 0:
-            return ("train", "test")
-        return tuple(self.split.fractions or SPLITS)
+        return ("train", "test") if self.split.val == 0 else tuple(self.split.fractions or SPLITS)
 
 
 class Progressive(Section):
     """Smaller training images in the first epochs."""
 
-    side: Annotated[int, Field(ge=32, le=4096)]  # pixels
+    side: Side
     share: Share  # of the epochs
 
 
 class Data(Section):
     """Which images there are, and how they are read."""
 
-    root: Folder | None = None
-    csv: Folder | None = None
-    num_images: Annotated[int, Field(ge=24)] | None = None
-    seed: Seed | None = None
     patient_key: PatientKey
     on_unknown_name: Literal["error", "skip"]
-    image_size: Annotated[int, Field(ge=32, le=4096)]
+    image_size: Side
     aspect: Literal["stretch", "pad"]
     batch_size: PositiveInt
     num_workers: Annotated[int, Field(ge=0, le=512)]
     progressive: Progressive | None = None
-    cache_dir: Folder
+    cache_dir: str
     source: Object
 
 
-class Model(Section):
+class Model(Object):
     """A network or a baseline."""
 
-    target_: str
     name: Name
-
-    @property
-    def is_own(self) -> bool:
-        """Whether it is of this package; in others a name may mean something else."""
-        return self.target_.startswith("pneumo.")
-
-
-class OwnModel(Model):
-    """One of this package."""
-
-    num_classes: Literal[2, 3] | None = None
-    f: PositiveInt | None = None
-    d: PositiveInt | None = None
-    c: PositiveInt | None = None
-    batch_norm: bool | None = None
-    per_image: bool | None = None
-    pretrained: bool | Folder | None = None
-    C: Annotated[float, Field(gt=0)] | None = None
-    gamma: Literal["scale"] | Annotated[float, Field(gt=0)] | None = None
+    image_size: Any = None  # of this package's networks
 
 
 class Views(Section):
@@ -182,57 +147,49 @@ class Views(Section):
     mirror: bool
 
 
-class Optimizer(Section):
+class Optimizer(Object):
     """Optimizer settings."""
 
-    target_: str
-    partial_: Literal[True]
-    lr: Annotated[float, Field(gt=0)]
+    lr: PositiveFloat
 
 
-class Schedule(Section):
+class Schedule(Object):
     """Settings of the learning rate's schedule."""
 
-    target_: str
-    partial_: Literal[True]
     interval: Literal["epoch", "step"] = "epoch"
     monitor: Monitor | None = None
 
 
-class Callback(Section):
+class Callback(Object):
     """A Lightning callback."""
 
-    target_: str
     monitor: Monitor | None = None
 
 
-class Checkpoint(Section):
+class Checkpoint(Object):
     """The callback that keeps the weights, or that logs which epoch is the best so far."""
 
-    target_: str
     monitor: Choice
 
 
 class Callbacks(Section):
     """Callbacks by name."""
 
-    __pydantic_extra__: dict[str, Annotated[Callback, BeforeValidator(_object)]]
-    checkpoint: Annotated[Checkpoint, BeforeValidator(_object)]
-    lines: Annotated[Checkpoint, BeforeValidator(_object)] | None = None
+    __pydantic_extra__: dict[str, Callback]
+    checkpoint: Checkpoint
+    lines: Checkpoint | None = None
 
     @property
-    def others(self) -> dict[str, Callback]:
-        """The callbacks by name, except these two."""
-        return self.__pydantic_extra__
+    def objects(self) -> dict[str, Callback | Checkpoint]:
+        """All callbacks by name, in the order of the settings."""
+        return {name: getattr(self, name) for name in self.plain() if getattr(self, name)}
 
 
 class Trainer(Section):
     """Lightning's Trainer, which checks the arguments that are not named here."""
 
-    target_: Literal["pytorch_lightning.Trainer"]
     accelerator: str
-    devices: PositiveInt | Annotated[list[NonNegativeInt], Field(min_length=1)]  # or GPUs by number
-    precision: Literal["32-true", "bf16-mixed", "16-mixed"] = "32-true"
+    devices: PositiveInt | list[NonNegativeInt]  # or GPUs by number
     max_epochs: PositiveInt
     limit_train_batches: Batches | None = None
     limit_val_batches: Batches | None = None
@@ -251,24 +208,23 @@ class Config(Section):
     """All settings of a run."""
 
     task: Literal["classification", "detection"] = "classification"
-    seed: Seed
-    num_threads: Annotated[int, Field(ge=1, le=MAX_THREADS)] | None
-    run_dir: Annotated[str, AfterValidator(_run_dir)]
+    seed: Annotated[int, Field(ge=0, le=MAX_SEED)]
+    num_threads: Annotated[int, Field(ge=1, le=1024)] | None
+    run_dir: Annotated[str, StringConstraints(pattern="^[^~]")]  # Hydra would make a folder ~
+    job_number: int | None = None  # of a run in a sweep
     tags: list[Name] = []
     recipe: Name | None = None
     init: str | None = None
-    ensembles: (
-        dict[Name, Annotated[list[Name], Field(min_length=2), AfterValidator(_different)]] | None
-    ) = None
+    ensembles: dict[Name, Annotated[list[Name], Field(min_length=2)]] | None = None
     protocol: Protocol
     data: Data
-    model: Annotated[Model, BeforeValidator(_object)]
+    model: Model
     views: Views
     decision: Literal["argmax", "balanced", "sensitivity"]
     augment: Object
     loss: Object | None = None
-    optimizer: Annotated[Optimizer, BeforeValidator(_object)]
-    schedule: Annotated[Schedule, BeforeValidator(_object)]
+    optimizer: Optimizer
+    schedule: Schedule
     callbacks: Callbacks
     logger: dict[str, Object] | None = None
     trainer: Trainer
@@ -276,17 +232,122 @@ class Config(Section):
     @property
     def monitors(self) -> dict[str, str]:
         """The key of the setting, by each score that is followed; the first of several."""
-        checkpoint, lines = self.callbacks.checkpoint, self.callbacks.lines
-        followed = {"callbacks.checkpoint.monitor": checkpoint.monitor}
-        followed |= {"callbacks.lines.monitor": lines.monitor} if lines else {}
-        followed |= {
-            f"callbacks.{n}.monitor": c.monitor or LAST for n, c in self.callbacks.others.items()
-        }
-        followed["schedule.monitor"] = self.schedule.monitor or LAST
-        return {monitor: key for key, monitor in reversed(followed.items()) if monitor != LAST}
+        callbacks = {f"callbacks.{name}": c.monitor for name, c in self.callbacks.objects.items()}
+        followed = callbacks | {"schedule": self.schedule.monitor}
+        return {m: f"{key}.monitor" for key, m in reversed(followed.items()) if m and m != LAST}
 
     @property
     def scores_each_epoch(self) -> bool:
         """Whether val and test are scored after each epoch."""
         followed = any(not monitor.endswith("/train") for monitor in self.monitors)
         return followed or self.trainer.check_val_every_n_epoch == 1
+
+
+def read(settings: Mapping[str, Any]) -> Config:
+    """Returns the settings of a run, typed; ``settings`` are plain and resolved.
+
+    Raises:
+        ValueError: some are of another type, out of range, missing, or contradict each other; a
+            line for each.
+    """
+    try:
+        config = Config.model_validate(settings)
+    except ValidationError as error:
+        raise ValueError("\n".join(_lines(error))) from None
+    if lines := list(_contradictions(config)):
+        raise ValueError("\n".join(lines))
+    return config
+
+
+def _lines(error: ValidationError) -> list[str]:
+    """Returns a line for each wrong setting: its key, what it must be, and its value.
+
+    A setting that repeats another's value is left out, as callbacks.lines.monitor does.
+    """
+    lines: dict[str, str] = {}
+    for detail in error.errors(include_url=False):
+        # the alternatives of a type are no settings
+        key = ".".join(str(part) for part in detail["loc"] if not TAG.match(str(part)))
+        if detail["type"] == "missing":
+            lines[key] = f"{key} must be set"
+        else:
+            reason = re.sub(r"^\w+ should", "must", detail["msg"])
+            text = f"{reason}; got {shown(detail['input'])}"
+            lines.setdefault(text, f"{key} {text}")
+    return list(lines.values())
+
+
+def shown(value: Any) -> str:
+    """Returns a value as one would write it in a setting, at most 100 characters of it."""
+    if value is None or isinstance(value, bool):
+        return {None: "null", True: "true", False: "false"}[value]
+    text = repr(value)
+    return text if len(text) <= 100 else f"{text[:97]}..."
+
+
+def _contradictions(config: Config) -> Iterator[str]:
+    """Yields a line for each setting that contradicts another, or that a run cannot have."""
+    protocol, data, schedule = config.protocol, config.data, config.schedule
+    model, number, fractions = config.model, config.trainer.num_devices, protocol.split.fractions
+    folds = [None] if protocol.k is None else range(protocol.k)
+    plateau = schedule.target_.endswith(".ReduceLROnPlateau")
+    rules = {
+        f"model.image_size must be data.image_size, {data.image_size}; got {model.image_size}": (
+            model.target_.startswith("pneumo.") and model.image_size not in (None, data.image_size)
+        ),
+        f"protocol.fold must be null, except with protocol=kfold from 0 to {len(folds) - 1}; got "
+        f"{shown(protocol.fold)}": protocol.fold not in folds,
+        f"protocol.split.fractions must sum to 1; got {fractions}": (
+            fractions and abs(sum(fractions.values()) - 1) > 1e-9
+        ),
+        f"data.batch_size must be at least two images for each of {number} devices; got "
+        f"{data.batch_size}": number > 1 and data.batch_size < 2 * number,  # see batch_sizes
+        "schedule must have a monitor, such as loss/train, and interval=epoch": (
+            plateau and (schedule.monitor is None or schedule.interval == "step")
+        ),
+        "schedule.monitor must not be of the test split, by which nothing may be trained; got "
+        f"{schedule.monitor}": str(schedule.monitor).endswith("/test"),
+        f"decision=sensitivity needs a validation split: protocol=holdout; got {protocol.name}": (
+            config.decision == AT_SENSITIVITY and "val" not in protocol.splits
+        ),
+        f"model={model.name} is a detector, which needs task=detection": (
+            config.task == "classification" and model.target_ == DETECTOR
+        ),
+    }
+    yield from (rule for rule, is_broken in rules.items() if is_broken)
+    if wrong := wrong_scales(config.views.scales, image_size=data.image_size):
+        yield f"views.scales {wrong}"
+    for name, reason in FORBIDDEN.items():
+        if value := (config.trainer.model_extra or {}).get(name):
+            yield f"trainer.{name} must be left out, since {reason}; got {shown(value)}"
+    yield from _wrong_monitors(config)
+    yield from _wrong_detection(config) if config.task == "detection" else ()
+
+
+def _wrong_monitors(config: Config) -> Iterator[str]:
+    for monitor, key in config.monitors.items():
+        score, _, split = monitor.partition("/")
+        if split not in config.protocol.splits:
+            yield (
+                f"{key} must name a split of protocol={config.protocol.name}, which has "
+                f"{', '.join(config.protocol.splits)}; got {monitor}. protocol=holdout has train, "
+                "val, test; callbacks.checkpoint.monitor=last selects nothing"
+            )
+        if score not in FOLLOWED[config.task]:
+            yield f"{key} must be a score of images, or task=detection; got {monitor}"
+        if score == "map" and not find_spec("pycocotools"):
+            yield f"{key}={monitor} needs pycocotools: pip install 'pneumo[detection]'"
+
+
+def _wrong_detection(config: Config) -> Iterator[str]:
+    views = config.views.mirror or config.views.scales != [1]
+    rules = {
+        "loss must be null, since a detector has its own,": config.loss,
+        "init must be null": config.init,
+        "data.progressive must be null": config.data.progressive,
+        "decision must be argmax": config.decision != ARGMAX,
+        "views must be one, with views.mirror=false and views.scales=[1],": views,
+        "protocol must have a validation split, on which the confidence of boxes is fixed, such as "
+        "holdout,": "val" not in config.protocol.splits,
+    }
+    yield from (f"{rule} with task=detection" for rule, is_broken in rules.items() if is_broken)

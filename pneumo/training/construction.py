@@ -8,22 +8,12 @@ from contextlib import contextmanager
 from functools import partial
 from typing import Any, TypeVar
 
-from hydra.utils import get_object, instantiate
+from hydra.utils import instantiate
 
-OWN_KEYS = ("interval", "monitor")  # of a schedule's YAML that are no arguments
+from pneumo import cli
 
-# What libraries warn of though the argument does what it should
-HARMLESS = (
-    "[A-Z]+ available but not used",  # trainer=cpu
-    "The `srun` command is available",  # of the machine, as the next two
-    "CUDA initialization",
-    "Can't initialize NVML",
-    "pkg_resources is deprecated",  # when a library is imported
-    "The parameter 'pretrained' is deprecated",  # torchvision: a deprecation of another category
-    "Arguments other than a weight enum",  # the same
-    "Got processor for bboxes",  # albumentations: of transforms that move no box
-    "ShiftScaleRotate is a special case",  # the same: advice
-)
+# Warnings of albumentations, which ignores an argument, and of losses that need other targets
+MISLEADING = ".* not valid for transform|Using a target size"
 T = TypeVar("T")
 
 
@@ -31,15 +21,12 @@ T = TypeVar("T")
 def naming(key: str) -> Iterator[None]:
     """Turns what goes wrong into a ValueError of one line that names the setting ``key``.
 
-    Warnings of the category UserWarning are errors, too: a library gives them for an argument that
-    it ignores. Others, such as deprecations, come again in the run, and go to its log.
+    So are the warnings of MISLEADING. Others come again in the run, and go to its log.
     """
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")
-            warnings.simplefilter("error", UserWarning)
-            for message in HARMLESS:
-                warnings.filterwarnings("ignore", message)
+            warnings.filterwarnings("error", MISLEADING)
             yield
     except Exception as error:  # foreign classes raise any
         cause = error.__cause__ or error
@@ -63,10 +50,10 @@ def build(key: str, settings: Mapping[str, Any], kind: type[T], *arguments: Any)
         ValueError: it cannot be built, or is of another kind.
     """
     with naming(key):
+        check_arguments(key, settings)
         built = instantiate(settings)
-        if isinstance(built, partial):
-            inspect.signature(built.func).bind_partial(**built.keywords)  # TypeError for others
-            built = built(*arguments) if arguments else built
+        if isinstance(built, partial) and arguments:
+            built = built(*arguments)
         if not isinstance(built, kind):
             raise ValueError(
                 f"{key}._target_ must build a {kind.__name__}; {settings['_target_']} builds a "
@@ -76,31 +63,18 @@ def build(key: str, settings: Mapping[str, Any], kind: type[T], *arguments: Any)
 
 
 def check_arguments(key: str, settings: Mapping[str, Any]) -> None:
-    """Raises ValueError if a _target_, which is not called, does not take its arguments."""
-    arguments = {name: value for name, value in settings.items() if not name.startswith("_")}
-    with naming(key):
-        inspect.signature(get_object(settings["_target_"])).bind(**arguments)
-
-
-def is_a(kind: type, settings: Mapping[str, Any]) -> bool:
-    """Returns whether the _target_ of a model's settings is a class of this kind."""
-    with naming("model"):
-        target = get_object(settings["_target_"])  # a class, or a function that builds a network
-    return isinstance(target, type) and issubclass(target, kind)
-
-
-def schedule_settings(config: Mapping[str, Any], *, num_steps: int) -> dict[str, Any]:
-    """Returns the arguments of the schedule; total_steps, where it is null, is ``num_steps``.
-
-    Raises:
-        ValueError: the schedule ends before the run, where torch would break it off.
-    """
-    settings = {key: value for key, value in config["schedule"].items() if key not in OWN_KEYS}
-    if "total_steps" in settings:
-        settings["total_steps"] = total = settings["total_steps"] or num_steps
-        if total < num_steps:
+    """Raises ValueError for a setting that is not an argument of the _target_."""
+    parameters = inspect.signature(located(settings["_target_"])).parameters
+    if any(parameter.kind is parameter.VAR_KEYWORD for parameter in parameters.values()):
+        return
+    for name in settings:
+        if name not in parameters and name[0] != "_":
             raise ValueError(
-                f"schedule.total_steps must be at least the {num_steps} steps of the run; got "
-                f"{total}. null takes all of them"
+                f"{key}.{name} must be an argument of {settings['_target_']}, which has "
+                f"{', '.join(parameters)}.{cli.nearest(name, parameters)}"
             )
-    return settings
+
+
+def located(target: str) -> Any:
+    """Returns the class or function of a _target_."""
+    return instantiate({"_target_": target, "_partial_": True}).func

@@ -25,6 +25,7 @@ from pneumo.runs import run_folder, tables
 from pneumo.runs.metrics import how_chosen
 from pneumo.runs.tasks import DETECTION
 from pneumo.training import metadata
+from pneumo.training.config import Config
 from pneumo.training.construction import build
 from pneumo.training.devices import gathered
 from pneumo.training.task import Scored, Task, data_arguments, task_arguments
@@ -105,15 +106,16 @@ class Detection(Task):
         self.seen: dict[str, Detections] = {}
 
     @classmethod
-    def build_network(cls, config: Mapping[str, Any]) -> Detector:
+    def build_network(cls, config: Config) -> Detector:
         """Returns the detector of a configuration, channels-last."""
-        model = {key: value for key, value in config["model"].items() if key != "name"}
-        return build("model", model, Detector).to(memory_format=torch.channels_last)
+        return build("model", config.model.plain(without=("name",)), Detector).to(
+            memory_format=torch.channels_last
+        )
 
     @classmethod
     def build(
         cls,
-        config: Mapping[str, Any],
+        config: Config,
         network: Detector,
         table: pd.DataFrame,
         images: Cache,
@@ -121,8 +123,8 @@ class Detection(Task):
         arithmetic: Mapping[str, Any] | None = None,
     ) -> tuple[Self, BoxDataModule]:
         """Returns task and batches; the network's standardisation is that of its backbone."""
-        aspect = config["data"]["aspect"]
-        data = BoxDataModule(table, images, aspect=aspect, **data_arguments(config))
+        arguments = data_arguments(config)
+        data = BoxDataModule(table, images, aspect=config.data.aspect, **arguments)
         return cls(network, arithmetic=arithmetic, **task_arguments(config, data)), data
 
     def on_fit_start(self) -> None:

@@ -14,7 +14,7 @@ import subprocess
 import sys
 import tempfile
 import threading
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import IO, Any, TypeVar
@@ -26,6 +26,7 @@ from pytorch_lightning.strategies.launchers.launcher import _Launcher
 from torch import distributed
 
 from pneumo import cli
+from pneumo.training.config import Config
 
 log = logging.getLogger("pneumo")
 READY = b"ready\n"
@@ -64,10 +65,10 @@ class DataParallel(DDPStrategy):
     differ from an uninterrupted one.
 
     Args:
-        config: of the run, plain and resolved.
+        config: of the run.
     """
 
-    def __init__(self, config: Mapping[str, Any]):
+    def __init__(self, config: Config):
         super().__init__(cluster_environment=LightningEnvironment(), find_unused_parameters=True)
         self.config = config
 
@@ -113,7 +114,7 @@ class Processes(_Launcher):
 
     is_interactive_compatible = True  # in notebooks
 
-    def __init__(self, config: Mapping[str, Any], number: int, environment: LightningEnvironment):
+    def __init__(self, config: Config, number: int, environment: LightningEnvironment):
         self.config, self.number, self.environment = config, number, environment
         self.others: list[Process] = []
 
@@ -145,8 +146,8 @@ class Processes(_Launcher):
 
     def start(self) -> None:
         """Starts the processes and waits until they have built everything."""
-        trainer = self.config["trainer"] | {"enable_progress_bar": False, "profiler": None}
-        config = {**self.config, "num_threads": torch.get_num_threads(), "trainer": trainer}
+        config = self.config.plain() | {"num_threads": torch.get_num_threads()}
+        config["trainer"] |= {"enable_progress_bar": False, "profiler": None}
         rendezvous = {
             "MASTER_ADDR": self.environment.main_address,
             "MASTER_PORT": str(self.environment.main_port),
@@ -189,7 +190,7 @@ class Processes(_Launcher):
         rank = min(ends, key=lambda rank: bool(LOST.search(ends[rank])))  # it ended the others
         return (
             f"a run needs a process for each device; that of device {rank} {ends[rank]}. Resume "
-            f"with: python -m pneumo.train resume={self.config['run_dir']}"
+            f"with: python -m pneumo.train resume={self.config.run_dir}"
         )
 
     def stop(self) -> None:

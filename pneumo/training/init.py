@@ -22,23 +22,15 @@ def load_weights(network: nn.Module, place: str) -> None:
         FileNotFoundError, ValueError: there is no such run, or its network is another one.
     """
     run = Run.open(place)
-    weights = run.network().state_dict()
-    stored, expected = (_shapes(state) for state in (weights, network.state_dict()))
-    if stored != expected:
-        model, classes = run.metrics["model"], run.metrics.get("num_classes")
-        differ = next(
-            name for name in [*expected, *stored] if expected.get(name) != stored.get(name)
-        )
+    try:
+        network.load_state_dict(run.network().state_dict())
+    except RuntimeError as error:
+        reason = " ".join(str(error).split())[:200]
         raise ValueError(
-            f"init must be a run of the same network and classes; {run.name} is {model} with "
-            f"{classes} classes: {differ} is {stored.get(differ)} there, "
-            f"{expected.get(differ)} here. Set model= as in that run"
-        )
-    network.load_state_dict(weights)
-
-
-def _shapes(weights: dict[str, Any]) -> dict[str, tuple[int, ...]]:
-    return {name: tuple(value.shape) for name, value in weights.items()}
+            f"init must be a run of the same network and classes; {run.name} is "
+            f"{run.metrics['model']} with {run.metrics.get('num_classes')} classes: {reason}. Set "
+            "model= as in that run"
+        ) from None
 
 
 def check_new(place: str, root: Path, table: pd.DataFrame) -> None:

@@ -8,6 +8,7 @@ import subprocess
 import textwrap
 from collections.abc import Iterable, Mapping
 from dataclasses import asdict
+from functools import partial
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
@@ -26,7 +27,7 @@ from pneumo.evaluation.scores import CLINICAL, SCORES
 from pneumo.models import complexity
 from pneumo.models.views import Views
 from pneumo.runs import run_folder
-from pneumo.training.config import Config, Trainer
+from pneumo.training.config import Config, Object, Trainer
 from pneumo.training.devices import num_threads
 from pneumo.training.selection import Selection
 from pneumo.training.task import Scored
@@ -41,9 +42,7 @@ MODEL_KEYS = ("f", "d", "c", "batch_norm", "num_classes", "backbone", "width", "
 # of the scores, on the screen; a decision is at 0.5
 NAMES = {n: s.title for n, s in SCORES.items()} | {n: name for name, n in CLINICAL.items()}
 SHOWN = (  # at the end of a run, two in a line
-    ("f1_normal", "f1_pneumonia"),
-    ("recall_pneumonia", "recall_normal"),
-    ("accuracy", "auroc"),
+    *("f1_normal", "f1_pneumonia", "recall_pneumonia", "recall_normal", "accuracy", "auroc"),
 )
 DEBUG_NOTE = (
     "DEBUG RUN: it trained on a few batches an epoch. It shows that the software works; its scores "
@@ -64,22 +63,17 @@ def results(history: list[dict[str, Any]], *, best: Scored, last: Scored) -> dic
     The epochs are those of the two checkpoints. On the splits that a checkpoint was scored on, the
     scores are its own, of all images in evaluation mode; "train" stays that of the training steps.
     """
-    rows = {row["epoch"]: row for row in history}
-    return {
-        "best": _scores(rows[best.epoch], best),
-        "last": _scores(rows[last.epoch], last),
-        "history": history,
-    }
-
-
-def _scores(row: Mapping[str, Any], scored: Scored) -> dict[str, Any]:
-    kept = {key: value for key, value in row.items() if key not in ("lr", "seconds")}
-    held_out = {k: v for k, v in scored.scores.items() if k != "train"}
-    return {**kept, **held_out, TRAIN_EVAL: scored.scores["train"]}
+    found: dict[str, Any] = {"history": history}
+    for name, scored in {"best": best, "last": last}.items():
+        row = next(row for row in history if row["epoch"] == scored.epoch)
+        kept = {key: value for key, value in row.items() if key not in ("lr", "seconds")}
+        held_out = {key: value for key, value in scored.scores.items() if key != "train"}
+        found[name] = {**kept, **held_out, TRAIN_EVAL: scored.scores["train"]}
+    return found
 
 
 def assessment(
-    table: pd.DataFrame, predictions: pd.DataFrame, *, root: Path, settings: Config
+    table: pd.DataFrame, predictions: pd.DataFrame, *, root: Path, config: Config
 ) -> dict[str, Any]:
     """Returns the key assessment of metrics.json: intervals of the best checkpoint's scores.
 
@@ -87,16 +81,16 @@ def assessment(
         table: the split table of the run.
         predictions: path and p_pneumonia of the images that were scored, as in predictions.csv.
         root: the folder that paths are relative to.
-        settings: of the run.
+        config: of the run.
     """
     scored = table.merge(predictions[["path", "p_pneumonia"]], on="path")
     scored["pixels"] = [image.num_pixels(root / path) for path in scored["path"]]
-    rule = {"protocol": settings.protocol.name, "decision": settings.decision}
+    rule = {"protocol": config.protocol.name, "decision": config.decision}
     return {"checkpoint": "best", "split": "test", **assess_run(scored, **rule)}
 
 
 def describe(
-    settings: Config,
+    config: Config,
     data_set: DataSet,
     table: pd.DataFrame,
     digest: str,
@@ -104,18 +98,18 @@ def describe(
     trainer: pl.Trainer,
 ) -> dict[str, Any]:
     """Returns the part of metrics.json of a network's run that is known before it starts."""
-    data = settings.data
-    facts = describe_run(settings, data_set, table, digest)
+    data = config.data
+    facts = describe_run(config, data_set, table, digest)
     return facts | {
-        "debug": is_debug(settings.trainer),
+        "debug": is_debug(config.trainer),
         "num_classes": network.num_classes,
-        "batch_norm": (settings.model.model_extra or {}).get("batch_norm"),
+        "batch_norm": (config.model.model_extra or {}).get("batch_norm"),
         "parameters": complexity.num_parameters(network),
         "multiply_adds": complexity.multiply_adds(
-            network, image_size=data.image_size, views=Views(**settings.views.model_dump())
+            network, image_size=data.image_size, views=Views(**config.views.plain())
         ),
-        "selection": asdict(Selection.parse(settings.callbacks.checkpoint.monitor)),
-        "hyperparameters": hyperparameters(settings),
+        "selection": asdict(Selection.parse(config.callbacks.checkpoint.monitor)),
+        "hyperparameters": hyperparameters(config),
         "preprocessing": fingerprint.take(
             size=data.image_size,
             aspect=data.aspect,
@@ -135,18 +129,18 @@ def describe(
 
 
 def describe_run(
-    settings: Config, data_set: DataSet, table: pd.DataFrame, digest: str
+    config: Config, data_set: DataSet, table: pd.DataFrame, digest: str
 ) -> dict[str, Any]:
     """Returns the part of metrics.json that any run has: its name, its data, its machine."""
     return {
         "schema": run_folder.SCHEMA,
-        "model": settings.model.name,
-        "recipe": settings.recipe,
-        "seed": settings.seed,
-        "protocol": settings.protocol.name,
-        "decision": settings.decision if settings.task == "classification" else None,
-        "fold": settings.protocol.fold,
-        "tags": settings.tags,
+        "model": config.model.name,
+        "recipe": config.recipe,
+        "seed": config.seed,
+        "protocol": config.protocol.name,
+        "decision": config.decision if config.task == "classification" else None,
+        "fold": config.protocol.fold,
+        "tags": config.tags,
         "data": {
             "kind": data_set.kind,
             "note": data_set.note,
@@ -156,7 +150,7 @@ def describe_run(
             "ages": list(data_set.ages) if data_set.ages else None,
             "images": len(table),
             "patients": int(table["group"].nunique()),
-            "patient_key": settings.data.patient_key,
+            "patient_key": config.data.patient_key,
             "index_sha256": split.digest(table[["path"]].assign(split="")),
             "split_sha256": digest,
             "images_sha256": split.images_digest(table),
@@ -168,36 +162,38 @@ def describe_run(
     }
 
 
-def hyperparameters(settings: Config) -> dict[str, Any]:
+def hyperparameters(config: Config) -> dict[str, Any]:
     """Returns the settings that TensorBoard's HParams compares, flat."""
-    model, data = settings.model.model_extra or {}, settings.data
+    model, data = config.model.model_extra or {}, config.data
     return {
-        "model": settings.model.name,
-        "seed": settings.seed,
-        "protocol": settings.protocol.name,
-        "fold": settings.protocol.fold,
+        "model": config.model.name,
+        "seed": config.seed,
+        "protocol": config.protocol.name,
+        "fold": config.protocol.fold,
         **{key: model[key] for key in MODEL_KEYS if key in model},
         "image_size": data.image_size,
         "aspect": data.aspect,
         "patient_key": data.patient_key,
         "batch_size": data.batch_size,
-        "optimizer": settings.optimizer.target_.rpartition(".")[2],
-        "lr": settings.optimizer.lr,
-        "schedule": settings.schedule.target_.rpartition(".")[2],
-        "max_epochs": settings.trainer.max_epochs,
-        **_augmentation(settings.augment),
-        **({"tags": ", ".join(settings.tags)} if settings.tags else {}),
+        "optimizer": config.optimizer.target_.rpartition(".")[2],
+        "lr": config.optimizer.lr,
+        "schedule": config.schedule.target_.rpartition(".")[2],
+        "max_epochs": config.trainer.max_epochs,
+        **_augmentation(config.augment),
+        **({"tags": ", ".join(config.tags)} if config.tags else {}),
     }
 
 
-def _augmentation(augment: Mapping[str, Any]) -> dict[str, Any]:
+def _augmentation(augment: Object) -> dict[str, Any]:
     """Returns the paper's three settings, or the names of transforms or of a class."""
-    if "transforms" in augment:
-        names = [step["_target_"].rpartition(".")[2] for step in augment["transforms"]]
+    settings, kind = augment.model_extra or {}, augment.target_.rpartition(".")[2]
+    if "transforms" in settings:
+        names = [step["_target_"].rpartition(".")[2] for step in settings["transforms"]]
         return {"augment": "+".join(names)}
-    if not augment["_target_"].endswith(".Augment"):
-        return {"augment": augment["_target_"].rpartition(".")[2]}
-    paper = Augment(**{key: augment[key] for key in ("rotation", "zoom", "flip") if key in augment})
+    if kind != "Augment":
+        return {"augment": kind}
+    keys = ("rotation", "zoom", "flip")
+    paper = Augment(**{key: settings[key] for key in keys if key in settings})
     zoom = "-".join(f"{z:g}" for z in paper.zoom)
     return {"rotation": paper.rotation, "zoom": zoom, "flip": paper.flip}
 
@@ -216,13 +212,13 @@ def announce(facts: Mapping[str, Any], trainer: pl.Trainer) -> None:
 
 def announce_splits(facts: Mapping[str, Any]) -> None:
     """Logs how many images, patients and images of each label each split has."""
-    for name in split.SPLITS:
-        if name in facts["data"]["splits"]:
-            counts = facts["data"]["splits"][name]
-            log.info(
-                "%-5s %6s images of %5s patients: %5s NORMAL, %5s PNEUMONIA",
-                *(name, *(f"{counts[k]:,}" for k in ("images", "patients", "NORMAL", "PNEUMONIA"))),
-            )
+    splits = facts["data"]["splits"]
+    for name in sorted(splits, key=split.SPLITS.index):
+        log.info(
+            "%-5s %6s images of %5s patients: %5s NORMAL, %5s PNEUMONIA",
+            name,
+            *(f"{splits[name][k]:,}" for k in ("images", "patients", "NORMAL", "PNEUMONIA")),
+        )
 
 
 def decimal(value: float | None) -> str:
@@ -236,18 +232,22 @@ def score_lines(scores: Mapping[str, Mapping[str, float | None]]) -> list[str]:
     Args:
         scores: value, low and high by score, as the assessment in metrics.json has them.
     """
-    pairs = [(score_text(a, scores[a]), score_text(b, scores[b])) for a, b in SHOWN]
-    return [f"  {first:36}   {second}" for first, second in pairs]
+    texts = []
+    for score in SHOWN:
+        value, low, high = (decimal(scores[score][key]) for key in ("value", "low", "high"))
+        texts.append(f"{NAMES[score]:12} {value} ({low}-{high})")
+    return [f"  {a:36}   {b}" for a, b in zip(texts[::2], texts[1::2], strict=True)]
 
 
-def score_text(score: str, interval: Mapping[str, float | None]) -> str:
-    """Returns such as "sensitivity  0.975 (0.960-0.986)"; ? stands for an undefined value."""
-    value, low, high = (decimal(interval[key]) for key in ("value", "low", "high"))
-    return f"{NAMES[score]:12} {value} ({low}-{high})"
-
-
-def show_end(notes: Iterable[str | None], *, seconds: Mapping[str, float], run_dir: Path) -> Path:
-    """Logs the notes, the time it took and the run folder; returns the folder as logged."""
+def show_end(
+    lines: Iterable[str],
+    notes: Iterable[str | None],
+    seconds: Mapping[str, float],
+    run_dir: Path,
+) -> Path:
+    """Logs scores, notes, the time it took and the run folder; returns the folder as logged."""
+    for line in lines:
+        log.info("%s", line)
     for note in filter(None, notes):
         log.warning(textwrap.fill(note, WIDTH, initial_indent="  ", subsequent_indent="  "))
     log.info("Took %.0f s, of which training %.0f s.", seconds["total"], seconds["train"])
@@ -274,16 +274,10 @@ def _git_commit() -> str | None:
     Installed into another's repository, as pip's --target may do, the package is not tracked there,
     or lies elsewhere in it.
     """
+    git = partial(subprocess.check_output, cwd=PACKAGE, stderr=subprocess.DEVNULL, text=True)
     try:
-        top, commit = _git("rev-parse", "--show-toplevel", "HEAD").splitlines()
-        _git("ls-files", "--error-unmatch", "__init__.py")
+        top, commit = git(["git", "rev-parse", "--show-toplevel", "HEAD"]).splitlines()
+        git(["git", "ls-files", "--error-unmatch", "__init__.py"])
     except (OSError, subprocess.CalledProcessError):
         return None
-    return commit if Path(top).resolve() == PACKAGE.parent else None
-
-
-def _git(*arguments: str) -> str:
-    done = subprocess.run(
-        ["git", *arguments], cwd=PACKAGE, capture_output=True, text=True, check=True
-    )
-    return done.stdout
+    return str(commit) if Path(top).resolve() == PACKAGE.parent else None

@@ -1,11 +1,9 @@
 """A sweep of runs: Hydra's hooks around it, the arguments it began with, what it may change."""
 
-import contextlib
 import itertools
 import logging
 import os
 import signal
-import sys
 import threading
 import time
 from collections.abc import Mapping, Sequence
@@ -20,7 +18,6 @@ from omegaconf import DictConfig, OmegaConf
 from pneumo import atomic, cli, untrusted
 from pneumo.runs import run_folder, trust
 from pneumo.training import sweep_runs
-from pneumo.training.config import Config
 
 SECONDS = 0.2  # between two looks at the parent process
 SILENCED = ("optuna.storages._in_memory", "hydra_plugins.hydra_optuna_sweeper._impl")  # loggers
@@ -35,8 +32,7 @@ class Sweep(Callback):
         self, sweep_pid: int | None = None, trusted: tuple[str, ...] | None = None
     ) -> None:
         self.sweep_pid, self.trusted = sweep_pid, trusted  # known in other processes only
-        self.folder: Path | None = None
-        self.is_new = False  # whether there was no such sweep before
+        self.folder = Path()
         self.stop = threading.Event()
         self.watcher: threading.Thread | None = None
 
@@ -59,23 +55,23 @@ class Sweep(Callback):
             SystemExit: with 2, for what no run of the sweep could do; nothing has been written.
         """
         global current
-        try:
-            check_launch(config)
-        except ValueError as error:  # Hydra would only warn of another exception
-            cli.error(str(error), word="Error")
-            raise SystemExit(2) from None
-        for name in SILENCED:
-            logging.getLogger(name).setLevel(logging.ERROR)
         # not resolved: an argument may name other settings, as ${seed}
         overrides: Any = OmegaConf.to_container(config.hydra.overrides, resolve=False)
         arguments = [*overrides["task"], *overrides["hydra"]]
+        try:
+            check_search(config.protocol, config.hydra)
+            check_names(config, arguments)
+        except ValueError as error:  # Hydra would only warn of another exception
+            cli.error(str(error), word="Error")
+            raise SystemExit(cli.MISTAKE) from None
+        for name in SILENCED:
+            logging.getLogger(name).setLevel(logging.ERROR)
         runs = planned(config, arguments)
-        folder = Path(config.hydra.sweep.dir)
-        self.is_new = begin(folder, arguments, runs)
-        self.folder, current = folder, self
+        self.folder, current = Path(config.hydra.sweep.dir), self
+        begin(self.folder, arguments, runs)
         total = config.hydra.sweeper.get("n_trials") or (None if runs is None else len(runs))
         self.watcher = threading.Thread(
-            target=sweep_runs.watch, args=(folder, total, self.stop), daemon=True, name="sweep"
+            target=sweep_runs.watch, args=(self.folder, total, self.stop), daemon=True
         )
         self.watcher.start()
 
@@ -86,35 +82,27 @@ class Sweep(Callback):
         self.stop.set()
         if self.watcher:
             self.watcher.join()
-        assert self.folder is not None
-        if self.is_new:
-            discard(self.folder)
+        if not [path for path in self.folder.glob("*") if path.is_dir()]:  # no run has started
+            for name in (run_folder.SWEEP, "multirun.yaml"):
+                (self.folder / name).unlink(missing_ok=True)
+            run_folder.remove_empty(self.folder, levels=3)
         return sweep_runs.conclude(self.folder)
 
 
-def discard(folder: Path) -> None:
-    """Removes a sweep's folder in which no run has started, and folders left empty around it."""
-    written = {run_folder.SWEEP, "multirun.yaml"}
-    with contextlib.suppress(OSError):
-        if {path.name for path in folder.iterdir()} - written:
-            return
-        for name in written:
-            (folder / name).unlink(missing_ok=True)
-        run_folder.remove_empty(folder, levels=3)
-
-
-def check_launch(config: DictConfig) -> None:
-    """Raises ValueError for what would fail every run of the sweep, or hide some from it."""
-    check_search(config.protocol.name, config.protocol.select_on, config.hydra)
-    subdir = OmegaConf.to_container(config.hydra.sweep, resolve=False)["subdir"]  # type: ignore[call-overload, index]
-    if "/" in str(subdir):
+def check_search(protocol: Mapping[str, Any], hydra: Any) -> None:
+    """Raises ValueError where a search would choose settings by the split they are scored on."""
+    if "optuna" in hydra.sweeper["_target_"] and protocol["select_on"] == "test":
         raise ValueError(
-            "hydra.sweep.subdir must be the name of one folder, where the sweep finds its runs; "
-            f"got {subdir}"
+            "a search must choose on a validation split, so that no setting is fitted to the test "
+            f"split; got protocol={protocol['name']}, which has none. Use protocol=holdout, "
+            "official or kfold, then train the best settings with protocol=paper"
         )
+
+
+def check_names(config: DictConfig, arguments: Sequence[str]) -> None:
+    """Raises ValueError for values that would share a folder, whose name leaves the setting out."""
     hidden = set(config.hydra.job.config.override_dirname.exclude_keys) - {"model", "seed"}
-    overrides = [*config.hydra.overrides.task, *config.hydra.overrides.hydra]
-    for override in swept(overrides, config.hydra.sweeper.get("params") or {}):
+    for override in swept(config, arguments):
         if override.key_or_group in hidden:
             raise ValueError(
                 f"a sweep must change settings that name its runs' folders; got "
@@ -123,58 +111,25 @@ def check_launch(config: DictConfig) -> None:
             )
 
 
-def check_run(config: Config, hydra: Any) -> None:
-    """Raises ValueError where a run of a sweep searches on the test split, or leaves its folder."""
-    check_search(config.protocol.name, config.protocol.select_on, hydra)
-    if Path(config.run_dir).absolute() != Path(hydra.runtime.output_dir).absolute():
-        raise ValueError(
-            f"the runs of a sweep lie in its folder, {hydra.sweep.dir}; got {config.run_dir}. Name "
-            "them by hydra.sweep.subdir, and leave run_dir as it is"
-        )
-
-
-def check_search(protocol: str, select_on: str, hydra: Any) -> None:
-    """Raises ValueError where a search would choose settings by the split they are scored on."""
-    if "optuna" in hydra.sweeper["_target_"] and select_on == "test":
-        raise ValueError(
-            "a search must choose on a validation split, so that no setting is fitted to the test "
-            f"split; got protocol={protocol}, which has none. Use protocol=holdout, official or "
-            "kfold, then train the best settings with protocol=paper"
-        )
-
-
 def begin(
     folder: Path, arguments: Sequence[str], runs: Sequence[Mapping[str, Any]] | None = None
-) -> bool:
+) -> None:
     """Writes sweep.json: the arguments that a sweep began with, and the runs they ask for.
 
-    Of a sweep that began before, reports what is different now, and adds the runs. Returns whether
-    there was none before.
+    Of a sweep that began before, adds the runs.
 
     Raises:
         OSError: the folder cannot be written.
     """
-    now = sorted(a for a in arguments if not a.startswith(("hydra.sweep.dir=", "hydra.mode=")))
     path = folder / run_folder.SWEEP
+    now = sorted(a for a in arguments if not a.startswith(("hydra.sweep.dir=", "hydra.mode=")))
+    content: dict[str, Any] = {"arguments": now, "planned": runs}
     if path.is_file():
         content = _read(path)
-        before, known = content["arguments"], content.get("planned") or []
-        if more := [run for run in runs or [] if run not in known]:
-            atomic.write_json(path, content | {"planned": [*known, *more]})
-        without, new = sorted(set(before) - set(now)), sorted(set(now) - set(before))
-        if without or new:
-            sys.stderr.write(
-                f"This sweep began with {' '.join(before)}; now without "
-                f"{' '.join(without) or 'none'}, and with {' '.join(new) or 'none'}. Runs of the "
-                "same name must still agree.\n"
-            )
-        return False
-    try:
-        folder.mkdir(parents=True, exist_ok=True)
-        atomic.write_json(path, {"arguments": now, "planned": runs})
-    except OSError as error:
-        raise OSError(error.errno, error.strerror, str(folder)) from None
-    return True
+        before = content.get("planned") or []
+        content["planned"] = [*before, *(run for run in runs or [] if run not in before)] or None
+    folder.mkdir(parents=True, exist_ok=True)
+    atomic.write_json(path, content)
 
 
 def arguments_of(folder: Path) -> list[str]:
@@ -196,23 +151,24 @@ def arguments_of(folder: Path) -> list[str]:
 def overrides_of(folder: Path) -> list[Override]:
     """Returns the overrides that the sweep in ``folder`` began with; none without a sweep."""
     try:
-        arguments = arguments_of(folder)
+        return list(OverridesParser.create().parse_overrides(arguments_of(folder)))
     except (OSError, ValueError):
         return []
-    return list(OverridesParser.create().parse_overrides(arguments))
 
 
 def _read(path: Path) -> dict[str, Any]:
     """Returns sweep.json; its arguments are a list of texts."""
-    with contextlib.suppress(ValueError):
+    try:
         content = untrusted.read_json(path)
-        arguments = content.get("arguments")
-        if isinstance(arguments, list) and all(isinstance(a, str) for a in arguments):
-            return content
-    raise ValueError(
-        f"{path} must hold the arguments that the sweep began with; it is broken. Give them "
-        f"again, with hydra.sweep.dir={path.parent}"
-    )
+    except ValueError:
+        content = {}
+    arguments = content.get("arguments")
+    if not isinstance(arguments, list) or not all(isinstance(a, str) for a in arguments):
+        raise ValueError(
+            f"{path} must hold the arguments that the sweep began with; it is broken. Give them "
+            f"again, with hydra.sweep.dir={path.parent}"
+        )
+    return content
 
 
 def planned(config: DictConfig, arguments: Sequence[str]) -> list[dict[str, Any]] | None:
@@ -221,10 +177,9 @@ def planned(config: DictConfig, arguments: Sequence[str]) -> list[dict[str, Any]
     None where the sweeper decides, or where they ask for all choices of a group (glob), which only
     Hydra's own loader knows.
     """
-    if "basic_sweeper" not in config.hydra.sweeper["_target_"]:
-        return None
-    choices = swept(arguments, config.hydra.sweeper.get("params") or {})
-    if any(override.value_type is ValueType.GLOB_CHOICE_SWEEP for override in choices):
+    choices = swept(config, arguments)
+    globs = [override.value_type is ValueType.GLOB_CHOICE_SWEEP for override in choices]
+    if "basic_sweeper" not in config.hydra.sweeper["_target_"] or any(globs):
         return None
     first = (config.model.name, config.seed, config.protocol.name, config.protocol.fold)
     default = dict(zip(run_folder.IDENTITY, first, strict=True))
@@ -234,8 +189,9 @@ def planned(config: DictConfig, arguments: Sequence[str]) -> list[dict[str, Any]
     return [run_folder.identity_by(default, run) for run in itertools.product(*values)]
 
 
-def swept(arguments: Sequence[str], params: Mapping[str, Any]) -> list[Override]:
-    """Returns the overrides that have several values, those of an experiment's ``params`` too."""
+def swept(config: DictConfig, arguments: Sequence[str]) -> list[Override]:
+    """Returns the overrides that have several values, those of an experiment's params too."""
+    params = config.hydra.sweeper.get("params") or {}
     named = {argument.partition("=")[0] for argument in arguments}
     texts = [*arguments, *(f"{key}={value}" for key, value in params.items() if key not in named)]
     parsed = OverridesParser.create().parse_overrides(texts)

@@ -19,8 +19,7 @@ from torch.optim.lr_scheduler import LRScheduler, OneCycleLR, ReduceLROnPlateau
 
 from pneumo.data.cache import Cache
 from pneumo.data.datamodule import XrayDataModule
-from pneumo.training.config import Trainer
-from pneumo.training.construction import schedule_settings
+from pneumo.training.config import Config
 
 log = logging.getLogger("pneumo")
 
@@ -85,18 +84,18 @@ class Task(pl.LightningModule):
 
     @classmethod
     @abstractmethod
-    def build_network(cls, config: Mapping[str, Any]) -> Any:
+    def build_network(cls, config: Config) -> Any:
         """Returns the network of a configuration; ValueError if it cannot be built."""
 
     @classmethod
-    def try_settings(cls, config: Mapping[str, Any], network: Any) -> None:
+    def try_settings(cls, config: Config, network: Any) -> None:
         """Raises ValueError where settings that only this task has cannot be used."""
 
     @classmethod
     @abstractmethod
     def build(
         cls,
-        config: Mapping[str, Any],
+        config: Config,
         network: Any,
         table: pd.DataFrame,
         images: Cache,
@@ -106,7 +105,7 @@ class Task(pl.LightningModule):
         """Returns the task that trains a network by ``config``, and its batches.
 
         Args:
-            config: plain, resolved.
+            config: of the run.
             network: of `build_network`.
             table: split; with boxes where the task has them.
             images: of all rows of the table.
@@ -267,38 +266,54 @@ def slow_down(optimizer: torch.optim.Optimizer) -> None:
             group[key] *= group.get("share", 1)
 
 
-def data_arguments(config: Mapping[str, Any]) -> dict[str, Any]:
+def data_arguments(config: Config) -> dict[str, Any]:
     """Returns the arguments of a data module that each task takes from ``config``."""
     return {
-        "batch_size": config["data"]["batch_size"],
-        "augment": instantiate(config["augment"]),
-        "seed": config["seed"],
-        "num_workers": config["data"]["num_workers"],
-        "overfit_batches": config["trainer"].get("overfit_batches"),
-        "num_devices": Trainer.model_validate(config["trainer"]).num_devices,
+        "batch_size": config.data.batch_size,
+        "augment": instantiate(config.augment.plain()),
+        "seed": config.seed,
+        "num_workers": config.data.num_workers,
+        "overfit_batches": config.trainer.overfit_batches,
+        "num_devices": config.trainer.num_devices,
     }
 
 
-def task_arguments(config: Mapping[str, Any], data: XrayDataModule) -> dict[str, Any]:
+def task_arguments(config: Config, data: XrayDataModule) -> dict[str, Any]:
     """Returns the arguments of Task that follow from ``config`` and the batches."""
     steps = num_steps(config, data)
     return {
-        "optimizer": instantiate(config["optimizer"]),
+        "optimizer": instantiate(config.optimizer.plain()),
         "schedule": instantiate(schedule_settings(config, num_steps=steps)),
-        "interval": config["schedule"].get("interval", "epoch"),
-        "plateau_on": config["schedule"].get("monitor"),
+        "interval": config.schedule.interval,
+        "plateau_on": config.schedule.monitor,
         "eval_splits": data.eval_splits,
-        "seed": config["seed"],
+        "seed": config.seed,
     }
 
 
-def num_steps(config: Mapping[str, Any], data: XrayDataModule) -> int:
+def schedule_settings(config: Config, *, num_steps: int) -> dict[str, Any]:
+    """Returns the arguments of the schedule; total_steps, where it is null, is ``num_steps``.
+
+    Raises:
+        ValueError: the schedule ends before the run, where torch would break it off.
+    """
+    settings = config.schedule.plain(without=("interval", "monitor"))
+    if "total_steps" in settings:
+        settings["total_steps"] = total = settings["total_steps"] or num_steps
+        if total < num_steps:
+            raise ValueError(
+                f"schedule.total_steps must be at least the {num_steps} steps of the run; got "
+                f"{total}. null takes all of them"
+            )
+    return settings
+
+
+def num_steps(config: Config, data: XrayDataModule) -> int:
     """Returns how often the schedule steps in a run: once an epoch, or once a step."""
-    trainer, batches = config["trainer"], data.num_train_batches
-    if config["schedule"].get("interval", "epoch") == "epoch":
-        return int(trainer["max_epochs"])
-    limit = trainer.get("limit_train_batches")
+    trainer, batches = config.trainer, data.num_train_batches
+    if config.schedule.interval == "epoch":
+        return trainer.max_epochs
+    limit = trainer.limit_train_batches
     if limit is not None:
         batches = int(batches * limit) if isinstance(limit, float) else min(batches, limit)
-    steps = math.ceil(batches / (trainer.get("accumulate_grad_batches") or 1))
-    return int(steps * trainer["max_epochs"])
+    return math.ceil(batches / (trainer.accumulate_grad_batches or 1)) * trainer.max_epochs

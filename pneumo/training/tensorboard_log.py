@@ -1,31 +1,24 @@
-"""TensorBoard: configuration, hyperparameters, curves, confusion matrix, wrong images."""
+"""TensorBoard: the configuration, one chart for each score, the hyperparameters."""
 
 from collections.abc import Collection, Mapping
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-import pandas as pd
 import pytorch_lightning as pl
 import yaml
-from matplotlib.backends.backend_agg import FigureCanvasAgg
-from matplotlib.figure import Figure
 from pytorch_lightning.loggers import TensorBoardLogger
 from tensorboard.plugins.hparams.plugin_data_pb2 import HParamsPluginData
 from torch.utils.tensorboard import SummaryWriter
 from torch.utils.tensorboard.summary import hparams
 
-from pneumo.data.datamodule import XrayDataModule
-from pneumo.labels import CLASS_NAMES, PNEUMONIA
 from pneumo.training import sweep
-from pneumo.training.config import FOLLOWED
+from pneumo.training.config import FOLLOWED, Config
 
 # Settings that distinguish runs, in this order on the HParams page, after those a sweep varies
 DISTINCT = ("model", "seed", "protocol", "fold", "lr", "batch_size")
 MOST_HPARAMS = 5  # of a run without a sweep; more push the scores out of sight
 # On the HParams page, the honest first: as many as fit 1,400 px without scrolling
 HPARAM_SCORES = ("challenge", "f1_normal", "auroc", "accuracy", "f1_pneumonia")
-NUM_WRONG = 16  # images with wrong decisions
 
 
 def writer_of(trainer: pl.Trainer) -> SummaryWriter | None:
@@ -34,9 +27,7 @@ def writer_of(trainer: pl.Trainer) -> SummaryWriter | None:
     return next((logger.experiment for logger in loggers), None)
 
 
-def open_run(
-    trainer: pl.Trainer, config: Mapping[str, Any], hyperparameters: Mapping[str, Any]
-) -> None:
+def open_run(trainer: pl.Trainer, config: Config, hyperparameters: Mapping[str, Any]) -> None:
     """Adds the configuration as text and the layout with train and test of a score in one chart.
 
     Other loggers get the hyperparameters; TensorBoard gets them with the last scores.
@@ -47,54 +38,37 @@ def open_run(
     writer = writer_of(trainer)
     if writer is None:
         return
-    text = yaml.safe_dump(dict(config), sort_keys=False)
+    text = yaml.safe_dump(config.plain(), sort_keys=False)
     writer.add_text("configuration", "```yaml\n" + text + "```", 0)
-    names = FOLLOWED[config["task"]]
+    names = FOLLOWED[config.task]
     charts = {name: ["Multiline", [f"^{name}/(train|val|test)$"]] for name in names}
     writer.add_custom_scalars({"Train, validation and test in one chart": charts})
 
 
-def close_run(
-    trainer: pl.Trainer,
-    metrics: Mapping[str, Any],
-    predictions: pd.DataFrame,
-    data: XrayDataModule,
-) -> None:
-    """Adds the final scores with the hyperparameters, curves, confusion matrix, wrong examples."""
+def close_run(trainer: pl.Trainer, metrics: Mapping[str, Any]) -> None:
+    """Adds the data set's note, and the final scores with the hyperparameters."""
     writer = writer_of(trainer)
     if writer is None:
         return
-    epoch = metrics["best"]["epoch"] + 1  # epochs count from 1, as everywhere else
-    for split, rows in predictions.groupby("split"):
-        positive = (rows["label"] == PNEUMONIA).to_numpy()
-        probability = rows["p_pneumonia"].to_numpy()
-        writer.add_pr_curve(f"pneumonia/{split}", positive, probability, epoch)
-        writer.add_pr_curve(f"normal/{split}", ~positive, 1 - probability, epoch)
-        confusion = np.array(metrics["best"][str(split)]["confusion"])
-        writer.add_image(
-            f"confusion/{split}", confusion_picture(confusion), epoch, dataformats="HWC"
-        )
-    test = predictions[predictions["split"] == "test"]
-    writer.add_image("wrong/test", wrong_picture(test, data), epoch, dataformats="HWC")
     if metrics["data"]["note"]:
-        writer.add_text("data", f"**{metrics['data']['note']}**", epoch)
+        writer.add_text("data", f"**{metrics['data']['note']}**", metrics["best"]["epoch"] + 1)
     add_hparams(writer, metrics, varied_in(Path(writer.log_dir).parent))
     writer.close()  # its thread too, which a sweep would gather
 
 
-def write_baseline(config: Mapping[str, Any], metrics: Mapping[str, Any], run_dir: Path) -> None:
+def write_baseline(config: Config, metrics: Mapping[str, Any], run_dir: Path) -> None:
     """Writes a baseline's scores as lines from the first epoch to the last of a network's run."""
-    targets = [logger["_target_"] for logger in (config["logger"] or {}).values()]
-    if not any(target.endswith(TensorBoardLogger.__name__) for target in targets):
+    targets = [logger.target_.rpartition(".")[2] for logger in (config.logger or {}).values()]
+    if TensorBoardLogger.__name__ not in targets:
         return
     writer = SummaryWriter(str(run_dir))
     for split in metrics["data"]["splits"]:
         scores = metrics["best"]["train_eval" if split == "train" else split]
         for name in scores.keys() - {"confusion"}:
-            for epoch in sorted({1, config["trainer"]["max_epochs"]}):
+            for epoch in sorted({1, config.trainer.max_epochs}):
                 writer.add_scalar(f"{name}/{split}", scores[name], epoch)
     # the columns of the networks: the page has those of one run
-    selection = {"on": config["protocol"]["select_on"]}
+    selection = {"on": config.protocol.select_on}
     add_hparams(writer, {**metrics, "selection": selection}, varied_in(run_dir.parent))
     writer.close()
 
@@ -152,54 +126,3 @@ def hparam_settings(metrics: Mapping[str, Any], varied: Collection[str] = ()) ->
     changed = [name for name in names if name in last or name in varied]
     shown = changed or names[:MOST_HPARAMS]
     return {name: "none" if values[name] is None else values[name] for name in shown}
-
-
-def confusion_picture(confusion: np.ndarray) -> np.ndarray:
-    """Returns (H, W, 3) uint8 of (2, 2) counts, rows the true class."""
-    figure = Figure(figsize=(4.5, 4), dpi=110, layout="constrained")
-    axes = figure.add_subplot()
-    share = confusion / np.maximum(confusion.sum(1, keepdims=True), 1)
-    axes.imshow(share, cmap="Blues", vmin=0, vmax=1)
-    names = list(CLASS_NAMES)
-    axes.set_xticks([0, 1], names)
-    axes.set_yticks([0, 1], names, rotation=90, va="center")
-    axes.set_xlabel("predicted")
-    axes.set_ylabel("true")
-    for row, column in np.ndindex(2, 2):
-        colour = "white" if share[row, column] > 0.5 else "black"
-        text = f"{confusion[row, column]:,}\n{share[row, column]:.1%}"
-        axes.text(column, row, text, ha="center", va="center", color=colour, fontsize=14)
-    return _pixels(figure)
-
-
-def wrong_picture(test: pd.DataFrame, data: XrayDataModule) -> np.ndarray:
-    """Returns (H, W, 3) uint8: the test images with the most confident errors.
-
-    Args:
-        test: columns label, p_pneumonia and path; its index gives the rows of the cache.
-        data: holds the images.
-    """
-    positive = test["label"] == PNEUMONIA
-    error = (test["p_pneumonia"] - positive).abs()
-    worst = test.assign(error=error)[error > 0.5].nlargest(NUM_WRONG, "error")
-    figure = Figure(figsize=(11, 12), dpi=80, layout="constrained")
-    figure.suptitle(
-        f"{(error > 0.5).sum()} of {len(test)} test images are wrong; the most confident errors"
-    )
-    for place, (row, values) in enumerate(worst.iterrows()):
-        axes = figure.add_subplot(4, 4, place + 1)
-        axes.imshow(data.cache.images[int(str(row))], cmap="gray", vmin=0, vmax=255)
-        name = values["path"].rpartition("/")[2]
-        axes.set_title(
-            f"{values['label']}, predicted {values['p_pneumonia']:.0%} PNEUMONIA\n{name}",
-            fontsize=8,
-        )
-        axes.axis("off")
-    return _pixels(figure)
-
-
-def _pixels(figure: Figure) -> np.ndarray:
-    canvas = FigureCanvasAgg(figure)
-    canvas.draw()  # type: ignore[no-untyped-call]
-    pixels = np.asarray(canvas.buffer_rgba())  # type: ignore[no-untyped-call]
-    return pixels[..., :3].copy()

@@ -12,8 +12,8 @@ from pneumo.data.corruptions import CORRUPTIONS, Corruption
 from pneumo.evaluation.assessment import labels
 from pneumo.evaluation.scores import scores
 from pneumo.inference import stress
+from pneumo.runs.metrics import read_stress
 from pneumo.runs.run import Run
-from pneumo.runs.stress import read_stress
 from tests.conftest import Call, Patch, Refused, digests
 from tests.detection_runs import make_detector
 

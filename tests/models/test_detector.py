@@ -102,12 +102,10 @@ def test_a_file_fills_the_backbone(tmp_path: Any) -> None:
 @pytest.mark.parametrize(
     ("settings", "message"),
     [
-        ({"backbone": "vgg16"}, "backbone must be one of resnet50, resnet18, mobilenet_v3"),
-        ({"architecture": "yolo"}, "architecture must be one of retinanet, maskrcnn; got"),
+        ({"backbone": "vgg16"}, "backbone one of resnet50, resnet18, mobilenet_v3_large; got"),
+        ({"architecture": "yolo"}, "architecture must be one of retinanet, maskrcnn,"),
         ({"pretrained": "/no/file.pt"}, "No such file"),
-        ({"options": {"nms": 0.3}}, "options must be of score_thresh, .*; got 'nms'"),
-        ({"options": {"topk_candidates": True}}, r"options\.topk_candidates must be a .*; got T"),
-        ({"options": {"score_thresh": float("nan")}}, r"\.score_thresh must be a .*; got nan"),
+        ({"options": {"nms": 0.3}}, "options must be of torchvision's retinanet; got {'nms'}"),
         ({"options": {"fg_iou_thresh": 0.3}}, "options must fit together: low_threshold should"),
         (
             {"architecture": "maskrcnn", "options": {"box_bg_iou_thresh": 0.6}},

@@ -19,7 +19,7 @@ from pneumo.models.base import build
 from pneumo.models.complexity import multiply_adds
 from pneumo.models.library import LibraryNetwork
 from pneumo.runs.network import _without_weights
-from pneumo.training.settings import read
+from pneumo.training.config import read
 from tests.conftest import Call, Capture, Command, Patch, compose, composed
 
 ROWS = {  # of conf/model, with the smallest side that it is trained at below

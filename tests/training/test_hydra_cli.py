@@ -1,13 +1,10 @@
-"""Arguments between the user and Hydra: what is resumed, quoted, and refused."""
+"""Arguments between the user and Hydra: what is resumed, and refused."""
 
-import random
 from pathlib import Path
 
 import pytest
 from hydra.core.override_parser.overrides_parser import OverridesParser
-from omegaconf import OmegaConf
 
-from pneumo.runs.writer import RunWriter
 from pneumo.training import hydra_cli, sweep
 
 
@@ -35,7 +32,6 @@ def test_a_folder_is_named_by_what_its_sweep_began_without(tmp_path: Path) -> No
 def test_names_of_folders_are_unique_and_short_enough() -> None:
     first, slash = "model=tiny,seed=0", "a=x/y"
     assert hydra_cli.folder_name(first, "") == first
-    assert hydra_cli.folder_name(first, slash) == f"{first},a=x%2Fy"
     names = [
         hydra_cli.folder_name(first, more) for more in (slash, "a=x%2Fy", "é" * 200, "é" * 201)
     ]
@@ -76,30 +72,6 @@ def test_arguments_of_a_users_own_sweep_are_accepted(tmp_path: Path) -> None:
     ]
     sweep.begin(tmp_path, arguments)
     assert hydra_cli.hydra_arguments([f"sweep={tmp_path}"])[1:-1] == sorted(arguments)
-
-
-def test_a_path_of_any_characters_is_one_value_of_hydra() -> None:
-    parser, draw = OverridesParser.create(), random.Random(0)
-    for _ in range(300):
-        text = "".join(draw.choices("a\\'\"é=,(${} ", k=draw.randint(1, 8)))
-        for mark in "'\"":
-            value = parser.parse_override(f"x={hydra_cli.quoted(text, mark=mark)}").value()
-            assert OmegaConf.create({"x": value}).x == text
-
-
-def test_a_folder_of_any_name_is_resumed(tmp_path: Path) -> None:
-    for name in ("back\\slash", "it's", "a${b}"):
-        RunWriter(make(tmp_path / name)).write_config({"seed": 0}, [])
-        (last,) = [
-            a for a in hydra_cli.hydra_arguments([f"resume={tmp_path / name}"]) if "run.dir" in a
-        ]
-        value = OverridesParser.create().parse_override(last).value()
-        assert OmegaConf.create({"x": value}).x == str(tmp_path / name)
-
-
-def make(folder: Path) -> Path:
-    folder.mkdir()
-    return folder
 
 
 def test_a_sweep_in_a_folder_of_any_name_is_resumed(tmp_path: Path) -> None:

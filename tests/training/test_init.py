@@ -33,7 +33,7 @@ def test_a_run_starts_from_the_weights_of_another(
     [
         ("model=small", "init must be a run of the same network and classes"),
         ("model.num_classes=3", "with 2 classes"),
-        ("init=nowhere", "init must be a run folder or pretrained:NAME; got nowhere"),
+        ("init=nowhere", "nowhere"),
         ("init=pretrained:none", "must be one of pretrained:"),
     ],
 )

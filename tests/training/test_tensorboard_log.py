@@ -7,17 +7,14 @@ import sys
 import time
 from collections.abc import Iterator
 from pathlib import Path
-from types import SimpleNamespace
 from typing import Any
 from urllib.error import URLError
 from urllib.parse import quote
 from urllib.request import Request, urlopen
 
-import numpy as np
-import pandas as pd
 import pytest
 
-from pneumo.training.tensorboard_log import hparam_settings, wrong_picture
+from pneumo.training.tensorboard_log import hparam_settings
 from tests.conftest import SMALL, Command
 
 
@@ -123,10 +120,3 @@ def test_hparams_are_those_that_vary_or_the_first_few() -> None:
     assert list(hparam_settings(metrics, {"augment.strength"})) == list(hparam_settings(metrics))
     assert list(hparam_settings(metrics)) == ["model", "seed", "protocol", "fold", "lr"]
     assert hparam_settings(metrics, {"protocol.fold"}) == {"fold": "none"}
-
-
-@pytest.mark.parametrize("probability", [0.2, 0.8])  # no error, and one
-def test_errors_are_drawn_if_there_are_any(probability: float) -> None:
-    row = {"path": "NORMAL/a.png", "label": "NORMAL", "p_pneumonia": probability}
-    data: Any = SimpleNamespace(cache=SimpleNamespace(images=np.zeros((1, 8, 8), np.uint8)))
-    assert wrong_picture(pd.DataFrame([row]), data).shape == (960, 880, 3)
