@@ -78,10 +78,11 @@ def _command(args: argparse.Namespace) -> int:
         file.flush()  # a table that cannot be written leaves the folders as they were, too
     places = [args.out or "standard output", args.heatmap, args.overlays, args.dicom_sr]
     sys.stderr.write(
-        f"{cli.counted(len(names), 'file')}: {counts.flagged:,} flagged, {counts.unreadable:,} "
-        f"unreadable; written to {', '.join(map(str, filter(None, places)))}\n"
+        f"{cli.counted(len(names), 'file')}: {counts['flagged']:,} flagged, "
+        f"{counts['unreadable']:,} unreadable; written to "
+        f"{', '.join(map(str, filter(None, places)))}\n"
     )
-    return cli.UNREADABLE if counts.unreadable or counts.incomplete else 0
+    return cli.UNREADABLE if counts["unreadable"] or counts["incomplete"] else 0
 
 
 def _check_options(args: argparse.Namespace, task: str, *, num_runs: int) -> None:
