@@ -67,7 +67,6 @@ def _command(args: argparse.Namespace) -> int:
         counts = prediction.write_rows(
             *(predictor, names, write),
             attachments=attachments,
-            batch_size=args.batch_size or predictor.batch_size,
             threads=threads,
             bar=not on_screen or rows is not None,  # rows and a bar would mix
         )

@@ -77,6 +77,5 @@ def parse(arguments: Sequence[str] | None) -> argparse.Namespace:
     parser.add_network(checkpoint=True)
     add = parser.add_argument_group("computing").add_argument
     add("--device", choices=DEVICES, default="auto", help="default: a GPU if there is one")
-    add("--batch-size", type=_count, metavar="N", help="images; default: 32, for a detector 8")
     add("--threads", type=_count, metavar="N", help="that compute and decode; default: all cores")
     return parser.parse(arguments)

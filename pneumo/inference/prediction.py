@@ -91,7 +91,6 @@ def write_rows(
     write: Write,
     *,
     attachments: Sequence[Attachment],
-    batch_size: int,
     threads: int,
     bar: bool = True,
 ) -> Counter[str]:
@@ -103,7 +102,7 @@ def write_rows(
     """
     counts = Counter[str]()
     stream = read_shown(names, "predicting", shapes=predictor.shapes, threads=threads, bar=bar)
-    for batch in batches(stream, batch_size=batch_size):
+    for batch in batches(stream, batch_size=predictor.batch_size):
         for radiograph, row in zip(batch, predictor.rows(batch), strict=True):
             for attachment in attachments:
                 row[attachment.column] = None
