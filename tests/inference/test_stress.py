@@ -134,16 +134,6 @@ def test_threshold_and_temperature_are_applied() -> None:
         assert one["ece"] == pytest.approx(ece, abs=0.02)
 
 
-def test_a_sample_keeps_the_share_of_labels() -> None:
-    rows = pd.DataFrame({"path": [f"{n:04}" for n in range(2000)]})
-    rows["label"] = np.where(np.arange(2000) % 4 == 0, "NORMAL", "PNEUMONIA")
-    chosen = stress.sample(rows)
-    assert chosen["label"].value_counts().to_dict() == {"PNEUMONIA": 375, "NORMAL": 125}
-    assert chosen["path"].is_monotonic_increasing
-    assert chosen.equals(stress.sample(rows))
-    assert len(stress.sample(rows[:100])) == 100
-
-
 # The command
 
 
