@@ -113,7 +113,7 @@ def net_benefit(
 
     A decision curve: TP/N - FP/N * t/(1 - t), Vickers & Elkin, Med Decis Making 26 (2006) 565.
     Treating everyone is this with all probabilities 1; treating no one is 0. It is at the images'
-    own share of PNEUMONIA, or, by Bayes' rule, at `prevalence` in [0, 1].
+    own share of PNEUMONIA, or, by Bayes' rule, at ``prevalence`` in [0, 1].
     """
     label, probability = checked(label, probability)
     chance = np.atleast_1d(np.asarray(threshold, dtype=np.float64))
