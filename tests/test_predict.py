@@ -109,7 +109,7 @@ def test_bad_files_are_rows_and_the_others_go_on(
     whole = Path(paths[0]).read_bytes()
     bad = {
         "cut.jpeg": (whole[: len(whole) // 2], "damaged or truncated"),
-        "empty.png": (b"", "must not be empty"),
+        "empty.png": (b"", "must be a PNG, JPEG or DICOM image"),
         "text.png": (b"hello", "must be a PNG, JPEG or DICOM image"),
         "bomb.png": (png(np.zeros((12_000, 12_000), bool)), "1 to 100,000,000 pixels"),
     }

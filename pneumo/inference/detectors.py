@@ -114,8 +114,8 @@ class Detectors(Predictor):
             return super().writer(file, form=form, attachments=attachments)
         if form == RSNA:
             return _rsna_writer(csv_writer(file, RSNA_COLUMNS))
-        path, *ids, boxes, threshold, threshold_from, flag, reason, error = self.columns
-        columns = [path, *ids, boxes, "score", *SIDES, threshold, threshold_from, flag, reason]
+        at = self.columns.index("boxes") + 1
+        *columns, error = [*self.columns[:at], "score", *SIDES, *self.columns[at:]]
         write_csv = csv_writer(file, [*columns, *attachments, error])
 
         def write(row: Row) -> None:
