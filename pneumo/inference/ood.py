@@ -6,11 +6,11 @@ test split) show the rest, each with one shrunk covariance, as in Lee et al., "A
 framework for detecting out-of-distribution samples" (2018), without their class means:
     layout: of a picture of 8 x 8 grey values, its contrast and its sharpness at four scales.
     features: of the input of the network's last dense layer, the mean over the run's views.
-It is a warning, not a safeguard; docs/how-to/hospital.md has its accuracy.
+It is a warning, not a safeguard. Its accuracy is in docs/notes/measured.md.
 """
 
 import random
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -87,12 +87,6 @@ def file_reasons(radiograph: Radiograph, data: Iterable[Mapping[str, Any]]) -> l
         for low, high in ranges
         if age is not None and not low <= age <= high
     ]
-
-
-def flag(reasons: Sequence[str], *, is_readable: bool) -> dict[str, Any]:
-    """Returns the cells ood and ood_reason of an image; None if unknown."""
-    judged = is_readable or bool(reasons)
-    return {"ood": bool(reasons) if judged else None, "ood_reason": "; ".join(reasons) or None}
 
 
 def layout(pixels: np.ndarray) -> Array:

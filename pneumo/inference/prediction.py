@@ -60,7 +60,8 @@ class Predictor(ABC):
                 **self.common,
                 **of_image,
                 **(radiograph.header.ids if self.ids else {}),
-                **ood.flag(reasons, is_readable=not radiograph.error),
+                "ood": bool(reasons) if reasons or not radiograph.error else None,
+                "ood_reason": "; ".join(reasons) or None,
                 "path": output.printable(radiograph.name),
                 "error": output.printable(radiograph.error) or None,
             }
