@@ -6,7 +6,7 @@ from typing import Any
 import numpy as np
 
 from pneumo import cli
-from pneumo.evaluation.detection_assessment import MAP_SENTENCE, SCORES, assess
+from pneumo.evaluation.detection import MAP_SENTENCE, SCORES, assess
 from pneumo.inference import fusion
 from pneumo.runs import run_folder
 from pneumo.runs.run import Run

@@ -9,8 +9,7 @@ from typing import Any
 from pneumo.data.base import DataSet
 from pneumo.data.sets import class_of
 from pneumo.evaluation import published
-from pneumo.evaluation.detection import challenge_score, kept
-from pneumo.evaluation.detection_assessment import SCORES, assess
+from pneumo.evaluation.detection import SCORES, assess, challenge_score, kept
 from pneumo.report.groups import DEBUG, group_key, group_order
 from pneumo.report.table import Row, Table
 from pneumo.report.wording import DASH, decimal, interval

@@ -9,7 +9,7 @@ from typing import Any
 import pandas as pd
 
 from pneumo.evaluation import published
-from pneumo.evaluation.detection_assessment import MAP_SENTENCE
+from pneumo.evaluation.detection import MAP_SENTENCE
 from pneumo.evaluation.paired_tests import FEWEST_PAIRS
 from pneumo.report.audit_link import AuditLink
 from pneumo.report.claims import claim_table
