@@ -170,7 +170,7 @@ def results_official() -> str:
         runs = kept(folders)
         columns = [spread(scores(runs, key)) for key in keys]
         rows.append([name, chosen(runs), seeds(runs), *columns])
-        if not runs[0].get("baseline"):
+        if chosen(runs) == "val":
             last = [spread(scores(runs, key, when="last")) for key in keys]
             rows.append(["the same, last epoch", "none", seeds(runs), *last])
     header = ["official test split", "epoch chosen on", "seeds", *(NAMES[key] for key in keys)]

@@ -31,8 +31,8 @@ DRAWS = 100
 MODELS = ("compact", "tiny", "thumbnail_svm")  # the others' probabilities are a handful of values
 SCORES = ("sensitivity", "specificity", "ece", "NORMAL", "PNEUMONIA")
 COLUMNS = {  # of the table of sets: whose sets hold the label
-    "NORMAL": (NORMAL, "", ""),
-    "PNEUMONIA": (PNEUMONIA, "", ""),
+    "NORMAL": (NORMAL, "label", NORMAL),
+    "PNEUMONIA": (PNEUMONIA, "label", PNEUMONIA),
     "bacterial": (PNEUMONIA, "subtype", BACTERIA),
     "viral": (PNEUMONIA, "subtype", VIRUS),
     "NORMAL, test folder": (NORMAL, "source", "test"),
@@ -70,11 +70,15 @@ def coverage_table(runs: Path, *, coverage: float) -> list[str]:
     for name, table in kept(runs):
         val, test = (table[table["split"] == split] for split in ("val", "test"))
         sets = _sets(val, coverage=coverage, of=name)
-        found = {
-            (row["label"], row["by"], row["group"]): row for row in conformal.coverage(test, sets)
-        }
-        cells = [_share(found.get(key)) for key in COLUMNS.values()]
-        neither = "; ".join(f"{found[one, '', '']['neither']:.3f}" for one in CLASS_NAMES)
+        of_label = {label: test[test["label"] == label] for label in CLASS_NAMES}
+        cells = []
+        for label, by, group in COLUMNS.values():
+            rows = of_label[label]
+            is_part = by == "label" or rows[by].nunique() > 1
+            part = conformal.coverage(rows[rows[by] == group], sets) if is_part else []
+            cells += [_share(row) for row in part] or [DASH]
+        inside = [sets.contains(rows["p_pneumonia"]) for rows in of_label.values()]
+        neither = "; ".join(f"{(~held).all(1).mean():.3f}" for held in inside)
         lines.append(f"| {name} | {' | '.join(cells)} | {neither} |")
     return lines
 
@@ -234,8 +238,8 @@ def _line(name: str, images: str, found: Sequence[Draw]) -> str:
     return f"| {name} | {images} | {' | '.join(cells)} |"
 
 
-def _share(row: dict[str, Any] | None) -> str:
-    return DASH if row is None else f"{row['value']:.3f} ({row['low']:.3f} to {row['high']:.3f})"
+def _share(row: dict[str, Any]) -> str:
+    return f"{row['value']:.3f} ({row['low']:.3f} to {row['high']:.3f})"
 
 
 def _labels(table: pd.DataFrame) -> np.ndarray:

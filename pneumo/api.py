@@ -25,7 +25,7 @@ from pneumo.data import image as preparing
 from pneumo.data import reader
 from pneumo.data.reader import InMemory
 from pneumo.inference import heatmap_images
-from pneumo.inference.classifiers import open_classifiers
+from pneumo.inference.classifiers import Classifiers
 from pneumo.inference.networks import batches
 from pneumo.labels import CLASSES
 from pneumo.report.external import of_run
@@ -55,11 +55,8 @@ class Run(RunFolder):
     def evaluate(self, data: str | Path | None = None) -> pd.DataFrame:
         """Returns the scores of a classifier: a row a score; value, and low and high of 95 %.
 
-        Args:
-            data: a folder of other labelled images; by default the run's own test split.
-
-        Raises:
-            FileNotFoundError, ValueError: see pneumo.shift.evaluation.evaluate.
+        ``data``: a folder of other labelled images; by default the run's own test split. Errors:
+        see pneumo.shift.evaluation.evaluate.
         """
         check_classifier(self, "Run.evaluate takes a classifier")
         scores = evaluation.evaluate([self], data=None if data is None else Path(data))
@@ -109,10 +106,7 @@ class Run(RunFolder):
 class Classifier(nn.Module):
     """The network of a run in evaluation mode, its logits averaged over the run's views.
 
-    Attributes:
-        transform: from a path, a PIL image or an array to a (1, S, S) float32 tensor, grey values
-            0 to 255.
-        classes: the names of the logits.
+    Its attribute ``classes`` holds the names of the logits.
     """
 
     def __init__(self, of: RunFolder) -> None:
@@ -122,7 +116,7 @@ class Classifier(nn.Module):
         self.eval()
 
     def transform(self, image: ImageLike) -> Tensor:
-        """Returns (1, S, S) float32 of an image, as `predict` prepares it."""
+        """Returns (1, S, S) float32 grey values 0-255 of a path, a PIL image or an array."""
         size, aspect = self.run.image_size, self.run.aspect
         prepared = preparing.resize(_grey(image), size=size, aspect=aspect)
         return torch.tensor(prepared)[None].float()
@@ -135,12 +129,11 @@ class Classifier(nn.Module):
 def load_model(name: str | Path) -> Classifier:
     """Returns the network of a run folder or of the package, pretrained:NAME, on the CPU.
 
+    Errors: see pneumo.runs.run.Run.network.
+
     >>> model = load_model(pretrained.DEFAULT)
     >>> model(model.transform(np.zeros((300, 400), np.uint8))[None]).shape
     torch.Size([1, 2])
-
-    Raises:
-        FileNotFoundError, ValueError: see pneumo.runs.run.Run.network.
     """
     return Classifier(RunFolder.open(name))
 
@@ -149,15 +142,12 @@ def fit(*overrides: str, run_dir: str | Path) -> Run:
     """Trains as ``python -m pneumo.train OVERRIDES`` does; returns the finished run.
 
     A line for each epoch goes to standard error, which a notebook shows at once. A folder with an
-    unfinished run of these settings is resumed; a finished one stays as it is.
-
-    Args:
-        overrides: as on the command line, such as "experiment=compact-fast", "data=kermany".
-        run_dir: the run folder, new or of such a run.
+    unfinished run of these settings is resumed, by the same call after Ctrl-C, too; a finished one
+    stays as it is. ``overrides`` are as on the command line, such as "data=kermany".
 
     Raises:
         ValueError: a setting is wrong, the run folder holds something else, or the run failed.
-        KeyboardInterrupt: the user stopped it; the same call resumes it.
+        KeyboardInterrupt: the user stopped it.
     """
     folder = Path(run_dir).expanduser().absolute()
     try:
@@ -192,26 +182,22 @@ def predict(
             depth that holds 99 % of the pixels) or float from 0 to 1. The column path of an image
             in memory is its place among these, such as "image 0".
         run: a finished run or its folder, or pretrained:NAME.
-        threshold: the probability from which PNEUMONIA is predicted, 0 to 1; by default the run's
-            own operating point.
+        threshold: of PNEUMONIA, 0 to 1; by default the run's own operating point.
         coverage: adds a column prediction_set, which holds the label of this share of images that
             are like the run's validation images; in (0, 1).
         ids: adds the columns SOPInstanceUID, StudyInstanceUID and AccessionNumber of DICOM files.
 
     Raises:
-        FileNotFoundError: the run or a file of it is missing.
-        ValueError: the run is broken, there is no image, or one in memory has another type, shape,
-            dtype or range. A file that cannot be read is a row with its error.
+        FileNotFoundError, ValueError: the run or a file of it is missing or broken, there is no
+            image, or one in memory cannot be used. An unreadable file is a row with its error.
     """
     opened = Run.open(run) if isinstance(run, str | Path) else run
     check_classifier(opened, "pneumo.api.predict takes a classifier")
-    sources, threads = _sources(images), os.cpu_count() or 1
-    classifiers = open_classifiers(
-        [opened], threshold=threshold, coverage=coverage, ids=ids, threads=threads
-    )
+    sources = _sources(images)
+    classifiers = Classifiers([opened], threshold=threshold, coverage=coverage, ids=ids)
     for note in classifiers.notes:
         cli.note(note)
-    stream = reader.read_all(sources, shapes=classifiers.shapes, threads=threads)
+    stream = reader.read_all(sources, shapes=classifiers.shapes, threads=os.cpu_count() or 1)
     rows = [
         row
         for batch in batches(stream, batch_size=classifiers.batch_size)
@@ -227,9 +213,8 @@ def list_models() -> pd.DataFrame:
     95 % interval on the test images: random (drawn from the same images), official (the set's own
     test split), external (of other sources, by name); "" if not scored.
 
-    Examples:
-        >>> list_models().set_index("name").loc["pretrained:compact-robust", "official"]
-        '0.987 (0.977 to 0.993)'
+    >>> list_models().set_index("name").loc["pretrained:compact-robust", "official"]
+    '0.987 (0.977 to 0.993)'
     """
     runs = [Run.open(name) for name in pretrained.names()]
     return pd.DataFrame(

@@ -4,11 +4,10 @@ import contextlib
 import errno
 import json
 import os
-import platform
 import re
 import shutil
-import sys
 import threading
+import time
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from functools import cache
@@ -107,43 +106,18 @@ def _naming(path: Path, part: Path) -> Iterator[None]:
 
 
 def temporary(path: Path) -> Path:
-    """Returns this thread's temporary name beside ``path``, in a folder that was cleared once.
-
-    The name holds the machine's, since the number of a process means nothing on another.
-    """
+    """Returns this thread's temporary name beside ``path``, in a folder that was cleared once."""
     _clear_once(path.parent.absolute())
-    name = f".{path.name}.{_machine()}-{os.getpid()}-{threading.get_native_id()}.tmp"
-    return path.with_name(name)
+    return path.with_name(f".{path.name}.{os.getpid()}-{threading.get_native_id()}.tmp")
 
 
-def clear(folder: Path) -> None:
-    """Removes what killed processes of this machine left in ``folder``, as far as it can."""
-    pattern = re.compile(rf"\..+\.{_machine()}-(\d+)-\d+\.tmp", re.DOTALL)
+def clear(folder: Path, *, older_than_s: float = 86_400) -> None:
+    """Removes what killed processes left in ``folder``: temporary files that nobody changes."""
     with contextlib.suppress(OSError):
-        for name in map(pattern.fullmatch, os.listdir(folder)):  # noqa: PTH208  (names will do)
-            if name and not _is_alive(int(name[1])):
-                left = folder / name[0]
-                if left.is_dir() and not left.is_symlink():
-                    shutil.rmtree(left)
-                else:
-                    left.unlink()
+        for left in folder.glob(".*.tmp"):
+            is_old = time.time() - left.lstat().st_mtime >= older_than_s
+            if is_old and re.fullmatch(r"\..+\.\d+-\d+\.tmp", left.name, re.DOTALL):
+                shutil.rmtree(left) if left.is_dir() else left.unlink()
 
 
 _clear_once = cache(clear)
-
-
-def _machine() -> str:
-    return re.sub(r"[^0-9A-Za-z]", "", platform.node())[:16] or "local"
-
-
-def _is_alive(process: int) -> bool:
-    """Returns whether there is such a process; true where that is not known."""
-    if sys.platform == "win32":  # there, signal 0 would end it
-        return True
-    try:
-        os.kill(process, 0)
-    except (ProcessLookupError, OverflowError):
-        return False
-    except PermissionError:
-        pass
-    return True

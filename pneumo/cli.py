@@ -11,7 +11,7 @@ from collections.abc import Callable, Iterable, Sequence
 from difflib import SequenceMatcher
 from importlib import import_module
 from importlib.util import find_spec
-from typing import NoReturn, TextIO
+from typing import Any, NoReturn, TextIO
 
 from pneumo import atomic
 from pneumo.choices import CHECKPOINTS
@@ -35,15 +35,13 @@ started: float | None = None  # time.monotonic() when this process began as a co
 class Parser(argparse.ArgumentParser):
     """A parser whose options may stand anywhere between its positional arguments.
 
-    Args:
-        command: the verb, such as predict.
-        description: one sentence.
-        epilog: examples and exit codes, printed as they are.
+    ``command`` is the verb, such as predict, ``epilog`` examples and exit codes, printed as is.
     """
 
     def __init__(self, command: str, *, description: str, epilog: str):
+        typed = f"{PROGRAM} {command}"
         super().__init__(
-            prog=_program(command),
+            prog=typed if sys.argv[0] == typed else f"python -m pneumo.{command}",
             description=description,
             epilog=epilog,
             formatter_class=argparse.RawDescriptionHelpFormatter,
@@ -51,24 +49,17 @@ class Parser(argparse.ArgumentParser):
 
     def add_run(self) -> None:
         """Adds RUN."""
-        self.add_argument(
-            "run", metavar="RUN", help="the folder of a finished run, or pretrained:compact-robust"
-        )
+        place = "the folder of a finished run, or pretrained:compact-robust"
+        self.add_argument("run", metavar="RUN", help=place)
 
     def add_network(self, *, checkpoint: bool = False) -> None:
         """Adds --trust, for run folders whose network is of another package, and --checkpoint."""
-        network = self.add_argument_group("network")
+        add = self.add_argument_group("network").add_argument
         if checkpoint:
-            network.add_argument(
-                "--checkpoint", choices=CHECKPOINTS, default="best", help="default: %(default)s"
-            )
-        network.add_argument(
-            "--trust",
-            action="append",
-            default=[],
-            metavar="PACKAGE",
-            help="whose classes a run folder may name; may be repeated",
-        )
+            default: Any = {"default": "best", "help": "default: %(default)s"}
+            add("--checkpoint", choices=CHECKPOINTS, **default)
+        trusted = "whose classes a run folder may name; may be repeated"
+        add("--trust", action="append", default=[], metavar="PACKAGE", help=trusted)
 
     def error(self, message: str) -> NoReturn:
         """Prints the usage and the mistake, and ends with 2."""
@@ -84,9 +75,7 @@ class Parser(argparse.ArgumentParser):
 def share(low: str, high: str) -> Callable[[str], float]:
     """Returns a function that reads a number from 0 to 1, for add_argument's type.
 
-    Args:
-        low: "[" if 0 passes, otherwise "(".
-        high: "]" if 1 passes, otherwise ")".
+    ``low`` is "[" if 0 passes, otherwise "("; ``high`` is "]" if 1 passes, otherwise ")".
     """
 
     def read(text: str) -> float:
@@ -99,12 +88,6 @@ def share(low: str, high: str) -> Callable[[str], float]:
         return value
 
     return read
-
-
-def _program(command: str) -> str:
-    """Returns how the command was called: pneumo predict, or python -m pneumo.predict."""
-    typed = f"{PROGRAM} {command}"
-    return typed if sys.argv[0] == typed else f"python -m pneumo.{command}"
 
 
 def start(command: str) -> int:
@@ -132,11 +115,9 @@ def _missing(args: argparse.Namespace | None) -> str | None:
 
 
 def run(command: Callable[[], int], *, stopped: str = "stopped") -> int:
-    """Returns the exit code of ``command``; a user's mistake becomes one line on stderr.
+    """Returns the exit code of ``command``; ValueError and OSError become one line on stderr.
 
-    Args:
-        command: does the work and returns its exit code; ValueError or OSError for a mistake.
-        stopped: the message after Ctrl-C.
+    ``stopped`` is the message after Ctrl-C.
     """
     with contextlib.suppress(AttributeError, ValueError):  # replaced by an object of another kind
         # a terminal that cannot show a name must still show the table

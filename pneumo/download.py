@@ -3,10 +3,7 @@
 The zip comes without an account from the data set's page (Kermany, Zhang, Goldbaum: "Labeled
 Optical Coherence Tomography (OCT) and Chest X-Ray Images for Classification", CC BY 4.0,
 https://doi.org/10.17632/rscbjbr9sj). Its authors publish no checksum that we know of, so the
-size, the CRC of every file in it and, if the user gives one, a SHA-256 are checked.
-
-requests handles redirects, proxies, time limits and retries, tqdm the bars, zipfile the safe paths
-and the CRC. Resuming a part (Range, If-Range) is done here: pooch, torchvision and requests do not.
+CRC of every file in it and, if the user gives one, a SHA-256 are checked.
 """
 
 import argparse
@@ -76,6 +73,7 @@ def download(url: str, *, target: Path, sha256: str | None, keep_zip: bool) -> N
 
     Raises:
         ValueError: with the reason and what to do.
+        OSError: no room or permission.
     """
     kept = target.with_name(f"{target.name}.zip")
     occupied = target.exists() and not (target.is_dir() and not any(target.iterdir()))
@@ -88,49 +86,34 @@ def download(url: str, *, target: Path, sha256: str | None, keep_zip: bool) -> N
     work = target.with_name(f"{target.name}.download")
     # named by the address, so that no other's zip is used
     zip_path = work / f"{hashlib.sha256(url.encode()).hexdigest()[:16]}.zip"
+    work.mkdir(parents=True, exist_ok=True)
     try:
-        work.mkdir(parents=True, exist_ok=True)
         with FileLock(work / "lock", timeout=0):
-            _fill(target, zip_path, url=url, sha256=sha256, kept=kept if keep_zip else None)
+            if not zip_path.exists():
+                fetch(url, zip_path)
+            digest = _checked_sha256(zip_path, expected=sha256)
+            folder = unpack(zip_path, work / "unpacked")
+            source = {
+                "url": requests.utils.urldefragauth(url),  # without a password
+                "doi": DOI,
+                "size": zip_path.stat().st_size,
+                "sha256": digest,
+                "date": datetime.now(UTC).isoformat(timespec="seconds"),
+            }
+            (folder / "SOURCE.json").write_text(json.dumps(source, indent=2) + "\n", "utf-8")
+            if target.exists():  # Windows renames no folder to one that exists
+                target.rmdir()
+            folder.rename(target)
+            if keep_zip:
+                zip_path.rename(kept)
     except Timeout:
         raise ValueError(
             f"only one download may write {work}; another one does: wait for it, or choose "
             "another folder with --to"
         ) from None
-    except OSError as error:
-        raise ValueError(
-            f"the folder around {target} must be writable, with room for the zip and the images; "
-            f"{error.filename or work}: {error.strerror}. Make room, or choose another with --to; "
-            "the same command resumes"
-        ) from error
-
-
-def _fill(target: Path, zip_path: Path, *, url: str, sha256: str | None, kept: Path | None) -> None:
-    """Does the work of `download` in the folder of ``zip_path``, and moves the zip to ``kept``."""
-    work, unpacked = zip_path.parent, zip_path.with_name("unpacked")
-    try:
-        if not zip_path.exists():
-            fetch(url, zip_path)
-        digest = _checked_sha256(zip_path, expected=sha256)
-        folder = unpack(zip_path, unpacked)
-        source = {
-            "url": requests.utils.urldefragauth(url),  # without a password
-            "doi": DOI,
-            "size": _size(zip_path),
-            "sha256": digest,
-            "date": datetime.now(UTC).isoformat(timespec="seconds"),
-        }
-        (folder / "SOURCE.json").write_text(json.dumps(source, indent=2) + "\n", encoding="utf-8")
-        if target.exists():  # Windows renames no folder to one that exists
-            target.rmdir()
-        folder.rename(target)
-        if kept:
-            zip_path.rename(kept)
-        shutil.rmtree(work, ignore_errors=True)  # Windows keeps the lock, which is open
     finally:
-        shutil.rmtree(unpacked, ignore_errors=True)
-        if {path.name for path in work.glob("*")} <= {"lock"}:
-            shutil.rmtree(work, ignore_errors=True)
+        shutil.rmtree(work / "unpacked", ignore_errors=True)
+    shutil.rmtree(work, ignore_errors=True)
 
 
 def fetch(url: str, zip_path: Path) -> None:
@@ -139,58 +122,47 @@ def fetch(url: str, zip_path: Path) -> None:
     Raises ValueError if a request brings no byte; the part stays beside ``zip_path``.
     """
     part = zip_path.with_suffix(".part")
-    _log(f"fetching {url}")
-    with _session(url) as session:
-        while True:
-            before = _size(part)
+    part.touch()
+    sys.stderr.write(f"fetching {url}\n")
+    with requests.Session() as session:
+        session.headers["Accept-Encoding"] = "identity"  # ranges of packed bytes would differ
+        session.headers["User-Agent"] = f"pneumo/{__version__} (https://doi.org/{DOI})"
+        for scheme in ("https://", "http://"):
+            session.mount(scheme, HTTPAdapter(max_retries=RETRIES))
+        is_whole = False
+        while not is_whole:
+            before = part.stat().st_size
             try:
                 _receive(session, url, part)
-                break
+                is_whole = True
             except requests.RequestException as error:
-                if _size(part) <= before:
+                cause: BaseException = error
+                while cause.__context__:  # requests and urllib3 wrap it up to four times
+                    cause = cause.__context__
+                have = part.stat().st_size
+                if have <= before:
                     raise ValueError(
-                        f"the zip could not be downloaded; {url}: {_root(error)}. The same command "
-                        f"resumes from {_megabytes(_size(part))}.\n{BY_HAND}"
+                        f"the zip could not be downloaded; {url}: {cause}. The same command "
+                        f"resumes from {_megabytes(have)}.\n{BY_HAND}"
                     ) from error
-                _log(f"the connection broke off ({_root(error)})")
+                sys.stderr.write(f"the connection broke off ({cause})\n")
     part.rename(zip_path)
-    part.with_suffix(".version").unlink()
-
-
-def _root(error: BaseException) -> BaseException:
-    """Returns the first error of a chain, which requests and urllib3 wrap up to four times."""
-    return error if error.__context__ is None else _root(error.__context__)
-
-
-def _session(url: str) -> requests.Session:
-    """Returns a session for ``url`` and its redirects; from https, to https only."""
-    session = requests.Session()
-    session.headers["Accept-Encoding"] = "identity"  # ranges of packed bytes would differ
-    session.headers["User-Agent"] = f"pneumo/{__version__} (https://doi.org/{DOI})"
-    session.adapters.clear()
-    for scheme in ("https://",) if url.lower().startswith("https:") else ("https://", "http://"):
-        session.mount(scheme, HTTPAdapter(max_retries=RETRIES))
-    return session
 
 
 def _receive(session: requests.Session, url: str, part: Path) -> None:
-    """Appends the rest to ``part``, or writes it from the beginning if it cannot be resumed.
+    """Appends the rest to ``part``, or writes it from the beginning if the server has no ranges.
 
-    The version of its bytes is kept beside it; if the server names none, nothing is appended,
-    since the rest may be another file's.
+    If the file at the address has changed, `unpack` finds a wrong CRC.
 
     Raises:
         requests.RequestException: there was no answer, or it broke off; what came is kept.
         ValueError: the answer is not a zip.
         OSError: the disk is full.
     """
-    version, had = part.with_suffix(".version"), _size(part)
-    known = version.read_text() if had and version.exists() else ""
-    headers = {"Range": f"bytes={had}-", "If-Range": known} if known else {}
+    had = part.stat().st_size
+    headers = {"Range": f"bytes={had}-"} if had else {}
     with session.get(url, headers=headers, stream=True, timeout=TIMEOUT_S) as response:
-        if known and response.status_code == 416:  # the part has all bytes, or more
-            part.unlink()
-            _receive(session, url, part)
+        if had and response.status_code == 416:  # the part has all bytes, or more
             return
         response.raise_for_status()
         if response.headers.get("Content-Type", "").startswith("text/html"):
@@ -201,27 +173,22 @@ def _receive(session: requests.Session, url: str, part: Path) -> None:
         have = had if response.status_code == 206 else 0
         total = have + int(response.headers.get("Content-Length", 0))
         if had:
-            _log(f"resuming from {_megabytes(had)}" if have else "starting again from 0 MB")
-        with part.open("ab" if have else "wb") as file:
-            version.write_text(_version(response))  # before the first byte
-            with tqdm.wrapattr(
+            sys.stderr.write(f"resuming from {_megabytes(have)}\n")
+        with (
+            part.open("ab" if have else "wb") as file,
+            tqdm.wrapattr(
                 file, "write", total=total or None, initial=have, desc="downloading", disable=None
-            ) as bar:
-                for chunk in response.iter_content(CHUNK_BYTES):
-                    bar.write(chunk)
-
-
-def _version(response: requests.Response) -> str:
-    """Returns a value for If-Range, a strong ETag or a date (RFC 9110, 13.1.5); "" if none."""
-    etag = response.headers.get("ETag", "W/")
-    return response.headers.get("Last-Modified", "") if etag.startswith("W/") else etag
+            ) as bar,
+        ):
+            for chunk in response.iter_content(CHUNK_BYTES):
+                bar.write(chunk)
 
 
 def _checked_sha256(zip_path: Path, *, expected: str | None) -> str:
     """Returns the file's SHA-256 in hexadecimal. ValueError: it is not the expected one."""
     with zip_path.open("rb") as file:
         digest = hashlib.file_digest(file, "sha256").hexdigest()
-    _log(f"sha256 {digest}, {_size(zip_path):,} bytes")
+    sys.stderr.write(f"sha256 {digest}, {zip_path.stat().st_size:,} bytes\n")
     if expected not in (None, digest):
         raise ValueError(
             f"the zip's SHA-256 must be {expected}; got {digest}: correct --sha256 and repeat the "
@@ -261,14 +228,5 @@ def unpack(zip_path: Path, folder: Path) -> Path:
         ) from error
 
 
-def _size(path: Path) -> int:
-    """Returns the file's size in bytes; 0 if there is none."""
-    return path.stat().st_size if path.exists() else 0
-
-
 def _megabytes(size: int) -> str:
     return f"{size / 1e6:,.1f} MB"
-
-
-def _log(line: str) -> None:
-    sys.stderr.write(f"{line}\n")

@@ -26,9 +26,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
 def _command(args: argparse.Namespace) -> int:
     runs = [Run.open(run_dir) for place in args.runs for run_dir in _run_dirs(place)]
     task = common_task(runs)
-    _check_options(args, task, num_runs=len(runs))
-    if args.name:
-        _check_name(args, runs)
+    _check_options(args, task, runs)
     for name, out in (("--out", args.out), ("--page", args.page)):
         if out:
             check_out(out, run_dirs=[run.run_dir for run in runs], name=name)
@@ -53,13 +51,12 @@ def _command(args: argparse.Namespace) -> int:
 
 def _page(args: argparse.Namespace, run: Run, scores: dict[str, Any]) -> str:
     """Returns the page on other images, or on the errors on the run's own test split."""
-    from pneumo.inference import scoring
-
     if not args.data:
         from pneumo.gallery import page as gallery
 
         options = {"checkpoint": args.checkpoint, "trust": args.trust}
         return gallery.html(run, **options, notes=scores["notes"])
+    from pneumo.inference import scoring
     from pneumo.shift import page
 
     own = run.assessment if "members" in scores else None
@@ -120,7 +117,7 @@ def _score_detectors(_: argparse.Namespace, runs: Sequence[Run]) -> Scores:
 SCORE = {CLASSIFICATION: _score_classifiers, DETECTION: _score_detectors}
 
 
-def _check_options(args: argparse.Namespace, task: str, *, num_runs: int) -> None:
+def _check_options(args: argparse.Namespace, task: str, runs: Sequence[Run]) -> None:
     """Raises ValueError for options of classifiers, or that do not go together."""
     used = {
         "--data": args.data is not None,
@@ -134,34 +131,32 @@ def _check_options(args: argparse.Namespace, task: str, *, num_runs: int) -> Non
     }
     files = "a detector is scored by its boxes.csv, on its test split at the best checkpoint"
     check_options(task, {CLASSIFICATION: used}, instead=files)
-    if args.unlabelled and (not args.data or num_runs > 1):
+    several = len(runs) > 1
+    if args.unlabelled and (not args.data or several):
         raise ValueError("--unlabelled compares the images of --data DIR with those of one RUN")
-    if args.page and num_runs > 1:
-        raise ValueError(f"--page shows the images of one RUN; got {num_runs} runs")
+    if args.unlabelled and used["--prevalence"]:
+        raise ValueError("--prevalence sets predictive values, which need labels; leave it out")
+    if args.page and several:
+        raise ValueError(f"--page shows the images of one RUN; got {len(runs)} runs")
     if args.split and not args.stress:
         raise ValueError(f"--split {args.split} is the split of --stress; give --stress, too")
-    apart = ("--data", "--checkpoint") + ("--prevalence", "--allow-overlap") * (num_runs > 1)
+    apart = ("--data", "--checkpoint") + ("--prevalence", "--allow-overlap") * several
     if args.stress and (unfit := [name for name in apart if used[name]]):
         raise ValueError(
             "--stress changes the runs' own images, at the best checkpoint, and is the only output "
             f"on several runs; leave out {unfit[0]}"
         )
-    if args.unlabelled and args.prevalence is not PREVALENCES:
-        raise ValueError("--prevalence sets predictive values, which need labels; leave it out")
-
-
-def _check_name(args: argparse.Namespace, runs: Sequence[Run]) -> None:
-    """Raises ValueError if the scores that --name would keep are not of new labelled images."""
-    rule = "--name keeps the scores of a run's best checkpoint on new, labelled images"
-    if not args.data or args.unlabelled:
-        raise ValueError(f"{rule}; give them by --data DIR, without --unlabelled")
-    if args.checkpoint != "best" or args.allow_overlap:
-        raise ValueError(f"{rule}; leave --checkpoint last and --allow-overlap out")
-    if shipped := [run for run in runs if run.is_shipped]:
-        raise ValueError(
-            f"--name writes to the run folder, and {shipped[0].name} is only read. Leave --name "
-            f"out, or score a copy of {shipped[0].run_dir}; export --to run packages its scores"
-        )
+    if args.name:
+        rule = "--name keeps the scores of a run's best checkpoint on new, labelled images"
+        if not args.data or args.unlabelled:
+            raise ValueError(f"{rule}; give them by --data DIR, without --unlabelled")
+        if used["--checkpoint"] or args.allow_overlap:
+            raise ValueError(f"{rule}; leave --checkpoint last and --allow-overlap out")
+        if shipped := [run for run in runs if run.is_shipped]:
+            raise ValueError(
+                f"--name writes to the run folder, and {shipped[0].name} is only read. Leave it "
+                f"out, or score a copy of {shipped[0].run_dir}; export --to run packages its scores"
+            )
 
 
 if __name__ == "__main__":

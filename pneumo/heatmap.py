@@ -39,9 +39,9 @@ def _command(args: argparse.Namespace) -> int:
     run = Run.open(args.run)
     check_classifier(run, "a heat map needs a classifier")
     cli.check_installed("a heat map", "captum", extra="heatmap")
-    from pneumo.inference import heatmap_images
+    from pneumo.inference import album, heatmap_images
 
-    heatmap_images.check_album(args.out, "--out")
+    album.check(args.out, "--out", column="heatmap")
     request = heatmap_images.make_request(
         run,
         checkpoint=args.checkpoint,
@@ -50,9 +50,9 @@ def _command(args: argparse.Namespace) -> int:
         method=args.method,
     )
     names = _names(run, args.paths)
-    with heatmap_images.opened(args.out, request, names) as album:
-        failed = _draw(album, request, names, score=args.score)
-        summary = _write_scores(album, request) if args.score else {}
+    with heatmap_images.opened(args.out, request, names) as pictures:
+        failed = _draw(pictures, request, names, score=args.score)
+        summary = _write_scores(pictures, request) if args.score else {}
     sys.stdout.write(f"{cli.counted(len(names) - failed, 'picture')} in {args.out}\n")
     if args.score:
         means = {key: summary[key] for key in MEANING if summary[key] is not None}
@@ -87,8 +87,8 @@ def _draw(album: "Album", request: "HeatmapRequest", names: Sequence[str], *, sc
     from tqdm import tqdm
 
     from pneumo.data import reader
-    from pneumo.inference import heatmap_images, saliency
     from pneumo.inference.album import shown_name
+    from pneumo.inference.heatmap_images import explain
 
     failed = 0
     for name in tqdm(names, desc=request.method, unit=" images", disable=None):
@@ -99,14 +99,9 @@ def _draw(album: "Album", request: "HeatmapRequest", names: Sequence[str], *, sc
             reason = str(error).removeprefix(f"{name}: ")
             album.images.append({"file": shown_name(name), "error": reason})
             failed += 1
-            continue
-        heatmap = heatmap_images.explain(request, radiograph, name=name, score=score)
-        entry = heatmap.entry
-        if score:
-            entry["randomised"] = saliency.randomised_correlation(
-                request.model, heatmap.prepared, heatmap.heat, method=request.method
-            )
-        album.write(name, heatmap.png, entry)
+        else:
+            heatmap = explain(request, radiograph, name=name, score=score)
+            album.write(name, heatmap.png, heatmap.entry)
     return failed
 
 

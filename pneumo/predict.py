@@ -118,19 +118,19 @@ def _classifiers(
     args: argparse.Namespace, runs: Sequence[Run], names: Sequence[str], threads: int
 ) -> "tuple[Predictor, list[Folder]]":
     """Returns the predictor, and the folders to write beside the table, checked and not opened."""
-    from pneumo.inference.classifiers import open_classifiers
+    from pneumo.inference.classifiers import Classifiers
 
     options = {name: getattr(args, name) for name in (*OPTIONS, "calibration", "coverage")}
-    classifiers = open_classifiers(runs, **options, threads=threads)
+    classifiers = Classifiers(runs, **options)
     folders: list[Folder] = []
     if args.heatmap is not None:
+        from pneumo.inference import album
         from pneumo.inference import heatmap_images as heatmaps
 
-        heatmaps.check_album(args.heatmap, "--heatmap")
-        at = classifiers.decision.threshold if args.calibration else args.threshold
-        again = {"checkpoint": args.checkpoint, "trust": args.trust}
-        # another network, on the CPU, as captum requires
-        request = heatmaps.make_request(runs[0], **again, threshold=at)
+        album.check(args.heatmap, "--heatmap", column="heatmap")
+        at: dict[str, Any] = {"checkpoint": args.checkpoint, "trust": args.trust}
+        at["threshold"] = classifiers.decision.threshold
+        request = heatmaps.make_request(runs[0], **at)  # another network, on the CPU, for captum
         folders.append(heatmaps.opened(args.heatmap, request, names))
     if args.dicom_sr is not None:
         from pneumo.inference.structured_report import reports
@@ -144,14 +144,13 @@ def _detectors(
     args: argparse.Namespace, runs: Sequence[Run], names: Sequence[str], threads: int
 ) -> "tuple[Predictor, list[Folder]]":
     """Returns the predictor and the folders, as for classifiers."""
-    from pneumo.inference import box_album
-    from pneumo.inference.box_table import check_patients
-    from pneumo.inference.detectors import Detectors
+    from pneumo.inference import overlays
+    from pneumo.inference.detectors import Detectors, check_patients
 
     detectors = Detectors(runs, **{name: getattr(args, name) for name in OPTIONS})
     if args.format == RSNA:
         check_patients(names)
-    return detectors, [] if args.overlays is None else [box_album.opened(args.overlays, names)]
+    return detectors, [] if args.overlays is None else [overlays.opened(args.overlays, names)]
 
 
 OPEN = {CLASSIFICATION: _classifiers, DETECTION: _detectors}

@@ -64,11 +64,9 @@ def phantoms(shared: Path) -> Path:
 @pytest.fixture(scope="session")
 def rsna_set(shared: Path) -> Path:
     """A folder of 32 generated images in the RSNA challenge's layout; only for reading."""
-    from pneumo.data import phantom_rsna
-
     folder = shared / "rsna"
     with FileLock(shared / "rsna.lock"):
-        return folder if folder.exists() else phantom_rsna.write(folder, num_images=32, seed=0)
+        return folder if folder.exists() else phantom.write_rsna(folder, num_images=32, seed=0)
 
 
 @pytest.fixture(scope="session")

@@ -439,8 +439,8 @@ def test_packages_are_trusted_on_the_command_line(train: Command, tmp_path: Path
 
 def test_no_file_is_handed_to_timm() -> None:
     good = {"_target_": "timm.create_model", "model_name": "resnet18", "pretrained": False}
-    trust.check_timm({"body": [good]}, packages=())
+    trust.check_target(good, run_dir=Path("run"), trust=())
     for bad in ({"checkpoint_path": "x"}, {"_args_": ["a"]}, {"model_name": "hf-hub:a/b"}):
         with pytest.raises(ValueError, match="add --trust timm"):
-            trust.check_timm({"body": [good | bad]}, packages=())
-        trust.check_timm({"body": [good | bad]}, packages=("timm",))
+            trust.check_target(good | bad, run_dir=Path("run"), trust=())
+        trust.check_target(good | bad, run_dir=Path("run"), trust=("timm",))

@@ -36,22 +36,12 @@ def parse(arguments: Sequence[str] | None) -> argparse.Namespace:
         description="What a score on a data set is worth: its copies, its files, its shortcuts.",
         epilog=EXAMPLES,
     )
-    parser.add_argument(
-        "place", type=Path, metavar="DIR", help="the data set's folder, or a MedMNIST .npz file"
-    )
-    images = parser.add_argument_group("images")
-    images.add_argument(
-        "--csv", type=Path, metavar="FILE", help="a table of the images: path, label, patient"
-    )
-    images.add_argument(
-        "--kind", choices=DATA_SETS, help="what DIR is; default: by its folders and names"
-    )
-    images.add_argument(
-        "--skip-unknown",
-        action="store_true",
-        help="leave out images with unknown names",
-    )
-    parser.add_argument_group("output").add_argument(
-        "--out", type=Path, default=Path("audit"), help="the audit's folder; default: audit"
-    )
+    place = "the data set's folder, or a MedMNIST .npz file"
+    parser.add_argument("place", type=Path, metavar="DIR", help=place)
+    add = parser.add_argument_group("images").add_argument
+    add("--csv", type=Path, metavar="FILE", help="a table of the images: path, label, patient")
+    add("--kind", choices=DATA_SETS, help="what DIR is; default: by its folders and names")
+    add("--skip-unknown", action="store_true", help="leave out images with unknown names")
+    add = parser.add_argument_group("output").add_argument
+    add("--out", type=Path, default=Path("audit"), help="the audit's folder; default: audit")
     return parser.parse(arguments)

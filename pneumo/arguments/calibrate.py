@@ -3,6 +3,7 @@
 import argparse
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 from pneumo import cli
 from pneumo.choices import SENSITIVITY
@@ -45,32 +46,20 @@ def parse(arguments: Sequence[str] | None) -> argparse.Namespace:
         epilog=EXAMPLES,
     )
     parser.add_run()
-    images = parser.add_argument_group("images")
-    images.add_argument(
-        "--data", type=Path, required=True, metavar="DIR", help="labelled: NORMAL/ and PNEUMONIA/"
-    )
-    images.add_argument(
-        "--allow-overlap", action="store_true", help="allow images of the train split: optimistic"
-    )
-    rule = parser.add_argument_group("threshold").add_mutually_exclusive_group()
-    rule.add_argument(
-        "--sensitivity",
-        type=cli.share("(", "]"),
-        default=SENSITIVITY,
-        metavar="P",
-        help="at least this on the images; default: %(default)s",
-    )
-    rule.add_argument("--youden", action="store_true", help="the greatest Youden index instead")
-    output = parser.add_argument_group("output")
-    output.add_argument(
-        "--out",
-        type=Path,
-        metavar="FILE",
-        help="default: RUN/calibrations/NAME-OF-DIR.json; NAME-OF-DIR.json if RUN is read-only",
-    )
-    output.add_argument("--replace", action="store_true", help="replace an existing file")
-    output.add_argument(
-        "--force", action="store_true", help="write it although no threshold helps on these images"
-    )
+    add = parser.add_argument_group("images").add_argument
+    labelled = "labelled: NORMAL/ and PNEUMONIA/"
+    add("--data", type=Path, required=True, metavar="DIR", help=labelled)
+    overlap = "allow images of the train split: optimistic"
+    add("--allow-overlap", action="store_true", help=overlap)
+    add = parser.add_argument_group("threshold").add_mutually_exclusive_group().add_argument
+    share: dict[str, Any] = {"type": cli.share("(", "]"), "default": SENSITIVITY, "metavar": "P"}
+    add("--sensitivity", **share, help="at least this on the images; default: %(default)s")
+    add("--youden", action="store_true", help="the greatest Youden index instead")
+    add = parser.add_argument_group("output").add_argument
+    out = "default: RUN/calibrations/NAME-OF-DIR.json; NAME-OF-DIR.json if RUN is read-only"
+    add("--out", type=Path, metavar="FILE", help=out)
+    add("--replace", action="store_true", help="replace an existing file")
+    force = "write it although no threshold helps on these images"
+    add("--force", action="store_true", help=force)
     parser.add_network()
     return parser.parse(arguments)

@@ -4,6 +4,7 @@ import argparse
 import re
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 from pneumo import cli
 from pneumo.choices import PREVALENCES
@@ -59,59 +60,27 @@ def parse(arguments: Sequence[str] | None) -> argparse.Namespace:
         description="Scores of finished runs on images they were not trained on.",
         epilog=EXAMPLES,
     )
-    parser.add_argument(
-        "runs",
-        nargs="+",
-        metavar="RUN",
-        help="a finished run's folder, a sweep's, or pretrained:compact-robust",
-    )
-    images = parser.add_argument_group("images")
-    images.add_argument("--data", type=Path, metavar="DIR", help="other labelled images")
-    images.add_argument(
-        "--unlabelled", action="store_true", help="--data has no labels: compare only"
-    )
-    images.add_argument(
-        "--allow-overlap", action="store_true", help="allow images that a run was trained on"
-    )
-    _add_output(parser)
-    stress = parser.add_argument_group("stress test")
-    stress.add_argument(
-        "--stress", action="store_true", help="also score changed images of the run's own"
-    )
-    stress.add_argument(
-        "--split",
-        choices=("val", "test"),
-        help="default: val, or test of a run without val",
-    )
+    places = "a finished run's folder, a sweep's, or pretrained:compact-robust"
+    parser.add_argument("runs", nargs="+", metavar="RUN", help=places)
+    add = parser.add_argument_group("images").add_argument
+    add("--data", type=Path, metavar="DIR", help="other labelled images")
+    add("--unlabelled", action="store_true", help="--data has no labels: compare only")
+    overlap = "allow images that a run was trained on"
+    add("--allow-overlap", action="store_true", help=overlap)
+    add = parser.add_argument_group("output").add_argument
+    full = "also predictive values, subgroups, net benefit and weights"
+    add("--full", action="store_true", help=full)
+    share: dict[str, Any] = {"type": cli.share("(", ")"), "default": PREVALENCES, "metavar": "P"}
+    stated = f"of PPV, NPV and net benefit; default: {' '.join(map(str, PREVALENCES))}"
+    add("--prevalence", nargs="+", **share, help=stated)
+    add("--out", type=Path, metavar="FILE.json", help="everything as JSON")
+    page = "the most confident errors with heat maps; with --data how the images differ"
+    add("--page", type=Path, metavar="FILE.html", help=page)
+    keep = "keep the scores on --data as RUN/external/NAME.json, for report and card"
+    add("--name", type=_name, metavar="NAME", help=keep)
+    add = parser.add_argument_group("stress test").add_argument
+    add("--stress", action="store_true", help="also score changed images of the run's own")
+    split = "default: val, or test of a run without val"
+    add("--split", choices=("val", "test"), help=split)
     parser.add_network(checkpoint=True)
     return parser.parse(arguments)
-
-
-def _add_output(parser: cli.Parser) -> None:
-    output = parser.add_argument_group("output")
-    output.add_argument(
-        "--full",
-        action="store_true",
-        help="also predictive values, subgroups, net benefit and weights",
-    )
-    output.add_argument(
-        "--prevalence",
-        nargs="+",
-        type=cli.share("(", ")"),
-        default=PREVALENCES,
-        metavar="P",
-        help=f"of PPV, NPV and net benefit; default: {' '.join(map(str, PREVALENCES))}",
-    )
-    output.add_argument("--out", type=Path, metavar="FILE.json", help="everything as JSON")
-    output.add_argument(
-        "--page",
-        type=Path,
-        metavar="FILE.html",
-        help="the most confident errors with heat maps; with --data how the images differ",
-    )
-    output.add_argument(
-        "--name",
-        type=_name,
-        metavar="NAME",
-        help="keep the scores on --data as RUN/external/NAME.json, for report and card",
-    )

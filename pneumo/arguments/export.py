@@ -59,18 +59,11 @@ def parse(arguments: Sequence[str] | None) -> argparse.Namespace:
         epilog=EPILOG,
     )
     parser.add_run()
-    output = parser.add_argument_group("output")
-    output.add_argument(
-        "--to",
-        choices=("onnx", "run", "checklists"),
-        default="onnx",
-        help="the format; default: %(default)s",
-    )
-    output.add_argument(
-        "--out", type=Path, metavar="PLACE", help="a folder, or a file that ends in .onnx"
-    )
-    output.add_argument(
-        "--check", nargs="+", metavar="PATH", help="images or folders to check on, all of them"
-    )
+    add = parser.add_argument_group("output").add_argument
+    formats = ("onnx", "run", "checklists")
+    add("--to", choices=formats, default="onnx", help="the format; default: %(default)s")
+    add("--out", type=Path, metavar="PLACE", help="a folder, or a file that ends in .onnx")
+    check = "images or folders to check on, all of them"
+    add("--check", nargs="+", metavar="PATH", help=check)
     parser.add_network(checkpoint=True)
     return parser.parse(arguments)

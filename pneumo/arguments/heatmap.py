@@ -3,6 +3,7 @@
 import argparse
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 from pneumo import cli
 from pneumo.choices import METHODS
@@ -20,17 +21,8 @@ layer. occlusion covers one window after another; integrated follows the
 gradient from the blurred image to the image. Both take longer: up to seconds an
 image.
 
-The numbers of --score, means over the radiographs and each radiograph's:
-  deletion   area under the class's probability while the brightest places are
-             blurred away first
-  random     the same with places in random order, the baseline
-  gap        random - deletion, with its 95 % interval: above 0, the map is
-             better than chance; near 0, it explains nothing
-  randomised rank correlation with the maps of networks of random weights
-             (Adebayo et al., 2018): near 0 is right; near 1, the map depends
-             on the radiograph and not on the training
-  flat       images on which the method finds no evidence for the class, and
-             has no map to score
+--score writes scores.json with its meaning beside the maps: the gap is above 0
+if a map is better than chance, and near 0 if it explains nothing.
 
 --out is written at the end, whole or not at all. A second call into the same
 folder replaces its list, heatmaps.json, and its scores; other pictures stay.
@@ -63,27 +55,14 @@ def parse(arguments: Sequence[str] | None) -> argparse.Namespace:
         epilog=EXAMPLES,
     )
     parser.add_run()
-    parser.add_argument(
-        "paths",
-        nargs="*",
-        metavar="PATH",
-        help="radiographs, or folders; default: its test split",
-    )
-    maps = parser.add_argument_group("maps")
-    maps.add_argument("--out", type=Path, required=True, metavar="DIR", help="for the pictures")
-    maps.add_argument(
-        "--method",
-        choices=METHODS,
-        metavar="METHOD",
-        help=f"{', '.join(METHODS)}; default: the network's own",
-    )
-    maps.add_argument(
-        "--class",
-        dest="class_name",
-        choices=CLASS_NAMES,
-        default=PNEUMONIA,
-        help="default: %(default)s",
-    )
-    maps.add_argument("--score", action="store_true", help="also score the maps")
+    place = "radiographs, or folders; default: its test split"
+    parser.add_argument("paths", nargs="*", metavar="PATH", help=place)
+    add = parser.add_argument_group("maps").add_argument
+    add("--out", type=Path, required=True, metavar="DIR", help="for the pictures")
+    methods = f"{', '.join(METHODS)}; default: the network's own"
+    add("--method", choices=METHODS, metavar="METHOD", help=methods)
+    named: dict[str, Any] = {"dest": "class_name", "choices": CLASS_NAMES, "default": PNEUMONIA}
+    add("--class", **named, help="default: %(default)s")
+    add("--score", action="store_true", help="also score the maps")
     parser.add_network(checkpoint=True)
     return parser.parse(arguments)

@@ -9,7 +9,7 @@ from typing import Any
 
 import pandas as pd
 
-from pneumo.data.listing import SOURCES, SUFFIXES
+from pneumo.data.labelled import SOURCES, SUFFIXES
 from pneumo.labels import CLASS_NAMES
 
 

@@ -7,8 +7,7 @@ import pandas as pd
 
 from pneumo.data.base import DataSet
 from pneumo.data.folder import Folder
-from pneumo.data.labelled import check_names
-from pneumo.data.listing import check_unpacked
+from pneumo.data.labelled import check_names, check_unpacked
 from pneumo.data.phantom import Phantoms
 from pneumo.data.sets import class_of, recognise
 

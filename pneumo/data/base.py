@@ -57,7 +57,12 @@ class DataSet:
     def at(cls, place: Path, *, cache_dir: Path) -> "DataSet":
         """Returns the set in a folder or file that `recognises` accepts."""
         del cache_dir
-        return cls(place)
+        return cls.open(str(place))
+
+    @classmethod
+    def open(cls, root: str) -> "DataSet":
+        """Returns the set in ``root``; subclasses may take other arguments."""
+        return cls(Path(root).expanduser())
 
     @classmethod
     def images_of(cls, source: Mapping[str, Any]) -> Path | None:

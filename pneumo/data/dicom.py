@@ -3,14 +3,12 @@
 import io
 import warnings
 from collections.abc import MutableSequence
-from pathlib import Path
 from typing import Any
 
 import numpy as np
 from PIL import Image
 
-from pneumo.data.image import MAX_PIXELS, ImageError
-from pneumo.data.pixels import MAX_CHROMA
+from pneumo.data.image import MAX_CHROMA, MAX_PIXELS, ImageError
 
 MAGIC = b"DICM"  # at byte 128 of a file (DICOM PS3.10, section 7.1)
 # Computed, digital and plain radiographs (DICOM PS3.3, C.7.3.1.1.1), not mammograms (MG);
@@ -81,22 +79,6 @@ def decode(data: bytes, *, name: str = "image") -> np.ndarray:
     except ImageError:
         raise
     except Exception as error:  # pydicom and the decoders raise many types on broken files
-        raise _damaged(name, error) from None
-
-
-def size(path: Path, *, name: str) -> tuple[int, int]:
-    """Returns width and height in pixels by the header of a DICOM file; no pixel is read.
-
-    Raises:
-        ImageError: with ``name``: pydicom is missing, or the header cannot be read.
-    """
-    pydicom = _pydicom(name)
-    try:
-        header = pydicom.dcmread(
-            path, stop_before_pixels=True, specific_tags=["Rows", "Columns"], force=True
-        )
-        return int(header.Columns), int(header.Rows)
-    except Exception as error:  # see decode
         raise _damaged(name, error) from None
 
 
@@ -178,11 +160,6 @@ def _stored(dataset: Any, name: str) -> np.ndarray:
     from pydicom.pixels.utils import pixel_array  # makes RGB of YBR
 
     syntax = dataset.file_meta.TransferSyntaxUID
-    if not syntax.is_encapsulated and dataset["PixelData"].is_undefined_length:
-        raise ImageError(
-            f"{name}: its picture is compressed, but its transfer syntax (0002,0010) is not: "
-            f"{syntax.name}"
-        )
     if syntax.is_encapsulated and "RLE" not in syntax.name:
         frame = get_frame(dataset.PixelData, 0, number_of_frames=1)
         if END_OF_IMAGE not in frame[-END_BYTES:]:
@@ -223,8 +200,7 @@ def _grey(dataset: Any, stored: np.ndarray) -> np.ndarray:
     if dataset.PhotometricInterpretation == "MONOCHROME1":
         shown = 255 - shown
     shown[padding] = 0
-    grey: np.ndarray = shown[place]
-    return grey
+    return np.asarray(shown[place])
 
 
 def _shown(dataset: Any, levels: np.ndarray, used: np.ndarray) -> np.ndarray:
@@ -277,10 +253,8 @@ def _table(dataset: Any, item: Any) -> tuple[int, np.ndarray]:
 
 
 def _looked_up(values: np.ndarray, first: int, entries: np.ndarray) -> np.ndarray:
-    looked_up: np.ndarray = entries[
-        np.clip(np.round(values) - first, 0, entries.size - 1).astype(int)
-    ]
-    return looked_up
+    place = np.clip(np.round(values) - first, 0, entries.size - 1).astype(int)
+    return np.asarray(entries[place])
 
 
 def _padding(dataset: Any, levels: np.ndarray) -> np.ndarray:
@@ -289,5 +263,4 @@ def _padding(dataset: Any, levels: np.ndarray) -> np.ndarray:
     if value is None:
         return np.zeros(levels.shape, bool)
     low, high = sorted((int(value), int(dataset.get("PixelPaddingRangeLimit", value))))
-    padding: np.ndarray = (levels >= low) & (levels <= high)
-    return padding
+    return np.asarray((levels >= low) & (levels <= high))

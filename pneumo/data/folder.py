@@ -12,21 +12,26 @@ import pandas as pd
 from pneumo import untrusted
 from pneumo.data import dicom_header
 from pneumo.data.base import DataSet
-from pneumo.data.kermany import COLUMNS, parse_name, set_folder
-from pneumo.data.labelled import NUM_SHOWN, nih_patient, normalised, one_row_a_file, shown
-from pneumo.data.listing import SOURCES, check_unpacked, images_in, walk
+from pneumo.data.kermany import parse_name, set_folder
+from pneumo.data.labelled import (
+    COLUMNS,
+    SOURCES,
+    check_both_labels,
+    check_unpacked,
+    nih_patient,
+    normalised,
+    one_row_a_file,
+    shown,
+    walk,
+)
 from pneumo.labels import CLASS_NAMES, NORMAL, SUBTYPES
 
 log = logging.getLogger(__name__)
 
 UNKNOWN = (
-    "PATIENTS UNKNOWN: each image counts as a patient of its own, so several images of one person "
-    "may be in train and test, and the scores may be too good. Near-identical images are joined."
-)
-PARTLY_UNKNOWN = (
-    "PATIENTS PARTLY UNKNOWN: {unknown:,} of {images:,} images have no patient; each counts as a "
-    "patient of its own, so several images of one person may be in train and test, and the scores "
-    "may be too good. Near-identical images are joined."
+    "PATIENTS UNKNOWN: {unknown:,} of {images:,} images have no patient; each counts as a patient "
+    "of its own, so several images of one person may be in train and test, and the scores may be "
+    "too good. Near-identical images are joined."
 )
 NAME_THEM = "Name the patients in a table: data.csv=FILE with the columns path, label, patient"
 CSV_COLUMNS = ("path", "label", "patient", "split", "subtype")  # others are ignored
@@ -60,18 +65,10 @@ class Folder(DataSet):
             images, left_out = folder_table(place)
         else:
             images = csv_table(Path(csv).expanduser(), place)
-        unknown = int((images["known_by"] == "").sum())
-        note = None
+        unknown, note = int((images["known_by"] == "").sum()), None
         if unknown:
-            partly = PARTLY_UNKNOWN.format(unknown=unknown, images=len(images))
-            note = f"{UNKNOWN if unknown == len(images) else partly} {NAME_THEM}"
+            note = f"{UNKNOWN.format(unknown=unknown, images=len(images))} {NAME_THEM}"
         return cls(place, note, licence, bool(unknown), images, tuple(left_out))
-
-    @classmethod
-    def at(cls, place: Path, *, cache_dir: Path) -> DataSet:
-        """Returns the set in a folder; see `open`."""
-        del cache_dir
-        return cls.open(str(place))
 
     @classmethod
     def recognises(cls, place: Path) -> bool:
@@ -125,15 +122,28 @@ def csv_table(path: Path, root: Path) -> pd.DataFrame:
     """Returns the table that a CSV file lists: path (relative to ``root``) and label.
 
     Optional columns: patient, split (train, val, test) and subtype (normal, bacteria, virus).
-    Columns as of folder_table; known_by is ``table`` if the file names a patient. Names are
-    `normalised`, and the number of changed ones is logged.
+    Columns as of folder_table; known_by is ``table`` if the file names a patient. Names and values
+    but paths are `normalised`.
 
     Raises:
         FileNotFoundError: there is no such file, or a path in it is not a file.
-        ValueError: a column is missing or there twice, a value is not one of those above, or two
-            rows of one file differ; see one_row_a_file.
+        ValueError: a column is missing, a value is not one of those above, or two rows of one file
+            differ; see one_row_a_file.
     """
-    listed = _read_csv(path)
+    if not path.is_file():
+        raise FileNotFoundError(f"data.csv must be a file; there is no {path}")
+    try:
+        listed = pd.read_csv(path, dtype=str, keep_default_na=False, index_col=False)
+        listed = listed.rename(columns=normalised)
+    except ValueError as error:
+        raise ValueError(f"data.csv must be a table; {path} is broken: {error}") from None
+    if not {"path", "label"} <= set(listed):
+        raise ValueError(
+            f"data.csv must have the columns path and label; {path} has {', '.join(listed.columns)}"
+        )
+    listed = listed.reindex(columns=list(CSV_COLUMNS), fill_value="").fillna("")
+    for column in CSV_COLUMNS[1:]:
+        listed[column] = listed[column].map(normalised)
     listed["label"] = listed["label"].str.upper()
     for column, allowed in (("label", CLASS_NAMES), ("split", SOURCES), ("subtype", SUBTYPES)):
         valid = {*allowed, *([""] * (column != "label"))}
@@ -156,53 +166,10 @@ def csv_table(path: Path, root: Path) -> pd.DataFrame:
     return _checked(table, root, names)
 
 
-def _read_csv(path: Path) -> pd.DataFrame:
-    """Returns CSV_COLUMNS of a file, "" if absent, their names and values normalised."""
-    if not path.is_file():
-        raise FileNotFoundError(f"data.csv must be a file; there is no {path}")
-    try:
-        cells = pd.read_csv(path, dtype=str, keep_default_na=False, header=None).fillna("")
-    except ValueError as error:
-        raise ValueError(f"data.csv must be a table; {path} is broken: {error}") from None
-    header = [normalised(name) for name in cells.iloc[0]]
-    if not {"path", "label"} <= set(header):
-        raise ValueError(
-            f"data.csv must have the columns path and label; {path} has {', '.join(header)}"
-        )
-    if twice := [name for name in CSV_COLUMNS if header.count(name) > 1]:
-        raise ValueError(
-            f"data.csv must have each column once; {path} has two named {twice[0]}. Remove one"
-        )
-    columns = [name for name in CSV_COLUMNS if name in header]
-    table = cells.iloc[1:].set_axis(header, axis=1)[columns]
-    normal = table.assign(**{name: table[name].map(normalised) for name in columns[1:]})
-    changed = (normal != table).sum()
-    if listed := ", ".join(
-        f"{number:,} values of {name}" for name, number in changed.items() if number
-    ):
-        log.warning(
-            "data.csv: blanks and invisible characters were removed, and letters with accents "
-            "unified, in %s",
-            listed,
-        )
-    return normal.reindex(columns=list(CSV_COLUMNS), fill_value="").reset_index(drop=True)
-
-
 def _checked(table: pd.DataFrame, root: Path, names: Sequence[str] | None = None) -> pd.DataFrame:
     table = table.assign(subtype=table["subtype"].mask(table["label"] == NORMAL, "normal"))
     table = one_row_a_file(table, root, names).sort_values("path", ignore_index=True)
-    for label in CLASS_NAMES:
-        if not (table["label"] == label).any():
-            others = images_in(root / label)[1] if (root / label).is_dir() else []
-            folders = [name for name in others if (root / label / name).is_dir()]
-            listed = ", ".join(folders[:NUM_SHOWN])
-            nested = f". Folders within {label}/ ({listed}) are not looked into: move their images"
-            raise FileNotFoundError(
-                f"data.root must hold images of both labels, in NORMAL/ and PNEUMONIA/, below "
-                f"train/, val/ and test/ or without; got none of {label} in {root}"
-                + (f"{nested} up" if folders else "")
-            )
-    return with_patients(table, root)
+    return with_patients(check_both_labels(table, root), root)
 
 
 def with_patients(table: pd.DataFrame, root: Path) -> pd.DataFrame:
@@ -223,8 +190,7 @@ def with_patients(table: pd.DataFrame, root: Path) -> pd.DataFrame:
         known_by=table["known_by"].mask(by_name != "", "name"),
     )
     unknown = table["patient"] == ""
-    ids = [_patient_id(root / path) for path in table["path"][unknown]]
-    patient_id = pd.Series(ids, index=table.index[unknown], dtype="str")
+    patient_id = table["path"][unknown].map(lambda path: _patient_id(root / path)).astype("str")
     patient_id = patient_id[patient_id != ""]
     if len(patient_id) > 1 and patient_id.nunique() == 1:
         log.warning(

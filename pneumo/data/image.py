@@ -1,7 +1,6 @@
 """One image file becomes (S, S) uint8: the one preprocessing of training, prediction and export."""
 
 import io
-import logging
 from pathlib import Path
 
 import cv2
@@ -9,6 +8,7 @@ import numpy as np
 from PIL import Image, ImageOps, UnidentifiedImageError
 
 MAX_PIXELS = 100_000_000  # the largest radiographs have about 20 million
+MAX_BYTES = 512_000_000  # of a file; 100 million pixels of 16 bits are 200 MB
 Image.MAX_IMAGE_PIXELS = None  # Pillow's own bound only warns; ours refuses, before decoding
 FORMATS = ("PNG", "JPEG")
 PNG_MAGIC = b"\x89PNG\r\n\x1a\n"
@@ -18,7 +18,13 @@ VERSION = 3  # part of the cache's key; raise it with every change of a pixel's 
 DEPTHS = (8, 10, 12, 14, 16)  # bits of detectors
 DEPTH_SHARE = 0.99  # of the pixels, which the depth must hold; the rest may be marks or defects
 
-log = logging.getLogger(__name__)
+# What is not a radiograph like those of the set of Kermany et al.
+MIN_SIDE = 64  # pixels; the smallest radiograph of the set has a side of 127
+RATIOS = (0.5, 3.5)  # width over height; the set's radiographs have about 0.9 to 3.4
+MIN_DEVIATION = 8.0  # grey values; 309 radiographs of the set have at least 31
+MAX_CHROMA = 6.0  # grey values, mean of the largest less the smallest channel; the set's have 0
+DRAFT = 256  # pixels to which a JPEG is shrunk while it is decoded, enough to see colour
+MANY_PIXELS = 25_000_000  # larger images are sampled for colour
 
 
 class ImageError(ValueError):
@@ -30,30 +36,27 @@ def prepare(data: bytes, *, size: int, aspect: str = "stretch", name: str = "ima
     return resize(decode(data, name=name), size=size, aspect=aspect)
 
 
-def decode(data: bytes, *, name: str = "image", depths: list[int] | None = None) -> np.ndarray:
+def decode(data: bytes, *, name: str = "image") -> np.ndarray:
     """Returns (H, W) uint8 grey values of an encoded image; 0 is black.
 
     Colour becomes luma (ITU-R 601), transparency lies on black, a camera's orientation tag is
     applied. A camera's JPEG with several pictures (MPO) gives the first. More than 8 bits are
     scaled from the smallest of DEPTHS that holds DEPTH_SHARE of the pixels, since 12-bit images are
-    often stored in 16; brighter pixels become white. That depth is appended to ``depths``, and
-    logged at the level DEBUG.
+    often stored in 16; brighter pixels become white.
 
     Raises:
         ImageError: not an image, truncated, several frames, or over MAX_PIXELS; with ``name``.
     """
-    if not data:
-        raise ImageError(f"{name}: an image must not be empty; the file has 0 bytes")
     try:
         with Image.open(io.BytesIO(data), formats=FORMATS) as image:
             _check(image, name)
             # 16 bits in several channels (W3C PNG, 11.2.1), of which Pillow drops the lower 8
             if data[:8] == PNG_MAGIC and data[24] == 16 and data[25] in (2, 4, 6):
-                return _grey(Image.fromarray(_deep_luma(data)), name, depths)
+                return _scaled(_deep_luma(data))
             if image.mode == "RGB":  # a JPEG's luma as it is stored: half the time, for a grey
                 image.draft("L", None)  # radiograph the same values; no other format has a draft
             image.load()
-            return _grey(ImageOps.exif_transpose(image), name, depths)
+            return _grey(ImageOps.exif_transpose(image))
     except UnidentifiedImageError:
         raise ImageError(f"{name}: must be a PNG, JPEG or DICOM image; it is not") from None
     except ImageError:
@@ -75,7 +78,7 @@ def from_picture(picture: Image.Image, *, name: str = "image") -> np.ndarray:
             return from_array(np.asarray(upright), name=name)
         if upright.mode.startswith("I"):  # 16 bits, which Pillow may hold in 32
             _check_range(np.asarray(upright), 2**16 - 1, name)
-        return _grey(upright, name, None)
+        return _grey(upright)
     except ImageError:
         raise
     except Exception as error:  # see decode
@@ -96,12 +99,11 @@ def from_array(values: np.ndarray, *, name: str = "image") -> np.ndarray:
             f"{name}: an array must have the shape (H, W), 1 to {MAX_PIXELS:,} pixels; got "
             f"{values.shape}. Give several images as a list, and colour as a PIL image"
         )
-    kind, num_bytes = values.dtype.kind, values.dtype.itemsize
-    if (kind, num_bytes) == ("u", 1):
+    if values.dtype == np.uint8:
         return values
-    if (kind, num_bytes) == ("u", 2):
-        return _scaled(values, bit_depth(values), name)
-    if kind != "f":
+    if values.dtype == np.uint16:
+        return _scaled(values)
+    if values.dtype.kind != "f":
         raise ImageError(
             f"{name}: an array must be of uint8, uint16 or float from 0 to 1; got {values.dtype}"
         )
@@ -141,9 +143,11 @@ def placement(
 
 
 def read(path: Path) -> bytes:
-    """Returns the bytes of a file; ImageError with its name if it cannot be read."""
+    """Returns the bytes of a file; ImageError with its name: unreadable, or over MAX_BYTES."""
     try:
-        return Path(path).read_bytes()
+        if path.stat().st_size > MAX_BYTES:
+            raise ImageError(f"{path}: a file may have at most {MAX_BYTES:,} bytes")
+        return path.read_bytes()
     except OSError as error:
         raise ImageError(f"{path}: cannot be read ({error.strerror})") from None
 
@@ -157,10 +161,36 @@ def num_pixels(path: Path) -> float:
         return float("nan")
 
 
-def bit_depth(values: np.ndarray) -> int:
-    """Returns the smallest of DEPTHS that holds DEPTH_SHARE of (…) whole numbers, 0 to 65,535."""
-    held = np.cumsum(np.bincount(values.ravel(), minlength=2**16)) / values.size
-    return next(bits for bits in DEPTHS if held[2**bits - 1] >= DEPTH_SHARE)
+def odd_pixels(grey: np.ndarray, *, chroma: float = 0.0) -> list[str]:
+    """Returns why (H, W) uint8 cannot be a radiograph like the set's; [] if it can.
+
+    ``chroma``: of the file, see `chroma`.
+    """
+    height, width = grey.shape
+    reasons = {
+        "colour": chroma > MAX_CHROMA,
+        f"small: {width} x {height} pixels": min(height, width) < MIN_SIDE,
+        f"shape: {width} x {height} pixels": not RATIOS[0] <= width / height <= RATIOS[1],
+        "nearly uniform": grey.std() < MIN_DEVIATION,
+    }
+    return [reason for reason, holds in reasons.items() if holds]
+
+
+def chroma(data: bytes) -> float:
+    """Returns how coloured a PNG or JPEG is, 0 to 255: mean of largest less smallest channel."""
+    with Image.open(io.BytesIO(data), formats=FORMATS) as image:
+        image.draft("RGB", (DRAFT, DRAFT))
+        return picture_chroma(image)
+
+
+def picture_chroma(image: Image.Image) -> float:
+    """Returns how coloured a PIL image is, see `chroma`."""
+    if image.mode in ("1", "L", "LA", "F") or image.mode.startswith("I"):
+        return 0.0
+    if image.width * image.height > MANY_PIXELS:
+        image = image.resize((DRAFT, DRAFT), Image.Resampling.NEAREST)
+    channels = np.asarray(image.convert("RGB"))
+    return float((channels.max(2).astype(np.int16) - channels.min(2)).mean())
 
 
 def _damaged(name: str, error: Exception) -> ImageError:
@@ -170,13 +200,15 @@ def _damaged(name: str, error: Exception) -> ImageError:
 
 
 def _check(image: Image.Image, name: str) -> None:
+    """Raises ImageError if an image has too many or no pixels, or several frames."""
     if not 0 < image.width * image.height <= MAX_PIXELS:
         raise ImageError(
             f"{name}: an image must have 1 to {MAX_PIXELS:,} pixels; this one has "
             f"{image.width:,} x {image.height:,}"
         )
-    if getattr(image, "n_frames", 1) > 1 and image.format != "MPO":
-        raise ImageError(f"{name}: must hold one picture; got {image.n_frames} frames")  # type: ignore[attr-defined]
+    frames = getattr(image, "n_frames", 1)
+    if frames > 1 and image.format != "MPO":
+        raise ImageError(f"{name}: must hold one picture; got {frames} frames")
 
 
 def _check_range(values: np.ndarray, top: int, name: str) -> None:
@@ -187,13 +219,9 @@ def _check_range(values: np.ndarray, top: int, name: str) -> None:
         )
 
 
-def _grey(image: Image.Image, name: str, depths: list[int] | None) -> np.ndarray:
+def _grey(image: Image.Image) -> np.ndarray:
     if image.mode.startswith("I"):
-        values = np.asarray(image)
-        bits = bit_depth(values)
-        if depths is not None:
-            depths.append(bits)
-        return _scaled(values, bits, name)
+        return _scaled(np.asarray(image))
     if image.mode in ("RGBA", "LA", "PA") or "transparency" in image.info:
         rgba = image.convert("RGBA")
         black = Image.new("RGBA", rgba.size, (0, 0, 0, 255))
@@ -203,15 +231,12 @@ def _grey(image: Image.Image, name: str, depths: list[int] | None) -> np.ndarray
     return np.array(image.convert("L"))
 
 
-def _scaled(values: np.ndarray, bits: int, name: str) -> np.ndarray:
-    top = 2**bits - 1
-    log.debug(
-        "%s: read as %d bits; %d pixels are brighter and become white",
-        *(name, bits, np.count_nonzero(values > top)),
-    )
+def _scaled(values: np.ndarray) -> np.ndarray:
+    """Returns uint8 of whole numbers up to 65,535, by the smallest of DEPTHS that fits."""
+    held = np.cumsum(np.bincount(values.ravel(), minlength=2**16)) / values.size
+    top = next(2**bits - 1 for bits in DEPTHS if held[2**bits - 1] >= DEPTH_SHARE)
     of_value = np.round(np.arange(top + 1) * (255 / top)).astype(np.uint8)
-    scaled: np.ndarray = of_value[np.minimum(values, top)]
-    return scaled
+    return np.asarray(of_value[np.minimum(values, top)])
 
 
 def _deep_luma(data: bytes) -> np.ndarray:

@@ -10,12 +10,18 @@ import numpy as np
 import pandas as pd
 
 from pneumo.data.base import DataSet
-from pneumo.data.labelled import one_row_a_file, shown
-from pneumo.data.listing import SOURCES, SUFFIXES, check_unpacked, walk
+from pneumo.data.labelled import (
+    COLUMNS,
+    SOURCES,
+    check_both_labels,
+    check_unpacked,
+    one_row_a_file,
+    shown,
+    walk,
+)
 from pneumo.labels import CLASS_NAMES, NORMAL, SUBTYPES
 
 PATIENT_KEYS = ("person", "split_person", "series")
-COLUMNS = ("path", "label", "subtype", "patient", "source")
 
 # The grammar of the names: Kaggle's and Mendeley version 2's first, version 3's last (facts.md)
 PERSON = re.compile(r"person(?P<number>\d+)_(?P<subtype>bacteria|virus)_\d+(_\d+)?")
@@ -32,7 +38,7 @@ class KermanyLayout(DataSet):
     @classmethod
     def recognises(cls, place: Path) -> bool:
         """Returns whether a name below train/ or test/ follows the set's grammar."""
-        return set_folder(place) is not None and any(map(parse_name, list_images(place)[0]))
+        return any(map(parse_name, list_images(place)[0]))
 
     @classmethod
     def at(cls, place: Path, *, cache_dir: Path) -> DataSet:
@@ -92,13 +98,10 @@ class Kermany(KermanyLayout):
         check_unpacked(folder)
         place = set_folder(folder)
         if place is None:
-            why = (
-                "it holds neither train/ nor test/" if folder.is_dir() else "no such folder exists"
-            )
             raise FileNotFoundError(
                 f"data.root must be the folder of the data set, which holds train/ and test/; got "
-                f"{root}: {why}. Get the set with python -m pneumo.download, or train on generated "
-                "images: data=phantom"
+                f"{root}, which does not. Get the set with python -m pneumo.download, or train on "
+                "generated images: data=phantom"
             )
         return cls(place)
 
@@ -119,17 +122,13 @@ def index(
     ``chest_xray``; nested second copies and ``__MACOSX`` are left out.
 
     Raises:
-        FileNotFoundError: ``root`` is missing, or holds no images in the layout of the set.
-        ValueError: a name does not parse (unless ``on_unknown_name`` is "skip"), a label has no
-            image, or a file has two; see one_row_a_file.
+        FileNotFoundError: a label has no image in the layout of the set.
+        ValueError: a name does not parse (unless ``on_unknown_name`` is "skip"), or a file has two
+            labels; see one_row_a_file.
     """
     names, _ = list_images(root)
     table = index_names(names, patient_key=patient_key, on_unknown_name=on_unknown_name)
-    table = one_row_a_file(table, set_folder(root) or root)
-    for label in CLASS_NAMES:
-        if not (table["label"] == label).any():
-            raise ValueError(f"the data need images of both labels; got none of {label} in {root}")
-    return table
+    return check_both_labels(one_row_a_file(table, set_folder(root) or root), root)
 
 
 def index_names(
@@ -195,14 +194,7 @@ def list_images(root: Path) -> tuple[list[str], list[str]]:
     a recursive scan would find Kaggle's nested second copy and count every image twice.
     """
     base = set_folder(root)
-    names, left_out = walk(base) if base else ([], [])
-    if not names:
-        raise FileNotFoundError(
-            f"data.root must hold train/NORMAL, train/PNEUMONIA, test/NORMAL and test/PNEUMONIA "
-            f"with images ({', '.join(SUFFIXES)}); found none in {root}. Get the set with python "
-            "-m pneumo.download, or train on generated images: data=phantom"
-        )
-    return names, left_out
+    return walk(base) if base else ([], [])
 
 
 def set_folder(root: Path) -> Path | None:

@@ -1,8 +1,9 @@
-"""Checks that every table of labelled images passes: one row a file, one label an image."""
+"""Folders and tables of labelled images: what they hold, and the checks that every table passes."""
 
 import logging
 import os
 import re
+import shlex
 import unicodedata
 from collections.abc import Iterable, Sequence
 from pathlib import Path, PurePosixPath
@@ -12,12 +13,61 @@ import pandas as pd
 from scipy.sparse import coo_array
 from scipy.sparse.csgraph import connected_components
 
+from pneumo.labels import CLASS_NAMES
+
 log = logging.getLogger(__name__)
 
+COLUMNS = ("path", "label", "subtype", "patient", "source")  # of a table of images
+SOURCES = ("train", "val", "test")
+SUFFIXES = (".jpeg", ".jpg", ".png", ".dcm", ".dicom")
+# Folders that are used, Kaggle's and macOS's copies, and the folder of a disk's repair
+KNOWN = {*CLASS_NAMES, *SOURCES, "chest_xray", "__MACOSX", "lost+found"}
+ARCHIVES = (".zip", ".tar", ".tgz", ".gz", ".xz", ".7z", ".rar")
 NUM_SHOWN = 5  # names in a message
 FACTS = {"label": "label", "source": "split", "subtype": "subtype", "patient": "patient"}
 # Names of ChestX-ray8/14: patient, 1 to 30,805, and follow-up. No date begins with 000
 NIH_NAME = re.compile(r"(000[0-3]\d{4})_\d{3}")
+
+
+def check_unpacked(place: Path, *, name: str = "data.root") -> None:
+    """Raises ValueError if ``place``, the value of the argument ``name``, is an archive."""
+    if place.suffix.lower() in ARCHIVES and place.is_file():
+        zipped = place.suffix.lower() == ".zip"
+        how = f", by: python -m zipfile -e {shlex.quote(str(place))} DIR" if zipped else ""
+        raise ValueError(
+            f"{name} must be a folder; {place} is an archive. Unpack it{how}, then name its folder"
+        )
+
+
+def walk(base: Path, sources: Sequence[str] = SOURCES) -> tuple[list[str], list[str]]:
+    """Returns the images in <source>/<label>/, sorted, and the unused names there and beside.
+
+    Hidden files are in neither list; folders in <source>/<label>/ are not entered.
+    """
+    names: list[str] = []
+    left_out = _beside(base, "")
+    for source in (source for source in sources if (base / source).is_dir()):
+        for place in (f"{source}/{label}".lstrip("/") for label in CLASS_NAMES):
+            for entry in _visible(base / place) if (base / place).is_dir() else []:
+                is_image = entry.name.lower().endswith(SUFFIXES) and entry.is_file()
+                (names if is_image else left_out).append(f"{place}/{entry.name}")
+        if source:
+            left_out += _beside(base, f"{source}/")
+    return sorted(names), left_out
+
+
+def _visible(folder: Path) -> list[os.DirEntry[str]]:
+    entries = sorted(os.scandir(folder), key=lambda entry: entry.name)
+    return [entry for entry in entries if not entry.name.startswith(".")]
+
+
+def _beside(base: Path, place: str) -> list[str]:
+    """Returns the images and folders (with a slash) in a place that are not of the set."""
+    return [
+        f"{place}{entry.name}" + "/" * entry.is_dir()
+        for entry in _visible(base / place)
+        if entry.name not in KNOWN and (entry.is_dir() or entry.name.lower().endswith(SUFFIXES))
+    ]
 
 
 def one_row_a_file(
@@ -54,6 +104,21 @@ def one_row_a_file(
     return table.assign(**values.fillna("").astype("str"))[~twice].reset_index(drop=True)
 
 
+def check_both_labels(table: pd.DataFrame, root: Path) -> pd.DataFrame:
+    """Returns ``table``, whose images are below ``root``.
+
+    Raises:
+        FileNotFoundError: a label has no image.
+    """
+    for label in CLASS_NAMES:
+        if not (table["label"] == label).any():
+            raise FileNotFoundError(
+                f"data.root must hold images of both labels, directly in NORMAL/ and PNEUMONIA/, "
+                f"below train/, val/ and test/ or without; got none of {label} in {root}"
+            )
+    return table
+
+
 def with_groups(table: pd.DataFrame, digests: Sequence[str]) -> pd.DataFrame:
     """Returns ``table`` with the columns digest and group, see `join_duplicates`.
 
@@ -88,12 +153,11 @@ def join_duplicates(table: pd.DataFrame, digests: Sequence[str]) -> pd.Series:
 def check_names(paths: Sequence[str]) -> None:
     """Raises ValueError if a name is not UTF-8, which no CSV or JSON file can hold."""
     printable = {path: os.fsencode(path).decode("utf-8", "backslashreplace") for path in paths}
-    wrong = [name for path, name in printable.items() if name != path]
-    if wrong:
-        raise ValueError(
-            f"names of images must be UTF-8; {len(wrong)} are not: {', '.join(wrong[:NUM_SHOWN])}. "
-            "Rename them, such as by: convmv -f latin1 -t utf8 --notest -r DIR"
-        )
+    refuse(
+        (name for path, name in printable.items() if name != path),
+        "names of images must be UTF-8",
+        "Rename them, such as by: convmv -f latin1 -t utf8 --notest -r DIR",
+    )
 
 
 def normalised(text: str) -> str:
@@ -132,11 +196,11 @@ def _check_one_value(table: pd.DataFrame, column: str, key: pd.Series, *, same: 
     """Raises ValueError if rows of one ``key`` differ in a column; "" is unknown."""
     values = table[column].mask(table[column] == "")
     several = values.groupby(key).transform("nunique") > 1
-    if not several.any():
-        return
-    rows = table[(table[column] != "") & (key == key[several].iloc[0])]
-    pair = rows.drop_duplicates(column)[["path", column]].iloc[:2].to_numpy()
-    first, second = (f"{path} ({value})" for path, value in pair)
-    raise ValueError(
-        f"an image must have one {FACTS[column]}; {first} and {second} {same}. Remove the wrong one"
-    )
+    if several.any():
+        rows = table[(table[column] != "") & (key == key[several].iloc[0])]
+        pair = rows.drop_duplicates(column)[["path", column]].iloc[:2].to_numpy()
+        first, second = (f"{path} ({value})" for path, value in pair)
+        raise ValueError(
+            f"an image must have one {FACTS[column]}; {first} and {second} {same}. Remove the "
+            "wrong one"
+        )

@@ -1,7 +1,6 @@
 """PneumoniaMNIST, one .npz file, as a folder of PNG files with its own train, val and test."""
 
 import hashlib
-import shutil
 import zipfile
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -12,10 +11,11 @@ import numpy as np
 from filelock import FileLock
 from PIL import Image
 
+from pneumo import atomic
 from pneumo.data.base import DataSet
 from pneumo.data.folder import UNKNOWN, Folder, folder_table
 from pneumo.data.kermany import Kermany
-from pneumo.data.listing import SOURCES
+from pneumo.data.labelled import SOURCES
 from pneumo.labels import CLASS_NAMES
 
 ADDRESS = "https://doi.org/10.5281/zenodo.10519652"
@@ -25,7 +25,6 @@ ADDRESS = "https://doi.org/10.5281/zenodo.10519652"
 class MedMnist(Folder):
     """PneumoniaMNIST: the radiographs of Kermany et al., smaller, without names, cropped."""
 
-    note: str | None = UNKNOWN
     licence: str = "CC BY 4.0, doi 10.1038/s41597-022-01721-8"
     near_duplicates: bool = True
 
@@ -44,7 +43,7 @@ class MedMnist(Folder):
         """Returns the images of the .npz file ``root``, unpacked once; raises as `unpack`."""
         folder = unpack(Path(root).expanduser(), Path(cache_dir).expanduser())
         images, _ = folder_table(folder)
-        return cls(folder, images=images)
+        return cls(folder, UNKNOWN.format(unknown=len(images), images=len(images)), images=images)
 
     @classmethod
     def at(cls, place: Path, *, cache_dir: Path) -> DataSet:
@@ -85,15 +84,8 @@ def unpack(path: Path, cache_dir: Path) -> Path:
     cache_dir.mkdir(parents=True, exist_ok=True)
     with FileLock(f"{folder}.lock"):
         if not folder.is_dir():
-            part = folder.with_name(f"{folder.name}.tmp")
-            shutil.rmtree(part, ignore_errors=True)  # of an interrupted process
-            for source, (images, labels) in _arrays(path).items():
-                for label in CLASS_NAMES:
-                    (part / source / label).mkdir(parents=True)
-                for number, (image, label) in enumerate(zip(images, labels, strict=True)):
-                    place = part / source / CLASS_NAMES[label]
-                    Image.fromarray(image).save(place / f"{number:05}.png")
-            part.replace(folder)
+            with atomic.replacing_folder(folder) as draft:
+                _write_images(path, draft)
     return folder
 
 
@@ -104,21 +96,24 @@ def unpacked(path: Path, cache_dir: Path) -> Path:
     return cache_dir / f"medmnist-{digest}"
 
 
-def _arrays(path: Path) -> dict[str, tuple[np.ndarray, np.ndarray]]:
-    arrays = {}
-    try:
-        with np.load(path, allow_pickle=False) as file:
-            for source in SOURCES:
+def _write_images(path: Path, folder: Path) -> None:
+    for source in SOURCES:
+        try:
+            with np.load(path, allow_pickle=False) as file:
                 images, labels = file[f"{source}_images"], file[f"{source}_labels"].ravel()
-                fits = images.ndim == 3 and images.dtype == np.uint8 and len(images) == len(labels)
-                if not (fits and np.isin(labels, (0, 1)).all()):
-                    shape, values = f"{images.shape} {images.dtype}", np.unique(labels)[:9]
-                    raise ValueError(f"{source}_images is {shape}, {len(labels)} labels: {values}")
-                arrays[source] = images, labels.astype(np.int64)  # from bool or float, too
-    except (KeyError, ValueError, OSError, EOFError, zipfile.BadZipFile) as error:
-        raise ValueError(
-            "data.root must be PneumoniaMNIST's file: grey images (N, S, S) uint8 and labels 0 and "
-            f"1 as train_images, train_labels and so on; {path}: {error}. Download it again, from "
-            f"{ADDRESS}"
-        ) from None
-    return arrays
+            if not (
+                images.ndim == 3 and images.dtype == np.uint8 and np.isin(labels, (0, 1)).all()
+            ):
+                raise ValueError(f"{source}_images is {images.shape} {images.dtype}")
+            pairs = list(zip(images, labels, strict=True))
+        except (KeyError, ValueError, OSError, EOFError, zipfile.BadZipFile) as error:
+            raise ValueError(
+                "data.root must be PneumoniaMNIST's file: grey images (N, S, S) uint8 and labels 0 "
+                f"and 1 as train_images, train_labels and so on; {path}: {error}. Download it "
+                f"again, from {ADDRESS}"
+            ) from None
+        for label in CLASS_NAMES:
+            (folder / source / label).mkdir(parents=True)
+        for number, (image, label) in enumerate(pairs):
+            place = folder / source / CLASS_NAMES[int(label)]
+            Image.fromarray(image).save(place / f"{number:05}.png")

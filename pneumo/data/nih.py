@@ -11,10 +11,18 @@ import pandas as pd
 
 from pneumo.data.base import DataSet
 from pneumo.data.folder import folder_table
-from pneumo.data.kermany import COLUMNS
-from pneumo.data.labelled import nih_patient, one_row_a_file, refuse
-from pneumo.data.listing import SOURCES, SUFFIXES, check_unpacked, walk
-from pneumo.labels import CLASS_NAMES, NORMAL, PNEUMONIA
+from pneumo.data.labelled import (
+    COLUMNS,
+    SOURCES,
+    SUFFIXES,
+    check_both_labels,
+    check_unpacked,
+    nih_patient,
+    one_row_a_file,
+    refuse,
+    walk,
+)
+from pneumo.labels import NORMAL, PNEUMONIA
 
 TABLE = "Data_Entry_2017*.csv"  # of the release; its later version is Data_Entry_2017_v2020.csv
 NAME, FINDINGS = "Image Index", "Finding Labels"  # its columns that are read
@@ -74,19 +82,12 @@ class Nih(DataSet):
                 f"PNEUMONIA/ with names such as 00001280_004.png; got {root}. Name the folder with "
                 "data.root=DIR or PNEUMO_NIH"
             )
-        tables = [path.name for path in release_tables(folder)]
-        if len(tables) > 1:
-            raise ValueError(
-                f"data.root must hold one table of the release; {root} holds {', '.join(tables)}. "
-                "Remove all but one"
-            )
+        refuse(
+            [path.name for path in release_tables(folder)][1:],
+            f"{root} must hold one table of the release",
+            "Remove all but one",
+        )
         return cls(folder)
-
-    @classmethod
-    def at(cls, place: Path, *, cache_dir: Path) -> DataSet:
-        """Returns the set in a folder; see `open`."""
-        del cache_dir
-        return cls.open(str(place))
 
     @classmethod
     def recognises(cls, place: Path) -> bool:
@@ -118,12 +119,7 @@ class Nih(DataSet):
                 "folders with data=folder",
             )
         table = table.loc[is_named, list(COLUMNS)].sort_values("path", ignore_index=True)
-        for label in CLASS_NAMES:
-            if not (table["label"] == label).any():
-                raise FileNotFoundError(
-                    f"data.root must hold images of both labels; got none of {label} in {self.root}"
-                )
-        return table
+        return check_both_labels(table, self.root)
 
     def unused(self) -> list[str]:
         """Returns the names in labelled folders that are not used, and those outside the grammar.
@@ -168,14 +164,13 @@ def _of_release(root: Path, path: Path) -> pd.DataFrame:
         f"each row of {path.name} with {NO_FINDING} or {FINDING} must have an image below {root}",
         "Unpack all parts of the release, or remove its row",
     )
-    columns = (
-        listed[NAME].map(images),
-        listed["label"],
-        np.where(listed["label"] == NORMAL, "normal", ""),
-        listed[NAME].map(nih_patient),
-        "",
+    table = listed.assign(
+        path=listed[NAME].map(images),
+        subtype=np.where(listed["label"] == NORMAL, "normal", ""),
+        patient=listed[NAME].map(nih_patient),
+        source="",
     )
-    return one_row_a_file(pd.DataFrame(dict(zip(COLUMNS, columns, strict=True))), root)
+    return one_row_a_file(table[list(COLUMNS)], root)
 
 
 def _images(root: Path) -> dict[str, str]:

@@ -1,4 +1,4 @@
-"""Generated radiographs in the layout of the set of Kermany et al., for trying the software."""
+"""Generated radiographs in the layouts of two data sets, for trying the software."""
 
 import json
 import logging
@@ -19,16 +19,10 @@ from PIL import Image
 from tqdm import tqdm
 
 from pneumo import atomic, cli
-from pneumo.data import phantom_rsna
+from pneumo.data import rsna
 from pneumo.data.boxes import SIDES, per_image
 from pneumo.data.kermany import KermanyLayout
-from pneumo.data.phantom_drawing import (
-    VERSION,
-    Anatomy,
-    draw_anatomy,
-    draw_boxes,
-    draw_radiograph,
-)
+from pneumo.data.phantom_drawing import VERSION, draw_anatomy, draw_boxes, draw_radiograph
 from pneumo.labels import BACTERIA, SUBTYPES, VIRUS
 
 log = logging.getLogger(__name__)
@@ -40,8 +34,11 @@ IMAGES_OF_PATIENTS = {  # taken in turn; the real set's means are 1.1 (NORMAL), 
     BACTERIA: (2, 1, 1, 3, 1),
     VIRUS: (2, 1, 1, 3, 1),
 }
+# In turn; a third of the RSNA challenge's patients has boxes, here it is half
+RSNA_SUBTYPES = ("normal", BACTERIA, "normal", VIRUS)
+COMPUTED = "1.2.840.10008.5.1.4.1.1.1"  # SOP class Computed Radiography (PS3.4, B.5)
 NUM_IMAGES = 400
-MIN_IMAGES = phantom_rsna.MIN_IMAGES
+MIN_IMAGES = 24  # with fewer, a subtype has no patient with several images
 STAMP = "phantom.json"  # beside train/ and test/: the arguments of `generate`
 BOXES = "boxes.csv"  # beside train/ and test/: the opacities, written by `boxes`
 
@@ -72,7 +69,9 @@ class Phantoms(KermanyLayout):
     }
 
     @classmethod
-    def open(cls, num_images: int, seed: int, cache_dir: str, *, note: str = QUIET) -> "Phantoms":
+    def open(  # type: ignore[override]
+        cls, num_images: int, seed: int, cache_dir: str, *, note: str = QUIET
+    ) -> "Phantoms":
         """Returns ``num_images`` generated radiographs, kept in ``cache_dir`` for the next run."""
         root = generate(_folder(cache_dir, num_images, seed), num_images=num_images, seed=seed)
         return cls(root, note.replace("{count}", str(num_images)))
@@ -106,10 +105,15 @@ class _Radiograph:
     person: tuple[int, int, int]  # split, subtype, number
     number: int  # counts a subtype's radiographs
 
-    def drawn_by(self, *, seed: int) -> tuple[np.random.Generator, Anatomy]:
-        """Returns the random state and the person that the picture is drawn from."""
-        anatomy = draw_anatomy(np.random.default_rng((seed, *self.person)))
-        return np.random.default_rng((seed, *self.person, self.number)), anatomy
+    def drawing(self, seed: int) -> dict[str, Any]:
+        """Returns new arguments of draw_radiograph and draw_boxes."""
+        return _drawing((seed, *self.person), (seed, *self.person, self.number), self.subtype)
+
+
+def _drawing(person: tuple[int, ...], picture: tuple[int, ...], subtype: str) -> dict[str, Any]:
+    """Returns the arguments of draw_radiograph and draw_boxes, from two seeds."""
+    anatomy = draw_anatomy(np.random.default_rng(person))
+    return {"rng": np.random.default_rng(picture), "subtype": subtype, "anatomy": anatomy}
 
 
 def _radiographs(
@@ -155,26 +159,28 @@ def _plan(num_images: int) -> list[_Radiograph]:
 
 def _write(radiograph: _Radiograph, *, root: Path, seed: int) -> None:
     """Draws and saves one radiograph; its bytes depend on seed, person and number."""
-    rng, anatomy = radiograph.drawn_by(seed=seed)
-    image = Image.fromarray(draw_radiograph(rng, subtype=radiograph.subtype, anatomy=anatomy))
+    drawing = radiograph.drawing(seed)
+    image, rng = Image.fromarray(draw_radiograph(**drawing)), drawing["rng"]
     mode = "RGB" if rng.random() < 0.15 else "L"
     quality = int(rng.choice((75, 85, 95)))  # 75 and 95 are the real set's
     image.convert(mode).save(root / radiograph.path, quality=quality)
 
 
-def _is_complete(root: Path, *, plan: list[_Radiograph], stamp: str) -> bool:
-    """Returns True if root holds these radiographs, False if there is no root."""
-    if not root.exists():
-        return False
+def _check_numbers(num_images: int, seed: int) -> None:
+    if num_images < MIN_IMAGES:
+        raise ValueError(f"num_images must be at least {MIN_IMAGES}; got {num_images}")
+    if seed < 0:
+        raise ValueError(f"seed must be 0 or more; got {seed}")
+
+
+def _check_stamp(root: Path, stamp: str) -> None:
+    """Raises ValueError if an existing folder is not the one of these arguments."""
     content = (root / STAMP).read_text() if (root / STAMP).is_file() else "other files"
-    if content == stamp:
-        if all((root / radiograph.path).is_file() for radiograph in plan):
-            return True
-        content = "a part of it"
-    raise ValueError(
-        f"{root} must be a new folder or hold the whole of {stamp}; got {content}: "
-        "delete it or name another folder"
-    )
+    if content != stamp:
+        raise ValueError(
+            f"{root} must be a new folder or hold {stamp}; got {content}: delete it or name "
+            "another folder"
+        )
 
 
 def generate(
@@ -194,13 +200,14 @@ def generate(
     Raises:
         ValueError: num_images is under MIN_IMAGES, seed is negative, or root holds other files.
     """
-    phantom_rsna.check_numbers(num_images, seed)
-    plan = _plan(num_images)
+    _check_numbers(num_images, seed)
     stamp = json.dumps({"num_images": num_images, "seed": seed, "version": VERSION})
-    if _is_complete(root, plan=plan, stamp=stamp):
+    if root.exists():
+        _check_stamp(root, stamp)
         return root
     if progress:
         log.info("Drawing %d phantoms into %s", num_images, root)
+    plan = _plan(num_images)
     root.parent.mkdir(parents=True, exist_ok=True)
     draft = atomic.temporary(root)
     try:
@@ -209,13 +216,12 @@ def generate(
         hidden = not (progress and sys.stderr.isatty())
         with ThreadPoolExecutor(num_workers or os.cpu_count()) as pool:  # all release the GIL
             written = pool.map(partial(_write, root=draft, seed=seed), plan)
-            for _ in tqdm(written, "phantoms", len(plan), unit="image", disable=hidden):
-                pass
+            list(tqdm(written, "phantoms", len(plan), unit="image", disable=hidden))
         (draft / STAMP).write_text(stamp)
         try:
             draft.rename(root)
         except OSError:
-            if not _is_complete(root, plan=plan, stamp=stamp):  # else another process was first
+            if not root.exists():  # else another process was first
                 raise
     finally:
         shutil.rmtree(draft, ignore_errors=True)
@@ -233,18 +239,63 @@ def boxes(root: Path) -> pd.DataFrame:
         box_rows = partial(_box_rows, seed=arguments["seed"])
         with ThreadPoolExecutor(os.cpu_count()) as pool:
             rows = list(chain.from_iterable(pool.map(box_rows, _plan(arguments["num_images"]))))
-        with atomic.replacing(path) as draft:
-            table = pd.DataFrame(rows, columns=["path", "width", "height", *SIDES])
-            table.to_csv(draft, index=False)
+        table = pd.DataFrame(rows, columns=["path", "width", "height", *SIDES])
+        atomic.write_text(path, table.to_csv(index=False))
     return per_image(pd.read_csv(path))
 
 
 def _box_rows(radiograph: _Radiograph, *, seed: int) -> list[tuple[Any, ...]]:
     """Returns a row a box; for a radiograph without, one with empty sides."""
-    rng, anatomy = radiograph.drawn_by(seed=seed)
-    drawn, (width, height) = draw_boxes(rng, subtype=radiograph.subtype, anatomy=anatomy)
-    sides = [tuple(box) for box in drawn] or [(None,) * 4]
-    return [(radiograph.path, width, height, *box) for box in sides]
+    drawn, size = draw_boxes(**radiograph.drawing(seed))
+    return [(radiograph.path, *size, *box) for box in drawn.tolist() or [(None,) * 4]]
+
+
+def write_rsna(out: Path, *, num_images: int, seed: int) -> Path:
+    """Returns ``out``, a new folder in the RSNA challenge's layout, an image a patient.
+
+    The folder appears whole or not at all; the same seed (0 or more) draws the same images.
+
+    Raises:
+        FileExistsError: it already exists.
+        ValueError: num_images is under MIN_IMAGES, seed is negative, or pydicom is missing.
+    """
+    if out.exists():
+        raise FileExistsError(f"--out must be a new folder; {out} exists. Name another")
+    _check_numbers(num_images, seed)
+    cli.check_installed("--layout rsna", "pydicom", extra="dicom")
+    labels: list[tuple[object, ...]] = []
+    with atomic.replacing_folder(out) as folder:
+        (folder / rsna.IMAGES).mkdir()
+        for number, subtype in zip(range(num_images), cycle(RSNA_SUBTYPES), strict=False):
+            patient, seeds = f"phantom-{seed}-{number:05}", ((seed, number, 0), (seed, number, 1))
+            pixels = draw_radiograph(**_drawing(*seeds, subtype))
+            _write_dicom(folder / rsna.path_of(patient), pixels)
+            drawn, _ = draw_boxes(**_drawing(*seeds, subtype))
+            corners = [(patient, x0, y0, x1 - x0, y1 - y0, 1) for x0, y0, x1, y1 in drawn]
+            labels += corners if corners else [(patient, None, None, None, None, 0)]
+        table = pd.DataFrame(labels, columns=rsna.LABEL_COLUMNS)
+        table.to_csv(folder / rsna.LABELS, index=False)
+    return out
+
+
+def _write_dicom(path: Path, pixels: np.ndarray) -> None:
+    """Writes (H, W) uint8, uncompressed, of the patient that the file is named by."""
+    from pydicom import Dataset, FileMetaDataset  # late: an extra
+    from pydicom.uid import UID, ExplicitVRLittleEndian, generate_uid
+
+    file = Dataset()
+    file.file_meta = FileMetaDataset()
+    file.file_meta.TransferSyntaxUID = ExplicitVRLittleEndian
+    file.file_meta.MediaStorageSOPClassUID = UID(COMPUTED)
+    file.SOPInstanceUID = generate_uid(entropy_srcs=[path.stem])
+    file.file_meta.MediaStorageSOPInstanceUID = file.SOPInstanceUID
+    file.SOPClassUID, file.PatientID, file.Modality = COMPUTED, path.stem, "CR"
+    file.PhotometricInterpretation, file.SamplesPerPixel = "MONOCHROME2", 1
+    file.Rows, file.Columns = pixels.shape
+    file.BitsAllocated = file.BitsStored = 8
+    file.HighBit, file.PixelRepresentation = 7, 0
+    file.PixelData = pixels.tobytes() + b"\0" * (pixels.size % 2)  # an even length
+    file.save_as(path, enforce_file_format=True)
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -266,7 +317,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     args = parser.parse(arguments)
 
     def write() -> int:
-        writer = phantom_rsna.write if args.layout == "rsna" else generate
+        writer = write_rsna if args.layout == "rsna" else generate
         root = writer(args.out, num_images=args.num_images, seed=args.seed)
         sys.stdout.write(f"{args.num_images} generated radiographs: {root}\n")
         return 0

@@ -295,14 +295,8 @@ def draw_radiograph(
 
     The opacity depends on the person; size, place, exposure, letters, tubes and grain on rng only,
     so they carry no information about the subtype.
-
-    Raises:
-        ValueError: if subtype is not one of SUBTYPES.
     """
-    if subtype not in SUBTYPES:
-        raise ValueError(f"subtype must be one of {', '.join(SUBTYPES)}; got {subtype!r}")
-    chest = _attenuation(anatomy, subtype)
-    chest += _device(rng)
+    chest = _attenuation(anatomy, subtype) + _device(rng)
     seen = _seen(chest, _view(rng))
     radiograph = np.clip(255 * _expose(rng, seen), 0, 255).astype(np.uint8)
     _mark(rng, radiograph)

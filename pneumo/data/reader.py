@@ -5,19 +5,17 @@ import sys
 from collections import deque
 from collections.abc import Iterable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
-from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 
 import numpy as np
 from PIL import Image
 
-from pneumo.data import dicom, dicom_header, image, pixels
+from pneumo.data import dicom, dicom_header, image
 from pneumo.data.dicom_header import Header
-from pneumo.data.listing import SUFFIXES as SUFFIXES
+from pneumo.data.labelled import SUFFIXES as SUFFIXES
 
 STANDARD_INPUT = "-"
-MAX_BYTES = 512_000_000  # 100 million pixels of 16 bits are 200 MB
 
 Shape = tuple[int, str]  # image size and aspect, the arguments of pneumo.data.image.resize
 
@@ -28,7 +26,7 @@ class InMemory:
 
     name: str
     grey: np.ndarray  # (H, W) uint8
-    chroma: float = 0.0  # see pneumo.data.pixels
+    chroma: float = 0.0  # see pneumo.data.image
 
 
 @dataclass(frozen=True)
@@ -53,15 +51,21 @@ def find(paths: Sequence[str]) -> tuple[list[str], int]:
     becomes an error.
     """
     names: list[str] = []
+    closed: list[str] = []
     others = 0
     for path in paths:
         if path == STANDARD_INPUT or not os.path.isdir(path):  # noqa: PTH112  (may hold a NUL)
             names.append(path)
             continue
-        for file, is_image in _walk(path):
-            names += [file] * is_image
-            others += not is_image
-    return names, others
+        walk = os.walk(path, onerror=lambda error: closed.append(str(error.filename)))
+        for place, folders, files in walk:
+            folders[:] = sorted(f for f in folders if not f.startswith(".") and f != "__MACOSX")
+            others += sum(Path(place, folder).is_symlink() for folder in folders)
+            for file in (Path(place, name) for name in sorted(files) if name[0] != "."):
+                is_image = _is_image(file)
+                names += [str(file)] * is_image
+                others += not is_image
+    return names + closed, others
 
 
 def from_memory(value: object, *, name: str) -> InMemory:
@@ -75,7 +79,7 @@ def from_memory(value: object, *, name: str) -> InMemory:
         return InMemory(name, image.from_array(value, name=name))
     if isinstance(value, Image.Image):
         grey = image.from_picture(value, name=name)
-        return InMemory(name, grey, pixels.picture_chroma(value))
+        return InMemory(name, grey, image.picture_chroma(value))
     raise image.ImageError(
         f"{name}: must be a path, a PIL image or a NumPy array (H, W); got {type(value).__name__}"
     )
@@ -106,11 +110,10 @@ def read(source: str | InMemory, *, shapes: Sequence[Shape]) -> Radiograph:
         if isinstance(source, InMemory):
             grey, chroma = source.grey, source.chroma
         else:
-            with _naming(name):
-                data = _bytes(name)
-                if dicom.is_dicom(data):
-                    header = dicom_header.read(data)
-                grey, chroma = _decode(data, name)
+            data = _bytes(source)
+            if dicom.is_dicom(data):
+                header = dicom_header.read(data)
+            grey, chroma = _decode(data, name)
         prepared = {
             (size, aspect): image.resize(grey, size=size, aspect=aspect) for size, aspect in shapes
         }
@@ -118,70 +121,39 @@ def read(source: str | InMemory, *, shapes: Sequence[Shape]) -> Radiograph:
         why = str(error).removeprefix(f"{name}: ")
         return Radiograph(name, odd=tuple(header.odd), error=why, header=header)
     height, width = grey.shape
-    odd = (*header.odd, *pixels.odd_pixels(grey, chroma=chroma))
+    odd = (*header.odd, *image.odd_pixels(grey, chroma=chroma))
     return Radiograph(name, prepared, (width, height), odd, header=header)
 
 
 def decode(name: str) -> tuple[np.ndarray, float]:
-    """Returns (H, W) uint8 grey values of a PNG, JPEG or DICOM file, and its `pixels.chroma`.
+    """Returns (H, W) uint8 grey values of a PNG, JPEG or DICOM file, and its `image.chroma`.
 
     Raises:
         ImageError: with ``name``: it is none of these, or cannot be read.
     """
-    with _naming(name):
-        return _decode(_bytes(name), name)
+    return _decode(_bytes(name), name)
 
 
 def _decode(data: bytes, name: str) -> tuple[np.ndarray, float]:
-    if dicom.is_dicom(data):
-        return dicom.decode(data, name=name), 0.0
-    return image.decode(data, name=name), pixels.chroma(data)
-
-
-@contextmanager
-def _naming(name: str) -> Iterator[None]:
-    """Turns any error into an ImageError with ``name``."""
     try:
-        yield
+        if dicom.is_dicom(data):
+            return dicom.decode(data, name=name), 0.0
+        return image.decode(data, name=name), image.chroma(data)
     except image.ImageError:
         raise
     except Exception as error:  # one bad file must not end the reading of ten thousand
-        raise image.ImageError(
-            f"{name}: cannot be read ({type(error).__name__}: {error})"
-        ) from None
+        reason = f"{type(error).__name__}: {error}"
+        raise image.ImageError(f"{name}: cannot be read ({reason})") from None
 
 
 def _bytes(name: str) -> bytes:
     if name == STANDARD_INPUT:
-        data = sys.stdin.buffer.read(MAX_BYTES + 1)
-        num_bytes = len(data)
-    else:
-        path = Path(name)
-        if path.exists() and not path.is_file():
-            closed = path.is_dir() and not os.access(path, os.R_OK | os.X_OK)
-            rule = "must be a regular file; give - to read standard input"
-            raise image.ImageError(f"{name}: {'the folder cannot be read' if closed else rule}")
-        num_bytes = path.stat().st_size if path.exists() else 0
-        data = image.read(path) if num_bytes <= MAX_BYTES else b""
-    if num_bytes > MAX_BYTES:
-        raise image.ImageError(f"{name}: a file may have at most {MAX_BYTES:,} bytes")
-    return data
-
-
-def _walk(folder: str) -> Iterator[tuple[str, bool]]:
-    """Yields the files of a folder, linked folders and folders that cannot be read.
-
-    Each with whether it is to be read as an image.
-    """
-    closed: list[str] = []
-    for place, folders, files in os.walk(folder, onerror=lambda e: closed.append(str(e.filename))):
-        folders[:] = sorted(f for f in folders if not f.startswith(".") and f != "__MACOSX")
-        for file in sorted(files):
-            if not file.startswith("."):
-                path = Path(place, file)
-                yield str(path), _is_image(path)
-        yield from ((str(Path(place, f)), False) for f in folders if Path(place, f).is_symlink())
-    yield from ((path, True) for path in closed)
+        return sys.stdin.buffer.read()
+    try:
+        return image.read(Path(name))
+    except ValueError as error:  # also of a NUL in a name
+        reason = str(error).removeprefix(f"{name}: ")
+        raise image.ImageError(f"{name}: {reason}") from None
 
 
 def _is_image(path: Path) -> bool:

@@ -6,12 +6,10 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 
-from pneumo.data import dicom
+from pneumo.data import dicom_header
 from pneumo.data.base import DataSet
 from pneumo.data.boxes import SIDES, per_image
-from pneumo.data.kermany import COLUMNS
-from pneumo.data.labelled import refuse
-from pneumo.data.listing import check_unpacked
+from pneumo.data.labelled import COLUMNS, check_unpacked, refuse
 from pneumo.labels import NORMAL, PNEUMONIA
 
 IMAGES = "stage_2_train_images"
@@ -53,12 +51,6 @@ class Rsna(DataSet):
         return cls(folder)
 
     @classmethod
-    def at(cls, place: Path, *, cache_dir: Path) -> DataSet:
-        """Returns the set in a folder; see `open`."""
-        del cache_dir
-        return cls.open(str(place))
-
-    @classmethod
     def recognises(cls, place: Path) -> bool:
         """Returns whether a folder holds the challenge's table."""
         return (place / LABELS).is_file()
@@ -71,23 +63,24 @@ class Rsna(DataSet):
         Raises:
             ValueError: the table is broken or contradicts the images.
         """
-        labels = read_labels(self.root).drop_duplicates("patientId").sort_values("patientId")
-        label = np.where(labels["Target"] == 1, PNEUMONIA, NORMAL)
-        subtype = np.where(labels["Target"] == 1, "", "normal")
-        patient = labels["patientId"]
-        columns = (patient.map(path_of), label, subtype, patient, "")
-        table = pd.DataFrame(dict(zip(COLUMNS, columns, strict=True)))
-        return table.reset_index(drop=True)
+        labels = read_labels(self.root).drop_duplicates("patientId")
+        table = labels.rename(columns={"patientId": "patient"}).assign(
+            path=labels["patientId"].map(path_of),
+            label=np.where(labels["Target"] == 1, PNEUMONIA, NORMAL),
+            subtype=np.where(labels["Target"] == 1, "", "normal"),
+            source="",
+        )
+        return table[list(COLUMNS)].sort_values("patient", ignore_index=True)
 
     def boxes(self) -> pd.DataFrame:
         """Returns a row an image: path, boxes, width, height; see pneumo.data.boxes.
 
         Raises:
-            ValueError: a box is outside of its image, or an image's header cannot be read.
+            ValueError: a box is outside of its image.
         """
         labels = read_labels(self.root)
         labels = labels.assign(path=labels["patientId"].map(path_of))
-        sizes = {path: dicom.size(self.root / path, name=path) for path in labels["path"].unique()}
+        sizes = {path: _size(self.root / path) for path in labels["path"].unique()}
         file = np.array([sizes[path] for path in labels["path"]])
         corner = labels[["x", "y"]].to_numpy()
         far = corner + labels[["width", "height"]].to_numpy()
@@ -99,6 +92,13 @@ class Rsna(DataSet):
             "Correct or remove its row",
         )
         return per_image(labels.assign(width=file[:, 0], height=file[:, 1]))
+
+
+def _size(path: Path) -> tuple[int, int]:
+    """Returns width and height in pixels by the header of a DICOM file."""
+    with path.open("rb") as file:
+        header = dicom_header.tags(file, ["Rows", "Columns"])
+    return int(header.Columns), int(header.Rows)
 
 
 def path_of(patient: str) -> str:
@@ -123,39 +123,28 @@ def read_labels(root: Path) -> pd.DataFrame:
         raise ValueError(
             f"{path} must be a table of {columns}, all but the first of numbers; {error}"
         ) from None
-    _check_rows(labels)
-    stored, listed = {path.stem for path in (root / IMAGES).glob("*.dcm")}, {*labels["patientId"]}
-    refuse(
-        sorted(listed - stored),
-        f"each patient of {LABELS} must have an image in {IMAGES}",
-        "Download the images again, or remove its rows",
-    )
-    refuse(
-        sorted(stored - listed),
-        f"each image in {IMAGES} must have a row in {LABELS}",
-        "Download the table again, or remove the image",
-    )
-    return labels
-
-
-def _check_rows(labels: pd.DataFrame) -> None:
-    labels = labels.assign(patientId=labels["patientId"].fillna(""))
-    patient, target = labels["patientId"], labels["Target"]
-    filled = labels[SIDES_IN_FILE].notna()
+    patient, target = labels["patientId"].fillna(""), labels["Target"]
+    filled = labels[SIDES_IN_FILE].notna().sum(axis=1)
     flat = ~(labels[["width", "height"]] > 0).all(axis=1)
-    rules = (
-        (~patient.str.fullmatch(r"[\w.-]+"), "patientId must be the name of an image"),
-        (~target.isin([0, 1]), "Target must be 0 or 1"),
+    has_boxes = target == 1
+    stored = pd.Series(sorted(path.stem for path in (root / IMAGES).glob("*.dcm")))
+    row, again = "Correct or remove its row", "Download it again, or remove the image or its rows"
+    for broken, rule, way in (
+        (patient[~target.isin([0, 1])], f"{LABELS}: Target must be 0 or 1", row),
         (
-            (filled.any(axis=1) != (target == 1)) | (filled.any(axis=1) != filled.all(axis=1)),
-            "a row must have all of x, y, width and height where Target is 1, else none",
+            patient[filled != 4 * has_boxes],
+            f"{LABELS}: a row must have all of x, y, width and height where Target is 1, else none",
+            row,
         ),
-        ((target == 1) & flat, "each box must have a width and a height above 0"),
-        ((target == 1) & labels.duplicated(), "each box must be listed once"),
+        (patient[has_boxes & flat], f"{LABELS}: a box must have a width and height above 0", row),
+        (patient[has_boxes & labels.duplicated()], f"{LABELS}: a box must be listed once", row),
         (
-            (target == 0) & patient.duplicated(keep=False),
-            "a patient has boxes (Target 1), or one row without (Target 0)",
+            patient[~has_boxes & patient.duplicated(keep=False)],
+            f"{LABELS}: a patient has boxes (Target 1), or one row without (Target 0)",
+            row,
         ),
-    )
-    for broken, rule in rules:
-        refuse(patient[broken], f"{LABELS}: {rule}", "Correct or remove its row")
+        (patient[~patient.isin(stored)], f"each row of {LABELS} must have an image", again),
+        (stored[~stored.isin(patient)], f"each image must have a row in {LABELS}", again),
+    ):
+        refuse(broken, rule, way)
+    return labels

@@ -46,14 +46,14 @@ def assess(
         fixed: before these images are scored.
         prevalences: of PPV, NPV and net benefit, each in (0, 1).
     """
-    label = labels(table)
-    every_score = {name: name for name in SCORES}
+    label, patient = labels(table), table["group"]
     subgroups = _subgroups(table, label, probability, fixed.threshold)
-    few = ["all images"] if few_patients(label, patient=table["group"]) else []
+    few = ["all images"] if few_patients(label, patient=patient) else []
     few += [f"{row['by']} {row['group']}" for row in subgroups if row.get("few_patients")]
+    every = {name: name for name in SCORES}
     return {
         "interval": {"method": METHOD, "level": LEVEL, "warning": warning(few)},
-        "scores": with_intervals(label, probability, patient=table["group"], names=every_score),
+        "scores": with_intervals(label, probability, patient=patient, names=every),
         "operating_point": _point(table, label, probability, fixed, prevalences),
         "calibration": _calibration(label, probability, fixed),
         "subgroups": subgroups,
@@ -185,27 +185,26 @@ def _net_benefit(
     name, used = "raw", probability
     if fixed.temperature is not None:
         name, used = "calibrated", calibrated(probability, temperature=fixed.temperature)
-    stated = []
-    for prevalence in prevalences:
-        moved = at_prevalence(used, fitted_at=share, prevalence=prevalence)
-        stated.append({"prevalence": prevalence, "at": _benefit_rows(label, moved, prevalence)})
+
+    def rows(probability: Array, prevalence: float | None = None) -> list[dict[str, float]]:
+        at: dict[str, Any] = {"threshold": NET_BENEFIT_AT, "prevalence": prevalence}
+        pairs = zip(
+            net_benefit(label, probability, **at).tolist(),
+            net_benefit(label, np.ones(label.size), **at).tolist(),
+            strict=True,
+        )
+        return [
+            {"threshold": t, "network": a, "treat_all": b}
+            for t, (a, b) in zip(NET_BENEFIT_AT, pairs, strict=True)
+        ]
+
     return {
         "probability": name,
         "own_prevalence": float(label.mean()),
-        "at": _benefit_rows(label, used, None),
+        "at": rows(used),
         "fitted_at": share,
-        "at_prevalence": stated,
+        "at_prevalence": [
+            {"prevalence": p, "at": rows(at_prevalence(used, fitted_at=share, prevalence=p), p)}
+            for p in prevalences
+        ],
     }
-
-
-def _benefit_rows(
-    label: Array, probability: Array, prevalence: float | None
-) -> list[dict[str, float]]:
-    treated, everyone = (
-        net_benefit(label, p, threshold=NET_BENEFIT_AT, prevalence=prevalence)
-        for p in (probability, np.ones(label.size))
-    )
-    return [
-        {"threshold": t, "network": float(a), "treat_all": float(b)}
-        for t, a, b in zip(NET_BENEFIT_AT, treated, everyone, strict=True)
-    ]

@@ -109,18 +109,16 @@ def fit_confidence(truth: Images, predicted: Images, scores: Images) -> float:
     """
     ranked = _ranked(predicted, scores)
     values = [_by_number_kept(t, p) for t, (p, _) in zip(truth, ranked, strict=True)]
-    score = np.concatenate([np.zeros(0), *(s for _, s in ranked)])
-    if not score.size:
+    order, last, confidence = _descending(ranked)
+    if not order.size:
         return NO_BOX
-    order = np.argsort(-score, kind="stable")
     # each kept box changes its image's score; an image without truth counts from its first box on
     change = np.concatenate([np.diff(np.nan_to_num(value)) for value in values])
     new = np.concatenate([np.diff(np.isfinite(value).astype(int)) for value in values])
     images = sum(np.isfinite(value[0]) for value in values) + new[order].cumsum()
-    last = np.flatnonzero(np.diff(score[order], append=-np.inf))  # of each distinct score
     mean = ratio(change[order].cumsum(), images)[last].round(12)  # sums of equal parts are equal
     best = int(np.argmax(mean))
-    return float(score[order][last][best]) if mean[best] > 0 else NO_BOX
+    return float(confidence[best]) if mean[best] > 0 else NO_BOX
 
 
 def image_counts(truth: Images, predicted: Images, scores: Images, *, confidence: float) -> Counts:
@@ -175,10 +173,7 @@ def mean_average_precision(truth: Images, predicted: Images, scores: Images) -> 
 
     It differs from the challenge score: it ranks the boxes of all images together and averages
     precision over recall, so it needs no confidence, and a false box with a low score costs almost
-    nothing. Of each image the 100 highest boxes count, as in COCO.
-
-    Raises:
-        ModuleNotFoundError: pycocotools is missing; the message names the extra.
+    nothing. Of each image the 100 highest boxes count. ModuleNotFoundError: pycocotools is missing.
     """
     if find_spec("pycocotools") is None:
         raise ModuleNotFoundError(f"mean average precision needs pycocotools; {INSTALL}")
@@ -221,25 +216,30 @@ def _pooled(truth: Images, predicted: Images, scores: Images) -> tuple[Array, Ar
     ranked = _ranked(predicted, scores)
     pairs = zip(truth, ranked, strict=True)
     hit = np.concatenate([np.zeros(0), *(hits(t, p, thresholds=[IOU])[0] for t, (p, _) in pairs)])
+    order, last, confidence = _descending(ranked)
+    hit_count = hit[order].cumsum()[last]
+    num_true = sum(len(_boxes(t)) for t in truth)
+    return hit_count, last + 1 - hit_count, num_true, confidence
+
+
+def _descending(ranked: Sequence[tuple[Array, Array]]) -> tuple[Array, Array, Array]:
+    """Returns the order of all boxes by score, places of each score's last one, these scores."""
     score = np.concatenate([np.zeros(0), *(s for _, s in ranked)])
     order = np.argsort(-score, kind="stable")
     last = np.flatnonzero(np.diff(score[order], append=-np.inf))
-    hit_count = hit[order].cumsum()[last]
-    num_true = sum(len(_boxes(t)) for t in truth)
-    return hit_count, last + 1 - hit_count, num_true, score[order][last]
+    return order, last, score[order][last]
 
 
 def _ranked(predicted: Images, scores: Images) -> list[tuple[Array, Array]]:
     """Returns boxes (K, 4) and scores (K,) of each image, highest first, ties in their order."""
     pairs = []
-    for boxes, score in zip(predicted, scores, strict=True):
-        boxes, score = _boxes(boxes), np.asarray(score, dtype=np.float64)
-        if score.shape != (len(boxes),):
+    for boxes, score in zip(map(_boxes, predicted), scores, strict=True):
+        order = np.argsort(-np.asarray(score, dtype=np.float64), kind="stable")
+        if order.shape != (len(boxes),):
             raise ValueError(
-                f"the scores of an image's {len(boxes)} boxes must be (K,); got {score.shape}"
+                f"the scores of an image's {len(boxes)} boxes must be (K,); got {order.shape}"
             )
-        order = np.argsort(-score, kind="stable")
-        pairs.append((boxes[order], score[order]))
+        pairs.append((boxes[order], np.asarray(score, dtype=np.float64)[order]))
     return pairs
 
 

@@ -9,7 +9,7 @@ from numpy.typing import ArrayLike
 from scipy.special import stdtrit  # Student's t; scipy.stats loads far slower
 
 from pneumo.evaluation.metrics import Array, checked
-from pneumo.evaluation.scores import AREA, SCORES, Sample, Score, Smooth, scores, weighted_scores
+from pneumo.evaluation.scores import AREA, SCORES, Sample, Smooth, scores, weighted_scores
 
 CHUNK = 250_000  # images x resamples in one go: about 1 MB of float32, which stays in the cache
 LEVEL = 0.95
@@ -55,24 +55,31 @@ def score_intervals(
     label, score = checked(label, score)
     if np.isnan(score).any():  # an unknown probability: unknown scores
         return dict.fromkeys(names, UNKNOWN)
-    _, patient_index = np.unique(np.asarray(patient), return_inverse=True)
+    who = _numbers(patient)
     predicted = (score >= threshold).astype(np.int64)
     sample = Sample(label, score, predicted, np.ones((label.size, 1)))
     value = scores(label, score, threshold=threshold)
-    return {name: _interval(SCORES[name], value[name], sample, patient_index) for name in names}
+    ends = {}
+    for name in names:
+        kind = SCORES[name].interval
+        if isinstance(kind, Smooth):
+            ends[name] = _of_smooth(kind, value[name], sample, who)
+        elif kind is None or np.isnan(value[name]):
+            ends[name] = UNKNOWN
+        else:
+            right, among = (cells[label, predicted] for cells in (kind.right, kind.among))
+            share = share_interval(right, among, patient=who)
+            ends[name] = f1_of_jaccard(share) if kind.is_f1 else share
+    return ends
 
 
 def auroc_interval(
     label: ArrayLike, score: ArrayLike, *, patient: ArrayLike, times: float = 1.0
 ) -> Interval:
-    """Returns the interval of the AUROC, of ``times`` as many such patients; NaN of one label.
-
-    Arguments: see `score_intervals`.
-    """
+    """Returns the interval of the AUROC, of ``times`` as many such patients; NaN of one label."""
     label, score = checked(label, score)
-    _, patient_index = np.unique(np.asarray(patient), return_inverse=True)
     sample = Sample(label, score, label, np.ones((label.size, 1)))
-    return _of_smooth(AREA, scores(label, score)["auroc"], sample, patient_index, times)
+    return _of_smooth(AREA, scores(label, score)["auroc"], sample, _numbers(patient), times)
 
 
 def with_intervals(
@@ -104,15 +111,15 @@ def share_interval(
     """
     part = np.asarray(part, dtype=np.float64)
     whole = np.ones(part.shape) if whole is None else np.asarray(whole, dtype=np.float64)
-    _, patient_index = np.unique(np.asarray(patient), return_inverse=True)
-    size = np.bincount(patient_index, whole)
+    who = _numbers(patient)
+    size = np.bincount(who, whole)
     if not size.any():
         return UNKNOWN
     number, patients = float(size.sum()), effective(size)
     expected = 1 + CORRELATION * ((size**2).sum() / number - 1)
     return _wilson(
         *proportion(whole, part),
-        patient_index,
+        who,
         patients=patients,
         images=number,
         expected=max(expected, least),
@@ -123,7 +130,7 @@ def share_interval(
 
 
 def proportion(among: Array, right: Array) -> tuple[float, Array]:
-    """Returns the sum of `right` over that of `among`, (N,) each, and (N,) derivatives.
+    """Returns the sum of ``right`` over that of ``among``, (N,) each, and its (N,) derivatives.
 
     They are those with the weight of each image, and sum to 0.
     """
@@ -143,13 +150,8 @@ def effective(size: Array) -> float:
 
 def few_patients(label: ArrayLike, *, patient: ArrayLike) -> bool:
     """Returns whether a class has so few patients that intervals rest on assumption."""
-    label, (_, patient_index) = (
-        np.asarray(label),
-        np.unique(np.asarray(patient), return_inverse=True),
-    )
-    return any(
-        effective(np.bincount(patient_index[label == index])) < MIN_PATIENTS for index in (0, 1)
-    )
+    label, who = np.asarray(label), _numbers(patient)
+    return any(effective(np.bincount(who[label == index])) < MIN_PATIENTS for index in (0, 1))
 
 
 def warning(names: Sequence[str]) -> str | None:
@@ -168,24 +170,15 @@ def f1_of_jaccard(jaccard: Interval) -> Interval:
     return Interval(*(2 * end / (1 + end) for end in jaccard))
 
 
-def _interval(score: Score, value: float, sample: Sample, patient_index: Array) -> Interval:
-    kind = score.interval
-    assert kind is not None
-    if isinstance(kind, Smooth):
-        return _of_smooth(kind, value, sample, patient_index, 1.0)
-    if np.isnan(value):
-        return UNKNOWN
-    right, among = (cells[sample.label, sample.predicted] for cells in (kind.right, kind.among))
-    interval = share_interval(right, among, patient=patient_index)
-    return f1_of_jaccard(interval) if kind.is_f1 else interval
+def _numbers(patient: ArrayLike) -> Array:
+    """Returns (N,) int64, a number for each patient, of names of any type."""
+    return np.unique(np.asarray(patient), return_inverse=True)[1]
 
 
 def _of_smooth(
-    kind: Smooth, value: float, sample: Sample, patient_index: Array, times: float
+    kind: Smooth, value: float, sample: Sample, who: Array, times: float = 1.0
 ) -> Interval:
-    sick, well = (
-        times * effective(np.bincount(patient_index[sample.label == index])) for index in (1, 0)
-    )
+    sick, well = (times * effective(np.bincount(who[sample.label == index])) for index in (1, 0))
     if not (sick and well):
         return UNKNOWN
     change, lowest = kind.change(sample), kind.lowest(sample.label)
@@ -194,7 +187,7 @@ def _of_smooth(
     ends = _wilson(
         (value - lowest) / (1 - lowest),
         change / (1 - lowest) / np.sqrt(times),
-        patient_index,
+        who,
         patients=min(sick, well),
         images=kind.images(sick, well),
         expected=kind.expected(sick, well, lowest),
@@ -207,7 +200,7 @@ def _of_smooth(
 def _wilson(
     value: float,
     change: Array,
-    patient_index: Array,
+    who: Array,
     *,
     patients: float,
     images: float,
@@ -224,7 +217,7 @@ def _wilson(
     Args:
         value: of the score, in [0, 1].
         change: (N,) its derivative with the weight of each image.
-        patient_index: (N,) int, the patient of each.
+        who: (N,) int, the patient of each.
         patients: effective ones; Student's t has one degree of freedom less.
         images: of which the design effect is taken.
         expected: design effect.
@@ -232,7 +225,7 @@ def _wilson(
         prior: errors that the expected design effect weighs.
     """
     share = min(max(value, 0.0), 1.0)
-    moved = np.bincount(patient_index, change)
+    moved = np.bincount(who, change)
     variance = (moved**2).sum() * max(patients, 2) / (max(patients, 2) - 1)
     seen, errors = variance * images**2 / max(share, 1 - share), images * min(share, 1 - share)
     effect = max((seen + prior * expected) / (errors + prior), least)
@@ -263,10 +256,9 @@ def resampled_scores(
     label, probability = np.asarray(label), np.asarray(probability)
     step = max(1, CHUNK // max(1, label.size))
     weight = patient_weights(patient, resamples=resamples, seed=seed)
+    options = {"threshold": threshold}
     parts = [
-        weighted_scores(
-            label, probability, weight=weight(at, at + step), threshold=threshold, names=names
-        )
+        weighted_scores(label, probability, weight=weight(at, at + step), names=names, **options)
         for at in range(0, resamples, step)
     ]
     return {name: np.concatenate([part[name] for part in parts]) for name in names}
@@ -279,8 +271,8 @@ def patient_weights(
 
     Its values are how often the patient of each image is drawn.
     """
-    values, code = np.unique(np.asarray(patient), return_inverse=True)
-    draws = _draws(values.size, resamples, seed)
+    code = _numbers(patient)
+    draws = _draws(int(code.max(initial=-1)) + 1, resamples, seed)
     return lambda start, stop: np.ascontiguousarray(draws[:, start:stop])[code]
 
 

@@ -92,9 +92,8 @@ def sensitivity_threshold(
 def youden_threshold(label: ArrayLike, probability: ArrayLike) -> float:
     """Returns the highest threshold with the greatest Youden index; NaN without one of the labels.
 
-    Sensitivity + specificity - 1; Youden, Cancer 3 (1950) 32. Noisy on few images, since it
-    follows both labels' tails. ROUNDING below the probability of its image, as
-    sensitivity_threshold.
+    Sensitivity + specificity - 1; Youden, Cancer 3 (1950) 32. Noisy on few images. ROUNDING below
+    the probability of its image, as sensitivity_threshold.
     """
     label, probability = checked(label, probability)
     values = np.unique(probability)[::-1]

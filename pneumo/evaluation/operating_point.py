@@ -86,9 +86,8 @@ def at_bound(temperature: float) -> str:
     """Returns a clause on a temperature at a bound of its range; "" within it."""
     if np.isclose(temperature, HOTTEST):
         return ", its upper bound: the flattest probabilities fit best, as if all were 0.5"
-    if np.isclose(temperature, 1 / HOTTEST):
-        return ", its lower bound: the sharpest probabilities fit best"
-    return ""
+    sharpest = ", its lower bound: the sharpest probabilities fit best"
+    return sharpest if np.isclose(temperature, 1 / HOTTEST) else ""
 
 
 def calibrated(probability: ArrayLike, *, temperature: float) -> Array:

@@ -31,19 +31,14 @@ def corrected_t_test(differences: ArrayLike, *, test_to_train: float) -> Compari
     (Machine Learning 52 (2003) 239, section 3.5). With one fixed split there is no such overlap:
     give 0; the interval then holds for that split only.
 
+    Ends and p are NaN if the spread cannot be estimated: with fewer than `FEWEST_PAIRS`, or if all
+    differences are the same number, up to the rounding of float32. Accuracies are counts, so
+    differences are easily equal by chance, and a variance of 0 would prove anything.
+
     Args:
         differences: (J,) score of one network minus that of the other on the same split; NaN pairs
             are left out.
-        test_to_train: images in the test split over images in the train split.
-
-    Returns:
-        NaN ends and p if the spread cannot be estimated: with fewer than `FEWEST_PAIRS`, or if
-        all differences are the same number, 0 too, up to the rounding of float32, in which earlier
-        scores are stored. Accuracies are counts, so differences are easily equal by chance, and a
-        variance of 0 would prove anything.
-
-    Raises:
-        ValueError: test_to_train is negative or not a number.
+        test_to_train: images in the test split over images in the train split, 0 or more.
     """
     if not test_to_train >= 0:
         raise ValueError(f"test_to_train must be 0 or more; got {test_to_train}; 0.3 / 0.7 is 0.43")

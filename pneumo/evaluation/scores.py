@@ -80,15 +80,10 @@ class Score:
 
 
 def scores(label: ArrayLike, probability: ArrayLike, *, threshold: float = 0.5) -> dict[str, float]:
-    """Returns every score of `SCORES` for one set of images.
+    """Returns every score of `SCORES` of (N,) labels and (N,) probabilities of PNEUMONIA.
 
-    Args:
-        label: (N,) int, 0 NORMAL, 1 PNEUMONIA.
-        probability: (N,) float in [0, 1], of PNEUMONIA.
-        threshold: at this probability or above an image is predicted as PNEUMONIA.
-
-    Raises:
-        ValueError: the shapes differ, or a label is neither 0 nor 1.
+    At ``threshold`` or above an image is predicted as PNEUMONIA. ValueError: the shapes differ, or
+    a label is neither 0 nor 1.
     """
     one_each = np.ones((np.size(label), 1))
     weighted = weighted_scores(label, probability, weight=one_each, threshold=threshold)

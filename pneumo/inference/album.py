@@ -1,6 +1,7 @@
 """A folder of pictures of radiographs with their list, whole or not at all."""
 
 import hashlib
+import io
 import os
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -8,12 +9,17 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from pneumo import atomic, cli, untrusted
+from matplotlib.figure import Figure
+
+from pneumo import atomic, untrusted
 from pneumo.data import reader
 from pneumo.data.reader import STANDARD_INPUT, Radiograph
 from pneumo.inference.prediction import Row
 from pneumo.runs import output
 
+# By column of the table with the pictures' names; "written_by" in the list of an earlier call
+WRITERS = {"heatmap": "pneumo.heatmap", "overlay": "pneumo.predict --overlays"}
+LIST = "{}s.json"  # with the pictures in the folder
 MAX_NAME = 200  # bytes of a picture's name; file systems take 255
 # To the PNG of a radiograph and its entry in the list; ValueError if it cannot be read again
 Draw = Callable[[Radiograph, Row], tuple[bytes, dict[str, Any]]]
@@ -24,19 +30,15 @@ class Album:
     """A new folder of pictures."""
 
     folder: Path
-    column: str  # of a table, with the names of the pictures
+    column: str  # of the table, a key of WRITERS
     targets: Mapping[str, str]  # name of the picture of each radiograph
     draw: Draw
     images: list[dict[str, Any]] = field(default_factory=list)  # the list
+    kind: str = "picture"
 
-    def add(self, radiograph: Radiograph, row: Row) -> str | None:
-        """Draws and writes a picture; returns its file's name, or None with a note."""
-        try:
-            png, entry = self.draw(radiograph, row)
-        except ValueError as error:  # the image could be read a moment ago
-            cli.note(f"no picture of {error}")
-            return None
-        return self.write(radiograph.name, png, entry)
+    def add(self, radiograph: Radiograph, row: Row) -> str:
+        """Draws and writes a picture; returns its file's name."""
+        return self.write(radiograph.name, *self.draw(radiograph, row))
 
     def write(self, name: str, png: bytes, entry: Mapping[str, Any]) -> str:
         """Writes the picture of a radiograph; returns its file's name."""
@@ -52,33 +54,31 @@ def opened(
     names: Sequence[str],
     draw: Draw,
     *,
-    list_name: str,
-    about: Mapping[str, Any],
     column: str,
     suffix: str,
+    about: Mapping[str, Any] | None = None,
 ) -> Iterator[Album]:
     """Yields an album that replaces ``out`` (see `check`) at the end; other pictures in it stay.
 
     ``names`` are the radiographs as the user named them, ``suffix`` ends the pictures' names, and
-    ``list_name`` is the file with the list, after the content of ``about``.
+    ``about`` precedes the list of pictures.
     """
     with atomic.replacing_folder(out, keep=True) as folder:
         album = Album(folder, column, targets(names, suffix=suffix), draw)
         yield album
-        atomic.write_json(folder / list_name, {**about, "images": album.images})
+        content = {"written_by": WRITERS[column], **(about or {}), "images": album.images}
+        atomic.write_json(folder / LIST.format(column), content)
 
 
-def check(out: Path, option: str, *, list_name: str, writer: str) -> None:
-    """Raises ValueError if a folder holds anything but the pictures of an earlier call.
-
-    ``list_name`` is the file with their list, in which ``writer`` is "written_by".
-    """
+def check(out: Path, option: str, *, column: str) -> None:
+    """Raises ValueError if a folder holds anything but the pictures of an earlier call."""
 
     def foreign(names: list[str]) -> list[str]:
         try:
-            return [] if untrusted.read_json(out / list_name)["written_by"] == writer else names
-        except (OSError, ValueError, KeyError):
+            content = untrusted.read_json(out / LIST.format(column))
+        except (OSError, ValueError):
             return names
+        return [] if content.get("written_by") == WRITERS[column] else names
 
     output.check_folder(out, name=option, earlier="an earlier call's pictures", foreign=foreign)
 
@@ -88,6 +88,13 @@ def original(radiograph: Radiograph) -> Any:
     if radiograph.name == STANDARD_INPUT:
         return next(iter(radiograph.prepared.values()))
     return reader.decode(radiograph.name)[0]
+
+
+def png(figure: Figure) -> bytes:
+    """Returns a figure as PNG."""
+    buffer = io.BytesIO()
+    figure.savefig(buffer, format="png", metadata={"Software": None})
+    return buffer.getvalue()
 
 
 def shown_name(name: str) -> str:

@@ -1,12 +1,10 @@
 """Sets of labels that hold the true one as often as stated: conformal prediction by class.
 
 Split conformal prediction, Mondrian by label: V. Vovk, "Conditional validity of inductive conformal
-predictors", Machine Learning 92 (2013) 349: one quantile for each label.
-
-Images of one patient are alike, so one image of each patient counts, see `one_per_patient`; the
-coverage holds for any image of a new patient who is exchangeable with these: of the same hospital,
-the same machine, the same share of bacterial ones. It does not hold for images that were taken
-differently; `coverage` measures that. The simulation is in docs/notes/intervals.md.
+predictors", Machine Learning 92 (2013) 349: one quantile for each label. One image of each patient
+counts, see `one_per_patient`; the coverage holds for any image of a new patient who is exchangeable
+with these: of the same hospital, the same machine, the same share of bacterial ones. `coverage`
+measures it on other images. The simulation is in docs/notes/intervals.md.
 """
 
 from dataclasses import dataclass
@@ -19,16 +17,11 @@ from numpy.typing import ArrayLike
 
 from pneumo.evaluation.assessment import MIN_PATIENTS
 from pneumo.evaluation.intervals import share_interval
-from pneumo.evaluation.metrics import ROUNDING, Array, checked, ratio
+from pneumo.evaluation.metrics import ROUNDING, Array, checked
 from pneumo.labels import CLASS_NAMES
 
 ALPHA = 0.025  # chance below which coverage does not hold
-NAMES = {  # of a set, by whether it holds NORMAL and whether it holds PNEUMONIA
-    (True, False): CLASS_NAMES[0],
-    (False, True): CLASS_NAMES[1],
-    (True, True): "both",
-    (False, False): "neither",
-}
+NAMES = ("neither", *CLASS_NAMES, "both")  # of a set, by 1 for NORMAL and 2 for PNEUMONIA
 
 
 @dataclass(frozen=True)
@@ -49,8 +42,8 @@ class PredictionSets:
         >>> PredictionSets(0.9, (0.3, 0.4), (100, 100)).name(0.65)
         'both'
         """
-        normal, pneumonia = self.contains([probability])[0]
-        return NAMES[bool(normal), bool(pneumonia)]
+        normal, pneumonia = self.contains([probability])[0].tolist()
+        return NAMES[normal + 2 * pneumonia]
 
 
 def one_per_patient(table: pd.DataFrame) -> pd.DataFrame:
@@ -65,10 +58,8 @@ def fit(label: ArrayLike, probability: ArrayLike, *, coverage: float, of: str) -
     They are of one image of each patient, not of the train split; ``of`` names them in messages.
     Of n patients of a label, the set holds it where its probability is at least the k-th highest of
     theirs, k = ceil((n + 1) coverage). Of new patients, exchangeable with them, at least the share
-    ``coverage``, in (0, 1), has it.
-
-    Raises:
-        ValueError: a label has too few patients for such a coverage: it would be in every set.
+    ``coverage``, in (0, 1), has it. ValueError: a label has too few patients: it would be in every
+    set.
     """
     label, probability = checked(label, probability)
     least, patients = [], []
@@ -88,61 +79,40 @@ def fit(label: ArrayLike, probability: ArrayLike, *, coverage: float, of: str) -
 
 
 def coverage(table: pd.DataFrame, sets: PredictionSets) -> list[dict[str, Any]]:
-    """Returns how often the sets hold the label, of each label, and each subtype and source of it.
+    """Returns how often the sets hold the label, a row for each label with 5 patients or more.
 
-    Each with 5 patients or more has a row: label, by, group, images, patients, value with low and
-    high (95 %, over patients), by_chance (see `_by_chance`), and the shares of sets that hold both
-    labels and neither. ``table``: path, label, subtype, source, group (who) and p_pneumonia of
-    patients that the sets are not calibrated on.
+    Each row: label, images, patients, value with low and high (95 %, over patients), by_chance (see
+    `_by_chance`). ``table``: path, label, group (who) and p_pneumonia of patients that the sets are
+    not calibrated on.
     """
     shares = []
     for number, name in enumerate(CLASS_NAMES):
         rows = table[table["label"] == name]
-        shares.append(_row(rows, sets, number, by="", group=""))
-        for by in ("subtype", "source"):
-            values = sorted(set(rows[by]) - {""})
-            if len(values) > 1:
-                groups = ((value, rows[rows[by] == value]) for value in values)
-                shares += [_row(part, sets, number, by=by, group=name) for name, part in groups]
-    return [row for row in shares if row["patients"] >= MIN_PATIENTS]
+        held = sets.contains(rows["p_pneumonia"])[:, number]
+        held_by_patient = sets.contains(one_per_patient(rows)["p_pneumonia"])[:, number]
+        if held_by_patient.size >= MIN_PATIENTS:
+            counts = {"label": name, "images": held.size, "patients": held_by_patient.size}
+            interval = share_interval(held, patient=rows["group"])
+            chance = _by_chance(held_by_patient, sets, number)
+            value = {"value": float(held.mean()), **interval._asdict(), "by_chance": chance}
+            shares.append(counts | value)
+    return shares
 
 
 def sentence(rows: list[dict[str, Any]], sets: PredictionSets) -> str:
-    """Returns `coverage` of the two labels in words, with a warning if it is too low."""
-    both = [row for row in rows if not row["by"]]
-    if not both:
+    """Returns `coverage` in words, with a warning if it is too low."""
+    if not rows:
         return f"fewer than {MIN_PATIENTS} patients of each label do not show their coverage"
     text = " and ".join(
         f"{row['value']:.3f} ({row['low']:.3f} to {row['high']:.3f}) of {row['label']}"
-        for row in both
+        for row in rows
     )
-    short = [str(row["label"]) for row in both if row["by_chance"] < ALPHA]
+    short = [str(row["label"]) for row in rows if row["by_chance"] < ALPHA]
     warning = (
         f"; so {sets.coverage:g} DOES NOT HOLD for {' and '.join(short)}: these images "
         "differ from the calibration images, and yours may, too"
     )
     return f"they contain the true label of {text} images{warning if short else ''}"
-
-
-def _row(
-    rows: pd.DataFrame, sets: PredictionSets, number: int, *, by: str, group: str
-) -> dict[str, Any]:
-    inside = sets.contains(rows["p_pneumonia"])
-    held = inside[:, number]
-    held_by_patient = sets.contains(one_per_patient(rows)["p_pneumonia"])[:, number]
-    interval = share_interval(held, patient=rows["group"])
-    return {
-        "label": CLASS_NAMES[number],
-        "by": by,
-        "group": group,
-        "images": len(rows),
-        "patients": held_by_patient.size,
-        "value": float(ratio(held.sum(), held.size)),
-        **interval._asdict(),
-        "by_chance": _by_chance(held_by_patient, sets, number),
-        "both": float(ratio(inside.all(1).sum(), held.size)),
-        "neither": float(ratio((~inside).all(1).sum(), held.size)),
-    }
 
 
 def _by_chance(held: Array, sets: PredictionSets, number: int) -> float:

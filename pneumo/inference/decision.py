@@ -8,7 +8,7 @@ from pneumo.evaluation.assessment import labels
 from pneumo.evaluation.operating_point import at_bound
 from pneumo.inference import conformal, ensemble
 from pneumo.inference.conformal import PredictionSets
-from pneumo.inference.local_calibration import LocalCalibration
+from pneumo.inference.local_calibration import LocalCalibration, labelled_probabilities
 from pneumo.runs.run import Run
 
 
@@ -62,20 +62,17 @@ def decide(
 
 
 def _of_calibration(calibration: LocalCalibration) -> Decision:
-    note = f"threshold and temperature come from the calibration {calibration.name}"
-    if bound := at_bound(calibration.temperature):
-        note += f". The temperature is {calibration.temperature:g}{bound}"
-    if calibration.ranking:
-        note += f". Its images: {calibration.ranking}"
-    if calibration.shared_with_train:
-        note += (
-            f". LEAK: its images share {calibration.shared_with_train} with the train split, so "
-            "the threshold is optimistic"
-        )
-    if calibration.warning:
-        note += f". It warns of its intervals: {calibration.warning}"
-    point = calibration.threshold, "calibration", calibration.temperature
-    return Decision(*point, notes=(note,))
+    note = f"threshold and temperature come from the calibration {calibration['name']}"
+    temperature = calibration["temperature"]
+    if bound := at_bound(temperature):
+        note += f". The temperature is {temperature:g}{bound}"
+    if ranking := calibration.get("ranking"):
+        note += f". Its images: {ranking}"
+    if shared := calibration.get("shared_with_train"):
+        note += f". LEAK: its images share {shared} with the train split: it is optimistic"
+    if warning := calibration.get("warning"):
+        note += f". It warns of its intervals: {warning}"
+    return Decision(calibration["threshold"], "calibration", temperature, notes=(note,))
 
 
 def _by_rule(runs: Sequence[Run], checkpoint: str, *, threshold: float | None) -> Decision:
@@ -95,9 +92,9 @@ def _sets(
 ) -> tuple[PredictionSets, str]:
     """Returns the prediction sets, and a sentence on how often they hold the label."""
     if calibration is not None:
-        label, probability = calibration.label, calibration.probability
-        sets = conformal.fit(label, probability, coverage=coverage, of=calibration.name)
-        return sets, _calibrated_on(sets, f"patients of {calibration.name}")
+        name = calibration["name"]
+        sets = conformal.fit(*labelled_probabilities(calibration), coverage=coverage, of=name)
+        return sets, _calibrated_on(sets, f"patients of {name}")
     val = ensemble.common_val(runs) if checkpoint == "best" else ensemble.NOT_BEST
     if isinstance(val, str):
         raise ValueError(

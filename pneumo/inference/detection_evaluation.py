@@ -25,17 +25,13 @@ def evaluate(runs: Sequence[Run]) -> dict[str, Any]:
             common.
     """
     run_folder.check_named_once([run.run_dir for run in runs])
-    if len(runs) == 1:
-        tests, what, left_out = [runs[0].boxes.of_split("test")], "the test split", 0
-    else:
-        shared = fusion.common(runs, "test")
-        tests, what, left_out = shared.parts, "the test images all share", shared.left_out
-    images = tests[0].images
-    if not len(images):
+    if untested := [run for run in runs if run.of_split("test").empty]:
         raise ValueError(
-            f"a run must have test images to be scored on; {runs[0].name} has none. Name a run "
+            f"a run must have test images to be scored on; {untested[0].name} has none. Name a run "
             "whose split.csv has a test split"
         )
+    shared = fusion.common(runs, "test")
+    tests, images, left_out = shared.parts, shared.parts[0].images, shared.left_out
     notes = [str(n) for n in dict.fromkeys(run.metrics["data"].get("note") for run in runs) if n]
     if left_out:
         notes.append(
@@ -46,7 +42,7 @@ def evaluate(runs: Sequence[Run]) -> dict[str, Any]:
         "schema": 1,
         "task": DETECTION,
         "scored_on": {
-            "what": what,
+            "what": "the test images all share" if len(runs) > 1 else "the test split",
             "images": len(images),
             "patients": int(images["patient"].nunique()),
             "with_boxes": int(sum(len(boxes) > 0 for boxes in tests[0].truth)),
@@ -62,13 +58,8 @@ def evaluate(runs: Sequence[Run]) -> dict[str, Any]:
 
 
 def _assess(boxes: ImageBoxes, confidence: float) -> dict[str, Any]:
-    return assess(
-        boxes.truth,
-        boxes.predicted,
-        boxes.scores,
-        patient=boxes.images["patient"],
-        confidence=confidence,
-    )
+    about: dict[str, Any] = {"patient": boxes.images["patient"], "confidence": confidence}
+    return assess(boxes.truth, boxes.predicted, boxes.scores, **about)
 
 
 def _fused(runs: Sequence[Run], method: str) -> dict[str, Any]:

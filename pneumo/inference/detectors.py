@@ -1,47 +1,39 @@
-"""Finished detectors predict radiographs: boxes, of several detectors fused."""
+"""Finished detectors predict radiographs: boxes, of several detectors fused, and their table."""
 
-from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
-from typing import Any, TextIO
+import sys
+from collections import Counter
+from collections.abc import Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import TextIO
 
 import numpy as np
 import torch
 
 from pneumo.data import boxes as geometry
-from pneumo.data.reader import Radiograph, Shape
+from pneumo.data import reader
+from pneumo.data.boxes import SIDES
+from pneumo.data.reader import Radiograph
 from pneumo.evaluation.detection import NO_BOX, WHY_NO_BOX
 from pneumo.evaluation.metrics import Array
-from pneumo.inference import box_table, fusion, ood
+from pneumo.inference import fusion
 from pneumo.inference.networks import pick_device
-from pneumo.inference.prediction import Write
+from pneumo.inference.prediction import Predictor, Row, Write, csv_writer
 from pneumo.models.unet_encoder import without_tf32
-from pneumo.runs import output
 from pneumo.runs.run import Run
 
-
-@dataclass(frozen=True)
-class BoxDecision:
-    """The score from which a box counts, and the weights that fuse several detectors."""
-
-    threshold: float
-    threshold_from: str  # validation, or given
-    weights: list[float]  # of the detectors
-    note: str
+RSNA = "rsna"  # the format of the challenge's submissions
+RSNA_COLUMNS = ["patientId", "PredictionString"]
+DIGITS = 4  # of a score and a pixel in the challenge's string
+PIXEL_DIGITS = 2  # of a box's sides elsewhere
 
 
-class Detectors:
-    """The networks of some detectors' runs on one device.
+class Detectors(Predictor):
+    """The networks of finished detectors on one device, and the confidence of their boxes.
 
-    Args:
-        runs: finished detectors.
-        checkpoint: best or last.
-        device: auto, cpu or cuda.
-        trust: packages whose networks the runs may name.
-        threshold: from the user; None: fixed on validation.
-        ids: whether rows have the identifiers of DICOM files.
+    ``threshold``: from the user; None: fixed on validation. Other arguments: see Networks.
     """
 
-    batch_size = 8  # images; Mask R-CNN makes a mask of the image's size for each box
+    batch_size = 8  # Mask R-CNN makes a mask of the image's size for each box
 
     def __init__(
         self,
@@ -53,48 +45,53 @@ class Detectors:
         threshold: float | None = None,
         ids: bool = False,
     ) -> None:
-        self.runs, self.ids, self.device = list(runs), ids, pick_device(device)
+        super().__init__(runs, ids=ids)
+        self.device = pick_device(device)
         self.networks = [run.detector(checkpoint, trust=trust).to(self.device) for run in runs]
-        self.decision = _decision(runs, checkpoint, threshold)
+        if checkpoint != "best" and (threshold is None or len(runs) > 1):
+            raise ValueError(
+                "a detector's confidence, and weights of several, are fixed for its best "
+                f"checkpoint; with --checkpoint {checkpoint} name one run and give --threshold"
+            )
+        self.weights, confidence, origin = [1.0], runs[0].confidence, f"of {runs[0].name}"
+        if len(runs) > 1:
+            about = fusion.fit(runs, method="wbf")
+            self.weights, confidence = about["weights"], about["confidence"]
+            shares = " ".join(f"{weight:.3f}" for weight in self.weights)
+            origin = f"fused from {len(runs)} detectors with the weights {shares}"
+        self.threshold = confidence if threshold is None else threshold
+        source = "validation" if threshold is None else "given"
+        self.common = {"threshold": self.threshold, "threshold_from": source}
+        fixed = "as given" if threshold is not None else "fixed on validation images"
+        note = f"boxes {origin} with a score of at least {self.threshold:.4f}, {fixed}"
+        if threshold is None and confidence == NO_BOX:
+            note = (
+                f"no box counts {origin}: {WHY_NO_BOX}. Train for longer, or give --threshold to "
+                "see boxes of a lower score"
+            )
+        self.notes = [f"{note}. Not a medical device"]
 
     @property
-    def notes(self) -> Sequence[str]:
-        """The sentence on the origin of the decision."""
-        return [self.decision.note]
+    def columns(self) -> list[str]:
+        """The keys of a row; boxes is a list of the score and the sides in pixels of the file."""
+        keys = ("boxes", "threshold", "threshold_from", "ood", "ood_reason", "error")
+        return ["path", *self.ids, *keys]
 
-    def writer(self, file: TextIO, *, form: str, attachments: Sequence[str]) -> Write:
-        """Returns a function that writes a row; ``form``: csv, jsonl or rsna."""
-        return box_table.box_writer(file, form=form, overlays=bool(attachments), ids=self.ids)
-
-    @property
-    def shapes(self) -> list[Shape]:
-        """The shapes that radiographs must be prepared in."""
-        return list(dict.fromkeys((run.image_size, run.aspect) for run in self.runs))
-
-    def rows(self, batch: Sequence[Radiograph]) -> Iterator[dict[str, Any]]:
-        """Yields a row for each image; boxes in pixels of the file, most confident first."""
-        readable = [radiograph for radiograph in batch if not radiograph.error]
-        boxes = iter(self._boxes(readable) if readable else ())
-        data = [run.metrics["data"] for run in self.runs]
-        for radiograph in batch:
-            of_image = None if radiograph.error else [box_table.box(*box) for box in next(boxes)]
-            yield {
-                "path": output.printable(radiograph.name),
-                **(radiograph.header.ids if self.ids else {}),
-                "boxes": of_image,
-                "threshold": self.decision.threshold,
-                "threshold_from": self.decision.threshold_from,
-                **ood.flag(ood.file_reasons(radiograph, data), is_readable=not radiograph.error),
-                "error": output.printable(radiograph.error) or None,
-            }
-
-    def _boxes(self, batch: Sequence[Radiograph]) -> Iterator[list[tuple[Array, float]]]:
+    def cells(self, batch: Sequence[Radiograph]) -> Iterator[tuple[Row, list[str]]]:
+        """Yields the boxes of each image, the most confident first; see Predictor."""
         for image in zip(*(self._predicted(n, batch) for n in range(len(self.runs))), strict=True):
             boxes, scores = image[0]
             if len(image) > 1:
-                boxes, scores = _fused(image, self.decision.weights)
-            counts = scores >= self.decision.threshold
-            yield list(zip(boxes[counts], scores[counts].tolist(), strict=True))
+                boxes, scores = fusion.weighted_box_fusion(
+                    *zip(*image, strict=True), weights=self.weights
+                )
+            counts = scores >= self.threshold
+            of_image = zip(boxes[counts].round(PIXEL_DIGITS), scores[counts], strict=True)
+            named = [
+                {"score": float(score), **dict(zip(SIDES, sides.tolist(), strict=True))}
+                for sides, score in of_image
+            ]
+            yield {"boxes": named}, []
 
     @torch.inference_mode()
     def _predicted(self, number: int, batch: Sequence[Radiograph]) -> list[tuple[Array, Array]]:
@@ -111,36 +108,59 @@ class Detectors:
             predicted.append((boxes[in_image], scores[in_image]))
         return predicted
 
+    def writer(self, file: TextIO, *, form: str, attachments: Sequence[str]) -> Write:
+        """Returns a function that writes a row; ``form``: csv (a row a box), jsonl or rsna."""
+        if form == "jsonl":
+            return super().writer(file, form=form, attachments=attachments)
+        if form == RSNA:
+            return _rsna_writer(csv_writer(file, RSNA_COLUMNS))
+        path, *ids, boxes, threshold, threshold_from, flag, reason, error = self.columns
+        columns = [path, *ids, boxes, "score", *SIDES, threshold, threshold_from, flag, reason]
+        write_csv = csv_writer(file, [*columns, *attachments, error])
 
-def _fused(image: Sequence[tuple[Array, Array]], weights: Sequence[float]) -> tuple[Array, Array]:
-    """Returns the boxes of several detectors by weighted box fusion, without those of weight 0."""
-    used = [(*pair, weight) for pair, weight in zip(image, weights, strict=True) if weight > 0]
-    boxes, scores, weight = zip(*used, strict=True)
-    return fusion.weighted_box_fusion(boxes, scores, weights=weight)
+        def write(row: Row) -> None:
+            boxes = row["boxes"]
+            common = {**row, "boxes": None if boxes is None else len(boxes)}
+            for box in boxes or [{}]:  # an image without a box has a row, too
+                write_csv(common | box)
+
+        return write
 
 
-def _decision(runs: Sequence[Run], checkpoint: str, threshold: float | None) -> BoxDecision:
-    if checkpoint != "best" and (threshold is None or len(runs) > 1):
-        raise ValueError(
-            "a detector's confidence, and weights of several, are fixed for its best checkpoint; "
-            f"with --checkpoint {checkpoint} name one run and give --threshold"
+def _rsna_writer(write_csv: Write) -> Write:
+    def write(row: Row) -> None:
+        if row["error"]:  # an empty string would mean that there is no box
+            sys.stderr.write(f"note: no row of {row['path']}: {row['error']}\n")
+            return
+        values = (Path(row["path"]).stem, prediction_string(row["boxes"]))
+        write_csv(dict(zip(RSNA_COLUMNS, values, strict=True)))
+
+    return write
+
+
+def prediction_string(boxes: Sequence[Mapping[str, float]]) -> str:
+    """Returns the challenge's string: confidence x y width height of each box.
+
+    >>> prediction_string([{"score": 0.9, "x_min": 10, "y_min": 20, "x_max": 40, "y_max": 25.5}])
+    '0.9 10 20 30 5.5'
+    """
+    numbers = [
+        number
+        for box in boxes
+        for number in (
+            *(box["score"], box["x_min"], box["y_min"]),
+            *(box["x_max"] - box["x_min"], box["y_max"] - box["y_min"]),
         )
-    weights, confidence, origin = [1.0], runs[0].confidence, f"of {runs[0].name}"
-    if len(runs) > 1:
-        about = fusion.fit(runs, method="wbf")
-        weights, confidence = about["weights"], about["confidence"]
-        shares = " ".join(f"{weight:.3f}" for weight in weights)
-        origin = f"fused from {len(runs)} detectors with the weights {shares}"
-    if threshold is None and confidence == NO_BOX:
-        note = (
-            f"no box counts {origin}: {WHY_NO_BOX}. Train for longer, or give --threshold to see "
-            "boxes of a lower score"
-        )
-    else:
-        fixed = "fixed on validation images" if threshold is None else "as given"
-        least = confidence if threshold is None else threshold
-        note = f"boxes {origin} with a score of at least {least:.4f}, {fixed}"
-    note += ". Not a medical device"
-    if threshold is not None:
-        return BoxDecision(threshold, "given", weights, note)
-    return BoxDecision(confidence, "validation", weights, note)
+    ]
+    return " ".join(f"{round(number, DIGITS):g}" for number in numbers)
+
+
+def check_patients(names: Sequence[str]) -> None:
+    """Raises ValueError unless each image is a patient of its own, named by the file's stem."""
+    times = Counter(Path(name).stem for name in names)
+    for name in names:
+        if name == reader.STANDARD_INPUT or times[Path(name).stem] > 1:
+            raise ValueError(
+                "--format rsna has a row a patient, named by the file without its ending; "
+                f"{name} has no name of its own. Name each patient once, or use csv or jsonl"
+            )

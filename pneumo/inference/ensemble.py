@@ -30,33 +30,36 @@ def common_val(runs: Sequence[Run]) -> tuple[np.ndarray, Array] | str:
     return labels(tables[0]), np.stack([rows["p_pneumonia"].to_numpy() for rows in tables])
 
 
-def common_test(runs: Sequence[Run]) -> tuple[pd.DataFrame, int, int]:
+def common_paths(runs: Sequence[Run], split: str) -> set[str]:
+    """Returns the images of a split that all runs have, and on whose patients none was trained.
+
+    Runs may define a patient differently, by patient_key: an image is left out if any run counts
+    its patient among those that some run was trained on.
+    """
+    tables = [run.split for run in runs]
+    images = set[str]().union(*(rows.loc[rows["split"] == "train", "path"] for rows in tables))
+    trained = set[str]()
+    for rows in tables:
+        groups = rows.loc[rows["path"].isin(images), "group"]
+        trained |= set(rows.loc[rows["group"].isin(groups), "path"])
+    return set.intersection(*(set(run.of_split(split)["path"]) for run in runs)) - trained
+
+
+def common_test(runs: Sequence[Run]) -> pd.DataFrame:
     """Returns the rows of the first run's test images that are in all test splits and new to all.
 
-    Then, how many are left out since a run was trained on them or on their patient, and since they
-    are not in every test split. Runs may define a patient differently, by patient_key: an image is
-    left out if any run counts its patient among those that some run was trained on.
-
-    Raises:
-        ValueError: runs label one of the images differently.
+    ValueError: runs label one of the images differently.
     """
     test = runs[0].of_split("test")
-    images = set().union(*(run.split.loc[run.split["split"] == "train", "path"] for run in runs))
-    trained: set[str] = set()
+    rows = test[test["path"].isin(common_paths(runs, "test"))].reset_index(drop=True)
     for run in runs:
-        groups = run.split.loc[run.split["path"].isin(images), "group"]
-        trained |= set(run.split.loc[run.split["group"].isin(groups), "path"])
-    is_trained = test["path"].isin(trained)
-    tests = [run.of_split("test").set_index("path")["label"] for run in runs]
-    is_common = test["path"].isin(set.intersection(*(set(names.index) for names in tests)))
-    rows = test[is_common & ~is_trained].reset_index(drop=True)
-    for run, of_path in zip(runs, tests, strict=True):
+        of_path = run.of_split("test").set_index("path")["label"]
         if (of_path[rows["path"]].to_numpy() != rows["label"].to_numpy()).any():
             raise ValueError(
                 "an ensemble must be of runs that label the images alike; "
                 f"{run.name} and {runs[0].name} differ"
             )
-    return rows, int(is_trained.sum()), int((~is_common & ~is_trained).sum())
+    return rows
 
 
 def mean_operating_point(

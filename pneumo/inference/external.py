@@ -7,7 +7,8 @@ from typing import Any, cast
 from pneumo.inference.leakage import images_digest
 from pneumo.inference.scoring import ScoredOn
 from pneumo.labels import CLASS_NAMES
-from pneumo.runs.external import SCHEMA, External
+from pneumo.runs import run_folder
+from pneumo.runs.metrics import External
 from pneumo.runs.run import Run
 from pneumo.runs.weights import weights_digest
 from pneumo.runs.writer import RunWriter
@@ -19,8 +20,7 @@ COUNTS = ("images", "patients", *CLASS_NAMES)
 def checked_digest(runs: Sequence[Run], on: ScoredOn, *, name: str) -> str:
     """Returns the digest of the images; called before they are scored.
 
-    Raises:
-        ValueError: a run folder has scores of other images under this name, or is read-only.
+    ValueError: a run folder has scores of other images under this name, or is read-only.
     """
     assert on.root is not None
     digest = images_digest(on.root, on.table)
@@ -39,19 +39,14 @@ def keep(
 ) -> list[Path]:
     """Writes the scores of each run's best checkpoint as external/NAME.json; returns the paths.
 
-    Args:
-        runs: the scored runs.
-        scores: of `pneumo.shift.evaluation.evaluate`.
-        name: of the images.
-        images_sha256: of `checked_digest`.
-        trust: packages whose networks the runs may name.
+    ``scores``: of `pneumo.shift.evaluation.evaluate`. ``images_sha256``: of `checked_digest`.
     """
     on = scores["scored_on"]
     paths = []
     for run, member in zip(runs, scores["members"], strict=True):
         is_baseline = bool(run.metrics.get("baseline"))
         result = {
-            "schema": SCHEMA,
+            "schema": run_folder.SCHEMA,
             "name": name,
             "data": Path(on["what"]).resolve().name,
             "checkpoint": None if is_baseline else "best",

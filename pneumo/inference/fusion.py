@@ -12,42 +12,33 @@ from numpy.typing import ArrayLike
 
 from pneumo.evaluation.detection import INSTALL, challenge_score, fit_confidence, kept
 from pneumo.evaluation.metrics import Array
+from pneumo.inference.ensemble import common_paths
 from pneumo.runs.run import Run
 from pneumo.runs.tables import ImageBoxes, same_truth
 
 WBF_IOU = 0.55  # from which boxes are fused; the default of its authors
 NMS_IOU = 0.5
 
+Boxes = Sequence[ArrayLike]  # (K_m, 4) of each of M members, in pixels
+Scores = Sequence[ArrayLike]  # (K_m,) of each member, in [0, 1]
 Fuse = Callable[..., tuple[Array, Array]]
 
 
 def weighted_box_fusion(
-    boxes: Sequence[ArrayLike],
-    scores: Sequence[ArrayLike],
-    *,
-    weights: ArrayLike,
-    iou: float = WBF_IOU,
+    boxes: Boxes, scores: Scores, *, weights: ArrayLike, iou: float = WBF_IOU
 ) -> tuple[Array, Array]:
     """Returns fused boxes (K, 4) and scores (K,) of one image, the highest first.
 
-    Boxes that overlap become their mean, weighted by score and member; a box that few members
-    predict loses score, one of score 0 or without area is left out. Solovyev et al., Image and
-    Vision Computing 107 (2021) 104117, by their own package.
-
-    Args:
-        boxes: (K_m, 4) of each of M members, in pixels.
-        scores: (K_m,) of each member, in [0, 1].
-        weights: (M,) above 0; their scale does not matter.
-        iou: boxes with more overlap are fused.
-
-    Raises:
-        ValueError: ensemble-boxes is not installed.
+    Boxes that overlap by more than ``iou`` become their mean, weighted by score and member; a box
+    that few members predict loses score, one of score 0 or without area is left out, and so is a
+    member of weight 0. Solovyev et al., Image and Vision Computing 107 (2021) 104117, by their own
+    package. ``weights``: (M,); their scale does not matter. ValueError: it is not installed.
     """
     try:
         from ensemble_boxes import weighted_boxes_fusion
     except ModuleNotFoundError as error:
         raise ValueError(f"weighted box fusion needs {error.name}; {INSTALL}") from None
-    boxes, scores = _usable(boxes, scores)
+    boxes, scores, weight = _usable(boxes, scores, weights)
     every = np.concatenate(boxes)
     if not len(every):
         return np.zeros((0, 4)), np.zeros(0)
@@ -55,22 +46,13 @@ def weighted_box_fusion(
     low = np.tile(every.reshape(-1, 2).min(0), 2)
     size = np.tile(every.reshape(-1, 2).max(0), 2) - low
     inside = [(b - low) / size for b in boxes]
-    fused, score, _ = weighted_boxes_fusion(
-        inside,
-        scores,
-        [np.zeros(len(b)) for b in inside],
-        weights=list(np.asarray(weights, np.float64)),
-        iou_thr=iou,
-    )
+    labels = [np.zeros(len(b)) for b in inside]
+    fused, score, _ = weighted_boxes_fusion(inside, scores, labels, weights=weight, iou_thr=iou)
     return _highest_first(fused * size + low, np.clip(score, 0, 1))
 
 
 def non_maximum_suppression(
-    boxes: Sequence[ArrayLike],
-    scores: Sequence[ArrayLike],
-    *,
-    weights: ArrayLike,
-    iou: float = NMS_IOU,
+    boxes: Boxes, scores: Scores, *, weights: ArrayLike, iou: float = NMS_IOU
 ) -> tuple[Array, Array]:
     """Returns the boxes of one image that overlap no box of higher score, of all members.
 
@@ -80,10 +62,9 @@ def non_maximum_suppression(
     import torch
     from torchvision.ops import nms
 
-    weight = np.asarray(weights, np.float64) / np.max(weights)
-    boxes, scores = _usable(boxes, scores)
+    boxes, scores, weight = _usable(boxes, scores, weights)
     every = np.concatenate(boxes)
-    score = np.concatenate([s * w for s, w in zip(scores, weight, strict=True)])
+    score = np.concatenate([s * (w / max(weight)) for s, w in zip(scores, weight, strict=True)])
     keep = nms(torch.from_numpy(every), torch.from_numpy(score), iou).numpy()
     return _highest_first(every[keep], score[keep])
 
@@ -105,13 +86,8 @@ def common(runs: Sequence[Run], split: str) -> Common:
 
     ValueError: they have different true boxes, or none is left.
     """
-    of_split = [run.boxes.of_split(split) for run in runs]
-    tables = [run.split for run in runs]
-    trained = set[str]().union(*(rows.loc[rows["split"] == "train", "group"] for rows in tables))
-    images = [part.images for part in of_split]
-    shared = set.intersection(*(set(rows["path"]) for rows in images))
-    masks = [rows["path"].isin(shared) & ~rows["patient"].isin(trained) for rows in images]
-    parts = [part.only(mask.to_numpy()) for part, mask in zip(of_split, masks, strict=True)]
+    of_split, paths = [run.boxes.of_split(split) for run in runs], common_paths(runs, split)
+    parts = [part.only(part.images["path"].isin(paths).to_numpy()) for part in of_split]
     if not len(parts[0].images):
         raise ValueError(
             f"no image of the {split} splits is shared by all runs and new to them; take runs of "
@@ -132,23 +108,12 @@ def fit_weights(val: Common) -> Array:
 
 
 def fuse(parts: Sequence[ImageBoxes], *, weights: ArrayLike, method: str) -> ImageBoxes:
-    """Returns the members' boxes of the same images, fused by a method of `METHODS`.
-
-    Members of weight 0 are left out.
-    """
-    weights = np.asarray(weights, np.float64)
-    used = [(part, weight) for part, weight in zip(parts, weights, strict=True) if weight > 0]
-    first = parts[0]
-    pairs = [
-        METHODS[method](
-            [part.predicted[i] for part, _ in used],
-            [part.scores[i] for part, _ in used],
-            weights=[weight for _, weight in used],
-        )
-        for i in range(len(first.truth))
-    ]
-    boxes, scores = ([pair[i] for pair in pairs] for i in (0, 1))
-    return ImageBoxes(first.images, first.truth, boxes, scores)
+    """Returns the members' boxes of the same images, fused by a method of `METHODS`."""
+    first, pairs = parts[0], []
+    for place in range(len(first.truth)):
+        boxes, scores = ([getattr(p, key)[place] for p in parts] for key in ("predicted", "scores"))
+        pairs.append(METHODS[method](boxes, scores, weights=weights))
+    return ImageBoxes(first.images, first.truth, *([pair[i] for pair in pairs] for i in (0, 1)))
 
 
 def fused(runs: Sequence[Run], *, method: str) -> tuple[ImageBoxes, dict[str, Any]]:
@@ -179,18 +144,20 @@ def _best_score(part: ImageBoxes) -> float:
 
 
 def _usable(
-    boxes: Sequence[ArrayLike], scores: Sequence[ArrayLike]
-) -> tuple[list[Array], list[Array]]:
-    """Returns each member's boxes (K, 4) with area and a score above 0, and their scores (K,).
+    boxes: Boxes, scores: Scores, weights: ArrayLike
+) -> tuple[list[Array], list[Array], list[float]]:
+    """Returns boxes with area and a score above 0, and their scores, of members of weight above 0.
 
-    Mean and overlap of others would be NaN.
+    Mean and overlap of others would be NaN. The weights are those of these members.
     """
     usable = []
-    for box, score in zip(boxes, scores, strict=True):
-        corners, value = np.reshape(box, (-1, 4)).astype(np.float64), np.asarray(score, np.float64)
-        mask = (value > 0) & (corners[:, 2:] > corners[:, :2]).all(1)
-        usable.append((corners[mask], value[mask]))
-    return [corners for corners, _ in usable], [value for _, value in usable]
+    for box, score, weight in zip(boxes, scores, np.asarray(weights, np.float64), strict=True):
+        if weight > 0:
+            corners = np.reshape(box, (-1, 4)).astype(np.float64)
+            value = np.asarray(score, np.float64)
+            mask = (value > 0) & (corners[:, 2:] > corners[:, :2]).all(1)
+            usable.append((corners[mask], value[mask], float(weight)))
+    return tuple(map(list, zip(*usable, strict=True)))  # type: ignore[return-value]
 
 
 def _highest_first(boxes: Array, scores: Array) -> tuple[Array, Array]:

@@ -1,6 +1,5 @@
 """Heat maps drawn over radiographs, and the folder of such pictures."""
 
-import io
 from collections.abc import Mapping, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
@@ -9,7 +8,6 @@ from typing import TYPE_CHECKING, Any
 
 import cv2
 import numpy as np
-from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 
 from pneumo.choices import METHODS
@@ -17,14 +15,15 @@ from pneumo.data import image
 from pneumo.data.reader import Radiograph
 from pneumo.inference import album
 from pneumo.inference.album import Album
+from pneumo.inference.ensemble import mean_operating_point
 from pneumo.inference.prediction import Row
 from pneumo.labels import NORMAL, PNEUMONIA
-from pneumo.runs import output, run_folder
+from pneumo.runs import run_folder
 from pneumo.runs.network import check_finite
 from pneumo.runs.run import Run
 
 if TYPE_CHECKING:  # an extra
-    from pneumo.inference.saliency import Faithfulness, LogOdds
+    from pneumo.inference.saliency import LogOdds
 
 TITLES = {
     "gradcam": "Grad-CAM",
@@ -32,8 +31,6 @@ TITLES = {
     "occlusion": "Occlusion",
     "integrated": "Integrated gradients",
 }
-LIST = "heatmaps.json"
-WRITER = "pneumo.heatmap"  # marks a folder of an earlier call
 MAX_SIDE = 1024  # pixels of the radiograph as it is drawn; larger ones are shrunk
 MAX_LETTERS = 110  # of a file's name in a picture
 COLOURS = "inferno"  # perceptually uniform, and clear of a radiograph's grey
@@ -57,17 +54,15 @@ class HeatmapRequest:
 class Heatmap:
     """Where a network looked in one radiograph, and its probability."""
 
-    prepared: np.ndarray  # (S, S) float32 grey values 0-255
     heat: np.ndarray  # (S, S) float32 in [0, 1]
     probability: float  # of the requested class
     png: bytes
-    scores: "Faithfulness | None" = None  # of this map
+    scores: Mapping[str, float]  # of this map, if wanted
 
     @property
     def entry(self) -> dict[str, Any]:
         """Its entry in a list of pictures; flat: the method finds no evidence for the class."""
-        scores = {} if self.scores is None else self.scores._asdict()
-        return {"probability": self.probability, "flat": not self.heat.any(), **scores}
+        return {"probability": self.probability, "flat": not self.heat.any(), **self.scores}
 
 
 def make_request(
@@ -95,9 +90,7 @@ def make_request(
     rows = run_folder.read_maps(run.run_dir, checkpoint=checkpoint)
     scores = [row["mean"] for row in rows if (row["method"], row["class"]) == (method, class_name)]
     if threshold is None:
-        point = (run.metrics.get("assessment") or {}).get("operating_point") or {}
-        is_fixed = checkpoint == "best" and point.get("fixed_on")
-        threshold = float(point["threshold"]) if is_fixed else 0.5
+        threshold = mean_operating_point([run], checkpoint=checkpoint).threshold
     return HeatmapRequest(
         run, model, class_name, method, checkpoint, threshold, scores[-1] if scores else None
     )
@@ -109,10 +102,8 @@ def explain(
     """Returns the heat map of one radiograph, (H, W) uint8 as pneumo.data.reader.decode returns it.
 
     The picture shows the file's ``name``, the probability, the decision, the threshold, and the
-    deletion gap: with ``score`` of this map, else of the run's own images.
-
-    Raises:
-        ValueError: the network's output is not finite, or it has no layer for the method.
+    deletion gap: with ``score`` of this map, else of the run's own images. ValueError: the
+    network's output is not finite, or it has no layer for the method.
     """
     from pneumo.inference import saliency
 
@@ -121,41 +112,45 @@ def explain(
     heat = saliency.explain(model, prepared, method=method)
     probability = float(saliency.probabilities(model, prepared[None])[0])
     check_finite(np.append(heat, probability), name=run.name)
-    scores = saliency.faithfulness(model, prepared, heat) if score else None
-    legend = _legend(request, probability, name=name, flat=not heat.any(), scores=scores)
-    shown = _shrunk(radiograph)
+    scores: dict[str, float] = {}
+    if score:
+        scores = saliency.faithfulness(model, prepared, heat)._asdict()
+        random = saliency.randomised_correlation(model, prepared, heat, method=method)
+        scores["randomised"] = random
+    legend = _legend(request, probability, name=name, flat=not heat.any(), gap=scores.get("gap"))
+    factor = min(1.0, MAX_SIDE / max(radiograph.shape))
+    size = [max(1, round(side * factor)) for side in radiograph.shape[::-1]]
+    shown = cv2.resize(radiograph, size, interpolation=cv2.INTER_AREA)
     png = _draw(shown, unprepared(heat, shown.shape, aspect=run.aspect), legend)
-    return Heatmap(prepared, heat, probability, png, scores)
+    return Heatmap(heat, probability, png, scores)
 
 
 def _legend(
-    request: HeatmapRequest,
-    probability: float,
-    *,
-    name: str,
-    flat: bool,
-    scores: "Faithfulness | None",
+    request: HeatmapRequest, probability: float, *, name: str, flat: bool, gap: float | None
 ) -> str:
     pneumonia = probability if request.name == PNEUMONIA else 1 - probability
     predicted = PNEUMONIA if pneumonia >= request.threshold else NORMAL
-    decision = (
-        f"{request.name}: probability {probability:.3f}. Predicted {predicted}: PNEUMONIA "
-        f"{pneumonia:.3f}, threshold {request.threshold:.3f}"
-    )
     title, worth = TITLES[request.method], verdict(request.scores)
+    meaning = f"{title}. Bright: most evidence for {request.name}"
     if flat:
         meaning = (
             f"{title}, flat map: this method finds no evidence for {request.name}; probability "
             f"{probability:.3f}"
         )
-    else:
-        meaning = f"{title}. Bright: most evidence for {request.name}"
-        if scores is not None:
-            worth = f"This map: {_against_chance(scores.gap, scores.gap)}"
-    file = output.printable(Path(name).name)
+    elif gap is not None:
+        worth = f"This map: {_against_chance(gap, gap)}"
+    file = album.shown_name(name)
     if len(file) > MAX_LETTERS:  # the end, where most names differ
         file = f"…{file[1 - MAX_LETTERS :]}"
-    return "\n".join([*filter(None, [file]), decision, meaning, f"{worth}. Not a medical device."])
+    return "\n".join(
+        [
+            *([file] if file else []),
+            f"{request.name}: probability {probability:.3f}. Predicted {predicted}: PNEUMONIA "
+            f"{pneumonia:.3f}, threshold {request.threshold:.3f}",
+            meaning,
+            f"{worth}. Not a medical device.",
+        ]
+    )
 
 
 def verdict(scores: Mapping[str, Any] | None) -> str:
@@ -174,32 +169,25 @@ def _against_chance(gap: float, low: float) -> str:
     return f"deletion gap {gap:+.3f}, {'' if low > 0 else 'no '}better than random order"
 
 
-def check_album(out: Path, option: str) -> None:
-    """Raises ValueError if a folder holds anything but the heat maps of an earlier call."""
-    album.check(out, option, list_name=LIST, writer=WRITER)
-
-
 def opened(
     out: Path, request: HeatmapRequest, names: Sequence[str]
 ) -> AbstractContextManager[Album]:
-    """Returns the album of ``names`` in ``out``, checked by `check_album`."""
+    """Returns the album of ``names`` in ``out``, checked by `album.check`."""
 
     def draw(radiograph: Radiograph, _row: Row) -> tuple[bytes, dict[str, Any]]:
         heatmap = explain(request, album.original(radiograph), name=radiograph.name)
         return heatmap.png, heatmap.entry
 
-    suffix = f".{request.method}-{request.name}.png"
-    files = {"list_name": LIST, "column": "heatmap", "suffix": suffix}
-    return album.opened(
-        out, names, draw, about=about(request) | {"scores": request.scores}, **files
-    )
+    suffix, head = f".{request.method}-{request.name}.png", about(request)
+    head |= {"scores": request.scores}
+    return album.opened(out, names, draw, column="heatmap", suffix=suffix, about=head)
 
 
 def about(request: HeatmapRequest) -> dict[str, Any]:
     """Returns the network, method and class in a list of pictures."""
     metrics = request.run.metrics
     return {
-        "written_by": WRITER,
+        "written_by": album.WRITERS["heatmap"],
         "model": metrics["model"],
         "seed": metrics.get("seed"),
         "data_kind": metrics["data"]["kind"],
@@ -225,7 +213,6 @@ def _draw(radiograph: np.ndarray, heat: np.ndarray, legend: str) -> bytes:
     height, width = radiograph.shape
     band = 0.1 + 0.2 * len(legend.splitlines())  # inches above the pictures, for the legend
     figure = Figure(figsize=(10.6, min(16, max(2.4, 4.7 * height / width)) + band), dpi=100)
-    FigureCanvasAgg(figure)
     left, right = figure.subplots(1, 2, gridspec_kw={"wspace": 0.03})
     for axes in (left, right):
         axes.imshow(radiograph, cmap="gray", vmin=0, vmax=255)
@@ -241,13 +228,4 @@ def _draw(radiograph: np.ndarray, heat: np.ndarray, legend: str) -> bytes:
         bar.solids.set_alpha(1)  # the map's own in the map
     bar.ax.set_yticklabels(["none", "most"])
     figure.text(0.01, 0.99, legend, va="top", ha="left", fontsize=11, parse_math=False)
-    buffer = io.BytesIO()
-    figure.savefig(buffer, format="png", metadata={"Software": None})
-    return buffer.getvalue()
-
-
-def _shrunk(radiograph: np.ndarray) -> np.ndarray:
-    height, width = radiograph.shape
-    factor = min(1.0, MAX_SIDE / max(height, width))
-    size = (max(1, round(width * factor)), max(1, round(height * factor)))
-    return np.asarray(cv2.resize(radiograph, size, interpolation=cv2.INTER_AREA))
+    return album.png(figure)

@@ -15,7 +15,8 @@ from pneumo.runs.run_folder import looks_like_run
 def split_paths(paths: Sequence[str]) -> tuple[list[str], list[str]]:
     """Returns the RUN arguments, which come first, and the FILE arguments after them.
 
-    There is no RUN if the first is an image, a folder that holds some, or - for standard input.
+    There is no RUN if the first is an image, existing or not, a folder that has one, or - for
+    standard input.
     """
     number = int(bool(paths) and not _is_image(paths[0]))
     while number and number < len(paths) and _is_run(paths[number]):
@@ -24,17 +25,16 @@ def split_paths(paths: Sequence[str]) -> tuple[list[str], list[str]]:
 
 
 def _is_run(path: str) -> bool:
-    return pretrained.is_name(path) or looks_like_run(Path(path))
+    return path.startswith(pretrained.PREFIX) or looks_like_run(Path(path))
 
 
 def _is_image(path: str) -> bool:
-    """Returns whether a first argument is an image, existing or not, or a folder that has one."""
     if _is_run(path):
         return False
     if Path(path).is_dir():
         return bool(reader.find([path])[0])
-    suffix = Path(path).suffix.lower()
-    return path == reader.STANDARD_INPUT or Path(path).exists() or suffix in reader.SUFFIXES
+    is_named = path == reader.STANDARD_INPUT or Path(path).suffix.lower() in reader.SUFFIXES
+    return is_named or Path(path).exists()
 
 
 def names(paths: Sequence[str], list_path: str | None = None) -> list[str]:
@@ -74,8 +74,5 @@ def _listed(path: str) -> list[str]:
         data = Path(path).read_bytes()
     else:
         raise FileNotFoundError(f"--list must name a file with a path a line; there is no {path}")
-    if data.startswith((codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)):  # Windows writes it
-        text = data.decode("utf-16")
-    else:
-        text = os.fsdecode(data.removeprefix(codecs.BOM_UTF8))
+    text = os.fsdecode(data.removeprefix(codecs.BOM_UTF8))
     return [line for line in text.replace("\r\n", "\n").split("\n") if line.strip()]

@@ -11,8 +11,7 @@ import pandas as pd
 from pneumo.data import split
 from pneumo.data.folder import folder_table
 from pneumo.data.kermany import set_folder
-from pneumo.data.labelled import shown, with_groups
-from pneumo.data.listing import SOURCES
+from pneumo.data.labelled import SOURCES, shown, with_groups
 from pneumo.data.nih import Nih, release_tables
 from pneumo.labels import CLASS_NAMES
 from pneumo.runs.run import Run
@@ -31,8 +30,8 @@ def labelled(root: Path, *, patient_key: str) -> tuple[Path, pd.DataFrame]:
     digest and group, which joins the patients of files with the same bytes.
 
     Raises:
-        FileNotFoundError: there is no such folder, it has neither layout, or a label has no image.
-        ValueError: a file, or the same bytes, have both labels.
+        FileNotFoundError, ValueError: there is no such folder, it has neither layout, a label has
+            no image, or a file, or the same bytes, have both labels.
     """
     base = (set_folder(root) if root.is_dir() else None) or root
     is_release = bool(release_tables(base))
@@ -67,7 +66,10 @@ def shared_with_train(run: Run, root: Path, table: pd.DataFrame) -> tuple[str, s
     """
     train = run.split[run.split["split"] == "train"]
     exact = bool((table["source"] != "").all())
-    train_patients, patients = (_patients(rows, exact=exact) for rows in (train, table))
+    train_patients, patients = (
+        {name if exact else name.rpartition("/")[2] for name in rows["patient"]}
+        for rows in (train, table)
+    )
     shared = sorted(train_patients & patients)
     compared = f"{len(patients):,} patients by name with {len(train_patients):,} of the train split"
     same: list[str] = []
@@ -84,11 +86,6 @@ def shared_with_train(run: Run, root: Path, table: pd.DataFrame) -> tuple[str, s
     return " and ".join(overlap), compared
 
 
-def _patients(table: pd.DataFrame, *, exact: bool) -> set[str]:
-    names = set(table["patient"])
-    return names if exact else {name.rpartition("/")[2] for name in names}
-
-
 def _identical(train: Sequence[Path], others: Sequence[Path]) -> list[str]:
     """Returns the ``others`` that are copies of a file in ``train``; reads files of one size."""
     sizes = {path: path.stat().st_size for path in (*train, *others)}
@@ -101,10 +98,8 @@ def digests(paths: Sequence[Path]) -> list[str]:
     """Returns a digest of each file's bytes; for a size that no other has, the size alone."""
     sizes = [path.stat().st_size for path in paths]
     times = Counter(sizes)
-    return [
-        _digest(path) if times[size] > 1 else str(size)
-        for path, size in zip(paths, sizes, strict=True)
-    ]
+    pairs = zip(paths, sizes, strict=True)
+    return [_digest(path) if times[size] > 1 else str(size) for path, size in pairs]
 
 
 def images_digest(root: Path, table: pd.DataFrame) -> str:

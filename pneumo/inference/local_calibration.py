@@ -4,10 +4,9 @@ A file beside the run, `RUN/calibrations/NAME.json`, that `predict --calibration
 """
 
 from collections.abc import Sequence
-from dataclasses import dataclass
 from importlib.metadata import version
 from pathlib import Path
-from typing import Annotated, Any, Literal, NotRequired
+from typing import Annotated, Any, Literal, NotRequired, cast
 
 import numpy as np
 import pandas as pd
@@ -37,7 +36,6 @@ SCHEMA = 2
 SIZES = (10, 25, 50, 100, 200, 400, 800, 1600)  # images, of the curve of their value
 DRAWS = 200  # of patients, for each size
 MIN_PATIENTS = 5  # of a label; with fewer, one or two patients fix a threshold
-WARNINGS = ("shared_with_train", "warning", "ranking")  # sentences; missing, empty or null: none
 FOREIGN = "names, PatientID and identical images"  # if not every name holds the patient
 SHOWN = ("threshold", "sensitivity", "specificity", "temperature")
 Share = Annotated[float, Field(ge=0, le=1)]
@@ -50,31 +48,18 @@ class Probabilities(TypedDict):
     PNEUMONIA: list[Share]
 
 
-class CalibrationFile(TypedDict):
-    """The keys of such a file that `read_calibration` uses."""
+class LocalCalibration(TypedDict):
+    """The keys of such a file that `predict --calibration` uses."""
 
     schema: Literal[2]
-    threshold: Share
+    name: NotRequired[str]  # of the file
+    threshold: Share  # on the raw probability of PNEUMONIA
     temperature: Annotated[float, Field(ge=0.01, le=100)]
     weights_sha256: str
     probabilities: Probabilities
-    shared_with_train: NotRequired[str | None]
-    warning: NotRequired[str | None]
-    ranking: NotRequired[str | None]
-
-
-@dataclass(frozen=True)
-class LocalCalibration:
-    """The content of such a file that `predict --calibration` uses."""
-
-    name: str
-    threshold: float  # on the raw probability of PNEUMONIA
-    temperature: float
-    label: Array  # (N,) int of one local image of each patient
-    probability: Array  # (N,) raw, of PNEUMONIA
-    shared_with_train: str = ""  # of the images, such as "2 patients (…)"
-    warning: str = ""  # of too few patients
-    ranking: str = ""  # why no threshold helps, see pneumo.evaluation.ranking
+    shared_with_train: NotRequired[str | None]  # of the images, such as "2 patients (…)"
+    warning: NotRequired[str | None]  # of too few patients
+    ranking: NotRequired[str | None]  # why no threshold helps, see pneumo.evaluation.ranking
 
 
 def fit_point(label: Array, probability: Array, *, sensitivity: float | None) -> dict[str, float]:
@@ -159,16 +144,20 @@ def curve(
     these, no confidence interval: they vary with how few the scored images are, too, and where no
     draw makes an error they have no width.
     """
-    _, patient_index = np.unique(patient, return_inverse=True)
-    of_patient = np.split(
-        np.argsort(patient_index, kind="stable"), np.bincount(patient_index).cumsum()[:-1]
-    )
+
+    def scored(used: Array, left: Array) -> dict[str, float]:
+        point = fit_point(label[used], probability[used], sensitivity=sensitivity)
+        at = point["threshold"]
+        return point | operating_point(label[left], probability[left], threshold=at)
+
+    indices = pd.DataFrame({"who": patient}).groupby("who").indices
+    of_patient = [np.asarray(places) for places in indices.values()]
     rows = []
     for size in [n for n in sizes if n < label.size] + [int(label.size)]:
         rng = np.random.default_rng(0)
         draws = [drawn(of_patient, size=size, rng=rng) for _ in range(DRAWS)]
         scores = [
-            _fitted_and_scored(label, probability, used, left, sensitivity=sensitivity)
+            scored(used, left)
             for used, left in draws
             if len(set(label[used])) == len(set(label[left])) == len(CLASS_NAMES)
         ]
@@ -185,21 +174,11 @@ def drawn(
     of_patient: Sequence[Array], *, size: int, rng: np.random.Generator
 ) -> tuple[Array, Array]:
     """Returns the images of patients drawn until they are ``size`` or more, and all others."""
-    picked: list[int] = []
-    images = 0
-    while images < size:
-        picked.append(int(rng.integers(len(of_patient))))
-        images += of_patient[picked[-1]].size
-    left = sorted(set(range(len(of_patient))) - set(picked))
-    used = np.concatenate([of_patient[patient] for patient in picked])
-    return used, np.concatenate([used[:0], *(of_patient[patient] for patient in left)])
-
-
-def _fitted_and_scored(
-    label: Array, probability: Array, used: Array, left: Array, *, sensitivity: float | None
-) -> dict[str, float]:
-    point = fit_point(label[used], probability[used], sensitivity=sensitivity)
-    return point | operating_point(label[left], probability[left], threshold=point["threshold"])
+    picked: list[Array] = []
+    while sum(map(len, picked)) < size:
+        picked.append(of_patient[int(rng.integers(len(of_patient)))])
+    used = np.concatenate(picked)
+    return used, np.setdiff1d(np.concatenate(of_patient), used)
 
 
 def at_threshold(table: pd.DataFrame, threshold: float) -> dict[str, dict[str, float]]:
@@ -283,20 +262,17 @@ def read_calibration(run_dir: Path, name: str, *, weights_sha256: str) -> LocalC
             f"--calibration must name a file, or one of the run's ({', '.join(names) or 'none'}); "
             f"there is no {path}. python -m pneumo.calibrate makes one"
         ) from None
-    if wrong := mismatch(content, CalibrationFile):
+    if wrong := mismatch(content, LocalCalibration):
         raise ValueError(f"{path} must be a file of python -m pneumo.calibrate; got {wrong}")
     if content["weights_sha256"] != weights_sha256:
         raise ValueError(
             f"--calibration must fit the weights that predict; {path} was made for "
             f"{content.get('run')}. Run python -m pneumo.calibrate again"
         )
-    both = [np.array(content["probabilities"][name], dtype=np.float64) for name in CLASS_NAMES]
-    notes = ["".join(c if c.isprintable() else "?" for c in content.get(k) or "") for k in WARNINGS]
-    return LocalCalibration(
-        path.stem,
-        float(content["threshold"]),
-        float(content["temperature"]),
-        np.repeat([0, 1], [values.size for values in both]),
-        np.concatenate(both),
-        *notes,
-    )
+    return cast(LocalCalibration, content | {"name": path.stem})
+
+
+def labelled_probabilities(calibration: LocalCalibration) -> tuple[Array, Array]:
+    """Returns (N,) int labels and (N,) raw probabilities of one local image of each patient."""
+    normal, pneumonia = (calibration["probabilities"][name] for name in ("NORMAL", "PNEUMONIA"))
+    return np.repeat([0, 1], [len(normal), len(pneumonia)]), np.array([*normal, *pneumonia])

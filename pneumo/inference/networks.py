@@ -75,7 +75,7 @@ class Networks:
     @property
     def shapes(self) -> list[Shape]:
         """The shapes that radiographs must be prepared in."""
-        return list(dict.fromkeys((run.image_size, run.aspect) for run in self.runs))
+        return shapes(self.runs)
 
     @property
     def distinguishes_types(self) -> bool:
@@ -93,15 +93,12 @@ class Networks:
     @torch.inference_mode()
     def score(self, radiographs: Sequence[Radiograph]) -> Scored:
         """Returns the probabilities of each network, features and layout of readable images."""
-        pairs = [
-            self._score(
-                place, np.stack([each.prepared[run.image_size, run.aspect] for each in radiographs])
-            )
-            for place, run in enumerate(self.runs)
+        pixels = [
+            np.stack([each.prepared[run.image_size, run.aspect] for each in radiographs])
+            for run in self.runs
         ]
-        prepared = [radiograph.prepared[self.shapes[0]] for radiograph in radiographs]
-        layout = ood.layout(np.stack(prepared))
-        return Scored([probability for probability, _ in pairs], pairs[0][1], layout)
+        probability, features = zip(*map(self._score, range(len(pixels)), pixels), strict=True)
+        return Scored(list(probability), features[0], ood.layout(pixels[0]))
 
     @torch.inference_mode()
     def pneumonia(self, pixels: np.ndarray, *, place: int) -> Array:
@@ -133,6 +130,11 @@ class Networks:
         return FileScores(np.concatenate(parts, axis=1), pixels, content)
 
 
+def shapes(runs: Sequence[Run]) -> list[Shape]:
+    """Returns the shapes that radiographs must be prepared in for some runs."""
+    return list(dict.fromkeys((run.image_size, run.aspect) for run in runs))
+
+
 def read_shown(
     names: Sequence[str], title: str, *, shapes: Sequence[Shape], threads: int, bar: bool = True
 ) -> Iterable[Radiograph]:
@@ -140,6 +142,14 @@ def read_shown(
     stream, hidden = reader.read_all(names, shapes=shapes, threads=threads), not sys.stderr.isatty()
     total = len(names)
     return tqdm(stream, title, total, leave=False, unit="image", disable=hidden or not bar)
+
+
+def read_prepared(names: Sequence[str], *, shape: Shape) -> np.ndarray:
+    """Returns (N, S, S) uint8 prepared files; UnreadableError: one cannot be read."""
+    radiographs = list(read_shown(names, "reading", shapes=[shape], threads=THREADS))
+    for radiograph in radiographs:
+        check_readable(radiograph)
+    return np.stack([radiograph.prepared[shape] for radiograph in radiographs])
 
 
 def check_readable(radiograph: Radiograph) -> None:

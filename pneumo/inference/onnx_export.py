@@ -82,15 +82,16 @@ def _fixed_properties(fixed: OperatingPoint) -> dict[str, str]:
         AT_SENSITIVITY: "the highest probability of PNEUMONIA with a sensitivity of at least "
         f"{SENSITIVITY:g} on the {fixed.images} validation images",
     }
-    metadata = {
+    calibration = {"calibration": f"none: {fixed.why_not}"}
+    if fixed.temperature is not None:
+        fitted = f"temperature fitted on the {fixed.images} validation images"
+        calibration = {"calibration": fitted, "temperature": repr(fixed.temperature)}
+    return {
         "decision": fixed.rule,
         "operating_point": f"none: {fixed.why_not}" if fixed.set_aside else sentences[fixed.rule],
         "operating_threshold": repr(fixed.threshold),
+        **calibration,
     }
-    if fixed.temperature is None:
-        return metadata | {"calibration": f"none: {fixed.why_not}"}
-    calibration = f"temperature fitted on the {fixed.images} validation images"
-    return metadata | {"calibration": calibration, "temperature": repr(fixed.temperature)}
 
 
 def check_images(check: Sequence[str] | None, run: Run, place: Path) -> tuple[list[str], str]:

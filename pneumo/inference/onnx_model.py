@@ -90,9 +90,9 @@ def build(
 ) -> ModelProto:
     """Returns the ONNX model of a network: preprocessing, views, softmax and decision inside.
 
-    Its input ``image`` is (N, 1, H, W) uint8 grey values of any height and width; its outputs are
-    ``logits`` and ``probability``, both (N, C) float32, and ``decision``, (N,) int64, 1 if the
-    probability of PNEUMONIA is at least ``threshold``. ``properties`` become its metadata.
+    Its input ``image`` is (N, 1, H, W) uint8 grey values of any size; its outputs are ``logits``
+    and ``probability``, (N, C) float32, and ``decision``, (N,) int64, see WithDecision.
+    ``properties`` become its metadata.
     """
     text = PREPARE[aspect].format(ir=IR_VERSION, opset=OPSET, side=image_size, resize=RESIZE)
     model = compose.merge_models(
@@ -146,17 +146,10 @@ def _classify(network: WithDecision, image_size: int) -> ModelProto:
         )
     assert program is not None
     model = program.model_proto
-    _remove_traces(model)
-    model.ir_version = IR_VERSION
-    return model
-
-
-def _remove_traces(model: ModelProto) -> None:
-    """Removes the exporter's notes for debugging: stack traces with file names."""
     graph = model.graph
-    for part in (model, graph, *graph.node, *graph.input, *graph.output, *graph.value_info):
+    parts = (model, graph, *graph.node, *graph.input, *graph.output, *graph.value_info)
+    for part in (*parts, *graph.initializer):  # stack traces with file names
         part.ClearField("metadata_props")
         part.ClearField("doc_string")
-    for tensor in graph.initializer:
-        tensor.ClearField("metadata_props")
-        tensor.ClearField("doc_string")
+    model.ir_version = IR_VERSION
+    return model

@@ -3,16 +3,13 @@
 The file shows images that are not radiographs, and a DICOM header those that are not frontal chest
 radiographs or of another age. Two Mahalanobis distances from the run's own images (validation and
 test split) show the rest, each with one shrunk covariance, as in Lee et al., "A simple unified
-framework for detecting out-of-distribution samples" (2018), without their class means, since
-radiographs of both classes are alike here:
+framework for detecting out-of-distribution samples" (2018), without their class means:
     layout: of a picture of 8 x 8 grey values, its contrast and its sharpness at four scales.
     features: of the input of the network's last dense layer, the mean over the run's views.
-It is a warning, not a safeguard. AUROC of the layout's distance, inverted, upside-down and turned
-images, noise, smooth clouds and discs against other images of the set (500 make the reference):
-1.00, 0.96, 1.00, 1.00, 1.00, 1.00, with 1.7 % of those images flagged. The features of a network of
-118 phantoms give 1.00, 0.87, 0.96, 1.00, 0.94, 1.00; k-nearest neighbours instead did no better.
+It is a warning, not a safeguard; docs/how-to/hospital.md has its accuracy.
 """
 
+import random
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -20,11 +17,19 @@ from typing import Any
 
 import cv2
 import numpy as np
+import pandas as pd
+import torch
 from numpy.typing import NDArray
 
-from pneumo import untrusted
 from pneumo.data.reader import Radiograph
+from pneumo.models.base import Network
+from pneumo.models.unet_encoder import without_tf32
+from pneumo.models.views import Views
+from pneumo.runs.weights import weights_digest
 
+FILE = "reference.npz"  # in the run folder, of the best checkpoint
+MAX_IMAGES = 500  # of a reference; more change the limit little
+BATCH_SIZE = 32  # images at once through the network
 SHRINKAGE = 0.5  # share of the covariance's diagonal; with fewer images than features it is needed
 QUANTILE = 0.99  # of the run's own distances, which the limit is; see ordinary_share
 FLOOR = 0.01  # of the mean variance, added to each: units that are hardly ever active
@@ -92,26 +97,23 @@ def flag(reasons: Sequence[str], *, is_readable: bool) -> dict[str, Any]:
 
 def layout(pixels: np.ndarray) -> Array:
     """Returns (N, 73) of (N, S, S) uint8 images: thumbnail, contrast, sharpness at four scales."""
-    return np.stack([_layout(each.astype(np.float32)) for each in pixels])
-
-
-def _layout(grey: NDArray[np.float32]) -> Array:
-    thumbnail = cv2.resize(grey, (8, 8), interpolation=cv2.INTER_AREA)
-    values = [*thumbnail.ravel().tolist(), float(grey.std())]
-    for side in (64, 32, 16, 8):
-        small = cv2.resize(grey, (side, side), interpolation=cv2.INTER_AREA)
-        values += [float(np.log(0.1 + np.abs(np.diff(small, axis=axis)).mean())) for axis in (0, 1)]
-    return np.asarray(values)
+    rows = []
+    for grey in pixels.astype(np.float32):
+        thumbnail = cv2.resize(grey, (8, 8), interpolation=cv2.INTER_AREA)
+        values = [*thumbnail.ravel().tolist(), float(grey.std())]
+        for side in (64, 32, 16, 8):
+            small = cv2.resize(grey, (side, side), interpolation=cv2.INTER_AREA)
+            steps = [np.abs(np.diff(small, axis=axis)).mean() for axis in (0, 1)]
+            values += [float(np.log(0.1 + step)) for step in steps]
+        rows.append(values)
+    return np.array(rows)
 
 
 def fit_detector(values: np.ndarray) -> MahalanobisDetector:
-    """Returns the distribution of (N, c) values of ordinary images.
+    """Returns the distribution of (N, c) values of ordinary images; ValueError: too few images.
 
     The limit is the QUANTILE of the distances of each tenth of the images from the detector of the
     others: in its own detector an image has too small a distance.
-
-    Raises:
-        ValueError: fewer than MIN_IMAGES images.
     """
     values = np.asarray(values, dtype=np.float64)
     if len(values) < MIN_IMAGES:
@@ -127,11 +129,9 @@ def ordinary_share(num_images: int) -> tuple[float, float]:
 
     The limit lies between order statistics of n exchangeable distances, as in numpy.quantile:
     the share beyond has the distribution Beta(a, n + 1 - a), a = n - (n - 1) QUANTILE. Beyond
-    either of two limits lies the sum, taken as if they were independent: Beta(2a,
-    n + 1 - 2a). Of Kermany et al.'s train images, one a patient, 60 draws of n = 20, 40, 100, 200
-    and 500 have means of 0.077, 0.048, 0.034, 0.029 and 0.024 for 0.113, 0.068, 0.039, 0.030 and
-    0.024 here, and 95 % quantiles of 0.24, 0.11, 0.065, 0.047 and 0.038 for 0.24, 0.14, 0.075,
-    0.051 and 0.036 (measured). Of few images the limit is too wide, since it is that of detectors
+    either of two limits lies the sum, taken as if they were independent: Beta(2a, n + 1 - 2a).
+    Measured on Kermany et al.'s train images, means are 0.077 to 0.024 for n of 20 to 500, where
+    this returns 0.113 to 0.024: of few images the limit is too wide, since it is that of detectors
     of nine tenths of them.
     """
     from scipy.stats import beta
@@ -139,6 +139,27 @@ def ordinary_share(num_images: int) -> tuple[float, float]:
     beyond = len(SPACES) * (num_images - (num_images - 1) * QUANTILE)
     within = num_images + 1 - beyond
     return beyond / (num_images + 1), float(beta.ppf(0.95, beyond, within))
+
+
+def sampled_paths(predictions: pd.DataFrame) -> list[str]:
+    """Returns the images of the reference, sorted: up to MAX_IMAGES of validation and test."""
+    paths = sorted(predictions["path"])
+    return sorted(random.Random(0).sample(paths, min(MAX_IMAGES, len(paths))))  # noqa: S311  (fixed)
+
+
+@torch.inference_mode()
+def fit(network: Network, prepared: np.ndarray, *, views: Views) -> Reference | None:
+    """Returns the reference of (N, S, S) uint8 prepared images; None if they are too few."""
+    if len(prepared) < MIN_IMAGES:
+        return None
+    images = torch.from_numpy(prepared)[:, None].to(network.mean.device)
+    with without_tf32():
+        parts = [
+            views.features_and_logits(network, part.float())[0]
+            for part in torch.split(images, BATCH_SIZE)
+        ]
+    features = fit_detector(torch.cat(parts).cpu().numpy())
+    return Reference(fit_detector(layout(prepared)), features, weights_digest(network))
 
 
 def arrays(reference: Reference) -> dict[str, Any]:
@@ -151,12 +172,10 @@ def arrays(reference: Reference) -> dict[str, Any]:
     return {"version": VERSION, "weights_sha256": reference.weights_sha256, **values}
 
 
-def load(path: Path, *, weights_sha256: str) -> Reference | None:
-    """Returns the reference in ``path``; None if it is missing, broken or of other weights."""
+def load(run_dir: Path, *, weights_sha256: str) -> Reference | None:
+    """Returns the reference in a run folder; None if it is missing, broken or of other weights."""
     try:
-        with untrusted.open_regular(path) as opened:
-            untrusted.check_stored(opened)
-            file = np.load(opened, allow_pickle=False)
+        with np.load(run_dir / FILE, allow_pickle=False) as file:
             version, digest = int(file["version"]), str(file["weights_sha256"])
             layout, features = (
                 MahalanobisDetector(

@@ -2,14 +2,19 @@
 
 import csv
 import json
+from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from typing import Any, Protocol, TextIO
 
+from pneumo import cli
+from pneumo.data.dicom_header import IDS
 from pneumo.data.reader import Radiograph, Shape
-from pneumo.inference.networks import batches, read_shown
+from pneumo.inference import ood
+from pneumo.inference.networks import batches, read_shown, shapes
 from pneumo.runs import output
+from pneumo.runs.run import Run
 
 Row = dict[str, Any]
 Write = Callable[[Row], None]
@@ -24,37 +29,66 @@ class Counts:
     incomplete: int = 0
 
 
-class Predictor(Protocol):
-    """The networks of some runs, and their decision."""
+class Predictor(ABC):
+    """The networks of some runs, and their decision; ``ids``: see `rows`."""
 
-    @property
-    def batch_size(self) -> int:
-        """Images at once through a network."""
+    batch_size: int = 32  # images at once through a network
+    notes: Sequence[str]  # for the user, before the first row
+    common: Mapping[str, Any] = {}  # cells of every row
 
-    @property
-    def notes(self) -> Sequence[str]:
-        """Sentences for the user, before the first row."""
+    def __init__(self, runs: Sequence[Run], *, ids: bool) -> None:
+        self.runs, self.ids = list(runs), IDS if ids else ()
 
     @property
     def shapes(self) -> list[Shape]:
         """The shapes that radiographs must be prepared in."""
+        return shapes(self.runs)
+
+    @property
+    @abstractmethod
+    def columns(self) -> list[str]:
+        """The keys of a row."""
+
+    @abstractmethod
+    def cells(self, batch: Sequence[Radiograph]) -> Iterator[tuple[Row, list[str]]]:
+        """Yields some cells of each readable radiograph, and why it is out of distribution."""
 
     def rows(self, batch: Sequence[Radiograph]) -> Iterator[Row]:
-        """Yields a row for each radiograph, with the keys path and error."""
+        """Yields a row for each radiograph, by column; unknown values are None.
+
+        With ids a row has the identifiers of pneumo.data.dicom_header.IDS.
+        """
+        readable = [radiograph for radiograph in batch if not radiograph.error]
+        cells = iter(self.cells(readable) if readable else ())
+        data = [run.metrics["data"] for run in self.runs]
+        for radiograph in batch:
+            of_image, far = ({}, []) if radiograph.error else next(cells)
+            reasons = [*ood.file_reasons(radiograph, data), *far]
+            yield {
+                **dict.fromkeys(self.columns),
+                **self.common,
+                **of_image,
+                **(radiograph.header.ids if self.ids else {}),
+                **ood.flag(reasons, is_readable=not radiograph.error),
+                "path": output.printable(radiograph.name),
+                "error": output.printable(radiograph.error) or None,
+            }
 
     def writer(self, file: TextIO, *, form: str, attachments: Sequence[str]) -> Write:
-        """Returns a function that writes a row."""
+        """Returns a function that writes a row; ``form``: csv or jsonl."""
+        if form == "jsonl":
+            return lambda row: print(json.dumps(row, allow_nan=False), file=file)
+        return csv_writer(file, [*self.columns, *attachments])
 
 
 class Attachment(Protocol):
     """A file beside the table for each radiograph, such as a picture."""
 
-    @property
-    def column(self) -> str:
-        """The column of the table with the file's name."""
+    kind: str  # picture or report
+    column: str  # of the table, with the file's name
 
-    def add(self, radiograph: Radiograph, row: Row) -> str | None:
-        """Writes the file and returns its name; None, with a note, if it cannot be written."""
+    def add(self, radiograph: Radiograph, row: Row) -> str:
+        """Writes the file and returns its name; ValueError if it cannot be written."""
 
 
 Folder = AbstractContextManager[Attachment]  # takes its place at the end, whole or not at all
@@ -80,29 +114,24 @@ def write_rows(
     for batch in batches(stream, batch_size=batch_size):
         for radiograph, row in zip(batch, predictor.rows(batch), strict=True):
             for attachment in attachments:
-                name = None if radiograph.error else attachment.add(radiograph, row)
-                row[attachment.column] = name
-                counts.incomplete += name is None and not radiograph.error
+                row[attachment.column] = None
+                if not radiograph.error:
+                    try:
+                        row[attachment.column] = attachment.add(radiograph, row)
+                    except ValueError as error:
+                        cli.note(f"no {attachment.kind} of {error}")
+                        counts.incomplete += 1
             write(row)
             counts.unreadable += bool(radiograph.error)
             counts.flagged += bool(row["ood"])
     return counts
 
 
-def json_writer(file: TextIO) -> Write:
-    """Returns a function that writes a row as a line of JSON."""
-    return lambda row: print(json.dumps(row, allow_nan=False), file=file)
-
-
 def csv_writer(file: TextIO, columns: Sequence[str]) -> Write:
     """Returns a function that writes a row of CSV; it writes the header."""
     table = csv.DictWriter(file, columns, lineterminator="\n")
     table.writeheader()
-
-    def write(row: Mapping[str, Any]) -> None:
-        table.writerow({name: _cell(value) for name, value in row.items()})
-
-    return write
+    return lambda row: table.writerow({name: _cell(value) for name, value in row.items()})
 
 
 def _cell(value: Any) -> Any:

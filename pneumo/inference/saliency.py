@@ -7,6 +7,7 @@ from typing import Any, NamedTuple
 
 import cv2
 import numpy as np
+import pandas as pd
 import torch
 from captum.attr import IntegratedGradients, NoiseTunnel, Occlusion
 from numpy.typing import NDArray
@@ -41,13 +42,10 @@ class Faithfulness(NamedTuple):
 
 
 class LogOdds(nn.Module):
-    """The logarithm of p / (1 - p), where p is the probability of some classes together.
+    """The logarithm of p / (1 - p), where p is the probability of the classes ``chosen`` together.
 
-    Args:
-        network: in evaluation mode.
-        chosen: numbers of the classes.
-        views: of an image, whose logits are averaged.
-        layer: of the network, for gradcam and layercam; None: its heatmap_layer.
+    ``views``: of an image, whose logits are averaged. ``layer``: of the network, for gradcam and
+    layercam; None: its heatmap_layer.
     """
 
     def __init__(
@@ -74,20 +72,15 @@ def explain(model: LogOdds, image: Map, *, method: str) -> Map:
     """Returns (S, S) float32 in [0, 1]: the evidence for the class at each place of an image.
 
     The mean of the maps of all views, in the image's pixels, divided by its largest value; all 0
-    where the method finds no evidence. Methods:
+    where the method finds no evidence. Methods, of ATTRIBUTIONS:
         gradcam: Selvaraju et al. (2017), at the network's heatmap_layer.
         layercam: Jiang et al. (2021), at the same layer.
         occlusion: Zeiler and Fergus (2014), a window of the blurred image.
         integrated: Sundararajan et al. (2017), from the blurred image, with SmoothGrad (Smilkov et
             al., 2017), smoothed.
 
-    Args:
-        model: in evaluation mode.
-        image: (S, S) float32 grey values 0-255.
-        method: a key of ATTRIBUTIONS.
-
-    Raises:
-        ValueError: the network has no layer that the method can use.
+    ``model`` is in evaluation mode, ``image`` (S, S) float32 grey values 0-255. ValueError: the
+    network has no layer that the method can use.
     """
     one_view = LogOdds(model.network, model.chosen, layer=model.layer).eval()
     attribute = partial(ATTRIBUTIONS[method], one_view)
@@ -122,9 +115,13 @@ def salient_order(heat: Map, *, seed: int = 0) -> NDArray[np.int64]:
 
 def random_deletion(model: LogOdds, image: Map, *, seed: int = 0) -> float:
     """Returns the mean area under the deletion curve of NUM_RANDOM random orders of blocks."""
-    rng = np.random.default_rng((seed, 1))  # others than those of salient_order
-    orders = [_random_blocks(image.shape[0], rng) for _ in range(NUM_RANDOM)]
-    return float(np.mean([deletion(model, image, order) for order in orders]))
+    rng, place = np.random.default_rng((seed, 1)), np.arange(image.shape[0]) * BLOCKS
+    block = place[:, None] // image.shape[0] * BLOCKS + place[None, :] // image.shape[0]
+    areas = []
+    for _ in range(NUM_RANDOM):
+        rank = rng.permutation(BLOCKS * BLOCKS)[block]
+        areas.append(deletion(model, image, np.argsort(rank.ravel(), kind="stable")))
+    return float(np.mean(areas))
 
 
 def deletion(model: LogOdds, image: Map, order: NDArray[np.int64]) -> float:
@@ -143,19 +140,14 @@ def deletion(model: LogOdds, image: Map, order: NDArray[np.int64]) -> float:
 
 
 def means(rows: Sequence[Mapping[str, Any]]) -> dict[str, float | None]:
-    """Returns the means of the scores of some maps that are not flat; None if unknown.
+    """Returns the means of the scores of some maps that are not flat, None if unknown.
 
     gap_low and gap_high are the interval of mean_interval.
     """
-    columns = {
-        key: np.array([row[key] for row in rows], np.float64)
-        for key in ("deletion", "random", "gap", "randomised")
-    }
-    gaps = columns["gap"]
-    columns["share_of_gaps_above_0"] = (gaps > 0).astype(np.float64)
-    finite = {key: values[np.isfinite(values)] for key, values in columns.items()}
-    low, high = mean_interval(gaps.tolist())
-    means = {key: float(v.mean()) if v.size else None for key, v in finite.items()}
+    scores = pd.DataFrame(rows, columns=["deletion", "random", "gap", "randomised"], dtype=float)
+    scores["share_of_gaps_above_0"] = (scores["gap"] > 0).astype(float)
+    low, high = mean_interval(scores["gap"].tolist())
+    means = {str(k): None if np.isnan(v) else float(v) for k, v in scores.mean().items()}
     return {**means, "gap_low": low, "gap_high": high}
 
 
@@ -173,11 +165,9 @@ def randomised_correlation(model: LogOdds, image: Map, heat: Map, *, method: str
     Adebayo et al. (2018): a map that hardly changes when the network has learnt nothing shows the
     image, not the network. It should be near 0; NaN if every such map is flat.
     """
-    others = [
-        explain(randomised(model, seed=seed), image, method=method) for seed in range(NUM_NETWORKS)
-    ]
-    values = np.array([rank_correlation(heat, other) for other in others])
-    return float(values[np.isfinite(values)].mean()) if np.isfinite(values).any() else float("nan")
+    others = (randomised(model, seed=seed) for seed in range(NUM_NETWORKS))
+    values = [rank_correlation(heat, explain(other, image, method=method)) for other in others]
+    return float(pd.Series(values).mean())
 
 
 def randomised(model: LogOdds, *, seed: int) -> LogOdds:
@@ -213,9 +203,8 @@ def _layercam(model: LogOdds, image: Tensor) -> Tensor:
 def _activation_and_gradient(model: LogOdds, image: Tensor) -> tuple[Tensor, Tensor]:
     """Returns a layer's (B, C, H, W) output, and the gradient of the log-odds there.
 
-    Raises:
-        ValueError: the layer does not run exactly once in a forward pass, where the gradient would
-            be of one of its runs, or its output has another shape.
+    ValueError: the layer does not run exactly once, so that the gradient would be of one of its
+    runs, or its output has another shape.
     """
     outputs: list[Tensor] = []
     layer = model.layer or model.network.heatmap_layer
@@ -273,9 +262,8 @@ def _integrated(model: LogOdds, image: Tensor) -> Tensor:
 
 def _blurred(images: Tensor, share: int = BLUR) -> Tensor:
     """Returns (B, 1, S, S) values blurred, by default as the deletion leaves them."""
-    return torch.from_numpy(np.stack([_blur(image, share) for image in images[:, 0].numpy()]))[
-        :, None
-    ]
+    blurred = np.stack([_blur(image, share) for image in images[:, 0].numpy()])
+    return torch.from_numpy(blurred)[:, None]
 
 
 def _blur(image: Map, share: int = BLUR) -> Map:
@@ -289,11 +277,3 @@ ATTRIBUTIONS: dict[str, Callable[[LogOdds, Tensor], Tensor]] = {
     "occlusion": _occlusion,
     "integrated": _integrated,
 }
-
-
-def _random_blocks(side: int, rng: np.random.Generator) -> NDArray[np.int64]:
-    """(side * side,) pixel numbers, BLOCKS x BLOCKS blocks in random order."""
-    place = np.arange(side) * BLOCKS // side
-    block = place[:, None] * BLOCKS + place[None, :]
-    rank = rng.permutation(BLOCKS * BLOCKS)
-    return np.argsort(rank[block].ravel(), kind="stable")

@@ -1,5 +1,6 @@
 """Finished classifiers scored on their test split or on other images, alone and as an ensemble."""
 
+import re
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -9,8 +10,9 @@ import numpy as np
 import pandas as pd
 
 from pneumo.data import image
-from pneumo.data.listing import check_unpacked
+from pneumo.data.labelled import check_unpacked
 from pneumo.data.sets import class_of
+from pneumo.evaluation import paired
 from pneumo.evaluation.assessment import assess, labels
 from pneumo.evaluation.metrics import Array
 from pneumo.evaluation.operating_point import (
@@ -19,13 +21,14 @@ from pneumo.evaluation.operating_point import (
     fit_weights,
     vote_share,
 )
-from pneumo.evaluation.paired import draw, minus
 from pneumo.evaluation.ranking import not_shown
-from pneumo.inference import ensemble, refit
+from pneumo.inference import ensemble
 from pneumo.inference.leakage import labelled, shared_with_train
-from pneumo.inference.networks import Networks
+from pneumo.inference.networks import Networks, read_prepared
+from pneumo.labels import NORMAL
 from pneumo.runs.run import Run
 
+BASELINE = re.compile(r"pneumo\.baselines\.\w+\.[A-Z]\w*")  # all that is built to be fitted
 IMAGES_MISSING = (
     "images of {} not found; set PNEUMO_DATA (for generated ones PNEUMO_CACHE, for data=nih "
     "PNEUMO_NIH) as for the training; python -m pneumo.download downloads the set"
@@ -50,11 +53,10 @@ def own_root(run: Run) -> Path:
     return root
 
 
-def own_test_split(runs: Sequence[Run], *, allow_overlap: bool) -> ScoredOn:
+def own_test_split(runs: Sequence[Run]) -> ScoredOn:
     """Returns the test split of the runs; of several, the images that all of them tested on.
 
-    Raises:
-        ValueError: the runs are of different data, or too few images were tested on by all.
+    ValueError: the runs are of different data, or too few images were tested on by all.
     """
     first, test = runs[0], runs[0].of_split("test")
     if len(runs) == 1:
@@ -66,23 +68,19 @@ def own_test_split(runs: Sequence[Run], *, allow_overlap: bool) -> ScoredOn:
         raise ValueError("several runs must be of the same data; name one set with --data DIR")
     if len({run.metrics["data"].get("split_sha256") for run in runs}) == 1:
         return ScoredOn(f"the test split of all {len(runs)} runs", test, None)
-    common, trained, elsewhere = ensemble.common_test(runs)
-    if common["label"].nunique() == 2:
-        note = (
-            f"the runs have different splits: of the {len(test):,} test images of {first.name} "
-            f"{len(common):,} are scored, on which no run was trained; left out are "
-            f"{trained:,} that a run was trained on, or on their patient, and "
-            f"{elsewhere:,} that are not in every test split"
-        )
-        return ScoredOn("the test images that all runs share", common, None, (note,))
-    if not allow_overlap:
+    common = ensemble.common_test(runs)
+    if common["label"].nunique() < 2:
         raise ValueError(
             "an ensemble must be scored on images that no run was trained on; these runs have "
             f"different splits, and {len(common):,} such images are left. Take runs of one "
-            "split, or --data DIR (--allow-overlap scores the first run's test split: optimistic)"
+            "split, or --data DIR"
         )
-    note = "LEAK: other runs were trained on some of these images; the scores are optimistic"
-    return ScoredOn(f"the test split of {first.name}", test, own_root(first), (note,))
+    note = (
+        f"the runs have different splits: of the {len(test):,} test images of {first.name} "
+        f"{len(common):,} are scored; left out are {len(test) - len(common):,} that a run was "
+        "trained on, or on their patient, or that are not in every test split"
+    )
+    return ScoredOn("the test images that all runs share", common, None, (note,))
 
 
 Reader = Callable[..., tuple[Path, pd.DataFrame]]
@@ -132,7 +130,7 @@ def probabilities(
     table, paths = scored_on.table, scored_on.table["path"].tolist()
     if (root := scored_on.root) is not None:
         baselines = {run for run in runs if run.metrics.get("baseline")}
-        rows = {run: refit.probabilities(run, own_root(run), root, paths) for run in baselines}
+        rows = {run: refitted(run, own_root(run), root, paths) for run in baselines}
         if networks := [run for run in runs if run not in baselines]:
             files = Networks(networks, checkpoint=checkpoint, trust=trust).score_files(root, paths)
             rows |= dict(zip(networks, files.probability, strict=True))
@@ -142,6 +140,28 @@ def probabilities(
     if (root := runs[0].images()) is not None:
         table = table.assign(pixels=[image.num_pixels(root / path) for path in paths])
     return table, np.stack([column.to_numpy() for column in columns])
+
+
+def refitted(run: Run, train_root: Path, root: Path, paths: Sequence[str]) -> Array:
+    """Returns (N,) probabilities of PNEUMONIA of files below ``root`` by a baseline fitted again.
+
+    Its run folder has no weights: it is fitted to its train split, below ``train_root``.
+    ValueError: the run names another class. UnreadableError: an image cannot be read.
+    """
+    from hydra.utils import instantiate
+
+    model = {key: value for key, value in run.settings["model"].items() if key != "name"}
+    if not BASELINE.fullmatch(str(model.get("_target_"))):
+        raise ValueError(f"{run.run_dir} must name a baseline; got {model.get('_target_')}")
+    train = run.split[run.split["split"] == "train"]
+    others = pd.DataFrame({"label": NORMAL, "group": "", "split": "new"}, index=range(len(paths)))
+    table = pd.concat([train[["label", "group", "split"]], others], ignore_index=True)
+    # absolute: of two folders
+    names = [*(str(train_root / p) for p in train["path"]), *(str(root / p) for p in paths)]
+    pixels = read_prepared(names, shape=(run.image_size, run.aspect))
+    table, seed = table.assign(path=names), int(run.config["seed"])
+    fitted = instantiate(model).fit(table, pixels, root=Path(), seed=seed)
+    return np.asarray(fitted[len(train) :])
 
 
 def warnings(runs: Sequence[Run], *, own: bool, checkpoint: str) -> list[str]:
@@ -194,27 +214,21 @@ def entries(
 
 
 def _differences(
-    runs: Sequence[Run],
-    table: pd.DataFrame,
-    probability: Array,
-    points: Sequence[OperatingPoint],
+    runs: Sequence[Run], table: pd.DataFrame, probability: Array, points: Sequence[OperatingPoint]
 ) -> list[dict[str, Any]]:
     """Returns the first run minus each other one, each at its own operating point, or at 0.5."""
-    label, patient = labels(table), table["group"]
-    at = [(point.threshold, point.fixed_on) for point in points]
-    drawn = [
-        draw(label, p, patient=patient, threshold=threshold)
-        for p, (threshold, _) in zip(probability, at, strict=True)
-    ]
+    thresholds = [point.threshold for point in points]
+    options: dict[str, Any] = {"patient": table["group"], "thresholds": thresholds}
+    rows = paired.differences(labels(table), probability, **options)
     return [
         {
             "first": runs[0].name,
-            "first_threshold": at[0][0],
-            "first_fixed_on": at[0][1],
-            "second": runs[place].name,
-            "second_threshold": at[place][0],
-            "second_fixed_on": at[place][1],
-            **minus(drawn[0], drawn[place]),
+            "first_threshold": points[0].threshold,
+            "first_fixed_on": points[0].fixed_on,
+            "second": run.name,
+            "second_threshold": point.threshold,
+            "second_fixed_on": point.fixed_on,
+            **row,
         }
-        for place in range(1, len(runs))
+        for run, point, row in zip(runs[1:], points[1:], rows, strict=True)
     ]

@@ -25,11 +25,11 @@ from pneumo.evaluation.metrics import Array
 from pneumo.evaluation.operating_point import calibrated
 from pneumo.evaluation.scores import scores
 from pneumo.inference import ensemble
-from pneumo.inference.networks import BATCH_SIZE, THREADS, Networks, check_readable, read_shown
+from pneumo.inference.networks import BATCH_SIZE, Networks, read_prepared
 from pneumo.inference.scoring import own_root
 from pneumo.runs import run_folder
+from pneumo.runs.metrics import Stress, StressRow, StressScores
 from pneumo.runs.run import Run
-from pneumo.runs.stress import Stress, StressRow, StressScores
 from pneumo.runs.writer import RunWriter
 
 MAX_IMAGES = 500  # of a split, each of which passes through the network 71 times
@@ -65,8 +65,15 @@ def stress(
         seed: of the draws.
     """
 
-    def scored(change: Change | None, seeds: Sequence[int]) -> StressScores:
-        p = _predicted(predict, images, change, seeds)
+    def scored(change: Change | None = None, seeds: Sequence[int] = ()) -> StressScores:
+        parts = []
+        for start in range(0, len(images), BATCH_SIZE):
+            batch = images[start : start + BATCH_SIZE]
+            if change:
+                pairs = zip(batch, seeds[start : start + BATCH_SIZE], strict=True)
+                batch = np.stack([change(image, seed=seed) for image, seed in pairs])
+            parts.append(predict(batch))
+        p = np.concatenate(parts)
         values = scores(label, p, threshold=threshold)
         used = p if temperature is None else calibrated(p, temperature=temperature)
         return {
@@ -76,8 +83,7 @@ def stress(
             "ece": expected_calibration_error(label, used),
         }
 
-    clean = scored(None, ())
-    rows = [{"corruption": UNCHANGED, "unit": "", "severity": 0, "value": 0.0, **clean}]
+    rows = [{"corruption": UNCHANGED, "unit": "", "severity": 0, "value": 0.0, **scored()}]
     for corruption in tqdm(CORRUPTIONS, "changes", unit="change", disable=None):
         seeds = [draw_seed(seed, _hash(corruption.name), _hash(name)) for name in names]
         about = {"corruption": corruption.name, "unit": corruption.unit}
@@ -91,32 +97,12 @@ def _hash(text: str) -> int:
     return zlib.crc32(text.encode("utf-8", "surrogateescape"))
 
 
-def _predicted(
-    predict: Predict,
-    images: np.ndarray,
-    change: Change | None,
-    seeds: Sequence[int],
-) -> Array:
-    """Returns (N,) probabilities of the images, changed or not, in batches."""
-    parts = []
-    for start in range(0, len(images), BATCH_SIZE):
-        batch = images[start : start + BATCH_SIZE]
-        if change:
-            drawn = zip(batch, seeds[start : start + BATCH_SIZE], strict=True)
-            batch = np.stack([change(image, seed=seed) for image, seed in drawn])
-        parts.append(predict(batch))
-    return np.concatenate(parts)
-
-
 def stress_runs(
     runs: Sequence[Run], *, split: str | None = None, trust: Sequence[str] = ()
 ) -> Iterator[tuple[Run, Stress]]:
     """Yields each run with its stress test, at its best checkpoint; stress.json is written.
 
-    Args:
-        runs: classifiers with a network.
-        split: val or test; None: val, or test of runs without it.
-        trust: see Run.network.
+    ``split``: val or test; None: val, or test of runs without it.
 
     Raises:
         FileNotFoundError, ValueError: a run is broken, a detector or a baseline, its network takes
@@ -147,15 +133,15 @@ def _split_of(run: Run, split: str | None) -> str:
 def _stressed(networks: Networks, place: int, root: Path, split: str) -> Stress:
     run = networks.runs[place]
     rows, point = run.of_split(split), ensemble.mean_operating_point([run])
-    threshold, temperature = point.threshold, point.temperature
     chosen = sample(rows)
+    names = [str(root / path) for path in chosen["path"]]
     table = stress(
         lambda pixels: networks.pneumonia(pixels, place=place),
-        _read(run, [str(root / path) for path in chosen["path"]]),
+        read_prepared(names, shape=(run.image_size, run.aspect)),
         labels(chosen),
         names=chosen["path"].tolist(),
-        threshold=threshold,
-        temperature=temperature,
+        threshold=point.threshold,
+        temperature=point.temperature,
     )
     clean, changed = table.iloc[0], table.iloc[1:]
     of_clean, means = (
@@ -167,7 +153,7 @@ def _stressed(networks: Networks, place: int, root: Path, split: str) -> Stress:
         "images": len(chosen),
         "of": len(rows),
         "seed": SEED,
-        "threshold": threshold,
+        "threshold": point.threshold,
         "clean": cast(StressScores, of_clean),
         "stressed": cast(StressScores, means),
         "drop": of_clean["auroc"] - means["auroc"],
@@ -179,14 +165,6 @@ def sample(rows: pd.DataFrame, *, seed: int = SEED) -> pd.DataFrame:
     """Returns about MAX_IMAGES rows of a split, the same share of each label, or all if fewer."""
     share = min(1.0, MAX_IMAGES / len(rows))
     return rows.groupby("label").sample(frac=share, random_state=seed).sort_values("path")
-
-
-def _read(run: Run, names: Sequence[str]) -> np.ndarray:
-    shape = run.image_size, run.aspect
-    radiographs = list(read_shown(names, "reading", shapes=[shape], threads=THREADS))
-    for radiograph in radiographs:
-        check_readable(radiograph)
-    return np.stack([radiograph.prepared[shape] for radiograph in radiographs])
 
 
 def _keep(run: Run, result: Stress) -> None:

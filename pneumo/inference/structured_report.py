@@ -13,7 +13,7 @@ from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
-from pneumo import atomic, cli
+from pneumo import atomic
 from pneumo.data import dicom, reader
 from pneumo.data.reader import Radiograph
 from pneumo.inference.prediction import Row
@@ -28,7 +28,6 @@ PATIENT = (  # type 2 of an SR: present, but empty without --keep-patient
     *("StudyDate", "StudyTime", "ReferringPhysicianName"),
 )
 UTF8 = "ISO_IR 192"  # PS3.3, C.12.1.1.2
-MAX_LETTERS = 40  # of a broken value in a message
 # By column of the table: code (at most 16 characters) and meaning (64)
 MEASURED = {
     "p_pneumonia": ("p_pneumonia", "Probability of PNEUMONIA, raw"),
@@ -44,7 +43,7 @@ EVALUATED = {
 }
 
 
-@dataclass(frozen=True)
+@dataclass
 class Reports:
     """Writes a report for each image into a folder."""
 
@@ -52,16 +51,9 @@ class Reports:
     algorithm: str  # the network that predicts
     keep_patient: bool
     column: str = "dicom_sr"
+    kind: str = "report"
 
-    def add(self, radiograph: Radiograph, row: Row) -> str | None:
-        """Writes the report of one image, see write; None, with a note, if it is impossible."""
-        try:
-            return self.write(radiograph.name, row)
-        except ValueError as error:
-            cli.note(f"no report of {error}")
-            return None
-
-    def write(self, name: str, row: Mapping[str, Any]) -> str:
+    def add(self, radiograph: Radiograph, row: Row) -> str:
         """Writes the report of a DICOM file and its row; returns the name of the report's file.
 
         Raises:
@@ -71,14 +63,19 @@ class Reports:
         """
         import pydicom
 
+        name, options = radiograph.name, {"keep_patient": self.keep_patient}
         try:
             with warnings.catch_warnings():
                 warnings.simplefilter("ignore")  # of values that break the standard's form
+                warnings.filterwarnings("error", ".*encoding")  # of an unknown character set
                 source = pydicom.dcmread(name, stop_before_pixels=True, force=True)
-                report = build(
-                    source, row, algorithm=self.algorithm, keep_patient=self.keep_patient
-                )
-        except (TypeError, AttributeError, ValueError) as error:  # a tag is missing or broken
+                report = build(source, row, algorithm=self.algorithm, **options)
+        except (
+            TypeError,
+            AttributeError,
+            ValueError,
+            UserWarning,
+        ) as error:  # a tag is missing or broken
             raise ValueError(f"{name}: {' '.join(str(error).split())}") from None
         except OSError as error:  # it could be read a moment ago
             raise ValueError(f"{name}: it can no longer be read ({output.reason(error)})") from None
@@ -144,58 +141,36 @@ def _evidence(source: Any, *, keep_patient: bool) -> Any:
     for tag in PATIENT:
         setattr(evidence, tag, source.get(tag, "") if keep_patient else "")
     if keep_patient:
-        text = "".join(str(evidence.get(tag)) for tag in PATIENT)
-        if not text.isascii() and (unknown := _unknown_character_sets(source)):
-            raise ValueError(
-                "--keep-patient needs a SpecificCharacterSet of DICOM to copy the patient's tags; "
-                f"got {unknown[0][:MAX_LETTERS]!r}. Leave --keep-patient out, or correct the tag"
-            )
         evidence.SpecificCharacterSet = UTF8  # pydicom decoded by the image's own
     return evidence
-
-
-def _unknown_character_sets(source: Any) -> list[str]:
-    """Returns the character sets of an image that pydicom does not know: it decodes as Latin-1."""
-    from pydicom import charset
-
-    named = source.get("SpecificCharacterSet") or ""
-    names = [named] if isinstance(named, str) else map(str, named)
-    if not named:  # ASCII by the standard, which not every scanner follows
-        return ["none"]
-    return [name for name in names if name not in charset.python_encoding]
 
 
 def _content(source: Any, row: Mapping[str, Any], algorithm: str) -> Any:
     import highdicom as hd
     from pydicom.sr.codedict import codes
 
+    known = {column for column, value in row.items() if value is not None}
     observer = hd.sr.DeviceObserverIdentifyingAttributes(
         uid=hd.UID(), name="pneumo", model_name=algorithm
     )
-    context = hd.sr.ObservationContext(
-        observer_device_context=hd.sr.ObserverContext(codes.DCM.Device, observer)
+    numbers, words = (
+        [(_code(*code), row[column]) for column, code in codes_of.items() if column in known]
+        for codes_of in (MEASURED, EVALUATED)
     )
+    image = hd.sr.SourceImageForMeasurementGroup(source.SOPClassUID, source.SOPInstanceUID)
     group = hd.sr.MeasurementsAndQualitativeEvaluations(
         tracking_identifier=hd.sr.TrackingIdentifier(hd.UID(), "prediction"),
         algorithm_id=hd.sr.AlgorithmIdentification(
             name="pneumo", version=version("pneumo"), parameters=[algorithm]
         ),
-        source_images=[
-            hd.sr.SourceImageForMeasurementGroup(source.SOPClassUID, source.SOPInstanceUID)
-        ],
-        measurements=[
-            hd.sr.Measurement(_code(*code), float(row[column]), codes.UCUM.NoUnits)
-            for column, code in MEASURED.items()
-            if row.get(column) is not None
-        ],
-        qualitative_evaluations=[
-            hd.sr.QualitativeEvaluation(_code(*code), _word(row[column]))
-            for column, code in EVALUATED.items()
-            if row.get(column) is not None
-        ],
+        source_images=[image],
+        measurements=[hd.sr.Measurement(c, float(v), codes.UCUM.NoUnits) for c, v in numbers],
+        qualitative_evaluations=[hd.sr.QualitativeEvaluation(c, _word(v)) for c, v in words],
     )
     content = hd.sr.MeasurementReport(
-        observation_context=context,
+        observation_context=hd.sr.ObservationContext(
+            observer_device_context=hd.sr.ObserverContext(codes.DCM.Device, observer)
+        ),
         procedure_reported=_code("chest-radiograph", "Radiograph of the chest"),
         imaging_measurements=[group],
     )

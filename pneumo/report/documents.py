@@ -97,13 +97,14 @@ def pack(run: Run, out: Path, *, trust: Sequence[str] = ()) -> int:
         FileNotFoundError, ValueError: the run is broken or lacks its reference, or ``out`` holds
             something else.
     """
-    from pneumo.inference import reference
+    from pneumo.inference import ood
+    from pneumo.runs.weights import weights_digest
 
     network = run.network(trust=trust)
-    if reference.stored(run, network, checkpoint="best") is None:
+    if ood.load(run.run_dir, weights_sha256=weights_digest(network)) is None:
         raise ValueError(
             f"reference.npz of {run.name} is not of its best weights; without it, no image is "
-            "flagged as out of distribution. python -m pneumo.predict computes it again"
+            "flagged as out of distribution. Copy the run folder again from where it was trained"
         )
     classes = labels.CLASSES[network.num_classes]
     card = model_card.write(run, classes=classes, checkpoint="best", **_findings(run, "best"))

@@ -14,8 +14,8 @@ from pneumo.evaluation.scores import SCORES, scores
 from pneumo.labels import CLASS_NAMES
 from pneumo.report.trials import PREDICTED, Problem, Scored, Trial, number
 from pneumo.runs import run_folder
+from pneumo.runs.metrics import Stress, read_stress
 from pneumo.runs.run import Run
-from pneumo.runs.stress import Stress, read_stress
 from pneumo.runs.tasks import DETECTION
 
 # Settings that do not affect training, or that are reported separately. The digest of its table

@@ -11,8 +11,8 @@ from pneumo.report.reading import read_run
 from pneumo.report.table import Row, Table
 from pneumo.report.trials import Trial, tuples
 from pneumo.report.wording import decimal, mean_and_error
+from pneumo.runs.metrics import Stress, number
 from pneumo.runs.run import Run
-from pneumo.runs.stress import Stress, number
 
 SHOWN = (1, 3, 5)  # severities
 WIDTH = 32  # of a name

@@ -9,7 +9,7 @@ from matplotlib.figure import Figure
 from pneumo.report.curves import shown
 from pneumo.report.drawing import STYLES, legend_above, panels
 from pneumo.report.groups import Group
-from pneumo.runs.stress import Stress, number
+from pneumo.runs.metrics import Stress, number
 
 COLUMNS = 3
 MEAN = "mean"

@@ -13,7 +13,7 @@ from pneumo.data import fingerprint
 from pneumo.models.base import OWN_KEYS, Network, build
 from pneumo.runs.metrics import COPY_AGAIN
 from pneumo.runs.run_folder import CONFIG
-from pneumo.runs.trust import check_target, check_timm, targets
+from pneumo.runs.trust import check_target, nodes
 from pneumo.runs.weights import read_weights
 
 if TYPE_CHECKING:  # torchvision's detectors, which a classifier need not wait for
@@ -66,9 +66,8 @@ def _build(run: "Run", trust: Sequence[str], make: Callable[[Callable[..., Any]]
         )
 
     def instance(part: dict[str, Any]) -> Any:
-        check_timm(part, packages=trust)
-        for name in targets(part):
-            check_target(name, run_dir=run.run_dir, trust=trust)
+        for node in nodes(part):
+            check_target(node, run_dir=run.run_dir, trust=trust)
         return instantiate(_without_weights(part))
 
     try:
@@ -102,12 +101,7 @@ def _fill(network: "Network | Detector", run: "Run", checkpoint: str) -> None:
             f"{path} must hold finite weights; {broken[0]} is not finite. Train again, with a "
             "smaller optimizer.lr if the training diverged"
         )
-    recorded = run.metrics.get("preprocessing")
-    if recorded is None:
-        raise ValueError(
-            "metrics.json of a network must record its preprocessing; that of "
-            f"{run.run_dir} does not. {COPY_AGAIN}"
-        )
+    recorded = run.required("preprocessing")
     mean, std = float(network.mean), float(network.std)
     fingerprint.check(recorded, size=run.image_size, aspect=run.aspect, mean=mean, std=std)
 

@@ -23,12 +23,12 @@ def check_out(
     if is_stream(out):
         return
     place = out.resolve()
+    if blocked := unwritable(place.parent):
+        raise ValueError(f"{name} must lie in a folder that can be written; {blocked} cannot")
     if not place.parent.is_dir():
         raise ValueError(f"{name} must lie in a folder that exists; there is no {out.parent}")
     if place.exists() and not place.is_file():
         raise ValueError(f"{name} must name a file; {out} is not a file")
-    if not os.access(place.parent, os.W_OK):
-        raise ValueError(f"{name} must lie in a folder that can be written; {out.parent} cannot")
     parts = {*run_folder.RUN_FOLDERS, *run_folder.RUN_FILES}
     for run_dir in map(Path.resolve, run_dirs):
         inside = place.relative_to(run_dir).parts[0] if place.is_relative_to(run_dir) else ""
@@ -76,9 +76,8 @@ def check_folder(
     place = out.resolve()
     if place.exists() and not place.is_dir():
         raise ValueError(f"{name} must name a folder; {out} is a file")
-    for folder in (place.parent, place):
-        if blocked := unwritable(folder):
-            raise ValueError(f"{name} must lie where it can be written; {blocked} cannot")
+    if blocked := unwritable(place.parent) or unwritable(place):
+        raise ValueError(f"{name} must lie where it can be written; {blocked} cannot")
     if Path.cwd().is_relative_to(place) or place.is_mount():
         raise ValueError(
             f"{name} must name a folder that can be replaced; {out} is a mount point, the working "

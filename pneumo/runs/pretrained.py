@@ -34,11 +34,6 @@ def names() -> list[str]:
     return sorted(PREFIX + path.parent.name for path in FOLDER.glob("*/metrics.json"))
 
 
-def is_name(text: str | Path) -> bool:
-    """Returns whether a RUN names a network of the package."""
-    return str(text).startswith(PREFIX)
-
-
 def find(run: str | Path) -> Path:
     """Returns the folder of a RUN: that of ``pretrained:NAME``, or the path itself.
 
@@ -50,7 +45,7 @@ def find(run: str | Path) -> Path:
     >>> find("multirun/mine").as_posix()
     'multirun/mine'
     """
-    if not is_name(run):
+    if not str(run).startswith(PREFIX):
         return Path(run)
     if str(run) not in names():
         raise ValueError(
@@ -108,9 +103,8 @@ def public_overrides(run_dir: Path) -> list[str]:
 
 def packed_split(run_dir: Path) -> bytes:
     """Returns split.csv of a run folder in gzip; the same bytes for the same split."""
-    limit = untrusted.MAX_TABLE
-    table = untrusted.read_bytes_or_gzip(run_dir / run_folder.SPLIT, limit=limit)
-    return gzip.compress(table, mtime=0)
+    place = run_dir / (PACKED if (run_dir / PACKED).exists() else run_folder.SPLIT)
+    return gzip.compress(untrusted.read_bytes(place, limit=untrusted.MAX_TABLE), mtime=0)
 
 
 def _checkpoint(run_dir: Path) -> bytes:

@@ -6,9 +6,8 @@ from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Self
 
-from pneumo.runs import external, pretrained, run_folder, tasks
-from pneumo.runs.external import External
-from pneumo.runs.metrics import COPY_AGAIN, Metrics, read_metrics
+from pneumo.runs import pretrained, run_folder, tasks
+from pneumo.runs.metrics import COPY_AGAIN, External, Metrics, read_externals, read_metrics
 
 if TYPE_CHECKING:  # seconds that a mistyped name need not wait for
     import pandas as pd
@@ -17,8 +16,6 @@ if TYPE_CHECKING:  # seconds that a mistyped name need not wait for
     from pneumo.models.detector import Detector
     from pneumo.models.views import Views
     from pneumo.runs.tables import ImageBoxes
-
-MAX_SIDE = 4096  # pixels of a prepared image; a larger one would fill the memory
 
 
 @dataclass(frozen=True)
@@ -77,6 +74,14 @@ class Run:
         """Whether the run is part of the package, and is never written to."""
         return self.run_dir.parent == pretrained.FOLDER
 
+    def required(self, key: str) -> Any:
+        """Returns the value of a key of metrics.json; ValueError if it is missing or null."""
+        value = self.metrics.get(key)
+        if value is None:
+            path = self.run_dir / run_folder.METRICS
+            raise ValueError(f"{path} must have the key {key}. {COPY_AGAIN}")
+        return value
+
     @cached_property
     def split(self) -> "pd.DataFrame":
         """split.csv: path, patient, group, label, subtype, source, split.
@@ -88,15 +93,11 @@ class Run:
         from pneumo.data import split
         from pneumo.runs.tables import read_images
 
-        path = self.run_dir / run_folder.SPLIT
-        digest = self.metrics["data"].get("split_sha256")
-        if not digest:
-            raise ValueError(f"{self.run_dir / run_folder.METRICS} lacks data.split_sha256")
-        table = read_images(path, split.COLUMNS)
-        if split.digest(table) != digest:
+        table = read_images(self.run_dir / run_folder.SPLIT, split.COLUMNS)
+        if split.digest(table) != self.metrics["data"].get("split_sha256"):
             raise ValueError(
-                f"{path} must be the split whose digest is in metrics.json; it is another. "
-                f"{COPY_AGAIN}"
+                f"{self.run_dir / run_folder.SPLIT} must be the split whose digest is in "
+                f"metrics.json; it is another. {COPY_AGAIN}"
             )
         return table
 
@@ -124,14 +125,12 @@ class Run:
         """
         predictions = self.predictions[["path", "split", "p_pneumonia"]]
         joined = self.split.merge(predictions, on=["path", "split"])
-        path = self.run_dir / run_folder.PREDICTIONS
-        if len(joined) != len(self.predictions):
-            raise ValueError(f"{path} must be of the images in split.csv. {COPY_AGAIN}")
         expected = int(self.split["split"].isin(("val", "test")).sum())
-        if len(joined) != expected:
+        if not len(joined) == len(predictions) == expected:
             raise ValueError(
-                f"{path} must have a row for each of the {expected:,} validation and test images "
-                f"of split.csv; got {len(joined):,}. {COPY_AGAIN}"
+                f"{self.run_dir / run_folder.PREDICTIONS} must have a row for each of the "
+                f"{expected:,} validation and test images of split.csv, and no other; of "
+                f"{len(predictions):,} rows {len(joined):,} are. {COPY_AGAIN}"
             )
         return joined
 
@@ -155,29 +154,13 @@ class Run:
 
     @property
     def confidence(self) -> float:
-        """The score from which a detector's box counts, fixed on its validation split.
-
-        Raises:
-            ValueError: metrics.json lacks it, or it is not from 0 to 1.
-        """
-        confidence = self.metrics.get("confidence")
-        if confidence is None or not 0 <= confidence <= 1:
-            raise ValueError(
-                f"confidence in {self.run_dir / run_folder.METRICS} must be from 0 to 1; got "
-                f"{confidence!r}. {COPY_AGAIN}"
-            )
-        return float(confidence)
+        """The score from which a detector's box counts, fixed on its validation split."""
+        return float(self.required("confidence"))
 
     @property
     def decision(self) -> str:
-        """The decision rule of a classifier, one of RULES; ValueError if metrics.json lacks it."""
-        rule = self.metrics.get("decision")
-        if rule is None:
-            raise ValueError(
-                f"{self.run_dir / run_folder.METRICS} of a classifier must have its decision rule "
-                f"(decision). {COPY_AGAIN}"
-            )
-        return rule
+        """The decision rule of a classifier, one of RULES."""
+        return str(self.required("decision"))
 
     @cached_property
     def assessment(self) -> dict[str, Any]:
@@ -194,8 +177,8 @@ class Run:
 
     @cached_property
     def external(self) -> dict[str, External]:
-        """The kept scores on images of other sources, by name; see pneumo.runs.external."""
-        return external.read_all(self.run_dir)
+        """The kept scores on images of other sources, by name."""
+        return read_externals(self.run_dir)
 
     def images(self) -> Path | None:
         """Returns the folder of the run's images if all of split.csv are there, or None.
@@ -227,28 +210,21 @@ class Run:
             config = OmegaConf.create({key: self.config[key] for key in ("model", "views", "data")})
             model: Any = OmegaConf.to_container(config.model, resolve=True)
             views: Any = OmegaConf.to_container(config.views, resolve=True)
-            views, size, aspect = dict(views), config.data.image_size, config.data.aspect
+            size, aspect = int(config.data.image_size), str(config.data.aspect)
         except (OmegaConfBaseException, KeyError, AttributeError, ValueError, TypeError) as error:
             path = self.run_dir / run_folder.CONFIG
             raise ValueError(f"{path} lacks or breaks {error}") from None
-        if not (type(size) is int and 0 < size <= MAX_SIDE):
-            raise ValueError(
-                f"data.image_size of a run must be a whole number of pixels, at most {MAX_SIDE:,}; "
-                f"{self.run_dir} has {size!r}"
-            )
-        return {"model": model, "views": views, "image_size": size, "aspect": str(aspect)}
+        return {"model": model, "views": views, "image_size": size, "aspect": aspect}
 
     @property
     def views(self) -> "Views":
         """The views of an image, over which logits, features and maps are averaged."""
         from pneumo.models.views import Views
 
-        path, views = self.run_dir / run_folder.CONFIG, self.settings["views"]
-        if wrong := run_folder.wrong_scales(views.get("scales"), image_size=self.image_size):
-            raise ValueError(f"views.scales in {path} {wrong}")
         try:
-            return Views(**views)
+            return Views(**self.settings["views"])
         except TypeError as error:
+            path = self.run_dir / run_folder.CONFIG
             raise ValueError(f"{path} does not fit this version: {error}") from None
 
     @property

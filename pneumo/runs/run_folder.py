@@ -2,11 +2,11 @@
 
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
-from typing import Any, TypedDict, cast
+from typing import Any, Final, TypedDict, cast
 
 from pneumo import untrusted
 
-SCHEMA = 1  # of metrics.json; raised when a key changes its meaning
+SCHEMA: Final = 1  # of metrics.json; raised when a key changes its meaning
 CONFIG = ".hydra/config.yaml"
 METRICS, STATUS = "metrics.json", "status.json"
 SPLIT, PREDICTIONS, BOXES = "split.csv", "predictions.csv", "boxes.csv"
@@ -24,12 +24,11 @@ MAP_NUMBERS = (
     "share_of_gaps_above_0",
 )
 MIN_SIDE, MIN_SCALE = 32, 0.1  # pixels of a view, unless its scale is at least this
-MAX_DIGITS = 19  # of a whole number in an override
 LEVELS = 3  # of folders from multirun/ to a run: date, time, run
 # Files that training writes into a run folder, besides TensorBoard events and the two folders
 RUN_FILES = (
     *(METRICS, STATUS, SPLIT, "split.json", PREDICTIONS, BOXES, "history.csv", "train.log"),
-    *("hparams.yaml", ".lock", "reference.npz", "reference-last.npz", MAPS, STRESS),
+    *("hparams.yaml", ".lock", "reference.npz", MAPS, STRESS),
 )
 RUN_FOLDERS = (".hydra", "checkpoints")
 # Settings that may differ when a run is resumed: where and how fast it is trained, not what
@@ -88,31 +87,27 @@ def read_status(run_dir: Path) -> Status:
         status = {"epoch": 0, "max_epochs": 0} | untrusted.read_json(Path(run_dir, STATUS))
     except (OSError, ValueError):
         return {"status": "new"}
-    numbers = all(isinstance(status[key], int) for key in ("epoch", "max_epochs"))
-    if not (numbers and isinstance(status.get("status"), str)):
-        return {"status": "new"}
-    return cast(Status, status)
+    return cast(Status, status) if status.get("status") in STATES else {"status": "new"}
 
 
 def find_runs(root: Path) -> list[Path]:
-    """Returns the run folders that root is or holds, sorted.
+    """Returns the run folders that root is or holds, sorted, LEVELS deep.
 
-    ``root`` is a run, a sweep, or a folder of runs, sweeps and such folders, LEVELS deep. Links,
-    folders `report` and hidden folders are skipped.
+    ``root`` is a run, a sweep, or a folder of runs, sweeps and such folders. Links, folders
+    `report` and hidden folders are skipped.
 
     Raises:
         FileNotFoundError: ``root`` is not a folder.
-        ValueError: it holds a folder that is none of these.
     """
     if not root.is_dir():
         raise FileNotFoundError(
             f"DIR must be a folder with runs; there is no {root}. Give the folder of a sweep or "
             "of one run, as under multirun/"
         )
-    return _runs_in(root, root=root, in_sweep=False)
+    return _runs_in(root, levels=LEVELS)
 
 
-def _runs_in(folder: Path, *, root: Path, in_sweep: bool) -> list[Path]:
+def _runs_in(folder: Path, *, levels: int) -> list[Path]:
     if any((folder / mark).is_file() for mark in (STATUS, METRICS, CONFIG)):
         return [folder]
     inner = sorted(
@@ -120,16 +115,7 @@ def _runs_in(folder: Path, *, root: Path, in_sweep: bool) -> list[Path]:
         for path in folder.iterdir()
         if path.is_dir() and not path.is_symlink() and path.name[0] != "." and path.name != "report"
     )
-    in_sweep = in_sweep or (folder / SWEEP).is_file()  # a sweep may hold other folders
-    too_deep = len(folder.relative_to(root).parts) == LEVELS
-    if not in_sweep and folder != root and (too_deep or not inner) and any(folder.iterdir()):
-        raise ValueError(
-            f"DIR must be a run, a sweep, or a folder of these alone; {root} holds "
-            f"{folder.relative_to(root)}, which is neither. Name the folders of the runs or sweeps"
-        )
-    if too_deep:
-        return []
-    return [run for path in inner for run in _runs_in(path, root=root, in_sweep=in_sweep)]
+    return [run for path in inner if levels for run in _runs_in(path, levels=levels - 1)]
 
 
 def looks_like_run(path: Path) -> bool:
@@ -164,17 +150,10 @@ def identity(run_dir: Path) -> dict[str, Any]:
         config = read_config(run_dir)
         protocol = config["protocol"]
         values = (config["model"]["name"], config["seed"], protocol["name"], protocol["fold"])
-        return _checked_identity(dict(zip(IDENTITY, values, strict=True)))
+        return dict(zip(IDENTITY, values, strict=True))
     except (OSError, ValueError, KeyError, TypeError):
         overrides = [*run_dir.name.split(","), *overrides_of(run_dir)]
         return identity_by(dict.fromkeys(IDENTITY), overrides)
-
-
-def _checked_identity(identity: dict[str, Any]) -> dict[str, Any]:
-    """Returns ``identity``; TypeError if a value is not text, a whole number or null."""
-    if not all(value is None or isinstance(value, str | int) for value in identity.values()):
-        raise TypeError(f"expected text or numbers, got {identity}")
-    return identity
 
 
 def identity_by(default: Mapping[str, Any], overrides: Iterable[str]) -> dict[str, Any]:
@@ -184,8 +163,7 @@ def identity_by(default: Mapping[str, Any], overrides: Iterable[str]) -> dict[st
         key, equals, value = text.partition("=")
         key = key.removeprefix("protocol.")
         if equals and key in IDENTITY:
-            whole = value.removeprefix("-").isdecimal() and len(value) < MAX_DIGITS
-            changed[key] = int(value) if whole else value
+            changed[key] = int(value) if value.removeprefix("-").isdecimal() else value
     return changed
 
 
@@ -193,8 +171,7 @@ def not_started(sweep: Path) -> list[dict[str, Any]]:
     """Returns the identities of the planned runs of a sweep that have no folder yet."""
     try:
         planned = untrusted.read_json(sweep / SWEEP)["planned"] or []
-        planned = [_checked_identity({name: run[name] for name in IDENTITY}) for run in planned]
-    except (OSError, ValueError, KeyError, TypeError):
+    except (OSError, ValueError, KeyError):
         return []
     # where protocols are swept, each protocol sets its own fold
     names = IDENTITY if any(run["fold"] is not None for run in planned) else IDENTITY[:-1]

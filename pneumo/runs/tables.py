@@ -10,15 +10,12 @@ import numpy as np
 import pandas as pd
 
 from pneumo import untrusted
-from pneumo.evaluation.metrics import Array
+from pneumo.data.boxes import KINDS, SIDES, TRUTH
 from pneumo.labels import CLASS_NAMES
 from pneumo.runs.metrics import COPY_AGAIN
 
 PREDICTED = ["path", "patient", "label", "split", "p_pneumonia"]
-KINDS = ("truth", "predicted")
-CORNERS = ["x_min", "y_min", "x_max", "y_max"]  # pixels of the original image
-BOX_COLUMNS = ["path", "patient", "split", "kind", "score", *CORNERS]
-AGREES = 1e-3  # of p_pneumonia and the highest score, for rounding
+BOX_COLUMNS = ["path", "patient", "split", "kind", "score", *SIDES]  # pixels of the original image
 
 
 def read_csv(path: Path, columns: Sequence[str]) -> pd.DataFrame:
@@ -28,21 +25,25 @@ def read_csv(path: Path, columns: Sequence[str]) -> pd.DataFrame:
         FileNotFoundError: the table is missing.
         ValueError: it is broken or truncated, or lacks one of ``columns``.
     """
+    packed = path.with_name(f"{path.name}.gz")
     try:
-        data = untrusted.read_bytes_or_gzip(path, limit=untrusted.MAX_TABLE)
+        data = untrusted.read_bytes(
+            packed if packed.exists() and not path.exists() else path, limit=untrusted.MAX_TABLE
+        )
     except FileNotFoundError:
         raise FileNotFoundError(f"a finished run has {path.name}; there is no {path}") from None
     try:
-        table = pd.read_csv(io.BytesIO(data), keep_default_na=False, dtype=str)
+        table = pd.read_csv(
+            io.BytesIO(data), usecols=list(columns), keep_default_na=False, dtype=str
+        )
+        if not data.endswith(b"\n"):  # half a number would be read as a number
+            raise ValueError("its last line is truncated")
     except ValueError as error:
-        raise ValueError(f"{path} must be a table; it is broken: {error}") from None
-    if not data.endswith(b"\n"):  # half a number would be read as a number
-        raise ValueError(f"{path} must end with a whole line; it is truncated. {COPY_AGAIN}")
-    if missing := [name for name in columns if name not in table]:
-        raise ValueError(f"{path} lacks {', '.join(missing)}, which each row must have")
-    if not isinstance(table.index, pd.RangeIndex):
-        raise ValueError(f"{path} must have a cell for each column; some rows have more")
-    return table[list(columns)].fillna("")  # of a truncated row
+        raise ValueError(
+            f"{path} must be a table with the columns {', '.join(columns)}; it is broken: {error}. "
+            f"{COPY_AGAIN}"
+        ) from None
+    return table[list(columns)]
 
 
 def read_images(path: Path, columns: Sequence[str]) -> pd.DataFrame:
@@ -97,11 +98,11 @@ class ImageBoxes:
     """True and predicted boxes of N images; boxes are (K, 4) in pixels, scores (K,)."""
 
     images: pd.DataFrame  # path, patient, label, split; sorted by path
-    truth: list[Array]
-    predicted: list[Array]
-    scores: list[Array]
+    truth: list[np.ndarray]
+    predicted: list[np.ndarray]
+    scores: list[np.ndarray]
 
-    def only(self, mask: Array) -> "ImageBoxes":
+    def only(self, mask: np.ndarray) -> "ImageBoxes":
         """Returns the images where mask (N,) is true."""
         index = np.flatnonzero(mask)
         lists = ([each[i] for i in index] for each in (self.truth, self.predicted, self.scores))
@@ -120,54 +121,32 @@ def read_boxes(path: Path, images: pd.DataFrame) -> ImageBoxes:
             to 1, or the boxes do not fit the images.
     """
     table = read_csv(path, BOX_COLUMNS)
-    numbers = ["score", *CORNERS]
+    numbers = ["score", *SIDES]
     table[numbers] = table[numbers].apply(pd.to_numeric, errors="coerce").astype(np.float64)
-    _check_boxes(table, path)
-    if len(table.merge(images[["path", "split"]], on=["path", "split"])) != len(table):
-        raise ValueError(
-            f"{path} must be of the images in predictions.csv, split by split. {COPY_AGAIN}"
-        )
-    rows = {kind: dict(list(table[table["kind"] == kind].groupby("path"))) for kind in KINDS}
-    truth, predicted = (
-        [rows[kind].get(name, table[:0])[numbers].to_numpy() for name in images["path"]]
-        for kind in KINDS
-    )
-    boxes = ImageBoxes(
-        images,
-        [each[:, 1:] for each in truth],
-        [each[:, 1:] for each in predicted],
-        [each[:, 0] for each in predicted],
-    )
-    _check_agreement(boxes, path)
-    return boxes
-
-
-def _check_boxes(table: pd.DataFrame, path: Path) -> None:
-    true, predicted = (table["kind"] == kind for kind in KINDS)
-    corners = table[CORNERS].to_numpy()
-    area = np.isfinite(corners).all(1) & (corners[:, 2:] > corners[:, :2]).all(1)
-    rules = {
-        "kind truth or predicted": true | predicted,
-        "numbers with x_min < x_max and y_min < y_max": area,
-        "a score from 0 to 1 of each predicted box": true | table["score"].between(0, 1),
+    corners, keys = table[SIDES].to_numpy(), ["path", "split"]
+    rules: dict[str, Any] = {
+        "images of predictions.csv": table.set_index(keys).index.isin(images.set_index(keys).index),
+        "kind truth or predicted": table["kind"].isin(KINDS),
+        "numbers with x_min < x_max and y_min < y_max": (corners[:, 2:] > corners[:, :2]).all(1),
+        "a score from 0 to 1 of each predicted box": (
+            (table["kind"] == TRUTH) | table["score"].between(0, 1)
+        ),
     }
     for rule, kept in rules.items():
         if not kept.all():
             line = int(np.argmin(kept)) + 2  # the header is line 1
             raise ValueError(f"{path} must hold {rule}; line {line} does not. {COPY_AGAIN}")
-
-
-def _check_agreement(boxes: ImageBoxes, path: Path) -> None:
-    highest = np.array([score.max(initial=0.0) for score in boxes.scores])
-    written = boxes.images["p_pneumonia"].to_numpy()
-    wrong = np.abs(highest - written) > AGREES
-    if wrong.any():
-        at = int(np.argmax(wrong))
-        raise ValueError(
-            f"p_pneumonia in predictions.csv must be the highest score of the image's boxes in "
-            f"{path}; for {boxes.images['path'][at]}, expected {highest[at]:.4f}, got "
-            f"{written[at]:.4f}. {COPY_AGAIN}"
-        )
+    rows = {kind: dict(list(table[table["kind"] == kind].groupby("path"))) for kind in KINDS}
+    truth, predicted = (
+        [rows[kind].get(name, table[:0])[numbers].to_numpy() for name in images["path"]]
+        for kind in KINDS
+    )
+    return ImageBoxes(
+        images,
+        [each[:, 1:] for each in truth],
+        [each[:, 1:] for each in predicted],
+        [each[:, 0] for each in predicted],
+    )
 
 
 def same_truth(parts: Sequence[ImageBoxes]) -> bool:

@@ -5,7 +5,7 @@ folder they could be any, such as pandas.read_pickle.
 """
 
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -22,68 +22,48 @@ NETWORKS = (  # of this package
 )
 CLASSES = ("pytorch_lightning.loggers.CSVLogger",)
 
+# Arguments of timm.create_model that read a file, which timm may unpickle
 TIMM_FILES = ("_args_", "checkpoint_path", "pretrained_cfg", "pretrained_cfg_overlay")
 
 # Settings of Hydra that a sweep may keep: sizes and names, no commands and no addresses
-HYDRA = {
-    "hydra.launcher": (
-        *("array_parallelism", "batch_size", "cpus_per_task", "gpus_per_node", "max_num_timeout"),
-        *("mem_gb", "n_jobs", "name", "partition", "pre_dispatch", "timeout_min"),
-        *("ray.init.num_cpus", "ray.remote.max_retries"),
-        *("ray.remote.num_cpus", "ray.remote.num_gpus"),
-    ),
-    "hydra.sweeper": (
-        *("direction", "max_batch_size", "max_failure_rate", "n_jobs", "n_trials"),
-        *("sampler.n_startup_trials", "sampler.seed"),
-    ),
-    "hydra.sweep": ("subdir",),
-}
-HYDRA_KEYS = {
-    *("hydra/launcher", "hydra/sweeper"),
-    *(f"{place}.{name}" for place, names in HYDRA.items() for name in names),
-}
+SIZE = re.compile(r"hydra\.(launcher|sweeper)\.[\w.]+=-?[\d.]+")
+NAME = re.compile(
+    r"hydra(/launcher|/sweeper|\.launcher\.(name|partition|pre_dispatch|batch_size)"
+    r"|\.sweeper\.direction|\.sweep\.subdir)=[\w.,=${}:'+-]*"
+)
 PARAMS = "hydra.sweeper.params."  # before a setting that is searched
-PLAIN = re.compile(r"[\w.,=${}:'+-]*")  # a word, a number, a folder name with interpolations
 
 trusted: tuple[str, ...] | None = None  # packages of --trust; None for the user's own settings
 
 
-def targets(config: Any) -> list[str]:
-    """Returns every ``_target_`` in a configuration, however deep."""
+def nodes(config: Any) -> Iterator[Mapping[str, Any]]:
+    """Yields every mapping with a ``_target_`` in a configuration, however deep."""
     if isinstance(config, Mapping):
-        names = [str(config["_target_"])] if "_target_" in config else []
-        return names + targets(list(config.values()))
-    if isinstance(config, list | tuple):
-        return [name for value in config for name in targets(value)]
-    return []
-
-
-def check_timm(config: Any, *, packages: Sequence[str]) -> None:
-    """Raises ValueError if timm.create_model is to read a file, which it may unpickle."""
-    if "timm" in packages:
-        return
-    if isinstance(config, Mapping):
-        files = any(config.get(key) for key in TIMM_FILES) or ":" in str(config.get("model_name"))
-        if config.get("_target_") == "timm.create_model" and files:
-            raise ValueError(
-                "a run folder may name a network of timm by model_name, not a file, which could "
-                f"run code; it has {dict(config)}. If you know where it is from, add --trust timm"
-            )
+        if "_target_" in config:
+            yield config
         config = list(config.values())
     if isinstance(config, list | tuple):
         for value in config:
-            check_timm(value, packages=packages)
+            yield from nodes(value)
 
 
-def check_target(target: str, *, run_dir: Path, trust: Sequence[str]) -> None:
-    """Raises ValueError if a run folder may not name ``target``.
+def check_target(node: Mapping[str, Any], *, run_dir: Path, trust: Sequence[str]) -> None:
+    """Raises ValueError if a run folder may not name the ``_target_`` of a network's part.
 
-    Allowed: networks of this package, builders of torchvision and timm, layers of torch.nn, and
-    everything in a package of ``trust``.
+    Allowed: networks of this package, builders of torchvision, those of timm by name, layers of
+    torch.nn, and everything in a package of ``trust``.
     """
+    target = str(node["_target_"])
     place, _, last = target.rpartition(".")
     top = target.partition(".")[0]
-    if target in NETWORKS or top in trust or target == "timm.create_model":
+    if target in NETWORKS or top in trust:
+        return
+    if target == "timm.create_model":
+        if any(node.get(key) for key in TIMM_FILES) or ":" in str(node.get("model_name")):
+            raise ValueError(
+                "a run folder may name a network of timm by model_name, not a file, which could "
+                f"run code; it has {dict(node)}. If you know where it is from, add --trust timm"
+            )
         return
     if place == "torchvision.models":
         from torchvision.models import list_models  # late, as torch below: seconds
@@ -109,9 +89,10 @@ def check_config(config: Mapping[str, Any], conf: Path) -> None:
     files under ``conf`` may be called.
     """
     files = [yaml.safe_load(path.read_text("utf-8")) for path in conf.rglob("*.yaml")]
-    allowed = {*CLASSES, *targets(files)}
+    allowed = {*CLASSES, *(str(node["_target_"]) for node in nodes(files))}
     packages = trusted or ()
-    for name in targets({key: value for key, value in config.items() if key != "model"}):
+    for node in nodes({key: value for key, value in config.items() if key != "model"}):
+        name = str(node["_target_"])
         place, _, last = name.rpartition(".")
         package = name.partition(".")[0]
         a_class = place in CLASSES_OF and re.fullmatch(r"[A-Z]\w*", last)
@@ -121,9 +102,9 @@ def check_config(config: Mapping[str, Any], conf: Path) -> None:
                 f"classes of {', '.join(CLASSES_OF)}; it names {name}, which is not called. If "
                 f"you know the folder's origin, add --trust {package}"
             )
-    check_timm(config.get("model"), packages=packages)
-    for name in sorted(set(targets(config.get("model"))) - allowed):
-        check_target(name, run_dir=Path(config["run_dir"]), trust=packages)
+    for node in nodes(config.get("model")):
+        if str(node["_target_"]) not in allowed - {"timm.create_model"}:
+            check_target(node, run_dir=Path(config["run_dir"]), trust=packages)
 
 
 def check_no_hydra(config: Mapping[str, Any], path: Path) -> None:
@@ -152,7 +133,7 @@ def check_arguments(arguments: Sequence[str], path: Path) -> None:
 
 
 def _is_setting(argument: str) -> bool:
-    """Returns whether an override names a setting of a run, or one of HYDRA_KEYS."""
+    """Returns whether an override names a setting of a run, or a size or name of Hydra's."""
     override = OverridesParser.create().parse_override(argument)
     key, value = override.key_or_group, argument.partition("=")[2]
     if override.package is not None:  # a group loaded into another package
@@ -162,6 +143,5 @@ def _is_setting(argument: str) -> bool:
         return isinstance(choices, str) and _is_setting(f"{key.removeprefix(PARAMS)}={choices}")
     if "." not in key and (".." in value or "$" in value):  # a file outside its group's folder
         return False
-    if re.match(r"hydra\b", key):
-        return key in HYDRA_KEYS and PLAIN.fullmatch(value) is not None
-    return True
+    is_hydra = re.match(r"hydra\b", key)
+    return not is_hydra or any(kind.fullmatch(argument) for kind in (SIZE, NAME))

@@ -12,15 +12,13 @@ from typing import TYPE_CHECKING, Any
 import yaml
 
 from pneumo import atomic, untrusted
-from pneumo.runs import external, run_folder
-from pneumo.runs.external import External
+from pneumo.runs import metrics, run_folder
+from pneumo.runs.metrics import External, Stress
 from pneumo.runs.run_folder import CONFIG
 
 if TYPE_CHECKING:  # half a second, which a wrong setting need not wait for
     import numpy as np
     import pandas as pd
-
-    from pneumo.runs.stress import Stress
 
 MAX_ERROR = 1000  # characters of an error on a full disk: status.json stays in one block
 
@@ -60,26 +58,25 @@ class RunWriter:
             raise ValueError(run_folder.unwritable(self.run_dir, error)) from None
         try:
             for folder in (self.run_dir, *map(self.run_dir.joinpath, run_folder.RUN_FOLDERS)):
-                atomic.clear(folder)  # partial files of a killed process
+                atomic.clear(folder, older_than_s=0)  # partial files of a killed process
             yield
         finally:
             lock.release()
 
     def _check_own(self) -> None:
         """Raises ValueError if a file that would be overwritten is not of a run."""
-        run_dir = self.run_dir
-        if (run_dir / CONFIG).exists():
+        if (self.run_dir / CONFIG).exists():
             return
-        checkpoints = (run_folder.LAST, run_folder.PREVIOUS, run_folder.BEST)
-        names = {*run_folder.RUN_FILES, *checkpoints}
-        if run_folder.read_status(run_dir)["status"] in run_folder.STATES:
+        names = {*run_folder.RUN_FILES, run_folder.LAST, run_folder.BEST}
+        if run_folder.read_status(self.run_dir)["status"] != "new":
             names.remove(run_folder.STATUS)  # a sweep leaves one of a run that was not started
-        others = sorted(n for n in names if (run_dir / n).exists() and (run_dir / n).stat().st_size)
+        paths = [self.run_dir / name for name in sorted(names)]
+        others = [path.name for path in paths if path.exists() and path.stat().st_size]
         if others:
             raise ValueError(
-                f"a run folder must be new or hold a run; {run_dir} holds {', '.join(others)}, "
-                f"which would be overwritten, and no {CONFIG}. Choose another with "
-                "hydra.run.dir=DIR"
+                f"a run folder must be new or hold a run; {self.run_dir} holds "
+                f"{', '.join(others)}, which would be overwritten, and no {CONFIG}. Choose another "
+                "with hydra.run.dir=DIR"
             )
 
     def write_config(self, config: Mapping[str, Any], overrides: Sequence[str]) -> None:
@@ -135,31 +132,25 @@ class RunWriter:
         boxes under the same names.
         """
         from pneumo.data import split
-        from pneumo.runs.tables import read_images
 
         now = {
             "split_sha256": split.digest(table),
             "images_sha256": split.images_digest(table),
             "labels_sha256": split.labels_digest(table),
         }
-        rule = "a run resumes with its first images"
-        csv = self.run_dir / run_folder.SPLIT
-        if csv.exists() and split.digest(read_images(csv, split.COLUMNS)) != now["split_sha256"]:
-            raise ValueError(
-                f"{rule}; those of {self.run_dir} were others. Name their folder with "
-                "data.root=DIR, or start a new run"
-            )
         path = self.run_dir / "split.json"
-        before = untrusted.read_json(path) if path.exists() else {}
+        before = untrusted.read_json(path) if path.exists() else now
         changes = {
+            "split_sha256": "images were added or removed, or are split differently",
             "images_sha256": "files have changed under the same names",
             "labels_sha256": "labels or boxes have changed",
         }
         for key, change in changes.items():
-            if before.get(key, now[key]) != now[key]:
+            if before.get(key) != now[key]:
                 raise ValueError(
-                    f"{rule}; since {self.run_dir} was started, {change}. Name the folder of the "
-                    "first ones with data.root=DIR, or start a new run"
+                    f"a run resumes with its first images; since {self.run_dir} was started, "
+                    f"{change}. Name the folder of the first ones with data.root=DIR, or start a "
+                    "new run"
                 )
         self.write_table(run_folder.SPLIT, table[split.COLUMNS])
         atomic.write_json(path, now)
@@ -185,7 +176,7 @@ class RunWriter:
         content = {"schema": run_folder.SCHEMA, "scores": [*others, scores]}
         atomic.write_json(self.run_dir / run_folder.MAPS, content)
 
-    def write_stress(self, stress: "Stress") -> None:
+    def write_stress(self, stress: Stress) -> None:
         """Writes stress.json over an earlier one."""
         atomic.write_json(self.run_dir / run_folder.STRESS, stress)
 
@@ -194,10 +185,8 @@ class RunWriter:
         path = self.run_dir / run_folder.EXTERNAL / f"{name}.json"
         if not os.access(path.parent if path.parent.exists() else self.run_dir, os.W_OK):
             raise ValueError(f"--name must name a file that can be written; {path} cannot")
-        if not path.exists():
-            return
-        before = external.read(path)
-        if before["images_sha256"] != images_sha256:
+        before = metrics.read_external(path) if path.exists() else None
+        if before and before["images_sha256"] != images_sha256:
             raise ValueError(
                 f"--name must be new for other images; {path} has the scores of "
                 f"{before['images']:,} images of {before['data']}. Give another name, or delete "
@@ -212,8 +201,8 @@ class RunWriter:
         atomic.write_json(path, dict(result))
         return path
 
-    def finish(self, metrics: Mapping[str, Any], *, epochs: int, max_epochs: int) -> None:
+    def finish(self, scores: Mapping[str, Any], *, epochs: int, max_epochs: int) -> None:
         """Writes metrics.json and the status "done" of a run whose other files are written."""
-        atomic.write_json(self.run_dir / run_folder.METRICS, metrics)
+        atomic.write_json(self.run_dir / run_folder.METRICS, scores)
         (self.run_dir / run_folder.PREVIOUS).unlink(missing_ok=True)
         self.write_status("done", epoch=epochs, max_epochs=max_epochs)

@@ -40,7 +40,7 @@ def evaluate(
     """Returns the scores of each run, their mean, weighted mean and vote.
 
     For one run and other images also how they differ from its own; without labels only that. With
-    ``name`` each run folder keeps the scores of its best checkpoint, see pneumo.runs.external.
+    ``name`` each run folder keeps the scores of its best checkpoint, see pneumo.runs.metrics.
 
     Raises:
         FileNotFoundError, ValueError: a run is broken; a folder has no labelled images, or shares
@@ -50,7 +50,7 @@ def evaluate(
     """
     run_folder.check_named_once([run.run_dir for run in runs])
     if data is None:
-        on = scoring.own_test_split(runs, allow_overlap=allow_overlap)
+        on = scoring.own_test_split(runs)
     else:
         read = labelled if labels else sample.unlabelled
         on = scoring.other_images(runs, data, read=read, allow_overlap=allow_overlap)

@@ -10,9 +10,8 @@ import numpy as np
 import pandas as pd
 
 from pneumo.data import dicom, image, reader
-from pneumo.data.kermany import COLUMNS, parse_name
-from pneumo.data.labelled import join_duplicates, nih_patient
-from pneumo.data.listing import SOURCES
+from pneumo.data.kermany import parse_name
+from pneumo.data.labelled import COLUMNS, SOURCES, join_duplicates, nih_patient
 from pneumo.data.reader import Radiograph
 from pneumo.data.saved_as import saved_as
 from pneumo.inference.leakage import digests

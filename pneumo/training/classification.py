@@ -16,7 +16,7 @@ from pneumo.data.cache import Cache
 from pneumo.data.datamodule import Batch, Loader, XrayDataModule
 from pneumo.evaluation.published import TINY
 from pneumo.evaluation.scores import scores_at_half
-from pneumo.inference import ood, reference
+from pneumo.inference import ood
 from pneumo.labels import SUBTYPES
 from pneumo.models import unet_encoder
 from pneumo.models.base import Network
@@ -205,9 +205,9 @@ class Classification(Task):
         assert isinstance(self.network, Network)
         if self.network.inputs:  # predict refuses such a network
             return {}
-        rows = table.index[table["path"].isin(reference.sampled_paths(predictions))]
-        fitted = reference.fit(self.network, images[rows.to_numpy()], views=self.views)
-        return {} if fitted is None else {reference.file_name("best"): ood.arrays(fitted)}
+        rows = table.index[table["path"].isin(ood.sampled_paths(predictions))]
+        fitted = ood.fit(self.network, images[rows.to_numpy()], views=self.views)
+        return {} if fitted is None else {ood.FILE: ood.arrays(fitted)}
 
     @classmethod
     def conclusion(cls, metrics: Mapping[str, Any]) -> list[str]:

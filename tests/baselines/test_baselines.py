@@ -13,7 +13,7 @@ from pneumo.baselines.base import Baseline
 from pneumo.baselines.file_header import FileHeader, header
 from pneumo.baselines.prior import Prior
 from pneumo.baselines.thumbnail_svm import ThumbnailSVM
-from pneumo.inference import refit
+from pneumo.inference import scoring
 from pneumo.runs.run import Run
 from tests.conftest import SMALL, Call, Command, Refused
 
@@ -117,7 +117,7 @@ def test_a_baseline_leaves_the_run_folder_of_a_network(
     assert (called == test["label"]).mean() == pytest.approx(svm["best"]["test"]["accuracy"])
     assert not (tmp_path / "svm" / "checkpoints").exists()
     run = Run.open(tmp_path / "svm")  # fitted again, it has the same probabilities
-    again = refit.probabilities(run, phantoms, phantoms, test["path"].tolist())
+    again = scoring.refitted(run, phantoms, phantoms, test["path"].tolist())
     np.testing.assert_allclose(again, test["p_pneumonia"], atol=1e-6)
 
 

@@ -282,11 +282,6 @@ def hostile() -> Iterator[tuple[bytes, str]]:
             yield compressed(cut, syntax=syntax), "its compressed picture is truncated"
         for tag in ("Columns", "Rows") if syntax[4:] in SIZED else ():
             yield compressed(picture, syntax=syntax, **{tag: 50}), f"{DAMAGED} or truncated"
-    name = uid.JPEGBaseline8Bit.encode()
-    plain = uid.ExplicitVRLittleEndian.encode().ljust(len(name), b"\0")
-    doubled = compressed(stream("JPEG") * 2, syntax="JPEGBaseline8Bit")
-    denied = "its picture is compressed, but its transfer syntax"
-    yield doubled.replace(name, plain), denied
     file = dataset()
     file.compress(uid.RLELossless, generate_instance_uid=False)
     broken = bytearray(encode(file))

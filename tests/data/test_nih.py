@@ -110,7 +110,10 @@ def with_two_tables(root: Path) -> None:
         (edited(lambda t: t.replace("No F", "Pneumonia|No F", 1)), f"not both; not so: '{FIRST}'"),
         (edited(lambda t: t.replace("Finding L", "L")), "must be a table with the columns .*"),
         (with_a_copy, f"must be below .* once; not so: '{FIRST}'. Remove the copies"),
-        (with_two_tables, "must hold one table of the release; .*_v2020.csv. Remove all but one"),
+        (
+            with_two_tables,
+            "one table of the release; not so: .*_v2020.csv'. Remove all but one",
+        ),
     ],
 )
 def test_a_table_that_contradicts_its_images_is_refused_in_one_line(

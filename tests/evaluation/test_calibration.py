@@ -53,16 +53,12 @@ def test_a_temperature_without_a_best_value_stays_in_its_bounds() -> None:
     assert fitted == pytest.approx(2 / np.log(9), rel=1e-6)
 
 
-def test_validation_fixes_the_threshold_that_finds_19_of_20() -> None:
-    probability = np.arange(25) / 25  # 5 NORMAL below 20 PNEUMONIA
-    point = by_rule("sensitivity", (np.repeat([0, 1], [5, 20]), probability))
-    assert point.threshold == pytest.approx(6 / 25 - 1e-6, abs=1e-9)  # not the lowest, at 5 / 25
-    assert (point.images, point.prevalence, point.fixed_on) == (25, 0.8, "val")
-
-
 def test_each_rule_has_its_threshold_and_says_where_its_probability_is_calibrated() -> None:
     label, probability = np.repeat([0, 1], [5, 20]), np.arange(25) / 25
     temperature = fitted_temperature(label, probability)
+    point = by_rule("sensitivity", (label, probability))  # finds 19 of 20
+    assert point.threshold == pytest.approx(6 / 25 - 1e-6, abs=1e-9)  # not the lowest, at 5 / 25
+    assert (point.images, point.prevalence, point.fixed_on) == (25, 0.8, "val")
     argmax = by_rule("argmax", (label, probability))
     assert (argmax.threshold, argmax.temperature, argmax.prevalence) == (0.5, temperature, 0.8)
     balanced = by_rule("balanced", (label, probability))

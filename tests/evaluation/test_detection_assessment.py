@@ -44,8 +44,8 @@ def test_where_all_boxes_are_found_there_is_a_width() -> None:
     # 15 of 15: Wilson's lower end 15 / (15 + t^2), t of 14 degrees 2.144787; F1 by 2 J / (1 + J)
     ends = dict.fromkeys(("challenge", "precision", "recall"), 0.765302) | {"f1": 0.867049}
     for name, low in ends.items():
-        row = assessment["scores"][name]
-        assert (row["low"], row["value"], row["high"]) == (pytest.approx(low, abs=1e-6), 1, 1)
+        row = {"value": 1, "low": low, "high": 1}
+        assert assessment["scores"][name] == pytest.approx(row, abs=1e-6)
 
 
 def test_intervals_of_boxes_cover_as_often_as_they_say() -> None:
@@ -56,11 +56,6 @@ def test_intervals_of_boxes_cover_as_often_as_they_say() -> None:
     truth = hit.sum() / (hit + missed).sum()
     recalls = [share_intervals(*draw_boxes(rng, 15))["recall"] for _ in range(300)]
     assert np.mean([low <= truth <= high for low, high in recalls]) >= 0.93  # was 0.59
-
-
-def test_an_images_score_varies_less_than_a_share() -> None:
-    half = share_intervals(np.full(50, 0.5), detection.Counts(*np.ones((3, 50))), np.arange(50))
-    assert np.ptp(half["challenge"]) < np.ptp(half["precision"]) / 2
 
 
 def test_intervals_are_over_patients_and_not_images() -> None:

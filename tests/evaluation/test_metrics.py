@@ -1,5 +1,7 @@
 """Curves, thresholds and net benefit: against scikit-learn and by their laws."""
 
+from typing import Any
+
 import numpy as np
 import pytest
 
@@ -71,17 +73,13 @@ def test_predictive_values_are_those_counted_at_the_own_prevalence() -> None:
 
 def test_net_benefit_of_all_and_none() -> None:
     label, probability = cases(8)
-    threshold = np.array([0.1, 0.5])
-    share = label.mean()
-    np.testing.assert_allclose(
-        metrics.net_benefit(label, np.ones(label.size), threshold=threshold),
-        share - (1 - share) * threshold / (1 - threshold),
-    )
+    threshold, share = np.array([0.1, 0.5]), label.mean()
+    everyone = metrics.net_benefit(label, np.ones(label.size), threshold=threshold)
+    np.testing.assert_allclose(everyone, share - (1 - share) * threshold / (1 - threshold))
     assert metrics.net_benefit(label, np.zeros(label.size), threshold=threshold).tolist() == [0, 0]
     (_, false_yes), (_, true_yes) = metrics.confusion(label, probability >= 0.5)
-    assert metrics.net_benefit(label, probability, threshold=0.5)[0] == pytest.approx(
-        (true_yes - false_yes) / label.size
-    )
+    benefit = metrics.net_benefit(label, probability, threshold=0.5)
+    assert benefit == pytest.approx((true_yes - false_yes) / label.size)
 
 
 def test_net_benefit_at_a_prevalence_is_that_of_images_so_composed() -> None:
@@ -89,9 +87,6 @@ def test_net_benefit_at_a_prevalence_is_that_of_images_so_composed() -> None:
     threshold = np.array([0.1, 0.5])
     often = np.concatenate([np.arange(label.size), *[np.flatnonzero(label == 0)] * 3])
     for index in (np.arange(label.size), often):
-        np.testing.assert_allclose(
-            metrics.net_benefit(
-                label, probability, threshold=threshold, prevalence=float(label[index].mean())
-            ),
-            metrics.net_benefit(label[index], probability[index], threshold=threshold),
-        )
+        at: dict[str, Any] = {"threshold": threshold, "prevalence": float(label[index].mean())}
+        composed = metrics.net_benefit(label[index], probability[index], threshold=threshold)
+        np.testing.assert_allclose(metrics.net_benefit(label, probability, **at), composed)

@@ -4,8 +4,6 @@ from itertools import permutations
 
 import numpy as np
 import pytest
-import torch
-from torchmetrics.classification import BinaryAUROC, BinaryMatthewsCorrCoef
 
 from pneumo.evaluation import intervals
 from pneumo.evaluation.metrics import Array
@@ -47,15 +45,6 @@ def test_scores_are_those_of_scikit_learn(seed: int, digits: int) -> None:
     )
 
 
-def test_scores_are_those_of_torchmetrics() -> None:
-    label, probability = cases(5)
-    pair = torch.from_numpy(probability), torch.from_numpy(label)
-    values = scores(label, probability)
-    assert values["auroc"] == pytest.approx(float(BinaryAUROC()(*pair)))
-    assert values["mcc"] == pytest.approx(float(BinaryMatthewsCorrCoef()(*pair)))
-    assert (SCORES["f1_normal"].title, SCORES["accuracy"].heading) == ("F1 of NORMAL", "Accuracy")
-
-
 @pytest.mark.parametrize("digits", [1, 6])
 def test_weights_are_repeated_images(digits: int) -> None:
     label, probability = cases(4, num=60, digits=digits)
@@ -67,14 +56,6 @@ def test_weights_are_repeated_images(digits: int) -> None:
         assert {name: value[column] for name, value in weighted.items()} == pytest.approx(
             repeated, rel=1e-5
         )
-
-
-def test_swapping_the_classes_mirrors_the_scores() -> None:
-    label, probability = cases(6)
-    values, swapped = scores(label, probability), scores(1 - label, 1 - probability)
-    for name in ("auroc", "mcc", "balanced_accuracy", "accuracy"):
-        assert swapped[name] == pytest.approx(values[name])
-    assert swapped["f1_normal"] == pytest.approx(values["f1_pneumonia"])
 
 
 @pytest.mark.parametrize(
@@ -94,12 +75,9 @@ def test_a_missing_class_is_nan_not_zero(label: Array, missing: str) -> None:
     assert {name for name, end in ends.items() if np.isnan(end).all()} == undefined
 
 
-def test_no_images_and_unknown_probabilities_are_nan() -> None:
-    assert all(np.isnan(value) for value in scores([], []).values())
-    assert all(np.isnan(value) for value in scores([0, 1], [0.2, np.nan]).values())
-
-
-def test_images_that_are_all_called_alike() -> None:
+def test_images_that_are_all_called_alike_or_missing() -> None:
+    for empty in (scores([], []), scores([0, 1], [0.2, np.nan])):
+        assert np.isnan(list(empty.values())).all()
     values = scores([0, 1, 1], [0.9, 0.9, 0.9])
     assert np.isnan(values["precision_normal"])
     assert (values["recall_normal"], values["f1_normal"], values["mcc"]) == (0, 0, 0)

@@ -5,10 +5,8 @@ import pytest
 from benchmarks import sets as simulation
 from pneumo.inference import conformal
 
-LABEL, PROBABILITY = (
-    [0] * 9 + [1] * 9,
-    [i / 20 for i in range(9)] + [0.5 + i / 20 for i in range(9)],
-)
+LABEL = [0] * 9 + [1] * 9
+PROBABILITY = [i / 20 + 0.5 * label for label in (0, 1) for i in range(9)]
 
 
 def sample(number: int, *, shift: float, rng: np.random.Generator) -> tuple[np.ndarray, np.ndarray]:
@@ -49,8 +47,6 @@ def test_a_patient_has_one_image_of_each_label_in_whatever_order() -> None:
     assert rows.groupby(["group", "label"]).size().tolist() == [1] * 40
     again = conformal.one_per_patient(table[::-1].reset_index(drop=True))
     assert set(again["path"]) == set(rows["path"])
-    place = rows.index[rows["label"] == "PNEUMONIA"] % 20  # 5 to 19: not the first or last of them
-    assert place.to_numpy().mean() == pytest.approx(12, abs=2.5)
 
 
 @pytest.mark.parametrize(("held", "chance"), [(0, 1 / 55), (1, 10 / 55), (2, 1)])
@@ -59,7 +55,7 @@ def test_the_chance_that_so_few_patients_are_held_is_that_by_hand(held: int, cha
     # ones may have among the 11, both are below in 1 and one of them in 9
     table = pd.DataFrame(
         {
-            **{"label": "PNEUMONIA", "subtype": "", "source": ""},
+            "label": "PNEUMONIA",
             "path": [f"{number}.jpeg" for number in range(12)],
             "group": ["a"] * 2 + ["b"] * 10,  # of 12 images
             "p_pneumonia": np.repeat([0.9 if held == 2 else 0.1, 0.9 if held else 0.1], [2, 10]),
@@ -74,43 +70,32 @@ def test_the_chance_that_so_few_patients_are_held_is_that_by_hand(held: int, cha
     assert not conformal.coverage(table, sets)  # of fewer than 5 patients
 
 
-def test_it_is_the_quantile_of_each_label() -> None:
+def test_it_is_the_quantile_of_each_label_and_too_few_images_are_refused() -> None:
     sets = conformal.fit(LABEL, PROBABILITY, coverage=0.9, of="val")
     # the lowest of 9, since (9 + 1) 0.9 is the ninth, less what a batch changes
     assert list(sets.least) == pytest.approx([0.6 - 1e-6, 0.5 - 1e-6], abs=1e-9)
     assert sets.patients == (9, 9)
     assert sets.name(0.5 - 1e-7) == "PNEUMONIA"  # the same image, computed in another batch
-    assert [sets.name(p) for p in (0.1, 0.39, 0.45, 0.5)] == [
-        *("NORMAL", "NORMAL", "neither", "PNEUMONIA")
-    ]
-    wide = conformal.PredictionSets(0.9, (0.3, 0.4), (9, 9))
-    assert wide.name(0.5) == "both"
-
-
-def test_too_few_images_are_refused_with_what_they_are_enough_for() -> None:
+    wanted = {0.1: "NORMAL", 0.39: "NORMAL", 0.45: "neither", 0.5: "PNEUMONIA"}
+    assert {p: sets.name(p) for p in wanted} == wanted
     with pytest.raises(ValueError, match=r"0\.95 needs 19 patients .* val has 9 of NORMAL.* 0\.9$"):
         conformal.fit(LABEL, PROBABILITY, coverage=0.95, of="val")
 
 
-def test_coverage_is_by_label_subtype_and_source_and_says_where_it_fails() -> None:
+def test_coverage_is_by_label_and_a_low_one_is_doubted() -> None:
     table = pd.DataFrame(
         {
             "path": [f"{i}.jpeg" for i in range(40)],
             "label": ["NORMAL"] * 20 + ["PNEUMONIA"] * 20,
-            "subtype": ["normal"] * 20 + ["bacteria"] * 10 + ["virus"] * 10,
-            "source": ["train", "test"] * 20,
             "group": [f"p{i}" for i in range(40)],
-            "p_pneumonia": [0.1] * 10 + [0.9] * 10 + [0.9] * 20,
+            "p_pneumonia": [0.1] * 10 + [0.9] * 30,
         }
     )
     sets = conformal.PredictionSets(0.9, (0.5, 0.5), (100, 100))
     rows = conformal.coverage(table, sets)
-    value = {(row["label"], row["group"]): row["value"] for row in rows}
-    assert value["NORMAL", ""] == value["NORMAL", "test"] == 0.5
-    assert value["PNEUMONIA", ""] == value["PNEUMONIA", "virus"] == 1
+    assert {row["label"]: row["value"] for row in rows} == {"NORMAL": 0.5, "PNEUMONIA": 1}
     assert all(row["low"] < row["high"] for row in rows)
     assert "0.9 DOES NOT HOLD for NORMAL:" in conformal.sentence(rows, sets)
-    good = [row for row in rows if row["label"] == "PNEUMONIA"]
     for chance, doubted in ((0.0249, True), (0.0251, False)):  # 5 % for both labels together
-        text = conformal.sentence([row | {"by_chance": chance} for row in good], sets)
+        text = conformal.sentence([rows[1] | {"by_chance": chance}], sets)
         assert ("DOES NOT HOLD for PNEUMONIA" in text) == doubted

@@ -1,6 +1,7 @@
 import sys
 from importlib.util import find_spec
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -9,7 +10,6 @@ from pneumo.evaluation.detection import challenge_score, fit_confidence, kept
 from pneumo.inference.fusion import (
     METHODS,
     common,
-    fit_weights,
     fuse,
     fused,
     non_maximum_suppression,
@@ -31,28 +31,27 @@ def run(folder: Path) -> Run:
 
 @needs_wbf
 def test_boxes_that_overlap_become_their_weighted_mean() -> None:
-    boxes, scores = weighted_box_fusion([[A], [NEAR]], [[0.6], [0.6]], weights=[1, 1])
-    np.testing.assert_allclose(boxes, [[5, 0, 105, 100]], atol=1e-3)
-    np.testing.assert_allclose(scores, [0.6], atol=1e-6)
-    boxes, _ = weighted_box_fusion([[A], [NEAR]], [[0.6], [0.6]], weights=[3, 1])
-    np.testing.assert_allclose(boxes, [[2.5, 0, 102.5, 100]], atol=1e-3)
+    for weights, expected in (([1, 1], [5, 0, 105, 100]), ([3, 1], [2.5, 0, 102.5, 100])):
+        boxes, scores = weighted_box_fusion([[A], [NEAR]], [[0.6], [0.6]], weights=weights)
+        np.testing.assert_allclose(boxes, [expected], atol=1e-3)
+        np.testing.assert_allclose(scores, [0.6], atol=1e-6)
 
 
 @needs_wbf
-def test_a_box_of_one_member_alone_loses_score() -> None:
-    boxes, scores = weighted_box_fusion([[A, FAR], [A]], [[0.8, 0.8], [0.8]], weights=[1, 1])
-    np.testing.assert_allclose(boxes, [A, FAR], atol=1e-3)
-    np.testing.assert_allclose(scores, [0.8, 0.4], atol=1e-6)
-
-
-@needs_wbf
-def test_boxes_of_score_0_are_left_out_of_the_mean() -> None:
-    boxes, scores = weighted_box_fusion([[A], [NEAR]], [[0.0], [0.0]], weights=[1, 1])
-    assert boxes.shape == (0, 4)
-    assert scores.shape == (0,)
-    boxes, scores = weighted_box_fusion([[A, FAR], [NEAR]], [[0.0, 0.8], [0.0]], weights=[1, 1])
-    np.testing.assert_allclose(boxes, [FAR], atol=1e-3)
-    np.testing.assert_allclose(scores, [0.4], atol=1e-6)
+@pytest.mark.parametrize(
+    ("boxes", "scores", "fused_boxes", "fused_scores"),
+    [
+        ([[A, FAR], [A]], [[0.8, 0.8], [0.8]], [A, FAR], [0.8, 0.4]),  # of one member alone
+        ([[A, FAR], [NEAR]], [[0.0, 0.8], [0.0]], [FAR], [0.4]),  # those of score 0 are left out
+        ([[A], [NEAR]], [[0.0], [0.0]], np.zeros((0, 4)), []),
+    ],
+)
+def test_a_box_of_one_member_loses_score_and_one_of_score_0_does_not_count(
+    boxes: Any, scores: Any, fused_boxes: Any, fused_scores: Any
+) -> None:
+    found = weighted_box_fusion(boxes, scores, weights=[1, 1])
+    np.testing.assert_allclose(found[0], fused_boxes, atol=1e-3)
+    np.testing.assert_allclose(found[1], fused_scores, atol=1e-6)
 
 
 def test_suppression_keeps_the_box_of_the_highest_score() -> None:
@@ -72,16 +71,6 @@ def test_no_boxes_fuse_to_none_and_those_without_area_are_left_out(method: str) 
     boxes, scores = METHODS[method]([[A, line], [A]], [[0.8, 0.9], [0.8]], weights=[1, 1])
     np.testing.assert_allclose(boxes, [A], atol=1e-3)
     np.testing.assert_allclose(scores, [0.8], atol=1e-6)
-
-
-def test_weights_are_shares_of_the_validation_score(tmp_path: Path) -> None:
-    runs = [
-        run(make_detector(tmp_path / "good", seed=1, skill=3)),
-        run(make_detector(tmp_path / "poor", seed=2, skill=25)),
-    ]
-    weights = fit_weights(common(runs, "val"))
-    assert weights.sum() == pytest.approx(1)
-    assert weights[0] > weights[1] > 0
 
 
 @needs_wbf
@@ -123,17 +112,11 @@ def test_images_that_a_member_was_trained_on_are_left_out_and_counted(tmp_path: 
     assert len(found.parts[0].images) == len(own) - found.left_out > 0
 
 
-def test_runs_without_common_images_are_refused(tmp_path: Path) -> None:
-    runs = [
-        run(make_detector(tmp_path / "a")),
-        run(make_detector(tmp_path / "b", parts=("test", "val", "train"))),
-    ]
-    with pytest.raises(ValueError, match="no image of the test splits is shared by all runs"):
-        common(runs, "test")
-
-
-def test_runs_of_other_truth_are_refused(tmp_path: Path) -> None:
+def test_runs_without_common_images_or_of_other_truth_are_refused(tmp_path: Path) -> None:
     runs = [run(make_detector(tmp_path / name)) for name in "ab"]
+    other = run(make_detector(tmp_path / "c", parts=("test", "val", "train")))
+    with pytest.raises(ValueError, match="no image of the test splits is shared by all runs"):
+        common([runs[0], other], "test")
     test = runs[1].boxes.truth
     test[next(i for i, boxes in enumerate(test) if len(boxes))][0] += 5
     with pytest.raises(ValueError, match="must have the same true boxes"):

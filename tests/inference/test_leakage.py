@@ -1,5 +1,4 @@
 import hashlib
-import logging
 import shutil
 from pathlib import Path
 
@@ -55,43 +54,13 @@ def test_dicom_files_of_one_patient_id_are_one_patient(data: Path) -> None:
     assert not any(PATIENT_ID in one or digest[:8] in one for one in found.values())
 
 
-@pytest.mark.parametrize("folder", ["mine", "mine/test"])
-def test_patients_who_share_a_file_are_one_group(tmp_path: Path, folder: str) -> None:
-    for number in (1, 2):  # names of the set's stay the patients, to be compared with train's
-        add(tmp_path / folder, f"NORMAL/IM-000{number}-0001.jpeg", grey=9)
-    add(tmp_path / folder, "PNEUMONIA/person3_virus_4.jpeg", grey=99)
-    _, table = labelled(tmp_path / "mine", patient_key="person")
-    assert (table["patient"].nunique(), table["group"].nunique()) == (3, 2)
-
-
-def test_one_patient_id_for_all_is_told(data: Path, caplog: pytest.LogCaptureFixture) -> None:
-    for number in range(3):
-        made = encode(dataset(PatientID="ANON", StudyID=str(number)))
-        (data / f"NORMAL/{number}.dcm").write_bytes(made)
-    with caplog.at_level(logging.WARNING):
-        assert len(set(patients(data).values())) == 4
-    assert caplog.messages[0].startswith("All 3 DICOM files have the same PatientID")
-    assert "ANON" not in caplog.text
-
-
-def test_identical_files_are_one_patient(data: Path) -> None:
-    shutil.copy(data / "NORMAL/a.png", data / "NORMAL/z.png")
-    found = patients(data)
-    assert found["NORMAL/a.png"] == found["NORMAL/z.png"]
-    assert len(set(found.values())) == 3
-    shutil.copy(data / "NORMAL/a.png", data / "NORMAL/IM-0001-0001.png")
-    found = patients(data)
-    assert len({found[f"NORMAL/{name}.png"] for name in ("a", "z", "IM-0001-0001")}) == 1
-
-
-def test_two_names_of_the_set_are_one_group_and_stay_two_patients(data: Path) -> None:
-    for number in (1, 2):
-        shutil.copy(data / "NORMAL/a.png", data / f"NORMAL/IM-000{number}-0001.png")
+def test_identical_files_are_one_group_and_names_of_the_set_stay_patients(data: Path) -> None:
+    for name in ("z", "IM-0001-0001", "IM-0002-0001"):
+        shutil.copy(data / "NORMAL/a.png", data / f"NORMAL/{name}.png")
     _, table = labelled(data, patient_key="person")
     same = table[table["digest"] == table["digest"].iloc[0]]
-    assert set(same["patient"]) == {"test/IM-1", "test/IM-2", "NORMAL/a.png"}
-    assert same["group"].nunique() == 1
-    assert table["group"].nunique() == 3
+    assert set(same["patient"]) >= {"test/IM-1", "test/IM-2"}
+    assert (len(same), same["group"].nunique(), table["group"].nunique()) == (4, 1, 3)
 
 
 def test_names_in_the_sets_layout_need_not_be_the_sets(data: Path) -> None:

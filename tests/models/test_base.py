@@ -116,7 +116,7 @@ def test_a_run_folder_may_ask_for_every_network_of_conf() -> None:
     networks = {name for name in targets if name.startswith("pneumo.models.")}
     assert networks == set(NETWORKS)
     for name in networks:
-        check_target(name, run_dir=Path("run"), trust=())
+        check_target({"_target_": name}, run_dir=Path("run"), trust=())
 
 
 @pytest.mark.slow

@@ -13,7 +13,7 @@ from pneumo.report.overview import overviews
 from pneumo.report.reading import read_run
 from pneumo.report.report_folder import write_report
 from pneumo.report.trials import Trial
-from pneumo.runs.external import External
+from pneumo.runs.metrics import External
 from pneumo.runs.writer import RunWriter
 from tests.report.made_runs import make_baseline, make_run, summary
 

@@ -10,7 +10,7 @@ from pneumo.report.reading import read_run
 from pneumo.report.report_folder import write_report
 from pneumo.report.tables import tables
 from pneumo.report.trials import Trial
-from pneumo.runs.stress import read_stress
+from pneumo.runs.metrics import read_stress
 from tests.report.made_runs import make_run, page, summary
 
 CHANGES = ("centre crop", "JPEG")

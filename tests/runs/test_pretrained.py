@@ -11,10 +11,11 @@ import pytest
 
 from pneumo import atomic
 from pneumo.data import phantom
-from pneumo.inference import inputs, reference
+from pneumo.inference import inputs, ood
 from pneumo.report import documents
 from pneumo.runs import pretrained, run_folder, weights
 from pneumo.runs.run import Run
+from pneumo.runs.weights import weights_digest
 from pneumo.shift import evaluation
 from tests.conftest import ROOT, Call, Patch, Refused
 
@@ -186,7 +187,7 @@ def test_the_folder_is_a_small_run_with_a_card_and_without_optimizer_and_places(
     assert (metrics["protocol"], metrics["selection"]["on"]) == ("official", "none")
     assert (run.name, Run.open(FOLDER).name) == ("pretrained:compact-robust",) * 2
     network = run.network()
-    assert reference.stored(run, network, checkpoint="best") is not None
+    assert ood.load(run.run_dir, weights_sha256=weights_digest(network)) is not None
     (maps,) = run_folder.read_maps(FOLDER, checkpoint="best")
     assert maps["method"] == network.heatmap_method
     assert maps["mean"]["gap_low"] > 0
