@@ -13,7 +13,8 @@ from PIL import Image
 
 from pneumo.auditing.files import Files
 from pneumo.data import image, reader
-from pneumo.data.labelled import SOURCES, SUFFIXES
+from pneumo.data.image import SUFFIXES
+from pneumo.data.labelled import SOURCES
 from pneumo.data.near_copies import COPY, near_pairs
 from pneumo.labels import CLASS_NAMES
 from pneumo.report.templates import data_uri
