@@ -173,16 +173,6 @@ def _check_numbers(num_images: int, seed: int) -> None:
         raise ValueError(f"seed must be 0 or more; got {seed}")
 
 
-def _check_stamp(root: Path, stamp: str) -> None:
-    """Raises ValueError if an existing folder is not the one of these arguments."""
-    content = (root / STAMP).read_text() if (root / STAMP).is_file() else "other files"
-    if content != stamp:
-        raise ValueError(
-            f"{root} must be a new folder or hold {stamp}; got {content}: delete it or name "
-            "another folder"
-        )
-
-
 def generate(
     root: Path,
     *,
@@ -203,7 +193,12 @@ def generate(
     _check_numbers(num_images, seed)
     stamp = json.dumps({"num_images": num_images, "seed": seed, "version": VERSION})
     if root.exists():
-        _check_stamp(root, stamp)
+        content = (root / STAMP).read_text() if (root / STAMP).is_file() else "other files"
+        if content != stamp:
+            raise ValueError(
+                f"{root} must be a new folder or hold {stamp}; got {content}: delete it or name "
+                "another folder"
+            )
         return root
     if progress:
         log.info("Drawing %d phantoms into %s", num_images, root)
