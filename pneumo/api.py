@@ -28,7 +28,7 @@ from pneumo.inference import heatmap_images
 from pneumo.inference.classifiers import Classifiers
 from pneumo.inference.networks import batches
 from pneumo.labels import CLASSES
-from pneumo.report.external import of_run
+from pneumo.report.assessed import of_run
 from pneumo.runs import pretrained, run_folder
 from pneumo.runs.run import Run as RunFolder
 from pneumo.runs.tasks import check_classifier

@@ -21,9 +21,9 @@ from pneumo.inference.networks import (
     read_shown,
 )
 from pneumo.labels import PNEUMONIA
-from pneumo.report.templates import page_template
+from pneumo.report.templates import data_uri, render_page
 from pneumo.runs.run import Run
-from pneumo.shift.page import data_uri, picture
+from pneumo.shift.page import picture
 
 TEMPLATE = "errors.html.j2"
 MOST = 8  # errors of each kind
@@ -64,7 +64,9 @@ def html(run: Run, *, checkpoint: str, trust: Sequence[str] = (), notes: Sequenc
         }
 
     entries = {kind: [*map(entry, rows[:MOST].itertuples())] for kind, rows in by_kind.items()}
-    text: str = page_template(TEMPLATE, package="pneumo.gallery").render(
+    text: str = render_page(
+        TEMPLATE,
+        package="pneumo.gallery",
         run=run.name,
         num_test=len(test),
         num_train=len(train),

@@ -177,11 +177,13 @@ def test_several_runs_and_recipes_are_compared(run: Path, tmp_path: Path, call: 
         (copy / "metrics.json").write_text(json.dumps(metrics | {"seed": seed}))
     shown = call("evaluate", sweep, "--stress", "--split", "test", "--out", out).out
     assert "these are test images" in shown
-    title, first, second, mean = shown[shown.index("Stress") :].splitlines()[:4]
-    assert title.split() == ["Stress", "test", "split", "AUROC", "changed", "drop"]
+    title, first, second, mean = shown[shown.index("Network") :].splitlines()[:4]
+    assert title.split() == ["Network", "Split", "Drop", "of", "AUROC", "AUROC"]
+    _, *words, drop, clean, _, stressed = first.split()
+    assert words == ["1", "run", "test"]
     assert first.split()[1:] == second.split()[1:]
-    drop = first.split()[-1]
-    assert mean.split() == ["tiny,", "2", "runs", *first.split()[1:-1], drop, "±", "0.0000"]
+    about = ["tiny", "2", "runs", "test", drop, "±", "0.0000"]
+    assert mean.split() == [*about, clean, "to", stressed]
     entries = json.loads(out.read_text())["stress"]
     assert [entry.pop("run")[-6:] for entry in entries] == ["seed=0", "seed=7"]
     assert entries[0] == entries[1] == read_stress(sweep / "seed=7")
