@@ -22,7 +22,7 @@ NOTEBOOK = ROOT / "docs" / "quickstart.ipynb"
     [
         ("modl=tiny", "Did you mean model"),
         ("trainer.max_epochs=0", "trainer.max_epochs must be"),
-        ("seed=1,2", "one run takes one value"),
+        ("seed=1,2", "Ambiguous value for argument"),
     ],
 )
 def test_a_wrong_setting_is_a_value_error_and_leaves_nothing(
