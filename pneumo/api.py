@@ -28,7 +28,7 @@ from pneumo.inference import heatmap_images
 from pneumo.inference.classifiers import Classifiers
 from pneumo.inference.networks import batches
 from pneumo.labels import CLASSES
-from pneumo.report.external import of_run
+from pneumo.report.assessed import of_run
 from pneumo.runs import pretrained, run_folder
 from pneumo.runs.run import Run as RunFolder
 from pneumo.runs.tasks import check_classifier
@@ -76,8 +76,8 @@ class Run(RunFolder):
         check_classifier(self, "a heat map needs a classifier")
         name = Path(image).name if isinstance(image, str | Path) else ""
         request = heatmap_images.make_request(self, checkpoint="best")
-        drawn = heatmap_images.explain(request, _grey(image), name=name)
-        return PIL.Image.open(io.BytesIO(drawn.png))
+        png, _ = heatmap_images.explain(request, _grey(image), name=name)
+        return PIL.Image.open(io.BytesIO(png))
 
     def plot_history(self) -> Figure:
         """Returns the loss and the F1 of NORMAL of each split by epoch, if the run has them."""

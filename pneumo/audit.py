@@ -6,6 +6,7 @@ import sys
 import textwrap
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 from pneumo import cli
 
@@ -14,7 +15,6 @@ if __name__ == "__main__":  # --help and wrong arguments need nothing of what fo
 
 from pneumo.arguments.audit import parse
 from pneumo.auditing import audit_folder, page
-from pneumo.auditing.audit_folder import Audit
 from pneumo.auditing.sources import open_set
 
 WIDTH = 80  # columns of what is printed
@@ -37,19 +37,16 @@ def _command(args: argparse.Namespace) -> int:
         cache_dir=Path(os.environ.get("PNEUMO_CACHE") or CACHE),
     )
     audit = audit_folder.audit(source)
-    audit_folder.write(args.out, audit, html=page.html(audit))
-    sys.stdout.write(text(audit) + f"{args.out / audit_folder.PAGE}\n")
+    audit_folder.write(args.out, audit)
+    sys.stdout.write(text(audit.numbers) + f"{args.out / audit_folder.PAGE}\n")
     return cli.UNREADABLE if audit.numbers["unreadable"] else 0
 
 
-def text(audit: Audit) -> str:
-    """Returns the audit for a terminal of 80 columns; all of it is in the JSON."""
-    numbers = audit.numbers
+def text(numbers: dict[str, Any]) -> str:
+    """Returns audit.json for a terminal of 80 columns."""
     lines = [*textwrap.wrap(" ".join(numbers["findings"]), WIDTH, break_on_hyphens=False), ""]
     if numbers["data"]["note"]:
         lines += [*textwrap.wrap(f"! {numbers['data']['note']}", WIDTH), ""]
-    lines.append(f"{'AUROC (95 % interval by patient)':40}{'random split':20}own test split")
-    for row in page.scores(numbers):
-        cells = [" ".join(row[name]).replace(" to ", "-").strip() for name in ("paper", "official")]
-        lines.append(f"{row['baseline'][0]:40}{cells[0]:20}{cells[1]}".rstrip())
-    return "\n".join(lines) + "\n"
+    scores = page.scores(numbers, {"paper": "random split", "official": "own test split"})
+    lines.append("AUROC, 95 % interval by patient:")
+    return "\n".join([*lines, *scores.text(first=40, others=20)]) + "\n"

@@ -1,6 +1,5 @@
 """The audit: its counts, findings and sentences, and bad input."""
 
-import csv
 import json
 import re
 import shutil
@@ -14,15 +13,14 @@ import pytest
 from PIL import Image
 
 from pneumo import audit
-from pneumo.auditing import contact_sheet, findings, shortcuts
-from pneumo.auditing.audit_folder import TABLES
-from pneumo.auditing.contact_sheet import sheet
-from pneumo.auditing.copies import ACROSS, identical, near_identical, summary
+from pneumo.auditing import copies, findings, shortcuts
+from pneumo.auditing.copies import ACROSS, identical, near_identical, sheet, summary
 from pneumo.auditing.files import read_files
+from pneumo.auditing.page import TABLES
 from pneumo.auditing.sources import open_set
 from pneumo.data.kermany import index
 from pneumo.data.saved_as import jpeg_quality, saved_as
-from pneumo.report.audit_link import audit_link
+from pneumo.report.page import audit_link
 from tests.conftest import Call, Patch, Refused
 
 
@@ -58,11 +56,6 @@ def numbers(out: Path) -> dict[str, Any]:
     found = json.loads((out / "audit.json").read_text())
     assert isinstance(found, dict)
     return found
-
-
-def rows(path: Path) -> list[dict[str, str]]:
-    with path.open(newline="") as file:
-        return list(csv.DictReader(file))
 
 
 @pytest.fixture(scope="module")
@@ -102,56 +95,42 @@ def test_counts_and_files_that_are_not_used(out: Path, spoiled: Path) -> None:
     assert counted["all"]["images"] == found["data"]["images"] == 123
     assert counted["test"]["NORMAL"] == len(list((spoiled / "test" / "NORMAL").iterdir()))
     assert counted["train"]["images"] + counted["test"]["images"] == 123
-    table = index(spoiled)
-    assert found["data"]["patients"]["person"] == table["patient"].nunique()
+    assert found["data"]["patients"]["person"] == index(spoiled)["patient"].nunique()
     (broken,) = found["unreadable"]
     assert broken["path"] == "train/NORMAL/IM-9004-0001.jpeg"
     assert "IM-9004" not in broken["why"]
     assert found["left_out"] == ["train/NORMAL/notes.txt"]
-    listed = {row["path"]: row for row in rows(out / "files.csv")}
+    listed = pd.read_csv(out / "files.csv").set_index("path")
     assert len(listed) == 123
-    row = listed["test/PNEUMONIA/person9003_bacteria_9003.jpeg"]
-    assert (row["quality"], int(row["bytes"])) == ("60", (spoiled / row["path"]).stat().st_size)
-    with Image.open(spoiled / row["path"]) as opened:
-        assert (int(row["width"]), int(row["height"])) == opened.size
-        assert row["mode"] == opened.mode
+    path = "test/PNEUMONIA/person9003_bacteria_9003.jpeg"
+    row = listed.loc[path]
+    assert (row["quality"], row["bytes"]) == (60, (spoiled / path).stat().st_size)
+    with Image.open(spoiled / path) as opened:
+        assert (row["width"], row["height"], row["mode"]) == (*opened.size, opened.mode)
 
 
-def test_nested_copies_are_counted_and_compared_by_their_bytes(out: Path, spoiled: Path) -> None:
-    found = numbers(out)["nested"]
-    copies = len(list((spoiled / "test" / "NORMAL").iterdir()))
-    assert found == {
-        "copies": [{"folder": "chest_xray", "images": copies + 1, "identical": copies}],
-        "system_files": 1,
-        "closed": [],
-    }
-
-
-def test_identical_images_are_found_across_patients_labels_and_splits(out: Path) -> None:
-    sets: dict[str, list[dict[str, str]]] = {}
-    for row in rows(out / "identical.csv"):
-        sets.setdefault(row["set"], []).append(row)
-    first = sets["1"]  # what crosses most comes first
+def test_copies_are_found_across_patients_labels_splits_and_folders(
+    out: Path, spoiled: Path
+) -> None:
+    found, same = numbers(out), pd.read_csv(out / "identical.csv")
+    first = same[same["set"] == 1]  # what crosses most comes first
     assert {"test/NORMAL/IM-9001-0001.jpeg", "train/PNEUMONIA/person9002_virus_9002.jpeg"} < {
-        row["path"] for row in first
+        *first["path"]
     }
     assert len(first) == 3
-    for row in first:
-        crossed = [row[f"across_{name}"] for name in ("patients", "labels", "own_split")]
-        assert crossed == ["True"] * 3
-        assert row["across_random_split"] == "False"  # since their patients are joined
-    found = numbers(out)["identical"]
-    assert found["sets"] == len(sets)
-    assert found["files"] == len(rows(out / "identical.csv"))
-    assert found["across"]["own_split"] == 1
-
-
-def test_a_copy_of_another_size_and_quality_is_nearly_identical(out: Path) -> None:
-    near = [row for row in rows(out / "near_identical.csv") if float(row["correlation"]) >= 0.99]
-    (row,) = near
+    assert first[[f"across_{name}" for name in ("patients", "labels", "own_split")]].all(axis=None)
+    assert not first["across_random_split"].any()  # since their patients are joined
+    assert found["identical"]["sets"] == same["set"].nunique()
+    assert found["identical"]["files"] == len(same)
+    assert found["identical"]["across"]["own_split"] == 1
+    near = pd.read_csv(out / "near_identical.csv")  # of another size and quality
+    (row,) = near[near["correlation"] >= 0.99].to_dict("records")
     assert "test/PNEUMONIA/person9003_bacteria_9003.jpeg" in (row["path"], row["other_path"])
-    assert row["across_own_split"] == row["across_patients"] == "True"
-    assert numbers(out)["near_identical"]["as_copies"] == 1
+    assert row["across_own_split"] and row["across_patients"]
+    assert found["near_identical"]["as_copies"] == 1
+    num = len(list((spoiled / "test" / "NORMAL").iterdir()))
+    copied = [{"folder": "chest_xray", "images": num + 1, "identical": num}]
+    assert found["nested"] == {"copies": copied, "system_files": 1}
 
 
 def test_the_page_is_whole_and_loads_nothing(out: Path) -> None:
@@ -285,7 +264,7 @@ def test_the_challenges_set_is_recognised_and_audited(
     found = numbers(tmp_path / "audit")
     assert (found["data"]["kind"], found["data"]["patients"]) == ("rsna", {"own": 32})
     assert not found["unreadable"]
-    assert {row["format"] for row in rows(tmp_path / "audit" / "files.csv")} == {"DICOM"}
+    assert set(pd.read_csv(tmp_path / "audit" / "files.csv")["format"]) == {"DICOM"}
 
 
 def test_copies_and_what_they_cross(tmp_path: Path, monkeypatch: Patch) -> None:
@@ -317,7 +296,7 @@ def test_copies_and_what_they_cross(tmp_path: Path, monkeypatch: Patch) -> None:
     assert shown[0].caption.startswith("identical bytes; different patients; in train and test")
     assert shown[-1].caption == "identical bytes; same patient"
     assert all(pair.picture.startswith("data:image/jpeg;base64,") for pair in shown)
-    monkeypatch.setattr(contact_sheet, "MOST_PAIRS", 1)
+    monkeypatch.setattr(copies, "MOST_PAIRS", 1)
     assert len(sheet(tmp_path, same, near)) == 1
 
 
@@ -414,7 +393,7 @@ def test_the_real_set(real_data: Path, tmp_path: Path, call: Call) -> None:
         "patients": 1, "labels": 0, "own_split": 0, "random_split": 0
     }  # fmt: skip
     assert found["near_identical"]["as_copies"] == 0  # of 17 million pairs
-    crossing = [r["path"] for r in rows(tmp_path / "audit/identical.csv") if r["set"] == "1"]
+    crossing = pd.read_csv(tmp_path / "audit/identical.csv").query("set == 1")["path"]
     assert [re.sub(r".*IM-(\d+).*", r"\1", path) for path in crossing] == ["0095", "0096"]
     paper, official = (found["protocols"][name] for name in ("paper", "official"))
     assert (official["train"]["images"], official["test"]["images"]) == (5232, 624)

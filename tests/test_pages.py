@@ -36,7 +36,7 @@ def pages(
     images = tmp_path_factory.mktemp("images") / LONG
     images.mkdir()
     Image.fromarray(np.full((60, 90), 99, np.uint8)).save(images / "x.png")
-    row = {"path": "x.png", "distance": 1.5, "in": "layout", "odd": ["contrast low"]}
+    row = {"path": "x.png", "distance": 1.5, "in": "layout"}
     shift = {
         **{"reference": "test", "run": LONG, "differ": False, "unreadable": [], "measures": []},
         "spaces": [{"space": "picture", "group": "all", "why_not": "too few patients of both"}],

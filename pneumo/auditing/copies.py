@@ -1,37 +1,50 @@
-"""Identical and near-identical images: tables of them, and which patients and splits they cross."""
+"""Copies of images: identical and near-identical ones, what they cross, and those elsewhere."""
 
-from typing import Any
+import hashlib
+import os
+from collections import Counter, defaultdict
+from collections.abc import Iterable
+from pathlib import Path
+from typing import Any, NamedTuple
 
 import numpy as np
 import pandas as pd
+from PIL import Image
 
+from pneumo.auditing.files import Files
+from pneumo.data import image, reader
+from pneumo.data.labelled import SOURCES, SUFFIXES
 from pneumo.data.near_copies import COPY, near_pairs
+from pneumo.labels import CLASS_NAMES
+from pneumo.report.templates import data_uri
+from pneumo.report.wording import decimal
 
-# What two copies may differ in, and the column of the tables below that holds it
+# What two copies may differ in: the column of the tables below that holds it, and words
 ACROSS = {
-    "patients": "patient",
-    "labels": "label",
-    "own_split": "own_split",
-    "random_split": "random_split",
+    "patients": ("patient", "different patients"),
+    "labels": ("label", "different labels"),
+    "own_split": ("own_split", "in train and test"),
+    "random_split": ("random_split", "separated by a random split"),
 }
 CROSSED = [f"across_{name}" for name in ACROSS]
 FACTS = ["path", "label", "patient", "source"]
+MOST_PAIRS = 24  # on the sheet
+SIDE = 176  # pixels of a radiograph on the sheet
+GAP = 4  # pixels between two
+IDENTICAL = 2.0  # in place of a correlation, for files that are byte for byte the same
 
 
 def identical(table: pd.DataFrame, digests: "pd.Series[str]") -> pd.DataFrame:
     """Returns the files that are byte for byte the same: a row each, set by set.
 
     Columns: set (1, 2, ...), FACTS, sha256, and for each of ACROSS whether the set crosses it.
-    Sets that cross most come first.
-
-    Args:
-        table: FACTS and the columns of ACROSS; a row a readable image.
-        digests: of each row's bytes.
+    Sets that cross most come first. ``table``: FACTS and the columns of ACROSS, a row a readable
+    image; ``digests``: of their bytes.
     """
     rows = table.assign(sha256=digests)
     rows = rows[rows["sha256"].duplicated(keep=False)]
     sets = rows.groupby("sha256")
-    for name, column in ACROSS.items():
+    for name, (column, _) in ACROSS.items():
         rows[f"across_{name}"] = sets[column].transform("nunique") > 1
     ascending = [False] * len(CROSSED) + [True] * 2
     rows = rows.sort_values([*CROSSED, "sha256", "path"], ascending=ascending, ignore_index=True)
@@ -55,14 +68,13 @@ def near_identical(
     first, second = (table.iloc[rows].reset_index(drop=True) for rows in (row, other))
     pairs = first[FACTS].join(second[FACTS].add_prefix("other_"))
     pairs = pairs.assign(bits=bits, correlation=correlation)
-    for name, column in ACROSS.items():
+    for name, (column, _) in ACROSS.items():
         pairs[f"across_{name}"] = first[column] != second[column]
     pairs["within"] = ~pairs[CROSSED].any(axis=1)
     order = ["within", "correlation", "path", "other_path"]
     pairs = pairs.sort_values(order, ascending=[True, False, True, True], ignore_index=True)
     of_both = [f"{which}{name}" for name in FACTS[1:] for which in ("", "other_")]
-    columns = ["path", "other_path", "bits", "correlation", *of_both, *CROSSED]
-    return pd.DataFrame(pairs[columns])
+    return pd.DataFrame(pairs[["path", "other_path", "bits", "correlation", *of_both, *CROSSED]])
 
 
 def summary(same: pd.DataFrame, near: pd.DataFrame) -> dict[str, dict[str, Any]]:
@@ -74,3 +86,96 @@ def summary(same: pd.DataFrame, near: pd.DataFrame) -> dict[str, dict[str, Any]]
         "identical": {"sets": len(sets), "files": len(same), "across": across[0]},
         "near_identical": {"pairs": len(near), "as_copies": as_copies, "across": across[1]},
     }
+
+
+class Pair(NamedTuple):
+    """Two copies on the sheet: the picture as a data URI, and the caption beneath."""
+
+    picture: str
+    paths: tuple[str, str]
+    caption: str
+
+
+def sheet(root: Path, same: pd.DataFrame, near: pd.DataFrame) -> list[Pair]:
+    """Returns MOST_PAIRS at most, of the tables of identical and near-identical images.
+
+    Pairs across patients, labels or splits come first, of these identical ones, then the most
+    similar. For a set of identical files, the first and one of another patient or label is shown,
+    if there is one.
+    """
+    copies: list[tuple[Any, str, float, str]] = []  # row, other path, correlation, caption
+    for _, rows in same.groupby("set", sort=True):
+        first = rows.iloc[0]
+        differ = (rows["patient"] != first["patient"]) | (rows["label"] != first["label"])
+        other = str(rows["path"].iloc[int(differ.to_numpy().argmax()) or 1])
+        caption = "identical bytes" + f", {len(rows)} files" * (len(rows) > 2)
+        copies.append((first, other, IDENTICAL, caption))
+    for _, row in near.head(MOST_PAIRS).iterrows():
+        caption = f"correlation {decimal(row['correlation'])}"
+        copies.append((row, str(row["other_path"]), float(row["correlation"]), caption))
+    pairs = []
+    for row, other, correlation, caption in copies:
+        crossed = [words for name, (_, words) in ACROSS.items() if row[f"across_{name}"]]
+        text = "; ".join([caption, *(crossed or ["same patient"])])
+        pairs.append(((not crossed, -correlation), (str(row["path"]), other), text))
+    pairs.sort(key=lambda pair: pair[0])
+    return [Pair(_picture(root, paths), paths, text) for _, paths, text in pairs[:MOST_PAIRS]]
+
+
+def _picture(root: Path, paths: tuple[str, str]) -> str:
+    left, right = (
+        image.resize(reader.decode(str(root / path))[0], size=SIDE, aspect="pad") for path in paths
+    )
+    gap = np.full((SIDE, GAP), 255, np.uint8)
+    return data_uri(Image.fromarray(np.hstack([left, gap, right])))
+
+
+def nested(place: Path, root: Path, files: Files, used: Iterable[str]) -> dict[str, Any]:
+    """Returns the folders below ``place`` that hold images which are not in the set's table.
+
+    Only a file of a size that occurs in the set is read. Links are not followed; hidden files are
+    left out, except macOS's ``._`` files.
+
+    Args:
+        place: the folder that was named.
+        root: the folder that ``used`` are relative to, ``place`` or below it.
+        files: of the set.
+        used: paths of the set's table, and of names that are known to be unused.
+
+    Returns:
+        copies: a row a folder, with its images and how many are byte for byte one of the set;
+        system_files: number of macOS's files that are not images.
+    """
+    used_paths = {str(root / path) for path in used}
+    digests = defaultdict(set)
+    for size, digest in zip(files.facts["bytes"], files.facts["sha256"], strict=True):
+        digests[int(size)].add(digest)
+    images, same, system = Counter[str](), Counter[str](), 0
+    for path in (Path(folder, name) for folder, _, names in os.walk(place) for name in names):
+        if not path.name.lower().endswith(SUFFIXES) or str(path) in used_paths:
+            continue
+        if path.name.startswith("._") or "__MACOSX" in path.parts:
+            system += 1
+        elif not path.name.startswith("."):
+            parts = list(path.relative_to(place).parts[:-1])  # the folder above <source>/<label>
+            for known in (CLASS_NAMES, SOURCES):
+                if parts and parts[-1] in known:
+                    parts.pop()
+            top = "/".join(parts) or "."
+            images[top] += 1
+            same[top] += _is_copy(path, digests)
+    rows = [
+        {"folder": top, "images": n, "identical": same[top]} for top, n in sorted(images.items())
+    ]
+    return {"copies": rows, "system_files": system}
+
+
+def _is_copy(path: Path, digests: defaultdict[int, set[str]]) -> bool:
+    try:
+        size = path.stat().st_size
+        if size not in digests:
+            return False
+        with path.open("rb") as file:
+            return hashlib.file_digest(file, "sha256").hexdigest() in digests[size]
+    except OSError:
+        return False

@@ -18,8 +18,11 @@ from pneumo.baselines.thumbnail_svm import SIDE
 from pneumo.data import dicom, image
 from pneumo.data.near_copies import perceptual_hash
 from pneumo.data.saved_as import saved_as
+from pneumo.labels import CLASS_NAMES, SUBTYPES
+from pneumo.report.wording import DASH
 
 SIZE = 256  # pixels an image is prepared to before it is hashed, as in conf/base/data.yaml
+SHARED = ["format", "mode", "width", "height", "quality"]  # of a header
 
 
 @dataclass(frozen=True)
@@ -40,6 +43,11 @@ class Files:
     thumbnails: np.ndarray
     unreadable: tuple[tuple[str, str], ...]
 
+    @property
+    def all_alike(self) -> bool:
+        """Whether the headers of all files agree in size, mode, format and quality."""
+        return bool((self.facts[SHARED].nunique() == 1).all())
+
 
 def read_files(root: Path, paths: Sequence[str]) -> Files:
     """Returns the measures of each file of ``paths``, relative to ``root``.
@@ -49,7 +57,7 @@ def read_files(root: Path, paths: Sequence[str]) -> Files:
     """
     unreadable: dict[str, str] = {}
 
-    def read_one(path: str) -> tuple[dict[str, Any], list[float], int, np.ndarray] | None:
+    def read_one(path: str) -> tuple[Any, ...] | None:
         try:
             return _read(root, path)
         except ValueError as error:
@@ -76,20 +84,51 @@ def read_files(root: Path, paths: Sequence[str]) -> Files:
     )
 
 
-def _read(root: Path, path: str) -> tuple[dict[str, Any], list[float], int, np.ndarray]:
+def _read(root: Path, path: str) -> tuple[Any, ...]:
     data = image.read(root / path)
     if dicom.is_dicom(data):
         grey = dicom.decode(data, name=path)
         height, width = grey.shape
-        pixels = width * height
-        numbers: list[float] = [width, height, width / height, len(data), len(data) / pixels]
-        numbers += [1.0, 0.0, 0.0]  # one channel, no quantisation table
+        numbers: list[float] = [width, height, width / height, len(data)]
+        numbers += [len(data) / (width * height), 1.0, 0.0, 0.0]  # a channel, no quantisation table
         saved = {"format": "DICOM", "mode": "grey", "width": width, "height": height, "quality": ""}
     else:
         grey = image.decode(data, name=path)
-        numbers = header(root / path)
-        saved = saved_as(data)
+        numbers, saved = header(root / path), saved_as(data)
     prepared = image.resize(grey, size=SIZE)
     digest = hashlib.sha256(data).hexdigest()
     facts = {"path": path, "sha256": digest, "bytes": len(data), **saved}
     return facts, numbers, perceptual_hash(prepared), image.resize(prepared, size=SIDE)
+
+
+def counts(table: pd.DataFrame) -> list[dict[str, Any]]:
+    """Returns images, patients and images of each label and subtype, by source and of all."""
+    parts = [(str(name) or "no source", part) for name, part in table.groupby("source")]
+    parts += [("all", table)] * (len(parts) > 1)
+    return [
+        {"source": name, "images": len(part), "patients": int(part["patient"].nunique())}
+        | {label: int((part["label"] == label).sum()) for label in CLASS_NAMES}
+        | {kind: int((part["subtype"] == kind).sum()) for kind in SUBTYPES[1:]}
+        for name, part in parts
+    ]
+
+
+def how_saved(table: pd.DataFrame, files: Files) -> list[dict[str, Any]]:
+    """Returns a row for each source and class: sizes, proportions, formats, modes, qualities.
+
+    ``table``: label, source; its index is the place in ``files``.
+    """
+    rows = []
+    joined = table[["label", "source"]].join(files.facts)
+    for (source, label), part in joined.groupby(["source", "label"]):
+        row: dict[str, Any] = {"source": str(source) or "no source", "label": str(label)}
+        row["images"] = len(part)
+        sizes = part[["width", "height", "bytes"]].agg(["min", "median", "max"]).astype(int)
+        row |= {str(name): values.tolist() for name, values in sizes.items()}
+        quartiles = (part["width"] / part["height"]).quantile([0.25, 0.5, 0.75])
+        row["proportions"] = quartiles.round(3).tolist()
+        for name in ("format", "mode", "quality"):
+            kinds = part[name].replace("", DASH).value_counts()
+            row[name] = {str(kind): int(number) for kind, number in kinds.items()}
+        rows.append(row)
+    return rows

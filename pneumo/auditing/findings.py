@@ -6,7 +6,7 @@ from typing import Any
 from pneumo.auditing.shortcuts import BASELINES
 from pneumo.cli import counted
 from pneumo.data.sets import class_of
-from pneumo.report.wording import DASH, decimal
+from pneumo.report.wording import decimal, interval
 
 WHERE = {"paper": "on a random split by patient", "official": "on the set's own test split"}
 SVM = "a support vector machine on 32\N{MULTIPLICATION SIGN}32 thumbnails"
@@ -25,16 +25,15 @@ def sentences(numbers: Mapping[str, Any]) -> list[str]:
 
 def _worth(numbers: Mapping[str, Any]) -> list[str]:
     protocols = numbers["protocols"]
-    scored = [name for name, result in protocols.items() if "baselines" in result]
+    scored = {name: of["baselines"] for name, of in protocols.items() if "baselines" in of}
     first = [GENERATED] * class_of(numbers["data"]["kind"]).generated
     if not scored:
         why = protocols["paper"]["why_not"]
         return [*first, f"The worth of a score on this set is unknown: {why}."]
-    first.append(
-        _headline(protocols[scored[0]]["baselines"], where=WHERE[scored[0]], numbers=numbers)
-    )
-    if "official" in scored[1:]:
-        first.append(_official(protocols["official"]["baselines"]))
+    name, baselines = next(iter(scored.items()))
+    first.append(_headline(baselines, where=WHERE[name], numbers=numbers))
+    if name != "official" and "official" in scored:
+        first.append(_official(scored["official"]))
     return first
 
 
@@ -45,11 +44,10 @@ def _headline(baselines: Mapping[str, Any], *, where: str, numbers: Mapping[str,
     )
     auroc = decimal(best["auroc"])
     if best["low"] <= 0.5:
-        ends = f"{decimal(best['low'])} to {decimal(best['high'])}"
         return (
             f"This audit finds no shortcut, which does not show that there is none: {where} no "
             f"baseline is better than chance (the best, {BASELINES[name][0]}: AUROC {auroc}, "
-            f"{ends})."
+            f"{interval(best['low'], best['high'])})."
         )
     thumbnail = decimal(baselines["thumbnail"]["auroc"])
     if baselines["header"]["all_alike"]:
@@ -103,24 +101,13 @@ def _across(across: Mapping[str, int], number: int, refused: str = "") -> str:
 
 def _files(numbers: Mapping[str, Any]) -> list[str]:
     nested = numbers["nested"]
-    images, identical = (
-        sum(row[key] for row in nested["copies"]) for key in ("images", "identical")
-    )
+    images, same = (sum(row[key] for row in nested["copies"]) for key in ("images", "identical"))
+    system, unread, left = nested["system_files"], len(numbers["unreadable"]), numbers["left_out"]
     sentences = {
-        f"{counted(images, 'more image')} below the folder, {identical:,} of them copies of the "
-        "set's own; a recursive scan would count them too.": images,
-        f"{counted(nested['system_files'], 'file')} of macOS, not images.": nested["system_files"],
-        f"{counted(len(numbers['unreadable']), 'file')} cannot be read.": numbers["unreadable"],
-        f"Not used in its folders: {counted(len(numbers['left_out']), 'name')}.": numbers[
-            "left_out"
-        ],
+        f"{counted(images, 'more image')} below the folder, {same:,} of them copies of the set's "
+        "own; a recursive scan would count them too.": images,
+        f"{counted(system, 'file')} of macOS, not images.": system,
+        f"{counted(unread, 'file')} cannot be read.": unread,
+        f"Not used in its folders: {counted(len(left), 'name')}.": left,
     }
     return [sentence for sentence, holds in sentences.items() if holds]
-
-
-def cell(score: Mapping[str, Any]) -> tuple[str, str]:
-    """Returns an AUROC and its interval as words; "all alike" for files without a difference."""
-    if score["all_alike"]:
-        return decimal(score["auroc"]), "all alike"
-    low, high = score["low"], score["high"]
-    return decimal(score["auroc"]), DASH if low != low else f"{decimal(low)} to {decimal(high)}"

@@ -28,6 +28,7 @@ class Source:
         name: of its folder or file, without the path to it.
         data_set: the set.
         place: folder that is searched for other images; None: none is.
+        note: the set's warning in this command's words.
         tables: a row an image, see kermany.index, by protocol: the protocol decides who is one
             patient.
         patients: how many there are, by the way they are identified.
@@ -37,14 +38,10 @@ class Source:
     name: str
     data_set: DataSet
     place: Path | None
+    note: str | None
     tables: dict[str, pd.DataFrame]
     patients: dict[str, int]
     left_out: tuple[str, ...] = ()
-
-    @property
-    def note(self) -> str | None:
-        """The set's warning in this command's words."""
-        return self.data_set.note and _in_own_words(self.data_set.note)
 
 
 def open_set(
@@ -60,7 +57,7 @@ def open_set(
     Args:
         place: the set's folder, a user's own folder, or PneumoniaMNIST's .npz file.
         csv: a table of a user's own radiographs, see pneumo.data.folder.csv_table.
-        kind: one of pneumo.choices.DATA_SETS; None: see pneumo.data.sets.recognise.
+        kind: one of pneumo.choices.DATA_SETS; None: by layout and names.
         skip_unknown: leave out images whose names do not follow the set's grammar.
         cache_dir: where a .npz file is unpacked.
 
@@ -86,6 +83,7 @@ def open_set(
         name=place.resolve().name,
         data_set=data_set,
         place=place if data_set.owns_folder and csv is None else None,
+        note=data_set.note and _in_own_words(data_set.note),
         tables={"paper": paper, "official": official},
         patients={key: int(table["patient"].nunique()) for key, table in tables.items()},
         left_out=tuple(unused),

@@ -32,12 +32,7 @@ class Batch(NamedTuple):
 class Images(Dataset[Batch]):
     """Rows of the cache, augmented or not; an item is (epoch, row), a fetch is a batch.
 
-    Args:
-        images: (N, S, S) uint8.
-        target: (N,) class numbers.
-        augment: augmentation of each image; None for none.
-        seed: of the augmentation.
-        small: the side of augmented images in the first epochs, and the number of these epochs.
+    Images are (N, S, S) uint8, targets (N,); for the others see XrayDataModule.
     """
 
     def __init__(
@@ -56,19 +51,23 @@ class Images(Dataset[Batch]):
         """Returns the batch of ``items``; the DataLoader fetches whole batches by this name."""
         rows = [row for _, row in items]
         image = self.images[rows]
-        if self.augment:
-            image = np.stack([self._augmented(row, epoch) for epoch, row in items])
+        if augment := self.augment:
+            side, epochs = self.small or (None, 0)
+            image = np.stack(
+                [
+                    augment(
+                        np.asarray(self.images[row]),
+                        seed=draw_seed(self.seed, epoch, row),
+                        side=side if epoch < epochs else None,
+                    )
+                    for epoch, row in items
+                ]
+            )
         return Batch(
             torch.from_numpy(image)[:, None],
             torch.from_numpy(self.target[rows]),
             torch.tensor(rows),
         )
-
-    def _augmented(self, row: int, epoch: int) -> np.ndarray:
-        assert self.augment
-        side = self.small[0] if self.small and epoch < self.small[1] else None
-        seed = draw_seed(self.seed, epoch, row)
-        return self.augment(np.asarray(self.images[row]), seed=seed, side=side)
 
 
 class Batches(Sampler[list[tuple[int, int]]]):
@@ -119,10 +118,7 @@ def batch_sizes(
 
     A rest that is too small joins the batch before. Each device needs an image, in training two:
     batch normalisation has no variance of one value, to which an image of 32 pixels shrinks in the
-    last layer.
-
-    Raises:
-        ValueError: there are too few images for several devices.
+    last layer. Raises ValueError if there are too few images for several devices.
     """
     least = num_devices * (2 if train else 1)
     if num_images < least and num_devices > 1:
@@ -186,10 +182,8 @@ class XrayDataModule(pl.LightningDataModule):
     @property
     def num_train_batches(self) -> int:
         """The number of batches in an epoch of the train split."""
-        return len(self._sizes("train", train=True, num_devices=self.num_devices))
-
-    def _sizes(self, split: str, **others: Any) -> list[int]:
-        return batch_sizes(len(self.rows[split]), batch_size=self.batch_size, **others)
+        sizes = {"batch_size": self.batch_size, "num_devices": self.num_devices}
+        return len(batch_sizes(len(self.rows["train"]), train=True, **sizes))
 
     def train_statistics(self) -> tuple[float, float]:
         """Returns mean and standard deviation of the train split's pixels, 0 to 255."""
@@ -238,8 +232,8 @@ class XrayDataModule(pl.LightningDataModule):
             rows = mixed_order(rows, self.target[rows])
         number = self.num_devices if shared else 1
         rank = self.trainer.global_rank if self.trainer and shared else 0
-        sizes = self._sizes(split, train=shuffle, num_devices=number)
-        share = slice(rank, None, number)
+        batch_size, share = self.batch_size, slice(rank, None, number)
+        sizes = batch_sizes(len(rows), batch_size=batch_size, train=shuffle, num_devices=number)
         batches = Batches(rows, sizes, seed=self.seed, shuffle=shuffle, epoch=epoch, share=share)
         return DataLoader(
             self.dataset(augment),
@@ -253,12 +247,8 @@ class XrayDataModule(pl.LightningDataModule):
 
     def dataset(self, augment: Augmentation | None) -> Dataset[Any]:
         """Returns the images that the loader fetches batches from."""
-        return Images(
-            *(self.cache.images, self.target),
-            augment=augment,
-            seed=self.seed,
-            small=self.small,
-        )
+        options: dict[str, Any] = {"seed": self.seed, "small": self.small}
+        return Images(self.cache.images, self.target, augment=augment, **options)
 
 
 def mixed_order(rows: np.ndarray, target: np.ndarray) -> np.ndarray:

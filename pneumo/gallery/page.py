@@ -21,9 +21,9 @@ from pneumo.inference.networks import (
     read_shown,
 )
 from pneumo.labels import PNEUMONIA
-from pneumo.report.templates import page_template
+from pneumo.report.templates import data_uri, render_page
 from pneumo.runs.run import Run
-from pneumo.shift.page import data_uri, picture
+from pneumo.shift.page import picture
 
 TEMPLATE = "errors.html.j2"
 MOST = 8  # errors of each kind
@@ -54,17 +54,19 @@ def html(run: Run, *, checkpoint: str, trust: Sequence[str] = (), notes: Sequenc
     near = most_similar(networks, root, shown["path"].tolist(), among=train["path"].tolist())
 
     def entry(row: Any) -> dict[str, Any]:
-        heatmap = heatmap_images.explain(request, reader.decode(str(root / row.path))[0])
+        png, _ = heatmap_images.explain(request, reader.decode(str(root / row.path))[0])
         similar = train.iloc[near[row.path]]
         pictures = [picture(root / path) for path in similar["path"]]
         return {
             "row": row,
-            "picture": data_uri(Image.open(io.BytesIO(heatmap.png)).convert("RGB")),
+            "picture": data_uri(Image.open(io.BytesIO(png)).convert("RGB")),
             "similar": list(zip(similar["path"], similar["label"], pictures, strict=True)),
         }
 
     entries = {kind: [*map(entry, rows[:MOST].itertuples())] for kind, rows in by_kind.items()}
-    text: str = page_template(TEMPLATE, package="pneumo.gallery").render(
+    text: str = render_page(
+        TEMPLATE,
+        package="pneumo.gallery",
         run=run.name,
         num_test=len(test),
         num_train=len(train),

@@ -1,7 +1,7 @@
 """CLAIM 2024 and TRIPOD+AI of a run: what its folder answers, and what a person must write."""
 
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from functools import cache
 from importlib.resources import files
 from string import Formatter
@@ -13,7 +13,7 @@ from pneumo.data.base import DataSet
 from pneumo.data.sets import class_of
 from pneumo.report.groups import CUSTOM, PROTOCOLS
 from pneumo.report.table import escaped, titled
-from pneumo.report.templates import text_template
+from pneumo.report.templates import render_text
 from pneumo.runs.metrics import how_chosen
 
 MARK = "<!-- Written by pneumo.export; a new export replaces it. -->"
@@ -47,14 +47,6 @@ class Item(NamedTuple):
     to_write: str = ""  # what a person must add; with an answer, the item is filled in part
 
 
-class Answer(NamedTuple):
-    """The answer to one item."""
-
-    item: Item
-    status: str  # filled, in part, to write
-    text: str
-
-
 @cache
 def checklists() -> dict[str, list[Item]]:
     """Returns the items of each checklist by its name."""
@@ -74,46 +66,37 @@ def write(metrics: Mapping[str, Any], **findings: Any) -> str:
         "",
     ]
     for name, items in checklists().items():
-        answered = answers(items, known_facts, hints=hints)
+        answered = [answer(item, known_facts, hints=hints) for item in items]
         rows = [
             {"item": item.number, "topic": item.topic, "": status, "answer": text}
-            for item, status, text in answered
+            for item, (status, text) in zip(items, answered, strict=True)
         ]
         table = titled(rows, "item", "topic", "", "answer").markdown()
-        lines += [f"## {name}", "", f"{share(answered)}.", "", table, ""]
+        lines += [f"## {name}", "", f"{share(status for status, _ in answered)}.", "", table, ""]
     return "\n".join(lines)
 
 
-def answers(
-    items: Sequence[Item],
-    known_facts: Mapping[str, str],
-    *,
-    hints: Mapping[str, str] = HINTS,
-) -> list[Answer]:
-    """Returns an answer for each item; an item that lacks a fact is to be written.
+def answer(
+    item: Item, known_facts: Mapping[str, str], *, hints: Mapping[str, str] = HINTS
+) -> tuple[str, str]:
+    """Returns the status and the text of an item; one that lacks a fact is to be written.
 
     ``hints`` say how a fact becomes known.
     """
-    answered = []
-    for item in items:
-        names = [name for _, name, _, _ in Formatter().parse(item.answer) if name]
-        unknown = [name for name in names if name not in known_facts]
-        if unknown or not item.answer:
-            hint = item.to_write or hints.get(unknown[0], UNKNOWN)
-            answered.append(Answer(item, PERSON, f"*{hint}*"))
-            continue
-        text = item.answer.format_map(known_facts)
-        added = Answer(item, PART, f"{text}; *{item.to_write}*")
-        answered.append(added if item.to_write else Answer(item, FILLED, text))
-    return answered
+    names = [name for _, name, _, _ in Formatter().parse(item.answer) if name]
+    unknown = [name for name in names if name not in known_facts]
+    if unknown or not item.answer:
+        return PERSON, f"*{item.to_write or hints.get(unknown[0], UNKNOWN)}*"
+    text = item.answer.format_map(known_facts)
+    return (PART, f"{text}; *{item.to_write}*") if item.to_write else (FILLED, text)
 
 
-def share(answered: Sequence[Answer]) -> str:
+def share(statuses: Iterable[str]) -> str:
     """Returns how many items are filled, in part, and to be written."""
-    counts = Counter(each.status for each in answered)
+    counts = Counter(statuses)
     return (
-        f"{counts[FILLED]} of {len(answered)} items filled from the run "
-        f"({100 * counts[FILLED] / len(answered):.0f} %), {counts[PART]} in part, "
+        f"{counts[FILLED]} of {counts.total()} items filled from the run "
+        f"({100 * counts[FILLED] / counts.total():.0f} %), {counts[PART]} in part, "
         f"{counts[PERSON]} for a person to write"
     )
 
@@ -122,7 +105,7 @@ def facts(
     metrics: Mapping[str, Any],
     *,
     assessment: Mapping[str, Any] | None,
-    maps: Any = (),
+    maps: Sequence[Any] = (),
     external: str = "",
     model: Mapping[str, Any] | None = None,
 ) -> dict[str, str]:
@@ -132,16 +115,15 @@ def facts(
         metrics: metrics.json of the run.
         assessment: of its best checkpoint; None if missing.
         maps: scores of heat maps, see runs.read_maps.
-        external: AUROC on images of other sources, see pneumo.report.external; "" if unknown.
+        external: AUROC on images of other sources, see pneumo.report.assessed; "" if unknown.
         model: of the run's configuration, with library and architecture.
     """
     data_set = class_of(metrics["data"]["kind"])
     licence = metrics["data"].get("licence") or data_set.licence
-
-    def one_line(value: Any) -> Any:  # so that a name adds no fact
-        return " ".join(value.split()) if isinstance(value, str) else value
-
-    text = text_template("checklist_facts.j2", finalize=one_line).render(
+    lines = render_text(
+        "checklist_facts.j2",
+        # one line, so that a name adds no fact
+        finalize=lambda value: " ".join(value.split()) if isinstance(value, str) else value,
         metrics=metrics,
         baseline=bool(metrics.get("baseline")),
         assessment=assessment,
@@ -153,5 +135,5 @@ def facts(
         weights=WEIGHTS,
         how_chosen=how_chosen,
     )
-    lines = (line.partition(": ") for line in text.split("\n"))
-    return {**data_set.checklist} | {name: fact for name, _, fact in lines if fact}
+    known = (line.partition(": ") for line in lines)
+    return {**data_set.checklist} | {name: fact for name, _, fact in known if fact}

@@ -11,7 +11,7 @@ from numpy.typing import ArrayLike
 from pneumo.choices import BALANCED
 from pneumo.cli import counted
 from pneumo.evaluation.intervals import difference_interval
-from pneumo.evaluation.paired_tests import Comparison, corrected_t_test, holm
+from pneumo.evaluation.paired_tests import corrected_t_test, holm
 from pneumo.report.groups import Cell, Group
 from pneumo.report.settings import training_of
 from pneumo.report.trials import COMPARED, NAN, Trial, split_name, tuples
@@ -73,9 +73,8 @@ def overlap_ratio(trials: Sequence[Trial]) -> float:
     The official protocol has one test split. Splits without a hash count as random ones.
     """
     hashes = {trial.split_sha256 for trial in trials}
-    if {trial.metrics["protocol"] for trial in trials} == {"official"} or (
-        len(hashes) == 1 and None not in hashes
-    ):
+    is_official = {trial.metrics["protocol"] for trial in trials} == {"official"}
+    if is_official or (len(hashes) == 1 and None not in hashes):
         return 0.0
     counts = [[trial.count(split, "images") for split in ("test", "train")] for trial in trials]
     ratios = [test / train for test, train in counts if train > 0 and np.isfinite(test)]
@@ -98,7 +97,11 @@ def _between(group: Group) -> Iterator[Difference]:
             for score in COMPARED:
                 gaps = [a.score(score) - b.score(score) for a, b in same_split]
                 yield Difference(*names, score, **_t_test(gaps, [a for a, _ in same_split]))
-        same_images = [pair for pair in _pairs(first, second, same_split=False) if _alike(*pair)]
+        same_images = [
+            (a, b)
+            for a, b in _pairs(first, second, same_split=False)
+            if not a.test.empty and a.test["path"].equals(b.test["path"])
+        ]
         # settings of one network with one trial each must not be chosen on the test split
         if first.model != second.model or len(same_images) > 1:
             for (a, b), score in product(same_images, COMPARED):
@@ -160,13 +163,13 @@ def _t_test(gaps: ArrayLike, trials: Sequence[Trial]) -> dict[str, Any]:
 
     The interval lies within -1 to 1, and is NaN if it spans half of that.
     """
-    test: Comparison = corrected_t_test(gaps, test_to_train=overlap_ratio(trials))
-    low, high = max(-1.0, test.low), min(1.0, test.high)
+    test = corrected_t_test(gaps, test_to_train=overlap_ratio(trials))
+    ends = {"low": max(-1.0, test.low), "high": min(1.0, test.high)}
     if not test.high - test.low <= WIDEST:
-        low, high = NAN, NAN
+        ends = {"low": NAN, "high": NAN}
     num_trials = int(np.isfinite(np.asarray(gaps)).sum())
-    ends = {"low": low, "high": high, "over": counted(num_trials, "trial")}
-    return {"trials": num_trials, **test._asdict(), **ends}
+    about = {"trials": num_trials, "over": counted(num_trials, "trial")}
+    return test._asdict() | ends | about
 
 
 def _pairs(first: Cell, second: Cell, *, same_split: bool = True) -> list[tuple[Trial, Trial]]:
@@ -174,8 +177,3 @@ def _pairs(first: Cell, second: Cell, *, same_split: bool = True) -> list[tuple[
     ours, theirs = first.by_split(), second.by_split()
     pairs = [(ours[split], theirs[split]) for split in ours if split in theirs]
     return [(a, b) for a, b in pairs if not same_split or a.split_sha256 == b.split_sha256]
-
-
-def _alike(first: Trial, second: Trial) -> bool:
-    """Whether both have predictions of the same test images."""
-    return not first.test.empty and first.test["path"].equals(second.test["path"])

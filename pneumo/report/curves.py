@@ -1,29 +1,31 @@
 """Data of the pictures: the networks shown, their curves on one grid, their mean confusion."""
 
 from collections.abc import Callable, Sequence
+from typing import Any
 
 import numpy as np
 import pandas as pd
 
 from pneumo.evaluation.intervals import patient_weights
 from pneumo.evaluation.metrics import Array, precision_recall_curve, ratio, roc_curve
+from pneumo.report.drawing import STYLES
 from pneumo.report.groups import Cell, Group
-from pneumo.report.trials import Trial
 
-MOST_SHOWN = 8  # networks in one picture: as many as there are distinguishable colours
+MOST_SHOWN = len(STYLES)  # networks in one picture: as many as there are distinguishable colours
 GRID = np.linspace(0, 1, 201)
 BINS = 15  # of the reliability diagram, as in pneumo.evaluation.calibration
 RESAMPLES = 200  # of the patients of a single trial, for a band of the central 95 %
 
 
-def shown(group: Group) -> list[Cell]:
-    """Returns the networks in the pictures: at most `MOST_SHOWN`, those with most trials.
+def shown(group: Group) -> list[tuple[Cell, Any]]:
+    """Returns the networks in the pictures, each with its colour, marker and line.
 
-    The prior, which has one score for all images, is among them only if it is alone.
+    At most `MOST_SHOWN`, those with most trials. The prior, which has one score for all images,
+    is among them only if it is alone.
     """
     cells = [cell for cell in group.cells if cell.model != "prior"] or group.cells
     most = sorted(cells, key=lambda cell: -len(cell.trials))[:MOST_SHOWN]
-    return [cell for cell in cells if any(cell is other for other in most)]
+    return list(zip((cell for cell in cells if cell in most), STYLES, strict=False))
 
 
 def curves_on_grid(cell: Cell, curve: Callable[[Array, Array], Array]) -> Array:
@@ -35,9 +37,12 @@ def curves_on_grid(cell: Cell, curve: Callable[[Array, Array], Array]) -> Array:
     curves = np.array([curve(trial.label, trial.probability) for trial in trials])
     if len(trials) != 1:
         return curves
-    low, high = np.quantile(_resampled(trials[0], curve), (0.025, 0.975), axis=0)
-    (of_all,) = curves
-    return np.array([np.minimum(of_all, low), of_all, np.maximum(of_all, high)])
+    label, probability = trials[0].label, trials[0].probability
+    weight = patient_weights(trials[0].test["patient"], resamples=RESAMPLES)(0, RESAMPLES)
+    draws = [np.repeat(np.arange(label.size), times) for times in weight.T.astype(np.int64)]
+    resampled = [curve(label[index], probability[index]) for index in draws]
+    low, high = np.quantile(resampled, (0.025, 0.975), axis=0)
+    return np.array([np.minimum(curves[0], low), curves[0], np.maximum(curves[0], high)])
 
 
 def sensitivity(label: Array, probability: Array) -> Array:
@@ -65,35 +70,21 @@ def history_table(cell: Cell, split: str, score: str) -> Array:
 
 def mean_confusion(cell: Cell) -> tuple[Array, Array]:
     """Returns the share of each true class by predicted class, and images: (2, 2) means each."""
-    counts = np.full((len(cell.trials), 2, 2), np.nan)
-    for place, trial in enumerate(cell.trials):
-        known = np.array(trial.metrics["best"]["test"].get("confusion"), dtype=np.float64)
-        counts[place] = known if known.shape == (2, 2) else np.nan
+    known = [trial.metrics["best"]["test"].get("confusion") for trial in cell.trials]
+    counts = np.array([np.full((2, 2), np.nan) if c is None else c for c in known], dtype=float)
     both = (ratio(counts, counts.sum(-1, keepdims=True)), counts)
     shares, images = (pd.DataFrame(each.reshape(-1, 4)).mean().to_numpy() for each in both)
     return shares.reshape(2, 2), images.reshape(2, 2)
 
 
-def reliability_bins(cell: Cell, state: str) -> pd.DataFrame:
-    """Returns the trials' bins of probability as one: images, probability, observed.
-
-    ``state``: before or after the temperature. Without rows if unknown.
-    """
-    assessed = [a[state] for trial in cell.trials if (a := trial.metrics.get("assessed"))]
-    return pooled(assessed) if assessed else pd.DataFrame()
-
-
 def pooled(bins: Sequence[pd.DataFrame]) -> pd.DataFrame:
-    """Returns the bins of several trials as one; images are added up."""
+    """Returns the bins of probability of several trials as one; without rows if there are none.
+
+    Columns images (which are added up), probability and observed.
+    """
+    if not bins:
+        return pd.DataFrame()
     rows = pd.concat(bins)
     places = np.minimum((rows["probability"] * BINS).astype(int), BINS - 1)
     sums = rows.mul(rows["images"], axis=0).assign(images=rows["images"]).groupby(places).sum()
     return sums.div(sums["images"], axis=0).assign(images=sums["images"])
-
-
-def _resampled(trial: Trial, curve: Callable[[Array, Array], Array]) -> Array:
-    weight = patient_weights(trial.test["patient"], resamples=RESAMPLES)(0, RESAMPLES).astype(
-        np.int64
-    )
-    draws = [np.repeat(np.arange(trial.label.size), times) for times in weight.T]
-    return np.array([curve(trial.label[index], trial.probability[index]) for index in draws])

@@ -1,19 +1,29 @@
-"""Detectors in a report: groups with scores beside the paper's row; the table is detection.csv."""
+"""Detectors in a report: groups with scores beside the paper's row, pictures, and detection.csv."""
 
-from collections import defaultdict
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
-from pneumo.data.base import DataSet
-from pneumo.data.sets import class_of
+import numpy as np
+from matplotlib.figure import Figure
+
 from pneumo.evaluation import published
-from pneumo.evaluation.detection import challenge_score, kept
-from pneumo.evaluation.detection_assessment import SCORES, assess
-from pneumo.report.groups import DEBUG, group_key, group_order
+from pneumo.evaluation.detection import (
+    IOU,
+    SCORES,
+    Curve,
+    assess,
+    challenge_score,
+    froc,
+    kept,
+    precision_recall_curve,
+)
+from pneumo.report.drawing import STYLES, Picture, legend_above, panels
+from pneumo.report.groups import DEBUG, Comparable, by_key
 from pneumo.report.table import Row, Table
-from pneumo.report.wording import DASH, decimal, interval
+from pneumo.report.wording import DASH, decimal, interval, score_cell
 from pneumo.runs.run import Run
 
 FILE = "detection.csv"
@@ -26,46 +36,44 @@ NOT_COMPARABLE = (
     "not compared with them: the paper's table names neither the images nor the IoU and the "
     "confidence from which a box counts, and gives no interval."
 )
+MOST_FALSE = 4.0  # false positives per image that the FROC curve shows
 
 
-@dataclass
-class DetectionGroup:
+@dataclass(eq=False)
+class DetectionGroup(Comparable):
     """Detectors of the same data and protocol, the best on validation first."""
 
-    slug: str
-    kind: str
-    protocol: str
     runs: list[Run]
     assessments: list[dict[str, Any]]  # of each run's test split
 
     @property
     def title(self) -> str:
         """Data set and protocol."""
-        return f"Detection: {self.kind}, {self.protocol} protocol"
-
-    @property
-    def data_set(self) -> type[DataSet]:
-        """The class with the facts of the data set."""
-        return class_of(self.kind)
+        return f"Detection: {super().title}"
 
     @property
     def table(self) -> Table:
         """Scores and intervals of each run, and the paper's row."""
-        paper: dict[str, str | tuple[str, str]] = dict.fromkeys(COLUMNS, DASH)
-        paper |= {name: decimal(value) for name, value in published.SIRAZITDINOV.items()}
-        rows = list(map(_row, self.runs, self.assessments))
-        return Table(COLUMNS, [*rows, paper | {"run": PAPER, "kind": "paper"}])
+        rows: list[Row] = []
+        for run, assessed in zip(self.runs, self.assessments, strict=True):
+            seed = run.metrics.get("seed")
+            about = f"{run.metrics['model']}" + ("" if seed is None else f", seed {seed}")
+            row: dict[str, Any] = {"run": (Path(run.name).name, about)}
+            row |= {name: score_cell(assessed["scores"][name]) for name in SHOWN}
+            rows.append(row | {"confidence": decimal(run.confidence)})
+        paper = {name: decimal(value) for name, value in published.SIRAZITDINOV.items()}
+        about_paper = {"run": PAPER, "kind": "paper"}
+        return Table(COLUMNS, [*rows, dict.fromkeys(COLUMNS, DASH) | paper | about_paper])
 
     @property
     def finding(self) -> str:
         """One sentence: the score of the detector that is best on its validation split."""
         score = self.assessments[0]["scores"]["challenge"]
-        ends = interval(score["low"], score["high"])
         debug = "DEBUG RUNS, whose scores mean nothing: " if self.protocol == DEBUG else ""
         return (
             f"{debug}{self.title}: of {len(self.runs)}, {self.runs[0].metrics['model']} has the "
             "best challenge score on the validation split; on the test split it has "
-            f"{decimal(score['value'])} ({ends})."
+            f"{decimal(score['value'])} ({interval(score['low'], score['high'])})."
         )
 
     def csv_rows(self) -> list[dict[str, Any]]:
@@ -83,34 +91,60 @@ class DetectionGroup:
 
 def group_detectors(runs: Sequence[Run]) -> list[DetectionGroup]:
     """Returns the detectors by data and protocol, real data first, debug runs last."""
-    by_key: dict[tuple[str, str, str], list[Run]] = defaultdict(list)
-    for run in runs:
-        by_key[group_key(dict(run.metrics))].append(run)
+
+    def on_validation(run: Run) -> float:
+        val = run.boxes.of_split("val")
+        value = challenge_score(
+            val.truth, *kept(val.predicted, val.scores, confidence=run.confidence)
+        )
+        return value if value == value else -1.0
+
+    def assessed(run: Run) -> dict[str, Any]:
+        test, at = run.boxes.of_split("test"), run.confidence
+        patient = test.images["patient"]
+        return assess(test.truth, test.predicted, test.scores, patient=patient, confidence=at)
+
     groups = []
-    for place, key in enumerate(sorted(by_key, key=group_order), 1):
-        ranked = sorted(by_key[key], key=lambda run: -_on_validation(run))  # never by test scores
-        tests = [(run.boxes.of_split("test"), run.confidence) for run in ranked]
-        assessed = [
-            assess(t.truth, t.predicted, t.scores, patient=t.images["patient"], confidence=at)
-            for t, at in tests
-        ]
-        groups.append(DetectionGroup(f"detection-{place}", *key[:2], ranked, assessed))
+    for place, ((kind, protocol, _), same) in enumerate(by_key(runs).items(), 1):
+        ranked = sorted(same, key=on_validation, reverse=True)  # never by test scores
+        assessments = list(map(assessed, ranked))
+        groups.append(DetectionGroup(kind, protocol, f"detection-{place}", ranked, assessments))
     return groups
 
 
-def _on_validation(run: Run) -> float:
-    """The challenge score of a run's validation split; -1 if there is none."""
-    val = run.boxes.of_split("val")
-    boxes, scores = kept(val.predicted, val.scores, confidence=run.confidence)
-    value = challenge_score(val.truth, boxes, scores)
-    return value if value == value else -1.0
+def _curves(
+    curve: Callable[..., Curve], xlabel: str, ylabel: str, group: DetectionGroup
+) -> Figure | None:
+    """A curve for each detector, with a mark at its confidence; None without a predicted box."""
+    tests = [run.boxes.of_split("test") for run in group.runs[: len(STYLES)]]
+    if not any(len(scores) for test in tests for scores in test.scores):
+        return None
+    figure, (ax,) = panels(1, height=2.9)
+    highest = [0.01]
+    for run, test, (colour, marker, line) in zip(group.runs, tests, STYLES, strict=False):
+        points = curve(test.truth, test.predicted, test.scores)
+        ax.plot(points.x, points.y, color=colour, ls=line, label=Path(run.name).name)
+        at = int(np.sum(points.confidence >= run.confidence)) - 1
+        if at >= 0:
+            ax.plot(points.x[at], points.y[at], marker, color=colour, ms=6, zorder=3)
+        highest += [float(points.x[-1])] if points.x.size else []
+    right = min(MOST_FALSE, max(highest)) if curve is froc else 1.0
+    ax.set(xlim=(-0.02 * right, 1.02 * right), ylim=(-0.02, 1.02), xlabel=xlabel, ylabel=ylabel)
+    legend_above(figure, ax)
+    return figure
 
 
-def _row(run: Run, assessed: Mapping[str, Any]) -> Row:
-    seed = run.metrics.get("seed")
-    about = f"{run.metrics['model']}" + ("" if seed is None else f", seed {seed}")
-    row: dict[str, str | tuple[str, str]] = {"run": (Path(run.name).name, about)}
-    for name in SHOWN:
-        score = assessed["scores"][name]
-        row[name] = decimal(score["value"]), interval(score["low"], score["high"], unknown="")
-    return row | {"confidence": decimal(run.confidence)}
+PICTURES = {
+    "precision-recall": Picture(
+        partial(_curves, precision_recall_curve, "recall of boxes", "precision of boxes"),
+        "Precision and recall of boxes",
+        f"Test split, boxes of all images together; a box is found at an IoU above {IOU}. Mark: "
+        "the confidence fixed on validation.",
+    ),
+    "froc": Picture(
+        partial(_curves, froc, "false positives per image", "sensitivity"),
+        "FROC",
+        f"Share of true boxes found, at an IoU above {IOU}, against false positives per image, as "
+        "the confidence falls. Mark: the confidence fixed on validation.",
+    ),
+}

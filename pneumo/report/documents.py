@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 from pneumo import atomic, labels
 from pneumo.report import checklists, model_card
-from pneumo.report.external import EXTERNAL, of_run
+from pneumo.report.assessed import EXTERNAL, of_run
 from pneumo.runs import output, pretrained, run_folder
 from pneumo.runs.run import Run
 
@@ -38,9 +38,8 @@ def write_onnx(
         trust: packages whose networks the run may name.
 
     Raises:
-        FileNotFoundError: a file of the run or an image is missing.
-        ValueError: the run is not finished or broken, an extra is not installed, ``out`` holds
-            something else, no image could be read, or the outputs differ by too much.
+        FileNotFoundError, ValueError: the run is broken, an extra or an image is missing, ``out``
+            holds something else, or the outputs differ by too much.
     """
     from pneumo.inference import ensemble, onnx_export, onnx_model
 
@@ -50,10 +49,7 @@ def write_onnx(
     named = replace(run, name="this run")  # no file names in files to hand on
     fixed = ensemble.mean_operating_point([named], checkpoint=checkpoint)
     properties = onnx_export.properties(run, network, checkpoint, fixed)
-    classes = labels.CLASSES[network.num_classes]
-    about: dict[str, Any] = {"checkpoint": checkpoint, "checklists": paths[2].name}
-    card = model_card.write(run, classes=classes, **about, **_findings(run, checkpoint))
-    texts = (card, _checklists(run, checkpoint))
+    texts = _card(run, network.num_classes, checkpoint, paths[2].name), _checklists(run, checkpoint)
     model = onnx_model.build(
         network,
         views=run.views,
@@ -88,10 +84,7 @@ def write_checklists(run: Run, out: Path) -> None:
 def pack(run: Run, out: Path, *, trust: Sequence[str] = ()) -> int:
     """Writes a finished run as a small run folder, with its card; returns the bytes.
 
-    Args:
-        run: a finished run.
-        out: a folder that is new, empty, or of an earlier call.
-        trust: packages whose networks the run may name.
+    ``out``: a folder that is new, empty, or of an earlier call; ``trust``: see `write_onnx`.
 
     Raises:
         FileNotFoundError, ValueError: the run is broken or lacks its reference, or ``out`` holds
@@ -106,17 +99,21 @@ def pack(run: Run, out: Path, *, trust: Sequence[str] = ()) -> int:
             f"reference.npz of {run.name} is not of its best weights; without it, no image is "
             "flagged as out of distribution. Copy the run folder again from where it was trained"
         )
-    classes = labels.CLASSES[network.num_classes]
-    card = model_card.write(run, classes=classes, checkpoint="best", **_findings(run, "best"))
+    card = _card(run, network.num_classes, "best")
     overrides = pretrained.public_overrides(run.run_dir)
     text = model_card.weights_card(run.metrics, overrides=overrides, card=card)
     return pretrained.pack(run.run_dir, out, card=text)
 
 
+def _card(run: Run, num_classes: int, checkpoint: str, lists: str | None = None) -> str:
+    classes, findings = labels.CLASSES[num_classes], _findings(run, checkpoint)
+    about: dict[str, Any] = {"classes": classes, "checkpoint": checkpoint, "checklists": lists}
+    return model_card.write(run, **about, **findings)
+
+
 def _checklists(run: Run, checkpoint: str) -> str:
-    findings = _findings(run, checkpoint)
+    findings, model = _findings(run, checkpoint), run.config.get("model")
     external = of_run(run, findings["assessment"])[EXTERNAL]
-    model = run.config.get("model")
     known = model if isinstance(model, dict) else None
     return checklists.write(run.metrics, model=known, external=external, **findings)
 

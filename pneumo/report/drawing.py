@@ -11,7 +11,6 @@ import pandas as pd
 from markupsafe import Markup
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
-from matplotlib.ticker import EngFormatter, LogLocator, NullLocator
 
 WIDTH = 3.5  # inches: one column of a journal, and a phone's screen at a readable size
 INK, PAPER, LINE, MUTED = "#1b1f24", "#fdfefe", "#d8dce1", "#6b7280"
@@ -29,31 +28,16 @@ STYLES = (
 )
 MOST_BANDS = 3  # in one panel; more would hide each other
 SETTINGS: dict[Any, Any] = {
-    "font.size": 8,
-    "axes.titlesize": 8.5,
-    "axes.titlelocation": "left",
-    "axes.titleweight": "bold",
-    "axes.labelsize": 8,
-    "xtick.labelsize": 7.5,
-    "ytick.labelsize": 7.5,
-    "legend.fontsize": 7,
-    "legend.frameon": False,
-    "axes.spines.top": False,
-    "axes.spines.right": False,
-    "axes.grid": True,
-    "axes.axisbelow": True,
-    "axes.linewidth": 0.7,
-    "grid.color": LINE,
-    "grid.linewidth": 0.5,
-    "text.color": INK,
-    "axes.labelcolor": INK,
-    "axes.edgecolor": INK,
-    "xtick.color": INK,
-    "ytick.color": INK,
-    "axes.facecolor": "none",
-    "lines.linewidth": 1.3,
-    "lines.markersize": 4,
-    "hatch.linewidth": 0.5,
+    **dict.fromkeys(("font.size", "axes.labelsize"), 8),
+    **dict.fromkeys(("xtick.labelsize", "ytick.labelsize"), 7.5),
+    **dict.fromkeys(("text.color", "axes.labelcolor", "axes.edgecolor"), INK),
+    **dict.fromkeys(("xtick.color", "ytick.color"), INK),
+    **dict.fromkeys(("axes.spines.top", "axes.spines.right", "legend.frameon"), False),
+    **dict.fromkeys(("axes.grid", "axes.axisbelow"), True),
+    **dict.fromkeys(("grid.linewidth", "hatch.linewidth"), 0.5),
+    **{"axes.titlesize": 8.5, "axes.titlelocation": "left", "axes.titleweight": "bold"},
+    **{"axes.linewidth": 0.7, "axes.facecolor": "none", "grid.color": LINE, "legend.fontsize": 7},
+    **{"lines.linewidth": 1.3, "lines.markersize": 4},
     "text.parse_math": False,  # a network's name may hold a dollar sign
     "pdf.fonttype": 42,  # TrueType, as journals require
     "svg.fonttype": "none",  # text stays text: it can be searched, read aloud and edited
@@ -78,7 +62,7 @@ def draw(picture: Callable[[Any], Figure | None], subject: Any) -> dict[str, byt
         figure = picture(subject)
         if figure is None:
             return None
-        raster, vector, pdf = io.BytesIO(), io.BytesIO(), io.BytesIO()
+        raster, vector, pdf = (io.BytesIO() for _ in range(3))
         figure.savefig(vector, format="svg", transparent=True, metadata={"Date": None})
         figure.set_layout_engine("none")  # the layout is done, and slow
         figure.savefig(pdf, format="pdf", transparent=True, metadata={"CreationDate": None})
@@ -121,16 +105,6 @@ def band(
         ax.fill_between(x, low, high, color=colour, alpha=0.18, lw=0)
     ax.plot(x, middle, color=colour, ls=line, label=label)
     return middle
-
-
-def size_axis(ax: Axes, label: str) -> None:
-    """Sets a logarithmic x axis with ticks such as 100 k, 10 M, 1 G."""
-    ax.set_xscale("log")
-    ax.set_xlabel(label)
-    low, high = ax.get_xlim()
-    ax.xaxis.set_major_locator(LogLocator(subs=(1,) if high > 100 * low else (1, 2, 5)))
-    ax.xaxis.set_major_formatter(EngFormatter())
-    ax.xaxis.set_minor_locator(NullLocator())
 
 
 def star(ax: Axes, x: float, y: float, label: str) -> None:

@@ -12,8 +12,6 @@ from pneumo.evaluation.scores import scores
 from pneumo.report.groups import Cell, Group
 from pneumo.report.trials import Trial, number, split_name
 
-WAYS = {"mean": "mean", "weighted": "weighted mean", "vote": "vote"}
-Named = tuple[str, tuple[str, ...]]  # an ensemble's name, and its members
 NO_MEMBER = "a member needs one finished run of the same split and classes"
 NO_WEIGHTS = "no weights, since its members have no common validation split"
 
@@ -21,74 +19,65 @@ NO_WEIGHTS = "no weights, since its members have no common validation split"
 def add_ensembles(groups: Sequence[Group]) -> None:
     """Adds to each group the ensembles that its runs name, and why some lack members."""
     for group in groups:
-        reasons: dict[tuple[Named, str], list[str]] = defaultdict(list)  # to names of splits
+        by_split: dict[Any, list[Trial]] = defaultdict(list)
+        for trial in group.trials:
+            for name, names in trial.ensembles.items():
+                if trial.model in names:
+                    by_split[name, tuple(names), trial.split].append(trial)
+        reasons: dict[tuple[Any, ...], list[str]] = defaultdict(list)  # to names of splits
         cells: dict[str, Cell] = {}
-        for (ensemble, split), trials in _by_ensemble_and_split(group).items():
-            members = _members(ensemble[1], trials)
-            lacking = [name for name in ensemble[1] if name not in {m.model for m in members}]
-            missing = [f"without {', '.join(lacking)}: {NO_MEMBER}"] if lacking else []
-            weights = _weights(members) if len(members) > 1 else None
-            if len(members) < 2:
-                missing = [f"not scored, fewer than two members: {NO_MEMBER}"]
-            elif weights is None:
-                missing.append(NO_WEIGHTS)
+        for (name, names, split), trials in by_split.items():
+            scored, missing = _scored(name, names, trials)
             for reason in missing:
-                reasons[ensemble, reason].append(split_name(split))
-            for way in WAYS if len(members) > 1 else ():
-                if way != "weighted" or weights is not None:
-                    trial = _combined(ensemble, members, way, weights)
-                    cell = Cell(trial.model, trial.model, trial.settings, [])
-                    cells.setdefault(trial.model, cell).trials.append(trial)
+                reasons[name, names, reason].append(split_name(split))
+            for trial in scored:
+                cell = Cell(trial.model, trial.model, trial.settings, [])
+                cells.setdefault(trial.model, cell).trials.append(trial)
         group.ensembles = list(cells.values())
         group.incomplete = [
             f"Ensemble {name}: {reason} ({', '.join(splits)})."
-            for ((name, _), reason), splits in reasons.items()
+            for (name, _, reason), splits in reasons.items()
         ]
 
 
-def _by_ensemble_and_split(group: Group) -> dict[tuple[Named, tuple[Any, Any]], list[Trial]]:
-    """The trials of the runs that name an ensemble and are of one of its members."""
-    trials: dict[tuple[Named, tuple[Any, Any]], list[Trial]] = defaultdict(list)
-    for trial in group.trials:
-        for name, members in trial.ensembles.items():
-            if trial.model in members:
-                trials[(name, tuple(members)), trial.split].append(trial)
-    return trials
+def _scored(
+    name: str, names: Sequence[str], trials: Sequence[Trial]
+) -> tuple[list[Trial], list[str]]:
+    """The ensembles of one split, a trial for each way, and what they lack."""
+    members = _members(names, trials)
+    if len(members) < 2:
+        return [], [f"not scored, fewer than two members: {NO_MEMBER}"]
+    lacking = [each for each in names if each not in {m.model for m in members}]
+    missing = [f"without {', '.join(lacking)}: {NO_MEMBER}"] if lacking else []
+    probability, weights = np.stack([m.probability for m in members]), _weights(members)
+    ways = {"mean": np.asarray(probability.mean(0))}
+    if weights is not None:
+        ways["weighted mean"] = np.asarray(weights @ probability)
+    ways["vote"] = vote_share(probability)
+    size = f"{len(members)}" + f" of {len(names)}" * (len(members) < len(names))
+    scored = [_combined(f"{name}, {way} of {size}", members, p) for way, p in ways.items()]
+    return scored, missing + [NO_WEIGHTS] * (weights is None)
 
 
 def _members(names: Sequence[str], trials: Sequence[Trial]) -> list[Trial]:
     """One trial of each member, of those with the split and the classes of most trials."""
-
-    def kind(trial: Trial) -> tuple[Any, ...]:
-        return trial.split_sha256, trial.metrics.get("num_classes")
-
-    known = [trial for trial in trials if trial.label.size]
-    most, _ = Counter(map(kind, known)).most_common(1)[0] if known else (None, 0)
-    alike = [trial for trial in known if kind(trial) == most]
+    kinds = {id(t): (t.split_sha256, t.metrics.get("num_classes")) for t in trials if t.label.size}
+    most = Counter(kinds.values()).most_common(1)
+    alike = [trial for trial in trials if most and kinds.get(id(trial)) == most[0][0]]
     models = Counter(trial.model for trial in alike)
     return [t for name in names for t in alike if t.model == name and models[name] == 1]
 
 
-def _combined(ensemble: Named, members: Sequence[Trial], way: str, weights: Array | None) -> Trial:
-    """The trial of all members as one model; ``weights`` (M,) for the weighted mean only."""
-    probability = np.stack([member.probability for member in members])
-    shares = np.full(len(members), np.nan)
-    if way == "vote":
-        combined = vote_share(probability)
-    elif way == "weighted" and weights is not None:
-        combined, shares = np.asarray(weights @ probability), weights
-    else:
-        combined = np.asarray(probability.mean(0))
-    first, (name, named) = members[0], ensemble
-    size = f"{len(members)}" + f" of {len(named)}" * (len(members) < len(named))
-    label = f"{name}, {WAYS[way]} of {size}"
+def _combined(label: str, members: Sequence[Trial], combined: Array) -> Trial:
+    """The trial of all members as one model."""
+    first = members[0]
     chosen_on = {str((member.metrics.get("selection") or {}).get("on")) for member in members}
     return Trial(
         f"{first.name}: {label}",
         _metrics(label, members, combined),
         settings={"chosen_on": "test" if "test" in chosen_on else chosen_on.pop()},
         test=first.test.assign(probability=combined),
-        members=tuple((m.model, float(share)) for m, share in zip(members, shares, strict=True)),
+        members=tuple(member.model for member in members),
     )
 
 
@@ -97,20 +86,16 @@ def _metrics(label: str, members: Sequence[Trial], combined: Array) -> dict[str,
     first = members[0]
     table = confusion(first.label, combined >= 0.5).tolist()
     epoch_seconds = sum(m.count("train", "images") / m.images_per_second for m in members)
-
-    def total(key: str, of: str | None = None) -> float:
-        return sum(number(m.metrics.get(of) if of else m.metrics, key) for m in members)
-
+    seconds = [m.metrics.get("seconds") for m in members]
+    same = ("seed", "fold", "protocol", "data", "num_classes")
     return {
-        **{key: first.metrics.get(key) for key in ("seed", "fold", "protocol", "data")},
-        "num_classes": first.metrics.get("num_classes"),
+        **{key: first.metrics.get(key) for key in same},
         "model": label,
         "best": {"test": {**scores(first.label, combined), "confusion": table}},
         "last": {},
         "history": [{"seconds": epoch_seconds}],  # the members' epochs, one after another
-        "parameters": total("parameters"),
-        "multiply_adds": total("multiply_adds"),
-        "seconds": {key: total(key, of="seconds") for key in ("train", "total")},
+        **{k: sum(number(m.metrics, k) for m in members) for k in ("parameters", "multiply_adds")},
+        "seconds": {key: sum(number(of, key) for of in seconds) for key in ("train", "total")},
     }
 
 

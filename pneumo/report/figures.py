@@ -12,21 +12,12 @@ from matplotlib.ticker import MaxNLocator
 from pneumo.evaluation import published
 from pneumo.evaluation.metrics import Array
 from pneumo.labels import NORMAL
-from pneumo.report.curves import (
-    GRID,
-    curves_on_grid,
-    history_table,
-    mean_confusion,
-    precision,
-    reliability_bins,
-    sensitivity,
-    shown,
-)
+from pneumo.report import curves
+from pneumo.report.curves import GRID, shown
 from pneumo.report.drawing import (
     INK,
     MUTED,
     PAPER,
-    STYLES,
     Picture,
     band,
     legend_above,
@@ -35,8 +26,7 @@ from pneumo.report.drawing import (
     star,
 )
 from pneumo.report.groups import Cell, Group
-from pneumo.report.size_figure import accuracy_by_size
-from pneumo.report.stress_figure import stress_curves
+from pneumo.report.recipe_figures import accuracy_by_size, stress_curves
 from pneumo.report.trials import number
 
 FEW = 2  # trials: too few for a box
@@ -49,10 +39,10 @@ def f1_by_network(group: Group) -> Figure | None:
 
     Baselines are drawn only without networks: an F1 of 0 would leave the others no room.
     """
-    cells = [cell for cell in shown(group) if not cell.is_baseline] or shown(group)
+    drawn = [pair for pair in shown(group) if not pair[0].is_baseline] or shown(group)
     figure, axes = panels(2, height=2.8, sharex=True)
     for ax, name in zip(axes, ("normal", "pneumonia"), strict=True):
-        for place, (cell, (colour, marker, _)) in enumerate(zip(cells, STYLES, strict=False)):
+        for place, (cell, (colour, marker, _)) in enumerate(drawn):
             for split, shift, face in ((cell.train_split, -0.2, "none"), ("test", 0.2, colour)):
                 scores = np.array([t.score(f"f1_{name}", split=split) for t in cell.trials])
                 _box(ax, place + shift, scores[np.isfinite(scores)], colour, marker, face)
@@ -61,30 +51,32 @@ def f1_by_network(group: Group) -> Figure | None:
         ax.grid(axis="x", visible=False)
     if group.is_papers:
         axes[0].axhline(published.ALL_F1, color=MUTED, lw=0.8, ls=(0, (4, 2)), label=ALL_F1)
-        for place in (place for place, cell in enumerate(cells) if cell.model == "tiny"):
+        for place in (place for place, (cell, _) in enumerate(drawn) if cell.model == "tiny"):
             star(axes[0], place + 0.45, published.TINY["f1_normal"], TINY)
     for label, face in (("train", "none"), ("test", INK)):
         axes[0].plot([], [], "o", mec=INK, mfc=face, label=label)
     legend_above(figure, axes[0])
-    names = [short_label(cell.label) for cell in cells]
-    turned: dict[str, Any] = {"rotation": 45, "ha": "right", "rotation_mode": "anchor"}
-    axes[1].set_xticks(range(len(cells)), names, **turned)
-    axes[1].set_xlim(-0.6, len(cells) - 0.4)
+    names = [short_label(cell.label) for cell, _ in drawn]
+    axes[1].set_xticks(range(len(drawn)), names, rotation=45, ha="right", rotation_mode="anchor")
+    axes[1].set_xlim(-0.6, len(drawn) - 0.4)
     return figure
 
 
 def learning_curves(group: Group) -> Figure | None:
     """F1 of NORMAL by epoch: median over trials, lowest to highest."""
-    cells = [c for c in shown(group) if np.isfinite(history_table(c, "test", "f1_normal")).any()]
-    if not cells:
+    drawn = [
+        (cell, style)
+        for cell, style in shown(group)
+        if np.isfinite(curves.history_table(cell, "test", "f1_normal")).any()
+    ]
+    if not drawn:
         return None
-    figure, axes = _panel_for_each(cells)
+    figure, axes = _panel_for_each([cell for cell, _ in drawn])
     floor = 1.0
-    for ax, cell in zip(axes, cells, strict=False):
-        colour, marker, _ = _styles(group)[cell.label]
+    for ax, (cell, (colour, marker, _)) in zip(axes, drawn, strict=False):
         for split, shade, line in (("train", MUTED, (0, (2, 1))), ("test", colour, "-")):
-            curves = history_table(cell, split, "f1_normal")
-            middle = band(ax, np.arange(1, curves.shape[1] + 1), curves, shade, line, split)
+            scores = curves.history_table(cell, split, "f1_normal")
+            middle = band(ax, np.arange(1, scores.shape[1] + 1), scores, shade, line, split)
             floor = np.nanmin([floor, *middle[len(middle) // 5 :]])
         epochs = [number(t.metrics["best"], "epoch") + 1 for t in cell.trials]
         f1 = [t.score("f1_normal") for t in cell.trials]
@@ -99,24 +91,19 @@ def learning_curves(group: Group) -> Figure | None:
 
 def roc_and_precision_recall(group: Group) -> Figure | None:
     """ROC of PNEUMONIA and precision-recall of NORMAL on the test split, with bands."""
-    cells = [cell for cell in shown(group) if any(t.label.size for t in cell.trials)]
-    if not cells:
+    drawn = [(c, style) for c, style in shown(group) if any(t.label.size for t in c.trials)]
+    if not drawn:
         return None
-    medians = [[cell.spread(score).median for score in ("auroc", "f1_normal")] for cell in cells]
-    labels = [
-        f"{cell.label}: AUROC {auroc:.3f}, F1 {f1:.3f}"
-        for cell, (auroc, f1) in zip(cells, medians, strict=True)
-    ]
     figure, (roc, recall) = panels(2, height=2.9)
-    styles = _styles(group)
-    for ax, curve in ((roc, sensitivity), (recall, precision)):
-        for cell, label in zip(cells, labels, strict=True):
-            colour, _, line = styles[cell.label]
-            curves = curves_on_grid(cell, curve)
-            band(ax, GRID, curves, colour, line, label, among=len(cells))
+    for cell, (colour, _, line) in drawn:
+        auroc, f1 = (cell.spread(score).median for score in ("auroc", "f1_normal"))
+        label = f"{cell.label}: AUROC {auroc:.3f}, F1 {f1:.3f}"
+        for ax, curve in ((roc, curves.sensitivity), (recall, curves.precision)):
+            on_grid = curves.curves_on_grid(cell, curve)
+            band(ax, GRID, on_grid, colour, line, label, among=len(drawn))
     if group.is_papers:
-        tiny = published.TINY["recall_normal"], published.TINY["precision_normal"]
-        star(recall, *tiny, TINY)
+        star(recall, published.TINY["recall_normal"], published.TINY["precision_normal"], TINY)
+    cells = [cell for cell, _ in drawn]
     judged = [cell for cell in cells if not cell.is_baseline] or cells
     good = all(c.spread("auroc").low > 0.9 for c in judged)
     edge, detail = (0.4, " (detail)") if good else (1.0, "")
@@ -131,10 +118,10 @@ def roc_and_precision_recall(group: Group) -> Figure | None:
 
 def confusion_matrices(group: Group) -> Figure:
     """For each true class the share predicted as each class: means over trials, in %."""
-    cells = shown(group)
+    cells = [cell for cell, _ in shown(group)]
     figure, axes = _panel_for_each(cells)
     for ax, cell in zip(axes, cells, strict=False):
-        mean, images = mean_confusion(cell)
+        mean, images = curves.mean_confusion(cell)
         ax.imshow(np.nan_to_num(mean), cmap="Blues", vmin=0, vmax=1, aspect="equal")
         for (row, column), value in np.ndenumerate(mean):
             colour = "#ffffff" if value > 0.55 else "#1a1a1a"
@@ -152,22 +139,29 @@ def confusion_matrices(group: Group) -> Figure:
 
 def reliability(group: Group) -> Figure | None:
     """Observed share of PNEUMONIA against probability, before and after the temperature."""
-    cells = shown(group)
-    bins = {state: [reliability_bins(cell, state) for cell in cells] for state in STATES}
-    states = [state for state in STATES if any(map(len, bins[state]))]
+    assessed = [
+        (cell.label, style, [a for trial in cell.trials if (a := trial.metrics.get("assessed"))])
+        for cell, style in shown(group)
+    ]
+    bins = {
+        state: [
+            (label, style, curves.pooled([a[state] for a in of])) for label, style, of in assessed
+        ]
+        for state in STATES
+    }
+    states = [state for state in STATES if any(len(rows) for _, _, rows in bins[state])]
     if not states:
         return None
-    share = {"height": 4.2 - len(states), "sharex": True, "sharey": True}
-    figure, axes = panels(1, len(states), **share)
+    figure, axes = panels(1, len(states), height=4.2 - len(states), sharex=True, sharey=True)
     for ax, state in zip(axes, states, strict=True):
         ax.plot([0, 1], [0, 1], color=MUTED, lw=0.8, ls=(0, (4, 2)))
-        for cell, rows, (colour, marker, line) in zip(cells, bins[state], STYLES, strict=False):
+        for label, (colour, marker, line), rows in bins[state]:
             if len(rows):
-                x, y, size = rows["probability"], rows["observed"], rows["images"]
+                x, y = rows["probability"], rows["observed"]
+                size = 3 + 60 * rows["images"] / rows["images"].sum()
                 ax.plot(x, y, color=colour, ls=line, lw=1)
-                size = 3 + 60 * size / size.sum()
                 ax.scatter(x, y, s=size, c=colour, marker=marker, ec=PAPER, lw=0.3, zorder=3)
-                ax.plot([], [], color=colour, ls=line, marker=marker, label=cell.label)
+                ax.plot([], [], color=colour, ls=line, marker=marker, label=label)
         ax.set(title=STATES[state], xlim=(-0.03, 1.03), ylim=(-0.03, 1.03))
     legend_above(figure, axes[0])
     figure.supxlabel("probability of PNEUMONIA", fontsize=8)
@@ -187,29 +181,15 @@ def _panel_for_each(cells: Sequence[Cell]) -> tuple[Figure, list[Axes]]:
     return figure, axes
 
 
-def _styles(group: Group) -> dict[str, Any]:
-    """Colour, marker and line of each network, the same in every picture."""
-    return {cell.label: style for cell, style in zip(shown(group), STYLES, strict=False)}
-
-
 def _box(ax: Axes, x: float, scores: Array, colour: str, marker: str, face: str) -> None:
     """Draws scores as points, and a box around more than two."""
-    thin = {"color": INK, "lw": 0.7}
     if scores.size > FEW:
+        thin = {"color": INK, "lw": 0.7}
         box = {"fc": "none" if face == "none" else f"{colour}40", "ec": INK, "lw": 0.7}
-        ax.boxplot(
-            scores,
-            positions=[x],
-            widths=0.3,
-            whis=(0, 100),
-            showfliers=False,
-            patch_artist=True,
-            manage_ticks=False,
-            boxprops=box,
-            medianprops={"color": INK, "lw": 1.4},
-            whiskerprops=thin,
-            capprops=thin,
-        )
+        look: dict[str, Any] = {"boxprops": box, "whiskerprops": thin, "capprops": thin}
+        look |= {"medianprops": {"color": INK, "lw": 1.4}, "manage_ticks": False, "widths": 0.3}
+        look |= {"showfliers": False, "patch_artist": True, "whis": (0, 100)}
+        ax.boxplot(scores, positions=[x], **look)
     spread = x + 0.09 * np.linspace(-1, 1, scores.size) * (scores.size > 1)
     ax.plot(spread, scores, marker, mfc=face, mec=colour, ms=3.2, mew=0.8, ls="none", zorder=3)
 

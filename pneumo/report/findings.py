@@ -1,16 +1,17 @@
 """The findings of a report: two sentences that stand alone, what limits them, and caveats."""
 
 from collections import Counter, defaultdict
-from collections.abc import Sequence
+from collections.abc import Callable, Iterable, Sequence
 from math import isnan
+from typing import Any
 
 import pandas as pd
 
 from pneumo.report.comparisons import MOST_COMPARED, best_margins
 from pneumo.report.groups import DEBUG, Cell, Group
-from pneumo.report.latex import commits
-from pneumo.report.templates import text_template
-from pneumo.report.trials import Problem
+from pneumo.report.templates import render_text
+from pneumo.report.trials import Problem, Trial
+from pneumo.runs.run import Run
 
 Lead = tuple[Cell, Group]
 PLACES = {
@@ -32,18 +33,27 @@ def findings(
     """
     lead = leading(groups)
     other = _random(lead, groups) if lead else None
+
+    def margin(pair: Lead) -> Any:
+        of_group = differences[differences["group"] == pair[1].slug]
+        return best_margins(of_group, "auroc").get(pair[0].label)
+
+    def num_settings(cell: Cell, group: Group) -> int:  # of its name, of which it is the best
+        alike = [c for c in group.networks if c.name == cell.name]
+        return sum(len(c.trials) == len(cell.trials) for c in alike)
+
     states = Counter(problem.state for problem in problems).most_common()
-    text = text_template("findings.j2").render(
+    return render_text(
+        "findings.j2",
         lead=lead,
         other=other,
-        margin=_margin(lead, differences),
-        other_margin=_margin(other, differences),
-        settings=_settings(*lead) if lead else 0,
+        margin=margin(lead) if lead else None,
+        other_margin=margin(other) if other else None,
+        settings=num_settings(*lead) if lead else 0,
         ranked_on=_ranked_on(lead[0]) if lead else "",
         places=PLACES,
         states=", ".join(f"{n} {state}" for state, n in states) or "nothing",
     )
-    return [line for line in text.splitlines() if line]
 
 
 def caveats(group: Group, *, num_differing: int) -> list[str]:
@@ -54,9 +64,12 @@ def caveats(group: Group, *, num_differing: int) -> list[str]:
     missing, remarks = defaultdict(list), []
     for cell in group.cells:
         if cell.missing:
-            planned = len(cell.trials) + len(cell.missing)
-            runs = f"{len(cell.trials)} of {planned} runs"
-            missing[f"{runs}; missing {_by_reason(cell.missing)}"].append(cell.label)
+            splits = defaultdict(list)
+            for split, reason in cell.missing:
+                splits[reason].append(split)
+            runs = f"{len(cell.trials)} of {len(cell.trials) + len(cell.missing)} runs"
+            lacking = "; ".join(f"{', '.join(same)} ({reason})" for reason, same in splits.items())
+            missing[f"{runs}; missing {lacking}"].append(cell.label)
         names = defaultdict(list)
         for trial in cell.trials:
             for remark in trial.remarks:
@@ -65,7 +78,8 @@ def caveats(group: Group, *, num_differing: int) -> list[str]:
             who = f"{cell.label}, {len(same)} of {len(cell.trials)} trials"
             remarks.append(f"{who if len(same) > 1 else same[0]}: {remark}.")
     seeds = (sorted({trial.split[at] for trial in group.trials} - {None}) for at in (0, 1))
-    text = text_template("caveats.j2").render(
+    return render_text(
+        "caveats.j2",
         group=group,
         single=[cell.label for cell in group.cells if len(cell.trials) == 1],
         most_compared=MOST_COMPARED,
@@ -74,20 +88,31 @@ def caveats(group: Group, *, num_differing: int) -> list[str]:
         splits=dict(zip(("seed", "protocol.fold"), seeds, strict=True)),
         missing=missing,
         remarks=remarks,
-        commits=commits,
+        versions=commits(group.trials),
     )
-    return [line for line in text.splitlines() if line]
+
+
+def commits(runs: Iterable[Trial | Run]) -> str:
+    """Returns the git commits of runs, each with the number of its runs: abc1234 (9)."""
+    counts = Counter(str(run.metrics.get("git_commit") or "unknown")[:9] for run in runs)
+    shown = ", ".join(f"{commit} ({count})" for commit, count in counts.most_common())
+    return "commits " * (len(counts) > 1) + shown
 
 
 def leading(groups: Sequence[Group]) -> Lead | None:
     """Returns the network that the report opens with, and its group; a baseline if alone."""
-    every = [(cell, group) for group in groups for cell in group.cells]
-    every = [(c, g) for c, g in every if c.spread("auroc").n] or every
-    networks = [(c, g) for c, g in every if not c.is_baseline] or every
-    networks = [(c, g) for c, g in networks if g.kind == networks[0][1].kind]
-    networks = [(c, g) for c, g in networks if g.protocol != DEBUG] or networks
-    best = [(c, g) for c, g in networks if c.chosen_on != "test"] or networks
-    return max((pair for pair in best if pair[1] is best[0][1]), key=_merit, default=None)
+    pairs = [(cell, group) for group in groups for cell in group.cells]
+    wanted: tuple[Callable[[Cell, Group], Any], ...] = (
+        lambda cell, _: cell.spread("auroc").n,
+        lambda cell, _: not cell.is_baseline,
+        lambda _, group: group.kind == pairs[0][1].kind,
+        lambda _, group: group.protocol != DEBUG,
+        lambda cell, _: cell.chosen_on != "test",
+        lambda _, group: group is pairs[0][1],
+    )
+    for holds in wanted:
+        pairs = [pair for pair in pairs if holds(*pair)] or pairs
+    return max(pairs, key=_merit, default=None)
 
 
 def _merit(pair: Lead) -> tuple[int, float]:
@@ -101,20 +126,6 @@ def _ranked_on(cell: Cell) -> str:
     return "val" if has_val else "test"
 
 
-def _settings(cell: Cell, group: Group) -> int:
-    """How many settings of its name have as many trials, of which it is the best."""
-    alike = [c for c in group.networks if c.name == cell.name]
-    return sum(len(c.trials) == len(cell.trials) for c in alike)
-
-
-def _margin(pair: Lead | None, differences: pd.DataFrame) -> object:
-    """The margin of AUROC over the best baseline; None if unknown."""
-    if pair is None:
-        return None
-    of_group = differences[differences["group"] == pair[1].slug]
-    return best_margins(of_group, "auroc").get(pair[0].label)
-
-
 def _random(lead: Lead, groups: Sequence[Group]) -> Lead | None:
     """The same network on random splits, or else the best there; None without random splits."""
     pairs = [
@@ -126,12 +137,3 @@ def _random(lead: Lead, groups: Sequence[Group]) -> Lead | None:
     ]
     of_lead = [pair for pair in pairs if pair[0].label == lead[0].label]
     return max(of_lead or pairs, key=_merit, default=None)
-
-
-def _by_reason(missing: Sequence[str]) -> str:
-    """Splits that are missing for one reason together: "seed 1, seed 2 (no such run)"."""
-    by_reason = defaultdict(list)
-    for text in missing:
-        split, _, reason = text.partition(" (")
-        by_reason[reason].append(split)
-    return "; ".join(f"{', '.join(splits)} ({reason}" for reason, splits in by_reason.items())

@@ -4,7 +4,7 @@ from collections import defaultdict
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
-from typing import Any
+from typing import Any, TypeVar
 
 import pandas as pd
 
@@ -13,6 +13,7 @@ from pneumo.data.sets import class_of
 from pneumo.evaluation import published
 from pneumo.report.settings import Trained, labels
 from pneumo.report.trials import PLACE, Problem, Scored, Spread, Trial, split_name, spreads
+from pneumo.runs.run import Run
 
 DEBUG = "debug"  # trials of a few batches: a separate group, never beside full ones
 PROTOCOLS = {  # in the order of the report: how the images are split
@@ -24,6 +25,7 @@ PROTOCOLS = {  # in the order of the report: how the images are split
     DEBUG: "debug runs of a few batches an epoch, whose scores mean nothing",
 }
 CUSTOM = "custom splits"
+AnyRun = TypeVar("AnyRun", Trial, Run)
 
 
 @dataclass(eq=False)
@@ -34,13 +36,12 @@ class Cell:
     model: str
     settings: Mapping[str, Any]
     trials: list[Trial]
-    missing: list[str] = field(default_factory=list)
+    missing: list[tuple[str, str]] = field(default_factory=list)  # split, reason
 
     @property
     def name(self) -> str:
         """The recipe's name, or the network's."""
-        recipes = (trial.metrics.get("recipe") for trial in self.trials[:1])
-        return str(next(recipes, None) or self.model)
+        return str(self.trials[0].metrics.get("recipe") or self.model)
 
     @property
     def is_ensemble(self) -> bool:
@@ -89,16 +90,12 @@ class Cell:
 
 
 @dataclass(eq=False)
-class Group:
-    """Trials on the same data under the same protocol: only these are compared."""
+class Comparable:
+    """Runs on the same data under the same protocol: only these are compared."""
 
     kind: str
     protocol: str
-    index: str
     slug: str
-    cells: list[Cell]
-    ensembles: list[Cell] = field(default_factory=list)  # of its networks, by name and way
-    incomplete: list[str] = field(default_factory=list)  # why ensembles lack members, in sentences
 
     @property
     def data_set(self) -> type[DataSet]:
@@ -106,14 +103,24 @@ class Group:
         return class_of(self.kind)
 
     @property
-    def split_by(self) -> str:
-        """How the protocol splits the images."""
-        return PROTOCOLS.get(self.protocol, CUSTOM)
-
-    @property
     def title(self) -> str:
         """Data set and protocol."""
         return f"{self.kind}, {self.protocol} protocol"
+
+
+@dataclass(eq=False)
+class Group(Comparable):
+    """Trials of classifiers."""
+
+    index: str
+    cells: list[Cell]
+    ensembles: list[Cell] = field(default_factory=list)  # of its networks, by name and way
+    incomplete: list[str] = field(default_factory=list)  # why ensembles lack members, in sentences
+
+    @property
+    def split_by(self) -> str:
+        """How the protocol splits the images."""
+        return PROTOCOLS.get(self.protocol, CUSTOM)
 
     @property
     def is_papers(self) -> bool:
@@ -156,15 +163,11 @@ def group_trials(
     """
     newest, duplicates = _without_duplicates(trials)
     problems = [*problems, *duplicates]
-    by_key: dict[tuple[str, str, str], list[Trial]] = defaultdict(list)
-    for trial in newest:
-        by_key[group_key(trial.metrics)].append(trial)
     groups: list[Group] = []
-    for key in sorted(by_key, key=group_order):
-        kind, protocol, index = key
-        same = sum(group.slug.startswith(f"{kind}-{protocol}") for group in groups)
-        slug = f"{kind}-{protocol}" + (f"-{same + 1}" if same else "")
-        groups.append(Group(kind, protocol, index, slug, _cells(by_key[key])))
+    for (kind, protocol, index), same in by_key(newest).items():
+        earlier = sum(group.slug.startswith(f"{kind}-{protocol}") for group in groups)
+        slug = f"{kind}-{protocol}" + f"-{earlier + 1}" * (earlier > 0)
+        groups.append(Group(kind, protocol, slug, index, _cells(same)))
     cells = [(group.slug, cell) for group in groups for cell in group.cells]
     named = labels([Trained(slug, cell.name, cell.settings) for slug, cell in cells])
     for (_, cell), label in zip(cells, named, strict=True):
@@ -174,18 +177,28 @@ def group_trials(
     return groups, problems
 
 
-def group_key(metrics: Mapping[str, Any]) -> tuple[str, str, str]:
-    """Returns data set, protocol and index of a run: only runs with one key are compared."""
+def by_key(runs: Iterable[AnyRun]) -> dict[tuple[str, str, str], list[AnyRun]]:
+    """Returns runs by data set, protocol and index: only those with one key are compared.
+
+    In the order of the report: debug runs last, phantoms after real data.
+    """
+    groups: dict[tuple[str, str, str], list[AnyRun]] = defaultdict(list)
+    for run in runs:
+        groups[_key(run)].append(run)
+
+    def order(key: tuple[str, str, str]) -> tuple[Any, ...]:
+        kind, protocol, index = key
+        place = list(PROTOCOLS).index(protocol) if protocol in PROTOCOLS else len(PROTOCOLS)
+        return protocol == DEBUG, class_of(kind).generated, kind, place, protocol, index
+
+    return {key: groups[key] for key in sorted(groups, key=order)}
+
+
+def _key(run: Trial | Run) -> tuple[str, str, str]:
+    metrics: Mapping[str, Any] = run.metrics
     data = metrics["data"]
     index = str(data.get("index_sha256") or f"{data.get('images')} images")
     return str(data["kind"]), DEBUG if metrics.get("debug") else str(metrics["protocol"]), index
-
-
-def group_order(key: tuple[str, str, str]) -> tuple[Any, ...]:
-    """Returns the place of a key in the report: debug runs last, phantoms after real data."""
-    kind, protocol, index = key
-    place = list(PROTOCOLS).index(protocol) if protocol in PROTOCOLS else len(PROTOCOLS)
-    return protocol == DEBUG, class_of(kind).generated, kind, place, protocol, index
 
 
 def _frozen(settings: Mapping[str, Any]) -> str:
@@ -197,7 +210,7 @@ def _without_duplicates(trials: Iterable[Trial]) -> tuple[list[Trial], list[Prob
     duplicates = []
     finished = sorted(trials, key=lambda t: (str(t.status.get("time", "")), t.name), reverse=True)
     for trial in finished:
-        key = (group_key(trial.metrics), trial.model, trial.split, _frozen(trial.settings))
+        key = (_key(trial), trial.model, trial.split, _frozen(trial.settings))
         newer = newest.setdefault(key, trial)
         if newer is not trial:
             reason = f"the same network, split and settings as {newer.name}, which is newer"
@@ -214,30 +227,27 @@ def _cells(trials: Sequence[Trial]) -> list[Cell]:
         Cell(model, model, same[0].settings, sorted(same, key=lambda t: str(t.split)))
         for (model, _), same in by_settings.items()
     ]
-    place = {name: index for index, name in enumerate(published.NETWORKS)}
+    order = [*published.NETWORKS]
 
-    def order(cell: Cell) -> tuple[Any, ...]:
-        rank = place.get(cell.model, len(place))
+    def place(cell: Cell) -> tuple[Any, ...]:
+        rank = order.index(cell.model) if cell.model in order else len(order)
         return cell.is_baseline, rank, cell.model, -len(cell.trials)
 
-    return sorted(cells, key=order)
+    return sorted(cells, key=place)
 
 
 def _homes(problem: Problem, groups: Sequence[Group]) -> list[Group]:
     """The groups that a run that is left out may be of, by its folder, protocol and model."""
+    folder = problem.name.rpartition("/")[0]
     homes = [
         group
         for group in groups
         if problem.protocol in (None, group.protocol)
-        and _folder(problem) in {_folder(trial) for trial in group.trials}
+        and folder in {trial.name.rpartition("/")[0] for trial in group.trials}
     ]
     if len(homes) > 1:
         homes = [home for home in homes if any(c.model == problem.model for c in home.cells)]
     return homes
-
-
-def _folder(run: Trial | Problem) -> str:
-    return run.name.rpartition("/")[0]
 
 
 def _name_missing(group: Group, problems: Sequence[Problem]) -> None:
@@ -250,5 +260,4 @@ def _name_missing(group: Group, problems: Sequence[Problem]) -> None:
         # a baseline takes seconds, so it may have splits that no network was planned for
         grid = {t.split for t in group.trials} | planned if cell.is_baseline else of_networks
         for split in sorted(grid - set(cell.by_split()), key=str):
-            reason = why.get((cell.model, *split), "no such run")
-            cell.missing.append(f"{split_name(split)} ({reason})")
+            cell.missing.append((split_name(split), why.get((cell.model, *split), "no such run")))

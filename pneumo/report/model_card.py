@@ -5,13 +5,11 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from pneumo.data.sets import class_of
-from pneumo.evaluation.scores import CLINICAL
-from pneumo.evaluation.scores import SCORES as ALL_SCORES
+from pneumo.evaluation.scores import CLINICAL, SCORES
 from pneumo.labels import PNEUMONIA
+from pneumo.report.assessed import SHOWN, of_run, tables
 from pneumo.report.checklists import MARK
-from pneumo.report.external import of_run
-from pneumo.report.templates import Markdown, markdown_template
-from pneumo.report.wording import decimal, interval
+from pneumo.report.templates import Markdown, render_markdown
 from pneumo.runs.metrics import how_chosen
 from pneumo.runs.run import Run
 
@@ -20,18 +18,9 @@ PREPARATION = {
     "pad": "a triangle filter without aliasing shrinks it in proportion, with black margins,",
 }
 LEARNT = 0.6  # AUROC below which a card warns that the network has learnt nothing
-SCORES = {
-    ALL_SCORES[name].title: name
-    for name in (
-        *("accuracy", "balanced_accuracy", "mcc", "auroc", "average_precision"),
-        *("f1_normal", "f1_pneumonia"),
-    )
-}
-POINT = {"sensitivity": "sensitivity", "specificity": "specificity", "PPV": "ppv", "NPV": "npv"}
 SCORES_OF_WEIGHTS = {"accuracy": "accuracy"}
 SCORES_OF_WEIGHTS |= {name: CLINICAL[name] for name in ("sensitivity", "specificity")}
-SCORES_OF_WEIGHTS |= {ALL_SCORES[name].title: name for name in ("f1_normal", "auroc")}
-BENEFIT_AT = (0.05, 0.1, 0.2, 0.3, 0.5)  # of the thresholds in metrics.json
+SCORES_OF_WEIGHTS |= {SCORES[name].title: name for name in ("f1_normal", "auroc")}
 
 
 def write(
@@ -51,12 +40,13 @@ def write(
         checkpoint: best or last.
         assessment: `evaluation.assessment` of this checkpoint; None if missing.
         maps: scores of heat maps, see runs.read_maps.
-        checklists: name of the file with CLAIM and TRIPOD+AI beside the card, None for none.
+        checklists: name of the file with them beside the card, None for none.
     """
     metrics: Mapping[str, Any] = run.metrics
     data_set = class_of(metrics["data"]["kind"])
     splits, auroc = metrics["data"]["splits"], metrics[checkpoint]["test"].get("auroc")
-    text = markdown_template("card.md.j2").render(
+    return render_markdown(
+        "card.md.j2",
         mark=Markdown(MARK),
         metrics=metrics,
         phantom=data_set.generated,
@@ -77,24 +67,19 @@ def write(
         external=run.external if assessment else {},
         facts=data_set.checklist,
         population=data_set.population,
-        scores=SCORES,
-        point=POINT,
-        benefit_at=BENEFIT_AT,
-        score=_score,
+        scores=SHOWN,
+        tables=tables(assessment) if assessment else {},
     )
-    return _tidy(text)
 
 
 def weights_card(metrics: Mapping[str, Any], *, overrides: Sequence[str], card: str) -> str:
     """Returns the card of a run folder that is handed on, as Markdown.
 
-    Args:
-        metrics: metrics.json of the run.
-        overrides: of the command that trained it.
-        card: the run's own model card, which follows.
+    ``overrides``: of the command that trained it; ``card``: the run's own, which follows.
     """
     data_set = class_of(metrics["data"]["kind"])
-    text = markdown_template("weights.md.j2").render(
+    text = render_markdown(
+        "weights.md.j2",
         metrics=metrics,
         command=Markdown(shlex.join(["python", "-m", "pneumo.train", *overrides])),
         how_chosen=how_chosen(metrics["selection"]),
@@ -102,18 +87,4 @@ def weights_card(metrics: Mapping[str, Any], *, overrides: Sequence[str], card: 
         citation=data_set.citation,
         scores=SCORES_OF_WEIGHTS,
     )
-    return f"{_tidy(text)}\n{card}"
-
-
-def _score(row: Mapping[str, float | None], *, between: str = " | ") -> Markdown:
-    """A score and its interval: two cells of a table."""
-    return Markdown(f"{decimal(row['value'])}{between}{interval(row['low'], row['high'])}")
-
-
-def _tidy(text: str) -> str:
-    """At most one empty line in a row."""
-    lines: list[str] = []
-    for line in text.splitlines():
-        if line.strip() or (lines and lines[-1]):
-            lines.append(line.rstrip())
-    return "\n".join(lines).rstrip() + "\n"
+    return f"{text}\n{card}"

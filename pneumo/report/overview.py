@@ -7,9 +7,9 @@ from typing import Any
 
 import pandas as pd
 
-from pneumo.report.external import OF_PROTOCOL, OFFICIAL, RANDOM
+from pneumo.report.assessed import OF_PROTOCOL, OFFICIAL, RANDOM
 from pneumo.report.groups import DEBUG, Group
-from pneumo.report.table import Table
+from pneumo.report.table import Row, Table
 from pneumo.report.trials import tuples
 from pneumo.report.wording import DASH, count
 
@@ -30,8 +30,8 @@ class Overview:
     @property
     def columns(self) -> dict[str, str]:
         """Random, official, and names of external images, with their titles."""
-        known = list(dict.fromkeys(self.scores["column"]))
-        order = sorted(known, key=lambda name: (*TITLES, name).index(name))
+        names = self.scores["column"].unique()
+        order = sorted(names, key=lambda name: (*TITLES, name).index(name))
         return {name: TITLES.get(name, f"External: {name}") for name in order}
 
     @property
@@ -47,21 +47,18 @@ class Overview:
     @property
     def table(self) -> Table:
         """The AUROC: a row for each model, a column for each set of test images."""
-        rows = []
         auroc = self.scores[self.scores["score"] == "auroc"]
-        for model in self.models:
-            of_model = auroc[auroc["model"] == model]
-            first = of_model.iloc[0]
-            row: dict[str, Any] = dict.fromkeys(self.columns, "")
-            row["kind"] = "baseline" if first["is_baseline"] else "ours"
-            row |= {"model": model, "parameters": count(first["parameters"]).replace(DASH, "")}
-            for each in tuples(of_model):
-                text, ends = each.spread.cell
-                trials = f"{each.trials}\N{NO-BREAK SPACE}trials" * (each.trials > 1)
-                below = ", ".join(line for line in (ends, trials) if line)
-                row[each.column] = text + OPTIMISTIC * each.is_optimistic, below
-            rows.append(row)
-        return Table({"model": "Model", "parameters": "Parameters"} | self.columns, rows)
+        rows: dict[str, Any] = {name: dict.fromkeys(self.columns, "") for name in self.models}
+        for each in tuples(auroc):
+            kind = "baseline" if each.is_baseline else "ours"
+            parameters = count(each.parameters).replace(DASH, "")
+            rows[each.model] |= {"kind": kind, "model": each.model, "parameters": parameters}
+            text, ends = each.spread.cell
+            trials = f"{each.trials}\N{NO-BREAK SPACE}trials" * (each.trials > 1)
+            below = ", ".join(filter(None, (ends, trials)))
+            rows[each.model][each.column] = text + OPTIMISTIC * each.is_optimistic, below
+        shown: list[Row] = list(rows.values())
+        return Table({"model": "Model", "parameters": "Parameters"} | self.columns, shown)
 
 
 def overviews(groups: Sequence[Group]) -> list[Overview]:
@@ -87,19 +84,16 @@ def _scores(groups: Sequence[Group]) -> pd.DataFrame:
     trials, the honest one of equals.
     """
     rows = []
-    for group in groups:
-        for cell in group.rows:
-            column = OF_PROTOCOL.get(group.protocol, RANDOM)
-            is_optimistic = cell.chosen_on == "test" and not cell.is_baseline
-            about = {"model": cell.label, "is_baseline": cell.is_baseline}
-            about |= {"is_chance": cell.model == "prior"}
-            about |= {"parameters": cell.size("parameters").median}
-            for (when, split, score), spread in cell.spreads.items():
-                name = column if split == "test" else split.removeprefix("external_")
-                if when == "best" and score in SHOWN and name != split:
-                    what: dict[str, Any] = {"column": name, "score": score, "spread": spread}
-                    what |= {"trials": spread.trials, "value": spread.median}
-                    what |= {"is_optimistic": is_optimistic and split == "test"}
-                    rows.append(about | what)
+    for group, cell in ((g, cell) for g in groups for cell in g.rows):
+        about: dict[str, Any] = {"model": cell.label, "is_baseline": cell.is_baseline}
+        about |= {"is_chance": cell.model == "prior", "parameters": cell.size("parameters").median}
+        for (when, split, score), spread in cell.spreads.items():
+            own = split == "test"
+            if when == "best" and score in SHOWN and (own or split.startswith("external_")):
+                column = OF_PROTOCOL.get(group.protocol, RANDOM) if own else split[9:]
+                chosen_here = own and cell.chosen_on == "test" and not cell.is_baseline
+                row: dict[str, Any] = {"column": column, "score": score, "spread": spread}
+                row |= {"trials": spread.trials, "value": spread.median}
+                rows.append(about | row | {"is_optimistic": chosen_here})
     table = pd.DataFrame(rows).sort_values("trials", ascending=False, kind="stable")
     return table.drop_duplicates(["model", "column", "score"]).sort_index()

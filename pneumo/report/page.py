@@ -1,77 +1,89 @@
-"""The report as one self-contained page and as Markdown: no script, pictures inline."""
+"""The report as one self-contained page without script, as Markdown, and as LaTeX."""
 
-from collections.abc import Mapping, Sequence
+import os
+import re
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field
 from itertools import zip_longest
-from math import isnan
-from typing import Any
+from pathlib import Path
+from typing import Any, NamedTuple
+from urllib.parse import quote
 
 import pandas as pd
 
+from pneumo import untrusted
 from pneumo.evaluation import published
-from pneumo.evaluation.detection_assessment import MAP_SENTENCE
-from pneumo.evaluation.paired_tests import FEWEST_PAIRS
-from pneumo.report.audit_link import AuditLink
-from pneumo.report.claims import claim_table
+from pneumo.evaluation.detection import MAP_SENTENCE
+from pneumo.evaluation.scores import SCORES
 from pneumo.report.curves import MOST_SHOWN
 from pneumo.report.detection import NOT_COMPARABLE, DetectionGroup
 from pneumo.report.drawing import Picture, inline_svg
-from pneumo.report.findings import caveats
+from pneumo.report.findings import caveats, commits
 from pneumo.report.groups import Group
-from pneumo.report.latex import commits
 from pneumo.report.overview import Overview
 from pneumo.report.table import Table, titled
-from pneumo.report.tables import tables
-from pneumo.report.templates import markdown_template, page_template
-from pneumo.report.trials import Problem, split_name
-from pneumo.report.wording import decimal
+from pneumo.report.tables import claim_table, tables
+from pneumo.report.templates import render_markdown, render_page, render_text
+from pneumo.report.trials import Problem
+from pneumo.report.wording import DASH, MINUS, PLUS_MINUS
 
+AUDIT = "audit.html"
+IN_LATEX = ("accuracy", "f1_normal", "auroc")
+SPECIAL = re.compile(r"([&%$#_{}])")
+SYMBOLS = {MINUS: "$-$", PLUS_MINUS: r"$\pm$", DASH: "--", "~": r"\textasciitilde{}"}
+SYMBOLS |= {"^": r"\textasciicircum{}", "<": r"\textless{}", ">": r"\textgreater{}"}
 NUM_CAVEATS = 5  # that are not folded
-FOLDED = {  # tables below the pictures of a section: title
-    "point": "Operating point",
-    "calibration": "Calibration",
-    "subgroups": "Subgroups",
-    "margins": "Margins over the best baseline",
-    "differences": "Differences from the network with most trials",
-    "optimism": "Choice of the epoch",
-    "sizes": "Size, time and overfitting",
-    "recipes": "Settings that differ",
-    "maps": "What the heat maps are worth",
-    "stress": "Stress test",
-}
 Drawn = Mapping[str, tuple[Picture, Mapping[str, bytes]]]  # a picture and its files, by name
 
 
-@dataclass
-class Section:
+class AuditLink(NamedTuple):
+    """A link from the report to an audit."""
+
+    name: str  # of the data set
+    finding: str  # its first sentence
+    href: str  # of its page, from the report's folder
+
+
+def audit_link(folder: Path, *, report: Path, kinds: Collection[str]) -> AuditLink:
+    """Returns the link from the folder ``report`` to the audit in a folder.
+
+    Raises:
+        ValueError: the folder holds no audit, a broken one, or one of a data set not in ``kinds``.
+    """
+    try:
+        audit = untrusted.read_json(folder / "audit.json")
+        data, finding = audit["data"], str(audit["findings"][0])
+        name, kind = str(data["name"]), data["kind"]
+    except (OSError, ValueError, KeyError, TypeError, IndexError):
+        raise ValueError(
+            f"--audit must be a folder that python -m pneumo.audit DIR wrote, with {AUDIT} and a "
+            f"valid audit.json; got {folder}"
+        ) from None
+    if kind not in kinds:
+        raise ValueError(
+            f"--audit must be of the runs' data set ({', '.join(sorted(kinds))}); {folder} is of "
+            f"{kind}. Audit theirs with python -m pneumo.audit DIR"
+        )
+    way = Path(os.path.relpath(folder.resolve() / AUDIT, report.resolve())).as_posix()
+    return AuditLink(name, finding, quote(way))
+
+
+class Section(NamedTuple):
     """One group of trials, ready to render."""
 
     group: Group
     tables: dict[str, Table]
     caveats: list[str]
-
-    @property
-    def warnings(self) -> list[str]:
-        """Why intervals are of few patients, and why there is no temperature."""
-        known = [trial.metrics.get("assessed") or {} for trial in self.group.trials]
-        return sorted({text for assessed in known for text in assessed.get("warnings", ())})
-
-    @property
-    def weights(self) -> list[str]:
-        """The weights of each weighted mean."""
-        trials = [trial for cell in self.group.ensembles for trial in cell.trials]
-        return [
-            f"{split_name(trial.split)}: "
-            + ", ".join(f"{name} {decimal(weight, digits=2)}" for name, weight in trial.members)
-            for trial in trials
-            if not isnan(trial.members[0][1])
-        ]
+    warnings: list[str]  # of intervals of few patients, and that there is no temperature
 
 
 def section(group: Group, differences: pd.DataFrame) -> Section:
     """Returns a group as tables and sentences."""
     shown = tables(group, differences[differences["group"] == group.slug])
-    return Section(group, shown, caveats(group, num_differing=len(shown["recipes"].rows)))
+    known = [trial.metrics.get("assessed") or {} for trial in group.trials]
+    warnings = sorted({text for assessed in known for text in assessed.get("warnings", ())})
+    num_differing = len(shown["recipes"].rows)
+    return Section(group, shown, caveats(group, num_differing=num_differing), warnings)
 
 
 @dataclass
@@ -92,39 +104,63 @@ class Report:
         """The values of both templates."""
         groups = [section.group for section in self.sections]
         rows = [{"run": p.name, "state": p.state, "reason": p.reason} for p in self.problems]
-        num_detectors = sum(len(group.runs) for group in self.detection)
-        return {
-            "report": self,
-            "caveats": self._caveats(),
-            "claims": claim_table(groups),
-            "left_out": titled(rows, "run", "state", "reason", texts=("state", "reason")),
-            "num_runs": sum(len(group.trials) for group in groups) + num_detectors,
-            "not_comparable": NOT_COMPARABLE,
-        }
-
-    def _caveats(self) -> list[str]:
-        """The caveats of all sections, the first of each before the second of any."""
-        several = len(self.sections) > 1
+        # the first caveat of each section before the second of any
         named = [[(s.group.title, text) for text in s.caveats] for s in self.sections]
         in_turn = [pair for same in zip_longest(*named) for pair in same if pair]
-        return [f"{title}: {text}" if several else text for title, text in in_turn]
+        several = len(groups) > 1
+        return {
+            "report": self,
+            "caveats": [f"{title}: {text}" if several else text for title, text in in_turn],
+            "claims": claim_table(groups),
+            "left_out": titled(rows, "run", "state", "reason", texts=("state", "reason")),
+            "num_runs": sum(len(g.trials) for g in groups)
+            + sum(len(g.runs) for g in self.detection),
+            "not_comparable": NOT_COMPARABLE,
+        }
 
 
 def html(report: Report) -> str:
     """Returns the page's text; names that come from run folders are escaped."""
-    return page_template("report.html.j2").render(
+    return render_page(
+        "report.html.j2",
         **report.content(),
-        folded=FOLDED,
         inline_svg=inline_svg,
         commits=commits,
         num_caveats=NUM_CAVEATS,
         detection_map=MAP_SENTENCE,
         max_shown=MOST_SHOWN,
-        min_pairs=FEWEST_PAIRS,
         paper=published,
     )
 
 
 def markdown(report: Report) -> str:
     """Returns the report's sentences, tables and caveats, without pictures."""
-    return markdown_template("summary.md.j2").render(**report.content()).rstrip() + "\n"
+    return render_markdown("summary.md.j2", **report.content())
+
+
+def latex(groups: Sequence[Group], pictures: Mapping[str, Any], command: str) -> str:
+    r"""Returns tables and figures to \input into a document with booktabs and graphicx.
+
+    ``pictures``: by the slug of the group; ``command``: that wrote the report, for the captions.
+    """
+    lines = render_text(
+        "summary.tex.j2",
+        groups=groups,
+        pictures=pictures,
+        command=command,
+        commits=commits,
+        scores=SCORES,
+        shown=IN_LATEX,
+        tex=escaped_tex,
+    )
+    return "\n".join(lines) + "\n"
+
+
+def escaped_tex(text: str) -> str:
+    r"""Returns text without commands of LaTeX.
+
+    >>> escaped_tex("a_b 5 %")
+    'a\\_b 5 \\%'
+    """
+    text = SPECIAL.sub(r"\\\1", text.replace("\\", "/"))
+    return "".join(SYMBOLS.get(character, character) for character in text)

@@ -36,9 +36,7 @@ OF_BASELINES = (
     *("model.", "decision", "data.aspect", "data.image_size", "data.patient_key", "protocol."),
 )
 REFERENCE = re.compile(r"\$\{([\w.]+)\}")  # of one setting to another
-MAX_REFERENCES = 8  # followed one after another
 AT_POINT = ("sensitivity", "specificity", "ppv", "npv")
-CALIBRATION = ("ece", "brier")
 BINS = ("images", "probability", "observed")  # of the reliability diagram
 AGREES = 0.005  # accuracy of predictions.csv may differ from metrics.json by rounding only
 
@@ -47,31 +45,28 @@ def read_run(path: Path, *, name: str) -> Trial | Run | Problem:
     """Returns the trial or detector in a run folder, or why there is none; no content raises."""
     run = Run(path, name)
     try:
-        if run.status["status"] == "done" and run.task == DETECTION:
+        state, reason = run.status["status"], _why_unfinished(run.status)
+        if state == "done" and run.task == DETECTION:
             _ = run.confidence, run.boxes  # read and checked
             return run
-        if run.status["status"] == "done":
+        if state == "done":
             return _trial(run)
-        state, reason = run.status["status"], _why_unfinished(run.status)
     except (OSError, ValueError) as error:
         state, reason = "unreadable", _without_folder(error, path)
-    return Problem(
-        name, "unfinished" if state == "new" else state, reason, **run_folder.identity(path)
-    )
+    state = "unfinished" if state == "new" else state
+    return Problem(name, state, reason, **run_folder.identity(path))
 
 
 def _trial(run: Run) -> Trial:
-    maps = run_folder.read_maps(run.run_dir, checkpoint="best")
-    metrics: dict[str, Any] = {**run.metrics, "maps": maps, "assessed": None}
-    metrics["stress"] = read_stress(run.run_dir)
-    more = [*_stressed(metrics["stress"])]
+    stress, maps = read_stress(run.run_dir), run_folder.read_maps(run.run_dir, checkpoint="best")
+    metrics: dict[str, Any] = {**run.metrics, "maps": maps, "stress": stress, "assessed": None}
+    more, remarks = list(stress_numbers(stress)), []
     try:
         numbers, metrics["assessed"] = [*_assessed(run.assessment)], _reliability(run.assessment)
         more += numbers
     except (OSError, ValueError, KeyError, TypeError, AttributeError):  # missing or malformed
         pass
     trial = Trial(run.name, metrics, run.status, _settings(run.config, metrics))
-    remarks = []
     try:
         test, val = (_of_split(run, split) for split in ("test", "val"))
         known = replace(trial, test=test, val=val, ensembles=_ensembles(run.config))
@@ -104,7 +99,7 @@ def _assessed(written: Any) -> Iterator[Scored]:
     for name in AT_POINT:
         yield Scored("best", "test", name, *_ends(point[name]))
     yield Scored("best", "test", "temperature", number(calibration, "temperature"))
-    for name, state in product(CALIBRATION, ("before", "after")):
+    for name, state in product(("ece", "brier"), ("before", "after")):
         yield Scored("best", "test", f"{name}_{state}", number(calibration[state], name))
     for row in written["subgroups"]:
         yield Scored("best", f"test_{row['by']} {row['group']}", "auroc", *_ends(row.get("auroc")))
@@ -120,13 +115,13 @@ def _reliability(written: Any) -> dict[str, Any]:
     return bins | {"warnings": [str(text) for text in warnings if text]}
 
 
-def _stressed(stress: Stress | None) -> Iterator[Scored]:
+def stress_numbers(stress: Stress | None) -> Iterator[Scored]:
+    """Yields the numbers of a stress test: mean drop of AUROC, scores before and after."""
     if stress is not None:
         split = f"stress_{stress['split']}"
         yield Scored("best", split, "drop", number(stress, "drop"))
         for when, row in (("clean", stress["clean"]), ("stressed", stress["stressed"])):
-            for name in row:
-                yield Scored("best", f"{split}_{when}", name, number(row, name))
+            yield from (Scored("best", f"{split}_{when}", n, number(row, n)) for n in row)
 
 
 def _ends(row: Any) -> Iterator[float]:
@@ -168,11 +163,8 @@ def _resolved(value: Any, flat: Mapping[str, Any]) -> Any:
 
     Resolvers, as ``${oc.env:…}``, stay unresolved.
     """
-    for _ in range(MAX_REFERENCES):
-        reference = REFERENCE.fullmatch(value) if isinstance(value, str) else None
-        if reference is None or reference[1] not in flat:
-            break
-        value = flat[reference[1]]
+    if isinstance(value, str) and (reference := REFERENCE.fullmatch(value)):
+        value = flat.get(reference[1], value)
     return float(value) if type(value) is int else value
 
 
@@ -197,5 +189,5 @@ def _why_unfinished(status: run_folder.Status) -> str:
     if status["status"] == "new":
         return "no readable status.json; start the run again"
     error = str(status.get("error") or "").strip()
-    at = f"at epoch {status['epoch']} of {status['max_epochs']}"
+    at = f"at epoch {status.get('epoch')} of {status.get('max_epochs')}"
     return f"{at}: {error.splitlines()[-1]}" if error else at

@@ -1,6 +1,7 @@
 """The folder of a report over any set of run folders: tables, pictures, one page. No torch."""
 
 import os
+import shlex
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -9,15 +10,12 @@ import pandas as pd
 from tqdm import tqdm
 
 from pneumo import atomic
-from pneumo.report import detection, detection_figures, overview_figure, page
-from pneumo.report.audit_link import AuditLink, audit_link
+from pneumo.report import detection, figures, page, recipe_figures
 from pneumo.report.comparisons import compare
 from pneumo.report.drawing import Picture, draw
 from pneumo.report.ensembles import add_ensembles
-from pneumo.report.figures import PICTURES
 from pneumo.report.findings import findings
 from pneumo.report.groups import Group, group_trials
-from pneumo.report.latex import command_of, latex
 from pneumo.report.overview import overviews
 from pneumo.report.reading import read_run
 from pneumo.report.scores import long_table, run_rows, summary_rows
@@ -30,7 +28,6 @@ from pneumo.runs.run_folder import find_runs, not_started
 PAGE = "report.html"
 SUMMARY = "summary.csv"
 TABLES = ("runs.csv", SUMMARY, "comparisons.csv", "summary.md", "summary.tex")
-Files = dict[str, str | bytes]
 
 
 def write_report(
@@ -48,7 +45,15 @@ def write_report(
             that no report wrote, or audit is of another data set.
     """
     folder = (out or roots[0] / "report").resolve()
-    output.check_folder(folder, earlier="an earlier report", foreign=_foreign)
+    pictures = (*figures.PICTURES, *detection.PICTURES, *recipe_figures.OF_OVERVIEWS)
+    drawn = [f"-{name}.{kind}" for name in pictures for kind in ("png", "svg", "pdf")]
+    ends = (PAGE, *TABLES, detection.FILE, *drawn)
+
+    def foreign(names: list[str]) -> list[str]:  # all of them without a page
+        others = [name for name in names if not name.endswith(ends)]
+        return others or names * (PAGE not in names)
+
+    output.check_folder(folder, earlier="an earlier report", foreign=foreign)
     paths, problems = _find(roots)
     bar = tqdm(paths.items(), desc="reading runs", unit=" runs", disable=None)
     runs = [read_run(path, name=name) for path, name in bar]
@@ -57,8 +62,11 @@ def write_report(
     detectors = detection.group_detectors([run for run in runs if isinstance(run, Run)])
     groups, problems = group_trials(trials, problems=problems)
     add_ensembles(groups)
-    link = audit_link(audit, report=folder, kinds={g.kind for g in groups}) if audit else None
-    command = command_of(roots, out=out, audit=audit)
+    kinds = {group.kind for group in groups}
+    link = page.audit_link(audit, report=folder, kinds=kinds) if audit else None
+    options = {"--out": out, "--audit": audit}
+    words = [*map(str, roots), *(str(w) for pair in options.items() if pair[1] for w in pair)]
+    command = shlex.join(["python", "-m", "pneumo.report", *words])
     files = _files(groups, problems, detectors, link, command)
     with atomic.replacing_folder(folder) as new:
         for name, content in files.items():
@@ -71,9 +79,9 @@ def _files(
     groups: Sequence[Group],
     problems: Sequence[Problem],
     detectors: Sequence[detection.DetectionGroup],
-    link: AuditLink | None,
+    link: page.AuditLink | None,
     command: str,
-) -> Files:
+) -> dict[str, str | bytes]:
     """The content of each file by its name."""
     differences = compare(groups)
     sentences = [group.finding for group in detectors]
@@ -86,10 +94,10 @@ def _files(
     }
     if detectors:
         rows[detection.FILE] = pd.DataFrame([r for group in detectors for r in group.csv_rows()])
-    files: Files = {name: to_csv(each) for name, each in rows.items()}
+    files: dict[str, str | bytes] = {name: to_csv(each) for name, each in rows.items()}
     tested = overviews(groups)
-    drawn = _drawn(groups, PICTURES) | _drawn(detectors, detection_figures.PICTURES)
-    drawn |= _drawn(tested, overview_figure.PICTURES)
+    drawn = _drawn(groups, figures.PICTURES) | _drawn(detectors, detection.PICTURES)
+    drawn |= _drawn(tested, recipe_figures.OF_OVERVIEWS)
     for slug, pictures in drawn.items():
         for name, (_, kinds) in pictures.items():
             files |= {f"{slug}-{name}.{kind}": data for kind, data in kinds.items()}
@@ -98,7 +106,10 @@ def _files(
     report = page.Report(
         sentences, sections, problems, detectors, link, names, tested, drawn, command
     )
-    files |= {"summary.md": page.markdown(report), "summary.tex": latex(groups, drawn, command)}
+    files |= {
+        "summary.md": page.markdown(report),
+        "summary.tex": page.latex(groups, drawn, command),
+    }
     return files | {PAGE: page.html(report)}
 
 
@@ -131,12 +142,11 @@ def _find(roots: Sequence[Path]) -> tuple[dict[Path, str], list[Problem]]:
             name = root.relative_to(top).as_posix()
             problems.append(Problem(name, "no runs", "holds no run folder"))
         for sweep in sorted({root, *(run.parent for run in runs if run != root)}):
-            name = sweep.relative_to(top).as_posix()
             for plan in not_started(sweep):
                 fold = "" if plan["fold"] is None else f",protocol.fold={plan['fold']}"
-                run = f"{name}/model={plan['model']},seed={plan['seed']}{fold}"
+                run = sweep.relative_to(top) / f"model={plan['model']},seed={plan['seed']}{fold}"
                 why = "the sweep plans it; resume with sweep=DIR"
-                problems.append(Problem(run, "not started", why, **plan))
+                problems.append(Problem(run.as_posix(), "not started", why, **plan))
     if not paths:
         raise FileNotFoundError(
             "DIR must hold a run folder, one with status.json, metrics.json or "
@@ -144,15 +154,3 @@ def _find(roots: Sequence[Path]) -> tuple[dict[Path, str], list[Problem]]:
             "Make runs with `python -m pneumo.train`"
         )
     return paths, problems
-
-
-def _foreign(names: list[str]) -> list[str]:
-    """Names in a folder that no report wrote; all of them without a page."""
-    drawn = tuple(
-        f"-{name}.{kind}"
-        for name in (*PICTURES, *detection_figures.PICTURES, *overview_figure.PICTURES)
-        for kind in ("png", "svg", "pdf")
-    )
-    written = (*TABLES, detection.FILE, PAGE)
-    others = [name for name in names if name not in written and not name.endswith(drawn)]
-    return others or (names if PAGE not in names else [])

@@ -10,29 +10,24 @@ import pandas as pd
 from pneumo.data.sets import class_of
 from pneumo.evaluation import published
 from pneumo.report.groups import Group
-from pneumo.report.trials import PLACE, Problem, Trial, spreads
+from pneumo.report.trials import NAN, PLACE, Problem, Trial, spreads
 
 CONFUSIONS = (
     *("normal_as_normal", "normal_as_pneumonia"),
     *("pneumonia_as_normal", "pneumonia_as_pneumonia"),
 )
 ABOUT = ["group", "data", "protocol", "network", "model", "runs", "missing"]  # of each network
+SIZES = {"parameters": published.TINY_PARAMETERS, "multiply_adds": published.TINY_MULTIPLY_ADDS}
 
 
 def long_table(groups: Sequence[Group]) -> pd.DataFrame:
-    """Returns a row for each trial, checkpoint, split and score: `ABOUT`, run, and `Scored`."""
+    """Returns a row for each trial, checkpoint, split and score: run, `Scored` and `ABOUT`."""
     tables = []
     for group in groups:
         for cell in group.rows:
-            about: tuple[Any, ...] = (
-                group.slug,
-                group.kind,
-                group.protocol,
-                cell.label,
-                cell.model,
-            )
-            values = (*about, len(cell.trials), len(cell.missing))
-            tables.append(cell.table.assign(**dict(zip(ABOUT, values, strict=True))))
+            about: list[Any] = [group.slug, group.kind, group.protocol, cell.label, cell.model]
+            about += [len(cell.trials), len(cell.missing)]
+            tables.append(cell.table.assign(**dict(zip(ABOUT, about, strict=True))))
     return pd.concat(tables, ignore_index=True)
 
 
@@ -43,8 +38,7 @@ def summary_rows(table: pd.DataFrame) -> pd.DataFrame:
     is_papers = rows["data"].map(lambda kind: class_of(kind).published)
     known = is_papers & (is_test | (rows["split"] == ""))
     shown = zip(rows["model"], rows["score"], known, strict=True)
-    figures = [paper_figure(model, name) if is_known else None for model, name, is_known in shown]
-    rows["paper_median"] = pd.Series(figures, dtype=float)
+    rows["paper_median"] = [paper_figure(*place) if is_known else NAN for *place, is_known in shown]
     rows["median_minus_paper"] = rows["median"] - rows["paper_median"]
     tiny = is_papers & is_test & (rows["model"] == "tiny") & (rows["score"] == "accuracy")
     rows.loc[tiny, "paper_mean"] = published.TINY_MEAN_ACCURACY
@@ -72,35 +66,29 @@ def run_rows(groups: Sequence[Group], problems: Iterable[Problem]) -> pd.DataFra
 
 def paper_figure(model: str, name: str) -> float:
     """Returns the paper's figure of a network: a median on the test split, or a size; else NaN."""
-    sizes = {"parameters": published.TINY_PARAMETERS, "multiply_adds": published.TINY_MULTIPLY_ADDS}
-    if model == "tiny" and name in published.TINY | sizes:
-        return float((published.TINY | sizes)[name])
-    is_papers = model in published.NETWORKS and name == "f1_normal"
-    return published.ALL_F1 if is_papers else float("nan")
+    if model == "tiny" and name in published.TINY | SIZES:
+        return float((published.TINY | SIZES)[name])
+    return published.ALL_F1 if model in published.NETWORKS and name == "f1_normal" else NAN
 
 
 def _run_row(trial: Trial) -> dict[str, Any]:
     metrics, data = trial.metrics, trial.metrics["data"]
-    row: dict[str, Any] = {
-        "seed": trial.split[0], "fold": trial.split[1],
-        "protocol": metrics["protocol"], "data": data["kind"],
-        "images": data.get("images"), "patients": data.get("patients"),
-        "test_images": trial.count("test", "images"),
-        "test_patients": trial.count("test", "patients"),
-        "batch_norm": metrics.get("batch_norm"), "num_classes": metrics.get("num_classes"),
-        "chosen_on": trial.settings.get("chosen_on"), "chosen_by": trial.settings.get("chosen_by"),
-        "epochs": len(metrics.get("history") or []) or None,
-        **{key: data.get(key) for key in ("split_sha256", "index_sha256")},
-        "git_commit": metrics.get("git_commit"), "device": trial.device,
-    }  # fmt: skip
+    row: dict[str, Any] = {"seed": trial.split[0], "fold": trial.split[1]}
+    row |= {"protocol": metrics["protocol"], "data": data["kind"]}
+    row |= {key: data.get(key) for key in ("images", "patients")}
+    row |= {f"test_{what}": trial.count("test", what) for what in ("images", "patients")}
+    row |= {key: metrics.get(key) for key in ("batch_norm", "num_classes")}
+    row |= {key: trial.settings.get(key) for key in ("chosen_on", "chosen_by")}
+    row["epochs"] = len(metrics.get("history") or []) or None
+    row |= {key: data.get(key) for key in ("split_sha256", "index_sha256")}
+    row |= {"git_commit": metrics.get("git_commit"), "device": trial.device}
     for score in trial.rows():
         name = "_".join(part for part in score[:3] if part)
         row[name] = score.value
         if score.low == score.low:
             row |= {f"{name}_low": score.low, f"{name}_high": score.high}
     for when in ("best", "last"):
-        counts: Any = (metrics[when].get("test") or {}).get("confusion")
-        if np.shape(counts) == (2, 2):
+        if counts := (metrics[when].get("test") or {}).get("confusion"):
             names = (f"{when}_test_{name}" for name in CONFUSIONS)
             row |= dict(zip(names, np.ravel(counts), strict=True))
     return row

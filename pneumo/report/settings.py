@@ -24,15 +24,14 @@ def labels(networks: Sequence[Trained]) -> list[str]:
     shown: dict[str, list[str]] = {}
     for name in {network.name for network in networks}:
         same = [network for network in networks if network.name == name]
-        keys = sorted(
-            varying_keys([network.settings for network in same]),
-            key=lambda key: (
-                key.startswith(OF_PROTOCOL),
-                not all(_is_word(network.settings.get(key)) for network in same),
-            ),
-        )
+
+        def rank(key: str, same: Sequence[Trained] = same) -> tuple[bool, bool]:
+            values = [each.settings.get(key) for each in same]
+            plain = all(isinstance(v, str | int | float) and "${" not in str(v) for v in values)
+            return key.startswith(OF_PROTOCOL), not plain
+
         of_name = shown.setdefault(name, [])
-        for key in keys:
+        for key in sorted(varying_keys([network.settings for network in same]), key=rank):
             if _clashes([*of_name, key], same) < _clashes(of_name, same):
                 of_name.append(key)
     return [_label(network, shown[network.name]) for network in networks]
@@ -72,7 +71,3 @@ def _clashes(keys: Sequence[str], networks: Sequence[Trained]) -> int:
         for a, b in combinations(networks, 2)
         if a.group == b.group or training_of(a.settings) != training_of(b.settings)
     )
-
-
-def _is_word(value: Any) -> bool:
-    return isinstance(value, str | int | float) and "${" not in str(value)

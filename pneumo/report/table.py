@@ -68,14 +68,21 @@ class Table:
             lines.append([escaped(cell) for cell in cells])
         return "\n".join(f"| {' | '.join(line)} |" for line in lines)
 
-    def text(self, *, first: int, others: int) -> str:
-        """Returns the table for a terminal, by the widths of the first column and the others."""
-        titles = list(self.columns.values())
-        rows = ([f"{text} {below}".rstrip() for _, text, below in self.cells(r)] for r in self.rows)
-        return "\n".join(
-            f"{name:{first}}{''.join(f'{cell:{others}}' for cell in cells)}".rstrip()
-            for name, *cells in [titles, *rows]
+    def text(self, *, first: int, others: int) -> list[str]:
+        """Returns the lines for a terminal, by the widths of the first column and the others.
+
+        A longer name of a row has a line of its own. A range is "0.925-0.940".
+        """
+        rows = (
+            [f"{text} {below.replace(' to ', '-')}".rstrip() for _, text, below in self.cells(row)]
+            for row in self.rows
         )
+        lines = []
+        for name, *cells in [list(self.columns.values()), *rows]:
+            lines += [name] if len(name) >= first else []
+            start = "" if len(name) >= first else name
+            lines.append(f"{start:{first}}{''.join(f'{cell:{others}}' for cell in cells)}".rstrip())
+        return lines
 
 
 def titled(rows: Sequence[Row], *keys: str, texts: Sequence[str] = ()) -> Table:

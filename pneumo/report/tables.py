@@ -1,16 +1,16 @@
-"""The tables of a group: its scores, sizes, settings and differences, and their worth."""
+"""The tables of a group: its scores, sizes, settings, differences, and the paper's claims."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from math import isnan
 from typing import Any
 
+import numpy as np
 import pandas as pd
 
 from pneumo.cli import counted
 from pneumo.evaluation import published
 from pneumo.report.comparisons import best_margins
-from pneumo.report.groups import Cell, Group
-from pneumo.report.pareto import COSTS, fronts
+from pneumo.report.groups import DEBUG, Cell, Group
 from pneumo.report.reading import AT_POINT
 from pneumo.report.scores import paper_figure
 from pneumo.report.settings import short, varying_keys
@@ -18,12 +18,12 @@ from pneumo.report.table import Row, Table, titled
 from pneumo.report.trials import number, split_name, tuples
 from pneumo.report.wording import (
     DASH,
+    PLUS_MINUS,
     count,
     decimal,
     duration,
     interval,
     mean_and_error,
-    mean_and_sd,
     p_value,
 )
 
@@ -32,6 +32,13 @@ CALIBRATION = ("temperature", "ece_before", "ece_after", "brier_before", "brier_
 MAP_NUMBERS = ("deletion", "random", "gap", "share_of_gaps_above_0", "randomised")
 STRESSED = ("auroc", "sensitivity", "specificity", "ece")
 OF_NETWORK = ("model.batch_norm", "model.num_classes")  # not its architecture
+CLAIMED = ("claim", "claimed", "on", "ours", "comparable")
+MIN_NETWORKS = 3  # for a Pareto front to be informative
+COSTS = {  # by name of the size: title, and 1 if less is better, -1 if more is
+    "parameters": ("parameters", 1.0),
+    "multiply_adds": ("multiply-adds", 1.0),
+    "images_per_second": ("images/s", -1.0),
+}
 
 
 def tables(group: Group, differences: pd.DataFrame) -> dict[str, Table]:
@@ -43,26 +50,21 @@ def tables(group: Group, differences: pd.DataFrame) -> dict[str, Table]:
     most = max(group.networks, key=lambda cell: len(cell.trials), default=None)
     margins = {row.what for row in best_margins(differences).values()}
     kind, what = differences["kind"], differences["what"]
-    label = most.label if most else ""
-    with_most = (differences["first"] == label) | (differences["second"] == label)
-    subgroups = dict.fromkeys(
-        split.removeprefix("test_")
-        for cell in group.cells
-        for _, split, _ in cell.spreads
-        if split.startswith("test_")
-    )
+    with_most = differences[["first", "second"]].isin([most.label if most else ""]).any(axis=1)
+    places = (place for cell in group.cells for place in cell.spreads)
+    splits = dict.fromkeys(split for _, split, _ in places if split.startswith("test_"))
     return {
         "scores": titled([r for c in group.rows for r in _scores(group, c)], "network", *ON_PAGE),
-        "point": _over_trials(group, "threshold", *AT_POINT),
-        "calibration": _over_trials(group, *CALIBRATION),
-        "subgroups": _over_trials(group, *subgroups, is_split=True),
+        "point": _over_trials(group, {name: ("test", name) for name in ("threshold", *AT_POINT)}),
+        "calibration": _over_trials(group, {name: ("test", name) for name in CALIBRATION}),
+        "subgroups": _over_trials(group, {split[5:]: (split, "auroc") for split in splits}),
         "margins": _differences(differences[(kind == "margin") & what.isin(margins)]),
         "differences": _differences(differences[(kind == "networks") & with_most]),
         "optimism": _differences(differences[kind == "optimism"]),
         "sizes": _sizes(group),
         "recipes": _recipes(group),
         "maps": _maps(group),
-        "stress": _stress(group.networks),
+        "stress": stress_table(group.networks),
     }
 
 
@@ -77,21 +79,22 @@ def _scores(group: Group, cell: Cell) -> list[Row]:
     where = "" if group.protocol == "paper" else ", on random splits"
     paper: dict[str, Any] = {"kind": "paper", "network": (f"the paper's tiny{where}", "5 runs")}
     paper |= {name: decimal(paper_figure(cell.model, name)) for name in ON_PAGE}
-    sd = mean_and_sd(published.TINY_MEAN_ACCURACY, published.TINY_SD_ACCURACY)
-    return [row | {"joined": "yes"}, paper | {"accuracy": (paper["accuracy"], sd)}]
+    mean, sd = (decimal(x) for x in (published.TINY_MEAN_ACCURACY, published.TINY_SD_ACCURACY))
+    paper["accuracy"] = paper["accuracy"], f"{mean} {PLUS_MINUS} {sd}"
+    return [row | {"joined": "yes"}, paper]
 
 
-def _over_trials(group: Group, *columns: str, is_split: bool = False) -> Table:
-    """A row for each network, a column for each score, or each part of the test split."""
-    rows: list[dict[str, Any]] = []
+def _over_trials(group: Group, columns: Mapping[str, tuple[str, str]]) -> Table:
+    """A row for each network; ``columns``: split and score of each."""
+    rows: list[Row] = []
     for cell in group.cells:
-        of_column = {
-            key: cell.spread("auroc", split=f"test_{key}") if is_split else cell.spread(key)
-            for key in columns
+        known = {
+            key: cell.spreads["best", split, score].cell
+            for key, (split, score) in columns.items()
+            if ("best", split, score) in cell.spreads
         }
-        if any(spread.trials for spread in of_column.values()):
-            cells = {key: s.cell if s.trials else "" for key, s in of_column.items()}
-            rows.append({"network": cell.label} | cells)
+        if known:
+            rows.append({"network": cell.label, **dict.fromkeys(columns, ""), **known})
     return titled(rows, "network", *columns)
 
 
@@ -122,8 +125,7 @@ def _sizes(group: Group) -> Table:
                 "last": DASH if cell.is_baseline else decimal(last),
             }
         )
-    keys = ("network", "parameters", "multiply_adds", "rate", "front", "seconds", "epoch")
-    return titled(rows, *keys, "train", "train_minus_test", "train_last", "last", texts=("front",))
+    return titled(rows, *(rows[0] if rows else ()), texts=("front",))
 
 
 def _recipes(group: Group) -> Table:
@@ -131,21 +133,21 @@ def _recipes(group: Group) -> Table:
 
     A network with several settings is shown with its first; architectures are left out.
     """
-    firsts = {cell.name: cell.settings for cell in reversed(group.networks)}
-    shown = {
-        name: {k: v for k, v in of.items() if not k.startswith("model.") or k in OF_NETWORK}
-        for name, of in reversed(firsts.items())
-    }
+
+    def text(key: str, value: Any) -> str:
+        shown = short(value)
+        shown = shown.split(".")[-1] if "_target_" in key else shown
+        return DASH if shown.lower() == "none" else shown
+
+    firsts: dict[str, dict[str, Any]] = {}
+    for cell in group.networks:
+        of_training = (k for k in cell.settings if not k.startswith("model.") or k in OF_NETWORK)
+        firsts.setdefault(cell.name, {key: cell.settings[key] for key in of_training})
     rows: list[Row] = [
-        {"setting": key} | {name: _setting(key, of) for name, of in shown.items()}
-        for key in varying_keys(list(shown.values()))
+        {"setting": key} | {name: text(key, of.get(key)) for name, of in firsts.items()}
+        for key in varying_keys(list(firsts.values()))
     ]
-    return Table({"setting": "Setting"} | {name: name for name in shown}, rows)
-
-
-def _setting(key: str, settings: Mapping[str, Any]) -> str:
-    text = short(settings.get(key))
-    return DASH if text.lower() == "none" else text.split(".")[-1] if "_target_" in key else text
+    return Table({"setting": "Setting"} | {name: name for name in firsts}, rows)
 
 
 def _maps(group: Group) -> Table:
@@ -160,24 +162,24 @@ def _maps(group: Group) -> Table:
     return titled(rows, "network", *named, "images", *MAP_NUMBERS, texts=named)
 
 
-def _stress(cells: Sequence[Cell]) -> Table:
+def stress_table(cells: Iterable[Cell], *, shown: Sequence[str] = STRESSED) -> Table:
     """Returns a row for each recipe and split: means over runs, and standard errors of the drop."""
-    rows: list[dict[str, Any]] = []
+    rows: list[Row] = []
     for cell in cells:
         for split in ("val", "test"):
             drop = cell.spread("drop", split=f"stress_{split}")
-            if not drop.trials:
-                continue
-            row: dict[str, Any] = {"network": (cell.label, counted(drop.trials, "run"))}
-            row |= {"split": split, "drop": mean_and_error(drop.mean, drop.sd, drop.n)}
-            for name in STRESSED:
-                clean, stressed = (
-                    decimal(cell.spread(name, split=f"stress_{split}_{when}").mean)
-                    for when in ("clean", "stressed")
-                )
-                row[name] = clean, f"to {stressed}"
-            rows.append(row)
-    return titled(rows, "network", "split", "drop", *STRESSED)
+            if drop.trials:
+                error = mean_and_error(drop.mean, drop.sd, drop.n)
+                name = cell.label, counted(drop.trials, "run")
+                row: dict[str, Any] = {"network": name, "split": split, "drop": error}
+                for score in shown:
+                    clean, stressed = (
+                        decimal(cell.spread(score, split=f"stress_{split}_{when}").mean)
+                        for when in ("clean", "stressed")
+                    )
+                    row[score] = clean, f"to {stressed}"
+                rows.append(row)
+    return titled(rows, "network", "split", "drop", *shown)
 
 
 def _differences(differences: pd.DataFrame) -> Table:
@@ -186,14 +188,94 @@ def _differences(differences: pd.DataFrame) -> Table:
     rows: dict[str, dict[str, Any]] = {}
     for each in tuples(differences.drop_duplicates(["what", "score"])):
         row = {"pair": each.what, **dict.fromkeys(scores, DASH), "over": each.over}
-        rows.setdefault(str(each.what), row)[str(each.score)] = _difference(each)
+        withheld = f"withheld: {each.trials} trials are too few" if each.trials > 1 else ""
+        below = [interval(each.low, each.high, sign=True, unknown=withheld)]
+        ps = {"p": each.p, "Holm": each.p_holm}
+        below.append(", ".join(f"{name} {p_value(p)}" for name, p in ps.items() if not isnan(p)))
+        cell = decimal(each.difference, sign=True), "\n".join(filter(None, below))
+        rows.setdefault(each.what, row)[each.score] = cell
     return titled(list(rows.values()), "pair", *scores, "over", texts=("over",))
 
 
-def _difference(row: Any) -> tuple[str, str]:
-    """A difference, and below it interval and p."""
-    withheld = f"withheld: {row.trials} trials are too few" if row.trials > 1 else ""
-    ends = interval(row.low, row.high, sign=True, unknown=withheld)
-    ps = {"p": row.p, "Holm": row.p_holm}
-    p_values = ", ".join(f"{name} {p_value(p)}" for name, p in ps.items() if not isnan(p))
-    return decimal(row.difference, sign=True), "\n".join(x for x in (ends, p_values) if x)
+def competing(group: Group) -> list[Cell]:
+    """Returns the networks and ensembles with an accuracy; baselines have no comparable size."""
+    return [c for c in (*group.networks, *group.ensembles) if c.spread("accuracy").n]
+
+
+def costs(group: Group) -> list[str]:
+    """Returns the comparable keys of COSTS: speed only if all were timed on one device."""
+    keys = [key for key in COSTS if len(group.devices) == 1 or key != "images_per_second"]
+    return [key for key in keys if any(cell.size(key).n for cell in competing(group))]
+
+
+def fronts(group: Group) -> dict[str, list[Cell]]:
+    """Returns by cost the networks that no other matches in accuracy at as little of it.
+
+    Sorted by accuracy; {} for fewer than MIN_NETWORKS networks.
+    """
+    # rounded, since networks write float32 and ensembles are computed in float64
+    pairs = [(round(cell.spread("accuracy").median, 6), cell) for cell in competing(group)]
+    pairs.sort(key=lambda pair: pair[0])
+    score = [accuracy for accuracy, _ in pairs]
+    on_front = {}
+    for key in costs(group) if len(pairs) >= MIN_NETWORKS else ():
+        is_on = front([COSTS[key][1] * cell.size(key).median for _, cell in pairs], score)
+        on_front[key] = [cell for (_, cell), on in zip(pairs, is_on, strict=True) if on]
+    return on_front
+
+
+def front(cost: Sequence[float], score: Sequence[float]) -> list[bool]:
+    """Returns whether each point is on the front: no other costs less and scores at least as much.
+
+    A point with a NaN is on no front, and beats none.
+
+    >>> front([1, 2, 3, 4], [0.8, 0.9, 0.85, 0.9])
+    [True, True, False, False]
+    """
+    c, s = np.asarray(cost, dtype=np.float64), np.asarray(score, dtype=np.float64)
+    no_worse = (c[None] <= c[:, None]) & (s[None] >= s[:, None])
+    better = (c[None] < c[:, None]) | (s[None] > s[:, None])
+    return (np.isfinite(c) & np.isfinite(s) & ~(no_worse & better).any(1)).tolist()  # type: ignore[no-any-return]
+
+
+def claim_table(groups: Sequence[Group]) -> Table:
+    """Returns a row for each row of the paper's table.
+
+    Empty without runs on the set's images, or with the paper's own networks only: then it repeats
+    the scores.
+    """
+    real = [group for group in groups if group.data_set.published and group.protocol != DEBUG]
+    only_papers = all(c.model in published.NETWORKS for group in real for c in group.rows)
+    rows: list[Row] = [
+        {
+            "claim": (claim.name, claim.networks),
+            "claimed": claim.claimed or DASH,
+            "on": claim.on,
+            "ours": "\n".join(filter(None, (_ours(claim, g) for g in real))) or claim.not_run,
+            "comparable": f"{claim.comparable[:1].upper()}{claim.comparable[1:]}. {claim.why}",
+        }
+        for claim in published.CLAIMS
+    ]
+    return titled([] if only_papers else rows, *CLAIMED, texts=CLAIMED[1:])
+
+
+def _ours(claim: published.Claim, group: Group) -> str:
+    """A line for each of the claim's networks, and ensembles of them only; "" without any."""
+
+    def models(cell: Cell) -> set[str]:
+        return {name for trial in cell.trials for name in trial.members} or {cell.model}
+
+    def accuracy(cell: Cell) -> str:
+        text, ends = cell.spread("accuracy").cell
+        parts = [f"{cell.label}: {text}" + f" ({ends})" * bool(ends)]
+        parts.append(counted(len(cell.trials), "seed"))
+        if "model.pretrained" in cell.settings:
+            is_pretrained = cell.settings["model.pretrained"]
+            parts.append("pretrained" if is_pretrained else "random weights")
+        return ", ".join(parts)
+
+    cells = [cell for cell in group.rows if models(cell) <= set(claim.models)]
+    optimistic = any(cell.chosen_on == "test" for cell in cells)
+    why = " (optimistic: epoch chosen on the test split)" * optimistic
+    lines = ";\n".join(map(accuracy, cells))
+    return f"{group.protocol} protocol{why}:\n{lines}." if cells else ""

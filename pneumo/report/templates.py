@@ -1,17 +1,13 @@
 """Templates of self-contained pages, shared by all packages with a page, and of Markdown."""
 
+import base64
+import io
 from collections.abc import Callable
 from functools import cache
 from typing import Any
 
-from jinja2 import (
-    ChainableUndefined,
-    ChoiceLoader,
-    Environment,
-    PackageLoader,
-    StrictUndefined,
-    Template,
-)
+from jinja2 import ChainableUndefined, ChoiceLoader, Environment, PackageLoader, StrictUndefined
+from PIL import Image
 
 from pneumo import cli
 from pneumo.report import wording
@@ -24,33 +20,46 @@ class Markdown(str):
     __slots__ = ()
 
 
-def page_template(name: str, *, package: str = "pneumo.report") -> Template:
-    """Returns a package's template of a page; values are escaped as HTML.
+def render_page(name: str, /, *, package: str = "pneumo.report", **values: Any) -> str:
+    """Returns a page by a package's template, which may include others of it and of the report.
 
-    Args:
-        name: of the file, which may include others of its package and of the report.
-        package: that the file lies in.
+    Values are escaped as HTML.
     """
-    return _environment(package, "pneumo.report", autoescape=True).get_template(name)
+    environment = _environment(package, "pneumo.report", autoescape=True)
+    return environment.get_template(name).render(values)
 
 
-def markdown_template(name: str) -> Template:
-    """Returns a template of Markdown; values are one line without markup.
+def data_uri(picture: Image.Image) -> str:
+    """Returns a picture as the data URI of a JPEG, for a page."""
+    file = io.BytesIO()
+    picture.save(file, "JPEG", quality=80, optimize=True)
+    return f"data:image/jpeg;base64,{base64.b64encode(file.getvalue()).decode()}"
+
+
+def render_markdown(name: str, /, **values: Any) -> str:
+    """Returns Markdown, with at most one empty line in a row; values are one line without markup.
 
     The filter ``table`` renders a Table; ``safe`` leaves a text as it is.
     """
-    environment = _environment("pneumo.report", autoescape=False, finalize=_escaped)
+    environment = _environment("pneumo.report", finalize=_escaped)
     environment.filters["safe"] = Markdown
-    return environment.get_template(name)
+    lines: list[str] = []
+    for line in environment.get_template(name).render(values).splitlines():
+        if line.strip() or (lines and lines[-1]):
+            lines.append(line.rstrip())
+    return "\n".join(lines).rstrip() + "\n"
 
 
-def text_template(name: str, *, finalize: Callable[[Any], Any] | None = None) -> Template:
-    """Returns a template of plain text, in which missing values are "".
+def render_text(
+    name: str, /, *, finalize: Callable[[Any], Any] | None = None, **values: Any
+) -> list[str]:
+    """Returns the lines of plain text that are not empty; missing values are "".
 
     ``finalize`` changes each value before it is inserted.
     """
-    options = {"autoescape": False, "undefined": ChainableUndefined, "finalize": finalize}
-    return _environment("pneumo.report", **options).get_template(name)
+    options = {"undefined": ChainableUndefined, "finalize": finalize}
+    text = _environment("pneumo.report", **options).get_template(name).render(values)
+    return [line.rstrip() for line in text.splitlines() if line.strip()]
 
 
 @cache

@@ -1,6 +1,5 @@
 """The scores of runs and of their ensembles, for a terminal of 80 columns."""
 
-import contextlib
 import os
 import sys
 import textwrap
@@ -13,7 +12,8 @@ import numpy as np
 from pneumo import cli
 from pneumo.evaluation.operating_point import VOTE, at_bound
 from pneumo.evaluation.scores import SCORES as ALL_SCORES
-from pneumo.report.templates import text_template
+from pneumo.report.assessed import tables
+from pneumo.report.table import Row, Table
 from pneumo.report.trials import tuples
 
 WIDTH = 80  # columns
@@ -21,8 +21,10 @@ PREDICTED = ("path", "p_pneumonia", "boxes", "decision", "prediction_set")  # on
 SCORES = {name: ALL_SCORES[name].title for name in ("auroc", "accuracy", "f1_normal")}
 AT_POINT = {"auroc": "AUROC", "sensitivity": "sensitivity", "specificity": "specificity"}
 TITLES = {name: ALL_SCORES[name].title for name in ("accuracy", "f1_normal", "auroc")}
-NAME = 20  # columns of a network's name; a longer one has a line of its own
-SHOWN = (0.05, 0.1, 0.2, 0.5)  # of the net benefit's thresholds
+FULL = {  # tables of --full: widths of the first column and the others
+    **dict.fromkeys(("point", "prevalence", "calibration"), (30, 20)),
+    **{"subgroups": (24, 18), "benefit": (16, 12)},
+}
 
 
 def wrapped(lines: Iterable[str]) -> str:
@@ -63,29 +65,103 @@ def score_lines(result: Mapping[str, Any], *, full: bool = True) -> list[str]:
     """
     members = [member["run"] for member in result["members"]]
     entries = {member["run"]: member for member in result["members"]}
-    name = members[0]
+    name, on, weighted = members[0], result["scored_on"], result.get("weighted", {})
     if "ensemble" in result:
         name = "mean of the runs"
         entries[name] = result["ensemble"]
-        if "scores" in result.get("weighted", {}):
-            entries["weighted mean"] = result["weighted"]
+        if "scores" in weighted:
+            entries["weighted mean"] = weighted
         entries["majority vote"] = result["vote"]
-    text = text_template("evaluate.txt.j2").render(
-        result=result,
-        what=place(result["scored_on"]["what"]),
-        full=full,
-        entries=entries,
-        names=dict(zip(entries, entries, strict=True)) | cli.short_names(members, width=16),
-        name=name,
-        vote=VOTE,
-        number=_number,
-        at_bound=at_bound,
-        score=_score,
-        scores=SCORES,
-        at_point=AT_POINT,
-        benefit_at=SHOWN,
-    )
-    return shortened((line.rstrip() for line in text.rstrip("\n").split("\n")), members)
+    names = dict(zip(entries, entries, strict=True)) | cli.short_names(members, width=16)
+    several = len(entries) > 1
+    lines = [
+        f"! {f'{names[run]}: ' * several}{entry['ranking']}."
+        for run, entry in entries.items()
+        if entry.get("ranking")
+    ]
+    checkpoint = f"; the {result['checkpoint']} checkpoint" * bool(result["checkpoint"])
+    lines += [
+        f"Scored on {place(on['what'])}:",
+        f"{on['images']:,} images of {on['patients']:,} patients, {on['NORMAL']:,} NORMAL, "
+        f"{on['PNEUMONIA']:,} PNEUMONIA{checkpoint}",
+        *(f"! {note}" for note in result["notes"]),
+        "",
+    ]
+    scores = {names[run]: entry["scores"] for run, entry in entries.items()}
+    lines += _table("", SCORES, scores, first=19, others=20)
+    lines += [VOTE] * ("vote" in result)
+    if "why_not" in weighted:
+        lines.append(f"no weights could be fitted: {weighted['why_not']}")
+    if "weights" in weighted:
+        lines.append(" ".join(["weights", *map(_number, weighted["weights"])]))
+    if result.get("differences"):
+        lines += ["", *_difference_lines(result["differences"], names)]
+    shown = entries[name]
+    if shown["interval"]["warning"]:
+        lines.append(f"! {shown['interval']['warning']}")
+    lines += ["", *([f"Of {name}:"] if several else []), *_point_lines(shown)]
+    if not full:
+        lines.append("95 % intervals over patients. --full adds predictive values and subgroups.")
+        return shortened(lines, members)
+    by_name, benefit = tables(shown), shown["net_benefit"]["probability"]
+    for table, (first, others) in FULL.items():
+        if table == "benefit":
+            lines += ["", f"net benefit of the {benefit} probability, and of treating everyone:"]
+        lines += [""] * (table != "benefit") + by_name[table].text(first=first, others=others)
+    return shortened(lines, members)
+
+
+def _difference_lines(rows: Sequence[Mapping[str, Any]], names: Mapping[str, str]) -> list[str]:
+    fixed = any([rows[0]["first_fixed_on"], *(row["second_fixed_on"] for row in rows)])
+    scores = {names[row["second"]]: row for row in rows}
+    titles, *shown = _table("", AT_POINT, scores, first=17, others=21, sign="+")
+    lines = [f"{names[rows[0]['first']]} minus:", titles]
+    for line, row in zip(shown, rows, strict=True):
+        called = cli.counted(row["called_differently"], "image")
+        lines += [line, f"  {called} decided differently"]
+    how = "each at its own operating point" if fixed else "at 0.5"
+    return [*lines, f"  ({how}; paired bootstrap over patients)"]
+
+
+def _point_lines(shown: Mapping[str, Any]) -> list[str]:
+    """Sensitivity and specificity, the rule of the threshold, and the calibration."""
+    point, calibration = shown["operating_point"], shown["calibration"]
+    if "why_not" in point:
+        rule = f"at 0.5; no operating point: {point['why_not']}"
+    elif point["fixed_on"]:
+        rule = (
+            f"at {point['threshold']:.4f} (decision={point['decision']}: at least "
+            f"{point['val_sensitivity_at_least']} on {point['val_images']:,} validation images)"
+        )
+    else:
+        equal = " of probabilities for equal classes" * (point["decision"] == "balanced")
+        rule = f"at 0.5{equal} (decision={point['decision']})"
+    temperature = calibration["temperature"]
+    after = f"no temperature: {calibration.get('why_not')}"
+    if calibration["after"]:
+        bound, ece = at_bound(temperature), _number(calibration["after"]["ece"])
+        after = f"with temperature {_number(temperature)}{bound}: {ece}"
+    return [
+        f"sensitivity {_score(point['sensitivity'])}, specificity {_score(point['specificity'])}",
+        f"  {rule}",
+        f"calibration: ECE {_number(calibration['before']['ece'])}; {after}",
+    ]
+
+
+def _table(
+    corner: str,
+    titles: Mapping[str, str],
+    scores: Mapping[str, Mapping[str, Any]],
+    *,
+    first: int,
+    others: int,
+    sign: str = "",
+) -> list[str]:
+    """A row for each name, a column for each score with its interval."""
+    rows = []
+    for name, of in scores.items():
+        rows.append({"": name} | {key: _score(of[key], sign) for key in titles})
+    return Table({"": corner, **titles}, rows).text(first=first, others=others)
 
 
 def show_predictions(rows: Sequence[Mapping[str, Any]]) -> None:
@@ -122,36 +198,27 @@ def _cell(value: Any) -> str:
     return f"{value:.3f}" if isinstance(value, float) else str(value or "")
 
 
-def summary(table: Path) -> str:
-    """Returns each network's trials and scores on the test split: median, lowest-highest.
-
-    Args:
-        table: the report's summary.csv.
-    """
+def summary(path: Path) -> str:
+    """Returns the scores of summary.csv on the test split: median, lowest-highest; or ""."""
     import pandas as pd
 
-    with contextlib.suppress(pd.errors.EmptyDataError):
-        scores = pd.read_csv(table)
-        scores = scores[(scores["epoch"] == "best") & (scores["split"] == "test")]
-        lines = []
-        for (data, protocol), group in scores.groupby(["data", "protocol"], sort=False):
-            lines += ["", f"{f'{data}, {protocol}':{NAME}}trials {_columns(TITLES)}"]
-            for (network, runs), rows in group.groupby(["network", "runs"], sort=False):
-                over = {row.score: _spread(row) for row in tuples(rows)}
-                alone = [str(network)] if len(str(network)) >= NAME else []
-                name = "" if alone else network
-                lines += [*alone, f"{name:{NAME}}{runs:>6} {_columns(over)}"]
-        return wrapped(lines[1:])
-    return ""
-
-
-def _columns(texts: Mapping[str, str]) -> str:
-    return "".join(f"{texts.get(name, ''):18}" for name in TITLES).rstrip()
-
-
-def _spread(row: Any) -> str:
-    ends = f" {row.low:.3f}-{row.high:.3f}" if row.low < row.high else ""
-    return f"{row.median:.3f}{ends}"
+    try:
+        scores = pd.read_csv(path)
+    except pd.errors.EmptyDataError:
+        return ""
+    scores = scores[(scores["epoch"] == "best") & (scores["split"] == "test")]
+    lines = []
+    for (data, protocol), group in scores.groupby(["data", "protocol"], sort=False):
+        rows: list[Row] = []
+        for (network, runs), same in group.groupby(["network", "runs"], sort=False):
+            row: dict[str, Any] = {"network": (str(network), cli.counted(int(str(runs)), "run"))}
+            for each in tuples(same):
+                ends = f" {each.low:.3f}-{each.high:.3f}" * bool(each.low < each.high)
+                row[each.score] = f"{each.median:.3f}{ends}"
+            rows.append(dict.fromkeys(TITLES, "") | row)
+        table = Table({"network": f"{data}, {protocol}"} | TITLES, rows)
+        lines += ["", *table.text(first=26, others=18)]
+    return wrapped(lines[1:])
 
 
 def _score(score: Mapping[str, float], sign: str = "") -> str:

@@ -47,7 +47,7 @@ class Trial:
     test: pd.DataFrame = field(default_factory=UNPREDICTED.copy)
     val: pd.DataFrame = field(default_factory=UNPREDICTED.copy)
     ensembles: Mapping[str, Sequence[str]] = field(default_factory=dict)  # members by name
-    members: tuple[tuple[str, float], ...] = ()  # of an ensemble: network, and weight or NaN
+    members: tuple[str, ...] = ()  # networks of an ensemble
     more: tuple[Scored, ...] = ()  # of the assessment, other images and the stress test
     remarks: tuple[str, ...] = ()
 
@@ -63,7 +63,7 @@ class Trial:
 
     @property
     def model(self) -> str:
-        """The network's name, such as tiny, or the baseline's."""
+        """The name of the network or baseline, such as tiny."""
         return str(self.metrics["model"])
 
     @property
@@ -108,10 +108,9 @@ class Trial:
         return self.count("train", "images") / float(np.median(positive))
 
     @property
-    def split_sha256(self) -> str | None:
+    def split_sha256(self) -> Any:
         """The digest of the split; None if unknown."""
-        digest: str | None = self.metrics["data"].get("split_sha256")
-        return digest
+        return self.metrics["data"].get("split_sha256")
 
     def score(self, name: str, *, split: str = "test", when: str = "best") -> float:
         """Returns a score at the "best" or "last" epoch; NaN if undefined or missing."""
@@ -130,18 +129,16 @@ class Trial:
         """Yields every number of the trial, and its sizes."""
         for when, split in product(("best", "last"), SPLITS):
             written = self.metrics[when].get(split) or {}
+            ends = self.intervals if (when, split) == ("best", "test") else {}
             for name in (name for name in (*SCORES, "loss") if name in written):
-                is_test = (when, split) == ("best", "test")
-                ends = self.intervals.get(name, UNKNOWN) if is_test else UNKNOWN
-                yield Scored(when, split, name, number(written, name), *ends)
+                yield Scored(when, split, name, number(written, name), *ends.get(name, UNKNOWN))
         yield from self.more
         sizes = {name: number(self.metrics, name) for name in ("parameters", "multiply_adds")}
         seconds = self.metrics.get("seconds")
         sizes |= {f"seconds_{name}": number(seconds, name) for name in ("total", "train")}
         epoch = NAN if self.is_baseline else number(self.metrics["best"], "epoch") + 1
         sizes |= {"images_per_second": self.images_per_second, "best_epoch": epoch}
-        for name, value in sizes.items():
-            yield Scored("", "", name, value)
+        yield from (Scored("", "", name, value) for name, value in sizes.items())
 
 
 @dataclass(frozen=True)
@@ -199,8 +196,8 @@ def spreads(table: pd.DataFrame, by: Sequence[str]) -> pd.DataFrame:
 
 
 def tuples(table: pd.DataFrame) -> Iterator[Any]:
-    """Yields the rows as named tuples."""
-    yield from table.itertuples()
+    """Returns the rows as named tuples."""
+    return iter(table.itertuples())
 
 
 def number(table: Any, key: str) -> float:

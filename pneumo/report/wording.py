@@ -1,5 +1,6 @@
 """Numbers as text: decimals with a true minus sign, ranges, p values, sizes, durations."""
 
+from collections.abc import Mapping
 from math import isnan, sqrt
 
 MINUS, DASH, PLUS_MINUS = "\N{MINUS SIGN}", "\N{EN DASH}", "\N{PLUS-MINUS SIGN}"
@@ -27,9 +28,12 @@ def interval(
     return unknown if DASH in ends else " to ".join(ends)
 
 
-def mean_and_sd(mean: float, sd: float) -> str:
-    """Returns a mean and its standard deviation, such as "0.930 ± 0.005"."""
-    return f"{decimal(mean)} {PLUS_MINUS} {decimal(sd)}"
+def score_cell(
+    score: Mapping[str, float | None], *, digits: int = 3, unknown: str = ""
+) -> tuple[str, str]:
+    """Returns value, and low to high, of a score: the two lines of a cell of a table."""
+    ends = interval(score["low"], score["high"], digits=digits, unknown=unknown)
+    return decimal(score["value"], digits=digits), ends
 
 
 def mean_and_error(mean: float, sd: float, n: int) -> str:

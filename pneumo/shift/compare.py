@@ -1,10 +1,8 @@
 """The differences between other images and those that a run was validated on, as one table."""
 
-from collections.abc import Mapping
 from typing import Any, NamedTuple
 
 import numpy as np
-import pandas as pd
 
 from pneumo.evaluation.intervals import share_interval
 from pneumo.evaluation.paired_tests import holm
@@ -18,7 +16,6 @@ ALL = "all images"  # the one group if labels are unknown
 MOST_TESTED = 1000  # images of each set; more find smaller differences, which matter less
 MOST_UNLIKE = 12  # images that are shown
 NUM_ORDINARY = 6  # validation images beside them
-MOST_ODD = 3  # measures named of one image
 QUANTILES = (0.05, 0.5, 0.95)
 SPACES = {  # inputs of the classifier that separates the two sets
     "file": "how the file was saved",
@@ -36,7 +33,11 @@ def compare(
     of PNEUMONIA is not a difference. The tests take one image of each patient. ``validation``: the
     run's own images, of the split ``reference``; ``seed``: of the drawn images and the tests.
     """
-    groups = _groups(validation, other, seed=seed)
+    labelled = all((sample.table["label"] != "").all() for sample in (validation, other))
+    groups = [
+        Group(name, *(_drawn(sample, name, seed=seed) for sample in (validation, other)))
+        for name in (CLASS_NAMES if labelled else (ALL,))
+    ]
     tests = len(SPACES) * sum(not group.too_few for group in groups)
     spaces = _adjusted([r for group in groups for r in _spaces(group, seed=seed, tests=tests)])
     measures = _adjusted([r for group in groups for r in _measures(group)])
@@ -75,14 +76,6 @@ class Group(NamedTuple):
         )
 
 
-def _groups(validation: Sample, other: Sample, *, seed: int) -> list[Group]:
-    labelled = all((sample.table["label"] != "").all() for sample in (validation, other))
-    return [
-        Group(name, *(_drawn(sample, name, seed=seed) for sample in (validation, other)))
-        for name in (CLASS_NAMES if labelled else (ALL,))
-    ]
-
-
 def _drawn(sample: Sample, name: str, *, seed: int) -> Sample:
     """Returns images of a class, one of each patient, in random order."""
     table = sample.table
@@ -93,26 +86,22 @@ def _drawn(sample: Sample, name: str, *, seed: int) -> Sample:
 
 def _counts(sample: Sample) -> dict[str, Any]:
     labels = {str(name): int(n) for name, n in sample.table["label"].value_counts().items() if name}
-    return {"images": len(sample), "patients": sample.patients, **labels}
-
-
-def _values(space: str, sample: Sample) -> np.ndarray:
-    """Returns (N, c), finite; the quality of files that are not JPEG is 0, as "jpeg" is."""
-    if space == "network":
-        return np.asarray(sample.features, dtype=np.float64)
-    values: np.ndarray = np.nan_to_num(sample.table[names(space)].to_numpy(np.float64))
-    return values
+    patients = int(sample.table["group"].nunique())  # as far as they are known
+    return {"images": len(sample), "patients": patients, **labels}
 
 
 def _spaces(group: Group, *, seed: int, tests: int) -> list[dict[str, Any]]:
     rows = []
     for name, title in SPACES.items():
         row: dict[str, Any] = {"group": group.name, "space": name, "what": title, "differs": None}
-        first, second = (_values(name, sample) for sample in (group.ours, group.theirs))
-        both = np.concatenate([first, second])
+        # the quality of files that are not JPEG is 0, as "jpeg" is
+        first, second = (
+            np.nan_to_num(s.features if name == "network" else s.table[names(name)]).astype(float)
+            for s in (group.ours, group.theirs)
+        )
         if group.too_few:
             row["why_not"] = group.too_few
-        elif (both == both[0]).all():
+        elif (np.concatenate([first, second]) == first[0]).all():
             row["why_not"] = "all alike"
         else:
             alpha = ALPHA / tests
@@ -135,17 +124,9 @@ def _measures(group: Group) -> list[dict[str, Any]]:
     for name, measure in MEASURES.items():
         first, second = (sample.table[name].to_numpy() for sample in (group.ours, group.theirs))
         share, p = two_sample.larger(first, second)
-        row = {
-            "group": group.name,
-            "measure": name,
-            "title": measure.title,
-            "about": measure.about,
-            "validation": _spread(first),
-            "here": _spread(second),
-            "larger_here": share,
-            "differs": None,
-            "seen_in": measure.seen_in,
-        }
+        row: dict[str, Any] = {"group": group.name, "measure": name, "title": measure.title}
+        row |= {"about": measure.about, "validation": _spread(first), "here": _spread(second)}
+        row |= {"larger_here": share, "differs": None, "seen_in": measure.seen_in}
         rows.append(row if group.too_few else row | {"p": p})
     return rows
 
@@ -153,8 +134,7 @@ def _measures(group: Group) -> list[dict[str, Any]]:
 def _spread(values: np.ndarray) -> list[float]:
     """Returns the 5 % quantile, median and 95 % quantile; NaN if no image has the measure."""
     finite = values[np.isfinite(values)]
-    values = np.quantile(finite, QUANTILES) if finite.size else np.full(len(QUANTILES), np.nan)
-    return [float(value) for value in values]
+    return np.quantile(finite, QUANTILES).tolist() if finite.size else [float("nan")] * 3
 
 
 def _far(validation: Sample, other: Sample) -> dict[str, Any]:
@@ -172,9 +152,6 @@ def _far(validation: Sample, other: Sample) -> dict[str, Any]:
     is_far = far.max(0) > 1
     share = share_interval(is_far, patient=other.table["group"])
     farthest = np.argsort(-far.max(0), kind="stable")[:MOST_UNLIKE]
-    limits = {
-        name: np.quantile(validation.table[name], (0.01, 0.5, 0.99)) for name in names("picture")
-    }
     return {
         "distance": {
             "quantile": ood.QUANTILE,
@@ -188,20 +165,8 @@ def _far(validation: Sample, other: Sample) -> dict[str, Any]:
                 "path": str(other.table["path"].iloc[place]),
                 "distance": float(far[:, place].max()),
                 "in": ood.SPACES[int(far[:, place].argmax())],
-                "odd": _odd(limits, other.table.iloc[place]),
             }
             for place in farthest
         ],
         "ordinary": validation.table["path"].iloc[middle[:NUM_ORDINARY]].tolist(),
     }
-
-
-def _odd(limits: Mapping[str, np.ndarray], row: "pd.Series[Any]") -> list[str]:
-    """Returns the measures of one image beyond those of nearly all validation images."""
-    odd = []
-    for name, (low, middle, high) in limits.items():
-        value = float(row[name])
-        if not low <= value <= high:
-            away = abs(value - middle) / max(high - low, 1e-9)
-            odd.append((away, f"{MEASURES[name].title} {'low' if value < low else 'high'}"))
-    return [text for _, text in sorted(odd, reverse=True)[:MOST_ODD]]

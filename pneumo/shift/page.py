@@ -1,7 +1,5 @@
 """A comparison of images as one self-contained page: no script, nothing loaded, pictures inline."""
 
-import base64
-import io
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -10,13 +8,13 @@ from PIL import Image
 
 from pneumo.data import image, reader
 from pneumo.evaluation.scores import SCORES as ALL_SCORES
-from pneumo.report.templates import page_template
-from pneumo.report.wording import DASH, decimal, interval, p_value
+from pneumo.report.table import Row, Table
+from pneumo.report.templates import data_uri, render_page
+from pneumo.report.wording import DASH, decimal, interval, p_value, score_cell
 from pneumo.shift.compare import SPACES
 from pneumo.shift.sample import MEASURES
 from pneumo.shift.sentences import sentences
 
-TEMPLATE = "shift.html.j2"
 SIDE = 224  # pixels of a picture
 SPACE_COLUMNS = {
     "space": "Separated by",
@@ -40,7 +38,6 @@ SCORES = {
     "sensitivity": "Sensitivity",
     "specificity": "Specificity",
 } | {name: f"{ALL_SCORES[name].heading}, at 0.5" for name in ("accuracy", "f1_normal")}
-Row = dict[str, tuple[str, str]]  # a cell: its text, and smaller text beneath
 
 
 def html(
@@ -56,21 +53,28 @@ def html(
     """
     shift = result["shift"]
     groups = {row["group"]: row for row in shift["groups"]}
-    text: str = page_template(TEMPLATE, package="pneumo.shift").render(
+    spaces: list[Row] = [_space(row, groups[row["group"]]) for row in shift["spaces"]]
+    scores: list[Row] = []
+    for name, title in SCORES.items() if own else ():
+        row: dict[str, Any] = {"score": title}
+        assessments: dict[str, Any] = {"here": result["members"][0], "own": own}
+        for key, assessed in assessments.items():
+            score = assessed["operating_point"].get(name) or assessed["scores"].get(name)
+            row[key] = score_cell(score, unknown=DASH)
+        scores.append(row)
+    return render_page(
+        "shift.html.j2",
+        package="pneumo.shift",
         name=root.resolve().name,
         result=result,
         shift=shift,
         sentences=sentences(shift),
-        spaces=[_space(row, groups[row["group"]]) for row in shift["spaces"]],
-        space_columns=SPACE_COLUMNS,
-        measures=[_measure(row) for row in shift["measures"]],
-        measure_columns=MEASURE_COLUMNS,
-        scores=_scores(result["members"][0], own) if own else [],
-        score_columns=SCORE_COLUMNS,
+        spaces=Table(SPACE_COLUMNS, spaces, texts=("group",)),
+        measures=Table(MEASURE_COLUMNS, list(map(_measure, shift["measures"])), texts=("group",)),
+        scores=Table(SCORE_COLUMNS, scores),
         farthest=[row | {"picture": picture(root / row["path"])} for row in shift["farthest"]],
         ordinary=[(path, picture(own_root / path)) for path in shift["ordinary"]],
     )
-    return text
 
 
 def picture(path: Path) -> str:
@@ -79,49 +83,23 @@ def picture(path: Path) -> str:
     return data_uri(Image.fromarray(image.resize(grey, size=SIDE, aspect="pad")))
 
 
-def data_uri(shown: Image.Image) -> str:
-    """Returns a picture as the data URI of a JPEG."""
-    file = io.BytesIO()
-    shown.save(file, "JPEG", quality=80, optimize=True)
-    return f"data:image/jpeg;base64,{base64.b64encode(file.getvalue()).decode()}"
-
-
 def _space(row: Mapping[str, Any], group: Mapping[str, Any]) -> Row:
     title = SPACES[row["space"]]
-    cells = {
-        "space": (title[:1].upper() + title[1:], ""),
-        "group": (row["group"], ""),
-        "patients": (f"{group['here']:,}; {group['validation']:,}", ""),
-    }
+    cells: dict[str, Any] = {"space": title[:1].upper() + title[1:], "group": row["group"]}
+    cells["patients"] = f"{group['here']:,}; {group['validation']:,}"
     if "why_not" in row:
-        return cells | {"auroc": (DASH, row["why_not"]), "chance": (DASH, ""), "p": (DASH, "")}
-    return cells | {
-        "auroc": (decimal(row["auroc"]), ""),
-        "chance": (decimal(row["chance"]), ""),
-        "p": (p_value(row["p_holm"]), "differ" * row["differs"]),
-    }
+        return cells | {"auroc": (DASH, row["why_not"]), "chance": DASH, "p": DASH}
+    cells |= {"auroc": decimal(row["auroc"]), "chance": decimal(row["chance"])}
+    return cells | {"p": (p_value(row["p_holm"]), "differ" * row["differs"])}
 
 
 def _measure(row: Mapping[str, Any]) -> Row:
     digits = MEASURES[row["measure"]].digits
-    cells = {"measure": (row["title"], row["about"]), "group": (row["group"], "")}
+    cells: dict[str, Any] = {"measure": (row["title"], row["about"]), "group": row["group"]}
     for name in ("here", "validation"):
         low, middle, high = row[name]
-        ends = "" if low == high else interval(low, high, digits=digits)
-        cells[name] = (decimal(middle, digits=digits), "" if ends == DASH else ends)
-    p = row.get("p_holm", float("nan"))
-    cells["larger"] = (decimal(row["larger_here"], digits=2), "")
-    return cells | {"p": (p_value(p), "differ" * bool(row["differs"]))}
-
-
-def _scores(here: Mapping[str, Any], own: Mapping[str, Any]) -> list[Row]:
-    rows = []
-    for name, title in SCORES.items():
-        row = {"score": (title, "")}
-        for key, assessed in (("here", here), ("own", own)):
-            score = assessed["operating_point"].get(name) or assessed["scores"].get(name)
-            values = [score[part] for part in ("value", "low", "high")]
-            value, low, high = (float("nan") if v is None else v for v in values)
-            row[key] = (decimal(value), interval(low, high))
-        rows.append(row)
-    return rows
+        ends = interval(low, high, digits=digits, unknown="") if low != high else ""
+        cells[name] = decimal(middle, digits=digits), ends
+    cells["larger"] = decimal(row["larger_here"], digits=2)
+    p = p_value(row.get("p_holm", float("nan")))
+    return cells | {"p": (p, "differ" * bool(row["differs"]))}

@@ -70,11 +70,6 @@ class Sample:
     def __len__(self) -> int:
         return len(self.table)
 
-    @property
-    def patients(self) -> int:
-        """The number of patients, as far as they are known."""
-        return int(self.table["group"].nunique())
-
 
 def read(
     networks: Networks, root: Path, table: pd.DataFrame, *, all_readable: bool = False

@@ -1,8 +1,9 @@
 """The meaning of a comparison of two sets of images, in sentences, and as lines for a terminal."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
+from pneumo.report.table import Table
 from pneumo.report.wording import decimal, interval, p_value
 from pneumo.shift.compare import ALL, SPACES
 from pneumo.shift.sample import MEASURES
@@ -10,6 +11,9 @@ from pneumo.shift.sample import MEASURES
 MOST_NAMED = 5  # measures of a class in a sentence
 MOST_LINES = 8  # measures on a terminal; the page and the JSON have all
 MOST_PATHS = 5  # files on a terminal
+SPACE_COLUMNS = {"group": "images", "auroc": "AUROC", "chance": "by chance", "p": "p, Holm"}
+MEASURE_COLUMNS = {"group": "images", "here": "here", "validation": "run", "larger": "larger"}
+MEASURE_COLUMNS |= {"p": "p, Holm"}
 NAMES = {"file": "the file", "picture": "the picture", "network": "the network's features"}
 NEED_NOT_HOLD = (
     "The run's operating point, calibration and scores on its own images may not hold here"
@@ -33,11 +37,8 @@ def sentences(shift: Row) -> list[str]:
             f"{why}.",
             _distance(shift),
         ]
-    untested = {
-        f"{row['group']} was not tested: {row['why_not']}.": None
-        for row in shift["spaces"]
-        if "patients of both" in row.get("why_not", "")
-    }
+    few = (row for row in shift["spaces"] if "patients of both" in row.get("why_not", ""))
+    untested = dict.fromkeys(f"{row['group']} was not tested: {row['why_not']}." for row in few)
     if not shift["differ"]:
         return [_no_difference(shift), *untested, _distance(shift)]
     groups = [group["group"] for group in shift["groups"]]
@@ -75,12 +76,10 @@ def _no_difference(shift: Row) -> str:
 
 
 def _changes(shift: Row, group: str) -> list[str]:
-    rows, spaces = (
-        [row for row in shift[key] if row["group"] == group] for key in ("measures", "spaces")
-    )
+    spaces = [row for row in shift["spaces"] if row["group"] == group]
     differing = [row for row in spaces if row["differs"]]
-    changed = _by_size(row for row in rows if row["differs"])
-    name = _of(group)
+    of_group = (row for row in shift["measures"] if row["group"] == group)
+    changed, name = _by_size(row for row in of_group if row["differs"]), _of(group)
     if changed:
         more = [f"and {len(changed) - MOST_NAMED} more"] * (len(changed) > MOST_NAMED)
         listed = ", ".join([*map(_change, changed[:MOST_NAMED]), *more])
@@ -135,31 +134,34 @@ def lines(shift: Row) -> list[str]:
         f"! {first}" if shift["differ"] else first,
         *others,
         "",
-        f"{'separated by':26}{'images':12}{'AUROC':8}{'by chance':11}p, Holm",
-        *map(_space_line, shift["spaces"]),
+        *_table("separated by", SPACE_COLUMNS, map(_space, shift["spaces"])),
     ]
     if rows := _by_size(row for row in shift["measures"] if row["differs"]):
-        out.append(f"{'measure':26}{'images':12}{'here':9}{'run':9}{'larger':8}p, Holm")
-        out += map(_measure_line, rows[:MOST_LINES])
+        out += _table("measure", MEASURE_COLUMNS, map(_measure, rows[:MOST_LINES]))
         out.append("(medians; larger: share of pairs in which the image here has the larger value)")
     out += _paths("could not be read:", [f"{u['path']}: {u['why']}" for u in shift["unreadable"]])
     farthest = [f"{r['path']} ({decimal(r['distance'], digits=2)})" for r in shift["farthest"][:3]]
     return [*out, *_paths("farthest (distance; 1 is the limit):", farthest)]
 
 
-def _space_line(row: Row) -> str:
-    start = f"{NAMES[str(row['space'])]:26}{row['group']:12}"
+def _table(name: str, columns: Mapping[str, str], rows: Iterable[Any]) -> list[str]:
+    return Table({"name": name, **columns}, list(rows)).text(first=26, others=11)
+
+
+def _space(row: Row) -> Row:
+    cells = dict.fromkeys(SPACE_COLUMNS, "") | {"name": NAMES[row["space"]], "group": row["group"]}
     if "why_not" in row:
-        return start + ("all alike" if row["why_not"] == "all alike" else "too few patients")
-    numbers = f"{decimal(row['auroc']):8}{decimal(row['chance']):11}{p_value(row['p_holm'])}"
-    return start + numbers + " differ" * bool(row["differs"])
+        why = row["why_not"]
+        return cells | {"auroc": why if why == "all alike" else "too few patients"}
+    cells |= {name: decimal(row[name]) for name in ("auroc", "chance")}
+    return cells | {"p": (p_value(row["p_holm"]), "differ" * bool(row["differs"]))}
 
 
-def _measure_line(row: Row) -> str:
+def _measure(row: Row) -> Row:
     digits = MEASURES[row["measure"]].digits
-    here, before = (decimal(row[key][1], digits=digits) for key in ("here", "validation"))
-    share = decimal(row["larger_here"], digits=2)
-    return f"{row['title']:26}{row['group']:12}{here:9}{before:9}{share:8}{p_value(row['p_holm'])}"
+    cells = {"name": row["title"], "group": row["group"], "p": p_value(row["p_holm"])}
+    cells |= {name: decimal(row[name][1], digits=digits) for name in ("here", "validation")}
+    return cells | {"larger": decimal(row["larger_here"], digits=2)}
 
 
 def _paths(title: str, names: Sequence[str]) -> list[str]:

@@ -152,7 +152,7 @@ def describe_run(
             "patient_key": config.data.patient_key,
             "index_sha256": split.digest(table[["path"]].assign(split="")),
             "split_sha256": digest,
-            "images_sha256": split.images_digest(table),
+            "images_sha256": split.digest(table, "digest"),
             "splits": split.summary(table),
         },
         "machine": {"threads": torch.get_num_threads(), "cores": os.cpu_count()},

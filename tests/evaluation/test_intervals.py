@@ -30,14 +30,6 @@ def test_patients_are_drawn_whole_and_as_often_as_there_are() -> None:
     assert weight.mean() == pytest.approx(1, abs=0.15)
 
 
-def test_intervals_by_patient_are_wider_than_by_image() -> None:
-    label, probability = (np.repeat(values, 4) for values in cases(9, num=100))
-    by_patient = intervals.score_intervals(label, probability, patient=np.arange(400) // 4)
-    by_image = intervals.score_intervals(label, probability, patient=np.arange(400))
-    for name in SCORES:
-        assert np.ptp(by_patient[name]) > 1.4 * np.ptp(by_image[name]), name
-
-
 @pytest.mark.parametrize("name", ["balanced_accuracy", "mcc", "auroc", "average_precision"])
 def test_intervals_are_as_wide_as_the_bootstraps(name: str) -> None:
     label, probability = cases(3, num=1200)
@@ -133,3 +125,32 @@ def test_few_patients_of_a_class_are_warned_of() -> None:
     assert intervals.effective(np.bincount(patient[:78])) == pytest.approx(3.9)
     assert intervals.few_patients(np.repeat([0, 1], [78, 40]), patient=patient)
     assert "fewer than 20 patients of a class among a, b" in str(intervals.warning(["a", "b"]))
+
+
+def test_intervals_by_patient_are_wider_than_by_image() -> None:
+    label, probability = (np.repeat(values, 4) for values in cases(9, num=100))
+    by_patient = intervals.score_intervals(label, probability, patient=np.arange(400) // 4)
+    by_image = intervals.score_intervals(label, probability, patient=np.arange(400))
+    for name in SCORES:
+        assert np.ptp(by_patient[name]) > 1.4 * np.ptp(by_image[name]), name
+
+
+def test_the_interval_of_the_area_has_the_width_of_delongs() -> None:
+    label, probability = cases(3, num=2000)
+    sick, well = probability[label == 1], probability[label == 0]
+    won = (sick[:, None] > well) + (sick[:, None] == well) / 2
+    variance = won.mean(1).var(ddof=1) / sick.size + won.mean(0).var(ddof=1) / well.size
+    ends = intervals.score_intervals(
+        label, probability, patient=np.arange(label.size), names=["auroc"]
+    )
+    assert np.ptp(ends["auroc"]) == pytest.approx(2 * 1.96 * variance**0.5, rel=0.03)
+
+
+def test_no_error_has_the_width_that_so_many_images_leave_open() -> None:
+    label = np.tile([0, 1], 60)
+    ends = intervals.score_intervals(label, label.astype(float), patient=np.arange(120))
+    low, high = ends["accuracy"]
+    # one-sided Clopper-Pearson for no error among 120: 0.025 ** (1 / 120)
+    assert low == pytest.approx(0.025 ** (1 / 120), abs=0.003)
+    assert high == 1
+    assert all(np.ptp(end) > 0.01 for end in ends.values())

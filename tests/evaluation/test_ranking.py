@@ -44,3 +44,24 @@ def test_swapped_labels_chance_and_a_network_that_ranks_are_distinguished() -> N
         assert "no threshold helps" in text
         assert ("such images" in text) == (auroc(label, scores) > 0.5)
     assert not_shown(np.ones(200), score, patient=patient) is None  # no AUROC of one label
+
+
+def hanley_mcneil(area: float, *, share: float) -> int:
+    """The least number of images whose AUROC is above 0.5 by 1.96 standard errors (1982)."""
+    one, two = area / (2 - area), 2 * area**2 / (1 + area)  # two PNEUMONIA, or two NORMAL
+    for number in range(4, 100_000):
+        sick, well = share * number, (1 - share) * number
+        spread = area * (1 - area) + (sick - 1) * (one - area**2) + (well - 1) * (two - area**2)
+        if area - 1.96 * np.sqrt(spread / (sick * well)) > 0.5:
+            return number
+    raise AssertionError(area)
+
+
+@pytest.mark.parametrize(("skill", "share"), [(0.25, 0.5), (0.5, 0.5), (0.5, 0.2), (0.1, 0.5)])
+def test_the_number_of_images_is_about_that_of_hanley_and_mcneil(
+    skill: float, share: float
+) -> None:
+    label, score = drawn(2000, skill=skill, share=share)
+    found = images_needed(label, score, patient=np.arange(2000))
+    expected = hanley_mcneil(auroc(label, score), share=share)
+    assert found == pytest.approx(expected, rel=0.25)

@@ -1,20 +1,30 @@
 from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
 
 from pneumo.report.report_folder import write_report
-from tests.conftest import Patch
 from tests.report.made_runs import make_baseline, make_run
 
 
+@contextmanager
+def without_pictures() -> Iterator[None]:
+    """Leaves out the pictures, which take most of the time."""
+    with pytest.MonkeyPatch.context() as patch:
+        for name in ("figures.PICTURES", "detection.PICTURES", "recipe_figures.OF_OVERVIEWS"):
+            patch.setattr(f"pneumo.report.{name}", {})
+        yield
+
+
 @pytest.fixture(autouse=True)
-def no_pictures(request: pytest.FixtureRequest, monkeypatch: Patch) -> None:
-    """Pictures take most of the time: only tests marked slow draw them."""
+def no_pictures(request: pytest.FixtureRequest) -> Iterator[None]:
+    """Only tests marked slow draw pictures."""
     if request.node.get_closest_marker("slow") is None:
-        monkeypatch.setattr("pneumo.report.report_folder.PICTURES", {})
-        monkeypatch.setattr("pneumo.report.detection_figures.PICTURES", {})
-        monkeypatch.setattr("pneumo.report.overview_figure.PICTURES", {})
+        with without_pictures():
+            yield
+    else:
+        yield
 
 
 @pytest.fixture
@@ -28,7 +38,7 @@ def sweep(tmp_path: Path) -> Path:
 
 
 @pytest.fixture(scope="session")
-def finished(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
+def finished(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Two networks and a baseline on three seeds, tiny also held out, with a report; read only."""
     root = tmp_path_factory.mktemp("finished") / "sweep"
     for seed in range(3):
@@ -36,7 +46,6 @@ def finished(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
             make_run(root, model=model, seed=seed)
         make_baseline(root, seed=seed)
         make_run(root, seed=seed, protocol="holdout")
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr("pneumo.report.report_folder.PICTURES", {})
+    with without_pictures():
         write_report([root])
-    yield root
+    return root

@@ -12,6 +12,11 @@ import yaml
 from pneumo.evaluation.metrics import confusion
 from pneumo.evaluation.scores import scores
 from pneumo.labels import CLASS_NAMES
+from pneumo.report.ensembles import add_ensembles
+from pneumo.report.groups import Group, group_trials
+from pneumo.report.reading import read_run
+from pneumo.report.trials import Trial
+from pneumo.runs.run_folder import find_runs
 
 SIZES = {"tiny": (115_062, 83_304_648), "small": (281_000, 120_000_000),
          "medium": (1_020_000, 210_000_000), "large": (4_060_000, 800_000_000)}  # fmt: skip
@@ -122,6 +127,14 @@ def configure(folder: Path, **changed: dict[str, Any] | int) -> None:
     """Writes the configuration that a run of pneumo.train writes."""
     content = {"seed": 0, "model": {"name": "tiny"}, "protocol": {"name": "paper", "fold": None}}
     (folder / ".hydra" / "config.yaml").write_text(yaml.safe_dump(content | changed))
+
+
+def groups_of(root: Path) -> list[Group]:
+    """The groups of the runs below a folder."""
+    runs = [read_run(path, name=path.name) for path in find_runs(root)]
+    groups, _ = group_trials([run for run in runs if isinstance(run, Trial)])
+    add_ensembles(groups)
+    return groups
 
 
 def read_metrics(folder: Path) -> dict[str, Any]:

@@ -1,13 +1,12 @@
 from pathlib import Path
 from typing import Any
 
-from pneumo import export
 from pneumo.evaluation.operating_point import OperatingPoint
 from pneumo.models.library import LIBRARIES
 from pneumo.report import checklists
 from pneumo.report.checklists import Item
 from pneumo.runs.run import Run
-from tests.conftest import Capture
+from tests.conftest import Call, Refused
 from tests.report.test_model_card import assessed, metrics
 
 RUNS = Path(__file__).parents[2] / "docs" / "runs"
@@ -33,7 +32,7 @@ def test_every_fact_of_an_item_is_known_of_a_whole_run() -> None:
     best = metrics()["best"] | {"test": metrics()["best"]["test"] | {"confusion": [[9, 1], [2, 8]]}}
     facts = checklists.facts(metrics(best=best, **everything), assessment=assessed(FIXED), maps=[1])
     for items in checklists.checklists().values():
-        texts = [answer.text for answer in checklists.answers(items, facts)]
+        texts = [checklists.answer(item, facts)[1] for item in items]
         assert f"*{checklists.UNKNOWN}*" not in texts
         assert not [text for text in texts if "{" in text or "None" in text]
 
@@ -45,23 +44,24 @@ def test_an_item_is_filled_in_part_or_for_a_person() -> None:
         Item("3", "c", "{missing}"),
         Item("4", "d", "", "all"),
     ]
-    answers = checklists.answers(items, {"model": "tiny"})
-    assert [(answer.status, answer.text) for answer in answers] == [
+    answers = [checklists.answer(item, {"model": "tiny"}) for item in items]
+    assert answers == [
         ("filled", "tiny"),
         ("in part", "tiny; *more*"),
         ("to write", f"*{checklists.UNKNOWN}*"),
         ("to write", "*all*"),
     ]
     wanted = "1 of 4 items filled from the run (25 %), 1 in part, 2 for a person to write"
-    assert checklists.share(answers) == wanted
+    assert checklists.share(status for status, _ in answers) == wanted
 
 
 def test_the_source_of_a_users_folder_is_unknown() -> None:
+    of_kind = {
+        kind: known(data=metrics()["data"] | {"kind": kind}) for kind in ("folder", "phantom")
+    }
     assert "Guangzhou" in known()["source"]
-    assert not {"source", "labels", "eligibility", "licence"} & set(
-        known(data=metrics()["data"] | {"kind": "folder"})
-    )
-    assert "GENERATED" in known(data=metrics()["data"] | {"kind": "phantom"})["source"]
+    assert not {"source", "labels", "eligibility", "licence"} & set(of_kind["folder"])
+    assert "GENERATED" in of_kind["phantom"]["source"]
 
 
 def test_a_baseline_has_no_facts_of_networks() -> None:
@@ -78,33 +78,25 @@ def test_a_baseline_has_no_facts_of_networks() -> None:
     assert "*python -m pneumo.heatmap RUN --score adds it*" in text
 
 
-def initial(pretrained: bool | str, **model: str) -> str:
-    about = metrics(hyperparameters={"pretrained": pretrained})
-    return checklists.facts(about, assessment=None, model=model)["initial"]
-
-
-def test_pretrained_weights_are_named_by_their_source() -> None:
+def test_pretrained_weights_and_standardisation_are_named_by_their_source() -> None:
     assert set(checklists.WEIGHTS) == set(LIBRARIES)
-    assert initial(False, library="timm", architecture="legacy_xception") == "random, seed 0"
-    assert initial(True, library="torchvision", architecture="resnet18") == (
-        "ImageNet weights, torchvision's default for resnet18, by its loader; last layer random, "
-        "seed 0"
-    )
-    assert initial(True) == "pretrained weights of the network (model.pretrained=true)"
-    assert initial("/home/me/own.pt", library="timm") == "weights of the file own.pt"
-
-
-def test_networks_of_a_library_are_standardised_as_it_describes() -> None:
-    about = metrics(hyperparameters={"image_size": 224, "aspect": "pad"})
-    facts = checklists.facts(about, assessment=None, model={"library": "timm"})
-    assert facts["preprocessing"].endswith("standardised as timm describes")
-
-
-def test_the_command_reads_library_and_architecture_of_a_kept_run(tmp_path: Path) -> None:
-    name = "model=efficientnet_lite0,seed=0,data=kermany,experiment=comparison"
-    run_dir, out = RUNS / f"{name},model.pretrained=True", tmp_path / "lists.md"
-    assert export.main([str(run_dir), "--to", "checklists", "--out", str(out)]) == 0
-    assert "| filled | ImageNet weights of Google's efficientnet_lite0, from" in out.read_text()
+    for pretrained, model, wanted in (
+        (False, {"library": "timm", "architecture": "legacy_xception"}, "random, seed 0"),
+        (True, {}, "pretrained weights of the network (model.pretrained=true)"),
+        ("/home/me/own.pt", {"library": "timm"}, "weights of the file own.pt"),
+        (
+            True,
+            {"library": "torchvision", "architecture": "resnet18"},
+            "ImageNet weights, torchvision's default for resnet18, by its loader; last layer "
+            "random, seed 0",
+        ),
+    ):
+        about = metrics(hyperparameters={"pretrained": pretrained, "image_size": 224})
+        facts = checklists.facts(about, assessment=None, model=model)
+        assert facts["initial"] == wanted
+        assert ("standardised as timm describes" in facts["preprocessing"]) == (
+            "timm" in str(model)
+        )
 
 
 def test_names_of_a_run_folder_are_no_markup_and_tables_are_whole() -> None:
@@ -116,16 +108,19 @@ def test_names_of_a_run_folder_are_no_markup_and_tables_are_whole() -> None:
     assert {row.count("|") for row in rows} == {5}
 
 
-def test_the_command_writes_them_and_replaces_only_its_own(tmp_path: Path, capsys: Capture) -> None:
+def test_the_command_writes_them_and_replaces_only_its_own(
+    tmp_path: Path, call: Call, refused: Refused
+) -> None:
+    kept = (
+        "model=efficientnet_lite0,seed=0,data=kermany,experiment=comparison,model.pretrained=True"
+    )
     out = tmp_path / "new" / "lists.md"
-    args = ["pretrained:compact-robust", "--to", "checklists", "--out", str(out)]
-    for _ in range(2):
-        assert export.main(args) == 0
-        assert capsys.readouterr().out == f"{out}\n"
-    ends = Run.open(args[0]).assessment["operating_point"]["sensitivity"]
+    call("export", RUNS / kept, "--to", "checklists", "--out", out)
+    assert "| filled | ImageNet weights of Google's efficientnet_lite0, from" in out.read_text()
+    words = ("pretrained:compact-robust", "--to", "checklists", "--out", out)
+    assert call("export", *words).out == f"{out}\n"  # in place of the other
+    ends = Run.open(words[0]).assessment["operating_point"]["sensitivity"]
     value, low, high = (f"{ends[key]:.3f}" for key in ("value", "low", "high"))
     assert f"sensitivity {value} ({low} to {high})" in out.read_text()
     out.write_text("mine")
-    assert export.main(args) == 2
-    assert "must not replace files of others" in capsys.readouterr().err
-    assert out.read_text() == "mine"
+    refused("must not replace files of others", "export", *words, keeps=tmp_path)

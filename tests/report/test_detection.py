@@ -9,31 +9,44 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from pneumo.report import detection, detection_figures
+from pneumo.report import detection
 from pneumo.report.report_folder import write_report
 from pneumo.runs.run import Run
 from tests.detection_runs import make_detector
 from tests.report.made_runs import make_run, page, rows_of, summary
 
 
-def test_a_report_of_detectors_has_a_row_each_and_the_papers(tmp_path: Path) -> None:
+def test_detectors_have_a_row_each_beside_the_papers_and_are_in_no_table_of_classifiers(
+    tmp_path: Path,
+) -> None:
+    make_run(tmp_path)
+    report = write_report([tmp_path])
+    alone = page(report)
+    assert "etection" not in re.sub(r"<style>.*?</style>", "", alone, flags=re.DOTALL)
+    assert not (report / detection.FILE).exists()
     make_detector(tmp_path / "poor", seed=2, skill=30, model="maskrcnn")
     make_detector(tmp_path / "good", seed=1, skill=3)
+    make_detector(tmp_path / "tried", debug=True)
+    (make_detector(tmp_path / "broken") / "boxes.csv").write_text("path\n")
     report = write_report([tmp_path])
-    text = page(report)
+    both = page(report)
+    section = re.compile(r'id="kermany-paper">.*?id="kermany-paper-sizes"', re.DOTALL)
+    assert section.findall(alone) == section.findall(both) != []
+    assert "report of 4 runs" in both
+    assert "lacks patient" in both
+    text = both[both.index('<h2 id="detection-1">') : both.index('<h2 id="detection-2">')]
     rows = re.findall(r'<tr[^>]*><th scope="row">(.*?)</tr>', text)
     assert [row.split("<")[0] for row in rows] == ["good", "poor", detection.PAPER]
     assert all(figure in rows[2] for figure in ("0.775", "0.758", "0.793"))
     assert detection.NOT_COMPARABLE in html.unescape(text)
-    assert "report of 2 runs" in text
-    assert "No finished run" not in text
-    good, poor = rows_of(report / detection.FILE)
+    assert "DEBUG RUNS, whose scores mean nothing" in both
+    good, poor, _ = rows_of(report / detection.FILE)
     low, value, high = (float(good[f"challenge{end}"]) for end in ("_low", "", "_high"))
     assert value > float(poor["challenge"])
     assert f"{value:.3f}" in rows[0]
     assert low < value < high
     assert "## Detection: phantom" in summary(report)
-    write_report([tmp_path])  # replaces its own
+    assert "retinanet" not in "".join(str(row) for row in rows_of(report / "summary.csv"))
 
 
 def perfect_on(folder: Path, split: str) -> None:
@@ -63,32 +76,6 @@ def test_the_best_is_chosen_on_validation_not_on_test(tmp_path: Path) -> None:
     assert "a has the best challenge score on the validation split" in group.finding
 
 
-def test_detectors_are_in_no_table_of_classifiers(tmp_path: Path) -> None:
-    make_run(tmp_path)
-    report = write_report([tmp_path])
-    alone = page(report)
-    assert "etection" not in re.sub(r"<style>.*?</style>", "", alone, flags=re.DOTALL)
-    assert not (report / detection.FILE).exists()
-    make_detector(tmp_path / "retinanet")
-    both = page(write_report([tmp_path]))
-    assert "retinanet" not in (report / "runs.csv").read_text()
-    assert both[both.index('<h2 id="detection-1">') :].count("0.775") == 1
-    section = re.compile(r'id="kermany-paper">.*?id="kermany-paper-sizes"', re.DOTALL)
-    assert section.findall(alone) == section.findall(both) != []
-
-
-def test_broken_detectors_are_named_and_debug_runs_stand_apart(tmp_path: Path) -> None:
-    make_detector(tmp_path / "good")
-    make_detector(tmp_path / "tried", debug=True)
-    (make_detector(tmp_path / "broken") / "boxes.csv").write_text("path\n")
-    text = page(write_report([tmp_path]))
-    assert "lacks patient" in text
-    assert text.count('<th scope="row">good') == 1
-    assert "of 1, retinanet has the best challenge score" in text
-    assert text.index('id="detection-1"') < text.index('id="detection-2"')
-    assert "DEBUG RUNS, whose scores mean nothing" in text
-
-
 @pytest.mark.slow
 def test_curves_are_drawn_unless_no_box_is_predicted(tmp_path: Path) -> None:
     make_detector(tmp_path / "run")
@@ -99,4 +86,4 @@ def test_curves_are_drawn_unless_no_box_is_predicted(tmp_path: Path) -> None:
     none, no_score = [np.zeros((0, 4))] * number, [np.zeros(0)] * number
     run.__dict__["boxes"] = replace(run.boxes, predicted=none, scores=no_score)
     (group,) = detection.group_detectors([run])
-    assert [p.draw(group) for p in detection_figures.PICTURES.values()] == [None, None]
+    assert [p.draw(group) for p in detection.PICTURES.values()] == [None, None]

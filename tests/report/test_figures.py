@@ -8,24 +8,15 @@ import pytest
 
 from pneumo.evaluation import published
 from pneumo.report import figures
-from pneumo.report.groups import Group, group_trials
-from pneumo.report.reading import read_run
 from pneumo.report.report_folder import write_report
-from pneumo.report.trials import Trial
-from tests.report.made_runs import make_run, page, rescore
-
-
-def group_of(*folders: Path) -> Group:
-    runs = [read_run(folder, name="run") for folder in folders]
-    (group,), _ = group_trials([run for run in runs if isinstance(run, Trial)])
-    return group
+from tests.report.made_runs import groups_of, make_run, page, rescore
 
 
 def test_figure_1_shows_the_papers_figures_however_close_ours_are(tmp_path: Path) -> None:
     folder = make_run(tmp_path)
     for split in ("train", "test"):
         rescore(folder, split=split, f1_normal=0.91, f1_pneumonia=0.97)
-    figure = figures.f1_by_network(group_of(folder))
+    figure = figures.f1_by_network(*groups_of(tmp_path))
     assert figure is not None
     for ax, shown in zip(figure.axes, ((0.91, published.ALL_F1), (0.97,)), strict=True):
         low, high = ax.get_ylim()
@@ -33,14 +24,14 @@ def test_figure_1_shows_the_papers_figures_however_close_ours_are(tmp_path: Path
 
 
 def test_few_trials_have_no_box_and_many_networks_no_bands(tmp_path: Path) -> None:
-    runs = [make_run(tmp_path, model=model) for model in ("tiny", "small", "medium", "large")]
-    figure = figures.f1_by_network(group_of(runs[0]))
-    assert figure is not None
-    assert not figure.axes[0].patches
-    for count, num_bands in ((3, 3), (4, 0)):
-        figure = figures.roc_and_precision_recall(group_of(*runs[:count]))
-        assert figure is not None
-        assert len(figure.axes[0].collections) == num_bands
+    for model, num_bands in (("tiny", 1), ("small", 2), ("medium", 3), ("large", 0)):
+        make_run(tmp_path, model=model)
+        (group,) = groups_of(tmp_path)
+        boxes, bands = figures.f1_by_network(group), figures.roc_and_precision_recall(group)
+        assert boxes is not None
+        assert bands is not None
+        assert not boxes.axes[0].patches
+        assert len(bands.axes[0].collections) == num_bands
 
 
 class Loads(HTMLParser):

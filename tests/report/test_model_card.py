@@ -11,6 +11,7 @@ from pneumo.evaluation.assessment import assess
 from pneumo.evaluation.operating_point import OperatingPoint, by_rule
 from pneumo.evaluation.scores import scores
 from pneumo.report import checklists, model_card
+from pneumo.report.assessed import SHOWN
 from pneumo.runs.run_folder import MAP_NUMBERS
 
 DASH = "\N{EN DASH}"
@@ -91,21 +92,22 @@ def test_net_benefit_at_a_prevalence_starts_from_that_of_the_fit() -> None:
 
 
 def test_scores_and_subgroups_of_the_card_are_those_of_the_table() -> None:
-    rows, text = table(), card()
-    wanted = scores((rows["label"] == "PNEUMONIA").to_numpy(int), rows["p_pneumonia"])
-    for name, key in model_card.SCORES.items():
-        assert f"| {name} | {wanted[key]:.3f} | " in text
-    sensitivity = (rows[rows["subtype"] == "virus"]["p_pneumonia"] >= 0.5).mean()
-    (line,) = [row for row in text.splitlines() if row.startswith("| subtype virus")]
-    assert line.startswith("| subtype virus | 15 | 20 | ")  # against all NORMAL images
-    assert f" | {sensitivity:.3f} (" in line
-
-
-def test_unknown_numbers_are_dashes() -> None:
-    assessment = json.loads(json.dumps(assessed()))
+    rows, assessment = table(), json.loads(json.dumps(assessed()))
     # null in metrics.json
     assessment["scores"]["f1_normal"] = dict.fromkeys(("value", "low", "high"))
-    assert f"| F1 of NORMAL | {DASH} | {DASH} |" in card(assessment=assessment)
+    text = card({"model": "<script>[tiny](http://x)"}, assessment=assessment)
+    wanted = scores((rows["label"] == "PNEUMONIA").to_numpy(int), rows["p_pneumonia"])
+    for name, key in SHOWN.items():
+        value = DASH if key == "f1_normal" else f"{wanted[key]:.3f}"
+        assert f"| {name} | {value}" in text
+    sensitivity = (rows[rows["subtype"] == "virus"]["p_pneumonia"] >= 0.5).mean()
+    (line,) = [row for row in text.splitlines() if row.startswith("| subtype virus")]
+    # against all NORMAL images
+    assert line.startswith("| subtype virus (15 PNEUMONIA, 20 NORMAL) | ")
+    assert f" | {sensitivity:.3f} (" in line
+    assert "| treat from | 67 % here | 5 % | 10 % | 20 % | 40 % |" in text
+    assert "**Few patients:** fewer than 20 patients of a class among all images" in text
+    assert not [markup for markup in ("<script", "[tiny](") if markup in text]
 
 
 def test_heat_maps_are_in_the_card_if_they_were_scored() -> None:
@@ -137,20 +139,6 @@ def test_without_a_validation_split_the_card_names_the_scores_optimistic() -> No
     assert f"No temperature could be fitted: {why}" in text
     assert "are on that same split and are optimistic" in text
     assert "0.700 instead of 0.900" in text
-
-
-def test_net_benefit_has_a_column_for_each_prevalence_and_few_patients_are_named() -> None:
-    text = card()
-    assert "| treat from | 67 % here | 5 % | 10 % | 20 % | 40 % |" in text
-    assert "**Few patients:** fewer than 20 patients of a class among all images" in text
-
-
-def test_the_last_checkpoint_has_no_intervals() -> None:
-    text = card(assessment=None, checkpoint="last")
-    assert "epoch 10 of 10" in text
-    assert "| F1 of NORMAL | 0.700 |" in text
-    assert "95 % interval |" not in text
-    assert "## Calibration" not in text
 
 
 def test_phantoms_are_marked_and_the_real_set_has_its_limits() -> None:
@@ -187,16 +175,15 @@ def test_tables_are_whole_markdown(aspect: str) -> None:
 @pytest.mark.parametrize(
     ("auroc", "warned"), [(0.0, True), (0.31, True), (0.6, False), (None, False)]
 )
-def test_a_card_warns_of_a_network_that_learnt_nothing(auroc: float | None, warned: bool) -> None:
-    test = dict.fromkeys(("accuracy", "f1_normal", "f1_pneumonia"), 0.9) | {"auroc": auroc}
-    text = card({"best": {"epoch": 3, "test": test}}, assessment=None)
+def test_the_last_checkpoint_has_no_intervals_and_chance_is_named(
+    auroc: float | None, warned: bool
+) -> None:
+    test = dict.fromkeys(("accuracy", "f1_normal", "f1_pneumonia"), 0.7) | {"auroc": auroc}
+    text = card({"last": {"epoch": 9, "test": test}}, assessment=None, checkpoint="last")
     assert ("LEARNT NOTHING" in text) is warned
-
-
-def test_names_of_a_run_folder_are_no_markup() -> None:
-    text = card({"model": "<script>[tiny](http://x)"})
-    assert "<script" not in text
-    assert "[tiny](" not in text
+    assert "epoch 10 of 10" in text
+    assert "| F1 of NORMAL | 0.700 |" in text
+    assert not [title for title in ("95 % interval |", "## Calibration") if title in text]
 
 
 def test_the_card_of_weights_has_command_scores_and_the_run_s_card() -> None:

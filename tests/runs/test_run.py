@@ -15,10 +15,12 @@ import pytest
 import torch
 import yaml
 
+from pneumo.data import split
 from pneumo.data.boxes import SIDES
 from pneumo.runs import pretrained, run_folder
 from pneumo.runs.run import Run
 from pneumo.runs.tasks import DETECTION
+from pneumo.runs.writer import RunWriter
 from tests.conftest import Patch, start
 from tests.detection_runs import make_detector
 
@@ -235,3 +237,27 @@ def test_a_wrong_run_and_a_missing_extra_are_refused_before_torch_is_imported(
     assert done.returncode == 0, done.stderr
     for line, (*_, message) in zip(done.stderr.splitlines(), REFUSED, strict=True):
         assert message in line
+
+
+@pytest.mark.parametrize(
+    ("column", "value", "message"),
+    [
+        ("path", "c.png", "added or removed"),
+        ("split", "test", "split differently"),
+        ("digest", "3", "files have changed under the same names"),
+        ("label", "PNEUMONIA", "labels or boxes have changed"),
+    ],
+)
+def test_a_run_resumes_with_the_images_that_it_was_started_with(
+    tmp_path: Path, column: str, value: str, message: str
+) -> None:
+    columns = {name: ["1", "2"] for name in (*split.COLUMNS, "digest")}
+    table = pd.DataFrame({**columns, "path": ["a.png", "b.png"], "split": "train"})
+    writer = RunWriter(tmp_path)
+    assert writer.write_split(table) == writer.write_split(table)
+    before = (tmp_path / "split.csv").read_bytes()
+    changed = table.copy()
+    changed.loc[0, column] = value
+    with pytest.raises(ValueError, match=message):
+        writer.write_split(changed)
+    assert (tmp_path / "split.csv").read_bytes() == before

@@ -1,41 +1,116 @@
-"""What TensorBoard gets of a sweep of a network and a baseline."""
+"""A real TensorBoard server over a small run and a baseline."""
 
 import json
+import re
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
+from urllib.error import URLError
+from urllib.parse import quote
+from urllib.request import Request, urlopen
 
 import pytest
-from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
-from tensorboard.plugins.custom_scalar.layout_pb2 import Layout
-from tensorboard.plugins.hparams.plugin_data_pb2 import HParamsPluginData
 
 from pneumo.training.tensorboard_log import hparam_settings
 from tests.conftest import SMALL, Command
 
 
-@pytest.mark.slow
-def test_the_runs_of_a_sweep_are_compared(train: Command, tmp_path: Path) -> None:
+def ask(address: str, body: dict[str, Any] | None = None) -> Any:
+    data = None if body is None else json.dumps(body).encode()
+    request = Request(address, data=data, headers={"Content-Type": "application/json"})
+    with urlopen(request, timeout=30) as answer:
+        return json.load(answer)
+
+
+@pytest.fixture
+def server(train: Command, tmp_path: Path) -> Iterator[str]:
+    """The address of a server over a sweep of a network and a baseline."""
     few = ("model=tiny,prior", "trainer.max_epochs=2", *SMALL)
     assert train("-m", *few, "hydra.sweep.dir=sweep") == 0
-    for model in ("tiny", "prior"):  # without max_epochs and SMALL, which both have
-        run = tmp_path / "sweep" / f"model={model},seed=0"
-        events = EventAccumulator(str(run)).Reload()
-        points = events.Scalars("loss/test")
-        assert [point.step for point in points] == [1, 2]  # epochs, from 1
-        assert (len({point.value for point in points}) == 1) == (model == "prior")
-        content = events.SummaryMetadata("_hparams_/session_start_info").plugin_data.content
-        settings = HParamsPluginData.FromString(content).session_start_info.hparams
-        assert {name: value.string_value for name, value in settings.items()} == {"model": model}
-        metrics = json.loads((run / "metrics.json").read_text())
+    with (tmp_path / "server.log").open("w") as log:
+        process = subprocess.Popen(
+            [
+                *(sys.executable, "-m", "tensorboard.main", "--logdir", "sweep"),
+                *("--host", "127.0.0.1", "--port", "0", "--load_fast", "false"),
+            ],
+            stdout=log,
+            stderr=log,
+        )
+    try:
+        yield wait_for(tmp_path / "server.log", process)
+    finally:
+        process.terminate()
+        process.wait()
+
+
+def wait_for(log: Path, process: "subprocess.Popen[bytes]") -> str:
+    for _ in range(240):
+        found = re.search(r"http://127\.0\.0\.1:\d+", log.read_text())
+        try:
+            if found and len(ask(f"{found[0]}/data/runs")) == 2:
+                return found[0]
+        except URLError:
+            pass
+        assert process.poll() is None, log.read_text()
+        time.sleep(0.5)
+    raise AssertionError(log.read_text())
+
+
+@pytest.mark.slow
+def test_a_real_server_compares_the_runs(server: str, tmp_path: Path) -> None:
+    names = ask(f"{server}/data/runs")
+    # without max_epochs and SMALL, which all of them have
+    assert sorted(names) == [f"model={model},seed=0" for model in ("prior", "tiny")]
+
+    layout = ask(f"{server}/data/plugin/custom_scalars/layout")
+    charts = {c["title"]: c["multiline"]["tag"] for c in layout["category"][0]["chart"]}
+    tags = ask(f"{server}/data/plugin/scalars/tags")
+    for name in names:
+        (pattern,) = charts["f1_normal"]
+        shown = {tag for tag in tags[name] if re.search(pattern, tag)}
+        assert shown == {"f1_normal/train", "f1_normal/test"}
+
+    page = f"{server}/data/plugin/hparams"
+    experiment = ask(f"{page}/experiment", {"experimentName": ""})
+    assert [info["name"] for info in experiment["hparamInfos"]] == ["model"]  # what varies
+    metrics = [info["name"] for info in experiment["metricInfos"]]
+    score_names = [metric["tag"] for metric in metrics]
+    assert score_names == [
+        f"{title}/{score}"
+        for title in ("honest_test", "optimistic_test")
+        for score in ("f1_normal", "auroc", "accuracy", "f1_pneumonia")
+    ]
+    for name in names:
+        points = ask(f"{server}/data/plugin/scalars/scalars?run={quote(name)}&tag=loss%2Ftest")
+        assert [step for _, step, _ in points] == [1, 2]  # epochs, from 1
+        assert (len({loss for *_, loss in points}) == 1) == ("prior" in name)  # a horizontal line
+    columns = [{"metric": metric} for metric in metrics]
+    wanted = {"colParams": columns, "startIndex": 0, "sliceSize": 10, "experimentName": ""}
+    wanted["allowedStatuses"] = ["STATUS_SUCCESS"]
+    groups = ask(f"{page}/session_groups", wanted)["sessionGroups"]
+    assert {group["hparams"]["model"] for group in groups} == {"tiny", "prior"}
+    for group in groups:
+        values = {
+            f"{each['name']['group']}{each['name']['tag']}": each.get("value", 0)
+            for each in group["metricValues"]
+        }
+        model = group["hparams"]["model"]
+        path = tmp_path / "sweep" / f"model={model},seed=0" / "metrics.json"
+        metrics_of_run = json.loads(path.read_text())
         # protocol=paper chooses the best epoch on the test split, and never the last one
-        for title, epoch in {"honest_test": "last", "optimistic_test": "best"}.items():
-            for name in ("f1_normal", "auroc", "accuracy", "f1_pneumonia"):
-                (score,) = events.Scalars(f"{title}/{name}")
-                assert score.value == pytest.approx(metrics[epoch]["test"][name])
-    events = EventAccumulator(str(tmp_path / "sweep" / "model=tiny,seed=0")).Reload()
-    (layout,) = events.Tensors("custom_scalars__config__")
-    charts = Layout.FromString(layout.tensor_proto.string_val[0]).category[0].chart
-    patterns = {chart.title: list(chart.multiline.tag) for chart in charts}
-    assert patterns["f1_normal"] == ["^f1_normal/(train|val|test)$"]
+        expected = {
+            "honest_test": metrics_of_run["last"]["test"],
+            "optimistic_test": metrics_of_run["best"]["test"],
+        }
+        assert values == {
+            tag: pytest.approx(scores[tag.partition("/")[2]])
+            for title, scores in expected.items()
+            for tag in score_names
+            if tag.startswith(title)
+        }
 
 
 def test_hparams_are_those_that_vary_or_the_first_few() -> None:
