@@ -265,7 +265,7 @@ def test_ctrl_c_stops_cleanly_and_names_the_command_that_resumes(
         (["resume=~nosuchuser/run"], "a run folder holds .hydra/config.yaml"),
         (["sweep=~nosuchuser/x"], "got ~nosuchuser/x"),
         (["data=folder"], "data.root"),
-        (["data=kermany", "data.root=nowhere"], "no such folder exists"),
+        (["data=kermany", "data.root=nowhere"], "data.root must be the folder of the data set"),
         (["data.root=/x/andré"], "data.root=/x/andré ^ See https://hydra.cc/docs"),
         (["data.root=/x/a,b"], "To use it as string, quote the value"),
         (["launcher=nosuch"], "Available options in 'launcher': basic"),

@@ -8,13 +8,9 @@ from torch.utils.flop_counter import FlopCounterMode
 from pneumo.models.views import ONE_VIEW, Views
 
 
-def num_parameters(network: nn.Module, *, running_statistics: bool = False) -> int:
-    """Returns the number of trainable weights; Keras also counts ``running_statistics``."""
-    count = sum(parameter.numel() for parameter in network.parameters())
-    if running_statistics:
-        norms = [m for m in network.modules() if isinstance(m, nn.BatchNorm2d)]
-        count += sum(2 * norm.num_features for norm in norms)
-    return count
+def num_parameters(network: nn.Module) -> int:
+    """Returns the number of trainable weights."""
+    return sum(parameter.numel() for parameter in network.parameters())
 
 
 def multiply_adds(network: nn.Module, *, image_size: int, views: Views = ONE_VIEW) -> int:

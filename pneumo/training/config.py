@@ -168,6 +168,7 @@ class Trainer(Section):
 
     accelerator: str
     devices: PositiveInt | list[NonNegativeInt]  # or GPUs by number
+    precision: Literal["32-true", "bf16-mixed", "16-mixed"] = "32-true"
     max_epochs: PositiveInt
     limit_train_batches: Batches | None = None
     limit_val_batches: Batches | None = None
@@ -275,6 +276,9 @@ def _contradictions(config: Config) -> Iterator[str]:
     rules = {
         f"model.image_size must be data.image_size, {data.image_size}; got {model.image_size}": (
             model.target_.startswith("pneumo.") and model.image_size not in (None, data.image_size)
+        ),
+        f"data.progressive.side must be below data.image_size, {data.image_size}": (
+            data.progressive and data.progressive.side >= data.image_size
         ),
         f"protocol.fold must be null, except with protocol=kfold from 0 to {len(folds) - 1}; got "
         f"{shown(protocol.fold)}": protocol.fold not in folds,

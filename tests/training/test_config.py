@@ -45,6 +45,11 @@ def changed(key: str, value: Any, config: Mapping[str, Any] = CONFIG) -> dict[st
         ("run_dir", "~/x", "run_dir must match pattern .*; got '~/x'"),
         ("decision", "sensitivity", "needs a validation split: protocol=holdout; got paper"),
         ("views.scales", [1, 0.9, 1], r"views.scales must be different; got \[1.0, 0.9, 1.0\]"),
+        (
+            "data.progressive",
+            {"side": 256, "share": 0.5},
+            "side must be below data.image_size, 256",
+        ),
         ("optimizer", 5, "optimizer must be a valid dictionary .*; got 5"),
         ("model.image_size", 32, "model.image_size must be data.image_size, 256; got 32"),
     ],

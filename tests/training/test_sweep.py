@@ -259,7 +259,9 @@ def test_workers_of_joblib_end_with_a_killed_sweep_which_resumes_at_once(
     assert workers
     process.send_signal(signal.SIGKILL)
     process.wait()
-    time.sleep(1)
+    deadline = time.monotonic() + 20  # a second, but on a busy machine
+    while any(map(alive, workers)) and time.monotonic() < deadline:
+        time.sleep(0.1)
     assert [pid for pid in workers if alive(pid)] == []
     for run in folder.glob("*/status.json"):
         with RunWriter(run.parent).claim():  # which a run that is resumed will ask for
