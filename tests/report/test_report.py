@@ -256,19 +256,7 @@ def test_a_folder_without_finished_runs_is_named(
     assert "model=tiny,seed=0" in page(report)
 
 
-def test_the_command_refuses_other_folders_and_prints_the_table_and_the_page(
-    sweep: Path, tmp_path: Path, capsys: Capture
-) -> None:
-    for stray in ("photos", "a/b/c/photos"):
-        (tmp_path / stray).mkdir(parents=True)
-        (tmp_path / stray / "1.jpeg").touch()
-        assert main([str(tmp_path)]) == 2
-        assert "holds " + stray[:5] in capsys.readouterr().err
-        assert not (tmp_path / "report").exists()
-        shutil.rmtree(tmp_path / stray.partition("/")[0])
-    (sweep / "sweep.json").write_text("{}")
-    (sweep / "photos").mkdir()
-    (sweep / "photos" / "1.jpeg").touch()  # which a sweep's folder may hold
+def test_the_command_prints_the_table_and_the_page(sweep: Path, capsys: Capture) -> None:
     assert main([str(sweep.parent), "--out", str(sweep / "there")]) == 0
     *table, path = capsys.readouterr().out.splitlines()
     assert any(line.startswith("tiny ") for line in table)
