@@ -21,8 +21,7 @@ import numpy as np
 from scipy.special import betaincinv, expit, logit, ndtr, ndtri, stdtrit
 
 from pneumo.data import kermany
-from pneumo.evaluation.detection import Counts, box_scores
-from pneumo.evaluation.detection_assessment import share_intervals
+from pneumo.evaluation.detection import Counts, box_scores, share_intervals
 from pneumo.evaluation.intervals import (
     UNKNOWN,
     Interval,

@@ -76,8 +76,8 @@ class Run(RunFolder):
         check_classifier(self, "a heat map needs a classifier")
         name = Path(image).name if isinstance(image, str | Path) else ""
         request = heatmap_images.make_request(self, checkpoint="best")
-        drawn = heatmap_images.explain(request, _grey(image), name=name)
-        return PIL.Image.open(io.BytesIO(drawn.png))
+        png, _ = heatmap_images.explain(request, _grey(image), name=name)
+        return PIL.Image.open(io.BytesIO(png))
 
     def plot_history(self) -> Figure:
         """Returns the loss and the F1 of NORMAL of each split by epoch, if the run has them."""

@@ -100,8 +100,7 @@ def _draw(album: "Album", request: "HeatmapRequest", names: Sequence[str], *, sc
             album.images.append({"file": shown_name(name), "error": reason})
             failed += 1
         else:
-            heatmap = explain(request, radiograph, name=name, score=score)
-            album.write(name, heatmap.png, heatmap.entry)
+            album.write(name, *explain(request, radiograph, name=name, score=score))
     return failed
 
 

@@ -47,11 +47,10 @@ def _command(args: argparse.Namespace) -> int:
 
     from pneumo.inference import classifiers, prediction
 
-    threads = args.threads or os.cpu_count() or 1
     torch.set_num_threads(args.threads or torch.get_num_threads())
     if not named:
         cli.note(classifiers.about_default(runs[0]))
-    predictor, folders = OPEN[task](args, runs, names, threads)
+    predictor, folders = OPEN[task](args, runs, names)
     form = args.format or ("jsonl" if args.out and args.out.suffix == ".jsonl" else "csv")
     on_screen = sys.stdout.isatty() and not args.out
     rows: list[dict[str, Any]] | None = [] if on_screen and not args.format else None
@@ -67,8 +66,7 @@ def _command(args: argparse.Namespace) -> int:
         counts = prediction.write_rows(
             *(predictor, names, write),
             attachments=attachments,
-            batch_size=args.batch_size or predictor.batch_size,
-            threads=threads,
+            threads=args.threads or os.cpu_count() or 1,
             bar=not on_screen or rows is not None,  # rows and a bar would mix
         )
         if rows:
@@ -78,10 +76,11 @@ def _command(args: argparse.Namespace) -> int:
         file.flush()  # a table that cannot be written leaves the folders as they were, too
     places = [args.out or "standard output", args.heatmap, args.overlays, args.dicom_sr]
     sys.stderr.write(
-        f"{cli.counted(len(names), 'file')}: {counts.flagged:,} flagged, {counts.unreadable:,} "
-        f"unreadable; written to {', '.join(map(str, filter(None, places)))}\n"
+        f"{cli.counted(len(names), 'file')}: {counts['flagged']:,} flagged, "
+        f"{counts['unreadable']:,} unreadable; written to "
+        f"{', '.join(map(str, filter(None, places)))}\n"
     )
-    return cli.UNREADABLE if counts.unreadable or counts.incomplete else 0
+    return cli.UNREADABLE if counts["unreadable"] or counts["incomplete"] else 0
 
 
 def _check_options(args: argparse.Namespace, task: str, *, num_runs: int) -> None:
@@ -115,7 +114,7 @@ def _check_options(args: argparse.Namespace, task: str, *, num_runs: int) -> Non
 
 
 def _classifiers(
-    args: argparse.Namespace, runs: Sequence[Run], names: Sequence[str], threads: int
+    args: argparse.Namespace, runs: Sequence[Run], names: Sequence[str]
 ) -> "tuple[Predictor, list[Folder]]":
     """Returns the predictor, and the folders to write beside the table, checked and not opened."""
     from pneumo.inference.classifiers import Classifiers
@@ -141,7 +140,7 @@ def _classifiers(
 
 
 def _detectors(
-    args: argparse.Namespace, runs: Sequence[Run], names: Sequence[str], threads: int
+    args: argparse.Namespace, runs: Sequence[Run], names: Sequence[str]
 ) -> "tuple[Predictor, list[Folder]]":
     """Returns the predictor and the folders, as for classifiers."""
     from pneumo.inference import overlays

@@ -28,8 +28,8 @@ from pneumo.arguments.train import CONF, parse
 from pneumo.runs import run_folder, trust
 from pneumo.runs.tasks import task_of
 from pneumo.runs.writer import RunWriter, TakenError
-from pneumo.training import config as typed
 from pneumo.training import hydra_cli, sweep, sweep_runs
+from pneumo.training.config import MAIN_SCORES, Config, read
 from pneumo.training.run_log import log_to
 
 log = logging.getLogger("pneumo")
@@ -87,7 +87,7 @@ def run(cfg: DictConfig, run_dir: Path, *, sweeping: bool, start: float | None =
         sweep.check_search(settings["protocol"], HydraConfig.get())
         settings["trainer"]["enable_progress_bar"] = False
         settings["job_number"] = HydraConfig.get().job.num
-    config = typed.read(settings)
+    config = read(settings)
     if trust.trusted is not None:
         trust.check_config(settings, CONF)
     is_done = run_folder.read_status(run_dir)["status"] == "done"
@@ -103,7 +103,7 @@ def run(cfg: DictConfig, run_dir: Path, *, sweeping: bool, start: float | None =
             return 0
 
 
-def prepare(config: typed.Config) -> Callable[..., None]:
+def prepare(config: Config) -> Callable[..., None]:
     """Returns what trains and scores a run: its network, Trainer and data or its baseline built.
 
     Raises:
@@ -128,7 +128,7 @@ def prepare(config: typed.Config) -> Callable[..., None]:
     return partial(fit.fit, parts=parts, data_set=fit.open_data_set(config))
 
 
-def run_logged(fit: Callable[[], None], writer: RunWriter, config: typed.Config) -> int:
+def run_logged(fit: Callable[[], None], writer: RunWriter, config: Config) -> int:
     """Does one run in a claimed folder; keeps status.json up to date and returns the exit code."""
     run_dir, epochs = writer.run_dir, config.trainer.max_epochs
     epoch = run_folder.read_status(run_dir).get("epoch", 0)
@@ -173,7 +173,7 @@ def best_score(run_dir: Path, *, select_on: str) -> float | None:
     metrics = json.loads((run_dir / "metrics.json").read_text())
     on = (metrics["selection"] or {"on": "none"})["on"]
     scores = metrics["best"].get(select_on if on == "none" else on)
-    return scores and float(scores[typed.MAIN_SCORES[task_of(metrics)]])
+    return scores and float(scores[MAIN_SCORES[task_of(metrics)]])
 
 
 def main() -> None:

@@ -19,11 +19,7 @@ NOTEBOOK = ROOT / "docs" / "quickstart.ipynb"
 
 @pytest.mark.parametrize(
     ("override", "rule"),
-    [
-        ("modl=tiny", "Did you mean model"),
-        ("trainer.max_epochs=0", "trainer.max_epochs must be"),
-        ("seed=1,2", "one run takes one value"),
-    ],
+    [("modl=tiny", "Did you mean model"), ("trainer.max_epochs=0", "trainer.max_epochs must be")],
 )
 def test_a_wrong_setting_is_a_value_error_and_leaves_nothing(
     override: str, rule: str, tmp_path: Path
@@ -33,15 +29,13 @@ def test_a_wrong_setting_is_a_value_error_and_leaves_nothing(
     assert not (tmp_path / "run").exists()
 
 
-def test_images_are_predicted_by_the_network_of_the_package(tmp_path: Path) -> None:
+def test_files_are_rows_and_what_holds_no_image_is_refused(tmp_path: Path) -> None:
     root = phantom.generate(tmp_path / "set", num_images=24, seed=7, num_workers=1, progress=False)
-    paths = sorted(root.rglob("*.jpeg"))[:3]
+    paths = sorted(root.rglob("*.jpeg"))[:2]
     table = api.predict([*paths, tmp_path / "gone.png"], threshold=0.0)
     assert table["path"].tolist() == [*map(str, paths), str(tmp_path / "gone.png")]
-    assert table["decision"][:3].tolist() == ["PNEUMONIA"] * 3
-    assert table["error"].notna().tolist() == [False, False, False, True]
-    one = api.predict(paths[0])
-    assert one["p_pneumonia"][0] == pytest.approx(table["p_pneumonia"][0], abs=1e-5)
+    assert table["decision"][:2].tolist() == ["PNEUMONIA"] * 2
+    assert table["error"].notna().tolist() == [False, False, True]
     (tmp_path / "empty").mkdir()
     with pytest.raises(ValueError, match="there must be an image"):
         api.predict(tmp_path / "empty")

@@ -12,7 +12,7 @@ from PIL import Image
 
 from benchmarks import keep
 from pneumo import atomic
-from pneumo.data import phantom, reader
+from pneumo.data import phantom
 from pneumo.evaluation import metrics, operating_point, scores
 from pneumo.inference.leakage import labelled, shared_with_train
 from pneumo.runs import run_folder
@@ -206,32 +206,6 @@ def test_unreadable_images_end_the_scoring_and_are_left_out_of_a_comparison(
     for path in data.rglob("case-*"):
         path.write_bytes(b"no image")
     assert "none of 31 is" in call(*given, "--unlabelled", code=2).err
-
-
-@pytest.mark.parametrize(
-    ("run", "checkpoint", "split", "reference"),
-    [("a", "best", "val", "validation"), ("paper", "last", "test", "test")],
-)
-def test_each_image_is_read_once(
-    folder: Path,
-    fresh: Path,
-    monkeypatch: Patch,
-    checkpoint: str,
-    run: str,
-    split: str,
-    reference: str,
-) -> None:
-    names, read_bytes = [], reader._bytes
-
-    def counted(name: str) -> bytes:
-        names.append(name)
-        return read_bytes(name)
-
-    monkeypatch.setattr(reader, "_bytes", counted)
-    found = scores_of(folder / run, data=fresh, checkpoint=checkpoint)
-    assert found["shift"]["reference"] == reference
-    own = Run.open(folder / run).of_split(split)
-    assert len(names) == len(set(names)) == 30 + len(own)
 
 
 def test_images_without_labels_are_only_compared(

@@ -8,10 +8,9 @@ import pytest
 import torch
 
 from pneumo.arguments.export import EXAMPLE
-from pneumo.data import image, reader
+from pneumo.data import image
 from pneumo.export import main
 from pneumo.inference import ensemble, onnx_model
-from pneumo.inference.networks import Networks
 from pneumo.inference.onnx_export import properties
 from pneumo.labels import CLASS_NAMES
 from pneumo.models.unet_encoder import Encoder
@@ -19,7 +18,7 @@ from pneumo.models.views import Views
 from pneumo.report import documents
 from pneumo.runs.metrics import read_metrics
 from pneumo.runs.run import Run
-from tests.conftest import SMALL, Call, Command, Patch, Refused, start
+from tests.conftest import Call, Patch, Refused, start
 
 # all of it stands on a run that is trained first
 pytestmark = [pytest.mark.slow, pytest.mark.usefixtures("environment")]
@@ -102,22 +101,6 @@ def test_example_is_ten_lines_and_needs_no_torch(
     for line, name, value in zip(done.stdout.splitlines(), CLASS_NAMES, wanted, strict=False):
         assert line.partition(": ")[0] == name
         assert float(line.partition(": ")[2]) == pytest.approx(value, abs=0.02)
-
-
-def test_training_and_use_average_the_same_views(
-    train: Command, tmp_path: Path, phantoms: Path, monkeypatch: Patch
-) -> None:
-    settings = ("protocol=holdout", "trainer.max_epochs=1", "views.mirror=true")
-    assert train("hydra.run.dir=run", *SMALL, *settings) == 0
-    run = tmp_path / "run"
-    rows = Run.open(run).of_split("test")[:6]
-    names = [str(phantoms / path) for path in rows["path"]]
-    networks = Networks([Run.open(run)], checkpoint="best", device="cpu")
-    scored = networks.score(list(reader.read_all(names, shapes=networks.shapes, threads=1)))
-    np.testing.assert_allclose(scored.pneumonia[0], rows["p_pneumonia"], atol=1e-5)
-    monkeypatch.setattr(Run, "views", Views())
-    other = networks.score(list(reader.read_all(names, shapes=networks.shapes, threads=1)))
-    assert not np.allclose(other.pneumonia[0], rows["p_pneumonia"], atol=1e-5)
 
 
 @pytest.mark.parametrize(

@@ -80,13 +80,11 @@ def test_a_name_is_of_one_set_and_its_scores_of_the_present_weights(
 def test_scores_that_would_not_be_external_are_not_kept(
     run: Path, images: Path, refused: Refused
 ) -> None:
-    name, data = ("--name", "nih"), ("--data", images)
-    package, last = "pretrained:compact-robust", ("--checkpoint", "last")
+    data, package = ("--data", images), "pretrained:compact-robust"
     for message, *words in (
-        ("on new, labelled images; give them by --data DIR", run, *name),
-        ("on new, labelled images; give them by --data DIR", run, *name, *data, "--unlabelled"),
-        ("leave --checkpoint last and --allow-overlap out", run, *name, *data, *last),
-        ("leave --checkpoint last and --allow-overlap out", run, *name, *data, "--allow-overlap"),
-        (f"--name writes to the run folder, and {package} is only", package, *name, *data),
+        ("on new, labelled images; give them by --data DIR", run),
+        ("on new, labelled images; give them by --data DIR", run, *data, "--unlabelled"),
+        ("leave --checkpoint last and --allow-overlap out", run, *data, "--checkpoint", "last"),
+        (f"--name writes to the run folder, and {package} is only", package, *data),
     ):
-        refused(str(message), "evaluate", *words, keeps=run)
+        refused(str(message), "evaluate", *words, "--name", "nih", keeps=run)

@@ -148,12 +148,12 @@ def test_scores_go_with_their_meaning_and_those_of_the_own_test_split_into_the_r
 
 @pytest.mark.parametrize("name", ["a" * 250 + ".png", "-", "../../up.png", "/abs.png", "nul\0.png"])
 def test_a_picture_stays_in_its_folder(name: str) -> None:
-    (target,) = album.targets([name], suffix=".gradcam-NORMAL.png").values()
-    assert target == Path(target).name
-    assert len(target) < 255
-    assert not target.startswith("-")
-    both = album.targets([name, "b/" + name.strip("/")], suffix=".png")
-    assert len(set(both.values())) == 2
+    targets = album.targets([name, "b/" + name.strip("/")], suffix=".gradcam-NORMAL.png").values()
+    assert len(set(targets)) == 2
+    for target in targets:
+        assert target == Path(target).name
+        assert len(target) < 255
+        assert not target.startswith("-")
 
 
 def test_what_cannot_be_drawn_is_refused_and_leaves_everything(

@@ -11,21 +11,19 @@ EXAMPLES = """\
 It reads every file once, and finds identical and near-identical images,
 nested copies, unreadable files, and how the files of each class were saved. It
 scores classifiers that use the size, the header or a thumbnail, on a random
-split by patient and on the set's own. --out replaces an earlier audit, whole or
-not at all. The page shows radiographs of the set.
+split by patient and on the set's own. The page shows radiographs of the set.
 exit codes: 0 done; 2 a mistake in the command; 3 done, but some files cannot
 be read; 130 stopped.
 
 examples:
   python -m pneumo.audit data/chest_xray
       the set of Kermany et al.; the page is audit/audit.html
-  python -m pneumo.audit my_radiographs --out my_audit
-      a folder with NORMAL/ and PNEUMONIA/ in it, or with train/ and test/
   python -m pneumo.audit my_radiographs --csv table.csv
-      the radiographs that a table lists, with their patients
-  python -m pneumo.audit pneumoniamnist_224.npz
+      a folder with NORMAL/ and PNEUMONIA/ in it, with train/ and test/, or the
+      radiographs that a table lists, with their patients
   python -m pneumo.audit data/rsna
-      the RSNA Pneumonia Detection Challenge, recognised by its table
+      the RSNA Pneumonia Detection Challenge, recognised by its table; so is a
+      MedMNIST file, pneumoniamnist_224.npz
 """
 
 

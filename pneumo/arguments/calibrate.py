@@ -11,17 +11,12 @@ from pneumo.choices import SENSITIVITY
 EXAMPLES = """\
 The threshold is the highest one with a sensitivity of at least 0.95 on these
 images (or --sensitivity, or --youden), the temperature the one with the least
-cross-entropy. One of several copies of an image counts, and each label needs
-distinct images of 5 patients. The table shows the precision of so many images:
-patients are drawn, both are fitted to them and scored on the patients not
-drawn, 200 times; the range holds 95 % of draws. A draw counts if both of its
-parts have both labels; fewer than 200 such draws are reported. The range is not
-a confidence interval: if no draw makes an error it has no width, though more
-images may find errors.
+cross-entropy. The table shows what so many images are worth: both are fitted to
+drawn patients and scored on the others, 200 times; the range holds 95 % of the
+draws, and is not a confidence interval.
 The run is not changed, and predict uses the file only if it is named. The
 images must be new to the run. If they do not show that it ranks them better
-than chance (the AUROC's interval reaches 0.5), nothing is written without
---force.
+than chance, nothing is written without --force.
 exit codes: 0 done; 2 a mistake in the command or a refusal; 3 an image could
 not be read; 130 stopped. Not a medical device.
 
@@ -33,8 +28,6 @@ examples:
       uses it for decisions, and with --coverage 0.9 for prediction sets
   python -m pneumo.calibrate pretrained:compact-robust --data mine
       writes mine.json here, since nothing is written into the package
-  python -m pneumo.calibrate RUN --data mine --sensitivity 0.98
-  python -m pneumo.calibrate RUN --data mine --youden
 """
 
 

@@ -12,8 +12,7 @@ from pneumo.choices import PREVALENCES
 EXAMPLES = """\
 Intervals are of 95 %, over patients. The operating point is that of the run's
 decision rule. The threshold of decision=sensitivity, the temperature and the
-weights are fixed on validation data only, which protocol=paper lacks. --out
-replaces an existing file, whole or not at all.
+weights are fixed on validation data only, which protocol=paper lacks.
 exit codes: 0 done; 2 a mistake in the command or a refusal; 3 an image could
 not be read; 130 stopped. Not a medical device.
 
@@ -25,13 +24,8 @@ examples:
       and the most similar training images; needs the run's images
   python -m pneumo.evaluate RUN --data other_hospital --prevalence 0.03
       a folder with NORMAL/ and PNEUMONIA/ in it, or one like the set; also how
-      its images differ from the run's validation images
-  python -m pneumo.evaluate RUN --data scans --unlabelled --page shift.html
-      how images without labels differ, with pictures of the most different
-  python -m pneumo.evaluate RUN --data other_hospital --name other
-      keeps the scores in the run folder, for the report and the model card
-  python -m pneumo.evaluate pretrained:compact-robust --data my_radiographs
-      the network that comes with the package
+      its images differ from the run's validation images. --name other keeps
+      the scores in the run folder, --unlabelled only compares the images
   python -m pneumo.evaluate RUN1 RUN2 RUN3 --out scores.json
       also their mean, a mean with weights fitted on validation data, their
       majority vote, and how RUN1 differs from each other one

@@ -39,10 +39,7 @@ examples:
       writes RUN/export/model.onnx, and model-card.md and model-checklists.md
       beside it
   python -m pneumo.export RUN --out pneumonia.onnx --check radiographs/
-      checked on the images of a folder instead of the run's own; the card goes
-      beside the file
-  python -m pneumo.export pretrained:compact-robust
-      the network that comes with the package; writes to export/
+      checked on the images of a folder instead of the run's own
   python -m pneumo.export RUN --to checklists
       CLAIM and TRIPOD+AI, filled as far as the run allows: export/checklists.md
   python -m pneumo.export RUN --to run --out small

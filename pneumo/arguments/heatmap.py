@@ -11,24 +11,17 @@ from pneumo.labels import CLASS_NAMES, PNEUMONIA
 
 EXAMPLES = """\
 The legend of a picture has the file's name, the probability, the decision and
-its threshold (by the run's decision rule), and how faithful such maps are on
-the run's own images. Bright is the most evidence for the class, on a scale of
-that picture alone: two pictures cannot be compared.
+its threshold, and how faithful such maps are on the run's own images. Bright is
+the most evidence for the class, on a scale of that picture alone: two pictures
+cannot be compared. A map shows where, not why: the place may be a letter, a
+tube or the edge of the radiograph.
 
-The default --method measured best for the network, see
-docs/how-to/heatmaps.md. gradcam and layercam are fast, and as coarse as their
-layer. occlusion covers one window after another; integrated follows the
-gradient from the blurred image to the image. Both take longer: up to seconds an
-image.
-
---score writes scores.json with its meaning beside the maps: the gap is above 0
-if a map is better than chance, and near 0 if it explains nothing.
-
---out is written at the end, whole or not at all. A second call into the same
-folder replaces its list, heatmaps.json, and its scores; other pictures stay.
-A map shows where, not why: the place may be a letter, a tube or the edge of the
-radiograph.
-
+The default --method measured best for the network. gradcam and layercam are
+fast, and as coarse as their layer; occlusion and integrated take up to seconds
+an image. --score writes scores.json beside the maps: the gap is above 0 if a
+map is better than chance. See docs/how-to/heatmaps.md.
+A second call into the same folder replaces its list, heatmaps.json, and its
+scores; other pictures stay.
 exit codes: 0 done; 2 a mistake; 3 done, but some files could not be read; 130
 stopped. Not a medical device.
 
@@ -37,13 +30,10 @@ examples:
       100 images drawn at random (seed 0) from the run's test split; the scores
       are also written to heatmap.json in the run folder, for pictures, the
       report and the model card
-  python -m pneumo.heatmap RUN radiograph.png --out maps
   python -m pneumo.heatmap pretrained:compact-robust radiograph.png --out maps
       the network that comes with the package
   python -m pneumo.heatmap RUN radiographs/ --out maps --method occlusion \\
       --class NORMAL
-  python -m pneumo.heatmap RUN radiographs/ --out maps --score
-      also maps/scores.json, how faithful the maps are
 """
 
 

@@ -21,12 +21,9 @@ examples:
   python -m pneumo.predict radiograph.png
       the network that comes with the package, pretrained:compact-robust
   python -m pneumo.predict RUN radiograph.png other.dcm
-  python -m pneumo.predict RUN radiographs/ --out predictions.csv
-      all images below a folder; an existing predictions.csv is replaced at the
-      end
   python -m pneumo.predict RUN radiographs/ --out predictions.csv --heatmap maps
-      also a picture for each image of the evidence for PNEUMONIA; see python -m
-      pneumo.heatmap --help
+      all images below a folder; an existing predictions.csv is replaced at the
+      end; also a picture for each image of the evidence for PNEUMONIA
   python -m pneumo.predict RUN1 RUN2 RUN3 radiographs/ --format jsonl
       the mean of three networks
   python -m pneumo.predict RUN study/ --dicom-sr reports --coverage 0.9
@@ -80,6 +77,5 @@ def parse(arguments: Sequence[str] | None) -> argparse.Namespace:
     parser.add_network(checkpoint=True)
     add = parser.add_argument_group("computing").add_argument
     add("--device", choices=DEVICES, default="auto", help="default: a GPU if there is one")
-    add("--batch-size", type=_count, metavar="N", help="images; default: 32, for a detector 8")
     add("--threads", type=_count, metavar="N", help="that compute and decode; default: all cores")
     return parser.parse(arguments)

@@ -104,8 +104,7 @@ class Warp:
         brightness: largest change of the brightness, as a share of 255.
         blur: probability of a Gaussian blur with a sigma of 0.3 to 1.2 pixels.
 
-    Raises:
-        ValueError: a range is empty, or a value outside its limits.
+    Raises ValueError if a range is empty, or a value outside its limits.
     """
 
     rotation: float = 15.0

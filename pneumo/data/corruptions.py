@@ -18,7 +18,7 @@ from pneumo.data.augment import ImageAugment
 
 WHITE = 255
 MIRRORED = cv2.BORDER_REFLECT_101
-UP_AND_DOWN = (0.1, 0.2, 0.3, 0.4, 0.6)  # of gamma and contrast
+BLACK: dict[str, Any] = {"border_mode": cv2.BORDER_CONSTANT, "fill": 0}
 
 
 class Change(Protocol):
@@ -53,17 +53,21 @@ def _scaled(scale: float, **border: Any) -> Change:
     return ImageAugment([_affine(scale=scale, **border)])
 
 
+def _zoom(cut: float) -> float:
+    """Returns the scale that cuts so many % of the side."""
+    return 1 / (1 - cut / 100)
+
+
 def _corner(cut: float) -> Change:
     """Returns the crop at one of the four corners."""
-    scale = 1 / (1 - cut)
-    shift = (scale - 1) / 2
+    shift = (_zoom(cut) - 1) / 2
     moves = [{"x": x * shift, "y": y * shift} for x in (-1, 1) for y in (-1, 1)]
-    return _either(*(_affine(scale=scale, translate_percent=move) for move in moves))
+    return _either(*(_affine(scale=_zoom(cut), translate_percent=move) for move in moves))
 
 
-def _stretched(cut: float) -> Change:
+def _aspect(cut: float) -> Change:
     sides = {"x": 1.0, "y": 1.0}
-    return _either(*(_affine(scale=sides | {side: 1 / (1 - cut)}) for side in sides))
+    return _either(*(_affine(scale=sides | {side: _zoom(cut)}) for side in sides))
 
 
 def _gamma(change: float) -> Change:
@@ -78,17 +82,13 @@ def _contrast(change: float) -> Change:
     return _either(*(A.ColorJitter(contrast=(each, each), **same, p=1.0) for each in factors))
 
 
-def _jpeg(quality: float) -> Change:
-    return ImageAugment([A.ImageCompression(quality_range=(int(quality), int(quality)), p=1.0)])
-
-
 def _blurred(sigma: float) -> Change:
     # a share of the side, which a transform of albumentations does not know
-    return lambda image, *, seed: cv2.GaussianBlur(image, (0, 0), sigma * len(image))
+    return lambda image, *, seed: cv2.GaussianBlur(image, (0, 0), sigma / 100 * len(image))
 
 
-def _noisy(std: float) -> Change:
-    return ImageAugment([A.GaussNoise(std_range=(std, std), p=1.0)])
+def _jpeg(quality: float) -> Change:
+    return ImageAugment([A.ImageCompression(quality_range=(int(quality), int(quality)), p=1.0)])
 
 
 def _resampled(share: float) -> Change:
@@ -103,7 +103,7 @@ def _marked(height: float) -> Change:
     def draw(image: np.ndarray, *, seed: int) -> np.ndarray:
         random, side, font = Random(seed), len(image), cv2.FONT_HERSHEY_SIMPLEX  # noqa: S311
         letter, thickness = random.choice("RL"), max(1, side // 75)
-        scale = height * side / cv2.getTextSize(letter, font, 1, 1)[0][1]
+        scale = height / 100 * side / cv2.getTextSize(letter, font, 1, 1)[0][1]
         (across, down), _ = cv2.getTextSize(letter, font, scale, thickness)
         margin = round(random.uniform(0.03, 0.08) * side)
         corner = (random.choice((margin, side - margin - across)), margin + down)
@@ -117,10 +117,11 @@ def _with_electrode(diameter: float) -> Change:
 
     def draw(image: np.ndarray, *, seed: int) -> np.ndarray:
         random, side = Random(seed), len(image)  # noqa: S311
+        size = diameter / 100 * side
         x, y = (round(random.uniform(0.25, 0.75) * side) for _ in range(2))
-        end, lead = (round(random.uniform(0, 1) * side), side), max(1, round(diameter * side / 12))
+        end = (round(random.uniform(0, 1) * side), side)
+        lead, radius = (max(1, round(size / part)) for part in (12, 2))
         drawn = cv2.line(image.copy(), (x, y), end, WHITE, lead, cv2.LINE_AA)
-        radius = max(1, round(diameter * side / 2))
         return cv2.circle(drawn, (x, y), radius, WHITE, cv2.FILLED, cv2.LINE_AA)
 
     return draw
@@ -132,64 +133,33 @@ def _with_electrode(diameter: float) -> Change:
 # 2.0 px. The others are chosen such that both lungs stay in the image, and a black border weighs
 # about as much in the mean as other changes: networks trained on images without one fail first by
 # it.
-CORRUPTIONS = (
-    Corruption(
-        "centre crop",
-        "% of the side cut",
-        (4, 8, 12, 16, 20),
-        lambda cut: _scaled(1 / (1 - cut / 100)),
+CUTS, STEPS, FACTORS = (4, 8, 12, 16, 20), (3, 6, 9, 12, 15), (0.1, 0.2, 0.3, 0.4, 0.6)
+_ROWS: tuple[tuple[Any, ...], ...] = (
+    ("centre crop", "% of the side cut", CUTS, lambda cut: _scaled(_zoom(cut))),
+    ("off-centre crop", "% of the side cut, at one corner", CUTS, _corner),
+    ("smaller chest", "% of the side added, mirrored", STEPS, lambda add: _scaled(1 - add / 100)),
+    (
+        *("black border", "% of the side, at each side", (1, 2, 3, 4, 5)),
+        lambda width: _scaled(1 - width / 50, **BLACK),
     ),
-    Corruption(
-        "off-centre crop",
-        "% of the side cut, at one corner",
-        (4, 8, 12, 16, 20),
-        lambda cut: _corner(cut / 100),
-    ),
-    Corruption(
-        "smaller chest",
-        "% of the side added, mirrored",
-        (3, 6, 9, 12, 15),
-        lambda added: _scaled(1 - added / 100),
-    ),
-    Corruption(
-        "black border",
-        "% of the side, at each side",
-        (1, 2, 3, 4, 5),
-        lambda width: _scaled(1 - width / 50, border_mode=cv2.BORDER_CONSTANT, fill=0),
-    ),
-    Corruption(
-        "aspect",
-        "% of width or height cut, the rest stretched",
-        (5, 10, 15, 20, 25),
-        lambda cut: _stretched(cut / 100),
-    ),
-    Corruption(
-        "rotation",
-        "degrees, to either side",
-        (3, 6, 9, 12, 15),
+    ("aspect", "% of width or height cut, the rest stretched", (5, 10, 15, 20, 25), _aspect),
+    (
+        *("rotation", "degrees, to either side", STEPS),
         lambda angle: _either(_affine(rotate=angle), _affine(rotate=-angle)),
     ),
-    Corruption("gamma", "exponent, more or less than 1", UP_AND_DOWN, _gamma),
-    Corruption("contrast", "factor, more or less than 1", UP_AND_DOWN, _contrast),
-    Corruption("JPEG", "quality", (50, 30, 15, 10, 7), _jpeg),
-    Corruption(
-        "blur",
-        "sigma, % of the side",
-        (0.36, 0.49, 0.63, 0.76, 0.89),
-        lambda sigma: _blurred(sigma / 100),
+    ("gamma", "exponent, more or less than 1", FACTORS, _gamma),
+    ("contrast", "factor, more or less than 1", FACTORS, _contrast),
+    ("JPEG", "quality", (50, 30, 15, 10, 7), _jpeg),
+    ("blur", "sigma, % of the side", (0.36, 0.49, 0.63, 0.76, 0.89), _blurred),
+    (
+        *("noise", "standard deviation, of white", (0.04, 0.05, 0.06, 0.07, 0.08)),
+        lambda std: ImageAugment([A.GaussNoise(std_range=(std, std), p=1.0)]),
     ),
-    Corruption("noise", "standard deviation, of white", (0.04, 0.05, 0.06, 0.07, 0.08), _noisy),
-    Corruption("resolution", "share of the pixels across", (0.8, 0.7, 0.6, 0.5, 0.4), _resampled),
-    Corruption(
-        "burnt-in marker",
-        "height of the letter, % of the side",
-        (6, 8, 10, 12, 14),
-        lambda height: _marked(height / 100),
-    ),
-    Corruption(
-        "foreign object",
-        "diameter of an electrode, % of the side",
-        (4, 6, 8, 10, 12),
-        lambda diameter: _with_electrode(diameter / 100),
+    ("resolution", "share of the pixels across", (0.8, 0.7, 0.6, 0.5, 0.4), _resampled),
+    ("burnt-in marker", "height of the letter, % of the side", (6, 8, 10, 12, 14), _marked),
+    (
+        *("foreign object", "diameter of an electrode, % of the side", (4, 6, 8, 10, 12)),
+        _with_electrode,
     ),
 )
+CORRUPTIONS = tuple(Corruption(*row) for row in _ROWS)

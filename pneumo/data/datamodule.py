@@ -33,13 +33,7 @@ class Batch(NamedTuple):
 class Images(Dataset[Batch]):
     """Rows of the cache, augmented or not; an item is (epoch, row), a fetch is a batch.
 
-    Args:
-        images: (N, S, S) uint8.
-        target: (N,) class numbers.
-        inputs: (N,) float32 columns of the table by name.
-        augment: augmentation of each image; None for none.
-        seed: of the augmentation.
-        small: the side of augmented images in the first epochs, and the number of these epochs.
+    Images are (N, S, S) uint8, targets and inputs (N,); for the others see XrayDataModule.
     """
 
     def __init__(
@@ -59,20 +53,24 @@ class Images(Dataset[Batch]):
         """Returns the batch of ``items``; the DataLoader fetches whole batches by this name."""
         rows = [row for _, row in items]
         image = self.images[rows]
-        if self.augment:
-            image = np.stack([self._augmented(row, epoch) for epoch, row in items])
+        if augment := self.augment:
+            side, epochs = self.small or (None, 0)
+            image = np.stack(
+                [
+                    augment(
+                        np.asarray(self.images[row]),
+                        seed=draw_seed(self.seed, epoch, row),
+                        side=side if epoch < epochs else None,
+                    )
+                    for epoch, row in items
+                ]
+            )
         return Batch(
             torch.from_numpy(image)[:, None],
             torch.from_numpy(self.target[rows]),
             torch.tensor(rows),
             {name: torch.from_numpy(values[rows]) for name, values in self.inputs.items()},
         )
-
-    def _augmented(self, row: int, epoch: int) -> np.ndarray:
-        assert self.augment
-        side = self.small[0] if self.small and epoch < self.small[1] else None
-        seed = draw_seed(self.seed, epoch, row)
-        return self.augment(np.asarray(self.images[row]), seed=seed, side=side)
 
 
 class Batches(Sampler[list[tuple[int, int]]]):
@@ -123,10 +121,7 @@ def batch_sizes(
 
     A rest that is too small joins the batch before. Each device needs an image, in training two:
     batch normalisation has no variance of one value, to which an image of 32 pixels shrinks in the
-    last layer.
-
-    Raises:
-        ValueError: there are too few images for several devices.
+    last layer. Raises ValueError if there are too few images for several devices.
     """
     least = num_devices * (2 if train else 1)
     if num_images < least and num_devices > 1:
@@ -183,7 +178,15 @@ class XrayDataModule(pl.LightningDataModule):
         self.rows = {str(split): rows.index.to_numpy() for split, rows in table.groupby("split")}
         self.target = np.zeros(len(cache.images), np.int64)
         self.target[table.index] = targets(table, num_classes=num_classes)
-        self.inputs = {name: _column(table, name, num_rows=len(self.target)) for name in inputs}
+        if missing := [name for name in inputs if name not in table]:
+            raise ValueError(
+                f"the network needs the column {missing[0]} of the data set's table; it has "
+                f"{', '.join(map(str, table))}"
+            )
+        place = range(len(self.target))
+        self.inputs = {
+            name: table[name].reindex(place, fill_value=0).to_numpy(np.float32) for name in inputs
+        }
         if overfit_batches:
             train = mixed_order(self.rows["train"], self.target[self.rows["train"]])
             self.rows["train"] = train[: overfit_batches * batch_size]
@@ -196,10 +199,8 @@ class XrayDataModule(pl.LightningDataModule):
     @property
     def num_train_batches(self) -> int:
         """The number of batches in an epoch of the train split."""
-        return len(self._sizes("train", train=True, num_devices=self.num_devices))
-
-    def _sizes(self, split: str, **others: Any) -> list[int]:
-        return batch_sizes(len(self.rows[split]), batch_size=self.batch_size, **others)
+        sizes = {"batch_size": self.batch_size, "num_devices": self.num_devices}
+        return len(batch_sizes(len(self.rows["train"]), train=True, **sizes))
 
     def train_statistics(self) -> tuple[float, float]:
         """Returns mean and standard deviation of the train split's pixels, 0 to 255."""
@@ -248,8 +249,8 @@ class XrayDataModule(pl.LightningDataModule):
             rows = mixed_order(rows, self.target[rows])
         number = self.num_devices if shared else 1
         rank = self.trainer.global_rank if self.trainer and shared else 0
-        sizes = self._sizes(split, train=shuffle, num_devices=number)
-        share = slice(rank, None, number)
+        batch_size, share = self.batch_size, slice(rank, None, number)
+        sizes = batch_sizes(len(rows), batch_size=batch_size, train=shuffle, num_devices=number)
         batches = Batches(rows, sizes, seed=self.seed, shuffle=shuffle, epoch=epoch, share=share)
         return DataLoader(
             self.dataset(augment),
@@ -263,25 +264,8 @@ class XrayDataModule(pl.LightningDataModule):
 
     def dataset(self, augment: Augmentation | None) -> Dataset[Any]:
         """Returns the images that the loader fetches batches from."""
-        return Images(
-            *(self.cache.images, self.target),
-            inputs=self.inputs,
-            augment=augment,
-            seed=self.seed,
-            small=self.small,
-        )
-
-
-def _column(table: pd.DataFrame, name: str, *, num_rows: int) -> np.ndarray:
-    """Returns (num_rows,) float32 values of a column by row of the table; ValueError if missing."""
-    if name not in table:
-        raise ValueError(
-            f"the network needs the column {name} of the data set's table; it has "
-            f"{', '.join(map(str, table))}"
-        )
-    values = np.zeros(num_rows, np.float32)
-    values[table.index] = table[name]
-    return values
+        options: dict[str, Any] = {"seed": self.seed, "small": self.small, "inputs": self.inputs}
+        return Images(self.cache.images, self.target, augment=augment, **options)
 
 
 def mixed_order(rows: np.ndarray, target: np.ndarray) -> np.ndarray:

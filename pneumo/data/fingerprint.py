@@ -29,11 +29,8 @@ TOLERANCE = 2  # grey levels of 255: decoding and resizing may each round one th
 def take(*, size: int, aspect: str, mean: float, std: float) -> dict[str, Any]:
     """Returns the entry of metrics.json: a SHA-256 of all pixels, some of them, and the versions.
 
-    Args:
-        size: side of the prepared image, pixels.
-        aspect: stretch or pad.
-        mean: of the standardisation, grey values.
-        std: of it, grey values.
+    ``size`` is the side of the prepared image in pixels; mean and std are the standardisation's,
+    in grey values.
     """
     prepared = {
         name: image.prepare(data, size=size, aspect=aspect, name=name)
@@ -54,26 +51,15 @@ def take(*, size: int, aspect: str, mean: float, std: float) -> dict[str, Any]:
 def check(kept: Mapping[str, Any], *, size: int, aspect: str, mean: float, std: float) -> None:
     """Raises ValueError if this installation prepares images in another way than the run did.
 
-    Args:
-        kept: the result of `take` when the run was trained.
-        size: see `take`; so are the others.
-        aspect: stretch or pad.
-        mean: of the checkpoint's network.
-        std: of it.
+    ``kept`` is the result of `take` when the run was trained; mean and std are the network's.
     """
     now = take(size=size, aspect=aspect, mean=mean, std=std)
-    try:
-        standardised = bool(np.allclose([kept["mean"], kept["std"]], [mean, std], rtol=1e-4))
-        differences = {n: _difference(kept["pixels"][n], now["pixels"][n]) for n in now["pixels"]}
-        versions = [
-            ", ".join(f"{name} {version}" for name, version in each["versions"].items())
-            for each in (kept, now)
-        ]
-    except (KeyError, TypeError, AttributeError, ValueError):
-        raise ValueError(
-            "preprocessing in metrics.json must be as pneumo.train writes it; it is broken. Copy "
-            "the run folder again"
-        ) from None
+    standardised = np.allclose([kept["mean"], kept["std"]], [mean, std], rtol=1e-4)
+    differences = {n: _difference(kept["pixels"][n], now["pixels"][n]) for n in now["pixels"]}
+    versions = [
+        ", ".join(f"{name} {version}" for name, version in each["versions"].items())
+        for each in (kept, now)
+    ]
     if not standardised:
         raise ValueError(
             f"a run's images must be standardised as in its training, by {kept['mean']:.3f} and "
@@ -101,11 +87,9 @@ def _images() -> dict[str, bytes]:
     y, x = np.mgrid[:HEIGHT, :WIDTH]  # rings with hard edges, finer outwards
     rings = np.asarray((x * x + y * y) // 17 % 256)
     deep = rings * 16 + rings % 16  # 12 bits in 16
-    pngs = {"png": rings.astype(np.uint8), "16-bit png": deep.astype(np.uint16)}
-    return {"jpeg": JPEG.read_bytes()} | {name: _png(pixels) for name, pixels in pngs.items()}
-
-
-def _png(pixels: np.ndarray) -> bytes:
-    file = io.BytesIO()
-    Image.fromarray(pixels).save(file, "PNG")
-    return file.getvalue()
+    encoded = {"jpeg": JPEG.read_bytes()}
+    for name, pixels in (("png", rings.astype(np.uint8)), ("16-bit png", deep.astype(np.uint16))):
+        file = io.BytesIO()
+        Image.fromarray(pixels).save(file, "PNG")
+        encoded[name] = file.getvalue()
+    return encoded

@@ -101,7 +101,7 @@ def from_array(values: np.ndarray, *, name: str = "image") -> np.ndarray:
         )
     if values.dtype == np.uint8:
         return values
-    if values.dtype == np.uint16:
+    if values.dtype.newbyteorder("=") == np.uint16:
         return _scaled(values)
     if values.dtype.kind != "f":
         raise ImageError(

@@ -94,9 +94,8 @@ class Kermany(KermanyLayout):
             FileNotFoundError: there is no such folder, or it holds no train/ or test/.
             ValueError: it is an archive.
         """
-        folder = Path(root).expanduser()
-        check_unpacked(folder)
-        place = set_folder(folder)
+        check_unpacked(Path(root).expanduser())
+        place = set_folder(Path(root).expanduser())
         if place is None:
             raise FileNotFoundError(
                 f"data.root must be the folder of the data set, which holds train/ and test/; got "

@@ -1,7 +1,7 @@
 """Draws schematic chest radiographs of one person, and boxes around their opacities."""
 
 from collections.abc import Iterable
-from dataclasses import dataclass
+from types import SimpleNamespace
 
 import cv2
 import numpy as np
@@ -23,41 +23,32 @@ Points = list[tuple[float, float]]
 Line = tuple[NDArray[np.float64], float]  # points (n, 2), width
 
 
-@dataclass(frozen=True)
-class Anatomy:
-    """One person's chest: lengths in half chest heights, densities relative to soft tissue."""
+# Of one person's chest, drawn in this order; the ranges were chosen by eye. Lengths are in half
+# chest heights, densities relative to soft tissue
+RANGES = {
+    "width": (0.72, 0.98),  # from the middle to the side of the rib cage
+    "apex": (-0.8, -0.66),  # y of the lungs' tops
+    "lower": (0.0, 0.1),  # by which the left half of the diaphragm is lower
+    "heart": (0.28, 0.38),  # half width
+    "thymus": (-0.4, 0.4),  # density; a normal shadow in many children, none below 0
+    "markings": (0.05, 0.22),  # density of the vessels
+    "rib": (0.08, 0.17),  # density
+    "rib_slope": (0.1, 0.32),
+    "spine": (0.075, 0.1),  # half width
+    "fat": (0.06, 0.2),  # thickness of the wall outside the ribs
+    "arm": (-0.9, 1.3),  # angle of the upper arms below the horizontal, radians
+}
 
-    seed: int  # of vessels, place and kind of an opacity
-    width: float  # from the middle to the side of the rib cage
-    apex: float  # y of the lungs' tops
-    bases: tuple[float, float]  # y of the two halves of the diaphragm
-    heart: float  # half width
-    thymus: float  # density; a normal shadow in the upper chest of many children, none below 0
-    markings: float  # density of the vessels
-    rib: float  # density
-    rib_slope: float
-    spine: float  # half width
-    fat: float  # thickness of the wall outside the ribs
-    arm: float  # angle of the upper arms below the horizontal, radians
+
+class Anatomy(SimpleNamespace):
+    """One person's chest: RANGES, a seed, and bases, the y of the two halves of the diaphragm."""
 
 
 def draw_anatomy(rng: np.random.Generator) -> Anatomy:
-    """Returns a person for each state of rng; the ranges were chosen by eye."""
-    base = rng.uniform(0.42, 0.66)
-    return Anatomy(
-        seed=int(rng.integers(2**31)),
-        width=rng.uniform(0.72, 0.98),
-        apex=rng.uniform(-0.8, -0.66),
-        bases=(base, base + rng.uniform(0.0, 0.1)),
-        heart=rng.uniform(0.28, 0.38),
-        thymus=rng.uniform(-0.4, 0.4),
-        markings=rng.uniform(0.05, 0.22),
-        rib=rng.uniform(0.08, 0.17),
-        rib_slope=rng.uniform(0.1, 0.32),
-        spine=rng.uniform(0.075, 0.1),
-        fat=rng.uniform(0.06, 0.2),
-        arm=rng.uniform(-0.9, 1.3),
-    )
+    """Returns a person for each state of rng."""
+    base, seed = rng.uniform(0.42, 0.66), int(rng.integers(2**31))
+    lengths = {name: rng.uniform(*limits) for name, limits in RANGES.items()}
+    return Anatomy(seed=seed, bases=(base, base + lengths["lower"]), **lengths)
 
 
 def _blur(image: Map, soft: float) -> Map:
@@ -235,9 +226,7 @@ def _tube(rng: np.random.Generator) -> Map:
 
 def _device(rng: np.random.Generator) -> Map | float:
     """Returns a tube or a wire on three radiographs of ten, 0 on the others."""
-    if rng.random() < 0.3:
-        return np.float32(rng.uniform(0.1, 0.3)) * _tube(rng)
-    return 0.0
+    return np.float32(rng.uniform(0.1, 0.3)) * _tube(rng) if rng.random() < 0.3 else 0.0
 
 
 def _view(rng: np.random.Generator) -> tuple[NDArray[np.float64], tuple[int, int]]:

@@ -76,8 +76,7 @@ def own(table: pd.DataFrame, *, seed: int) -> "pd.Series[str]":
     A group with images in several splits keeps those in test, or in val if test has none; its
     other images are left out, so that no patient is in two.
 
-    Raises:
-        ValueError: an image has no split, or there is no validation split.
+    Raises ValueError if an image has no split, or there is no validation split.
     """
     named = set(table["source"])
     if named != set(SPLITS):
@@ -121,14 +120,14 @@ def check(table: pd.DataFrame) -> None:
                 raise AssertionError(f"{column} in two splits: {num_splits.idxmax()}")
 
 
-def digest(table: pd.DataFrame) -> str:
-    """Returns the SHA-256 of the sorted pairs of path and split: equal for equal splits."""
-    return _digest_of_pairs(table["path"], table["split"])
+def digest(table: pd.DataFrame, column: str = "split") -> str:
+    """Returns the SHA-256 of the sorted pairs of path and the value of a column.
 
-
-def images_digest(table: pd.DataFrame) -> str:
-    """Returns the SHA-256 of the sorted pairs of path and the file's own: equal for equal files."""
-    return _digest_of_pairs(table["path"], table["digest"])
+    With ``split`` it is equal for equal splits, with ``digest``, a file's own, for equal files.
+    """
+    pairs = zip(table["path"], table[column], strict=True)
+    lines = sorted(f"{path},{value}\n" for path, value in pairs)
+    return hashlib.sha256("".join(lines).encode()).hexdigest()
 
 
 def labels_digest(table: pd.DataFrame) -> str:
@@ -136,12 +135,7 @@ def labels_digest(table: pd.DataFrame) -> str:
     labels = table["label"].astype(str)
     if "boxes" in table:
         labels = labels + table["boxes"].map(lambda boxes: str(boxes.tolist()))
-    return _digest_of_pairs(table["path"], labels)
-
-
-def _digest_of_pairs(paths: "pd.Series[str]", values: "pd.Series[str]") -> str:
-    lines = sorted(f"{path},{value}\n" for path, value in zip(paths, values, strict=True))
-    return hashlib.sha256("".join(lines).encode()).hexdigest()
+    return digest(table.assign(label=labels), "label")
 
 
 def summary(table: pd.DataFrame) -> dict[str, dict[str, Any]]:

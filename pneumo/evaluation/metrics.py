@@ -81,8 +81,6 @@ def sensitivity_threshold(
     It is ROUNDING below the probability of an image, so that this one is positive in any batch.
     Choose it on validation data: chosen on the test split it is optimistic.
     """
-    if not 0 < sensitivity <= 1:
-        raise ValueError(f"sensitivity must be in (0, 1]; got {sensitivity}; the default is 0.95")
     label, probability = checked(label, probability)
     sick = np.sort(probability[label == 1])[::-1]
     needed = int(np.ceil(sensitivity * sick.size - 1e-9))  # 0.95 * 20 is 19.000000000000004
@@ -115,7 +113,7 @@ def net_benefit(
 
     A decision curve: TP/N - FP/N * t/(1 - t), Vickers & Elkin, Med Decis Making 26 (2006) 565.
     Treating everyone is this with all probabilities 1; treating no one is 0. It is at the images'
-    own share of PNEUMONIA, or, by Bayes' rule, at `prevalence` in [0, 1].
+    own share of PNEUMONIA, or, by Bayes' rule, at ``prevalence`` in [0, 1].
     """
     label, probability = checked(label, probability)
     chance = np.atleast_1d(np.asarray(threshold, dtype=np.float64))
@@ -131,14 +129,12 @@ def net_benefit(
 def checked(label: ArrayLike, probability: ArrayLike) -> tuple[Array, Array]:
     """Returns (N,) int64 labels and (N,) float64 probabilities; ValueError for others."""
     label, probability = np.asarray(label), np.asarray(probability, dtype=np.float64)
-    if label.ndim != 1 or label.shape != probability.shape:
+    if label.shape != (label.size,) or label.shape != probability.shape:
         raise ValueError(
-            "label and probability must both be (N,); "
-            f"got {label.shape} and {probability.shape}; give the probability of PNEUMONIA only"
+            f"label and probability must both be (N,); got {label.shape} and {probability.shape}"
         )
     if not np.isin(label, (0, 1)).all():
-        strange = next(value for value in label if value not in (0, 1))
-        raise ValueError(f"a label must be 0 (NORMAL) or 1 (PNEUMONIA); got {strange!r}")
+        raise ValueError(f"labels must be 0 (NORMAL) or 1 (PNEUMONIA); got {np.unique(label)}")
     return label.astype(np.int64), probability
 
 

@@ -40,8 +40,8 @@ def by_rule(rule: str, val: tuple[ArrayLike, ArrayLike] | str) -> OperatingPoint
     """Returns the operating point of a decision rule, one of pneumo.choices.RULES.
 
     ``val``: (N,) labels and (N,) raw probabilities of a validation split, or why there is none;
-    then sensitivity is set aside for argmax. A temperature would move probabilities for equal
-    classes towards the classes of the validation split, so with balanced there is none.
+    then sensitivity is set aside for argmax. With balanced there is no temperature, which would
+    move probabilities for equal classes towards the classes of the validation split.
     """
     if rule == BALANCED:
         return OperatingPoint(rule, why_not=EQUAL, prevalence=0.5)
@@ -101,9 +101,9 @@ def calibrated(probability: ArrayLike, *, temperature: float) -> Array:
 def fit_weights(label: ArrayLike, probability: ArrayLike) -> Array:
     """Returns (M,) weights, not negative and of sum 1, of the best weighted mean of M members.
 
-    The best has the least cross-entropy, which is convex in the weights: expectation maximisation
-    for a mixture of known parts (Dempster, Laird & Rubin, 1977). ``label``: (N,) int, 0 or 1, of
-    validation images; ``probability``: (M, N) of PNEUMONIA.
+    The best has the least cross-entropy on validation images, by expectation maximisation for a
+    mixture of known parts (Dempster, Laird & Rubin, 1977). ``label``: (N,) int, 0 or 1;
+    ``probability``: (M, N) of PNEUMONIA.
     """
     probability = np.asarray(probability, dtype=np.float64)
     likelihood = np.where(np.asarray(label) == 1, probability, 1 - probability)
@@ -119,10 +119,9 @@ def fit_weights(label: ArrayLike, probability: ArrayLike) -> Array:
 
 
 def vote_share(probability: ArrayLike) -> Array:
-    """Returns (N,) float64 in [0, 1]: the share of M members that predict PNEUMONIA, at 0.5.
+    """Returns (N,) in [0, 1]: the share of M members that predict PNEUMONIA, at 0.5, (M, N) given.
 
-    A share of 0.5 or more is the majority's PNEUMONIA; so is a tie, since a missed pneumonia is the
-    worse error. ``probability``: (M, N) of PNEUMONIA.
+    0.5 or more is the majority's PNEUMONIA; so is a tie: a missed pneumonia is the worse error.
 
     >>> vote_share([[0.9, 0.2], [0.6, 0.4], [0.1, 0.7]]).round(2).tolist()
     [0.67, 0.33]

@@ -40,8 +40,6 @@ def corrected_t_test(differences: ArrayLike, *, test_to_train: float) -> Compari
             are left out.
         test_to_train: images in the test split over images in the train split, 0 or more.
     """
-    if not test_to_train >= 0:
-        raise ValueError(f"test_to_train must be 0 or more; got {test_to_train}; 0.3 / 0.7 is 0.43")
     pairs = np.asarray(differences, dtype=np.float64)
     pairs = pairs[np.isfinite(pairs)]
     nan, df = float("nan"), max(pairs.size - 1, 0)

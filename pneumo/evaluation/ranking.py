@@ -15,10 +15,7 @@ MOST = 100_000  # images; an AUROC that needs more to be shown is of no use
 def not_shown(label: ArrayLike, score: ArrayLike, *, patient: ArrayLike) -> str | None:
     """Returns why no threshold helps, if the AUROC's interval reaches or lies below 0.5; else None.
 
-    Args:
-        label: (N,) int, 0 NORMAL, 1 PNEUMONIA; both must be present for a result.
-        score: (N,) float, higher for PNEUMONIA.
-        patient: (N,) of any type, who each image is of.
+    Arguments: see intervals.score_intervals.
     """
     value, (low, high) = auroc(label, score), auroc_interval(label, score, patient=patient)
     if isnan(value) or low > CHANCE:

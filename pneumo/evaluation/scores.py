@@ -105,14 +105,14 @@ def weighted_scores(
     *,
     weight: Array,
     threshold: float = 0.5,
-    names: Sequence[str] | None = None,
+    names: Sequence[str] = (),
 ) -> dict[str, Array]:
     """Returns scores for B weightings of the images at once: name to (B,) float64.
 
-    ``weight``: (N, B), how often each image counts in each resample. ``names``: of `SCORES`; None:
-    all. Other arguments: see `scores`.
+    ``weight``: (N, B), how often each image counts in each resample. ``names``: of `SCORES`; all if
+    empty. Other arguments: see `scores`.
     """
-    names = list(SCORES) if names is None else names
+    names = names or list(SCORES)
     label, probability = checked(label, probability)
     if not label.size or np.isnan(probability).any():  # an unknown probability: unknown scores
         return {name: np.full(weight.shape[1], np.nan) for name in names}

@@ -54,12 +54,12 @@ def html(run: Run, *, checkpoint: str, trust: Sequence[str] = (), notes: Sequenc
     near = most_similar(networks, root, shown["path"].tolist(), among=train["path"].tolist())
 
     def entry(row: Any) -> dict[str, Any]:
-        heatmap = heatmap_images.explain(request, reader.decode(str(root / row.path))[0])
+        png, _ = heatmap_images.explain(request, reader.decode(str(root / row.path))[0])
         similar = train.iloc[near[row.path]]
         pictures = [picture(root / path) for path in similar["path"]]
         return {
             "row": row,
-            "picture": data_uri(Image.open(io.BytesIO(heatmap.png)).convert("RGB")),
+            "picture": data_uri(Image.open(io.BytesIO(png)).convert("RGB")),
             "similar": list(zip(similar["path"], similar["label"], pictures, strict=True)),
         }
 

@@ -6,7 +6,7 @@ from typing import Any
 import numpy as np
 
 from pneumo import cli
-from pneumo.evaluation.detection_assessment import MAP_SENTENCE, SCORES, assess
+from pneumo.evaluation.detection import MAP_SENTENCE, SCORES, assess
 from pneumo.inference import fusion
 from pneumo.runs import run_folder
 from pneumo.runs.run import Run
@@ -30,8 +30,9 @@ def evaluate(runs: Sequence[Run]) -> dict[str, Any]:
             f"a run must have test images to be scored on; {untested[0].name} has none. Name a run "
             "whose split.csv has a test split"
         )
-    shared = fusion.common(runs, "test")
-    tests, images, left_out = shared.parts, shared.parts[0].images, shared.left_out
+    tests = fusion.common(runs, "test")
+    images = tests[0].images
+    left_out = len(runs[0].of_split("test")) - len(images)
     notes = [str(n) for n in dict.fromkeys(run.metrics["data"].get("note") for run in runs) if n]
     if left_out:
         notes.append(
@@ -53,7 +54,9 @@ def evaluate(runs: Sequence[Run]) -> dict[str, Any]:
             {"run": run.name, **_assess(test, run.confidence)}
             for run, test in zip(runs, tests, strict=True)
         ],
-        "fused": [_fused(runs, method) for method in fusion.METHODS] if len(runs) > 1 else [],
+        "fused": [_fused(runs, tests, method) for method in fusion.METHODS]
+        if len(runs) > 1
+        else [],
     }
 
 
@@ -62,9 +65,10 @@ def _assess(boxes: ImageBoxes, confidence: float) -> dict[str, Any]:
     return assess(boxes.truth, boxes.predicted, boxes.scores, **about)
 
 
-def _fused(runs: Sequence[Run], method: str) -> dict[str, Any]:
+def _fused(runs: Sequence[Run], tests: Sequence[ImageBoxes], method: str) -> dict[str, Any]:
     try:
-        boxes, about = fusion.fused(runs, method=method)
+        about = fusion.fit(runs, method=method)
+        boxes = fusion.fuse(tests, weights=about["weights"], method=method)
     except ValueError as error:  # no validation images in common, or no ensemble-boxes
         return {"method": method, "why_not": str(error)}
     return {"method": method, **about, **_assess(boxes, about["confidence"])}

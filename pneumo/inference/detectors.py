@@ -113,29 +113,27 @@ class Detectors(Predictor):
         if form == "jsonl":
             return super().writer(file, form=form, attachments=attachments)
         if form == RSNA:
-            return _rsna_writer(csv_writer(file, RSNA_COLUMNS))
-        path, *ids, boxes, threshold, threshold_from, flag, reason, error = self.columns
-        columns = [path, *ids, boxes, "score", *SIDES, threshold, threshold_from, flag, reason]
-        write_csv = csv_writer(file, [*columns, *attachments, error])
+            write_rsna = csv_writer(file, RSNA_COLUMNS)
 
-        def write(row: Row) -> None:
+            def write_string(row: Row) -> None:
+                if row["error"]:  # an empty string would mean that there is no box
+                    sys.stderr.write(f"note: no row of {row['path']}: {row['error']}\n")
+                else:
+                    values = (Path(row["path"]).stem, prediction_string(row["boxes"]))
+                    write_rsna(dict(zip(RSNA_COLUMNS, values, strict=True)))
+
+            return write_string
+        at = self.columns.index("boxes") + 1
+        columns = [*self.columns[:at], "score", *SIDES, *self.columns[at:-1], *attachments, "error"]
+        write_csv = csv_writer(file, columns)
+
+        def write_boxes(row: Row) -> None:
             boxes = row["boxes"]
             common = {**row, "boxes": None if boxes is None else len(boxes)}
             for box in boxes or [{}]:  # an image without a box has a row, too
                 write_csv(common | box)
 
-        return write
-
-
-def _rsna_writer(write_csv: Write) -> Write:
-    def write(row: Row) -> None:
-        if row["error"]:  # an empty string would mean that there is no box
-            sys.stderr.write(f"note: no row of {row['path']}: {row['error']}\n")
-            return
-        values = (Path(row["path"]).stem, prediction_string(row["boxes"]))
-        write_csv(dict(zip(RSNA_COLUMNS, values, strict=True)))
-
-    return write
+        return write_boxes
 
 
 def prediction_string(boxes: Sequence[Mapping[str, float]]) -> str:

@@ -4,7 +4,6 @@ Weights, and the fused boxes' confidence, come from validation images only.
 """
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -73,37 +72,29 @@ METHODS: dict[str, Fuse] = {"wbf": weighted_box_fusion, "nms": non_maximum_suppr
 TITLES = {"wbf": "weighted box fusion", "nms": "non-max suppression"}
 
 
-@dataclass(frozen=True)
-class Common:
-    """The images of one split that all members share, on which none was trained."""
-
-    parts: list[ImageBoxes]  # of each member, the same images in the same order
-    left_out: int  # images of the first member's split that another lacks, or was trained on
-
-
-def common(runs: Sequence[Run], split: str) -> Common:
-    """Returns the images of a split that all runs have, and on whose patients none was trained.
+def common(runs: Sequence[Run], split: str) -> list[ImageBoxes]:
+    """Returns each run's boxes on the images of a split that are new to all, see common_paths.
 
     ValueError: they have different true boxes, or none is left.
     """
     of_split, paths = [run.boxes.of_split(split) for run in runs], common_paths(runs, split)
-    parts = [part.only(part.images["path"].isin(paths).to_numpy()) for part in of_split]
-    if not len(parts[0].images):
+    if not paths:
         raise ValueError(
             f"no image of the {split} splits is shared by all runs and new to them; take runs of "
             "one split"
         )
+    parts = [part.only(part.images["path"].isin(paths).to_numpy()) for part in of_split]
     if not same_truth(parts):
         raise ValueError("the runs must have the same true boxes; take runs of the same data")
-    return Common(parts, len(of_split[0].images) - len(parts[0].images))
+    return parts
 
 
-def fit_weights(val: Common) -> Array:
+def fit_weights(val: Sequence[ImageBoxes]) -> Array:
     """Returns (M,) weights of sum 1, proportional to the challenge scores on validation images.
 
     Equal weights if no member scores above 0.
     """
-    scores = np.array([_best_score(part) for part in val.parts])
+    scores = np.array([_best_score(part) for part in val])
     return scores / scores.sum() if scores.any() else np.full(scores.size, 1 / scores.size)
 
 
@@ -116,12 +107,6 @@ def fuse(parts: Sequence[ImageBoxes], *, weights: ArrayLike, method: str) -> Ima
     return ImageBoxes(first.images, first.truth, *([pair[i] for pair in pairs] for i in (0, 1)))
 
 
-def fused(runs: Sequence[Run], *, method: str) -> tuple[ImageBoxes, dict[str, Any]]:
-    """Returns fused boxes of the common test images, and how they are fused, see `fit`."""
-    test, about = common(runs, "test"), fit(runs, method=method)
-    return fuse(test.parts, weights=about["weights"], method=method), about
-
-
 def fit(runs: Sequence[Run], *, method: str) -> dict[str, Any]:
     """Returns weights and confidence fitted on validation images, and their number val_images.
 
@@ -129,7 +114,7 @@ def fit(runs: Sequence[Run], *, method: str) -> dict[str, Any]:
     """
     val = common(runs, "val")
     weights = fit_weights(val)
-    on_val = fuse(val.parts, weights=weights, method=method)
+    on_val = fuse(val, weights=weights, method=method)
     return {
         "weights": weights.tolist(),
         "confidence": fit_confidence(on_val.truth, on_val.predicted, on_val.scores),

@@ -50,21 +50,6 @@ class HeatmapRequest:
     scores: Mapping[str, Any] | None = None  # the run's own in heatmap.json; None: not scored
 
 
-@dataclass(frozen=True)
-class Heatmap:
-    """Where a network looked in one radiograph, and its probability."""
-
-    heat: np.ndarray  # (S, S) float32 in [0, 1]
-    probability: float  # of the requested class
-    png: bytes
-    scores: Mapping[str, float]  # of this map, if wanted
-
-    @property
-    def entry(self) -> dict[str, Any]:
-        """Its entry in a list of pictures; flat: the method finds no evidence for the class."""
-        return {"probability": self.probability, "flat": not self.heat.any(), **self.scores}
-
-
 def make_request(
     run: Run,
     *,
@@ -98,12 +83,13 @@ def make_request(
 
 def explain(
     request: HeatmapRequest, radiograph: np.ndarray, *, name: str = "", score: bool = False
-) -> Heatmap:
-    """Returns the heat map of one radiograph, (H, W) uint8 as pneumo.data.reader.decode returns it.
+) -> tuple[bytes, dict[str, Any]]:
+    """Returns the heat map of one radiograph, (H, W) uint8, as PNG, and its entry in a list.
 
     The picture shows the file's ``name``, the probability, the decision, the threshold, and the
-    deletion gap: with ``score`` of this map, else of the run's own images. ValueError: the
-    network's output is not finite, or it has no layer for the method.
+    deletion gap: with ``score`` of this map, else of the run's own images. The entry is flat if the
+    method finds no evidence for the class. ValueError: the network's output is not finite, or it
+    has no layer for the method.
     """
     from pneumo.inference import saliency
 
@@ -117,12 +103,13 @@ def explain(
         scores = saliency.faithfulness(model, prepared, heat)._asdict()
         random = saliency.randomised_correlation(model, prepared, heat, method=method)
         scores["randomised"] = random
-    legend = _legend(request, probability, name=name, flat=not heat.any(), gap=scores.get("gap"))
+    flat = not heat.any()
+    legend = _legend(request, probability, name=name, flat=flat, gap=scores.get("gap"))
     factor = min(1.0, MAX_SIDE / max(radiograph.shape))
     size = [max(1, round(side * factor)) for side in radiograph.shape[::-1]]
     shown = cv2.resize(radiograph, size, interpolation=cv2.INTER_AREA)
     png = _draw(shown, unprepared(heat, shown.shape, aspect=run.aspect), legend)
-    return Heatmap(heat, probability, png, scores)
+    return png, {"probability": probability, "flat": flat, **scores}
 
 
 def _legend(
@@ -175,8 +162,7 @@ def opened(
     """Returns the album of ``names`` in ``out``, checked by `album.check`."""
 
     def draw(radiograph: Radiograph, _row: Row) -> tuple[bytes, dict[str, Any]]:
-        heatmap = explain(request, album.original(radiograph), name=radiograph.name)
-        return heatmap.png, heatmap.entry
+        return explain(request, album.original(radiograph), name=radiograph.name)
 
     suffix, head = f".{request.method}-{request.name}.png", about(request)
     head |= {"scores": request.scores}

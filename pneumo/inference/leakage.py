@@ -104,7 +104,7 @@ def digests(paths: Sequence[Path]) -> list[str]:
 
 def images_digest(root: Path, table: pd.DataFrame) -> str:
     """Returns the SHA-256 of the paths below ``root`` and the bytes of the images in a table."""
-    return split.images_digest(table.assign(digest=[_digest(root / p) for p in table["path"]]))
+    return split.digest(table.assign(digest=[_digest(root / p) for p in table["path"]]), "digest")
 
 
 def _digest(path: Path) -> str:

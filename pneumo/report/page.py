@@ -13,7 +13,7 @@ import pandas as pd
 
 from pneumo import untrusted
 from pneumo.evaluation import published
-from pneumo.evaluation.detection_assessment import MAP_SENTENCE
+from pneumo.evaluation.detection import MAP_SENTENCE
 from pneumo.evaluation.scores import SCORES
 from pneumo.report.curves import MOST_SHOWN
 from pneumo.report.detection import NOT_COMPARABLE, DetectionGroup

@@ -176,8 +176,8 @@ def read_externals(run_dir: Path) -> dict[str, External]:
     for name, result in results.items():
         if weights and result["weights_sha256"] not in (weights, None):
             raise ValueError(
-                f"{run_folder.EXTERNAL}/{name}.json in {run_dir} must be of the run's weights; it "
-                "is of others. Score the images again: python -m pneumo.evaluate RUN --data DIR "
+                f"{run_dir / run_folder.EXTERNAL / name}.json must be of the run's weights; it is "
+                "of others. Score the images again: python -m pneumo.evaluate RUN --data DIR "
                 f"--name {name}"
             )
     return results

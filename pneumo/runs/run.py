@@ -20,15 +20,10 @@ if TYPE_CHECKING:  # seconds that a mistyped name need not wait for
 
 @dataclass(frozen=True)
 class Run:
-    """A run folder; each file is read and checked on first use.
-
-    Attributes:
-        run_dir: the folder.
-        name: in messages: the folder as the user named it, or pretrained:NAME.
-    """
+    """A run folder; each file is read and checked on first use."""
 
     run_dir: Path
-    name: str
+    name: str  # in messages: the folder as the user named it, or pretrained:NAME
 
     @classmethod
     def open(cls, place: str | Path, *, name: str | None = None) -> Self:
@@ -84,12 +79,7 @@ class Run:
 
     @cached_property
     def split(self) -> "pd.DataFrame":
-        """split.csv: path, patient, group, label, subtype, source, split.
-
-        Raises:
-            FileNotFoundError, ValueError: see tables.read_images; or metrics.json has another
-                digest of it.
-        """
+        """split.csv: path, patient, group, label, subtype, source, split."""
         from pneumo.data import split
         from pneumo.runs.tables import read_images
 
@@ -117,12 +107,7 @@ class Run:
 
     @cached_property
     def scored(self) -> "pd.DataFrame":
-        """Every validation and test image: the columns of split.csv, and p_pneumonia.
-
-        Raises:
-            FileNotFoundError, ValueError: see split and predictions; or the two are of other
-                images.
-        """
+        """Every validation and test image: the columns of split.csv, and p_pneumonia."""
         predictions = self.predictions[["path", "split", "p_pneumonia"]]
         joined = self.split.merge(predictions, on=["path", "split"])
         expected = int(self.split["split"].isin(("val", "test")).sum())
@@ -244,7 +229,7 @@ class Run:
 
         Args:
             checkpoint: "best", chosen by the rule in metrics.json, or "last".
-            trust: packages whose networks may be built besides those of trust.check_target.
+            trust: packages whose networks may be built, too.
 
         Raises:
             FileNotFoundError: a file is missing.

@@ -203,21 +203,19 @@ def read_maps(run_dir: Path, *, checkpoint: str | None = None) -> list[dict[str,
         return []
 
 
-def wrong_scales(scales: Any, *, image_size: int) -> str | None:
-    """Returns what the setting views.scales must be, and its value, if it is something else.
+def wrong_scales(scales: Sequence[float], *, image_size: int) -> str | None:
+    """Returns the rule that the setting views.scales breaks, and its value; None if it is valid.
 
     ``image_size``: pixels.
     """
-    are_numbers = isinstance(scales, list) and all(type(s) in (int, float) for s in scales)
-    if not (scales and are_numbers and all(0 < scale <= 1 for scale in scales)):
-        return f"must be numbers above 0, at most 1, such as [1,0.85]; got {scales!r}"
-    if len(set(scales)) < len(scales):
+    if len(set(scales)) < max(1, len(scales)):
         return f"must be different; got {scales}"
     smallest = min(scales)
-    if smallest < MIN_SCALE and round(smallest * image_size) < MIN_SIDE:
+    too_small = smallest < MIN_SCALE and round(smallest * image_size) < MIN_SIDE
+    if too_small or not 0 < smallest <= max(scales) <= 1:
         return (
-            f"must leave at least {MIN_SIDE} pixels or a tenth of an image's side; got {smallest} "
-            f"of {image_size} pixels"
+            f"must be numbers above 0, at most 1, that leave {MIN_SIDE} pixels or a tenth of an "
+            f"image's side; got {scales} of {image_size} pixels"
         )
     return None
 

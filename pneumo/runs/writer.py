@@ -135,7 +135,7 @@ class RunWriter:
 
         now = {
             "split_sha256": split.digest(table),
-            "images_sha256": split.images_digest(table),
+            "images_sha256": split.digest(table, "digest"),
             "labels_sha256": split.labels_digest(table),
         }
         path = self.run_dir / "split.json"

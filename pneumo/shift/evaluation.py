@@ -5,7 +5,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from pneumo.choices import PREVALENCES
-from pneumo.inference import external, scoring
+from pneumo.inference import scoring
 from pneumo.inference.leakage import labelled
 from pneumo.inference.networks import Networks
 from pneumo.inference.scoring import IMAGES_MISSING, ScoredOn
@@ -54,7 +54,7 @@ def evaluate(
     else:
         read = labelled if labels else sample.unlabelled
         on = scoring.other_images(runs, data, read=read, allow_overlap=allow_overlap)
-    digest = external.checked_digest(runs, on, name=name) if name else ""
+    digest = scoring.external_digest(runs, on, name=name) if name else ""
     options: dict[str, Any] = {"checkpoint": checkpoint, "trust": trust}
     samples = _samples(runs[0], on, labels=labels, **options) if data and len(runs) == 1 else None
     about: dict[str, Any] = {"schema": 1, "checkpoint": checkpoint}
@@ -88,7 +88,7 @@ def evaluate(
         scores["shift"] = _shift(runs[0], on, samples)
     scores |= scoring.entries(runs, table, probability, prevalences)
     if name:
-        kept = external.keep(runs, scores, name=name, images_sha256=digest, trust=trust)
+        kept = scoring.keep_external(runs, scores, name=name, images_sha256=digest, trust=trust)
         scores["kept"] = list(map(str, kept))
     return scores
 

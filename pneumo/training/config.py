@@ -37,14 +37,11 @@ DETECTOR = "pneumo.models.detector.Detector"
 FORBIDDEN = {  # arguments of the Trainer that a run cannot have, and why
     "num_nodes": "a run has the devices of one machine, trainer.devices",
     "strategy": "several devices, trainer.devices=N, train by DDP",
-    "use_distributed_sampler": "each device has its share of the batches",
     "max_steps": "a run ends after trainer.max_epochs",
     "limit_test_batches": "trainer.limit_val_batches is also that of the test split",
     "fast_dev_run": "it leaves no checkpoint to score; trainer=one_batch is as short",
-    "barebones": "it leaves no checkpoint to score",
     "val_check_interval": "an epoch is scored at its end",
     "num_sanity_val_steps": "only whole epochs are scored",
-    "reload_dataloaders_every_n_epochs": "the images of all epochs are the same",
 }
 
 
@@ -161,28 +158,9 @@ class Schedule(Object):
 
 
 class Callback(Object):
-    """A Lightning callback."""
+    """A Lightning callback; the one named checkpoint keeps the weights."""
 
-    monitor: Monitor | None = None
-
-
-class Checkpoint(Object):
-    """The callback that keeps the weights, or that logs which epoch is the best so far."""
-
-    monitor: Choice
-
-
-class Callbacks(Section):
-    """Callbacks by name."""
-
-    __pydantic_extra__: dict[str, Callback]
-    checkpoint: Checkpoint
-    lines: Checkpoint | None = None
-
-    @property
-    def objects(self) -> dict[str, Callback | Checkpoint]:
-        """All callbacks by name, in the order of the settings."""
-        return {name: getattr(self, name) for name in self.plain() if getattr(self, name)}
+    monitor: Choice | None = None
 
 
 class Trainer(Section):
@@ -225,14 +203,19 @@ class Config(Section):
     loss: Object | None = None
     optimizer: Optimizer
     schedule: Schedule
-    callbacks: Callbacks
+    callbacks: dict[str, Callback]
     logger: dict[str, Object] | None = None
     trainer: Trainer
 
     @property
+    def monitor(self) -> str:
+        """The score that chooses the epoch, or LAST."""
+        return self.callbacks["checkpoint"].monitor or LAST
+
+    @property
     def monitors(self) -> dict[str, str]:
         """The key of the setting, by each score that is followed; the first of several."""
-        callbacks = {f"callbacks.{name}": c.monitor for name, c in self.callbacks.objects.items()}
+        callbacks = {f"callbacks.{name}": c.monitor for name, c in self.callbacks.items()}
         followed = callbacks | {"schedule": self.schedule.monitor}
         return {m: f"{key}.monitor" for key, m in reversed(followed.items()) if m and m != LAST}
 
@@ -264,17 +247,15 @@ def _lines(error: ValidationError) -> list[str]:
 
     A setting that repeats another's value is left out, as callbacks.lines.monitor does.
     """
-    lines: dict[str, str] = {}
+    texts: dict[str, str] = {}
     for detail in error.errors(include_url=False):
-        # the alternatives of a type are no settings
         key = ".".join(str(part) for part in detail["loc"] if not TAG.match(str(part)))
-        if detail["type"] == "missing":
-            lines[key] = f"{key} must be set"
-        else:
-            reason = re.sub(r"^\w+ should", "must", detail["msg"])
-            text = f"{reason}; got {shown(detail['input'])}"
-            lines.setdefault(text, f"{key} {text}")
-    return list(lines.values())
+        reason = re.sub(r"^\w+ should", "must", detail["msg"])
+        is_missing = detail["type"] == "missing"
+        text = "must be set" if is_missing else f"{reason}; got {shown(detail['input'])}"
+        if is_missing or text not in texts.values():
+            texts.setdefault(key, text)
+    return [f"{key} {text}" for key, text in texts.items()]
 
 
 def shown(value: Any) -> str:
@@ -325,6 +306,11 @@ def _contradictions(config: Config) -> Iterator[str]:
 
 
 def _wrong_monitors(config: Config) -> Iterator[str]:
+    if "checkpoint" not in config.callbacks:
+        yield "callbacks.checkpoint must be set: it keeps the weights"
+    for name, callback in config.callbacks.items():
+        if callback.monitor == LAST and name not in ("checkpoint", "lines"):
+            yield f"callbacks.{name}.monitor must be a score, such as f1_normal/val; got last"
     for monitor, key in config.monitors.items():
         score, _, split = monitor.partition("/")
         if split not in config.protocol.splits:

@@ -53,8 +53,10 @@ class Detections:
     scores: list[np.ndarray] = field(default_factory=list)  # (M,) of each image, in [0, 1]
     losses: list[tuple[int, dict[str, float]]] = field(default_factory=list)  # of batches: images
 
-    def add(self, batch: BoxBatch, boxes: Sequence[Mapping[str, Tensor]]) -> None:
-        """Appends the images of a batch, with their true and predicted boxes."""
+    def add(self, network: Detector, batch: BoxBatch) -> None:
+        """Appends the boxes and losses of a network, in evaluation mode, on a batch."""
+        boxes, losses = network(batch.image), network.losses(batch.image, batch.boxes)
+        self.add_losses(losses, num_images=len(batch.row))
         self.rows += batch.row.tolist()
         self.truth += [true.cpu().numpy() for true in batch.boxes]
         self.boxes += [predicted["boxes"].float().cpu().numpy() for predicted in boxes]
@@ -141,7 +143,7 @@ class Detection(Task):
     def validation_step(self, batch: BoxBatch, _batch_idx: int, dataloader_idx: int = 0) -> None:
         """Collects the boxes of one batch for the end of the epoch."""
         split = self.eval_splits[dataloader_idx]
-        keep(self.network, batch, self.seen.setdefault(split, Detections()))
+        self.seen.setdefault(split, Detections()).add(self.network, batch)
 
     def scores(self) -> dict[str, dict[str, Any]]:
         """Returns the scores of each split: for train the losses, for the others as `score`."""
@@ -164,7 +166,7 @@ class Detection(Task):
         for split in splits:
             for batch in data.loader(split):
                 moved: Any = self.transfer_batch_to_device(batch, self.device, 0)
-                keep(self.network, moved, detections[split])
+                detections[split].add(self.network, moved)
             detections[split].to_files(data)
         confidence = epoch[FIXED_ON]["confidence"]  # in a debug run, of some of the images
         if FIXED_ON in detections:
@@ -213,12 +215,6 @@ def joined(parts: Sequence[Detections]) -> Detections:
     return Detections(*lists)
 
 
-def keep(network: Detector, batch: BoxBatch, detections: Detections) -> None:
-    """Appends the boxes and losses of a network, in evaluation mode, on a batch."""
-    detections.add(batch, network(batch.image))
-    detections.add_losses(network.losses(batch.image, batch.boxes), num_images=len(batch.row))
-
-
 def fixed_confidence(detections: Detections) -> float:
     """Returns the confidence with the best challenge score, for validation images."""
     return evaluation.fit_confidence(detections.truth, detections.boxes, detections.scores)
@@ -234,22 +230,18 @@ def score(detections: Detections, *, confidence: float) -> dict[str, Any]:
     kept, _ = evaluation.kept(detections.boxes, detections.scores, confidence=confidence)
     probability = evaluation.highest_scores(detections.scores)
     label = np.array([int(len(boxes) > 0) for boxes in detections.truth])
-    return {
-        "challenge": evaluation.challenge_score(detections.truth, kept),
-        "map": mean_average_precision(detections),
-        **scores_at_half(label, probability),
-        **detections.mean_losses(),
-    }
-
-
-def mean_average_precision(detections: Detections) -> float:
-    """Returns COCO's mean average precision; NaN where pycocotools is not installed."""
     try:
-        return evaluation.mean_average_precision(
+        precision = evaluation.mean_average_precision(
             detections.truth, detections.boxes, detections.scores
         )["map"]
     except ModuleNotFoundError:  # the task warns once
-        return math.nan
+        precision = math.nan
+    return {
+        "challenge": evaluation.challenge_score(detections.truth, kept),
+        "map": precision,
+        **scores_at_half(label, probability),
+        **detections.mean_losses(),
+    }
 
 
 def predictions(scored: ScoredBoxes, table: pd.DataFrame, *, splits: Sequence[str]) -> pd.DataFrame:
@@ -271,8 +263,11 @@ def box_table(scored: ScoredBoxes, table: pd.DataFrame, *, splits: Sequence[str]
         for row, true, boxes, scores in zip(
             detections.rows, detections.truth, detections.boxes, detections.scores, strict=True
         ):
-            parts += [_rows(row, TRUTH, np.full(len(true), np.nan), true)]
-            parts += [_rows(row, PREDICTED, scores, boxes)]
+            unknown = np.full(len(true), np.nan)
+            for kind, sides, score in ((TRUTH, true, unknown), (PREDICTED, boxes, scores)):
+                columns = {"row": row, "kind": kind, "score": score.astype(np.float64)}
+                columns |= dict(zip(SIDES, sides.T.astype(np.float64), strict=True))
+                parts.append(pd.DataFrame(columns))
     rows = pd.concat(parts, ignore_index=True)
     images = table.assign(patient=table["group"])
     images = images.loc[rows.pop("row"), ["path", "patient", "split"]].set_axis(rows.index)
@@ -280,8 +275,3 @@ def box_table(scored: ScoredBoxes, table: pd.DataFrame, *, splits: Sequence[str]
         ["path", "kind", "score"], ascending=[True, False, False]
     )
     return ordered.reset_index(drop=True)
-
-
-def _rows(row: int, kind: str, scores: np.ndarray, boxes: np.ndarray) -> pd.DataFrame:
-    columns = {"row": row, "kind": kind, "score": scores.astype(np.float64)}
-    return pd.DataFrame(columns | dict(zip(SIDES, boxes.T.astype(np.float64), strict=True)))

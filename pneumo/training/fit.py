@@ -60,7 +60,7 @@ def fit(
         ValueError, FileNotFoundError: a mistake of the user's.
         KeyboardInterrupt: the user stopped it.
     """
-    network, trainer, monitor = parts.network, parts.trainer, config.callbacks.checkpoint.monitor
+    network, trainer, monitor = parts.network, parts.trainer, config.monitor
     table, images = read_data(config, data_set, with_boxes=parts.task.with_boxes)
     if config.init:
         init.check_new(config.init, data_set.root, table)
@@ -225,8 +225,7 @@ def train_share() -> None:
     parts = build_parts(config)
     table, images = read_data(config, open_data_set(config), with_boxes=parts.task.with_boxes)
     task, data = parts.task.build(config, parts.network, table, images)
-    rule = Selection.parse(config.callbacks.checkpoint.monitor)
-    start_from = whole_files.resume_from(Path(config.run_dir), rule)
+    start_from = whole_files.resume_from(Path(config.run_dir), Selection.parse(config.monitor))
     sys.stdout.buffer.write(devices.READY)
     sys.stdout.flush()
     os.dup2(sys.stderr.fileno(), sys.stdout.fileno())  # closes the pipe to the run's process

@@ -8,7 +8,6 @@ import subprocess
 import textwrap
 from collections.abc import Iterable, Mapping
 from dataclasses import asdict
-from functools import partial
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
@@ -108,7 +107,7 @@ def describe(
         "multiply_adds": complexity.multiply_adds(
             network, image_size=data.image_size, views=Views(**config.views.plain())
         ),
-        "selection": asdict(Selection.parse(config.callbacks.checkpoint.monitor)),
+        "selection": asdict(Selection.parse(config.monitor)),
         "hyperparameters": hyperparameters(config),
         "preprocessing": fingerprint.take(
             size=data.image_size,
@@ -153,7 +152,7 @@ def describe_run(
             "patient_key": config.data.patient_key,
             "index_sha256": split.digest(table[["path"]].assign(split="")),
             "split_sha256": digest,
-            "images_sha256": split.images_digest(table),
+            "images_sha256": split.digest(table, "digest"),
             "splits": split.summary(table),
         },
         "machine": {"threads": torch.get_num_threads(), "cores": os.cpu_count()},
@@ -269,15 +268,11 @@ def device_name(trainer: pl.Trainer) -> str:
 
 
 def _git_commit() -> str | None:
-    """Returns the commit of this project's own repository; None outside it.
-
-    Installed into another's repository, as pip's --target may do, the package is not tracked there,
-    or lies elsewhere in it.
-    """
-    git = partial(subprocess.check_output, cwd=PACKAGE, stderr=subprocess.DEVNULL, text=True)
+    """Returns the commit of this project's own repository; None in another's or outside."""
+    git = ["git", "rev-parse", "--show-toplevel", "HEAD"]
     try:
-        top, commit = git(["git", "rev-parse", "--show-toplevel", "HEAD"]).splitlines()
-        git(["git", "ls-files", "--error-unmatch", "__init__.py"])
+        text = subprocess.check_output(git, cwd=PACKAGE, stderr=subprocess.DEVNULL, text=True)
     except (OSError, subprocess.CalledProcessError):
         return None
-    return str(commit) if Path(top).resolve() == PACKAGE.parent else None
+    top, commit = text.splitlines()
+    return commit if Path(top).resolve() == PACKAGE.parent else None

@@ -11,6 +11,7 @@ import numpy as np
 import pytorch_lightning as pl
 import torch
 from hydra.utils import get_class
+from pytorch_lightning.callbacks import BatchSizeFinder, LearningRateFinder
 from pytorch_lightning.loggers import Logger, TensorBoardLogger, WandbLogger
 from pytorch_lightning.profilers import AdvancedProfiler, PyTorchProfiler, SimpleProfiler
 from torch import nn
@@ -100,7 +101,7 @@ def build_trainer(config: Config) -> pl.Trainer:
     }
     if not config.scores_each_epoch:
         arguments["limit_val_batches"] = 0
-    callbacks = [_build_callback(name, c) for name, c in config.callbacks.objects.items()]
+    callbacks = [_build_callback(name, c) for name, c in config.callbacks.items()]
     if arguments["enable_progress_bar"]:
         callbacks.insert(0, EpochBar())
     loggers = [_build_logger(name, logger) for name, logger in (config.logger or {}).items()]
@@ -140,17 +141,16 @@ def _build_callback(name: str, settings: Object) -> pl.Callback:
     key = f"callbacks.{name}"
     callback = build(key, settings.plain(), pl.Callback)
     check_direction(key, callback, getattr(callback, "monitor", None))
+    if isinstance(callback, BatchSizeFinder | LearningRateFinder):
+        raise ValueError(
+            f"{key} must leave batch size and rate as they are recorded; set data.batch_size=N or "
+            "optimizer.lr=X, or search with hparams_search=optuna"
+        )
     return callback
 
 
 def check_direction(key: str, follower: Any, monitor: str | None) -> None:
-    """Raises ValueError where a callback or a schedule takes a score's wrong end for the best.
-
-    Args:
-        key: of the settings of ``follower``.
-        follower: one without an attribute ``mode`` passes.
-        monitor: the score, such as loss/val.
-    """
+    """Raises ValueError where a callback or a schedule takes a score's wrong end for the best."""
     mode = getattr(follower, "mode", None)
     if monitor and mode in ("min", "max") and mode != (best := direction(monitor)):
         raise ValueError(

@@ -58,20 +58,20 @@ class Sweep(Callback):
         # not resolved: an argument may name other settings, as ${seed}
         overrides: Any = OmegaConf.to_container(config.hydra.overrides, resolve=False)
         arguments = [*overrides["task"], *overrides["hydra"]]
+        runs, folder = planned(config, arguments), Path(config.hydra.sweep.dir)
         try:
             check_search(config.protocol, config.hydra)
             check_names(config, arguments)
+            begin(folder, arguments, runs)
         except ValueError as error:  # Hydra would only warn of another exception
             cli.error(str(error), word="Error")
             raise SystemExit(cli.MISTAKE) from None
         for name in SILENCED:
             logging.getLogger(name).setLevel(logging.ERROR)
-        runs = planned(config, arguments)
-        self.folder, current = Path(config.hydra.sweep.dir), self
-        begin(self.folder, arguments, runs)
+        self.folder, current = folder, self
         total = config.hydra.sweeper.get("n_trials") or (None if runs is None else len(runs))
         self.watcher = threading.Thread(
-            target=sweep_runs.watch, args=(self.folder, total, self.stop), daemon=True
+            target=sweep_runs.watch, args=(folder, total, self.stop), daemon=True
         )
         self.watcher.start()
 
@@ -120,16 +120,15 @@ def begin(
 
     Raises:
         OSError: the folder cannot be written.
+        ValueError: sweep.json is broken.
     """
     path = folder / run_folder.SWEEP
     now = sorted(a for a in arguments if not a.startswith(("hydra.sweep.dir=", "hydra.mode=")))
-    content: dict[str, Any] = {"arguments": now, "planned": runs}
-    if path.is_file():
-        content = _read(path)
-        before = content.get("planned") or []
-        content["planned"] = [*before, *(run for run in runs or [] if run not in before)] or None
+    before = untrusted.read_json(path) if path.is_file() else {"arguments": now}
+    known = before.get("planned") or []
+    more = [run for run in runs or [] if run not in known]
     folder.mkdir(parents=True, exist_ok=True)
-    atomic.write_json(path, content)
+    atomic.write_json(path, before | {"planned": [*known, *more] or None})
 
 
 def arguments_of(folder: Path) -> list[str]:
@@ -145,7 +144,7 @@ def arguments_of(folder: Path) -> list[str]:
             f"sweep must name the folder of a sweep, which holds {run_folder.SWEEP}; got {folder}. "
             "It is the one above the run folders, multirun/<date>/<time>"
         )
-    return list(_read(path)["arguments"])
+    return [str(argument) for argument in untrusted.read_json(path).get("arguments") or []]
 
 
 def overrides_of(folder: Path) -> list[Override]:
@@ -154,21 +153,6 @@ def overrides_of(folder: Path) -> list[Override]:
         return list(OverridesParser.create().parse_overrides(arguments_of(folder)))
     except (OSError, ValueError):
         return []
-
-
-def _read(path: Path) -> dict[str, Any]:
-    """Returns sweep.json; its arguments are a list of texts."""
-    try:
-        content = untrusted.read_json(path)
-    except ValueError:
-        content = {}
-    arguments = content.get("arguments")
-    if not isinstance(arguments, list) or not all(isinstance(a, str) for a in arguments):
-        raise ValueError(
-            f"{path} must hold the arguments that the sweep began with; it is broken. Give them "
-            f"again, with hydra.sweep.dir={path.parent}"
-        )
-    return content
 
 
 def planned(config: DictConfig, arguments: Sequence[str]) -> list[dict[str, Any]] | None:

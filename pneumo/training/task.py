@@ -102,14 +102,9 @@ class Task(pl.LightningModule):
         *,
         arithmetic: Mapping[str, Any] | None = None,
     ) -> tuple[Self, XrayDataModule]:
-        """Returns the task that trains a network by ``config``, and its batches.
+        """Returns the task that trains a network of `build_network`, and its batches.
 
-        Args:
-            config: of the run.
-            network: of `build_network`.
-            table: split; with boxes where the task has them.
-            images: of all rows of the table.
-            arithmetic: see the class.
+        ``table`` is split, with boxes where the task has them; ``images`` are of all of its rows.
         """
 
     @abstractmethod
@@ -147,13 +142,7 @@ class Task(pl.LightningModule):
     def arrays(
         self, images: np.ndarray, table: pd.DataFrame, predictions: pd.DataFrame
     ) -> dict[str, Mapping[str, Any]]:
-        """Returns the arrays of the run folder by file name.
-
-        Args:
-            images: (N, S, S) uint8, by row of the table.
-            table: split.
-            predictions: as in predictions.csv, of the weights that the network has.
-        """
+        """Returns the arrays of the run folder by file name, of (N, S, S) uint8 ``images``."""
         return {}
 
     def facts(self, scored: Any, table: pd.DataFrame) -> dict[str, Any]:
@@ -174,7 +163,9 @@ class Task(pl.LightningModule):
         optimizer = self.make_optimizer()
         schedule = self.schedule(optimizer)
         if isinstance(schedule, OneCycleLR):
-            slow_down(optimizer)  # it has set the rates of all groups
+            for group in optimizer.param_groups:  # it has set the rates of all groups
+                for key in ("lr", "initial_lr", "max_lr", "min_lr"):
+                    group[key] *= group.get("share", 1)
         if isinstance(schedule, ReduceLROnPlateau):
             self.plateau = schedule
             if self.plateau_state:
@@ -202,13 +193,9 @@ class Task(pl.LightningModule):
     def on_train_batch_end(self, *_: Any) -> None:
         """Ends an epoch whose validation and test splits are not scored."""
         if self.trainer.is_last_batch and not self.trainer.enable_validation:
-            self.end_epoch()
+            self.on_validation_epoch_end()
 
     def on_validation_epoch_end(self) -> None:
-        """Ends an epoch."""
-        self.end_epoch()
-
-    def end_epoch(self) -> None:
         """Scores the splits of the epoch, logs the scores and appends them to the history."""
         scores = self.scores()
         rate = self.optimizers().param_groups[0]["lr"]  # type: ignore[union-attr]
@@ -223,16 +210,12 @@ class Task(pl.LightningModule):
                 f"the training loss must stay finite; in epoch {self.current_epoch + 1} it is "
                 f"{scores['train']['loss']}. Try a smaller optimizer.lr than {rate:g}"
             )
-        for split, values in scores.items():
-            # TensorBoard groups by the first half of the name: test beside train
-            self.log_dict(
-                {f"{k}/{split}": v for k, v in values.items() if k != "confusion"},
-                on_step=False,
-                on_epoch=True,
-            )
+        # TensorBoard groups by the first half of the name: test beside train
+        logged = {f"{n}/{split}": v for split, row in scores.items() for n, v in row.items()}
+        logged = {name: v for name, v in logged.items() if not name.startswith("confusion")}
         # the step of all loggers is the epoch, from 1; Lightning would count batches
-        row = {"learning_rate": rate, "step": float(self.current_epoch + 1)}
-        self.log_dict(row, on_step=False, on_epoch=True)
+        logged |= {"learning_rate": rate, "step": float(self.current_epoch + 1)}
+        self.log_dict(logged, on_step=False, on_epoch=True)
 
     def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
         """Adds the history, so that a resumed run has all epochs."""
@@ -257,13 +240,6 @@ class Task(pl.LightningModule):
             )
             before.append(now)
         self.arithmetic = before
-
-
-def slow_down(optimizer: torch.optim.Optimizer) -> None:
-    """Multiplies the rates that OneCycleLR goes through by each group's share, if it has one."""
-    for group in optimizer.param_groups:
-        for key in ("lr", "initial_lr", "max_lr", "min_lr"):
-            group[key] *= group.get("share", 1)
 
 
 def data_arguments(config: Config) -> dict[str, Any]:

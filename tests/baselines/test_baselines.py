@@ -14,7 +14,6 @@ from pneumo.baselines.file_header import FileHeader, header
 from pneumo.baselines.prior import Prior
 from pneumo.baselines.thumbnail_svm import ThumbnailSVM
 from pneumo.inference import scoring
-from pneumo.runs import tables
 from pneumo.runs.run import Run
 from tests.conftest import SMALL, Call, Command, Refused
 
@@ -95,13 +94,6 @@ def test_another_format_is_refused(tmp_path: Path) -> None:
     (tmp_path / "a.dcm").write_bytes(b"\0" * 128 + b"DICM" + b"\0" * 100)
     with pytest.raises(ValueError, match=r"a\.dcm is neither"):
         header(tmp_path / "a.dcm")
-
-
-def test_patients_who_share_an_image_are_one_in_predictions() -> None:
-    table = some_images(8)[0].assign(patient=list("abcdefgh"), split="test")
-    rows = tables.predictions(table, table.index, p_pneumonia=np.linspace(0, 1, 8))
-    assert list(rows)[:4] == ["path", "patient", "label", "split"]
-    assert rows["patient"].tolist() == table["group"].tolist()
 
 
 @pytest.mark.slow

@@ -46,26 +46,6 @@ def test_all_off_is_the_identity_and_a_certain_flip_mirrors(picture: np.ndarray,
         assert (changed(picture, seed=3) == wanted).all()
 
 
-def test_zoom_shows_less_or_adds_fill() -> None:
-    square = np.zeros((65, 65), np.uint8)
-    square[22:43, 22:43] = 255
-
-    def area(zoom: float, fill: int = 0) -> np.ndarray:
-        options = Augment(rotation=0, zoom=(zoom, zoom), flip=0, fill=fill)
-        return options.per_image()(square, seed=0)
-
-    assert (area(2.0) > 127).sum() == pytest.approx(4 * 21**2, rel=0.1)
-    assert (area(0.5) > 127).sum() == pytest.approx(21**2 / 4, rel=0.2)
-    assert area(0.5, fill=77)[0, 0] == 77
-
-
-def test_reflection_brings_in_nothing_that_was_not_there() -> None:
-    image = np.full((64, 64), 200, np.uint8)
-    augment = Augment(rotation=45, zoom=(0.5, 0.5), flip=0)
-    assert augment.fill == "reflect"
-    assert (augment.per_image()(image, seed=0) == 200).all()
-
-
 def test_rotation_stays_within_its_range() -> None:
     line = np.zeros((101, 101), np.uint8)
     line[50, 51:] = 255  # from the centre to the right

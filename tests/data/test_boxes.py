@@ -26,11 +26,6 @@ def test_there_and_back_is_the_identity(aspect: str) -> None:
     assert to_file(moved, FILE, size=64, aspect=aspect) == pytest.approx(boxes)
 
 
-def test_what_lies_in_the_padding_is_cut() -> None:
-    boxes = np.array([[-5.0, 0, 40, 64]])
-    assert to_file(boxes, FILE, size=64, aspect="pad")[0] == pytest.approx([0, 0, 187.5, 200], 0.02)
-
-
 def test_a_table_of_boxes_becomes_one_of_images() -> None:
     rows = pd.DataFrame(
         [["b", 9, 8, 1, 2, 3, 4], ["a", 7, 6, *4 * [None]], ["b", 9, 8, 5, 6, 7, 8]],

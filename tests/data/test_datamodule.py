@@ -59,17 +59,11 @@ def test_epochs_differ_and_repeat_with_the_seed(table: pd.DataFrame, images: Cac
     again = epoch(module(table, images), 0)
     assert torch.equal(again[0], image)
     assert torch.equal(again[2], row)
-
-
-def test_one_image_is_augmented_differently_in_each_epoch(
-    table: pd.DataFrame, images: Cache
-) -> None:
-    data = module(table, images)
-    looks = []
+    looks = set()  # of one image
     for number in range(6):
         image, _, row = epoch(data, number)
-        looks.append(image[row == 5].numpy().tobytes())
-    assert len(set(looks)) == 6
+        looks.add(image[row == 5].numpy().tobytes())
+    assert len(looks) == 6
 
 
 @pytest.mark.filterwarnings("ignore:This DataLoader will create")  # more than there are cores
@@ -79,12 +73,6 @@ def test_workers_change_nothing(table: pd.DataFrame, images: Cache) -> None:
         epoch(module(table, images), 2), epoch(module(table, images, num_workers=2), 2), strict=True
     ):
         assert torch.equal(alone, shared)
-
-
-def test_the_cache_is_not_written_to(table: pd.DataFrame, images: Cache) -> None:
-    before = images.images.copy()
-    epoch(module(table, images), 0)
-    assert (images.images == before).all()
 
 
 def test_statistics_are_of_the_train_part_only(table: pd.DataFrame, images: Cache) -> None:
@@ -112,16 +100,6 @@ def test_a_single_last_image_joins_the_batch_before_in_training(train: bool) -> 
                 assert sizes == [*usual[:-2], size + 1]
             else:
                 assert sizes == usual
-
-
-def test_no_batch_of_one_and_no_image_lost(table: pd.DataFrame, images: Cache) -> None:
-    data = module(table, images, batch_size=5)  # 11 images
-    assert [len(batch.row) for batch in data.train_dataloader()] == [5, 6]
-    assert sorted(epoch(data, 2)[2].tolist()) == [0, *range(2, 12)]
-    usual = epoch(module(table, images, batch_size=4), 2)
-    for one, other in zip(epoch(data, 2), usual, strict=True):
-        assert torch.equal(one, other)
-    assert len(next(iter(data.loader("val"))).row) == 3
 
 
 @pytest.mark.parametrize("augment", [Augment(), Warp()])

@@ -71,12 +71,6 @@ def test_twelve_bits_in_colour_are_as_bright_as_in_grey(channels: int) -> None:
         image.decode(data[: len(data) // 2], name="a.png")
 
 
-def test_a_cameras_jpeg_gives_its_first_picture(grey: np.ndarray) -> None:
-    first, second = Image.fromarray(grey), Image.fromarray(255 - grey)
-    data = encode(first, "MPO", save_all=True, append_images=[second], quality=95)
-    assert np.abs(image.decode(data).astype(int) - grey).mean() < 8
-
-
 def test_the_orientation_tag_is_applied(grey: np.ndarray) -> None:
     picture = Image.fromarray(grey)
     exif = picture.getexif()
@@ -130,10 +124,3 @@ def test_padding_is_that_of_pillow_and_takes_any_shape(shape: tuple[int, int]) -
         bilinear = Image.Resampling.BILINEAR
         expected = ImageOps.pad(Image.fromarray(picture), (64, 64), method=bilinear)
         assert (padded == np.asarray(expected)).all()
-
-
-def test_resize_keeps_the_mean_and_an_image_of_its_own_size(grey: np.ndarray) -> None:
-    large = np.tile(grey, (10, 10))
-    assert image.resize(large, size=64).mean() == pytest.approx(large.mean(), abs=1)
-    square = grey[:40, :40]
-    assert (image.resize(square, size=40) == square).all()

@@ -47,12 +47,8 @@ def test_patients_by_key_and_coarser_keys_only_merge(kermany_names: list[str]) -
         ("train/NORMAL/NORMAL-1049278-0001.jpeg", ("normal", "train/NORMAL-1049278", "train")),
         ("train/NORMAL/person1_virus_1.jpeg", None),
         ("train/PNEUMONIA/IM-0001-0001.jpeg", None),
-        ("train/PNEUMONIA/person1_fungus_1.jpeg", None),
-        ("train/PNEUMONIA/person_virus_1.jpeg", None),
         ("train/PNEUMONIA/person1_virus_1 (copy).jpeg", None),
-        ("train/OTHER/IM-0001-0001.jpeg", None),
         ("elsewhere/NORMAL/IM-0001-0001.jpeg", None),
-        ("train/NORMAL/IM-0001.jpeg", None),
         ("train/NORMAL/xIM-0001-0001.jpeg", None),
     ],
 )

@@ -104,9 +104,3 @@ def test_pairs_are_those_of_all_pairs_in_any_block(monkeypatch: Patch) -> None:
     blocks = near_pairs(hashes, thumbnails)
     for one, other in zip(whole, blocks, strict=True):
         np.testing.assert_array_equal(one, other)
-
-
-def test_images_of_one_grey_correlate_with_nothing() -> None:
-    thumbnails = np.concatenate([np.full((2, 32, 32), 40, np.uint8), noise(1)])
-    hashes = np.array([0, 1, 2**40 - 1], np.uint64)
-    assert near_pairs(hashes, thumbnails).correlation.tolist() == [0.0]

@@ -9,12 +9,10 @@ import pytest
 
 from pneumo.auditing.sources import open_set
 from pneumo.data.folder import Folder, csv_table
-from pneumo.data.labelled import nih_patient
 from pneumo.data.nih import Nih
 from pneumo.inference.leakage import labelled
 from pneumo.labels import NORMAL, PNEUMONIA
 from pneumo.shift.sample import unlabelled
-from tests.conftest import Command
 
 FIRST, OTHER = "00000001_000.png", "00000099_000.png"  # of NORMAL, and of another finding
 
@@ -75,13 +73,6 @@ def test_names_give_the_patients_wherever_images_are_read(folders: Path, nih_set
     ]
 
 
-@pytest.mark.parametrize(
-    "name", ["20240131_004.png", "00040000_004.png", "0001280_004.png", "a.png"]
-)
-def test_dates_and_other_numbers_are_no_patients(name: str) -> None:
-    assert nih_patient(name) == ""
-
-
 def edited(change: Callable[[str], str]) -> Callable[[Path], None]:
     def edit(root: Path) -> None:
         path = root / "Data_Entry_2017.csv"
@@ -132,10 +123,3 @@ def test_other_names_among_its_own_are_named_or_skipped(folders: Path, tmp_path:
     (tmp_path / "bare").mkdir()
     with pytest.raises(FileNotFoundError, match=r"must hold Data_Entry_2017\.csv .* or PNEUMO_NIH"):
         table(tmp_path / "bare")
-
-
-@pytest.mark.slow
-def test_it_is_trained_on_by_its_name(nih_set: Path, train: Command, tmp_path: Path) -> None:
-    small = ("data=nih", f"data.root={nih_set}", "trainer.max_epochs=1", "data.image_size=64")
-    assert train(*small, "hydra.run.dir=run", "num_threads=1", "trainer=cpu") == 0
-    assert '"kind": "nih"' in (tmp_path / "run" / "metrics.json").read_text()

@@ -12,19 +12,16 @@ sk = pytest.importorskip("sklearn.metrics")
 
 def test_brier_and_calibration_error() -> None:
     label, probability = cases(2)
-    assert calibration.brier(label, probability) == pytest.approx(
-        sk.brier_score_loss(label, probability)
-    )
+    expected = sk.brier_score_loss(label, probability)
+    assert calibration.brier(label, probability) == pytest.approx(expected)
     sure = np.array([0.0, 0.0, 1.0, 1.0])
     assert calibration.expected_calibration_error([0, 0, 1, 1], sure) == 0
     assert calibration.expected_calibration_error([1, 1, 0, 0], sure) == 1
     table = calibration.reliability([0, 1, 1, 1], [0.05, 0.05, 0.95, 1.0], bins=10)
     assert table.images.tolist() == [2, 0, 0, 0, 0, 0, 0, 0, 0, 2]
-    assert table.observed[[0, 9]].tolist() == [0.5, 1.0]
-    assert np.isnan(table.observed[1])
-    assert np.isnan(
-        [calibration.brier([], []), calibration.expected_calibration_error([], [])]
-    ).all()
+    np.testing.assert_array_equal(table.observed, [0.5, *[np.nan] * 8, 1.0])
+    for score in (calibration.brier, calibration.expected_calibration_error):
+        assert np.isnan(score([], []))
 
 
 def test_a_probability_moves_to_another_prevalence_by_the_odds() -> None:

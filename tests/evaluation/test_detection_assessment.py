@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from pneumo.evaluation import detection
-from pneumo.evaluation.detection_assessment import SCORES, assess, share_intervals
+from pneumo.evaluation.detection import SCORES, assess, share_intervals
 from tests.conftest import Patch
 from tests.evaluation.test_detection import precision_recall_f1, random_images
 

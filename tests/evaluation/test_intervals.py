@@ -6,7 +6,7 @@ from scipy.special import stdtrit
 
 from benchmarks.coverage import Scenario, _sizes, scores_of
 from pneumo.evaluation import intervals
-from pneumo.evaluation.scores import SCORES, scores
+from pneumo.evaluation.scores import scores
 from tests.evaluation.test_metrics import cases
 
 
@@ -28,14 +28,6 @@ def test_patients_are_drawn_whole_and_as_often_as_there_are() -> None:
     np.testing.assert_array_equal(weight[0], weight[2])
     np.testing.assert_array_equal(weight[[0, 1, 3]].sum(0), np.full(100, 3))
     assert weight.mean() == pytest.approx(1, abs=0.15)
-
-
-def test_intervals_by_patient_are_wider_than_by_image() -> None:
-    label, probability = (np.repeat(values, 4) for values in cases(9, num=100))
-    by_patient = intervals.score_intervals(label, probability, patient=np.arange(400) // 4)
-    by_image = intervals.score_intervals(label, probability, patient=np.arange(400))
-    for name in SCORES:
-        assert np.ptp(by_patient[name]) > 1.4 * np.ptp(by_image[name]), name
 
 
 @pytest.mark.parametrize("name", ["balanced_accuracy", "mcc", "auroc", "average_precision"])

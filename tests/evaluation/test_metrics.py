@@ -39,10 +39,8 @@ def test_curves_are_those_of_scikit_learn(digits: int) -> None:
 def test_wrong_arguments_are_refused() -> None:
     with pytest.raises(ValueError, match=r"must both be \(N,\); got \(2,\) and \(3,\)"):
         metrics.checked([0, 1], [0.1, 0.2, 0.3])
-    with pytest.raises(ValueError, match=r"must be 0 \(NORMAL\) or 1 \(PNEUMONIA\); got .*2"):
+    with pytest.raises(ValueError, match=r"must be 0 \(NORMAL\) or 1 \(PNEUMONIA\); got \[0 2\]"):
         metrics.checked([0, 2], [0.1, 0.2])
-    with pytest.raises(ValueError, match=r"sensitivity must be in \(0, 1\]; got 95"):
-        metrics.sensitivity_threshold([0, 1], [0.1, 0.2], sensitivity=95)
 
 
 @pytest.mark.parametrize("num", [1, 7, 20, 333])

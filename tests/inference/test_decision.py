@@ -33,7 +33,7 @@ def runs(environment: None, tmp_path_factory: pytest.TempPathFactory) -> dict[st
     root = tmp_path_factory.mktemp("rules")
     last = ("trainer.max_epochs=3", "optimizer.lr=0.005", "callbacks.checkpoint.monitor=last")
     for rule in RULES:
-        settings = (*SMALL, "protocol=holdout", *last, f"decision={rule}")
+        settings = (*SMALL, "protocol=holdout", *last, f"decision={rule}", "views.mirror=true")
         with pytest.MonkeyPatch.context() as patch:
             patch.chdir(root)
             patch.setattr(sys, "argv", ["train", f"hydra.run.dir={rule}", *settings])
@@ -67,6 +67,8 @@ def test_predict_evaluate_and_the_file_decide_alike(
     names = [str(phantoms / path) for path in test["path"]]
     table = pd.DataFrame(predict(names, run=runs[rule]))
     assert set(table["threshold_from"]) == {SOURCES[rule]}
+    # the mean over the views, as in the training
+    np.testing.assert_allclose(table["p_pneumonia"], test["p_pneumonia"], atol=1e-5)
     decided = (table["decision"] == "PNEUMONIA").to_numpy(int)
 
     point = evaluation.evaluate([run])["members"][0]["operating_point"]

@@ -10,8 +10,8 @@ from pneumo.evaluation.detection import challenge_score, fit_confidence, kept
 from pneumo.inference.fusion import (
     METHODS,
     common,
+    fit,
     fuse,
-    fused,
     non_maximum_suppression,
     weighted_box_fusion,
 )
@@ -78,8 +78,8 @@ def test_fused_boxes_of_two_runs_score_better_than_both(tmp_path: Path) -> None:
     runs = [
         run(make_detector(tmp_path / str(seed), seed=seed, skill=9, images=600)) for seed in (1, 2)
     ]
-    boxes, about = fused(runs, method="wbf")
-    score = best_score(boxes)
+    about = fit(runs, method="wbf")
+    score = best_score(fuse(common(runs, "test"), weights=about["weights"], method="wbf"))
     assert all(score > best_score(one.boxes.of_split("test")) for one in runs)
     assert about["val_images"] == len(runs[0].boxes.of_split("val").images)
 
@@ -93,8 +93,8 @@ def best_score(boxes: ImageBoxes) -> float:
 def test_a_member_of_weight_0_is_left_out(tmp_path: Path) -> None:
     runs = [run(make_detector(tmp_path / str(seed), seed=seed)) for seed in (1, 2)]
     test = common(runs, "test")
-    alone = fuse(test.parts, weights=[1, 0], method="nms")
-    with_none = fuse(test.parts[:1], weights=[1], method="nms")
+    alone = fuse(test, weights=[1, 0], method="nms")
+    with_none = fuse(test[:1], weights=[1], method="nms")
     for a, b in zip(alone.predicted, with_none.predicted, strict=True):
         np.testing.assert_array_equal(a, b)
 
@@ -107,9 +107,8 @@ def test_images_that_a_member_was_trained_on_are_left_out_and_counted(tmp_path: 
     found = common([first, second], "test")
     trained = {"p005", "p011", "p017", "p023", "p029", "p035", "p041"}
     own = first.boxes.of_split("test").images
-    assert set(found.parts[0].images["patient"]) == set(own["patient"]) - trained
-    assert found.left_out == 2 * len(trained)
-    assert len(found.parts[0].images) == len(own) - found.left_out > 0
+    assert set(found[0].images["patient"]) == set(own["patient"]) - trained
+    assert len(found[0].images) == len(own) - 2 * len(trained) > 0
 
 
 def test_runs_without_common_images_or_of_other_truth_are_refused(tmp_path: Path) -> None:

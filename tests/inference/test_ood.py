@@ -23,13 +23,6 @@ def test_an_age_outside_of_the_known_ages_is_a_reason(age: int | None) -> None:
     assert ood.file_reasons(radiograph, [UNKNOWN, {}]) == ["lateral view: LL"]
 
 
-def test_a_file_that_cannot_be_read_is_flagged_by_its_header_only() -> None:
-    assert ood.flag([], is_readable=False) == {"ood": None, "ood_reason": None}
-    assert ood.flag([], is_readable=True) == {"ood": False, "ood_reason": None}
-    for is_readable in (True, False):
-        assert ood.flag(["a", "b"], is_readable=is_readable) == {"ood": True, "ood_reason": "a; b"}
-
-
 def test_half_of_the_covariance_is_its_diagonal() -> None:
     """Of 20 points with variances 1 and covariance 0.5; a hundredth of a variance is added."""
     along, across = np.sqrt([1.425, 0.475])

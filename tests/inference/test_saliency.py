@@ -18,7 +18,7 @@ from pneumo.models.library import LibraryNetwork
 from pneumo.models.unet_encoder import Encoder
 from pneumo.models.views import Views
 
-SIDE, RADIUS = 128, 24  # pixels, of the images and of the opacities
+SIDE = 128  # pixels of the images
 WIDTHS = ((12, 12), (16,), (24,), (32,))
 VIEWS = [Views(), Views((1, 0.8), mirror=True)]
 FAMILIES: dict[str, Callable[[], Network]] = {
@@ -61,14 +61,6 @@ def network(request: pytest.FixtureRequest) -> Network:
     return made
 
 
-def draw(*, x: int, y: int) -> Map:
-    """An image of faint noise with one opacity, brightest in column x and row y."""
-    rows, columns = np.mgrid[:SIDE, :SIDE]
-    distance = ((rows - y) ** 2 + (columns - x) ** 2) / (RADIUS / 2) ** 2
-    noise = np.random.default_rng(x).normal(100, 2, (SIDE, SIDE))
-    return np.asarray(noise + 80 * np.exp(-distance / 2), np.float32)
-
-
 def draw_phantom(person: int) -> tuple[Map, tuple[float, float, float, float]]:
     """The opacity of a phantom with one, on an even grey, and its box in pixels of the image.
 
@@ -107,7 +99,7 @@ def test_the_maximum_lies_in_the_box_of_the_opacity(
 @pytest.mark.parametrize("method", saliency.ATTRIBUTIONS)
 def test_the_map_of_the_mirror_image_is_the_mirrored_map(network: Network, method: str) -> None:
     model = LogOdds(network, [1], views=Views(mirror=True)).eval()
-    image = draw(x=38, y=52)
+    image, _ = draw_phantom(2)
     heat = saliency.explain(model, image, method=method)
     mirrored = saliency.explain(model, image[:, ::-1].copy(), method=method)
     np.testing.assert_allclose(mirrored[:, ::-1], heat, atol=1e-3)
@@ -132,4 +124,4 @@ class Twice(Network):
 @pytest.mark.parametrize("method", ["gradcam", "layercam"])
 def test_a_layer_that_runs_twice_is_refused(method: str) -> None:
     with pytest.raises(ValueError, match="needs a layer that runs once in a forward pass"):
-        saliency.explain(LogOdds(Twice(), [1]).eval(), draw(x=9, y=9), method=method)
+        saliency.explain(LogOdds(Twice(), [1]).eval(), draw_phantom(2)[0], method=method)

@@ -10,7 +10,7 @@ from torch import nn
 from benchmarks.plain import forward as plain
 from pneumo.models.base import Network
 from pneumo.models.complexity import multiply_adds, num_parameters
-from pneumo.models.unet_encoder import Encoder, num_filters
+from pneumo.models.unet_encoder import Encoder
 from tests.conftest import DEVICES
 
 SIZES = {"tiny": (8, 4, 100), "small": (8, 3, 250), "medium": (8, 2, 500), "large": (16, 2, 1000)}
@@ -20,12 +20,6 @@ def build(name: str = "tiny", **options: Any) -> Encoder:
     f, d, c = SIZES[name]
     torch.manual_seed(0)
     return Encoder(f=f, d=d, c=c, **options)
-
-
-def test_filters_are_rounded_up() -> None:
-    assert [num_filters(level, f=8, d=4) for level in range(5)] == [8, 10, 12, 14, 16]
-    assert [num_filters(level, f=8, d=3) for level in range(5)] == [8, 11, 13, 16, 21]
-    assert [num_filters(level, f=16, d=2) for level in range(5)] == [16, 23, 32, 46, 64]
 
 
 def test_parameters_of_the_text_and_of_the_paper() -> None:

@@ -13,7 +13,7 @@ from pneumo.data.phantom import Phantoms
 from pneumo.models.base import Network
 from pneumo.training.classification import pneumonia_probability, score
 from pneumo.training.config import SCORES, direction
-from tests.conftest import SMALL, Capture, Command
+from tests.conftest import SMALL, Command
 
 
 @pytest.fixture
@@ -116,9 +116,3 @@ def test_a_network_takes_columns_of_the_table_and_is_not_used_without_them(
     )
     assert train("hydra.run.dir=other", "model=prior", own[0], *few, *SMALL[1:]) == 2
     assert "needs the column width of the data set's table" in capsys.readouterr().err
-
-
-def test_smaller_images_need_a_network_of_any_size(train: Command, capsys: Capture) -> None:
-    settings = ("data=phantom", "data.num_images=60", "data.image_size=64", "trainer=cpu")
-    assert train("model=tiny", "data.progressive={side:32,share:0.5}", *settings) == 2
-    assert "needs a network that takes images of any size" in capsys.readouterr().err

@@ -37,7 +37,7 @@ def changed(key: str, value: Any, config: Mapping[str, Any] = CONFIG) -> dict[st
         ("trainer.check_val_every_n_epoch", 2, "check_val_every_n_epoch must be 1; got 2"),
         ("schedule.monitor", "loss/test", "not be of the test split, by which nothing may be"),
         ("schedule._target_", "x.ReduceLROnPlateau", "schedule must have a monitor, such as"),
-        ("callbacks.stop", {"_target_": "a.b", "monitor": "last"}, "stop.monitor must match pat"),
+        ("callbacks.stop", {"_target_": "a.b", "monitor": "last"}, "stop.monitor must be a score"),
         ("callbacks.checkpoint.monitor", "auroc/val", "split of protocol=paper, which has train,"),
         ("callbacks.checkpoint.monitor", "map/test", "a score of images, or task=detection"),
         ("protocol.split.fractions", {"train": 0.7, "test": 0.4}, "must sum to 1; got"),

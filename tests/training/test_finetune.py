@@ -11,9 +11,8 @@ from torch.optim.lr_scheduler import ConstantLR, CosineAnnealingLR, OneCycleLR, 
 from pneumo.data.datamodule import Batch
 from pneumo.models.base import Wrapped
 from pneumo.models.library import LibraryNetwork
-from pneumo.models.unet_encoder import Encoder
 from pneumo.training.classification import Classification
-from pneumo.training.finetune import Finetune, head_part
+from pneumo.training.finetune import Finetune
 from tests.conftest import SMALL, Command
 from tests.training.test_resume import whole_and_resumed
 
@@ -94,11 +93,6 @@ def test_what_the_network_itself_does_not_train_stays_so() -> None:
         assert "0.0.weight" not in moved(module)
 
 
-def test_head_part_of_a_last_convolution_has_its_dropout() -> None:
-    squeezed = nn.Sequential(nn.Conv2d(1, 1, 1), nn.Dropout(), nn.Conv2d(1, 2, 1), nn.Flatten())
-    assert head_part(squeezed) == list(squeezed)[1:]
-
-
 SCHEDULES = {
     "constant": lambda o: ConstantLR(o, factor=1),
     "cosine": lambda o: CosineAnnealingLR(o, T_max=10),
@@ -136,13 +130,6 @@ def test_a_blocks_rate_is_its_share_all_along(name: str) -> None:
 def test_modules_that_cannot_be_frozen_are_refused(frozen: list[str], message: str) -> None:
     with pytest.raises(ValueError, match=message):
         Finetune(frozen=frozen).check(Wrapped(body(), image_size=16))
-
-
-def test_our_own_networks_can_be_fine_tuned_too() -> None:
-    """After init=RUN the paper's networks may start with their last layer."""
-    network = Encoder(f=4, d=4, c=10)
-    Finetune(frozen=["levels.0"]).check(network)
-    assert not [m for m in head_part(network) if isinstance(m, nn.Conv2d)]
 
 
 @pytest.mark.slow

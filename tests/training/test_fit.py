@@ -17,7 +17,8 @@ def ended(error: Exception) -> None:
     def fit(*_: Any, **__: Any) -> None:
         raise error
 
-    trainer: Any = SimpleNamespace(fit=fit, interrupted=False)
+    strategy = SimpleNamespace(root_device=torch.device("cuda"))
+    trainer: Any = SimpleNamespace(fit=fit, interrupted=False, strategy=strategy)
     data: Any = SimpleNamespace(batch_size=512)
     task: Any = None
     fit_module.train(trainer, task, data)
@@ -34,7 +35,7 @@ def test_a_batch_that_is_too_large_for_the_memory_is_a_mistake() -> None:
         ended(RuntimeError("a bug"))
 
 
-def test_a_run_does_not_resume_on_other_labels_or_boxes(tmp_path: Path) -> None:
+def test_a_run_does_not_resume_on_other_labels_boxes_or_files(tmp_path: Path) -> None:
     def boxes(bottom: float) -> pd.Series:
         return pd.Series([np.empty((0, 4)), np.array([[1, 2, 3, bottom]])], dtype=object)
 
@@ -55,7 +56,8 @@ def test_a_run_does_not_resume_on_other_labels_or_boxes(tmp_path: Path) -> None:
     assert RunWriter(tmp_path).write_split(table) == digest
     moved = table.assign(boxes=boxes(5))
     relabelled = table.assign(label=["PNEUMONIA", "NORMAL"])
-    for changed in (moved, relabelled):
-        with pytest.raises(ValueError, match="labels or boxes have changed"):
+    others = table.assign(digest=["aa", "cc"])
+    for changed, what in ((moved, "labels or boxes"), (relabelled, "labels"), (others, "files")):
+        with pytest.raises(ValueError, match=f"{what}.* have changed"):
             RunWriter(tmp_path).write_split(changed)
     assert (tmp_path / "split.csv").read_text().splitlines()[1].startswith("a.png,1,0,NORMAL")

@@ -47,6 +47,11 @@ def parts(*overrides: str) -> Parts:
             [*CROP, "augment.transforms=[{_target_: albumentations.GaussNoise,var_limit: [9,90]}]"],
             r"augment cannot be used as it is set: .*var_limit.* not valid for transform Gauss",
         ),
+        (
+            ["+callbacks.x._target_=pytorch_lightning.callbacks.BatchSizeFinder"],
+            r"callbacks\.x must leave batch size and rate as they are recorded; set data",
+        ),
+        (["data.progressive={side:32,share:0.5}"], "a network that takes images of any size"),
         (["task=detection", "+model.options.nms=1"], "model.options must be of torchv"),
         (["task=detection", "model=tiny"], "must build a Detector"),
         (["task=detection", "augment=warp"], "augment cannot be used as it is set"),
@@ -112,4 +117,4 @@ def test_experiments_whose_rate_ends_at_0_keep_the_last_epoch() -> None:
         config = composed(f"experiment={name}")  # paper chooses the epoch as the paper does
         schedule = config["schedule"]["_target_"]
         assert schedule.endswith(("OneCycleLR", "CosineAnnealingLR")), name
-        assert read(config).callbacks.checkpoint.monitor == "last", name
+        assert read(config).monitor == "last", name

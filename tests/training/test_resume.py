@@ -1,19 +1,16 @@
 """Runs that are interrupted or disturbed: what they resume from, and how they end."""
 
 import os
-import shutil
 import signal
 import subprocess
 import sys
 import time
-from collections import Counter
 from pathlib import Path
 from typing import Any
 
 import pytest
 import pytorch_lightning as pl
 import torch
-from PIL import Image
 from torch.utils.data import get_worker_info
 
 from pneumo.data.datamodule import Batch, Images
@@ -83,22 +80,6 @@ def test_early_stopping_is_not_trained_past(train: Command, tmp_path: Path) -> N
     assert train("resume=run") == 0
     assert scores(tmp_path / "run") == before
     assert status(tmp_path / "run") == "done"
-
-
-@pytest.mark.slow
-def test_other_images_of_the_same_names_are_refused(
-    train: Command, tmp_path: Path, phantoms: Path, capsys: Capture
-) -> None:
-    root = tmp_path / "set"
-    shutil.copytree(phantoms, root)
-    arguments = ("data=kermany", f"data.root={root}", "trainer.max_epochs=1", *SMALL)
-    assert train("hydra.run.dir=run", *arguments) == 0
-    RunWriter(tmp_path / "run").write_status("stopped", epoch=1, max_epochs=1)
-    pixels = Counter(path.read_bytes() for path in root.rglob("*.jpeg"))
-    one = next(path for path in root.rglob("*.jpeg") if pixels[path.read_bytes()] == 1)
-    Image.open(one).rotate(180).save(one)
-    assert train("resume=run") == 2
-    assert "files have changed under the same names" in capsys.readouterr().err
 
 
 def test_a_last_batch_of_one_image_trains_and_phantoms_are_named_at_both_ends(

@@ -1,11 +1,9 @@
-import itertools
 import json
 import os
 import random
 import signal
 import subprocess
 import sys
-import threading
 import time
 from pathlib import Path
 from typing import Any
@@ -23,7 +21,7 @@ from pneumo.runs.writer import RunWriter
 from pneumo.training import sweep, sweep_runs
 from pneumo.training.classification import Classification
 from pneumo.training.config import Config
-from tests.conftest import ROOT, SMALL, Capture, Command, Patch, compose, start
+from tests.conftest import SMALL, Capture, Command, Patch, compose, start
 
 SWEEP = ("--multirun", "hydra.sweep.dir=sweep", "hydra.sweep.subdir='${model.name},seed=${seed}'")
 FEW = ("trainer=one_batch", "data.image_size=32", "num_threads=1", "trainer.accelerator=cpu")
@@ -112,12 +110,12 @@ def test_memory_stays_flat_over_many_runs(tmp_path: Path, phantoms: Path, cache_
     )
     if not Path("/proc/self/status").exists():
         pytest.skip("memory is measured where there is /proc")
-    arguments = ("-m", "seed=range(8)", "trainer.max_epochs=1", "trainer.limit_train_batches=2")
+    arguments = ("-m", "seed=range(6)", "trainer.max_epochs=1", "trainer.limit_train_batches=2")
     places = {"PNEUMO_DATA": str(phantoms), "PNEUMO_CACHE": str(cache_dir)}
     done = start(sys.executable, "-c", code, *arguments, *SMALL, cwd=tmp_path, **places)
     megabytes = [float(line) for line in done.stdout.split()]
-    assert len(megabytes) == 8
-    assert megabytes[-1] - megabytes[3] < 40, megabytes  # the first runs fill pools and caches
+    assert len(megabytes) == 6
+    assert megabytes[-1] - megabytes[2] < 40, megabytes  # the first runs fill pools and caches
 
 
 @pytest.mark.parametrize("launcher", ["joblib", "submitit_local", "submitit_slurm", "ray"])
@@ -132,11 +130,9 @@ def test_settings_of_launchers_are_those_of_their_plugins(launcher: str) -> None
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("launcher", ["basic", "joblib", "submitit_local", "ray"])
+@pytest.mark.parametrize("launcher", ["joblib", "submitit_local", "ray"])
 def test_launchers(train: Command, tmp_path: Path, launcher: str) -> None:
-    plugin = launcher.partition("_")[0]
-    if launcher != "basic":
-        pytest.importorskip(f"hydra_plugins.hydra_{plugin}_launcher")
+    pytest.importorskip(f"hydra_plugins.hydra_{launcher.partition('_')[0]}_launcher")
     size = {"joblib": "hydra.launcher.n_jobs=2", "ray": "hydra.launcher.ray.init.num_cpus=2"}
     sizes = [size[launcher]] if launcher in size else []
     few = ("seed=0,-1", *(a for a in FEW if not a.startswith("num_threads") or not sizes))
@@ -234,22 +230,6 @@ def test_a_full_disk_ends_one_run_and_not_the_sweep(
     }
     assert {each["status"] for each in ended.values()} == {"failed"}
     assert "Traceback" not in shown
-
-
-def test_a_worker_ends_with_its_sweep() -> None:
-    worker = "import os, time; from pneumo.training import sweep; sweep.end_with(os.getppid());"
-    worker += "print(os.getpid(), flush=True); time.sleep(60)"
-    parent = f"import subprocess, sys; subprocess.run([sys.executable, '-c', {worker!r}])"
-    python = [sys.executable, "-c", parent]
-    with subprocess.Popen(python, stdout=subprocess.PIPE, text=True, cwd=ROOT) as process:
-        assert process.stdout is not None
-        pid = int(process.stdout.readline())
-        process.kill()
-        assert process.stdout.read() == ""  # the worker had it open too, and has closed it
-    deadline = time.monotonic() + 10  # a process that ends closes its files first
-    while alive(pid) and time.monotonic() < deadline:
-        time.sleep(0.05)
-    assert not alive(pid)
 
 
 def alive(pid: int) -> bool:
@@ -371,29 +351,6 @@ def test_progress_counts_epochs_and_estimates_the_rest(tmp_path: Path) -> None:
         RunWriter(tmp_path / name).write_status(state, epoch=epoch, max_epochs=10)
     line = sweep_runs.progress(tmp_path, 4, began=time.monotonic() - 300, done_before=0)
     assert line == "1 of 4 runs done, 1 running, 1 failed, 3 min left (epoch 5/10)"
-
-
-def test_the_first_estimate_leaves_out_what_is_done_once(
-    tmp_path: Path, monkeypatch: Patch, capsys: Capture
-) -> None:
-    """Two runs of 10 epochs of 10 s, after 100 s of loading."""
-    clock = itertools.count(0, 10)
-    now = [0]
-    (tmp_path / "a").mkdir()
-
-    class Stop(threading.Event):
-        def wait(self, _: float | None = None) -> bool:
-            now[0] = next(clock)
-            epoch = max(0, now[0] - 100) // 10
-            RunWriter(tmp_path / "a").write_status("running", epoch=epoch, max_epochs=10)
-            return epoch == 2
-
-    monkeypatch.setattr("pneumo.training.sweep_runs.time.monotonic", lambda: now[0])
-    monkeypatch.setattr(sweep_runs, "QUIET", 0)
-    sweep_runs.watch(tmp_path, 2, Stop())
-    assert capsys.readouterr().err.splitlines()[-1] == (
-        "0 of 2 runs done, 1 running, 3 min left (epoch 2/10)"
-    )
 
 
 def test_a_sweep_ends_with_medians_that_fit_80_columns(tmp_path: Path) -> None:

@@ -48,13 +48,6 @@ def change(path: Path) -> None:
     path.write_bytes(data)
 
 
-def test_last_and_the_one_before_are_kept(run: Path) -> None:
-    names = (run_folder.LAST, run_folder.PREVIOUS, run_folder.BEST)
-    assert [epochs(run / name) for name in names] == [3, 2, 2]
-    assert len(list((run / "checkpoints").iterdir())) == 3
-    assert whole_files.resume_from(run, SELECTION) == run / run_folder.LAST
-
-
 def test_writing_uses_no_other_disk_and_fails_without_harm(
     run: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -75,6 +68,11 @@ def test_writing_uses_no_other_disk_and_fails_without_harm(
 def test_the_newest_whole_one_takes_the_place_of_a_broken_last(
     run: Path, damage: Any, caplog: pytest.LogCaptureFixture
 ) -> None:
+    names = (run_folder.LAST, run_folder.PREVIOUS, run_folder.BEST)
+    assert [epochs(run / name) for name in names] == [3, 2, 2]
+    (run / "hpc_ckpt_1.ckpt").write_text("")  # of the middle of an epoch
+    assert whole_files.resume_from(run, SELECTION) == run / run_folder.LAST
+    assert len(list(run.rglob("*.ckpt"))) == 3
     damage(run / run_folder.LAST)
     assert whole_files.resume_from(run, SELECTION) == run / run_folder.PREVIOUS
     assert "resuming from checkpoints/last-previous.ckpt, after epoch 2" in caplog.text
@@ -113,12 +111,6 @@ def test_a_broken_best_is_restored_or_said_to_be_lost(
     cut(run / run_folder.BEST)
     with pytest.raises(ValueError, match=r"best epoch so far, 2; .*best\.ckpt is missing or"):
         whole_files.resume_from(run, SELECTION)
-
-
-def test_what_requeuing_left_in_mid_epoch_is_not_gone_on_from(run: Path) -> None:
-    (run / "hpc_ckpt_1.ckpt").write_text("")
-    assert whole_files.resume_from(run, SELECTION) == run / run_folder.LAST
-    assert not list(run.glob("hpc*"))
 
 
 @pytest.mark.parametrize("value", [[], None, torch.zeros(3), {"history": []}, {"history": [1]}])
