@@ -71,4 +71,4 @@ def _of_several(results: Results) -> list[str]:
         short = cell.label if len(cell.label) <= WIDTH else f"{cell.label[: WIDTH - 1]}…"
         cells.append(replace(cell, label=short))
     table = stress_table(cells, shown=("auroc",))
-    return table.text(first=WIDTH + 8, others=16)
+    return table.text(first=WIDTH + 6, others=17)

@@ -23,7 +23,7 @@ AT_POINT = {"auroc": "AUROC", "sensitivity": "sensitivity", "specificity": "spec
 TITLES = {name: ALL_SCORES[name].title for name in ("accuracy", "f1_normal", "auroc")}
 FULL = {  # tables of --full: widths of the first column and the others
     **dict.fromkeys(("point", "prevalence", "calibration"), (30, 20)),
-    **{"subgroups": (24, 18), "benefit": (16, 12)},
+    **{"subgroups": (24, 18), "benefit": (11, 13)},
 }
 
 
