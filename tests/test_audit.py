@@ -38,10 +38,7 @@ def save(
 def make_set(root: Path, *, num: int = 40, **how: Callable[[bool], Any]) -> Path:
     """The set's layout, an image a patient, a quarter of them in test, half of them NORMAL.
 
-    Args:
-        root: its folder.
-        num: images.
-        how: arguments of save, each a function of whether the image is of PNEUMONIA.
+    ``how``: arguments of save, each a function of whether the image is of PNEUMONIA.
     """
     for number in range(num):
         sick = bool(number % 2)

@@ -161,10 +161,18 @@ def group_trials(
     Only the newest trial of one network, split and settings counts; the others join the problems.
     Each cell names the splits of its group that it lacks.
     """
-    newest, duplicates = _without_duplicates(trials)
-    problems = [*problems, *duplicates]
+    left_out, newest = list(problems), dict[Any, Trial]()
+    latest = sorted(trials, key=lambda t: (str(t.status.get("time", "")), t.name), reverse=True)
+    for trial in latest:
+        key = (_key(trial), trial.model, trial.split, _frozen(trial.settings))
+        newer = newest.setdefault(key, trial)
+        if newer is not trial:
+            reason = f"the same network, split and settings as {newer.name}, which is newer"
+            about = (reason, trial.model, *trial.split, key[0][1])
+            left_out.append(Problem(trial.name, "duplicate", *about))
     groups: list[Group] = []
-    for (kind, protocol, index), same in by_key(newest).items():
+    kept = sorted(newest.values(), key=lambda trial: trial.name)
+    for (kind, protocol, index), same in by_key(kept).items():
         earlier = sum(group.slug.startswith(f"{kind}-{protocol}") for group in groups)
         slug = f"{kind}-{protocol}" + f"-{earlier + 1}" * (earlier > 0)
         groups.append(Group(kind, protocol, slug, index, _cells(same)))
@@ -173,8 +181,8 @@ def group_trials(
     for (_, cell), label in zip(cells, named, strict=True):
         cell.label = label
     for group in groups:
-        _name_missing(group, [p for p in problems if _homes(p, groups) == [group]])
-    return groups, problems
+        _name_missing(group, [p for p in left_out if _homes(p, groups) == [group]])
+    return groups, left_out
 
 
 def by_key(runs: Iterable[AnyRun]) -> dict[tuple[str, str, str], list[AnyRun]]:
@@ -203,20 +211,6 @@ def _key(run: Trial | Run) -> tuple[str, str, str]:
 
 def _frozen(settings: Mapping[str, Any]) -> str:
     return repr(sorted(settings.items(), key=lambda item: item[0]))
-
-
-def _without_duplicates(trials: Iterable[Trial]) -> tuple[list[Trial], list[Problem]]:
-    newest: dict[Any, Trial] = {}
-    duplicates = []
-    finished = sorted(trials, key=lambda t: (str(t.status.get("time", "")), t.name), reverse=True)
-    for trial in finished:
-        key = (_key(trial), trial.model, trial.split, _frozen(trial.settings))
-        newer = newest.setdefault(key, trial)
-        if newer is not trial:
-            reason = f"the same network, split and settings as {newer.name}, which is newer"
-            identity = (trial.model, *trial.split, key[0][1])
-            duplicates.append(Problem(trial.name, "duplicate", reason, *identity))
-    return sorted(newest.values(), key=lambda trial: trial.name), duplicates
 
 
 def _cells(trials: Sequence[Trial]) -> list[Cell]:

@@ -41,8 +41,7 @@ def write_report(
 
     Raises:
         FileNotFoundError: a root is missing, or none of them holds a run.
-        ValueError: a root holds a folder that is not a run, sweep or set of them, out holds files
-            that no report wrote, or audit is of another data set.
+        ValueError: out holds files that no report wrote, or audit is of another data set.
     """
     folder = (out or roots[0] / "report").resolve()
     pictures = (*figures.PICTURES, *detection.PICTURES, *recipe_figures.OF_OVERVIEWS)

@@ -81,7 +81,8 @@ class Table:
         for name, *cells in [list(self.columns.values()), *rows]:
             lines += [name] if len(name) >= first else []
             start = "" if len(name) >= first else name
-            lines.append(f"{start:{first}}{''.join(f'{cell:{others}}' for cell in cells)}".rstrip())
+            texts = (f"{cell:{others - 1}} " for cell in cells)  # a space after a longer one, too
+            lines.append(f"{start:{first}}{''.join(texts)}".rstrip())
         return lines
 
 

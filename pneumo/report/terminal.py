@@ -23,7 +23,7 @@ AT_POINT = {"auroc": "AUROC", "sensitivity": "sensitivity", "specificity": "spec
 TITLES = {name: ALL_SCORES[name].title for name in ("accuracy", "f1_normal", "auroc")}
 FULL = {  # tables of --full: widths of the first column and the others
     **dict.fromkeys(("point", "prevalence", "calibration"), (30, 20)),
-    **{"subgroups": (24, 18), "benefit": (16, 12)},
+    **{"subgroups": (24, 18), "benefit": (11, 13)},
 }
 
 
@@ -211,7 +211,7 @@ def summary(path: Path) -> str:
     for (data, protocol), group in scores.groupby(["data", "protocol"], sort=False):
         rows: list[Row] = []
         for (network, runs), same in group.groupby(["network", "runs"], sort=False):
-            row: dict[str, Any] = {"network": (str(network), cli.counted(int(str(runs)), "run"))}
+            row = {"network": f"{network}, {cli.counted(int(str(runs)), 'run')}"}
             for each in tuples(same):
                 ends = f" {each.low:.3f}-{each.high:.3f}" * bool(each.low < each.high)
                 row[each.score] = f"{each.median:.3f}{ends}"

@@ -54,13 +54,8 @@ def make_run(
                 for k, v in test.items()}  # fmt: skip
 
     parts = ("train", "test") if protocol == "paper" else ("train", "val", "test")
-    history = [
-        {
-            "epoch": e,
-            "lr": 0.001,
-            "seconds": 6.0,
-            **{p: at(e, 0.02 * (p == "train")) for p in parts},
-        }
+    history: list[dict[str, Any]] = [
+        {"epoch": e, "seconds": 6.0} | {p: at(e, 0.02 * (p == "train")) for p in parts}
         for e in range(epochs)
     ]
     history[best]["test"] = test

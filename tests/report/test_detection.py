@@ -33,7 +33,7 @@ def test_detectors_have_a_row_each_beside_the_papers_and_are_in_no_table_of_clas
     section = re.compile(r'id="kermany-paper">.*?id="kermany-paper-sizes"', re.DOTALL)
     assert section.findall(alone) == section.findall(both) != []
     assert "report of 4 runs" in both
-    assert "lacks patient" in both
+    assert "boxes.csv must be a table with the columns path, patient" in html.unescape(both)
     text = both[both.index('<h2 id="detection-1">') : both.index('<h2 id="detection-2">')]
     rows = re.findall(r'<tr[^>]*><th scope="row">(.*?)</tr>', text)
     assert [row.split("<")[0] for row in rows] == ["good", "poor", detection.PAPER]

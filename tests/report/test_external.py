@@ -77,7 +77,7 @@ def test_results_of_other_weights_and_broken_ones_are_left_out_by_name(runs: Pat
     path = broken / "external" / "nih.json"
     path.write_text(json.dumps(json.loads(path.read_text()) | {"images": "many"}))
     text = summary(write_report([runs]))
-    assert "nih.json must be of the run's weights; it is of others. Score the images again" in text
+    assert "must be of the run's weights; it is of others. Score the images again" in text
     assert "images: Input should be a valid integer. Score the images again, or delete it" in text
     assert "0.540" not in text
     with pytest.raises(ValueError, match=r"must be new for other images; .* 9 images of images\."):

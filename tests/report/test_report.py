@@ -259,7 +259,7 @@ def test_a_folder_without_finished_runs_is_named(
 def test_the_command_prints_the_table_and_the_page(sweep: Path, capsys: Capture) -> None:
     assert main([str(sweep), "--out", str(sweep / "there")]) == 0
     *table, path = capsys.readouterr().out.splitlines()
-    assert any(line.startswith("tiny ") for line in table)
+    assert any(line.startswith("tiny, 3 runs ") for line in table)
     assert max(map(len, table)) <= 80
     assert Path(path) == (sweep / "there" / "report.html")
 
