@@ -1,6 +1,6 @@
 """The LightningDataModule: index, cache and split become batches of images."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from itertools import islice
 from typing import Any, NamedTuple
 
@@ -27,12 +27,14 @@ class Batch(NamedTuple):
     image: Tensor  # (B, 1, S, S) uint8 grey values
     target: Tensor  # (B,) int64 class numbers
     row: Tensor  # (B,) int64 rows of the table
+    inputs: dict[str, Tensor]  # (B,) float32 columns of the table, see Network.inputs
 
 
 class Images(Dataset[Batch]):
     """Rows of the cache, augmented or not; an item is (epoch, row), a fetch is a batch.
 
-    Images are (N, S, S) uint8, targets (N,); for the others see XrayDataModule.
+    Images are (N, S, S) uint8, targets (N,), each of ``inputs`` (N,) float32; for the others see
+    XrayDataModule.
     """
 
     def __init__(
@@ -40,11 +42,12 @@ class Images(Dataset[Batch]):
         images: np.ndarray,
         target: np.ndarray,
         *,
+        inputs: Mapping[str, np.ndarray],
         augment: Augmentation | None,
         seed: int,
         small: tuple[int, int] | None = None,
     ):
-        self.images, self.target, self.seed = images, target, seed
+        self.images, self.target, self.inputs, self.seed = images, target, inputs, seed
         self.augment, self.small = augment.per_image() if augment else None, small
 
     def __getitems__(self, items: Sequence[tuple[int, int]]) -> Batch:
@@ -67,6 +70,7 @@ class Images(Dataset[Batch]):
             torch.from_numpy(image)[:, None],
             torch.from_numpy(self.target[rows]),
             torch.tensor(rows),
+            {name: torch.from_numpy(values[rows]) for name, values in self.inputs.items()},
         )
 
 
@@ -143,10 +147,14 @@ class XrayDataModule(pl.LightningDataModule):
         augment: augmentation of training images; None for none.
         seed: of the order and the augmentation.
         num_classes: 2 or 3, see pneumo.data.kermany.targets.
+        inputs: columns of the table that batches have besides the image, see Network.inputs.
         num_workers: processes that load and augment; 0: the training process does.
         small: the side of training images in the first epochs, and the number of these epochs.
         overfit_batches: trains on so many batches only, the same ones in each epoch; None for all.
         num_devices: which share each batch of the loaders that Lightning asks for.
+
+    Raises:
+        ValueError: the table lacks a column of ``inputs``.
     """
 
     def __init__(
@@ -158,6 +166,7 @@ class XrayDataModule(pl.LightningDataModule):
         augment: Augmentation | None,
         seed: int,
         num_classes: int = 2,
+        inputs: Sequence[str] = (),
         num_workers: int = 0,
         small: tuple[int, int] | None = None,
         overfit_batches: int | None = None,
@@ -170,6 +179,7 @@ class XrayDataModule(pl.LightningDataModule):
         self.rows = {str(split): rows.index.to_numpy() for split, rows in table.groupby("split")}
         self.target = np.zeros(len(cache.images), np.int64)
         self.target[table.index] = targets(table, num_classes=num_classes)
+        self.inputs = {name: _column(table, name, num_rows=len(self.target)) for name in inputs}
         if overfit_batches:
             train = mixed_order(self.rows["train"], self.target[self.rows["train"]])
             self.rows["train"] = train[: overfit_batches * batch_size]
@@ -247,8 +257,20 @@ class XrayDataModule(pl.LightningDataModule):
 
     def dataset(self, augment: Augmentation | None) -> Dataset[Any]:
         """Returns the images that the loader fetches batches from."""
-        options: dict[str, Any] = {"seed": self.seed, "small": self.small}
+        options: dict[str, Any] = {"inputs": self.inputs, "seed": self.seed, "small": self.small}
         return Images(self.cache.images, self.target, augment=augment, **options)
+
+
+def _column(table: pd.DataFrame, name: str, *, num_rows: int) -> np.ndarray:
+    """Returns (num_rows,) float32 values of a column by row of the table; ValueError if missing."""
+    if name not in table:
+        raise ValueError(
+            f"the network needs the column {name} of the data set's table; it has "
+            f"{', '.join(map(str, table))}"
+        )
+    values = np.zeros(num_rows, np.float32)
+    values[table.index] = table[name]
+    return values
 
 
 def mixed_order(rows: np.ndarray, target: np.ndarray) -> np.ndarray:
@@ -272,6 +294,7 @@ def _shared(batch: Batch) -> Batch:
     processes it would be printed, the batch dropped, and the training would wait forever.
     """
     if get_worker_info() is not None:
-        for tensor in batch:
-            tensor.share_memory_()  # type: ignore[no-untyped-call]
+        for values in batch:
+            for tensor in values.values() if isinstance(values, dict) else (values,):
+                tensor.share_memory_()  # type: ignore[no-untyped-call]
     return batch

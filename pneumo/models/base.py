@@ -23,8 +23,12 @@ class Network(nn.Module):
             "Adjusting the outputs of a classifier to new a priori probabilities", 2002); else 0.
         num_classes: 2 (NORMAL, PNEUMONIA) or 3 (NORMAL, bacteria, virus).
         heatmap_method: of pneumo.inference.saliency, the default of python -m pneumo.heatmap.
+        inputs: numeric columns of the data set's table that ``forward`` takes by name besides the
+            image, (B,) float32 each. It has a default for each, with which it is counted; a run
+            of such a network is scored and reported, and cannot predict files without a table.
     """
 
+    inputs: tuple[str, ...] = ()
     mean: Tensor
     std: Tensor
     log_prior: Tensor

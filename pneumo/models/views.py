@@ -40,9 +40,12 @@ class Views:
         parts = [_central(images, scale) for scale in self.scales]
         return [view for part in parts for view in (part, part.flip(-1))[: 1 + self.mirror]]
 
-    def logits(self, network: nn.Module, images: Tensor) -> Tensor:
-        """(B, 1, S, S) grey values to (B, num_classes) logits, the mean over the views."""
-        return _mean([network(view) for view in self.of(images)])
+    def logits(self, network: nn.Module, images: Tensor, **inputs: Tensor) -> Tensor:
+        """(B, 1, S, S) grey values to (B, num_classes) logits, the mean over the views.
+
+        ``inputs``: see Network.inputs.
+        """
+        return _mean([network(view, **inputs) for view in self.of(images)])
 
     def features_and_logits(self, network: Network, images: Tensor) -> tuple[Tensor, Tensor]:
         """(B, 1, S, S) to (B, F) features and (B, num_classes) logits, both means over the views.

@@ -29,6 +29,11 @@ def load(run: "Run", checkpoint: str, *, trust: Sequence[str]) -> Network:
     network: Network = _build(
         run, trust, lambda make: build(run.settings["model"], image_size=run.image_size, make=make)
     )
+    if network.inputs:
+        raise ValueError(
+            f"this needs a network of images alone; that of {run.name} also takes "
+            f"{', '.join(network.inputs)} of its data set's table. Its scores are in metrics.json"
+        )
     _fill(network, run, checkpoint)
     return network.eval()
 

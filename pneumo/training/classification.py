@@ -103,11 +103,11 @@ class Classification(Task):
         A network that starts from another run's weights keeps that run's. With decision=balanced
         it also gets the labels' shares, see Network.log_prior.
         """
-        num_classes = network.num_classes
+        num_classes, inputs = network.num_classes, network.inputs
         others = data_arguments(config)
         if small := config.data.progressive:
             others["small"] = (small.side, round(small.share * config.trainer.max_epochs))
-        data = XrayDataModule(table, images, num_classes=num_classes, **others)
+        data = XrayDataModule(table, images, num_classes=num_classes, inputs=inputs, **others)
         if not config.init:
             mean, std = data.train_statistics()
             network.mean.fill_(mean)
@@ -126,7 +126,7 @@ class Classification(Task):
         # distinguish the layouts
         image = batch.image.float().contiguous(memory_format=torch.channels_last)
         views = ONE_VIEW if self.training else self.views
-        return views.logits(self.network, image)
+        return views.logits(self.network, image, **batch.inputs)
 
     def make_optimizer(self) -> torch.optim.Optimizer:
         """Returns the optimizer of all parameters, in groups if layers have rates of their own."""
@@ -203,6 +203,8 @@ class Classification(Task):
     ) -> dict[str, Mapping[str, Any]]:
         """Returns the reference of the run's own images, by which predict flags others."""
         assert isinstance(self.network, Network)
+        if self.network.inputs:  # predict refuses such a network
+            return {}
         rows = table.index[table["path"].isin(ood.sampled_paths(predictions))]
         fitted = ood.fit(self.network, images[rows.to_numpy()], views=self.views)
         return {} if fitted is None else {ood.FILE: ood.arrays(fitted)}

@@ -111,7 +111,7 @@ def test_evidence_of_one_pixel_lies_on_that_pixel_and_keeps_its_sum() -> None:
 def test_a_classifier_is_trained_on_one_view_and_scored_on_all(network: Network, x: Tensor) -> None:
     unused: dict[str, Any] = {"optimizer": None, "schedule": None, "eval_splits": [], "seed": 0}
     module = Classification(network, views=BOTH, **unused).eval()
-    batch = Batch(x, torch.zeros(len(x)), torch.arange(len(x)))
+    batch = Batch(x, torch.zeros(len(x)), torch.arange(len(x)), {})
     torch.testing.assert_close(module(batch), BOTH.logits(network, x))
     module.train()
     for dropout in (m for m in network.modules() if isinstance(m, nn.Dropout | nn.Dropout2d)):

@@ -1,10 +1,19 @@
+from pathlib import Path
+from typing import Any
+
 import numpy as np
+import pandas as pd
 import pytest
 import torch
 from sklearn import metrics
+from torch import Tensor, nn
 
+from pneumo import predict
+from pneumo.data.phantom import Phantoms
+from pneumo.models.base import Network
 from pneumo.training.classification import pneumonia_probability, score
 from pneumo.training.config import SCORES, direction
+from tests.conftest import SMALL, Command
 
 
 @pytest.fixture
@@ -59,3 +68,51 @@ def test_every_score_has_its_direction() -> None:
     )
     for name in SCORES:
         assert (good[name] > bad[name]) == (direction(f"{name}/val") == "max"), name
+
+
+SQUARE = torch.ones(1)
+OWN = {"model": "TwoInputs", "data.source": "Shapes.open"}
+
+
+class TwoInputs(Network):
+    """Classifies by the mean of an image and by the shape of its file."""
+
+    widest: Tensor
+    num_classes = 2
+    inputs = ("width", "height")
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.dense = nn.Linear(2, 2)
+        self.register_buffer("widest", torch.tensor(0.0))
+
+    def forward(self, x: Tensor, width: Any = SQUARE, height: Any = SQUARE) -> Any:
+        """(B, 1, S, S) grey values to (B, 2) logits."""
+        self.widest.fill_(torch.maximum(self.widest, width.max()))
+        mean = x.mean((1, 2, 3)) / 255
+        return self.dense(torch.stack([mean, (width / height).expand_as(mean)], 1))
+
+
+class Shapes(Phantoms):
+    """Generated images with the shape of a file in the table."""
+
+    def table(self, **options: Any) -> pd.DataFrame:
+        table = super().table(**options)
+        return table.assign(width=np.arange(len(table)) + 100, height=100)
+
+
+@pytest.mark.slow
+def test_a_network_takes_columns_of_the_table_and_is_not_used_without_them(
+    train: Command, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    own = [f"{key}._target_={__name__}.{name}" for key, name in OWN.items()]
+    few = ("data=phantom", "data.num_images=60", "data.image_size=32", "trainer.max_epochs=1")
+    assert train("hydra.run.dir=run", "model=prior", *own, *few, *SMALL[1:]) == 0
+    weights = torch.load(tmp_path / "run/checkpoints/best.ckpt", weights_only=True)["state_dict"]
+    assert weights["network.widest"] > 100  # 1 without columns
+    assert predict.main(["run", "--trust", "tests", "x.png"]) == 2
+    assert (
+        "a network of images alone; that of run also takes width, heig" in capsys.readouterr().err
+    )
+    assert train("hydra.run.dir=other", "model=prior", own[0], *few, *SMALL[1:]) == 2
+    assert "needs the column width of the data set's table" in capsys.readouterr().err

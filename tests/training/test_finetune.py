@@ -63,7 +63,7 @@ def moved(module: Classification) -> set[str]:
     for _ in range(3):
         optimizer.zero_grad()
         images, target = torch.rand(8, 1, 16, 16) * 255, torch.ones(8).long()
-        logits = module(Batch(images, target, target))
+        logits = module(Batch(images, target, target, {}))
         loss = nn.functional.cross_entropy(logits, target)
         torch.autograd.backward(loss)
         optimizer.step()
