@@ -108,12 +108,10 @@ def test_a_finished_run_is_not_run_again_and_not_resumed_with_other_settings_or_
     assert "nothing to do" in capsys.readouterr().err
     assert train("resume=run", "optimizer.lr=0.5") == 2
     assert "optimizer.lr was 0.005, now 0.5" in capsys.readouterr().err
-    (run / "split.csv").write_text(
-        "path,patient,group,label,subtype,source,split\na,p,p,NORMAL,normal,train,train\n"
-    )
+    (run / "split.json").write_text('{"split_sha256": "of other images"}')
     RunWriter(run).write_status("stopped")
     assert train("resume=run") == 2
-    assert "Name their folder with data.root=DIR" in capsys.readouterr().err
+    assert "Name the folder of the first ones with data.root=DIR" in capsys.readouterr().err
     assert (run / "metrics.json").read_bytes() == before
 
 
