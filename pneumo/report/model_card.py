@@ -51,6 +51,7 @@ def write(
         metrics=metrics,
         phantom=data_set.generated,
         what=data_set.title,
+        ages=data_set.ages,
         children=data_set.of_children,
         licence=metrics["data"].get("licence") or data_set.licence,
         classes=classes,
@@ -66,7 +67,6 @@ def write(
         numbers=of_run(run, assessment),
         external=run.external if assessment else {},
         facts=data_set.checklist,
-        population=data_set.population,
         scores=SHOWN,
         tables=tables(assessment) if assessment else {},
     )

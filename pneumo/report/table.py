@@ -59,7 +59,9 @@ class Table:
 
     def markdown(self) -> str:
         """Returns the table as Markdown; lines below a text follow it in brackets."""
-        lines = [[escaped(title) for title in self.columns.values()], ["---"] * len(self.columns)]
+        left = {next(iter(self.columns)), *self.texts}
+        rule = ["---" if key in left else "---:" for key in self.columns]
+        lines = [[escaped(title) for title in self.columns.values()], rule]
         for row in self.rows:
             cells = (
                 f"{text} ({', '.join(below.split(chr(10)))})" if text and below else text or below
