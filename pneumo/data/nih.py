@@ -148,7 +148,7 @@ def _of_release(root: Path, path: Path) -> pd.DataFrame:
     well, sick = (findings.map(lambda row, f=f: f in row) for f in (NO_FINDING, FINDING))
     files = [
         path
-        for path in sorted(root.rglob("[!.]*"))  # in whatever folder they are
+        for path in sorted(root.rglob("[!.]*"))  # in any folder
         if path.suffix.lower() in SUFFIXES
     ]
     place = {path.name: path.relative_to(root).as_posix() for path in files}
