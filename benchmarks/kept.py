@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 
-from pneumo.evaluation.paired_tests import corrected_t_test
+from pneumo.evaluation.paired import corrected_t_test
 from pneumo.evaluation.scores import CLINICAL, SCORES
 from pneumo.report.wording import DASH, decimal, interval
 

@@ -15,8 +15,8 @@ import pandas as pd
 
 from pneumo.choices import AT_SENSITIVITY, SENSITIVITY
 from pneumo.data.kermany import parse_name
-from pneumo.evaluation.calibration import expected_calibration_error
 from pneumo.evaluation.intervals import percentile_interval
+from pneumo.evaluation.metrics import expected_calibration_error
 from pneumo.evaluation.operating_point import by_rule, calibrated
 from pneumo.evaluation.scores import operating_point
 from pneumo.inference import conformal, local_calibration

@@ -14,8 +14,7 @@ from pneumo.choices import BALANCED
 from pneumo.data import split
 from pneumo.data.base import DataSet
 from pneumo.data.kermany import targets
-from pneumo.evaluation.calibration import at_prevalence
-from pneumo.evaluation.metrics import Array
+from pneumo.evaluation.metrics import Array, at_prevalence
 from pneumo.evaluation.scores import scores_at_half
 from pneumo.runs import run_folder, tables
 from pneumo.runs.writer import RunWriter

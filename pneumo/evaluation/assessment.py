@@ -4,21 +4,23 @@ The same numbers are in metrics.json, the output of pneumo.evaluate, the report 
 Intervals are of 95 %, over patients, see pneumo.evaluation.intervals.
 """
 
-from collections.abc import Sequence
+from collections.abc import Hashable, Sequence
 from typing import Any
 
 import numpy as np
 import pandas as pd
 
 from pneumo.choices import PREVALENCES, SENSITIVITY
-from pneumo.evaluation.calibration import (
+from pneumo.evaluation.intervals import LEVEL, METHOD, few_patients, warning, with_intervals
+from pneumo.evaluation.metrics import (
+    Array,
     at_prevalence,
     brier,
     expected_calibration_error,
+    net_benefit,
+    predictive_values,
     reliability,
 )
-from pneumo.evaluation.intervals import LEVEL, METHOD, few_patients, warning, with_intervals
-from pneumo.evaluation.metrics import Array, net_benefit, predictive_values
 from pneumo.evaluation.operating_point import OperatingPoint, by_rule, calibrated
 from pneumo.evaluation.scores import CLINICAL, SCORES
 from pneumo.labels import BACTERIA, NORMAL, PNEUMONIA, VIRUS
@@ -99,22 +101,17 @@ def _point(
         specificity=values["specificity"]["value"],
         prevalence=np.asarray(prevalences, dtype=np.float64),
     )
-    stated = [
-        {"prevalence": p, "ppv": float(a), "npv": float(b)}
-        for p, a, b in zip(prevalences, ppv, npv, strict=True)
-    ]
+    stated = pd.DataFrame({"prevalence": prevalences, "ppv": ppv, "npv": npv}).to_dict("records")
     return {**origin, **values, "own_prevalence": float(label.mean()), "at_prevalence": stated}
 
 
 def _calibration(label: Array, probability: Array, fixed: OperatingPoint) -> dict[str, Any]:
     def both(p: Array) -> dict[str, Any]:
-        rows = zip(*reliability(label, p), strict=True)
-        names = ("images", "probability", "observed")
-        bins = [dict(zip(names, map(float, row), strict=True)) for row in rows if row[0]]
+        bins = pd.DataFrame(reliability(label, p)._asdict(), dtype=float).dropna()
         return {
             "ece": expected_calibration_error(label, p),
             "brier": brier(label, p),
-            "reliability": bins,
+            "reliability": bins.to_dict("records"),
         }
 
     if fixed.temperature is None:
@@ -186,17 +183,14 @@ def _net_benefit(
     if fixed.temperature is not None:
         name, used = "calibrated", calibrated(probability, temperature=fixed.temperature)
 
-    def rows(probability: Array, prevalence: float | None = None) -> list[dict[str, float]]:
+    def rows(probability: Array, prevalence: float | None = None) -> list[dict[Hashable, float]]:
         at: dict[str, Any] = {"threshold": NET_BENEFIT_AT, "prevalence": prevalence}
-        pairs = zip(
-            net_benefit(label, probability, **at).tolist(),
-            net_benefit(label, np.ones(label.size), **at).tolist(),
-            strict=True,
-        )
-        return [
-            {"threshold": t, "network": a, "treat_all": b}
-            for t, (a, b) in zip(NET_BENEFIT_AT, pairs, strict=True)
-        ]
+        benefit = {
+            "threshold": NET_BENEFIT_AT,
+            "network": net_benefit(label, probability, **at),
+            "treat_all": net_benefit(label, np.ones(label.size), **at),
+        }
+        return pd.DataFrame(benefit).to_dict("records")
 
     return {
         "probability": name,

@@ -1,6 +1,6 @@
 """Intervals of scores within a run: over patients, since images of one patient are alike."""
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from functools import lru_cache
 from typing import Any, NamedTuple
 
@@ -253,27 +253,21 @@ def resampled_scores(
     the same order, the difference is a paired bootstrap. Undefined scores (a draw without one of
     the classes) are NaN. Arguments: see `score_intervals`; average precision takes the longest.
     """
-    label, probability = np.asarray(label), np.asarray(probability)
-    step = max(1, CHUNK // max(1, label.size))
+    step = max(1, CHUNK // max(1, np.size(label)))
     weight = patient_weights(patient, resamples=resamples, seed=seed)
-    options = {"threshold": threshold}
+    options: dict[str, Any] = {"threshold": threshold, "names": names}
     parts = [
-        weighted_scores(label, probability, weight=weight(at, at + step), names=names, **options)
+        weighted_scores(label, probability, weight=weight[:, at : at + step], **options)
         for at in range(0, resamples, step)
     ]
     return {name: np.concatenate([part[name] for part in parts]) for name in names}
 
 
-def patient_weights(
-    patient: ArrayLike, *, resamples: int = 1000, seed: int = 0
-) -> Callable[[int, int], Array]:
-    """Returns a function from start and stop of some resamples to (N, stop - start) float32.
-
-    Its values are how often the patient of each image is drawn.
-    """
-    code = _numbers(patient)
-    draws = _draws(int(code.max(initial=-1)) + 1, resamples, seed)
-    return lambda start, stop: np.ascontiguousarray(draws[:, start:stop])[code]
+def patient_weights(patient: ArrayLike, *, resamples: int = 1000, seed: int = 0) -> Array:
+    """Returns (N, resamples) float32: how often the patient of each image is drawn."""
+    who = _numbers(patient)
+    weight: Array = _draws(int(who.max(initial=-1)) + 1, resamples, seed)[who]
+    return weight
 
 
 @lru_cache(maxsize=4)

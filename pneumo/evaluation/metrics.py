@@ -1,12 +1,12 @@
-"""Labels and probabilities to counts, curves, thresholds and net benefit.
+"""Labels and probabilities to counts, curves, thresholds, net benefit and calibration.
 
 Throughout, a label is 0 for NORMAL and 1 for PNEUMONIA, a probability is that of PNEUMONIA, and an
 image is predicted as PNEUMONIA if its probability is at least the threshold. What is undefined (a
 class without images, no image predicted as positive) is NaN, never 0. Scores are in
-`pneumo.evaluation.scores`, calibration in `pneumo.evaluation.calibration`.
+`pneumo.evaluation.scores`.
 """
 
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
@@ -124,6 +124,55 @@ def net_benefit(
         return ratio(true_yes - false_yes * odds, np.full(chance.shape, label.size))
     treated, for_nothing = ratio(true_yes, sick.size), ratio(false_yes, well.size)
     return np.asarray(prevalence * treated - (1 - prevalence) * for_nothing * odds)
+
+
+def brier(label: ArrayLike, probability: ArrayLike) -> float:
+    """Returns the mean squared difference of probability and label (Brier, 1950); 0 is perfect."""
+    label, probability = checked(label, probability)
+    return float(np.mean((probability - label) ** 2)) if label.size else float("nan")
+
+
+class Reliability(NamedTuple):
+    """The bars of a reliability diagram, (bins,) each; NaN in an empty bin."""
+
+    images: Array  # in the bin
+    probability: Array  # mean probability of PNEUMONIA in the bin
+    observed: Array  # share of PNEUMONIA among the bin's images
+
+
+def reliability(label: ArrayLike, probability: ArrayLike, *, bins: int = 15) -> Reliability:
+    """Returns mean probability and observed share in equal-width bins over [0, 1], 1 in the last.
+
+    15 bins as in Guo et al., "On calibration of modern neural networks" (2017).
+    """
+    label, probability = checked(label, probability)
+    index = np.minimum((probability * bins).astype(np.int64), bins - 1)
+    count = np.bincount(index, minlength=bins)
+    mean = ratio(np.bincount(index, weights=probability, minlength=bins), count)
+    return Reliability(count, mean, ratio(np.bincount(index, label, minlength=bins), count))
+
+
+def expected_calibration_error(label: ArrayLike, probability: ArrayLike) -> float:
+    """Returns the mean distance of probability and observed share, weighted by images; [0, 1].
+
+    It uses the probability of PNEUMONIA, not that of the predicted class (the top label), which
+    Guo et al. (2017) and most packages mean by ECE.
+    """
+    count, mean, observed = reliability(label, probability)
+    if count.sum() == 0:
+        return float("nan")
+    return float(np.nansum(count * np.abs(mean - observed)) / count.sum())
+
+
+def at_prevalence(probability: ArrayLike, *, fitted_at: float, prevalence: float) -> Array:
+    """Returns (N,) probabilities for a share `prevalence` of PNEUMONIA, of those for `fitted_at`.
+
+    By Bayes' rule the odds change as the prior odds do; both shares are in (0, 1).
+    """
+    probability = np.asarray(probability, dtype=np.float64)
+    sick = probability * prevalence * (1 - fitted_at)
+    well = (1 - probability) * (1 - prevalence) * fitted_at
+    return ratio(sick, sick + well)
 
 
 def checked(label: ArrayLike, probability: ArrayLike) -> tuple[Array, Array]:

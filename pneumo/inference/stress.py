@@ -20,8 +20,7 @@ from pneumo import cli
 from pneumo.data.corruptions import CORRUPTIONS, Change
 from pneumo.data.datamodule import draw_seed
 from pneumo.evaluation.assessment import labels
-from pneumo.evaluation.calibration import expected_calibration_error
-from pneumo.evaluation.metrics import Array
+from pneumo.evaluation.metrics import Array, expected_calibration_error
 from pneumo.evaluation.operating_point import calibrated
 from pneumo.evaluation.scores import scores
 from pneumo.inference import ensemble

@@ -13,7 +13,7 @@ from pneumo.report.groups import Cell, Group
 
 MOST_SHOWN = len(STYLES)  # networks in one picture: as many as there are distinguishable colours
 GRID = np.linspace(0, 1, 201)
-BINS = 15  # of the reliability diagram, as in pneumo.evaluation.calibration
+BINS = 15  # of the reliability diagram, as in pneumo.evaluation.metrics
 RESAMPLES = 200  # of the patients of a single trial, for a band of the central 95 %
 
 
@@ -38,7 +38,7 @@ def curves_on_grid(cell: Cell, curve: Callable[[Array, Array], Array]) -> Array:
     if len(trials) != 1:
         return curves
     label, probability = trials[0].label, trials[0].probability
-    weight = patient_weights(trials[0].test["patient"], resamples=RESAMPLES)(0, RESAMPLES)
+    weight = patient_weights(trials[0].test["patient"], resamples=RESAMPLES)
     draws = [np.repeat(np.arange(label.size), times) for times in weight.T.astype(np.int64)]
     resampled = [curve(label[index], probability[index]) for index in draws]
     low, high = np.quantile(resampled, (0.025, 0.975), axis=0)

@@ -5,7 +5,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from pneumo.evaluation.intervals import share_interval
-from pneumo.evaluation.paired_tests import holm
+from pneumo.evaluation.paired import holm
 from pneumo.inference import ood
 from pneumo.labels import CLASS_NAMES
 from pneumo.shift import two_sample

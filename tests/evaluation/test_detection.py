@@ -1,4 +1,4 @@
-"""Scores of boxes: by hand, by brute force and against torchvision."""
+"""Scores of boxes by hand, by brute force and against torchvision; intervals by their coverage."""
 
 from typing import Any
 
@@ -7,10 +7,13 @@ import pytest
 import torch
 from torchvision.ops import box_iou as torchvision_iou
 
+from benchmarks.coverage import draw_boxes
 from pneumo.evaluation import detection
 from pneumo.evaluation.detection import (
     IOU_THRESHOLDS,
     NO_BOX,
+    SCORES,
+    assess,
     box_scores,
     challenge_score,
     fit_confidence,
@@ -21,6 +24,7 @@ from pneumo.evaluation.detection import (
     kept,
     mean_average_precision,
     precision_recall_curve,
+    share_intervals,
 )
 from pneumo.evaluation.metrics import Array
 
@@ -157,3 +161,52 @@ def test_mean_average_precision_is_another_number() -> None:
     # three of five found: 61 of the 101 recalls 0, 0.01 ... 1 are not above 0.6
     values = mean_average_precision([[A]] * 5, [[A]] * 3 + [NONE] * 2, [[0.9]] * 3 + [NONE] * 2)
     assert values == pytest.approx({"map": 61 / 101, "map_50": 61 / 101})
+
+
+def assessed(*images: Any, patient: Any) -> dict[str, Any]:
+    """The assessment at a confidence of 0.5, without pycocotools, which imports torch."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(detection, "find_spec", lambda _: None)
+        return assess(*images, patient=patient, confidence=0.5)
+
+
+def test_values_are_those_of_the_scores_at_the_confidence() -> None:
+    truth, predicted, scores = random_images(3, 40)
+    assessment = assessed(truth, predicted, scores, patient=np.arange(40))
+    expected = precision_recall_f1(truth, predicted, scores, confidence=0.5)
+    expected["challenge"] = challenge_score(truth, *kept(predicted, scores, confidence=0.5))
+    for name, value in expected.items():
+        row = assessment["scores"][name]
+        assert row["value"] == pytest.approx(value)
+        assert row["low"] < value < row["high"]
+    assert assessment["true_boxes"] == sum(map(len, truth))
+    assert np.isnan(assessment["scores"]["map"]["value"])
+    assert "pip install 'pneumo[detection]'" in assessment["why_no_map"]
+    assert set(assessment["scores"]) == set(SCORES)
+
+
+def test_where_all_boxes_are_found_there_is_a_width() -> None:
+    box = np.array([[0.0, 0, 10, 10]])
+    assessment = assessed([box] * 15, [box] * 15, [[0.9]] * 15, patient=np.arange(15))
+    # 15 of 15: Wilson's lower end 15 / (15 + t^2), t of 14 degrees 2.144787; F1 by 2 J / (1 + J)
+    ends = dict.fromkeys(("challenge", "precision", "recall"), 0.765302) | {"f1": 0.867049}
+    for name, low in ends.items():
+        row = {"value": 1, "low": low, "high": 1}
+        assert assessment["scores"][name] == pytest.approx(row, abs=1e-6)
+
+
+def test_intervals_of_boxes_cover_as_often_as_they_say() -> None:
+    rng = np.random.default_rng(0)
+    hit, _, missed = draw_boxes(np.random.default_rng(1), 100_000)[1]
+    truth = hit.sum() / (hit + missed).sum()
+    recalls = [share_intervals(*draw_boxes(rng, 15))["recall"] for _ in range(300)]
+    assert np.mean([low <= truth <= high for low, high in recalls]) >= 0.93  # was 0.59
+
+
+def test_intervals_are_over_patients_and_not_images() -> None:
+    images = random_images(3, 40)
+    by_image, by_pair, all_of_one = (
+        assessed(*images, patient=np.arange(40) // size)["scores"]["f1"] for size in (1, 10, 40)
+    )
+    assert all_of_one["high"] - all_of_one["low"] > 0.8
+    assert by_pair["low"] != by_image["low"]

@@ -23,7 +23,7 @@ def test_the_order_of_images_changes_nothing_nor_does_a_monotone_function() -> N
 
 def test_patients_are_drawn_whole_and_as_often_as_there_are() -> None:
     patient = np.array(["b", "a", "b", "c"])
-    weight = intervals.patient_weights(patient, resamples=100)(0, 100)
+    weight = intervals.patient_weights(patient, resamples=100)
     assert weight.shape == (4, 100)
     np.testing.assert_array_equal(weight[0], weight[2])
     np.testing.assert_array_equal(weight[[0, 1, 3]].sum(0), np.full(100, 3))

@@ -1,4 +1,4 @@
-"""Curves, thresholds and net benefit: against scikit-learn and by their laws."""
+"""Curves, thresholds, net benefit and calibration: against scikit-learn and by their laws."""
 
 from typing import Any
 
@@ -88,3 +88,24 @@ def test_net_benefit_at_a_prevalence_is_that_of_images_so_composed() -> None:
         at: dict[str, Any] = {"threshold": threshold, "prevalence": float(label[index].mean())}
         composed = metrics.net_benefit(label[index], probability[index], threshold=threshold)
         np.testing.assert_allclose(metrics.net_benefit(label, probability, **at), composed)
+
+
+def test_brier_and_calibration_error() -> None:
+    label, probability = cases(2)
+    expected = sk.brier_score_loss(label, probability)
+    assert metrics.brier(label, probability) == pytest.approx(expected)
+    sure = np.array([0.0, 0.0, 1.0, 1.0])
+    assert metrics.expected_calibration_error([0, 0, 1, 1], sure) == 0
+    assert metrics.expected_calibration_error([1, 1, 0, 0], sure) == 1
+    table = metrics.reliability([0, 1, 1, 1], [0.05, 0.05, 0.95, 1.0], bins=10)
+    assert table.images.tolist() == [2, 0, 0, 0, 0, 0, 0, 0, 0, 2]
+    np.testing.assert_array_equal(table.observed, [0.5, *[np.nan] * 8, 1.0])
+    assert np.isnan([metrics.brier([], []), metrics.expected_calibration_error([], [])]).all()
+
+
+def test_a_probability_moves_to_another_prevalence_by_the_odds() -> None:
+    moved = metrics.at_prevalence([0.5, 0.0, 1.0], fitted_at=0.75, prevalence=0.5)
+    assert moved == pytest.approx([0.25, 0, 1])  # odds 1 by (1 / 1) / (3 / 1)
+    np.testing.assert_allclose(
+        metrics.at_prevalence([0.2, 0.9], fitted_at=0.3, prevalence=0.3), [0.2, 0.9]
+    )

@@ -13,7 +13,7 @@ from pneumo.api import predict
 from pneumo.choices import RULES
 from pneumo.data import image
 from pneumo.evaluation.assessment import labels
-from pneumo.evaluation.calibration import at_prevalence
+from pneumo.evaluation.metrics import at_prevalence
 from pneumo.evaluation.scores import operating_point
 from pneumo.inference import onnx_model
 from pneumo.runs.run import Run

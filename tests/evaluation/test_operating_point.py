@@ -1,35 +1,9 @@
-"""Calibration and what a validation split fixes: against scikit-learn and by hand."""
+"""What a validation split fixes: temperature and threshold, by hand."""
 
 import numpy as np
 import pytest
 
-from pneumo.evaluation import calibration
 from pneumo.evaluation.operating_point import by_rule, calibrated, fitted_temperature
-from tests.evaluation.test_metrics import cases
-
-sk = pytest.importorskip("sklearn.metrics")
-
-
-def test_brier_and_calibration_error() -> None:
-    label, probability = cases(2)
-    expected = sk.brier_score_loss(label, probability)
-    assert calibration.brier(label, probability) == pytest.approx(expected)
-    sure = np.array([0.0, 0.0, 1.0, 1.0])
-    assert calibration.expected_calibration_error([0, 0, 1, 1], sure) == 0
-    assert calibration.expected_calibration_error([1, 1, 0, 0], sure) == 1
-    table = calibration.reliability([0, 1, 1, 1], [0.05, 0.05, 0.95, 1.0], bins=10)
-    assert table.images.tolist() == [2, 0, 0, 0, 0, 0, 0, 0, 0, 2]
-    np.testing.assert_array_equal(table.observed, [0.5, *[np.nan] * 8, 1.0])
-    for score in (calibration.brier, calibration.expected_calibration_error):
-        assert np.isnan(score([], []))
-
-
-def test_a_probability_moves_to_another_prevalence_by_the_odds() -> None:
-    moved = calibration.at_prevalence([0.5, 0.0, 1.0], fitted_at=0.75, prevalence=0.5)
-    assert moved == pytest.approx([0.25, 0, 1])  # odds 1 by (1 / 1) / (3 / 1)
-    np.testing.assert_allclose(
-        calibration.at_prevalence([0.2, 0.9], fitted_at=0.3, prevalence=0.3), [0.2, 0.9]
-    )
 
 
 @pytest.mark.parametrize("temperature", [0.5, 1.0, 2.5])
