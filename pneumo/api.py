@@ -24,8 +24,8 @@ from pneumo.arguments.train import CONF
 from pneumo.data import image as preparing
 from pneumo.data import reader
 from pneumo.data.reader import InMemory
-from pneumo.inference import heatmap_images
 from pneumo.inference.classifiers import Classifiers
+from pneumo.inference.heatmap_images import Heatmaps
 from pneumo.inference.networks import batches
 from pneumo.labels import CLASSES
 from pneumo.report.assessed import of_run
@@ -75,22 +75,19 @@ class Run(RunFolder):
         cli.check_installed("a heat map", "captum", extra="heatmap")
         check_classifier(self, "a heat map needs a classifier")
         name = Path(image).name if isinstance(image, str | Path) else ""
-        request = heatmap_images.make_request(self, checkpoint="best")
-        png, _ = heatmap_images.explain(request, _grey(image), name=name)
+        png, _ = Heatmaps(self).explain(_grey(image), name=name)
         return PIL.Image.open(io.BytesIO(png))
 
     def plot_history(self) -> Figure:
         """Returns the loss and the F1 of NORMAL of each split by epoch, if the run has them."""
         from matplotlib import pyplot
 
-        shown = {name: title for name, title in CURVES.items() if f"train/{name}" in self.history}
+        epochs = self.history.set_axis(self.history["epoch"] + 1)
+        shown = {title: epochs.filter(regex=f"/{name}$") for name, title in CURVES.items()}
+        shown = {title: table for title, table in shown.items() if not table.empty}
         figure, axes = pyplot.subplots(1, max(len(shown), 1), figsize=(9, 3), squeeze=False)
-        for axis, (name, title) in zip(axes[0], shown.items(), strict=False):
-            for split in ("train", "val", "test"):
-                if (column := f"{split}/{name}") in self.history:
-                    axis.plot(self.history["epoch"] + 1, self.history[column], label=split)
-            axis.set(xlabel="epoch", title=title)
-            axis.legend()
+        for axis, (title, table) in zip(axes[0], shown.items(), strict=False):
+            table.rename(columns=lambda name: name.partition("/")[0]).plot(ax=axis, title=title)
         pyplot.close(figure)  # a notebook would show it twice
         return figure
 

@@ -4,7 +4,6 @@ import argparse
 import os
 import sys
 import textwrap
-from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -13,7 +12,6 @@ from pneumo import cli
 if __name__ == "__main__":  # --help and wrong arguments need nothing of what follows
     raise SystemExit(cli.start("audit"))
 
-from pneumo.arguments.audit import parse
 from pneumo.auditing import audit_folder, page
 from pneumo.auditing.sources import open_set
 
@@ -21,13 +19,9 @@ WIDTH = 80  # columns of what is printed
 CACHE = "~/.cache/pneumo"
 
 
-def main(arguments: Sequence[str] | None = None) -> int:
+@cli.command("audit")
+def main(args: argparse.Namespace) -> int:
     """Runs the command; returns its exit code."""
-    args = parse(arguments)
-    return cli.run(lambda: _command(args))
-
-
-def _command(args: argparse.Namespace) -> int:
     audit_folder.check_replaceable(args.out)
     source = open_set(
         args.place,

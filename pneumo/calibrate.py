@@ -3,26 +3,22 @@
 import argparse
 import os
 import sys
-from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 from pneumo import atomic, cli
-from pneumo.arguments.calibrate import parse
 from pneumo.labels import NORMAL, PNEUMONIA
 from pneumo.runs import run_folder
 from pneumo.runs.output import check_out
 from pneumo.runs.run import Run
 from pneumo.runs.tasks import check_classifier
 
+POINT = {name: name for name in ("sensitivity", "specificity")}
 
-def main(arguments: Sequence[str] | None = None) -> int:
+
+@cli.command("calibrate", stopped="stopped; nothing was written")
+def main(args: argparse.Namespace) -> int:
     """Runs the command; returns its exit code."""
-    args = parse(arguments)
-    return cli.run(lambda: _command(args), stopped="stopped; nothing was written")
-
-
-def _command(args: argparse.Namespace) -> int:
     run = Run.open(args.run)
     check_classifier(run, "a threshold and a temperature need a classifier")
     out = _out(run, args.data, args.out, replace=args.replace)
@@ -52,15 +48,15 @@ def text(content: dict[str, Any]) -> str:
 
     as_far = f", as far as {FOREIGN} show" if content["patients_by"] == FOREIGN else ""
     copies = f"; copies left out: {content['copies']:,}" if content["copies"] else ""
+    at = {f"at {content['threshold']:.4f}": content["here"]}
+    at[f"at the run's {content['own_threshold']:.4f}"] = content["own_here"]
     lines = [f"! {content['ranking']}."] if content["ranking"] else []
     lines += [
         f"{content['images']:,} images of {content['patients']:,} patients{as_far}: "
         f"{content[NORMAL]:,} NORMAL, {content[PNEUMONIA]:,} PNEUMONIA{copies}",
         f"threshold {content['threshold']:.4f} ({content['rule']} on these images), "
         f"temperature {content['temperature']:.3f}{at_bound(content['temperature'])}",
-        f"{'':22}{'sensitivity':22}specificity",
-        _row(f"at {content['threshold']:.4f}", content["here"]),
-        _row(f"at the run's {content['own_threshold']:.4f}", content["own_here"]),
+        *terminal.score_table("", POINT, at, first=22, others=22),
     ]
     lines += ["", "By number of images (fitted to them, scored on other patients):"]
     lines.append("images " + "".join(f"{name:18}" for name in SHOWN).rstrip())
@@ -77,12 +73,6 @@ def text(content: dict[str, Any]) -> str:
     if content["warning"]:
         lines.append(f"! {content['warning']}")
     return terminal.wrapped(line.rstrip() for line in lines)
-
-
-def _row(name: str, point: dict[str, dict[str, float]]) -> str:
-    values = (point["sensitivity"], point["specificity"])
-    cells = (f"{v['value']:.3f} {v['low']:.3f}-{v['high']:.3f}" for v in values)
-    return f"{name:22}" + "".join(f"{cell:22}" for cell in cells)
 
 
 def _out(run: Run, data: Path, out: Path | None, *, replace: bool) -> Path:

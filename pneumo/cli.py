@@ -114,6 +114,24 @@ def _missing(args: argparse.Namespace | None) -> str | None:
     return None
 
 
+def command(
+    name: str, *, stopped: str = "stopped"
+) -> Callable[[Callable[[argparse.Namespace], int]], Callable[..., int]]:
+    """Returns a decorator: a function of parsed arguments becomes a command, see `run`.
+
+    The command takes a list of words, by default those of the command line.
+    """
+
+    def decorate(function: Callable[[argparse.Namespace], int]) -> Callable[..., int]:
+        def main(words: Sequence[str] | None = None) -> int:
+            args = import_module(f"pneumo.arguments.{name}").parse(words)
+            return run(lambda: function(args), stopped=stopped)
+
+        return main
+
+    return decorate
+
+
 def run(command: Callable[[], int], *, stopped: str = "stopped") -> int:
     """Returns the exit code of ``command``; ValueError and OSError become one line on stderr.
 

@@ -15,7 +15,6 @@ import shutil
 import sys
 import zipfile
 import zlib
-from collections.abc import Sequence
 from datetime import UTC, datetime
 from pathlib import Path
 
@@ -31,7 +30,7 @@ from tqdm import tqdm
 from urllib3.util import Retry
 
 from pneumo import __version__
-from pneumo.arguments.download import BY_HAND, DOI, parse
+from pneumo.arguments.download import BY_HAND, DOI
 
 TIMEOUT_S = 30.0  # silence that counts as a broken connection
 RETRIES = Retry(  # of a request without an answer, or with one that asks to come back
@@ -45,14 +44,9 @@ CHUNK_BYTES = 1 << 14  # requests drops a partial chunk when the connection brea
 MAX_BYTES = 8_000_000_000  # unpacked; the set has 1.2 GB, so more is another file
 
 
-def main(arguments: Sequence[str] | None = None) -> int:
+@cli.command("download", stopped="\nstopped; the same command again resumes there")
+def main(args: argparse.Namespace) -> int:
     """Runs the command; returns its exit code."""
-    args = parse(arguments)
-    stopped = "\nstopped; the same command again resumes there"
-    return cli.run(lambda: _command(args), stopped=stopped)
-
-
-def _command(args: argparse.Namespace) -> int:
     target = Path(os.path.realpath(args.to))
     download(args.url, target=target, sha256=args.sha256, keep_zip=args.keep_zip)
     sys.stdout.write(

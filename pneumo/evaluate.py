@@ -7,7 +7,6 @@ from pathlib import Path
 from typing import Any
 
 from pneumo import atomic, cli
-from pneumo.arguments.evaluate import parse
 from pneumo.choices import PREVALENCES
 from pneumo.runs import pretrained, run_folder
 from pneumo.runs.output import check_out, opened, printable
@@ -17,21 +16,15 @@ from pneumo.runs.tasks import CLASSIFICATION, DETECTION, check_options, common_t
 Scores = tuple[dict[str, Any], list[str]]  # for --out, and the lines for the terminal
 
 
-def main(arguments: Sequence[str] | None = None) -> int:
+@cli.command("evaluate")
+def main(args: argparse.Namespace) -> int:
     """Runs the command; returns its exit code."""
-    args = parse(arguments)
-    return cli.run(lambda: _command(args))
-
-
-def _command(args: argparse.Namespace) -> int:
     runs = [Run.open(run_dir) for place in args.runs for run_dir in _run_dirs(place)]
     task = common_task(runs)
     _check_options(args, task, runs)
     for name, out in (("--out", args.out), ("--page", args.page)):
         if out:
             check_out(out, run_dirs=[run.run_dir for run in runs], name=name)
-    if args.out and args.page and args.out.resolve() == args.page.resolve():
-        raise ValueError(f"--out and --page must be two files; got {args.out} for both")
     from pneumo.inference import scoring
     from pneumo.report import terminal
 
@@ -108,10 +101,11 @@ def _stress(args: argparse.Namespace, runs: Sequence[Run]) -> Scores:
 
 
 def _score_detectors(_: argparse.Namespace, runs: Sequence[Run]) -> Scores:
-    from pneumo.inference import detection_evaluation
+    from pneumo.inference import fusion
+    from pneumo.report import terminal
 
-    scores = detection_evaluation.evaluate(runs)
-    return scores, detection_evaluation.text(scores)
+    scores = fusion.evaluate(runs)
+    return scores, terminal.detector_lines(scores)
 
 
 SCORE = {CLASSIFICATION: _score_classifiers, DETECTION: _score_detectors}

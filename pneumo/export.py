@@ -2,11 +2,9 @@
 
 import argparse
 import sys
-from collections.abc import Sequence
 from pathlib import Path
 
 from pneumo import cli
-from pneumo.arguments.export import parse
 from pneumo.runs import pretrained
 from pneumo.runs.run import Run
 from pneumo.runs.tasks import check_classifier
@@ -18,13 +16,9 @@ NO_DETECTOR = (
 )
 
 
-def main(arguments: Sequence[str] | None = None) -> int:
+@cli.command("export", stopped="stopped; nothing was written")
+def main(args: argparse.Namespace) -> int:
     """Runs the command; returns its exit code."""
-    args = parse(arguments)
-    return cli.run(lambda: _command(args), stopped="stopped; nothing was written")
-
-
-def _command(args: argparse.Namespace) -> int:
     run = Run.open(args.run)
     check_classifier(run, NO_DETECTOR)
     if args.to != "onnx" and (args.check or args.checkpoint != "best"):

@@ -6,16 +6,15 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
 from pneumo import atomic, cli
-from pneumo.arguments.heatmap import parse
 from pneumo.runs.run import Run
 from pneumo.runs.tasks import check_classifier
 from pneumo.runs.writer import RunWriter
 
 if TYPE_CHECKING:  # torch, seconds that a mistyped RUN need not wait for
     from pneumo.inference.album import Album
-    from pneumo.inference.heatmap_images import HeatmapRequest
 
 SCORES = "scores.json"
+OPTIONS = ("checkpoint", "trust", "class_name", "method", "score")
 MAX_OWN = 100  # radiographs drawn from the run's test split, if none are named
 
 MEANING = {
@@ -28,41 +27,31 @@ MEANING = {
 }
 
 
-def main(arguments: Sequence[str] | None = None) -> int:
-    """Runs the command; returns its exit code."""
-    args = parse(arguments)
-    return cli.run(lambda: _command(args), stopped="stopped; nothing was written")
-
-
-def _command(args: argparse.Namespace) -> int:
+@cli.command("heatmap", stopped="stopped; nothing was written")
+def main(args: argparse.Namespace) -> int:
     """Writes a picture for each radiograph, a list, and scores if wanted; returns 0, or 3."""
     run = Run.open(args.run)
     check_classifier(run, "a heat map needs a classifier")
     cli.check_installed("a heat map", "captum", extra="heatmap")
-    from pneumo.inference import album, heatmap_images
+    from pneumo.inference import album
+    from pneumo.inference.heatmap_images import Heatmaps, verdict
 
     album.check(args.out, "--out", column="heatmap")
-    request = heatmap_images.make_request(
-        run,
-        checkpoint=args.checkpoint,
-        trust=args.trust,
-        class_name=args.class_name,
-        method=args.method,
-    )
-    names = _names(run, args.paths)
-    with heatmap_images.opened(args.out, request, names) as pictures:
-        failed = _draw(pictures, request, names, score=args.score)
-        summary = _write_scores(pictures, request) if args.score else {}
+    options = {name: getattr(args, name) for name in OPTIONS}
+    maps, names = Heatmaps(run, **options), _names(run, args.paths)
+    with maps.album(args.out, names) as pictures:
+        failed = _draw(pictures, names, title=maps.method)
+        summary = _write_scores(pictures, maps.about()) if args.score else {}
     sys.stdout.write(f"{cli.counted(len(names) - failed, 'picture')} in {args.out}\n")
     if args.score:
         means = {key: summary[key] for key in MEANING if summary[key] is not None}
         sys.stdout.write("   ".join(f"{key} {value:.3f}" for key, value in means.items()) + "\n")
         if not args.paths and not run.is_shipped:
-            about = heatmap_images.about(request) | {"of": "the test split", "mean": summary}
-            RunWriter(run.run_dir).write_maps(about)
-    verdict = heatmap_images.verdict(summary or request.scores)
+            RunWriter(run.run_dir).write_maps(
+                maps.about() | {"of": "the test split", "mean": summary}
+            )
     where = f"{args.out / SCORES}\n" if args.score else ""
-    sys.stdout.write(f"{request.method}: {verdict}\n{where}")
+    sys.stdout.write(f"{maps.method}: {verdict(summary or maps.scores)}\n{where}")
     return cli.UNREADABLE if failed else 0
 
 
@@ -82,38 +71,36 @@ def _names(run: Run, paths: Sequence[str]) -> list[str]:
     return [str(root / test[number]) for number in sorted(drawn)]
 
 
-def _draw(album: "Album", request: "HeatmapRequest", names: Sequence[str], *, score: bool) -> int:
+def _draw(album: "Album", names: Sequence[str], *, title: str) -> int:
     """Adds a picture for each radiograph to an album; returns how many could not be read."""
     from tqdm import tqdm
 
-    from pneumo.data import reader
+    from pneumo.data.image import ImageError
+    from pneumo.data.reader import Radiograph
     from pneumo.inference.album import shown_name
-    from pneumo.inference.heatmap_images import explain
 
     failed = 0
-    for name in tqdm(names, desc=request.method, unit=" images", disable=None):
+    for name in tqdm(names, desc=title, unit=" images", disable=None):
         try:
-            radiograph = reader.decode(name)[0]
-        except ValueError as error:
+            album.add(Radiograph(name), {})
+        except ImageError as error:
             sys.stderr.write(f"not read: {error}\n")
             reason = str(error).removeprefix(f"{name}: ")
             album.images.append({"file": shown_name(name), "error": reason})
             failed += 1
-        else:
-            album.write(name, *explain(request, radiograph, name=name, score=score))
     return failed
 
 
-def _write_scores(album: "Album", request: "HeatmapRequest") -> dict[str, Any]:
+def _write_scores(album: "Album", about: dict[str, Any]) -> dict[str, Any]:
     """Writes scores.json and returns the means."""
-    from pneumo.inference import heatmap_images, saliency
+    from pneumo.inference import saliency
 
     rows = [row for row in album.images if "gap" in row]
     scored = [row for row in rows if not row["flat"]]
     counts = {"images": len(scored), "flat": len(rows) - len(scored)}
     summary = counts | saliency.means(scored)
     content = {"meaning": MEANING, "mean": summary, "images": album.images}
-    atomic.write_json(album.folder / SCORES, heatmap_images.about(request) | content)
+    atomic.write_json(album.folder / SCORES, about | content)
     return summary
 
 

@@ -9,7 +9,6 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from pneumo import cli
-from pneumo.arguments.predict import parse
 from pneumo.runs import pretrained, run_folder
 from pneumo.runs.output import check_out, opened
 from pneumo.runs.run import Run
@@ -25,13 +24,9 @@ RSNA = "rsna"  # --format of the challenge
 OPTIONS = ("checkpoint", "device", "trust", "threshold", "ids")  # of classifiers and detectors
 
 
-def main(arguments: Sequence[str] | None = None) -> int:
+@cli.command("predict")
+def main(args: argparse.Namespace) -> int:
     """Runs the command; returns its exit code."""
-    args = parse(arguments)
-    return cli.run(lambda: _command(args))
-
-
-def _command(args: argparse.Namespace) -> int:
     from pneumo.inference import inputs
 
     named, paths = inputs.split_paths(args.paths)
@@ -104,8 +99,6 @@ def _check_options(args: argparse.Namespace, task: str, *, num_runs: int) -> Non
     if args.heatmap is not None:
         if num_runs > 1:
             raise ValueError(f"--heatmap needs one network; got {num_runs} runs. Name one of them")
-        if args.dicom_sr is not None and args.dicom_sr.resolve() == args.heatmap.resolve():
-            raise ValueError(f"--heatmap and --dicom-sr must be two folders; got {args.heatmap}")
         cli.check_installed("--heatmap", "captum", extra="heatmap")
     if args.dicom_sr is not None:
         cli.check_installed("--dicom-sr", "highdicom", extra="dicom-sr")
@@ -124,13 +117,13 @@ def _classifiers(
     folders: list[Folder] = []
     if args.heatmap is not None:
         from pneumo.inference import album
-        from pneumo.inference import heatmap_images as heatmaps
+        from pneumo.inference.heatmap_images import Heatmaps
 
         album.check(args.heatmap, "--heatmap", column="heatmap")
         at: dict[str, Any] = {"checkpoint": args.checkpoint, "trust": args.trust}
         at["threshold"] = classifiers.decision.threshold
-        request = heatmaps.make_request(runs[0], **at)  # another network, on the CPU, for captum
-        folders.append(heatmaps.opened(args.heatmap, request, names))
+        maps = Heatmaps(runs[0], **at)  # another network, on the CPU, for captum
+        folders.append(maps.album(args.heatmap, names))
     if args.dicom_sr is not None:
         from pneumo.inference.structured_report import reports
 
@@ -143,13 +136,12 @@ def _detectors(
     args: argparse.Namespace, runs: Sequence[Run], names: Sequence[str]
 ) -> "tuple[Predictor, list[Folder]]":
     """Returns the predictor and the folders, as for classifiers."""
-    from pneumo.inference import overlays
-    from pneumo.inference.detectors import Detectors, check_patients
+    from pneumo.inference.detectors import Detectors, check_patients, overlays
 
     detectors = Detectors(runs, **{name: getattr(args, name) for name in OPTIONS})
     if args.format == RSNA:
         check_patients(names)
-    return detectors, [] if args.overlays is None else [overlays.opened(args.overlays, names)]
+    return detectors, [] if args.overlays is None else [overlays(args.overlays, names)]
 
 
 OPEN = {CLASSIFICATION: _classifiers, DETECTION: _detectors}

@@ -48,25 +48,20 @@ DEEP = GREY.astype(np.uint16) * 16  # 12 bits in 16
 COLOURS = np.dstack([GREY, GREY, GREY // 2])
 
 
-IN_MEMORY: list[tuple[np.ndarray, Any]] = [
-    *((GREY, given) for given in (GREY, np.flipud(np.flipud(GREY)), Image.fromarray(GREY))),
-    *((GREY, given) for given in (GREY / 255, (GREY / 255).astype(np.float32))),
-    (GREY, Image.fromarray((GREY / 255).astype(np.float32))),
-    *((DEEP, given) for given in (DEEP, DEEP.astype(">u2"), Image.fromarray(DEEP))),
-    (DEEP, Image.fromarray(DEEP.astype(np.int32))),
-    (COLOURS, Image.fromarray(COLOURS)),
-]
-
-
-@pytest.mark.parametrize(("saved", "given"), IN_MEMORY)
-def test_an_image_in_memory_is_read_as_its_png(
-    saved: np.ndarray, given: Any, tmp_path: Path
-) -> None:
-    Image.fromarray(saved).save(tmp_path / "a.png")
-    file = reader.read(str(tmp_path / "a.png"), shapes=[(64, "pad")])
-    image = reader.read(reader.from_memory(given, name="image 0"), shapes=[(64, "pad")])
-    assert (image.prepared[64, "pad"] == file.prepared[64, "pad"]).all()
-    assert (image.odd, image.size, image.error) == (file.odd, file.size, "")
+def test_an_image_in_memory_is_read_as_its_png(tmp_path: Path) -> None:
+    unit = (GREY / 255).astype(np.float32)
+    wide, turned = Image.fromarray(DEEP.astype(np.int32)), np.flipud(np.flipud(GREY))
+    for saved, images in (
+        (GREY, (GREY, turned, Image.fromarray(GREY), GREY / 255, unit, Image.fromarray(unit))),
+        (DEEP, (DEEP, DEEP.astype(">u2"), Image.fromarray(DEEP), wide)),
+        (COLOURS, (Image.fromarray(COLOURS),)),
+    ):
+        Image.fromarray(saved).save(tmp_path / "a.png")
+        file = reader.read(str(tmp_path / "a.png"), shapes=[(64, "pad")])
+        for given in images:
+            image = reader.read(reader.from_memory(given, name="image 0"), shapes=[(64, "pad")])
+            assert (image.prepared[64, "pad"] == file.prepared[64, "pad"]).all()
+            assert (image.odd, image.size, image.error) == (file.odd, file.size, "")
 
 
 def test_arrays_pictures_files_and_a_loaded_model_have_the_same_probability(tmp_path: Path) -> None:

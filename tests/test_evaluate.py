@@ -6,7 +6,6 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import pandas as pd
 import pytest
 from PIL import Image
 
@@ -28,14 +27,13 @@ BROKEN = "broken.jpeg: must be a PNG, JPEG or DICOM image"
 
 @pytest.fixture(scope="module")
 def folder(environment: None, finished_run: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Runs a and b of one split with a validation split, c of another, and paper without one."""
+    """Runs a, b and its copy c of one split with a validation split, and paper without one."""
     from pneumo.train import main
 
     root = tmp_path_factory.mktemp("runs")
     shutil.copytree(finished_run, root / "a")
     settings = {
         "b": ("protocol=holdout", "decision=sensitivity", "seed=0", "optimizer.lr=0.004"),
-        "c": ("protocol=holdout", "decision=sensitivity", "seed=3"),
         "paper": ("protocol=paper", "seed=0"),
     }
     for name, chosen in settings.items():
@@ -44,6 +42,7 @@ def folder(environment: None, finished_run: Path, tmp_path_factory: pytest.TempP
             patch.chdir(root)
             patch.setattr(sys, "argv", ["train", f"hydra.run.dir={name}", *few, *chosen])
             main()
+    shutil.copytree(root / "b", root / "c")
     return root
 
 
@@ -69,17 +68,50 @@ def scores_of(*run_dirs: Path, **options: Any) -> dict[str, Any]:
     return evaluation.evaluate([Run.open(run_dir) for run_dir in run_dirs], **options)
 
 
-def test_own_test_split_has_the_scores_and_the_assessment_of_the_training(folder: Path) -> None:
-    found = scores_of(folder / "a")
-    (one,) = found["members"]
-    trained = json.loads((folder / "a" / "metrics.json").read_text())["best"]["test"]
-    for name in scores.SCORES:
-        value, low, high = one["scores"][name].values()
-        written = float("nan") if trained[name] is None else trained[name]
-        assert value == pytest.approx(written, abs=1e-5, nan_ok=True)
-        assert not (value < low or value > high)
-    on = found["scored_on"]
-    assert on["images"] == sum(map(sum, trained["confusion"]))
+def test_own_test_split_has_the_scores_and_the_assessment_of_the_training(
+    folder: Path, call: Call
+) -> None:
+    for name in ("a", "paper"):
+        metrics = json.loads((folder / name / "metrics.json").read_text())
+        trained, assessed = metrics["best"]["test"], metrics["assessment"]
+        found = json.loads(atomic.json_text(scores_of(folder / name)))
+        (one,) = found["members"]
+        for score in scores.SCORES:
+            value, low, high = one["scores"][score].values()
+            assert value == pytest.approx(trained[score], abs=1e-5)
+            assert value is None or low is None or low <= value <= high
+        assert found["scored_on"]["images"] == sum(map(sum, trained["confusion"]))
+        assert (assessed["checkpoint"], assessed["split"]) == ("best", "test")
+        if name == "paper":
+            why = assessed["calibration"].pop("why_not")
+            assert why == "the run has no validation split (protocol=paper)"
+            del one["calibration"]["why_not"]
+            assert one["operating_point"]["fixed_on"] is None
+            assert one["operating_point"]["threshold"] == 0.5
+            assert one["calibration"]["after"] is one["calibration"]["temperature"] is None
+        for key in ("scores", "subgroups", "net_benefit", "operating_point", "calibration"):
+            assert assessed[key] == one[key]
+    text = call("evaluate", folder / "paper").text
+    assert "at 0.5 (decision=argmax)" in text
+    assert "has no validation split (protocol=paper)" in text
+    assert "was chosen on the test split, which is optimistic" in text
+
+
+def test_operating_point_and_temperature_are_of_validation_and_subgroups_add_up(
+    folder: Path,
+) -> None:
+    run, found = Run.open(folder / "a"), scores_of(folder / "a")
+    val, on, (one,) = run.of_split("val"), found["scored_on"], found["members"]
+    label, p = (val["label"] == "PNEUMONIA").to_numpy(int), val["p_pneumonia"].to_numpy()
+    point = one["operating_point"]
+    assert point["threshold"] == metrics.sensitivity_threshold(label, p)
+    assert (point["fixed_on"], point["val_images"]) == ("val", len(val))
+    expected = operating_point.fitted_temperature(label, p)
+    assert one["calibration"]["temperature"] == pytest.approx(expected)
+    for state in ("before", "after"):
+        bins = one["calibration"][state]["reliability"]
+        assert sum(row["images"] for row in bins) == on["images"]
+    assert one["net_benefit"]["probability"] == "calibrated"
     rows = {(row["by"], row["group"]): row for row in one["subgroups"]}
     by_type = [rows["subtype", name]["PNEUMONIA"] for name in ("bacteria", "virus")]
     assert (sum(by_type), rows["subtype", "virus"]["NORMAL"]) == (on["PNEUMONIA"], on["NORMAL"])
@@ -87,46 +119,6 @@ def test_own_test_split_has_the_scores_and_the_assessment_of_the_training(folder
         group = [row for (kind, _), row in rows.items() if kind == by]
         assert len(group) > 1
         assert sum(row["NORMAL"] + row["PNEUMONIA"] for row in group) == on["images"]
-    for name in ("a", "paper"):
-        trained = json.loads((folder / name / "metrics.json").read_text())["assessment"]
-        (one,) = json.loads(atomic.json_text(scores_of(folder / name)))["members"]
-        assert (trained["checkpoint"], trained["split"]) == ("best", "test")
-        if name == "paper":
-            why = trained["calibration"].pop("why_not")
-            assert why == "the run has no validation split (protocol=paper)"
-            del one["calibration"]["why_not"]
-        for key in ("scores", "subgroups", "net_benefit", "operating_point", "calibration"):
-            assert trained[key] == one[key]
-
-
-def test_operating_point_and_temperature_are_of_validation_only(folder: Path) -> None:
-    predictions = pd.read_csv(folder / "a" / "predictions.csv")
-    val = predictions[predictions["split"] == "val"]
-    label, p = (val["label"] == "PNEUMONIA").to_numpy(int), val["p_pneumonia"].to_numpy()
-    (one,) = scores_of(folder / "a")["members"]
-    point = one["operating_point"]
-    assert point["threshold"] == metrics.sensitivity_threshold(label, p)
-    assert (point["fixed_on"], point["val_images"]) == ("val", len(val))
-    reached = scores.operating_point(label, p, threshold=point["threshold"])
-    assert reached["sensitivity"] >= 0.95
-    expected = operating_point.fitted_temperature(label, p)
-    assert one["calibration"]["temperature"] == pytest.approx(expected)
-    for state in ("before", "after"):
-        bins = one["calibration"][state]["reliability"]
-        assert sum(row["images"] for row in bins) == len(Run.open(folder / "a").of_split("test"))
-    assert one["net_benefit"]["probability"] == "calibrated"
-
-
-def test_the_paper_protocol_has_no_temperature_and_the_text_says_why(
-    folder: Path, call: Call
-) -> None:
-    text = call("evaluate", folder / "paper").text
-    assert "at 0.5 (decision=argmax)" in text
-    assert "has no validation split (protocol=paper)" in text
-    assert "was chosen on the test split, which is optimistic" in text
-    (one,) = scores_of(folder / "paper")["members"]
-    assert (one["operating_point"]["fixed_on"], one["operating_point"]["threshold"]) == (None, 0.5)
-    assert one["calibration"]["after"] is one["calibration"]["temperature"] is None
 
 
 # Another folder
@@ -155,25 +147,20 @@ def test_other_folder_is_scored_and_compared_with_validation(
     assert [one["operating_point"]["fixed_on"] for one in several] == ["val", None]
 
 
-def test_folder_of_the_training_is_refused(
-    folder: Path, phantoms: Path, call: Call, refused: Refused
+def test_images_of_the_training_are_found(
+    folder: Path, data: Path, phantoms: Path, call: Call, refused: Refused
 ) -> None:
     given = ("evaluate", folder / "a", "--data", phantoms)
     for part in ("--data must be new to the run; it shares", "patients (", "identical images ("):
         refused(part, *given)
     assert "LEAK: shares" in call(*given, "--allow-overlap").out
-
-
-@pytest.mark.parametrize("renamed", [False, True])
-def test_one_train_image_in_a_folder_is_found(
-    folder: Path, data: Path, phantoms: Path, renamed: bool
-) -> None:
     split = Run.open(folder / "a").split
     path = split.loc[split["split"] == "train", "path"].iloc[-1]
-    name = "x.jpeg" if renamed else Path(path).name
-    shutil.copy(phantoms / path, data / "PNEUMONIA" / name)
-    with pytest.raises(ValueError, match="1 identical images" if renamed else "1 patients"):
-        scores_of(folder / "a", data=data)
+    for name, shared in (("x.jpeg", "1 identical images"), (Path(path).name, "1 patients")):
+        place = Path(shutil.copy(phantoms / path, data / "PNEUMONIA" / name))
+        with pytest.raises(ValueError, match=shared):
+            scores_of(folder / "a", data=data)
+        place.unlink()
 
 
 def test_without_the_runs_images_patients_are_compared_by_name_and_no_size_is_known(
@@ -232,7 +219,7 @@ def test_images_without_labels_are_only_compared(
 def test_mistakes_about_other_images_are_named(
     folder: Path, fresh: Path, tmp_path: Path, monkeypatch: Patch, call: Call, refused: Refused
 ) -> None:
-    run, empty, both = folder / "a", tmp_path / "empty", tmp_path / "both.html"
+    run, empty = folder / "a", tmp_path / "empty"
     empty.mkdir()
     page, other = ("--page", tmp_path / "a.html"), ("--data", fresh)
     for message, *words in (
@@ -242,7 +229,6 @@ def test_mistakes_about_other_images_are_named(
         ("must be a folder with at least one image", "--data", empty, "--unlabelled"),
         ("--data DIR --unlabelled", "--data", empty),
         ("--page must not replace a part of", *other, "--page", run / "metrics.json"),
-        ("--out and --page must be two files", *other, "--page", both, "--out", both),
         ("--prevalence sets predictive", *other, "--unlabelled", "--prevalence", "0.2"),
     ):
         refused(str(message), "evaluate", run, *words)

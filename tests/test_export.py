@@ -10,8 +10,7 @@ import torch
 from pneumo.arguments.export import EXAMPLE
 from pneumo.data import image
 from pneumo.export import main
-from pneumo.inference import ensemble, onnx_model
-from pneumo.inference.onnx_export import properties
+from pneumo.inference import ensemble, onnx_export
 from pneumo.labels import CLASS_NAMES
 from pneumo.models.unet_encoder import Encoder
 from pneumo.models.views import Views
@@ -43,7 +42,7 @@ def exported(
 def built(exported: Path, monkeypatch: Patch) -> None:
     """An export takes the graph of ``exported``, since building one takes seconds."""
     model = onnx.load(exported / "model.onnx")
-    monkeypatch.setattr(onnx_model, "build", lambda *_, **__: model)
+    monkeypatch.setattr(onnx_export, "build", lambda *_, **__: model)
 
 
 def about(path: Path) -> dict[str, str]:
@@ -64,7 +63,7 @@ def test_the_file_says_what_a_user_needs_beside_a_card_and_no_path_of_this_machi
     assert "not a medical device" in found["limits"]
     files = sorted(exported.iterdir())
     assert [p.name for p in files] == ["model-card.md", "model-checklists.md", "model.onnx"]
-    for place in (finished_run, Path(onnx_model.__file__).parent, Path(torch.__file__).parent):
+    for place in (finished_run, Path(onnx_export.__file__).parent, Path(torch.__file__).parent):
         assert not any(str(place).encode() in path.read_bytes() for path in files)
 
 
@@ -76,9 +75,9 @@ def test_checks_that_fail_are_refused_and_files_that_cannot_be_read_are_named(
     broken.write_bytes(b"no image")
     given = ("export", finished_run, "--out", out, "--check")
     call(*given, broken, code=2)
-    true = onnx_model.network_outputs
+    true = onnx_export.network_outputs
     with monkeypatch.context() as patch:
-        patch.setattr(onnx_model, "network_outputs", lambda *given: true(*given) + 0.1)
+        patch.setattr(onnx_export, "network_outputs", lambda *given: true(*given) + 0.1)
         error = call(*given, radiographs[0], code=2).err
     assert "ONNX Runtime must agree with the network" in error
     assert not out.exists()
@@ -97,7 +96,7 @@ def test_example_is_ten_lines_and_needs_no_torch(
     assert done.returncode == 0, done.stderr
     opened = Run.open(finished_run)
     prepared = image.prepare(Path(radiographs[0]).read_bytes(), size=64)
-    wanted = onnx_model.network_outputs(opened.network(), opened.views, prepared)[1]
+    wanted = onnx_export.network_outputs(opened.network(), opened.views, prepared)[1]
     for line, name, value in zip(done.stdout.splitlines(), CLASS_NAMES, wanted, strict=False):
         assert line.partition(": ")[0] == name
         assert float(line.partition(": ")[2]) == pytest.approx(value, abs=0.02)
@@ -116,17 +115,17 @@ def test_the_graph_prepares_and_averages_as_the_training_does(aspect: str, views
         pixels[: size[0] // 2] = rng.integers(0, 256, (size[0] // 2, size[1]))
         pictures.append(pixels)
     prepared = [image.resize(pixels, size=32, aspect=aspect) for pixels in pictures]
-    wanted = [onnx_model.network_outputs(network, views, pixels) for pixels in prepared]
+    wanted = [onnx_export.network_outputs(network, views, pixels) for pixels in prepared]
     pneumonia = np.array([1 - probability[0] for _, probability in wanted])
     threshold = float(pneumonia.mean())
     about = {"image_size": 32, "aspect": aspect, "properties": {"a": "b"}}
-    model = onnx_model.build(network, views=views, threshold=threshold, **about)  # type: ignore[arg-type]
-    session = onnx_model.open_session(model)
+    model = onnx_export.build(network, views=views, threshold=threshold, **about)  # type: ignore[arg-type]
+    session = onnx_export.open_session(model)
     for pixels, same, outputs in zip(pictures, prepared, wanted, strict=True):
-        got = onnx_model.onnx_outputs(session, pixels)
+        got = onnx_export.onnx_outputs(session, pixels)
         assert got.shape == (2, 3)
         np.testing.assert_allclose(got, outputs, atol=0.02)
-        np.testing.assert_allclose(onnx_model.onnx_outputs(session, same), outputs, atol=1e-4)
+        np.testing.assert_allclose(onnx_export.onnx_outputs(session, same), outputs, atol=1e-4)
     both, decision = session.run(
         ["probability", "decision"], {"image": np.stack([*prepared, prepared[-1]])[:, None]}
     )
@@ -150,7 +149,7 @@ def test_what_no_export_wrote_is_not_replaced(
 def test_without_validation_no_operating_point_is_exported(finished_run: Path) -> None:
     opened = Run.open(finished_run)
     fixed = ensemble.mean_operating_point([opened], checkpoint="last")
-    found = properties(opened, opened.network(), "last", fixed)
+    found = onnx_export.properties(opened, opened.network(), "last", fixed)
     assert found["operating_point"] == f"none: {ensemble.NOT_BEST}"
     assert (found["decision"], found["operating_threshold"]) == ("argmax", "0.5")
     assert ("temperature" in found, found["epoch_chosen_on"]) == (False, "none")

@@ -26,15 +26,9 @@ from tests.conftest import Call, Patch, Refused
 pytestmark = [pytest.mark.slow, pytest.mark.usefixtures("environment")]
 
 
-@pytest.fixture(scope="module")
-def finished(finished_run: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A copy of ``finished_run``, in which reference.npz may be written."""
-    return Path(shutil.copytree(finished_run, tmp_path_factory.mktemp("runs") / "run"))
-
-
 @pytest.fixture
-def run(finished: Path, tmp_path: Path) -> Path:
-    return Path(shutil.copytree(finished, tmp_path / "run"))
+def run(finished_run: Path, tmp_path: Path) -> Path:
+    return Path(shutil.copytree(finished_run, tmp_path / "run"))
 
 
 @pytest.fixture
@@ -44,16 +38,16 @@ def paths(phantoms: Path) -> list[str]:
 
 
 def test_probabilities_are_those_of_the_training(
-    finished: Path, phantoms: Path, call: Call
+    finished_run: Path, phantoms: Path, call: Call
 ) -> None:
-    known = Run.open(finished).of_split("test")
+    known = Run.open(finished_run).of_split("test")
     paths = [str(phantoms / path) for path in known["path"]]
-    found = call("predict", finished, *paths).rows
+    found = call("predict", finished_run, *paths).rows
     assert [row["path"] for row in found] == paths
     p = np.array([float(row["p_pneumonia"]) for row in found])
     np.testing.assert_allclose(p, known["p_pneumonia"], atol=1e-5)
     np.testing.assert_allclose(1 - p, [float(row["p_normal"]) for row in found], atol=1e-12)
-    fixed = ensemble.mean_operating_point([Run.open(finished)])
+    fixed = ensemble.mean_operating_point([Run.open(finished_run)])
     assert fixed.temperature is not None
     assert {row["threshold_from"] for row in found} == {"validation"}
     for row, value in zip(found, p, strict=True):
@@ -64,36 +58,41 @@ def test_probabilities_are_those_of_the_training(
 
 
 @pytest.mark.gpu
-def test_gpu_and_cpu_agree(finished: Path, paths: list[str]) -> None:
+def test_gpu_and_cpu_agree(finished_run: Path, paths: list[str]) -> None:
     both = []
     for device in ("cpu", "cuda"):
-        networks = Networks([Run.open(finished)], checkpoint="best", device=device)
+        networks = Networks([Run.open(finished_run)], checkpoint="best", device=device)
         batch = list(reader.read_all(paths, shapes=networks.shapes, threads=2))
         both.append(networks.score(batch).pneumonia)
     np.testing.assert_allclose(both[0], both[1], atol=1e-4)
 
 
-def test_several_runs_are_averaged(finished: Path, run: Path, paths: list[str], call: Call) -> None:
+def test_several_runs_are_averaged_and_a_reference_is_of_its_weights(
+    finished_run: Path, run: Path, paths: list[str], call: Call
+) -> None:
     state = torch.load(run / run_folder.BEST, weights_only=True)
     state["state_dict"]["network.head.bias"] += torch.tensor([1.0, 0.0])
     torch.save(state, run / run_folder.BEST)
-    p = [
-        [float(row["p_pneumonia"]) for row in call("predict", *folders, *paths).rows]
-        for folders in ([finished], [run], [finished, run])
+    calls = [
+        call("predict", *runs, *paths) for runs in ([finished_run], [run], [finished_run, run])
     ]
+    p = [[float(row["p_pneumonia"]) for row in done.rows] for done in calls]
     np.testing.assert_allclose(np.mean(p[:2], axis=0), p[2], atol=1e-9)
+    assert all(float(row["ood_score"]) > 0 for row in calls[0].rows)
+    assert "note: ood checks files only" in calls[1].err
+    assert {row["ood_score"] for row in calls[1].rows} == {""}
 
 
 def test_json_lines_and_csv_hold_the_same_and_an_output_is_whole_or_not_at_all(
-    finished: Path, paths: list[str], tmp_path: Path, monkeypatch: Patch, call: Call
+    finished_run: Path, paths: list[str], tmp_path: Path, monkeypatch: Patch, call: Call
 ) -> None:
-    rows, out = call("predict", finished, *paths).rows, tmp_path / "a.jsonl"
+    rows, out = call("predict", finished_run, *paths).rows, tmp_path / "a.jsonl"
     out.write_text("before")
     with monkeypatch.context() as patch:
         patch.setattr(Networks, "score", Mock(side_effect=KeyboardInterrupt))
-        call("predict", finished, *paths, "--out", out, code=130)
+        call("predict", finished_run, *paths, "--out", out, code=130)
     assert out.read_text() == "before"
-    assert call("predict", finished, *paths, "--out", out).out == ""
+    assert call("predict", finished_run, *paths, "--out", out).out == ""
     assert [path.name for path in tmp_path.iterdir()] == ["a.jsonl"]
     lines = [json.loads(line) for line in out.read_text().splitlines()]
     assert [line["path"] for line in lines] == paths
@@ -104,7 +103,7 @@ def test_json_lines_and_csv_hold_the_same_and_an_output_is_whole_or_not_at_all(
 
 
 def test_bad_files_are_rows_and_the_others_go_on(
-    finished: Path, paths: list[str], tmp_path: Path, call: Call
+    finished_run: Path, paths: list[str], tmp_path: Path, call: Call
 ) -> None:
     whole = Path(paths[0]).read_bytes()
     bad = {
@@ -116,7 +115,7 @@ def test_bad_files_are_rows_and_the_others_go_on(
     for name, (data, _) in bad.items():
         (tmp_path / name).write_bytes(data)
     names = [paths[0], *(str(tmp_path / name) for name in bad), "gone.png", "a\0b", paths[1]]
-    done = call("predict", finished, *names, code=3)
+    done = call("predict", finished_run, *names, code=3)
     assert [bool(row["error"]) for row in done.rows] == [False, *[True] * 6, False]
     for row, (_, message) in zip(done.rows[1:5], bad.values(), strict=True):
         assert message in row["error"]
@@ -133,7 +132,7 @@ def png(pixels: np.ndarray) -> bytes:
 
 
 def test_pictures_are_drawn_beside_the_table_and_odd_names_keep_both(
-    finished: Path, paths: list[str], tmp_path: Path, monkeypatch: Patch, call: Call
+    finished_run: Path, paths: list[str], tmp_path: Path, monkeypatch: Patch, call: Call
 ) -> None:
     pytest.importorskip("captum")
     monkeypatch.chdir(tmp_path)
@@ -142,7 +141,7 @@ def test_pictures_are_drawn_beside_the_table_and_odd_names_keep_both(
     for name in names:
         shutil.copy(paths[0], name)
     given = (*names, "broken.png", "--heatmap", "maps", "--out", "a.csv")
-    call("predict", finished, *given, code=3)
+    call("predict", finished_run, *given, code=3)
     found = list(csv.DictReader(Path("a.csv").read_text().splitlines()))
     assert [bool(row["heatmap"]) for row in found] == [True, True, False]
     assert found[1]["path"] == "'=cmd|x.jpeg"
@@ -167,16 +166,16 @@ def test_folders_are_walked_sorted_without_what_is_hidden(paths: list[str], tmp_
 
 
 def test_standard_input_is_an_image_or_a_list(
-    finished: Path, paths: list[str], tmp_path: Path, monkeypatch: Patch, call: Call
+    finished_run: Path, paths: list[str], tmp_path: Path, monkeypatch: Patch, call: Call
 ) -> None:
     def standard(data: bytes) -> None:
         monkeypatch.setattr(sys, "stdin", io.TextIOWrapper(io.BytesIO(data)))
 
     def names(*words: str | Path) -> list[str]:
-        return [row["path"] for row in call("predict", finished, *words).rows]
+        return [row["path"] for row in call("predict", finished_run, *words).rows]
 
     standard(Path(paths[0]).read_bytes())
-    one, other = call("predict", finished, "-", paths[0]).rows
+    one, other = call("predict", finished_run, "-", paths[0]).rows
     assert one["path"] == "-"
     assert one["p_pneumonia"] == other["p_pneumonia"]
     standard(f"{paths[1]}\n\n{paths[2]}\n".encode())
@@ -187,21 +186,18 @@ def test_standard_input_is_an_image_or_a_list(
         listed.write_bytes(f"{odd}\r\n{paths[3]}\n".encode(encoding))
         assert names(paths[4], "--list", listed) == [paths[4], str(odd), paths[3]]
     for words in (("-", "--list", "-"), ("-", "-"), ("--list", "gone"), ()):
-        assert call("predict", finished, *words, code=2).err.count("error: ") == 1
+        assert call("predict", finished_run, *words, code=2).err.count("error: ") == 1
 
 
-def test_threshold_of_the_user_counts(finished: Path, paths: list[str], call: Call) -> None:
+def test_the_users_threshold_counts_and_the_last_checkpoint_has_no_operating_point(
+    finished_run: Path, paths: list[str], call: Call
+) -> None:
     for threshold, decision in (("0", "PNEUMONIA"), ("1", "NORMAL")):
-        rows = call("predict", finished, *paths, "--threshold", threshold).rows
+        rows = call("predict", finished_run, *paths, "--threshold", threshold).rows
         assert {(row["decision"], row["threshold_from"]) for row in rows} == {(decision, "given")}
     with pytest.raises(SystemExit, match="2"):
-        call("predict", finished, *paths, "--threshold", "nan")
-
-
-def test_the_last_checkpoint_has_no_operating_point(
-    finished: Path, paths: list[str], call: Call
-) -> None:
-    done = call("predict", finished, *paths, "--checkpoint", "last")
+        call("predict", finished_run, *paths, "--threshold", "nan")
+    done = call("predict", finished_run, *paths, "--checkpoint", "last")
     assert "note: no operating point and no calibration: " in done.err
     for row in done.rows:
         assert (row["threshold"], row["threshold_from"]) == ("0.5", "argmax")
@@ -244,20 +240,6 @@ def test_pixels_that_cannot_be_a_radiograph_are_named(paths: list[str], tmp_path
         assert "; ".join(radiograph.odd) == reason.strip()
 
 
-def _odd(pictures: np.ndarray) -> dict[str, np.ndarray]:
-    """What no chest radiograph looks like, as many as there are radiographs (N, S, S)."""
-    rng = np.random.default_rng(0)
-    small = rng.integers(0, 256, (len(pictures), 6, 6), dtype=np.uint8)
-    clouds = [cv2.resize(s, pictures.shape[1:], interpolation=cv2.INTER_CUBIC) for s in small]
-    return {
-        "inverted": 255 - pictures,
-        "upside down": pictures[:, ::-1],
-        "on its side": np.rot90(pictures, axes=(1, 2)),
-        "noise": rng.integers(0, 256, pictures.shape, dtype=np.uint8),
-        "clouds": np.stack(clouds),
-    }
-
-
 def test_the_layout_of_what_is_no_radiograph_is_far(phantoms: Path, tmp_path: Path) -> None:
     """The score of the flag: AUROC of odd pictures against radiographs of new patients."""
     fresh = phantom.generate(
@@ -267,25 +249,18 @@ def test_the_layout_of_what_is_no_radiograph_is_far(phantoms: Path, tmp_path: Pa
         np.stack([image.prepare((root / p).read_bytes(), size=64) for p in index(root)["path"]])
         for root in (phantoms, fresh)
     )
-    layout = ood.fit_detector(ood.layout(own))
+    layout, rng = ood.fit_detector(ood.layout(own)), np.random.default_rng(0)
     ordinary = layout.distance(ood.layout(new))
     assert (ordinary > 1).mean() <= 0.05
-    for name, pictures in _odd(new).items():
+    small = rng.integers(0, 256, (len(new), 6, 6), dtype=np.uint8)
+    for name, pictures in {
+        "inverted": 255 - new,
+        "upside down": new[:, ::-1],
+        "on its side": np.rot90(new, axes=(1, 2)),
+        "noise": rng.integers(0, 256, new.shape, dtype=np.uint8),
+        "clouds": np.stack([cv2.resize(s, (64, 64), interpolation=cv2.INTER_CUBIC) for s in small]),
+    }.items():
         far = layout.distance(ood.layout(np.ascontiguousarray(pictures)))
-        assert _auroc(ordinary, far) > 0.95, name
+        label = np.repeat([0, 1], [len(ordinary), len(far)])
+        assert scores.auroc(label, np.concatenate([ordinary, far])) > 0.95, name
         assert (far > 1).mean() > 0.7, name
-
-
-def _auroc(ordinary: np.ndarray, odd: np.ndarray) -> float:
-    rank = np.concatenate([ordinary, odd]).argsort().argsort()
-    return scores.auroc(np.repeat([0, 1], [len(ordinary), len(odd)]), rank / rank.size)
-
-
-def test_a_reference_of_other_weights_is_not_used(run: Path, paths: list[str], call: Call) -> None:
-    assert all(float(row["ood_score"]) > 0 for row in call("predict", run, *paths).rows)
-    state = torch.load(run / run_folder.BEST, weights_only=True)
-    state["state_dict"]["network.dense.bias"] += 1
-    torch.save(state, run / run_folder.BEST)
-    done = call("predict", run, *paths)
-    assert "note: ood checks files only" in done.err
-    assert {row["ood_score"] for row in done.rows} == {""}

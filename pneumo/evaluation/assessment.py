@@ -34,19 +34,15 @@ MIN_PATIENTS = 5  # of each label in a subgroup; subgroups with fewer are not sc
 
 def assess(
     table: pd.DataFrame,
-    probability: Array,
+    probability: Array,  # (N,) raw, of PNEUMONIA
     *,
-    fixed: OperatingPoint,
-    prevalences: Sequence[float] = PREVALENCES,
+    fixed: OperatingPoint,  # before these images are scored
+    prevalences: Sequence[float] = PREVALENCES,  # of PPV, NPV and net benefit, each in (0, 1)
 ) -> dict[str, Any]:
     """Returns every number of one network or ensemble, by name.
 
-    Args:
-        table: columns label, group (the patient, for the intervals), subtype, source, and pixels
-            (of the file, NaN if unknown; may be missing).
-        probability: (N,) raw, of PNEUMONIA.
-        fixed: before these images are scored.
-        prevalences: of PPV, NPV and net benefit, each in (0, 1).
+    ``table``: columns label, group (the patient, for the intervals), subtype, source, and pixels
+    (of the file, NaN if unknown; may be missing).
     """
     label, patient = labels(table), table["group"]
     subgroups = _subgroups(table, label, probability, fixed.threshold)

@@ -32,11 +32,11 @@ UNKNOWN = Interval(float("nan"), float("nan"))
 
 
 def score_intervals(
-    label: ArrayLike,
-    score: ArrayLike,
+    label: ArrayLike,  # (N,) int, 0 NORMAL, 1 PNEUMONIA
+    score: ArrayLike,  # (N,) float: a probability of PNEUMONIA, or anything that ranks as it does
     *,
-    patient: ArrayLike,
-    threshold: float = 0.5,
+    patient: ArrayLike,  # (N,) of any type, who each image is of
+    threshold: float = 0.5,  # at this score or above an image is predicted as PNEUMONIA
     names: Sequence[str] = tuple(SCORES),
 ) -> dict[str, Interval]:
     """Returns the interval of each score, where patients and not images are independent.
@@ -44,13 +44,6 @@ def score_intervals(
     A Wilson interval on as many independent images as would give the score's variance over
     patients, see `_wilson`: it always has a width and lies in the score's range. Chosen by the
     simulation in docs/notes/intervals.md. Both ends are NaN if the score is undefined.
-
-    Args:
-        label: (N,) int, 0 NORMAL, 1 PNEUMONIA.
-        score: (N,) float, higher for PNEUMONIA: a probability, or anything that ranks as it does.
-        patient: (N,) of any type, who each image is of.
-        threshold: at this score or above an image is predicted as PNEUMONIA.
-        names: of `SCORES`.
     """
     label, score = checked(label, score)
     if np.isnan(score).any():  # an unknown probability: unknown scores
@@ -198,31 +191,21 @@ def _of_smooth(
 
 
 def _wilson(
-    value: float,
-    change: Array,
-    who: Array,
+    value: float,  # of the score, in [0, 1]
+    change: Array,  # (N,) its derivative with the weight of each image
+    who: Array,  # (N,) int, the patient of each
     *,
-    patients: float,
-    images: float,
-    expected: float,
-    least: float,
-    prior: float,
+    patients: float,  # effective ones; Student's t has one degree of freedom less
+    images: float,  # of which the design effect is taken
+    expected: float,  # design effect
+    least: float,  # design effect
+    prior: float,  # errors that the expected design effect weighs
 ) -> Interval:
     """Returns Wilson's interval (1927) of a share, with Korn & Graubard's sample size (1998).
 
     The design effect, by how much the variance over patients exceeds that of independent images,
     is estimated from few errors, so it leans on the expected one as if ``prior`` errors more had
     shown that. Without any error it is the expected one, so that the interval still has a width.
-
-    Args:
-        value: of the score, in [0, 1].
-        change: (N,) its derivative with the weight of each image.
-        who: (N,) int, the patient of each.
-        patients: effective ones; Student's t has one degree of freedom less.
-        images: of which the design effect is taken.
-        expected: design effect.
-        least: design effect.
-        prior: errors that the expected design effect weighs.
     """
     share = min(max(value, 0.0), 1.0)
     moved = np.bincount(who, change)

@@ -39,12 +39,12 @@ def images_needed(label: ArrayLike, score: ArrayLike, *, patient: ArrayLike) -> 
     the interval of these N images reaches 0.5. It is near that of Hanley and McNeil, Radiology 143
     (1982) 29. None if it is above MOST, or the AUROC is not above 0.5. Arguments: `not_shown`.
     """
-    from scipy.optimize import brentq  # late: a tenth of a second
-
     label, score = checked(label, score)
-
-    def above(images: float) -> float:
-        times = images / label.size
-        return auroc_interval(label, score, patient=patient, times=times).low - CHANCE
-
-    return ceil(brentq(above, 1, MOST)) if above(MOST) > 0 else None
+    few, many = 1 / label.size, MOST / label.size
+    if not auroc_interval(label, score, patient=patient, times=many).low > CHANCE:
+        return None
+    while (many - few) * label.size > 1:
+        middle = (few + many) / 2
+        shown = auroc_interval(label, score, patient=patient, times=middle).low > CHANCE
+        few, many = (few, middle) if shown else (middle, many)
+    return ceil(many * label.size)

@@ -11,15 +11,9 @@ from PIL import Image
 
 from pneumo import cli
 from pneumo.data import reader
-from pneumo.inference import heatmap_images, scoring
-from pneumo.inference.networks import (
-    BATCH_SIZE,
-    THREADS,
-    Networks,
-    batches,
-    check_readable,
-    read_shown,
-)
+from pneumo.inference import scoring
+from pneumo.inference.heatmap_images import Heatmaps
+from pneumo.inference.networks import Networks
 from pneumo.labels import PNEUMONIA
 from pneumo.report.templates import data_uri, render_page
 from pneumo.runs.run import Run
@@ -43,18 +37,18 @@ def html(run: Run, *, checkpoint: str, trust: Sequence[str] = (), notes: Sequenc
     """
     cli.check_installed("a page of errors", "captum", extra="heatmap")
     root = scoring.own_root(run)
-    request = heatmap_images.make_request(run, checkpoint=checkpoint, trust=trust)
+    maps = Heatmaps(run, checkpoint=checkpoint, trust=trust)
     if checkpoint != "best":
         run = scoring.rescored(run, ("test",), checkpoint=checkpoint, trust=trust)
     test, train = run.of_split("test"), run.split[run.split["split"] == "train"]
     train = train.sample(min(len(train), MOST_TRAINING), random_state=0)
-    by_kind = errors(test, threshold=request.threshold)
+    by_kind = errors(test, threshold=maps.threshold)
     shown = pd.concat([rows[:MOST] for rows in by_kind.values()])
     networks = Networks([run], checkpoint=checkpoint, trust=trust)
     near = most_similar(networks, root, shown["path"].tolist(), among=train["path"].tolist())
 
     def entry(row: Any) -> dict[str, Any]:
-        png, _ = heatmap_images.explain(request, reader.decode(str(root / row.path))[0])
+        png, _ = maps.explain(reader.decode(str(root / row.path))[0])
         similar = train.iloc[near[row.path]]
         pictures = [picture(root / path) for path in similar["path"]]
         return {
@@ -70,7 +64,7 @@ def html(run: Run, *, checkpoint: str, trust: Sequence[str] = (), notes: Sequenc
         run=run.name,
         num_test=len(test),
         num_train=len(train),
-        threshold=request.threshold,
+        threshold=maps.threshold,
         notes=notes,
         numbers={kind: len(rows) for kind, rows in by_kind.items()},
         entries=entries,
@@ -101,13 +95,8 @@ def most_similar(
     if not paths:
         return {}
     names = [str(root / path) for path in (*among, *paths)]
-    stream = read_shown(names, "training images", shapes=networks.shapes, threads=THREADS)
-    parts = []
-    for batch in batches(stream, batch_size=BATCH_SIZE):
-        for radiograph in batch:
-            check_readable(radiograph)
-        parts.append(networks.score(batch).features)
-    features = np.concatenate(parts)
+    batches = networks.scored(names, title="training images")
+    features = np.concatenate([scored.features for _, scored in batches])
     features /= np.maximum(features[: len(among)].std(0), 1e-9)
     of_train, of_errors = np.split(features, [len(among)])
     return {

@@ -1,7 +1,6 @@
 """A folder of pictures of radiographs with their list, whole or not at all."""
 
 import hashlib
-import io
 import os
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -9,7 +8,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from matplotlib.figure import Figure
+import numpy as np
 
 from pneumo import atomic, untrusted
 from pneumo.data import reader
@@ -21,8 +20,8 @@ from pneumo.runs import output
 WRITERS = {"heatmap": "pneumo.heatmap", "overlay": "pneumo.predict --overlays"}
 LIST = "{}s.json"  # with the pictures in the folder
 MAX_NAME = 200  # bytes of a picture's name; file systems take 255
-# To the PNG of a radiograph and its entry in the list; ValueError if it cannot be read again
-Draw = Callable[[Radiograph, Row], tuple[bytes, dict[str, Any]]]
+# To the PNG of a radiograph, with its pixels and its row, and its entry in the list
+Draw = Callable[[Radiograph, np.ndarray, Row], tuple[bytes, dict[str, Any]]]
 
 
 @dataclass
@@ -37,14 +36,16 @@ class Album:
     kind: str = "picture"
 
     def add(self, radiograph: Radiograph, row: Row) -> str:
-        """Draws and writes a picture; returns its file's name."""
-        return self.write(radiograph.name, *self.draw(radiograph, row))
-
-    def write(self, name: str, png: bytes, entry: Mapping[str, Any]) -> str:
-        """Writes the picture of a radiograph; returns its file's name."""
-        path = self.folder / self.targets[name]
+        """Draws and writes a picture; returns its file's name. ImageError: it cannot be read."""
+        if radiograph.name == STANDARD_INPUT and radiograph.prepared:  # read once
+            pixels = next(iter(radiograph.prepared.values()))
+        else:
+            pixels = reader.decode(radiograph.name)[0]
+        png, entry = self.draw(radiograph, pixels, row)
+        path = self.folder / self.targets[radiograph.name]
         path.write_bytes(png)
-        self.images.append({"file": shown_name(name), "picture": path.name, **entry})
+        shown = {"file": shown_name(radiograph.name), "picture": path.name}
+        self.images.append(shown | entry)
         return path.name
 
 
@@ -81,20 +82,6 @@ def check(out: Path, option: str, *, column: str) -> None:
         return [] if content.get("written_by") == WRITERS[column] else names
 
     output.check_folder(out, name=option, earlier="an earlier call's pictures", foreign=foreign)
-
-
-def original(radiograph: Radiograph) -> Any:
-    """Returns the (H, W) uint8 pixels of a radiograph, read again; standard input as prepared."""
-    if radiograph.name == STANDARD_INPUT:
-        return next(iter(radiograph.prepared.values()))
-    return reader.decode(radiograph.name)[0]
-
-
-def png(figure: Figure) -> bytes:
-    """Returns a figure as PNG."""
-    buffer = io.BytesIO()
-    figure.savefig(buffer, format="png", metadata={"Software": None})
-    return buffer.getvalue()
 
 
 def shown_name(name: str) -> str:

@@ -27,21 +27,13 @@ def decide(
     runs: Sequence[Run],
     checkpoint: str = "best",
     *,
-    threshold: float | None = None,
-    calibration: LocalCalibration | None = None,
-    coverage: float | None = None,
+    threshold: float | None = None,  # from the user; it takes precedence
+    calibration: LocalCalibration | None = None,  # in place of the validation split
+    coverage: float | None = None,  # of prediction sets, in (0, 1); None for none
 ) -> Decision:
     """Returns the decision for the mean of some runs.
 
-    Args:
-        runs: one or several.
-        checkpoint: best or last.
-        threshold: from the user; it takes precedence.
-        calibration: of local images, in place of the validation split.
-        coverage: of prediction sets, in (0, 1); None for none.
-
-    Raises:
-        ValueError: there is nothing to calibrate prediction sets on, or too little.
+    ValueError: there is nothing to calibrate prediction sets on, or too little.
     """
     if calibration is not None:
         decision = _of_calibration(calibration)

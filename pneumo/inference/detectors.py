@@ -1,13 +1,16 @@
-"""Finished detectors predict radiographs: boxes, of several detectors fused, and their table."""
+"""Finished detectors predict radiographs: boxes, of several fused, their table and pictures."""
 
+import io
 import sys
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
+from contextlib import AbstractContextManager
 from pathlib import Path
-from typing import TextIO
+from typing import Any, TextIO
 
 import numpy as np
 import torch
+from PIL import Image, ImageDraw
 
 from pneumo.data import boxes as geometry
 from pneumo.data import reader
@@ -15,7 +18,8 @@ from pneumo.data.boxes import SIDES
 from pneumo.data.reader import Radiograph
 from pneumo.evaluation.detection import NO_BOX, WHY_NO_BOX
 from pneumo.evaluation.metrics import Array
-from pneumo.inference import fusion
+from pneumo.inference import album, fusion
+from pneumo.inference.album import Album
 from pneumo.inference.networks import pick_device
 from pneumo.inference.prediction import Predictor, Row, Write, csv_writer
 from pneumo.models.unet_encoder import without_tf32
@@ -25,6 +29,8 @@ RSNA = "rsna"  # the format of the challenge's submissions
 RSNA_COLUMNS = ["patientId", "PredictionString"]
 DIGITS = 4  # of a score and a pixel in the challenge's string
 PIXEL_DIGITS = 2  # of a box's sides elsewhere
+WIDTH = 800  # pixels of a picture
+COLOUR = "#e69f00"
 
 
 class Detectors(Predictor):
@@ -55,7 +61,7 @@ class Detectors(Predictor):
             )
         self.weights, confidence, origin = [1.0], runs[0].confidence, f"of {runs[0].name}"
         if len(runs) > 1:
-            about = fusion.fit(runs, method="wbf")
+            about = fusion.fit(runs)
             self.weights, confidence = about["weights"], about["confidence"]
             shares = " ".join(f"{weight:.3f}" for weight in self.weights)
             origin = f"fused from {len(runs)} detectors with the weights {shares}"
@@ -162,3 +168,30 @@ def check_patients(names: Sequence[str]) -> None:
                 "--format rsna has a row a patient, named by the file without its ending; "
                 f"{name} has no name of its own. Name each patient once, or use csv or jsonl"
             )
+
+
+def overlays(out: Path, names: Sequence[str]) -> AbstractContextManager[Album]:
+    """Returns the album of ``names`` in ``out``; ValueError if ``out`` holds something else."""
+    album.check(out, "--overlays", column="overlay")
+    return album.opened(out, names, draw, column="overlay", suffix=".boxes.png")
+
+
+def draw(radiograph: Radiograph, pixels: np.ndarray, row: Row) -> tuple[bytes, dict[str, Any]]:
+    """Returns a PNG of a radiograph with the boxes of its row and their scores, and its entry."""
+    sides = np.array([[box[side] for side in SIDES] for box in row["boxes"]]).reshape(-1, 4)
+    width, height = radiograph.size
+    if radiograph.name == reader.STANDARD_INPUT:  # drawn as prepared
+        size, aspect = next(iter(radiograph.prepared))
+        sides = geometry.to_prepared(sides, radiograph.size, size=size, aspect=aspect)
+        width = height = size
+    scale = WIDTH / width
+    picture = Image.fromarray(pixels).convert("RGB").resize((WIDTH, max(1, round(height * scale))))
+    pen = ImageDraw.Draw(picture)
+    for box, corners in zip(row["boxes"], (sides * scale).tolist(), strict=True):
+        text = f"{box['score']:.2f}"
+        pen.rectangle(corners, outline=COLOUR, width=2)
+        place = corners[0] + 5, corners[1] + 3
+        pen.text(place, text, COLOUR, font_size=14, stroke_width=2, stroke_fill="black")
+    buffer = io.BytesIO()
+    picture.save(buffer, "PNG")
+    return buffer.getvalue(), {"boxes": len(row["boxes"])}

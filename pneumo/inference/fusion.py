@@ -1,26 +1,26 @@
-"""The boxes of several detectors become one detector's: weighted box fusion, or suppression.
+"""The scores of detectors, and their boxes as one detector's, by weighted box fusion.
 
 Weights, and the fused boxes' confidence, come from validation images only.
 """
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
 from numpy.typing import ArrayLike
 
-from pneumo.evaluation.detection import INSTALL, challenge_score, fit_confidence, kept
+from pneumo.evaluation.detection import INSTALL, assess, challenge_score, fit_confidence, kept
 from pneumo.evaluation.metrics import Array
 from pneumo.inference.ensemble import common_paths
+from pneumo.runs import run_folder
 from pneumo.runs.run import Run
 from pneumo.runs.tables import ImageBoxes, same_truth
+from pneumo.runs.tasks import DETECTION
 
 WBF_IOU = 0.55  # from which boxes are fused; the default of its authors
-NMS_IOU = 0.5
 
 Boxes = Sequence[ArrayLike]  # (K_m, 4) of each of M members, in pixels
 Scores = Sequence[ArrayLike]  # (K_m,) of each member, in [0, 1]
-Fuse = Callable[..., tuple[Array, Array]]
 
 
 def weighted_box_fusion(
@@ -47,29 +47,8 @@ def weighted_box_fusion(
     inside = [(b - low) / size for b in boxes]
     labels = [np.zeros(len(b)) for b in inside]
     fused, score, _ = weighted_boxes_fusion(inside, scores, labels, weights=weight, iou_thr=iou)
-    return _highest_first(fused * size + low, np.clip(score, 0, 1))
-
-
-def non_maximum_suppression(
-    boxes: Boxes, scores: Scores, *, weights: ArrayLike, iou: float = NMS_IOU
-) -> tuple[Array, Array]:
-    """Returns the boxes of one image that overlap no box of higher score, of all members.
-
-    Arguments and result: see `weighted_box_fusion`; a member's scores count by its weight, the
-    greatest being 1. By torchvision: ensemble-boxes would first compile its own with numba.
-    """
-    import torch
-    from torchvision.ops import nms
-
-    boxes, scores, weight = _usable(boxes, scores, weights)
-    every = np.concatenate(boxes)
-    score = np.concatenate([s * (w / max(weight)) for s, w in zip(scores, weight, strict=True)])
-    keep = nms(torch.from_numpy(every), torch.from_numpy(score), iou).numpy()
-    return _highest_first(every[keep], score[keep])
-
-
-METHODS: dict[str, Fuse] = {"wbf": weighted_box_fusion, "nms": non_maximum_suppression}
-TITLES = {"wbf": "weighted box fusion", "nms": "non-max suppression"}
+    order = np.argsort(-score, kind="stable")
+    return (fused * size + low)[order], np.clip(score, 0, 1)[order]
 
 
 def common(runs: Sequence[Run], split: str) -> list[ImageBoxes]:
@@ -98,28 +77,83 @@ def fit_weights(val: Sequence[ImageBoxes]) -> Array:
     return scores / scores.sum() if scores.any() else np.full(scores.size, 1 / scores.size)
 
 
-def fuse(parts: Sequence[ImageBoxes], *, weights: ArrayLike, method: str) -> ImageBoxes:
-    """Returns the members' boxes of the same images, fused by a method of `METHODS`."""
+def fuse(parts: Sequence[ImageBoxes], *, weights: ArrayLike) -> ImageBoxes:
+    """Returns the members' boxes of the same images, fused."""
     first, pairs = parts[0], []
     for place in range(len(first.truth)):
         boxes, scores = ([getattr(p, key)[place] for p in parts] for key in ("predicted", "scores"))
-        pairs.append(METHODS[method](boxes, scores, weights=weights))
+        pairs.append(weighted_box_fusion(boxes, scores, weights=weights))
     return ImageBoxes(first.images, first.truth, *([pair[i] for pair in pairs] for i in (0, 1)))
 
 
-def fit(runs: Sequence[Run], *, method: str) -> dict[str, Any]:
+def fit(runs: Sequence[Run]) -> dict[str, Any]:
     """Returns weights and confidence fitted on validation images, and their number val_images.
 
     ValueError: see `common`; or ensemble-boxes is not installed.
     """
     val = common(runs, "val")
     weights = fit_weights(val)
-    on_val = fuse(val, weights=weights, method=method)
+    on_val = fuse(val, weights=weights)
     return {
         "weights": weights.tolist(),
         "confidence": fit_confidence(on_val.truth, on_val.predicted, on_val.scores),
         "val_images": len(on_val.images),
     }
+
+
+def evaluate(runs: Sequence[Run]) -> dict[str, Any]:
+    """Returns the scores of each detector, and of their fusion.
+
+    Raises:
+        FileNotFoundError, ValueError: a run is broken, or has no test images; the runs have none in
+            common.
+    """
+    run_folder.check_named_once([run.run_dir for run in runs])
+    if untested := [run for run in runs if run.of_split("test").empty]:
+        raise ValueError(
+            f"a run must have test images to be scored on; {untested[0].name} has none. Name a run "
+            "whose split.csv has a test split"
+        )
+    tests = common(runs, "test")
+    images = tests[0].images
+    left_out = len(runs[0].of_split("test")) - len(images)
+    notes = [str(n) for n in dict.fromkeys(run.metrics["data"].get("note") for run in runs) if n]
+    if left_out:
+        notes.append(
+            f"{left_out:,} test images of {runs[0].name} are left out: another run was trained on "
+            "their patients, or did not test on them"
+        )
+    return {
+        "schema": 1,
+        "task": DETECTION,
+        "scored_on": {
+            "what": "the test images all share" if len(runs) > 1 else "the test split",
+            "images": len(images),
+            "patients": int(images["patient"].nunique()),
+            "with_boxes": int(sum(len(boxes) > 0 for boxes in tests[0].truth)),
+            "left_out": left_out,
+        },
+        "notes": notes,
+        "members": [
+            {"run": run.name, **_assess(test, run.confidence)}
+            for run, test in zip(runs, tests, strict=True)
+        ],
+        "fused": _fused(runs, tests) if len(runs) > 1 else None,
+    }
+
+
+def _assess(boxes: ImageBoxes, confidence: float) -> dict[str, Any]:
+    about: dict[str, Any] = {"patient": boxes.images["patient"], "confidence": confidence}
+    return assess(boxes.truth, boxes.predicted, boxes.scores, **about)
+
+
+def _fused(runs: Sequence[Run], tests: Sequence[ImageBoxes]) -> dict[str, Any]:
+    try:
+        about = fit(runs)
+        boxes = fuse(tests, weights=about["weights"])
+    except ValueError as error:  # no validation images in common, or no ensemble-boxes
+        return {"why_not": str(error)}
+    return about | _assess(boxes, about["confidence"])
 
 
 def _best_score(part: ImageBoxes) -> float:
@@ -143,8 +177,3 @@ def _usable(
             mask = (value > 0) & (corners[:, 2:] > corners[:, :2]).all(1)
             usable.append((corners[mask], value[mask], float(weight)))
     return tuple(map(list, zip(*usable, strict=True)))  # type: ignore[return-value]
-
-
-def _highest_first(boxes: Array, scores: Array) -> tuple[Array, Array]:
-    order = np.argsort(-scores, kind="stable")
-    return boxes[order], scores[order]

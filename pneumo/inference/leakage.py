@@ -19,7 +19,6 @@ from pneumo.runs.run import Run
 log = logging.getLogger(__name__)
 
 NUM_SHOWN = 3  # names in a message
-CHUNK_BYTES = 1 << 20
 
 
 def labelled(root: Path, *, patient_key: str) -> tuple[Path, pd.DataFrame]:
@@ -74,7 +73,11 @@ def shared_with_train(run: Run, root: Path, table: pd.DataFrame) -> tuple[str, s
     compared = f"{len(patients):,} patients by name with {len(train_patients):,} of the train split"
     same: list[str] = []
     if folder := run.images():
-        same = _identical([folder / p for p in train["path"]], [root / p for p in table["path"]])
+        paths = [*(folder / p for p in train["path"]), *(root / p for p in table["path"])]
+        bytes_of = digests(paths)
+        known = set(bytes_of[: len(train)])
+        others = zip(paths[len(train) :], bytes_of[len(train) :], strict=True)
+        same = [path.name for path, digest in others if digest in known]
         compared += f"; the bytes of {len(table):,} files with {len(train):,}"
     else:
         compared += "; no bytes, since the run's images moved"
@@ -84,14 +87,6 @@ def shared_with_train(run: Run, root: Path, table: pd.DataFrame) -> tuple[str, s
         if names
     ]
     return " and ".join(overlap), compared
-
-
-def _identical(train: Sequence[Path], others: Sequence[Path]) -> list[str]:
-    """Returns the ``others`` that are copies of a file in ``train``; reads files of one size."""
-    sizes = {path: path.stat().st_size for path in (*train, *others)}
-    both = {sizes[path] for path in train} & {sizes[path] for path in others}
-    train_digests = {_digest(path) for path in train if sizes[path] in both}
-    return [path.name for path in others if sizes[path] in both and _digest(path) in train_digests]
 
 
 def digests(paths: Sequence[Path]) -> list[str]:

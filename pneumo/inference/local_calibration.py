@@ -16,8 +16,8 @@ from typing_extensions import TypedDict
 from pneumo import untrusted
 from pneumo.choices import SENSITIVITY
 from pneumo.data.labelled import join_duplicates
-from pneumo.evaluation.assessment import labels
-from pneumo.evaluation.intervals import few_patients, percentile_interval, warning, with_intervals
+from pneumo.evaluation.assessment import MIN_PATIENTS, labels
+from pneumo.evaluation.intervals import LEVEL, few_patients, warning, with_intervals
 from pneumo.evaluation.metrics import Array, sensitivity_threshold, youden_threshold
 from pneumo.evaluation.operating_point import fitted_temperature
 from pneumo.evaluation.ranking import not_shown
@@ -35,7 +35,6 @@ from pneumo.runs.weights import weights_digest
 SCHEMA = 2
 SIZES = (10, 25, 50, 100, 200, 400, 800, 1600)  # images, of the curve of their value
 DRAWS = 200  # of patients, for each size
-MIN_PATIENTS = 5  # of a label; with fewer, one or two patients fix a threshold
 FOREIGN = "names, PatientID and identical images"  # if not every name holds the patient
 SHOWN = ("threshold", "sensitivity", "specificity", "temperature")
 Share = Annotated[float, Field(ge=0, le=1)]
@@ -144,29 +143,21 @@ def curve(
     these, no confidence interval: they vary with how few the scored images are, too, and where no
     draw makes an error they have no width.
     """
-
-    def scored(used: Array, left: Array) -> dict[str, float]:
-        point = fit_point(label[used], probability[used], sensitivity=sensitivity)
-        at = point["threshold"]
-        return point | operating_point(label[left], probability[left], threshold=at)
-
     indices = pd.DataFrame({"who": patient}).groupby("who").indices
     of_patient = [np.asarray(places) for places in indices.values()]
-    rows = []
+    ends = {"median": 0.5, "low": (1 - LEVEL) / 2, "high": (1 + LEVEL) / 2}
+    rows: list[dict[str, Any]] = []
     for size in [n for n in sizes if n < label.size] + [int(label.size)]:
-        rng = np.random.default_rng(0)
-        draws = [drawn(of_patient, size=size, rng=rng) for _ in range(DRAWS)]
-        scores = [
-            scored(used, left)
-            for used, left in draws
-            if len(set(label[used])) == len(set(label[left])) == len(CLASS_NAMES)
-        ]
-        row: dict[str, Any] = {"images": size, "draws": len(scores)}
-        for name in SHOWN if scores else ():
-            values = np.array([draw[name] for draw in scores])
-            ends = percentile_interval(values)._asdict()
-            row[name] = {"median": float(np.median(values)), **ends}
-        rows.append(row)
+        rng, scores = np.random.default_rng(0), []
+        for _ in range(DRAWS):
+            used, left = drawn(of_patient, size=size, rng=rng)
+            if len(set(label[used])) == len(set(label[left])) == len(CLASS_NAMES):
+                point = fit_point(label[used], probability[used], sensitivity=sensitivity)
+                at = {"threshold": point["threshold"]}
+                scores.append(point | operating_point(label[left], probability[left], **at))
+        table = pd.DataFrame(scores, columns=[*SHOWN]).quantile([*ends.values()])
+        values: dict[Any, Any] = table.set_axis([*ends]).to_dict() if scores else {}
+        rows.append({"images": size, "draws": len(scores), **values})
     return rows
 
 

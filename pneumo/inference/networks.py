@@ -117,17 +117,24 @@ class Networks:
 
     def score_files(self, root: Path, paths: Sequence[str]) -> FileScores:
         """Returns the scores of N files below ``root``; UnreadableError: one cannot be read."""
-        names = [str(root / path) for path in paths]
         parts, pixels, content = [], [], []
-        stream = read_shown(names, "scoring", shapes=self.shapes, threads=THREADS)
-        for batch in batches(stream, batch_size=BATCH_SIZE):
+        for batch, scored in self.scored([str(root / path) for path in paths], title="scoring"):
             for radiograph in batch:
-                check_readable(radiograph)
                 pixels.append(float(radiograph.size[0] * radiograph.size[1]))
                 prepared = radiograph.prepared[self.shapes[0]]
                 content.append(hashlib.sha256(prepared.tobytes()).hexdigest())
-            parts.append(self.score(batch).pneumonia)
+            parts.append(scored.pneumonia)
         return FileScores(np.concatenate(parts, axis=1), pixels, content)
+
+    def scored(
+        self, names: Sequence[str], *, title: str
+    ) -> Iterator[tuple[list[Radiograph], Scored]]:
+        """Yields batches of files with their scores; UnreadableError: one cannot be read."""
+        stream = read_shown(names, title, shapes=self.shapes, threads=THREADS)
+        for batch in batches(stream, batch_size=BATCH_SIZE):
+            for radiograph in batch:
+                check_readable(radiograph)
+            yield batch, self.score(batch)
 
 
 def shapes(runs: Sequence[Run]) -> list[Shape]:

@@ -15,12 +15,7 @@ from pneumo.data.sets import class_of
 from pneumo.evaluation import paired
 from pneumo.evaluation.assessment import assess, labels
 from pneumo.evaluation.metrics import Array
-from pneumo.evaluation.operating_point import (
-    VOTE,
-    OperatingPoint,
-    fit_weights,
-    vote_share,
-)
+from pneumo.evaluation.operating_point import VOTE, OperatingPoint, fit_weights, vote_share
 from pneumo.evaluation.ranking import not_shown
 from pneumo.inference import ensemble
 from pneumo.inference.leakage import images_digest, labelled, shared_with_train
@@ -175,7 +170,7 @@ def warnings(runs: Sequence[Run], *, own: bool, checkpoint: str) -> list[str]:
     """Returns notes of the data sets, and on an epoch chosen on the test split."""
     notes = dict.fromkeys(run.metrics["data"].get("note") for run in runs)
     selections = {run.name: run.metrics.get("selection") or {} for run in runs}
-    optimistic = [name for name, selection in selections.items() if selection.get("on") == "test"]
+    optimistic = [name for name, chosen in selections.items() if chosen.get("on") == "test"]
     if own and checkpoint == "best" and optimistic:
         text = (
             f"the epoch of {', '.join(optimistic)} was chosen on the test split, which "

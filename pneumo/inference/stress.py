@@ -41,27 +41,18 @@ Predict = Callable[[np.ndarray], Array]  # (B, S, S) uint8 to (B,) probabilities
 
 def stress(
     predict: Predict,
-    images: np.ndarray,
-    label: Array,
+    images: np.ndarray,  # (N, S, S) uint8, as the network gets them
+    label: Array,  # (N,) int64, 1 for PNEUMONIA
     *,
-    names: Sequence[str],
-    threshold: float = 0.5,
-    temperature: float | None = None,
-    seed: int = SEED,
+    names: Sequence[str],  # of the N images, such as their paths
+    threshold: float = 0.5,  # of sensitivity and specificity
+    temperature: float | None = None,  # of the calibration error; None: not calibrated
+    seed: int = SEED,  # of the draws
 ) -> pd.DataFrame:
     """Returns a row for each change and severity: corruption, unit, severity, value and SCORES.
 
     The first row is of the unchanged images, with severity 0. An image is changed the same way at
     all severities, in every run and process: the draws depend on seed, corruption and name alone.
-
-    Args:
-        predict: the network.
-        images: (N, S, S) uint8, as the network gets them.
-        label: (N,) int64, 1 for PNEUMONIA.
-        names: of the N images, such as their paths.
-        threshold: of sensitivity and specificity.
-        temperature: of the calibration error; None: not calibrated.
-        seed: of the draws.
     """
 
     def scored(change: Change | None = None, seeds: Sequence[int] = ()) -> StressScores:

@@ -63,19 +63,14 @@ class Reports:
         """
         import pydicom
 
-        name, options = radiograph.name, {"keep_patient": self.keep_patient}
+        name = radiograph.name
         try:
             with warnings.catch_warnings():
                 warnings.simplefilter("ignore")  # of values that break the standard's form
                 warnings.filterwarnings("error", ".*encoding")  # of an unknown character set
                 source = pydicom.dcmread(name, stop_before_pixels=True, force=True)
-                report = build(source, row, algorithm=self.algorithm, **options)
-        except (
-            TypeError,
-            AttributeError,
-            ValueError,
-            UserWarning,
-        ) as error:  # a tag is missing or broken
+                report = build(source, row, self.algorithm, keep_patient=self.keep_patient)
+        except (TypeError, AttributeError, ValueError, UserWarning) as error:  # by a tag
             raise ValueError(f"{name}: {' '.join(str(error).split())}") from None
         except OSError as error:  # it could be read a moment ago
             raise ValueError(f"{name}: it can no longer be read ({output.reason(error)})") from None
@@ -103,7 +98,7 @@ def reports(
         yield Reports(folder, algorithm, keep_patient)
 
 
-def build(source: Any, row: Mapping[str, Any], *, algorithm: str, keep_patient: bool) -> Any:
+def build(source: Any, row: Mapping[str, Any], algorithm: str, *, keep_patient: bool) -> Any:
     """Returns the report (highdicom.sr.ComprehensiveSR) of one image.
 
     It refers to study, series and image by their UIDs. ``source`` is the image's dataset, without
@@ -111,11 +106,18 @@ def build(source: Any, row: Mapping[str, Any], *, algorithm: str, keep_patient: 
     numbers of patient and study are copied.
     """
     import highdicom as hd
+    from pydicom import Dataset
 
     if missing := [tag for tag in NEEDED if not source.get(tag)]:
         raise ValueError(f"a report needs the image's {', '.join(missing)}")
+    evidence = Dataset()  # of the image, for the report
+    for tag in (*NEEDED, *PATIENT):
+        kept = keep_patient or tag in NEEDED
+        setattr(evidence, tag, source.get(tag, "") if kept else "")
+    if keep_patient:
+        evidence.SpecificCharacterSet = UTF8  # pydicom decoded by the image's own
     return hd.sr.ComprehensiveSR(
-        evidence=[_evidence(source, keep_patient=keep_patient)],
+        evidence=[evidence],
         content=_content(source, row, algorithm)[0],
         series_instance_uid=hd.UID(),
         series_number=1,
@@ -129,20 +131,6 @@ def build(source: Any, row: Mapping[str, Any], *, algorithm: str, keep_patient: 
         is_final=False,
         is_verified=False,
     )
-
-
-def _evidence(source: Any, *, keep_patient: bool) -> Any:
-    """Returns the dataset of the image for the report: UIDs, with ``keep_patient`` the patient."""
-    from pydicom import Dataset
-
-    evidence = Dataset()
-    for tag in NEEDED:
-        setattr(evidence, tag, source[tag].value)
-    for tag in PATIENT:
-        setattr(evidence, tag, source.get(tag, "") if keep_patient else "")
-    if keep_patient:
-        evidence.SpecificCharacterSet = UTF8  # pydicom decoded by the image's own
-    return evidence
 
 
 def _content(source: Any, row: Mapping[str, Any], algorithm: str) -> Any:

@@ -41,7 +41,7 @@ def write_onnx(
         FileNotFoundError, ValueError: the run is broken, an extra or an image is missing, ``out``
             holds something else, or the outputs differ by too much.
     """
-    from pneumo.inference import ensemble, onnx_export, onnx_model
+    from pneumo.inference import ensemble, onnx_export
 
     paths = onnx_paths(out)
     output.check_files(paths, run_dir=run.run_dir, is_own=_is_own)
@@ -50,7 +50,7 @@ def write_onnx(
     fixed = ensemble.mean_operating_point([named], checkpoint=checkpoint)
     properties = onnx_export.properties(run, network, checkpoint, fixed)
     texts = _card(run, network.num_classes, checkpoint, paths[2].name), _checklists(run, checkpoint)
-    model = onnx_model.build(
+    model = onnx_export.build(
         network,
         views=run.views,
         threshold=fixed.threshold,

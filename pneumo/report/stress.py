@@ -9,9 +9,8 @@ import pandas as pd
 from pneumo import cli
 from pneumo.report.groups import Cell, group_trials
 from pneumo.report.reading import read_run, stress_numbers
-from pneumo.report.table import Row, Table
 from pneumo.report.tables import stress_table
-from pneumo.report.trials import Trial, tuples
+from pneumo.report.trials import Trial
 from pneumo.report.wording import decimal
 from pneumo.runs.metrics import Stress, number
 from pneumo.runs.run import Run
@@ -38,21 +37,20 @@ def _of_one(result: Stress) -> list[str]:
     clean: dict[str, Any] = {**result["clean"]}
     stressed: dict[str, Any] = {**result["stressed"]}
     others = (f"{t} {decimal(clean[n])} to {decimal(stressed[n])}" for n, t in OTHERS.items())
-    changes = pd.DataFrame(result["rows"]).astype({"auroc": float})
-    rows: list[Row] = [
-        {"change": f"  {name}"}
-        | {str(row.severity): decimal(row.auroc) for row in tuples(same)}
-        | {"drop": decimal(number(clean["auroc"]) - same["auroc"].mean())}
-        for name, same in changes.groupby("corruption", sort=False)
-    ]
-    columns = {"change": "  AUROC by change"} | {str(each): f"severity {each}" for each in SHOWN}
+    rows = pd.DataFrame(result["rows"]).astype({"auroc": float})
+    at: Any = {"index": "corruption", "columns": "severity", "sort": False, "dropna": False}
+    changes = rows.pivot_table("auroc", **at)
+    drop = number(clean["auroc"]) - changes.mean(axis=1)
+    table = changes[[*SHOWN]].assign(**{"mean drop": drop}).rename_axis(None)
+    table = table.rename_axis(columns="AUROC by severity")
     images = f"{result['images']:,}" + f" of {result['of']:,}" * (result["images"] < result["of"])
     return [
-        f"Stress test on {images} {SPLITS[result['split']]} images, changed in {len(rows)} ways:",
+        f"Stress test on {images} {SPLITS[result['split']]} images, each changed in "
+        f"{len(changes)} ways:",
         f"mean drop of AUROC {decimal(result['drop'], digits=4)}: {decimal(clean['auroc'])} "
         f"unchanged, {decimal(stressed['auroc'])} changed",
         f"at the threshold {result['threshold']:.4f}: {', '.join(others)}",
-        *Table(columns | {"drop": "mean drop"}, rows).text(first=20, others=13),
+        *table.to_string(float_format="{:.3f}".format, na_rep="?").split("\n"),
     ]
 
 

@@ -10,7 +10,9 @@ from typing import Any
 import numpy as np
 
 from pneumo import cli
+from pneumo.evaluation.detection import IOU, MAP_SENTENCE
 from pneumo.evaluation.operating_point import VOTE, at_bound
+from pneumo.evaluation.scores import BOX_SCORES
 from pneumo.evaluation.scores import SCORES as ALL_SCORES
 from pneumo.report.assessed import tables
 from pneumo.report.table import Row, Table
@@ -21,6 +23,7 @@ PREDICTED = ("path", "p_pneumonia", "boxes", "decision", "prediction_set")  # on
 SCORES = {name: ALL_SCORES[name].title for name in ("auroc", "accuracy", "f1_normal")}
 AT_POINT = {"auroc": "AUROC", "sensitivity": "sensitivity", "specificity": "specificity"}
 TITLES = {name: ALL_SCORES[name].title for name in ("accuracy", "f1_normal", "auroc")}
+BOX_TABLES = (("challenge", "f1", "auroc"), ("precision", "recall", "map_50"))
 FULL = {  # tables of --full: widths of the first column and the others
     **dict.fromkeys(("point", "prevalence", "calibration"), (30, 20)),
     **{"subgroups": (24, 18), "benefit": (11, 13)},
@@ -88,7 +91,7 @@ def score_lines(result: Mapping[str, Any], *, full: bool = True) -> list[str]:
         "",
     ]
     scores = {names[run]: entry["scores"] for run, entry in entries.items()}
-    lines += _table("", SCORES, scores, first=19, others=20)
+    lines += score_table("", SCORES, scores, first=19, others=20)
     lines += [VOTE] * ("vote" in result)
     if "why_not" in weighted:
         lines.append(f"no weights could be fitted: {weighted['why_not']}")
@@ -111,10 +114,38 @@ def score_lines(result: Mapping[str, Any], *, full: bool = True) -> list[str]:
     return shortened(lines, members)
 
 
+def detector_lines(result: Mapping[str, Any]) -> list[str]:
+    """Returns the lines for the scores of detectors, alone and fused."""
+    on, members, fused = (result[key] for key in ("scored_on", "members", "fused"))
+    short = cli.short_names([entry["run"] for entry in members], width=19)
+    entries = {short[entry["run"]]: entry for entry in members}
+    if fused and "scores" in fused:
+        entries["weighted box fusion"] = fused
+    lines = [
+        f"Scored on {on['what']}: {on['images']:,} images of {on['patients']:,} patients, "
+        f"{on['with_boxes']:,} with boxes",
+        *(f"! {note}" for note in result["notes"]),
+    ]
+    scores = {name: entry["scores"] for name, entry in entries.items()}
+    for names in BOX_TABLES:
+        titles = {name: BOX_SCORES[name].heading.removesuffix(f" at IoU {IOU}") for name in names}
+        table = score_table("", titles, scores, first=20, others=20)
+        lines += ["", *(line.replace(" ?-?", "    ").rstrip() for line in table)]
+    lines += ["", f"F1, precision and recall of boxes at IoU {IOU} and at the confidence fixed on"]
+    lines.append("validation images:")
+    lines += [f"  {entry['confidence']:.4f}  {name}" for name, entry in entries.items()]
+    if fused and "why_not" in fused:
+        lines.append(f"no weighted box fusion: {fused['why_not']}")
+    elif fused:
+        lines.append(" ".join(["weights, from validation:", *map(_number, fused["weights"])]))
+    why_no_map = members[0]["why_no_map"]
+    return [*lines, f"no mAP: {why_no_map}" if why_no_map else MAP_SENTENCE]
+
+
 def _difference_lines(rows: Sequence[Mapping[str, Any]], names: Mapping[str, str]) -> list[str]:
     fixed = any([rows[0]["first_fixed_on"], *(row["second_fixed_on"] for row in rows)])
     scores = {names[row["second"]]: row for row in rows}
-    titles, *shown = _table("", AT_POINT, scores, first=17, others=21, sign="+")
+    titles, *shown = score_table("", AT_POINT, scores, first=17, others=21, sign="+")
     lines = [f"{names[rows[0]['first']]} minus:", titles]
     for line, row in zip(shown, rows, strict=True):
         called = cli.counted(row["called_differently"], "image")
@@ -148,7 +179,7 @@ def _point_lines(shown: Mapping[str, Any]) -> list[str]:
     ]
 
 
-def _table(
+def score_table(
     corner: str,
     titles: Mapping[str, str],
     scores: Mapping[str, Mapping[str, Any]],
@@ -157,7 +188,7 @@ def _table(
     others: int,
     sign: str = "",
 ) -> list[str]:
-    """A row for each name, a column for each score with its interval."""
+    """Returns lines: a row for each name, a column for each score with its interval."""
     rows = []
     for name, of in scores.items():
         rows.append({"": name} | {key: _score(of[key], sign) for key in titles})

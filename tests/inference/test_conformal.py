@@ -36,13 +36,9 @@ def test_images_of_one_patient_count_once_in_the_sets_and_in_their_check() -> No
 
 
 def test_a_patient_has_one_image_of_each_label_in_whatever_order() -> None:
-    table = pd.DataFrame(
-        {
-            "path": [f"{number}.jpeg" for number in range(400)],
-            "label": np.where(np.arange(400) % 20 < 5, "NORMAL", "PNEUMONIA"),
-            "group": [f"p{number // 20}" for number in range(400)],
-        }
-    )
+    number = np.arange(400)
+    table = pd.DataFrame({"path": [f"{n}.jpeg" for n in number], "group": number // 20})
+    table["label"] = np.where(number % 20 < 5, "NORMAL", "PNEUMONIA")
     rows = conformal.one_per_patient(table)
     assert rows.groupby(["group", "label"]).size().tolist() == [1] * 40
     again = conformal.one_per_patient(table[::-1].reset_index(drop=True))

@@ -15,7 +15,7 @@ from pneumo.data import image
 from pneumo.evaluation.assessment import labels
 from pneumo.evaluation.metrics import at_prevalence
 from pneumo.evaluation.scores import operating_point
-from pneumo.inference import onnx_model
+from pneumo.inference import onnx_export
 from pneumo.runs.run import Run
 from pneumo.shift import evaluation
 from tests.conftest import SMALL, Patch
@@ -81,7 +81,7 @@ def test_predict_evaluate_and_the_file_decide_alike(
 
     assert export.main([str(runs[rule]), "--out", "model.onnx", "--check", names[0]]) == 0
     model = onnx.load("model.onnx")
-    session = onnx_model.open_session(model)
+    session = onnx_export.open_session(model)
     prepared = [image.prepare(Path(name).read_bytes(), size=run.image_size) for name in names]
     (by_file,) = session.run(["decision"], {"image": np.stack(prepared)[:, None]})
     assert by_file.dtype == np.int64

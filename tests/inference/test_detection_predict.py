@@ -235,7 +235,7 @@ def test_several_are_fused_with_weights_and_confidence_of_validation(
     given = ("predict", run, other, images[0], "--format", "jsonl")
     done = call(*given, "--threshold", "0.1")
     assert "fused from 2 detectors with the weights" in done.err
-    fixed = fusion.fit([Run.open(place) for place in (run, other)], method="wbf")
+    fixed = fusion.fit([Run.open(place) for place in (run, other)])
     assert " ".join(f"{weight:.3f}" for weight in fixed["weights"]) in done.err
     boxes = json.loads(done.out)["boxes"]  # IoU 0.5: two boxes, each of one member
     assert sorted(box["y_min"] for box in boxes) == pytest.approx([25, 37.5])

@@ -1,3 +1,4 @@
+import json
 import sys
 from importlib.util import find_spec
 from pathlib import Path
@@ -7,22 +8,17 @@ import numpy as np
 import pytest
 
 from pneumo.evaluation.detection import challenge_score, fit_confidence, kept
-from pneumo.inference.fusion import (
-    METHODS,
-    common,
-    fit,
-    fuse,
-    non_maximum_suppression,
-    weighted_box_fusion,
-)
+from pneumo.inference.fusion import common, fit, fuse, weighted_box_fusion
 from pneumo.runs.run import Run
 from pneumo.runs.tables import ImageBoxes
+from tests.conftest import Call, Refused
 from tests.detection_runs import make_detector
 
 needs_wbf = pytest.mark.skipif(
     find_spec("ensemble_boxes") is None, reason="the extra detection is not installed"
 )
 A, NEAR, FAR = [0.0, 0.0, 100.0, 100.0], [10.0, 0.0, 110.0, 100.0], [300.0, 300.0, 350.0, 350.0]
+LINE, POINT, NONE = [5.0, 0.0, 5.0, 9.0], [7.0, 7.0, 7.0, 7.0], np.zeros((0, 4))
 
 
 def run(folder: Path) -> Run:
@@ -30,47 +26,26 @@ def run(folder: Path) -> Run:
 
 
 @needs_wbf
-def test_boxes_that_overlap_become_their_weighted_mean() -> None:
-    for weights, expected in (([1, 1], [5, 0, 105, 100]), ([3, 1], [2.5, 0, 102.5, 100])):
-        boxes, scores = weighted_box_fusion([[A], [NEAR]], [[0.6], [0.6]], weights=weights)
-        np.testing.assert_allclose(boxes, [expected], atol=1e-3)
-        np.testing.assert_allclose(scores, [0.6], atol=1e-6)
-
-
-@needs_wbf
 @pytest.mark.parametrize(
-    ("boxes", "scores", "fused_boxes", "fused_scores"),
+    ("boxes", "scores", "weights", "fused_boxes", "fused_scores"),
     [
-        ([[A, FAR], [A]], [[0.8, 0.8], [0.8]], [A, FAR], [0.8, 0.4]),  # of one member alone
-        ([[A, FAR], [NEAR]], [[0.0, 0.8], [0.0]], [FAR], [0.4]),  # those of score 0 are left out
-        ([[A], [NEAR]], [[0.0], [0.0]], np.zeros((0, 4)), []),
+        ([[A], [NEAR]], [[0.6], [0.6]], [1, 1], [[5, 0, 105, 100]], [0.6]),
+        ([[A], [NEAR]], [[0.6], [0.6]], [3, 1], [[2.5, 0, 102.5, 100]], [0.6]),
+        ([[A, FAR], [A]], [[0.8, 0.8], [0.8]], [1, 1], [A, FAR], [0.8, 0.4]),  # of one alone
+        ([[A, FAR], [NEAR]], [[0.0, 0.8], [0.0]], [1, 1], [FAR], [0.4]),  # score 0: left out
+        ([[A], [NEAR]], [[0.0], [0.0]], [1, 1], NONE, []),
+        ([[], []], [[], []], [1, 1], NONE, []),
+        ([[LINE, POINT], [LINE]], [[0.9, 0.8], [0.7]], [1, 1], NONE, []),  # without area: left out
+        ([[A, LINE], [A]], [[0.8, 0.9], [0.8]], [1, 1], [A], [0.8]),
+        ([[A, FAR], [NEAR]], [[0.7, 0.2], [0.9]], [1, 0], [A, FAR], [0.7, 0.2]),  # weight 0, too
     ],
 )
-def test_a_box_of_one_member_loses_score_and_one_of_score_0_does_not_count(
-    boxes: Any, scores: Any, fused_boxes: Any, fused_scores: Any
+def test_boxes_that_overlap_become_their_weighted_mean_and_one_alone_loses_score(
+    boxes: Any, scores: Any, weights: Any, fused_boxes: Any, fused_scores: Any
 ) -> None:
-    found = weighted_box_fusion(boxes, scores, weights=[1, 1])
-    np.testing.assert_allclose(found[0], fused_boxes, atol=1e-3)
-    np.testing.assert_allclose(found[1], fused_scores, atol=1e-6)
-
-
-def test_suppression_keeps_the_box_of_the_highest_score() -> None:
-    boxes, scores = non_maximum_suppression([[A, FAR], [NEAR]], [[0.7, 0.2], [0.9]], weights=[1, 1])
-    np.testing.assert_array_equal(boxes, [NEAR, FAR])
-    np.testing.assert_allclose(scores, [0.9, 0.2])
-    boxes, _ = non_maximum_suppression([[A, FAR], [NEAR]], [[0.7, 0.2], [0.9]], weights=[2, 1])
-    np.testing.assert_array_equal(boxes[0], A)  # 0.9 counts as 0.45
-
-
-@pytest.mark.parametrize("method", [pytest.param("wbf", marks=needs_wbf), "nms"])
-def test_no_boxes_fuse_to_none_and_those_without_area_are_left_out(method: str) -> None:
-    line, point = [5.0, 0.0, 5.0, 9.0], [7.0, 7.0, 7.0, 7.0]
-    for given, of in (([[], []], [[], []]), ([[line, point], [line]], [[0.9, 0.8], [0.7]])):
-        boxes, scores = METHODS[method](given, of, weights=[1, 1])
-        assert (boxes.shape, scores.shape) == ((0, 4), (0,))
-    boxes, scores = METHODS[method]([[A, line], [A]], [[0.8, 0.9], [0.8]], weights=[1, 1])
-    np.testing.assert_allclose(boxes, [A], atol=1e-3)
-    np.testing.assert_allclose(scores, [0.8], atol=1e-6)
+    fused = weighted_box_fusion(boxes, scores, weights=weights)
+    np.testing.assert_allclose(fused[0], fused_boxes, atol=1e-3)
+    np.testing.assert_allclose(fused[1], fused_scores, atol=1e-6)
 
 
 @needs_wbf
@@ -78,8 +53,8 @@ def test_fused_boxes_of_two_runs_score_better_than_both(tmp_path: Path) -> None:
     runs = [
         run(make_detector(tmp_path / str(seed), seed=seed, skill=9, images=600)) for seed in (1, 2)
     ]
-    about = fit(runs, method="wbf")
-    score = best_score(fuse(common(runs, "test"), weights=about["weights"], method="wbf"))
+    about = fit(runs)
+    score = best_score(fuse(common(runs, "test"), weights=about["weights"]))
     assert all(score > best_score(one.boxes.of_split("test")) for one in runs)
     assert about["val_images"] == len(runs[0].boxes.of_split("val").images)
 
@@ -88,15 +63,6 @@ def best_score(boxes: ImageBoxes) -> float:
     confidence = fit_confidence(boxes.truth, boxes.predicted, boxes.scores)
     found = kept(boxes.predicted, boxes.scores, confidence=confidence)
     return challenge_score(boxes.truth, *found)
-
-
-def test_a_member_of_weight_0_is_left_out(tmp_path: Path) -> None:
-    runs = [run(make_detector(tmp_path / str(seed), seed=seed)) for seed in (1, 2)]
-    test = common(runs, "test")
-    alone = fuse(test, weights=[1, 0], method="nms")
-    with_none = fuse(test[:1], weights=[1], method="nms")
-    for a, b in zip(alone.predicted, with_none.predicted, strict=True):
-        np.testing.assert_array_equal(a, b)
 
 
 def test_images_that_a_member_was_trained_on_are_left_out_and_counted(tmp_path: Path) -> None:
@@ -126,3 +92,54 @@ def test_without_the_extra_it_is_said_how_to_have_it(monkeypatch: pytest.MonkeyP
     monkeypatch.setitem(sys.modules, "ensemble_boxes", None)
     with pytest.raises(ValueError, match=r"needs ensemble_boxes; install it with .*detection"):
         weighted_box_fusion([[A], [NEAR]], [[0.6], [0.6]], weights=[1, 1])
+
+
+def test_a_detector_is_scored_on_its_test_split(tmp_path: Path, call: Call) -> None:
+    folder = make_detector(tmp_path / "run", confidence=0.4)
+    shown = call("evaluate", folder, "--out", tmp_path / "scores.json").out
+    assert max(map(len, shown.splitlines())) <= 80
+    scores = json.loads((tmp_path / "scores.json").read_text())
+    test = run(folder).boxes.of_split("test")
+    expected = challenge_score(test.truth, *kept(test.predicted, test.scores, confidence=0.4))
+    (member,) = scores["members"]
+    challenge = member["scores"]["challenge"]
+    assert challenge["value"] == pytest.approx(expected)
+    assert challenge["low"] < expected < challenge["high"]
+    assert scores["scored_on"]["images"] == len(test.images)
+    assert scores["scored_on"]["patients"] == test.images["patient"].nunique()
+    assert f"{expected:.3f}" in shown
+    assert "0.4000" in shown
+    assert scores["fused"] is None
+
+
+@needs_wbf
+def test_two_detectors_are_fused_with_weights_of_validation(tmp_path: Path, call: Call) -> None:
+    folders = [make_detector(tmp_path / name, seed=seed) for seed, name in enumerate("ab")]
+    shown = call("evaluate", *folders, "--out", tmp_path / "scores.json").out
+    assert "\nweighted box fusion " in shown
+    scores = json.loads((tmp_path / "scores.json").read_text())
+    on_val = [best_score(run(folder).boxes.of_split("val")) for folder in folders]
+    assert scores["fused"]["weights"] == pytest.approx([score / sum(on_val) for score in on_val])
+    assert scores["fused"]["confidence"] != scores["members"][0]["confidence"]
+
+
+def test_what_cannot_be_scored_is_refused_and_fusing_needs_validation_images(
+    tmp_path: Path, call: Call, refused: Refused
+) -> None:
+    detector = make_detector(tmp_path / "run")
+    for option, *value in (
+        ("--data", "elsewhere"),
+        ("--checkpoint", "last"),
+        ("--prevalence", "0.1"),
+        ("--allow-overlap",),
+    ):
+        refused(f"error: {option} needs classifiers", "evaluate", detector, option, *value)
+    other = make_detector(tmp_path / "classifier", task="classification")
+    refused("runs must be of one task", "evaluate", detector, other)
+    untested = make_detector(tmp_path / "untested", parts=("train", "val"))
+    message = f"a run must have test images to be scored on; {untested} has none."
+    refused(message, "evaluate", untested)
+    parts = ("train", "test")
+    pair = [make_detector(tmp_path / name, seed=n, parts=parts) for n, name in enumerate("ab")]
+    text = call("evaluate", *pair).text
+    assert "no weighted box fusion: no image of the val splits is shared" in text

@@ -59,17 +59,18 @@ def test_youden_is_the_best_of_all_thresholds() -> None:
 @pytest.mark.parametrize("images_of_each", [5, 50])
 def test_few_images_that_are_all_right_do_not_make_all_sure(images_of_each: int) -> None:
     label = np.repeat([0, 1], images_of_each)
-    found = local.fit_point(label, np.repeat([0.3, 0.8], images_of_each), sensitivity=0.95)
-    sure = calibrated([0.3, 0.8], temperature=found["temperature"])
-    assert 0.5 / (images_of_each + 1) / 5 < sure[0] < 0.3
-    assert 0.8 < sure[1] < 1 - 0.5 / (images_of_each + 1) / 5
-    youden = local.fit_point(label, np.repeat([0.3, 0.8], images_of_each), sensitivity=None)
-    for point in (found, youden):
+    points = [
+        local.fit_point(label, np.repeat([low, 0.8], images_of_each), sensitivity=sensitivity)
+        for low, sensitivity in ((0.3, 0.95), (0.3, None), (0.2, 0.95))
+    ]
+    for point in points:
         assert point["threshold"] == pytest.approx(0.8 - 1e-6, abs=1e-9)  # the rounding of a batch
+    sure = calibrated([0.3, 0.8], temperature=points[0]["temperature"])
+    least = 0.5 / (images_of_each + 1) / 5
+    assert least < sure[0] < 0.3 < 0.8 < sure[1] < 1 - least
     # Jeffreys' half: n + 1/2 of n + 1 are right, odds of 2 n + 1, which 4 to the power 1 / T are
-    alike = local.fit_point(label, np.repeat([0.2, 0.8], images_of_each), sensitivity=0.95)
     by_hand = np.log(4) / np.log(2 * images_of_each + 1)
-    assert alike["temperature"] == pytest.approx(by_hand, abs=1e-6)
+    assert points[2]["temperature"] == pytest.approx(by_hand, abs=1e-6)
 
 
 def test_more_images_buy_a_narrower_range(found: dict[str, Any]) -> None:
@@ -91,15 +92,11 @@ def test_the_table_is_scored_on_the_patients_not_drawn(monkeypatch: pytest.Monke
     assert (first["specificity"]["low"], first["specificity"]["high"]) == (1, 1)
     assert every["images"] == 4
     assert 0 < every["draws"] < 200  # a and b leave no other patient
-
-
-def test_no_patient_is_fitted_to_and_scored() -> None:
     of_patient = [np.array([2 * i, 2 * i + 1]) for i in range(20)]
     used, left = local.drawn(of_patient, size=15, rng=np.random.default_rng(0))
     assert used.size == 16
     assert not set(used // 2) & set(left // 2)
     assert set(used) | set(left) == set(range(40))
-    assert local.drawn(of_patient[:1], size=5, rng=np.random.default_rng(0))[1].size == 0
 
 
 def test_few_images_of_a_label_are_refused_or_warned_of() -> None:
@@ -123,60 +120,38 @@ def test_of_copies_one_counts_and_who_share_an_image_are_one_patient() -> None:
         local.without_copies(table, list("xxyzuvwx"))
 
 
-def test_it_is_read_by_name_or_as_a_file(found: dict[str, Any], tmp_path: Path) -> None:
+def test_it_is_read_by_name_or_as_a_file_and_its_warnings_are_noted(
+    found: dict[str, Any], tmp_path: Path
+) -> None:
     path = tmp_path / run_folder.CALIBRATIONS / "here.json"
     path.parent.mkdir()
-    path.write_text(json.dumps(found))
+
+    def read(name: str = "here", *, weights: str = "abc", **changed: Any) -> local.LocalCalibration:
+        path.write_text(json.dumps({k: v for k, v in (found | changed).items() if v is not None}))
+        return local.read_calibration(tmp_path, name, weights_sha256=weights)
+
     for name in ("here", str(path)):
-        one = local.read_calibration(tmp_path, name, weights_sha256="abc")
-        assert (one["name"], one["threshold"]) == ("here", found["threshold"])
-    decision = decide([], calibration=one, coverage=0.9)
-    assert (decision.threshold, decision.threshold_from) == (one["threshold"], "calibration")
+        assert (read(name)["name"], read(name)["threshold"]) == ("here", found["threshold"])
+    decision = decide([], calibration=read(), coverage=0.9)
+    assert (decision.threshold, decision.threshold_from) == (found["threshold"], "calibration")
     assert decision.temperature == found["temperature"]
     assert decision.sets is not None
     patients = images(60).groupby("label")["group"].nunique()
     assert decision.sets.patients == (patients["NORMAL"], patients["PNEUMONIA"])
     assert found["NORMAL"] > patients["NORMAL"]
-    assert decide([], calibration=one, threshold=0.3).threshold_from == "given"
+    assert decide([], calibration=read(), threshold=0.3).threshold_from == "given"
+    warned = read(shared_with_train="2 patients (IM-1)", warning="fewer than 20 patients")
+    plain, noted = (
+        decide([], calibration=one).notes[0]
+        for one in (read(shared_with_train="", warning=None), warned)
+    )
+    assert plain == "threshold and temperature come from the calibration here"
+    assert noted.startswith(f"{plain}. LEAK: its images share 2 patients (IM-1) with the train")
+    assert noted.endswith("fewer than 20 patients")
     with pytest.raises(FileNotFoundError, match=r"one of the run's \(here\); there is no"):
-        local.read_calibration(tmp_path, "there", weights_sha256="abc")
+        read("there")
     with pytest.raises(ValueError, match="must fit the weights that predict"):
-        local.read_calibration(tmp_path, "here", weights_sha256="other")
-
-
-def test_what_the_file_warns_of_is_noted_where_it_decides(
-    found: dict[str, Any], tmp_path: Path
-) -> None:
-    def note(**changed: Any) -> str:
-        path = tmp_path / "here.json"
-        path.write_text(json.dumps({k: v for k, v in (found | changed).items() if v is not None}))
-        one = local.read_calibration(tmp_path, str(path), weights_sha256="abc")
-        return decide([], calibration=one, threshold=0.3).notes[0]
-
-    plain = "threshold and temperature come from the calibration here"
-    assert note(shared_with_train="", warning=None) == plain
-    text = note(shared_with_train="2 patients (IM-1)", warning="fewer than 20 patients")
-    assert text.startswith(f"{plain}. LEAK: its images share 2 patients (IM-1) with the train")
-    assert text.endswith("fewer than 20 patients")
-
-
-@pytest.mark.parametrize(
-    ("key", "value"),
-    [
-        ("schema", 1),
-        ("threshold", 1.5),
-        ("temperature", 0),
-        ("weights_sha256", None),
-        ("warning", 1),
-        ("shared_with_train", ["a"]),
-        ("probabilities", {"NORMAL": [0.1], "PNEUMONIA": [2]}),
-    ],
-)
-def test_a_broken_file_is_told_in_one_line(
-    found: dict[str, Any], key: str, value: Any, tmp_path: Path
-) -> None:
-    path = tmp_path / "broken.json"
-    path.write_text(json.dumps(found | {key: value}))
-    with pytest.raises(ValueError, match=r"broken\.json must be a file of python -m") as caught:
-        local.read_calibration(tmp_path, str(path), weights_sha256="abc")
-    assert "\n" not in str(caught.value)
+        read(weights="other")
+    for broken in ({"schema": 1}, {"threshold": 1.5}, {"weights_sha256": None}, {"warning": 1}):
+        with pytest.raises(ValueError, match=r"here\.json must be a file of python -m [^\n]*$"):
+            read(**broken)

@@ -89,7 +89,11 @@ def test_the_maximum_lies_in_the_box_of_the_opacity(
 ) -> None:
     image, (left, top, right, bottom) = draw_phantom(person)
     model = LogOdds(network, [1], views=views).eval()
-    row, column = np.argwhere(saliency.explain(model, image, method=method) > 0.95).mean(0)
+    heat = saliency.explain(model, image, method=method)
+    assert heat.dtype == np.float32
+    assert heat.min() >= 0
+    assert heat.max() == 1
+    row, column = np.argwhere(heat > 0.95).mean(0)
     margin = SIDE / saliency.STRIDE / 2  # half a step of occlusion's window
     assert left - margin <= column <= right + margin
     assert top - margin <= row <= bottom + margin
@@ -104,6 +108,16 @@ def test_the_map_of_the_mirror_image_is_the_mirrored_map(network: Network, metho
     mirrored = saliency.explain(model, image[:, ::-1].copy(), method=method)
     np.testing.assert_allclose(mirrored[:, ::-1], heat, atol=1e-3)
     assert saliency.rank_correlation(heat, heat[:, ::-1]) < 0.9
+
+
+def test_bacteria_and_virus_together_are_pneumonia() -> None:
+    network = Encoder(f=2, d=4, c=4, image_size=SIDE, num_classes=3).eval()
+    image, _ = draw_phantom(2)
+    with torch.no_grad():
+        share = network(torch.from_numpy(image)[None, None]).softmax(1).numpy()
+    for chosen in ([0], [1, 2]):
+        p = saliency.probabilities(LogOdds(network, chosen).eval(), image[None])
+        np.testing.assert_allclose(p, share[:, chosen].sum(1), atol=1e-6)
 
 
 class Twice(Network):
