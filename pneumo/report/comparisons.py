@@ -12,8 +12,7 @@ from pneumo.choices import BALANCED
 from pneumo.cli import counted
 from pneumo.evaluation.intervals import difference_interval
 from pneumo.evaluation.paired_tests import corrected_t_test, holm
-from pneumo.report.groups import Cell, Group
-from pneumo.report.settings import training_of
+from pneumo.report.groups import Cell, Group, training_of
 from pneumo.report.trials import COMPARED, NAN, Trial, split_name, tuples
 
 MOST_COMPARED = 8  # networks; more make a table that no one reads

@@ -82,8 +82,7 @@ def section(group: Group, differences: pd.DataFrame) -> Section:
     shown = tables(group, differences[differences["group"] == group.slug])
     known = [trial.metrics.get("assessed") or {} for trial in group.trials]
     warnings = sorted({text for assessed in known for text in assessed.get("warnings", ())})
-    num_differing = len(shown["recipes"].rows)
-    return Section(group, shown, caveats(group, num_differing=num_differing), warnings)
+    return Section(group, shown, caveats(group), warnings)
 
 
 @dataclass

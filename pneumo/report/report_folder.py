@@ -59,7 +59,8 @@ def write_report(
     problems += [run for run in runs if isinstance(run, Problem)]
     trials = [run for run in runs if isinstance(run, Trial)]
     detectors = detection.group_detectors([run for run in runs if isinstance(run, Run)])
-    groups, problems = group_trials(trials, problems=problems)
+    groups, duplicates = group_trials(trials)
+    problems += duplicates
     add_ensembles(groups)
     kinds = {group.kind for group in groups}
     link = page.audit_link(audit, report=folder, kinds=kinds) if audit else None

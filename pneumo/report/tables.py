@@ -1,6 +1,6 @@
-"""The tables of a group: its scores, sizes, settings, differences, and the paper's claims."""
+"""The tables of a group: its scores, sizes, differences, and the paper's claims."""
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from math import isnan
 from typing import Any
 
@@ -13,7 +13,7 @@ from pneumo.report.comparisons import best_margins
 from pneumo.report.groups import DEBUG, Cell, Group
 from pneumo.report.reading import AT_POINT
 from pneumo.report.scores import paper_figure
-from pneumo.report.settings import short, varying_keys
+from pneumo.report.stress import stress_table
 from pneumo.report.table import Row, Table, titled
 from pneumo.report.trials import number, split_name, tuples
 from pneumo.report.wording import (
@@ -23,15 +23,12 @@ from pneumo.report.wording import (
     decimal,
     duration,
     interval,
-    mean_and_error,
     p_value,
 )
 
 ON_PAGE = ("f1_normal", "auroc", "accuracy", "precision_normal", "recall_normal")  # and in CSV: all
 CALIBRATION = ("temperature", "ece_before", "ece_after", "brier_before", "brier_after")
 MAP_NUMBERS = ("deletion", "random", "gap", "share_of_gaps_above_0", "randomised")
-STRESSED = ("auroc", "sensitivity", "specificity", "ece")
-OF_NETWORK = ("model.batch_norm", "model.num_classes")  # not its architecture
 CLAIMED = ("claim", "claimed", "on", "ours", "comparable")
 MIN_NETWORKS = 3  # for a Pareto front to be informative
 COSTS = {  # by name of the size: title, and 1 if less is better, -1 if more is
@@ -62,7 +59,6 @@ def tables(group: Group, differences: pd.DataFrame) -> dict[str, Table]:
         "differences": _differences(differences[(kind == "networks") & with_most]),
         "optimism": _differences(differences[kind == "optimism"]),
         "sizes": _sizes(group),
-        "recipes": _recipes(group),
         "maps": _maps(group),
         "stress": stress_table(group.networks),
     }
@@ -70,8 +66,7 @@ def tables(group: Group, differences: pd.DataFrame) -> dict[str, Table]:
 
 def _scores(group: Group, cell: Cell) -> list[Row]:
     """The row of a network, and for tiny the paper's row below it."""
-    runs = f"{len(cell.trials)} of {counted(len(cell.trials) + len(cell.missing), 'run')}"
-    runs = counted(len(cell.trials), "seed") if cell.is_ensemble else runs
+    runs = counted(len(cell.trials), "seed" if cell.is_ensemble else "run")
     row: dict[str, Any] = {"kind": "ours", "network": (cell.label, runs)}
     row |= {name: cell.spread(name).cell for name in ON_PAGE}
     if not group.data_set.published or cell.model != "tiny":
@@ -128,28 +123,6 @@ def _sizes(group: Group) -> Table:
     return titled(rows, *(rows[0] if rows else ()), texts=("front",))
 
 
-def _recipes(group: Group) -> Table:
-    """A row for each setting that differs among the networks, with the value of each.
-
-    A network with several settings is shown with its first; architectures are left out.
-    """
-
-    def text(key: str, value: Any) -> str:
-        shown = short(value)
-        shown = shown.split(".")[-1] if "_target_" in key else shown
-        return DASH if shown.lower() == "none" else shown
-
-    firsts: dict[str, dict[str, Any]] = {}
-    for cell in group.networks:
-        of_training = (k for k in cell.settings if not k.startswith("model.") or k in OF_NETWORK)
-        firsts.setdefault(cell.name, {key: cell.settings[key] for key in of_training})
-    rows: list[Row] = [
-        {"setting": key} | {name: text(key, of.get(key)) for name, of in firsts.items()}
-        for key in varying_keys(list(firsts.values()))
-    ]
-    return Table({"setting": "Setting"} | {name: name for name in firsts}, rows)
-
-
 def _maps(group: Group) -> Table:
     named = ("trial", "method", "class")
     rows: list[Row] = [
@@ -160,26 +133,6 @@ def _maps(group: Group) -> Table:
         for row in trial.metrics.get("maps") or []
     ]
     return titled(rows, "network", *named, "images", *MAP_NUMBERS, texts=named)
-
-
-def stress_table(cells: Iterable[Cell], *, shown: Sequence[str] = STRESSED) -> Table:
-    """Returns a row for each recipe and split: means over runs, and standard errors of the drop."""
-    rows: list[Row] = []
-    for cell in cells:
-        for split in ("val", "test"):
-            drop = cell.spread("drop", split=f"stress_{split}")
-            if drop.trials:
-                error = mean_and_error(drop.mean, drop.sd, drop.n)
-                name = cell.label, counted(drop.trials, "run")
-                row: dict[str, Any] = {"network": name, "split": split, "drop": error}
-                for score in shown:
-                    clean, stressed = (
-                        decimal(cell.spread(score, split=f"stress_{split}_{when}").mean)
-                        for when in ("clean", "stressed")
-                    )
-                    row[score] = clean, f"to {stressed}"
-                rows.append(row)
-    return titled(rows, "network", "split", "drop", *shown)
 
 
 def _differences(differences: pd.DataFrame) -> Table:

@@ -153,11 +153,6 @@ class Problem:
     fold: Any = None
     protocol: str | None = None
 
-    @property
-    def split(self) -> tuple[Any, Any]:
-        """Seed and fold, as of a trial."""
-        return self.seed, self.fold
-
 
 class Spread(NamedTuple):
     """Numbers over trials: how many are known, their median and spread (sd with n - 1)."""
