@@ -155,6 +155,12 @@ class Group(Comparable):
         return [*self.networks, *self.ensembles, *self.baselines]
 
     @property
+    def warnings(self) -> list[str]:
+        """Of intervals of few patients, and that there is no temperature."""
+        assessed = [trial.metrics.get("assessed") or {} for trial in self.trials]
+        return sorted({text for each in assessed for text in each.get("warnings", ())})
+
+    @property
     def devices(self) -> list[str]:
         """The devices that the networks were timed on."""
         return sorted({trial.device for cell in self.networks for trial in cell.trials})

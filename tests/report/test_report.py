@@ -10,9 +10,12 @@ import numpy as np
 import pytest
 
 from pneumo.report.__main__ import main
+from pneumo.report.comparisons import compare
 from pneumo.report.groups import Trained, labels
-from pneumo.report.page import AuditLink, Report, escaped_tex, markdown
+from pneumo.report.page import content as page_content
+from pneumo.report.page import escaped_tex
 from pneumo.report.report_folder import write_report
+from pneumo.report.templates import render_markdown
 from tests.conftest import Capture, Patch
 from tests.report.made_runs import (
     configure,
@@ -367,7 +370,7 @@ def test_latex_has_a_table_for_each_group_with_command_and_commit(finished: Path
 
 
 def test_summary_links_the_audit_and_no_name_is_a_link() -> None:
-    link = AuditLink("set", "A finding.", "../audit.html")
-    text = markdown(Report(["[a](http://b)"], audit=link))
-    assert "Audit of set: A finding. [The audit](../audit.html) shows" in text
-    assert "\\[a\\](http://b)" in text
+    link = {"name": "[a](http://b)", "finding": "A finding.", "href": "../audit.html"}
+    values = page_content([], differences=compare([]), overviews=[], audit=link)
+    text = render_markdown("summary.md.j2", **values)
+    assert "Audit of \\[a\\](http://b): A finding. [The audit](../audit.html) shows" in text
