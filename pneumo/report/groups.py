@@ -157,8 +157,7 @@ class Group(Comparable):
     @property
     def warnings(self) -> list[str]:
         """Of intervals of few patients, and that there is no temperature."""
-        assessed = [trial.metrics.get("assessed") or {} for trial in self.trials]
-        return sorted({text for each in assessed for text in each.get("warnings", ())})
+        return sorted({w for trial in self.trials for w in trial.assessed.get("warnings", ())})
 
     @property
     def devices(self) -> list[str]:

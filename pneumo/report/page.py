@@ -14,9 +14,8 @@ from pneumo import untrusted
 from pneumo.evaluation import published
 from pneumo.evaluation.detection import MAP_SENTENCE
 from pneumo.evaluation.scores import SCORES
-from pneumo.report.curves import MOST_SHOWN
 from pneumo.report.detection import NOT_COMPARABLE, DetectionGroup
-from pneumo.report.drawing import inline_svg
+from pneumo.report.drawing import MOST_SHOWN, inline_svg
 from pneumo.report.findings import caveats, commits, findings
 from pneumo.report.groups import Group
 from pneumo.report.table import titled

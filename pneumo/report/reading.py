@@ -58,15 +58,22 @@ def read_run(path: Path, *, name: str) -> Trial | Run | Problem:
 
 
 def _trial(run: Run) -> Trial:
-    stress, maps = read_stress(run.run_dir), run_folder.read_maps(run.run_dir, checkpoint="best")
-    metrics: dict[str, Any] = {**run.metrics, "maps": maps, "stress": stress, "assessed": None}
+    stress, assessed = read_stress(run.run_dir), dict[str, Any]()
     more, remarks = list(stress_numbers(stress)), []
     try:
-        numbers, metrics["assessed"] = [*_assessed(run.assessment)], _reliability(run.assessment)
+        numbers, assessed = [*_assessed(run.assessment)], _reliability(run.assessment)
         more += numbers
     except (OSError, ValueError, KeyError, TypeError, AttributeError):  # missing or malformed
         pass
-    trial = Trial(run.name, metrics, run.status, _settings(run.config, metrics))
+    trial = Trial(
+        run.name,
+        run.metrics,
+        run.status,
+        _settings(run.config, run.metrics),
+        assessed=assessed,
+        maps=run_folder.read_maps(run.run_dir, checkpoint="best"),
+        stress=stress,
+    )
     try:
         test, val = (_of_split(run, split) for split in ("test", "val"))
         ensembles = run.config.get("ensembles") or {}

@@ -130,7 +130,7 @@ def _maps(group: Group) -> Table:
         | {"class": row["class"], "images": f"{number(row['mean'], 'images'):.0f}"}
         | {key: decimal(number(row["mean"], key)) for key in MAP_NUMBERS}
         for trial in group.trials
-        for row in trial.metrics.get("maps") or []
+        for row in trial.maps
     ]
     return titled(rows, "network", *named, "images", *MAP_NUMBERS, texts=named)
 

@@ -9,7 +9,7 @@ import pytest
 
 from pneumo.data import split
 from pneumo.evaluation.assessment import assess_run
-from pneumo.report.curves import pooled
+from pneumo.report.figures import pooled
 from pneumo.report.reading import AT_POINT, BINS, read_run
 from pneumo.report.report_folder import write_report
 from pneumo.report.trials import Trial
@@ -102,7 +102,7 @@ def test_intervals_of_an_earlier_method_are_computed_again(tmp_path: Path) -> No
     ours, theirs = ([number[3:] for number in each.more] for each in (again, wanted))
     np.testing.assert_allclose(ours, theirs, atol=1e-9, equal_nan=True)
     (folder / "split.csv").unlink()
-    assert trial(folder).metrics["assessed"] is None
+    assert trial(folder).assessed == {}
 
 
 def test_a_malformed_assessment_is_left_out(tmp_path: Path) -> None:
@@ -111,7 +111,7 @@ def test_a_malformed_assessment_is_left_out(tmp_path: Path) -> None:
     spoilt: tuple[dict[str, Any], ...] = ({"subgroups": "x"}, {"operating_point": {}})
     for change in spoilt:
         edit(folder, lambda metrics, change=change: metrics["assessment"].update(change))  # type: ignore[misc]
-        assert trial(folder).metrics["assessed"] is None
+        assert trial(folder).assessed == {}
     assert "Operating point" not in page(write_report([tmp_path]))
 
 
