@@ -248,11 +248,6 @@ def labels(networks: Sequence[Trained]) -> list[str]:
     return [_label(network, keys[network.name]) for network in networks]
 
 
-def training_of(settings: Mapping[str, Any]) -> dict[str, Any]:
-    """Returns the settings without those that come with the protocol."""
-    return {k: v for k, v in settings.items() if not k.startswith(OF_PROTOCOL)}
-
-
 def _telling(networks: Sequence[Trained]) -> list[str]:
     """The settings that distinguish networks of one name, as few as possible."""
 

@@ -97,22 +97,22 @@ def _sizes(group: Group) -> Table:
     on_front = fronts(group)
     rows: list[Row] = []
     for cell in group.rows:
+        size = {key: cell.size(key).median for key in (*COSTS, "seconds_total")}
         train, test, train_last, last = (
             cell.spread("f1_normal", split=split, when=when).median
             for when in ("best", "last")
             for split in (cell.train_split, "test")
         )
-        parameters, rate = cell.size("parameters").median, cell.size("images_per_second").median
         epoch = cell.size("best_epoch")
         ends = interval(epoch.low, epoch.high, digits=0)
         rows.append(
             {
                 "network": cell.label,
-                "parameters": DASH if isnan(parameters) else f"{parameters:,.0f}",
-                "multiply_adds": count(cell.size("multiply_adds").median),
-                "rate": f"{rate:,.1f}" if rate > 0 else DASH,
+                "parameters": DASH if isnan(size["parameters"]) else f"{size['parameters']:,.0f}",
+                "multiply_adds": count(size["multiply_adds"]),
+                "rate": decimal(size["images_per_second"], digits=1),
                 "front": ", ".join(COSTS[k][0] for k, on in on_front.items() if cell in on),
-                "seconds": duration(cell.size("seconds_total").median),
+                "seconds": duration(size["seconds_total"]),
                 "epoch": ends if epoch.low < epoch.high else decimal(epoch.median, digits=0),
                 "train": decimal(train),
                 "train_minus_test": decimal(train - test, sign=True),
@@ -214,21 +214,18 @@ def claim_table(groups: Sequence[Group]) -> Table:
 
 def _ours(claim: published.Claim, group: Group) -> str:
     """A line for each of the claim's networks, and ensembles of them only; "" without any."""
-
-    def models(cell: Cell) -> set[str]:
-        return {name for trial in cell.trials for name in trial.members} or {cell.model}
-
-    def accuracy(cell: Cell) -> str:
-        text, ends = cell.spread("accuracy").cell
-        parts = [f"{cell.label}: {text}" + f" ({ends})" * bool(ends)]
-        parts.append(counted(len(cell.trials), "seed"))
-        if "model.pretrained" in cell.settings:
-            is_pretrained = cell.settings["model.pretrained"]
-            parts.append("pretrained" if is_pretrained else "random weights")
-        return ", ".join(parts)
-
-    cells = [cell for cell in group.rows if models(cell) <= set(claim.models)]
-    optimistic = any(cell.chosen_on == "test" for cell in cells)
-    why = " (optimistic: epoch chosen on the test split)" * optimistic
-    lines = ";\n".join(map(accuracy, cells))
-    return f"{group.protocol} protocol{why}:\n{lines}." if cells else ""
+    lines, is_optimistic = [], False
+    for cell in group.rows:
+        models = {name for trial in cell.trials for name in trial.members} or {cell.model}
+        if models <= set(claim.models):
+            text, ends = cell.spread("accuracy").cell
+            parts = [f"{cell.label}: {text}" + f" ({ends})" * bool(ends)]
+            parts.append(counted(len(cell.trials), "seed"))
+            if "model.pretrained" in cell.settings:
+                is_pretrained = cell.settings["model.pretrained"]
+                parts.append("pretrained" if is_pretrained else "random weights")
+            lines.append(", ".join(parts))
+            is_optimistic |= cell.chosen_on == "test"
+    why = " (optimistic: epoch chosen on the test split)" * is_optimistic
+    listed = ";\n".join(lines)
+    return f"{group.protocol} protocol{why}:\n{listed}." if lines else ""
