@@ -91,6 +91,8 @@ def write_checklists(run: Run, out: Path) -> None:
     """Writes the CLAIM and TRIPOD+AI tables of a run to a Markdown file."""
     if out.suffix != ".md":
         raise ValueError(f"--out must be a file that ends in .md; got {out}")
+    if run.metrics.get("baseline"):
+        raise ValueError(f"checklists describe a network; {run.name} is a baseline")
     output.check_files([out], run_dir=run.run_dir, is_own=_is_own)
     write_files([out], [_checklists(run, "best").encode()])
 
