@@ -365,7 +365,7 @@ def test_a_sweep_ends_with_medians_that_fit_80_columns(tmp_path: Path) -> None:
     table = tmp_path / "summary.csv"
     table.write_text(head + "".join(rows))
     title, label, tiny, prior = terminal.summary(table).splitlines()
-    assert title.split() == ["set,", "paper", "accuracy", "F1", "of", "NORMAL", "AUROC"]
+    assert title.split() == ["set,", "paper", "AUROC", "accuracy", "F1", "of", "NORMAL"]
     assert label == f"{name}, 5 runs"
     assert tiny.split() == ["0.960", "0.950-0.970"] * 3
     assert prior.split() == ["prior,", "1", "run", "nan"]
