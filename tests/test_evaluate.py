@@ -223,7 +223,7 @@ def test_images_without_labels_are_only_compared(
     text = call("evaluate", folder / "paper", "--data", data, "--unlabelled", *files).text
     assert json.loads(out.read_text())["shift"]["farthest"][0]["path"].startswith(latin)
     assert "caf\\xe9-case-" in page.read_text()
-    assert "differ from the training hospital's: a classifier can tell them" in text
+    assert "differ from the training hospital's: a classifier separates them" in text
     assert "edge brightness" in text
     assert "AUROC F1 NORMAL" not in text
     assert "The images farthest from the run's own" in page.read_text()
