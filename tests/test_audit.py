@@ -162,7 +162,7 @@ def test_the_page_is_whole_and_loads_nothing(out: Path) -> None:
             {"bright": lambda sick: 60 * sick},
             80,
             {"header": (0.5, 0.5), "thumbnail": (0.9, 1)},
-            "while the file header carries no information, since all 80 files agree in size",
+            "learns nothing, since the files of the train split agree in these, and a support",
         ),
         ({}, 60, {"header": (0.5, 0.5)}, "This audit finds no shortcut, which does not show that"),
     ],

@@ -63,7 +63,6 @@ def audit(source: Source) -> Audit:
         },
         "counts": files.counts(table),
         "saved": files.how_saved(table, read),
-        "files_alike": read.all_alike,
         **copies.summary(same, near),
         "max_bits": MAX_BITS,
         "copy_correlation": COPY,

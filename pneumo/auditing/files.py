@@ -22,7 +22,6 @@ from pneumo.labels import CLASS_NAMES, SUBTYPES
 from pneumo.report.wording import DASH
 
 SIZE = 256  # pixels an image is prepared to before it is hashed, as in conf/base/data.yaml
-SHARED = ["format", "mode", "width", "height", "quality"]  # of a header
 
 
 @dataclass(frozen=True)
@@ -42,11 +41,6 @@ class Files:
     hashes: np.ndarray
     thumbnails: np.ndarray
     unreadable: tuple[tuple[str, str], ...]
-
-    @property
-    def all_alike(self) -> bool:
-        """Whether the headers of all files agree in size, mode, format and quality."""
-        return bool((self.facts[SHARED].nunique() == 1).all())
 
 
 def read_files(root: Path, paths: Sequence[str]) -> Files:
