@@ -90,14 +90,12 @@ def _across(across: Mapping[str, int], number: int, refused: str = "") -> str:
 
 
 def _files(numbers: Mapping[str, Any]) -> list[str]:
-    nested = numbers["nested"]
-    images, same = (sum(row[key] for row in nested["copies"]) for key in ("images", "identical"))
-    system, unread, left = nested["system_files"], len(numbers["unreadable"]), numbers["left_out"]
+    images, same = (sum(row[key] for row in numbers["nested"]) for key in ("images", "identical"))
+    unread, left = len(numbers["unreadable"]), len(numbers["left_out"])
     sentences = {
         f"{counted(images, 'more image')} below the folder, {same:,} of them copies of the set's "
         "own; a recursive scan would count them too.": images,
-        f"{counted(system, 'file')} of macOS, not images.": system,
         f"{counted(unread, 'file')} cannot be read.": unread,
-        f"Not used in its folders: {counted(len(left), 'name')}.": left,
+        f"Not used in its folders: {counted(left, 'name')}.": left,
     }
     return [sentence for sentence, holds in sentences.items() if holds]
