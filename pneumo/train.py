@@ -2,6 +2,7 @@
 
 # Only what --help, --cfg and a wrong setting need is imported here: torch and Lightning take
 # seconds, and wait until a run really starts.
+import contextlib
 import json
 import logging
 import os
@@ -21,6 +22,7 @@ import hydra
 from hydra.core.hydra_config import HydraConfig
 from hydra.errors import HydraException
 from hydra.types import RunMode
+from hydra.utils import get_object
 from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
@@ -55,7 +57,7 @@ def job(cfg: DictConfig) -> float | None:
         if not sweeping:
             run_folder.remove_empty(run_dir, levels=4)  # that Hydra has made
         elif not isinstance(error, TakenError):  # which is no failure of the run
-            sweep_runs.refuse(run_dir, message)
+            sweep_runs.refuse(run_dir, message, HydraConfig.get().overrides.task)
     if sweeping and code == INTERRUPTED:
         raise KeyboardInterrupt
     if code and not sweeping:
@@ -117,7 +119,7 @@ def prepare(config: Config) -> Callable[..., None]:
 
     construction.build("protocol.split", config.protocol.split.plain(), partial)
     with construction.naming("model"):
-        kind = construction.located(config.model.target_)  # or a function that builds a network
+        kind = get_object(config.model.target_)  # or a function that builds a network
     if isinstance(kind, type) and issubclass(kind, Baseline):
         from pneumo.baselines.run import fit as fit_baseline
 
@@ -148,7 +150,8 @@ def run_logged(fit: Callable[[], None], writer: RunWriter, config: Config) -> in
             end, message, code = "failed", f"{type(error).__name__}: {error}", 1
             log.exception("Error: %s", type(error).__name__)
     epoch = run_folder.read_status(run_dir).get("epoch", 0)
-    writer.end(end, epoch=epoch, max_epochs=epochs, error=message)
+    with contextlib.suppress(OSError):  # a full disk; a sweep corrects the status at its end
+        writer.write_status(end, epoch=epoch, max_epochs=epochs, error=message)
     return code
 
 

@@ -118,7 +118,7 @@ def test_the_reproduction_trains_compares_and_exports(
 
 @pytest.mark.slow
 def test_networks_and_data_of_ones_own_are_trained_reported_and_exported(
-    tmp_path: Path, monkeypatch: Patch
+    tmp_path: Path, monkeypatch: Patch, no_report: None
 ) -> None:
     walk(block(TUTORIALS / "extend.md"), tmp_path, monkeypatch)
     mine = tmp_path / "mine"

@@ -12,6 +12,7 @@ import pytest
 from pneumo.report.__main__ import main
 from pneumo.report.page import AuditLink, Report, escaped_tex, markdown
 from pneumo.report.report_folder import write_report
+from pneumo.runs.writer import RunWriter
 from tests.conftest import Capture, Patch
 from tests.report.made_runs import (
     configure,
@@ -184,9 +185,8 @@ def test_the_best_of_several_settings_is_chosen_on_validation(tmp_path: Path) ->
 
 
 def test_runs_that_were_not_started_and_failed_folds_are_named(tmp_path: Path) -> None:
-    about = {"model": "tiny", "protocol": "paper", "fold": None}
-    planned = [about | {"seed": seed} for seed in (0, 1, 2)]
-    make_run(tmp_path / "a", seed=1)
+    planned = [["model=tiny", f"seed={seed}"] for seed in (0, 1, 2)]
+    RunWriter(make_run(tmp_path / "a", seed=1)).write_overrides(planned[1])
     (tmp_path / "a" / "sweep.json").write_text(json.dumps({"arguments": [], "planned": planned}))
     make_run(tmp_path / "b", protocol="kfold", fold=0)
     failed = tmp_path / "b" / "model=tiny,seed=0,protocol.fold=2,protocol=kfold"

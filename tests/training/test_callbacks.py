@@ -1,26 +1,7 @@
-from types import SimpleNamespace
-
 import pytest
 import torch
 
-from pneumo.training.callbacks import AveragedWeights, EpochBar
-
-
-def test_a_bar_counts_epochs_from_1_and_is_gone_before_the_line(
-    capsys: pytest.CaptureFixture[str],
-) -> None:
-    bar, trainer = EpochBar(), SimpleNamespace(current_epoch=0, max_epochs=3, num_val_batches=[1])
-    bar._trainer = SimpleNamespace(num_training_batches=2, max_epochs=3)  # type: ignore[assignment]
-    bar.on_train_epoch_start(trainer)  # type: ignore[arg-type]
-    for _ in range(2):
-        bar.on_train_batch_end()
-    bar.on_validation_batch_end()
-    assert bar.bar.n == bar.bar.total == 3
-    bar.on_train_epoch_end()
-    shown = capsys.readouterr().err
-    assert "epoch 1/3" in shown
-    assert shown.endswith("\r")  # the line is free
-    assert "\n" not in shown
+from pneumo.training.callbacks import AveragedWeights
 
 
 def test_the_average_leaves_the_first_weights_behind_at_once() -> None:
