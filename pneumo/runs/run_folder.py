@@ -173,12 +173,13 @@ def not_started(sweep: Path) -> list[dict[str, Any]]:
     """Returns the identities of the planned runs of a sweep that have no folder yet."""
     try:
         planned = untrusted.read_json(sweep / SWEEP)["planned"] or []
-    except (OSError, ValueError, KeyError):
+        runs = [set(run) for run in planned if isinstance(run, list)]  # of others, nothing is known
+    except (OSError, ValueError, KeyError, TypeError):
         return []
     started = sorted(path.parent for path in sweep.glob(f"*/{STATUS}"))
     overrides = [set(overrides_of(run_dir)) for run_dir in started]
     default = identity(started[0]) if started else dict.fromkeys(IDENTITY)
-    missing = (run for run in planned if not any(each.issuperset(run) for each in overrides))
+    missing = (run for run in runs if not any(run <= each for each in overrides))
     return [identity_by(default, run) for run in missing]
 
 

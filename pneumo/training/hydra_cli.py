@@ -11,7 +11,9 @@ from typing import Any
 import hydra
 from hydra.core.config_store import ConfigStore
 from hydra.core.global_hydra import GlobalHydra
+from hydra.errors import HydraException
 from omegaconf import ListConfig, OmegaConf
+from omegaconf.errors import OmegaConfBaseException
 
 from pneumo import cli
 from pneumo.arguments.train import CONF
@@ -112,10 +114,21 @@ def _of_sweep(folder: Path, new: list[str]) -> list[str]:
     return ["--multirun", *kept, f"hydra.sweep.dir='{quoted}'", *new]
 
 
-def mistake_message(error: Exception) -> str:
-    """Returns one line for an error of Hydra's, with the nearest key or choice there is."""
+def mistake_message(error: Exception, run_dir: Path | None = None) -> str:
+    """Returns the message for a mistake of the user's: one line, of settings one for each.
+
+    For an error of OmegaConf it has the key, of a disk a way out, of Hydra the nearest key or
+    choice there is. ``run_dir`` is that of a run that has begun.
+    """
+    if isinstance(error, OmegaConfBaseException):
+        line = (str(error).splitlines() or [type(error).__name__])[0]
+        return f"{error.full_key}: {line}".removeprefix("None: ")
     if isinstance(error, OSError) and error.strerror:
-        return run_folder.unwritable(None, error)
+        place = Path(str(error.filename or run_dir))
+        is_outside = run_dir and not place.is_relative_to(run_dir)
+        return str(error) if is_outside else run_folder.unwritable(run_dir, error)
+    if isinstance(error, ValueError | OSError) and not isinstance(error, HydraException):
+        return str(error)
     text = str(error) or str(error.__cause__)  # Hydra's error of a broken interpolation
     text = text.partition("\nConfig search path")[0]
     if key := re.search(r"Could not override '([^']+)'", text):

@@ -25,9 +25,9 @@ from pneumo.evaluation.assessment import assess_run
 from pneumo.evaluation.scores import CLINICAL, SCORES
 from pneumo.models.views import Views, multiply_adds, num_parameters
 from pneumo.runs import run_folder
+from pneumo.training.callbacks import Selection
 from pneumo.training.config import Config, Object, Trainer
 from pneumo.training.devices import num_threads
-from pneumo.training.selection import Selection
 from pneumo.training.task import Scored
 
 log = logging.getLogger(__name__)

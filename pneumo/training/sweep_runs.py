@@ -17,7 +17,6 @@ from pneumo.runs.writer import RunWriter
 
 REFUSED = "refused.txt"  # in a run's folder: why it was not resumed; its files are untouched
 SECONDS = 2.0  # between two looks at the runs
-QUIET = 300.0  # between two lines without a terminal, if no run starts or ends
 
 
 def refuse(run_dir: Path, message: str, overrides: Sequence[str]) -> None:
@@ -72,10 +71,10 @@ def work_done(runs: Iterable[Mapping[str, Any]]) -> float:
 
 
 def watch(folder: Path, total: int | None, stop: threading.Event) -> None:
-    """Shows the progress until ``stop``: in place on a terminal, else now and then."""
+    """Shows the progress until ``stop``: in place on a terminal, else when a run starts or ends."""
     ended, timed, began = False, False, time.monotonic()
     done_before = work_done(status for _, status in states(folder))
-    last_count, last_time = Counter[str](), began
+    last_count = Counter[str]()
     while not ended:
         ended = stop.wait(SECONDS)
         runs, now = [status for _, status in states(folder)], time.monotonic()
@@ -88,9 +87,9 @@ def watch(folder: Path, total: int | None, stop: threading.Event) -> None:
         if sys.stderr.isatty():
             sys.stderr.write(f"\r{line[:79]:<79}" + "\n" * ended)
             sys.stderr.flush()
-        elif count != last_count or now - last_time > QUIET:
+        elif count != last_count:
             sys.stderr.write(f"{line}\n")
-            last_count, last_time = count, now
+            last_count = count
 
 
 def conclude(folder: Path) -> bool:
