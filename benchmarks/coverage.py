@@ -83,7 +83,7 @@ class Spread(NamedTuple):
 
     value: float
     variance: float
-    patients: int  # who tell it
+    patients: int  # that the score depends on
     images: int
     acceleration: float
 
@@ -129,9 +129,9 @@ def table(scenario: Scenario, *, draws: int, resamples: int) -> list[str]:
     lines.append("| ---: | ---: | --- | ---: |" + " --- |" * len(methods))
     for name in SCORES:
         cells = (np.mean(hold[name, method], axis=0) for method in methods)
-        told = " | ".join(f"{c:.3f}, {w:.3f}, {z:.0%}" for c, w, z in cells)
+        values = " | ".join(f"{c:.3f}, {w:.3f}, {z:.0%}" for c, w, z in cells)
         head = f"| {scenario.patients} | {scenario.auroc} | {name} | {truth[name]:.3f}"
-        lines.append(f"{head} | {told} |")
+        lines.append(f"{head} | {values} |")
     return lines
 
 

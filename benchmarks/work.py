@@ -164,7 +164,7 @@ def timed(
 
 
 def wait_for_others() -> None:
-    """Says that this process is warm, and waits for a line: those of one measurement go at once."""
+    """Prints a line when warm, then waits for one: all processes of a measurement start at once."""
     print(flush=True)  # noqa: T201
     sys.stdin.readline()
 
