@@ -107,7 +107,7 @@ def pack(run: Run, out: Path, *, trust: Sequence[str] = ()) -> int:
             something else.
     """
     from pneumo.inference import ood
-    from pneumo.runs.weights import weights_digest
+    from pneumo.runs.network import weights_digest
 
     network = run.network(trust=trust)
     if ood.load(run.run_dir, weights_sha256=weights_digest(network)) is None:

@@ -16,6 +16,7 @@ from pneumo.report.page import content as page_content
 from pneumo.report.page import escaped_tex
 from pneumo.report.report_folder import write_report
 from pneumo.report.templates import render_markdown
+from pneumo.runs.writer import RunWriter
 from tests.conftest import Capture, Patch
 from tests.report.made_runs import (
     configure,
@@ -221,9 +222,8 @@ def test_the_best_of_several_settings_is_chosen_on_validation(tmp_path: Path) ->
 
 
 def test_runs_that_were_not_started_are_named(tmp_path: Path) -> None:
-    about = {"model": "tiny", "protocol": "paper", "fold": None}
-    planned = [about | {"seed": seed} for seed in (0, 1, 2)]
-    make_run(tmp_path / "a", seed=1)
+    planned = [["model=tiny", f"seed={seed}"] for seed in (0, 1, 2)]
+    RunWriter(make_run(tmp_path / "a", seed=1)).write_overrides(planned[1])
     (tmp_path / "a" / "sweep.json").write_text(json.dumps({"arguments": [], "planned": planned}))
     report = write_report([tmp_path])
     rows = [row for row in rows_of(report / "runs.csv") if row["state"] == "not started"]
