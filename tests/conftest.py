@@ -57,9 +57,7 @@ def shared(tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.fixture(scope="session")
 def phantoms(shared: Path) -> Path:
     """A folder of 120 generated images; only for reading."""
-    return phantom.generate(
-        shared / "phantoms" / "set", num_images=120, seed=1, num_workers=1, progress=False
-    )
+    return phantom.generate(shared / "phantoms" / "set", num_images=120, seed=1, progress=False)
 
 
 @pytest.fixture(scope="session")

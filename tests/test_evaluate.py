@@ -51,7 +51,7 @@ def folder(environment: None, finished_run: Path, tmp_path_factory: pytest.TempP
 def fresh(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Labelled images of new patients, in a folder with NORMAL and PNEUMONIA and other names."""
     root = tmp_path_factory.mktemp("fresh")
-    found = phantom.generate(root / "set", num_images=30, seed=5, num_workers=1, progress=False)
+    found = phantom.generate(root / "set", num_images=30, seed=5, progress=False)
     for number, path in enumerate(sorted(found.rglob("*.jpeg"))):
         place = root / "clinic" / path.parent.name / f"case-{number}.jpeg"
         place.parent.mkdir(parents=True, exist_ok=True)

@@ -17,7 +17,6 @@ from pneumo.baselines.file_header import header
 from pneumo.baselines.thumbnail_svm import SIDE
 from pneumo.data import dicom, image
 from pneumo.data.near_copies import perceptual_hash
-from pneumo.data.saved_as import saved_as
 from pneumo.labels import CLASS_NAMES, SUBTYPES
 from pneumo.report.wording import DASH
 
@@ -88,7 +87,7 @@ def _read(root: Path, path: str) -> tuple[Any, ...]:
         saved = {"format": "DICOM", "mode": "grey", "width": width, "height": height, "quality": ""}
     else:
         grey = image.decode(data, name=path)
-        numbers, saved = header(root / path), saved_as(data)
+        numbers, saved = header(root / path), image.saved_as(data)
     prepared = image.resize(grey, size=SIZE)
     digest = hashlib.sha256(data).hexdigest()
     facts = {"path": path, "sha256": digest, "bytes": len(data), **saved}

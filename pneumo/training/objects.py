@@ -164,8 +164,7 @@ def try_augment(config: Config, *, with_boxes: bool) -> None:
     blank, box = np.zeros((size, size), np.uint8), np.array([[1, 1, 3, 3]]) * size / 4
     augment: Any = build("augment", config.augment.plain(), object)
     with naming("augment"):
-        alone = augment.per_image()
-        images = [alone(blank.copy(), seed=seed) for seed in range(NUM_DRAWS)]
+        images = [augment(blank.copy(), seed=seed) for seed in range(NUM_DRAWS)]
         if with_boxes:
             boxed = BoxAugment(augment.transforms)
             images += [boxed(blank.copy(), boxes, seed=0)[0] for boxes in (box, box[:0])]

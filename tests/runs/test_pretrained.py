@@ -25,7 +25,7 @@ FOLDER = pretrained.find(pretrained.DEFAULT)
 @pytest.fixture(scope="module")
 def radiographs(tmp_path_factory: pytest.TempPathFactory) -> Path:
     root = tmp_path_factory.mktemp("radiographs") / "set"
-    return phantom.generate(root, num_images=24, seed=7, num_workers=1, progress=False)
+    return phantom.generate(root, num_images=24, seed=7, progress=False)
 
 
 def test_runs_and_images_are_distinguished(radiographs: Path, tmp_path: Path) -> None:
