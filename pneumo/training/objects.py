@@ -10,6 +10,7 @@ import numpy as np
 import pytorch_lightning as pl
 import torch
 from hydra.utils import get_class
+from pytorch_lightning.callbacks import BatchSizeFinder, LearningRateFinder
 from pytorch_lightning.loggers import Logger
 from pytorch_lightning.profilers import AdvancedProfiler, PyTorchProfiler, SimpleProfiler
 from torch import nn
@@ -117,6 +118,11 @@ def build_trainer(config: Config) -> pl.Trainer:
     for key, settings in ((f"callbacks.{name}", each) for name, each in config.callbacks.items()):
         callbacks.append(build(key, settings.plain(), pl.Callback))
         check_direction(key, callbacks[-1], getattr(callbacks[-1], "monitor", None))
+        if isinstance(callbacks[-1], BatchSizeFinder | LearningRateFinder):
+            raise ValueError(
+                f"{key} must leave batch size and rate as they are recorded; set data.batch_size=N "
+                "or optimizer.lr=X, or search with hparams_search=optuna"
+            )
     if arguments["enable_progress_bar"]:
         callbacks.insert(0, EpochBar())
     loggers: list[Logger] = [
