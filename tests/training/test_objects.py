@@ -45,6 +45,10 @@ def parts(*overrides: str) -> Parts:
             [*CROP, "augment.transforms=[{_target_: albumentations.GaussNoise,var_limit: [9,90]}]"],
             r"augment cannot be used as it is set: .*var_limit.* not valid for transform Gauss",
         ),
+        (
+            ["+callbacks.x._target_=pytorch_lightning.callbacks.BatchSizeFinder"],
+            r"callbacks\.x must leave batch size and rate as they are recorded; set data",
+        ),
         (["data.progressive={side:32,share:0.5}"], "a network that takes images of any size"),
         (["task=detection", "+model.options.nms=1"], "model.options must be of torchv"),
         (["task=detection", "model=tiny"], "must build a Detector"),
