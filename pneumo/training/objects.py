@@ -94,6 +94,18 @@ def load_weights(network: nn.Module, place: str) -> None:
         ) from None
 
 
+def build_callback(key: str, settings: dict[str, Any]) -> pl.Callback:
+    """Returns a callback; ValueError: its direction is wrong, or it changes batch size or rate."""
+    callback = build(key, settings, pl.Callback)
+    check_direction(key, callback, getattr(callback, "monitor", None))
+    if isinstance(callback, BatchSizeFinder | LearningRateFinder):
+        raise ValueError(
+            f"{key} must leave batch size and rate as they are recorded; set data.batch_size=N "
+            "or optimizer.lr=X, or search with hparams_search=optuna"
+        )
+    return callback
+
+
 def build_trainer(config: Config) -> pl.Trainer:
     """Returns the Trainer with its callbacks and loggers; a bar only on a terminal.
 
@@ -114,15 +126,9 @@ def build_trainer(config: Config) -> pl.Trainer:
     }
     if not config.scores_each_epoch:
         arguments["limit_val_batches"] = 0
-    callbacks = []
-    for key, settings in ((f"callbacks.{name}", each) for name, each in config.callbacks.items()):
-        callbacks.append(build(key, settings.plain(), pl.Callback))
-        check_direction(key, callbacks[-1], getattr(callbacks[-1], "monitor", None))
-        if isinstance(callbacks[-1], BatchSizeFinder | LearningRateFinder):
-            raise ValueError(
-                f"{key} must leave batch size and rate as they are recorded; set data.batch_size=N "
-                "or optimizer.lr=X, or search with hparams_search=optuna"
-            )
+    callbacks = [
+        build_callback(f"callbacks.{name}", c.plain()) for name, c in config.callbacks.items()
+    ]
     if arguments["enable_progress_bar"]:
         callbacks.insert(0, EpochBar())
     loggers: list[Logger] = [
