@@ -56,7 +56,7 @@ def images(run: Run, args: argparse.Namespace) -> Iterator[tuple[Path, np.ndarra
     rows = rows.sample(min(args.images, len(rows)), random_state=args.seed).sort_values("path")
     found = None
     if run.metrics["data"]["kind"] == "phantom":
-        found = phantom.boxes(root).set_index("path")
+        found = phantom.Phantoms(root).boxes().set_index("path")
     for path, label in tqdm(list(zip(rows["path"], rows["label"], strict=True)), disable=None):
         boxes = None
         if found is not None and label == PNEUMONIA:

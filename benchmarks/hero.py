@@ -53,9 +53,7 @@ def draw_radiograph(plain: Axes, mapped: Axes) -> None:
     """Draws a generated radiograph of pneumonia, and the evidence for it."""
     run = Run.open(pretrained.DEFAULT)
     with tempfile.TemporaryDirectory() as folder:
-        root = phantom.generate(
-            Path(folder) / "set", num_images=24, seed=0, num_workers=1, progress=False
-        )
+        root = phantom.generate(Path(folder) / "set", num_images=24, seed=0, progress=False)
         path = next(iter(sorted(root.rglob(f"{PNEUMONIA}/*"))))
         picture = reader.decode(str(path))[0]
     pixels = image.resize(picture, size=run.image_size, aspect=run.aspect)

@@ -11,7 +11,7 @@ from torch import Tensor
 from torch.nn import functional
 from torch.utils.data import Dataset
 
-from pneumo.data.augment import Augment, Pipeline
+from pneumo.data.augment import Pipeline
 
 
 def forward(network: Any, image: Tensor) -> Tensor:
@@ -40,11 +40,11 @@ class Files(Dataset[tuple[Tensor, int]]):
         target: np.ndarray,
         *,
         image_size: int,
-        augment: Augment | Pipeline | None,
+        augment: Pipeline | None,
     ):
         self.root, self.paths, self.target = root, paths, target
         self.size = (image_size, image_size)
-        self.augment = augment.per_image().compose if augment else None
+        self.augment = augment.compose if augment else None
 
     def __len__(self) -> int:
         return len(self.paths)

@@ -23,7 +23,7 @@ from pneumo.data.datamodule import XrayDataModule
 from pneumo.models import fused_cpu
 from pneumo.runs import run_folder
 from pneumo.training import fit, objects
-from pneumo.training.classification import Classification, joined_score
+from pneumo.training.classification import Classification, joined, score
 from pneumo.training.config import Config
 
 
@@ -161,13 +161,18 @@ def epochs(settings: dict[str, Any]) -> tuple[float, float]:
     table = pd.concat([table[table["split"] == name][:count] for name, count in PER_SPLIT.items()])
     fused_cpu.keep_memory()
 
-    module, data = Classification.build(config, Classification.build_network(config), table, images)
+    def built() -> tuple[Classification, XrayDataModule]:
+        network = Classification.build_network(config)
+        data = Classification.batches(config, network, table, images)
+        return Classification(config, network, data), data
+
+    module, data = built()
     longer = settings | {"trainer": {**settings["trainer"], "max_epochs": 4}}
     trainer = objects.build_trainer(Config.model_validate(longer))
     clock = Clock()
     trainer.callbacks.append(clock)  # type: ignore[attr-defined]
     fit.train(trainer, module, data)
-    module, data = Classification.build(config, Classification.build_network(config), table, images)
+    module, data = built()
     optimizer = module.optimizer(module.parameters())
     bare = [seconds(lambda: bare_epoch(module, data, optimizer)) for _ in range(3)]
     full = [b - a for a, b in zip(clock.times, clock.times[1:], strict=False)]
@@ -186,11 +191,11 @@ def bare_epoch(
         torch.autograd.backward(functional.cross_entropy(logit, batch.target))
         optimizer.step()
         seen.append((logit.detach(), batch.target))
-    joined_score(seen)
+    score(*joined(seen))
     module.eval()
     with torch.inference_mode():
         for name in data.eval_splits:
-            joined_score([(module(b), b.target) for b in data.loader(name)])
+            score(*joined([(module(b), b.target) for b in data.loader(name)]))
 
 
 def best_arithmetic(threads: int) -> float:

@@ -23,7 +23,7 @@ from pneumo.arguments.train import CONF
 from pneumo.data.augment import Warp
 from pneumo.data.datamodule import XrayDataModule
 from pneumo.data.kermany import targets
-from pneumo.models import complexity, fused_cpu
+from pneumo.models import fused_cpu, views
 from pneumo.models.base import Network
 from pneumo.training import fit
 from pneumo.training.classification import Classification
@@ -55,7 +55,8 @@ def measure(
     typed = Config.model_validate(settings)
     table, images = fit.read_data(typed, fit.open_data_set(typed))
     network = Classification.build_network(typed)
-    _, data = Classification.build(typed, network, table, images)
+    data = Classification.batches(typed, network, table, images)
+    Classification(typed, network, data)  # the network gets the statistics of the images
     if form == "plain":
         state = network.state_dict()
         arguments = {key: value for key, value in settings["model"].items() if key != "name"}
@@ -97,9 +98,7 @@ def training_multiply_adds(network: Network, image_size: int) -> int:
     Forward, gradient of inputs, gradient of weights; but the image itself needs no gradient.
     """
     first = next(weight for weight in network.parameters() if weight.dim() == 4)
-    return (
-        3 * complexity.multiply_adds(network, image_size=image_size) - first.numel() * image_size**2
-    )
+    return 3 * views.multiply_adds(network, image_size=image_size) - first.numel() * image_size**2
 
 
 def fast_batches(data: XrayDataModule, split: str) -> Batches:

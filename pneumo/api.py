@@ -155,7 +155,7 @@ def fit(*overrides: str, run_dir: str | Path) -> Run:
         code = train.run(cfg, folder, sweeping=False)
     except (ValueError, OSError, OmegaConfBaseException) as error:
         run_folder.remove_empty(folder, levels=1)
-        raise ValueError(train.error_message(error, folder)) from None
+        raise ValueError(hydra_cli.mistake_message(error, folder)) from None
     if code == train.INTERRUPTED:
         raise KeyboardInterrupt
     if code:

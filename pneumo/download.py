@@ -2,8 +2,8 @@
 
 The zip comes without an account from the data set's page (Kermany, Zhang, Goldbaum: "Labeled
 Optical Coherence Tomography (OCT) and Chest X-Ray Images for Classification", CC BY 4.0,
-https://doi.org/10.17632/rscbjbr9sj). Its authors publish no checksum that we know of, so the
-CRC of every file in it and, if the user gives one, a SHA-256 are checked.
+https://doi.org/10.17632/rscbjbr9sj). Its authors publish no checksum that we know of: the CRC of
+every file in it is checked, and its SHA-256 is kept in SOURCE.json.
 """
 
 import argparse
@@ -48,7 +48,7 @@ MAX_BYTES = 8_000_000_000  # unpacked; the set has 1.2 GB, so more is another fi
 def main(args: argparse.Namespace) -> int:
     """Runs the command; returns its exit code."""
     target = Path(os.path.realpath(args.to))
-    download(args.url, target=target, sha256=args.sha256, keep_zip=args.keep_zip)
+    download(args.url, target=target)
     sys.stdout.write(
         f"done: {target}\ntrain on it: python -m pneumo.train data=kermany "
         f"data.root={shlex.quote(str(target))}\n"
@@ -56,26 +56,21 @@ def main(args: argparse.Namespace) -> int:
     return 0
 
 
-def download(url: str, *, target: Path, sha256: str | None, keep_zip: bool) -> None:
+def download(url: str, *, target: Path) -> None:
     """Fills ``target`` with the images of the zip at ``url``, all of them or none.
 
     Args:
         url: http or https address of the zip.
         target: absolute; new or an empty folder. Unfinished files are beside it, in .download.
-        sha256: of the zip, 64 lower-case hexadecimal digits; None: unknown.
-        keep_zip: whether to leave the zip at ``target`` + ``.zip``.
 
     Raises:
         ValueError: with the reason and what to do.
         OSError: no room or permission.
     """
-    kept = target.with_name(f"{target.name}.zip")
-    occupied = target.exists() and not (target.is_dir() and not any(target.iterdir()))
-    if occupied or (keep_zip and kept.exists()):
+    if target.exists() and not (target.is_dir() and not any(target.iterdir())):
         raise ValueError(
-            f"the target must be new or an empty folder, nothing is overwritten; "
-            f"{target if occupied else kept} exists: use it as it is, move it away, choose another "
-            "with --to, or leave out --keep-zip"
+            f"the target must be new or an empty folder, nothing is overwritten; {target} exists: "
+            "use it as it is, move it away, or choose another with --to"
         )
     work = target.with_name(f"{target.name}.download")
     # named by the address, so that no other's zip is used
@@ -85,8 +80,9 @@ def download(url: str, *, target: Path, sha256: str | None, keep_zip: bool) -> N
         with FileLock(work / "lock", timeout=0):
             if not zip_path.exists():
                 fetch(url, zip_path)
-            digest = _checked_sha256(zip_path, expected=sha256)
             folder = unpack(zip_path, work / "unpacked")
+            with zip_path.open("rb") as file:
+                digest = hashlib.file_digest(file, "sha256").hexdigest()
             source = {
                 "url": requests.utils.urldefragauth(url),  # without a password
                 "doi": DOI,
@@ -98,8 +94,6 @@ def download(url: str, *, target: Path, sha256: str | None, keep_zip: bool) -> N
             if target.exists():  # Windows renames no folder to one that exists
                 target.rmdir()
             folder.rename(target)
-            if keep_zip:
-                zip_path.rename(kept)
     except Timeout:
         raise ValueError(
             f"only one download may write {work}; another one does: wait for it, or choose "
@@ -176,19 +170,6 @@ def _receive(session: requests.Session, url: str, part: Path) -> None:
         ):
             for chunk in response.iter_content(CHUNK_BYTES):
                 bar.write(chunk)
-
-
-def _checked_sha256(zip_path: Path, *, expected: str | None) -> str:
-    """Returns the file's SHA-256 in hexadecimal. ValueError: it is not the expected one."""
-    with zip_path.open("rb") as file:
-        digest = hashlib.file_digest(file, "sha256").hexdigest()
-    sys.stderr.write(f"sha256 {digest}, {zip_path.stat().st_size:,} bytes\n")
-    if expected not in (None, digest):
-        raise ValueError(
-            f"the zip's SHA-256 must be {expected}; got {digest}: correct --sha256 and repeat the "
-            f"command (nothing is downloaded twice), or delete {zip_path} to download it again"
-        )
-    return digest
 
 
 def unpack(zip_path: Path, folder: Path) -> Path:

@@ -2,6 +2,7 @@
 
 # Only what --help, --cfg and a wrong setting need is imported here: torch and Lightning take
 # seconds, and wait until a run really starts.
+import contextlib
 import json
 import logging
 import os
@@ -21,6 +22,7 @@ import hydra
 from hydra.core.hydra_config import HydraConfig
 from hydra.errors import HydraException
 from hydra.types import RunMode
+from hydra.utils import get_object
 from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
@@ -50,12 +52,12 @@ def job(cfg: DictConfig) -> float | None:
     try:
         code = run(cfg, run_dir, sweeping=sweeping, start=None if sweeping else cli.started)
     except MISTAKES as error:
-        code, message = cli.MISTAKE, error_message(error, run_dir)
+        code, message = cli.MISTAKE, hydra_cli.mistake_message(error, run_dir)
         cli.error(message, word="Error")
         if not sweeping:
             run_folder.remove_empty(run_dir, levels=4)  # that Hydra has made
         elif not isinstance(error, TakenError):  # which is no failure of the run
-            sweep_runs.refuse(run_dir, message)
+            sweep_runs.refuse(run_dir, message, HydraConfig.get().overrides.task)
     if sweeping and code == INTERRUPTED:
         raise KeyboardInterrupt
     if code and not sweeping:
@@ -117,7 +119,7 @@ def prepare(config: Config) -> Callable[..., None]:
 
     construction.build("protocol.split", config.protocol.split.plain(), partial)
     with construction.naming("model"):
-        kind = construction.located(config.model.target_)  # or a function that builds a network
+        kind = get_object(config.model.target_)  # or a function that builds a network
     if isinstance(kind, type) and issubclass(kind, Baseline):
         from pneumo.baselines.run import fit as fit_baseline
 
@@ -142,27 +144,15 @@ def run_logged(fit: Callable[[], None], writer: RunWriter, config: Config) -> in
     except Exception as error:
         # the latter is Lightning's, of settings that do not go together
         if isinstance(error, MISTAKES) or type(error).__name__ == "MisconfigurationException":
-            end, message, code = "failed", error_message(error, run_dir), cli.MISTAKE
+            end, message, code = "failed", hydra_cli.mistake_message(error, run_dir), cli.MISTAKE
             log.error("Error: %s", message)
         else:
             end, message, code = "failed", f"{type(error).__name__}: {error}", 1
             log.exception("Error: %s", type(error).__name__)
     epoch = run_folder.read_status(run_dir).get("epoch", 0)
-    writer.end(end, epoch=epoch, max_epochs=epochs, error=message)
+    with contextlib.suppress(OSError):  # a full disk; a sweep corrects the status at its end
+        writer.write_status(end, epoch=epoch, max_epochs=epochs, error=message)
     return code
-
-
-def error_message(error: BaseException, run_dir: Path) -> str:
-    """Returns an error's message; of OmegaConf's key and first line, of a disk's also a way out."""
-    if isinstance(error, OmegaConfBaseException):
-        line = (str(error).splitlines() or [type(error).__name__])[0]
-        return f"{error.full_key}: {line}".removeprefix("None: ")
-    if isinstance(error, OSError) and error.strerror:
-        place = Path(str(error.filename or run_dir))
-        return (
-            run_folder.unwritable(run_dir, error) if place.is_relative_to(run_dir) else str(error)
-        )
-    return str(error)
 
 
 def best_score(run_dir: Path, *, select_on: str) -> float | None:
@@ -201,13 +191,12 @@ def main() -> None:
 
 def report(error: Exception) -> int:
     """Reports an error that ended Hydra in one line, and returns the exit code; raises a bug's."""
-    if isinstance(error, HydraException | OSError | OmegaConfBaseException):
+    is_mistake = isinstance(error, HydraException | OSError | OmegaConfBaseException)
+    if is_mistake or not (sweep.current or HydraConfig.initialized()):  # a file of conf/ is broken
         message, code = hydra_cli.mistake_message(error), cli.MISTAKE
     elif sweep.current:  # the launcher's or the sweeper's
         reason = (str(error) or "no reason given").strip().partition("\n")[0]
         message, code = f"the sweep ended early: {type(error).__name__}: {reason}", 1
-    elif not HydraConfig.initialized():  # a file of conf/ is broken
-        message, code = hydra_cli.mistake_message(error), cli.MISTAKE
     else:
         raise error
     cli.error(message, word="Error")

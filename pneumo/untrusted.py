@@ -5,7 +5,7 @@ import json
 import re
 import zlib
 from pathlib import Path
-from typing import Any, BinaryIO
+from typing import Any
 
 import yaml
 
@@ -16,32 +16,23 @@ MAX_TABLE = 256_000_000  # bytes of CSV; split.csv of 5,856 images has 500,000
 LEADS_OUT = re.compile(r"^$|^/|\0|(^|/)\.\.(/|$)")
 
 
-def open_file(path: Path) -> BinaryIO:
-    """Returns a file opened for reading bytes.
-
-    Raises:
-        FileNotFoundError: it is missing.
-        ValueError: it is a folder or cannot be read.
-    """
-    try:
-        return path.open("rb")
-    except (FileNotFoundError, NotADirectoryError):
-        raise FileNotFoundError(f"there is no file {path}") from None
-    except OSError as error:
-        raise ValueError(f"{path} cannot be read: {error.strerror}") from None
-
-
 def read_bytes(path: Path, *, limit: int) -> bytes:
     """Returns the bytes of a file of at most ``limit``, unpacked if it ends in .gz.
 
-    Errors as open_file's, and ValueError: it is larger, or not packed by gzip.
+    Raises:
+        FileNotFoundError: it is missing.
+        ValueError: it is a folder, cannot be read, is larger, or not packed by gzip.
     """
-    with open_file(path) as file:
-        try:
-            reader = gzip.GzipFile(fileobj=file) if path.suffix == ".gz" else file
-            data: bytes = reader.read(limit + 1)
-        except (OSError, EOFError, zlib.error) as error:
-            raise ValueError(f"{path} cannot be read: {error}") from None
+    opener: Any = gzip.open if path.suffix == ".gz" else open
+    try:
+        with opener(path, "rb") as file:
+            data: bytes = file.read(limit + 1)
+    except (FileNotFoundError, NotADirectoryError):
+        raise FileNotFoundError(f"there is no file {path}") from None
+    except (OSError, EOFError, zlib.error) as error:
+        raise ValueError(
+            f"{path} cannot be read: {getattr(error, 'strerror', None) or error}"
+        ) from None
     if len(data) > limit:
         raise ValueError(f"{path} must have at most {limit / 1e6:g} MB; it has more")
     return data

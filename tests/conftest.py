@@ -19,6 +19,7 @@ from importlib import import_module
 from pathlib import Path
 from typing import Any, NamedTuple, Protocol
 
+import numpy as np
 import pandas as pd
 import pytest
 from filelock import FileLock
@@ -56,9 +57,7 @@ def shared(tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.fixture(scope="session")
 def phantoms(shared: Path) -> Path:
     """A folder of 120 generated images; only for reading."""
-    return phantom.generate(
-        shared / "phantoms" / "set", num_images=120, seed=1, num_workers=1, progress=False
-    )
+    return phantom.generate(shared / "phantoms" / "set", num_images=120, seed=1, progress=False)
 
 
 @pytest.fixture(scope="session")
@@ -271,6 +270,18 @@ def composed(*overrides: str) -> dict[str, Any]:
     return plain
 
 
+def classifier(network: Any, *overrides: str) -> Any:
+    """Returns the task of a classifier on the CPU, and eight small images to train it on."""
+    from pneumo.data.cache import Cache
+    from pneumo.training.classification import Classification
+    from pneumo.training.config import read
+
+    config = read(composed("data.image_size=32", "data.root=/images", *overrides))
+    table = pd.DataFrame({"label": ["NORMAL", "PNEUMONIA"] * 4, "split": "train"})
+    images = Cache(np.zeros((8, 32, 32), np.uint8), [""] * 8, np.zeros(8), np.ones(8))
+    return Classification(config, network, Classification.batches(config, network, table, images))
+
+
 def digests(folder: Path) -> dict[str, str]:
     """Returns the SHA-256 of every file below ``folder``, by its path."""
     return {
@@ -307,6 +318,14 @@ def train(phantoms: Path, cache_dir: Path, tmp_path: Path, monkeypatch: Patch) -
         return 0
 
     return run
+
+
+@pytest.fixture
+def no_report(monkeypatch: Patch) -> None:
+    """Sweeps end without their report, which takes seconds."""
+    from pneumo.training import sweep_runs
+
+    monkeypatch.setattr(sweep_runs, "report", lambda _: True)
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:

@@ -30,7 +30,7 @@ def test_a_wrong_setting_is_a_value_error_and_leaves_nothing(
 
 
 def test_files_are_rows_and_what_holds_no_image_is_refused(tmp_path: Path) -> None:
-    root = phantom.generate(tmp_path / "set", num_images=24, seed=7, num_workers=1, progress=False)
+    root = phantom.generate(tmp_path / "set", num_images=24, seed=7, progress=False)
     paths = sorted(root.rglob("*.jpeg"))[:2]
     table = api.predict([*paths, tmp_path / "gone.png"], threshold=0.0)
     assert table["path"].tolist() == [*map(str, paths), str(tmp_path / "gone.png")]

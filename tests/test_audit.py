@@ -18,8 +18,8 @@ from pneumo.auditing.copies import ACROSS, identical, near_identical, sheet, sum
 from pneumo.auditing.files import read_files
 from pneumo.auditing.page import TABLES
 from pneumo.auditing.sources import open_set
+from pneumo.data.image import jpeg_quality, saved_as
 from pneumo.data.kermany import index
-from pneumo.data.saved_as import jpeg_quality, saved_as
 from pneumo.report.page import audit_link
 from tests.conftest import Call, Patch, Refused
 
@@ -127,7 +127,7 @@ def test_copies_are_found_across_patients_labels_splits_and_folders(
     assert found["near_identical"]["as_copies"] == 1
     num = len(list((spoiled / "test" / "NORMAL").iterdir()))
     copied = [{"folder": "chest_xray", "images": num + 1, "identical": num}]
-    assert found["nested"] == {"copies": copied, "system_files": 1}
+    assert found["nested"] == copied
 
 
 def test_the_page_is_whole_and_loads_nothing(out: Path) -> None:
@@ -162,7 +162,7 @@ def test_the_page_is_whole_and_loads_nothing(out: Path) -> None:
             {"bright": lambda sick: 60 * sick},
             80,
             {"header": (0.5, 0.5), "thumbnail": (0.9, 1)},
-            "while the file header carries no information, since all 80 files agree in size",
+            "learns nothing, since the files of the train split agree in these, and a support",
         ),
         ({}, 60, {"header": (0.5, 0.5)}, "This audit finds no shortcut, which does not show that"),
     ],
@@ -307,7 +307,6 @@ def test_the_quality_is_that_of_the_libjpeg_tables(tmp_path: Path) -> None:
         assert jpeg_quality(table.tolist()) == str(quality)
     table[5] += 1
     assert jpeg_quality(table.tolist()) == "about 100"
-    assert jpeg_quality([1, 2]) == ""
 
 
 def _luma(quality: int) -> list[int]:
@@ -358,14 +357,14 @@ def test_unknown_names_can_be_skipped_or_be_of_unknown_patients(tmp_path: Path, 
     found = numbers(tmp_path / "audit")
     assert found["data"]["images"] == 40
     assert found["left_out"] == ["train/NORMAL/anna.jpeg"]
-    assert found["nested"]["copies"] == []
+    assert found["nested"] == []
     call("audit", odd, "--kind", "folder", *out)  # in its place
     assert numbers(tmp_path / "audit")["data"]["images"] == 41
 
 
 def test_the_report_links_an_audit_of_its_own_data(out: Path, tmp_path: Path) -> None:
     link = audit_link(out, report=out.parent / "a b" / "report", kinds={"phantom"})
-    assert link == ("set", findings.GENERATED, "../../audit/audit.html")
+    assert [*link.values()] == ["set", findings.GENERATED, "../../audit/audit.html"]
     with pytest.raises(
         ValueError, match=r"--audit must be of the runs' data set \(kermany\); .* ph"
     ):

@@ -19,7 +19,7 @@ FOLDER = pretrained.find(pretrained.DEFAULT)
 def local(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A labelled folder of 48 generated images that no run was trained on."""
     root = tmp_path_factory.mktemp("local")
-    phantom.generate(root / "set", num_images=48, seed=7, num_workers=1, progress=False)
+    phantom.generate(root / "set", num_images=48, seed=7, progress=False)
     for number, path in enumerate(sorted((root / "set").rglob("*.jpeg"))):
         target = root / "mine" / path.parent.name / f"{number}.jpeg"
         target.parent.mkdir(parents=True, exist_ok=True)

@@ -242,9 +242,7 @@ def test_pixels_that_cannot_be_a_radiograph_are_named(paths: list[str], tmp_path
 
 def test_the_layout_of_what_is_no_radiograph_is_far(phantoms: Path, tmp_path: Path) -> None:
     """The score of the flag: AUROC of odd pictures against radiographs of new patients."""
-    fresh = phantom.generate(
-        tmp_path / "fresh", num_images=60, seed=9, num_workers=1, progress=False
-    )
+    fresh = phantom.generate(tmp_path / "fresh", num_images=60, seed=9, progress=False)
     own, new = (
         np.stack([image.prepare((root / p).read_bytes(), size=64) for p in index(root)["path"]])
         for root in (phantoms, fresh)

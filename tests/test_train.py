@@ -1,11 +1,8 @@
 import json
-import os
 import re
 import shutil
-import signal
 import subprocess
 import sys
-import time
 import warnings
 from pathlib import Path
 from typing import Any
@@ -22,12 +19,11 @@ from pneumo import train as train_module
 from pneumo.arguments.train import CONF
 from pneumo.runs import run_folder, trust
 from pneumo.runs.writer import RunWriter
-from pneumo.training import callbacks, hydra_cli, metadata
+from pneumo.training import hydra_cli, metadata
 from pneumo.training.run_log import log_to
 from tests.conftest import SMALL, Capture, Command, Patch, compose, start
 
 RUN = "hydra.run.dir=run"
-PHANTOMS = ("data=phantom", "data.num_images=120")
 BATCH = ("trainer=one_batch", "data.image_size=32", *SMALL[1:2], "trainer.accelerator=cpu")
 
 
@@ -178,77 +174,6 @@ def test_a_gpu_trains(train: Command, tmp_path: Path) -> None:
         [row["train"]["loss"] for row in metrics(tmp_path / folder)["history"]] for folder in "ab"
     ]
     assert losses[0] == pytest.approx(losses[1], abs=0.01)  # a GPU adds in any order
-
-
-def stop_in_third(_: object, __: object, module: Any) -> None:
-    if len(module.history) == 3:
-        raise KeyboardInterrupt
-
-
-@pytest.mark.slow
-def test_a_moved_run_whose_rate_follows_a_score_resumes_as_if_uninterrupted(
-    train: Command, tmp_path: Path, monkeypatch: Patch
-) -> None:
-    never = ("+schedule.threshold=9", "+schedule.threshold_mode=abs")  # better by so much
-    plateau = ("schedule=plateau", "schedule.patience=0", *never)
-    arguments = (*plateau, "callbacks.checkpoint.monitor=loss/test", "trainer.max_epochs=5")
-    assert train("hydra.run.dir=whole", *arguments, *SMALL) == 0
-    with monkeypatch.context() as patch:
-        patch.setattr(callbacks.History, "on_train_epoch_end", stop_in_third)
-        assert train("hydra.run.dir=parts", *arguments, *SMALL) == 130
-    assert status(tmp_path / "parts") == "stopped"
-    moved = (tmp_path / "parts").rename(tmp_path / "moved")
-    assert train("resume=moved") == 0
-    whole = scores(tmp_path / "whole")
-    assert whole == scores(moved)
-    assert whole["history"][-1]["lr"] < whole["history"][0]["lr"]
-    assert whole["best"]["test"]["loss"] == min(row["test"]["loss"] for row in whole["history"])
-    assert 0 < metrics(moved)["seconds"]["earlier"] < metrics(moved)["seconds"]["train"]
-    predictions = (tmp_path / "whole" / "predictions.csv").read_text()
-    assert predictions == (moved / "predictions.csv").read_text()
-
-
-def begin(phantoms: Path, cache_dir: Path, *arguments: str) -> "subprocess.Popen[str]":
-    return subprocess.Popen(
-        [sys.executable, "-m", "pneumo.train", *arguments, *SMALL],
-        env={**os.environ, "PNEUMO_DATA": str(phantoms), "PNEUMO_CACHE": str(cache_dir)},
-        stderr=subprocess.PIPE,
-        text=True,
-    )
-
-
-def wait_for(path: Path, process: "subprocess.Popen[str]") -> None:
-    while not path.exists() and process.poll() is None:
-        time.sleep(0.02)
-
-
-@pytest.mark.slow
-def test_killed_run_resumes_to_the_same_scores(
-    train: Command, tmp_path: Path, phantoms: Path, cache_dir: Path
-) -> None:
-    assert train("hydra.run.dir=whole", "trainer.max_epochs=6", *SMALL) == 0
-    process = begin(phantoms, cache_dir, "hydra.run.dir=killed", "trainer.max_epochs=6")
-    wait_for(tmp_path / "killed" / "checkpoints" / "last.ckpt", process)
-    process.send_signal(signal.SIGKILL)
-    process.communicate()
-    assert status(tmp_path / "killed") == "running"
-    assert train("resume=killed") == 0
-    assert scores(tmp_path / "whole") == scores(tmp_path / "killed")
-
-
-@pytest.mark.slow
-def test_ctrl_c_stops_cleanly_and_names_the_command_that_resumes(
-    train: Command, tmp_path: Path, phantoms: Path, cache_dir: Path
-) -> None:
-    process = begin(phantoms, cache_dir, RUN, "trainer.max_epochs=500")
-    wait_for(tmp_path / "run" / "history.csv", process)
-    process.send_signal(signal.SIGINT)
-    _, errors = process.communicate(timeout=60)
-    assert process.returncode == 130, errors
-    assert "resume=" in errors
-    assert "Traceback" not in errors
-    assert status(tmp_path / "run") == "stopped"
-    assert "resume=" in (tmp_path / "run" / "train.log").read_text()
 
 
 @pytest.mark.parametrize(

@@ -99,7 +99,7 @@ def test_the_reproduction_trains_compares_and_exports(
 ) -> None:
     monkeypatch.setattr(heatmap, "MAX_OWN", 6)
     commands = block(TUTORIALS / "reproduce.md").replace("num_threads=1", "")
-    longer = f"{SMALL.format(24)} data.progressive=null experiment"
+    longer = f"{SMALL.format(10)} data.batch_size=8 data.progressive=null experiment"
     commands = commands.replace("data=kermany experiment", longer)
     walk(commands.replace("data=kermany", SMALL.format(1)), tmp_path, monkeypatch)
     assert "Traceback" not in capfd.readouterr().err
@@ -118,7 +118,7 @@ def test_the_reproduction_trains_compares_and_exports(
 
 @pytest.mark.slow
 def test_networks_and_data_of_ones_own_are_trained_reported_and_exported(
-    tmp_path: Path, monkeypatch: Patch
+    tmp_path: Path, monkeypatch: Patch, no_report: None
 ) -> None:
     walk(block(TUTORIALS / "extend.md"), tmp_path, monkeypatch)
     mine = tmp_path / "mine"

@@ -1,7 +1,6 @@
 """The arguments of python -m pneumo.download."""
 
 import argparse
-import re
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -33,16 +32,7 @@ exit codes: 0 done; 2 a mistake or no download, see the message; 130 stopped.
 examples:
   python -m pneumo.download                 to {TARGET}, for data=auto
   python -m pneumo.download --to /big/disk/chest_xray
-  python -m pneumo.download --keep-zip      the zip stays beside the folder
-  python -m pneumo.download --sha256 HEX    refuse any other file
 """
-
-
-def _sha256(text: str) -> str:
-    """Returns ``text`` in lower case; ArgumentTypeError if it is not a SHA-256."""
-    if not re.fullmatch(r"[0-9a-fA-F]{64}", text):
-        raise argparse.ArgumentTypeError(f"must be 64 hexadecimal digits; got {text!r}")
-    return text.lower()
 
 
 def parse(arguments: Sequence[str] | None) -> argparse.Namespace:
@@ -54,6 +44,4 @@ def parse(arguments: Sequence[str] | None) -> argparse.Namespace:
     )
     parser.add_argument("--url", default=URL, help="another address of the zip")
     parser.add_argument("--to", type=Path, default=TARGET, metavar="DIR", help=f"default: {TARGET}")
-    parser.add_argument("--sha256", type=_sha256, metavar="HEX", help="of the zip, if you know it")
-    parser.add_argument("--keep-zip", action="store_true", help="keep it as DIR.zip")
     return parser.parse(arguments)

@@ -45,11 +45,10 @@ def audit(source: Source) -> Audit:
     compared = table.assign(own_split=own, random_split=known)
     same = copies.identical(compared, read.facts["sha256"])
     near = copies.near_identical(compared, read.facts["sha256"], read.hashes, read.thumbnails)
-    nested: dict[str, Any] = {"copies": [], "system_files": 0}
+    nested = []
     if source.place is not None:
-        nested = copies.nested(
-            source.place, data_set.root, read, [*paper["path"], *source.left_out]
-        )
+        used = [*paper["path"], *source.left_out]
+        nested = copies.nested(source.place, data_set.root, read, used)
     numbers = {
         "schema": 1,
         "data": {
@@ -63,7 +62,6 @@ def audit(source: Source) -> Audit:
         },
         "counts": files.counts(table),
         "saved": files.how_saved(table, read),
-        "files_alike": read.all_alike,
         **copies.summary(same, near),
         "max_bits": MAX_BITS,
         "copy_correlation": COPY,

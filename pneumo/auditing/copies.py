@@ -2,8 +2,9 @@
 
 import hashlib
 import os
-from collections import Counter, defaultdict
+from collections import Counter
 from collections.abc import Iterable
+from contextlib import suppress
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -131,52 +132,35 @@ def _picture(root: Path, paths: tuple[str, str]) -> str:
     return data_uri(Image.fromarray(np.hstack([left, gap, right])))
 
 
-def nested(place: Path, root: Path, files: Files, used: Iterable[str]) -> dict[str, Any]:
+def nested(place: Path, root: Path, files: Files, used: Iterable[str]) -> list[dict[str, Any]]:
     """Returns the folders below ``place`` that hold images which are not in the set's table.
 
-    Only a file of a size that occurs in the set is read. Links are not followed; hidden files are
-    left out, except macOS's ``._`` files.
+    A row each: folder, images, and how many are byte for byte one of the set. Only a file of a size
+    that occurs in the set is read. Links are not followed; hidden files, and those that macOS puts
+    beside images, are left out.
 
     Args:
         place: the folder that was named.
         root: the folder that ``used`` are relative to, ``place`` or below it.
         files: of the set.
         used: paths of the set's table, and of names that are known to be unused.
-
-    Returns:
-        copies: a row a folder, with its images and how many are byte for byte one of the set;
-        system_files: number of macOS's files that are not images.
     """
     used_paths = {str(root / path) for path in used}
-    digests = defaultdict(set)
-    for size, digest in zip(files.facts["bytes"], files.facts["sha256"], strict=True):
-        digests[int(size)].add(digest)
-    images, same, system = Counter[str](), Counter[str](), 0
+    sizes, digests = set(files.facts["bytes"]), set(files.facts["sha256"])
+    images, same = Counter[str](), Counter[str]()
     for path in (Path(folder, name) for folder, _, names in os.walk(place) for name in names):
-        if not path.name.lower().endswith(SUFFIXES) or str(path) in used_paths:
+        is_hidden = path.name.startswith(".") or "__MACOSX" in path.parts
+        if is_hidden or not path.name.lower().endswith(SUFFIXES) or str(path) in used_paths:
             continue
-        if path.name.startswith("._") or "__MACOSX" in path.parts:
-            system += 1
-        elif not path.name.startswith("."):
-            parts = list(path.relative_to(place).parts[:-1])  # the folder above <source>/<label>
-            for known in (CLASS_NAMES, SOURCES):
-                if parts and parts[-1] in known:
-                    parts.pop()
-            top = "/".join(parts) or "."
-            images[top] += 1
-            same[top] += _is_copy(path, digests)
-    rows = [
+        parts = list(path.relative_to(place).parts[:-1])  # the folder above <source>/<label>
+        for known in (CLASS_NAMES, SOURCES):
+            if parts and parts[-1] in known:
+                parts.pop()
+        top = "/".join(parts) or "."
+        images[top] += 1
+        with suppress(OSError):
+            if path.stat().st_size in sizes:
+                same[top] += hashlib.sha256(path.read_bytes()).hexdigest() in digests
+    return [
         {"folder": top, "images": n, "identical": same[top]} for top, n in sorted(images.items())
     ]
-    return {"copies": rows, "system_files": system}
-
-
-def _is_copy(path: Path, digests: defaultdict[int, set[str]]) -> bool:
-    try:
-        size = path.stat().st_size
-        if size not in digests:
-            return False
-        with path.open("rb") as file:
-            return hashlib.file_digest(file, "sha256").hexdigest() in digests[size]
-    except OSError:
-        return False

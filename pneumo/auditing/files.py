@@ -17,12 +17,10 @@ from pneumo.baselines.file_header import header
 from pneumo.baselines.thumbnail_svm import SIDE
 from pneumo.data import dicom, image
 from pneumo.data.near_copies import perceptual_hash
-from pneumo.data.saved_as import saved_as
 from pneumo.labels import CLASS_NAMES, SUBTYPES
 from pneumo.report.wording import DASH
 
 SIZE = 256  # pixels an image is prepared to before it is hashed, as in conf/base/data.yaml
-SHARED = ["format", "mode", "width", "height", "quality"]  # of a header
 
 
 @dataclass(frozen=True)
@@ -42,11 +40,6 @@ class Files:
     hashes: np.ndarray
     thumbnails: np.ndarray
     unreadable: tuple[tuple[str, str], ...]
-
-    @property
-    def all_alike(self) -> bool:
-        """Whether the headers of all files agree in size, mode, format and quality."""
-        return bool((self.facts[SHARED].nunique() == 1).all())
 
 
 def read_files(root: Path, paths: Sequence[str]) -> Files:
@@ -94,7 +87,7 @@ def _read(root: Path, path: str) -> tuple[Any, ...]:
         saved = {"format": "DICOM", "mode": "grey", "width": width, "height": height, "quality": ""}
     else:
         grey = image.decode(data, name=path)
-        numbers, saved = header(root / path), saved_as(data)
+        numbers, saved = header(root / path), image.saved_as(data)
     prepared = image.resize(grey, size=SIZE)
     digest = hashlib.sha256(data).hexdigest()
     facts = {"path": path, "sha256": digest, "bytes": len(data), **saved}

@@ -30,14 +30,11 @@ def _worth(numbers: Mapping[str, Any]) -> list[str]:
     if not scored:
         why = protocols["paper"]["why_not"]
         return [*first, f"The worth of a score on this set is unknown: {why}."]
-    name, baselines = next(iter(scored.items()))
-    first.append(_headline(baselines, where=WHERE[name], numbers=numbers))
-    if name != "official" and "official" in scored:
-        first.append(_official(scored["official"]))
-    return first
+    (name, baselines), *others = scored.items()
+    return [*first, _headline(baselines, where=WHERE[name]), *(_official(of) for _, of in others)]
 
 
-def _headline(baselines: Mapping[str, Any], *, where: str, numbers: Mapping[str, Any]) -> str:
+def _headline(baselines: Mapping[str, Any], *, where: str) -> str:
     name, best = max(
         ((name, score) for name, score in baselines.items() if not score["all_alike"]),
         key=lambda pair: pair[1]["auroc"],
@@ -49,32 +46,25 @@ def _headline(baselines: Mapping[str, Any], *, where: str, numbers: Mapping[str,
             f"baseline is better than chance (the best, {BASELINES[name][0]}: AUROC {auroc}, "
             f"{interval(best['low'], best['high'])})."
         )
-    thumbnail = decimal(baselines["thumbnail"]["auroc"])
-    if baselines["header"]["all_alike"]:
-        files = "all files of the train split"
-        if numbers["files_alike"]:
-            files = f"all {counted(numbers['data']['images'], 'file')}"
-        reached = (
-            f"{SVM} reaches {thumbnail} there, while the file header carries no information, since "
-            f"{files} agree in size, mode and JPEG quality"
-        )
-    else:
-        header = decimal(baselines["header"]["auroc"])
-        reached = f"{HEADER} reaches {header} there, and {SVM} {thumbnail}"
-    if name == "bytes":
-        reached += f", and the number of bytes with the header {auroc}"
+    header, thumbnail = baselines["header"], decimal(baselines["thumbnail"]["auroc"])
+    seen = f"reaches {decimal(header['auroc'])} there"
+    if header["all_alike"]:
+        seen = "learns nothing, since the files of the train split agree in these"
+    reached = f"{HEADER} {seen}, and {SVM} has {thumbnail}"
+    reached += f", the number of bytes with the header {auroc}" * (name == "bytes")
     return (
         f"A network's AUROC near or below {auroc} {where} shows nothing about pneumonia: {reached}."
     )
 
 
 def _official(baselines: Mapping[str, Any]) -> str:
-    where = WHERE["official"]
-    reached = f"the thumbnails reach {decimal(baselines['thumbnail']['auroc'])}"
-    for name, words in (("header", "the header"), ("size", "width and height")):
-        if not baselines[name]["all_alike"]:
-            reached += f", {words} {decimal(baselines[name]['auroc'])}"
-    return f"{where[:1].upper()}{where[1:]} {reached}."
+    named = {"thumbnail": "thumbnails", "header": "the header", "size": "width and height"}
+    reached = ", ".join(
+        f"{words} {decimal(baselines[name]['auroc'])}"
+        for name, words in named.items()
+        if not baselines[name]["all_alike"]
+    )
+    return f"AUROC {WHERE['official']}: {reached}."
 
 
 def _copies(numbers: Mapping[str, Any]) -> list[str]:
@@ -100,14 +90,12 @@ def _across(across: Mapping[str, int], number: int, refused: str = "") -> str:
 
 
 def _files(numbers: Mapping[str, Any]) -> list[str]:
-    nested = numbers["nested"]
-    images, same = (sum(row[key] for row in nested["copies"]) for key in ("images", "identical"))
-    system, unread, left = nested["system_files"], len(numbers["unreadable"]), numbers["left_out"]
+    images, same = (sum(row[key] for row in numbers["nested"]) for key in ("images", "identical"))
+    unread, left = len(numbers["unreadable"]), len(numbers["left_out"])
     sentences = {
         f"{counted(images, 'more image')} below the folder, {same:,} of them copies of the set's "
         "own; a recursive scan would count them too.": images,
-        f"{counted(system, 'file')} of macOS, not images.": system,
         f"{counted(unread, 'file')} cannot be read.": unread,
-        f"Not used in its folders: {counted(len(left), 'name')}.": left,
+        f"Not used in its folders: {counted(left, 'name')}.": left,
     }
     return [sentence for sentence, holds in sentences.items() if holds]

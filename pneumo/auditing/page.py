@@ -63,7 +63,7 @@ def html(numbers: Mapping[str, Any], *, same: pd.DataFrame, pairs: Sequence[Pair
             "copies": _table(ACROSS, _copies(numbers)),
             "saved": Table(saved, [_saved(row) for row in numbers["saved"]], texts=[*KINDS]),
             "crossing": _table(CROSSING, crossing.to_dict("records"), texts=("path", "patient")),
-            "nested": _table(NESTED, numbers["nested"]["copies"]),
+            "nested": _table(NESTED, numbers["nested"]),
             "unreadable": _table(UNREADABLE, numbers["unreadable"], texts=("why",)),
         },
         sizes=[_size(PROTOCOLS[name], result) for name, result in protocols.items()],

@@ -7,7 +7,9 @@ import pandas as pd
 
 from pneumo.data.base import DataSet
 from pneumo.data.folder import Folder
+from pneumo.data.kermany import set_folder
 from pneumo.data.labelled import check_names, check_unpacked
+from pneumo.data.medmnist import MedMnist
 from pneumo.data.phantom import Phantoms
 from pneumo.data.sets import class_of, recognise
 
@@ -100,7 +102,11 @@ def _opened(place: Path, *, csv: Path | None, kind: str | None, cache_dir: Path)
             f"got {place}. Name the folder that holds them, list the images with --csv FILE, or "
             "get the set with python -m pneumo.download"
         )
-    return Folder.open(str(place), str(csv)) if csv else cls.at(place, cache_dir=cache_dir)
+    if csv:
+        return Folder.open(str(place), str(csv))
+    if issubclass(cls, MedMnist):
+        return cls.open(str(place), str(cache_dir))
+    return cls(set_folder(place) or place) if issubclass(cls, Phantoms) else cls.open(str(place))
 
 
 def _in_own_words(text: str) -> str:

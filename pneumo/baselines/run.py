@@ -18,7 +18,7 @@ from pneumo.evaluation.metrics import Array, at_prevalence
 from pneumo.evaluation.scores import scores_at_half
 from pneumo.runs import run_folder, tables
 from pneumo.runs.writer import RunWriter
-from pneumo.training import metadata, tensorboard_log
+from pneumo.training import loggers, metadata
 from pneumo.training.config import Config
 from pneumo.training.fit import read_data
 
@@ -69,7 +69,7 @@ def fit(
         **{"best": best, "last": best, "history": [], "assessment": assessment},
         "seconds": {"train": training, "total": time.monotonic() - start},
     }
-    tensorboard_log.write_baseline(config, metrics, writer.run_dir)
+    loggers.write_baseline(config, metrics, writer.run_dir)
     writer.finish(metrics, epochs=1, max_epochs=1)
     lines = ["", "Test split (95 % intervals):", *metadata.score_lines(assessment["scores"])]
     metadata.show_end(lines, [data_set.note], metrics["seconds"], writer.run_dir)

@@ -13,47 +13,6 @@ REFLECT = "reflect"
 MIN_VISIBLE = 0.3  # share of a box's area that must stay in the image, else it is dropped
 
 
-@dataclass(frozen=True)
-class Augment:
-    """The augmentation of the paper, drawn for each training image in each epoch.
-
-    Args:
-        rotation: largest angle to either side, degrees; 0 is off (paper: 45).
-        zoom: smallest and largest scale, drawn separately for width and height; above 1 shows
-            less of the image; (1, 1) is off (the paper gives no range).
-        flip: probability of a horizontal flip; 0 is off.
-        fill: pixels from outside the image: "reflect", the image mirrored at its border, or a
-            grey value, 0 to 255 (the paper does not say).
-    """
-
-    rotation: float = 45.0
-    zoom: tuple[float, float] = (0.9, 1.1)
-    flip: float = 0.5
-    fill: int | str = REFLECT
-
-    def __post_init__(self) -> None:
-        object.__setattr__(self, "zoom", tuple(self.zoom))
-
-    @property
-    def transforms(self) -> list[A.BasicTransform]:
-        """The same as transforms of albumentations, for one image at a time."""
-        steps: list[A.BasicTransform] = []
-        if self.rotation or self.zoom != (1, 1):
-            limits = (-self.rotation, self.rotation)
-            border: dict[str, Any] = {"border_mode": cv2.BORDER_REFLECT}
-            if self.fill != REFLECT:
-                border = {"border_mode": cv2.BORDER_CONSTANT, "fill": self.fill}
-            steps.append(A.Affine(rotate=limits, scale=self.zoom, p=1.0, **border))
-        if self.flip:
-            steps.append(A.HorizontalFlip(p=self.flip))
-        return steps
-
-    def per_image(self) -> "ImageAugment":
-        """Returns the augmentation of one image at a time."""
-        return ImageAugment(self.transforms)
-
-
-@dataclass(frozen=True)
 class Pipeline:
     """Any transforms of albumentations, in their order, on one image at a time.
 
@@ -61,18 +20,9 @@ class Pipeline:
         transforms: on (H, W) uint8; the result must have the same height and width.
     """
 
-    transforms: Sequence[A.BasicTransform]
-
-    def per_image(self) -> "ImageAugment":
-        """Returns the augmentation of one image at a time."""
-        return ImageAugment(self.transforms)
-
-
-class ImageAugment:
-    """Augments one image at a time by albumentations, on uint8."""
-
     def __init__(self, transforms: Sequence[A.BasicTransform]):
-        self.compose = A.Compose(list(transforms), seed=0)
+        self.transforms = list(transforms)
+        self.compose = A.Compose(self.transforms, seed=0)
 
     def __call__(self, image: np.ndarray, *, seed: int, side: int | None = None) -> np.ndarray:
         """Returns (side, side) uint8 of (S, S) uint8; the same seed draws the same change.
@@ -84,6 +34,38 @@ class ImageAugment:
         if side in (None, len(image)):
             return result
         return cv2.resize(result, (side, side), interpolation=cv2.INTER_AREA)
+
+
+class Augment(Pipeline):
+    """The augmentation of the paper, drawn for each training image in each epoch.
+
+    Args:
+        rotation: largest angle to either side, degrees; 0 is off (paper: 45).
+        zoom: smallest and largest scale, drawn separately for width and height; above 1 shows
+            less of the image; (1, 1) is off (the paper gives no range).
+        flip: probability of a horizontal flip; 0 is off.
+        fill: pixels from outside the image: "reflect", the image mirrored at its border, or a
+            grey value, 0 to 255 (the paper does not say).
+    """
+
+    def __init__(
+        self,
+        rotation: float = 45.0,
+        zoom: tuple[float, float] = (0.9, 1.1),
+        flip: float = 0.5,
+        fill: int | str = REFLECT,
+    ):
+        self.rotation, self.zoom, self.flip = rotation, tuple(zoom), flip
+        steps: list[A.BasicTransform] = []
+        if rotation or self.zoom != (1, 1):
+            border: dict[str, Any] = {"border_mode": cv2.BORDER_REFLECT}
+            if fill != REFLECT:
+                border = {"border_mode": cv2.BORDER_CONSTANT, "fill": fill}
+            angles = (-rotation, rotation)
+            steps.append(A.Affine(rotate=angles, scale=self.zoom, p=1.0, **border))
+        if flip:
+            steps.append(A.HorizontalFlip(p=flip))
+        super().__init__(steps)
 
 
 @dataclass(frozen=True)
@@ -124,10 +106,6 @@ class Warp:
         for name in ("flip", "blur", "contrast", "brightness"):
             if not 0 <= getattr(self, name) <= 1:
                 raise ValueError(f"{name} must be in [0, 1]; got {getattr(self, name)}")
-
-    def per_image(self) -> "Warp":
-        """Returns the augmentation of one image at a time."""
-        return self
 
     def __call__(self, image: np.ndarray, *, seed: int, side: int | None = None) -> np.ndarray:
         """Returns (side, side) uint8 of (S, S) uint8; the same seed draws the same change.
@@ -174,11 +152,11 @@ def _log_uniform(draw: np.random.Generator, limits: tuple[float, float]) -> floa
     return math.exp(draw.uniform(low, high))
 
 
-Augmentation = Augment | Pipeline | Warp
+Augmentation = Pipeline | Warp
 
 
 class BoxAugment:
-    """Augments one image and its boxes by albumentations; the image as ImageAugment does.
+    """Augments one image and its boxes by albumentations; the image as Pipeline does.
 
     A rotated box becomes the upright one around it. A box that leaves the image is cut at its
     border, and dropped if less than MIN_VISIBLE of its area is left. If the border is mirrored,

@@ -4,7 +4,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from types import MappingProxyType
-from typing import Any, ClassVar
+from typing import ClassVar
 
 import pandas as pd
 
@@ -54,24 +54,9 @@ class DataSet:
         return False
 
     @classmethod
-    def at(cls, place: Path, *, cache_dir: Path) -> "DataSet":
-        """Returns the set in a folder or file that `recognises` accepts."""
-        del cache_dir
-        return cls.open(str(place))
-
-    @classmethod
     def open(cls, root: str) -> "DataSet":
         """Returns the set in ``root``; subclasses may take other arguments."""
         return cls(Path(root).expanduser())
-
-    @classmethod
-    def images_of(cls, source: Mapping[str, Any]) -> Path | None:
-        """Returns the folder that ``root`` would be, without generating or unpacking anything.
-
-        Args:
-            source: the arguments in a run's configuration, ``data.source``.
-        """
-        return Path(str(source.get("root"))).expanduser()
 
     def table(self, *, patient_key: str, on_unknown_name: str) -> pd.DataFrame:
         """Returns a row an image: path, label, subtype, patient, source; see `kermany.index`.

@@ -14,7 +14,7 @@ import albumentations as A  # noqa: N812
 import cv2
 import numpy as np
 
-from pneumo.data.augment import ImageAugment
+from pneumo.data.augment import Pipeline
 
 WHITE = 255
 MIRRORED = cv2.BORDER_REFLECT_101
@@ -42,7 +42,7 @@ class Corruption:
 
 
 def _either(*transforms: A.BasicTransform) -> Change:
-    return ImageAugment([A.OneOf(transforms, p=1.0)])
+    return Pipeline([A.OneOf(transforms, p=1.0)])
 
 
 def _affine(**changes: Any) -> A.BasicTransform:
@@ -50,7 +50,7 @@ def _affine(**changes: Any) -> A.BasicTransform:
 
 
 def _scaled(scale: float, **border: Any) -> Change:
-    return ImageAugment([_affine(scale=scale, **border)])
+    return Pipeline([_affine(scale=scale, **border)])
 
 
 def _zoom(cut: float) -> float:
@@ -88,13 +88,13 @@ def _blurred(sigma: float) -> Change:
 
 
 def _jpeg(quality: float) -> Change:
-    return ImageAugment([A.ImageCompression(quality_range=(int(quality), int(quality)), p=1.0)])
+    return Pipeline([A.ImageCompression(quality_range=(int(quality), int(quality)), p=1.0)])
 
 
 def _resampled(share: float) -> Change:
     ways: Any = {"downscale": cv2.INTER_AREA, "upscale": cv2.INTER_LINEAR}
     step = A.Downscale(scale_range=(share, share), interpolation_pair=ways, p=1.0)
-    return ImageAugment([step])
+    return Pipeline([step])
 
 
 def _marked(height: float) -> Change:
@@ -153,7 +153,7 @@ _ROWS: tuple[tuple[Any, ...], ...] = (
     ("blur", "sigma, % of the side", (0.36, 0.49, 0.63, 0.76, 0.89), _blurred),
     (
         *("noise", "standard deviation, of white", (0.04, 0.05, 0.06, 0.07, 0.08)),
-        lambda std: ImageAugment([A.GaussNoise(std_range=(std, std), p=1.0)]),
+        lambda std: Pipeline([A.GaussNoise(std_range=(std, std), p=1.0)]),
     ),
     ("resolution", "share of the pixels across", (0.8, 0.7, 0.6, 0.5, 0.4), _resampled),
     ("burnt-in marker", "height of the letter, % of the side", (6, 8, 10, 12, 14), _marked),

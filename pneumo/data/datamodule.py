@@ -48,7 +48,7 @@ class Images(Dataset[Batch]):
         small: tuple[int, int] | None = None,
     ):
         self.images, self.target, self.inputs, self.seed = images, target, inputs, seed
-        self.augment, self.small = augment.per_image() if augment else None, small
+        self.augment, self.small = augment, small
 
     def __getitems__(self, items: Sequence[tuple[int, int]]) -> Batch:
         """Returns the batch of ``items``; the DataLoader fetches whole batches by this name."""

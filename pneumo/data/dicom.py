@@ -64,7 +64,10 @@ def decode(data: bytes, *, name: str = "image") -> np.ndarray:
             not a radiograph, not for presentation, in colour, of several frames, over MAX_PIXELS,
             or lacks its pixels.
     """
-    pydicom = _pydicom(name)
+    try:
+        import pydicom  # late: an extra, and a third of a second
+    except ImportError:
+        raise ImageError(f"{name}: DICOM needs pydicom and its decoders: {INSTALL}") from None
     if DEFLATED in data[:HEADER_BYTES]:  # it would be inflated whole before any check
         raise ImageError(f"{name}: must not be a deflated DICOM file; store it in another syntax")
     if is_directory(data):
@@ -79,20 +82,8 @@ def decode(data: bytes, *, name: str = "image") -> np.ndarray:
     except ImageError:
         raise
     except Exception as error:  # pydicom and the decoders raise many types on broken files
-        raise _damaged(name, error) from None
-
-
-def _pydicom(name: str) -> Any:
-    try:
-        import pydicom  # late: an extra, and a third of a second
-    except ImportError:
-        raise ImageError(f"{name}: DICOM needs pydicom and its decoders: {INSTALL}") from None
-    return pydicom
-
-
-def _damaged(name: str, error: Exception) -> ImageError:
-    reason = " ".join(str(error).split())[:200] or type(error).__name__
-    return ImageError(f"{name}: the DICOM file is damaged or truncated ({reason})")
+        reason = " ".join(str(error).split())[:200] or type(error).__name__
+        raise ImageError(f"{name}: the DICOM file is damaged or truncated ({reason})") from None
 
 
 def _dataset(pydicom: Any, data: bytes) -> Any:

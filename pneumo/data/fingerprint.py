@@ -53,32 +53,28 @@ def check(kept: Mapping[str, Any], *, size: int, aspect: str, mean: float, std: 
 
     ``kept`` is the result of `take` when the run was trained; mean and std are the network's.
     """
-    now = take(size=size, aspect=aspect, mean=mean, std=std)
-    standardised = np.allclose([kept["mean"], kept["std"]], [mean, std], rtol=1e-4)
-    differences = {n: _difference(kept["pixels"][n], now["pixels"][n]) for n in now["pixels"]}
-    versions = [
-        ", ".join(f"{name} {version}" for name, version in each["versions"].items())
-        for each in (kept, now)
-    ]
-    if not standardised:
+    if not np.allclose([kept["mean"], kept["std"]], [mean, std], rtol=1e-4):
         raise ValueError(
             f"a run's images must be standardised as in its training, by {kept['mean']:.3f} and "
             f"{kept['std']:.3f}; its checkpoint has {mean:.3f} and {std:.3f}. Copy the run folder "
             "again"
         )
-    if worst := {name: most for name, most in differences.items() if most > TOLERANCE}:
-        listed = ", ".join(f"{name} by {most}" for name, most in worst.items())
+    now = take(size=size, aspect=aspect, mean=mean, std=std)
+    wrong = []
+    for name, texts in ((name, (kept["pixels"][name], now["pixels"][name])) for name in _images()):
+        before, after = (np.frombuffer(bytes.fromhex(text), np.uint8) for text in texts)
+        if (most := np.abs(before.astype(int) - after).max()) > TOLERANCE:
+            wrong.append(f"{name} by {most}")
+    if wrong:
+        had, has = (
+            ", ".join(f"{name} {version}" for name, version in each["versions"].items())
+            for each in (kept, now)
+        )
         raise ValueError(
             f"images must be prepared as in the run's training, to within {TOLERANCE} of 255 grey "
-            f"levels; here differ {listed}. The run had {versions[0]}, here are {versions[1]}: "
-            "install the run's"
+            f"levels; here differ {', '.join(wrong)}. The run had {had}, here are {has}: install "
+            "the run's"
         )
-
-
-def _difference(kept: str, now: str) -> int:
-    """Returns the largest difference of the sampled pixels of one image."""
-    before, after = (np.frombuffer(bytes.fromhex(text), np.uint8) for text in (kept, now))
-    return int(np.abs(before.astype(int) - after).max())
 
 
 @cache

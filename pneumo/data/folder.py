@@ -16,11 +16,10 @@ from pneumo.data.kermany import parse_name, set_folder
 from pneumo.data.labelled import (
     COLUMNS,
     SOURCES,
-    check_both_labels,
     check_unpacked,
+    checked,
     nih_patient,
     normalised,
-    one_row_a_file,
     shown,
     walk,
 )
@@ -99,7 +98,7 @@ def folder_table(root: Path, *, patient_key: str | None = None) -> tuple[pd.Data
 
     Raises:
         FileNotFoundError: there is no such folder, or no image of a label.
-        ValueError: a file has both labels; see one_row_a_file.
+        ValueError: a file has both labels; see `checked`.
     """
     if not root.is_dir():
         raise FileNotFoundError(f"data.root must be a folder; there is no folder {root}")
@@ -128,7 +127,7 @@ def csv_table(path: Path, root: Path) -> pd.DataFrame:
     Raises:
         FileNotFoundError: there is no such file, or a path in it is not a file.
         ValueError: a column is missing, a value is not one of those above, or two rows of one file
-            differ; see one_row_a_file.
+            differ; see `checked`.
     """
     if not path.is_file():
         raise FileNotFoundError(f"data.csv must be a file; there is no {path}")
@@ -168,8 +167,7 @@ def csv_table(path: Path, root: Path) -> pd.DataFrame:
 
 def _checked(table: pd.DataFrame, root: Path, names: Sequence[str] | None = None) -> pd.DataFrame:
     table = table.assign(subtype=table["subtype"].mask(table["label"] == NORMAL, "normal"))
-    table = one_row_a_file(table, root, names).sort_values("path", ignore_index=True)
-    return with_patients(check_both_labels(table, root), root)
+    return with_patients(checked(table, root, names), root)
 
 
 def with_patients(table: pd.DataFrame, root: Path) -> pd.DataFrame:

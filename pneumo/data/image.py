@@ -1,7 +1,10 @@
 """One image file becomes (S, S) uint8: the one preprocessing of training, prediction and export."""
 
 import io
+from collections.abc import Sequence
+from functools import cache
 from pathlib import Path
+from typing import Any
 
 import cv2
 import numpy as np
@@ -120,14 +123,9 @@ def resize(image: np.ndarray, *, size: int, aspect: str = "stretch") -> np.ndarr
     """
     picture = Image.fromarray(image)
     fitted, corner = placement(*picture.size, size=size, aspect=aspect)
-    if picture.size != fitted:
-        picture = picture.resize(fitted, Image.Resampling.BILINEAR)
-    if fitted != (size, size):
-        black = Image.new("L", (size, size))
-        black.paste(picture, corner)
-        picture = black
-    pixels: np.ndarray = np.asarray(picture)
-    return pixels
+    black = Image.new("L", (size, size))
+    black.paste(picture.resize(fitted, Image.Resampling.BILINEAR), corner)
+    return np.asarray(black)
 
 
 def placement(
@@ -192,6 +190,39 @@ def picture_chroma(image: Image.Image) -> float:
         image = image.resize((DRAFT, DRAFT), Image.Resampling.NEAREST)
     channels = np.asarray(image.convert("RGB"))
     return float((channels.max(2).astype(np.int16) - channels.min(2)).mean())
+
+
+def saved_as(data: bytes) -> dict[str, Any]:
+    """Returns format, mode, width, height and quality by the header of a PNG or JPEG."""
+    with Image.open(io.BytesIO(data), formats=FORMATS) as opened:
+        tables: dict[int, list[int]] = getattr(opened, "quantization", None) or {}
+        return {
+            "format": str(opened.format),
+            "mode": opened.mode,
+            "width": opened.width,
+            "height": opened.height,
+            "quality": jpeg_quality(tables[0]) if 0 in tables else "",
+        }
+
+
+def jpeg_quality(table: Sequence[int]) -> str:
+    """Returns the quality for which libjpeg makes a luma table (64,), or "about" the nearest."""
+    distance = np.abs(_quality_tables() - np.array(table)).sum(1)
+    # of equal tables, as the coarsest are, the higher quality
+    nearest = len(distance) - int(np.argmin(distance[::-1]))
+    return f"{nearest}" if distance.min() == 0 else f"about {nearest}"
+
+
+@cache
+def _quality_tables() -> np.ndarray:
+    """Returns (100, 64): the luma table of libjpeg for each quality from 1 to 100."""
+    tables = []
+    for quality in range(1, 101):
+        file = io.BytesIO()
+        Image.new("L", (8, 8)).save(file, "JPEG", quality=quality)
+        with Image.open(file) as opened:
+            tables.append(opened.quantization[0])  # type: ignore[attr-defined]
+    return np.array(tables)
 
 
 def _damaged(name: str, error: Exception) -> ImageError:

@@ -4,7 +4,7 @@ import re
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, ClassVar
+from typing import ClassVar
 
 import numpy as np
 import pandas as pd
@@ -13,9 +13,8 @@ from pneumo.data.base import DataSet
 from pneumo.data.labelled import (
     COLUMNS,
     SOURCES,
-    check_both_labels,
     check_unpacked,
-    one_row_a_file,
+    checked,
     shown,
     walk,
 )
@@ -39,12 +38,6 @@ class KermanyLayout(DataSet):
     def recognises(cls, place: Path) -> bool:
         """Returns whether a name below train/ or test/ follows the set's grammar."""
         return any(map(parse_name, list_images(place)[0]))
-
-    @classmethod
-    def at(cls, place: Path, *, cache_dir: Path) -> DataSet:
-        """Returns the set in ``place`` or a chest_xray in it."""
-        del cache_dir
-        return cls(set_folder(place) or place)
 
     def table(self, *, patient_key: str, on_unknown_name: str) -> pd.DataFrame:
         """Returns a row an image; see `index`."""
@@ -104,11 +97,6 @@ class Kermany(KermanyLayout):
             )
         return cls(place)
 
-    @classmethod
-    def images_of(cls, source: Mapping[str, Any]) -> Path | None:
-        """Returns the folder that holds train/ and test/; see `DataSet.images_of`."""
-        return set_folder(Path(str(source.get("root"))).expanduser())
-
 
 def index(
     root: Path, *, patient_key: str = "person", on_unknown_name: str = "error"
@@ -123,11 +111,11 @@ def index(
     Raises:
         FileNotFoundError: a label has no image in the layout of the set.
         ValueError: a name does not parse (unless ``on_unknown_name`` is "skip"), or a file has two
-            labels; see one_row_a_file.
+            labels; see `checked`.
     """
     names, _ = list_images(root)
     table = index_names(names, patient_key=patient_key, on_unknown_name=on_unknown_name)
-    return check_both_labels(one_row_a_file(table, set_folder(root) or root), root)
+    return checked(table, set_folder(root) or root)
 
 
 def index_names(

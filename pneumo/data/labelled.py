@@ -70,10 +70,8 @@ def _beside(base: Path, place: str) -> list[str]:
     ]
 
 
-def one_row_a_file(
-    table: pd.DataFrame, root: Path, names: Sequence[str] | None = None
-) -> pd.DataFrame:
-    """Returns ``table`` with one row for each file, and logs how many rows are left out.
+def checked(table: pd.DataFrame, root: Path, names: Sequence[str] | None = None) -> pd.DataFrame:
+    """Returns ``table`` with one row for each file, by path; logs how many rows are left out.
 
     Two paths name one file if they resolve to it: by ``./`` or ``..``, or by a link.
 
@@ -85,38 +83,28 @@ def one_row_a_file(
 
     Raises:
         ValueError: two rows of one file differ in one of FACTS.
+        FileNotFoundError: a label has no image.
     """
     files = table["path"].map(lambda path: os.path.realpath(root / path)).astype("str")
     twice = files.duplicated()
-    if not twice.any():
-        return table
-    named = table.assign(path=list(names)) if names else table
-    for column in FACTS:
-        _check_one_value(named, column, files, same="are the same file")
-    columns = [name for name in (*FACTS, "known_by") if name in table]
-    values = table[columns].mask(table[columns] == "").groupby(files).transform("first")
-    log.warning(
-        "%d of %d rows name the file of another row, which counts once: %s",
-        twice.sum(),
-        len(table),
-        shown(named.loc[twice, "path"].tolist()),
-    )
-    return table.assign(**values.fillna("").astype("str"))[~twice].reset_index(drop=True)
-
-
-def check_both_labels(table: pd.DataFrame, root: Path) -> pd.DataFrame:
-    """Returns ``table``, whose images are below ``root``.
-
-    Raises:
-        FileNotFoundError: a label has no image.
-    """
+    if twice.any():
+        named = table.assign(path=list(names)) if names else table
+        for column in FACTS:
+            _check_one_value(named, column, files, same="are the same file")
+        columns = [name for name in (*FACTS, "known_by") if name in table]
+        values = table[columns].mask(table[columns] == "").groupby(files).transform("first")
+        log.warning(
+            "%d of %d rows name the file of another row, which counts once: %s",
+            *(twice.sum(), len(table), shown(named.loc[twice, "path"].tolist())),
+        )
+        table = table.assign(**values.fillna("").astype("str"))[~twice]
     for label in CLASS_NAMES:
         if not (table["label"] == label).any():
             raise FileNotFoundError(
                 f"data.root must hold images of both labels, directly in NORMAL/ and PNEUMONIA/, "
                 f"below train/, val/ and test/ or without; got none of {label} in {root}"
             )
-    return table
+    return table.sort_values("path", ignore_index=True)
 
 
 def with_groups(table: pd.DataFrame, digests: Sequence[str]) -> pd.DataFrame:

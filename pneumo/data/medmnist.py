@@ -2,17 +2,14 @@
 
 import hashlib
 import zipfile
-from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 from filelock import FileLock
 from PIL import Image
 
 from pneumo import atomic
-from pneumo.data.base import DataSet
 from pneumo.data.folder import UNKNOWN, Folder, folder_table
 from pneumo.data.kermany import Kermany
 from pneumo.data.labelled import SOURCES
@@ -46,20 +43,9 @@ class MedMnist(Folder):
         return cls(folder, UNKNOWN.format(unknown=len(images), images=len(images)), images=images)
 
     @classmethod
-    def at(cls, place: Path, *, cache_dir: Path) -> DataSet:
-        """Returns the set in a .npz file; see `open`."""
-        return cls.open(str(place), str(cache_dir))
-
-    @classmethod
     def recognises(cls, place: Path) -> bool:
         """Returns whether ``place`` is a file."""
         return place.is_file()
-
-    @classmethod
-    def images_of(cls, source: Mapping[str, Any]) -> Path | None:
-        """Returns the folder that the file is unpacked to; see `DataSet.images_of`."""
-        root, cache_dir = (Path(str(source.get(n))).expanduser() for n in ("root", "cache_dir"))
-        return unpacked(root, cache_dir) if root.is_file() else None
 
 
 def unpack(path: Path, cache_dir: Path) -> Path:

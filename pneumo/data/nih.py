@@ -14,10 +14,9 @@ from pneumo.data.image import SUFFIXES
 from pneumo.data.labelled import (
     COLUMNS,
     SOURCES,
-    check_both_labels,
     check_unpacked,
+    checked,
     nih_patient,
-    one_row_a_file,
     refuse,
     walk,
 )
@@ -117,8 +116,7 @@ class Nih(DataSet):
                 "Rename them, leave them out with data.on_unknown_name=skip, or read labelled "
                 "folders with data=folder",
             )
-        table = table.loc[is_named, list(COLUMNS)].sort_values("path", ignore_index=True)
-        return check_both_labels(table, self.root)
+        return checked(table.loc[is_named, list(COLUMNS)], self.root)
 
     def unused(self) -> list[str]:
         """Returns the names in labelled folders that are not used, and those outside the grammar.
@@ -160,10 +158,9 @@ def _of_release(root: Path, path: Path) -> pd.DataFrame:
         f"each row of {path.name} with {NO_FINDING} or {FINDING} must have an image below {root}",
         "Unpack all parts of the release, or remove its row",
     )
-    table = listed.assign(
+    return listed.assign(
         path=listed[NAME].map(place),
         subtype=np.where(listed["label"] == NORMAL, "normal", ""),
         patient=listed[NAME].map(nih_patient),
         source="",
     )
-    return one_row_a_file(table[list(COLUMNS)], root)

@@ -73,7 +73,8 @@ class Phantoms(KermanyLayout):
         cls, num_images: int, seed: int, cache_dir: str, *, note: str = QUIET
     ) -> "Phantoms":
         """Returns ``num_images`` generated radiographs, kept in ``cache_dir`` for the next run."""
-        root = generate(_folder(cache_dir, num_images, seed), num_images=num_images, seed=seed)
+        folder = folder_of(Path(cache_dir).expanduser(), num_images=num_images, seed=seed)
+        root = generate(folder, num_images=num_images, seed=seed)
         return cls(root, note.replace("{count}", str(num_images)))
 
     @classmethod
@@ -81,19 +82,25 @@ class Phantoms(KermanyLayout):
         """Returns whether `generate` wrote the folder."""
         return (place / STAMP).is_file()
 
-    @classmethod
-    def images_of(cls, source: Mapping[str, Any]) -> Path | None:
-        """Returns the folder in the cache; see `DataSet.images_of`."""
-        num_images, seed = source.get("num_images", NUM_IMAGES), source.get("seed", 0)
-        return _folder(str(source.get("cache_dir")), num_images, seed)
-
     def boxes(self) -> pd.DataFrame:
-        """Returns the boxes around opacities; see phantom_drawing.draw_boxes."""
-        return boxes(self.root)
+        """Returns a row an image: path, boxes of `draw_boxes`, width, height.
+
+        They are computed at the first call, and kept in BOXES.
+        """
+        path = self.root / BOXES
+        if not path.is_file():
+            drawn = json.loads((self.root / STAMP).read_text())
+            box_rows = partial(_box_rows, seed=drawn["seed"])
+            with ThreadPoolExecutor(os.cpu_count()) as pool:
+                rows = list(chain.from_iterable(pool.map(box_rows, _plan(drawn["num_images"]))))
+            table = pd.DataFrame(rows, columns=["path", "width", "height", *SIDES])
+            atomic.write_text(path, table.to_csv(index=False))
+        return per_image(pd.read_csv(path))
 
 
-def _folder(cache_dir: str, num_images: int, seed: int) -> Path:
-    return Path(cache_dir).expanduser() / f"phantom-{VERSION}-{num_images}-{seed}"
+def folder_of(cache_dir: Path, *, num_images: int, seed: int) -> Path:
+    """Returns the folder of a run's phantoms in the cache."""
+    return cache_dir / f"phantom-{VERSION}-{num_images}-{seed}"
 
 
 @dataclass(frozen=True)
@@ -174,18 +181,12 @@ def _check_numbers(num_images: int, seed: int) -> None:
 
 
 def generate(
-    root: Path,
-    *,
-    num_images: int = NUM_IMAGES,
-    seed: int = 0,
-    num_workers: int | None = None,
-    progress: bool = True,
+    root: Path, *, num_images: int = NUM_IMAGES, seed: int = 0, progress: bool = True
 ) -> Path:
     """Returns root, which then holds train/ and test/, each with NORMAL/ and PNEUMONIA/.
 
     The folder appears whole or not at all, and is left as it is if it already exists. The same
-    seed gives the same bytes, for any num_workers (default: all cores). `progress` logs a line,
-    and shows a bar on a terminal.
+    seed gives the same bytes. `progress` logs a line, and shows a bar on a terminal.
 
     Raises:
         ValueError: num_images is under MIN_IMAGES, seed is negative, or root holds other files.
@@ -207,9 +208,9 @@ def generate(
     draft = atomic.temporary(root)
     try:
         for folder in {(draft / radiograph.path).parent for radiograph in plan}:
-            folder.mkdir(parents=True, exist_ok=True)
+            folder.mkdir(parents=True)
         hidden = not (progress and sys.stderr.isatty())
-        with ThreadPoolExecutor(num_workers or os.cpu_count()) as pool:  # all release the GIL
+        with ThreadPoolExecutor(os.cpu_count()) as pool:  # all release the GIL
             written = pool.map(partial(_write, root=draft, seed=seed), plan)
             list(tqdm(written, "phantoms", len(plan), unit="image", disable=hidden))
         (draft / STAMP).write_text(stamp)
@@ -221,22 +222,6 @@ def generate(
     finally:
         shutil.rmtree(draft, ignore_errors=True)
     return root
-
-
-def boxes(root: Path) -> pd.DataFrame:
-    """Returns a row for each radiograph in a folder of `generate`: path, boxes, width, height.
-
-    Boxes are those of `draw_boxes`. They are computed at the first call, and kept in BOXES.
-    """
-    path = root / BOXES
-    if not path.is_file():
-        arguments = json.loads((root / STAMP).read_text())
-        box_rows = partial(_box_rows, seed=arguments["seed"])
-        with ThreadPoolExecutor(os.cpu_count()) as pool:
-            rows = list(chain.from_iterable(pool.map(box_rows, _plan(arguments["num_images"]))))
-        table = pd.DataFrame(rows, columns=["path", "width", "height", *SIDES])
-        atomic.write_text(path, table.to_csv(index=False))
-    return per_image(pd.read_csv(path))
 
 
 def _box_rows(radiograph: _Radiograph, *, seed: int) -> list[tuple[Any, ...]]:

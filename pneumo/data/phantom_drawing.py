@@ -5,7 +5,6 @@ from types import SimpleNamespace
 
 import cv2
 import numpy as np
-from numpy.typing import NDArray
 
 from pneumo.labels import BACTERIA, SUBTYPES, VIRUS
 
@@ -18,10 +17,9 @@ UNIT = 200  # pixels
 REACH = np.array((1.6, 1.3))  # the drawn area is ±REACH
 SHAPE = (round(2 * REACH[1] * UNIT), round(2 * REACH[0] * UNIT))
 
-Map = NDArray[np.float32]  # SHAPE, a density or a share of one
+Map = np.ndarray  # SHAPE float32, a density or a share of one
 Points = list[tuple[float, float]]
-Line = tuple[NDArray[np.float64], float]  # points (n, 2), width
-
+Line = tuple[np.ndarray, float]  # points (n, 2), width
 
 # Of one person's chest, drawn in this order; the ranges were chosen by eye. Lengths are in half
 # chest heights, densities relative to soft tissue
@@ -60,7 +58,7 @@ def _blur(image: Map, soft: float) -> Map:
     return np.asarray(cv2.resize(small, SHAPE[::-1]), np.float32)
 
 
-def _pixels(points: NDArray[np.float64]) -> NDArray[np.int32]:
+def _pixels(points: np.ndarray) -> np.ndarray:
     """Converts units to pixels with the 3 fractional bits that cv2 calls `shift`."""
     return np.asarray(np.round((points + REACH) * UNIT * 8), np.int32)
 
@@ -117,7 +115,7 @@ def _ribs(a: Anatomy) -> Map:
             inner.append((arc, 0.03))
             front.append((back, 0.07))
     rim = _lines(behind, soft=0.006) - 0.45 * _lines(inner, soft=0.008)  # the cortex is denser
-    return np.asarray(rim + 0.5 * _lines(front, soft=0.012), np.float32)
+    return rim + 0.5 * _lines(front, soft=0.012)
 
 
 def _vessels(rng: np.random.Generator) -> Map:
@@ -145,8 +143,9 @@ def _skeleton(a: Anatomy) -> Map:
     blade = ((a.width, a.apex), (a.width - 0.1, -0.2))
     widths = ((collar, 0.06), ((shoulder, elbow), 0.1), (blade, 0.05))
     bones = [(np.array(points) * (side, 1), w) for points, w in widths for side in (-1, 1)]
-    image = a.rib * _ribs(a) + 0.16 * spine - 0.04 * discs + 0.13 * _lines(bones, soft=0.01)
-    return np.asarray(image, np.float32)
+    return np.asarray(
+        a.rib * _ribs(a) + 0.16 * spine - 0.04 * discs + 0.13 * _lines(bones, soft=0.01)
+    )
 
 
 def _body(a: Anatomy) -> Map:
@@ -159,7 +158,7 @@ def _body(a: Anatomy) -> Map:
     arm = np.array(((a.width - 0.05, -0.72), elbow))
     arms = _lines([(arm * (side, 1), 0.24 + a.fat) for side in (-1, 1)], soft=0.03)
     tissue = np.maximum(trunk, 0.75 * arms)
-    return np.asarray(tissue * (0.55 + 0.45 * _blur(tissue, 0.12)), np.float32)
+    return np.asarray(tissue * (0.55 + 0.45 * _blur(tissue, 0.12)))
 
 
 def _mediastinum(a: Anatomy) -> Map:
@@ -170,7 +169,7 @@ def _mediastinum(a: Anatomy) -> Map:
     stalk = [(-0.13, -1.3), (0.13, -1.3), (0.16, -0.4), (0.15, 1.1), (-0.15, 1.1), (-0.15, -0.4)]
     sail = [(-0.3, -0.6), (0.28, -0.6), (0.38, -0.2), (0.1, -0.1), (-0.34, -0.25)]
     solid = np.maximum(0.85 * _area(heart, soft=0.02), 0.95 * _area(stalk, soft=0.02))
-    return np.asarray(np.maximum(solid, max(0.0, a.thymus) * _area(sail, soft=0.03)), np.float32)
+    return np.asarray(np.maximum(solid, max(0.0, a.thymus) * _area(sail, soft=0.03)))
 
 
 def _consolidation(rng: np.random.Generator, a: Anatomy) -> Map:
@@ -188,27 +187,24 @@ def _interstitial(rng: np.random.Generator) -> Map:
     """Returns viral pneumonia: the air lost to patches and a fine net in both lungs."""
     patches = _sigmoid(3 * (_noise(rng, cells=11) + _noise(rng, cells=22)))
     net = np.exp(-((_noise(rng, cells=34) / 0.3) ** 2))
-    strength = rng.uniform(0.6, 0.9)
-    return np.asarray(strength * (0.25 + 0.5 * patches + 0.35 * net * patches), np.float32)
+    return np.asarray(rng.uniform(0.6, 0.9) * (0.25 + 0.5 * patches + 0.35 * net * patches))
 
 
-def _opacity(a: Anatomy, subtype: str) -> Map | None:
-    """Returns the share of the lungs' air that pneumonia takes; None for a normal chest."""
+def _opacity(a: Anatomy, subtype: str) -> Map | float:
+    """Returns the share of the lungs' air that pneumonia takes; 0 for a normal chest."""
     rng = np.random.default_rng((a.seed, SUBTYPES.index(subtype)))
     if subtype == BACTERIA:
         return _consolidation(rng, a)
-    return _interstitial(rng) if subtype == VIRUS else None
+    return _interstitial(rng) if subtype == VIRUS else 0.0
 
 
 def _attenuation(a: Anatomy, subtype: str) -> Map:
     """Returns the attenuation along each ray: about 0 (air) to 1.2 (spine)."""
     air = np.maximum(_lung(a, -1), _lung(a, 1)) * (1 - _mediastinum(a))
     air *= 1 - a.markings * _vessels(np.random.default_rng(a.seed))
-    opacity = _opacity(a, subtype)
-    if opacity is not None:
-        air *= 1 - opacity
+    air *= 1 - _opacity(a, subtype)
     body = _body(a)
-    return np.asarray(body * (0.8 - 0.52 * air) + _skeleton(a) * (body > 0.1), np.float32)
+    return np.asarray(body * (0.8 - 0.52 * air) + _skeleton(a) * (body > 0.1))
 
 
 def _tube(rng: np.random.Generator) -> Map:
@@ -229,7 +225,7 @@ def _device(rng: np.random.Generator) -> Map | float:
     return np.float32(rng.uniform(0.1, 0.3)) * _tube(rng) if rng.random() < 0.3 else 0.0
 
 
-def _view(rng: np.random.Generator) -> tuple[NDArray[np.float64], tuple[int, int]]:
+def _view(rng: np.random.Generator) -> tuple[np.ndarray, tuple[int, int]]:
     """Returns a random size, shape, place, scale and angle of the chest on a radiograph.
 
     As the (2, 3) matrix from the drawn area to the radiograph's pixels, and (width, height).
@@ -240,15 +236,10 @@ def _view(rng: np.random.Generator) -> tuple[NDArray[np.float64], tuple[int, int
     turn = cv2.getRotationMatrix2D((SHAPE[1] / 2, SHAPE[0] / 2), rng.uniform(-8, 8), scale)
     middle = np.array((width, height)) / 2 + rng.uniform(-0.06, 0.06, 2) * height
     turn = turn + np.outer(middle - np.array(SHAPE[::-1]) / 2, (0, 0, 1))
-    return np.asarray(turn, np.float64), (width, height)
+    return turn, (width, height)
 
 
-def _seen(drawn: Map, view: tuple[NDArray[np.float64], tuple[int, int]]) -> NDArray[np.float32]:
-    """Returns (H, W), the drawn area as `_view` places it."""
-    return np.asarray(cv2.warpAffine(drawn, *view), np.float32)
-
-
-def _expose(rng: np.random.Generator, radiograph: NDArray[np.float32]) -> NDArray[np.float32]:
+def _expose(rng: np.random.Generator, radiograph: np.ndarray) -> np.ndarray:
     """Applies an uneven beam, scatter, gamma and grain, then a random mean brightness.
 
     Without the last step an opacity would show in the brightness of the whole radiograph.
@@ -263,7 +254,7 @@ def _expose(rng: np.random.Generator, radiograph: NDArray[np.float32]) -> NDArra
     return np.asarray(1 - np.logaddexp(0, 12 * (1 - lit)) / 12, np.float32)  # a soft shoulder
 
 
-def _mark(rng: np.random.Generator, radiograph: NDArray[np.uint8]) -> None:
+def _mark(rng: np.random.Generator, radiograph: np.ndarray) -> None:
     """Writes the side's letter, and on some radiographs the tube's voltage, onto the image."""
     height, width = radiograph.shape
     size, side = height * rng.uniform(0.0015, 0.004), int(rng.integers(2))
@@ -277,24 +268,22 @@ def _mark(rng: np.random.Generator, radiograph: NDArray[np.uint8]) -> None:
         )
 
 
-def draw_radiograph(
-    rng: np.random.Generator, *, subtype: str, anatomy: Anatomy
-) -> NDArray[np.uint8]:
+def draw_radiograph(rng: np.random.Generator, *, subtype: str, anatomy: Anatomy) -> np.ndarray:
     """Returns one image of one person: (H, W) uint8, 300 to 900 wide, air dark and bone bright.
 
     The opacity depends on the person; size, place, exposure, letters, tubes and grain on rng only,
     so they carry no information about the subtype.
     """
     chest = _attenuation(anatomy, subtype) + _device(rng)
-    seen = _seen(chest, _view(rng))
-    radiograph = np.clip(255 * _expose(rng, seen), 0, 255).astype(np.uint8)
+    seen = cv2.warpAffine(chest, *_view(rng))
+    radiograph = np.asarray(np.clip(255 * _expose(rng, seen), 0, 255), np.uint8)
     _mark(rng, radiograph)
     return radiograph
 
 
 def draw_boxes(
     rng: np.random.Generator, *, subtype: str, anatomy: Anatomy
-) -> tuple[NDArray[np.float64], tuple[int, int]]:
+) -> tuple[np.ndarray, tuple[int, int]]:
     """Returns boxes around the opacities of a radiograph, and its (width, height) in pixels.
 
     The radiograph is the one that draw_radiograph draws with the same arguments, rng in the same
@@ -302,14 +291,11 @@ def draw_boxes(
     lost OPAQUE of its air, so one for bacterial, two for viral pneumonia, none for a normal chest.
     """
     _device(rng)  # draws from rng, too
-    view = _view(rng)
-    opacity = _opacity(anatomy, subtype)
-    boxes = []
-    if opacity is not None:
-        lost = opacity * (1 - _mediastinum(anatomy))
-        for side in (-1, 1):
-            dense = _seen(np.asarray(lost * _lung(anatomy, side), np.float32), view) > OPAQUE
-            x, y, width, height = cv2.boundingRect(dense.astype(np.uint8))
-            if min(width, height) > MIN_BOX * view[1][1]:
-                boxes.append((x, y, x + width, y + height))
-    return np.array(boxes, np.float64).reshape(-1, 4), view[1]
+    turn, size = _view(rng)
+    lost, boxes = _opacity(anatomy, subtype) * (1 - _mediastinum(anatomy)), []
+    for side in (-1, 1):
+        dense = cv2.warpAffine(lost * _lung(anatomy, side), turn, size) > OPAQUE
+        x, y, width, height = cv2.boundingRect(dense.astype(np.uint8))
+        if min(width, height) > MIN_BOX * size[1]:
+            boxes.append((x, y, x + width, y + height))
+    return np.array(boxes, np.float64).reshape(-1, 4), size

@@ -4,10 +4,11 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+from pneumo.data import phantom
 from pneumo.data.base import DataSet
 from pneumo.data.folder import Folder
-from pneumo.data.kermany import Kermany
-from pneumo.data.medmnist import MedMnist
+from pneumo.data.kermany import Kermany, set_folder
+from pneumo.data.medmnist import MedMnist, unpacked
 from pneumo.data.nih import Nih
 from pneumo.data.phantom import NUM_IMAGES, Phantoms
 from pneumo.data.rsna import Rsna
@@ -32,19 +33,17 @@ def recognise(place: Path) -> type[DataSet] | None:
     return next((each for each in SETS if each.recognises(place)), None)
 
 
-def images_of(source: Mapping[Any, Any]) -> Path | None:
-    """Returns the folder of a configuration's images, existing or not; None for another's set.
+def images_of(source: Mapping[Any, Any]) -> Path:
+    """Returns the folder of a configuration's images, whether it exists or not.
 
     Args:
         source: ``data.source`` of a run's configuration, resolved; nothing in it is called.
     """
-    target = source.get("_target_")
-    if target == AUTO:
-        here = Path(str(source.get("root"))).expanduser().exists()
-        return (Kermany if here else Phantoms).images_of(source)
-    of_target = (s for s in SETS if target == f"{s.__module__}.{s.__name__}.open")
-    data_set = next(of_target, None)
-    return data_set.images_of(source) if data_set else None
+    root, cache_dir = (Path(str(source.get(key))).expanduser() for key in ("root", "cache_dir"))
+    if "num_images" in source or (source.get("_target_") == AUTO and not root.exists()):
+        number, seed = source.get("num_images", NUM_IMAGES), source.get("seed", 0)
+        return phantom.folder_of(cache_dir, num_images=number, seed=seed)
+    return unpacked(root, cache_dir) if root.is_file() else set_folder(root) or root
 
 
 def auto(root: str, cache_dir: str) -> DataSet:

@@ -13,8 +13,8 @@ from pneumo.inference.local_calibration import read_calibration
 from pneumo.inference.networks import Networks, Scored
 from pneumo.inference.prediction import Predictor, Row
 from pneumo.labels import NORMAL, PNEUMONIA
+from pneumo.runs.network import weights_digest
 from pneumo.runs.run import Run
-from pneumo.runs.weights import weights_digest
 
 
 class Classifiers(Predictor):

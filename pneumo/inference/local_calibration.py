@@ -29,8 +29,8 @@ from pneumo.inference.networks import Networks
 from pneumo.labels import CLASS_NAMES
 from pneumo.runs import run_folder
 from pneumo.runs.metrics import mismatch
+from pneumo.runs.network import weights_digest
 from pneumo.runs.run import Run
-from pneumo.runs.weights import weights_digest
 
 SCHEMA = 2
 SIZES = (10, 25, 50, 100, 200, 400, 800, 1600)  # images, of the curve of their value

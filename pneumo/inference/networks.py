@@ -18,9 +18,8 @@ from pneumo.data.reader import Radiograph, Shape
 from pneumo.evaluation.metrics import Array
 from pneumo.inference import ood
 from pneumo.models.unet_encoder import without_tf32
-from pneumo.runs.network import check_finite
+from pneumo.runs.network import check_finite, weights_digest
 from pneumo.runs.run import Run
-from pneumo.runs.weights import weights_digest
 
 BATCH_SIZE = 32  # images at once through a network
 THREADS = 2  # that decode ahead

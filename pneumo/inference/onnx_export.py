@@ -251,9 +251,7 @@ def check_images(check: Sequence[str] | None, run: Run, place: Path) -> tuple[li
     if folder is not None:
         step = max(1, len(paths) // MAX_CHECKED)
         return [str(folder / path) for path in paths[::step][:MAX_CHECKED]], "its test split"
-    root = phantom.generate(
-        place / "set", num_images=phantom.MIN_IMAGES, seed=0, num_workers=1, progress=False
-    )
+    root = phantom.generate(place / "set", num_images=phantom.MIN_IMAGES, seed=0, progress=False)
     return reader.find([str(root)])[0], "generated; the run's own are missing"
 
 

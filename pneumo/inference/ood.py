@@ -25,7 +25,7 @@ from pneumo.data.reader import Radiograph
 from pneumo.models.base import Network
 from pneumo.models.unet_encoder import without_tf32
 from pneumo.models.views import Views
-from pneumo.runs.weights import weights_digest
+from pneumo.runs.network import weights_digest
 
 FILE = "reference.npz"  # in the run folder, of the best checkpoint
 MAX_IMAGES = 500  # of a reference; more change the limit little

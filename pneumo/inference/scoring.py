@@ -23,8 +23,8 @@ from pneumo.inference.networks import Networks, read_prepared
 from pneumo.labels import CLASS_NAMES, NORMAL
 from pneumo.runs import run_folder
 from pneumo.runs.metrics import External
+from pneumo.runs.network import weights_digest
 from pneumo.runs.run import Run
-from pneumo.runs.weights import weights_digest
 from pneumo.runs.writer import RunWriter
 
 BASELINE = re.compile(r"pneumo\.baselines\.\w+\.[A-Z]\w*")  # all that is built to be fitted

@@ -17,13 +17,12 @@ from pneumo.report.templates import render_text
 from pneumo.runs.metrics import how_chosen
 
 MARK = "<!-- Written by pneumo.export; a new export replaces it. -->"
-FILLED, PART, PERSON = "filled", "in part", "to write"
-# Facts that are not true of a baseline: it sees an image otherwise or not at all
-OF_NETWORKS = (
-    *("network", "preprocessing", "training", "initial", "ensemble", "predictors", "read_by"),
-    *("applied", "poor", "selection", "maps"),
+ABOUT = (
+    "Answers from the run folder, with the items in short words of our own; the wording of the "
+    "papers counts. **filled**: from the run, to be checked by a person. **in part**: what must be "
+    "added stands in italics. **to write**: not in the run folder."
 )
-NO_NETWORK = "a baseline, not a network: does not apply, or to be written by a person"
+FILLED, PART, PERSON = "filled", "in part", "to write"
 HINTS = {
     "maps": "python -m pneumo.heatmap RUN --score adds it",
     "external": "images of another place (python -m pneumo.evaluate RUN --data DIR --name NAME)",
@@ -57,16 +56,9 @@ def checklists() -> dict[str, list[Item]]:
 def write(metrics: Mapping[str, Any], **findings: Any) -> str:
     """Returns both tables as Markdown; arguments: see `facts`."""
     known_facts = facts(metrics, **findings)
-    hints = dict.fromkeys(OF_NETWORKS, NO_NETWORK) if metrics.get("baseline") else HINTS
-    lines = [MARK, f"# Reporting checklists: {escaped(str(metrics['model']))}", ""]
-    lines += [
-        "Answers from the run folder, with the items in short words of our own; the wording of "
-        "the papers counts. **filled**: from the run, to be checked by a person. **in part**: "
-        "what must be added stands in italics. **to write**: not in the run folder.",
-        "",
-    ]
+    lines = [MARK, f"# Reporting checklists: {escaped(str(metrics['model']))}", "", ABOUT, ""]
     for name, items in checklists().items():
-        answered = [answer(item, known_facts, hints=hints) for item in items]
+        answered = [answer(item, known_facts) for item in items]
         rows = [
             {"item": item.number, "topic": item.topic, "": status, "answer": text}
             for item, (status, text) in zip(items, answered, strict=True)
@@ -76,17 +68,12 @@ def write(metrics: Mapping[str, Any], **findings: Any) -> str:
     return "\n".join(lines)
 
 
-def answer(
-    item: Item, known_facts: Mapping[str, str], *, hints: Mapping[str, str] = HINTS
-) -> tuple[str, str]:
-    """Returns the status and the text of an item; one that lacks a fact is to be written.
-
-    ``hints`` say how a fact becomes known.
-    """
+def answer(item: Item, known_facts: Mapping[str, str]) -> tuple[str, str]:
+    """Returns the status and the text of an item; one that lacks a fact is to be written."""
     names = [name for _, name, _, _ in Formatter().parse(item.answer) if name]
     unknown = [name for name in names if name not in known_facts]
     if unknown or not item.answer:
-        return PERSON, f"*{item.to_write or hints.get(unknown[0], UNKNOWN)}*"
+        return PERSON, f"*{item.to_write or HINTS.get(unknown[0], UNKNOWN)}*"
     text = item.answer.format_map(known_facts)
     return (PART, f"{text}; *{item.to_write}*") if item.to_write else (FILLED, text)
 
@@ -125,7 +112,6 @@ def facts(
         # one line, so that a name adds no fact
         finalize=lambda value: " ".join(value.split()) if isinstance(value, str) else value,
         metrics=metrics,
-        baseline=bool(metrics.get("baseline")),
         assessment=assessment,
         maps=maps,
         external=external,

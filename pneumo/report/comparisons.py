@@ -1,6 +1,6 @@
 """How sure it is that networks differ, and what choosing the epoch on the test split adds."""
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from itertools import combinations, product
 from typing import Any, NamedTuple
 
@@ -12,8 +12,7 @@ from pneumo.choices import BALANCED
 from pneumo.cli import counted
 from pneumo.evaluation.intervals import difference_interval
 from pneumo.evaluation.paired import corrected_t_test, holm
-from pneumo.report.groups import Cell, Group
-from pneumo.report.settings import training_of
+from pneumo.report.groups import OF_PROTOCOL, Cell, Group
 from pneumo.report.trials import COMPARED, NAN, Trial, split_name, tuples
 
 MOST_COMPARED = 8  # networks; more make a table that no one reads
@@ -130,10 +129,11 @@ def _optimism(group: Group, groups: Sequence[Group]) -> Iterator[Difference]:
         if cell.chosen_on == "val":
             shifted = ", shifted data" if group.protocol == "official" else ""
             gains[f"last epoch minus chosen on validation{shifted}"] = last, cell.trials
-        for other in _holdout(group, cell, groups):
-            pairs = _pairs(cell, other, same_split=False)
-            gaps = np.array([a.score(score) - b.score(score) for a, b in pairs])
-            gains["paper minus holdout protocol"] = gaps, [a for a, _ in pairs]
+        for other in (c for g in groups if _is_holdout(group, g) for c in g.cells):
+            if other.model == cell.model and _training(other) == _training(cell):
+                pairs = _pairs(cell, other, same_split=False)
+                gaps = np.array([a.score(score) - b.score(score) for a, b in pairs])
+                gains["paper minus holdout protocol"] = gaps, [a for a, _ in pairs]
         for how, (gain, trials) in gains.items():
             row = _t_test(gain, trials)
             if row["trials"]:
@@ -141,21 +141,17 @@ def _optimism(group: Group, groups: Sequence[Group]) -> Iterator[Difference]:
                 yield Difference(*names, score, **row)
 
 
-def _holdout(group: Group, cell: Cell, groups: Sequence[Group]) -> list[Cell]:
-    """The cells of the holdout protocol that were trained as this cell of the paper protocol."""
+def _is_holdout(paper: Group, other: Group) -> bool:
+    """Whether the groups are of the paper and the holdout protocol on the same data."""
+    same = (paper.kind, paper.index) == (other.kind, other.index)
+    return same and (paper.protocol, other.protocol) == ("paper", "holdout")
 
-    def training(settings: Mapping[str, Any]) -> dict[str, Any]:
-        balanced = settings.get("decision") == BALANCED  # other rules: the same scores
-        return training_of(settings) | {"balanced": balanced}
 
-    return [
-        other
-        for candidate in groups
-        if (group.protocol, candidate.protocol) == ("paper", "holdout")
-        and (candidate.kind, candidate.index) == (group.kind, group.index)
-        for other in candidate.cells
-        if other.model == cell.model and training(other.settings) == training(cell.settings)
-    ]
+def _training(cell: Cell) -> dict[str, Any]:
+    """The settings without those that come with the protocol, but with balanced decisions."""
+    balanced = cell.settings.get("decision") == BALANCED  # other rules: the same scores
+    settings = {k: v for k, v in cell.settings.items() if not k.startswith(OF_PROTOCOL)}
+    return settings | {"balanced": balanced}
 
 
 def _t_test(gaps: ArrayLike, trials: Sequence[Trial]) -> dict[str, Any]:

@@ -1,22 +1,35 @@
 """A run as files to hand on: ONNX with model card and checklists, or a small run folder."""
 
+import shlex
 import tempfile
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from contextlib import ExitStack
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from pneumo import atomic, labels
-from pneumo.report import checklists, model_card
-from pneumo.report.assessed import EXTERNAL, of_run
+from pneumo.data.sets import class_of
+from pneumo.evaluation.scores import CLINICAL, SCORES
+from pneumo.report import checklists
+from pneumo.report.assessed import EXTERNAL, SHOWN, of_run, tables
+from pneumo.report.templates import Markdown, render_markdown
 from pneumo.runs import output, pretrained, run_folder
+from pneumo.runs.metrics import how_chosen
 from pneumo.runs.run import Run
 
 if TYPE_CHECKING:  # an extra, and torch
     from pneumo.inference.onnx_export import Difference
 
 FILE = "model.onnx"
+PREPARATION = {
+    "stretch": "a triangle filter without aliasing stretches the radiograph",
+    "pad": "a triangle filter without aliasing shrinks it in proportion, with black margins,",
+}
+LEARNT = 0.6  # AUROC below which a card warns that the network has learnt nothing
+SCORES_OF_WEIGHTS = {"accuracy": "accuracy"}
+SCORES_OF_WEIGHTS |= {name: CLINICAL[name] for name in ("sensitivity", "specificity")}
+SCORES_OF_WEIGHTS |= {SCORES[name].title: name for name in ("f1_normal", "auroc")}
 
 
 def write_onnx(
@@ -49,7 +62,8 @@ def write_onnx(
     named = replace(run, name="this run")  # no file names in files to hand on
     fixed = ensemble.mean_operating_point([named], checkpoint=checkpoint)
     properties = onnx_export.properties(run, network, checkpoint, fixed)
-    texts = _card(run, network.num_classes, checkpoint, paths[2].name), _checklists(run, checkpoint)
+    lists = _checklists(run, checkpoint)
+    text = _card(run, network.num_classes, checkpoint, lists=paths[2].name)
     model = onnx_export.build(
         network,
         views=run.views,
@@ -61,7 +75,7 @@ def write_onnx(
     with tempfile.TemporaryDirectory() as place:
         images = onnx_export.check_images(check, run, Path(place))
         difference = onnx_export.compare(model, run, network, *images)
-    write_files(paths, [model.SerializeToString(), *(text.encode() for text in texts)])
+    write_files(paths, [model.SerializeToString(), text.encode(), lists.encode()])
     return paths, difference
 
 
@@ -77,6 +91,8 @@ def write_checklists(run: Run, out: Path) -> None:
     """Writes the CLAIM and TRIPOD+AI tables of a run to a Markdown file."""
     if out.suffix != ".md":
         raise ValueError(f"--out must be a file that ends in .md; got {out}")
+    if run.metrics.get("baseline"):
+        raise ValueError(f"checklists describe a network; {run.name} is a baseline")
     output.check_files([out], run_dir=run.run_dir, is_own=_is_own)
     write_files([out], [_checklists(run, "best").encode()])
 
@@ -91,7 +107,7 @@ def pack(run: Run, out: Path, *, trust: Sequence[str] = ()) -> int:
             something else.
     """
     from pneumo.inference import ood
-    from pneumo.runs.weights import weights_digest
+    from pneumo.runs.network import weights_digest
 
     network = run.network(trust=trust)
     if ood.load(run.run_dir, weights_sha256=weights_digest(network)) is None:
@@ -99,16 +115,74 @@ def pack(run: Run, out: Path, *, trust: Sequence[str] = ()) -> int:
             f"reference.npz of {run.name} is not of its best weights; without it, no image is "
             "flagged as out of distribution. Copy the run folder again from where it was trained"
         )
-    card = _card(run, network.num_classes, "best")
     overrides = pretrained.public_overrides(run.run_dir)
-    text = model_card.weights_card(run.metrics, overrides=overrides, card=card)
+    text = weights_card(run.metrics, overrides=overrides)
+    text = f"{text}\n{_card(run, network.num_classes, 'best')}"
     return pretrained.pack(run.run_dir, out, card=text)
 
 
-def _card(run: Run, num_classes: int, checkpoint: str, lists: str | None = None) -> str:
-    classes, findings = labels.CLASSES[num_classes], _findings(run, checkpoint)
-    about: dict[str, Any] = {"classes": classes, "checkpoint": checkpoint, "checklists": lists}
-    return model_card.write(run, **about, **findings)
+def card(
+    run: Run,
+    *,
+    classes: tuple[str, ...],
+    checkpoint: str,
+    assessment: Mapping[str, Any] | None,
+    maps: Sequence[Mapping[str, Any]] = (),
+    lists: str | None = None,
+) -> str:
+    """Returns the card of a run as Markdown.
+
+    Args:
+        run: a finished run.
+        classes: of the outputs, in order.
+        checkpoint: best or last.
+        assessment: `evaluation.assessment` of this checkpoint; None if missing.
+        maps: scores of heat maps, see runs.read_maps.
+        lists: name of the file with the checklists beside the card, None for none.
+    """
+    metrics: Mapping[str, Any] = run.metrics
+    auroc = metrics[checkpoint]["test"].get("auroc")
+    return render_markdown(
+        "card.md.j2",
+        mark=Markdown(checklists.MARK),
+        run=run,
+        metrics=metrics,
+        **_facts(metrics),
+        classes=classes,
+        preparation=PREPARATION[run.aspect],
+        checkpoint=checkpoint,
+        checklists=lists,
+        learnt_nothing=auroc is not None and auroc < LEARNT,
+        assessment=assessment,
+        maps=maps,
+        numbers=of_run(run, assessment),
+        external=run.external if assessment else {},
+        scores=SHOWN,
+        tables=tables(assessment) if assessment else {},
+    )
+
+
+def weights_card(metrics: Mapping[str, Any], *, overrides: Sequence[str]) -> str:
+    """Returns the card of a packed run folder as Markdown; ``overrides``: of its training."""
+    return render_markdown(
+        "weights.md.j2",
+        metrics=metrics,
+        **_facts(metrics),
+        command=Markdown(shlex.join(["python", "-m", "pneumo.train", *overrides])),
+        how_chosen=how_chosen(metrics["selection"]),
+        scores=SCORES_OF_WEIGHTS,
+    )
+
+
+def _facts(metrics: Mapping[str, Any]) -> dict[str, Any]:
+    data_set = class_of(metrics["data"]["kind"])
+    licence = metrics["data"].get("licence") or data_set.licence
+    return {"data_set": data_set, "facts": data_set.checklist, "licence": licence}
+
+
+def _card(run: Run, num_classes: int, checkpoint: str, *, lists: str | None = None) -> str:
+    about: dict[str, Any] = {"classes": labels.CLASSES[num_classes], "checkpoint": checkpoint}
+    return card(run, **about, lists=lists, **_findings(run, checkpoint))
 
 
 def _checklists(run: Run, checkpoint: str) -> str:

@@ -12,6 +12,8 @@ from markupsafe import Markup
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
+from pneumo.report.groups import Cell, Group
+
 WIDTH = 3.5  # inches: one column of a journal, and a phone's screen at a readable size
 INK, PAPER, LINE, MUTED = "#1b1f24", "#fdfefe", "#d8dce1", "#6b7280"
 # Okabe & Ito, Color Universal Design (2008), without black and yellow; marker and line differ too,
@@ -26,6 +28,7 @@ STYLES = (
     ("#999999", "X", (0, (2, 2))),
     ("#7a5195", "<", (0, (8, 1, 2, 1))),
 )
+MOST_SHOWN = len(STYLES)  # networks in one picture
 MOST_BANDS = 3  # in one panel; more would hide each other
 SETTINGS: dict[Any, Any] = {
     **dict.fromkeys(("font.size", "axes.labelsize"), 8),
@@ -51,6 +54,17 @@ class Picture(NamedTuple):
     draw: Callable[[Any], Figure | None]  # of a Group, or of a section of detectors
     title: str
     caption: str
+
+
+def shown(group: Group) -> list[tuple[Cell, Any]]:
+    """Returns the networks in the pictures, each with its colour, marker and line.
+
+    At most `MOST_SHOWN`, those with most trials. The prior, which has one score for all images,
+    is among them only if it is alone.
+    """
+    cells = [cell for cell in group.cells if cell.model != "prior"] or group.cells
+    most = sorted(cells, key=lambda cell: -len(cell.trials))[:MOST_SHOWN]
+    return list(zip((cell for cell in cells if cell in most), STYLES, strict=False))
 
 
 def draw(picture: Callable[[Any], Figure | None], subject: Any) -> dict[str, bytes] | None:

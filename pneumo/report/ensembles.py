@@ -69,34 +69,27 @@ def _members(names: Sequence[str], trials: Sequence[Trial]) -> list[Trial]:
 
 
 def _combined(label: str, members: Sequence[Trial], combined: Array) -> Trial:
-    """The trial of all members as one model."""
-    first = members[0]
-    chosen_on = {str((member.metrics.get("selection") or {}).get("on")) for member in members}
-    return Trial(
-        f"{first.name}: {label}",
-        _metrics(label, members, combined),
-        settings={"chosen_on": "test" if "test" in chosen_on else chosen_on.pop()},
-        test=first.test.assign(probability=combined),
-        members=tuple(member.model for member in members),
-    )
-
-
-def _metrics(label: str, members: Sequence[Trial], combined: Array) -> dict[str, Any]:
-    """metrics.json of an ensemble: its scores; sizes and seconds are sums over the members."""
-    first = members[0]
+    """The trial of all members as one model; sizes and seconds are sums over the members."""
+    first, of = members[0], [member.metrics for member in members]
+    chosen_on = {str((each.get("selection") or {}).get("on")) for each in of}
     table = confusion(first.label, combined >= 0.5).tolist()
     epoch_seconds = sum(m.count("train", "images") / m.images_per_second for m in members)
-    seconds = [m.metrics.get("seconds") for m in members]
-    same = ("seed", "fold", "protocol", "data", "num_classes")
-    return {
-        **{key: first.metrics.get(key) for key in same},
+    metrics = {
+        **{key: of[0].get(key) for key in ("seed", "fold", "protocol", "data", "num_classes")},
         "model": label,
         "best": {"test": {**scores(first.label, combined), "confusion": table}},
         "last": {},
         "history": [{"seconds": epoch_seconds}],  # the members' epochs, one after another
-        **{k: sum(number(m.metrics, k) for m in members) for k in ("parameters", "multiply_adds")},
-        "seconds": {key: sum(number(of, key) for of in seconds) for key in ("train", "total")},
+        **{key: sum(number(m, key) for m in of) for key in ("parameters", "multiply_adds")},
+        "seconds": {k: sum(number(m.get("seconds"), k) for m in of) for k in ("train", "total")},
     }
+    return Trial(
+        f"{first.name}: {label}",
+        metrics,
+        settings={"chosen_on": "test" if "test" in chosen_on else chosen_on.pop()},
+        test=first.test.assign(probability=combined),
+        members=tuple(member.model for member in members),
+    )
 
 
 def _weights(members: Sequence[Trial]) -> Array | None:

@@ -1,19 +1,19 @@
 """The pictures of a group: each function returns a Figure, or None if it has nothing to show."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from textwrap import fill
 from typing import Any
 
 import numpy as np
+import pandas as pd
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
 
 from pneumo.evaluation import published
-from pneumo.evaluation.metrics import Array
+from pneumo.evaluation.intervals import patient_weights
+from pneumo.evaluation.metrics import Array, precision_recall_curve, ratio, roc_curve
 from pneumo.labels import NORMAL
-from pneumo.report import curves
-from pneumo.report.curves import GRID, shown
 from pneumo.report.drawing import (
     INK,
     MUTED,
@@ -23,12 +23,16 @@ from pneumo.report.drawing import (
     legend_above,
     panels,
     short_label,
+    shown,
     star,
 )
 from pneumo.report.groups import Cell, Group
 from pneumo.report.recipe_figures import accuracy_by_size, stress_curves
 from pneumo.report.trials import number
 
+GRID = np.linspace(0, 1, 201)  # of the curves
+BINS = 15  # of the reliability diagram, as in pneumo.evaluation.metrics
+RESAMPLES = 200  # of the patients of a single trial, for a band of the central 95 %
 FEW = 2  # trials: too few for a box
 STATES = {"before": "as predicted", "after": "calibrated"}  # of the probabilities
 ALL_F1, TINY = "paper, all: about 0.94", "paper's tiny"
@@ -67,7 +71,7 @@ def learning_curves(group: Group) -> Figure | None:
     drawn = [
         (cell, style)
         for cell, style in shown(group)
-        if np.isfinite(curves.history_table(cell, "test", "f1_normal")).any()
+        if np.isfinite(_history(cell, "test", "f1_normal")).any()
     ]
     if not drawn:
         return None
@@ -75,7 +79,7 @@ def learning_curves(group: Group) -> Figure | None:
     floor = 1.0
     for ax, (cell, (colour, marker, _)) in zip(axes, drawn, strict=False):
         for split, shade, line in (("train", MUTED, (0, (2, 1))), ("test", colour, "-")):
-            scores = curves.history_table(cell, split, "f1_normal")
+            scores = _history(cell, split, "f1_normal")
             middle = band(ax, np.arange(1, scores.shape[1] + 1), scores, shade, line, split)
             floor = np.nanmin([floor, *middle[len(middle) // 5 :]])
         epochs = [number(t.metrics["best"], "epoch") + 1 for t in cell.trials]
@@ -98,8 +102,8 @@ def roc_and_precision_recall(group: Group) -> Figure | None:
     for cell, (colour, _, line) in drawn:
         auroc, f1 = (cell.spread(score).median for score in ("auroc", "f1_normal"))
         label = f"{cell.label}: AUROC {auroc:.3f}, F1 {f1:.3f}"
-        for ax, curve in ((roc, curves.sensitivity), (recall, curves.precision)):
-            on_grid = curves.curves_on_grid(cell, curve)
+        for ax, curve in ((roc, sensitivity), (recall, precision)):
+            on_grid = curves_on_grid(cell, curve)
             band(ax, GRID, on_grid, colour, line, label, among=len(drawn))
     if group.is_papers:
         star(recall, published.TINY["recall_normal"], published.TINY["precision_normal"], TINY)
@@ -121,7 +125,7 @@ def confusion_matrices(group: Group) -> Figure:
     cells = [cell for cell, _ in shown(group)]
     figure, axes = _panel_for_each(cells)
     for ax, cell in zip(axes, cells, strict=False):
-        mean, images = curves.mean_confusion(cell)
+        mean, images = mean_confusion(cell)
         ax.imshow(np.nan_to_num(mean), cmap="Blues", vmin=0, vmax=1, aspect="equal")
         for (row, column), value in np.ndenumerate(mean):
             colour = "#ffffff" if value > 0.55 else "#1a1a1a"
@@ -139,34 +143,93 @@ def confusion_matrices(group: Group) -> Figure:
 
 def reliability(group: Group) -> Figure | None:
     """Observed share of PNEUMONIA against probability, before and after the temperature."""
-    assessed = [
-        (cell.label, style, [a for trial in cell.trials if (a := trial.metrics.get("assessed"))])
-        for cell, style in shown(group)
-    ]
     bins = {
         state: [
-            (label, style, curves.pooled([a[state] for a in of])) for label, style, of in assessed
+            (cell.label, style, rows)
+            for cell, style in shown(group)
+            if len(rows := pooled([of[state] for t in cell.trials if (of := t.assessed)]))
         ]
         for state in STATES
     }
-    states = [state for state in STATES if any(len(rows) for _, _, rows in bins[state])]
+    states = [state for state in STATES if bins[state]]
     if not states:
         return None
     figure, axes = panels(1, len(states), height=4.2 - len(states), sharex=True, sharey=True)
     for ax, state in zip(axes, states, strict=True):
         ax.plot([0, 1], [0, 1], color=MUTED, lw=0.8, ls=(0, (4, 2)))
         for label, (colour, marker, line), rows in bins[state]:
-            if len(rows):
-                x, y = rows["probability"], rows["observed"]
-                size = 3 + 60 * rows["images"] / rows["images"].sum()
-                ax.plot(x, y, color=colour, ls=line, lw=1)
-                ax.scatter(x, y, s=size, c=colour, marker=marker, ec=PAPER, lw=0.3, zorder=3)
-                ax.plot([], [], color=colour, ls=line, marker=marker, label=label)
+            x, y = rows["probability"], rows["observed"]
+            size = 3 + 60 * rows["images"] / rows["images"].sum()
+            ax.plot(x, y, color=colour, ls=line, lw=1)
+            ax.scatter(x, y, s=size, c=colour, marker=marker, ec=PAPER, lw=0.3, zorder=3)
+            ax.plot([], [], color=colour, ls=line, marker=marker, label=label)
         ax.set(title=STATES[state], xlim=(-0.03, 1.03), ylim=(-0.03, 1.03))
     legend_above(figure, axes[0])
     figure.supxlabel("probability of PNEUMONIA", fontsize=8)
     axes[0].set_ylabel("share of PNEUMONIA")
     return figure
+
+
+def curves_on_grid(cell: Cell, curve: Callable[[Array, Array], Array]) -> Array:
+    """Returns (K, 201): a curve for each trial, such as `sensitivity` or `precision`.
+
+    For a single trial, its own curve between the ends of a 95 % bootstrap band.
+    """
+    trials = [trial for trial in cell.trials if trial.label.size]
+    curves = np.array([curve(trial.label, trial.probability) for trial in trials])
+    if len(trials) != 1:
+        return curves
+    label, probability = trials[0].label, trials[0].probability
+    weight = patient_weights(trials[0].test["patient"], resamples=RESAMPLES)
+    draws = [np.repeat(np.arange(label.size), times) for times in weight.T.astype(np.int64)]
+    resampled = [curve(label[index], probability[index]) for index in draws]
+    low, high = np.quantile(resampled, (0.025, 0.975), axis=0)
+    return np.array([np.minimum(curves[0], low), curves[0], np.maximum(curves[0], high)])
+
+
+def sensitivity(label: Array, probability: Array) -> Array:
+    """Returns (201,): sensitivity for PNEUMONIA at each 1 - specificity of `GRID`."""
+    fall_out, recall = roc_curve(label, probability)
+    if np.isnan(fall_out).any() or np.isnan(recall).any():
+        return np.full(GRID.shape, np.nan)
+    return np.asarray(recall[np.searchsorted(fall_out, GRID, "right") - 1])
+
+
+def precision(label: Array, probability: Array) -> Array:
+    """Returns (201,): the best precision of NORMAL at each recall of `GRID` or above."""
+    recall, precision = precision_recall_curve(1 - label, 1 - probability)
+    if np.isnan(recall).any() or recall.size == 0:
+        return np.full(GRID.shape, np.nan)
+    highest_from_here = np.maximum.accumulate(precision[::-1])[::-1]
+    at = np.minimum(np.searchsorted(recall, GRID - 1e-12), recall.size - 1)
+    return np.asarray(highest_from_here[at])
+
+
+def _history(cell: Cell, split: str, score: str) -> Array:
+    """Returns (trials, epochs) of a score by epoch, NaN if a trial is shorter or has none."""
+    return pd.DataFrame([t.history(split, score).tolist() for t in cell.trials]).to_numpy(float)
+
+
+def mean_confusion(cell: Cell) -> tuple[Array, Array]:
+    """Returns the share of each true class by predicted class, and images: (2, 2) means each."""
+    known = [trial.metrics["best"]["test"].get("confusion") for trial in cell.trials]
+    counts = np.array([np.full((2, 2), np.nan) if c is None else c for c in known], dtype=float)
+    both = (ratio(counts, counts.sum(-1, keepdims=True)), counts)
+    shares, images = (pd.DataFrame(each.reshape(-1, 4)).mean().to_numpy() for each in both)
+    return shares.reshape(2, 2), images.reshape(2, 2)
+
+
+def pooled(bins: Sequence[pd.DataFrame]) -> pd.DataFrame:
+    """Returns the bins of probability of several trials as one; without rows if there are none.
+
+    Columns images (which are added up), probability and observed.
+    """
+    if not bins:
+        return pd.DataFrame()
+    rows = pd.concat(bins)
+    places = np.minimum((rows["probability"] * BINS).astype(int), BINS - 1)
+    sums = rows.mul(rows["images"], axis=0).assign(images=rows["images"]).groupby(places).sum()
+    return sums.div(sums["images"], axis=0).assign(images=sums["images"])
 
 
 def _panel_for_each(cells: Sequence[Cell]) -> tuple[Figure, list[Axes]]:

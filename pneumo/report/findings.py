@@ -13,6 +13,7 @@ from pneumo.report.templates import render_text
 from pneumo.report.trials import Problem, Trial
 from pneumo.runs.run import Run
 
+MOST_NAMED = 3  # networks in a caveat
 Lead = tuple[Cell, Group]
 PLACES = {
     "official": "on the official test set",
@@ -56,40 +57,44 @@ def findings(
     )
 
 
-def caveats(group: Group, *, num_differing: int) -> list[str]:
-    """Returns missing runs, single trials, mixed settings and versions, undefined scores.
-
-    ``num_differing``: settings in which the networks differ.
-    """
-    missing, remarks = defaultdict(list), []
+def caveats(group: Group) -> list[str]:
+    """Returns single trials, mixed recipes and versions, undefined scores, missing members."""
+    single = [cell.label for cell in group.cells if len(cell.trials) == 1]
+    if len(single) > MOST_NAMED:
+        single = [f"{len(single)} of {len(group.cells)} models"]
+    chosen = ", ".join(cell.label for cell in group.networks if cell.chosen_on == "test")
+    recipes = {
+        repr(sorted((k, v) for k, v in cell.settings.items() if not k.startswith("model.")))
+        for cell in group.networks
+    }
+    seeds, folds = (sorted({trial.split[at] for trial in group.trials} - {None}) for at in (0, 1))
+    splits = {"seed": seeds, "protocol.fold": folds}
+    words = [f"{key}={','.join(map(str, values))}" for key, values in splits.items() if values]
+    add = f"model=thumbnail_svm,file_header,prior protocol={group.protocol} data={group.kind}"
+    versions = commits(group.trials)
+    sentences = {
+        f"{', '.join(single)}: one trial only, so no spread and no comparison over splits.": single,
+        f"Only the first {MOST_COMPARED} of {len(group.networks)} networks are compared with each "
+        "other.": len(group.networks) > MOST_COMPARED,
+        f"The epoch of {chosen} was chosen on the test split, while baselines have no epochs: "
+        "margins over the baselines are optimistic for the network.": chosen and group.baselines,
+        "No baseline was run on these splits, so the report cannot show what a network adds to the "
+        "file's header or a thumbnail. To add baselines: python -m pneumo.train -m "
+        f"{' '.join([add, *words])}": not group.baselines and group.protocol != DEBUG,
+        "The networks were trained by different recipes: their scores compare recipes, not "
+        "networks alone.": len(recipes) > 1,
+        **dict.fromkeys(group.incomplete, True),
+        f"The runs were made by several versions of the code, {versions}.": "," in versions,
+    }
+    remarks = defaultdict(list)
     for cell in group.cells:
-        if cell.missing:
-            splits = defaultdict(list)
-            for split, reason in cell.missing:
-                splits[reason].append(split)
-            runs = f"{len(cell.trials)} of {len(cell.trials) + len(cell.missing)} runs"
-            lacking = "; ".join(f"{', '.join(same)} ({reason})" for reason, same in splits.items())
-            missing[f"{runs}; missing {lacking}"].append(cell.label)
-        names = defaultdict(list)
-        for trial in cell.trials:
-            for remark in trial.remarks:
-                names[remark].append(trial.name)
-        for remark, same in names.items():
-            who = f"{cell.label}, {len(same)} of {len(cell.trials)} trials"
-            remarks.append(f"{who if len(same) > 1 else same[0]}: {remark}.")
-    seeds = (sorted({trial.split[at] for trial in group.trials} - {None}) for at in (0, 1))
-    return render_text(
-        "caveats.j2",
-        group=group,
-        single=[cell.label for cell in group.cells if len(cell.trials) == 1],
-        most_compared=MOST_COMPARED,
-        num_differing=num_differing,
-        chosen=[cell.label for cell in group.networks if cell.chosen_on == "test"],
-        splits=dict(zip(("seed", "protocol.fold"), seeds, strict=True)),
-        missing=missing,
-        remarks=remarks,
-        versions=commits(group.trials),
-    )
+        for trial, remark in ((t, text) for t in cell.trials for text in t.remarks):
+            remarks[cell.label, remark].append((trial.name, len(cell.trials)))
+    for (label, remark), runs in remarks.items():
+        (name, of), num = runs[0], len(runs)
+        who = f"{label}, {num} of {of} trials" if num > 1 else name
+        sentences[f"{who}: {remark}."] = True
+    return [sentence for sentence, holds in sentences.items() if holds]
 
 
 def commits(runs: Iterable[Trial | Run]) -> str:

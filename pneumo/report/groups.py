@@ -4,15 +4,14 @@ from collections import defaultdict
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
-from typing import Any, TypeVar
+from typing import Any, NamedTuple, TypeVar
 
 import pandas as pd
 
 from pneumo.data.base import DataSet
 from pneumo.data.sets import class_of
 from pneumo.evaluation import published
-from pneumo.report.settings import Trained, labels
-from pneumo.report.trials import PLACE, Problem, Scored, Spread, Trial, split_name, spreads
+from pneumo.report.trials import PLACE, Problem, Scored, Spread, Trial, spreads
 from pneumo.runs.run import Run
 
 DEBUG = "debug"  # trials of a few batches: a separate group, never beside full ones
@@ -25,7 +24,16 @@ PROTOCOLS = {  # in the order of the report: how the images are split
     DEBUG: "debug runs of a few batches an epoch, whose scores mean nothing",
 }
 CUSTOM = "custom splits"
+OF_PROTOCOL = ("chosen_", "decision", "protocol.", "data.patient_key")  # settings
 AnyRun = TypeVar("AnyRun", Trial, Run)
+
+
+class Trained(NamedTuple):
+    """A network of a group, to be labelled."""
+
+    group: str
+    name: str  # of its recipe or network
+    settings: Mapping[str, Any]  # flat
 
 
 @dataclass(eq=False)
@@ -36,7 +44,6 @@ class Cell:
     model: str
     settings: Mapping[str, Any]
     trials: list[Trial]
-    missing: list[tuple[str, str]] = field(default_factory=list)  # split, reason
 
     @property
     def name(self) -> str:
@@ -148,20 +155,22 @@ class Group(Comparable):
         return [*self.networks, *self.ensembles, *self.baselines]
 
     @property
+    def warnings(self) -> list[str]:
+        """Of intervals of few patients, and that there is no temperature."""
+        return sorted({w for trial in self.trials for w in trial.assessed.get("warnings", ())})
+
+    @property
     def devices(self) -> list[str]:
         """The devices that the networks were timed on."""
         return sorted({trial.device for cell in self.networks for trial in cell.trials})
 
 
-def group_trials(
-    trials: Iterable[Trial], *, problems: Sequence[Problem] = ()
-) -> tuple[list[Group], list[Problem]]:
-    """Returns groups, real data and separate test splits first, and all problems.
+def group_trials(trials: Iterable[Trial]) -> tuple[list[Group], list[Problem]]:
+    """Returns groups, real data and separate test splits first, and the trials left out.
 
-    Only the newest trial of one network, split and settings counts; the others join the problems.
-    Each cell names the splits of its group that it lacks.
+    Only the newest trial of one network, split and settings counts.
     """
-    left_out, newest = list(problems), dict[Any, Trial]()
+    left_out, newest = list[Problem](), dict[Any, Trial]()
     latest = sorted(trials, key=lambda t: (str(t.status.get("time", "")), t.name), reverse=True)
     for trial in latest:
         key = (_key(trial), trial.model, trial.split, _frozen(trial.settings))
@@ -180,8 +189,6 @@ def group_trials(
     named = labels([Trained(slug, cell.name, cell.settings) for slug, cell in cells])
     for (_, cell), label in zip(cells, named, strict=True):
         cell.label = label
-    for group in groups:
-        _name_missing(group, [p for p in left_out if _homes(p, groups) == [group]])
     return groups, left_out
 
 
@@ -230,28 +237,48 @@ def _cells(trials: Sequence[Trial]) -> list[Cell]:
     return sorted(cells, key=place)
 
 
-def _homes(problem: Problem, groups: Sequence[Group]) -> list[Group]:
-    """The groups that a run that is left out may be of, by its folder, protocol and model."""
-    folder = problem.name.rpartition("/")[0]
-    homes = [
-        group
-        for group in groups
-        if problem.protocol in (None, group.protocol)
-        and folder in {trial.name.rpartition("/")[0] for trial in group.trials}
-    ]
-    if len(homes) > 1:
-        homes = [home for home in homes if any(c.model == problem.model for c in home.cells)]
-    return homes
+def labels(networks: Sequence[Trained]) -> list[str]:
+    """Returns each name, with the settings that distinguish the networks of one name.
+
+    Settings that come with the protocol are named only if networks of one group differ in nothing
+    else: a network keeps its name under every protocol.
+    """
+    names = {network.name for network in networks}
+    keys = {name: _telling([n for n in networks if n.name == name]) for name in names}
+    return [_label(network, keys[network.name]) for network in networks]
 
 
-def _name_missing(group: Group, problems: Sequence[Problem]) -> None:
-    """Names the splits of the group's networks that each cell lacks, and why if known."""
-    left_out = [problem for problem in problems if problem.state != "duplicate"]
-    why = {(p.model, *p.split): f"{p.state}: {p.reason}" for p in left_out}
-    planned = {problem.split for problem in left_out if problem.seed is not None}
-    of_networks = {trial.split for cell in group.networks for trial in cell.trials} | planned
-    for cell in group.cells:
-        # a baseline takes seconds, so it may have splits that no network was planned for
-        grid = {t.split for t in group.trials} | planned if cell.is_baseline else of_networks
-        for split in sorted(grid - set(cell.by_split()), key=str):
-            cell.missing.append((split_name(split), why.get((cell.model, *split), "no such run")))
+def _telling(networks: Sequence[Trained]) -> list[str]:
+    """The settings that distinguish networks of one name, as few as possible."""
+
+    def rank(key: str) -> tuple[bool, bool]:
+        values = [each.settings.get(key) for each in networks]
+        is_plain = all(isinstance(v, str | int | float) and "${" not in str(v) for v in values)
+        return key.startswith(OF_PROTOCOL), not is_plain
+
+    def num_kinds(keys: Sequence[str], *, in_group: bool) -> int:
+        kinds = ([in_group and n.group, *(n.settings.get(key) for key in keys)] for n in networks)
+        return len(set(map(repr, kinds)))
+
+    shown: list[str] = []
+    for key in sorted(dict.fromkeys(key for n in networks for key in n.settings), key=rank):
+        in_group = key.startswith(OF_PROTOCOL)
+        if num_kinds([*shown, key], in_group=in_group) > num_kinds(shown, in_group=in_group):
+            shown.append(key)
+    return shown
+
+
+def _label(network: Trained, keys: Sequence[str]) -> str:
+    """The name and its settings by their last words, or whole keys if two end alike."""
+    last = [key.removesuffix("._target_").rpartition(".")[2] for key in keys]
+    words = [w if last.count(w) == 1 else k for k, w in zip(keys, last, strict=True)]
+    values = [_short(network.settings.get(key)) for key in keys]
+    text = ", ".join(f"{word}={value}" for word, value in zip(words, values, strict=True))
+    return f"{network.name} ({text})" if keys else network.name
+
+
+def _short(value: Any) -> str:
+    """A setting's value in a few characters; transforms by their names."""
+    if isinstance(value, list) and value and all(isinstance(x, dict) for x in value):
+        return "+".join(str(x.get("_target_")).rpartition(".")[2] for x in value)
+    return f"{value:g}" if isinstance(value, float) else str(value)

@@ -1,12 +1,11 @@
-"""The report as one self-contained page without script, as Markdown, and as LaTeX."""
+"""The values of the report's templates: its page without script, summary.md and summary.tex."""
 
 import os
 import re
 from collections.abc import Collection, Mapping, Sequence
-from dataclasses import dataclass, field
 from itertools import zip_longest
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any
 from urllib.parse import quote
 
 import pandas as pd
@@ -15,15 +14,12 @@ from pneumo import untrusted
 from pneumo.evaluation import published
 from pneumo.evaluation.detection import MAP_SENTENCE
 from pneumo.evaluation.scores import SCORES
-from pneumo.report.curves import MOST_SHOWN
 from pneumo.report.detection import NOT_COMPARABLE, DetectionGroup
-from pneumo.report.drawing import Picture, inline_svg
-from pneumo.report.findings import caveats, commits
+from pneumo.report.drawing import MOST_SHOWN, inline_svg
+from pneumo.report.findings import caveats, commits, findings
 from pneumo.report.groups import Group
-from pneumo.report.overview import Overview
-from pneumo.report.table import Table, titled
+from pneumo.report.table import titled
 from pneumo.report.tables import claim_table, tables
-from pneumo.report.templates import render_markdown, render_page, render_text
 from pneumo.report.trials import Problem
 from pneumo.report.wording import DASH, MINUS, PLUS_MINUS
 
@@ -33,19 +29,10 @@ SPECIAL = re.compile(r"([&%$#_{}])")
 SYMBOLS = {MINUS: "$-$", PLUS_MINUS: r"$\pm$", DASH: "--", "~": r"\textasciitilde{}"}
 SYMBOLS |= {"^": r"\textasciicircum{}", "<": r"\textless{}", ">": r"\textgreater{}"}
 NUM_CAVEATS = 5  # that are not folded
-Drawn = Mapping[str, tuple[Picture, Mapping[str, bytes]]]  # a picture and its files, by name
 
 
-class AuditLink(NamedTuple):
-    """A link from the report to an audit."""
-
-    name: str  # of the data set
-    finding: str  # its first sentence
-    href: str  # of its page, from the report's folder
-
-
-def audit_link(folder: Path, *, report: Path, kinds: Collection[str]) -> AuditLink:
-    """Returns the link from the folder ``report`` to the audit in a folder.
+def audit_link(folder: Path, *, report: Path, kinds: Collection[str]) -> dict[str, str]:
+    """Returns name, finding and href of the audit in a folder, seen from the folder ``report``.
 
     Raises:
         ValueError: the folder holds no audit, a broken one, or one of a data set not in ``kinds``.
@@ -65,95 +52,48 @@ def audit_link(folder: Path, *, report: Path, kinds: Collection[str]) -> AuditLi
             f"{kind}. Audit theirs with python -m pneumo.audit DIR"
         )
     way = Path(os.path.relpath(folder.resolve() / AUDIT, report.resolve())).as_posix()
-    return AuditLink(name, finding, quote(way))
+    return {"name": name, "finding": finding, "href": quote(way)}
 
 
-class Section(NamedTuple):
-    """One group of trials, ready to render."""
-
-    group: Group
-    tables: dict[str, Table]
-    caveats: list[str]
-    warnings: list[str]  # of intervals of few patients, and that there is no temperature
-
-
-def section(group: Group, differences: pd.DataFrame) -> Section:
-    """Returns a group as tables and sentences."""
-    shown = tables(group, differences[differences["group"] == group.slug])
-    known = [trial.metrics.get("assessed") or {} for trial in group.trials]
-    warnings = sorted({text for assessed in known for text in assessed.get("warnings", ())})
-    num_differing = len(shown["recipes"].rows)
-    return Section(group, shown, caveats(group, num_differing=num_differing), warnings)
-
-
-@dataclass
-class Report:
-    """What the page and summary.md render."""
-
-    sentences: Sequence[str]
-    sections: Sequence[Section] = ()
-    problems: Sequence[Problem] = ()
-    detection: Sequence[DetectionGroup] = ()
-    audit: AuditLink | None = None
-    files: Sequence[str] = ()
-    overviews: Sequence[Overview] = ()
-    pictures: Mapping[str, Drawn] = field(default_factory=dict)  # by slug
-    command: str = ""  # that wrote it
-
-    def content(self) -> Mapping[str, Any]:
-        """The values of both templates."""
-        groups = [section.group for section in self.sections]
-        rows = [{"run": p.name, "state": p.state, "reason": p.reason} for p in self.problems]
-        # the first caveat of each section before the second of any
-        named = [[(s.group.title, text) for text in s.caveats] for s in self.sections]
-        in_turn = [pair for same in zip_longest(*named) for pair in same if pair]
-        several = len(groups) > 1
-        return {
-            "report": self,
-            "caveats": [f"{title}: {text}" if several else text for title, text in in_turn],
-            "claims": claim_table(groups),
-            "left_out": titled(rows, "run", "state", "reason", texts=("state", "reason")),
-            "num_runs": sum(len(g.trials) for g in groups)
-            + sum(len(g.runs) for g in self.detection),
-            "not_comparable": NOT_COMPARABLE,
-        }
-
-
-def html(report: Report) -> str:
-    """Returns the page's text; names that come from run folders are escaped."""
-    return render_page(
-        "report.html.j2",
-        **report.content(),
-        inline_svg=inline_svg,
-        commits=commits,
-        num_caveats=NUM_CAVEATS,
-        detection_map=MAP_SENTENCE,
-        max_shown=MOST_SHOWN,
-        paper=published,
-    )
-
-
-def markdown(report: Report) -> str:
-    """Returns the report's sentences, tables and caveats, without pictures."""
-    return render_markdown("summary.md.j2", **report.content())
-
-
-def latex(groups: Sequence[Group], pictures: Mapping[str, Any], command: str) -> str:
-    r"""Returns tables and figures to \input into a document with booktabs and graphicx.
-
-    ``pictures``: by the slug of the group; ``command``: that wrote the report, for the captions.
-    """
-    lines = render_text(
-        "summary.tex.j2",
-        groups=groups,
-        pictures=pictures,
-        command=command,
-        commits=commits,
-        scores=SCORES,
-        shown=IN_LATEX,
-        tex=escaped_tex,
-    )
-    return "\n".join(lines) + "\n"
+def content(
+    groups: Sequence[Group],
+    *,
+    detectors: Sequence[DetectionGroup] = (),
+    problems: Sequence[Problem] = (),
+    differences: pd.DataFrame,
+    **more: Any,
+) -> Mapping[str, Any]:
+    """Returns the values of all templates; ``more``: see report_folder."""
+    sentences = [group.finding for group in detectors]
+    if groups or not detectors:
+        sentences = [*findings(groups, problems=problems, differences=differences), *sentences]
+    # the first caveat of each group before the second of any
+    title = "{}: {}" if len(groups) > 1 else "{1}"
+    named = [[title.format(group.title, text) for text in caveats(group)] for group in groups]
+    rows = [{"run": p.name, "state": p.state, "reason": p.reason} for p in problems]
+    return {
+        **more,
+        "groups": groups,
+        "detectors": detectors,
+        "sentences": sentences,
+        "tables_of": {
+            g.slug: tables(g, differences[differences["group"] == g.slug]) for g in groups
+        },
+        "caveats": [text for same in zip_longest(*named) for text in same if text],
+        "num_caveats": NUM_CAVEATS,
+        "claims": claim_table(groups),
+        "left_out": titled(rows, "run", "state", "reason", texts=("state", "reason")),
+        "num_runs": sum(len(g.trials) for g in groups) + sum(len(g.runs) for g in detectors),
+        "not_comparable": NOT_COMPARABLE,
+        "detection_map": MAP_SENTENCE,
+        "max_shown": MOST_SHOWN,
+        "paper": published,
+        "scores": SCORES,
+        "in_latex": IN_LATEX,
+        "commits": commits,
+        "inline_svg": inline_svg,
+        "tex": escaped_tex,
+    }
 
 
 def escaped_tex(text: str) -> str:

@@ -58,18 +58,26 @@ def read_run(path: Path, *, name: str) -> Trial | Run | Problem:
 
 
 def _trial(run: Run) -> Trial:
-    stress, maps = read_stress(run.run_dir), run_folder.read_maps(run.run_dir, checkpoint="best")
-    metrics: dict[str, Any] = {**run.metrics, "maps": maps, "stress": stress, "assessed": None}
+    stress, assessed = read_stress(run.run_dir), dict[str, Any]()
     more, remarks = list(stress_numbers(stress)), []
     try:
-        numbers, metrics["assessed"] = [*_assessed(run.assessment)], _reliability(run.assessment)
+        numbers, assessed = [*_assessed(run.assessment)], _reliability(run.assessment)
         more += numbers
     except (OSError, ValueError, KeyError, TypeError, AttributeError):  # missing or malformed
         pass
-    trial = Trial(run.name, metrics, run.status, _settings(run.config, metrics))
+    trial = Trial(
+        run.name,
+        run.metrics,
+        run.status,
+        _settings(run.config, run.metrics),
+        assessed=assessed,
+        maps=run_folder.read_maps(run.run_dir, checkpoint="best"),
+        stress=stress,
+    )
     try:
         test, val = (_of_split(run, split) for split in ("test", "val"))
-        known = replace(trial, test=test, val=val, ensembles=_ensembles(run.config))
+        ensembles = run.config.get("ensembles") or {}
+        known = replace(trial, test=test, val=val, ensembles=ensembles)
         _check_agreement(known)
         trial = known
     except (OSError, ValueError) as error:
@@ -107,12 +115,13 @@ def _assessed(written: Any) -> Iterator[Scored]:
 
 def _reliability(written: Any) -> dict[str, Any]:
     """Returns the bins of probability before and after the temperature, and warnings."""
-    calibration, bins = written["calibration"], {}
-    for state in ("before", "after"):
-        rows = (calibration[state] or {"reliability": []})["reliability"]
-        bins[state] = pd.DataFrame([[number(r, k) for k in BINS] for r in rows], columns=[*BINS])
+    calibration = written["calibration"]
+    of_states = {state: calibration[state] or {"reliability": []} for state in ("before", "after")}
     warnings = (written["interval"]["warning"], calibration.get("why_not"))
-    return bins | {"warnings": [str(text) for text in warnings if text]}
+    return {
+        state: pd.DataFrame(of["reliability"], columns=[*BINS]).astype(float)
+        for state, of in of_states.items()
+    } | {"warnings": [str(text) for text in warnings if text]}
 
 
 def stress_numbers(stress: Stress | None) -> Iterator[Scored]:
@@ -128,19 +137,11 @@ def _ends(row: Any) -> Iterator[float]:
     return (number(row, key) for key in ("value", "low", "high"))
 
 
-def _ensembles(config: Mapping[str, Any]) -> dict[str, list[str]]:
-    """Returns the members of each ensemble by name; none of a malformed setting."""
-    named: Any = config.get("ensembles")
-    is_known = isinstance(named, dict) and all(isinstance(names, list) for names in named.values())
-    return dict(named) if is_known else {}
-
-
 def _of_split(run: Run, split: str) -> pd.DataFrame:
     rows = run.predictions[run.predictions["split"] == split].reset_index(drop=True)
     label = rows["label"].map(CLASS_NAMES.index).astype(np.int64)
-    patient, _ = rows["patient"].factorize()
-    rows = rows.assign(label=label, probability=rows["p_pneumonia"], patient=patient)
-    return rows[list(PREDICTED)]
+    rows = rows.assign(label=label, patient=rows["patient"].factorize()[0])
+    return rows.rename(columns={"p_pneumonia": "probability"})[list(PREDICTED)]
 
 
 def _settings(config: Mapping[str, Any], metrics: Mapping[str, Any]) -> dict[str, Any]:

@@ -9,7 +9,6 @@ from matplotlib.ticker import EngFormatter, LogLocator, NullLocator
 
 from pneumo.evaluation import published
 from pneumo.evaluation.scores import SCORES
-from pneumo.report.curves import shown
 from pneumo.report.drawing import (
     INK,
     MUTED,
@@ -19,6 +18,7 @@ from pneumo.report.drawing import (
     legend_above,
     panels,
     short_label,
+    shown,
     star,
 )
 from pneumo.report.groups import Group
@@ -79,7 +79,7 @@ def stress_curves(group: Group) -> Figure | None:
     tested: dict[tuple[str, str], list[Stress]] = defaultdict(list)
     styles = {cell.label: style for cell, style in shown(group)}
     for cell in (cell for cell in group.networks if cell.label in styles):
-        for stress in filter(None, (trial.metrics.get("stress") for trial in cell.trials)):
+        for stress in (trial.stress for trial in cell.trials if trial.stress):
             tested[cell.label, stress["split"]].append(stress)
     if not tested:
         return None

@@ -14,12 +14,12 @@ from pneumo.report import detection, figures, page, recipe_figures
 from pneumo.report.comparisons import compare
 from pneumo.report.drawing import Picture, draw
 from pneumo.report.ensembles import add_ensembles
-from pneumo.report.findings import findings
 from pneumo.report.groups import Group, group_trials
 from pneumo.report.overview import overviews
 from pneumo.report.reading import read_run
 from pneumo.report.scores import long_table, run_rows, summary_rows
 from pneumo.report.table import to_csv
+from pneumo.report.templates import render_markdown, render_page, render_text
 from pneumo.report.trials import Problem, Trial
 from pneumo.runs import output
 from pneumo.runs.run import Run
@@ -56,17 +56,16 @@ def write_report(
     paths, problems = _find(roots)
     bar = tqdm(paths.items(), desc="reading runs", unit=" runs", disable=None)
     runs = [read_run(path, name=name) for path, name in bar]
-    problems += [run for run in runs if isinstance(run, Problem)]
-    trials = [run for run in runs if isinstance(run, Trial)]
+    groups, duplicates = group_trials([run for run in runs if isinstance(run, Trial)])
+    problems = [*problems, *(run for run in runs if isinstance(run, Problem)), *duplicates]
     detectors = detection.group_detectors([run for run in runs if isinstance(run, Run)])
-    groups, problems = group_trials(trials, problems=problems)
     add_ensembles(groups)
     kinds = {group.kind for group in groups}
     link = page.audit_link(audit, report=folder, kinds=kinds) if audit else None
     options = {"--out": out, "--audit": audit}
     words = [*map(str, roots), *(str(w) for pair in options.items() if pair[1] for w in pair)]
     command = shlex.join(["python", "-m", "pneumo.report", *words])
-    files = _files(groups, problems, detectors, link, command)
+    files = _files(groups, problems, detectors, audit=link, command=command)
     with atomic.replacing_folder(folder) as new:
         for name, content in files.items():
             data = content.encode() if isinstance(content, str) else content
@@ -78,14 +77,10 @@ def _files(
     groups: Sequence[Group],
     problems: Sequence[Problem],
     detectors: Sequence[detection.DetectionGroup],
-    link: page.AuditLink | None,
-    command: str,
+    **about: Any,
 ) -> dict[str, str | bytes]:
     """The content of each file by its name."""
-    differences = compare(groups)
-    sentences = [group.finding for group in detectors]
-    if groups or not detectors:
-        sentences = [*findings(groups, problems=problems, differences=differences), *sentences]
+    differences, tested = compare(groups), overviews(groups)
     rows = {
         "runs.csv": run_rows(groups, problems),
         SUMMARY: summary_rows(long_table(groups)) if groups else pd.DataFrame(),
@@ -94,26 +89,30 @@ def _files(
     if detectors:
         rows[detection.FILE] = pd.DataFrame([r for group in detectors for r in group.csv_rows()])
     files: dict[str, str | bytes] = {name: to_csv(each) for name, each in rows.items()}
-    tested = overviews(groups)
     drawn = _drawn(groups, figures.PICTURES) | _drawn(detectors, detection.PICTURES)
     drawn |= _drawn(tested, recipe_figures.OF_OVERVIEWS)
     for slug, pictures in drawn.items():
         for name, (_, kinds) in pictures.items():
             files |= {f"{slug}-{name}.{kind}": data for kind, data in kinds.items()}
-    sections = [page.section(group, differences) for group in groups]
-    names = [*TABLES, *([detection.FILE] if detectors else [])]
-    report = page.Report(
-        sentences, sections, problems, detectors, link, names, tested, drawn, command
+    values = page.content(
+        groups,
+        detectors=detectors,
+        problems=problems,
+        differences=differences,
+        overviews=tested,
+        pictures=drawn,
+        files=[*TABLES, *([detection.FILE] if detectors else [])],
+        **about,
     )
-    files |= {
-        "summary.md": page.markdown(report),
-        "summary.tex": page.latex(groups, drawn, command),
+    return files | {
+        "summary.md": render_markdown("summary.md.j2", **values),
+        "summary.tex": "\n".join([*render_text("summary.tex.j2", **values), ""]),
+        PAGE: render_page("report.html.j2", **values),
     }
-    return files | {PAGE: page.html(report)}
 
 
-def _drawn(subjects: Sequence[Any], pictures: Mapping[str, Picture]) -> dict[str, page.Drawn]:
-    """The pictures of each subject that has something to show, by its slug."""
+def _drawn(subjects: Sequence[Any], pictures: Mapping[str, Picture]) -> dict[str, dict[str, Any]]:
+    """Each subject's pictures that have something to show: by its slug, with their files."""
     return {
         subject.slug: {
             name: (picture, kinds)

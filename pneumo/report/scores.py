@@ -16,7 +16,7 @@ CONFUSIONS = (
     *("normal_as_normal", "normal_as_pneumonia"),
     *("pneumonia_as_normal", "pneumonia_as_pneumonia"),
 )
-ABOUT = ["group", "data", "protocol", "network", "model", "runs", "missing"]  # of each network
+ABOUT = ["group", "data", "protocol", "network", "model", "runs"]  # of each network
 SIZES = {"parameters": published.TINY_PARAMETERS, "multiply_adds": published.TINY_MULTIPLY_ADDS}
 
 
@@ -26,7 +26,7 @@ def long_table(groups: Sequence[Group]) -> pd.DataFrame:
     for group in groups:
         for cell in group.rows:
             about: list[Any] = [group.slug, group.kind, group.protocol, cell.label, cell.model]
-            about += [len(cell.trials), len(cell.missing)]
+            about.append(len(cell.trials))
             tables.append(cell.table.assign(**dict(zip(ABOUT, about, strict=True))))
     return pd.concat(tables, ignore_index=True)
 

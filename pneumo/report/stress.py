@@ -1,61 +1,49 @@
-"""The stress test of runs (pneumo.inference.stress) on a terminal."""
+"""The stress tests of runs (pneumo.inference.stress) as one table, for the page and a terminal."""
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import replace
 from typing import Any
-
-import pandas as pd
 
 from pneumo import cli
 from pneumo.report.groups import Cell, group_trials
 from pneumo.report.reading import read_run, stress_numbers
-from pneumo.report.tables import stress_table
+from pneumo.report.table import Row, Table, titled
 from pneumo.report.trials import Trial
-from pneumo.report.wording import decimal
-from pneumo.runs.metrics import Stress, number
+from pneumo.report.wording import decimal, mean_and_error
+from pneumo.runs.metrics import Stress
 from pneumo.runs.run import Run
 
-SHOWN = (1, 3, 5)  # severities
-WIDTH = 26  # of a name
-OTHERS = {"sensitivity": "sensitivity", "specificity": "specificity", "ece": "calibration error"}
-SPLITS = {"val": "validation", "test": "test"}
+WIDTH = 26  # of a name on a terminal
+SCORES = ("auroc", "sensitivity", "specificity", "ece")
 LOOKED_AT = (
     "! these are test images: if a recipe is chosen by them, no untouched images are left to test "
     "it. Choose by --split val"
 )
-Results = Sequence[tuple[Run, Stress]]
+MORE = "AUROC unchanged to changed, means; stress.json has each change, pneumo.report draws them"
 
 
-def lines(results: Results) -> list[str]:
-    """Returns the lines on the stress tests of one or several runs."""
-    is_test = any(result["split"] == "test" for _, result in results)
-    shown = _of_one(results[0][1]) if len(results) == 1 else _of_several(results)
-    return [*shown, *([LOOKED_AT] if is_test else [])]
+def stress_table(cells: Iterable[Cell], *, shown: Sequence[str] = SCORES) -> Table:
+    """Returns a row for each recipe and split: means over runs, and standard errors of the drop."""
+    rows: list[Row] = []
+    for cell in cells:
+        for split in ("val", "test"):
+            drop = cell.spread("drop", split=f"stress_{split}")
+            if drop.trials:
+                error = mean_and_error(drop.mean, drop.sd, drop.n)
+                name = cell.label, cli.counted(drop.trials, "run")
+                row: dict[str, Any] = {"network": name, "split": split, "drop": error}
+                for score in shown:
+                    clean, stressed = (
+                        decimal(cell.spread(score, split=f"stress_{split}_{when}").mean)
+                        for when in ("clean", "stressed")
+                    )
+                    row[score] = clean, f"to {stressed}"
+                rows.append(row)
+    return titled(rows, "network", "split", "drop", *shown)
 
 
-def _of_one(result: Stress) -> list[str]:
-    clean: dict[str, Any] = {**result["clean"]}
-    stressed: dict[str, Any] = {**result["stressed"]}
-    others = (f"{t} {decimal(clean[n])} to {decimal(stressed[n])}" for n, t in OTHERS.items())
-    rows = pd.DataFrame(result["rows"]).astype({"auroc": float})
-    at: Any = {"index": "corruption", "columns": "severity", "sort": False, "dropna": False}
-    changes = rows.pivot_table("auroc", **at)
-    drop = number(clean["auroc"]) - changes.mean(axis=1)
-    table = changes[[*SHOWN]].assign(**{"mean drop": drop}).rename_axis(None)
-    table = table.rename_axis(columns="AUROC by severity")
-    images = f"{result['images']:,}" + f" of {result['of']:,}" * (result["images"] < result["of"])
-    return [
-        f"Stress test on {images} {SPLITS[result['split']]} images, each changed in "
-        f"{len(changes)} ways:",
-        f"mean drop of AUROC {decimal(result['drop'], digits=4)}: {decimal(clean['auroc'])} "
-        f"unchanged, {decimal(stressed['auroc'])} changed",
-        f"at the threshold {result['threshold']:.4f}: {', '.join(others)}",
-        *table.to_string(float_format="{:.3f}".format, na_rep="?").split("\n"),
-    ]
-
-
-def _of_several(results: Results) -> list[str]:
-    """A row for each run, then one for each recipe of several runs: the table of the report."""
+def lines(results: Sequence[tuple[Run, Stress]]) -> list[str]:
+    """Returns a line for each stressed run, then one for each recipe of several runs."""
     names = cli.short_names([run.name for run, _ in results], width=WIDTH)
     read = [(read_run(run.run_dir, name=run.name), result) for run, result in results]
     trials = [
@@ -63,10 +51,11 @@ def _of_several(results: Results) -> list[str]:
         for trial, result in read
         if isinstance(trial, Trial)
     ]
-    groups, _ = group_trials(trials)
     cells = [Cell(names[trial.name], trial.model, {}, [trial]) for trial in trials]
-    for cell in (cell for group in groups for cell in group.networks if len(cell.trials) > 1):
-        short = cell.label if len(cell.label) <= WIDTH else f"{cell.label[: WIDTH - 1]}…"
-        cells.append(replace(cell, label=short))
-    table = stress_table(cells, shown=("auroc",))
-    return table.text(first=WIDTH + 6, others=17)
+    for cell in (c for group in group_trials(trials)[0] for c in group.networks):
+        if len(cell.trials) > 1:
+            short = cell.label if len(cell.label) <= WIDTH else f"{cell.label[: WIDTH - 1]}…"
+            cells.append(replace(cell, label=short))
+    is_test = any(result["split"] == "test" for _, result in results)
+    shown = stress_table(cells, shown=("auroc",)).text(first=WIDTH + 6, others=17)
+    return [*shown, MORE, *([LOOKED_AT] if is_test else [])]

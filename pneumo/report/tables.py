@@ -1,6 +1,6 @@
-"""The tables of a group: its scores, sizes, settings, differences, and the paper's claims."""
+"""The tables of a group: its scores, sizes, differences, and the paper's claims."""
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from math import isnan
 from typing import Any
 
@@ -13,7 +13,7 @@ from pneumo.report.comparisons import best_margins
 from pneumo.report.groups import DEBUG, Cell, Group
 from pneumo.report.reading import AT_POINT
 from pneumo.report.scores import paper_figure
-from pneumo.report.settings import short, varying_keys
+from pneumo.report.stress import stress_table
 from pneumo.report.table import Row, Table, titled
 from pneumo.report.trials import number, split_name, tuples
 from pneumo.report.wording import (
@@ -23,15 +23,12 @@ from pneumo.report.wording import (
     decimal,
     duration,
     interval,
-    mean_and_error,
     p_value,
 )
 
 ON_PAGE = ("f1_normal", "auroc", "accuracy", "precision_normal", "recall_normal")  # and in CSV: all
 CALIBRATION = ("temperature", "ece_before", "ece_after", "brier_before", "brier_after")
 MAP_NUMBERS = ("deletion", "random", "gap", "share_of_gaps_above_0", "randomised")
-STRESSED = ("auroc", "sensitivity", "specificity", "ece")
-OF_NETWORK = ("model.batch_norm", "model.num_classes")  # not its architecture
 CLAIMED = ("claim", "claimed", "on", "ours", "comparable")
 MIN_NETWORKS = 3  # for a Pareto front to be informative
 COSTS = {  # by name of the size: title, and 1 if less is better, -1 if more is
@@ -62,7 +59,6 @@ def tables(group: Group, differences: pd.DataFrame) -> dict[str, Table]:
         "differences": _differences(differences[(kind == "networks") & with_most]),
         "optimism": _differences(differences[kind == "optimism"]),
         "sizes": _sizes(group),
-        "recipes": _recipes(group),
         "maps": _maps(group),
         "stress": stress_table(group.networks),
     }
@@ -70,8 +66,7 @@ def tables(group: Group, differences: pd.DataFrame) -> dict[str, Table]:
 
 def _scores(group: Group, cell: Cell) -> list[Row]:
     """The row of a network, and for tiny the paper's row below it."""
-    runs = f"{len(cell.trials)} of {counted(len(cell.trials) + len(cell.missing), 'run')}"
-    runs = counted(len(cell.trials), "seed") if cell.is_ensemble else runs
+    runs = counted(len(cell.trials), "seed" if cell.is_ensemble else "run")
     row: dict[str, Any] = {"kind": "ours", "network": (cell.label, runs)}
     row |= {name: cell.spread(name).cell for name in ON_PAGE}
     if not group.data_set.published or cell.model != "tiny":
@@ -102,22 +97,22 @@ def _sizes(group: Group) -> Table:
     on_front = fronts(group)
     rows: list[Row] = []
     for cell in group.rows:
+        size = {key: cell.size(key).median for key in (*COSTS, "seconds_total")}
         train, test, train_last, last = (
             cell.spread("f1_normal", split=split, when=when).median
             for when in ("best", "last")
             for split in (cell.train_split, "test")
         )
-        parameters, rate = cell.size("parameters").median, cell.size("images_per_second").median
         epoch = cell.size("best_epoch")
         ends = interval(epoch.low, epoch.high, digits=0)
         rows.append(
             {
                 "network": cell.label,
-                "parameters": DASH if isnan(parameters) else f"{parameters:,.0f}",
-                "multiply_adds": count(cell.size("multiply_adds").median),
-                "rate": f"{rate:,.1f}" if rate > 0 else DASH,
+                "parameters": DASH if isnan(size["parameters"]) else f"{size['parameters']:,.0f}",
+                "multiply_adds": count(size["multiply_adds"]),
+                "rate": decimal(size["images_per_second"], digits=1),
                 "front": ", ".join(COSTS[k][0] for k, on in on_front.items() if cell in on),
-                "seconds": duration(cell.size("seconds_total").median),
+                "seconds": duration(size["seconds_total"]),
                 "epoch": ends if epoch.low < epoch.high else decimal(epoch.median, digits=0),
                 "train": decimal(train),
                 "train_minus_test": decimal(train - test, sign=True),
@@ -128,28 +123,6 @@ def _sizes(group: Group) -> Table:
     return titled(rows, *(rows[0] if rows else ()), texts=("front",))
 
 
-def _recipes(group: Group) -> Table:
-    """A row for each setting that differs among the networks, with the value of each.
-
-    A network with several settings is shown with its first; architectures are left out.
-    """
-
-    def text(key: str, value: Any) -> str:
-        shown = short(value)
-        shown = shown.split(".")[-1] if "_target_" in key else shown
-        return DASH if shown.lower() == "none" else shown
-
-    firsts: dict[str, dict[str, Any]] = {}
-    for cell in group.networks:
-        of_training = (k for k in cell.settings if not k.startswith("model.") or k in OF_NETWORK)
-        firsts.setdefault(cell.name, {key: cell.settings[key] for key in of_training})
-    rows: list[Row] = [
-        {"setting": key} | {name: text(key, of.get(key)) for name, of in firsts.items()}
-        for key in varying_keys(list(firsts.values()))
-    ]
-    return Table({"setting": "Setting"} | {name: name for name in firsts}, rows)
-
-
 def _maps(group: Group) -> Table:
     named = ("trial", "method", "class")
     rows: list[Row] = [
@@ -157,29 +130,9 @@ def _maps(group: Group) -> Table:
         | {"class": row["class"], "images": f"{number(row['mean'], 'images'):.0f}"}
         | {key: decimal(number(row["mean"], key)) for key in MAP_NUMBERS}
         for trial in group.trials
-        for row in trial.metrics.get("maps") or []
+        for row in trial.maps
     ]
     return titled(rows, "network", *named, "images", *MAP_NUMBERS, texts=named)
-
-
-def stress_table(cells: Iterable[Cell], *, shown: Sequence[str] = STRESSED) -> Table:
-    """Returns a row for each recipe and split: means over runs, and standard errors of the drop."""
-    rows: list[Row] = []
-    for cell in cells:
-        for split in ("val", "test"):
-            drop = cell.spread("drop", split=f"stress_{split}")
-            if drop.trials:
-                error = mean_and_error(drop.mean, drop.sd, drop.n)
-                name = cell.label, counted(drop.trials, "run")
-                row: dict[str, Any] = {"network": name, "split": split, "drop": error}
-                for score in shown:
-                    clean, stressed = (
-                        decimal(cell.spread(score, split=f"stress_{split}_{when}").mean)
-                        for when in ("clean", "stressed")
-                    )
-                    row[score] = clean, f"to {stressed}"
-                rows.append(row)
-    return titled(rows, "network", "split", "drop", *shown)
 
 
 def _differences(differences: pd.DataFrame) -> Table:
@@ -261,21 +214,18 @@ def claim_table(groups: Sequence[Group]) -> Table:
 
 def _ours(claim: published.Claim, group: Group) -> str:
     """A line for each of the claim's networks, and ensembles of them only; "" without any."""
-
-    def models(cell: Cell) -> set[str]:
-        return {name for trial in cell.trials for name in trial.members} or {cell.model}
-
-    def accuracy(cell: Cell) -> str:
-        text, ends = cell.spread("accuracy").cell
-        parts = [f"{cell.label}: {text}" + f" ({ends})" * bool(ends)]
-        parts.append(counted(len(cell.trials), "seed"))
-        if "model.pretrained" in cell.settings:
-            is_pretrained = cell.settings["model.pretrained"]
-            parts.append("pretrained" if is_pretrained else "random weights")
-        return ", ".join(parts)
-
-    cells = [cell for cell in group.rows if models(cell) <= set(claim.models)]
-    optimistic = any(cell.chosen_on == "test" for cell in cells)
-    why = " (optimistic: epoch chosen on the test split)" * optimistic
-    lines = ";\n".join(map(accuracy, cells))
-    return f"{group.protocol} protocol{why}:\n{lines}." if cells else ""
+    lines, is_optimistic = [], False
+    for cell in group.rows:
+        models = {name for trial in cell.trials for name in trial.members} or {cell.model}
+        if models <= set(claim.models):
+            text, ends = cell.spread("accuracy").cell
+            parts = [f"{cell.label}: {text}" + f" ({ends})" * bool(ends)]
+            parts.append(counted(len(cell.trials), "seed"))
+            if "model.pretrained" in cell.settings:
+                is_pretrained = cell.settings["model.pretrained"]
+                parts.append("pretrained" if is_pretrained else "random weights")
+            lines.append(", ".join(parts))
+            is_optimistic |= cell.chosen_on == "test"
+    why = " (optimistic: epoch chosen on the test split)" * is_optimistic
+    listed = ";\n".join(lines)
+    return f"{group.protocol} protocol{why}:\n{listed}." if lines else ""

@@ -15,18 +15,18 @@ from pneumo.evaluation.operating_point import VOTE, at_bound
 from pneumo.evaluation.scores import BOX_SCORES
 from pneumo.evaluation.scores import SCORES as ALL_SCORES
 from pneumo.report.assessed import tables
-from pneumo.report.table import Row, Table
+from pneumo.report.table import Table
 from pneumo.report.trials import tuples
 
 WIDTH = 80  # columns
 PREDICTED = ("path", "p_pneumonia", "boxes", "decision", "prediction_set")  # on a terminal
 SCORES = {name: ALL_SCORES[name].title for name in ("auroc", "accuracy", "f1_normal")}
 AT_POINT = {"auroc": "AUROC", "sensitivity": "sensitivity", "specificity": "specificity"}
-TITLES = {name: ALL_SCORES[name].title for name in ("accuracy", "f1_normal", "auroc")}
 BOX_TABLES = (("challenge", "f1", "auroc"), ("precision", "recall", "map_50"))
-FULL = {  # tables of --full: widths of the first column and the others
-    **dict.fromkeys(("point", "prevalence", "calibration"), (30, 20)),
-    **{"subgroups": (24, 18), "benefit": (11, 13)},
+FULL = {  # tables of --full: title, widths of the first column and the others
+    **dict.fromkeys(("point", "prevalence", "calibration"), ("", 30, 20)),
+    "subgroups": ("", 24, 18),
+    "benefit": ("net benefit of the {} probability, and of treating everyone:", 11, 13),
 }
 
 
@@ -107,10 +107,9 @@ def score_lines(result: Mapping[str, Any], *, full: bool = True) -> list[str]:
         lines.append("95 % intervals over patients. --full adds predictive values and subgroups.")
         return shortened(lines, members)
     by_name, benefit = tables(shown), shown["net_benefit"]["probability"]
-    for table, (first, others) in FULL.items():
-        if table == "benefit":
-            lines += ["", f"net benefit of the {benefit} probability, and of treating everyone:"]
-        lines += [""] * (table != "benefit") + by_name[table].text(first=first, others=others)
+    for table, (title, first, others) in FULL.items():
+        lines += ["", *([title.format(benefit)] if title else [])]
+        lines += by_name[table].text(first=first, others=others)
     return shortened(lines, members)
 
 
@@ -237,17 +236,16 @@ def summary(path: Path) -> str:
         scores = pd.read_csv(path)
     except pd.errors.EmptyDataError:
         return ""
-    scores = scores[(scores["epoch"] == "best") & (scores["split"] == "test")]
+    is_test = (scores["epoch"] == "best") & (scores["split"] == "test")
     lines = []
-    for (data, protocol), group in scores.groupby(["data", "protocol"], sort=False):
-        rows: list[Row] = []
-        for (network, runs), same in group.groupby(["network", "runs"], sort=False):
-            row = {"network": f"{network}, {cli.counted(int(str(runs)), 'run')}"}
-            for each in tuples(same):
-                ends = f" {each.low:.3f}-{each.high:.3f}" * bool(each.low < each.high)
-                row[each.score] = f"{each.median:.3f}{ends}"
-            rows.append(dict.fromkeys(TITLES, "") | row)
-        table = Table({"network": f"{data}, {protocol}"} | TITLES, rows)
+    for (data, protocol), group in scores[is_test].groupby(["data", "protocol"], sort=False):
+        rows: dict[str, dict[str, str]] = {}
+        for each in tuples(group):
+            name = f"{each.network}, {cli.counted(each.runs, 'run')}"
+            ends = f" {each.low:.3f}-{each.high:.3f}" * bool(each.low < each.high)
+            row = rows.setdefault(name, {"network": name, **dict.fromkeys(SCORES, "")})
+            row[each.score] = f"{each.median:.3f}{ends}"
+        table = Table({"network": f"{data}, {protocol}"} | SCORES, list(rows.values()))
         lines += ["", *table.text(first=26, others=18)]
     return wrapped(lines[1:])
 

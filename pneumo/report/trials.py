@@ -13,6 +13,7 @@ from pneumo.evaluation.intervals import UNKNOWN, Interval, resampled_scores, sco
 from pneumo.evaluation.metrics import Array
 from pneumo.evaluation.scores import SCORES
 from pneumo.report.wording import decimal, interval
+from pneumo.runs.metrics import Stress
 
 COMPARED = ("f1_normal", "accuracy", "auroc")  # scores compared between two models
 WITH_INTERVAL = tuple(name for name in SCORES if name != "average_precision")
@@ -48,6 +49,9 @@ class Trial:
     val: pd.DataFrame = field(default_factory=UNPREDICTED.copy)
     ensembles: Mapping[str, Sequence[str]] = field(default_factory=dict)  # members by name
     members: tuple[str, ...] = ()  # networks of an ensemble
+    assessed: Mapping[str, Any] = field(default_factory=dict)  # bins of probability, warnings
+    maps: Sequence[Mapping[str, Any]] = ()  # scores of heat maps
+    stress: Stress | None = None
     more: tuple[Scored, ...] = ()  # of the assessment, other images and the stress test
     remarks: tuple[str, ...] = ()
 
@@ -152,11 +156,6 @@ class Problem:
     seed: Any = None
     fold: Any = None
     protocol: str | None = None
-
-    @property
-    def split(self) -> tuple[Any, Any]:
-        """Seed and fold, as of a trial."""
-        return self.seed, self.fold
 
 
 class Spread(NamedTuple):

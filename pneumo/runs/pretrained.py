@@ -19,7 +19,6 @@ PREFIX = "pretrained:"
 DEFAULT = "pretrained:compact-robust"
 FOLDER = Path(__file__).parents[1] / "pretrained"
 CARD = "model-card.md"
-OVERRIDES = ".hydra/overrides.yaml"
 COPIED = (*(run_folder.METRICS, run_folder.STATUS, run_folder.PREDICTIONS), "reference.npz")
 PACKED = f"{run_folder.SPLIT}.gz"  # a tenth of the size for 5,856 images
 # As in conf/, instead of the paths of the machine that trained
@@ -85,7 +84,7 @@ def pack(run_dir: Path, out: Path, *, card: str) -> int:
     files[PACKED] = packed_split(run_dir)
     config = without_places(run_folder.read_config(run_dir))
     files[run_folder.CONFIG] = yaml.safe_dump(config, sort_keys=False).encode()
-    files[OVERRIDES] = yaml.safe_dump(public_overrides(run_dir)).encode()
+    files[run_folder.OVERRIDES] = yaml.safe_dump(public_overrides(run_dir)).encode()
     files[run_folder.BEST] = _checkpoint(run_dir)
     files[CARD] = card.encode()
     with atomic.replacing_folder(out) as new:
@@ -110,11 +109,11 @@ def packed_split(run_dir: Path) -> bytes:
 def _checkpoint(run_dir: Path) -> bytes:
     import torch
 
-    from pneumo.runs import weights
+    from pneumo.runs import network
 
-    state = weights.read_weights(run_dir / run_folder.BEST)
+    state = network.read_weights(run_dir / run_folder.BEST)
     file = io.BytesIO()
-    torch.save({"state_dict": {weights.PREFIX + name: v for name, v in state.items()}}, file)
+    torch.save({"state_dict": {network.PREFIX + name: v for name, v in state.items()}}, file)
     return file.getvalue()
 
 

@@ -179,7 +179,7 @@ class Run:
             data = OmegaConf.create({"data": self.config["data"]}).data
             source: Any = OmegaConf.to_container(data.source, resolve=True)
             folder = images_of(source if isinstance(source, dict) else {})
-            complete = folder and all((folder / path).is_file() for path in self.split["path"])
+            complete = all((folder / path).is_file() for path in self.split["path"])
         # OSError of a name that is too long, RuntimeError of ~nosuchuser
         except (OmegaConfBaseException, KeyError, AttributeError, TypeError, OSError, RuntimeError):
             return None

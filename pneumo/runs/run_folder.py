@@ -4,10 +4,12 @@ from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, Final, TypedDict, cast
 
+import yaml
+
 from pneumo import untrusted
 
 SCHEMA: Final = 1  # of metrics.json; raised when a key changes its meaning
-CONFIG = ".hydra/config.yaml"
+CONFIG, OVERRIDES = ".hydra/config.yaml", ".hydra/overrides.yaml"
 METRICS, STATUS = "metrics.json", "status.json"
 SPLIT, PREDICTIONS, BOXES = "split.csv", "predictions.csv", "boxes.csv"
 LAST, BEST = "checkpoints/last.ckpt", "checkpoints/best.ckpt"
@@ -16,7 +18,7 @@ MAPS = "heatmap.json"
 STRESS = "stress.json"  # of pneumo.evaluate --stress
 CALIBRATIONS = "calibrations"  # the folder of pneumo.calibrate
 EXTERNAL = "external"  # the folder of pneumo.evaluate --name
-SWEEP = "sweep.json"  # in a sweep's folder: its first arguments and the runs it plans
+SWEEP = "sweep.json"  # in a sweep's folder: its first arguments and the overrides of each run
 STATES = ("running", "done", "stopped", "failed")  # in status.json
 IDENTITY = ("model", "seed", "protocol", "fold")
 MAP_NUMBERS = (
@@ -135,10 +137,10 @@ def check_named_once(run_dirs: Sequence[Path]) -> None:
 def overrides_of(run_dir: Path) -> list[str]:
     """Returns the overrides of a run's command, such as seed=1; [] if unknown."""
     try:
-        text = untrusted.read_text((run_dir / CONFIG).with_name("overrides.yaml"))
-    except (OSError, ValueError):
+        text = untrusted.read_text(run_dir / OVERRIDES)
+        return [str(override) for override in yaml.load(text, Loader=untrusted.YAML) or []]  # noqa: S506
+    except (OSError, ValueError, TypeError, yaml.YAMLError):
         return []
-    return [line.strip("-'\" ") for line in text.splitlines()]
 
 
 def identity(run_dir: Path) -> dict[str, Any]:
@@ -171,22 +173,14 @@ def not_started(sweep: Path) -> list[dict[str, Any]]:
     """Returns the identities of the planned runs of a sweep that have no folder yet."""
     try:
         planned = untrusted.read_json(sweep / SWEEP)["planned"] or []
-    except (OSError, ValueError, KeyError):
+        runs = [set(run) for run in planned if isinstance(run, list)]  # of others, nothing is known
+    except (OSError, ValueError, KeyError, TypeError):
         return []
-    # where protocols are swept, each protocol sets its own fold
-    names = IDENTITY if any(run["fold"] is not None for run in planned) else IDENTITY[:-1]
-    left = [dict.fromkeys(IDENTITY) | {name: run[name] for name in names} for run in planned]
-    # by its overrides: a model by its choice in the sweep, not by its name
-    started = [
-        identity_by(identity(path.parent), overrides_of(path.parent))
-        for path in sweep.glob(f"*/{STATUS}")
-    ]
-    # a refused run has no configuration: values that its folder's name lacks are unknown
-    for run in sorted(started, key=lambda run: list(run.values()).count(None)):
-        alike = (plan for plan in left if all(run[n] in (None, plan[n]) for n in names))
-        if (plan := next(alike, None)) is not None:
-            left.remove(plan)
-    return left
+    started = sorted(path.parent for path in sweep.glob(f"*/{STATUS}"))
+    overrides = [set(overrides_of(run_dir)) for run_dir in started]
+    default = identity(started[0]) if started else dict.fromkeys(IDENTITY)
+    missing = (run for run in runs if not any(run <= each for each in overrides))
+    return [identity_by(default, run) for run in missing]
 
 
 def read_maps(run_dir: Path, *, checkpoint: str | None = None) -> list[dict[str, Any]]:

@@ -1,7 +1,6 @@
 """Writes a run folder: the only code that does, each file whole or not at all."""
 
 import contextlib
-import json
 import os
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
@@ -19,8 +18,6 @@ from pneumo.runs.run_folder import CONFIG
 if TYPE_CHECKING:  # half a second, which a wrong setting need not wait for
     import numpy as np
     import pandas as pd
-
-MAX_ERROR = 1000  # characters of an error on a full disk: status.json stays in one block
 
 
 class TakenError(ValueError):
@@ -97,9 +94,14 @@ class RunWriter:
                     + "; ".join(f"{k} was {before.get(k)}, now {after.get(k)}" for k in changed)
                     + ". Start it in a new folder, or take the change back"
                 )
-        path.parent.mkdir(exist_ok=True)
+        self.write_overrides(overrides)
         atomic.write_text(path, yaml.safe_dump(dict(config), sort_keys=False))
-        atomic.write_text(path.with_name("overrides.yaml"), yaml.safe_dump(list(overrides)))
+
+    def write_overrides(self, overrides: Sequence[str]) -> None:
+        """Writes the overrides of the command, by which a sweep finds its runs."""
+        path = self.run_dir / run_folder.OVERRIDES
+        path.parent.mkdir(parents=True, exist_ok=True)
+        atomic.write_text(path, yaml.safe_dump(list(overrides)))
 
     def write_status(
         self, state: str, *, epoch: int = 0, max_epochs: int = 0, error: str | None = None
@@ -108,21 +110,6 @@ class RunWriter:
         time = datetime.now(UTC).isoformat(timespec="seconds")
         status = {"status": state, "error": error, "epoch": epoch, "max_epochs": max_epochs}
         atomic.write_json(self.run_dir / run_folder.STATUS, {**status, "time": time})
-
-    def end(self, state: str, *, epoch: int, max_epochs: int, error: str | None) -> None:
-        """Writes status.json of a run that ended early, over the present file if need be.
-
-        A full disk has no room for a second file, but the first one keeps its own.
-        """
-        try:
-            self.write_status(state, epoch=epoch, max_epochs=max_epochs, error=error)
-        except OSError:
-            path = self.run_dir / run_folder.STATUS
-            with contextlib.suppress(OSError, ValueError):
-                ended = {"status": state, "error": error and error[:MAX_ERROR]}
-                text = json.dumps({**untrusted.read_json(path), **ended})
-                with path.open("r+", encoding="utf-8") as file:
-                    file.write(text.ljust(path.stat().st_size))
 
     def write_split(self, table: "pd.DataFrame") -> str:
         """Writes split.csv, and split.json with digests; returns the digest of the split.

@@ -13,7 +13,7 @@ from pneumo.labels import CLASS_NAMES
 from pneumo.report import terminal
 from pneumo.runs import run_folder
 from pneumo.runs.run import Run
-from pneumo.shift import sample, sentences
+from pneumo.shift import page, sample
 from pneumo.shift.compare import compare
 from pneumo.shift.sample import Sample
 
@@ -142,7 +142,7 @@ def text(scores: dict[str, Any], *, full: bool = True) -> list[str]:
 
     Without ``full`` a comparison of other labelled images is its first line that matters.
     """
-    shift = sentences.lines(scores["shift"]) if "shift" in scores else []
+    shift = page.lines(scores["shift"]) if "shift" in scores else []
     if "members" in scores:
         shift = shift if full else [line for line in shift if line.startswith("! ")]
         lines = terminal.score_lines(scores, full=full)

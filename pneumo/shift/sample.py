@@ -13,7 +13,6 @@ from pneumo.data import dicom, image, reader
 from pneumo.data.kermany import parse_name
 from pneumo.data.labelled import COLUMNS, SOURCES, join_duplicates, nih_patient
 from pneumo.data.reader import Radiograph
-from pneumo.data.saved_as import saved_as
 from pneumo.inference.leakage import digests
 from pneumo.inference.networks import Networks, batches, check_readable, read_shown
 from pneumo.labels import CLASS_NAMES, PNEUMONIA
@@ -124,7 +123,7 @@ def of_file(radiograph: Radiograph) -> dict[str, float]:
     width, height = radiograph.size
     data = image.read(Path(radiograph.name))
     of_dicom = {"format": "DICOM", "mode": "L", "quality": ""}
-    saved = of_dicom if dicom.is_dicom(data) else saved_as(data)
+    saved = of_dicom if dicom.is_dicom(data) else image.saved_as(data)
     quality = saved["quality"].removeprefix("about ")
     return {
         "width": float(width),

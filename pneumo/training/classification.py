@@ -1,8 +1,7 @@
 """Classification: trains on labelled images, scores the probability of PNEUMONIA."""
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
-from typing import Any, Self
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -29,43 +28,38 @@ from pneumo.training import losses, metadata
 from pneumo.training.config import Config
 from pneumo.training.construction import build, naming
 from pneumo.training.devices import gathered
-from pneumo.training.task import Scored, Task, data_arguments, task_arguments
+from pneumo.training.task import Scored, Task, batch_settings
 
 MAIN = "f1_normal"  # the paper's F1: with 73 % PNEUMONIA its figures fit NORMAL only (facts.md)
-
-
-@dataclass(frozen=True)
-class ScoredImages(Scored):
-    """The logits of one checkpoint for the images of some splits."""
-
-    rows: dict[str, np.ndarray]  # by split: (N,) int64 rows of the table
-    logit: dict[str, Tensor]  # by split: (N, num_classes) float32 on the CPU
 
 
 class Classification(Task):
     """Trains a classifier and scores it on every split after each epoch.
 
+    The network gets mean and deviation of the train images; one that starts from another run's
+    weights keeps that run's. With decision=balanced it also gets the labels' shares, see
+    Network.log_prior. The loss among the scores is always the plain cross-entropy.
+
     Args:
+        config: of the run.
         network: (B, 1, S, S) grey values to (B, num_classes) logits.
-        loss: of (B, num_classes) logits and (B,) class numbers, the mean over the batch. The loss
-            among the scores is always the plain cross-entropy.
-        views: of an image, in evaluation mode.
-        others: as of Task.
+        data: its batches.
     """
 
-    def __init__(
-        self,
-        network: nn.Module,
-        *,
-        loss: nn.Module | None = None,
-        views: Views = ONE_VIEW,
-        **others: Any,
-    ):
-        super().__init__(network, **others)
-        self.views = views
-        self.loss = loss or nn.CrossEntropyLoss()
+    def __init__(self, config: Config, network: Network, data: XrayDataModule):
+        super().__init__(config, network, data)
+        self.views = Views(**config.views.plain())  # of an image, in evaluation mode
         self.seen: dict[str, list[tuple[Tensor, Tensor]]] = {}
         self.layer_decay = 1.0  # see finetune.Finetune
+        if not config.init:
+            mean, std = data.train_statistics()
+            network.mean.fill_(mean)
+            network.std.fill_(std)
+        target, num_classes = data.target[data.rows["train"]], network.num_classes
+        self.loss = make_loss(config, target, num_classes)
+        if config.decision == BALANCED:
+            prior = losses.log_prior(self.loss, target, num_classes=num_classes)
+            network.log_prior.copy_(prior)
 
     @classmethod
     def build_network(cls, config: Config) -> Network:
@@ -89,36 +83,15 @@ class Classification(Task):
             try_side(network, small.side)
 
     @classmethod
-    def build(
-        cls,
-        config: Config,
-        network: Network,
-        table: pd.DataFrame,
-        images: Cache,
-        *,
-        arithmetic: Mapping[str, Any] | None = None,
-    ) -> tuple[Self, XrayDataModule]:
-        """Returns task and batches; the network gets mean and deviation of the train images.
-
-        A network that starts from another run's weights keeps that run's. With decision=balanced
-        it also gets the labels' shares, see Network.log_prior.
-        """
-        num_classes, inputs = network.num_classes, network.inputs
-        others = data_arguments(config)
+    def batches(
+        cls, config: Config, network: Network, table: pd.DataFrame, images: Cache
+    ) -> XrayDataModule:
+        """Returns the batches, with the columns of the table that the network takes."""
+        others = batch_settings(config)
         if small := config.data.progressive:
             others["small"] = (small.side, round(small.share * config.trainer.max_epochs))
-        data = XrayDataModule(table, images, num_classes=num_classes, inputs=inputs, **others)
-        if not config.init:
-            mean, std = data.train_statistics()
-            network.mean.fill_(mean)
-            network.std.fill_(std)
-        target = data.target[data.rows["train"]]
-        loss = make_loss(config, target, num_classes)
-        if config.decision == BALANCED:
-            network.log_prior.copy_(losses.log_prior(loss, target, num_classes=num_classes))
-        views, arguments = Views(**config.views.plain()), task_arguments(config, data)
-        arguments |= {"loss": loss, "views": views, "arithmetic": arithmetic}
-        return cls(network, **arguments), data
+        num_classes, inputs = network.num_classes, network.inputs
+        return XrayDataModule(table, images, num_classes=num_classes, inputs=inputs, **others)
 
     def forward(self, batch: Batch) -> Tensor:
         """Returns the (B, num_classes) logits of a batch, outside training the mean of Views."""
@@ -162,19 +135,21 @@ class Classification(Task):
         seen = {split: joined(pairs) for split, pairs in self.seen.items()}
         self.seen.clear()
         parts = gathered(seen)
-        return {split: joined_score([part[split] for part in parts]) for split in sorted(seen)}
+        return {split: score(*joined([part[split] for part in parts])) for split in sorted(seen)}
 
     def score_splits(
         self, data: XrayDataModule, splits: Sequence[str], epoch: Mapping[str, Any]
-    ) -> ScoredImages:
-        """Returns the scores and the logits of every image of ``splits``."""
-        rows, logit, scores = {}, {}, {}
-        for split in splits:
-            rows[split], logit[split] = self._logits(data.loader(split))
-            scores[split] = score(logit[split], torch.from_numpy(data.target[rows[split]]))
-        return ScoredImages(epoch["epoch"], scores, rows, logit)
+    ) -> Scored:
+        """Returns the scores, the rows and the logits of every image of ``splits``."""
+        outputs = {split: self._logits(data.loader(split)) for split in splits}
+        scores = {
+            split: score(logit, torch.from_numpy(data.target[rows]))
+            for split, (rows, logit) in outputs.items()
+        }
+        return Scored(epoch["epoch"], scores, outputs)
 
     def _logits(self, loader: Loader) -> tuple[np.ndarray, Tensor]:
+        """Returns (N,) int64 rows of the table, and (N, num_classes) float32 on the CPU."""
         rows, logit = [], []
         with unet_encoder.without_tf32():  # as in pneumo.predict
             for batch in loader:
@@ -183,19 +158,17 @@ class Classification(Task):
                 logit.append(self(moved).float().cpu())
         return torch.cat(rows).numpy(), torch.cat(logit)
 
-    def tables(
-        self, scored: ScoredImages, table: pd.DataFrame, *, splits: Sequence[str]
-    ) -> dict[str, pd.DataFrame]:
+    def tables(self, scored: Scored, table: pd.DataFrame) -> dict[str, pd.DataFrame]:
         """Returns predictions.csv, see tables.predictions; its probabilities are float64.
 
         p_pneumonia is the sum of all classes but NORMAL.
         """
-        logit = torch.cat([scored.logit[split] for split in splits])
+        outputs = [scored.outputs[split] for split in self.eval_splits]
+        rows, logit = np.concatenate([r for r, _ in outputs]), torch.cat([x for _, x in outputs])
         probability = logit.double().softmax(1).numpy()
         names = ["normal", "pneumonia"] if probability.shape[1] == 2 else list(SUBTYPES)
         columns = {f"p_{name}": probability[:, number] for number, name in enumerate(names)}
         columns["p_pneumonia"] = pneumonia_probability(logit).numpy()
-        rows = np.concatenate([scored.rows[split] for split in splits])
         return {run_folder.PREDICTIONS: tables.predictions(table, rows, **columns)}
 
     def arrays(
@@ -275,11 +248,6 @@ def score(logit: Tensor, target: Tensor) -> dict[str, Any]:
     return scores_at_half(label, probability) | {
         "loss": float(functional.cross_entropy(logit, target))
     }
-
-
-def joined_score(seen: Sequence[tuple[Tensor, Tensor]]) -> dict[str, Any]:
-    """Returns the `score` of all batches, pairs of logits and class numbers on any device."""
-    return score(*joined(seen))
 
 
 def joined(seen: Sequence[tuple[Tensor, Tensor]]) -> tuple[Tensor, Tensor]:

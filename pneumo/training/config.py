@@ -273,7 +273,7 @@ def _contradictions(config: Config) -> Iterator[str]:
     model, number, fractions = config.model, config.trainer.num_devices, protocol.split.fractions
     folds = [None] if protocol.k is None else range(protocol.k)
     plateau = schedule.target_.endswith(".ReduceLROnPlateau")
-    rules = {
+    rules: dict[str, Any] = {
         f"model.image_size must be data.image_size, {data.image_size}; got {model.image_size}": (
             model.target_.startswith("pneumo.") and model.image_size not in (None, data.image_size)
         ),
@@ -299,6 +299,18 @@ def _contradictions(config: Config) -> Iterator[str]:
             config.task == "classification" and model.target_ == DETECTOR
         ),
     }
+    if config.task == "detection":
+        views = config.views.mirror or config.views.scales != [1]
+        of_detectors = {
+            "loss must be null, since a detector has its own,": config.loss,
+            "init must be null": config.init,
+            "data.progressive must be null": data.progressive,
+            "decision must be argmax": config.decision != ARGMAX,
+            "views must be one, with views.mirror=false and views.scales=[1],": views,
+            "protocol must have a validation split, on which the confidence of boxes is fixed, "
+            "such as holdout,": "val" not in protocol.splits,
+        }
+        rules |= {f"{rule} with task=detection": wrong for rule, wrong in of_detectors.items()}
     yield from (rule for rule, is_broken in rules.items() if is_broken)
     if wrong := wrong_scales(config.views.scales, image_size=data.image_size):
         yield f"views.scales {wrong}"
@@ -306,7 +318,6 @@ def _contradictions(config: Config) -> Iterator[str]:
         if value := (config.trainer.model_extra or {}).get(name):
             yield f"trainer.{name} must be left out, since {reason}; got {shown(value)}"
     yield from _wrong_monitors(config)
-    yield from _wrong_detection(config) if config.task == "detection" else ()
 
 
 def _wrong_monitors(config: Config) -> Iterator[str]:
@@ -327,17 +338,3 @@ def _wrong_monitors(config: Config) -> Iterator[str]:
             yield f"{key} must be a score of images, or task=detection; got {monitor}"
         if score == "map" and not find_spec("pycocotools"):
             yield f"{key}={monitor} needs pycocotools: pip install 'pneumo[detection]'"
-
-
-def _wrong_detection(config: Config) -> Iterator[str]:
-    views = config.views.mirror or config.views.scales != [1]
-    rules = {
-        "loss must be null, since a detector has its own,": config.loss,
-        "init must be null": config.init,
-        "data.progressive must be null": config.data.progressive,
-        "decision must be argmax": config.decision != ARGMAX,
-        "views must be one, with views.mirror=false and views.scales=[1],": views,
-        "protocol must have a validation split, on which the confidence of boxes is fixed, such as "
-        "holdout,": "val" not in config.protocol.splits,
-    }
-    yield from (f"{rule} with task=detection" for rule, is_broken in rules.items() if is_broken)

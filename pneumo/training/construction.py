@@ -1,6 +1,5 @@
 """Objects of a configuration: building one turns each error into one line with its setting."""
 
-import inspect
 import re
 import warnings
 from collections.abc import Iterator, Mapping
@@ -9,8 +8,6 @@ from functools import partial
 from typing import Any, TypeVar
 
 from hydra.utils import instantiate
-
-from pneumo import cli
 
 # Warnings of albumentations, which ignores an argument, and of losses that need other targets
 MISLEADING = ".* not valid for transform|Using a target size"
@@ -50,7 +47,6 @@ def build(key: str, settings: Mapping[str, Any], kind: type[T], *arguments: Any)
         ValueError: it cannot be built, or is of another kind.
     """
     with naming(key):
-        check_arguments(key, settings)
         built = instantiate(settings)
         if isinstance(built, partial) and arguments:
             built = built(*arguments)
@@ -60,21 +56,3 @@ def build(key: str, settings: Mapping[str, Any], kind: type[T], *arguments: Any)
                 f"{type(built).__name__}"
             )
         return built
-
-
-def check_arguments(key: str, settings: Mapping[str, Any]) -> None:
-    """Raises ValueError for a setting that is not an argument of the _target_."""
-    parameters = inspect.signature(located(settings["_target_"])).parameters
-    if any(parameter.kind is parameter.VAR_KEYWORD for parameter in parameters.values()):
-        return
-    for name in settings:
-        if name not in parameters and name[0] != "_":
-            raise ValueError(
-                f"{key}.{name} must be an argument of {settings['_target_']}, which has "
-                f"{', '.join(parameters)}.{cli.nearest(name, parameters)}"
-            )
-
-
-def located(target: str) -> Any:
-    """Returns the class or function of a _target_."""
-    return instantiate({"_target_": target, "_partial_": True}).func

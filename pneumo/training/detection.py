@@ -6,7 +6,7 @@ import textwrap
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, fields
 from importlib.util import find_spec
-from typing import Any, Self
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -28,7 +28,7 @@ from pneumo.training import metadata
 from pneumo.training.config import Config
 from pneumo.training.construction import build
 from pneumo.training.devices import gathered
-from pneumo.training.task import Scored, Task, data_arguments, task_arguments
+from pneumo.training.task import Scored, Task, batch_settings
 
 log = logging.getLogger("pneumo")
 
@@ -84,27 +84,14 @@ class Detections:
         return {"loss": sum(means.values()), **means}
 
 
-@dataclass(frozen=True)
-class ScoredBoxes(Scored):
-    """The boxes of one checkpoint on the images of some splits."""
-
-    confidence: float  # fixed on the validation split
-    detections: dict[str, Detections]  # by split, in pixels of the files
-
-
 class Detection(Task):
-    """Trains a detector and scores it on every split after each epoch.
-
-    Args:
-        network: returns boxes and losses, see Detector.
-        others: as of Task.
-    """
+    """Trains a detector, see Detector, and scores it on every split after each epoch."""
 
     with_boxes = True
     network: Detector
 
-    def __init__(self, network: Detector, **others: Any):
-        super().__init__(network, **others)
+    def __init__(self, config: Config, network: Detector, data: XrayDataModule):
+        super().__init__(config, network, data)
         self.seen: dict[str, Detections] = {}
 
     @classmethod
@@ -115,22 +102,15 @@ class Detection(Task):
         )
 
     @classmethod
-    def build(
-        cls,
-        config: Config,
-        network: Detector,
-        table: pd.DataFrame,
-        images: Cache,
-        *,
-        arithmetic: Mapping[str, Any] | None = None,
-    ) -> tuple[Self, BoxDataModule]:
-        """Returns task and batches; the network's standardisation is that of its backbone."""
-        arguments = data_arguments(config)
-        data = BoxDataModule(table, images, aspect=config.data.aspect, **arguments)
-        return cls(network, arithmetic=arithmetic, **task_arguments(config, data)), data
+    def batches(
+        cls, config: Config, network: Detector, table: pd.DataFrame, images: Cache
+    ) -> BoxDataModule:
+        """Returns the batches with boxes."""
+        return BoxDataModule(table, images, aspect=config.data.aspect, **batch_settings(config))
 
     def on_fit_start(self) -> None:
         """Warns if the mean average precision cannot be computed."""
+        super().on_fit_start()
         if not find_spec("pycocotools"):
             log.warning(textwrap.fill(NO_MAP, metadata.WIDTH))
 
@@ -159,7 +139,7 @@ class Detection(Task):
 
     def score_splits(
         self, data: XrayDataModule, splits: Sequence[str], epoch: Mapping[str, Any]
-    ) -> ScoredBoxes:
+    ) -> Scored:
         """Returns the scores and the boxes of every image of ``splits``."""
         assert isinstance(data, BoxDataModule)
         detections = {split: Detections() for split in splits}
@@ -172,18 +152,17 @@ class Detection(Task):
         if FIXED_ON in detections:
             confidence = fixed_confidence(detections[FIXED_ON])
         scores = {split: score(detections[split], confidence=confidence) for split in splits}
-        return ScoredBoxes(epoch["epoch"], scores, confidence, detections)
+        return Scored(epoch["epoch"], scores, detections, confidence)
 
-    def tables(
-        self, scored: ScoredBoxes, table: pd.DataFrame, *, splits: Sequence[str]
-    ) -> dict[str, pd.DataFrame]:
+    def tables(self, scored: Scored, table: pd.DataFrame) -> dict[str, pd.DataFrame]:
         """Returns predictions.csv and boxes.csv, see `predictions` and `box_table`."""
+        detections = joined([scored.outputs[split] for split in self.eval_splits])
         return {
-            run_folder.PREDICTIONS: predictions(scored, table, splits=splits),
-            run_folder.BOXES: box_table(scored, table, splits=splits),
+            run_folder.PREDICTIONS: predictions(detections, table),
+            run_folder.BOXES: box_table(detections, table),
         }
 
-    def facts(self, scored: ScoredBoxes, table: pd.DataFrame) -> dict[str, Any]:
+    def facts(self, scored: Scored, table: pd.DataFrame) -> dict[str, Any]:
         """Returns the task, the confidence, and the number of true boxes of each split."""
         counts = table["boxes"].map(len).groupby(table["split"]).sum()
         boxes = {str(split): int(count) for split, count in counts.items()}
@@ -244,34 +223,29 @@ def score(detections: Detections, *, confidence: float) -> dict[str, Any]:
     }
 
 
-def predictions(scored: ScoredBoxes, table: pd.DataFrame, *, splits: Sequence[str]) -> pd.DataFrame:
+def predictions(detections: Detections, table: pd.DataFrame) -> pd.DataFrame:
     """Returns predictions.csv as of a classifier; p_pneumonia is the highest score of an image."""
-    rows = [row for split in splits for row in scored.detections[split].rows]
-    highest = [evaluation.highest_scores(scored.detections[split].scores) for split in splits]
-    p = np.concatenate(highest)
-    return tables.predictions(table, rows, p_normal=1 - p, p_pneumonia=p)
+    p = evaluation.highest_scores(detections.scores)
+    return tables.predictions(table, detections.rows, p_normal=1 - p, p_pneumonia=p)
 
 
-def box_table(scored: ScoredBoxes, table: pd.DataFrame, *, splits: Sequence[str]) -> pd.DataFrame:
+def box_table(detections: Detections, table: pd.DataFrame) -> pd.DataFrame:
     """Returns boxes.csv: a row for each true and each predicted box, sorted by path.
 
     Columns path, patient, split, kind (truth or predicted), score (in [0, 1]; NaN of truth), and
     x_min, y_min, x_max, y_max in pixels of the file.
     """
+    images = table.assign(patient=table["group"])[["path", "patient", "split"]]
     parts = []
-    for detections in (scored.detections[split] for split in splits):
-        for row, true, boxes, scores in zip(
-            detections.rows, detections.truth, detections.boxes, detections.scores, strict=True
-        ):
-            unknown = np.full(len(true), np.nan)
-            for kind, sides, score in ((TRUTH, true, unknown), (PREDICTED, boxes, scores)):
-                columns = {"row": row, "kind": kind, "score": score.astype(np.float64)}
-                columns |= dict(zip(SIDES, sides.T.astype(np.float64), strict=True))
-                parts.append(pd.DataFrame(columns))
-    rows = pd.concat(parts, ignore_index=True)
-    images = table.assign(patient=table["group"])
-    images = images.loc[rows.pop("row"), ["path", "patient", "split"]].set_axis(rows.index)
-    ordered = images.join(rows).sort_values(
-        ["path", "kind", "score"], ascending=[True, False, False]
+    for row, *boxes, scores in zip(
+        detections.rows, detections.truth, detections.boxes, detections.scores, strict=True
+    ):
+        of_truth = np.full(len(boxes[0]), np.nan)
+        for kind, sides, score in zip((TRUTH, PREDICTED), boxes, (of_truth, scores), strict=True):
+            columns = {"kind": kind, "score": score.astype(np.float64)}
+            columns |= dict(zip(SIDES, sides.T.astype(np.float64), strict=True))
+            parts.append(pd.DataFrame({**images.loc[row], **columns}))
+    table = pd.concat(parts)
+    return table.sort_values(
+        ["path", "kind", "score"], ascending=[True, False, False], ignore_index=True
     )
-    return ordered.reset_index(drop=True)

@@ -15,7 +15,6 @@ import sys
 import tempfile
 import threading
 from collections.abc import Callable
-from dataclasses import dataclass
 from pathlib import Path
 from typing import IO, Any, TypeVar
 
@@ -78,28 +77,6 @@ class DataParallel(DDPStrategy):
             self._launcher = Processes(self.config, self.num_processes, self.cluster_environment)
 
 
-@dataclass(frozen=True)
-class Process:
-    """The process of another device."""
-
-    popen: subprocess.Popen[bytes]
-    stderr: IO[bytes]
-
-    def end(self) -> str | None:
-        """Returns how it failed; None if it is still running after some time, or has not failed."""
-        with contextlib.suppress(subprocess.TimeoutExpired):
-            self.popen.wait(SECONDS)
-        code = self.popen.returncode
-        if not code:
-            return None
-        if code < 0:
-            return f"was killed by {signal.Signals(-code).name}"
-        self.stderr.seek(0)
-        lines = self.stderr.read().decode(errors="replace").split("\n")
-        last = next((line for line in reversed(lines) if line.strip()), f"exit code {code}")
-        return f"ended: {last.removeprefix('ValueError: ')}"
-
-
 class Processes(_Launcher):
     """Starts a process for each device but the first, and ends them after the training.
 
@@ -116,7 +93,7 @@ class Processes(_Launcher):
 
     def __init__(self, config: Config, number: int, environment: LightningEnvironment):
         self.config, self.number, self.environment = config, number, environment
-        self.others: list[Process] = []
+        self.others: list[tuple[subprocess.Popen[bytes], IO[bytes]]] = []  # with standard errors
 
     def launch(
         self, function: Callable[..., T], *args: Any, trainer: Any = None, **kwargs: Any
@@ -133,7 +110,7 @@ class Processes(_Launcher):
             threading.Thread(target=self.watch, args=(ended,), daemon=True).start()
             result = function(*args, **kwargs)
             for process in self.others:
-                process.end()
+                failure(*process)  # which waits for its end
             return result
         except RuntimeError as error:
             if LOST.search(str(error)) and (message := self.lost()):
@@ -162,13 +139,13 @@ class Processes(_Launcher):
                 stdout=subprocess.PIPE,
                 stderr=stderr,
             )
-            self.others.append(Process(popen, stderr))
+            self.others.append((popen, stderr))
             assert popen.stdin
             with popen.stdin:
                 popen.stdin.write(json.dumps(config).encode())
-        for process in self.others:
-            assert process.popen.stdout
-            with process.popen.stdout as stdout:
+        for popen, _ in self.others:
+            assert popen.stdout
+            with popen.stdout as stdout:
                 if not stdout.read().endswith(READY):
                     raise ValueError(self.lost())
 
@@ -178,13 +155,14 @@ class Processes(_Launcher):
         That is so while they connect, and with NCCL, which waits for minutes.
         """
         while not ended.wait(1):
-            if any(process.popen.poll() for process in self.others) and not ended.wait(SECONDS):
+            if any(popen.poll() for popen, _ in self.others) and not ended.wait(SECONDS):
                 log.error("Error: %s", self.lost())
                 os._exit(cli.MISTAKE)
 
     def lost(self) -> str | None:
         """Returns which process has failed, and why; None if none has."""
-        ends = {rank: end for rank, other in enumerate(self.others, 1) if (end := other.end())}
+        all_ends = {rank: failure(*process) for rank, process in enumerate(self.others, 1)}
+        ends = {rank: end for rank, end in all_ends.items() if end}
         if not ends:
             return None
         rank = min(ends, key=lambda rank: bool(LOST.search(ends[rank])))  # it ended the others
@@ -195,10 +173,10 @@ class Processes(_Launcher):
 
     def stop(self) -> None:
         """Ends the processes, and the connection to them."""
-        for process in self.others:
-            process.popen.kill()
-            process.popen.wait()
-            process.stderr.close()
+        for popen, stderr in self.others:
+            popen.kill()
+            popen.wait()
+            stderr.close()
         self.others = []
         if distributed.is_initialized():
             distributed.destroy_process_group()
@@ -208,3 +186,17 @@ class Processes(_Launcher):
     def kill(self, signum: Any) -> None:
         """Ends the run as Ctrl-C does: Lightning calls this at SIGTERM."""
         raise KeyboardInterrupt
+
+
+def failure(popen: "subprocess.Popen[bytes]", stderr: IO[bytes]) -> str | None:
+    """Returns how a process failed; None if it has not, or is still running after some time."""
+    with contextlib.suppress(subprocess.TimeoutExpired):
+        popen.wait(SECONDS)
+    code = popen.returncode
+    if not code:
+        return None
+    if code < 0:
+        return f"was killed by {signal.Signals(-code).name}"
+    stderr.seek(0)
+    lines = stderr.read().decode(errors="replace").strip().split("\n")
+    return f"ended: {lines[-1].removeprefix('ValueError: ') or f'exit code {code}'}"

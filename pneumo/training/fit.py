@@ -23,15 +23,17 @@ from pneumo.data.base import DataSet
 from pneumo.data.datamodule import XrayDataModule
 from pneumo.data.labelled import check_names, shown, with_groups
 from pneumo.data.near_copies import near_duplicates
+from pneumo.inference.leakage import shared_with_train
 from pneumo.models import fused_cpu
 from pneumo.runs import run_folder
+from pneumo.runs.network import weights_digest
+from pneumo.runs.run import Run
 from pneumo.runs.writer import RunWriter
-from pneumo.training import devices, init, metadata, tensorboard_log, whole_files
+from pneumo.training import devices, loggers, metadata, whole_files
 from pneumo.training.callbacks import history_table
 from pneumo.training.config import Config
 from pneumo.training.construction import build
 from pneumo.training.objects import Parts, build_parts
-from pneumo.training.selection import Selection
 from pneumo.training.task import Scored, Task
 
 log = logging.getLogger("pneumo")
@@ -60,25 +62,28 @@ def fit(
         ValueError, FileNotFoundError: a mistake of the user's.
         KeyboardInterrupt: the user stopped it.
     """
-    network, trainer, monitor = parts.network, parts.trainer, config.monitor
+    network, trainer = parts.network, parts.trainer
     table, images = read_data(config, data_set, with_boxes=parts.task.with_boxes)
     if config.init:
-        init.check_new(config.init, data_set.root, table)
+        check_init(Run.open(config.init), data_set.root, table)
     split_sha256 = writer.write_split(table)
-    start_from = whole_files.resume_from(writer.run_dir, Selection.parse(monitor))
+    start_from = whole_files.resume_from(writer.run_dir)
     num_earlier = 1 + saved_epoch(start_from) if start_from else 0  # epochs of earlier starts
-    device, number = trainer.strategy.root_device, trainer.num_devices
-    threads = devices.num_threads(number)  # of each process
-    arithmetic = {"device": device.type, "threads": threads, "devices": number}
-    task, data = parts.task.build(config, network, table, images, arithmetic=arithmetic)
+    data = parts.task.batches(config, network, table, images)
+    task = parts.task(config, network, data)
     facts = metadata.describe(config, data_set, table, split_sha256, network, trainer)
     if config.init:
-        facts["init"] = init.facts(config.init, network)
+        init = Run.open(config.init)
+        facts["init"] = {
+            "run": init.name,
+            "trained_on": init.metrics["data"]["kind"],
+            "weights_sha256": weights_digest(network),
+        }
     metadata.announce(facts, trainer)
-    tensorboard_log.open_run(trainer, config, facts["hyperparameters"])
+    loggers.open_run(trainer, config, facts["hyperparameters"])
     train(trainer, task, data, start_from)
-    best, last = score(task.to(device), data, writer.run_dir)  # Lightning moves it away
-    tables = task.tables(best, table, splits=data.eval_splits)
+    best, last = score(task.to(trainer.strategy.root_device), data, writer.run_dir)
+    tables = task.tables(best, table)
     predictions = tables[run_folder.PREDICTIONS]
     for name, rows in {**tables, "history.csv": history_table(task.history)}.items():
         writer.write_table(name, rows)
@@ -94,14 +99,27 @@ def fit(
         # a callback may have changed it
         "hyperparameters": {**facts["hyperparameters"], "batch_size": data.batch_size},
     }
-    tensorboard_log.close_run(trainer, metrics)
+    loggers.close_run(trainer, metrics)
     writer.finish(metrics, epochs=len(task.history), max_epochs=config.trainer.max_epochs)
     lines, notes = ["", *task.conclusion(metrics)], [metadata.DEBUG_NOTE * metrics["debug"]]
     shown = metadata.show_end(lines, [*notes, data_set.note], metrics["seconds"], writer.run_dir)
     log.info("TensorBoard: tensorboard --logdir '%s'", shown)
 
 
-def score(task: Task, data: XrayDataModule, run_dir: Path) -> tuple[Any, Scored]:
+def check_init(run: Run, root: Path, table: pd.DataFrame) -> None:
+    """Raises ValueError if validation or test images share patients or bytes with init's training.
+
+    ``table`` is split, its paths are relative to ``root``.
+    """
+    shared, _ = shared_with_train(run, root, table[table["split"] != "train"])
+    if shared:
+        raise ValueError(
+            f"init must not have been trained on the images that this run is scored on; {run.name} "
+            f"was, on {shared}. Take other images, or leave init out"
+        )
+
+
+def score(task: Task, data: XrayDataModule, run_dir: Path) -> tuple[Scored, Scored]:
     """Returns the scores of the best epoch, and those of the last one, at least its train split.
 
     The best epoch is scored last, so that its weights stay in the network. If it is the last
@@ -111,7 +129,7 @@ def score(task: Task, data: XrayDataModule, run_dir: Path) -> tuple[Any, Scored]
     of_last = None
     if saved_epoch(best) != task.history[-1]["epoch"]:
         of_last = task.score_checkpoint(data, last, splits=["train"])
-    of_best = task.score_checkpoint(data, best, splits=["train", *data.eval_splits])
+    of_best = task.score_checkpoint(data, best, splits=["train", *task.eval_splits])
     return of_best, of_last or of_best
 
 
@@ -224,8 +242,9 @@ def train_share() -> None:
     config = Config.model_validate(json.load(sys.stdin))
     parts = build_parts(config)
     table, images = read_data(config, open_data_set(config), with_boxes=parts.task.with_boxes)
-    task, data = parts.task.build(config, parts.network, table, images)
-    start_from = whole_files.resume_from(Path(config.run_dir), Selection.parse(config.monitor))
+    data = parts.task.batches(config, parts.network, table, images)
+    task = parts.task(config, parts.network, data)
+    start_from = whole_files.resume_from(Path(config.run_dir))
     sys.stdout.buffer.write(devices.READY)
     sys.stdout.flush()
     os.dup2(sys.stderr.fileno(), sys.stdout.fileno())  # closes the pipe to the run's process

@@ -11,7 +11,9 @@ from typing import Any
 import hydra
 from hydra.core.config_store import ConfigStore
 from hydra.core.global_hydra import GlobalHydra
-from omegaconf import OmegaConf
+from hydra.errors import HydraException
+from omegaconf import ListConfig, OmegaConf
+from omegaconf.errors import OmegaConfBaseException
 
 from pneumo import cli
 from pneumo.arguments.train import CONF
@@ -20,22 +22,25 @@ from pneumo.training import sweep
 from pneumo.training.config import direction
 
 RESUMED = "resumed"  # name under which Hydra finds the configuration of a run that is resumed
+UNNAMED = (  # settings of where and how
+    *("data.root", "data.cache_dir", "data.num_workers", "num_threads", "launcher"),
+    *("hparams_search", "tags", "ensembles"),
+)
 LONGEST = 255  # bytes in the name of a folder, on most file systems
 
 
-def folder_name(first: str, more: str, sweep_dir: str = "") -> str:
+def folder_name(first: str, overrides: ListConfig, sweep_dir: str = "") -> str:
     """Returns the name of a run's folder: network and seed, then the other overrides.
 
-    Those that all runs of the sweep in ``sweep_dir`` began with are left out. A slash is written
-    %2F, so that the run stays in the sweep's folder; a name that is too long ends in the first
-    digits of its SHA-256.
+    Those that all runs of the sweep in ``sweep_dir`` began with are left out, and those of UNNAMED,
+    unless the sweep varies them. A slash is written %2F, so that the run stays in the sweep's
+    folder; a name that is too long ends in the first digits of its SHA-256.
     """
-    name = f"{first},{more},"
-    for override in sweep.overrides_of(Path(sweep_dir)):
-        if not override.is_sweep_override():
-            same = f"{override.get_key_element()}={override.get_value_element_as_str()}"
-            name = name.replace(f",{same},", ",", 1)
-    encoded = name.rstrip(",").replace("%", "%25").replace("/", "%2F").encode()
+    fixed, varied = sweep.fixed_and_varied(Path(sweep_dir))
+    left_out = {"model", "seed", *(key for key in UNNAMED if key not in varied)}
+    texts: Any = OmegaConf.to_container(overrides)  # one may name other settings, as ${seed}
+    more = sorted(t for t in texts if t not in fixed and t.partition("=")[0] not in left_out)
+    encoded = ",".join([first, *more]).replace("%", "%25").replace("/", "%2F").encode()
     if len(encoded) > LONGEST:
         end = f"-{hashlib.sha256(encoded).hexdigest()[:12]}".encode()
         encoded = encoded[: LONGEST - len(end)] + end
@@ -109,10 +114,21 @@ def _of_sweep(folder: Path, new: list[str]) -> list[str]:
     return ["--multirun", *kept, f"hydra.sweep.dir='{quoted}'", *new]
 
 
-def mistake_message(error: Exception) -> str:
-    """Returns one line for an error of Hydra's, with the nearest key or choice there is."""
+def mistake_message(error: Exception, run_dir: Path | None = None) -> str:
+    """Returns the message for a mistake of the user's: one line, of settings one for each.
+
+    For an error of OmegaConf it has the key, of a disk a way out, of Hydra the nearest key or
+    choice there is. ``run_dir`` is that of a run that has begun.
+    """
+    if isinstance(error, OmegaConfBaseException):
+        line = (str(error).splitlines() or [type(error).__name__])[0]
+        return f"{error.full_key}: {line}".removeprefix("None: ")
     if isinstance(error, OSError) and error.strerror:
-        return run_folder.unwritable(None, error)
+        place = Path(str(error.filename or run_dir))
+        is_outside = run_dir and not place.is_relative_to(run_dir)
+        return str(error) if is_outside else run_folder.unwritable(run_dir, error)
+    if isinstance(error, ValueError | OSError) and not isinstance(error, HydraException):
+        return str(error)
     text = str(error) or str(error.__cause__)  # Hydra's error of a broken interpolation
     text = text.partition("\nConfig search path")[0]
     if key := re.search(r"Could not override '([^']+)'", text):

@@ -23,12 +23,11 @@ from pneumo.data.augment import Augment
 from pneumo.data.base import DataSet
 from pneumo.evaluation.assessment import assess_run
 from pneumo.evaluation.scores import CLINICAL, SCORES
-from pneumo.models import complexity
-from pneumo.models.views import Views
+from pneumo.models.views import Views, multiply_adds, num_parameters
 from pneumo.runs import run_folder
+from pneumo.training.callbacks import Selection
 from pneumo.training.config import Config, Object, Trainer
 from pneumo.training.devices import num_threads
-from pneumo.training.selection import Selection
 from pneumo.training.task import Scored
 
 log = logging.getLogger(__name__)
@@ -103,8 +102,8 @@ def describe(
         "debug": is_debug(config.trainer),
         "num_classes": network.num_classes,
         "batch_norm": (config.model.model_extra or {}).get("batch_norm"),
-        "parameters": complexity.num_parameters(network),
-        "multiply_adds": complexity.multiply_adds(
+        "parameters": num_parameters(network),
+        "multiply_adds": multiply_adds(
             network, image_size=data.image_size, views=Views(**config.views.plain())
         ),
         "selection": asdict(Selection.parse(config.monitor)),

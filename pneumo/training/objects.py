@@ -1,6 +1,5 @@
 """The objects of a run, each built once, before any image is read: construction is the check."""
 
-import inspect
 import logging
 import os
 import sys
@@ -12,16 +11,16 @@ import pytorch_lightning as pl
 import torch
 from hydra.utils import get_class
 from pytorch_lightning.callbacks import BatchSizeFinder, LearningRateFinder
-from pytorch_lightning.loggers import Logger, TensorBoardLogger, WandbLogger
+from pytorch_lightning.loggers import Logger
 from pytorch_lightning.profilers import AdvancedProfiler, PyTorchProfiler, SimpleProfiler
 from torch import nn
 from torch.optim.lr_scheduler import LRScheduler
 
 from pneumo.data.augment import BoxAugment
-from pneumo.training import init
+from pneumo.runs.run import Run
 from pneumo.training.callbacks import EpochBar
-from pneumo.training.config import Config, Object, direction
-from pneumo.training.construction import build, check_arguments, naming
+from pneumo.training.config import Config, direction
+from pneumo.training.construction import build, naming
 from pneumo.training.devices import DataParallel
 from pneumo.training.finetune import Finetune
 from pneumo.training.task import Task, schedule_settings
@@ -36,10 +35,6 @@ TASKS = {  # imported on use: torchvision's detectors take a second
     "detection": "pneumo.training.detection.Detection",
 }
 NUM_DRAWS = 8  # of an augmentation that is tried, since it may leave an image as it is
-PASS_ON = {  # loggers, and the object that gets the arguments which they do not know
-    TensorBoardLogger: "torch.utils.tensorboard.SummaryWriter",
-    WandbLogger: "wandb.init",
-}
 PROFILERS = {"simple": SimpleProfiler, "advanced": AdvancedProfiler, "pytorch": PyTorchProfiler}
 
 
@@ -62,7 +57,7 @@ def build_parts(config: Config) -> Parts:
     torch.manual_seed(config.seed)  # of the network's weights
     network = task.build_network(config)
     if config.init:
-        init.load_weights(network, config.init)
+        load_weights(network, config.init)
     trainer = build_trainer(config)
     task.try_settings(config, network)
     for callback in trainer.callbacks:  # type: ignore[attr-defined]
@@ -77,6 +72,40 @@ def build_parts(config: Config) -> Parts:
     return Parts(task, network, trainer)
 
 
+def load_weights(network: nn.Module, place: str) -> None:
+    """Fills a network with the best checkpoint of a run, with its mean and deviation.
+
+    Args:
+        network: of the same architecture and number of classes.
+        place: a run folder or pretrained:NAME.
+
+    Raises:
+        FileNotFoundError, ValueError: there is no such run, or its network is another one.
+    """
+    run = Run.open(place)
+    try:
+        network.load_state_dict(run.network().state_dict())
+    except RuntimeError as error:
+        reason = " ".join(str(error).split())[:200]
+        raise ValueError(
+            f"init must be a run of the same network and classes; {run.name} is "
+            f"{run.metrics['model']} with {run.metrics.get('num_classes')} classes: {reason}. Set "
+            "model= as in that run"
+        ) from None
+
+
+def build_callback(key: str, settings: dict[str, Any]) -> pl.Callback:
+    """Returns a callback; ValueError: its direction is wrong, or it changes batch size or rate."""
+    callback = build(key, settings, pl.Callback)
+    check_direction(key, callback, getattr(callback, "monitor", None))
+    if isinstance(callback, BatchSizeFinder | LearningRateFinder):
+        raise ValueError(
+            f"{key} must leave batch size and rate as they are recorded; set data.batch_size=N "
+            "or optimizer.lr=X, or search with hparams_search=optuna"
+        )
+    return callback
+
+
 def build_trainer(config: Config) -> pl.Trainer:
     """Returns the Trainer with its callbacks and loggers; a bar only on a terminal.
 
@@ -87,24 +116,25 @@ def build_trainer(config: Config) -> pl.Trainer:
     Raises:
         ValueError: a device is missing, or the Trainer refuses a setting.
     """
-    number, num_gpus, cores = (
-        config.trainer.num_devices,
-        torch.cuda.device_count(),
-        os.cpu_count() or 1,
-    )
-    settings = config.trainer.plain(without=("_target_", "_convert_", "overfit_batches"))
+    number, num_gpus = config.trainer.num_devices, torch.cuda.device_count()
+    plain = config.trainer.plain(without=("_target_", "_convert_", "overfit_batches"))
     arguments: dict[str, Any] = {
         "enable_progress_bar": sys.stderr.isatty(),
-        **{key: value for key, value in settings.items() if value is not None},
+        **{key: value for key, value in plain.items() if value is not None},
         "default_root_dir": config.run_dir,
         "plugins": [WholeFiles()],
     }
     if not config.scores_each_epoch:
         arguments["limit_val_batches"] = 0
-    callbacks = [_build_callback(name, c) for name, c in config.callbacks.items()]
+    callbacks = [
+        build_callback(f"callbacks.{name}", c.plain()) for name, c in config.callbacks.items()
+    ]
     if arguments["enable_progress_bar"]:
         callbacks.insert(0, EpochBar())
-    loggers = [_build_logger(name, logger) for name, logger in (config.logger or {}).items()]
+    loggers: list[Logger] = [
+        build(f"logger.{name}", settings.plain(), Logger)  # type: ignore[type-abstract]
+        for name, settings in (config.logger or {}).items()
+    ]
     if number > 1:
         arguments |= {"strategy": DataParallel(config), "use_distributed_sampler": False}
     elif config.job_number is not None and num_gpus > 1 and config.trainer.accelerator != "cpu":
@@ -114,7 +144,7 @@ def build_trainer(config: Config) -> pl.Trainer:
     with naming("trainer"):
         trainer = pl.Trainer(**arguments, callbacks=callbacks, logger=loggers or False)
     if number > 1 and trainer.strategy.root_device.type == "cpu":
-        if number > cores:
+        if number > (cores := os.cpu_count() or 1):
             raise ValueError(
                 f"trainer.devices must be at most {cores}, the CPU's cores; got {number}"
             )
@@ -124,29 +154,6 @@ def build_trainer(config: Config) -> pl.Trainer:
                 f"data.num_workers must be 0 with several devices on the CPU; got {workers}"
             )
     return trainer
-
-
-def _build_logger(name: str, settings: Object) -> Logger:
-    """Returns a logger, also checked for the arguments that it passes on when the run starts."""
-    key, plain = f"logger.{name}", settings.plain()
-    logger = build(key, plain, Logger)  # type: ignore[type-abstract]
-    if place := PASS_ON.get(type(logger)):
-        known = inspect.signature(type(logger)).parameters
-        others = {name: value for name, value in plain.items() if name not in known}
-        check_arguments(key, others | {"_target_": place})
-    return logger
-
-
-def _build_callback(name: str, settings: Object) -> pl.Callback:
-    key = f"callbacks.{name}"
-    callback = build(key, settings.plain(), pl.Callback)
-    check_direction(key, callback, getattr(callback, "monitor", None))
-    if isinstance(callback, BatchSizeFinder | LearningRateFinder):
-        raise ValueError(
-            f"{key} must leave batch size and rate as they are recorded; set data.batch_size=N or "
-            "optimizer.lr=X, or search with hparams_search=optuna"
-        )
-    return callback
 
 
 def check_direction(key: str, follower: Any, monitor: str | None) -> None:
@@ -169,8 +176,7 @@ def try_augment(config: Config, *, with_boxes: bool) -> None:
     blank, box = np.zeros((size, size), np.uint8), np.array([[1, 1, 3, 3]]) * size / 4
     augment: Any = build("augment", config.augment.plain(), object)
     with naming("augment"):
-        alone = augment.per_image()
-        images = [alone(blank.copy(), seed=seed) for seed in range(NUM_DRAWS)]
+        images = [augment(blank.copy(), seed=seed) for seed in range(NUM_DRAWS)]
         if with_boxes:
             boxed = BoxAugment(augment.transforms)
             images += [boxed(blank.copy(), boxes, seed=0)[0] for boxes in (box, box[:0])]

@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from hydra.core.override_parser.overrides_parser import OverridesParser
-from hydra.core.override_parser.types import Override, ValueType
+from hydra.core.override_parser.types import ValueType
 from hydra.experimental.callback import Callback
 from omegaconf import DictConfig, OmegaConf
 
@@ -61,7 +61,6 @@ class Sweep(Callback):
         runs, folder = planned(config, arguments), Path(config.hydra.sweep.dir)
         try:
             check_search(config.protocol, config.hydra)
-            check_names(config, arguments)
             begin(folder, arguments, runs)
         except ValueError as error:  # Hydra would only warn of another exception
             cli.error(str(error), word="Error")
@@ -99,22 +98,10 @@ def check_search(protocol: Mapping[str, Any], hydra: Any) -> None:
         )
 
 
-def check_names(config: DictConfig, arguments: Sequence[str]) -> None:
-    """Raises ValueError for values that would share a folder, whose name leaves the setting out."""
-    hidden = set(config.hydra.job.config.override_dirname.exclude_keys) - {"model", "seed"}
-    for override in swept(config, arguments):
-        if override.key_or_group in hidden:
-            raise ValueError(
-                f"a sweep must change settings that name its runs' folders; got "
-                f"{override.input_line}. Start a sweep for each of its values, or quote a comma "
-                "that belongs to a value"
-            )
-
-
 def begin(
-    folder: Path, arguments: Sequence[str], runs: Sequence[Mapping[str, Any]] | None = None
+    folder: Path, arguments: Sequence[str], runs: Sequence[Sequence[str]] | None = None
 ) -> None:
-    """Writes sweep.json: the arguments that a sweep began with, and the runs they ask for.
+    """Writes sweep.json: the arguments that a sweep began with, and the overrides of its runs.
 
     Of a sweep that began before, adds the runs.
 
@@ -126,7 +113,7 @@ def begin(
     now = sorted(a for a in arguments if not a.startswith(("hydra.sweep.dir=", "hydra.mode=")))
     before = untrusted.read_json(path) if path.is_file() else {"arguments": now}
     known = before.get("planned") or []
-    more = [run for run in runs or [] if run not in known]
+    more = [list(run) for run in runs or [] if list(run) not in known]
     folder.mkdir(parents=True, exist_ok=True)
     atomic.write_json(path, before | {"planned": [*known, *more] or None})
 
@@ -147,39 +134,47 @@ def arguments_of(folder: Path) -> list[str]:
     return [str(argument) for argument in untrusted.read_json(path).get("arguments") or []]
 
 
-def overrides_of(folder: Path) -> list[Override]:
-    """Returns the overrides that the sweep in ``folder`` began with; none without a sweep."""
-    try:
-        return list(OverridesParser.create().parse_overrides(arguments_of(folder)))
-    except (OSError, ValueError):
-        return []
+def fixed_and_varied(folder: Path) -> tuple[set[str], set[str]]:
+    """Returns the overrides that all runs of a sweep share, and the keys of those that vary.
 
-
-def planned(config: DictConfig, arguments: Sequence[str]) -> list[dict[str, Any]] | None:
-    """Returns the identity, see run_folder.identity, of each run that the arguments ask for.
-
-    None where the sweeper decides, or where they ask for all choices of a group (glob), which only
-    Hydra's own loader knows.
+    Neither has an element without a sweep in ``folder``.
     """
-    choices = swept(config, arguments)
-    globs = [override.value_type is ValueType.GLOB_CHOICE_SWEEP for override in choices]
-    if "basic_sweeper" not in config.hydra.sweeper["_target_"] or any(globs):
-        return None
-    first = (config.model.name, config.seed, config.protocol.name, config.protocol.fold)
-    default = dict(zip(run_folder.IDENTITY, first, strict=True))
-    values = [
-        [f"{o.get_key_element()}={value}" for value in o.sweep_string_iterator()] for o in choices
-    ]
-    return [run_folder.identity_by(default, run) for run in itertools.product(*values)]
+    try:
+        overrides = OverridesParser.create().parse_overrides(arguments_of(folder))
+        planned = untrusted.read_json(folder / run_folder.SWEEP).get("planned") or []
+    except (OSError, ValueError):
+        return set(), set()
+    fixed = {
+        f"{override.get_key_element()}={override.get_value_element_as_str()}"
+        for override in overrides
+        if not override.is_sweep_override()
+    }
+    keys = {o.get_key_element() for o in overrides if o.is_sweep_override()}
+    return fixed, keys | {text.partition("=")[0] for run in planned for text in run}
 
 
-def swept(config: DictConfig, arguments: Sequence[str]) -> list[Override]:
-    """Returns the overrides that have several values, those of an experiment's params too."""
+def planned(config: DictConfig, arguments: Sequence[str]) -> list[tuple[str, ...]] | None:
+    """Returns the overrides that vary of each run that the arguments ask for.
+
+    They include those of an experiment's params. None where the sweeper decides, or where the
+    arguments ask for all choices of a group (glob), which only Hydra's own loader knows.
+    """
     params = config.hydra.sweeper.get("params") or {}
     named = {argument.partition("=")[0] for argument in arguments}
     texts = [*arguments, *(f"{key}={value}" for key, value in params.items() if key not in named)]
     parsed = OverridesParser.create().parse_overrides(texts)
-    return [override for override in parsed if override.is_sweep_override()]
+    choices = [override for override in parsed if override.is_sweep_override()]
+    globs = [override.value_type is ValueType.GLOB_CHOICE_SWEEP for override in choices]
+    if "basic_sweeper" not in config.hydra.sweeper["_target_"] or any(globs):
+        return None
+    return list(
+        itertools.product(
+            *(
+                [f"{each.get_key_element()}={value}" for value in each.sweep_string_iterator()]
+                for each in choices
+            )
+        )
+    )
 
 
 def end_with(parent: int) -> None:

@@ -5,6 +5,7 @@ import sys
 import threading
 import time
 from collections import Counter
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -16,13 +17,13 @@ from pneumo.runs.writer import RunWriter
 
 REFUSED = "refused.txt"  # in a run's folder: why it was not resumed; its files are untouched
 SECONDS = 2.0  # between two looks at the runs
-QUIET = 300.0  # between two lines without a terminal, if no run starts or ends
 
 
-def refuse(run_dir: Path, message: str) -> None:
+def refuse(run_dir: Path, message: str, overrides: Sequence[str]) -> None:
     """Writes why a run was not started where its sweep looks for it."""
     with contextlib.suppress(OSError):  # a full disk, which ends this run and not the sweep
         if not (run_dir / run_folder.STATUS).exists():
+            RunWriter(run_dir).write_overrides(overrides)
             RunWriter(run_dir).write_status("failed", error=message)
         atomic.write_text(run_dir / REFUSED, message)
 
@@ -38,54 +39,57 @@ def states(folder: Path) -> list[tuple[str, dict[str, Any]]]:
     return runs
 
 
-def progress(folder: Path, total: int | None, *, began: float, done_before: float) -> str:
+def progress(
+    runs: Sequence[Mapping[str, Any]], total: int | None, *, work: float, seconds: float
+) -> str:
     """Returns one line: runs done, running, failed, and the time left.
 
     Args:
-        folder: of the sweep.
+        runs: the status of each.
         total: runs in all; None if unknown.
-        began: time.monotonic() from which the work is timed.
-        done_before: work, in runs, that was done then, see work_done.
+        work: runs that were done in ``seconds``, see work_done.
+        seconds: that were timed.
     """
-    runs = [status for _, status in states(folder)]
-    count = Counter(status["status"] for status in runs)
-    work = work_done(folder)
+    count = Counter(run["status"] for run in runs)
     parts = [f"{count['done']} of {total or '?'} runs done"]
     parts += [f"{count[s]} {s}" for s in ("running", "failed", "stopped") if count[s]]
-    if total and work > done_before:
-        minutes = (time.monotonic() - began) * (total - work) / (work - done_before) / 60
+    if total and work > 0:
+        minutes = seconds * (total - work_done(runs)) / work / 60
         hours = f"{minutes // 60:.0f} h " if minutes >= 60 else ""
         parts.append(f"{hours}{minutes % 60:.0f} min left")
-    epochs = [f"{s['epoch']}/{s['max_epochs']}" for s in runs if s["status"] == "running"]
+    epochs = [f"{run['epoch']}/{run['max_epochs']}" for run in runs if run["status"] == "running"]
     return ", ".join(parts) + (f" (epoch {', '.join(epochs[:4])})" if epochs else "")
 
 
-def work_done(folder: Path) -> float:
+def work_done(runs: Iterable[Mapping[str, Any]]) -> float:
     """Returns the runs done; one under way is the share of its epochs, a failed one counts."""
     return sum(
-        s.get("epoch", 0) / max(s.get("max_epochs", 1), 1) if s["status"] == "running" else 1.0
-        for _, s in states(folder)
-        if s["status"] in ("running", "done", "failed")
+        run["epoch"] / max(run["max_epochs"], 1) if run["status"] == "running" else 1.0
+        for run in runs
+        if run["status"] in ("running", "done", "failed")
     )
 
 
 def watch(folder: Path, total: int | None, stop: threading.Event) -> None:
-    """Shows the progress until ``stop``: in place on a terminal, else now and then."""
-    began, done_before = time.monotonic(), work_done(folder)
-    timed, ended, last_count, last_time = False, False, Counter[str](), began
+    """Shows the progress until ``stop``: in place on a terminal, else when a run starts or ends."""
+    ended, timed, began = False, False, time.monotonic()
+    done_before = work_done(status for _, status in states(folder))
+    last_count = Counter[str]()
     while not ended:
         ended = stop.wait(SECONDS)
-        if not timed and work_done(folder) > done_before:
+        runs, now = [status for _, status in states(folder)], time.monotonic()
+        work = work_done(runs)
+        if not timed and work > done_before:
             # libraries and images are loaded once: the rest is timed from the first epoch's end
-            timed, began, done_before = True, time.monotonic(), work_done(folder)
-        line = progress(folder, total, began=began, done_before=done_before)
-        count = Counter(status["status"] for _, status in states(folder))
+            timed, began, done_before = True, now, work
+        line = progress(runs, total, work=work - done_before, seconds=now - began)
+        count = Counter(run["status"] for run in runs)
         if sys.stderr.isatty():
             sys.stderr.write(f"\r{line[:79]:<79}" + "\n" * ended)
             sys.stderr.flush()
-        elif count != last_count or time.monotonic() - last_time > QUIET:
+        elif count != last_count:
             sys.stderr.write(f"{line}\n")
-            last_count, last_time = count, time.monotonic()
+            last_count = count
 
 
 def conclude(folder: Path) -> bool:
@@ -126,7 +130,7 @@ def settle(folder: Path) -> None:
     for name, status in states(folder):
         if status["status"] == "running":
             error = "interrupted, by a kill or a full disk"
-            epochs = {key: status.get(key, 0) for key in ("epoch", "max_epochs")}
+            epochs = {key: status[key] for key in ("epoch", "max_epochs")}
             # where another process trains it, or the disk is still full, it stays as it is
             with contextlib.suppress(ValueError, OSError), RunWriter(folder / name).claim():
                 RunWriter(folder / name).write_status("failed", error=error, **epochs)

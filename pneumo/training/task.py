@@ -2,12 +2,13 @@
 
 import logging
 import math
+import sys
 import time
 from abc import abstractmethod
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, ClassVar, Self
+from typing import Any, ClassVar
 
 import numpy as np
 import pandas as pd
@@ -29,10 +30,12 @@ ScheduleFactory = Callable[[torch.optim.Optimizer], LRScheduler]
 
 @dataclass(frozen=True)
 class Scored:
-    """The scores of one checkpoint, of all images of some splits in evaluation mode."""
+    """What one checkpoint makes of all images of some splits, in evaluation mode."""
 
     epoch: int  # after which the checkpoint was saved, from 0
     scores: dict[str, dict[str, Any]]  # by split
+    outputs: dict[str, Any]  # by split: rows and logits of a classifier, Detections of a detector
+    confidence: float | None = None  # of a detector's boxes, fixed on the validation split
 
 
 class Task(pl.LightningModule):
@@ -42,43 +45,26 @@ class Task(pl.LightningModule):
 
     Attributes:
         with_boxes: whether its images have boxes.
-
-    Args:
-        network: is trained.
-        optimizer: builds the optimizer of the parameters.
-        schedule: builds the schedule of an optimizer's learning rate.
-        interval: epoch or step, after which the schedule is stepped.
-        plateau_on: the score and the split that a ReduceLROnPlateau follows, such as loss/train.
-        eval_splits: names of the validation loaders, in their order.
-        seed: of the dropout; with the epoch it sets torch's generator, so that a resumed run
-            draws the same numbers as an uninterrupted one.
         arithmetic: kind and number of devices, and threads of each, on which the last digits of the
             weights depend. A run that is resumed with others records both.
+
+    Args:
+        config: of the run. Its seed is that of the dropout; with the epoch it sets torch's
+            generator, so that a resumed run draws the same numbers as an uninterrupted one.
+        network: of `build_network`.
+        data: of `batches`.
     """
 
     with_boxes: ClassVar[bool] = False
 
-    def __init__(
-        self,
-        network: nn.Module,
-        *,
-        optimizer: OptimizerFactory,
-        schedule: ScheduleFactory,
-        eval_splits: list[str],
-        seed: int,
-        interval: str = "epoch",
-        plateau_on: str | None = None,
-        arithmetic: Mapping[str, Any] | None = None,
-    ):
+    def __init__(self, config: Config, network: nn.Module, data: XrayDataModule):
         super().__init__()
-        self.network = network
-        self.optimizer, self.schedule, self.interval = optimizer, schedule, interval
-        self.plateau_on = plateau_on
-        self.plateau: ReduceLROnPlateau | None = None
-        self.plateau_state: dict[str, Any] | None = None  # of the run that is resumed
-        self.eval_splits = eval_splits
-        self.seed = seed
-        self.arithmetic: list[dict[str, Any]] = [{"from_epoch": 0, **(arithmetic or {})}]
+        self.network, self.seed, self.eval_splits = network, config.seed, data.eval_splits
+        self.optimizer: OptimizerFactory = instantiate(config.optimizer.plain())
+        settings = schedule_settings(config, num_steps=num_steps(config, data))
+        self.schedule: ScheduleFactory = instantiate(settings)
+        self.interval, self.plateau_on = config.schedule.interval, str(config.schedule.monitor)
+        self.arithmetic: list[dict[str, Any]] = []
         self.history: list[dict[str, Any]] = []
         self.start = 0.0  # of the epoch, time.monotonic()
 
@@ -93,19 +79,10 @@ class Task(pl.LightningModule):
 
     @classmethod
     @abstractmethod
-    def build(
-        cls,
-        config: Config,
-        network: Any,
-        table: pd.DataFrame,
-        images: Cache,
-        *,
-        arithmetic: Mapping[str, Any] | None = None,
-    ) -> tuple[Self, XrayDataModule]:
-        """Returns the task that trains a network of `build_network`, and its batches.
-
-        ``table`` is split, with boxes where the task has them; ``images`` are of all of its rows.
-        """
+    def batches(
+        cls, config: Config, network: Any, table: pd.DataFrame, images: Cache
+    ) -> XrayDataModule:
+        """Returns the batches for a network; ``table`` is split, ``images`` are of its rows."""
 
     @abstractmethod
     def scores(self) -> dict[str, dict[str, Any]]:
@@ -131,12 +108,10 @@ class Task(pl.LightningModule):
         """Scores every image of ``splits`` with the weights after ``epoch`` of the history."""
 
     @abstractmethod
-    def tables(
-        self, scored: Any, table: pd.DataFrame, *, splits: Sequence[str]
-    ) -> dict[str, pd.DataFrame]:
+    def tables(self, scored: Scored, table: pd.DataFrame) -> dict[str, pd.DataFrame]:
         """Returns the tables of the run folder by file name, predictions.csv among them.
 
-        They have the images of ``splits``; ``table`` is split, ``scored`` of score_checkpoint.
+        They have the images that are not trained on; ``table`` is split.
         """
 
     def arrays(
@@ -145,7 +120,7 @@ class Task(pl.LightningModule):
         """Returns the arrays of the run folder by file name, of (N, S, S) uint8 ``images``."""
         return {}
 
-    def facts(self, scored: Any, table: pd.DataFrame) -> dict[str, Any]:
+    def facts(self, scored: Scored, table: pd.DataFrame) -> dict[str, Any]:
         """Returns the keys of metrics.json that only this task has."""
         return {}
 
@@ -166,24 +141,20 @@ class Task(pl.LightningModule):
             for group in optimizer.param_groups:  # it has set the rates of all groups
                 for key in ("lr", "initial_lr", "max_lr", "min_lr"):
                     group[key] *= group.get("share", 1)
-        if isinstance(schedule, ReduceLROnPlateau):
-            self.plateau = schedule
-            if self.plateau_state:
-                schedule.load_state_dict(self.plateau_state)
-            return optimizer
-        return {
-            "optimizer": optimizer,
-            "lr_scheduler": {"scheduler": schedule, "interval": self.interval},
-        }
+        stepped: Any = {"scheduler": schedule, "interval": self.interval}
+        if isinstance(schedule, ReduceLROnPlateau):  # which this steps, not Lightning
+            stepped |= {"monitor": self.plateau_on, "frequency": sys.maxsize}
+        return {"optimizer": optimizer, "lr_scheduler": stepped}
 
     def on_train_epoch_end(self) -> None:
         """Steps a schedule that follows a score, before the epoch's checkpoint is written.
 
         Lightning would step it afterwards, and not at all for the epoch that a run resumes from.
         """
-        if self.plateau:
-            name, _, split = str(self.plateau_on).partition("/")
-            self.plateau.step(self.history[-1][split][name])
+        schedule = self.lr_schedulers()
+        if isinstance(schedule, ReduceLROnPlateau):
+            name, _, split = self.plateau_on.partition("/")
+            schedule.step(self.history[-1][split][name])
 
     def on_train_epoch_start(self) -> None:
         """Draws the epoch's dropout from the seed, the epoch's number and the device's."""
@@ -219,30 +190,30 @@ class Task(pl.LightningModule):
 
     def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
         """Adds the history, so that a resumed run has all epochs."""
-        checkpoint["history"] = self.history
-        checkpoint["arithmetic"] = self.arithmetic
-        if self.plateau:
-            checkpoint["plateau"] = self.plateau.state_dict()
+        checkpoint |= {"history": self.history, "arithmetic": self.arithmetic}
 
     def on_load_checkpoint(self, checkpoint: Mapping[str, Any]) -> None:
-        """Restores the history; warns if devices or threads differ from those before."""
-        self.history = list(checkpoint["history"])
-        self.plateau_state = checkpoint.get("plateau")  # the schedule is built after this
-        before = list(checkpoint["arithmetic"])
-        now = {**self.arithmetic[-1], "from_epoch": len(self.history)}
-        changed = [k for k in now if k != "from_epoch" and now[k] != before[-1].get(k)]
+        """Restores the history."""
+        self.history, self.arithmetic = (list(checkpoint[key]) for key in ("history", "arithmetic"))
+
+    def on_fit_start(self) -> None:
+        """Records devices and threads; warns if they differ from those before."""
+        device, number = self.trainer.strategy.root_device.type, self.trainer.num_devices
+        now = {"device": device, "threads": torch.get_num_threads(), "devices": number}
+        before = self.arithmetic[-1] if self.arithmetic else now
+        changed = [key for key in now if now[key] != before.get(key)]
+        if changed or not self.arithmetic:
+            self.arithmetic.append({"from_epoch": len(self.history), **now})
         if changed:
-            text = ", ".join(f"{key} {now[key]} for {before[-1].get(key)}" for key in changed)
+            text = ", ".join(f"{key} {now[key]} for {before.get(key)}" for key in changed)
             log.warning(
                 "Resumed with other arithmetic: %s.\nThe scores will differ a little from those of "
                 "an uninterrupted run;\nmetrics.json records both.",
                 text,
             )
-            before.append(now)
-        self.arithmetic = before
 
 
-def data_arguments(config: Config) -> dict[str, Any]:
+def batch_settings(config: Config) -> dict[str, Any]:
     """Returns the arguments of a data module that each task takes from ``config``."""
     return {
         "batch_size": config.data.batch_size,
@@ -251,19 +222,6 @@ def data_arguments(config: Config) -> dict[str, Any]:
         "num_workers": config.data.num_workers,
         "overfit_batches": config.trainer.overfit_batches,
         "num_devices": config.trainer.num_devices,
-    }
-
-
-def task_arguments(config: Config, data: XrayDataModule) -> dict[str, Any]:
-    """Returns the arguments of Task that follow from ``config`` and the batches."""
-    steps = num_steps(config, data)
-    return {
-        "optimizer": instantiate(config.optimizer.plain()),
-        "schedule": instantiate(schedule_settings(config, num_steps=steps)),
-        "interval": config.schedule.interval,
-        "plateau_on": config.schedule.monitor,
-        "eval_splits": data.eval_splits,
-        "seed": config.seed,
     }
 
 

@@ -10,8 +10,8 @@ import torch
 from lightning_fabric.plugins.io.torch_io import TorchCheckpointIO
 
 from pneumo import atomic
-from pneumo.runs import run_folder, weights
-from pneumo.training.selection import Selection
+from pneumo.runs import run_folder
+from pneumo.runs.network import read_checkpoint
 
 log = logging.getLogger("pneumo")
 
@@ -34,28 +34,23 @@ class WholeFiles(TorchCheckpointIO):
         Raises:
             OSError: there is no room; nothing has changed.
         """
-        content = io.BytesIO()
+        path, content = Path(path), io.BytesIO()
         torch.save(checkpoint, content)
-        _write(Path(path), content.getbuffer())
+        path.parent.mkdir(parents=True, exist_ok=True)
+        with atomic.replacing(path) as part:
+            with part.open("wb") as file:
+                file.write(content.getbuffer())
+                file.flush()
+                os.fsync(file.fileno())
+            if path.name == Path(run_folder.LAST).name and path.exists():
+                path.replace(path.with_name(Path(run_folder.PREVIOUS).name))
 
 
-def _write(path: Path, content: bytes | memoryview) -> None:
-    path.parent.mkdir(parents=True, exist_ok=True)
-    with atomic.replacing(path) as part:
-        with part.open("wb") as file:
-            file.write(content)
-            file.flush()
-            os.fsync(file.fileno())
-        if path.name == Path(run_folder.LAST).name and path.exists():
-            path.replace(path.with_name(Path(run_folder.PREVIOUS).name))
-
-
-def resume_from(run_dir: Path, selection: Selection) -> Path | None:
+def resume_from(run_dir: Path) -> Path | None:
     """Returns the checkpoint that a run resumes from; None for a run that starts at epoch 1.
 
     That is last.ckpt; if it is missing or broken, the newest other intact one, with a warning. Only
-    checkpoints of complete epochs count, so that a resumed run ends as an uninterrupted one. A
-    broken best.ckpt is restored from another of the same epoch, if there is one.
+    checkpoints of complete epochs count, so that a resumed run ends as an uninterrupted one.
 
     Raises:
         ValueError: the run has trained for several epochs and no checkpoint is intact, or best.ckpt
@@ -80,14 +75,18 @@ def resume_from(run_dir: Path, selection: Selection) -> Path | None:
             *(run_dir / run_folder.LAST, contents[run_folder.LAST], start, epochs[start]),
         )
     if run_folder.BEST not in intact:
-        _restore_best(run_dir, selection.best(intact[start]["history"]) + 1, epochs)
+        raise ValueError(
+            f"a run resumes with its best epoch so far; {run_dir / run_folder.BEST} is "
+            f"{contents[run_folder.BEST]}. Put it back from a copy, or delete the folder to start "
+            "again"
+        )
     return run_dir / start
 
 
 def read(path: Path) -> dict[str, Any] | str:
     """Returns a run's checkpoint, on the CPU; or the problem: "missing", "broken (reason)"."""
     try:
-        content = weights.load(path)
+        content = read_checkpoint(path)
     except FileNotFoundError:
         return "missing"
     except ValueError as error:
@@ -114,16 +113,3 @@ def _check_new(run_dir: Path, broken: list[str]) -> None:
         )
     if epochs or broken:
         log.warning("No intact checkpoint (%s): starting at epoch 1 again", problem)
-
-
-def _restore_best(run_dir: Path, best: int, epochs: dict[str, int]) -> None:
-    """Copies the checkpoint after ``best`` epochs to best.ckpt; ValueError if missing."""
-    for name, number in epochs.items():
-        if number == best:
-            _write(run_dir / run_folder.BEST, (run_dir / name).read_bytes())
-            log.warning("%s was missing or broken: restored from %s", run_folder.BEST, name)
-            return
-    raise ValueError(
-        f"a run resumes with the best epoch so far, {best}; {run_dir / run_folder.BEST} is missing "
-        "or broken. Put it back from a copy, or delete the folder to start again"
-    )

@@ -97,31 +97,38 @@ def test_another_format_is_refused(tmp_path: Path) -> None:
 
 
 @pytest.mark.slow
-def test_a_baseline_leaves_the_run_folder_of_a_network(
+def test_a_sweep_with_networks_has_the_same_run_folders_and_reports_margins(
     train: Command, phantoms: Path, tmp_path: Path
 ) -> None:
     few = ("trainer.max_epochs=1", *SMALL, "protocol=holdout", "seed=3")
-    assert train("hydra.run.dir=net", "model=tiny", *few) == 0
-    assert train("hydra.run.dir=svm", "model=thumbnail_svm", *few) == 0
-    net, svm = (metrics(tmp_path / name) for name in ("net", "svm"))
-    assert svm["data"] == net["data"]
+    assert train("-m", f"model=tiny,{','.join(NAMES)}", "hydra.sweep.dir=sweep", *few) == 0
+    rows = pd.read_csv(tmp_path / "sweep" / "report" / "comparisons.csv")
+    assert {f"tiny minus {name}" for name in NAMES} <= set(rows["what"])
+    folders = {name: tmp_path / "sweep" / f"model={name},seed=3" for name in ("tiny", *NAMES)}
+    runs = {name: metrics(folder) for name, folder in folders.items()}
+    net, svm = runs["tiny"], runs["thumbnail_svm"]
+    assert all(run["data"] == net["data"] for run in runs.values())
     assert svm["best"]["test"].keys() == net["best"]["test"].keys()
     assert svm["assessment"]["operating_point"]["decision"] == net["decision"] == "argmax"
     assert svm["assessment"]["calibration"]["temperature"] > 0  # of the validation split
     assert svm["selection"] is None
-    tables = [pd.read_csv(tmp_path / name / "predictions.csv") for name in ("net", "svm")]
-    assert list(tables[0]) == list(tables[1])
-    assert list(tables[0]["path"]) == list(tables[1]["path"])
-    test = tables[1][tables[1]["split"] == "test"]
+    of_net, of_svm = (
+        pd.read_csv(folders[name] / "predictions.csv") for name in ("tiny", "thumbnail_svm")
+    )
+    assert list(of_net) == list(of_svm)
+    assert list(of_net["path"]) == list(of_svm["path"])
+    test = of_svm[of_svm["split"] == "test"]
     called = np.where(test["p_pneumonia"] >= 0.5, "PNEUMONIA", "NORMAL")
     assert (called == test["label"]).mean() == pytest.approx(svm["best"]["test"]["accuracy"])
-    assert not (tmp_path / "svm" / "checkpoints").exists()
-    run = Run.open(tmp_path / "svm")  # fitted again, it has the same probabilities
+    assert not (folders["thumbnail_svm"] / "checkpoints").exists()
+    run = Run.open(folders["thumbnail_svm"])  # fitted again, it has the same probabilities
     again = scoring.refitted(run, phantoms, phantoms, test["path"].tolist())
     np.testing.assert_allclose(again, test["p_pneumonia"], atol=1e-6)
 
 
-def test_a_balanced_baseline_is_corrected_as_a_network(train: Command, tmp_path: Path) -> None:
+def test_a_balanced_baseline_is_corrected_as_a_network_and_is_not_taken_for_one(
+    train: Command, phantoms: Path, tmp_path: Path, call: Call, refused: Refused
+) -> None:
     few = (*SMALL, "protocol=holdout", "model=prior")
     for rule in ("balanced", "argmax"):
         assert train(f"hydra.run.dir={rule}", f"decision={rule}", *few) == 0
@@ -130,12 +137,6 @@ def test_a_balanced_baseline_is_corrected_as_a_network(train: Command, tmp_path:
         share = 0.5 if rule == "balanced" else counts["PNEUMONIA"] / counts["images"]
         assert found == pytest.approx([share])
         assert metrics(tmp_path / rule)["decision"] == rule
-
-
-def test_commands_that_need_a_network_refuse_a_baseline(
-    train: Command, phantoms: Path, call: Call, refused: Refused
-) -> None:
-    assert train("hydra.run.dir=run", "model=prior", *SMALL) == 0
     radiograph = next(phantoms.rglob("*.jpeg"))
     for command, *words in (
         ("predict", radiograph),
@@ -143,24 +144,8 @@ def test_commands_that_need_a_network_refuse_a_baseline(
         ("export",),
         ("evaluate", "--checkpoint", "last"),
     ):
-        message = "this needs a network; run is a baseline (prior) without one."
-        refused(message, str(command), "run", *words)
+        message = "this needs a network; argmax is a baseline (prior) without one."
+        refused(message, str(command), "argmax", *words)
     for more in ((), ("--data", phantoms, "--allow-overlap")):
-        shown = call("evaluate", "run", *more).out
+        shown = call("evaluate", "argmax", *more).out
         assert shown.startswith("! not shown to rank these images better than chance (AUROC 0.50,")
-
-
-@pytest.mark.slow
-def test_a_sweep_with_networks_reports_margins_on_the_same_splits(
-    train: Command, tmp_path: Path
-) -> None:
-    models = f"model=tiny,{','.join(NAMES)}"
-    arguments = ("-m", models, "seed=0", "hydra.sweep.dir=sweep", "trainer.max_epochs=1", *SMALL)
-    assert train(*arguments) == 0
-    runs = {
-        path.parent.name: metrics(path.parent) for path in tmp_path.glob("sweep/*/metrics.json")
-    }
-    data = [found["data"] for found in runs.values()]
-    assert data == [data[0]] * 4
-    rows = pd.read_csv(tmp_path / "sweep" / "report" / "comparisons.csv")
-    assert {f"tiny minus {name}" for name in NAMES} <= set(rows["what"])

@@ -70,4 +70,4 @@ def test_a_box_that_leaves_is_cut_or_dropped() -> None:
 def test_the_image_is_augmented_as_without_boxes() -> None:
     image = np.random.default_rng(0).integers(0, 256, (64, 64), np.uint8)
     augmented, _ = BoxAugment(Augment().transforms)(image, np.empty((0, 4)), seed=3)
-    assert (augmented == Augment().per_image()(image, seed=3)).all()
+    assert (augmented == Augment()(image, seed=3)).all()

@@ -1,4 +1,3 @@
-import builtins
 import io
 import itertools
 import sys
@@ -107,12 +106,11 @@ def test_values_are_spread_from_least_to_most_whatever_their_kind() -> None:
 def test_the_first_window_cuts_and_spreads_and_its_function_is_followed() -> None:
     expected = np.clip((RAMP[0].astype(float) - 1500) / 1000 * 255, 0, 255)
     window: dict[str, Any] = {"WindowCenter": "2000", "WindowWidth": "1000"}
+    rescaled = {"RescaleSlope": "2", "RescaleIntercept": "-1000"}
     for tags in (
-        window,
-        {"WindowCenter": ["2000", "10"], "WindowWidth": ["1000", "5"]},
         window | {"VOILUTFunction": ""},
-        {"RescaleSlope": "2", "RescaleIntercept": "-1000", "WindowCenter": "3000"}
-        | {"WindowWidth": "2000"},
+        {"WindowCenter": ["2000", "10"], "WindowWidth": ["1000", "5"]},
+        rescaled | {"WindowCenter": "3000", "WindowWidth": "2000"},
     ):
         assert np.abs(decoded(**tags)[0] - expected).max() <= 1.5
     sigmoid = decoded(**window, VOILUTFunction="SIGMOID")
@@ -121,14 +119,11 @@ def test_the_first_window_cuts_and_spreads_and_its_function_is_followed() -> Non
 
 
 @pytest.mark.parametrize("sequence", ["VOILUTSequence", "ModalityLUTSequence"])
-def test_lookup_tables_of_any_width_are_followed_and_preferred_to_the_window(
-    sequence: str,
-) -> None:
+def test_lookup_tables_of_any_width_are_followed_and_preferred_to_the_window(sequence: str) -> None:
     falling = lut(first=0, values=np.arange(4095, -1, -1), bits=12)
-    tags: dict[str, Any] = {sequence: [falling]}
-    if sequence == "VOILUTSequence":
-        tags |= {"WindowCenter": "1", "WindowWidth": "2"}
-    assert np.abs(decoded(**tags).astype(int) - (255 - decoded().astype(int))).max() <= 1
+    tags: dict[str, Any] = {"WindowCenter": "1", "WindowWidth": "2"} if sequence[0] == "V" else {}
+    inverted = decoded(**tags | {sequence: [falling]})
+    assert np.abs(inverted.astype(int) - (255 - decoded().astype(int))).max() <= 1
     for bits, vr in itertools.product((8, 16), ("US", "OW")):  # white is the largest value
         tags = {sequence: [lut(first=0, values=np.arange(4096) // 16, bits=bits, vr=vr)]}
         assert np.abs(decoded(**tags).astype(int) - decoded()).max() <= 1
@@ -140,33 +135,28 @@ def test_lookup_tables_of_any_width_are_followed_and_preferred_to_the_window(
 def test_an_empty_number_counts_as_missing_and_a_missing_one_is_neutral(
     tag: str, empty: Any
 ) -> None:
-    tags: dict[str, Any] = {
-        **{"RescaleSlope": "2", "RescaleIntercept": "-100", "NumberOfFrames": "1"},
-        **{"WindowCenter": "4000", "WindowWidth": "6000"},
-        **{"PixelPaddingValue": 0, "PixelPaddingRangeLimit": 65},
-    }
+    tags: dict[str, Any] = {"RescaleSlope": "2", "RescaleIntercept": "-100"}
+    tags |= {"WindowCenter": "4000", "WindowWidth": "6000", "NumberOfFrames": "1"}
+    tags |= {"PixelPaddingValue": 0, "PixelPaddingRangeLimit": 65}
     without = decoded(**tags | {tag: None})
     assert (decoded(**tags | {tag: empty}) == without).all()
     neutral = {"RescaleSlope": "1", "RescaleIntercept": "0"}
     assert tag not in neutral or (decoded(**tags | {tag: neutral[tag]}) == without).all()
 
 
-@pytest.mark.parametrize("kind", ["MONOCHROME1", "MONOCHROME2"])
-def test_padding_is_black_and_does_not_count(kind: str) -> None:
+def test_padding_is_black_and_does_not_count() -> None:
     pixels = np.clip(RAMP, 1000, 3000)
     pixels[:, :8] = 4095
-    grey = decoded(pixels, PixelPaddingValue=4095, PhotometricInterpretation=kind)
-    assert (grey[:, :8] == 0).all()
-    assert set(np.unique(grey[:, 8:])[[0, -1]]) == {0, 255}
+    for kind in dicom.GREY:
+        grey = decoded(pixels, PixelPaddingValue=4095, PhotometricInterpretation=kind)
+        assert (grey[:, :8] == 0).all()
+        assert set(np.unique(grey[:, 8:])[[0, -1]]) == {0, 255}
 
 
 @pytest.mark.parametrize("syntax", ["RLELossless", "JPEGLSLossless", "JPEG2000Lossless"])
 def test_compressed_files_are_the_same_picture(syntax: str) -> None:
     file = dataset()
-    try:
-        file.compress(getattr(uid, syntax), generate_instance_uid=False)
-    except (RuntimeError, ValueError) as error:
-        pytest.skip(f"no encoder: {error}")
+    file.compress(getattr(uid, syntax), generate_instance_uid=False)
     assert (dicom.decode(encode(file)) == decoded()).all()
 
 
@@ -180,27 +170,20 @@ def test_grey_in_three_channels_is_read_and_colour_refused() -> None:
         decoded(rgb, bits=8, **tags)
 
 
-@pytest.mark.parametrize(
-    ("photometric", "syntax"),
-    [("YBR_RCT", "JPEG2000Lossless"), ("YBR_ICT", "JPEG2000"), ("", "JPEGBaseline8Bit")],
-)
-def test_grey_in_the_colours_of_jpeg_is_read(photometric: str, syntax: str) -> None:
-    pytest.importorskip("pylibjpeg")
-    if photometric:
-        wave = {"mct": 1, "irreversible": photometric == "YBR_ICT"}
-        picture = stream("JPEG2000", np.dstack([GREY] * 3), **wave)
-        tags = {"PhotometricInterpretation": photometric, "SamplesPerPixel": 3}
-        data = compressed(picture, syntax=syntax, PlanarConfiguration=0, **tags)
-    else:
-        data = compressed(stream("JPEG", GREY, quality=95), syntax=syntax)
-    assert np.abs(dicom.decode(data).astype(int) - GREY).max() <= 4
+def test_grey_in_the_colours_of_jpeg_is_read() -> None:
+    tags = {"SamplesPerPixel": 3, "PlanarConfiguration": 0}
+    files = [compressed(stream("JPEG", GREY, quality=95), syntax="JPEGBaseline8Bit")]
+    for kind, syntax in (("YBR_RCT", "JPEG2000Lossless"), ("YBR_ICT", "JPEG2000")):
+        picture = stream("JPEG2000", np.dstack([GREY] * 3), mct=1, irreversible=kind == "YBR_ICT")
+        files.append(compressed(picture, syntax=syntax, PhotometricInterpretation=kind, **tags))
+    for data in files:
+        assert np.abs(dicom.decode(data).astype(int) - GREY).max() <= 4
 
 
 @pytest.mark.parametrize("implicit", [True, False])
 def test_a_file_without_preamble_is_read(implicit: bool) -> None:
-    bare = dataset()
+    bare, file = dataset(), io.BytesIO()
     del bare.file_meta
-    file = io.BytesIO()
     pydicom.dcmwrite(file, bare, implicit_vr=implicit, little_endian=True)
     assert dicom.is_dicom(file.getvalue())
     assert (dicom.decode(file.getvalue()) == decoded()).all()
@@ -272,28 +255,16 @@ def test_other_files_are_refused_in_one_line() -> None:
 
 def test_missing_pydicom_names_the_extra(monkeypatch: Patch, tmp_path: Path) -> None:
     (tmp_path / "a.dcm").write_bytes(encode(dataset()))
-    real = builtins.__import__
-
-    def without(name: str, *rest: Any, **named: Any) -> Any:
-        if name.startswith("pydicom"):
-            raise ImportError(name)
-        return real(name, *rest, **named)
-
-    monkeypatch.setattr(builtins, "__import__", without)
+    monkeypatch.setitem(sys.modules, "pydicom", None)
     radiograph = reader.read(str(tmp_path / "a.dcm"), shapes=[(32, "stretch")])
-    assert "DICOM needs pydicom" in radiograph.error
-    assert "pip install 'pneumo[dicom]'" in radiograph.error
+    assert radiograph.error.startswith("DICOM needs pydicom")
+    assert radiograph.error.endswith("pip install 'pneumo[dicom]'")
 
 
 def test_a_radiograph_is_read_from_a_file(tmp_path: Path) -> None:
     path = tmp_path / "1.2.840.7"
     path.write_bytes(encode(dataset()))
     radiograph = reader.read(str(path), shapes=[(32, "stretch"), (64, "pad")])
-    assert not radiograph.error
-    assert radiograph.size == (64, 40)
-    assert {k: v.shape for k, v in radiograph.prepared.items()} == {
-        (32, "stretch"): (32, 32),
-        (64, "pad"): (64, 64),
-    }
+    assert (radiograph.error, radiograph.size) == ("", (64, 40))
+    assert [pixels.shape for pixels in radiograph.prepared.values()] == [(32, 32), (64, 64)]
     assert radiograph.odd == ("small: 64 x 40 pixels",)
-    assert "pydicom" in sys.modules

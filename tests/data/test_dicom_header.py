@@ -49,7 +49,6 @@ def test_age_in_whole_years(tags: dict[str, Any], age: int | None) -> None:
     ("tags", "reason"),
     [
         ({"ViewPosition": "LL"}, "lateral view: LL"),
-        ({"ViewPosition": "RL"}, "lateral view: RL"),
         ({"ViewPosition": "lateral"}, "lateral view: lateral"),
         ({"ViewPosition": ["PA", "LL"]}, "lateral view: PA\\LL"),
         ({"ViewPosition": "LAO"}, "oblique view: LAO"),
@@ -60,7 +59,6 @@ def test_age_in_whole_years(tags: dict[str, Any], age: int | None) -> None:
         ({"BodyPartExamined": "TSPINE"}, "body part: TSPINE, expected the chest"),
         ({"AnatomicRegionSequence": code("Hand")}, "body part: Hand, expected the chest"),
         ({"Modality": "CT"}, "modality: CT, expected a radiograph"),
-        ({"Modality": "MR"}, "modality: MR, expected a radiograph"),
     ],
 )
 def test_what_is_no_frontal_chest_radiograph_is_named(tags: dict[str, Any], reason: str) -> None:
@@ -87,12 +85,8 @@ def test_frontal_chest_radiographs_and_empty_tags_are_not_flagged(tags: dict[str
 
 
 def test_identifiers_are_one_line_each() -> None:
-    found = header(AccessionNumber="A\n12", StudyInstanceUID="")
-    assert found.ids == {
-        "SOPInstanceUID": "1.2.3",
-        "StudyInstanceUID": None,
-        "AccessionNumber": "A 12",
-    }
+    ids = header(AccessionNumber="A\n12", StudyInstanceUID="").ids
+    assert [ids[name] for name in dicom_header.IDS] == ["1.2.3", None, "A 12"]
 
 
 def test_a_header_that_cannot_be_read_is_empty() -> None:

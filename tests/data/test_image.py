@@ -43,20 +43,12 @@ def test_palettes_are_looked_up_and_transparency_lies_on_black(grey: np.ndarray)
 
 
 @pytest.mark.parametrize("bits", [8, 10, 12, 14, 16])
-def test_more_bits_are_scaled_from_those_in_use(bits: int) -> None:
-    ramp = np.linspace(0, 2**bits - 1, 256).round().astype(np.uint16)
-    decoded = image.decode(encode(Image.fromarray(np.tile(ramp, (4, 1)))))
-    assert np.abs(decoded[0].astype(int) - np.arange(256)).max() <= 1
-
-
-@pytest.mark.parametrize("bits", [10, 14])
-def test_a_few_bright_pixels_do_not_change_the_depth(bits: int) -> None:
-    ramp = np.tile(np.linspace(0, 2**bits - 1, 64).astype(np.uint16), (64, 1))
-    plain = image.decode(encode(Image.fromarray(ramp)))
-    ramp[0, 0] = 2**bits + 900
-    marked = image.decode(encode(Image.fromarray(ramp)))
-    assert (marked[1:] == plain[1:]).all()
-    assert marked[0, 0] == 255
+def test_more_bits_are_scaled_from_those_in_use_but_for_a_few_pixels(bits: int) -> None:
+    ramp = np.tile(np.linspace(0, 2**bits - 1, 256).round().astype(np.uint16), (4, 1))
+    ramp[0, 0] = min(2**bits + 900, 65535)
+    decoded = image.decode(encode(Image.fromarray(ramp)))
+    assert decoded[0, 0] == 255
+    assert np.abs(decoded[1:].astype(int) - np.arange(256)).max() <= 1
 
 
 @pytest.mark.parametrize("channels", [3, 4])
@@ -78,27 +70,21 @@ def test_the_orientation_tag_is_applied(grey: np.ndarray) -> None:
     assert image.decode(encode(picture, "JPEG", exif=exif)).shape == (60, 40)
 
 
-def unusable() -> dict[str, tuple[bytes, str]]:
-    """Files that are refused, and why."""
+def test_unusable_files_are_named(tmp_path: Path) -> None:
     picture = Image.fromarray(np.random.default_rng(0).integers(0, 256, (320, 480), dtype=np.uint8))
     frames = encode(picture, "PNG", save_all=True, append_images=[picture.rotate(90)])
-    png, jpeg = encode(picture), encode(picture, "JPEG")
-    return {
-        "empty": (b"", "must be a PNG, JPEG or DICOM image"),
-        "text": (b"no image at all", "must be a PNG, JPEG or DICOM image"),
-        "tiff": (encode(picture, "TIFF"), "must be a PNG, JPEG or DICOM image"),
-        "half a png": (png[: len(png) // 2], "the image is damaged or truncated"),
-        "half a jpeg": (jpeg[: len(jpeg) // 2], "the image is damaged or truncated"),
-        "bomb": (encode(Image.new("1", (12_000, 12_000))), "must have 1 to 100,000,000 pixels"),
-        "frames": (frames, "must hold one picture; got 2 frames"),
-    }
-
-
-def test_unusable_files_are_named(tmp_path: Path) -> None:
-    for kind, (data, message) in unusable().items():
-        with pytest.raises(image.ImageError, match=f"^a.png: .*{message}"):
-            image.decode(data, name="a.png")
-            pytest.fail(kind)
+    bomb = encode(Image.new("1", (12_000, 12_000)))
+    halves = (data[: len(data) // 2] for data in (encode(picture), encode(picture, "JPEG")))
+    for message, files in {
+        "must be a PNG, JPEG or DICOM image": (b"", b"no image", encode(picture, "TIFF")),
+        "the image is damaged or truncated": halves,
+        "must have 1 to 100,000,000 pixels": [bomb],
+        "must hold one picture; got 2 frames": [frames],
+    }.items():
+        for data in files:
+            with pytest.raises(image.ImageError, match=f"^a.png: .*{message}"):
+                image.decode(data, name="a.png")
+                pytest.fail(message)
     with pytest.raises(ValueError, match=r"gone\.png: cannot be read"):
         image.read(tmp_path / "gone.png")
 

@@ -18,21 +18,18 @@ def make(root: Path, *names: str) -> None:
         path.write_bytes(b"x")
 
 
-def test_counts_of_the_real_names(kermany_names: list[str]) -> None:
-    table = index_names(kermany_names)
+def test_counts_and_patients_of_the_real_names(kermany_names: list[str]) -> None:
+    tables = {key: index_names(kermany_names, patient_key=key) for key in KEYS}
+    table = tables["person"]
     in_test = table["source"] == "test"
     counts = {part: rows["subtype"].value_counts() for part, rows in table.groupby(in_test)}
     assert dict(counts[False]) == {"bacteria": 2538, "normal": 1349, "virus": 1345}
     assert dict(counts[True]) == {"bacteria": 242, "normal": 234, "virus": 148}
     normal = table[table["label"] == "NORMAL"].groupby("patient").size()
     assert (len(normal), (normal > 1).sum(), normal.max()) == (1444, 75, 4)
-
-
-def test_patients_by_key_and_coarser_keys_only_merge(kermany_names: list[str]) -> None:
-    tables = {key: index_names(kermany_names, patient_key=key) for key in KEYS}
-    for key, patients in KEYS.items():
-        table = tables[key]
-        assert table.loc[table["label"] == "PNEUMONIA", "patient"].nunique() == patients
+    patients = (each.loc[each["label"] == "PNEUMONIA", "patient"] for each in tables.values())
+    assert [each.nunique() for each in patients] == list(KEYS.values())
+    # coarser keys only merge
     for coarse, fine in itertools.pairwise(table["patient"] for table in tables.values()):
         assert (coarse.groupby(fine).nunique() == 1).all()
 
@@ -73,14 +70,6 @@ def test_folders_of_kaggle_and_mendeley(tmp_path: Path, folder: str) -> None:
     assert Kermany.open(str(tmp_path)).root == tmp_path / folder
 
 
-def test_second_copy_and_macosx_are_left_out(tmp_path: Path) -> None:
-    make(tmp_path, *NAMES)
-    make(tmp_path / "chest_xray", *NAMES)
-    make(tmp_path / "__MACOSX", *NAMES)
-    make(tmp_path, "train/NORMAL/._IM-0001-0001.jpeg", "train/NORMAL/.DS_Store")
-    assert len(index(tmp_path)) == 2
-
-
 def test_missing_empty_and_one_sided_folders(tmp_path: Path) -> None:
     with pytest.raises(FileNotFoundError, match=r"holds train/ and test/.*pneumo\.download"):
         Kermany.open(str(tmp_path))
@@ -110,13 +99,11 @@ def test_targets_of_two_and_three_classes() -> None:
         targets(table.assign(subtype=""), num_classes=3)
 
 
-@pytest.mark.realdata
-def test_real_folder_is_the_fixture(real_data: Path, kermany_names: list[str]) -> None:
-    assert list(index(real_data)["path"]) == sorted(kermany_names)
-
-
-def test_unused_names_are_named(tmp_path: Path) -> None:
-    make(tmp_path, *NAMES, "train/NORMAL/IM-0002-0001.tiff", "train/NORMAL/more/IM-0003-0001.jpeg")
+def test_unused_names_are_named_and_second_copies_left_out(tmp_path: Path) -> None:
+    for folder in (".", "chest_xray", "__MACOSX"):
+        make(tmp_path / folder, *NAMES)
+    make(tmp_path, "train/NORMAL/._IM-0001-0001.jpeg", "train/NORMAL/.DS_Store")
+    make(tmp_path, "train/NORMAL/IM-0002-0001.tiff", "train/NORMAL/more/IM-0003-0001.jpeg")
     make(tmp_path, "valid/NORMAL/IM-0004-0001.jpeg", "train/VIRUS/person9_virus_1.jpeg", "top.png")
     (tmp_path / "train/NORMAL/IM-0005-0001.jpeg").symlink_to(tmp_path / "gone")
     (tmp_path / "lost+found").mkdir()
@@ -127,3 +114,8 @@ def test_unused_names_are_named(tmp_path: Path) -> None:
         *("top.png", "valid/", "train/NORMAL/IM-0002-0001.tiff", "train/NORMAL/IM-0005-0001.jpeg"),
         *("train/NORMAL/more", "train/VIRUS/", "train/NORMAL/x.jpeg"),
     ]
+
+
+@pytest.mark.realdata
+def test_real_folder_is_the_fixture(real_data: Path, kermany_names: list[str]) -> None:
+    assert list(index(real_data)["path"]) == sorted(kermany_names)

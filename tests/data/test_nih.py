@@ -1,7 +1,6 @@
 """ChestX-ray8/14: its table and its names, and what is wrong with a copy of it."""
 
 import shutil
-from collections.abc import Callable
 from pathlib import Path
 
 import pandas as pd
@@ -73,44 +72,21 @@ def test_names_give_the_patients_wherever_images_are_read(folders: Path, nih_set
     ]
 
 
-def edited(change: Callable[[str], str]) -> Callable[[Path], None]:
-    def edit(root: Path) -> None:
-        path = root / "Data_Entry_2017.csv"
-        path.write_text(change(path.read_text()))
+def test_a_release_that_contradicts_its_images_is_refused_in_one_line(release: Path) -> None:
+    def refused(message: str) -> None:
+        with pytest.raises(ValueError, match=f"^[^\n]*{message}[^\n]*$"):
+            table(release)
 
-    return edit
-
-
-def without_images(root: Path) -> None:
-    shutil.rmtree(root / "images_001")
-
-
-def with_a_copy(root: Path) -> None:
-    shutil.copy(root / "images_001" / "images" / FIRST, root)
-
-
-def with_two_tables(root: Path) -> None:
-    shutil.copy(root / "Data_Entry_2017.csv", root / "Data_Entry_2017_v2020.csv")
-
-
-@pytest.mark.parametrize(
-    ("edit", "message"),
-    [
-        (without_images, f"must have an image below .*; not so: '{FIRST}', .* and 19 more. Unp"),
-        (edited(lambda t: t.replace("Finding L", "L")), "must be a table with the columns .*"),
-        (with_a_copy, f"must be below .* once; not so: '{FIRST}'. Remove the copies"),
-        (
-            with_two_tables,
-            "one table of the release; not so: .*_v2020.csv'. Remove all but one",
-        ),
-    ],
-)
-def test_a_table_that_contradicts_its_images_is_refused_in_one_line(
-    release: Path, edit: Callable[[Path], None], message: str
-) -> None:
-    edit(release)
-    with pytest.raises(ValueError, match=f"^[^\n]*{message}[^\n]*$"):
-        table(release)
+    shutil.copy(release / "images_001" / "images" / FIRST, release)
+    refused(f"must be below .* once; not so: '{FIRST}'. Remove the copies")
+    (release / FIRST).unlink()
+    shutil.rmtree(release / "images_001")
+    refused(f"must have an image below .*; not so: '{FIRST}', .* and 19 more. Unp")
+    csv = release / "Data_Entry_2017.csv"
+    csv.write_text(csv.read_text().replace("Finding L", "L"))
+    refused("must be a table with the columns .*")
+    shutil.copy(csv, release / "Data_Entry_2017_v2020.csv")
+    refused("one table of the release; not so: .*_v2020.csv'. Remove all but one")
 
 
 def test_other_names_among_its_own_are_named_or_skipped(folders: Path, tmp_path: Path) -> None:

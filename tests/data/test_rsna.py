@@ -7,9 +7,8 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from pneumo.data import phantom, reader, rsna
+from pneumo.data import reader, rsna
 from pneumo.labels import NORMAL, PNEUMONIA
-from tests.conftest import Capture
 
 FIRST, SECOND = "phantom-0-00000", "phantom-0-00001"  # without boxes, with one
 
@@ -90,11 +89,3 @@ def test_a_folder_that_lacks_the_table(tmp_path: Path) -> None:
         FileNotFoundError, match=f"lacks {re.escape(rsna.LABELS)}. .* --layout rsna"
     ):
         rsna.Rsna.open(str(tmp_path))
-
-
-def test_phantoms_do_not_replace_other_files(tmp_path: Path, capsys: Capture) -> None:
-    arguments = ["--layout", "rsna", "--out", str(tmp_path)]
-    assert phantom.main(arguments) == 2
-    assert capsys.readouterr().err == (
-        f"error: --out must be a new folder; {tmp_path} exists. Name another\n"
-    )

@@ -142,8 +142,7 @@ def test_the_command_prints_and_keeps_the_stress_test(
     before, out = digests(run), tmp_path / "a.json"
     text = call("evaluate", run, "--stress", "--out", out).out
     assert max(map(len, text.split("\n"))) <= 80
-    for corruption in CORRUPTIONS:
-        assert f"\n{corruption.name} " in text
+    assert "1 run val" in " ".join(text.split())
     kept = read_stress(run)
     assert kept is not None
     after = digests(run)

@@ -10,7 +10,7 @@ from torch import nn
 
 from pneumo.arguments.train import CONF
 from pneumo.models.base import Wrapped, build
-from pneumo.models.complexity import multiply_adds, num_parameters
+from pneumo.models.views import multiply_adds, num_parameters
 from pneumo.runs.trust import NETWORKS, check_target
 from tests.conftest import SMALL, Call, Command, Patch
 

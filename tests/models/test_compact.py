@@ -5,7 +5,7 @@ import torch
 
 from pneumo.models.base import Wrapped
 from pneumo.models.compact import Compact
-from pneumo.models.complexity import multiply_adds, num_parameters
+from pneumo.models.views import multiply_adds, num_parameters
 
 
 def test_size_is_within_that_of_tiny() -> None:

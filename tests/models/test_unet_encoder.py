@@ -9,8 +9,8 @@ from torch import nn
 
 from benchmarks.plain import forward as plain
 from pneumo.models.base import Network
-from pneumo.models.complexity import multiply_adds, num_parameters
 from pneumo.models.unet_encoder import Encoder
+from pneumo.models.views import multiply_adds, num_parameters
 from tests.conftest import DEVICES
 
 SIZES = {"tiny": (8, 4, 100), "small": (8, 3, 250), "medium": (8, 2, 500), "large": (16, 2, 1000)}

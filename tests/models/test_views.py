@@ -1,7 +1,6 @@
 """Views of an image: means over them, and each layer runs once in a forward pass."""
 
 from collections.abc import Callable
-from typing import Any
 
 import pytest
 import torch
@@ -12,7 +11,7 @@ from pneumo.models.base import Network, Wrapped
 from pneumo.models.compact import Compact
 from pneumo.models.unet_encoder import Encoder
 from pneumo.models.views import ONE_VIEW, Views
-from pneumo.training.classification import Classification
+from tests.conftest import classifier
 
 SIDE = 32
 BOTH = Views(mirror=True)
@@ -109,8 +108,7 @@ def test_evidence_of_one_pixel_lies_on_that_pixel_and_keeps_its_sum() -> None:
 
 
 def test_a_classifier_is_trained_on_one_view_and_scored_on_all(network: Network, x: Tensor) -> None:
-    unused: dict[str, Any] = {"optimizer": None, "schedule": None, "eval_splits": [], "seed": 0}
-    module = Classification(network, views=BOTH, **unused).eval()
+    module = classifier(network, "views.mirror=true").eval()
     batch = Batch(x, torch.zeros(len(x)), torch.arange(len(x)), {})
     torch.testing.assert_close(module(batch), BOTH.logits(network, x))
     module.train()

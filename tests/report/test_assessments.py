@@ -5,17 +5,16 @@ from typing import Any
 
 import numpy as np
 import pandas as pd
-import pytest
 
 from pneumo.data import split
 from pneumo.evaluation.assessment import assess_run
-from pneumo.report.curves import pooled
+from pneumo.report.figures import pooled, reliability
 from pneumo.report.reading import AT_POINT, BINS, read_run
 from pneumo.report.report_folder import write_report
 from pneumo.report.trials import Trial
 from pneumo.runs import run_folder
 from pneumo.runs.writer import RunWriter
-from tests.report.made_runs import edit, make_run, page, read_metrics
+from tests.report.made_runs import edit, groups_of, make_run, page, read_metrics
 
 
 def table(seed: int, *, val: bool) -> pd.DataFrame:
@@ -102,7 +101,7 @@ def test_intervals_of_an_earlier_method_are_computed_again(tmp_path: Path) -> No
     ours, theirs = ([number[3:] for number in each.more] for each in (again, wanted))
     np.testing.assert_allclose(ours, theirs, atol=1e-9, equal_nan=True)
     (folder / "split.csv").unlink()
-    assert trial(folder).metrics["assessed"] is None
+    assert trial(folder).assessed == {}
 
 
 def test_a_malformed_assessment_is_left_out(tmp_path: Path) -> None:
@@ -111,7 +110,7 @@ def test_a_malformed_assessment_is_left_out(tmp_path: Path) -> None:
     spoilt: tuple[dict[str, Any], ...] = ({"subgroups": "x"}, {"operating_point": {}})
     for change in spoilt:
         edit(folder, lambda metrics, change=change: metrics["assessment"].update(change))  # type: ignore[misc]
-        assert trial(folder).metrics["assessed"] is None
+        assert trial(folder).assessed == {}
     assert "Operating point" not in page(write_report([tmp_path]))
 
 
@@ -121,11 +120,13 @@ def test_pooled_bins_count_every_image() -> None:
     np.testing.assert_allclose(pooled([first, second]), [[40, 0.5, 0.7], [30, 1.0, 0.9]])
 
 
-@pytest.mark.slow
-def test_pictures_are_drawn(tmp_path: Path) -> None:
+def test_only_runs_with_a_temperature_have_calibrated_probabilities_in_the_picture(
+    tmp_path: Path,
+) -> None:
     for protocol in ("paper", "holdout"):
         run(tmp_path, protocol=protocol)
-    report = write_report([tmp_path])
-    for protocol in ("paper", "holdout"):
-        svg = (report / f"kermany-{protocol}-reliability.svg").read_text()
-        assert ("calibrated" in svg) == (protocol == "holdout")
+    for group in groups_of(tmp_path):
+        figure = reliability(group)
+        assert figure is not None
+        titles = [ax.get_title() for ax in figure.axes]
+        assert titles == ["as predicted", *(["calibrated"] if group.protocol == "holdout" else [])]

@@ -1,5 +1,4 @@
 from pathlib import Path
-from typing import Any
 
 from pneumo.evaluation.operating_point import OperatingPoint
 from pneumo.models.library import LIBRARIES
@@ -12,10 +11,6 @@ from tests.report.test_model_card import assessed, metrics
 RUNS = Path(__file__).parents[2] / "docs" / "runs"
 FIXED = OperatingPoint("sensitivity", 0.4, 1.2, images=10, prevalence=0.7)
 SETTINGS = {"image_size": 256, "aspect": "stretch", "lr": 0.001}
-
-
-def known(**changed: Any) -> dict[str, str]:
-    return checklists.facts(metrics(**changed), assessment=assessed(FIXED))
 
 
 def test_every_item_is_there_once_in_order() -> None:
@@ -56,26 +51,13 @@ def test_an_item_is_filled_in_part_or_for_a_person() -> None:
 
 
 def test_the_source_of_a_users_folder_is_unknown() -> None:
-    of_kind = {
-        kind: known(data=metrics()["data"] | {"kind": kind}) for kind in ("folder", "phantom")
-    }
-    assert "Guangzhou" in known()["source"]
-    assert not {"source", "labels", "eligibility", "licence"} & set(of_kind["folder"])
-    assert "GENERATED" in of_kind["phantom"]["source"]
-
-
-def test_a_baseline_has_no_facts_of_networks() -> None:
-    about = metrics(baseline=True, parameters=None, selection=None, hyperparameters=SETTINGS)
-    text = checklists.write(about, assessment=assessed(FIXED))
-    wrong = ("256", "random, seed", "pneumo.predict", "ONNX", "ood", "pixels", "one network")
-    assert not [word for word in (*wrong, "pneumo.heatmap", "model card") if word in text]
-    for item in ("24 | Initial weights", "12g | How predictions are made"):
-        assert f"| {item} | to write | *{checklists.NO_NETWORK}* |" in text
-    of_network = known(hyperparameters=SETTINGS)
-    assert [name for name in checklists.OF_NETWORKS if name not in of_network] == ["maps"]
-    text = checklists.write(metrics(hyperparameters=SETTINGS), assessment=None)
-    assert "| 24 | Initial weights | filled | random, seed 0 |" in text
-    assert "*python -m pneumo.heatmap RUN --score adds it*" in text
+    kermany, folder, phantom = (
+        checklists.facts(metrics(data=metrics()["data"] | {"kind": kind}), assessment=None)
+        for kind in ("kermany", "folder", "phantom")
+    )
+    assert "Guangzhou" in kermany["source"]
+    assert not {"source", "labels", "eligibility", "licence"} & set(folder)
+    assert "GENERATED" in phantom["source"]
 
 
 def test_pretrained_weights_and_standardisation_are_named_by_their_source() -> None:
@@ -104,6 +86,7 @@ def test_names_of_a_run_folder_are_no_markup_and_tables_are_whole() -> None:
     assert "<b>" not in text
     assert "[x](" not in text
     assert "| 32 | Internal evaluation | to write |" in text  # no fact is added by a name
+    assert "*python -m pneumo.heatmap RUN --score adds it*" in text
     rows = [line.replace("\\|", "") for line in text.splitlines() if line.startswith("|")]
     assert {row.count("|") for row in rows} == {5}
 
@@ -123,4 +106,6 @@ def test_the_command_writes_them_and_replaces_only_its_own(
     value, low, high = (f"{ends[key]:.3f}" for key in ("value", "low", "high"))
     assert f"sensitivity {value} ({low} to {high})" in out.read_text()
     out.write_text("mine")
+    baseline = RUNS / "model=file_header,seed=0,data=kermany"
+    refused("is a baseline", "export", baseline, "--to", "checklists", keeps=RUNS)
     refused("must not replace files of others", "export", *words, keeps=tmp_path)

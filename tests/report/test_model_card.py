@@ -10,7 +10,7 @@ import pytest
 from pneumo.evaluation.assessment import assess
 from pneumo.evaluation.operating_point import OperatingPoint, by_rule
 from pneumo.evaluation.scores import scores
-from pneumo.report import checklists, model_card
+from pneumo.report import checklists, documents
 from pneumo.report.assessed import SHOWN
 from pneumo.runs.run_folder import MAP_NUMBERS
 
@@ -64,7 +64,7 @@ def card(changed: dict[str, Any] | None = None, **other: Any) -> str:
     arguments: dict[str, Any] = {"classes": ("NORMAL", "PNEUMONIA"), "checkpoint": "best"}
     if "assessment" not in other:
         other["assessment"] = assessed(other.pop("fixed", NOTHING))
-    return model_card.write(run, **(arguments | other))
+    return documents.card(run, **(arguments | other))
 
 
 def test_a_subgroup_is_scored_from_five_patients_of_each_label_on() -> None:
@@ -188,12 +188,11 @@ def test_the_last_checkpoint_has_no_intervals_and_chance_is_named(
 
 def test_the_card_of_weights_has_command_scores_and_the_run_s_card() -> None:
     part = metrics()["data"]["splits"]["test"]
-    best = {"epoch": 3, "test": dict.fromkeys(model_card.SCORES_OF_WEIGHTS.values(), 0.9)}
+    best = {"epoch": 3, "test": dict.fromkeys(documents.SCORES_OF_WEIGHTS.values(), 0.9)}
     about = metrics(best=best, seconds={"total": 90}, machine={"device": "cpu"})
-    text = model_card.weights_card(about, overrides=["model=tiny", "a=[b, c]"], card="# Card\n")
+    text = documents.weights_card(about, overrides=["model=tiny", "a=[b, c]"])
     assert "    python -m pneumo.train model=tiny 'a=[b, c]'\n" in text
     assert f"| test, {part['images']} images | 0.900 |" in text
     assert "epoch 4 of 10" in text
     assert "in 1.5 minutes" in text
     assert "Mendeley Data" in text
-    assert text.endswith("\n# Card\n")

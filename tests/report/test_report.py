@@ -10,8 +10,13 @@ import numpy as np
 import pytest
 
 from pneumo.report.__main__ import main
-from pneumo.report.page import AuditLink, Report, escaped_tex, markdown
+from pneumo.report.comparisons import compare
+from pneumo.report.groups import Trained, labels
+from pneumo.report.page import content as page_content
+from pneumo.report.page import escaped_tex
 from pneumo.report.report_folder import write_report
+from pneumo.report.templates import render_markdown
+from pneumo.runs.writer import RunWriter
 from tests.conftest import Capture, Patch
 from tests.report.made_runs import (
     configure,
@@ -70,8 +75,7 @@ def test_the_first_sentences_give_score_and_optimism_and_runs_left_out_are_named
     lead = re.search(r'<p class="lead">(.*?)</p>', page(report))
     assert lead
     assert findings(report).startswith(lead[1])
-    assert "small: 3 of 4 runs; missing seed 3 (failed: at epoch 2 of 6: RuntimeError" in text
-    assert "tiny: 3 of 4 runs; missing seed 3 (no such run)" in text
+    assert "| failed | at epoch 2 of 6: RuntimeError: out of memory |" in text
     assert "seed=0 | running | at epoch 4 of 6 |" in text
     assert score_of(report, "auroc", network="small")["n"] == "3"
     states = {row["state"] for row in rows_of(report / "runs.csv")}
@@ -171,6 +175,40 @@ def test_other_settings_are_named_and_not_averaged(sweep: Path) -> None:
     }
 
 
+@pytest.mark.parametrize(
+    ("settings", "wanted"),
+    [
+        (
+            [
+                {"views.mirror": True, "optimizer.lr": 0.006, "schedule.max_lr": 0.006},
+                {"views.mirror": False, "optimizer.lr": 0.001, "schedule.max_lr": 0.001},
+                {"views.mirror": False, "optimizer.lr": 0.006, "schedule.max_lr": 0.006},
+            ],
+            ["(mirror=True, lr=0.006)", "(mirror=False, lr=0.001)", "(mirror=False, lr=0.006)"],
+        ),
+        (
+            [{"scales": of, "mirror": 1} for of in ([1], [1, 2])],
+            ["(scales=[1])", "(scales=[1, 2])"],
+        ),
+        (
+            [
+                {"a.gamma": 1, "b.gamma": 1},
+                {"a.gamma": 2, "b.gamma": 1},
+                {"a.gamma": 2, "b.gamma": 3},
+            ],
+            [f"(a.gamma={a}, b.gamma={b})" for a, b in ((1, 1), (2, 1), (2, 3))],
+        ),
+    ],
+)
+def test_labels_have_the_settings_that_distinguish(
+    settings: list[dict[str, object]], wanted: list[str]
+) -> None:
+    networks = [Trained("kermany-official", "net", each) for each in settings]
+    assert labels(networks) == [f"net {label}" for label in wanted]
+    recipe = Trained("kermany-official", "net-fast", {"lr": 1})  # whose name says enough
+    assert labels([recipe, networks[0]]) == ["net-fast", "net"]
+
+
 def test_the_best_of_several_settings_is_chosen_on_validation(tmp_path: Path) -> None:
     for lr, on_validation, on_test in ((0.1, 0.99, 0.8), (0.2, 0.9, 0.97)):
         folder = make_run(tmp_path / f"{lr}", protocol="holdout", settings={"lr": lr})
@@ -183,27 +221,14 @@ def test_the_best_of_several_settings_is_chosen_on_validation(tmp_path: Path) ->
     assert not [row for row in rows if " minus tiny" in row["what"]]
 
 
-def test_runs_that_were_not_started_and_failed_folds_are_named(tmp_path: Path) -> None:
-    about = {"model": "tiny", "protocol": "paper", "fold": None}
-    planned = [about | {"seed": seed} for seed in (0, 1, 2)]
-    make_run(tmp_path / "a", seed=1)
+def test_runs_that_were_not_started_are_named(tmp_path: Path) -> None:
+    planned = [["model=tiny", f"seed={seed}"] for seed in (0, 1, 2)]
+    RunWriter(make_run(tmp_path / "a", seed=1)).write_overrides(planned[1])
     (tmp_path / "a" / "sweep.json").write_text(json.dumps({"arguments": [], "planned": planned}))
-    make_run(tmp_path / "b", protocol="kfold", fold=0)
-    failed = tmp_path / "b" / "model=tiny,seed=0,protocol.fold=2,protocol=kfold"
-    write_status(failed, status="failed", error="no room", epoch=0, max_epochs=2)
-    for kind in ("kermany", "phantom"):  # which of the two sets the next run is of is not known
-        run = make_run(tmp_path / "c" / kind, kind=kind, model="small")
-        shutil.move(run, tmp_path / "c" / f"{run.name},data={kind}")
-    failed = tmp_path / "c" / "model=small,protocol=paper,seed=1"
-    write_status(failed, status="failed", error="no disk", epoch=0, max_epochs=2)
     report = write_report([tmp_path])
-    text = summary(report)
     rows = [row for row in rows_of(report / "runs.csv") if row["state"] == "not started"]
     assert [row["seed"] for row in rows] == ["0", "2"]
-    assert "tiny: 1 of 3 runs; missing seed 0, seed 2 (not started" in text
-    assert "1 of 2 runs; missing seed 0 fold 2 (failed" in text
-    assert "| failed | at epoch 0 of 2: no disk |" in text
-    assert "seed 1 (failed" not in text
+    assert "a/model=tiny,seed=2 | not started | the sweep plans it" in summary(report)
 
 
 def test_one_seed_has_no_spread_and_different_recipes_and_code_are_named(tmp_path: Path) -> None:
@@ -219,10 +244,7 @@ def test_one_seed_has_no_spread_and_different_recipes_and_code_are_named(tmp_pat
     assert "tiny, small: one trial only, so no spread" in text
     row = row_of(report / "comparisons.csv", what="tiny minus small", score="accuracy")
     assert (row["trials"], row["over"], row["p"]) == ("1", "patients of seed 0", "")
-    shown = " ".join(re.sub(r"<[^>]+>", " ", page(report)).split())
-    assert "data.image_size 256 128" in shown
-    assert "optimizer.weight_decay \N{EN DASH} 0.02" in shown
-    assert "which differ in 3 settings (listed on the page):" in text
+    assert "trained by different recipes" in text
     assert re.search(r"several versions of the code, commits \w+ \(1\), \w+ \(1\)", text)
     assert not [word for word in ("${", "None", "nan ") if word in text]
 
@@ -348,7 +370,7 @@ def test_latex_has_a_table_for_each_group_with_command_and_commit(finished: Path
 
 
 def test_summary_links_the_audit_and_no_name_is_a_link() -> None:
-    link = AuditLink("set", "A finding.", "../audit.html")
-    text = markdown(Report(["[a](http://b)"], audit=link))
-    assert "Audit of set: A finding. [The audit](../audit.html) shows" in text
-    assert "\\[a\\](http://b)" in text
+    link = {"name": "[a](http://b)", "finding": "A finding.", "href": "../audit.html"}
+    values = page_content([], differences=compare([]), overviews=[], audit=link)
+    text = render_markdown("summary.md.j2", **values)
+    assert "Audit of \\[a\\](http://b): A finding. [The audit](../audit.html) shows" in text

@@ -13,9 +13,9 @@ from pneumo import atomic
 from pneumo.data import phantom
 from pneumo.inference import inputs, ood
 from pneumo.report import documents
-from pneumo.runs import pretrained, run_folder, weights
+from pneumo.runs import pretrained, run_folder
+from pneumo.runs.network import read_checkpoint, weights_digest
 from pneumo.runs.run import Run
-from pneumo.runs.weights import weights_digest
 from pneumo.shift import evaluation
 from tests.conftest import ROOT, Call, Patch, Refused
 
@@ -25,7 +25,7 @@ FOLDER = pretrained.find(pretrained.DEFAULT)
 @pytest.fixture(scope="module")
 def radiographs(tmp_path_factory: pytest.TempPathFactory) -> Path:
     root = tmp_path_factory.mktemp("radiographs") / "set"
-    return phantom.generate(root, num_images=24, seed=7, num_workers=1, progress=False)
+    return phantom.generate(root, num_images=24, seed=7, progress=False)
 
 
 def test_runs_and_images_are_distinguished(radiographs: Path, tmp_path: Path) -> None:
@@ -126,7 +126,7 @@ def test_what_is_packed_packs_to_the_same(tmp_path: Path, call: Call, refused: R
     names = {p.relative_to(FOLDER) for p in FOLDER.rglob("*") if p.is_file()}
     assert {p.relative_to(out) for p in out.rglob("*") if p.is_file()} == names
     first, again = Run.open(FOLDER).network(), Run.open(out).network()
-    assert weights.weights_digest(first) == weights.weights_digest(again)
+    assert weights_digest(first) == weights_digest(again)
     (out / "mine.txt").touch()
     refused("holds mine.txt", *pack, "--out", out, keeps=out)
     refused("--out DIR", *pack)
@@ -180,7 +180,7 @@ def test_the_wheel_holds_it(tmp_path: Path) -> None:
 def test_the_folder_is_a_small_run_with_a_card_and_without_optimizer_and_places() -> None:
     files = [path for path in FOLDER.rglob("*") if path.is_file()]
     assert sum(path.stat().st_size for path in files) < 1_000_000
-    assert list(weights.load(FOLDER / run_folder.BEST)) == ["state_dict"]
+    assert list(read_checkpoint(FOLDER / run_folder.BEST)) == ["state_dict"]
     run = Run.open("pretrained:compact-robust")
     metrics: Any = run.metrics
     assert run_folder.read_status(FOLDER)["status"] == "done"

@@ -119,6 +119,8 @@ BROKEN: list[tuple[Spoil, str]] = [
     (cell("path", "test/NORMAL/other.jpeg"), "of 624 rows 623 are"),
     (lambda run: (run / run_folder.BEST).unlink(), "there is no .*best.ckpt"),
     (cut(run_folder.BEST), "must be a checkpoint of weights only"),
+    (lambda run: torch.save([1], run / run_folder.BEST), "it holds no state_dict"),
+    (lambda run: torch.save({"state_dict": [1]}, run / run_folder.BEST), "it holds no state_dict"),
     (lambda run: torch.save({"x": Path("x")}, run / run_folder.BEST), "checkpoint of weights only"),
     (lambda run: torch.save({"state_dict": {}}, run / run_folder.BEST), "does not fit its config"),
     (other_weights, "must hold finite weights; .*bias is not finite"),
@@ -246,18 +248,19 @@ def test_a_wrong_run_and_a_missing_extra_are_refused_before_torch_is_imported(
         ("split", "test", "split differently"),
         ("digest", "3", "files have changed under the same names"),
         ("label", "PNEUMONIA", "labels or boxes have changed"),
+        ("boxes", np.array([[1, 2, 3, 5]]), "labels or boxes have changed"),
     ],
 )
 def test_a_run_resumes_with_the_images_that_it_was_started_with(
-    tmp_path: Path, column: str, value: str, message: str
+    tmp_path: Path, column: str, value: Any, message: str
 ) -> None:
-    columns = {name: ["1", "2"] for name in (*split.COLUMNS, "digest")}
-    table = pd.DataFrame({**columns, "path": ["a.png", "b.png"], "split": "train"})
+    columns: dict[str, Any] = {name: ["1", "2"] for name in (*split.COLUMNS, "digest")}
+    columns |= {"path": ["a.png", "b.png"], "boxes": [np.array([[1, 2, 3, 4]]), np.empty((0, 4))]}
+    table = pd.DataFrame({**columns, "split": "train"})
     writer = RunWriter(tmp_path)
     assert writer.write_split(table) == writer.write_split(table)
     before = (tmp_path / "split.csv").read_bytes()
-    changed = table.copy()
-    changed.loc[0, column] = value
+    changed = table.assign(**{column: [value, table[column][1]]})
     with pytest.raises(ValueError, match=message):
         writer.write_split(changed)
     assert (tmp_path / "split.csv").read_bytes() == before

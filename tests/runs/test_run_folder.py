@@ -79,17 +79,17 @@ def test_broken_configurations_are_named(tmp_path: Path, text: str) -> None:
         run_folder.read_config(tmp_path)
 
 
-def test_a_run_is_begun_whatever_its_model_calls_itself(tmp_path: Path) -> None:
-    asked = {"model": "mobilenet", "seed": 0, "protocol": "paper", "fold": None}
-    atomic.write_json(tmp_path / run_folder.SWEEP, {"arguments": [], "planned": [asked]})
-    run = tmp_path / "model=mobilenet_v3_small,seed=0"
-    run.mkdir()
+def test_runs_that_a_sweep_plans_are_known_by_their_overrides(tmp_path: Path) -> None:
+    planned = [["model=mobilenet", f"protocol.fold={fold}"] for fold in (0, 1)]
+    atomic.write_json(tmp_path / run_folder.SWEEP, {"arguments": [], "planned": planned})
+    run = RunWriter(tmp_path / "model=mobilenet_v3_small,seed=0")
     own = {"model": {"name": "mobilenet_v3_small"}, "seed": 0}
-    own["protocol"] = {"name": "paper", "fold": None}
-    RunWriter(run).write_config(own, ["model=mobilenet", "seed=0"])
-    assert run_folder.not_started(tmp_path) == [asked]  # no status yet
-    RunWriter(run).write_status("running")
-    assert run_folder.not_started(tmp_path) == []
+    run.write_overrides(["protocol=kfold", *planned[1]])
+    assert len(run_folder.not_started(tmp_path)) == 2  # no status yet
+    run.write_config({**own, "protocol": {"name": "kfold", "fold": 1}}, ["x=1", *planned[1]])
+    run.write_status("running")
+    left = {"model": "mobilenet", "seed": 0, "protocol": "kfold", "fold": 0}
+    assert run_folder.not_started(tmp_path) == [left]
 
 
 def test_what_a_killed_process_left_is_cleared(tmp_path: Path) -> None:

@@ -1,26 +1,7 @@
-from types import SimpleNamespace
-
 import pytest
 import torch
 
-from pneumo.training.callbacks import AveragedWeights, EpochBar
-
-
-def test_a_bar_counts_epochs_from_1_and_is_gone_before_the_line(
-    capsys: pytest.CaptureFixture[str],
-) -> None:
-    bar, trainer = EpochBar(), SimpleNamespace(current_epoch=0, max_epochs=3, num_val_batches=[1])
-    bar._trainer = SimpleNamespace(num_training_batches=2, max_epochs=3)  # type: ignore[assignment]
-    bar.on_train_epoch_start(trainer)  # type: ignore[arg-type]
-    for _ in range(2):
-        bar.on_train_batch_end()
-    bar.on_validation_batch_end()
-    assert bar.bar.n == bar.bar.total == 3
-    bar.on_train_epoch_end()
-    shown = capsys.readouterr().err
-    assert "epoch 1/3" in shown
-    assert shown.endswith("\r")  # the line is free
-    assert "\n" not in shown
+from pneumo.training.callbacks import AveragedWeights, Selection
 
 
 def test_the_average_leaves_the_first_weights_behind_at_once() -> None:
@@ -35,3 +16,32 @@ def test_the_average_leaves_the_first_weights_behind_at_once() -> None:
     assert average(torch.tensor(3), torch.tensor(4), torch.tensor(9)) == 4  # a count
     with pytest.raises(ValueError, match="decay must be at least 0 and below 1; got 1"):
         AveragedWeights(1)
+
+
+def row(epoch: int, f1: float, loss: float) -> dict[str, object]:
+    return {"epoch": epoch, "val": {"f1_normal": f1, "loss": loss}}
+
+
+@pytest.mark.parametrize(
+    ("pairs", "best"),
+    [
+        ([(0.8, 0.3), (0.9, 0.3), (0.7, 0.1)], 1),
+        ([(0.9, 0.3), (0.9, 0.2), (0.9, 0.2)], 1),  # a tie goes to the lower loss, then the earlier
+        ([(float("nan"), 0.1), (0.1, 0.3)], 1),
+        ([(float("nan"), 0.3), (float("nan"), float("nan"))], 0),
+    ],
+)
+def test_selection_breaks_ties_by_loss(pairs: list[tuple[float, float]], best: int) -> None:
+    history = [row(epoch, *pair) for epoch, pair in enumerate(pairs)]
+    assert Selection("f1_normal", "val").best(history) == best
+
+
+@pytest.mark.parametrize(("monitor", "best"), [("loss/val", 1), ("f1_normal/val", 0), ("last", 2)])
+def test_the_direction_is_the_scores(monitor: str, best: int) -> None:
+    history = [row(0, 0.9, 0.3), row(1, 0.8, 0.2), row(2, 0.7, 0.4)]
+    assert Selection.parse(monitor).best(history) == best
+
+
+def test_a_missing_score_is_named() -> None:
+    with pytest.raises(ValueError, match="epoch 1 has no score loss/test"):
+        Selection.parse("loss/test").best([row(0, 0.9, 0.3)])

@@ -10,9 +10,9 @@ import torch
 from pneumo.data.boxes import SIDES
 from pneumo.evaluation.detection import NO_BOX
 from pneumo.training import detection
-from pneumo.training.box_pictures import draw
+from pneumo.training.callbacks import draw
 from pneumo.training.config import BOX_SCORES, SCORES
-from pneumo.training.detection import Detection, Detections, ScoredBoxes
+from pneumo.training.detection import Detection, Detections
 from tests.conftest import Command
 from tests.test_train import metrics
 from tests.training.test_resume import whole_and_resumed
@@ -59,12 +59,11 @@ def test_tables_of_a_run(detections: Detections) -> None:
     table = pd.DataFrame(
         {"path": list("abcd"), "patient": list("wxyz"), "label": "NORMAL", "split": "val"}
     ).assign(group=list("wxyw"))  # z has an image of w
-    scored = ScoredBoxes(0, {}, 0.5, {"val": detections})
-    predictions = detection.predictions(scored, table, splits=["val"])
+    predictions = detection.predictions(detections, table)
     assert predictions["path"].tolist() == list("abcd")
     assert predictions["patient"].tolist() == list("wxyw")
     assert predictions["p_pneumonia"].tolist() == [0, 0.4, 0, 0.9]
-    boxes = detection.box_table(scored, table, splits=["val"])
+    boxes = detection.box_table(detections, table)
     assert list(boxes.columns) == ["path", "patient", "split", "kind", "score", *SIDES]
     assert boxes["path"].tolist() == ["a", "b", "d", "d", "d"]
     assert boxes["patient"].tolist() == ["w", "x", "w", "w", "w"]

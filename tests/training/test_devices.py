@@ -21,7 +21,7 @@ TWO = (*TINY, "trainer.devices=2")
 # Batch statistics, averaged weights, a schedule by steps, a last batch of a few images, and dropout
 RECIPE = (
     *("model=compact", "augment=crop", "schedule=onecycle", "schedule.max_lr=0.005"),
-    *("callbacks=[default,averaged]", "data.batch_size=6", "trainer.max_epochs=6"),
+    *("callbacks=[default,averaged]", "data.batch_size=6", "trainer.max_epochs=4"),
 )
 
 

@@ -4,6 +4,7 @@ from pathlib import Path
 
 import pytest
 from hydra.core.override_parser.overrides_parser import OverridesParser
+from omegaconf import OmegaConf
 
 from pneumo.training import hydra_cli, sweep
 
@@ -17,24 +18,26 @@ def test_new_arguments_take_the_place_of_those_a_sweep_began_with(tmp_path: Path
     ]
 
 
+def name(overrides: list[str], folder: Path = Path("none")) -> str:
+    return hydra_cli.folder_name("model=tiny,seed=0", OmegaConf.create(overrides), str(folder))
+
+
 def test_a_folder_is_named_by_what_its_sweep_began_without(tmp_path: Path) -> None:
-    sweep.begin(tmp_path, ["model=tiny,small", "data=phantom", "augment.zoom=[1,2]", "a='x, y'"])
-    same = "a='x, y',augment.zoom=[1,2],data=phantom"
+    first = ["model=tiny,small", "data=phantom", "augment.zoom=[1,2]", "a='x, y'", "data.root=r,s"]
+    sweep.begin(tmp_path, first, [["model=tiny", "data.root=r"]])
+    same = ["model=tiny", "a='x, y'", "augment.zoom=[1,2]", "data=phantom"]
     for more, left in (
         (same, ""),
-        (f"{same},optimizer.lr=0.1", ",optimizer.lr=0.1"),
-        ("augment.zoom=[1,2],data=phantom2", ",data=phantom2"),  # of a sweep that was extended
+        ([*same, "optimizer.lr=0.1", "num_threads=2"], ",optimizer.lr=0.1"),
+        ([*same, "data.root=/r"], ",data.root=%2Fr"),  # which the sweep varies
+        (["augment.zoom=[1,2]", "data=phantom2"], ",data=phantom2"),  # of one that was extended
     ):
-        name = hydra_cli.folder_name("model=tiny,seed=0", more, str(tmp_path))
-        assert name == f"model=tiny,seed=0{left}"
+        assert name(more, tmp_path) == f"model=tiny,seed=0{left}"
 
 
 def test_names_of_folders_are_unique_and_short_enough() -> None:
-    first, slash = "model=tiny,seed=0", "a=x/y"
-    assert hydra_cli.folder_name(first, "") == first
-    names = [
-        hydra_cli.folder_name(first, more) for more in (slash, "a=x%2Fy", "é" * 200, "é" * 201)
-    ]
+    assert name([]) == "model=tiny,seed=0"
+    names = [name([more]) for more in ("a=x/y", "a=x%2Fy", "é" * 200, "é" * 201)]
     assert len(set(names)) == 4
     assert all(len(name.encode()) <= 255 and "/" not in name for name in names)
 

@@ -6,7 +6,7 @@ import pytest
 import torch
 
 from pneumo.runs.run import Run
-from pneumo.training import init
+from pneumo.training.fit import check_init
 from tests.conftest import SMALL, Capture, Command
 from tests.test_train import metrics
 
@@ -49,7 +49,7 @@ def test_images_that_the_weights_were_trained_on_are_not_scored(
     finished_run: Path, phantoms: Path
 ) -> None:
     table = Run.open(finished_run).split
-    init.check_new(str(finished_run), phantoms, table[table["split"] != "train"])
+    check_init(Run.open(finished_run), phantoms, table[table["split"] != "train"])
     leaked = table.assign(split="test")
     with pytest.raises(ValueError, match="init must not have been trained on the images"):
-        init.check_new(str(finished_run), phantoms, leaked)
+        check_init(Run.open(finished_run), phantoms, leaked)

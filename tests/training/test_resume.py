@@ -1,10 +1,9 @@
 """Runs that are interrupted or disturbed: what they resume from, and how they end."""
 
 import os
+import re
 import signal
-import subprocess
 import sys
-import time
 from pathlib import Path
 from typing import Any
 
@@ -16,7 +15,7 @@ from torch.utils.data import get_worker_info
 from pneumo.data.datamodule import Batch, Images
 from pneumo.runs import run_folder
 from pneumo.runs.writer import RunWriter
-from tests.conftest import SMALL, Capture, Command, Patch, digests
+from tests.conftest import SMALL, Capture, Command, Patch, digests, start
 from tests.test_train import metrics, scores, status
 
 TINY = ("data=phantom", "data.num_images=60", "data.image_size=32", *SMALL[1:])
@@ -37,24 +36,73 @@ RECIPE = (  # whose state is in more places than the optimizer's moments
 
 
 class Cut(pl.Callback):
-    """Breaks a run off at the start of an epoch, counted from 0."""
+    """Breaks a run off at the start of an epoch, counted from 0, after a signal to its process."""
 
-    def __init__(self, epoch: int):
-        self.epoch = epoch
+    def __init__(self, epoch: int, signum: int = 0):
+        self.epoch, self.signum = epoch, signum
 
     def on_train_epoch_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
         if trainer.current_epoch == self.epoch:
+            os.kill(os.getpid(), self.signum)
             raise RuntimeError("interrupted")
+
+
+def cut(epoch: int, signum: int = 0) -> str:
+    return f"+callbacks.cut={{_target_: {__name__}.Cut, epoch: {epoch}, signum: {int(signum)}}}"
 
 
 def whole_and_resumed(train: Command, *arguments: str, epoch: int) -> list[dict[str, Any]]:
     """Scores of the run whole/, and of parts/, broken off at the start of ``epoch`` and resumed."""
-    cut = f"+callbacks.cut={{_target_: {__name__}.Cut, epoch: {epoch}}}"
     assert train("hydra.run.dir=whole", *arguments) == 0
-    assert train("hydra.run.dir=parts", *arguments, cut) == 1
+    assert train("hydra.run.dir=parts", *arguments, cut(epoch)) == 1
     assert status(Path("parts")) == "failed"
     assert train("resume=parts", "~callbacks.cut") == 0
     return [scores(Path(name)) for name in ("whole", "parts")]
+
+
+@pytest.mark.slow
+def test_a_run_killed_queued_again_stopped_moved_and_damaged_ends_as_an_uninterrupted_one(
+    train: Command, tmp_path: Path, monkeypatch: Patch, capsys: Capture
+) -> None:
+    never = ("+schedule.threshold=9", "+schedule.threshold_mode=abs")  # better by so much
+    plateau = ("schedule=plateau", "schedule.patience=0", *never)
+    few = (*TINY, *plateau, "callbacks.checkpoint.monitor=loss/test", "trainer.max_epochs=6")
+    assert train("hydra.run.dir=whole", *few) == 0
+    parts = ("hydra.run.dir=parts", *few)
+
+    done = start(sys.executable, "-m", "pneumo.train", *parts, cut(1, signal.SIGKILL))
+    assert done.returncode == -signal.SIGKILL
+    assert status(tmp_path / "parts") == "running"
+
+    with monkeypatch.context() as patch:
+        for name, value in {"NTASKS": "1", "JOB_NAME": "x", "JOB_ID": "7"}.items():
+            patch.setenv(f"SLURM_{name}", value)
+        assert train(*parts, cut(2, signal.SIGUSR1)) == 1  # SLURM queues it again
+        assert list(tmp_path.rglob("hpc_ckpt*.ckpt")) == [tmp_path / "parts" / "hpc_ckpt_1.ckpt"]
+        capsys.readouterr()
+        assert train(*parts, cut(3, signal.SIGINT)) == 130
+    shown = capsys.readouterr().err
+    assert "Resume with: python -m pneumo.train resume=" in shown
+    assert "Traceback" not in shown
+    assert status(tmp_path / "parts") == "stopped"
+    assert "resume=" in (tmp_path / "parts" / "train.log").read_text()
+    assert not list(tmp_path.rglob("hpc_ckpt*"))
+
+    moved = (tmp_path / "parts").rename(tmp_path / "moved")
+    last, previous = moved / run_folder.LAST, moved / run_folder.PREVIOUS
+    last.write_bytes(last.read_bytes()[:5000])  # which costs an epoch
+    assert previous.exists()
+    # a loading process asks for the order of an epoch ahead
+    assert train("resume=moved", "~callbacks.cut", "data.num_workers=1") == 0
+    assert "is broken (" in capsys.readouterr().err
+    assert not previous.exists()
+    whole = scores(tmp_path / "whole")
+    assert whole == scores(moved)
+    assert whole["history"][-1]["lr"] < whole["history"][0]["lr"]
+    assert whole["best"]["test"]["loss"] == min(row["test"]["loss"] for row in whole["history"])
+    assert 0 < metrics(moved)["seconds"]["earlier"] < metrics(moved)["seconds"]["train"]
+    predictions = (tmp_path / "whole" / "predictions.csv").read_text()
+    assert predictions == (moved / "predictions.csv").read_text()
 
 
 @pytest.mark.slow
@@ -85,57 +133,16 @@ def test_early_stopping_is_not_trained_past(train: Command, tmp_path: Path) -> N
 def test_a_last_batch_of_one_image_trains_and_phantoms_are_named_at_both_ends(
     train: Command, tmp_path: Path, capsys: Capture
 ) -> None:
-    size = ("data.batch_size=8", "trainer.max_epochs=1")
+    size = ("data.batch_size=8", "trainer.max_epochs=1", "trainer.enable_progress_bar=true")
     assert train("hydra.run.dir=run", *TINY, *size) == 0
     data = metrics(tmp_path / "run")["data"]
     assert data["splits"]["train"]["images"] % 8 == 1
-    assert capsys.readouterr().err.count("GENERATED IMAGES") == 2
+    shown = capsys.readouterr().err
+    assert shown.count("GENERATED IMAGES") == 2
+    assert re.search(r"epoch 1/1: +\d+%", shown)  # the bar, which leaves the line free
+    assert re.search(r"\r +\repoch 1/1 loss/F1", shown)
     assert "GENERATED IMAGES" in data["note"]
     assert data["kind"] == "phantom"
-
-
-@pytest.mark.slow
-def test_a_truncated_last_checkpoint_costs_an_epoch(
-    train: Command, tmp_path: Path, capsys: Capture
-) -> None:
-    # a loading process asks for the order of an epoch ahead
-    arguments = (*TINY, "trainer.max_epochs=4", "data.num_workers=1")
-    assert train("hydra.run.dir=whole", *arguments) == 0
-    cut = "+callbacks.cut={_target_: tests.training.test_resume.Cut, epoch: 2}"
-    assert train("hydra.run.dir=parts", *arguments, cut) == 1
-    previous = tmp_path / "parts" / run_folder.PREVIOUS
-    assert previous.exists()
-    last = tmp_path / "parts" / run_folder.LAST
-    last.write_bytes(last.read_bytes()[:5000])
-    assert train("resume=parts", "~callbacks.cut") == 0
-    assert "is broken (" in capsys.readouterr().err
-    assert scores(tmp_path / "whole") == scores(tmp_path / "parts")
-    assert not previous.exists()
-
-
-@pytest.mark.slow
-def test_slurm_queues_a_run_again_from_its_own_weights(
-    train: Command, tmp_path: Path, monkeypatch: Patch
-) -> None:
-    arguments = (*TINY, "trainer.max_epochs=4")
-    slurm = {"SLURM_NTASKS": "1", "SLURM_JOB_NAME": "x", "SLURM_JOB_ID": "7"}
-    command = [sys.executable, "-m", "pneumo.train", "hydra.run.dir=run", *arguments]
-    first = subprocess.Popen(command, env={**os.environ, **slurm})
-    while not (tmp_path / "run" / run_folder.LAST).exists() and first.poll() is None:
-        time.sleep(0.01)
-    first.send_signal(signal.SIGUSR1)
-    while not list(tmp_path.rglob("hpc_ckpt*")) and first.poll() is None:
-        time.sleep(0.01)
-    first.kill()
-    first.wait()
-    assert list(tmp_path.rglob("hpc_ckpt*.ckpt")) == [tmp_path / "run" / "hpc_ckpt_1.ckpt"]
-    with monkeypatch.context() as patch:
-        for name, value in slurm.items():
-            patch.setenv(name, value)
-        assert train("hydra.run.dir=run", *arguments) == 0
-    assert train("hydra.run.dir=plain", *arguments) == 0
-    assert scores(tmp_path / "run") == scores(tmp_path / "plain")
-    assert not list(tmp_path.rglob("hpc_ckpt*"))
 
 
 @pytest.mark.parametrize("death", ["killed", "no room"])
@@ -168,13 +175,15 @@ def test_a_loading_process_that_dies_ends_the_run_with_a_message(
     monkeypatch.undo()
 
 
-@pytest.mark.parametrize("name", ["predictions.csv", "status.json", run_folder.LAST])
 def test_a_folder_with_files_of_others_is_refused(
-    train: Command, tmp_path: Path, capsys: Capture, name: str
+    train: Command, tmp_path: Path, capsys: Capture
 ) -> None:
     (tmp_path / "other" / "checkpoints").mkdir(parents=True)
-    (tmp_path / "other" / name).write_text("mine")
+    names = (run_folder.LAST, "predictions.csv", "status.json")
+    for name in names:
+        (tmp_path / "other" / name).write_text("mine")
     before = digests(tmp_path)
     assert train("hydra.run.dir=other", *TINY) == 2
-    assert f"holds {name}, which would be overwritten" in " ".join(capsys.readouterr().err.split())
+    shown = " ".join(capsys.readouterr().err.split())
+    assert f"holds {', '.join(names)}, which would be overwritten" in shown
     assert digests(tmp_path) == before

@@ -1,4 +1,3 @@
-import logging
 import os
 import tempfile
 from pathlib import Path
@@ -10,14 +9,10 @@ import torch
 from pneumo.runs import run_folder
 from pneumo.runs.writer import RunWriter
 from pneumo.training import whole_files
-from pneumo.training.selection import Selection
-
-SELECTION = Selection("f1_normal", "test")
-F1 = (0.1, 0.7, 0.5)  # of epochs 1 to 3; the second is best
 
 
 def content(epochs: int) -> dict[str, Any]:
-    history = [{"epoch": n, "test": {"f1_normal": F1[n], "loss": 1.0}} for n in range(epochs)]
+    history = [{"epoch": number} for number in range(epochs)]
     return {"history": history, "state_dict": {"weight": torch.full((500,), float(epochs))}}
 
 
@@ -71,14 +66,14 @@ def test_the_newest_whole_one_takes_the_place_of_a_broken_last(
     names = (run_folder.LAST, run_folder.PREVIOUS, run_folder.BEST)
     assert [epochs(run / name) for name in names] == [3, 2, 2]
     (run / "hpc_ckpt_1.ckpt").write_text("")  # of the middle of an epoch
-    assert whole_files.resume_from(run, SELECTION) == run / run_folder.LAST
+    assert whole_files.resume_from(run) == run / run_folder.LAST
     assert len(list(run.rglob("*.ckpt"))) == 3
     damage(run / run_folder.LAST)
-    assert whole_files.resume_from(run, SELECTION) == run / run_folder.PREVIOUS
+    assert whole_files.resume_from(run) == run / run_folder.PREVIOUS
     assert "resuming from checkpoints/last-previous.ckpt, after epoch 2" in caplog.text
     damage(run / run_folder.PREVIOUS)
     whole_files.WholeFiles().save_checkpoint(content(1), run / run_folder.BEST)
-    assert whole_files.resume_from(run, SELECTION) == run / run_folder.BEST
+    assert whole_files.resume_from(run) == run / run_folder.BEST
 
 
 @pytest.mark.parametrize("damage", [Path.unlink, cut, change])
@@ -86,31 +81,24 @@ def test_without_a_whole_one_the_run_is_refused(run: Path, damage: Any) -> None:
     for path in (run / "checkpoints").iterdir():
         damage(path)
     with pytest.raises(ValueError, match=r"trained for 3 epochs.*Put checkpoints/last\.ckpt"):
-        whole_files.resume_from(run, SELECTION)
+        whole_files.resume_from(run)
 
 
 def test_a_run_killed_in_its_first_epochs_starts_anew(
     tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
-    assert whole_files.resume_from(tmp_path, SELECTION) is None
+    assert whole_files.resume_from(tmp_path) is None
     assert caplog.text == ""
     RunWriter(tmp_path).write_status("running", epoch=1, max_epochs=9)  # killed before last.ckpt
-    assert whole_files.resume_from(tmp_path, SELECTION) is None
+    assert whole_files.resume_from(tmp_path) is None
     assert "starting at epoch 1 again" in caplog.text
 
 
-def test_a_broken_best_is_restored_or_said_to_be_lost(
-    run: Path, caplog: pytest.LogCaptureFixture
-) -> None:
-    caplog.set_level(logging.INFO)
-    cut(run / run_folder.BEST)
-    assert whole_files.resume_from(run, SELECTION) == run / run_folder.LAST
-    assert epochs(run / run_folder.BEST) == 2
-    assert "restored from checkpoints/last-previous.ckpt" in caplog.text
-    (run / run_folder.PREVIOUS).unlink()
-    cut(run / run_folder.BEST)
-    with pytest.raises(ValueError, match=r"best epoch so far, 2; .*best\.ckpt is missing or"):
-        whole_files.resume_from(run, SELECTION)
+@pytest.mark.parametrize("damage", [Path.unlink, cut])
+def test_a_run_whose_best_epoch_is_lost_is_refused(run: Path, damage: Any) -> None:
+    damage(run / run_folder.BEST)
+    with pytest.raises(ValueError, match=r"best epoch so far; .*best\.ckpt is (missing|broken)"):
+        whole_files.resume_from(run)
 
 
 @pytest.mark.parametrize("value", [[], None, torch.zeros(3), {"history": []}, {"history": [1]}])

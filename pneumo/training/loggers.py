@@ -1,12 +1,13 @@
-"""TensorBoard: the configuration, one chart for each score, the hyperparameters."""
+"""TensorBoard: the configuration, one chart for each score, the hyperparameters; MLflow."""
 
-from collections.abc import Collection, Mapping
+from collections.abc import Collection, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 import pytorch_lightning as pl
 import yaml
-from pytorch_lightning.loggers import TensorBoardLogger
+from filelock import FileLock
+from pytorch_lightning.loggers import MLFlowLogger, TensorBoardLogger
 from tensorboard.plugins.hparams.plugin_data_pb2 import HParamsPluginData
 from torch.utils.tensorboard import SummaryWriter
 from torch.utils.tensorboard.summary import hparams
@@ -16,6 +17,7 @@ from pneumo.training.config import FOLLOWED, Config
 
 # Settings that distinguish runs, in this order on the HParams page, after those a sweep varies
 DISTINCT = ("model", "seed", "protocol", "fold", "lr", "batch_size")
+DATABASE = "mlflow.db"
 MOST_HPARAMS = 5  # of a run without a sweep; more push the scores out of sight
 # On the HParams page, the honest first: as many as fit 1,400 px without scrolling
 HPARAM_SCORES = ("challenge", "f1_normal", "auroc", "accuracy", "f1_pneumonia")
@@ -52,7 +54,7 @@ def close_run(trainer: pl.Trainer, metrics: Mapping[str, Any]) -> None:
         return
     if metrics["data"]["note"]:
         writer.add_text("data", f"**{metrics['data']['note']}**", metrics["best"]["epoch"] + 1)
-    add_hparams(writer, metrics, varied_in(Path(writer.log_dir).parent))
+    add_hparams(writer, metrics, sweep.fixed_and_varied(Path(writer.log_dir).parent)[1])
     writer.close()  # its thread too, which a sweep would gather
 
 
@@ -69,14 +71,10 @@ def write_baseline(config: Config, metrics: Mapping[str, Any], run_dir: Path) ->
                 writer.add_scalar(f"{name}/{split}", scores[name], epoch)
     # the columns of the networks: the page has those of one run
     selection = {"on": config.protocol.select_on}
-    add_hparams(writer, {**metrics, "selection": selection}, varied_in(run_dir.parent))
+    add_hparams(
+        writer, {**metrics, "selection": selection}, sweep.fixed_and_varied(run_dir.parent)[1]
+    )
     writer.close()
-
-
-def varied_in(sweep_dir: Path) -> set[str]:
-    """Returns the settings that the sweep in a folder varies; none without a sweep."""
-    overrides = sweep.overrides_of(sweep_dir)
-    return {override.key_or_group for override in overrides if override.is_sweep_override()}
 
 
 def add_hparams(
@@ -126,3 +124,36 @@ def hparam_settings(metrics: Mapping[str, Any], varied: Collection[str] = ()) ->
     changed = [name for name in names if name in last or name in varied]
     shown = changed or names[:MOST_HPARAMS]
     return {name: "none" if values[name] is None else values[name] for name in shown}
+
+
+def mlflow(
+    *,
+    run_dir: str,
+    experiment_name: str,
+    tags: Sequence[str] = (),
+    tracking_uri: str | None = None,
+    **settings: Any,
+) -> MLFlowLogger:
+    """Returns a logger for MLflow; the runs of a sweep share a database and an experiment.
+
+    A lock keeps runs that start at once from creating them twice.
+
+    Args:
+        run_dir: the run folder.
+        experiment_name: is created if it does not exist.
+        tags: names of the run; MLflow gets them as one tag, joined by commas.
+        tracking_uri: of a server; None for the file mlflow.db in the run folder's parent.
+        **settings: of MLFlowLogger.
+    """
+    sweep_dir = Path(run_dir).absolute().parent
+    with FileLock(sweep_dir / f".{DATABASE}.lock"):
+        logger = MLFlowLogger(
+            experiment_name,
+            tracking_uri=tracking_uri or f"sqlite:///{sweep_dir / DATABASE}",
+            tags={"tags": ", ".join(tags)},
+            **settings,
+        )
+        client = logger._mlflow_client  # logger.experiment would also start a run
+        if client.get_experiment_by_name(experiment_name) is None:
+            client.create_experiment(experiment_name)
+    return logger

@@ -1,4 +1,4 @@
-"""A real TensorBoard server over a small run and a baseline."""
+"""A real TensorBoard server over a small run and a baseline; a real client of MLflow."""
 
 import json
 import re
@@ -14,7 +14,7 @@ from urllib.request import Request, urlopen
 
 import pytest
 
-from pneumo.training.tensorboard_log import hparam_settings
+from pneumo.training.loggers import hparam_settings
 from tests.conftest import SMALL, Command
 
 
@@ -26,7 +26,7 @@ def ask(address: str, body: dict[str, Any] | None = None) -> Any:
 
 
 @pytest.fixture
-def server(train: Command, tmp_path: Path) -> Iterator[str]:
+def server(train: Command, tmp_path: Path, no_report: None) -> Iterator[str]:
     """The address of a server over a sweep of a network and a baseline."""
     few = ("model=tiny,prior", "trainer.max_epochs=2", *SMALL)
     assert train("-m", *few, "hydra.sweep.dir=sweep") == 0
@@ -120,3 +120,34 @@ def test_hparams_are_those_that_vary_or_the_first_few() -> None:
     assert list(hparam_settings(metrics, {"augment.strength"})) == list(hparam_settings(metrics))
     assert list(hparam_settings(metrics)) == ["model", "seed", "protocol", "fold", "lr"]
     assert hparam_settings(metrics, {"protocol.fold"}) == {"fold": "none"}
+
+
+@pytest.mark.slow
+@pytest.mark.usefixtures("no_report")
+def test_a_sweep_leaves_its_scores_in_one_database_for_a_real_client(
+    train: Command, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    pytest.importorskip("mlflow", reason="needs the extra mlflow")
+    pytest.importorskip("sqlalchemy", reason="needs the extra mlflow")
+    monkeypatch.delenv("MLFLOW_TRACKING_URI", raising=False)
+    settings = ["data=phantom", "data.num_images=60", "data.image_size=32", *SMALL[1:]]
+    epochs = ["trainer.max_epochs=2", "logger=mlflow", "tags=[first,small]"]
+    assert train("-m", "hydra.sweep.dir=sweep", "seed=0,1", *settings, *epochs) == 0
+    from mlflow.tracking import MlflowClient
+
+    client = MlflowClient(f"sqlite:///{tmp_path / 'sweep' / 'mlflow.db'}")
+    experiment = client.get_experiment_by_name("pneumo")
+    assert experiment is not None
+    runs = client.search_runs([experiment.experiment_id])
+    assert sorted(run.data.tags["mlflow.runName"] for run in runs) == ["tiny-seed0", "tiny-seed1"]
+    for run in runs:
+        assert run.data.tags["tags"] == "first, small"
+        assert run.info.status == "FINISHED"
+        name = f"model=tiny,seed={run.data.params['seed']}"
+        (folder,) = (tmp_path / "sweep").glob(f"{name}*")
+        history = json.loads((folder / "metrics.json").read_text())["history"]
+        scores = client.get_metric_history(run.info.run_id, "loss/test")
+        assert [score.step for score in scores] == [1, 2]
+        wanted = [row["test"]["loss"] for row in history]
+        assert [score.value for score in scores] == pytest.approx(wanted, rel=1e-6)
+    assert not (tmp_path / "mlruns").exists()
