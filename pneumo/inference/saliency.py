@@ -162,7 +162,7 @@ def mean_interval(values: Sequence[float]) -> tuple[float, float] | tuple[None, 
 def randomised_correlation(model: LogOdds, image: Map, heat: Map, *, method: str) -> float:
     """Returns the mean rank correlation, in [-1, 1], with the maps of networks of random weights.
 
-    Adebayo et al. (2018): a map that hardly changes when the network has learnt nothing shows the
+    Adebayo et al. (2018): a map that hardly changes when the network has learned nothing shows the
     image, not the network. It should be near 0; NaN if every such map is flat.
     """
     others = (randomised(model, seed=seed) for seed in range(NUM_NETWORKS))

@@ -26,7 +26,7 @@ PREPARATION = {
     "stretch": "a triangle filter without aliasing stretches the radiograph",
     "pad": "a triangle filter without aliasing shrinks it in proportion, with black margins,",
 }
-LEARNT = 0.6  # AUROC below which a card warns that the network has learnt nothing
+LEARNED = 0.6  # AUROC below which a card warns that the network has learned nothing
 SCORES_OF_WEIGHTS = {"accuracy": "accuracy"}
 SCORES_OF_WEIGHTS |= {name: CLINICAL[name] for name in ("sensitivity", "specificity")}
 SCORES_OF_WEIGHTS |= {SCORES[name].title: name for name in ("f1_normal", "auroc")}
@@ -152,7 +152,7 @@ def card(
         preparation=PREPARATION[run.aspect],
         checkpoint=checkpoint,
         checklists=lists,
-        learnt_nothing=auroc is not None and auroc < LEARNT,
+        learned_nothing=auroc is not None and auroc < LEARNED,
         assessment=assessment,
         maps=maps,
         numbers=of_run(run, assessment),

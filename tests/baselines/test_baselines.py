@@ -52,7 +52,7 @@ def metrics(run: Path) -> dict[str, Any]:
 
 
 @pytest.mark.parametrize("baseline", [ThumbnailSVM(), FileHeader(), Prior()])
-def test_only_train_rows_are_learnt_from(baseline: Baseline, tmp_path: Path) -> None:
+def test_only_train_rows_fit_the_model(baseline: Baseline, tmp_path: Path) -> None:
     table, images = some_images()
     root = save_jpegs(table, images, tmp_path / "set")
     before = baseline.fit(table, images, root=root)

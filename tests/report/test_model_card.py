@@ -180,7 +180,7 @@ def test_the_last_checkpoint_has_no_intervals_and_chance_is_named(
 ) -> None:
     test = dict.fromkeys(("accuracy", "f1_normal", "f1_pneumonia"), 0.7) | {"auroc": auroc}
     text = card({"last": {"epoch": 9, "test": test}}, assessment=None, checkpoint="last")
-    assert ("LEARNT NOTHING" in text) is warned
+    assert ("LEARNED NOTHING" in text) is warned
     assert "epoch 10 of 10" in text
     assert "| F1 of NORMAL | 0.700 |" in text
     assert not [title for title in ("95 % interval |", "## Calibration") if title in text]

@@ -205,7 +205,7 @@ def test_labels_have_the_settings_that_distinguish(
 ) -> None:
     networks = [Trained("kermany-official", "net", each) for each in settings]
     assert labels(networks) == [f"net {label}" for label in wanted]
-    recipe = Trained("kermany-official", "net-fast", {"lr": 1})  # whose name says enough
+    recipe = Trained("kermany-official", "net-fast", {"lr": 1})  # identified by its name alone
     assert labels([recipe, networks[0]]) == ["net-fast", "net"]
 
 
