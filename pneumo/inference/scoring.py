@@ -28,10 +28,6 @@ from pneumo.runs.run import Run
 from pneumo.runs.writer import RunWriter
 
 BASELINE = re.compile(r"pneumo\.baselines\.\w+\.[A-Z]\w*")  # all that is built to be fitted
-IMAGES_MISSING = (
-    "images of {} not found; set PNEUMO_DATA (for generated ones PNEUMO_CACHE, for data=nih "
-    "PNEUMO_NIH) as for the training; python -m pneumo.download downloads the set"
-)
 
 KEPT = ("ranking", "interval", "scores", "operating_point")  # of an assessment
 COUNTS = ("images", "patients", *CLASS_NAMES)
@@ -51,8 +47,21 @@ def own_root(run: Run) -> Path:
     """Returns the folder of the run's images; FileNotFoundError if they are missing."""
     root = run.images()
     if root is None:
-        raise FileNotFoundError(IMAGES_MISSING.format(run.name))
+        raise FileNotFoundError(images_missing(run))
     return root
+
+
+def images_missing(run: Run) -> str:
+    """Returns the message for missing images of a run: what names their place."""
+    kind, settings = class_of(run.metrics["data"]["kind"]), run_folder.flat(run.config)
+    key = "cache_dir" if kind.generated else "root"
+    place = str(settings.get(f"data.source.{key}"))
+    place = str(settings.get(place[2:-1], place))  # ${data.root}
+    if variable := re.search(r"oc\.env:(\w+)", place):
+        text = f"images of {run.name} not found; set {variable[1]} as for the training"
+        get = "; python -m pneumo.download downloads the set"
+        return text + get * (variable[1] == "PNEUMO_DATA")
+    return f"images of {run.name} not found in {place}, where they were for the training"
 
 
 def own_test_split(runs: Sequence[Run]) -> ScoredOn:

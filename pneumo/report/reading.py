@@ -22,8 +22,12 @@ from pneumo.runs.tasks import DETECTION
 # identifies the data set.
 IRRELEVANT = (
     *run_folder.MAY_CHANGE,
+    "callbacks.checkpoint.",  # chosen_by
+    "callbacks.last.",  # Lightning's ModelCheckpoint, which some of docs/runs had
     "data.on_unknown_name",
     "data.source",
+    "model.name",
+    "protocol.name",
     "protocol.select_on",
     "recipe",
     "trainer.callbacks",
@@ -31,7 +35,7 @@ IRRELEVANT = (
     "trainer.logger",
     "trainer.num_sanity_val_steps",
 )
-INCIDENTAL = ("seed", "fold", "dir", "path", "workers", "devices", "accelerator", "threads", "name")
+INCIDENTAL = ("seed", "fold", "dir", "path", "workers", "devices", "accelerator", "threads")
 OF_BASELINES = (
     *("model.", "decision", "data.aspect", "data.image_size", "data.patient_key", "protocol."),
 )
@@ -73,6 +77,7 @@ def _trial(run: Run) -> Trial:
         assessed=assessed,
         maps=run_folder.read_maps(run.run_dir, checkpoint="best"),
         stress=stress,
+        overrides=run_folder.overrides_of(run.run_dir),
     )
     try:
         test, val = (_of_split(run, split) for split in ("test", "val"))
@@ -191,4 +196,6 @@ def _why_unfinished(status: run_folder.Status) -> str:
         return "no readable status.json; start the run again"
     error = str(status.get("error") or "").strip()
     at = f"at epoch {status.get('epoch')} of {status.get('max_epochs')}"
+    if status["status"] == "running":
+        return f"{at}, or killed there; resume with resume=RUN"
     return f"{at}: {error.splitlines()[-1]}" if error else at
