@@ -25,7 +25,9 @@ PACKED = f"{run_folder.SPLIT}.gz"  # a tenth of the size for 5,856 images
 PLACES = {
     "root": "${oc.env:PNEUMO_DATA,data/chest_xray}",
     "cache_dir": "${oc.env:PNEUMO_CACHE,'~/.cache/pneumo'}",
+    "csv": None,
 }
+NIH_ROOT = "${oc.env:PNEUMO_NIH,data/nih}"
 
 
 def names() -> list[str]:
@@ -96,7 +98,7 @@ def pack(run_dir: Path, out: Path, *, card: str) -> int:
 
 def public_overrides(run_dir: Path) -> list[str]:
     """Returns the overrides of a run's command without paths of the machine that trained."""
-    paths = ("run_dir=", "data.csv=", *(f"data.{key}=" for key in PLACES))
+    paths = ("run_dir=", *(f"data.{key}=" for key in PLACES))
     return [text for text in run_folder.overrides_of(run_dir) if not text.startswith(paths)]
 
 
@@ -120,4 +122,6 @@ def _checkpoint(run_dir: Path) -> bytes:
 def without_places(config: Mapping[str, Any]) -> dict[str, Any]:
     """Returns a configuration without paths of the machine that trained."""
     data = config["data"] | {key: PLACES[key] for key in PLACES if key in config["data"]}
+    if ".nih." in str(data.get("source")):
+        data["root"] = NIH_ROOT
     return {**config, "run_dir": "${hydra:runtime.output_dir}", "data": data}
