@@ -33,6 +33,7 @@ class Data(TypedDict):
     ages: NotRequired[list[int] | None]  # years
     split_sha256: NotRequired[str | None]
     index_sha256: NotRequired[str | None]
+    images_sha256: NotRequired[str | None]  # of the paths and the bytes of all images
 
 
 class Epoch(TypedDict):

@@ -27,6 +27,7 @@ PLACES = {
     "cache_dir": "${oc.env:PNEUMO_CACHE,'~/.cache/pneumo'}",
     "csv": None,
 }
+NIH_ROOT = "${oc.env:PNEUMO_NIH,data/nih}"
 
 
 def names() -> list[str]:
@@ -133,4 +134,7 @@ def without_places(config: Mapping[str, Any]) -> dict[str, Any]:
 
     init = config.get("init") and Path(config["init"]).name
     here = {"run_dir": "${hydra:runtime.output_dir}", "init": init, "logger": None}
-    return {**config, **here, "data": public("data", config["data"])}
+    data = public("data", config["data"])
+    if ".nih." in str(data.get("source")):
+        data["root"] = NIH_ROOT
+    return {**config, **here, "data": data}
