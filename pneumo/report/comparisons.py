@@ -56,13 +56,14 @@ def compare(groups: Sequence[Group]) -> pd.DataFrame:
 
 
 def best_margins(table: pd.DataFrame, score: str = "accuracy") -> dict[str, Any]:
-    """Returns each network's margin of a score over the baseline that leaves it the least.
+    """Returns each network's margin of a score over the best baseline on most of its trials.
 
     By network, a row of the comparisons of one group: over all trials if there are several, else
     within the first. A network that shares no test images with a baseline has none.
     """
     margins = table[(table["kind"] == "margin") & (table["score"] == score)]
     first = margins.drop_duplicates("what").sort_values("difference", kind="stable")
+    first = first.sort_values("trials", ascending=False, kind="stable")
     return {row.first: row for row in tuples(first.drop_duplicates("first"))}
 
 

@@ -69,7 +69,8 @@ def test_the_first_sentences_give_score_and_optimism_and_runs_left_out_are_named
     text = summary(report)
     assert re.match(
         r"(Tiny|Small) reaches an AUROC of 0\.\d{3} \(0\.\d{3} to 0\.\d{3}, 3 trials\) on random "
-        r"test splits\. Every epoch was chosen on the split that is scored",
+        r"test splits, the best of 2 networks on the test split, which is optimistic\. Every epoch "
+        r"was chosen on the split that is scored",
         findings(report),
     )
     lead = re.search(r'<p class="lead">(.*?)</p>', page(report))
@@ -216,9 +217,30 @@ def test_the_best_of_several_settings_is_chosen_on_validation(tmp_path: Path) ->
         rescore(folder, f1_normal=on_test)
     report = write_report([tmp_path])
     assert findings(report).startswith("Tiny (lr=0.1) reaches")
-    assert "the best of 2 settings on the val split" in findings(report)
+    assert "the best of 2 settings on the validation split" in findings(report)
     rows = rows_of(report / "comparisons.csv")
     assert not [row for row in rows if " minus tiny" in row["what"]]
+
+
+def test_the_first_sentence_compares_what_is_comparable(tmp_path: Path) -> None:
+    for fold in range(3):
+        make_run(tmp_path / "k" / str(fold), protocol="kfold", fold=fold)
+        make_baseline(tmp_path / "k" / str(fold), protocol="kfold", fold=fold)
+    header = {"model": "file_header", "baseline": True, "selection": None, "protocol": "kfold"}
+    rescore(make_run(tmp_path / "k", fold=0, **header), auroc=0.999)  # on one fold of three
+    folds = write_report([tmp_path / "k"])
+    assert re.search(
+        r"3 trials\) on folds .* over the best baseline, thumbnail_svm", findings(folds)
+    )
+    # scores on validation are not compared with those on the test split, of runs without validation
+    val = make_run(tmp_path / "v" / "a", protocol="official")
+    rescore(val, split="val", f1_normal=0.5)
+    last = {"selection": {"on": "none"}, "protocol": "official"}
+    test = make_run(tmp_path / "v" / "b", settings={"lr": 0.1}, **last)
+    edit(test, lambda content: [content[when].pop("val") for when in ("best", "last")])
+    text = findings(write_report([tmp_path / "v"]))
+    assert text.startswith("Tiny (lr=0.001) reaches")
+    assert "the best of" not in text
 
 
 def test_runs_that_were_not_started_are_named(tmp_path: Path) -> None:
