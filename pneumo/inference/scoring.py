@@ -13,6 +13,7 @@ from pneumo.choices import BALANCED
 from pneumo.data import image
 from pneumo.data.folder import Folder
 from pneumo.data.phantom import Phantoms
+from pneumo.data.sets import class_of
 from pneumo.evaluation import paired
 from pneumo.evaluation.assessment import assess, labels
 from pneumo.evaluation.metrics import Array, at_prevalence
