@@ -61,18 +61,20 @@ def shared_with_train(run: Run, root: Path, table: pd.DataFrame) -> tuple[str, s
 
     Patients are compared by the names in file names; if the folder is not known to be the set's
     train or test split, a number in either counts. Files are compared by their bytes, if the run's
-    own images are still there.
+    own images are still there; only without them an unknown patient, named by a path, counts.
     """
-    train = run.split[run.split["split"] == "train"]
+    train, folder = run.split[run.split["split"] == "train"], run.images()
     exact = bool((table["source"] != "").all())
-    train_patients, patients = (
-        {name if exact else name.rpartition("/")[2] for name in rows["patient"]}
-        for rows in (train, table)
-    )
+
+    def named(rows: pd.DataFrame) -> set[str]:
+        names = set(rows["patient"]) - set(rows["path"] if folder else ())
+        return {name if exact else name.rpartition("/")[2] for name in names}
+
+    train_patients, patients = named(train), named(table)
     shared = sorted(train_patients & patients)
     compared = f"{len(patients):,} patients by name with {len(train_patients):,} of the train split"
     same: list[str] = []
-    if folder := run.images():
+    if folder:
         paths = [*(folder / p for p in train["path"]), *(root / p for p in table["path"])]
         bytes_of = digests(paths)
         known = set(bytes_of[: len(train)])
