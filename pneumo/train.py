@@ -109,7 +109,7 @@ def prepare(config: Config) -> Callable[..., None]:
     if config.trainer.num_devices > 1:  # torch, which reads it now, would warn of DDP's options
         os.environ.setdefault("TORCH_CPP_LOG_LEVEL", "ERROR")
 
-    from pneumo.baselines.base import Baseline
+    from pneumo.baselines.classifiers import Baseline
     from pneumo.training import construction, fit, objects
 
     construction.build("protocol.split", config.protocol.split.plain(), partial)

@@ -305,6 +305,9 @@ def _contradictions(config: Config) -> Iterator[str]:
     if config.task == "detection":
         views = config.views.mirror or config.views.scales != [1]
         of_detectors = {
+            "model must be a detector, such as retinanet,": (
+                model.target_.startswith("pneumo.baselines.")
+            ),
             "loss must be null, since a detector has its own,": config.loss,
             "init must be null": config.init,
             "data.progressive must be null": data.progressive,

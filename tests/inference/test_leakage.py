@@ -2,6 +2,7 @@ import hashlib
 import json
 import shutil
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
@@ -57,6 +58,21 @@ def test_dicom_files_of_one_patient_id_are_one_patient(data: Path) -> None:
     assert len(set(found.values())) == len(found) - 2
     digest = hashlib.sha256(PATIENT_ID.encode()).hexdigest()
     assert not any(PATIENT_ID in one or digest[:8] in one for one in found.values())
+
+
+@pytest.mark.parametrize("moved", [False, True])
+def test_paths_are_no_patients_where_bytes_can_be_compared(data: Path, moved: bool) -> None:
+    other = data.parent / "other"
+    for grey, name in enumerate(("NORMAL/a.png", "NORMAL/b.png", "PNEUMONIA/c.png")):
+        add(other, name, grey=100 + grey)
+    _, table = labelled(data, patient_key="person")
+    images = None if moved else data
+    run: Any = SimpleNamespace(split=table.assign(split="train"), image_folder=images)
+    run.metrics = {"data": {}}
+    shared, _ = shared_with_train(run, *labelled(other, patient_key="person"))
+    assert shared == "3 patients (a.png, b.png, c.png)" * moved
+    shared, _ = shared_with_train(run, *labelled(data, patient_key="person"))
+    assert shared.startswith("3 patients" if moved else "3 identical images (a.png, b.png, c.png)")
 
 
 def test_identical_files_are_one_group_and_names_of_the_set_stay_patients(data: Path) -> None:

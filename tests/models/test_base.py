@@ -9,9 +9,10 @@ import yaml
 from torch import nn
 
 from pneumo.arguments.train import CONF
-from pneumo.models.base import Wrapped, build
+from pneumo.models.base import Network, Wrapped, build
 from pneumo.models.views import multiply_adds, num_parameters
 from pneumo.runs.trust import NETWORKS, check_target
+from pneumo.training.classification import try_side
 from tests.conftest import SMALL, Call, Command, Patch
 
 MINE = """
@@ -78,7 +79,10 @@ def test_a_pretrained_cfg_standardises_each_colour_in_place_of_the_train_split()
     x = torch.rand(2, 1, 16, 16) * 255
     colours = (x / 255 - torch.tensor(mean)[:, None, None]) / torch.tensor(std)[:, None, None]
     torch.testing.assert_close(network(x), body(colours))
-    assert set(network.state_dict()) == set(Wrapped(Two(), image_size=16).state_dict())
+    other = Wrapped(Two(), image_size=16)
+    assert set(network.state_dict()) == set(other.state_dict())
+    assert num_parameters(other) == (9 * 4 + 4) + (4 * 2 + 2)
+    assert multiply_adds(other, image_size=16) == 14 * 14 * 9 * 4 + 4 * 2
 
 
 def test_heatmap_layer_is_the_last_convolution_or_the_named() -> None:
@@ -105,10 +109,13 @@ def test_impossible_networks_are_named(network: object, message: str) -> None:
         build({}, image_size=16, make=lambda _: network)
 
 
-def test_sizes_are_counted_for_any_network() -> None:
-    network = Wrapped(Two(), image_size=16)
-    assert num_parameters(network) == (9 * 4 + 4) + (4 * 2 + 2)
-    assert multiply_adds(network, image_size=16) == 14 * 14 * 9 * 4 + 4 * 2
+def test_a_network_may_refuse_smaller_images_by_any_error() -> None:
+    class Fixed(Network):
+        def forward(self, x: torch.Tensor) -> torch.Tensor:
+            raise AssertionError("input height 32 does not match the model's 64")  # as timm's do
+
+    with pytest.raises(ValueError, match="this one does not take 32 px"):
+        try_side(Fixed(), 32)
 
 
 def test_a_run_folder_may_ask_for_every_network_of_conf() -> None:
