@@ -11,7 +11,7 @@ from pneumo.report.drawing import INK, PAPER, STYLES, legend_above, panels, show
 from pneumo.report.groups import Group
 from pneumo.report.scores import paper_figure
 from pneumo.report.tables import competing, costs, fronts
-from pneumo.runs.metrics import number
+from pneumo.report.trials import number
 
 MOST_BY_SIZE = 24  # networks and ensembles
 LABEL = {
@@ -61,7 +61,7 @@ def stress_curves(group: Group) -> Figure | None:
     """AUROC by severity, 0 for unchanged images: means over runs, one line a recipe."""
     styles = {cell.label: style for cell, style in shown(group)}
     rows = [
-        (cell.label, stress["split"], change, severity, number(scores["auroc"]))
+        (cell.label, stress["split"], change, severity, number(scores, "auroc"))
         for cell in group.networks
         for stress in (trial.stress for trial in cell.trials if trial.stress)
         for row in stress["rows"]

@@ -220,8 +220,3 @@ def how_chosen(selection: Mapping[str, Any]) -> str:
     if selection["on"] == "none":
         return "the last, nothing selected"
     return f"chosen by {selection['monitor']} on the {selection['on']} split"
-
-
-def number(value: float | None) -> float:
-    """Returns a number of stress.json; NaN for null."""
-    return float("nan") if value is None else value

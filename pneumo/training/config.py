@@ -313,7 +313,7 @@ def _contradictions(config: Config) -> Iterator[str]:
             "data.progressive must be null": data.progressive,
             "decision must be argmax": config.decision != ARGMAX,
             "views must be one, with views.mirror=false and views.scales=[1],": views,
-            "protocol must have a validation split, on which the confidence of boxes is fixed, "
+            f"{protocol} must have a validation split, on which the confidence of boxes is fixed, "
             "such as holdout,": "val" not in protocol.splits,
         }
         rules |= {f"{rule} with task=detection": wrong for rule, wrong in of_detectors.items()}
@@ -336,10 +336,8 @@ def _wrong_monitors(config: Config) -> Iterator[str]:
                 f"trained by the test split; got {monitor}. Set {key}=loss/train, or loss/val with "
                 "a protocol that has a validation split, such as holdout"
             )
-    first = {monitor: key for key, monitor in reversed(config.monitors.items())}
+    first = {m: key for key, m in reversed(config.monitors.items()) if m != LAST}
     for monitor, key in first.items():
-        if monitor == LAST:
-            continue
         score, _, split = monitor.partition("/")
         if split not in config.protocol.splits:
             yield (

@@ -225,9 +225,8 @@ def progress(
     parts = [f"{count['done']} of {total or '?'} runs done"]
     parts += [f"{count[s]} {s}" for s in ("running", "failed", "stopped") if count[s]]
     if total and work > 0:
-        minutes = seconds * (total - work_done(runs)) / work / 60
-        hours = f"{minutes // 60:.0f} h " if minutes >= 60 else ""
-        parts.append(f"{hours}{minutes % 60:.0f} min left")
+        hours, minutes = divmod(round(seconds * (total - work_done(runs)) / work / 60), 60)
+        parts.append(f"{hours} h " * bool(hours) + f"{minutes} min left")
     epochs = [f"{run['epoch']}/{run['max_epochs']}" for run in runs if run["status"] == "running"]
     return ", ".join(parts) + (f" (epoch {', '.join(epochs[:4])})" if epochs else "")
 
