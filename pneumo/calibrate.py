@@ -22,10 +22,8 @@ def main(args: argparse.Namespace) -> int:
     run = Run.open(args.run)
     check_classifier(run, "a threshold and a temperature need a classifier")
     out = _out(run, args.data, args.out, replace=args.replace)
-    from pneumo.data.labelled import check_unpacked
     from pneumo.inference.local_calibration import calibrate
 
-    check_unpacked(args.data, name="--data")
     content = calibrate(
         run,
         args.data,

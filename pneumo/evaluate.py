@@ -28,8 +28,10 @@ def main(args: argparse.Namespace) -> int:
     from pneumo.inference import scoring
     from pneumo.report import terminal
 
-    if args.page:
-        scoring.own_root(runs[0])  # before anything is scored
+    if args.page:  # before anything is scored
+        if runs[0].metrics.get("baseline"):
+            raise ValueError(f"--page needs a network; {runs[0].name} is a baseline")
+        scoring.own_root(runs[0])
     scores, lines = SCORE[task](args, runs)
     html = _page(args, runs[0], scores) if args.page else ""
     if args.out:

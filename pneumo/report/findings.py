@@ -1,5 +1,6 @@
 """The findings of a report: two sentences that stand alone, what limits them, and caveats."""
 
+import shlex
 from collections import Counter, defaultdict
 from collections.abc import Callable, Iterable, Sequence
 from math import isnan
@@ -14,6 +15,10 @@ from pneumo.report.trials import Problem, Trial
 from pneumo.runs.run import Run
 
 MOST_NAMED = 3  # networks in a caveat
+OF_IMAGES = (  # overrides that choose the images and their split
+    *("data=", "data.root=", "data.csv=", "data.num_images=", "data.seed=", "data.source."),
+    *("data.patient_key=", "data.on_unknown_name=", "protocol."),
+)
 Lead = tuple[Cell, Group]
 PLACES = {
     "official": "on the official test set",
@@ -67,8 +72,13 @@ def caveats(group: Group) -> list[str]:
     }
     seeds, folds = (sorted({trial.split[at] for trial in group.trials} - {None}) for at in (0, 1))
     splits = {"seed": seeds, "protocol.fold": folds}
-    words = [f"{key}={','.join(map(str, values))}" for key, values in splits.items() if values]
-    add = f"model=thumbnail_svm,file_header,prior protocol={group.protocol} data={group.kind}"
+    settings = {"model": "thumbnail_svm,file_header,prior", "protocol": group.protocol}
+    settings |= {"data": group.kind}
+    overrides = (text for text in group.trials[0].overrides if text.startswith(OF_IMAGES))
+    settings |= dict(text.split("=", 1) for text in overrides)
+    settings |= {key: ",".join(map(str, values)) for key, values in splits.items() if values}
+    words = [f"{key}={value}" for key, value in settings.items()]
+    add = shlex.join(["python", "-m", "pneumo.train", "-m", *words])
     versions = commits(group.trials)
     sentences = {
         f"{', '.join(single)}: one trial only, so no spread and no comparison over splits.": single,
@@ -77,8 +87,9 @@ def caveats(group: Group) -> list[str]:
         f"The epoch of {chosen} was chosen on the test split, while baselines have no epochs: "
         "margins over the baselines are optimistic for the network.": chosen and group.baselines,
         "No baseline was run on these splits, so the report cannot show what a network adds to the "
-        "file's header or a thumbnail. To add baselines: python -m pneumo.train -m "
-        f"{' '.join([add, *words])}": not group.baselines and group.protocol != DEBUG,
+        f"file's header or a thumbnail. To add baselines: {add}": (
+            not group.baselines and group.protocol != DEBUG
+        ),
         "The networks were trained by different recipes: their scores compare recipes, not "
         "networks alone.": len(recipes) > 1,
         **dict.fromkeys(group.incomplete, True),

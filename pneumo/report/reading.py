@@ -23,8 +23,12 @@ from pneumo.runs.tasks import DETECTION
 # identifies the data set.
 IRRELEVANT = (
     *run_folder.MAY_CHANGE,
+    "callbacks.checkpoint.",  # chosen_by
+    "callbacks.last.",  # Lightning's ModelCheckpoint, which some of docs/runs had
     "data.on_unknown_name",
     "data.source",
+    "model.name",
+    "protocol.name",
     "protocol.select_on",
     "recipe",
     "trainer.callbacks",
@@ -32,7 +36,7 @@ IRRELEVANT = (
     "trainer.logger",
     "trainer.num_sanity_val_steps",
 )
-INCIDENTAL = ("seed", "fold", "dir", "path", "workers", "devices", "accelerator", "threads", "name")
+INCIDENTAL = ("seed", "fold", "dir", "path", "workers", "devices", "accelerator", "threads")
 OF_BASELINES = (
     *("model.", "decision", "data.aspect", "data.image_size", "data.patient_key", "protocol."),
 )
@@ -72,6 +76,7 @@ def _trial(run: Run) -> Trial:
         assessment=assessment,
         maps=run_folder.read_maps(run.run_dir, checkpoint="best"),
         stress=stress,
+        overrides=run_folder.overrides_of(run.run_dir),
     )
     try:
         test, val = (_of_split(run, split) for split in ("test", "val"))
@@ -171,5 +176,7 @@ def _without_folder(error: Exception, path: Path) -> str:
 def _why_unfinished(status: run_folder.Status) -> str:
     if status["status"] == "new":
         return "no readable status.json; start the run again"
-    error = str(status.get("error") or "").strip().splitlines()[-1:]
-    return ": ".join([f"at epoch {status.get('epoch')} of {status.get('max_epochs')}", *error])
+    at = f"at epoch {status.get('epoch')} of {status.get('max_epochs')}"
+    if status["status"] == "running":
+        return f"{at}, or killed there; resume with resume=RUN"
+    return ": ".join([at, *str(status.get("error") or "").strip().splitlines()[-1:]])

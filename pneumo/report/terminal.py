@@ -130,8 +130,7 @@ def detector_lines(result: Mapping[str, Any]) -> list[str]:
     on, members, fused = (result[key] for key in ("scored_on", "members", "fused"))
     short = cli.short_names([entry["run"] for entry in members], width=19)
     entries = {short[entry["run"]]: entry for entry in members}
-    if fused and "scores" in fused:
-        entries["weighted box fusion"] = fused
+    entries |= {method: entry for method, entry in fused.items() if "scores" in entry}
     lines = [
         f"Scored on {on['what']}: {on['images']:,} images of {on['patients']:,} patients, "
         f"{on['with_boxes']:,} with boxes",
@@ -145,10 +144,11 @@ def detector_lines(result: Mapping[str, Any]) -> list[str]:
     lines += ["", f"F1, precision and recall of boxes at IoU {IOU} and at the confidence fixed on"]
     lines.append("validation images:")
     lines += [f"  {entry['confidence']:.4f}  {name}" for name, entry in entries.items()]
-    if fused and "why_not" in fused:
-        lines.append(f"no weighted box fusion: {fused['why_not']}")
-    elif fused:
-        lines.append(" ".join(["weights, from validation:", *map(_number, fused["weights"])]))
+    for method, entry in fused.items():
+        if "why_not" in entry:
+            lines.append(f"no {method}: {entry['why_not']}")
+    if weights := next((e["weights"] for e in fused.values() if "weights" in e), None):
+        lines.append(" ".join(["weights, from validation:", *map(_number, weights)]))
     why_no_map = members[0]["why_no_map"]
     return [*lines, f"no mAP: {why_no_map}" if why_no_map else MAP_SENTENCE]
 

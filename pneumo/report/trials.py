@@ -48,6 +48,7 @@ class Trial:
     test: pd.DataFrame = field(default_factory=UNPREDICTED.copy)
     val: pd.DataFrame = field(default_factory=UNPREDICTED.copy)
     ensembles: Mapping[str, Sequence[str]] = field(default_factory=dict)  # members by name
+    overrides: Sequence[str] = ()  # of the command; () if unknown
     members: tuple[str, ...] = ()  # networks of an ensemble
     assessment: Mapping[str, Any] = field(default_factory=dict)  # {} if unknown
     maps: Sequence[Mapping[str, Any]] = ()  # scores of heat maps

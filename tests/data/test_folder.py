@@ -76,6 +76,8 @@ def test_labels_patients_and_splits_are_those_of_the_folders_or_of_the_table(
     [
         ({"label": "sick"}, "label of data.csv must be one of NORMAL, PNEUMONIA; got 'SICK'"),
         ({"split": "valid"}, "split of data.csv must be one of train, val, test; got 'valid'"),
+        ({"subtype": "virus"}, "subtype of data.csv .* not so: 'NORMAL/radiograph 2.png'. Correct"),
+        ({"label": "PNEUMONIA", "subtype": "normal"}, "subtype of data.csv .*; not so: 'NORMAL/ra"),
         ({"path": "gone.png"}, r"must be a file below data\.root=.*; not so 'gone\.png'"),
         (
             {"path": "./NORMAL/radiograph 0.png", "label": "PNEUMONIA"},

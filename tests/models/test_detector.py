@@ -41,21 +41,18 @@ def test_with_resnet50_it_is_torchvisions_own(architecture: str) -> None:
 
 
 @BOTH
-def test_boxes_lie_in_the_image_in_order_of_their_scores(architecture: str) -> None:
+def test_boxes_lie_in_the_image_in_order_and_losses_of_evaluation_change_nothing(
+    architecture: str,
+) -> None:
     network = small(architecture).eval()
     with torch.no_grad():
         predicted = network(images())
     assert len(predicted) == 2
-    for boxes, scores in (image.values() for image in predicted):
-        assert boxes.shape == (len(scores), 4)
-        assert ((boxes >= 0) & (boxes <= 64)).all()
-        assert (boxes[:, :2] < boxes[:, 2:]).all()
+    for found, scores in (image.values() for image in predicted):
+        assert found.shape == (len(scores), 4)
+        assert ((found >= 0) & (found <= 64)).all()
+        assert (found[:, :2] < found[:, 2:]).all()
         assert (scores.diff() <= 0).all()
-
-
-@BOTH
-def test_losses_of_evaluation_change_nothing(architecture: str) -> None:
-    network = small(architecture).eval()
     before = {name: value.clone() for name, value in network.state_dict().items()}
     state = torch.get_rng_state()
     boxes = [BOX, torch.empty(0, 4)]

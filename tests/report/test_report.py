@@ -2,6 +2,7 @@
 
 import json
 import re
+import shlex
 import shutil
 from pathlib import Path
 from typing import Any
@@ -10,6 +11,7 @@ import numpy as np
 import pytest
 
 from pneumo.report.__main__ import main
+from pneumo.report.findings import caveats
 from pneumo.report.groups import labels
 from pneumo.report.report_folder import escaped_tex, values_of, write_report
 from pneumo.report.templates import render_markdown
@@ -18,6 +20,7 @@ from tests.conftest import Capture, Patch
 from tests.report.made_runs import (
     configure,
     edit,
+    groups_of,
     make_baseline,
     make_run,
     page,
@@ -74,7 +77,7 @@ def test_the_first_sentences_give_score_and_optimism_and_runs_left_out_are_named
     assert lead
     assert findings(report).startswith(lead[1])
     assert "| failed | at epoch 2 of 6: RuntimeError: out of memory |" in text
-    assert "seed=0 | running | at epoch 4 of 6 |" in text
+    assert "seed=0 | running | at epoch 4 of 6, or killed there; resume" in text
     assert score_of(report, "auroc", network="small")["n"] == "3"
     states = {row["state"] for row in rows_of(report / "runs.csv")}
     assert states == {"done", "failed", "running", "unfinished"}
@@ -164,12 +167,18 @@ def test_other_settings_are_named_and_not_averaged(sweep: Path) -> None:
     for seed in (0, 1):
         for fill in ("reflect", 0):
             folder = make_run(sweep / f"{fill}", model="medium", seed=seed)
-            configure(folder, augment={"fill": fill}, num_threads=seed, data={"root": str(fill)})
+            callbacks = {"checkpoint": {"monitor": fill}, "lines": {"score": seed}}
+            same = {"num_threads": seed, "data": {"root": seed, "csv": seed}}
+            configure(folder, augment={"fill": fill}, callbacks=callbacks, **same)
+    for decay in (0.99, 0.9):
+        folder = make_run(sweep / f"{decay}", model="large")
+        configure(folder, model={"name": "large"}, callbacks={"averaging": {"decay": decay}})
     report = write_report([sweep])
     rows = rows_of(report / "summary.csv")
     assert {row["network"]: row["runs"] for row in rows} == {
         **{"tiny (lr=0.001)": "3", "tiny (lr=0.01)": "1", "small": "3"},
         **{"medium (fill=reflect)": "2", "medium (fill=0)": "2"},
+        **{"large (decay=0.99)": "1", "large (decay=0.9)": "1"},
     }
 
 
@@ -253,6 +262,16 @@ def test_runs_that_were_not_started_are_named(tmp_path: Path) -> None:
     rows = [row for row in rows_of(report / "runs.csv") if row["state"] == "not started"]
     assert [row["seed"] for row in rows] == ["0", "2"]
     assert "a/model=tiny,seed=2 | not started | the sweep plans it" in summary(report)
+
+
+def test_the_command_that_adds_baselines_has_the_images_of_the_runs(tmp_path: Path) -> None:
+    of_images = ["data=phantom", "data.num_images=60", "data.root='a b'"]
+    RunWriter(make_run(tmp_path)).write_overrides(["model=tiny", *of_images, "data.batch_size=4"])
+    make_run(tmp_path, seed=1)
+    (command,) = (s for s in caveats(groups_of(tmp_path)[0]) if "To add baselines" in s)
+    assert shlex.split(command.partition(": ")[2])[4:] == [
+        *("model=thumbnail_svm,file_header,prior", "protocol=paper", *of_images, "seed=0,1")
+    ]
 
 
 def test_one_seed_has_no_spread_and_different_recipes_and_code_are_named(tmp_path: Path) -> None:

@@ -23,6 +23,7 @@ from pneumo.shift.page import lines
 from pneumo.shift.sample import MEASURES, Sample
 from pneumo.shift.sentences import sentences
 from tests.conftest import Patch
+from tests.data.test_dicom import dataset, encode
 
 SIZE = 64
 Change = Callable[[np.ndarray], np.ndarray]
@@ -251,12 +252,16 @@ def test_measures_of_the_file_are_of_its_header(tmp_path: Path) -> None:
 
 
 def test_unlabelled_images_are_found_with_their_patients(tmp_path: Path) -> None:
+    pytest.importorskip("pydicom")
     folder = tmp_path / "test"
     for name in ("a/one.png", "person7_virus_1.jpeg", "person7_bacteria_2.jpeg", "notes.txt"):
         (folder / name).parent.mkdir(parents=True, exist_ok=True)
         (folder / name).touch()
+    for number in range(2):
+        file = encode(dataset(PatientID="anna", InstanceNumber=number))
+        (folder / f"{number}.dcm").write_bytes(file)
     root, table = sample.unlabelled(folder, patient_key="person")
     assert root == folder
-    assert table["patient"].tolist() == ["a/one.png", "person7", "person7"]
+    assert table["group"].tolist() == ["0.dcm", "0.dcm", "a/one.png", "person7", "person7"]
     assert set(table["source"]) == {"test"}
     assert set(table["label"]) == {""}
