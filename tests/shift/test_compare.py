@@ -262,6 +262,6 @@ def test_unlabelled_images_are_found_with_their_patients(tmp_path: Path) -> None
         (folder / f"{number}.dcm").write_bytes(file)
     root, table = sample.unlabelled(folder, patient_key="person")
     assert root == folder
-    assert table["group"].tolist() == ["0.dcm", "0.dcm", "a/one.png", "person7", "person7"]
+    assert table["patient"].tolist() == ["0.dcm", "0.dcm", "a/one.png", "person7", "person7"]
     assert set(table["source"]) == {"test"}
     assert set(table["label"]) == {""}
