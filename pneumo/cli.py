@@ -72,22 +72,29 @@ class Parser(argparse.ArgumentParser):
         return self.parse_intermixed_args(arguments)
 
 
-def share(low: str, high: str) -> Callable[[str], float]:
-    """Returns a function that reads a number from 0 to 1, for add_argument's type.
-
-    ``low`` is "[" if 0 passes, otherwise "("; ``high`` is "]" if 1 passes, otherwise ")".
-    """
+def share(ends: str) -> Callable[[str], float]:
+    """Returns `check_share` for add_argument's type."""
 
     def read(text: str) -> float:
         try:
-            value = float(text)
-        except ValueError:
-            value = -1.0
-        if not (0 <= value <= 1) or (value == 0 and low == "(") or (value == 1 and high == ")"):
-            raise argparse.ArgumentTypeError(f"must be a number in {low}0, 1{high}; got {text}")
-        return value
+            return check_share(text, ends)
+        except ValueError as error:
+            raise argparse.ArgumentTypeError(str(error)) from None
 
     return read
+
+
+def check_share(value: str | float, ends: str, *, name: str = "") -> float:
+    """Returns a number from 0 to 1; ValueError for others and, by ``ends``, for 0 or 1.
+
+    ``ends``: "[]"; 0 does not pass with "(" instead, 1 not with ")". ``name``: in the message.
+    """
+    with contextlib.suppress(ValueError):
+        number = float(value)
+        left_out = {0: ends[0] == "(", 1: ends[1] == ")"}
+        if 0 <= number <= 1 and not left_out.get(number):
+            return number
+    raise ValueError(f"{name} must be a number in {ends[0]}0, 1{ends[1]}; got {value}".lstrip())
 
 
 def start(command: str) -> int:

@@ -28,8 +28,10 @@ def main(args: argparse.Namespace) -> int:
     from pneumo.inference import scoring
     from pneumo.report import terminal
 
-    if args.page:
-        scoring.own_root(runs[0])  # before anything is scored
+    if args.page:  # before anything is scored
+        if runs[0].metrics.get("baseline"):
+            raise ValueError(f"--page needs a network; {runs[0].name} is a baseline")
+        scoring.own_root(runs[0])
     scores, lines = SCORE[task](args, runs)
     html = _page(args, runs[0], scores) if args.page else ""
     if args.out:
@@ -93,11 +95,11 @@ def _score_classifiers(args: argparse.Namespace, runs: Sequence[Run]) -> Scores:
 
 def _stress(args: argparse.Namespace, runs: Sequence[Run]) -> Scores:
     from pneumo.inference.stress import stress_runs
-    from pneumo.report import stress
+    from pneumo.report import terminal
 
     results = list(stress_runs(runs, split=args.split, trust=args.trust))
     entries = [{"run": run.name, **result} for run, result in results]
-    return {"schema": 1, "stress": entries}, stress.lines(results)
+    return {"schema": 1, "stress": entries}, terminal.stress_lines(results)
 
 
 def _score_detectors(_: argparse.Namespace, runs: Sequence[Run]) -> Scores:

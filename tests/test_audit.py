@@ -21,7 +21,7 @@ from pneumo.auditing.page import TABLES
 from pneumo.auditing.sources import open_set
 from pneumo.data.image import jpeg_quality, saved_as
 from pneumo.data.kermany import index
-from pneumo.report.page import audit_link
+from pneumo.report.report_folder import audit_link
 from tests.conftest import Call, Patch, Refused
 
 

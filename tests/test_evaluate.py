@@ -27,7 +27,10 @@ BROKEN = "broken.jpeg: must be a PNG, JPEG or DICOM image"
 
 @pytest.fixture(scope="module")
 def folder(environment: None, finished_run: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Runs a, b and its copy c of one split with a validation split, and paper without one."""
+    """Runs a, b and c of one split with a validation split, and paper without one.
+
+    c has the weights of b.
+    """
     from pneumo.train import main
 
     root = tmp_path_factory.mktemp("runs")
@@ -43,6 +46,8 @@ def folder(environment: None, finished_run: Path, tmp_path_factory: pytest.TempP
             patch.setattr(sys, "argv", ["train", f"hydra.run.dir={name}", *few, *chosen])
             main()
     shutil.copytree(root / "b", root / "c")
+    text = (root / "c" / "metrics.json").read_text()
+    (root / "c" / "metrics.json").write_text(text.replace('"seed": 0', '"seed": 9', 1))
     return root
 
 

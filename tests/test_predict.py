@@ -73,6 +73,9 @@ def test_several_runs_are_averaged_and_a_reference_is_of_its_weights(
     state = torch.load(run / run_folder.BEST, weights_only=True)
     state["state_dict"]["network.head.bias"] += torch.tensor([1.0, 0.0])
     torch.save(state, run / run_folder.BEST)
+    assert "or a copy of it" in call("predict", finished_run, run, *paths, code=2).err
+    text = (run / "metrics.json").read_text()
+    (run / "metrics.json").write_text(text.replace('"seed": ', '"seed": 9', 1))
     calls = [
         call("predict", *runs, *paths) for runs in ([finished_run], [run], [finished_run, run])
     ]

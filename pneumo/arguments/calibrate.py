@@ -45,7 +45,7 @@ def parse(arguments: Sequence[str] | None) -> argparse.Namespace:
     overlap = "allow images of the train split: optimistic"
     add("--allow-overlap", action="store_true", help=overlap)
     add = parser.add_argument_group("threshold").add_mutually_exclusive_group().add_argument
-    share: dict[str, Any] = {"type": cli.share("(", "]"), "default": SENSITIVITY, "metavar": "P"}
+    share: dict[str, Any] = {"type": cli.share("(]"), "default": SENSITIVITY, "metavar": "P"}
     add("--sensitivity", **share, help="at least this on the images; default: %(default)s")
     add("--youden", action="store_true", help="the greatest Youden index instead")
     add = parser.add_argument_group("output").add_argument

@@ -64,7 +64,7 @@ def parse(arguments: Sequence[str] | None) -> argparse.Namespace:
     add = parser.add_argument_group("output").add_argument
     full = "also predictive values, subgroups, net benefit and weights"
     add("--full", action="store_true", help=full)
-    share: dict[str, Any] = {"type": cli.share("(", ")"), "default": PREVALENCES, "metavar": "P"}
+    share: dict[str, Any] = {"type": cli.share("()"), "default": PREVALENCES, "metavar": "P"}
     stated = f"of PPV, NPV and net benefit; default: {' '.join(map(str, PREVALENCES))}"
     add("--prevalence", nargs="+", **share, help=stated)
     add("--out", type=Path, metavar="FILE.json", help="everything as JSON")

@@ -69,11 +69,11 @@ def parse(arguments: Sequence[str] | None) -> argparse.Namespace:
     patient = "write name, numbers and dates of patient and study into the reports"
     add("--keep-patient", action="store_true", help=patient)
     add = parser.add_argument_group("decision").add_argument
-    add("--threshold", type=cli.share("[", "]"), metavar="P", help="default: the run's own")
+    add("--threshold", type=cli.share("[]"), metavar="P", help="default: the run's own")
     local = "local threshold: a name in RUN/calibrations, or a file (pneumo.calibrate)"
     add("--calibration", metavar="NAME", help=local)
     sets = "also a set of labels with the right one in a share C of images, such as 0.9"
-    add("--coverage", type=cli.share("(", ")"), metavar="C", help=sets)
+    add("--coverage", type=cli.share("()"), metavar="C", help=sets)
     parser.add_network(checkpoint=True)
     add = parser.add_argument_group("computing").add_argument
     add("--device", choices=DEVICES, default="auto", help="default: a GPU if there is one")

@@ -171,30 +171,32 @@ def _net_benefit(
 ) -> dict[str, Any]:
     """Returns net benefit per image beside that of treating everyone; treating no one is 0.
 
-    At the images' own share of PNEUMONIA, and at the stated prevalences: there images are weighted
-    by Bayes' rule, and the probability is corrected from the share it was fitted at.
+    At the images' own share of PNEUMONIA, and at the stated prevalences, for which images are
+    weighted by Bayes' rule. At each the probability is corrected from the share it was fitted at.
     """
-    share = float(label.mean()) if fixed.prevalence is None else fixed.prevalence
+    own = float(label.mean())
+    fitted_at = own if fixed.prevalence is None else fixed.prevalence
     name, used = "raw", probability
     if fixed.temperature is not None:
         name, used = "calibrated", calibrated(probability, temperature=fixed.temperature)
 
-    def rows(probability: Array, prevalence: float | None = None) -> list[dict[Hashable, float]]:
-        at: dict[str, Any] = {"threshold": NET_BENEFIT_AT, "prevalence": prevalence}
+    def rows(prevalence: float) -> list[dict[Hashable, float]]:
+        weighted_to = None if prevalence == own else prevalence
+        at: dict[str, Any] = {"threshold": NET_BENEFIT_AT, "prevalence": weighted_to}
+        p = used
+        if prevalence != fitted_at:  # else equal but for rounding
+            p = at_prevalence(used, fitted_at=fitted_at, prevalence=prevalence)
         benefit = {
             "threshold": NET_BENEFIT_AT,
-            "network": net_benefit(label, probability, **at),
+            "network": net_benefit(label, p, **at),
             "treat_all": net_benefit(label, np.ones(label.size), **at),
         }
         return pd.DataFrame(benefit).to_dict("records")
 
     return {
         "probability": name,
-        "own_prevalence": float(label.mean()),
-        "at": rows(used),
-        "fitted_at": share,
-        "at_prevalence": [
-            {"prevalence": p, "at": rows(at_prevalence(used, fitted_at=share, prevalence=p), p)}
-            for p in prevalences
-        ],
+        "own_prevalence": own,
+        "at": rows(own),
+        "fitted_at": fitted_at,
+        "at_prevalence": [{"prevalence": share, "at": rows(share)} for share in prevalences],
     }

@@ -3,6 +3,7 @@
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
+from pneumo import cli
 from pneumo.choices import BALANCED
 from pneumo.evaluation.assessment import labels
 from pneumo.evaluation.operating_point import at_bound
@@ -27,16 +28,20 @@ def decide(
     runs: Sequence[Run],
     checkpoint: str = "best",
     *,
-    threshold: float | None = None,  # from the user; it takes precedence
+    threshold: float | None = None,  # from the user, in [0, 1]; it takes precedence
     calibration: LocalCalibration | None = None,  # in place of the validation split
     coverage: float | None = None,  # of prediction sets, in (0, 1); None for none
 ) -> Decision:
     """Returns the decision for the mean of some runs.
 
-    ValueError: there is nothing to calibrate prediction sets on, or too little.
+    ValueError: a number is not in its range, or there is nothing to calibrate prediction sets on,
+    or too little.
     """
+    for name, value, ends in (("threshold", threshold, "[]"), ("coverage", coverage, "()")):
+        if value is not None:
+            cli.check_share(value, ends, name=name)
     if calibration is not None:
-        decision = _of_calibration(calibration)
+        decision = _of_calibration(calibration, threshold=threshold)
     else:
         decision = _by_rule(runs, checkpoint, threshold=threshold)
     populations = (
@@ -53,8 +58,9 @@ def decide(
     return decision
 
 
-def _of_calibration(calibration: LocalCalibration) -> Decision:
-    note = f"threshold and temperature come from the calibration {calibration['name']}"
+def _of_calibration(calibration: LocalCalibration, *, threshold: float | None) -> Decision:
+    what = "threshold and temperature come" if threshold is None else "the temperature comes"
+    note = f"{what} from the calibration {calibration['name']}"
     temperature = calibration["temperature"]
     if bound := at_bound(temperature):
         note += f". The temperature is {temperature:g}{bound}"

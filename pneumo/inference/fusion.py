@@ -1,4 +1,4 @@
-"""The scores of detectors, and their boxes as one detector's, by weighted box fusion.
+"""The scores of detectors, and their boxes as one detector's: fused, or those of highest score.
 
 Weights, and the fused boxes' confidence, come from validation images only.
 """
@@ -18,6 +18,7 @@ from pneumo.runs.tables import ImageBoxes, same_truth
 from pneumo.runs.tasks import DETECTION
 
 WBF_IOU = 0.55  # from which boxes are fused; the default of its authors
+NMS_IOU = 0.5
 
 Boxes = Sequence[ArrayLike]  # (K_m, 4) of each of M members, in pixels
 Scores = Sequence[ArrayLike]  # (K_m,) of each member, in [0, 1]
@@ -51,6 +52,30 @@ def weighted_box_fusion(
     return (fused * size + low)[order], np.clip(score, 0, 1)[order]
 
 
+def non_maximum_suppression(
+    boxes: Boxes, scores: Scores, *, weights: ArrayLike, iou: float = NMS_IOU
+) -> tuple[Array, Array]:
+    """Returns the boxes of one image that overlap none of higher score, the highest first.
+
+    See `weighted_box_fusion`; scores count by weight, the greatest being 1. By torchvision, since
+    ensemble-boxes compiles its own by numba first.
+    """
+    import torch
+    from torchvision.ops import nms
+
+    boxes, scores, weight = _usable(boxes, scores, weights)
+    every = np.concatenate(boxes)
+    score = np.concatenate([s * (w / max(weight)) for s, w in zip(scores, weight, strict=True)])
+    keep = nms(torch.from_numpy(every), torch.from_numpy(score), iou).numpy()
+    return every[keep], score[keep]
+
+
+METHODS = {
+    "weighted box fusion": weighted_box_fusion,
+    "non-max suppression": non_maximum_suppression,
+}
+
+
 def common(runs: Sequence[Run], split: str) -> list[ImageBoxes]:
     """Returns each run's boxes on the images of a split that are new to all, see common_paths.
 
@@ -77,23 +102,23 @@ def fit_weights(val: Sequence[ImageBoxes]) -> Array:
     return scores / scores.sum() if scores.any() else np.full(scores.size, 1 / scores.size)
 
 
-def fuse(parts: Sequence[ImageBoxes], *, weights: ArrayLike) -> ImageBoxes:
-    """Returns the members' boxes of the same images, fused."""
+def fuse(parts: Sequence[ImageBoxes], *, weights: ArrayLike, method: str) -> ImageBoxes:
+    """Returns the members' boxes of the same images, fused by a method of `METHODS`."""
     first, pairs = parts[0], []
     for place in range(len(first.truth)):
         boxes, scores = ([getattr(p, key)[place] for p in parts] for key in ("predicted", "scores"))
-        pairs.append(weighted_box_fusion(boxes, scores, weights=weights))
+        pairs.append(METHODS[method](boxes, scores, weights=weights))
     return ImageBoxes(first.images, first.truth, *([pair[i] for pair in pairs] for i in (0, 1)))
 
 
-def fit(runs: Sequence[Run]) -> dict[str, Any]:
+def fit(runs: Sequence[Run], *, method: str = "weighted box fusion") -> dict[str, Any]:
     """Returns weights and confidence fitted on validation images, and their number val_images.
 
     ValueError: see `common`; or ensemble-boxes is not installed.
     """
     val = common(runs, "val")
     weights = fit_weights(val)
-    on_val = fuse(val, weights=weights)
+    on_val = fuse(val, weights=weights, method=method)
     return {
         "weights": weights.tolist(),
         "confidence": fit_confidence(on_val.truth, on_val.predicted, on_val.scores),
@@ -102,7 +127,7 @@ def fit(runs: Sequence[Run]) -> dict[str, Any]:
 
 
 def evaluate(runs: Sequence[Run]) -> dict[str, Any]:
-    """Returns the scores of each detector, and of their fusion.
+    """Returns the scores of each detector, and of their fusion by each method.
 
     Raises:
         FileNotFoundError, ValueError: a run is broken, or has no test images; the runs have none in
@@ -138,7 +163,7 @@ def evaluate(runs: Sequence[Run]) -> dict[str, Any]:
             {"run": run.name, **_assess(test, run.confidence)}
             for run, test in zip(runs, tests, strict=True)
         ],
-        "fused": _fused(runs, tests) if len(runs) > 1 else None,
+        "fused": {m: _fused(runs, tests, m) for m in METHODS if len(runs) > 1},
     }
 
 
@@ -147,10 +172,10 @@ def _assess(boxes: ImageBoxes, confidence: float) -> dict[str, Any]:
     return assess(boxes.truth, boxes.predicted, boxes.scores, **about)
 
 
-def _fused(runs: Sequence[Run], tests: Sequence[ImageBoxes]) -> dict[str, Any]:
+def _fused(runs: Sequence[Run], tests: Sequence[ImageBoxes], method: str) -> dict[str, Any]:
     try:
-        about = fit(runs)
-        boxes = fuse(tests, weights=about["weights"])
+        about = fit(runs, method=method)
+        boxes = fuse(tests, weights=about["weights"], method=method)
     except ValueError as error:  # no validation images in common, or no ensemble-boxes
         return {"why_not": str(error)}
     return about | _assess(boxes, about["confidence"])

@@ -3,15 +3,16 @@
 import hashlib
 import logging
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
+from typing import NamedTuple
 
 import pandas as pd
 
 from pneumo.data import split
 from pneumo.data.folder import folder_table
 from pneumo.data.kermany import set_folder
-from pneumo.data.labelled import SOURCES, shown, with_groups
+from pneumo.data.labelled import SOURCES, check_unpacked, shown, with_groups
 from pneumo.data.nih import Nih, release_tables
 from pneumo.labels import CLASS_NAMES
 from pneumo.runs.run import Run
@@ -19,6 +20,15 @@ from pneumo.runs.run import Run
 log = logging.getLogger(__name__)
 
 NUM_SHOWN = 3  # names in a message
+Reader = Callable[..., tuple[Path, pd.DataFrame]]  # of a folder, see `labelled`
+
+
+class Overlap(NamedTuple):
+    """The images that a folder shares with the train split of a run."""
+
+    of: str  # the run
+    shared: str  # "" for none
+    compared: str  # patients and bytes
 
 
 def labelled(root: Path, *, patient_key: str) -> tuple[Path, pd.DataFrame]:
@@ -56,31 +66,88 @@ def labelled(root: Path, *, patient_key: str) -> tuple[Path, pd.DataFrame]:
     return base, table
 
 
+def new_images(
+    runs: Sequence[Run],
+    data: Path,
+    *,
+    read: Reader = labelled,
+    allow_overlap: bool,
+    instead: str,
+) -> tuple[Path, pd.DataFrame, list[Overlap]]:
+    """Returns the root and the table that ``read`` returns for the first run, and all overlaps.
+
+    They are with the runs and with those whose weights these started from (init). ``instead``: the
+    way out, in the message.
+
+    Raises:
+        FileNotFoundError, ValueError: see ``read``; or there is an overlap and not
+            ``allow_overlap``.
+    """
+    check_unpacked(data, name="--data")
+    tables: dict[str, tuple[Path, pd.DataFrame]] = {}  # by the key that defines a patient
+    overlaps = []
+    for run in runs:
+        trained, lost = _lineage(run)
+        for each in trained:
+            of = each.name if each is run else f"{each.name}, from which {run.name} started"
+            key = str(each.metrics["data"].get("patient_key", "person"))
+            if key not in tables:
+                tables[key] = read(data, patient_key=key)
+            overlap = Overlap(of, *shared_with_train(each, *tables[key]))
+            if overlap.shared and not allow_overlap:
+                raise ValueError(
+                    f"--data must be new to the run; it shares {overlap.shared} with the train "
+                    f"split of {of}. {instead}"
+                )
+            overlaps.append(overlap)
+        if lost:
+            of = f"{lost}, from which {run.name} started"
+            overlaps.append(Overlap(of, "", "nothing, since it is not there"))
+    return *next(iter(tables.values())), overlaps
+
+
+def _lineage(run: Run) -> tuple[list[Run], str]:
+    """Returns the run and those whose weights it started from, and the name of a missing one."""
+    runs, names = [run], [run.name]
+    while (init := runs[-1].metrics.get("init")) and init["run"] not in names:
+        names.append(init["run"])
+        try:
+            start = Run.open(init["run"])
+            _ = start.split
+        except (OSError, ValueError):
+            return runs, init["run"]
+        runs.append(start)
+    return runs, ""
+
+
 def shared_with_train(run: Run, root: Path, table: pd.DataFrame) -> tuple[str, str]:
     """Returns the overlap of a folder with a run's train split ("" for none), and the comparison.
 
     Patients are compared by the names in file names; if the folder is not known to be the set's
-    train or test split, a number in either counts. Files are compared by their bytes, if the run's
-    own images are still there; only without them an unknown patient, named by a path, counts.
+    train or test split, a number in either counts. Files are compared by their bytes with those of
+    the run's own images that are still there, or that have moved into this folder. If all are, an
+    unknown patient, who is named by a path, does not count.
     """
-    train, folder = run.split[run.split["split"] == "train"], run.images()
+    train = run.split[run.split["split"] == "train"]
     exact = bool((table["source"] != "").all())
+    folder = root if _holds(root, run) else run.image_folder  # they may have moved
+    own = [path for p in train["path"] if folder and (path := folder / p).is_file()]
 
     def named(rows: pd.DataFrame) -> set[str]:
-        names = set(rows["patient"]) - set(rows["path"] if folder else ())
+        names = set(rows["patient"]) - set(rows["path"] if len(own) == len(train) else ())
         return {name if exact else name.rpartition("/")[2] for name in names}
 
     train_patients, patients = named(train), named(table)
     shared = sorted(train_patients & patients)
     compared = f"{len(patients):,} patients by name with {len(train_patients):,} of the train split"
     same: list[str] = []
-    if folder:
-        paths = [*(folder / p for p in train["path"]), *(root / p for p in table["path"])]
+    if own:
+        paths = [*own, *(root / path for path in table["path"])]
         bytes_of = digests(paths)
-        known = set(bytes_of[: len(train)])
-        others = zip(paths[len(train) :], bytes_of[len(train) :], strict=True)
+        known = set(bytes_of[: len(own)])
+        others = zip(paths[len(own) :], bytes_of[len(own) :], strict=True)
         same = [path.name for path, digest in others if digest in known]
-        compared += f"; the bytes of {len(table):,} files with {len(train):,}"
+        compared += f"; the bytes of {len(table):,} files with {len(own):,}"
     else:
         compared += "; no bytes, since the run's images moved"
     overlap = [
@@ -89,6 +156,13 @@ def shared_with_train(run: Run, root: Path, table: pd.DataFrame) -> tuple[str, s
         if names
     ]
     return " and ".join(overlap), compared
+
+
+def _holds(root: Path, run: Run) -> bool:
+    """Returns whether all of the run's images are below ``root``, by their paths and bytes."""
+    if not all((root / path).is_file() for path in run.split["path"]):
+        return False
+    return images_digest(root, run.split) == run.metrics["data"].get("images_sha256")
 
 
 def digests(paths: Sequence[Path]) -> list[str]:

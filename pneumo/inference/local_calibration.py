@@ -24,7 +24,7 @@ from pneumo.evaluation.ranking import not_shown
 from pneumo.evaluation.scores import CLINICAL, operating_point
 from pneumo.inference.conformal import one_per_patient
 from pneumo.inference.ensemble import mean_operating_point
-from pneumo.inference.leakage import labelled, shared_with_train
+from pneumo.inference.leakage import new_images
 from pneumo.inference.networks import Networks
 from pneumo.labels import CLASS_NAMES
 from pneumo.runs import run_folder
@@ -199,17 +199,15 @@ def calibrate(
             images of a label, shares some with the train split, or shows no ranking.
         UnreadableError: an image cannot be read.
     """
-    key = str(run.metrics["data"].get("patient_key"))
-    root, table = labelled(data, patient_key=key)
+    root, table, overlaps = new_images(
+        [run],
+        data,
+        allow_overlap=allow_overlap,
+        instead="A threshold would be optimistic: leave them out, or, if these names are of other "
+        "patients, give --allow-overlap",
+    )
     table = table.assign(group=table["patient"])
     check_patients(table)  # before any image is scored
-    shared, compared = shared_with_train(run, root, table)
-    if shared and not allow_overlap:
-        raise ValueError(
-            f"--data must be new to the run; it shares {shared} with the train split of "
-            f"{run.name}, on which a threshold would be optimistic. Leave them out, or, if "
-            "these names are of other patients, give --allow-overlap"
-        )
     networks = Networks([run], checkpoint="best", trust=trust)
     files = networks.score_files(root, table["path"].tolist())
     table = table.assign(p_pneumonia=files.probability[0])
@@ -228,8 +226,8 @@ def calibrate(
         "data": data.resolve().name,
         "copies": len(table) - len(scored),
         "patients_by": FOREIGN if (table["known_by"] != "name").any() else "names",
-        "shared_with_train": shared,
-        "compared": compared,
+        "shared_with_train": " and ".join(each.shared for each in overlaps if each.shared),
+        "compared": "; ".join(each.compared for each in overlaps),
         "run": run.name,
         "weights_sha256": weights_digest(networks.networks[0]),
         "pneumo": version("pneumo"),

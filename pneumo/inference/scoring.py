@@ -1,7 +1,7 @@
 """Finished classifiers scored on their test split or on other images, alone and as an ensemble."""
 
 import re
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, cast
@@ -9,16 +9,18 @@ from typing import Any, cast
 import numpy as np
 import pandas as pd
 
+from pneumo.choices import BALANCED
 from pneumo.data import image
-from pneumo.data.labelled import check_unpacked
+from pneumo.data.folder import Folder
+from pneumo.data.phantom import Phantoms
 from pneumo.data.sets import class_of
 from pneumo.evaluation import paired
 from pneumo.evaluation.assessment import assess, labels
-from pneumo.evaluation.metrics import Array
+from pneumo.evaluation.metrics import Array, at_prevalence
 from pneumo.evaluation.operating_point import VOTE, OperatingPoint, fit_weights, vote_share
 from pneumo.evaluation.ranking import not_shown
 from pneumo.inference import ensemble
-from pneumo.inference.leakage import images_digest, labelled, shared_with_train
+from pneumo.inference.leakage import Reader, images_digest, labelled, new_images
 from pneumo.inference.networks import Networks, read_prepared
 from pneumo.labels import CLASS_NAMES, NORMAL
 from pneumo.runs import run_folder
@@ -28,10 +30,6 @@ from pneumo.runs.run import Run
 from pneumo.runs.writer import RunWriter
 
 BASELINE = re.compile(r"pneumo\.baselines\.\w+\.[A-Z]\w*")  # all that is built to be fitted
-IMAGES_MISSING = (
-    "images of {} not found; set PNEUMO_DATA (for generated ones PNEUMO_CACHE, for data=nih "
-    "PNEUMO_NIH) as for the training; python -m pneumo.download downloads the set"
-)
 
 KEPT = ("ranking", "interval", "scores", "operating_point")  # of an assessment
 COUNTS = ("images", "patients", *CLASS_NAMES)
@@ -51,8 +49,21 @@ def own_root(run: Run) -> Path:
     """Returns the folder of the run's images; FileNotFoundError if they are missing."""
     root = run.images()
     if root is None:
-        raise FileNotFoundError(IMAGES_MISSING.format(run.name))
+        raise FileNotFoundError(images_missing(run))
     return root
+
+
+def images_missing(run: Run) -> str:
+    """Returns the message for missing images of a run: what names their place."""
+    kind, settings = class_of(run.metrics["data"]["kind"]), run_folder.flat(run.config)
+    key = "cache_dir" if kind.generated else "root"
+    place = str(settings.get(f"data.source.{key}"))
+    place = str(settings.get(place[2:-1], place))  # ${data.root}
+    if variable := re.search(r"oc\.env:(\w+)", place):
+        text = f"images of {run.name} not found; set {variable[1]} as for the training"
+        get = "; python -m pneumo.download downloads the set"
+        return text + get * (variable[1] == "PNEUMO_DATA")
+    return f"images of {run.name} not found in {place}, where they were for the training"
 
 
 def own_test_split(runs: Sequence[Run]) -> ScoredOn:
@@ -64,13 +75,14 @@ def own_test_split(runs: Sequence[Run]) -> ScoredOn:
     if len(runs) == 1:
         return ScoredOn(f"the test split of {first.name}", test, None)
     data = [run.metrics["data"] for run in runs]
-    # the folder of images may be renamed, unless they are generated
-    kinds = {(d["kind"], class_of(d["kind"]).generated and d.get("root_name")) for d in data}
-    if len(kinds) > 1:
+    # a published set's folder may be renamed; in others, other images may have the same names
+    published = {d["kind"] for d in data} - {Phantoms.kind, Folder.kind}
+    sets = {(d["kind"], d["kind"] in published or d.get("root_name")) for d in data}
+    if len(sets) > 1:
         raise ValueError("several runs must be of the same data; name one set with --data DIR")
-    if len({run.metrics["data"].get("split_sha256") for run in runs}) == 1:
-        return ScoredOn(f"the test split of all {len(runs)} runs", test, None)
     common = ensemble.common_test(runs)
+    if len(common) == len(test):
+        return ScoredOn(f"the test split of all {len(runs)} runs", common, None)
     if common["label"].nunique() < 2:
         raise ValueError(
             "an ensemble must be scored on images that no run was trained on; these runs have "
@@ -85,33 +97,23 @@ def own_test_split(runs: Sequence[Run]) -> ScoredOn:
     return ScoredOn("the test images that all runs share", common, None, (note,))
 
 
-Reader = Callable[..., tuple[Path, pd.DataFrame]]
-
-
 def other_images(
     runs: Sequence[Run], data: Path, *, read: Reader = labelled, allow_overlap: bool
 ) -> ScoredOn:
-    """Returns the images of a folder; a note reports an overlap with the train split of a run.
-
-    Raises:
-        FileNotFoundError, ValueError: see ``read``; or the folder shares patients or images with
-            the train split of a run, and ``allow_overlap`` is false.
-    """
-    check_unpacked(data, name="--data")
-    notes = []
-    keys = [str(run.metrics["data"].get("patient_key", "person")) for run in runs]
-    tables = {key: read(data, patient_key=key) for key in dict.fromkeys(keys)}
-    for run, key in zip(runs, keys, strict=True):
-        shared, compared = shared_with_train(run, *tables[key])
-        if shared and not allow_overlap:
-            raise ValueError(
-                f"--data must be new to the run; it shares {shared} with the train split of "
-                f"{run.name}. For the run's own test split leave --data out; to score all the "
-                "same, with an optimistic result, give --allow-overlap"
-            )
-        leak = f"LEAK: shares {shared} with the train split; the scores are optimistic; "
-        notes.append(f"{run.name}: {leak if shared else ''}compared {compared}")
-    root, table = tables[keys[0]]
+    """Returns the images of a folder; a note reports an overlap. Errors: see `new_images`."""
+    root, table, overlaps = new_images(
+        runs,
+        data,
+        read=read,
+        allow_overlap=allow_overlap,
+        instead="For the run's own test split leave --data out; to score all the same, with an "
+        "optimistic result, give --allow-overlap",
+    )
+    leak = "LEAK: shares {} with the train split; the scores are optimistic; "
+    notes = [
+        f"{of}: {leak.format(shared) if shared else ''}compared {compared}"
+        for of, shared, compared in overlaps
+    ]
     return ScoredOn(str(data), table, root, tuple(notes))
 
 
@@ -163,7 +165,10 @@ def refitted(run: Run, train_root: Path, root: Path, paths: Sequence[str]) -> Ar
     pixels = read_prepared(names, shape=(run.image_size, run.aspect))
     table, seed = table.assign(path=names), int(run.config["seed"])
     fitted = instantiate(model).fit(table, pixels, root=Path(), seed=seed)
-    return np.asarray(fitted[len(train) :])
+    probability = np.asarray(fitted[len(train) :])
+    if run.decision == BALANCED:  # as pneumo.baselines.run does
+        probability = at_prevalence(probability, fitted_at=labels(train).mean(), prevalence=0.5)
+    return probability
 
 
 def warnings(runs: Sequence[Run], *, own: bool, checkpoint: str) -> list[str]:

@@ -1,6 +1,7 @@
 """The tables of a group: its scores, sizes, differences, and the paper's claims."""
 
 from collections.abc import Mapping, Sequence
+from itertools import product
 from math import isnan
 from typing import Any
 
@@ -13,7 +14,6 @@ from pneumo.report.comparisons import best_margins
 from pneumo.report.groups import DEBUG, Cell, Group
 from pneumo.report.reading import AT_POINT
 from pneumo.report.scores import paper_figure
-from pneumo.report.stress import stress_table
 from pneumo.report.table import Row, Table, titled
 from pneumo.report.trials import number, split_name, tuples
 from pneumo.report.wording import (
@@ -23,12 +23,14 @@ from pneumo.report.wording import (
     decimal,
     duration,
     interval,
+    mean_and_error,
     p_value,
 )
 
 ON_PAGE = ("f1_normal", "auroc", "accuracy", "precision_normal", "recall_normal")  # and in CSV: all
 CALIBRATION = ("temperature", "ece_before", "ece_after", "brier_before", "brier_after")
 MAP_NUMBERS = ("deletion", "random", "gap", "share_of_gaps_above_0", "randomised")
+STRESSED = ("auroc", "sensitivity", "specificity", "ece")
 CLAIMED = ("claim", "claimed", "on", "ours", "comparable")
 MIN_NETWORKS = 3  # for a Pareto front to be informative
 COSTS = {  # by name of the size: title, and 1 if less is better, -1 if more is
@@ -133,6 +135,25 @@ def _maps(group: Group) -> Table:
         for row in trial.maps
     ]
     return titled(rows, "network", *named, "images", *MAP_NUMBERS, texts=named)
+
+
+def stress_table(cells: Sequence[Cell], *, shown: Sequence[str] = STRESSED) -> Table:
+    """Returns a row for each recipe and split: means over runs, and standard errors of the drop."""
+    rows: list[Row] = []
+    for cell, split in product(cells, ("val", "test")):
+        drop = cell.spread("drop", split=f"stress_{split}")
+        if drop.trials:
+            name = cell.label, counted(drop.trials, "run")
+            row: dict[str, Any] = {"network": name, "split": split}
+            row["drop"] = mean_and_error(drop.mean, drop.sd, drop.n)
+            for score in shown:
+                clean, stressed = (
+                    decimal(cell.spread(score, split=f"stress_{split}_{when}").mean)
+                    for when in ("clean", "stressed")
+                )
+                row[score] = clean, f"to {stressed}"
+            rows.append(row)
+    return titled(rows, "network", "split", "drop", *shown)
 
 
 def _differences(differences: pd.DataFrame) -> Table:

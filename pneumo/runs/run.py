@@ -165,11 +165,9 @@ class Run:
         """The kept scores on images of other sources, by name."""
         return read_externals(self.run_dir)
 
-    def images(self) -> Path | None:
-        """Returns the folder of the run's images if all of split.csv are there, or None.
-
-        Nothing is generated or downloaded.
-        """
+    @property
+    def image_folder(self) -> Path | None:
+        """The folder of the run's images by its configuration, or None; it may be missing."""
         from omegaconf import OmegaConf
         from omegaconf.errors import OmegaConfBaseException
 
@@ -178,11 +176,18 @@ class Run:
         try:
             data = OmegaConf.create({"data": self.config["data"]}).data
             source: Any = OmegaConf.to_container(data.source, resolve=True)
-            folder = images_of(source if isinstance(source, dict) else {})
-            complete = all((folder / path).is_file() for path in self.split["path"])
+            return images_of(source if isinstance(source, dict) else {})
         # OSError of a name that is too long, RuntimeError of ~nosuchuser
         except (OmegaConfBaseException, KeyError, AttributeError, TypeError, OSError, RuntimeError):
             return None
+
+    def images(self) -> Path | None:
+        """Returns the folder of the run's images if all of split.csv are there, or None.
+
+        Nothing is generated or downloaded.
+        """
+        folder = self.image_folder
+        complete = folder and all((folder / path).is_file() for path in self.split["path"])
         return folder if complete else None
 
     @cached_property

@@ -1,5 +1,6 @@
 """The names of the files in a run folder, its settings, its status, and the runs a sweep plans."""
 
+import contextlib
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, Final, TypedDict, cast
@@ -35,11 +36,15 @@ RUN_FILES = (
 RUN_FOLDERS = (".hydra", "checkpoints")
 # Settings that may differ when a run is resumed: where and how fast it is trained, not what
 MAY_CHANGE = (
-    "callbacks",
+    "callbacks.folder.",
+    "callbacks.lines.",
+    "callbacks.pictures.",
     "data.cache_dir",
+    "data.csv",
     "data.num_workers",
     "data.root",
     "data.source.cache_dir",
+    "data.source.csv",
     "data.source.root",
     "ensembles",
     "logger",
@@ -127,11 +132,17 @@ def looks_like_run(path: Path) -> bool:
 
 
 def check_named_once(run_dirs: Sequence[Path]) -> None:
-    """Raises ValueError if one run folder is named twice, by any path."""
-    resolved = [run_dir.resolve() for run_dir in run_dirs]
-    for number, place in enumerate(resolved):
-        if place in resolved[:number]:
-            raise ValueError(f"each run may be named once; got {run_dirs[number]} twice")
+    """Raises ValueError if a run is named twice, by any path or as a copy, such as its package."""
+    named: dict[bytes, Path] = {}  # by metrics.json
+    for run_dir in run_dirs:
+        content = bytes(run_dir.resolve())
+        with contextlib.suppress(OSError):  # not finished: refused when it is read
+            content = (run_dir / METRICS).read_bytes()
+        if content in named:
+            raise ValueError(
+                f"each run may be named once; {run_dir} is {named[content]}, or a copy of it"
+            )
+        named[content] = run_dir
 
 
 def overrides_of(run_dir: Path) -> list[str]:

@@ -8,7 +8,7 @@ from pneumo.choices import PREVALENCES
 from pneumo.inference import scoring
 from pneumo.inference.leakage import labelled
 from pneumo.inference.networks import Networks
-from pneumo.inference.scoring import IMAGES_MISSING, ScoredOn
+from pneumo.inference.scoring import ScoredOn
 from pneumo.labels import CLASS_NAMES
 from pneumo.report import terminal
 from pneumo.runs import run_folder
@@ -121,7 +121,7 @@ def _shift(run: Run, on: ScoredOn, samples: Samples | None) -> dict[str, Any]:
     """Returns how other images differ from the run's, or why that is unknown."""
     if samples is None:
         baseline = f"{run.name} is a baseline, without the features that are compared"
-        missing = IMAGES_MISSING.format(run.name)
+        missing = scoring.images_missing(run)
         return {"why_not": baseline if run.metrics.get("baseline") else missing}
     reference = "validation" if samples.split == "val" else samples.split
     compared = compare(samples.own, samples.other, reference=reference)

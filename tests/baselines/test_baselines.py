@@ -134,6 +134,11 @@ def test_a_balanced_baseline_is_corrected_as_a_network_and_is_not_taken_for_one(
         share = 0.5 if rule == "balanced" else counts["PNEUMONIA"] / counts["images"]
         assert found == pytest.approx([share])
         assert metrics(tmp_path / rule)["decision"] == rule
+        run = Run.open(tmp_path / rule)
+        again = scoring.refitted(run, phantoms, phantoms, run.split["path"].head(2).tolist())
+        assert again == pytest.approx([share] * 2)
+    page = ("--data", phantoms, "--allow-overlap", "--page", "a.html")
+    refused("--page needs a network; argmax is a baseline", "evaluate", "argmax", *page)
     radiograph = next(phantoms.rglob("*.jpeg"))
     for command, *words in (
         ("predict", radiograph),

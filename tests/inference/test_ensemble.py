@@ -1,6 +1,7 @@
 """Ensembles over hand-made run folders: what is scored, what is left out, what is refused."""
 
 import json
+import shutil
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -161,6 +162,19 @@ def test_runs_without_common_test_images_or_with_other_labels_are_refused(tmp_pa
     runs = [make_run(tmp_path, "a"), make_run(tmp_path, "b", splits=elsewhere, seed=1)]
     with pytest.raises(ValueError, match="must be scored on images that no run was trained on"):
         scores_of(runs)
-    other = make_run(tmp_path, "c", splits={"41.jpeg": "train"}, flipped=("42.jpeg",))
+    other = make_run(tmp_path, "c", flipped=("42.jpeg",))
     with pytest.raises(ValueError, match="must be of runs that label the images alike"):
         scores_of([runs[0], other])
+
+
+def test_a_copy_and_files_of_another_folder_are_no_ensemble(tmp_path: Path) -> None:
+    runs = [make_run(tmp_path, "a"), make_run(tmp_path, "b", seed=1)]
+    copy = Path(shutil.copytree(runs[0], tmp_path / "package"))
+    with pytest.raises(ValueError, match=r"named once; \S*package is \S*a, or a copy of it"):
+        scores_of([*runs, copy])
+    for run in runs:
+        text = (run / "metrics.json").read_text()
+        data = f'"kind": "folder", "root_name": "{run.name}"'
+        (run / "metrics.json").write_text(text.replace('"kind": "kermany"', data))
+    with pytest.raises(ValueError, match="must be of the same data"):
+        scores_of(runs)

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from pneumo.evaluation.detection import challenge_score, fit_confidence, kept
-from pneumo.inference.fusion import common, fit, fuse, weighted_box_fusion
+from pneumo.inference.fusion import METHODS, common, fit, fuse, weighted_box_fusion
 from pneumo.runs.run import Run
 from pneumo.runs.tables import ImageBoxes
 from tests.conftest import Call, Refused
@@ -25,25 +25,48 @@ def run(folder: Path) -> Run:
     return Run.open(folder, name=folder.name)
 
 
-@needs_wbf
+WBF, NMS = METHODS
+
+
 @pytest.mark.parametrize(
-    ("boxes", "scores", "weights", "fused_boxes", "fused_scores"),
+    ("method", "boxes", "scores", "weights", "fused_boxes", "fused_scores"),
     [
-        ([[A], [NEAR]], [[0.6], [0.6]], [1, 1], [[5, 0, 105, 100]], [0.6]),
-        ([[A], [NEAR]], [[0.6], [0.6]], [3, 1], [[2.5, 0, 102.5, 100]], [0.6]),
-        ([[A, FAR], [A]], [[0.8, 0.8], [0.8]], [1, 1], [A, FAR], [0.8, 0.4]),  # of one alone
-        ([[A, FAR], [NEAR]], [[0.0, 0.8], [0.0]], [1, 1], [FAR], [0.4]),  # score 0: left out
-        ([[A], [NEAR]], [[0.0], [0.0]], [1, 1], NONE, []),
-        ([[], []], [[], []], [1, 1], NONE, []),
-        ([[LINE, POINT], [LINE]], [[0.9, 0.8], [0.7]], [1, 1], NONE, []),  # without area: left out
-        ([[A, LINE], [A]], [[0.8, 0.9], [0.8]], [1, 1], [A], [0.8]),
-        ([[A, FAR], [NEAR]], [[0.7, 0.2], [0.9]], [1, 0], [A, FAR], [0.7, 0.2]),  # weight 0, too
+        (WBF, [[A], [NEAR]], [[0.6], [0.6]], [1, 1], [[5, 0, 105, 100]], [0.6]),
+        (WBF, [[A], [NEAR]], [[0.6], [0.6]], [3, 1], [[2.5, 0, 102.5, 100]], [0.6]),
+        (WBF, [[A, FAR], [A]], [[0.8, 0.8], [0.8]], [1, 1], [A, FAR], [0.8, 0.4]),  # of one alone
+        (WBF, [[A, FAR], [NEAR]], [[0.0, 0.8], [0.0]], [1, 1], [FAR], [0.4]),  # score 0: left out
+        (WBF, [[A], [NEAR]], [[0.0], [0.0]], [1, 1], NONE, []),
+        (WBF, [[], []], [[], []], [1, 1], NONE, []),
+        (
+            WBF,
+            [[LINE, POINT], [LINE]],
+            [[0.9, 0.8], [0.7]],
+            [1, 1],
+            NONE,
+            [],
+        ),  # without area: left out
+        (WBF, [[A, LINE], [A]], [[0.8, 0.9], [0.8]], [1, 1], [A], [0.8]),
+        (
+            WBF,
+            [[A, FAR], [NEAR]],
+            [[0.7, 0.2], [0.9]],
+            [1, 0],
+            [A, FAR],
+            [0.7, 0.2],
+        ),  # weight 0, too
+        (NMS, [[A, FAR], [NEAR]], [[0.7, 0.2], [0.9]], [1, 1], [NEAR, FAR], [0.9, 0.2]),
+        (NMS, [[A, FAR], [NEAR]], [[0.7, 0.2], [0.9]], [2, 1], [A, FAR], [0.7, 0.2]),  # 0.45
+        (NMS, [[A, FAR], [NEAR]], [[0.7, 0.2], [0.9]], [1, 0], [A, FAR], [0.7, 0.2]),
+        (NMS, [[LINE, POINT], [LINE]], [[0.9, 0.8], [0.7]], [1, 1], NONE, []),
+        (NMS, [[], []], [[], []], [1, 1], NONE, []),
     ],
 )
-def test_boxes_that_overlap_become_their_weighted_mean_and_one_alone_loses_score(
-    boxes: Any, scores: Any, weights: Any, fused_boxes: Any, fused_scores: Any
+def test_boxes_that_overlap_become_their_weighted_mean_or_that_of_the_highest_score(
+    method: str, boxes: Any, scores: Any, weights: Any, fused_boxes: Any, fused_scores: Any
 ) -> None:
-    fused = weighted_box_fusion(boxes, scores, weights=weights)
+    if method == WBF and find_spec("ensemble_boxes") is None:
+        pytest.skip("the extra detection is not installed")
+    fused = METHODS[method](boxes, scores, weights=weights)
     np.testing.assert_allclose(fused[0], fused_boxes, atol=1e-3)
     np.testing.assert_allclose(fused[1], fused_scores, atol=1e-6)
 
@@ -54,7 +77,7 @@ def test_fused_boxes_of_two_runs_score_better_than_both(tmp_path: Path) -> None:
         run(make_detector(tmp_path / str(seed), seed=seed, skill=9, images=600)) for seed in (1, 2)
     ]
     about = fit(runs)
-    score = best_score(fuse(common(runs, "test"), weights=about["weights"]))
+    score = best_score(fuse(common(runs, "test"), weights=about["weights"], method=WBF))
     assert all(score > best_score(one.boxes.of_split("test")) for one in runs)
     assert about["val_images"] == len(runs[0].boxes.of_split("val").images)
 
@@ -109,18 +132,20 @@ def test_a_detector_is_scored_on_its_test_split(tmp_path: Path, call: Call) -> N
     assert scores["scored_on"]["patients"] == test.images["patient"].nunique()
     assert f"{expected:.3f}" in shown
     assert "0.4000" in shown
-    assert scores["fused"] is None
+    assert scores["fused"] == {}
 
 
 @needs_wbf
 def test_two_detectors_are_fused_with_weights_of_validation(tmp_path: Path, call: Call) -> None:
     folders = [make_detector(tmp_path / name, seed=seed) for seed, name in enumerate("ab")]
     shown = call("evaluate", *folders, "--out", tmp_path / "scores.json").out
-    assert "\nweighted box fusion " in shown
+    assert all(f"\n{method} " in shown for method in METHODS)
     scores = json.loads((tmp_path / "scores.json").read_text())
     on_val = [best_score(run(folder).boxes.of_split("val")) for folder in folders]
-    assert scores["fused"]["weights"] == pytest.approx([score / sum(on_val) for score in on_val])
-    assert scores["fused"]["confidence"] != scores["members"][0]["confidence"]
+    assert scores["fused"][WBF]["weights"] == pytest.approx(
+        [score / sum(on_val) for score in on_val]
+    )
+    assert scores["fused"][WBF]["confidence"] != scores["members"][0]["confidence"]
 
 
 def test_what_cannot_be_scored_is_refused_and_fusing_needs_validation_images(

@@ -1,15 +1,18 @@
 import hashlib
+import json
 import shutil
 from pathlib import Path
-from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
 import pytest
+import yaml
 from PIL import Image
 
+from pneumo.data import split
 from pneumo.data.folder import folder_table
-from pneumo.inference.leakage import labelled, shared_with_train
+from pneumo.inference.leakage import images_digest, labelled, new_images, shared_with_train
+from pneumo.runs.run import Run
 from tests.data.test_dicom import dataset, encode
 
 PATIENT_ID = "4711-secret"
@@ -56,20 +59,6 @@ def test_dicom_files_of_one_patient_id_are_one_patient(data: Path) -> None:
     assert not any(PATIENT_ID in one or digest[:8] in one for one in found.values())
 
 
-@pytest.mark.parametrize("moved", [False, True])
-def test_paths_are_no_patients_where_bytes_can_be_compared(data: Path, moved: bool) -> None:
-    other = data.parent / "other"
-    for grey, name in enumerate(("NORMAL/a.png", "NORMAL/b.png", "PNEUMONIA/c.png")):
-        add(other, name, grey=100 + grey)
-    _, table = labelled(data, patient_key="person")
-    images = None if moved else data
-    run: Any = SimpleNamespace(split=table.assign(split="train"), images=lambda: images)
-    shared, _ = shared_with_train(run, *labelled(other, patient_key="person"))
-    assert shared == "3 patients (a.png, b.png, c.png)" * moved
-    shared, _ = shared_with_train(run, *labelled(data, patient_key="person"))
-    assert shared.startswith("3 patients" if moved else "3 identical images (a.png, b.png, c.png)")
-
-
 def test_identical_files_are_one_group_and_names_of_the_set_stay_patients(data: Path) -> None:
     for name in ("z", "IM-0001-0001", "IM-0002-0001"):
         shutil.copy(data / "NORMAL/a.png", data / f"NORMAL/{name}.png")
@@ -87,3 +76,67 @@ def test_names_in_the_sets_layout_need_not_be_the_sets(data: Path) -> None:
     assert set(table["known_by"]) == {"name", ""}
     assert set(table["source"]) == {"test"}
     assert "test/IM-1" in set(table["patient"])
+
+
+def make_run(run_dir: Path, data: Path, **metrics: Any) -> Run:
+    """Leaves what is read of a run on a, b and c in ``data``, whose table names their patients."""
+    table, _ = folder_table(data)
+    table = table.assign(patient=["x", "y", "z"], group=["x", "y", "z"], split="train")
+    table["split"] = table["split"].mask(table["path"] == "NORMAL/b.png", "test")
+    epoch = {"epoch": 0, "test": {}}
+    about = {
+        "kind": "folder",
+        "split_sha256": split.digest(table),
+        "images_sha256": images_digest(data, table),
+    }
+    written = {"schema": 1, "model": "tiny", "protocol": "holdout", "data": about}
+    (run_dir / ".hydra").mkdir(parents=True)
+    config = {"data": {"source": {"root": str(data)}}}
+    (run_dir / ".hydra" / "config.yaml").write_text(yaml.safe_dump(config))
+    table[split.COLUMNS].to_csv(run_dir / "split.csv", index=False)
+    content = written | {"best": epoch, "last": epoch} | metrics
+    (run_dir / "metrics.json").write_text(json.dumps(content))
+    return Run.open(run_dir)
+
+
+def test_its_own_images_are_known_by_their_bytes_also_where_they_have_moved(
+    data: Path, tmp_path: Path
+) -> None:
+    run, copy = make_run(tmp_path / "run", data), tmp_path / "copy"
+    shutil.copytree(data, copy)
+
+    def shared(root: Path) -> str:
+        return shared_with_train(run, *labelled(root, patient_key="person"))[0]
+
+    same = "2 identical images (a.png, c.png)"
+    assert shared(copy) == same
+    (data / "NORMAL/b.png").unlink()  # the run's folder is no longer whole
+    assert shared(copy) == same
+    data.rename(tmp_path / "away")
+    assert shared(copy) == same
+    add(copy, "NORMAL/b.png", grey=200)  # other images may have these names
+    assert shared(copy) == ""
+
+
+def test_paths_are_no_patients_where_all_bytes_can_be_compared(data: Path, tmp_path: Path) -> None:
+    run, other = make_run(tmp_path / "run", data), tmp_path / "other"
+    run.__dict__["split"] = run.split.assign(patient=run.split["path"])  # unknown ones
+    for grey, name in enumerate(("NORMAL/a.png", "NORMAL/b.png", "PNEUMONIA/c.png"), 100):
+        add(other, name, grey=grey)
+    images = labelled(other, patient_key="person")
+    assert shared_with_train(run, *images)[0] == ""
+    (data / "NORMAL/a.png").unlink()
+    assert shared_with_train(run, *images)[0] == "2 patients (a.png, c.png)"
+
+
+def test_images_of_the_run_that_it_started_from_are_not_new(data: Path, tmp_path: Path) -> None:
+    first, other = make_run(tmp_path / "first", data), tmp_path / "other"
+    for grey, name in enumerate(("NORMAL/a.png", "NORMAL/b.png", "PNEUMONIA/c.png"), 100):
+        add(other, name, grey=grey)
+    run = make_run(tmp_path / "run", other, init={"run": str(first.run_dir)})
+    how: dict[str, Any] = {"allow_overlap": False, "instead": "Leave them out"}
+    with pytest.raises(ValueError, match=r"split of \S*first, from which \S*run started. Leave"):
+        new_images([run], data, **how)
+    first.run_dir.rename(tmp_path / "away")
+    _, _, (_, lost) = new_images([run], data, **how)
+    assert lost.compared == "nothing, since it is not there"

@@ -120,6 +120,15 @@ def test_of_copies_one_counts_and_who_share_an_image_are_one_patient() -> None:
         local.without_copies(table, list("xxyzuvwx"))
 
 
+@pytest.mark.parametrize(
+    "wrong", [{"threshold": 2}, {"threshold": float("nan")}, {"coverage": 0}, {"coverage": 1}]
+)
+def test_a_threshold_and_a_coverage_are_shares(wrong: dict[str, float]) -> None:
+    (name,) = wrong
+    with pytest.raises(ValueError, match=rf"^{name} must be a number in .0, 1.; got"):
+        decide([], **wrong)
+
+
 def test_it_is_read_by_name_or_as_a_file_and_its_warnings_are_noted(
     found: dict[str, Any], tmp_path: Path
 ) -> None:
@@ -139,7 +148,9 @@ def test_it_is_read_by_name_or_as_a_file_and_its_warnings_are_noted(
     patients = images(60).groupby("label")["group"].nunique()
     assert decision.sets.patients == (patients["NORMAL"], patients["PNEUMONIA"])
     assert found["NORMAL"] > patients["NORMAL"]
-    assert decide([], calibration=read(), threshold=0.3).threshold_from == "given"
+    given = decide([], calibration=read(), threshold=0.3)
+    assert (given.threshold, given.threshold_from) == (0.3, "given")
+    assert given.notes[0].startswith("the temperature comes from the calibration here")
     warned = read(shared_with_train="2 patients (IM-1)", warning="fewer than 20 patients")
     plain, noted = (
         decide([], calibration=one).notes[0]

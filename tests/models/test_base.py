@@ -52,6 +52,8 @@ def test_input_is_standardised_and_grey_goes_to_every_channel() -> None:
     features, logits = network.features_and_logits(x)
     assert features.shape == (2, 4)
     assert torch.equal(logits, network(x))
+    dense = nn.Sequential(nn.Flatten(), nn.Linear(16 * 16, 2))
+    assert Wrapped(dense, image_size=16)(x).shape == (2, 2)  # without a convolution: grey
 
 
 @torch.no_grad()
@@ -62,8 +64,7 @@ def test_the_prior_of_the_training_is_divided_out_in_evaluation_only() -> None:
         def forward(self, x: torch.Tensor) -> torch.Tensor:
             return torch.tensor([0.1, 0.6, 0.3]).log().expand(len(x), 3)
 
-    model = {"_target_": "Always", "channels": 1}
-    network = build(model, image_size=16, make=lambda _: Always())
+    network = build({"_target_": "Always"}, image_size=16, make=lambda _: Always())
     assert torch.equal(network.log_prior, torch.zeros(3))
     network.log_prior.copy_(torch.tensor([0.25, 0.75, 0.75]).log())
     x = torch.zeros(2, 1, 16, 16)

@@ -78,17 +78,29 @@ def test_a_subgroup_is_scored_from_five_patients_of_each_label_on() -> None:
         assert ("why_not" in row) != scored
 
 
-def test_net_benefit_at_a_prevalence_starts_from_that_of_the_fit() -> None:
-    # of half PNEUMONIA, fitted at 3/4: odds 9 / 1 become 9 / 3 at 1/2, 1 / 1 become 1 / 3, so that
-    # at 0.7 one of two images of each label is treated for pneumonia, at 0.8 none is
-    rows = table()[18:22].assign(p_pneumonia=[0.9, 0.5, 0.9, 0.5])
-    fixed = OperatingPoint(temperature=1.0, images=8, prevalence=0.75)
-    result = assess(rows, rows["p_pneumonia"].to_numpy(), fixed=fixed, prevalences=[0.5])
-    (at,) = result["net_benefit"]["at_prevalence"]
-    benefit = {round(row["threshold"], 2): row["network"] for row in at["at"]}
-    assert benefit[0.7] == pytest.approx(0.25 - 0.25 * 7 / 3)
-    assert benefit[0.8] == 0
-    assert result["net_benefit"]["fitted_at"] == 0.75
+@pytest.mark.parametrize(
+    ("fixed", "odds"),
+    [
+        (OperatingPoint(temperature=1.0, images=8, prevalence=0.75), 3),
+        (OperatingPoint("balanced", prevalence=0.5), 1),
+    ],
+)
+def test_net_benefit_starts_from_the_prevalence_of_the_fit(
+    fixed: OperatingPoint, odds: int
+) -> None:
+    # of each label one image has odds of 9 to 1 for equal classes, so 3 to 1 for a quarter of
+    # PNEUMONIA, and one has 1 to 1, so 1 to 3: at 0.7 the first is treated, at 0.8 only for a half
+    p = [9 * odds / (9 * odds + 1), odds / (odds + 1)] * 2
+    half = table()[18:22].assign(p_pneumonia=p)
+    quarter = pd.concat([half, half[:2], half[:2]])
+    wanted = {0.5: [0.25 - 0.25 * 7 / 3, 0.25 - 0.25 * 4], 0.25: [0.125 - 0.375 * 7 / 3, 0]}
+    for images, own, stated in ((half, 0.5, 0.25), (quarter, 0.25, 0.5)):
+        result = assess(images, images["p_pneumonia"].to_numpy(), fixed=fixed, prevalences=[stated])
+        benefit = result["net_benefit"]
+        assert (benefit["own_prevalence"], benefit["fitted_at"]) == (own, fixed.prevalence)
+        for share, rows in ((own, benefit["at"]), (stated, benefit["at_prevalence"][0]["at"])):
+            network = {round(row["threshold"], 2): row["network"] for row in rows}
+            assert [network[0.7], network[0.8]] == pytest.approx(wanted[share])
 
 
 def test_scores_and_subgroups_of_the_card_are_those_of_the_table() -> None:
