@@ -153,7 +153,7 @@ def test_the_page_is_whole_and_loads_nothing(out: Path) -> None:
     [
         (
             {"quality": lambda sick: 75 if sick else 95},
-            160,
+            80,
             {"header": (1, 1), "size": (0.5, 0.5)},
             "a classifier that never sees a pixel, only a file's size, mode and JPEG quality, "
             "reaches 1.000 there",

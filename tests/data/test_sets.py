@@ -30,9 +30,8 @@ def test_a_set_is_recognised_by_its_layout(phantoms: Path, rsna_set: Path, tmp_p
     for folder, file in (("real", name), ("own", "train/NORMAL/anna.jpeg"), ("bare", "a.txt")):
         (tmp_path / folder / file).parent.mkdir(parents=True)
         (tmp_path / folder / file).touch()
-    found = [recognise(tmp_path / folder) for folder in ("real", "own", "bare")]
-    assert found == [Kermany, Folder, None]
-    assert (recognise(phantoms), recognise(rsna_set)) == (Phantoms, Rsna)
+    places = (*(tmp_path / folder for folder in ("real", "own", "bare")), phantoms, rsna_set)
+    assert [*map(recognise, places)] == [Kermany, Folder, None, Phantoms, Rsna]
 
 
 @pytest.mark.parametrize("name", ["auto", "folder", "kermany", "phantom", "rsna"])
