@@ -116,6 +116,8 @@ def _optimism(group: Group, groups: Sequence[Group]) -> Iterator[dict[str, Any]]
     on unshifted ones costs; and, for the paper's protocol, its score minus that of the holdout
     protocol on the same data and seeds.
     """
+    same_data = (g for g in groups if (g.kind, g.index) == (group.kind, group.index))
+    held_out = [c for g in same_data if g.protocol == "holdout" for c in g.networks]
     for cell, score in product(group.networks, COMPARED[:2]):
         chosen = [t.score(score) for t in cell.trials]
         last = np.subtract([t.score(score, when="last") for t in cell.trials], chosen)
@@ -127,7 +129,7 @@ def _optimism(group: Group, groups: Sequence[Group]) -> Iterator[dict[str, Any]]
         if cell.chosen_on == "val":
             shifted = ", shifted data" if group.protocol == "official" else ""
             gains[f"last epoch minus chosen on validation{shifted}"] = last, cell.trials
-        for other in (c for g in groups if _is_holdout(group, g) for c in g.cells):
+        for other in held_out if group.protocol == "paper" else ():
             if other.model == cell.model and _training(other) == _training(cell):
                 pairs = _pairs(cell, other)
                 gaps = np.array([a.score(score) - b.score(score) for a, b in pairs])
@@ -137,12 +139,6 @@ def _optimism(group: Group, groups: Sequence[Group]) -> Iterator[dict[str, Any]]
             if row["trials"]:
                 about = {"kind": "optimism", "first": cell.label, "second": how}
                 yield about | {"what": f"{cell.label}: {how}", "score": score} | row
-
-
-def _is_holdout(paper: Group, other: Group) -> bool:
-    """Whether the groups are of the paper and the holdout protocol on the same data."""
-    same = (paper.kind, paper.index) == (other.kind, other.index)
-    return same and (paper.protocol, other.protocol) == ("paper", "holdout")
 
 
 def _training(cell: Cell) -> dict[str, Any]:

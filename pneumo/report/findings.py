@@ -108,7 +108,8 @@ def caveats(group: Group) -> list[str]:
 
 def commits(runs: Iterable[Trial | Run]) -> str:
     """Returns the git commits of runs, each with the number of its runs: abc1234 (9)."""
-    counts = Counter(str(run.metrics.get("git_commit") or "unknown")[:9] for run in runs)
+    known = ((run.metrics.get("git_commit") or "")[:9] for run in runs)
+    counts = Counter(commit or "an unknown commit" for commit in known)
     shown = ", ".join(f"{commit} ({count})" for commit, count in counts.most_common())
     return "commits " * (len(counts) > 1) + shown
 

@@ -24,7 +24,7 @@ from pneumo.report.drawing import (
 )
 from pneumo.report.groups import DEBUG, Group
 from pneumo.report.table import Row, Table
-from pneumo.report.trials import tuples
+from pneumo.report.trials import Trial, tuples
 from pneumo.report.wording import DASH, count
 
 SHOWN = ("auroc", "accuracy")  # in the picture; the table has the first
@@ -40,7 +40,17 @@ class Overview:
     kind: str
     slug: str
     scores: pd.DataFrame  # a row for each model, column and score, see `_scores`
-    has_paper: bool  # whether the paper's scores are of these images
+    groups: Sequence[Group]
+
+    @property
+    def has_paper(self) -> bool:
+        """Whether the paper's scores are of these images."""
+        return self.groups[0].data_set.published
+
+    @property
+    def trials(self) -> list[Trial]:
+        """All trials of its groups."""
+        return [trial for group in self.groups for trial in group.trials]
 
     @property
     def columns(self) -> dict[str, str]:
@@ -88,7 +98,7 @@ def overviews(groups: Sequence[Group]) -> list[Overview]:
     for (kind, images), same in by_images.items():
         title = kind if kinds.count(kind) == 1 else f"{kind}, {images} images"
         slug = same[0].slug.removesuffix(f"-{same[0].protocol}")
-        tested.append(Overview(title, slug, _scores(same), same[0].data_set.published))
+        tested.append(Overview(title, slug, _scores(same), same))
     return tested
 
 
