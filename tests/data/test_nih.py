@@ -35,9 +35,7 @@ def folders(nih_set: Path, tmp_path: Path) -> Path:
     return tmp_path / "mine"
 
 
-def test_labels_and_patients_of_the_release_and_of_folders_are_the_same(
-    release: Path, folders: Path
-) -> None:
+def test_the_release_and_folders_have_the_same_patients(release: Path, folders: Path) -> None:
     (release / "images_002" / "images" / OTHER).rename(release / OTHER)  # in any folder
     of_release = table(release)
     assert of_release["label"].value_counts().to_dict() == {NORMAL: 24, PNEUMONIA: 24}
@@ -72,9 +70,7 @@ def test_names_give_the_patients_wherever_images_are_read(folders: Path, nih_set
     ]
 
 
-def test_a_release_that_contradicts_its_images_is_refused_in_one_line(
-    release: Path, tmp_path: Path
-) -> None:
+def test_a_table_that_contradicts_its_images_is_refused(release: Path, tmp_path: Path) -> None:
     def refused(message: str, root: Path = release) -> None:
         with pytest.raises((ValueError, FileNotFoundError), match=f"^[^\n]*{message}[^\n]*$"):
             table(root)

@@ -35,9 +35,7 @@ def test_a_set_is_recognised_by_its_layout(phantoms: Path, rsna_set: Path, tmp_p
 
 
 @pytest.mark.parametrize("name", ["auto", "folder", "kermany", "phantom", "rsna"])
-def test_the_images_of_a_configuration_are_found_without_making_them(
-    name: str, tmp_path: Path
-) -> None:
+def test_images_of_a_configuration_are_found_and_not_made(name: str, tmp_path: Path) -> None:
     source = yaml.safe_load((ROOT / "conf" / "data" / f"{name}.yaml").read_text())["source"]
     drawn = tmp_path / f"phantom-{phantom_drawing.VERSION}-400-0"
     values: dict[str, object] = {"root": str(tmp_path / "set"), "cache_dir": str(tmp_path)}

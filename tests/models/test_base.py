@@ -140,7 +140,7 @@ def test_a_run_folder_may_ask_for_every_network_of_conf() -> None:
 
 
 @pytest.mark.slow
-def test_a_network_is_trained_and_predicts(
+def test_trained_and_predicts(
     train: Command, phantoms: Path, monkeypatch: Patch, call: Call
 ) -> None:
     Path("my_networks.py").write_text(MINE)

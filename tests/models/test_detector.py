@@ -43,9 +43,7 @@ def test_with_resnet50_it_is_torchvisions_own(architecture: str) -> None:
 
 
 @BOTH
-def test_boxes_lie_in_the_image_in_order_and_losses_of_evaluation_change_nothing(
-    architecture: str,
-) -> None:
+def test_boxes_lie_in_the_image_and_losses_of_evaluation_change_nothing(architecture: str) -> None:
     network = small(architecture).eval()
     with torch.no_grad():
         predicted = network(images())
