@@ -48,9 +48,7 @@ def measured(form: str, overrides: list[str], seconds: float, *counts: int) -> l
 
 
 @pytest.mark.slow
-def test_one_command_prints_and_saves_a_table(
-    tmp_path: Path, monkeypatch: Patch, capsys: Capture
-) -> None:
+def test_a_table_is_printed_and_saved(tmp_path: Path, monkeypatch: Patch, capsys: Capture) -> None:
     monkeypatch.setattr(sys, "argv", ["benchmarks.run", "--quick", "--out", str(tmp_path)])
     monkeypatch.setenv("PNEUMO_CACHE", "")  # put back afterwards
     monkeypatch.setattr(os, "cpu_count", lambda: 1)  # other tests are on the other cores

@@ -90,7 +90,7 @@ def test_no_file_imports_itself_by_way_of_others() -> None:
     "command",
     ["audit", "calibrate", "download", "evaluate", "export", "heatmap", "predict", "report"],
 )
-def test_help_fits_80_columns_and_ends_with_examples(
+def test_help_fits_and_ends_with_examples(
     command: str, capsys: Capture, monkeypatch: Patch
 ) -> None:
     monkeypatch.setenv("COLUMNS", "80")

@@ -72,9 +72,7 @@ def test_an_error_is_red_on_a_terminal(capsys: Capture, monkeypatch: Patch) -> N
         assert capsys.readouterr().err == shown
 
 
-def test_the_first_word_is_a_verb_or_the_error_names_the_nearest(
-    capsys: Capture, monkeypatch: Patch
-) -> None:
+def test_another_first_word_gets_the_nearest_verb(capsys: Capture, monkeypatch: Patch) -> None:
     monkeypatch.setattr(sys, "argv", ["pneumo", "--version"])
     assert command.main() == 0
     assert capsys.readouterr().out == f"pneumo {__version__}\n"

@@ -132,9 +132,7 @@ def test_lookup_tables_of_any_width_are_followed_and_preferred_to_the_window(seq
 @pytest.mark.parametrize(
     ("tag", "empty"), [*((tag, "") for tag in dicom.OPTIONAL), ("WindowCenter", ["", "10"])]
 )
-def test_an_empty_number_counts_as_missing_and_a_missing_one_is_neutral(
-    tag: str, empty: Any
-) -> None:
+def test_an_empty_number_is_missing_and_a_missing_one_neutral(tag: str, empty: Any) -> None:
     tags: dict[str, Any] = {"RescaleSlope": "2", "RescaleIntercept": "-100"}
     tags |= {"WindowCenter": "4000", "WindowWidth": "6000", "NumberOfFrames": "1"}
     tags |= {"PixelPaddingValue": 0, "PixelPaddingRangeLimit": 65}
@@ -246,9 +244,7 @@ def test_other_files_are_refused_in_one_line() -> None:
     assert (decoded(Modality=None) == decoded()).all()
 
 
-def test_a_radiograph_is_read_from_a_file_if_pydicom_is_installed(
-    monkeypatch: Patch, tmp_path: Path
-) -> None:
+def test_a_radiograph_is_read_from_a_file_by_pydicom(monkeypatch: Patch, tmp_path: Path) -> None:
     path = tmp_path / "1.2.840.7"
     path.write_bytes(encode(dataset()))
     radiograph = reader.read(str(path), shapes=[(32, "stretch"), (64, "pad")])

@@ -49,7 +49,7 @@ def listed(radiographs: Path) -> list[tuple[int, str, str]]:
     return [(number, path, path.partition("/")[0]) for number, path in enumerate(paths)]
 
 
-def test_labels_patients_and_splits_are_those_of_the_folders_or_of_the_table(
+def test_labels_patients_and_splits_of_folders_and_tables(
     radiographs: Path, tmp_path: Path
 ) -> None:
     table, left_out = folder_table(radiographs)
@@ -91,7 +91,7 @@ def test_labels_patients_and_splits_are_those_of_the_folders_or_of_the_table(
         ({"path": "../mine/NORMAL/radiograph 0.png"}, "must be a file below data"),
     ],
 )
-def test_wrong_rows_are_named(
+def test_wrong_rows(
     radiographs: Path, tmp_path: Path, change: dict[str, str], message: str
 ) -> None:
     plain = {"label": "NORMAL", "split": "train", "subtype": "", "patient": "a"}
@@ -101,7 +101,7 @@ def test_wrong_rows_are_named(
         csv_table(write_csv(tmp_path / "a.csv", rows), radiographs)
 
 
-def test_a_file_that_is_listed_twice_counts_once(
+def test_a_file_counts_once(
     radiographs: Path, tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
     (radiographs / "NORMAL" / "link.png").symlink_to(radiographs / "NORMAL" / "radiograph 0.png")
@@ -117,7 +117,7 @@ def test_a_file_that_is_listed_twice_counts_once(
     assert [message[:7] for message in caplog.messages] == ["1 of 41", "3 of 43"]
 
 
-def test_every_command_refuses_one_image_under_both_labels(
+def test_one_image_under_both_labels(
     train: Command, radiographs: Path, capsys: Capture, call: Call
 ) -> None:
     (radiographs / "PNEUMONIA").rename(radiographs / "sick")
@@ -152,9 +152,7 @@ def test_names_are_compared_without_what_cannot_be_seen(radiographs: Path, tmp_p
     assert counts == {"pat7": 5, "Jos\u00e9": 2, "PAT7": 1, "pat 7": 1}
 
 
-def test_patients_are_unknown_where_their_column_is_empty(
-    radiographs: Path, tmp_path: Path
-) -> None:
+def test_patients_without_a_name_are_unknown(radiographs: Path, tmp_path: Path) -> None:
     for unknown in (0, 12, 40):
         rows = [
             {"path": path, "label": label, "patient": " " if n < unknown else f"p{n // 2}"}

@@ -71,7 +71,7 @@ def set_first_box(**values: float) -> Callable[[pd.DataFrame], pd.DataFrame]:
         ),
     ],
 )
-def test_broken_tables_are_refused(
+def test_broken_tables(
     folder: Path, edit: Callable[[pd.DataFrame], pd.DataFrame], message: str
 ) -> None:
     path = folder / rsna.LABELS

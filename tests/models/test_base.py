@@ -1,4 +1,4 @@
-"""Networks of one's own: any classifier goes the whole way, from training to ONNX."""
+"""Networks of one's own: any classifier meets the contract, is trained and predicts."""
 
 import json
 from pathlib import Path
@@ -140,7 +140,7 @@ def test_a_run_folder_may_ask_for_every_network_of_conf() -> None:
 
 
 @pytest.mark.slow
-def test_a_network_goes_the_whole_way(
+def test_trained_and_predicts(
     train: Command, phantoms: Path, monkeypatch: Patch, call: Call
 ) -> None:
     Path("my_networks.py").write_text(MINE)
@@ -153,11 +153,5 @@ def test_a_network_goes_the_whole_way(
     metrics = json.loads(Path("run/metrics.json").read_text())
     assert (metrics["model"], metrics["parameters"]) == ("five", 4 * 9 + 4 + 8 + 10)
     assert "add --trust my_networks" in call("predict", "run", radiograph, code=2).err
-    for command, *words in (
-        ("evaluate", "--checkpoint", "last"),
-        ("predict", radiograph, "--out", "a.csv"),
-        ("heatmap", radiograph, "--out", "maps"),
-        ("export", "--check", radiograph),
-    ):
-        call(str(command), "run", *words, "--trust", "my_networks")
-    call("report", "run")
+    for command, out in (("predict", "a.csv"), ("heatmap", "maps")):  # others: test_tutorials.py
+        call(command, "run", radiograph, "--out", out, "--trust", "my_networks")

@@ -128,9 +128,7 @@ def test_only_the_class_that_was_changed_differs(drawn: Any) -> None:
     assert not any(line.startswith("NORMAL images have") for line in sentences(found))
 
 
-def test_of_files_saved_again_only_the_files_differ_and_images_of_a_patient_count_once(
-    drawn: Any,
-) -> None:
+def test_files_saved_again_differ_and_images_of_a_patient_count_once(drawn: Any) -> None:
     first, second = halves()
     own = made(drawn, first, label="")
     found = compare(own, made(drawn, second, label="", quality=40.0, bytes=0.05))
@@ -215,9 +213,7 @@ def test_page_is_self_contained_and_escapes_names(drawn: Any, tmp_path: Path) ->
     json.loads(atomic.json_text(whole))
 
 
-def test_measures_of_the_picture_are_what_they_say_and_those_of_the_file_of_its_header(
-    tmp_path: Path,
-) -> None:
+def test_measures_of_the_picture_and_of_the_files_header(tmp_path: Path) -> None:
     pixels = np.zeros((100, 100), np.uint8)
     pixels[:, :50] = 200
     found = sample.of_picture(pixels)
