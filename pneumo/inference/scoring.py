@@ -29,11 +29,6 @@ from pneumo.runs.run import Run
 from pneumo.runs.writer import RunWriter
 
 BASELINE = re.compile(r"pneumo\.baselines\.\w+\.[A-Z]\w*")  # all that is built to be fitted
-IMAGES_MISSING = (
-    "images of {} not found; set PNEUMO_DATA (for generated ones PNEUMO_CACHE, for data=nih "
-    "PNEUMO_NIH) as for the training; python -m pneumo.download downloads the set"
-)
-
 KEPT = ("ranking", "interval", "scores", "operating_point")  # of an assessment
 COUNTS = ("images", "patients", *CLASS_NAMES)
 
@@ -52,8 +47,17 @@ def own_root(run: Run) -> Path:
     """Returns the folder of the run's images; FileNotFoundError if they are missing."""
     root = run.images()
     if root is None:
-        raise FileNotFoundError(IMAGES_MISSING.format(run.name))
+        raise FileNotFoundError(images_missing(run))
     return root
+
+
+def images_missing(run: Run) -> str:
+    """Returns the sentence on a run whose images are missing."""
+    return (
+        f"images of {run.name} not found in {run.image_folder}; move them there, or set "
+        "PNEUMO_DATA (for generated ones PNEUMO_CACHE, for data=nih PNEUMO_NIH) as for the "
+        "training; python -m pneumo.download downloads the set"
+    )
 
 
 def own_test_split(runs: Sequence[Run]) -> ScoredOn:
@@ -157,7 +161,7 @@ def refitted(run: Run, train_root: Path, root: Path, paths: Sequence[str]) -> Ar
     fitted = instantiate(model).fit(table, pixels, root=Path(), seed=seed)
     probability = np.asarray(fitted[len(train) :])
     if run.decision == BALANCED:  # as pneumo.baselines.run does
-        probability = at_prevalence(probability, fitted_at=labels(train).mean(), prevalence=0.5)
+        probability = at_prevalence(probability, fitted_at=run.trained_at, prevalence=0.5)
     return probability
 
 
