@@ -54,7 +54,7 @@ def text(content: dict[str, Any]) -> str:
         f"{content[NORMAL]:,} NORMAL, {content[PNEUMONIA]:,} PNEUMONIA{copies}",
         f"threshold {content['threshold']:.4f} ({content['rule']} on these images), "
         f"temperature {content['temperature']:.3f}{at_bound(content['temperature'])}",
-        *terminal.score_table("", POINT, at, first=22, others=22),
+        *terminal.score_table(POINT, at, first=22, others=22),
     ]
     lines += ["", "By number of images (fitted to them, scored on other patients):"]
     lines.append("images " + "".join(f"{name:18}" for name in SHOWN).rstrip())

@@ -95,11 +95,11 @@ def _score_classifiers(args: argparse.Namespace, runs: Sequence[Run]) -> Scores:
 
 def _stress(args: argparse.Namespace, runs: Sequence[Run]) -> Scores:
     from pneumo.inference.stress import stress_runs
-    from pneumo.report import stress
+    from pneumo.report import terminal
 
     results = list(stress_runs(runs, split=args.split, trust=args.trust))
     entries = [{"run": run.name, **result} for run, result in results]
-    return {"schema": 1, "stress": entries}, stress.lines(results)
+    return {"schema": 1, "stress": entries}, terminal.stress_lines(results)
 
 
 def _score_detectors(_: argparse.Namespace, runs: Sequence[Run]) -> Scores:

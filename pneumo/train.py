@@ -6,6 +6,7 @@ import contextlib
 import json
 import logging
 import os
+import shlex
 import sys
 import time
 from collections.abc import Callable
@@ -30,7 +31,7 @@ from pneumo.arguments.train import CONF, parse
 from pneumo.runs import run_folder, trust
 from pneumo.runs.tasks import task_of
 from pneumo.runs.writer import RunWriter, TakenError
-from pneumo.training import hydra_cli, sweep, sweep_runs
+from pneumo.training import hydra_cli, sweep
 from pneumo.training.config import MAIN_SCORES, Config, read
 from pneumo.training.run_log import log_to
 
@@ -57,7 +58,7 @@ def job(cfg: DictConfig) -> float | None:
         if not sweeping:
             run_folder.remove_empty(run_dir, levels=4)  # that Hydra has made
         elif not isinstance(error, TakenError):  # which is no failure of the run
-            sweep_runs.refuse(run_dir, message, HydraConfig.get().overrides.task)
+            sweep.refuse(run_dir, message, HydraConfig.get().overrides.task)
     if sweeping and code == INTERRUPTED:
         raise KeyboardInterrupt
     if code and not sweeping:
@@ -66,16 +67,9 @@ def job(cfg: DictConfig) -> float | None:
 
 
 def run(cfg: DictConfig, run_dir: Path, *, sweeping: bool, start: float | None = None) -> int:
-    """Does one run: checks its settings, builds its objects, trains and scores in its folder.
+    """Does one run in its folder, new or of this run, and returns the exit code.
 
-    Args:
-        cfg: the composed configuration.
-        run_dir: the run folder, new or of this run.
-        sweeping: whether it is one of several.
-        start: of time.monotonic(), when the user started it; by default now.
-
-    Returns:
-        The exit code.
+    ``start``, of time.monotonic(), is when the user started the command; by default now.
 
     Raises:
         ValueError, OSError, OmegaConfBaseException: a setting is wrong, or the folder cannot be
@@ -86,10 +80,11 @@ def run(cfg: DictConfig, run_dir: Path, *, sweeping: bool, start: float | None =
     cfg.run_dir = str(run_dir)
     settings: dict[str, Any] = OmegaConf.to_container(cfg, resolve=True)  # type: ignore[assignment]
     if sweeping:
-        sweep.check_search(settings["protocol"], HydraConfig.get())
         settings["trainer"]["enable_progress_bar"] = False
         settings["job_number"] = HydraConfig.get().job.num
     config = read(settings)
+    if sweeping:
+        sweep.check_search(cfg, HydraConfig.get())
     if trust.trusted is not None:
         trust.check_config(settings, CONF)
     is_done = run_folder.read_status(run_dir)["status"] == "done"
@@ -97,7 +92,7 @@ def run(cfg: DictConfig, run_dir: Path, *, sweeping: bool, start: float | None =
     writer = RunWriter(run_dir)
     with writer.claim():
         writer.write_config(raw, HydraConfig.get().overrides.task)
-        (run_dir / sweep_runs.REFUSED).unlink(missing_ok=True)
+        (run_dir / sweep.REFUSED).unlink(missing_ok=True)
         with log_to(run_dir / "train.log", quiet=sweeping):
             if fit:
                 return run_logged(partial(fit, config, writer, start=start), writer, config)
@@ -114,7 +109,7 @@ def prepare(config: Config) -> Callable[..., None]:
     if config.trainer.num_devices > 1:  # torch, which reads it now, would warn of DDP's options
         os.environ.setdefault("TORCH_CPP_LOG_LEVEL", "ERROR")
 
-    from pneumo.baselines.base import Baseline
+    from pneumo.baselines.classifiers import Baseline
     from pneumo.training import construction, fit, objects
 
     construction.build("protocol.split", config.protocol.split.plain(), partial)
@@ -139,7 +134,8 @@ def run_logged(fit: Callable[[], None], writer: RunWriter, config: Config) -> in
         fit()
         return 0
     except KeyboardInterrupt:
-        log.warning("Stopped. Resume with: python -m pneumo.train resume=%s", run_dir)
+        resume = shlex.quote(f"resume={run_dir}")
+        log.warning("Stopped. Resume with: python -m pneumo.train %s", resume)
         end, message, code = "stopped", "interrupted", INTERRUPTED
     except Exception as error:
         # the latter is Lightning's, of settings that do not go together
@@ -182,22 +178,16 @@ def main() -> None:
         sys.stderr.write("\nStopped.\n")
         code = INTERRUPTED
     except Exception as error:
-        code = report(error)
+        is_mistake = isinstance(error, HydraException | OSError | OmegaConfBaseException)
+        if is_mistake or not (sweep.current or HydraConfig.initialized()):  # broken file of conf/
+            message, code = hydra_cli.mistake_message(error), cli.MISTAKE
+        elif sweep.current:  # the launcher's or the sweeper's
+            reason = (str(error) or "no reason given").strip().partition("\n")[0]
+            message, code = f"the sweep ended early: {type(error).__name__}: {reason}", 1
+        else:
+            raise
+        cli.error(message, word="Error")
     if sweep.current and sweep.current.end():
         code = code or 1
     if code:
         raise SystemExit(code)
-
-
-def report(error: Exception) -> int:
-    """Reports an error that ended Hydra in one line, and returns the exit code; raises a bug's."""
-    is_mistake = isinstance(error, HydraException | OSError | OmegaConfBaseException)
-    if is_mistake or not (sweep.current or HydraConfig.initialized()):  # a file of conf/ is broken
-        message, code = hydra_cli.mistake_message(error), cli.MISTAKE
-    elif sweep.current:  # the launcher's or the sweeper's
-        reason = (str(error) or "no reason given").strip().partition("\n")[0]
-        message, code = f"the sweep ended early: {type(error).__name__}: {reason}", 1
-    else:
-        raise error
-    cli.error(message, word="Error")
-    return code

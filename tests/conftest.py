@@ -323,9 +323,9 @@ def train(phantoms: Path, cache_dir: Path, tmp_path: Path, monkeypatch: Patch) -
 @pytest.fixture
 def no_report(monkeypatch: Patch) -> None:
     """Sweeps end without their report, which takes seconds."""
-    from pneumo.training import sweep_runs
+    from pneumo.training import sweep
 
-    monkeypatch.setattr(sweep_runs, "report", lambda _: True)
+    monkeypatch.setattr(sweep, "report", lambda _: True)
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:

@@ -183,6 +183,7 @@ def test_a_gpu_trains(train: Command, tmp_path: Path) -> None:
         (["model=tinny"], "vgg16 xception Did you mean tiny?"),
         (["model=[1]"], "Error: "),
         (["modle=tiny"], "Did you mean model?"),
+        (["model=compact", "model.f=1"], "(+KEY=VALUE adds another); got 'model.f'.\n"),
         (["hydra.run.dir=/proc/nowhere"], "/proc/nowhere"),
         (["~augment"], "augment must be set"),
         (["resume=~nosuchuser/run"], "a run folder holds .hydra/config.yaml"),

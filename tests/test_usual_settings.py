@@ -14,7 +14,8 @@ FEW = ("data=phantom", "data.num_images=120", "data.image_size=32", *SMALL[1:])
 ROWS = {  # settings of the page, several rows to a run, and a file that it writes
     "logger=[tensorboard,csv] tags=[first,small] optimizer=adam schedule=cosine "
     "schedule.interval=step trainer.gradient_clip_val=1.0": "csv/version_0/metrics.csv",
-    "logger=none callbacks=[default,early_stopping] loss=focal loss.class_weights=balanced "
+    "logger=none callbacks=[default,early_stopping] callbacks.early_stopping.monitor=loss/train "
+    "loss=focal loss.class_weights=balanced "
     "optimizer=adamw schedule=onecycle trainer.accumulate_grad_batches=2": "history.csv",
     "optimizer=sgd optimizer.lr=0.001 schedule=constant loss.label_smoothing=0.05 "
     "trainer.limit_train_batches=4 trainer.limit_val_batches=0.5": "metrics.json",

@@ -13,8 +13,7 @@ import numpy as np
 import pandas as pd
 from tqdm import tqdm
 
-from pneumo.baselines.file_header import header
-from pneumo.baselines.thumbnail_svm import SIDE
+from pneumo.baselines.classifiers import SIDE, header
 from pneumo.data import dicom, image
 from pneumo.data.near_copies import perceptual_hash
 from pneumo.labels import CLASS_NAMES, SUBTYPES
@@ -29,7 +28,7 @@ class Files:
 
     Attributes:
         facts: path, sha256, bytes, format, mode, width, height, quality (of a JPEG, else empty).
-        numbers: (N, 8) of pneumo.baselines.file_header.header.
+        numbers: (N, 8) of pneumo.baselines.classifiers.header.
         hashes: (N,) uint64 of pneumo.data.near_copies.perceptual_hash.
         thumbnails: (N, 32, 32) uint8.
         unreadable: path and reason of each.

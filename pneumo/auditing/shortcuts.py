@@ -10,8 +10,7 @@ from threadpoolctl import threadpool_limits
 
 from pneumo.auditing.files import Files
 from pneumo.auditing.sources import Source
-from pneumo.baselines.file_header import FileHeader
-from pneumo.baselines.thumbnail_svm import ThumbnailSVM
+from pneumo.baselines.classifiers import FileHeader, ThumbnailSVM
 from pneumo.data import split
 from pneumo.data.kermany import targets
 from pneumo.data.labelled import join_duplicates
@@ -20,7 +19,7 @@ from pneumo.evaluation.intervals import few_patients, score_intervals
 from pneumo.evaluation.scores import scores
 
 SEED = 0
-BASELINES = {  # by their input; for a header, columns of pneumo.baselines.file_header.header
+BASELINES = {  # by their input; for a header, columns of pneumo.baselines.classifiers.header
     "size": ("width and height", (0, 1)),
     "header": ("file header: size, mode, JPEG quality", (0, 1, 2, 5, 6, 7)),
     "bytes": ("file header and number of bytes", tuple(range(8))),

@@ -9,7 +9,7 @@ import numpy as np
 import pandas as pd
 from threadpoolctl import threadpool_limits
 
-from pneumo.baselines.base import Baseline
+from pneumo.baselines.classifiers import Baseline
 from pneumo.choices import BALANCED
 from pneumo.data import split
 from pneumo.data.base import DataSet

@@ -20,6 +20,7 @@ from pneumo.data.labelled import (
     checked,
     nih_patient,
     normalised,
+    refuse,
     shown,
     walk,
 )
@@ -135,7 +136,9 @@ def csv_table(path: Path, root: Path) -> pd.DataFrame:
         listed = pd.read_csv(path, dtype=str, keep_default_na=False, index_col=False)
         listed = listed.rename(columns=normalised)
     except ValueError as error:
-        raise ValueError(f"data.csv must be a table; {path} is broken: {error}") from None
+        raise ValueError(
+            f"data.csv must be a table; {path} is broken: {str(error).strip()}"
+        ) from None
     if not {"path", "label"} <= set(listed):
         raise ValueError(
             f"data.csv must have the columns path and label; {path} has {', '.join(listed.columns)}"
@@ -150,6 +153,12 @@ def csv_table(path: Path, root: Path) -> pd.DataFrame:
         if wrong:
             values = ", ".join(allowed)
             raise ValueError(f"{column} of data.csv must be one of {values}; got {shown(wrong)}")
+    is_contrary = (listed["label"] == NORMAL) != (listed["subtype"] == "normal")
+    refuse(
+        listed.loc[is_contrary & (listed["subtype"] != ""), "path"],
+        "subtype of data.csv must be normal if the label is NORMAL, and bacteria or virus if not",
+        "Correct its label or its subtype",
+    )
     # the first row is the header's, as a spreadsheet counts
     names = [f"row {number}: {name}" for number, name in enumerate(listed["path"], start=2)]
     table = listed.rename(columns={"split": "source"})[list(COLUMNS)]

@@ -15,7 +15,7 @@ from pneumo.data.rsna import Rsna
 
 # Tried in this order
 SETS: tuple[type[DataSet], ...] = (MedMnist, Rsna, Nih, Phantoms, Kermany, Folder)
-AUTO = "pneumo.data.sets.auto"
+AUTO, KERMANY = "pneumo.data.sets.auto", "pneumo.data.kermany.Kermany.open"
 LOUD = (
     "GENERATED IMAGES: no real data set was found in {root}, so this run uses {count} phantoms. "
     "Its scores say nothing about pneumonia. Get the real set with python -m pneumo.download, or "
@@ -40,10 +40,13 @@ def images_of(source: Mapping[Any, Any]) -> Path:
         source: ``data.source`` of a run's configuration, resolved; nothing in it is called.
     """
     root, cache_dir = (Path(str(source.get(key))).expanduser() for key in ("root", "cache_dir"))
-    if "num_images" in source or (source.get("_target_") == AUTO and not root.exists()):
+    target = source.get("_target_")
+    if "num_images" in source or (target == AUTO and not root.exists()):
         number, seed = source.get("num_images", NUM_IMAGES), source.get("seed", 0)
         return phantom.folder_of(cache_dir, num_images=number, seed=seed)
-    return unpacked(root, cache_dir) if root.is_file() else set_folder(root) or root
+    if root.is_file():
+        return unpacked(root, cache_dir)
+    return (set_folder(root) if target in (AUTO, KERMANY) else None) or root
 
 
 def auto(root: str, cache_dir: str) -> DataSet:

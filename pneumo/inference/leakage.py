@@ -125,19 +125,22 @@ def shared_with_train(run: Run, root: Path, table: pd.DataFrame) -> tuple[str, s
 
     Patients are compared by the names in file names; if the folder is not known to be the set's
     train or test split, a number in either counts. Files are compared by their bytes with those of
-    the run's own images that are still there, or that have moved into this folder.
+    the run's own images that are still there, or that have moved into this folder. If all are, an
+    unknown patient, who is named by a path, does not count.
     """
     train = run.split[run.split["split"] == "train"]
     exact = bool((table["source"] != "").all())
-    train_patients, patients = (
-        {name if exact else name.rpartition("/")[2] for name in rows["patient"]}
-        for rows in (train, table)
-    )
+    folder = root if _holds(root, run) else run.image_folder  # they may have moved
+    own = [path for p in train["path"] if folder and (path := folder / p).is_file()]
+
+    def named(rows: pd.DataFrame) -> set[str]:
+        names = set(rows["patient"]) - set(rows["path"] if len(own) == len(train) else ())
+        return {name if exact else name.rpartition("/")[2] for name in names}
+
+    train_patients, patients = named(train), named(table)
     shared = sorted(train_patients & patients)
     compared = f"{len(patients):,} patients by name with {len(train_patients):,} of the train split"
     same: list[str] = []
-    folder = root if _holds(root, run) else run.image_folder  # they may have moved
-    own = [path for p in train["path"] if folder and (path := folder / p).is_file()]
     if own:
         paths = [*own, *(root / path for path in table["path"])]
         bytes_of = digests(paths)

@@ -13,6 +13,7 @@ from pneumo.choices import BALANCED
 from pneumo.data import image
 from pneumo.data.folder import Folder
 from pneumo.data.phantom import Phantoms
+from pneumo.data.sets import class_of
 from pneumo.evaluation import paired
 from pneumo.evaluation.assessment import assess, labels
 from pneumo.evaluation.metrics import Array, at_prevalence
@@ -52,12 +53,16 @@ def own_root(run: Run) -> Path:
 
 
 def images_missing(run: Run) -> str:
-    """Returns the sentence on a run whose images are missing."""
-    return (
-        f"images of {run.name} not found in {run.image_folder}; move them there, or set "
-        "PNEUMO_DATA (for generated ones PNEUMO_CACHE, for data=nih PNEUMO_NIH) as for the "
-        "training; python -m pneumo.download downloads the set"
-    )
+    """Returns the message for missing images of a run: what names their place."""
+    kind, settings = class_of(run.metrics["data"]["kind"]), run_folder.flat(run.config)
+    key = "cache_dir" if kind.generated else "root"
+    place = str(settings.get(f"data.source.{key}"))
+    place = str(settings.get(place[2:-1], place))  # ${data.root}
+    if variable := re.search(r"oc\.env:(\w+)", place):
+        text = f"images of {run.name} not found; set {variable[1]} as for the training"
+        get = "; python -m pneumo.download downloads the set"
+        return text + get * (variable[1] == "PNEUMO_DATA")
+    return f"images of {run.name} not found in {place}, where they were for the training"
 
 
 def own_test_split(runs: Sequence[Run]) -> ScoredOn:

@@ -87,7 +87,7 @@ class Wrapped(Network):
     Args:
         body: (B, channels, S, S) to (B, C) logits, or to a named tuple with ``logits``.
         image_size: S, pixels.
-        channels: 1 or 3; None: those of its first convolution.
+        channels: 1 or 3; None: those of its first convolution, 1 without one.
 
     Raises:
         ValueError: the body rejects such images, or has not 2 or 3 outputs.
@@ -153,7 +153,8 @@ class Wrapped(Network):
             reason = " ".join(str(error).split())[:200]
             raise ValueError(
                 f"the network must take images of {image_size} x {image_size} pixels and "
-                f"{self.channels} channels; it raises: {reason}. Try another data.image_size"
+                f"{self.channels} channels; it raises: {reason}. Try another data.image_size, or "
+                "model.channels=1 or 3"
             ) from None
         self.body.train(training)
         if len(shape) != 2 or shape[1] not in NUM_CLASSES:
@@ -198,4 +199,4 @@ def _corrected(network: nn.Module, _: object, logits: Tensor) -> Tensor:
 
 def _first_channels(body: nn.Module) -> int:
     first = next((m for m in body.modules() if isinstance(m, nn.Conv2d)), None)
-    return COLOUR if first is None else first.in_channels
+    return GREY if first is None else first.in_channels

@@ -4,7 +4,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from pneumo.evaluation.scores import SCORES
-from pneumo.report.table import Table
+from pneumo.report.table import Table, by_name
 from pneumo.report.wording import DASH, decimal, score_cell
 from pneumo.runs.run import Run
 
@@ -36,8 +36,7 @@ def of_run(run: Run, assessment: Mapping[str, Any] | None) -> dict[str, str]:
     if assessment is not None:
         cells[OF_PROTOCOL.get(run.metrics["protocol"], RANDOM)] = auroc(assessment)
         results = run.external.items()
-        named = (f"{name} {auroc(result['assessment'])}" for name, result in results)
-        cells[EXTERNAL] = "; ".join(named)
+        cells[EXTERNAL] = "; ".join(f"{name} {auroc(of['assessment'])}" for name, of in results)
     return cells
 
 
@@ -48,8 +47,7 @@ def tables(assessment: Mapping[str, Any]) -> dict[str, Table]:
     threshold and prevalence, below it that of treating everyone).
     """
     point, calibration = assessment["operating_point"], assessment["calibration"]
-    stated, benefit = point["at_prevalence"], assessment["net_benefit"]
-    at_half, value = assessment["scores"], {"value": "value, 95 % interval"}
+    benefit, at_half = assessment["net_benefit"], assessment["scores"]
     subgroups: dict[Any, dict[str, Any]] = {}
     for row in assessment["subgroups"]:
         counts = f"{row['PNEUMONIA']} PNEUMONIA, {row['NORMAL']} NORMAL"
@@ -63,37 +61,33 @@ def tables(assessment: Mapping[str, Any]) -> dict[str, Table]:
             cell = decimal(row["network"]), decimal(row["treat_all"])
             benefits[f"{row['threshold']:.2f}"][share] = cell
     states = {"as predicted": calibration["before"], "after the temperature": calibration["after"]}
+    errors = {"ece": "ECE (15 bins)", "brier": "Brier score"}
+    at = f"at {point['threshold']:.4f} on these images"
     return {
-        "scores": _table(
-            "score", value, {t: {"value": score_cell(at_half[n])} for t, n in SHOWN.items()}
-        ),
-        "point": _table(
-            f"at {point['threshold']:.4f} on these images",
-            value,
-            {title: {"value": score_cell(point[name])} for title, name in POINT.items()},
-        ),
-        "prevalence": _table(
+        "scores": _scores("score", at_half, SHOWN),
+        "point": _scores(at, point, POINT),
+        "prevalence": by_name(
             "share with pneumonia",
             {"ppv": "PPV", "npv": "NPV"},
             {
                 _percent(row["prevalence"]): {k: decimal(row[k]) for k in ("ppv", "npv")}
-                for row in stated
+                for row in point["at_prevalence"]
             },
         ),
-        "calibration": _table(
+        "calibration": by_name(
             "probability",
-            {"ece": "ECE (15 bins)", "brier": "Brier score"},
-            {t: {k: decimal(of[k]) for k in ("ece", "brier")} for t, of in states.items() if of},
+            errors,
+            {t: {k: decimal(of[k]) for k in errors} for t, of in states.items() if of},
         ),
-        "subgroups": _table("part of these images", SUBGROUP, subgroups),
-        "benefit": _table("treat from", {share: share for share in by_share}, benefits),
+        "subgroups": by_name("part of these images", SUBGROUP, subgroups),
+        "benefit": by_name("treat from", {share: share for share in by_share}, benefits),
     }
+
+
+def _scores(corner: str, scores: Mapping[str, Any], shown: Mapping[str, str]) -> Table:
+    rows = {title: {"value": score_cell(scores[name])} for title, name in shown.items()}
+    return by_name(corner, {"value": "value, 95 % interval"}, rows)
 
 
 def _percent(share: float) -> str:
     return f"{100 * share:.4g} %"
-
-
-def _table(corner: str, columns: Mapping[str, str], rows: Mapping[Any, Mapping[str, Any]]) -> Table:
-    shown = [{"": name, **dict.fromkeys(columns, ""), **cells} for name, cells in rows.items()]
-    return Table({"": corner, **columns}, shown)

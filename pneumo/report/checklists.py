@@ -58,13 +58,10 @@ def write(metrics: Mapping[str, Any], **findings: Any) -> str:
     known_facts = facts(metrics, **findings)
     lines = [MARK, f"# Reporting checklists: {escaped(str(metrics['model']))}", "", ABOUT, ""]
     for name, items in checklists().items():
-        answered = [answer(item, known_facts) for item in items]
-        rows = [
-            {"item": item.number, "topic": item.topic, "": status, "answer": text}
-            for item, (status, text) in zip(items, answered, strict=True)
-        ]
-        table = titled(rows, "item", "topic", "", "answer").markdown()
-        lines += [f"## {name}", "", f"{share(status for status, _ in answered)}.", "", table, ""]
+        cells = ((item.number, item.topic, *answer(item, known_facts)) for item in items)
+        rows = [dict(zip(("item", "topic", "", "answer"), row, strict=True)) for row in cells]
+        table = titled(rows, *rows[0]).markdown()
+        lines += [f"## {name}", "", f"{share(row[''] for row in rows)}.", "", table, ""]
     return "\n".join(lines)
 
 
@@ -96,21 +93,15 @@ def facts(
     external: str = "",
     model: Mapping[str, Any] | None = None,
 ) -> dict[str, str]:
-    """Returns the text of each known fact, see checklist_facts.j2.
+    """Returns the text of each known fact of a run, see checklist_facts.j2.
 
-    Args:
-        metrics: metrics.json of the run.
-        assessment: of its best checkpoint; None if missing.
-        maps: scores of heat maps, see runs.read_maps.
-        external: AUROC on images of other sources, see pneumo.report.assessed; "" if unknown.
-        model: of the run's configuration, with library and architecture.
+    ``assessment`` and ``maps``: of its best checkpoint, see `documents.card`; ``external``: AUROC
+    on images of other sources; ``model``: of its configuration, with library and architecture.
     """
     data_set = class_of(metrics["data"]["kind"])
     licence = metrics["data"].get("licence") or data_set.licence
     lines = render_text(
         "checklist_facts.j2",
-        # one line, so that a name adds no fact
-        finalize=lambda value: " ".join(value.split()) if isinstance(value, str) else value,
         metrics=metrics,
         assessment=assessment,
         maps=maps,

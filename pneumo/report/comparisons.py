@@ -2,7 +2,7 @@
 
 from collections.abc import Iterator, Sequence
 from itertools import combinations, product
-from typing import Any, NamedTuple
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -19,36 +19,30 @@ MOST_COMPARED = 8  # networks; more make a table that no one reads
 WIDEST = 1.0  # interval of a difference of scores; a wider one says nothing
 
 
-class Difference(NamedTuple):
-    """A row of comparisons.csv: the difference between two scores, and how sure it is."""
-
-    kind: str  # networks, margin (over a baseline) or optimism
-    first: str  # network
-    second: str  # network or baseline; for optimism, what is compared
-    what: str  # both
-    score: str
-    trials: int
-    difference: float
-    low: float
-    high: float
-    p: float  # over several trials only
-    df: int | None
-    over: str  # what the interval covers: "4 trials", "patients of seed 3"
+COLUMNS = (
+    "group",
+    "kind",  # networks, margin (over a baseline) or optimism
+    "first",  # network
+    "second",  # network or baseline; for optimism, what is compared
+    "what",  # both
+    *("score", "trials", "difference", "low", "high"),
+    *("p", "df"),  # over several trials only
+    "over",  # what the interval covers: "4 trials", "patients of seed 3"
+)
 
 
 def compare(groups: Sequence[Group]) -> pd.DataFrame:
-    """Returns the comparisons within each group: group, the columns of `Difference`, and p_holm.
+    """Returns the comparisons within each group: `COLUMNS`, and p_holm.
 
     Networks with each other, networks with baselines, and what choosing the epoch on the test
     split adds. p_holm is p adjusted by Holm over the pairs of networks of one score.
     """
     rows = [
-        (group.slug, *row)
+        {"group": group.slug, **row}
         for group in groups
         for row in (*_between(group), *_optimism(group, groups))
     ]
-    table = pd.DataFrame(rows, columns=["group", *Difference._fields])
-    table["p_holm"] = NAN
+    table = pd.DataFrame(rows, columns=COLUMNS).assign(p_holm=NAN)
     pairs = table[(table["kind"] == "networks") & (table["trials"] > 1)]
     for _, same in pairs.groupby(["group", "score"]):
         table.loc[same.index, "p_holm"] = holm(same["p"].to_numpy(float))
@@ -56,13 +50,14 @@ def compare(groups: Sequence[Group]) -> pd.DataFrame:
 
 
 def best_margins(table: pd.DataFrame, score: str = "accuracy") -> dict[str, Any]:
-    """Returns each network's margin of a score over the baseline that leaves it the least.
+    """Returns each network's margin of a score over the best baseline on most of its trials.
 
     By network, a row of the comparisons of one group: over all trials if there are several, else
     within the first. A network that shares no test images with a baseline has none.
     """
     margins = table[(table["kind"] == "margin") & (table["score"] == score)]
     first = margins.drop_duplicates("what").sort_values("difference", kind="stable")
+    first = first.sort_values("trials", ascending=False, kind="stable")
     return {row.first: row for row in tuples(first.drop_duplicates("first"))}
 
 
@@ -80,7 +75,7 @@ def overlap_ratio(trials: Sequence[Trial]) -> float:
     return float(np.mean(ratios)) if ratios else 0.3 / 0.7  # the paper's split
 
 
-def _between(group: Group) -> Iterator[Difference]:
+def _between(group: Group) -> Iterator[dict[str, Any]]:
     """Every pair of the first networks, and every network minus every baseline.
 
     Over the trials on the same split, then over the patients of each trial on the same test
@@ -90,26 +85,29 @@ def _between(group: Group) -> Iterator[Difference]:
     pairs = [("networks", *pair) for pair in combinations(networks, 2)]
     pairs += [("margin", *pair) for pair in product(networks, group.baselines)]
     for kind, first, second in pairs:
-        names = (kind, first.label, second.label, f"{first.label} minus {second.label}")
-        same_split = _pairs(first, second)
+        about = {"kind": kind, "first": first.label, "second": second.label}
+        about["what"] = f"{first.label} minus {second.label}"
+        same_seed = _pairs(first, second)
+        same_split = [(a, b) for a, b in same_seed if a.split_sha256 == b.split_sha256]
         if len(same_split) > 1:
             for score in COMPARED:
                 gaps = [a.score(score) - b.score(score) for a, b in same_split]
-                yield Difference(*names, score, **_t_test(gaps, [a for a, _ in same_split]))
+                yield about | {"score": score} | _t_test(gaps, [a for a, _ in same_split])
         same_images = [
             (a, b)
-            for a, b in _pairs(first, second, same_split=False)
+            for a, b in same_seed
             if not a.test.empty and a.test["path"].equals(b.test["path"])
         ]
         # settings of one network with one trial each must not be chosen on the test split
         if first.model != second.model or len(same_images) > 1:
             for (a, b), score in product(same_images, COMPARED):
-                ends = difference_interval(a.resampled[score], b.resampled[score])
-                gap, over = a.score(score) - b.score(score), f"patients of {split_name(a.split)}"
-                yield Difference(*names, score, 1, gap, *ends, NAN, None, over)
+                low, high = difference_interval(a.resampled[score], b.resampled[score])
+                row = {"score": score, "trials": 1, "difference": a.score(score) - b.score(score)}
+                row |= {"low": low, "high": high, "over": f"patients of {split_name(a.split)}"}
+                yield about | row
 
 
-def _optimism(group: Group, groups: Sequence[Group]) -> Iterator[Difference]:
+def _optimism(group: Group, groups: Sequence[Group]) -> Iterator[dict[str, Any]]:
     """What choosing the epoch on the test split adds, by each way that the runs allow.
 
     Best minus last epoch, if the epoch was chosen on the test split; best of all epochs on the
@@ -118,6 +116,8 @@ def _optimism(group: Group, groups: Sequence[Group]) -> Iterator[Difference]:
     on unshifted ones costs; and, for the paper's protocol, its score minus that of the holdout
     protocol on the same data and seeds.
     """
+    same_data = (g for g in groups if (g.kind, g.index) == (group.kind, group.index))
+    held_out = [c for g in same_data if g.protocol == "holdout" for c in g.networks]
     for cell, score in product(group.networks, COMPARED[:2]):
         chosen = [t.score(score) for t in cell.trials]
         last = np.subtract([t.score(score, when="last") for t in cell.trials], chosen)
@@ -129,22 +129,16 @@ def _optimism(group: Group, groups: Sequence[Group]) -> Iterator[Difference]:
         if cell.chosen_on == "val":
             shifted = ", shifted data" if group.protocol == "official" else ""
             gains[f"last epoch minus chosen on validation{shifted}"] = last, cell.trials
-        for other in (c for g in groups if _is_holdout(group, g) for c in g.cells):
+        for other in held_out if group.protocol == "paper" else ():
             if other.model == cell.model and _training(other) == _training(cell):
-                pairs = _pairs(cell, other, same_split=False)
+                pairs = _pairs(cell, other)
                 gaps = np.array([a.score(score) - b.score(score) for a, b in pairs])
                 gains["paper minus holdout protocol"] = gaps, [a for a, _ in pairs]
         for how, (gain, trials) in gains.items():
             row = _t_test(gain, trials)
             if row["trials"]:
-                names = ("optimism", cell.label, how, f"{cell.label}: {how}")
-                yield Difference(*names, score, **row)
-
-
-def _is_holdout(paper: Group, other: Group) -> bool:
-    """Whether the groups are of the paper and the holdout protocol on the same data."""
-    same = (paper.kind, paper.index) == (other.kind, other.index)
-    return same and (paper.protocol, other.protocol) == ("paper", "holdout")
+                about = {"kind": "optimism", "first": cell.label, "second": how}
+                yield about | {"what": f"{cell.label}: {how}", "score": score} | row
 
 
 def _training(cell: Cell) -> dict[str, Any]:
@@ -155,7 +149,7 @@ def _training(cell: Cell) -> dict[str, Any]:
 
 
 def _t_test(gaps: ArrayLike, trials: Sequence[Trial]) -> dict[str, Any]:
-    """The last columns of `Difference`, by the corrected t-test over trials.
+    """The numbers of a row by the corrected t-test over trials, and how many trials.
 
     The interval lies within -1 to 1, and is NaN if it spans half of that.
     """
@@ -164,12 +158,10 @@ def _t_test(gaps: ArrayLike, trials: Sequence[Trial]) -> dict[str, Any]:
     if not test.high - test.low <= WIDEST:
         ends = {"low": NAN, "high": NAN}
     num_trials = int(np.isfinite(np.asarray(gaps)).sum())
-    about = {"trials": num_trials, "over": counted(num_trials, "trial")}
-    return test._asdict() | ends | about
+    return test._asdict() | ends | {"trials": num_trials, "over": counted(num_trials, "trial")}
 
 
-def _pairs(first: Cell, second: Cell, *, same_split: bool = True) -> list[tuple[Trial, Trial]]:
-    """The trials of both cells with the same seed and fold, and by default the same split."""
-    ours, theirs = first.by_split(), second.by_split()
-    pairs = [(ours[split], theirs[split]) for split in ours if split in theirs]
-    return [(a, b) for a, b in pairs if not same_split or a.split_sha256 == b.split_sha256]
+def _pairs(first: Cell, second: Cell) -> list[tuple[Trial, Trial]]:
+    """The trials of both cells with the same seed and fold."""
+    others = {trial.split: trial for trial in second.trials}
+    return [(trial, others[trial.split]) for trial in first.trials if trial.split in others]

@@ -9,21 +9,13 @@ from typing import Any
 import numpy as np
 from matplotlib.figure import Figure
 
-from pneumo.evaluation import published
-from pneumo.evaluation.detection import (
-    IOU,
-    SCORES,
-    Curve,
-    assess,
-    challenge_score,
-    froc,
-    kept,
-    precision_recall_curve,
-)
+from pneumo.cli import counted
+from pneumo.evaluation import detection, published
+from pneumo.evaluation.detection import IOU, SCORES, Curve
 from pneumo.report.drawing import STYLES, Picture, legend_above, panels
 from pneumo.report.groups import DEBUG, Comparable, by_key
 from pneumo.report.table import Row, Table
-from pneumo.report.wording import DASH, decimal, interval, score_cell
+from pneumo.report.wording import DASH, decimal, score_cell
 from pneumo.runs.run import Run
 
 FILE = "detection.csv"
@@ -68,12 +60,12 @@ class DetectionGroup(Comparable):
     @property
     def finding(self) -> str:
         """One sentence: the score of the detector that is best on its validation split."""
-        score = self.assessments[0]["scores"]["challenge"]
+        value, ends = score_cell(self.assessments[0]["scores"]["challenge"], unknown=DASH)
         debug = "DEBUG RUNS, whose scores mean nothing: " if self.protocol == DEBUG else ""
+        of, model = counted(len(self.runs), "detector"), self.runs[0].metrics["model"]
         return (
-            f"{debug}{self.title}: of {len(self.runs)}, {self.runs[0].metrics['model']} has the "
-            "best challenge score on the validation split; on the test split it has "
-            f"{decimal(score['value'])} ({interval(score['low'], score['high'])})."
+            f"{debug}{self.title}: of {of}, {model} has the best challenge score on the validation "
+            f"split; on the test split it has {value} ({ends})."
         )
 
     def csv_rows(self) -> list[dict[str, Any]]:
@@ -83,7 +75,7 @@ class DetectionGroup(Comparable):
             row = {"run": run.name, "model": run.metrics["model"], "part": self.title}
             row |= {key: assessed[key] for key in ("images", "patients", "iou", "confidence")}
             for name, score in assessed["scores"].items():
-                row |= {name: score["value"]}
+                row[name] = score["value"]
                 row |= {f"{name}_{end}": score[end] for end in ("low", "high")}
             rows.append(row)
         return rows
@@ -94,15 +86,17 @@ def group_detectors(runs: Sequence[Run]) -> list[DetectionGroup]:
 
     def on_validation(run: Run) -> float:
         val = run.boxes.of_split("val")
-        value = challenge_score(
-            val.truth, *kept(val.predicted, val.scores, confidence=run.confidence)
+        value = detection.challenge_score(
+            val.truth, *detection.kept(val.predicted, val.scores, confidence=run.confidence)
         )
         return value if value == value else -1.0
 
     def assessed(run: Run) -> dict[str, Any]:
         test, at = run.boxes.of_split("test"), run.confidence
         patient = test.images["patient"]
-        return assess(test.truth, test.predicted, test.scores, patient=patient, confidence=at)
+        return detection.assess(
+            test.truth, test.predicted, test.scores, patient=patient, confidence=at
+        )
 
     groups = []
     for place, ((kind, protocol, _), same) in enumerate(by_key(runs).items(), 1):
@@ -128,7 +122,7 @@ def _curves(
         if at >= 0:
             ax.plot(points.x[at], points.y[at], marker, color=colour, ms=6, zorder=3)
         highest += [float(points.x[-1])] if points.x.size else []
-    right = min(MOST_FALSE, max(highest)) if curve is froc else 1.0
+    right = min(MOST_FALSE, max(highest)) if curve is detection.froc else 1.0
     ax.set(xlim=(-0.02 * right, 1.02 * right), ylim=(-0.02, 1.02), xlabel=xlabel, ylabel=ylabel)
     legend_above(figure, ax)
     return figure
@@ -136,13 +130,13 @@ def _curves(
 
 PICTURES = {
     "precision-recall": Picture(
-        partial(_curves, precision_recall_curve, "recall of boxes", "precision of boxes"),
+        partial(_curves, detection.precision_recall_curve, "recall of boxes", "precision of boxes"),
         "Precision and recall of boxes",
         f"Test split, boxes of all images together; a box is found at an IoU above {IOU}. Mark: "
         "the confidence fixed on validation.",
     ),
     "froc": Picture(
-        partial(_curves, froc, "false positives per image", "sensitivity"),
+        partial(_curves, detection.froc, "false positives per image", "sensitivity"),
         "FROC",
         f"Share of true boxes found, at an IoU above {IOU}, against false positives per image, as "
         "the confidence falls. Mark: the confidence fixed on validation.",

@@ -42,13 +42,9 @@ def write_onnx(
 ) -> "tuple[list[Path], Difference]":
     """Writes the ONNX file of a run, its card and its checklists; returns them and the check.
 
-    Args:
-        run: a finished run.
-        out: the file (ends in .onnx) or its folder.
-        checkpoint: best or last.
-        check: files or folders of images to check on; by default the run's own test images if
-            they are still there, otherwise generated ones.
-        trust: packages whose networks the run may name.
+    ``out``: the file (ends in .onnx) or its folder. ``check``: files or folders of images to check
+    on; by default the run's own test images if they are still there, otherwise generated ones.
+    ``trust``: packages whose networks the run may name.
 
     Raises:
         FileNotFoundError, ValueError: the run is broken, an extra or an image is missing, ``out``
@@ -62,8 +58,10 @@ def write_onnx(
     named = replace(run, name="this run")  # no file names in files to hand on
     fixed = ensemble.mean_operating_point([named], checkpoint=checkpoint)
     properties = onnx_export.properties(run, network, checkpoint, fixed)
-    lists = _checklists(run, checkpoint)
-    text = _card(run, network.num_classes, checkpoint, lists=paths[2].name)
+    findings = _findings(run, checkpoint)
+    about: dict[str, Any] = {"checkpoint": checkpoint, "lists": paths[2].name}
+    text = card(run, classes=labels.CLASSES[network.num_classes], **about, **findings)
+    lists = _checklists(run, **findings)
     model = onnx_export.build(
         network,
         views=run.views,
@@ -94,7 +92,7 @@ def write_checklists(run: Run, out: Path) -> None:
     if run.metrics.get("baseline"):
         raise ValueError(f"checklists describe a network; {run.name} is a baseline")
     output.check_files([out], run_dir=run.run_dir, is_own=_is_own)
-    write_files([out], [_checklists(run, "best").encode()])
+    write_files([out], [_checklists(run, **_findings(run)).encode()])
 
 
 def pack(run: Run, out: Path, *, trust: Sequence[str] = ()) -> int:
@@ -117,7 +115,8 @@ def pack(run: Run, out: Path, *, trust: Sequence[str] = ()) -> int:
         )
     overrides = pretrained.public_overrides(run.run_dir)
     text = weights_card(run.metrics, overrides=overrides)
-    text = f"{text}\n{_card(run, network.num_classes, 'best')}"
+    classes = labels.CLASSES[network.num_classes]
+    text += f"\n{card(run, classes=classes, checkpoint='best', **_findings(run))}"
     return pretrained.pack(run.run_dir, out, card=text)
 
 
@@ -130,15 +129,11 @@ def card(
     maps: Sequence[Mapping[str, Any]] = (),
     lists: str | None = None,
 ) -> str:
-    """Returns the card of a run as Markdown.
+    """Returns the card of a finished run as Markdown.
 
-    Args:
-        run: a finished run.
-        classes: of the outputs, in order.
-        checkpoint: best or last.
-        assessment: `evaluation.assessment` of this checkpoint; None if missing.
-        maps: scores of heat maps, see runs.read_maps.
-        lists: name of the file with the checklists beside the card, None for none.
+    ``classes``: of the outputs, in order; ``assessment``: `evaluation.assessment` of this
+    checkpoint, None if missing; ``maps``: scores of heat maps, see runs.read_maps; ``lists``: the
+    name of the file with the checklists beside the card.
     """
     metrics: Mapping[str, Any] = run.metrics
     auroc = metrics[checkpoint]["test"].get("auroc")
@@ -180,34 +175,22 @@ def _facts(metrics: Mapping[str, Any]) -> dict[str, Any]:
     return {"data_set": data_set, "facts": data_set.checklist, "licence": licence}
 
 
-def _card(run: Run, num_classes: int, checkpoint: str, *, lists: str | None = None) -> str:
-    about: dict[str, Any] = {"classes": labels.CLASSES[num_classes], "checkpoint": checkpoint}
-    return card(run, **about, lists=lists, **_findings(run, checkpoint))
-
-
-def _checklists(run: Run, checkpoint: str) -> str:
-    findings, model = _findings(run, checkpoint), run.config.get("model")
-    external = of_run(run, findings["assessment"])[EXTERNAL]
+def _checklists(run: Run, **findings: Any) -> str:
+    model, external = run.config.get("model"), of_run(run, findings["assessment"])[EXTERNAL]
     known = model if isinstance(model, dict) else None
     return checklists.write(run.metrics, model=known, external=external, **findings)
 
 
-def _findings(run: Run, checkpoint: str) -> dict[str, Any]:
+def _findings(run: Run, checkpoint: str = "best") -> dict[str, Any]:
     maps = run_folder.read_maps(run.run_dir, checkpoint=checkpoint)
     return {"assessment": run.assessment if checkpoint == "best" else None, "maps": maps}
 
 
 def _is_own(path: Path) -> bool:
     """Returns whether an earlier export wrote a file."""
-    if path.suffix == ".md":
-        with path.open("rb") as file:
-            return file.readline().strip() == checklists.MARK.encode()
-    import onnx
-
-    try:
-        return bool(onnx.load(path).producer_name == "pneumo")
-    except Exception:  # any error of protobuf
-        return False
+    mark = checklists.MARK if path.suffix == ".md" else "pneumo"  # the producer of an ONNX file
+    with path.open("rb") as file:
+        return mark.encode() in file.read(80)
 
 
 def write_files(paths: Sequence[Path], contents: Sequence[bytes]) -> None:

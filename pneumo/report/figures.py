@@ -1,6 +1,6 @@
 """The pictures of a group: each function returns a Figure, or None if it has nothing to show."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from textwrap import fill
 from typing import Any
 
@@ -35,7 +35,7 @@ BINS = 15  # of the reliability diagram, as in pneumo.evaluation.metrics
 RESAMPLES = 200  # of the patients of a single trial, for a band of the central 95 %
 FEW = 2  # trials: too few for a box
 STATES = {"before": "as predicted", "after": "calibrated"}  # of the probabilities
-ALL_F1, TINY = "paper, all: about 0.94", "paper's tiny"
+ALL_F1 = "paper, all: about 0.94"
 
 
 def f1_by_network(group: Group) -> Figure | None:
@@ -56,7 +56,7 @@ def f1_by_network(group: Group) -> Figure | None:
     if group.is_papers:
         axes[0].axhline(published.ALL_F1, color=MUTED, lw=0.8, ls=(0, (4, 2)), label=ALL_F1)
         for place in (place for place, (cell, _) in enumerate(drawn) if cell.model == "tiny"):
-            star(axes[0], place + 0.45, published.TINY["f1_normal"], TINY)
+            star(axes[0], place + 0.45, published.TINY["f1_normal"])
     for label, face in (("train", "none"), ("test", INK)):
         axes[0].plot([], [], "o", mec=INK, mfc=face, label=label)
     legend_above(figure, axes[0])
@@ -106,7 +106,7 @@ def roc_and_precision_recall(group: Group) -> Figure | None:
             on_grid = curves_on_grid(cell, curve)
             band(ax, GRID, on_grid, colour, line, label, among=len(drawn))
     if group.is_papers:
-        star(recall, published.TINY["recall_normal"], published.TINY["precision_normal"], TINY)
+        star(recall, published.TINY["recall_normal"], published.TINY["precision_normal"])
     cells = [cell for cell, _ in drawn]
     judged = [cell for cell in cells if not cell.is_baseline] or cells
     good = all(c.spread("auroc").low > 0.9 for c in judged)
@@ -147,7 +147,7 @@ def reliability(group: Group) -> Figure | None:
         state: [
             (cell.label, style, rows)
             for cell, style in shown(group)
-            if len(rows := pooled([of[state] for t in cell.trials if (of := t.assessed)]))
+            if len(rows := pooled([t.assessment for t in cell.trials if t.assessment], state))
         ]
         for state in STATES
     }
@@ -189,20 +189,20 @@ def curves_on_grid(cell: Cell, curve: Callable[[Array, Array], Array]) -> Array:
 
 def sensitivity(label: Array, probability: Array) -> Array:
     """Returns (201,): sensitivity for PNEUMONIA at each 1 - specificity of `GRID`."""
-    fall_out, recall = roc_curve(label, probability)
-    if np.isnan(fall_out).any() or np.isnan(recall).any():
-        return np.full(GRID.shape, np.nan)
-    return np.asarray(recall[np.searchsorted(fall_out, GRID, "right") - 1])
+    return _steps(*roc_curve(label, probability), GRID)
 
 
 def precision(label: Array, probability: Array) -> Array:
     """Returns (201,): the best precision of NORMAL at each recall of `GRID` or above."""
     recall, precision = precision_recall_curve(1 - label, 1 - probability)
-    if np.isnan(recall).any() or recall.size == 0:
-        return np.full(GRID.shape, np.nan)
-    highest_from_here = np.maximum.accumulate(precision[::-1])[::-1]
-    at = np.minimum(np.searchsorted(recall, GRID - 1e-12), recall.size - 1)
-    return np.asarray(highest_from_here[at])
+    return _steps(-recall[::-1], np.maximum.accumulate(precision[::-1]), 1e-12 - GRID)
+
+
+def _steps(x: Array, y: Array, at: Array) -> Array:
+    """Returns y at the last x up to each point; NaN if the curve is undefined."""
+    if not x.size or np.isnan([x, y]).any():
+        return np.full(at.shape, np.nan)
+    return np.asarray(y[np.searchsorted(x, at, "right") - 1])
 
 
 def _history(cell: Cell, split: str, score: str) -> Array:
@@ -219,14 +219,14 @@ def mean_confusion(cell: Cell) -> tuple[Array, Array]:
     return shares.reshape(2, 2), images.reshape(2, 2)
 
 
-def pooled(bins: Sequence[pd.DataFrame]) -> pd.DataFrame:
-    """Returns the bins of probability of several trials as one; without rows if there are none.
+def pooled(assessments: Sequence[Mapping[str, Any]], state: str) -> pd.DataFrame:
+    """Returns the bins of probability of several trials as one, in one of `STATES`.
 
     Columns images (which are added up), probability and observed.
     """
-    if not bins:
-        return pd.DataFrame()
-    rows = pd.concat(bins)
+    of_state = [of["calibration"][state] for of in assessments]
+    bins = [row for calibration in of_state if calibration for row in calibration["reliability"]]
+    rows = pd.DataFrame(bins, columns=["images", "probability", "observed"], dtype=float)
     places = np.minimum((rows["probability"] * BINS).astype(int), BINS - 1)
     sums = rows.mul(rows["images"], axis=0).assign(images=rows["images"]).groupby(places).sum()
     return sums.div(sums["images"], axis=0).assign(images=sums["images"])

@@ -1,5 +1,6 @@
 """The findings of a report: two sentences that stand alone, what limits them, and caveats."""
 
+import shlex
 from collections import Counter, defaultdict
 from collections.abc import Callable, Iterable, Sequence
 from math import isnan
@@ -14,6 +15,11 @@ from pneumo.report.trials import Problem, Trial
 from pneumo.runs.run import Run
 
 MOST_NAMED = 3  # networks in a caveat
+BASELINES = "thumbnail_svm,file_header,prior"
+OF_IMAGES = (  # overrides that choose the images and their split
+    *("data=", "data.root=", "data.csv=", "data.num_images=", "data.seed=", "data.source."),
+    *("data.patient_key=", "data.on_unknown_name=", "protocol."),
+)
 Lead = tuple[Cell, Group]
 PLACES = {
     "official": "on the official test set",
@@ -32,16 +38,13 @@ def findings(
     Honest is a score whose epoch was not chosen on the test split. Among the honest networks of
     the first protocol, that with the most trials leads, the best on validation of equals.
     """
-    lead = leading(groups)
+    candidates = leading(groups)
+    lead = candidates[0] if candidates else None
     other = _random(lead, groups) if lead else None
 
     def margin(pair: Lead) -> Any:
         of_group = differences[differences["group"] == pair[1].slug]
         return best_margins(of_group, "auroc").get(pair[0].label)
-
-    def num_settings(cell: Cell, group: Group) -> int:  # of its name, of which it is the best
-        alike = [c for c in group.networks if c.name == cell.name]
-        return sum(len(c.trials) == len(cell.trials) for c in alike)
 
     states = Counter(problem.state for problem in problems).most_common()
     return render_text(
@@ -50,8 +53,9 @@ def findings(
         other=other,
         margin=margin(lead) if lead else None,
         other_margin=margin(other) if other else None,
-        settings=num_settings(*lead) if lead else 0,
-        ranked_on=_ranked_on(lead[0]) if lead else "",
+        among=len(candidates),
+        names={cell.name for cell, _ in candidates},
+        on=_ranked_on(lead[0]) if lead else "",
         places=PLACES,
         states=", ".join(f"{n} {state}" for state, n in states) or "nothing",
     )
@@ -67,10 +71,13 @@ def caveats(group: Group) -> list[str]:
         repr(sorted((k, v) for k, v in cell.settings.items() if not k.startswith("model.")))
         for cell in group.networks
     }
-    seeds, folds = (sorted({trial.split[at] for trial in group.trials} - {None}) for at in (0, 1))
-    splits = {"seed": seeds, "protocol.fold": folds}
-    words = [f"{key}={','.join(map(str, values))}" for key, values in splits.items() if values]
-    add = f"model=thumbnail_svm,file_header,prior protocol={group.protocol} data={group.kind}"
+    settings = {"model": BASELINES, "protocol": group.protocol, "data": group.kind}
+    overrides = (text for text in group.trials[0].overrides if text.startswith(OF_IMAGES))
+    settings |= dict(text.split("=", 1) for text in overrides)
+    for at, key in enumerate(("seed", "protocol.fold")):
+        if values := sorted({trial.split[at] for trial in group.trials} - {None}):
+            settings[key] = ",".join(map(str, values))
+    add = shlex.join(["python", "-m", "pneumo.train", "-m", *map("=".join, settings.items())])
     versions = commits(group.trials)
     sentences = {
         f"{', '.join(single)}: one trial only, so no spread and no comparison over splits.": single,
@@ -79,8 +86,9 @@ def caveats(group: Group) -> list[str]:
         f"The epoch of {chosen} was chosen on the test split, while baselines have no epochs: "
         "margins over the baselines are optimistic for the network.": chosen and group.baselines,
         "No baseline was run on these splits, so the report cannot show what a network adds to the "
-        "file's header or a thumbnail. To add baselines: python -m pneumo.train -m "
-        f"{' '.join([add, *words])}": not group.baselines and group.protocol != DEBUG,
+        f"file's header or a thumbnail. To add baselines: {add}": (
+            not group.baselines and group.protocol != DEBUG
+        ),
         "The networks were trained by different recipes: their scores compare recipes, not "
         "networks alone.": len(recipes) > 1,
         **dict.fromkeys(group.incomplete, True),
@@ -99,13 +107,17 @@ def caveats(group: Group) -> list[str]:
 
 def commits(runs: Iterable[Trial | Run]) -> str:
     """Returns the git commits of runs, each with the number of its runs: abc1234 (9)."""
-    counts = Counter(str(run.metrics.get("git_commit") or "unknown")[:9] for run in runs)
+    known = ((run.metrics.get("git_commit") or "")[:9] for run in runs)
+    counts = Counter(commit or "an unknown commit" for commit in known)
     shown = ", ".join(f"{commit} ({count})" for commit, count in counts.most_common())
     return "commits " * (len(counts) > 1) + shown
 
 
-def leading(groups: Sequence[Group]) -> Lead | None:
-    """Returns the network that the report opens with, and its group; a baseline if alone."""
+def leading(groups: Sequence[Group]) -> list[Lead]:
+    """Returns the networks among which the first is best, with their group; baselines if alone.
+
+    All have as many trials, and are ranked on the same split.
+    """
     pairs = [(cell, group) for group in groups for cell in group.cells]
     wanted: tuple[Callable[[Cell, Group], Any], ...] = (
         lambda cell, _: cell.spread("auroc").n,
@@ -117,12 +129,14 @@ def leading(groups: Sequence[Group]) -> Lead | None:
     )
     for holds in wanted:
         pairs = [pair for pair in pairs if holds(*pair)] or pairs
-    return max(pairs, key=_merit, default=None)
+    pairs.sort(key=_merit, reverse=True)
+    return [pair for pair in pairs if _merit(pair)[:2] == _merit(pairs[0])[:2]]
 
 
-def _merit(pair: Lead) -> tuple[int, float]:
-    merit = pair[0].spread("f1_normal", split=_ranked_on(pair[0])).median
-    return len(pair[0].trials), -1.0 if isnan(merit) else merit
+def _merit(pair: Lead) -> tuple[int, bool, float]:
+    split = _ranked_on(pair[0])
+    merit = pair[0].spread("f1_normal", split=split).median
+    return len(pair[0].trials), split == "val", -1.0 if isnan(merit) else merit
 
 
 def _ranked_on(cell: Cell) -> str:

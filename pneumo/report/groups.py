@@ -4,14 +4,14 @@ from collections import defaultdict
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
-from typing import Any, NamedTuple, TypeVar
+from typing import Any, TypeVar
 
 import pandas as pd
 
 from pneumo.data.base import DataSet
 from pneumo.data.sets import class_of
 from pneumo.evaluation import published
-from pneumo.report.trials import PLACE, Problem, Scored, Spread, Trial, spreads
+from pneumo.report.trials import PLACE, Problem, Spread, Trial
 from pneumo.runs.run import Run
 
 DEBUG = "debug"  # trials of a few batches: a separate group, never beside full ones
@@ -26,14 +26,7 @@ PROTOCOLS = {  # in the order of the report: how the images are split
 CUSTOM = "custom splits"
 OF_PROTOCOL = ("chosen_", "decision", "protocol.", "data.patient_key")  # settings
 AnyRun = TypeVar("AnyRun", Trial, Run)
-
-
-class Trained(NamedTuple):
-    """A network of a group, to be labelled."""
-
-    group: str
-    name: str  # of its recipe or network
-    settings: Mapping[str, Any]  # flat
+Trained = tuple[str, str, Mapping[str, Any]]  # group, recipe or network, flat settings
 
 
 @dataclass(eq=False)
@@ -53,12 +46,12 @@ class Cell:
     @property
     def is_ensemble(self) -> bool:
         """Whether each trial is of several networks together, see pneumo.report.ensembles."""
-        return any(trial.members for trial in self.trials)
+        return bool(self.trials[0].members)
 
     @property
     def is_baseline(self) -> bool:
         """Whether the trials are of a classifier of pneumo.baselines."""
-        return any(trial.is_baseline for trial in self.trials)
+        return self.trials[0].is_baseline
 
     @property
     def chosen_on(self) -> str:
@@ -72,15 +65,20 @@ class Cell:
         return "train_eval" if has_them else "train"
 
     @cached_property
-    def table(self) -> pd.DataFrame:
-        """A row for each number of each trial: run, and the columns of `Scored`."""
-        rows = [(trial.name, *row) for trial in self.trials for row in trial.rows()]
-        return pd.DataFrame(rows, columns=["run", *Scored._fields])
-
-    @cached_property
     def spreads(self) -> dict[tuple[str, ...], Spread]:
         """The spread over trials of each number by `PLACE`."""
-        rows = spreads(self.table, PLACE)
+        table = pd.DataFrame([row for trial in self.trials for row in trial.rows()])
+        rows = table.groupby(PLACE, sort=False).agg(
+            n=("value", "count"),
+            median=("value", "median"),
+            mean=("value", "mean"),
+            sd=("value", "std"),
+            low=("value", "min"),
+            high=("value", "max"),
+            trials=("value", "size"),
+            lower=("low", "first"),
+            upper=("high", "first"),
+        )
         return {row[0]: Spread(*row[1:]) for row in rows.itertuples()}
 
     def spread(self, name: str, *, split: str = "test", when: str = "best") -> Spread:
@@ -90,10 +88,6 @@ class Cell:
     def size(self, name: str) -> Spread:
         """Returns the spread of a size, such as parameters or images_per_second."""
         return self.spread(name, split="", when="")
-
-    def by_split(self) -> dict[tuple[Any, Any], Trial]:
-        """The trials by seed and fold."""
-        return {trial.split: trial for trial in self.trials}
 
 
 @dataclass(eq=False)
@@ -157,7 +151,9 @@ class Group(Comparable):
     @property
     def warnings(self) -> list[str]:
         """Of intervals of few patients, and that there is no temperature."""
-        return sorted({w for trial in self.trials for w in trial.assessed.get("warnings", ())})
+        known = [trial.assessment for trial in self.trials if trial.assessment]
+        both = ((a["interval"]["warning"], a["calibration"].get("why_not")) for a in known)
+        return sorted({warning for each in both for warning in each if warning})
 
     @property
     def devices(self) -> list[str]:
@@ -186,7 +182,7 @@ def group_trials(trials: Iterable[Trial]) -> tuple[list[Group], list[Problem]]:
         slug = f"{kind}-{protocol}" + f"-{earlier + 1}" * (earlier > 0)
         groups.append(Group(kind, protocol, slug, index, _cells(same)))
     cells = [(group.slug, cell) for group in groups for cell in group.cells]
-    named = labels([Trained(slug, cell.name, cell.settings) for slug, cell in cells])
+    named = labels([(slug, cell.name, cell.settings) for slug, cell in cells])
     for (_, cell), label in zip(cells, named, strict=True):
         cell.label = label
     return groups, left_out
@@ -243,38 +239,39 @@ def labels(networks: Sequence[Trained]) -> list[str]:
     Settings that come with the protocol are named only if networks of one group differ in nothing
     else: a network keeps its name under every protocol.
     """
-    names = {network.name for network in networks}
-    keys = {name: _telling([n for n in networks if n.name == name]) for name in names}
-    return [_label(network, keys[network.name]) for network in networks]
+    alike = defaultdict(list)
+    for group, name, settings in networks:
+        alike[name].append((group, settings))
+    keys = {name: _telling(same) for name, same in alike.items()}
+    return [_label(name, keys[name], settings) for _, name, settings in networks]
 
 
-def _telling(networks: Sequence[Trained]) -> list[str]:
+def _telling(networks: Sequence[tuple[str, Mapping[str, Any]]]) -> list[str]:
     """The settings that distinguish networks of one name, as few as possible."""
 
     def rank(key: str) -> tuple[bool, bool]:
-        values = [each.settings.get(key) for each in networks]
+        values = [settings.get(key) for _, settings in networks]
         is_plain = all(isinstance(v, str | int | float) and "${" not in str(v) for v in values)
         return key.startswith(OF_PROTOCOL), not is_plain
 
     def num_kinds(keys: Sequence[str], *, in_group: bool) -> int:
-        kinds = ([in_group and n.group, *(n.settings.get(key) for key in keys)] for n in networks)
-        return len(set(map(repr, kinds)))
+        return len({repr((in_group and g, *map(of.get, keys))) for g, of in networks})
 
     shown: list[str] = []
-    for key in sorted(dict.fromkeys(key for n in networks for key in n.settings), key=rank):
+    for key in sorted(dict.fromkeys(key for _, of in networks for key in of), key=rank):
         in_group = key.startswith(OF_PROTOCOL)
         if num_kinds([*shown, key], in_group=in_group) > num_kinds(shown, in_group=in_group):
             shown.append(key)
     return shown
 
 
-def _label(network: Trained, keys: Sequence[str]) -> str:
+def _label(name: str, keys: Sequence[str], settings: Mapping[str, Any]) -> str:
     """The name and its settings by their last words, or whole keys if two end alike."""
     last = [key.removesuffix("._target_").rpartition(".")[2] for key in keys]
     words = [w if last.count(w) == 1 else k for k, w in zip(keys, last, strict=True)]
-    values = [_short(network.settings.get(key)) for key in keys]
+    values = [_short(settings.get(key)) for key in keys]
     text = ", ".join(f"{word}={value}" for word, value in zip(words, values, strict=True))
-    return f"{network.name} ({text})" if keys else network.name
+    return f"{name} ({text})" if keys else name
 
 
 def _short(value: Any) -> str:

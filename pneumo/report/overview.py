@@ -6,14 +6,29 @@ from dataclasses import dataclass
 from typing import Any
 
 import pandas as pd
+from matplotlib.figure import Figure
 
+from pneumo.evaluation import published
+from pneumo.evaluation.scores import SCORES
 from pneumo.report.assessed import OF_PROTOCOL, OFFICIAL, RANDOM
+from pneumo.report.drawing import (
+    MUTED,
+    PAPER,
+    PAPERS_TINY,
+    STYLES,
+    Picture,
+    legend_above,
+    panels,
+    short_label,
+    star,
+)
 from pneumo.report.groups import DEBUG, Group
 from pneumo.report.table import Row, Table
-from pneumo.report.trials import tuples
+from pneumo.report.trials import Trial, tuples
 from pneumo.report.wording import DASH, count
 
 SHOWN = ("auroc", "accuracy")  # in the picture; the table has the first
+MOST_DRAWN = 20  # models, with all baselines
 OPTIMISTIC = "\N{DAGGER}"
 TITLES = {RANDOM: "Random split", OFFICIAL: "Official test"}
 
@@ -25,7 +40,17 @@ class Overview:
     kind: str
     slug: str
     scores: pd.DataFrame  # a row for each model, column and score, see `_scores`
-    has_paper: bool  # whether the paper's scores are of these images
+    groups: Sequence[Group]
+
+    @property
+    def has_paper(self) -> bool:
+        """Whether the paper's scores are of these images."""
+        return self.groups[0].data_set.published
+
+    @property
+    def trials(self) -> list[Trial]:
+        """All trials of its groups."""
+        return [trial for group in self.groups for trial in group.trials]
 
     @property
     def columns(self) -> dict[str, str]:
@@ -73,7 +98,7 @@ def overviews(groups: Sequence[Group]) -> list[Overview]:
     for (kind, images), same in by_images.items():
         title = kind if kinds.count(kind) == 1 else f"{kind}, {images} images"
         slug = same[0].slug.removesuffix(f"-{same[0].protocol}")
-        tested.append(Overview(title, slug, _scores(same), same[0].data_set.published))
+        tested.append(Overview(title, slug, _scores(same), same))
     return tested
 
 
@@ -97,3 +122,46 @@ def _scores(groups: Sequence[Group]) -> pd.DataFrame:
                 rows.append(about | row | {"is_optimistic": chosen_here})
     table = pd.DataFrame(rows).sort_values("trials", ascending=False, kind="stable")
     return table.drop_duplicates(["model", "column", "score"]).sort_index()
+
+
+def by_test_images(overview: Overview) -> Figure | None:
+    """Scores with their intervals: a row for each model, a mark for each set of test images."""
+    scores = overview.scores[~overview.scores["is_chance"]]
+    models = [m for m in overview.models if m in set(scores["model"])]
+    if not models:
+        return None
+    num_baselines = scores.loc[scores["is_baseline"], "model"].nunique()  # the last ones
+    del models[MOST_DRAWN - num_baselines : len(models) - num_baselines]
+    names = [*map(short_label, models), *([PAPERS_TINY] * overview.has_paper)]
+    figure, axes = panels(1, len(SHOWN), height=0.55 + 0.19 * len(names), sharey=True)
+    for ax, score in zip(axes, SHOWN, strict=True):
+        ax.set(title=SCORES[score].heading)
+        ax.grid(axis="y", visible=False)
+        for place, (column, title) in enumerate(overview.columns.items()):
+            colour, marker, _ = STYLES[place]
+            ax.plot([], [], marker, color=colour, ls="none", ms=4, label=title)
+            shift = 0.22 * (place - (len(overview.columns) - 1) / 2)
+            known = scores[(scores["column"] == column) & (scores["score"] == score)]
+            for each in tuples(known[known["model"].isin(models)]):
+                y = models.index(each.model) + shift
+                ax.plot(each.spread.ends, [y, y], color=colour, lw=1.1)
+                ax.plot(each.value, y, marker, mfc=colour, mec=PAPER, mew=0.4, ms=4)
+        if overview.has_paper and score == "accuracy":
+            star(ax, published.TINY["accuracy"], len(models))
+        for row in range(1, len(names), 2):
+            ax.axhspan(row - 0.5, row + 0.5, color=MUTED, alpha=0.08, lw=0)
+    axes[0].set_yticks(range(len(names)), names)
+    axes[0].set_ylim(len(names) - 0.5, -0.5)
+    legend_above(figure, axes[-1])
+    return figure
+
+
+PICTURES = {
+    "overview": Picture(
+        by_test_images,
+        "Scores by test images",
+        "Where official or external images lie left of random ones, random splits flatter the "
+        "model. Median over trials and lowest to highest; of a single trial the 95 % interval over "
+        "patients. A missing mark was not scored. Star: the paper, on random splits.",
+    )
+}

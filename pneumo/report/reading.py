@@ -2,6 +2,7 @@
 
 import re
 from collections.abc import Iterator, Mapping
+from contextlib import suppress
 from dataclasses import replace
 from itertools import product
 from pathlib import Path
@@ -22,8 +23,12 @@ from pneumo.runs.tasks import DETECTION
 # identifies the data set.
 IRRELEVANT = (
     *run_folder.MAY_CHANGE,
+    "callbacks.checkpoint.",  # chosen_by
+    "callbacks.last.",  # Lightning's ModelCheckpoint, which some of docs/runs had
     "data.on_unknown_name",
     "data.source",
+    "model.name",
+    "protocol.name",
     "protocol.select_on",
     "recipe",
     "trainer.callbacks",
@@ -31,13 +36,12 @@ IRRELEVANT = (
     "trainer.logger",
     "trainer.num_sanity_val_steps",
 )
-INCIDENTAL = ("seed", "fold", "dir", "path", "workers", "devices", "accelerator", "threads", "name")
+INCIDENTAL = ("seed", "fold", "dir", "path", "workers", "devices", "accelerator", "threads")
 OF_BASELINES = (
     *("model.", "decision", "data.aspect", "data.image_size", "data.patient_key", "protocol."),
 )
 REFERENCE = re.compile(r"\$\{([\w.]+)\}")  # of one setting to another
 AT_POINT = ("sensitivity", "specificity", "ppv", "npv")
-BINS = ("images", "probability", "observed")  # of the reliability diagram
 AGREES = 0.005  # accuracy of predictions.csv may differ from metrics.json by rounding only
 
 
@@ -58,21 +62,21 @@ def read_run(path: Path, *, name: str) -> Trial | Run | Problem:
 
 
 def _trial(run: Run) -> Trial:
-    stress, assessed = read_stress(run.run_dir), dict[str, Any]()
+    stress, assessment = read_stress(run.run_dir), dict[str, Any]()
     more, remarks = list(stress_numbers(stress)), []
-    try:
-        numbers, assessed = [*_assessed(run.assessment)], _reliability(run.assessment)
-        more += numbers
-    except (OSError, ValueError, KeyError, TypeError, AttributeError):  # missing or malformed
-        pass
+    # OSError, ValueError: missing; the others: malformed
+    with suppress(OSError, ValueError, KeyError, TypeError, AttributeError):
+        more += [*_assessed(run.assessment)]
+        assessment = run.assessment
     trial = Trial(
         run.name,
         run.metrics,
         run.status,
         _settings(run.config, run.metrics),
-        assessed=assessed,
+        assessment=assessment,
         maps=run_folder.read_maps(run.run_dir, checkpoint="best"),
         stress=stress,
+        overrides=run_folder.overrides_of(run.run_dir),
     )
     try:
         test, val = (_of_split(run, split) for split in ("test", "val"))
@@ -92,16 +96,13 @@ def _trial(run: Run) -> Trial:
     written = [score for score in SCORES if score in trial.metrics["best"]["test"]]
     if undefined := [s for s in written if np.isnan(trial.score(s))]:
         missing = [c for c in CLASS_NAMES if trial.count("test", c) == 0]
-        why = f"the test split has no {' and no '.join(missing)}" if missing else "not a number"
-        remarks.append(f"{', '.join(undefined)} undefined ({why}): left out of the summary")
+        why = f" (the test split has no {' and no '.join(missing)})" if missing else ""
+        remarks.append(f"{', '.join(undefined)} undefined{why}: left out of the summary")
     return replace(trial, more=tuple(more), remarks=tuple(remarks))
 
 
 def _assessed(written: Any) -> Iterator[Scored]:
-    """Yields the numbers of an assessment of pneumo.evaluation.assessment.
-
-    A malformed one raises any error.
-    """
+    """Yields the numbers of an assessment; a malformed one raises any error."""
     point, calibration = written["operating_point"], written["calibration"]
     yield Scored("best", "test", "threshold", number(point, "threshold"))
     for name in AT_POINT:
@@ -111,17 +112,6 @@ def _assessed(written: Any) -> Iterator[Scored]:
         yield Scored("best", "test", f"{name}_{state}", number(calibration[state], name))
     for row in written["subgroups"]:
         yield Scored("best", f"test_{row['by']} {row['group']}", "auroc", *_ends(row.get("auroc")))
-
-
-def _reliability(written: Any) -> dict[str, Any]:
-    """Returns the bins of probability before and after the temperature, and warnings."""
-    calibration = written["calibration"]
-    of_states = {state: calibration[state] or {"reliability": []} for state in ("before", "after")}
-    warnings = (written["interval"]["warning"], calibration.get("why_not"))
-    return {
-        state: pd.DataFrame(of["reliability"], columns=[*BINS]).astype(float)
-        for state, of in of_states.items()
-    } | {"warnings": [str(text) for text in warnings if text]}
 
 
 def stress_numbers(stress: Stress | None) -> Iterator[Scored]:
@@ -160,10 +150,7 @@ def _settings(config: Mapping[str, Any], metrics: Mapping[str, Any]) -> dict[str
 
 
 def _resolved(value: Any, flat: Mapping[str, Any]) -> Any:
-    """Returns the value behind ``${data.image_size}``; numbers as float, so that 1 equals 1.0.
-
-    Resolvers, as ``${oc.env:…}``, stay unresolved.
-    """
+    """Returns the value behind ``${data.image_size}``; numbers as float, so that 1 equals 1.0."""
     if isinstance(value, str) and (reference := REFERENCE.fullmatch(value)):
         value = flat.get(reference[1], value)
     return float(value) if type(value) is int else value
@@ -189,6 +176,7 @@ def _without_folder(error: Exception, path: Path) -> str:
 def _why_unfinished(status: run_folder.Status) -> str:
     if status["status"] == "new":
         return "no readable status.json; start the run again"
-    error = str(status.get("error") or "").strip()
     at = f"at epoch {status.get('epoch')} of {status.get('max_epochs')}"
-    return f"{at}: {error.splitlines()[-1]}" if error else at
+    if status["status"] == "running":
+        return f"{at}, or killed there; resume with resume=RUN"
+    return ": ".join([at, *str(status.get("error") or "").strip().splitlines()[-1:]])

@@ -1,26 +1,34 @@
 """The folder of a report over any set of run folders: tables, pictures, one page. No torch."""
 
 import os
+import re
 import shlex
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
+from itertools import zip_longest
 from pathlib import Path
 from typing import Any
+from urllib.parse import quote
 
 import pandas as pd
 from tqdm import tqdm
 
-from pneumo import atomic
-from pneumo.report import detection, figures, page, recipe_figures
+from pneumo import atomic, untrusted
+from pneumo.evaluation import published
+from pneumo.evaluation.detection import MAP_SENTENCE
+from pneumo.evaluation.scores import SCORES
+from pneumo.report import detection, figures, overview
 from pneumo.report.comparisons import compare
-from pneumo.report.drawing import Picture, draw
+from pneumo.report.drawing import MOST_SHOWN, Picture, draw, inline_svg
 from pneumo.report.ensembles import add_ensembles
+from pneumo.report.findings import caveats, commits, findings
 from pneumo.report.groups import Group, group_trials
-from pneumo.report.overview import overviews
 from pneumo.report.reading import read_run
-from pneumo.report.scores import long_table, run_rows, summary_rows
-from pneumo.report.table import to_csv
+from pneumo.report.scores import run_rows, summary_rows
+from pneumo.report.table import titled, to_csv
+from pneumo.report.tables import claim_table, tables
 from pneumo.report.templates import render_markdown, render_page, render_text
 from pneumo.report.trials import Problem, Trial
+from pneumo.report.wording import DASH, MINUS, PLUS_MINUS
 from pneumo.runs import output
 from pneumo.runs.run import Run
 from pneumo.runs.run_folder import find_runs, not_started
@@ -28,6 +36,10 @@ from pneumo.runs.run_folder import find_runs, not_started
 PAGE = "report.html"
 SUMMARY = "summary.csv"
 TABLES = ("runs.csv", SUMMARY, "comparisons.csv", "summary.md", "summary.tex")
+AUDIT = "audit.html"
+SPECIAL = re.compile(r"([&%$#_{}])")
+SYMBOLS = {MINUS: "$-$", PLUS_MINUS: r"$\pm$", DASH: "--", "~": r"\textasciitilde{}"}
+SYMBOLS |= {"^": r"\textasciicircum{}", "<": r"\textless{}", ">": r"\textgreater{}"}
 
 
 def write_report(
@@ -44,7 +56,7 @@ def write_report(
         ValueError: out holds files that no report wrote, or audit is of another data set.
     """
     folder = (out or roots[0] / "report").resolve()
-    pictures = (*figures.PICTURES, *detection.PICTURES, *recipe_figures.OF_OVERVIEWS)
+    pictures = (*figures.PICTURES, *detection.PICTURES, *overview.PICTURES)
     drawn = [f"-{name}.{kind}" for name in pictures for kind in ("png", "svg", "pdf")]
     ends = (PAGE, *TABLES, detection.FILE, *drawn)
 
@@ -61,11 +73,12 @@ def write_report(
     detectors = detection.group_detectors([run for run in runs if isinstance(run, Run)])
     add_ensembles(groups)
     kinds = {group.kind for group in groups}
-    link = page.audit_link(audit, report=folder, kinds=kinds) if audit else None
+    link = audit_link(audit, report=folder, kinds=kinds) if audit else None
     options = {"--out": out, "--audit": audit}
     words = [*map(str, roots), *(str(w) for pair in options.items() if pair[1] for w in pair)]
     command = shlex.join(["python", "-m", "pneumo.report", *words])
-    files = _files(groups, problems, detectors, audit=link, command=command)
+    of: dict[str, Any] = {"detectors": detectors, "problems": problems, "audit": link}
+    files = _files(values_of(groups, command=command, **of))
     with atomic.replacing_folder(folder) as new:
         for name, content in files.items():
             data = content.encode() if isinstance(content, str) else content
@@ -73,37 +86,20 @@ def write_report(
     return folder
 
 
-def _files(
-    groups: Sequence[Group],
-    problems: Sequence[Problem],
-    detectors: Sequence[detection.DetectionGroup],
-    **about: Any,
-) -> dict[str, str | bytes]:
+def _files(values: Mapping[str, Any]) -> dict[str, str | bytes]:
     """The content of each file by its name."""
-    differences, tested = compare(groups), overviews(groups)
+    groups, detectors = values["groups"], values["detectors"]
     rows = {
-        "runs.csv": run_rows(groups, problems),
-        SUMMARY: summary_rows(long_table(groups)) if groups else pd.DataFrame(),
-        "comparisons.csv": differences.drop(columns=["kind", "first", "second"]),
+        "runs.csv": run_rows(groups, values["problems"]),
+        SUMMARY: summary_rows(groups),
+        "comparisons.csv": values["differences"].drop(columns=["kind", "first", "second"]),
     }
     if detectors:
         rows[detection.FILE] = pd.DataFrame([r for group in detectors for r in group.csv_rows()])
     files: dict[str, str | bytes] = {name: to_csv(each) for name, each in rows.items()}
-    drawn = _drawn(groups, figures.PICTURES) | _drawn(detectors, detection.PICTURES)
-    drawn |= _drawn(tested, recipe_figures.OF_OVERVIEWS)
-    for slug, pictures in drawn.items():
+    for slug, pictures in values["pictures"].items():
         for name, (_, kinds) in pictures.items():
             files |= {f"{slug}-{name}.{kind}": data for kind, data in kinds.items()}
-    values = page.content(
-        groups,
-        detectors=detectors,
-        problems=problems,
-        differences=differences,
-        overviews=tested,
-        pictures=drawn,
-        files=[*TABLES, *([detection.FILE] if detectors else [])],
-        **about,
-    )
     return files | {
         "summary.md": render_markdown("summary.md.j2", **values),
         "summary.tex": "\n".join([*render_text("summary.tex.j2", **values), ""]),
@@ -152,3 +148,83 @@ def _find(roots: Sequence[Path]) -> tuple[dict[Path, str], list[Problem]]:
             "Make runs with `python -m pneumo.train`"
         )
     return paths, problems
+
+
+def audit_link(folder: Path, *, report: Path, kinds: Collection[str]) -> dict[str, str]:
+    """Returns name, finding and href of the audit in a folder, seen from the folder ``report``.
+
+    Raises:
+        ValueError: the folder holds no audit, a broken one, or one of a data set not in ``kinds``.
+    """
+    try:
+        audit = untrusted.read_json(folder / "audit.json")
+        data, finding = audit["data"], str(audit["findings"][0])
+        name, kind = str(data["name"]), data["kind"]
+    except (OSError, ValueError, KeyError, TypeError, IndexError):
+        raise ValueError(
+            f"--audit must be a folder that python -m pneumo.audit DIR wrote, with {AUDIT} and a "
+            f"valid audit.json; got {folder}"
+        ) from None
+    if kind not in kinds:
+        raise ValueError(
+            f"--audit must be of the runs' data set ({', '.join(sorted(kinds))}); {folder} is of "
+            f"{kind}. Audit theirs with python -m pneumo.audit DIR"
+        )
+    way = Path(os.path.relpath(folder.resolve() / AUDIT, report.resolve())).as_posix()
+    return {"name": name, "finding": finding, "href": quote(way)}
+
+
+def values_of(
+    groups: Sequence[Group],
+    *,
+    detectors: Sequence[detection.DetectionGroup] = (),
+    problems: Sequence[Problem] = (),
+    **more: Any,
+) -> Mapping[str, Any]:
+    """Returns the values of all templates; ``more``: audit and command."""
+    differences, tested = compare(groups), overview.overviews(groups)
+    sentences = [group.finding for group in detectors]
+    if groups or not detectors:
+        sentences = [*findings(groups, problems=problems, differences=differences), *sentences]
+    # the first caveat of each group before the second of any
+    title = "{}: {}" if len(groups) > 1 else "{1}"
+    named = [[title.format(group.title, text) for text in caveats(group)] for group in groups]
+    rows = [{"run": p.name, "state": p.state, "reason": p.reason} for p in problems]
+    return {
+        **more,
+        "groups": groups,
+        "detectors": detectors,
+        "problems": problems,
+        "differences": differences,
+        "overviews": tested,
+        "pictures": _drawn(groups, figures.PICTURES)
+        | _drawn(detectors, detection.PICTURES)
+        | _drawn(tested, overview.PICTURES),
+        "files": [*TABLES, *([detection.FILE] if detectors else [])],
+        "sentences": sentences,
+        "tables_of": {
+            g.slug: tables(g, differences[differences["group"] == g.slug]) for g in groups
+        },
+        "caveats": [text for same in zip_longest(*named) for text in same if text],
+        "claims": claim_table(groups),
+        "left_out": titled(rows, "run", "state", "reason", texts=("state", "reason")),
+        "num_runs": sum(len(g.trials) for g in groups) + sum(len(g.runs) for g in detectors),
+        "not_comparable": detection.NOT_COMPARABLE,
+        "detection_map": MAP_SENTENCE,
+        "max_shown": MOST_SHOWN,
+        "paper": published,
+        "scores": SCORES,
+        "commits": commits,
+        "inline_svg": inline_svg,
+        "tex": escaped_tex,
+    }
+
+
+def escaped_tex(text: str) -> str:
+    r"""Returns text without commands of LaTeX.
+
+    >>> escaped_tex("a_b 5 %")
+    'a\\_b 5 \\%'
+    """
+    text = SPECIAL.sub(r"\\\1", text.replace("\\", "/"))
+    return "".join(SYMBOLS.get(character, character) for character in text)

@@ -1,4 +1,4 @@
-"""Every score of every trial as one long table; runs.csv and summary.csv are read off it."""
+"""The rows of runs.csv and summary.csv, and the figures of the paper."""
 
 from collections.abc import Iterable, Sequence
 from dataclasses import asdict
@@ -10,7 +10,7 @@ import pandas as pd
 from pneumo.data.sets import class_of
 from pneumo.evaluation import published
 from pneumo.report.groups import Group
-from pneumo.report.trials import NAN, PLACE, Problem, Trial, spreads
+from pneumo.report.trials import NAN, PLACE, Problem, Spread, Trial
 
 CONFUSIONS = (
     *("normal_as_normal", "normal_as_pneumonia"),
@@ -20,20 +20,17 @@ ABOUT = ["group", "data", "protocol", "network", "model", "runs"]  # of each net
 SIZES = {"parameters": published.TINY_PARAMETERS, "multiply_adds": published.TINY_MULTIPLY_ADDS}
 
 
-def long_table(groups: Sequence[Group]) -> pd.DataFrame:
-    """Returns a row for each trial, checkpoint, split and score: run, `Scored` and `ABOUT`."""
-    tables = []
-    for group in groups:
-        for cell in group.rows:
-            about: list[Any] = [group.slug, group.kind, group.protocol, cell.label, cell.model]
-            about.append(len(cell.trials))
-            tables.append(cell.table.assign(**dict(zip(ABOUT, about, strict=True))))
-    return pd.concat(tables, ignore_index=True)
-
-
-def summary_rows(table: pd.DataFrame) -> pd.DataFrame:
+def summary_rows(groups: Sequence[Group]) -> pd.DataFrame:
     """Returns the spread over trials by network, checkpoint, split and score, with the paper's."""
-    rows = spreads(table, [*ABOUT, *PLACE]).reset_index()
+    cells = (
+        (cell, (group.slug, group.kind, group.protocol, cell.label, cell.model, len(cell.trials)))
+        for group in groups
+        for cell in group.rows
+    )
+    spreads = [
+        (*about, *at, *spread) for cell, about in cells for at, spread in cell.spreads.items()
+    ]
+    rows = pd.DataFrame(spreads, columns=[*ABOUT, *PLACE, *Spread._fields])
     is_test = (rows["checkpoint"] == "best") & (rows["split"] == "test")
     is_papers = rows["data"].map(lambda kind: class_of(kind).published)
     known = is_papers & (is_test | (rows["split"] == ""))
@@ -41,8 +38,8 @@ def summary_rows(table: pd.DataFrame) -> pd.DataFrame:
     rows["paper_median"] = [paper_figure(*place) if is_known else NAN for *place, is_known in shown]
     rows["median_minus_paper"] = rows["median"] - rows["paper_median"]
     tiny = is_papers & is_test & (rows["model"] == "tiny") & (rows["score"] == "accuracy")
-    rows.loc[tiny, "paper_mean"] = published.TINY_MEAN_ACCURACY
-    rows.loc[tiny, "paper_sd"] = published.TINY_SD_ACCURACY
+    rows["paper_mean"] = np.where(tiny, published.TINY_MEAN_ACCURACY, NAN)
+    rows["paper_sd"] = np.where(tiny, published.TINY_SD_ACCURACY, NAN)
     rows = rows.drop(columns=["model", "trials", "lower", "upper"])
     return rows.rename(columns={"checkpoint": "epoch"})
 
@@ -82,11 +79,11 @@ def _run_row(trial: Trial) -> dict[str, Any]:
     row["epochs"] = len(metrics.get("history") or []) or None
     row |= {key: data.get(key) for key in ("split_sha256", "index_sha256")}
     row |= {"git_commit": metrics.get("git_commit"), "device": trial.device}
-    for score in trial.rows():
-        name = "_".join(part for part in score[:3] if part)
-        row[name] = score.value
-        if score.low == score.low:
-            row |= {f"{name}_low": score.low, f"{name}_high": score.high}
+    for *place, value, low, high in trial.rows():
+        name = "_".join(filter(None, place))
+        row[name] = value
+        if low == low:
+            row |= {f"{name}_low": low, f"{name}_high": high}
     for when in ("best", "last"):
         if counts := (metrics[when].get("test") or {}).get("confusion"):
             names = (f"{when}_test_{name}" for name in CONFUSIONS)

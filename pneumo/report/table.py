@@ -94,6 +94,14 @@ def titled(rows: Sequence[Row], *keys: str, texts: Sequence[str] = ()) -> Table:
     return Table(titles, rows, texts)
 
 
+def by_name(
+    corner: str, columns: Mapping[str, str], rows: Mapping[Any, Mapping[str, Any]]
+) -> Table:
+    """Returns a table of rows by their names, below ``corner``; missing cells are ""."""
+    shown = [{"": name, **dict.fromkeys(columns, ""), **cells} for name, cells in rows.items()]
+    return Table({"": corner, **columns}, shown)
+
+
 def escaped(text: str) -> str:
     """Returns text for one line of Markdown or a cell, without markup, link or picture."""
     text = re.sub(r"([|\[\]\\])", r"\\\1", text)

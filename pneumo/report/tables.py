@@ -1,6 +1,7 @@
 """The tables of a group: its scores, sizes, differences, and the paper's claims."""
 
 from collections.abc import Mapping, Sequence
+from itertools import product
 from math import isnan
 from typing import Any
 
@@ -9,11 +10,11 @@ import pandas as pd
 
 from pneumo.cli import counted
 from pneumo.evaluation import published
+from pneumo.evaluation.paired import FEWEST_PAIRS
 from pneumo.report.comparisons import best_margins
 from pneumo.report.groups import DEBUG, Cell, Group
 from pneumo.report.reading import AT_POINT
 from pneumo.report.scores import paper_figure
-from pneumo.report.stress import stress_table
 from pneumo.report.table import Row, Table, titled
 from pneumo.report.trials import number, split_name, tuples
 from pneumo.report.wording import (
@@ -23,12 +24,14 @@ from pneumo.report.wording import (
     decimal,
     duration,
     interval,
+    mean_and_error,
     p_value,
 )
 
 ON_PAGE = ("f1_normal", "auroc", "accuracy", "precision_normal", "recall_normal")  # and in CSV: all
 CALIBRATION = ("temperature", "ece_before", "ece_after", "brier_before", "brier_after")
 MAP_NUMBERS = ("deletion", "random", "gap", "share_of_gaps_above_0", "randomised")
+STRESSED = ("auroc", "sensitivity", "specificity", "ece")
 CLAIMED = ("claim", "claimed", "on", "ours", "comparable")
 MIN_NETWORKS = 3  # for a Pareto front to be informative
 COSTS = {  # by name of the size: title, and 1 if less is better, -1 if more is
@@ -65,11 +68,12 @@ def tables(group: Group, differences: pd.DataFrame) -> dict[str, Table]:
 
 
 def _scores(group: Group, cell: Cell) -> list[Row]:
-    """The row of a network, and for tiny the paper's row below it."""
+    """The row of a network, and below the last tiny the paper's."""
     runs = counted(len(cell.trials), "seed" if cell.is_ensemble else "run")
     row: dict[str, Any] = {"kind": "ours", "network": (cell.label, runs)}
     row |= {name: cell.spread(name).cell for name in ON_PAGE}
-    if not group.data_set.published or cell.model != "tiny":
+    last = [each for each in group.rows if each.model == "tiny"][-1:]
+    if not group.data_set.published or cell not in last:
         return [row]
     where = "" if group.protocol == "paper" else ", on random splits"
     paper: dict[str, Any] = {"kind": "paper", "network": (f"the paper's tiny{where}", "5 runs")}
@@ -135,19 +139,43 @@ def _maps(group: Group) -> Table:
     return titled(rows, "network", *named, "images", *MAP_NUMBERS, texts=named)
 
 
+def stress_table(cells: Sequence[Cell], *, shown: Sequence[str] = STRESSED) -> Table:
+    """Returns a row for each recipe and split: means over runs, and standard errors of the drop."""
+    rows: list[Row] = []
+    for cell, split in product(cells, ("val", "test")):
+        drop = cell.spread("drop", split=f"stress_{split}")
+        if drop.trials:
+            name = cell.label, counted(drop.trials, "run")
+            row: dict[str, Any] = {"network": name, "split": split}
+            row["drop"] = mean_and_error(drop.mean, drop.sd, drop.n)
+            for score in shown:
+                clean, stressed = (
+                    decimal(cell.spread(score, split=f"stress_{split}_{when}").mean)
+                    for when in ("clean", "stressed")
+                )
+                row[score] = clean, f"to {stressed}"
+            rows.append(row)
+    return titled(rows, "network", "split", "drop", *shown)
+
+
 def _differences(differences: pd.DataFrame) -> Table:
     """A row for each pair, over its trials or else the patients of the first, by score."""
     scores = dict.fromkeys(differences["score"])
     rows: dict[str, dict[str, Any]] = {}
     for each in tuples(differences.drop_duplicates(["what", "score"])):
         row = {"pair": each.what, **dict.fromkeys(scores, DASH), "over": each.over}
-        withheld = f"withheld: {each.trials} trials are too few" if each.trials > 1 else ""
-        below = [interval(each.low, each.high, sign=True, unknown=withheld)]
+        below = [interval(each.low, each.high, sign=True, unknown=_withheld(each.trials, each.p))]
         ps = {"p": each.p, "Holm": each.p_holm}
         below.append(", ".join(f"{name} {p_value(p)}" for name, p in ps.items() if not isnan(p)))
         cell = decimal(each.difference, sign=True), "\n".join(filter(None, below))
         rows.setdefault(each.what, row)[each.score] = cell
     return titled(list(rows.values()), "pair", *scores, "over", texts=("over",))
+
+
+def _withheld(num_trials: int, p: float) -> str:
+    if num_trials < FEWEST_PAIRS:
+        return f"withheld: {num_trials} trials are too few" if num_trials > 1 else ""
+    return "withheld: equal differences" if isnan(p) else "withheld: wider than 1"
 
 
 def competing(group: Group) -> list[Cell]:

@@ -2,7 +2,6 @@
 
 import base64
 import io
-from collections.abc import Callable
 from functools import cache
 from typing import Any
 
@@ -50,14 +49,9 @@ def render_markdown(name: str, /, **values: Any) -> str:
     return "\n".join(lines).rstrip() + "\n"
 
 
-def render_text(
-    name: str, /, *, finalize: Callable[[Any], Any] | None = None, **values: Any
-) -> list[str]:
-    """Returns the lines of plain text that are not empty; missing values are "".
-
-    ``finalize`` changes each value before it is inserted.
-    """
-    options = {"undefined": ChainableUndefined, "finalize": finalize}
+def render_text(name: str, /, **values: Any) -> list[str]:
+    """Returns the lines of plain text that are not empty; each value is one line, "" if missing."""
+    options = {"undefined": ChainableUndefined, "finalize": _one_line}
     text = _environment("pneumo.report", **options).get_template(name).render(values)
     return [line.rstrip() for line in text.splitlines() if line.strip()]
 
@@ -72,6 +66,7 @@ def _environment(*packages: str, **options: Any) -> Environment:
     )
     environment.filters |= {
         "decimal": wording.decimal,
+        "interval": wording.interval,
         "percent": lambda share: f"{100 * share:.0f} %",
         "count": lambda number: f"{number:,.0f}",
         "counted": cli.counted,
@@ -79,6 +74,10 @@ def _environment(*packages: str, **options: Any) -> Environment:
         "table": lambda table: Markdown(table.markdown()),
     }
     return environment
+
+
+def _one_line(value: Any) -> Any:
+    return " ".join(value.split()) if isinstance(value, str) else value
 
 
 def _escaped(value: Any) -> Any:

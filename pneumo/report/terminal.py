@@ -3,7 +3,9 @@
 import os
 import sys
 import textwrap
+from collections import defaultdict
 from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -15,14 +17,25 @@ from pneumo.evaluation.operating_point import VOTE, at_bound
 from pneumo.evaluation.scores import BOX_SCORES
 from pneumo.evaluation.scores import SCORES as ALL_SCORES
 from pneumo.report.assessed import tables
-from pneumo.report.table import Table
-from pneumo.report.trials import tuples
+from pneumo.report.groups import Cell, group_trials
+from pneumo.report.reading import read_run, stress_numbers
+from pneumo.report.table import by_name
+from pneumo.report.tables import stress_table
+from pneumo.report.trials import Trial, tuples
+from pneumo.runs.metrics import Stress
+from pneumo.runs.run import Run
 
 WIDTH = 80  # columns
 PREDICTED = ("path", "p_pneumonia", "boxes", "decision", "prediction_set")  # on a terminal
 SCORES = {name: ALL_SCORES[name].title for name in ("auroc", "accuracy", "f1_normal")}
 AT_POINT = {"auroc": "AUROC", "sensitivity": "sensitivity", "specificity": "specificity"}
 BOX_TABLES = (("challenge", "f1", "auroc"), ("precision", "recall", "map_50"))
+STRESS = 26  # width of a run's name above its stress test
+LOOKED_AT = (
+    "! these are test images: if a recipe is chosen by them, no untouched images are left to test "
+    "it. Choose by --split val"
+)
+MORE = "AUROC unchanged to changed, means; stress.json has each change, pneumo.report draws them"
 FULL = {  # tables of --full: title, widths of the first column and the others
     **dict.fromkeys(("point", "prevalence", "calibration"), ("", 30, 20)),
     "subgroups": ("", 24, 18),
@@ -67,19 +80,18 @@ def score_lines(result: Mapping[str, Any], *, full: bool = True) -> list[str]:
     Only with ``full`` the predictive values, the subgroups and the net benefit.
     """
     members = [member["run"] for member in result["members"]]
-    entries = {member["run"]: member for member in result["members"]}
-    name, on, weighted = members[0], result["scored_on"], result.get("weighted", {})
-    if "ensemble" in result:
-        name = "mean of the runs"
-        entries[name] = result["ensemble"]
+    names, on = cli.short_names(members, width=16), result["scored_on"]
+    entries = {names[member["run"]]: member for member in result["members"]}
+    main, weighted, several = names[members[0]], result.get("weighted", {}), "ensemble" in result
+    if several:
+        main = "mean of the runs"
+        entries[main] = result["ensemble"]
         if "scores" in weighted:
             entries["weighted mean"] = weighted
         entries["majority vote"] = result["vote"]
-    names = dict(zip(entries, entries, strict=True)) | cli.short_names(members, width=16)
-    several = len(entries) > 1
     lines = [
-        f"! {f'{names[run]}: ' * several}{entry['ranking']}."
-        for run, entry in entries.items()
+        f"! {f'{name}: ' * several}{entry['ranking']}."
+        for name, entry in entries.items()
         if entry.get("ranking")
     ]
     checkpoint = f"; the {result['checkpoint']} checkpoint" * bool(result["checkpoint"])
@@ -90,26 +102,26 @@ def score_lines(result: Mapping[str, Any], *, full: bool = True) -> list[str]:
         *(f"! {note}" for note in result["notes"]),
         "",
     ]
-    scores = {names[run]: entry["scores"] for run, entry in entries.items()}
-    lines += score_table("", SCORES, scores, first=19, others=20)
-    lines += [VOTE] * ("vote" in result)
+    scores = {name: entry["scores"] for name, entry in entries.items()}
+    lines += score_table(SCORES, scores, first=19, others=20)
+    lines += [VOTE] * several
     if "why_not" in weighted:
         lines.append(f"no weights could be fitted: {weighted['why_not']}")
     if "weights" in weighted:
         lines.append(" ".join(["weights", *map(_number, weighted["weights"])]))
     if result.get("differences"):
         lines += ["", *_difference_lines(result["differences"], names)]
-    shown = entries[name]
+    shown = entries[main]
     if shown["interval"]["warning"]:
         lines.append(f"! {shown['interval']['warning']}")
-    lines += ["", *([f"Of {name}:"] if several else []), *_point_lines(shown)]
+    lines += ["", *[f"Of the {main}:"] * several, *_point_lines(shown)]
     if not full:
         lines.append("95 % intervals over patients. --full adds predictive values and subgroups.")
         return shortened(lines, members)
-    by_name, benefit = tables(shown), shown["net_benefit"]["probability"]
+    of_run, benefit = tables(shown), shown["net_benefit"]["probability"]
     for table, (title, first, others) in FULL.items():
         lines += ["", *([title.format(benefit)] if title else [])]
-        lines += by_name[table].text(first=first, others=others)
+        lines += of_run[table].text(first=first, others=others)
     return shortened(lines, members)
 
 
@@ -127,7 +139,7 @@ def detector_lines(result: Mapping[str, Any]) -> list[str]:
     scores = {name: entry["scores"] for name, entry in entries.items()}
     for names in BOX_TABLES:
         titles = {name: BOX_SCORES[name].heading.removesuffix(f" at IoU {IOU}") for name in names}
-        table = score_table("", titles, scores, first=20, others=20)
+        table = score_table(titles, scores, first=20, others=20)
         lines += ["", *(line.replace(" ?-?", "    ").rstrip() for line in table)]
     lines += ["", f"F1, precision and recall of boxes at IoU {IOU} and at the confidence fixed on"]
     lines.append("validation images:")
@@ -141,10 +153,29 @@ def detector_lines(result: Mapping[str, Any]) -> list[str]:
     return [*lines, f"no mAP: {why_no_map}" if why_no_map else MAP_SENTENCE]
 
 
+def stress_lines(results: Sequence[tuple[Run, Stress]]) -> list[str]:
+    """Returns a line for each stressed run, then one for each recipe of several runs."""
+    names = cli.short_names([run.name for run, _ in results], width=STRESS)
+    read = [(read_run(run.run_dir, name=run.name), result) for run, result in results]
+    trials = [
+        replace(trial, more=tuple(stress_numbers(result)))  # a packaged run keeps no stress.json
+        for trial, result in read
+        if isinstance(trial, Trial)
+    ]
+    cells = [Cell(names[trial.name], trial.model, {}, [trial]) for trial in trials]
+    for cell in (c for group in group_trials(trials)[0] for c in group.networks):
+        if len(cell.trials) > 1:
+            short = cell.label if len(cell.label) <= STRESS else f"{cell.label[: STRESS - 1]}…"
+            cells.append(replace(cell, label=short))
+    is_test = any(result["split"] == "test" for _, result in results)
+    shown = stress_table(cells, shown=("auroc",)).text(first=STRESS + 6, others=17)
+    return [*shown, MORE, *([LOOKED_AT] if is_test else [])]
+
+
 def _difference_lines(rows: Sequence[Mapping[str, Any]], names: Mapping[str, str]) -> list[str]:
     fixed = any([rows[0]["first_fixed_on"], *(row["second_fixed_on"] for row in rows)])
     scores = {names[row["second"]]: row for row in rows}
-    titles, *shown = score_table("", AT_POINT, scores, first=17, others=21, sign="+")
+    titles, *shown = score_table(AT_POINT, scores, first=17, others=21, sign="+")
     lines = [f"{names[rows[0]['first']]} minus:", titles]
     for line, row in zip(shown, rows, strict=True):
         called = cli.counted(row["called_differently"], "image")
@@ -179,19 +210,11 @@ def _point_lines(shown: Mapping[str, Any]) -> list[str]:
 
 
 def score_table(
-    corner: str,
-    titles: Mapping[str, str],
-    scores: Mapping[str, Mapping[str, Any]],
-    *,
-    first: int,
-    others: int,
-    sign: str = "",
+    titles: Mapping[str, str], scores: Mapping[str, Any], *, sign: str = "", **widths: int
 ) -> list[str]:
-    """Returns lines: a row for each name, a column for each score with its interval."""
-    rows = []
-    for name, of in scores.items():
-        rows.append({"": name} | {key: _score(of[key], sign) for key in titles})
-    return Table({"": corner, **titles}, rows).text(first=first, others=others)
+    """Returns lines: a row for each name, a column for each score; ``widths``: see `Table.text`."""
+    rows = {name: {key: _score(of[key], sign) for key in titles} for name, of in scores.items()}
+    return by_name("", titles, rows).text(**widths)
 
 
 def show_predictions(rows: Sequence[Mapping[str, Any]]) -> None:
@@ -239,13 +262,12 @@ def summary(path: Path) -> str:
     is_test = (scores["epoch"] == "best") & (scores["split"] == "test")
     lines = []
     for (data, protocol), group in scores[is_test].groupby(["data", "protocol"], sort=False):
-        rows: dict[str, dict[str, str]] = {}
+        rows: dict[str, dict[str, str]] = defaultdict(dict)
         for each in tuples(group):
-            name = f"{each.network}, {cli.counted(each.runs, 'run')}"
             ends = f" {each.low:.3f}-{each.high:.3f}" * bool(each.low < each.high)
-            row = rows.setdefault(name, {"network": name, **dict.fromkeys(SCORES, "")})
-            row[each.score] = f"{each.median:.3f}{ends}"
-        table = Table({"network": f"{data}, {protocol}"} | SCORES, list(rows.values()))
+            name = f"{each.network}, {cli.counted(each.runs, 'run')}"
+            rows[name][each.score] = f"{each.median:.3f}{ends}"
+        table = by_name(f"{data}, {protocol}", SCORES, rows)
         lines += ["", *table.text(first=26, others=18)]
     return wrapped(lines[1:])
 

@@ -21,7 +21,7 @@ SPLITS = ("test", "val", "train", "train_eval")
 # Of the images of a split, sorted by path: str, 0 NORMAL or 1 PNEUMONIA, of PNEUMONIA, a number
 PREDICTED = ("path", "label", "probability", "patient")
 UNPREDICTED = pd.DataFrame(columns=list(PREDICTED))
-PLACE = ["checkpoint", "split", "score"]  # of a number in the tables below
+PLACE = ["checkpoint", "split", "score"]  # of a number in the tables
 NAN = float("nan")
 
 
@@ -48,8 +48,9 @@ class Trial:
     test: pd.DataFrame = field(default_factory=UNPREDICTED.copy)
     val: pd.DataFrame = field(default_factory=UNPREDICTED.copy)
     ensembles: Mapping[str, Sequence[str]] = field(default_factory=dict)  # members by name
+    overrides: Sequence[str] = ()  # of the command; () if unknown
     members: tuple[str, ...] = ()  # networks of an ensemble
-    assessed: Mapping[str, Any] = field(default_factory=dict)  # bins of probability, warnings
+    assessment: Mapping[str, Any] = field(default_factory=dict)  # {} if unknown
     maps: Sequence[Mapping[str, Any]] = ()  # scores of heat maps
     stress: Stress | None = None
     more: tuple[Scored, ...] = ()  # of the assessment, other images and the stress test
@@ -183,15 +184,6 @@ class Spread(NamedTuple):
         """The median, and the ends below it, as texts."""
         some = f" (n = {self.n})" if 0 < self.n < self.trials else ""
         return decimal(self.median) + some, interval(*self.ends, unknown="")
-
-
-def spreads(table: pd.DataFrame, by: Sequence[str]) -> pd.DataFrame:
-    """Returns the columns of `Spread` for each group of rows of the long table."""
-    groups = table.groupby(list(by), sort=False)
-    names: dict[str, Any] = {"n": "count", "median": "median", "mean": "mean", "sd": "std"}
-    names |= {"low": "min", "high": "max", "trials": "size"}
-    ends: pd.DataFrame = groups.agg(lower=("low", "first"), upper=("high", "first"))
-    return ends.join(groups["value"].agg(**names))[list(Spread._fields)]
 
 
 def tuples(table: pd.DataFrame) -> Iterator[Any]:

@@ -3,6 +3,7 @@
 A key that is missing or null in files of baselines or of other versions is NotRequired.
 """
 
+import shlex
 from collections.abc import Mapping
 from functools import cache
 from pathlib import Path
@@ -136,7 +137,7 @@ def read_metrics(run_dir: Path) -> Metrics:
         status = run_folder.read_status(Path(run_dir))["status"]
         raise FileNotFoundError(
             f"a finished run has metrics.json; {run_dir} has none (status: {status}). Finish it "
-            f"with python -m pneumo.train resume={run_dir}"
+            f"with python -m pneumo.train {shlex.quote(f'resume={run_dir}')}"
         ) from None
     if wrong := mismatch(metrics, Metrics):
         raise ValueError(

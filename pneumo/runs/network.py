@@ -1,6 +1,7 @@
 """The network of a run folder, built again; nothing in the folder is executed."""
 
 import hashlib
+import shlex
 import zipfile
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
@@ -66,7 +67,7 @@ def _build(run: "Run", trust: Sequence[str], make: Callable[[Callable[..., Any]]
     if str(target).startswith(BASELINES):
         raise ValueError(
             f"this needs a network; {run.name} is a baseline ({model.get('name')}) without one. "
-            f"Its scores: python -m pneumo.evaluate {run.name}"
+            f"Its scores: python -m pneumo.evaluate {shlex.quote(run.name)}"
         )
 
     def instance(part: dict[str, Any]) -> Any:

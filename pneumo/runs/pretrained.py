@@ -97,9 +97,14 @@ def pack(run_dir: Path, out: Path, *, card: str) -> int:
 
 
 def public_overrides(run_dir: Path) -> list[str]:
-    """Returns the overrides of a run's command without paths of the machine that trained."""
-    paths = ("run_dir=", *(f"data.{key}=" for key in PLACES))
-    return [text for text in run_folder.overrides_of(run_dir) if not text.startswith(paths)]
+    """Returns the overrides of a run's command without places of the machine that trained."""
+    places = ("run_dir=", "init=", "logger.")
+    places += tuple(f"{section}.{key}=" for section in ("data", "data.source") for key in PLACES)
+    return [
+        text
+        for text in run_folder.overrides_of(run_dir)
+        if not text.lstrip("+").startswith(places) or text.startswith(f"init={PREFIX}")
+    ]
 
 
 def packed_split(run_dir: Path) -> bytes:
@@ -120,8 +125,16 @@ def _checkpoint(run_dir: Path) -> bytes:
 
 
 def without_places(config: Mapping[str, Any]) -> dict[str, Any]:
-    """Returns a configuration without paths of the machine that trained."""
-    data = config["data"] | {key: PLACES[key] for key in PLACES if key in config["data"]}
+    """Returns a configuration without places of the machine that trained."""
+
+    def public(key: str, value: Any) -> Any:
+        if isinstance(value, Mapping):
+            return {name: public(name, inner) for name, inner in value.items()}
+        return value if str(value).startswith("${") else PLACES.get(key, value)
+
+    init = config.get("init") and Path(config["init"]).name
+    here = {"run_dir": "${hydra:runtime.output_dir}", "init": init, "logger": None}
+    data = public("data", config["data"])
     if ".nih." in str(data.get("source")):
         data["root"] = NIH_ROOT
-    return {**config, "run_dir": "${hydra:runtime.output_dir}", "data": data}
+    return {**config, **here, "data": data}

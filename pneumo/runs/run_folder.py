@@ -36,11 +36,15 @@ RUN_FILES = (
 RUN_FOLDERS = (".hydra", "checkpoints")
 # Settings that may differ when a run is resumed: where and how fast it is trained, not what
 MAY_CHANGE = (
-    "callbacks",
+    "callbacks.folder.",
+    "callbacks.lines.",
+    "callbacks.pictures.",
     "data.cache_dir",
+    "data.csv",
     "data.num_workers",
     "data.root",
     "data.source.cache_dir",
+    "data.source.csv",
     "data.source.root",
     "ensembles",
     "logger",

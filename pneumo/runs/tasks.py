@@ -1,5 +1,6 @@
 """The two tasks of a run, classification and detection, and the refusals of the other one."""
 
+import shlex
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
@@ -29,9 +30,10 @@ def common_task(runs: Sequence["Run"]) -> str:
 def check_classifier(run: "Run", rule: str) -> None:
     """Raises ValueError if the run is a detector, with the commands that take one."""
     if run.task == DETECTION:
+        name = shlex.quote(run.name)
         raise ValueError(
-            f"{rule}; {run.name} is a detector. Its boxes: python -m pneumo.predict {run.name} "
-            f"IMAGE --overlays DIR; its scores: python -m pneumo.evaluate {run.name}"
+            f"{rule}; {run.name} is a detector. Its boxes: python -m pneumo.predict {name} IMAGE "
+            f"--overlays DIR; its scores: python -m pneumo.evaluate {name}"
         )
 
 

@@ -77,7 +77,7 @@ class RunWriter:
             )
 
     def write_config(self, config: Mapping[str, Any], overrides: Sequence[str]) -> None:
-        """Writes the composed configuration, and the overrides of the command.
+        """Writes the composed configuration, and adds the overrides of the command.
 
         Raises:
             ValueError: the folder holds a run whose settings differ in more than MAY_CHANGE.
@@ -98,10 +98,11 @@ class RunWriter:
         atomic.write_text(path, yaml.safe_dump(dict(config), sort_keys=False))
 
     def write_overrides(self, overrides: Sequence[str]) -> None:
-        """Writes the overrides of the command, by which a sweep finds its runs."""
+        """Adds the overrides of the command, by which a sweep finds its runs, to earlier ones."""
         path = self.run_dir / run_folder.OVERRIDES
         path.parent.mkdir(parents=True, exist_ok=True)
-        atomic.write_text(path, yaml.safe_dump(list(overrides)))
+        known = dict.fromkeys([*run_folder.overrides_of(self.run_dir), *overrides])
+        atomic.write_text(path, yaml.safe_dump([*known]))
 
     def write_status(
         self, state: str, *, epoch: int = 0, max_epochs: int = 0, error: str | None = None

@@ -10,8 +10,9 @@ import numpy as np
 import pandas as pd
 
 from pneumo.data import dicom, image, reader
+from pneumo.data.folder import with_patients
 from pneumo.data.kermany import parse_name
-from pneumo.data.labelled import COLUMNS, SOURCES, join_duplicates, nih_patient
+from pneumo.data.labelled import COLUMNS, SOURCES, join_duplicates
 from pneumo.data.reader import Radiograph
 from pneumo.inference.leakage import digests
 from pneumo.inference.networks import Networks, batches, check_readable, read_shown
@@ -173,9 +174,9 @@ def names(seen_in: str) -> list[str]:
 def unlabelled(data: Path, *, patient_key: str) -> tuple[Path, pd.DataFrame]:
     """Returns the folder that paths are relative to, and the table of all images below it.
 
-    Columns path, label, subtype, patient, source and group; label and subtype are empty. A file
-    whose name does not follow the set's grammar is a patient of its own. FileNotFoundError: there
-    is no such folder, or no image in it.
+    Columns path, label, subtype, patient, source, known_by and group; label and subtype are empty.
+    A file whose name does not follow the set's grammar has the patient of `with_patients`.
+    FileNotFoundError: there is no such folder, or no image in it.
     """
     files = reader.find([str(data)])[0] if data.is_dir() else []
     if not files:
@@ -186,14 +187,15 @@ def unlabelled(data: Path, *, patient_key: str) -> tuple[Path, pd.DataFrame]:
     paths = [Path(os.path.relpath(path, data)) for path in files]
     rows = [(path.as_posix(), "", "", *_patient(path, data, patient_key)) for path in paths]
     table = pd.DataFrame(rows, columns=list(COLUMNS)).sort_values("path", ignore_index=True)
+    table = with_patients(table.assign(known_by=""), data)
     bytes_of = digests([data / path for path in table["path"]])
     return data, table.assign(group=join_duplicates(table, bytes_of))
 
 
 def _patient(path: Path, data: Path, patient_key: str) -> tuple[str, str]:
-    """Returns the patient by the file's name, and the source if a folder is named as one."""
+    """Returns the patient by a name of the set, and the source if a folder is named as one."""
     places = (*path.parts[:-1], data.resolve().name)
     source = next((place for place in places if place in SOURCES), "")
     names = (f"{source or 'test'}/{label}/{path.name}" for label in CLASS_NAMES)
     parsed = next(filter(None, (parse_name(n, patient_key=patient_key) for n in names)), None)
-    return parsed[3] if parsed else nih_patient(path.name) or path.as_posix(), source
+    return parsed[3] if parsed else "", source

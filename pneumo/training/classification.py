@@ -216,7 +216,7 @@ def try_side(network: Network, side: int) -> None:
     is_training = network.training
     try:
         network.eval()(torch.zeros(1, 1, side, side))
-    except RuntimeError:
+    except Exception:  # a foreign network may raise anything; timm's raise AssertionError
         raise ValueError(
             f"data.progressive needs a network that takes images of any size, such as compact; "
             f"this one does not take {side} px. Set data.progressive=null"

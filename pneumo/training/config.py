@@ -33,6 +33,8 @@ SCORES = tuple(name for name in MONITORED if name not in BOX_SCORES)  # of each 
 FOLLOWED = {"classification": SCORES, "detection": tuple(MONITORED)}
 MAIN_SCORES = {"classification": "f1_normal", "detection": "challenge"}
 LAST = "last"  # in place of a score: the last epoch is kept, nothing is selected
+# Settings that choose the epoch and do not change the training
+CHOOSING = ("callbacks.checkpoint.monitor", "callbacks.lines.monitor")
 DETECTOR = "pneumo.models.detector.Detector"
 FORBIDDEN = {  # arguments of the Trainer that a run cannot have, and why
     "num_nodes": "a run has the devices of one machine, trainer.devices",
@@ -102,6 +104,9 @@ class Protocol(Section):
     k: Annotated[int, Field(ge=2)] | None = None
     fold: int | None
     split: Split
+
+    def __str__(self) -> str:
+        return f"protocol={self.name}" + " protocol.val=0" * (self.split.val == 0)
 
     @property
     def splits(self) -> tuple[str, ...]:
@@ -215,15 +220,15 @@ class Config(Section):
 
     @property
     def monitors(self) -> dict[str, str]:
-        """The key of the setting, by each score that is followed; the first of several."""
+        """The score that each callback or schedule follows, or LAST, by the setting's key."""
         callbacks = {f"callbacks.{name}": c.monitor for name, c in self.callbacks.items()}
         followed = callbacks | {"schedule": self.schedule.monitor}
-        return {m: f"{key}.monitor" for key, m in reversed(followed.items()) if m and m != LAST}
+        return {f"{key}.monitor": monitor for key, monitor in followed.items() if monitor}
 
     @property
     def scores_each_epoch(self) -> bool:
         """Whether val and test are scored after each epoch."""
-        followed = any(not monitor.endswith("/train") for monitor in self.monitors)
+        followed = any(m.endswith(("/val", "/test")) for m in self.monitors.values())
         return followed or self.trainer.check_val_every_n_epoch == 1
 
 
@@ -290,9 +295,7 @@ def _contradictions(config: Config) -> Iterator[str]:
         "schedule must have a monitor, such as loss/train, and interval=epoch": (
             plateau and (schedule.monitor is None or schedule.interval == "step")
         ),
-        "schedule.monitor must not be of the test split, by which nothing may be trained; got "
-        f"{schedule.monitor}": str(schedule.monitor).endswith("/test"),
-        f"decision=sensitivity needs a validation split: protocol=holdout; got {protocol.name}": (
+        f"decision=sensitivity needs a validation split: protocol=holdout; got {protocol}": (
             config.decision == AT_SENSITIVITY and "val" not in protocol.splits
         ),
         f"model={model.name} is a detector, which needs task=detection": (
@@ -302,6 +305,9 @@ def _contradictions(config: Config) -> Iterator[str]:
     if config.task == "detection":
         views = config.views.mirror or config.views.scales != [1]
         of_detectors = {
+            "model must be a detector, such as retinanet,": (
+                model.target_.startswith("pneumo.baselines.")
+            ),
             "loss must be null, since a detector has its own,": config.loss,
             "init must be null": config.init,
             "data.progressive must be null": data.progressive,
@@ -323,14 +329,21 @@ def _contradictions(config: Config) -> Iterator[str]:
 def _wrong_monitors(config: Config) -> Iterator[str]:
     if "checkpoint" not in config.callbacks:
         yield "callbacks.checkpoint must be set: it keeps the weights"
-    for name, callback in config.callbacks.items():
-        if callback.monitor == LAST and name not in ("checkpoint", "lines"):
-            yield f"callbacks.{name}.monitor must be a score, such as f1_normal/val; got last"
-    for monitor, key in config.monitors.items():
+    for key, monitor in config.monitors.items():
+        if key not in CHOOSING and (monitor == LAST or monitor.endswith("/test")):
+            yield (
+                f"{key} must be a score of the train or the validation split, since nothing is "
+                f"trained by the test split; got {monitor}. Set {key}=loss/train, or loss/val with "
+                "a protocol that has a validation split, such as holdout"
+            )
+    first = {monitor: key for key, monitor in reversed(config.monitors.items())}
+    for monitor, key in first.items():
+        if monitor == LAST:
+            continue
         score, _, split = monitor.partition("/")
         if split not in config.protocol.splits:
             yield (
-                f"{key} must name a split of protocol={config.protocol.name}, which has "
+                f"{key} must name a split of {config.protocol}, which has "
                 f"{', '.join(config.protocol.splits)}; got {monitor}. protocol=holdout has train, "
                 "val, test; callbacks.checkpoint.monitor=last selects nothing"
             )

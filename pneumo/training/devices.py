@@ -9,6 +9,7 @@ import json
 import logging
 import os
 import re
+import shlex
 import signal
 import subprocess
 import sys
@@ -168,7 +169,7 @@ class Processes(_Launcher):
         rank = min(ends, key=lambda rank: bool(LOST.search(ends[rank])))  # it ended the others
         return (
             f"a run needs a process for each device; that of device {rank} {ends[rank]}. Resume "
-            f"with: python -m pneumo.train resume={self.config.run_dir}"
+            f"with: python -m pneumo.train {shlex.quote(f'resume={self.config.run_dir}')}"
         )
 
     def stop(self) -> None:

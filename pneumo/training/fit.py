@@ -75,7 +75,7 @@ def fit(
     if config.init:
         init = Run.open(config.init)
         facts["init"] = {
-            "run": init.name,
+            "run": Path(init.name).name,  # no path of this machine
             "trained_on": init.metrics["data"]["kind"],
             "weights_sha256": weights_digest(network),
         }
@@ -102,8 +102,7 @@ def fit(
     loggers.close_run(trainer, metrics)
     writer.finish(metrics, epochs=len(task.history), max_epochs=config.trainer.max_epochs)
     lines, notes = ["", *task.conclusion(metrics)], [metadata.DEBUG_NOTE * metrics["debug"]]
-    shown = metadata.show_end(lines, [*notes, data_set.note], metrics["seconds"], writer.run_dir)
-    log.info("TensorBoard: tensorboard --logdir '%s'", shown)
+    metadata.show_end(lines, [*notes, data_set.note], metrics["seconds"], writer.run_dir)
 
 
 def check_init(run: Run, root: Path, table: pd.DataFrame) -> None:

@@ -135,9 +135,12 @@ def mistake_message(error: Exception, run_dir: Path | None = None) -> str:
         GlobalHydra.instance().clear()
         with hydra.initialize_config_dir(str(CONF), version_base="1.3"):
             default: Any = OmegaConf.to_container(hydra.compose("train"))
+        choices = [*keys(default)]
+        # it may be a setting of other choices than those of the command
+        hint = "" if key[1] in choices else cli.nearest(key[1], choices)
         return (
             f"a setting must be one that --cfg job shows (+KEY=VALUE adds another); got "
-            f"{key[1]!r}.{cli.nearest(key[1], keys(default))}"
+            f"{key[1]!r}.{hint}"
         )
     line = " ".join(text.split())
     if choice := re.search("Could not (?:find|load) '([^']+)/([^']+)'", text):

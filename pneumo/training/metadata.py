@@ -4,6 +4,7 @@ import logging
 import math
 import os
 import platform
+import shlex
 import subprocess
 import textwrap
 from collections.abc import Iterable, Mapping
@@ -244,8 +245,8 @@ def show_end(
     notes: Iterable[str | None],
     seconds: Mapping[str, float],
     run_dir: Path,
-) -> Path:
-    """Logs scores, notes, the time it took and the run folder; returns the folder as logged."""
+) -> None:
+    """Logs scores, notes, the time it took, the run folder, and how TensorBoard shows it."""
     for line in lines:
         log.info("%s", line)
     for note in filter(None, notes):
@@ -255,7 +256,8 @@ def show_end(
         log.info("Of these, %.0f s are of the epochs before it was resumed.", seconds["earlier"])
     shown = run_dir.relative_to(Path.cwd()) if run_dir.is_relative_to(Path.cwd()) else run_dir
     log.info("Run folder:  %s", shown)
-    return shown
+    if any(run_dir.glob("events.out.*")):
+        log.info("TensorBoard: tensorboard --logdir %s", shlex.quote(str(shown)))
 
 
 def device_name(trainer: pl.Trainer) -> str:

@@ -1,15 +1,20 @@
-"""A sweep of runs: Hydra's hooks around it, the arguments it began with, what it may change."""
+"""A sweep of runs: Hydra's hooks around it, what it began with, its progress, and its end."""
 
-import itertools
+import contextlib
 import logging
 import os
+import shlex
 import signal
+import sys
 import threading
 import time
-from collections.abc import Mapping, Sequence
+from collections import Counter
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+import yaml
+from hydra._internal.core_plugins.basic_sweeper import BasicSweeper
 from hydra.core.override_parser.overrides_parser import OverridesParser
 from hydra.core.override_parser.types import ValueType
 from hydra.experimental.callback import Callback
@@ -17,9 +22,10 @@ from omegaconf import DictConfig, OmegaConf
 
 from pneumo import atomic, cli, untrusted
 from pneumo.runs import run_folder, trust
-from pneumo.training import sweep_runs
+from pneumo.runs.writer import RunWriter
 
-SECONDS = 0.2  # between two looks at the parent process
+REFUSED = "refused.txt"  # in a run's folder: why it was not resumed; its files are untouched
+SECONDS, PARENT_SECONDS = 2.0, 0.2  # between two looks at the runs, and at the parent process
 SILENCED = ("optuna.storages._in_memory", "hydra_plugins.hydra_optuna_sweeper._impl")  # loggers
 
 current: "Sweep | None" = None  # of this process
@@ -32,9 +38,7 @@ class Sweep(Callback):
         self, sweep_pid: int | None = None, trusted: tuple[str, ...] | None = None
     ) -> None:
         self.sweep_pid, self.trusted = sweep_pid, trusted  # known in other processes only
-        self.folder = Path()
-        self.stop = threading.Event()
-        self.watcher: threading.Thread | None = None
+        self.folder, self.stop, self.watcher = Path(), threading.Event(), threading.Thread()
 
     def __reduce__(self) -> tuple[type["Sweep"], tuple[int, tuple[str, ...] | None]]:
         """Lets launchers send it to other processes, where nothing is watched."""
@@ -60,7 +64,7 @@ class Sweep(Callback):
         arguments = [*overrides["task"], *overrides["hydra"]]
         runs, folder = planned(config, arguments), Path(config.hydra.sweep.dir)
         try:
-            check_search(config.protocol, config.hydra)
+            check_search(config, config.hydra)
             begin(folder, arguments, runs)
         except ValueError as error:  # Hydra would only warn of another exception
             cli.error(str(error), word="Error")
@@ -69,9 +73,7 @@ class Sweep(Callback):
             logging.getLogger(name).setLevel(logging.ERROR)
         self.folder, current = folder, self
         total = config.hydra.sweeper.get("n_trials") or (None if runs is None else len(runs))
-        self.watcher = threading.Thread(
-            target=sweep_runs.watch, args=(folder, total, self.stop), daemon=True
-        )
+        self.watcher = threading.Thread(target=watch, args=(folder, total, self.stop), daemon=True)
         self.watcher.start()
 
     def end(self) -> bool:
@@ -79,22 +81,24 @@ class Sweep(Callback):
         global current
         current = None
         self.stop.set()
-        if self.watcher:
-            self.watcher.join()
-        if not [path for path in self.folder.glob("*") if path.is_dir()]:  # no run has started
+        self.watcher.join()
+        if not any(path.is_dir() for path in self.folder.glob("*")):  # no run has started
             for name in (run_folder.SWEEP, "multirun.yaml"):
                 (self.folder / name).unlink(missing_ok=True)
             run_folder.remove_empty(self.folder, levels=3)
-        return sweep_runs.conclude(self.folder)
+        return conclude(self.folder)
 
 
-def check_search(protocol: Mapping[str, Any], hydra: Any) -> None:
+def check_search(cfg: DictConfig, hydra: DictConfig) -> None:
     """Raises ValueError where a search would choose settings by the split they are scored on."""
-    if "optuna" in hydra.sweeper["_target_"] and protocol["select_on"] == "test":
+    keys = ("protocol.select_on", "protocol.val", "callbacks.checkpoint.monitor")
+    values = {key: OmegaConf.select(cfg, key) for key in keys}
+    wrong = [f"{k}={v}" for k, v in values.items() if v == 0 or str(v).endswith("test")]
+    if "optuna" in hydra.sweeper["_target_"] and wrong:
         raise ValueError(
             "a search must choose on a validation split, so that no setting is fitted to the test "
-            f"split; got protocol={protocol['name']}, which has none. Use protocol=holdout, "
-            "official or kfold, then train the best settings with protocol=paper"
+            f"split; got protocol={cfg.protocol.name} with {', '.join(wrong)}. Use "
+            "protocol=holdout, official or kfold, then train the best settings with protocol=paper"
         )
 
 
@@ -153,28 +157,22 @@ def fixed_and_varied(folder: Path) -> tuple[set[str], set[str]]:
     return fixed, keys | {text.partition("=")[0] for run in planned for text in run}
 
 
-def planned(config: DictConfig, arguments: Sequence[str]) -> list[tuple[str, ...]] | None:
+def planned(config: DictConfig, arguments: Sequence[str]) -> list[list[str]] | None:
     """Returns the overrides that vary of each run that the arguments ask for.
 
     They include those of an experiment's params. None where the sweeper decides, or where the
     arguments ask for all choices of a group (glob), which only Hydra's own loader knows.
     """
-    params = config.hydra.sweeper.get("params") or {}
-    named = {argument.partition("=")[0] for argument in arguments}
-    texts = [*arguments, *(f"{key}={value}" for key, value in params.items() if key not in named)]
-    parsed = OverridesParser.create().parse_overrides(texts)
-    choices = [override for override in parsed if override.is_sweep_override()]
-    globs = [override.value_type is ValueType.GLOB_CHOICE_SWEEP for override in choices]
-    if "basic_sweeper" not in config.hydra.sweeper["_target_"] or any(globs):
+    if "basic_sweeper" not in config.hydra.sweeper["_target_"]:
         return None
-    return list(
-        itertools.product(
-            *(
-                [f"{each.get_key_element()}={value}" for value in each.sweep_string_iterator()]
-                for each in choices
-            )
-        )
-    )
+    params = config.hydra.sweeper.get("params") or {}
+    texts = [*(f"{key}={value}" for key, value in params.items()), *arguments]
+    parsed = OverridesParser.create().parse_overrides(texts)
+    last = {override.get_key_element(): override for override in parsed}
+    choices = [override for override in last.values() if override.is_sweep_override()]
+    if any(override.value_type is ValueType.GLOB_CHOICE_SWEEP for override in choices):
+        return None
+    return BasicSweeper.split_arguments(choices, None)[0]
 
 
 def end_with(parent: int) -> None:
@@ -185,8 +183,138 @@ def end_with(parent: int) -> None:
 
     def wait() -> None:
         while os.getppid() == parent:
-            time.sleep(SECONDS)
+            time.sleep(PARENT_SECONDS)
         os.kill(os.getpid(), signal.SIGKILL)
 
     if not any(thread.name == "parent" for thread in threading.enumerate()):
         threading.Thread(target=wait, daemon=True, name="parent").start()
+
+
+def refuse(run_dir: Path, message: str, overrides: Sequence[str]) -> None:
+    """Writes why a run was not started where its sweep looks for it."""
+    with contextlib.suppress(OSError):  # a full disk, which ends this run and not the sweep
+        if not (run_dir / run_folder.STATUS).exists():
+            RunWriter(run_dir).write_overrides(overrides)
+            RunWriter(run_dir).write_status("failed", error=message)
+        atomic.write_text(run_dir / REFUSED, message)
+
+
+def states(folder: Path) -> list[tuple[str, dict[str, Any]]]:
+    """Returns name and status of each run in a sweep's folder, by name."""
+    runs = []
+    for path in sorted(folder.glob(f"*/{run_folder.STATUS}")):
+        status: dict[str, Any] = {**run_folder.read_status(path.parent)}
+        with contextlib.suppress(OSError, ValueError):
+            status |= {"error": untrusted.read_text(path.with_name(REFUSED)), "status": "failed"}
+        runs.append((path.parent.name, status))
+    return runs
+
+
+def progress(
+    runs: Sequence[Mapping[str, Any]], total: int | None, *, work: float, seconds: float
+) -> str:
+    """Returns one line: runs done, running, failed, and the time left.
+
+    Args:
+        runs: the status of each.
+        total: runs in all; None if unknown.
+        work: runs that were done in ``seconds``, see work_done.
+        seconds: that were timed.
+    """
+    count = Counter(run["status"] for run in runs)
+    parts = [f"{count['done']} of {total or '?'} runs done"]
+    parts += [f"{count[s]} {s}" for s in ("running", "failed", "stopped") if count[s]]
+    if total and work > 0:
+        minutes = seconds * (total - work_done(runs)) / work / 60
+        hours = f"{minutes // 60:.0f} h " if minutes >= 60 else ""
+        parts.append(f"{hours}{minutes % 60:.0f} min left")
+    epochs = [f"{run['epoch']}/{run['max_epochs']}" for run in runs if run["status"] == "running"]
+    return ", ".join(parts) + (f" (epoch {', '.join(epochs[:4])})" if epochs else "")
+
+
+def work_done(runs: Iterable[Mapping[str, Any]]) -> float:
+    """Returns the runs done; one under way is the share of its epochs, a failed one counts."""
+    return sum(
+        run["epoch"] / max(run["max_epochs"], 1) if run["status"] == "running" else 1.0
+        for run in runs
+        if run["status"] in ("running", "done", "failed")
+    )
+
+
+def watch(folder: Path, total: int | None, stop: threading.Event) -> None:
+    """Shows the progress until ``stop``: in place on a terminal, else when a run starts or ends."""
+    ended, timed, began, last_count = False, False, time.monotonic(), Counter[str]()
+    done_before = work_done(status for _, status in states(folder))
+    while not ended:
+        ended = stop.wait(SECONDS)
+        runs, now = [status for _, status in states(folder)], time.monotonic()
+        work, count = work_done(runs), Counter(run["status"] for run in runs)
+        if not timed and work > done_before:
+            # libraries and images are loaded once: the rest is timed from the first epoch's end
+            timed, began, done_before = True, now, work
+        line = progress(runs, total, work=work - done_before, seconds=now - began)
+        if sys.stderr.isatty():
+            sys.stderr.write(f"\r{line[:79]:<79}" + "\n" * ended)
+            sys.stderr.flush()
+        elif count != last_count:
+            sys.stderr.write(f"{line}\n")
+            last_count = count
+
+
+def conclude(folder: Path) -> bool:
+    """Reports how the runs ended, and writes the report of those that are done.
+
+    Returns whether any is not done, or the report could not be written.
+    """
+    settle(folder)
+    runs, missing = states(folder), run_folder.not_started(folder)
+    if not runs:
+        sys.stderr.write(f"No run of the sweep has started: {folder}\n")
+        return True
+    undone = [(name, status) for name, status in runs if status["status"] != "done"]
+    for name, status in undone:
+        reason = str(status.get("error") or "in another process, or interrupted")
+        sys.stderr.write(f"{status['status']:8} {name}: {reason.strip().splitlines()[0]}\n")
+        if (folder / name / "train.log").is_file():
+            sys.stderr.write(f"         {folder / name / 'train.log'}\n")
+    for run in missing:
+        sys.stderr.write(f"not started model={run['model']},seed={run['seed']}\n")
+    if (search := folder / "optimization_results.yaml").is_file():
+        found = yaml.safe_load(search.read_text())
+        best = " ".join(f"{name}={value}" for name, value in found["best_params"].items())
+        sys.stderr.write(f"Best of the search, {found['best_value']:.3f} on validation: {best}\n")
+    reported = len(undone) == len(runs) or report(folder)
+    if any(folder.glob("*/events.out.*")):
+        sys.stderr.write(f"TensorBoard: tensorboard --logdir {shlex.quote(str(folder))}\n")
+    if left := len(undone) + len(missing):
+        sys.stderr.write(
+            f"{left} of {len(runs) + len(missing)} runs are not done; resume with: "
+            f"python -m pneumo.train {shlex.quote(f'sweep={folder}')}\n"
+        )
+    return bool(left) or not reported
+
+
+def settle(folder: Path) -> None:
+    """Corrects the status of each run that ended before it could write one itself."""
+    for name, status in states(folder):
+        if status["status"] == "running":
+            error = "interrupted, by a kill or a full disk"
+            epochs = {key: status[key] for key in ("epoch", "max_epochs")}
+            # where another process trains it, or the disk is still full, it stays as it is
+            with contextlib.suppress(ValueError, OSError), RunWriter(folder / name).claim():
+                RunWriter(folder / name).write_status("failed", error=error, **epochs)
+
+
+def report(folder: Path) -> bool:
+    """Writes the report of the finished runs, or the reason why not; returns whether it did."""
+    from pneumo.report import terminal  # matplotlib, which only the end needs
+    from pneumo.report.report_folder import SUMMARY, write_report
+
+    try:
+        written = write_report([folder])
+        sys.stderr.write(terminal.summary(written / SUMMARY))
+        sys.stderr.write(f"Report:      {written / 'report.html'}\n")
+    except Exception as error:  # of any kind: the runs are done and their states must be shown
+        sys.stderr.write(f"No report: {type(error).__name__}: {error}\n")
+        return False
+    return True

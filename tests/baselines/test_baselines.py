@@ -9,10 +9,7 @@ import pandas as pd
 import pytest
 from PIL import Image
 
-from pneumo.baselines.base import Baseline
-from pneumo.baselines.file_header import FileHeader, header
-from pneumo.baselines.prior import Prior
-from pneumo.baselines.thumbnail_svm import ThumbnailSVM
+from pneumo.baselines.classifiers import Baseline, FileHeader, Prior, ThumbnailSVM, header
 from pneumo.inference import scoring
 from pneumo.runs.run import Run
 from tests.conftest import SMALL, Call, Command, Refused

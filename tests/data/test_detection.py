@@ -2,7 +2,9 @@ import numpy as np
 import pandas as pd
 import pytest
 
+from pneumo.data import image
 from pneumo.data.augment import Augment, BoxAugment
+from pneumo.data.boxes import to_file, to_prepared
 from pneumo.data.cache import Cache
 from pneumo.data.detection import BoxBatch, BoxDataModule
 
@@ -40,10 +42,10 @@ def test_boxes_follow_the_augmentation(data: BoxDataModule) -> None:
     for epoch in range(5):
         (batch,) = data.loader("train", augment=data.augment, shuffle=True, epoch=epoch)
         assert isinstance(batch, BoxBatch)
-        for image, row, boxes in zip(batch.image, batch.row.tolist(), batch.boxes, strict=True):
+        for pixels, row, boxes in zip(batch.image, batch.row.tolist(), batch.boxes, strict=True):
             assert len(boxes) == (row + 1) % 2
             if len(boxes):
-                y, x = np.nonzero(image[0].numpy() > 127)
+                y, x = np.nonzero(pixels[0].numpy() > 127)
                 around = np.array([x.min(), y.min(), x.max() + 1, y.max() + 1])
                 assert np.abs(boxes[0].numpy() - around).max() < 2.5
 
@@ -71,3 +73,17 @@ def test_the_image_is_augmented_as_without_boxes() -> None:
     image = np.random.default_rng(0).integers(0, 256, (64, 64), np.uint8)
     augmented, _ = BoxAugment(Augment().transforms)(image, np.empty((0, 4)), seed=3)
     assert (augmented == Augment()(image, seed=3)).all()
+
+
+@pytest.mark.parametrize("aspect", ["stretch", "pad"])
+def test_a_box_stays_around_what_it_was_around_and_goes_back(aspect: str) -> None:
+    file = (300, 200)  # width, height
+    picture = np.zeros((200, 300), np.uint8)
+    picture[50:150, 60:240] = 255
+    prepared = image.resize(picture, size=96, aspect=aspect)
+    y, x = np.nonzero(prepared > 127)
+    found = to_prepared(np.array([[60, 50, 240, 150]]), file, size=96, aspect=aspect)
+    assert np.abs(found[0] - [x.min(), y.min(), x.max() + 1, y.max() + 1]).max() <= 1
+    boxes = np.array([[0.0, 0, 300, 200], [10, 20, 30, 40]])
+    moved = to_prepared(boxes, file, size=64, aspect=aspect)
+    assert to_file(moved, file, size=64, aspect=aspect) == pytest.approx(boxes)

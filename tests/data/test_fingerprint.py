@@ -26,11 +26,16 @@ def brighter(by: int) -> Resize:
     return lambda pixels, **shape: np.minimum(resize(pixels, **shape), 255 - by) + np.uint8(by)
 
 
-def test_it_is_the_same_each_time_and_small() -> None:
+def test_it_is_small_and_the_same_but_for_roundings_and_standardisation(monkeypatch: Patch) -> None:
     kept = fingerprint.take(**SHAPE)
     assert kept == fingerprint.take(**SHAPE)
     assert kept["versions"]["opencv"] == cv2.__version__
     assert {len(text) for text in kept["pixels"].values()} == {2 * fingerprint.SIDE**2}
+    fingerprint.check(kept, **SHAPE)
+    with pytest.raises(ValueError, match=r"by 120\.000 and 60\.000; its checkpoint has 121\.000"):
+        fingerprint.check(kept, **SHAPE | {"mean": 121.0})
+    monkeypatch.setattr(image, "resize", brighter(fingerprint.TOLERANCE))
+    assert fingerprint.take(**SHAPE)["sha256"] != kept["sha256"]
     fingerprint.check(kept, **SHAPE)
 
 
@@ -41,16 +46,3 @@ def test_another_resize_is_an_error_that_names_it(resize: Resize, monkeypatch: P
     monkeypatch.setattr(image, "resize", resize)
     with pytest.raises(ValueError, match=r"here differ jpeg by \d+.* The run had pillow 1\.2\.3"):
         fingerprint.check(kept, **SHAPE)
-
-
-def test_a_rounding_is_accepted(monkeypatch: Patch) -> None:
-    kept = fingerprint.take(**SHAPE)
-    monkeypatch.setattr(image, "resize", brighter(fingerprint.TOLERANCE))
-    assert fingerprint.take(**SHAPE)["sha256"] != kept["sha256"]
-    fingerprint.check(kept, **SHAPE)
-
-
-def test_standardisation_is_part_of_it() -> None:
-    kept = fingerprint.take(**SHAPE)
-    with pytest.raises(ValueError, match=r"by 120\.000 and 60\.000; its checkpoint has 121\.000"):
-        fingerprint.check(kept, **SHAPE | {"mean": 121.0})

@@ -82,15 +82,10 @@ def test_missing_empty_and_one_sided_folders(tmp_path: Path) -> None:
         Kermany.open(str(tmp_path / "set.zip"))
 
 
-def test_groups_join_patients_who_share_an_image() -> None:
-    table = pd.DataFrame({"patient": ["d", "c", "b", "a", "e"]})
-    groups = join_duplicates(table, ["1", "2", "1", "2", "3"])
-    assert list(groups) == ["b", "a", "b", "a", "e"]
-    chained = join_duplicates(pd.DataFrame({"patient": ["a", "b", "b", "c"]}), list("xxyy"))
-    assert set(chained) == {"a"}
-
-
-def test_targets_of_two_and_three_classes() -> None:
+def test_groups_join_patients_who_share_an_image_and_targets_have_two_or_three_classes() -> None:
+    for patients, images, joined in (("dcbae", "12123", "babae"), ("abbc", "xxyy", "aaaa")):
+        groups = join_duplicates(pd.DataFrame({"patient": list(patients)}), list(images))
+        assert list(groups) == list(joined)
     labels = ["NORMAL", "PNEUMONIA", "PNEUMONIA"]
     table = pd.DataFrame({"label": labels, "subtype": ["normal", "bacteria", "virus"]})
     assert list(targets(table, num_classes=2)) == [0, 1, 1]

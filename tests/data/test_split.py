@@ -1,4 +1,5 @@
 from functools import partial
+from itertools import chain
 
 import pandas as pd
 import pytest
@@ -31,7 +32,7 @@ def table(kermany_names: list[str]) -> pd.DataFrame:
 
 @pytest.mark.parametrize("protocol", PROTOCOLS.values(), ids=PROTOCOLS)
 @pytest.mark.parametrize("seed", [0, 12345])
-def test_no_group_is_in_two_parts_and_none_is_lost(
+def test_a_group_is_in_one_part_and_none_is_lost(
     table: pd.DataFrame, protocol: Protocol, seed: int
 ) -> None:
     result = split(table, protocol, seed=seed)
@@ -54,37 +55,29 @@ def test_split_of_seed_0_is_the_same_on_any_machine(table: pd.DataFrame) -> None
     assert digest(split(table, PAPER, seed=1)) != expected
 
 
-def test_holdout_tests_on_what_paper_tests_on(table: pd.DataFrame) -> None:
-    paths = [
-        set(rows.loc[rows["split"] == "test", "path"])
-        for rows in (split(table, protocol, seed=4) for protocol in (PAPER, HOLDOUT))
-    ]
-    assert paths[0] == paths[1]
+def test_holdout_tests_on_papers_images_and_folds_on_each_once(table: pd.DataFrame) -> None:
+    def tested(protocol: Protocol) -> list[str]:
+        rows = split(table, protocol, seed=2)
+        return rows.loc[rows["split"] == "test", "path"].tolist()
+
+    assert tested(PAPER) == tested(HOLDOUT)
+    folds = [tested(partial(k_fold, k=4, fold=fold, val=0.2)) for fold in range(4)]
+    assert sorted(chain(*folds)) == sorted(table["path"])
 
 
-def test_folds_cover_every_image_once(table: pd.DataFrame) -> None:
-    folds = [split(table, partial(k_fold, k=4, fold=f, val=0.2), seed=2) for f in range(4)]
-    tests = pd.concat([rows.loc[rows["split"] == "test", "path"] for rows in folds])
-    assert sorted(tests) == sorted(table["path"])
-
-
-def test_official_keeps_the_sets_own_test_part(table: pd.DataFrame) -> None:
+def test_official_keeps_the_sets_own_test_part_and_leaves_out_train_images_of_merged_patients(
+    table: pd.DataFrame, kermany_names: list[str], caplog: pytest.LogCaptureFixture
+) -> None:
     result = split(table, OFFICIAL, seed=0)
     assert ((result["split"] == "test") == (result["source"] == "test")).all()
-    assert (result["split"] == "test").sum() == 624
-
-
-def test_official_leaves_out_train_images_of_merged_patients(
-    kermany_names: list[str], caplog: pytest.LogCaptureFixture
-) -> None:
     merged = index_names(kermany_names, patient_key="person")
-    result = split(merged.assign(group=merged["patient"]), OFFICIAL, seed=0)
-    assert (result["split"] == "test").sum() == 624
-    assert len(result) < len(merged)
-    assert f"{len(merged) - len(result)} images are left out" in caplog.text
+    fewer = split(merged.assign(group=merged["patient"]), OFFICIAL, seed=0)
+    assert (fewer["split"] == "test").sum() == (result["split"] == "test").sum() == 624
+    assert len(fewer) < len(merged)
+    assert f"{len(merged) - len(fewer)} images are left out" in caplog.text
 
 
-def test_own_keeps_a_patient_in_one_split(
+def test_own_has_patients_in_one_split(
     table: pd.DataFrame, caplog: pytest.LogCaptureFixture
 ) -> None:
     source = table["source"].replace("val", "train")

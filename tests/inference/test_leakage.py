@@ -118,6 +118,17 @@ def test_its_own_images_are_known_by_their_bytes_also_where_they_have_moved(
     assert shared(copy) == ""
 
 
+def test_paths_are_no_patients_where_all_bytes_can_be_compared(data: Path, tmp_path: Path) -> None:
+    run, other = make_run(tmp_path / "run", data), tmp_path / "other"
+    run.__dict__["split"] = run.split.assign(patient=run.split["path"])  # unknown ones
+    for grey, name in enumerate(("NORMAL/a.png", "NORMAL/b.png", "PNEUMONIA/c.png"), 100):
+        add(other, name, grey=grey)
+    images = labelled(other, patient_key="person")
+    assert shared_with_train(run, *images)[0] == ""
+    (data / "NORMAL/a.png").unlink()
+    assert shared_with_train(run, *images)[0] == "2 patients (a.png, c.png)"
+
+
 def test_images_of_the_run_that_it_started_from_are_not_new(data: Path, tmp_path: Path) -> None:
     first, other = make_run(tmp_path / "first", data), tmp_path / "other"
     for grey, name in enumerate(("NORMAL/a.png", "NORMAL/b.png", "PNEUMONIA/c.png"), 100):

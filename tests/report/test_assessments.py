@@ -9,7 +9,7 @@ import pandas as pd
 from pneumo.data import split
 from pneumo.evaluation.assessment import assess_run
 from pneumo.report.figures import pooled, reliability
-from pneumo.report.reading import AT_POINT, BINS, read_run
+from pneumo.report.reading import AT_POINT, read_run
 from pneumo.report.report_folder import write_report
 from pneumo.report.trials import Trial
 from pneumo.runs import run_folder
@@ -102,7 +102,7 @@ def test_intervals_of_an_earlier_method_are_computed_again(tmp_path: Path) -> No
     ours, theirs = ([number[3:] for number in each.more] for each in (again, wanted))
     np.testing.assert_allclose(ours, theirs, atol=1e-9, equal_nan=True)
     (folder / "split.csv").unlink()
-    assert trial(folder).assessed == {}
+    assert trial(folder).assessment == {}
 
 
 def test_a_malformed_assessment_is_left_out(tmp_path: Path) -> None:
@@ -111,14 +111,16 @@ def test_a_malformed_assessment_is_left_out(tmp_path: Path) -> None:
     spoilt: tuple[dict[str, Any], ...] = ({"subgroups": "x"}, {"operating_point": {}})
     for change in spoilt:
         edit(folder, lambda metrics, change=change: metrics["assessment"].update(change))  # type: ignore[misc]
-        assert trial(folder).assessed == {}
+        assert trial(folder).assessment == {}
     assert "Operating point" not in page(write_report([tmp_path]))
 
 
 def test_pooled_bins_count_every_image() -> None:
-    first = pd.DataFrame([[10.0, 0.5, 0.4], [30.0, 1.0, 0.9]], columns=BINS)
-    second = pd.DataFrame([[30.0, 0.5, 0.8]], columns=BINS)
-    np.testing.assert_allclose(pooled([first, second]), [[40, 0.5, 0.7], [30, 1.0, 0.9]])
+    names = ("images", "probability", "observed")
+    bins = ([[10, 0.5, 0.4], [30, 1, 0.9]], [[30, 0.5, 0.8]])
+    both = [[dict(zip(names, row, strict=True)) for row in rows] for rows in bins]
+    assessments = [{"calibration": {"before": {"reliability": rows}}} for rows in both]
+    np.testing.assert_allclose(pooled(assessments, "before"), [[40, 0.5, 0.7], [30, 1.0, 0.9]])
 
 
 def test_only_runs_with_a_temperature_have_calibrated_probabilities_in_the_picture(

@@ -95,7 +95,7 @@ def test_a_wide_interval_is_withheld_and_other_images_make_no_pair(tmp_path: Pat
     wanted = {"what": "tiny minus small", "score": "accuracy", "over": "3 trials"}
     row = row_of(report / "comparisons.csv", **wanted)
     assert (row["low"], row["high"]) == ("", "")
-    assert "withheld: 3 trials are too few" in page(report)
+    assert "withheld: wider than 1" in page(report)
     for row in rows_of(report / "comparisons.csv"):
         assert all(-1 <= float(row[end]) <= 1 for end in ("low", "high") if row[end])
         assert "minus medium" not in row["what"]

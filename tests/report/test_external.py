@@ -7,8 +7,9 @@ from typing import Any, cast
 import numpy as np
 import pytest
 
-from pneumo.report import assessed, recipe_figures
-from pneumo.report.overview import overviews
+from pneumo.report import assessed
+from pneumo.report.drawing import PAPERS_TINY
+from pneumo.report.overview import by_test_images, overviews
 from pneumo.report.report_folder import write_report
 from pneumo.runs.metrics import External
 from pneumo.runs.writer import RunWriter
@@ -85,17 +86,22 @@ def test_results_of_other_weights_and_broken_ones_are_left_out_by_name(runs: Pat
 
 
 def test_the_picture_has_a_row_for_each_model_but_the_prior_and_no_mark_without_a_score(
-    runs: Path,
+    runs: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     make_run(runs, model="prior", baseline=True, selection=None, protocol="official")
     overview = overviews(groups_of(runs))[0]
-    figure = recipe_figures.by_test_images(overview)
+    figure = by_test_images(overview)
     assert figure is not None
     auroc, accuracy = figure.axes
     names = [text.get_text() for text in auroc.get_yticklabels()]
-    assert set(names) == {"tiny", "compact", "thumbnail_svm", recipe_figures.THE_PAPERS}
+    assert set(names) == {"tiny", "compact", "thumbnail_svm", PAPERS_TINY}
     num_marks = sum(
         line.get_marker() != "None" and np.size(line.get_xdata()) > 0 for line in auroc.lines
     )
     assert num_marks == 5  # compact was not scored on the official and external images
     assert any(line.get_marker() == "*" for line in accuracy.lines)
+    monkeypatch.setattr("pneumo.report.overview.MOST_DRAWN", 2)  # of which the baseline is one
+    figure = by_test_images(overview)
+    assert figure is not None
+    names = [text.get_text() for text in figure.axes[0].get_yticklabels()]
+    assert names == ["tiny", "thumbnail_svm", PAPERS_TINY]

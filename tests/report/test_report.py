@@ -2,6 +2,7 @@
 
 import json
 import re
+import shlex
 import shutil
 from pathlib import Path
 from typing import Any
@@ -10,17 +11,16 @@ import numpy as np
 import pytest
 
 from pneumo.report.__main__ import main
-from pneumo.report.comparisons import compare
-from pneumo.report.groups import Trained, labels
-from pneumo.report.page import content as page_content
-from pneumo.report.page import escaped_tex
-from pneumo.report.report_folder import write_report
+from pneumo.report.findings import caveats
+from pneumo.report.groups import labels
+from pneumo.report.report_folder import escaped_tex, values_of, write_report
 from pneumo.report.templates import render_markdown
 from pneumo.runs.writer import RunWriter
 from tests.conftest import Capture, Patch
 from tests.report.made_runs import (
     configure,
     edit,
+    groups_of,
     make_baseline,
     make_run,
     page,
@@ -69,14 +69,15 @@ def test_the_first_sentences_give_score_and_optimism_and_runs_left_out_are_named
     text = summary(report)
     assert re.match(
         r"(Tiny|Small) reaches an AUROC of 0\.\d{3} \(0\.\d{3} to 0\.\d{3}, 3 trials\) on random "
-        r"test splits\. Every epoch was chosen on the split that is scored",
+        r"test splits, the best of 2 models on the test split\. Every epoch was chosen on the "
+        r"split that is scored",
         findings(report),
     )
     lead = re.search(r'<p class="lead">(.*?)</p>', page(report))
     assert lead
     assert findings(report).startswith(lead[1])
     assert "| failed | at epoch 2 of 6: RuntimeError: out of memory |" in text
-    assert "seed=0 | running | at epoch 4 of 6 |" in text
+    assert "seed=0 | running | at epoch 4 of 6, or killed there; resume" in text
     assert score_of(report, "auroc", network="small")["n"] == "3"
     states = {row["state"] for row in rows_of(report / "runs.csv")}
     assert states == {"done", "failed", "running", "unfinished"}
@@ -140,7 +141,7 @@ def test_undefined_scores_are_named(sweep: Path) -> None:
         path.write_text(path.read_text().replace('"HERE"', value))
     report = write_report([sweep])
     assert re.search(r"auroc.* undefined \(the test split has no NORMAL\)", summary(report))
-    assert "tiny, 2 of 4 trials: auroc undefined (not a number)" in summary(report)
+    assert "tiny, 2 of 4 trials: auroc undefined: left out" in summary(report)
     assert score_of(report, "auroc", network="tiny")["n"] == "1"
     assert score_of(report, "f1_normal", network="tiny")["n"] == "3"
     assert score_of(report, "recall_pneumonia", network="tiny")["n"] == "4"
@@ -166,12 +167,18 @@ def test_other_settings_are_named_and_not_averaged(sweep: Path) -> None:
     for seed in (0, 1):
         for fill in ("reflect", 0):
             folder = make_run(sweep / f"{fill}", model="medium", seed=seed)
-            configure(folder, augment={"fill": fill}, num_threads=seed, data={"root": str(fill)})
+            callbacks = {"checkpoint": {"monitor": fill}, "lines": {"score": seed}}
+            same = {"num_threads": seed, "data": {"root": seed, "csv": seed}}
+            configure(folder, augment={"fill": fill}, callbacks=callbacks, **same)
+    for decay in (0.99, 0.9):
+        folder = make_run(sweep / f"{decay}", model="large")
+        configure(folder, model={"name": "large"}, callbacks={"averaging": {"decay": decay}})
     report = write_report([sweep])
     rows = rows_of(report / "summary.csv")
     assert {row["network"]: row["runs"] for row in rows} == {
         **{"tiny (lr=0.001)": "3", "tiny (lr=0.01)": "1", "small": "3"},
         **{"medium (fill=reflect)": "2", "medium (fill=0)": "2"},
+        **{"large (decay=0.99)": "1", "large (decay=0.9)": "1"},
     }
 
 
@@ -203,9 +210,9 @@ def test_other_settings_are_named_and_not_averaged(sweep: Path) -> None:
 def test_labels_have_the_settings_that_distinguish(
     settings: list[dict[str, object]], wanted: list[str]
 ) -> None:
-    networks = [Trained("kermany-official", "net", each) for each in settings]
+    networks = [("kermany-official", "net", each) for each in settings]
     assert labels(networks) == [f"net {label}" for label in wanted]
-    recipe = Trained("kermany-official", "net-fast", {"lr": 1})  # identified by its name alone
+    recipe = ("kermany-official", "net-fast", {"lr": 1})  # identified by its name alone
     assert labels([recipe, networks[0]]) == ["net-fast", "net"]
 
 
@@ -216,9 +223,35 @@ def test_the_best_of_several_settings_is_chosen_on_validation(tmp_path: Path) ->
         rescore(folder, f1_normal=on_test)
     report = write_report([tmp_path])
     assert findings(report).startswith("Tiny (lr=0.1) reaches")
-    assert "the best of 2 settings on the val split" in findings(report)
+    assert "the best of 2 settings on the validation split" in findings(report)
     rows = rows_of(report / "comparisons.csv")
     assert not [row for row in rows if " minus tiny" in row["what"]]
+
+
+def test_the_first_sentence_compares_what_is_comparable(tmp_path: Path) -> None:
+    for fold in range(3):
+        make_run(tmp_path / "k" / str(fold), protocol="kfold", fold=fold)
+        make_baseline(tmp_path / "k" / str(fold), protocol="kfold", fold=fold)
+    header: dict[str, Any] = {
+        "model": "file_header",
+        "baseline": True,
+        "selection": None,
+        "protocol": "kfold",
+    }
+    rescore(make_run(tmp_path / "k", fold=0, **header), auroc=0.999)  # on one fold of three
+    folds = write_report([tmp_path / "k"])
+    assert re.search(
+        r"3 trials\) on folds .* over the best baseline, thumbnail_svm", findings(folds)
+    )
+    # scores on validation are not compared with those on the test split, of runs without validation
+    val = make_run(tmp_path / "v" / "a", protocol="official")
+    rescore(val, split="val", f1_normal=0.5)
+    last: dict[str, Any] = {"selection": {"on": "none"}, "protocol": "official"}
+    test = make_run(tmp_path / "v" / "b", settings={"lr": 0.1}, **last)
+    edit(test, lambda content: content["best"].pop("val"))
+    text = findings(write_report([tmp_path / "v"]))
+    assert text.startswith("Tiny (lr=0.001) reaches")
+    assert "the best of" not in text
 
 
 def test_runs_that_were_not_started_are_named(tmp_path: Path) -> None:
@@ -229,6 +262,16 @@ def test_runs_that_were_not_started_are_named(tmp_path: Path) -> None:
     rows = [row for row in rows_of(report / "runs.csv") if row["state"] == "not started"]
     assert [row["seed"] for row in rows] == ["0", "2"]
     assert "a/model=tiny,seed=2 | not started | the sweep plans it" in summary(report)
+
+
+def test_the_command_that_adds_baselines_has_the_images_of_the_runs(tmp_path: Path) -> None:
+    of_images = ["data=phantom", "data.num_images=60", "data.root='a b'"]
+    RunWriter(make_run(tmp_path)).write_overrides(["model=tiny", *of_images, "data.batch_size=4"])
+    make_run(tmp_path, seed=1)
+    (command,) = (s for s in caveats(groups_of(tmp_path)[0]) if "To add baselines" in s)
+    assert shlex.split(command.partition(": ")[2])[4:] == [
+        *("model=thumbnail_svm,file_header,prior", "protocol=paper", *of_images, "seed=0,1")
+    ]
 
 
 def test_one_seed_has_no_spread_and_different_recipes_and_code_are_named(tmp_path: Path) -> None:
@@ -371,6 +414,6 @@ def test_latex_has_a_table_for_each_group_with_command_and_commit(finished: Path
 
 def test_summary_links_the_audit_and_no_name_is_a_link() -> None:
     link = {"name": "[a](http://b)", "finding": "A finding.", "href": "../audit.html"}
-    values = page_content([], differences=compare([]), overviews=[], audit=link)
+    values = values_of([], audit=link)
     text = render_markdown("summary.md.j2", **values)
     assert "Audit of \\[a\\](http://b): A finding. [The audit](../audit.html) shows" in text

@@ -17,6 +17,7 @@ import yaml
 
 from pneumo.data import split
 from pneumo.data.boxes import SIDES
+from pneumo.inference.scoring import own_root
 from pneumo.runs import pretrained, run_folder
 from pneumo.runs.run import Run
 from pneumo.runs.tasks import DETECTION
@@ -264,3 +265,12 @@ def test_a_run_resumes_with_the_images_that_it_was_started_with(
     with pytest.raises(ValueError, match=message):
         writer.write_split(changed)
     assert (tmp_path / "split.csv").read_bytes() == before
+
+
+def test_missing_images_are_named_by_what_places_them(run: Path, monkeypatch: Patch) -> None:
+    monkeypatch.setenv("PNEUMO_DATA", "/nowhere")
+    with pytest.raises(FileNotFoundError, match="set PNEUMO_DATA as for the training; python -m"):
+        own_root(Run.open(run))
+    in_config("data", "root", "/gone")(run)
+    with pytest.raises(FileNotFoundError, match="not found in /gone, where they were"):
+        own_root(Run.open(run))

@@ -1,6 +1,7 @@
 import json
 import multiprocessing
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -58,11 +59,23 @@ def test_settings_of_a_run_do_not_change(tmp_path: Path) -> None:
     before = {"seed": 0, "optimizer": {"lr": 1.0}, "trainer": {"max_epochs": 5}}
     RunWriter(tmp_path).write_config(before, ["seed=0"])
     assert run_folder.read_config(tmp_path) == before
-    longer = {**before, "trainer": {"max_epochs": 5, "accelerator": "cpu"}}
-    RunWriter(tmp_path).write_config(longer, [])
-    with pytest.raises(ValueError, match=r"optimizer\.lr was 1\.0, now 2\.0"):
-        RunWriter(tmp_path).write_config({**longer, "optimizer": {"lr": 2.0}}, [])
-    assert run_folder.read_config(tmp_path) == longer
+    longer: dict[str, Any] = {
+        **before,
+        "data": {"csv": "moved.csv"},
+        "callbacks": {"pictures": {"_target_": "X"}},
+        "trainer": {"max_epochs": 5, "accelerator": "cpu"},
+    }
+    RunWriter(tmp_path).write_config(longer, ["data.csv=moved.csv"])
+    assert run_folder.overrides_of(tmp_path) == ["seed=0", "data.csv=moved.csv"]
+    for section, key, value in (
+        ("optimizer", "lr", 2.0),
+        ("callbacks", "averaging", {"decay": 0.9}),
+        ("callbacks", "checkpoint", {"monitor": "loss/val"}),  # best.ckpt is of the first one
+    ):
+        changed = {**longer, section: {**longer[section], key: value}}
+        with pytest.raises(ValueError, match=rf"{section}\.{key}[\w.]* was (1\.0|None), now "):
+            RunWriter(tmp_path).write_config(changed, [])
+        assert run_folder.read_config(tmp_path) == longer
     for ensembles in ({"two": ["tiny", "small"]}, None):  # those that a report is to have
         named = longer | {"ensembles": ensembles}
         RunWriter(tmp_path).write_config(named, [])

@@ -42,7 +42,8 @@ class Kill(pl.Callback):
 
 def kill(epoch: int, signum: int, *, device: int | str) -> list[str]:
     values = {"epoch": epoch, "signum": int(signum), "device": device}
-    return [f"++callbacks.kill.{name}={value}" for name, value in values.items()]
+    # in place of a callback that may change when a run is resumed
+    return [f"++callbacks.pictures.{name}={value}" for name, value in values.items()]
 
 
 def wait_for_end(folder: Path) -> None:
@@ -134,7 +135,8 @@ def test_an_interrupted_run_leaves_no_process_and_resumes_exactly(
     last = whole["history"][whole["best"]["epoch"]]["test"]
     assert whole["best"]["test"]["loss"] == pytest.approx(last["loss"], rel=1e-5)
 
-    callback = (f"+callbacks.kill._target_={__name__}.Kill", f"+callbacks.kill.pids={tmp_path}")
+    place = "++callbacks.pictures"
+    callback = (f"{place}._target_={__name__}.Kill", f"{place}.pids={tmp_path}")
     first = ("hydra.run.dir=parts", *TWO, *RECIPE, *callback, *kill(1, signal.SIGKILL, device=0))
     done = subprocess.run([sys.executable, "-m", "pneumo.train", *first], check=False)
     assert done.returncode == -signal.SIGKILL
@@ -148,5 +150,5 @@ def test_an_interrupted_run_leaves_no_process_and_resumes_exactly(
     assert train(*resume, *kill(3, signal.SIGINT, device="null")) == 130
     assert "Resume with: python -m pneumo.train resume=" in capsys.readouterr().err
     wait_for_end(tmp_path)
-    assert train("resume=parts", "~callbacks.kill") == 0
+    assert train("resume=parts", "~callbacks.pictures") == 0
     assert scores(tmp_path / "parts") == scores(tmp_path / "whole")

@@ -24,7 +24,7 @@ def test_a_run_starts_from_the_weights_of_another(
     for before, after in zip(first.parameters(), new.parameters(), strict=True):
         assert torch.allclose(before, after, atol=1e-6)
     recorded = metrics(tmp_path / "new")["init"]
-    assert recorded["run"] == str(finished_run)
+    assert recorded["run"] == finished_run.name
     assert recorded["trained_on"] == Run.open(finished_run).metrics["data"]["kind"]
 
 

@@ -30,8 +30,8 @@ def parts(*overrides: str) -> Parts:
             "mode must be max",
         ),
         (
-            [STOP, "+callbacks.x.monitor=f1_normal/test"],  # its mode is min, if it is not set
-            r"callbacks\.x\.mode must be max, since f1_normal/test is best at its maximum",
+            [STOP, "+callbacks.x.monitor=f1_normal/train"],  # its mode is min, if it is not set
+            r"callbacks\.x\.mode must be max, since f1_normal/train is best at its maximum",
         ),
         (
             [
@@ -76,7 +76,8 @@ def test_a_loss_is_one_number_for_a_batch(loss: dict[str, str], message: str) ->
 @pytest.mark.parametrize(
     "overrides",
     [
-        ["optimizer=adamw", "schedule=onecycle", "callbacks=[default,averaged,early_stopping]"],
+        ["optimizer=adamw", "schedule=onecycle"],
+        ["protocol=holdout", "callbacks=[default,averaged,early_stopping]"],
         ["optimizer=sgd", "loss=focal", "loss.class_weights=balanced", "logger=[tensorboard,csv]"],
         ["loss.label_smoothing=0.1", "augment=crop", "model=compact", "schedule=plateau"],
         [
@@ -102,7 +103,7 @@ def test_the_weights_are_those_of_the_seed() -> None:
 def test_what_follows_a_score_takes_its_direction(monitor: str) -> None:
     config = composed(
         "callbacks=[default,early_stopping]",
-        f"callbacks.early_stopping.monitor={monitor}/test",
+        f"callbacks.early_stopping.monitor={monitor}/val",
         "schedule=plateau",
         f"schedule.monitor={monitor}/train",
     )

@@ -21,7 +21,7 @@ from tests.test_train import metrics, scores, status
 TINY = ("data=phantom", "data.num_images=60", "data.image_size=32", *SMALL[1:])
 STOP = (
     "+callbacks.stop._target_=pytorch_lightning.callbacks.EarlyStopping",
-    "+callbacks.stop.monitor=loss/test",
+    "+callbacks.stop.monitor=loss/train",
     "+callbacks.stop.patience=1",
     "+callbacks.stop.min_delta=100",  # so that no epoch is better than the first
 )
@@ -48,7 +48,8 @@ class Cut(pl.Callback):
 
 
 def cut(epoch: int, signum: int = 0) -> str:
-    return f"+callbacks.cut={{_target_: {__name__}.Cut, epoch: {epoch}, signum: {int(signum)}}}"
+    place = "++callbacks.pictures"  # a callback that may change when a run is resumed
+    return f"{place}={{_target_: {__name__}.Cut, epoch: {epoch}, signum: {int(signum)}}}"
 
 
 def whole_and_resumed(train: Command, *arguments: str, epoch: int) -> list[dict[str, Any]]:
@@ -56,7 +57,7 @@ def whole_and_resumed(train: Command, *arguments: str, epoch: int) -> list[dict[
     assert train("hydra.run.dir=whole", *arguments) == 0
     assert train("hydra.run.dir=parts", *arguments, cut(epoch)) == 1
     assert status(Path("parts")) == "failed"
-    assert train("resume=parts", "~callbacks.cut") == 0
+    assert train("resume=parts", "~callbacks.pictures") == 0
     return [scores(Path(name)) for name in ("whole", "parts")]
 
 
@@ -93,7 +94,7 @@ def test_a_run_killed_queued_again_stopped_moved_and_damaged_ends_as_an_uninterr
     last.write_bytes(last.read_bytes()[:5000])  # which costs an epoch
     assert previous.exists()
     # a loading process asks for the order of an epoch ahead
-    assert train("resume=moved", "~callbacks.cut", "data.num_workers=1") == 0
+    assert train("resume=moved", "~callbacks.pictures", "data.num_workers=1") == 0
     assert "is broken (" in capsys.readouterr().err
     assert not previous.exists()
     whole = scores(tmp_path / "whole")
@@ -121,7 +122,7 @@ def test_early_stopping_is_not_trained_past(train: Command, tmp_path: Path) -> N
     before = scores(tmp_path / "run")
     assert len(before["history"]) == 2
     assert (
-        "Stopped early: Monitored metric loss/test did not"
+        "Stopped early: Monitored metric loss/train did not"
         in (tmp_path / "run" / "train.log").read_text()
     )
     RunWriter(tmp_path / "run").write_status("running", epoch=2, max_epochs=9)  # killed at its end

@@ -18,7 +18,7 @@ from pneumo import train as train_module
 from pneumo.report import terminal
 from pneumo.runs import run_folder
 from pneumo.runs.writer import RunWriter
-from pneumo.training import sweep, sweep_runs
+from pneumo.training import sweep
 from pneumo.training.classification import Classification
 from pneumo.training.config import Config
 from tests.conftest import SMALL, Capture, Command, Patch, compose, start
@@ -28,7 +28,7 @@ FEW = ("trainer=one_batch", "data.image_size=32", "num_threads=1", "trainer.acce
 
 
 def statuses(folder: Path) -> dict[str, str]:
-    return {name: status["status"] for name, status in sweep_runs.states(folder)}
+    return {name: status["status"] for name, status in sweep.states(folder)}
 
 
 @pytest.mark.slow
@@ -100,8 +100,8 @@ def test_memory_stays_flat_over_many_runs(tmp_path: Path, phantoms: Path, cache_
     code = (
         "import sys\n"
         "from pathlib import Path\n"
-        "from pneumo import train\nfrom pneumo.training import fit, sweep_runs\n"
-        "sweep_runs.report = lambda folder: True\n"
+        "from pneumo import train\nfrom pneumo.training import fit, sweep\n"
+        "sweep.report = lambda folder: True\n"
         "once = fit.fit\n"
         "def measured(*arguments, **named):\n"
         "    once(*arguments, **named)\n"
@@ -144,7 +144,7 @@ def test_launchers(train: Command, tmp_path: Path, launcher: str) -> None:
     done = tmp_path / "sweep" / "tiny,seed=0" / "metrics.json"
     machine = json.loads(done.read_text())["machine"]
     assert machine["threads"] == max(1, (os.cpu_count() or 1) // 2 if not sizes else 1)
-    error = dict(sweep_runs.states(tmp_path / "sweep"))["tiny,seed=-1"]["error"]
+    error = dict(sweep.states(tmp_path / "sweep"))["tiny,seed=-1"]["error"]
     assert error == "seed must be greater than or equal to 0; got -1"
 
 
@@ -177,16 +177,17 @@ def test_a_launcher_that_fails_is_reported_with_its_runs(
     from hydra._internal.core_plugins.basic_launcher import BasicLauncher
 
     def killed(*_: object, **__: object) -> None:
-        (tmp_path / "sweep" / "a").mkdir(parents=True)
-        RunWriter(tmp_path / "sweep" / "a").write_status("running", epoch=1, max_epochs=2)
+        (tmp_path / "a sweep" / "a").mkdir(parents=True)
+        RunWriter(tmp_path / "a sweep" / "a").write_status("running", epoch=1, max_epochs=2)
         raise RuntimeError("a worker was killed\nmuch more")
 
     monkeypatch.setattr(BasicLauncher, "launch", killed)
-    assert train("-m", "seed=0,1", "hydra.sweep.dir=sweep") == 1
+    assert train("-m", "seed=0,1", "hydra.sweep.dir='a sweep'") == 1
     shown = capsys.readouterr().err
     assert "the sweep ended early: RuntimeError: a worker was killed\n" in shown
     assert "failed   a: interrupted" in shown
-    assert "resume with: python -m pneumo.train sweep=sweep" in shown
+    assert "resume with: python -m pneumo.train 'sweep=a sweep'\n" in shown
+    assert "TensorBoard" not in shown  # no run has written events
 
 
 def test_a_run_of_another_process_is_not_called_failed(
@@ -296,6 +297,11 @@ def test_number_of_runs(arguments: list[str], count: int | None) -> None:
     [
         (["optimzer.lr=0.1,0.2"], "Did you mean optimizer.lr?"),
         (["hparams_search=optuna", "protocol=paper"], "a search must choose on a validation split"),
+        (["hparams_search=optuna", "protocol=kfold", "protocol.val=0"], "with protocol.val=0. Use"),
+        (
+            ["hparams_search=optuna", "callbacks.checkpoint.monitor=loss/test"],
+            "got protocol=holdout with callbacks.checkpoint.monitor=loss/test. Use",
+        ),
     ],
 )
 def test_a_sweep_that_cannot_start_leaves_nothing(
@@ -314,7 +320,7 @@ def test_runs_that_a_sweep_never_began_are_named(tmp_path: Path, capsys: Capture
     run = RunWriter(tmp_path / "model=tiny,seed=1,protocol=paper")
     run.write_overrides(["seed=1", "protocol=paper"])
     run.write_status("failed", error="a reason")
-    assert sweep_runs.conclude(tmp_path)
+    assert sweep.conclude(tmp_path)
     text = capsys.readouterr().err
     assert "not started model=tiny,seed=0\nnot started model=tiny,seed=2\n" in text
     assert "3 of 3 runs are not done" in text
@@ -344,8 +350,8 @@ def test_progress_counts_epochs_and_estimates_the_rest(tmp_path: Path) -> None:
     for name, state, epoch in (("a", "done", 10), ("b", "running", 5), ("c", "failed", 2)):
         (tmp_path / name).mkdir()
         RunWriter(tmp_path / name).write_status(state, epoch=epoch, max_epochs=10)
-    runs = [status for _, status in sweep_runs.states(tmp_path)]
-    line = sweep_runs.progress(runs, 4, work=2.5, seconds=300)
+    runs = [status for _, status in sweep.states(tmp_path)]
+    line = sweep.progress(runs, 4, work=2.5, seconds=300)
     assert line == "1 of 4 runs done, 1 running, 1 failed, 3 min left (epoch 5/10)"
 
 
