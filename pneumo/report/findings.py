@@ -15,6 +15,7 @@ from pneumo.report.trials import Problem, Trial
 from pneumo.runs.run import Run
 
 MOST_NAMED = 3  # networks in a caveat
+BASELINES = "thumbnail_svm,file_header,prior"
 OF_IMAGES = (  # overrides that choose the images and their split
     *("data=", "data.root=", "data.csv=", "data.num_images=", "data.seed=", "data.source."),
     *("data.patient_key=", "data.on_unknown_name=", "protocol."),
@@ -70,15 +71,13 @@ def caveats(group: Group) -> list[str]:
         repr(sorted((k, v) for k, v in cell.settings.items() if not k.startswith("model.")))
         for cell in group.networks
     }
-    seeds, folds = (sorted({trial.split[at] for trial in group.trials} - {None}) for at in (0, 1))
-    splits = {"seed": seeds, "protocol.fold": folds}
-    settings = {"model": "thumbnail_svm,file_header,prior", "protocol": group.protocol}
-    settings |= {"data": group.kind}
+    settings = {"model": BASELINES, "protocol": group.protocol, "data": group.kind}
     overrides = (text for text in group.trials[0].overrides if text.startswith(OF_IMAGES))
     settings |= dict(text.split("=", 1) for text in overrides)
-    settings |= {key: ",".join(map(str, values)) for key, values in splits.items() if values}
-    words = [f"{key}={value}" for key, value in settings.items()]
-    add = shlex.join(["python", "-m", "pneumo.train", "-m", *words])
+    for at, key in enumerate(("seed", "protocol.fold")):
+        if values := sorted({trial.split[at] for trial in group.trials} - {None}):
+            settings[key] = ",".join(map(str, values))
+    add = shlex.join(["python", "-m", "pneumo.train", "-m", *map("=".join, settings.items())])
     versions = commits(group.trials)
     sentences = {
         f"{', '.join(single)}: one trial only, so no spread and no comparison over splits.": single,

@@ -28,7 +28,7 @@ from pneumo.report.trials import Trial, tuples
 from pneumo.report.wording import DASH, count
 
 SHOWN = ("auroc", "accuracy")  # in the picture; the table has the first
-MOST_DRAWN = 20  # models
+MOST_DRAWN = 20  # models, with all baselines
 OPTIMISTIC = "\N{DAGGER}"
 TITLES = {RANDOM: "Random split", OFFICIAL: "Official test"}
 
@@ -127,9 +127,11 @@ def _scores(groups: Sequence[Group]) -> pd.DataFrame:
 def by_test_images(overview: Overview) -> Figure | None:
     """Scores with their intervals: a row for each model, a mark for each set of test images."""
     scores = overview.scores[~overview.scores["is_chance"]]
-    models = [m for m in overview.models if m in set(scores["model"])][:MOST_DRAWN]
+    models = [m for m in overview.models if m in set(scores["model"])]
     if not models:
         return None
+    num_baselines = scores.loc[scores["is_baseline"], "model"].nunique()  # the last ones
+    del models[MOST_DRAWN - num_baselines : len(models) - num_baselines]
     names = [*map(short_label, models), *([PAPERS_TINY] * overview.has_paper)]
     figure, axes = panels(1, len(SHOWN), height=0.55 + 0.19 * len(names), sharey=True)
     for ax, score in zip(axes, SHOWN, strict=True):

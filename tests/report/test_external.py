@@ -86,7 +86,7 @@ def test_results_of_other_weights_and_broken_ones_are_left_out_by_name(runs: Pat
 
 
 def test_the_picture_has_a_row_for_each_model_but_the_prior_and_no_mark_without_a_score(
-    runs: Path,
+    runs: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     make_run(runs, model="prior", baseline=True, selection=None, protocol="official")
     overview = overviews(groups_of(runs))[0]
@@ -100,3 +100,8 @@ def test_the_picture_has_a_row_for_each_model_but_the_prior_and_no_mark_without_
     )
     assert num_marks == 5  # compact was not scored on the official and external images
     assert any(line.get_marker() == "*" for line in accuracy.lines)
+    monkeypatch.setattr("pneumo.report.overview.MOST_DRAWN", 2)  # of which the baseline is one
+    figure = by_test_images(overview)
+    assert figure is not None
+    names = [text.get_text() for text in figure.axes[0].get_yticklabels()]
+    assert names == ["tiny", "thumbnail_svm", PAPERS_TINY]
