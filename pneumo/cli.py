@@ -91,7 +91,7 @@ def check_share(value: str | float, ends: str, *, name: str = "") -> float:
     """
     with contextlib.suppress(ValueError):
         number = float(value)
-        left_out = {0: ends[0] == "(", 1: ends[1] == ")"}
+        left_out = {0.0: ends[0] == "(", 1.0: ends[1] == ")"}
         if 0 <= number <= 1 and not left_out.get(number):
             return number
     raise ValueError(f"{name} must be a number in {ends[0]}0, 1{ends[1]}; got {value}".lstrip())

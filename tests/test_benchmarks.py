@@ -10,11 +10,13 @@ import pandas as pd
 import pytest
 import torch
 
-from benchmarks import adapt, plain, run, stages, time_to_score, work
+from benchmarks import adapt, local_use, plain, run, stages, time_to_score, work
 from benchmarks.run import processes
 from pneumo import __main__
 from pneumo.data import cache, kermany
-from tests.conftest import Capture, Patch
+from tests.conftest import ROOT, Capture, Patch
+
+RUNS = ROOT / "docs" / "runs"
 
 
 def test_plain_files_are_the_prepared_images(phantoms: Path, cache_dir: Path) -> None:
@@ -46,9 +48,7 @@ def measured(form: str, overrides: list[str], seconds: float, *counts: int) -> l
 
 
 @pytest.mark.slow
-def test_one_command_prints_and_saves_a_table(
-    tmp_path: Path, monkeypatch: Patch, capsys: Capture
-) -> None:
+def test_a_table_is_printed_and_saved(tmp_path: Path, monkeypatch: Patch, capsys: Capture) -> None:
     monkeypatch.setattr(sys, "argv", ["benchmarks.run", "--quick", "--out", str(tmp_path)])
     monkeypatch.setenv("PNEUMO_CACHE", "")  # put back afterwards
     monkeypatch.setattr(os, "cpu_count", lambda: 1)  # other tests are on the other cores
@@ -86,3 +86,37 @@ def test_parts_of_the_pool_are_nested_have_both_labels_and_no_patient_of_the_tes
         assert not set(pool["patient"]) & set(test["patient"])
         assert len(pool) + len(test) == len(table)
         assert set(pool[: adapt.SIZES[0]]["label"]) == {"NORMAL", "PNEUMONIA"}
+
+
+def test_no_patient_fixes_a_threshold_and_is_scored_by_it(monkeypatch: Patch) -> None:
+    rng = np.random.default_rng(0)
+    label = rng.integers(2, size=90)
+    test = pd.DataFrame(
+        {
+            "label": np.where(label == 1, "PNEUMONIA", "NORMAL"),
+            "group": [f"p{number // 3}" for number in range(90)],
+            "p_pneumonia": np.clip(label * 0.3 + rng.random(90) * 0.7, 0, 1),
+        }
+    )
+    seen = []
+
+    def scored(
+        used: pd.DataFrame, left: pd.DataFrame, *_: object, **__: object
+    ) -> dict[str, float]:
+        seen.append((set(used["group"]), set(left["group"]), len(used)))
+        return {}
+
+    monkeypatch.setattr(local_use, "_scored", scored)
+    assert len(list(local_use.local_draws(test, size=25, draws=8, coverage=0.9))) == 8
+    for used, left, images in seen:
+        assert not used & left
+        assert images == 24  # whole patients of three images, at most 25
+    assert len({frozenset(used) for used, _, _ in seen}) > 1
+
+
+def test_the_kept_runs_have_the_coverage_that_the_docs_say() -> None:
+    page = (RUNS.parent / "notes" / "test-folder.md").read_text()
+    rows = local_use.coverage_table(RUNS, coverage=0.9)
+    for start in ("| official, tiny 1 |", "| holdout, tiny 1 |"):
+        (row,) = (line for line in rows if line.startswith(start))
+        assert row.partition(" |")[2] in page

@@ -77,9 +77,7 @@ def test_a_name_is_of_one_set_and_its_scores_of_the_present_weights(
         _ = Run.open(run).external
 
 
-def test_scores_that_would_not_be_external_are_not_kept(
-    run: Path, images: Path, refused: Refused
-) -> None:
+def test_scores_of_no_other_source_are_not_kept(run: Path, images: Path, refused: Refused) -> None:
     data, package = ("--data", images), "pretrained:compact-robust"
     for message, *words in (
         ("on new, labelled images; give them by --data DIR", run),

@@ -9,14 +9,10 @@ PAGES = sorted(page.relative_to(ROOT).as_posix() for page in figures.pages())
 
 
 @pytest.mark.parametrize("page", PAGES)
-def test_quoted_scores_are_those_of_the_kept_runs(page: str) -> None:
+def test_quoted_scores_are_those_of_the_kept_runs_and_none_is_quoted_by_hand(page: str) -> None:
     text = (ROOT / page).read_text()
     assert figures.updated(text) == text, "run python -m benchmarks.figures"
-
-
-@pytest.mark.parametrize("page", PAGES)
-def test_no_score_is_quoted_by_hand(page: str) -> None:
-    assert figures.unmarked((ROOT / page).read_text()) == []
+    assert figures.unmarked(text) == []
 
 
 def test_a_figure_changed_by_hand_is_found() -> None:

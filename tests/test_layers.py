@@ -1,6 +1,8 @@
-"""What all files have in common: imports go down between packages, and in no circle."""
+"""What all files share: imports go down and in no circle; dotted names and links exist."""
 
 import ast
+import pkgutil
+import re
 from collections.abc import Iterator
 from graphlib import TopologicalSorter
 from importlib import import_module
@@ -13,6 +15,7 @@ from pneumo import cli
 from tests.conftest import Capture, Patch
 
 ROOT = Path(pneumo.__file__).parent
+REPOSITORY = ROOT.parent
 ORDER = (  # a package may import those of the lines above its own, and its own
     {"atomic", "choices", "labels", "untrusted"},
     {"cli"},
@@ -87,7 +90,7 @@ def test_no_file_imports_itself_by_way_of_others() -> None:
     "command",
     ["audit", "calibrate", "download", "evaluate", "export", "heatmap", "predict", "report"],
 )
-def test_help_fits_80_columns_and_ends_with_examples(
+def test_help_fits_and_ends_with_examples(
     command: str, capsys: Capture, monkeypatch: Patch
 ) -> None:
     monkeypatch.setenv("COLUMNS", "80")
@@ -98,3 +101,41 @@ def test_help_fits_80_columns_and_ends_with_examples(
     assert last
     assert all(line.startswith("  ") for line in last.splitlines())
     assert [line for line in shown.splitlines() if len(line) > 80] == []
+
+
+NAME = re.compile(r"(?<![\w./-])pneumo(?:\.[A-Za-z_]\w*)+")
+PAGES = ("docs/**/*.md", "*.md")
+SOURCES = ("pneumo/**/*.py", "benchmarks/*.py", "conf/**/*.yaml", *PAGES)
+PLACEHOLDERS = {"pneumo.COMMAND", "pneumo.VERB"}
+LINK = re.compile(r"\]\((?!https?:)([^)#\s]*)(?:#([^)\s]+))?\)")
+
+
+def anchors(page: Path) -> set[str]:
+    """Returns the anchors that GitHub gives the headings of a page."""
+    text = re.sub(r"^```.*?^```", "", page.read_text(), flags=re.DOTALL | re.MULTILINE)
+    titles = re.findall(r"^#+ (.*)", text, re.MULTILINE)
+    return {re.sub(r"[^\w\- ]", "", title.lower()).replace(" ", "-") for title in titles}
+
+
+def test_dotted_names_resolve() -> None:
+    names: dict[str, str] = {}
+    for pattern in SOURCES:
+        for path in REPOSITORY.glob(pattern):
+            matches = NAME.findall(path.read_text(encoding="utf-8"))
+            names |= {name: path.relative_to(REPOSITORY).as_posix() for name in matches}
+    dead = {}
+    for name in sorted(names.keys() - PLACEHOLDERS):
+        try:
+            pkgutil.resolve_name(name)
+        except (ImportError, AttributeError):
+            dead[name] = names[name]
+    assert dead == {}
+
+
+@pytest.mark.parametrize("pattern", PAGES)
+def test_links_between_pages_resolve(pattern: str) -> None:
+    for page in REPOSITORY.glob(pattern):
+        for name, anchor in LINK.findall(page.read_text()):
+            target = page.parent / name if name else page
+            assert target.exists(), f"{page.name}: {name} does not exist"
+            assert not anchor or anchor in anchors(target), f"{page.name}: {name}#{anchor}"

@@ -24,7 +24,7 @@ sys.addaudithook(watch)
 
 
 @pytest.mark.slow
-def test_no_command_opens_a_connection(
+def test_no_command_calls_out(
     phantoms: Path, cache_dir: Path, tmp_path: Path, monkeypatch: Patch
 ) -> None:
     (tmp_path / "hook").mkdir()

@@ -54,7 +54,7 @@ def write_model(place: Path) -> int:
 
 @pytest.mark.slow
 @pytest.mark.parametrize("name", ["package", "ONNX", "heatmap", "predict", "audit"])
-def test_a_full_disk_leaves_what_was_there(
+def test_a_full_disk(
     name: str, radiograph: str, rsna_set: Path, tmp_path: Path, capsys: Capture
 ) -> None:
     pytest.importorskip("highdicom")

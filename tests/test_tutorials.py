@@ -72,7 +72,7 @@ def test_the_example_without_torch_is_that_of_the_help() -> None:
 
 
 @pytest.mark.slow
-def test_the_first_prediction_prints_what_the_page_shows(
+def test_the_first_prediction_is_as_shown(
     tmp_path: Path, monkeypatch: Patch, capfd: Capture
 ) -> None:
     monkeypatch.delenv("PNEUMO_DATA", raising=False)  # the reader has not downloaded the set
@@ -94,9 +94,7 @@ def test_the_first_prediction_prints_what_the_page_shows(
 
 
 @pytest.mark.slow
-def test_the_reproduction_trains_compares_and_exports(
-    tmp_path: Path, monkeypatch: Patch, capfd: Capture
-) -> None:
+def test_the_reproduction_is_as_shown(tmp_path: Path, monkeypatch: Patch, capfd: Capture) -> None:
     monkeypatch.setattr(heatmap, "MAX_OWN", 6)
     commands = block(TUTORIALS / "reproduce.md").replace("num_threads=1", "")
     longer = f"{SMALL.format(10)} data.batch_size=8 data.progressive=null experiment"

@@ -24,9 +24,7 @@ from pneumo import untrusted
         ("a.yaml", "1: x", "it must hold values by name"),
     ],
 )
-def test_settings_beyond_bounds_are_refused(
-    tmp_path: Path, name: str, text: str, message: str
-) -> None:
+def test_settings_beyond_bounds(tmp_path: Path, name: str, text: str, message: str) -> None:
     (tmp_path / name).write_text(text)
     read = untrusted.read_json if name == "a.json" else untrusted.read_yaml
     with pytest.raises(ValueError, match=message):

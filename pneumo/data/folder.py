@@ -136,7 +136,9 @@ def csv_table(path: Path, root: Path) -> pd.DataFrame:
         listed = pd.read_csv(path, dtype=str, keep_default_na=False, index_col=False)
         listed = listed.rename(columns=normalised)
     except ValueError as error:
-        raise ValueError(f"data.csv must be a table; {path} is broken: {error}") from None
+        raise ValueError(
+            f"data.csv must be a table; {path} is broken: {str(error).strip()}"
+        ) from None
     if not {"path", "label"} <= set(listed):
         raise ValueError(
             f"data.csv must have the columns path and label; {path} has {', '.join(listed.columns)}"

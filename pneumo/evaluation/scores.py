@@ -75,8 +75,8 @@ class Score:
 
     @property
     def heading(self) -> str:
-        """The title with a capital letter."""
-        return self.title[0].upper() + self.title[1:]
+        """The title with a capital letter, except mAP."""
+        return self.title if self.title[1].isupper() else self.title[0].upper() + self.title[1:]
 
 
 def scores(label: ArrayLike, probability: ArrayLike, *, threshold: float = 0.5) -> dict[str, float]:

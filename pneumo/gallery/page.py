@@ -12,6 +12,7 @@ from PIL import Image
 from pneumo import cli
 from pneumo.data import reader
 from pneumo.inference import scoring
+from pneumo.inference.ensemble import mean_operating_point
 from pneumo.inference.heatmap_images import Heatmaps
 from pneumo.inference.networks import Networks
 from pneumo.labels import PNEUMONIA
@@ -37,12 +38,13 @@ def html(run: Run, *, checkpoint: str, trust: Sequence[str] = (), notes: Sequenc
     """
     cli.check_installed("a page of errors", "captum", extra="heatmap")
     root = scoring.own_root(run)
-    maps = Heatmaps(run, checkpoint=checkpoint, trust=trust)
     if checkpoint != "best":
-        run = scoring.rescored(run, ("test",), checkpoint=checkpoint, trust=trust)
+        run = scoring.rescored(run, ("val", "test"), checkpoint=checkpoint, trust=trust)
+    threshold = mean_operating_point([run]).threshold
+    maps = Heatmaps(run, checkpoint=checkpoint, trust=trust, threshold=threshold)
     test, train = run.of_split("test"), run.split[run.split["split"] == "train"]
     train = train.sample(min(len(train), MOST_TRAINING), random_state=0)
-    by_kind = errors(test, threshold=maps.threshold)
+    by_kind = errors(test, threshold=threshold)
     shown = pd.concat([rows[:MOST] for rows in by_kind.values()])
     networks = Networks([run], checkpoint=checkpoint, trust=trust)
     near = most_similar(networks, root, shown["path"].tolist(), among=train["path"].tolist())
@@ -64,7 +66,7 @@ def html(run: Run, *, checkpoint: str, trust: Sequence[str] = (), notes: Sequenc
         run=run.name,
         num_test=len(test),
         num_train=len(train),
-        threshold=maps.threshold,
+        threshold=threshold,
         notes=notes,
         numbers={kind: len(rows) for kind, rows in by_kind.items()},
         entries=entries,

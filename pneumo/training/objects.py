@@ -72,7 +72,7 @@ def build_parts(config: Config) -> Parts:
     return Parts(task, network, trainer)
 
 
-def load_weights(network: nn.Module, place: str) -> None:
+def load_weights(network: Any, place: str) -> None:
     """Fills a network with the best checkpoint of a run, with its mean and deviation.
 
     Args:
@@ -92,6 +92,7 @@ def load_weights(network: nn.Module, place: str) -> None:
             f"{run.metrics['model']} with {run.metrics.get('num_classes')} classes: {reason}. Set "
             "model= as in that run"
         ) from None
+    network.log_prior.zero_()  # the shares of that run's labels, if it was balanced
 
 
 def build_callback(key: str, settings: dict[str, Any]) -> pl.Callback:

@@ -28,9 +28,7 @@ def load(folder: tuple[Path, list[str]], where: Path, **options: int) -> cache.C
     return cache.load(*folder, cache_dir=where, image_size=32, **options)  # type: ignore[arg-type]
 
 
-def test_the_cache_holds_prepared_images_by_what_they_depend_on(
-    folder: tuple[Path, list[str]],
-) -> None:
+def test_the_cache_holds_images_by_what_they_depend_on(folder: tuple[Path, list[str]]) -> None:
     root, names = folder
     found = load(folder, root / "cache")
     for number, name in enumerate(names):
@@ -87,9 +85,7 @@ def test_killed_or_at_once_does_no_harm(folder: tuple[Path, list[str]]) -> None:
     assert not list(where.glob("*.tmp"))
 
 
-def test_a_whole_cache_needs_neither_writing_nor_images(
-    folder: tuple[Path, list[str]], monkeypatch: Patch
-) -> None:
+def test_a_whole_cache_is_only_read(folder: tuple[Path, list[str]], monkeypatch: Patch) -> None:
     first = load(folder, folder[0] / "cache")
 
     def read_only(*_: object, **__: object) -> None:

@@ -1,3 +1,5 @@
+import itertools
+
 import cv2
 import numpy as np
 import pandas as pd
@@ -69,10 +71,8 @@ def test_epochs_differ_and_repeat_with_the_seed(table: pd.DataFrame, images: Cac
 @pytest.mark.filterwarnings("ignore:This DataLoader will create")  # more than there are cores
 def test_workers_change_nothing(table: pd.DataFrame, images: Cache) -> None:
     assert cv2.getNumThreads() == 1  # a fork beside more of them can block forever
-    for alone, shared in zip(
-        epoch(module(table, images), 2), epoch(module(table, images, num_workers=2), 2), strict=True
-    ):
-        assert torch.equal(alone, shared)
+    alone, shared = (epoch(module(table, images, num_workers=n), 2) for n in (0, 2))
+    assert all(map(torch.equal, alone, shared))
 
 
 def test_statistics_are_of_the_train_part_only(table: pd.DataFrame, images: Cache) -> None:
@@ -92,14 +92,11 @@ def test_any_beginning_of_a_mixed_order_holds_every_class() -> None:
 
 @pytest.mark.parametrize("train", [True, False])
 def test_a_single_last_image_joins_the_batch_before_in_training(train: bool) -> None:
-    for size in (1, 2, 3, 16):
-        for number in range(1, 70):
-            sizes = batch_sizes(number, batch_size=size, train=train)
-            usual = [len(part) for part in torch.split(torch.arange(number), size)]
-            if train and number > size > 1 and number % size == 1:
-                assert sizes == [*usual[:-2], size + 1]
-            else:
-                assert sizes == usual
+    for size, number in itertools.product((1, 2, 3, 16), range(1, 70)):
+        usual = [len(part) for part in torch.split(torch.arange(number), size)]
+        joins = train and number > size > 1 and number % size == 1
+        sizes = batch_sizes(number, batch_size=size, train=train)
+        assert sizes == ([*usual[:-2], size + 1] if joins else usual)
 
 
 @pytest.mark.parametrize("augment", [Augment(), Warp()])

@@ -132,9 +132,7 @@ def test_lookup_tables_of_any_width_are_followed_and_preferred_to_the_window(seq
 @pytest.mark.parametrize(
     ("tag", "empty"), [*((tag, "") for tag in dicom.OPTIONAL), ("WindowCenter", ["", "10"])]
 )
-def test_an_empty_number_counts_as_missing_and_a_missing_one_is_neutral(
-    tag: str, empty: Any
-) -> None:
+def test_an_empty_number_is_missing_and_a_missing_one_neutral(tag: str, empty: Any) -> None:
     tags: dict[str, Any] = {"RescaleSlope": "2", "RescaleIntercept": "-100"}
     tags |= {"WindowCenter": "4000", "WindowWidth": "6000", "NumberOfFrames": "1"}
     tags |= {"PixelPaddingValue": 0, "PixelPaddingRangeLimit": 65}
@@ -161,17 +159,13 @@ def test_compressed_files_are_the_same_picture(syntax: str) -> None:
 
 
 def test_grey_in_three_channels_is_read_and_colour_refused() -> None:
-    tags: dict[str, Any] = {"SamplesPerPixel": 3, "PhotometricInterpretation": "RGB"}
-    tags |= {"PlanarConfiguration": 0, "Rows": 40, "Columns": 60, "Modality": "SC"}
+    tags: dict[str, Any] = {"SamplesPerPixel": 3, "PlanarConfiguration": 0}
+    of_rgb = {"PhotometricInterpretation": "RGB", "Rows": 40, "Columns": 60, "Modality": "SC"}
     rgb = np.repeat(GREY[..., None], 3, axis=2)
-    assert (decoded(rgb, bits=8, **tags) == GREY).all()
+    assert (decoded(rgb, bits=8, **tags, **of_rgb) == GREY).all()
     rgb[..., 0] = 255
     with pytest.raises(ValueError, match="must be a grey radiograph; this one is in colour"):
-        decoded(rgb, bits=8, **tags)
-
-
-def test_grey_in_the_colours_of_jpeg_is_read() -> None:
-    tags = {"SamplesPerPixel": 3, "PlanarConfiguration": 0}
+        decoded(rgb, bits=8, **tags, **of_rgb)
     files = [compressed(stream("JPEG", GREY, quality=95), syntax="JPEGBaseline8Bit")]
     for kind, syntax in (("YBR_RCT", "JPEG2000Lossless"), ("YBR_ICT", "JPEG2000")):
         picture = stream("JPEG2000", np.dstack([GREY] * 3), mct=1, irreversible=kind == "YBR_ICT")
@@ -180,16 +174,13 @@ def test_grey_in_the_colours_of_jpeg_is_read() -> None:
         assert np.abs(dicom.decode(data).astype(int) - GREY).max() <= 4
 
 
-@pytest.mark.parametrize("implicit", [True, False])
-def test_a_file_without_preamble_is_read(implicit: bool) -> None:
-    bare, file = dataset(), io.BytesIO()
-    del bare.file_meta
-    pydicom.dcmwrite(file, bare, implicit_vr=implicit, little_endian=True)
-    assert dicom.is_dicom(file.getvalue())
-    assert (dicom.decode(file.getvalue()) == decoded()).all()
-
-
-def test_the_index_of_a_disk_is_left_out(tmp_path: Path) -> None:
+def test_a_file_without_preamble_is_read_and_the_index_of_a_disk_left_out(tmp_path: Path) -> None:
+    for implicit in (True, False):
+        bare, file = dataset(), io.BytesIO()
+        del bare.file_meta
+        pydicom.dcmwrite(file, bare, implicit_vr=implicit, little_endian=True)
+        assert dicom.is_dicom(file.getvalue())
+        assert (dicom.decode(file.getvalue()) == decoded()).all()
     listing = b"\0" * 128 + b"DICM" + dicom.DIRECTORY
     (tmp_path / "DICOMDIR").write_bytes(listing)
     (tmp_path / "IM000001").write_bytes(encode(dataset()))
@@ -253,18 +244,14 @@ def test_other_files_are_refused_in_one_line() -> None:
     assert (decoded(Modality=None) == decoded()).all()
 
 
-def test_missing_pydicom_names_the_extra(monkeypatch: Patch, tmp_path: Path) -> None:
-    (tmp_path / "a.dcm").write_bytes(encode(dataset()))
-    monkeypatch.setitem(sys.modules, "pydicom", None)
-    radiograph = reader.read(str(tmp_path / "a.dcm"), shapes=[(32, "stretch")])
-    assert radiograph.error.startswith("DICOM needs pydicom")
-    assert radiograph.error.endswith("pip install 'pneumo[dicom]'")
-
-
-def test_a_radiograph_is_read_from_a_file(tmp_path: Path) -> None:
+def test_a_radiograph_is_read_from_a_file_by_pydicom(monkeypatch: Patch, tmp_path: Path) -> None:
     path = tmp_path / "1.2.840.7"
     path.write_bytes(encode(dataset()))
     radiograph = reader.read(str(path), shapes=[(32, "stretch"), (64, "pad")])
     assert (radiograph.error, radiograph.size) == ("", (64, 40))
     assert [pixels.shape for pixels in radiograph.prepared.values()] == [(32, 32), (64, 64)]
     assert radiograph.odd == ("small: 64 x 40 pixels",)
+    monkeypatch.setitem(sys.modules, "pydicom", None)
+    error = reader.read(str(path), shapes=[(32, "stretch")]).error
+    assert error.startswith("DICOM needs pydicom")
+    assert error.endswith("pip install 'pneumo[dicom]'")

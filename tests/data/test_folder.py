@@ -49,7 +49,7 @@ def listed(radiographs: Path) -> list[tuple[int, str, str]]:
     return [(number, path, path.partition("/")[0]) for number, path in enumerate(paths)]
 
 
-def test_labels_patients_and_splits_are_those_of_the_folders_or_of_the_table(
+def test_labels_patients_and_splits_of_folders_and_tables(
     radiographs: Path, tmp_path: Path
 ) -> None:
     table, left_out = folder_table(radiographs)
@@ -91,7 +91,7 @@ def test_labels_patients_and_splits_are_those_of_the_folders_or_of_the_table(
         ({"path": "../mine/NORMAL/radiograph 0.png"}, "must be a file below data"),
     ],
 )
-def test_wrong_rows_are_named(
+def test_wrong_rows(
     radiographs: Path, tmp_path: Path, change: dict[str, str], message: str
 ) -> None:
     plain = {"label": "NORMAL", "split": "train", "subtype": "", "patient": "a"}
@@ -101,7 +101,7 @@ def test_wrong_rows_are_named(
         csv_table(write_csv(tmp_path / "a.csv", rows), radiographs)
 
 
-def test_a_file_that_is_listed_twice_counts_once(
+def test_a_file_counts_once(
     radiographs: Path, tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
     (radiographs / "NORMAL" / "link.png").symlink_to(radiographs / "NORMAL" / "radiograph 0.png")
@@ -117,7 +117,7 @@ def test_a_file_that_is_listed_twice_counts_once(
     assert [message[:7] for message in caplog.messages] == ["1 of 41", "3 of 43"]
 
 
-def test_every_command_refuses_one_image_under_both_labels(
+def test_one_image_under_both_labels(
     train: Command, radiographs: Path, capsys: Capture, call: Call
 ) -> None:
     (radiographs / "PNEUMONIA").rename(radiographs / "sick")
@@ -152,20 +152,18 @@ def test_names_are_compared_without_what_cannot_be_seen(radiographs: Path, tmp_p
     assert counts == {"pat7": 5, "Jos\u00e9": 2, "PAT7": 1, "pat 7": 1}
 
 
-@pytest.mark.parametrize("unknown", [0, 12, 40])
-def test_patients_are_unknown_where_their_column_is_empty(
-    radiographs: Path, tmp_path: Path, unknown: int
-) -> None:
-    rows = [
-        {"path": path, "label": label, "patient": " " if n < unknown else f"p{n // 2}"}
-        for n, path, label in listed(radiographs)
-    ]
-    data_set = Folder.open(str(radiographs), str(write_csv(tmp_path / "a.csv", rows)))
-    note = f"PATIENTS UNKNOWN: {unknown} of 40 images"
-    assert (data_set.note or "").startswith(note if unknown else "")
-    assert bool(data_set.note) == data_set.near_duplicates == (unknown > 0)
-    table = data_set.table(patient_key="person", on_unknown_name="error")
-    assert table["patient"].nunique() == unknown + (40 - unknown) // 2
+def test_patients_without_a_name_are_unknown(radiographs: Path, tmp_path: Path) -> None:
+    for unknown in (0, 12, 40):
+        rows = [
+            {"path": path, "label": label, "patient": " " if n < unknown else f"p{n // 2}"}
+            for n, path, label in listed(radiographs)
+        ]
+        data_set = Folder.open(str(radiographs), str(write_csv(tmp_path / "a.csv", rows)))
+        note = f"PATIENTS UNKNOWN: {unknown} of 40 images" if unknown else ""
+        assert (data_set.note or "").startswith(note)
+        assert bool(data_set.note) == data_set.near_duplicates == (unknown > 0)
+        table = data_set.table(patient_key="person", on_unknown_name="error")
+        assert table["patient"].nunique() == unknown + (40 - unknown) // 2
 
 
 def test_names_that_are_not_utf8_are_refused(radiographs: Path, refused: Refused) -> None:
@@ -219,18 +217,15 @@ def test_pneumoniamnist_has_its_own_split_and_labels_of_any_type(tmp_path: Path,
     assert images_of(source) == data_set.root
 
 
-@pytest.mark.parametrize(
-    "changed",
-    [
+def test_other_archives_are_refused(tmp_path: Path) -> None:
+    for changed in (
         {"train_labels": np.array([[0.0], [np.nan]] * 20)},
         {"val_images": None},
         {"train_images": np.zeros((40, 28, 28, 3), np.uint8)},
-    ],
-)
-def test_other_archives_are_refused(tmp_path: Path, changed: dict[str, Any]) -> None:
-    path = archive(tmp_path / "a.npz", **changed)
-    with pytest.raises(ValueError, match=r"data\.root must be PneumoniaMNIST's file"):
-        medmnist.unpack(path, tmp_path / "cache")
+    ):
+        path = archive(tmp_path / "a.npz", **changed)
+        with pytest.raises(ValueError, match=r"data\.root must be PneumoniaMNIST's file"):
+            medmnist.unpack(path, tmp_path / "cache")
     assert not list((tmp_path / "cache").glob("medmnist-*/*"))
     with pytest.raises(FileNotFoundError, match="there is no file"):
         medmnist.unpack(tmp_path / "gone.npz", tmp_path / "cache")

@@ -13,6 +13,7 @@ from pneumo.data.near_copies import near_pairs, perceptual_hash
 from tests.conftest import Patch
 
 RNG = np.random.default_rng(0)
+REAL = pytest.mark.realdata
 
 
 def look(pixels: np.ndarray) -> tuple[int, np.ndarray]:
@@ -45,20 +46,14 @@ def check_found(root: Path, *, num: int, change: Callable[[np.ndarray], np.ndarr
     assert (pairs.correlation[~of_copies] < near_copies.COPY).all()
 
 
-CHANGES = pytest.mark.parametrize("change", [shifted, turned, cropped])
-
-
-@CHANGES
-def test_changed_copies_are_found(phantoms: Path, change: Callable[..., np.ndarray]) -> None:
-    check_found(phantoms, num=40, change=change)
-
-
-@CHANGES
-@pytest.mark.realdata
-def test_changed_copies_of_radiographs_are_found(
-    real_data: Path, change: Callable[..., np.ndarray]
+@pytest.mark.parametrize("change", [shifted, turned, cropped])
+@pytest.mark.parametrize(
+    ("images", "num"), [("phantoms", 40), pytest.param("real_data", 200, marks=REAL)]
+)
+def test_changed_copies_are_found(
+    images: str, num: int, change: Callable[..., np.ndarray], request: pytest.FixtureRequest
 ) -> None:
-    check_found(real_data, num=200, change=change)
+    check_found(request.getfixturevalue(images), num=num, change=change)
 
 
 def noise(num: int) -> np.ndarray:

@@ -30,15 +30,12 @@ def test_a_set_is_recognised_by_its_layout(phantoms: Path, rsna_set: Path, tmp_p
     for folder, file in (("real", name), ("own", "train/NORMAL/anna.jpeg"), ("bare", "a.txt")):
         (tmp_path / folder / file).parent.mkdir(parents=True)
         (tmp_path / folder / file).touch()
-    found = [recognise(tmp_path / folder) for folder in ("real", "own", "bare")]
-    assert found == [Kermany, Folder, None]
-    assert (recognise(phantoms), recognise(rsna_set)) == (Phantoms, Rsna)
+    places = (*(tmp_path / folder for folder in ("real", "own", "bare")), phantoms, rsna_set)
+    assert [*map(recognise, places)] == [Kermany, Folder, None, Phantoms, Rsna]
 
 
 @pytest.mark.parametrize("name", ["auto", "folder", "kermany", "phantom", "rsna"])
-def test_the_images_of_a_configuration_are_found_without_making_them(
-    name: str, tmp_path: Path
-) -> None:
+def test_images_of_a_configuration_are_found_and_not_made(name: str, tmp_path: Path) -> None:
     source = yaml.safe_load((ROOT / "conf" / "data" / f"{name}.yaml").read_text())["source"]
     drawn = tmp_path / f"phantom-{phantom_drawing.VERSION}-400-0"
     values: dict[str, object] = {"root": str(tmp_path / "set"), "cache_dir": str(tmp_path)}

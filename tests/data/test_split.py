@@ -32,7 +32,7 @@ def table(kermany_names: list[str]) -> pd.DataFrame:
 
 @pytest.mark.parametrize("protocol", PROTOCOLS.values(), ids=PROTOCOLS)
 @pytest.mark.parametrize("seed", [0, 12345])
-def test_no_group_is_in_two_parts_and_none_is_lost(
+def test_a_group_is_in_one_part_and_none_is_lost(
     table: pd.DataFrame, protocol: Protocol, seed: int
 ) -> None:
     result = split(table, protocol, seed=seed)
@@ -55,9 +55,7 @@ def test_split_of_seed_0_is_the_same_on_any_machine(table: pd.DataFrame) -> None
     assert digest(split(table, PAPER, seed=1)) != expected
 
 
-def test_holdout_tests_on_what_paper_tests_on_and_folds_cover_every_image_once(
-    table: pd.DataFrame,
-) -> None:
+def test_holdout_tests_on_papers_images_and_folds_on_each_once(table: pd.DataFrame) -> None:
     def tested(protocol: Protocol) -> list[str]:
         rows = split(table, protocol, seed=2)
         return rows.loc[rows["split"] == "test", "path"].tolist()
@@ -79,7 +77,7 @@ def test_official_keeps_the_sets_own_test_part_and_leaves_out_train_images_of_me
     assert f"{len(merged) - len(fewer)} images are left out" in caplog.text
 
 
-def test_own_keeps_a_patient_in_one_split(
+def test_own_has_patients_in_one_split(
     table: pd.DataFrame, caplog: pytest.LogCaptureFixture
 ) -> None:
     source = table["source"].replace("val", "train")

@@ -2,7 +2,6 @@ import hashlib
 import json
 import shutil
 from pathlib import Path
-from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
@@ -58,21 +57,6 @@ def test_dicom_files_of_one_patient_id_are_one_patient(data: Path) -> None:
     assert len(set(found.values())) == len(found) - 2
     digest = hashlib.sha256(PATIENT_ID.encode()).hexdigest()
     assert not any(PATIENT_ID in one or digest[:8] in one for one in found.values())
-
-
-@pytest.mark.parametrize("moved", [False, True])
-def test_paths_are_no_patients_where_bytes_can_be_compared(data: Path, moved: bool) -> None:
-    other = data.parent / "other"
-    for grey, name in enumerate(("NORMAL/a.png", "NORMAL/b.png", "PNEUMONIA/c.png")):
-        add(other, name, grey=100 + grey)
-    _, table = labelled(data, patient_key="person")
-    images = None if moved else data
-    run: Any = SimpleNamespace(split=table.assign(split="train"), image_folder=images)
-    run.metrics = {"data": {}}
-    shared, _ = shared_with_train(run, *labelled(other, patient_key="person"))
-    assert shared == "3 patients (a.png, b.png, c.png)" * moved
-    shared, _ = shared_with_train(run, *labelled(data, patient_key="person"))
-    assert shared.startswith("3 patients" if moved else "3 identical images (a.png, b.png, c.png)")
 
 
 def test_identical_files_are_one_group_and_names_of_the_set_stay_patients(data: Path) -> None:
@@ -132,6 +116,17 @@ def test_its_own_images_are_known_by_their_bytes_also_where_they_have_moved(
     assert shared(copy) == same
     add(copy, "NORMAL/b.png", grey=200)  # other images may have these names
     assert shared(copy) == ""
+
+
+def test_paths_are_no_patients_where_all_bytes_can_be_compared(data: Path, tmp_path: Path) -> None:
+    run, other = make_run(tmp_path / "run", data), tmp_path / "other"
+    run.__dict__["split"] = run.split.assign(patient=run.split["path"])  # unknown ones
+    for grey, name in enumerate(("NORMAL/a.png", "NORMAL/b.png", "PNEUMONIA/c.png"), 100):
+        add(other, name, grey=grey)
+    images = labelled(other, patient_key="person")
+    assert shared_with_train(run, *images)[0] == ""
+    (data / "NORMAL/a.png").unlink()
+    assert shared_with_train(run, *images)[0] == "2 patients (a.png, c.png)"
 
 
 def test_images_of_the_run_that_it_started_from_are_not_new(data: Path, tmp_path: Path) -> None:

@@ -1,10 +1,12 @@
 """Detectors: torchvision's own but for the backbone; boxes, losses and options."""
 
+from pathlib import Path
 from typing import Any
 
 import pytest
 import torch
 from torch import Tensor, nn
+from torchvision import models
 from torchvision.models import detection
 
 from pneumo.models.detector import Detector, filled
@@ -41,9 +43,7 @@ def test_with_resnet50_it_is_torchvisions_own(architecture: str) -> None:
 
 
 @BOTH
-def test_boxes_lie_in_the_image_in_order_and_losses_of_evaluation_change_nothing(
-    architecture: str,
-) -> None:
+def test_boxes_lie_in_the_image_and_losses_of_evaluation_change_nothing(architecture: str) -> None:
     network = small(architecture).eval()
     with torch.no_grad():
         predicted = network(images())
@@ -83,9 +83,7 @@ def test_masks_are_the_filled_boxes() -> None:
     assert filled(torch.empty(0, 4), size=8).shape == (0, 8, 8)
 
 
-def test_a_file_fills_the_backbone(tmp_path: Any) -> None:
-    from torchvision import models
-
+def test_a_file_fills_the_backbone(tmp_path: Path) -> None:
     torch.manual_seed(5)
     body = models.mobilenet_v3_large(num_classes=3)
     path = tmp_path / "weights.pt"

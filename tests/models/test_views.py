@@ -71,9 +71,7 @@ class OnePixel(Network):
 
 
 @pytest.mark.parametrize("views", [Views(), BOTH, Views((1, 0.85, 0.5), mirror=True)])
-def test_logits_are_means_over_scales_and_a_gradient_is_that_of_the_mean(
-    views: Views, x: Tensor
-) -> None:
+def test_logits_are_means_over_scales_and_so_is_a_gradient(views: Views, x: Tensor) -> None:
     network = OnePixel(3, 20)
 
     def gradient(view: Tensor) -> Tensor:

@@ -5,11 +5,12 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from pneumo.report.comparisons import overlap_ratio
+from pneumo.report.comparisons import compare, overlap_ratio
 from pneumo.report.report_folder import write_report
 from pneumo.report.trials import Trial
 from tests.report.made_runs import (
     edit,
+    groups_of,
     make_baseline,
     make_run,
     page,
@@ -72,6 +73,15 @@ def test_margins_and_networks_are_paired_over_trials_and_within_each(finished: P
     assert "patients of seed" not in page(finished / "report")  # of several trials only their mean
 
 
+def test_every_network_has_its_margin_however_few_are_compared(
+    finished: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("pneumo.report.comparisons.MOST_COMPARED", 1)
+    table = compare(groups_of(finished))
+    assert set(table.loc[table["kind"] == "margin", "first"]) == {"tiny", "small"}
+    assert "networks" not in set(table["kind"])
+
+
 @pytest.mark.parametrize("other", ["small", "thumbnail_svm"])
 def test_equal_predictions_have_a_difference_of_0_and_no_interval(
     tmp_path: Path, other: str
@@ -95,7 +105,7 @@ def test_a_wide_interval_is_withheld_and_other_images_make_no_pair(tmp_path: Pat
     wanted = {"what": "tiny minus small", "score": "accuracy", "over": "3 trials"}
     row = row_of(report / "comparisons.csv", **wanted)
     assert (row["low"], row["high"]) == ("", "")
-    assert "withheld: 3 trials are too few" in page(report)
+    assert "withheld: wider than 1" in page(report)
     for row in rows_of(report / "comparisons.csv"):
         assert all(-1 <= float(row[end]) <= 1 for end in ("low", "high") if row[end])
         assert "minus medium" not in row["what"]
