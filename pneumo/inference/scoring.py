@@ -149,8 +149,9 @@ def refitted(run: Run, train_root: Path, root: Path, paths: Sequence[str]) -> Ar
     """Returns (N,) probabilities of PNEUMONIA of files below ``root`` by a baseline fitted again.
 
     Its run folder has no weights: it is fitted to its train split, below ``train_root``.
-    ValueError: the run names another class. UnreadableError: an image cannot be read.
+    ValueError: the run names another or no known class. UnreadableError: an image cannot be read.
     """
+    from hydra.errors import InstantiationException
     from hydra.utils import instantiate
 
     model = {key: value for key, value in run.settings["model"].items() if key != "name"}
@@ -163,7 +164,11 @@ def refitted(run: Run, train_root: Path, root: Path, paths: Sequence[str]) -> Ar
     names = [*(str(train_root / p) for p in train["path"]), *(str(root / p) for p in paths)]
     pixels = read_prepared(names, shape=(run.image_size, run.aspect))
     table, seed = table.assign(path=names), int(run.config["seed"])
-    fitted = instantiate(model).fit(table, pixels, root=Path(), seed=seed)
+    try:
+        baseline = instantiate(model)
+    except InstantiationException as error:
+        raise ValueError(f"{run.run_dir} does not fit this version: {error}") from None
+    fitted = baseline.fit(table, pixels, root=Path(), seed=seed)
     probability = np.asarray(fitted[len(train) :])
     if run.decision == BALANCED:  # as pneumo.baselines.run does
         probability = at_prevalence(probability, fitted_at=run.trained_at, prevalence=0.5)
