@@ -11,8 +11,6 @@ import pandas as pd
 
 from pneumo.choices import BALANCED
 from pneumo.data import image
-from pneumo.data.folder import Folder
-from pneumo.data.phantom import Phantoms
 from pneumo.data.sets import class_of
 from pneumo.evaluation import paired
 from pneumo.evaluation.assessment import assess, labels
@@ -68,17 +66,11 @@ def images_missing(run: Run) -> str:
 def own_test_split(runs: Sequence[Run]) -> ScoredOn:
     """Returns the test split of the runs; of several, the images that all of them tested on.
 
-    ValueError: the runs are of different data, or too few images were tested on by all.
+    ValueError: see common_test, or too few images were tested on by all.
     """
     first, test = runs[0], runs[0].of_split("test")
     if len(runs) == 1:
         return ScoredOn(f"the test split of {first.name}", test, None)
-    data = [run.metrics["data"] for run in runs]
-    # a published set's folder may be renamed; in others, other images may have the same names
-    published = {d["kind"] for d in data} - {Phantoms.kind, Folder.kind}
-    sets = {(d["kind"], d["kind"] in published or d.get("root_name")) for d in data}
-    if len(sets) > 1:
-        raise ValueError("several runs must be of the same data; name one set with --data DIR")
     common = ensemble.common_test(runs)
     if len(common) == len(test):
         return ScoredOn(f"the test split of all {len(runs)} runs", common, None)
