@@ -15,19 +15,13 @@ from pneumo.evaluation.paired import corrected_t_test, holm
 from pneumo.report.groups import OF_PROTOCOL, Cell, Group
 from pneumo.report.trials import COMPARED, NAN, Trial, split_name, tuples
 
-MOST_COMPARED = 8  # networks; more make a table that no one reads
+MOST_COMPARED = 8  # networks with each other; more make a table that no one reads
 WIDEST = 1.0  # interval of a difference of scores; a wider one says nothing
 
 
-COLUMNS = (
-    "group",
-    "kind",  # networks, margin (over a baseline) or optimism
-    "first",  # network
-    "second",  # network or baseline; for optimism, what is compared
-    "what",  # both
-    *("score", "trials", "difference", "low", "high"),
-    *("p", "df"),  # over several trials only
-    "over",  # what the interval covers: "4 trials", "patients of seed 3"
+COLUMNS = (  # kind: networks, margin (over a baseline) or optimism; what: first and second
+    *("group", "kind", "first", "second", "what", "score", "trials", "difference", "low", "high"),
+    *("p", "df", "over"),  # p and df over several trials only; over: what the interval covers
 )
 
 
@@ -81,9 +75,9 @@ def _between(group: Group) -> Iterator[dict[str, Any]]:
     Over the trials on the same split, then over the patients of each trial on the same test
     images, by a paired bootstrap.
     """
-    networks = group.networks[:MOST_COMPARED]
-    pairs = [("networks", *pair) for pair in combinations(networks, 2)]
-    pairs += [("margin", *pair) for pair in product(networks, group.baselines)]
+    compared = combinations(group.networks[:MOST_COMPARED], 2)
+    pairs = [("networks", *pair) for pair in compared]
+    pairs += [("margin", *pair) for pair in product(group.networks, group.baselines)]
     for kind, first, second in pairs:
         about = {"kind": kind, "first": first.label, "second": second.label}
         about["what"] = f"{first.label} minus {second.label}"

@@ -51,11 +51,10 @@ def findings(
         "findings.j2",
         lead=lead,
         other=other,
-        margin=margin(lead) if lead else None,
-        other_margin=margin(other) if other else None,
+        margin=margin,
         among=len(candidates),
         names={cell.name for cell, _ in candidates},
-        on=_ranked_on(lead[0]) if lead else "",
+        ranked_on=_ranked_on,
         places=PLACES,
         states=", ".join(f"{n} {state}" for state, n in states) or "nothing",
     )

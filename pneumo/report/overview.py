@@ -95,9 +95,9 @@ def overviews(groups: Sequence[Group]) -> list[Overview]:
             by_images[group.kind, num_images].append(group)
     kinds = [kind for kind, _ in by_images]
     tested = []
-    for (kind, images), same in by_images.items():
+    for place, ((kind, images), same) in enumerate(by_images.items()):
         title = kind if kinds.count(kind) == 1 else f"{kind}, {images} images"
-        slug = same[0].slug.removesuffix(f"-{same[0].protocol}")
+        slug = kind if kind not in kinds[:place] else f"{kind}-{place + 1}"
         tested.append(Overview(title, slug, _scores(same), same))
     return tested
 

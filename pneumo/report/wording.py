@@ -2,6 +2,7 @@
 
 from collections.abc import Mapping
 from math import isnan, sqrt
+from typing import Any
 
 MINUS, DASH, PLUS_MINUS = "\N{MINUS SIGN}", "\N{EN DASH}", "\N{PLUS-MINUS SIGN}"
 
@@ -15,25 +16,15 @@ def decimal(value: float | None, *, digits: int = 3, sign: bool = False) -> str:
     return (text.lstrip("+-") if zero else text).replace("-", MINUS)
 
 
-def interval(
-    low: float | None,
-    high: float | None,
-    *,
-    digits: int = 3,
-    sign: bool = False,
-    unknown: str = DASH,
-) -> str:
-    """Returns a range such as "0.925 to 0.940"; ``unknown`` if an end is unknown."""
-    ends = [decimal(end, digits=digits, sign=sign) for end in (low, high)]
+def interval(low: float | None, high: float | None, *, unknown: str = DASH, **form: Any) -> str:
+    """Returns a range such as "0.925 to 0.940", each end by `decimal`; ``unknown`` without one."""
+    ends = [decimal(end, **form) for end in (low, high)]
     return unknown if DASH in ends else " to ".join(ends)
 
 
-def score_cell(
-    score: Mapping[str, float | None], *, digits: int = 3, unknown: str = ""
-) -> tuple[str, str]:
+def score_cell(score: Mapping[str, float | None], *, unknown: str = "") -> tuple[str, str]:
     """Returns value, and low to high, of a score: the two lines of a cell of a table."""
-    ends = interval(score["low"], score["high"], digits=digits, unknown=unknown)
-    return decimal(score["value"], digits=digits), ends
+    return decimal(score["value"]), interval(score["low"], score["high"], unknown=unknown)
 
 
 def mean_and_error(mean: float, sd: float, n: int) -> str:

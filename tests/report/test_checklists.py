@@ -33,19 +33,10 @@ def test_every_fact_of_an_item_is_known_of_a_whole_run() -> None:
 
 
 def test_an_item_is_filled_in_part_or_for_a_person() -> None:
-    items = [
-        Item("1", "a", "{model}"),
-        Item("2", "b", "{model}", "more"),
-        Item("3", "c", "{missing}"),
-        Item("4", "d", "", "all"),
-    ]
-    answers = [checklists.answer(item, {"model": "tiny"}) for item in items]
-    assert answers == [
-        ("filled", "tiny"),
-        ("in part", "tiny; *more*"),
-        ("to write", f"*{checklists.UNKNOWN}*"),
-        ("to write", "*all*"),
-    ]
+    items = (("{model}",), ("{model}", "more"), ("{missing}",), ("", "all"))
+    answers = [checklists.answer(Item("1", "a", *of), {"model": "tiny"}) for of in items]
+    of_person = [("to write", f"*{text}*") for text in (checklists.UNKNOWN, "all")]
+    assert answers == [("filled", "tiny"), ("in part", "tiny; *more*"), *of_person]
     wanted = "1 of 4 items filled from the run (25 %), 1 in part, 2 for a person to write"
     assert checklists.share(status for status, _ in answers) == wanted
 

@@ -5,11 +5,12 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from pneumo.report.comparisons import overlap_ratio
+from pneumo.report.comparisons import compare, overlap_ratio
 from pneumo.report.report_folder import write_report
 from pneumo.report.trials import Trial
 from tests.report.made_runs import (
     edit,
+    groups_of,
     make_baseline,
     make_run,
     page,
@@ -70,6 +71,15 @@ def test_margins_and_networks_are_paired_over_trials_and_within_each(finished: P
         assert f"tiny minus {other}" in page(finished / "report")
     assert not [row for row in rows_of(path) if "thumbnail_svm: " in row["what"]]  # no epochs
     assert "patients of seed" not in page(finished / "report")  # of several trials only their mean
+
+
+def test_every_network_has_its_margin_however_few_are_compared(
+    finished: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("pneumo.report.comparisons.MOST_COMPARED", 1)
+    table = compare(groups_of(finished))
+    assert set(table.loc[table["kind"] == "margin", "first"]) == {"tiny", "small"}
+    assert "networks" not in set(table["kind"])
 
 
 @pytest.mark.parametrize("other", ["small", "thumbnail_svm"])

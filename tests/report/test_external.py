@@ -72,6 +72,17 @@ def test_a_model_is_one_row_with_the_random_split_of_most_trials(tmp_path: Path)
     assert shown == {assessed.RANDOM: [2, True], assessed.OFFICIAL: [1, False]}
 
 
+def test_two_sets_of_one_kind_have_an_overview_each_beside_the_pictures_of_their_groups(
+    tmp_path: Path,
+) -> None:
+    make_run(tmp_path)
+    make_run(tmp_path / "b", images=300, index="bb22")
+    groups = groups_of(tmp_path)
+    tested = overviews(groups)
+    assert [o.kind for o in tested] == ["kermany, 666 images", "kermany, 1,000 images"]
+    assert len({subject.slug for subject in (*groups, *tested)}) == 4
+
+
 def test_results_of_other_weights_and_broken_ones_are_left_out_by_name(runs: Path) -> None:
     stale, broken = sorted(runs.glob("model=tiny*"))
     np.savez(stale / "reference.npz", weights_sha256="another's")
