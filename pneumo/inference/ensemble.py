@@ -5,6 +5,8 @@ from collections.abc import Sequence
 import numpy as np
 import pandas as pd
 
+from pneumo.data.folder import Folder
+from pneumo.data.phantom import Phantoms
 from pneumo.evaluation.assessment import labels
 from pneumo.evaluation.metrics import Array
 from pneumo.evaluation.operating_point import OperatingPoint, by_rule
@@ -19,6 +21,8 @@ def common_val(runs: Sequence[Run]) -> tuple[np.ndarray, Array] | str:
     Several runs must have the same validation split: an image that one of them was trained on
     would make that one optimistic.
     """
+    if not same_data(runs):
+        return "the runs are of different data"
     tables = [run.of_split("val") for run in runs]
     for run, rows in zip(runs, tables, strict=True):
         if rows.empty:
@@ -30,12 +34,27 @@ def common_val(runs: Sequence[Run]) -> tuple[np.ndarray, Array] | str:
     return labels(tables[0]), np.stack([rows["p_pneumonia"].to_numpy() for rows in tables])
 
 
+def same_data(runs: Sequence[Run]) -> bool:
+    """Returns whether the runs are of one set of images, so that a path names one image.
+
+    The folder of a published set may be renamed; in others, other images may have these names.
+    """
+    data = [run.metrics["data"] for run in runs]
+    published = {each["kind"] for each in data} - {Phantoms.kind, Folder.kind}
+    sets = {(each["kind"], each["kind"] in published or each.get("root_name")) for each in data}
+    return len(sets) == 1
+
+
 def common_paths(runs: Sequence[Run], split: str) -> set[str]:
     """Returns the images of a split that all runs have, and on whose patients none was trained.
 
     Runs may define a patient differently, by patient_key: an image is left out if any run counts
-    its patient among those that some run was trained on.
+    its patient among those that some run was trained on. ValueError: they are of different data.
     """
+    if not same_data(runs):
+        raise ValueError(
+            "several runs must be of the same data; score classifiers on one set with --data DIR"
+        )
     tables = [run.split for run in runs]
     images = set[str]().union(*(rows.loc[rows["split"] == "train", "path"] for rows in tables))
     trained = set[str]()
@@ -48,7 +67,7 @@ def common_paths(runs: Sequence[Run], split: str) -> set[str]:
 def common_test(runs: Sequence[Run]) -> pd.DataFrame:
     """Returns the rows of the first run's test images that are in all test splits and new to all.
 
-    ValueError: runs label one of the images differently.
+    ValueError: runs are of different data, or label one of the images differently.
     """
     test = runs[0].of_split("test")
     rows = test[test["path"].isin(common_paths(runs, "test"))].reset_index(drop=True)

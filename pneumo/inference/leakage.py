@@ -109,13 +109,13 @@ def new_images(
 def _lineage(run: Run) -> tuple[list[Run], str]:
     """Returns the run and those whose weights it started from, and the name of a missing one."""
     runs, names = [run], [run.name]
-    while (init := runs[-1].metrics.get("init")) and init["run"] not in names:
-        names.append(init["run"])
+    while (init := runs[-1].config.get("init")) and init not in names:
+        names.append(init)
         try:
-            start = Run.open(init["run"])
+            start = Run.open(init)
             _ = start.split
         except (OSError, ValueError):
-            return runs, init["run"]
+            return runs, init
         runs.append(start)
     return runs, ""
 
@@ -130,8 +130,10 @@ def shared_with_train(run: Run, root: Path, table: pd.DataFrame) -> tuple[str, s
     """
     train = run.split[run.split["split"] == "train"]
     exact = bool((table["source"] != "").all())
-    folder = root if _holds(root, run) else run.image_folder  # they may have moved
+    folder = run.image_folder
     own = [path for p in train["path"] if folder and (path := folder / p).is_file()]
+    if not own and _holds(root, run):  # they have moved
+        own = [root / path for path in train["path"]]
 
     def named(rows: pd.DataFrame) -> set[str]:
         names = set(rows["patient"]) - set(rows["path"] if len(own) == len(train) else ())

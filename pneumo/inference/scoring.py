@@ -11,8 +11,6 @@ import pandas as pd
 
 from pneumo.choices import BALANCED
 from pneumo.data import image
-from pneumo.data.folder import Folder
-from pneumo.data.phantom import Phantoms
 from pneumo.data.sets import class_of
 from pneumo.evaluation import paired
 from pneumo.evaluation.assessment import assess, labels
@@ -68,17 +66,11 @@ def images_missing(run: Run) -> str:
 def own_test_split(runs: Sequence[Run]) -> ScoredOn:
     """Returns the test split of the runs; of several, the images that all of them tested on.
 
-    ValueError: the runs are of different data, or too few images were tested on by all.
+    ValueError: see common_test, or too few images were tested on by all.
     """
     first, test = runs[0], runs[0].of_split("test")
     if len(runs) == 1:
         return ScoredOn(f"the test split of {first.name}", test, None)
-    data = [run.metrics["data"] for run in runs]
-    # a published set's folder may be renamed; in others, other images may have the same names
-    published = {d["kind"] for d in data} - {Phantoms.kind, Folder.kind}
-    sets = {(d["kind"], d["kind"] in published or d.get("root_name")) for d in data}
-    if len(sets) > 1:
-        raise ValueError("several runs must be of the same data; name one set with --data DIR")
     common = ensemble.common_test(runs)
     if len(common) == len(test):
         return ScoredOn(f"the test split of all {len(runs)} runs", common, None)
@@ -149,8 +141,9 @@ def refitted(run: Run, train_root: Path, root: Path, paths: Sequence[str]) -> Ar
     """Returns (N,) probabilities of PNEUMONIA of files below ``root`` by a baseline fitted again.
 
     Its run folder has no weights: it is fitted to its train split, below ``train_root``.
-    ValueError: the run names another class. UnreadableError: an image cannot be read.
+    ValueError: the run names another or no known class. UnreadableError: an image cannot be read.
     """
+    from hydra.errors import InstantiationException
     from hydra.utils import instantiate
 
     model = {key: value for key, value in run.settings["model"].items() if key != "name"}
@@ -163,7 +156,11 @@ def refitted(run: Run, train_root: Path, root: Path, paths: Sequence[str]) -> Ar
     names = [*(str(train_root / p) for p in train["path"]), *(str(root / p) for p in paths)]
     pixels = read_prepared(names, shape=(run.image_size, run.aspect))
     table, seed = table.assign(path=names), int(run.config["seed"])
-    fitted = instantiate(model).fit(table, pixels, root=Path(), seed=seed)
+    try:
+        baseline = instantiate(model)
+    except InstantiationException as error:
+        raise ValueError(f"{run.run_dir} does not fit this version: {error}") from None
+    fitted = baseline.fit(table, pixels, root=Path(), seed=seed)
     probability = np.asarray(fitted[len(train) :])
     if run.decision == BALANCED:  # as pneumo.baselines.run does
         probability = at_prevalence(probability, fitted_at=run.trained_at, prevalence=0.5)

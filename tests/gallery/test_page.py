@@ -1,5 +1,6 @@
 """The page of the most confident errors, of a network trained on phantoms."""
 
+import json
 import re
 from pathlib import Path
 
@@ -8,6 +9,7 @@ import pytest
 
 from pneumo import evaluate
 from pneumo.gallery import page
+from pneumo.inference import scoring
 from pneumo.inference.networks import Networks
 from pneumo.runs.run import Run
 from tests.conftest import Capture, Patch
@@ -19,12 +21,15 @@ def test_misses_come_first_with_heat_map_and_similar_training_images(
     finished_run: Path, tmp_path: Path, monkeypatch: Patch, capsys: Capture
 ) -> None:
     monkeypatch.setattr(page, "MOST", 2)
-    out = tmp_path / "errors.html"
-    assert evaluate.main([str(finished_run), "--page", str(out)]) == 0
+    out, scores = tmp_path / "errors.html", tmp_path / "scores.json"
+    files = ("--page", str(out), "--out", str(scores))
+    assert evaluate.main([str(finished_run), *files, "--checkpoint", "last"]) == 0
     assert "AUROC" in capsys.readouterr().out  # the scores are printed, too
-    text, run = out.read_text(), Run.open(finished_run)
-    assert run.assessment
-    threshold = run.assessment["operating_point"]["threshold"]
+    text = out.read_text()
+    run = scoring.rescored(Run.open(finished_run), ("test",), checkpoint="last")
+    (member,) = json.loads(scores.read_text())["members"]
+    threshold = member["operating_point"]["threshold"]
+    assert threshold != 0.5  # of decision=sensitivity, on validation images
     test = run.of_split("test")
     rows = [
         row

@@ -178,3 +178,5 @@ def test_a_copy_and_files_of_another_folder_are_no_ensemble(tmp_path: Path) -> N
         (run / "metrics.json").write_text(text.replace('"kind": "kermany"', data))
     with pytest.raises(ValueError, match="must be of the same data"):
         scores_of(runs)
+    why = ensemble.common_val([Run.open(run) for run in runs])  # of images of the same names
+    assert why == "the runs are of different data"

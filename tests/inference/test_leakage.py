@@ -78,7 +78,7 @@ def test_names_in_the_sets_layout_need_not_be_the_sets(data: Path) -> None:
     assert "test/IM-1" in set(table["patient"])
 
 
-def make_run(run_dir: Path, data: Path, **metrics: Any) -> Run:
+def make_run(run_dir: Path, data: Path, *, init: Path | None = None) -> Run:
     """Leaves what is read of a run on a, b and c in ``data``, whose table names their patients."""
     table, _ = folder_table(data)
     table = table.assign(patient=["x", "y", "z"], group=["x", "y", "z"], split="train")
@@ -89,12 +89,12 @@ def make_run(run_dir: Path, data: Path, **metrics: Any) -> Run:
         "split_sha256": split.digest(table),
         "images_sha256": images_digest(data, table),
     }
-    written = {"schema": 1, "model": "tiny", "protocol": "holdout", "data": about}
+    metrics = {"schema": 1, "model": "tiny", "protocol": "holdout", "data": about}
     (run_dir / ".hydra").mkdir(parents=True)
-    config = {"data": {"source": {"root": str(data)}}}
+    config = {"data": {"source": {"root": str(data)}}, "init": init and str(init)}
     (run_dir / ".hydra" / "config.yaml").write_text(yaml.safe_dump(config))
     table[split.COLUMNS].to_csv(run_dir / "split.csv", index=False)
-    content = written | {"best": epoch, "last": epoch} | metrics
+    content = metrics | {"best": epoch, "last": epoch}
     (run_dir / "metrics.json").write_text(json.dumps(content))
     return Run.open(run_dir)
 
@@ -133,7 +133,7 @@ def test_images_of_the_run_that_it_started_from_are_not_new(data: Path, tmp_path
     first, other = make_run(tmp_path / "first", data), tmp_path / "other"
     for grey, name in enumerate(("NORMAL/a.png", "NORMAL/b.png", "PNEUMONIA/c.png"), 100):
         add(other, name, grey=grey)
-    run = make_run(tmp_path / "run", other, init={"run": str(first.run_dir)})
+    run = make_run(tmp_path / "run", other, init=first.run_dir)
     how: dict[str, Any] = {"allow_overlap": False, "instead": "Leave them out"}
     with pytest.raises(ValueError, match=r"split of \S*first, from which \S*run started. Leave"):
         new_images([run], data, **how)
