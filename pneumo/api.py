@@ -82,7 +82,7 @@ class Run(RunFolder):
         """Returns the loss and the F1 of NORMAL of each split by epoch, if the run has them."""
         from matplotlib import pyplot
 
-        epochs = self.history.set_axis(self.history["epoch"] + 1)
+        epochs = self.history.set_axis([n + 1 for n in self.history.get("epoch", ())])
         shown = {title: epochs.filter(regex=f"/{name}$") for name, title in CURVES.items()}
         shown = {title: table for title, table in shown.items() if not table.empty}
         figure, axes = pyplot.subplots(1, max(len(shown), 1), figsize=(9, 3), squeeze=False)

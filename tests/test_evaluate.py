@@ -13,6 +13,7 @@ from benchmarks import keep
 from pneumo import atomic
 from pneumo.data import phantom
 from pneumo.evaluation import metrics, operating_point, scores
+from pneumo.evaluation.assessment import labels
 from pneumo.inference.leakage import labelled, shared_with_train
 from pneumo.runs import run_folder
 from pneumo.runs.run import Run
@@ -150,6 +151,8 @@ def test_other_folder_is_scored_and_compared_with_validation(
     assert "differences" not in found
     several = scores_of(folder / "a", folder / "paper", data=fresh)["members"]
     assert [one["operating_point"]["fixed_on"] for one in several] == ["val", None]
+    train = labels(Run.open(folder / "paper").split.query("split == 'train'"))
+    assert several[1]["net_benefit"]["fitted_at"] == train.mean()  # there is no validation split
 
 
 def test_images_of_the_training_are_found(

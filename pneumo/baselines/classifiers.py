@@ -21,7 +21,7 @@ from pneumo.data.kermany import targets
 from pneumo.evaluation.metrics import Array
 
 SIDE = 32  # pixels of a thumbnail
-FOLDS = 5  # of the train split's patients
+FOLDS = 5  # of the train split's patients, or as many as a label has
 
 
 class Baseline(ABC):
@@ -90,7 +90,9 @@ class ThumbnailSVM(Baseline):
 
     def classifier(self, train: pd.DataFrame, *, seed: int) -> Any:
         """Returns the machine with its sigmoid; folds never split the images of a patient."""
-        folds = StratifiedGroupKFold(FOLDS, shuffle=True, random_state=seed % 2**32)
+        patients = int(train.groupby("label")["group"].nunique().min())
+        number = max(2, min(FOLDS, patients))
+        folds = StratifiedGroupKFold(number, shuffle=True, random_state=seed % 2**32)
         label = targets(train, num_classes=2)
         return CalibratedClassifierCV(
             self.machine(),

@@ -23,7 +23,7 @@ from pneumo.evaluation.metrics import (
 )
 from pneumo.evaluation.operating_point import OperatingPoint, by_rule, calibrated
 from pneumo.evaluation.scores import CLINICAL, SCORES
-from pneumo.labels import BACTERIA, NORMAL, PNEUMONIA, VIRUS
+from pneumo.labels import BACTERIA, CLASS_NAMES, NORMAL, PNEUMONIA, VIRUS
 
 # Chance of pneumonia at which one would treat: a twentieth to nineteen twentieths
 NET_BENEFIT_AT = tuple(number / 20 for number in range(1, 20))
@@ -64,15 +64,24 @@ def labels(table: pd.DataFrame) -> Array:
     return (table["label"] == PNEUMONIA).to_numpy(np.int64)
 
 
-def assess_run(table: pd.DataFrame, *, protocol: str, decision: str) -> dict[str, Any]:
+def counts(table: pd.DataFrame) -> dict[str, int]:
+    """Returns the number of images, of patients (column group), and of images of each label."""
+    by_label = {name: int((table["label"] == name).sum()) for name in CLASS_NAMES}
+    return {"images": len(table), "patients": int(table["group"].nunique()), **by_label}
+
+
+def assess_run(
+    table: pd.DataFrame, *, protocol: str, decision: str, trained_at: float
+) -> dict[str, Any]:
     """Returns `assess` of a run's test split, at the point of its decision rule.
 
     ``table``: columns as in assess, p_pneumonia, and split (val, test). ``protocol``: for the
-    reason if there is no validation split.
+    reason if there is no validation split. ``trained_at``: see by_rule.
     """
     val, test = (table[table["split"] == split] for split in ("val", "test"))
     reason = f"the run has no validation split (protocol={protocol})"
-    fixed = by_rule(decision, reason if val.empty else (labels(val), val["p_pneumonia"]))
+    known = reason if val.empty else (labels(val), val["p_pneumonia"])
+    fixed = by_rule(decision, known, trained_at=trained_at)
     return assess(test, test["p_pneumonia"].to_numpy(np.float64), fixed=fixed)
 
 

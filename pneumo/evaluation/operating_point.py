@@ -28,7 +28,7 @@ class OperatingPoint:
     why_not: str = ""  # why no temperature is fitted
     set_aside: bool = False  # whether, for this reason, another rule could not be used
     images: int = 0  # of the validation split
-    prevalence: float | None = None  # that the probabilities are for: among these, or 0.5
+    prevalence: float | None = None  # that the probabilities are for; None: of the scored images
 
     @property
     def fixed_on(self) -> str | None:
@@ -36,17 +36,21 @@ class OperatingPoint:
         return "val" if self.rule == AT_SENSITIVITY else None
 
 
-def by_rule(rule: str, val: tuple[ArrayLike, ArrayLike] | str) -> OperatingPoint:
+def by_rule(
+    rule: str, val: tuple[ArrayLike, ArrayLike] | str, *, trained_at: float | None = None
+) -> OperatingPoint:
     """Returns the operating point of a decision rule, one of pneumo.choices.RULES.
 
     ``val``: (N,) labels and (N,) raw probabilities of a validation split, or why there is none;
-    then sensitivity is set aside for argmax. With balanced there is no temperature, which would
-    move probabilities for equal classes towards the classes of the validation split.
+    then sensitivity is set aside for argmax, and the probabilities are for ``trained_at``, the
+    share of PNEUMONIA in the train split. With balanced there is no temperature, which would move
+    probabilities for equal classes towards the classes of the validation split.
     """
     if rule == BALANCED:
         return OperatingPoint(rule, why_not=EQUAL, prevalence=0.5)
     if isinstance(val, str):
-        return OperatingPoint(why_not=val, set_aside=rule == AT_SENSITIVITY)
+        set_aside = rule == AT_SENSITIVITY
+        return OperatingPoint(why_not=val, set_aside=set_aside, prevalence=trained_at)
     label, probability = np.asarray(val[0]), np.asarray(val[1], dtype=np.float64)
     threshold = 0.5
     if rule == AT_SENSITIVITY:

@@ -76,7 +76,7 @@ def mean_operating_point(
         return OperatingPoint(why_not=reason, set_aside=True)
     val = common_val(runs) if checkpoint == "best" else NOT_BEST
     if isinstance(val, str):
-        return by_rule(rules[0], val)
+        return by_rule(rules[0], val, trained_at=runs[0].trained_at)
     label, probability = val
     mean = probability.mean(0) if weights is None else weights @ probability
     return by_rule(rules[0], (label, mean))

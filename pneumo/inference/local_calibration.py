@@ -16,7 +16,7 @@ from typing_extensions import TypedDict
 from pneumo import untrusted
 from pneumo.choices import SENSITIVITY
 from pneumo.data.labelled import join_duplicates
-from pneumo.evaluation.assessment import MIN_PATIENTS, labels
+from pneumo.evaluation.assessment import MIN_PATIENTS, counts, labels
 from pneumo.evaluation.intervals import LEVEL, few_patients, warning, with_intervals
 from pneumo.evaluation.metrics import Array, sensitivity_threshold, youden_threshold
 from pneumo.evaluation.operating_point import fitted_temperature
@@ -115,9 +115,7 @@ def describe(table: pd.DataFrame, *, sensitivity: float | None) -> dict[str, Any
         "schema": SCHEMA,
         "rule": f"sensitivity {sensitivity:g}" if sensitivity else "the greatest Youden index",
         **fit_point(label, probability, sensitivity=sensitivity),
-        "images": len(table),
-        "patients": int(table["group"].nunique()),
-        **{name: int((table["label"] == name).sum()) for name in CLASS_NAMES},
+        **counts(table),
         "warning": warning(few),
         "curve": curve(label, probability, table["group"].to_numpy(), sensitivity=sensitivity),
         "probabilities": {  # of one image of each patient

@@ -30,7 +30,6 @@ from pneumo.runs.run import Run
 from pneumo.runs.writer import RunWriter
 
 BASELINE = re.compile(r"pneumo\.baselines\.\w+\.[A-Z]\w*")  # all that is built to be fitted
-
 KEPT = ("ranking", "interval", "scores", "operating_point")  # of an assessment
 COUNTS = ("images", "patients", *CLASS_NAMES)
 
@@ -167,7 +166,7 @@ def refitted(run: Run, train_root: Path, root: Path, paths: Sequence[str]) -> Ar
     fitted = instantiate(model).fit(table, pixels, root=Path(), seed=seed)
     probability = np.asarray(fitted[len(train) :])
     if run.decision == BALANCED:  # as pneumo.baselines.run does
-        probability = at_prevalence(probability, fitted_at=labels(train).mean(), prevalence=0.5)
+        probability = at_prevalence(probability, fitted_at=run.trained_at, prevalence=0.5)
     return probability
 
 

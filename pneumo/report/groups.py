@@ -263,13 +263,15 @@ def _label(name: str, keys: Sequence[str], settings: Mapping[str, Any]) -> str:
     """The name and its settings by their last words, or whole keys if two end alike."""
     last = [key.removesuffix("._target_").rpartition(".")[2] for key in keys]
     words = [w if last.count(w) == 1 else k for k, w in zip(keys, last, strict=True)]
-    values = [_short(settings.get(key)) for key in keys]
+    values = [_short(key, settings.get(key)) for key in keys]
     text = ", ".join(f"{word}={value}" for word, value in zip(words, values, strict=True))
     return f"{name} ({text})" if keys else name
 
 
-def _short(value: Any) -> str:
-    """A setting's value in a few characters; transforms by their names."""
+def _short(key: str, value: Any) -> str:
+    """A setting's value in a few characters; classes and transforms by their names."""
+    if key.endswith("._target_"):
+        return str(value).rpartition(".")[2]
     if isinstance(value, list) and value and all(isinstance(x, dict) for x in value):
         return "+".join(str(x.get("_target_")).rpartition(".")[2] for x in value)
     return f"{value:g}" if isinstance(value, float) else str(value)

@@ -98,8 +98,8 @@ def pack(run_dir: Path, out: Path, *, card: str) -> int:
 
 def public_overrides(run_dir: Path) -> list[str]:
     """Returns the overrides of a run's command without places of the machine that trained."""
-    places = ("run_dir=", "init=", "logger.")
-    places += tuple(f"{section}.{key}=" for section in ("data", "data.source") for key in PLACES)
+    of_data = (f"{section}.{key}=" for section in ("data", "data.source") for key in PLACES)
+    places = ("run_dir=", "init=", "logger.", *of_data)
     return [
         text
         for text in run_folder.overrides_of(run_dir)

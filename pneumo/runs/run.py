@@ -6,6 +6,7 @@ from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Self
 
+from pneumo.labels import PNEUMONIA
 from pneumo.runs import pretrained, run_folder, tasks
 from pneumo.runs.metrics import COPY_AGAIN, External, Metrics, read_externals, read_metrics
 
@@ -98,6 +99,12 @@ class Run:
 
         return split.digest(self.split[self.split["split"] == "train"])
 
+    @property
+    def trained_at(self) -> float:
+        """The share of PNEUMONIA in the train split."""
+        train = self.split[self.split["split"] == "train"]
+        return float((train["label"] == PNEUMONIA).mean())
+
     @cached_property
     def predictions(self) -> "pd.DataFrame":
         """predictions.csv of the best checkpoint: path, patient, label, split, p_pneumonia."""
@@ -157,8 +164,8 @@ class Run:
         about = written.get("interval")
         if isinstance(about, dict) and about.get("method") == METHOD:
             return written
-        protocol = self.metrics["protocol"]
-        return assess_run(self.scored, protocol=protocol, decision=self.decision)
+        rule = {"protocol": self.metrics["protocol"], "decision": self.decision}
+        return assess_run(self.scored, **rule, trained_at=self.trained_at)
 
     @cached_property
     def external(self) -> dict[str, External]:

@@ -5,11 +5,11 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from pneumo.choices import PREVALENCES
+from pneumo.evaluation.assessment import counts
 from pneumo.inference import scoring
 from pneumo.inference.leakage import labelled
 from pneumo.inference.networks import Networks
-from pneumo.inference.scoring import ScoredOn
-from pneumo.labels import CLASS_NAMES
+from pneumo.inference.scoring import ScoredOn, images_missing
 from pneumo.report import terminal
 from pneumo.runs import run_folder
 from pneumo.runs.run import Run
@@ -76,12 +76,7 @@ def evaluate(
     warnings = scoring.warnings(runs, own=data is None, checkpoint=checkpoint)
     scores: dict[str, Any] = {
         **about,
-        "scored_on": {
-            "what": on.name,
-            "images": len(table),
-            "patients": int(table["group"].nunique()),
-            **{name: int((table["label"] == name).sum()) for name in CLASS_NAMES},
-        },
+        "scored_on": {"what": on.name, **counts(table)},
         "notes": [*on.notes, *warnings],
     }
     if data and len(runs) == 1:
@@ -121,8 +116,7 @@ def _shift(run: Run, on: ScoredOn, samples: Samples | None) -> dict[str, Any]:
     """Returns how other images differ from the run's, or why that is unknown."""
     if samples is None:
         baseline = f"{run.name} is a baseline, without the features that are compared"
-        missing = scoring.images_missing(run)
-        return {"why_not": baseline if run.metrics.get("baseline") else missing}
+        return {"why_not": baseline if run.metrics.get("baseline") else images_missing(run)}
     reference = "validation" if samples.split == "val" else samples.split
     compared = compare(samples.own, samples.other, reference=reference)
     return {"root": str(on.root), "run": run.name, **compared}

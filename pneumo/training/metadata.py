@@ -22,7 +22,7 @@ from pneumo import cli
 from pneumo.data import fingerprint, image, split
 from pneumo.data.augment import Augment
 from pneumo.data.base import DataSet
-from pneumo.evaluation.assessment import assess_run
+from pneumo.evaluation.assessment import assess_run, labels
 from pneumo.evaluation.scores import CLINICAL, SCORES
 from pneumo.models.views import Views, multiply_adds, num_parameters
 from pneumo.runs import run_folder
@@ -85,7 +85,9 @@ def assessment(
     scored = table.merge(predictions[["path", "p_pneumonia"]], on="path")
     scored["pixels"] = [image.num_pixels(root / path) for path in scored["path"]]
     rule = {"protocol": config.protocol.name, "decision": config.decision}
-    return {"checkpoint": "best", "split": "test", **assess_run(scored, **rule)}
+    trained_at = float(labels(table[table["split"] == "train"]).mean())
+    assessment = assess_run(scored, **rule, trained_at=trained_at)
+    return {"checkpoint": "best", "split": "test", **assessment}
 
 
 def describe(

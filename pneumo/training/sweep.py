@@ -89,7 +89,7 @@ class Sweep(Callback):
         return conclude(self.folder)
 
 
-def check_search(cfg: DictConfig, hydra: DictConfig) -> None:
+def check_search(cfg: DictConfig, hydra: Any) -> None:
     """Raises ValueError where a search would choose settings by the split they are scored on."""
     keys = ("protocol.select_on", "protocol.val", "callbacks.checkpoint.monitor")
     values = {key: OmegaConf.select(cfg, key) for key in keys}

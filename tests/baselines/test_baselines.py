@@ -74,6 +74,9 @@ def test_folds_of_the_sigmoid_keep_patients_together_and_the_order() -> None:
     machine = model.calibrated_classifiers_[0].estimator
     order = np.argsort(machine.decision_function(pixels))
     assert (np.diff(model.predict_proba(pixels)[order, 1]) >= 0).all()
+    few = table.iloc[:14].assign(split="train")  # four patients of NORMAL, three of PNEUMONIA
+    assert [len(ThumbnailSVM().classifier(rows, seed=0).cv) for rows in (train, few)] == [5, 3]
+    assert np.isfinite(ThumbnailSVM().fit(few, images, root=Path())).all()
 
 
 def test_the_header_has_the_quality_and_the_classifier_sees_no_pixel(tmp_path: Path) -> None:

@@ -73,4 +73,4 @@ def test_grey_values_stay_in_order_and_wrong_ranges_are_refused() -> None:
         assert (np.diff(grey) >= 0).all()
     for wrong in ({"area": (0, 1)}, {"area": (0.5, 2)}, {"flip": 2}):
         with pytest.raises(ValueError, match="must be"):
-            Warp(**wrong)  # type: ignore[arg-type]
+            Warp(**wrong)

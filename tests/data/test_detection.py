@@ -60,19 +60,16 @@ def test_the_same_epoch_draws_the_same(data: BoxDataModule) -> None:
     assert drawn(1) != drawn(2)
 
 
-def test_a_box_that_leaves_is_cut_or_dropped() -> None:
+def test_a_box_that_leaves_is_cut_or_dropped_and_the_image_is_as_without_boxes() -> None:
     half = Augment(rotation=0, zoom=(2, 2), flip=0, fill=0)  # shows the middle, 16 to 48 of 64
     augment = BoxAugment(half.transforms)
     boxes = np.array([[8.0, 24, 40, 40], [0, 24, 20, 40], [0, 0, 10, 10]])
     _, found = augment(np.zeros((64, 64), np.uint8), boxes, seed=0)
     # of the first three quarters are left, of the second a fifth, of the third nothing
     assert found == pytest.approx(np.array([[0, 16, 48, 48]]), abs=1)
-
-
-def test_the_image_is_augmented_as_without_boxes() -> None:
-    image = np.random.default_rng(0).integers(0, 256, (64, 64), np.uint8)
-    augmented, _ = BoxAugment(Augment().transforms)(image, np.empty((0, 4)), seed=3)
-    assert (augmented == Augment()(image, seed=3)).all()
+    pixels = np.random.default_rng(0).integers(0, 256, (64, 64), np.uint8)
+    augmented, _ = BoxAugment(Augment().transforms)(pixels, np.empty((0, 4)), seed=3)
+    assert (augmented == Augment()(pixels, seed=3)).all()
 
 
 @pytest.mark.parametrize("aspect", ["stretch", "pad"])

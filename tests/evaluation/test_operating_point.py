@@ -36,7 +36,8 @@ def test_each_rule_has_its_threshold_and_says_where_its_probability_is_calibrate
     assert (balanced.threshold, balanced.temperature, balanced.prevalence) == (0.5, None, 0.5)
     assert balanced == by_rule("balanced", "no validation split")
     for rule, set_aside in (("argmax", False), ("sensitivity", True)):
-        without = by_rule(rule, "no validation split")
+        without = by_rule(rule, "no validation split", trained_at=0.7)
+        assert without.prevalence == 0.7
         assert (without.rule, without.threshold, without.temperature) == ("argmax", 0.5, None)
         assert (without.why_not, without.set_aside) == ("no validation split", set_aside)
 

@@ -123,7 +123,7 @@ def test_of_copies_one_counts_and_who_share_an_image_are_one_patient() -> None:
 @pytest.mark.parametrize(
     "wrong", [{"threshold": 2}, {"threshold": float("nan")}, {"coverage": 0}, {"coverage": 1}]
 )
-def test_a_threshold_and_a_coverage_are_shares(wrong: dict[str, float]) -> None:
+def test_a_threshold_and_a_coverage_are_shares(wrong: dict[str, Any]) -> None:
     (name,) = wrong
     with pytest.raises(ValueError, match=rf"^{name} must be a number in .0, 1.; got"):
         decide([], **wrong)

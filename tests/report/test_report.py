@@ -170,15 +170,16 @@ def test_other_settings_are_named_and_not_averaged(sweep: Path) -> None:
             callbacks = {"checkpoint": {"monitor": fill}, "lines": {"score": seed}}
             same = {"num_threads": seed, "data": {"root": seed, "csv": seed}}
             configure(folder, augment={"fill": fill}, callbacks=callbacks, **same)
-    for decay in (0.99, 0.9):
-        folder = make_run(sweep / f"{decay}", model="large")
-        configure(folder, model={"name": "large"}, callbacks={"averaging": {"decay": decay}})
+    for average in ("Long", "Short"):
+        folder = make_run(sweep / average, model="large")
+        callbacks = {"averaging": {"_target_": f"mine.{average}"}}
+        configure(folder, model={"name": "large"}, callbacks=callbacks)
     report = write_report([sweep])
     rows = rows_of(report / "summary.csv")
     assert {row["network"]: row["runs"] for row in rows} == {
         **{"tiny (lr=0.001)": "3", "tiny (lr=0.01)": "1", "small": "3"},
         **{"medium (fill=reflect)": "2", "medium (fill=0)": "2"},
-        **{"large (decay=0.99)": "1", "large (decay=0.9)": "1"},
+        **{"large (averaging=Long)": "1", "large (averaging=Short)": "1"},
     }
 
 

@@ -156,14 +156,14 @@ def test_a_packed_run_has_the_same_scores_and_no_places(
 def test_places_of_the_machine_that_trained_are_not_packed(tmp_path: Path) -> None:
     places = ["data.root=/a/x", "data.csv=/b/x", "data.cache_dir=/c/x", "init=/d/run"]
     overrides = ["seed=1", "data=folder", *places, "data.source.csv=/e/x"]
-    config = OmegaConf.to_container(compose(*overrides, "logger.tensorboard.save_dir=/f"))
+    config: Any = OmegaConf.to_container(compose(*overrides, "logger.tensorboard.save_dir=/f"))
     RunWriter(tmp_path).write_config(config, overrides)
     assert pretrained.public_overrides(tmp_path) == ["seed=1", "data=folder"]
     packed = pretrained.without_places(config)
     assert not re.search(r"[\s'\"]/\w", yaml.safe_dump(packed))
     assert (packed["init"], packed["data"]["csv"]) == ("run", None)
     assert packed["data"]["source"]["root"] == "${data.root}"
-    nih = OmegaConf.to_container(compose("data=nih", "init=pretrained:compact-robust"))
+    nih: Any = OmegaConf.to_container(compose("data=nih", "init=pretrained:compact-robust"))
     assert pretrained.without_places(nih)["data"] == nih["data"]
     assert pretrained.without_places(nih)["init"] == nih["init"]
 

@@ -18,6 +18,13 @@ def test_new_arguments_take_the_place_of_those_a_sweep_began_with(tmp_path: Path
     ]
 
 
+def test_a_run_to_start_from_needs_no_quotes() -> None:
+    run = "multirun/model=tiny,seed=0"
+    assert hydra_cli.hydra_arguments([f"init={run}", f"init='{run}'", "init=pretrained:x"]) == [
+        *(f"init='{run}'", f"init='{run}'", "init=pretrained:x")
+    ]
+
+
 def name(overrides: list[str], folder: Path = Path("none")) -> str:
     return hydra_cli.folder_name("model=tiny,seed=0", OmegaConf.create(overrides), str(folder))
 
