@@ -24,7 +24,7 @@ from pneumo.report.drawing import (
 )
 from pneumo.report.groups import DEBUG, Group
 from pneumo.report.table import Row, Table
-from pneumo.report.trials import Trial, tuples
+from pneumo.report.trials import tuples
 from pneumo.report.wording import DASH, count
 
 SHOWN = ("auroc", "accuracy")  # in the picture; the table has the first
@@ -41,16 +41,6 @@ class Overview:
     slug: str
     scores: pd.DataFrame  # a row for each model, column and score, see `_scores`
     groups: Sequence[Group]
-
-    @property
-    def has_paper(self) -> bool:
-        """Whether the paper's scores are of these images."""
-        return self.groups[0].data_set.published
-
-    @property
-    def trials(self) -> list[Trial]:
-        """All trials of its groups."""
-        return [trial for group in self.groups for trial in group.trials]
 
     @property
     def columns(self) -> dict[str, str]:
@@ -132,7 +122,8 @@ def by_test_images(overview: Overview) -> Figure | None:
         return None
     num_baselines = scores.loc[scores["is_baseline"], "model"].nunique()  # the last ones
     del models[MOST_DRAWN - num_baselines : len(models) - num_baselines]
-    names = [*map(short_label, models), *([PAPERS_TINY] * overview.has_paper)]
+    has_paper = overview.groups[0].data_set.published  # scores of these images
+    names = [*map(short_label, models), *([PAPERS_TINY] * has_paper)]
     figure, axes = panels(1, len(SHOWN), height=0.55 + 0.19 * len(names), sharey=True)
     for ax, score in zip(axes, SHOWN, strict=True):
         ax.set(title=SCORES[score].heading)
@@ -146,7 +137,7 @@ def by_test_images(overview: Overview) -> Figure | None:
                 y = models.index(each.model) + shift
                 ax.plot(each.spread.ends, [y, y], color=colour, lw=1.1)
                 ax.plot(each.value, y, marker, mfc=colour, mec=PAPER, mew=0.4, ms=4)
-        if overview.has_paper and score == "accuracy":
+        if has_paper and score == "accuracy":
             star(ax, published.TINY["accuracy"], len(models))
         for row in range(1, len(names), 2):
             ax.axhspan(row - 0.5, row + 0.5, color=MUTED, alpha=0.08, lw=0)

@@ -80,7 +80,8 @@ def test_two_sets_of_one_kind_have_an_overview_each_beside_the_pictures_of_their
     groups = groups_of(tmp_path)
     tested = overviews(groups)
     assert [o.kind for o in tested] == ["kermany, 666 images", "kermany, 1,000 images"]
-    assert len({subject.slug for subject in (*groups, *tested)}) == 4
+    slugs = [group.slug for group in groups] + [overview.slug for overview in tested]
+    assert len(set(slugs)) == 4
 
 
 def test_results_of_other_weights_and_broken_ones_are_left_out_by_name(runs: Path) -> None:
