@@ -105,6 +105,11 @@ def other_images(
         f"{of}: {leak.format(shared) if shared else ''}compared {compared}"
         for of, shared, compared in overlaps
     ]
+    if unknown := int((table["known_by"] == "").sum()):
+        notes.append(
+            f"{unknown:,} of these {len(table):,} images have no known patient; each counts as one "
+            "of its own, so intervals are too narrow if a patient has several"
+        )
     return ScoredOn(str(data), table, root, tuple(notes))
 
 
@@ -169,7 +174,9 @@ def refitted(run: Run, train_root: Path, root: Path, paths: Sequence[str]) -> Ar
 
 def warnings(runs: Sequence[Run], *, own: bool, checkpoint: str) -> list[str]:
     """Returns notes of the data sets, and on an epoch chosen on the test split."""
-    notes = dict.fromkeys(run.metrics["data"].get("note") for run in runs)
+    of = "" if own else "of the images of the training: "
+    data = [note for run in runs if (note := run.metrics["data"].get("note"))]
+    notes = dict.fromkeys(f"{of}{note}" for note in data)
     selections = {run.name: run.metrics.get("selection") or {} for run in runs}
     optimistic = [name for name, chosen in selections.items() if chosen.get("on") == "test"]
     if own and checkpoint == "best" and optimistic:
@@ -178,7 +185,7 @@ def warnings(runs: Sequence[Run], *, own: bool, checkpoint: str) -> list[str]:
             "is optimistic; --checkpoint last was not chosen"
         )
         notes[text] = None
-    return [note for note in notes if note]
+    return list(notes)
 
 
 def entries(

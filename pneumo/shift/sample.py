@@ -187,7 +187,8 @@ def unlabelled(data: Path, *, patient_key: str) -> tuple[Path, pd.DataFrame]:
     paths = [Path(os.path.relpath(path, data)) for path in files]
     rows = [(path.as_posix(), "", "", *_patient(path, data, patient_key)) for path in paths]
     table = pd.DataFrame(rows, columns=list(COLUMNS)).sort_values("path", ignore_index=True)
-    table = with_patients(table.assign(known_by=""), data)
+    known_by = np.where(table["patient"] == "", "", "name")
+    table = with_patients(table.assign(known_by=known_by), data)
     bytes_of = digests([data / path for path in table["path"]])
     return data, table.assign(group=join_duplicates(table, bytes_of))
 

@@ -67,7 +67,7 @@ def test_what_is_no_frontal_chest_radiograph_is_named(tags: dict[str, Any], reas
 
 def test_frontal_chest_radiographs_and_empty_tags_are_not_flagged() -> None:
     empty = ("ViewPosition", "BodyPartExamined", "Modality", "PatientOrientation")
-    for tags in (
+    cases: list[dict[str, Any]] = [
         {},
         dict.fromkeys(empty, ""),
         {"ViewCodeSequence": [], "AnatomicRegionSequence": []},
@@ -78,8 +78,8 @@ def test_frontal_chest_radiographs_and_empty_tags_are_not_flagged() -> None:
         {"BodyPartExamined": ["CHEST", "ABDOMEN"]},
         {"AnatomicRegionSequence": code("Thoracic structure")},
         *({"Modality": modality} for modality in ("CR", "DX", "RG", "OT", "SC")),
-    ):
-        assert header(**tags).odd == [], tags
+    ]
+    assert [header(**tags).odd for tags in cases] == [[]] * len(cases)
 
 
 def test_identifiers_are_one_line_each_and_broken_headers_empty(tmp_path: Path) -> None:

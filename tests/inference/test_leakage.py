@@ -11,6 +11,7 @@ from PIL import Image
 
 from pneumo.data import split
 from pneumo.data.folder import folder_table
+from pneumo.inference import scoring
 from pneumo.inference.leakage import images_digest, labelled, new_images, shared_with_train
 from pneumo.runs.run import Run
 from tests.data.test_dicom import dataset, encode
@@ -127,6 +128,12 @@ def test_paths_are_no_patients_where_all_bytes_can_be_compared(data: Path, tmp_p
     assert shared_with_train(run, *images)[0] == ""
     (data / "NORMAL/a.png").unlink()
     assert shared_with_train(run, *images)[0] == "2 patients (a.png, c.png)"
+    _, note = scoring.other_images([run], other, allow_overlap=True).notes
+    assert note.startswith("3 of these 3 images have no known patient; each counts as one of its")
+    run.metrics["data"]["note"] = "LABELS BY CHANCE"
+    for own, of in ((True, ""), (False, "of the images of the training: ")):
+        notes = scoring.warnings([run], own=own, checkpoint="best")
+        assert notes == [f"{of}LABELS BY CHANCE"]
 
 
 def test_images_of_the_run_that_it_started_from_are_not_new(data: Path, tmp_path: Path) -> None:

@@ -250,5 +250,6 @@ def test_unlabelled_images_are_found_with_their_patients(tmp_path: Path) -> None
     root, table = sample.unlabelled(folder, patient_key="person")
     assert root == folder
     assert table["patient"].tolist() == ["0.dcm", "0.dcm", "a/one.png", "person7", "person7"]
+    assert table["known_by"].tolist() == [*["PatientID"] * 2, "", *["name"] * 2]
     assert set(table["source"]) == {"test"}
     assert set(table["label"]) == {""}
