@@ -64,7 +64,7 @@ def evaluate(
         return about | {"scored_on": images, "notes": list(on.notes), "shift": shift}
     if checkpoint != "best":
         splits = ("val",) if data else ("val", "test")
-        runs = [_rescored(run, splits, samples, **options) for run in runs]
+        runs = [scoring.rescored(run, splits, **options) for run in runs]
     if samples is None:
         table, probability = scoring.probabilities(on, runs, **options)
     else:  # scored as they were measured
@@ -107,9 +107,7 @@ def _samples(
     split = "test" if run.of_split("val").empty else "val"
     networks = Networks([run], checkpoint=checkpoint, trust=trust)
     other = sample.read(networks, on.root, on.table, all_readable=labels)
-    rescore = labels and checkpoint != "best"  # all probabilities of its own are computed again
-    own = sample.read(networks, folder, run.of_split(split), all_readable=rescore)
-    return Samples(split, own, other)
+    return Samples(split, sample.read(networks, folder, run.of_split(split)), other)
 
 
 def _shift(run: Run, on: ScoredOn, samples: Samples | None) -> dict[str, Any]:
@@ -120,15 +118,6 @@ def _shift(run: Run, on: ScoredOn, samples: Samples | None) -> dict[str, Any]:
     reference = "validation" if samples.split == "val" else samples.split
     compared = compare(samples.own, samples.other, reference=reference)
     return {"root": str(on.root), "run": run.name, **compared}
-
-
-def _rescored(run: Run, splits: Sequence[str], samples: Samples | None, **options: Any) -> Run:
-    if samples is None:
-        return scoring.rescored(run, splits, **options)
-    rows = run.of_split("val")
-    if not rows.empty:  # scored as they were measured
-        rows = rows.assign(p_pneumonia=samples.own.table["p_pneumonia"])
-    return run.rescored(rows)
 
 
 def text(scores: dict[str, Any], *, full: bool = True) -> list[str]:
