@@ -21,6 +21,7 @@ from torch.optim.lr_scheduler import LRScheduler, OneCycleLR, ReduceLROnPlateau
 from pneumo.data.cache import Cache
 from pneumo.data.datamodule import XrayDataModule
 from pneumo.training.config import Config
+from pneumo.training.construction import naming
 
 log = logging.getLogger("pneumo")
 
@@ -136,7 +137,8 @@ class Task(pl.LightningModule):
     def configure_optimizers(self) -> Any:
         """Returns the optimizer of all parameters, with its schedule."""
         optimizer = self.make_optimizer()
-        schedule = self.schedule(optimizer)
+        with naming("schedule"):  # torch's OneCycleLR divides by 0 for 5 steps at pct_start=0.2
+            schedule = self.schedule(optimizer)
         if isinstance(schedule, OneCycleLR):
             for group in optimizer.param_groups:  # it has set the rates of all groups
                 for key in ("lr", "initial_lr", "max_lr", "min_lr"):
