@@ -87,7 +87,8 @@ class Run(RunFolder):
         shown = {title: table for title, table in shown.items() if not table.empty}
         figure, axes = pyplot.subplots(1, max(len(shown), 1), figsize=(9, 3), squeeze=False)
         for axis, (title, table) in zip(axes[0], shown.items(), strict=False):
-            table.rename(columns=lambda name: name.partition("/")[0]).plot(ax=axis, title=title)
+            splits = table.rename(columns=lambda name: name.partition("/")[0])
+            splits.plot(ax=axis, title=title, xlabel="epoch")
         pyplot.close(figure)  # a notebook would show it twice
         return figure
 
@@ -251,7 +252,7 @@ def _sources(images: ImageLike | Iterable[ImageLike]) -> list[str | InMemory]:
 def _compose(overrides: Sequence[str], run_dir: Path) -> DictConfig:
     """Returns the configuration as hydra.main composes it for a run in ``run_dir``."""
     with hydra.initialize_config_dir(str(CONF), version_base="1.3"):
-        cfg = hydra.compose("train", list(overrides), return_hydra_config=True)
+        cfg = hydra.compose("train", [*map(hydra_cli.quoted, overrides)], return_hydra_config=True)
     with open_dict(cfg):
         cfg.hydra.runtime.output_dir = str(run_dir)
     HydraConfig.instance().set_config(cfg)

@@ -41,6 +41,7 @@ def main(args: argparse.Namespace) -> int:
 def text(content: dict[str, Any]) -> str:
     """Returns a calibration for a terminal of 80 columns."""
     from pneumo.evaluation.operating_point import at_bound
+    from pneumo.inference.leakage import LOST
     from pneumo.inference.local_calibration import DRAWS, FOREIGN, SHOWN
     from pneumo.report import terminal
 
@@ -67,7 +68,8 @@ def text(content: dict[str, Any]) -> str:
         rule = f"of {DRAWS} draws those count that leave both labels in both parts"
         lines.append(f"{rule}: {', '.join(counts)}")
     if content["shared_with_train"]:
-        lines.append(f"! shares {content['shared_with_train']} with the train split")
+        lines.append(f"! shares {content['shared_with_train']}")
+    lines += [f"! {part}" for part in content["compared"].split("; ") if LOST in part]
     if content["warning"]:
         lines.append(f"! {content['warning']}")
     return terminal.wrapped(line.rstrip() for line in lines)

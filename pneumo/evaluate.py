@@ -25,6 +25,8 @@ def main(args: argparse.Namespace) -> int:
     for name, out in (("--out", args.out), ("--page", args.page)):
         if out:
             check_out(out, run_dirs=[run.run_dir for run in runs], name=name)
+    if args.out and args.page and args.out.resolve() == args.page.resolve():
+        raise ValueError(f"--out and --page must be two files; got {args.out} for both")
     from pneumo.inference import scoring
     from pneumo.report import terminal
 

@@ -99,6 +99,8 @@ def _check_options(args: argparse.Namespace, task: str, *, num_runs: int) -> Non
     if args.heatmap is not None:
         if num_runs > 1:
             raise ValueError(f"--heatmap needs one network; got {num_runs} runs. Name one of them")
+        if args.dicom_sr is not None and args.dicom_sr.resolve() == args.heatmap.resolve():
+            raise ValueError(f"--heatmap and --dicom-sr must be two folders; got {args.heatmap}")
         cli.check_installed("--heatmap", "captum", extra="heatmap")
     if args.dicom_sr is not None:
         cli.check_installed("--dicom-sr", "highdicom", extra="dicom-sr")

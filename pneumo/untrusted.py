@@ -2,6 +2,7 @@
 
 import gzip
 import json
+import os
 import re
 import zlib
 from pathlib import Path
@@ -14,6 +15,11 @@ MAX_SETTINGS = 1_000_000  # bytes of YAML; a configuration has 3,000
 MAX_JSON = 16_000_000  # bytes; metrics.json of 100 epochs has 200,000
 MAX_TABLE = 256_000_000  # bytes of CSV; split.csv of 5,856 images has 500,000
 LEADS_OUT = re.compile(r"^$|^/|\0|(^|/)\.\.(/|$)")
+
+
+def is_file(path: Path) -> bool:
+    """Returns whether a path is a file; not, where it cannot be reached or is no possible name."""
+    return os.path.isfile(path)  # noqa: PTH113  (Path's raises for these)
 
 
 def read_bytes(path: Path, *, limit: int) -> bytes:

@@ -237,6 +237,7 @@ def test_mistakes_about_other_images_are_named(
         ("must be a folder with at least one image", "--data", empty, "--unlabelled"),
         ("--data DIR --unlabelled", "--data", empty),
         ("--page must not replace a part of", *other, "--page", run / "metrics.json"),
+        ("--out and --page must be two files", *page, "--out", page[1]),
         ("--prevalence sets predictive", *other, "--unlabelled", "--prevalence", "0.2"),
     ):
         refused(str(message), "evaluate", run, *words)

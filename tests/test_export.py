@@ -139,7 +139,7 @@ def test_what_no_export_wrote_is_not_replaced(
 ) -> None:
     for name in ("file", "card/model-card.md", "model/model.onnx"):
         (tmp_path / name).parent.mkdir(exist_ok=True)
-        (tmp_path / name).write_text("mine")
+        (tmp_path / name).write_bytes(b"\x08\x08\x12\x07pytorch: pneumonia.conv1")  # by torch
     for out in ("card", "model", "file", "model/model.onnx/under"):
         refused("--out must", "export", finished_run, "--out", tmp_path / out, keeps=tmp_path)
     paths = [path.name for name in "ab" for path in documents.onnx_paths(tmp_path / f"{name}.onnx")]

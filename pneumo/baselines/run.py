@@ -13,7 +13,7 @@ from pneumo.baselines.classifiers import Baseline
 from pneumo.choices import BALANCED
 from pneumo.data import split
 from pneumo.data.base import DataSet
-from pneumo.data.kermany import targets
+from pneumo.data.kermany import pneumonia_share, targets
 from pneumo.evaluation.metrics import Array, at_prevalence
 from pneumo.evaluation.scores import scores_at_half
 from pneumo.runs import run_folder, tables
@@ -42,7 +42,7 @@ def fit(
     with threadpool_limits(limits=config.num_threads):
         probability = baseline.fit(table, images.images, root=data_set.root, seed=config.seed)
     if config.decision == BALANCED:  # as of a network, see Network.log_prior
-        share = targets(table[table["split"] == "train"], num_classes=2).mean()
+        share = pneumonia_share(table[table["split"] == "train"])
         probability = at_prevalence(probability, fitted_at=share, prevalence=0.5)
     training = time.monotonic() - before
     scored = (table["split"] != "train").to_numpy()

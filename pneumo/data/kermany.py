@@ -4,7 +4,7 @@ import re
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import ClassVar
+from typing import Any, ClassVar
 
 import numpy as np
 import pandas as pd
@@ -200,3 +200,16 @@ def targets(table: pd.DataFrame, *, num_classes: int) -> np.ndarray:
             "for every image; these do not. Use two classes: model.num_classes=2"
         )
     return column.map({name: number for number, name in enumerate(names)}).to_numpy(np.int64)
+
+
+def pneumonia_share(
+    train: pd.DataFrame, *, num_classes: int = 2, class_weights: Any = None
+) -> float:
+    """Returns the share of PNEUMONIA that probabilities are for which were fitted to these rows.
+
+    ``class_weights`` of the loss: None, "balanced", or a number for each class.
+    """
+    counts = np.bincount(targets(train, num_classes=num_classes), minlength=num_classes)
+    balanced = class_weights == "balanced"
+    weight = (counts > 0) if balanced else counts * np.asarray(class_weights or 1.0)
+    return float(weight[1:].sum() / weight.sum()) if weight.any() else float("nan")

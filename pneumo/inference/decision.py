@@ -67,7 +67,7 @@ def _of_calibration(calibration: LocalCalibration, *, threshold: float | None) -
     if ranking := calibration.get("ranking"):
         note += f". Its images: {ranking}"
     if shared := calibration.get("shared_with_train"):
-        note += f". LEAK: its images share {shared} with the train split: it is optimistic"
+        note += f". LEAK: its images share {shared}: it is optimistic"
     if warning := calibration.get("warning"):
         note += f". It warns of its intervals: {warning}"
     return Decision(calibration["threshold"], "calibration", temperature, notes=(note,))

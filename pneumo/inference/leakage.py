@@ -9,6 +9,7 @@ from typing import NamedTuple
 
 import pandas as pd
 
+from pneumo import untrusted
 from pneumo.data import split
 from pneumo.data.folder import folder_table
 from pneumo.data.kermany import set_folder
@@ -21,6 +22,9 @@ log = logging.getLogger(__name__)
 
 NUM_SHOWN = 3  # names in a message
 Reader = Callable[..., tuple[Path, pd.DataFrame]]  # of a folder, see `labelled`
+
+
+LOST = "that run is not there"
 
 
 class Overlap(NamedTuple):
@@ -87,7 +91,7 @@ def new_images(
     tables: dict[str, tuple[Path, pd.DataFrame]] = {}  # by the key that defines a patient
     overlaps = []
     for run in runs:
-        trained, lost = _lineage(run)
+        trained, lost = lineage(run)
         for each in trained:
             of = each.name if each is run else f"{each.name}, from which {run.name} started"
             key = str(each.metrics["data"].get("patient_key", "person"))
@@ -102,11 +106,11 @@ def new_images(
             overlaps.append(overlap)
         if lost:
             of = f"{lost}, from which {run.name} started"
-            overlaps.append(Overlap(of, "", "nothing, since it is not there"))
+            overlaps.append(Overlap(of, "", f"nothing, since {LOST}"))
     return *next(iter(tables.values())), overlaps
 
 
-def _lineage(run: Run) -> tuple[list[Run], str]:
+def lineage(run: Run) -> tuple[list[Run], str]:
     """Returns the run and those whose weights it started from, and the name of a missing one."""
     runs, names = [run], [run.name]
     while (init := runs[-1].config.get("init")) and init not in names:
@@ -117,7 +121,8 @@ def _lineage(run: Run) -> tuple[list[Run], str]:
         except (OSError, ValueError):
             return runs, init
         runs.append(start)
-    return runs, ""
+    packed = runs[-1].metrics.get("init")  # a package does not name its place
+    return runs, packed["run"] if packed and not init else ""
 
 
 def shared_with_train(run: Run, root: Path, table: pd.DataFrame) -> tuple[str, str]:
@@ -131,7 +136,7 @@ def shared_with_train(run: Run, root: Path, table: pd.DataFrame) -> tuple[str, s
     train = run.split[run.split["split"] == "train"]
     exact = bool((table["source"] != "").all())
     folder = run.image_folder
-    own = [path for p in train["path"] if folder and (path := folder / p).is_file()]
+    own = [path for p in train["path"] if folder and untrusted.is_file(path := folder / p)]
     if not own and _holds(root, run):  # they have moved
         own = [root / path for path in train["path"]]
 

@@ -224,8 +224,10 @@ def calibrate(
         "data": data.resolve().name,
         "copies": len(table) - len(scored),
         "patients_by": FOREIGN if (table["known_by"] != "name").any() else "names",
-        "shared_with_train": " and ".join(each.shared for each in overlaps if each.shared),
-        "compared": "; ".join(each.compared for each in overlaps),
+        "shared_with_train": " and ".join(
+            f"{each.shared} with the train split of {each.of}" for each in overlaps if each.shared
+        ),
+        "compared": "; ".join(f"{each.of}: {each.compared}" for each in overlaps),
         "run": run.name,
         "weights_sha256": weights_digest(networks.networks[0]),
         "pneumo": version("pneumo"),

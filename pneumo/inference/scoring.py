@@ -11,6 +11,7 @@ import pandas as pd
 
 from pneumo.choices import BALANCED
 from pneumo.data import image
+from pneumo.data.kermany import Kermany
 from pneumo.data.sets import class_of
 from pneumo.evaluation import paired
 from pneumo.evaluation.assessment import assess, labels
@@ -57,9 +58,9 @@ def images_missing(run: Run) -> str:
     place = str(settings.get(f"data.source.{key}"))
     place = str(settings.get(place[2:-1], place))  # ${data.root}
     if variable := re.search(r"oc\.env:(\w+)", place):
-        text = f"images of {run.name} not found; set {variable[1]} as for the training"
-        get = "; python -m pneumo.download downloads the set"
-        return text + get * (variable[1] == "PNEUMO_DATA")
+        what = "the cache" if kind.generated else "their folder"
+        get = "; python -m pneumo.download downloads the set" * (kind is Kermany)
+        return f"images of {run.name} not found; set {variable[1]} to {what}{get}"
     return f"images of {run.name} not found in {place}, where they were for the training"
 
 
@@ -72,7 +73,7 @@ def own_test_split(runs: Sequence[Run]) -> ScoredOn:
     if len(runs) == 1:
         return ScoredOn(f"the test split of {first.name}", test, None)
     common = ensemble.common_test(runs)
-    if len(common) == len(test):
+    if all(len(run.of_split("test")) == len(common) for run in runs):
         return ScoredOn(f"the test split of all {len(runs)} runs", common, None)
     if common["label"].nunique() < 2:
         raise ValueError(
@@ -108,7 +109,7 @@ def other_images(
     if unknown := int((table["known_by"] == "").sum()):
         notes.append(
             f"{unknown:,} of these {len(table):,} images have no known patient; each counts as one "
-            "of its own, so intervals are too narrow if a patient has several"
+            "of its own, so intervals are too narrow, and p too small, if a patient has several"
         )
     return ScoredOn(str(data), table, root, tuple(notes))
 

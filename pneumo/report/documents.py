@@ -188,9 +188,10 @@ def _findings(run: Run, checkpoint: str = "best") -> dict[str, Any]:
 
 def _is_own(path: Path) -> bool:
     """Returns whether an earlier export wrote a file."""
-    mark = checklists.MARK if path.suffix == ".md" else "pneumo"  # the producer of an ONNX file
+    # an ONNX file begins with its version and, after the tag 0x12 and the length, its producer
+    mark, size = (checklists.MARK.encode(), 80) if path.suffix == ".md" else (b"\x12\x06pneumo", 16)
     with path.open("rb") as file:
-        return mark.encode() in file.read(80)
+        return mark in file.read(size)
 
 
 def write_files(paths: Sequence[Path], contents: Sequence[bytes]) -> None:

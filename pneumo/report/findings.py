@@ -73,6 +73,7 @@ def caveats(group: Group) -> list[str]:
     settings = {"model": BASELINES, "protocol": group.protocol, "data": group.kind}
     overrides = (text for text in group.trials[0].overrides if text.startswith(OF_IMAGES))
     settings |= dict(text.split("=", 1) for text in overrides)
+    settings["callbacks.checkpoint.monitor"] = "last"  # baselines have no epochs
     for at, key in enumerate(("seed", "protocol.fold")):
         if values := sorted({trial.split[at] for trial in group.trials} - {None}):
             settings[key] = ",".join(map(str, values))

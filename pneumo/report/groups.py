@@ -237,7 +237,14 @@ def labels(networks: Sequence[Trained]) -> list[str]:
     for group, name, settings in networks:
         alike[name].append((group, settings))
     keys = {name: _telling(same) for name, same in alike.items()}
-    return [_label(name, keys[name], settings) for _, name, settings in networks]
+    pairs = [
+        [_label(name, keys[name], settings, short=short) for short in (True, False)]
+        for _, name, settings in networks
+    ]
+    same = defaultdict(set)
+    for short, full in pairs:
+        same[short].add(full)
+    return [short if len(same[short]) == 1 else full for short, full in pairs]
 
 
 def _telling(networks: Sequence[tuple[str, Mapping[str, Any]]]) -> list[str]:
@@ -259,11 +266,11 @@ def _telling(networks: Sequence[tuple[str, Mapping[str, Any]]]) -> list[str]:
     return shown
 
 
-def _label(name: str, keys: Sequence[str], settings: Mapping[str, Any]) -> str:
+def _label(name: str, keys: Sequence[str], settings: Mapping[str, Any], *, short: bool) -> str:
     """The name and its settings by their last words, or whole keys if two end alike."""
     last = [key.removesuffix("._target_").rpartition(".")[2] for key in keys]
     words = [w if last.count(w) == 1 else k for k, w in zip(keys, last, strict=True)]
-    values = [_short(key, settings.get(key)) for key in keys]
+    values = [_short(key, settings.get(key)) if short else str(settings.get(key)) for key in keys]
     text = ", ".join(f"{word}={value}" for word, value in zip(words, values, strict=True))
     return f"{name} ({text})" if keys else name
 

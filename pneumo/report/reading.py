@@ -42,6 +42,7 @@ OF_BASELINES = (
 )
 REFERENCE = re.compile(r"\$\{([\w.]+)\}")  # of one setting to another
 AT_POINT = ("sensitivity", "specificity", "ppv", "npv")
+BINS = ("images", "probability", "observed")  # of the reliability diagram
 AGREES = 0.005  # accuracy of predictions.csv may differ from metrics.json by rounding only
 
 
@@ -104,6 +105,10 @@ def _trial(run: Run) -> Trial:
 def _assessed(written: Any) -> Iterator[Scored]:
     """Yields the numbers of an assessment; a malformed one raises any error."""
     point, calibration = written["operating_point"], written["calibration"]
+    for state in ("before", "after"):  # the pictures read these later
+        for row in calibration[state]["reliability"] if calibration[state] else ():
+            _ = [float(row[key]) for key in BINS]
+    _ = written["interval"]["warning"]
     yield Scored("best", "test", "threshold", number(point, "threshold"))
     for name in AT_POINT:
         yield Scored("best", "test", name, *_ends(point[name]))

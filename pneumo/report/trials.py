@@ -26,7 +26,7 @@ NAN = float("nan")
 
 
 class Scored(NamedTuple):
-    """A row of the long table: a number of one trial, with its 95 % interval over patients."""
+    """A number of one trial, with its 95 % interval over patients."""
 
     checkpoint: str  # best, last, or "" for sizes
     split: str  # of SPLITS, or test_GROUP, external_NAME, stress_SPLIT_clean or _stressed; or ""

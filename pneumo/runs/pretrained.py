@@ -27,6 +27,7 @@ PLACES = {
     "cache_dir": "${oc.env:PNEUMO_CACHE,'~/.cache/pneumo'}",
     "csv": None,
 }
+QUOTES = "'\""
 NIH_ROOT = "${oc.env:PNEUMO_NIH,data/nih}"
 
 
@@ -99,11 +100,11 @@ def pack(run_dir: Path, out: Path, *, card: str) -> int:
 def public_overrides(run_dir: Path) -> list[str]:
     """Returns the overrides of a run's command without places of the machine that trained."""
     of_data = (f"{section}.{key}=" for section in ("data", "data.source") for key in PLACES)
-    places = ("run_dir=", "init=", "logger.", *of_data)
+    places = ("run_dir=", "logger.", *of_data)
     return [
-        text
+        f"init={Path(text[5:].strip(QUOTES)).name}" if text.startswith("init=") else text
         for text in run_folder.overrides_of(run_dir)
-        if not text.lstrip("+").startswith(places) or text.startswith(f"init={PREFIX}")
+        if not text.lstrip("+").startswith(places)
     ]
 
 
@@ -132,7 +133,7 @@ def without_places(config: Mapping[str, Any]) -> dict[str, Any]:
             return {name: public(name, inner) for name, inner in value.items()}
         return value if str(value).startswith("${") else PLACES.get(key, value)
 
-    init = config.get("init") and Path(config["init"]).name
+    init = config.get("init") if str(config.get("init")).startswith(PREFIX) else None
     here = {"run_dir": "${hydra:runtime.output_dir}", "init": init, "logger": None}
     data = public("data", config["data"])
     if ".nih." in str(data.get("source")):

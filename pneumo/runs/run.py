@@ -6,7 +6,7 @@ from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Self
 
-from pneumo.labels import PNEUMONIA
+from pneumo import untrusted
 from pneumo.runs import pretrained, run_folder, tasks
 from pneumo.runs.metrics import COPY_AGAIN, External, Metrics, read_externals, read_metrics
 
@@ -101,9 +101,15 @@ class Run:
 
     @property
     def trained_at(self) -> float:
-        """The share of PNEUMONIA in the train split."""
-        train = self.split[self.split["split"] == "train"]
-        return float((train["label"] == PNEUMONIA).mean())
+        """The share of PNEUMONIA that the network's probabilities are for, see pneumonia_share."""
+        from pneumo.data.kermany import pneumonia_share
+
+        train, metrics = self.split[self.split["split"] == "train"], self.metrics
+        weights = (self.config.get("loss") or {}).get("class_weights")
+        if metrics.get("baseline"):
+            return pneumonia_share(train)
+        classes = metrics.get("num_classes") or 2
+        return pneumonia_share(train, num_classes=classes, class_weights=weights)
 
     @cached_property
     def predictions(self) -> "pd.DataFrame":
@@ -194,7 +200,7 @@ class Run:
         Nothing is generated or downloaded.
         """
         folder = self.image_folder
-        complete = folder and all((folder / path).is_file() for path in self.split["path"])
+        complete = folder and all(untrusted.is_file(folder / path) for path in self.split["path"])
         return folder if complete else None
 
     @cached_property

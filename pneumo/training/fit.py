@@ -23,7 +23,7 @@ from pneumo.data.base import DataSet
 from pneumo.data.datamodule import XrayDataModule
 from pneumo.data.labelled import check_names, shown, with_groups
 from pneumo.data.near_copies import near_duplicates
-from pneumo.inference.leakage import shared_with_train
+from pneumo.inference.leakage import lineage, shared_with_train
 from pneumo.models import fused_cpu
 from pneumo.runs import run_folder
 from pneumo.runs.network import weights_digest
@@ -93,7 +93,14 @@ def fit(
         **facts,
         **task.facts(best, table),
         **metadata.results(task.history, best=best, last=last),
-        "assessment": metadata.assessment(table, predictions, root=data_set.root, config=config),
+        "assessment": metadata.assessment(
+            table,
+            predictions,
+            root=data_set.root,
+            config=config,
+            num_classes=facts.get("num_classes") or 2,
+            class_weights=config.loss and config.loss.plain().get("class_weights"),
+        ),
         "seconds": seconds(task.history, num_earlier=num_earlier, start=start),
         "machine": {**facts["machine"], "arithmetic": task.arithmetic},
         # a callback may have changed it
@@ -108,14 +115,19 @@ def fit(
 def check_init(run: Run, root: Path, table: pd.DataFrame) -> None:
     """Raises ValueError if validation or test images share patients or bytes with init's training.
 
-    ``table`` is split, its paths are relative to ``root``.
+    The run that init started from is compared, too. ``table`` is split, its paths are relative to
+    ``root``.
     """
-    shared, _ = shared_with_train(run, root, table[table["split"] != "train"])
-    if shared:
-        raise ValueError(
-            f"init must not have been trained on the images that this run is scored on; {run.name} "
-            f"was, on {shared}. Take other images, or leave init out"
-        )
+    runs, lost = lineage(run)
+    for each in runs:
+        shared, _ = shared_with_train(each, root, table[table["split"] != "train"])
+        if shared:
+            raise ValueError(
+                "init must not have been trained on the images that this run is scored on; "
+                f"{each.name} was, on {shared}. Take other images, or leave init out"
+            )
+    if lost:
+        log.warning("%s, from which %s started, is not there: not compared", lost, run.name)
 
 
 def score(task: Task, data: XrayDataModule, run_dir: Path) -> tuple[Scored, Scored]:

@@ -72,12 +72,19 @@ def hydra_arguments(arguments: list[str]) -> list[str]:
     if args.trust and not folders:
         raise ValueError("--trust PACKAGE belongs to resume=RUN_DIR or sweep=DIR")
     trust.trusted = tuple(args.trust) if folders else None
-    # a run folder's name has = and commas, which Hydra does not take unquoted
-    rest = [re.sub(r"^init=([^'\"].*=.*)", r"init='\1'", argument) for argument in rest]
-    rest = [argument for argument in rest if argument.partition("=")[0] not in folders]
+    rest = [quoted(argument) for argument in rest if argument.partition("=")[0] not in folders]
     if "resume" in folders:
         return [f"--config-name={_stored(folders['resume'].resolve())}", *rest]
     return _of_sweep(folders["sweep"], rest) if "sweep" in folders else rest
+
+
+def quoted(override: str) -> str:
+    """Returns an override whose run folder is quoted: its name has = and commas.
+
+    >>> quoted("init=multirun/model=tiny,seed=0")
+    "init='multirun/model=tiny,seed=0'"
+    """
+    return re.sub(r"^init=([^'\"()\[\]]*=[^'\"()\[\]]*)$", r"init='\1'", override)
 
 
 def _stored(run_dir: Path) -> str:

@@ -22,7 +22,8 @@ from pneumo import cli
 from pneumo.data import fingerprint, image, split
 from pneumo.data.augment import Augment
 from pneumo.data.base import DataSet
-from pneumo.evaluation.assessment import assess_run, labels
+from pneumo.data.kermany import pneumonia_share
+from pneumo.evaluation.assessment import assess_run
 from pneumo.evaluation.scores import CLINICAL, SCORES
 from pneumo.models.views import Views, multiply_adds, num_parameters
 from pneumo.runs import run_folder
@@ -72,7 +73,13 @@ def results(history: list[dict[str, Any]], *, best: Scored, last: Scored) -> dic
 
 
 def assessment(
-    table: pd.DataFrame, predictions: pd.DataFrame, *, root: Path, config: Config
+    table: pd.DataFrame,
+    predictions: pd.DataFrame,
+    *,
+    root: Path,
+    config: Config,
+    num_classes: int = 2,
+    class_weights: Any = None,
 ) -> dict[str, Any]:
     """Returns the key assessment of metrics.json: intervals of the best checkpoint's scores.
 
@@ -81,12 +88,16 @@ def assessment(
         predictions: path and p_pneumonia of the images that were scored, as in predictions.csv.
         root: the folder that paths are relative to.
         config: of the run.
+        num_classes: of the network.
+        class_weights: of the loss.
     """
     scored = table.merge(predictions[["path", "p_pneumonia"]], on="path")
     scored["pixels"] = [image.num_pixels(root / path) for path in scored["path"]]
     rule = {"protocol": config.protocol.name, "decision": config.decision}
-    trained_at = float(labels(table[table["split"] == "train"]).mean())
-    assessment = assess_run(scored, **rule, trained_at=trained_at)
+    share = pneumonia_share(
+        table[table["split"] == "train"], num_classes=num_classes, class_weights=class_weights
+    )
+    assessment = assess_run(scored, **rule, trained_at=share)
     return {"checkpoint": "best", "split": "test", **assessment}
 
 

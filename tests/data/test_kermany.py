@@ -4,7 +4,7 @@ from pathlib import Path
 import pandas as pd
 import pytest
 
-from pneumo.data.kermany import Kermany, index, index_names, parse_name, targets
+from pneumo.data.kermany import Kermany, index, index_names, parse_name, pneumonia_share, targets
 from pneumo.data.labelled import join_duplicates
 
 KEYS = {"person": 1674, "split_person": 1844, "series": 2653}  # facts.md
@@ -114,3 +114,13 @@ def test_unused_names_are_named_and_second_copies_left_out(tmp_path: Path) -> No
 @pytest.mark.realdata
 def test_real_folder_is_the_fixture(real_data: Path, kermany_names: list[str]) -> None:
     assert list(index(real_data)["path"]) == sorted(kermany_names)
+
+
+def test_class_weights_change_the_share_that_probabilities_are_for() -> None:
+    subtypes = ["normal"] * 2 + ["bacteria"] * 6 + ["virus"] * 2
+    table = pd.DataFrame({"subtype": subtypes, "label": ["NORMAL"] * 2 + ["PNEUMONIA"] * 8})
+    assert pneumonia_share(table) == 0.8
+    assert pneumonia_share(table, class_weights="balanced") == 0.5
+    assert pneumonia_share(table, class_weights=[4, 1]) == 0.5
+    three = {"num_classes": 3, "class_weights": "balanced"}
+    assert pneumonia_share(table, **three) == pytest.approx(2 / 3)  # type: ignore[arg-type]

@@ -145,7 +145,9 @@ def test_images_of_any_members_train_split_are_left_out_and_counted(tmp_path: Pa
     (note, *_) = found["notes"]
     assert note.startswith(f"the runs have different splits: of the 20 test images of {runs[0]}")
     assert "14 are scored; left out are 6 that a run was trained on, or on their patient" in note
-    assert scores_of(runs[::-1])["ensemble"]["scores"] == found["ensemble"]["scores"]
+    reverse = scores_of(runs[::-1])
+    assert reverse["ensemble"]["scores"] == found["ensemble"]["scores"]
+    assert reverse["scored_on"]["what"] == "the test images that all runs share"
 
 
 def test_a_patient_that_one_member_knows_by_another_name_is_left_out(tmp_path: Path) -> None:

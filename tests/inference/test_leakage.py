@@ -14,6 +14,7 @@ from pneumo.data.folder import folder_table
 from pneumo.inference import scoring
 from pneumo.inference.leakage import images_digest, labelled, new_images, shared_with_train
 from pneumo.runs.run import Run
+from pneumo.training import fit
 from tests.data.test_dicom import dataset, encode
 
 PATIENT_ID = "4711-secret"
@@ -144,6 +145,10 @@ def test_images_of_the_run_that_it_started_from_are_not_new(data: Path, tmp_path
     how: dict[str, Any] = {"allow_overlap": False, "instead": "Leave them out"}
     with pytest.raises(ValueError, match=r"split of \S*first, from which \S*run started. Leave"):
         new_images([run], data, **how)
+    next_one = make_run(tmp_path / "next", other, init=run.run_dir)
+    _, table = labelled(data, patient_key="person")
+    with pytest.raises(ValueError, match=r"init must not have been trained on .*first was"):
+        fit.check_init(next_one, data, table.assign(split="test"))
     first.run_dir.rename(tmp_path / "away")
     _, _, (_, lost) = new_images([run], data, **how)
-    assert lost.compared == "nothing, since it is not there"
+    assert lost.compared == "nothing, since that run is not there"

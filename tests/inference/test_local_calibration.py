@@ -151,13 +151,15 @@ def test_it_is_read_by_name_or_as_a_file_and_its_warnings_are_noted(
     given = decide([], calibration=read(), threshold=0.3)
     assert (given.threshold, given.threshold_from) == (0.3, "given")
     assert given.notes[0].startswith("the temperature comes from the calibration here")
-    warned = read(shared_with_train="2 patients (IM-1)", warning="fewer than 20 patients")
+    warned = read(
+        shared_with_train="2 patients with the train split of a", warning="fewer than 20 patients"
+    )
     plain, noted = (
         decide([], calibration=one).notes[0]
         for one in (read(shared_with_train="", warning=None), warned)
     )
     assert plain == "threshold and temperature come from the calibration here"
-    assert noted.startswith(f"{plain}. LEAK: its images share 2 patients (IM-1) with the train")
+    assert noted.startswith(f"{plain}. LEAK: its images share 2 patients with the train")
     assert noted.endswith("fewer than 20 patients")
     with pytest.raises(FileNotFoundError, match=r"one of the run's \(here\); there is no"):
         read("there")

@@ -108,8 +108,14 @@ def test_intervals_of_an_earlier_method_are_computed_again(tmp_path: Path) -> No
 def test_a_malformed_assessment_is_left_out(tmp_path: Path) -> None:
     folder = run(tmp_path)
     (folder / "predictions.csv").unlink()  # or it would be assessed again
-    spoilt: tuple[dict[str, Any], ...] = ({"subgroups": "x"}, {"operating_point": {}})
+    calibration = trial(folder).assessment["calibration"]
+    spoilt: tuple[dict[str, Any], ...] = (
+        *({"subgroups": "x"}, {"operating_point": {}}, {"interval": {}}),
+        {"calibration": calibration | {"before": {"reliability": "x"}}},
+    )
+    whole = (folder / "metrics.json").read_text()
     for change in spoilt:
+        (folder / "metrics.json").write_text(whole)
         edit(folder, lambda metrics, change=change: metrics["assessment"].update(change))  # type: ignore[misc]
         assert trial(folder).assessment == {}
     assert "Operating point" not in page(write_report([tmp_path]))

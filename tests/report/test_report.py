@@ -69,8 +69,8 @@ def test_the_first_sentences_give_score_and_optimism_and_runs_left_out_are_named
     text = summary(report)
     assert re.match(
         r"(Tiny|Small) reaches an AUROC of 0\.\d{3} \(0\.\d{3} to 0\.\d{3}, 3 trials\) on random "
-        r"test splits, the best of 2 models on the test split\. Every epoch was chosen on the "
-        r"split that is scored",
+        r"test splits, the best of 2 models by F1 of NORMAL on the test split\. Every epoch was "
+        r"chosen on the split that is scored",
         findings(report),
     )
     lead = re.search(r'<p class="lead">(.*?)</p>', page(report))
@@ -224,7 +224,7 @@ def test_the_best_of_several_settings_is_chosen_on_validation(tmp_path: Path) ->
         rescore(folder, f1_normal=on_test)
     report = write_report([tmp_path])
     assert findings(report).startswith("Tiny (lr=0.1) reaches")
-    assert "the best of 2 settings on the validation split" in findings(report)
+    assert "the best of 2 settings by F1 of NORMAL on the validation split" in findings(report)
     rows = rows_of(report / "comparisons.csv")
     assert not [row for row in rows if " minus tiny" in row["what"]]
 
@@ -271,7 +271,8 @@ def test_the_command_that_adds_baselines_has_the_images_of_the_runs(tmp_path: Pa
     make_run(tmp_path, seed=1)
     (command,) = (s for s in caveats(groups_of(tmp_path)[0]) if "To add baselines" in s)
     assert shlex.split(command.partition(": ")[2])[4:] == [
-        *("model=thumbnail_svm,file_header,prior", "protocol=paper", *of_images, "seed=0,1")
+        *("model=thumbnail_svm,file_header,prior", "protocol=paper", *of_images),
+        *("callbacks.checkpoint.monitor=last", "seed=0,1"),
     ]
 
 

@@ -158,10 +158,10 @@ def test_places_of_the_machine_that_trained_are_not_packed(tmp_path: Path) -> No
     overrides = ["seed=1", "data=folder", *places, "data.source.csv=/e/x"]
     config: Any = OmegaConf.to_container(compose(*overrides, "logger.tensorboard.save_dir=/f"))
     RunWriter(tmp_path).write_config(config, overrides)
-    assert pretrained.public_overrides(tmp_path) == ["seed=1", "data=folder"]
+    assert pretrained.public_overrides(tmp_path) == ["seed=1", "data=folder", "init=run"]
     packed = pretrained.without_places(config)
     assert not re.search(r"[\s'\"]/\w", yaml.safe_dump(packed))
-    assert (packed["init"], packed["data"]["csv"]) == ("run", None)
+    assert (packed["init"], packed["data"]["csv"]) == (None, None)
     assert packed["data"]["source"]["root"] == "${data.root}"
     nih: Any = OmegaConf.to_container(compose("data=nih", "init=pretrained:compact-robust"))
     assert pretrained.without_places(nih)["data"] == nih["data"]

@@ -158,9 +158,10 @@ def test_the_images_are_those_of_the_data_set_if_all_are_there(
     assert Run.open(finished_run).images() == phantoms
     monkeypatch.setenv("PNEUMO_DATA", str(tmp_path))
     assert Run.open(finished_run).images() is None
-    for root in (str(tmp_path), "~nosuchuser/x"):
+    too_long = "x" * 300
+    for root in (str(tmp_path), "~nosuchuser/x", too_long):
         source = {"_target_": "pneumo.data.rsna.Rsna.open", "root": root}
-        detector = Run.open(make_detector(tmp_path / root.replace("/", "_"), source=source))
+        detector = Run.open(make_detector(tmp_path / root.replace("/", "_")[:200], source=source))
         assert detector.images() is None
     for path in detector.split["path"]:
         (tmp_path / path).touch()
@@ -269,7 +270,7 @@ def test_a_run_resumes_with_the_images_that_it_was_started_with(
 
 def test_missing_images_are_named_by_what_places_them(run: Path, monkeypatch: Patch) -> None:
     monkeypatch.setenv("PNEUMO_DATA", "/nowhere")
-    with pytest.raises(FileNotFoundError, match="set PNEUMO_DATA as for the training; python -m"):
+    with pytest.raises(FileNotFoundError, match="set PNEUMO_DATA to their folder; python -m"):
         own_root(Run.open(run))
     in_config("data", "root", "/gone")(run)
     with pytest.raises(FileNotFoundError, match="not found in /gone, where they were"):
