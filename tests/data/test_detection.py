@@ -4,7 +4,7 @@ import pytest
 
 from pneumo.data import image
 from pneumo.data.augment import Augment, BoxAugment
-from pneumo.data.boxes import to_file, to_prepared
+from pneumo.data.boxes import SIDES, per_image, to_file, to_prepared
 from pneumo.data.cache import Cache
 from pneumo.data.detection import BoxBatch, BoxDataModule
 
@@ -84,3 +84,14 @@ def test_a_box_stays_around_what_it_was_around_and_goes_back(aspect: str) -> Non
     boxes = np.array([[0.0, 0, 300, 200], [10, 20, 30, 40]])
     moved = to_prepared(boxes, file, size=64, aspect=aspect)
     assert to_file(moved, file, size=64, aspect=aspect) == pytest.approx(boxes)
+
+
+def test_a_table_of_boxes_becomes_one_of_images() -> None:
+    rows = pd.DataFrame(
+        [["b", 9, 8, 1, 2, 3, 4], ["a", 7, 6, *4 * [None]], ["b", 9, 8, 5, 6, 7, 8]],
+        columns=["path", "width", "height", *SIDES],
+    )
+    found = per_image(rows)
+    assert found["path"].tolist() == ["b", "a"]
+    assert found["boxes"][0].tolist() == [[1, 2, 3, 4], [5, 6, 7, 8]]
+    assert found["boxes"][1].shape == (0, 4)

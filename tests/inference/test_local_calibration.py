@@ -165,6 +165,13 @@ def test_it_is_read_by_name_or_as_a_file_and_its_warnings_are_noted(
         read("there")
     with pytest.raises(ValueError, match="must fit the weights that predict"):
         read(weights="other")
-    for broken in ({"schema": 1}, {"threshold": 1.5}, {"weights_sha256": None}, {"warning": 1}):
+    for broken in (
+        *({"schema": 1}, {"threshold": 1.5}, {"weights_sha256": None}, {"warning": 1}),
+        *(
+            {"temperature": 0},
+            {"shared_with_train": ["a"]},
+            {"probabilities": {"NORMAL": [2], "PNEUMONIA": []}},
+        ),
+    ):
         with pytest.raises(ValueError, match=r"here\.json must be a file of python -m [^\n]*$"):
             read(**broken)

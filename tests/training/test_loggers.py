@@ -15,7 +15,7 @@ from urllib.request import Request, urlopen
 import pytest
 
 from pneumo.training.loggers import hparam_settings
-from tests.conftest import SMALL, Command
+from tests.conftest import SMALL, Capture, Command
 
 
 def ask(address: str, body: dict[str, Any] | None = None) -> Any:
@@ -26,10 +26,11 @@ def ask(address: str, body: dict[str, Any] | None = None) -> Any:
 
 
 @pytest.fixture
-def server(train: Command, tmp_path: Path, no_report: None) -> Iterator[str]:
+def server(train: Command, tmp_path: Path, no_report: None, capsys: Capture) -> Iterator[str]:
     """The address of a server over a sweep of a network and a baseline."""
     few = ("model=tiny,prior", "trainer.max_epochs=2", *SMALL)
     assert train("-m", *few, "hydra.sweep.dir=sweep") == 0
+    assert "TensorBoard: tensorboard --logdir sweep\n" in capsys.readouterr().err
     with (tmp_path / "server.log").open("w") as log:
         process = subprocess.Popen(
             [
