@@ -29,7 +29,7 @@ model.onnx radiograph.png:
 {"".join("    " + line for line in EXAMPLE.splitlines(keepends=True))}
 This is enough for 8-bit grey and colour PNG and JPEG. For images of more than 8
 bits, transparency, a camera's orientation tag, or DICOM, prepare the pixels as
-pneumo.data.image.decode does.
+pneumo.data.reader.decode does.
 
 exit codes: 0 done; 2 a mistake; 3 written, but some files of --check could not
 be read; 130 stopped. Not a medical device.

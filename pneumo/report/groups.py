@@ -9,6 +9,8 @@ from typing import Any, TypeVar
 import pandas as pd
 
 from pneumo.data.base import DataSet
+from pneumo.data.folder import Folder
+from pneumo.data.phantom import Phantoms
 from pneumo.data.sets import class_of
 from pneumo.evaluation import published
 from pneumo.report.trials import PLACE, Problem, Spread, Trial
@@ -24,6 +26,7 @@ PROTOCOLS = {  # in the order of the report: how the images are split
     DEBUG: "debug runs of a few batches an epoch, whose scores mean nothing",
 }
 CUSTOM = "custom splits"
+OWN = (Folder.kind, Phantoms.kind)  # data sets of which there are many
 OF_PROTOCOL = ("chosen_", "decision", "protocol.", "data.patient_key")  # settings
 AnyRun = TypeVar("AnyRun", Trial, Run)
 Trained = tuple[str, str, Mapping[str, Any]]  # group, recipe or network, flat settings
@@ -202,7 +205,10 @@ def by_key(runs: Iterable[AnyRun]) -> dict[tuple[str, str, str], list[AnyRun]]:
 def _key(run: Trial | Run) -> tuple[str, str, str]:
     metrics: Mapping[str, Any] = run.metrics
     data = metrics["data"]
-    index = str(data.get("index_sha256") or f"{data.get('images')} images")
+    # of a published set the names of the files are enough; in others they may be other images
+    digests = ["images_sha256"] * (data["kind"] in OWN) + ["index_sha256"]
+    known = next((data[key] for key in digests if data.get(key)), f"{data.get('images')} images")
+    index = str(known)
     return str(data["kind"]), DEBUG if metrics.get("debug") else str(metrics["protocol"]), index
 
 

@@ -81,11 +81,11 @@ def overviews(groups: Sequence[Group]) -> list[Overview]:
     by_images: dict[tuple[str, str], list[Group]] = defaultdict(list)
     for group in groups:
         if group.protocol != DEBUG:
-            num_images = f"{group.trials[0].metrics['data'].get('images') or 0:,}"
-            by_images[group.kind, num_images].append(group)
+            by_images[group.kind, group.index].append(group)
     kinds = [kind for kind, _ in by_images]
     tested = []
-    for place, ((kind, images), same) in enumerate(by_images.items()):
+    for place, ((kind, _), same) in enumerate(by_images.items()):
+        images = f"{same[0].trials[0].metrics['data'].get('images') or 0:,}"
         title = kind if kinds.count(kind) == 1 else f"{kind}, {images} images"
         slug = kind if kind not in kinds[:place] else f"{kind}-{place + 1}"
         tested.append(Overview(title, slug, _scores(same), same))

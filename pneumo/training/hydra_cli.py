@@ -145,6 +145,8 @@ def mistake_message(error: Exception, run_dir: Path | None = None) -> str:
         with hydra.initialize_config_dir(str(CONF), version_base="1.3"):
             default: Any = OmegaConf.to_container(hydra.compose("train"))
         choices = [*keys(default)]
+        if (CONF / key[1]).is_dir():
+            return f"a run that is resumed takes settings, not groups of them; got {key[1]!r}"
         # it may be a setting of other choices than those of the command
         hint = "" if key[1] in choices else cli.nearest(key[1], choices)
         return (

@@ -114,7 +114,7 @@ def begin(
         ValueError: sweep.json is broken.
     """
     path = folder / run_folder.SWEEP
-    now = sorted(a for a in arguments if not a.startswith(("hydra.sweep.dir=", "hydra.mode=")))
+    now = [a for a in arguments if not a.startswith(("hydra.sweep.dir=", "hydra.mode="))]
     before = untrusted.read_json(path) if path.is_file() else {"arguments": now}
     known = before.get("planned") or []
     more = [list(run) for run in runs or [] if list(run) not in known]
@@ -251,7 +251,8 @@ def watch(folder: Path, total: int | None, stop: threading.Event) -> None:
         if not timed and work > done_before:
             # libraries and images are loaded once: the rest is timed from the first epoch's end
             timed, began, done_before = True, now, work
-        line = progress(runs, total, work=work - done_before, seconds=now - began)
+        of = total and max(total, len(runs))  # earlier runs of the sweep may be there, too
+        line = progress(runs, of, work=work - done_before, seconds=now - began)
         if sys.stderr.isatty():
             sys.stderr.write(f"\r{line[:79]:<79}" + "\n" * ended)
             sys.stderr.flush()

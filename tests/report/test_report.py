@@ -419,3 +419,12 @@ def test_summary_links_the_audit_and_no_name_is_a_link() -> None:
     values = values_of([], audit=link)
     text = render_markdown("summary.md.j2", **values)
     assert "Audit of \\[a\\](http://b): A finding. [The audit](../audit.html) shows" in text
+
+
+def test_runs_of_other_images_of_the_same_names_are_not_one_model(tmp_path: Path) -> None:
+    for seed, digest in enumerate("ab"):
+        folder = make_run(tmp_path, seed=seed)
+        metrics = json.loads((folder / "metrics.json").read_text())
+        metrics["data"] |= {"kind": "folder", "images_sha256": digest}
+        (folder / "metrics.json").write_text(json.dumps(metrics))
+    assert [len(group.trials) for group in groups_of(tmp_path)] == [1, 1]
