@@ -41,7 +41,7 @@ def main(args: argparse.Namespace) -> int:
 def text(content: dict[str, Any]) -> str:
     """Returns a calibration for a terminal of 80 columns."""
     from pneumo.evaluation.operating_point import at_bound
-    from pneumo.inference.leakage import LOST
+    from pneumo.inference.leakage import LOST, OWN
     from pneumo.inference.local_calibration import DRAWS, FOREIGN, SHOWN
     from pneumo.report import terminal
 
@@ -69,7 +69,8 @@ def text(content: dict[str, Any]) -> str:
         lines.append(f"{rule}: {', '.join(counts)}")
     if content["shared_with_train"]:
         lines.append(f"! shares {content['shared_with_train']}")
-    lines += [f"! {part}" for part in content["compared"].split("; ") if LOST in part]
+    compared = content["compared"].split("; ")
+    lines += [f"! {part}" for part in compared if LOST in part or OWN in part]
     if content["warning"]:
         lines.append(f"! {content['warning']}")
     return terminal.wrapped(line.rstrip() for line in lines)

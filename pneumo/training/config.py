@@ -328,7 +328,7 @@ def _contradictions(config: Config) -> Iterator[str]:
 
 def _wrong_monitors(config: Config) -> Iterator[str]:
     if "checkpoint" not in config.callbacks:
-        yield "callbacks.checkpoint must be set: it keeps the weights"
+        yield "callbacks.checkpoint must be set, since it keeps the weights: callbacks=[default,…]"
     for key, monitor in config.monitors.items():
         if key not in CHOOSING and (monitor == LAST or monitor.endswith("/test")):
             yield (

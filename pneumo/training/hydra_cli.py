@@ -131,6 +131,8 @@ def mistake_message(error: Exception, run_dir: Path | None = None) -> str:
     """
     if isinstance(error, OmegaConfBaseException):
         line = (str(error).splitlines() or [type(error).__name__])[0]
+        if "'callbacks.checkpoint.monitor' not found" in line:
+            line = "callbacks must have default, too: callbacks=[default,…]"
         return f"{error.full_key}: {line}".removeprefix("None: ")
     if isinstance(error, OSError) and error.strerror:
         place = Path(str(error.filename or run_dir))

@@ -112,6 +112,10 @@ def test_its_own_images_are_known_by_their_bytes_also_where_they_have_moved(
 
     same = "2 identical images (a.png, c.png)"
     assert shared(copy) == same
+    own = "; 1 of these images are the run's own validation and test images"
+    for root, end in ((data, True), (copy, False)):
+        compared = shared_with_train(run, *labelled(root, patient_key="person"))[1]
+        assert compared.endswith(own) == end
     (data / "NORMAL/b.png").unlink()  # the run's folder is no longer whole
     assert shared(copy) == same
     data.rename(tmp_path / "away")
