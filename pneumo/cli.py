@@ -214,7 +214,9 @@ def nearest(word: str, choices: Iterable[str]) -> str:
 
 
 def short_names(names: Sequence[str], *, width: int) -> dict[str, str]:
-    """Returns for each run's name at most ``width`` letters that distinguish it from the others.
+    """Returns for each run's name about ``width`` letters that distinguish it from the others.
+
+    It is longer only if neither its first nor its last letters do.
 
     >>> list(short_names(["runs/model=tiny,seed=0", "runs/model=large,seed=0"], width=18).values())
     ['tiny', 'large']
@@ -222,13 +224,16 @@ def short_names(names: Sequence[str], *, width: int) -> dict[str, str]:
     ['tiny,seed=0,data=…']
     """
     parts = {name: re.split("[/,]", name.rstrip("/")) for name in names}
-    shared = set.intersection(*map(set, parts.values()))
-    if len(parts) == 1:  # its folder's name
-        shared = set(names[0].rstrip("/").split("/")[:-1])
+    folders = [name for name in names if not name.startswith(PACKAGED)]
+    shared = set.intersection(*(set(parts[name]) for name in folders or names))
+    if len(folders or names) == 1:  # its folder's name
+        shared = set((folders or names)[0].rstrip("/").split("/")[:-1])
     texts = {name: ",".join(p for p in of if p not in shared) or name for name, of in parts.items()}
-    if all(text.startswith("model=") for text in texts.values()):
+    if all(text.startswith("model=") for name, text in texts.items() if name in folders):
         texts = {name: text.removeprefix("model=") for name, text in texts.items()}
-    texts = {n: t if len(t) <= width else t.removeprefix(PACKAGED) for n, t in texts.items()}
-    cut = {n: t if len(t) <= width else f"{t[: width - 1]}…" for n, t in texts.items()}
-    times = Counter(cut.values())
-    return {n: t if times[t] == 1 else f"…{texts[n][1 - width :]}" for n, t in cut.items()}
+    fitting = {n: t if len(t) <= width else t.removeprefix(PACKAGED) for n, t in texts.items()}
+    short = {n: t if len(t) <= width else f"{t[: width - 1]}…" for n, t in fitting.items()}
+    for longer in ({n: f"…{t[1 - width :]}" for n, t in fitting.items()}, texts):
+        times = Counter(short.values())
+        short = {n: t if times[t] == 1 else longer[n] for n, t in short.items()}
+    return short

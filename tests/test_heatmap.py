@@ -140,6 +140,11 @@ def test_a_picture_stays_in_its_folder(name: str) -> None:
         assert not target.startswith("-")
 
 
+def test_a_folder_and_a_name_with_underscores_have_two_pictures() -> None:
+    first, again, second = album.targets(["a/x.png", "./a/x.png", "a__x.png"], suffix="").values()
+    assert first == again != second
+
+
 def test_what_cannot_be_drawn_is_refused_and_leaves_everything(
     run: Path, radiographs: Path, tmp_path: Path, monkeypatch: Patch, refused: Refused, call: Call
 ) -> None:

@@ -138,6 +138,15 @@ def test_bash_completes(tmp_path: Path, line: str, wanted: str) -> None:
             ["a_run_of_a_long_name_1", "a_run_of_a_long_name_2"],
             ["…_of_a_long_name_1", "…_of_a_long_name_2"],
         ),
+        (
+            [f"s/model={m},optimizer.lr=0.00{n},seed={n}" for m in ("a", "b") for n in (1, 2)],
+            [f"{m},optimizer.lr=0.00{n},seed={n}" for m in ("a", "b") for n in (1, 2)],
+        ),
+        (["/x/model=tiny,seed=0", "pretrained:compact-robust"], ["tiny,seed=0", "compact-robust"]),
+        (
+            ["x/compact-robust", "pretrained:compact-robust"],
+            ["compact-robust", "pretrained:compact-robust"],
+        ),
     ],
 )
 def test_short_names_of_runs_are_what_differs(names: list[str], short: list[str]) -> None:

@@ -2,6 +2,7 @@
 
 import hashlib
 import os
+from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
@@ -94,11 +95,17 @@ def targets(names: Sequence[str], *, suffix: str) -> dict[str, str]:
     places = {name: Path("stdin" if name == STANDARD_INPUT else name).absolute() for name in names}
     top = Path(os.path.commonpath([place.parent for place in places.values()]))
     parts = {name: "__".join(place.relative_to(top).parts) for name, place in places.items()}
-    return {name: _fitting(output.printable(part)) + suffix for name, part in parts.items()}
+    parts = {name: output.printable(part) for name, part in parts.items()}
+    times = Counter(part for part, _ in {(parts[name], places[name]) for name in names})
+    return {
+        name: _fitting(part, places[name], is_unique=times[part] == 1) + suffix
+        for name, part in parts.items()
+    }
 
 
-def _fitting(name: str) -> str:
-    """Returns a name for a file, or its end after a digest of it if it is too long."""
-    if len(name.encode()) <= MAX_NAME and "\0" not in name:
+def _fitting(name: str, place: Path, *, is_unique: bool) -> str:
+    """Returns a name, or its end after a digest of the place if it is too long or not unique."""
+    if is_unique and len(name.encode()) <= MAX_NAME and "\0" not in name:
         return name
-    return f"{hashlib.sha256(name.encode()).hexdigest()[:12]}-{name.replace(chr(0), '')[-20:]}"
+    digest = hashlib.sha256(os.fsencode(place)).hexdigest()
+    return f"{digest[:12]}-{name.replace(chr(0), '')[-20:]}"

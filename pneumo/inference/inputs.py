@@ -16,11 +16,13 @@ def split_paths(paths: Sequence[str]) -> tuple[list[str], list[str]]:
     """Returns the RUN arguments, which come first, and the FILE arguments after them.
 
     There is no RUN if the first is an image, existing or not, a folder that has one, or - for
-    standard input.
+    standard input. ValueError: a run is named after an image, so that another one would predict.
     """
     number = int(bool(paths) and not _is_image(paths[0]))
     while number and number < len(paths) and _is_run(paths[number]):
         number += 1
+    if late := next(filter(_is_run, paths[number:]), None):
+        raise ValueError(f"the runs come first, then the images; {late} is a run. Name it first")
     return list(paths[:number]), list(paths[number:])
 
 

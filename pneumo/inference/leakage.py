@@ -15,6 +15,7 @@ from pneumo.data.folder import folder_table
 from pneumo.data.kermany import set_folder
 from pneumo.data.labelled import SOURCES, check_unpacked, shown, with_groups
 from pneumo.data.nih import Nih, release_tables
+from pneumo.data.sets import class_of
 from pneumo.labels import CLASS_NAMES
 from pneumo.runs.run import Run
 
@@ -143,7 +144,8 @@ def shared_with_train(run: Run, root: Path, table: pd.DataFrame) -> tuple[str, s
         names = set(rows["patient"]) - set(rows["path"] if len(own) == len(train) else ())
         return {name if exact else name.rpartition("/")[2] for name in names}
 
-    train_patients, patients = named(train), named(table)
+    is_drawn = class_of(run.metrics["data"]["kind"]).generated  # under the names of the set
+    train_patients, patients = set[str]() if is_drawn else named(train), named(table)
     shared = sorted(train_patients & patients)
     compared = f"{len(patients):,} patients by name with {len(train_patients):,} of the train split"
     same: list[str] = []

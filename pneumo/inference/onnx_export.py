@@ -52,14 +52,15 @@ PAD = """
 <ir_version: {ir}, opset_import: ["": {opset}]>
 prepare (uint8[N, 1, H, W] image) => (float[N, 1, {side}, {side}] prepared)
 <int64[2] sides = {{{side}, {side}}}, double side = {{{side}.0}}, double two = {{2.0}},
- int64[2] axes = {{2, 3}}, uint8 black = {{0}}> {{
+ double one = {{1.0}}, int64[2] axes = {{2, 3}}, uint8 black = {{0}}> {{
     shape = Shape <start=2, end=4> (image)
     lengths = Cast <to=11> (shape)
     longest = ReduceMax <keepdims=0> (lengths)
     shares = Div (lengths, longest)
     exact = Mul (shares, side)
     rounded = Round (exact)
-    kept = Cast <to=7> (rounded)
+    visible = Max (rounded, one)
+    kept = Cast <to=7> (visible)
     resized = Resize <{resize}> (image, , , kept)
     left = Sub (sides, kept)
     left_double = Cast <to=11> (left)

@@ -141,8 +141,10 @@ def _of_split(run: Run, split: str) -> pd.DataFrame:
 
 def _settings(config: Mapping[str, Any], metrics: Mapping[str, Any]) -> dict[str, Any]:
     """Returns the settings, flat, that make two runs of one network incomparable if they differ."""
-    selection = metrics.get("selection") or {}
+    selection, init = metrics.get("selection") or {}, metrics.get("init") or {}
     flat = run_folder.flat(config)
+    if init:  # a package's configuration names no place
+        flat.setdefault("init", init.get("run"))
     settings = {
         key: _resolved(value, flat)
         for key, value in flat.items()

@@ -234,12 +234,13 @@ def show_predictions(rows: Sequence[Mapping[str, Any]]) -> None:
     grid.add_column("flags", overflow="fold")
     paths, folder = [Path(row["path"]) for row in rows], ""
     if all(path.is_absolute() for path in paths):
-        folder = os.path.commonpath([path.parent for path in paths])
-        sys.stdout.write(f"in {folder}:\n")
+        shared = os.path.commonpath([path.parent for path in paths])
+        folder = f"{shared.rstrip('/')}/"
+        sys.stdout.write(f"in {shared}:\n")
     for row in rows:
         error, reason = row["error"] or "", row["ood_reason"] or ""
         flags = Text(error, "red") if error else Text(reason, "yellow")
-        cells = {**row, "path": row["path"].removeprefix(f"{folder}/")}
+        cells = {**row, "path": row["path"].removeprefix(folder)}
         grid.add_row(*(Text(_cell(cells[name])) for name in shown), flags)
     Console(file=sys.stdout, highlight=False).print(grid)
 

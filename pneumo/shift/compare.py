@@ -9,7 +9,7 @@ from pneumo.evaluation.paired import holm
 from pneumo.inference import ood
 from pneumo.labels import CLASS_NAMES
 from pneumo.shift import two_sample
-from pneumo.shift.sample import MEASURES, Sample, names
+from pneumo.shift.sample import MEASURES, OF_IMAGES, Sample, names
 
 ALPHA = 0.025  # of each of the two families of tests: 5 % false alarms in all, at most
 ALL = "all images"  # the one group if labels are unknown
@@ -122,18 +122,26 @@ def _adjusted(rows: list[dict[str, Any]]) -> list[dict[str, Any]]:
 def _measures(group: Group) -> list[dict[str, Any]]:
     rows = []
     for name, measure in MEASURES.items():
-        first, second = (sample.table[name].to_numpy() for sample in (group.ours, group.theirs))
-        share, p = two_sample.larger(first, second)
+        samples = {"validation": group.ours, "here": group.theirs}
+        both = {key: sample.table[name].to_numpy() for key, sample in samples.items()}
+        share, p = two_sample.larger(*both.values())
         row: dict[str, Any] = {"group": group.name, "measure": name, "title": measure.title}
-        row |= {"about": measure.about, "validation": _spread(first), "here": _spread(second)}
+        row["about"] = measure.about
+        is_share = measure.about == OF_IMAGES
+        row |= {key: _spread(values, is_share=is_share) for key, values in both.items()}
         row |= {"larger_here": share, "differs": None, "seen_in": measure.seen_in}
         rows.append(row if group.too_few else row | {"p": p})
     return rows
 
 
-def _spread(values: np.ndarray) -> list[float]:
-    """Returns the 5 % quantile, median and 95 % quantile; NaN if no image has the measure."""
+def _spread(values: np.ndarray, *, is_share: bool) -> list[float]:
+    """Returns the 5 % quantile, median and 95 % quantile, or three times the share.
+
+    NaN if no image has the measure.
+    """
     finite = values[np.isfinite(values)]
+    if is_share and finite.size:
+        return [float(finite.mean())] * 3
     return np.quantile(finite, QUANTILES).tolist() if finite.size else [float("nan")] * 3
 
 

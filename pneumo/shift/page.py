@@ -92,7 +92,7 @@ def lines(shift: Mapping[str, Any]) -> list[str]:
         Table(columns | {"p": "p, Holm"}, of).text(first=26, others=11)
         for columns, of in zip(ON_TERMINAL, rows, strict=True)
     )
-    larger = "(medians; larger: share of pairs in which the image here has the larger value)"
+    larger = "(medians or shares; larger: share of pairs in which the value here is the larger one)"
     broken = [f"{row['path']}: {row['why']}" for row in shift["unreadable"]]
     farthest = [f"{r['path']} ({decimal(r['distance'], digits=2)})" for r in shift["farthest"][:3]]
     return [

@@ -21,6 +21,7 @@ from pneumo.labels import CLASS_NAMES, PNEUMONIA
 BATCH_SIZE = 32  # images
 THREADS = 2  # that decode ahead
 BLACK, WHITE = 8, 247  # grey values up to which a pixel is black, and from which it is white
+OF_IMAGES = "of the images"  # a measure that is 1 or 0, and whose mean is shown
 EDGE = 0.05  # of a side: the frame whose brightness rises with a closer crop
 
 
@@ -39,9 +40,9 @@ MEASURES = {
     "height": Measure("height", "pixels of the file", "file", 0),
     "aspect": Measure("width / height", "of the file", "file", 2),
     "bytes": Measure("bytes per pixel", "of the file: compression, and detail", "file"),
-    "jpeg": Measure("saved as JPEG", "1 yes, 0 no", "file", 0),
+    "jpeg": Measure("share saved as JPEG", OF_IMAGES, "file", 2),
     "quality": Measure("JPEG quality", "libjpeg's scale, 1 to 100", "file", 0),
-    "colour": Measure("saved in colour", "1 yes, 0 no", "file", 0),
+    "colour": Measure("share saved in colour", OF_IMAGES, "file", 2),
     "mean": Measure("brightness", "mean grey value, 0 to 255", "picture", 1),
     "contrast": Measure("contrast", "standard deviation of grey values", "picture", 1),
     "black": Measure("black pixels", f"share of pixels of grey value {BLACK} or less", "picture"),

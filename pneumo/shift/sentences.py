@@ -5,7 +5,7 @@ from typing import Any
 
 from pneumo.report.wording import decimal, interval, p_value
 from pneumo.shift.compare import ALL, SPACES
-from pneumo.shift.sample import MEASURES
+from pneumo.shift.sample import MEASURES, OF_IMAGES
 
 MOST_NAMED = 5  # measures of a class in a sentence
 MEANS = (
@@ -77,7 +77,8 @@ def _changes(shift: Row, group: str) -> str:
         digits = MEASURES[row["measure"]].digits
         before, now = (decimal(row[key][1], digits=digits) for key in ("validation", "here"))
         way = "higher" if row["larger_here"] > 0.5 else "lower"
-        listed.append(f"{way} {row['title']} (median {now} instead of {before})")
+        kind = "" if row["about"] == OF_IMAGES else "median "
+        listed.append(f"{way} {row['title']} ({kind}{now} instead of {before})")
     listed += [f"and {len(changed) - MOST_NAMED} more"] * (len(changed) > MOST_NAMED)
     return f"{_of(group)} have {', '.join(listed)}." if listed else ""
 

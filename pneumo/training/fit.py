@@ -77,7 +77,7 @@ def fit(
         facts["init"] = {
             "run": Path(init.name).name,  # no path of this machine
             "trained_on": init.metrics["data"]["kind"],
-            "weights_sha256": weights_digest(network),
+            "weights_sha256": weights_digest(init.network()),  # before a prior of these labels
         }
     metadata.announce(facts, trainer)
     loggers.open_run(trainer, config, facts["hyperparameters"])

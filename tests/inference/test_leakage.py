@@ -124,6 +124,18 @@ def test_its_own_images_are_known_by_their_bytes_also_where_they_have_moved(
     assert shared(copy) == ""
 
 
+def test_drawn_images_have_the_names_of_the_set_and_no_patients(data: Path, tmp_path: Path) -> None:
+    run, real = make_run(tmp_path / "run", data), tmp_path / "real"
+    names = ("test/NORMAL/IM-0001-0001.png", "test/PNEUMONIA/person7_virus_9.png")
+    for grey, name in enumerate(names, 100):
+        add(real, name, grey=grey)
+    images = labelled(real, patient_key="person")
+    run.__dict__["split"] = run.split.assign(patient="person7")
+    for kind, shared in (("kermany", "1 patients (person7)"), ("phantom", "")):
+        run.metrics["data"]["kind"] = kind
+        assert shared_with_train(run, *images)[0] == shared
+
+
 def test_paths_are_no_patients_where_all_bytes_can_be_compared(data: Path, tmp_path: Path) -> None:
     run, other = make_run(tmp_path / "run", data), tmp_path / "other"
     run.__dict__["split"] = run.split.assign(patient=run.split["path"])  # unknown ones

@@ -198,6 +198,14 @@ def test_the_last_checkpoint_has_no_intervals_and_chance_is_named(
     assert not [title for title in ("95 % interval |", "## Calibration") if title in text]
 
 
+def test_the_card_names_the_weights_that_the_training_started_from() -> None:
+    init = {"run": "compact-robust", "trained_on": "kermany", "weights_sha256": "ab" * 32}
+    assert "trained from scratch" in card()
+    text = card({"init": init})
+    assert "weights of compact-robust, trained on kermany" in text
+    assert "scratch" not in text
+
+
 def test_the_card_of_weights_has_command_scores_and_the_run_s_card() -> None:
     part = metrics()["data"]["splits"]["test"]
     best = {"epoch": 3, "test": dict.fromkeys(documents.SCORES_OF_WEIGHTS.values(), 0.9)}

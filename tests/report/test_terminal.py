@@ -17,5 +17,6 @@ def test_predictions_are_listed_below_their_common_folder(
     assert [line.split() for line in lines] == [
         [f"{label}/1.png", "0.123", "NORMAL"] for label in ("NORMAL", "PNEUMONIA")
     ]
-    show_predictions([row | {"path": "image 0"}])
-    assert "image 0" in capsys.readouterr().out.splitlines()[1]
+    show_predictions([row | {"path": name} for name in ("image 0", "/a.png")])
+    _, *lines = capsys.readouterr().out.splitlines()
+    assert [line.split("  ")[0] for line in lines] == ["image 0", "/a.png"]

@@ -47,6 +47,9 @@ def test_runs_and_images_are_distinguished(radiographs: Path, tmp_path: Path) ->
         ([str(empty)], [image]),
     ):
         assert inputs.split_paths([*runs, *images]) == (runs, images)
+    for run_name in (run, package):
+        with pytest.raises(ValueError, match="the runs come first"):
+            inputs.split_paths([image, run_name])
 
 
 def test_without_a_run_the_packaged_network_predicts_with_a_note(

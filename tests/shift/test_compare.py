@@ -96,6 +96,16 @@ def test_a_shift_is_found_and_named(drawn: Any, change: Change, measure: str, mo
     assert not spaces["file"]["differs"]
 
 
+def test_files_of_another_format_are_counted(drawn: Any) -> None:
+    first, second = halves()
+    mostly = (np.arange(len(second)) % 5 > 1).astype(float)  # the median is 1
+    other = made(drawn, second, label="", jpeg=mostly, colour=1.0)
+    found = compare(made(drawn, first, label="", colour=0.0), other)
+    share = {row["measure"]: row["here"][1] for row in found["measures"]}["jpeg"]
+    assert 0.5 < share < 0.7
+    assert "higher share saved in colour (1.00 instead of 0.00)" in " ".join(sentences(found))
+
+
 @pytest.mark.parametrize("label", [True, False])
 def test_no_shift_is_not_found(drawn: Any, label: bool) -> None:
     unknown: dict[str, Any] = {} if label else {"label": ""}

@@ -5,6 +5,7 @@ from pathlib import Path
 import pytest
 import torch
 
+from pneumo.runs.network import weights_digest
 from pneumo.runs.run import Run
 from pneumo.training.fit import check_init
 from tests.conftest import SMALL, Capture, Command
@@ -17,8 +18,8 @@ OTHERS = ("data=phantom", "data.num_images=60", "data.seed=7", *SMALL)
 def test_a_run_starts_from_the_weights_of_another(
     train: Command, finished_run: Path, tmp_path: Path
 ) -> None:
-    still = ("optimizer.lr=1e-12", "trainer.max_epochs=1", f"init={finished_run}")
-    assert train("hydra.run.dir=new", *OTHERS, *still) == 0
+    still = ("optimizer.lr=1e-12", "trainer.max_epochs=1", "decision=balanced")
+    assert train("hydra.run.dir=new", *OTHERS, *still, f"init={finished_run}") == 0
     first, new = Run.open(finished_run).network(), Run.open(tmp_path / "new").network()
     assert (new.mean, new.std) == (first.mean, first.std)
     for before, after in zip(first.parameters(), new.parameters(), strict=True):
@@ -26,6 +27,7 @@ def test_a_run_starts_from_the_weights_of_another(
     recorded = metrics(tmp_path / "new")["init"]
     assert recorded["run"] == finished_run.name
     assert recorded["trained_on"] == Run.open(finished_run).metrics["data"]["kind"]
+    assert recorded["weights_sha256"] == weights_digest(first)
 
 
 @pytest.mark.parametrize(
