@@ -1,4 +1,4 @@
-"""Small networks, trained from scratch, that look for pneumonia in chest X-rays."""
+"""Small networks, trained from scratch, that detect pneumonia in chest X-rays."""
 
 import os
 

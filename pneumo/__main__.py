@@ -50,7 +50,7 @@ def help_text() -> str:
     """Returns a line for each verb."""
     lines = "".join(f"  {verb:<10}{text}\n" for verb, text in VERBS.items())
     return (
-        "Small networks that look for pneumonia in chest X-rays. Not a medical device.\n\n"
+        "Small networks that detect pneumonia in chest X-rays. Not a medical device.\n\n"
         f"{cli.PROGRAM} VERB ...\n{lines}\n{cli.PROGRAM} VERB --help describes a verb.\n"
     )
 
