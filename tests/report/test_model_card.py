@@ -60,6 +60,7 @@ def card(changed: dict[str, Any] | None = None, **other: Any) -> str:
     run: Any = SimpleNamespace(
         metrics=metrics(**changed or {}), image_size=256, aspect=other.pop("aspect", "stretch"),
         train_sha256="cd" * 32, external=other.pop("external", {}),
+        config={"model": other.pop("model", {})},
     )  # fmt: skip
     arguments: dict[str, Any] = {"classes": ("NORMAL", "PNEUMONIA"), "checkpoint": "best"}
     if "assessment" not in other:
@@ -120,6 +121,16 @@ def test_scores_and_subgroups_of_the_card_are_those_of_the_table() -> None:
     assert "| treat from | 67 % here | 5 % | 10 % | 20 % | 40 % |" in text
     assert "**Few patients:** fewer than 20 patients of a class among all images" in text
     assert not [markup for markup in ("<script", "[tiny](") if markup in text]
+
+
+def test_the_card_has_the_initial_weights_and_what_standardises_the_input() -> None:
+    assert "trained from scratch" in card()
+    assert "standard deviation of the train split" in card()
+    init = {"run": "model=tiny,seed=3", "trained_on": "kermany"}
+    text = card({"init": init}, model={"library": "torchvision"})
+    assert "fine-tuned from model=tiny,seed=3, trained on kermany" in text
+    assert "trained from scratch" not in text
+    assert "standard deviation of the pretraining images" in text
 
 
 def test_heat_maps_are_in_the_card_if_they_were_scored() -> None:
