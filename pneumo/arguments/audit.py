@@ -38,7 +38,7 @@ def parse(arguments: Sequence[str] | None) -> argparse.Namespace:
     parser.add_argument("place", type=Path, metavar="DIR", help=place)
     add = parser.add_argument_group("images").add_argument
     add("--csv", type=Path, metavar="FILE", help="a table of the images: path, label, patient")
-    add("--kind", choices=DATA_SETS, help="kind of data set; default: recognised by its folders and names")
+    add("--kind", choices=DATA_SETS, help="default: recognised by folders and names")
     add("--skip-unknown", action="store_true", help="leave out images with unknown names")
     add = parser.add_argument_group("output").add_argument
     add("--out", type=Path, default=Path("audit"), help="the audit's folder; default: audit")

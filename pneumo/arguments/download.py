@@ -19,7 +19,7 @@ TARGET = Path("data/chest_xray")
 BY_HAND = f"""\
 By hand: open https://doi.org/{DOI} in a browser, download the zip
 of chest X-rays (or Kaggle's data set "chest-xray-pneumonia"), unpack it, and
-set PNEUMO_DATA to the folder that contains train/, or train with data.root=DIR."""
+set PNEUMO_DATA=DIR or train with data.root=DIR, where DIR contains train/."""
 
 EXAMPLES = f"""\
 The same command resumes an interrupted download, which is kept in DIR.download.

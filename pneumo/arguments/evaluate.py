@@ -73,7 +73,7 @@ def parse(arguments: Sequence[str] | None) -> argparse.Namespace:
     keep = "store the scores on --data in RUN/external/NAME.json, for report and card"
     add("--name", type=_name, metavar="NAME", help=keep)
     add = parser.add_argument_group("stress test").add_argument
-    add("--stress", action="store_true", help="also score the run's own images after typical changes")
+    add("--stress", action="store_true", help="also score the run's own images, altered")
     split = "of the stress test; default: val, or test if the run has no val"
     add("--split", choices=("val", "test"), help=split)
     parser.add_network(checkpoint=True)

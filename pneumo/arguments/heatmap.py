@@ -42,7 +42,7 @@ def parse(arguments: Sequence[str] | None) -> argparse.Namespace:
     """Returns the arguments; exits with 2 if one is wrong."""
     parser = cli.Parser(
         "heatmap",
-        description="Draws heat maps of the evidence for a class, and scores how faithful they are.",
+        description="Draws heat maps of the evidence for a class, and scores them.",
         epilog=EXAMPLES,
     )
     parser.add_run()

@@ -62,9 +62,11 @@ def parse(arguments: Sequence[str] | None) -> argparse.Namespace:
     add("--out", type=Path, metavar="FILE", help="written whole or not at all; default: stdout")
     formats = "default: by the ending of --out, else csv; on a terminal a short table"
     add("--format", choices=("csv", "jsonl", "rsna"), help=formats)
-    add("--ids", action="store_true", help="also UIDs and accession numbers of DICOM, which identify patients")
+    ids = "also UIDs and accession numbers of DICOM, which identify patients"
+    add("--ids", action="store_true", help=ids)
     add("--heatmap", type=Path, metavar="DIR", help="a heat map of each radiograph")
-    add("--overlays", type=Path, metavar="DIR", help="a picture of each radiograph with a detector's boxes")
+    overlays = "a picture of each radiograph with a detector's boxes"
+    add("--overlays", type=Path, metavar="DIR", help=overlays)
     reports = "a DICOM structured report for each DICOM image, in a new folder"
     add("--dicom-sr", type=Path, metavar="DIR", help=reports)
     patient = "write name, numbers and dates of patient and study into the reports"
@@ -78,5 +80,5 @@ def parse(arguments: Sequence[str] | None) -> argparse.Namespace:
     parser.add_network(checkpoint=True)
     add = parser.add_argument_group("computing").add_argument
     add("--device", choices=DEVICES, default="auto", help="default: a GPU if there is one")
-    add("--threads", type=_count, metavar="N", help="threads that compute and decode; default: all cores")
+    add("--threads", type=_count, metavar="N", help="of computing and decoding; default: all cores")
     return parser.parse(arguments)

@@ -23,9 +23,10 @@ examples:
 def parse(arguments: Sequence[str] | None) -> argparse.Namespace:
     """Returns the arguments; exits with 2 if one is wrong."""
     parser = cli.Parser(
-        "report", description="Writes tables, figures and one page on finished runs.", epilog=EXAMPLES
+        "report", description="Writes tables, figures and a page on finished runs.", epilog=EXAMPLES
     )
-    parser.add_argument("roots", nargs="+", type=Path, metavar="DIR", help="a folder of runs, or a run folder")
+    place = "a folder of runs, or a run folder"
+    parser.add_argument("roots", nargs="+", type=Path, metavar="DIR", help=place)
     parser.add_argument("--out", type=Path, help="the report's folder; default: <first DIR>/report")
     parser.add_argument(
         "--audit", type=Path, metavar="DIR", help="the folder of an audit of the data set"

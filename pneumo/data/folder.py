@@ -169,7 +169,8 @@ def csv_table(path: Path, root: Path) -> pd.DataFrame:
     ]
     if missing:
         raise FileNotFoundError(
-            f"each path of data.csv must be a file below data.root={root}; not so {shown(missing)}"
+            f"each path of data.csv must be a file below data.root={root}; missing: "
+            f"{shown(missing)}"
         )
     return _checked(table, root, names)
 

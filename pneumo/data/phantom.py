@@ -202,7 +202,7 @@ def generate(
             )
         return root
     if progress:
-        log.info("Drawing %d phantoms into %s", num_images, root)
+        log.info("Generating %d phantoms in %s", num_images, root)
     plan = _plan(num_images)
     root.parent.mkdir(parents=True, exist_ok=True)
     draft = atomic.temporary(root)

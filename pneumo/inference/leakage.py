@@ -9,7 +9,7 @@ from typing import NamedTuple
 
 import pandas as pd
 
-from pneumo import untrusted
+from pneumo import cli, untrusted
 from pneumo.data import split
 from pneumo.data.folder import folder_table
 from pneumo.data.kermany import set_folder
@@ -66,7 +66,7 @@ def labelled(root: Path, *, patient_key: str) -> tuple[Path, pd.DataFrame]:
     except (FileNotFoundError, ValueError) as error:  # this command's option
         raise type(error)(str(error).replace("data.root", "--data")) from None
     if left_out:
-        log.warning("Left out %d that are not used: %s", len(left_out), shown(left_out))
+        log.warning("Left out %s: %s", cli.counted(len(left_out), "unused file"), shown(left_out))
     return base, table
 
 

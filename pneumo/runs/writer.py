@@ -92,7 +92,7 @@ class RunWriter:
                 raise ValueError(
                     f"a run resumes with its first settings; in {self.run_dir} these differ: "
                     + "; ".join(f"{k} was {before.get(k)}, now {after.get(k)}" for k in changed)
-                    + ". Start it in a new folder, or take the change back"
+                    + ". Start it in a new folder, or undo the change"
                 )
         self.write_overrides(overrides)
         atomic.write_text(path, yaml.safe_dump(dict(config), sort_keys=False))

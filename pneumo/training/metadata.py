@@ -264,7 +264,7 @@ def show_end(
         log.warning(textwrap.fill(note, WIDTH, initial_indent="  ", subsequent_indent="  "))
     log.info("Took %.0f s, of which training %.0f s.", seconds["total"], seconds["train"])
     if seconds.get("earlier"):
-        log.info("Of these, %.0f s are of the epochs before it was resumed.", seconds["earlier"])
+        log.info("Of these, %.0f s were spent before the run was resumed.", seconds["earlier"])
     shown = run_dir.relative_to(Path.cwd()) if run_dir.is_relative_to(Path.cwd()) else run_dir
     log.info("Run folder:  %s", shown)
     if any(run_dir.glob("events.out.*")):

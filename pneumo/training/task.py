@@ -239,7 +239,7 @@ def schedule_settings(config: Config, *, num_steps: int) -> dict[str, Any]:
         if total < num_steps:
             raise ValueError(
                 f"schedule.total_steps must be at least the {num_steps} steps of the run; got "
-                f"{total}. null takes all of them"
+                f"{total}. null means all of them"
             )
     return settings
 
