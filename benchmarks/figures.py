@@ -196,7 +196,7 @@ def results_comparison() -> str:
         for run in runs
     ]
     header = ["`experiment=comparison`, seed 0", "epochs", "epoch", "parameters", "multiply-adds"]
-    return table([*header, *(NAMES[key] for key in keys), "seconds an epoch"], rows, text=3)
+    return table([*header, *(NAMES[key] for key in keys), "seconds per epoch"], rows, text=3)
 
 
 def use_evaluate() -> str:

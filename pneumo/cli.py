@@ -1,4 +1,4 @@
-"""What the commands share: start, parser, exit codes, error messages, names of runs."""
+"""Shared by the commands: start, parser, exit codes, error messages, names of runs."""
 
 import argparse
 import contextlib

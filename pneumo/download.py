@@ -20,7 +20,7 @@ from pathlib import Path
 
 from pneumo import cli
 
-if __name__ == "__main__":  # --help and wrong arguments need nothing of what follows
+if __name__ == "__main__":  # --help and wrong arguments need none of the following imports
     raise SystemExit(cli.start("download"))
 
 import requests

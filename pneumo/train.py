@@ -16,7 +16,7 @@ from typing import Any
 
 from pneumo import cli
 
-if __name__ == "__main__":  # --help needs nothing of what follows
+if __name__ == "__main__":  # --help needs none of the following imports
     raise SystemExit(cli.start("train"))
 
 import hydra

@@ -42,7 +42,7 @@ class Folder(DataSet):
     """A user's own radiographs.
 
     Attributes:
-        images: a row an image, with known_by; see `folder_table`.
+        images: one row per image, with known_by; see `folder_table`.
         left_out: names in its folders that are not used.
     """
 
@@ -76,7 +76,7 @@ class Folder(DataSet):
         return set_folder(place) is not None or any((place / name).is_dir() for name in CLASS_NAMES)
 
     def table(self, *, patient_key: str, on_unknown_name: str) -> pd.DataFrame:
-        """Returns a row an image; both arguments concern names in another set's grammar."""
+        """Returns one row per image; both arguments concern names in another set's grammar."""
         return self.images[list(COLUMNS)]
 
     def unused(self) -> list[str]:

@@ -83,7 +83,7 @@ class Phantoms(KermanyLayout):
         return (place / STAMP).is_file()
 
     def boxes(self) -> pd.DataFrame:
-        """Returns a row an image: path, boxes of `draw_boxes`, width, height.
+        """Returns one row per image: path, boxes of `draw_boxes`, width, height.
 
         They are computed at the first call, and kept in BOXES.
         """
@@ -225,13 +225,13 @@ def generate(
 
 
 def _box_rows(radiograph: _Radiograph, *, seed: int) -> list[tuple[Any, ...]]:
-    """Returns a row a box; for a radiograph without, one with empty sides."""
+    """Returns one row per box; for a radiograph without, one with empty sides."""
     drawn, size = draw_boxes(**radiograph.drawing(seed))
     return [(radiograph.path, *size, *box) for box in drawn.tolist() or [(None,) * 4]]
 
 
 def write_rsna(out: Path, *, num_images: int, seed: int) -> Path:
-    """Returns ``out``, a new folder in the RSNA challenge's layout, an image a patient.
+    """Returns ``out``, a new folder in the RSNA challenge's layout, one image per patient.
 
     The folder appears whole or not at all; the same seed (0 or more) draws the same images.
 

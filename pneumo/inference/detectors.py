@@ -115,7 +115,7 @@ class Detectors(Predictor):
         return predicted
 
     def writer(self, file: TextIO, *, form: str, attachments: Sequence[str]) -> Write:
-        """Returns a function that writes a row; ``form``: csv (a row a box), jsonl or rsna."""
+        """Returns a function that writes a row; ``form``: csv (one row per box), jsonl or rsna."""
         if form == "jsonl":
             return super().writer(file, form=form, attachments=attachments)
         if form == RSNA:

@@ -1,4 +1,4 @@
-"""A labelled folder becomes a table to score; its overlap with a run's train split is found."""
+"""Reads a labelled folder as a table to score, and finds its overlap with a run's train split."""
 
 import hashlib
 import logging

@@ -1,4 +1,4 @@
-"""A run as files to hand on: ONNX with model card and checklists, or a small run folder."""
+"""A run as files to share: ONNX with model card and checklists, or a small run folder."""
 
 import shlex
 import tempfile
@@ -55,7 +55,7 @@ def write_onnx(
     paths = onnx_paths(out)
     output.check_files(paths, run_dir=run.run_dir, is_own=_is_own)
     network = run.network(checkpoint, trust=trust)
-    named = replace(run, name="this run")  # no file names in files to hand on
+    named = replace(run, name="this run")  # no file names in files to share
     fixed = ensemble.mean_operating_point([named], checkpoint=checkpoint)
     properties = onnx_export.properties(run, network, checkpoint, fixed)
     findings = _findings(run, checkpoint)

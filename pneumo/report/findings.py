@@ -33,7 +33,7 @@ PLACES = {
 def findings(
     groups: Sequence[Group], *, problems: Sequence[Problem], differences: pd.DataFrame
 ) -> list[str]:
-    """Returns the score of the best honest network, what random splits would say, and what fails.
+    """Returns the best score without selection on test data, that on random splits, and failures.
 
     Honest is a score whose epoch was not chosen on the test split. Among the honest networks of
     the first protocol, that with the most trials leads, the best on validation of equals.

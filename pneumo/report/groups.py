@@ -23,7 +23,7 @@ PROTOCOLS = {  # in the order of the report: how the images are split
     "kfold": "one fold of several, drawn by patient",
     "paper": "random 70/30 split by patient, without a validation split",
     "own": "the splits that came with the set",
-    DEBUG: "debug runs of a few batches an epoch, whose scores mean nothing",
+    DEBUG: "debug runs of a few batches per epoch, whose scores are meaningless",
 }
 CUSTOM = "custom splits"
 OWN = (Folder.kind, Phantoms.kind)  # data sets of which there are many

@@ -1,4 +1,4 @@
-"""Checks and opens what a command writes: whole or not at all, and never over what it reads."""
+"""Checks and opens outputs: written whole or not at all, and never over an input."""
 
 import os
 from collections.abc import Callable, Iterable, Iterator, Sequence

@@ -53,7 +53,7 @@ def _difference(shift: Row) -> str:
         f"{start.format(_of(best['group']))}a classifier separates them by "
         f"{SPACES[best['space']]}, AUROC {auroc} (chance: up to {chance}; p "
         f"{p_value(best['p_holm'])})."
-    ) + " Only the files differ; in the pictures no difference was found." * (seen_in == {"file"})
+    ) + " No difference of the pictures was detected." * (seen_in == {"file"})
 
 
 def _no_difference(shift: Row) -> str:
@@ -63,9 +63,9 @@ def _no_difference(shift: Row) -> str:
         for group in shift["groups"]
     )
     return (
-        f"No difference from the training hospital's images was found ({sizes}). Only differences "
-        f"by which a classifier reaches an AUROC above about {decimal(reached, digits=2)} would "
-        "show; others may exist."
+        f"No difference from the training hospital's images was detected ({sizes}). A classifier "
+        f"must reach an AUROC above about {decimal(reached, digits=2)} to show one; others may "
+        "exist."
     )
 
 
@@ -97,5 +97,5 @@ def _distance(shift: Row) -> str:
         f"({decimal(share, digits=1)} %, {interval(low, high, digits=1)} %) are unlike 99 % of the "
         f"run's own, by layout ({distance['layout']:,}) or the network's features "
         f"({distance['features']:,}). Beside {shift['validation']['images']:,} "
-        f"{shift['reference']} images, {usual} % is ordinary and {most} % possible by chance."
+        f"{shift['reference']} images, {usual} % is expected, and up to {most} % by chance."
     )

@@ -45,8 +45,8 @@ SHOWN = (  # at the end of a run, two in a line
     *("f1_normal", "f1_pneumonia", "recall_pneumonia", "recall_normal", "accuracy", "auroc"),
 )
 DEBUG_NOTE = (
-    "DEBUG RUN: it trained on a few batches an epoch. It shows that the software works; its scores "
-    "mean nothing."
+    "DEBUG RUN: it trained on a few batches per epoch. It shows that the software works; its "
+    "scores are meaningless."
 )
 
 
@@ -215,7 +215,7 @@ def announce(facts: Mapping[str, Any], trainer: pl.Trainer) -> None:
     if facts["debug"]:
         log.warning(textwrap.fill(DEBUG_NOTE, WIDTH))
     log.info(
-        "%s: %s parameters, %.1f M multiply-adds an image; on %s",
+        "%s: %s parameters, %.1f M multiply-adds per image; on %s",
         *(facts["model"], f"{facts['parameters']:,}", facts["multiply_adds"] / 1e6),
         device_name(trainer),
     )

@@ -1,4 +1,4 @@
-"""A sweep of runs: Hydra's hooks around it, what it began with, its progress, and its end."""
+"""A sweep of runs: Hydra's hooks around it, its arguments, its progress and its end."""
 
 import contextlib
 import logging
@@ -158,7 +158,7 @@ def fixed_and_varied(folder: Path) -> tuple[set[str], set[str]]:
 
 
 def planned(config: DictConfig, arguments: Sequence[str]) -> list[list[str]] | None:
-    """Returns the overrides that vary of each run that the arguments ask for.
+    """Returns the overrides that vary, for each run of the arguments.
 
     They include those of an experiment's params. None where the sweeper decides, or where the
     arguments ask for all choices of a group (glob), which only Hydra's own loader knows.

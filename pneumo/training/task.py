@@ -31,7 +31,7 @@ ScheduleFactory = Callable[[torch.optim.Optimizer], LRScheduler]
 
 @dataclass(frozen=True)
 class Scored:
-    """What one checkpoint makes of all images of some splits, in evaluation mode."""
+    """The predictions of one checkpoint for all images of some splits, in evaluation mode."""
 
     epoch: int  # after which the checkpoint was saved, from 0
     scores: dict[str, dict[str, Any]]  # by split

@@ -103,7 +103,7 @@ def test_no_shift_is_not_found(drawn: Any, label: bool) -> None:
         found = compare(*(made(drawn, rows, **unknown) for rows in halves(seed)), seed=seed)
         assert not found["differ"]
     first = sentences(found)[0]
-    assert first.startswith("No difference from the training hospital's images was found (")
+    assert first.startswith("No difference from the training hospital's images was detected (")
     assert "by which a classifier reaches an AUROC above about" in first
     assert not any(line.startswith("!") for line in lines(found))
 
