@@ -153,8 +153,8 @@ def nested(place: Path, root: Path, files: Files, used: Iterable[str]) -> list[d
         if is_hidden or not path.name.lower().endswith(SUFFIXES) or str(path) in used_paths:
             continue
         parts = list(path.relative_to(place).parts[:-1])  # the folder above <source>/<label>
-        for known in (CLASS_NAMES, SOURCES):
-            if parts and parts[-1] in known:
+        for names in (CLASS_NAMES, SOURCES):
+            if parts and parts[-1] in names:
                 parts.pop()
         top = "/".join(parts) or "."
         images[top] += 1

@@ -29,7 +29,7 @@ def _worth(numbers: Mapping[str, Any]) -> list[str]:
     first = [GENERATED] * class_of(numbers["data"]["kind"]).generated
     if not scored:
         why = protocols["paper"]["why_not"]
-        return [*first, f"The worth of a score on this set is unknown: {why}."]
+        return [*first, f"No baseline could be scored: {why}."]
     (name, baselines), *others = scored.items()
     return [*first, _headline(baselines, where=WHERE[name]), *(_official(of) for _, of in others)]
 

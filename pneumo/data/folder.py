@@ -31,7 +31,7 @@ log = logging.getLogger(__name__)
 UNKNOWN = (
     "PATIENTS UNKNOWN: {unknown:,} of {images:,} images have no patient; each counts as a patient "
     "of its own, so several images of one person may be in train and test, and the scores may be "
-    "too good. Near-identical images are joined."
+    "too high. Near-identical images are joined."
 )
 NAME_THEM = "Name the patients in a table: data.csv=FILE with the columns path, label, patient"
 CSV_COLUMNS = ("path", "label", "patient", "split", "subtype")  # others are ignored

@@ -33,8 +33,8 @@ class Nih(DataSet):
 
     # the release's own README
     note: str | None = (
-        "LABELS FROM REPORTS: text mining of the radiologists' reports gave the labels; the set's "
-        "authors expect more than 90 % of them to be right."
+        "LABELS FROM REPORTS: the labels were text-mined from the radiologists' reports; the set's "
+        "authors expect more than 90 % of them to be correct."
     )
     licence: str = "free to use with attribution to the NIH Clinical Center; Wang et al., CVPR 2017"
 

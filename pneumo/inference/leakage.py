@@ -151,9 +151,9 @@ def shared_with_train(run: Run, root: Path, table: pd.DataFrame) -> tuple[str, s
     if own:
         paths = [*own, *(root / path for path in table["path"])]
         bytes_of = digests(paths)
-        known = set(bytes_of[: len(own)])
+        run_digests = set(bytes_of[: len(own)])
         others = zip(paths[len(own) :], bytes_of[len(own) :], strict=True)
-        same = [path.name for path, digest in others if digest in known]
+        same = [path.name for path, digest in others if digest in run_digests]
         compared += f"; the bytes of {len(table):,} files with {len(own):,}"
     else:
         compared += "; no bytes, since the run's images moved"

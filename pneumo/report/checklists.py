@@ -112,5 +112,5 @@ def facts(
         weights=WEIGHTS,
         how_chosen=how_chosen,
     )
-    known = (line.partition(": ") for line in lines)
-    return {**data_set.checklist} | {name: fact for name, _, fact in known if fact}
+    pairs = (line.partition(": ") for line in lines)
+    return {**data_set.checklist} | {name: fact for name, _, fact in pairs if fact}

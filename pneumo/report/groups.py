@@ -148,8 +148,8 @@ class Group(Comparable):
     @property
     def warnings(self) -> list[str]:
         """Of intervals of few patients, and that there is no temperature."""
-        known = [trial.assessment for trial in self.trials if trial.assessment]
-        both = ((a["interval"]["warning"], a["calibration"].get("why_not")) for a in known)
+        assessments = [trial.assessment for trial in self.trials if trial.assessment]
+        both = ((a["interval"]["warning"], a["calibration"].get("why_not")) for a in assessments)
         return sorted({warning for each in both for warning in each if warning})
 
     @property
@@ -207,8 +207,8 @@ def _key(run: Trial | Run) -> tuple[str, str, str]:
     data = metrics["data"]
     # of a published set the names of the files are enough; in others they may be other images
     digests = ["images_sha256"] * (data["kind"] in OWN) + ["index_sha256"]
-    known = next((data[key] for key in digests if data.get(key)), f"{data.get('images')} images")
-    index = str(known)
+    data_id = next((data[key] for key in digests if data.get(key)), f"{data.get('images')} images")
+    index = str(data_id)
     return str(data["kind"]), DEBUG if metrics.get("debug") else str(metrics["protocol"]), index
 
 

@@ -101,8 +101,8 @@ class RunWriter:
         """Adds the overrides of the command, by which a sweep finds its runs, to earlier ones."""
         path = self.run_dir / run_folder.OVERRIDES
         path.parent.mkdir(parents=True, exist_ok=True)
-        known = dict.fromkeys([*run_folder.overrides_of(self.run_dir), *overrides])
-        atomic.write_text(path, yaml.safe_dump([*known]))
+        unique = dict.fromkeys([*run_folder.overrides_of(self.run_dir), *overrides])
+        atomic.write_text(path, yaml.safe_dump([*unique]))
 
     def write_status(
         self, state: str, *, epoch: int = 0, max_epochs: int = 0, error: str | None = None

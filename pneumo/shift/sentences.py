@@ -10,7 +10,7 @@ from pneumo.shift.sample import MEASURES
 MOST_NAMED = 5  # measures of a class in a sentence
 MEANS = (
     "The run's operating point, calibration and scores on its own images may not hold here; only "
-    "scores on labelled images from here show it."
+    "scores on labelled images of this site show it."
 )
 BY_SHARE = "Another share of PNEUMONIA alone also makes images without labels differ."
 Row = Mapping[str, Any]
@@ -53,7 +53,7 @@ def _difference(shift: Row) -> str:
         f"{start.format(_of(best['group']))}a classifier separates them by "
         f"{SPACES[best['space']]}, AUROC {auroc} (chance: up to {chance}; p "
         f"{p_value(best['p_holm'])})."
-    ) + " No difference of the pictures was detected." * (seen_in == {"file"})
+    ) + " Only differences of the files were detected." * (seen_in == {"file"})
 
 
 def _no_difference(shift: Row) -> str:

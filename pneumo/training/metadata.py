@@ -63,13 +63,13 @@ def results(history: list[dict[str, Any]], *, best: Scored, last: Scored) -> dic
     The epochs are those of the two checkpoints. On the splits that a checkpoint was scored on, the
     scores are its own, of all images in evaluation mode; "train" stays that of the training steps.
     """
-    found: dict[str, Any] = {}
+    checkpoints: dict[str, Any] = {}
     for name, scored in {"best": best, "last": last}.items():
         row = next(row for row in history if row["epoch"] == scored.epoch)
         kept = {key: value for key, value in row.items() if key not in ("lr", "seconds")}
         held_out = {key: value for key, value in scored.scores.items() if key != "train"}
-        found[name] = {**kept, **held_out, TRAIN_EVAL: scored.scores["train"]}
-    return found | {"history": history}
+        checkpoints[name] = {**kept, **held_out, TRAIN_EVAL: scored.scores["train"]}
+    return checkpoints | {"history": history}
 
 
 def assessment(

@@ -166,7 +166,7 @@ def test_without_a_validation_split_the_card_names_the_scores_optimistic() -> No
 
 def test_phantoms_are_marked_and_the_real_set_has_its_limits() -> None:
     text = card({"data": metrics()["data"] | {"kind": "phantom"}})
-    assert "**GENERATED IMAGES. The scores below mean nothing medically.**" in text
+    assert "**GENERATED IMAGES. The scores below have no medical meaning.**" in text
     assert "Guangzhou" not in text
     text = card({"data": metrics()["data"] | {"ages": [1, 5]}})
     assert "an age outside of 1 to 5 years" in text
