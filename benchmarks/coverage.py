@@ -116,7 +116,7 @@ def main() -> None:
 
 
 def table(scenario: Scenario, *, draws: int, resamples: int) -> list[str]:
-    """Markdown: a row a score, a column a method with coverage, mean width, share of no width."""
+    """Markdown: a row per score, a column per method: coverage, mean width, share of zero width."""
     hold: dict[tuple[str, str], list[tuple[bool, float, bool]]] = {}
     truth = scores_of(scenario.draw(np.random.default_rng(1), _sizes(), patients=TRUTH))
     for method, found in simulate(scenario, draws=draws, resamples=resamples):
@@ -157,7 +157,7 @@ def simulate(
 
 
 def boxes_table(patients: Sequence[int], *, draws: int) -> list[str]:
-    """Markdown: a row a score of boxes, with coverage, mean width, share of no width."""
+    """Markdown: one row per score of boxes, with coverage, mean width, share of no width."""
     challenge, counts, _ = draw_boxes(np.random.default_rng(1), TRUTH)
     truth = {"challenge": float(np.nanmean(challenge))}
     truth |= {name: float(value) for name, value in box_scores(*map(np.sum, counts)).items()}

@@ -65,7 +65,7 @@ def readme_results() -> str:
     paper = f"{decimal(published.TINY['accuracy'])}"
     rows.append(["the paper's tiny", f"{published.TINY_PARAMETERS:,}", paper, "", "", ""])
     return table(
-        ["model", "parameters", "random", "official", "external", "minutes of a core"], rows
+        ["model", "parameters", "random", "official", "external", "minutes, one core"], rows
     )
 
 
@@ -90,14 +90,14 @@ def readme_takeaway() -> str:
     )
     external = zoo.cells(zoo.recipes()["compact-robust"], "auroc", zoo.median)[2]
     return (
-        f"- On random splits a thumbnail SVM comes close to any network: tiny is ahead by "
-        f"{tiny_margin} of accuracy, compact-fast by {fast_margin}.\n"
+        f"- On random splits a thumbnail SVM comes close to any network: the accuracy of tiny is "
+        f"higher by {tiny_margin}, that of compact-fast by {fast_margin}.\n"
         f"- On the official test set specificity is {svm} (SVM), {tiny} (tiny) and {robust} "
-        "(compact-robust): what helps is training under varied framing and exposure, not size.\n"
+        "(compact-robust): training with varied framing and exposure helps, size does not.\n"
         "- No network trained here ranks radiographs of adults at another hospital better than "
         f"chance (compact-robust: AUROC {external.removeprefix('nih ')}). Fine-tuned on 400 of "
-        f"them it has {adapted('adapted')}, a thumbnail SVM {adapted('thumbnail SVM')}, the "
-        f"number of bytes of the file {adapted('bytes of the file')} "
+        f"them it has {adapted('adapted')}, a thumbnail SVM {adapted('thumbnail SVM')}, the file "
+        f"size in bytes {adapted('bytes of the file')} "
         "([curves](docs/how-to/adapt.md#how-many-images)).\n"
     )
 
@@ -196,7 +196,7 @@ def results_comparison() -> str:
         for run in runs
     ]
     header = ["`experiment=comparison`, seed 0", "epochs", "epoch", "parameters", "multiply-adds"]
-    return table([*header, *(NAMES[key] for key in keys), "seconds an epoch"], rows, text=3)
+    return table([*header, *(NAMES[key] for key in keys), "seconds per epoch"], rows, text=3)
 
 
 def use_evaluate() -> str:

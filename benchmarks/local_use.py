@@ -64,7 +64,7 @@ def main() -> None:
 
 
 def coverage_table(runs: Path, *, coverage: float) -> list[str]:
-    """Markdown: in what share of the test images the set holds the label, a row a run."""
+    """Markdown: in what share of the test images the set holds the label, one row per run."""
     lines = [f"| run | {' | '.join(COLUMNS)} | neither, NORMAL; PNEUMONIA |"]
     lines.append("| --- |" + " ---: |" * (len(COLUMNS) + 1))
     for name, table in kept(runs):

@@ -202,7 +202,7 @@ def lines(found: dict[str, Any]) -> list[str]:
         f"{sweep / plain['training']:8.2f}"
     )
     text += ["", "evaluation, images/s      plain    fast   ratio", *evaluation]
-    text += ["", "CPU ms an image           plain    fast   ratio    MB plain    fast", *memory]
+    text += ["", "CPU ms per image         plain    fast   ratio    MB plain    fast", *memory]
     if "gpu" in found:
         text += ["", "on the GPU, images/s      plain    fast   ratio"]
         for model, forms in found["gpu"].items():

@@ -7,21 +7,21 @@ from importlib import import_module
 from pneumo import __version__, cli
 
 VERBS = {  # with their lines of `pneumo --help`, in the order of use
-    "download": "fetches the public radiographs",
-    "audit": "what a score on a data set is worth: copies, files, shortcuts",
-    "train": "trains a network, or a sweep of them: KEY=VALUE settings",
-    "evaluate": "scores, operating point and calibration of finished runs",
-    "predict": "a probability for each image",
-    "calibrate": "a threshold for your site, from a few of its labelled images",
-    "heatmap": "where the evidence for a class lies, and how faithful that is",
-    "export": "an ONNX file and a model card",
-    "report": "tables, pictures and one page over runs",
+    "download": "downloads the public radiographs",
+    "audit": "checks a data set for copies, unreadable files and shortcuts",
+    "train": "trains a network, or a sweep of runs: KEY=VALUE settings",
+    "evaluate": "prints scores, operating point and calibration of finished runs",
+    "predict": "writes a probability for each image",
+    "calibrate": "fits a threshold for your site to a few labelled images",
+    "heatmap": "draws heat maps of the evidence for a class, and scores them",
+    "export": "writes an ONNX file and a model card",
+    "report": "writes tables, figures and one page on runs",
 }
 COMPLETION = ("-sc", "--shell-completion")  # Hydra's option
 
 
 def main() -> int:
-    """The command; returns its exit code, 2 for an unknown verb."""
+    """Runs the command; returns its exit code, 2 for an unknown verb."""
     arguments = sys.argv[1:]
     if not arguments or arguments[0] in ("-h", "--help"):
         sys.stdout.write(help_text())
@@ -33,7 +33,7 @@ def main() -> int:
         return complete(arguments)
     if arguments[0] not in VERBS:
         cli.error(
-            f"the first word must be one of {', '.join(VERBS)}; got {arguments[0]!r}."
+            f"the verb must be one of {', '.join(VERBS)}; got {arguments[0]!r}."
             f"{cli.nearest(arguments[0], VERBS)}"
         )
         return cli.MISTAKE
@@ -41,7 +41,7 @@ def main() -> int:
 
 
 def run(verb: str, arguments: list[str]) -> int:
-    """Does what ``python -m pneumo.VERB`` does; returns its exit code."""
+    """Runs ``python -m pneumo.VERB``; returns its exit code."""
     sys.argv = [f"{cli.PROGRAM} {verb}", *arguments]  # Hydra reads them there
     return cli.start(verb)
 
@@ -50,7 +50,7 @@ def help_text() -> str:
     """Returns a line for each verb."""
     lines = "".join(f"  {verb:<10}{text}\n" for verb, text in VERBS.items())
     return (
-        "Small networks that look for pneumonia in chest X-rays. Not a medical device.\n\n"
+        "Small networks that detect pneumonia in chest X-rays. Not a medical device.\n\n"
         f"{cli.PROGRAM} VERB ...\n{lines}\n{cli.PROGRAM} VERB --help describes a verb.\n"
     )
 

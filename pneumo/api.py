@@ -42,18 +42,18 @@ CURVES = {"loss": "loss", "f1_normal": "F1 of NORMAL"}  # of plot_history
 
 
 class Run(RunFolder):
-    """A run folder, with what a notebook does with it; see pneumo.runs.run.Run for its files.
+    """A run folder with methods for notebooks; see pneumo.runs.run.Run for its files.
 
     ``Run.open(FOLDER)`` opens one, ``Run.open("pretrained:NAME")`` a network of the package.
     """
 
     @cached_property
     def history(self) -> pd.DataFrame:
-        """A row an epoch: epoch, lr, seconds, and the scores of each split, such as test/auroc."""
+        """A row per epoch: epoch, lr, seconds, and the scores of each split, such as test/auroc."""
         return history_table(self.metrics["history"] or [])
 
     def evaluate(self, data: str | Path | None = None) -> pd.DataFrame:
-        """Returns the scores of a classifier: a row a score; value, and low and high of 95 %.
+        """Returns the scores of a classifier: one row per score; value, and low and high of 95 %.
 
         ``data``: a folder of other labelled images; by default the run's own test split. Errors:
         see pneumo.shift.evaluation.evaluate.
@@ -172,7 +172,7 @@ def predict(
     coverage: float | None = None,
     ids: bool = False,
 ) -> pd.DataFrame:
-    """Returns the predictions for radiographs: a row an image, with the columns of the command.
+    """Returns the predictions for radiographs: one row per image, with the columns of the command.
 
     Args:
         images: one or several of: PNG, JPEG or DICOM files, folders that hold some, PIL images,

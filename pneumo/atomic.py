@@ -1,4 +1,4 @@
-"""Files and folders that appear whole or not at all, and what killed processes left of them."""
+"""Files and folders that are written whole or not at all, and the remains of killed processes."""
 
 import contextlib
 import errno
@@ -21,7 +21,7 @@ FULL = (errno.ENOSPC, errno.EDQUOT)  # of an OSError: no room on the disk, or fo
 def replacing(path: Path) -> Iterator[Path]:
     """Yields a path beside ``path`` to write a file to; it then takes ``path``'s place.
 
-    If the body raises, nothing is left. What a killed process left is removed first.
+    If the body raises, nothing is left. Remains of killed processes are removed first.
     """
     part = temporary(path)
     try:

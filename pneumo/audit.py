@@ -9,13 +9,13 @@ from typing import Any
 
 from pneumo import cli
 
-if __name__ == "__main__":  # --help and wrong arguments need nothing of what follows
+if __name__ == "__main__":  # --help and wrong arguments need none of the following imports
     raise SystemExit(cli.start("audit"))
 
 from pneumo.auditing import audit_folder, page
 from pneumo.auditing.sources import open_set
 
-WIDTH = 80  # columns of what is printed
+WIDTH = 80  # columns of the printed text
 CACHE = "~/.cache/pneumo"
 
 

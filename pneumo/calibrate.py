@@ -65,7 +65,7 @@ def text(content: dict[str, Any]) -> str:
         lines.append(f"{row['images']:>6,} {''.join(f'{c:18}' for c in cells) or 'too few'}")
     if fewer := [row for row in content["curve"] if row["draws"] < DRAWS]:
         counts = (f"{row['draws']} with {cli.counted(row['images'], 'image')}" for row in fewer)
-        rule = f"of {DRAWS} draws those count that leave both labels in both parts"
+        rule = f"draws with both labels in both parts, of {DRAWS}"
         lines.append(f"{rule}: {', '.join(counts)}")
     if content["shared_with_train"]:
         lines.append(f"! shares {content['shared_with_train']}")

@@ -1,4 +1,4 @@
-"""What the commands share: start, parser, exit codes, error messages, names of runs."""
+"""Shared by the commands: start, parser, exit codes, error messages, names of runs."""
 
 import argparse
 import contextlib
@@ -68,7 +68,7 @@ class Parser(argparse.ArgumentParser):
         raise SystemExit(MISTAKE)
 
     def parse(self, arguments: Sequence[str] | None) -> argparse.Namespace:
-        """Returns the arguments; ends with 2 where one is wrong."""
+        """Returns the arguments; exits with 2 if one is wrong."""
         return self.parse_intermixed_args(arguments)
 
 

@@ -20,7 +20,7 @@ from pathlib import Path
 
 from pneumo import cli
 
-if __name__ == "__main__":  # --help and wrong arguments need nothing of what follows
+if __name__ == "__main__":  # --help and wrong arguments need none of the following imports
     raise SystemExit(cli.start("download"))
 
 import requests
@@ -111,7 +111,7 @@ def fetch(url: str, zip_path: Path) -> None:
     """
     part = zip_path.with_suffix(".part")
     part.touch()
-    sys.stderr.write(f"fetching {url}\n")
+    sys.stderr.write(f"downloading {url}\n")
     with requests.Session() as session:
         session.headers["Accept-Encoding"] = "identity"  # ranges of packed bytes would differ
         session.headers["User-Agent"] = f"pneumo/{__version__} (https://doi.org/{DOI})"
@@ -133,7 +133,7 @@ def fetch(url: str, zip_path: Path) -> None:
                         f"the zip could not be downloaded; {url}: {cause}. The same command "
                         f"resumes from {_megabytes(have)}.\n{BY_HAND}"
                     ) from error
-                sys.stderr.write(f"the connection broke off ({cause})\n")
+                sys.stderr.write(f"the connection was lost ({cause})\n")
     part.rename(zip_path)
 
 
@@ -155,7 +155,7 @@ def _receive(session: requests.Session, url: str, part: Path) -> None:
         response.raise_for_status()
         if response.headers.get("Content-Type", "").startswith("text/html"):
             raise ValueError(  # a login page, a café's network
-                f"the address must give a zip; {url} gives a web page: open it in a browser to "
+                f"the address must return a zip; {url} returns a web page: open it in a browser to "
                 f"see why.\n{BY_HAND}"
             )
         have = had if response.status_code == 206 else 0
@@ -198,8 +198,8 @@ def unpack(zip_path: Path, folder: Path) -> Path:
     except (zipfile.BadZipFile, zlib.error, EOFError, RuntimeError, ValueError) as error:
         zip_path.unlink()
         raise ValueError(
-            f"the file must be the set's zip, whole; it is another or damaged ({error}) and was "
-            f"removed: is the address right? The same command downloads it again.\n{BY_HAND}"
+            f"the file must be the complete zip of the set; it is another or damaged ({error}) and "
+            f"was removed. Check the address; the same command downloads it again.\n{BY_HAND}"
         ) from error
 
 

@@ -16,7 +16,7 @@ from typing import Any
 
 from pneumo import cli
 
-if __name__ == "__main__":  # --help needs nothing of what follows
+if __name__ == "__main__":  # --help needs none of the following imports
     raise SystemExit(cli.start("train"))
 
 import hydra
@@ -96,7 +96,7 @@ def run(cfg: DictConfig, run_dir: Path, *, sweeping: bool, start: float | None =
         with log_to(run_dir / "train.log", quiet=sweeping):
             if fit:
                 return run_logged(partial(fit, config, writer, start=start), writer, config)
-            log.info("Done before, nothing to do: %s", run_dir)
+            log.info("Already done: %s", run_dir)
             return 0
 
 

@@ -33,7 +33,7 @@ def make_detector(
         folder: of the run.
         seed: of the predictions.
         skill: pixels by which predicted boxes miss the true ones.
-        images: how many; half of them with one or two boxes, two images a patient.
+        images: how many; half of them with one or two boxes, two images per patient.
         model: its name.
         parts: split of the images, by turns of patients.
         source: the data set of the configuration.

@@ -136,4 +136,4 @@ def test_the_notebook(tmp_path: Path, cache_dir: Path, monkeypatch: Patch, capsy
     settings = ("model=compact", "protocol=holdout", "trainer.max_epochs=10", *names["small"])
     again = api.fit(*settings, run_dir="first")
     assert again == names["run"]
-    assert "Done before" in capsys.readouterr().err
+    assert "Already done" in capsys.readouterr().err

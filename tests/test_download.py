@@ -166,7 +166,7 @@ def test_the_set_is_unpacked_without_its_top_folder_and_macos_files(
 def test_a_broken_connection_is_resumed(run: Run, server: Server, target: Path) -> None:
     server.url = server.url.replace("/x.zip", "/moved")
     server.cuts = [40_000] * 4  # more than there are retries
-    assert "the connection broke off (IncompleteRead" in run().err
+    assert "the connection was lost (IncompleteRead" in run().err
     assert len(server.ranges) == 5
     assert server.num_sent <= len(SET) + 4 * download.CHUNK_BYTES
     assert is_filled(target)
@@ -182,7 +182,7 @@ def test_the_next_call_resumes(run: Run, server: Server, target: Path, has_range
     assert have == SET[: len(have)]
     web_page = {"content": b"<html>log in</html>", "content_type": "text/html; charset=utf-8"}
     vars(server).update(web_page, has_ranges=False)
-    assert "gives a web page: open it in a browser" in run(code=2).err
+    assert "returns a web page: open it in a browser" in run(code=2).err
     assert part.read_bytes() == have
     working = {"content": SET, "content_type": "application/zip"}
     vars(server).update(working, has_ranges=has_ranges, num_sent=0)
@@ -248,7 +248,7 @@ def test_a_damaged_or_other_zip_is_removed(
         monkeypatch.setattr(download, "MAX_BYTES", 10_000)
     server.content = content
     message = run(code=2).err
-    assert "error: the file must be the set's zip, whole; it is another or damaged" in message
+    assert "error: the file must be the complete zip of the set; it is another" in message
     assert reason in message
     assert not target.exists()
     assert not list(target.parent.glob("chest_xray.download/*.*"))

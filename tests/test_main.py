@@ -72,7 +72,7 @@ def test_an_error_is_red_on_a_terminal(capsys: Capture, monkeypatch: Patch) -> N
         assert capsys.readouterr().err == shown
 
 
-def test_another_first_word_gets_the_nearest_verb(capsys: Capture, monkeypatch: Patch) -> None:
+def test_an_unknown_verb_gets_the_nearest_one(capsys: Capture, monkeypatch: Patch) -> None:
     monkeypatch.setattr(sys, "argv", ["pneumo", "--version"])
     assert command.main() == 0
     assert capsys.readouterr().out == f"pneumo {__version__}\n"
@@ -80,7 +80,7 @@ def test_another_first_word_gets_the_nearest_verb(capsys: Capture, monkeypatch: 
         monkeypatch.setattr(sys, "argv", ["pneumo", typed])
         assert command.main() == 2
         shown = capsys.readouterr().err
-        assert shown.startswith("error: the first word must be one of download, audit, train")
+        assert shown.startswith("error: the verb must be one of download, audit, train")
         assert shown.endswith(f"got {typed!r}. Did you mean {meant}?\n")
         assert shown.count("\n") == 1
 

@@ -101,7 +101,7 @@ def test_a_finished_run_is_not_run_again_and_not_resumed_with_other_settings_or_
     run = shutil.copytree(finished_run, tmp_path / "run")
     before = (run / "metrics.json").read_bytes()
     assert train("resume=run") == 0
-    assert "nothing to do" in capsys.readouterr().err
+    assert "Already done" in capsys.readouterr().err
     assert train("resume=run", "optimizer.lr=0.5") == 2
     assert "optimizer.lr was 0.005, now 0.5" in capsys.readouterr().err
     (run / "split.json").write_text('{"split_sha256": "of other images"}')

@@ -8,12 +8,12 @@ from pneumo import cli
 from pneumo.choices import DATA_SETS
 
 EXAMPLES = """\
-It reads every file once, and finds identical and near-identical images,
-nested copies, unreadable files, and how the files of each class were saved. It
-scores classifiers that use the size, the header or a thumbnail, on a random
-split by patient and on the set's own. The page shows radiographs of the set.
+Reads every file once, and reports identical and near-identical images, nested
+copies, unreadable files, and how the files of each class were saved. Scores
+classifiers of the size, the header or a thumbnail, on a random split by patient
+and on the set's own split. The page shows radiographs of the set.
 exit codes: 0 done; 2 a mistake in the command; 3 done, but some files cannot
-be read; 130 stopped.
+be read; 130 interrupted.
 
 examples:
   python -m pneumo.audit data/chest_xray
@@ -28,17 +28,17 @@ examples:
 
 
 def parse(arguments: Sequence[str] | None) -> argparse.Namespace:
-    """Returns the arguments; ends with 2 where one is wrong."""
+    """Returns the arguments; exits with 2 if one is wrong."""
     parser = cli.Parser(
         "audit",
-        description="What a score on a data set is worth: its copies, its files, its shortcuts.",
+        description="Checks a data set for copies, unreadable files and shortcuts to its labels.",
         epilog=EXAMPLES,
     )
     place = "the data set's folder, or a MedMNIST .npz file"
     parser.add_argument("place", type=Path, metavar="DIR", help=place)
     add = parser.add_argument_group("images").add_argument
     add("--csv", type=Path, metavar="FILE", help="a table of the images: path, label, patient")
-    add("--kind", choices=DATA_SETS, help="what DIR is; default: by its folders and names")
+    add("--kind", choices=DATA_SETS, help="default: recognised by folders and names")
     add("--skip-unknown", action="store_true", help="leave out images with unknown names")
     add = parser.add_argument_group("output").add_argument
     add("--out", type=Path, default=Path("audit"), help="the audit's folder; default: audit")

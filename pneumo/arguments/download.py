@@ -17,17 +17,15 @@ URL = (
 TARGET = Path("data/chest_xray")
 
 BY_HAND = f"""\
-By hand: open https://doi.org/{DOI} in a browser, take the zip of
-chest X-rays (or Kaggle's data set "chest-xray-pneumonia"), unpack it, and name
-the folder that has train/ in it: set PNEUMO_DATA=DIR, or give data.root=DIR to
-the training."""
+By hand: open https://doi.org/{DOI} in a browser, download the zip
+of chest X-rays (or Kaggle's data set "chest-xray-pneumonia"), unpack it, and
+set PNEUMO_DATA=DIR or train with data.root=DIR, where DIR contains train/."""
 
 EXAMPLES = f"""\
-An interrupted download resumes by the same command; until then it is in
-DIR.download.
+The same command resumes an interrupted download, which is kept in DIR.download.
 {BY_HAND}
 
-exit codes: 0 done; 2 a mistake or no download, see the message; 130 stopped.
+exit codes: 0 done; 2 a mistake or a failed download; 130 interrupted.
 
 examples:
   python -m pneumo.download                 to {TARGET}, for data=auto
@@ -36,10 +34,10 @@ examples:
 
 
 def parse(arguments: Sequence[str] | None) -> argparse.Namespace:
-    """Returns the arguments; ends with 2 where one is wrong."""
+    """Returns the arguments; exits with 2 if one is wrong."""
     parser = cli.Parser(
         "download",
-        description="Fetch the public chest X-rays (1.2 GB, CC BY 4.0) and unpack them.",
+        description="Downloads the public chest X-rays (1.2 GB, CC BY 4.0) and unpacks them.",
         epilog=EXAMPLES,
     )
     parser.add_argument("--url", default=URL, help="another address of the zip")

@@ -10,30 +10,30 @@ from pneumo import cli
 from pneumo.choices import PREVALENCES
 
 EXAMPLES = """\
-Intervals are of 95 %, over patients. The operating point is that of the run's
-decision rule. The threshold of decision=sensitivity, the temperature and the
-weights are fixed on validation data only, which protocol=paper lacks.
+Intervals are 95 % intervals over patients. The operating point is that of the
+run's decision rule. The threshold of decision=sensitivity, the temperature and
+the weights are fitted on validation data only, which protocol=paper lacks.
 exit codes: 0 done; 2 a mistake in the command or a refusal; 3 an image could
-not be read; 130 stopped. Not a medical device.
+not be read; 130 interrupted. Not a medical device.
 
 examples:
   python -m pneumo.evaluate RUN
       its own test split, from predictions.csv: no image is needed
   python -m pneumo.evaluate RUN --page errors.html
-      its most confident errors, misses first, with heat maps (extra heatmap)
+      the most confident errors, misses first, with heat maps (extra heatmap)
       and the most similar training images; needs the run's images
   python -m pneumo.evaluate RUN --data other_hospital --prevalence 0.03
-      a folder with NORMAL/ and PNEUMONIA/ in it, or one like the set; also how
-      its images differ from the run's validation images. --name other keeps
-      the scores in the run folder, --unlabelled only compares the images
+      a folder that contains NORMAL/ and PNEUMONIA/, or has the set's layout;
+      also how its images differ from the run's validation images. --name other
+      stores the scores in the run folder, --unlabelled only compares images
   python -m pneumo.evaluate RUN1 RUN2 RUN3 --out scores.json
       also their mean, a mean with weights fitted on validation data, their
-      majority vote, and how RUN1 differs from each other one
+      majority vote, and the differences between RUN1 and each other run
   python -m pneumo.evaluate multirun/2025-01-31/12-00-00
       the finished runs of a sweep, in the order of their names
   python -m pneumo.evaluate RUN --stress
-      also on its own images, cropped, darkened, blurred …: the drop of AUROC,
-      by which to choose between recipes; minutes, kept in RUN/stress.json
+      also scores its own images cropped, darkened, blurred …: the drop of
+      AUROC, a criterion for recipes; takes minutes, stored in RUN/stress.json
   python -m pneumo.evaluate DETECTOR1 DETECTOR2
       runs of task=detection: the challenge score, and their fused boxes
 """
@@ -48,10 +48,10 @@ def _name(text: str) -> str:
 
 
 def parse(arguments: Sequence[str] | None) -> argparse.Namespace:
-    """Returns the arguments; ends with 2 where one is wrong."""
+    """Returns the arguments; exits with 2 if one is wrong."""
     parser = cli.Parser(
         "evaluate",
-        description="Scores of finished runs on images they were not trained on.",
+        description="Scores finished runs on images that they were not trained on.",
         epilog=EXAMPLES,
     )
     places = "a finished run's folder, a sweep's, or pretrained:compact-robust"
@@ -65,16 +65,16 @@ def parse(arguments: Sequence[str] | None) -> argparse.Namespace:
     full = "also predictive values, subgroups, net benefit and weights"
     add("--full", action="store_true", help=full)
     share: dict[str, Any] = {"type": cli.share("()"), "default": PREVALENCES, "metavar": "P"}
-    stated = f"of PPV, NPV and net benefit; default: {' '.join(map(str, PREVALENCES))}"
+    stated = f"for PPV, NPV and net benefit; default: {' '.join(map(str, PREVALENCES))}"
     add("--prevalence", nargs="+", **share, help=stated)
-    add("--out", type=Path, metavar="FILE.json", help="everything as JSON")
-    page = "the most confident errors with heat maps; with --data how the images differ"
+    add("--out", type=Path, metavar="FILE.json", help="all scores as JSON")
+    page = "the most confident errors with heat maps; with --data the differences of the images"
     add("--page", type=Path, metavar="FILE.html", help=page)
-    keep = "keep the scores on --data as RUN/external/NAME.json, for report and card"
+    keep = "store the scores on --data in RUN/external/NAME.json, for report and card"
     add("--name", type=_name, metavar="NAME", help=keep)
     add = parser.add_argument_group("stress test").add_argument
-    add("--stress", action="store_true", help="also score changed images of the run's own")
-    split = "default: val, or test of a run without val"
+    add("--stress", action="store_true", help="also score the run's own images, altered")
+    split = "of the stress test; default: val, or test if the run has no val"
     add("--split", choices=("val", "test"), help=split)
     parser.add_network(checkpoint=True)
     return parser.parse(arguments)

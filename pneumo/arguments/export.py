@@ -20,39 +20,39 @@ print(about["limits"])
 """
 
 EPILOG = f"""\
-The file takes uint8 grey images (N, 1, H, W) of any size and gives logits and
+The file takes uint8 grey images (N, 1, H, W) of any size and returns logits and
 probability, both (N, classes), and decision (N,), 1 for PNEUMONIA. It is
-checked against the network with ONNX Runtime before it is written. Its use
-needs neither torch nor pneumo, as saved in use.py and run with python use.py
-model.onnx radiograph.png:
+compared with the network in ONNX Runtime before it is written. Its use needs
+neither torch nor pneumo. Save this as use.py and run python use.py model.onnx
+radiograph.png:
 
 {"".join("    " + line for line in EXAMPLE.splitlines(keepends=True))}
 This is enough for 8-bit grey and colour PNG and JPEG. For images of more than 8
 bits, transparency, a camera's orientation tag, or DICOM, prepare the pixels as
 pneumo.data.reader.decode does.
 
-exit codes: 0 done; 2 a mistake; 3 written, but some files of --check could not
-be read; 130 stopped. Not a medical device.
+exit codes: 0 done; 2 a mistake in the command or a refusal; 3 written, but some
+files of --check could not be read; 130 interrupted. Not a medical device.
 
 examples:
   python -m pneumo.export RUN
       writes RUN/export/model.onnx, and model-card.md and model-checklists.md
       beside it
   python -m pneumo.export RUN --out pneumonia.onnx --check radiographs/
-      checked on the images of a folder instead of the run's own
+      compared on the images of a folder instead of the run's own
   python -m pneumo.export RUN --to checklists
-      CLAIM and TRIPOD+AI, filled as far as the run allows: export/checklists.md
+      CLAIM and TRIPOD+AI, filled in as far as possible: export/checklists.md
   python -m pneumo.export RUN --to run --out small
-      a run folder to pass on, with all that predict, evaluate, heatmap and
-      export need, without optimizer, logs and paths of this machine
+      a run folder to share, with all that predict, evaluate, heatmap and export
+      need, without optimizer state, logs and paths of this machine
 """
 
 
 def parse(arguments: Sequence[str] | None) -> argparse.Namespace:
-    """Returns the arguments; ends with 2 where one is wrong."""
+    """Returns the arguments; exits with 2 if one is wrong."""
     parser = cli.Parser(
         "export",
-        description="A finished run as one ONNX file, preprocessing inside, with a model card.",
+        description="Exports a finished run as ONNX, with its preprocessing and a model card.",
         epilog=EPILOG,
     )
     parser.add_run()
@@ -60,7 +60,7 @@ def parse(arguments: Sequence[str] | None) -> argparse.Namespace:
     formats = ("onnx", "run", "checklists")
     add("--to", choices=formats, default="onnx", help="the format; default: %(default)s")
     add("--out", type=Path, metavar="PLACE", help="a folder, or a file that ends in .onnx")
-    check = "images or folders to check on, all of them"
+    check = "images or folders on which the file is compared with the network"
     add("--check", nargs="+", metavar="PATH", help=check)
     parser.add_network(checkpoint=True)
     return parser.parse(arguments)

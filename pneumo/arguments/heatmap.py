@@ -10,20 +10,21 @@ from pneumo.choices import METHODS
 from pneumo.labels import CLASS_NAMES, PNEUMONIA
 
 EXAMPLES = """\
-The legend of a picture has the file's name, the probability, the decision and
-its threshold, and how faithful such maps are on the run's own images. Bright is
-the most evidence for the class, on a scale of that picture alone: two pictures
-cannot be compared. A map shows where, not why: the place may be a letter, a
-tube or the edge of the radiograph.
+The legend of a picture states the file name, the probability, the decision and
+its threshold, and how faithful such maps are on the run's own images. Bright
+places have the most evidence for the class. Each picture has its own scale, so
+two pictures cannot be compared. A map shows where, not why: the place may be a
+letter, a tube or the edge of the radiograph.
 
-The default --method measured best for the network. gradcam and layercam are
-fast, and as coarse as their layer; occlusion and integrated take up to seconds
-an image. --score writes scores.json beside the maps: the gap is above 0 if a
-map is better than chance. See docs/how-to/heatmaps.md.
+The default --method is the one with the best measured score for the network.
+gradcam and layercam are fast, and as coarse as their layer; occlusion and
+integrated take up to seconds per image. --score writes scores.json beside the
+maps: the gap is above 0 if a map is better than chance. See
+docs/how-to/heatmaps.md.
 A second call into the same folder replaces its list, heatmaps.json, and its
 scores; other pictures stay.
-exit codes: 0 done; 2 a mistake; 3 done, but some files could not be read; 130
-stopped. Not a medical device.
+exit codes: 0 done; 2 a mistake in the command; 3 done, but some files could not
+be read; 130 interrupted. Not a medical device.
 
 examples:
   python -m pneumo.heatmap RUN --out maps --score
@@ -38,17 +39,17 @@ examples:
 
 
 def parse(arguments: Sequence[str] | None) -> argparse.Namespace:
-    """Returns the arguments; ends with 2 where one is wrong."""
+    """Returns the arguments; exits with 2 if one is wrong."""
     parser = cli.Parser(
         "heatmap",
-        description="Where the evidence for a class lies, and how faithful such a map is.",
+        description="Draws heat maps of the evidence for a class, and scores them.",
         epilog=EXAMPLES,
     )
     parser.add_run()
-    place = "radiographs, or folders; default: its test split"
+    place = "radiographs or folders; default: the run's test split"
     parser.add_argument("paths", nargs="*", metavar="PATH", help=place)
     add = parser.add_argument_group("maps").add_argument
-    add("--out", type=Path, required=True, metavar="DIR", help="for the pictures")
+    add("--out", type=Path, required=True, metavar="DIR", help="folder for the pictures")
     methods = f"{', '.join(METHODS)}; default: the network's own"
     add("--method", choices=METHODS, metavar="METHOD", help=methods)
     named: dict[str, Any] = {"dest": "class_name", "choices": CLASS_NAMES, "default": PNEUMONIA}

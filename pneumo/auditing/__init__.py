@@ -1,1 +1,1 @@
-"""What a score on a data set is worth: its copies, its files, and what needs no network."""
+"""Copies, files and shortcuts of a data set, and its baselines without a network."""

@@ -39,10 +39,10 @@ def audit(source: Source) -> Audit:
     table = shortcuts.readable(paper, read)
     splits = {name: shortcuts.split_by(name, source, read) for name in shortcuts.PROTOCOLS}
     split = splits["paper"]
-    known = "" if isinstance(split, str) else split["split"].reindex(table.index).fillna("")
+    random_split = "" if isinstance(split, str) else split["split"].reindex(table.index).fillna("")
     # Kaggle took val from train
     own = table["source"].replace("val", "train")
-    compared = table.assign(own_split=own, random_split=known)
+    compared = table.assign(own_split=own, random_split=random_split)
     same = copies.identical(compared, read.facts["sha256"])
     near = copies.near_identical(compared, read.facts["sha256"], read.hashes, read.thumbnails)
     nested = []

@@ -1,4 +1,4 @@
-"""Copies of images: identical and near-identical ones, what they cross, and those elsewhere."""
+"""Copies of images: identical and near-identical ones, the borders they cross, nested copies."""
 
 import hashlib
 import os
@@ -21,7 +21,7 @@ from pneumo.labels import CLASS_NAMES
 from pneumo.report.templates import data_uri
 from pneumo.report.wording import decimal
 
-# What two copies may differ in: the column of the tables below that holds it, and words
+# Properties in which two copies may differ: column of the tables below, and words
 ACROSS = {
     "patients": ("patient", "different patients"),
     "labels": ("label", "different labels"),
@@ -40,8 +40,8 @@ def identical(table: pd.DataFrame, digests: "pd.Series[str]") -> pd.DataFrame:
     """Returns the files that are byte for byte the same: a row each, set by set.
 
     Columns: set (1, 2, ...), FACTS, sha256, and for each of ACROSS whether the set crosses it.
-    Sets that cross most come first. ``table``: FACTS and the columns of ACROSS, a row a readable
-    image; ``digests``: of their bytes.
+    Sets that cross most come first. ``table``: FACTS and the columns of ACROSS, one row per
+    readable image; ``digests``: of their bytes.
     """
     rows = table.assign(sha256=digests)
     rows = rows[rows["sha256"].duplicated(keep=False)]
@@ -153,8 +153,8 @@ def nested(place: Path, root: Path, files: Files, used: Iterable[str]) -> list[d
         if is_hidden or not path.name.lower().endswith(SUFFIXES) or str(path) in used_paths:
             continue
         parts = list(path.relative_to(place).parts[:-1])  # the folder above <source>/<label>
-        for known in (CLASS_NAMES, SOURCES):
-            if parts and parts[-1] in known:
+        for names in (CLASS_NAMES, SOURCES):
+            if parts and parts[-1] in names:
                 parts.pop()
         top = "/".join(parts) or "."
         images[top] += 1

@@ -1,4 +1,4 @@
-"""The sentences: first the worth of a score on this set, then what else was found."""
+"""The findings as sentences: first what a score on this set can show, then the others."""
 
 from collections.abc import Mapping
 from typing import Any
@@ -10,13 +10,13 @@ from pneumo.report.wording import decimal, interval
 
 WHERE = {"paper": "on a random split by patient", "official": "on the set's own test split"}
 SVM = "a support vector machine on 32\N{MULTIPLICATION SIGN}32 thumbnails"
-HEADER = "a classifier that never sees a pixel, only a file's size, mode and JPEG quality,"
+HEADER = "a classifier of only a file's size, mode and JPEG quality, without pixels,"
 REFUSED = ", which train, evaluate and calibrate refuse"  # of the same bytes under both labels
-GENERATED = "These images are drawn by a program: a score on them says nothing about pneumonia."
+GENERATED = "These images are generated: a score on them shows nothing about pneumonia."
 
 
 def sentences(numbers: Mapping[str, Any]) -> list[str]:
-    """Returns the sentences of an audit; the first gives the worth of a score on this set.
+    """Returns the sentences of an audit; the first states what a score on this set can show.
 
     ``numbers``: the content of audit.json.
     """
@@ -29,7 +29,7 @@ def _worth(numbers: Mapping[str, Any]) -> list[str]:
     first = [GENERATED] * class_of(numbers["data"]["kind"]).generated
     if not scored:
         why = protocols["paper"]["why_not"]
-        return [*first, f"The worth of a score on this set is unknown: {why}."]
+        return [*first, f"No baseline could be scored: {why}."]
     (name, baselines), *others = scored.items()
     return [*first, _headline(baselines, where=WHERE[name]), *(_official(of) for _, of in others)]
 
@@ -49,11 +49,12 @@ def _headline(baselines: Mapping[str, Any], *, where: str) -> str:
     header, thumbnail = baselines["header"], decimal(baselines["thumbnail"]["auroc"])
     seen = f"reaches {decimal(header['auroc'])} there"
     if header["all_alike"]:
-        seen = "learns nothing, since the files of the train split agree in these"
+        seen = "learns nothing, since these are the same for all files of the train split"
     reached = f"{HEADER} {seen}, and {SVM} has {thumbnail}"
     reached += f", the number of bytes with the header {auroc}" * (name == "bytes")
     return (
-        f"A network's AUROC near or below {auroc} {where} shows nothing about pneumonia: {reached}."
+        f"A network's AUROC near or below {auroc} {where} does not show that it detects "
+        f"pneumonia: {reached}."
     )
 
 

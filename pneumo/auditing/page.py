@@ -76,7 +76,7 @@ def html(numbers: Mapping[str, Any], *, same: pd.DataFrame, pairs: Sequence[Pair
 
 
 def scores(numbers: Mapping[str, Any], titles: Mapping[str, str] = PROTOCOLS) -> Table:
-    """Returns a row a baseline: its name, and AUROC and interval of each protocol."""
+    """Returns one row per baseline: its name, and AUROC and interval of each protocol."""
     rows = []
     for name, (title, _) in BASELINES.items():
         row: dict[str, Any] = {"baseline": title[:1].upper() + title[1:]}

@@ -31,7 +31,7 @@ class Source:
         data_set: the set.
         place: folder that is searched for other images; None: none is.
         note: the set's warning in this command's words.
-        tables: a row an image, see kermany.index, by protocol: the protocol decides who is one
+        tables: one row per image, see kermany.index, by protocol: the protocol decides who is one
             patient.
         patients: how many there are, by the way they are identified.
         left_out: names in the folders of the set that are not used.

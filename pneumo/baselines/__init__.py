@@ -1,1 +1,1 @@
-"""What a network must beat: classifiers of scikit-learn that leave the run folder of a network."""
+"""Baselines that a network must beat: classifiers of scikit-learn, with a network's run folder."""

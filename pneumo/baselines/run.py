@@ -35,7 +35,7 @@ def fit(
     """
     table, images = read_data(config, data_set)
     facts = metadata.describe_run(config, data_set, table, writer.write_split(table))
-    log.info("%s: a baseline of scikit-learn, no network", facts["model"])
+    log.info("%s: a baseline of scikit-learn, not a network", facts["model"])
     metadata.announce_splits(facts)
 
     before = time.monotonic()

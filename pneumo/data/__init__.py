@@ -1,1 +1,1 @@
-"""Data sets: what they hold, how they are split, read, cached and augmented."""
+"""Data sets, and how they are split, read, cached and augmented."""

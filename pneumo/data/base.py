@@ -1,4 +1,4 @@
-"""The contract of a data set: its table of images, and what commands and reports state about it."""
+"""The contract of a data set: its table of images, and its facts for commands and reports."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -59,7 +59,7 @@ class DataSet:
         return cls(Path(root).expanduser())
 
     def table(self, *, patient_key: str, on_unknown_name: str) -> pd.DataFrame:
-        """Returns a row an image: path, label, subtype, patient, source; see `kermany.index`.
+        """Returns one row per image: path, label, subtype, patient, source; see `kermany.index`.
 
         Args:
             patient_key: one of ``patient_keys``; sets with one way ignore it.
@@ -72,7 +72,7 @@ class DataSet:
         return []
 
     def boxes(self) -> pd.DataFrame:
-        """Returns a row an image: path, boxes (N, 4) in its pixels, width, height; see data.boxes.
+        """Returns a row per image: path, boxes (N, 4) in its pixels, width, height; see data.boxes.
 
         Raises:
             ValueError: the set has none.

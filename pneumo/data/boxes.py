@@ -15,11 +15,11 @@ KINDS = TRUTH, PREDICTED = ("truth", "predicted")  # in boxes.csv of a run folde
 
 
 def per_image(rows: pd.DataFrame) -> pd.DataFrame:
-    """Returns a row an image: path, boxes (N, 4), width and height of the file in pixels.
+    """Returns one row per image: path, boxes (N, 4), width and height of the file in pixels.
 
     Args:
-        rows: a row a box, with path, width, height and SIDES, which are empty if an image has no
-            box.
+        rows: one row per box, with path, width, height and SIDES, which are empty for an image
+            without boxes.
 
     >>> rows = pd.DataFrame([["a.png", 9, 9, 1, 2, 3, 4], ["b.png", 9, 9, *4 * [None]]])
     >>> per_image(rows.set_axis(["path", "width", "height", *SIDES], axis=1))["boxes"].map(len)

@@ -29,7 +29,7 @@ BLOCK = 1024  # images that are in memory while they are prepared
 
 @dataclass(frozen=True)
 class Cache:
-    """The prepared images and what is measured while they are read, in the order of the table."""
+    """The prepared images and their measurements, in the order of the table."""
 
     images: np.ndarray  # (N, S, S) uint8, memory-mapped, read-only
     digests: list[str]  # SHA-256 of each file's bytes, hexadecimal

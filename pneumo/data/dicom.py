@@ -69,7 +69,7 @@ def decode(data: bytes, *, name: str = "image") -> np.ndarray:
     except ImportError:
         raise ImageError(f"{name}: DICOM needs pydicom and its decoders: {INSTALL}") from None
     if DEFLATED in data[:HEADER_BYTES]:  # it would be inflated whole before any check
-        raise ImageError(f"{name}: must not be a deflated DICOM file; store it in another syntax")
+        raise ImageError(f"{name}: must not be a deflated DICOM file; use another transfer syntax")
     if is_directory(data):
         raise ImageError(f"{name}: must be an image; it is a DICOMDIR, the index of a disk")
     try:
@@ -123,7 +123,7 @@ def _check(dataset: Any, name: str) -> None:
         )
     frames = int(dataset.get("NumberOfFrames", 1))
     if frames != 1:
-        raise ImageError(f"{name}: must hold one picture; got {frames} frames. Export one of them")
+        raise ImageError(f"{name}: must hold one frame; got {frames}. Export one of them")
     kinds = COLOUR if dataset.SamplesPerPixel == 3 else GREY
     if dataset.PhotometricInterpretation not in kinds:
         raise ImageError(

@@ -31,7 +31,7 @@ log = logging.getLogger(__name__)
 UNKNOWN = (
     "PATIENTS UNKNOWN: {unknown:,} of {images:,} images have no patient; each counts as a patient "
     "of its own, so several images of one person may be in train and test, and the scores may be "
-    "too good. Near-identical images are joined."
+    "too high. Near-identical images are joined."
 )
 NAME_THEM = "Name the patients in a table: data.csv=FILE with the columns path, label, patient"
 CSV_COLUMNS = ("path", "label", "patient", "split", "subtype")  # others are ignored
@@ -42,7 +42,7 @@ class Folder(DataSet):
     """A user's own radiographs.
 
     Attributes:
-        images: a row an image, with known_by; see `folder_table`.
+        images: one row per image, with known_by; see `folder_table`.
         left_out: names in its folders that are not used.
     """
 
@@ -76,7 +76,7 @@ class Folder(DataSet):
         return set_folder(place) is not None or any((place / name).is_dir() for name in CLASS_NAMES)
 
     def table(self, *, patient_key: str, on_unknown_name: str) -> pd.DataFrame:
-        """Returns a row an image; both arguments concern names in another set's grammar."""
+        """Returns one row per image; both arguments concern names in another set's grammar."""
         return self.images[list(COLUMNS)]
 
     def unused(self) -> list[str]:
@@ -169,7 +169,8 @@ def csv_table(path: Path, root: Path) -> pd.DataFrame:
     ]
     if missing:
         raise FileNotFoundError(
-            f"each path of data.csv must be a file below data.root={root}; not so {shown(missing)}"
+            f"each path of data.csv must be a file below data.root={root}; missing: "
+            f"{shown(missing)}"
         )
     return _checked(table, root, names)
 

@@ -240,7 +240,7 @@ def _check(image: Image.Image, name: str) -> None:
         )
     frames = getattr(image, "n_frames", 1)
     if frames > 1 and image.format != "MPO":
-        raise ImageError(f"{name}: must hold one picture; got {frames} frames")
+        raise ImageError(f"{name}: must hold one frame; got {frames}")
 
 
 def _check_range(values: np.ndarray, top: int, name: str) -> None:

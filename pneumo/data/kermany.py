@@ -40,7 +40,7 @@ class KermanyLayout(DataSet):
         return any(map(parse_name, list_images(place)[0]))
 
     def table(self, *, patient_key: str, on_unknown_name: str) -> pd.DataFrame:
-        """Returns a row an image; see `index`."""
+        """Returns one row per image; see `index`."""
         return index(self.root, patient_key=patient_key, on_unknown_name=on_unknown_name)
 
     def unused(self) -> list[str]:

@@ -1,4 +1,4 @@
-"""Folders and tables of labelled images: what they hold, and the checks that every table passes."""
+"""Folders and tables of labelled images, and the checks that every table passes."""
 
 import logging
 import os

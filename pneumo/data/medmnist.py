@@ -64,7 +64,7 @@ def unpack(path: Path, cache_dir: Path) -> Path:
     if not path.is_file():
         raise FileNotFoundError(
             f"data.root must be PneumoniaMNIST's file, such as pneumoniamnist_224.npz; there is no "
-            f"file {path}. It is at {ADDRESS}"
+            f"file {path}. Download it from {ADDRESS}"
         )
     folder = unpacked(path, cache_dir)
     cache_dir.mkdir(parents=True, exist_ok=True)

@@ -1,4 +1,4 @@
-"""ChestX-ray8/14 of the NIH Clinical Center: labels from reports, many images a patient."""
+"""ChestX-ray8/14 of the NIH Clinical Center: labels from reports, many images per patient."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -33,14 +33,14 @@ class Nih(DataSet):
 
     # the release's own README
     note: str | None = (
-        "LABELS FROM REPORTS: text mining of the radiologists' reports gave the labels; the set's "
-        "authors expect more than 90 % of them to be right."
+        "LABELS FROM REPORTS: the labels were text-mined from the radiologists' reports; the set's "
+        "authors expect more than 90 % of them to be correct."
     )
     licence: str = "free to use with attribution to the NIH Clinical Center; Wang et al., CVPR 2017"
 
     kind = "nih"
     title = "chest radiographs of the NIH Clinical Center"
-    population = "patients of one hospital, mostly adults, PA and AP views, many images a patient"
+    population = "patients of one hospital, mostly adults, PA and AP views, many images per patient"
     citation = (
         "X. Wang, Y. Peng, L. Lu, Z. Lu, M. Bagheri, R. M. Summers, ChestX-ray8: Hospital-scale "
         "Chest X-ray Database and Benchmarks on Weakly-Supervised Classification and Localization "
@@ -95,7 +95,7 @@ class Nih(DataSet):
         return bool(release_tables(place)) or any(map(nih_patient, walk(place, ("", *SOURCES))[0]))
 
     def table(self, *, patient_key: str, on_unknown_name: str) -> pd.DataFrame:
-        """Returns a row an image, its patient by its name; see `DataSet.table`.
+        """Returns one row per image, its patient by its name; see `DataSet.table`.
 
         Of the release, images with No Finding are NORMAL and those whose findings include Pneumonia
         are PNEUMONIA; images of other findings have no row. Subtypes of pneumonia are unknown.

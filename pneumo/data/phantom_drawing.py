@@ -8,7 +8,7 @@ import numpy as np
 
 from pneumo.labels import BACTERIA, SUBTYPES, VIRUS
 
-VERSION = 1  # of the drawing: raise it when the same seed gives other pictures
+VERSION = 1  # of the drawing: increase it if a seed draws other pictures
 OPAQUE = 0.3  # share of the air that is lost within a box's opacity, chosen by eye
 MIN_BOX = 0.04  # of the radiograph's height; narrower opacities are not visible
 

@@ -13,7 +13,7 @@ from pneumo.data.labelled import COLUMNS, check_unpacked, refuse
 from pneumo.labels import NORMAL, PNEUMONIA
 
 IMAGES = "stage_2_train_images"
-LABELS = "stage_2_train_labels.csv"  # a row a box; a patient without one has a row without numbers
+LABELS = "stage_2_train_labels.csv"  # a row per box; without one, a row without numbers
 SIDES_IN_FILE = ["x", "y", "width", "height"]  # upper left corner and size, pixels
 LABEL_COLUMNS = ["patientId", *SIDES_IN_FILE, "Target"]
 
@@ -56,7 +56,7 @@ class Rsna(DataSet):
         return (place / LABELS).is_file()
 
     def table(self, *, patient_key: str, on_unknown_name: str) -> pd.DataFrame:
-        """Returns a row an image; both arguments concern names in another set's grammar.
+        """Returns one row per image; both arguments concern names in another set's grammar.
 
         Subtypes of pneumonia are unknown, and the set has no split of its own.
 
@@ -73,7 +73,7 @@ class Rsna(DataSet):
         return table[list(COLUMNS)].sort_values("patient", ignore_index=True)
 
     def boxes(self) -> pd.DataFrame:
-        """Returns a row an image: path, boxes, width, height; see pneumo.data.boxes.
+        """Returns one row per image: path, boxes, width, height; see pneumo.data.boxes.
 
         Raises:
             ValueError: a box is outside of its image.
@@ -107,7 +107,7 @@ def path_of(patient: str) -> str:
 
 
 def read_labels(root: Path) -> pd.DataFrame:
-    """Returns LABEL_COLUMNS, a row a box, checked against the images.
+    """Returns LABEL_COLUMNS, one row per box, checked against the images.
 
     Patients without boxes have a row with NaN for its numbers and 0 for Target.
 

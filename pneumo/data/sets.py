@@ -18,8 +18,8 @@ SETS: tuple[type[DataSet], ...] = (MedMnist, Rsna, Nih, Phantoms, Kermany, Folde
 AUTO, KERMANY = "pneumo.data.sets.auto", "pneumo.data.kermany.Kermany.open"
 LOUD = (
     "GENERATED IMAGES: no real data set was found in {root}, so this run uses {count} phantoms. "
-    "Its scores say nothing about pneumonia. Get the real set with python -m pneumo.download, or "
-    "name its folder: data=kermany data.root=DIR"
+    "Its scores are no evidence about pneumonia. Get the real set with python -m pneumo.download, "
+    "or name its folder: data=kermany data.root=DIR"
 )
 
 

@@ -80,8 +80,8 @@ def assess_run(
     """
     val, test = (table[table["split"] == split] for split in ("val", "test"))
     reason = f"the run has no validation split (protocol={protocol})"
-    known = reason if val.empty else (labels(val), val["p_pneumonia"])
-    fixed = by_rule(decision, known, trained_at=trained_at)
+    validation = reason if val.empty else (labels(val), val["p_pneumonia"])
+    fixed = by_rule(decision, validation, trained_at=trained_at)
     return assess(test, test["p_pneumonia"].to_numpy(np.float64), fixed=fixed)
 
 

@@ -65,7 +65,7 @@ def predictive_values(
 ) -> tuple[Array, Array]:
     """Returns PPV and NPV if a share `prevalence` in [0, 1] has pneumonia (Bayes' rule); broadcast.
 
-    The set's own 73 % PNEUMONIA is no clinic's, so its PPV and NPV do not carry over.
+    The set has 73 % PNEUMONIA, far more than a clinic, so its PPV and NPV do not carry over.
     """
     sick = np.asarray(prevalence, dtype=np.float64)
     true_yes, true_no = sick * np.asarray(sensitivity), (1 - sick) * np.asarray(specificity)

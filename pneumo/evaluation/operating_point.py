@@ -1,4 +1,4 @@
-"""What is fixed before scoring: threshold, temperature, weights of members."""
+"""Threshold, temperature and weights of members, fixed before scoring."""
 
 from dataclasses import dataclass
 

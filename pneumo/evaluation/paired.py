@@ -1,4 +1,4 @@
-"""How models differ: on the same images, over patients; over the random splits of several runs."""
+"""Differences between models: on the same images, over patients; over the random splits of runs."""
 
 from collections.abc import Sequence
 from typing import Any, NamedTuple

@@ -35,7 +35,7 @@ def not_shown(label: ArrayLike, score: ArrayLike, *, patient: ArrayLike) -> str 
 def images_needed(label: ArrayLike, score: ArrayLike, *, patient: ArrayLike) -> int | None:
     """Returns of how many images an interval around this AUROC would lie above 0.5.
 
-    They have the same share of PNEUMONIA and as many images a patient: the number is above N if
+    They have the same share of PNEUMONIA and as many images per patient: the number is above N if
     the interval of these N images reaches 0.5. It is near that of Hanley and McNeil, Radiology 143
     (1982) 29. None if it is above MOST, or the AUROC is not above 0.5. Arguments: `not_shown`.
     """

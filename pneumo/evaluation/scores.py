@@ -65,7 +65,7 @@ class Smooth(NamedTuple):
 
 @dataclass(frozen=True)
 class Score:
-    """A score and what tables, monitors and intervals need to know of it."""
+    """A score, with its title, direction and interval for tables and monitors."""
 
     name: str  # the key in metrics.json and history.csv
     title: str  # within a sentence

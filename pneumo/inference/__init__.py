@@ -1,1 +1,1 @@
-"""What a trained network is asked: ensembles, heat maps, out-of-distribution flags, ONNX."""
+"""Use of trained networks: ensembles, heat maps, out-of-distribution flags, ONNX."""

@@ -115,7 +115,7 @@ class Detectors(Predictor):
         return predicted
 
     def writer(self, file: TextIO, *, form: str, attachments: Sequence[str]) -> Write:
-        """Returns a function that writes a row; ``form``: csv (a row a box), jsonl or rsna."""
+        """Returns a function that writes a row; ``form``: csv (one row per box), jsonl or rsna."""
         if form == "jsonl":
             return super().writer(file, form=form, attachments=attachments)
         if form == RSNA:
@@ -123,7 +123,7 @@ class Detectors(Predictor):
 
             def write_string(row: Row) -> None:
                 if row["error"]:  # an empty string would mean that there is no box
-                    sys.stderr.write(f"note: no row of {row['path']}: {row['error']}\n")
+                    sys.stderr.write(f"note: no row for {row['path']}: {row['error']}\n")
                 else:
                     values = (Path(row["path"]).stem, prediction_string(row["boxes"]))
                     write_rsna(dict(zip(RSNA_COLUMNS, values, strict=True)))
@@ -165,8 +165,8 @@ def check_patients(names: Sequence[str]) -> None:
     for name in names:
         if name == reader.STANDARD_INPUT or times[Path(name).stem] > 1:
             raise ValueError(
-                "--format rsna has a row a patient, named by the file without its ending; "
-                f"{name} has no name of its own. Name each patient once, or use csv or jsonl"
+                "--format rsna writes one row per patient, named by the file name without its "
+                f"ending; {name} has no unique name. Name each patient once, or use csv or jsonl"
             )
 
 

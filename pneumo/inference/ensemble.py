@@ -75,7 +75,7 @@ def common_test(runs: Sequence[Run]) -> pd.DataFrame:
         of_path = run.of_split("test").set_index("path")["label"]
         if (of_path[rows["path"]].to_numpy() != rows["label"].to_numpy()).any():
             raise ValueError(
-                "an ensemble must be of runs that label the images alike; "
+                "an ensemble must be of runs with the same labels of the images; "
                 f"{run.name} and {runs[0].name} differ"
             )
     return rows

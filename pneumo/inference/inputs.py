@@ -40,7 +40,7 @@ def _is_image(path: str) -> bool:
 
 
 def names(paths: Sequence[str], list_path: str | None = None) -> list[str]:
-    """Returns the radiographs in files and folders, and in a list: a file with a path a line.
+    """Returns the radiographs in files and folders, and in a list: a file with one path per line.
 
     Standard input is -. FileNotFoundError: there is no such list. ValueError: no image is named, or
     standard input twice.
@@ -75,6 +75,6 @@ def _listed(path: str) -> list[str]:
     elif Path(path).exists() and not Path(path).is_dir():  # a pipe, too: --list <(find radiographs)
         data = Path(path).read_bytes()
     else:
-        raise FileNotFoundError(f"--list must name a file with a path a line; there is no {path}")
+        raise FileNotFoundError(f"--list must be a file with one path per line; there is no {path}")
     text = os.fsdecode(data.removeprefix(codecs.BOM_UTF8))
     return [line for line in text.replace("\r\n", "\n").split("\n") if line.strip()]

@@ -1,4 +1,4 @@
-"""A labelled folder becomes a table to score; its overlap with a run's train split is found."""
+"""Reads a labelled folder as a table to score, and finds its overlap with a run's train split."""
 
 import hashlib
 import logging
@@ -9,7 +9,7 @@ from typing import NamedTuple
 
 import pandas as pd
 
-from pneumo import untrusted
+from pneumo import cli, untrusted
 from pneumo.data import split
 from pneumo.data.folder import folder_table
 from pneumo.data.kermany import set_folder
@@ -66,7 +66,7 @@ def labelled(root: Path, *, patient_key: str) -> tuple[Path, pd.DataFrame]:
     except (FileNotFoundError, ValueError) as error:  # this command's option
         raise type(error)(str(error).replace("data.root", "--data")) from None
     if left_out:
-        log.warning("Left out %d that are not used: %s", len(left_out), shown(left_out))
+        log.warning("Left out %s: %s", cli.counted(len(left_out), "unused file"), shown(left_out))
     return base, table
 
 
@@ -152,9 +152,9 @@ def shared_with_train(run: Run, root: Path, table: pd.DataFrame) -> tuple[str, s
     if own:
         paths = [*own, *(root / path for path in table["path"])]
         bytes_of = digests(paths)
-        known = set(bytes_of[: len(own)])
+        run_digests = set(bytes_of[: len(own)])
         others = zip(paths[len(own) :], bytes_of[len(own) :], strict=True)
-        same = [path.name for path, digest in others if digest in known]
+        same = [path.name for path, digest in others if digest in run_digests]
         compared += f"; the bytes of {len(table):,} files with {len(own):,}"
     else:
         compared += "; no bytes, since the run's images moved"

@@ -249,13 +249,13 @@ def read_calibration(run_dir: Path, name: str, *, weights_sha256: str) -> LocalC
         names = sorted(path.stem for path in (run_dir / run_folder.CALIBRATIONS).glob("*.json"))
         raise FileNotFoundError(
             f"--calibration must name a file, or one of the run's ({', '.join(names) or 'none'}); "
-            f"there is no {path}. python -m pneumo.calibrate makes one"
+            f"there is no {path}. python -m pneumo.calibrate writes one"
         ) from None
     if wrong := mismatch(content, LocalCalibration):
         raise ValueError(f"{path} must be a file of python -m pneumo.calibrate; got {wrong}")
     if content["weights_sha256"] != weights_sha256:
         raise ValueError(
-            f"--calibration must fit the weights that predict; {path} was made for "
+            f"--calibration must be of the weights that predict; {path} is of "
             f"{content.get('run')}. Run python -m pneumo.calibrate again"
         )
     return cast(LocalCalibration, content | {"name": path.stem})

@@ -240,7 +240,7 @@ def _fixed_properties(fixed: OperatingPoint) -> dict[str, str]:
 
 
 def check_images(check: Sequence[str] | None, run: Run, place: Path) -> tuple[list[str], str]:
-    """Returns the images to check a model on, and what they are.
+    """Returns the images to check a model on, and their description.
 
     Named ones, the run's own spread over its test split, or generated ones in ``place``.
     """

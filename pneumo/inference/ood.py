@@ -1,4 +1,4 @@
-"""Flags images out of the distribution of a run's own: by file, layout and features.
+"""Flags images that are out of the distribution of the run's own, by file, layout and features.
 
 The file shows images that are not radiographs, and a DICOM header those that are not frontal chest
 radiographs or of another age. Two Mahalanobis distances from the run's own images (validation and

@@ -38,7 +38,7 @@ class Faithfulness(NamedTuple):
 
     deletion: float  # the most salient pixels first; low is faithful
     random: float  # blocks in random order, the baseline
-    gap: float  # random - deletion; above 0 if the map knows more than chance
+    gap: float  # random - deletion; above 0 if the map is better than chance
 
 
 class LogOdds(nn.Module):

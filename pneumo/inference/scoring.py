@@ -52,7 +52,7 @@ def own_root(run: Run) -> Path:
 
 
 def images_missing(run: Run) -> str:
-    """Returns the message for missing images of a run: what names their place."""
+    """Returns the message for missing images of a run, with the setting of their folder."""
     kind, settings = class_of(run.metrics["data"]["kind"]), run_folder.flat(run.config)
     key = "cache_dir" if kind.generated else "root"
     place = str(settings.get(f"data.source.{key}"))
@@ -183,7 +183,7 @@ def warnings(runs: Sequence[Run], *, own: bool, checkpoint: str) -> list[str]:
     if own and checkpoint == "best" and optimistic:
         text = (
             f"the epoch of {', '.join(optimistic)} was chosen on the test split, which "
-            "is optimistic; --checkpoint last was not chosen"
+            "is optimistic; --checkpoint last is not"
         )
         notes[text] = None
     return list(notes)

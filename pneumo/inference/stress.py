@@ -1,4 +1,4 @@
-"""A network's scores on its own images as other hospitals might have taken them.
+"""Scores of a network on its own images, altered as other hospitals might have taken them.
 
 Each change of pneumo.data.corruptions is applied to validation or test images at five severities,
 one change at a time. The result is one number, the drop of AUROC: that of the unchanged images

@@ -137,13 +137,13 @@ def _content(source: Any, row: Mapping[str, Any], algorithm: str) -> Any:
     import highdicom as hd
     from pydicom.sr.codedict import codes
 
-    known = {column: value for column, value in row.items() if value is not None}
-    known |= {"ood": "yes" if row.get("ood") else "no"} if "ood" in known else {}
+    values = {column: value for column, value in row.items() if value is not None}
+    values |= {"ood": "yes" if row.get("ood") else "no"} if "ood" in values else {}
     observer = hd.sr.DeviceObserverIdentifyingAttributes(
         uid=hd.UID(), name="pneumo", model_name=algorithm
     )
     numbers, words = (
-        [(_code(*code), known[column]) for column, code in codes_of.items() if column in known]
+        [(_code(*code), values[column]) for column, code in codes_of.items() if column in values]
         for codes_of in (MEASURED, EVALUATED)
     )
     image = hd.sr.SourceImageForMeasurementGroup(source.SOPClassUID, source.SOPInstanceUID)

@@ -1,4 +1,4 @@
-"""Views of an image at test time, over which logits are means, and what they cost."""
+"""Views of an image at test time, over which logits are averaged, and their cost."""
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass

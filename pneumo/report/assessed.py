@@ -51,8 +51,8 @@ def tables(assessment: Mapping[str, Any]) -> dict[str, Table]:
     subgroups: dict[Any, dict[str, Any]] = {}
     for row in assessment["subgroups"]:
         counts = f"{row['PNEUMONIA']} PNEUMONIA, {row['NORMAL']} NORMAL"
-        known = {name: score_cell(row[name]) for name in SUBGROUP if name in row}
-        subgroups[f"{row['by']} {row['group']}", counts] = known or {"auroc": row["why_not"]}
+        scored = {name: score_cell(row[name]) for name in SUBGROUP if name in row}
+        subgroups[f"{row['by']} {row['group']}", counts] = scored or {"auroc": row["why_not"]}
     by_share = {f"{100 * benefit['own_prevalence']:.0f} % here": benefit["at"]}
     by_share |= {_percent(each["prevalence"]): each["at"] for each in benefit["at_prevalence"]}
     benefits: dict[Any, dict[str, Any]] = {f"{at:.2f}": {} for at in BENEFIT_AT}

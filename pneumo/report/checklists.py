@@ -1,4 +1,4 @@
-"""CLAIM 2024 and TRIPOD+AI of a run: what its folder answers, and what a person must write."""
+"""CLAIM 2024 and TRIPOD+AI, filled in from a run folder, with what authors must add."""
 
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
@@ -43,7 +43,7 @@ class Item(NamedTuple):
     number: str
     topic: str
     answer: str  # with facts in braces; "" for none
-    to_write: str = ""  # what a person must add; with an answer, the item is filled in part
+    to_write: str = ""  # to be added by the authors; with an answer, the item is filled in part
 
 
 @cache
@@ -112,5 +112,5 @@ def facts(
         weights=WEIGHTS,
         how_chosen=how_chosen,
     )
-    known = (line.partition(": ") for line in lines)
-    return {**data_set.checklist} | {name: fact for name, _, fact in known if fact}
+    pairs = (line.partition(": ") for line in lines)
+    return {**data_set.checklist} | {name: fact for name, _, fact in pairs if fact}

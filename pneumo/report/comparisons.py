@@ -1,4 +1,4 @@
-"""How sure it is that networks differ, and what choosing the epoch on the test split adds."""
+"""Differences between networks, and the effect of choosing the epoch on the test split."""
 
 from collections.abc import Iterator, Sequence
 from itertools import combinations, product
@@ -16,7 +16,7 @@ from pneumo.report.groups import OF_PROTOCOL, Cell, Group
 from pneumo.report.trials import COMPARED, NAN, Trial, split_name, tuples
 
 MOST_COMPARED = 8  # networks with each other; more make a table that no one reads
-WIDEST = 1.0  # interval of a difference of scores; a wider one says nothing
+WIDEST = 1.0  # interval of a difference of scores; a wider one is uninformative
 
 
 COLUMNS = (  # kind: networks, margin (over a baseline) or optimism; what: first and second

@@ -61,7 +61,7 @@ class DetectionGroup(Comparable):
     def finding(self) -> str:
         """One sentence: the score of the detector that is best on its validation split."""
         value, ends = score_cell(self.assessments[0]["scores"]["challenge"], unknown=DASH)
-        debug = "DEBUG RUNS, whose scores mean nothing: " if self.protocol == DEBUG else ""
+        debug = "DEBUG RUNS, whose scores are meaningless: " if self.protocol == DEBUG else ""
         of, model = counted(len(self.runs), "detector"), self.runs[0].metrics["model"]
         return (
             f"{debug}{self.title}: of {of}, {model} has the best challenge score on the validation "

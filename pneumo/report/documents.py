@@ -1,4 +1,4 @@
-"""A run as files to hand on: ONNX with model card and checklists, or a small run folder."""
+"""A run as files to share: ONNX with model card and checklists, or a small run folder."""
 
 import shlex
 import tempfile
@@ -55,7 +55,7 @@ def write_onnx(
     paths = onnx_paths(out)
     output.check_files(paths, run_dir=run.run_dir, is_own=_is_own)
     network = run.network(checkpoint, trust=trust)
-    named = replace(run, name="this run")  # no file names in files to hand on
+    named = replace(run, name="this run")  # no file names in files to share
     fixed = ensemble.mean_operating_point([named], checkpoint=checkpoint)
     properties = onnx_export.properties(run, network, checkpoint, fixed)
     findings = _findings(run, checkpoint)
@@ -145,6 +145,7 @@ def card(
         **_facts(metrics),
         classes=classes,
         preparation=PREPARATION[run.aspect],
+        is_preset=_model(run).get("library") in checklists.WEIGHTS,
         checkpoint=checkpoint,
         checklists=lists,
         learned_nothing=auroc is not None and auroc < LEARNED,
@@ -176,9 +177,13 @@ def _facts(metrics: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def _checklists(run: Run, **findings: Any) -> str:
-    model, external = run.config.get("model"), of_run(run, findings["assessment"])[EXTERNAL]
-    known = model if isinstance(model, dict) else None
-    return checklists.write(run.metrics, model=known, external=external, **findings)
+    external = of_run(run, findings["assessment"])[EXTERNAL]
+    return checklists.write(run.metrics, model=_model(run), external=external, **findings)
+
+
+def _model(run: Run) -> Mapping[str, Any]:
+    model = run.config.get("model")
+    return model if isinstance(model, dict) else {}
 
 
 def _findings(run: Run, checkpoint: str = "best") -> dict[str, Any]:

@@ -114,8 +114,8 @@ def band(
 
     Their range is drawn too if the panel has few networks (``among``).
     """
-    known = pd.DataFrame(curves)  # whose statistics leave out NaN
-    middle, low, high = known.median().to_numpy(), known.min(), known.max()
+    table = pd.DataFrame(curves)  # whose statistics leave out NaN
+    middle, low, high = table.median().to_numpy(), table.min(), table.max()
     if among <= MOST_BANDS:
         ax.fill_between(x, low, high, color=colour, alpha=0.18, lw=0)
     ax.plot(x, middle, color=colour, ls=line, label=label)

@@ -212,8 +212,8 @@ def _history(cell: Cell, split: str, score: str) -> Array:
 
 def mean_confusion(cell: Cell) -> tuple[Array, Array]:
     """Returns the share of each true class by predicted class, and images: (2, 2) means each."""
-    known = [trial.metrics["best"]["test"].get("confusion") for trial in cell.trials]
-    counts = np.array([np.full((2, 2), np.nan) if c is None else c for c in known], dtype=float)
+    matrices = [trial.metrics["best"]["test"].get("confusion") for trial in cell.trials]
+    counts = np.array([np.full((2, 2), np.nan) if c is None else c for c in matrices], dtype=float)
     both = (ratio(counts, counts.sum(-1, keepdims=True)), counts)
     shares, images = (pd.DataFrame(each.reshape(-1, 4)).mean().to_numpy() for each in both)
     return shares.reshape(2, 2), images.reshape(2, 2)

@@ -33,7 +33,7 @@ PLACES = {
 def findings(
     groups: Sequence[Group], *, problems: Sequence[Problem], differences: pd.DataFrame
 ) -> list[str]:
-    """Returns the score of the best honest network, what random splits would say, and what fails.
+    """Returns the best score without selection on test data, that on random splits, and failures.
 
     Honest is a score whose epoch was not chosen on the test split. Among the honest networks of
     the first protocol, that with the most trials leads, the best on validation of equals.
@@ -107,8 +107,8 @@ def caveats(group: Group) -> list[str]:
 
 def commits(runs: Iterable[Trial | Run]) -> str:
     """Returns the git commits of runs, each with the number of its runs: abc1234 (9)."""
-    known = ((run.metrics.get("git_commit") or "")[:9] for run in runs)
-    counts = Counter(commit or "an unknown commit" for commit in known)
+    hashes = ((run.metrics.get("git_commit") or "")[:9] for run in runs)
+    counts = Counter(commit or "an unknown commit" for commit in hashes)
     shown = ", ".join(f"{commit} ({count})" for commit, count in counts.most_common())
     return "commits " * (len(counts) > 1) + shown
 

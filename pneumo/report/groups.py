@@ -23,7 +23,7 @@ PROTOCOLS = {  # in the order of the report: how the images are split
     "kfold": "one fold of several, drawn by patient",
     "paper": "random 70/30 split by patient, without a validation split",
     "own": "the splits that came with the set",
-    DEBUG: "debug runs of a few batches an epoch, whose scores mean nothing",
+    DEBUG: "debug runs of a few batches per epoch, whose scores are meaningless",
 }
 CUSTOM = "custom splits"
 OWN = (Folder.kind, Phantoms.kind)  # data sets of which there are many
@@ -148,8 +148,8 @@ class Group(Comparable):
     @property
     def warnings(self) -> list[str]:
         """Of intervals of few patients, and that there is no temperature."""
-        known = [trial.assessment for trial in self.trials if trial.assessment]
-        both = ((a["interval"]["warning"], a["calibration"].get("why_not")) for a in known)
+        assessments = [trial.assessment for trial in self.trials if trial.assessment]
+        both = ((a["interval"]["warning"], a["calibration"].get("why_not")) for a in assessments)
         return sorted({warning for each in both for warning in each if warning})
 
     @property
@@ -207,8 +207,8 @@ def _key(run: Trial | Run) -> tuple[str, str, str]:
     data = metrics["data"]
     # of a published set the names of the files are enough; in others they may be other images
     digests = ["images_sha256"] * (data["kind"] in OWN) + ["index_sha256"]
-    known = next((data[key] for key in digests if data.get(key)), f"{data.get('images')} images")
-    index = str(known)
+    data_id = next((data[key] for key in digests if data.get(key)), f"{data.get('images')} images")
+    index = str(data_id)
     return str(data["kind"]), DEBUG if metrics.get("debug") else str(metrics["protocol"]), index
 
 

@@ -132,8 +132,8 @@ def by_test_images(overview: Overview) -> Figure | None:
             colour, marker, _ = STYLES[place]
             ax.plot([], [], marker, color=colour, ls="none", ms=4, label=title)
             shift = 0.22 * (place - (len(overview.columns) - 1) / 2)
-            known = scores[(scores["column"] == column) & (scores["score"] == score)]
-            for each in tuples(known[known["model"].isin(models)]):
+            matching = scores[(scores["column"] == column) & (scores["score"] == score)]
+            for each in tuples(matching[matching["model"].isin(models)]):
                 y = models.index(each.model) + shift
                 ax.plot(each.spread.ends, [y, y], color=colour, lw=1.1)
                 ax.plot(each.value, y, marker, mfc=colour, mec=PAPER, mew=0.4, ms=4)

@@ -82,9 +82,9 @@ def _trial(run: Run) -> Trial:
     try:
         test, val = (_of_split(run, split) for split in ("test", "val"))
         ensembles = run.config.get("ensembles") or {}
-        known = replace(trial, test=test, val=val, ensembles=ensembles)
-        _check_agreement(known)
-        trial = known
+        complete = replace(trial, test=test, val=val, ensembles=ensembles)
+        _check_agreement(complete)
+        trial = complete
     except (OSError, ValueError) as error:
         remarks.append(f"no interval and no curve: {_without_folder(error, run.run_dir)}")
     try:

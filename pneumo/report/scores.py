@@ -33,8 +33,8 @@ def summary_rows(groups: Sequence[Group]) -> pd.DataFrame:
     rows = pd.DataFrame(spreads, columns=[*ABOUT, *PLACE, *Spread._fields])
     is_test = (rows["checkpoint"] == "best") & (rows["split"] == "test")
     is_papers = rows["data"].map(lambda kind: class_of(kind).published)
-    known = is_papers & (is_test | (rows["split"] == ""))
-    shown = zip(rows["model"], rows["score"], known, strict=True)
+    is_published = is_papers & (is_test | (rows["split"] == ""))
+    shown = zip(rows["model"], rows["score"], is_published, strict=True)
     rows["paper_median"] = [paper_figure(*place) if is_known else NAN for *place, is_known in shown]
     rows["median_minus_paper"] = rows["median"] - rows["paper_median"]
     tiny = is_papers & is_test & (rows["model"] == "tiny") & (rows["score"] == "accuracy")

@@ -87,13 +87,13 @@ def _over_trials(group: Group, columns: Mapping[str, tuple[str, str]]) -> Table:
     """A row for each network; ``columns``: split and score of each."""
     rows: list[Row] = []
     for cell in group.cells:
-        known = {
+        values = {
             key: cell.spreads["best", split, score].cell
             for key, (split, score) in columns.items()
             if ("best", split, score) in cell.spreads
         }
-        if known:
-            rows.append({"network": cell.label, **dict.fromkeys(columns, ""), **known})
+        if values:
+            rows.append({"network": cell.label, **dict.fromkeys(columns, ""), **values})
     return titled(rows, "network", *columns)
 
 

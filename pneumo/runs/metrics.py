@@ -160,8 +160,8 @@ def read_external(path: Path) -> External:
     content = untrusted.read_json(path)
     if wrong := mismatch(content, External):
         raise ValueError(
-            f"{path} must be of python -m pneumo.evaluate RUN --data DIR --name {path.stem}; got "
-            f"{wrong}. Score the images again, or delete it"
+            f"{path} must be a file of python -m pneumo.evaluate RUN --data DIR "
+            f"--name {path.stem}; got {wrong}. Score the images again, or delete it"
         )
     return cast(External, content)
 

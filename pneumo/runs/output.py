@@ -1,4 +1,4 @@
-"""Checks and opens what a command writes: whole or not at all, and never over what it reads."""
+"""Checks and opens outputs: written whole or not at all, and never over an input."""
 
 import os
 from collections.abc import Callable, Iterable, Iterator, Sequence
@@ -52,8 +52,7 @@ def check_files(paths: Sequence[Path], *, run_dir: Path, is_own: Callable[[Path]
     for path in paths:
         if path.exists() and not (path.is_file() and is_own(path)):
             raise ValueError(
-                f"--out must not replace files of others; {path} exists. Move it, or name another "
-                "place"
+                f"--out must not replace other files; {path} exists. Move it, or name another place"
             )
     if place := unwritable(paths[0].parent):
         raise ValueError(f"--out must lie in a folder that can be written; {place} cannot")

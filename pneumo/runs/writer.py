@@ -92,7 +92,7 @@ class RunWriter:
                 raise ValueError(
                     f"a run resumes with its first settings; in {self.run_dir} these differ: "
                     + "; ".join(f"{k} was {before.get(k)}, now {after.get(k)}" for k in changed)
-                    + ". Start it in a new folder, or take the change back"
+                    + ". Start it in a new folder, or undo the change"
                 )
         self.write_overrides(overrides)
         atomic.write_text(path, yaml.safe_dump(dict(config), sort_keys=False))
@@ -101,8 +101,8 @@ class RunWriter:
         """Adds the overrides of the command, by which a sweep finds its runs, to earlier ones."""
         path = self.run_dir / run_folder.OVERRIDES
         path.parent.mkdir(parents=True, exist_ok=True)
-        known = dict.fromkeys([*run_folder.overrides_of(self.run_dir), *overrides])
-        atomic.write_text(path, yaml.safe_dump([*known]))
+        unique = dict.fromkeys([*run_folder.overrides_of(self.run_dir), *overrides])
+        atomic.write_text(path, yaml.safe_dump([*unique]))
 
     def write_status(
         self, state: str, *, epoch: int = 0, max_epochs: int = 0, error: str | None = None

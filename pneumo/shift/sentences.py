@@ -10,7 +10,7 @@ from pneumo.shift.sample import MEASURES, OF_IMAGES
 MOST_NAMED = 5  # measures of a class in a sentence
 MEANS = (
     "The run's operating point, calibration and scores on its own images may not hold here; only "
-    "scores on labelled images from here show it."
+    "scores on labelled images of this site show it."
 )
 BY_SHARE = "Another share of PNEUMONIA alone also makes images without labels differ."
 Row = Mapping[str, Any]
@@ -53,7 +53,7 @@ def _difference(shift: Row) -> str:
         f"{start.format(_of(best['group']))}a classifier separates them by "
         f"{SPACES[best['space']]}, AUROC {auroc} (chance: up to {chance}; p "
         f"{p_value(best['p_holm'])})."
-    ) + " Only the files differ; in the pictures no difference was found." * (seen_in == {"file"})
+    ) + " Only differences of the files were detected." * (seen_in == {"file"})
 
 
 def _no_difference(shift: Row) -> str:
@@ -63,9 +63,9 @@ def _no_difference(shift: Row) -> str:
         for group in shift["groups"]
     )
     return (
-        f"No difference from the training hospital's images was found ({sizes}). Only differences "
-        f"by which a classifier reaches an AUROC above about {decimal(reached, digits=2)} would "
-        "show; others may exist."
+        f"No difference from the training hospital's images was detected ({sizes}). A classifier "
+        f"must reach an AUROC above about {decimal(reached, digits=2)} to show one; others may "
+        "exist."
     )
 
 
@@ -98,5 +98,5 @@ def _distance(shift: Row) -> str:
         f"({decimal(share, digits=1)} %, {interval(low, high, digits=1)} %) are unlike 99 % of the "
         f"run's own, by layout ({distance['layout']:,}) or the network's features "
         f"({distance['features']:,}). Beside {shift['validation']['images']:,} "
-        f"{shift['reference']} images, {usual} % is ordinary and {most} % possible by chance."
+        f"{shift['reference']} images, {usual} % is expected, and up to {most} % by chance."
     )

@@ -86,6 +86,6 @@ def larger(first: Array, second: Array) -> Larger:
         rank = rankdata(both)[first.size :]
         share = (rank.sum() - second.size * (second.size + 1) / 2) / (first.size * second.size)
         if min(first.size, second.size) >= MIN_IMAGES and (both != both[0]).any():
-            # the exact form gives up, with a warning, on some sizes and ties
+            # the exact form fails, with a warning, for some sizes and ties
             p = ks_2samp(first, second, method="asymp").pvalue
     return Larger(float(share), float(p))

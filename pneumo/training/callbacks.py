@@ -224,7 +224,7 @@ class AveragedWeights(WeightAveraging):
 
 
 def history_table(history: list[dict[str, Any]]) -> pd.DataFrame:
-    """Returns a row an epoch: epoch, lr, seconds, and scores named train/accuracy."""
+    """Returns one row per epoch: epoch, lr, seconds, and scores named train/accuracy."""
     table = pd.json_normalize(history, sep="/")
     return table[[name for name in table if not str(name).endswith("/confusion")]]
 

@@ -205,7 +205,7 @@ class Classification(Task):
             lines.append(
                 "  Optimistic: the epoch was chosen on the split it is scored on, as in the\n"
                 f"  paper (F1 of NORMAL {paper:.3f}). The last epoch has {honest:.3f}; "
-                "protocol=holdout is honest."
+                "protocol=holdout has none of this bias."
             )
         return lines
 

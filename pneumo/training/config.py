@@ -82,7 +82,7 @@ class Section(BaseModel):
 
 
 class Object(Section):
-    """What an object is built of: its class or function, and the arguments."""
+    """The settings of an object: its class or function, and the arguments."""
 
     target_: str
 
@@ -143,7 +143,7 @@ class Model(Object):
 
 
 class Views(Section):
-    """What scores are the mean over, see pneumo.models.views."""
+    """The views over which scores are averaged, see pneumo.models.views."""
 
     scales: list[float]
     mirror: bool

@@ -16,7 +16,7 @@ T = TypeVar("T")
 
 @contextmanager
 def naming(key: str) -> Iterator[None]:
-    """Turns what goes wrong into a ValueError of one line that names the setting ``key``.
+    """Turns errors into a ValueError of one line that names the setting ``key``.
 
     So are the warnings of MISLEADING. Others come again in the run, and go to its log.
     """

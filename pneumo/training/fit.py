@@ -18,6 +18,7 @@ import pytorch_lightning as pl
 import torch
 from hydra.utils import instantiate
 
+from pneumo import cli
 from pneumo.data import cache, split
 from pneumo.data.base import DataSet
 from pneumo.data.datamodule import XrayDataModule
@@ -183,7 +184,7 @@ def read_data(
     data = config.data
     table = data_set.table(patient_key=data.patient_key, on_unknown_name=data.on_unknown_name)
     if unused := data_set.unused():
-        log.warning("Left out %d that are not used: %s", len(unused), shown(unused))
+        log.warning("Left out %s: %s", cli.counted(len(unused), "unused file"), shown(unused))
     names = table["path"].tolist()
     check_names(names)
     images = cache.load(

@@ -1,4 +1,4 @@
-"""The command line between the user and Hydra: resume=, sweep=, --trust, and what went wrong."""
+"""The command line between the user and Hydra: resume=, sweep=, --trust, and error messages."""
 
 import argparse
 import hashlib

@@ -45,8 +45,8 @@ SHOWN = (  # at the end of a run, two in a line
     *("f1_normal", "f1_pneumonia", "recall_pneumonia", "recall_normal", "accuracy", "auroc"),
 )
 DEBUG_NOTE = (
-    "DEBUG RUN: it trained on a few batches an epoch. It shows that the software works; its scores "
-    "mean nothing."
+    "DEBUG RUN: it trained on a few batches per epoch. It shows that the software works; its "
+    "scores are meaningless."
 )
 
 
@@ -63,13 +63,13 @@ def results(history: list[dict[str, Any]], *, best: Scored, last: Scored) -> dic
     The epochs are those of the two checkpoints. On the splits that a checkpoint was scored on, the
     scores are its own, of all images in evaluation mode; "train" stays that of the training steps.
     """
-    found: dict[str, Any] = {}
+    checkpoints: dict[str, Any] = {}
     for name, scored in {"best": best, "last": last}.items():
         row = next(row for row in history if row["epoch"] == scored.epoch)
         kept = {key: value for key, value in row.items() if key not in ("lr", "seconds")}
         held_out = {key: value for key, value in scored.scores.items() if key != "train"}
-        found[name] = {**kept, **held_out, TRAIN_EVAL: scored.scores["train"]}
-    return found | {"history": history}
+        checkpoints[name] = {**kept, **held_out, TRAIN_EVAL: scored.scores["train"]}
+    return checkpoints | {"history": history}
 
 
 def assessment(
@@ -215,7 +215,7 @@ def announce(facts: Mapping[str, Any], trainer: pl.Trainer) -> None:
     if facts["debug"]:
         log.warning(textwrap.fill(DEBUG_NOTE, WIDTH))
     log.info(
-        "%s: %s parameters, %.1f M multiply-adds an image; on %s",
+        "%s: %s parameters, %.1f M multiply-adds per image; on %s",
         *(facts["model"], f"{facts['parameters']:,}", facts["multiply_adds"] / 1e6),
         device_name(trainer),
     )
@@ -264,7 +264,7 @@ def show_end(
         log.warning(textwrap.fill(note, WIDTH, initial_indent="  ", subsequent_indent="  "))
     log.info("Took %.0f s, of which training %.0f s.", seconds["total"], seconds["train"])
     if seconds.get("earlier"):
-        log.info("Of these, %.0f s are of the epochs before it was resumed.", seconds["earlier"])
+        log.info("Of these, %.0f s were spent before the run was resumed.", seconds["earlier"])
     shown = run_dir.relative_to(Path.cwd()) if run_dir.is_relative_to(Path.cwd()) else run_dir
     log.info("Run folder:  %s", shown)
     if any(run_dir.glob("events.out.*")):

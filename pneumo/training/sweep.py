@@ -1,4 +1,4 @@
-"""A sweep of runs: Hydra's hooks around it, what it began with, its progress, and its end."""
+"""A sweep of runs: Hydra's hooks around it, its arguments, its progress and its end."""
 
 import contextlib
 import logging
@@ -116,10 +116,10 @@ def begin(
     path = folder / run_folder.SWEEP
     now = [a for a in arguments if not a.startswith(("hydra.sweep.dir=", "hydra.mode="))]
     before = untrusted.read_json(path) if path.is_file() else {"arguments": now}
-    known = before.get("planned") or []
-    more = [list(run) for run in runs or [] if list(run) not in known]
+    planned = before.get("planned") or []
+    more = [list(run) for run in runs or [] if list(run) not in planned]
     folder.mkdir(parents=True, exist_ok=True)
-    atomic.write_json(path, before | {"planned": [*known, *more] or None})
+    atomic.write_json(path, before | {"planned": [*planned, *more] or None})
 
 
 def arguments_of(folder: Path) -> list[str]:
@@ -158,7 +158,7 @@ def fixed_and_varied(folder: Path) -> tuple[set[str], set[str]]:
 
 
 def planned(config: DictConfig, arguments: Sequence[str]) -> list[list[str]] | None:
-    """Returns the overrides that vary of each run that the arguments ask for.
+    """Returns the overrides that vary, for each run of the arguments.
 
     They include those of an experiment's params. None where the sweeper decides, or where the
     arguments ask for all choices of a group (glob), which only Hydra's own loader knows.
@@ -280,9 +280,11 @@ def conclude(folder: Path) -> bool:
     for run in missing:
         sys.stderr.write(f"not started model={run['model']},seed={run['seed']}\n")
     if (search := folder / "optimization_results.yaml").is_file():
-        found = yaml.safe_load(search.read_text())
-        best = " ".join(f"{name}={value}" for name, value in found["best_params"].items())
-        sys.stderr.write(f"Best of the search, {found['best_value']:.3f} on validation: {best}\n")
+        search_results = yaml.safe_load(search.read_text())
+        best = " ".join(f"{name}={value}" for name, value in search_results["best_params"].items())
+        sys.stderr.write(
+            f"Best of the search, {search_results['best_value']:.3f} on validation: {best}\n"
+        )
     reported = len(undone) == len(runs) or report(folder)
     if any(folder.glob("*/events.out.*")):
         sys.stderr.write(f"TensorBoard: tensorboard --logdir {shlex.quote(str(folder))}\n")

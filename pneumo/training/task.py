@@ -31,7 +31,7 @@ ScheduleFactory = Callable[[torch.optim.Optimizer], LRScheduler]
 
 @dataclass(frozen=True)
 class Scored:
-    """What one checkpoint makes of all images of some splits, in evaluation mode."""
+    """The predictions of one checkpoint for all images of some splits, in evaluation mode."""
 
     epoch: int  # after which the checkpoint was saved, from 0
     scores: dict[str, dict[str, Any]]  # by split
@@ -239,7 +239,7 @@ def schedule_settings(config: Config, *, num_steps: int) -> dict[str, Any]:
         if total < num_steps:
             raise ValueError(
                 f"schedule.total_steps must be at least the {num_steps} steps of the run; got "
-                f"{total}. null takes all of them"
+                f"{total}. null means all of them"
             )
     return settings
 

@@ -77,7 +77,7 @@ def resume_from(run_dir: Path) -> Path | None:
     if run_folder.BEST not in intact:
         raise ValueError(
             f"a run resumes with its best epoch so far; {run_dir / run_folder.BEST} is "
-            f"{contents[run_folder.BEST]}. Put it back from a copy, or delete the folder to start "
+            f"{contents[run_folder.BEST]}. Restore it from a copy, or delete the folder to start "
             "again"
         )
     return run_dir / start
@@ -108,7 +108,7 @@ def _check_new(run_dir: Path, broken: list[str]) -> None:
     if epochs > 1:
         raise ValueError(
             f"a run that has trained for {epochs} epochs resumes from one of its checkpoints; in "
-            f"{run_dir}: {problem}. Put {run_folder.LAST} and {run_folder.BEST} back from a copy, "
+            f"{run_dir}: {problem}. Restore {run_folder.LAST} and {run_folder.BEST} from a copy, "
             "or delete the folder to start again"
         )
     if epochs or broken:

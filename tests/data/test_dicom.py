@@ -194,7 +194,7 @@ def hostile() -> Iterator[tuple[bytes, str]]:
     """Files that must be refused, and why."""
     cases: tuple[tuple[dict[str, Any], str], ...] = (
         ({"Modality": "CT"}, r"Modality \(0008,0060\) must be one of CR, DX.*got 'CT'"),
-        ({"NumberOfFrames": 2}, r"must hold one picture; got 2 frames"),
+        ({"NumberOfFrames": 2}, r"must hold one frame; got 2"),
         ({"PhotometricInterpretation": "RGB"}, "must be one of MONO.* got 'RGB' of 1 samples"),
         ({"PhotometricInterpretation": "PALETTE COLOR"}, "must be one of MONOCHROME1"),
         ({"Rows": 60000, "Columns": 60000}, "at most 100,000,000 pixels; this one has 60,000"),

@@ -78,7 +78,7 @@ def test_labels_patients_and_splits_of_folders_and_tables(
         ({"split": "valid"}, "split of data.csv must be one of train, val, test; got 'valid'"),
         ({"subtype": "virus"}, "subtype of data.csv .* not so: 'NORMAL/radiograph 2.png'. Correct"),
         ({"label": "PNEUMONIA", "subtype": "normal"}, "subtype of data.csv .*; not so: 'NORMAL/ra"),
-        ({"path": "gone.png"}, r"must be a file below data\.root=.*; not so 'gone\.png'"),
+        ({"path": "gone.png"}, r"must be a file below data\.root=.*; missing: 'gone\.png'"),
         (
             {"path": "./NORMAL/radiograph 0.png", "label": "PNEUMONIA"},
             r"must have one label; row 2: NORMAL/radiograph 0\.png \(NORMAL\) and "
@@ -181,7 +181,7 @@ def test_a_folder_goes_the_whole_way(
     assert train("hydra.run.dir=run", *few, licence, "data.batch_size=4", *SMALL) == 0
     shown = " ".join(capsys.readouterr().err.split())
     assert shown.count("PATIENTS UNKNOWN: 40 of 40 images have no patient") == 2
-    assert "Left out 1 that are not used: 'NORMAL/notes.txt'" in shown
+    assert "Left out 1 unused file: 'NORMAL/notes.txt'" in shown
     for command in ("evaluate", "export", "report"):
         call(command, "run")
     card = (tmp_path / "run/export/model-card.md").read_text()

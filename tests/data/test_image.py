@@ -79,7 +79,7 @@ def test_unusable_files_are_named(tmp_path: Path) -> None:
         "must be a PNG, JPEG or DICOM image": (b"", b"no image", encode(picture, "TIFF")),
         "the image is damaged or truncated": halves,
         "must have 1 to 100,000,000 pixels": [bomb],
-        "must hold one picture; got 2 frames": [frames],
+        "must hold one frame; got 2": [frames],
     }.items():
         for data in files:
             with pytest.raises(image.ImageError, match=f"^a.png: .*{message}"):

@@ -119,7 +119,7 @@ def test_two_at_once_do_no_harm_and_a_complete_folder_stays(
     assert roots == [tmp_path / "set"] * 4
     assert [path.name for path in tmp_path.iterdir()] == ["set"]
     assert len(names(tmp_path / "set")) == 24
-    assert set(caplog.messages) == {f"Drawing 24 phantoms into {tmp_path / 'set'}"}
+    assert set(caplog.messages) == {f"Generating 24 phantoms in {tmp_path / 'set'}"}
     assert capsys.readouterr() == ("", "")
 
 

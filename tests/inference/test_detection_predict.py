@@ -156,8 +156,8 @@ def test_the_challenges_prediction_string(
         "a,0.9 50 25 50 50 0.6 0 12.5 25 31.25\n"
         "b,0.9 50 25 50 50 0.6 0 12.5 25 31.25\n"
     )
-    assert "no row of missing.png" in done.err
-    message = f"named by the file without its ending; {images[0]} has no name of its own"
+    assert "no row for missing.png" in done.err
+    message = f"without its ending; {images[0]} has no unique name"
     refused(message, "predict", run, images[0], "other/a.dcm", *rsna)
     answer(monkeypatch, [], [])
     assert call("predict", run, images[0], *rsna).out == "patientId,PredictionString\na,\n"

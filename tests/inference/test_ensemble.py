@@ -165,7 +165,7 @@ def test_runs_without_common_test_images_or_with_other_labels_are_refused(tmp_pa
     with pytest.raises(ValueError, match="must be scored on images that no run was trained on"):
         scores_of(runs)
     other = make_run(tmp_path, "c", flipped=("42.jpeg",))
-    with pytest.raises(ValueError, match="must be of runs that label the images alike"):
+    with pytest.raises(ValueError, match="must be of runs with the same labels"):
         scores_of([runs[0], other])
 
 

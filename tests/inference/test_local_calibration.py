@@ -163,7 +163,7 @@ def test_it_is_read_by_name_or_as_a_file_and_its_warnings_are_noted(
     assert noted.endswith("fewer than 20 patients")
     with pytest.raises(FileNotFoundError, match=r"one of the run's \(here\); there is no"):
         read("there")
-    with pytest.raises(ValueError, match="must fit the weights that predict"):
+    with pytest.raises(ValueError, match="must be of the weights that predict"):
         read(weights="other")
     for broken in (
         *({"schema": 1}, {"threshold": 1.5}, {"weights_sha256": None}, {"warning": 1}),

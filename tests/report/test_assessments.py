@@ -74,7 +74,7 @@ def test_the_page_has_the_numbers_of_metrics_json_and_of_heat_maps(tmp_path: Pat
         assert f"<td>{calibration[state]['brier']:.3f}</td>" in text
     assert "Subtype virus" in text
     assert "no validation split" not in text
-    assert "What the heat maps are worth" in text
+    assert "Scores of heat maps" in text
     assert "&lt;NORMAL&gt;" in text
     assert "<td>30</td><td>0.125</td><td>0.125</td><td>\N{EN DASH}</td>" in text
     rule: Any = {"protocol": "holdout", "decision": "sensitivity", "trained_at": 0.7}

@@ -99,4 +99,4 @@ def test_the_command_writes_them_and_replaces_only_its_own(
     out.write_text("mine")
     baseline = RUNS / "model=file_header,seed=0,data=kermany"
     refused("is a baseline", "export", baseline, "--to", "checklists", keeps=RUNS)
-    refused("must not replace files of others", "export", *words, keeps=tmp_path)
+    refused("must not replace other files", "export", *words, keeps=tmp_path)

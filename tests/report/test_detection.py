@@ -39,7 +39,7 @@ def test_detectors_have_a_row_each_beside_the_papers_and_are_in_no_table_of_clas
     assert [row.split("<")[0] for row in rows] == ["good", "poor", detection.PAPER]
     assert all(figure in rows[2] for figure in ("0.775", "0.758", "0.793"))
     assert detection.NOT_COMPARABLE in html.unescape(text)
-    assert "DEBUG RUNS, whose scores mean nothing" in both
+    assert "DEBUG RUNS, whose scores are meaningless" in both
     good, poor, _ = rows_of(report / detection.FILE)
     low, value, high = (float(good[f"challenge{end}"]) for end in ("_low", "", "_high"))
     assert value > float(poor["challenge"])

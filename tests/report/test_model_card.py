@@ -60,6 +60,7 @@ def card(changed: dict[str, Any] | None = None, **other: Any) -> str:
     run: Any = SimpleNamespace(
         metrics=metrics(**changed or {}), image_size=256, aspect=other.pop("aspect", "stretch"),
         train_sha256="cd" * 32, external=other.pop("external", {}),
+        config={"model": other.pop("model", {})},
     )  # fmt: skip
     arguments: dict[str, Any] = {"classes": ("NORMAL", "PNEUMONIA"), "checkpoint": "best"}
     if "assessment" not in other:
@@ -122,6 +123,16 @@ def test_scores_and_subgroups_of_the_card_are_those_of_the_table() -> None:
     assert not [markup for markup in ("<script", "[tiny](") if markup in text]
 
 
+def test_the_card_has_the_initial_weights_and_what_standardises_the_input() -> None:
+    assert "trained from scratch" in card()
+    assert "standard deviation of the train split" in card()
+    init = {"run": "model=tiny,seed=3", "trained_on": "kermany"}
+    text = card({"init": init}, model={"library": "torchvision"})
+    assert "fine-tuned from model=tiny,seed=3, trained on kermany" in text
+    assert "trained from scratch" not in text
+    assert "standard deviation of the pretraining images" in text
+
+
 def test_heat_maps_are_in_the_card_if_they_were_scored() -> None:
     assert "Not scored." in card()
     mean = dict.fromkeys(MAP_NUMBERS, 0.25) | {"images": 30, "flat": 2, "randomised": None}
@@ -155,7 +166,7 @@ def test_without_a_validation_split_the_card_names_the_scores_optimistic() -> No
 
 def test_phantoms_are_marked_and_the_real_set_has_its_limits() -> None:
     text = card({"data": metrics()["data"] | {"kind": "phantom"}})
-    assert "**GENERATED IMAGES. The scores below mean nothing medically.**" in text
+    assert "**GENERATED IMAGES. The scores below have no medical meaning.**" in text
     assert "Guangzhou" not in text
     text = card({"data": metrics()["data"] | {"ages": [1, 5]}})
     assert "an age outside of 1 to 5 years" in text

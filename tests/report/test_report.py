@@ -118,8 +118,8 @@ def test_runs_of_other_data_and_protocols_are_reported_apart(sweep: Path) -> Non
 @pytest.mark.parametrize(
     ("changed", "start"),
     [
-        ({"kind": "phantom"}, "On phantoms, which are drawn and not radiographs, tiny reaches"),
-        ({"debug": True}, "DEBUG RUNS of a few batches an epoch"),
+        ({"kind": "phantom"}, "On phantoms, which are generated and not radiographs, tiny reaches"),
+        ({"debug": True}, "DEBUG RUNS of a few batches per epoch"),
         ({"model": "prior", "baseline": True, "selection": None}, "Prior reaches an AUROC"),
     ],
 )
@@ -400,7 +400,7 @@ def test_the_report_opens_with_the_honest_score_and_every_protocol(tmp_path: Pat
     for name in re.findall(r'href="#([^"]+)"', text):
         assert f'id="{name}"' in text
     assert "<b>kermany, debug protocol.</b> Debug runs" in text
-    assert "**Debug runs train on a few batches an epoch" in summary(report)
+    assert "**Debug runs train on a few batches per epoch" in summary(report)
 
 
 def test_latex_has_a_table_for_each_group_with_command_and_commit(finished: Path) -> None:

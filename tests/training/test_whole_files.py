@@ -80,7 +80,7 @@ def test_the_newest_whole_one_takes_the_place_of_a_broken_last(
 def test_without_a_whole_one_the_run_is_refused(run: Path, damage: Any) -> None:
     for path in (run / "checkpoints").iterdir():
         damage(path)
-    with pytest.raises(ValueError, match=r"trained for 3 epochs.*Put checkpoints/last\.ckpt"):
+    with pytest.raises(ValueError, match=r"trained for 3 epochs.*Restore checkpoints/last\.ckpt"):
         whole_files.resume_from(run)
 
 
