@@ -128,7 +128,7 @@ def test_the_card_has_the_initial_weights_and_what_standardises_the_input() -> N
     assert "standard deviation of the train split" in card()
     init = {"run": "model=tiny,seed=3", "trained_on": "kermany"}
     text = card({"init": init}, model={"library": "torchvision"})
-    assert "fine-tuned from model=tiny,seed=3, trained on kermany" in text
+    assert "weights of model=tiny,seed=3, trained on kermany" in text
     assert "trained from scratch" not in text
     assert "standard deviation of the pretraining images" in text
 
@@ -207,14 +207,6 @@ def test_the_last_checkpoint_has_no_intervals_and_chance_is_named(
     assert "epoch 10 of 10" in text
     assert "| F1 of NORMAL | 0.700 |" in text
     assert not [title for title in ("95 % interval |", "## Calibration") if title in text]
-
-
-def test_the_card_names_the_weights_that_the_training_started_from() -> None:
-    init = {"run": "compact-robust", "trained_on": "kermany", "weights_sha256": "ab" * 32}
-    assert "trained from scratch" in card()
-    text = card({"init": init})
-    assert "weights of compact-robust, trained on kermany" in text
-    assert "scratch" not in text
 
 
 def test_the_card_of_weights_has_command_scores_and_the_run_s_card() -> None:

@@ -175,7 +175,7 @@ def test_other_settings_are_named_and_not_averaged(sweep: Path) -> None:
         callbacks = {"averaging": {"_target_": f"mine.{average}"}}
         configure(folder, model={"name": "large"}, callbacks=callbacks)
     for seed in (0, 1):  # the second is a package: its configuration has no init
-        start = {"init": {"run": "first"}} if seed else {}
+        start: dict[str, Any] = {"init": {"run": "first"}} if seed else {}
         make_run(sweep / "adapted", model="vgg16", seed=seed, **start)
     report = write_report([sweep])
     rows = rows_of(report / "summary.csv")
