@@ -205,10 +205,11 @@ def by_key(runs: Iterable[AnyRun]) -> dict[tuple[str, str, str], list[AnyRun]]:
 def _key(run: Trial | Run) -> tuple[str, str, str]:
     metrics: Mapping[str, Any] = run.metrics
     data = metrics["data"]
-    # of a published set the names of the files are enough; in others they may be other images
-    digests = ["images_sha256"] * (data["kind"] in OWN) + ["index_sha256"]
-    known = next((data[key] for key in digests if data.get(key)), f"{data.get('images')} images")
-    index = str(known)
+    # of a published set the names of the files are enough; in others they may be other images, or
+    # have other labels
+    digests = ("images_sha256", "labels_sha256") if data["kind"] in OWN else ()
+    known = [data[key] for key in digests if data.get(key)] or [data.get("index_sha256")]
+    index = " ".join(map(str, filter(None, known))) or f"{data.get('images')} images"
     return str(data["kind"]), DEBUG if metrics.get("debug") else str(metrics["protocol"]), index
 
 

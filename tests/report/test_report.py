@@ -421,10 +421,9 @@ def test_summary_links_the_audit_and_no_name_is_a_link() -> None:
     assert "Audit of \\[a\\](http://b): A finding. [The audit](../audit.html) shows" in text
 
 
-def test_runs_of_other_images_of_the_same_names_are_not_one_model(tmp_path: Path) -> None:
-    for seed, digest in enumerate("ab"):
+def test_runs_of_other_images_or_labels_of_the_same_names_are_not_one_model(tmp_path: Path) -> None:
+    for seed, (images, labels_) in enumerate(("ab", "ac", "bb")):
         folder = make_run(tmp_path, seed=seed)
-        metrics = json.loads((folder / "metrics.json").read_text())
-        metrics["data"] |= {"kind": "folder", "images_sha256": digest}
-        (folder / "metrics.json").write_text(json.dumps(metrics))
-    assert [len(group.trials) for group in groups_of(tmp_path)] == [1, 1]
+        digests = {"images_sha256": images, "labels_sha256": labels_}
+        edit(folder, lambda m, digests=digests: m["data"].update(kind="folder", **digests))
+    assert [len(group.trials) for group in groups_of(tmp_path)] == [1, 1, 1]
