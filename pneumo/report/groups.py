@@ -94,6 +94,7 @@ class Comparable:
     kind: str
     protocol: str
     slug: str
+    set_name: str  # see `set_names`
 
     @property
     def data_set(self) -> type[DataSet]:
@@ -103,7 +104,7 @@ class Comparable:
     @property
     def title(self) -> str:
         """Data set and protocol."""
-        return f"{self.kind}, {self.protocol} protocol"
+        return f"{self.set_name}, {self.protocol} protocol"
 
 
 @dataclass(eq=False)
@@ -174,10 +175,11 @@ def group_trials(trials: Iterable[Trial]) -> tuple[list[Group], list[Problem]]:
             left_out.append(Problem(trial.name, "duplicate", *about))
     groups: list[Group] = []
     kept = sorted(newest.values(), key=lambda trial: trial.name)
+    names = set_names(kept)
     for (kind, protocol, index), same in by_key(kept).items():
         earlier = sum(group.slug.startswith(f"{kind}-{protocol}") for group in groups)
         slug = f"{kind}-{protocol}" + f"-{earlier + 1}" * (earlier > 0)
-        groups.append(Group(kind, protocol, slug, index, _cells(same)))
+        groups.append(Group(kind, protocol, slug, names[kind, index], index, _cells(same)))
     cells = [(group.slug, cell) for group in groups for cell in group.cells]
     named = labels([(slug, cell.name, cell.settings) for slug, cell in cells])
     for (_, cell), label in zip(cells, named, strict=True):
@@ -200,6 +202,22 @@ def by_key(runs: Iterable[AnyRun]) -> dict[tuple[str, str, str], list[AnyRun]]:
         return protocol == DEBUG, class_of(kind).generated, kind, place, protocol, index
 
     return {key: groups[key] for key in sorted(groups, key=order)}
+
+
+def set_names(runs: Iterable[AnyRun]) -> dict[tuple[str, str], str]:
+    """Returns the name of each set by kind and index: its kind, of several with folder or number.
+
+    The folder's name if each set of the kind has its own.
+    """
+    folders: dict[str, dict[str, str]] = defaultdict(dict)
+    for (kind, _, index), same in by_key(runs).items():
+        folders[kind].setdefault(index, str(same[0].metrics["data"].get("root_name")))
+    names = {}
+    for kind, of in folders.items():
+        differ = len({*of.values()}) == len(of)
+        for place, (index, folder) in enumerate(of.items(), 1):
+            names[kind, index] = f"{kind} {folder if differ else place}" if len(of) > 1 else kind
+    return names
 
 
 def _key(run: Trial | Run) -> tuple[str, str, str]:

@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 import pytest
 
+from pneumo.report import terminal
 from pneumo.report.__main__ import main
 from pneumo.report.findings import caveats
 from pneumo.report.groups import labels
@@ -427,3 +428,19 @@ def test_runs_of_other_images_or_labels_of_the_same_names_are_not_one_model(tmp_
         digests = {"images_sha256": images, "labels_sha256": labels_}
         edit(folder, lambda m, digests=digests: m["data"].update(kind="folder", **digests))
     assert [len(group.trials) for group in groups_of(tmp_path)] == [1, 1, 1]
+
+
+def test_two_sets_of_one_kind_are_named_apart_and_in_no_sentence_together(tmp_path: Path) -> None:
+    for root, protocol in (("a", "official"), ("a", "holdout"), ("b", "holdout")):
+        folder = make_run(tmp_path / root, protocol=protocol, index=root * 4, kind="folder")
+        edit(folder, lambda m, root=root: m["data"].update(root_name=root))
+    report = write_report([tmp_path])
+    titles = [f"folder {name}" for name in ("a, official", "a, holdout", "b, holdout")]
+    lines = terminal.summary(report / "summary.csv").splitlines()
+    assert [line.split("  ")[0] for line in lines if line.startswith("folder")] == titles
+    assert "Random splits would have given it" in findings(report)
+    text = summary(report)
+    assert "## Folder a, 666 images: AUROC" in text
+    assert "## Folder b, 666 images: AUROC" in text
+    edit(tmp_path / "a/model=tiny,protocol=holdout,seed=0", lambda m: m.update(debug=True))
+    assert "Random splits" not in findings(write_report([tmp_path]))  # those of b are none of a
