@@ -213,10 +213,10 @@ def set_names(runs: Iterable[AnyRun]) -> dict[tuple[str, str], str]:
     for (kind, _, index), same in by_key(runs).items():
         folders[kind].setdefault(index, str(same[0].metrics["data"].get("root_name")))
     names = {}
-    for kind, of in folders.items():
-        differ = len({*of.values()}) == len(of)
-        for place, (index, folder) in enumerate(of.items(), 1):
-            names[kind, index] = f"{kind} {folder if differ else place}" if len(of) > 1 else kind
+    for kind, places in folders.items():
+        differ = len(set(places.values())) == len(places)
+        for number, (index, place) in enumerate(places.items(), 1):
+            names[kind, index] = f"{kind} {place if differ else number}" * (len(places) > 1) or kind
     return names
 
 
