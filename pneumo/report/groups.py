@@ -2,7 +2,7 @@
 
 from collections import defaultdict
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import cached_property
 from typing import Any, TypeVar
 
@@ -165,7 +165,11 @@ def group_trials(trials: Iterable[Trial]) -> tuple[list[Group], list[Problem]]:
     Only the newest trial of one network, split and settings counts.
     """
     left_out, newest = list[Problem](), dict[Any, Trial]()
-    latest = sorted(trials, key=lambda t: (str(t.status.get("time", "")), t.name), reverse=True)
+    latest = sorted(
+        _of_copies(list(trials)),
+        key=lambda t: (str(t.status.get("time", "")), t.name),
+        reverse=True,
+    )
     for trial in latest:
         key = (_key(trial), trial.model, trial.split, _frozen(trial.settings))
         newer = newest.setdefault(key, trial)
@@ -185,6 +189,36 @@ def group_trials(trials: Iterable[Trial]) -> tuple[list[Group], list[Problem]]:
     for (_, cell), label in zip(cells, named, strict=True):
         cell.label = label
     return groups, left_out
+
+
+def _of_copies(trials: Sequence[Trial]) -> list[Trial]:
+    """Returns the trials; the digests of images tell apart what has one name.
+
+    They are a setting of a set whose files have other bytes in some of its runs, such as after a
+    change of their contrast, and part of the name of other images.
+    """
+    copies: dict[Any, set[str]] = defaultdict(set)
+    others: dict[str, set[str]] = defaultdict(set)
+    for trial in trials:
+        kind, _, index = _key(trial)
+        copies[kind, index] |= {trial.metrics["data"].get("images_sha256") or ""} - {""}
+        for name, digest in trial.external.items():
+            others[name].add(digest)
+
+    def apart(trial: Trial) -> Trial:
+        kind, _, index = _key(trial)
+        settings, data = trial.settings, trial.metrics["data"]
+        if len(copies[kind, index]) > 1:
+            settings = {**settings, "data.images": str(data.get("images_sha256"))[:8]}
+        names = {
+            f"external_{name}": f"external_{name} ({digest[:8]})"
+            for name, digest in trial.external.items()
+            if len(others[name]) > 1
+        }
+        more = tuple(row._replace(split=names.get(row.split, row.split)) for row in trial.more)
+        return replace(trial, settings=settings, more=more)
+
+    return list(map(apart, trials))
 
 
 def by_key(runs: Iterable[AnyRun]) -> dict[tuple[str, str, str], list[AnyRun]]:

@@ -432,6 +432,18 @@ def test_runs_of_other_images_or_labels_of_the_same_names_are_not_one_model(tmp_
     assert [len(group.trials) for group in groups_of(tmp_path)] == [1, 1, 1]
 
 
+def test_changed_copies_of_a_published_set_are_not_one_model(tmp_path: Path) -> None:
+    for name, digest in (("a", "aa11"), ("b", "bb22"), ("c", None)):
+        folder = make_run(tmp_path / name, seed=int(name == "c"))
+        metrics = read_metrics(folder)
+        metrics["data"]["images_sha256"] = digest
+        (folder / "metrics.json").write_text(json.dumps(metrics))
+    (group,) = groups_of(tmp_path)
+    assert [cell.label for cell in group.cells] == [
+        f"tiny (images={d})" for d in ("aa11", "bb22", None)
+    ]
+
+
 def test_two_sets_of_one_kind_are_named_apart_and_in_no_sentence_together(tmp_path: Path) -> None:
     for root, protocol in (("a", "official"), ("a", "holdout"), ("b", "holdout")):
         folder = make_run(tmp_path / root, protocol=protocol, index=root * 4, kind="folder")
