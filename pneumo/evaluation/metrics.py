@@ -99,7 +99,8 @@ def youden_threshold(label: ArrayLike, probability: ArrayLike) -> float:
     if not (sick.size and well.size):
         return float("nan")
     true_rate, false_rate = (1 - np.searchsorted(g, values) / g.size for g in (sick, well))
-    return max(float(values[np.argmax(true_rate - false_rate)]) - ROUNDING, 0.0)
+    index = (true_rate - false_rate).round(12)  # else rounding breaks ties
+    return max(float(values[np.argmax(index)]) - ROUNDING, 0.0)
 
 
 def net_benefit(

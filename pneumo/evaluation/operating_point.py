@@ -42,8 +42,9 @@ def by_rule(
     """Returns the operating point of a decision rule, one of pneumo.choices.RULES.
 
     ``val``: (N,) labels and (N,) raw probabilities of a validation split, or why there is none;
-    then sensitivity is set aside for argmax, and the probabilities are for ``trained_at``, the
-    share of PNEUMONIA in the train split. With balanced there is no temperature, which would move
+    then sensitivity is set aside for argmax. The probabilities are for ``trained_at``, the share
+    of PNEUMONIA in training by the weights of the loss; a temperature, which leaves 0.5, leaves
+    it. None: that of the validation split. With balanced there is no temperature, which would move
     probabilities for equal classes towards the classes of the validation split.
     """
     if rule == BALANCED:
@@ -56,7 +57,7 @@ def by_rule(
     if rule == AT_SENSITIVITY:
         threshold = sensitivity_threshold(label, probability, sensitivity=SENSITIVITY)
     temperature = fitted_temperature(label, probability)
-    share = float(label.mean())
+    share = float(label.mean()) if trained_at is None else trained_at
     return OperatingPoint(rule, threshold, temperature, images=label.size, prevalence=share)
 
 

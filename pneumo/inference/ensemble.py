@@ -94,8 +94,9 @@ def mean_operating_point(
         reason = f"the runs have different decision rules ({', '.join(rules)})"
         return OperatingPoint(why_not=reason, set_aside=True)
     val = common_val(runs) if checkpoint == "best" else NOT_BEST
+    trained_at = float(np.mean([run.trained_at for run in runs]))
     if isinstance(val, str):
-        return by_rule(rules[0], val, trained_at=runs[0].trained_at)
+        return by_rule(rules[0], val, trained_at=trained_at)
     label, probability = val
     mean = probability.mean(0) if weights is None else weights @ probability
-    return by_rule(rules[0], (label, mean))
+    return by_rule(rules[0], (label, mean), trained_at=trained_at)

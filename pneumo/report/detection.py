@@ -13,7 +13,7 @@ from pneumo.cli import counted
 from pneumo.evaluation import detection, published
 from pneumo.evaluation.detection import IOU, SCORES, Curve
 from pneumo.report.drawing import STYLES, Picture, legend_above, panels
-from pneumo.report.groups import DEBUG, Comparable, by_key
+from pneumo.report.groups import DEBUG, Comparable, by_key, set_names
 from pneumo.report.table import Row, Table
 from pneumo.report.wording import DASH, decimal, score_cell
 from pneumo.runs.run import Run
@@ -98,11 +98,12 @@ def group_detectors(runs: Sequence[Run]) -> list[DetectionGroup]:
             test.truth, test.predicted, test.scores, patient=patient, confidence=at
         )
 
-    groups = []
-    for place, ((kind, protocol, _), same) in enumerate(by_key(runs).items(), 1):
+    groups, names = [], set_names(runs)
+    for place, ((kind, protocol, index), same) in enumerate(by_key(runs).items(), 1):
         ranked = sorted(same, key=on_validation, reverse=True)  # never by test scores
         assessments = list(map(assessed, ranked))
-        groups.append(DetectionGroup(kind, protocol, f"detection-{place}", ranked, assessments))
+        about = (kind, protocol, f"detection-{place}", names[kind, index])
+        groups.append(DetectionGroup(*about, ranked, assessments))
     return groups
 
 

@@ -150,7 +150,8 @@ def _random(lead: Lead, groups: Sequence[Group]) -> Lead | None:
     pairs = [
         (cell, group)
         for group in groups
-        if group.kind == lead[1].kind and group.protocol in ("paper", "holdout", "kfold")
+        if (group.kind, group.index) == (lead[1].kind, lead[1].index)
+        and group.protocol in ("paper", "holdout", "kfold")
         for cell in group.networks
         if cell.spread("auroc").n
     ]

@@ -2,7 +2,7 @@
 
 from collections import defaultdict
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import cached_property
 from typing import Any, TypeVar
 
@@ -94,6 +94,7 @@ class Comparable:
     kind: str
     protocol: str
     slug: str
+    set_name: str  # see `set_names`
 
     @property
     def data_set(self) -> type[DataSet]:
@@ -103,7 +104,7 @@ class Comparable:
     @property
     def title(self) -> str:
         """Data set and protocol."""
-        return f"{self.kind}, {self.protocol} protocol"
+        return f"{self.set_name}, {self.protocol} protocol"
 
 
 @dataclass(eq=False)
@@ -164,7 +165,11 @@ def group_trials(trials: Iterable[Trial]) -> tuple[list[Group], list[Problem]]:
     Only the newest trial of one network, split and settings counts.
     """
     left_out, newest = list[Problem](), dict[Any, Trial]()
-    latest = sorted(trials, key=lambda t: (str(t.status.get("time", "")), t.name), reverse=True)
+    latest = sorted(
+        _of_copies(list(trials)),
+        key=lambda t: (str(t.status.get("time", "")), t.name),
+        reverse=True,
+    )
     for trial in latest:
         key = (_key(trial), trial.model, trial.split, _frozen(trial.settings))
         newer = newest.setdefault(key, trial)
@@ -174,15 +179,46 @@ def group_trials(trials: Iterable[Trial]) -> tuple[list[Group], list[Problem]]:
             left_out.append(Problem(trial.name, "duplicate", *about))
     groups: list[Group] = []
     kept = sorted(newest.values(), key=lambda trial: trial.name)
+    names = set_names(kept)
     for (kind, protocol, index), same in by_key(kept).items():
         earlier = sum(group.slug.startswith(f"{kind}-{protocol}") for group in groups)
         slug = f"{kind}-{protocol}" + f"-{earlier + 1}" * (earlier > 0)
-        groups.append(Group(kind, protocol, slug, index, _cells(same)))
+        groups.append(Group(kind, protocol, slug, names[kind, index], index, _cells(same)))
     cells = [(group.slug, cell) for group in groups for cell in group.cells]
     named = labels([(slug, cell.name, cell.settings) for slug, cell in cells])
     for (_, cell), label in zip(cells, named, strict=True):
         cell.label = label
     return groups, left_out
+
+
+def _of_copies(trials: Sequence[Trial]) -> list[Trial]:
+    """Returns the trials; the digests of images tell apart what has one name.
+
+    They are a setting of a set whose files have other bytes in some of its runs, such as after a
+    change of their contrast, and part of the name of other images.
+    """
+    copies: dict[Any, set[str]] = defaultdict(set)
+    others: dict[str, set[str]] = defaultdict(set)
+    for trial in trials:
+        kind, _, index = _key(trial)
+        copies[kind, index] |= {trial.metrics["data"].get("images_sha256") or ""} - {""}
+        for name, digest in trial.external.items():
+            others[name].add(digest)
+
+    def apart(trial: Trial) -> Trial:
+        kind, _, index = _key(trial)
+        settings, data = trial.settings, trial.metrics["data"]
+        if len(copies[kind, index]) > 1:
+            settings = {**settings, "data.images": str(data.get("images_sha256"))[:8]}
+        names = {
+            f"external_{name}": f"external_{name} ({digest[:8]})"
+            for name, digest in trial.external.items()
+            if len(others[name]) > 1
+        }
+        more = tuple(row._replace(split=names.get(row.split, row.split)) for row in trial.more)
+        return replace(trial, settings=settings, more=more)
+
+    return list(map(apart, trials))
 
 
 def by_key(runs: Iterable[AnyRun]) -> dict[tuple[str, str, str], list[AnyRun]]:
@@ -202,13 +238,29 @@ def by_key(runs: Iterable[AnyRun]) -> dict[tuple[str, str, str], list[AnyRun]]:
     return {key: groups[key] for key in sorted(groups, key=order)}
 
 
+def set_names(runs: Iterable[AnyRun]) -> dict[tuple[str, str], str]:
+    """Returns the name of each set by kind and index: its kind, of several with folder or number.
+
+    The folder's name if each set of the kind has its own.
+    """
+    folders: dict[str, dict[str, str]] = defaultdict(dict)
+    for (kind, _, index), same in by_key(runs).items():
+        folders[kind].setdefault(index, str(same[0].metrics["data"].get("root_name")))
+    names = {}
+    for kind, places in folders.items():
+        differ = len(set(places.values())) == len(places)
+        for number, (index, place) in enumerate(places.items(), 1):
+            names[kind, index] = f"{kind} {place if differ else number}" * (len(places) > 1) or kind
+    return names
+
+
 def _key(run: Trial | Run) -> tuple[str, str, str]:
     metrics: Mapping[str, Any] = run.metrics
     data = metrics["data"]
-    # of a published set the names of the files are enough; in others they may be other images
-    digests = ["images_sha256"] * (data["kind"] in OWN) + ["index_sha256"]
-    data_id = next((data[key] for key in digests if data.get(key)), f"{data.get('images')} images")
-    index = str(data_id)
+    # the names of the files identify a published set; others also their images and labels
+    digests = ("images_sha256", "labels_sha256") if data["kind"] in OWN else ()
+    ids = [data[key] for key in digests if data.get(key)] or [data.get("index_sha256")]
+    index = " ".join(filter(None, ids)) or f"{data.get('images')} images"
     return str(data["kind"]), DEBUG if metrics.get("debug") else str(metrics["protocol"]), index
 
 

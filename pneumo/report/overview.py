@@ -85,8 +85,8 @@ def overviews(groups: Sequence[Group]) -> list[Overview]:
     kinds = [kind for kind, _ in by_images]
     tested = []
     for place, ((kind, _), same) in enumerate(by_images.items()):
-        images = f"{same[0].trials[0].metrics['data'].get('images') or 0:,}"
-        title = kind if kinds.count(kind) == 1 else f"{kind}, {images} images"
+        images = f", {same[0].trials[0].metrics['data'].get('images') or 0:,} images"
+        title = same[0].set_name + images * (kinds.count(kind) > 1)
         slug = kind if kind not in kinds[:place] else f"{kind}-{place + 1}"
         tested.append(Overview(title, slug, _scores(same), same))
     return tested

@@ -92,6 +92,7 @@ def _trial(run: Run) -> Trial:
             rows: Mapping[str, Any] = result["assessment"]["scores"]
             split = f"external_{name}"
             more += [Scored("best", split, score, *_ends(row)) for score, row in rows.items()]
+        trial = replace(trial, external={n: of["images_sha256"] for n, of in run.external.items()})
     except (OSError, ValueError) as error:
         remarks.append(f"no external score: {_without_folder(error, run.run_dir)}")
     written = [score for score in SCORES if score in trial.metrics["best"]["test"]]

@@ -16,23 +16,23 @@ CONFUSIONS = (
     *("normal_as_normal", "normal_as_pneumonia"),
     *("pneumonia_as_normal", "pneumonia_as_pneumonia"),
 )
-ABOUT = ["group", "data", "protocol", "network", "model", "runs"]  # of each network
+ABOUT = ["group", "kind", "data", "protocol", "network", "model", "runs"]  # of each network
 SIZES = {"parameters": published.TINY_PARAMETERS, "multiply_adds": published.TINY_MULTIPLY_ADDS}
 
 
 def summary_rows(groups: Sequence[Group]) -> pd.DataFrame:
     """Returns the spread over trials by network, checkpoint, split and score, with the paper's."""
     cells = (
-        (cell, (group.slug, group.kind, group.protocol, cell.label, cell.model, len(cell.trials)))
-        for group in groups
-        for cell in group.rows
+        (cell, (g.slug, g.kind, g.set_name, g.protocol, cell.label, cell.model, len(cell.trials)))
+        for g in groups
+        for cell in g.rows
     )
     spreads = [
         (*about, *at, *spread) for cell, about in cells for at, spread in cell.spreads.items()
     ]
     rows = pd.DataFrame(spreads, columns=[*ABOUT, *PLACE, *Spread._fields])
     is_test = (rows["checkpoint"] == "best") & (rows["split"] == "test")
-    is_papers = rows["data"].map(lambda kind: class_of(kind).published)
+    is_papers = rows["kind"].map(lambda kind: class_of(kind).published)
     is_published = is_papers & (is_test | (rows["split"] == ""))
     shown = zip(rows["model"], rows["score"], is_published, strict=True)
     rows["paper_median"] = [paper_figure(*place) if is_known else NAN for *place, is_known in shown]
@@ -40,7 +40,7 @@ def summary_rows(groups: Sequence[Group]) -> pd.DataFrame:
     tiny = is_papers & is_test & (rows["model"] == "tiny") & (rows["score"] == "accuracy")
     rows["paper_mean"] = np.where(tiny, published.TINY_MEAN_ACCURACY, NAN)
     rows["paper_sd"] = np.where(tiny, published.TINY_SD_ACCURACY, NAN)
-    rows = rows.drop(columns=["model", "trials", "lower", "upper"])
+    rows = rows.drop(columns=["kind", "model", "trials", "lower", "upper"])
     return rows.rename(columns={"checkpoint": "epoch"})
 
 

@@ -54,6 +54,7 @@ class Trial:
     maps: Sequence[Mapping[str, Any]] = ()  # scores of heat maps
     stress: Stress | None = None
     more: tuple[Scored, ...] = ()  # of the assessment, other images and the stress test
+    external: Mapping[str, str] = field(default_factory=dict)  # digests of other images by name
     remarks: tuple[str, ...] = ()
 
     @property

@@ -35,6 +35,9 @@ def test_each_rule_has_its_threshold_and_says_where_its_probability_is_calibrate
     balanced = by_rule("balanced", (label, probability))
     assert (balanced.threshold, balanced.temperature, balanced.prevalence) == (0.5, None, 0.5)
     assert balanced == by_rule("balanced", "no validation split")
+    # class weights in the loss: a temperature does not bring them back to the split's own share
+    weighted = by_rule("argmax", (label, probability), trained_at=0.5)
+    assert (weighted.temperature, weighted.prevalence) == (temperature, 0.5)
     for rule, set_aside in (("argmax", False), ("sensitivity", True)):
         without = by_rule(rule, "no validation split", trained_at=0.7)
         assert without.prevalence == 0.7

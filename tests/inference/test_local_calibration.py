@@ -54,6 +54,9 @@ def test_youden_is_the_best_of_all_thresholds() -> None:
 
     assert index(youden_threshold(label, p)) == pytest.approx(max(map(index, p)))
     assert np.isnan(youden_threshold(label[label == 1], p[label == 1]))
+    tied = [0.9, 0.6, 0.1, 0.1, 0.1, 0.8, 0.5, 0.4, 0.3, 0.2]  # 0.2 at 0.9 and at 0.6
+    highest = youden_threshold(np.repeat([1, 0], 5), np.array(tied))
+    assert highest == pytest.approx(0.9, abs=1e-5)
 
 
 @pytest.mark.parametrize("images_of_each", [5, 50])

@@ -79,7 +79,7 @@ def test_two_sets_of_one_kind_have_an_overview_each_beside_the_pictures_of_their
     make_run(tmp_path / "b", images=300, index="bb22")
     groups = groups_of(tmp_path)
     tested = overviews(groups)
-    assert [o.kind for o in tested] == ["kermany, 666 images", "kermany, 1,000 images"]
+    assert [o.kind for o in tested] == ["kermany 1, 666 images", "kermany 2, 1,000 images"]
     slugs = [group.slug for group in groups] + [overview.slug for overview in tested]
     assert len(set(slugs)) == 4
 
@@ -95,6 +95,13 @@ def test_results_of_other_weights_and_broken_ones_are_left_out_by_name(runs: Pat
     assert "0.540" not in text
     with pytest.raises(ValueError, match=r"must be new for other images; .* 9 images of images\."):
         kept(stale, "nih", 0.5, images_sha256="cc")
+
+
+def test_other_images_of_one_name_are_not_one_column(runs: Path) -> None:
+    kept(make_run(runs, seed=2, protocol="official"), "nih", 0.9, images_sha256="cc")
+    rows = cells(summary(write_report([runs])), "## Kermany")
+    assert rows["Model"][-2:] == ["External: nih (aa)", "External: nih (cc)"]
+    assert rows["tiny"][-2:] == ["0.540 (0.520 to 0.560, 2 trials)", "0.900 (0.800 to 1.000)"]
 
 
 def test_the_picture_has_a_row_for_each_model_but_the_prior_and_no_mark_without_a_score(

@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 import pytest
 
+from pneumo.report import terminal
 from pneumo.report.__main__ import main
 from pneumo.report.findings import caveats
 from pneumo.report.groups import labels
@@ -425,10 +426,40 @@ def test_summary_links_the_audit_and_no_name_is_a_link() -> None:
     assert "Audit of \\[a\\](http://b): A finding. [The audit](../audit.html) shows" in text
 
 
-def test_runs_of_other_images_of_the_same_names_are_not_one_model(tmp_path: Path) -> None:
-    for seed, digest in enumerate("ab"):
+def test_runs_of_other_images_or_labels_of_the_same_names_are_not_one_model(tmp_path: Path) -> None:
+    for seed, digests in enumerate((("a", "b"), ("a", "c"), ("b", "b"))):
         folder = make_run(tmp_path, seed=seed)
-        metrics = json.loads((folder / "metrics.json").read_text())
-        metrics["data"] |= {"kind": "folder", "images_sha256": digest}
+        metrics = read_metrics(folder)
+        of = dict(zip(("images_sha256", "labels_sha256"), digests, strict=True))
+        metrics["data"] |= {"kind": "folder", **of}
         (folder / "metrics.json").write_text(json.dumps(metrics))
-    assert [len(group.trials) for group in groups_of(tmp_path)] == [1, 1]
+    assert [len(group.trials) for group in groups_of(tmp_path)] == [1, 1, 1]
+
+
+def test_changed_copies_of_a_published_set_are_not_one_model(tmp_path: Path) -> None:
+    for name, digest in (("a", "aa11"), ("b", "bb22"), ("c", None)):
+        folder = make_run(tmp_path / name, seed=int(name == "c"))
+        metrics = read_metrics(folder)
+        metrics["data"]["images_sha256"] = digest
+        (folder / "metrics.json").write_text(json.dumps(metrics))
+    (group,) = groups_of(tmp_path)
+    assert [cell.label for cell in group.cells] == [
+        f"tiny (images={d})" for d in ("aa11", "bb22", None)
+    ]
+
+
+def test_two_sets_of_one_kind_are_named_apart_and_in_no_sentence_together(tmp_path: Path) -> None:
+    for root, protocol in (("a", "official"), ("a", "holdout"), ("b", "holdout")):
+        folder = make_run(tmp_path / root, protocol=protocol, index=root * 4, kind="folder")
+        path = folder / "metrics.json"
+        path.write_text(path.read_text().replace('"chest_xray"', f'"{root}"'))
+    report = write_report([tmp_path])
+    titles = [f"folder {name}" for name in ("a, official", "a, holdout", "b, holdout")]
+    lines = terminal.summary(report / "summary.csv").splitlines()
+    assert [line.split("  ")[0] for line in lines if line.startswith("folder")] == titles
+    assert "Random splits would have given it" in findings(report)
+    text = summary(report)
+    assert "## Folder a, 666 images: AUROC" in text
+    assert "## Folder b, 666 images: AUROC" in text
+    edit(tmp_path / "a/model=tiny,protocol=holdout,seed=0", lambda m: m.update(debug=True))
+    assert "Random splits" not in findings(write_report([tmp_path]))  # those of b are none of a
