@@ -99,10 +99,11 @@ def group_detectors(runs: Sequence[Run]) -> list[DetectionGroup]:
         )
 
     groups = []
-    for place, ((kind, protocol, _), same) in enumerate(by_key(runs).items(), 1):
+    for place, ((kind, protocol, _, number), same) in enumerate(by_key(runs).items(), 1):
         ranked = sorted(same, key=on_validation, reverse=True)  # never by test scores
         assessments = list(map(assessed, ranked))
-        groups.append(DetectionGroup(kind, protocol, f"detection-{place}", ranked, assessments))
+        about = kind, protocol, number, f"detection-{place}"
+        groups.append(DetectionGroup(*about, ranked, assessments))
     return groups
 
 

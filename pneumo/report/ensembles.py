@@ -23,13 +23,13 @@ def add_ensembles(groups: Sequence[Group]) -> None:
         for trial in group.trials:
             for name, names in trial.ensembles.items():
                 if trial.model in names:
-                    by_split[name, tuple(names), trial.split].append(trial)
+                    by_split[name, tuple(names), trial.drawn].append(trial)
         reasons: dict[tuple[Any, ...], list[str]] = defaultdict(list)  # to names of splits
         cells: dict[str, Cell] = {}
         for (name, names, split), trials in by_split.items():
             scored, missing = _scored(name, names, trials)
             for reason in missing:
-                reasons[name, names, reason].append(split_name(split))
+                reasons[name, names, reason].append(split_name(split[:2]))
             for trial in scored:
                 cell = Cell(trial.model, trial.model, trial.settings, [])
                 cells.setdefault(trial.model, cell).trials.append(trial)

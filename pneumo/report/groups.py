@@ -93,7 +93,13 @@ class Comparable:
 
     kind: str
     protocol: str
+    number: int  # from 1, of the data set among those of its kind
     slug: str
+
+    @property
+    def data(self) -> str:
+        """The kind of data set, numbered from the second of a kind on."""
+        return self.kind if self.number == 1 else f"{self.kind} {self.number}"
 
     @property
     def data_set(self) -> type[DataSet]:
@@ -103,7 +109,7 @@ class Comparable:
     @property
     def title(self) -> str:
         """Data set and protocol."""
-        return f"{self.kind}, {self.protocol} protocol"
+        return f"{self.data}, {self.protocol} protocol"
 
 
 @dataclass(eq=False)
@@ -166,7 +172,7 @@ def group_trials(trials: Iterable[Trial]) -> tuple[list[Group], list[Problem]]:
     left_out, newest = list[Problem](), dict[Any, Trial]()
     latest = sorted(trials, key=lambda t: (str(t.status.get("time", "")), t.name), reverse=True)
     for trial in latest:
-        key = (_key(trial), trial.model, trial.split, _frozen(trial.settings))
+        key = (_key(trial), trial.model, trial.drawn, _frozen(trial.settings))
         newer = newest.setdefault(key, trial)
         if newer is not trial:
             reason = f"the same network, split and settings as {newer.name}, which is newer"
@@ -174,10 +180,9 @@ def group_trials(trials: Iterable[Trial]) -> tuple[list[Group], list[Problem]]:
             left_out.append(Problem(trial.name, "duplicate", *about))
     groups: list[Group] = []
     kept = sorted(newest.values(), key=lambda trial: trial.name)
-    for (kind, protocol, index), same in by_key(kept).items():
-        earlier = sum(group.slug.startswith(f"{kind}-{protocol}") for group in groups)
-        slug = f"{kind}-{protocol}" + f"-{earlier + 1}" * (earlier > 0)
-        groups.append(Group(kind, protocol, slug, index, _cells(same)))
+    for (kind, protocol, index, number), same in by_key(kept).items():
+        slug = f"{kind}-{protocol}" + f"-{number}" * (number > 1)
+        groups.append(Group(kind, protocol, number, slug, index, _cells(same)))
     cells = [(group.slug, cell) for group in groups for cell in group.cells]
     named = labels([(slug, cell.name, cell.settings) for slug, cell in cells])
     for (_, cell), label in zip(cells, named, strict=True):
@@ -185,10 +190,11 @@ def group_trials(trials: Iterable[Trial]) -> tuple[list[Group], list[Problem]]:
     return groups, left_out
 
 
-def by_key(runs: Iterable[AnyRun]) -> dict[tuple[str, str, str], list[AnyRun]]:
+def by_key(runs: Iterable[AnyRun]) -> dict[tuple[str, str, str, int], list[AnyRun]]:
     """Returns runs by data set, protocol and index: only those with one key are compared.
 
-    In the order of the report: debug runs last, phantoms after real data.
+    In the order of the report: debug runs last, phantoms after real data. The key ends in the
+    number of the index, from 1, among those of its kind.
     """
     groups: dict[tuple[str, str, str], list[AnyRun]] = defaultdict(list)
     for run in runs:
@@ -199,16 +205,23 @@ def by_key(runs: Iterable[AnyRun]) -> dict[tuple[str, str, str], list[AnyRun]]:
         place = list(PROTOCOLS).index(protocol) if protocol in PROTOCOLS else len(PROTOCOLS)
         return protocol == DEBUG, class_of(kind).generated, kind, place, protocol, index
 
-    return {key: groups[key] for key in sorted(groups, key=order)}
+    known: dict[str, list[str]] = defaultdict(list)
+    numbered = {}
+    for kind, protocol, index in sorted(groups, key=order):
+        if index not in known[kind]:
+            known[kind].append(index)
+        number = known[kind].index(index) + 1
+        numbered[kind, protocol, index, number] = groups[kind, protocol, index]
+    return numbered
 
 
 def _key(run: Trial | Run) -> tuple[str, str, str]:
     metrics: Mapping[str, Any] = run.metrics
     data = metrics["data"]
     # of a published set the names of the files are enough; in others they may be other images
-    digests = ["images_sha256"] * (data["kind"] in OWN) + ["index_sha256"]
-    known = next((data[key] for key in digests if data.get(key)), f"{data.get('images')} images")
-    index = str(known)
+    digests = ("images_sha256", "labels_sha256") if data["kind"] in OWN else ("index_sha256",)
+    known = [data[key] for key in digests if data.get(key)]
+    index = " ".join(known) or str(data.get("index_sha256") or f"{data.get('images')} images")
     return str(data["kind"]), DEBUG if metrics.get("debug") else str(metrics["protocol"]), index
 
 

@@ -84,10 +84,11 @@ def overviews(groups: Sequence[Group]) -> list[Overview]:
             by_images[group.kind, group.index].append(group)
     kinds = [kind for kind, _ in by_images]
     tested = []
-    for place, ((kind, _), same) in enumerate(by_images.items()):
+    for (kind, _), same in by_images.items():
         images = f"{same[0].trials[0].metrics['data'].get('images') or 0:,}"
-        title = kind if kinds.count(kind) == 1 else f"{kind}, {images} images"
-        slug = kind if kind not in kinds[:place] else f"{kind}-{place + 1}"
+        data = same[0].data
+        title = data if kinds.count(kind) == 1 else f"{data}, {images} images"
+        slug = data.replace(" ", "-")
         tested.append(Overview(title, slug, _scores(same), same))
     return tested
 

@@ -261,13 +261,15 @@ def summary(path: Path) -> str:
         return ""
     is_test = (scores["epoch"] == "best") & (scores["split"] == "test")
     lines = []
-    for (data, protocol), group in scores[is_test].groupby(["data", "protocol"], sort=False):
+    for _, group in scores[is_test].groupby("group", sort=False):
+        slug, data, protocol = group[["group", "data", "protocol"]].iloc[0]
+        number = slug.removeprefix(f"{data}-{protocol}").replace("-", " ")
         rows: dict[str, dict[str, str]] = defaultdict(dict)
         for each in tuples(group):
             ends = f" {each.low:.3f}-{each.high:.3f}" * bool(each.low < each.high)
             name = f"{each.network}, {cli.counted(each.runs, 'run')}"
             rows[name][each.score] = f"{each.median:.3f}{ends}"
-        table = by_name(f"{data}, {protocol}", SCORES, rows)
+        table = by_name(f"{data}{number}, {protocol}", SCORES, rows)
         lines += ["", *table.text(first=26, others=18)]
     return wrapped(lines[1:])
 

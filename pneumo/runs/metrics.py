@@ -34,6 +34,7 @@ class Data(TypedDict):
     split_sha256: NotRequired[str | None]
     index_sha256: NotRequired[str | None]
     images_sha256: NotRequired[str | None]  # of the paths and the bytes of all images
+    labels_sha256: NotRequired[str | None]  # of the paths, labels and boxes
 
 
 class Epoch(TypedDict):

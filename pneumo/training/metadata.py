@@ -166,6 +166,7 @@ def describe_run(
             "index_sha256": split.digest(table[["path"]].assign(split="")),
             "split_sha256": digest,
             "images_sha256": split.digest(table, "digest"),
+            "labels_sha256": split.labels_digest(table),
             "splits": split.summary(table),
         },
         "machine": {"threads": torch.get_num_threads(), "cores": os.cpu_count()},

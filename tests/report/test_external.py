@@ -79,7 +79,7 @@ def test_two_sets_of_one_kind_have_an_overview_each_beside_the_pictures_of_their
     make_run(tmp_path / "b", images=300, index="bb22")
     groups = groups_of(tmp_path)
     tested = overviews(groups)
-    assert [o.kind for o in tested] == ["kermany, 666 images", "kermany, 1,000 images"]
+    assert [o.kind for o in tested] == ["kermany, 666 images", "kermany 2, 1,000 images"]
     slugs = [group.slug for group in groups] + [overview.slug for overview in tested]
     assert len(set(slugs)) == 4
 

@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 import pytest
 
+from pneumo.report import terminal
 from pneumo.report.__main__ import main
 from pneumo.report.findings import caveats
 from pneumo.report.groups import labels
@@ -421,10 +422,36 @@ def test_summary_links_the_audit_and_no_name_is_a_link() -> None:
     assert "Audit of \\[a\\](http://b): A finding. [The audit](../audit.html) shows" in text
 
 
-def test_runs_of_other_images_of_the_same_names_are_not_one_model(tmp_path: Path) -> None:
+@pytest.mark.parametrize("key", ["images_sha256", "labels_sha256"])
+def test_runs_of_other_images_or_labels_are_not_one_model(tmp_path: Path, key: str) -> None:
     for seed, digest in enumerate("ab"):
-        folder = make_run(tmp_path, seed=seed)
-        metrics = json.loads((folder / "metrics.json").read_text())
-        metrics["data"] |= {"kind": "folder", "images_sha256": digest}
-        (folder / "metrics.json").write_text(json.dumps(metrics))
+        edit(
+            make_run(tmp_path, seed=seed, kind="folder"),
+            lambda m, d=digest: m["data"].update({key: d}),
+        )
     assert [len(group.trials) for group in groups_of(tmp_path)] == [1, 1]
+
+
+def test_folds_of_tables_are_trials_of_one_model(tmp_path: Path) -> None:
+    """Each table of a user's own folds splits the same images; all have the seed 0."""
+    for fold in "abc":
+        for make in (make_run, make_baseline):
+            run = make(tmp_path / fold, protocol="own", kind="folder")
+            edit(run, lambda m, f=fold: m["data"].update(split_sha256=f))
+    report = write_report([tmp_path])
+    assert score_of(report, "auroc", network="tiny")["n"] == "3"
+    rows = rows_of(report / "comparisons.csv")
+    what = "tiny minus thumbnail_svm"
+    margins = [r["trials"] for r in rows if r["what"] == what and r["score"] == "accuracy"]
+    assert margins == ["3", "1", "1", "1"]
+
+
+def test_each_data_set_of_a_kind_has_its_scores_and_a_name(tmp_path: Path) -> None:
+    for index in "ab":
+        make_run(tmp_path / index, kind="folder", index=index, images=200 + 20 * (index == "b"))
+    report = write_report([tmp_path])
+    shown = terminal.summary(report / "summary.csv").split("\n\n")
+    assert [text.partition("  ")[0] for text in shown] == ["folder, paper", "folder 2, paper"]
+    for text, group in zip(shown, ("folder-paper", "folder-paper-2"), strict=True):
+        assert f"{float(score_of(report, 'auroc', group=group)['median']):.3f}" in text
+    assert "folder 2, paper protocol" in page(report).lower()
