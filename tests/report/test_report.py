@@ -175,12 +175,17 @@ def test_other_settings_are_named_and_not_averaged(sweep: Path) -> None:
         folder = make_run(sweep / average, model="large")
         callbacks = {"averaging": {"_target_": f"mine.{average}"}}
         configure(folder, model={"name": "large"}, callbacks=callbacks)
+    for epochs in (10, 20):
+        folder = make_run(sweep / f"{epochs}", model="compact")
+        schedule = {"T_max": "${trainer.max_epochs}"}
+        configure(folder, schedule=schedule, trainer={"max_epochs": epochs})
     report = write_report([sweep])
     rows = rows_of(report / "summary.csv")
     assert {row["network"]: row["runs"] for row in rows} == {
         **{"tiny (lr=0.001)": "3", "tiny (lr=0.01)": "1", "small": "3"},
         **{"medium (fill=reflect)": "2", "medium (fill=0)": "2"},
         **{"large (averaging=Long)": "1", "large (averaging=Short)": "1"},
+        **{"compact (max_epochs=10)": "1", "compact (max_epochs=20)": "1"},
     }
 
 
