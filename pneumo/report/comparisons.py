@@ -156,6 +156,10 @@ def _t_test(gaps: ArrayLike, trials: Sequence[Trial]) -> dict[str, Any]:
 
 
 def _pairs(first: Cell, second: Cell) -> list[tuple[Trial, Trial]]:
-    """The trials of both cells with the same seed and fold."""
-    others = {trial.split: trial for trial in second.trials}
-    return [(trial, others[trial.split]) for trial in first.trials if trial.split in others]
+    """The trials of both cells with the same seed and fold, of several those of one split."""
+    pairs = []
+    for trial in first.trials:
+        same = [other for other in second.trials if other.split == trial.split]
+        same.sort(key=lambda other: other.split_sha256 != trial.split_sha256)
+        pairs += [(trial, other) for other in same[:1]]
+    return pairs

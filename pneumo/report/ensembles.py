@@ -23,16 +23,20 @@ def add_ensembles(groups: Sequence[Group]) -> None:
         for trial in group.trials:
             for name, names in trial.ensembles.items():
                 if trial.model in names:
-                    by_split[name, tuple(names), trial.split].append(trial)
+                    by_split[name, tuple(names), trial.drawn].append(trial)
         reasons: dict[tuple[Any, ...], list[str]] = defaultdict(list)  # to names of splits
-        cells: dict[str, Cell] = {}
+        cells: dict[tuple[str, ...], Cell] = {}  # by label and names of members
         for (name, names, split), trials in by_split.items():
             scored, missing = _scored(name, names, trials)
             for reason in missing:
-                reasons[name, names, reason].append(split_name(split))
+                reasons[name, names, reason].append(split_name(split[:2]))
             for trial in scored:
                 cell = Cell(trial.model, trial.model, trial.settings, [])
-                cells.setdefault(trial.model, cell).trials.append(trial)
+                cells.setdefault((trial.model, *names), cell).trials.append(trial)
+        labels = Counter(label for label, *_ in cells)
+        for (label, *names), cell in cells.items():
+            if labels[label] > 1:  # two sweeps call other networks by one name
+                cell.label = f"{label} ({', '.join(names)})"
         group.ensembles = list(cells.values())
         group.incomplete = [
             f"Ensemble {name}: {reason} ({', '.join(splits)})."

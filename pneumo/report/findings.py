@@ -11,7 +11,7 @@ import pandas as pd
 from pneumo.report.comparisons import MOST_COMPARED, best_margins
 from pneumo.report.groups import DEBUG, Cell, Group
 from pneumo.report.templates import render_text
-from pneumo.report.trials import Problem, Trial
+from pneumo.report.trials import DRAWN, Problem, Trial
 from pneumo.runs.run import Run
 
 MOST_NAMED = 3  # networks in a caveat
@@ -150,8 +150,7 @@ def _random(lead: Lead, groups: Sequence[Group]) -> Lead | None:
     pairs = [
         (cell, group)
         for group in groups
-        if (group.kind, group.index) == (lead[1].kind, lead[1].index)
-        and group.protocol in ("paper", "holdout", "kfold")
+        if (group.kind, group.index) == (lead[1].kind, lead[1].index) and group.protocol in DRAWN
         for cell in group.networks
         if cell.spread("auroc").n
     ]

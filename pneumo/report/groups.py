@@ -171,7 +171,7 @@ def group_trials(trials: Iterable[Trial]) -> tuple[list[Group], list[Problem]]:
         reverse=True,
     )
     for trial in latest:
-        key = (_key(trial), trial.model, trial.split, _frozen(trial.settings))
+        key = (_key(trial), trial.model, trial.drawn, _frozen(trial.settings))
         newer = newest.setdefault(key, trial)
         if newer is not trial:
             reason = f"the same network, split and settings as {newer.name}, which is newer"
@@ -192,10 +192,10 @@ def group_trials(trials: Iterable[Trial]) -> tuple[list[Group], list[Problem]]:
 
 
 def _of_copies(trials: Sequence[Trial]) -> list[Trial]:
-    """Returns the trials; the digests of images tell apart what has one name.
+    """Returns the trials; those of different images under the same names differ in a digest.
 
-    They are a setting of a set whose files have other bytes in some of its runs, such as after a
-    change of their contrast, and part of the name of other images.
+    It is a setting if the files of a published set have other bytes in some runs, such as after a
+    change of contrast, and part of the name of external images.
     """
     copies: dict[Any, set[str]] = defaultdict(set)
     others: dict[str, set[str]] = defaultdict(set)

@@ -141,14 +141,17 @@ def _of_split(run: Run, split: str) -> pd.DataFrame:
 
 
 def _settings(config: Mapping[str, Any], metrics: Mapping[str, Any]) -> dict[str, Any]:
-    """Returns the settings, flat, that make two runs of one network incomparable if they differ."""
+    """Returns the settings, flat, that make two runs of one network incomparable if they differ.
+
+    Those that follow from another are last, so that a label names the one that was set.
+    """
     selection, init = metrics.get("selection") or {}, metrics.get("init") or {}
     flat = run_folder.flat(config)
     if init:  # a package's configuration names no place
         flat.setdefault("init", init.get("run"))
     settings = {
         key: _resolved(value, flat)
-        for key, value in flat.items()
+        for key, value in sorted(flat.items(), key=lambda item: "${" in str(item[1]))
         if not key.startswith(IRRELEVANT)
         and not key.rpartition(".")[2].endswith(INCIDENTAL)
         and (not metrics.get("baseline") or key.startswith(OF_BASELINES))

@@ -21,6 +21,7 @@ SPLITS = ("test", "val", "train", "train_eval")
 # Of the images of a split, sorted by path: str, 0 NORMAL or 1 PNEUMONIA, of PNEUMONIA, a number
 PREDICTED = ("path", "label", "probability", "patient")
 UNPREDICTED = pd.DataFrame(columns=list(PREDICTED))
+DRAWN = ("paper", "holdout", "kfold")  # protocols whose split follows from seed and fold
 PLACE = ["checkpoint", "split", "score"]  # of a number in the tables
 NAN = float("nan")
 
@@ -79,8 +80,14 @@ class Trial:
 
     @property
     def split(self) -> tuple[Any, Any]:
-        """Seed and fold (None without folds), which identify a trial of one network."""
+        """Seed and fold (None without folds)."""
         return self.metrics.get("seed"), self.metrics.get("fold")
+
+    @property
+    def drawn(self) -> tuple[Any, ...]:
+        """Seed, fold and the digest of a split that came with the data: one trial of a network."""
+        is_drawn = self.metrics["protocol"] in DRAWN
+        return (*self.split, None if is_drawn else self.split_sha256)
 
     @property
     def device(self) -> str:

@@ -31,6 +31,10 @@ def naming(key: str) -> Iterator[None]:
         named = re.match(rf"{key}|\w+\.[\w.]+ must", reason)  # the message names the setting
         if isinstance(cause, ValueError | OSError) and named:
             raise ValueError(reason) from None
+        if unknown := re.search(
+            r"unexpected keyword argument '(\w+)'", reason
+        ):  # of another choice
+            reason += f". ~{key}.{unknown[1]} on the command line removes it"
         raise ValueError(f"{key} cannot be used as it is set: {reason}") from None
 
 

@@ -65,7 +65,7 @@ class Sweep(Callback):
         runs, folder = planned(config, arguments), Path(config.hydra.sweep.dir)
         try:
             check_search(config, config.hydra)
-            begin(folder, arguments, runs)
+            begin(folder, arguments, runs, searched=config.hydra.sweeper.get("params") or ())
         except ValueError as error:  # Hydra would only warn of another exception
             cli.error(str(error), word="Error")
             raise SystemExit(cli.MISTAKE) from None
@@ -103,11 +103,15 @@ def check_search(cfg: DictConfig, hydra: Any) -> None:
 
 
 def begin(
-    folder: Path, arguments: Sequence[str], runs: Sequence[Sequence[str]] | None = None
+    folder: Path,
+    arguments: Sequence[str],
+    runs: Sequence[Sequence[str]] | None = None,
+    *,
+    searched: Iterable[str] = (),
 ) -> None:
     """Writes sweep.json: the arguments that a sweep began with, and the overrides of its runs.
 
-    Of a sweep that began before, adds the runs.
+    Of a sweep that began before, adds the runs. ``searched``: the keys that the sweeper varies.
 
     Raises:
         OSError: the folder cannot be written.
@@ -119,7 +123,8 @@ def begin(
     planned = before.get("planned") or []
     more = [list(run) for run in runs or [] if list(run) not in planned]
     folder.mkdir(parents=True, exist_ok=True)
-    atomic.write_json(path, before | {"planned": [*planned, *more] or None})
+    now_planned = {"planned": [*planned, *more] or None, "searched": [*searched]}
+    atomic.write_json(path, before | now_planned)
 
 
 def arguments_of(folder: Path) -> list[str]:
@@ -145,7 +150,7 @@ def fixed_and_varied(folder: Path) -> tuple[set[str], set[str]]:
     """
     try:
         overrides = OverridesParser.create().parse_overrides(arguments_of(folder))
-        planned = untrusted.read_json(folder / run_folder.SWEEP).get("planned") or []
+        content = untrusted.read_json(folder / run_folder.SWEEP)
     except (OSError, ValueError):
         return set(), set()
     fixed = {
@@ -154,7 +159,8 @@ def fixed_and_varied(folder: Path) -> tuple[set[str], set[str]]:
         if not override.is_sweep_override()
     }
     keys = {o.get_key_element() for o in overrides if o.is_sweep_override()}
-    return fixed, keys | {text.partition("=")[0] for run in planned for text in run}
+    keys |= {text.partition("=")[0] for run in content.get("planned") or [] for text in run}
+    return fixed, keys | {*(content.get("searched") or ())}
 
 
 def planned(config: DictConfig, arguments: Sequence[str]) -> list[list[str]] | None:

@@ -114,3 +114,12 @@ def test_missing_members_are_named_and_the_others_scored(sweep: Path, tmp_path: 
     alone = summary(write_report([tmp_path / "alone"]))
     assert "Ensemble three: not scored, fewer than two members:" in alone
     assert "mean of" not in alone
+
+
+def test_ensembles_of_other_networks_under_one_name_are_not_averaged(tmp_path: Path) -> None:
+    for seed, other in enumerate(["small", "medium"]):
+        for model in ("tiny", other):
+            configure(make_member(tmp_path, model, seed=seed), ensembles={"two": ["tiny", other]})
+    report = write_report([tmp_path])
+    for other in ("small", "medium"):
+        assert score_of(report, "auroc", network=f"two, mean of 2 (tiny, {other})")["n"] == "1"

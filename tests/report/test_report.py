@@ -178,6 +178,10 @@ def test_other_settings_are_named_and_not_averaged(sweep: Path) -> None:
     for seed in (0, 1):  # the second is a package: its configuration has no init
         start: dict[str, Any] = {"init": {"run": "first"}} if seed else {}
         make_run(sweep / "adapted", model="vgg16", seed=seed, **start)
+    for epochs in (10, 20):
+        folder = make_run(sweep / f"{epochs}", model="compact")
+        schedule = {"T_max": "${trainer.max_epochs}"}
+        configure(folder, schedule=schedule, trainer={"max_epochs": epochs})
     report = write_report([sweep])
     rows = rows_of(report / "summary.csv")
     assert {row["network"]: row["runs"] for row in rows} == {
@@ -185,6 +189,7 @@ def test_other_settings_are_named_and_not_averaged(sweep: Path) -> None:
         **{"tiny (lr=0.001)": "3", "tiny (lr=0.01)": "1", "small": "3"},
         **{"medium (fill=reflect)": "2", "medium (fill=0)": "2"},
         **{"large (averaging=Long)": "1", "large (averaging=Short)": "1"},
+        **{"compact (max_epochs=10)": "1", "compact (max_epochs=20)": "1"},
     }
 
 
@@ -463,3 +468,19 @@ def test_two_sets_of_one_kind_are_named_apart_and_in_no_sentence_together(tmp_pa
     assert "## Folder b, 666 images: AUROC" in text
     edit(tmp_path / "a/model=tiny,protocol=holdout,seed=0", lambda m: m.update(debug=True))
     assert "Random splits" not in findings(write_report([tmp_path]))  # those of b are none of a
+
+
+def test_folds_of_tables_are_trials_of_one_model(tmp_path: Path) -> None:
+    """Each table of a user's own folds splits the same images; all have the seed 0."""
+    for fold in "abc":
+        for make in (make_run, make_baseline):
+            path = make(tmp_path / fold, protocol="own", kind="folder") / "metrics.json"
+            metrics = json.loads(path.read_text())
+            metrics["data"]["split_sha256"] = fold
+            path.write_text(json.dumps(metrics))
+    report = write_report([tmp_path])
+    assert score_of(report, "auroc", network="tiny")["n"] == "3"
+    rows = rows_of(report / "comparisons.csv")
+    what = "tiny minus thumbnail_svm"
+    margins = [r["trials"] for r in rows if r["what"] == what and r["score"] == "accuracy"]
+    assert margins == ["3", "1", "1", "1"]

@@ -25,6 +25,7 @@ def parts(*overrides: str) -> Parts:
         (["loss.class_weights=[1,2,3]"], "loss cannot be used as it is set"),
         (["+callbacks.x._target_=torch.nn.Module"], r"x\._target_ must build a Callback"),
         (["+model.nothing=1"], "model cannot be used as it is set: .*'nothing'"),
+        (["loss=focal", "+loss.label_smoothing=0.1"], r"label_smoothing'\. ~loss\.label_smoothing"),
         (
             ["schedule=plateau", "schedule.monitor=f1_normal/train", "schedule.mode=min"],
             "mode must be max",

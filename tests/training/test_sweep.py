@@ -166,6 +166,7 @@ def test_a_search_chooses_on_validation_data_and_resumes(
     assert {run["selection"]["on"] for run in on} == {"val"}
     assert best["best_value"] == max(run["best"]["val"]["f1_normal"] for run in on)
     assert set(best["best_params"]) == {"optimizer.lr", "data.batch_size", "augment.zoom"}
+    assert set(best["best_params"]) <= sweep.fixed_and_varied(folder)[1]  # those on HParams
     assert train("sweep=sweep", "hydra.sweeper.n_trials=3") == 0
     assert set(before) < set(statuses(folder))
     assert len(statuses(folder)) == 3
