@@ -118,8 +118,8 @@ def test_images_that_it_was_trained_on_and_broken_ones_are_refused(
     assert "must be a PNG, JPEG or DICOM image" in call(*given, code=3).err
     broken.unlink()
     shutil.copy(next((data / "NORMAL").iterdir()), data / "NORMAL/IM-0115-0001.jpeg")
-    refused("--data must be new to the run; it shares 1 patients", *given, keeps=run)
-    assert "! shares 1 patients" in call(*given, "--allow-overlap").out
+    refused("--data must be new to the run; it shares 1 patient", *given, keeps=run)
+    assert "! shares 1 patient" in call(*given, "--allow-overlap").out
 
 
 def test_prediction_sets_are_a_column_with_their_coverage_on_the_test_split(

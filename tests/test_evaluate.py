@@ -164,7 +164,7 @@ def test_images_of_the_training_are_found(
     assert "LEAK: shares" in call(*given, "--allow-overlap").out
     split = Run.open(folder / "a").split
     path = split.loc[split["split"] == "train", "path"].iloc[-1]
-    for name, shared in (("x.jpeg", "1 identical images"), (Path(path).name, "1 patients")):
+    for name, shared in (("x.jpeg", "1 identical image"), (Path(path).name, "1 patient")):
         place = Path(shutil.copy(phantoms / path, data / "PNEUMONIA" / name))
         with pytest.raises(ValueError, match=shared):
             scores_of(folder / "a", data=data)
@@ -182,7 +182,7 @@ def test_without_the_runs_images_patients_are_compared_by_name_and_no_size_is_kn
     train = run.split[run.split["split"] == "train"]
     Image.new("L", (90, 90), 80).save(data / "NORMAL" / Path(train["path"].iloc[0]).name, "JPEG")
     shared, _ = shared_with_train(run, *labelled(data, patient_key="person"))
-    assert shared.startswith("1 patients (IM")
+    assert shared.startswith("1 patient ('IM")
     shown = call("evaluate", folder / "a", "--full").out
     assert "subtype" in shown
     assert "size" not in shown

@@ -21,7 +21,6 @@ from pneumo.runs.run import Run
 
 log = logging.getLogger(__name__)
 
-NUM_SHOWN = 3  # names in a message
 Reader = Callable[..., tuple[Path, pd.DataFrame]]  # of a folder, see `labelled`
 LOST = "that run is not there"
 OWN = "are the run's own validation and test images"
@@ -163,8 +162,8 @@ def shared_with_train(run: Run, root: Path, table: pd.DataFrame) -> tuple[str, s
     if num_own := sum((root / path).resolve() in places for path in table["path"]):
         compared += f"; {num_own:,} of these images {OWN}"
     overlap = [
-        f"{len(names):,} {what} ({', '.join(names[:NUM_SHOWN])}{', …' * (len(names) > NUM_SHOWN)})"
-        for what, names in (("patients", shared), ("identical images", same))
+        f"{cli.counted(len(names), what)} ({shown(names)})"
+        for what, names in (("patient", shared), ("identical image", same))
         if names
     ]
     return " and ".join(overlap), compared

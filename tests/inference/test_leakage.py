@@ -110,7 +110,7 @@ def test_its_own_images_are_known_by_their_bytes_also_where_they_have_moved(
     def shared(root: Path) -> str:
         return shared_with_train(run, *labelled(root, patient_key="person"))[0]
 
-    same = "2 identical images (a.png, c.png)"
+    same = "2 identical images ('a.png', 'c.png')"
     assert shared(copy) == same
     own = "; 1 of these images are the run's own validation and test images"
     for root, end in ((data, True), (copy, False)):
@@ -131,7 +131,7 @@ def test_drawn_images_have_the_names_of_the_set_and_no_patients(data: Path, tmp_
         add(real, name, grey=grey)
     images = labelled(real, patient_key="person")
     run.__dict__["split"] = run.split.assign(patient="person7")
-    for kind, shared in (("kermany", "1 patients (person7)"), ("phantom", "")):
+    for kind, shared in (("kermany", "1 patient ('person7')"), ("phantom", "")):
         run.metrics["data"]["kind"] = kind
         assert shared_with_train(run, *images)[0] == shared
 
@@ -144,7 +144,7 @@ def test_paths_are_no_patients_where_all_bytes_can_be_compared(data: Path, tmp_p
     images = labelled(other, patient_key="person")
     assert shared_with_train(run, *images)[0] == ""
     (data / "NORMAL/a.png").unlink()
-    assert shared_with_train(run, *images)[0] == "2 patients (a.png, c.png)"
+    assert shared_with_train(run, *images)[0] == "2 patients ('a.png', 'c.png')"
     _, note = scoring.other_images([run], other, allow_overlap=True).notes
     assert note.startswith("3 of these 3 images have no known patient; each counts as one of its")
     run.metrics["data"]["note"] = "LABELS BY CHANCE"

@@ -121,7 +121,7 @@ def test_images_that_it_was_trained_on_are_refused(
         (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
         shutil.copy(next(radiographs.rglob(f"{Path(name).parent.name}/*.jpeg")), tmp_path / name)
     given = ("evaluate", "pretrained:compact-robust", "--data", tmp_path / "train")
-    for message in ("it shares 1 patients", "with the train split of pretrained:compact-robust"):
+    for message in ("it shares 1 patient", "with the train split of pretrained:compact-robust"):
         refused(message, *given)
     assert "LEAK" in call(*given, "--allow-overlap").out
 
