@@ -252,16 +252,16 @@ def _cell(value: Any) -> str:
     return f"{value:.3f}" if isinstance(value, float) else str(value or "")
 
 
-def summary(path: Path) -> str:
-    """Returns the scores of summary.csv on the test split: median, lowest-highest; or ""."""
+def summary(report: Path) -> str:
+    """Returns the scores of a report on the test split: median, lowest-highest.
+
+    Without scores, as of detectors only, the first paragraph of its summary.md.
+    """
     import pandas as pd
 
-    try:
-        scores = pd.read_csv(path)
-    except pd.errors.EmptyDataError:
-        return ""
+    scores = pd.read_csv(report / "summary.csv")
     is_test = (scores["epoch"] == "best") & (scores["split"] == "test")
-    lines = []
+    lines = list[str]()
     for (data, protocol), group in scores[is_test].groupby(["data", "protocol"], sort=False):
         rows: dict[str, dict[str, str]] = defaultdict(dict)
         for each in tuples(group):
@@ -270,6 +270,8 @@ def summary(path: Path) -> str:
             rows[name][each.score] = f"{each.median:.3f}{ends}"
         table = by_name(f"{data}, {protocol}", SCORES, rows)
         lines += ["", *table.text(first=26, others=18)]
+    if not lines:
+        lines = (report / "summary.md").read_text(encoding="utf-8").splitlines()[1:3]
     return wrapped(lines[1:])
 
 

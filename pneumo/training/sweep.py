@@ -316,11 +316,11 @@ def settle(folder: Path) -> None:
 def report(folder: Path) -> bool:
     """Writes the report of the finished runs, or the reason why not; returns whether it did."""
     from pneumo.report import terminal  # matplotlib, which only the end needs
-    from pneumo.report.report_folder import SUMMARY, write_report
+    from pneumo.report.report_folder import write_report
 
     try:
         written = write_report([folder])
-        sys.stderr.write(terminal.summary(written / SUMMARY))
+        sys.stderr.write(terminal.summary(written))
         sys.stderr.write(f"Report:      {written / 'report.html'}\n")
     except Exception as error:  # of any kind: the runs are done and their states must be shown
         sys.stderr.write(f"No report: {type(error).__name__}: {error}\n")

@@ -460,7 +460,7 @@ def test_two_sets_of_one_kind_are_named_apart_and_in_no_sentence_together(tmp_pa
         path.write_text(path.read_text().replace('"chest_xray"', f'"{root}"'))
     report = write_report([tmp_path])
     titles = [f"folder {name}" for name in ("a, official", "a, holdout", "b, holdout")]
-    lines = terminal.summary(report / "summary.csv").splitlines()
+    lines = terminal.summary(report).splitlines()
     assert [line.split("  ")[0] for line in lines if line.startswith("folder")] == titles
     assert "Random splits would have given it" in findings(report)
     text = summary(report)

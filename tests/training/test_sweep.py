@@ -365,14 +365,15 @@ def test_a_sweep_ends_with_medians_that_fit_80_columns(tmp_path: Path) -> None:
     rows += ["set,paper,prior,1,best,test,auroc,,,\n"]
     table = tmp_path / "summary.csv"
     table.write_text(head + "".join(rows))
-    title, label, tiny, prior = terminal.summary(table).splitlines()
+    title, label, tiny, prior = terminal.summary(tmp_path).splitlines()
     assert title.split() == ["set,", "paper", "AUROC", "accuracy", "F1", "of", "NORMAL"]
     assert label == f"{name}, 5 runs"
     assert tiny.split() == ["0.960", "0.950-0.970"] * 3
     assert prior.split() == ["prior,", "1", "run", "nan"]
     assert max(map(len, (title, label, tiny, prior))) <= 80
     table.write_text(head)
-    assert terminal.summary(table) == ""
+    (tmp_path / "summary.md").write_text("# Report\n\nDetectors only.\n\nA table.\n")
+    assert terminal.summary(tmp_path) == "Detectors only.\n"
 
 
 def test_a_value_of_any_characters_hides_no_run_and_no_run_leaves_the_folder(
