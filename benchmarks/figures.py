@@ -37,6 +37,11 @@ from benchmarks.kept import (
 )
 from pneumo import evaluate
 from pneumo.evaluation import published
+from pneumo.report.ensembles import add_ensembles
+from pneumo.report.groups import group_trials
+from pneumo.report.reading import read_run
+from pneumo.report.tables import claim_table
+from pneumo.report.trials import Trial
 from pneumo.report.wording import DASH, decimal
 from pneumo.runs.metrics import how_chosen
 
@@ -199,6 +204,23 @@ def results_comparison() -> str:
     return table([*header, *(NAMES[key] for key in keys), "seconds per epoch"], rows, text=3)
 
 
+def results_claims() -> str:
+    """Returns the published figures of the compared papers beside those of the same networks."""
+    paths = sorted(RUNS.glob(COMPARISON.format("*")))
+    trials = [t for p in paths if isinstance(t := read_run(p, name=p.name), Trial)]
+    groups, _ = group_trials(trials)
+    add_ensembles(groups)
+    compared = ("Ayan", "Hashmi", "Sirazitdinov", "Rahman", "Hamoldi")
+    rows = [
+        [": ".join(row["claim"]), *(str(row[k]) for k in ("claimed", "ours", "on", "comparable"))]
+        for row in claim_table(groups).rows
+        if row["claim"][0] in compared
+    ]
+    cells = [[" ".join(cell.split()) for cell in row] for row in rows]
+    header = ["paper", "published", "the same networks here: accuracy", "on", "comparable"]
+    return table(header, cells, text=5)
+
+
 def use_evaluate() -> str:
     """Returns evaluate's output for the packaged network; needs no image."""
     printed = io.StringIO()
@@ -232,7 +254,7 @@ MAKERS: dict[str, Callable[[], str]] = {
     maker.__name__: maker
     for maker in (
         *(readme_results, readme_takeaway, figure1, use_evaluate),
-        *(results_random, results_pairs, results_official, results_comparison),
+        *(results_random, results_pairs, results_official, results_comparison, results_claims),
         *(zoo.zoo, zoo.three_numbers, zoo.cross, adapt),
     )
 }
