@@ -250,7 +250,9 @@ def test_mistakes_about_other_images_are_named(
 # Runs on the same images
 
 
-def test_runs_are_paired_on_the_same_images(folder: Path, fresh: Path, call: Call) -> None:
+def test_runs_are_paired_on_the_same_images(
+    folder: Path, fresh: Path, tmp_path: Path, call: Call
+) -> None:
     found = scores_of(folder / "a", folder / "b", folder / "c")
     assert [row["second"] for row in found["differences"]] == [str(folder / name) for name in "bc"]
     first, second = (one["scores"]["auroc"]["value"] for one in found["members"][:2])
@@ -259,7 +261,10 @@ def test_runs_are_paired_on_the_same_images(folder: Path, fresh: Path, call: Cal
         row = found["differences"][0][name]
         equal = np.isnan([row["low"], row["high"]]).all() and row["value"] == 0
         assert equal or row["low"] <= row["value"] <= row["high"]
-    text = call("evaluate", folder / "a", folder / "b").out
+    long = [tmp_path / f"{20 * 'x'}{name}{20 * 'x'}" for name in "bc"]  # differ in the middle
+    for run in long:
+        shutil.copytree(folder / run.name[20], run)
+    text = call("evaluate", folder / "a", *long).out
     assert "(each at its own operating point; paired bootstrap over patients)" in text
     assert "decided differently" in text
     text = call("evaluate", folder / "a", folder / "paper", "--data", fresh).text

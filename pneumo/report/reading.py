@@ -147,8 +147,8 @@ def _settings(config: Mapping[str, Any], metrics: Mapping[str, Any]) -> dict[str
     """
     selection, init = metrics.get("selection") or {}, metrics.get("init") or {}
     flat = run_folder.flat(config)
-    if init:  # a package's configuration names no place
-        flat.setdefault("init", init.get("run"))
+    if init:  # whose place may be written in several ways; a package names none
+        flat["init"] = f"{init.get('run')} ({str(init.get('weights_sha256'))[:8]})"
     settings = {
         key: _resolved(value, flat)
         for key, value in sorted(flat.items(), key=lambda item: "${" in str(item[1]))

@@ -174,12 +174,12 @@ def stress_lines(results: Sequence[tuple[Run, Stress]]) -> list[str]:
 
 def _difference_lines(rows: Sequence[Mapping[str, Any]], names: Mapping[str, str]) -> list[str]:
     fixed = any([rows[0]["first_fixed_on"], *(row["second_fixed_on"] for row in rows)])
-    scores = {names[row["second"]]: row for row in rows}
-    titles, *shown = score_table(AT_POINT, scores, first=17, others=21, sign="+")
-    lines = [f"{names[rows[0]['first']]} minus:", titles]
-    for line, row in zip(shown, rows, strict=True):
+    lines = [f"{names[rows[0]['first']]} minus:"]
+    for row in rows:
+        scores = {names[row["second"]]: row}
+        titles, *values = score_table(AT_POINT, scores, first=17, others=21, sign="+")
         called = cli.counted(row["called_differently"], "image")
-        lines += [line, f"  {called} decided differently"]
+        lines += [*([titles] if row is rows[0] else []), *values, f"  {called} decided differently"]
     how = "each at its own operating point" if fixed else "at 0.5"
     return [*lines, f"  ({how}; paired bootstrap over patients)"]
 

@@ -118,7 +118,7 @@ def write_status(folder: Path, **status: Any) -> None:
     (folder / "status.json").write_text(json.dumps(content))
 
 
-def configure(folder: Path, **changed: dict[str, Any] | int) -> None:
+def configure(folder: Path, **changed: dict[str, Any] | int | str) -> None:
     """Writes the configuration that a run of pneumo.train writes."""
     content = {"seed": 0, "model": {"name": "tiny"}, "protocol": {"name": "paper", "fold": None}}
     (folder / ".hydra" / "config.yaml").write_text(yaml.safe_dump(content | changed))

@@ -127,6 +127,7 @@ def test_the_card_has_the_initial_weights_and_what_standardises_the_input() -> N
     assert "trained from scratch" in card()
     assert "standard deviation of the train split" in card()
     init = {"run": "model=tiny,seed=3", "trained_on": "kermany"}
+    assert "standard deviation of the network it was fine-tuned from" in card({"init": init})
     text = card({"init": init}, model={"library": "torchvision"})
     assert "weights of model=tiny,seed=3, trained on kermany" in text
     assert "trained from scratch" not in text

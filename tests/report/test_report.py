@@ -175,9 +175,10 @@ def test_other_settings_are_named_and_not_averaged(sweep: Path) -> None:
         folder = make_run(sweep / average, model="large")
         callbacks = {"averaging": {"_target_": f"mine.{average}"}}
         configure(folder, model={"name": "large"}, callbacks=callbacks)
-    for seed in (0, 1):  # the second is a package: its configuration has no init
-        start: dict[str, Any] = {"init": {"run": "first"}} if seed else {}
-        make_run(sweep / "adapted", model="vgg16", seed=seed, **start)
+    for seed, place in enumerate((None, "a/first", "/b/a/first", None)):  # the last is a package
+        start: dict[str, Any] = {"run": "first", "weights_sha256": "12345678ab"}
+        folder = make_run(sweep, model="vgg16", seed=seed, init=start if seed else None)
+        configure(folder, seed=seed, model={"name": "vgg16"}, **{"init": place} if place else {})
     for epochs in (10, 20):
         folder = make_run(sweep / f"{epochs}", model="compact")
         schedule = {"T_max": "${trainer.max_epochs}"}
@@ -185,7 +186,7 @@ def test_other_settings_are_named_and_not_averaged(sweep: Path) -> None:
     report = write_report([sweep])
     rows = rows_of(report / "summary.csv")
     assert {row["network"]: row["runs"] for row in rows} == {
-        **{"vgg16 (init=None)": "1", "vgg16 (init=first)": "1"},
+        **{"vgg16 (init=None)": "1", "vgg16 (init=first (12345678))": "3"},
         **{"tiny (lr=0.001)": "3", "tiny (lr=0.01)": "1", "small": "3"},
         **{"medium (fill=reflect)": "2", "medium (fill=0)": "2"},
         **{"large (averaging=Long)": "1", "large (averaging=Short)": "1"},
