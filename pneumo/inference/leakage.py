@@ -24,7 +24,7 @@ log = logging.getLogger(__name__)
 NUM_SHOWN = 3  # names in a message
 Reader = Callable[..., tuple[Path, pd.DataFrame]]  # of a folder, see `labelled`
 LOST = "that run is not there"
-OWN = "are the run's own validation and test images"
+OWN = "are validation and test images of"
 
 
 class Overlap(NamedTuple):
@@ -161,7 +161,7 @@ def shared_with_train(run: Run, root: Path, table: pd.DataFrame) -> tuple[str, s
     held_out = run.split.loc[run.split["split"] != "train", "path"]
     places = {(folder / path).resolve() for path in held_out} if folder else set[Path]()
     if num_own := sum((root / path).resolve() in places for path in table["path"]):
-        compared += f"; {num_own:,} of these images {OWN}"
+        compared += f"; {num_own:,} of these images {OWN} {run.name}"
     overlap = [
         f"{len(names):,} {what} ({', '.join(names[:NUM_SHOWN])}{', …' * (len(names) > NUM_SHOWN)})"
         for what, names in (("patients", shared), ("identical images", same))
