@@ -186,7 +186,7 @@ def test_a_gpu_trains(train: Command, tmp_path: Path) -> None:
         (["model=compact", "model.f=1"], "(+KEY=VALUE adds another); got 'model.f'.\n"),
         (["hydra.run.dir=/proc/nowhere"], "/proc/nowhere"),
         (["~augment"], "augment must be set"),
-        (["callbacks=early_stopping"], "callbacks must have default"),
+        (["callbacks=early_stopping"], "callbacks.checkpoint must be set"),
         (["resume=~nosuchuser/run"], "a run folder holds .hydra/config.yaml"),
         (["sweep=~nosuchuser/x"], "got ~nosuchuser/x"),
         (["data=folder"], "data.root"),

@@ -23,7 +23,7 @@ log = logging.getLogger(__name__)
 
 Reader = Callable[..., tuple[Path, pd.DataFrame]]  # of a folder, see `labelled`
 LOST = "that run is not there"
-OWN = "are the run's own validation and test images"
+OWN = "are validation and test images of"
 
 
 class Overlap(NamedTuple):
@@ -160,7 +160,7 @@ def shared_with_train(run: Run, root: Path, table: pd.DataFrame) -> tuple[str, s
     held_out = run.split.loc[run.split["split"] != "train", "path"]
     places = {(folder / path).resolve() for path in held_out} if folder else set[Path]()
     if num_own := sum((root / path).resolve() in places for path in table["path"]):
-        compared += f"; {num_own:,} of these images {OWN}"
+        compared += f"; {num_own:,} of these images {OWN} {run.name}"
     overlap = [
         f"{cli.counted(len(names), what)} ({shown(names)})"
         for what, names in (("patient", shared), ("identical image", same))

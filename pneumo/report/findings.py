@@ -53,6 +53,7 @@ def findings(
         other=other,
         margin=margin,
         among=len(candidates),
+        has_others=len({(group.kind, group.index) for group in groups}) > 1,
         names={cell.name for cell, _ in candidates},
         ranked_on=_ranked_on,
         places=PLACES,

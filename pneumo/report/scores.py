@@ -53,6 +53,7 @@ def run_rows(groups: Sequence[Group], problems: Iterable[Problem]) -> pd.DataFra
         {"run": trial.name, "state": "done", "reason": "; ".join(trial.remarks)}
         | {"group": group.slug, "network": cell.label, "model": trial.model}
         | _run_row(trial)
+        | {"data": group.set_name}
         for group in groups
         for cell in group.cells
         for trial in cell.trials
@@ -71,7 +72,7 @@ def paper_figure(model: str, name: str) -> float:
 def _run_row(trial: Trial) -> dict[str, Any]:
     metrics, data = trial.metrics, trial.metrics["data"]
     row: dict[str, Any] = {"seed": trial.split[0], "fold": trial.split[1]}
-    row |= {"protocol": metrics["protocol"], "data": data["kind"]}
+    row |= {"protocol": metrics["protocol"], "data": ""}
     row |= {key: data.get(key) for key in ("images", "patients")}
     row |= {f"test_{what}": trial.count("test", what) for what in ("images", "patients")}
     row |= {key: metrics.get(key) for key in ("batch_norm", "num_classes")}

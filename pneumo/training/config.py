@@ -35,6 +35,9 @@ MAIN_SCORES = {"classification": "f1_normal", "detection": "challenge"}
 LAST = "last"  # in place of a score: the last epoch is kept, nothing is selected
 # Settings that choose the epoch and do not change the training
 CHOOSING = ("callbacks.checkpoint.monitor", "callbacks.lines.monitor")
+NO_CHECKPOINT = (
+    "callbacks.checkpoint must be set, since it keeps the weights: callbacks=[default,…]"
+)
 DETECTOR = "pneumo.models.detector.Detector"
 FORBIDDEN = {  # arguments of the Trainer that a run cannot have, and why
     "num_nodes": "a run has the devices of one machine, trainer.devices",
@@ -328,7 +331,7 @@ def _contradictions(config: Config) -> Iterator[str]:
 
 def _wrong_monitors(config: Config) -> Iterator[str]:
     if "checkpoint" not in config.callbacks:
-        yield "callbacks.checkpoint must be set, since it keeps the weights: callbacks=[default,…]"
+        yield NO_CHECKPOINT
     for key, monitor in config.monitors.items():
         if key not in CHOOSING and (monitor == LAST or monitor.endswith("/test")):
             yield (

@@ -19,7 +19,7 @@ from pneumo import cli
 from pneumo.arguments.train import CONF
 from pneumo.runs import run_folder, trust
 from pneumo.training import sweep
-from pneumo.training.config import direction
+from pneumo.training.config import NO_CHECKPOINT, direction
 
 RESUMED = "resumed"  # name under which Hydra finds the configuration of a run that is resumed
 UNNAMED = (  # settings of where and how
@@ -132,7 +132,7 @@ def mistake_message(error: Exception, run_dir: Path | None = None) -> str:
     if isinstance(error, OmegaConfBaseException):
         line = (str(error).splitlines() or [type(error).__name__])[0]
         if "'callbacks.checkpoint.monitor' not found" in line:
-            line = "callbacks must have default, too: callbacks=[default,…]"
+            return NO_CHECKPOINT
         return f"{error.full_key}: {line}".removeprefix("None: ")
     if isinstance(error, OSError) and error.strerror:
         place = Path(str(error.filename or run_dir))

@@ -112,7 +112,7 @@ def test_its_own_images_are_known_by_their_bytes_also_where_they_have_moved(
 
     same = "2 identical images ('a.png', 'c.png')"
     assert shared(copy) == same
-    own = "; 1 of these images are the run's own validation and test images"
+    own = f"; 1 of these images are validation and test images of {run.name}"
     for root, end in ((data, True), (copy, False)):
         compared = shared_with_train(run, *labelled(root, patient_key="person"))[1]
         assert compared.endswith(own) == end

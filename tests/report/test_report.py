@@ -463,7 +463,9 @@ def test_two_sets_of_one_kind_are_named_apart_and_in_no_sentence_together(tmp_pa
     titles = [f"folder {name}" for name in ("a, official", "a, holdout", "b, holdout")]
     lines = terminal.summary(report).splitlines()
     assert [line.split("  ")[0] for line in lines if line.startswith("folder")] == titles
+    assert findings(report).startswith("On folder a, tiny reaches")
     assert "Random splits would have given it" in findings(report)
+    assert {row["data"] for row in rows_of(report / "runs.csv")} == {"folder a", "folder b"}
     text = summary(report)
     assert "## Folder a, 666 images: AUROC" in text
     assert "## Folder b, 666 images: AUROC" in text
