@@ -152,7 +152,7 @@ def evaluate(runs: Sequence[Run]) -> dict[str, Any]:
         "schema": 1,
         "task": DETECTION,
         "scored_on": {
-            "what": "the test images all share" if len(runs) > 1 else "the test split",
+            "what": "the test images that all runs share" if len(runs) > 1 else "the test split",
             "images": len(images),
             "patients": int(images["patient"].nunique()),
             "with_boxes": int(sum(len(boxes) > 0 for boxes in tests[0].truth)),
