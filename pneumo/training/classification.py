@@ -204,8 +204,8 @@ class Classification(Task):
             paper, honest = TINY["f1_normal"], last["test"][MAIN]
             lines.append(
                 "  Optimistic: the epoch was chosen on the split it is scored on, as in the\n"
-                f"  paper (F1 of NORMAL {paper:.3f}). The last epoch has {honest:.3f}; "
-                "protocol=holdout has none of this bias."
+                f"  paper (F1 of NORMAL {paper:.3f}). The last epoch has {honest:.3f};\n"
+                "  protocol=holdout avoids this bias."
             )
         return lines
 
