@@ -205,7 +205,7 @@ def _of_copies(trials: Sequence[Trial]) -> list[Trial]:
         for name, digest in trial.external.items():
             others[name].add(digest)
 
-    def apart(trial: Trial) -> Trial:
+    def distinguished(trial: Trial) -> Trial:
         kind, _, index = _key(trial)
         settings, data = trial.settings, trial.metrics["data"]
         if len(copies[kind, index]) > 1:
@@ -218,7 +218,7 @@ def _of_copies(trials: Sequence[Trial]) -> list[Trial]:
         more = tuple(row._replace(split=names.get(row.split, row.split)) for row in trial.more)
         return replace(trial, settings=settings, more=more)
 
-    return list(map(apart, trials))
+    return list(map(distinguished, trials))
 
 
 def by_key(runs: Iterable[AnyRun]) -> dict[tuple[str, str, str], list[AnyRun]]:
