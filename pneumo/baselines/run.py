@@ -71,7 +71,7 @@ def fit(
     }
     loggers.write_baseline(config, metrics, writer.run_dir)
     writer.finish(metrics, epochs=1, max_epochs=1)
-    lines = ["", "Test split (95 % intervals):", *metadata.score_lines(assessment["scores"])]
+    lines = ["", "Test split (95 % CI):", *metadata.score_lines(assessment["scores"])]
     metadata.show_end(lines, [data_set.note], metrics["seconds"], writer.run_dir)
 
 

@@ -253,13 +253,14 @@ def _cell(value: Any) -> str:
 
 
 def summary(report: Path) -> str:
-    """Returns the scores of a report on the test split: median, lowest-highest.
+    """Returns the scores of a report on the test split, median, lowest-highest; and what it lacks.
 
     Without scores, as of detectors only, the first paragraph of its summary.md.
     """
     import pandas as pd
 
     scores = pd.read_csv(report / "summary.csv")
+    states = pd.read_csv(report / "runs.csv", usecols=["state"])["state"]
     is_test = (scores["epoch"] == "best") & (scores["split"] == "test")
     lines = list[str]()
     for (data, protocol), group in scores[is_test].groupby(["data", "protocol"], sort=False):
@@ -272,6 +273,9 @@ def summary(report: Path) -> str:
         lines += ["", *table.text(first=26, others=18)]
     if not lines:
         lines = (report / "summary.md").read_text(encoding="utf-8").splitlines()[1:3]
+    elif len(left_out := states[states != "done"]):
+        counts = ", ".join(f"{n} {state}" for state, n in left_out.value_counts().items())
+        lines.append(f"! Left out: {counts}; the report names each and says why.")
     return wrapped(lines[1:])
 
 

@@ -159,7 +159,7 @@ class Problem:
     """A run that is left out of every number, and the reason."""
 
     name: str
-    state: str  # running, failed, stopped, unfinished, unreadable, duplicate, not started, no runs
+    state: str  # such as running, failed, stopped, unreadable, duplicate, not started, empty folder
     reason: str
     model: str | None = None
     seed: Any = None

@@ -188,7 +188,7 @@ class Classification(Task):
         best, by = metrics["best"], metrics["selection"]
         lines = [
             f"Test split, epoch {best['epoch'] + 1} of {len(metrics['history'])}, "
-            f"{how_chosen(by)} (95 % intervals):",
+            f"{how_chosen(by)} (95 % CI):",
             *metadata.score_lines(metrics["assessment"]["scores"]),
             "  Train split, without augmentation and dropout:",
         ]
