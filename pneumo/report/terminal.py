@@ -260,7 +260,6 @@ def summary(report: Path) -> str:
     import pandas as pd
 
     scores = pd.read_csv(report / "summary.csv")
-    states = pd.read_csv(report / "runs.csv", usecols=["state"])["state"]
     is_test = (scores["epoch"] == "best") & (scores["split"] == "test")
     lines = list[str]()
     for (data, protocol), group in scores[is_test].groupby(["data", "protocol"], sort=False):
@@ -272,8 +271,9 @@ def summary(report: Path) -> str:
         table = by_name(f"{data}, {protocol}", SCORES, rows)
         lines += ["", *table.text(first=26, others=18)]
     if not lines:
-        lines = (report / "summary.md").read_text(encoding="utf-8").splitlines()[1:3]
-    elif len(left_out := states[states != "done"]):
+        return wrapped((report / "summary.md").read_text(encoding="utf-8").splitlines()[2:3])
+    states = pd.read_csv(report / "runs.csv", usecols=["state"])["state"]
+    if len(left_out := states[states != "done"]):
         counts = ", ".join(f"{n} {state}" for state, n in left_out.value_counts().items())
         lines.append(f"! Left out: {counts}; the report names each and says why.")
     return wrapped(lines[1:])

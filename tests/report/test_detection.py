@@ -9,7 +9,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from pneumo.report import detection
+from pneumo.report import detection, terminal
 from pneumo.report.report_folder import write_report
 from pneumo.runs.run import Run
 from tests.detection_runs import make_detector
@@ -47,6 +47,13 @@ def test_detectors_have_a_row_each_beside_the_papers_and_are_in_no_table_of_clas
     assert low < value < high
     assert "## Detection: phantom" in summary(report)
     assert "retinanet" not in "".join(str(row) for row in rows_of(report / "summary.csv"))
+
+
+def test_the_terminal_says_which_detector_is_best(tmp_path: Path) -> None:
+    for seed in range(2):
+        make_detector(tmp_path / str(seed), seed=seed)
+    text = terminal.summary(write_report([tmp_path]))
+    assert text.startswith("Detection: phantom, holdout protocol: of 2 detectors")
 
 
 def perfect_on(folder: Path, split: str) -> None:
