@@ -32,7 +32,7 @@ examples:
   python -m pneumo.evaluate multirun/2025-01-31/12-00-00
       the finished runs of a sweep, in the order of their names
   python -m pneumo.evaluate RUN --stress
-      also scores its own images cropped, darkened, blurred …: the drop of
+      also scores its own images cropped, darkened, blurred …: their mean
       AUROC, a criterion for recipes; takes minutes, stored in RUN/stress.json
   python -m pneumo.evaluate DETECTOR1 DETECTOR2
       runs of task=detection: the challenge score, and their fused boxes

@@ -16,7 +16,8 @@ places have the most evidence for the class. Each picture has its own scale, so
 two pictures cannot be compared. A map shows where, not why: the place may be a
 letter, a tube or the edge of the radiograph.
 
-The default --method is the one with the best measured score for the network.
+The default --method is integrated for compact and the paper's networks, as
+measured, and gradcam for others, for which none was measured.
 gradcam and layercam are fast, and as coarse as their layer; occlusion and
 integrated take up to seconds per image. --score writes scores.json beside the
 maps: the gap is above 0 if a map is better than chance. See

@@ -13,7 +13,7 @@ MOST = 100_000  # images; an AUROC that needs more to be shown is of no use
 
 
 def not_shown(label: ArrayLike, score: ArrayLike, *, patient: ArrayLike) -> str | None:
-    """Returns why no threshold helps, if the AUROC's interval reaches or lies below 0.5; else None.
+    """Returns why no threshold is shown to help, or None if the AUROC's interval lies above 0.5.
 
     Arguments: see intervals.score_intervals.
     """
@@ -26,7 +26,8 @@ def not_shown(label: ArrayLike, score: ArrayLike, *, patient: ArrayLike) -> str 
             f"ranks these images worse than chance {shown}: the labels look swapped, NORMAL for "
             "PNEUMONIA; no threshold helps"
         )
-    text = f"not shown to rank these images better than chance {shown}: no threshold helps"
+    text = f"not shown to rank these images better than chance {shown}, so no threshold is shown "
+    text += "to help"
     if number := images_needed(label, score, patient=patient):
         text += f". About {number:,} such images would show an AUROC of {value:.2f} to be above 0.5"
     return text
