@@ -8,7 +8,7 @@ import re
 import shutil
 import threading
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from functools import cache
 from pathlib import Path
@@ -33,7 +33,9 @@ def replacing(path: Path) -> Iterator[Path]:
 
 
 @contextmanager
-def replacing_folder(folder: Path, *, keep: bool = False) -> Iterator[Path]:
+def replacing_folder(
+    folder: Path, *, keep: bool = False, but: Sequence[str] = ()
+) -> Iterator[Path]:
     """Yields a new folder beside ``folder`` to write to; it then takes ``folder``'s place.
 
     If the body raises, ``folder`` is as it was. It is missing between two renames; if the process
@@ -42,6 +44,7 @@ def replacing_folder(folder: Path, *, keep: bool = False) -> Iterator[Path]:
     Args:
         folder: is replaced, if it exists; folders above it are made. A link to a folder stays one.
         keep: whether the new folder also gets the files of the old one that it lacks.
+        but: names of files that it does not get.
     """
     folder = folder.resolve()
     new, old = temporary(folder), folder.with_name(f".{folder.name}.old.tmp")
@@ -54,7 +57,13 @@ def replacing_folder(folder: Path, *, keep: bool = False) -> Iterator[Path]:
             if folder.is_dir():
                 shutil.copymode(folder, new)
                 if keep:
-                    shutil.copytree(folder, new, dirs_exist_ok=True, copy_function=_copy_missing)
+                    shutil.copytree(
+                        folder,
+                        new,
+                        ignore=shutil.ignore_patterns(*but),
+                        copy_function=_copy_missing,
+                        dirs_exist_ok=True,
+                    )
                 shutil.rmtree(old, ignore_errors=True)
                 folder.rename(old)
             new.rename(folder)

@@ -56,7 +56,8 @@ def _page(args: argparse.Namespace, run: Run, scores: dict[str, Any]) -> str:
     from pneumo.inference import scoring
     from pneumo.shift import page
 
-    own = run.assessment if "members" in scores else None
+    # the stored scores are those of the best checkpoint
+    own = run.assessment if "members" in scores and args.checkpoint == "best" else None
     root = Path(scores["shift"]["root"])
     return page.html(scores, root=root, own_root=scoring.own_root(run), own=own)
 

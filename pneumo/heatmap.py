@@ -13,7 +13,6 @@ from pneumo.runs.writer import RunWriter
 if TYPE_CHECKING:  # torch, seconds that a mistyped RUN need not wait for
     from pneumo.inference.album import Album
 
-SCORES = "scores.json"
 OPTIONS = ("checkpoint", "trust", "class_name", "method", "score")
 MAX_OWN = 100  # radiographs drawn from the run's test split, if none are named
 
@@ -50,7 +49,7 @@ def main(args: argparse.Namespace) -> int:
             RunWriter(run.run_dir).write_maps(
                 maps.about() | {"of": "the test split", "mean": summary}
             )
-    where = f"{args.out / SCORES}\n" if args.score else ""
+    where = f"{args.out / album.SCORES}\n" if args.score else ""
     sys.stdout.write(f"{maps.method}: {verdict(summary or maps.scores)}\n{where}")
     return cli.UNREADABLE if failed else 0
 
@@ -94,6 +93,7 @@ def _draw(album: "Album", names: Sequence[str], *, title: str) -> int:
 def _write_scores(album: "Album", about: dict[str, Any]) -> dict[str, Any]:
     """Writes scores.json and returns the means."""
     from pneumo.inference import saliency
+    from pneumo.inference.album import SCORES
 
     rows = [row for row in album.images if "gap" in row]
     scored = [row for row in rows if not row["flat"]]

@@ -128,6 +128,10 @@ def test_scores_go_with_their_meaning_and_those_of_the_own_test_split_into_the_r
     assert run_folder.read_maps(run, checkpoint="last") == []
     listed = json.loads((out / "scores.json").read_text())
     assert listed["mean"]["gap"] == found[1]["mean"]["gap"]
+    pictures = set(out.glob("*.png"))
+    call("heatmap", run, radiographs / "radiograph.jpeg", "--out", out)
+    assert not (out / "scores.json").exists()  # those were of other pictures
+    assert pictures < set(out.glob("*.png"))
 
 
 @pytest.mark.parametrize("name", ["a" * 250 + ".png", "-", "../../up.png", "/abs.png", "nul\0.png"])

@@ -8,6 +8,7 @@ from typing import ClassVar
 
 import pandas as pd
 
+PATIENTS_UNKNOWN = "PATIENTS UNKNOWN"  # begins the note of a set that does not name each patient
 CHECKLIST_FACTS = ("source", "retrospective", "eligibility", "labels")
 
 

@@ -11,7 +11,7 @@ import pandas as pd
 
 from pneumo import untrusted
 from pneumo.data import dicom_header
-from pneumo.data.base import DataSet
+from pneumo.data.base import PATIENTS_UNKNOWN, DataSet
 from pneumo.data.kermany import parse_name, set_folder
 from pneumo.data.labelled import (
     COLUMNS,
@@ -29,9 +29,9 @@ from pneumo.labels import CLASS_NAMES, NORMAL, SUBTYPES
 log = logging.getLogger(__name__)
 
 UNKNOWN = (
-    "PATIENTS UNKNOWN: {unknown:,} of {images:,} images have no patient; each counts as a patient "
-    "of its own, so several images of one person may be in train and test, and the scores may be "
-    "too high. Near-identical images are joined."
+    "{unknown:,} of {images:,} images have no patient; each counts as a patient of its own, so "
+    "several images of one person may be in train and test, and the scores may be too high. "
+    "Near-identical images are joined."
 )
 NAME_THEM = "Name the patients in a table: data.csv=FILE with the columns path, label, patient"
 CSV_COLUMNS = ("path", "label", "patient", "split", "subtype")  # others are ignored
@@ -67,7 +67,8 @@ class Folder(DataSet):
             images = csv_table(Path(csv).expanduser(), place)
         unknown, note = int((images["known_by"] == "").sum()), None
         if unknown:
-            note = f"{UNKNOWN.format(unknown=unknown, images=len(images))} {NAME_THEM}"
+            note = UNKNOWN.format(unknown=unknown, images=len(images))
+            note = f"{PATIENTS_UNKNOWN}: {note} {NAME_THEM}"
         return cls(place, note, licence, bool(unknown), images, tuple(left_out))
 
     @classmethod
@@ -184,8 +185,8 @@ def with_patients(table: pd.DataFrame, root: Path) -> pd.DataFrame:
     """Returns ``table`` with a patient in each row.
 
     Where it has none, a name of ChestX-ray8/14 has it; DICOM files of one PatientID are one
-    patient, named by the path of the first: no PatientID is kept. Any other image is its own
-    patient, named by its path.
+    patient, that of a row with this PatientID and a patient, or else named by the path of the
+    first: no PatientID is kept. Any other image is its own patient, named by its path.
 
     Args:
         table: path, patient ("" if unknown) and known_by, which becomes ``name`` or ``PatientID``.
@@ -198,7 +199,8 @@ def with_patients(table: pd.DataFrame, root: Path) -> pd.DataFrame:
         known_by=table["known_by"].mask(by_name != "", "name"),
     )
     unknown = table["patient"] == ""
-    patient_id = table["path"][unknown].map(lambda path: _patient_id(root / path)).astype("str")
+    paths = table["path"] if unknown.any() else table["path"].head(0)
+    patient_id = paths.map(lambda path: _patient_id(root / path)).astype("str")
     patient_id = patient_id[patient_id != ""]
     if len(patient_id) > 1 and patient_id.nunique() == 1:
         log.warning(
@@ -206,10 +208,12 @@ def with_patients(table: pd.DataFrame, root: Path) -> pd.DataFrame:
             "placeholder, give each patient's files a PatientID of their own",
             len(patient_id),
         )
-    first = table["path"][patient_id.index].groupby(patient_id).transform("first")
     patient = table["patient"].mask(unknown, table["path"])
+    named_first = unknown[patient_id.index].sort_values(kind="stable").index
+    first = patient[named_first].groupby(patient_id).transform("first")[unknown]
     known_by = table["known_by"].copy()
-    patient[first.index], known_by[first.index] = first, "PatientID"
+    patient[first.index] = first
+    known_by[first.index] = "PatientID"
     return table.assign(patient=patient, known_by=known_by)
 
 

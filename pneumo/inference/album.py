@@ -19,6 +19,7 @@ from pneumo.runs import output
 
 # By column of the table with the pictures' names; "written_by" in the list of an earlier call
 WRITERS = {"heatmap": "pneumo.heatmap", "overlay": "pneumo.predict --overlays"}
+SCORES = "scores.json"  # of the heat maps in the folder, of one call
 LIST = "{}s.json"  # with the pictures in the folder
 MAX_NAME = 200  # bytes of a picture's name; file systems take 255
 # To the PNG of a radiograph, with its pixels and its row, and its entry in the list
@@ -65,7 +66,7 @@ def opened(
     ``names`` are the radiographs as the user named them, ``suffix`` ends the pictures' names, and
     ``about`` precedes the list of pictures.
     """
-    with atomic.replacing_folder(out, keep=True) as folder:
+    with atomic.replacing_folder(out, keep=True, but=[SCORES]) as folder:
         album = Album(folder, column, targets(names, suffix=suffix), draw)
         yield album
         content = {"written_by": WRITERS[column], **(about or {}), "images": album.images}

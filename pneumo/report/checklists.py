@@ -9,7 +9,7 @@ from typing import Any, NamedTuple
 
 import yaml
 
-from pneumo.data.base import DataSet
+from pneumo.data.base import PATIENTS_UNKNOWN, DataSet
 from pneumo.data.sets import class_of
 from pneumo.report.groups import CUSTOM, PROTOCOLS
 from pneumo.report.table import escaped, titled
@@ -107,6 +107,8 @@ def facts(
         maps=maps,
         external=external,
         model=model or {},
+        patients_unknown=patients_unknown(metrics),
+        several_keys=len(data_set.patient_keys) > 1,
         licence=None if licence == DataSet.licence else licence,
         split_by=PROTOCOLS.get(metrics["protocol"], CUSTOM),
         weights=WEIGHTS,
@@ -114,3 +116,8 @@ def facts(
     )
     pairs = (line.partition(": ") for line in lines)
     return {**data_set.checklist} | {name: fact for name, _, fact in pairs if fact}
+
+
+def patients_unknown(metrics: Mapping[str, Any]) -> bool:
+    """Returns whether the data set does not name the patient of each image."""
+    return str(metrics["data"].get("note")).startswith(PATIENTS_UNKNOWN)

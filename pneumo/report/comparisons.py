@@ -16,6 +16,7 @@ from pneumo.report.groups import OF_PROTOCOL, Cell, Group
 from pneumo.report.trials import COMPARED, NAN, Trial, split_name, tuples
 
 MOST_COMPARED = 8  # networks with each other; more make a table that no one reads
+KEPT = {"none": "last epoch", "val": "chosen on validation"}  # the epoch, by chosen_on
 WIDEST = 1.0  # interval of a difference of scores; a wider one is uninformative
 
 
@@ -95,7 +96,7 @@ def _between(group: Group) -> Iterator[dict[str, Any]]:
         # settings of one network with one trial each must not be chosen on the test split
         if first.model != second.model or len(same_images) > 1:
             for (a, b), score in product(same_images, COMPARED):
-                low, high = difference_interval(a.resampled[score], b.resampled[score])
+                low, high = difference_interval(a.resampled[score], b.resampled_as(a)[score])
                 row = {"score": score, "trials": 1, "difference": a.score(score) - b.score(score)}
                 row |= {"low": low, "high": high, "over": f"patients of {split_name(a.split)}"}
                 yield about | row
@@ -118,7 +119,7 @@ def _optimism(group: Group, groups: Sequence[Group]) -> Iterator[dict[str, Any]]
         gains = {"best minus last epoch": (-last, cell.trials)}
         if cell.chosen_on != "test":
             best = [np.fmax.reduce(t.history("test", score), initial=NAN) for t in cell.trials]
-            kept = "last epoch" if cell.chosen_on == "none" else "chosen on validation"
+            kept = KEPT.get(cell.chosen_on, f"chosen on {cell.chosen_on}")
             gains = {f"best on test minus {kept}": (np.subtract(best, chosen), cell.trials)}
         if cell.chosen_on == "val":
             shifted = ", shifted data" if group.protocol == "official" else ""

@@ -144,6 +144,7 @@ def card(
         metrics=metrics,
         **_facts(metrics),
         classes=classes,
+        baselines=_baselines(run),
         preparation=PREPARATION[run.aspect],
         is_preset=_model(run).get("library") in checklists.WEIGHTS,
         checkpoint=checkpoint,
@@ -173,7 +174,24 @@ def weights_card(metrics: Mapping[str, Any], *, overrides: Sequence[str]) -> str
 def _facts(metrics: Mapping[str, Any]) -> dict[str, Any]:
     data_set = class_of(metrics["data"]["kind"])
     licence = metrics["data"].get("licence") or data_set.licence
-    return {"data_set": data_set, "facts": data_set.checklist, "licence": licence}
+    facts = {"data_set": data_set, "facts": data_set.checklist, "licence": licence}
+    return facts | {"patients_unknown": checklists.patients_unknown(metrics)}
+
+
+def _baselines(run: Run) -> Markdown:
+    """Returns the command of the baselines on the run's split."""
+    config, metrics = run_folder.flat(run.config), run.metrics
+    settings: dict[str, Any] = {
+        "model": "thumbnail_svm,file_header",
+        "protocol": metrics["protocol"],
+        "seed": metrics["seed"],
+        "callbacks.checkpoint.monitor": "last",  # baselines have no epochs
+    }
+    for key in ("data.patient_key", "protocol.val", "protocol.k", "protocol.fold"):
+        if "$" not in str(value := config.get(key)) and value is not None:
+            settings[key] = value
+    words = (f"{key}={value}" for key, value in settings.items())
+    return Markdown(shlex.join(["python", "-m", "pneumo.train", "-m", *words]))
 
 
 def _checklists(run: Run, **findings: Any) -> str:

@@ -8,6 +8,7 @@ from typing import Any
 
 import pandas as pd
 
+from pneumo.report.checklists import patients_unknown
 from pneumo.report.comparisons import MOST_COMPARED, best_margins
 from pneumo.report.groups import DEBUG, Cell, Group
 from pneumo.report.templates import render_text
@@ -62,7 +63,7 @@ def findings(
 
 
 def caveats(group: Group) -> list[str]:
-    """Returns single trials, mixed recipes and versions, undefined scores, missing members."""
+    """Returns unknown patients, single trials, mixed recipes and versions, and missing members."""
     single = [cell.label for cell in group.cells if len(cell.trials) == 1]
     if len(single) > MOST_NAMED:
         single = [f"{len(single)} of {len(group.cells)} models"]
@@ -80,7 +81,9 @@ def caveats(group: Group) -> list[str]:
             settings[key] = ",".join(map(str, values))
     add = shlex.join(["python", "-m", "pneumo.train", "-m", *map("=".join, settings.items())])
     versions = commits(group.trials)
+    unknown = (t.metrics["data"]["note"] for t in group.trials if patients_unknown(t.metrics))
     sentences = {
+        **dict.fromkeys(unknown, True),
         f"{', '.join(single)}: one trial only, so no spread and no comparison over splits.": single,
         f"Only the first {MOST_COMPARED} of {len(group.networks)} networks are compared with each "
         "other.": len(group.networks) > MOST_COMPARED,

@@ -26,6 +26,7 @@ PROTOCOLS = {  # in the order of the report: how the images are split
     DEBUG: "debug runs of a few batches per epoch, whose scores are meaningless",
 }
 CUSTOM = "custom splits"
+COPIES = ("images", "labels")  # of one published set; metrics.json has a digest of each
 OWN = (Folder.kind, Phantoms.kind)  # data sets of which there are many
 OF_PROTOCOL = ("chosen_", "decision", "protocol.", "data.patient_key")  # settings
 AnyRun = TypeVar("AnyRun", Trial, Run)
@@ -192,24 +193,26 @@ def group_trials(trials: Iterable[Trial]) -> tuple[list[Group], list[Problem]]:
 
 
 def _of_copies(trials: Sequence[Trial]) -> list[Trial]:
-    """Returns the trials; those of different images under the same names differ in a digest.
+    """Returns the trials; of different images or labels under the same names, digests differ.
 
-    It is a setting if the files of a published set have other bytes in some runs, such as after a
-    change of contrast, and part of the name of external images.
+    They are settings if the files of a published set have other bytes in some runs, such as after a
+    change of contrast, or other labels, and part of the name of external images.
     """
     copies: dict[Any, set[str]] = defaultdict(set)
     others: dict[str, set[str]] = defaultdict(set)
     for trial in trials:
         kind, _, index = _key(trial)
-        copies[kind, index] |= {trial.metrics["data"].get("images_sha256") or ""} - {""}
+        for what in COPIES:
+            copies[kind, index, what] |= {trial.metrics["data"].get(f"{what}_sha256") or ""} - {""}
         for name, digest in trial.external.items():
             others[name].add(digest)
 
     def distinguished(trial: Trial) -> Trial:
         kind, _, index = _key(trial)
         settings, data = trial.settings, trial.metrics["data"]
-        if len(copies[kind, index]) > 1:
-            settings = {**settings, "data.images": str(data.get("images_sha256"))[:8]}
+        for what in COPIES:
+            if len(copies[kind, index, what]) > 1:
+                settings = {**settings, f"data.{what}": str(data.get(f"{what}_sha256"))[:8]}
         names = {
             f"external_{name}": f"external_{name} ({digest[:8]})"
             for name, digest in trial.external.items()

@@ -108,6 +108,16 @@ class Trial:
         patient = self.test["patient"]
         return resampled_scores(self.label, self.probability, patient=patient, names=COMPARED)
 
+    def resampled_as(self, other: "Trial") -> dict[str, Array]:
+        """Returns `resampled` by the patients of another trial on the same test images.
+
+        The patients differ where data.patient_key does, or only one has joined near-identical ones.
+        """
+        patient = other.test["patient"]
+        if self.test["patient"].equals(patient):
+            return self.resampled
+        return resampled_scores(self.label, self.probability, patient=patient, names=COMPARED)
+
     @property
     def images_per_second(self) -> float:
         """Train images of an epoch divided by its seconds, median over epochs; NaN if unknown.

@@ -79,6 +79,8 @@ class RunWriter:
     def write_config(self, config: Mapping[str, Any], overrides: Sequence[str]) -> None:
         """Writes the composed configuration, and adds the overrides of the command.
 
+        A finished run keeps its configuration: it says which images the run was trained on.
+
         Raises:
             ValueError: the folder holds a run whose settings differ in more than MAY_CHANGE.
         """
@@ -94,7 +96,11 @@ class RunWriter:
                     + "; ".join(f"{k} was {before.get(k)}, now {after.get(k)}" for k in changed)
                     + ". Start it in a new folder, or undo the change"
                 )
-        self.write_overrides(overrides)
+        is_done = run_folder.read_status(self.run_dir)["status"] == "done"
+        later = run_folder.MAY_CHANGE if is_done else ()
+        self.write_overrides([text for text in overrides if not text.startswith(later)])
+        if is_done:
+            return
         atomic.write_text(path, yaml.safe_dump(dict(config), sort_keys=False))
 
     def write_overrides(self, overrides: Sequence[str]) -> None:

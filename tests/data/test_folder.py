@@ -187,7 +187,13 @@ def test_a_folder_goes_the_whole_way(
     card = (tmp_path / "run/export/model-card.md").read_text()
     assert "Licence of the data: CC0" in card
     assert "Guangzhou" not in card
-    assert "Kermany" not in (tmp_path / "run/report/report.html").read_text()
+    page = (tmp_path / "run/report/report.html").read_text()
+    lists = (tmp_path / "run/export/model-checklists.md").read_text()
+    assert "PATIENTS UNKNOWN: 40 of 40" in card
+    assert "PATIENTS UNKNOWN: 40 of 40" in page
+    assert "No patient is in two splits" not in card
+    assert "| Level at which splits are disjoint | to write |" in lists
+    assert "Kermany" not in page
 
 
 def archive(path: Path, **changed: Any) -> Path:

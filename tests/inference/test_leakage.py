@@ -5,12 +5,13 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import pandas as pd
 import pytest
 import yaml
 from PIL import Image
 
 from pneumo.data import split
-from pneumo.data.folder import folder_table
+from pneumo.data.folder import csv_table, folder_table
 from pneumo.inference import scoring
 from pneumo.inference.leakage import images_digest, labelled, new_images, shared_with_train
 from pneumo.runs.run import Run
@@ -59,6 +60,21 @@ def test_dicom_files_of_one_patient_id_are_one_patient(data: Path) -> None:
     assert len(set(found.values())) == len(found) - 2
     digest = hashlib.sha256(PATIENT_ID.encode()).hexdigest()
     assert not any(PATIENT_ID in one or digest[:8] in one for one in found.values())
+
+
+def test_a_dicom_file_without_a_patient_in_the_table_has_that_of_its_patient_id(data: Path) -> None:
+    for name in ("NORMAL/0.dcm", "NORMAL/1.dcm", "NORMAL/2.dcm"):
+        who = "other" if "2" in name else PATIENT_ID
+        (data / name).write_bytes(encode(dataset(PatientID=who, StudyID=name[-5])))
+    rows = [["NORMAL/0.dcm", "NORMAL", ""], ["NORMAL/1.dcm", "NORMAL", "Smith"]]
+    rows += [["NORMAL/2.dcm", "NORMAL", ""], ["PNEUMONIA/c.png", "PNEUMONIA", ""]]
+    csv = data / "table.csv"
+    pd.DataFrame(rows, columns=["path", "label", "patient"]).to_csv(csv, index=False)
+    table = csv_table(csv, data)
+    assert dict(zip(table["path"], table["patient"], strict=True)) == {
+        "NORMAL/0.dcm": "Smith", "NORMAL/1.dcm": "Smith",
+        "NORMAL/2.dcm": "NORMAL/2.dcm", "PNEUMONIA/c.png": "PNEUMONIA/c.png",
+    }  # fmt: skip
 
 
 def test_identical_files_are_one_group_and_names_of_the_set_stay_patients(data: Path) -> None:

@@ -96,6 +96,25 @@ def test_equal_predictions_have_a_difference_of_0_and_no_interval(
     assert {(row["difference"], row["low"], row["high"]) for row in rows} == {("0", "", "")}
 
 
+def test_networks_with_other_groups_of_patients_are_paired_by_those_of_the_first(
+    tmp_path: Path,
+) -> None:
+    first, second = make_run(tmp_path), make_run(tmp_path, model="small")
+    text = (first / "predictions.csv").read_text()
+    (second / "predictions.csv").write_text(text.replace(",p0,", ",p1,"))
+    (a, b) = (cell.trials[0] for cell in groups_of(tmp_path)[0].networks)
+    assert (a.test["patient"] != b.test["patient"]).any()
+    for score, drawn in b.resampled_as(a).items():
+        np.testing.assert_array_equal(drawn, a.resampled[score])  # of equal predictions
+
+
+def test_an_epoch_chosen_on_the_train_split_is_named_so(tmp_path: Path) -> None:
+    for seed in range(2):
+        make_run(tmp_path, seed=seed, protocol="holdout", selection={"monitor": "x", "on": "train"})
+    rows = rows_of(write_report([tmp_path]) / "comparisons.csv")
+    assert "tiny: best on test minus chosen on train" in {row["what"] for row in rows}
+
+
 def test_a_wide_interval_is_withheld_and_other_images_make_no_pair(tmp_path: Path) -> None:
     for seed, accuracy in enumerate((0.1, 0.9, 0.1)):
         make_run(tmp_path, seed=seed)

@@ -60,7 +60,7 @@ def card(changed: dict[str, Any] | None = None, **other: Any) -> str:
     run: Any = SimpleNamespace(
         metrics=metrics(**changed or {}), image_size=256, aspect=other.pop("aspect", "stretch"),
         train_sha256="cd" * 32, external=other.pop("external", {}),
-        config={"model": other.pop("model", {})},
+        config={"model": other.pop("model", {})} | other.pop("config", {}),
     )  # fmt: skip
     arguments: dict[str, Any] = {"classes": ("NORMAL", "PNEUMONIA"), "checkpoint": "best"}
     if "assessment" not in other:
@@ -181,6 +181,15 @@ def test_phantoms_are_marked_and_the_real_set_has_its_limits() -> None:
         "CLAIM 2024",
     )
     assert [word for word in needed if word not in text] == []
+
+
+def test_the_baselines_of_the_card_are_of_the_run_s_split() -> None:
+    protocol = {"name": "kfold", "val": 0.1, "k": 5, "fold": 3}
+    config = {"protocol": protocol, "data": {"patient_key": "${protocol.patient_key}"}}
+    text = card({"protocol": "kfold"}, config=config)
+    assert "protocol=kfold seed=0 callbacks.checkpoint.monitor=last protocol.val=0.1" in text
+    assert "protocol.k=5 protocol.fold=3" in text
+    assert "patient_key=" not in text
 
 
 @pytest.mark.parametrize("aspect", ["stretch", "pad"])

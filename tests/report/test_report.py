@@ -458,6 +458,19 @@ def test_changed_copies_of_a_published_set_are_not_one_model(tmp_path: Path) -> 
     ]
 
 
+def test_other_labels_of_a_published_set_are_not_one_model(tmp_path: Path) -> None:
+    for seed, digest in enumerate(("aa11", "aa11", "bb22")):
+        folder = make_run(tmp_path, seed=seed)
+        metrics = read_metrics(folder)
+        metrics["data"]["labels_sha256"] = digest
+        (folder / "metrics.json").write_text(json.dumps(metrics))
+    (group,) = groups_of(tmp_path)
+    assert [(cell.label, len(cell.trials)) for cell in group.cells] == [
+        ("tiny (labels=aa11)", 2),
+        ("tiny (labels=bb22)", 1),
+    ]
+
+
 def test_two_sets_of_one_kind_are_named_apart_and_in_no_sentence_together(tmp_path: Path) -> None:
     for root, protocol in (("a", "official"), ("a", "holdout"), ("b", "holdout")):
         folder = make_run(tmp_path / root, protocol=protocol, index=root * 4, kind="folder")
