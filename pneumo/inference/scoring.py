@@ -3,12 +3,14 @@
 import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from functools import cache
 from pathlib import Path
 from typing import Any, cast
 
 import numpy as np
 import pandas as pd
 
+from pneumo import cli
 from pneumo.choices import BALANCED
 from pneumo.data import image
 from pneumo.data.kermany import Kermany
@@ -44,11 +46,25 @@ class ScoredOn:
 
 
 def own_root(run: Run) -> Path:
-    """Returns the folder of the run's images; FileNotFoundError if they are missing."""
+    """Returns the folder of the run's images; FileNotFoundError if they are missing.
+
+    A note states if the files have the names of the run's images and other bytes.
+    """
     root = run.images()
     if root is None:
         raise FileNotFoundError(images_missing(run))
+    _note_other_bytes(run, root)
     return root
+
+
+@cache  # reads all images of the run, and one note is enough
+def _note_other_bytes(run: Run, root: Path) -> None:
+    digest = run.metrics["data"].get("images_sha256")
+    if digest and images_digest(root, run.split) != digest:
+        cli.note(
+            f"the images in {root} have the names of those that {run.name} was trained on, and "
+            "other bytes: their scores are not those of its training"
+        )
 
 
 def images_missing(run: Run) -> str:

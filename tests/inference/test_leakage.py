@@ -16,6 +16,7 @@ from pneumo.inference import scoring
 from pneumo.inference.leakage import images_digest, labelled, new_images, shared_with_train
 from pneumo.runs.run import Run
 from pneumo.training import fit
+from tests.conftest import Capture, Patch
 from tests.data.test_dicom import dataset, encode
 
 PATIENT_ID = "4711-secret"
@@ -184,3 +185,18 @@ def test_images_of_the_run_that_it_started_from_are_not_new(data: Path, tmp_path
     first.run_dir.rename(tmp_path / "away")
     _, _, (_, lost) = new_images([run], data, **how)
     assert lost.compared == "nothing, since that run is not there"
+
+
+@pytest.mark.slow
+def test_a_note_states_that_the_run_s_images_have_other_bytes(
+    finished_run: Path, phantoms: Path, tmp_path: Path, monkeypatch: Patch, capsys: Capture
+) -> None:
+    for folder, noted in ((phantoms, False), (tmp_path / "saved-again", True)):
+        if noted:
+            shutil.copytree(phantoms, folder)
+            changed = next(folder.rglob("*.jpeg"))
+            changed.write_bytes(changed.read_bytes() + b"\0")
+        monkeypatch.setenv("PNEUMO_DATA", str(folder))
+        for _ in range(2):
+            assert scoring.own_root(Run.open(finished_run)) == folder
+        assert capsys.readouterr().err.count("other bytes") == noted
