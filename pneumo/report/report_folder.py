@@ -139,7 +139,7 @@ def _find(roots: Sequence[Path]) -> tuple[dict[Path, str], list[Problem]]:
             for plan in not_started(sweep):
                 fold = "" if plan["fold"] is None else f",protocol.fold={plan['fold']}"
                 run = sweep.relative_to(top) / f"model={plan['model']},seed={plan['seed']}{fold}"
-                why = "the sweep plans it; resume with sweep=DIR"
+                why = "the sweep plans it; resume with sweep=DIR and the arguments that added it"
                 problems.append(Problem(run.as_posix(), "not started", why, **plan))
     if not paths:
         raise FileNotFoundError(

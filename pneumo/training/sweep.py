@@ -25,6 +25,8 @@ from pneumo.runs import run_folder, trust
 from pneumo.runs.writer import RunWriter
 
 REFUSED = "refused.txt"  # in a run's folder: why it was not resumed; its files are untouched
+# settings of where and how, which a run need not have been started with
+NOT_PLANNED = (*run_folder.MAY_CHANGE, "launcher", "hparams_search", "hydra")
 SECONDS, PARENT_SECONDS = 2.0, 0.2  # between two looks at the runs, and at the parent process
 SILENCED = ("optuna.storages._in_memory", "hydra_plugins.hydra_optuna_sweeper._impl")  # loggers
 
@@ -38,6 +40,7 @@ class Sweep(Callback):
         self, sweep_pid: int | None = None, trusted: tuple[str, ...] | None = None
     ) -> None:
         self.sweep_pid, self.trusted = sweep_pid, trusted  # known in other processes only
+        self.new = list[str]()
         self.folder, self.stop, self.watcher = Path(), threading.Event(), threading.Thread()
 
     def __reduce__(self) -> tuple[type["Sweep"], tuple[int, tuple[str, ...] | None]]:
@@ -65,7 +68,8 @@ class Sweep(Callback):
         runs, folder = planned(config, arguments), Path(config.hydra.sweep.dir)
         try:
             check_search(config, config.hydra)
-            begin(folder, arguments, runs, searched=config.hydra.sweeper.get("params") or ())
+            searched = config.hydra.sweeper.get("params") or ()
+            self.new = begin(folder, arguments, runs, searched=searched)
         except ValueError as error:  # Hydra would only warn of another exception
             cli.error(str(error), word="Error")
             raise SystemExit(cli.MISTAKE) from None
@@ -86,7 +90,7 @@ class Sweep(Callback):
             for name in (run_folder.SWEEP, "multirun.yaml"):
                 (self.folder / name).unlink(missing_ok=True)
             run_folder.remove_empty(self.folder, levels=3)
-        return conclude(self.folder)
+        return conclude(self.folder, new=self.new)
 
 
 def check_search(cfg: DictConfig, hydra: Any) -> None:
@@ -108,10 +112,12 @@ def begin(
     runs: Sequence[Sequence[str]] | None = None,
     *,
     searched: Iterable[str] = (),
-) -> None:
+) -> list[str]:
     """Writes sweep.json: the arguments that a sweep began with, and the overrides of its runs.
 
-    Of a sweep that began before, adds the runs. ``searched``: the keys that the sweeper varies.
+    Of a sweep that began before, adds the runs, with the settings that it did not begin with.
+    Returns those of the arguments that it did not begin with. ``searched``: the keys that the
+    sweeper varies.
 
     Raises:
         OSError: the folder cannot be written.
@@ -120,11 +126,19 @@ def begin(
     path = folder / run_folder.SWEEP
     now = [a for a in arguments if not a.startswith(("hydra.sweep.dir=", "hydra.mode="))]
     before = untrusted.read_json(path) if path.is_file() else {"arguments": now}
+    new = [argument for argument in now if argument not in (before.get("arguments") or ())]
+    settings = [
+        f"{each.get_key_element()}={each.get_value_element_as_str()}"
+        for each in OverridesParser.create().parse_overrides(new)
+        if not each.is_sweep_override()
+    ]
+    named = [text for text in settings if not text.startswith(NOT_PLANNED)]
     planned = before.get("planned") or []
-    more = [list(run) for run in runs or [] if list(run) not in planned]
+    more = [run for run in ([*named, *each] for each in runs or []) if run not in planned]
     folder.mkdir(parents=True, exist_ok=True)
     now_planned = {"planned": [*planned, *more] or None, "searched": [*searched]}
     atomic.write_json(path, before | now_planned)
+    return new
 
 
 def arguments_of(folder: Path) -> list[str]:
@@ -267,10 +281,11 @@ def watch(folder: Path, total: int | None, stop: threading.Event) -> None:
             last_count = count
 
 
-def conclude(folder: Path) -> bool:
+def conclude(folder: Path, *, new: Sequence[str]) -> bool:
     """Reports how the runs ended, and writes the report of those that are done.
 
-    Returns whether any is not done, or the report could not be written.
+    ``new``: the arguments that the sweep did not begin with. Returns whether any is not done, or
+    the report could not be written.
     """
     settle(folder)
     runs, missing = states(folder), run_folder.not_started(folder)
@@ -297,7 +312,7 @@ def conclude(folder: Path) -> bool:
     if left := len(undone) + len(missing):
         sys.stderr.write(
             f"{left} of {len(runs) + len(missing)} runs are not done; resume with: "
-            f"python -m pneumo.train {shlex.quote(f'sweep={folder}')}\n"
+            f"python -m pneumo.train {shlex.join([f'sweep={folder}', *new])}\n"
         )
     return bool(left) or not reported
 

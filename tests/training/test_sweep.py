@@ -321,10 +321,33 @@ def test_runs_that_a_sweep_never_began_are_named(tmp_path: Path, capsys: Capture
     run = RunWriter(tmp_path / "model=tiny,seed=1,protocol=paper")
     run.write_overrides(["seed=1", "protocol=paper"])
     run.write_status("failed", error="a reason")
-    assert sweep.conclude(tmp_path)
+    assert sweep.conclude(tmp_path, new=[])
     text = capsys.readouterr().err
     assert "not started model=tiny,seed=0\nnot started model=tiny,seed=2\n" in text
     assert "3 of 3 runs are not done" in text
+
+
+def test_runs_that_an_extended_sweep_never_began_are_named_with_their_command(
+    tmp_path: Path, capsys: Capture
+) -> None:
+    runs = sweep.planned(multirun_config(["seed=0,1"]), ["seed=0,1"])
+    assert sweep.begin(tmp_path, ["seed=0,1"], runs) == []
+    for seed in range(2):
+        run = RunWriter(tmp_path / f"model=tiny,seed={seed}")
+        run.write_overrides([f"seed={seed}"])
+        run.write_status("failed", error="a reason")
+    assert run_folder.not_started(tmp_path) == []
+    extended = ["seed=0,1", "hydra.sweep.dir=x", "model=compact", "num_threads=1"]
+    new = sweep.begin(tmp_path, extended, runs)
+    assert new == ["model=compact", "num_threads=1"]
+    missing = run_folder.not_started(tmp_path)
+    assert [(run["model"], run["seed"]) for run in missing] == [("compact", 0), ("compact", 1)]
+    assert sweep.conclude(tmp_path, new=new)
+    assert f"sweep={tmp_path} model=compact num_threads=1\n" in capsys.readouterr().err
+    other = RunWriter(tmp_path / "model=compact,seed=0")
+    other.write_overrides(["seed=0", "model=compact", "num_threads=2"])
+    other.write_status("done")
+    assert [run["seed"] for run in run_folder.not_started(tmp_path)] == [1]
 
 
 def test_a_foreign_sweep_names_only_known_classes(
@@ -365,6 +388,7 @@ def test_a_sweep_ends_with_medians_that_fit_80_columns(tmp_path: Path) -> None:
     rows += ["set,paper,prior,1,best,test,auroc,,,\n"]
     table = tmp_path / "summary.csv"
     table.write_text(head + "".join(rows))
+    (tmp_path / "runs.csv").write_text("state\ndone\n")
     title, label, tiny, prior = terminal.summary(tmp_path).splitlines()
     assert title.split() == ["set,", "paper", "AUROC", "accuracy", "F1", "of", "NORMAL"]
     assert label == f"{name}, 5 runs"
