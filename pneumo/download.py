@@ -78,30 +78,35 @@ def download(url: str, *, target: Path) -> None:
     work.mkdir(parents=True, exist_ok=True)
     try:
         with FileLock(work / "lock", timeout=0):
-            if not zip_path.exists():
-                fetch(url, zip_path)
-            folder = unpack(zip_path, work / "unpacked")
-            with zip_path.open("rb") as file:
-                digest = hashlib.file_digest(file, "sha256").hexdigest()
-            source = {
-                "url": requests.utils.urldefragauth(url),  # without a password
-                "doi": DOI,
-                "size": zip_path.stat().st_size,
-                "sha256": digest,
-                "date": datetime.now(UTC).isoformat(timespec="seconds"),
-            }
-            (folder / "SOURCE.json").write_text(json.dumps(source, indent=2) + "\n", "utf-8")
-            if target.exists():  # Windows renames no folder to one that exists
-                target.rmdir()
-            folder.rename(target)
+            try:
+                _fill(target, url, zip_path, work / "unpacked")
+            finally:
+                shutil.rmtree(work / "unpacked", ignore_errors=True)
     except Timeout:
         raise ValueError(
             f"only one download may write {work}; another one does: wait for it, or choose "
             "another folder with --to"
         ) from None
-    finally:
-        shutil.rmtree(work / "unpacked", ignore_errors=True)
     shutil.rmtree(work, ignore_errors=True)
+
+
+def _fill(target: Path, url: str, zip_path: Path, unpacked: Path) -> None:
+    if not zip_path.exists():
+        fetch(url, zip_path)
+    folder = unpack(zip_path, unpacked)
+    with zip_path.open("rb") as file:
+        digest = hashlib.file_digest(file, "sha256").hexdigest()
+    source = {
+        "url": requests.utils.urldefragauth(url),  # without a password
+        "doi": DOI,
+        "size": zip_path.stat().st_size,
+        "sha256": digest,
+        "date": datetime.now(UTC).isoformat(timespec="seconds"),
+    }
+    (folder / "SOURCE.json").write_text(json.dumps(source, indent=2) + "\n", "utf-8")
+    if target.exists():  # Windows renames no folder to one that exists
+        target.rmdir()
+    folder.rename(target)
 
 
 def fetch(url: str, zip_path: Path) -> None:

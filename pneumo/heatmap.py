@@ -55,7 +55,7 @@ def main(args: argparse.Namespace) -> int:
 
 
 def _names(run: Run, paths: Sequence[str]) -> list[str]:
-    """Returns the named radiographs, or up to MAX_OWN drawn from the run's test split."""
+    """Returns the named radiographs, or one of up to MAX_OWN patients of its test split."""
     import numpy as np
 
     from pneumo.inference.inputs import find_noted
@@ -65,7 +65,7 @@ def _names(run: Run, paths: Sequence[str]) -> list[str]:
         if names := find_noted(paths):
             return names
         raise ValueError(f"there must be a radiograph; got none in {', '.join(paths)}")
-    root, test = own_root(run), run.of_split("test")["path"]
+    root, test = own_root(run), run.of_split("test").drop_duplicates("group")["path"]
     drawn = np.random.default_rng(0).choice(len(test), min(MAX_OWN, len(test)), replace=False)
     return [str(root / test[number]) for number in sorted(drawn)]
 

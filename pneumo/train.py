@@ -152,13 +152,9 @@ def run_logged(fit: Callable[[], None], writer: RunWriter, config: Config) -> in
 
 
 def best_score(run_dir: Path, *, select_on: str) -> float | None:
-    """Returns the main score of a finished run at the chosen epoch, on the split that chose it.
-
-    Where nothing was chosen, the score is on ``select_on``, None without such a split.
-    """
+    """Returns the main score of a finished run at the chosen epoch, None without ``select_on``."""
     metrics = json.loads((run_dir / "metrics.json").read_text())
-    on = (metrics["selection"] or {"on": "none"})["on"]
-    scores = metrics["best"].get(select_on if on == "none" else on)
+    scores = metrics["best"].get(select_on)
     return scores and float(scores[MAIN_SCORES[task_of(metrics)]])
 
 

@@ -261,8 +261,10 @@ def test_nothing_is_overwritten(run: Run, server: Server, target: Path) -> None:
     (target / "mine.txt").unlink()
     work = target.with_name("chest_xray.download")
     work.mkdir()
+    (work / "unpacked").mkdir()  # by the other one
     with FileLock(work / "lock"):
         assert "only one download may write" in run(code=2).err
+    assert (work / "unpacked").is_dir()
     assert server.ranges == []
 
 

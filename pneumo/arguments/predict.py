@@ -9,9 +9,10 @@ from pneumo.choices import DEVICES
 
 EXAMPLES = """\
 Columns: p_* are the networks' probabilities, *_calibrated those after
-temperature scaling, fitted on the run's validation split; decision is PNEUMONIA
-if p_pneumonia is at least threshold; ood is true for an out-of-distribution
-image; error is the reason why a file could not be read.
+temperature scaling, fitted on the run's validation split or the images of
+--calibration; decision is PNEUMONIA if p_pneumonia is at least threshold;
+ood is true for an out-of-distribution image; error is the reason why a file
+could not be read.
 docs/reference/predictions.md describes all columns, docs/how-to/detection.md
 those of detectors, which write one row per box.
 exit codes: 0 done; 2 a mistake in the command; 3 done, but some files could

@@ -29,7 +29,8 @@ from pneumo.labels import CLASS_NAMES, NORMAL, SUBTYPES
 log = logging.getLogger(__name__)
 
 UNKNOWN = (
-    "{unknown:,} of {images:,} images have no patient; each counts as a patient of its own, so "
+    PATIENTS_UNKNOWN + ": {unknown:,} of {images:,} images have no patient; each counts as a "
+    "patient of its own, so "
     "several images of one person may be in train and test, and the scores may be too high. "
     "Near-identical images are joined."
 )
@@ -67,8 +68,7 @@ class Folder(DataSet):
             images = csv_table(Path(csv).expanduser(), place)
         unknown, note = int((images["known_by"] == "").sum()), None
         if unknown:
-            note = UNKNOWN.format(unknown=unknown, images=len(images))
-            note = f"{PATIENTS_UNKNOWN}: {note} {NAME_THEM}"
+            note = f"{UNKNOWN.format(unknown=unknown, images=len(images))} {NAME_THEM}"
         return cls(place, note, licence, bool(unknown), images, tuple(left_out))
 
     @classmethod

@@ -101,7 +101,8 @@ def about_default(run: Run) -> str:
     point = run.assessment["operating_point"]
     return (
         f"no RUN is named, so {run.name} predicts. On its {len(run.of_split('test')):,} test "
-        f"images (protocol={run.metrics['protocol']}) its decisions have a sensitivity of "
+        f"images (protocol={run.metrics['protocol']}) its decisions at "
+        f"{point['threshold']:.3g} have a sensitivity of "
         f"{point['sensitivity']['value']:.3f} and a specificity of "
         f"{point['specificity']['value']:.3f}. Research use only, not a medical device"
     )

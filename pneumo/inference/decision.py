@@ -41,7 +41,10 @@ def decide(
         if value is not None:
             cli.check_share(value, ends, name=name)
     if calibration is not None:
-        decision = _of_calibration(calibration, threshold=threshold)
+        # a temperature keeps 0.5, so it cannot make probabilities for equal classes those of a site
+        balanced = any(run.metrics.get("decision") == BALANCED for run in runs)
+        temperature = None if balanced else calibration["temperature"]
+        decision = _of_calibration(calibration, temperature, threshold=threshold)
     else:
         decision = _by_rule(runs, checkpoint, threshold=threshold)
     populations = (
@@ -58,11 +61,12 @@ def decide(
     return decision
 
 
-def _of_calibration(calibration: LocalCalibration, *, threshold: float | None) -> Decision:
-    what = "threshold and temperature come" if threshold is None else "the temperature comes"
-    note = f"{what} from the calibration {calibration['name']}"
-    temperature = calibration["temperature"]
-    if bound := at_bound(temperature):
+def _of_calibration(
+    calibration: LocalCalibration, temperature: float | None, *, threshold: float | None
+) -> Decision:
+    used = ["threshold"] * (threshold is None) + ["temperature"] * (temperature is not None)
+    note = f"from the calibration {calibration['name']}: {' and '.join(used) or 'no number'}"
+    if temperature is not None and (bound := at_bound(temperature)):
         note += f". The temperature is {temperature:g}{bound}"
     if ranking := calibration.get("ranking"):
         note += f". Its images: {ranking}"

@@ -50,10 +50,17 @@ def own_root(run: Run) -> Path:
 
     A note states if the files have the names of the run's images and other bytes.
     """
-    root = run.images()
+    root = found_root(run)
     if root is None:
         raise FileNotFoundError(images_missing(run))
-    _note_other_bytes(run, root)
+    return root
+
+
+def found_root(run: Run) -> Path | None:
+    """Returns the folder of the run's images, None if they are missing; notes as `own_root`."""
+    root = run.images()
+    if root is not None:
+        _note_other_bytes(run, root)
     return root
 
 
@@ -154,7 +161,7 @@ def probabilities(
         pixels = files.pixels if networks else [image.num_pixels(root / path) for path in paths]
         return table.assign(pixels=pixels), np.stack([rows[run] for run in runs])
     columns = [run.of_split("test").set_index("path")["p_pneumonia"][paths] for run in runs]
-    if (root := runs[0].images()) is not None:
+    if (root := found_root(runs[0])) is not None:
         table = table.assign(pixels=[image.num_pixels(root / path) for path in paths])
     return table, np.stack([column.to_numpy() for column in columns])
 

@@ -123,7 +123,8 @@ class Encoder(Network):
     def features(self, x: Tensor) -> Tensor:
         """(B, 1, S, S) grey values to (B, c) activations of the first dense layer."""
         first_weight = None
-        if isinstance(self.norm, nn.BatchNorm2d) and trains_on_cpu(self, x):
+        first = (self.norm, self.levels[0])  # a frozen one is in evaluation mode
+        if isinstance(self.norm, nn.BatchNorm2d) and all(trains_on_cpu(m, x) for m in first):
             x, first_weight = self._normalised(x, self.norm)
         else:
             x = self.norm((x - self.mean) / self.std)

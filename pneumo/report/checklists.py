@@ -24,7 +24,7 @@ ABOUT = (
 )
 FILLED, PART, PERSON = "filled", "in part", "to write"
 HINTS = {
-    "maps": "python -m pneumo.heatmap RUN --score adds it",
+    "maps": "python -m pneumo.heatmap RUN --score --out DIR adds it",
     "external": "images of another place (python -m pneumo.evaluate RUN --data DIR --name NAME)",
 }
 UNKNOWN = "not recorded in the run folder"

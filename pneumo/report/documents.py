@@ -61,7 +61,7 @@ def write_onnx(
     findings = _findings(run, checkpoint)
     about: dict[str, Any] = {"checkpoint": checkpoint, "lists": paths[2].name}
     text = card(run, classes=labels.CLASSES[network.num_classes], **about, **findings)
-    lists = _checklists(run, **findings)
+    lists = _checklists(run, checkpoint, **findings)
     model = onnx_export.build(
         network,
         views=run.views,
@@ -183,6 +183,7 @@ def _baselines(run: Run) -> Markdown:
     config, metrics = run_folder.flat(run.config), run.metrics
     settings: dict[str, Any] = {
         "model": "thumbnail_svm,file_header",
+        "data": metrics["data"]["kind"],
         "protocol": metrics["protocol"],
         "seed": metrics["seed"],
         "callbacks.checkpoint.monitor": "last",  # baselines have no epochs
@@ -194,9 +195,11 @@ def _baselines(run: Run) -> Markdown:
     return Markdown(shlex.join(["python", "-m", "pneumo.train", "-m", *words]))
 
 
-def _checklists(run: Run, **findings: Any) -> str:
-    external = of_run(run, findings["assessment"])[EXTERNAL]
-    return checklists.write(run.metrics, model=_model(run), external=external, **findings)
+def _checklists(run: Run, checkpoint: str = "best", **findings: Any) -> str:
+    external, metrics = of_run(run, findings["assessment"])[EXTERNAL], dict(run.metrics)
+    if checkpoint == "last":
+        metrics |= {"best": metrics["last"], "selection": {"on": "none"}}
+    return checklists.write(metrics, model=_model(run), external=external, **findings)
 
 
 def _model(run: Run) -> Mapping[str, Any]:

@@ -101,7 +101,7 @@ def _samples(
         ValueError: no image can be read, or the run cannot be loaded.
     """
     assert on.root is not None
-    folder = run.images() if labels else scoring.own_root(run)
+    folder = scoring.found_root(run) if labels else scoring.own_root(run)
     if folder is None or (labels and run.metrics.get("baseline")):
         return None
     split = "test" if run.of_split("val").empty else "val"

@@ -23,6 +23,7 @@ from pydantic import (
 from pneumo.choices import ARGMAX, AT_SENSITIVITY
 from pneumo.evaluation.scores import MONITORED
 from pneumo.runs.run_folder import wrong_scales
+from pneumo.runs.tasks import DETECTION
 
 TAG = re.compile(r"(constrained-)?(int|float)$|list\[")  # pydantic's name of one of several types
 MAX_SEED = 10**14  # torch's seed has 64 bits, and is made of this and the epoch
@@ -232,7 +233,8 @@ class Config(Section):
     def scores_each_epoch(self) -> bool:
         """Whether val and test are scored after each epoch."""
         followed = any(m.endswith(("/val", "/test")) for m in self.monitors.values())
-        return followed or self.trainer.check_val_every_n_epoch == 1
+        chosen = self.monitor != LAST or self.task == DETECTION
+        return chosen or followed or self.trainer.check_val_every_n_epoch == 1
 
 
 def read(settings: Mapping[str, Any]) -> Config:

@@ -63,6 +63,7 @@ class Finetune(pl.Callback):
                 module.train().requires_grad_()
         for name in self.frozen:
             freeze(body.get_submodule(name))
+        pl_module.network.training = True  # its own modules apart: decision=balanced depends on it
 
 
 def freeze(module: nn.Module) -> None:

@@ -34,7 +34,7 @@ from pneumo.training import devices, loggers, metadata, whole_files
 from pneumo.training.callbacks import history_table
 from pneumo.training.config import Config
 from pneumo.training.construction import build
-from pneumo.training.objects import Parts, build_parts
+from pneumo.training.objects import Parts, build_parts, own_package
 from pneumo.training.task import Scored, Task
 
 log = logging.getLogger("pneumo")
@@ -78,7 +78,8 @@ def fit(
         facts["init"] = {
             "run": Path(init.name).name,  # no path of this machine
             "trained_on": init.metrics["data"]["kind"],
-            "weights_sha256": weights_digest(init.network()),  # before a prior of these labels
+            # before a prior of these labels
+            "weights_sha256": weights_digest(init.network(trust=own_package(config))),
         }
     metadata.announce(facts, trainer)
     loggers.open_run(trainer, config, facts["hyperparameters"])

@@ -48,7 +48,22 @@ def open_run(trainer: pl.Trainer, config: Config, hyperparameters: Mapping[str, 
 
 
 def close_run(trainer: pl.Trainer, metrics: Mapping[str, Any]) -> None:
-    """Adds the data set's note, and the final scores with the hyperparameters."""
+    """Adds the data set's note, and the final scores with the hyperparameters.
+
+    Other loggers than TensorBoard get the final scores if no epoch had them.
+    """
+    best, epochs = metrics["best"], metrics["history"]
+    final = {
+        f"{name}/{split}": score
+        for split in ("val", "test")
+        if split in best and split not in epochs[-1]
+        for name, score in best[split].items()
+        if isinstance(score, float)
+    }
+    for logger in trainer.loggers:
+        if final and not isinstance(logger, TensorBoardLogger):
+            logger.log_metrics(final, step=best["epoch"] + 1)
+            logger.save()
     writer = writer_of(trainer)
     if writer is None:
         return

@@ -3,6 +3,7 @@
 import logging
 import os
 import sys
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -57,7 +58,7 @@ def build_parts(config: Config) -> Parts:
     torch.manual_seed(config.seed)  # of the network's weights
     network = task.build_network(config)
     if config.init:
-        load_weights(network, config.init)
+        load_weights(network, config.init, trust=own_package(config))
     trainer = build_trainer(config)
     task.try_settings(config, network)
     for callback in trainer.callbacks:  # type: ignore[attr-defined]
@@ -72,19 +73,27 @@ def build_parts(config: Config) -> Parts:
     return Parts(task, network, trainer)
 
 
-def load_weights(network: Any, place: str) -> None:
+def own_package(config: Config) -> list[str]:
+    """Returns the package of the user's own network, which the run of init may name, too."""
+    package = config.model.target_.partition(".")[0]
+    return [package] if package != "pneumo" else []
+
+
+def load_weights(network: Any, place: str, *, trust: Sequence[str] = ()) -> None:
     """Fills a network with the best checkpoint of a run, with its mean and deviation.
 
     Args:
         network: of the same architecture and number of classes.
         place: a run folder or pretrained:NAME.
+        trust: packages whose networks the run may name.
 
     Raises:
         FileNotFoundError, ValueError: there is no such run, or its network is another one.
     """
     run = Run.open(place)
+    other = run.network(trust=trust)
     try:
-        network.load_state_dict(run.network().state_dict())
+        network.load_state_dict(other.state_dict())
     except RuntimeError as error:
         reason = " ".join(str(error).split())[:200]
         raise ValueError(
@@ -92,6 +101,16 @@ def load_weights(network: Any, place: str) -> None:
             f"{run.metrics['model']} with {run.metrics.get('num_classes')} classes: {reason}. Set "
             "model= as in that run"
         ) from None
+    side = run.image_size
+    image = torch.linspace(0, 1, side**2).square().view(1, 1, side, side) * 255
+    with torch.no_grad():
+        outputs = network.eval()(image), other(image)
+    network.train()
+    if not torch.allclose(*outputs, rtol=1e-3, atol=1e-4):  # such as by model.per_image
+        raise ValueError(
+            f"init must be a run of the same network; with the weights of {run.name}, this one has "
+            "other outputs. Set model.* as in that run"
+        )
     network.log_prior.zero_()  # the shares of that run's labels, if it was balanced
 
 
@@ -138,7 +157,7 @@ def build_trainer(config: Config) -> pl.Trainer:
     ]
     if number > 1:
         arguments |= {"strategy": DataParallel(config), "use_distributed_sampler": False}
-    elif config.job_number is not None and num_gpus > 1 and config.trainer.accelerator != "cpu":
+    elif config.trainer.devices == 1 and config.job_number is not None and num_gpus > 1:
         arguments["devices"] = [config.job_number % num_gpus]
     if profiler := config.trainer.profiler:
         arguments["profiler"] = PROFILERS[profiler](dirpath=config.run_dir, filename="profile")

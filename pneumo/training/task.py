@@ -228,12 +228,14 @@ def batch_settings(config: Config) -> dict[str, Any]:
 
 
 def schedule_settings(config: Config, *, num_steps: int) -> dict[str, Any]:
-    """Returns the arguments of the schedule; total_steps, where it is null, is ``num_steps``.
+    """Returns the arguments of the schedule; total_steps of null and T_max of 0 are ``num_steps``.
 
     Raises:
         ValueError: the schedule ends before the run, where torch would break it off.
     """
     settings = config.schedule.plain(without=("interval", "monitor"))
+    if "T_max" in settings:
+        settings["T_max"] = settings["T_max"] or num_steps
     if "total_steps" in settings:
         settings["total_steps"] = total = settings["total_steps"] or num_steps
         if total < num_steps:

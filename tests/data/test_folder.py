@@ -217,6 +217,7 @@ def test_pneumoniamnist_has_its_own_split_and_labels_of_any_type(tmp_path: Path,
     sick = table.loc[(table["source"] == "train") & (table["label"] == "PNEUMONIA"), "path"]
     assert [int(Path(name).stem) for name in sick] == list(range(1, 40, 2))
     assert data_set.near_duplicates
+    assert str(data_set.note).startswith("PATIENTS UNKNOWN: 68 of 68 images")
     assert data_set.licence.startswith("CC BY 4.0")
     assert (data_set.population, data_set.ages) == (Kermany.population, (1, 5))
     source = {"root": str(path), "cache_dir": str(tmp_path / "cache")}

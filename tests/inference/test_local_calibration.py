@@ -1,6 +1,7 @@
 import json
 from collections.abc import Iterator
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
@@ -153,7 +154,7 @@ def test_it_is_read_by_name_or_as_a_file_and_its_warnings_are_noted(
     assert found["NORMAL"] > patients["NORMAL"]
     given = decide([], calibration=read(), threshold=0.3)
     assert (given.threshold, given.threshold_from) == (0.3, "given")
-    assert given.notes[0].startswith("the temperature comes from the calibration here")
+    assert given.notes[0].startswith("from the calibration here: temperature")
     warned = read(
         shared_with_train="2 patients with the train split of a", warning="fewer than 20 patients"
     )
@@ -161,7 +162,11 @@ def test_it_is_read_by_name_or_as_a_file_and_its_warnings_are_noted(
         decide([], calibration=one).notes[0]
         for one in (read(shared_with_train="", warning=None), warned)
     )
-    assert plain == "threshold and temperature come from the calibration here"
+    assert plain == "from the calibration here: threshold and temperature"
+    balanced: Any = SimpleNamespace(metrics={"decision": "balanced"}, is_shipped=False)
+    decision = decide([balanced], calibration=read(shared_with_train="", warning=None))
+    assert (decision.threshold, decision.temperature) == (found["threshold"], None)
+    assert decision.notes == ("from the calibration here: threshold",)
     assert noted.startswith(f"{plain}. LEAK: its images share 2 patients with the train")
     assert noted.endswith("fewer than 20 patients")
     with pytest.raises(FileNotFoundError, match=r"one of the run's \(here\); there is no"):

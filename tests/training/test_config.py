@@ -142,6 +142,8 @@ def test_splits_are_scored_after_each_epoch_where_an_epoch_is_chosen() -> None:
     last, val = "callbacks.checkpoint.monitor=last", "trainer.check_val_every_n_epoch=1"
     plateau = ["schedule=plateau", "schedule.monitor=loss/train"]
     cases = {(): True, (last,): False, (last, val): True, (last, *plateau): False}
+    cases |= {("callbacks.checkpoint.monitor=loss/train",): True}
+    cases |= {("task=detection", "protocol=holdout", last): True}
     for overrides, expected in cases.items():
         assert read(composed(*overrides)).scores_each_epoch is expected
     nothing = read(composed("protocol=official", "protocol.val=0", last))

@@ -10,9 +10,12 @@ from torch import nn
 from pneumo.data.datamodule import Batch
 from pneumo.models.base import Wrapped
 from pneumo.models.library import LibraryNetwork
+from pneumo.models.unet_encoder import Encoder
 from pneumo.training.classification import Classification
+from pneumo.training.config import read
 from pneumo.training.finetune import Finetune
-from tests.conftest import SMALL, Command, classifier
+from pneumo.training.task import schedule_settings
+from tests.conftest import SMALL, Command, classifier, composed
 from tests.training.test_resume import whole_and_resumed
 
 TINY = (
@@ -90,6 +93,12 @@ def test_what_the_network_itself_does_not_train_stays_so() -> None:
         assert "0.0.weight" not in moved(module)
 
 
+@pytest.mark.parametrize("interval", ["epoch", "step"])
+def test_the_cosine_ends_with_the_run(interval: str) -> None:
+    config = read(composed("trainer.max_epochs=5", f"schedule.interval={interval}"))
+    assert schedule_settings(config, num_steps=40)["T_max"] == 40
+
+
 @pytest.mark.parametrize("name", ["constant", "cosine", "plateau", "onecycle"])
 def test_a_blocks_rate_is_its_share_all_along(name: str) -> None:
     module = wrapped(f"schedule={name}", *["schedule.patience=0"] * (name == "plateau"))
@@ -104,6 +113,22 @@ def test_a_blocks_rate_is_its_share_all_along(name: str) -> None:
     assert rates[0] <= 0.1
     plain = wrapped(f"schedule={name}").configure_optimizers()["optimizer"]
     assert len(plain.param_groups) == 1
+
+
+def test_a_frozen_encoder_of_the_paper_keeps_its_statistics_and_learns_without_the_prior() -> None:
+    torch.manual_seed(0)
+    network = Encoder(f=2, d=4, c=4, image_size=32)
+    network.log_prior = torch.tensor([0.0, 50.0])
+    module = classifier(network, *ADAMW)
+    images = torch.rand(8, 1, 32, 32) * 255
+    for given in ({"head_epochs": 1}, {"frozen": ["norm"]}, {"frozen": ["levels.0"]}):
+        start(Finetune(**given), module, 0)  # type: ignore[arg-type]
+        frozen = [m for m in network.modules() if isinstance(m, nn.BatchNorm2d) and not m.training]
+        before = [{name: value.clone() for name, value in m.state_dict().items()} for m in frozen]
+        assert frozen
+        assert network(images).diff(dim=1).abs().max() < 25  # less than the prior's difference
+        for norm, was in zip(frozen, before, strict=True):
+            assert all(torch.equal(value, was[name]) for name, value in norm.state_dict().items())
 
 
 @pytest.mark.parametrize(

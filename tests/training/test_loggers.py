@@ -12,6 +12,7 @@ from urllib.error import URLError
 from urllib.parse import quote
 from urllib.request import Request, urlopen
 
+import pandas as pd
 import pytest
 
 from pneumo.training.loggers import hparam_settings
@@ -152,3 +153,8 @@ def test_a_sweep_leaves_its_scores_in_one_database_for_a_real_client(
         wanted = [row["test"]["loss"] for row in history]
         assert [score.value for score in scores] == pytest.approx(wanted, rel=1e-6)
     assert not (tmp_path / "mlruns").exists()
+    last = ["callbacks.checkpoint.monitor=last", "logger=csv", "hydra.run.dir=last"]
+    assert train(*settings, "trainer.max_epochs=2", *last) == 0
+    logged = pd.read_csv(next((tmp_path / "last").rglob("metrics.csv")))
+    test = json.loads((tmp_path / "last" / "metrics.json").read_text())["best"]["test"]
+    assert logged["auroc/test"].dropna().tolist() == pytest.approx([test["auroc"]])

@@ -100,6 +100,13 @@ def test_the_weights_are_those_of_the_seed() -> None:
         assert torch.equal(one, other)
 
 
+def test_weights_of_a_network_that_computes_something_else_are_refused() -> None:
+    init = ("init=pretrained:compact-robust", "data.image_size=128")
+    assert parts("experiment=adapt", *init).network.training
+    with pytest.raises(ValueError, match="this one has other outputs"):
+        parts("experiment=compact-fast", *init)
+
+
 @pytest.mark.parametrize("monitor", ["loss", "f1_normal"])
 def test_what_follows_a_score_takes_its_direction(monitor: str) -> None:
     config = composed(
