@@ -122,7 +122,7 @@ def test_a_frozen_encoder_of_the_paper_keeps_its_statistics_and_learns_without_t
     module = classifier(network, *ADAMW)
     images = torch.rand(8, 1, 32, 32) * 255
     for given in ({"head_epochs": 1}, {"frozen": ["norm"]}, {"frozen": ["levels.0"]}):
-        start(Finetune(**given), module, 0)  # type: ignore[arg-type]
+        start(Finetune(**given), module, 0)
         frozen = [m for m in network.modules() if isinstance(m, nn.BatchNorm2d) and not m.training]
         before = [{name: value.clone() for name, value in m.state_dict().items()} for m in frozen]
         assert frozen
