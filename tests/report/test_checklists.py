@@ -77,7 +77,7 @@ def test_names_of_a_run_folder_are_no_markup_and_tables_are_whole() -> None:
     assert "<b>" not in text
     assert "[x](" not in text
     assert "| 32 | Internal evaluation | to write |" in text  # no fact is added by a name
-    assert "*python -m pneumo.heatmap RUN --score adds it*" in text
+    assert "*python -m pneumo.heatmap RUN --score --out DIR adds it*" in text
     rows = [line.replace("\\|", "") for line in text.splitlines() if line.startswith("|")]
     assert {row.count("|") for row in rows} == {5}
 
