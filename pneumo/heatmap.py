@@ -65,7 +65,7 @@ def _names(run: Run, paths: Sequence[str]) -> list[str]:
         if names := find_noted(paths):
             return names
         raise ValueError(f"there must be a radiograph; got none in {', '.join(paths)}")
-    root, test = own_root(run), run.of_split("test").drop_duplicates("group")["path"]
+    root, test = own_root(run), run.of_split("test").drop_duplicates("group")["path"].tolist()
     drawn = np.random.default_rng(0).choice(len(test), min(MAX_OWN, len(test)), replace=False)
     return [str(root / test[number]) for number in sorted(drawn)]
 

@@ -134,6 +134,15 @@ def test_scores_go_with_their_meaning_and_those_of_the_own_test_split_into_the_r
     assert pictures < set(out.glob("*.png"))
 
 
+def test_the_radiographs_that_are_drawn_are_one_of_a_patient(run: Path, monkeypatch: Patch) -> None:
+    opened = Run.open(run)
+    test = opened.of_split("test")
+    names = {Path(name).name for name in heatmap._names(opened, ())}
+    assert len(names) == min(heatmap.MAX_OWN, test["group"].nunique())
+    groups = test[test["path"].map(lambda path: Path(path).name).isin(names)]["group"]
+    assert groups.nunique() == len(names)
+
+
 @pytest.mark.parametrize("name", ["a" * 250 + ".png", "-", "../../up.png", "/abs.png", "nul\0.png"])
 def test_a_picture_stays_in_its_folder(name: str) -> None:
     targets = album.targets([name, "b/" + name.strip("/")], suffix=".gradcam-NORMAL.png").values()

@@ -202,6 +202,8 @@ def with_patients(table: pd.DataFrame, root: Path) -> pd.DataFrame:
     paths = table["path"] if unknown.any() else table["path"].head(0)
     patient_id = paths.map(lambda path: _patient_id(root / path)).astype("str")
     patient_id = patient_id[patient_id != ""]
+    named = table["patient"][patient_id.index][~unknown].groupby(patient_id).nunique()
+    patient_id = patient_id[~patient_id.isin(named.index[named > 1])]  # a placeholder
     if len(patient_id) > 1 and patient_id.nunique() == 1:
         log.warning(
             "All %d DICOM files have the same PatientID, so they count as one patient; if it is a "

@@ -65,7 +65,7 @@ def _of_calibration(
     calibration: LocalCalibration, temperature: float | None, *, threshold: float | None
 ) -> Decision:
     used = ["threshold"] * (threshold is None) + ["temperature"] * (temperature is not None)
-    note = f"from the calibration {calibration['name']}: {' and '.join(used) or 'no number'}"
+    note = f"from the calibration {calibration['name']}: {' and '.join(used) or 'prediction sets'}"
     if temperature is not None and (bound := at_bound(temperature)):
         note += f". The temperature is {temperature:g}{bound}"
     if ranking := calibration.get("ranking"):

@@ -3,7 +3,6 @@
 import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from functools import cache
 from pathlib import Path
 from typing import Any, cast
 
@@ -33,6 +32,7 @@ from pneumo.runs.writer import RunWriter
 BASELINE = re.compile(r"pneumo\.baselines\.\w+\.[A-Z]\w*")  # all that is built to be fitted
 KEPT = ("ranking", "interval", "scores", "operating_point")  # of an assessment
 COUNTS = ("images", "patients", *CLASS_NAMES)
+_compared: set[tuple[Path, str]] = set()  # folders with the digest of a training's images
 
 
 @dataclass(frozen=True)
@@ -64,10 +64,12 @@ def found_root(run: Run) -> Path | None:
     return root
 
 
-@cache  # reads all images of the run, and one note is enough
 def _note_other_bytes(run: Run, root: Path) -> None:
     digest = run.metrics["data"].get("images_sha256")
-    if digest and images_digest(root, run.split) != digest:
+    if not digest or (root, digest) in _compared:  # reads all images, and one note is enough
+        return
+    _compared.add((root, digest))
+    if images_digest(root, run.split) != digest:
         cli.note(
             f"the images in {root} have the names of those that {run.name} was trained on, and "
             "other bytes: their scores are not those of its training"
@@ -161,7 +163,7 @@ def probabilities(
         pixels = files.pixels if networks else [image.num_pixels(root / path) for path in paths]
         return table.assign(pixels=pixels), np.stack([rows[run] for run in runs])
     columns = [run.of_split("test").set_index("path")["p_pneumonia"][paths] for run in runs]
-    if (root := found_root(runs[0])) is not None:
+    if (root := runs[0].images()) is not None:
         table = table.assign(pixels=[image.num_pixels(root / path) for path in paths])
     return table, np.stack([column.to_numpy() for column in columns])
 

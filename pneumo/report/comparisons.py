@@ -95,8 +95,9 @@ def _between(group: Group) -> Iterator[dict[str, Any]]:
         ]
         # settings of one network with one trial each must not be chosen on the test split
         if first.model != second.model or len(same_images) > 1:
-            for (a, b), score in product(same_images, COMPARED):
-                low, high = difference_interval(a.resampled[score], b.resampled_as(a)[score])
+            drawn = [(a, b, a.resampled, b.resampled_as(a)) for a, b in same_images]
+            for (a, b, of_a, of_b), score in product(drawn, COMPARED):
+                low, high = difference_interval(of_a[score], of_b[score])
                 row = {"score": score, "trials": 1, "difference": a.score(score) - b.score(score)}
                 row |= {"low": low, "high": high, "over": f"patients of {split_name(a.split)}"}
                 yield about | row

@@ -26,6 +26,7 @@ PREPARATION = {
     "stretch": "a triangle filter without aliasing stretches the radiograph",
     "pad": "a triangle filter without aliasing shrinks it in proportion, with black margins,",
 }
+OF_SPLIT = ("protocol.val", "protocol.k", "protocol.fold")
 LEARNED = 0.6  # AUROC below which a card warns that the network has learned nothing
 SCORES_OF_WEIGHTS = {"accuracy": "accuracy"}
 SCORES_OF_WEIGHTS |= {name: CLINICAL[name] for name in ("sensitivity", "specificity")}
@@ -186,11 +187,10 @@ def _baselines(run: Run) -> Markdown:
         "data": metrics["data"]["kind"],
         "protocol": metrics["protocol"],
         "seed": metrics["seed"],
+        "data.patient_key": metrics["data"]["patient_key"],
         "callbacks.checkpoint.monitor": "last",  # baselines have no epochs
     }
-    for key in ("data.patient_key", "protocol.val", "protocol.k", "protocol.fold"):
-        if "$" not in str(value := config.get(key)) and value is not None:
-            settings[key] = value
+    settings |= {key: config[key] for key in OF_SPLIT if config.get(key) is not None}
     words = (f"{key}={value}" for key, value in settings.items())
     return Markdown(shlex.join(["python", "-m", "pneumo.train", "-m", *words]))
 

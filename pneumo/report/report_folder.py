@@ -134,7 +134,7 @@ def _find(roots: Sequence[Path]) -> tuple[dict[Path, str], list[Problem]]:
         paths |= {run: run.relative_to(top).as_posix() for run in runs}
         if not runs:
             name = root.relative_to(top).as_posix()
-            problems.append(Problem(name, "empty folder", "holds no run folder"))
+            problems.append(Problem(name, "empty", "holds no run folder"))
         for sweep in sorted({root, *(run.parent for run in runs if run != root)}):
             for plan in not_started(sweep):
                 fold = "" if plan["fold"] is None else f",protocol.fold={plan['fold']}"

@@ -169,7 +169,7 @@ class Problem:
     """A run that is left out of every number, and the reason."""
 
     name: str
-    state: str  # such as running, failed, stopped, unreadable, duplicate, not started, empty folder
+    state: str  # such as running, failed, stopped, unreadable, duplicate, not started, empty
     reason: str
     model: str | None = None
     seed: Any = None

@@ -55,15 +55,17 @@ def html(
         result: of evaluate, of one run, with the key shift.
         root: of these images.
         own_root: of the run's images.
-        own: the assessment of the run's own test split; None if the images have no labels.
+        own: the assessment of the run's own test split; None if it is not to be compared.
     """
     shift = result["shift"]
     scores: list[Row] = []
-    for name, title in SCORES.items() if own else ():
+    here = result.get("members", [None])[0]  # None of images without labels
+    for name, title in SCORES.items() if here else ():
         row: dict[str, Any] = {"score": title}
-        assessments: dict[str, Any] = {"here": result["members"][0], "own": own}
-        for key, assessed in assessments.items():
-            score = assessed["operating_point"].get(name) or assessed["scores"].get(name)
+        for key, assessed in {"here": here, "own": own}.items():
+            score = assessed and (
+                assessed["operating_point"].get(name) or assessed["scores"].get(name)
+            )
             row[key] = score_cell(score, unknown=DASH)
         scores.append(row)
     return render_page(

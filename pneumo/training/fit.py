@@ -34,7 +34,7 @@ from pneumo.training import devices, loggers, metadata, whole_files
 from pneumo.training.callbacks import history_table
 from pneumo.training.config import Config
 from pneumo.training.construction import build
-from pneumo.training.objects import Parts, build_parts, own_package
+from pneumo.training.objects import Parts, build_parts, trusted_by
 from pneumo.training.task import Scored, Task
 
 log = logging.getLogger("pneumo")
@@ -79,7 +79,7 @@ def fit(
             "run": Path(init.name).name,  # no path of this machine
             "trained_on": init.metrics["data"]["kind"],
             # before a prior of these labels
-            "weights_sha256": weights_digest(init.network(trust=own_package(config))),
+            "weights_sha256": weights_digest(init.network(trust=trusted_by(config))),
         }
     metadata.announce(facts, trainer)
     loggers.open_run(trainer, config, facts["hyperparameters"])

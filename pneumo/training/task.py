@@ -228,14 +228,16 @@ def batch_settings(config: Config) -> dict[str, Any]:
 
 
 def schedule_settings(config: Config, *, num_steps: int) -> dict[str, Any]:
-    """Returns the arguments of the schedule; total_steps of null and T_max of 0 are ``num_steps``.
+    """Returns the arguments of the schedule, whose total_steps is ``num_steps`` where it is null.
+
+    T_max is set in epochs, and returned in steps of the schedule.
 
     Raises:
         ValueError: the schedule ends before the run, where torch would break it off.
     """
     settings = config.schedule.plain(without=("interval", "monitor"))
     if "T_max" in settings:
-        settings["T_max"] = settings["T_max"] or num_steps
+        settings["T_max"] *= num_steps / config.trainer.max_epochs
     if "total_steps" in settings:
         settings["total_steps"] = total = settings["total_steps"] or num_steps
         if total < num_steps:

@@ -64,17 +64,23 @@ def test_dicom_files_of_one_patient_id_are_one_patient(data: Path) -> None:
 
 
 def test_a_dicom_file_without_a_patient_in_the_table_has_that_of_its_patient_id(data: Path) -> None:
-    for name in ("NORMAL/0.dcm", "NORMAL/1.dcm", "NORMAL/2.dcm"):
-        who = "other" if "2" in name else PATIENT_ID
+    for name, who in (
+        ("NORMAL/0.dcm", PATIENT_ID),
+        ("NORMAL/1.dcm", PATIENT_ID),
+        ("NORMAL/2.dcm", "other"),
+        *((f"PNEUMONIA/{number}.dcm", "a placeholder") for number in range(3)),
+    ):
         (data / name).write_bytes(encode(dataset(PatientID=who, StudyID=name[-5])))
     rows = [["NORMAL/0.dcm", "NORMAL", ""], ["NORMAL/1.dcm", "NORMAL", "Smith"]]
     rows += [["NORMAL/2.dcm", "NORMAL", ""], ["PNEUMONIA/c.png", "PNEUMONIA", ""]]
+    rows += [[f"PNEUMONIA/{n}.dcm", "PNEUMONIA", who] for n, who in enumerate(("A", "B", ""))]
     csv = data / "table.csv"
     pd.DataFrame(rows, columns=["path", "label", "patient"]).to_csv(csv, index=False)
     table = csv_table(csv, data)
     assert dict(zip(table["path"], table["patient"], strict=True)) == {
         "NORMAL/0.dcm": "Smith", "NORMAL/1.dcm": "Smith",
         "NORMAL/2.dcm": "NORMAL/2.dcm", "PNEUMONIA/c.png": "PNEUMONIA/c.png",
+        "PNEUMONIA/0.dcm": "A", "PNEUMONIA/1.dcm": "B", "PNEUMONIA/2.dcm": "PNEUMONIA/2.dcm",
     }  # fmt: skip
 
 

@@ -185,11 +185,9 @@ def test_phantoms_are_marked_and_the_real_set_has_its_limits() -> None:
 
 def test_the_baselines_of_the_card_are_of_the_run_s_split() -> None:
     protocol = {"name": "kfold", "val": 0.1, "k": 5, "fold": 3}
-    config = {"protocol": protocol, "data": {"patient_key": "${protocol.patient_key}"}}
-    text = card({"protocol": "kfold"}, config=config)
-    assert "protocol=kfold seed=0 callbacks.checkpoint.monitor=last protocol.val=0.1" in text
-    assert "protocol.k=5 protocol.fold=3" in text
-    assert "patient_key=" not in text
+    text = card({"protocol": "kfold"}, config={"protocol": protocol})
+    assert "data=kermany protocol=kfold seed=0 data.patient_key=person" in text
+    assert "protocol.val=0.1 protocol.k=5 protocol.fold=3" in text
 
 
 @pytest.mark.parametrize("aspect", ["stretch", "pad"])

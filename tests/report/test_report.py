@@ -326,7 +326,7 @@ def test_a_folder_without_finished_runs_is_named(
         assert error.count("\n") == 1
     assert not (tmp_path / "empty" / "report").exists()
     text = summary(write_report([sweep, tmp_path / "empty"]))
-    assert "| empty | empty folder | holds no run folder |" in text
+    assert "| empty | empty | holds no run folder |" in text
     failed = tmp_path / "failed" / "model=tiny,seed=0"
     write_status(failed, status="failed", error="x", epoch=0, max_epochs=5)
     report = write_report([tmp_path / "failed"])
@@ -343,7 +343,7 @@ def test_the_command_prints_the_table_and_the_page(sweep: Path, capsys: Capture)
     (sweep / "empty").mkdir()
     write_status(sweep / "model=tiny,seed=9", status="failed", error="x", epoch=0, max_epochs=5)
     assert main([str(sweep), str(sweep / "empty"), "--out", str(sweep / "there")]) == 0
-    assert "! Left out: 1 empty folder, 1 failed; the" in capsys.readouterr().out
+    assert "! Left out: 1 empty, 1 failed; the" in capsys.readouterr().out
 
 
 def test_a_folder_with_other_files_is_not_replaced_and_an_earlier_report_stays_if_writing_fails(

@@ -95,8 +95,10 @@ def test_what_the_network_itself_does_not_train_stays_so() -> None:
 
 @pytest.mark.parametrize("interval", ["epoch", "step"])
 def test_the_cosine_ends_with_the_run(interval: str) -> None:
-    config = read(composed("trainer.max_epochs=5", f"schedule.interval={interval}"))
-    assert schedule_settings(config, num_steps=40)["T_max"] == 40
+    steps = {"epoch": 5, "step": 40}[interval]
+    for more, end in (([], steps), (["schedule.T_max=10"], 2 * steps)):
+        config = read(composed("trainer.max_epochs=5", f"schedule.interval={interval}", *more))
+        assert schedule_settings(config, num_steps=steps)["T_max"] == end
 
 
 @pytest.mark.parametrize("name", ["constant", "cosine", "plateau", "onecycle"])

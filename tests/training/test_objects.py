@@ -1,7 +1,14 @@
+from types import SimpleNamespace
+from typing import Any
+
 import pytest
+import pytorch_lightning as pl
 import torch
 
 from pneumo.arguments.train import CONF
+from pneumo.runs import trust
+from pneumo.runs.run import Run
+from pneumo.training import objects
 from pneumo.training.config import read
 from pneumo.training.objects import Parts, build_parts
 from tests.conftest import composed
@@ -105,6 +112,43 @@ def test_weights_of_a_network_that_computes_something_else_are_refused() -> None
     assert parts("experiment=adapt", *init).network.training
     with pytest.raises(ValueError, match="this one has other outputs"):
         parts("experiment=compact-fast", *init)
+
+
+@pytest.mark.parametrize(
+    ("of_run", "own", "of_command", "packages"),
+    [
+        ("mine.Net", "mine.Net", None, ["mine"]),
+        ("torch.load", "torch.nn.Sequential", None, []),
+        ("mine.Net", "mine.Net", (), []),  # resumed: its settings may be foreign
+        ("mine.Net", "other.Net", ("mine",), ["mine"]),
+    ],
+)
+def test_init_runs_code_of_the_users_own_network_only(
+    of_run: str, own: str, of_command: Any, packages: list[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    run = SimpleNamespace(settings={"model": {"_target_": of_run}})
+    monkeypatch.setattr(Run, "open", lambda place: run)
+    monkeypatch.setattr(trust, "trusted", of_command)
+    config: Any = SimpleNamespace(init="a run", model=SimpleNamespace(target_=own))
+    assert objects.trusted_by(config) == packages
+
+
+@pytest.mark.parametrize(
+    ("settings", "expected"),
+    [(["trainer=gpu"], [1]), (["trainer=gpu", "trainer.devices=[0]"], [0]), (["trainer=cpu"], 1)],
+)
+def test_runs_of_a_sweep_take_turns_on_gpus_but_for_those_that_are_named(
+    settings: list[str], expected: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    built: dict[str, Any] = {}
+    trainer = SimpleNamespace(strategy=SimpleNamespace(root_device=SimpleNamespace(type="cuda")))
+    monkeypatch.setattr(torch.cuda, "device_count", lambda: 2)
+    monkeypatch.setattr(pl, "Trainer", lambda **given: built.update(given) or trainer)
+    plain = composed(*settings) | {"job_number": 3}
+    if "trainer=gpu" in settings:
+        plain["trainer"]["accelerator"] = "gpu"  # composed() sets the CPU
+    objects.build_trainer(read(plain))
+    assert built["devices"] == expected
 
 
 @pytest.mark.parametrize("monitor", ["loss", "f1_normal"])
