@@ -58,8 +58,9 @@ def parse(arguments: Sequence[str] | None) -> argparse.Namespace:
     parser.add_run()
     add = parser.add_argument_group("output").add_argument
     formats = ("onnx", "run", "checklists")
+    place = "onnx: a folder or FILE.onnx; run: a folder, required; checklists: FILE.md"
     add("--to", choices=formats, default="onnx", help="the format; default: %(default)s")
-    add("--out", type=Path, metavar="PLACE", help="a folder, or a file that ends in .onnx")
+    add("--out", type=Path, metavar="PLACE", help=place)
     check = "images or folders on which the file is compared with the network"
     add("--check", nargs="+", metavar="PATH", help=check)
     parser.add_network(checkpoint=True)

@@ -29,7 +29,7 @@ be read; 130 interrupted. Not a medical device.
 
 examples:
   python -m pneumo.heatmap RUN --out maps --score
-      100 images drawn at random (seed 0) from the run's test split; the scores
+      an image each of 100 random patients (seed 0) of the test split; the scores
       are also written to heatmap.json in the run folder, for pictures, the
       report and the model card
   python -m pneumo.heatmap pretrained:compact-robust radiograph.png --out maps
@@ -47,7 +47,7 @@ def parse(arguments: Sequence[str] | None) -> argparse.Namespace:
         epilog=EXAMPLES,
     )
     parser.add_run()
-    place = "radiographs or folders; default: the run's test split"
+    place = "radiographs or folders; default: one each of up to 100 test patients"
     parser.add_argument("paths", nargs="*", metavar="PATH", help=place)
     add = parser.add_argument_group("maps").add_argument
     add("--out", type=Path, required=True, metavar="DIR", help="folder for the pictures")

@@ -315,6 +315,7 @@ def _contradictions(config: Config) -> Iterator[str]:
             ),
             "loss must be null, since a detector has its own,": config.loss,
             "init must be null": config.init,
+            "callbacks must be without finetune": "finetune" in config.callbacks,
             "data.progressive must be null": data.progressive,
             "decision must be argmax": config.decision != ARGMAX,
             "views must be one, with views.mirror=false and views.scales=[1],": views,

@@ -116,6 +116,7 @@ def test_what_a_run_takes_passes_and_stays_as_it_is(overrides: list[str]) -> Non
         (["task=detection", "model=prior"], "model must be a detector, such as retinanet, with"),
         (["task=detection", "loss=focal"], "loss must be null, .* with task=detection"),
         (["task=detection", "protocol=paper"], "have a validation split.*, such as holdout, with"),
+        (["task=detection", "callbacks=[detection,finetune]"], "must be without finetune"),
         (["task=detection", "views.mirror=true"], "views must be one, with views.mirror=false"),
         (["protocol=official", "protocol.val=0"], "has train, test; .*=last selects nothing"),
         (
