@@ -29,9 +29,9 @@ be read; 130 interrupted. Not a medical device.
 
 examples:
   python -m pneumo.heatmap RUN --out maps --score
-      an image each of 100 random patients (seed 0) of the test split; the scores
-      are also written to heatmap.json in the run folder, for pictures, the
-      report and the model card
+      an image each of 100 random patients (seed 0) of the test split; the
+      scores are also written to heatmap.json in the run folder, for pictures,
+      the report and the model card
   python -m pneumo.heatmap pretrained:compact-robust radiograph.png --out maps
       the network that comes with the package
   python -m pneumo.heatmap RUN radiographs/ --out maps --method occlusion \\
