@@ -104,7 +104,7 @@ def test_a_finished_run_is_not_run_again_and_not_resumed_with_other_settings_or_
     assert "Already done" in capsys.readouterr().err
     config = (run / ".hydra/config.yaml").read_bytes()
     assert train("resume=run", "data.num_workers=1") == 0
-    assert (run / ".hydra/config.yaml").read_bytes() == config  # it says what was trained on
+    assert (run / ".hydra/config.yaml").read_bytes() == config  # names the training images
     assert train("resume=run", "optimizer.lr=0.5") == 2
     assert "optimizer.lr was 0.005, now 0.5" in capsys.readouterr().err
     (run / "split.json").write_text('{"split_sha256": "of other images"}')

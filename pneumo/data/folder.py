@@ -30,9 +30,8 @@ log = logging.getLogger(__name__)
 
 UNKNOWN = (
     PATIENTS_UNKNOWN + ": {unknown:,} of {images:,} images have no patient; each counts as a "
-    "patient of its own, so "
-    "several images of one person may be in train and test, and the scores may be too high. "
-    "Near-identical images are joined."
+    "patient of its own, so several images of one person may be in train and test, and the scores "
+    "may be too high. Near-identical images are joined."
 )
 NAME_THEM = "Name the patients in a table: data.csv=FILE with the columns path, label, patient"
 CSV_COLUMNS = ("path", "label", "patient", "split", "subtype")  # others are ignored

@@ -64,8 +64,9 @@ def decide(
 def _of_calibration(
     calibration: LocalCalibration, temperature: float | None, *, threshold: float | None
 ) -> Decision:
-    used = ["threshold"] * (threshold is None) + ["temperature"] * (temperature is not None)
-    note = f"from the calibration {calibration['name']}: {' and '.join(used) or 'prediction sets'}"
+    used = {"threshold": threshold is None, "temperature": temperature is not None}
+    names = " and ".join(name for name, is_used in used.items() if is_used) or "prediction sets"
+    note = f"from the calibration {calibration['name']}: {names}"
     if temperature is not None and (bound := at_bound(temperature)):
         note += f". The temperature is {temperature:g}{bound}"
     if ranking := calibration.get("ranking"):

@@ -253,7 +253,7 @@ def _cell(value: Any) -> str:
 
 
 def summary(report: Path) -> str:
-    """Returns the scores of a report on the test split, median, lowest-highest; and what it lacks.
+    """Returns the test scores of a report (median, lowest-highest) and what is left out.
 
     Without scores, as of detectors only, the first paragraph of its summary.md.
     """
@@ -275,7 +275,7 @@ def summary(report: Path) -> str:
     states = pd.read_csv(report / "runs.csv", usecols=["state"])["state"]
     if len(left_out := states[states != "done"]):
         counts = ", ".join(f"{n} {state}" for state, n in left_out.value_counts().items())
-        lines.append(f"! Left out: {counts}; the report names each and says why.")
+        lines.append(f"! Left out: {counts}. The report gives the reasons.")
     return wrapped(lines[1:])
 
 

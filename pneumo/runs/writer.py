@@ -79,7 +79,7 @@ class RunWriter:
     def write_config(self, config: Mapping[str, Any], overrides: Sequence[str]) -> None:
         """Writes the composed configuration, and adds the overrides of the command.
 
-        A finished run keeps its configuration: it says which images the run was trained on.
+        A finished run keeps its configuration, which names its training images.
 
         Raises:
             ValueError: the folder holds a run whose settings differ in more than MAY_CHANGE.

@@ -33,6 +33,7 @@ from pneumo.training.whole_files import WholeFiles
 for name in ("pytorch_lightning", "lightning_fabric"):
     logging.getLogger(name).setLevel(logging.ERROR)
 
+LIBRARIES = ("pneumo", "timm", "torch", "torchvision")  # runs.trust allows parts of them
 TASKS = {  # imported on use: torchvision's detectors take a second
     "classification": "pneumo.training.classification.Classification",
     "detection": "pneumo.training.detection.Detection",
@@ -83,8 +84,9 @@ def trusted_by(config: Config) -> list[str]:
     if trust.trusted is not None:  # the settings may be foreign
         return [*trust.trusted]
     target = config.model.target_
+    package = target.partition(".")[0]
     same = Run.open(config.init or "").settings["model"].get("_target_") == target
-    return [target.partition(".")[0]] if same else []
+    return [package] if same and package not in LIBRARIES else []
 
 
 def load_weights(network: Any, place: str, *, packages: Sequence[str] = ()) -> None:

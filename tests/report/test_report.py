@@ -343,7 +343,7 @@ def test_the_command_prints_the_table_and_the_page(sweep: Path, capsys: Capture)
     (sweep / "empty").mkdir()
     write_status(sweep / "model=tiny,seed=9", status="failed", error="x", epoch=0, max_epochs=5)
     assert main([str(sweep), str(sweep / "empty"), "--out", str(sweep / "there")]) == 0
-    assert "! Left out: 1 empty, 1 failed; the" in capsys.readouterr().out
+    assert "! Left out: 1 empty, 1 failed. The" in capsys.readouterr().out
 
 
 def test_a_folder_with_other_files_is_not_replaced_and_an_earlier_report_stays_if_writing_fails(
